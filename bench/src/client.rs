@@ -1,0 +1,200 @@
+//! A raw client: one TCP stream, one push parser, no library under it that could cost more than the server.
+
+use std::future::poll_fn;
+use std::io;
+use std::mem::MaybeUninit;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::pin::Pin;
+use std::task::ready;
+use std::time::Duration;
+
+use clap::ValueEnum;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::time::timeout;
+
+use crate::{Error, Result};
+
+pub mod socketio;
+pub mod sse;
+pub mod ws;
+
+/// How long a client may take from its first packet to the event `connected`.
+const CONNECT: Duration = Duration::from_secs(20);
+/// The longest head of a response.
+const HEAD: usize = 16 * 1024;
+/// Bytes taken from the socket at a time.
+const READ: usize = 16 * 1024;
+/// Connections from one source address before the next one is used, well below the system's range of ports.
+const PER_SOURCE: usize = 10_000;
+
+/// How a client speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Transport {
+    /// Raw WebSocket.
+    Ws,
+    /// Server-Sent Events over HTTP/1.1.
+    Sse,
+    /// Socket.IO over Engine.IO 4, websocket only.
+    Socketio,
+}
+
+/// What a push parser makes of the bytes it is fed.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Heard<'a> {
+    /// Bytes to send back: a pong, or the next step of a handshake.
+    Answer(Vec<u8>),
+    /// The server has ended the connection in the protocol's way.
+    End,
+    /// An event.
+    Event {
+        /// Its name.
+        name: &'a str,
+        /// What carries its payload: at least the payload's JSON.
+        data: &'a [u8],
+    },
+}
+
+/// The push parser of one transport.
+#[derive(Debug)]
+enum Parser {
+    Socketio(socketio::Parser),
+    Sse(sse::Parser),
+    Ws(ws::Parser),
+}
+
+/// How a client is to connect.
+#[derive(Clone, Debug)]
+pub struct Dial {
+    /// How it speaks.
+    pub transport: Transport,
+    /// The server.
+    pub server: SocketAddr,
+    /// The user it says it is; nobody if `None`.
+    pub user: Option<String>,
+    /// Its number, which decides the source address.
+    pub number: usize,
+    /// The kernel's receive buffer in bytes; the system's default if `None`.
+    pub receive_buffer: Option<u32>,
+}
+
+/// A connected client.
+#[derive(Debug)]
+pub struct Client {
+    stream: TcpStream,
+    parser: Parser,
+    answers: Vec<u8>,
+    ended: bool,
+}
+
+impl Transport {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Ws, Self::Sse, Self::Socketio];
+
+    /// The name of the provider that serves it.
+    pub const fn provider(self) -> &'static str {
+        match self {
+            Self::Socketio => "socket",
+            Self::Sse => "sse",
+            Self::Ws => "ws",
+        }
+    }
+
+    fn request(self, user: Option<&str>) -> String {
+        const UPGRADE: &str = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+                               Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+        let (path, headers) = match self {
+            Self::Socketio => ("/socket.io/?EIO=4&transport=websocket", UPGRADE),
+            Self::Sse => ("/sse?", "Accept: text/event-stream\r\n"),
+            Self::Ws => ("/ws?", UPGRADE),
+        };
+        let user = user.map(|user| format!("&user={user}&tenant=bench")).unwrap_or_default();
+        format!("GET {path}{user} HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n")
+    }
+}
+
+impl Client {
+    /// Connects, and waits for the event `connected`.
+    ///
+    /// # Errors
+    /// When it is refused, or not connected within 20 s.
+    pub async fn connect(dial: &Dial) -> Result<Self> {
+        let connect = async {
+            let mut client = Self::open(dial).await?;
+            let mut connected = false;
+            while !connected {
+                client.hear(|name, _| connected |= name == "connected").await?;
+            }
+            Ok::<_, Error>(client)
+        };
+        timeout(CONNECT, connect).await.map_err(|_| "not connected in time")?
+    }
+
+    /// Waits for the next bytes and hands on the events in them.
+    ///
+    /// # Errors
+    /// When the connection has ended, or the server breaks the protocol. Not cancel safe while an answer is written.
+    pub async fn hear(&mut self, mut event: impl FnMut(&str, &[u8])) -> Result<()> {
+        if self.ended {
+            return Err("the server has closed the connection".into());
+        }
+        let Self { stream, parser, answers, ended } = self;
+        poll_fn(|cx| {
+            // On the stack of the poll and not in the task, which would keep it while it waits.
+            let mut space = [const { MaybeUninit::<u8>::uninit() }; READ];
+            let mut buffer = ReadBuf::uninit(&mut space);
+            ready!(Pin::new(&mut *stream).poll_read(cx, &mut buffer))?;
+            let bytes = buffer.filled();
+            if bytes.is_empty() {
+                return Err(Error::from(io::Error::from(io::ErrorKind::UnexpectedEof))).into();
+            }
+            parser.feed(bytes, &mut |heard| match heard {
+                Heard::Answer(bytes) => answers.extend(bytes),
+                Heard::End => *ended = true,
+                Heard::Event { name, data } => event(name, data),
+            })
+            .into()
+        })
+        .await?;
+        if !answers.is_empty() {
+            stream.write_all(answers).await?;
+            *answers = Vec::new();
+        }
+        Ok(())
+    }
+
+    /// Sends the request and reads the head of the answer.
+    async fn open(dial: &Dial) -> Result<Self> {
+        let socket = TcpSocket::new_v4()?;
+        if let Some(bytes) = dial.receive_buffer {
+            // Before connecting, for the window's scale is settled there.
+            socket.set_recv_buffer_size(bytes)?;
+        }
+        socket.bind(source(dial.number))?;
+        let mut stream = socket.connect(dial.server).await?;
+        stream.set_nodelay(true)?;
+        stream.write_all(dial.transport.request(dial.user.as_deref()).as_bytes()).await?;
+
+        let mut head = Vec::with_capacity(512);
+        let end = loop {
+            if stream.read_buf(&mut head).await? == 0 {
+                return Err("closed within the head of the response".into());
+            }
+            if let Some(end) = head.windows(4).position(|window| window == b"\r\n\r\n") {
+                break end + 4;
+            }
+            if head.len() > HEAD {
+                return Err("the head of the response is too long".into());
+            }
+        };
+        let mut client = Self {
+            parser: Parser::after(dial.transport, std::str::from_utf8(&head[..end])?)?,
+            stream,
+            answers: Vec::new(),
+            ended: false,
+        };
+        // What came with the head; `connected` is not lost, as every server sends it after a later step, or is found here.
+        client.early(&head[end..]).await?;
+        Ok(client)
+    }
+}

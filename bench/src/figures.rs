@@ -1,0 +1,58 @@
+//! Numbers from samples.
+
+/// The middle sample, or the mean of the two in the middle; NaN of none.
+pub fn median(samples: &[f64]) -> f64 {
+    let mut sorted = samples.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let middle = sorted.len() / 2;
+    match sorted.len() {
+        0 => f64::NAN,
+        even if even % 2 == 0 => f64::midpoint(sorted[middle - 1], sorted[middle]),
+        _ => sorted[middle],
+    }
+}
+
+/// The median of the samples' ratios, pair by pair: what two interleaved runs differ by.
+pub fn median_ratio(samples: &[f64], base: &[f64]) -> f64 {
+    let ratios: Vec<f64> = samples.iter().zip(base).map(|(sample, base)| sample / base).collect();
+    median(&ratios)
+}
+
+/// Bytes as MiB.
+#[expect(clippy::cast_precision_loss, reason = "for people to read")]
+pub fn mib(bytes: u64) -> f64 {
+    bytes as f64 / (1024.0 * 1024.0)
+}
+
+/// What each of `count` takes of the growth, in KiB.
+#[expect(clippy::cast_precision_loss, reason = "for people to read")]
+pub fn kib_each(before: u64, after: u64, count: usize) -> f64 {
+    (after as f64 - before as f64) / 1024.0 / count as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn same(a: f64, b: f64) -> bool {
+        (a - b).abs() < 1e-9
+    }
+
+    #[test]
+    fn the_median_of_odd_even_and_no_samples() {
+        assert!(same(median(&[3.0, 1.0, 2.0]), 2.0));
+        assert!(same(median(&[4.0, 1.0, 2.0, 3.0]), 2.5));
+        assert!(median(&[]).is_nan());
+    }
+
+    #[test]
+    fn ratios_are_taken_pair_by_pair() {
+        assert!(same(median_ratio(&[2.0, 30.0, 1.0], &[1.0, 10.0, 10.0]), 2.0));
+    }
+
+    #[test]
+    fn growth_is_shared_out() {
+        assert!(same(kib_each(1024, 21 * 1024, 10), 2.0));
+        assert!(same(kib_each(2048, 1024, 1), -1.0));
+    }
+}

@@ -1,0 +1,24 @@
+//! Benchmarks of the `realtime-*` crates: servers in processes of their own, and cheap clients that load them.
+//!
+//! - [`server`]: the server process, ours or a [`peer`], with its control port.
+//! - [`child`]: such a process, started and ended by the program that measures it.
+//! - [`client`]: raw clients of the three transports; [`swarm`] holds many of them.
+//! - [`process`], [`latency`], [`figures`], [`payload`]: what is measured, and with what.
+//! - [`program`]: what the programs `idle`, `stall` and `fanout` have in common.
+
+pub mod child;
+pub mod client;
+pub mod figures;
+pub mod latency;
+pub mod payload;
+pub mod peer;
+pub mod process;
+pub mod program;
+pub mod server;
+pub mod swarm;
+
+/// Any error: these programs only print it and end.
+pub type Error = Box<dyn std::error::Error + Send + Sync>;
+
+/// A result of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -1,0 +1,46 @@
+//! The payload of every measured event: a JSON object that says when it was sent.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+
+/// The event's name with all servers.
+pub const EVENT: &str = "tick";
+
+const AT: &[u8] = b"\"at\":";
+
+/// A JSON object of about `size` bytes (at least 36), sent now.
+pub fn payload(size: usize) -> Bytes {
+    let head = format!("{{\"at\":{:016},\"pad\":\"", now());
+    let pad = size.saturating_sub(head.len() + 2);
+    format!("{head}{}\"}}", "x".repeat(pad)).into()
+}
+
+/// Microseconds of the machine's clock, which all processes share.
+pub fn now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// When the payload in these bytes was sent, in microseconds.
+pub fn sent_at(data: &[u8]) -> Option<u64> {
+    let start = data.windows(AT.len()).position(|window| window == AT)? + AT.len();
+    let digits = data[start..].iter().take_while(|byte| byte.is_ascii_digit());
+    Some(digits.fold(0, |at, digit| at * 10 + u64::from(digit - b'0')))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_payload_is_json_of_its_size_and_knows_its_time() {
+        let before = now();
+        let bytes = payload(1024);
+        assert_eq!(bytes.len(), 1024);
+        let value: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+        assert_eq!(value["at"].as_u64(), sent_at(&bytes));
+        assert!((before..=now()).contains(&sent_at(&bytes).unwrap()));
+        assert_eq!(sent_at(b"{}"), None);
+    }
+}

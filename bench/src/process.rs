@@ -1,0 +1,107 @@
+//! What the kernel says about a process, and what this one asks of the kernel. Linux only.
+
+use std::fs;
+use std::time::Duration;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+
+use crate::Result;
+
+/// A process, by its id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Process {
+    pid: u32,
+}
+
+impl Process {
+    /// The process with this id.
+    pub fn new(pid: u32) -> Self {
+        Self { pid }
+    }
+
+    /// CPU time of its threads since they began, user and kernel together, to the nanosecond; threads that have ended do not count.
+    ///
+    /// # Errors
+    /// When it is gone, or the kernel keeps no `schedstat`.
+    pub fn cpu_time(self) -> Result<Duration> {
+        let mut nanos = 0;
+        for task in fs::read_dir(format!("/proc/{}/task", self.pid))? {
+            let stat = fs::read_to_string(task?.path().join("schedstat"))?;
+            let spent = stat.split_ascii_whitespace().next().ok_or("an empty schedstat")?;
+            nanos += spent.parse::<u64>()?;
+        }
+        Ok(Duration::from_nanos(nanos))
+    }
+
+    /// Resident memory in bytes.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn rss(self) -> Result<u64> {
+        // Exact, unlike `status`, whose counters are gathered per CPU.
+        let rollup = fs::read_to_string(format!("/proc/{}/smaps_rollup", self.pid))?;
+        Ok(field(&rollup, "Rss:").ok_or("no Rss in smaps_rollup")? * 1024)
+    }
+}
+
+/// The number after a label at a line's start.
+fn field(text: &str, label: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(label))?;
+    line.split_ascii_whitespace().next()?.parse().ok()
+}
+
+/// Lets this process and its children open as many files as the system allows, and says how many that is.
+///
+/// # Errors
+/// When fewer than `needed` are allowed.
+pub fn raise_open_files(needed: u64) -> Result<u64> {
+    let limit = getrlimit(Resource::Nofile);
+    // The most that Linux grants by default where the hard limit is "unlimited".
+    let most = limit.maximum.unwrap_or(1 << 20);
+    if limit.current.is_some_and(|current| current < most) {
+        setrlimit(Resource::Nofile, Rlimit { current: Some(most), maximum: limit.maximum })?;
+    }
+    if most < needed {
+        return Err(format!("{needed} open files are needed, the system allows {most} (ulimit -Hn)").into());
+    }
+    Ok(most)
+}
+
+/// The processors this thread may run on.
+///
+/// # Errors
+/// What the kernel says.
+pub fn allowed_cpus() -> Result<Vec<usize>> {
+    let set = sched_getaffinity(None)?;
+    Ok((0..CpuSet::MAX_CPU).filter(|cpu| set.is_set(*cpu)).collect())
+}
+
+/// Keeps this thread, and the threads it starts from now on, on these processors.
+///
+/// # Errors
+/// What the kernel says.
+pub fn run_on(cpus: &[usize]) -> Result<()> {
+    let mut set = CpuSet::new();
+    cpus.iter().for_each(|cpu| set.set(*cpu));
+    Ok(sched_setaffinity(None, &set)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_field_is_found_at_a_line_start() {
+        let text = "00400000-7ffd [rollup]\nRss:                1234 kB\nPss_Rss: 9 kB\n";
+        assert_eq!(field(text, "Rss:"), Some(1234));
+        assert_eq!(field(text, "Swap:"), None);
+    }
+
+    #[test]
+    fn this_process_uses_time_and_memory() {
+        let this = Process::new(std::process::id());
+        assert!(this.cpu_time().unwrap() > Duration::ZERO);
+        assert!(this.rss().unwrap() > 100 * 1024);
+    }
+}

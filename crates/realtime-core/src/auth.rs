@@ -1,0 +1,147 @@
+use std::borrow::Cow;
+
+use async_trait::async_trait;
+use http::header::{AUTHORIZATION, COOKIE};
+use http::request::Parts;
+use serde_json::Value;
+
+use crate::{Identity, Refusal};
+
+/// Says who is connecting.
+#[async_trait]
+pub trait Authenticator: Send + Sync + 'static {
+    /// The identity behind this request.
+    ///
+    /// # Errors
+    /// A [`Refusal`], whose message the client reads: keep secrets out of it.
+    async fn authenticate(&self, request: &ConnectRequest<'_>) -> Result<Identity, Refusal>;
+}
+
+/// Lets everybody in as nobody: what `allow_anonymous()` uses.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Anonymous;
+
+#[async_trait]
+impl Authenticator for Anonymous {
+    async fn authenticate(&self, _: &ConnectRequest<'_>) -> Result<Identity, Refusal> {
+        Ok(Identity::anonymous())
+    }
+}
+
+/// A request to connect, as an [`Authenticator`] sees it.
+#[derive(Clone, Copy)]
+pub struct ConnectRequest<'a> {
+    parts: &'a Parts,
+    auth: Option<&'a Value>,
+    provider: &'static str,
+}
+
+impl<'a> ConnectRequest<'a> {
+    /// A request without a Socket.IO `auth` value.
+    pub fn new(provider: &'static str, parts: &'a Parts) -> Self {
+        Self { parts, auth: None, provider }
+    }
+
+    /// Adds what a Socket.IO client passed as `auth`.
+    pub fn with_auth(mut self, auth: Option<&'a Value>) -> Self {
+        self.auth = auth;
+        self
+    }
+
+    /// The provider that is asked.
+    pub fn provider(&self) -> &'static str {
+        self.provider
+    }
+
+    /// Method, path, headers and extensions of the HTTP request.
+    pub fn parts(&self) -> &'a Parts {
+        self.parts
+    }
+
+    /// What a Socket.IO client passed as `auth`.
+    pub fn auth(&self) -> Option<&'a Value> {
+        self.auth
+    }
+
+    /// The first value of a query parameter, decoded.
+    pub fn query(&self, name: &str) -> Option<Cow<'a, str>> {
+        self.query_all(name).next()
+    }
+
+    /// All values of a query parameter, decoded.
+    pub fn query_all(&self, name: &str) -> impl Iterator<Item = Cow<'a, str>> {
+        let query = self.parts.uri.query().unwrap_or_default();
+        form_urlencoded::parse(query.as_bytes()).filter(move |(key, _)| key == name).map(|(_, value)| value)
+    }
+
+    /// A cookie's value.
+    pub fn cookie(&self, name: &str) -> Option<&'a str> {
+        let cookies = self.parts.headers.get_all(COOKIE).into_iter().filter_map(|value| value.to_str().ok());
+        cookies
+            .flat_map(|cookies| cookies.split(';'))
+            .filter_map(|cookie| cookie.trim().split_once('='))
+            .find_map(|(key, value)| (key == name).then(|| value.trim_matches('"')))
+    }
+
+    /// A string in the Socket.IO `auth` object.
+    pub fn auth_text(&self, name: &str) -> Option<&'a str> {
+        self.auth?.get(name)?.as_str()
+    }
+
+    /// The token: `Authorization: Bearer …`, the cookie `token`, `?token=`, or Socket.IO's `auth.token`, in this order.
+    pub fn token(&self) -> Option<Cow<'a, str>> {
+        self.bearer()
+            .or_else(|| self.cookie("token"))
+            .map(Cow::Borrowed)
+            .or_else(|| self.query("token"))
+            .or_else(|| self.auth_text("token").map(Cow::Borrowed))
+    }
+
+    fn bearer(&self) -> Option<&'a str> {
+        let value = self.parts.headers.get(AUTHORIZATION)?.to_str().ok()?;
+        let (scheme, token) = value.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+    }
+}
+
+impl std::fmt::Debug for ConnectRequest<'_> {
+    /// Names the request without its query, headers and `auth`, which may hold secrets.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ConnectRequest")
+            .field("provider", &self.provider)
+            .field("method", &self.parts.method)
+            .field("path", &self.parts.uri.path())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parts(uri: &str, headers: &[(&str, &str)]) -> Parts {
+        let request =
+            headers.iter().fold(http::Request::get(uri), |request, (key, value)| request.header(*key, *value));
+        request.body(()).unwrap().into_parts().0
+    }
+
+    #[test]
+    fn the_token_is_found_in_each_place_and_in_this_order() {
+        let auth = serde_json::json!({"token": "d"});
+        let all = parts("/sse?token=c%20c", &[("authorization", "bearer a"), ("cookie", "x=1; token=\"b\"")]);
+        assert_eq!(ConnectRequest::new("sse", &all).with_auth(Some(&auth)).token().as_deref(), Some("a"));
+        let cookie = parts("/sse?token=c%20c", &[("authorization", "Basic a"), ("cookie", "x=1; token=\"b\"")]);
+        assert_eq!(ConnectRequest::new("sse", &cookie).token().as_deref(), Some("b"));
+        let query = parts("/sse?token=c%20c", &[]);
+        assert_eq!(ConnectRequest::new("sse", &query).token().as_deref(), Some("c c"));
+        let none = parts("/sse", &[]);
+        assert_eq!(ConnectRequest::new("sse", &none).with_auth(Some(&auth)).token().as_deref(), Some("d"));
+        assert_eq!(ConnectRequest::new("sse", &none).token(), None);
+    }
+
+    #[test]
+    fn debug_shows_no_secret() {
+        let parts = parts("/sse?token=secret", &[("authorization", "Bearer secret")]);
+        assert!(!format!("{:?}", ConnectRequest::new("sse", &parts)).contains("secret"));
+    }
+}

@@ -1,0 +1,149 @@
+use std::time::Duration;
+
+use crate::Capabilities;
+
+/// How many connections a provider takes on this node.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections in all; default 100,000. One more is refused with 503.
+    pub connections: usize,
+    /// Connections of one user; default 10. One more is refused with 429.
+    pub connections_per_user: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { connections: 100_000, connections_per_user: 10 }
+    }
+}
+
+impl Limits {
+    /// Sets [`Limits::connections`].
+    pub fn with_connections(mut self, most: usize) -> Self {
+        self.connections = most;
+        self
+    }
+
+    /// Sets [`Limits::connections_per_user`].
+    pub fn with_connections_per_user(mut self, most: usize) -> Self {
+        self.connections_per_user = most;
+        self
+    }
+}
+
+/// How much may wait for one connection before it counts as behind and reads the window instead.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OutboxConfig {
+    /// Bytes of frames, in each of the two lanes; default 256 KiB. A larger event passes an empty lane.
+    pub bytes: usize,
+    /// Frames in each of the two lanes; default 256.
+    pub frames: usize,
+}
+
+impl Default for OutboxConfig {
+    fn default() -> Self {
+        Self { bytes: 256 * 1024, frames: 256 }
+    }
+}
+
+impl OutboxConfig {
+    /// Sets [`OutboxConfig::bytes`].
+    pub fn with_bytes(mut self, bytes: usize) -> Self {
+        self.bytes = bytes;
+        self
+    }
+
+    /// Sets [`OutboxConfig::frames`].
+    pub fn with_frames(mut self, frames: usize) -> Self {
+        self.frames = frames;
+        self
+    }
+}
+
+/// How much of the log a node keeps in memory, per provider; whichever bound is reached first counts.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WindowConfig {
+    /// The oldest record kept; default 5 minutes.
+    pub age: Duration,
+    /// Bytes of encoded frames and their bookkeeping; default 64 MiB.
+    pub bytes: usize,
+    /// Records; default 10,000.
+    pub records: usize,
+}
+
+impl Default for WindowConfig {
+    fn default() -> Self {
+        Self { age: Duration::from_secs(300), bytes: 64 * 1024 * 1024, records: 10_000 }
+    }
+}
+
+impl WindowConfig {
+    /// Sets [`WindowConfig::age`].
+    pub fn with_age(mut self, age: Duration) -> Self {
+        self.age = age;
+        self
+    }
+
+    /// Sets [`WindowConfig::bytes`].
+    pub fn with_bytes(mut self, bytes: usize) -> Self {
+        self.bytes = bytes;
+        self
+    }
+
+    /// Sets [`WindowConfig::records`].
+    pub fn with_records(mut self, records: usize) -> Self {
+        self.records = records;
+        self
+    }
+}
+
+/// Who sees what is sent to a room.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RoomDelivery {
+    /// Every connection of the provider, member or not: a room's content is then no secret.
+    Everyone,
+    /// The room's members.
+    #[default]
+    Members,
+}
+
+/// What a provider tells its [`crate::Dispatcher`]; filled from the provider's own configuration.
+#[derive(Clone, Debug)]
+pub struct DispatcherConfig {
+    /// The provider's name, which is also the log's subject.
+    pub provider: &'static str,
+    /// What the provider can do.
+    pub capabilities: Capabilities,
+    /// How many connections it takes.
+    pub limits: Limits,
+    /// The largest payload of an event in bytes.
+    pub max_event_bytes: usize,
+    /// The bound of one connection's outbox.
+    pub outbox: OutboxConfig,
+    /// Who sees what is sent to a room.
+    pub room_delivery: RoomDelivery,
+    /// The bound of the window.
+    pub window: WindowConfig,
+    /// How long a connection may take nothing while something waits for it.
+    pub write_stall: Duration,
+}
+
+impl DispatcherConfig {
+    /// The defaults for a provider of this name: 16 MiB events, 30 s of stall, rooms for members.
+    pub fn new(provider: &'static str, capabilities: Capabilities) -> Self {
+        Self {
+            provider,
+            capabilities,
+            limits: Limits::default(),
+            max_event_bytes: 16 * 1024 * 1024,
+            outbox: OutboxConfig::default(),
+            room_delivery: RoomDelivery::default(),
+            window: WindowConfig::default(),
+            write_stall: Duration::from_secs(30),
+        }
+    }
+}

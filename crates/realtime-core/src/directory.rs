@@ -1,0 +1,71 @@
+use std::time::{Duration, SystemTime};
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+use crate::{ConnectionId, Result};
+
+/// The name of one node, random at each start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct NodeId(#[serde(with = "uuid::serde::simple")] uuid::Uuid);
+
+impl NodeId {
+    /// A new random id.
+    pub fn random() -> Self {
+        Self(uuid::Uuid::new_v4())
+    }
+}
+
+impl std::fmt::Display for NodeId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.simple().fmt(f)
+    }
+}
+
+/// Who is online where: each node's connections, as leases that end when the node stops renewing them.
+#[async_trait]
+pub trait Directory: Send + Sync + 'static {
+    /// Applies a node's changes, in order, and renews its lease for this long.
+    ///
+    /// # Errors
+    /// [`crate::Error::Backplane`]; the node offers the same changes again.
+    async fn update(&self, node: NodeId, changes: &[DirectoryChange], lease: Duration) -> Result<()>;
+
+    /// A user's connections, on all nodes whose lease holds.
+    ///
+    /// # Errors
+    /// [`crate::Error::Backplane`].
+    async fn of_user(&self, user: &str) -> Result<Vec<Presence>>;
+
+    /// A tenant's connections, on all nodes whose lease holds.
+    ///
+    /// # Errors
+    /// [`crate::Error::Backplane`].
+    async fn of_tenant(&self, tenant: &str) -> Result<Vec<Presence>>;
+}
+
+/// One step of a node's part of the directory.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DirectoryChange {
+    /// A connection came.
+    Online(Presence),
+    /// A connection went.
+    Offline(ConnectionId),
+}
+
+/// One connection, as the directory knows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Presence {
+    /// The connection.
+    pub connection: ConnectionId,
+    /// The provider it came through.
+    pub provider: String,
+    /// Its user.
+    pub user: Option<String>,
+    /// Its tenant.
+    pub tenant: Option<String>,
+    /// Since when.
+    pub since: SystemTime,
+}

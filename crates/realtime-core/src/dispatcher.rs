@@ -1,0 +1,243 @@
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Instant;
+
+use tokio::sync::{Notify, oneshot};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+mod admit;
+mod ask;
+mod rooms;
+mod send;
+mod tail;
+mod worker;
+
+use crate::ack::Ask;
+use crate::hub::Hub;
+use crate::stats::{Counters, add};
+use crate::window::Window;
+use crate::{
+    Admission, CloseReason, Codec, Cursor, DirectoryChange, DispatcherConfig, Drain, Epoch, Error, Event, EventId,
+    Frame, HandlerError, Position, Receipt, Result, Router, Runtime, Stats, Target,
+};
+pub use admit::Admitted;
+
+/// One provider's way from a send to its connections: record → log → window → hub.
+///
+/// A provider makes one with its [`Codec`], and hands it the [`Runtime`] it is attached with. It is
+/// the provider's [`crate::RealtimeBroadcast`] and [`crate::SocketIoBroadcast`] too.
+pub struct Dispatcher<C: Codec> {
+    config: DispatcherConfig,
+    codec: C,
+    router: Router,
+    hub: Hub<C::Frame>,
+    window: Window<C::Frame>,
+    admission: Arc<Admission>,
+    counters: Counters,
+    /// Set once, when the provider is attached.
+    runtime: OnceLock<Runtime>,
+    /// The log's life; changes when a log has lost its records.
+    epoch: AtomicU64,
+    /// Sends of this node that wait for their record to come back through the log.
+    waiters: Mutex<HashMap<EventId, Waiter>>,
+    /// Asks of this node under way, by the position of their record, which is the number clients answer with.
+    asks: Mutex<HashMap<u64, Arc<Ask>>>,
+    /// What the directory has not been told yet; bounded by the connections that came and went within one beat.
+    directory_changes: Mutex<Vec<DirectoryChange>>,
+    directory_changed: Notify,
+    /// Whether the log is being read; false while the backplane is away.
+    ready: AtomicBool,
+    /// No more connections and sends.
+    closing: AtomicBool,
+    /// Whether a room's event has been shown to everyone, which is logged once.
+    widened: AtomicBool,
+    /// Ends the background tasks.
+    stop: CancellationToken,
+    /// The hooks and workers of connections; shutdown waits for them.
+    tasks: TaskTracker,
+}
+
+struct Waiter {
+    done: oneshot::Sender<Receipt>,
+    /// An ask to be told of the connections its record matches.
+    ask: Option<Arc<Ask>>,
+}
+
+impl<C: Codec> Dispatcher<C> {
+    /// A dispatcher that is not attached yet; `router` handles what clients send.
+    pub fn new(config: DispatcherConfig, codec: C, router: Router) -> Arc<Self> {
+        Arc::new(Self {
+            hub: Hub::new(config.outbox),
+            window: Window::new(config.window),
+            admission: Admission::new(config.limits),
+            codec,
+            router,
+            config,
+            counters: Counters::default(),
+            runtime: OnceLock::new(),
+            epoch: AtomicU64::new(Epoch::random().get()),
+            waiters: Mutex::default(),
+            asks: Mutex::default(),
+            directory_changes: Mutex::default(),
+            directory_changed: Notify::new(),
+            ready: AtomicBool::new(false),
+            closing: AtomicBool::new(false),
+            widened: AtomicBool::new(false),
+            stop: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+        })
+    }
+
+    /// What it was made with.
+    pub fn config(&self) -> &DispatcherConfig {
+        &self.config
+    }
+
+    /// The provider's codec.
+    pub fn codec(&self) -> &C {
+        &self.codec
+    }
+
+    /// This node's connections.
+    pub fn hub(&self) -> &Hub<C::Frame> {
+        &self.hub
+    }
+
+    /// The newest part of the log.
+    pub fn window(&self) -> &Window<C::Frame> {
+        &self.window
+    }
+
+    /// What the provider was attached with.
+    ///
+    /// # Errors
+    /// [`Error::NotAttached`].
+    pub fn runtime(&self) -> Result<&Runtime> {
+        self.runtime.get().ok_or_else(|| Error::NotAttached { provider: self.config.provider.to_owned() })
+    }
+
+    /// Whether sends and connections are taken: attached, the log readable, not shutting down.
+    pub fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::Acquire) && !self.is_closing()
+    }
+
+    /// Whether it is shutting down or shut down.
+    pub fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Acquire)
+    }
+
+    /// The cursor for a place in the log of now.
+    pub fn cursor(&self, position: Position) -> Cursor {
+        Cursor::new(Epoch::new(self.epoch.load(Ordering::Acquire)), position)
+    }
+
+    /// What it has done on this node.
+    pub fn stats(&self) -> Stats {
+        let gauges = self.hub.gauges();
+        let (records, bytes) = self.window.size();
+        Stats {
+            connections: gauges.connections as u64,
+            users: gauges.users as u64,
+            rooms: gauges.rooms as u64,
+            behind: gauges.behind as u64,
+            window_records: records as u64,
+            window_bytes: bytes as u64,
+            ..self.counters.read()
+        }
+    }
+
+    /// Closes the connections of a target, on all nodes; answers how many of this node were told.
+    ///
+    /// # Errors
+    /// [`Error::InvalidName`], [`Error::Backplane`], [`Error::NotAttached`].
+    pub async fn close(&self, target: Target, reason: CloseReason) -> Result<usize> {
+        target.check()?;
+        self.runtime()?;
+        let told = self.close_here(&target, &reason);
+        self.publish_to_others(EventId::random(), crate::envelope::Body::Close { target, reason }).await?;
+        Ok(told)
+    }
+
+    pub(crate) fn close_here(&self, target: &Target, reason: &CloseReason) -> usize {
+        let connections = self.hub.matching(target);
+        for connection in &connections {
+            connection.close(reason.clone());
+        }
+        connections.len()
+    }
+
+    /// Takes no more connections, closes those there are, and waits for their hooks and handlers, for the drain's time
+    /// and a second more at most.
+    pub async fn shutdown(&self, drain: Drain) {
+        self.closing.store(true, Ordering::Release);
+        let reason = CloseReason::GOING_AWAY;
+        self.close_here(&Target::all(), &reason);
+        self.tasks.close();
+        let grace = drain.duration() + std::time::Duration::from_secs(1);
+        if tokio::time::timeout(grace, self.tasks.wait()).await.is_err() {
+            tracing::warn!(
+                provider = self.config.provider,
+                tasks = self.tasks.len(),
+                "shut down with tasks still running"
+            );
+        }
+        self.stop.cancel();
+    }
+
+    /// The event that tells a client that what lay between two places is gone.
+    pub(crate) fn lost(&self, from: Position, until: Position) -> C::Frame {
+        add(&self.counters.lost, 1);
+        let value =
+            serde_json::json!({ "from": self.cursor(from).to_string(), "until": self.cursor(until).to_string() });
+        self.codec.event(&Event::protocol("lost", &value), Some(self.cursor(until)))
+    }
+
+    pub(crate) fn count_out(&self, frames: &[C::Frame]) {
+        if !frames.is_empty() {
+            add(&self.counters.events_out, frames.len());
+            add(&self.counters.bytes_out, frames.iter().map(Frame::size).sum());
+        }
+    }
+
+    pub(crate) fn count_in(&self, bytes: usize) {
+        add(&self.counters.events_in, 1);
+        add(&self.counters.bytes_in, bytes);
+    }
+
+    pub(crate) fn count_rejected(&self, error: &HandlerError) {
+        self.counters.rejected(error.code());
+    }
+
+    fn waiters(&self) -> MutexGuard<'_, HashMap<EventId, Waiter>> {
+        self.waiters.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn asks(&self) -> MutexGuard<'_, HashMap<u64, Arc<Ask>>> {
+        self.asks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Connections that have taken nothing for too long, or whose identity is over, are told to end.
+    fn sweep(&self, now: Instant) {
+        let clock = std::time::SystemTime::now();
+        for connection in self.hub.everyone().iter() {
+            if connection.outbox.has_stalled(now, self.config.write_stall) {
+                self.cut_stalled(connection);
+            } else if connection.info.identity.is_expired(clock) {
+                connection.close(CloseReason::EXPIRED);
+            }
+        }
+        self.window.expire(now);
+        self.hub.forget(self.window.start(), self.config.window.age, now);
+    }
+}
+
+impl<C: Codec> std::fmt::Debug for Dispatcher<C> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Dispatcher")
+            .field("provider", &self.config.provider)
+            .field("hub", &self.hub)
+            .finish_non_exhaustive()
+    }
+}

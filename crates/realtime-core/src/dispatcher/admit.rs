@@ -1,0 +1,247 @@
+//! From a request to a registered connection.
+
+use std::sync::{Arc, PoisonError};
+use std::time::{Instant, SystemTime};
+
+use tokio::sync::oneshot;
+use tracing::Instrument;
+
+use crate::ack::AckStatus;
+use crate::cursor::CursorError;
+use crate::hub::{Connection, Departure, Lease, Newcomer};
+use crate::stats::add;
+use crate::{
+    CloseReason, Codec, ConnectRequest, ConnectionId, ConnectionInfo, Cursor, DirectoryChange, Dispatcher, Event,
+    Identity, Outlet, Position, Presence, Refusal, RefusalKind, Registration, RoomAccess, Ticket, check_name,
+};
+
+/// A connection that may come in: who it is, its counted place, the rooms it named, and where it wants to go on.
+#[derive(Debug)]
+pub struct Admitted {
+    identity: Identity,
+    ticket: Ticket,
+    rooms: Vec<(Arc<str>, RoomAccess)>,
+    cursor: Option<String>,
+}
+
+impl Admitted {
+    /// Who it is.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+}
+
+/// Rooms that one request may name.
+const MAX_ROOMS: usize = 100;
+
+impl<C: Codec> Dispatcher<C> {
+    /// Asks who is connecting, whether it may enter the rooms it names, and whether there is room for it.
+    ///
+    /// # Errors
+    /// A [`Refusal`], counted and logged.
+    pub async fn admit(
+        &self,
+        request: &ConnectRequest<'_>,
+        rooms: &[String],
+        cursor: Option<String>,
+    ) -> Result<Admitted, Refusal> {
+        let admitted = async {
+            let runtime = self.check_open()?;
+            let identity = runtime.authenticator.authenticate(request).await?;
+            identity.check()?;
+            if rooms.len() > MAX_ROOMS {
+                return Err(Refusal::bad_request("too many rooms"));
+            }
+            let mut entered = Vec::with_capacity(rooms.len());
+            for room in rooms {
+                entered.push((Arc::from(room.as_str()), self.may_enter(&identity, room).await?));
+            }
+            let ticket = self.admission.admit(&identity)?;
+            Ok(Admitted { identity, ticket, rooms: entered, cursor })
+        };
+        admitted.await.map_err(|refusal| self.refuse(refusal))
+    }
+
+    /// For a route of the application's own, which knows who it is and which rooms it may enter.
+    ///
+    /// # Errors
+    /// A [`Refusal`], counted and logged.
+    pub fn admit_as(&self, identity: Identity, rooms: &[String], cursor: Option<String>) -> Result<Admitted, Refusal> {
+        let admitted = || {
+            self.check_open()?;
+            identity.check()?;
+            for room in rooms {
+                check_name("room", room).map_err(|error| Refusal::bad_request(error.to_string()))?;
+            }
+            let ticket = self.admission.admit(&identity)?;
+            let rooms = rooms.iter().map(|room| (Arc::from(room.as_str()), RoomAccess::Allow)).collect();
+            Ok(Admitted { identity, ticket, rooms, cursor })
+        };
+        admitted().map_err(|refusal| self.refuse(refusal))
+    }
+
+    /// Counts and logs a refusal, and gives it back for the answer.
+    pub fn refuse(&self, refusal: Refusal) -> Refusal {
+        self.counters.refused(refusal.kind());
+        tracing::info!(
+            provider = self.config.provider,
+            reason = refusal.kind().code(),
+            message = refusal.message(),
+            "connection refused"
+        );
+        refusal
+    }
+
+    /// Puts an admitted connection into the hub. Its first frame is `connected`.
+    pub fn register(self: &Arc<Self>, admitted: Admitted, outlet: Arc<dyn Outlet>) -> Registration<C> {
+        let Admitted { identity, ticket, rooms, cursor } = admitted;
+        let (resume, reason) = self.place_of(cursor.as_deref());
+        let info = ConnectionInfo {
+            id: ConnectionId::random(),
+            provider: self.config.provider,
+            identity,
+            resumed: resume.is_some(),
+        };
+        let welcome = |place: Position| {
+            let value = serde_json::json!({
+                "message": "connected",
+                "connectionId": info.id.to_string(),
+                "resumed": info.resumed,
+                "reason": reason,
+                "cursor": self.cursor(place).to_string(),
+            });
+            self.codec.event(&Event::protocol("connected", &value), Some(self.cursor(place)))
+        };
+        let (hooks, lifecycle) = self.hooks_of(&info).unzip();
+        let lease = Lease { _ticket: ticket, hooks };
+        let newcomer = Newcomer { info: info.clone(), outlet, rooms: &rooms, resume, lease };
+        let connection = self.hub.register(newcomer, welcome);
+        add(&self.counters.connected, 1);
+        tracing::debug!(
+            provider = info.provider,
+            connection = %info.id,
+            user = info.identity.user_name(),
+            resumed = info.resumed,
+            "connected"
+        );
+        self.tell_directory(DirectoryChange::Online(Presence {
+            connection: info.id,
+            provider: info.provider.to_owned(),
+            user: info.identity.user_name().map(str::to_owned),
+            tenant: info.identity.tenant_name().map(str::to_owned),
+            since: SystemTime::now(),
+        }));
+        if let Some(lifecycle) = lifecycle {
+            self.tasks.spawn(lifecycle);
+        }
+        let registration = Registration::new(Arc::clone(self), connection);
+        if self.is_closing() {
+            // It slipped in between the shutdown's mark and its look at the connections.
+            registration.close(CloseReason::GOING_AWAY);
+        }
+        registration
+    }
+
+    /// Takes a connection out and gives back what it held; the second call finds nothing to do.
+    pub(crate) fn unregister(&self, connection: &Connection<C::Frame>, reason: CloseReason) {
+        let id = connection.info.id;
+        if !self.hub.unregister(connection, Instant::now()) {
+            return;
+        }
+        // Seen by the sweep or by the session itself, whichever looked first.
+        if reason == CloseReason::WRITE_STALL {
+            add(&self.counters.stalled, 1);
+            tracing::info!(provider = self.config.provider, connection = %id, "write stall");
+        }
+        let inbox = connection.inbox.get().cloned();
+        if let Some(inbox) = &inbox {
+            inbox.close();
+        }
+        let asks: Vec<_> = self.asks().values().cloned().collect();
+        for ask in asks {
+            ask.settle(id, AckStatus::Gone, None);
+        }
+        self.tell_directory(DirectoryChange::Offline(id));
+        tracing::debug!(provider = self.config.provider, connection = %id, %reason, "disconnected");
+        let lease = connection.lease.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(hooks) = lease.and_then(|lease| lease.hooks) {
+            // Nobody listens when the runtime is going down.
+            let _ = hooks.send(Departure { reason, inbox });
+        }
+    }
+
+    pub(crate) fn cut_stalled(&self, connection: &Connection<C::Frame>) {
+        if !connection.outbox.is_closed() {
+            connection.close(CloseReason::WRITE_STALL);
+        }
+        // Its session may be stuck in a write and never look: from here on nothing is kept for it.
+        let reason = connection.outbox.close_reason().unwrap_or(CloseReason::WRITE_STALL);
+        self.unregister(connection, reason);
+        connection.outbox.clear();
+    }
+
+    /// Whether an identity may enter a room it names.
+    pub(crate) async fn may_enter(&self, identity: &Identity, room: &str) -> Result<RoomAccess, Refusal> {
+        check_name("room", room).map_err(|error| Refusal::bad_request(error.to_string()))?;
+        let runtime = self.runtime().map_err(|error| Refusal::new(RefusalKind::Draining, error.to_string()))?;
+        match runtime.policy.access(identity, room).await {
+            RoomAccess::Deny => Err(Refusal::new(RefusalKind::Room, "not allowed into this room")),
+            access => Ok(access),
+        }
+    }
+
+    fn check_open(&self) -> Result<&crate::Runtime, Refusal> {
+        if self.is_closing() {
+            return Err(Refusal::new(RefusalKind::Draining, "this node is going down"));
+        }
+        self.runtime().map_err(|error| Refusal::new(RefusalKind::Draining, error.to_string()))
+    }
+
+    /// Where a presented cursor leads, and the word for it in `connected`.
+    fn place_of(&self, cursor: Option<&str>) -> (Option<Position>, &'static str) {
+        let Some(text) = cursor.filter(|text| !text.is_empty()) else { return (None, "new") };
+        let cursor: Cursor = match text.parse() {
+            Ok(cursor) => cursor,
+            Err(CursorError::Malformed | CursorError::Version) => return (None, "invalid"),
+        };
+        let position = cursor.position();
+        if cursor.epoch() != self.cursor(position).epoch() {
+            (None, "epoch")
+        } else if position > self.hub.applied() {
+            (None, "invalid")
+        } else if position < self.window.start() {
+            (None, "expired")
+        } else {
+            (Some(position), "resumed")
+        }
+    }
+
+    fn tell_directory(&self, change: DirectoryChange) {
+        self.directory_changes.lock().unwrap_or_else(PoisonError::into_inner).push(change);
+        self.directory_changed.notify_one();
+    }
+
+    /// What runs a connection's hooks in order, and the way to tell it of the end; nothing when there are no hooks.
+    fn hooks_of(
+        &self,
+        info: &ConnectionInfo,
+    ) -> Option<(oneshot::Sender<Departure>, impl Future<Output = ()> + Send + use<C>)> {
+        let hooks = self.runtime.get().map(|runtime| runtime.hooks.clone()).filter(|hooks| !hooks.is_empty())?;
+        let (sender, receiver) = oneshot::channel::<Departure>();
+        let info = info.clone();
+        let span = tracing::info_span!("lifecycle", provider = info.provider, connection = %info.id);
+        let run = async move {
+            for hook in &hooks {
+                hook.connected(&info).await;
+            }
+            let Ok(departure) = receiver.await else { return };
+            if let Some(inbox) = departure.inbox {
+                inbox.finished().await;
+            }
+            for hook in &hooks {
+                hook.disconnected(&info, &departure.reason).await;
+            }
+        };
+        Some((sender, run.instrument(span)))
+    }
+}

@@ -1,0 +1,50 @@
+//! Asks: events that each matched connection answers.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use async_trait::async_trait;
+
+use crate::ack::{AckStatus, Ask};
+use crate::envelope::Body;
+use crate::{
+    Acks, Codec, ConnectionId, Dispatcher, Error, Event, EventId, InboundPayload, Result, SocketIoBroadcast, Target,
+};
+
+#[async_trait]
+impl<C: Codec> SocketIoBroadcast for Arc<Dispatcher<C>> {
+    async fn to_user_with_ack(&self, user: &str, event: Event, timeout: Duration) -> Result<Acks> {
+        self.ask(Target::user(user), event, timeout).await
+    }
+
+    async fn to_room_with_ack(&self, room: &str, event: Event, timeout: Duration) -> Result<Acks> {
+        self.ask(Target::room(room), event, timeout).await
+    }
+}
+
+impl<C: Codec> Dispatcher<C> {
+    /// Asks the connections of a target; the answers come as they arrive, for this long at most.
+    ///
+    /// # Errors
+    /// Those of [`crate::RealtimeBroadcast::send`]; [`Error::Unsupported`] where clients cannot answer.
+    pub async fn ask(self: &Arc<Self>, target: Target, event: Event, timeout: Duration) -> Result<Acks> {
+        if !self.config().capabilities.acks {
+            return Err(Error::Unsupported { provider: self.config().provider.to_owned(), what: "acks" });
+        }
+        self.check_event(&target, &event)?;
+        let deadline = Instant::now() + timeout;
+        let ask = Arc::new(Ask::new());
+        let body = Body::Ask { target, event, deadline: SystemTime::now() + timeout };
+        let receipt = self.append(EventId::random(), body, Some(Arc::clone(&ask))).await?;
+        let number = receipt.position.map_or(0, crate::Position::get);
+        let dispatcher = Arc::clone(self);
+        Ok(Acks::new(ask, deadline, move || {
+            dispatcher.asks().remove(&number);
+        }))
+    }
+
+    pub(crate) fn answer(&self, ack: u64, connection: ConnectionId, payload: InboundPayload) -> bool {
+        let ask = self.asks().get(&ack).cloned();
+        ask.is_some_and(|ask| ask.settle(connection, AckStatus::Answered, Some(payload)))
+    }
+}

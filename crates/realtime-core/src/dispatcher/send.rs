@@ -1,0 +1,121 @@
+//! Sends: into the log, or past it for what is not durable.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use tokio::sync::oneshot;
+
+use super::Waiter;
+use crate::ack::Ask;
+use crate::envelope::{Body, Envelope};
+use crate::stats::add;
+use crate::{
+    Codec, Dispatcher, Error, Event, EventId, RealtimeBroadcast, Receipt, Result, RoomDelivery, Scope, Target,
+};
+
+/// How long a send waits for its record to come back through the log.
+const OUTCOME: Duration = Duration::from_secs(2);
+
+#[async_trait]
+impl<C: Codec> RealtimeBroadcast for Arc<Dispatcher<C>> {
+    async fn send(&self, target: Target, event: Event) -> Result<Receipt> {
+        self.check_event(&target, &event)?;
+        let target = self.audience_of(target);
+        let id = EventId::random();
+        if event.is_volatile() || matches!(target.scope(), Scope::Connection(_)) {
+            return self.send_now(id, target, event).await;
+        }
+        self.append(id, Body::Event { target, event }, None).await
+    }
+}
+
+impl<C: Codec> Dispatcher<C> {
+    /// Refuses what could never be delivered, before anything is logged.
+    pub(crate) fn check_event(&self, target: &Target, event: &Event) -> Result<()> {
+        let config = self.config();
+        if self.is_closing() {
+            return Err(Error::Closed { provider: config.provider.to_owned() });
+        }
+        target.check()?;
+        if event.payload().is_binary() && !config.capabilities.binary {
+            return Err(Error::Unsupported { provider: config.provider.to_owned(), what: "binary events" });
+        }
+        let size = event.payload().bytes().len();
+        if size > config.max_event_bytes {
+            return Err(Error::TooLarge { size, limit: config.max_event_bytes });
+        }
+        Ok(())
+    }
+
+    /// Appends a record and waits until it has been applied here.
+    pub(crate) async fn append(&self, id: EventId, body: Body, ask: Option<Arc<Ask>>) -> Result<Receipt> {
+        if self.is_closing() {
+            return Err(Error::Closed { provider: self.config().provider.to_owned() });
+        }
+        let runtime = self.runtime()?;
+        let (done, applied) = oneshot::channel();
+        // Before the append: the record may come back before the append's own answer does.
+        self.waiters().insert(id, Waiter { done, ask });
+        let _forget = ForgetWaiter { dispatcher: self, id };
+        let record = Envelope { id, node: runtime.node, body }.encode();
+        let outcome = async {
+            runtime.backplane.append(self.config().provider, record).await?;
+            applied.await.map_err(|_| Error::OutcomeUnknown { id })
+        };
+        let receipt = tokio::time::timeout(OUTCOME, outcome).await.unwrap_or(Err(Error::OutcomeUnknown { id }))?;
+        tracing::trace!(provider = self.config().provider, event = %id, position = ?receipt.position, "sent");
+        Ok(receipt)
+    }
+
+    /// Delivers to whoever is here, and tells the other nodes, without the log.
+    async fn send_now(&self, id: EventId, target: Target, event: Event) -> Result<Receipt> {
+        self.runtime()?;
+        let delivered = self.deliver_now(&target, &event).delivered;
+        let found = matches!(target.scope(), Scope::Connection(_)) && delivered.matched > 0;
+        if !found {
+            self.publish_to_others(id, Body::Event { target, event }).await?;
+        }
+        Ok(Receipt::new(id, None, Some(delivered)))
+    }
+
+    pub(crate) fn deliver_now(&self, target: &Target, event: &Event) -> crate::hub::Outcome {
+        let frame = self.codec().event(event, None);
+        let outcome = self.hub().deliver_now(target, &frame, event.is_volatile(), Instant::now());
+        add(&self.counters.dropped, outcome.delivered.dropped);
+        outcome
+    }
+
+    pub(crate) async fn publish_to_others(&self, id: EventId, body: Body) -> Result<()> {
+        let runtime = self.runtime()?;
+        let message = Envelope { id, node: runtime.node, body }.encode();
+        runtime.backplane.publish(self.config().provider, message).await
+    }
+
+    /// Who a target means with this provider: without members, a room is everyone.
+    fn audience_of(&self, target: Target) -> Target {
+        if self.config().room_delivery == RoomDelivery::Members || !matches!(target.scope(), Scope::Room { .. }) {
+            return target;
+        }
+        if !self.widened.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                provider = self.config().provider,
+                "an event for a room is shown to every connection (room_delivery)"
+            );
+        }
+        target.widen_room()
+    }
+}
+
+/// Takes a waiter away when its send ends, however it ends.
+struct ForgetWaiter<'a, C: Codec> {
+    dispatcher: &'a Dispatcher<C>,
+    id: EventId,
+}
+
+impl<C: Codec> Drop for ForgetWaiter<'_, C> {
+    fn drop(&mut self) {
+        self.dispatcher.waiters().remove(&self.id);
+    }
+}

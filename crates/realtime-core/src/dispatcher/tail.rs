@@ -1,0 +1,268 @@
+//! The tail loop: every record of the log, in order, into the window and the hub.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use tokio::time::MissedTickBehavior;
+
+use crate::envelope::{Body, Envelope};
+use crate::hub::Outcome;
+use crate::stats::add;
+use crate::window::{Content, Record};
+use crate::{
+    CloseReason, Codec, Dispatcher, Entry, Epoch, Error, Event, LogState, Position, Receipt, Result, Runtime, Target,
+};
+
+/// How often connections, the window and the directory are looked after.
+const BEAT: Duration = Duration::from_secs(1);
+/// How long a node's entries in the directory hold without a renewal.
+const LEASE: Duration = Duration::from_secs(30);
+/// How long an attach waits for the window to be filled.
+const FILL: Duration = Duration::from_secs(10);
+
+impl<C: Codec> Dispatcher<C> {
+    /// Attaches it: reads the log's newest part into the window, then follows it.
+    ///
+    /// # Errors
+    /// [`Error::Backplane`] when the log cannot be read, [`Error::Config`] when attached already.
+    pub async fn attach(self: &Arc<Self>, runtime: Runtime) -> Result<()> {
+        let provider = self.config.provider;
+        if self.runtime.set(runtime.clone()).is_err() {
+            return Err(Error::Config(format!("the provider \"{provider}\" is attached already")));
+        }
+        // Subscribed before anything can be published for us.
+        let pipe = runtime.backplane.subscribe(provider).await?;
+        let state = runtime.backplane.state(provider).await?;
+        self.take_up(&state);
+        let filled = Arc::new(tokio::sync::Notify::new());
+        tokio::spawn(self.stop.clone().run_until_cancelled_owned({
+            let (dispatcher, filled) = (Arc::clone(self), Arc::clone(&filled));
+            async move { dispatcher.follow(state.last, &filled).await }
+        }));
+        tokio::spawn(self.stop.clone().run_until_cancelled_owned({
+            let dispatcher = Arc::clone(self);
+            async move { dispatcher.follow_pipe(pipe).await }
+        }));
+        tokio::spawn(self.stop.clone().run_until_cancelled_owned({
+            let dispatcher = Arc::clone(self);
+            async move { dispatcher.follow_directory().await }
+        }));
+        tokio::time::timeout(FILL, filled.notified())
+            .await
+            .map_err(|_| Error::Backplane("the log could not be read in time".into()))
+    }
+
+    /// Begins at the oldest place that the log and the window still hold.
+    fn take_up(&self, state: &LogState) {
+        let most = self.config.window.records as u64;
+        let start = state.start.max(Position::new(state.last.get().saturating_sub(most)));
+        self.epoch.store(state.epoch.get(), Ordering::Release);
+        self.window.restart(start);
+        self.hub.restart(start);
+    }
+
+    /// Follows the log for good, through failures of the backplane; `filled` is told when `last` has been applied.
+    async fn follow(&self, last: Position, filled: &tokio::sync::Notify) {
+        let Ok(runtime) = self.runtime() else { return };
+        let provider = self.config.provider;
+        let mut beat = tokio::time::interval(BEAT.min(self.config.write_stall / 4).max(Duration::from_millis(10)));
+        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut retry = Duration::from_millis(50);
+        loop {
+            let mut tail = runtime.backplane.tail(provider, self.hub.applied());
+            if self.hub.applied() >= last {
+                self.ready.store(true, Ordering::Release);
+                filled.notify_one();
+            }
+            let error = loop {
+                tokio::select! {
+                    batch = tail.next() => match batch {
+                        Some(Ok(entries)) => {
+                            retry = Duration::from_millis(50);
+                            entries.into_iter().for_each(|entry| self.apply(entry, runtime));
+                            if self.hub.applied() >= last {
+                                self.ready.store(true, Ordering::Release);
+                                filled.notify_one();
+                            }
+                        }
+                        Some(Err(error)) => break error,
+                        None => break Error::Backplane("the tail ended".into()),
+                    },
+                    _ = beat.tick() => self.beat(),
+                }
+            };
+            self.ready.store(false, Ordering::Release);
+            tracing::warn!(provider, %error, "the log cannot be read; trying again");
+            tokio::time::sleep(retry).await;
+            retry = (retry * 2).min(Duration::from_secs(2));
+            match runtime.backplane.state(provider).await {
+                Ok(state) => self.check_epoch(&state),
+                Err(error) => tracing::debug!(provider, %error, "the backplane is still away"),
+            }
+        }
+    }
+
+    /// A log that lost its records begins a new life: every cursor of before is void.
+    fn check_epoch(&self, state: &LogState) {
+        let known = Epoch::new(self.epoch.load(Ordering::Acquire));
+        if state.epoch != known || state.last < self.hub.applied() {
+            tracing::warn!(provider = self.config.provider, "the log has begun anew");
+            self.take_up(state);
+            // Their places mean nothing any more; on return each is told so.
+            self.close_here(&Target::all(), &CloseReason::RESTART);
+        }
+    }
+
+    /// Applies one record. Only the tail loop calls this, so records are applied one after the other.
+    fn apply(&self, entry: Entry, runtime: &Runtime) {
+        let position = entry.position;
+        if position <= self.hub.applied() {
+            return;
+        }
+        if position > self.hub.applied().next() {
+            tracing::warn!(provider = self.config.provider, %position, "the log has a gap");
+            self.window.restart(position.previous());
+            self.hub.skip(position.previous());
+            self.close_here(&Target::all(), &CloseReason::RESTART);
+        }
+        let seen = Instant::now();
+        let append = |content, key| self.window.append(Record { position, content, seen, key });
+        let envelope = match Envelope::decode(&entry.record) {
+            Ok(envelope) => envelope,
+            Err(error) => {
+                add(&self.counters.skipped_records, 1);
+                tracing::warn!(provider = self.config.provider, %position, %error, "a record was skipped");
+                append(Content::Nothing, None);
+                self.hub.skip(position);
+                return;
+            }
+        };
+        let waiter = if envelope.node == runtime.node { self.waiters().remove(&envelope.id) } else { None };
+        let mut receipt = Receipt::new(envelope.id, Some(position), Some(crate::Delivered::default()));
+        let ask = waiter.as_ref().and_then(|waiter| waiter.ask.clone());
+        match envelope.body {
+            Body::Event { target, event } => {
+                let first = event.key().and_then(|key| self.window.receipt(key));
+                if let Some(first) = first {
+                    append(Content::Nothing, None);
+                    self.hub.skip(position);
+                    receipt = first;
+                } else {
+                    let frame = self.codec.event(&event, Some(self.cursor(position)));
+                    let content = Content::Event { target: target.clone(), frame: frame.clone(), ask_until: None };
+                    append(content, event.key().map(Into::into));
+                    let outcome = self.hub.deliver(position, &target, &frame, seen, |_| {});
+                    self.count_outcome(outcome);
+                    receipt.delivered = Some(outcome.delivered);
+                    if let Some(key) = event.key() {
+                        self.window.remember(key.into(), receipt.clone());
+                    }
+                }
+            }
+            Body::Ask { target, event, deadline } => {
+                let outcome = self.apply_ask(position, target, &event, deadline, ask, seen, &append);
+                receipt.delivered = Some(outcome.delivered);
+            }
+            Body::Join { user, room } => {
+                append(Content::Nothing, None);
+                self.hub.join_user(position, &user, &room, seen);
+            }
+            Body::Leave { user, room } => {
+                append(Content::Nothing, None);
+                self.hub.leave_user(position, &user, &room);
+            }
+            Body::Close { .. } => {
+                append(Content::Nothing, None);
+                self.hub.skip(position);
+            }
+        }
+        if let Some(waiter) = waiter {
+            // The sender may have given up meanwhile.
+            let _ = waiter.done.send(receipt);
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the parts of one record")]
+    fn apply_ask(
+        &self,
+        position: Position,
+        target: Target,
+        event: &Event,
+        deadline: SystemTime,
+        ask: Option<Arc<crate::ack::Ask>>,
+        seen: Instant,
+        append: &dyn Fn(Content<C::Frame>, Option<Arc<str>>),
+    ) -> Outcome {
+        let frame = self.codec.ask(event, position.get());
+        if let Some(ask) = &ask {
+            self.asks().insert(position.get(), Arc::clone(ask));
+        }
+        append(Content::Event { target: target.clone(), frame: frame.clone(), ask_until: Some(deadline) }, None);
+        let outcome = self.hub.deliver(position, &target, &frame, seen, |connection| {
+            if let Some(ask) = &ask {
+                ask.expect(connection.info.id, seen);
+            }
+        });
+        self.count_outcome(outcome);
+        outcome
+    }
+
+    fn count_outcome(&self, outcome: Outcome) {
+        add(&self.counters.dropped, outcome.delivered.dropped);
+        add(&self.counters.overflows, outcome.overflows);
+    }
+
+    /// Between two records: looks after connections, and tells quiet ones their place.
+    fn beat(&self) {
+        let now = Instant::now();
+        self.sweep(now);
+        let applied = self.hub.applied();
+        let quarter = (self.config.window.records as u64 / 4).max(1);
+        // By age too, so that the place of a quiet client outlives a window that turns over by time.
+        let told = Position::new(applied.get().saturating_sub(quarter)).max(self.window.quarter(now));
+        if told > Position::START && told <= applied {
+            self.hub.push_cursors(told, &self.codec.cursor(self.cursor(applied)), now);
+        }
+    }
+
+    async fn follow_pipe(&self, mut pipe: futures_core::stream::BoxStream<'static, Bytes>) {
+        let Ok(runtime) = self.runtime() else { return };
+        while let Some(message) = pipe.next().await {
+            match Envelope::decode(&message) {
+                Ok(envelope) if envelope.node == runtime.node => {}
+                Ok(Envelope { body: Body::Event { target, event }, .. }) => {
+                    self.deliver_now(&target, &event);
+                }
+                Ok(Envelope { body: Body::Close { target, reason }, .. }) => {
+                    self.close_here(&target, &reason);
+                }
+                Ok(_) => tracing::debug!("a record that belongs into the log came through the pipe"),
+                Err(error) => {
+                    add(&self.counters.skipped_records, 1);
+                    tracing::debug!(%error, "a message was skipped");
+                }
+            }
+        }
+    }
+
+    /// Tells the directory who came and went, and renews the node's lease.
+    async fn follow_directory(&self) {
+        let Ok(runtime) = self.runtime() else { return };
+        let mut renew = tokio::time::interval(LEASE / 3);
+        let mut untold = Vec::new();
+        loop {
+            tokio::select! {
+                () = self.directory_changed.notified() => {}
+                _ = renew.tick() => {}
+            }
+            untold.append(&mut self.directory_changes.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
+            match runtime.directory.update(runtime.node, &untold, LEASE).await {
+                Ok(()) => untold.clear(),
+                Err(error) => tracing::warn!(%error, "the directory cannot be told; trying again"),
+            }
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! The worker of one connection: its handlers, in order, away from its reading and its heartbeat.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use futures_util::FutureExt;
+use tracing::Instrument;
+
+use crate::context::{Context, Control};
+use crate::hub::Connection;
+use crate::stats::add;
+use crate::{
+    CloseReason, Codec, Dispatcher, Frame, HandlerError, Inbound, Inbox, Payload, RealtimeBroadcast, Result,
+};
+
+impl<C: Codec> Dispatcher<C> {
+    /// Starts the worker of a connection; it ends when the inbox is closed and empty.
+    pub(crate) fn start_worker(self: &Arc<Self>, connection: &Arc<Connection<C::Frame>>) -> Arc<Inbox> {
+        let inbox = Arc::new(Inbox::new());
+        let worker = Worker { dispatcher: Arc::clone(self), connection: Arc::clone(connection) };
+        let span = tracing::info_span!("connection", provider = connection.info.provider, id = %connection.info.id);
+        self.tasks.spawn(worker.run(Arc::clone(&inbox)).instrument(span));
+        inbox
+    }
+}
+
+struct Worker<C: Codec> {
+    dispatcher: Arc<Dispatcher<C>>,
+    connection: Arc<Connection<C::Frame>>,
+}
+
+impl<C: Codec> Worker<C> {
+    async fn run(self, inbox: Arc<Inbox>) {
+        let info = Arc::new(self.connection.info.clone());
+        let broadcast = Arc::new(Arc::clone(&self.dispatcher)) as Arc<dyn RealtimeBroadcast>;
+        let control = Arc::new(OwnConnection {
+            dispatcher: Arc::clone(&self.dispatcher),
+            connection: Arc::clone(&self.connection),
+        });
+        let cx = Context::new(info, broadcast, control);
+        while let Some(inbound) = inbox.pop().await {
+            self.handle(&cx, inbound).await;
+        }
+        inbox.finish();
+    }
+
+    async fn handle(&self, cx: &Context, inbound: Inbound) {
+        let ack = inbound.ack;
+        let name = Arc::clone(&inbound.name);
+        let handled = AssertUnwindSafe(self.dispatcher.router.handle(cx.clone(), inbound)).catch_unwind().await;
+        let outcome = handled.unwrap_or_else(|_| {
+            add(&self.dispatcher.counters.panics, 1);
+            tracing::error!(event = %name, "a handler panicked");
+            Err(HandlerError::new("internal", "internal error"))
+        });
+        match (outcome, ack) {
+            (Ok(reply), Some(ack)) => {
+                let payload = reply.unwrap_or(Payload::Json(bytes::Bytes::from_static(b"null")));
+                self.push(self.dispatcher.codec.ack(ack, &payload));
+            }
+            (Ok(_), None) => {}
+            (Err(error), ack) => {
+                self.dispatcher.count_rejected(&error);
+                self.push(self.dispatcher.codec.error(&error, ack));
+            }
+        }
+    }
+
+    /// An empty frame is how a codec says nothing.
+    fn push(&self, frame: C::Frame) {
+        if frame.size() == 0 {
+            return;
+        }
+        self.dispatcher.hub.push_side(&self.connection, frame, false, std::time::Instant::now());
+    }
+}
+
+/// What a handler may do to the connection it runs for.
+struct OwnConnection<C: Codec> {
+    dispatcher: Arc<Dispatcher<C>>,
+    connection: Arc<Connection<C::Frame>>,
+}
+
+impl<C: Codec> Control for OwnConnection<C> {
+    fn enter(&self, room: &str) -> Result<bool> {
+        crate::check_name("room", room)?;
+        Ok(self.dispatcher.hub.enter(self.connection.info.id, &room.into()))
+    }
+
+    fn leave(&self, room: &str) -> bool {
+        self.dispatcher.hub.leave(self.connection.info.id, room)
+    }
+
+    fn close(&self, reason: CloseReason) {
+        self.connection.close(reason);
+    }
+}

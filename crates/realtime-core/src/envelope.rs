@@ -1,0 +1,210 @@
+//! A record between nodes, versioned: one version byte, the header's length (u32, big endian), the
+//! header as JSON, then the payload as it is. Readers skip versions they do not know.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use serde::{Deserialize, Serialize};
+
+use crate::{CloseReason, Event, EventId, NodeId, Payload, Target};
+
+const VERSION: u8 = 1;
+const PREFIX: usize = 1 + 4;
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Envelope {
+    pub(crate) id: EventId,
+    pub(crate) node: NodeId,
+    pub(crate) body: Body,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Body {
+    /// An event for a target.
+    Event { target: Target, event: Event },
+    /// An event that each matched connection is to answer before the deadline.
+    Ask { target: Target, event: Event, deadline: SystemTime },
+    /// A user enters a room.
+    Join { user: Arc<str>, room: Arc<str> },
+    /// A user leaves a room.
+    Leave { user: Arc<str>, room: Arc<str> },
+    /// Close the connections of a target. Pipe only.
+    Close { target: Target, reason: CloseReason },
+}
+
+#[non_exhaustive]
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum EnvelopeError {
+    #[error("unknown envelope version {0}")]
+    Version(u8),
+    #[error("malformed envelope")]
+    Malformed,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Header<'a> {
+    id: EventId,
+    node: NodeId,
+    #[serde(borrow)]
+    kind: Kind<'a>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Kind<'a> {
+    Event {
+        target: std::borrow::Cow<'a, Target>,
+        name: Arc<str>,
+        #[serde(default, skip_serializing_if = "is_false")]
+        binary: bool,
+        #[serde(default, skip_serializing_if = "is_false")]
+        volatile: bool,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        key: Option<Arc<str>>,
+    },
+    Ask {
+        target: std::borrow::Cow<'a, Target>,
+        name: Arc<str>,
+        #[serde(default, skip_serializing_if = "is_false")]
+        binary: bool,
+        deadline: SystemTime,
+    },
+    Join {
+        user: Arc<str>,
+        room: Arc<str>,
+    },
+    Leave {
+        user: Arc<str>,
+        room: Arc<str>,
+    },
+    Close {
+        target: std::borrow::Cow<'a, Target>,
+        reason: CloseReason,
+    },
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
+impl Envelope {
+    pub(crate) fn encode(&self) -> Bytes {
+        use std::borrow::Cow::Borrowed;
+        let nothing = Bytes::new();
+        let (kind, payload) = match &self.body {
+            Body::Event { target, event } => {
+                let kind = Kind::Event {
+                    target: Borrowed(target),
+                    name: event.name().into(),
+                    binary: event.payload().is_binary(),
+                    volatile: event.is_volatile(),
+                    key: event.key().map(Into::into),
+                };
+                (kind, event.payload().bytes())
+            }
+            Body::Ask { target, event, deadline } => {
+                let kind = Kind::Ask {
+                    target: Borrowed(target),
+                    name: event.name().into(),
+                    binary: event.payload().is_binary(),
+                    deadline: *deadline,
+                };
+                (kind, event.payload().bytes())
+            }
+            Body::Join { user, room } => (Kind::Join { user: Arc::clone(user), room: Arc::clone(room) }, &nothing),
+            Body::Leave { user, room } => (Kind::Leave { user: Arc::clone(user), room: Arc::clone(room) }, &nothing),
+            Body::Close { target, reason } => {
+                (Kind::Close { target: Borrowed(target), reason: reason.clone() }, &nothing)
+            }
+        };
+        let header = Header { id: self.id, node: self.node, kind };
+        let mut bytes = BytesMut::with_capacity(PREFIX + 256 + payload.len());
+        bytes.put_u8(VERSION);
+        bytes.put_u32(0);
+        // The header holds strings, numbers and times, all of which have a JSON form.
+        if let Err(error) = serde_json::to_writer((&mut bytes).writer(), &header) {
+            tracing::error!(%error, "an envelope's header could not be written");
+        }
+        let length = (bytes.len() - PREFIX) as u32;
+        bytes[1..PREFIX].copy_from_slice(&length.to_be_bytes());
+        bytes.extend_from_slice(payload);
+        bytes.freeze()
+    }
+
+    pub(crate) fn decode(bytes: &Bytes) -> Result<Self, EnvelopeError> {
+        let version = *bytes.first().ok_or(EnvelopeError::Malformed)?;
+        if version != VERSION {
+            return Err(EnvelopeError::Version(version));
+        }
+        let length = bytes.get(1..PREFIX).and_then(|length| length.try_into().ok()).ok_or(EnvelopeError::Malformed)?;
+        let end = PREFIX + u32::from_be_bytes(length) as usize;
+        let header = bytes.get(PREFIX..end).ok_or(EnvelopeError::Malformed)?;
+        let payload = bytes.slice(end..);
+        let Header { id, node, kind } = serde_json::from_slice(header).map_err(|_| EnvelopeError::Malformed)?;
+        let event = |name, binary, volatile, key, payload| {
+            let payload = if binary { Payload::Binary(payload) } else { Payload::Json(payload) };
+            Event::restored(name, payload, volatile, key)
+        };
+        let body = match kind {
+            Kind::Event { target, name, binary, volatile, key } => {
+                Body::Event { target: target.into_owned(), event: event(name, binary, volatile, key, payload) }
+            }
+            Kind::Ask { target, name, binary, deadline } => {
+                Body::Ask { target: target.into_owned(), event: event(name, binary, false, None, payload), deadline }
+            }
+            Kind::Join { user, room } => Body::Join { user, room },
+            Kind::Leave { user, room } => Body::Leave { user, room },
+            Kind::Close { target, reason } => Body::Close { target: target.into_owned(), reason },
+        };
+        Ok(Self { id, node, body })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn envelope(body: Body) -> Envelope {
+        Envelope { id: EventId::random(), node: NodeId::random(), body }
+    }
+
+    fn all() -> Vec<Envelope> {
+        let id = crate::ConnectionId::random();
+        let target = Target::room_in("acme", "räume").except_connection(id).except_user("u");
+        let event = Event::json("chat", "a\"\n\r\0b").unwrap();
+        vec![
+            envelope(Body::Event { target: target.clone(), event: event.clone().idempotency_key("k").unwrap() }),
+            envelope(Body::Event {
+                target: Target::all(),
+                event: Event::binary("b", vec![0, 255]).unwrap().volatile(),
+            }),
+            envelope(Body::Ask { target, event, deadline: SystemTime::UNIX_EPOCH }),
+            envelope(Body::Join { user: "u".into(), room: "r".into() }),
+            envelope(Body::Leave { user: "u".into(), room: "r".into() }),
+            envelope(Body::Close { target: Target::connection(id), reason: CloseReason::KICKED }),
+        ]
+    }
+
+    #[test]
+    fn every_body_survives_its_bytes() {
+        for envelope in all() {
+            assert_eq!(Envelope::decode(&envelope.encode()), Ok(envelope));
+        }
+    }
+
+    #[test]
+    fn what_is_cut_or_unknown_is_an_error_and_no_panic() {
+        for envelope in all() {
+            let bytes = envelope.encode();
+            let header_end = PREFIX + u32::from_be_bytes(bytes[1..PREFIX].try_into().unwrap()) as usize;
+            for end in 0..header_end {
+                assert_eq!(Envelope::decode(&bytes.slice(..end)), Err(EnvelopeError::Malformed), "cut at {end}");
+            }
+            let mut newer = bytes.to_vec();
+            newer[0] = 2;
+            assert_eq!(Envelope::decode(&newer.into()), Err(EnvelopeError::Version(2)));
+        }
+        assert_eq!(Envelope::decode(&Bytes::from_static(&[1, 255, 255, 255, 255])), Err(EnvelopeError::Malformed));
+    }
+}

@@ -1,0 +1,174 @@
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Result, check_event_name, check_name};
+
+/// The publisher's name for one event; a time-ordered random id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct EventId(#[serde(with = "uuid::serde::simple")] uuid::Uuid);
+
+impl EventId {
+    /// A new id.
+    pub fn random() -> Self {
+        Self(uuid::Uuid::now_v7())
+    }
+}
+
+impl std::fmt::Display for EventId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.simple().fmt(f)
+    }
+}
+
+/// What an event carries; bytes are shared, a clone copies nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Payload {
+    /// One JSON value, serialised.
+    Json(Bytes),
+    /// Any bytes.
+    Binary(Bytes),
+}
+
+impl Payload {
+    /// Serialises a value, once.
+    ///
+    /// # Errors
+    /// [`Error::InvalidPayload`] when the value has no JSON form.
+    pub fn json<T: Serialize + ?Sized>(value: &T) -> Result<Self> {
+        serde_json::to_vec(value)
+            .map(|bytes| Self::Json(bytes.into()))
+            .map_err(|error| Error::InvalidPayload(error.into()))
+    }
+
+    /// The bytes, whatever they are.
+    pub fn bytes(&self) -> &Bytes {
+        match self {
+            Self::Json(bytes) | Self::Binary(bytes) => bytes,
+        }
+    }
+
+    /// Whether it is [`Payload::Binary`].
+    pub fn is_binary(&self) -> bool {
+        matches!(self, Self::Binary(_))
+    }
+}
+
+/// A name and a payload, to be delivered; durable unless made [`Event::volatile`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    name: Arc<str>,
+    payload: Payload,
+    volatile: bool,
+    idempotency_key: Option<Arc<str>>,
+}
+
+impl Event {
+    /// An event whose payload is this value as JSON, serialised here and never again.
+    ///
+    /// # Errors
+    /// [`Error::InvalidName`], [`Error::ReservedName`], [`Error::InvalidPayload`].
+    pub fn json<T: Serialize + ?Sized>(name: impl Into<Arc<str>>, value: &T) -> Result<Self> {
+        Self::with_payload(name, Payload::json(value)?)
+    }
+
+    /// An event whose payload is bytes.
+    ///
+    /// # Errors
+    /// [`Error::InvalidName`], [`Error::ReservedName`].
+    pub fn binary(name: impl Into<Arc<str>>, bytes: impl Into<Bytes>) -> Result<Self> {
+        Self::with_payload(name, Payload::Binary(bytes.into()))
+    }
+
+    /// An event whose payload is JSON text already.
+    ///
+    /// # Errors
+    /// [`Error::InvalidName`], [`Error::ReservedName`], [`Error::InvalidPayload`] when the text is not one JSON value.
+    pub fn raw_json(name: impl Into<Arc<str>>, json: impl Into<Bytes>) -> Result<Self> {
+        let json = json.into();
+        serde_json::from_slice::<&serde_json::value::RawValue>(&json)
+            .map_err(|error| Error::InvalidPayload(error.into()))?;
+        Self::with_payload(name, Payload::Json(json))
+    }
+
+    /// Makes it volatile: it skips the log, is never replayed, and is dropped for connections that are behind.
+    pub fn volatile(mut self) -> Self {
+        self.volatile = true;
+        self
+    }
+
+    /// Gives it a key: while the first event with this key is in the window, another one with the
+    /// same key is not delivered and gets the first one's receipt.
+    ///
+    /// # Errors
+    /// [`Error::InvalidName`] when the key breaks the rules of names.
+    pub fn idempotency_key(mut self, key: impl Into<Arc<str>>) -> Result<Self> {
+        let key = key.into();
+        check_name("idempotency key", &key)?;
+        self.idempotency_key = Some(key);
+        Ok(self)
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What it carries.
+    pub fn payload(&self) -> &Payload {
+        &self.payload
+    }
+
+    /// Whether it may be dropped.
+    pub fn is_volatile(&self) -> bool {
+        self.volatile
+    }
+
+    /// Its key, if it has one.
+    pub fn key(&self) -> Option<&str> {
+        self.idempotency_key.as_deref()
+    }
+
+    /// An event of the protocol itself (`connected`, `lost`, …): its name is reserved, so nobody else can make it.
+    pub(crate) fn protocol<T: Serialize + ?Sized>(name: &'static str, value: &T) -> Self {
+        let payload = Payload::json(value).unwrap_or_else(|_| Payload::Json(Bytes::from_static(b"null")));
+        Self { name: name.into(), payload, volatile: false, idempotency_key: None }
+    }
+
+    /// An event read back from an envelope, whose name was checked when it was made.
+    pub(crate) fn restored(
+        name: Arc<str>,
+        payload: Payload,
+        volatile: bool,
+        idempotency_key: Option<Arc<str>>,
+    ) -> Self {
+        Self { name, payload, volatile, idempotency_key }
+    }
+
+    fn with_payload(name: impl Into<Arc<str>>, payload: Payload) -> Result<Self> {
+        let name = name.into();
+        check_event_name(&name)?;
+        Ok(Self { name, payload, volatile: false, idempotency_key: None })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn raw_json_must_be_one_json_value() {
+        assert!(Event::raw_json("a", "{\"b\":\n1}").is_ok());
+        for text in ["", "{", "1 2", "nul"] {
+            assert!(matches!(Event::raw_json("a", text), Err(Error::InvalidPayload(_))), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_value_without_json_form_is_an_error() {
+        let map = std::collections::HashMap::from([((1, 2), 3)]);
+        assert!(matches!(Event::json("a", &map), Err(Error::InvalidPayload(_))));
+    }
+}

@@ -1,0 +1,275 @@
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+
+mod group;
+mod index;
+mod sight;
+
+use crate::outbox::{Outbox, Pushed};
+use crate::{
+    CloseReason, ConnectionId, ConnectionInfo, Delivered, Frame, Inbox, OutboxConfig, Outlet, Position, RoomAccess,
+    Target, Ticket,
+};
+pub(crate) use index::Gauges;
+use index::Index;
+pub(crate) use sight::Sight;
+
+/// This node's connections of one provider, found by connection, user, tenant and room.
+pub struct Hub<F> {
+    /// Held to look connections up or change the index, never across a send or an await: whoever
+    /// delivers collects under the lock and pushes after it.
+    index: Mutex<Index<F>>,
+    /// The last record that was applied; changed under the index lock, before the record's pushes.
+    applied: AtomicU64,
+    outbox: OutboxConfig,
+}
+
+/// One live connection.
+pub(crate) struct Connection<F> {
+    pub(crate) info: ConnectionInfo,
+    /// What had been applied when it came: asks of before are not for it.
+    pub(crate) born: Position,
+    pub(crate) outbox: Outbox<F>,
+    /// Made, with its worker, by the first event from the client.
+    pub(crate) inbox: OnceLock<Arc<Inbox>>,
+    /// What is given back when the connection leaves the hub; taken once.
+    pub(crate) lease: Mutex<Option<Lease>>,
+    outlet: Arc<dyn Outlet>,
+}
+
+/// What a connection holds while it is in the hub.
+pub(crate) struct Lease {
+    /// Its counted place.
+    pub(crate) _ticket: Ticket,
+    /// Tells the lifecycle hooks of the end, if there are any.
+    pub(crate) hooks: Option<oneshot::Sender<Departure>>,
+}
+
+/// What the hooks' task needs to know at the end.
+pub(crate) struct Departure {
+    pub(crate) reason: CloseReason,
+    pub(crate) inbox: Option<Arc<Inbox>>,
+}
+
+/// What is needed to put a connection into the hub.
+pub(crate) struct Newcomer<'a> {
+    pub(crate) info: ConnectionInfo,
+    pub(crate) outlet: Arc<dyn Outlet>,
+    /// Rooms it named, and whether what it missed there is for it.
+    pub(crate) rooms: &'a [(Arc<str>, RoomAccess)],
+    /// From where it reads; `None` is the end.
+    pub(crate) resume: Option<Position>,
+    pub(crate) lease: Lease,
+}
+
+/// What a delivery came to.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Outcome {
+    pub(crate) delivered: Delivered,
+    pub(crate) overflows: usize,
+}
+
+impl<F: Frame> Hub<F> {
+    pub(crate) fn new(outbox: OutboxConfig) -> Self {
+        Self { index: Mutex::new(Index::new()), applied: AtomicU64::new(0), outbox }
+    }
+
+    /// The last record that was applied here.
+    pub fn applied(&self) -> Position {
+        Position::new(self.applied.load(Ordering::Acquire))
+    }
+
+    /// Takes up the log after this place, at the start or in a new epoch.
+    pub(crate) fn restart(&self, start: Position) {
+        let mut index = self.lock();
+        self.applied.store(start.get(), Ordering::Release);
+        index.forget_memberships();
+    }
+
+    /// Puts a connection in; `welcome` encodes its first frame, given the place it reads from.
+    pub(crate) fn register(&self, newcomer: Newcomer<'_>, welcome: impl FnOnce(Position) -> F) -> Arc<Connection<F>> {
+        let mut index = self.lock();
+        let born = self.applied();
+        let place = newcomer.resume.unwrap_or(born);
+        let connection = Arc::new(Connection {
+            outbox: Outbox::new(place, welcome(place)),
+            info: newcomer.info,
+            born,
+            inbox: OnceLock::new(),
+            lease: Mutex::new(Some(newcomer.lease)),
+            outlet: newcomer.outlet,
+        });
+        index.insert(&connection);
+        for (room, access) in newcomer.rooms {
+            let after = if *access == RoomAccess::Allow { place } else { born };
+            index.enter(connection.info.id, room, after);
+        }
+        connection
+    }
+
+    /// Takes a connection out; `false` if it was not in.
+    pub(crate) fn unregister(&self, connection: &Connection<F>, now: Instant) -> bool {
+        self.lock().remove(connection, now)
+    }
+
+    /// One connection enters a room as of now; `false` if it was in already.
+    pub(crate) fn enter(&self, id: ConnectionId, room: &Arc<str>) -> bool {
+        let mut index = self.lock();
+        let now = self.applied();
+        index.enter(id, room, now)
+    }
+
+    /// One connection leaves a room it entered itself, as of now.
+    pub(crate) fn leave(&self, id: ConnectionId, room: &str) -> bool {
+        let mut index = self.lock();
+        let now = self.applied();
+        index.leave(id, room, now)
+    }
+
+    /// Applies a user's join from the log.
+    pub(crate) fn join_user(&self, position: Position, user: &Arc<str>, room: &Arc<str>, now: Instant) {
+        let mut index = self.lock();
+        self.applied.store(position.get(), Ordering::Release);
+        index.join_user(user, room, position, now);
+    }
+
+    /// Applies a user's leave from the log.
+    pub(crate) fn leave_user(&self, position: Position, user: &str, room: &str) {
+        let mut index = self.lock();
+        self.applied.store(position.get(), Ordering::Release);
+        index.leave_user(user, room, position);
+    }
+
+    /// Applies a record that concerns no connection.
+    pub(crate) fn skip(&self, position: Position) {
+        let _index = self.lock();
+        self.applied.store(position.get(), Ordering::Release);
+    }
+
+    /// Applies a record for a target: every matching connection gets the frame or will read it from the window.
+    /// `matched` sees each of them before the push.
+    pub(crate) fn deliver(
+        &self,
+        position: Position,
+        target: &Target,
+        frame: &F,
+        now: Instant,
+        mut matched: impl FnMut(&Connection<F>),
+    ) -> Outcome {
+        let audience = {
+            let mut index = self.lock();
+            self.applied.store(position.get(), Ordering::Release);
+            index.audience(target.scope())
+        };
+        let mut outcome = Outcome::default();
+        for connection in
+            audience.iter().filter(|connection| target.lets(connection.info.id, &connection.info.identity))
+        {
+            matched(connection);
+            let (pushed, wake) = connection.outbox.push(position, frame, self.outbox, now);
+            outcome.count(pushed);
+            if wake {
+                connection.outlet.wake();
+            }
+        }
+        outcome
+    }
+
+    /// Delivers what has no place in the log, to whoever is here now.
+    pub(crate) fn deliver_now(&self, target: &Target, frame: &F, may_drop: bool, now: Instant) -> Outcome {
+        let mut outcome = Outcome::default();
+        for connection in self.matching(target) {
+            outcome.count(self.push_side(&connection, frame.clone(), may_drop, now));
+        }
+        outcome
+    }
+
+    /// Puts a frame without a place into one connection's outbox; a full lane that may not drop closes the connection.
+    pub(crate) fn push_side(&self, connection: &Connection<F>, frame: F, may_drop: bool, now: Instant) -> Pushed {
+        let (pushed, wake) = connection.outbox.push_side(frame, may_drop, self.outbox, now);
+        if pushed == Pushed::Full {
+            connection.close(CloseReason::OVERLOADED);
+        }
+        if wake {
+            connection.outlet.wake();
+        }
+        pushed
+    }
+
+    /// Gives live connections that have not been told their place since `told` a bare cursor. Only between two deliveries.
+    pub(crate) fn push_cursors(&self, told: Position, frame: &F, now: Instant) {
+        let applied = self.applied();
+        for connection in self.everyone().iter() {
+            if connection.outbox.lock().told < told && connection.outbox.push_cursor(applied, frame.clone(), now) {
+                connection.outlet.wake();
+            }
+        }
+    }
+
+    /// The connections a target means now.
+    pub(crate) fn matching(&self, target: &Target) -> Vec<Arc<Connection<F>>> {
+        let audience = self.lock().audience(target.scope());
+        let lets = |connection: &&Arc<Connection<F>>| target.lets(connection.info.id, &connection.info.identity);
+        audience.iter().filter(lets).cloned().collect()
+    }
+
+    pub(crate) fn everyone(&self) -> Arc<[Arc<Connection<F>>]> {
+        self.lock().everyone()
+    }
+
+    /// What this connection may see, and up to where.
+    pub(crate) fn sight(&self, connection: &Connection<F>) -> Sight {
+        let index = self.lock();
+        index.sight(connection, self.applied())
+    }
+
+    /// The rooms a user is in by join, sorted.
+    pub(crate) fn user_rooms(&self, user: &str) -> Vec<String> {
+        self.lock().user_rooms(user)
+    }
+
+    /// Forgets memberships that nobody can refer to any more.
+    pub(crate) fn forget(&self, start: Position, offline_for: Duration, now: Instant) {
+        self.lock().forget(start, offline_for, now);
+    }
+
+    pub(crate) fn gauges(&self) -> Gauges {
+        self.lock().gauges()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Index<F>> {
+        self.index.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<F: Frame> Connection<F> {
+    /// Asks the session to end; the first reason stays. What is queued for a live connection is still sent.
+    pub(crate) fn close(&self, reason: CloseReason) {
+        if self.outbox.close(reason) {
+            self.outlet.wake();
+        }
+    }
+}
+
+impl Outcome {
+    fn count(&mut self, pushed: Pushed) {
+        self.delivered.matched += 1;
+        match pushed {
+            Pushed::Behind | Pushed::Queued => self.delivered.queued += 1,
+            Pushed::Closed | Pushed::Dropped | Pushed::Full => self.delivered.dropped += 1,
+            Pushed::TurnedBehind => {
+                self.delivered.queued += 1;
+                self.overflows += 1;
+            }
+        }
+    }
+}
+
+impl<F> std::fmt::Debug for Hub<F> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Hub").field("applied", &self.applied).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,44 @@
+use std::sync::Arc;
+
+use crate::membership::Memberships;
+use crate::window::Key;
+use crate::{ConnectionId, Identity, Position, Scope, Target};
+
+/// What one connection may see of the log, as of one moment: who it is and which rooms it was in when.
+pub(crate) struct Sight {
+    pub(super) id: ConnectionId,
+    pub(super) identity: Identity,
+    /// What it entered itself.
+    pub(super) own: Memberships,
+    /// What its user was joined to.
+    pub(super) joined: Memberships,
+    pub(super) born: Position,
+    /// The last record that had been applied.
+    pub(crate) end: Position,
+}
+
+impl Sight {
+    /// Every key under which the window may hold something for it.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = Key> {
+        let tenant = self.identity.shared_tenant().map(|tenant| Key::Tenant(Arc::clone(tenant)));
+        let user = self.identity.shared_user().map(|user| Key::User(Arc::clone(user)));
+        let own = self.own.known();
+        let joined = self.joined.known().filter(|room| !self.own.known().any(|own| own == *room));
+        let rooms = own.chain(joined).map(|room| Key::Room(Arc::clone(room)));
+        std::iter::once(Key::All).chain(tenant).chain(user).chain(rooms)
+    }
+
+    /// Whether a record found under one of the keys is for it.
+    pub(crate) fn sees(&self, position: Position, target: &Target) -> bool {
+        let in_room = match target.scope() {
+            Scope::Room { name, .. } => self.own.was_in(name, position) || self.joined.was_in(name, position),
+            _ => true,
+        };
+        in_room && target.lets(self.id, &self.identity)
+    }
+
+    /// Whether it was connected when this record was applied.
+    pub(crate) fn was_there(&self, position: Position) -> bool {
+        position > self.born
+    }
+}

@@ -1,0 +1,91 @@
+//! Traits, values and the addressing core of the `realtime-*` crates.
+//!
+//! This crate knows no HTTP server and no broker. It holds what every transport shares: who is
+//! addressed ([`Target`]), what is sent ([`Event`]), the ordered log and its newest part
+//! ([`Window`]), this node's connections ([`Hub`]), and the three traits an application sees:
+//! [`RealtimeProvider`], [`RealtimeBroadcast`] and [`SocketIoBroadcast`].
+//!
+//! An event travels: [`RealtimeBroadcast::send`] → [`Dispatcher`] → [`Backplane::append`] → tail
+//! loop → [`Window`] → [`Hub`] → outbox → [`Outlet`] → the wire.
+
+mod ack;
+mod auth;
+mod backplane;
+mod capabilities;
+mod close;
+mod codec;
+mod config;
+mod connection;
+mod context;
+mod cursor;
+mod directory;
+mod dispatcher;
+mod drain;
+mod envelope;
+mod error;
+mod event;
+mod handler;
+mod hub;
+mod identity;
+mod inbound;
+mod inbox;
+mod json;
+mod lifecycle;
+mod limits;
+mod membership;
+mod memory;
+mod name;
+mod outbox;
+mod outlet;
+mod policy;
+mod position;
+mod provider;
+mod receipt;
+mod refusal;
+mod registration;
+mod router;
+mod runtime;
+mod sink;
+mod stats;
+mod target;
+mod window;
+
+pub use ack::{AckReply, AckStatus, Acks};
+pub use auth::{Anonymous, Authenticator, ConnectRequest};
+pub use backplane::{Backplane, Entry, LogState, Tail};
+pub use capabilities::Capabilities;
+pub use close::CloseReason;
+pub use codec::{Codec, Frame};
+pub use config::{DispatcherConfig, Limits, OutboxConfig, RoomDelivery, WindowConfig};
+pub use connection::{ConnectionId, ConnectionInfo};
+pub use context::{Context, Outgoing};
+pub use cursor::{Cursor, CursorError, Epoch};
+pub use directory::{Directory, DirectoryChange, NodeId, Presence};
+pub use dispatcher::{Admitted, Dispatcher};
+pub use drain::Drain;
+pub use error::{BoxError, Error, Result};
+pub use event::{Event, EventId, Payload};
+pub use handler::{FnHandler, Handler, HandlerError, IntoReply, Reply};
+pub use hub::Hub;
+pub use identity::Identity;
+pub use inbound::{Inbound, InboundPayload};
+pub use inbox::Inbox;
+pub use json::{DEFAULT_MAX_DEPTH, check_depth};
+pub use lifecycle::LifecycleHook;
+pub use limits::{Admission, Ticket};
+pub use memory::{MemoryBackplane, MemoryDirectory};
+pub use name::{MAX_NAME_BYTES, RESERVED_EVENTS, check_event_name, check_name};
+pub use outbox::Take;
+pub use outlet::{Outlet, SessionOutlet};
+pub use policy::{AllowRooms, DenyRooms, RoomAccess, RoomPolicy};
+pub use position::Position;
+pub use provider::{RealtimeBroadcast, RealtimeProvider, RoomMembership, SocketIoBroadcast};
+pub use receipt::{Delivered, Receipt};
+pub use refusal::{Refusal, RefusalKind};
+pub use registration::Registration;
+pub use router::Router;
+pub use runtime::Runtime;
+pub use sink::Link;
+pub use stats::Stats;
+pub use target::{Scope, Target};
+pub use window::Window;

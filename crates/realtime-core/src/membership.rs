@@ -1,0 +1,104 @@
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::Position;
+
+/// The rooms of a user or of one connection, as intervals of positions, so that a reader who is
+/// behind sees exactly what it would have seen live.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Memberships {
+    rooms: HashMap<Arc<str>, Vec<Interval>>,
+}
+
+/// Member for every record after `after`, up to and with `until`.
+#[derive(Clone, Copy, Debug)]
+struct Interval {
+    after: Position,
+    until: Option<Position>,
+}
+
+impl Memberships {
+    /// Enters a room as of this place; `false` if already in.
+    pub(crate) fn enter(&mut self, room: &Arc<str>, at: Position) -> bool {
+        if self.is_in(room) {
+            return false;
+        }
+        self.rooms.entry(Arc::clone(room)).or_default().push(Interval { after: at, until: None });
+        true
+    }
+
+    /// Leaves a room as of this place; `false` if not in.
+    pub(crate) fn leave(&mut self, room: &str, at: Position) -> bool {
+        match self.rooms.get_mut(room).and_then(|intervals| intervals.last_mut()) {
+            Some(interval) if interval.until.is_none() => {
+                interval.until = Some(at);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether a member now.
+    pub(crate) fn is_in(&self, room: &str) -> bool {
+        self.rooms.get(room).and_then(|intervals| intervals.last()).is_some_and(|interval| interval.until.is_none())
+    }
+
+    /// Whether a member when this record was logged.
+    pub(crate) fn was_in(&self, room: &str, position: Position) -> bool {
+        self.rooms.get(room).is_some_and(|intervals| {
+            intervals
+                .iter()
+                .any(|interval| position > interval.after && interval.until.is_none_or(|until| position <= until))
+        })
+    }
+
+    /// The rooms of now.
+    pub(crate) fn current(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.rooms
+            .iter()
+            .filter(|(_, intervals)| intervals.last().is_some_and(|last| last.until.is_none()))
+            .map(|(room, _)| room)
+    }
+
+    /// Every room with an interval, past ones included.
+    pub(crate) fn known(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.rooms.keys()
+    }
+
+    /// Forgets intervals that ended at or before this place: nobody can read records of that time any more.
+    pub(crate) fn forget_before(&mut self, start: Position) {
+        self.rooms.retain(|_, intervals| {
+            intervals.retain(|interval| interval.until.is_none_or(|until| until > start));
+            !intervals.is_empty()
+        });
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.rooms.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn intervals_say_who_was_in_when() {
+        let room: Arc<str> = "r".into();
+        let at = Position::new;
+        let mut rooms = Memberships::default();
+        assert!(rooms.enter(&room, at(3)));
+        assert!(!rooms.enter(&room, at(4)));
+        assert!(rooms.leave("r", at(6)));
+        assert!(!rooms.leave("r", at(7)));
+        assert!(rooms.enter(&room, at(8)));
+        let seen: Vec<u64> = (1..=10).filter(|p| rooms.was_in("r", at(*p))).collect();
+        assert_eq!(seen, [4, 5, 6, 9, 10]);
+        assert_eq!(rooms.current().count(), 1);
+        rooms.forget_before(at(6));
+        assert!(!rooms.was_in("r", at(5)) && rooms.was_in("r", at(9)));
+        rooms.leave("r", at(9));
+        rooms.forget_before(at(9));
+        assert!(rooms.is_empty());
+    }
+}

@@ -1,0 +1,266 @@
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::{CloseReason, Frame, OutboxConfig, Position};
+
+/// What a session finds when it takes from its outbox.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Take {
+    /// The connection is to be closed, for this reason; there is nothing more to take.
+    Closed(CloseReason),
+    /// There is nothing now; the outlet is woken when there is.
+    Empty,
+    /// Frames were added to the vector.
+    Frames,
+}
+
+/// What waits for one connection.
+///
+/// Durable frames come in log order while the connection is live. When they are too many, they are
+/// dropped here and the connection is behind: it reads the window from its place instead.
+#[derive(Debug)]
+pub(crate) struct Outbox<F> {
+    /// Short: held to move frames in or out, never across a write or an await.
+    state: Mutex<State<F>>,
+}
+
+#[derive(Debug)]
+pub(crate) struct State<F> {
+    pub(crate) place: Place,
+    /// Durable frames with their positions, only while live.
+    queue: VecDeque<(Position, F)>,
+    queue_bytes: usize,
+    /// Replies, acks and volatile events; no order against durable events while behind.
+    side: VecDeque<F>,
+    side_bytes: usize,
+    closed: Option<CloseReason>,
+    /// The last take found nothing, so the next push must wake the outlet.
+    idle: bool,
+    /// Since when something, or the end, has been waiting without a take.
+    waiting_since: Option<Instant>,
+    /// The newest place the client has been given a cursor for.
+    pub(crate) told: Position,
+}
+
+/// Where a connection stands in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// It reads the window: everything up to here has been taken.
+    Behind(Position),
+    /// Everything up to here has been taken or is in the queue.
+    Live(Position),
+}
+
+/// What became of a push.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pushed {
+    /// The connection is behind and will read it from the window.
+    Behind,
+    /// The connection is closed.
+    Closed,
+    /// The lane was full, and what was offered may be dropped.
+    Dropped,
+    /// The lane was full, and what was offered may not be dropped.
+    Full,
+    /// It is in the queue.
+    Queued,
+    /// The queue was full: the connection is behind now.
+    TurnedBehind,
+}
+
+impl<F: Frame> Outbox<F> {
+    /// An outbox that begins behind at this place, with a first frame.
+    pub(crate) fn new(place: Position, welcome: F) -> Self {
+        let side_bytes = welcome.size();
+        Self {
+            state: Mutex::new(State {
+                place: Place::Behind(place),
+                queue: VecDeque::new(),
+                queue_bytes: 0,
+                side: VecDeque::from([welcome]),
+                side_bytes,
+                closed: None,
+                idle: false,
+                waiting_since: None,
+                told: place,
+            }),
+        }
+    }
+
+    /// Offers a durable frame; the flag says whether the outlet must be woken.
+    pub(crate) fn push(&self, position: Position, frame: &F, bound: OutboxConfig, now: Instant) -> (Pushed, bool) {
+        let mut state = self.lock();
+        if state.closed.is_some() {
+            return (Pushed::Closed, false);
+        }
+        match state.place {
+            // Read from the window already.
+            Place::Live(at) if position <= at => (Pushed::Queued, false),
+            Place::Behind(_) => {
+                state.waiting_since.get_or_insert(now);
+                (Pushed::Behind, state.rouse())
+            }
+            Place::Live(_) => {
+                state.waiting_since.get_or_insert(now);
+                let full = state.queue.len() >= bound.frames || state.queue_bytes + frame.size() > bound.bytes;
+                if let Some((first, _)) = state.queue.front()
+                    && full
+                {
+                    state.place = Place::Behind(first.previous());
+                    state.queue = VecDeque::new();
+                    state.queue_bytes = 0;
+                    return (Pushed::TurnedBehind, state.rouse());
+                }
+                state.place = Place::Live(position);
+                state.queue_bytes += frame.size();
+                state.queue.push_back((position, frame.clone()));
+                (Pushed::Queued, state.rouse())
+            }
+        }
+    }
+
+    /// Offers a frame that has no place in the log.
+    pub(crate) fn push_side(&self, frame: F, may_drop: bool, bound: OutboxConfig, now: Instant) -> (Pushed, bool) {
+        let mut state = self.lock();
+        if state.closed.is_some() {
+            return (Pushed::Closed, false);
+        }
+        let full = state.side.len() >= bound.frames || state.side_bytes + frame.size() > bound.bytes;
+        if full && !state.side.is_empty() {
+            return (if may_drop { Pushed::Dropped } else { Pushed::Full }, false);
+        }
+        if may_drop && matches!(state.place, Place::Behind(_)) && !state.side.is_empty() {
+            return (Pushed::Dropped, false);
+        }
+        state.waiting_since.get_or_insert(now);
+        state.side_bytes += frame.size();
+        state.side.push_back(frame);
+        (Pushed::Queued, state.rouse())
+    }
+
+    /// Gives a live connection with nothing queued a bare cursor; only called between two deliveries.
+    pub(crate) fn push_cursor(&self, position: Position, frame: F, now: Instant) -> bool {
+        let mut state = self.lock();
+        if state.closed.is_some() || !matches!(state.place, Place::Live(_)) || !state.queue.is_empty() {
+            return false;
+        }
+        state.waiting_since.get_or_insert(now);
+        state.place = Place::Live(position);
+        state.queue_bytes += frame.size();
+        state.queue.push_back((position, frame));
+        state.rouse()
+    }
+
+    /// Marks it closed, the first reason stays; the flag says whether the outlet must be woken, which is also when its
+    /// session is not idle: it may wait in a write that will never end.
+    pub(crate) fn close(&self, reason: CloseReason) -> bool {
+        let mut state = self.lock();
+        if state.closed.is_some() {
+            return false;
+        }
+        state.closed = Some(reason);
+        state.waits();
+        state.rouse();
+        true
+    }
+
+    /// Starts the time of what waits anew: bytes of the last take have gone out.
+    pub(crate) fn progressed(&self, now: Instant) {
+        if let Some(since) = &mut self.lock().waiting_since {
+            *since = now;
+        }
+    }
+
+    /// Drops what waits: nobody will take it any more.
+    pub(crate) fn clear(&self) {
+        let mut state = self.lock();
+        state.queue = VecDeque::new();
+        state.queue_bytes = 0;
+        state.side = VecDeque::new();
+        state.side_bytes = 0;
+        state.waiting_since = None;
+    }
+
+    pub(crate) fn close_reason(&self) -> Option<CloseReason> {
+        self.lock().closed.clone()
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.lock().closed.is_some()
+    }
+
+    pub(crate) fn is_behind(&self) -> bool {
+        matches!(self.lock().place, Place::Behind(_))
+    }
+
+    /// Whether something has been waiting for longer than this without a take.
+    pub(crate) fn has_stalled(&self, now: Instant, limit: Duration) -> bool {
+        self.lock().waiting_since.is_some_and(|since| now.saturating_duration_since(since) > limit)
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State<F>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<F: Frame> State<F> {
+    /// Moves the side lane and, while live, the queue into `frames`, up to `budget` bytes but at least one frame.
+    pub(crate) fn drain(&mut self, budget: usize, frames: &mut Vec<F>) -> usize {
+        self.waiting_since = None;
+        let taken = self.move_out(budget, frames);
+        if self.closed.is_some() || !self.side.is_empty() || !self.queue.is_empty() {
+            self.waits();
+        }
+        taken
+    }
+
+    fn move_out(&mut self, budget: usize, frames: &mut Vec<F>) -> usize {
+        let mut taken = 0;
+        while let Some(frame) = self.side.front() {
+            if taken > 0 && taken + frame.size() > budget {
+                return taken;
+            }
+            taken += frame.size();
+            self.side_bytes -= frame.size();
+            frames.extend(self.side.pop_front());
+        }
+        while let Some((_, frame)) = self.queue.front() {
+            if taken > 0 && taken + frame.size() > budget {
+                return taken;
+            }
+            taken += frame.size();
+            self.queue_bytes -= frame.size();
+            if let Some((position, frame)) = self.queue.pop_front() {
+                self.told = position;
+                frames.push(frame);
+            }
+        }
+        // A burst's room is given back: most connections are idle most of the time.
+        if self.queue.capacity() > 64 {
+            self.queue = VecDeque::new();
+        }
+        if self.side.capacity() > 4 {
+            self.side = VecDeque::new();
+        }
+        taken
+    }
+
+    /// Notes that something is left for the next take, whose time runs from the last one.
+    pub(crate) fn waits(&mut self) {
+        self.waiting_since.get_or_insert_with(Instant::now);
+    }
+
+    /// Notes that the taker found nothing and goes to sleep.
+    pub(crate) fn rest(&mut self) {
+        self.idle = true;
+    }
+
+    pub(crate) fn closed(&self) -> Option<&CloseReason> {
+        self.closed.as_ref()
+    }
+
+    fn rouse(&mut self) -> bool {
+        std::mem::take(&mut self.idle)
+    }
+}

@@ -1,0 +1,51 @@
+use std::task::{Context, Poll};
+
+use futures_util::task::AtomicWaker;
+
+use crate::{Codec, Registration, Take};
+
+/// How an outbox reaches the wire: it is told when an empty outbox has something again, and then
+/// takes until there is nothing left.
+///
+/// Called outside all locks of the core, from the task that delivers: it must not block.
+pub trait Outlet: Send + Sync + 'static {
+    /// There is something to take, or the connection is to be closed.
+    fn wake(&self);
+}
+
+/// The outlet of a connection that has a task of its own: it wakes that task.
+#[derive(Debug, Default)]
+pub struct SessionOutlet {
+    waker: AtomicWaker,
+}
+
+impl Outlet for SessionOutlet {
+    fn wake(&self) {
+        self.waker.wake();
+    }
+}
+
+impl SessionOutlet {
+    /// An outlet that nobody waits on yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes what waits, up to `budget` bytes of frames; pending (and the task woken later) when there is nothing.
+    ///
+    /// Never ready with [`Take::Empty`].
+    pub fn poll_take<C: Codec>(
+        &self,
+        registration: &Registration<C>,
+        cx: &mut Context<'_>,
+        budget: usize,
+        frames: &mut Vec<C::Frame>,
+    ) -> Poll<Take> {
+        // Registered before looking, so that what comes in between wakes the task.
+        self.waker.register(cx.waker());
+        match registration.try_take(budget, frames) {
+            Take::Empty => Poll::Pending,
+            take => Poll::Ready(take),
+        }
+    }
+}

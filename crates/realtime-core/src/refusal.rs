@@ -1,0 +1,111 @@
+use std::borrow::Cow;
+use std::time::Duration;
+
+/// Why a connection was not let in: a kind that transports map to a status, and a text for the client.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Refusal {
+    kind: RefusalKind,
+    message: Cow<'static, str>,
+    retry_after: Option<Duration>,
+}
+
+/// The kinds of refusal, with the HTTP status a transport answers.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum RefusalKind {
+    /// The request itself is wrong (400).
+    BadRequest,
+    /// The node is going down (503).
+    Draining,
+    /// The identity is known and may not do this (403).
+    Forbidden,
+    /// Something on the server failed (500).
+    Internal,
+    /// The node has as many connections as it takes (503).
+    NodeLimit,
+    /// The browser's origin is not on the list (403).
+    Origin,
+    /// The room policy does not let this identity into a room it named (403).
+    Room,
+    /// Who is connecting is not known: no token, or a bad one (401).
+    Unauthorized,
+    /// This user has as many connections as allowed (429).
+    UserLimit,
+}
+
+impl RefusalKind {
+    /// A stable word for this kind, for clients and metrics.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::BadRequest => "bad_request",
+            Self::Draining => "draining",
+            Self::Forbidden => "forbidden",
+            Self::Internal => "internal",
+            Self::NodeLimit => "node_limit",
+            Self::Origin => "origin",
+            Self::Room => "room",
+            Self::Unauthorized => "unauthorized",
+            Self::UserLimit => "user_limit",
+        }
+    }
+
+    /// The HTTP status that says this.
+    pub const fn status(self) -> http::StatusCode {
+        match self {
+            Self::BadRequest => http::StatusCode::BAD_REQUEST,
+            Self::Draining | Self::NodeLimit => http::StatusCode::SERVICE_UNAVAILABLE,
+            Self::Forbidden | Self::Origin | Self::Room => http::StatusCode::FORBIDDEN,
+            Self::Internal => http::StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Unauthorized => http::StatusCode::UNAUTHORIZED,
+            Self::UserLimit => http::StatusCode::TOO_MANY_REQUESTS,
+        }
+    }
+}
+
+impl Refusal {
+    /// A refusal of this kind; the client reads the message, so it holds no secrets.
+    pub fn new(kind: RefusalKind, message: impl Into<Cow<'static, str>>) -> Self {
+        let retry_after = match kind {
+            RefusalKind::Draining | RefusalKind::NodeLimit => Some(Duration::from_secs(5)),
+            _ => None,
+        };
+        Self { kind, message: message.into(), retry_after }
+    }
+
+    /// Who is connecting is not known.
+    pub fn unauthorized(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(RefusalKind::Unauthorized, message)
+    }
+
+    /// The identity is known and may not connect.
+    pub fn forbidden(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(RefusalKind::Forbidden, message)
+    }
+
+    /// The request is wrong.
+    pub fn bad_request(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(RefusalKind::BadRequest, message)
+    }
+
+    /// When a client may try again; set by default for [`RefusalKind::Draining`] and [`RefusalKind::NodeLimit`] (5 s).
+    pub fn with_retry_after(mut self, after: Duration) -> Self {
+        self.retry_after = Some(after);
+        self
+    }
+
+    /// The kind.
+    pub fn kind(&self) -> RefusalKind {
+        self.kind
+    }
+
+    /// The text for the client.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// When a client may try again.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.retry_after
+    }
+}

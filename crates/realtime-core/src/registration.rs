@@ -1,0 +1,202 @@
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use crate::hub::Connection;
+use crate::outbox::Place;
+use crate::{
+    CloseReason, Codec, ConnectionId, ConnectionInfo, Dispatcher, Event, HandlerError, Identity, Inbound,
+    InboundPayload, Inbox, Refusal, Take,
+};
+
+/// A connection's place in the hub; dropping it takes the connection out, on every exit path.
+pub struct Registration<C: Codec> {
+    dispatcher: Arc<Dispatcher<C>>,
+    connection: Arc<Connection<C::Frame>>,
+    /// Why the connection ended, as its session saw it. Only touched at the end.
+    ended: Mutex<Option<CloseReason>>,
+}
+
+impl<C: Codec> Registration<C> {
+    pub(crate) fn new(dispatcher: Arc<Dispatcher<C>>, connection: Arc<Connection<C::Frame>>) -> Self {
+        Self { dispatcher, connection, ended: Mutex::new(None) }
+    }
+
+    /// The connection's id.
+    pub fn id(&self) -> ConnectionId {
+        self.connection.info.id
+    }
+
+    /// What is known of the connection.
+    pub fn info(&self) -> &ConnectionInfo {
+        &self.connection.info
+    }
+
+    /// Who it belongs to.
+    pub fn identity(&self) -> &Identity {
+        &self.connection.info.identity
+    }
+
+    /// Takes what waits, up to `budget` bytes of frames but at least one; one taker at a time.
+    pub fn try_take(&self, budget: usize, frames: &mut Vec<C::Frame>) -> Take {
+        let before = frames.len();
+        let take = self.take(budget, frames);
+        self.dispatcher.count_out(&frames[before..]);
+        take
+    }
+
+    fn take(&self, budget: usize, frames: &mut Vec<C::Frame>) -> Take {
+        let before = frames.len();
+        let mut taken = 0;
+        loop {
+            let place = {
+                let mut state = self.connection.outbox.lock();
+                taken += state.drain(budget.saturating_sub(taken), frames);
+                let found = frames.len() > before;
+                match state.place {
+                    Place::Behind(place) if state.closed().is_none() && (!found || taken < budget) => place,
+                    _ if found => return Take::Frames,
+                    _ => {
+                        if let Some(reason) = state.closed() {
+                            return Take::Closed(reason.clone());
+                        }
+                        state.rest();
+                        return Take::Empty;
+                    }
+                }
+            };
+            let sight = self.dispatcher.hub().sight(&self.connection);
+            let mut read_frames = Vec::new();
+            let read = self.dispatcher.window().read(place, &sight, budget.saturating_sub(taken), &mut read_frames);
+            if let Some(until) = read.lost_until {
+                frames.push(self.dispatcher.lost(place, until));
+            }
+            let mut state = self.connection.outbox.lock();
+            if !read_frames.is_empty() || read.lost_until.is_some() {
+                state.told = read.place;
+            }
+            taken += read_frames.iter().map(crate::Frame::size).sum::<usize>();
+            frames.append(&mut read_frames);
+            // Live only if nothing was applied since the sight was taken: what comes later is pushed here.
+            let at_end = read.place >= sight.end && self.dispatcher.hub().applied() == sight.end;
+            state.place = if at_end { Place::Live(read.place) } else { Place::Behind(read.place) };
+            if !at_end {
+                state.waits();
+            }
+            drop(state);
+            if frames.len() > before {
+                return Take::Frames;
+            }
+        }
+    }
+
+    /// Hands an event from the client to the handlers; `false` asks to read no more until [`Registration::poll_room`].
+    pub fn receive(&self, inbound: Inbound) -> bool {
+        self.dispatcher.count_in(inbound.size());
+        self.inbox().push(inbound)
+    }
+
+    /// Ready when reading may go on.
+    pub fn poll_room(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.connection.inbox.get().map_or(Poll::Ready(()), |inbox| inbox.poll_room(cx))
+    }
+
+    /// The connection's queue of inbound events, made with its worker on first use.
+    pub fn inbox(&self) -> &Arc<Inbox> {
+        self.connection.inbox.get_or_init(|| self.dispatcher.start_worker(&self.connection))
+    }
+
+    /// Takes the client's answer to an ask; `false` if nobody waits for it (any more).
+    pub fn answer(&self, ack: u64, payload: InboundPayload) -> bool {
+        self.dispatcher.count_in(payload.bytes().len());
+        self.dispatcher.answer(ack, self.id(), payload)
+    }
+
+    /// Puts a frame of the transport's own into the lane of replies.
+    pub fn push(&self, frame: C::Frame) {
+        self.dispatcher.hub().push_side(&self.connection, frame, false, Instant::now());
+    }
+
+    /// Sends a reserved event of the transport's own to this connection.
+    pub fn push_event(&self, event: &Event) {
+        self.push(self.dispatcher.codec().event(event, None));
+    }
+
+    /// Tells the client of an error, as the answer to its number if it gave one, and counts it.
+    pub fn reject(&self, error: &HandlerError, ack: Option<u64>) {
+        self.dispatcher.count_rejected(error);
+        self.push(self.dispatcher.codec().error(error, ack));
+    }
+
+    /// Lets the connection into a room it names, if the policy does; `false` if it was in already.
+    ///
+    /// # Errors
+    /// A [`Refusal`] of kind [`crate::RefusalKind::Room`] or [`crate::RefusalKind::BadRequest`].
+    pub async fn subscribe(&self, room: &str) -> Result<bool, Refusal> {
+        self.dispatcher.may_enter(self.identity(), room).await?;
+        Ok(self.dispatcher.hub().enter(self.id(), &room.into()))
+    }
+
+    /// Takes the connection out of a room it entered; `false` if it had not.
+    pub fn unsubscribe(&self, room: &str) -> bool {
+        self.dispatcher.hub().leave(self.id(), room)
+    }
+
+    /// Asks the session to end, as [`crate::RealtimeProvider::close`] does.
+    pub fn close(&self, reason: CloseReason) {
+        self.connection.close(reason);
+    }
+
+    /// Whether the connection has been asked to end.
+    pub fn is_closed(&self) -> bool {
+        self.connection.outbox.is_closed()
+    }
+
+    /// Why the connection has been asked to end, before [`Take::Closed`] says so when all else has been taken.
+    pub fn close_reason(&self) -> Option<CloseReason> {
+        self.connection.outbox.close_reason()
+    }
+
+    /// Notes that a part of what was taken went out and the rest still waits: the connection is slow, not stalled.
+    pub fn progressed(&self) {
+        self.connection.outbox.progressed(Instant::now());
+    }
+
+    /// Ends the registration with the reason the session saw. Plain dropping counts as the reason it was closed for, or
+    /// [`CloseReason::CONNECTION_LOST`].
+    pub fn end(self, reason: CloseReason) {
+        self.set_reason(reason);
+    }
+
+    /// Notes why the connection ends, for the moment the registration is dropped; the first reason stays.
+    pub fn set_reason(&self, reason: CloseReason) {
+        self.ended.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(reason);
+    }
+
+    /// The dispatcher it belongs to.
+    pub fn dispatcher(&self) -> &Arc<Dispatcher<C>> {
+        &self.dispatcher
+    }
+
+    /// Tells a refusal as an error for the client.
+    pub fn reject_refusal(&self, refusal: &Refusal, ack: Option<u64>) {
+        self.reject(&HandlerError::new(refusal.kind().code(), refusal.message().to_owned()), ack);
+    }
+}
+
+impl<C: Codec> Drop for Registration<C> {
+    fn drop(&mut self) {
+        let seen = self.ended.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        // Whoever asked for the close knows best why; the session only saw the wire end.
+        let reason = self.connection.outbox.close_reason().or(seen).unwrap_or(CloseReason::CONNECTION_LOST);
+        // From here on pushes find it closed, so that receipts do not count it as queued.
+        self.connection.close(reason.clone());
+        self.dispatcher.unregister(&self.connection, reason);
+    }
+}
+
+impl<C: Codec> std::fmt::Debug for Registration<C> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Registration").field("connection", &self.connection.info).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,67 @@
+use std::sync::Arc;
+
+use crate::{
+    Anonymous, Authenticator, Backplane, DenyRooms, Directory, LifecycleHook, MemoryBackplane, MemoryDirectory, NodeId,
+    RoomPolicy,
+};
+
+/// What a service gives each of its providers.
+#[derive(Clone)]
+pub struct Runtime {
+    /// This node.
+    pub node: NodeId,
+    /// The log and pipe between nodes.
+    pub backplane: Arc<dyn Backplane>,
+    /// Who is connecting.
+    pub authenticator: Arc<dyn Authenticator>,
+    /// Which rooms clients may enter by themselves.
+    pub policy: Arc<dyn RoomPolicy>,
+    /// Who is online where.
+    pub directory: Arc<dyn Directory>,
+    /// Told of connections that come and go.
+    pub hooks: Vec<Arc<dyn LifecycleHook>>,
+}
+
+impl Runtime {
+    /// One node in memory, anonymous clients, no rooms by the clients' own choice: what tests start from.
+    pub fn in_memory() -> Self {
+        Self {
+            node: NodeId::random(),
+            backplane: Arc::new(MemoryBackplane::default()),
+            authenticator: Arc::new(Anonymous),
+            policy: Arc::new(DenyRooms),
+            directory: Arc::new(MemoryDirectory::new()),
+            hooks: Vec::new(),
+        }
+    }
+
+    /// With this authenticator.
+    pub fn with_authenticator(mut self, authenticator: impl Authenticator) -> Self {
+        self.authenticator = Arc::new(authenticator);
+        self
+    }
+
+    /// With this backplane.
+    pub fn with_backplane(mut self, backplane: impl Backplane) -> Self {
+        self.backplane = Arc::new(backplane);
+        self
+    }
+
+    /// With this room policy.
+    pub fn with_policy(mut self, policy: impl RoomPolicy) -> Self {
+        self.policy = Arc::new(policy);
+        self
+    }
+
+    /// With one more hook.
+    pub fn with_hook(mut self, hook: impl LifecycleHook) -> Self {
+        self.hooks.push(Arc::new(hook));
+        self
+    }
+}
+
+impl std::fmt::Debug for Runtime {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Runtime").field("node", &self.node).finish_non_exhaustive()
+    }
+}

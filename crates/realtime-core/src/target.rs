@@ -1,0 +1,140 @@
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{ConnectionId, Identity, Result, check_name};
+
+/// Who an event is for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Target {
+    scope: Scope,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    except_connections: Vec<ConnectionId>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    except_users: Vec<Arc<str>>,
+}
+
+/// The set of connections a [`Target`] starts from.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scope {
+    /// Every connection.
+    All,
+    /// One connection; never durable.
+    Connection(ConnectionId),
+    /// The members of a room, of one tenant if named.
+    Room {
+        /// The room.
+        name: Arc<str>,
+        /// Only members of this tenant.
+        tenant: Option<Arc<str>>,
+    },
+    /// Every connection of a tenant.
+    Tenant(Arc<str>),
+    /// Every connection of a user, in one tenant if named.
+    User {
+        /// The user.
+        name: Arc<str>,
+        /// Only connections of this tenant.
+        tenant: Option<Arc<str>>,
+    },
+}
+
+impl Target {
+    /// Everyone.
+    pub fn all() -> Self {
+        Self::new(Scope::All)
+    }
+
+    /// One connection.
+    pub fn connection(id: ConnectionId) -> Self {
+        Self::new(Scope::Connection(id))
+    }
+
+    /// The members of a room, whatever their tenant.
+    pub fn room(room: impl Into<Arc<str>>) -> Self {
+        Self::new(Scope::Room { name: room.into(), tenant: None })
+    }
+
+    /// The members of a room who belong to this tenant.
+    pub fn room_in(tenant: impl Into<Arc<str>>, room: impl Into<Arc<str>>) -> Self {
+        Self::new(Scope::Room { name: room.into(), tenant: Some(tenant.into()) })
+    }
+
+    /// Every connection of a tenant.
+    pub fn tenant(tenant: impl Into<Arc<str>>) -> Self {
+        Self::new(Scope::Tenant(tenant.into()))
+    }
+
+    /// Every connection of a user, whatever the tenant.
+    pub fn user(user: impl Into<Arc<str>>) -> Self {
+        Self::new(Scope::User { name: user.into(), tenant: None })
+    }
+
+    /// Every connection of a user in this tenant.
+    pub fn user_in(tenant: impl Into<Arc<str>>, user: impl Into<Arc<str>>) -> Self {
+        Self::new(Scope::User { name: user.into(), tenant: Some(tenant.into()) })
+    }
+
+    /// The same target without this connection.
+    pub fn except_connection(mut self, id: ConnectionId) -> Self {
+        self.except_connections.push(id);
+        self
+    }
+
+    /// The same target without any connection of this user.
+    pub fn except_user(mut self, user: impl Into<Arc<str>>) -> Self {
+        self.except_users.push(user.into());
+        self
+    }
+
+    /// The set it starts from.
+    pub fn scope(&self) -> &Scope {
+        &self.scope
+    }
+
+    /// Checks every name in it.
+    ///
+    /// # Errors
+    /// [`crate::Error::InvalidName`].
+    pub fn check(&self) -> Result<()> {
+        match &self.scope {
+            Scope::All | Scope::Connection(_) => {}
+            Scope::Room { name, tenant } => {
+                check_name("room", name)?;
+                tenant.as_ref().map_or(Ok(()), |tenant| check_name("tenant", tenant))?;
+            }
+            Scope::Tenant(tenant) => check_name("tenant", tenant)?,
+            Scope::User { name, tenant } => {
+                check_name("user", name)?;
+                tenant.as_ref().map_or(Ok(()), |tenant| check_name("tenant", tenant))?;
+            }
+        }
+        self.except_users.iter().try_for_each(|user| check_name("user", user))
+    }
+
+    /// Whether the tenant filter and the exceptions let this connection through; the scope's own set is not looked at.
+    pub(crate) fn lets(&self, id: ConnectionId, identity: &Identity) -> bool {
+        let tenant = match &self.scope {
+            Scope::Room { tenant, .. } | Scope::User { tenant, .. } => tenant.as_deref(),
+            _ => None,
+        };
+        tenant.is_none_or(|tenant| identity.tenant_name() == Some(tenant))
+            && !self.except_connections.contains(&id)
+            && !identity.user_name().is_some_and(|user| self.except_users.iter().any(|except| &**except == user))
+    }
+
+    /// For providers that show rooms to everyone: the room's audience without the room.
+    pub(crate) fn widen_room(mut self) -> Self {
+        self.scope = match self.scope {
+            Scope::Room { tenant: None, .. } => Scope::All,
+            Scope::Room { tenant: Some(tenant), .. } => Scope::Tenant(tenant),
+            other => other,
+        };
+        self
+    }
+
+    fn new(scope: Scope) -> Self {
+        Self { scope, except_connections: Vec::new(), except_users: Vec::new() }
+    }
+}

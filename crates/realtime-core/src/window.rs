@@ -1,0 +1,251 @@
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::{Instant, SystemTime};
+
+use crate::hub::Sight;
+use crate::{Frame, Position, Receipt, Scope, Target, WindowConfig};
+
+/// The newest part of a provider's log in this node's memory, encoded, and indexed by target so that
+/// a read costs what it returns. Connections read nothing but this.
+#[derive(Debug)]
+pub struct Window<F> {
+    config: WindowConfig,
+    /// The records and their index. Held for one append or one read of a bounded batch, never across a send or an await.
+    inner: RwLock<Inner<F>>,
+}
+
+#[derive(Debug)]
+struct Inner<F> {
+    /// The place before the oldest record.
+    start: Position,
+    records: VecDeque<Record<F>>,
+    index: HashMap<Key, VecDeque<Position>>,
+    /// The receipts of events with an idempotency key.
+    receipts: HashMap<Arc<str>, Receipt>,
+    bytes: usize,
+}
+
+/// One record of the window.
+#[derive(Debug)]
+pub(crate) struct Record<F> {
+    pub(crate) position: Position,
+    pub(crate) content: Content<F>,
+    /// When this node saw it; the window's age counts from here.
+    pub(crate) seen: Instant,
+    pub(crate) key: Option<Arc<str>>,
+}
+
+/// What of a record still matters once it has been applied.
+#[derive(Debug)]
+pub(crate) enum Content<F> {
+    /// For whom, and the encoded frame; an ask is only for connections that were there, until its deadline.
+    Event { target: Target, frame: F, ask_until: Option<SystemTime> },
+    /// Applied already (joins, leaves, duplicates, what could not be read): it only fills its place.
+    Nothing,
+}
+
+/// By what a record is found.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Key {
+    All,
+    Room(Arc<str>),
+    Tenant(Arc<str>),
+    User(Arc<str>),
+}
+
+/// What a read found.
+#[derive(Debug)]
+pub(crate) struct Read {
+    /// Everything for the reader up to here has been handed out.
+    pub(crate) place: Position,
+    /// The place asked for had left the window: what is between it and this place is gone.
+    pub(crate) lost_until: Option<Position>,
+}
+
+/// Bookkeeping that a record costs beside its frame.
+const RECORD_BYTES: usize = 160;
+
+impl Key {
+    fn of(scope: &Scope) -> Option<Self> {
+        match scope {
+            Scope::All => Some(Self::All),
+            Scope::Connection(_) => None,
+            Scope::Room { name, .. } => Some(Self::Room(Arc::clone(name))),
+            Scope::Tenant(name) => Some(Self::Tenant(Arc::clone(name))),
+            Scope::User { name, .. } => Some(Self::User(Arc::clone(name))),
+        }
+    }
+}
+
+impl<F: Frame> Record<F> {
+    fn size(&self) -> usize {
+        RECORD_BYTES
+            + match &self.content {
+                Content::Event { frame, .. } => frame.size(),
+                Content::Nothing => 0,
+            }
+    }
+}
+
+impl<F: Frame> Window<F> {
+    /// An empty window that begins after this place.
+    pub(crate) fn new(config: WindowConfig) -> Self {
+        let inner = Inner {
+            start: Position::START,
+            records: VecDeque::new(),
+            index: HashMap::new(),
+            receipts: HashMap::new(),
+            bytes: 0,
+        };
+        Self { config, inner: RwLock::new(inner) }
+    }
+
+    /// Forgets everything and begins anew after this place.
+    pub(crate) fn restart(&self, start: Position) {
+        let mut inner = self.write();
+        inner.records.clear();
+        inner.index.clear();
+        inner.receipts.clear();
+        inner.bytes = 0;
+        inner.start = start;
+    }
+
+    /// Adds the next record, and drops the oldest ones that are over the bounds.
+    pub(crate) fn append(&self, record: Record<F>) {
+        let mut inner = self.write();
+        debug_assert_eq!(record.position, inner.end().next(), "records come without a gap");
+        if let Content::Event { target, .. } = &record.content
+            && let Some(key) = Key::of(target.scope())
+        {
+            inner.index.entry(key).or_default().push_back(record.position);
+        }
+        inner.bytes += record.size();
+        let now = record.seen;
+        inner.records.push_back(record);
+        inner.trim(&self.config, now);
+    }
+
+    /// Drops what has become too old.
+    pub(crate) fn expire(&self, now: Instant) {
+        self.write().trim(&self.config, now);
+    }
+
+    /// Remembers the receipt of an event with a key, for as long as the event's record is here.
+    pub(crate) fn remember(&self, key: Arc<str>, receipt: Receipt) {
+        self.write().receipts.insert(key, receipt);
+    }
+
+    /// The receipt of the first event with this key, if its record is here.
+    pub(crate) fn receipt(&self, key: &str) -> Option<Receipt> {
+        self.read_lock().receipts.get(key).cloned()
+    }
+
+    /// The place before the oldest record.
+    pub fn start(&self) -> Position {
+        self.read_lock().start
+    }
+
+    /// The place of the oldest record that is younger than a quarter of the window's age, less one; a client
+    /// that was told of no place since then should be.
+    pub(crate) fn quarter(&self, now: Instant) -> Position {
+        let inner = self.read_lock();
+        let young =
+            inner.records.partition_point(|record| now.saturating_duration_since(record.seen) > self.config.age / 4);
+        Position::new(inner.start.get() + young as u64)
+    }
+
+    /// Records and bytes held now.
+    pub fn size(&self) -> (usize, usize) {
+        let inner = self.read_lock();
+        (inner.records.len(), inner.bytes)
+    }
+
+    /// Collects what this reader may see after `place`, up to the sight's end or `budget` bytes (but at least one frame).
+    pub(crate) fn read(&self, place: Position, sight: &Sight, budget: usize, frames: &mut Vec<F>) -> Read {
+        let inner = self.read_lock();
+        let lost_until = (place < inner.start).then_some(inner.start);
+        let from = place.max(inner.start);
+        let now = SystemTime::now();
+        let lists: Vec<&VecDeque<Position>> = sight.keys().filter_map(|key| inner.index.get(&key)).collect();
+        // A merge of the targets' lists: the smallest next position first.
+        let mut next = BinaryHeap::with_capacity(lists.len());
+        for (list, positions) in lists.iter().enumerate() {
+            let at = positions.partition_point(|position| *position <= from);
+            if let Some(position) = positions.get(at) {
+                next.push(Reverse((*position, list, at)));
+            }
+        }
+        let mut taken = 0;
+        while let Some(Reverse((position, list, at))) = next.pop() {
+            if position > sight.end {
+                break;
+            }
+            if let Some(position) = lists[list].get(at + 1) {
+                next.push(Reverse((*position, list, at + 1)));
+            }
+            let Some(record) = inner.record(position) else { continue };
+            let Content::Event { target, frame, ask_until } = &record.content else { continue };
+            if !sight.sees(position, target)
+                || ask_until.is_some_and(|until| !sight.was_there(position) || until <= now)
+            {
+                continue;
+            }
+            if taken > 0 && taken + frame.size() > budget {
+                return Read { place: position.previous(), lost_until };
+            }
+            taken += frame.size();
+            frames.push(frame.clone());
+        }
+        Read { place: sight.end.max(from), lost_until }
+    }
+
+    fn read_lock(&self) -> RwLockReadGuard<'_, Inner<F>> {
+        self.inner.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Inner<F>> {
+        self.inner.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<F: Frame> Inner<F> {
+    fn end(&self) -> Position {
+        Position::new(self.start.get() + self.records.len() as u64)
+    }
+
+    fn record(&self, position: Position) -> Option<&Record<F>> {
+        let at = position.get().checked_sub(self.start.get() + 1)?;
+        self.records.get(at as usize)
+    }
+
+    fn trim(&mut self, config: &WindowConfig, now: Instant) {
+        while let Some(oldest) = self.records.front() {
+            let too_old = now.saturating_duration_since(oldest.seen) > config.age;
+            // The newest record stays whatever its size: an event larger than the bound still has to be read.
+            let too_much = self.records.len() > 1 && (self.records.len() > config.records || self.bytes > config.bytes);
+            if !too_old && !too_much {
+                break;
+            }
+            self.drop_oldest();
+        }
+    }
+
+    fn drop_oldest(&mut self) {
+        let Some(record) = self.records.pop_front() else { return };
+        self.bytes -= record.size();
+        self.start = record.position;
+        if let Content::Event { target, .. } = &record.content
+            && let Some(key) = Key::of(target.scope())
+            && let Some(positions) = self.index.get_mut(&key)
+        {
+            positions.pop_front();
+            if positions.is_empty() {
+                self.index.remove(&key);
+            }
+        }
+        if let Some(key) = &record.key {
+            self.receipts.remove(key);
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! One connection of the server, from its first byte to its end.
+
+use std::{convert::Infallible, io, pin::pin, sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    body::Body,
+    extract::{ConnectInfo, Request},
+    response::Response,
+    routing::future::RouteFuture,
+};
+use hyper::{
+    body::Incoming,
+    server::conn::{http1, http2},
+};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::{io::AsyncReadExt as _, sync::watch, time::timeout};
+use tower_service::Service as _;
+
+use crate::{GuardedStream, Wire, WireConfig, WireInfo};
+
+/// What an HTTP/2 client with prior knowledge sends first (RFC 9113 §3.4).
+const HTTP2_PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// Bytes of one HTTP/2 request body that may be on their way unread; requests are small here.
+const HTTP2_STREAM_WINDOW: u32 = 64 * 1024;
+
+/// Bytes of all request bodies of one HTTP/2 connection that may be on their way unread.
+const HTTP2_CONNECTION_WINDOW: u32 = 256 * 1024;
+
+/// Bytes of one HTTP/2 response that wait for a slow client before its body is not asked for more.
+const HTTP2_SEND_BUFFER: usize = 64 * 1024;
+
+/// Where the server is in its life.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Phase {
+    Open,
+    /// Responses under way may end.
+    Closing,
+    /// Nothing may go on.
+    Cut,
+}
+
+/// The two protocols with their settings, and the routes they lead to; one for all connections.
+pub(crate) struct Protocols {
+    router: Router,
+    header_read_timeout: Duration,
+    http1: http1::Builder,
+    http2: http2::Builder<TokioExecutor>,
+}
+
+enum Version {
+    Http1,
+    Http2,
+}
+
+impl Protocols {
+    pub(crate) fn new(router: Router, config: &WireConfig) -> Self {
+        let mut http1 = http1::Builder::new();
+        http1
+            .timer(TokioTimer::new())
+            .header_read_timeout(config.header_read_timeout)
+            .max_buf_size(config.checked_http1_buffer());
+        let mut http2 = http2::Builder::new(TokioExecutor::new());
+        http2
+            .timer(TokioTimer::new())
+            .keep_alive_interval(config.http2_ping_interval)
+            .keep_alive_timeout(config.http2_ping_timeout)
+            .max_concurrent_streams(config.http2_max_streams)
+            .initial_stream_window_size(HTTP2_STREAM_WINDOW)
+            .initial_connection_window_size(HTTP2_CONNECTION_WINDOW)
+            .max_send_buf_size(HTTP2_SEND_BUFFER)
+            // WebSockets over HTTP/2 begin with it (RFC 8441).
+            .enable_connect_protocol();
+        Self { router, header_read_timeout: config.header_read_timeout, http1, http2 }
+    }
+
+    /// Serves one connection until it ends, is upgraded, or the server stops; the receiver is dropped with it.
+    pub(crate) async fn drive(self: Arc<Self>, mut stream: GuardedStream, mut phase: watch::Receiver<Phase>) {
+        let wire = Arc::clone(stream.wire());
+        // hyper-util's detection waits for ever on a client that sends nothing; hence an own one.
+        let version = tokio::select! {
+            version = timeout(self.header_read_timeout, detect(&mut stream)) => match version {
+                Ok(Ok(version)) => version,
+                Ok(Err(error)) => return tracing::trace!(peer = %wire.peer(), %error, "connection ended before a request"),
+                Err(_) => return tracing::debug!(peer = %wire.peer(), "closing a connection that sent no request in time"),
+            },
+            _ = phase.changed() => return,
+        };
+        let routes = Routes { router: self.router.clone(), wire: Arc::clone(&wire) };
+        let io = TokioIo::new(stream);
+        let ended = match version {
+            Version::Http1 => {
+                let connection = self.http1.serve_connection(io, routes).with_upgrades();
+                let mut connection = pin!(connection);
+                loop {
+                    tokio::select! {
+                        ended = connection.as_mut() => break ended,
+                        () = next_phase(&mut phase) => {
+                            if !may_finish(&wire, &phase) {
+                                return;
+                            }
+                            connection.as_mut().graceful_shutdown();
+                        }
+                    }
+                }
+            }
+            // Apart, so that an HTTP/1 connection does not take the memory of both.
+            Version::Http2 => {
+                Box::pin(async {
+                    let mut connection = pin!(self.http2.serve_connection(io, routes));
+                    loop {
+                        tokio::select! {
+                            ended = connection.as_mut() => break ended,
+                            () = next_phase(&mut phase) => {
+                                if !may_finish(&wire, &phase) {
+                                    break Ok(());
+                                }
+                                connection.as_mut().graceful_shutdown();
+                            }
+                        }
+                    }
+                })
+                .await
+            }
+        };
+        if let Err(error) = ended {
+            tracing::debug!(peer = %wire.peer(), stalled = wire.stalled(), %error, "connection failed");
+        }
+    }
+}
+
+/// Waits for the server to go on to its next phase.
+async fn next_phase(phase: &mut watch::Receiver<Phase>) {
+    // An error means that the server is gone, which `may_finish` sees too.
+    let _ = phase.changed().await;
+}
+
+/// Whether a connection may go on to its graceful end.
+fn may_finish(wire: &Wire, phase: &watch::Receiver<Phase>) -> bool {
+    if phase.has_changed().is_err() || *phase.borrow() == Phase::Cut {
+        // What it has not sent is of no use to anybody any more.
+        wire.kill();
+        return false;
+    }
+    // Without a request there is nothing to finish, and half-sent headers must not hold up the end.
+    wire.requested()
+}
+
+/// Learns the protocol from the first bytes, which can be read again afterwards.
+async fn detect(stream: &mut GuardedStream) -> io::Result<Version> {
+    let mut head = [0; HTTP2_PREFACE.len()];
+    let mut filled = 0;
+    while filled < head.len() && head[..filled] == HTTP2_PREFACE[..filled] {
+        match stream.read(&mut head[filled..]).await? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            bytes => filled += bytes,
+        }
+    }
+    stream.unread(&head[..filled]);
+    Ok(if head == *HTTP2_PREFACE { Version::Http2 } else { Version::Http1 })
+}
+
+/// The router as hyper calls it.
+struct Routes {
+    router: Router,
+    wire: Arc<Wire>,
+}
+
+impl hyper::service::Service<hyper::Request<Incoming>> for Routes {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = RouteFuture<Infallible>;
+
+    fn call(&self, request: hyper::Request<Incoming>) -> Self::Future {
+        self.wire.note_request();
+        let mut request: Request = request.map(Body::new);
+        let extensions = request.extensions_mut();
+        extensions.insert(ConnectInfo(WireInfo::new(&self.wire)));
+        extensions.insert(ConnectInfo(self.wire.peer()));
+        self.router.clone().call(request)
+    }
+}

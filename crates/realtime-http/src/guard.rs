@@ -1,0 +1,240 @@
+//! The stream that cuts a connection whose peer has stopped reading.
+
+use std::{
+    fmt,
+    io::{self, IoSlice},
+    net::SocketAddr,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf},
+    net::TcpStream,
+    task::AbortHandle,
+    time::Instant,
+};
+
+use crate::{Wire, WireConfig};
+
+/// Makes guarded streams of one listener, which share a limit and a count of cuts; clones are the same guard.
+#[derive(Clone)]
+pub struct Guard(Arc<Shared>);
+
+/// What the connections of one guard have in common.
+pub(crate) struct Shared {
+    pub(crate) write_stall: Duration,
+    /// Zero of the wires' clocks, which are kept as one small integer each.
+    pub(crate) epoch: Instant,
+    stalls: AtomicU64,
+}
+
+impl Guard {
+    /// Makes a guard with [`write_stall`](WireConfig::write_stall) of `config`.
+    pub fn new(config: &WireConfig) -> Self {
+        Self(Arc::new(Shared { write_stall: config.write_stall, epoch: Instant::now(), stalls: AtomicU64::new(0) }))
+    }
+
+    /// Puts the guard over a connection.
+    pub fn wrap<S: Link>(&self, io: S, peer: SocketAddr) -> GuardedStream<S> {
+        GuardedStream {
+            io,
+            wire: Arc::new(Wire::new(peer, Arc::clone(&self.0))),
+            watchdog: None,
+            write_waits: false,
+            head: None,
+        }
+    }
+
+    /// How many connections were cut because of a stalled write.
+    pub fn stalls(&self) -> u64 {
+        self.0.stalls.load(Relaxed)
+    }
+}
+
+impl fmt::Debug for Guard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Guard").field("write_stall", &self.0.write_stall).field("stalls", &self.stalls()).finish()
+    }
+}
+
+impl Shared {
+    /// Microseconds since the epoch, never 0, which means "none".
+    pub(crate) fn now(&self) -> u64 {
+        let elapsed = Instant::now().saturating_duration_since(self.epoch);
+        u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX).max(1)
+    }
+
+    pub(crate) fn count_stall(&self) {
+        self.stalls.fetch_add(1, Relaxed);
+    }
+}
+
+/// What a [`GuardedStream`] can lie on: a byte stream, and how to throw away what it has not sent.
+///
+/// A layer such as TLS goes over the guarded stream, not under it.
+pub trait Link: AsyncRead + AsyncWrite + Unpin {
+    /// Makes the coming close throw away unsent bytes instead of trying to send them; by default nothing.
+    fn abort(&self) {}
+}
+
+impl Link for TcpStream {
+    fn abort(&self) {
+        // Otherwise the kernel would hold the bytes that nobody reads for minutes.
+        let _ = self.set_zero_linger();
+    }
+}
+
+#[cfg(unix)]
+impl Link for tokio::net::UnixStream {}
+
+impl Link for DuplexStream {}
+
+/// A byte stream that is dead for good once a write, flush or shutdown has waited for [`write_stall`](WireConfig::write_stall)
+/// without one byte being accepted.
+///
+/// From then on every read and write fails with [`io::ErrorKind::TimedOut`], and those that wait at that moment are woken
+/// to fail, even if they belong to another task than the one that wrote. Otherwise all calls pass through.
+/// An idle connection has no timer: a write that has to wait starts one, in the tokio runtime it is polled in (a panic
+/// outside of one).
+pub struct GuardedStream<S: Link = TcpStream> {
+    io: S,
+    wire: Arc<Wire>,
+    /// The task that looks after a waiting write, or the last one that did.
+    watchdog: Option<AbortHandle>,
+    /// Whether the clock runs for a write: then a flush that has nothing to do is no progress.
+    write_waits: bool,
+    /// Bytes that were read to learn the protocol and are to be read again.
+    head: Option<Box<[u8]>>,
+}
+
+impl<S: Link> GuardedStream<S> {
+    /// The handle of this connection.
+    pub fn wire(&self) -> &Arc<Wire> {
+        &self.wire
+    }
+
+    /// The stream below.
+    pub fn inner(&self) -> &S {
+        &self.io
+    }
+
+    /// Gives bytes back, to be read before all others.
+    pub(crate) fn unread(&mut self, bytes: &[u8]) {
+        debug_assert!(self.head.is_none(), "bytes given back twice");
+        if !bytes.is_empty() {
+            self.head = Some(bytes.into());
+        }
+    }
+
+    /// Does one operation of the write side under the clock.
+    fn guarded<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        write: bool,
+        operation: impl FnOnce(Pin<&mut S>, &mut Context<'_>) -> Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        self.wire.check()?;
+        let polled = operation(Pin::new(&mut self.io), cx);
+        if polled.is_ready() {
+            if write || !self.write_waits {
+                self.write_waits = false;
+                self.wire.progressed();
+            }
+            return polled;
+        }
+        self.write_waits |= write;
+        if self.wire.park_writer(cx.waker()) {
+            self.watchdog = Some(tokio::spawn(Arc::clone(&self.wire).watch()).abort_handle());
+        }
+        // The end may have come before the waker was left.
+        self.wire.check()?;
+        Poll::Pending
+    }
+}
+
+impl<S: Link> AsyncRead for GuardedStream<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        this.wire.check()?;
+        if this.wire.paused() {
+            this.wire.park_reader(cx.waker());
+            this.wire.check()?;
+            if this.wire.paused() {
+                return Poll::Pending;
+            }
+        }
+        if let Some(head) = this.head.take() {
+            let (now, later) = head.split_at(head.len().min(buf.remaining()));
+            buf.put_slice(now);
+            if !later.is_empty() {
+                this.unread(later);
+                return Poll::Ready(Ok(()));
+            }
+            // The rest of the request goes into the same read: hyper doubles its buffer when it has to read twice.
+            return match Pin::new(&mut this.io).poll_read(cx, buf) {
+                Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+                _ => Poll::Ready(Ok(())),
+            };
+        }
+        let polled = Pin::new(&mut this.io).poll_read(cx, buf);
+        if polled.is_pending() {
+            this.wire.park_reader(cx.waker());
+            this.wire.check()?;
+        }
+        polled
+    }
+}
+
+impl<S: Link> AsyncWrite for GuardedStream<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.guarded(cx, true, |io, cx| io.poll_write(cx, buf))
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.guarded(cx, true, |io, cx| io.poll_write_vectored(cx, bufs))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let polled = self.guarded(cx, false, |io, cx| io.poll_flush(cx));
+        if let Poll::Ready(Ok(())) = polled {
+            self.wire.flushed();
+        }
+        polled
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.guarded(cx, false, |io, cx| io.poll_shutdown(cx))
+    }
+}
+
+impl<S: Link> Drop for GuardedStream<S> {
+    fn drop(&mut self) {
+        if let Some(watchdog) = &self.watchdog {
+            watchdog.abort();
+        }
+        if self.wire.dead() {
+            self.io.abort();
+        }
+        self.wire.close();
+    }
+}
+
+impl<S: Link> fmt::Debug for GuardedStream<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GuardedStream").field("wire", &self.wire).finish_non_exhaustive()
+    }
+}

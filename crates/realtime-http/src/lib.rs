@@ -1,0 +1,30 @@
+//! What the realtime transports share on axum.
+//!
+//! - [`serve()`]: an HTTP/1.1 and HTTP/2 server around a [`Router`](axum::Router) with the guards a push server needs.
+//! - [`GuardedListener`]: the same guards for those who call [`axum::serve`](axum::serve()) themselves.
+//! - [`GuardedStream`]: cuts a connection whose peer has stopped reading.
+//! - [`Wire`]: the handle of one such connection, found through [`WireInfo`].
+//! - [`WireConfig`]: the limits of all of them.
+
+mod config;
+mod connection;
+mod guard;
+mod handshake;
+mod listener;
+mod origin;
+mod provider;
+mod refusal;
+mod rejection;
+mod serve;
+mod wire;
+
+pub use config::WireConfig;
+pub use guard::{Guard, GuardedStream, Link};
+pub use handshake::{ConnectQuery, admit};
+pub use listener::{GuardedListener, WireInfo};
+pub use origin::Origins;
+pub use provider::HttpProvider;
+pub use refusal::refusal_response;
+pub use rejection::Rejection;
+pub use serve::{Serve, serve};
+pub use wire::Wire;

@@ -1,0 +1,174 @@
+//! The listener whose connections are guarded, and what a handler learns of its connection.
+
+use std::{
+    io::{self, ErrorKind},
+    net::SocketAddr,
+    sync::Arc,
+    time::Duration,
+};
+
+use axum::{
+    extract::connect_info::Connected,
+    serve::{IncomingStream, Listener},
+};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::{Guard, GuardedStream, Wire, WireConfig};
+
+/// How long to wait after an accept failed for want of something, such as file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// A TCP listener for [`axum::serve`](axum::serve()) that puts a [`GuardedStream`] under each connection.
+///
+/// It sets the socket options and the write-stall guard of [`WireConfig`]; the limits of HTTP itself (header-read timeout,
+/// HTTP/2) are out of its reach, [`serve`](crate::serve()) sets them.
+///
+/// ```
+/// use axum::{Router, extract::ConnectInfo, routing::get};
+/// use realtime_http::{WireInfo, GuardedListener, WireConfig};
+///
+/// # async fn run() -> std::io::Result<()> {
+/// async fn whoami(ConnectInfo(connection): ConnectInfo<WireInfo>) -> String {
+///     connection.peer().to_string()
+/// }
+///
+/// let tcp = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+/// let router = Router::new().route("/whoami", get(whoami));
+/// axum::serve(
+///     GuardedListener::new(tcp, WireConfig::default()),
+///     router.into_make_service_with_connect_info::<WireInfo>(),
+/// )
+/// .await
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct GuardedListener {
+    tcp: TcpListener,
+    config: WireConfig,
+    guard: Guard,
+    /// Accepts that failed in a row, so that a shortage is logged once and not ten times a second.
+    failures: u64,
+}
+
+impl GuardedListener {
+    /// Guards the connections of `tcp`.
+    pub fn new(tcp: TcpListener, config: WireConfig) -> Self {
+        let guard = Guard::new(&config);
+        Self::with_guard(tcp, config, guard)
+    }
+
+    pub(crate) fn with_guard(tcp: TcpListener, config: WireConfig, guard: Guard) -> Self {
+        Self { tcp, config, guard, failures: 0 }
+    }
+
+    /// The guard of this listener's connections, which counts the stalled ones; take it before the listener is given away.
+    pub fn guard(&self) -> &Guard {
+        &self.guard
+    }
+
+    /// Waits out a failed accept.
+    async fn pause(&mut self, error: &io::Error) {
+        // The client gave up before it was accepted: nothing is wrong here.
+        if matches!(
+            error.kind(),
+            ErrorKind::ConnectionAborted | ErrorKind::ConnectionRefused | ErrorKind::ConnectionReset
+        ) {
+            return;
+        }
+        if self.failures == 0 {
+            tracing::error!(%error, "cannot accept connections, trying on");
+        }
+        self.failures += 1;
+        tokio::time::sleep(ACCEPT_PAUSE).await;
+    }
+}
+
+impl Listener for GuardedListener {
+    type Io = GuardedStream;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (GuardedStream, SocketAddr) {
+        loop {
+            match self.tcp.accept().await {
+                Ok((tcp, peer)) => {
+                    if self.failures > 0 {
+                        tracing::info!(failures = self.failures, "accepting connections again");
+                        self.failures = 0;
+                    }
+                    if let Err(error) = prepare(&tcp, &self.config) {
+                        tracing::debug!(%peer, %error, "cannot set a socket option");
+                    }
+                    return (self.guard.wrap(tcp, peer), peer);
+                }
+                Err(error) => self.pause(&error).await,
+            }
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.tcp.local_addr()
+    }
+}
+
+/// Sets the socket options of an accepted connection.
+fn prepare(tcp: &TcpStream, config: &WireConfig) -> io::Result<()> {
+    tcp.set_nodelay(config.nodelay)?;
+    #[cfg(any(target_os = "android", target_os = "linux"))]
+    {
+        let socket = socket2::SockRef::from(tcp);
+        if let Some(bytes) = config.unsent_low_water {
+            socket.set_tcp_notsent_lowat(bytes)?;
+        }
+        if config.ack_timeout.is_some() {
+            socket.set_tcp_user_timeout(config.ack_timeout)?;
+        }
+    }
+    Ok(())
+}
+
+/// What a handler learns of the connection its request came on, through `ConnectInfo<WireInfo>`.
+#[derive(Clone, Debug)]
+pub struct WireInfo {
+    wire: Arc<Wire>,
+}
+
+impl WireInfo {
+    pub(crate) fn new(wire: &Arc<Wire>) -> Self {
+        Self { wire: Arc::clone(wire) }
+    }
+
+    /// The client's address as the socket saw it: behind a proxy it is the proxy's.
+    pub fn peer(&self) -> SocketAddr {
+        self.wire.peer()
+    }
+
+    /// The handle of the connection; requests of one HTTP/2 connection have the same.
+    pub fn wire(&self) -> &Arc<Wire> {
+        &self.wire
+    }
+}
+
+impl Connected<IncomingStream<'_, GuardedListener>> for WireInfo {
+    fn connect_info(stream: IncomingStream<'_, GuardedListener>) -> Self {
+        Self::new(stream.io().wire())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A listening socket that was shut down fails every accept at once, as one without file descriptors does.
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn failing_accepts_are_paced() {
+        let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        socket2::SockRef::from(&tcp).shutdown(std::net::Shutdown::Both).unwrap();
+        let mut listener = GuardedListener::new(tcp, WireConfig::default());
+
+        let accepted = tokio::time::timeout(4 * ACCEPT_PAUSE, listener.accept()).await;
+
+        assert!(accepted.is_err(), "nobody connected");
+        assert!((1..=5).contains(&listener.failures), "{} tries", listener.failures);
+    }
+}

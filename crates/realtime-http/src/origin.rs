@@ -1,0 +1,117 @@
+use http::HeaderMap;
+use http::header::{HOST, ORIGIN};
+use http::request::Parts;
+use realtime_core::{Refusal, RefusalKind};
+
+/// Which web pages may connect. Browsers send `Origin` with every such request and cannot be made to lie about it
+/// (RFC 6454 §7); programs need not send it, and a request without it is let through.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origins {
+    listed: Vec<String>,
+    any: bool,
+    same: bool,
+}
+
+impl Default for Origins {
+    /// Pages of the same host and port that the request is for.
+    fn default() -> Self {
+        Self { listed: Vec::new(), any: false, same: true }
+    }
+}
+
+impl Origins {
+    /// Pages of the same host and port only; the default.
+    pub fn same_host() -> Self {
+        Self::default()
+    }
+
+    /// Every page: right only where the identity does not come from cookies.
+    pub fn any() -> Self {
+        Self { listed: Vec::new(), any: true, same: true }
+    }
+
+    /// These pages and no others, each written as `scheme://host[:port]`.
+    pub fn only<I: IntoIterator<Item = S>, S: Into<String>>(origins: I) -> Self {
+        Self { listed: origins.into_iter().map(normalise).collect(), any: false, same: false }
+    }
+
+    /// Also these pages.
+    pub fn and(mut self, origin: impl Into<String>) -> Self {
+        self.listed.push(normalise(origin));
+        self
+    }
+
+    /// Checks a request.
+    ///
+    /// # Errors
+    /// A [`Refusal`] of kind [`RefusalKind::Origin`].
+    pub fn check(&self, parts: &Parts) -> Result<(), Refusal> {
+        let mut origins = parts.headers.get_all(ORIGIN).iter();
+        let Some(origin) = origins.next() else { return Ok(()) };
+        let origin = origin.to_str().ok().filter(|_| origins.next().is_none());
+        if self.any || origin.is_some_and(|origin| self.lets(origin, parts)) {
+            return Ok(());
+        }
+        Err(Refusal::new(RefusalKind::Origin, "this origin may not connect"))
+    }
+
+    /// The value for `Access-Control-Allow-Origin`, if the request comes from another page that is let in.
+    pub fn allow_header(&self, parts: &Parts) -> Option<http::HeaderValue> {
+        let origin = parts.headers.get(ORIGIN)?;
+        self.check(parts).ok().map(|()| origin.clone())
+    }
+
+    fn lets(&self, origin: &str, parts: &Parts) -> bool {
+        let origin = origin.to_ascii_lowercase();
+        (self.same && is_same_host(&origin, &parts.headers, parts)) || self.listed.contains(&origin)
+    }
+}
+
+fn normalise(origin: impl Into<String>) -> String {
+    origin.into().trim_end_matches('/').to_ascii_lowercase()
+}
+
+/// HTTP/1.1 names the host in `Host`, HTTP/2 in `:authority`, which is the URI's (RFC 9113 §8.3.1).
+fn is_same_host(origin: &str, headers: &HeaderMap, parts: &Parts) -> bool {
+    let Some((_, origin_host)) = origin.split_once("://") else { return false };
+    let host = headers.get(HOST).and_then(|host| host.to_str().ok());
+    let host = host.or_else(|| parts.uri.authority().map(|authority| authority.as_str()));
+    host.is_some_and(|host| host.eq_ignore_ascii_case(origin_host))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parts(host: &str, origin: Option<&str>) -> Parts {
+        let request = http::Request::get("/sse").header(HOST, host);
+        origin
+            .map_or(http::Request::get("/sse").header(HOST, host), |origin| request.header(ORIGIN, origin))
+            .body(())
+            .unwrap()
+            .into_parts()
+            .0
+    }
+
+    #[test]
+    fn the_default_is_the_same_host_or_no_browser() {
+        let origins = Origins::default();
+        assert!(origins.check(&parts("a.example:80", None)).is_ok());
+        assert!(origins.check(&parts("a.example:8080", Some("http://A.example:8080"))).is_ok());
+        for origin in
+            ["http://b.example", "http://a.example", "null", "", "a.example:8080", "http://a.example:8080.evil"]
+        {
+            let refusal = origins.check(&parts("a.example:8080", Some(origin))).unwrap_err();
+            assert_eq!(refusal.kind(), RefusalKind::Origin, "{origin:?}");
+        }
+    }
+
+    #[test]
+    fn a_list_is_exact() {
+        let origins = Origins::only(["https://App.example/"]);
+        assert!(origins.check(&parts("api.example", Some("https://app.example"))).is_ok());
+        assert!(origins.check(&parts("api.example", Some("https://api.example"))).is_err());
+        assert!(origins.check(&parts("api.example", Some("https://app.example.evil"))).is_err());
+        assert!(Origins::any().check(&parts("api.example", Some("null"))).is_ok());
+    }
+}

@@ -1,0 +1,133 @@
+//! The server around a router.
+
+use std::{future::IntoFuture, io, net::SocketAddr, sync::Arc, time::Duration};
+
+use axum::{Router, serve::Listener as _};
+use futures_util::{FutureExt as _, future::BoxFuture};
+use tokio::{net::TcpListener, sync::watch};
+
+use crate::{
+    Guard, GuardedListener, WireConfig,
+    connection::{Phase, Protocols},
+};
+
+/// How long connections may go on after the graceful signal, if nothing else is said.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// Serves `router` on `listener`: HTTP/1.1, HTTP/2 with prior knowledge, upgrades, and the guards of [`WireConfig`].
+///
+/// Beside what [`GuardedListener`] does, a client that sends nothing, or half a request's headers, is closed after
+/// [`header_read_timeout`](WireConfig::header_read_timeout), and a silent HTTP/2 peer is found by pings. Handlers find
+/// `ConnectInfo<WireInfo>` and `ConnectInfo<SocketAddr>` in their request.
+///
+/// ```
+/// use std::time::Duration;
+/// use axum::{Router, routing::get};
+/// use realtime_http::{WireConfig, serve};
+///
+/// # async fn run() -> std::io::Result<()> {
+/// let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+/// serve(listener, Router::new().route("/", get("hello")))
+///     .with_config(WireConfig::default().with_write_stall(Duration::from_secs(15)))
+///     .with_graceful_shutdown(async {
+///         let _ = tokio::signal::ctrl_c().await;
+///     })
+///     .await
+/// # }
+/// ```
+pub fn serve(listener: TcpListener, router: Router) -> Serve {
+    let config = WireConfig::default();
+    Serve { listener, router, guard: Guard::new(&config), config, signal: None, deadline: DEADLINE }
+}
+
+/// A server that [`serve`] made; awaiting it runs it.
+///
+/// Without a graceful signal it never ends. Dropping the running future cuts all connections that were not upgraded.
+#[must_use = "a server runs only when it is awaited"]
+pub struct Serve {
+    listener: TcpListener,
+    router: Router,
+    config: WireConfig,
+    guard: Guard,
+    signal: Option<BoxFuture<'static, ()>>,
+    deadline: Duration,
+}
+
+impl Serve {
+    /// Replaces the limits.
+    pub fn with_config(mut self, config: WireConfig) -> Self {
+        self.guard = Guard::new(&config);
+        self.config = config;
+        self
+    }
+
+    /// Begins to stop when `signal` is ready: no new connections, idle ones are closed, those at work finish their
+    /// response. Upgraded connections are left to those who upgraded them, and not waited for.
+    pub fn with_graceful_shutdown(mut self, signal: impl Future<Output = ()> + Send + 'static) -> Self {
+        self.signal = Some(signal.boxed());
+        self
+    }
+
+    /// How long connections may go on after the graceful signal before they are cut; default 30 s, [`Duration::MAX`] for ever.
+    pub fn with_deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = deadline;
+        self
+    }
+
+    /// The guard of the connections, which counts the stalled ones; a later [`with_config`](Self::with_config) makes a new one.
+    pub fn guard(&self) -> &Guard {
+        &self.guard
+    }
+
+    /// The address that is listened on.
+    ///
+    /// # Errors
+    /// What the system says about the socket.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    async fn run(self) {
+        // The router becomes routes once and not for each request.
+        let protocols = Arc::new(Protocols::new(self.router.with_state(()), &self.config));
+        let mut listener = GuardedListener::with_guard(self.listener, self.config, self.guard);
+        let mut signal = self.signal.unwrap_or_else(|| std::future::pending().boxed());
+        let phase = watch::Sender::new(Phase::Open);
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut signal => break,
+                (stream, _) = listener.accept() => {
+                    tokio::spawn(Arc::clone(&protocols).drive(stream, phase.subscribe()));
+                }
+            }
+        }
+        drop(listener);
+        phase.send_replace(Phase::Closing);
+        // Each connection holds a receiver until its end.
+        if tokio::time::timeout(self.deadline, phase.closed()).await.is_err() {
+            tracing::info!(connections = phase.receiver_count(), "cutting what is left at the shutdown deadline");
+            phase.send_replace(Phase::Cut);
+            phase.closed().await;
+        }
+    }
+}
+
+impl IntoFuture for Serve {
+    type Output = io::Result<()>;
+    type IntoFuture = BoxFuture<'static, io::Result<()>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        self.run().map(Ok).boxed()
+    }
+}
+
+impl std::fmt::Debug for Serve {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Serve")
+            .field("listener", &self.listener)
+            .field("config", &self.config)
+            .field("deadline", &self.deadline)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,256 @@
+//! The handle of one accepted connection.
+
+use std::{
+    fmt, io,
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{
+            AtomicU8, AtomicU64,
+            Ordering::{AcqRel, Acquire, Relaxed, SeqCst},
+        },
+    },
+    task::Waker,
+    time::Duration,
+};
+
+use futures_util::task::AtomicWaker;
+
+use crate::guard::Shared;
+
+/// A write waited for the whole limit.
+const STALLED: u8 = 1;
+/// The server's own side asked for the end.
+const KILLED: u8 = 1 << 1;
+/// The stream is gone.
+const CLOSED: u8 = 1 << 2;
+/// Reads wait.
+const PAUSED: u8 = 1 << 3;
+/// Somebody wants to know of flushes.
+const DRAIN_WANTED: u8 = 1 << 4;
+/// A watchdog task looks after the waiting write.
+const WATCHED: u8 = 1 << 5;
+/// At least one request has reached the router.
+const REQUESTED: u8 = 1 << 6;
+
+/// What fails every read and write.
+const DEAD: u8 = STALLED | KILLED;
+
+/// The handle of one accepted connection, shared by its [`GuardedStream`](crate::GuardedStream) and whoever found it through
+/// [`WireInfo`](crate::WireInfo).
+///
+/// It lives beside the stream, not in it: all methods work from any thread, and do nothing once the stream is gone.
+pub struct Wire {
+    peer: SocketAddr,
+    shared: Arc<Shared>,
+    /// Microseconds from the guard's epoch to the moment the waiting write began to wait; 0 when none waits.
+    stalled_since: AtomicU64,
+    /// Reader and writer may be two tasks after an upgrade; both must learn of the end.
+    reader: AtomicWaker,
+    writer: AtomicWaker,
+    /// Held for a clone or an exchange only.
+    drained: Mutex<Option<Waker>>,
+    flags: AtomicU8,
+}
+
+impl Wire {
+    pub(crate) fn new(peer: SocketAddr, shared: Arc<Shared>) -> Self {
+        Self {
+            peer,
+            shared,
+            stalled_since: AtomicU64::new(0),
+            reader: AtomicWaker::new(),
+            writer: AtomicWaker::new(),
+            drained: Mutex::new(None),
+            flags: AtomicU8::new(0),
+        }
+    }
+
+    /// The client's address as the socket saw it: behind a proxy it is the proxy's.
+    pub fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+
+    /// Makes all reads and writes fail from now on with [`io::ErrorKind::ConnectionAborted`] and wakes those that wait.
+    ///
+    /// What was not sent yet is thrown away and the client sees a reset; it is the last resort, not a polite goodbye.
+    pub fn kill(&self) {
+        self.end(KILLED);
+    }
+
+    /// Holds reads back (`true`), so that the client is slowed down by TCP itself, or lets them go on (`false`).
+    ///
+    /// While reads are held back nobody notices that the client went away, except by writing.
+    pub fn pause_reads(&self, pause: bool) {
+        if pause {
+            self.flags.fetch_or(PAUSED, SeqCst);
+        } else if self.flags.fetch_and(!PAUSED, SeqCst) & PAUSED != 0 {
+            self.reader.wake();
+        }
+    }
+
+    /// Wakes `waker` after each successful flush of the stream, until it is replaced; `None` ends it.
+    ///
+    /// A layer that flushes only when its own queue came up empty so says "send me more". Flushes from before the call
+    /// are not reported. The waker is also woken, for the last time, when the connection stalls, is killed or closes.
+    pub fn on_drained(&self, waker: impl Into<Option<Waker>>) {
+        let waker = waker.into();
+        let wanted = waker.is_some();
+        let old = {
+            let mut slot = self.drained.lock().unwrap_or_else(PoisonError::into_inner);
+            if wanted {
+                self.flags.fetch_or(DRAIN_WANTED, SeqCst);
+            } else {
+                self.flags.fetch_and(!DRAIN_WANTED, SeqCst);
+            }
+            std::mem::replace(&mut *slot, waker)
+        };
+        drop(old);
+        if self.flags.load(SeqCst) & (DEAD | CLOSED) != 0 {
+            self.end_drain();
+        }
+    }
+
+    /// Whether the connection was cut because a write had waited for [`write_stall`](crate::WireConfig::write_stall).
+    pub fn stalled(&self) -> bool {
+        self.flags.load(Acquire) & STALLED != 0
+    }
+
+    /// Whether the stream is gone.
+    pub fn closed(&self) -> bool {
+        self.flags.load(Acquire) & CLOSED != 0
+    }
+
+    /// Notes that a request has reached the router.
+    pub(crate) fn note_request(&self) {
+        if !self.requested() {
+            self.flags.fetch_or(REQUESTED, AcqRel);
+        }
+    }
+
+    pub(crate) fn requested(&self) -> bool {
+        self.flags.load(Acquire) & REQUESTED != 0
+    }
+
+    /// Whether every read and write fails, which also means that what waits in the kernel is of no use.
+    pub(crate) fn dead(&self) -> bool {
+        self.flags.load(Acquire) & DEAD != 0
+    }
+
+    /// The error of a dead connection.
+    pub(crate) fn check(&self) -> io::Result<()> {
+        let flags = self.flags.load(Acquire);
+        if flags & STALLED != 0 {
+            return Err(io::Error::new(io::ErrorKind::TimedOut, "write stalled"));
+        }
+        if flags & KILLED != 0 {
+            return Err(io::Error::new(io::ErrorKind::ConnectionAborted, "connection killed"));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn paused(&self) -> bool {
+        self.flags.load(SeqCst) & PAUSED != 0
+    }
+
+    /// Leaves the reader's waker; the caller looks at the flags again afterwards.
+    pub(crate) fn park_reader(&self, waker: &Waker) {
+        self.reader.register(waker);
+    }
+
+    /// Leaves the writer's waker and starts the clock if it does not run; true asks the caller for a watchdog.
+    pub(crate) fn park_writer(&self, waker: &Waker) -> bool {
+        self.writer.register(waker);
+        if self.stalled_since.load(Relaxed) != 0 {
+            return false;
+        }
+        self.stalled_since.store(self.shared.now(), SeqCst);
+        self.flags.fetch_or(WATCHED, SeqCst) & WATCHED == 0
+    }
+
+    /// Stops the clock: bytes were accepted.
+    pub(crate) fn progressed(&self) {
+        if self.stalled_since.load(Relaxed) != 0 {
+            self.stalled_since.store(0, SeqCst);
+            // The waker would keep a finished task's memory.
+            drop(self.writer.take());
+        }
+    }
+
+    /// Tells whoever waits for flushes; one atomic load when nobody does.
+    pub(crate) fn flushed(&self) {
+        if self.flags.load(Acquire) & DRAIN_WANTED != 0 {
+            let waker = {
+                let slot = self.drained.lock().unwrap_or_else(PoisonError::into_inner);
+                slot.clone()
+            };
+            if let Some(waker) = waker {
+                waker.wake();
+            }
+        }
+    }
+
+    /// Waits until the write that waits now, or a later one, has waited too long, then cuts the connection; ends when none waits.
+    pub(crate) async fn watch(self: Arc<Self>) {
+        let mut since = self.stalled_since.load(SeqCst);
+        loop {
+            if since == 0 {
+                self.flags.fetch_and(!WATCHED, SeqCst);
+                since = self.stalled_since.load(SeqCst);
+                // A write that began to wait in between asked for a watchdog itself, or counts on this one.
+                if since == 0 || self.flags.fetch_or(WATCHED, SeqCst) & WATCHED != 0 {
+                    return;
+                }
+            }
+            let begun = self.shared.epoch + Duration::from_micros(since);
+            // A limit past the end of the clock never comes.
+            let Some(deadline) = begun.checked_add(self.shared.write_stall) else {
+                return std::future::pending().await;
+            };
+            tokio::time::sleep_until(deadline).await;
+            let now = self.stalled_since.load(SeqCst);
+            if now == since {
+                self.shared.count_stall();
+                self.end(STALLED);
+                return;
+            }
+            since = now;
+        }
+    }
+
+    /// Lets go of every waker: the stream is gone, and a task must not be kept alive by its own connection.
+    pub(crate) fn close(&self) {
+        self.flags.fetch_or(CLOSED, SeqCst);
+        drop(self.reader.take());
+        drop(self.writer.take());
+        self.end_drain();
+    }
+
+    fn end(&self, why: u8) {
+        self.flags.fetch_or(why, SeqCst);
+        self.reader.wake();
+        self.writer.wake();
+        self.end_drain();
+    }
+
+    fn end_drain(&self) {
+        let waker = {
+            let mut slot = self.drained.lock().unwrap_or_else(PoisonError::into_inner);
+            self.flags.fetch_and(!DRAIN_WANTED, SeqCst);
+            slot.take()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+impl fmt::Debug for Wire {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Wire")
+            .field("peer", &self.peer)
+            .field("stalled", &self.stalled())
+            .field("closed", &self.closed())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,160 @@
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::task::{Context, Poll};
+
+use futures_util::task::AtomicWaker;
+
+use crate::connect::Start;
+use crate::credit::Credit;
+
+/// The Engine.IO session under one client, as far as it can be steered from outside: credit for
+/// sending, a gate for reading, and an end.
+///
+/// engineioxide offers none of these. They work through the two things that are ours: the stream
+/// that a websocket runs on, and the requests of long polling.
+#[derive(Default)]
+pub struct Carrier {
+    pub(crate) credit: Credit,
+    paused: AtomicBool,
+    stream_reader: AtomicWaker,
+    post_reader: AtomicWaker,
+    stream_writer: AtomicWaker,
+    /// A websocket has been attached, which happens once.
+    attached: AtomicBool,
+    /// A POST is being read; a second one would break the order.
+    posting: AtomicBool,
+    closing: AtomicBool,
+    cause: OnceLock<Cause>,
+    /// Ends the session while it is on long polling.
+    close_polling: OnceLock<Box<dyn Fn() + Send + Sync>>,
+    /// The accepted connection between Socket.IO's middleware and its connect handler.
+    start: Mutex<Option<Start>>,
+}
+
+/// Why this side ended a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// The client sent what could not be read.
+    Malformed,
+    /// The client sent more than a message may hold.
+    TooLarge,
+    /// The client took nothing for too long while something waited.
+    WriteStall,
+}
+
+impl Cause {
+    /// The close frame that tells it (RFC 6455 §7.4.1).
+    pub(crate) fn close_frame(self) -> [u8; 4] {
+        let code: u16 = match self {
+            Self::Malformed => 1002,
+            Self::TooLarge => 1009,
+            Self::WriteStall => 4003,
+        };
+        let [high, low] = code.to_be_bytes();
+        [0x88, 2, high, low]
+    }
+}
+
+impl Carrier {
+    /// Stops reading from the client, until [`Carrier::resume`].
+    ///
+    /// What a websocket has already read (one buffer of 4 KiB) still arrives. Engine.IO's pongs wait too.
+    pub fn pause(&self) {
+        self.paused.store(true, Ordering::SeqCst);
+    }
+
+    /// Reads on; cheap when nothing was paused.
+    pub fn resume(&self) {
+        if self.paused.swap(false, Ordering::SeqCst) {
+            self.stream_reader.wake();
+            self.post_reader.wake();
+        }
+    }
+
+    /// Whether reading is paused.
+    pub fn is_paused(&self) -> bool {
+        self.paused.load(Ordering::SeqCst)
+    }
+
+    /// Ends the session: its disconnect hooks run at once, or within a second if the client takes nothing.
+    pub fn close(&self) {
+        if !self.closing.swap(true, Ordering::SeqCst) {
+            self.credit.wake();
+            self.stream_reader.wake();
+            self.stream_writer.wake();
+            self.post_reader.wake();
+            if let Some(close) = self.close_polling.get() {
+                close();
+            }
+        }
+    }
+
+    /// Ends the session and remembers why; the first cause counts.
+    pub(crate) fn close_for(&self, cause: Cause) {
+        self.cause.get_or_init(|| cause);
+        self.close();
+    }
+
+    pub(crate) fn cause(&self) -> Option<Cause> {
+        self.cause.get().copied()
+    }
+
+    /// Whether the session is at its end.
+    pub fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn on_close_polling(&self, close: impl Fn() + Send + Sync + 'static) {
+        if self.close_polling.set(Box::new(close)).is_ok()
+            && self.is_closing()
+            && let Some(close) = self.close_polling.get()
+        {
+            close();
+        }
+    }
+
+    /// Waits until the websocket may read; true: the session is at its end.
+    pub(crate) fn poll_stream_open(&self, cx: &Context<'_>) -> Poll<bool> {
+        self.stream_reader.register(cx.waker());
+        self.poll_open()
+    }
+
+    /// Waits until the POST may be read; true: the session is at its end.
+    pub(crate) fn poll_post_open(&self, cx: &Context<'_>) -> Poll<bool> {
+        self.post_reader.register(cx.waker());
+        self.poll_open()
+    }
+
+    pub(crate) fn register_writer(&self, cx: &Context<'_>) {
+        self.stream_writer.register(cx.waker());
+    }
+
+    /// Takes the place of the session's only websocket.
+    pub(crate) fn attach(&self) -> bool {
+        !self.attached.swap(true, Ordering::SeqCst)
+    }
+
+    pub(crate) fn detach(&self) {
+        self.attached.store(false, Ordering::SeqCst);
+    }
+
+    pub(crate) fn begin_post(&self) -> bool {
+        !self.posting.swap(true, Ordering::SeqCst)
+    }
+
+    pub(crate) fn end_post(&self) {
+        self.posting.store(false, Ordering::SeqCst);
+    }
+
+    pub(crate) fn put_start(&self, start: Option<Start>) -> Option<Start> {
+        std::mem::replace(&mut *self.start.lock().unwrap_or_else(PoisonError::into_inner), start)
+    }
+
+    fn poll_open(&self) -> Poll<bool> {
+        match (self.is_closing(), self.is_paused()) {
+            (true, _) => Poll::Ready(true),
+            (false, true) => Poll::Pending,
+            (false, false) => Poll::Ready(false),
+        }
+    }
+}

@@ -1,0 +1,166 @@
+use std::collections::VecDeque;
+use std::fmt::Display;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use socketioxide::TransportType;
+use socketioxide::handler::{ConnectHandler, DisconnectHandler, Value};
+use socketioxide::socket::{DisconnectReason, Socket};
+
+use crate::adapter::{DirectAdapter, MainAdapter};
+use crate::carrier::{Carrier, Cause};
+use crate::carriers::{Carriers, Connected};
+use crate::credit::Window;
+use crate::inbound::{Inlet, Inline, Reader};
+use crate::pump::{Pump, Source};
+use crate::service;
+
+/// Decides who may connect to the main namespace.
+#[async_trait]
+pub trait Acceptor: Send + Sync + 'static {
+    /// Takes a connection, or refuses it with a text that its client reads as `connect_error`'s message.
+    async fn accept(&self, offer: Offer<'_>) -> Result<Accepted, String>;
+}
+
+/// Someone who wants to connect.
+pub struct Offer<'a> {
+    /// The request that opened the session: address, headers, query, extensions.
+    pub parts: &'a http::request::Parts,
+    /// The client's `auth` as JSON text.
+    pub auth: Option<&'a str>,
+    /// The transport it uses now; it may change.
+    pub transport: TransportType,
+    /// The session's reins, for [`Carrier::resume`].
+    pub carrier: Arc<Carrier>,
+}
+
+/// A connection that was taken.
+pub struct Accepted {
+    /// Where its events go.
+    pub inlet: Arc<dyn Inlet>,
+    /// Where its frames come from; asked once the client has been told that it is connected.
+    pub source: Box<dyn Source>,
+    /// Called once, whatever becomes of the connection.
+    pub ended: OnEnded,
+}
+
+/// Told once how a connection ended.
+pub type OnEnded = Box<dyn FnOnce(Ended) + Send>;
+
+/// How a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// What Socket.IO says; none when the client was gone before it was told that it is connected.
+    pub reason: Option<DisconnectReason>,
+    /// What this side says, if this side ended it for a fault.
+    pub cause: Option<Cause>,
+}
+
+/// A taken connection whose client does not know yet.
+pub(crate) struct Start(Pump);
+
+/// The main namespace's connect handler. Everything is put into place in its middleware, so that
+/// no event of a quick client finds the handlers missing, as it can with socketioxide's own.
+#[derive(Clone)]
+pub(crate) struct Connect {
+    pub(crate) acceptor: Arc<dyn Acceptor>,
+    pub(crate) main: MainAdapter,
+    pub(crate) carriers: Arc<Carriers>,
+    pub(crate) max_message: usize,
+    pub(crate) max_ask: Duration,
+    pub(crate) window: Window,
+    pub(crate) write_stall: Duration,
+}
+
+type Refusal = Box<dyn Display + Send>;
+
+impl ConnectHandler<DirectAdapter, Inline> for Connect {
+    fn call(&self, socket: Arc<Socket<DirectAdapter>>, _: Option<Value>) {
+        let start = service::carrier_of(socket.req_parts()).and_then(|carrier| carrier.put_start(None));
+        if let Some(Start(pump)) = start {
+            tokio::spawn(pump.run());
+        }
+    }
+
+    fn call_middleware<'a>(
+        &'a self,
+        socket: Arc<Socket<DirectAdapter>>,
+        auth: &'a Option<Value>,
+    ) -> Pin<Box<dyn Future<Output = Result<(), Refusal>> + Send + 'a>> {
+        Box::pin(async move { self.connect(&socket, auth.as_ref()).await.map_err(|refusal| Box::new(refusal) as Refusal) })
+    }
+}
+
+impl Connect {
+    async fn connect(&self, socket: &Socket<DirectAdapter>, auth: Option<&Value>) -> Result<(), String> {
+        let carrier = service::carrier_of(socket.req_parts());
+        let (Some(carrier), Some(adapter)) = (carrier, self.main.find()) else {
+            return Err("internal error".into());
+        };
+        let offer = Offer {
+            parts: socket.req_parts(),
+            auth: auth.and_then(Value::as_str).map(|text| text.as_str()),
+            transport: socket.transport_type(),
+            carrier: Arc::clone(&carrier),
+        };
+        let Accepted { inlet, source, ended } = self.acceptor.accept(offer).await?;
+        let gone = Arc::new(AtomicBool::new(false));
+        let pump = Pump {
+            adapter,
+            carrier: Arc::clone(&carrier),
+            gone: Arc::clone(&gone),
+            sid: socket.id,
+            source,
+            inlet: Arc::clone(&inlet),
+            max_ask: self.max_ask,
+            window: self.window,
+            write_stall: self.write_stall,
+            batch: VecDeque::new(),
+            backoff: None,
+            watch: None,
+        };
+        carrier.put_start(Some(Start(pump)));
+        let ended = Mutex::new(Some((ended, self.carriers.connect())));
+        socket.on_disconnect(Goodbye { ended, carrier: Arc::clone(&carrier), gone });
+        socket.on_fallback(Reader { inlet, carrier, max_message: self.max_message });
+        Ok(())
+    }
+}
+
+/// Tells once that a connection is over, also when socketioxide drops a socket without its hook.
+struct Goodbye {
+    ended: Mutex<Option<(OnEnded, Connected)>>,
+    carrier: Arc<Carrier>,
+    gone: Arc<AtomicBool>,
+}
+
+impl Goodbye {
+    fn say(&self, reason: Option<DisconnectReason>) {
+        let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some((ended, _connected)) = ended {
+            self.gone.store(true, Ordering::SeqCst);
+            drop(self.carrier.put_start(None));
+            self.carrier.credit.wake();
+            // A client that leaves only this namespace may come back on the same session.
+            self.carrier.resume();
+            ended(Ended { reason, cause: self.carrier.cause() });
+        }
+    }
+}
+
+impl DisconnectHandler<DirectAdapter, Inline> for Goodbye {
+    fn call_with_defer(&self, socket: Arc<Socket<DirectAdapter>>, reason: DisconnectReason, defer: fn(Arc<Socket<DirectAdapter>>)) {
+        self.say(Some(reason));
+        defer(socket);
+    }
+}
+
+impl Drop for Goodbye {
+    fn drop(&mut self) {
+        self.say(None);
+    }
+}

@@ -1,0 +1,85 @@
+use std::sync::Arc;
+
+use socketioxide::handler::{MessageHandler, Value};
+use socketioxide::socket::Socket;
+
+use crate::adapter::DirectAdapter;
+use crate::args::{self, Arguments, MalformedPacket};
+use crate::carrier::{Carrier, Cause};
+
+/// An event from a client.
+#[derive(Clone, Debug)]
+pub struct Received {
+    /// Its name, as the client wrote it.
+    pub name: String,
+    /// Its arguments.
+    pub arguments: Arguments,
+    /// The id to answer with ([`Encoded::ack`](crate::Encoded::ack)), if the client asked for an answer.
+    pub ack: Option<i64>,
+    /// Its size in bytes, attachments included.
+    pub size: usize,
+}
+
+/// Where a client's events go, in order, called by the task that reads from the client; and its answers.
+///
+/// [`Inlet::accept`] must not wait. After it returned and [`Inlet::is_full`] says so, reading is
+/// paused; whoever makes room calls [`Carrier::resume`] once `is_full` is false again. A websocket
+/// may still hand over what fits into its read buffer of 4 KiB (about 300 events), long polling nothing.
+pub trait Inlet: Send + Sync + 'static {
+    /// Takes one event.
+    fn accept(&self, received: Received);
+
+    /// The client's answer to an ask of this number; called by a task of its own.
+    fn answer(&self, ask: u64, answer: Arguments);
+
+    /// A packet that could not be read, or was larger than allowed; the connection is being closed.
+    fn malformed(&self, error: Malformed);
+
+    /// Whether reading should pause.
+    fn is_full(&self) -> bool;
+}
+
+/// Why an event was not read.
+#[derive(Debug, thiserror::Error)]
+pub enum Malformed {
+    /// Not a list that begins with a name.
+    #[error(transparent)]
+    Packet(#[from] MalformedPacket),
+    /// Larger than the limit for one message.
+    #[error("an event of {0} bytes")]
+    TooLarge(usize),
+}
+
+/// Marks our handlers for socketioxide's traits.
+pub(crate) enum Inline {}
+
+/// Hands every event to the inlet, inline: socketioxide's own handlers spawn a task for each, which loses the order.
+pub(crate) struct Reader {
+    pub(crate) inlet: Arc<dyn Inlet>,
+    pub(crate) carrier: Arc<Carrier>,
+    pub(crate) max_message: usize,
+}
+
+impl MessageHandler<DirectAdapter, Inline> for Reader {
+    fn call(&self, _: Arc<Socket<DirectAdapter>>, value: Value, ack: Option<i64>) {
+        let size = args::size_of(&value);
+        let event = if size > self.max_message { Err(Malformed::TooLarge(size)) } else { args::read_event(value).map_err(Malformed::from) };
+        match event {
+            Ok((name, arguments)) => self.inlet.accept(Received { name, arguments, ack, size }),
+            Err(error) => {
+                self.carrier.close_for(match error {
+                    Malformed::Packet(_) => Cause::Malformed,
+                    Malformed::TooLarge(_) => Cause::TooLarge,
+                });
+                self.inlet.malformed(error);
+            }
+        }
+        if self.inlet.is_full() {
+            self.carrier.pause();
+            // Room may have been made between the two lines above.
+            if !self.inlet.is_full() {
+                self.carrier.resume();
+            }
+        }
+    }
+}

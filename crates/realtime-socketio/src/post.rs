@@ -1,0 +1,172 @@
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use axum::body::Body;
+use bytes::Bytes;
+use http_body::Frame;
+
+use crate::carrier::{Carrier, Cause};
+
+/// Separates the packets of one long-polling body (Engine.IO protocol 4).
+pub(crate) const SEPARATOR: u8 = 0x1e;
+
+/// The body of a POST that hands engineioxide one packet at a time, and none while reading is paused.
+///
+/// engineioxide polls its body once for each packet that it decodes, so that a frame per packet is
+/// exactly its pace; from larger frames it would go on to decode whatever lies in its buffer.
+pub(crate) struct PostBody {
+    inner: Body,
+    carrier: Arc<Carrier>,
+    chunk: Bytes,
+    /// Bytes that may still come.
+    left: usize,
+}
+
+/// The body went wrong; engineioxide closes the session.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PostError {
+    #[error("the session ended")]
+    Closed,
+    #[error("the body broke off")]
+    Inner(#[from] axum::Error),
+    #[error("the body is too large")]
+    TooLarge,
+}
+
+impl PostBody {
+    /// The only POST of this session at a time, or none.
+    pub(crate) fn begin(inner: Body, carrier: Arc<Carrier>, max: usize) -> Option<Self> {
+        carrier.begin_post().then_some(Self { inner, carrier, chunk: Bytes::new(), left: max })
+    }
+}
+
+impl http_body::Body for PostBody {
+    type Data = Bytes;
+    type Error = PostError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, PostError>>> {
+        if ready!(self.carrier.poll_post_open(cx)) {
+            return Poll::Ready(Some(Err(PostError::Closed)));
+        }
+        while self.chunk.is_empty() {
+            match ready!(Pin::new(&mut self.inner).poll_frame(cx)) {
+                None => return Poll::Ready(None),
+                Some(Err(error)) => return Poll::Ready(Some(Err(error.into()))),
+                Some(Ok(frame)) => self.chunk = frame.into_data().unwrap_or_default(),
+            }
+            match self.left.checked_sub(self.chunk.len()) {
+                Some(left) => self.left = left,
+                None => {
+                    self.carrier.close_for(Cause::TooLarge);
+                    return Poll::Ready(Some(Err(PostError::TooLarge)));
+                }
+            }
+        }
+        let end = self.chunk.iter().position(|byte| *byte == SEPARATOR).map_or(self.chunk.len(), |at| at + 1);
+        Poll::Ready(Some(Ok(Frame::data(self.chunk.split_to(end)))))
+    }
+}
+
+impl Drop for PostBody {
+    fn drop(&mut self) {
+        self.carrier.end_post();
+    }
+}
+
+impl fmt::Debug for PostBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PostBody").finish_non_exhaustive()
+    }
+}
+
+/// How many event and ack packets of the main namespace a long-polling answer carries.
+pub(crate) fn count_packets(body: &[u8]) -> usize {
+    body.split(|byte| *byte == SEPARATOR).filter(|packet| is_ours(packet)).count()
+}
+
+/// `4` message, then `2` event, `3` ack, `5N-` and `6N-` the same with attachments; a `/` begins another namespace.
+fn is_ours(packet: &[u8]) -> bool {
+    let rest = match packet {
+        [b'4', b'2' | b'3', rest @ ..] => rest,
+        [b'4', b'5' | b'6', rest @ ..] => match rest.iter().position(|byte| *byte == b'-') {
+            Some(at) => &rest[at + 1..],
+            None => return false,
+        },
+        _ => return false,
+    };
+    rest.first() != Some(&b'/')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::FutureExt;
+    use http_body_util::BodyExt;
+
+    fn post(text: &'static str, max: usize) -> (PostBody, Arc<Carrier>) {
+        let carrier = Arc::new(Carrier::default());
+        let body = PostBody::begin(Body::from(text), Arc::clone(&carrier), max).expect("first");
+        (body, carrier)
+    }
+
+    async fn next(body: &mut PostBody) -> Option<Result<Bytes, PostError>> {
+        Some(body.frame().await?.map(|frame| frame.into_data().expect("data")))
+    }
+
+    #[tokio::test]
+    async fn a_frame_is_a_packet() {
+        let (mut body, _) = post("42[\"a\"]\u{1e}3\u{1e}42[\"b\"]", 100);
+        for packet in ["42[\"a\"]\u{1e}", "3\u{1e}", "42[\"b\"]"] {
+            assert_eq!(next(&mut body).await.unwrap().unwrap(), packet);
+        }
+        assert!(next(&mut body).await.is_none());
+    }
+
+    #[tokio::test]
+    async fn nothing_comes_while_paused() {
+        let (mut body, carrier) = post("42[\"a\"]\u{1e}42[\"b\"]", 100);
+        next(&mut body).await.unwrap().unwrap();
+        carrier.pause();
+        assert!(next(&mut body).now_or_never().is_none());
+        carrier.resume();
+        assert_eq!(next(&mut body).await.unwrap().unwrap(), "42[\"b\"]");
+    }
+
+    #[tokio::test]
+    async fn one_byte_too_many_is_an_error() {
+        let (mut body, _) = post("12345", 5);
+        assert!(next(&mut body).await.unwrap().is_ok());
+        let (mut body, _) = post("123456", 5);
+        assert!(matches!(next(&mut body).await.unwrap(), Err(PostError::TooLarge)));
+    }
+
+    #[tokio::test]
+    async fn one_post_at_a_time() {
+        let (body, carrier) = post("1", 5);
+        assert!(PostBody::begin(Body::empty(), Arc::clone(&carrier), 5).is_none());
+        drop(body);
+        assert!(PostBody::begin(Body::empty(), carrier, 5).is_some());
+    }
+
+    #[test]
+    fn only_packets_of_the_main_namespace_count() {
+        let body = [
+            "40{\"sid\":\"x\"}",
+            "2",
+            "42[\"a\"]",
+            "4212[\"a\"]",
+            "430[]",
+            "451-[\"a\",{}]",
+            "bAAAA",
+            "462-3[{},{}]",
+            "42/chat,[\"a\"]",
+            "451-/chat,[\"a\",{}]",
+            "44{}",
+            "6",
+            "",
+        ];
+        assert_eq!(count_packets(body.join("\u{1e}").as_bytes()), 5);
+    }
+}

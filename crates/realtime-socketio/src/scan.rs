@@ -1,0 +1,124 @@
+/// Follows the frames of a websocket's incoming bytes (RFC 6455 §5.2), to know where they end and how large a message gets.
+#[derive(Default)]
+pub(crate) struct FrameScan {
+    header: [u8; 14],
+    have: usize,
+    /// Payload bytes of the present frame that are still to come.
+    left: u64,
+    /// Payload bytes of the present message, over all its fragments.
+    message: u64,
+}
+
+impl FrameScan {
+    /// Takes the next bytes; returns the size of the largest message seen in them so far.
+    pub(crate) fn feed(&mut self, mut bytes: &[u8]) -> u64 {
+        let mut largest = 0;
+        while !bytes.is_empty() {
+            let skip = self.left.min(bytes.len() as u64);
+            if skip > 0 {
+                self.left -= skip;
+                // The payload fits into memory, so its length fits into usize.
+                bytes = &bytes[skip as usize..];
+                continue;
+            }
+            self.header[self.have] = bytes[0];
+            self.have += 1;
+            bytes = &bytes[1..];
+            if self.have == self.header_len() {
+                self.have = 0;
+                largest = largest.max(self.begin_frame());
+            }
+        }
+        largest
+    }
+
+    /// Whether the next byte begins a frame.
+    pub(crate) fn at_boundary(&self) -> bool {
+        self.have == 0 && self.left == 0
+    }
+
+    fn header_len(&self) -> usize {
+        if self.have < 2 {
+            return 2;
+        }
+        let mask = if self.header[1] & 0x80 != 0 { 4 } else { 0 };
+        let length = match self.header[1] & 0x7f {
+            126 => 2,
+            127 => 8,
+            _ => 0,
+        };
+        2 + length + mask
+    }
+
+    fn begin_frame(&mut self) -> u64 {
+        let h = &self.header;
+        self.left = match h[1] & 0x7f {
+            126 => u16::from_be_bytes([h[2], h[3]]).into(),
+            127 => u64::from_be_bytes([h[2], h[3], h[4], h[5], h[6], h[7], h[8], h[9]]),
+            length => length.into(),
+        };
+        match h[0] & 0x0f {
+            0 => self.message = self.message.saturating_add(self.left),
+            1 | 2 => self.message = self.left,
+            // Control frames come between the fragments of a message.
+            _ => return 0,
+        }
+        self.message
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A masked frame with so many payload bytes.
+    fn frame(first: u8, len: usize) -> Vec<u8> {
+        let mut bytes = vec![first];
+        match len {
+            0..=125 => bytes.push(0x80 | len as u8),
+            126..=0xffff => {
+                bytes.push(0x80 | 126);
+                bytes.extend((len as u16).to_be_bytes());
+            }
+            _ => {
+                bytes.push(0x80 | 127);
+                bytes.extend((len as u64).to_be_bytes());
+            }
+        }
+        bytes.extend([1, 2, 3, 4]);
+        bytes.resize(bytes.len() + len, 0x88);
+        bytes
+    }
+
+    #[test]
+    fn frames_of_all_lengths_end_where_they_end() {
+        for len in [0, 1, 125, 126, 65_535, 65_536] {
+            let bytes = [frame(0x81, len), frame(0x82, 3)].concat();
+            let end = bytes.len() - frame(0x82, 3).len();
+            for cut in [1, 2, 5, end - 1] {
+                let mut scan = FrameScan::default();
+                let largest = scan.feed(&bytes[..cut]).max(scan.feed(&bytes[cut..end]));
+                assert!(scan.at_boundary(), "{len} {cut}");
+                assert_eq!(largest, len as u64);
+                scan.feed(&bytes[end..end + 1]);
+                assert!(!scan.at_boundary());
+            }
+        }
+    }
+
+    #[test]
+    fn fragments_add_up_and_control_frames_do_not() {
+        let mut scan = FrameScan::default();
+        let bytes = [frame(0x01, 100), frame(0x89, 50), frame(0x00, 200), frame(0x80, 300)].concat();
+        assert_eq!(scan.feed(&bytes), 600);
+        assert_eq!(scan.feed(&frame(0x82, 10)), 10);
+    }
+
+    #[test]
+    fn a_length_beyond_all_measure_does_not_overflow() {
+        let mut scan = FrameScan::default();
+        scan.feed(&frame(0x01, 100));
+        let huge = [&[0x80, 0x80 | 127][..], &[0xff; 8], &[0; 4]].concat();
+        assert_eq!(scan.feed(&huge), u64::MAX);
+    }
+}

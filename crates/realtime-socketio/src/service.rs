@@ -1,0 +1,277 @@
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::response::Response;
+use bytes::Bytes;
+use http::{Method, Request, StatusCode, header};
+use http_body_util::BodyExt;
+use hyper_util::rt::TokioIo;
+use socketioxide::service::SocketIoService;
+use socketioxide::socket::Sid;
+use tokio_tungstenite::tungstenite::handshake::server::create_response_with_body;
+use tower_service::Service;
+
+use crate::adapter::DirectAdapter;
+use crate::carrier::{Carrier, Cause};
+use crate::carriers::{Berth, Carriers};
+use crate::post::{self, PostBody};
+use crate::stream::CarriedStream;
+
+type Inner = SocketIoService<NotFound, DirectAdapter>;
+
+/// The HTTP side of Socket.IO: opens sessions, carries long polling, upgrades to websockets.
+///
+/// It stands before socketioxide's service to see what that does not tell: it performs the
+/// upgrade itself, to run the websocket on a stream of ours, and it looks at long polling's
+/// requests and answers. It works behind any listener that offers upgrades.
+#[derive(Clone)]
+pub struct EngineService {
+    inner: Inner,
+    carriers: Arc<Carriers>,
+    limits: Limits,
+}
+
+#[derive(Clone, Copy)]
+pub(crate) struct Limits {
+    /// Bytes of one message on a websocket, and of one POST.
+    pub(crate) max_message: usize,
+    pub(crate) write_stall: Duration,
+}
+
+impl EngineService {
+    pub(crate) fn new(inner: Inner, carriers: Arc<Carriers>, limits: Limits) -> Self {
+        Self { inner, carriers, limits }
+    }
+
+    async fn answer(mut self, request: Request<Body>) -> Response {
+        let query = Query::of(&request);
+        let get = request.method() == Method::GET;
+        match query {
+            Query { protocol: true, transport: Some(Transport::Websocket), sid } if get => match sid {
+                Sought::None => self.open_websocket(request),
+                Sought::Sid(sid) => self.upgrade(request, sid),
+                Sought::Malformed => self.pass(request).await,
+            },
+            Query { protocol: true, transport: Some(Transport::Polling), sid: Sought::None } if get => self.open_polling(request).await,
+            Query { protocol: true, transport: Some(Transport::Polling), sid: Sought::Sid(sid) } => match self.carriers.find(sid) {
+                Some(carrier) if get => self.poll(request, &carrier).await,
+                Some(carrier) if request.method() == Method::POST => self.post(request, carrier).await,
+                _ => self.pass(request).await,
+            },
+            _ => self.pass(request).await,
+        }
+    }
+
+    async fn pass<B>(&mut self, request: Request<B>) -> Response
+    where
+        B: http_body::Body + Send + Unpin + std::fmt::Debug + 'static,
+        B::Data: Send,
+        B::Error: std::fmt::Debug,
+    {
+        match Service::<Request<B>>::call(&mut self.inner, request).await {
+            Ok(response) => response.map(Body::new),
+            Err(never) => match never {},
+        }
+    }
+
+    /// A session that begins on long polling: its id is in the answer.
+    async fn open_polling(mut self, mut request: Request<Body>) -> Response {
+        let Some(berth) = self.carriers.open() else { return failed(StatusCode::SERVICE_UNAVAILABLE) };
+        request.extensions_mut().insert(berth.clone());
+        let path = request.uri().path().to_owned();
+        let (mut parts, body) = self.pass(request).await.into_parts();
+        let Some((body, opened)) = rewritten(body, self.limits.max_message).await.filter(|_| parts.status == StatusCode::OK) else {
+            return failed(StatusCode::INTERNAL_SERVER_ERROR);
+        };
+        let Some((text, sid)) = opened else { return Response::from_parts(parts, Body::from(body)) };
+        berth.name(sid);
+        berth.carrier().on_close_polling(self.closer(&path, sid));
+        parts.headers.insert(header::CONTENT_LENGTH, text.len().into());
+        Response::from_parts(parts, Body::from(text))
+    }
+
+    /// A GET that waits for packets; its answer frees their place in the channel.
+    async fn poll(mut self, request: Request<Body>, carrier: &Carrier) -> Response {
+        let (parts, body) = self.pass(request).await.into_parts();
+        let body = collected(body).await.unwrap_or_default();
+        if parts.status == StatusCode::OK {
+            carrier.credit.taken(post::count_packets(&body), body.len());
+        }
+        Response::from_parts(parts, Body::from(body))
+    }
+
+    async fn post(mut self, request: Request<Body>, carrier: Arc<Carrier>) -> Response {
+        let (parts, body) = request.into_parts();
+        let announced = parts.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+        if announced.is_some_and(|length| length > self.limits.max_message) {
+            carrier.close_for(Cause::TooLarge);
+            return failed(StatusCode::PAYLOAD_TOO_LARGE);
+        }
+        match PostBody::begin(body, Arc::clone(&carrier), self.limits.max_message) {
+            Some(body) => {
+                let response = self.pass(Request::from_parts(parts, body)).await;
+                if carrier.cause() == Some(Cause::TooLarge) { failed(StatusCode::PAYLOAD_TOO_LARGE) } else { response }
+            }
+            None => {
+                carrier.close_for(Cause::Malformed);
+                failed(StatusCode::BAD_REQUEST)
+            }
+        }
+    }
+
+    fn open_websocket(self, mut request: Request<Body>) -> Response {
+        let Some(berth) = self.carriers.open() else { return failed(StatusCode::SERVICE_UNAVAILABLE) };
+        request.extensions_mut().insert(berth.clone());
+        self.run_websocket(request, Arc::clone(berth.carrier()))
+    }
+
+    fn upgrade(self, request: Request<Body>, sid: Sid) -> Response {
+        match self.carriers.find(sid) {
+            Some(carrier) => self.run_websocket(request, carrier),
+            None => failed(StatusCode::BAD_REQUEST),
+        }
+    }
+
+    /// Answers the handshake (RFC 6455 §4.2.2) and runs the session on the upgraded stream.
+    fn run_websocket(mut self, mut request: Request<Body>, carrier: Arc<Carrier>) -> Response {
+        let response = match create_response_with_body(&request, Body::empty) {
+            Ok(response) => response,
+            Err(error) => {
+                tracing::debug!(%error, "a websocket handshake was refused");
+                let mut response = failed(StatusCode::BAD_REQUEST);
+                response.headers_mut().insert(header::SEC_WEBSOCKET_VERSION, header::HeaderValue::from_static("13"));
+                return response;
+            }
+        };
+        if !carrier.attach() {
+            return failed(StatusCode::BAD_REQUEST);
+        }
+        let upgraded = hyper::upgrade::on(&mut request);
+        let (parts, _) = request.into_parts();
+        tokio::spawn(async move {
+            let Ok(upgraded) = upgraded.await else {
+                return carrier.detach();
+            };
+            let stream = CarriedStream::new(TokioIo::new(upgraded), carrier, self.limits);
+            if let Err(error) = Service::call(&mut self.inner, (stream, Request::from_parts(parts, ()))).await {
+                tracing::debug!(%error, "a websocket was refused after its handshake");
+            }
+        });
+        response
+    }
+
+    /// Ends a session on long polling the only way there is: with a close packet in its client's name.
+    fn closer(&self, path: &str, sid: Sid) -> impl Fn() + Send + Sync + 'static {
+        let uri = format!("{path}?EIO=4&transport=polling&sid={sid}");
+        let inner = self.inner.clone();
+        move || {
+            let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+            let Ok(request) = Request::post(&uri).body(Body::from("1")) else { return };
+            let mut inner = inner.clone();
+            runtime.spawn(async move { Service::<Request<Body>>::call(&mut inner, request).await });
+        }
+    }
+}
+
+impl Service<Request<Body>> for EngineService {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let this = self.clone();
+        Box::pin(async move { Ok(this.answer(request).await) })
+    }
+}
+
+/// What lies behind Socket.IO: nothing.
+#[derive(Clone)]
+pub(crate) struct NotFound;
+
+impl<B> Service<Request<B>> for NotFound {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = std::future::Ready<Result<Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Request<B>) -> Self::Future {
+        std::future::ready(Ok(failed(StatusCode::NOT_FOUND)))
+    }
+}
+
+/// What engineioxide reads from a request's query, by the same rules.
+struct Query {
+    protocol: bool,
+    transport: Option<Transport>,
+    sid: Sought,
+}
+
+enum Transport {
+    Polling,
+    Websocket,
+}
+
+enum Sought {
+    Malformed,
+    None,
+    Sid(Sid),
+}
+
+impl Query {
+    fn of<B>(request: &Request<B>) -> Self {
+        let query = request.uri().query().unwrap_or_default();
+        let value = |name: &str| query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
+        Self {
+            protocol: value("EIO") == Some("4"),
+            transport: match value("transport") {
+                Some("polling") => Some(Transport::Polling),
+                Some("websocket") => Some(Transport::Websocket),
+                _ => None,
+            },
+            sid: match value("sid").map(str::parse) {
+                None => Sought::None,
+                Some(Ok(sid)) => Sought::Sid(sid),
+                Some(Err(_)) => Sought::Malformed,
+            },
+        }
+    }
+}
+
+/// The opening packet with the true `maxPayload`, and the session's id; without them when it is no opening packet.
+async fn rewritten(body: Body, max_message: usize) -> Option<(Bytes, Option<(String, Sid)>)> {
+    let body = collected(body).await?;
+    let opened = body.strip_prefix(b"0").and_then(|json| {
+        let mut open: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(json).ok()?;
+        let sid = open.get("sid")?.as_str()?.parse().ok()?;
+        open.insert("maxPayload".into(), max_message.into());
+        Some((format!("0{}", serde_json::Value::Object(open)), sid))
+    });
+    Some((body, opened))
+}
+
+async fn collected(body: Body) -> Option<Bytes> {
+    Some(body.collect().await.ok()?.to_bytes())
+}
+
+fn failed(status: StatusCode) -> Response {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = status;
+    response
+}
+
+/// The carrier of the session that this request opened.
+pub(crate) fn carrier_of(parts: &http::request::Parts) -> Option<Arc<Carrier>> {
+    parts.extensions.get::<Berth>().map(|berth| Arc::clone(berth.carrier()))
+}

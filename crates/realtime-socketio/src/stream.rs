@@ -1,0 +1,162 @@
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep};
+
+use crate::carrier::{Carrier, Cause};
+use crate::scan::FrameScan;
+use crate::service::Limits;
+
+/// How long a closing session may wait for its client to take what is left.
+const CLOSING_STALL: Duration = Duration::from_secs(1);
+/// What a client that says goodbye sends: a masked close frame without a code (RFC 6455 §5.5.1).
+const GOODBYE: [u8; 6] = [0x88, 0x80, 0, 0, 0, 0];
+/// What engineioxide answers: a close frame without a code.
+const BARE_CLOSE: [u8; 2] = [0x88, 0];
+
+/// The stream under one websocket: tells the carrier when all is written, stops reading when the
+/// carrier says so, says goodbye in the client's name when the session is to end, puts the code
+/// into the close frame, and dies of a write that does not move.
+///
+/// engineioxide's writer flushes only after it has found its channel empty, so a finished flush
+/// means that the channel was drained. Its writer also ignores write errors and waits for a
+/// blocked write for ever: that is why a stalled write kills the reading side too, for good.
+pub(crate) struct CarriedStream<S> {
+    io: S,
+    carrier: Arc<Carrier>,
+    limits: Limits,
+    scan: FrameScan,
+    said_goodbye: bool,
+    /// Armed while a write waits; `closing` tells which of the two deadlines it has.
+    stall: Option<Stall>,
+    dead: bool,
+}
+
+struct Stall {
+    sleep: Pin<Box<Sleep>>,
+    closing: bool,
+}
+
+impl<S> CarriedStream<S> {
+    pub(crate) fn new(io: S, carrier: Arc<Carrier>, limits: Limits) -> Self {
+        Self { io, carrier, limits, scan: FrameScan::default(), said_goodbye: false, stall: None, dead: false }
+    }
+
+    /// What is read when the session is at its end: a goodbye if that can be, else the end of the stream.
+    fn read_goodbye(&mut self, buf: &mut ReadBuf<'_>) {
+        if !self.dead && !self.said_goodbye && self.scan.at_boundary() && buf.remaining() >= GOODBYE.len() {
+            self.said_goodbye = true;
+            buf.put_slice(&GOODBYE);
+        }
+    }
+
+    /// The end of a write that is not ready: wait on, or die.
+    fn poll_stall<T>(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
+        self.carrier.register_writer(cx);
+        let closing = self.carrier.is_closing();
+        let wait = if closing { CLOSING_STALL.min(self.limits.write_stall) } else { self.limits.write_stall };
+        let stall = self.stall.get_or_insert_with(|| Stall { sleep: Box::pin(tokio::time::sleep(wait)), closing });
+        if closing && !stall.closing {
+            stall.closing = true;
+            stall.sleep.as_mut().reset(Instant::now() + wait);
+        }
+        ready!(stall.sleep.as_mut().poll(cx));
+        tracing::debug!("a websocket took nothing for too long");
+        if !closing {
+            self.carrier.close_for(Cause::WriteStall);
+        }
+        self.die();
+        Poll::Ready(Err(dead()))
+    }
+
+    fn die(&mut self) {
+        self.dead = true;
+        self.stall = None;
+        self.carrier.close();
+    }
+
+    fn settle<T>(&mut self, result: io::Result<T>) -> Poll<io::Result<T>> {
+        self.stall = None;
+        match &result {
+            Ok(_) => self.carrier.credit.step(),
+            Err(error) => {
+                // A guard below this one was quicker.
+                if error.kind() == io::ErrorKind::TimedOut && !self.carrier.is_closing() {
+                    self.carrier.close_for(Cause::WriteStall);
+                }
+                self.die();
+            }
+        }
+        Poll::Ready(result)
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for CarriedStream<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if ready!(self.carrier.poll_stream_open(cx)) {
+            self.read_goodbye(buf);
+            return Poll::Ready(Ok(()));
+        }
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut self.io).poll_read(cx, buf))?;
+        let message = self.scan.feed(&buf.filled()[before..]);
+        if message > self.limits.max_message as u64 {
+            // tungstenite refuses the message when it reads this frame's header.
+            self.carrier.close_for(Cause::TooLarge);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for CarriedStream<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        if self.dead {
+            return Poll::Ready(Err(dead()));
+        }
+        let close = (buf == BARE_CLOSE).then(|| self.carrier.cause().map(Cause::close_frame)).flatten();
+        match Pin::new(&mut self.io).poll_write(cx, close.as_ref().map_or(buf, |frame| frame)) {
+            Poll::Ready(result) => self.settle(result.map(|written| written.min(buf.len()))),
+            Poll::Pending => self.poll_stall(cx),
+        }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.dead {
+            return Poll::Ready(Err(dead()));
+        }
+        match Pin::new(&mut self.io).poll_flush(cx) {
+            Poll::Ready(result) => {
+                if result.is_ok() {
+                    self.carrier.credit.drained();
+                }
+                self.settle(result)
+            }
+            Poll::Pending => self.poll_stall(cx),
+        }
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.dead {
+            return Poll::Ready(Err(dead()));
+        }
+        match Pin::new(&mut self.io).poll_shutdown(cx) {
+            Poll::Ready(result) => self.settle(result),
+            Poll::Pending => self.poll_stall(cx),
+        }
+    }
+}
+
+impl<S> Drop for CarriedStream<S> {
+    /// Also ends a session whose upgrade to this websocket failed, which engineioxide would keep for ever.
+    fn drop(&mut self) {
+        self.carrier.close();
+    }
+}
+
+fn dead() -> io::Error {
+    io::ErrorKind::TimedOut.into()
+}

@@ -1,0 +1,118 @@
+//! The body of an event stream.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::{Bytes, BytesMut};
+use http_body::{Body, Frame};
+use realtime_core::{Admitted, CloseReason, Dispatcher, Registration, SessionOutlet, Take};
+
+use crate::codec::{COMMENT, SseCodec};
+use crate::heartbeat::Heartbeat;
+
+/// Bytes taken from the outbox at a time: what the server holds of a stream beside its outbox. Small, so that a slow
+/// client that reads at all comes back for more well before it counts as stalled.
+const BATCH: usize = 16 * 1024;
+
+/// A block of this size goes out as it is; smaller ones that wait together are joined, since copying them is cheaper
+/// than a chunk header and three slices of a vectored write for each.
+const SHARED: usize = 4 * 1024;
+
+/// One connection's stream: what waits in its outbox, as the server asks for it.
+///
+/// Dropping it ends the connection; the server does that when the client is gone.
+pub(crate) struct SseBody {
+    registration: Registration<SseCodec>,
+    outlet: Arc<SessionOutlet>,
+    /// Taken from the outbox and not handed on yet.
+    taken: VecDeque<Bytes>,
+    heartbeat: Option<Heartbeat>,
+    ended: bool,
+}
+
+/// The server gave the stream up, so it must not look complete: HTTP/1.1 cuts the connection, HTTP/2 resets the stream.
+#[derive(Debug, thiserror::Error)]
+#[error("the event stream was given up: {0}")]
+pub(crate) struct GivenUp(CloseReason);
+
+impl SseBody {
+    /// Puts an admitted connection into the hub; `prelude` is its first block.
+    pub(crate) fn open(
+        dispatcher: &Arc<Dispatcher<SseCodec>>,
+        admitted: Admitted,
+        prelude: Bytes,
+        heartbeat: Option<Heartbeat>,
+    ) -> Self {
+        let outlet = Arc::new(SessionOutlet::new());
+        let registration = dispatcher.register(admitted, Arc::clone(&outlet) as _);
+        let mut blocks = vec![prelude];
+        // The welcome goes out with the prelude; if there is an end already it is found again later.
+        registration.try_take(BATCH, &mut blocks);
+        Self { registration, outlet, taken: blocks.into(), heartbeat, ended: false }
+    }
+
+    /// The next piece of what was taken: one large block, or small ones joined.
+    fn next_piece(&mut self) -> Option<Bytes> {
+        let first = self.taken.pop_front()?;
+        let mut small = 0;
+        let mut size = first.len();
+        if size < SHARED {
+            for block in self.taken.iter().take_while(|block| block.len() < SHARED) {
+                small += 1;
+                size += block.len();
+            }
+        }
+        let piece = if small == 0 {
+            first
+        } else {
+            let mut joined = BytesMut::with_capacity(size);
+            joined.extend_from_slice(&first);
+            for block in self.taken.drain(..small) {
+                joined.extend_from_slice(&block);
+            }
+            joined.freeze()
+        };
+        if self.taken.is_empty() {
+            // Most connections are idle most of the time.
+            self.taken = VecDeque::new();
+        }
+        Some(piece)
+    }
+}
+
+impl Body for SseBody {
+    type Data = Bytes;
+    type Error = GivenUp;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, GivenUp>>> {
+        let this = self.get_mut();
+        if this.ended {
+            return Poll::Ready(None);
+        }
+        if this.taken.is_empty() {
+            let mut blocks = Vec::new();
+            let take = this.outlet.poll_take(&this.registration, cx, BATCH, &mut blocks);
+            this.taken = blocks.into();
+            if let Poll::Ready(Take::Closed(reason)) = take {
+                this.ended = true;
+                return Poll::Ready((reason == CloseReason::WRITE_STALL).then_some(Err(GivenUp(reason))));
+            }
+        }
+        if let Some(piece) = this.next_piece() {
+            if let Some(heartbeat) = &mut this.heartbeat {
+                heartbeat.sent();
+            }
+            return Poll::Ready(Some(Ok(Frame::data(piece))));
+        }
+        match &mut this.heartbeat {
+            Some(heartbeat) => heartbeat.poll_due(cx).map(|()| Some(Ok(Frame::data(COMMENT)))),
+            None => Poll::Pending,
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.ended
+    }
+}

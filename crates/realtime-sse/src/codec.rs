@@ -1,0 +1,199 @@
+//! Blocks of an event stream (WHATWG HTML §9.2.6): bytes in, bytes out.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use realtime_core::{Codec, Cursor, Event, HandlerError, Payload};
+
+/// A comment, which clients pass over (WHATWG HTML §9.2.5).
+pub(crate) const COMMENT: Bytes = Bytes::from_static(b":\n\n");
+
+/// Writes each event as one whole block.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SseCodec;
+
+impl Codec for SseCodec {
+    type Frame = Bytes;
+
+    fn event(&self, event: &Event, cursor: Option<Cursor>) -> Bytes {
+        block(event.name(), cursor, event.payload().bytes())
+    }
+
+    /// As a plain event: a client of an event stream has no way to answer.
+    fn ask(&self, event: &Event, _: u64) -> Bytes {
+        self.event(event, None)
+    }
+
+    fn ack(&self, ack: u64, payload: &Payload) -> Bytes {
+        block("ack", None, &[format!("{{\"ack\":{ack},\"payload\":").as_bytes(), payload.bytes(), b"}"].concat())
+    }
+
+    fn error(&self, error: &HandlerError, ack: Option<u64>) -> Bytes {
+        let error = serde_json::json!({ "code": error.code(), "message": error.message(), "ack": ack });
+        block("error", None, error.to_string().as_bytes())
+    }
+
+    /// A block without data: the client dispatches no event, but remembers the id (WHATWG HTML §9.2.6).
+    fn cursor(&self, cursor: Cursor) -> Bytes {
+        format!("id: {cursor}\n\n").into()
+    }
+}
+
+/// How long a client is to wait before it comes back, in whole milliseconds.
+pub(crate) fn retry(after: Duration) -> Bytes {
+    format!("retry: {}\n\n", after.as_millis()).into()
+}
+
+/// Names and cursors hold no control characters, so only the text can have line breaks.
+fn block(name: &str, cursor: Option<Cursor>, text: &[u8]) -> Bytes {
+    const EVENT: &[u8] = b"event: ";
+    const ID: &[u8] = b"\nid: ";
+    const DATA: &[u8] = b"\ndata: ";
+    const END: &[u8] = b"\n\n";
+    let id = cursor.map(|cursor| [ID, cursor.to_string().as_bytes()].concat()).unwrap_or_default();
+    let lines: usize = Lines(Some(text)).map(|line| DATA.len() + line.len()).sum();
+    // Exact, so that the bytes need no second allocation to be shared.
+    let mut block = Vec::with_capacity(EVENT.len() + name.len() + id.len() + lines + END.len());
+    block.extend_from_slice(EVENT);
+    block.extend_from_slice(name.as_bytes());
+    block.extend_from_slice(&id);
+    for line in Lines(Some(text)) {
+        block.extend_from_slice(DATA);
+        block.extend_from_slice(line);
+    }
+    block.extend_from_slice(END);
+    debug_assert_eq!(block.len(), block.capacity());
+    block.into()
+}
+
+/// The lines of a text as an event stream counts them: CR LF, LF and CR each end one. At least one line.
+struct Lines<'a>(Option<&'a [u8]>);
+
+impl<'a> Iterator for Lines<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        let text = self.0?;
+        let Some(end) = text.iter().position(|byte| matches!(byte, b'\r' | b'\n')) else {
+            return self.0.take();
+        };
+        let ending = if text[end..].starts_with(b"\r\n") { 2 } else { 1 };
+        self.0 = Some(&text[end + ending..]);
+        Some(&text[..end])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use eventsource_stream::Eventsource;
+    use futures_util::{StreamExt, stream};
+    use realtime_core::{Epoch, Position};
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn cursor(position: u64) -> Cursor {
+        Cursor::new(Epoch::new(7), Position::new(position))
+    }
+
+    /// Names, ids and data as a client sees them, however the bytes are cut.
+    async fn parsed(bytes: &[u8], cut: usize) -> Vec<(String, String, String)> {
+        let pieces: Vec<_> = bytes.chunks(cut).map(|piece| Ok::<_, std::io::Error>(piece.to_vec())).collect();
+        let events = stream::iter(pieces).eventsource();
+        events.map(|event| event.unwrap()).map(|event| (event.event, event.id, event.data)).collect().await
+    }
+
+    #[test]
+    fn a_block_is_written_byte_for_byte() {
+        let event = Event::json("chat:send", &json!({"text": "hi"})).unwrap();
+        let id = cursor(1);
+        assert_eq!(SseCodec.event(&event, Some(id)), format!("event: chat:send\nid: {id}\ndata: {{\"text\":\"hi\"}}\n\n"));
+        assert_eq!(SseCodec.event(&event, None), "event: chat:send\ndata: {\"text\":\"hi\"}\n\n");
+        let broken = Event::raw_json("a", "[1,\r\n2,\r3,\n4,\n\r5]\n").unwrap();
+        assert_eq!(
+            SseCodec.event(&broken, None),
+            "event: a\ndata: [1,\ndata: 2,\ndata: 3,\ndata: 4,\ndata: \ndata: 5]\ndata: \n\n"
+        );
+        assert_eq!(SseCodec.cursor(id), format!("id: {id}\n\n"));
+        assert_eq!(retry(Duration::from_millis(2500)), "retry: 2500\n\n");
+    }
+
+    #[test]
+    fn what_never_occurs_is_still_a_block() {
+        let event = Event::binary("bytes", vec![b'\n', 255, 0]).unwrap();
+        assert_eq!(&SseCodec.ask(&event, 3)[..], b"event: bytes\ndata: \ndata: \xff\0\n\n");
+        let payload = Payload::Json("[1,\n2]".into());
+        assert_eq!(SseCodec.ack(7, &payload), "event: ack\ndata: {\"ack\":7,\"payload\":[1,\ndata: 2]}\n\n");
+        let error = HandlerError::new("a", "b\nc");
+        let error = SseCodec.error(&error, None);
+        assert_eq!(error, "event: error\ndata: {\"ack\":null,\"code\":\"a\",\"message\":\"b\\nc\"}\n\n");
+    }
+
+    #[tokio::test]
+    async fn every_text_arrives_as_it_was_sent() {
+        let pieces = [
+            "", " ", ":", "\n", "\r", "\r\n", "\n\r", "\u{2028}", "\u{2029}", "\u{85}", "\0", "\u{feff}", "data: x", "id: 1",
+            "event: fake\n\n", "\"", "\\", "ä", "😀", "\u{b}\u{c}", "}", "retry: 0\r\n",
+        ];
+        let mut random = Random(1);
+        let mut bytes = Vec::new();
+        let mut sent = Vec::new();
+        for i in 0..500 {
+            let text: String = (0..random.below(6)).map(|_| pieces[random.below(pieces.len())]).collect();
+            let name = ["a", " b", ":c", "räume", "message", "x y: z"][random.below(6)];
+            let event = Event::json(name, &text).unwrap();
+            bytes.extend_from_slice(&SseCodec.event(&event, Some(cursor(i))));
+            if random.below(4) == 0 {
+                bytes.extend_from_slice(&COMMENT);
+            }
+            sent.push((name, i, text));
+        }
+        for cut in [1, 7, 4096] {
+            let got = parsed(&bytes, cut).await;
+            assert_eq!(got.len(), sent.len());
+            for ((name, id, data), (sent_name, i, text)) in got.iter().zip(&sent) {
+                assert_eq!(name, sent_name);
+                assert_eq!(*id, cursor(*i).to_string());
+                assert_eq!(serde_json::from_str::<String>(data).unwrap(), *text);
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn json_text_keeps_its_meaning_whatever_breaks_its_lines() {
+        let breaks = ["", "\n", "\r", "\r\n", "\n\r", "\r\r", "\n\n", " \r\n\t", "\r\n\r\n"];
+        let mut random = Random(2);
+        for _ in 0..500 {
+            let mut between = || breaks[random.below(breaks.len())];
+            let text = format!(
+                "{}{{{}\"a\"{}:{}[{}1{},{}\"\\r\\n\\u0000\"{}]{}}}{}",
+                between(), between(), between(), between(), between(), between(), between(), between(), between(), between()
+            );
+            let event = Event::raw_json("a", text.clone()).unwrap();
+            let got = parsed(&SseCodec.event(&event, Some(cursor(1))), 5).await;
+            assert_eq!(got.len(), 1, "{text:?}");
+            let value: Value = serde_json::from_str(&got[0].2).unwrap();
+            assert_eq!(value, json!({"a": [1, "\r\n\0"]}), "{text:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_mebibyte_arrives() {
+        let text = "a\r\nb\n\"ä".repeat(131_072);
+        let event = Event::json("large", &text).unwrap();
+        let got = parsed(&SseCodec.event(&event, None), 16 * 1024).await;
+        assert_eq!(serde_json::from_str::<String>(&got[0].2).unwrap(), text);
+    }
+
+    /// A small generator of the same numbers each time (xorshift).
+    struct Random(u64);
+
+    impl Random {
+        fn below(&mut self, end: usize) -> usize {
+            self.0 ^= self.0 << 13;
+            self.0 ^= self.0 >> 7;
+            self.0 ^= self.0 << 17;
+            (self.0 % end as u64) as usize
+        }
+    }
+}

@@ -1,0 +1,148 @@
+use std::time::Duration;
+
+use realtime_core::{Capabilities, DispatcherConfig, Limits, OutboxConfig, RoomDelivery, WindowConfig};
+use realtime_http::Origins;
+
+use crate::provider::NAME;
+
+/// Path, limits and times of an [`SseProvider`](crate::SseProvider).
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SseConfig {
+    /// Where [`router`](realtime_http::HttpProvider::router) puts the stream, in axum's syntax; default `/sse`.
+    pub path: String,
+    /// Which web pages may connect; default: those of the same host. Others get 403.
+    pub origins: Origins,
+    /// How many connections are taken; default 100,000 in all and 10 of one user.
+    ///
+    /// An idle connection costs about 14 KiB. Browsers open at most six connections to a host over HTTP/1.1, over all tabs.
+    pub limits: Limits,
+    /// How much may wait for one connection before it reads the window instead; default 256 KiB or 256 frames.
+    pub outbox: OutboxConfig,
+    /// How much of the log stays in memory for those who come back or are slow; default 10,000 records, 64 MiB, 5 minutes.
+    pub window: WindowConfig,
+    /// After how long without anything else a comment (`:`) is sent, so that proxies keep the stream open and a client
+    /// that is gone is noticed; default 30 s, `None` for never, less than 1 ms counts as 1 ms.
+    ///
+    /// Costs one timer and, per beat, one write for each quiet connection.
+    pub heartbeat: Option<Duration>,
+    /// How long a client is told to wait before it comes back (`retry:`, in whole milliseconds); default 3 s.
+    pub retry: Duration,
+    /// Who sees what is sent to a room; default [`RoomDelivery::Everyone`].
+    ///
+    /// **`Everyone` shows the content of a room to every SSE client, of whatever user and tenant, member or not**: SSE
+    /// then has no rooms, and `to_room` is `to_all` (`room_in(tenant, …)` reaches that tenant). Set
+    /// [`RoomDelivery::Members`] where rooms hold anything that is not for all.
+    pub room_delivery: RoomDelivery,
+    /// How long a client may take nothing while something waits for it before the connection is given up; default 30 s.
+    pub write_stall: Duration,
+    /// The largest payload of an event, in bytes of JSON; default 16 MiB. Larger ones are refused when sent.
+    ///
+    /// One such event stays in memory once, however many clients get it, for as long as it is in the window.
+    pub max_event_bytes: usize,
+}
+
+impl Default for SseConfig {
+    fn default() -> Self {
+        Self {
+            path: "/sse".to_owned(),
+            origins: Origins::default(),
+            limits: Limits::default(),
+            outbox: OutboxConfig::default(),
+            window: WindowConfig::default(),
+            heartbeat: Some(Duration::from_secs(30)),
+            retry: Duration::from_secs(3),
+            room_delivery: RoomDelivery::Everyone,
+            write_stall: Duration::from_secs(30),
+            max_event_bytes: 16 * 1024 * 1024,
+        }
+    }
+}
+
+impl SseConfig {
+    /// Sets [`path`](Self::path).
+    #[must_use]
+    pub fn with_path(mut self, path: impl Into<String>) -> Self {
+        self.path = path.into();
+        self
+    }
+
+    /// Sets [`origins`](Self::origins).
+    #[must_use]
+    pub fn with_origins(mut self, origins: Origins) -> Self {
+        self.origins = origins;
+        self
+    }
+
+    /// Sets [`limits`](Self::limits).
+    #[must_use]
+    pub fn with_limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Sets [`outbox`](Self::outbox).
+    #[must_use]
+    pub fn with_outbox(mut self, outbox: OutboxConfig) -> Self {
+        self.outbox = outbox;
+        self
+    }
+
+    /// Sets [`window`](Self::window).
+    #[must_use]
+    pub fn with_window(mut self, window: WindowConfig) -> Self {
+        self.window = window;
+        self
+    }
+
+    /// Sets [`heartbeat`](Self::heartbeat).
+    #[must_use]
+    pub fn with_heartbeat(mut self, every: impl Into<Option<Duration>>) -> Self {
+        self.heartbeat = every.into();
+        self
+    }
+
+    /// Sets [`retry`](Self::retry).
+    #[must_use]
+    pub fn with_retry(mut self, after: Duration) -> Self {
+        self.retry = after;
+        self
+    }
+
+    /// Sets [`room_delivery`](Self::room_delivery).
+    #[must_use]
+    pub fn with_room_delivery(mut self, delivery: RoomDelivery) -> Self {
+        self.room_delivery = delivery;
+        self
+    }
+
+    /// Sets [`write_stall`](Self::write_stall).
+    #[must_use]
+    pub fn with_write_stall(mut self, limit: Duration) -> Self {
+        self.write_stall = limit;
+        self
+    }
+
+    /// Sets [`max_event_bytes`](Self::max_event_bytes).
+    #[must_use]
+    pub fn with_max_event_bytes(mut self, bytes: usize) -> Self {
+        self.max_event_bytes = bytes;
+        self
+    }
+
+    pub(crate) fn capabilities(&self) -> Capabilities {
+        Capabilities::none().with_resume(true).with_rooms(self.room_delivery == RoomDelivery::Members)
+    }
+
+    pub(crate) fn dispatcher(&self) -> DispatcherConfig {
+        DispatcherConfig {
+            limits: self.limits,
+            max_event_bytes: self.max_event_bytes,
+            outbox: self.outbox,
+            room_delivery: self.room_delivery,
+            window: self.window,
+            write_stall: self.write_stall,
+            ..DispatcherConfig::new(NAME, self.capabilities())
+        }
+    }
+}

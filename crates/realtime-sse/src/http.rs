@@ -1,0 +1,92 @@
+//! From a request to an event stream.
+
+use std::sync::Arc;
+
+use ::http::header::{
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_MAX_AGE, ALLOW,
+    CACHE_CONTROL, CONTENT_TYPE, VARY,
+};
+use ::http::request::Parts;
+use ::http::{HeaderName, HeaderValue, StatusCode};
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use realtime_core::{Admitted, ConnectRequest, Identity, Refusal};
+use realtime_http::{ConnectQuery, admit, refusal_response};
+
+use crate::SseProvider;
+
+/// Tells nginx and those that took it over from it to pass each event on at once.
+const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+
+/// Answers `GET` with the stream, or with the refusal.
+pub(crate) async fn stream(State(sse): State<Arc<SseProvider>>, request: Request) -> Response {
+    let parts = request.into_parts().0;
+    let admitted = admit(sse.dispatcher(), &sse.config().origins, &parts, last_event_id(&parts)).await;
+    respond(&sse, &parts, admitted)
+}
+
+/// Answers `HEAD` with what `GET` would say in its headers, without a connection.
+pub(crate) async fn head(State(sse): State<Arc<SseProvider>>, request: Request) -> Response {
+    let parts = request.into_parts().0;
+    let admitted = admit(sse.dispatcher(), &sse.config().origins, &parts, None).await;
+    match admitted {
+        // Of unknown length, as the stream is.
+        Ok(_) => with_origin(&sse, &parts, event_stream(Body::from_stream(futures_util::stream::empty::<Never>()))),
+        Err(refusal) => with_origin(&sse, &parts, refusal_response(&refusal)),
+    }
+}
+
+type Never = Result<bytes::Bytes, std::convert::Infallible>;
+
+/// Answers what a browser asks before another page's script may send headers of its own (`fetch`, not `EventSource`).
+pub(crate) async fn preflight(State(sse): State<Arc<SseProvider>>, request: Request) -> Response {
+    let allowed = [
+        (ALLOW, "GET, HEAD, OPTIONS"),
+        (ACCESS_CONTROL_ALLOW_METHODS, "GET"),
+        (ACCESS_CONTROL_ALLOW_HEADERS, "authorization, cache-control, last-event-id"),
+        (ACCESS_CONTROL_MAX_AGE, "600"),
+    ];
+    with_origin(&sse, &request.into_parts().0, (StatusCode::NO_CONTENT, allowed).into_response())
+}
+
+/// The stream for a route of the application's own.
+pub(crate) fn open(sse: &SseProvider, parts: &Parts, identity: Identity, rooms: &[String]) -> Response {
+    let dispatcher = sse.dispatcher();
+    let checked = sse.config().origins.check(parts).map_err(|refusal| dispatcher.refuse(refusal));
+    let admitted = checked.and_then(|()| {
+        let query = ConnectQuery::of(&ConnectRequest::new(dispatcher.config().provider, parts));
+        dispatcher.admit_as(identity, rooms, last_event_id(parts).or(query.last_event_id))
+    });
+    respond(sse, parts, admitted)
+}
+
+fn respond(sse: &SseProvider, parts: &Parts, admitted: Result<Admitted, Refusal>) -> Response {
+    let response = match admitted {
+        Ok(admitted) => event_stream(Body::new(sse.body(admitted))),
+        Err(refusal) => refusal_response(&refusal),
+    };
+    with_origin(sse, parts, response)
+}
+
+fn event_stream(body: Body) -> Response {
+    let headers = [(CONTENT_TYPE, "text/event-stream"), (CACHE_CONTROL, "no-cache"), (X_ACCEL_BUFFERING, "no")];
+    (headers, body).into_response()
+}
+
+/// Lets the page that asked read the answer, if it may connect (Fetch §3.3.3).
+fn with_origin(sse: &SseProvider, parts: &Parts, mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    if let Some(origin) = sse.config().origins.allow_header(parts) {
+        headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+    }
+    headers.append(VARY, HeaderValue::from_static("origin"));
+    response
+}
+
+/// The place a client that comes back names by itself; text of any kind, which is read as a cursor later.
+fn last_event_id(parts: &Parts) -> Option<String> {
+    let value = parts.headers.get(LAST_EVENT_ID)?;
+    (!value.is_empty()).then(|| String::from_utf8_lossy(value.as_bytes()).into_owned())
+}

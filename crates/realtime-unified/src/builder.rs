@@ -1,0 +1,127 @@
+use std::future::Future;
+use std::sync::Arc;
+
+use realtime_core::{
+    Anonymous, Authenticator, Backplane, CloseReason, ConnectionInfo, DenyRooms, Directory, Error, LifecycleHook,
+    MemoryBackplane, MemoryDirectory, NodeId, RealtimeProvider, Result, RoomPolicy, Runtime,
+};
+use realtime_http::HttpProvider;
+
+use crate::NotificationService;
+use crate::hooks::{OnConnected, OnDisconnected};
+use crate::registry::{Entry, Registry};
+
+/// Puts a [`NotificationService`] together.
+#[derive(Default)]
+#[must_use = "nothing runs before build()"]
+pub struct NotificationServiceBuilder {
+    entries: Vec<Entry>,
+    authenticator: Option<Arc<dyn Authenticator>>,
+    policy: Option<Arc<dyn RoomPolicy>>,
+    backplane: Option<Arc<dyn Backplane>>,
+    directory: Option<Arc<dyn Directory>>,
+    hooks: Vec<Arc<dyn LifecycleHook>>,
+}
+
+impl NotificationServiceBuilder {
+    /// Adds a provider with routes.
+    pub fn provider(mut self, provider: impl HttpProvider) -> Self {
+        self.entries.push(Entry::http(provider));
+        self
+    }
+
+    /// Adds any other provider: a mock, a recorder, one of the application's own.
+    pub fn custom(mut self, provider: Arc<dyn RealtimeProvider>) -> Self {
+        self.entries.push(Entry::custom(provider));
+        self
+    }
+
+    /// Says who is connecting. Without it `build` demands [`NotificationServiceBuilder::allow_anonymous`].
+    pub fn authenticator(mut self, authenticator: impl Authenticator) -> Self {
+        self.authenticator = Some(Arc::new(authenticator));
+        self
+    }
+
+    /// Lets everybody in as nobody: such connections get what is sent to everyone, and nothing sent to a user or tenant.
+    pub fn allow_anonymous(self) -> Self {
+        self.authenticator(Anonymous)
+    }
+
+    /// Decides which rooms clients may enter by naming them; default: none.
+    pub fn room_policy(mut self, policy: impl RoomPolicy) -> Self {
+        self.policy = Some(Arc::new(policy));
+        self
+    }
+
+    /// Joins this node to others; default: one node, in memory.
+    pub fn backplane(mut self, backplane: impl Backplane) -> Self {
+        self.backplane = Some(Arc::new(backplane));
+        self
+    }
+
+    /// Knows who is online where; default: this node's connections, in memory.
+    pub fn directory(mut self, directory: impl Directory) -> Self {
+        self.directory = Some(Arc::new(directory));
+        self
+    }
+
+    /// Is told of connections that come and go; may be called several times.
+    pub fn hook(mut self, hook: impl LifecycleHook) -> Self {
+        self.hooks.push(Arc::new(hook));
+        self
+    }
+
+    /// Runs when a connection has come.
+    pub fn on_connected<F, Fut>(self, call: F) -> Self
+    where
+        F: Fn(ConnectionInfo) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = ()> + Send + 'static,
+    {
+        self.hook(OnConnected(call))
+    }
+
+    /// Runs when a connection has gone, after the last of its handlers.
+    pub fn on_disconnected<F, Fut>(self, call: F) -> Self
+    where
+        F: Fn(ConnectionInfo, CloseReason) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = ()> + Send + 'static,
+    {
+        self.hook(OnDisconnected(call))
+    }
+
+    /// Attaches the providers; when this returns, sends work.
+    ///
+    /// # Errors
+    /// [`Error::Config`] without an authenticator, without a provider, or with two of one name;
+    /// [`Error::Backplane`] when the log cannot be read.
+    pub async fn build(self) -> Result<NotificationService> {
+        let Some(authenticator) = self.authenticator else {
+            return Err(Error::Config(
+                "no authenticator: call authenticator(…), or allow_anonymous() if nobody needs to be known".to_owned(),
+            ));
+        };
+        if self.entries.is_empty() {
+            return Err(Error::Config("no provider: call provider(…) at least once".to_owned()));
+        }
+        let registry = Registry::new(self.entries)?;
+        let runtime = Runtime {
+            node: NodeId::random(),
+            backplane: self.backplane.unwrap_or_else(|| Arc::new(MemoryBackplane::default())),
+            authenticator,
+            policy: self.policy.unwrap_or_else(|| Arc::new(DenyRooms)),
+            directory: self.directory.unwrap_or_else(|| Arc::new(MemoryDirectory::new())),
+            hooks: self.hooks,
+        };
+        for entry in registry.iter() {
+            entry.provider.attach(runtime.clone()).await?;
+        }
+        Ok(NotificationService::new(registry, Some(runtime.directory)))
+    }
+}
+
+impl std::fmt::Debug for NotificationServiceBuilder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let names: Vec<_> = self.entries.iter().map(Entry::name).collect();
+        f.debug_struct("NotificationServiceBuilder").field("providers", &names).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,20 @@
+#![doc = include_str!("../../../README.md")]
+
+mod builder;
+mod hooks;
+mod outcomes;
+mod registry;
+mod service;
+
+pub use builder::NotificationServiceBuilder;
+pub use outcomes::Outcomes;
+pub use service::NotificationService;
+
+pub use realtime_core::*;
+pub use realtime_http::{GuardedListener, HttpProvider, Origins, Rejection, Serve, WireConfig, WireInfo, serve};
+#[cfg(feature = "socketio")]
+pub use realtime_socketio::{SocketIoConfig, SocketIoProvider};
+#[cfg(feature = "sse")]
+pub use realtime_sse::{SseConfig, SseProvider};
+#[cfg(feature = "ws")]
+pub use realtime_ws::{WsConfig, WsProvider};

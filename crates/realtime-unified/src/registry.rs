@@ -1,0 +1,82 @@
+use std::any::Any;
+use std::sync::Arc;
+
+use realtime_core::{Error, RealtimeProvider, Result};
+use realtime_http::HttpProvider;
+
+/// The providers of a service, in the order they were added.
+#[derive(Clone, Default)]
+pub(crate) struct Registry {
+    entries: Vec<Entry>,
+}
+
+#[derive(Clone)]
+pub(crate) struct Entry {
+    pub(crate) provider: Arc<dyn RealtimeProvider>,
+    /// Set for providers that bring routes.
+    pub(crate) http: Option<Arc<dyn HttpProvider>>,
+    /// The same provider, to be found again by its type.
+    #[cfg_attr(
+        not(any(feature = "socketio", feature = "sse", feature = "ws")),
+        expect(dead_code, reason = "no type to find")
+    )]
+    typed: Option<Arc<dyn Any + Send + Sync>>,
+}
+
+/// The names that come with a feature of this crate, and whether this build has it.
+const FEATURES: [(&str, &str, bool); 3] = [
+    ("socket", "socketio", cfg!(feature = "socketio")),
+    ("sse", "sse", cfg!(feature = "sse")),
+    ("ws", "ws", cfg!(feature = "ws")),
+];
+
+impl Entry {
+    pub(crate) fn http(provider: impl HttpProvider) -> Self {
+        let provider = Arc::new(provider);
+        Self { provider: Arc::clone(&provider) as _, http: Some(Arc::clone(&provider) as _), typed: Some(provider) }
+    }
+
+    pub(crate) fn custom(provider: Arc<dyn RealtimeProvider>) -> Self {
+        Self { provider, http: None, typed: None }
+    }
+
+    pub(crate) fn name(&self) -> &'static str {
+        self.provider.name()
+    }
+}
+
+impl Registry {
+    /// Checks that no two providers have the same name.
+    pub(crate) fn new(entries: Vec<Entry>) -> Result<Self> {
+        for (at, entry) in entries.iter().enumerate() {
+            if entries[..at].iter().any(|earlier| earlier.name() == entry.name()) {
+                return Err(Error::Config(format!("two providers are named \"{}\"", entry.name())));
+            }
+        }
+        Ok(Self { entries })
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.iter()
+    }
+
+    pub(crate) fn find(&self, name: &str) -> Result<&Arc<dyn RealtimeProvider>> {
+        self.iter().find(|entry| entry.name() == name).map(|entry| &entry.provider).ok_or_else(|| self.unknown(name))
+    }
+
+    #[cfg(any(feature = "socketio", feature = "sse", feature = "ws"))]
+    pub(crate) fn find_typed<P: Send + Sync + 'static>(&self, name: &str) -> Result<Arc<P>> {
+        let mut typed = self.iter().filter_map(|entry| Arc::clone(entry.typed.as_ref()?).downcast::<P>().ok());
+        typed.next().ok_or_else(|| self.unknown(name))
+    }
+
+    fn unknown(&self, name: &str) -> Error {
+        match FEATURES.iter().find(|(known, _, on)| *known == name && !on) {
+            Some((_, feature, _)) => Error::FeatureOff { provider: name.to_owned(), feature },
+            None => Error::UnknownProvider {
+                name: name.to_owned(),
+                registered: self.iter().map(|entry| entry.name().to_owned()).collect(),
+            },
+        }
+    }
+}

@@ -1,0 +1,269 @@
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+use realtime_core::{
+    Capabilities, CloseReason, Directory, Drain, Error, Event, Presence, RealtimeProvider, Receipt, Result,
+    RoomMembership, Stats, Target,
+};
+use realtime_http::HttpProvider;
+use serde::Serialize;
+
+use crate::registry::{Entry, Registry};
+use crate::{NotificationServiceBuilder, Outcomes};
+
+/// One application's providers, picked by name. Cheap to clone; fits into axum's state.
+#[derive(Clone)]
+pub struct NotificationService {
+    registry: Arc<Registry>,
+    /// `None` for mocks.
+    directory: Option<Arc<dyn Directory>>,
+}
+
+impl NotificationService {
+    /// Begins a service.
+    pub fn builder() -> NotificationServiceBuilder {
+        NotificationServiceBuilder::default()
+    }
+
+    /// A service over mocks, for the tests of an application: nothing is attached, nothing runs.
+    ///
+    /// # Panics
+    /// When two mocks have the same name.
+    pub fn mocked<P: RealtimeProvider + 'static>(providers: impl IntoIterator<Item = P>) -> Self {
+        let entries = providers.into_iter().map(|provider| Entry::custom(Arc::new(provider))).collect();
+        match Registry::new(entries) {
+            Ok(registry) => Self::new(registry, None),
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    pub(crate) fn new(registry: Registry, directory: Option<Arc<dyn Directory>>) -> Self {
+        Self { registry: Arc::new(registry), directory }
+    }
+
+    /// The provider of this name.
+    ///
+    /// # Errors
+    /// [`Error::UnknownProvider`] with the names there are; [`Error::FeatureOff`] when this build lacks it.
+    pub fn provider(&self, name: &str) -> Result<Arc<dyn RealtimeProvider>> {
+        self.registry.find(name).cloned()
+    }
+
+    /// The providers' names with what each can do, in the order they were added.
+    pub fn providers(&self) -> Vec<(&'static str, Capabilities)> {
+        self.registry.iter().map(|entry| (entry.name(), entry.provider.capabilities())).collect()
+    }
+
+    /// The SSE provider, for routes of the application's own.
+    ///
+    /// # Errors
+    /// [`Error::UnknownProvider`] when it was not added.
+    #[cfg(feature = "sse")]
+    pub fn sse(&self) -> Result<Arc<crate::SseProvider>> {
+        self.registry.find_typed("sse")
+    }
+
+    /// The WebSocket provider, for routes of the application's own.
+    ///
+    /// # Errors
+    /// [`Error::UnknownProvider`] when it was not added.
+    #[cfg(feature = "ws")]
+    pub fn ws(&self) -> Result<Arc<crate::WsProvider>> {
+        self.registry.find_typed("ws")
+    }
+
+    /// The Socket.IO provider, for namespaces of the application's own.
+    ///
+    /// # Errors
+    /// [`Error::UnknownProvider`] when it was not added.
+    #[cfg(feature = "socketio")]
+    pub fn socket(&self) -> Result<Arc<crate::SocketIoProvider>> {
+        self.registry.find_typed("socket")
+    }
+
+    /// Sends a value to every connection that a user has with one provider.
+    ///
+    /// # Errors
+    /// Those of [`NotificationService::provider`], [`Event::json`] and [`realtime_core::RealtimeBroadcast::send`].
+    pub fn broadcast_to_user<T: Serialize + ?Sized>(
+        &self,
+        provider: &str,
+        user: &str,
+        event: &str,
+        data: &T,
+    ) -> impl Future<Output = Result<Receipt>> + Send + use<T> {
+        let prepared = self.prepare(provider, event, data);
+        let user = user.to_owned();
+        async move {
+            let (provider, event) = prepared?;
+            provider.broadcast().to_user(&user, event).await
+        }
+    }
+
+    /// Sends a value to every connection that a tenant has with one provider.
+    ///
+    /// # Errors
+    /// Those of [`NotificationService::provider`], [`Event::json`] and [`realtime_core::RealtimeBroadcast::send`].
+    pub fn broadcast_to_tenant<T: Serialize + ?Sized>(
+        &self,
+        provider: &str,
+        tenant: &str,
+        event: &str,
+        data: &T,
+    ) -> impl Future<Output = Result<Receipt>> + Send + use<T> {
+        let prepared = self.prepare(provider, event, data);
+        let tenant = tenant.to_owned();
+        async move {
+            let (provider, event) = prepared?;
+            provider.broadcast().to_tenant(&tenant, event).await
+        }
+    }
+
+    /// Sends a value to every connection of one provider.
+    ///
+    /// # Errors
+    /// Those of [`NotificationService::provider`], [`Event::json`] and [`realtime_core::RealtimeBroadcast::send`].
+    pub fn broadcast_to_all<T: Serialize + ?Sized>(
+        &self,
+        provider: &str,
+        event: &str,
+        data: &T,
+    ) -> impl Future<Output = Result<Receipt>> + Send + use<T> {
+        let prepared = self.prepare(provider, event, data);
+        async move {
+            let (provider, event) = prepared?;
+            provider.broadcast().to_all(event).await
+        }
+    }
+
+    /// Sends a value to a room's members over every provider that has rooms.
+    ///
+    /// # Errors
+    /// Those of [`Event::json`]; [`Error::Unsupported`] when no provider has rooms; the error of the first provider
+    /// when all of them failed. A provider that failed beside one that did not is in the [`Outcomes`].
+    pub fn broadcast_to_room<T: Serialize + ?Sized>(
+        &self,
+        room: &str,
+        event: &str,
+        data: &T,
+    ) -> impl Future<Output = Result<Outcomes>> + Send + use<T> {
+        let event = Event::json(event, data);
+        let room = room.to_owned();
+        let providers: Vec<_> = self.with_rooms().collect();
+        async move {
+            let event = event?;
+            if providers.is_empty() {
+                return Err(Error::Unsupported { provider: "every".to_owned(), what: "rooms" });
+            }
+            let sends = providers.iter().map(|provider| async {
+                (provider.name().to_owned(), provider.broadcast().to_room(&room, event.clone()).await)
+            });
+            let each = join_all(sends).await;
+            if each.iter().all(|(_, result)| result.is_err()) {
+                return Outcomes::new(each).into_result().map(|_| Outcomes::new(Vec::new()));
+            }
+            Ok(Outcomes::new(each))
+        }
+    }
+
+    /// Sends one event over several providers, with one result each; the payload is serialised once.
+    pub async fn broadcast(&self, providers: &[&str], target: Target, event: Event) -> Outcomes {
+        let sends = providers.iter().map(|name| {
+            let (target, event) = (target.clone(), event.clone());
+            async move {
+                let result = match self.provider(name) {
+                    Ok(provider) => provider.broadcast().send(target, event).await,
+                    Err(error) => Err(error),
+                };
+                ((*name).to_owned(), result)
+            }
+        });
+        Outcomes::new(join_all(sends).await)
+    }
+
+    /// Joins a user to a room with every provider that keeps rooms.
+    pub async fn join_room(&self, user: &str, room: &str) -> Outcomes<()> {
+        let calls = self.memberships().map(|(name, rooms)| async move { (name, rooms.join_room(user, room).await) });
+        Outcomes::new(join_all(calls).await)
+    }
+
+    /// Takes a user out of a room with every provider that keeps rooms.
+    pub async fn leave_room(&self, user: &str, room: &str) -> Outcomes<()> {
+        let calls = self.memberships().map(|(name, rooms)| async move { (name, rooms.leave_room(user, room).await) });
+        Outcomes::new(join_all(calls).await)
+    }
+
+    /// The rooms a user has been joined to, by provider.
+    pub async fn user_rooms(&self, user: &str) -> Outcomes<Vec<String>> {
+        let calls = self.memberships().map(|(name, rooms)| async move { (name, rooms.user_rooms(user).await) });
+        Outcomes::new(join_all(calls).await)
+    }
+
+    /// Where a user is online, on all nodes.
+    ///
+    /// # Errors
+    /// [`Error::Backplane`] when the directory does not answer.
+    pub async fn online(&self, user: &str) -> Result<Vec<Presence>> {
+        match &self.directory {
+            Some(directory) => directory.of_user(user).await,
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// Closes the connections a target means, with every provider and on all nodes.
+    pub async fn close(&self, target: Target, reason: CloseReason) -> Outcomes<usize> {
+        let closes = self.registry.iter().map(|entry| {
+            let (target, reason) = (target.clone(), reason.clone());
+            async move { (entry.name().to_owned(), entry.provider.close(target, reason).await) }
+        });
+        Outcomes::new(join_all(closes).await)
+    }
+
+    /// What each provider has done on this node.
+    pub fn stats(&self) -> BTreeMap<&'static str, Stats> {
+        self.registry.iter().map(|entry| (entry.name(), entry.provider.stats())).collect()
+    }
+
+    /// Whether every provider with routes takes connections and sends; for a readiness probe.
+    pub fn is_ready(&self) -> bool {
+        self.registry.iter().filter_map(|entry| entry.http.as_ref()).all(|provider| provider.is_ready())
+    }
+
+    /// The routes of all providers: `GET /sse`, `GET /ws`, `/socket.io/`, unless configured otherwise.
+    pub fn router(&self) -> axum::Router {
+        let routers = self.registry.iter().filter_map(|entry| entry.http.clone()).map(HttpProvider::router);
+        routers.fold(axum::Router::new(), axum::Router::merge)
+    }
+
+    /// Takes no more connections and closes those there are, with every provider at once.
+    pub async fn shutdown(&self, drain: Drain) {
+        join_all(self.registry.iter().map(|entry| entry.provider.shutdown(drain))).await;
+    }
+
+    fn prepare<T: Serialize + ?Sized>(
+        &self,
+        provider: &str,
+        event: &str,
+        data: &T,
+    ) -> Result<(Arc<dyn RealtimeProvider>, Event)> {
+        Ok((self.provider(provider)?, Event::json(event, data)?))
+    }
+
+    fn with_rooms(&self) -> impl Iterator<Item = Arc<dyn RealtimeProvider>> {
+        let rooms = self.registry.iter().filter(|entry| entry.provider.capabilities().rooms);
+        rooms.map(|entry| Arc::clone(&entry.provider))
+    }
+
+    fn memberships(&self) -> impl Iterator<Item = (String, Arc<dyn RoomMembership>)> {
+        self.registry.iter().filter_map(|entry| Some((entry.name().to_owned(), entry.provider.rooms()?)))
+    }
+}
+
+impl std::fmt::Debug for NotificationService {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let names: Vec<_> = self.registry.iter().map(Entry::name).collect();
+        f.debug_struct("NotificationService").field("providers", &names).finish()
+    }
+}

@@ -1,0 +1,153 @@
+//! The service layer over mocks and a recorder: no network, no transport.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use realtime_testkit::{MockRealtimeBroadcast, MockRealtimeProvider, RecordingProvider};
+use realtime_unified::{
+    Capabilities, CloseReason, Drain, Error, Event, EventId, NotificationService, Position, RealtimeProvider, Receipt,
+    Target,
+};
+use serde_json::json;
+
+fn receipt() -> Receipt {
+    Receipt::new(EventId::random(), Some(Position::new(7)), None)
+}
+
+fn failing() -> Error {
+    Error::Backplane("away".into())
+}
+
+/// A provider whose `to_room` answers this, with rooms or without.
+fn room_provider(
+    name: &'static str,
+    rooms: bool,
+    answer: fn() -> realtime_unified::Result<Receipt>,
+) -> MockRealtimeProvider {
+    let mut broadcast = MockRealtimeBroadcast::new();
+    broadcast.expect_to_room().times(usize::from(rooms)).returning(move |_, _| answer());
+    let mut provider = MockRealtimeProvider::new();
+    provider.expect_name().return_const(name);
+    provider.expect_capabilities().returning(move || Capabilities::none().with_rooms(rooms));
+    let broadcast = Arc::new(broadcast);
+    provider.expect_broadcast().returning(move || Arc::clone(&broadcast) as _);
+    provider
+}
+
+#[tokio::test]
+async fn each_broadcast_calls_the_method_named_after_it() {
+    let mut broadcast = MockRealtimeBroadcast::new();
+    broadcast
+        .expect_to_user()
+        .withf(|user, event| user == "ann" && event.name() == "a" && event.payload().bytes().as_ref() == b"1")
+        .times(1)
+        .returning(|_, _| Ok(receipt()));
+    broadcast.expect_to_tenant().withf(|tenant, _| tenant == "acme").times(1).returning(|_, _| Ok(receipt()));
+    broadcast.expect_to_all().times(1).returning(|_| Ok(receipt()));
+    let service = NotificationService::mocked([MockRealtimeProvider::named("socket", broadcast)]);
+    assert_eq!(service.broadcast_to_user("socket", "ann", "a", &1).await.unwrap().position, Some(Position::new(7)));
+    service.broadcast_to_tenant("socket", "acme", "a", "x").await.unwrap();
+    service.broadcast_to_all("socket", "a", &json!({})).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_unknown_provider_is_an_error_that_lists_the_known_ones() {
+    let service = NotificationService::mocked([MockRealtimeProvider::named("socket", MockRealtimeBroadcast::new())]);
+    let error = service.broadcast_to_user("pigeon", "ann", "a", &1).await.unwrap_err();
+    assert!(matches!(&error, Error::UnknownProvider { registered, .. } if registered == &["socket"]), "{error}");
+    assert_eq!(error.to_string(), "unknown provider \"pigeon\"; registered: socket");
+}
+
+#[test]
+fn a_provider_whose_feature_is_off_says_so() {
+    let service = NotificationService::mocked(Vec::<MockRealtimeProvider>::new());
+    for (name, feature, on) in [
+        ("sse", "sse", cfg!(feature = "sse")),
+        ("ws", "ws", cfg!(feature = "ws")),
+        ("socket", "socketio", cfg!(feature = "socketio")),
+    ] {
+        match service.provider(name).err().unwrap() {
+            Error::UnknownProvider { .. } => assert!(on, "{name}"),
+            Error::FeatureOff { feature: named, .. } => assert!(!on && named == feature, "{name}"),
+            error => panic!("{error}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_bad_event_is_refused_before_a_provider_is_asked() {
+    let service = NotificationService::mocked([MockRealtimeProvider::named("socket", MockRealtimeBroadcast::new())]);
+    for (name, code) in [("", "invalid_name"), ("a\nb", "invalid_name"), ("connected", "reserved_name")] {
+        assert_eq!(service.broadcast_to_user("socket", "ann", name, &1).await.unwrap_err().code(), code);
+    }
+}
+
+#[tokio::test]
+async fn a_room_is_reached_over_every_provider_that_has_rooms() {
+    let service = NotificationService::mocked([
+        room_provider("a", true, || Ok(receipt())),
+        room_provider("b", false, || Ok(receipt())),
+        room_provider("c", true, || Err(failing())),
+    ]);
+    let outcomes = service.broadcast_to_room("r", "message", &1).await.unwrap();
+    assert_eq!(
+        outcomes.iter().map(|(name, result)| (name, result.is_ok())).collect::<Vec<_>>(),
+        [("a", true), ("c", false)]
+    );
+    assert!(!outcomes.is_ok());
+    assert!(outcomes.into_result().is_err());
+}
+
+#[tokio::test]
+async fn a_room_that_nobody_can_reach_is_an_error() {
+    let service = NotificationService::mocked([room_provider("a", false, || Ok(receipt()))]);
+    assert_eq!(service.broadcast_to_room("r", "message", &1).await.unwrap_err().code(), "unsupported");
+    let service = NotificationService::mocked([room_provider("a", true, || Err(failing()))]);
+    assert_eq!(service.broadcast_to_room("r", "message", &1).await.unwrap_err().code(), "backplane");
+}
+
+#[tokio::test]
+async fn several_providers_give_one_result_each() {
+    let service = NotificationService::mocked([MockRealtimeProvider::named("socket", {
+        let mut broadcast = MockRealtimeBroadcast::new();
+        broadcast
+            .expect_send()
+            .withf(|target, _| *target == Target::user("ann"))
+            .times(1)
+            .returning(|_, _| Ok(receipt()));
+        broadcast
+    })]);
+    let event = Event::json("a", &1).unwrap();
+    let outcomes = service.broadcast(&["socket", "pigeon"], Target::user("ann"), event).await;
+    assert!(outcomes.of("socket").unwrap().is_ok());
+    assert_eq!(outcomes.of("pigeon").unwrap().as_ref().unwrap_err().code(), "unknown_provider");
+}
+
+#[tokio::test]
+async fn the_builder_demands_an_authenticator_and_a_provider_and_names_that_differ() {
+    let recorder = || Arc::new(RecordingProvider::new("recorder")) as Arc<dyn RealtimeProvider>;
+    let config = |result: realtime_unified::Result<NotificationService>| match result.unwrap_err() {
+        Error::Config(message) => message,
+        error => panic!("{error}"),
+    };
+    assert!(config(NotificationService::builder().custom(recorder()).build().await).contains("allow_anonymous"));
+    assert!(config(NotificationService::builder().allow_anonymous().build().await).contains("no provider"));
+    let twice = NotificationService::builder().custom(recorder()).custom(recorder()).allow_anonymous();
+    assert!(config(twice.build().await).contains("two providers"));
+}
+
+#[tokio::test]
+async fn a_custom_provider_is_attached_joined_closed_and_shut_down() {
+    let recorder = Arc::new(RecordingProvider::new("recorder"));
+    let service =
+        NotificationService::builder().custom(Arc::clone(&recorder) as _).allow_anonymous().build().await.unwrap();
+    service.join_room("ann", "r").await.into_result().unwrap();
+    assert_eq!(service.user_rooms("ann").await.into_result().unwrap(), [["r"]]);
+    service.broadcast_to_room("r", "message", &1).await.unwrap().into_result().unwrap();
+    service.leave_room("ann", "r").await.into_result().unwrap();
+    assert_eq!(service.user_rooms("ann").await.into_result().unwrap(), [Vec::<String>::new()]);
+    assert!(service.online("ann").await.unwrap().is_empty());
+    service.close(Target::all(), CloseReason::KICKED).await.into_result().unwrap();
+    assert_eq!(service.stats().keys().copied().collect::<Vec<_>>(), ["recorder"]);
+    tokio::time::timeout(Duration::from_secs(5), service.shutdown(Drain::now())).await.unwrap();
+}

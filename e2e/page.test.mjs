@@ -1,0 +1,239 @@
+// The demo's page in headless Chromium. Writes target/screenshots/*.png.
+
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { openPage } from './lib/browser.mjs';
+import { startDemo } from './lib/demo.mjs';
+import { openSocket } from './lib/socketio.mjs';
+import { unique } from './lib/wait.mjs';
+
+const PROVIDERS = ['sse', 'ws', 'socket'];
+let demo;
+before(async () => { demo = await startDemo(); });
+after(() => demo?.stop());
+
+/** Opens the page, runs, and fails on anything the page must not do. */
+async function withPage(options, body) {
+  const browser = await openPage(demo, options);
+  try {
+    await body(browser.page, browser);
+    assert.deepEqual(browser.faults, []);
+  } finally {
+    await browser.close();
+  }
+}
+
+async function connect(page, user = unique('alice'), tenant = unique('acme')) {
+  await page.fill('#user', user);
+  await page.fill('#tenant', tenant);
+  await page.click('#connect');
+  await allOpen(page);
+  return { user, tenant };
+}
+
+async function allOpen(page) {
+  for (const provider of PROVIDERS) await page.waitForSelector(`#panel-${provider}[data-state="open"]`);
+}
+
+const row = (provider, event) => `#panel-${provider} [data-event="${event}"]`;
+
+/** Fills the send form and submits it; `over` are the providers to send over. */
+async function send(page, { over = PROVIDERS, kind, name, event, data = '{"n": 1}' }) {
+  for (const provider of PROVIDERS) await page.setChecked(`[data-testid=send-provider-${provider}]`, over.includes(provider));
+  await page.selectOption('#send-target-kind', kind);
+  if (name !== undefined) await page.fill('#send-target-name', name);
+  await page.fill('#send-event', event);
+  await page.fill('#send-data', data);
+  await page.click('#send-submit');
+}
+
+test('page: three panels open, and each shows what is sent to its user over its transport', () => withPage({}, async (page, browser) => {
+  const { user, tenant } = await connect(page);
+  for (const provider of PROVIDERS) {
+    await send(page, { over: [provider], kind: 'user', name: user, event: `only:${provider}`, data: `{"over": "${provider}"}` });
+    await page.waitForSelector(row(provider, `only:${provider}`));
+    await page.waitForSelector(`[data-testid=receipt-${provider}][data-outcome=good]`);
+    for (const other of PROVIDERS.filter((name) => name !== provider)) {
+      assert.equal(await page.locator(row(other, `only:${provider}`)).count(), 0, `${other} showed what was for ${provider}`);
+    }
+  }
+  await send(page, { kind: 'tenant', name: tenant, event: 'to:tenant' });
+  await send(page, { kind: 'all', event: 'to:all' });
+  for (const provider of PROVIDERS) {
+    await page.waitForSelector(row(provider, 'to:tenant'));
+    await page.waitForSelector(row(provider, 'to:all'));
+    assert.equal(await page.locator(row(provider, 'to:all')).count(), 1);
+    assert.equal(await page.getAttribute(`[data-testid=receipt-${provider}]`, 'data-outcome'), 'good');
+  }
+  await send(page, { kind: 'user', name: 'somebody else', event: 'to:other' });
+  await page.waitForFunction(() => /matched 0/.test(document.querySelector('#receipts').textContent));
+  await send(page, { kind: 'all', event: 'to:end' });
+  for (const provider of PROVIDERS) {
+    await page.waitForSelector(row(provider, 'to:end'));
+    assert.equal(await page.locator(row(provider, 'to:other')).count(), 0);
+  }
+  await browser.screenshot('page', { fullPage: true });
+}));
+
+test('page: text is shown as text, never as markup', () => withPage({}, async (page) => {
+  const { user } = await connect(page);
+  await send(page, { kind: 'user', name: user, event: '<img src=x onerror=alert(1)>', data: '"<script>document.title=1</script>"' });
+  for (const provider of PROVIDERS) {
+    await page.waitForFunction((id) => document.querySelector(`#panel-${id}`).textContent.includes('<script>'), provider);
+    assert.equal(await page.locator(`#panel-${provider} img, #panel-${provider} script`).count(), 0);
+  }
+}));
+
+test('page: a room is joined, gets its events, and is left', () => withPage({}, async (page) => {
+  await connect(page);
+  const room = unique('room');
+  await page.fill('#room-name', room);
+  await page.click('#room-join');
+  await page.waitForSelector(`#rooms-list [data-room="${room}"]`);
+  await send(page, { kind: 'room', name: room, event: 'in:room' });
+  for (const provider of PROVIDERS) await page.waitForSelector(row(provider, 'in:room'));
+  await page.click('#room-leave');
+  await page.waitForSelector(`#rooms-list [data-room="${room}"]`, { state: 'detached' });
+  await send(page, { kind: 'room', name: room, event: 'out:room' });
+  await page.waitForFunction(() => /matched 0/.test(document.querySelector('#receipts').textContent));
+  await send(page, { kind: 'all', event: 'after:room' });
+  for (const provider of PROVIDERS) {
+    await page.waitForSelector(row(provider, 'after:room'));
+    assert.equal(await page.locator(row(provider, 'out:room')).count(), 0);
+  }
+}));
+
+test('page: an ask shows every device with its answer and its time', () => withPage({}, async (page, browser) => {
+  const { user } = await connect(page);
+  const device = await openSocket(demo, { user });
+  const silent = await openSocket(demo, { user });
+  const heard = device.next('request:status').then(({ ack }) => ack({ answer: 'from another device' }));
+  await page.fill('#ask-timeout', '1500');
+  await page.click('#ask-submit');
+  await heard;
+  await page.waitForFunction(() => document.querySelectorAll('#ask-results tr').length === 4);
+  const rows = await page.$$eval('#ask-results tr', (list) => list.map(({ dataset, textContent }) => ({ ...dataset, text: textContent })));
+  const of = (one) => rows.find((found) => found.connection === one.connected.data.connectionId);
+  assert.equal(of(device).status, 'answered');
+  assert.match(of(device).text, /from another device/);
+  assert.equal(of(silent).status, 'timedOut');
+  const own = rows.filter((found) => /this page/.test(found.text));
+  assert.deepEqual(own.map(({ provider, status }) => [provider, status]).sort(), [['socket', 'answered'], ['ws', 'answered']]);
+  for (const { text } of own) assert.match(text, /\d+ ms.*Ready/s);
+  await page.locator('#ask-results').scrollIntoViewIfNeeded();
+  await browser.screenshot('ask');
+  device.close();
+  silent.close();
+}));
+
+test('page: a burst moves the plot, and its figures count it', () => withPage({}, async (page, browser) => {
+  await connect(page);
+  const blank = await page.locator('#plot').screenshot();
+  await page.click('#burst');
+  for (const provider of PROVIDERS) {
+    await page.waitForFunction((id) => Number(document.querySelector(`[data-testid=count-${id}]`).textContent) >= 100, provider);
+    await page.waitForFunction((id) => Number(document.querySelector(`[data-testid=peak-${id}]`).textContent) > 0, provider);
+  }
+  assert.ok(!blank.equals(await page.locator('#plot').screenshot()), 'the plot did not change');
+  await browser.screenshot('burst');
+}));
+
+test('page: wrong input is explained where it is', () => withPage({}, async (page, browser) => {
+  const { user } = await connect(page);
+  await send(page, { kind: 'user', name: user, event: 'x', data: '{"half":' });
+  await page.waitForSelector('#send-data-error:not([hidden])');
+  assert.equal(await page.getAttribute('#send-data', 'aria-invalid'), 'true');
+  await send(page, { kind: 'user', name: user, event: 'connected', data: '1' });
+  await page.waitForFunction(() => /reserved/i.test(document.querySelector('#send-form').textContent));
+  // The refusal itself is a 400, which is the only thing the browser may complain about.
+  const expected = browser.faults.filter((fault) => /400/.test(fault) && /\/api\/send/.test(fault));
+  assert.deepEqual(browser.faults.filter((fault) => !expected.includes(fault)), []);
+  browser.faults.length = 0;
+}));
+
+test('page: everything can be done with the keyboard alone', () => withPage({}, async (page, browser) => {
+  const user = unique('keys');
+  const focused = () => page.evaluate(() => document.activeElement.id);
+  const tabTo = async (id) => {
+    for (let presses = 0; await focused() !== id; presses++) {
+      assert.ok(presses < 80, `tab never came to #${id}`);
+      await page.keyboard.press('Tab');
+    }
+    const visible = await page.evaluate(() => {
+      const style = getComputedStyle(document.activeElement);
+      return style.outlineStyle !== 'none' || style.boxShadow !== 'none';
+    });
+    assert.ok(visible, `the focus on #${id} cannot be seen`);
+  };
+  const type = async (id, text) => {
+    await tabTo(id);
+    await page.keyboard.press('Control+A');
+    await page.keyboard.type(text);
+    await page.keyboard.press('Escape');
+  };
+  await type('user', user);
+  await tabTo('connect');
+  await page.keyboard.press('Enter');
+  await allOpen(page);
+  await type('send-target-name', user);
+  await type('send-event', 'by:keyboard');
+  await browser.screenshot('keyboard');
+  await tabTo('send-submit');
+  await page.keyboard.press('Enter');
+  for (const provider of PROVIDERS) await page.waitForSelector(row(provider, 'by:keyboard'));
+  await type('room-name', 'keys-room');
+  await page.keyboard.press('Enter');
+  await page.waitForSelector('#rooms-list [data-room="keys-room"]');
+  await tabTo('ask-submit');
+  await page.keyboard.press('Space');
+  await page.waitForSelector('#ask-results [data-status=answered]');
+}));
+
+for (const width of [320, 360, 768]) {
+  test(`page: ${width} pixels wide, nothing has to be scrolled sideways`, () => withPage({ width, height: 740 }, async (page, browser) => {
+    const { user } = await connect(page);
+    await send(page, { kind: 'user', name: user, event: 'long:'.padEnd(200, 'x'), data: `"${'y'.repeat(2000)}"` });
+    await page.waitForFunction(() => document.querySelectorAll('[data-event^="long:"]').length === 3);
+    await page.click('#ask-submit');
+    await page.waitForSelector('#ask-results [data-status=answered]');
+    const wide = await page.evaluate(() => document.documentElement.scrollWidth);
+    assert.ok(wide <= width, `the page is ${wide} pixels wide`);
+    if (width === 360) await browser.screenshot('phone', { fullPage: true });
+  }));
+}
+
+test('page: in the dark', () => withPage({ colorScheme: 'dark' }, async (page, browser) => {
+  await connect(page);
+  const lightness = await page.evaluate(() => getComputedStyle(document.body).backgroundColor.match(/\d+/g).slice(0, 3).map(Number));
+  assert.ok(Math.max(...lightness) < 80, `the dark page's background is ${lightness}`);
+  await browser.screenshot('dark', { fullPage: true });
+}));
+
+test('page: a link of a second device opens the page as the same user', () => withPage({}, async (page, browser) => {
+  const { user } = await connect(page);
+  const opening = browser.context.waitForEvent('page');
+  await page.click('#new-device');
+  const second = await opening;
+  await allOpen(second);
+  assert.equal(await second.inputValue('#user'), user);
+  await send(page, { kind: 'user', name: user, event: 'both' });
+  for (const provider of PROVIDERS) {
+    await page.waitForSelector(row(provider, 'both'));
+    await second.waitForSelector(row(provider, 'both'));
+  }
+}));
+
+test('page: a connection closed and opened again resumes from its place', () => withPage({}, async (page) => {
+  const { user } = await connect(page);
+  for (const provider of PROVIDERS) {
+    await send(page, { kind: 'user', name: user, event: `before:${provider}` });
+    await page.waitForSelector(row(provider, `before:${provider}`));
+    await page.click(`[data-testid=toggle-${provider}]`);
+    await page.waitForSelector(`#panel-${provider}[data-state="closed"]`);
+    await send(page, { kind: 'user', name: user, event: `missed:${provider}` });
+    await page.waitForFunction(() => document.querySelectorAll('#receipts [data-outcome=good]').length === 3);
+    await page.click(`[data-testid=toggle-${provider}]`);
+    await page.waitForSelector(`#panel-${provider}[data-state="open"]`);
+    await page.waitForSelector(row(provider, `missed:${provider}`));
+  }
+}));

@@ -1,0 +1,96 @@
+// Server-Sent Events over fetch: unlike EventSource it shows events of any name, and why a stream was refused.
+import { SseParser } from './sse-parser.js';
+import { decode, pause, refusal, seconds } from './link.js';
+
+const LONGEST_WAIT = 15_000;
+
+export class SseLink {
+  #on;
+  #cursor = '';
+  #run = null;
+
+  constructor(on) {
+    this.#on = on;
+  }
+
+  connect(identity) {
+    this.#run?.abort();
+    this.#run = new AbortController();
+    this.#keepOpen(identity, this.#run.signal);
+  }
+
+  disconnect() {
+    this.#run?.abort();
+    this.#run = null;
+  }
+
+  /** Forgets the place, so that the next connection starts at the end of the log. */
+  forget() {
+    this.#cursor = '';
+  }
+
+  async #keepOpen(identity, signal) {
+    let retry = 3_000;
+    let failures = 0;
+    this.#on.state('connecting', '');
+    for (;;) {
+      let why;
+      try {
+        const response = await fetch(`/sse?${new URLSearchParams(identity)}`, {
+          headers: { accept: 'text/event-stream', ...(this.#cursor && { 'last-event-id': this.#cursor }) },
+          cache: 'no-store',
+          signal,
+        });
+        if (response.status === 204) return this.#on.state('closed', 'The server asked not to come back.');
+        if (!response.ok) {
+          why = await refusal(response);
+          if (response.status < 500) return this.#on.state('closed', why);
+        } else {
+          await this.#read(response, signal, {
+            retry: (ms) => { retry = ms; },
+            welcome: () => { failures = 0; },
+          });
+          why = 'The server ended the stream.';
+        }
+      } catch {
+        why = 'The server cannot be reached.';
+      }
+      if (signal.aborted) return;
+      const wait = Math.min(retry * 2 ** Math.min(failures, 5), Math.max(retry, LONGEST_WAIT));
+      failures += 1;
+      this.#on.state('connecting', `${why} Next try in ${seconds(wait)}.`);
+      await pause(wait, signal);
+      if (signal.aborted) return;
+    }
+  }
+
+  async #read(response, signal, heard) {
+    const parser = new SseParser({
+      retry: heard.retry,
+      id: (id) => this.#place(id),
+      event: ({ event, data, id }) => {
+        const value = decode(data);
+        if (event === 'connected') {
+          heard.welcome();
+          this.#place(id || value?.cursor);
+          this.#on.welcome(value ?? {});
+          return;
+        }
+        this.#place(id);
+        this.#on.event({ event, data: value });
+      },
+    });
+    const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+    for (;;) {
+      const { done, value } = await reader.read();
+      if (done || signal.aborted) return;
+      parser.push(value);
+    }
+  }
+
+  #place(cursor) {
+    if (!cursor || cursor === this.#cursor) return;
+    this.#cursor = cursor;
+    this.#on.cursor(cursor);
+  }
+}

@@ -1,0 +1,140 @@
+// The send form: one event or a burst of them over the chosen transports, and each one's receipt.
+import { call, errorText } from './api.js';
+import { byId, element, fieldProblem, problem } from './element.js';
+import { parseJson } from './json.js';
+import { seconds } from './link.js';
+import { PROVIDERS, shortName } from './providers.js';
+
+const BURST = 100;
+
+export class SendForm {
+  #form = byId('send-form');
+  #kind = byId('send-target-kind');
+  #name = byId('send-target-name');
+  #data = byId('send-data');
+  #busy = false;
+
+  /** `defaults()` answers `{user, tenant, room}`: the names a target of that kind starts with. */
+  constructor(defaults) {
+    this.#form.addEventListener('submit', (event) => {
+      event.preventDefault();
+      this.#run(() => this.#sendOne());
+    });
+    byId('burst').addEventListener('click', () => this.#run(() => this.#sendBurst()));
+    this.#kind.addEventListener('change', () => this.followDefaults(defaults()));
+    this.#data.addEventListener('input', () => {
+      if (this.#data.hasAttribute('aria-invalid')) this.#payload();
+    });
+    this.#data.addEventListener('change', () => this.#payload());
+    this.#noReceipts();
+  }
+
+  /** Puts the name that goes with the chosen kind of target into its field. */
+  followDefaults(defaults) {
+    const all = this.#kind.value === 'all';
+    this.#name.disabled = all;
+    this.#name.value = all ? '' : defaults[this.#kind.value];
+    this.#name.placeholder = all ? 'everyone' : '';
+  }
+
+  async #run(send) {
+    if (this.#busy) return;
+    this.#busy = true;
+    const buttons = [byId('send-submit'), byId('burst')];
+    buttons.forEach((button) => button.setAttribute('aria-disabled', 'true'));
+    problem(byId('send-error'));
+    try {
+      await send();
+    } catch (error) {
+      problem(byId('send-error'), error.message);
+      this.#noReceipts();
+    } finally {
+      this.#busy = false;
+      buttons.forEach((button) => button.removeAttribute('aria-disabled'));
+    }
+  }
+
+  async #sendOne() {
+    const order = this.#order();
+    const data = this.#payload();
+    if (data.wrong) {
+      this.#data.focus();
+      return;
+    }
+    const { receipts } = await call('send', { ...order, data: data.value });
+    this.#receipts(receipts.map(({ provider, receipt, error }) => error
+      ? [provider, errorText(error), 'bad']
+      : [provider, receiptText(receipt), 'good', receipt.id]));
+  }
+
+  async #sendBurst() {
+    const order = this.#order();
+    const button = byId('burst');
+    const label = button.textContent;
+    const tally = new Map(order.provider.map((name) => [name, { accepted: 0, last: null, error: null }]));
+    const started = performance.now();
+    try {
+      // One after the other, so that the log shows them in order.
+      for (let n = 1; n <= BURST; n += 1) {
+        const { receipts } = await call('send', { ...order, event: 'burst', data: { n, of: BURST } });
+        for (const { provider, receipt, error } of receipts) {
+          const row = tally.get(provider);
+          if (error) row.error = error;
+          else Object.assign(row, { accepted: row.accepted + 1, last: receipt });
+        }
+        if (n % 10 === 0) button.textContent = `${n} of ${BURST}`;
+        if ([...tally.values()].every(({ error }) => error)) break;
+      }
+    } finally {
+      button.textContent = label;
+    }
+    const took = seconds(performance.now() - started);
+    this.#receipts([...tally].map(([name, { accepted, last, error }]) => error
+      ? [name, `${accepted} accepted. ${errorText(error)}`, 'bad']
+      : [name, `${accepted} accepted in ${took}${placed(last)}`, 'good']));
+  }
+
+  #order() {
+    const provider = [...this.#form.querySelectorAll('[name=provider]:checked')].map(({ value }) => value);
+    if (provider.length === 0) throw new Error('Choose at least one transport to send over.');
+    const kind = this.#kind.value;
+    if (kind !== 'all' && this.#name.value === '') throw new Error(`Enter the name of the ${kind} to send to.`);
+    const event = byId('send-event').value;
+    if (event === '') throw new Error('Enter an event name.');
+    const order = { provider, target: kind === 'all' ? 'all' : { [kind]: this.#name.value }, event };
+    if (byId('send-volatile').checked) order.volatile = true;
+    return order;
+  }
+
+  #payload() {
+    try {
+      const value = parseJson(this.#data.value);
+      fieldProblem(this.#data, byId('send-data-error'));
+      return { value };
+    } catch (error) {
+      fieldProblem(this.#data, byId('send-data-error'), error.message);
+      return { wrong: true };
+    }
+  }
+
+  #noReceipts() {
+    this.#receipts(PROVIDERS.map(({ name }) => [name, 'no receipt', 'none']));
+  }
+
+  #receipts(rows) {
+    byId('receipts').replaceChildren(...rows.map(([name, text, outcome, id]) => element('p',
+      { class: `receipt of-${name}`, 'data-testid': `receipt-${name}`, 'data-outcome': outcome, title: id && `receipt ${id}` },
+      element('b', {}, shortName(name)), ' ', text)));
+  }
+}
+
+function receiptText({ position, delivered }) {
+  const place = position === null || position === undefined ? 'not logged' : `position ${position}`;
+  if (!delivered) return `${place}, delivery not known yet`;
+  const { matched, queued, dropped } = delivered;
+  return `${place}, matched ${matched}, queued ${queued}${dropped > 0 ? `, dropped ${dropped}` : ''}`;
+}
+
+function placed(receipt) {
+  return receipt?.position === null || receipt?.position === undefined ? '' : `, position ${receipt.position}`;
+}

@@ -1,0 +1,49 @@
+//! What the page, scripts and curl drive the demo with.
+
+mod ask;
+mod failure;
+mod rooms;
+mod send;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use realtime_unified::NotificationService;
+use serde_json::{Value, json};
+
+use failure::Failure;
+
+/// The largest body the API reads, in bytes.
+const MAX_BODY: usize = 17 * 1024 * 1024;
+
+pub(crate) fn router(service: NotificationService) -> Router {
+    Router::new()
+        .route("/api/send", post(send::send))
+        .route("/api/ask", post(ask::ask))
+        .route("/api/rooms", get(rooms::list))
+        .route("/api/rooms/join", post(rooms::join))
+        .route("/api/rooms/leave", post(rooms::leave))
+        .route("/api/stats", get(stats))
+        .route("/api/{*rest}", axum::routing::any(unknown))
+        .route("/readyz", get(ready))
+        .method_not_allowed_fallback(wrong_method)
+        .layer(axum::extract::DefaultBodyLimit::max(MAX_BODY))
+        .with_state(service)
+}
+
+async fn stats(State(service): State<NotificationService>) -> Json<Value> {
+    Json(json!({ "providers": service.stats() }))
+}
+
+async fn ready(State(service): State<NotificationService>) -> (StatusCode, &'static str) {
+    if service.is_ready() { (StatusCode::OK, "ready") } else { (StatusCode::SERVICE_UNAVAILABLE, "not ready") }
+}
+
+async fn unknown() -> Failure {
+    Failure::new(StatusCode::NOT_FOUND, "not_found", "no such path")
+}
+
+async fn wrong_method() -> Failure {
+    Failure::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "this path takes another method")
+}

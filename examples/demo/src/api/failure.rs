@@ -1,0 +1,54 @@
+use axum::Json;
+use axum::extract::{FromRequest, Request};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use realtime_unified::{DEFAULT_MAX_DEPTH, Error, check_depth};
+use serde::de::DeserializeOwned;
+use serde_json::json;
+
+/// An answer `{"error": {"code", "message"}}`.
+#[derive(Debug)]
+pub(super) struct Failure {
+    status: StatusCode,
+    code: String,
+    message: String,
+}
+
+impl Failure {
+    pub(super) fn new(status: StatusCode, code: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { status, code: code.into(), message: message.into() }
+    }
+
+    pub(super) fn bad_request(code: &str, message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, code, message)
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let status = if error.is_callers_fault() { StatusCode::BAD_REQUEST } else { StatusCode::SERVICE_UNAVAILABLE };
+        Self::new(status, error.code(), error.to_string())
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        (self.status, Json(json!({ "error": { "code": self.code, "message": self.message } }))).into_response()
+    }
+}
+
+/// A JSON body, whatever its content type (curl sends forms by default); a wrong one is a [`Failure`].
+pub(super) struct Body<T>(pub(super) T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Failure> {
+        let bytes = axum::body::Bytes::from_request(request, state)
+            .await
+            .map_err(|error| Failure::new(error.status(), "bad_body", error.body_text()))?;
+        check_depth(&bytes, DEFAULT_MAX_DEPTH).map_err(|error| Failure::bad_request(error.code(), error.message()))?;
+        let value = serde_json::from_slice(&bytes).map_err(|error| Failure::bad_request("invalid_body", error.to_string()))?;
+        Ok(Self(value))
+    }
+}

@@ -1,0 +1,47 @@
+use realtime_unified::{Context, HandlerError, Inbound, Receipt, Reply, Result, SocketIoProvider, WsProvider};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+#[derive(Deserialize)]
+struct ChatSend {
+    channel: String,
+    text: String,
+}
+
+#[derive(Deserialize)]
+struct Typing {
+    channel: String,
+}
+
+/// What WebSocket clients may send.
+pub(crate) fn ws(provider: WsProvider) -> WsProvider {
+    provider.on_raw("echo", echo).on("chat:send", chat).on("typing:start", typing)
+}
+
+/// What Socket.IO clients may send.
+pub(crate) fn socket(provider: SocketIoProvider) -> SocketIoProvider {
+    provider.on_raw("echo", echo).on("chat:send", chat).on("typing:start", typing)
+}
+
+/// Answers what it was sent: as the ack if the client asked for one, else as an event of the same name.
+async fn echo(cx: Context, inbound: Inbound) -> Result<Option<Reply<Value>>, HandlerError> {
+    let value: Value = inbound.payload.json()?;
+    if inbound.ack.is_some() {
+        return Ok(Some(Reply(value)));
+    }
+    cx.reply("echo", &value).await?;
+    Ok(None)
+}
+
+/// Passes a text on to the others in its room.
+async fn chat(cx: Context, message: ChatSend) -> Result<Receipt> {
+    let user = cx.identity().user_name().unwrap_or("somebody").to_owned();
+    let value = json!({ "user": user, "channel": message.channel, "text": message.text });
+    cx.to_room(&message.channel).except_self().send("chat:message", &value).await
+}
+
+/// Tells the others in a room that somebody is typing; nobody misses it if it is lost.
+async fn typing(cx: Context, typing: Typing) -> Result<Receipt> {
+    let user = cx.identity().user_name().unwrap_or("somebody").to_owned();
+    cx.to_room(&typing.channel).except_self().volatile().send("typing:indicator", &json!({ "user": user })).await
+}

@@ -1,0 +1,75 @@
+//! The demo: all three transports on one port, a page that shows them side by side, and an API for scripts.
+
+mod api;
+mod args;
+mod auth;
+mod handlers;
+mod page;
+
+use std::error::Error;
+use std::time::Duration;
+
+use axum::Router;
+use axum::routing::get;
+use clap::Parser;
+use realtime_unified::{
+    AllowRooms, Drain, NotificationService, RoomDelivery, SocketIoConfig, SocketIoProvider, SseConfig, SseProvider,
+    WsConfig, WsProvider, serve,
+};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::args::Args;
+
+/// How long connections and handlers may take to end after a signal.
+const GRACE: Duration = Duration::from_secs(5);
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let args = Args::parse();
+    args.check()?;
+    let service = NotificationService::builder()
+        .provider(SseProvider::new(SseConfig::default().with_room_delivery(RoomDelivery::Members)))
+        .provider(handlers::ws(WsProvider::new(WsConfig::default())))
+        .provider(handlers::socket(SocketIoProvider::new(SocketIoConfig::default())))
+        .authenticator(auth::FromQuery)
+        .room_policy(AllowRooms)
+        .build()
+        .await?;
+    let app = Router::new()
+        .route("/healthz", get(async || "ok"))
+        .merge(api::router(service.clone()))
+        .merge(page::router())
+        .merge(service.router());
+
+    let listener = TcpListener::bind(args.listen).await?;
+    println!("listening on http://{}", listener.local_addr()?);
+    let stop = CancellationToken::new();
+    tokio::spawn(stop_on_signal(service, stop.clone()));
+    serve(listener, app).with_graceful_shutdown(stop.cancelled_owned()).with_deadline(GRACE).await?;
+    Ok(())
+}
+
+/// The first SIGTERM or SIGINT closes every connection and lets handlers finish; a second one ends the program at once.
+async fn stop_on_signal(service: NotificationService, stop: CancellationToken) {
+    let signals = signal(SignalKind::terminate()).and_then(|term| Ok((term, signal(SignalKind::interrupt())?)));
+    let (mut term, mut interrupt) = match signals {
+        Ok(signals) => signals,
+        Err(error) => {
+            tracing::error!(%error, "signals cannot be watched");
+            return;
+        }
+    };
+    let mut next = async || tokio::select! { _ = term.recv() => {}, _ = interrupt.recv() => {} };
+    next().await;
+    tracing::info!("going down");
+    tokio::select! {
+        () = service.shutdown(Drain::over(GRACE)) => stop.cancel(),
+        () = next() => std::process::exit(1),
+    }
+    next().await;
+    std::process::exit(1);
+}

@@ -1,0 +1,50 @@
+//! The page: plain files inside the program, nothing from the network.
+
+use axum::Router;
+use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
+use axum::routing::get;
+
+macro_rules! files {
+    ($($path:literal => $file:literal, $kind:literal;)*) => {
+        [$(($path, include_str!(concat!("../page/", $file)), $kind)),*]
+    };
+}
+
+const HTML: &str = "text/html; charset=utf-8";
+
+/// The page's routes.
+pub(crate) fn router() -> Router {
+    let files = files! {
+        "/api.js" => "api.js", "text/javascript; charset=utf-8";
+        "/app.js" => "app.js", "text/javascript; charset=utf-8";
+        "/ask.js" => "ask.js", "text/javascript; charset=utf-8";
+        "/element.js" => "element.js", "text/javascript; charset=utf-8";
+        "/icon.svg" => "icon.svg", "image/svg+xml";
+        "/" => "index.html", "text/html; charset=utf-8";
+        "/json.js" => "json.js", "text/javascript; charset=utf-8";
+        "/link-socketio.js" => "link-socketio.js", "text/javascript; charset=utf-8";
+        "/link-sse.js" => "link-sse.js", "text/javascript; charset=utf-8";
+        "/link-ws.js" => "link-ws.js", "text/javascript; charset=utf-8";
+        "/link.js" => "link.js", "text/javascript; charset=utf-8";
+        "/panel.js" => "panel.js", "text/javascript; charset=utf-8";
+        "/plot.js" => "plot.js", "text/javascript; charset=utf-8";
+        "/providers.js" => "providers.js", "text/javascript; charset=utf-8";
+        "/rooms.js" => "rooms.js", "text/javascript; charset=utf-8";
+        "/send.js" => "send.js", "text/javascript; charset=utf-8";
+        "/socket.io.min.js" => "socket.io.min.js", "text/javascript; charset=utf-8";
+        "/sse-parser.js" => "sse-parser.js", "text/javascript; charset=utf-8";
+        "/stats.js" => "stats.js", "text/javascript; charset=utf-8";
+        "/style.css" => "style.css", "text/css; charset=utf-8";
+        "/suggest.js" => "suggest.js", "text/javascript; charset=utf-8";
+    };
+    files.into_iter().fold(Router::new(), |router, (path, text, kind)| {
+        let policy = if kind == HTML { "default-src 'self'; img-src 'self' data:; base-uri 'none'; object-src 'none'" } else { "default-src 'none'" };
+        let headers = [
+            (CONTENT_TYPE, kind),
+            (CACHE_CONTROL, "no-cache"),
+            (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+            (CONTENT_SECURITY_POLICY, policy),
+        ];
+        router.route(path, get(async move || (headers, text)))
+    })
+}
