@@ -5,7 +5,7 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::pin::Pin;
-use std::task::ready;
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use clap::ValueEnum;
@@ -83,6 +83,8 @@ pub struct Dial {
 pub struct Client {
     stream: TcpStream,
     parser: Parser,
+    /// Bytes that came with the head of the response.
+    early: Vec<u8>,
     answers: Vec<u8>,
     ended: bool,
 }
@@ -135,30 +137,32 @@ impl Client {
     /// # Errors
     /// When the connection has ended, or the server breaks the protocol. Not cancel safe while an answer is written.
     pub async fn hear(&mut self, mut event: impl FnMut(&str, &[u8])) -> Result<()> {
-        if self.ended {
+        let Self { stream, parser, early, answers, ended } = self;
+        if *ended {
             return Err("the server has closed the connection".into());
         }
-        let Self { stream, parser, answers, ended } = self;
-        poll_fn(|cx| {
-            // On the stack of the poll and not in the task, which would keep it while it waits.
-            let mut space = [const { MaybeUninit::<u8>::uninit() }; READ];
-            let mut buffer = ReadBuf::uninit(&mut space);
-            ready!(Pin::new(&mut *stream).poll_read(cx, &mut buffer))?;
-            let bytes = buffer.filled();
-            if bytes.is_empty() {
-                return Err(Error::from(io::Error::from(io::ErrorKind::UnexpectedEof))).into();
-            }
-            parser.feed(bytes, &mut |heard| match heard {
-                Heard::Answer(bytes) => answers.extend(bytes),
-                Heard::End => *ended = true,
-                Heard::Event { name, data } => event(name, data),
+        let mut hear = |heard: Heard<'_>| match heard {
+            Heard::Answer(bytes) => answers.extend(bytes),
+            Heard::End => *ended = true,
+            Heard::Event { name, data } => event(name, data),
+        };
+        if early.is_empty() {
+            poll_fn(|cx| {
+                // On the stack of the poll and not in the task, which would keep it while it waits.
+                let mut space = [const { MaybeUninit::<u8>::uninit() }; READ];
+                let mut buffer = ReadBuf::uninit(&mut space);
+                ready!(Pin::new(&mut *stream).poll_read(cx, &mut buffer))?;
+                if buffer.filled().is_empty() {
+                    return Poll::Ready(Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()));
+                }
+                Poll::Ready(parser.feed(buffer.filled(), &mut hear))
             })
-            .into()
-        })
-        .await?;
+            .await?;
+        } else {
+            parser.feed(&std::mem::take(early), &mut hear)?;
+        }
         if !answers.is_empty() {
-            stream.write_all(answers).await?;
-            *answers = Vec::new();
+            stream.write_all(&std::mem::take(answers)).await?;
         }
         Ok(())
     }
@@ -187,14 +191,38 @@ impl Client {
                 return Err("the head of the response is too long".into());
             }
         };
-        let mut client = Self {
-            parser: Parser::after(dial.transport, std::str::from_utf8(&head[..end])?)?,
-            stream,
-            answers: Vec::new(),
-            ended: false,
-        };
-        // What came with the head; `connected` is not lost, as every server sends it after a later step, or is found here.
-        client.early(&head[end..]).await?;
-        Ok(client)
+        let parser = Parser::after(dial.transport, std::str::from_utf8(&head[..end])?)?;
+        Ok(Self { stream, parser, early: head.split_off(end), answers: Vec::new(), ended: false })
     }
+}
+
+impl Parser {
+    /// The parser for what follows this head, if the head says yes.
+    fn after(transport: Transport, head: &str) -> Result<Self> {
+        let head = head.to_ascii_lowercase();
+        let expected = if transport == Transport::Sse { " 200 " } else { " 101 " };
+        let status = head.lines().next().unwrap_or_default();
+        if !status.contains(expected) {
+            return Err(format!("refused: {status}").into());
+        }
+        Ok(match transport {
+            Transport::Socketio => Self::Socketio(socketio::Parser::default()),
+            Transport::Sse => Self::Sse(sse::Parser::new(head.contains("transfer-encoding: chunked"))),
+            Transport::Ws => Self::Ws(ws::Parser::default()),
+        })
+    }
+
+    fn feed(&mut self, bytes: &[u8], hear: &mut dyn FnMut(Heard<'_>)) -> Result<()> {
+        match self {
+            Self::Socketio(parser) => parser.feed(bytes, hear),
+            Self::Sse(parser) => parser.feed(bytes, hear),
+            Self::Ws(parser) => parser.feed(bytes, hear),
+        }
+    }
+}
+
+/// Loopback addresses in turn, so that the ports of one do not run short.
+fn source(number: usize) -> SocketAddr {
+    let host = u8::try_from(number / PER_SOURCE % 200).unwrap_or_default() + 1;
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, 0, 0, host)), 0)
 }

@@ -1,3 +1,5 @@
+//! How long deliveries took.
+
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 

@@ -1,10 +1,12 @@
 use std::future::Future;
 use std::sync::Arc;
 
+use futures_util::future::BoxFuture;
 use serde::Serialize;
 
 use crate::{
-    CloseReason, ConnectionId, ConnectionInfo, Event, Identity, Payload, RealtimeBroadcast, Receipt, Result, Target,
+    CloseReason, ConnectionId, ConnectionInfo, Event, Identity, Payload, RealtimeBroadcast, Receipt, Refusal, Result,
+    Target,
 };
 
 /// What a handler knows: which connection an event came from, and how to send.
@@ -18,6 +20,7 @@ pub struct Context {
 /// What a handler can do to its own connection.
 pub(crate) trait Control: Send + Sync {
     fn enter(&self, room: &str) -> Result<bool>;
+    fn subscribe(&self, room: String) -> BoxFuture<'_, Result<bool, Refusal>>;
     fn leave(&self, room: &str) -> bool;
     fn close(&self, reason: CloseReason);
 }
@@ -101,6 +104,15 @@ impl Context {
     pub fn enter_room(&self, room: &str) -> Result<bool> {
         crate::check_name("room", room)?;
         self.control.as_ref().map_or(Ok(true), |control| control.enter(room))
+    }
+
+    /// Puts this connection into a room that its client named, if the policy allows; `false` if it was in already.
+    ///
+    /// # Errors
+    /// A [`Refusal`] of kind [`crate::RefusalKind::Room`] or [`crate::RefusalKind::BadRequest`].
+    pub async fn subscribe(&self, room: &str) -> Result<bool, Refusal> {
+        let Some(control) = &self.control else { return Ok(true) };
+        control.subscribe(room.to_owned()).await
     }
 
     /// Takes this connection out of a room it entered; `false` if it had not.

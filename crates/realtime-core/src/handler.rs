@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::{Context, Error, Inbound, Payload, Receipt};
+use crate::{Context, Error, Inbound, Payload, Receipt, Refusal};
 
 /// Handles events from clients.
 #[async_trait]
@@ -53,6 +53,12 @@ impl From<Error> for HandlerError {
     /// What the caller did wrong is told; what failed on the server is logged and stays there.
     fn from(error: Error) -> Self {
         if error.is_callers_fault() { Self::new(error.code(), error.to_string()) } else { Self::internal(error) }
+    }
+}
+
+impl From<Refusal> for HandlerError {
+    fn from(refusal: Refusal) -> Self {
+        Self::new(refusal.kind().code(), refusal.message().to_owned())
     }
 }
 

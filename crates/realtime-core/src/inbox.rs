@@ -57,6 +57,11 @@ impl Inbox {
         go_on
     }
 
+    /// Whether a push has asked the transport to stop reading, and there is no room yet.
+    pub fn is_paused(&self) -> bool {
+        self.lock().paused
+    }
+
     /// Ready when reading may go on.
     pub fn poll_room(&self, cx: &mut Context<'_>) -> Poll<()> {
         self.reader.register(cx.waker());

@@ -31,6 +31,11 @@ impl SessionOutlet {
         Self::default()
     }
 
+    /// Wakes this task when there is something to take, or the connection is to be closed.
+    pub fn register(&self, cx: &Context<'_>) {
+        self.waker.register(cx.waker());
+    }
+
     /// Takes what waits, up to `budget` bytes of frames; pending (and the task woken later) when there is nothing.
     ///
     /// Never ready with [`Take::Empty`].
@@ -42,7 +47,7 @@ impl SessionOutlet {
         frames: &mut Vec<C::Frame>,
     ) -> Poll<Take> {
         // Registered before looking, so that what comes in between wakes the task.
-        self.waker.register(cx.waker());
+        self.register(cx);
         match registration.try_take(budget, frames) {
             Take::Empty => Poll::Pending,
             take => Poll::Ready(take),

@@ -147,11 +147,6 @@ impl<C: Codec> Registration<C> {
         self.connection.close(reason);
     }
 
-    /// Whether the connection has been asked to end.
-    pub fn is_closed(&self) -> bool {
-        self.connection.outbox.is_closed()
-    }
-
     /// Why the connection has been asked to end, before [`Take::Closed`] says so when all else has been taken.
     pub fn close_reason(&self) -> Option<CloseReason> {
         self.connection.outbox.close_reason()
@@ -162,10 +157,19 @@ impl<C: Codec> Registration<C> {
         self.connection.outbox.progressed(Instant::now());
     }
 
-    /// Ends the registration with the reason the session saw. Plain dropping counts as the reason it was closed for, or
-    /// [`CloseReason::CONNECTION_LOST`].
+    /// Takes the connection out now, for this reason unless it was asked to close for another one; dropping the
+    /// registration later finds nothing to do.
+    pub fn leave(&self, reason: CloseReason) {
+        // Whoever asked for the close knows best why; the session only saw the wire end.
+        let reason = self.connection.outbox.close_reason().unwrap_or(reason);
+        // From here on pushes find it closed, so that receipts do not count it as queued.
+        self.connection.close(reason.clone());
+        self.dispatcher.unregister(&self.connection, reason);
+    }
+
+    /// Ends the registration, as [`Registration::leave`] does. Plain dropping counts as [`CloseReason::CONNECTION_LOST`].
     pub fn end(self, reason: CloseReason) {
-        self.set_reason(reason);
+        self.leave(reason);
     }
 
     /// Notes why the connection ends, for the moment the registration is dropped; the first reason stays.
@@ -187,11 +191,7 @@ impl<C: Codec> Registration<C> {
 impl<C: Codec> Drop for Registration<C> {
     fn drop(&mut self) {
         let seen = self.ended.get_mut().unwrap_or_else(PoisonError::into_inner).take();
-        // Whoever asked for the close knows best why; the session only saw the wire end.
-        let reason = self.connection.outbox.close_reason().or(seen).unwrap_or(CloseReason::CONNECTION_LOST);
-        // From here on pushes find it closed, so that receipts do not count it as queued.
-        self.connection.close(reason.clone());
-        self.dispatcher.unregister(&self.connection, reason);
+        self.leave(seen.unwrap_or(CloseReason::CONNECTION_LOST));
     }
 }
 

@@ -69,7 +69,9 @@ impl DirectAdapter {
     pub fn send(&self, sid: Sid, packet: &Encoded) -> Result<(), Refused> {
         match self.local.broadcast(packet.packet(), BroadcastOptions::new(sid)) {
             Ok(()) => Ok(()),
-            Err(errors) if errors.iter().any(|error| matches!(error, SocketError::InternalChannelFull)) => Err(Refused::Full),
+            Err(errors) if errors.iter().any(|error| matches!(error, SocketError::InternalChannelFull)) => {
+                Err(Refused::Full)
+            }
             Err(_) => Err(Refused::Gone),
         }
     }

@@ -13,7 +13,7 @@ use crate::credit::Credit;
 /// engineioxide offers none of these. They work through the two things that are ours: the stream
 /// that a websocket runs on, and the requests of long polling.
 #[derive(Default)]
-pub struct Carrier {
+pub(crate) struct Carrier {
     pub(crate) credit: Credit,
     paused: AtomicBool,
     stream_reader: AtomicWaker,
@@ -33,7 +33,7 @@ pub struct Carrier {
 
 /// Why this side ended a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cause {
+pub(crate) enum Cause {
     /// The client sent what could not be read.
     Malformed,
     /// The client sent more than a message may hold.
@@ -59,12 +59,12 @@ impl Carrier {
     /// Stops reading from the client, until [`Carrier::resume`].
     ///
     /// What a websocket has already read (one buffer of 4 KiB) still arrives. Engine.IO's pongs wait too.
-    pub fn pause(&self) {
+    pub(crate) fn pause(&self) {
         self.paused.store(true, Ordering::SeqCst);
     }
 
     /// Reads on; cheap when nothing was paused.
-    pub fn resume(&self) {
+    pub(crate) fn resume(&self) {
         if self.paused.swap(false, Ordering::SeqCst) {
             self.stream_reader.wake();
             self.post_reader.wake();
@@ -72,12 +72,12 @@ impl Carrier {
     }
 
     /// Whether reading is paused.
-    pub fn is_paused(&self) -> bool {
+    pub(crate) fn is_paused(&self) -> bool {
         self.paused.load(Ordering::SeqCst)
     }
 
     /// Ends the session: its disconnect hooks run at once, or within a second if the client takes nothing.
-    pub fn close(&self) {
+    pub(crate) fn close(&self) {
         if !self.closing.swap(true, Ordering::SeqCst) {
             self.credit.wake();
             self.stream_reader.wake();
@@ -100,7 +100,7 @@ impl Carrier {
     }
 
     /// Whether the session is at its end.
-    pub fn is_closing(&self) -> bool {
+    pub(crate) fn is_closing(&self) -> bool {
         self.closing.load(Ordering::SeqCst)
     }
 

@@ -73,6 +73,7 @@ impl Carriers {
         }
     }
 
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.lock().all.len()
     }

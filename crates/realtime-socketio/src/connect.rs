@@ -7,7 +7,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use socketioxide::TransportType;
 use socketioxide::handler::{ConnectHandler, DisconnectHandler, Value};
 use socketioxide::socket::{DisconnectReason, Socket};
 
@@ -21,25 +20,23 @@ use crate::service;
 
 /// Decides who may connect to the main namespace.
 #[async_trait]
-pub trait Acceptor: Send + Sync + 'static {
+pub(crate) trait Acceptor: Send + Sync + 'static {
     /// Takes a connection, or refuses it with a text that its client reads as `connect_error`'s message.
     async fn accept(&self, offer: Offer<'_>) -> Result<Accepted, String>;
 }
 
 /// Someone who wants to connect.
-pub struct Offer<'a> {
+pub(crate) struct Offer<'a> {
     /// The request that opened the session: address, headers, query, extensions.
     pub parts: &'a http::request::Parts,
     /// The client's `auth` as JSON text.
     pub auth: Option<&'a str>,
-    /// The transport it uses now; it may change.
-    pub transport: TransportType,
     /// The session's reins, for [`Carrier::resume`].
     pub carrier: Arc<Carrier>,
 }
 
 /// A connection that was taken.
-pub struct Accepted {
+pub(crate) struct Accepted {
     /// Where its events go.
     pub inlet: Arc<dyn Inlet>,
     /// Where its frames come from; asked once the client has been told that it is connected.
@@ -49,11 +46,11 @@ pub struct Accepted {
 }
 
 /// Told once how a connection ended.
-pub type OnEnded = Box<dyn FnOnce(Ended) + Send>;
+pub(crate) type OnEnded = Box<dyn FnOnce(Ended) + Send>;
 
 /// How a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ended {
+pub(crate) struct Ended {
     /// What Socket.IO says; none when the client was gone before it was told that it is connected.
     pub reason: Option<DisconnectReason>,
     /// What this side says, if this side ended it for a fault.
@@ -91,7 +88,9 @@ impl ConnectHandler<DirectAdapter, Inline> for Connect {
         socket: Arc<Socket<DirectAdapter>>,
         auth: &'a Option<Value>,
     ) -> Pin<Box<dyn Future<Output = Result<(), Refusal>> + Send + 'a>> {
-        Box::pin(async move { self.connect(&socket, auth.as_ref()).await.map_err(|refusal| Box::new(refusal) as Refusal) })
+        Box::pin(
+            async move { self.connect(&socket, auth.as_ref()).await.map_err(|refusal| Box::new(refusal) as Refusal) },
+        )
     }
 }
 
@@ -104,7 +103,6 @@ impl Connect {
         let offer = Offer {
             parts: socket.req_parts(),
             auth: auth.and_then(Value::as_str).map(|text| text.as_str()),
-            transport: socket.transport_type(),
             carrier: Arc::clone(&carrier),
         };
         let Accepted { inlet, source, ended } = self.acceptor.accept(offer).await?;
@@ -153,7 +151,12 @@ impl Goodbye {
 }
 
 impl DisconnectHandler<DirectAdapter, Inline> for Goodbye {
-    fn call_with_defer(&self, socket: Arc<Socket<DirectAdapter>>, reason: DisconnectReason, defer: fn(Arc<Socket<DirectAdapter>>)) {
+    fn call_with_defer(
+        &self,
+        socket: Arc<Socket<DirectAdapter>>,
+        reason: DisconnectReason,
+        defer: fn(Arc<Socket<DirectAdapter>>),
+    ) {
         self.say(Some(reason));
         defer(socket);
     }

@@ -6,12 +6,12 @@ use futures_util::task::AtomicWaker;
 /// How much may lie in a socket's channel at once.
 ///
 /// Engine.IO takes a full channel for a dead client, so the window stays far below it
-/// ([`CHANNEL_PACKETS`]); one long-polling answer carries at most 127 packets, whatever the channel holds.
+/// (256 packets); one long-polling answer carries at most 127 packets, whatever the channel holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Window {
+pub(crate) struct Window {
     /// Packets (64).
     pub packets: usize,
-    /// Bytes (64 KiB); a larger packet goes when nothing else is in flight.
+    /// Bytes (64 KiB); the last packet may exceed them.
     pub bytes: usize,
 }
 

@@ -128,7 +128,8 @@ mod tests {
 
     #[test]
     fn bytes_become_placeholders_in_order() {
-        let parts = [Part::Binary(Bytes::from_static(b"one")), Part::Json("null"), Part::Binary(Bytes::from_static(b"two"))];
+        let parts =
+            [Part::Binary(Bytes::from_static(b"one")), Part::Json("null"), Part::Binary(Bytes::from_static(b"two"))];
         let event = Encoded::event("b", &parts, None);
         assert_eq!(event.text(), r#"["b",{"_placeholder":true,"num":0},null,{"_placeholder":true,"num":1}]"#);
         assert_eq!(event.len(), event.text().len() + 6);

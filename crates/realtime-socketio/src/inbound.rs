@@ -9,15 +9,13 @@ use crate::carrier::{Carrier, Cause};
 
 /// An event from a client.
 #[derive(Clone, Debug)]
-pub struct Received {
+pub(crate) struct Received {
     /// Its name, as the client wrote it.
     pub name: String,
     /// Its arguments.
     pub arguments: Arguments,
     /// The id to answer with ([`Encoded::ack`](crate::Encoded::ack)), if the client asked for an answer.
     pub ack: Option<i64>,
-    /// Its size in bytes, attachments included.
-    pub size: usize,
 }
 
 /// Where a client's events go, in order, called by the task that reads from the client; and its answers.
@@ -25,7 +23,7 @@ pub struct Received {
 /// [`Inlet::accept`] must not wait. After it returned and [`Inlet::is_full`] says so, reading is
 /// paused; whoever makes room calls [`Carrier::resume`] once `is_full` is false again. A websocket
 /// may still hand over what fits into its read buffer of 4 KiB (about 300 events), long polling nothing.
-pub trait Inlet: Send + Sync + 'static {
+pub(crate) trait Inlet: Send + Sync + 'static {
     /// Takes one event.
     fn accept(&self, received: Received);
 
@@ -41,7 +39,7 @@ pub trait Inlet: Send + Sync + 'static {
 
 /// Why an event was not read.
 #[derive(Debug, thiserror::Error)]
-pub enum Malformed {
+pub(crate) enum Malformed {
     /// Not a list that begins with a name.
     #[error(transparent)]
     Packet(#[from] MalformedPacket),
@@ -63,9 +61,13 @@ pub(crate) struct Reader {
 impl MessageHandler<DirectAdapter, Inline> for Reader {
     fn call(&self, _: Arc<Socket<DirectAdapter>>, value: Value, ack: Option<i64>) {
         let size = args::size_of(&value);
-        let event = if size > self.max_message { Err(Malformed::TooLarge(size)) } else { args::read_event(value).map_err(Malformed::from) };
+        let event = if size > self.max_message {
+            Err(Malformed::TooLarge(size))
+        } else {
+            args::read_event(value).map_err(Malformed::from)
+        };
         match event {
-            Ok((name, arguments)) => self.inlet.accept(Received { name, arguments, ack, size }),
+            Ok((name, arguments)) => self.inlet.accept(Received { name, arguments, ack }),
             Err(error) => {
                 self.carrier.close_for(match error {
                     Malformed::Packet(_) => Cause::Malformed,

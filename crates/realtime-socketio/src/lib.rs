@@ -1,27 +1,29 @@
-//! Socket.IO provider of the `realtime-*` crates.
+//! Socket.IO provider of the `realtime-*` crates: socketioxide carries the protocol, the core decides what is sent.
+//!
+//! How an outbox reaches the wire: a [`Registration`](realtime_core::Registration) is the source of a pump, which puts
+//! packets that were encoded once into the socket's channel, never more than a window of credit; the credit comes back
+//! when the websocket's stream was flushed or a long-polling answer has gone.
 
 mod adapter;
 mod args;
 mod carrier;
 mod carriers;
+mod codec;
+mod config;
 mod connect;
 mod credit;
 mod encoded;
+mod guard;
 mod inbound;
 mod post;
+mod provider;
 mod pump;
 mod scan;
 mod server;
 mod service;
+mod session;
 mod stream;
 
-pub use adapter::{AskError, DirectAdapter, MainAdapter, Refused};
-pub use args::{Arguments, MalformedPacket};
-pub use carrier::{Carrier, Cause};
-pub use connect::{Accepted, Acceptor, Ended, Offer, OnEnded};
-pub use credit::Window;
-pub use encoded::{Encoded, Part};
-pub use inbound::{Inlet, Malformed, Received};
-pub use pump::{Farewell, Frame, Source};
-pub use server::{EngineConfig, Server};
-pub use service::EngineService;
+pub use adapter::DirectAdapter;
+pub use config::SocketIoConfig;
+pub use provider::SocketIoProvider;

@@ -22,7 +22,7 @@ const BACKOFF: Duration = Duration::from_millis(100);
 
 /// What goes out to a connection.
 #[derive(Clone, Debug)]
-pub struct Frame {
+pub(crate) struct Frame {
     /// An event, or an answer to the client.
     pub packet: Encoded,
     /// The number by which the client's answer is known, if one is awaited; its own id on the wire is another.
@@ -37,7 +37,7 @@ impl From<Encoded> for Frame {
 
 /// How a connection ends that this side ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Farewell {
+pub(crate) enum Farewell {
     /// The client is told to stay away: `disconnect` with "io server disconnect".
     Final,
     /// The transport is closed, and the client comes back by itself.
@@ -45,12 +45,17 @@ pub enum Farewell {
 }
 
 /// Where the frames of one connection wait.
-pub trait Source: Send + 'static {
+pub(crate) trait Source: Send + 'static {
     /// Moves what waits into `into`, in order, as much as there is room for.
     ///
     /// The first frame may be larger than the room's bytes, unless the room is zero. A zero room
     /// takes no frame, but still tells an end. Pending: nothing to take; the task is woken when there is.
-    fn poll_take(&mut self, cx: &mut Context<'_>, room: Window, into: &mut VecDeque<Frame>) -> Poll<Result<(), Farewell>>;
+    fn poll_take(
+        &mut self,
+        cx: &mut Context<'_>,
+        room: Window,
+        into: &mut VecDeque<Frame>,
+    ) -> Poll<Result<(), Farewell>>;
 }
 
 /// Carries one connection's frames from its source into its socket's channel, never more than the
@@ -148,7 +153,8 @@ impl Pump {
         if self.watch.is_none() && credit.is_idle() {
             return Poll::Pending;
         }
-        let watch = self.watch.get_or_insert_with(|| Watch { sleep: Box::pin(sleep(self.write_stall)), steps: credit.steps() });
+        let watch =
+            self.watch.get_or_insert_with(|| Watch { sleep: Box::pin(sleep(self.write_stall)), steps: credit.steps() });
         while watch.sleep.as_mut().poll(cx).is_ready() {
             if credit.is_idle() {
                 self.watch = None;

@@ -11,12 +11,12 @@ use crate::service::{EngineService, Limits, NotFound};
 
 /// Engine.IO's part of the configuration.
 #[derive(Clone, Debug)]
-pub struct EngineConfig {
+pub(crate) struct EngineConfig {
     /// Where Socket.IO is mounted (`/socket.io`).
     pub path: String,
     /// Between pings (25 s).
     pub ping_interval: Duration,
-    /// For a pong (20 s).
+    /// For a pong (60 s).
     pub ping_timeout: Duration,
     /// For a new session to connect to a namespace (10 s).
     pub connect_timeout: Duration,
@@ -37,7 +37,7 @@ impl Default for EngineConfig {
         Self {
             path: "/socket.io".into(),
             ping_interval: Duration::from_secs(25),
-            ping_timeout: Duration::from_secs(20),
+            ping_timeout: Duration::from_secs(60),
             connect_timeout: Duration::from_secs(10),
             max_message: 1024 * 1024,
             max_attachments: 64,
@@ -50,7 +50,7 @@ impl Default for EngineConfig {
 
 /// Socket.IO, with its main namespace in our hands.
 #[derive(Clone)]
-pub struct Server {
+pub(crate) struct Server {
     io: SocketIo<DirectAdapter>,
     service: EngineService,
     carriers: Arc<Carriers>,
@@ -58,9 +58,11 @@ pub struct Server {
 
 impl Server {
     /// Builds it; connections to the main namespace go to the acceptor.
-    pub fn new(config: &EngineConfig, acceptor: Arc<dyn Acceptor>) -> Self {
+    pub(crate) fn new(config: &EngineConfig, acceptor: Arc<dyn Acceptor>) -> Self {
         let main = MainAdapter::default();
-        let parser = ParserConfig::common().max_incoming_binary_buf_size(config.max_message).max_incoming_binaries(config.max_attachments);
+        let parser = ParserConfig::common()
+            .max_incoming_binary_buf_size(config.max_message)
+            .max_incoming_binaries(config.max_attachments);
         let (inner, io) = SocketIo::builder()
             .req_path(config.path.clone())
             .ping_interval(config.ping_interval)
@@ -91,24 +93,19 @@ impl Server {
     }
 
     /// For namespaces of the application's own.
-    pub fn io(&self) -> &SocketIo<DirectAdapter> {
+    pub(crate) fn io(&self) -> &SocketIo<DirectAdapter> {
         &self.io
     }
 
     /// The HTTP side.
-    pub fn service(&self) -> EngineService {
+    pub(crate) fn service(&self) -> EngineService {
         self.service.clone()
-    }
-
-    /// Engine.IO sessions, also those that are not (yet) connected to a namespace.
-    pub fn sessions(&self) -> usize {
-        self.carriers.len()
     }
 
     /// Ends all sessions, whose hooks run, and lets no new one in.
     ///
     /// `SocketIo::close` does neither: it takes the namespaces away before their hooks can run.
-    pub async fn close(&self) {
+    pub(crate) async fn close(&self) {
         self.carriers.close().await;
     }
 }

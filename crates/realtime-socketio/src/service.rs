@@ -30,7 +30,7 @@ type Inner = SocketIoService<NotFound, DirectAdapter>;
 /// upgrade itself, to run the websocket on a stream of ours, and it looks at long polling's
 /// requests and answers. It works behind any listener that offers upgrades.
 #[derive(Clone)]
-pub struct EngineService {
+pub(crate) struct EngineService {
     inner: Inner,
     carriers: Arc<Carriers>,
     limits: Limits,
@@ -57,12 +57,16 @@ impl EngineService {
                 Sought::Sid(sid) => self.upgrade(request, sid),
                 Sought::Malformed => self.pass(request).await,
             },
-            Query { protocol: true, transport: Some(Transport::Polling), sid: Sought::None } if get => self.open_polling(request).await,
-            Query { protocol: true, transport: Some(Transport::Polling), sid: Sought::Sid(sid) } => match self.carriers.find(sid) {
-                Some(carrier) if get => self.poll(request, &carrier).await,
-                Some(carrier) if request.method() == Method::POST => self.post(request, carrier).await,
-                _ => self.pass(request).await,
-            },
+            Query { protocol: true, transport: Some(Transport::Polling), sid: Sought::None } if get => {
+                self.open_polling(request).await
+            }
+            Query { protocol: true, transport: Some(Transport::Polling), sid: Sought::Sid(sid) } => {
+                match self.carriers.find(sid) {
+                    Some(carrier) if get => self.poll(request, &carrier).await,
+                    Some(carrier) if request.method() == Method::POST => self.post(request, carrier).await,
+                    _ => self.pass(request).await,
+                }
+            }
             _ => self.pass(request).await,
         }
     }
@@ -85,7 +89,9 @@ impl EngineService {
         request.extensions_mut().insert(berth.clone());
         let path = request.uri().path().to_owned();
         let (mut parts, body) = self.pass(request).await.into_parts();
-        let Some((body, opened)) = rewritten(body, self.limits.max_message).await.filter(|_| parts.status == StatusCode::OK) else {
+        let Some((body, opened)) =
+            rewritten(body, self.limits.max_message).await.filter(|_| parts.status == StatusCode::OK)
+        else {
             return failed(StatusCode::INTERNAL_SERVER_ERROR);
         };
         let Some((text, sid)) = opened else { return Response::from_parts(parts, Body::from(body)) };
@@ -107,7 +113,8 @@ impl EngineService {
 
     async fn post(mut self, request: Request<Body>, carrier: Arc<Carrier>) -> Response {
         let (parts, body) = request.into_parts();
-        let announced = parts.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+        let announced =
+            parts.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
         if announced.is_some_and(|length| length > self.limits.max_message) {
             carrier.close_for(Cause::TooLarge);
             return failed(StatusCode::PAYLOAD_TOO_LARGE);
@@ -133,7 +140,11 @@ impl EngineService {
     fn upgrade(self, request: Request<Body>, sid: Sid) -> Response {
         match self.carriers.find(sid) {
             Some(carrier) => self.run_websocket(request, carrier),
-            None => failed(StatusCode::BAD_REQUEST),
+            None => {
+                let mut response = failed(StatusCode::BAD_REQUEST);
+                *response.body_mut() = Body::from(r#"{"code":1,"message":"Session ID unknown"}"#);
+                response
+            }
         }
     }
 

@@ -160,3 +160,101 @@ impl<S> Drop for CarriedStream<S> {
 fn dead() -> io::Error {
     io::ErrorKind::TimedOut.into()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex, split};
+
+    const LIMITS: Limits = Limits { max_message: 10, write_stall: Duration::from_secs(30) };
+
+    /// A stream that takes 16 bytes before its writes wait.
+    fn stream() -> (CarriedStream<DuplexStream>, Arc<Carrier>, DuplexStream) {
+        let (io, peer) = duplex(16);
+        let carrier = Arc::new(Carrier::default());
+        (CarriedStream::new(io, Arc::clone(&carrier), LIMITS), carrier, peer)
+    }
+
+    #[tokio::test]
+    async fn a_flush_says_that_all_has_left_the_channel() {
+        let (mut stream, carrier, _peer) = stream();
+        carrier.credit.spend(5);
+        stream.write_all(b"12345").await.unwrap();
+        assert!(!carrier.credit.is_idle());
+        stream.flush().await.unwrap();
+        assert!(carrier.credit.is_idle());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stalled_write_ends_the_reader_too() {
+        let (stream, carrier, _peer) = stream();
+        let (mut reader, mut writer) = split(stream);
+        let begun = Instant::now();
+        let read = tokio::spawn(async move { reader.read(&mut [0; 64]).await });
+        assert!(writer.write_all(&[0; 17]).await.is_err());
+        assert_eq!(begun.elapsed().as_secs(), 30);
+        assert_eq!(carrier.cause(), Some(Cause::WriteStall));
+        assert_eq!(read.await.unwrap().unwrap(), 0);
+        assert!(writer.write_all(b"1").await.is_err(), "dead for good");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_session_that_ends_does_not_wait_long() {
+        let (mut stream, carrier, _peer) = stream();
+        let begun = Instant::now();
+        let write = tokio::spawn(async move { stream.write_all(&[0; 17]).await });
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        carrier.close();
+        assert!(write.await.unwrap().is_err());
+        assert_eq!(begun.elapsed().as_secs(), 6);
+        assert_eq!(carrier.cause(), None);
+    }
+
+    #[tokio::test]
+    async fn a_close_reads_as_the_clients_goodbye_between_frames_only() {
+        let frame = [0x81, 0x81, 0, 0, 0, 0, b'2'];
+        for (sent, goodbye) in [(&frame[..], true), (&frame[..3], false)] {
+            let (mut stream, carrier, mut peer) = stream();
+            peer.write_all(sent).await.unwrap();
+            let mut buffer = [0; 64];
+            assert_eq!(stream.read(&mut buffer).await.unwrap(), sent.len());
+            carrier.close();
+            let read = stream.read(&mut buffer).await.unwrap();
+            assert_eq!(&buffer[..read], if goodbye { &GOODBYE[..] } else { &[] });
+            assert_eq!(stream.read(&mut buffer).await.unwrap(), 0);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_message_too_large_is_told_by_its_code() {
+        let (mut stream, carrier, mut peer) = stream();
+        peer.write_all(&[0x81, 0x80 | 11, 0, 0, 0, 0]).await.unwrap();
+        assert_eq!(stream.read(&mut [0; 64]).await.unwrap(), 6);
+        assert_eq!(carrier.cause(), Some(Cause::TooLarge));
+        stream.write_all(&BARE_CLOSE).await.unwrap();
+        let mut close = [0; 4];
+        peer.read_exact(&mut close).await.unwrap();
+        assert_eq!(close, [0x88, 2, 0x03, 0xf1]);
+    }
+
+    #[tokio::test]
+    async fn nothing_is_read_while_paused() {
+        let (mut stream, carrier, mut peer) = stream();
+        carrier.pause();
+        peer.write_all(b"x").await.unwrap();
+        let mut buffer = [0; 1];
+        {
+            use futures_util::FutureExt;
+            assert!(stream.read(&mut buffer).now_or_never().is_none());
+        }
+        carrier.resume();
+        assert_eq!(stream.read(&mut buffer).await.unwrap(), 1);
+    }
+
+    #[tokio::test]
+    async fn the_session_ends_with_its_stream() {
+        let (stream, carrier, _peer) = stream();
+        drop(stream);
+        assert!(carrier.is_closing());
+    }
+}

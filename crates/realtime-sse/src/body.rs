@@ -99,6 +99,9 @@ impl Body for SseBody {
                 this.ended = true;
                 return Poll::Ready((reason == CloseReason::WRITE_STALL).then_some(Err(GivenUp(reason))));
             }
+        } else {
+            // The server asks again when it is rid of the piece before.
+            this.registration.progressed();
         }
         if let Some(piece) = this.next_piece() {
             if let Some(heartbeat) = &mut this.heartbeat {

@@ -107,7 +107,10 @@ mod tests {
     fn a_block_is_written_byte_for_byte() {
         let event = Event::json("chat:send", &json!({"text": "hi"})).unwrap();
         let id = cursor(1);
-        assert_eq!(SseCodec.event(&event, Some(id)), format!("event: chat:send\nid: {id}\ndata: {{\"text\":\"hi\"}}\n\n"));
+        assert_eq!(
+            SseCodec.event(&event, Some(id)),
+            format!("event: chat:send\nid: {id}\ndata: {{\"text\":\"hi\"}}\n\n")
+        );
         assert_eq!(SseCodec.event(&event, None), "event: chat:send\ndata: {\"text\":\"hi\"}\n\n");
         let broken = Event::raw_json("a", "[1,\r\n2,\r3,\n4,\n\r5]\n").unwrap();
         assert_eq!(
@@ -132,8 +135,28 @@ mod tests {
     #[tokio::test]
     async fn every_text_arrives_as_it_was_sent() {
         let pieces = [
-            "", " ", ":", "\n", "\r", "\r\n", "\n\r", "\u{2028}", "\u{2029}", "\u{85}", "\0", "\u{feff}", "data: x", "id: 1",
-            "event: fake\n\n", "\"", "\\", "ä", "😀", "\u{b}\u{c}", "}", "retry: 0\r\n",
+            "",
+            " ",
+            ":",
+            "\n",
+            "\r",
+            "\r\n",
+            "\n\r",
+            "\u{2028}",
+            "\u{2029}",
+            "\u{85}",
+            "\0",
+            "\u{feff}",
+            "data: x",
+            "id: 1",
+            "event: fake\n\n",
+            "\"",
+            "\\",
+            "ä",
+            "😀",
+            "\u{b}\u{c}",
+            "}",
+            "retry: 0\r\n",
         ];
         let mut random = Random(1);
         let mut bytes = Vec::new();
@@ -167,7 +190,16 @@ mod tests {
             let mut between = || breaks[random.below(breaks.len())];
             let text = format!(
                 "{}{{{}\"a\"{}:{}[{}1{},{}\"\\r\\n\\u0000\"{}]{}}}{}",
-                between(), between(), between(), between(), between(), between(), between(), between(), between(), between()
+                between(),
+                between(),
+                between(),
+                between(),
+                between(),
+                between(),
+                between(),
+                between(),
+                between(),
+                between()
             );
             let event = Event::raw_json("a", text.clone()).unwrap();
             let got = parsed(&SseCodec.event(&event, Some(cursor(1))), 5).await;
@@ -181,7 +213,7 @@ mod tests {
     async fn a_mebibyte_arrives() {
         let text = "a\r\nb\n\"ä".repeat(131_072);
         let event = Event::json("large", &text).unwrap();
-        let got = parsed(&SseCodec.event(&event, None), 16 * 1024).await;
+        let got = parsed(&SseCodec.event(&event, None), 2 << 20).await;
         assert_eq!(serde_json::from_str::<String>(&got[0].2).unwrap(), text);
     }
 

@@ -15,7 +15,7 @@ pub struct SseConfig {
     pub origins: Origins,
     /// How many connections are taken; default 100,000 in all and 10 of one user.
     ///
-    /// An idle connection costs about 14 KiB. Browsers open at most six connections to a host over HTTP/1.1, over all tabs.
+    /// An idle connection costs about 13 KiB. Browsers open at most six connections to a host over HTTP/1.1, over all tabs.
     pub limits: Limits,
     /// How much may wait for one connection before it reads the window instead; default 256 KiB or 256 frames.
     pub outbox: OutboxConfig,

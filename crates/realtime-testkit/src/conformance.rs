@@ -15,7 +15,8 @@
 
 mod backplane;
 mod hook;
-mod provider;
+#[doc(hidden)]
+pub mod provider;
 mod run;
 mod setup;
 mod stage;
@@ -27,10 +28,10 @@ pub use hook::{HookCall, HookLog};
 pub use run::run;
 pub use setup::Setup;
 pub use subject::{ClientUnderTest, Ended, ProviderUnderTest, Received, Refused};
-pub use visitor::{REFUSED_USER, VisitorAuthenticator, VisitorPolicy, Visitor};
+pub use visitor::{REFUSED_USER, Visitor, VisitorAuthenticator, VisitorPolicy};
 
 /// The tests themselves; use the macros instead of calling them.
 pub mod tests {
     pub use super::backplane::tests as backplane;
-    pub use super::provider::*;
+    pub use super::provider;
 }

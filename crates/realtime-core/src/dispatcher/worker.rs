@@ -4,13 +4,14 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use tracing::Instrument;
 
 use crate::context::{Context, Control};
 use crate::hub::Connection;
 use crate::stats::add;
 use crate::{
-    CloseReason, Codec, Dispatcher, Frame, HandlerError, Inbound, Inbox, Payload, RealtimeBroadcast, Result,
+    CloseReason, Codec, Dispatcher, Frame, HandlerError, Inbound, Inbox, Payload, RealtimeBroadcast, Refusal, Result,
 };
 
 impl<C: Codec> Dispatcher<C> {
@@ -85,6 +86,13 @@ impl<C: Codec> Control for OwnConnection<C> {
     fn enter(&self, room: &str) -> Result<bool> {
         crate::check_name("room", room)?;
         Ok(self.dispatcher.hub.enter(self.connection.info.id, &room.into()))
+    }
+
+    fn subscribe(&self, room: String) -> BoxFuture<'_, Result<bool, Refusal>> {
+        Box::pin(async move {
+            self.dispatcher.may_enter(&self.connection.info.identity, &room).await?;
+            Ok(self.dispatcher.hub.enter(self.connection.info.id, &room.into()))
+        })
     }
 
     fn leave(&self, room: &str) -> bool {

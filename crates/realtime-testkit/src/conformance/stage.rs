@@ -1,7 +1,6 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use futures_util::FutureExt;
 use realtime_core::{
     ConnectionId, Event, NodeId, RealtimeBroadcast, RealtimeProvider, Receipt, RoomMembership, Runtime,
     SocketIoBroadcast, Target,
@@ -58,6 +57,19 @@ impl<P: ProviderUnderTest> Stage<P> {
             Ok(client) => Guest::welcome(client).await,
             Err(refused) => panic!("refused: {refused:?}"),
         }
+    }
+
+    /// A guest whose place may not have been given back in this very moment.
+    pub(crate) async fn guest_soon(&self, visitor: Visitor) -> Guest<P::Client> {
+        let attempts = async {
+            loop {
+                if let Ok(client) = self.under_test.connect(visitor.clone()).await {
+                    return client;
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        Guest::welcome(in_time("a free place", attempts).await).await
     }
 
     pub(crate) async fn refused(&self, visitor: Visitor) -> Refused {
@@ -153,11 +165,6 @@ impl<C: ClientUnderTest> Guest<C> {
                 return ended;
             }
         }
-    }
-
-    /// Whether nothing can be read at this moment.
-    pub(crate) fn is_quiet(&mut self) -> bool {
-        self.client.next().now_or_never().is_none()
     }
 
     pub(crate) async fn send(&mut self, name: &str, payload: Value, ack: Option<u64>) {

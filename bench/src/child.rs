@@ -1,0 +1,71 @@
+//! A server in a process of its own: this program once more, with the argument `serve`.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+use tokio::time::timeout;
+
+use crate::Result;
+use crate::process::Process;
+use crate::server::control::Control;
+use crate::server::{Addresses, ServeOptions};
+
+/// How long a server may take to say where it listens.
+const START: Duration = Duration::from_secs(20);
+
+/// A running server process. It is killed when this is dropped, and ends by itself when this process is gone.
+#[derive(Debug)]
+pub struct ServerProcess {
+    child: Child,
+    addresses: Addresses,
+    process: Process,
+}
+
+impl ServerProcess {
+    /// Starts one and waits until it listens.
+    ///
+    /// # Errors
+    /// When it cannot be started or ends early.
+    pub async fn start(options: &ServeOptions) -> Result<Self> {
+        let mut child = Command::new(std::env::current_exe()?)
+            .arg("serve")
+            .args(options.arguments())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()?;
+        let process = Process::new(child.id().ok_or("the server has ended")?);
+        let stdout = child.stdout.take().ok_or("the server has no standard output")?;
+        let first = timeout(START, BufReader::new(stdout).lines().next_line()).await??;
+        let addresses = serde_json::from_str(&first.ok_or("the server has ended")?)?;
+        Ok(Self { child, addresses, process })
+    }
+
+    /// Where it listens.
+    pub fn addresses(&self) -> Addresses {
+        self.addresses
+    }
+
+    /// The process, to be measured.
+    pub fn process(&self) -> Process {
+        self.process
+    }
+
+    /// A new control connection.
+    ///
+    /// # Errors
+    /// When the server is gone.
+    pub async fn control(&self) -> Result<Control> {
+        Control::connect(self.addresses.control).await
+    }
+
+    /// Kills it and waits for its end.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub async fn stop(mut self) -> Result<()> {
+        Ok(self.child.kill().await?)
+    }
+}

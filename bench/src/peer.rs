@@ -1,0 +1,36 @@
+//! What our transports are measured against.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::Result;
+use crate::server::Audience;
+
+pub mod axum_sse;
+pub mod floor;
+pub mod socketioxide;
+pub mod tungstenite;
+
+/// Events that wait in a `tokio::sync::broadcast`.
+const BROADCAST: usize = 1024;
+
+/// A cursor's worth of text: the peers send as many bytes as our transports do.
+const ID: &str = "AXRbgv5pcHZ6AAAAAAAAAAEAAAAB";
+
+/// A published text, shared by all connections.
+type Text = Arc<str>;
+
+/// The envelope that our WebSocket provider writes.
+fn envelope(json: &Bytes) -> Result<String> {
+    let event = crate::payload::EVENT;
+    Ok(format!("{{\"type\":\"{event}\",\"payload\":{},\"id\":\"{ID}\"}}", std::str::from_utf8(json)?))
+}
+
+/// Peers have no users.
+fn everyone(audience: &Audience) -> Result<()> {
+    match audience {
+        Audience::All => Ok(()),
+        Audience::User(_) => Err("this server has no users".into()),
+    }
+}

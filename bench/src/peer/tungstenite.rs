@@ -1,0 +1,60 @@
+//! tokio-tungstenite over a broadcast, a task for each connection, with the read buffer made small.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::{SinkExt, StreamExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::broadcast;
+use tokio_tungstenite::accept_async_with_config;
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
+
+use super::{BROADCAST, envelope, everyone};
+use crate::Result;
+use crate::server::{Audience, Publisher};
+
+struct Tungstenite {
+    events: broadcast::Sender<Utf8Bytes>,
+}
+
+/// Serves in a task of its own.
+pub fn start(listener: TcpListener) -> Arc<dyn Publisher> {
+    let (events, _) = broadcast::channel(BROADCAST);
+    tokio::spawn(accept(listener, events.clone()));
+    Arc::new(Tungstenite { events })
+}
+
+async fn accept(listener: TcpListener, events: broadcast::Sender<Utf8Bytes>) {
+    while let Ok((stream, _)) = listener.accept().await {
+        let events = events.subscribe();
+        tokio::spawn(async move {
+            if let Err(error) = serve(stream, events).await {
+                eprintln!("tungstenite: {error}");
+            }
+        });
+    }
+}
+
+async fn serve(stream: TcpStream, mut events: broadcast::Receiver<Utf8Bytes>) -> Result<()> {
+    stream.set_nodelay(true)?;
+    let config = WebSocketConfig::default().read_buffer_size(4096);
+    let mut socket = accept_async_with_config(stream, Some(config)).await?;
+    socket.send(Message::text("{\"type\":\"connected\",\"payload\":{}}")).await?;
+    loop {
+        tokio::select! {
+            event = events.recv() => socket.send(Message::Text(event?)).await?,
+            message = socket.next() => if message.transpose()?.is_none() { return Ok(()) },
+        }
+    }
+}
+
+#[async_trait]
+impl Publisher for Tungstenite {
+    async fn publish(&self, audience: &Audience, json: Bytes) -> Result<()> {
+        everyone(audience)?;
+        self.events.send(envelope(&json)?.into())?;
+        Ok(())
+    }
+}

@@ -1,0 +1,92 @@
+//! Many clients at a time.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+use tokio::task::JoinSet;
+
+use crate::Result;
+use crate::client::{Client, Dial};
+use crate::payload::EVENT;
+
+/// Handshakes under way at a time.
+const HANDSHAKES: usize = 64;
+
+/// Sees the measured events of all clients.
+pub trait Observer: Send + Sync + 'static {
+    /// A client has received its event of this number, counted from 0 since it connected.
+    fn received(&self, number: u64, data: &[u8]);
+}
+
+/// Clients that read all they get, each in a task; they are gone when this is dropped.
+#[derive(Debug)]
+pub struct Swarm {
+    _tasks: JoinSet<()>,
+    state: Arc<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    lost: AtomicU64,
+    /// Why the first client that ended did so.
+    ended: Mutex<Option<String>>,
+}
+
+impl Swarm {
+    /// Connects `count` clients; returns when each has received `connected`.
+    ///
+    /// # Errors
+    /// When one cannot connect.
+    pub async fn connect<O: Observer>(count: usize, dial: impl Fn(usize) -> Dial, observer: &Arc<O>) -> Result<Self> {
+        let state = Arc::new(State::default());
+        let mut tasks = JoinSet::new();
+        let mut clients = stream::iter((0..count).map(dial))
+            .map(|dial| async move {
+                Client::connect(&dial).await.map_err(|error| format!("client {}: {error}", dial.number))
+            })
+            .buffer_unordered(HANDSHAKES);
+        while let Some(client) = clients.try_next().await? {
+            let (state, observer) = (Arc::clone(&state), Arc::clone(observer));
+            tasks.spawn(async move { state.run(client, &*observer).await });
+        }
+        drop(clients);
+        Ok(Self { _tasks: tasks, state })
+    }
+
+    /// Says whether all are still there and none has missed an event.
+    ///
+    /// # Errors
+    /// When not.
+    pub fn check(&self) -> Result<()> {
+        if let Some(error) = &*self.state.ended.lock().unwrap_or_else(PoisonError::into_inner) {
+            return Err(format!("a client has ended: {error}").into());
+        }
+        match self.state.lost.load(Ordering::Relaxed) {
+            0 => Ok(()),
+            lost => Err(format!("clients were told {lost} times that events were lost").into()),
+        }
+    }
+}
+
+impl State {
+    async fn run<O: Observer>(&self, mut client: Client, observer: &O) {
+        let mut number = 0;
+        loop {
+            let heard = client
+                .hear(|name, data| {
+                    if name == EVENT {
+                        observer.received(number, data);
+                        number += 1;
+                    } else if name == "lost" {
+                        self.lost.fetch_add(1, Ordering::Relaxed);
+                    }
+                })
+                .await;
+            if let Err(error) = heard {
+                self.ended.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error.to_string());
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,56 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use realtime_core::{Codec, Cursor, Event, HandlerError, Payload};
+use realtime_testkit::conformance::Received;
+use serde_json::{Value, json};
+
+/// One JSON object a frame: `name`, `payload`, `cursor`, `ack`.
+#[derive(Clone, Default)]
+pub struct LineCodec {
+    /// How many events were encoded.
+    pub encoded: Arc<AtomicUsize>,
+}
+
+impl Codec for LineCodec {
+    type Frame = Bytes;
+
+    fn event(&self, event: &Event, cursor: Option<Cursor>) -> Bytes {
+        self.encoded.fetch_add(1, Ordering::Relaxed);
+        frame(event.name(), payload(event.payload()), cursor, None)
+    }
+
+    fn ask(&self, event: &Event, ack: u64) -> Bytes {
+        frame(event.name(), payload(event.payload()), None, Some(ack))
+    }
+
+    fn ack(&self, ack: u64, value: &Payload) -> Bytes {
+        frame("ack", payload(value), None, Some(ack))
+    }
+
+    fn error(&self, error: &HandlerError, ack: Option<u64>) -> Bytes {
+        frame("error", json!(error), None, ack)
+    }
+
+    fn cursor(&self, cursor: Cursor) -> Bytes {
+        frame("cursor", Value::Null, Some(cursor), None)
+    }
+}
+
+fn payload(payload: &Payload) -> Value {
+    serde_json::from_slice(payload.bytes()).unwrap()
+}
+
+fn frame(name: &str, payload: Value, cursor: Option<Cursor>, ack: Option<u64>) -> Bytes {
+    let cursor = cursor.map(|cursor| cursor.to_string());
+    Bytes::from(json!({"name": name, "payload": payload, "cursor": cursor, "ack": ack}).to_string())
+}
+
+pub fn parse(frame: &Bytes) -> Received {
+    let mut value: Value = serde_json::from_slice(frame).unwrap();
+    let payload = value["payload"].take();
+    Received::new(value["name"].as_str().unwrap(), payload)
+        .with_cursor(value["cursor"].as_str().map(str::to_owned))
+        .with_ack(value["ack"].as_u64())
+}

@@ -1,0 +1,13 @@
+//! A provider without a network on the dispatcher, and its clients, for the core's behaviour tests.
+
+#![allow(dead_code, unreachable_pub, unused_imports, reason = "each test file uses a part of it")]
+
+mod client;
+mod codec;
+mod provider;
+mod wait;
+
+pub use client::{Client, Message, Wire};
+pub use codec::{LineCodec, parse};
+pub use provider::{CoreProvider, refused};
+pub use wait::{WAIT, eventually, in_time};

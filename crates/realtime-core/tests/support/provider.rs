@@ -1,0 +1,94 @@
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use realtime_core::{
+    Admitted, Capabilities, CloseReason, ConnectRequest, Dispatcher, DispatcherConfig, Drain, RealtimeBroadcast,
+    RealtimeProvider, Refusal, Result, RoomMembership, Runtime, SocketIoBroadcast, Stats, Target,
+};
+use realtime_testkit::conformance::{Refused, Setup, Visitor};
+
+use super::LineCodec;
+
+/// The smallest provider there can be: a dispatcher with a codec.
+#[derive(Clone)]
+pub struct CoreProvider {
+    pub dispatcher: Arc<Dispatcher<LineCodec>>,
+}
+
+impl CoreProvider {
+    pub fn new(setup: Setup, capabilities: Capabilities) -> Self {
+        let config = DispatcherConfig {
+            limits: setup.limits,
+            max_event_bytes: setup.max_event_bytes,
+            outbox: setup.outbox,
+            room_delivery: setup.room_delivery,
+            window: setup.window,
+            write_stall: setup.write_stall,
+            ..DispatcherConfig::new("core", capabilities)
+        };
+        Self { dispatcher: Dispatcher::new(config, LineCodec::default(), setup.router) }
+    }
+
+    /// With everything a provider can have but bytes.
+    pub fn full(setup: Setup) -> Self {
+        let capabilities = Capabilities::none().with_acks(true).with_bidirectional(true);
+        Self::new(setup, capabilities.with_resume(true).with_rooms(true))
+    }
+
+    /// Without what needs events from clients.
+    pub fn one_way(setup: Setup) -> Self {
+        Self::new(setup, Capabilities::none().with_resume(true).with_rooms(true))
+    }
+
+    /// As a transport admits a request.
+    pub async fn admit(&self, visitor: Visitor) -> std::result::Result<Admitted, Refusal> {
+        let uri = format!("/?{}", visitor.query());
+        let parts = http::Request::get(uri).body(()).unwrap().into_parts().0;
+        let request = ConnectRequest::new("core", &parts);
+        self.dispatcher.admit(&request, &visitor.rooms, visitor.cursor.clone()).await
+    }
+}
+
+/// A refusal as a client sees it.
+pub fn refused(refusal: &Refusal) -> Refused {
+    Refused::with_status(refusal.kind().status().as_u16())
+}
+
+#[async_trait]
+impl RealtimeProvider for CoreProvider {
+    fn name(&self) -> &'static str {
+        "core"
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.dispatcher.config().capabilities
+    }
+
+    async fn attach(&self, runtime: Runtime) -> Result<()> {
+        self.dispatcher.attach(runtime).await
+    }
+
+    fn broadcast(&self) -> Arc<dyn RealtimeBroadcast> {
+        Arc::new(Arc::clone(&self.dispatcher))
+    }
+
+    fn socket_io(&self) -> Option<Arc<dyn SocketIoBroadcast>> {
+        self.capabilities().acks.then(|| Arc::new(Arc::clone(&self.dispatcher)) as _)
+    }
+
+    fn rooms(&self) -> Option<Arc<dyn RoomMembership>> {
+        self.capabilities().rooms.then(|| Arc::new(Arc::clone(&self.dispatcher)) as _)
+    }
+
+    async fn close(&self, target: Target, reason: CloseReason) -> Result<usize> {
+        self.dispatcher.close(target, reason).await
+    }
+
+    async fn shutdown(&self, drain: Drain) {
+        self.dispatcher.shutdown(drain).await;
+    }
+
+    fn stats(&self) -> Stats {
+        self.dispatcher.stats()
+    }
+}

@@ -1,0 +1,132 @@
+use std::time::Duration;
+
+use realtime_core::{Capabilities, DEFAULT_MAX_DEPTH, DispatcherConfig, Limits, OutboxConfig, WindowConfig};
+use realtime_http::Origins;
+
+use crate::provider::NAME;
+use crate::server::EngineConfig;
+
+/// Path, limits and times of a [`SocketIoProvider`](crate::SocketIoProvider).
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SocketIoConfig {
+    /// Where [`router`](realtime_http::HttpProvider::router) puts Socket.IO, without the last slash; default `/socket.io`.
+    pub path: String,
+    /// Which web pages may connect; default: those of the same host. Others get 403.
+    pub origins: Origins,
+    /// How many connections are taken; default 100,000 in all and 10 of one user. One more gets a `connect_error`.
+    pub limits: Limits,
+    /// How much may wait for one connection before it reads the window instead; default 256 KiB or 256 frames.
+    pub outbox: OutboxConfig,
+    /// How much of the log stays in memory for those who come back or are slow; default 10,000 records, 64 MiB, 5 minutes.
+    pub window: WindowConfig,
+    /// Whether events carry their cursor as the last argument; default true. Without it clients cannot resume.
+    pub cursor_argument: bool,
+    /// Between Engine.IO's pings; default 25 s. The first one goes out at once.
+    pub ping_interval: Duration,
+    /// For the answer to a ping; default 60 s.
+    ///
+    /// A ping stands behind what the network already holds for a client, so a slow reader answers late: with less time
+    /// it is cut although it reads. Hosts that are gone are noticed sooner by the listener.
+    pub ping_timeout: Duration,
+    /// For a new session to connect to a namespace; default 10 s.
+    pub connect_timeout: Duration,
+    /// The largest message from a client, in bytes, on both transports, attachments included; default 1 MiB.
+    pub max_message_bytes: usize,
+    /// Attachments of one event from a client; default 64.
+    pub max_attachments: usize,
+    /// How deep JSON from clients may be nested; default 64.
+    pub max_depth: usize,
+    /// The largest payload of an event, in bytes; default 16 MiB. Larger ones are refused when sent.
+    pub max_event_bytes: usize,
+    /// How long a client may take nothing while something waits for it; default 30 s.
+    pub write_stall: Duration,
+}
+
+impl Default for SocketIoConfig {
+    fn default() -> Self {
+        Self {
+            path: "/socket.io".to_owned(),
+            origins: Origins::default(),
+            limits: Limits::default(),
+            outbox: OutboxConfig::default(),
+            window: WindowConfig::default(),
+            cursor_argument: true,
+            ping_interval: Duration::from_secs(25),
+            ping_timeout: Duration::from_secs(60),
+            connect_timeout: Duration::from_secs(10),
+            max_message_bytes: 1024 * 1024,
+            max_attachments: 64,
+            max_depth: DEFAULT_MAX_DEPTH,
+            max_event_bytes: 16 * 1024 * 1024,
+            write_stall: Duration::from_secs(30),
+        }
+    }
+}
+
+macro_rules! setters {
+    ($($setter:ident $field:ident: $kind:ty;)*) => {
+        impl SocketIoConfig {
+            $(
+                #[doc = concat!("Sets [`", stringify!($field), "`](Self::", stringify!($field), ").")]
+                #[must_use]
+                pub fn $setter(mut self, $field: impl Into<$kind>) -> Self {
+                    self.$field = $field.into();
+                    self
+                }
+            )*
+        }
+    };
+}
+
+setters! {
+    with_path path: String;
+    with_origins origins: Origins;
+    with_limits limits: Limits;
+    with_outbox outbox: OutboxConfig;
+    with_window window: WindowConfig;
+    with_cursor_argument cursor_argument: bool;
+    with_ping_interval ping_interval: Duration;
+    with_ping_timeout ping_timeout: Duration;
+    with_connect_timeout connect_timeout: Duration;
+    with_max_message_bytes max_message_bytes: usize;
+    with_max_attachments max_attachments: usize;
+    with_max_depth max_depth: usize;
+    with_max_event_bytes max_event_bytes: usize;
+    with_write_stall write_stall: Duration;
+}
+
+impl SocketIoConfig {
+    pub(crate) fn capabilities(&self) -> Capabilities {
+        Capabilities::none()
+            .with_acks(true)
+            .with_bidirectional(true)
+            .with_binary(true)
+            .with_resume(self.cursor_argument)
+            .with_rooms(true)
+    }
+
+    pub(crate) fn dispatcher(&self) -> DispatcherConfig {
+        DispatcherConfig {
+            limits: self.limits,
+            max_event_bytes: self.max_event_bytes,
+            outbox: self.outbox,
+            window: self.window,
+            write_stall: self.write_stall,
+            ..DispatcherConfig::new(NAME, self.capabilities())
+        }
+    }
+
+    pub(crate) fn engine(&self) -> EngineConfig {
+        EngineConfig {
+            path: self.path.clone(),
+            ping_interval: self.ping_interval,
+            ping_timeout: self.ping_timeout,
+            connect_timeout: self.connect_timeout,
+            max_message: self.max_message_bytes,
+            max_attachments: self.max_attachments,
+            write_stall: self.write_stall,
+            ..EngineConfig::default()
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! What is checked before a request reaches Engine.IO: its origin, and whether the node still takes sessions.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use http::header::{
+    ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
+    ACCESS_CONTROL_ALLOW_ORIGIN, ORIGIN, VARY,
+};
+use http::{HeaderValue, Method, StatusCode};
+use realtime_core::{Refusal, RefusalKind};
+use realtime_http::refusal_response;
+
+use crate::SocketIoProvider;
+
+/// Refuses foreign pages and, on a node that goes down, new sessions; answers preflights; lets allowed pages read the answer.
+pub(crate) async fn check(State(provider): State<Arc<SocketIoProvider>>, request: Request, next: Next) -> Response {
+    let (parts, body) = request.into_parts();
+    let dispatcher = provider.dispatcher();
+    let origins = &provider.config().origins;
+    let checked = origins.check(&parts).and_then(|()| {
+        let new = !parts.uri.query().unwrap_or_default().split('&').any(|pair| pair.starts_with("sid="));
+        if new && dispatcher.is_closing() {
+            return Err(Refusal::new(RefusalKind::Draining, "this node is going down"));
+        }
+        Ok(())
+    });
+    let allow = origins.allow_header(&parts);
+    let mut response = match checked {
+        Err(refusal) => refusal_response(&dispatcher.refuse(refusal)),
+        // Fetch standard: a preflight asks before a request with a content type of its own.
+        Ok(()) if parts.method == Method::OPTIONS => StatusCode::NO_CONTENT.into_response(),
+        Ok(()) => next.run(Request::from_parts(parts, body)).await,
+    };
+    if let Some(origin) = allow {
+        let headers = response.headers_mut();
+        headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+        headers.insert(ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
+        headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, POST"));
+        headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("authorization, content-type"));
+        headers.append(VARY, HeaderValue::from_name(ORIGIN));
+    }
+    response
+}

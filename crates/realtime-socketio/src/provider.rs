@@ -1,0 +1,207 @@
+use std::future::Future;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::Sink;
+use realtime_core::{
+    Capabilities, CloseReason, Context, Dispatcher, Drain, HandlerError, Identity, Inbound, IntoReply, Link,
+    RealtimeBroadcast, RealtimeProvider, Reply, RoomMembership, Router, Runtime, SocketIoBroadcast, Stats, Target,
+};
+use realtime_http::HttpProvider;
+use serde::de::DeserializeOwned;
+use socketioxide::SocketIo;
+
+use crate::SocketIoConfig;
+use crate::adapter::DirectAdapter;
+use crate::codec::SocketIoCodec;
+use crate::guard;
+use crate::server::Server;
+use crate::session::Gate;
+
+/// The provider's name.
+pub(crate) const NAME: &str = "socket";
+
+/// Socket.IO: the provider `"socket"`, on socketioxide.
+///
+/// The main namespace is the provider's. Its clients may send `join` and `leave` with a room's name: the room policy
+/// decides; a handler of one's own for these names takes their place.
+pub struct SocketIoProvider {
+    config: SocketIoConfig,
+    /// Taken by the first use, after which handlers cannot be added any more.
+    running: std::sync::OnceLock<Running>,
+    router: Router,
+}
+
+struct Running {
+    dispatcher: Arc<Dispatcher<SocketIoCodec>>,
+    server: Server,
+}
+
+impl SocketIoProvider {
+    /// A provider that is not attached yet.
+    pub fn new(config: SocketIoConfig) -> Self {
+        let router = Router::new().on_raw("join", join).on_raw("leave", leave);
+        Self { config, running: std::sync::OnceLock::new(), router }
+    }
+
+    /// Handles events of this name, their payload read as `T`: the only argument, or an array of several.
+    pub fn on<T, F, Fut, R>(self, name: impl Into<Arc<str>>, handler: F) -> Self
+    where
+        F: Fn(Context, T) -> Fut + Send + Sync + 'static,
+        T: DeserializeOwned + Send + 'static,
+        Fut: Future<Output = R> + Send + 'static,
+        R: IntoReply + Send + 'static,
+    {
+        self.routed(|router| router.on(name, handler))
+    }
+
+    /// Handles events of this name, seeing them whole: JSON text, attachments, the ack's number.
+    pub fn on_raw<F, Fut, R>(self, name: impl Into<Arc<str>>, handler: F) -> Self
+    where
+        F: Fn(Context, Inbound) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = R> + Send + 'static,
+        R: IntoReply + Send + 'static,
+    {
+        self.routed(|router| router.on_raw(name, handler))
+    }
+
+    /// Handles events that have no handler of their own.
+    pub fn fallback<F, Fut, R>(self, handler: F) -> Self
+    where
+        F: Fn(Context, Inbound) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = R> + Send + 'static,
+        R: IntoReply + Send + 'static,
+    {
+        self.routed(|router| router.fallback(handler))
+    }
+
+    /// Runs before every handler; an error is the answer and the handler is not called.
+    pub fn before<F, Fut>(self, hook: F) -> Self
+    where
+        F: Fn(Context, Inbound) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<(), HandlerError>> + Send + 'static,
+    {
+        self.routed(|router| router.before(hook))
+    }
+
+    /// What it was made with.
+    pub fn config(&self) -> &SocketIoConfig {
+        &self.config
+    }
+
+    /// socketioxide itself, for namespaces of the application's own. The main one (`/`) is the provider's: leave it alone.
+    pub fn io(&self) -> &SocketIo<DirectAdapter> {
+        self.running().server.io()
+    }
+
+    /// Delivers into any sink what a client of this identity would get: each item is the JSON array of one packet,
+    /// `["event", data, cursor]`.
+    ///
+    /// # Errors
+    /// [`realtime_core::Error::Refused`] when a limit is reached, the identity is not valid, or the provider is not
+    /// attached or going down.
+    pub fn connect<S>(&self, identity: Identity, sink: S) -> realtime_core::Result<Link>
+    where
+        S: Sink<Bytes> + Send + 'static,
+    {
+        let dispatcher = self.dispatcher();
+        let admitted = dispatcher.admit_as(identity, &[], None)?;
+        Ok(dispatcher.connect_sink(admitted, sink, |frame| Bytes::copy_from_slice(frame.packet.text().as_bytes())))
+    }
+
+    pub(crate) fn dispatcher(&self) -> &Arc<Dispatcher<SocketIoCodec>> {
+        &self.running().dispatcher
+    }
+
+    fn running(&self) -> &Running {
+        self.running.get_or_init(|| {
+            let codec = SocketIoCodec { cursor_argument: self.config.cursor_argument };
+            let dispatcher = Dispatcher::new(self.config.dispatcher(), codec, self.router.clone());
+            let gate = Gate { dispatcher: Arc::clone(&dispatcher), max_depth: self.config.max_depth };
+            Running { dispatcher, server: Server::new(&self.config.engine(), Arc::new(gate)) }
+        })
+    }
+
+    fn routed(mut self, change: impl FnOnce(Router) -> Router) -> Self {
+        self.router = change(std::mem::take(&mut self.router));
+        self
+    }
+}
+
+/// A client names a room it wants to be in; answered with `true`, or `false` if it was in already.
+async fn join(cx: Context, inbound: Inbound) -> Result<Reply<bool>, HandlerError> {
+    let room: String = inbound.payload.json()?;
+    Ok(Reply(cx.subscribe(&room).await?))
+}
+
+/// A client leaves a room it entered itself; answered with `true`, or `false` if it had not.
+async fn leave(cx: Context, inbound: Inbound) -> Result<Reply<bool>, HandlerError> {
+    let room: String = inbound.payload.json()?;
+    Ok(Reply(cx.leave_room(&room)))
+}
+
+#[async_trait]
+impl RealtimeProvider for SocketIoProvider {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.config.capabilities()
+    }
+
+    async fn attach(&self, runtime: Runtime) -> realtime_core::Result<()> {
+        self.dispatcher().attach(runtime).await
+    }
+
+    fn broadcast(&self) -> Arc<dyn RealtimeBroadcast> {
+        Arc::new(Arc::clone(self.dispatcher()))
+    }
+
+    fn socket_io(&self) -> Option<Arc<dyn SocketIoBroadcast>> {
+        Some(Arc::new(Arc::clone(self.dispatcher())))
+    }
+
+    fn rooms(&self) -> Option<Arc<dyn RoomMembership>> {
+        Some(Arc::new(Arc::clone(self.dispatcher())))
+    }
+
+    async fn close(&self, target: Target, reason: CloseReason) -> realtime_core::Result<usize> {
+        self.dispatcher().close(target, reason).await
+    }
+
+    async fn shutdown(&self, drain: Drain) {
+        self.dispatcher().shutdown(drain).await;
+        // Sessions that never came to the main namespace, or belong to others only.
+        self.running().server.close().await;
+    }
+
+    fn stats(&self) -> Stats {
+        self.dispatcher().stats()
+    }
+}
+
+impl HttpProvider for SocketIoProvider {
+    fn router(self: Arc<Self>) -> axum::Router {
+        let path = self.config.path.trim_end_matches('/').to_owned();
+        let service = self.running().server.service();
+        axum::Router::new()
+            .route_service(&format!("{path}/"), service.clone())
+            .route_service(&path, service)
+            .route_layer(axum::middleware::from_fn_with_state(self, guard::check))
+    }
+
+    fn is_ready(&self) -> bool {
+        self.dispatcher().is_ready()
+    }
+}
+
+impl std::fmt::Debug for SocketIoProvider {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SocketIoProvider")
+            .field("config", &self.config)
+            .field("router", &self.router)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,234 @@
+//! One connection of the main namespace between the core and Engine.IO.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Weak};
+use std::task::{Context, Poll, ready};
+
+use async_trait::async_trait;
+use realtime_core::{
+    CloseReason, ConnectRequest, Dispatcher, HandlerError, Inbound, InboundPayload, Refusal, Registration,
+    SessionOutlet, Take, check_depth,
+};
+use serde_json::Value;
+use socketioxide::socket::DisconnectReason;
+
+use crate::args::Arguments;
+use crate::carrier::{Carrier, Cause};
+use crate::codec::SocketIoCodec;
+use crate::connect::{Accepted, Acceptor, Ended, Offer};
+use crate::credit::Window;
+use crate::inbound::{Inlet, Malformed, Received};
+use crate::provider::NAME;
+use crate::pump::{Farewell, Frame, Source};
+
+type Core = Dispatcher<SocketIoCodec>;
+
+/// Lets connections into the main namespace.
+pub(crate) struct Gate {
+    pub(crate) dispatcher: Arc<Core>,
+    pub(crate) max_depth: usize,
+}
+
+/// What a client may say in `auth` beside what the authenticator reads.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Wishes {
+    rooms: Vec<String>,
+    last_event_id: Option<String>,
+}
+
+struct Outgoing {
+    registration: Arc<Registration<SocketIoCodec>>,
+    outlet: Arc<SessionOutlet>,
+    /// Taken from the outbox and not yet handed out: a take is bounded by bytes only.
+    taken: Vec<Frame>,
+    /// How many of them have been handed out.
+    handed: usize,
+}
+
+struct Incoming {
+    registration: Arc<Registration<SocketIoCodec>>,
+    /// Weak, for the carrier keeps this.
+    carrier: Weak<Carrier>,
+    max_depth: usize,
+}
+
+#[async_trait]
+impl Acceptor for Gate {
+    async fn accept(&self, offer: Offer<'_>) -> Result<Accepted, String> {
+        self.admit(&offer).await.map_err(|refusal| format!("{}: {}", refusal.kind().code(), refusal.message()))
+    }
+}
+
+impl Gate {
+    async fn admit(&self, offer: &Offer<'_>) -> Result<Accepted, Refusal> {
+        let auth = self.auth(offer.auth).map_err(|refusal| self.dispatcher.refuse(refusal))?;
+        let wishes = Wishes::read(auth.as_ref()).map_err(|refusal| self.dispatcher.refuse(refusal))?;
+        let request = ConnectRequest::new(NAME, offer.parts).with_auth(auth.as_ref());
+        let admitted = self.dispatcher.admit(&request, &wishes.rooms, wishes.last_event_id).await?;
+        let outlet = Arc::new(SessionOutlet::new());
+        let registration = Arc::new(self.dispatcher.register(admitted, Arc::clone(&outlet) as _));
+        let ended = Arc::clone(&registration);
+        let carrier = Arc::downgrade(&offer.carrier);
+        let incoming = Incoming { registration: Arc::clone(&registration), carrier, max_depth: self.max_depth };
+        Ok(Accepted {
+            inlet: Arc::new(incoming),
+            source: Box::new(Outgoing { registration, outlet, taken: Vec::new(), handed: 0 }),
+            ended: Box::new(move |end| ended.leave(reason_of(end))),
+        })
+    }
+
+    fn auth(&self, text: Option<&str>) -> Result<Option<Value>, Refusal> {
+        let Some(text) = text else { return Ok(None) };
+        check_depth(text.as_bytes(), self.max_depth)
+            .map_err(|error| Refusal::bad_request(error.message().to_owned()))?;
+        serde_json::from_str(text).map(Some).map_err(|_| Refusal::bad_request("auth is not json"))
+    }
+}
+
+impl Wishes {
+    fn read(auth: Option<&Value>) -> Result<Self, Refusal> {
+        let Some(auth) = auth else { return Ok(Self::default()) };
+        let mut rooms: Vec<String> = match auth.get("rooms") {
+            None | Some(Value::Null) => Vec::new(),
+            Some(rooms) => serde_json::from_value(rooms.clone())
+                .map_err(|_| Refusal::bad_request("auth.rooms must be a list of names"))?,
+        };
+        let mut known = std::collections::HashSet::new();
+        rooms.retain(|room| known.insert(room.clone()));
+        let last_event_id = match auth.get("lastEventId") {
+            None | Some(Value::Null) => None,
+            Some(Value::String(id)) => Some(id.clone()),
+            // Whatever else it is, it is no place: the client is told `resumed: false`.
+            Some(other) => Some(other.to_string()),
+        };
+        Ok(Self { rooms, last_event_id })
+    }
+}
+
+impl Source for Outgoing {
+    fn poll_take(
+        &mut self,
+        cx: &mut Context<'_>,
+        room: Window,
+        into: &mut VecDeque<Frame>,
+    ) -> Poll<Result<(), Farewell>> {
+        if self.handed == self.taken.len() {
+            self.taken.clear();
+            self.handed = 0;
+            if room.packets == 0 {
+                // No room: only the end of the connection is looked for, and the take waits for credit.
+                return self.poll_closed(cx);
+            }
+            match ready!(self.outlet.poll_take(&self.registration, cx, room.bytes, &mut self.taken)) {
+                Take::Closed(reason) => return Poll::Ready(Err(farewell(&reason))),
+                Take::Frames | Take::Empty => {}
+            }
+        }
+        if room.packets == 0 {
+            return self.poll_closed(cx);
+        }
+        let until = self.taken.len().min(self.handed + room.packets);
+        into.extend(self.taken[self.handed..until].iter().cloned());
+        self.handed = until;
+        if self.handed == self.taken.len() {
+            // An idle connection keeps no buffer.
+            self.taken = Vec::new();
+            self.handed = 0;
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Outgoing {
+    /// Without room nothing is taken, but a connection that is to end still ends.
+    fn poll_closed(&self, cx: &Context<'_>) -> Poll<Result<(), Farewell>> {
+        self.outlet.register(cx);
+        match self.registration.close_reason() {
+            Some(reason) => Poll::Ready(Err(farewell(&reason))),
+            None => Poll::Pending,
+        }
+    }
+}
+
+/// How the client is told of an end that this side chose.
+fn farewell(reason: &CloseReason) -> Farewell {
+    if reason.should_reconnect() { Farewell::Reconnect } else { Farewell::Final }
+}
+
+impl Inlet for Incoming {
+    fn accept(&self, received: Received) {
+        let Received { name, arguments, ack } = received;
+        let ack = ack.map(|id| id as u64);
+        if let Err(error) = check_depth(&arguments.json, self.max_depth) {
+            self.registration.reject(&error, ack);
+            return;
+        }
+        let inbound = Inbound { name: name.into(), payload: payload(arguments), ack };
+        if !self.registration.receive(inbound) {
+            // The reader pauses now, see `is_full`; the handlers let it go on when they have made room.
+            let carrier = Weak::clone(&self.carrier);
+            self.registration.inbox().on_room(move || {
+                if let Some(carrier) = carrier.upgrade() {
+                    carrier.resume();
+                }
+            });
+        }
+    }
+
+    fn answer(&self, ask: u64, answer: Arguments) {
+        let _awaited = self.registration.answer(ask, payload(answer));
+    }
+
+    fn malformed(&self, error: Malformed) {
+        let code = match error {
+            Malformed::Packet(_) => "malformed",
+            Malformed::TooLarge(_) => "too_large",
+        };
+        self.registration.reject(&HandlerError::new(code, error.to_string()), None);
+    }
+
+    fn is_full(&self) -> bool {
+        self.registration.inbox().is_paused()
+    }
+}
+
+fn payload(arguments: Arguments) -> InboundPayload {
+    InboundPayload::with_attachments(arguments.json, arguments.attachments)
+}
+
+fn reason_of(end: Ended) -> CloseReason {
+    match (end.cause, end.reason) {
+        (Some(Cause::Malformed), _) => CloseReason::PROTOCOL_ERROR,
+        (Some(Cause::TooLarge), _) => CloseReason::TOO_LARGE,
+        (Some(Cause::WriteStall), _) => CloseReason::WRITE_STALL,
+        (None, Some(DisconnectReason::ClientNSDisconnect)) => CloseReason::NORMAL,
+        (None, Some(DisconnectReason::HeartbeatTimeout)) => CloseReason::HEARTBEAT,
+        (None, Some(DisconnectReason::ClosingServer | DisconnectReason::ServerNSDisconnect)) => CloseReason::GOING_AWAY,
+        (None, Some(DisconnectReason::MultipleHttpPollingError | DisconnectReason::PacketParsingError)) => {
+            CloseReason::PROTOCOL_ERROR
+        }
+        (None, Some(DisconnectReason::TransportClose | DisconnectReason::TransportError) | None) => {
+            CloseReason::CONNECTION_LOST
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn wishes_are_read_from_auth() {
+        let auth = json!({"rooms": ["a", "b", "a"], "lastEventId": "x", "token": "t"});
+        assert_eq!(
+            Wishes::read(Some(&auth)).unwrap(),
+            Wishes { rooms: vec!["a".into(), "b".into()], last_event_id: Some("x".into()) }
+        );
+        assert_eq!(Wishes::read(Some(&json!(7))).unwrap(), Wishes::default());
+        assert_eq!(Wishes::read(Some(&json!({"lastEventId": 5}))).unwrap().last_event_id.as_deref(), Some("5"));
+        for rooms in [json!("a"), json!([1]), json!({})] {
+            assert!(Wishes::read(Some(&json!({ "rooms": rooms }))).is_err());
+        }
+    }
+}

@@ -1,0 +1,281 @@
+//! Clients that read slowly, or not at all.
+
+mod support;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Empty};
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use realtime_core::{
+    CloseReason, Event, MemoryBackplane, OutboxConfig, RealtimeProvider, Runtime, Target, WindowConfig,
+};
+use realtime_http::{HttpProvider, WireConfig};
+use realtime_sse::{SseConfig, SseProvider};
+use support::{ByQuery, Life, Reader, Setup, soon, until};
+
+/// Long enough for a healthy client on a loaded machine to show that it reads.
+const STALL: Duration = Duration::from_millis(1500);
+
+fn wire() -> WireConfig {
+    WireConfig::default().with_unsent_low_water(16 * 1024).with_http1_buffer(8 * 1024)
+}
+
+#[tokio::test]
+async fn a_slow_reader_overflows_and_catches_up_in_order() {
+    let outbox = OutboxConfig::default().with_frames(8).with_bytes(16 * 1024);
+    let sse = SseConfig::default().with_outbox(outbox);
+    let server = Setup { sse, wire: wire(), ..Setup::default() }.start().await;
+    let slow = server.open_raw("user=slow").await;
+    let mut quick = server.open("user=quick").await;
+    until("the slow one", || server.life.came("slow") == 1).await;
+    let text = "x".repeat(1000);
+
+    for i in 0..2000 {
+        server.send(Target::all(), "n", (i, &text)).await;
+    }
+    // It has not read a byte yet, and the events are far more than all buffers on the way hold.
+    until("an overflow", || server.sse.stats().overflows > 0).await;
+    let mut slow = Reader::of_raw(slow).await;
+    slow.connected().await;
+    for reader in [&mut slow, &mut quick] {
+        for i in 0..2000 {
+            assert_eq!(reader.event().await.json()[0], i);
+        }
+    }
+    // Live again.
+    server.send(Target::user("slow"), "n", (2000, 0)).await;
+    assert_eq!(slow.event().await.json()[0], 2000);
+    assert_eq!(server.sse.stats().lost, 0);
+}
+
+#[tokio::test]
+async fn one_that_is_slower_than_the_window_is_told_what_it_lost() {
+    let outbox = OutboxConfig::default().with_frames(4);
+    let sse = SseConfig::default().with_outbox(outbox).with_window(WindowConfig::default().with_records(50));
+    let server = Setup { sse, wire: wire(), ..Setup::default() }.start().await;
+    let slow = server.open_raw("user=slow").await;
+    until("the slow one", || server.life.came("slow") == 1).await;
+    let text = "x".repeat(10_000);
+    for i in 0..1000 {
+        server.send(Target::all(), "n", (i, &text)).await;
+    }
+
+    let mut slow = Reader::of_raw(slow).await;
+    slow.connected().await;
+    let mut next = 0;
+    let mut lost = 0;
+    while next < 1000 {
+        let event = slow.event().await;
+        if event.name() == "lost" {
+            lost += 1;
+            next = event.json()["until"].as_str().unwrap().parse::<realtime_core::Cursor>().unwrap().position().get();
+            assert_eq!(event.id(), event.json()["until"]);
+        } else {
+            assert_eq!(event.json()[0], next);
+            next += 1;
+        }
+    }
+    assert_eq!(server.sse.stats().lost, lost);
+    assert!(lost > 0);
+}
+
+#[tokio::test]
+async fn one_that_stops_reading_is_cut_and_the_others_hear_nothing_of_it() {
+    let sse = SseConfig::default().with_write_stall(STALL);
+    let wire = wire().with_write_stall(STALL);
+    let runtime = Runtime::in_memory().with_authenticator(ByQuery).with_backplane(MemoryBackplane::new(100));
+    let server = Setup { sse, wire, runtime }.start().await;
+    let stuck = server.open_raw("user=stuck").await;
+    let mut well = server.open("user=well").await;
+    until("the stuck one", || server.life.came("stuck") == 1).await;
+    let text = "x".repeat(20_000);
+    let start = Instant::now();
+
+    let mut sent = 0;
+    while server.life.gone("stuck").is_empty() {
+        server.send(Target::all(), "n", (sent, &text)).await;
+        assert_eq!(well.event().await.json()[0], sent);
+        sent += 1;
+        assert!(start.elapsed() < support::PATIENCE, "it is still there");
+    }
+
+    assert!(start.elapsed() >= STALL, "{:?}", start.elapsed());
+    let gone = server.life.gone("stuck");
+    // Whoever notices first: the guard of the wire, or the look at the outboxes.
+    assert!(gone == [CloseReason::WRITE_STALL] || gone == [CloseReason::CONNECTION_LOST], "{gone:?}");
+    assert_eq!(server.sse.stats().connections, 1);
+    server.send(Target::all(), "end", ()).await;
+    well.expect("end", ()).await;
+    // The socket is closed too, not only forgotten.
+    let mut stuck = Reader::of_raw(stuck).await;
+    stuck.drain().await;
+}
+
+/// An HTTP/2 client that grants each stream this much, and reads only where it is asked to.
+async fn http2_client(address: std::net::SocketAddr, window: u32) -> http2::SendRequest<Empty<Bytes>> {
+    let tcp = tokio::net::TcpStream::connect(address).await.unwrap();
+    let (client, connection) = http2::Builder::new(TokioExecutor::new())
+        .initial_stream_window_size(window)
+        .initial_connection_window_size(1 << 20)
+        .handshake(TokioIo::new(tcp))
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    client
+}
+
+async fn http2_get(client: &mut http2::SendRequest<Empty<Bytes>>, uri: String) -> hyper::body::Incoming {
+    let request = http::Request::get(uri).body(Empty::new()).unwrap();
+    let response = soon("a response", client.send_request(request)).await.unwrap();
+    assert_eq!(response.status(), 200);
+    response.into_body()
+}
+
+#[tokio::test]
+async fn an_http2_stream_without_window_is_given_up_alone() {
+    let sse = SseConfig::default().with_write_stall(STALL).with_outbox(OutboxConfig::default().with_bytes(64 * 1024));
+    let runtime = Runtime::in_memory().with_authenticator(ByQuery).with_backplane(MemoryBackplane::new(100));
+    let server = Setup { sse, runtime, ..Setup::default() }.start().await;
+    let mut client = http2_client(server.address, 20_000).await;
+    let mut stuck = http2_get(&mut client, server.url("/sse?user=stuck")).await;
+    let mut neighbour = http2_get(&mut client, server.url("/sse?user=neighbour")).await;
+    let mut well = server.open("user=well").await;
+    let reading = tokio::spawn(async move {
+        let mut bytes = Vec::new();
+        while !bytes.ends_with(b"data: \"the end\"\n\n") {
+            let frame = soon("a frame", neighbour.frame()).await.unwrap().unwrap();
+            bytes.extend_from_slice(&frame.into_data().unwrap());
+        }
+        bytes.windows(9).filter(|window| *window == b"event: n\n").count()
+    });
+    let text = "x".repeat(5_000);
+    let start = Instant::now();
+
+    let mut sent = 0;
+    while server.life.gone("stuck").is_empty() {
+        server.send(Target::all(), "n", (sent, &text)).await;
+        assert_eq!(well.event().await.json()[0], sent);
+        sent += 1;
+        assert!(start.elapsed() < support::PATIENCE, "it is still there");
+    }
+
+    assert!(start.elapsed() >= STALL, "{:?}", start.elapsed());
+    assert_eq!(server.life.gone("stuck"), [CloseReason::WRITE_STALL]);
+    let stats = server.sse.stats();
+    assert_eq!((stats.connections, stats.stalled), (2, 1));
+    server.send(Target::all(), "end", "the end").await;
+    well.expect("end", "the end").await;
+    assert_eq!(soon("the neighbour", reading).await.unwrap(), sent);
+    // As soon as it reads again it finds its stream reset, which is no proper end.
+    let error = loop {
+        match soon("the reset", stuck.frame()).await.expect("no proper end") {
+            Ok(_) => {}
+            Err(error) => break error,
+        }
+    };
+    assert!(format!("{error:?}").contains("Reset"), "{error:?}");
+    // Its place can be taken.
+    let _again = http2_get(&mut client, server.url("/sse?user=stuck")).await;
+}
+
+#[tokio::test]
+async fn an_http2_stream_without_window_can_be_closed() {
+    let sse = SseConfig::default().with_write_stall(STALL);
+    let server = Setup::from(sse).start().await;
+    let mut client = http2_client(server.address, 1000).await;
+    let stuck = http2_get(&mut client, server.url("/sse?user=stuck")).await;
+    // The first one uses the window up, the second one has been taken and waits for more.
+    for taken in 2..=3 {
+        server.send(Target::all(), "n", "x".repeat(5_000)).await;
+        until("a take", || server.sse.stats().events_out == taken).await;
+    }
+    let start = Instant::now();
+
+    server.sse.close(Target::user("stuck"), CloseReason::KICKED).await.unwrap();
+
+    until("the hook", || server.life.gone("stuck") == [CloseReason::KICKED]).await;
+    assert!(start.elapsed() >= STALL, "it had its time to read what waits: {:?}", start.elapsed());
+    server.connections(0).await;
+    drop(stuck);
+}
+
+#[tokio::test]
+async fn what_waits_need_not_grow_to_be_given_up() {
+    // What waits is in the outbox, or still in the window.
+    let outboxes = [OutboxConfig::default(), OutboxConfig::default().with_bytes(1000)];
+    let given_up = outboxes.map(async |outbox| {
+        let server = Setup::from(SseConfig::default().with_write_stall(STALL).with_outbox(outbox)).start().await;
+        let mut client = http2_client(server.address, 1000).await;
+        let _stuck = http2_get(&mut client, server.url("/sse?user=stuck")).await;
+
+        for i in 0..10 {
+            server.send(Target::user("stuck"), "n", (i, "x".repeat(10_000))).await;
+        }
+
+        until("the hook", || server.life.gone("stuck") == [CloseReason::WRITE_STALL]).await;
+        server.connections(0).await;
+    });
+    futures_util::future::join_all(given_up).await;
+}
+
+/// Without the guard of the wire, the connection is given up all the same.
+#[tokio::test]
+async fn on_a_plain_listener_one_that_stops_reading_is_given_up() {
+    let sse = Arc::new(SseProvider::new(SseConfig::default().with_write_stall(STALL)));
+    let life = Life::default();
+    let runtime = Runtime::in_memory().with_authenticator(ByQuery).with_backplane(MemoryBackplane::new(100));
+    sse.attach(runtime.with_hook(life.clone())).await.unwrap();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let running = tokio::spawn(axum::serve(listener, Arc::clone(&sse).router()).into_future());
+    let stuck = support::open_raw(address, "user=stuck").await;
+    until("the stuck one", || life.came("stuck") == 1).await;
+    let event = Event::json("n", &"x".repeat(20_000)).unwrap();
+
+    let start = Instant::now();
+    while life.gone("stuck").is_empty() {
+        sse.broadcast().to_all(event.clone()).await.unwrap();
+        assert!(start.elapsed() < support::PATIENCE, "it is still there");
+    }
+
+    assert_eq!(life.gone("stuck"), [CloseReason::WRITE_STALL]);
+    // When it reads again it finds that its stream was cut off.
+    let mut stuck = Reader::of_raw(stuck).await;
+    stuck.drain().await;
+    running.abort();
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn clients_that_do_not_read_cost_bounded_memory() {
+    fn resident() -> usize {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").trim().parse::<usize>().unwrap() * 1024
+    }
+    let sse = SseConfig::default().with_window(WindowConfig::default().with_bytes(4 << 20));
+    let runtime = Runtime::in_memory().with_authenticator(ByQuery).with_backplane(MemoryBackplane::new(4));
+    let server = Setup { sse, runtime, wire: wire() }.start().await;
+    let mut client = http2_client(server.address, 1000).await;
+    let mut stuck = Vec::new();
+    let mut raw = Vec::new();
+    for i in 0..20 {
+        stuck.push(http2_get(&mut client, server.url(&format!("/sse?user=h2-{i}"))).await);
+        raw.push(server.open_raw(&format!("user=h1-{i}")).await);
+    }
+    server.connections(40).await;
+    let before = resident();
+    let event = Event::json("n", &"x".repeat(1 << 20)).unwrap();
+
+    for _ in 0..100 {
+        server.sse.broadcast().to_all(event.clone()).await.unwrap();
+    }
+
+    let grown = resident().saturating_sub(before);
+    eprintln!("grown {grown}");
+    assert!(grown < 50 << 20, "{} MiB of 100 MiB sent are still there", grown >> 20);
+    assert_eq!(server.sse.stats().connections, 40);
+}

@@ -1,0 +1,236 @@
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use realtime_core::Backplane;
+
+/// A backplane, as the suite drives it.
+#[async_trait]
+pub trait BackplaneUnderTest: Send + Sync + Sized + 'static {
+    /// Makes one with empty logs.
+    async fn start() -> Self;
+
+    /// The backplane of one node; every call is another node on the same logs.
+    async fn node(&self) -> Arc<dyn Backplane>;
+}
+
+/// Makes one `#[test]` of every test of the backplane suite, in a module `conformance`, for a
+/// [`BackplaneUnderTest`].
+#[macro_export]
+macro_rules! backplane_conformance {
+    ($backplane:ty) => {
+        $crate::conformance_tests! { $backplane; in backplane:
+            appends_are_numbered_without_a_gap,
+            appends_at_the_same_time_have_one_order,
+            pipe_reaches_who_subscribes_now,
+            range_is_what_lies_after_a_place,
+            records_are_any_bytes,
+            state_tells_life_and_extent,
+            subjects_are_apart,
+            tails_of_all_nodes_see_the_same,
+            tail_that_is_dropped_holds_nothing_up,
+        }
+    };
+}
+
+/// The backplane suite: one function a test.
+pub mod tests {
+    use std::sync::Arc;
+
+    use bytes::Bytes;
+    use futures_util::StreamExt;
+    use futures_util::future::join_all;
+    use realtime_core::{Backplane, Entry, Position, Tail};
+
+    use super::BackplaneUnderTest;
+    use crate::conformance::run::in_time;
+
+    const SUBJECT: &str = "conformance";
+
+    async fn append(node: &Arc<dyn Backplane>, record: &str) -> Position {
+        in_time("an append", node.append(SUBJECT, Bytes::copy_from_slice(record.as_bytes()))).await.expect("appended")
+    }
+
+    async fn read(tail: &mut Tail, count: usize) -> Vec<Entry> {
+        let mut entries = Vec::new();
+        while entries.len() < count {
+            let batch = in_time("a batch", tail.next()).await.expect("a tail does not end").expect("it can be read");
+            assert!(!batch.is_empty(), "a batch holds something");
+            entries.extend(batch);
+        }
+        entries
+    }
+
+    fn texts(entries: &[Entry]) -> Vec<&str> {
+        entries.iter().map(|entry| std::str::from_utf8(&entry.record).expect("text")).collect()
+    }
+
+    fn assert_gapless_after(after: Position, entries: &[Entry]) {
+        let mut expected = after;
+        for entry in entries {
+            expected = expected.next();
+            assert_eq!(entry.position, expected);
+        }
+    }
+
+    /// The first record has 1, every other one more than the last; from every node.
+    pub async fn appends_are_numbered_without_a_gap<B: BackplaneUnderTest>() {
+        let backplane = B::start().await;
+        let (one, two) = (backplane.node().await, backplane.node().await);
+        for n in 1..=20u64 {
+            let node = if n % 2 == 0 { &one } else { &two };
+            assert_eq!(append(node, &n.to_string()).await, Position::new(n));
+        }
+    }
+
+    /// Many appends at the same time get different places, and are read in that order.
+    pub async fn appends_at_the_same_time_have_one_order<B: BackplaneUnderTest>() {
+        let backplane = B::start().await;
+        let writers = join_all((0..4).map(|_| backplane.node())).await.into_iter().enumerate();
+        let writers = writers.map(|(writer, node)| {
+            tokio::spawn(async move {
+                let mut appended = Vec::new();
+                for n in 0..100 {
+                    let record = format!("{writer}-{n}");
+                    appended.push((append(&node, &record).await, record));
+                }
+                appended
+            })
+        });
+        let mut appended: Vec<_> =
+            join_all(writers).await.into_iter().flat_map(|appended| appended.expect("it ends")).collect();
+        appended.sort();
+        let entries = read(&mut backplane.node().await.tail(SUBJECT, Position::START), 400).await;
+        let entries: Vec<_> = entries
+            .into_iter()
+            .map(|entry| (entry.position, String::from_utf8(entry.record.to_vec()).expect("text")))
+            .collect();
+        assert_eq!(entries, appended);
+        assert_eq!(entries.last().map(|(position, _)| position.get()), Some(400));
+    }
+
+    /// A range begins after a place and is as long as asked for, or as there is.
+    pub async fn range_is_what_lies_after_a_place<B: BackplaneUnderTest>() {
+        let backplane = B::start().await;
+        let node = backplane.node().await;
+        assert!(node.range(SUBJECT, Position::START, 10).await.expect("a range").is_empty());
+        for n in 1..=10 {
+            append(&node, &n.to_string()).await;
+        }
+        for (after, most, expected) in
+            [(0, 3, vec!["1", "2", "3"]), (7, 10, vec!["8", "9", "10"]), (9, 1, vec!["10"]), (10, 5, vec![])]
+        {
+            let entries = node.range(SUBJECT, Position::new(after), most).await.expect("a range");
+            assert_eq!(texts(&entries), expected, "{most} after {after}");
+            assert_gapless_after(Position::new(after), &entries);
+        }
+    }
+
+    /// What was there and what comes, once each and in order, from the same place on every node.
+    pub async fn tails_of_all_nodes_see_the_same<B: BackplaneUnderTest>() {
+        let backplane = B::start().await;
+        let (one, two) = (backplane.node().await, backplane.node().await);
+        for n in 1..=5 {
+            append(&one, &n.to_string()).await;
+        }
+        let mut all = one.tail(SUBJECT, Position::START);
+        let mut some = two.tail(SUBJECT, Position::new(3));
+        assert_eq!(texts(&read(&mut some, 2).await), ["4", "5"]);
+        let waiting = tokio::spawn(async move {
+            let entries = read(&mut some, 300).await;
+            assert_gapless_after(Position::new(5), &entries);
+            entries
+        });
+        for n in 6..=305 {
+            append(if n % 2 == 0 { &one } else { &two }, &n.to_string()).await;
+        }
+        let entries = waiting.await.expect("the tail is read");
+        let seen = read(&mut all, 305).await;
+        assert_gapless_after(Position::START, &seen);
+        assert_eq!(seen[5..], entries);
+    }
+
+    /// A tail that nobody reads any more does not stop appends.
+    pub async fn tail_that_is_dropped_holds_nothing_up<B: BackplaneUnderTest>() {
+        let backplane = B::start().await;
+        let node = backplane.node().await;
+        append(&node, "1").await;
+        let mut read_once = node.tail(SUBJECT, Position::START);
+        read(&mut read_once, 1).await;
+        let never_read = node.tail(SUBJECT, Position::START);
+        drop((read_once, never_read));
+        let record = Bytes::from(vec![b'x'; 1024]);
+        for n in 2..=12_000u64 {
+            let position = in_time("an append", node.append(SUBJECT, record.clone())).await.expect("appended");
+            assert_eq!(position, Position::new(n));
+        }
+    }
+
+    /// Each subject has a log and a pipe of its own.
+    pub async fn subjects_are_apart<B: BackplaneUnderTest>() {
+        let backplane = B::start().await;
+        let node = backplane.node().await;
+        let mut pipe = node.subscribe("a").await.expect("subscribed");
+        let mut tail = node.tail("a", Position::START);
+        node.append("b", Bytes::from_static(b"other")).await.expect("appended");
+        node.publish("b", Bytes::from_static(b"other")).await.expect("published");
+        let position = node.append("a", Bytes::from_static(b"own")).await.expect("appended");
+        node.publish("a", Bytes::from_static(b"own")).await.expect("published");
+        assert_eq!(position, Position::new(1));
+        assert_eq!(texts(&read(&mut tail, 1).await), ["own"]);
+        assert_eq!(in_time("a message", pipe.next()).await.as_deref(), Some(&b"own"[..]));
+        assert_eq!(node.state("c").await.expect("a state").last, Position::START);
+    }
+
+    /// The same life for all nodes, and how far the log reaches.
+    pub async fn state_tells_life_and_extent<B: BackplaneUnderTest>() {
+        let backplane = B::start().await;
+        let (one, two) = (backplane.node().await, backplane.node().await);
+        let empty = one.state(SUBJECT).await.expect("a state");
+        assert_eq!((empty.last, empty.start), (Position::START, Position::START));
+        for n in 1..=3 {
+            append(&one, &n.to_string()).await;
+        }
+        let state = two.state(SUBJECT).await.expect("a state");
+        assert_eq!((state.epoch, state.last, state.start), (empty.epoch, Position::new(3), Position::START));
+        let other = B::start().await.node().await.state(SUBJECT).await.expect("a state");
+        assert_ne!(other.epoch, state.epoch, "another log has another life");
+    }
+
+    /// What is published reaches every subscriber of then, the publisher's own included, and no later one.
+    pub async fn pipe_reaches_who_subscribes_now<B: BackplaneUnderTest>() {
+        let backplane = B::start().await;
+        let (one, two) = (backplane.node().await, backplane.node().await);
+        one.publish(SUBJECT, Bytes::from_static(b"to nobody")).await.expect("published");
+        let mut own = one.subscribe(SUBJECT).await.expect("subscribed");
+        let mut other = two.subscribe(SUBJECT).await.expect("subscribed");
+        for n in 0..50 {
+            one.publish(SUBJECT, Bytes::from(n.to_string())).await.expect("published");
+        }
+        let mut late = two.subscribe(SUBJECT).await.expect("subscribed");
+        one.publish(SUBJECT, Bytes::from_static(b"last")).await.expect("published");
+        for pipe in [&mut own, &mut other] {
+            for n in 0..50 {
+                assert_eq!(in_time("a message", pipe.next()).await, Some(Bytes::from(n.to_string())));
+            }
+        }
+        for pipe in [&mut own, &mut other, &mut late] {
+            assert_eq!(in_time("a message", pipe.next()).await.as_deref(), Some(&b"last"[..]));
+        }
+        assert_eq!(one.state(SUBJECT).await.expect("a state").last, Position::START, "the pipe is no log");
+    }
+
+    /// A record is bytes: any, none, many.
+    pub async fn records_are_any_bytes<B: BackplaneUnderTest>() {
+        let backplane = B::start().await;
+        let node = backplane.node().await;
+        let records = [Bytes::new(), Bytes::from_static(&[0, 255, 10, 13]), Bytes::from(vec![7; 1024 * 1024])];
+        for record in &records {
+            in_time("an append", node.append(SUBJECT, record.clone())).await.expect("appended");
+        }
+        let entries = read(&mut node.tail(SUBJECT, Position::START), 3).await;
+        let range = node.range(SUBJECT, Position::START, 3).await.expect("a range");
+        for (at, record) in records.iter().enumerate() {
+            assert!(entries[at].record == *record && range[at].record == *record, "record {at}");
+        }
+    }
+}

@@ -1,0 +1,93 @@
+use std::sync::{Arc, Mutex, PoisonError};
+
+use realtime_core::{Context, HandlerError, Inbound, Reply, Router};
+use serde_json::{Value, json};
+
+use crate::conformance::run::eventually;
+use crate::conformance::stage::Stage;
+use crate::conformance::{ProviderUnderTest, Setup, Visitor};
+
+/// Events from a client reach their handlers in order, none lost, and are answered where the client asks for it.
+pub async fn handlers_answer_in_order<P: ProviderUnderTest>() {
+    const EVENTS: u64 = 1_000;
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let router = Router::new()
+        .on("count", {
+            let seen = Arc::clone(&seen);
+            move |_: Context, n: u64| {
+                let seen = Arc::clone(&seen);
+                async move {
+                    // Gives others their turn, so that a lost order would show.
+                    tokio::task::yield_now().await;
+                    seen.lock().unwrap_or_else(PoisonError::into_inner).push(n);
+                }
+            }
+        })
+        .on("who", async |cx: Context, greeting: String| {
+            Reply(json!({"greeting": greeting, "user": cx.identity().user_name(), "id": cx.connection_id().to_string()}))
+        })
+        .on("tell", async |cx: Context, text: String| cx.to_all().except_self().send("told", &text).await)
+        .on("echo", async |cx: Context, value: Value| cx.reply("echoed", &value).await);
+    let stage = Stage::<P>::open(Setup::default().with_router(router)).await;
+    if !stage.provider.capabilities().bidirectional {
+        assert!(!stage.provider.is_bidirectional());
+        return;
+    }
+    assert!(stage.provider.is_bidirectional());
+    let mut ann = stage.guest(Visitor::user("ann")).await;
+    let mut bob = stage.guest(Visitor::user("bob")).await;
+    for n in 0..EVENTS {
+        ann.send("count", json!(n), None).await;
+    }
+    ann.send("who", json!("hi"), Some(7)).await;
+    let answer = ann.answer_to(7).await;
+    assert_eq!(answer, json!({"greeting": "hi", "user": "ann", "id": ann.id.to_string()}));
+    assert_eq!(*seen.lock().unwrap_or_else(PoisonError::into_inner), (0..EVENTS).collect::<Vec<_>>());
+    ann.send("tell", json!("x"), None).await;
+    let told = bob.next().await;
+    assert_eq!((told.name.as_str(), told.payload), ("told", json!("x")));
+    ann.send("echo", json!({"a": [1]}), None).await;
+    let echoed = ann.next().await;
+    assert_eq!((echoed.name.as_str(), echoed.payload), ("echoed", json!({"a": [1]})));
+    assert!(stage.labels(&mut bob).await.is_empty(), "the echo was for one connection");
+    assert_eq!(stage.provider.stats().events_in, EVENTS + 3);
+}
+
+/// A handler that fails, panics or does not exist is an error for its client; the connection and the others go on.
+pub async fn handlers_that_fail_are_told_and_hurt_nobody<P: ProviderUnderTest>() {
+    let router = Router::new()
+        .on("boom", async |_: Context, (): ()| {
+            if true {
+                panic!("as the test wants");
+            }
+        })
+        .on("number", async |_: Context, n: u64| Reply(n + 1))
+        .on_raw("never", async |_: Context, _: Inbound| Err::<(), _>(HandlerError::new("no_way", "never")));
+    let stage = Stage::<P>::open(Setup::default().with_router(router)).await;
+    if !stage.provider.capabilities().bidirectional {
+        return;
+    }
+    let mut ann = stage.guest(Visitor::user("ann")).await;
+    let mut bob = stage.guest(Visitor::user("bob")).await;
+    let cases = [
+        ("boom", Value::Null, "internal"),
+        ("number", json!("text"), "invalid_payload"),
+        ("never", Value::Null, "no_way"),
+        ("unheard of", Value::Null, "unknown_event"),
+    ];
+    for (ack, (name, payload, code)) in (1..).zip(cases) {
+        for ack in [Some(ack), None] {
+            ann.send(name, payload.clone(), ack).await;
+            let error = ann.next().await;
+            assert_eq!((error.name.as_str(), error.payload["code"].as_str()), ("error", Some(code)), "{error:?}");
+        }
+    }
+    ann.send("number", json!(41), Some(99)).await;
+    assert_eq!(ann.answer_to(99).await, json!(42));
+    assert!(stage.labels(&mut ann).await.is_empty());
+    let labels = stage.labels(&mut bob).await;
+    assert_eq!(labels, ["mark 0"]);
+    eventually("the panics are counted", || stage.provider.stats().panics == 2).await;
+    assert_eq!(stage.provider.stats().rejected.get("no_way"), Some(&2));
+    assert_eq!(stage.provider.stats().connections, 2);
+}

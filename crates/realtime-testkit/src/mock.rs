@@ -1,0 +1,202 @@
+//! Mocks of the public traits.
+//!
+//! With `expect_…().returning(…)` the closure gives the value an async method resolves to, not a future.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_core::stream::BoxStream;
+use mockall::mock;
+use realtime_core::{
+    Acks, Authenticator, Backplane, Capabilities, CloseReason, ConnectRequest, ConnectionInfo, Context, Directory,
+    DirectoryChange, Drain, Entry, Event, Handler, HandlerError, Identity, Inbound, LifecycleHook, LogState, NodeId,
+    Payload, Position, Presence, RealtimeBroadcast, RealtimeProvider, Receipt, Refusal, Result, RoomAccess,
+    RoomMembership, RoomPolicy, Runtime, SocketIoBroadcast, Stats, Tail, Target,
+};
+
+mock! {
+    /// A mock of [`RealtimeBroadcast`](realtime_core::RealtimeBroadcast); `to_user` and its siblings are expected one by one and do not lead to `send`.
+    pub RealtimeBroadcast {}
+
+    #[async_trait]
+    impl RealtimeBroadcast for RealtimeBroadcast {
+        async fn send(&self, target: Target, event: Event) -> Result<Receipt>;
+        async fn to_user(&self, user: &str, event: Event) -> Result<Receipt>;
+        async fn to_tenant(&self, tenant: &str, event: Event) -> Result<Receipt>;
+        async fn to_room(&self, room: &str, event: Event) -> Result<Receipt>;
+        async fn to_all(&self, event: Event) -> Result<Receipt>;
+    }
+}
+
+mock! {
+    /// A mock of [`RoomMembership`](realtime_core::RoomMembership).
+    pub RoomMembership {}
+
+    #[async_trait]
+    impl RoomMembership for RoomMembership {
+        async fn join_room(&self, user: &str, room: &str) -> Result<()>;
+        async fn leave_room(&self, user: &str, room: &str) -> Result<()>;
+        async fn user_rooms(&self, user: &str) -> Result<Vec<String>>;
+    }
+}
+
+mock! {
+    /// A mock of [`SocketIoBroadcast`](realtime_core::SocketIoBroadcast), with the methods of the traits it builds on.
+    pub SocketIoBroadcast {}
+
+    #[async_trait]
+    impl RealtimeBroadcast for SocketIoBroadcast {
+        async fn send(&self, target: Target, event: Event) -> Result<Receipt>;
+        async fn to_user(&self, user: &str, event: Event) -> Result<Receipt>;
+        async fn to_tenant(&self, tenant: &str, event: Event) -> Result<Receipt>;
+        async fn to_room(&self, room: &str, event: Event) -> Result<Receipt>;
+        async fn to_all(&self, event: Event) -> Result<Receipt>;
+    }
+
+    #[async_trait]
+    impl RoomMembership for SocketIoBroadcast {
+        async fn join_room(&self, user: &str, room: &str) -> Result<()>;
+        async fn leave_room(&self, user: &str, room: &str) -> Result<()>;
+        async fn user_rooms(&self, user: &str) -> Result<Vec<String>>;
+    }
+
+    #[async_trait]
+    impl SocketIoBroadcast for SocketIoBroadcast {
+        async fn to_user_with_ack(&self, user: &str, event: Event, timeout: Duration) -> Result<Acks>;
+        async fn to_room_with_ack(&self, room: &str, event: Event, timeout: Duration) -> Result<Acks>;
+    }
+}
+
+mock! {
+    /// A mock of [`RealtimeProvider`](realtime_core::RealtimeProvider); see [`MockRealtimeProvider::named`].
+    pub RealtimeProvider {}
+
+    #[async_trait]
+    impl RealtimeProvider for RealtimeProvider {
+        fn name(&self) -> &'static str;
+        fn capabilities(&self) -> Capabilities;
+        fn is_bidirectional(&self) -> bool;
+        async fn attach(&self, runtime: Runtime) -> Result<()>;
+        fn broadcast(&self) -> Arc<dyn RealtimeBroadcast>;
+        fn socket_io(&self) -> Option<Arc<dyn SocketIoBroadcast>>;
+        fn rooms(&self) -> Option<Arc<dyn RoomMembership>>;
+        async fn close(&self, target: Target, reason: CloseReason) -> Result<usize>;
+        async fn shutdown(&self, drain: Drain);
+        fn stats(&self) -> Stats;
+    }
+}
+
+impl MockRealtimeProvider {
+    /// A provider of this name whose sending side is this one: without acks and rooms, as `"sse"`.
+    ///
+    /// Everything but `close` is expected, any number of times; attach and shutdown do nothing.
+    pub fn named(name: &'static str, broadcast: impl RealtimeBroadcast + 'static) -> Self {
+        let mut provider = Self::quiet(name, Capabilities::none().with_resume(true));
+        let broadcast: Arc<dyn RealtimeBroadcast> = Arc::new(broadcast);
+        provider.expect_broadcast().returning(move || Arc::clone(&broadcast));
+        provider.expect_socket_io().returning(|| None);
+        provider.expect_rooms().returning(|| None);
+        provider
+    }
+
+    /// A provider of this name whose sending side has acks and rooms too, as `"socket"` and `"ws"`.
+    ///
+    /// Everything but `close` is expected, any number of times; attach and shutdown do nothing.
+    pub fn named_with_socket_io(name: &'static str, broadcast: impl SocketIoBroadcast + 'static) -> Self {
+        let capabilities = Capabilities::none().with_acks(true).with_bidirectional(true);
+        let mut provider = Self::quiet(name, capabilities.with_resume(true).with_rooms(true));
+        let broadcast: Arc<dyn SocketIoBroadcast> = Arc::new(broadcast);
+        let (as_broadcast, as_rooms) = (Arc::clone(&broadcast), Arc::clone(&broadcast));
+        provider.expect_broadcast().returning(move || Arc::clone(&as_broadcast) as _);
+        provider.expect_rooms().returning(move || Some(Arc::clone(&as_rooms) as _));
+        provider.expect_socket_io().returning(move || Some(Arc::clone(&broadcast)));
+        provider
+    }
+
+    fn quiet(name: &'static str, capabilities: Capabilities) -> Self {
+        let mut provider = Self::new();
+        provider.expect_name().return_const(name);
+        provider.expect_capabilities().return_const(capabilities);
+        provider.expect_is_bidirectional().return_const(capabilities.bidirectional);
+        provider.expect_attach().returning(|_| Ok(()));
+        provider.expect_shutdown().returning(|_| ());
+        provider.expect_stats().returning(Stats::default);
+        provider
+    }
+}
+
+mock! {
+    /// A mock of [`Backplane`](realtime_core::Backplane).
+    pub Backplane {}
+
+    #[async_trait]
+    impl Backplane for Backplane {
+        async fn append(&self, subject: &str, record: Bytes) -> Result<Position>;
+        async fn range(&self, subject: &str, after: Position, most: usize) -> Result<Vec<Entry>>;
+        fn tail(&self, subject: &str, after: Position) -> Tail;
+        async fn state(&self, subject: &str) -> Result<LogState>;
+        async fn publish(&self, subject: &str, message: Bytes) -> Result<()>;
+        async fn subscribe(&self, subject: &str) -> Result<BoxStream<'static, Bytes>>;
+    }
+}
+
+mock! {
+    /// A mock of [`Directory`](realtime_core::Directory).
+    pub Directory {}
+
+    #[async_trait]
+    impl Directory for Directory {
+        async fn update(&self, node: NodeId, changes: &[DirectoryChange], lease: Duration) -> Result<()>;
+        async fn of_user(&self, user: &str) -> Result<Vec<Presence>>;
+        async fn of_tenant(&self, tenant: &str) -> Result<Vec<Presence>>;
+    }
+}
+
+mock! {
+    /// A mock of [`Authenticator`](realtime_core::Authenticator); the closure sees the whole request.
+    pub Authenticator {
+        // Not in an `impl` of the trait: the macro cannot write an async method with a lifetime in an argument.
+        /// What `expect_authenticate` says of this request.
+        pub fn authenticate<'a>(&self, request: &ConnectRequest<'a>) -> Result<Identity, Refusal>;
+    }
+}
+
+#[async_trait]
+impl Authenticator for MockAuthenticator {
+    async fn authenticate(&self, request: &ConnectRequest<'_>) -> Result<Identity, Refusal> {
+        MockAuthenticator::authenticate(self, request)
+    }
+}
+
+mock! {
+    /// A mock of [`RoomPolicy`](realtime_core::RoomPolicy).
+    pub RoomPolicy {}
+
+    #[async_trait]
+    impl RoomPolicy for RoomPolicy {
+        async fn access(&self, identity: &Identity, room: &str) -> RoomAccess;
+    }
+}
+
+mock! {
+    /// A mock of [`Handler`](realtime_core::Handler).
+    pub Handler {}
+
+    #[async_trait]
+    impl Handler for Handler {
+        async fn call(&self, cx: Context, inbound: Inbound) -> Result<Option<Payload>, HandlerError>;
+    }
+}
+
+mock! {
+    /// A mock of [`LifecycleHook`](realtime_core::LifecycleHook).
+    pub LifecycleHook {}
+
+    #[async_trait]
+    impl LifecycleHook for LifecycleHook {
+        async fn connected(&self, connection: &ConnectionInfo);
+        async fn disconnected(&self, connection: &ConnectionInfo, reason: &CloseReason);
+    }
+}

@@ -1,0 +1,258 @@
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use realtime_core::{
+    AckReply, AckStatus, Acks, Capabilities, CloseReason, ConnectionId, Delivered, Drain, Error, Event, EventId,
+    Position, RealtimeBroadcast, RealtimeProvider, Receipt, Result, RoomMembership, Runtime, Scope, SocketIoBroadcast,
+    Stats, Target, check_name,
+};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// A provider without a network that remembers what was sent, for tests of an application; clones share their memory.
+///
+/// It checks names as a real provider does and needs no attach. It has rooms by user, and asks are answered as
+/// [`RecordingProvider::answer`] says, by nobody otherwise.
+#[derive(Clone, Debug)]
+pub struct RecordingProvider {
+    name: &'static str,
+    capabilities: Capabilities,
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    sent: Vec<Sent>,
+    closed: Vec<(Target, CloseReason)>,
+    rooms: BTreeMap<String, BTreeSet<String>>,
+    /// Answers by user, in the order scripted: one a connection.
+    answers: HashMap<String, Vec<AckReply>>,
+    failure: Option<fn() -> Error>,
+    last: u64,
+    shut_down: bool,
+}
+
+/// One send that was recorded.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sent {
+    /// For whom.
+    pub target: Target,
+    /// What.
+    pub event: Event,
+    /// How long answers were waited for, if it was an ask.
+    pub ask: Option<Duration>,
+}
+
+impl Sent {
+    /// The event's payload as a value.
+    ///
+    /// # Panics
+    /// When it is not JSON of this form.
+    pub fn json<T: DeserializeOwned>(&self) -> T {
+        let payload = self.event.payload();
+        serde_json::from_slice(payload.bytes())
+            .unwrap_or_else(|error| panic!("the payload of \"{}\" does not fit: {error}", self.event.name()))
+    }
+}
+
+impl RecordingProvider {
+    /// A provider of this name with acks, rooms and bytes, as `"socket"`.
+    pub fn new(name: &'static str) -> Self {
+        let capabilities = Capabilities::none().with_acks(true).with_bidirectional(true).with_binary(true);
+        Self::with_capabilities(name, capabilities.with_resume(true).with_rooms(true))
+    }
+
+    /// A provider of this name with these capabilities; without acks it has no [`SocketIoBroadcast`].
+    pub fn with_capabilities(name: &'static str, capabilities: Capabilities) -> Self {
+        Self { name, capabilities, state: Arc::default() }
+    }
+
+    /// Everything sent, oldest first.
+    pub fn sent(&self) -> Vec<Sent> {
+        self.state().sent.clone()
+    }
+
+    /// Everything sent, which is forgotten here.
+    pub fn take(&self) -> Vec<Sent> {
+        std::mem::take(&mut self.state().sent)
+    }
+
+    /// What was sent to this user, in whatever tenant.
+    pub fn sent_to_user(&self, user: &str) -> Vec<Sent> {
+        self.sent_to(|scope| matches!(scope, Scope::User { name, .. } if **name == *user))
+    }
+
+    /// What was sent to this tenant.
+    pub fn sent_to_tenant(&self, tenant: &str) -> Vec<Sent> {
+        self.sent_to(|scope| matches!(scope, Scope::Tenant(name) if **name == *tenant))
+    }
+
+    /// What was sent to this room, of whatever tenant.
+    pub fn sent_to_room(&self, room: &str) -> Vec<Sent> {
+        self.sent_to(|scope| matches!(scope, Scope::Room { name, .. } if **name == *room))
+    }
+
+    /// What was sent to everyone.
+    pub fn sent_to_all(&self) -> Vec<Sent> {
+        self.sent_to(|scope| matches!(scope, Scope::All))
+    }
+
+    /// What was closed, and why.
+    pub fn closed(&self) -> Vec<(Target, CloseReason)> {
+        self.state().closed.clone()
+    }
+
+    /// Gives a user one more connection, which answers every ask with this value.
+    ///
+    /// # Errors
+    /// [`Error::InvalidPayload`] when the value has no JSON form.
+    pub fn answer<T: Serialize + ?Sized>(&self, user: &str, value: &T) -> Result<ConnectionId> {
+        let id = ConnectionId::random();
+        let reply = AckReply::answered(id, Duration::from_millis(1), value)?;
+        self.state().answers.entry(user.to_owned()).or_default().push(reply);
+        Ok(id)
+    }
+
+    /// Gives a user one more connection, which leaves every ask without an answer.
+    pub fn leave_unanswered(&self, user: &str, status: AckStatus) -> ConnectionId {
+        let id = ConnectionId::random();
+        let reply = AckReply::unanswered(id, status, Duration::from_millis(1));
+        self.state().answers.entry(user.to_owned()).or_default().push(reply);
+        id
+    }
+
+    /// From now on sends fail with this error, and nothing is recorded; `None` ends that.
+    pub fn fail_with(&self, failure: Option<fn() -> Error>) {
+        self.state().failure = failure;
+    }
+
+    fn sent_to(&self, matches: impl Fn(&Scope) -> bool) -> Vec<Sent> {
+        self.state().sent.iter().filter(|sent| matches(sent.target.scope())).cloned().collect()
+    }
+
+    fn record(&self, target: Target, event: Event, ask: Option<Duration>) -> Result<Receipt> {
+        target.check()?;
+        if event.payload().is_binary() && !self.capabilities.binary {
+            return Err(Error::Unsupported { provider: self.name.to_owned(), what: "binary events" });
+        }
+        let mut state = self.open()?;
+        let durable = !event.is_volatile() && !matches!(target.scope(), Scope::Connection(_));
+        state.last += u64::from(durable);
+        let position = durable.then(|| Position::new(state.last));
+        let delivered = Delivered::default();
+        state.sent.push(Sent { target, event, ask });
+        Ok(Receipt::new(EventId::random(), position, Some(delivered)))
+    }
+
+    fn ask(&self, target: Target, users: &[String], event: Event, timeout: Duration) -> Result<Acks> {
+        self.record(target, event, Some(timeout))?;
+        let state = self.state();
+        let replies: Vec<_> = users.iter().filter_map(|user| state.answers.get(user)).flatten().cloned().collect();
+        Ok(Acks::ready(replies))
+    }
+
+    /// The state, unless shut down or told to fail.
+    fn open(&self) -> Result<MutexGuard<'_, State>> {
+        let state = self.state();
+        if state.shut_down {
+            return Err(Error::Closed { provider: self.name.to_owned() });
+        }
+        match state.failure {
+            Some(failure) => Err(failure()),
+            None => Ok(state),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl RealtimeProvider for RecordingProvider {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.capabilities
+    }
+
+    async fn attach(&self, _: Runtime) -> Result<()> {
+        Ok(())
+    }
+
+    fn broadcast(&self) -> Arc<dyn RealtimeBroadcast> {
+        Arc::new(self.clone())
+    }
+
+    fn socket_io(&self) -> Option<Arc<dyn SocketIoBroadcast>> {
+        self.capabilities.acks.then(|| Arc::new(self.clone()) as _)
+    }
+
+    fn rooms(&self) -> Option<Arc<dyn RoomMembership>> {
+        self.capabilities.rooms.then(|| Arc::new(self.clone()) as _)
+    }
+
+    async fn close(&self, target: Target, reason: CloseReason) -> Result<usize> {
+        target.check()?;
+        self.state().closed.push((target, reason));
+        Ok(0)
+    }
+
+    async fn shutdown(&self, _: Drain) {
+        self.state().shut_down = true;
+    }
+
+    fn stats(&self) -> Stats {
+        Stats { rooms: self.state().rooms.values().flatten().collect::<BTreeSet<_>>().len() as u64, ..Stats::default() }
+    }
+}
+
+#[async_trait]
+impl RealtimeBroadcast for RecordingProvider {
+    async fn send(&self, target: Target, event: Event) -> Result<Receipt> {
+        self.record(target, event, None)
+    }
+}
+
+#[async_trait]
+impl RoomMembership for RecordingProvider {
+    async fn join_room(&self, user: &str, room: &str) -> Result<()> {
+        check_name("user", user)?;
+        check_name("room", room)?;
+        self.open()?.rooms.entry(user.to_owned()).or_default().insert(room.to_owned());
+        Ok(())
+    }
+
+    async fn leave_room(&self, user: &str, room: &str) -> Result<()> {
+        check_name("user", user)?;
+        check_name("room", room)?;
+        if let Some(rooms) = self.open()?.rooms.get_mut(user) {
+            rooms.remove(room);
+        }
+        Ok(())
+    }
+
+    async fn user_rooms(&self, user: &str) -> Result<Vec<String>> {
+        check_name("user", user)?;
+        Ok(self.state().rooms.get(user).into_iter().flatten().cloned().collect())
+    }
+}
+
+#[async_trait]
+impl SocketIoBroadcast for RecordingProvider {
+    async fn to_user_with_ack(&self, user: &str, event: Event, timeout: Duration) -> Result<Acks> {
+        self.ask(Target::user(user), &[user.to_owned()], event, timeout)
+    }
+
+    async fn to_room_with_ack(&self, room: &str, event: Event, timeout: Duration) -> Result<Acks> {
+        let state = self.state();
+        let members: Vec<_> =
+            state.rooms.iter().filter(|(_, rooms)| rooms.contains(room)).map(|(user, _)| user.clone()).collect();
+        drop(state);
+        self.ask(Target::room(room), &members, event, timeout)
+    }
+}

@@ -1,0 +1,188 @@
+//! As a stranger's crate uses the mocks: a service that notifies, its tests, and one dev-dependency.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use realtime_core::{
+    AckReply, AckStatus, Acks, CloseReason, ConnectionId, Context, Delivered, Error, Event, EventId, Handler, Identity,
+    Inbound, LifecycleHook, Position, RealtimeBroadcast, RealtimeProvider, Receipt, RoomAccess, RoomPolicy, Router,
+    Runtime, SocketIoBroadcast, Target,
+};
+use realtime_testkit::{
+    MockAuthenticator, MockBackplane, MockDirectory, MockHandler, MockLifecycleHook, MockRealtimeBroadcast,
+    MockRealtimeProvider, MockRoomMembership, MockRoomPolicy, MockSocketIoBroadcast, Sequence, predicate,
+};
+use serde_json::{Value, json};
+
+/// The stranger's code: orders that tell their customer and the warehouse.
+struct Orders {
+    notify: Arc<dyn RealtimeBroadcast>,
+}
+
+impl Orders {
+    async fn ship(&self, customer: &str, order: u32) -> Result<usize, Error> {
+        let event = Event::json("order:shipped", &json!({ "order": order }))?;
+        self.notify.to_room("warehouse", event.clone()).await?;
+        let receipt = self.notify.to_user(customer, event).await?;
+        Ok(receipt.delivered.map_or(0, |delivered| delivered.queued))
+    }
+}
+
+fn receipt(queued: usize) -> Receipt {
+    let delivered = Delivered { matched: queued, queued, dropped: 0 };
+    Receipt::new(EventId::random(), Some(Position::new(1)), Some(delivered))
+}
+
+fn payload(event: &Event) -> Value {
+    serde_json::from_slice(event.payload().bytes()).unwrap()
+}
+
+#[tokio::test]
+async fn shipping_tells_the_warehouse_and_then_the_customer() {
+    let mut order = Sequence::new();
+    let mut broadcast = MockRealtimeBroadcast::new();
+    broadcast
+        .expect_to_room()
+        .with(predicate::eq("warehouse"), predicate::always())
+        .once()
+        .in_sequence(&mut order)
+        .returning(|_, _| Ok(receipt(3)));
+    broadcast
+        .expect_to_user()
+        .withf(|user, event| user == "ann" && event.name() == "order:shipped" && payload(event)["order"] == 42)
+        .once()
+        .in_sequence(&mut order)
+        .returning(|_, _| Ok(receipt(2)));
+    let orders = Orders { notify: Arc::new(broadcast) };
+    assert_eq!(orders.ship("ann", 42).await.unwrap(), 2);
+}
+
+#[tokio::test]
+async fn a_failure_reaches_the_caller() {
+    let mut broadcast = MockRealtimeBroadcast::new();
+    broadcast.expect_to_room().returning(|_, _| Err(Error::Backplane("down".into())));
+    broadcast.expect_to_user().never();
+    let orders = Orders { notify: Arc::new(broadcast) };
+    assert!(matches!(orders.ship("ann", 1).await, Err(Error::Backplane(_))));
+}
+
+#[tokio::test]
+#[should_panic(expected = "to_user")]
+async fn an_unexpected_call_fails_the_test() {
+    let broadcast: Arc<dyn RealtimeBroadcast> = Arc::new(MockRealtimeBroadcast::new());
+    let _ = broadcast.to_user("ann", Event::json("x", &1).unwrap()).await;
+}
+
+#[tokio::test]
+async fn a_named_provider_gives_its_broadcast() {
+    let mut broadcast = MockRealtimeBroadcast::new();
+    broadcast.expect_to_all().times(2).returning(|_| Ok(receipt(1)));
+    let provider: Arc<dyn RealtimeProvider> = Arc::new(MockRealtimeProvider::named("sse", broadcast));
+    assert_eq!(provider.name(), "sse");
+    assert!(!provider.is_bidirectional() && provider.socket_io().is_none() && provider.rooms().is_none());
+    provider.attach(Runtime::in_memory()).await.unwrap();
+    for _ in 0..2 {
+        provider.broadcast().to_all(Event::json("x", &1).unwrap()).await.unwrap();
+    }
+    assert_eq!(provider.stats().connections, 0);
+}
+
+#[tokio::test]
+async fn a_provider_with_acks_and_rooms_has_one_mock_for_all_three_traits() {
+    let mut io = MockSocketIoBroadcast::new();
+    io.expect_to_user().once().returning(|_, _| Ok(receipt(1)));
+    io.expect_send().withf(|target, _| *target == Target::tenant("acme")).once().returning(|_, _| Ok(receipt(1)));
+    io.expect_join_room().with(predicate::eq("ann"), predicate::eq("r")).once().returning(|_, _| Ok(()));
+    io.expect_user_rooms().returning(|_| Ok(vec!["r".to_owned()]));
+    io.expect_to_user_with_ack().once().returning(|_, _, timeout| {
+        let answered = AckReply::answered(ConnectionId::random(), Duration::from_millis(3), "yes")?;
+        Ok(Acks::ready([answered, AckReply::unanswered(ConnectionId::random(), AckStatus::TimedOut, timeout)]))
+    });
+    let mut provider = MockRealtimeProvider::named_with_socket_io("socket", io);
+    provider.expect_close().once().returning(|_, _| Ok(1));
+    let provider: Arc<dyn RealtimeProvider> = Arc::new(provider);
+    assert!(provider.is_bidirectional());
+    provider.broadcast().to_user("ann", Event::json("x", &1).unwrap()).await.unwrap();
+    provider.rooms().unwrap().join_room("ann", "r").await.unwrap();
+    let io: Arc<dyn SocketIoBroadcast> = provider.socket_io().unwrap();
+    io.send(Target::tenant("acme"), Event::json("x", &1).unwrap()).await.unwrap();
+    assert_eq!(io.user_rooms("ann").await.unwrap(), ["r"]);
+    let replies =
+        io.to_user_with_ack("ann", Event::json("q", &1).unwrap(), Duration::from_secs(1)).await.unwrap().all().await;
+    assert_eq!(replies[0].json::<String>().unwrap(), "yes");
+    assert_eq!((replies.len(), replies[1].status), (2, AckStatus::TimedOut));
+    assert_eq!(provider.close(Target::user("ann"), CloseReason::KICKED).await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn a_handler_is_tested_without_a_connection() {
+    let mut broadcast = MockRealtimeBroadcast::new();
+    broadcast
+        .expect_send()
+        .withf(|target, event| matches!(target.scope(), realtime_core::Scope::Room { .. }) && event.name() == "said")
+        .once()
+        .returning(|_, _| Ok(receipt(1)));
+    let info = realtime_core::ConnectionInfo {
+        id: ConnectionId::random(),
+        provider: "ws",
+        identity: Identity::user("ann"),
+        resumed: false,
+    };
+    let cx = Context::detached(info, Arc::new(broadcast));
+    let router =
+        Router::new().on("say", async |cx: Context, text: String| cx.to_room("r").except_self().send("said", &text).await);
+    assert_eq!(router.handle(cx, Inbound::new("say", "\"hi\"")).await, Ok(None));
+}
+
+#[tokio::test]
+async fn every_other_trait_has_a_mock_too() {
+    let mut authenticator = MockAuthenticator::new();
+    authenticator.expect_authenticate().once().returning(|request| {
+        assert_eq!(request.provider(), "sse");
+        Ok(Identity::user("ann"))
+    });
+    let mut policy = MockRoomPolicy::new();
+    policy.expect_access().returning(|_, room| if room == "r" { RoomAccess::Allow } else { RoomAccess::Deny });
+    let mut hook = MockLifecycleHook::new();
+    hook.expect_connected().never();
+    let mut handler = MockHandler::new();
+    handler.expect_call().once().returning(|_, _| Ok(None));
+    let mut rooms = MockRoomMembership::new();
+    rooms.expect_leave_room().once().returning(|_, _| Ok(()));
+    let mut backplane = MockBackplane::new();
+    backplane.expect_append().once().returning(|_, _| Ok(Position::new(7)));
+    let mut directory = MockDirectory::new();
+    directory.expect_of_user().once().returning(|_| Ok(Vec::new()));
+
+    let parts = http_parts();
+    let request = realtime_core::ConnectRequest::new("sse", &parts);
+    let runtime = Runtime::in_memory()
+        .with_authenticator(authenticator)
+        .with_policy(policy)
+        .with_hook(hook)
+        .with_backplane(backplane);
+    assert_eq!(runtime.authenticator.authenticate(&request).await.unwrap().user_name(), Some("ann"));
+    assert_eq!(runtime.policy.access(&Identity::anonymous(), "q").await, RoomAccess::Deny);
+    assert_eq!(runtime.backplane.append("s", Vec::new().into()).await.unwrap(), Position::new(7));
+    assert_eq!(runtime.hooks.len(), 1);
+    let info = realtime_core::ConnectionInfo {
+        id: ConnectionId::random(),
+        provider: "ws",
+        identity: Identity::anonymous(),
+        resumed: false,
+    };
+    let cx = Context::detached(info, Arc::new(MockRealtimeBroadcast::new()));
+    let router = Router::new().with_handler("x", handler);
+    assert_eq!(router.handle(cx, Inbound::new("x", "1")).await, Ok(None));
+    let rooms: Arc<dyn realtime_core::RoomMembership> = Arc::new(rooms);
+    rooms.leave_room("ann", "r").await.unwrap();
+    let directory: Arc<dyn realtime_core::Directory> = Arc::new(directory);
+    assert!(directory.of_user("ann").await.unwrap().is_empty());
+    let _: &dyn LifecycleHook = &*runtime.hooks[0];
+    let _: fn(MockHandler) -> Box<dyn Handler> = |handler| Box::new(handler);
+    let _: fn(MockRoomPolicy) -> Box<dyn RoomPolicy> = |policy| Box::new(policy);
+}
+
+fn http_parts() -> http::request::Parts {
+    http::Request::get("/").body(()).unwrap().into_parts().0
+}

@@ -1,0 +1,188 @@
+//! What a client's text says: text in, values out.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use realtime_core::{HandlerError, Inbound, InboundPayload, RESERVED_EVENTS, check_depth, check_name};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+/// The largest number that all clients can count to (`Number.MAX_SAFE_INTEGER`).
+const MAX_ACK: u64 = (1 << 53) - 1;
+
+/// A text that makes sense.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Decoded {
+    /// The answer to an ask.
+    Ack(u64, InboundPayload),
+    /// An event for the handlers; also `subscribe` and `unsubscribe`.
+    Event(Inbound),
+    /// No envelope, but there is a handler for such texts.
+    Text,
+}
+
+/// A text that does not.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Rejected {
+    pub(crate) error: HandlerError,
+    /// The number under which the client waits for an answer.
+    pub(crate) ack: Option<u64>,
+}
+
+/// Reads a text; with `raw`, one that is no envelope is [`Decoded::Text`] and no error.
+pub(crate) fn decode(text: &str, max_depth: usize, raw: bool) -> Result<Decoded, Rejected> {
+    let envelope = match envelope(text) {
+        Ok(envelope) => envelope,
+        Err(_) if raw => return Ok(Decoded::Text),
+        Err(error) => return Err(check_depth(text.as_bytes(), max_depth).err().unwrap_or(error).into()),
+    };
+    check_depth(text.as_bytes(), max_depth)?;
+    let ack = envelope.ack.map(number).transpose()?;
+    let rejected = |error| Rejected { error, ack };
+    let name = envelope.name;
+    check_name("event", &name).map_err(|error| rejected(error.into()))?;
+    // Copied: a slice of what was read would keep the whole read buffer.
+    let json =
+        envelope.payload.map_or(Bytes::from_static(b"null"), |json| Bytes::copy_from_slice(json.get().as_bytes()));
+    if name == "ack" {
+        let Some(ack) = ack else {
+            return Err(invalid_envelope("an ack names no number").into());
+        };
+        return Ok(Decoded::Ack(ack, InboundPayload::json_text(json)));
+    }
+    if RESERVED_EVENTS.contains(&&*name) && name != "subscribe" && name != "unsubscribe" {
+        return Err(rejected(HandlerError::new("reserved_name", format!("the event name \"{name}\" is reserved"))));
+    }
+    let inbound = Inbound::new(name, json);
+    Ok(Decoded::Event(match ack {
+        Some(ack) => inbound.with_ack(ack),
+        None => inbound,
+    }))
+}
+
+#[derive(Deserialize)]
+struct Envelope<'a> {
+    #[serde(rename = "type", borrow)]
+    name: Cow<'a, str>,
+    #[serde(borrow, default)]
+    payload: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    ack: Option<&'a RawValue>,
+}
+
+fn envelope(text: &str) -> Result<Envelope<'_>, HandlerError> {
+    let start = text.trim_start_matches([' ', '\t', '\r', '\n']);
+    serde_json::from_str(text)
+        .map_err(|error| match error.classify() {
+            serde_json::error::Category::Data => invalid_envelope(error),
+            _ => HandlerError::new("invalid_json", error.to_string()),
+        })
+        .and_then(|envelope| {
+            // An array of the fields' values is no envelope, though it could be read as one.
+            if start.starts_with('{') { Ok(envelope) } else { Err(invalid_envelope("not an object")) }
+        })
+}
+
+fn number(ack: &RawValue) -> Result<u64, Rejected> {
+    ack.get()
+        .parse()
+        .ok()
+        .filter(|ack| *ack <= MAX_ACK)
+        .ok_or_else(|| invalid_envelope("the ack is no whole number from 0 to 2^53 - 1").into())
+}
+
+fn invalid_envelope(reason: impl std::fmt::Display) -> HandlerError {
+    HandlerError::new("invalid_envelope", format!("{reason}; expected {{\"type\":\"…\",\"payload\":…,\"ack\":…}}"))
+}
+
+impl From<HandlerError> for Rejected {
+    fn from(error: HandlerError) -> Self {
+        Self { error, ack: None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn code(text: &str) -> (String, Option<u64>) {
+        let rejected = decode(text, 64, false).unwrap_err();
+        (rejected.error.code().to_owned(), rejected.ack)
+    }
+
+    #[test]
+    fn envelopes_become_events() {
+        let event = |text| match decode(text, 64, false) {
+            Ok(Decoded::Event(inbound)) => inbound,
+            other => panic!("{text}: {other:?}"),
+        };
+        assert_eq!(event(r#"{"type":"a"}"#), Inbound::new("a", "null"));
+        assert_eq!(event(r#"{"type":"a","payload":null,"ack":null}"#), Inbound::new("a", "null"));
+        assert_eq!(
+            event(r#" { "ack" : 7 , "payload" : [ 1 ] , "type" : "a\u00e4" } "#),
+            Inbound::new("aä", "[ 1 ]").with_ack(7)
+        );
+        assert_eq!(
+            event(r#"{"type":"a","ack":9007199254740991,"more":{}}"#),
+            Inbound::new("a", "null").with_ack(MAX_ACK)
+        );
+        assert_eq!(event(r#"{"type":"subscribe","payload":{"channel":"x"}}"#).name.as_ref(), "subscribe");
+    }
+
+    #[test]
+    fn acks_become_answers() {
+        let decoded = decode(r#"{"type":"ack","ack":7,"payload":{"a":1}}"#, 64, false);
+        assert_eq!(decoded, Ok(Decoded::Ack(7, InboundPayload::json_text(r#"{"a":1}"#))));
+        assert_eq!(code(r#"{"type":"ack"}"#), ("invalid_envelope".to_owned(), None));
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_rejected_with_a_code() {
+        for text in ["", "{", "nul", "{\"type\":\"a\"} {}", "{'type':'a'}", "[1,", "\u{feff}{\"type\":\"a\"}"] {
+            assert_eq!(code(text), ("invalid_json".to_owned(), None), "{text}");
+        }
+        let shapes = ["1", "null", "\"a\"", "[]", "{}", r#"["a",1,2]"#, r#"{"type":1}"#, r#"{"type":null}"#];
+        for text in shapes {
+            assert_eq!(code(text), ("invalid_envelope".to_owned(), None), "{text}");
+        }
+        for ack in ["-1", "1.5", "\"1\"", "{}", "9007199254740992", "18446744073709551615", "1e3"] {
+            let text = format!(r#"{{"type":"a","ack":{ack}}}"#);
+            assert_eq!(code(&text), ("invalid_envelope".to_owned(), None), "{text}");
+        }
+        assert_eq!(code(r#"{"type":"a","type":"b"}"#), ("invalid_envelope".to_owned(), None));
+    }
+
+    #[test]
+    fn names_break_no_rules() {
+        let long = "x".repeat(257);
+        for name in ["", "a\\nb", "a\\rb", "a\\u0000b", "\\u0001text", long.as_str()] {
+            let text = format!(r#"{{"type":"{name}","ack":3}}"#);
+            assert_eq!(code(&text), ("invalid_name".to_owned(), Some(3)), "{text}");
+        }
+        for name in RESERVED_EVENTS.into_iter().filter(|name| !["ack", "subscribe", "unsubscribe"].contains(name)) {
+            let text = format!(r#"{{"type":"{name}","ack":3}}"#);
+            assert_eq!(code(&text), ("reserved_name".to_owned(), Some(3)), "{text}");
+        }
+    }
+
+    #[test]
+    fn nesting_is_bounded() {
+        let nested = |depth: usize| format!("{}1{}", "[".repeat(depth), "]".repeat(depth));
+        // The envelope is the first level.
+        let inside = |depth| format!(r#"{{"type":"a","payload":{}}}"#, nested(depth));
+        assert!(decode(&inside(63), 64, false).is_ok());
+        for text in [inside(64), inside(200), nested(200), "[".repeat(100_000)] {
+            assert_eq!(code(&text).0, "too_deep");
+        }
+    }
+
+    #[test]
+    fn other_texts_are_for_the_raw_handler_if_there_is_one() {
+        for text in ["", "hello", "{", "[1]", "{}", r#"{"type":1}"#, &"[".repeat(200)] {
+            assert_eq!(decode(text, 64, true), Ok(Decoded::Text), "{text}");
+        }
+        assert!(matches!(decode(r#"{"type":"a"}"#, 64, true), Ok(Decoded::Event(_))));
+        assert!(decode(r#"{"type":"open"}"#, 64, true).is_err());
+        assert!(decode(r#"{"type":"a","ack":-1}"#, 64, true).is_err());
+    }
+}

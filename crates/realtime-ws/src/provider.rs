@@ -1,0 +1,312 @@
+use std::future::Future;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use axum::extract::{Request, State};
+use axum::response::Response;
+use bytes::Bytes;
+use futures_util::Sink;
+use hyper_util::rt::TokioIo;
+use realtime_core::{
+    Admitted, Capabilities, CloseReason, Context, Dispatcher, Drain, HandlerError, Identity, Inbound, IntoReply, Link,
+    RealtimeBroadcast, RealtimeProvider, Refusal, Result, RoomMembership, Router, Runtime, SessionOutlet,
+    SocketIoBroadcast, Stats, Target,
+};
+use realtime_http::{ConnectQuery, HttpProvider, admit, refusal_response};
+use serde::de::DeserializeOwned;
+use tokio_util::task::TaskTracker;
+
+use crate::WsConfig;
+use crate::codec::{WsCodec, WsFrame};
+use crate::handshake::{Handshake, route};
+use crate::raw::{BINARY, BinaryHandler, IntoRawReply, TEXT, TextHandler};
+use crate::rooms;
+use crate::session::Session;
+use crate::settings::Settings;
+
+/// The provider's name.
+pub(crate) const NAME: &str = "ws";
+
+/// How much longer than a drain the last goodbyes may take.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// The raw WebSocket provider, `"ws"`.
+///
+/// ```
+/// use realtime_core::Context;
+/// use realtime_ws::{WsConfig, WsProvider};
+///
+/// let provider = WsProvider::new(WsConfig::default())
+///     .on("typing", async |cx: Context, room: String| {
+///         cx.to_room(&room).except_self().volatile().send("typing", &cx.identity().user_name()).await
+///     })
+///     .on_text(async |_cx, text: String| text.to_uppercase());
+/// ```
+pub struct WsProvider {
+    config: WsConfig,
+    router: Router,
+    text: bool,
+    binary: bool,
+    /// Made on first use, when all handlers are known.
+    core: OnceLock<Core>,
+}
+
+/// What its connections share.
+#[derive(Clone)]
+struct Core {
+    dispatcher: Arc<Dispatcher<WsCodec>>,
+    settings: Arc<Settings>,
+    /// The connections' tasks; a shutdown waits for their goodbyes.
+    sessions: TaskTracker,
+}
+
+impl WsProvider {
+    /// A provider without handlers. Add them before it is given to a service or used: later ones belong to a new one.
+    pub fn new(config: WsConfig) -> Self {
+        Self { config, router: Router::new(), text: false, binary: false, core: OnceLock::new() }
+    }
+
+    /// Handles events of this `type`, their payload read as `T`; the last handler for a name wins.
+    ///
+    /// What it returns answers the client if the event had an `ack`. Reserved names never come.
+    #[must_use]
+    pub fn on<T, F, Fut, R>(self, name: impl Into<Arc<str>>, handler: F) -> Self
+    where
+        F: Fn(Context, T) -> Fut + Send + Sync + 'static,
+        T: DeserializeOwned + Send + 'static,
+        Fut: Future<Output = R> + Send + 'static,
+        R: IntoReply + Send + 'static,
+    {
+        self.route(|router| router.on(name, handler))
+    }
+
+    /// Handles events of this `type`, seeing them whole.
+    #[must_use]
+    pub fn on_raw<F, Fut, R>(self, name: impl Into<Arc<str>>, handler: F) -> Self
+    where
+        F: Fn(Context, Inbound) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = R> + Send + 'static,
+        R: IntoReply + Send + 'static,
+    {
+        self.route(|router| router.on_raw(name, handler))
+    }
+
+    /// Handles events of the types that have no handler of their own.
+    #[must_use]
+    pub fn fallback<F, Fut, R>(self, handler: F) -> Self
+    where
+        F: Fn(Context, Inbound) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = R> + Send + 'static,
+        R: IntoReply + Send + 'static,
+    {
+        self.route(|router| router.fallback(handler))
+    }
+
+    /// Runs before every handler, in the order added; an error is the answer and the handler is not called.
+    ///
+    /// It sees `subscribe` and `unsubscribe` too, and raw messages under names that no client can send (`"\u{1}text"` and
+    /// `"\u{1}binary"`).
+    #[must_use]
+    pub fn before<F, Fut>(self, hook: F) -> Self
+    where
+        F: Fn(Context, Inbound) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<(), HandlerError>> + Send + 'static,
+    {
+        self.route(|router| router.before(hook))
+    }
+
+    /// Handles texts that are no envelope (no JSON object with a string `type`), in order with the other events; without
+    /// such a handler they are answered with an error.
+    ///
+    /// What it returns is sent back as it is: text, bytes, or nothing.
+    #[must_use]
+    pub fn on_text<F, Fut, R>(mut self, handler: F) -> Self
+    where
+        F: Fn(Context, String) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = R> + Send + 'static,
+        R: IntoRawReply + Send + 'static,
+    {
+        self.text = true;
+        self.route(|router| router.with_handler(TEXT, TextHandler(handler)))
+    }
+
+    /// Handles binary messages, in order with the other events; without such a handler they are answered with an error.
+    ///
+    /// What it returns is sent back as it is: text, bytes, or nothing.
+    #[must_use]
+    pub fn on_binary<F, Fut, R>(mut self, handler: F) -> Self
+    where
+        F: Fn(Context, Bytes) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = R> + Send + 'static,
+        R: IntoRawReply + Send + 'static,
+    {
+        self.binary = true;
+        self.route(|router| router.with_handler(BINARY, BinaryHandler(handler)))
+    }
+
+    /// Its configuration.
+    pub fn config(&self) -> &WsConfig {
+        &self.config
+    }
+
+    /// Answers a request on a route of the application's own, which knows who it is and which rooms it enters.
+    ///
+    /// The origin and the limits are checked as on the provider's own route, and `?lastEventId=` is understood; rooms named
+    /// in the URL are not entered.
+    pub async fn open<R>(&self, request: Request, identity: Identity, rooms: R) -> Response
+    where
+        R: IntoIterator<Item: Into<String>>,
+    {
+        let rooms: Vec<String> = rooms.into_iter().map(Into::into).collect();
+        let core = self.core();
+        let dispatcher = &core.dispatcher;
+        self.upgrade(request, |parts| {
+            self.config.origins.check(parts).map_err(|refusal| dispatcher.refuse(refusal))?;
+            let query = ConnectQuery::of(&realtime_core::ConnectRequest::new(NAME, parts));
+            dispatcher.admit_as(identity, &rooms, query.last_event_id)
+        })
+    }
+
+    /// A connection without a network: into `sink` go the payloads of the messages that a client would get.
+    ///
+    /// # Errors
+    /// [`realtime_core::Error::Refused`].
+    pub fn connect<S>(&self, identity: Identity, sink: S) -> Result<Link>
+    where
+        S: Sink<Bytes> + Send + 'static,
+    {
+        let dispatcher = &self.core().dispatcher;
+        let admitted = dispatcher.admit_as(identity, &[], None)?;
+        Ok(dispatcher.connect_sink(admitted, sink, WsFrame::payload))
+    }
+
+    async fn accept(State(provider): State<Arc<Self>>, request: Request) -> Response {
+        let handshake = match provider.handshake(request) {
+            Ok(handshake) => handshake,
+            Err(response) => return response,
+        };
+        let dispatcher = &provider.core().dispatcher;
+        match admit(dispatcher, &provider.config.origins, &handshake.parts, None).await {
+            Ok(admitted) => provider.start(handshake, admitted),
+            Err(refusal) => refusal_response(&refusal),
+        }
+    }
+
+    fn upgrade(
+        &self,
+        request: Request,
+        admit: impl FnOnce(&http::request::Parts) -> Result<Admitted, Refusal>,
+    ) -> Response {
+        let handshake = match self.handshake(request) {
+            Ok(handshake) => handshake,
+            Err(response) => return response,
+        };
+        match admit(&handshake.parts) {
+            Ok(admitted) => self.start(handshake, admitted),
+            Err(refusal) => refusal_response(&refusal),
+        }
+    }
+
+    fn handshake(&self, request: Request) -> Result<Handshake, Response> {
+        Handshake::of(request, &self.config.subprotocols).map_err(|wrong| {
+            self.core().dispatcher.refuse(wrong.refusal());
+            wrong.response()
+        })
+    }
+
+    /// Answers a handshake; the connection exists when the client has the answer, and its place is given back if that never
+    /// comes.
+    fn start(&self, handshake: Handshake, admitted: Admitted) -> Response {
+        let Core { dispatcher, settings, sessions } = self.core().clone();
+        let Handshake { stream, response, .. } = handshake;
+        sessions.spawn(async move {
+            let stream = match tokio::time::timeout(settings.write_stall, stream).await {
+                Ok(Ok(stream)) => TokioIo::new(stream),
+                Ok(Err(error)) => return tracing::debug!(%error, "the client left before the handshake was over"),
+                Err(_) => return tracing::debug!("the handshake was never over"),
+            };
+            let outlet = Arc::new(SessionOutlet::new());
+            let registration = dispatcher.register(admitted, Arc::clone(&outlet) as _);
+            drop(dispatcher);
+            Session::new(stream, settings, registration, outlet).await;
+        });
+        response
+    }
+
+    fn route(mut self, add: impl FnOnce(Router) -> Router) -> Self {
+        self.router = add(self.router);
+        self.core = OnceLock::new();
+        self
+    }
+
+    fn core(&self) -> &Core {
+        self.core.get_or_init(|| {
+            let router = rooms::handle_in(self.router.clone());
+            let dispatcher = Dispatcher::new(self.config.dispatcher(), WsCodec, router);
+            let settings = Arc::new(Settings::new(&self.config, self.text, self.binary));
+            Core { dispatcher, settings, sessions: TaskTracker::new() }
+        })
+    }
+}
+
+#[async_trait]
+impl RealtimeProvider for WsProvider {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        WsConfig::capabilities()
+    }
+
+    async fn attach(&self, runtime: Runtime) -> Result<()> {
+        self.core().dispatcher.attach(runtime).await
+    }
+
+    fn broadcast(&self) -> Arc<dyn RealtimeBroadcast> {
+        Arc::new(Arc::clone(&self.core().dispatcher))
+    }
+
+    fn socket_io(&self) -> Option<Arc<dyn SocketIoBroadcast>> {
+        Some(Arc::new(Arc::clone(&self.core().dispatcher)))
+    }
+
+    fn rooms(&self) -> Option<Arc<dyn RoomMembership>> {
+        Some(Arc::new(Arc::clone(&self.core().dispatcher)))
+    }
+
+    async fn close(&self, target: Target, reason: CloseReason) -> Result<usize> {
+        self.core().dispatcher.close(target, reason).await
+    }
+
+    async fn shutdown(&self, drain: Drain) {
+        let core = self.core();
+        core.dispatcher.shutdown(drain).await;
+        core.sessions.close();
+        if tokio::time::timeout(drain.duration() + GRACE, core.sessions.wait()).await.is_err() {
+            tracing::warn!(connections = core.sessions.len(), "shut down without the last goodbyes");
+        }
+    }
+
+    fn stats(&self) -> Stats {
+        self.core().dispatcher.stats()
+    }
+}
+
+impl HttpProvider for WsProvider {
+    fn router(self: Arc<Self>) -> axum::Router {
+        let path = self.config.path.clone();
+        route(&path, Self::accept, self)
+    }
+
+    fn is_ready(&self) -> bool {
+        self.core().dispatcher.is_ready()
+    }
+}
+
+impl std::fmt::Debug for WsProvider {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("WsProvider").field("config", &self.config).field("router", &self.router).finish_non_exhaustive()
+    }
+}

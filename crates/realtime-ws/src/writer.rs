@@ -1,0 +1,281 @@
+use std::io::{self, ErrorKind, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use tokio::io::AsyncWrite;
+
+use crate::codec::WsFrame;
+
+/// What is on its way to the client: all of it goes out in one write, without being copied.
+#[derive(Debug, Default)]
+pub(crate) struct Writer {
+    /// The rest of what a write cut in the middle; nothing may come before it.
+    head: Bytes,
+    /// Whole control frames, which go out before the next message.
+    control: Vec<u8>,
+    /// Messages, those before `next` are out.
+    frames: Vec<WsFrame>,
+    next: usize,
+    unflushed: bool,
+    /// Bytes that the connection has taken so far.
+    sent: u64,
+}
+
+/// Pieces handed to one write.
+const MAX_PIECES: usize = 64;
+/// Room for messages that an idle connection keeps.
+const IDLE_FRAMES: usize = 4;
+/// Control frames beyond which no more are to be asked for.
+const MAX_CONTROL: usize = 1024;
+
+impl Writer {
+    /// Where messages are added; only when everything before has been written.
+    pub(crate) fn frames(&mut self) -> &mut Vec<WsFrame> {
+        &mut self.frames
+    }
+
+    /// Where whole control frames are added.
+    pub(crate) fn control(&mut self) -> &mut Vec<u8> {
+        &mut self.control
+    }
+
+    /// Whether the client leaves so many control frames unread that it should get no more.
+    pub(crate) fn is_clogged(&self) -> bool {
+        self.control.len() > MAX_CONTROL
+    }
+
+    /// Drops the messages of which nothing has been sent.
+    pub(crate) fn discard(&mut self) {
+        self.frames = Vec::new();
+        self.next = 0;
+    }
+
+    /// Bytes that the connection has taken so far.
+    pub(crate) fn sent(&self) -> u64 {
+        self.sent
+    }
+
+    /// Ready when everything is written and flushed.
+    pub(crate) fn poll_write<S: AsyncWrite + Unpin>(
+        &mut self,
+        io: &mut S,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        while !self.is_written() {
+            let written = ready!(self.poll_pieces(io, cx))?;
+            if written == 0 {
+                return Poll::Ready(Err(ErrorKind::WriteZero.into()));
+            }
+            self.unflushed = true;
+            self.sent += written as u64;
+            self.advance(written);
+        }
+        if self.unflushed {
+            ready!(Pin::new(io).poll_flush(cx))?;
+            self.unflushed = false;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn is_written(&self) -> bool {
+        self.head.is_empty() && self.control.is_empty() && self.next == self.frames.len()
+    }
+
+    fn poll_pieces<S: AsyncWrite + Unpin>(&mut self, io: &mut S, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if !io.is_write_vectored() {
+            self.join();
+        }
+        let mut pieces = [IoSlice::new(&[]); MAX_PIECES];
+        let waiting = self.frames[self.next..].iter().map(|frame| &frame.bytes()[..]);
+        let all = [&self.head[..], &self.control[..]].into_iter().chain(waiting).filter(|piece| !piece.is_empty());
+        let mut count = 0;
+        for (slot, piece) in pieces.iter_mut().zip(all) {
+            *slot = IoSlice::new(piece);
+            count += 1;
+        }
+        match &pieces[..count] {
+            [piece] => Pin::new(io).poll_write(cx, piece),
+            pieces => Pin::new(io).poll_write_vectored(cx, pieces),
+        }
+    }
+
+    /// One piece of everything, for streams that would send many pieces one by one (TLS).
+    fn join(&mut self) {
+        let frames = self.frames.len() - self.next;
+        if frames + usize::from(!self.head.is_empty()) + usize::from(!self.control.is_empty()) < 2 {
+            return;
+        }
+        let mut whole = self.head.to_vec();
+        whole.append(&mut self.control);
+        for frame in &self.frames[self.next..] {
+            whole.extend_from_slice(frame.bytes());
+        }
+        self.head = whole.into();
+        self.clear();
+    }
+
+    fn advance(&mut self, mut written: usize) {
+        let of_head = written.min(self.head.len());
+        self.head = self.head.split_off(of_head);
+        written -= of_head;
+        if !self.head.is_empty() {
+            return;
+        }
+        // What was cut in its middle is the head now.
+        if written < self.control.len() {
+            if written > 0 {
+                self.head = Bytes::from(std::mem::take(&mut self.control)).split_off(written);
+            }
+            return;
+        }
+        written -= self.control.len();
+        self.control = Vec::new();
+        while self.next < self.frames.len() {
+            let frame = &self.frames[self.next];
+            let size = frame.bytes().len();
+            if written < size {
+                if written > 0 {
+                    self.head = frame.bytes().slice(written..);
+                    self.next += 1;
+                }
+                return;
+            }
+            written -= size;
+            self.next += 1;
+        }
+        self.clear();
+    }
+
+    /// Everything is out or in the head: lets go of the messages.
+    fn clear(&mut self) {
+        self.frames.clear();
+        self.next = 0;
+        if self.frames.capacity() > IDLE_FRAMES {
+            self.frames = Vec::new();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use super::*;
+
+    /// Takes as many bytes as it is allowed to, then waits.
+    struct Pipe {
+        taken: Vec<u8>,
+        allowed: usize,
+        vectored: bool,
+        writes: usize,
+    }
+
+    impl AsyncWrite for Pipe {
+        fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+            self.as_mut().poll_write_vectored(cx, &[IoSlice::new(buf)])
+        }
+
+        fn poll_write_vectored(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            bufs: &[IoSlice<'_>],
+        ) -> Poll<io::Result<usize>> {
+            let all: Vec<u8> = bufs.iter().flat_map(|buf| buf.iter().copied()).collect();
+            let length = all.len().min(self.allowed);
+            if length == 0 {
+                return Poll::Pending;
+            }
+            self.writes += 1;
+            self.allowed -= length;
+            self.taken.extend_from_slice(&all[..length]);
+            Poll::Ready(Ok(length))
+        }
+
+        fn is_write_vectored(&self) -> bool {
+            self.vectored
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    fn texts(names: &[&str]) -> Vec<WsFrame> {
+        names.iter().map(|name| WsFrame::raw_text(name)).collect()
+    }
+
+    #[test]
+    fn all_that_waits_goes_out_in_one_write() {
+        for vectored in [true, false] {
+            let mut pipe = Pipe { taken: Vec::new(), allowed: usize::MAX, vectored, writes: 0 };
+            let mut writer = Writer::default();
+            writer.frames().extend(texts(&["a", "b", "c"]));
+            writer.control().extend_from_slice(b"\x89\0");
+            let mut cx = Context::from_waker(Waker::noop());
+            assert!(writer.poll_write(&mut pipe, &mut cx).is_ready());
+            assert_eq!(pipe.taken, b"\x89\0\x81\x01a\x81\x01b\x81\x01c");
+            assert_eq!((pipe.writes, writer.sent()), (1, 11));
+        }
+    }
+
+    #[test]
+    fn more_pieces_than_one_write_takes_go_out_in_order() {
+        let mut pipe = Pipe { taken: Vec::new(), allowed: usize::MAX, vectored: true, writes: 0 };
+        let mut writer = Writer::default();
+        let expected: Vec<u8> = (0..200u8).flat_map(|i| [0x82, 1, i]).collect();
+        writer.frames().extend((0..200u8).map(|i| WsFrame::raw_binary(&[i])));
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(writer.poll_write(&mut pipe, &mut cx).is_ready());
+        assert_eq!(pipe.taken, expected);
+        assert_eq!(pipe.writes, 4);
+    }
+
+    #[test]
+    fn control_frames_come_between_messages_wherever_a_write_is_cut() {
+        let messages = texts(&["first", "second", "third"]);
+        let whole: usize = messages.iter().map(|frame| frame.bytes().len()).sum();
+        for cut in 0..=whole {
+            for vectored in [true, false] {
+                let mut pipe = Pipe { taken: Vec::new(), allowed: cut, vectored, writes: 0 };
+                let mut writer = Writer::default();
+                writer.frames().extend(messages.iter().cloned());
+                let mut cx = Context::from_waker(Waker::noop());
+                let before = writer.poll_write(&mut pipe, &mut cx);
+                assert_eq!(before.is_ready(), cut == whole);
+                writer.control().extend_from_slice(b"\x89\0");
+                while writer.poll_write(&mut pipe, &mut cx).is_pending() {
+                    pipe.allowed = 1;
+                }
+                let mut rest = &pipe.taken[..];
+                let mut seen = Vec::new();
+                while let [kind, length, ..] = rest {
+                    let (frame, after) = rest.split_at(2 + *length as usize);
+                    seen.push((*kind, String::from_utf8(frame[2..].to_vec()).unwrap()));
+                    rest = after;
+                }
+                let data: Vec<_> = seen.iter().filter(|(kind, _)| *kind == 0x81).map(|(_, text)| &text[..]).collect();
+                assert_eq!(data, ["first", "second", "third"], "cut {cut}");
+                assert_eq!(seen.len(), 4, "cut {cut}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_has_begun_is_finished_and_the_rest_can_be_dropped() {
+        let mut pipe = Pipe { taken: Vec::new(), allowed: 3, vectored: true, writes: 0 };
+        let mut writer = Writer::default();
+        writer.frames().extend(texts(&["first", "second"]));
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(writer.poll_write(&mut pipe, &mut cx).is_pending());
+        writer.discard();
+        writer.control().extend_from_slice(b"\x88\0");
+        pipe.allowed = 100;
+        assert!(writer.poll_write(&mut pipe, &mut cx).is_ready());
+        assert_eq!(pipe.taken, b"\x81\x05first\x88\0");
+    }
+}

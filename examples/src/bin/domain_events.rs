@@ -1,0 +1,130 @@
+//! From domain events to notifications: the code that registers a user knows nothing of transports.
+//!
+//! `POST /register` publishes `UserRegistered`; a subscriber tells the admins over Server-Sent Events
+//! (`/sse?token=admin&channel=admin-dashboard`) and the user over WebSocket (`/ws?token=user:{id}`).
+
+use std::error::Error;
+use std::net::SocketAddr;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use async_trait::async_trait;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::routing::post;
+use axum::{Json, Router};
+use clap::Parser;
+use realtime_unified::{
+    Authenticator, ConnectRequest, Identity, NotificationService, Refusal, Result, RoomAccess, RoomDelivery, RoomPolicy,
+    SseConfig, SseProvider, WsConfig, WsProvider, serve, Event,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+
+#[derive(Parser)]
+struct Args {
+    /// Where to listen; port 0 takes a free one.
+    #[arg(long, default_value = "127.0.0.1:3004")]
+    listen: SocketAddr,
+}
+
+/// What happened, in the words of the domain.
+#[derive(Debug)]
+enum DomainEvent {
+    UserRegistered(UserRegistered),
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct UserRegistered {
+    user_id: String,
+    email: String,
+    #[serde(default = "now")]
+    occurred_at: u64,
+}
+
+/// Seconds since 1970.
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs()
+}
+
+/// Turns domain events into notifications.
+struct NotificationSubscriber {
+    service: NotificationService,
+}
+
+impl NotificationSubscriber {
+    async fn run(self, mut events: mpsc::Receiver<DomainEvent>) {
+        while let Some(event) = events.recv().await {
+            let handled = match &event {
+                DomainEvent::UserRegistered(registered) => self.user_registered(registered).await,
+            };
+            // The next event is handled all the same.
+            if let Err(error) = handled {
+                tracing::error!(%error, ?event, "not everybody was notified");
+            }
+        }
+    }
+
+    async fn user_registered(&self, registered: &UserRegistered) -> Result<()> {
+        let admins = self.service.provider("sse")?.broadcast();
+        admins.to_room("admin-dashboard", Event::json("user:registered", registered)?).await?;
+        let welcome = json!({ "title": "Welcome!", "body": "Your account has been created successfully" });
+        self.service.broadcast_to_user("ws", &registered.user_id, "notification", &welcome).await?;
+        Ok(())
+    }
+}
+
+/// Publishes; waits while the bus is full, so that a burst slows its source down instead of being lost.
+async fn register(State(bus): State<mpsc::Sender<DomainEvent>>, Json(registered): Json<UserRegistered>) -> StatusCode {
+    match bus.send(DomainEvent::UserRegistered(registered)).await {
+        Ok(()) => StatusCode::ACCEPTED,
+        Err(_) => StatusCode::SERVICE_UNAVAILABLE,
+    }
+}
+
+/// Knows `admin` and `user:{id}`. An application verifies the token.
+struct Tokens;
+
+#[async_trait]
+impl Authenticator for Tokens {
+    async fn authenticate(&self, request: &ConnectRequest<'_>) -> Result<Identity, Refusal> {
+        let token = request.token().ok_or(Refusal::unauthorized("no token"))?;
+        match token.strip_prefix("user:") {
+            Some(user) => Ok(Identity::user(user)),
+            None if token == "admin" => Ok(Identity::user("admin").tenant("admins")),
+            None => Err(Refusal::unauthorized("unknown token")),
+        }
+    }
+}
+
+struct AdminsOnly;
+
+#[async_trait]
+impl RoomPolicy for AdminsOnly {
+    async fn access(&self, identity: &Identity, _: &str) -> RoomAccess {
+        if identity.tenant_name() == Some("admins") { RoomAccess::Allow } else { RoomAccess::Deny }
+    }
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
+    let args = Args::parse();
+    let service = NotificationService::builder()
+        .provider(SseProvider::new(SseConfig::default().with_room_delivery(RoomDelivery::Members)))
+        .provider(WsProvider::new(WsConfig::default()))
+        .authenticator(Tokens)
+        .room_policy(AdminsOnly)
+        .build()
+        .await?;
+    let (bus, events) = mpsc::channel(1024);
+    tokio::spawn(NotificationSubscriber { service: service.clone() }.run(events));
+    let app = Router::new().route("/register", post(register)).with_state(bus).merge(service.router());
+
+    let listener = TcpListener::bind(args.listen).await?;
+    println!("listening on http://{}", listener.local_addr()?);
+    serve(listener, app).await?;
+    Ok(())
+}

@@ -1,0 +1,34 @@
+//! An echo server: whatever is sent to `/ws` comes back, text as text and bytes as bytes.
+//!
+//! Texts that are an envelope, `{"type":…,"payload":…}`, go to the handlers of `.on(…)` instead; here is one for `echo`.
+
+use std::error::Error;
+use std::net::SocketAddr;
+
+use clap::Parser;
+use realtime_unified::{NotificationService, Reply, WsConfig, WsProvider, serve};
+use serde_json::Value;
+use tokio::net::TcpListener;
+
+#[derive(Parser)]
+struct Args {
+    /// Where to listen; port 0 takes a free one.
+    #[arg(long, default_value = "127.0.0.1:3007")]
+    listen: SocketAddr,
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
+    let args = Args::parse();
+    let echo = WsProvider::new(WsConfig::default())
+        .on_text(async |_, text| text)
+        .on_binary(async |_, bytes| bytes)
+        .on("echo", async |_, value: Value| Reply(value));
+    let service = NotificationService::builder().provider(echo).allow_anonymous().build().await?;
+
+    let listener = TcpListener::bind(args.listen).await?;
+    println!("listening on http://{}", listener.local_addr()?);
+    serve(listener, service.router()).await?;
+    Ok(())
+}

@@ -1,0 +1,114 @@
+//! Routes of one's own, with an extractor of one's own: the application knows who is asking before any provider does.
+//!
+//! `GET /api/events` is an event stream and `GET /api/socket` a WebSocket for whoever the cookie `session` belongs to;
+//! `POST /api/notify/{user}` sends to both. Try `curl -N -H 'cookie: session=s-ann' …/api/events`.
+
+use std::collections::HashMap;
+use std::error::Error;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::extract::{FromRequestParts, Path, Request, State};
+use axum::http::StatusCode;
+use axum::http::request::Parts;
+use axum::response::Response;
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use clap::Parser;
+use realtime_unified::{
+    ConnectRequest, Event, Identity, NotificationService, Rejection, SseConfig, SseProvider, Target, WsConfig, WsProvider,
+    serve,
+};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+#[derive(Parser)]
+struct Args {
+    /// Where to listen; port 0 takes a free one.
+    #[arg(long, default_value = "127.0.0.1:3005")]
+    listen: SocketAddr,
+}
+
+#[derive(Clone)]
+struct App {
+    service: NotificationService,
+    /// By session id: stands for the application's own session store.
+    sessions: Arc<HashMap<&'static str, Account>>,
+}
+
+#[derive(Clone, Copy)]
+struct Account {
+    user: &'static str,
+    team: &'static str,
+}
+
+/// Whoever is signed in; a request without a valid session gets 401.
+struct SignedIn(Account);
+
+impl FromRequestParts<App> for SignedIn {
+    type Rejection = (StatusCode, &'static str);
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Self::Rejection> {
+        let session = ConnectRequest::new("own", parts).cookie("session");
+        let account = session.and_then(|session| app.sessions.get(session));
+        account.copied().map(Self).ok_or((StatusCode::UNAUTHORIZED, "sign in first"))
+    }
+}
+
+impl SignedIn {
+    fn identity(&self) -> Identity {
+        Identity::user(self.0.user).tenant(self.0.team)
+    }
+
+    /// The application decides which rooms a connection is in; no policy is asked.
+    fn rooms(&self) -> [String; 1] {
+        [format!("team:{}", self.0.team)]
+    }
+}
+
+async fn events(who: SignedIn, State(app): State<App>, request: Request) -> Result<Response, Rejection> {
+    Ok(app.service.sse()?.open(request, who.identity(), who.rooms()).await)
+}
+
+async fn socket(who: SignedIn, State(app): State<App>, request: Request) -> Result<Response, Rejection> {
+    Ok(app.service.ws()?.open(request, who.identity(), who.rooms()).await)
+}
+
+/// One event over both transports, with one result for each.
+async fn notify(from: SignedIn, State(app): State<App>, Path(to): Path<String>, Json(text): Json<String>) -> Result<Json<Value>, Rejection> {
+    let event = Event::json("notification", &json!({ "from": from.0.user, "text": text }))?;
+    // Names of users are global; this keeps a team's messages within the team.
+    let target = Target::user_in(from.0.team, to);
+    let outcomes = app.service.broadcast(&["sse", "ws"], target, event).await;
+    let reached = |receipt: realtime_unified::Receipt| receipt.delivered.map_or(0, |delivered| delivered.matched);
+    let connections: usize = outcomes.into_result()?.into_iter().map(reached).sum();
+    Ok(Json(json!({ "connections": connections })))
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
+    let args = Args::parse();
+    let service = NotificationService::builder()
+        .provider(SseProvider::new(SseConfig::default()))
+        .provider(WsProvider::new(WsConfig::default()))
+        // Only asked by the ready routes, and `service.router()` is not merged below.
+        .allow_anonymous()
+        .build()
+        .await?;
+    let sessions = HashMap::from([
+        ("s-ann", Account { user: "ann", team: "blue" }),
+        ("s-bob", Account { user: "bob", team: "blue" }),
+        ("s-eve", Account { user: "eve", team: "red" }),
+    ]);
+    let app = Router::new()
+        .route("/api/events", get(events))
+        .route("/api/socket", get(socket))
+        .route("/api/notify/{user}", post(notify))
+        .with_state(App { service, sessions: Arc::new(sessions) });
+
+    let listener = TcpListener::bind(args.listen).await?;
+    println!("listening on http://{}", listener.local_addr()?);
+    serve(listener, app).await?;
+    Ok(())
+}

@@ -1,0 +1,120 @@
+//! Rooms and acks over Socket.IO: who the server puts into a room, who enters by asking, and questions in both directions.
+//!
+//! A client connects with `io(url, { auth: { user: 'ann' } })`.
+
+use std::error::Error;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use axum::extract::{Path, State};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use clap::Parser;
+use realtime_unified::{
+    Authenticator, ConnectRequest, Context, Error as RealtimeError, Event, HandlerError, Identity, NotificationService,
+    Refusal, Rejection, Reply, RoomAccess, RoomPolicy, SocketIoBroadcast, SocketIoConfig, SocketIoProvider, serve,
+};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::sync::Arc;
+use tokio::net::TcpListener;
+
+#[derive(Parser)]
+struct Args {
+    /// Where to listen; port 0 takes a free one.
+    #[arg(long, default_value = "127.0.0.1:3003")]
+    listen: SocketAddr,
+}
+
+/// Believes `auth.user`. An application verifies `auth.token`.
+struct ByName;
+
+#[async_trait]
+impl Authenticator for ByName {
+    async fn authenticate(&self, request: &ConnectRequest<'_>) -> Result<Identity, Refusal> {
+        let user = request.auth_text("user").ok_or(Refusal::unauthorized("auth.user is missing"))?;
+        Ok(Identity::user(user))
+    }
+}
+
+/// Decides about `auth.rooms` and the event `join`: everybody may enter what is public.
+struct PublicRooms;
+
+#[async_trait]
+impl RoomPolicy for PublicRooms {
+    async fn access(&self, _: &Identity, room: &str) -> RoomAccess {
+        if room.starts_with("public/") { RoomAccess::Allow } else { RoomAccess::Deny }
+    }
+}
+
+#[derive(Deserialize)]
+struct Say {
+    room: String,
+    text: String,
+}
+
+/// The client's `emit('say', …, callback)` is answered with where the message stands in the log.
+async fn say(cx: Context, say: Say) -> Result<Reply<Value>, HandlerError> {
+    if !say.room.starts_with("public/") {
+        return Err(HandlerError::new("forbidden", "only public rooms are for everybody to write to"));
+    }
+    let message = json!({ "from": cx.identity().user_name(), "text": say.text });
+    let receipt = cx.to_room(&say.room).except_self().send("said", &message).await?;
+    Ok(Reply(json!({ "position": receipt.position })))
+}
+
+/// The provider's acks and rooms. It has them; another, chosen by configuration, might not.
+fn socket_io(service: &NotificationService) -> Result<Arc<dyn SocketIoBroadcast>, RealtimeError> {
+    let unsupported = || RealtimeError::Unsupported { provider: "socket".to_owned(), what: "acks" };
+    service.provider("socket")?.socket_io().ok_or_else(unsupported)
+}
+
+/// `POST /rooms/{room}/members/{user}`: joins all of the user's sockets, those to come included. No policy is asked.
+async fn join(State(service): State<NotificationService>, Path((room, user)): Path<(String, String)>) -> Result<(), Rejection> {
+    Ok(socket_io(&service)?.join_room(&user, &room).await?)
+}
+
+/// `DELETE /rooms/{room}/members/{user}`.
+async fn leave(State(service): State<NotificationService>, Path((room, user)): Path<(String, String)>) -> Result<(), Rejection> {
+    Ok(socket_io(&service)?.leave_room(&user, &room).await?)
+}
+
+/// `GET /users/{user}/rooms`.
+async fn rooms_of(State(service): State<NotificationService>, Path(user): Path<String>) -> Result<Json<Vec<String>>, Rejection> {
+    Ok(Json(socket_io(&service)?.user_rooms(&user).await?))
+}
+
+/// `POST /rooms/{room}/question`: asks every member, and shows who answered what, and who did not.
+async fn ask(State(service): State<NotificationService>, Path(room): Path<String>, Json(question): Json<Value>) -> Result<Json<Vec<Value>>, Rejection> {
+    let event = Event::json("question", &question)?;
+    let acks = socket_io(&service)?.to_room_with_ack(&room, event, Duration::from_secs(5)).await?;
+    let shown = acks.all().await.into_iter().map(|ack| {
+        let answer = ack.json::<Value>().unwrap_or_default();
+        json!({ "connection": ack.connection, "status": ack.status, "ms": ack.elapsed.as_millis(), "answer": answer })
+    });
+    Ok(Json(shown.collect()))
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
+    let args = Args::parse();
+    let service = NotificationService::builder()
+        .provider(SocketIoProvider::new(SocketIoConfig::default()).on("say", say))
+        .authenticator(ByName)
+        .room_policy(PublicRooms)
+        .build()
+        .await?;
+    let app = Router::new()
+        .route("/rooms/{room}/members/{user}", post(join).delete(leave))
+        .route("/rooms/{room}/question", post(ask))
+        .route("/users/{user}/rooms", get(rooms_of))
+        .with_state(service.clone())
+        .merge(service.router());
+
+    let listener = TcpListener::bind(args.listen).await?;
+    println!("listening on http://{}", listener.local_addr()?);
+    serve(listener, app).await?;
+    Ok(())
+}

@@ -1,0 +1,66 @@
+use std::time::Duration;
+
+use realtime_unified::{AckStatus, Error, Event, NotificationService, Result, SocketIoBroadcast};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// What was ordered, and by whom.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct Order {
+    /// Its number.
+    pub id: u64,
+    /// The user who ordered.
+    pub customer: String,
+}
+
+/// The part of a shop that tells people about orders. It holds the service and asks for nothing more, so its tests
+/// need no server, no runtime of the providers, and no client.
+#[derive(Clone, Debug)]
+pub struct Orders {
+    service: NotificationService,
+}
+
+/// How long a customer may think about a substitute.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+impl Orders {
+    /// Notifies through this service.
+    pub fn new(service: NotificationService) -> Self {
+        Self { service }
+    }
+
+    /// Tells the customer on every device that the order is paid, and the kitchen that there is work.
+    ///
+    /// # Errors
+    /// When the customer could not be told. The kitchen has a printer: that it could not be told is only logged.
+    pub async fn paid(&self, order: &Order) -> Result<()> {
+        if let Err(error) = self.kitchen(order).await {
+            tracing::warn!(%error, order = order.id, "the kitchen was not told");
+        }
+        self.service.broadcast_to_user("socket", &order.customer, "order:paid", order).await.map(drop)
+    }
+
+    /// Asks the customer's devices whether a substitute will do; the first yes counts.
+    ///
+    /// # Errors
+    /// When the customer could not be asked. Not to answer is a no.
+    pub async fn accepts_substitute(&self, order: &Order, substitute: &str) -> Result<bool> {
+        let question = Event::json("order:substitute?", &(order.id, substitute))?;
+        let answers = self.with_acks()?.to_user_with_ack(&order.customer, question, PATIENCE).await?.all().await;
+        let mut answered = answers.iter().filter(|answer| answer.status == AckStatus::Answered);
+        Ok(answered.any(|answer| answer.json().unwrap_or(false)))
+    }
+
+    async fn kitchen(&self, order: &Order) -> Result<()> {
+        let event = Event::json("order:new", order)?.idempotency_key(format!("order:new:{}", order.id))?;
+        self.service.provider("sse")?.broadcast().to_room("kitchen", event).await.map(drop)
+    }
+
+    fn with_acks(&self) -> Result<Arc<dyn SocketIoBroadcast>> {
+        let unsupported = || Error::Unsupported { provider: "socket".to_owned(), what: "acks" };
+        self.service.provider("socket")?.socket_io().ok_or_else(unsupported)
+    }
+}
+
+#[cfg(test)]
+mod tests;

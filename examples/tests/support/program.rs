@@ -1,0 +1,56 @@
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+
+use super::within;
+
+/// A program that runs until this is dropped, on every exit path of a test.
+pub struct Program {
+    child: Child,
+    /// `http://` and its address.
+    pub url: String,
+}
+
+impl Program {
+    /// Starts a program on a free port and waits until it says where it listens.
+    pub async fn start(binary: &str, arguments: &[&str]) -> Self {
+        let child = command(binary, arguments).stdout(Stdio::piped()).spawn().unwrap();
+        // Guarded before anything can fail.
+        let mut program = Self { child, url: String::new() };
+        let mut lines = BufReader::new(program.child.stdout.take().unwrap()).lines();
+        let first = tokio::task::spawn_blocking(move || lines.next());
+        let line = within("the program's address", first).await.unwrap().expect("the program ended").unwrap();
+        program.url = line.strip_prefix("listening on ").expect("an address").to_owned();
+        program
+    }
+
+    /// The same address for WebSocket.
+    pub fn ws_url(&self) -> String {
+        self.url.replacen("http", "ws", 1)
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        // It fails when the program has ended already, which is what is wanted.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Runs a program that is to end by itself, with an error: what it says about it.
+pub async fn refused(binary: &str, arguments: &[&str]) -> String {
+    let mut program = Program { child: command(binary, arguments).stderr(Stdio::piped()).spawn().unwrap(), url: String::new() };
+    let errors = program.child.stderr.take().unwrap();
+    let read = tokio::task::spawn_blocking(move || std::io::read_to_string(errors));
+    let said = within("the program's end", read).await.unwrap().unwrap();
+    assert!(!program.child.wait().unwrap().success(), "{said}");
+    said
+}
+
+fn command(binary: &str, arguments: &[&str]) -> Command {
+    let mut command = Command::new(binary);
+    command.args(["--listen", "127.0.0.1:0"]).args(arguments).stdin(Stdio::null()).stdout(Stdio::null());
+    // A developer's own settings are no part of the test.
+    command.env_remove("NOTIFY_PROVIDER").env_remove("RUST_LOG");
+    command
+}
