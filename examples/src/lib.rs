@@ -1,4 +1,4 @@
-//! Code of an application that notifies, with its tests: see [`orders`](crate::Orders). The programs are in `src/bin`.
+//! Code of an application that notifies, with its tests: see [`Orders`]. The programs are in `src/bin`.
 
 mod orders;
 

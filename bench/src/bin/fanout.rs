@@ -111,7 +111,8 @@ fn main() -> ExitCode {
 
 async fn table(subscribers: usize, args: &Args, cpus: &[usize]) -> Result<()> {
     let mut lanes = Vec::new();
-    for (name, kind, transport) in LANES {
+    let wanted = |(_, kind, transport): &_| *kind == Kind::Floor || args.transports.contains(transport);
+    for (name, kind, transport) in LANES.into_iter().filter(wanted) {
         lanes.push(Lane::open(name, kind, transport, subscribers, args.size, cpus).await?);
     }
     println!("\n{subscribers} subscribers, {} bytes, median of {} interleaved rounds", args.size, args.rounds);

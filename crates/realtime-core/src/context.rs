@@ -185,10 +185,7 @@ impl Outgoing {
     /// # Errors
     /// Those of [`Event`]'s constructors and [`RealtimeBroadcast::send`].
     pub async fn send_payload(self, event: &str, payload: Payload) -> Result<Receipt> {
-        let event = match payload {
-            Payload::Json(json) => Event::raw_json(event, json)?,
-            Payload::Binary(bytes) => Event::binary(event, bytes)?,
-        };
+        let event = Event::with_checked_payload(event, payload)?;
         self.send_event(event).await
     }
 

@@ -56,8 +56,8 @@ enum Kind<'a> {
     Event {
         target: std::borrow::Cow<'a, Target>,
         name: Arc<str>,
-        #[serde(default, skip_serializing_if = "is_false")]
-        binary: bool,
+        #[serde(default, skip_serializing_if = "Shape::is_json")]
+        shape: Shape,
         #[serde(default, skip_serializing_if = "is_false")]
         volatile: bool,
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -66,8 +66,8 @@ enum Kind<'a> {
     Ask {
         target: std::borrow::Cow<'a, Target>,
         name: Arc<str>,
-        #[serde(default, skip_serializing_if = "is_false")]
-        binary: bool,
+        #[serde(default, skip_serializing_if = "Shape::is_json")]
+        shape: Shape,
         deadline: SystemTime,
     },
     Join {
@@ -84,6 +84,49 @@ enum Kind<'a> {
     },
 }
 
+/// How the bytes behind the header are to be read.
+#[derive(Default, Serialize, Deserialize)]
+struct Shape {
+    /// They are no JSON.
+    #[serde(default, skip_serializing_if = "is_false")]
+    binary: bool,
+    /// JSON, then attachments of these lengths.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    attachments: Vec<u32>,
+}
+
+impl Shape {
+    fn of(payload: &Payload) -> Self {
+        Self {
+            binary: matches!(payload, Payload::Binary(_)),
+            attachments: payload.attachments().iter().map(|bytes| bytes.len() as u32).collect(),
+        }
+    }
+
+    fn is_json(&self) -> bool {
+        !self.binary && self.attachments.is_empty()
+    }
+
+    /// The payload that these bytes are; `None` when the lengths do not fit.
+    fn read(&self, bytes: &Bytes) -> Option<Payload> {
+        if self.binary {
+            return Some(Payload::Binary(bytes.clone()));
+        }
+        let attached: usize = self.attachments.iter().map(|length| *length as usize).sum();
+        let mut at = bytes.len().checked_sub(attached)?;
+        let json = bytes.slice(..at);
+        if self.attachments.is_empty() {
+            return Some(Payload::Json(json));
+        }
+        let attachments = self.attachments.iter().map(|length| {
+            let from = at;
+            at += *length as usize;
+            bytes.slice(from..at)
+        });
+        Some(Payload::Attached { attachments: attachments.collect(), json })
+    }
+}
+
 fn is_false(value: &bool) -> bool {
     !value
 }
@@ -91,35 +134,32 @@ fn is_false(value: &bool) -> bool {
 impl Envelope {
     pub(crate) fn encode(&self) -> Bytes {
         use std::borrow::Cow::Borrowed;
-        let nothing = Bytes::new();
         let (kind, payload) = match &self.body {
             Body::Event { target, event } => {
                 let kind = Kind::Event {
                     target: Borrowed(target),
                     name: event.name().into(),
-                    binary: event.payload().is_binary(),
+                    shape: Shape::of(event.payload()),
                     volatile: event.is_volatile(),
                     key: event.key().map(Into::into),
                 };
-                (kind, event.payload().bytes())
+                (kind, Some(event.payload()))
             }
             Body::Ask { target, event, deadline } => {
                 let kind = Kind::Ask {
                     target: Borrowed(target),
                     name: event.name().into(),
-                    binary: event.payload().is_binary(),
+                    shape: Shape::of(event.payload()),
                     deadline: *deadline,
                 };
-                (kind, event.payload().bytes())
+                (kind, Some(event.payload()))
             }
-            Body::Join { user, room } => (Kind::Join { user: Arc::clone(user), room: Arc::clone(room) }, &nothing),
-            Body::Leave { user, room } => (Kind::Leave { user: Arc::clone(user), room: Arc::clone(room) }, &nothing),
-            Body::Close { target, reason } => {
-                (Kind::Close { target: Borrowed(target), reason: reason.clone() }, &nothing)
-            }
+            Body::Join { user, room } => (Kind::Join { user: Arc::clone(user), room: Arc::clone(room) }, None),
+            Body::Leave { user, room } => (Kind::Leave { user: Arc::clone(user), room: Arc::clone(room) }, None),
+            Body::Close { target, reason } => (Kind::Close { target: Borrowed(target), reason: reason.clone() }, None),
         };
         let header = Header { id: self.id, node: self.node, kind };
-        let mut bytes = BytesMut::with_capacity(PREFIX + 256 + payload.len());
+        let mut bytes = BytesMut::with_capacity(PREFIX + 256 + payload.map_or(0, Payload::size));
         bytes.put_u8(VERSION);
         bytes.put_u32(0);
         // The header holds strings, numbers and times, all of which have a JSON form.
@@ -128,7 +168,9 @@ impl Envelope {
         }
         let length = (bytes.len() - PREFIX) as u32;
         bytes[1..PREFIX].copy_from_slice(&length.to_be_bytes());
-        bytes.extend_from_slice(payload);
+        for part in payload.iter().flat_map(|payload| std::iter::once(payload.bytes()).chain(payload.attachments())) {
+            bytes.extend_from_slice(part);
+        }
         bytes.freeze()
     }
 
@@ -142,16 +184,16 @@ impl Envelope {
         let header = bytes.get(PREFIX..end).ok_or(EnvelopeError::Malformed)?;
         let payload = bytes.slice(end..);
         let Header { id, node, kind } = serde_json::from_slice(header).map_err(|_| EnvelopeError::Malformed)?;
-        let event = |name, binary, volatile, key, payload| {
-            let payload = if binary { Payload::Binary(payload) } else { Payload::Json(payload) };
-            Event::restored(name, payload, volatile, key)
+        let event = |name, shape: Shape, volatile, key| {
+            let payload = shape.read(&payload).ok_or(EnvelopeError::Malformed)?;
+            Ok(Event::restored(name, payload, volatile, key))
         };
         let body = match kind {
-            Kind::Event { target, name, binary, volatile, key } => {
-                Body::Event { target: target.into_owned(), event: event(name, binary, volatile, key, payload) }
+            Kind::Event { target, name, shape, volatile, key } => {
+                Body::Event { target: target.into_owned(), event: event(name, shape, volatile, key)? }
             }
-            Kind::Ask { target, name, binary, deadline } => {
-                Body::Ask { target: target.into_owned(), event: event(name, binary, false, None, payload), deadline }
+            Kind::Ask { target, name, shape, deadline } => {
+                Body::Ask { target: target.into_owned(), event: event(name, shape, false, None)?, deadline }
             }
             Kind::Join { user, room } => Body::Join { user, room },
             Kind::Leave { user, room } => Body::Leave { user, room },
@@ -173,12 +215,14 @@ mod tests {
         let id = crate::ConnectionId::random();
         let target = Target::room_in("acme", "räume").except_connection(id).except_user("u");
         let event = Event::json("chat", "a\"\n\r\0b").unwrap();
+        let attached = Event::with_attachments("f", &[0, 1], [Bytes::from_static(b"one"), Bytes::new()]).unwrap();
         vec![
             envelope(Body::Event { target: target.clone(), event: event.clone().idempotency_key("k").unwrap() }),
             envelope(Body::Event {
                 target: Target::all(),
                 event: Event::binary("b", vec![0, 255]).unwrap().volatile(),
             }),
+            envelope(Body::Event { target: Target::all(), event: attached }),
             envelope(Body::Ask { target, event, deadline: SystemTime::UNIX_EPOCH }),
             envelope(Body::Join { user: "u".into(), room: "r".into() }),
             envelope(Body::Leave { user: "u".into(), room: "r".into() }),

@@ -30,6 +30,14 @@ pub enum Payload {
     Json(Bytes),
     /// Any bytes.
     Binary(Bytes),
+    /// One JSON value with bytes in it, which stand as `{"_placeholder":true,"num":N}`, N being their place in the list
+    /// (as in the Socket.IO protocol, revision 5).
+    Attached {
+        /// The JSON text.
+        json: Bytes,
+        /// The bytes.
+        attachments: Arc<[Bytes]>,
+    },
 }
 
 impl Payload {
@@ -43,16 +51,29 @@ impl Payload {
             .map_err(|error| Error::InvalidPayload(error.into()))
     }
 
-    /// The bytes, whatever they are.
+    /// The JSON text, or the bytes of [`Payload::Binary`].
     pub fn bytes(&self) -> &Bytes {
         match self {
-            Self::Json(bytes) | Self::Binary(bytes) => bytes,
+            Self::Json(bytes) | Self::Binary(bytes) | Self::Attached { json: bytes, .. } => bytes,
         }
     }
 
-    /// Whether it is [`Payload::Binary`].
+    /// The bytes beside the JSON text.
+    pub fn attachments(&self) -> &[Bytes] {
+        match self {
+            Self::Json(_) | Self::Binary(_) => &[],
+            Self::Attached { attachments, .. } => attachments,
+        }
+    }
+
+    /// Its size in bytes, attachments included.
+    pub fn size(&self) -> usize {
+        self.bytes().len() + self.attachments().iter().map(Bytes::len).sum::<usize>()
+    }
+
+    /// Whether there are bytes in it that JSON cannot hold.
     pub fn is_binary(&self) -> bool {
-        matches!(self, Self::Binary(_))
+        !matches!(self, Self::Json(_))
     }
 }
 
@@ -82,6 +103,19 @@ impl Event {
         Self::with_payload(name, Payload::Binary(bytes.into()))
     }
 
+    /// An event whose payload is a JSON value with bytes in it, see [`Payload::Attached`].
+    ///
+    /// # Errors
+    /// [`Error::InvalidName`], [`Error::ReservedName`], [`Error::InvalidPayload`] when the value has no JSON form.
+    pub fn with_attachments<T: Serialize + ?Sized>(
+        name: impl Into<Arc<str>>,
+        value: &T,
+        attachments: impl Into<Arc<[Bytes]>>,
+    ) -> Result<Self> {
+        let json = Payload::json(value)?.bytes().clone();
+        Self::with_payload(name, Payload::Attached { json, attachments: attachments.into() })
+    }
+
     /// An event whose payload is JSON text already.
     ///
     /// # Errors
@@ -91,6 +125,18 @@ impl Event {
         serde_json::from_slice::<&serde_json::value::RawValue>(&json)
             .map_err(|error| Error::InvalidPayload(error.into()))?;
         Self::with_payload(name, Payload::Json(json))
+    }
+
+    /// An event with this payload, whose JSON text, if it has one, is checked.
+    ///
+    /// # Errors
+    /// [`Error::InvalidName`], [`Error::ReservedName`], [`Error::InvalidPayload`] when the text is not one JSON value.
+    pub fn with_checked_payload(name: impl Into<Arc<str>>, payload: Payload) -> Result<Self> {
+        if let Payload::Json(json) | Payload::Attached { json, .. } = &payload {
+            serde_json::from_slice::<&serde_json::value::RawValue>(json)
+                .map_err(|error| Error::InvalidPayload(error.into()))?;
+        }
+        Self::with_payload(name, payload)
     }
 
     /// Makes it volatile: it skips the log, is never replayed, and is dropped for connections that are behind.

@@ -226,7 +226,7 @@ impl<F: Frame> Hub<F> {
         index.sight(connection, self.applied())
     }
 
-    /// The rooms a user is in by join, sorted.
+    /// The rooms a user is in, by either way, sorted.
     pub(crate) fn user_rooms(&self, user: &str) -> Vec<String> {
         self.lock().user_rooms(user)
     }

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 
-use crate::HandlerError;
+use crate::{HandlerError, Payload};
 
 /// A decoded event from a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,5 +72,13 @@ impl InboundPayload {
     /// A [`HandlerError`] with code `invalid_payload` that says what does not fit.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, HandlerError> {
         serde_json::from_slice(&self.json).map_err(|error| HandlerError::new("invalid_payload", error.to_string()))
+    }
+}
+
+impl From<InboundPayload> for Payload {
+    /// The same payload for the way out: to answer with it, or to pass it on.
+    fn from(payload: InboundPayload) -> Self {
+        let InboundPayload { json, attachments } = payload;
+        if attachments.is_empty() { Self::Json(json) } else { Self::Attached { json, attachments: attachments.into() } }
     }
 }

@@ -103,13 +103,13 @@ pub trait RoomMembership: Send + Sync {
     /// [`crate::Error::InvalidName`], [`crate::Error::Backplane`], [`crate::Error::OutcomeUnknown`].
     async fn join_room(&self, user: &str, room: &str) -> Result<()>;
 
-    /// Takes a user out of a room; rooms that a connection entered itself stay.
+    /// Takes all of a user's connections out of a room, also those that entered it themselves.
     ///
     /// # Errors
     /// [`crate::Error::InvalidName`], [`crate::Error::Backplane`], [`crate::Error::OutcomeUnknown`].
     async fn leave_room(&self, user: &str, room: &str) -> Result<()>;
 
-    /// The rooms a user has been joined to, sorted by name.
+    /// The rooms a user has been joined to and those that the user's connections of this node entered, sorted by name.
     ///
     /// # Errors
     /// [`crate::Error::InvalidName`].

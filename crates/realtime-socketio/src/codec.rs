@@ -54,6 +54,9 @@ fn with_part<T>(payload: &Payload, build: impl FnOnce(Part<'_>) -> T) -> T {
         // JSON made by serde or checked when the event was made, so it is UTF-8; anything else could not be sent as text.
         Payload::Json(json) => build(Part::Json(std::str::from_utf8(json).unwrap_or("null"))),
         Payload::Binary(bytes) => build(Part::Binary(bytes.clone())),
+        Payload::Attached { json, attachments } => {
+            build(Part::Attached(std::str::from_utf8(json).unwrap_or("null"), attachments))
+        }
     }
 }
 

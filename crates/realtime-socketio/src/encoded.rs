@@ -11,6 +11,8 @@ pub enum Part<'a> {
     Json(&'a str),
     /// Any bytes.
     Binary(Bytes),
+    /// JSON text with placeholders for these bytes, numbered from zero; only as the first part with bytes.
+    Attached(&'a str, &'a [Bytes]),
 }
 
 /// A packet of the main namespace, encoded once for all its receivers; a clone shares the bytes.
@@ -86,6 +88,7 @@ fn text_len(parts: &[Part<'_>]) -> usize {
         .map(|part| match part {
             Part::Json(json) => json.len() + 1,
             Part::Binary(_) => 40,
+            Part::Attached(json, _) => json.len() + 1,
         })
         .sum()
 }
@@ -98,6 +101,10 @@ fn push_parts(text: &mut String, parts: &[Part<'_>], comma_first: bool) -> VecDe
         }
         match part {
             Part::Json(json) => text.push_str(json),
+            Part::Attached(json, bytes) => {
+                text.push_str(json);
+                attachments.extend(bytes.iter().cloned());
+            }
             Part::Binary(bytes) => {
                 text.push_str("{\"_placeholder\":true,\"num\":");
                 text.push_str(&attachments.len().to_string());

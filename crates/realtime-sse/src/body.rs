@@ -119,3 +119,43 @@ impl Body for SseBody {
         self.ended
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+    use realtime_core::{Event, Identity, RealtimeProvider, Runtime};
+
+    use super::*;
+    use crate::{SseConfig, SseProvider};
+
+    async fn piece(body: &mut SseBody) -> Bytes {
+        body.frame().await.unwrap().unwrap().into_data().unwrap()
+    }
+
+    #[tokio::test]
+    async fn what_is_small_goes_out_together_and_what_is_large_is_shared() {
+        let sse = SseProvider::new(SseConfig::default());
+        sse.attach(Runtime::in_memory()).await.unwrap();
+        let open = || sse.body(sse.dispatcher().admit_as(Identity::anonymous(), &[], None).unwrap());
+        let (mut one, mut two) = (open(), open());
+        let send = async |size: usize| {
+            sse.broadcast().to_all(Event::json("n", &"x".repeat(size)).unwrap()).await.unwrap();
+        };
+
+        let first = String::from_utf8(piece(&mut one).await.to_vec()).unwrap();
+        assert!(first.starts_with("retry: 3000\n\nevent: connected\n"), "{first}");
+        piece(&mut two).await;
+        for size in [10, 20, SHARED, 30, 2 * BATCH, 40, 50] {
+            send(size).await;
+        }
+
+        let mut sizes = Vec::new();
+        for _ in 0..5 {
+            let (one, two) = (piece(&mut one).await, piece(&mut two).await);
+            let count = one.windows(8).filter(|window| window == b"event: n").count();
+            let shared = one.as_ptr() == two.as_ptr();
+            sizes.push((count, shared));
+        }
+        assert_eq!(sizes, [(2, false), (1, true), (1, true), (1, true), (2, false)]);
+    }
+}

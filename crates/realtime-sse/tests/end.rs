@@ -1,4 +1,5 @@
 //! How connections end.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod support;
 

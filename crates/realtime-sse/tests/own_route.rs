@@ -1,4 +1,5 @@
 //! Streams that the application opens itself, with and without a network.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod support;
 

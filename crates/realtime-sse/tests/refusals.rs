@@ -1,4 +1,5 @@
 //! Who is not let in, and how that is said.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod support;
 

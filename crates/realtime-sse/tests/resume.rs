@@ -1,4 +1,5 @@
 //! Clients that come back.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod support;
 

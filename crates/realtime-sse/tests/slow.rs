@@ -1,19 +1,18 @@
 //! Clients that read slowly, or not at all.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod support;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use http_body_util::{BodyExt, Empty};
-use hyper::client::conn::http2;
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use http_body_util::BodyExt;
 use realtime_core::{
     CloseReason, Event, MemoryBackplane, OutboxConfig, RealtimeProvider, Runtime, Target, WindowConfig,
 };
 use realtime_http::{HttpProvider, WireConfig};
 use realtime_sse::{SseConfig, SseProvider};
+use support::http2::{client as http2_client, get as http2_get};
 use support::{ByQuery, Life, Reader, Setup, soon, until};
 
 /// Long enough for a healthy client on a loaded machine to show that it reads.
@@ -112,26 +111,6 @@ async fn one_that_stops_reading_is_cut_and_the_others_hear_nothing_of_it() {
     // The socket is closed too, not only forgotten.
     let mut stuck = Reader::of_raw(stuck).await;
     stuck.drain().await;
-}
-
-/// An HTTP/2 client that grants each stream this much, and reads only where it is asked to.
-async fn http2_client(address: std::net::SocketAddr, window: u32) -> http2::SendRequest<Empty<Bytes>> {
-    let tcp = tokio::net::TcpStream::connect(address).await.unwrap();
-    let (client, connection) = http2::Builder::new(TokioExecutor::new())
-        .initial_stream_window_size(window)
-        .initial_connection_window_size(1 << 20)
-        .handshake(TokioIo::new(tcp))
-        .await
-        .unwrap();
-    tokio::spawn(connection);
-    client
-}
-
-async fn http2_get(client: &mut http2::SendRequest<Empty<Bytes>>, uri: String) -> hyper::body::Incoming {
-    let request = http::Request::get(uri).body(Empty::new()).unwrap();
-    let response = soon("a response", client.send_request(request)).await.unwrap();
-    assert_eq!(response.status(), 200);
-    response.into_body()
 }
 
 #[tokio::test]
@@ -238,6 +217,7 @@ async fn on_a_plain_listener_one_that_stops_reading_is_given_up() {
     let start = Instant::now();
     while life.gone("stuck").is_empty() {
         sse.broadcast().to_all(event.clone()).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(1)).await;
         assert!(start.elapsed() < support::PATIENCE, "it is still there");
     }
 
@@ -246,36 +226,4 @@ async fn on_a_plain_listener_one_that_stops_reading_is_given_up() {
     let mut stuck = Reader::of_raw(stuck).await;
     stuck.drain().await;
     running.abort();
-}
-
-#[cfg(target_os = "linux")]
-#[tokio::test]
-async fn clients_that_do_not_read_cost_bounded_memory() {
-    fn resident() -> usize {
-        let status = std::fs::read_to_string("/proc/self/status").unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-        line.trim().trim_end_matches(" kB").trim().parse::<usize>().unwrap() * 1024
-    }
-    let sse = SseConfig::default().with_window(WindowConfig::default().with_bytes(4 << 20));
-    let runtime = Runtime::in_memory().with_authenticator(ByQuery).with_backplane(MemoryBackplane::new(4));
-    let server = Setup { sse, runtime, wire: wire() }.start().await;
-    let mut client = http2_client(server.address, 1000).await;
-    let mut stuck = Vec::new();
-    let mut raw = Vec::new();
-    for i in 0..20 {
-        stuck.push(http2_get(&mut client, server.url(&format!("/sse?user=h2-{i}"))).await);
-        raw.push(server.open_raw(&format!("user=h1-{i}")).await);
-    }
-    server.connections(40).await;
-    let before = resident();
-    let event = Event::json("n", &"x".repeat(1 << 20)).unwrap();
-
-    for _ in 0..100 {
-        server.sse.broadcast().to_all(event.clone()).await.unwrap();
-    }
-
-    let grown = resident().saturating_sub(before);
-    eprintln!("grown {grown}");
-    assert!(grown < 50 << 20, "{} MiB of 100 MiB sent are still there", grown >> 20);
-    assert_eq!(server.sse.stats().connections, 40);
 }

@@ -1,4 +1,5 @@
 //! What a stream says, and who hears what.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod support;
 

@@ -107,8 +107,8 @@ impl Codec for WsCodec {
         match payload {
             // The raw handlers have written their message already; anything else means that they have none.
             Payload::Binary(message) if ack == RAW_ACK => WsFrame(message.clone()),
-            Payload::Json(_) if ack == RAW_ACK => WsFrame(Bytes::new()),
-            Payload::Binary(_) => {
+            _ if ack == RAW_ACK => WsFrame(Bytes::new()),
+            Payload::Attached { .. } | Payload::Binary(_) => {
                 let error =
                     HandlerError::new("unsupported", "the answer is binary, which this transport has no form for");
                 self.error(&error, Some(ack))
@@ -192,7 +192,7 @@ impl Field<'_> {
 fn json_of(payload: &Payload) -> &[u8] {
     match payload {
         Payload::Json(json) => json,
-        Payload::Binary(_) => {
+        Payload::Attached { .. } | Payload::Binary(_) => {
             tracing::warn!("a binary event has no form on this transport");
             b"null"
         }

@@ -71,16 +71,16 @@ struct Envelope<'a> {
 }
 
 fn envelope(text: &str) -> Result<Envelope<'_>, HandlerError> {
-    let start = text.trim_start_matches([' ', '\t', '\r', '\n']);
-    serde_json::from_str(text)
-        .map_err(|error| match error.classify() {
-            serde_json::error::Category::Data => invalid_envelope(error),
-            _ => HandlerError::new("invalid_json", error.to_string()),
-        })
-        .and_then(|envelope| {
-            // An array of the fields' values is no envelope, though it could be read as one.
-            if start.starts_with('{') { Ok(envelope) } else { Err(invalid_envelope("not an object")) }
-        })
+    let rejected = |error: serde_json::Error| match error.classify() {
+        serde_json::error::Category::Data => invalid_envelope(error),
+        _ => HandlerError::new("invalid_json", error.to_string()),
+    };
+    if text.trim_start_matches([' ', '\t', '\r', '\n']).starts_with('{') {
+        return serde_json::from_str(text).map_err(rejected);
+    }
+    // An array of the fields' values could be read as an envelope too, and is none.
+    serde_json::from_str::<serde::de::IgnoredAny>(text).map_err(rejected)?;
+    Err(invalid_envelope("not an object"))
 }
 
 fn number(ack: &RawValue) -> Result<u64, Rejected> {

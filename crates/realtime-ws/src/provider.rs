@@ -19,7 +19,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::WsConfig;
 use crate::codec::{WsCodec, WsFrame};
-use crate::handshake::{Handshake, route};
+use crate::handshake::{Handshake, NoHandshake, route};
 use crate::raw::{BINARY, BinaryHandler, IntoRawReply, TEXT, TextHandler};
 use crate::rooms;
 use crate::session::Session;
@@ -184,7 +184,7 @@ impl WsProvider {
     async fn accept(State(provider): State<Arc<Self>>, request: Request) -> Response {
         let handshake = match provider.handshake(request) {
             Ok(handshake) => handshake,
-            Err(response) => return response,
+            Err(wrong) => return wrong.response(),
         };
         let dispatcher = &provider.core().dispatcher;
         match admit(dispatcher, &provider.config.origins, &handshake.parts, None).await {
@@ -200,7 +200,7 @@ impl WsProvider {
     ) -> Response {
         let handshake = match self.handshake(request) {
             Ok(handshake) => handshake,
-            Err(response) => return response,
+            Err(wrong) => return wrong.response(),
         };
         match admit(&handshake.parts) {
             Ok(admitted) => self.start(handshake, admitted),
@@ -208,11 +208,12 @@ impl WsProvider {
         }
     }
 
-    fn handshake(&self, request: Request) -> Result<Handshake, Response> {
-        Handshake::of(request, &self.config.subprotocols).map_err(|wrong| {
+    fn handshake(&self, request: Request) -> Result<Handshake, NoHandshake> {
+        let handshake = Handshake::of(request, &self.config.subprotocols);
+        if let Err(wrong) = &handshake {
             self.core().dispatcher.refuse(wrong.refusal());
-            wrong.response()
-        })
+        }
+        handshake
     }
 
     /// Answers a handshake; the connection exists when the client has the answer, and its place is given back if that never

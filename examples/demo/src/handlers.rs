@@ -1,6 +1,8 @@
-use realtime_unified::{Context, HandlerError, Inbound, Receipt, Reply, Result, SocketIoProvider, WsProvider};
+use realtime_unified::{
+    Context, HandlerError, Inbound, Payload, Receipt, Result, SocketIoProvider, Target, WsProvider,
+};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
 #[derive(Deserialize)]
 struct ChatSend {
@@ -23,13 +25,13 @@ pub(crate) fn socket(provider: SocketIoProvider) -> SocketIoProvider {
     provider.on_raw("echo", echo).on("chat:send", chat).on("typing:start", typing)
 }
 
-/// Answers what it was sent: as the ack if the client asked for one, else as an event of the same name.
-async fn echo(cx: Context, inbound: Inbound) -> Result<Option<Reply<Value>>, HandlerError> {
-    let value: Value = inbound.payload.json()?;
+/// Answers what it was sent, bytes included: as the ack if the client asked for one, else as an event of the same name.
+async fn echo(cx: Context, inbound: Inbound) -> Result<Option<Payload>, HandlerError> {
+    let payload = Payload::from(inbound.payload);
     if inbound.ack.is_some() {
-        return Ok(Some(Reply(value)));
+        return Ok(Some(payload));
     }
-    cx.reply("echo", &value).await?;
+    cx.to(Target::connection(cx.connection_id())).send_payload("echo", payload).await?;
     Ok(None)
 }
 

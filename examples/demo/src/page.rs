@@ -38,7 +38,11 @@ pub(crate) fn router() -> Router {
         "/suggest.js" => "suggest.js", "text/javascript; charset=utf-8";
     };
     files.into_iter().fold(Router::new(), |router, (path, text, kind)| {
-        let policy = if kind == HTML { "default-src 'self'; img-src 'self' data:; base-uri 'none'; object-src 'none'" } else { "default-src 'none'" };
+        let policy = if kind == HTML {
+            "default-src 'self'; img-src 'self' data:; base-uri 'none'; object-src 'none'"
+        } else {
+            "default-src 'none'"
+        };
         let headers = [
             (CONTENT_TYPE, kind),
             (CACHE_CONTROL, "no-cache"),

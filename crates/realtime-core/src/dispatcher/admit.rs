@@ -153,9 +153,6 @@ impl<C: Codec> Dispatcher<C> {
             add(&self.counters.stalled, 1);
             tracing::info!(provider = self.config.provider, connection = %id, "write stall");
         }
-        if reason == CloseReason::WRITE_STALL {
-            add(&self.counters.stalled, 1);
-        }
         let inbox = connection.inbox.get().cloned();
         if let Some(inbox) = &inbox {
             inbox.close();

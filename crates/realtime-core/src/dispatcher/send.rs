@@ -42,7 +42,7 @@ impl<C: Codec> Dispatcher<C> {
         if event.payload().is_binary() && !config.capabilities.binary {
             return Err(Error::Unsupported { provider: config.provider.to_owned(), what: "binary events" });
         }
-        let size = event.payload().bytes().len();
+        let size = event.payload().size();
         if size > config.max_event_bytes {
             return Err(Error::TooLarge { size, limit: config.max_event_bytes });
         }

@@ -1,4 +1,4 @@
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -126,16 +126,16 @@ impl<F: Frame> Index<F> {
         }
     }
 
+    /// Takes a user's connections out of a room, by whichever way each of them was in.
     pub(super) fn leave_user(&mut self, name: &str, room: &str, at: Position) {
         let Some(user) = self.users.get_mut(name) else { return };
-        if !user.rooms.leave(room, at) {
-            return;
-        }
+        user.rooms.leave(room, at);
         for connection in user.connections.iter() {
             let id = connection.info.id;
-            if !self.entered.get(&id).is_some_and(|rooms| rooms.is_in(room)) {
-                remove_from(&mut self.rooms, room, id);
+            if let Some(entered) = self.entered.get_mut(&id) {
+                entered.leave(room, at);
             }
+            remove_from(&mut self.rooms, room, id);
         }
     }
 
@@ -167,16 +167,13 @@ impl<F: Frame> Index<F> {
         }
     }
 
+    /// The rooms a user was joined to, and those that the user's connections of this node entered themselves.
     pub(super) fn user_rooms(&self, name: &str) -> Vec<String> {
-        let mut rooms: Vec<String> = self
-            .users
-            .get(name)
-            .into_iter()
-            .flat_map(|user| user.rooms.current())
-            .map(|room| room.to_string())
-            .collect();
-        rooms.sort_unstable();
-        rooms
+        let Some(user) = self.users.get(name) else { return Vec::new() };
+        let entered = user.connections.iter().filter_map(|connection| self.entered.get(&connection.info.id));
+        let rooms: BTreeSet<&str> =
+            entered.chain([&user.rooms]).flat_map(|rooms| rooms.current()).map(AsRef::as_ref).collect();
+        rooms.into_iter().map(str::to_owned).collect()
     }
 
     pub(super) fn forget(&mut self, start: Position, offline_for: Duration, now: Instant) {

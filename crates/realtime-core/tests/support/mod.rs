@@ -4,10 +4,18 @@
 
 mod client;
 mod codec;
+mod dice;
+mod faulty;
+mod guest;
+mod log;
 mod provider;
 mod wait;
 
 pub use client::{Client, Message, Wire};
 pub use codec::{LineCodec, parse};
-pub use provider::{CoreProvider, refused};
+pub use dice::Dice;
+pub use faulty::FaultyBackplane;
+pub use guest::Guest;
+pub use log::{Logged, read_log};
+pub use provider::{CoreProvider, note, refused, runtime};
 pub use wait::{WAIT, eventually, in_time};

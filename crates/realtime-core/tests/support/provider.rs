@@ -2,10 +2,10 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use realtime_core::{
-    Admitted, Capabilities, CloseReason, ConnectRequest, Dispatcher, DispatcherConfig, Drain, RealtimeBroadcast,
+    Admitted, Capabilities, CloseReason, ConnectRequest, Dispatcher, DispatcherConfig, Drain, Event, RealtimeBroadcast,
     RealtimeProvider, Refusal, Result, RoomMembership, Runtime, SocketIoBroadcast, Stats, Target,
 };
-use realtime_testkit::conformance::{Refused, Setup, Visitor};
+use realtime_testkit::conformance::{Refused, Setup, Visitor, VisitorAuthenticator, VisitorPolicy};
 
 use super::LineCodec;
 
@@ -91,4 +91,13 @@ impl RealtimeProvider for CoreProvider {
     fn stats(&self) -> Stats {
         self.dispatcher.stats()
     }
+}
+
+/// A runtime that knows the visitors.
+pub fn runtime() -> Runtime {
+    Runtime::in_memory().with_authenticator(VisitorAuthenticator).with_policy(VisitorPolicy)
+}
+
+pub fn note(text: &str) -> Event {
+    Event::json("note", text).unwrap()
 }

@@ -1,6 +1,8 @@
 //! A server on a free port, and clients that show the blocks they get.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+pub(crate) mod http2;
+
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};

@@ -48,7 +48,8 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
             .await
             .map_err(|error| Failure::new(error.status(), "bad_body", error.body_text()))?;
         check_depth(&bytes, DEFAULT_MAX_DEPTH).map_err(|error| Failure::bad_request(error.code(), error.message()))?;
-        let value = serde_json::from_slice(&bytes).map_err(|error| Failure::bad_request("invalid_body", error.to_string()))?;
+        let value =
+            serde_json::from_slice(&bytes).map_err(|error| Failure::bad_request("invalid_body", error.to_string()))?;
         Ok(Self(value))
     }
 }

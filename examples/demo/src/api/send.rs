@@ -81,7 +81,9 @@ pub(super) async fn send(
         receipts.push(match result {
             Ok(receipt) => json!({ "provider": provider, "receipt": receipt }),
             Err(error) if alone => return Err(error.into()),
-            Err(error) => json!({ "provider": provider, "error": { "code": error.code(), "message": error.to_string() } }),
+            Err(error) => {
+                json!({ "provider": provider, "error": { "code": error.code(), "message": error.to_string() } })
+            }
         });
     }
     Ok(Json(json!({ "receipts": receipts })))

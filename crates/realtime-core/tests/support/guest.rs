@@ -1,0 +1,68 @@
+use realtime_core::{ConnectionId, Cursor};
+use realtime_testkit::conformance::{ClientUnderTest, Ended, Received, Visitor};
+use serde_json::Value;
+
+use super::{Client, CoreProvider, in_time};
+
+/// A client that has read its welcome, with deadlines on every wait.
+pub struct Guest {
+    pub client: Client,
+    pub id: ConnectionId,
+    pub welcome: Value,
+    pub cursor: String,
+}
+
+impl Guest {
+    pub async fn by_sink(provider: &CoreProvider, visitor: Visitor) -> Self {
+        let admitted = provider.admit(visitor).await.unwrap();
+        Self::welcome(Client::by_sink(&provider.dispatcher, admitted)).await
+    }
+
+    pub async fn by_session(provider: &CoreProvider, visitor: Visitor) -> Self {
+        let admitted = provider.admit(visitor).await.unwrap();
+        Self::welcome(Client::by_session(&provider.dispatcher, admitted)).await
+    }
+
+    async fn welcome(mut client: Client) -> Self {
+        let first = in_time("a welcome", client.next()).await.unwrap();
+        assert_eq!(first.name, "connected");
+        let id = first.payload["connectionId"].as_str().unwrap().parse().unwrap();
+        Self { client, id, welcome: first.payload, cursor: first.cursor.unwrap() }
+    }
+
+    pub async fn next(&mut self) -> Received {
+        let received = in_time("an event", self.client.next()).await.unwrap();
+        if let Some(cursor) = &received.cursor {
+            self.cursor.clone_from(cursor);
+        }
+        received
+    }
+
+    /// Texts of the events before this one; bare cursors are read over.
+    pub async fn texts_until(&mut self, last: &str) -> Vec<String> {
+        let mut texts = Vec::new();
+        loop {
+            let received = self.next().await;
+            if received.name == "cursor" {
+                continue;
+            }
+            let text = received.payload.as_str().map_or_else(|| received.payload.to_string(), str::to_owned);
+            if text == last {
+                return texts;
+            }
+            texts.push(text);
+        }
+    }
+
+    pub async fn ended(&mut self) -> Ended {
+        loop {
+            if let Err(ended) = in_time("the end", self.client.next()).await {
+                return ended;
+            }
+        }
+    }
+
+    pub fn place(&self) -> u64 {
+        self.cursor.parse::<Cursor>().unwrap().position().get()
+    }
+}

@@ -1,0 +1,74 @@
+use realtime_testkit::{MockRealtimeBroadcast, MockRealtimeProvider, MockSocketIoBroadcast, RecordingProvider};
+use realtime_unified::{AckReply, Acks, ConnectionId, EventId, Receipt};
+
+use super::*;
+
+fn order() -> Order {
+    Order { id: 7, customer: "ann".to_owned() }
+}
+
+fn receipt() -> Receipt {
+    Receipt::new(EventId::random(), None, None)
+}
+
+/// The shortest way: one provider, one expectation.
+#[tokio::test]
+async fn the_customer_is_told_and_a_missing_kitchen_is_no_error() {
+    let mut socket = MockRealtimeBroadcast::new();
+    socket
+        .expect_to_user()
+        .withf(|user, event| user == "ann" && event.name() == "order:paid")
+        .times(1)
+        .returning(|_, _| Ok(receipt()));
+    let orders = Orders::new(NotificationService::mocked([MockRealtimeProvider::named("socket", socket)]));
+    orders.paid(&order()).await.unwrap();
+}
+
+/// A mock can fail where the real thing hardly ever does.
+#[tokio::test]
+async fn a_customer_who_cannot_be_told_is_an_error_but_the_kitchen_cooks() {
+    let mut socket = MockRealtimeBroadcast::new();
+    socket.expect_to_user().returning(|_, _| Err(Error::Backplane("the log is away".into())));
+    let mut sse = MockRealtimeBroadcast::new();
+    sse.expect_to_room()
+        .withf(|room, event| room == "kitchen" && event.key() == Some("order:new:7"))
+        .times(1)
+        .returning(|_, _| Ok(receipt()));
+    let providers = [MockRealtimeProvider::named("socket", socket), MockRealtimeProvider::named("sse", sse)];
+    let failed = Orders::new(NotificationService::mocked(providers)).paid(&order()).await;
+    assert!(matches!(failed, Err(Error::Backplane(_))), "{failed:?}");
+}
+
+/// Acks: three devices, of which one says yes, one no, and one nothing.
+#[tokio::test]
+async fn the_first_yes_counts() {
+    let answered = |yes: bool| AckReply::answered(ConnectionId::random(), Duration::from_millis(80), &yes).unwrap();
+    for (answers, accepted) in [(vec![true, false], true), (vec![false], false), (vec![], false)] {
+        let mut socket = MockSocketIoBroadcast::new();
+        let silent = AckReply::unanswered(ConnectionId::random(), AckStatus::TimedOut, PATIENCE);
+        let replies: Vec<_> = answers.into_iter().map(answered).chain([silent]).collect();
+        socket
+            .expect_to_user_with_ack()
+            .withf(|user, event, timeout| user == "ann" && event.name() == "order:substitute?" && *timeout == PATIENCE)
+            .times(1)
+            .return_once(move |_, _, _| Ok(Acks::ready(replies)));
+        let provider = MockRealtimeProvider::named_with_socket_io("socket", socket);
+        let orders = Orders::new(NotificationService::mocked([provider]));
+        assert_eq!(orders.accepts_substitute(&order(), "rye").await.unwrap(), accepted);
+    }
+}
+
+/// Not what was called, but what was sent and to whom: the test stays when the code takes another way to the same end.
+#[tokio::test]
+async fn what_was_sent_can_be_looked_at_afterwards() {
+    let (socket, sse) = (RecordingProvider::new("socket"), RecordingProvider::new("sse"));
+    let orders = Orders::new(NotificationService::mocked([socket.clone(), sse.clone()]));
+    orders.paid(&order()).await.unwrap();
+    let to_ann: Vec<Order> = socket.sent_to_user("ann").iter().map(|sent| sent.json()).collect();
+    assert_eq!(to_ann, [order()]);
+    let kitchen = sse.sent_to_room("kitchen");
+    assert_eq!(kitchen.iter().map(|sent| sent.event.name()).collect::<Vec<_>>(), ["order:new"]);
+
+    socket.answer("ann", &true).unwrap();
+    assert!(orders.accepts_substitute(&order(), "rye").await.unwrap());
+}
