@@ -1,8 +1,8 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use realtime_unified::{AckStatus, Error, Event, NotificationService, Result, SocketIoBroadcast};
 use serde::{Deserialize, Serialize};
-use std::sync::Arc;
 
 /// What was ordered, and by whom.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]

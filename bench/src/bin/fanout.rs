@@ -39,6 +39,9 @@ struct Args {
     /// How long one measurement takes, in milliseconds
     #[arg(long, default_value_t = 700)]
     millis: u64,
+    /// Only servers of these transports, and the floor
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = Transport::ALL)]
+    transports: Vec<Transport>,
     /// Let servers and clients share all processors
     #[arg(long)]
     no_pin: bool,

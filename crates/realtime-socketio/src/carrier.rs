@@ -1,3 +1,4 @@
+use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll};
@@ -19,11 +20,15 @@ pub(crate) struct Carrier {
     stream_reader: AtomicWaker,
     post_reader: AtomicWaker,
     stream_writer: AtomicWaker,
+    /// Waits for the session to be at its end.
+    leaver: AtomicWaker,
     /// A websocket has been attached, which happens once.
     attached: AtomicBool,
     /// A POST is being read; a second one would break the order.
     posting: AtomicBool,
     closing: AtomicBool,
+    /// The websocket's stream ended or failed before anyone said goodbye.
+    lost: AtomicBool,
     cause: OnceLock<Cause>,
     /// Ends the session while it is on long polling.
     close_polling: OnceLock<Box<dyn Fn() + Send + Sync>>,
@@ -82,6 +87,7 @@ impl Carrier {
             self.credit.wake();
             self.stream_reader.wake();
             self.stream_writer.wake();
+            self.leaver.wake();
             self.post_reader.wake();
             if let Some(close) = self.close_polling.get() {
                 close();
@@ -93,6 +99,25 @@ impl Carrier {
     pub(crate) fn close_for(&self, cause: Cause) {
         self.cause.get_or_init(|| cause);
         self.close();
+    }
+
+    /// Waits until the session is at its end.
+    pub(crate) async fn closed(&self) {
+        poll_fn(|cx| {
+            self.leaver.register(cx.waker());
+            if self.is_closing() { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+    }
+
+    /// Notes that the stream ended by itself.
+    pub(crate) fn lose(&self) {
+        self.lost.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether the stream ended by itself.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.lost.load(Ordering::SeqCst)
     }
 
     pub(crate) fn cause(&self) -> Option<Cause> {

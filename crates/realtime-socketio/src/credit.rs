@@ -1,7 +1,6 @@
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::Context;
-
-use futures_util::task::AtomicWaker;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Waker};
 
 /// How much may lie in a socket's channel at once.
 ///
@@ -31,16 +30,27 @@ pub(crate) struct Credit {
     bytes: AtomicUsize,
     /// Counts signs of life of the reading side.
     steps: AtomicUsize,
-    waker: AtomicWaker,
+    /// Who waits for room. A lock, and no atomic waker, because a connection that is over must not take the place of
+    /// the next one on the same session.
+    waiting: Mutex<Option<Waker>>,
 }
 
 impl Credit {
-    /// What fits now; wakes this task when it changes.
-    pub(crate) fn room(&self, window: Window, cx: &Context<'_>) -> Window {
-        self.waker.register(cx.waker());
+    /// What fits now; wakes this task when it changes. None when the connection is gone.
+    pub(crate) fn room(&self, window: Window, gone: &AtomicBool, cx: &Context<'_>) -> Option<Window> {
+        {
+            let mut waiting = self.waiting();
+            if gone.load(Ordering::SeqCst) {
+                return None;
+            }
+            match &mut *waiting {
+                Some(waker) => waker.clone_from(cx.waker()),
+                none => *none = Some(cx.waker().clone()),
+            }
+        }
         let packets = window.packets.saturating_sub(self.packets.load(Ordering::SeqCst));
         let bytes = window.bytes.saturating_sub(self.bytes.load(Ordering::SeqCst));
-        if packets == 0 || bytes == 0 { Window { packets: 0, bytes: 0 } } else { Window { packets, bytes } }
+        Some(if packets == 0 || bytes == 0 { Window { packets: 0, bytes: 0 } } else { Window { packets, bytes } })
     }
 
     /// One packet goes into the channel; said before it does, so that its own drain signal comes after.
@@ -60,7 +70,7 @@ impl Credit {
         self.packets.store(0, Ordering::SeqCst);
         self.bytes.store(0, Ordering::SeqCst);
         self.step();
-        self.waker.wake();
+        self.wake();
     }
 
     /// So many packets have left the channel.
@@ -71,7 +81,7 @@ impl Credit {
             subtract(&self.bytes, bytes);
         }
         self.step();
-        self.waker.wake();
+        self.wake();
     }
 
     /// The client took something.
@@ -87,8 +97,16 @@ impl Credit {
         self.packets.load(Ordering::SeqCst) == 0
     }
 
+    /// Wakes whoever waits for room.
     pub(crate) fn wake(&self) {
-        self.waker.wake();
+        let waker = self.waiting().take();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Option<Waker>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -101,10 +119,36 @@ fn subtract(counter: &AtomicUsize, amount: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::task::Waker;
+    use std::sync::Arc;
+    use std::task::Wake;
+
+    const WINDOW: Window = Window { packets: 3, bytes: 100 };
 
     fn room(credit: &Credit) -> Window {
-        credit.room(Window { packets: 3, bytes: 100 }, &Context::from_waker(Waker::noop()))
+        credit.room(WINDOW, &AtomicBool::new(false), &Context::from_waker(Waker::noop())).unwrap()
+    }
+
+    #[derive(Default)]
+    struct Woken(AtomicUsize);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    #[test]
+    fn who_is_gone_does_not_take_the_place_of_the_next_one() {
+        let credit = Credit::default();
+        let (old, new) = (Arc::new(Woken::default()), Arc::new(Woken::default()));
+        let wait = |woken: &Arc<Woken>, gone: bool| {
+            credit.room(WINDOW, &AtomicBool::new(gone), &Context::from_waker(&Waker::from(Arc::clone(woken))))
+        };
+        assert!(wait(&old, false).is_some());
+        assert!(wait(&new, false).is_some());
+        assert!(wait(&old, true).is_none());
+        credit.drained();
+        assert_eq!((old.0.load(Ordering::SeqCst), new.0.load(Ordering::SeqCst)), (0, 1));
     }
 
     #[test]

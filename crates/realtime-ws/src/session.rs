@@ -208,7 +208,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 self.registration.close(CloseReason::NORMAL);
                 self.writer.discard();
                 self.protocol.answer_close(self.writer.control());
-                self.start_closing(CloseReason::NORMAL, Stage::Drain);
+                self.start_closing(CloseReason::NORMAL, Stage::Leave);
             }
             // Answered already; frames are never read as such.
             Message::Ping(_) | Message::Frame(_) => {}
@@ -298,7 +298,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             // Our close frame is the last thing we say: pings are not answered any more.
             let mut unsaid = Vec::new();
             match self.protocol.next(&self.settings.websocket, &mut unsaid) {
-                Ok(Some(Message::Close(_))) | Err(_) => closing.stage = Stage::Drain,
+                Ok(Some(Message::Close(_))) => closing.stage = Stage::Leave,
+                Err(_) => closing.stage = Stage::Drain,
                 Ok(Some(_)) => return Poll::Ready(Ok(())),
                 Ok(None) => {}
             }

@@ -13,8 +13,8 @@ use axum::routing::post;
 use axum::{Json, Router};
 use clap::Parser;
 use realtime_unified::{
-    Authenticator, ConnectRequest, Identity, NotificationService, Refusal, Rejection, SocketIoConfig, SocketIoProvider,
-    SseConfig, SseProvider, WsConfig, WsProvider, serve, Receipt,
+    Authenticator, ConnectRequest, Identity, NotificationService, Receipt, Refusal, Rejection, SocketIoConfig,
+    SocketIoProvider, SseConfig, SseProvider, WsConfig, WsProvider, serve,
 };
 use serde::Deserialize;
 use serde_json::Value;
@@ -73,7 +73,11 @@ struct App {
 }
 
 /// `POST /notify/{user}` with any JSON.
-async fn notify(State(app): State<App>, Path(user): Path<String>, Json(data): Json<Value>) -> Result<Json<Receipt>, Rejection> {
+async fn notify(
+    State(app): State<App>,
+    Path(user): Path<String>,
+    Json(data): Json<Value>,
+) -> Result<Json<Receipt>, Rejection> {
     Ok(Json(app.service.broadcast_to_user(&app.provider, &user, "notification", &data).await?))
 }
 

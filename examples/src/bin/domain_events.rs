@@ -5,7 +5,6 @@
 
 use std::error::Error;
 use std::net::SocketAddr;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use axum::extract::State;
@@ -14,8 +13,8 @@ use axum::routing::post;
 use axum::{Json, Router};
 use clap::Parser;
 use realtime_unified::{
-    Authenticator, ConnectRequest, Identity, NotificationService, Refusal, Result, RoomAccess, RoomDelivery, RoomPolicy,
-    SseConfig, SseProvider, WsConfig, WsProvider, serve, Event,
+    Authenticator, ConnectRequest, Event, Identity, NotificationService, Refusal, Result, RoomAccess, RoomDelivery,
+    RoomPolicy, SseConfig, SseProvider, WsConfig, WsProvider, serve,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -40,13 +39,6 @@ enum DomainEvent {
 struct UserRegistered {
     user_id: String,
     email: String,
-    #[serde(default = "now")]
-    occurred_at: u64,
-}
-
-/// Seconds since 1970.
-fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs()
 }
 
 /// Turns domain events into notifications.

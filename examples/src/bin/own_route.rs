@@ -16,8 +16,8 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use clap::Parser;
 use realtime_unified::{
-    ConnectRequest, Event, Identity, NotificationService, Rejection, SseConfig, SseProvider, Target, WsConfig, WsProvider,
-    serve,
+    ConnectRequest, Event, Identity, NotificationService, Rejection, SseConfig, SseProvider, Target, WsConfig,
+    WsProvider, serve,
 };
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -75,7 +75,12 @@ async fn socket(who: SignedIn, State(app): State<App>, request: Request) -> Resu
 }
 
 /// One event over both transports, with one result for each.
-async fn notify(from: SignedIn, State(app): State<App>, Path(to): Path<String>, Json(text): Json<String>) -> Result<Json<Value>, Rejection> {
+async fn notify(
+    from: SignedIn,
+    State(app): State<App>,
+    Path(to): Path<String>,
+    Json(text): Json<String>,
+) -> Result<Json<Value>, Rejection> {
     let event = Event::json("notification", &json!({ "from": from.0.user, "text": text }))?;
     // Names of users are global; this keeps a team's messages within the team.
     let target = Target::user_in(from.0.team, to);

@@ -4,6 +4,7 @@
 
 use std::error::Error;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -12,12 +13,11 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use clap::Parser;
 use realtime_unified::{
-    Authenticator, ConnectRequest, Context, Error as RealtimeError, Event, HandlerError, Identity, NotificationService,
-    Refusal, Rejection, Reply, RoomAccess, RoomPolicy, SocketIoBroadcast, SocketIoConfig, SocketIoProvider, serve,
+    Authenticator, ConnectRequest, Context, Event, HandlerError, Identity, NotificationService, Refusal, Rejection,
+    Reply, RoomAccess, RoomPolicy, SocketIoBroadcast, SocketIoConfig, SocketIoProvider, serve,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::sync::Arc;
 use tokio::net::TcpListener;
 
 #[derive(Parser)]
@@ -64,32 +64,33 @@ async fn say(cx: Context, say: Say) -> Result<Reply<Value>, HandlerError> {
     Ok(Reply(json!({ "position": receipt.position })))
 }
 
-/// The provider's acks and rooms. It has them; another, chosen by configuration, might not.
-fn socket_io(service: &NotificationService) -> Result<Arc<dyn SocketIoBroadcast>, RealtimeError> {
-    let unsupported = || RealtimeError::Unsupported { provider: "socket".to_owned(), what: "acks" };
-    service.provider("socket")?.socket_io().ok_or_else(unsupported)
-}
+type Socket = State<Arc<dyn SocketIoBroadcast>>;
 
 /// `POST /rooms/{room}/members/{user}`: joins all of the user's sockets, those to come included. No policy is asked.
-async fn join(State(service): State<NotificationService>, Path((room, user)): Path<(String, String)>) -> Result<(), Rejection> {
-    Ok(socket_io(&service)?.join_room(&user, &room).await?)
+async fn join(State(socket): Socket, Path((room, user)): Path<(String, String)>) -> Result<(), Rejection> {
+    Ok(socket.join_room(&user, &room).await?)
 }
 
 /// `DELETE /rooms/{room}/members/{user}`.
-async fn leave(State(service): State<NotificationService>, Path((room, user)): Path<(String, String)>) -> Result<(), Rejection> {
-    Ok(socket_io(&service)?.leave_room(&user, &room).await?)
+async fn leave(State(socket): Socket, Path((room, user)): Path<(String, String)>) -> Result<(), Rejection> {
+    Ok(socket.leave_room(&user, &room).await?)
 }
 
 /// `GET /users/{user}/rooms`.
-async fn rooms_of(State(service): State<NotificationService>, Path(user): Path<String>) -> Result<Json<Vec<String>>, Rejection> {
-    Ok(Json(socket_io(&service)?.user_rooms(&user).await?))
+async fn rooms_of(State(socket): Socket, Path(user): Path<String>) -> Result<Json<Vec<String>>, Rejection> {
+    Ok(Json(socket.user_rooms(&user).await?))
 }
 
 /// `POST /rooms/{room}/question`: asks every member, and shows who answered what, and who did not.
-async fn ask(State(service): State<NotificationService>, Path(room): Path<String>, Json(question): Json<Value>) -> Result<Json<Vec<Value>>, Rejection> {
+async fn ask(
+    State(socket): Socket,
+    Path(room): Path<String>,
+    Json(question): Json<Value>,
+) -> Result<Json<Vec<Value>>, Rejection> {
     let event = Event::json("question", &question)?;
-    let acks = socket_io(&service)?.to_room_with_ack(&room, event, Duration::from_secs(5)).await?;
-    let shown = acks.all().await.into_iter().map(|ack| {
+    // A stream too, for those who want each answer as it comes.
+    let acks = socket.to_room_with_ack(&room, event, Duration::from_secs(5)).await?.all().await;
+    let shown = acks.into_iter().map(|ack| {
         let answer = ack.json::<Value>().unwrap_or_default();
         json!({ "connection": ack.connection, "status": ack.status, "ms": ack.elapsed.as_millis(), "answer": answer })
     });
@@ -106,11 +107,13 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .room_policy(PublicRooms)
         .build()
         .await?;
+    // Of a provider chosen by configuration it would be a question whether it has acks; this one does.
+    let socket = service.provider("socket")?.socket_io().ok_or("no acks")?;
     let app = Router::new()
         .route("/rooms/{room}/members/{user}", post(join).delete(leave))
         .route("/rooms/{room}/question", post(ask))
         .route("/users/{user}/rooms", get(rooms_of))
-        .with_state(service.clone())
+        .with_state(socket)
         .merge(service.router());
 
     let listener = TcpListener::bind(args.listen).await?;

@@ -3,8 +3,8 @@
 mod polling;
 mod program;
 
-pub use polling::Polling;
-pub use program::{Program, refused};
+pub(crate) use polling::Polling;
+pub(crate) use program::{Program, refused};
 
 use std::future::Future;
 use std::time::Duration;
@@ -12,7 +12,13 @@ use std::time::Duration;
 /// Far more than anything here takes on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(30);
 
+/// A client for plain requests.
+pub(crate) fn http() -> reqwest::Client {
+    // Loopback needs no proxy, and the environment's must not decide a test.
+    reqwest::Client::builder().no_proxy().build().unwrap()
+}
+
 /// Waits for `future`, and panics with `what` when that takes too long.
-pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
+pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
     tokio::time::timeout(DEADLINE, future).await.unwrap_or_else(|_| panic!("timed out: {what}"))
 }

@@ -3,10 +3,10 @@ use std::collections::VecDeque;
 use reqwest::Client;
 use serde_json::Value;
 
-use super::within;
+use super::{http, within};
 
 /// A Socket.IO client over long polling (Engine.IO 4, Socket.IO 5), as plain as the protocol lets it be.
-pub struct Polling {
+pub(crate) struct Polling {
     http: Client,
     /// With the session's id.
     url: String,
@@ -15,15 +15,15 @@ pub struct Polling {
 }
 
 /// An event from the server: its number if it is to be answered, and its arguments.
-pub struct Emitted {
-    pub ack: Option<u64>,
-    pub arguments: Vec<Value>,
+pub(crate) struct Emitted {
+    pub(crate) ack: Option<u64>,
+    pub(crate) arguments: Vec<Value>,
 }
 
 impl Polling {
     /// Opens a session and connects to the main namespace; the next event is `connected`.
-    pub async fn connect(base: &str, auth: &Value) -> Self {
-        let http = Client::new();
+    pub(crate) async fn connect(base: &str, auth: &Value) -> Self {
+        let http = http();
         let url = format!("{base}/socket.io/?EIO=4&transport=polling");
         let opened = within("the handshake", async { http.get(&url).send().await?.text().await }).await.unwrap();
         let opened: Value = serde_json::from_str(opened.strip_prefix('0').expect("an open packet")).unwrap();
@@ -36,18 +36,18 @@ impl Polling {
     }
 
     /// Emits an event; with a number, the server is to answer.
-    pub async fn emit(&self, ack: Option<u64>, arguments: &Value) {
+    pub(crate) async fn emit(&self, ack: Option<u64>, arguments: &Value) {
         let number = ack.map(|ack| ack.to_string()).unwrap_or_default();
         self.send(format!("42{number}{arguments}")).await;
     }
 
     /// Answers an event that had a number.
-    pub async fn answer(&self, ack: u64, arguments: &Value) {
+    pub(crate) async fn answer(&self, ack: u64, arguments: &Value) {
         self.send(format!("43{ack}{arguments}")).await;
     }
 
     /// The next event of this name; others before it are passed over.
-    pub async fn event(&mut self, name: &str) -> Emitted {
+    pub(crate) async fn event(&mut self, name: &str) -> Emitted {
         loop {
             let packet = self.packet().await;
             let Some(body) = packet.strip_prefix("42") else { continue };
@@ -59,7 +59,7 @@ impl Polling {
     }
 
     /// The server's answer to the event with this number.
-    pub async fn answered(&mut self, number: u64) -> Vec<Value> {
+    pub(crate) async fn answered(&mut self, number: u64) -> Vec<Value> {
         loop {
             let packet = self.packet().await;
             let Some(body) = packet.strip_prefix("43") else { continue };
@@ -79,7 +79,8 @@ impl Polling {
                     _ => return packet,
                 }
             }
-            let answer = within("a packet", async { self.http.get(&self.url).send().await?.text().await }).await.unwrap();
+            let answer =
+                within("a packet", async { self.http.get(&self.url).send().await?.text().await }).await.unwrap();
             self.waiting.extend(answer.split('\u{1e}').map(str::to_owned));
         }
     }

@@ -4,15 +4,15 @@ use std::process::{Child, Command, Stdio};
 use super::within;
 
 /// A program that runs until this is dropped, on every exit path of a test.
-pub struct Program {
+pub(crate) struct Program {
     child: Child,
     /// `http://` and its address.
-    pub url: String,
+    pub(crate) url: String,
 }
 
 impl Program {
     /// Starts a program on a free port and waits until it says where it listens.
-    pub async fn start(binary: &str, arguments: &[&str]) -> Self {
+    pub(crate) async fn start(binary: &str, arguments: &[&str]) -> Self {
         let child = command(binary, arguments).stdout(Stdio::piped()).spawn().unwrap();
         // Guarded before anything can fail.
         let mut program = Self { child, url: String::new() };
@@ -24,7 +24,7 @@ impl Program {
     }
 
     /// The same address for WebSocket.
-    pub fn ws_url(&self) -> String {
+    pub(crate) fn ws_url(&self) -> String {
         self.url.replacen("http", "ws", 1)
     }
 }
@@ -38,8 +38,9 @@ impl Drop for Program {
 }
 
 /// Runs a program that is to end by itself, with an error: what it says about it.
-pub async fn refused(binary: &str, arguments: &[&str]) -> String {
-    let mut program = Program { child: command(binary, arguments).stderr(Stdio::piped()).spawn().unwrap(), url: String::new() };
+pub(crate) async fn refused(binary: &str, arguments: &[&str]) -> String {
+    let mut program =
+        Program { child: command(binary, arguments).stderr(Stdio::piped()).spawn().unwrap(), url: String::new() };
     let errors = program.child.stderr.take().unwrap();
     let read = tokio::task::spawn_blocking(move || std::io::read_to_string(errors));
     let said = within("the program's end", read).await.unwrap().unwrap();

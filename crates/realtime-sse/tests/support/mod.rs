@@ -65,7 +65,13 @@ impl Authenticator for ByQuery {
 
 /// Writes down who came and who went.
 #[derive(Clone, Default)]
-pub(crate) struct Life(Arc<Mutex<Vec<(String, Option<CloseReason>)>>>);
+pub(crate) struct Life(Arc<Mutex<Vec<Passage>>>);
+
+struct Passage {
+    user: String,
+    /// Of those who went.
+    reason: Option<CloseReason>,
+}
 
 #[async_trait]
 impl LifecycleHook for Life {
@@ -81,21 +87,18 @@ impl LifecycleHook for Life {
 impl Life {
     fn note(&self, connection: &ConnectionInfo, reason: Option<CloseReason>) {
         let user = connection.identity.user_name().unwrap_or_default().to_owned();
-        self.0.lock().unwrap().push((user, reason));
+        self.0.lock().unwrap().push(Passage { user, reason });
     }
 
+    /// How often a connection of this user came.
     pub(crate) fn came(&self, user: &str) -> usize {
-        self.0.lock().unwrap().iter().filter(|(name, reason)| name == user && reason.is_none()).count()
+        self.0.lock().unwrap().iter().filter(|passage| passage.user == user && passage.reason.is_none()).count()
     }
 
+    /// Why this user's connections went.
     pub(crate) fn gone(&self, user: &str) -> Vec<CloseReason> {
-        self.0
-            .lock()
-            .unwrap()
-            .iter()
-            .filter(|(name, _)| name == user)
-            .filter_map(|(_, reason)| reason.clone())
-            .collect()
+        let passages = self.0.lock().unwrap();
+        passages.iter().filter(|passage| passage.user == user).filter_map(|passage| passage.reason.clone()).collect()
     }
 }
 

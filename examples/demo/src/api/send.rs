@@ -1,3 +1,5 @@
+use std::collections::HashSet;
+
 use axum::Json;
 use axum::extract::State;
 use realtime_unified::{Event, NotificationService, Target};
@@ -54,8 +56,8 @@ pub(super) async fn send(
         OneOrMany::One(name) => vec![name],
         OneOrMany::Many(names) => names,
     };
-    names.sort_unstable();
-    names.dedup();
+    let mut known = HashSet::new();
+    names.retain(|name| known.insert(name.clone()));
     if names.is_empty() {
         return Err(Failure::bad_request("invalid_body", "name at least one provider"));
     }
