@@ -7,7 +7,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use realtime_unified::{
     Authenticator, CloseReason, ConnectRequest, ConnectionInfo, Event, Identity, LifecycleHook, Limits,
-    NotificationService, RealtimeBroadcast, Refusal, SseConfig, SseProvider, Target, WireConfig, serve,
+    NotificationService, RealtimeBroadcast, Refusal, SocketIoConfig, SocketIoProvider, SseConfig, SseProvider, Target,
+    WireConfig, WsConfig, WsProvider, serve,
 };
 use tokio::net::TcpListener;
 
@@ -35,9 +36,17 @@ pub(super) async fn start(listener: TcpListener, options: &ServeOptions) -> Resu
     let mut builder = NotificationService::builder().authenticator(FromQuery).hook(hooks.clone());
     for provider in &options.providers {
         builder = match provider.as_str() {
+            "socket" => {
+                let config = SocketIoConfig::default().with_limits(limits).with_write_stall(write_stall);
+                builder.provider(SocketIoProvider::new(config))
+            }
             "sse" => {
                 let config = SseConfig::default().with_limits(limits).with_write_stall(write_stall);
                 builder.provider(SseProvider::new(config))
+            }
+            "ws" => {
+                let config = WsConfig::default().with_limits(limits).with_write_stall(write_stall);
+                builder.provider(WsProvider::new(config))
             }
             other => return Err(format!("no provider is named \"{other}\"").into()),
         };

@@ -1,6 +1,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -53,6 +54,8 @@ pub struct Acks {
 
 /// One ask under way on this node.
 pub(crate) struct Ask {
+    /// The position of its record, which clients answer with; 0 until it has been applied here.
+    number: AtomicU64,
     state: Mutex<AskState>,
     waker: AtomicWaker,
 }
@@ -144,7 +147,15 @@ impl std::fmt::Debug for Acks {
 
 impl Ask {
     pub(crate) fn new() -> Self {
-        Self { state: Mutex::default(), waker: AtomicWaker::new() }
+        Self { number: AtomicU64::new(0), state: Mutex::default(), waker: AtomicWaker::new() }
+    }
+
+    pub(crate) fn number(&self) -> u64 {
+        self.number.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_number(&self, number: u64) {
+        self.number.store(number, Ordering::Release);
     }
 
     /// A connection is about to get the ask.

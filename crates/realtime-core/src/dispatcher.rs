@@ -47,6 +47,8 @@ pub struct Dispatcher<C: Codec> {
     /// What the directory has not been told yet; bounded by the connections that came and went within one beat.
     directory_changes: Mutex<Vec<DirectoryChange>>,
     directory_changed: Notify,
+    /// Cancelled when the directory has been told of everything, after the end.
+    directory_told: CancellationToken,
     /// Whether the log is being read; false while the backplane is away.
     ready: AtomicBool,
     /// No more connections and sends.
@@ -82,6 +84,7 @@ impl<C: Codec> Dispatcher<C> {
             asks: Mutex::default(),
             directory_changes: Mutex::default(),
             directory_changed: Notify::new(),
+            directory_told: CancellationToken::new(),
             ready: AtomicBool::new(false),
             closing: AtomicBool::new(false),
             widened: AtomicBool::new(false),
@@ -168,8 +171,8 @@ impl<C: Codec> Dispatcher<C> {
         connections.len()
     }
 
-    /// Takes no more connections, closes those there are, and waits for their hooks and handlers, for the drain's time
-    /// and a second more at most.
+    /// Takes no more connections, closes those there are, and waits for their sessions, hooks and handlers, for the
+    /// drain's time and a second more at most; then for the directory, for a second at most.
     pub async fn shutdown(&self, drain: Drain) {
         self.closing.store(true, Ordering::Release);
         let reason = CloseReason::GOING_AWAY;
@@ -184,6 +187,10 @@ impl<C: Codec> Dispatcher<C> {
             );
         }
         self.stop.cancel();
+        if self.runtime.get().is_some() {
+            // Entries that could not be taken back end with the node's lease.
+            let _ = tokio::time::timeout(std::time::Duration::from_secs(1), self.directory_told.cancelled()).await;
+        }
     }
 
     /// The event that tells a client that what lay between two places is gone.

@@ -3,6 +3,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 mod group;
 mod index;
@@ -44,6 +45,8 @@ pub(crate) struct Connection<F> {
 pub(crate) struct Lease {
     /// Its counted place.
     pub(crate) _ticket: Ticket,
+    /// Shutdown waits for it.
+    pub(crate) _task: TaskTrackerToken,
     /// Tells the lifecycle hooks of the end, if there are any.
     pub(crate) hooks: Option<oneshot::Sender<Departure>>,
 }
@@ -150,14 +153,15 @@ impl<F: Frame> Hub<F> {
     }
 
     /// Applies a record for a target: every matching connection gets the frame or will read it from the window.
-    /// `matched` sees each of them before the push.
+    /// `tells` says whether the frame carries its place. `matched` sees each connection before the push and after it.
     pub(crate) fn deliver(
         &self,
         position: Position,
         target: &Target,
         frame: &F,
+        tells: bool,
         now: Instant,
-        mut matched: impl FnMut(&Connection<F>),
+        mut matched: impl FnMut(&Connection<F>, Option<Pushed>),
     ) -> Outcome {
         let audience = {
             let mut index = self.lock();
@@ -168,8 +172,9 @@ impl<F: Frame> Hub<F> {
         for connection in
             audience.iter().filter(|connection| target.lets(connection.info.id, &connection.info.identity))
         {
-            matched(connection);
-            let (pushed, wake) = connection.outbox.push(position, frame, self.outbox, now);
+            matched(connection, None);
+            let (pushed, wake) = connection.outbox.push(position, frame, tells, self.outbox, now);
+            matched(connection, Some(pushed));
             outcome.count(pushed);
             if wake {
                 connection.outlet.wake();
@@ -246,6 +251,11 @@ impl<F: Frame> Hub<F> {
 }
 
 impl<F: Frame> Connection<F> {
+    /// Whether it has been taken out and its inbox, if there was one, closed.
+    pub(crate) fn has_left(&self) -> bool {
+        self.lease.lock().unwrap_or_else(PoisonError::into_inner).is_none()
+    }
+
     /// Asks the session to end; the first reason stays. What is queued for a live connection is still sent.
     pub(crate) fn close(&self, reason: CloseReason) {
         if self.outbox.close(reason) {

@@ -29,7 +29,7 @@ pub(crate) struct Outbox<F> {
 pub(crate) struct State<F> {
     pub(crate) place: Place,
     /// Durable frames with their positions, only while live.
-    queue: VecDeque<(Position, F)>,
+    queue: VecDeque<Queued<F>>,
     queue_bytes: usize,
     /// Replies, acks and volatile events; no order against durable events while behind.
     side: VecDeque<F>,
@@ -41,6 +41,14 @@ pub(crate) struct State<F> {
     waiting_since: Option<Instant>,
     /// The newest place the client has been given a cursor for.
     pub(crate) told: Position,
+}
+
+#[derive(Debug)]
+struct Queued<F> {
+    position: Position,
+    frame: F,
+    /// Whether the frame tells the client its place; asks do not.
+    tells: bool,
 }
 
 /// Where a connection stands in the log.
@@ -89,7 +97,14 @@ impl<F: Frame> Outbox<F> {
     }
 
     /// Offers a durable frame; the flag says whether the outlet must be woken.
-    pub(crate) fn push(&self, position: Position, frame: &F, bound: OutboxConfig, now: Instant) -> (Pushed, bool) {
+    pub(crate) fn push(
+        &self,
+        position: Position,
+        frame: &F,
+        tells: bool,
+        bound: OutboxConfig,
+        now: Instant,
+    ) -> (Pushed, bool) {
         let mut state = self.lock();
         if state.closed.is_some() {
             return (Pushed::Closed, false);
@@ -104,17 +119,17 @@ impl<F: Frame> Outbox<F> {
             Place::Live(_) => {
                 state.waiting_since.get_or_insert(now);
                 let full = state.queue.len() >= bound.frames || state.queue_bytes + frame.size() > bound.bytes;
-                if let Some((first, _)) = state.queue.front()
+                if let Some(first) = state.queue.front()
                     && full
                 {
-                    state.place = Place::Behind(first.previous());
+                    state.place = Place::Behind(first.position.previous());
                     state.queue = VecDeque::new();
                     state.queue_bytes = 0;
                     return (Pushed::TurnedBehind, state.rouse());
                 }
                 state.place = Place::Live(position);
                 state.queue_bytes += frame.size();
-                state.queue.push_back((position, frame.clone()));
+                state.queue.push_back(Queued { position, frame: frame.clone(), tells });
                 (Pushed::Queued, state.rouse())
             }
         }
@@ -148,7 +163,7 @@ impl<F: Frame> Outbox<F> {
         state.waiting_since.get_or_insert(now);
         state.place = Place::Live(position);
         state.queue_bytes += frame.size();
-        state.queue.push_back((position, frame));
+        state.queue.push_back(Queued { position, frame, tells: true });
         state.rouse()
     }
 
@@ -225,15 +240,18 @@ impl<F: Frame> State<F> {
             self.side_bytes -= frame.size();
             frames.extend(self.side.pop_front());
         }
-        while let Some((_, frame)) = self.queue.front() {
-            if taken > 0 && taken + frame.size() > budget {
+        while let Some(next) = self.queue.front() {
+            let size = next.frame.size();
+            if taken > 0 && taken + size > budget {
                 return taken;
             }
-            taken += frame.size();
-            self.queue_bytes -= frame.size();
-            if let Some((position, frame)) = self.queue.pop_front() {
-                self.told = position;
-                frames.push(frame);
+            taken += size;
+            self.queue_bytes -= size;
+            if let Some(next) = self.queue.pop_front() {
+                if next.tells {
+                    self.told = next.position;
+                }
+                frames.push(next.frame);
             }
         }
         // A burst's room is given back: most connections are idle most of the time.

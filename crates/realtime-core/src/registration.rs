@@ -72,8 +72,8 @@ impl<C: Codec> Registration<C> {
                 frames.push(self.dispatcher.lost(place, until));
             }
             let mut state = self.connection.outbox.lock();
-            if !read_frames.is_empty() || read.lost_until.is_some() {
-                state.told = read.place;
+            if let Some(told) = read.told {
+                state.told = told;
             }
             taken += read_frames.iter().map(crate::Frame::size).sum::<usize>();
             frames.append(&mut read_frames);
@@ -103,7 +103,15 @@ impl<C: Codec> Registration<C> {
 
     /// The connection's queue of inbound events, made with its worker on first use.
     pub fn inbox(&self) -> &Arc<Inbox> {
-        self.connection.inbox.get_or_init(|| self.dispatcher.start_worker(&self.connection))
+        if let Some(inbox) = self.connection.inbox.get() {
+            return inbox;
+        }
+        let inbox = self.connection.inbox.get_or_init(|| self.dispatcher.start_worker(&self.connection));
+        if self.connection.has_left() {
+            // It was taken out before it had an inbox: nobody else would end the worker.
+            inbox.close();
+        }
+        inbox
     }
 
     /// Takes the client's answer to an ask; `false` if nobody waits for it (any more).

@@ -5,6 +5,7 @@ use std::task::Poll;
 use bytes::Bytes;
 use futures_sink::Sink;
 use futures_util::SinkExt;
+use tokio::time::timeout;
 
 use crate::{Admitted, CloseReason, Codec, ConnectionId, Dispatcher, SessionOutlet, Take};
 
@@ -49,18 +50,23 @@ impl<C: Codec> Dispatcher<C> {
         let outlet = Arc::new(SessionOutlet::new());
         let registration = self.register(admitted, Arc::clone(&outlet) as _);
         let id = registration.id();
+        let write_stall = self.config().write_stall;
         let task = tokio::spawn(async move {
             let mut sink = Box::pin(sink);
             let mut frames = Vec::new();
             let reason = 'session: loop {
                 let take = poll_fn(|cx| outlet.poll_take(&registration, cx, BATCH_BYTES, &mut frames)).await;
                 for frame in frames.drain(..) {
-                    if sink.feed(bytes(&frame)).await.is_err() {
-                        break 'session CloseReason::CONNECTION_LOST;
+                    match timeout(write_stall, sink.feed(bytes(&frame))).await {
+                        Ok(Ok(())) => {}
+                        Ok(Err(_)) => break 'session CloseReason::CONNECTION_LOST,
+                        Err(_) => break 'session CloseReason::WRITE_STALL,
                     }
                 }
-                if sink.flush().await.is_err() {
-                    break CloseReason::CONNECTION_LOST;
+                match timeout(write_stall, sink.flush()).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(_)) => break CloseReason::CONNECTION_LOST,
+                    Err(_) => break CloseReason::WRITE_STALL,
                 }
                 if let Take::Closed(reason) = take {
                     // The sink learns of the end by being closed; if that fails the end is the same.

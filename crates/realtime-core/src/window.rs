@@ -61,6 +61,8 @@ pub(crate) struct Read {
     pub(crate) place: Position,
     /// The place asked for had left the window: what is between it and this place is gone.
     pub(crate) lost_until: Option<Position>,
+    /// The newest place that what was found tells the client; asks tell none.
+    pub(crate) told: Option<Position>,
 }
 
 /// Bookkeeping that a record costs beside its frame.
@@ -146,13 +148,22 @@ impl<F: Frame> Window<F> {
         self.read_lock().start
     }
 
-    /// The place of the oldest record that is younger than a quarter of the window's age, less one; a client
-    /// that was told of no place since then should be.
+    /// The place before the newest quarter of the window, by age and by bytes; a client that was told of no place since
+    /// then should be.
     pub(crate) fn quarter(&self, now: Instant) -> Position {
         let inner = self.read_lock();
-        let young =
-            inner.records.partition_point(|record| now.saturating_duration_since(record.seen) > self.config.age / 4);
-        Position::new(inner.start.get() + young as u64)
+        let is_old = |record: &Record<F>| now.saturating_duration_since(record.seen) > self.config.age / 4;
+        let by_age = inner.records.partition_point(is_old);
+        let mut by_bytes = 0;
+        if inner.bytes > self.config.bytes / 4 {
+            by_bytes = inner.records.len();
+            let mut bytes = 0;
+            while by_bytes > 0 && bytes <= self.config.bytes / 4 {
+                by_bytes -= 1;
+                bytes += inner.records[by_bytes].size();
+            }
+        }
+        Position::new(inner.start.get() + by_age.max(by_bytes) as u64)
     }
 
     /// Records and bytes held now.
@@ -165,6 +176,7 @@ impl<F: Frame> Window<F> {
     pub(crate) fn read(&self, place: Position, sight: &Sight, budget: usize, frames: &mut Vec<F>) -> Read {
         let inner = self.read_lock();
         let lost_until = (place < inner.start).then_some(inner.start);
+        let mut told = lost_until;
         let from = place.max(inner.start);
         let now = SystemTime::now();
         let lists: Vec<&VecDeque<Position>> = sight.keys().filter_map(|key| inner.index.get(&key)).collect();
@@ -192,12 +204,15 @@ impl<F: Frame> Window<F> {
                 continue;
             }
             if taken > 0 && taken + frame.size() > budget {
-                return Read { place: position.previous(), lost_until };
+                return Read { place: position.previous(), lost_until, told };
             }
             taken += frame.size();
             frames.push(frame.clone());
+            if ask_until.is_none() {
+                told = Some(position);
+            }
         }
-        Read { place: sight.end.max(from), lost_until }
+        Read { place: sight.end.max(from), lost_until, told }
     }
 
     fn read_lock(&self) -> RwLockReadGuard<'_, Inner<F>> {

@@ -128,9 +128,8 @@ async fn rooms_entered_and_left_by_a_handler_hold_from_now_on() {
 
 #[tokio::test]
 async fn a_client_that_asks_and_never_reads_is_overloaded() {
-    let router = Router::new().on_raw("echo", async |_: Context, inbound: Inbound| {
-        Payload::Json(inbound.payload.bytes().clone())
-    });
+    let router = Router::new()
+        .on_raw("echo", async |_: Context, inbound: Inbound| Payload::Json(inbound.payload.bytes().clone()));
     let setup = Setup::default().with_router(router).with_outbox(OutboxConfig::default().with_frames(16));
     let provider = attached(setup).await;
     let mut guest = Guest::by_session(&provider, Visitor::user("ann")).await;

@@ -144,13 +144,13 @@ async fn a_sink_that_never_takes_is_cut_and_everything_is_given_back() {
     assert_eq!(hooks.of(id).len(), 2, "once each");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_quiet_connection_is_never_a_stalled_one() {
     let mut setup = Setup::default();
-    setup.write_stall = Duration::from_millis(50);
+    setup.write_stall = Duration::from_millis(500);
     let provider = CoreProvider::full(setup);
     provider.attach(runtime()).await.unwrap();
-    let mut guests = Vec::new();
+    let mut readers = Vec::new();
     for n in 0..50 {
         // Some read an event from the window in the moment it is pushed.
         let guest = tokio::spawn({
@@ -158,13 +158,13 @@ async fn a_quiet_connection_is_never_a_stalled_one() {
             async move { Guest::by_sink(&provider, Visitor::user(&format!("user {n}"))).await }
         });
         provider.dispatcher.to_all(note(&n.to_string())).await.unwrap();
-        guests.push(guest.await.unwrap());
+        let mut guest = guest.await.unwrap();
+        readers.push(tokio::spawn(async move {
+            guest.texts_until("last").await;
+            guest
+        }));
     }
-    provider.dispatcher.to_all(note("last")).await.unwrap();
-    for guest in &mut guests {
-        guest.texts_until("last").await;
-    }
-    // Another connection that does stall shows that the sweep has looked at all of them for long enough.
+    // One that does stall shows that the sweep has looked at all of them for long enough.
     let sink = futures_util::sink::unfold((), |(), _: Bytes| std::future::pending::<Result<(), Error>>());
     let admitted = provider.admit(Visitor::user("stuck")).await.unwrap();
     let link = provider.dispatcher.connect_sink(admitted, sink, Bytes::clone);
@@ -172,6 +172,10 @@ async fn a_quiet_connection_is_never_a_stalled_one() {
     eventually("the stuck one is cut", || provider.stats().stalled > 0).await;
     drop(link);
     assert_eq!((provider.stats().stalled, provider.stats().connections), (1, 50));
+    provider.dispatcher.to_all(note("last")).await.unwrap();
+    for reader in readers {
+        in_time("a reader", reader).await.unwrap();
+    }
 }
 
 #[tokio::test]

@@ -18,7 +18,10 @@ use support::{Client, CoreProvider, Dice, Logged, in_time, read_log};
 
 const USERS: [&str; 4] = ["ann", "bob", "cid", "dee"];
 const TENANTS: [&str; 2] = ["acme", "globex"];
+/// Rooms that users are joined to and taken out of while events flow.
 const ROOMS: [&str; 3] = ["red", "green", "blue"];
+/// Rooms that clients name themselves, each time they come.
+const NAMED: [&str; 2] = ["north", "south"];
 const END: &str = "end";
 
 /// Who a client is, all the time, and what it saw.
@@ -39,7 +42,7 @@ fn event(label: &str) -> Event {
 fn random_target(dice: &mut Dice) -> Target {
     let user = USERS[dice.below(USERS.len())];
     let tenant = TENANTS[dice.below(TENANTS.len())];
-    let room = ROOMS[dice.below(ROOMS.len())];
+    let room = if dice.one_in(3) { NAMED[dice.below(NAMED.len())] } else { ROOMS[dice.below(ROOMS.len())] };
     let target = match dice.below(8) {
         0 => Target::all(),
         1 => Target::tenant(tenant),
@@ -76,7 +79,7 @@ async fn move_about(node: CoreProvider, user: &'static str, count: usize, mut di
 async fn watch(nodes: Vec<CoreProvider>, hurry: Arc<AtomicBool>, mut dice: Dice) -> Watcher {
     let user = USERS[dice.below(USERS.len())];
     let tenant = TENANTS[dice.below(TENANTS.len())];
-    let rooms: Vec<_> = ROOMS.into_iter().filter(|_| dice.one_in(3)).collect();
+    let rooms: Vec<_> = NAMED.into_iter().filter(|_| dice.one_in(2)).collect();
     let mut visitor = Visitor::user(user).tenant(tenant);
     visitor.rooms = rooms.iter().map(|room| (*room).to_owned()).collect();
     let mut watcher = Watcher { user, tenant, rooms, from: 0, seen: Vec::new(), resumes: 0 };

@@ -105,6 +105,25 @@ async fn who_has_caught_up_is_told_its_place_too() {
     assert_eq!(guest.place(), 39);
 }
 
+/// A window that is full by bytes turns over long before its number of records is reached.
+#[tokio::test]
+async fn large_events_for_others_do_not_cost_a_quiet_client_its_place() {
+    let provider = with_window(WindowConfig::default().with_bytes(200_000)).await;
+    let mut quiet = Guest::by_sink(&provider, Visitor::user("quiet")).await;
+    for n in 0..12 {
+        provider.dispatcher.to_user("bob", note(&format!("{n}{}", "x".repeat(10_000)))).await.unwrap();
+    }
+    while quiet.place() < 7 {
+        assert_eq!(quiet.next().await.name, "cursor");
+    }
+    for n in 0..12 {
+        provider.dispatcher.to_user("bob", note(&format!("{n}{}", "x".repeat(10_000)))).await.unwrap();
+    }
+    assert!(provider.dispatcher.window().start().get() > 0, "the window has turned over");
+    let back = Guest::by_sink(&provider, Visitor::user("quiet").resume(&quiet.cursor)).await;
+    assert_eq!(back.welcome["resumed"], true);
+}
+
 /// Asks carry no cursor: a client that gets nothing else is told its place all the same.
 #[tokio::test]
 async fn who_is_only_asked_is_told_its_place_too() {

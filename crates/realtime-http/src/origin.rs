@@ -1,6 +1,6 @@
-use http::HeaderMap;
-use http::header::{HOST, ORIGIN};
+use http::header::{ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_ORIGIN, HOST, ORIGIN, VARY};
 use http::request::Parts;
+use http::{HeaderMap, HeaderValue};
 use realtime_core::{Refusal, RefusalKind};
 
 /// Which web pages may connect. Browsers send `Origin` with every such request and cannot be made to lie about it
@@ -55,10 +55,16 @@ impl Origins {
         Err(Refusal::new(RefusalKind::Origin, "this origin may not connect"))
     }
 
-    /// The value for `Access-Control-Allow-Origin`, if the request comes from another page that is let in.
-    pub fn allow_header(&self, parts: &Parts) -> Option<http::HeaderValue> {
-        let origin = parts.headers.get(ORIGIN)?;
-        self.check(parts).ok().map(|()| origin.clone())
+    /// Lets the page that asked read the answer, if it may connect (Fetch §3.2.3).
+    ///
+    /// Cookies are for listed origins and the same host only: with [`Origins::any`] they would be for everybody.
+    pub fn allow(&self, parts: &Parts, answer: &mut HeaderMap) {
+        answer.append(VARY, HeaderValue::from_static("origin"));
+        let Some(origin) = parts.headers.get(ORIGIN).filter(|_| self.check(parts).is_ok()) else { return };
+        answer.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+        if !self.any {
+            answer.insert(ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
+        }
     }
 
     fn lets(&self, origin: &str, parts: &Parts) -> bool {
@@ -113,5 +119,18 @@ mod tests {
         assert!(origins.check(&parts("api.example", Some("https://api.example"))).is_err());
         assert!(origins.check(&parts("api.example", Some("https://app.example.evil"))).is_err());
         assert!(Origins::any().check(&parts("api.example", Some("null"))).is_ok());
+    }
+
+    #[test]
+    fn cookies_are_not_for_every_page() {
+        let asked = parts("api.example", Some("https://app.example"));
+        let answer = |origins: Origins| {
+            let mut answer = HeaderMap::new();
+            origins.allow(&asked, &mut answer);
+            (answer.contains_key(ACCESS_CONTROL_ALLOW_ORIGIN), answer.contains_key(ACCESS_CONTROL_ALLOW_CREDENTIALS))
+        };
+        assert_eq!(answer(Origins::default()), (false, false));
+        assert_eq!(answer(Origins::only(["https://app.example"])), (true, true));
+        assert_eq!(answer(Origins::any()), (true, false));
     }
 }

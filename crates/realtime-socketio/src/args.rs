@@ -45,9 +45,28 @@ pub(crate) fn size_of(value: &Value) -> usize {
 }
 
 fn parts(value: Value) -> Result<(socketioxide_core::Str, Vec<Bytes>), MalformedPacket> {
-    match value {
-        Value::Str(text, attachments) => Ok((text, attachments.map(VecDeque::into).unwrap_or_default())),
-        Value::Bytes(_) => Err(MalformedPacket("not the common parser's format")),
+    let (text, attachments): (_, Vec<Bytes>) = match value {
+        Value::Str(text, attachments) => (text, attachments.map(VecDeque::into).unwrap_or_default()),
+        Value::Bytes(_) => return Err(MalformedPacket("not the common parser's format")),
+    };
+    if !attachments.is_empty() {
+        let json = serde_json::from_str(&text).map_err(|_| MalformedPacket("not a list"))?;
+        if !placeholders_fit(&json, attachments.len()) {
+            return Err(MalformedPacket("a placeholder without its attachment"));
+        }
+    }
+    Ok((text, attachments))
+}
+
+/// Whether every placeholder stands for an attachment: passed on, another one would end whoever receives it.
+fn placeholders_fit(json: &serde_json::Value, attachments: usize) -> bool {
+    match json {
+        serde_json::Value::Array(items) => items.iter().all(|item| placeholders_fit(item, attachments)),
+        serde_json::Value::Object(fields) if fields.get("_placeholder") == Some(&true.into()) => {
+            fields.get("num").and_then(serde_json::Value::as_u64).is_some_and(|num| num < attachments as u64)
+        }
+        serde_json::Value::Object(fields) => fields.values().all(|field| placeholders_fit(field, attachments)),
+        _ => true,
     }
 }
 
@@ -104,6 +123,18 @@ mod tests {
         let (_, arguments) = read_event(value(text, &[b"zero", b"one"])).unwrap();
         assert_eq!(arguments.json, text.replacen(r#""up","#, "", 1));
         assert_eq!(arguments.attachments, ["zero", "one"]);
+    }
+
+    #[test]
+    fn a_placeholder_names_an_attachment_there_is() {
+        for num in ["2", "-1", "0.5", "\"0\"", "null"] {
+            let text = format!(r#"["up",[{{"a":{{"_placeholder":true,"num":{num}}}}}]]"#);
+            assert!(read_event(value(&text, &[b"zero", b"one"])).is_err(), "{num}");
+            assert!(read_ack(value(&text, &[b"zero", b"one"])).is_err(), "{num}");
+            // Without attachments nobody takes it for a placeholder.
+            assert!(read_event(value(&text, &[])).is_ok(), "{num}");
+        }
+        assert!(read_event(value(r#"["up",{"_placeholder":false}]"#, &[b"zero"])).is_ok());
     }
 
     #[test]

@@ -73,7 +73,6 @@ impl Carriers {
         }
     }
 
-    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.lock().all.len()
     }

@@ -15,6 +15,7 @@ pub struct SocketIoConfig {
     /// Which web pages may connect; default: those of the same host. Others get 403.
     pub origins: Origins,
     /// How many connections are taken; default 100,000 in all and 10 of one user. One more gets a `connect_error`.
+    /// Sessions that are no connections (yet) may be 1,000 more; beyond, they get 503.
     pub limits: Limits,
     /// How much may wait for one connection before it reads the window instead; default 256 KiB or 256 frames.
     pub outbox: OutboxConfig,
@@ -63,6 +64,9 @@ impl Default for SocketIoConfig {
         }
     }
 }
+
+/// Sessions beside those that are connections.
+const SPARE_SESSIONS: usize = 1000;
 
 macro_rules! setters {
     ($($setter:ident $field:ident: $kind:ty;)*) => {
@@ -117,9 +121,20 @@ impl SocketIoConfig {
         }
     }
 
+    /// The path without the last slash; empty for the root.
+    pub(crate) fn mount(&self) -> String {
+        let path = self.path.trim_matches('/');
+        if path.is_empty() { String::new() } else { format!("/{path}") }
+    }
+
+    /// How many sessions are open at most: some belong to nobody yet, or to namespaces of the application's own only.
+    pub(crate) fn max_sessions(&self) -> usize {
+        self.limits.connections.saturating_add(SPARE_SESSIONS)
+    }
+
     pub(crate) fn engine(&self) -> EngineConfig {
         EngineConfig {
-            path: self.path.clone(),
+            path: self.mount(),
             ping_interval: self.ping_interval,
             ping_timeout: self.ping_timeout,
             connect_timeout: self.connect_timeout,

@@ -1,10 +1,8 @@
-use std::collections::VecDeque;
 use std::fmt::Display;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use socketioxide::handler::{ConnectHandler, DisconnectHandler, Value};
@@ -13,9 +11,8 @@ use socketioxide::socket::{DisconnectReason, Socket};
 use crate::adapter::{DirectAdapter, MainAdapter};
 use crate::carrier::{Carrier, Cause};
 use crate::carriers::{Carriers, Connected};
-use crate::credit::Window;
 use crate::inbound::{Inlet, Inline, Reader};
-use crate::pump::{Pump, Source};
+use crate::pump::{Limits, Pump, Source};
 use crate::service;
 
 /// Decides who may connect to the main namespace.
@@ -55,6 +52,8 @@ pub(crate) struct Ended {
     pub reason: Option<DisconnectReason>,
     /// What this side says, if this side ended it for a fault.
     pub cause: Option<Cause>,
+    /// Whether a websocket's stream ended by itself; if not, an error of the transport is a broken protocol.
+    pub lost: bool,
 }
 
 /// A taken connection whose client does not know yet.
@@ -68,9 +67,7 @@ pub(crate) struct Connect {
     pub(crate) main: MainAdapter,
     pub(crate) carriers: Arc<Carriers>,
     pub(crate) max_message: usize,
-    pub(crate) max_ask: Duration,
-    pub(crate) window: Window,
-    pub(crate) write_stall: Duration,
+    pub(crate) limits: Limits,
 }
 
 type Refusal = Box<dyn Display + Send>;
@@ -107,20 +104,15 @@ impl Connect {
         };
         let Accepted { inlet, source, ended } = self.acceptor.accept(offer).await?;
         let gone = Arc::new(AtomicBool::new(false));
-        let pump = Pump {
+        let pump = Pump::new(
             adapter,
-            carrier: Arc::clone(&carrier),
-            gone: Arc::clone(&gone),
-            sid: socket.id,
+            Arc::clone(&carrier),
+            Arc::clone(&gone),
+            socket.id,
             source,
-            inlet: Arc::clone(&inlet),
-            max_ask: self.max_ask,
-            window: self.window,
-            write_stall: self.write_stall,
-            batch: VecDeque::new(),
-            backoff: None,
-            watch: None,
-        };
+            Arc::clone(&inlet),
+            self.limits,
+        );
         carrier.put_start(Some(Start(pump)));
         let ended = Mutex::new(Some((ended, self.carriers.connect())));
         socket.on_disconnect(Goodbye { ended, carrier: Arc::clone(&carrier), gone });
@@ -145,7 +137,7 @@ impl Goodbye {
             self.carrier.credit.wake();
             // A client that leaves only this namespace may come back on the same session.
             self.carrier.resume();
-            ended(Ended { reason, cause: self.carrier.cause() });
+            ended(Ended { reason, cause: self.carrier.cause(), lost: self.carrier.is_lost() });
         }
     }
 }

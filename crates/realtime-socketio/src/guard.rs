@@ -5,11 +5,8 @@ use std::sync::Arc;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use http::header::{
-    ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
-    ACCESS_CONTROL_ALLOW_ORIGIN, ORIGIN, VARY,
-};
-use http::{HeaderValue, Method, StatusCode};
+use http::header::{ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use realtime_core::{Refusal, RefusalKind};
 use realtime_http::refusal_response;
 
@@ -25,22 +22,23 @@ pub(crate) async fn check(State(provider): State<Arc<SocketIoProvider>>, request
         if new && dispatcher.is_closing() {
             return Err(Refusal::new(RefusalKind::Draining, "this node is going down"));
         }
+        if new && !provider.has_room() {
+            return Err(Refusal::new(RefusalKind::NodeLimit, "this node takes no more connections"));
+        }
         Ok(())
     });
-    let allow = origins.allow_header(&parts);
+    let mut cors = HeaderMap::new();
+    origins.allow(&parts, &mut cors);
     let mut response = match checked {
         Err(refusal) => refusal_response(&dispatcher.refuse(refusal)),
         // Fetch standard: a preflight asks before a request with a content type of its own.
         Ok(()) if parts.method == Method::OPTIONS => StatusCode::NO_CONTENT.into_response(),
         Ok(()) => next.run(Request::from_parts(parts, body)).await,
     };
-    if let Some(origin) = allow {
-        let headers = response.headers_mut();
-        headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-        headers.insert(ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
-        headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, POST"));
-        headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("authorization, content-type"));
-        headers.append(VARY, HeaderValue::from_name(ORIGIN));
+    if cors.contains_key(ACCESS_CONTROL_ALLOW_ORIGIN) {
+        cors.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, POST"));
+        cors.insert(ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("authorization, content-type"));
     }
+    response.headers_mut().extend(cors);
     response
 }

@@ -4,7 +4,7 @@ use socketioxide::handler::{MessageHandler, Value};
 use socketioxide::socket::Socket;
 
 use crate::adapter::DirectAdapter;
-use crate::args::{self, Arguments, MalformedPacket};
+use crate::args::{self, Arguments};
 use crate::carrier::{Carrier, Cause};
 
 /// An event from a client.
@@ -30,22 +30,8 @@ pub(crate) trait Inlet: Send + Sync + 'static {
     /// The client's answer to an ask of this number; called by a task of its own.
     fn answer(&self, ask: u64, answer: Arguments);
 
-    /// A packet that could not be read, or was larger than allowed; the connection is being closed.
-    fn malformed(&self, error: Malformed);
-
     /// Whether reading should pause.
     fn is_full(&self) -> bool;
-}
-
-/// Why an event was not read.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum Malformed {
-    /// Not a list that begins with a name.
-    #[error(transparent)]
-    Packet(#[from] MalformedPacket),
-    /// Larger than the limit for one message.
-    #[error("an event of {0} bytes")]
-    TooLarge(usize),
 }
 
 /// Marks our handlers for socketioxide's traits.
@@ -60,20 +46,14 @@ pub(crate) struct Reader {
 
 impl MessageHandler<DirectAdapter, Inline> for Reader {
     fn call(&self, _: Arc<Socket<DirectAdapter>>, value: Value, ack: Option<i64>) {
-        let size = args::size_of(&value);
-        let event = if size > self.max_message {
-            Err(Malformed::TooLarge(size))
-        } else {
-            args::read_event(value).map_err(Malformed::from)
-        };
-        match event {
+        if args::size_of(&value) > self.max_message {
+            return self.carrier.close_for(Cause::TooLarge);
+        }
+        match args::read_event(value) {
             Ok((name, arguments)) => self.inlet.accept(Received { name, arguments, ack }),
             Err(error) => {
-                self.carrier.close_for(match error {
-                    Malformed::Packet(_) => Cause::Malformed,
-                    Malformed::TooLarge(_) => Cause::TooLarge,
-                });
-                self.inlet.malformed(error);
+                tracing::debug!(%error, "closing");
+                return self.carrier.close_for(Cause::Malformed);
             }
         }
         if self.inlet.is_full() {

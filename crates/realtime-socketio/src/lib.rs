@@ -5,6 +5,7 @@
 //! when the websocket's stream was flushed or a long-polling answer has gone.
 
 mod adapter;
+mod answer;
 mod args;
 mod carrier;
 mod carriers;

@@ -1,5 +1,6 @@
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -21,6 +22,9 @@ use crate::session::Gate;
 
 /// The provider's name.
 pub(crate) const NAME: &str = "socket";
+
+/// How long cutting all sessions may take; one that takes nothing any more needs a second.
+const CUT: Duration = Duration::from_secs(5);
 
 /// Socket.IO: the provider `"socket"`, on socketioxide.
 ///
@@ -96,7 +100,7 @@ impl SocketIoProvider {
     }
 
     /// Delivers into any sink what a client of this identity would get: each item is the JSON array of one packet,
-    /// `["event", data, cursor]`.
+    /// `["event", data, cursor]`, with placeholders where bytes belong, which do not come with it.
     ///
     /// # Errors
     /// [`realtime_core::Error::Refused`] when a limit is reached, the identity is not valid, or the provider is not
@@ -108,6 +112,11 @@ impl SocketIoProvider {
         let dispatcher = self.dispatcher();
         let admitted = dispatcher.admit_as(identity, &[], None)?;
         Ok(dispatcher.connect_sink(admitted, sink, |frame| Bytes::copy_from_slice(frame.packet.text().as_bytes())))
+    }
+
+    /// Whether one more session may begin.
+    pub(crate) fn has_room(&self) -> bool {
+        self.running().server.sessions() < self.config.max_sessions()
     }
 
     pub(crate) fn dispatcher(&self) -> &Arc<Dispatcher<SocketIoCodec>> {
@@ -173,8 +182,13 @@ impl RealtimeProvider for SocketIoProvider {
 
     async fn shutdown(&self, drain: Drain) {
         self.dispatcher().shutdown(drain).await;
-        // Sessions that never came to the main namespace, or belong to others only.
-        self.running().server.close().await;
+        // Those that did not go by themselves, never came to the main namespace, or belong to others only.
+        let closed = tokio::time::timeout(CUT, self.running().server.close()).await;
+        if closed.is_err() {
+            tracing::warn!("shut down with connections that could not be ended");
+        }
+        // The hooks of those that had to be cut.
+        self.dispatcher().shutdown(Drain::now()).await;
     }
 
     fn stats(&self) -> Stats {
@@ -184,12 +198,13 @@ impl RealtimeProvider for SocketIoProvider {
 
 impl HttpProvider for SocketIoProvider {
     fn router(self: Arc<Self>) -> axum::Router {
-        let path = self.config.path.trim_end_matches('/').to_owned();
+        let path = self.config.mount();
         let service = self.running().server.service();
-        axum::Router::new()
-            .route_service(&format!("{path}/"), service.clone())
-            .route_service(&path, service)
-            .route_layer(axum::middleware::from_fn_with_state(self, guard::check))
+        let mut router = axum::Router::new().route_service(&format!("{path}/"), service.clone());
+        if !path.is_empty() {
+            router = router.route_service(&path, service);
+        }
+        router.route_layer(axum::middleware::from_fn_with_state(self, guard::check))
     }
 
     fn is_ready(&self) -> bool {

@@ -1,5 +1,5 @@
 use std::collections::VecDeque;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,6 +7,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use socketioxide::socket::Sid;
+use tokio::task::AbortHandle;
 use tokio::time::{Instant, Sleep, sleep, timeout};
 
 use crate::adapter::{DirectAdapter, Refused};
@@ -15,10 +16,18 @@ use crate::credit::Window;
 use crate::encoded::Encoded;
 use crate::inbound::Inlet;
 
-/// How long a connection that is being ended may take what is in flight.
+/// How long a connection that is to end may take what is left.
+const FAREWELL: Duration = Duration::from_secs(5);
+/// How long a client that has been told to go may take to do it.
 const GRACE: Duration = Duration::from_secs(1);
 /// How long to leave a channel alone that was full against all rules.
 const BACKOFF: Duration = Duration::from_millis(100);
+/// How often a client is looked at within the time that it may take nothing.
+const LOOKS: u32 = 4;
+/// The least and the most time between two looks, whatever was configured.
+const LOOK: (Duration, Duration) = (Duration::from_millis(1), Duration::from_secs(3600));
+/// Answers that are awaited from one client; beyond, the oldest is given up.
+const MAX_ASKS: usize = 1024;
 
 /// What goes out to a connection.
 #[derive(Clone, Debug)]
@@ -38,6 +47,8 @@ impl From<Encoded> for Frame {
 /// How a connection ends that this side ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Farewell {
+    /// The client takes nothing: it is cut, and what waits is given up.
+    Cut,
     /// The client is told to stay away: `disconnect` with "io server disconnect".
     Final,
     /// The transport is closed, and the client comes back by itself.
@@ -48,40 +59,82 @@ pub(crate) enum Farewell {
 pub(crate) trait Source: Send + 'static {
     /// Moves what waits into `into`, in order, as much as there is room for.
     ///
-    /// The first frame may be larger than the room's bytes, unless the room is zero. A zero room
-    /// takes no frame, but still tells an end. Pending: nothing to take; the task is woken when there is.
+    /// The first frame may be larger than the room's bytes, unless the room is zero. Ready with a farewell when the
+    /// connection is to end and nothing waits any more. Pending: nothing to take, or no room; the task is woken when
+    /// there is, and when the connection is to end.
     fn poll_take(
         &mut self,
         cx: &mut Context<'_>,
         room: Window,
         into: &mut VecDeque<Frame>,
     ) -> Poll<Result<(), Farewell>>;
+
+    /// How the connection is to end, if it is.
+    fn farewell(&self) -> Option<Farewell>;
+
+    /// The client has taken a part of what it was given.
+    fn progressed(&self);
 }
 
 /// Carries one connection's frames from its source into its socket's channel, never more than the
 /// window holds, and ends connections that take nothing.
 pub(crate) struct Pump {
-    pub(crate) adapter: Arc<DirectAdapter>,
-    pub(crate) carrier: Arc<Carrier>,
-    pub(crate) gone: Arc<AtomicBool>,
-    pub(crate) sid: Sid,
-    pub(crate) source: Box<dyn Source>,
-    pub(crate) inlet: Arc<dyn Inlet>,
-    pub(crate) max_ask: Duration,
-    pub(crate) window: Window,
-    pub(crate) write_stall: Duration,
-    pub(crate) batch: VecDeque<Frame>,
-    pub(crate) backoff: Option<Pin<Box<Sleep>>>,
-    pub(crate) watch: Option<Watch>,
+    adapter: Arc<DirectAdapter>,
+    carrier: Arc<Carrier>,
+    /// The connection is over, whatever becomes of the session.
+    gone: Arc<AtomicBool>,
+    sid: Sid,
+    source: Box<dyn Source>,
+    inlet: Arc<dyn Inlet>,
+    limits: Limits,
+    batch: VecDeque<Frame>,
+    asks: VecDeque<AbortHandle>,
+    /// What a pump waits for at times, and most of the time does not.
+    timers: Option<Box<Timers>>,
 }
 
-/// Looks every `write_stall` whether the client has taken anything since.
-pub(crate) struct Watch {
+/// What a pump keeps to.
+#[derive(Clone, Copy)]
+pub(crate) struct Limits {
+    /// How long a client's answer is awaited.
+    pub(crate) max_ask: Duration,
+    /// What may be in flight.
+    pub(crate) window: Window,
+    /// How long the client may take nothing while something is in flight.
+    pub(crate) write_stall: Duration,
+}
+
+#[derive(Default)]
+struct Timers {
+    /// Until a channel is tried again that was full.
+    backoff: Option<Pin<Box<Sleep>>>,
+    /// When a connection that is to end has had its time.
+    end: Option<Pin<Box<Sleep>>>,
+    watch: Option<Watch>,
+}
+
+/// Looks from time to time whether the client has taken anything.
+struct Watch {
     sleep: Pin<Box<Sleep>>,
     steps: usize,
+    /// How many looks in a row found nothing new.
+    quiet: u32,
 }
 
 impl Pump {
+    pub(crate) fn new(
+        adapter: Arc<DirectAdapter>,
+        carrier: Arc<Carrier>,
+        gone: Arc<AtomicBool>,
+        sid: Sid,
+        source: Box<dyn Source>,
+        inlet: Arc<dyn Inlet>,
+        limits: Limits,
+    ) -> Self {
+        let (batch, asks) = (VecDeque::new(), VecDeque::new());
+        Self { adapter, carrier, gone, sid, source, inlet, limits, batch, asks, timers: None }
+    }
+
     /// Runs until the connection is over.
     pub(crate) async fn run(mut self) {
         if let Some(farewell) = poll_fn(|cx| self.poll(cx)).await {
@@ -92,22 +145,26 @@ impl Pump {
     /// None: the other side, or the session, ended it.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Farewell>> {
         loop {
-            let room = self.carrier.credit.room(self.window, cx);
-            if self.is_gone() {
-                return Poll::Ready(None);
-            }
-            if let Some(backoff) = &mut self.backoff {
+            let room = self.carrier.credit.room(self.limits.window, &self.gone, cx);
+            let Some(room) = room.filter(|_| !self.carrier.is_closing()) else { return Poll::Ready(None) };
+            if let Some(timers) = &mut self.timers
+                && let Some(backoff) = &mut timers.backoff
+            {
                 ready!(backoff.as_mut().poll(cx));
-                self.backoff = None;
+                timers.backoff = None;
             }
             if self.batch.is_empty() {
                 match self.source.poll_take(cx, room, &mut self.batch) {
                     Poll::Ready(Ok(())) => {}
-                    Poll::Ready(Err(farewell)) => return Poll::Ready(Some(farewell)),
+                    Poll::Ready(Err(farewell)) if farewell == Farewell::Cut || self.carrier.credit.is_idle() => {
+                        return Poll::Ready(Some(farewell));
+                    }
+                    // The last frames are still on their way.
+                    Poll::Ready(Err(_)) => return self.poll_timers(cx),
                     Poll::Pending => {
                         // An idle connection keeps no buffer.
                         self.batch = VecDeque::new();
-                        return self.poll_watch(cx);
+                        return self.poll_timers(cx);
                     }
                 }
             }
@@ -120,75 +177,102 @@ impl Pump {
             let len = frame.packet.len();
             self.carrier.credit.spend(len);
             match self.send(&frame) {
-                // Packets for a socket that is gone vanish; its hook tells.
-                Ok(()) | Err(Refused::Gone) => {}
+                Ok(()) => {}
+                // It is said to be gone before packets begin to vanish, so no credit is lost for the next connection
+                // on the same session.
+                Err(Refused::Gone) => {
+                    self.carrier.credit.refund(len);
+                    return self.batch.clear();
+                }
                 Err(Refused::Full) => {
                     self.carrier.credit.refund(len);
                     self.batch.push_front(frame);
                     tracing::warn!("a socket's channel is full within its window; it waits");
-                    self.backoff = Some(Box::pin(sleep(BACKOFF)));
+                    self.timers.get_or_insert_default().backoff = Some(Box::pin(sleep(BACKOFF)));
                     return;
                 }
             }
         }
     }
 
-    fn send(&self, frame: &Frame) -> Result<(), Refused> {
-        let Some(ask) = frame.ask else { return self.adapter.send(self.sid, &frame.packet) };
-        let answer = self.adapter.ask(self.sid, &frame.packet, self.max_ask)?;
+    fn send(&mut self, frame: &Frame) -> Result<(), Refused> {
+        match frame.ask {
+            None => self.adapter.send(self.sid, &frame.packet)?,
+            Some(ask) => self.ask(ask, &frame.packet)?,
+        }
+        if self.gone.load(Ordering::SeqCst) { Err(Refused::Gone) } else { Ok(()) }
+    }
+
+    fn ask(&mut self, ask: u64, packet: &Encoded) -> Result<(), Refused> {
+        let answer = self.adapter.ask(self.sid, packet, self.limits.max_ask)?;
         let inlet = Arc::downgrade(&self.inlet);
-        tokio::spawn(async move {
+        let waiting = tokio::spawn(async move {
             match (answer.await, inlet.upgrade()) {
                 (Ok(answer), Some(inlet)) => inlet.answer(ask, answer),
                 (Err(error), _) => tracing::debug!(%error, "an ask was not answered"),
                 (Ok(_), None) => {}
             }
         });
+        if self.asks.len() == MAX_ASKS {
+            self.asks.retain(|waiting| !waiting.is_finished());
+            if self.asks.len() == MAX_ASKS
+                && let Some(oldest) = self.asks.pop_front()
+            {
+                oldest.abort();
+            }
+        }
+        self.asks.push_back(waiting.abort_handle());
         Ok(())
     }
 
-    /// Pending, unless the client has taken nothing for `write_stall` of what lies in the channel.
-    fn poll_watch(&mut self, cx: &mut Context<'_>) -> Poll<Option<Farewell>> {
+    /// Pending, until a connection that is to end has had its time, or the client has taken nothing for `write_stall`.
+    fn poll_timers(&mut self, cx: &mut Context<'_>) -> Poll<Option<Farewell>> {
         let credit = &self.carrier.credit;
-        if self.watch.is_none() && credit.is_idle() {
+        let write_stall = self.limits.write_stall;
+        if let Some(farewell) = self.source.farewell() {
+            let end = &mut self.timers.get_or_insert_default().end;
+            let end = end.get_or_insert_with(|| Box::pin(sleep(FAREWELL.min(write_stall))));
+            return end.as_mut().poll(cx).map(|()| Some(farewell));
+        }
+        if self.timers.is_none() && credit.is_idle() {
             return Poll::Pending;
         }
-        let watch =
-            self.watch.get_or_insert_with(|| Watch { sleep: Box::pin(sleep(self.write_stall)), steps: credit.steps() });
+        let look = (write_stall / LOOKS).clamp(LOOK.0, LOOK.1);
+        let watch = self.timers.get_or_insert_default().watch.get_or_insert_with(|| Watch {
+            sleep: Box::pin(sleep(look)),
+            steps: credit.steps(),
+            quiet: 0,
+        });
         while watch.sleep.as_mut().poll(cx).is_ready() {
             if credit.is_idle() {
-                self.watch = None;
+                self.timers = None;
                 return Poll::Pending;
             }
             let steps = credit.steps();
-            if steps == watch.steps {
-                self.carrier.close_for(Cause::WriteStall);
-                return Poll::Ready(None);
+            if steps != watch.steps {
+                (watch.steps, watch.quiet) = (steps, 0);
+                self.source.progressed();
+            } else if watch.quiet + 1 < LOOKS {
+                watch.quiet += 1;
+            } else {
+                return Poll::Ready(Some(Farewell::Cut));
             }
-            watch.steps = steps;
-            watch.sleep.as_mut().reset(Instant::now() + self.write_stall);
+            watch.sleep.as_mut().reset(Instant::now() + look);
         }
         Poll::Pending
     }
 
     async fn leave(self, farewell: Farewell) {
-        let carrier = &self.carrier;
-        let until = |done: fn(&Carrier) -> bool| {
-            poll_fn(move |cx| {
-                carrier.credit.room(self.window, cx);
-                if done(carrier) || carrier.is_closing() { Poll::Ready(()) } else { Poll::Pending }
-            })
-        };
-        // Out of time is as good as done: what the client has not taken by then is given up.
-        let _ = timeout(GRACE, until(|carrier| carrier.credit.is_idle())).await;
-        if farewell == Farewell::Final && !self.is_gone() && self.adapter.disconnect(self.sid).is_ok() {
-            // A proper client closes the session now.
-            let _ = timeout(GRACE, until(|_| false)).await;
+        match farewell {
+            Farewell::Cut => self.carrier.close_for(Cause::WriteStall),
+            Farewell::Final => {
+                if self.adapter.disconnect(self.sid).is_ok() {
+                    // A proper client closes the session now; another one has it closed.
+                    let _ = timeout(GRACE, self.carrier.closed()).await;
+                }
+                self.carrier.close();
+            }
+            Farewell::Reconnect => self.carrier.close(),
         }
-        carrier.close();
-    }
-
-    fn is_gone(&self) -> bool {
-        self.gone.load(Ordering::SeqCst) || self.carrier.is_closing()
     }
 }

@@ -7,6 +7,7 @@ pub(crate) struct FrameScan {
     left: u64,
     /// Payload bytes of the present message, over all its fragments.
     message: u64,
+    closed: bool,
 }
 
 impl FrameScan {
@@ -37,6 +38,11 @@ impl FrameScan {
         self.have == 0 && self.left == 0
     }
 
+    /// Whether a close frame has begun.
+    pub(crate) fn has_closed(&self) -> bool {
+        self.closed
+    }
+
     fn header_len(&self) -> usize {
         if self.have < 2 {
             return 2;
@@ -58,6 +64,10 @@ impl FrameScan {
             length => length.into(),
         };
         match h[0] & 0x0f {
+            8 => {
+                self.closed = true;
+                return 0;
+            }
             0 => self.message = self.message.saturating_add(self.left),
             1 | 2 => self.message = self.left,
             // Control frames come between the fragments of a message.
@@ -118,7 +128,15 @@ mod tests {
     fn a_length_beyond_all_measure_does_not_overflow() {
         let mut scan = FrameScan::default();
         scan.feed(&frame(0x01, 100));
+        assert!(!scan.has_closed());
         let huge = [&[0x80, 0x80 | 127][..], &[0xff; 8], &[0; 4]].concat();
         assert_eq!(scan.feed(&huge), u64::MAX);
+    }
+
+    #[test]
+    fn a_close_frame_is_noticed() {
+        let mut scan = FrameScan::default();
+        assert_eq!(scan.feed(&[frame(0x81, 5), frame(0x88, 2)].concat()), 5);
+        assert!(scan.has_closed());
     }
 }

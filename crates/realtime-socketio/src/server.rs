@@ -7,6 +7,7 @@ use crate::adapter::{DirectAdapter, MainAdapter};
 use crate::carriers::Carriers;
 use crate::connect::{Acceptor, Connect};
 use crate::credit::{CHANNEL_PACKETS, Window};
+use crate::pump;
 use crate::service::{EngineService, Limits, NotFound};
 
 /// Engine.IO's part of the configuration.
@@ -82,9 +83,7 @@ impl Server {
             main,
             carriers: Arc::clone(&carriers),
             max_message: config.max_message,
-            max_ask: config.max_ask,
-            window: config.window,
-            write_stall: config.write_stall,
+            limits: pump::Limits { max_ask: config.max_ask, window: config.window, write_stall: config.write_stall },
         };
         io.ns("/", connect);
         let limits = Limits { max_message: config.max_message, write_stall: config.write_stall };
@@ -100,6 +99,11 @@ impl Server {
     /// The HTTP side.
     pub(crate) fn service(&self) -> EngineService {
         self.service.clone()
+    }
+
+    /// Sessions there are, connected to a namespace or not.
+    pub(crate) fn sessions(&self) -> usize {
+        self.carriers.len()
     }
 
     /// Ends all sessions, whose hooks run, and lets no new one in.

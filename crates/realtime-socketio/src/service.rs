@@ -17,6 +17,7 @@ use tokio_tungstenite::tungstenite::handshake::server::create_response_with_body
 use tower_service::Service;
 
 use crate::adapter::DirectAdapter;
+use crate::answer::Answer;
 use crate::carrier::{Carrier, Cause};
 use crate::carriers::{Berth, Carriers};
 use crate::post::{self, PostBody};
@@ -62,7 +63,7 @@ impl EngineService {
             }
             Query { protocol: true, transport: Some(Transport::Polling), sid: Sought::Sid(sid) } => {
                 match self.carriers.find(sid) {
-                    Some(carrier) if get => self.poll(request, &carrier).await,
+                    Some(carrier) if get => self.poll(request, carrier).await,
                     Some(carrier) if request.method() == Method::POST => self.post(request, carrier).await,
                     _ => self.pass(request).await,
                 }
@@ -102,13 +103,12 @@ impl EngineService {
     }
 
     /// A GET that waits for packets; its answer frees their place in the channel.
-    async fn poll(mut self, request: Request<Body>, carrier: &Carrier) -> Response {
+    async fn poll(mut self, request: Request<Body>, carrier: Arc<Carrier>) -> Response {
         let (parts, body) = self.pass(request).await.into_parts();
         let body = collected(body).await.unwrap_or_default();
-        if parts.status == StatusCode::OK {
-            carrier.credit.taken(post::count_packets(&body), body.len());
-        }
-        Response::from_parts(parts, Body::from(body))
+        let body =
+            if parts.status == StatusCode::OK { Body::new(Answer::new(body, carrier)) } else { Body::from(body) };
+        Response::from_parts(parts, body)
     }
 
     async fn post(mut self, request: Request<Body>, carrier: Arc<Carrier>) -> Response {

@@ -17,7 +17,7 @@ use crate::carrier::{Carrier, Cause};
 use crate::codec::SocketIoCodec;
 use crate::connect::{Accepted, Acceptor, Ended, Offer};
 use crate::credit::Window;
-use crate::inbound::{Inlet, Malformed, Received};
+use crate::inbound::{Inlet, Received};
 use crate::provider::NAME;
 use crate::pump::{Farewell, Frame, Source};
 
@@ -73,7 +73,17 @@ impl Gate {
         Ok(Accepted {
             inlet: Arc::new(incoming),
             source: Box::new(Outgoing { registration, outlet, taken: Vec::new(), handed: 0 }),
-            ended: Box::new(move |end| ended.leave(reason_of(end))),
+            ended: Box::new(move |end| {
+                let reason = reason_of(end);
+                if let Some(code) = fault_of(&reason)
+                    && ended.close_reason().is_none()
+                {
+                    ended.close(reason.clone());
+                    // Closed already, so this only counts it.
+                    ended.reject(&HandlerError::new(code, reason.text().to_owned()), None);
+                }
+                ended.leave(reason);
+            }),
         })
     }
 
@@ -112,20 +122,21 @@ impl Source for Outgoing {
         room: Window,
         into: &mut VecDeque<Frame>,
     ) -> Poll<Result<(), Farewell>> {
+        if room.packets == 0 {
+            // The take waits for credit, but a connection that is to end is still noticed.
+            self.outlet.register(cx);
+            return match self.registration.close_reason() {
+                Some(reason) if reason == CloseReason::WRITE_STALL => Poll::Ready(Err(Farewell::Cut)),
+                _ => Poll::Pending,
+            };
+        }
         if self.handed == self.taken.len() {
             self.taken.clear();
             self.handed = 0;
-            if room.packets == 0 {
-                // No room: only the end of the connection is looked for, and the take waits for credit.
-                return self.poll_closed(cx);
-            }
             match ready!(self.outlet.poll_take(&self.registration, cx, room.bytes, &mut self.taken)) {
                 Take::Closed(reason) => return Poll::Ready(Err(farewell(&reason))),
                 Take::Frames | Take::Empty => {}
             }
-        }
-        if room.packets == 0 {
-            return self.poll_closed(cx);
         }
         let until = self.taken.len().min(self.handed + room.packets);
         into.extend(self.taken[self.handed..until].iter().cloned());
@@ -137,22 +148,23 @@ impl Source for Outgoing {
         }
         Poll::Ready(Ok(()))
     }
-}
 
-impl Outgoing {
-    /// Without room nothing is taken, but a connection that is to end still ends.
-    fn poll_closed(&self, cx: &Context<'_>) -> Poll<Result<(), Farewell>> {
-        self.outlet.register(cx);
-        match self.registration.close_reason() {
-            Some(reason) => Poll::Ready(Err(farewell(&reason))),
-            None => Poll::Pending,
-        }
+    fn farewell(&self) -> Option<Farewell> {
+        self.registration.close_reason().as_ref().map(farewell)
+    }
+
+    fn progressed(&self) {
+        self.registration.progressed();
     }
 }
 
 /// How the client is told of an end that this side chose.
 fn farewell(reason: &CloseReason) -> Farewell {
-    if reason.should_reconnect() { Farewell::Reconnect } else { Farewell::Final }
+    match reason {
+        reason if *reason == CloseReason::WRITE_STALL => Farewell::Cut,
+        reason if reason.should_reconnect() => Farewell::Reconnect,
+        _ => Farewell::Final,
+    }
 }
 
 impl Inlet for Incoming {
@@ -179,14 +191,6 @@ impl Inlet for Incoming {
         let _awaited = self.registration.answer(ask, payload(answer));
     }
 
-    fn malformed(&self, error: Malformed) {
-        let code = match error {
-            Malformed::Packet(_) => "malformed",
-            Malformed::TooLarge(_) => "too_large",
-        };
-        self.registration.reject(&HandlerError::new(code, error.to_string()), None);
-    }
-
     fn is_full(&self) -> bool {
         self.registration.inbox().is_paused()
     }
@@ -196,20 +200,33 @@ fn payload(arguments: Arguments) -> InboundPayload {
     InboundPayload::with_attachments(arguments.json, arguments.attachments)
 }
 
+/// The reason as this side sees it; another one counts if this side had asked for the end.
 fn reason_of(end: Ended) -> CloseReason {
-    match (end.cause, end.reason) {
-        (Some(Cause::Malformed), _) => CloseReason::PROTOCOL_ERROR,
-        (Some(Cause::TooLarge), _) => CloseReason::TOO_LARGE,
-        (Some(Cause::WriteStall), _) => CloseReason::WRITE_STALL,
-        (None, Some(DisconnectReason::ClientNSDisconnect)) => CloseReason::NORMAL,
-        (None, Some(DisconnectReason::HeartbeatTimeout)) => CloseReason::HEARTBEAT,
-        (None, Some(DisconnectReason::ClosingServer | DisconnectReason::ServerNSDisconnect)) => CloseReason::GOING_AWAY,
-        (None, Some(DisconnectReason::MultipleHttpPollingError | DisconnectReason::PacketParsingError)) => {
+    match end.cause {
+        Some(Cause::Malformed) => return CloseReason::PROTOCOL_ERROR,
+        Some(Cause::TooLarge) => return CloseReason::TOO_LARGE,
+        Some(Cause::WriteStall) => return CloseReason::WRITE_STALL,
+        None => {}
+    }
+    match end.reason {
+        Some(DisconnectReason::ClientNSDisconnect | DisconnectReason::TransportClose) => CloseReason::NORMAL,
+        Some(DisconnectReason::ClosingServer) => CloseReason::GOING_AWAY,
+        Some(DisconnectReason::HeartbeatTimeout) => CloseReason::HEARTBEAT,
+        Some(DisconnectReason::MultipleHttpPollingError | DisconnectReason::PacketParsingError) => {
             CloseReason::PROTOCOL_ERROR
         }
-        (None, Some(DisconnectReason::TransportClose | DisconnectReason::TransportError) | None) => {
-            CloseReason::CONNECTION_LOST
-        }
+        Some(DisconnectReason::ServerNSDisconnect) => CloseReason::KICKED,
+        Some(DisconnectReason::TransportError) if !end.lost => CloseReason::PROTOCOL_ERROR,
+        Some(DisconnectReason::TransportError) | None => CloseReason::CONNECTION_LOST,
+    }
+}
+
+/// The word under which it is counted when the client was at fault.
+fn fault_of(reason: &CloseReason) -> Option<&'static str> {
+    match reason {
+        reason if *reason == CloseReason::PROTOCOL_ERROR => Some("protocol_error"),
+        reason if *reason == CloseReason::TOO_LARGE => Some("too_large"),
+        _ => None,
     }
 }
 

@@ -15,8 +15,10 @@ use crate::service::Limits;
 const CLOSING_STALL: Duration = Duration::from_secs(1);
 /// What a client that says goodbye sends: a masked close frame without a code (RFC 6455 §5.5.1).
 const GOODBYE: [u8; 6] = [0x88, 0x80, 0, 0, 0, 0];
-/// What engineioxide answers: a close frame without a code.
+/// What engineioxide ends with: a close frame without a code.
 const BARE_CLOSE: [u8; 2] = [0x88, 0];
+/// What it says before, unless the client or its packets were at fault: Engine.IO's close packet.
+const CLOSE_PACKET: [u8; 3] = [0x81, 1, b'1'];
 
 /// The stream under one websocket: tells the carrier when all is written, stops reading when the
 /// carrier says so, says goodbye in the client's name when the session is to end, puts the code
@@ -31,6 +33,8 @@ pub(crate) struct CarriedStream<S> {
     limits: Limits,
     scan: FrameScan,
     said_goodbye: bool,
+    /// The close packet was the last one.
+    said_close: bool,
     /// Armed while a write waits; `closing` tells which of the two deadlines it has.
     stall: Option<Stall>,
     dead: bool,
@@ -43,7 +47,16 @@ struct Stall {
 
 impl<S> CarriedStream<S> {
     pub(crate) fn new(io: S, carrier: Arc<Carrier>, limits: Limits) -> Self {
-        Self { io, carrier, limits, scan: FrameScan::default(), said_goodbye: false, stall: None, dead: false }
+        Self {
+            io,
+            carrier,
+            limits,
+            scan: FrameScan::default(),
+            said_goodbye: false,
+            said_close: false,
+            stall: None,
+            dead: false,
+        }
     }
 
     /// What is read when the session is at its end: a goodbye if that can be, else the end of the stream.
@@ -52,6 +65,13 @@ impl<S> CarriedStream<S> {
             self.said_goodbye = true;
             buf.put_slice(&GOODBYE);
         }
+    }
+
+    /// Why engineioxide closes the websocket, if it does so for a fault: without a word from either side it is a frame or
+    /// a packet that cannot be read, which it does not tell.
+    fn fault(&self) -> Option<Cause> {
+        let said = self.scan.has_closed() || self.said_close || self.carrier.is_closing() || self.carrier.is_lost();
+        self.carrier.cause().or((!said).then_some(Cause::Malformed))
     }
 
     /// The end of a write that is not ready: wait on, or die.
@@ -85,7 +105,10 @@ impl<S> CarriedStream<S> {
             Ok(_) => self.carrier.credit.step(),
             Err(error) => {
                 // A guard below this one was quicker.
-                if error.kind() == io::ErrorKind::TimedOut && !self.carrier.is_closing() {
+                // The system's own time-outs have a number.
+                let stalled = error.kind() == io::ErrorKind::TimedOut && error.raw_os_error().is_none();
+                self.carrier.lose();
+                if stalled && !self.carrier.is_closing() {
                     self.carrier.close_for(Cause::WriteStall);
                 }
                 self.die();
@@ -102,7 +125,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for CarriedStream<S> {
             return Poll::Ready(Ok(()));
         }
         let before = buf.filled().len();
-        ready!(Pin::new(&mut self.io).poll_read(cx, buf))?;
+        let read = ready!(Pin::new(&mut self.io).poll_read(cx, buf));
+        if read.is_err() || buf.filled().len() == before {
+            self.carrier.lose();
+            return Poll::Ready(read);
+        }
         let message = self.scan.feed(&buf.filled()[before..]);
         if message > self.limits.max_message as u64 {
             // tungstenite refuses the message when it reads this frame's header.
@@ -117,7 +144,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for CarriedStream<S> {
         if self.dead {
             return Poll::Ready(Err(dead()));
         }
-        let close = (buf == BARE_CLOSE).then(|| self.carrier.cause().map(Cause::close_frame)).flatten();
+        let close = if buf == BARE_CLOSE { self.fault().map(Cause::close_frame) } else { None };
+        self.said_close = buf.ends_with(&CLOSE_PACKET);
         match Pin::new(&mut self.io).poll_write(cx, close.as_ref().map_or(buf, |frame| frame)) {
             Poll::Ready(result) => self.settle(result.map(|written| written.min(buf.len()))),
             Poll::Pending => self.poll_stall(cx),

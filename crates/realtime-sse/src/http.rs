@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use ::http::header::{
-    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_MAX_AGE,
-    ALLOW, CACHE_CONTROL, CONTENT_TYPE, VARY,
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_MAX_AGE, ALLOW, CACHE_CONTROL,
+    CONTENT_TYPE,
 };
 use ::http::request::Parts;
-use ::http::{HeaderName, HeaderValue, StatusCode};
+use ::http::{HeaderName, StatusCode};
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
@@ -75,13 +75,8 @@ fn event_stream(body: Body) -> Response {
     (headers, body).into_response()
 }
 
-/// Lets the page that asked read the answer, if it may connect (Fetch §3.3.3).
 fn with_origin(sse: &SseProvider, parts: &Parts, mut response: Response) -> Response {
-    let headers = response.headers_mut();
-    if let Some(origin) = sse.config().origins.allow_header(parts) {
-        headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-    }
-    headers.append(VARY, HeaderValue::from_static("origin"));
+    sse.config().origins.allow(parts, response.headers_mut());
     response
 }
 

@@ -129,8 +129,8 @@ async fn a_handler_is_tested_without_a_connection() {
         resumed: false,
     };
     let cx = Context::detached(info, Arc::new(broadcast));
-    let router =
-        Router::new().on("say", async |cx: Context, text: String| cx.to_room("r").except_self().send("said", &text).await);
+    let router = Router::new()
+        .on("say", async |cx: Context, text: String| cx.to_room("r").except_self().send("said", &text).await);
     assert_eq!(router.handle(cx, Inbound::new("say", "\"hi\"")).await, Ok(None));
 }
 

@@ -106,7 +106,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
 
     fn open_turn(&mut self, cx: &mut Context<'_>) -> Turn {
         let mut again = false;
-        match self.poll_write(cx) {
+        let written = self.poll_write(cx);
+        let blocked = written.is_pending();
+        match written {
             Poll::Ready(Err(error)) => return Turn::Ended(lost(&error)),
             Poll::Ready(Ok(())) => {
                 match self.outlet.poll_take(&self.registration, cx, BATCH_BYTES, self.writer.frames()) {
@@ -127,7 +129,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         }
         match self.read(cx) {
             Err(error) => Turn::Ended(lost(&error)),
-            Ok(more) if more || again => Turn::Again,
+            // What was read may have been a ping, whose answer is to be written.
+            Ok(more) if more || again || (!blocked && !self.writer.is_written()) => Turn::Again,
             Ok(_) => Turn::Wait,
         }
     }

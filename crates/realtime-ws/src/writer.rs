@@ -78,7 +78,8 @@ impl Writer {
         Poll::Ready(Ok(()))
     }
 
-    fn is_written(&self) -> bool {
+    /// Whether the connection has taken everything.
+    pub(crate) fn is_written(&self) -> bool {
         self.head.is_empty() && self.control.is_empty() && self.next == self.frames.len()
     }
 

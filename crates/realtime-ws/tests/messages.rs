@@ -155,7 +155,7 @@ async fn thousands_of_answers_come_in_order_to_who_reads_them() {
         let answer: Value = serde_json::from_str(message.to_text().unwrap()).unwrap();
         assert_eq!((&answer["ack"], &answer["payload"]), (&json!(i), &json!(i)), "{answer}");
     }
-    within(sender).await.unwrap();
+    drop(within(sender).await.unwrap());
 }
 
 #[tokio::test]

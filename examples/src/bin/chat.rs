@@ -66,7 +66,8 @@ struct Typing {
     typing: bool,
 }
 
-/// Passes a text on to the others in its room.
+/// Passes a text on to the others in its room. To "self" belongs this connection only: a client that comes back is another
+/// one, and may be given its own last message as one it missed.
 async fn chat(cx: Context, message: ChatSend) -> Result<Receipt, HandlerError> {
     let user = may_write(&cx, &message.channel)?;
     let value = json!({ "user": user, "channel": message.channel, "text": message.text });

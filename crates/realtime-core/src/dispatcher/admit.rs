@@ -113,7 +113,7 @@ impl<C: Codec> Dispatcher<C> {
             self.codec.event(&Event::protocol("connected", &value), Some(self.cursor(place)))
         };
         let (hooks, lifecycle) = self.hooks_of(&info).unzip();
-        let lease = Lease { _ticket: ticket, hooks };
+        let lease = Lease { _ticket: ticket, _task: self.tasks.token(), hooks };
         let newcomer = Newcomer { info: info.clone(), outlet, rooms: &rooms, resume, lease };
         let connection = self.hub.register(newcomer, welcome);
         add(&self.counters.connected, 1);
@@ -153,6 +153,8 @@ impl<C: Codec> Dispatcher<C> {
             add(&self.counters.stalled, 1);
             tracing::info!(provider = self.config.provider, connection = %id, "write stall");
         }
+        // Taken before the inbox is looked for: an inbox made later finds the connection gone.
+        let lease = connection.lease.lock().unwrap_or_else(PoisonError::into_inner).take();
         let inbox = connection.inbox.get().cloned();
         if let Some(inbox) = &inbox {
             inbox.close();
@@ -163,7 +165,6 @@ impl<C: Codec> Dispatcher<C> {
         }
         self.tell_directory(DirectoryChange::Offline(id));
         tracing::debug!(provider = self.config.provider, connection = %id, %reason, "disconnected");
-        let lease = connection.lease.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(hooks) = lease.and_then(|lease| lease.hooks) {
             // Nobody listens when the runtime is going down.
             let _ = hooks.send(Departure { reason, inbox });
@@ -194,7 +195,12 @@ impl<C: Codec> Dispatcher<C> {
         if self.is_closing() {
             return Err(Refusal::new(RefusalKind::Draining, "this node is going down"));
         }
-        self.runtime().map_err(|error| Refusal::new(RefusalKind::Draining, error.to_string()))
+        let runtime = self.runtime().map_err(|error| Refusal::new(RefusalKind::Draining, error.to_string()))?;
+        if !self.is_ready() {
+            // While the log is being read for the first time, its end is not known yet.
+            return Err(Refusal::new(RefusalKind::Draining, "the log cannot be read at the moment"));
+        }
+        Ok(runtime)
     }
 
     /// Where a presented cursor leads, and the word for it in `connected`.

@@ -35,12 +35,15 @@ impl<C: Codec> Dispatcher<C> {
         let deadline = Instant::now() + timeout;
         let ask = Arc::new(Ask::new());
         let body = Body::Ask { target, event, deadline: SystemTime::now() + timeout };
-        let receipt = self.append(EventId::random(), body, Some(Arc::clone(&ask))).await?;
-        let number = receipt.position.map_or(0, crate::Position::get);
-        let dispatcher = Arc::clone(self);
-        Ok(Acks::new(ask, deadline, move || {
-            dispatcher.asks().remove(&number);
-        }))
+        // Made before the append, so that whoever gives up in between leaves nothing behind.
+        let acks = Acks::new(Arc::clone(&ask), deadline, {
+            let (dispatcher, ask) = (Arc::clone(self), Arc::clone(&ask));
+            move || {
+                dispatcher.asks().remove(&ask.number());
+            }
+        });
+        self.append(EventId::random(), body, Some(ask)).await?;
+        Ok(acks)
     }
 
     pub(crate) fn answer(&self, ack: u64, connection: ConnectionId, payload: InboundPayload) -> bool {

@@ -8,8 +8,10 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use tokio::time::MissedTickBehavior;
 
+use crate::ack::AckStatus;
 use crate::envelope::{Body, Envelope};
 use crate::hub::Outcome;
+use crate::outbox::Pushed;
 use crate::stats::add;
 use crate::window::{Content, Record};
 use crate::{
@@ -46,10 +48,13 @@ impl<C: Codec> Dispatcher<C> {
             let dispatcher = Arc::clone(self);
             async move { dispatcher.follow_pipe(pipe).await }
         }));
-        tokio::spawn(self.stop.clone().run_until_cancelled_owned({
+        tokio::spawn({
             let dispatcher = Arc::clone(self);
-            async move { dispatcher.follow_directory().await }
-        }));
+            async move {
+                dispatcher.follow_directory().await;
+                dispatcher.directory_told.cancel();
+            }
+        });
         tokio::time::timeout(FILL, filled.notified())
             .await
             .map_err(|_| Error::Backplane("the log could not be read in time".into()))
@@ -154,7 +159,7 @@ impl<C: Codec> Dispatcher<C> {
                     let frame = self.codec.event(&event, Some(self.cursor(position)));
                     let content = Content::Event { target: target.clone(), frame: frame.clone(), ask_until: None };
                     append(content, event.key().map(Into::into));
-                    let outcome = self.hub.deliver(position, &target, &frame, seen, |_| {});
+                    let outcome = self.hub.deliver(position, &target, &frame, true, seen, |_, _| {});
                     self.count_outcome(outcome);
                     receipt.delivered = Some(outcome.delivered);
                     if let Some(key) = event.key() {
@@ -179,9 +184,18 @@ impl<C: Codec> Dispatcher<C> {
                 self.hub.skip(position);
             }
         }
-        if let Some(waiter) = waiter {
-            // The sender may have given up meanwhile.
-            let _ = waiter.done.send(receipt);
+        tracing::debug!(
+            provider = self.config.provider,
+            event = %envelope.id,
+            %position,
+            delivered = ?receipt.delivered,
+            "applied"
+        );
+        if let Some(waiter) = waiter
+            && waiter.done.send(receipt).is_err()
+        {
+            // The sender has given up meanwhile; if it asked, nobody waits for the answers.
+            self.asks().remove(&position.get());
         }
     }
 
@@ -198,12 +212,19 @@ impl<C: Codec> Dispatcher<C> {
     ) -> Outcome {
         let frame = self.codec.ask(event, position.get());
         if let Some(ask) = &ask {
+            ask.set_number(position.get());
             self.asks().insert(position.get(), Arc::clone(ask));
         }
         append(Content::Event { target: target.clone(), frame: frame.clone(), ask_until: Some(deadline) }, None);
-        let outcome = self.hub.deliver(position, &target, &frame, seen, |connection| {
-            if let Some(ask) = &ask {
-                ask.expect(connection.info.id, seen);
+        let outcome = self.hub.deliver(position, &target, &frame, false, seen, |connection, pushed| {
+            let Some(ask) = &ask else { return };
+            match pushed {
+                None => ask.expect(connection.info.id, seen),
+                // It left after it was looked up: its end may have been told before it was expected to answer.
+                Some(Pushed::Closed) => {
+                    ask.settle(connection.info.id, AckStatus::Gone, None);
+                }
+                Some(_) => {}
             }
         });
         self.count_outcome(outcome);
@@ -248,15 +269,16 @@ impl<C: Codec> Dispatcher<C> {
         }
     }
 
-    /// Tells the directory who came and went, and renews the node's lease.
+    /// Tells the directory who came and went, and renews the node's lease; at the end for the last time.
     async fn follow_directory(&self) {
         let Ok(runtime) = self.runtime() else { return };
         let mut renew = tokio::time::interval(LEASE / 3);
         let mut untold = Vec::new();
-        loop {
+        while !self.stop.is_cancelled() {
             tokio::select! {
                 () = self.directory_changed.notified() => {}
                 _ = renew.tick() => {}
+                () = self.stop.cancelled() => {}
             }
             untold.append(&mut self.directory_changes.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
             match runtime.directory.update(runtime.node, &untold, LEASE).await {

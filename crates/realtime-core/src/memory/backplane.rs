@@ -15,8 +15,15 @@ use crate::{Backplane, Entry, Epoch, LogState, Position, Result, Tail};
 /// that starts later can fill its window. When the slowest tail is a whole log behind, `append` waits for it.
 #[derive(Clone, Debug)]
 pub struct MemoryBackplane {
-    records: usize,
+    most: Bound,
     subjects: Arc<Mutex<HashMap<String, Arc<Subject>>>>,
+}
+
+/// How much a subject keeps.
+#[derive(Clone, Copy, Debug)]
+struct Bound {
+    records: usize,
+    bytes: usize,
 }
 
 /// Messages that wait for one subscriber of the pipe before it starts to miss some.
@@ -40,6 +47,7 @@ struct Log {
     /// The place before the oldest entry.
     start: Position,
     entries: VecDeque<Bytes>,
+    bytes: usize,
     /// How far each tail has read, by the tail's number.
     tails: HashMap<u64, Position>,
     next_tail: u64,
@@ -52,9 +60,15 @@ impl Default for MemoryBackplane {
 }
 
 impl MemoryBackplane {
-    /// A backplane that keeps this many records per subject (at least one).
+    /// A backplane that keeps this many records per subject (at least one), and 64 MiB of them.
     pub fn new(records: usize) -> Self {
-        Self { records: records.max(1), subjects: Arc::default() }
+        Self { most: Bound { records: records.max(1), bytes: 64 * 1024 * 1024 }, subjects: Arc::default() }
+    }
+
+    /// Keeps this many bytes of records per subject; a larger record is kept alone.
+    pub fn with_bytes(mut self, bytes: usize) -> Self {
+        self.most.bytes = bytes;
+        self
     }
 
     fn subject(&self, name: &str) -> Arc<Subject> {
@@ -66,6 +80,7 @@ impl MemoryBackplane {
             epoch: Epoch::random(),
             start: Position::START,
             entries: VecDeque::new(),
+            bytes: 0,
             tails: HashMap::new(),
             next_tail: 0,
         };
@@ -101,13 +116,16 @@ impl Log {
             .collect()
     }
 
-    /// Makes room for one more, unless a tail still needs the oldest; says whether there is room.
-    fn make_room(&mut self, most: usize) -> bool {
-        while self.entries.len() >= most {
+    /// Makes room for a record of this size, unless a tail still needs the oldest; says whether there is room.
+    fn make_room(&mut self, size: usize, most: Bound) -> bool {
+        while let Some(entry) = self.entries.front()
+            && (self.entries.len() >= most.records || self.bytes + size > most.bytes)
+        {
             let oldest = self.start.next();
             if self.tails.values().any(|read| *read < oldest) {
                 return false;
             }
+            self.bytes -= entry.len();
             self.entries.pop_front();
             self.start = oldest;
         }
@@ -123,7 +141,8 @@ impl Backplane for MemoryBackplane {
             let read = subject.read.notified();
             {
                 let mut log = subject.log();
-                if log.make_room(self.records) {
+                if log.make_room(record.len(), self.most) {
+                    log.bytes += record.len();
                     log.entries.push_back(record);
                     let position = log.last();
                     drop(log);
@@ -261,6 +280,17 @@ mod tests {
         drop(tail);
         assert_eq!(blocked.await.unwrap(), Position::new(3));
         assert_eq!(backplane.state("a").await.unwrap().start, Position::new(1));
+    }
+
+    #[tokio::test]
+    async fn bytes_are_bounded_and_a_larger_record_is_kept_alone() {
+        let backplane = MemoryBackplane::new(100).with_bytes(10);
+        for size in [4, 4, 4, 50] {
+            backplane.append("a", vec![0; size].into()).await.unwrap();
+        }
+        assert_eq!(backplane.state("a").await.unwrap().start, Position::new(3));
+        backplane.append("a", Bytes::from_static(b"x")).await.unwrap();
+        assert_eq!(backplane.state("a").await.unwrap().start, Position::new(4));
     }
 
     #[tokio::test]

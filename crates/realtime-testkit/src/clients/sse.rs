@@ -116,7 +116,6 @@ impl SseClient {
     ///
     /// # Errors
     /// [`ClientError::Deadline`], [`ClientError::Refused`] when it is not let in again, [`ClientError::Closed`].
-    #[expect(clippy::should_implement_trait, reason = "it is async")]
     pub async fn next(&mut self) -> Result<SseEvent, ClientError> {
         let deadline = Instant::now() + self.deadline;
         loop {
@@ -199,7 +198,8 @@ impl SseClient {
                 ended => {
                     self.response = None;
                     if !self.reconnects {
-                        let reason = ended.err().map_or_else(|| "the stream ended".to_owned(), |error| error.to_string());
+                        let reason =
+                            ended.err().map_or_else(|| "the stream ended".to_owned(), |error| error.to_string());
                         return Err(ClientError::Closed { code: None, reason });
                     }
                     tokio::time::sleep(self.retry).await;

@@ -168,7 +168,7 @@ impl WsClient {
     ///
     /// # Errors
     /// [`ClientError::Deadline`] and those of connecting.
-    pub async fn send<T: Serialize + ?Sized>(&mut self, event: &str, payload: &T) -> Result<(), ClientError> {
+    pub async fn send<T: Serialize + Sync + ?Sized>(&mut self, event: &str, payload: &T) -> Result<(), ClientError> {
         self.send_value(json!({ "type": event, "payload": payload })).await
     }
 
@@ -176,7 +176,11 @@ impl WsClient {
     ///
     /// # Errors
     /// [`ClientError::Protocol`] with the server's error; [`ClientError::Deadline`] and those of connecting.
-    pub async fn request<T: Serialize + ?Sized>(&mut self, event: &str, payload: &T) -> Result<Value, ClientError> {
+    pub async fn request<T: Serialize + Sync + ?Sized>(
+        &mut self,
+        event: &str,
+        payload: &T,
+    ) -> Result<Value, ClientError> {
         let ack = self.next_ack;
         self.next_ack += 1;
         self.send_value(json!({ "type": event, "payload": payload, "ack": ack })).await?;
@@ -199,7 +203,7 @@ impl WsClient {
     ///
     /// # Errors
     /// [`ClientError::Deadline`] and those of connecting.
-    pub async fn answer<T: Serialize + ?Sized>(&mut self, ack: u64, payload: &T) -> Result<(), ClientError> {
+    pub async fn answer<T: Serialize + Sync + ?Sized>(&mut self, ack: u64, payload: &T) -> Result<(), ClientError> {
         self.send_value(json!({ "type": "ack", "ack": ack, "payload": payload })).await
     }
 

@@ -63,12 +63,8 @@ impl Visitor {
     pub fn query(&self) -> String {
         let mut query = form_urlencoded::Serializer::new(String::new());
         let lifetime = self.lifetime.map(|lifetime| lifetime.as_millis().to_string());
-        let single = [
-            ("user", &self.user),
-            ("tenant", &self.tenant),
-            ("lifetimeMs", &lifetime),
-            ("lastEventId", &self.cursor),
-        ];
+        let single =
+            [("user", &self.user), ("tenant", &self.tenant), ("lifetimeMs", &lifetime), ("lastEventId", &self.cursor)];
         for (name, value) in single {
             if let Some(value) = value {
                 query.append_pair(name, value);
@@ -84,12 +80,8 @@ impl Visitor {
     pub fn auth(&self) -> Value {
         let mut auth = serde_json::Map::new();
         let lifetime = self.lifetime.map(|lifetime| lifetime.as_millis().to_string());
-        let single = [
-            ("user", &self.user),
-            ("tenant", &self.tenant),
-            ("lifetimeMs", &lifetime),
-            ("lastEventId", &self.cursor),
-        ];
+        let single =
+            [("user", &self.user), ("tenant", &self.tenant), ("lifetimeMs", &lifetime), ("lastEventId", &self.cursor)];
         for (name, value) in single {
             if let Some(value) = value {
                 auth.insert(name.to_owned(), json!(value));

@@ -10,8 +10,7 @@ use crate::conformance::{ClientUnderTest, HookCall, ProviderUnderTest, Setup, Vi
 fn assert_hooks(calls: &[HookCall], id: ConnectionId, reason: &CloseReason) {
     let told: Vec<_> = calls.iter().map(|call| (call.hook, call.connection, call.ended.clone())).collect();
     let ended = Some(reason.clone());
-    let expected =
-        [("first", id, None), ("second", id, None), ("first", id, ended.clone()), ("second", id, ended)];
+    let expected = [("first", id, None), ("second", id, None), ("first", id, ended.clone()), ("second", id, ended)];
     assert_eq!(told, expected);
 }
 

@@ -49,7 +49,8 @@ pub async fn names_with_unusual_characters<P: ProviderUnderTest>() {
     let user = "ann/ä&?#+%20 \"'\\ \u{1f600}";
     let mut guest = stage.guest(Visitor::user(user).tenant(" t ")).await;
     let longest = "x".repeat(256);
-    let names = ["a:b", " leading", "trailing ", "data: x", "räume/1", "\"quoted\\\"", "message", "ping", longest.as_str()];
+    let names =
+        ["a:b", " leading", "trailing ", "data: x", "räume/1", "\"quoted\\\"", "message", "ping", longest.as_str()];
     for name in names {
         let event = Event::json(name, name).expect("the rules allow it");
         stage.broadcast().send(Target::user_in(" t ", user), event).await.expect("sent");
@@ -78,7 +79,12 @@ pub async fn payloads_of_any_text<P: ProviderUnderTest>() {
         stage.broadcast().to_user("ann", Event::json("value", &value).expect("a value")).await.expect("sent");
         let received = guest.next().await;
         assert_eq!(received.name, "value");
-        assert!(received.payload == value, "{:.100} instead of {:.100}", received.payload.to_string(), value.to_string());
+        assert!(
+            received.payload == value,
+            "{:.100} instead of {:.100}",
+            received.payload.to_string(),
+            value.to_string()
+        );
     }
     let spaced = "\n{ \"a\" :\r\n1,\r\"b\":\n\n[ ]\n}\n";
     stage.broadcast().to_user("ann", Event::raw_json("spaced", spaced).expect("JSON")).await.expect("sent");

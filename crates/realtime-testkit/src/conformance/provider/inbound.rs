@@ -24,7 +24,9 @@ pub async fn handlers_answer_in_order<P: ProviderUnderTest>() {
             }
         })
         .on("who", async |cx: Context, greeting: String| {
-            Reply(json!({"greeting": greeting, "user": cx.identity().user_name(), "id": cx.connection_id().to_string()}))
+            Reply(
+                json!({"greeting": greeting, "user": cx.identity().user_name(), "id": cx.connection_id().to_string()}),
+            )
         })
         .on("tell", async |cx: Context, text: String| cx.to_all().except_self().send("told", &text).await)
         .on("echo", async |cx: Context, value: Value| cx.reply("echoed", &value).await);

@@ -1,0 +1,81 @@
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
+
+use crate::carrier::Carrier;
+use crate::post;
+
+/// Bytes handed to the server at a time: it asks for more when it has got rid of these.
+const CHUNK: usize = 64 * 1024;
+
+/// A long-polling answer on its way out: each piece that goes is a sign of life, and the last one frees the place of
+/// its packets in the channel.
+pub(crate) struct Answer {
+    left: Bytes,
+    packets: usize,
+    bytes: usize,
+    carrier: Arc<Carrier>,
+}
+
+impl Answer {
+    pub(crate) fn new(body: Bytes, carrier: Arc<Carrier>) -> Self {
+        Self { packets: post::count_packets(&body), bytes: body.len(), left: body, carrier }
+    }
+}
+
+impl http_body::Body for Answer {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        if self.left.is_empty() {
+            return Poll::Ready(None);
+        }
+        let end = self.left.len().min(CHUNK);
+        let chunk = self.left.split_to(end);
+        if self.left.is_empty() {
+            self.carrier.credit.taken(self.packets, self.bytes);
+        } else {
+            self.carrier.credit.step();
+        }
+        Poll::Ready(Some(Ok(Frame::data(chunk))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.left.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.left.len() as u64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::FutureExt;
+    use http_body_util::BodyExt;
+
+    #[test]
+    fn its_packets_have_left_with_the_last_piece() {
+        let carrier = Arc::new(Carrier::default());
+        let body = format!("42[\"a\"]\u{1e}42[\"{}\"]", "x".repeat(CHUNK));
+        for _ in 0..2 {
+            carrier.credit.spend(1);
+        }
+        let mut answer = Answer::new(body.clone().into(), Arc::clone(&carrier));
+        let mut read = Vec::new();
+        for idle in [false, true] {
+            let steps = carrier.credit.steps();
+            read.extend(answer.frame().now_or_never().unwrap().unwrap().unwrap().into_data().unwrap());
+            assert_eq!(carrier.credit.is_idle(), idle);
+            assert_eq!(carrier.credit.steps(), steps + 1);
+        }
+        assert!(answer.frame().now_or_never().unwrap().is_none());
+        assert_eq!(read, body.as_bytes());
+    }
+}
