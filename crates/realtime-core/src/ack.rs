@@ -108,6 +108,11 @@ impl Acks {
         Self { ask: Arc::new(ask), deadline: None, on_drop: None }
     }
 
+    /// The next outcome, as soon as it is known; `None` when there are no more.
+    pub async fn next(&mut self) -> Option<AckReply> {
+        StreamExt::next(self).await
+    }
+
     /// Waits for every outcome.
     pub async fn all(self) -> Vec<AckReply> {
         self.collect().await

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::{
     CloseReason, ConnectionId, ConnectionInfo, Event, Identity, Payload, RealtimeBroadcast, Receipt, Refusal, Result,
-    Target,
+    RoomMembership, Target,
 };
 
 /// What a handler knows: which connection an event came from, and how to send.
@@ -22,6 +22,8 @@ pub(crate) trait Control: Send + Sync {
     fn enter(&self, room: &str) -> Result<bool>;
     fn subscribe(&self, room: String) -> BoxFuture<'_, Result<bool, Refusal>>;
     fn leave(&self, room: &str) -> bool;
+    fn is_in(&self, room: &str) -> bool;
+    fn rooms(&self) -> Arc<dyn RoomMembership>;
     fn close(&self, reason: CloseReason);
 }
 
@@ -118,6 +120,16 @@ impl Context {
     /// Takes this connection out of a room it entered; `false` if it had not.
     pub fn leave_room(&self, room: &str) -> bool {
         self.control.as_ref().is_none_or(|control| control.leave(room))
+    }
+
+    /// Whether this connection is in a room, by whichever way; false for a detached context.
+    pub fn is_in_room(&self, room: &str) -> bool {
+        self.control.as_ref().is_some_and(|control| control.is_in(room))
+    }
+
+    /// The rooms of users, to join this connection's user or others; `None` for a detached context.
+    pub fn rooms(&self) -> Option<Arc<dyn RoomMembership>> {
+        self.control.as_ref().map(|control| control.rooms())
     }
 
     /// Closes this connection.

@@ -132,6 +132,11 @@ impl<F: Frame> Hub<F> {
         index.leave(id, room, now)
     }
 
+    /// Whether a connection is in a room now, by whichever way.
+    pub(crate) fn is_in(&self, id: ConnectionId, room: &str) -> bool {
+        self.lock().is_in(id, room)
+    }
+
     /// Applies a user's join from the log.
     pub(crate) fn join_user(&self, position: Position, user: &Arc<str>, room: &Arc<str>, now: Instant) {
         let mut index = self.lock();

@@ -1,4 +1,5 @@
 //! Asks: what becomes of them when somebody gives up or goes away in between.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod support;
 

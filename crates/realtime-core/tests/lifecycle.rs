@@ -1,4 +1,5 @@
 //! Attaching, shutting down, stalling, giving up: what is left behind.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod support;
 

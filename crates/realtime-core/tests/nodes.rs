@@ -1,4 +1,5 @@
 //! Two nodes that share one backplane.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod support;
 

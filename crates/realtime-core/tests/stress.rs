@@ -1,5 +1,6 @@
 //! Many publishers, joins and leaves, and clients that read fast, slowly or not at all and come back with their cursor:
 //! each sees exactly what the log says, in its order.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod support;
 

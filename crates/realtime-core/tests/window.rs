@@ -1,4 +1,5 @@
 //! The window: its bounds, what has left it, and that nobody who is connected loses its place.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod support;
 

@@ -20,7 +20,7 @@ use crate::adapter::DirectAdapter;
 use crate::answer::Answer;
 use crate::carrier::{Carrier, Cause};
 use crate::carriers::{Berth, Carriers};
-use crate::post::{self, PostBody};
+use crate::post::PostBody;
 use crate::stream::CarriedStream;
 
 type Inner = SocketIoService<NotFound, DirectAdapter>;

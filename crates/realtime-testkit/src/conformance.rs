@@ -1,13 +1,31 @@
 //! What must hold for every provider and every backplane, as tests that their crates import.
 //!
 //! A provider implements [`ProviderUnderTest`] in its `tests/` and calls
-//! [`provider_conformance!`](crate::provider_conformance):
+//! [`provider_conformance!`](crate::provider_conformance); [`SseClient`](crate::SseClient) and
+//! [`WsClient`](crate::WsClient) are clients of the suite already:
 //!
 //! ```ignore
-//! struct Sse { /* the provider and the server it runs on */ }
+//! struct Served { provider: Arc<SseProvider>, url: String, server: JoinHandle<()> }
+//!
 //! #[async_trait]
-//! impl ProviderUnderTest for Sse { /* start, provider, connect */ }
-//! realtime_testkit::provider_conformance!(Sse);
+//! impl ProviderUnderTest for Served {
+//!     type Client = SseClient;
+//!
+//!     async fn start(setup: Setup) -> Self {
+//!         let config = SseConfig::default().with_limits(setup.limits) /* … and so on with all of it */;
+//!         /* serve it on port 0; the suite attaches it */
+//!     }
+//!
+//!     fn provider(&self) -> Arc<dyn RealtimeProvider> {
+//!         Arc::clone(&self.provider) as _
+//!     }
+//!
+//!     async fn connect(&self, visitor: Visitor) -> Result<SseClient, Refused> {
+//!         SseClient::visit(&self.url, &visitor).await
+//!     }
+//! }
+//!
+//! realtime_testkit::provider_conformance!(Served);
 //! ```
 //!
 //! Every test has a provider of its own, waits for conditions and never for time, and proves that an event did *not*
@@ -15,6 +33,8 @@
 
 mod backplane;
 mod hook;
+#[cfg(feature = "clients")]
+mod over_http;
 #[doc(hidden)]
 pub mod provider;
 mod run;

@@ -5,6 +5,27 @@
 //! - [`RecordingProvider`]: a provider without a network that remembers what was sent.
 //! - **Test clients** that reconnect (feature `clients`): [`SseClient`], [`WsClient`].
 //! - **Conformance suites** ([`conformance`]): what must hold for every provider and every backplane.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use realtime_core::{Event, EventId, RealtimeBroadcast, Receipt};
+//! use realtime_testkit::{MockRealtimeBroadcast, predicate};
+//!
+//! // The application's code: it knows the trait only.
+//! async fn greet(notify: Arc<dyn RealtimeBroadcast>) -> realtime_core::Result<()> {
+//!     notify.to_user("ann", Event::json("greeting", "hello")?).await.map(drop)
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")] async fn main() {
+//! let mut notify = MockRealtimeBroadcast::new();
+//! notify
+//!     .expect_to_user()
+//!     .with(predicate::eq("ann"), predicate::function(|event: &Event| event.name() == "greeting"))
+//!     .once()
+//!     .returning(|_, _| Ok(Receipt::new(EventId::random(), None, None)));
+//! greet(Arc::new(notify)).await.unwrap();
+//! # }
+//! ```
 
 #[cfg(feature = "clients")]
 mod clients;

@@ -1,4 +1,5 @@
 //! As a stranger's crate uses the mocks: a service that notifies, its tests, and one dev-dependency.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,5 @@
 //! The recording provider, as an application's tests use it.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::sync::Arc;
 use std::time::Duration;

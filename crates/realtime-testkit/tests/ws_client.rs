@@ -1,5 +1,5 @@
 //! The WebSocket client against a server that plays a script.
-
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 #![cfg(feature = "clients")]
 
 use std::time::Duration;

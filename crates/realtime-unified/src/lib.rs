@@ -10,6 +10,8 @@ pub use builder::NotificationServiceBuilder;
 pub use outcomes::Outcomes;
 pub use service::NotificationService;
 
+/// Goes above an `impl` of [`Authenticator`], [`RoomPolicy`], [`LifecycleHook`] and the other traits with async methods.
+pub use async_trait::async_trait;
 pub use realtime_core::*;
 pub use realtime_http::{GuardedListener, HttpProvider, Origins, Rejection, Serve, WireConfig, WireInfo, serve};
 #[cfg(feature = "socketio")]
@@ -17,4 +19,4 @@ pub use realtime_socketio::{SocketIoConfig, SocketIoProvider};
 #[cfg(feature = "sse")]
 pub use realtime_sse::{SseConfig, SseProvider};
 #[cfg(feature = "ws")]
-pub use realtime_ws::{WsConfig, WsProvider};
+pub use realtime_ws::{IntoRawReply, RawReply, WsConfig, WsProvider};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures_util::future::join_all;
 use realtime_core::{
     Capabilities, CloseReason, Directory, Drain, Error, Event, Presence, RealtimeProvider, Receipt, Result,
-    RoomMembership, Stats, Target,
+    RoomMembership, SocketIoBroadcast, Stats, Target,
 };
 use realtime_http::HttpProvider;
 use serde::Serialize;
@@ -49,6 +49,15 @@ impl NotificationService {
     /// [`Error::UnknownProvider`] with the names there are; [`Error::FeatureOff`] when this build lacks it.
     pub fn provider(&self, name: &str) -> Result<Arc<dyn RealtimeProvider>> {
         self.registry.find(name).cloned()
+    }
+
+    /// The acks and rooms of the provider of this name.
+    ///
+    /// # Errors
+    /// Those of [`NotificationService::provider`]; [`Error::Unsupported`] when the provider has none.
+    pub fn socket_io(&self, name: &str) -> Result<Arc<dyn SocketIoBroadcast>> {
+        let provider = self.provider(name)?;
+        provider.socket_io().ok_or_else(|| Error::Unsupported { provider: name.to_owned(), what: "acks and rooms" })
     }
 
     /// The providers' names with what each can do, in the order they were added.
@@ -232,9 +241,11 @@ impl NotificationService {
     }
 
     /// The routes of all providers: `GET /sse`, `GET /ws`, `/socket.io/`, unless configured otherwise.
-    pub fn router(&self) -> axum::Router {
+    ///
+    /// They need no state, so they merge into a router of any.
+    pub fn router<S: Clone + Send + Sync + 'static>(&self) -> axum::Router<S> {
         let routers = self.registry.iter().filter_map(|entry| entry.http.clone()).map(HttpProvider::router);
-        routers.fold(axum::Router::new(), axum::Router::merge)
+        routers.fold(axum::Router::new(), axum::Router::merge).with_state(())
     }
 
     /// Takes no more connections and closes those there are, with every provider at once.

@@ -53,6 +53,7 @@ impl Heartbeat {
     pub(crate) fn hear(&mut self) {
         if let Some(ping) = &mut self.ping {
             ping.heard = true;
+            self.due = self.due.min(ping.at + self.every);
         }
     }
 
@@ -114,15 +115,26 @@ mod tests {
     }
 
     #[test]
+    fn a_timeout_longer_than_the_pace_slows_nobody_who_answers() {
+        let now = Instant::now();
+        let mut heartbeat = Heartbeat::new(SECOND, 20 * SECOND, now);
+        assert_eq!(heartbeat.beat(now + SECOND, 0, false), Beat::Ping);
+        assert_eq!(heartbeat.due(), now + 21 * SECOND);
+        heartbeat.hear();
+        assert_eq!(heartbeat.due(), now + 2 * SECOND);
+        assert_eq!(heartbeat.beat(now + 2 * SECOND, 0, false), Beat::Well);
+        assert_eq!(heartbeat.beat(now + 2 * SECOND, 0, false), Beat::Ping);
+    }
+
+    #[test]
     fn what_was_sent_before_the_ping_gives_time_to_read_it() {
         let (mut heartbeat, start) = heartbeat();
         assert_eq!(heartbeat.beat(start + 30 * SECOND, 100 * 4096, false), Beat::Ping);
         assert_eq!(heartbeat.due(), start + 140 * SECOND);
         heartbeat.hear();
         heartbeat.pong();
-        assert_eq!(heartbeat.beat(start + 140 * SECOND, 100 * 4096, false), Beat::Well);
-        assert_eq!(heartbeat.due(), start + 140 * SECOND);
-        assert_eq!(heartbeat.beat(start + 140 * SECOND, 105 * 4096, false), Beat::Ping);
-        assert_eq!(heartbeat.due(), start + 155 * SECOND);
+        assert_eq!(heartbeat.beat(start + 60 * SECOND, 100 * 4096, false), Beat::Well);
+        assert_eq!(heartbeat.beat(start + 60 * SECOND, 105 * 4096, false), Beat::Ping);
+        assert_eq!(heartbeat.due(), start + 75 * SECOND);
     }
 }

@@ -153,6 +153,29 @@ async fn a_client_goes_on_from_its_cursor() {
 }
 
 #[tokio::test]
+async fn a_quiet_client_is_told_its_place_before_it_leaves_the_window() {
+    let config = WsConfig::default().with_window(WindowConfig::default().with_records(40));
+    let server = server_with(config).await;
+    let mut quiet = server.client("quiet").await;
+    for n in 0..20 {
+        server.send(Target::user("ann"), "number", &json!({"n": n})).await;
+    }
+    let cursor = quiet.envelope().await;
+    assert_eq!(cursor["type"], "cursor");
+    assert_eq!(cursor.as_object().unwrap().len(), 2);
+    for n in 20..50 {
+        server.send(Target::user("ann"), "number", &json!({"n": n})).await;
+    }
+    // The place of its welcome has left the window, this one has not.
+    let id = cursor["id"].as_str().unwrap();
+    let again = server.client_at(&format!("/ws?user=quiet&lastEventId={id}")).await;
+    assert_eq!(again.welcome["payload"]["resumed"], true);
+    let welcome = quiet.welcome["id"].as_str().unwrap();
+    let lost = server.client_at(&format!("/ws?user=quiet&lastEventId={welcome}")).await;
+    assert_eq!(lost.welcome["payload"]["reason"], "expired");
+}
+
+#[tokio::test]
 async fn large_events_and_every_text_arrive_as_they_were_sent() {
     let server = server_with(WsConfig::default()).await;
     let mut client = server.client("ann").await;

@@ -1,4 +1,4 @@
-use async_trait::async_trait;
+use realtime_unified::async_trait;
 use realtime_unified::{Authenticator, ConnectRequest, Identity, Refusal};
 
 /// Believes who a client says it is: `?user=…&tenant=…`, or Socket.IO's `auth: {user, tenant}`. For demos only.

@@ -6,8 +6,8 @@
 use std::error::Error;
 use std::net::SocketAddr;
 
-use async_trait::async_trait;
 use clap::Parser;
+use realtime_unified::async_trait;
 use realtime_unified::{
     Authenticator, ConnectRequest, Context, HandlerError, Identity, NotificationService, Receipt, Refusal, RoomAccess,
     RoomPolicy, WsConfig, WsProvider, serve,

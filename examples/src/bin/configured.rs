@@ -7,11 +7,11 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use async_trait::async_trait;
 use axum::extract::{Path, State};
 use axum::routing::post;
 use axum::{Json, Router};
 use clap::Parser;
+use realtime_unified::async_trait;
 use realtime_unified::{
     Authenticator, ConnectRequest, Identity, NotificationService, Receipt, Refusal, Rejection, SocketIoConfig,
     SocketIoProvider, SseConfig, SseProvider, WsConfig, WsProvider, serve,

@@ -6,11 +6,11 @@ use std::error::Error;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use axum::Router;
 use axum::response::Html;
 use axum::routing::get;
 use clap::Parser;
+use realtime_unified::async_trait;
 use realtime_unified::{
     Authenticator, ConnectRequest, Drain, Event, Identity, NotificationService, Refusal, Result, RoomAccess,
     RoomDelivery, RoomPolicy, SseConfig, SseProvider, Target, serve,

@@ -6,12 +6,12 @@
 use std::error::Error;
 use std::net::SocketAddr;
 
-use async_trait::async_trait;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::post;
 use axum::{Json, Router};
 use clap::Parser;
+use realtime_unified::async_trait;
 use realtime_unified::{
     Authenticator, ConnectRequest, Event, Identity, NotificationService, Refusal, Result, RoomAccess, RoomDelivery,
     RoomPolicy, SseConfig, SseProvider, WsConfig, WsProvider, serve,

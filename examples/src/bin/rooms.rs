@@ -7,11 +7,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use axum::extract::{Path, State};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use clap::Parser;
+use realtime_unified::async_trait;
 use realtime_unified::{
     Authenticator, ConnectRequest, Context, Event, HandlerError, Identity, NotificationService, Refusal, Rejection,
     Reply, RoomAccess, RoomPolicy, SocketIoBroadcast, SocketIoConfig, SocketIoProvider, serve,

@@ -86,7 +86,7 @@ impl<C: Codec> Dispatcher<C> {
         tracing::info!(
             provider = self.config.provider,
             reason = refusal.kind().code(),
-            message = refusal.message(),
+            detail = refusal.message(),
             "connection refused"
         );
         refusal

@@ -12,6 +12,7 @@ use crate::hub::Connection;
 use crate::stats::add;
 use crate::{
     CloseReason, Codec, Dispatcher, Frame, HandlerError, Inbound, Inbox, Payload, RealtimeBroadcast, Refusal, Result,
+    RoomMembership,
 };
 
 impl<C: Codec> Dispatcher<C> {
@@ -97,6 +98,14 @@ impl<C: Codec> Control for OwnConnection<C> {
 
     fn leave(&self, room: &str) -> bool {
         self.dispatcher.hub.leave(self.connection.info.id, room)
+    }
+
+    fn is_in(&self, room: &str) -> bool {
+        self.dispatcher.hub.is_in(self.connection.info.id, room)
+    }
+
+    fn rooms(&self) -> Arc<dyn RoomMembership> {
+        Arc::new(Arc::clone(&self.dispatcher))
     }
 
     fn close(&self, reason: CloseReason) {

@@ -111,6 +111,10 @@ impl<F: Frame> Index<F> {
         left
     }
 
+    pub(super) fn is_in(&self, id: ConnectionId, room: &str) -> bool {
+        self.rooms.get(room).is_some_and(|members| members.find(id).is_some())
+    }
+
     pub(super) fn join_user(&mut self, name: &Arc<str>, room: &Arc<str>, at: Position, now: Instant) {
         let user = self.users.entry(Arc::clone(name)).or_insert_with(User::new);
         if user.connections.is_empty() {

@@ -1,6 +1,12 @@
 //! A provider without a network on the dispatcher, and its clients, for the core's behaviour tests.
 
-#![allow(dead_code, unreachable_pub, unused_imports, reason = "each test file uses a part of it")]
+#![allow(
+    clippy::unwrap_used,
+    dead_code,
+    unreachable_pub,
+    unused_imports,
+    reason = "test code, of which each file uses a part"
+)]
 
 mod client;
 mod codec;

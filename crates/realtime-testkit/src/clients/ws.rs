@@ -172,6 +172,19 @@ impl WsClient {
         self.send_value(json!({ "type": event, "payload": payload })).await
     }
 
+    /// Sends an event to be answered with this number, and does not wait: the answer comes as an event named `ack`.
+    ///
+    /// # Errors
+    /// [`ClientError::Deadline`] and those of connecting.
+    pub async fn send_with_ack<T: Serialize + Sync + ?Sized>(
+        &mut self,
+        event: &str,
+        payload: &T,
+        ack: u64,
+    ) -> Result<(), ClientError> {
+        self.send_value(json!({ "type": event, "payload": payload, "ack": ack })).await
+    }
+
     /// Sends an event and waits for its answer; what comes meanwhile is kept for [`WsClient::next_event`].
     ///
     /// # Errors
@@ -183,7 +196,7 @@ impl WsClient {
     ) -> Result<Value, ClientError> {
         let ack = self.next_ack;
         self.next_ack += 1;
-        self.send_value(json!({ "type": event, "payload": payload, "ack": ack })).await?;
+        self.send_with_ack(event, payload, ack).await?;
         let deadline = Instant::now() + self.deadline;
         loop {
             let event = match timeout_at(deadline, self.read()).await {

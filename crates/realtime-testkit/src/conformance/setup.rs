@@ -18,7 +18,8 @@ pub struct Setup {
     pub room_delivery: RoomDelivery,
     /// How long a client may take nothing; 30 s.
     pub write_stall: Duration,
-    /// Handles what clients send; only for bidirectional providers.
+    /// Handles what clients send; only for bidirectional providers. Where a provider takes handlers one by one, its
+    /// fallback can hand every event to [`Router::handle`].
     pub router: Router,
 }
 

@@ -171,7 +171,17 @@ impl Client {
         }
     }
 
+    /// The next message, which is to be an envelope; bare cursors are passed over.
     pub async fn json(&mut self) -> Value {
+        loop {
+            let envelope = self.envelope().await;
+            if envelope["type"] != "cursor" {
+                return envelope;
+            }
+        }
+    }
+
+    pub async fn envelope(&mut self) -> Value {
         match self.message().await {
             Message::Text(text) => serde_json::from_str(&text).unwrap(),
             other => panic!("no text: {other:?}"),

@@ -1,6 +1,5 @@
 use std::time::Duration;
 
-use futures_util::StreamExt;
 use realtime_core::{AckStatus, Acks, Event, Target};
 use serde_json::{Value, json};
 

@@ -1,0 +1,230 @@
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+
+use super::packet::parse;
+use super::{Message, Packet, Polling, Websocket, soon};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    Polling,
+    Websocket,
+}
+
+/// How a session ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Closed {
+    /// The code of the websocket's close frame.
+    pub code: Option<u16>,
+}
+
+pub enum Wire {
+    Polling(Polling),
+    Websocket(Websocket),
+}
+
+/// A Socket.IO client. It reads from the wire only while somebody waits, and answers pings then.
+pub struct Client {
+    pub wire: Wire,
+    /// The opening packet.
+    pub open: Value,
+    address: SocketAddr,
+    path: String,
+    /// Read before an upgrade.
+    read: VecDeque<Packet>,
+}
+
+impl Client {
+    /// Opens a session, for no namespace yet.
+    ///
+    /// # Errors
+    /// The status of the refusal.
+    pub async fn open(address: SocketAddr, transport: Transport, query: &str) -> Result<Self, u16> {
+        Self::open_with(address, transport, "/socket.io/", query, None).await
+    }
+
+    /// The same at another path, or with a small receive buffer for a websocket.
+    pub async fn open_with(
+        address: SocketAddr,
+        transport: Transport,
+        path: &str,
+        query: &str,
+        buffer: Option<u32>,
+    ) -> Result<Self, u16> {
+        let target = |transport| format!("{path}?EIO=4&transport={transport}&{query}");
+        let wire = match transport {
+            Transport::Polling => {
+                let opened = soon("a session", Polling::open(address, &target("polling"))).await;
+                Wire::Polling(opened.map_err(|status| status.as_u16())?)
+            }
+            Transport::Websocket => match Websocket::open(address, &target("websocket"), buffer).await {
+                Ok(websocket) => Wire::Websocket(websocket),
+                Err(tokio_tungstenite::tungstenite::Error::Http(answer)) => return Err(answer.status().as_u16()),
+                Err(error) => panic!("no handshake: {error}"),
+            },
+        };
+        let mut client = Self { wire, open: Value::Null, address, path: path.to_owned(), read: VecDeque::new() };
+        let Ok(Packet::Text(text)) = soon("the opening packet", client.next_packet()).await else {
+            panic!("no opening packet");
+        };
+        client.open = serde_json::from_str(text.strip_prefix('0').expect("the opening packet")).unwrap();
+        let sid = client.sid().to_owned();
+        if let Wire::Polling(polling) = &mut client.wire {
+            polling.name(&sid);
+        }
+        Ok(client)
+    }
+
+    /// The session's secret.
+    pub fn sid(&self) -> &str {
+        self.open["sid"].as_str().unwrap()
+    }
+
+    /// Connects to a namespace; the welcome of the main one is still to be read.
+    ///
+    /// # Errors
+    /// The message of `connect_error`.
+    pub async fn connect(&mut self, namespace: &str, auth: &Value) -> Result<Value, String> {
+        let namespace = if namespace == "/" { String::new() } else { format!("{namespace},") };
+        self.send(&format!("40{namespace}{auth}")).await;
+        let answer = self.message().await;
+        match answer.kind {
+            0 => Ok(answer.data),
+            4 => Err(answer.data["message"].as_str().unwrap().to_owned()),
+            _ => panic!("not an answer to connect: {answer:?}"),
+        }
+    }
+
+    /// The next packet of Engine.IO, pings answered.
+    pub async fn next_packet(&mut self) -> Result<Packet, Closed> {
+        loop {
+            let packet = match self.read.pop_front() {
+                Some(packet) => packet,
+                None => match &mut self.wire {
+                    Wire::Polling(polling) => polling.next().await?,
+                    Wire::Websocket(websocket) => websocket.next().await?,
+                },
+            };
+            match &packet {
+                Packet::Text(text) if text == "2" => self.send("3").await,
+                // Only there to end a GET.
+                Packet::Text(text) if text == "6" => {}
+                _ => return Ok(packet),
+            }
+        }
+    }
+
+    /// The next packet of Socket.IO.
+    ///
+    /// # Errors
+    /// When the session has ended.
+    pub async fn next(&mut self) -> Result<Message, Closed> {
+        let (mut message, attachments) = loop {
+            match self.next_packet().await? {
+                Packet::Text(text) if text.starts_with('4') => break parse(&text[1..]),
+                // The session's end is also told by its transport.
+                Packet::Text(text) if text == "1" => {}
+                packet => panic!("unexpected {packet:?}"),
+            }
+        };
+        for _ in 0..attachments {
+            match self.next_packet().await? {
+                Packet::Binary(bytes) => message.attachments.push(bytes),
+                packet => panic!("not an attachment: {packet:?}"),
+            }
+        }
+        Ok(message)
+    }
+
+    /// The next packet, with a deadline, from a session that must not end.
+    pub async fn message(&mut self) -> Message {
+        soon("a packet", self.next()).await.expect("the session goes on")
+    }
+
+    /// The next event's payload; its name must be this one.
+    pub async fn event(&mut self, name: &str) -> Value {
+        let message = self.message().await;
+        assert_eq!(message.name(), name, "{message:?}");
+        message.data[1].clone()
+    }
+
+    /// The next packet, which must be an answer with this number.
+    pub async fn ack(&mut self, id: u64) -> Value {
+        let message = self.message().await;
+        assert_eq!((message.kind, message.id), (3, Some(id)), "{message:?}");
+        message.data
+    }
+
+    /// Reads until the session ends.
+    pub async fn closed(&mut self) -> Closed {
+        soon("the end", async {
+            loop {
+                if let Err(closed) = self.next().await {
+                    return closed;
+                }
+            }
+        })
+        .await
+    }
+
+    /// One packet of Engine.IO, as it is.
+    pub async fn send(&mut self, text: &str) {
+        self.send_all(vec![Packet::Text(text.to_owned())]).await;
+    }
+
+    pub async fn send_all(&mut self, packets: Vec<Packet>) {
+        match &mut self.wire {
+            Wire::Polling(polling) => polling.send(packets).await,
+            Wire::Websocket(websocket) => websocket.send(packets).await,
+        }
+    }
+
+    /// Sends an event with these arguments.
+    pub async fn emit(&mut self, name: &str, arguments: &[Value], ack: Option<u64>) {
+        self.send(&event_packet(name, arguments, ack)).await;
+    }
+
+    /// Sends many events at once, in one request or one write.
+    pub async fn emit_all(&mut self, events: impl IntoIterator<Item = (&str, Value)>) {
+        let packets = events.into_iter().map(|(name, data)| Packet::Text(event_packet(name, &[data], None))).collect();
+        self.send_all(packets).await;
+    }
+
+    /// Answers an ask.
+    pub async fn answer(&mut self, ack: u64, arguments: &[Value]) {
+        self.send(&format!("43{ack}{}", json!(arguments))).await;
+    }
+
+    /// Sends packets with attachments: the header (`451-["up",{"_placeholder":true,"num":0}]`) and the bytes.
+    pub async fn send_binary(&mut self, header: &str, attachments: &[&[u8]]) {
+        let mut packets = vec![Packet::Text(header.to_owned())];
+        packets.extend(attachments.iter().map(|bytes| Packet::Binary(Bytes::copy_from_slice(bytes))));
+        self.send_all(packets).await;
+    }
+
+    /// Goes on with a websocket, as Engine.IO's protocol has it: the GET under way ends, then the websocket takes over.
+    pub async fn upgrade(mut self) -> Self {
+        let sid = self.sid().to_owned();
+        let Wire::Polling(mut polling) = self.wire else { panic!("upgraded already") };
+        let path = format!("{}?EIO=4&transport=websocket&sid={sid}", self.path);
+        let mut websocket = Websocket::open(self.address, &path, None).await.unwrap();
+        let probe = async {
+            websocket.send(vec![Packet::Text("2probe".to_owned())]).await;
+            assert_eq!(soon("the probe's answer", websocket.next()).await, Ok(Packet::Text("3probe".to_owned())));
+        };
+        let ((), got) = tokio::join!(probe, soon("the last answer", polling.get()));
+        got.expect("the GET under way is answered");
+        websocket.send(vec![Packet::Text("5".to_owned())]).await;
+        self.read.extend(polling.into_read());
+        self.wire = Wire::Websocket(websocket);
+        self
+    }
+}
+
+fn event_packet(name: &str, arguments: &[Value], ack: Option<u64>) -> String {
+    let mut list = vec![json!(name)];
+    list.extend_from_slice(arguments);
+    format!("42{}{}", ack.map(|id| id.to_string()).unwrap_or_default(), Value::from(list))
+}

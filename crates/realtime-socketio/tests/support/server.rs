@@ -1,0 +1,131 @@
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use realtime_core::{CloseReason, ConnectionId, Event, RealtimeProvider, Receipt, Runtime, Stats, Target};
+use realtime_http::{HttpProvider, WireConfig, serve};
+use realtime_socketio::{SocketIoConfig, SocketIoProvider};
+use realtime_testkit::conformance::{HookLog, VisitorAuthenticator, VisitorPolicy};
+use serde::Serialize;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+use super::{Client, Transport, soon, until};
+
+/// What a server is started with.
+pub struct Setup {
+    pub config: SocketIoConfig,
+    pub wire: WireConfig,
+    handlers: Box<dyn FnOnce(SocketIoProvider) -> SocketIoProvider>,
+}
+
+/// A server on a free port, gone when dropped.
+pub struct Server {
+    pub address: SocketAddr,
+    pub provider: Arc<SocketIoProvider>,
+    pub hooks: HookLog,
+    running: JoinHandle<std::io::Result<()>>,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self::from(SocketIoConfig::default())
+    }
+}
+
+impl From<SocketIoConfig> for Setup {
+    fn from(config: SocketIoConfig) -> Self {
+        Self { config, wire: WireConfig::default(), handlers: Box::new(|provider| provider) }
+    }
+}
+
+impl Setup {
+    pub fn with_wire(mut self, wire: WireConfig) -> Self {
+        self.wire = wire;
+        self
+    }
+
+    pub fn with_handlers(mut self, handlers: impl FnOnce(SocketIoProvider) -> SocketIoProvider + 'static) -> Self {
+        self.handlers = Box::new(handlers);
+        self
+    }
+
+    pub async fn start(self) -> Server {
+        let provider = Arc::new((self.handlers)(SocketIoProvider::new(self.config)));
+        let hooks = HookLog::default();
+        provider.attach(runtime(&hooks)).await.unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let router = Arc::clone(&provider).router();
+        let running = tokio::spawn(serve(listener, router).with_config(self.wire).into_future());
+        Server { address, provider, hooks, running }
+    }
+}
+
+/// A runtime in memory that believes what visitors say.
+pub fn runtime(hooks: &HookLog) -> Runtime {
+    Runtime::in_memory()
+        .with_authenticator(VisitorAuthenticator)
+        .with_policy(VisitorPolicy)
+        .with_hook(hooks.hook("hook"))
+}
+
+impl Server {
+    pub async fn start() -> Self {
+        Setup::default().start().await
+    }
+
+    /// A session for no namespace yet.
+    pub async fn open(&self, transport: Transport) -> Client {
+        Client::open(self.address, transport, "").await.expect("a session")
+    }
+
+    /// A client of the main namespace that has read its welcome, and its connection's id.
+    pub async fn client(&self, transport: Transport, user: &str) -> (Client, ConnectionId) {
+        self.client_with(transport, &json!({ "user": user })).await
+    }
+
+    pub async fn client_with(&self, transport: Transport, auth: &Value) -> (Client, ConnectionId) {
+        let mut client = self.open(transport).await;
+        client.connect("/", auth).await.expect("let in");
+        let welcome = client.event("connected").await;
+        (client, welcome["connectionId"].as_str().unwrap().parse().unwrap())
+    }
+
+    pub async fn send(&self, target: Target, name: &str, value: impl Serialize) -> Receipt {
+        self.provider.broadcast().send(target, event(name, value)).await.unwrap()
+    }
+
+    /// Sends the events `n` with the numbers of this range, in order.
+    pub async fn send_numbers(&self, user: &str, numbers: std::ops::Range<usize>) {
+        for n in numbers {
+            self.send(Target::user(user), "n", n).await;
+        }
+    }
+
+    pub fn stats(&self) -> Stats {
+        self.provider.stats()
+    }
+
+    pub async fn connections(&self, count: u64) {
+        until("the number of connections", || self.stats().connections == count).await;
+    }
+
+    /// Waits until the hooks have been told of an end, and answers its reason; they must be told once.
+    pub async fn ended(&self, connection: ConnectionId) -> CloseReason {
+        let calls = soon("the hooks", self.hooks.wait_of(connection, 2)).await;
+        assert_eq!(calls.len(), 2, "{calls:?}");
+        assert_eq!(calls[0].ended, None);
+        calls[1].ended.clone().expect("the end")
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.running.abort();
+    }
+}
+
+pub fn event(name: &str, value: impl Serialize) -> Event {
+    Event::json(name, &value).unwrap()
+}
