@@ -1,4 +1,8 @@
-#![doc = include_str!("../../../README.md")]
+#![cfg_attr(all(feature = "socketio", feature = "sse", feature = "ws"), doc = include_str!("../README.md"))]
+#![cfg_attr(
+    not(all(feature = "socketio", feature = "sse", feature = "ws")),
+    doc = "Several realtime transports behind one `NotificationService`; this build lacks some of them."
+)]
 
 mod builder;
 mod hooks;

@@ -402,3 +402,6 @@ fn code_of(reason: &CloseReason) -> &'static str {
         _ => "protocol_error",
     }
 }
+
+#[cfg(test)]
+mod tests;

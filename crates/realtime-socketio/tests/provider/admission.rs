@@ -1,0 +1,98 @@
+//! Who is let in, and what those who are not are told.
+
+use std::time::Duration;
+
+use realtime_core::{Limits, RealtimeProvider};
+use realtime_socketio::{SocketIoConfig, SocketIoProvider};
+use serde_json::json;
+
+use crate::TRANSPORTS;
+use crate::support::{Client, Server, Setup, Transport};
+
+#[tokio::test]
+async fn a_refusal_has_its_reason_in_connect_error() {
+    let server = Server::start().await;
+    let deep = format!("{}1{}", "[".repeat(100), "]".repeat(100));
+    let cases = [
+        (json!({"user": "mallory"}), "unauthorized: not you"),
+        (json!({"user": "ann", "rooms": ["r", "secret"]}), "room: not allowed into this room"),
+        (json!({"user": "ann", "rooms": "r"}), "bad_request: auth.rooms must be a list of names"),
+        (json!({"user": "ann", "rooms": [7]}), "bad_request: auth.rooms must be a list of names"),
+        (serde_json::from_str(&deep).unwrap(), "bad_request: nested deeper than 64"),
+    ];
+    for transport in TRANSPORTS {
+        for (auth, message) in &cases {
+            let mut client = server.open(transport).await;
+            assert_eq!(client.connect("/", auth).await, Err((*message).to_owned()));
+            // The session is not over: the client may try again with a better auth.
+            client.connect("/", &json!({"user": "ann"})).await.expect("let in");
+            client.event("connected").await;
+        }
+    }
+    let stats = server.stats();
+    let refused: Vec<_> = stats.refused.iter().map(|(reason, count)| (reason.as_str(), *count)).collect();
+    assert_eq!(refused, [("bad_request", 6), ("room", 2), ("unauthorized", 2)]);
+}
+
+#[tokio::test]
+async fn the_eleventh_connection_of_a_user_is_refused() {
+    let server = Server::start().await;
+    let mut clients = Vec::new();
+    for n in 0..10 {
+        clients.push(server.client(TRANSPORTS[n % 2], "ann").await);
+    }
+    for transport in TRANSPORTS {
+        let mut eleventh = server.open(transport).await;
+        let refused = eleventh.connect("/", &json!({"user": "ann"})).await;
+        assert_eq!(refused, Err("user_limit: this user has too many connections".to_owned()));
+        server.client(transport, "bob").await;
+    }
+    assert_eq!(server.stats().refused.get("user_limit"), Some(&2));
+    // Leaving the namespace gives the place back, whatever becomes of the session.
+    let (client, id) = &mut clients[1];
+    client.send("41").await;
+    server.ended(*id).await;
+    server.client(Transport::Websocket, "ann").await;
+}
+
+#[tokio::test]
+async fn who_has_no_auth_may_name_itself_in_the_query() {
+    let server = Server::start().await;
+    for transport in TRANSPORTS {
+        let mut client = Client::open(server.address, transport, "user=ann").await.unwrap();
+        client.send("40").await;
+        assert_eq!(client.message().await.kind, 0);
+        client.event("connected").await;
+    }
+    assert_eq!(server.stats().users, 1);
+}
+
+#[tokio::test]
+async fn before_it_is_attached_nobody_is_let_in() {
+    let provider = std::sync::Arc::new(SocketIoProvider::new(SocketIoConfig::default()));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let router = realtime_http::HttpProvider::router(std::sync::Arc::clone(&provider));
+    let running = tokio::spawn(realtime_http::serve(listener, router).into_future());
+    let mut client = Client::open(address, Transport::Websocket, "").await.unwrap();
+    let refused = client.connect("/", &json!({})).await.unwrap_err();
+    assert!(refused.starts_with("draining: "), "{refused}");
+    assert_eq!(provider.stats().refused.get("draining"), Some(&1));
+    running.abort();
+}
+
+#[tokio::test]
+async fn sessions_are_bounded_that_are_no_connections() {
+    let config = SocketIoConfig::default()
+        .with_limits(Limits::default().with_connections(0))
+        .with_connect_timeout(Duration::from_secs(300));
+    let server = Setup::from(config).start().await;
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let url = format!("http://{}/socket.io/?EIO=4&transport=polling", server.address);
+    for _ in 0..1000 {
+        assert_eq!(http.get(&url).send().await.unwrap().status(), 200);
+    }
+    assert_eq!(http.get(&url).send().await.unwrap().status(), 503);
+    assert_eq!(Client::open(server.address, Transport::Websocket, "").await.err(), Some(503));
+    assert_eq!(server.stats().refused.get("node_limit"), Some(&2));
+}

@@ -1,0 +1,114 @@
+//! Many events at once, in order, none lost.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use realtime_core::WindowConfig;
+use realtime_socketio::SocketIoConfig;
+use serde_json::json;
+
+use crate::support::{Client, Server, Setup, Transport};
+
+async fn reads_numbers(client: &mut Client, numbers: std::ops::Range<usize>) {
+    for n in numbers {
+        assert_eq!(client.event("n").await, n);
+    }
+}
+
+/// A server whose window holds that many, and its publisher's task.
+async fn sending(config: SocketIoConfig, count: usize) -> (Arc<Server>, impl AsyncFnOnce()) {
+    let window = WindowConfig::default().with_records(count).with_age(Duration::from_secs(600));
+    let server = Arc::new(Setup::from(config.with_window(window)).start().await);
+    let publisher = Arc::clone(&server);
+    (server, async move || publisher.send_numbers("ann", 0..count).await)
+}
+
+async fn five_thousand_on(transport: Transport) {
+    let (server, send) = sending(SocketIoConfig::default(), 5000).await;
+    let (mut client, _) = server.client(transport, "ann").await;
+    // All of them before the client reads the first one.
+    send().await;
+    reads_numbers(&mut client, 0..5000).await;
+    assert_eq!((server.stats().lost, server.stats().dropped), (0, 0));
+}
+
+#[tokio::test]
+async fn five_thousand_on_a_websocket() {
+    five_thousand_on(Transport::Websocket).await;
+}
+
+#[tokio::test]
+async fn five_thousand_by_polling() {
+    five_thousand_on(Transport::Polling).await;
+}
+
+#[tokio::test]
+async fn five_thousand_from_connect_across_the_upgrade() {
+    for read_before in [0, 1, 100, 1000] {
+        let (server, send) = sending(SocketIoConfig::default(), 5000).await;
+        let (mut client, _) = server.client(Transport::Polling, "ann").await;
+        tokio::join!(send(), async {
+            reads_numbers(&mut client, 0..read_before).await;
+            let mut client = client.upgrade().await;
+            reads_numbers(&mut client, read_before..5000).await;
+        });
+        assert_eq!((server.stats().lost, server.stats().dropped), (0, 0));
+    }
+}
+
+/// Engine.IO takes a client for dead whose channel is full at the moment of a ping.
+async fn sixty_thousand_between_pings_on(transport: Transport) {
+    let config = SocketIoConfig::default().with_ping_interval(Duration::from_millis(100));
+    let (server, send) = sending(config, 60_000).await;
+    let (mut client, _) = server.client(transport, "ann").await;
+    tokio::join!(send(), reads_numbers(&mut client, 0..60_000));
+    assert_eq!((server.stats().lost, server.stats().dropped), (0, 0));
+    assert_eq!(server.stats().connections, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sixty_thousand_between_pings_on_a_websocket() {
+    sixty_thousand_between_pings_on(Transport::Websocket).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sixty_thousand_between_pings_by_polling() {
+    sixty_thousand_between_pings_on(Transport::Polling).await;
+}
+
+/// As many from one client, in order, as fast as it can.
+async fn twenty_thousand_in_on(transport: Transport) {
+    let seen = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let numbers = Arc::clone(&seen);
+    let setup = Setup::default().with_handlers(move |provider| {
+        provider.on("n", move |_, n: u64| {
+            let numbers = Arc::clone(&numbers);
+            async move {
+                // Another task's turn now and then, so that a lost order would show.
+                if n.is_multiple_of(100) {
+                    tokio::task::yield_now().await;
+                }
+                numbers.lock().unwrap().push(n);
+                realtime_core::Reply(n)
+            }
+        })
+    });
+    let server = setup.start().await;
+    let (mut client, _) = server.client(transport, "ann").await;
+    for chunk in (0..20_000).collect::<Vec<u64>>().chunks(500) {
+        client.emit_all(chunk.iter().map(|n| ("n", json!(n)))).await;
+    }
+    client.emit("n", &[json!(20_000)], Some(1)).await;
+    assert_eq!(client.ack(1).await, json!([20_000]));
+    assert_eq!(*seen.lock().unwrap(), (0..=20_000).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn twenty_thousand_in_on_a_websocket() {
+    twenty_thousand_in_on(Transport::Websocket).await;
+}
+
+#[tokio::test]
+async fn twenty_thousand_in_by_polling() {
+    twenty_thousand_in_on(Transport::Polling).await;
+}

@@ -1,0 +1,150 @@
+//! Requests before there is a session: origins, paths, methods, versions.
+
+use realtime_http::Origins;
+use realtime_socketio::SocketIoConfig;
+use reqwest::Method;
+use serde_json::json;
+
+use crate::TRANSPORTS;
+use crate::support::{Client, Server, Setup, Transport, soon};
+
+const POLLING: &str = "/socket.io/?EIO=4&transport=polling";
+const WEBSOCKET: &str = "/socket.io/?EIO=4&transport=websocket";
+
+/// A request, with these headers; those of a handshake for a websocket.
+async fn ask(server: &Server, method: Method, path: &str, headers: &[(&str, &str)]) -> reqwest::Response {
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let mut request = http.request(method, format!("http://{}{path}", server.address));
+    if path.contains("websocket") {
+        request = request
+            .header("connection", "upgrade")
+            .header("upgrade", "websocket")
+            .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==");
+        if !headers.iter().any(|(name, _)| *name == "sec-websocket-version") {
+            request = request.header("sec-websocket-version", "13");
+        }
+    }
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    soon("an answer", request.send()).await.unwrap()
+}
+
+#[tokio::test]
+async fn foreign_pages_get_403_on_both_transports() {
+    let server = Server::start().await;
+    for path in [POLLING, WEBSOCKET] {
+        let answer = ask(&server, Method::GET, path, &[("origin", "https://evil.example")]).await;
+        assert_eq!(answer.status(), 403);
+        assert!(answer.headers().get("access-control-allow-origin").is_none());
+        assert_eq!(answer.json::<serde_json::Value>().await.unwrap()["error"]["code"], "origin");
+    }
+    let preflight = ask(&server, Method::OPTIONS, POLLING, &[("origin", "https://evil.example")]).await;
+    assert_eq!(preflight.status(), 403);
+    assert_eq!(server.stats().refused.get("origin"), Some(&3));
+    let own = format!("http://{}", server.address);
+    assert_eq!(ask(&server, Method::GET, POLLING, &[("origin", &own)]).await.status(), 200);
+    assert_eq!(ask(&server, Method::GET, WEBSOCKET, &[("origin", &own)]).await.status(), 101);
+}
+
+#[tokio::test]
+async fn pages_on_the_list_may_read_the_answers() {
+    let origins = Origins::same_host().and("https://app.example");
+    let server = Setup::from(SocketIoConfig::default().with_origins(origins)).start().await;
+    let origin = ("origin", "https://app.example");
+    let preflight = [origin, ("access-control-request-method", "POST")];
+    for answer in [
+        ask(&server, Method::OPTIONS, POLLING, &preflight).await,
+        ask(&server, Method::GET, POLLING, &[origin]).await,
+        ask(&server, Method::GET, WEBSOCKET, &[origin]).await,
+    ] {
+        assert!(answer.status().is_success() || answer.status() == 101, "{answer:?}");
+        let headers = answer.headers();
+        assert_eq!(headers["access-control-allow-origin"], "https://app.example");
+        assert_eq!(headers["access-control-allow-credentials"], "true");
+        assert_eq!(headers["access-control-allow-methods"], "GET, POST");
+        assert_eq!(headers["vary"], "origin");
+    }
+}
+
+#[tokio::test]
+async fn it_is_found_with_and_without_the_last_slash() {
+    let server = Server::start().await;
+    for path in ["/socket.io", "/socket.io/"] {
+        for transport in TRANSPORTS {
+            let mut client = Client::open_with(server.address, transport, path, "", None).await.unwrap();
+            client.connect("/", &json!({})).await.expect("let in");
+        }
+    }
+    for path in ["/", "/socket.io/x", "/socket.iox"] {
+        assert_eq!(ask(&server, Method::GET, &format!("{path}?EIO=4&transport=polling"), &[]).await.status(), 404);
+    }
+}
+
+#[tokio::test]
+async fn the_path_can_be_another_one() {
+    for (path, reached) in [("/live/", "/live"), ("live", "/live/"), ("/", "/")] {
+        let server = Setup::from(SocketIoConfig::default().with_path(path)).start().await;
+        for transport in TRANSPORTS {
+            let mut client = Client::open_with(server.address, transport, reached, "", None).await.unwrap();
+            client.connect("/", &json!({})).await.expect("let in");
+            client.event("connected").await;
+            if transport == Transport::Polling {
+                client.upgrade().await;
+            }
+        }
+        assert_eq!(ask(&server, Method::GET, POLLING, &[]).await.status(), 404);
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_websocket_version_is_told_the_right_one() {
+    let server = Server::start().await;
+    for version in ["12", "x", ""] {
+        let answer = ask(&server, Method::GET, WEBSOCKET, &[("sec-websocket-version", version)]).await;
+        assert_eq!(answer.status(), 400);
+        assert_eq!(answer.headers()["sec-websocket-version"], "13");
+    }
+}
+
+#[tokio::test]
+async fn requests_that_make_no_sense_get_400() {
+    let server = Server::start().await;
+    let unknown = "AAAAAAAAAAAAAAAA";
+    for (method, path) in [
+        (Method::GET, "/socket.io/".to_owned()),
+        (Method::GET, "/socket.io/?EIO=3&transport=polling".to_owned()),
+        (Method::GET, "/socket.io/?EIO=4&transport=carrier-pigeon".to_owned()),
+        (Method::POST, POLLING.to_owned()),
+        (Method::PUT, POLLING.to_owned()),
+        (Method::GET, format!("{POLLING}&sid={unknown}")),
+        (Method::POST, format!("{POLLING}&sid={unknown}")),
+        (Method::GET, format!("{POLLING}&sid=%00")),
+        (Method::GET, format!("{WEBSOCKET}&sid={unknown}")),
+        (Method::GET, format!("{WEBSOCKET}&sid=")),
+    ] {
+        let answer = ask(&server, method.clone(), &path, &[]).await;
+        assert_eq!(answer.status(), 400, "{method} {path}");
+    }
+    // A plain GET is no handshake.
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let answer = http.get(format!("http://{}{WEBSOCKET}", server.address)).send().await.unwrap();
+    assert_eq!(answer.status(), 400);
+}
+
+#[tokio::test]
+async fn the_opening_packet_tells_the_limits() {
+    let config = SocketIoConfig::default()
+        .with_max_message_bytes(12_345_usize)
+        .with_ping_interval(std::time::Duration::from_secs(7))
+        .with_ping_timeout(std::time::Duration::from_secs(8));
+    let server = Setup::from(config).start().await;
+    for (transport, upgrades) in TRANSPORTS.into_iter().zip([json!(["websocket"]), json!([])]) {
+        let open = server.open(transport).await.open;
+        assert_eq!((&open["pingInterval"], &open["pingTimeout"]), (&json!(7000), &json!(8000)));
+        assert_eq!(open["upgrades"], upgrades);
+        if transport == Transport::Polling {
+            assert_eq!(open["maxPayload"], 12_345);
+        }
+    }
+}

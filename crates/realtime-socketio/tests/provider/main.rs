@@ -1,0 +1,22 @@
+//! The provider on real sockets: what a client can do, and what it can do wrong.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod admission;
+mod asks;
+mod burst;
+mod end;
+mod handlers;
+mod http;
+mod malformed;
+mod namespaces;
+mod resume;
+mod size;
+mod slow;
+mod stuck;
+
+use support::Transport;
+
+/// Both transports, for tests that do the same on each.
+const TRANSPORTS: [Transport; 2] = [Transport::Polling, Transport::Websocket];

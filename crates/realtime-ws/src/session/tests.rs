@@ -1,0 +1,190 @@
+//! What depends on time, in simulated time and without a network.
+
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use realtime_core::{Dispatcher, Event, Identity, RealtimeBroadcast, Router, Runtime, Target};
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, DuplexStream};
+use tokio::task::JoinHandle;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::protocol::Role;
+
+use super::*;
+use crate::WsConfig;
+
+struct Run {
+    dispatcher: Arc<Dispatcher<WsCodec>>,
+    session: JoinHandle<()>,
+    begun: Instant,
+}
+
+impl Run {
+    /// A session whose stream holds `buffer` bytes in each direction, and the client's end of it.
+    async fn start(config: WsConfig, buffer: usize) -> (Self, DuplexStream) {
+        let dispatcher = Dispatcher::new(config.dispatcher(), WsCodec, Router::new());
+        dispatcher.attach(Runtime::in_memory()).await.unwrap();
+        let (client, server) = tokio::io::duplex(buffer);
+        let outlet = Arc::new(SessionOutlet::new());
+        let admitted = dispatcher.admit_as(Identity::user("ann"), &[], None).unwrap();
+        let registration = dispatcher.register(admitted, Arc::clone(&outlet) as _);
+        let settings = Arc::new(Settings::new(&config, false, false));
+        let session = tokio::spawn(Session::new(server, settings, registration, outlet));
+        (Self { dispatcher, session, begun: Instant::now() }, client)
+    }
+
+    async fn send(&self, payload: &str) {
+        self.dispatcher.to_user("ann", Event::json("e", payload).unwrap()).await.unwrap();
+    }
+
+    /// Waits for the end, and answers when it came.
+    async fn ended(&mut self) -> Duration {
+        (&mut self.session).await.unwrap();
+        self.begun.elapsed()
+    }
+}
+
+async fn websocket(stream: DuplexStream) -> WebSocketStream<DuplexStream> {
+    WebSocketStream::from_raw_socket(stream, Role::Client, None).await
+}
+
+/// Deadlines are met to the timer's grain.
+#[track_caller]
+fn assert_at(elapsed: Duration, seconds: u64) {
+    let expected = Duration::from_secs(seconds);
+    assert!(elapsed >= expected && elapsed < expected + Duration::from_millis(50), "{elapsed:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_client_is_given_up_after_ping_and_timeout() {
+    let (mut run, mut client) = Run::start(WsConfig::default(), 64 * 1024).await;
+    let elapsed = run.ended().await;
+    assert_at(elapsed, 50);
+    let mut bytes = Vec::new();
+    client.read_to_end(&mut bytes).await.unwrap();
+    assert!(bytes.ends_with(&[&PING[..], &close_frame(&CloseReason::HEARTBEAT)].concat()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_answers_stays_for_hours() {
+    let (run, client) = Run::start(WsConfig::default(), 64 * 1024).await;
+    let mut client = websocket(client).await;
+    let mut pings = 0;
+    while run.begun.elapsed() < Duration::from_secs(3 * 3600) {
+        pings += usize::from(client.next().await.unwrap().unwrap().is_ping());
+    }
+    assert_eq!(pings, 360);
+    assert!(!run.session.is_finished());
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_heartbeat_nothing_is_sent() {
+    let (run, _client) = Run::start(WsConfig::default().with_heartbeat(None), 64 * 1024).await;
+    tokio::time::sleep(Duration::from_secs(24 * 3600)).await;
+    assert!(!run.session.is_finished());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_takes_nothing_is_cut_after_the_stall_time() {
+    let (mut run, client) = Run::start(WsConfig::default(), 1000).await;
+    run.send(&"x".repeat(2000)).await;
+    assert_at(run.ended().await, 30);
+    assert_eq!(run.dispatcher.stats().stalled, 1);
+    assert_eq!(run.dispatcher.stats().connections, 0);
+    drop(client);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_takes_a_little_at_a_time_is_slow_and_not_stalled() {
+    // Ten minutes for one event, but something every 20 seconds.
+    let (run, mut client) = Run::start(WsConfig::default().with_heartbeat(None), 1000).await;
+    let payload = "x".repeat(30_000);
+    run.send(&payload).await;
+    let mut bytes = vec![0; 1000];
+    let mut taken = 0;
+    while taken < payload.len() {
+        tokio::time::sleep(Duration::from_secs(20)).await;
+        let read = client.read(&mut bytes).await.unwrap();
+        assert!(read > 0, "cut after {taken} bytes and {:?}", run.begun.elapsed());
+        taken += read;
+    }
+    assert!(run.begun.elapsed() > Duration::from_secs(500));
+    assert!(!run.session.is_finished());
+    assert_eq!(run.dispatcher.stats().stalled, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_of_a_hundred_a_second_gets_five_thousand_in_order() {
+    // Its answers to pings come as late as it reads them, with all defaults.
+    let (run, client) = Run::start(WsConfig::default(), 256 * 1024).await;
+    let mut client = websocket(client).await;
+    for n in 0..5_000 {
+        run.send(&n.to_string()).await;
+    }
+    let mut expected = 0;
+    while expected < 5_000 {
+        let Message::Text(text) = client.next().await.expect("it stays").unwrap() else { continue };
+        let event: Value = serde_json::from_str(&text).unwrap();
+        if event["type"] == "e" {
+            assert_eq!(event["payload"], expected.to_string());
+            expected += 1;
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+    assert!(run.begun.elapsed() >= Duration::from_secs(50));
+    assert!(run.dispatcher.stats().overflows > 0);
+    assert_eq!(run.dispatcher.stats().lost, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_goodbye_without_an_answer_ends_after_the_close_timeout() {
+    let (mut run, client) = Run::start(WsConfig::default(), 64 * 1024).await;
+    run.dispatcher.close(Target::all(), CloseReason::KICKED).await.unwrap();
+    assert_at(run.ended().await, 5);
+    drop(client);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answered_goodbye_ends_at_once() {
+    let (mut run, client) = Run::start(WsConfig::default(), 64 * 1024).await;
+    let mut client = websocket(client).await;
+    run.dispatcher.close(Target::all(), CloseReason::KICKED).await.unwrap();
+    while client.next().await.is_some() {}
+    assert_at(run.ended().await, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_kick_reaches_a_session_that_waits_in_a_write() {
+    let (mut run, client) = Run::start(WsConfig::default(), 1000).await;
+    run.send(&"x".repeat(5000)).await;
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    run.dispatcher.close(Target::all(), CloseReason::KICKED).await.unwrap();
+    assert_at(run.ended().await, 15);
+    drop(client);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_broken_protocol_and_no_end_of_it_is_drained_for_the_close_timeout_only() {
+    use tokio::io::AsyncWriteExt;
+
+    let (mut run, client) = Run::start(WsConfig::default(), 1000).await;
+    let (mut reader, mut writer) = tokio::io::split(client);
+    let flood = tokio::spawn(async move {
+        let nonsense = [0xff; 1000];
+        while writer.write_all(&nonsense).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    });
+    let mut bytes = Vec::new();
+    reader.read_to_end(&mut bytes).await.unwrap();
+    assert!(bytes.ends_with(&close_frame(&CloseReason::PROTOCOL_ERROR)));
+    assert_at(run.ended().await, 5);
+    flood.await.unwrap();
+}
+
+/// The memory of 100,000 idle connections is this times 100,000.
+#[test]
+fn a_session_is_small() {
+    let size = std::mem::size_of::<Session<tokio::net::TcpStream>>();
+    assert!(size <= 512, "{size} bytes");
+}
