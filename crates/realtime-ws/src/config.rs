@@ -13,7 +13,7 @@ pub struct WsConfig {
     pub path: String,
     /// Which web pages may connect; default: those of the same host. Others get 403.
     pub origins: Origins,
-    /// How many connections are taken; default 100,000 in all and 10 of one user. An idle connection costs about 4 KiB.
+    /// How many connections are taken; default 100,000 in all and 10 of one user. An idle connection costs about 3 KiB.
     pub limits: Limits,
     /// How much may wait for one connection before it reads the window instead; default 256 KiB or 256 frames.
     ///

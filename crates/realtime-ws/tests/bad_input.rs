@@ -1,4 +1,5 @@
 //! Clients that break the protocol: a close code for them, a count for the operator, nothing for the others.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! What the server sends: in order, none lost, to whom it is for.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod support;
 

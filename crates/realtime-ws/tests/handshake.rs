@@ -1,4 +1,5 @@
 //! The opening handshake: who is let in, and how the others are told.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod support;
 

@@ -3,20 +3,21 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use realtime_core::{Context, Event, Inbound, Payload, RealtimeProvider, Reply, Target};
+use realtime_core::{Context, Event, Identity, Inbound, Payload, RealtimeProvider, Reply, Target};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
 use crate::TRANSPORTS;
-use crate::support::{Server, Setup, Transport, event};
+use crate::support::{Server, Setup, Transport, soon, until};
 
 #[tokio::test]
 async fn bytes_go_both_ways() {
     let setup = Setup::default().with_handlers(|provider| {
-        provider.on_raw("back", async |_: Context, inbound: Inbound| Payload::from(inbound.payload)).on_raw(
-            "on",
-            async |cx: Context, inbound: Inbound| cx.to_all().send_payload("passed", inbound.payload.into()).await,
-        )
+        provider
+            .on_raw("back", async |_: Context, inbound: Inbound| Payload::from(inbound.payload))
+            .on_raw("on", async |cx: Context, inbound: Inbound| {
+                cx.to_all().send_payload("passed", inbound.payload.into()).await
+            })
     });
     let server = setup.start().await;
     let all_bytes: Vec<u8> = (0..=255).collect();
@@ -135,6 +136,7 @@ async fn a_busy_handler_pauses_its_client_and_no_other() {
         let before = server.stats().events_in;
         let (mut busy, id) = server.client(transport, "ann").await;
         let (mut other, _) = server.client(transport, "bob").await;
+        let pad = pad.clone();
         let flood = tokio::spawn(async move {
             for n in 0..EVENTS {
                 busy.emit("slow", &[json!(n), pad.clone()], Some(n)).await;
@@ -142,7 +144,7 @@ async fn a_busy_handler_pauses_its_client_and_no_other() {
             busy
         });
         // At 64 events or 256 KiB no more is read than what has been read already.
-        crate::support::until("some events", || server.stats().events_in - before >= 3).await;
+        until("some events", || server.stats().events_in - before >= 3).await;
         for n in 0..200 {
             other.emit("quick", &[json!(n)], Some(n)).await;
             assert_eq!(other.ack(n).await, json!([n]));
@@ -150,7 +152,7 @@ async fn a_busy_handler_pauses_its_client_and_no_other() {
         let taken = server.stats().events_in - before - 200;
         assert!(taken < 20 && !flood.is_finished(), "{taken} taken");
         gate.add_permits(EVENTS as usize);
-        let mut busy = crate::support::soon("the flood", flood).await.unwrap();
+        let mut busy = soon("the flood", flood).await.unwrap();
         for n in 0..EVENTS {
             assert_eq!(busy.ack(n).await, json!([n]));
         }
@@ -196,14 +198,14 @@ async fn an_ack_id_of_any_size_comes_back() {
 #[tokio::test]
 async fn connect_in_memory_shows_what_a_client_would_get() {
     let server = Server::start().await;
-    let (sender, mut receiver) = futures_util::StreamExt::split(MemorySink::pair());
-    let _ = &sender;
-    let link = server.provider.connect(realtime_core::Identity::user("ann"), sender).unwrap();
-    server.provider.broadcast().to_user("ann", event("n", 1)).await.unwrap();
-    let first: Value = receiver.next_json().await;
-    assert_eq!(first[1]["connectionId"], link.id().to_string());
-    let second: Value = receiver.next_json().await;
-    assert_eq!((&second[0], &second[1]), (&json!("n"), &json!(1)));
+    let (sender, mut items) = tokio::sync::mpsc::channel::<Bytes>(8);
+    let sink = futures_util::sink::unfold(sender, async |sender, item| sender.send(item).await.map(|()| sender));
+    let link = server.provider.connect(Identity::user("ann"), sink).unwrap();
+    server.send(Target::user("ann"), "n", 1).await;
+    let mut next = async || serde_json::from_slice::<Value>(&soon("an item", items.recv()).await.unwrap()).unwrap();
+    assert_eq!(next().await[1]["connectionId"], link.id().to_string());
+    let event = next().await;
+    assert_eq!((&event[0], &event[1], event[2].is_string()), (&json!("n"), &json!(1), true));
     link.close();
     server.connections(0).await;
 }

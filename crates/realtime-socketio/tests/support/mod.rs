@@ -12,7 +12,7 @@ use std::time::Duration;
 pub use client::{Client, Closed, Transport, Wire};
 pub use packet::{Message, Packet};
 pub use polling::Polling;
-pub use server::{Server, Setup, event};
+pub use server::{Server, Setup, event, runtime};
 pub use websocket::Websocket;
 
 /// How long anything may take on a loaded machine before a test gives up.

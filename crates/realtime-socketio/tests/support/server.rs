@@ -71,6 +71,16 @@ pub fn runtime(hooks: &HookLog) -> Runtime {
 }
 
 impl Server {
+    /// One that runs already.
+    pub fn of(
+        address: SocketAddr,
+        provider: Arc<SocketIoProvider>,
+        hooks: HookLog,
+        running: JoinHandle<std::io::Result<()>>,
+    ) -> Self {
+        Self { address, provider, hooks, running }
+    }
+
     pub async fn start() -> Self {
         Setup::default().start().await
     }

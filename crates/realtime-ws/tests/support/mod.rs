@@ -1,5 +1,5 @@
 //! A server with the provider on a free port, and clients for it.
-#![allow(dead_code, unreachable_pub, reason = "each test file uses a part")]
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "each test file uses a part")]
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -123,7 +123,7 @@ impl Server {
         self.provider.stats()
     }
 
-    pub async fn send(&self, target: Target, event: &str, data: &impl serde::Serialize) {
+    pub async fn send(&self, target: Target, event: &str, data: &(impl serde::Serialize + Sync)) {
         self.provider.broadcast().send(target, Event::json(event, data).unwrap()).await.unwrap();
     }
 

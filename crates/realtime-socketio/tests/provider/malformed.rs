@@ -1,0 +1,251 @@
+//! What no proper client sends: its session ends with a reason, all others go on.
+
+use bytes::Bytes;
+use realtime_core::{CloseReason, Context, Reply, Target};
+use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
+
+use crate::TRANSPORTS;
+use crate::support::{Client, Packet, Server, Setup, Transport, Websocket, Wire, event, soon};
+
+fn text(text: &str) -> Packet {
+    Packet::Text(text.to_owned())
+}
+
+/// A healthy client that must not notice.
+struct Healthy(Client, u64);
+
+impl Healthy {
+    async fn among(server: &Server) -> Self {
+        Self(server.client(Transport::Websocket, "healthy").await.0, 0)
+    }
+
+    async fn is_well(&mut self, server: &Server) {
+        self.1 += 1;
+        server.send(Target::user("healthy"), "n", self.1).await;
+        assert_eq!(self.0.event("n").await, self.1);
+    }
+}
+
+#[tokio::test]
+async fn packets_that_cannot_be_read_end_the_session() {
+    let server = Server::start().await;
+    let mut healthy = Healthy::among(&server).await;
+    let holder = |num: &str| text(&format!(r#"451-["b",{{"_placeholder":true,"num":{num}}}]"#));
+    let bytes = || Packet::Binary(Bytes::from_static(b"x"));
+    let cases = [
+        vec![text("garbage")],
+        vec![text("9")],
+        vec![text("4")],
+        vec![text("49")],
+        vec![text("42")],
+        vec![text("42[")],
+        vec![text("42{}")],
+        vec![text("42[]")],
+        vec![text("42[1]")],
+        vec![text("42[\"a\"")],
+        vec![text("42[\"a\",nul]")],
+        vec![text("42[\"a\"]x")],
+        vec![text("44{}")],
+        vec![holder("5"), bytes()],
+        vec![holder("-1"), bytes()],
+        vec![holder("\"0\""), bytes()],
+        vec![holder("0"), text("42[\"a\"]")],
+        vec![text("4599999999-[\"b\"]")],
+        vec![text("45-1-[\"b\"]"), bytes()],
+        vec![bytes()],
+    ];
+    let count = cases.len() as u64;
+    for transport in TRANSPORTS {
+        for packets in &cases {
+            let (mut client, id) = server.client(transport, "ann").await;
+            client.send_all(packets.clone()).await;
+            let closed = client.closed().await;
+            assert_eq!(server.ended(id).await, CloseReason::PROTOCOL_ERROR, "{packets:?}");
+            let bare_or_told = [None, Some(1002), Some(1005)];
+            assert!(bare_or_told.contains(&closed.code), "{packets:?}: {closed:?}");
+        }
+        healthy.is_well(&server).await;
+    }
+    assert_eq!(server.stats().rejected.get("protocol_error"), Some(&(2 * count)));
+    assert_eq!(server.stats().connections, 1);
+}
+
+#[tokio::test]
+async fn shapes_that_a_handler_cannot_read_are_answered_and_end_nothing() {
+    let setup = Setup::default().with_handlers(|provider| provider.on("n", async |_: Context, n: u64| Reply(n)));
+    let server = setup.start().await;
+    let deep = |depth: usize| -> String { format!("{}1{}", "[".repeat(depth), "]".repeat(depth)) };
+    for transport in TRANSPORTS {
+        let (mut client, _) = server.client(transport, "ann").await;
+        for (packet, code) in [
+            (r#"421["n","x"]"#.to_owned(), "invalid_payload"),
+            (r#"421["n",1,2]"#.to_owned(), "invalid_payload"),
+            (r#"421["n"]"#.to_owned(), "invalid_payload"),
+            (r#"421["unheard of",1]"#.to_owned(), "unknown_event"),
+            (r#"421["",1]"#.to_owned(), "unknown_event"),
+            (format!(r#"421["n",{}]"#, deep(200)), "too_deep"),
+            (format!(r#"421["n",{}]"#, deep(100_000)), "too_deep"),
+        ] {
+            client.send(&packet).await;
+            assert_eq!(client.ack(1).await[0]["error"]["code"], code, "{packet:.60}");
+        }
+        client.send(&format!(r#"42["n",{}]"#, deep(65))).await;
+        assert_eq!(client.event("error").await["code"], "too_deep");
+        client.emit("n", &[json!(1)], Some(2)).await;
+        assert_eq!(client.ack(2).await, json!([1]));
+    }
+    assert_eq!(server.stats().rejected.get("too_deep"), Some(&6));
+}
+
+#[tokio::test]
+async fn events_before_connect_end_the_session() {
+    let server = Server::start().await;
+    for transport in TRANSPORTS {
+        let mut client = server.open(transport).await;
+        client.emit("n", &[json!(1)], None).await;
+        client.closed().await;
+    }
+    assert_eq!(server.stats().events_in, 0);
+}
+
+/// The websocket under a client, for bytes that it would not send.
+fn raw(client: Client) -> Websocket {
+    match client.wire {
+        Wire::Websocket(websocket) => websocket,
+        Wire::Polling(_) => panic!("not a websocket"),
+    }
+}
+
+/// A masked frame whose mask is zero.
+fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+    let mut frame = vec![first, 0x80 | u8::try_from(payload.len()).unwrap(), 0, 0, 0, 0];
+    frame.extend(payload);
+    frame
+}
+
+#[tokio::test]
+async fn broken_websocket_frames_are_told_by_1002() {
+    let server = Server::start().await;
+    let mut healthy = Healthy::among(&server).await;
+    let cases = [
+        ("invalid utf-8", frame(0x81, b"42[\"\xff\xfe\"]")),
+        ("a reserved bit", frame(0xc1, b"42[\"a\"]")),
+        ("a reserved opcode", frame(0x83, b"x")),
+        ("no mask", vec![0x81, 1, b'2']),
+        ("a fragmented ping", frame(0x09, b"x")),
+        ("a continuation of nothing", frame(0x80, b"x")),
+        ("a new message within another", [frame(0x01, b"4"), frame(0x81, b"2")].concat()),
+    ];
+    let count = cases.len() as u64;
+    for (what, bytes) in cases {
+        let (client, id) = server.client(Transport::Websocket, "ann").await;
+        let mut websocket = raw(client);
+        websocket.0.get_mut().write_all(&bytes).await.unwrap();
+        let closed = soon("the end", async {
+            loop {
+                if let Err(closed) = websocket.next().await {
+                    return closed;
+                }
+            }
+        });
+        assert_eq!(closed.await.code, Some(1002), "{what}");
+        assert_eq!(server.ended(id).await, CloseReason::PROTOCOL_ERROR, "{what}");
+        healthy.is_well(&server).await;
+    }
+    assert_eq!(server.stats().rejected.get("protocol_error"), Some(&count));
+}
+
+#[tokio::test]
+async fn a_connection_cut_within_a_frame_is_lost() {
+    let server = Server::start().await;
+    for bytes in [&b"\x81"[..], &frame(0x81, b"42[\"a\"]")[..8], b""] {
+        let (client, id) = server.client(Transport::Websocket, "ann").await;
+        let mut websocket = raw(client);
+        websocket.0.get_mut().write_all(bytes).await.unwrap();
+        drop(websocket);
+        assert_eq!(server.ended(id).await, CloseReason::CONNECTION_LOST);
+    }
+    assert_eq!(server.stats().rejected.len(), 0);
+}
+
+#[tokio::test]
+async fn a_goodbye_is_no_fault() {
+    let server = Server::start().await;
+    for transport in TRANSPORTS {
+        for goodbye in ["41", "1"] {
+            let (mut client, id) = server.client(transport, "ann").await;
+            client.send(goodbye).await;
+            assert_eq!(server.ended(id).await, CloseReason::NORMAL, "{goodbye}");
+        }
+    }
+    let (client, id) = server.client(Transport::Websocket, "ann").await;
+    raw(client).0.close(None).await.unwrap();
+    assert_eq!(server.ended(id).await, CloseReason::NORMAL);
+    assert_eq!(server.stats().rejected.len(), 0);
+}
+
+#[tokio::test]
+async fn two_requests_at_once_end_a_session() {
+    let server = Server::start().await;
+    // Two GETs.
+    let (client, id) = server.client(Transport::Polling, "ann").await;
+    let Wire::Polling(polling) = &client.wire else { unreachable!() };
+    let get = || async { polling.http.get(&polling.url).send().await.unwrap().status() };
+    let (one, two) = soon("the answers", async { tokio::join!(get(), get()) }).await;
+    assert!(one == 400 || two == 400, "{one} {two}");
+    assert_eq!(server.ended(id).await, CloseReason::PROTOCOL_ERROR);
+    // Two POSTs, the first of which never ends.
+    let (client, id) = server.client(Transport::Polling, "ann").await;
+    let Wire::Polling(polling) = &client.wire else { unreachable!() };
+    let path = polling.url.split_once(&server.address.to_string()).unwrap().1;
+    let mut endless = tokio::net::TcpStream::connect(server.address).await.unwrap();
+    let head = format!("POST {path} HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n42[\"join\",\"r\"]\u{1e}4");
+    endless.write_all(head.as_bytes()).await.unwrap();
+    // Its first packet has been read, so it is under way.
+    crate::support::until("the first packet", || server.stats().events_in == 1).await;
+    assert_eq!(polling.post("3").await.unwrap(), 400);
+    assert_eq!(server.ended(id).await, CloseReason::PROTOCOL_ERROR);
+}
+
+#[tokio::test]
+async fn an_upgrade_that_fails_ends_the_session_and_a_second_one_is_refused() {
+    let server = Server::start().await;
+    let path = |client: &Client| format!("/socket.io/?EIO=4&transport=websocket&sid={}", client.sid());
+    for packet in ["hello", "3", "5", "42[\"a\"]"] {
+        let (client, id) = server.client(Transport::Polling, "ann").await;
+        let mut websocket = Websocket::open(server.address, &path(&client), None).await.unwrap();
+        let second = Websocket::open(server.address, &path(&client), None).await;
+        assert!(second.is_err(), "one websocket a session");
+        websocket.send(vec![text(packet)]).await;
+        assert!(soon("the end", websocket.next()).await.is_err(), "{packet}");
+        server.ended(id).await;
+        let Wire::Polling(polling) = &client.wire else { unreachable!() };
+        assert_eq!(polling.post("3").await.unwrap(), 400);
+    }
+    // Cut after the probe.
+    let (client, id) = server.client(Transport::Polling, "ann").await;
+    let mut websocket = Websocket::open(server.address, &path(&client), None).await.unwrap();
+    websocket.send(vec![text("2probe")]).await;
+    assert_eq!(soon("the answer", websocket.next()).await, Ok(text("3probe")));
+    drop(websocket);
+    server.ended(id).await;
+}
+
+#[tokio::test]
+async fn a_reserved_name_from_a_client_reaches_no_one_else() {
+    let setup = Setup::default().with_handlers(|provider| {
+        provider.fallback(async |cx: Context, inbound: realtime_core::Inbound| {
+            cx.to_all().send(&inbound.name, &Value::Null).await
+        })
+    });
+    let server = setup.start().await;
+    let mut healthy = Healthy::among(&server).await;
+    let (mut client, _) = server.client(Transport::Websocket, "ann").await;
+    for name in ["connect", "disconnect", "connect_error", "error", "newListener"] {
+        client.emit(name, &[], Some(1)).await;
+        assert_eq!(client.ack(1).await[0]["error"]["code"], "reserved_name", "{name}");
+    }
+    healthy.is_well(&server).await;
+    let _ = event("n", 1);
+}

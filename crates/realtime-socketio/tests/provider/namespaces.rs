@@ -1,0 +1,139 @@
+//! Namespaces of the application's own beside the main one, and the session's secret.
+
+use realtime_core::{CloseReason, Context, RealtimeProvider, Target};
+use realtime_socketio::DirectAdapter;
+use serde_json::{Value, json};
+use socketioxide::extract::{AckSender, Data, SocketRef};
+
+use crate::TRANSPORTS;
+use crate::support::{Client, Server, Setup, Transport};
+
+async fn with_echo() -> Server {
+    let server = Server::start().await;
+    server.provider.io().ns("/own", async |socket: SocketRef<DirectAdapter>| {
+        socket.on("echo", async |Data::<Value>(data), ack: AckSender<DirectAdapter>| ack.send(&data).unwrap());
+    });
+    server
+}
+
+async fn echoes(client: &mut Client, n: u64) {
+    client.send(&format!("42/own,{n}[\"echo\",{n}]")).await;
+    let answer = client.message().await;
+    assert_eq!((answer.namespace.as_str(), answer.kind, answer.id, answer.data), ("/own", 3, Some(n), json!([n])));
+}
+
+#[tokio::test]
+async fn an_own_namespace_works_beside_the_main_one() {
+    let server = with_echo().await;
+    for transport in TRANSPORTS {
+        let mut client = server.open(transport).await;
+        client.connect("/own", &json!({})).await.expect("let in");
+        echoes(&mut client, 1).await;
+        assert_eq!(server.stats().connections, 0, "the main one is not connected");
+        client.connect("/", &json!({"user": "ann"})).await.expect("let in");
+        client.event("connected").await;
+        // More than a window, so that the packets of the other namespace are among those that give credit.
+        for n in 2..200 {
+            echoes(&mut client, n).await;
+            server.send(Target::user("ann"), "n", n).await;
+            assert_eq!(client.event("n").await, n);
+        }
+        client.send("41").await;
+        server.connections(0).await;
+        echoes(&mut client, 200).await;
+        client.send("1").await;
+    }
+}
+
+#[tokio::test]
+async fn the_main_namespace_can_be_left_and_entered_again_and_again() {
+    let server = with_echo().await;
+    for transport in TRANSPORTS {
+        let mut client = server.open(transport).await;
+        client.connect("/own", &json!({})).await.expect("let in");
+        for _ in 0..50 {
+            client.connect("/", &json!({"user": "ann"})).await.expect("let in");
+            let welcome = client.event("connected").await;
+            // It leaves in the middle of what it is sent.
+            server.send_numbers("ann", 0..100).await;
+            for n in 0..10 {
+                assert_eq!(client.event("n").await, n);
+            }
+            client.send("41").await;
+            let id = welcome["connectionId"].as_str().unwrap().parse().unwrap();
+            assert_eq!(server.ended(id).await, CloseReason::NORMAL);
+            client.send("42/own,7[\"echo\",7]").await;
+            while client.message().await.namespace != "/own" {}
+        }
+        client.send("1").await;
+    }
+    assert_eq!(server.stats().connected, 100);
+}
+
+#[tokio::test]
+async fn unknown_namespaces_are_refused() {
+    let server = Server::start().await;
+    for transport in TRANSPORTS {
+        let mut client = server.open(transport).await;
+        assert_eq!(client.connect("/other", &json!({})).await, Err("Invalid namespace".to_owned()));
+        client.connect("/", &json!({})).await.expect("let in");
+    }
+}
+
+#[tokio::test]
+async fn a_session_that_leaves_the_main_namespace_by_a_kick_ends() {
+    let server = with_echo().await;
+    let mut client = server.open(Transport::Websocket).await;
+    client.connect("/own", &json!({})).await.expect("let in");
+    client.connect("/", &json!({"user": "ann"})).await.expect("let in");
+    client.event("connected").await;
+    server.provider.close(Target::user("ann"), CloseReason::KICKED).await.unwrap();
+    let goodbye = client.message().await;
+    assert_eq!((goodbye.namespace.as_str(), goodbye.kind), ("/", 1));
+    client.closed().await;
+}
+
+/// Who knows a session's id can poll in its name.
+#[tokio::test]
+async fn the_secret_of_a_session_is_shown_to_nobody_else() {
+    let setup = Setup::default().with_handlers(|provider| {
+        provider
+            .on("shout", async |cx: Context, text: String| {
+                let seen = json!({"text": text, "from": cx.connection_id(), "context": format!("{cx:?}")});
+                cx.to_all().send("shouted", &seen).await
+            })
+            .on("boom", async |cx: Context, (): ()| {
+                Err::<(), _>(realtime_core::HandlerError::new("boom", format!("{cx:?}")))
+            })
+    });
+    let server = setup.start().await;
+    for transport in TRANSPORTS {
+        let (mut watcher, watcher_id) = server.client(transport, "ann").await;
+        let mut ann = server.open(transport).await;
+        let sid = ann.sid().to_owned();
+        ann.connect("/", &json!({"user": "ann", "rooms": ["r"]})).await.expect("let in");
+        let welcome = ann.message().await;
+        assert!(!welcome.data.to_string().contains(&sid), "not even its own connection id is made of it");
+        ann.emit("shout", &[json!("hi")], None).await;
+        ann.emit("boom", &[Value::Null], Some(1)).await;
+        // Handled, and so told to all.
+        while ann.message().await.kind != 3 {}
+        server.send(Target::room("r"), "n", 1).await;
+        server.send(Target::user("ann"), "last", 1).await;
+        let mut seen = String::new();
+        loop {
+            let message = watcher.message().await;
+            seen.push_str(&message.data.to_string());
+            if message.name() == "last" {
+                break;
+            }
+        }
+        assert!(seen.contains("shouted") && !seen.contains(&sid), "{seen}");
+        let id = welcome.data[1]["connectionId"].as_str().unwrap().parse().unwrap();
+        assert!(!format!("{:?}", server.hooks.of(id)).contains(&sid));
+        for (mut client, id) in [(watcher, watcher_id), (ann, id)] {
+            client.send("41").await;
+            server.ended(id).await;
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! Messages at the limit, over it, and far over it.
+
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use realtime_core::{CloseReason, Context, Reply, Target};
+use realtime_socketio::SocketIoConfig;
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::support::{Client, Server, Setup, Transport, Wire, soon};
+
+const LIMIT: usize = 10_000;
+
+async fn server() -> Server {
+    let config = SocketIoConfig::default().with_max_message_bytes(LIMIT);
+    let setup = Setup::from(config).with_handlers(|provider| {
+        provider.on("e", async |_: Context, _: Value| Reply(true)).on_raw("up", async |_, _| Reply(true))
+    });
+    setup.start().await
+}
+
+/// An event of so many bytes as a packet of Engine.IO, answered with the id 1.
+fn packet(bytes: usize) -> String {
+    let head = r#"421["e",""#;
+    format!(r#"{head}{}"]"#, "x".repeat(bytes - head.len() - 2))
+}
+
+async fn is_too_large(server: &Server, client: &mut Client, id: realtime_core::ConnectionId) {
+    let closed = client.closed().await;
+    if let Wire::Websocket(_) = client.wire {
+        assert_eq!(closed.code, Some(1009));
+    }
+    assert_eq!(server.ended(id).await, CloseReason::TOO_LARGE);
+}
+
+#[tokio::test]
+async fn one_byte_over_the_limit_is_too_much_on_a_websocket() {
+    let server = server().await;
+    let (mut client, id) = server.client(Transport::Websocket, "ann").await;
+    client.send(&packet(LIMIT)).await;
+    assert_eq!(client.ack(1).await, json!([true]));
+    client.send(&packet(LIMIT + 1)).await;
+    is_too_large(&server, &mut client, id).await;
+    assert_eq!(server.stats().rejected.get("too_large"), Some(&1));
+}
+
+#[tokio::test]
+async fn one_byte_over_the_limit_is_too_much_by_polling() {
+    let server = server().await;
+    for chunked in [false, true] {
+        let (mut client, id) = server.client(Transport::Polling, "ann").await;
+        client.send(&packet(LIMIT)).await;
+        assert_eq!(client.ack(1).await, json!([true]));
+        let Wire::Polling(polling) = &client.wire else { unreachable!() };
+        let over = packet(LIMIT + 1);
+        let status = if chunked {
+            let chunks: Vec<_> = over.as_bytes().chunks(1000).map(<[u8]>::to_vec).collect();
+            let stream = futures_util::stream::iter(chunks).map(Ok::<_, std::io::Error>);
+            polling.post(reqwest::Body::wrap_stream(stream)).await
+        } else {
+            polling.post(over).await
+        };
+        assert_eq!(status.unwrap(), 413);
+        is_too_large(&server, &mut client, id).await;
+    }
+    assert_eq!(server.stats().rejected.get("too_large"), Some(&2));
+}
+
+#[tokio::test]
+async fn attachments_count_together() {
+    let server = server().await;
+    let header = |count: usize| {
+        let holders: Vec<_> = (0..count).map(|num| json!({"_placeholder": true, "num": num})).collect();
+        format!("45{count}-1{}", json!(["up", holders]))
+    };
+    let (mut client, id) = server.client(Transport::Websocket, "ann").await;
+    client.send_binary(&header(2), &[&[7; 4000], &[7; 4000]]).await;
+    assert_eq!(client.ack(1).await, json!([true]));
+    client.send_binary(&header(2), &[&[7; 6000], &[7; 6000]]).await;
+    client.closed().await;
+    let reason = server.ended(id).await;
+    assert!([CloseReason::TOO_LARGE, CloseReason::PROTOCOL_ERROR].contains(&reason), "{reason}");
+    // More of them than an event may have.
+    let (mut client, id) = server.client(Transport::Websocket, "ann").await;
+    client.send_binary(&header(65), &[&b""[..]; 65]).await;
+    client.closed().await;
+    assert_eq!(server.ended(id).await, CloseReason::PROTOCOL_ERROR);
+}
+
+#[tokio::test]
+async fn fragments_count_together() {
+    let server = server().await;
+    let (client, id) = server.client(Transport::Websocket, "ann").await;
+    let Wire::Websocket(mut websocket) = client.wire else { unreachable!() };
+    // A text that never ends, in fragments of a byte.
+    let mut flood = vec![0x01, 0x81, 0, 0, 0, 0, b'4'];
+    for _ in 0..LIMIT {
+        flood.extend([0x00, 0x81, 0, 0, 0, 0, b'2']);
+    }
+    // It may be cut before it has said all.
+    let _ = websocket.0.get_mut().write_all(&flood).await;
+    let closed = soon("the end", async {
+        loop {
+            if let Err(closed) = websocket.next().await {
+                return closed;
+            }
+        }
+    });
+    assert_eq!(closed.await.code, Some(1009));
+    assert_eq!(server.ended(id).await, CloseReason::TOO_LARGE);
+}
+
+/// Sends so many bytes from a task of its own, until the other side has enough.
+fn pour(mut into: tokio::net::tcp::OwnedWriteHalf, head: Vec<u8>, bytes: usize) {
+    tokio::spawn(async move {
+        let chunk = vec![b'x'; 64 * 1024];
+        let mut sent = into.write_all(&head).await;
+        for _ in 0..bytes / chunk.len() {
+            if sent.is_err() {
+                return;
+            }
+            sent = into.write_all(&chunk).await;
+        }
+    });
+}
+
+#[tokio::test]
+async fn a_hundred_megabytes_are_refused_early_on_a_websocket() {
+    const HUGE: usize = 100_000_000;
+    let server = Server::start().await;
+    let (mut healthy, _) = server.client(Transport::Websocket, "bob").await;
+    let (client, id) = server.client(Transport::Websocket, "ann").await;
+    let Wire::Websocket(websocket) = client.wire else { unreachable!() };
+    let (mut reader, writer) = websocket.0.into_inner().into_split();
+    let mut head = vec![0x81, 0xff];
+    head.extend((HUGE as u64).to_be_bytes());
+    head.extend([0; 4]);
+    pour(writer, head, HUGE);
+    let mut read = Vec::new();
+    let _ = soon("the end", reader.read_to_end(&mut read)).await;
+    assert!(read.ends_with(&[0x88, 2, 0x03, 0xf1]), "{read:?}");
+    assert_eq!(server.ended(id).await, CloseReason::TOO_LARGE);
+    server.send(Target::user("bob"), "n", 1).await;
+    assert_eq!(healthy.event("n").await, 1);
+}
+
+#[tokio::test]
+async fn a_hundred_megabytes_are_refused_early_by_polling() {
+    const HUGE: usize = 100_000_000;
+    let server = Server::start().await;
+    let (mut healthy, _) = server.client(Transport::Polling, "bob").await;
+    for length in [format!("content-length: {HUGE}"), "transfer-encoding: chunked".to_owned()] {
+        let (client, id) = server.client(Transport::Polling, "ann").await;
+        let Wire::Polling(polling) = &client.wire else { unreachable!() };
+        let path = polling.url.split_once(&server.address.to_string()).unwrap().1;
+        let (mut reader, writer) = tokio::net::TcpStream::connect(server.address).await.unwrap().into_split();
+        let chunk = if length.starts_with("transfer") { format!("{HUGE:x}\r\n") } else { String::new() };
+        let head = format!("POST {path} HTTP/1.1\r\nhost: x\r\n{length}\r\n\r\n{chunk}");
+        pour(writer, head.into_bytes(), HUGE);
+        let mut answer = [0; 12];
+        soon("an answer", reader.read_exact(&mut answer)).await.unwrap();
+        assert_eq!(std::str::from_utf8(&answer).unwrap(), "HTTP/1.1 413");
+        assert_eq!(server.ended(id).await, CloseReason::TOO_LARGE);
+    }
+    server.send(Target::user("bob"), "n", 1).await;
+    assert_eq!(healthy.event("n").await, 1);
+}
+
+/// An event of the server's own may be far larger than what a client may send.
+#[tokio::test]
+async fn large_events_go_out_whole() {
+    let server = server().await;
+    let large = "x".repeat(8 * 1024 * 1024);
+    for transport in crate::TRANSPORTS {
+        let (mut client, id) = server.client(transport, "ann").await;
+        server.send(Target::user("ann"), "large", &large).await;
+        server.send(Target::user("ann"), "n", 1).await;
+        assert!(tokio::time::timeout(Duration::from_secs(30), client.event("large")).await.unwrap() == large.as_str());
+        assert_eq!(client.event("n").await, 1);
+        client.send("41").await;
+        server.ended(id).await;
+    }
+}
