@@ -1,6 +1,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use futures_util::future::join_all;
 use realtime_core::{CloseReason, ConnectionId, Event, RealtimeProvider, Receipt, Runtime, Stats, Target};
 use realtime_http::{HttpProvider, WireConfig, serve};
 use realtime_socketio::{SocketIoConfig, SocketIoProvider};
@@ -106,10 +107,12 @@ impl Server {
         self.provider.broadcast().send(target, event(name, value)).await.unwrap()
     }
 
-    /// Sends the events `n` with the numbers of this range, in order.
+    /// Sends the events `n` with the numbers of this range, in order, many at a time.
     pub async fn send_numbers(&self, user: &str, numbers: std::ops::Range<usize>) {
-        for n in numbers {
-            self.send(Target::user(user), "n", n).await;
+        let numbers: Vec<usize> = numbers.collect();
+        for chunk in numbers.chunks(500) {
+            let receipts = join_all(chunk.iter().map(|n| self.send(Target::user(user), "n", n))).await;
+            assert!(receipts.is_sorted_by_key(|receipt| receipt.position), "sent in order");
         }
     }
 
