@@ -59,6 +59,15 @@ fn field(text: &str, label: &str) -> Option<u64> {
     line.split_ascii_whitespace().next()?.parse().ok()
 }
 
+/// How many threads have been running or waiting to run, on average over the last minute.
+///
+/// # Errors
+/// When the kernel does not say.
+pub fn load() -> Result<f64> {
+    let averages = fs::read_to_string("/proc/loadavg")?;
+    Ok(averages.split(' ').next().unwrap_or_default().parse()?)
+}
+
 /// Lets this process and its children open as many files as the system allows, and says how many that is.
 ///
 /// # Errors

@@ -14,6 +14,9 @@ use crate::{Result, process};
 /// How often a condition is looked at.
 const LOOK: Duration = Duration::from_millis(2);
 
+/// The load average above which something else is running.
+const BUSY: f64 = 0.7;
+
 /// What a program needs before it begins.
 #[derive(Clone, Copy, Debug)]
 pub struct Setup {
@@ -73,6 +76,10 @@ pub async fn until(limit: Duration, what: &str, mut holds: impl FnMut() -> bool)
 
 fn run<F: Future<Output = Result<bool>>>(setup: Setup, measure: impl FnOnce(Vec<usize>) -> F) -> Result<bool> {
     process::raise_open_files(setup.open_files)?;
+    let load = process::load()?;
+    if load > BUSY {
+        eprintln!("warning: the load average is {load}: times measured beside other programs say little");
+    }
     let mut cpus = Vec::new();
     if setup.pin
         && let [first, others @ ..] = process::allowed_cpus()?.as_slice()

@@ -72,12 +72,25 @@ struct Run {
     cpu: f64,
     p50: f64,
     p99: f64,
-    /// Seconds from the first byte that was not read until the last stalled connection was gone.
+    /// Seconds from the first byte that was not read until the last stalled connection was seen to be gone.
     gone: f64,
+    /// Seconds from the first byte that was not read until it was last seen to be there.
+    there: f64,
     /// How many connections ended, as the server's hooks were told.
     hooks: u64,
     /// How much more memory the server had at the most, in bytes.
     growth: u64,
+}
+
+/// What was seen of the stalled connections, in time since they stalled, and of the server's memory.
+#[derive(Default)]
+struct Seen {
+    /// When one of them was last there.
+    there: Duration,
+    /// When all of them were first seen to be gone.
+    gone: Option<Duration>,
+    /// The most memory.
+    most: u64,
 }
 
 /// Notes each healthy delivery.
@@ -200,7 +213,7 @@ impl<'a> Scene<'a> {
         let cpu = process.cpu_time()?.saturating_sub(cpu);
         self.swarm.check()?;
 
-        let (gone, most) = watch.await??;
+        let Seen { there, gone, most } = watch.await??;
         drop(not_reading);
         let latencies = &self.deliveries.latencies;
         let ms = |percent| latencies.percentile(percent).as_secs_f64() * 1000.0;
@@ -209,34 +222,36 @@ impl<'a> Scene<'a> {
             cpu: cpu.as_secs_f64() * 1e6 / expected as f64,
             p50: ms(50.0),
             p99: ms(99.0),
-            gone: gone.as_secs_f64(),
+            gone: gone.unwrap_or_default().as_secs_f64(),
+            there: there.as_secs_f64(),
             hooks: self.hooks().await? - hooks,
             growth: most.saturating_sub(rss),
         })
     }
 
-    /// Looks at the server until only the healthy connections are left, and for as long as a write may stall: when that
-    /// was, and the most memory seen.
-    async fn watch(&self, started: Instant, most: Duration) -> Result<JoinHandle<Result<(Duration, u64)>>> {
+    /// Looks at the server until only the healthy connections are left, and for as long as a write may stall.
+    async fn watch(&self, started: Instant, most: Duration) -> Result<JoinHandle<Result<Seen>>> {
         let mut control = self.server.control().await?;
         let process = self.server.process();
         let healthy = self.args.clients as u64;
         let least = Duration::from_millis(self.args.write_stall_ms.into());
         Ok(tokio::spawn(async move {
-            let mut rss = 0;
-            let mut gone = None;
-            while gone.is_none() || started.elapsed() < least {
-                if started.elapsed() > most {
-                    return Err(format!("a stalled connection is still there after {most:?}").into());
-                }
-                rss = rss.max(process.rss_about()?);
-                let report = control.report().await?;
-                if gone.is_none() && report.connections() == healthy {
-                    gone = Some(started.elapsed());
+            let mut seen = Seen::default();
+            while seen.gone.is_none() || started.elapsed() < least {
+                seen.most = seen.most.max(process.rss_about()?);
+                let asked = started.elapsed();
+                let connections = control.report().await?.connections();
+                if connections != healthy {
+                    seen.there = asked;
+                    if asked > most {
+                        return Err(format!("a stalled connection is still there after {asked:?}").into());
+                    }
+                } else if seen.gone.is_none() {
+                    seen.gone = Some(started.elapsed());
                 }
                 sleep(ASK).await;
             }
-            Ok((gone.unwrap_or_default(), rss))
+            Ok(seen)
         }))
     }
 
@@ -291,7 +306,9 @@ fn print(transport: Transport, args: &Args, stalled: usize, without: &[Run], wit
     };
     over(cpu > CPU_BUDGET, "CPU for each healthy delivery");
     over(p99 > P99_BUDGET, "the healthy clients' p99");
-    over(gone > latest, &format!("a stalled connection was there longer than {latest} s"));
+    // Not by `gone`: on a busy machine the look that sees it may come late.
+    let there = each(with, |run| run.there).into_iter().fold(0.0, f64::max);
+    over(there > latest, &format!("a stalled connection was there longer than {latest} s"));
     over(hooks != stalls as u64, "not every hook ran");
     let most = with.iter().map(|run| run.growth).max().unwrap_or_default();
     over(most > MEMORY_BASE + MEMORY_EACH * stalled as u64, &format!("memory, {:.2} MiB in one run", mib(most)));

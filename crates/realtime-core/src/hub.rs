@@ -125,6 +125,11 @@ impl<F: Frame> Hub<F> {
         index.enter(id, room, now)
     }
 
+    /// How many rooms are kept of a connection that entered them itself, past ones included.
+    pub(crate) fn entered(&self, id: ConnectionId) -> usize {
+        self.lock().entered(id)
+    }
+
     /// One connection leaves a room it entered itself, as of now.
     pub(crate) fn leave(&self, id: ConnectionId, room: &str) -> bool {
         let mut index = self.lock();

@@ -29,13 +29,22 @@ impl Memberships {
 
     /// Leaves a room as of this place; `false` if not in.
     pub(crate) fn leave(&mut self, room: &str, at: Position) -> bool {
-        match self.rooms.get_mut(room).and_then(|intervals| intervals.last_mut()) {
-            Some(interval) if interval.until.is_none() => {
-                interval.until = Some(at);
-                true
-            }
-            _ => false,
+        let Some(intervals) = self.rooms.get_mut(room) else { return false };
+        match intervals.last_mut() {
+            Some(interval) if interval.until.is_none() => interval.until = Some(at),
+            _ => return false,
         }
+        // Who was in for no record at all leaves no trace: coming and going over and over must not fill the memory.
+        intervals.retain(|interval| interval.until.is_none_or(|until| until > interval.after));
+        if intervals.is_empty() {
+            self.rooms.remove(room);
+        }
+        true
+    }
+
+    /// How many rooms are kept, past ones included.
+    pub(crate) fn len(&self) -> usize {
+        self.rooms.len()
     }
 
     /// Whether a member now.
@@ -100,5 +109,9 @@ mod tests {
         rooms.leave("r", at(9));
         rooms.forget_before(at(9));
         assert!(rooms.is_empty());
+        for _ in 0..3 {
+            assert!(rooms.enter(&room, at(9)) && rooms.leave("r", at(9)));
+        }
+        assert_eq!(rooms.len(), 0);
     }
 }

@@ -6,7 +6,7 @@ use crate::hub::Connection;
 use crate::outbox::Place;
 use crate::{
     CloseReason, Codec, ConnectionId, ConnectionInfo, Dispatcher, Event, HandlerError, Identity, Inbound,
-    InboundPayload, Inbox, Refusal, Take,
+    InboundPayload, Inbox, Take,
 };
 
 /// A connection's place in the hub; dropping it takes the connection out, on every exit path.
@@ -136,20 +136,6 @@ impl<C: Codec> Registration<C> {
         self.push(self.dispatcher.codec().error(error, ack));
     }
 
-    /// Lets the connection into a room it names, if the policy does; `false` if it was in already.
-    ///
-    /// # Errors
-    /// A [`Refusal`] of kind [`crate::RefusalKind::Room`] or [`crate::RefusalKind::BadRequest`].
-    pub async fn subscribe(&self, room: &str) -> Result<bool, Refusal> {
-        self.dispatcher.may_enter(self.identity(), room).await?;
-        Ok(self.dispatcher.hub().enter(self.id(), &room.into()))
-    }
-
-    /// Takes the connection out of a room it entered; `false` if it had not.
-    pub fn unsubscribe(&self, room: &str) -> bool {
-        self.dispatcher.hub().leave(self.id(), room)
-    }
-
     /// Asks the session to end, as [`crate::RealtimeProvider::close`] does.
     pub fn close(&self, reason: CloseReason) {
         self.connection.close(reason);
@@ -188,11 +174,6 @@ impl<C: Codec> Registration<C> {
     /// The dispatcher it belongs to.
     pub fn dispatcher(&self) -> &Arc<Dispatcher<C>> {
         &self.dispatcher
-    }
-
-    /// Tells a refusal as an error for the client.
-    pub fn reject_refusal(&self, refusal: &Refusal, ack: Option<u64>) {
-        self.reject(&HandlerError::new(refusal.kind().code(), refusal.message().to_owned()), ack);
     }
 }
 

@@ -3,18 +3,18 @@
 
 mod support;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::poll;
 use realtime_core::{
-    CloseReason, Context, Drain, Error, Limits, MemoryBackplane, RealtimeBroadcast, RealtimeProvider, RefusalKind,
-    RoomMembership, Router, Target,
+    CloseReason, Context, Drain, Error, Limits, MemoryBackplane, Outlet, RealtimeBroadcast, RealtimeProvider,
+    RefusalKind, Registration, RoomMembership, Router, SessionOutlet, Take, Target,
 };
 use realtime_testkit::conformance::{ClientUnderTest, HookLog, Setup, Visitor};
 use serde_json::json;
-use support::{Client, CoreProvider, FaultyBackplane, Guest, eventually, in_time, note, runtime};
+use support::{Client, CoreProvider, FaultyBackplane, Guest, LineCodec, eventually, in_time, note, runtime};
 
 #[tokio::test]
 async fn nobody_is_let_in_before_the_log_has_been_read() {
@@ -145,38 +145,58 @@ async fn a_sink_that_never_takes_is_cut_and_everything_is_given_back() {
     assert_eq!(hooks.of(id).len(), 2, "once each");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_quiet_connection_is_never_a_stalled_one() {
+/// Takes for another connection as soon as it is woken, in the middle of a delivery.
+#[derive(Default)]
+struct Nudge {
+    other: OnceLock<Arc<Registration<LineCodec>>>,
+}
+
+impl Outlet for Nudge {
+    fn wake(&self) {
+        self.other.get().into_iter().for_each(|other| take_all(other));
+    }
+}
+
+fn take_all(registration: &Registration<LineCodec>) {
+    while registration.try_take(usize::MAX, &mut Vec::new()) != Take::Empty {}
+}
+
+#[tokio::test]
+async fn a_connection_that_has_taken_everything_is_never_a_stalled_one() {
     let mut setup = Setup::default();
     setup.write_stall = Duration::from_millis(500);
     let provider = CoreProvider::full(setup);
     provider.attach(runtime()).await.unwrap();
-    let mut readers = Vec::new();
-    for n in 0..50 {
-        // Some read an event from the window in the moment it is pushed.
-        let guest = tokio::spawn({
-            let provider = provider.clone();
-            async move { Guest::by_sink(&provider, Visitor::user(&format!("user {n}"))).await }
-        });
-        provider.dispatcher.to_all(note(&n.to_string())).await.unwrap();
-        let mut guest = guest.await.unwrap();
-        readers.push(tokio::spawn(async move {
-            guest.texts_until("last").await;
-            guest
-        }));
+    let mut registrations = Vec::new();
+    for n in 0..20 {
+        let user = format!("user {n}");
+        let register = async |outlet: Arc<dyn Outlet>| {
+            let admitted = provider.admit(Visitor::user(&user)).await.unwrap();
+            Arc::new(provider.dispatcher.register(admitted, outlet))
+        };
+        let nudge = Arc::new(Nudge::default());
+        let live = register(Arc::clone(&nudge) as _).await;
+        take_all(&live);
+        // Not live yet: if the live one is pushed first, this one reads the event from the window, and then is pushed it.
+        let late = register(Arc::new(SessionOutlet::new())).await;
+        nudge.other.set(Arc::clone(&late)).unwrap();
+        provider.dispatcher.to_user(&user, note("1")).await.unwrap();
+        take_all(&live);
+        registrations.extend([live, late]);
     }
     // One that does stall shows that the sweep has looked at all of them for long enough.
-    let sink = futures_util::sink::unfold((), |(), _: Bytes| std::future::pending::<Result<(), Error>>());
     let admitted = provider.admit(Visitor::user("stuck")).await.unwrap();
-    let link = provider.dispatcher.connect_sink(admitted, sink, Bytes::clone);
+    let stuck = provider.dispatcher.register(admitted, Arc::new(SessionOutlet::new()));
     provider.dispatcher.to_user("stuck", note("1")).await.unwrap();
-    eventually("the stuck one is cut", || provider.stats().stalled > 0).await;
-    drop(link);
-    assert_eq!((provider.stats().stalled, provider.stats().connections), (1, 50));
-    provider.dispatcher.to_all(note("last")).await.unwrap();
-    for reader in readers {
-        in_time("a reader", reader).await.unwrap();
-    }
+    eventually("the stuck one is cut", || provider.stats().users < 21).await;
+    assert_eq!(stats_of(&provider), (1, 40, 20));
+    drop((stuck, registrations));
+}
+
+/// Stalled, connections, users.
+fn stats_of(provider: &CoreProvider) -> (u64, u64, u64) {
+    let stats = provider.stats();
+    (stats.stalled, stats.connections, stats.users)
 }
 
 #[tokio::test]
@@ -227,7 +247,7 @@ async fn events_after_the_cut_start_no_worker_that_nobody_ends() {
     provider.attach(runtime()).await.unwrap();
     let admitted = provider.admit(Visitor::user("ann")).await.unwrap();
     // A session that is stuck in a write, and reads on.
-    let registration = provider.dispatcher.register(admitted, Arc::new(realtime_core::SessionOutlet::new()));
+    let registration = provider.dispatcher.register(admitted, Arc::new(SessionOutlet::new()));
     provider.dispatcher.to_user("ann", note("1")).await.unwrap();
     eventually("it is cut", || provider.stats().stalled == 1).await;
     registration.receive(realtime_core::Inbound::new("x", "null"));

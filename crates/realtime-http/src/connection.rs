@@ -69,9 +69,8 @@ impl Protocols {
             .max_concurrent_streams(config.http2_max_streams)
             .initial_stream_window_size(HTTP2_STREAM_WINDOW)
             .initial_connection_window_size(HTTP2_CONNECTION_WINDOW)
-            .max_send_buf_size(HTTP2_SEND_BUFFER)
-            // WebSockets over HTTP/2 begin with it (RFC 8441).
-            .enable_connect_protocol();
+            // Extended CONNECT (RFC 8441) is not offered: a browser would use it for websockets, which are taken over HTTP/1.1.
+            .max_send_buf_size(HTTP2_SEND_BUFFER);
         Self { router, header_read_timeout: config.header_read_timeout, http1, http2 }
     }
 

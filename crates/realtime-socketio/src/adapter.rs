@@ -15,7 +15,7 @@ use crate::encoded::Encoded;
 
 /// A packet was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
+pub(crate) enum Refused {
     /// Engine.IO's channel for this socket is full: a credit window was not kept.
     #[error("the socket's channel is full")]
     Full,
@@ -26,7 +26,7 @@ pub enum Refused {
 
 /// An ask was not answered.
 #[derive(Debug, thiserror::Error)]
-pub enum AskError {
+pub(crate) enum AskError {
     /// The socket went away first.
     #[error("the socket is gone")]
     Gone,
@@ -44,11 +44,13 @@ pub struct MainAdapter(Arc<OnceLock<Weak<DirectAdapter>>>);
 
 impl MainAdapter {
     /// The adapter, unless the namespace does not exist yet or any more.
-    pub fn find(&self) -> Option<Arc<DirectAdapter>> {
+    pub(crate) fn find(&self) -> Option<Arc<DirectAdapter>> {
         self.0.get().and_then(Weak::upgrade)
     }
 }
 
+/// What [`SocketIoProvider::io`](crate::SocketIoProvider::io) runs on; only named as the parameter of socketioxide's types.
+///
 /// The local adapter, with a way to hand one encoded packet to one socket, at once and without serde.
 ///
 /// socketioxide's own `emit` serialises for every call. `CoreLocalAdapter` is the only public place
@@ -66,7 +68,7 @@ impl DirectAdapter {
     ///
     /// # Errors
     /// [`Refused::Full`], and [`Refused::Gone`] while the socket is being closed.
-    pub fn send(&self, sid: Sid, packet: &Encoded) -> Result<(), Refused> {
+    pub(crate) fn send(&self, sid: Sid, packet: &Encoded) -> Result<(), Refused> {
         match self.local.broadcast(packet.packet(), BroadcastOptions::new(sid)) {
             Ok(()) => Ok(()),
             Err(errors) if errors.iter().any(|error| matches!(error, SocketError::InternalChannelFull)) => {
@@ -82,7 +84,7 @@ impl DirectAdapter {
     ///
     /// # Errors
     /// [`Refused::Full`], [`Refused::Gone`] when it was not sent; the future: [`AskError`].
-    pub fn ask(
+    pub(crate) fn ask(
         &self,
         sid: Sid,
         packet: &Encoded,
@@ -117,7 +119,7 @@ impl DirectAdapter {
     ///
     /// # Errors
     /// [`Refused::Full`]: nothing happened.
-    pub fn disconnect(&self, sid: Sid) -> Result<(), Refused> {
+    pub(crate) fn disconnect(&self, sid: Sid) -> Result<(), Refused> {
         self.local.disconnect_socket(BroadcastOptions::new(sid)).map_err(|_| Refused::Full)
     }
 }

@@ -9,17 +9,17 @@ use socketioxide_core::Value;
 /// No argument is `null`, one is itself, several are one array. Bytes stand in the JSON as
 /// `{"_placeholder":true,"num":N}`, N being their place among the attachments, as on the wire.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Arguments {
+pub(crate) struct Arguments {
     /// JSON text: well-formed, of any depth.
-    pub json: Bytes,
+    pub(crate) json: Bytes,
     /// The bytes beside it.
-    pub attachments: Vec<Bytes>,
+    pub(crate) attachments: Vec<Bytes>,
 }
 
 /// A packet could not be read.
 #[derive(Debug, thiserror::Error)]
 #[error("malformed packet: {0}")]
-pub struct MalformedPacket(&'static str);
+pub(crate) struct MalformedPacket(&'static str);
 
 /// Reads `["name", argument, …]`.
 pub(crate) fn read_event(value: Value) -> Result<(String, Arguments), MalformedPacket> {

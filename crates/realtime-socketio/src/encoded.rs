@@ -6,7 +6,7 @@ use socketioxide_core::{Str, Value};
 
 /// One value of a packet: JSON text as it is, or bytes that travel as an attachment.
 #[derive(Clone, Debug)]
-pub enum Part<'a> {
+pub(crate) enum Part<'a> {
     /// One JSON value, serialised.
     Json(&'a str),
     /// Any bytes.
@@ -20,7 +20,7 @@ pub enum Part<'a> {
 /// What it holds is the packet's JSON array; socketioxide puts the packet type and the ack id
 /// before it, which costs one copy of the text for each receiver and no serialisation.
 #[derive(Clone, Debug)]
-pub struct Encoded {
+pub(crate) struct Encoded {
     text: Str,
     attachments: Option<VecDeque<Bytes>>,
     ack: Option<i64>,
@@ -29,7 +29,7 @@ pub struct Encoded {
 
 impl Encoded {
     /// An event: its name, its arguments, and the cursor as the last argument if there is one.
-    pub fn event(name: &str, arguments: &[Part<'_>], cursor: Option<&str>) -> Self {
+    pub(crate) fn event(name: &str, arguments: &[Part<'_>], cursor: Option<&str>) -> Self {
         let mut text = String::with_capacity(text_len(arguments) + name.len() + cursor.map_or(0, str::len) + 16);
         text.push('[');
         push_string(&mut text, name);
@@ -43,7 +43,7 @@ impl Encoded {
     }
 
     /// The answer to a client's event that carried this ack id.
-    pub fn ack(id: i64, arguments: &[Part<'_>]) -> Self {
+    pub(crate) fn ack(id: i64, arguments: &[Part<'_>]) -> Self {
         let mut text = String::with_capacity(text_len(arguments) + 8);
         text.push('[');
         let attachments = push_parts(&mut text, arguments, false);
@@ -52,17 +52,12 @@ impl Encoded {
     }
 
     /// The bytes that one receiver takes: text and attachments.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.len
     }
 
-    /// Never true: a packet has at least its brackets.
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
     /// The JSON array, with placeholders where attachments belong.
-    pub fn text(&self) -> &str {
+    pub(crate) fn text(&self) -> &str {
         self.text.as_str()
     }
 

@@ -28,3 +28,5 @@ mod stream;
 pub use adapter::DirectAdapter;
 pub use config::SocketIoConfig;
 pub use provider::SocketIoProvider;
+/// For [`SocketIoProvider::io`], whose types are this crate's.
+pub use socketioxide;

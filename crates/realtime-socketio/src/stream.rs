@@ -104,8 +104,7 @@ impl<S> CarriedStream<S> {
         match &result {
             Ok(_) => self.carrier.credit.step(),
             Err(error) => {
-                // A guard below this one was quicker.
-                // The system's own time-outs have a number.
+                // A guard below this one was quicker; the system's own time-outs have a number.
                 let stalled = error.kind() == io::ErrorKind::TimedOut && error.raw_os_error().is_none();
                 self.carrier.lose();
                 if stalled && !self.carrier.is_closing() {

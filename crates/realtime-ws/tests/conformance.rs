@@ -1,4 +1,5 @@
 //! The provider suite over real connections.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::sync::Arc;
 

@@ -15,6 +15,9 @@ use crate::{
     RoomMembership,
 };
 
+/// Rooms that one connection's client may enter; those it left count for as long as the window reaches back.
+const MAX_ENTERED: usize = 1_000;
+
 impl<C: Codec> Dispatcher<C> {
     /// Starts the worker of a connection; it ends when the inbox is closed and empty.
     pub(crate) fn start_worker(self: &Arc<Self>, connection: &Arc<Connection<C::Frame>>) -> Arc<Inbox> {
@@ -91,8 +94,12 @@ impl<C: Codec> Control for OwnConnection<C> {
 
     fn subscribe(&self, room: String) -> BoxFuture<'_, Result<bool, Refusal>> {
         Box::pin(async move {
+            let id = self.connection.info.id;
             self.dispatcher.may_enter(&self.connection.info.identity, &room).await?;
-            Ok(self.dispatcher.hub.enter(self.connection.info.id, &room.into()))
+            if self.dispatcher.hub.entered(id) >= MAX_ENTERED {
+                return Err(Refusal::bad_request("too many rooms"));
+            }
+            Ok(self.dispatcher.hub.enter(id, &room.into()))
         })
     }
 

@@ -98,6 +98,10 @@ impl<F: Frame> Index<F> {
         entered
     }
 
+    pub(super) fn entered(&self, id: ConnectionId) -> usize {
+        self.entered.get(&id).map_or(0, Memberships::len)
+    }
+
     pub(super) fn leave(&mut self, id: ConnectionId, room: &str, at: Position) -> bool {
         let left = self.entered.get_mut(&id).is_some_and(|rooms| rooms.leave(room, at));
         let joined = self

@@ -1,6 +1,6 @@
 //! Many events at once, in order, none lost.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use realtime_core::WindowConfig;
@@ -15,19 +15,18 @@ async fn reads_numbers(client: &mut Client, numbers: std::ops::Range<usize>) {
     }
 }
 
-/// A server whose window holds that many, and its publisher's task.
-async fn sending(config: SocketIoConfig, count: usize) -> (Arc<Server>, impl AsyncFnOnce()) {
+/// A server whose window holds that many.
+async fn server(config: SocketIoConfig, count: usize) -> Server {
     let window = WindowConfig::default().with_records(count).with_age(Duration::from_secs(600));
-    let server = Arc::new(Setup::from(config.with_window(window)).start().await);
-    let publisher = Arc::clone(&server);
-    (server, async move || publisher.send_numbers("ann", 0..count).await)
+    Setup::from(config.with_window(window)).start().await
 }
 
 async fn five_thousand_on(transport: Transport) {
-    let (server, send) = sending(SocketIoConfig::default(), 5000).await;
+    const COUNT: usize = 5000;
+    let server = server(SocketIoConfig::default(), COUNT).await;
     let (mut client, _) = server.client(transport, "ann").await;
     // All of them before the client reads the first one.
-    send().await;
+    server.send_numbers("ann", 0..COUNT).await;
     reads_numbers(&mut client, 0..5000).await;
     assert_eq!((server.stats().lost, server.stats().dropped), (0, 0));
 }
@@ -45,9 +44,9 @@ async fn five_thousand_by_polling() {
 #[tokio::test]
 async fn five_thousand_from_connect_across_the_upgrade() {
     for read_before in [0, 1, 100, 1000] {
-        let (server, send) = sending(SocketIoConfig::default(), 5000).await;
+        let server = server(SocketIoConfig::default(), 5000).await;
         let (mut client, _) = server.client(Transport::Polling, "ann").await;
-        tokio::join!(send(), async {
+        tokio::join!(server.send_numbers("ann", 0..5000), async {
             reads_numbers(&mut client, 0..read_before).await;
             let mut client = client.upgrade().await;
             reads_numbers(&mut client, read_before..5000).await;
@@ -58,11 +57,12 @@ async fn five_thousand_from_connect_across_the_upgrade() {
 
 /// Engine.IO takes a client for dead whose channel is full at the moment of a ping.
 async fn sixty_thousand_between_pings_on(transport: Transport) {
+    const COUNT: usize = 60_000;
     let config = SocketIoConfig::default().with_ping_interval(Duration::from_millis(100));
-    let (server, send) = sending(config, 60_000).await;
+    let server = server(config, COUNT).await;
     let (mut client, _) = server.client(transport, "ann").await;
-    send().await;
-    reads_numbers(&mut client, 0..60_000).await;
+    server.send_numbers("ann", 0..COUNT).await;
+    reads_numbers(&mut client, 0..COUNT).await;
     assert_eq!((server.stats().lost, server.stats().dropped), (0, 0));
     assert_eq!(server.stats().connections, 1);
 }
@@ -79,7 +79,7 @@ async fn sixty_thousand_between_pings_by_polling() {
 
 /// As many from one client, in order, as fast as it can.
 async fn twenty_thousand_in_on(transport: Transport) {
-    let seen = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let seen = Arc::new(Mutex::new(Vec::new()));
     let numbers = Arc::clone(&seen);
     let setup = Setup::default().with_handlers(move |provider| {
         provider.on("n", move |_, n: u64| {

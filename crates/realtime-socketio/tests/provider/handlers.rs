@@ -130,7 +130,7 @@ async fn a_busy_handler_pauses_its_client_and_no_other() {
     });
     let server = setup.start().await;
     // Together far more than the sockets' buffers hold.
-    const EVENTS: u64 = 300;
+    const EVENTS: u64 = 150;
     let pad = json!("x".repeat(100_000));
     for transport in TRANSPORTS {
         let before = server.stats().events_in;

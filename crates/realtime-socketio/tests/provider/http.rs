@@ -6,7 +6,7 @@ use reqwest::Method;
 use serde_json::json;
 
 use crate::TRANSPORTS;
-use crate::support::{Client, Server, Setup, Transport, soon};
+use crate::support::{Client, Server, Setup, Transport, Wire, soon};
 
 const POLLING: &str = "/socket.io/?EIO=4&transport=polling";
 const WEBSOCKET: &str = "/socket.io/?EIO=4&transport=websocket";
@@ -130,6 +130,23 @@ async fn requests_that_make_no_sense_get_400() {
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
     let answer = http.get(format!("http://{}{WEBSOCKET}", server.address)).send().await.unwrap();
     assert_eq!(answer.status(), 400);
+}
+
+/// One connection carries the waiting GET and the POSTs beside it.
+#[tokio::test]
+async fn polling_works_over_http_2() {
+    let server = Server::start().await;
+    let mut client = server.open(Transport::Polling).await;
+    let Wire::Polling(polling) = &mut client.wire else { unreachable!() };
+    polling.http = reqwest::Client::builder().no_proxy().http2_prior_knowledge().build().unwrap();
+    let (http, url) = (polling.http.clone(), polling.url.clone());
+    client.connect("/", &json!({"user": "ann"})).await.expect("let in");
+    client.event("connected").await;
+    let (answer, ()) = tokio::join!(client.event("error"), async {
+        let answer = soon("an answer", http.post(url).body("42[\"unheard of\"]").send()).await.unwrap();
+        assert_eq!((answer.status(), answer.version()), (reqwest::StatusCode::OK, reqwest::Version::HTTP_2));
+    });
+    assert_eq!(answer["code"], "unknown_event");
 }
 
 #[tokio::test]

@@ -1,4 +1,5 @@
 //! The provider on real sockets: what a client can do, and what it can do wrong.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -22,7 +22,7 @@ pub struct Closed {
 
 pub enum Wire {
     Polling(Polling),
-    Websocket(Websocket),
+    Websocket(Box<Websocket>),
 }
 
 /// A Socket.IO client. It reads from the wire only while somebody waits, and answers pings then.
@@ -60,7 +60,7 @@ impl Client {
                 Wire::Polling(opened.map_err(|status| status.as_u16())?)
             }
             Transport::Websocket => match Websocket::open(address, &target("websocket"), buffer).await {
-                Ok(websocket) => Wire::Websocket(websocket),
+                Ok(websocket) => Wire::Websocket(Box::new(websocket)),
                 Err(tokio_tungstenite::tungstenite::Error::Http(answer)) => return Err(answer.status().as_u16()),
                 Err(error) => panic!("no handshake: {error}"),
             },
@@ -218,7 +218,7 @@ impl Client {
         got.expect("the GET under way is answered");
         websocket.send(vec![Packet::Text("5".to_owned())]).await;
         self.read.extend(polling.into_read());
-        self.wire = Wire::Websocket(websocket);
+        self.wire = Wire::Websocket(Box::new(websocket));
         self
     }
 }

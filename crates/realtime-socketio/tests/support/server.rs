@@ -17,7 +17,7 @@ use super::{Client, Transport, soon, until};
 pub struct Setup {
     pub config: SocketIoConfig,
     pub wire: WireConfig,
-    handlers: Box<dyn FnOnce(SocketIoProvider) -> SocketIoProvider>,
+    handlers: Box<dyn FnOnce(SocketIoProvider) -> SocketIoProvider + Send>,
 }
 
 /// A server on a free port, gone when dropped.
@@ -46,7 +46,10 @@ impl Setup {
         self
     }
 
-    pub fn with_handlers(mut self, handlers: impl FnOnce(SocketIoProvider) -> SocketIoProvider + 'static) -> Self {
+    pub fn with_handlers(
+        mut self,
+        handlers: impl FnOnce(SocketIoProvider) -> SocketIoProvider + Send + 'static,
+    ) -> Self {
         self.handlers = Box::new(handlers);
         self
     }

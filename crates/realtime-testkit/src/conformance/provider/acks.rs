@@ -36,9 +36,17 @@ pub async fn acks_are_collected_from_every_connection<P: ProviderUnderTest>() {
     let mut one = stage.guest(Visitor::user("ann")).await;
     let mut two = stage.guest(Visitor::user("ann")).await;
     let mut bob = stage.guest(Visitor::user("bob")).await;
+    let begin = one.cursor.clone();
     stage.note(Target::user("ann"), "before").await;
     let acks = stage.acks().to_user_with_ack("ann", question(), WAIT).await.expect("asked");
     stage.note(Target::user("ann"), "after").await;
+    if stage.provider.capabilities().resume {
+        let mut late = stage.guest(Visitor::user("ann").resume(&begin)).await;
+        stage.note(Target::connection(late.id), "for the late one").await;
+        let mut labels = [late.next().await.payload, late.next().await.payload, late.next().await.payload];
+        labels.sort_by_key(Value::to_string);
+        assert_eq!(labels, ["after", "before", "for the late one"], "an ask is for those who were there");
+    }
     for (guest, answer) in [(&mut one, json!("one")), (&mut two, json!({"two": [2]}))] {
         assert_eq!(guest.next().await.payload, "before");
         let number = asked(guest).await;
