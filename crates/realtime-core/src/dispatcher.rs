@@ -61,6 +61,9 @@ pub struct Dispatcher<C: Codec> {
     tasks: TaskTracker,
 }
 
+/// What a shutdown gives connections, and then their hooks, at the least.
+const SHUTDOWN_STEP: std::time::Duration = std::time::Duration::from_secs(1);
+
 struct Waiter {
     done: oneshot::Sender<Receipt>,
     /// An ask to be told of the connections its record matches.
@@ -171,26 +174,42 @@ impl<C: Codec> Dispatcher<C> {
         connections.len()
     }
 
-    /// Takes no more connections, closes those there are, and waits for their sessions, hooks and handlers, for the
-    /// drain's time and a second more at most; then for the directory, for a second at most.
+    /// Takes no more connections, closes those there are, and waits for their hooks and handlers. What is left after the
+    /// drain's time (a second at least) is cut; its hooks and handlers, and then the directory, get one second more each.
     pub async fn shutdown(&self, drain: Drain) {
         self.closing.store(true, Ordering::Release);
         let reason = CloseReason::GOING_AWAY;
         self.close_here(&Target::all(), &reason);
         self.tasks.close();
-        let grace = drain.duration() + std::time::Duration::from_secs(1);
-        if tokio::time::timeout(grace, self.tasks.wait()).await.is_err() {
-            tracing::warn!(
-                provider = self.config.provider,
-                tasks = self.tasks.len(),
-                "shut down with tasks still running"
-            );
+        if tokio::time::timeout(drain.duration().max(SHUTDOWN_STEP), self.ended()).await.is_err() {
+            // Sessions that are stuck in a write: nothing is kept for them any more, and their hooks run now.
+            for connection in self.hub.everyone().iter() {
+                let reason = connection.outbox.close_reason().unwrap_or(reason.clone());
+                connection.outbox.clear();
+                self.unregister(connection, reason);
+            }
+            if tokio::time::timeout(SHUTDOWN_STEP, self.tasks.wait()).await.is_err() {
+                let tasks = self.tasks.len();
+                tracing::warn!(
+                    provider = self.config.provider,
+                    tasks,
+                    "shut down with handlers or hooks still running"
+                );
+            }
         }
         self.stop.cancel();
         if self.runtime.get().is_some() {
             // Entries that could not be taken back end with the node's lease.
-            let _ = tokio::time::timeout(std::time::Duration::from_secs(1), self.directory_told.cancelled()).await;
+            let _ = tokio::time::timeout(SHUTDOWN_STEP, self.directory_told.cancelled()).await;
         }
+    }
+
+    /// Waits until every connection has left, and its hooks and handlers have ended.
+    async fn ended(&self) {
+        while self.hub.len() > 0 {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+        self.tasks.wait().await;
     }
 
     /// The event that tells a client that what lay between two places is gone.

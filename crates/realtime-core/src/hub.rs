@@ -38,6 +38,8 @@ pub(crate) struct Connection<F> {
     pub(crate) inbox: OnceLock<Arc<Inbox>>,
     /// What is given back when the connection leaves the hub; taken once.
     pub(crate) lease: Mutex<Option<Lease>>,
+    /// Around everything that is done for it.
+    pub(crate) span: tracing::Span,
     outlet: Arc<dyn Outlet>,
 }
 
@@ -66,6 +68,7 @@ pub(crate) struct Newcomer<'a> {
     /// From where it reads; `None` is the end.
     pub(crate) resume: Option<Position>,
     pub(crate) lease: Lease,
+    pub(crate) span: tracing::Span,
 }
 
 /// What a delivery came to.
@@ -103,6 +106,7 @@ impl<F: Frame> Hub<F> {
             born,
             inbox: OnceLock::new(),
             lease: Mutex::new(Some(newcomer.lease)),
+            span: newcomer.span,
             outlet: newcomer.outlet,
         });
         index.insert(&connection);
@@ -202,6 +206,21 @@ impl<F: Frame> Hub<F> {
         outcome
     }
 
+    /// Puts a frame without a place into one connection's outbox when there is room, or the connection is closed.
+    pub(crate) async fn push_side_in_turn(&self, connection: &Connection<F>, frame: F) -> Pushed {
+        let size = frame.size();
+        loop {
+            let (pushed, wake) = connection.outbox.push_side(frame.clone(), false, self.outbox, Instant::now());
+            if wake {
+                connection.outlet.wake();
+            }
+            if pushed != Pushed::Full {
+                return pushed;
+            }
+            connection.outbox.room(size, self.outbox).await;
+        }
+    }
+
     /// Puts a frame without a place into one connection's outbox; a full lane that may not drop closes the connection.
     pub(crate) fn push_side(&self, connection: &Connection<F>, frame: F, may_drop: bool, now: Instant) -> Pushed {
         let (pushed, wake) = connection.outbox.push_side(frame, may_drop, self.outbox, now);
@@ -222,6 +241,11 @@ impl<F: Frame> Hub<F> {
                 connection.outlet.wake();
             }
         }
+    }
+
+    /// How many connections there are.
+    pub(crate) fn len(&self) -> usize {
+        self.lock().len()
     }
 
     /// The connections a target means now.
@@ -252,7 +276,12 @@ impl<F: Frame> Hub<F> {
     }
 
     pub(crate) fn gauges(&self) -> Gauges {
-        self.lock().gauges()
+        let (gauges, everyone) = {
+            let mut index = self.lock();
+            (index.gauges(), index.everyone())
+        };
+        // Outboxes are looked into without the index, which deliveries wait for.
+        Gauges { behind: everyone.iter().filter(|connection| connection.outbox.is_behind()).count(), ..gauges }
     }
 
     fn lock(&self) -> MutexGuard<'_, Index<F>> {
@@ -275,7 +304,7 @@ impl<F: Frame> Connection<F> {
 }
 
 impl Outcome {
-    fn count(&mut self, pushed: Pushed) {
+    pub(crate) fn count(&mut self, pushed: Pushed) {
         self.delivered.matched += 1;
         match pushed {
             Pushed::Behind | Pushed::Queued => self.delivered.queued += 1,

@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 use futures_util::task::AtomicWaker;
 use tokio::sync::Notify;
 
-use crate::Inbound;
+use crate::{HandlerError, Inbound};
 
 /// Decoded events of one connection that wait for its handlers, in order.
 ///
@@ -22,9 +22,17 @@ pub struct Inbox {
     done: tokio_util::sync::CancellationToken,
 }
 
+/// What waits for the worker.
+pub(crate) enum Item {
+    /// For a handler.
+    Event(Inbound),
+    /// What could not be read; the client is told in its turn.
+    Rejected(HandlerError, Option<u64>),
+}
+
 #[derive(Default)]
 struct State {
-    queue: VecDeque<Inbound>,
+    queue: VecDeque<Item>,
     bytes: usize,
     closed: bool,
     /// The last push said stop; when there is room again the reader is told.
@@ -44,12 +52,21 @@ impl Inbox {
 
     /// Adds an event; `false` asks the transport to read no more until there is room.
     pub fn push(&self, inbound: Inbound) -> bool {
+        self.add(Item::Event(inbound))
+    }
+
+    /// Adds what could not be read, as [`Inbox::push`] adds an event.
+    pub(crate) fn push_rejected(&self, error: HandlerError, ack: Option<u64>) -> bool {
+        self.add(Item::Rejected(error, ack))
+    }
+
+    fn add(&self, item: Item) -> bool {
         let mut state = self.lock();
         if state.closed {
             return true;
         }
-        state.bytes += inbound.size();
-        state.queue.push_back(inbound);
+        state.bytes += item.size();
+        state.queue.push_back(item);
         state.paused |= state.is_over_mark();
         let go_on = !state.paused;
         drop(state);
@@ -80,14 +97,14 @@ impl Inbox {
     }
 
     /// The next event; `None` when closed and empty.
-    pub(crate) async fn pop(&self) -> Option<Inbound> {
+    pub(crate) async fn pop(&self) -> Option<Item> {
         loop {
             let arrived = self.arrived.notified();
             let (next, call) = {
                 let mut state = self.lock();
                 let next = state.queue.pop_front();
-                if let Some(inbound) = &next {
-                    state.bytes -= inbound.size();
+                if let Some(item) = &next {
+                    state.bytes -= item.size();
                 } else if state.closed {
                     return None;
                 }
@@ -122,6 +139,15 @@ impl Inbox {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Item {
+    fn size(&self) -> usize {
+        match self {
+            Self::Event(inbound) => inbound.size(),
+            Self::Rejected(error, _) => error.code().len() + error.message().len(),
+        }
     }
 }
 

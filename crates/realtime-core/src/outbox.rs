@@ -2,6 +2,8 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use tokio::sync::Notify;
+
 use crate::{CloseReason, Frame, OutboxConfig, Position};
 
 /// What a session finds when it takes from its outbox.
@@ -23,6 +25,8 @@ pub enum Take {
 pub(crate) struct Outbox<F> {
     /// Short: held to move frames in or out, never across a write or an await.
     state: Mutex<State<F>>,
+    /// Who has something for the full side lane and may not drop it waits here.
+    room: Notify,
 }
 
 #[derive(Debug)]
@@ -93,7 +97,27 @@ impl<F: Frame> Outbox<F> {
                 waiting_since: None,
                 told: place,
             }),
+            room: Notify::new(),
         }
+    }
+
+    /// Waits until the side lane has room for a frame of this size, or the connection is to be closed.
+    pub(crate) async fn room(&self, size: usize, bound: OutboxConfig) {
+        loop {
+            let room = self.room.notified();
+            {
+                let state = self.lock();
+                if state.closed.is_some() || !state.is_side_full(size, bound) {
+                    return;
+                }
+            }
+            room.await;
+        }
+    }
+
+    /// Tells those who wait for room; after every take.
+    pub(crate) fn taken(&self) {
+        self.room.notify_waiters();
     }
 
     /// Offers a durable frame; the flag says whether the outlet must be woken.
@@ -141,8 +165,7 @@ impl<F: Frame> Outbox<F> {
         if state.closed.is_some() {
             return (Pushed::Closed, false);
         }
-        let full = state.side.len() >= bound.frames || state.side_bytes + frame.size() > bound.bytes;
-        if full && !state.side.is_empty() {
+        if state.is_side_full(frame.size(), bound) {
             return (if may_drop { Pushed::Dropped } else { Pushed::Full }, false);
         }
         if may_drop && matches!(state.place, Place::Behind(_)) && !state.side.is_empty() {
@@ -177,6 +200,8 @@ impl<F: Frame> Outbox<F> {
         state.closed = Some(reason);
         state.waits();
         state.rouse();
+        drop(state);
+        self.room.notify_waiters();
         true
     }
 
@@ -267,6 +292,10 @@ impl<F: Frame> State<F> {
     /// Notes that something is left for the next take, whose time runs from the last one.
     pub(crate) fn waits(&mut self) {
         self.waiting_since.get_or_insert_with(Instant::now);
+    }
+
+    fn is_side_full(&self, size: usize, bound: OutboxConfig) -> bool {
+        !self.side.is_empty() && (self.side.len() >= bound.frames || self.side_bytes + size > bound.bytes)
     }
 
     /// Notes that the taker found nothing and goes to sleep.

@@ -41,7 +41,10 @@ impl<C: Codec> Registration<C> {
     pub fn try_take(&self, budget: usize, frames: &mut Vec<C::Frame>) -> Take {
         let before = frames.len();
         let take = self.take(budget, frames);
-        self.dispatcher.count_out(&frames[before..]);
+        if frames.len() > before {
+            self.connection.outbox.taken();
+            self.dispatcher.count_out(&frames[before..]);
+        }
         take
     }
 
@@ -120,7 +123,7 @@ impl<C: Codec> Registration<C> {
         self.dispatcher.answer(ack, self.id(), payload)
     }
 
-    /// Puts a frame of the transport's own into the lane of replies.
+    /// Puts a frame of the transport's own into the lane of replies; a full lane closes the connection.
     pub fn push(&self, frame: C::Frame) {
         self.dispatcher.hub().push_side(&self.connection, frame, false, Instant::now());
     }
@@ -130,10 +133,16 @@ impl<C: Codec> Registration<C> {
         self.push(self.dispatcher.codec().event(event, None));
     }
 
-    /// Tells the client of an error, as the answer to its number if it gave one, and counts it.
-    pub fn reject(&self, error: &HandlerError, ack: Option<u64>) {
+    /// Tells the client of an error, as the answer to its number if it gave one, in order with the answers of the
+    /// handlers; `false` asks to read no more until [`Registration::poll_room`].
+    pub fn reject(&self, error: HandlerError, ack: Option<u64>) -> bool {
+        self.inbox().push_rejected(error, ack)
+    }
+
+    /// Tells the client of an error at once, because the connection ends with it.
+    pub fn reject_at_once(&self, error: &HandlerError) {
         self.dispatcher.count_rejected(error);
-        self.push(self.dispatcher.codec().error(error, ack));
+        self.push(self.dispatcher.codec().error(error, None));
     }
 
     /// Asks the session to end, as [`crate::RealtimeProvider::close`] does.
@@ -169,6 +178,11 @@ impl<C: Codec> Registration<C> {
     /// Notes why the connection ends, for the moment the registration is dropped; the first reason stays.
     pub fn set_reason(&self, reason: CloseReason) {
         self.ended.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(reason);
+    }
+
+    /// The span of everything that is done for the connection, with its id, provider and user.
+    pub fn span(&self) -> &tracing::Span {
+        &self.connection.span
     }
 
     /// The dispatcher it belongs to.

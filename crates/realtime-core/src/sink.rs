@@ -6,14 +6,40 @@ use bytes::Bytes;
 use futures_sink::Sink;
 use futures_util::SinkExt;
 use tokio::time::timeout;
+use tracing::Instrument;
 
-use crate::{Admitted, CloseReason, Codec, ConnectionId, Dispatcher, SessionOutlet, Take};
+use crate::{
+    Admitted, CloseReason, Codec, ConnectionId, Dispatcher, Inbound, Registration, Result, SessionOutlet, Take,
+    check_name,
+};
 
 /// A connection without a network, made by a provider's `connect`; dropping it ends the connection.
-#[derive(Debug)]
 pub struct Link {
     id: ConnectionId,
+    end: Arc<dyn LinkEnd>,
     task: tokio::task::JoinHandle<()>,
+}
+
+/// The registration behind a link, whatever its codec.
+trait LinkEnd: Send + Sync {
+    fn receive(&self, inbound: Inbound) -> bool;
+    fn enter_room(&self, room: &str) -> Result<bool>;
+    fn leave(&self, reason: CloseReason);
+}
+
+impl<C: Codec> LinkEnd for Registration<C> {
+    fn receive(&self, inbound: Inbound) -> bool {
+        Self::receive(self, inbound)
+    }
+
+    fn enter_room(&self, room: &str) -> Result<bool> {
+        check_name("room", room)?;
+        Ok(self.dispatcher().hub().enter(self.id(), &room.into()))
+    }
+
+    fn leave(&self, reason: CloseReason) {
+        Self::leave(self, reason);
+    }
 }
 
 /// Bytes moved to the sink between two flushes.
@@ -25,12 +51,34 @@ impl Link {
         self.id
     }
 
-    /// Ends the connection.
-    pub fn close(self) {}
+    /// Hands the connection an event as its client would send it; the handlers run in order, their answers go into the
+    /// sink. `false` when more events wait than a network's client could have sent without being slowed.
+    pub fn receive(&self, inbound: Inbound) -> bool {
+        self.end.receive(inbound)
+    }
+
+    /// Puts the connection into a room, without asking the policy; `false` if it was in already.
+    ///
+    /// # Errors
+    /// [`crate::Error::InvalidName`].
+    pub fn enter_room(&self, room: &str) -> Result<bool> {
+        self.end.enter_room(room)
+    }
+
+    /// Ends the connection as a client does that says goodbye.
+    pub fn close(self) {
+        self.end.leave(CloseReason::NORMAL);
+    }
 
     /// Waits until the connection has ended by itself: closed by the server, or the sink failed.
     pub async fn closed(mut self) {
         let _ = (&mut self.task).await;
+    }
+}
+
+impl std::fmt::Debug for Link {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Link").field("id", &self.id).finish_non_exhaustive()
     }
 }
 
@@ -48,10 +96,11 @@ impl<C: Codec> Dispatcher<C> {
         S: Sink<Bytes> + Send + 'static,
     {
         let outlet = Arc::new(SessionOutlet::new());
-        let registration = self.register(admitted, Arc::clone(&outlet) as _);
-        let id = registration.id();
+        let registration = Arc::new(self.register(admitted, Arc::clone(&outlet) as _));
+        let (id, end) = (registration.id(), Arc::clone(&registration) as Arc<dyn LinkEnd>);
+        let span = registration.span().clone();
         let write_stall = self.config().write_stall;
-        let task = tokio::spawn(async move {
+        let session = async move {
             let mut sink = Box::pin(sink);
             let mut frames = Vec::new();
             let reason = 'session: loop {
@@ -74,8 +123,8 @@ impl<C: Codec> Dispatcher<C> {
                     break reason;
                 }
             };
-            registration.end(reason);
-        });
-        Link { id, task }
+            registration.leave(reason);
+        };
+        Link { id, end, task: tokio::spawn(session.instrument(span)) }
     }
 }

@@ -42,6 +42,8 @@ pub struct Stats {
     pub rejected: BTreeMap<String, u64>,
     /// Connections refused, by reason.
     pub refused: BTreeMap<String, u64>,
+    /// Connections that ended, by the code of their [`crate::CloseReason`].
+    pub closed: BTreeMap<u16, u64>,
     /// Records of the log that could not be read and were skipped.
     pub skipped_records: u64,
     /// Records in the window.
@@ -68,6 +70,8 @@ pub(crate) struct Counters {
     refused: Mutex<BTreeMap<&'static str, u64>>,
     /// Codes are chosen by handlers, so at most [`MAX_CODES`] different ones are kept apart.
     rejected: Mutex<BTreeMap<String, u64>>,
+    /// Codes are numbers, and the application's own ones are few.
+    closed: Mutex<BTreeMap<u16, u64>>,
 }
 
 const MAX_CODES: usize = 64;
@@ -86,6 +90,11 @@ impl Counters {
         let mut rejected = self.rejected.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let code = if rejected.len() >= MAX_CODES && !rejected.contains_key(code) { "other" } else { code };
         *rejected.entry(code.to_owned()).or_default() += 1;
+    }
+
+    pub(crate) fn closed(&self, code: u16) {
+        let mut closed = self.closed.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        *closed.entry(code).or_default() += 1;
     }
 
     /// The counters as [`Stats`]; the gauges are for the caller to fill in.
@@ -107,6 +116,7 @@ impl Counters {
             skipped_records: read(&self.skipped_records),
             refused: refused.iter().map(|(code, count)| ((*code).to_owned(), *count)).collect(),
             rejected: rejected.clone(),
+            closed: self.closed.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone(),
             ..Stats::default()
         }
     }

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use socketioxide::handler::{ConnectHandler, DisconnectHandler, Value};
 use socketioxide::socket::{DisconnectReason, Socket};
+use tracing::Instrument;
 
 use crate::adapter::{DirectAdapter, MainAdapter};
 use crate::carrier::{Carrier, Cause};
@@ -38,6 +39,8 @@ pub(crate) struct Accepted {
     pub inlet: Arc<dyn Inlet>,
     /// Where its frames come from; asked once the client has been told that it is connected.
     pub source: Box<dyn Source>,
+    /// Around what is done for it.
+    pub(crate) span: tracing::Span,
     /// Called once, whatever becomes of the connection.
     pub ended: OnEnded,
 }
@@ -76,7 +79,8 @@ impl ConnectHandler<DirectAdapter, Inline> for Connect {
     fn call(&self, socket: Arc<Socket<DirectAdapter>>, _: Option<Value>) {
         let start = service::carrier_of(socket.req_parts()).and_then(|carrier| carrier.put_start(None));
         if let Some(Start(pump)) = start {
-            tokio::spawn(pump.run());
+            let span = pump.span.clone();
+            tokio::spawn(pump.run().instrument(span));
         }
     }
 
@@ -102,7 +106,7 @@ impl Connect {
             auth: auth.and_then(Value::as_str).map(|text| text.as_str()),
             carrier: Arc::clone(&carrier),
         };
-        let Accepted { inlet, source, ended } = self.acceptor.accept(offer).await?;
+        let Accepted { inlet, source, span, ended } = self.acceptor.accept(offer).await?;
         let gone = Arc::new(AtomicBool::new(false));
         let pump = Pump::new(
             adapter,

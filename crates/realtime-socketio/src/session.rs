@@ -72,6 +72,7 @@ impl Gate {
         let incoming = Incoming { registration: Arc::clone(&registration), carrier, max_depth: self.max_depth };
         Ok(Accepted {
             inlet: Arc::new(incoming),
+            span: registration.span().clone(),
             source: Box::new(Outgoing { registration, outlet, taken: Vec::new(), handed: 0 }),
             ended: Box::new(move |end| {
                 let reason = reason_of(end);
@@ -80,7 +81,7 @@ impl Gate {
                 {
                     ended.close(reason.clone());
                     // Closed already, so this only counts it.
-                    ended.reject(&HandlerError::new(code, reason.text().to_owned()), None);
+                    ended.reject_at_once(&HandlerError::new(code, reason.text().to_owned()));
                 }
                 ended.leave(reason);
             }),
@@ -171,12 +172,11 @@ impl Inlet for Incoming {
     fn accept(&self, received: Received) {
         let Received { name, arguments, ack } = received;
         let ack = ack.map(|id| id as u64);
-        if let Err(error) = check_depth(&arguments.json, self.max_depth) {
-            self.registration.reject(&error, ack);
-            return;
-        }
-        let inbound = Inbound { name: name.into(), payload: payload(arguments), ack };
-        if !self.registration.receive(inbound) {
+        let go_on = match check_depth(&arguments.json, self.max_depth) {
+            Ok(()) => self.registration.receive(Inbound { name: name.into(), payload: payload(arguments), ack }),
+            Err(error) => self.registration.reject(error, ack),
+        };
+        if !go_on {
             // The reader pauses now, see `is_full`; the handlers let it go on when they have made room.
             let carrier = Weak::clone(&self.carrier);
             self.registration.inbox().on_room(move || {

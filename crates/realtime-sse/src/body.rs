@@ -88,6 +88,8 @@ impl Body for SseBody {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, GivenUp>>> {
         let this = self.get_mut();
+        let span = this.registration.span().clone();
+        let _entered = span.enter();
         if this.ended {
             return Poll::Ready(None);
         }

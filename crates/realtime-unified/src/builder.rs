@@ -2,8 +2,8 @@ use std::future::Future;
 use std::sync::Arc;
 
 use realtime_core::{
-    Anonymous, Authenticator, Backplane, CloseReason, ConnectionInfo, DenyRooms, Directory, Error, LifecycleHook,
-    MemoryBackplane, MemoryDirectory, NodeId, RealtimeProvider, Result, RoomPolicy, Runtime,
+    Anonymous, Authenticator, Backplane, CloseReason, ConnectionInfo, DenyRooms, Directory, Drain, Error,
+    LifecycleHook, MemoryBackplane, MemoryDirectory, NodeId, RealtimeProvider, Result, RoomPolicy, Runtime,
 };
 use realtime_http::HttpProvider;
 
@@ -112,8 +112,14 @@ impl NotificationServiceBuilder {
             directory: self.directory.unwrap_or_else(|| Arc::new(MemoryDirectory::new())),
             hooks: self.hooks,
         };
-        for entry in registry.iter() {
-            entry.provider.attach(runtime.clone()).await?;
+        for (at, entry) in registry.iter().enumerate() {
+            if let Err(error) = entry.provider.attach(runtime.clone()).await {
+                // Those that run already would go on without a service.
+                for earlier in registry.iter().take(at) {
+                    earlier.provider.shutdown(Drain::now()).await;
+                }
+                return Err(error);
+            }
         }
         Ok(NotificationService::new(registry, Some(runtime.directory)))
     }

@@ -39,7 +39,7 @@ pub struct WsConfig {
     pub max_message_bytes: usize,
     /// How deep arrays and objects in an envelope may be nested, itself included; default 64. Deeper ones are an error.
     pub max_depth: usize,
-    /// How many bytes one read asks for; default 8 KiB, from 256 bytes to 16 KiB.
+    /// How many bytes one read asks for; default 4 KiB, from 256 bytes to 16 KiB.
     ///
     /// A connection holds them only while a part of a message has come: an idle one has no read buffer.
     pub read_buffer_bytes: usize,
@@ -67,7 +67,7 @@ impl Default for WsConfig {
             pong_timeout: Duration::from_secs(20),
             max_message_bytes: 1024 * 1024,
             max_depth: DEFAULT_MAX_DEPTH,
-            read_buffer_bytes: 8 * 1024,
+            read_buffer_bytes: 4 * 1024,
             max_event_bytes: 16 * 1024 * 1024,
             subprotocols: Vec::new(),
             write_stall: Duration::from_secs(30),

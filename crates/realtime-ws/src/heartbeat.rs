@@ -39,8 +39,12 @@ pub(crate) enum Beat {
 /// slow reader with much before it has that much longer to answer.
 const SLOWEST_READER: u64 = 4096;
 
+/// A longer time counts as this: a year, which the clock can still add.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
 impl Heartbeat {
     pub(crate) fn new(every: Duration, timeout: Duration, now: Instant) -> Self {
+        let (every, timeout) = (every.min(LONGEST), timeout.min(LONGEST));
         Self { every, timeout, due: now + every, ping: None, read: 0 }
     }
 

@@ -17,6 +17,8 @@ use realtime_http::{ConnectQuery, HttpProvider, admit, refusal_response};
 use serde::de::DeserializeOwned;
 use tokio_util::task::TaskTracker;
 
+use tracing::Instrument;
+
 use crate::WsConfig;
 use crate::codec::{WsCodec, WsFrame};
 use crate::handshake::{Handshake, NoHandshake, route};
@@ -230,7 +232,8 @@ impl WsProvider {
             let outlet = Arc::new(SessionOutlet::new());
             let registration = dispatcher.register(admitted, Arc::clone(&outlet) as _);
             drop(dispatcher);
-            Session::new(stream, settings, registration, outlet).await;
+            let span = registration.span().clone();
+            Session::new(stream, settings, registration, outlet).instrument(span).await;
         });
         response
     }

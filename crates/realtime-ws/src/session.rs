@@ -204,7 +204,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 Some(name) => self.paused = !self.registration.receive(raw::inbound(name, &bytes)),
                 None => {
                     let error = HandlerError::new("unexpected_binary", "binary messages have no handler here");
-                    self.registration.reject(&error, None);
+                    self.paused = !self.registration.reject(error, None);
                 }
             },
             Message::Close(_) => {
@@ -238,7 +238,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                     self.paused = !self.registration.receive(raw::inbound(name, text.as_bytes()));
                 }
             }
-            Err(Rejected { error, ack }) => self.registration.reject(&error, ack),
+            Err(Rejected { error, ack }) => self.paused = !self.registration.reject(error, ack),
         }
     }
 
@@ -247,7 +247,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         tracing::debug!(connection = %self.registration.id(), %reason, "closing");
         self.registration.close(reason.clone());
         // Closed already, so this only counts it.
-        self.registration.reject(&HandlerError::new(code_of(&reason), reason.text().to_owned()), None);
+        self.registration.reject_at_once(&HandlerError::new(code_of(&reason), reason.text().to_owned()));
         self.writer.discard();
         self.writer.control().extend(close_frame(&reason));
         self.start_closing(reason, Stage::Drain);

@@ -5,11 +5,13 @@ mod failure;
 mod rooms;
 mod send;
 
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::http::StatusCode;
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use realtime_unified::NotificationService;
+use realtime_unified::{Error, NotificationService, Origins};
 use serde_json::{Value, json};
 
 use failure::Failure;
@@ -29,7 +31,17 @@ pub(crate) fn router(service: NotificationService) -> Router {
         .route("/readyz", get(ready))
         .method_not_allowed_fallback(wrong_method)
         .layer(axum::extract::DefaultBodyLimit::max(MAX_BODY))
+        .layer(axum::middleware::from_fn(same_origin))
         .with_state(service)
+}
+
+/// Keeps other pages, which a browser lets post anywhere, from driving the demo.
+async fn same_origin(request: Request, next: Next) -> Response {
+    let (parts, body) = request.into_parts();
+    match Origins::same_host().check(&parts) {
+        Ok(()) => next.run(Request::from_parts(parts, body)).await,
+        Err(refusal) => Failure::from(Error::from(refusal)).into_response(),
+    }
 }
 
 async fn stats(State(service): State<NotificationService>) -> Json<Value> {

@@ -36,14 +36,21 @@ async fn echo(cx: Context, inbound: Inbound) -> Result<Option<Payload>, HandlerE
 }
 
 /// Passes a text on to the others in its room.
-async fn chat(cx: Context, message: ChatSend) -> Result<Receipt> {
+async fn chat(cx: Context, message: ChatSend) -> Result<Receipt, HandlerError> {
+    check_member(&cx, &message.channel)?;
     let user = cx.identity().user_name().unwrap_or("somebody").to_owned();
     let value = json!({ "user": user, "channel": message.channel, "text": message.text });
-    cx.to_room(&message.channel).except_self().send("chat:message", &value).await
+    Ok(cx.to_room(&message.channel).except_self().send("chat:message", &value).await?)
 }
 
 /// Tells the others in a room that somebody is typing; nobody misses it if it is lost.
-async fn typing(cx: Context, typing: Typing) -> Result<Receipt> {
+async fn typing(cx: Context, typing: Typing) -> Result<Receipt, HandlerError> {
+    check_member(&cx, &typing.channel)?;
     let user = cx.identity().user_name().unwrap_or("somebody").to_owned();
-    cx.to_room(&typing.channel).except_self().volatile().send("typing:indicator", &json!({ "user": user })).await
+    Ok(cx.to_room(&typing.channel).except_self().volatile().send("typing:indicator", &json!({ "user": user })).await?)
+}
+
+/// Who is not in a room does not write into it.
+fn check_member(cx: &Context, room: &str) -> Result<(), HandlerError> {
+    if cx.is_in_room(room) { Ok(()) } else { Err(HandlerError::new("not_in_room", "join the room first")) }
 }

@@ -23,6 +23,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::args::Args;
 
+/// How long plain requests may take after that.
+const LAST: Duration = Duration::from_secs(1);
 /// How long connections and handlers may take to end after a signal.
 const GRACE: Duration = Duration::from_secs(5);
 
@@ -60,7 +62,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
     println!("listening on http://{}", listener.local_addr()?);
     let stop = CancellationToken::new();
     tokio::spawn(stop_on_signal(service, stop.clone()));
-    serve(listener, app).with_graceful_shutdown(stop.cancelled_owned()).with_deadline(GRACE).await?;
+    serve(listener, app).with_graceful_shutdown(stop.cancelled_owned()).with_deadline(LAST).await?;
     Ok(())
 }
 

@@ -112,9 +112,11 @@ impl<C: Codec> Dispatcher<C> {
             });
             self.codec.event(&Event::protocol("connected", &value), Some(self.cursor(place)))
         };
-        let (hooks, lifecycle) = self.hooks_of(&info).unzip();
+        let user = info.identity.user_name();
+        let span = tracing::info_span!("connection", provider = info.provider, connection = %info.id, user);
+        let (hooks, lifecycle) = self.hooks_of(&info, &span).unzip();
         let lease = Lease { _ticket: ticket, _task: self.tasks.token(), hooks };
-        let newcomer = Newcomer { info: info.clone(), outlet, rooms: &rooms, resume, lease };
+        let newcomer = Newcomer { info: info.clone(), outlet, rooms: &rooms, resume, lease, span };
         let connection = self.hub.register(newcomer, welcome);
         add(&self.counters.connected, 1);
         tracing::debug!(
@@ -155,6 +157,7 @@ impl<C: Codec> Dispatcher<C> {
         }
         // Taken before the inbox is looked for: an inbox made later finds the connection gone.
         let lease = connection.lease.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.counters.closed(reason.code());
         let inbox = connection.inbox.get().cloned();
         if let Some(inbox) = &inbox {
             inbox.close();
@@ -164,7 +167,11 @@ impl<C: Codec> Dispatcher<C> {
             ask.settle(id, AckStatus::Gone, None);
         }
         self.tell_directory(DirectoryChange::Offline(id));
-        tracing::debug!(provider = self.config.provider, connection = %id, %reason, "disconnected");
+        if reason == CloseReason::OVERLOADED {
+            tracing::info!(provider = self.config.provider, connection = %id, %reason, "disconnected");
+        } else {
+            tracing::debug!(provider = self.config.provider, connection = %id, %reason, "disconnected");
+        }
         if let Some(hooks) = lease.and_then(|lease| lease.hooks) {
             // Nobody listens when the runtime is going down.
             let _ = hooks.send(Departure { reason, inbox });
@@ -231,11 +238,11 @@ impl<C: Codec> Dispatcher<C> {
     fn hooks_of(
         &self,
         info: &ConnectionInfo,
+        span: &tracing::Span,
     ) -> Option<(oneshot::Sender<Departure>, impl Future<Output = ()> + Send + use<C>)> {
         let hooks = self.runtime.get().map(|runtime| runtime.hooks.clone()).filter(|hooks| !hooks.is_empty())?;
         let (sender, receiver) = oneshot::channel::<Departure>();
         let info = info.clone();
-        let span = tracing::info_span!("lifecycle", provider = info.provider, connection = %info.id);
         let run = async move {
             for hook in &hooks {
                 hook.connected(&info).await;
@@ -248,6 +255,6 @@ impl<C: Codec> Dispatcher<C> {
                 hook.disconnected(&info, &departure.reason).await;
             }
         };
-        Some((sender, run.instrument(span)))
+        Some((sender, run.instrument(span.clone())))
     }
 }

@@ -11,6 +11,9 @@ use crate::{
     Acks, Codec, ConnectionId, Dispatcher, Error, Event, EventId, InboundPayload, Result, SocketIoBroadcast, Target,
 };
 
+/// The longest an ask waits; more counts as this.
+const MAX_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
+
 #[async_trait]
 impl<C: Codec> SocketIoBroadcast for Arc<Dispatcher<C>> {
     async fn to_user_with_ack(&self, user: &str, event: Event, timeout: Duration) -> Result<Acks> {
@@ -23,7 +26,7 @@ impl<C: Codec> SocketIoBroadcast for Arc<Dispatcher<C>> {
 }
 
 impl<C: Codec> Dispatcher<C> {
-    /// Asks the connections of a target; the answers come as they arrive, for this long at most.
+    /// Asks the connections of a target; the answers come as they arrive, for this long (and a day) at most.
     ///
     /// # Errors
     /// Those of [`crate::RealtimeBroadcast::send`]; [`Error::Unsupported`] where clients cannot answer.
@@ -32,6 +35,7 @@ impl<C: Codec> Dispatcher<C> {
             return Err(Error::Unsupported { provider: self.config().provider.to_owned(), what: "acks" });
         }
         self.check_event(&target, &event)?;
+        let timeout = timeout.min(MAX_TIMEOUT);
         let deadline = Instant::now() + timeout;
         let ask = Arc::new(Ask::new());
         let body = Body::Ask { target, event, deadline: SystemTime::now() + timeout };

@@ -72,12 +72,27 @@ impl<C: Codec> Dispatcher<C> {
     /// Delivers to whoever is here, and tells the other nodes, without the log.
     async fn send_now(&self, id: EventId, target: Target, event: Event) -> Result<Receipt> {
         self.runtime()?;
-        let delivered = self.deliver_now(&target, &event).delivered;
-        let found = matches!(target.scope(), Scope::Connection(_)) && delivered.matched > 0;
-        if !found {
+        let alone = matches!(target.scope(), Scope::Connection(_)) && !event.is_volatile();
+        let delivered = if alone {
+            self.deliver_in_turn(&target, &event).await.delivered
+        } else {
+            self.deliver_now(&target, &event).delivered
+        };
+        if !alone || delivered.matched == 0 {
             self.publish_to_others(id, Body::Event { target, event }).await?;
         }
         Ok(Receipt::new(id, None, Some(delivered)))
+    }
+
+    /// To one connection, when its lane has room: whoever sends faster than the client reads waits for it.
+    async fn deliver_in_turn(&self, target: &Target, event: &Event) -> crate::hub::Outcome {
+        let mut outcome = crate::hub::Outcome::default();
+        for connection in self.hub().matching(target) {
+            let frame = self.codec().event(event, None);
+            outcome.count(self.hub().push_side_in_turn(&connection, frame).await);
+        }
+        add(&self.counters.dropped, outcome.delivered.dropped);
+        outcome
     }
 
     pub(crate) fn deliver_now(&self, target: &Target, event: &Event) -> crate::hub::Outcome {

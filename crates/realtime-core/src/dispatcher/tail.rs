@@ -1,7 +1,8 @@
 //! The tail loop: every record of the log, in order, into the window and the hub.
 
+use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
@@ -15,7 +16,8 @@ use crate::outbox::Pushed;
 use crate::stats::add;
 use crate::window::{Content, Record};
 use crate::{
-    CloseReason, Codec, Dispatcher, Entry, Epoch, Error, Event, LogState, Position, Receipt, Result, Runtime, Target,
+    CloseReason, Codec, ConnectionId, DirectoryChange, Dispatcher, Entry, Epoch, Error, Event, LogState, Position,
+    Receipt, Result, Runtime, Target,
 };
 
 /// How often connections, the window and the directory are looked after.
@@ -73,6 +75,8 @@ impl<C: Codec> Dispatcher<C> {
     async fn follow(&self, last: Position, filled: &tokio::sync::Notify) {
         let Ok(runtime) = self.runtime() else { return };
         let provider = self.config.provider;
+        // However this loop ends, without it nothing is delivered.
+        let _unready = Unready(&self.ready);
         let mut beat = tokio::time::interval(BEAT.min(self.config.write_stall / 4).max(Duration::from_millis(10)));
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut retry = Duration::from_millis(50);
@@ -283,8 +287,41 @@ impl<C: Codec> Dispatcher<C> {
             untold.append(&mut self.directory_changes.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
             match runtime.directory.update(runtime.node, &untold, LEASE).await {
                 Ok(()) => untold.clear(),
-                Err(error) => tracing::warn!(%error, "the directory cannot be told; trying again"),
+                Err(error) => {
+                    tracing::warn!(%error, "the directory cannot be told; trying again");
+                    forget_short_visits(&mut untold);
+                }
             }
         }
+    }
+}
+
+/// Drops connections that came and went while the directory could not be told, so that what waits is bounded by the
+/// connections there are or were at the last telling.
+fn forget_short_visits(untold: &mut Vec<DirectoryChange>) {
+    let gone: HashSet<ConnectionId> = untold
+        .iter()
+        .filter_map(|change| match change {
+            DirectoryChange::Offline(id) => Some(*id),
+            DirectoryChange::Online(_) => None,
+        })
+        .collect();
+    let mut short = HashSet::new();
+    untold.retain(|change| match change {
+        DirectoryChange::Online(presence) if gone.contains(&presence.connection) => {
+            short.insert(presence.connection);
+            false
+        }
+        DirectoryChange::Offline(id) => !short.contains(id),
+        DirectoryChange::Online(_) => true,
+    });
+}
+
+/// Takes the readiness away when the tail loop ends, by a panic too.
+struct Unready<'a>(&'a AtomicBool);
+
+impl Drop for Unready<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
     }
 }

@@ -9,6 +9,7 @@ use tracing::Instrument;
 
 use crate::context::{Context, Control};
 use crate::hub::Connection;
+use crate::inbox::Item;
 use crate::stats::add;
 use crate::{
     CloseReason, Codec, Dispatcher, Frame, HandlerError, Inbound, Inbox, Payload, RealtimeBroadcast, Refusal, Result,
@@ -23,8 +24,7 @@ impl<C: Codec> Dispatcher<C> {
     pub(crate) fn start_worker(self: &Arc<Self>, connection: &Arc<Connection<C::Frame>>) -> Arc<Inbox> {
         let inbox = Arc::new(Inbox::new());
         let worker = Worker { dispatcher: Arc::clone(self), connection: Arc::clone(connection) };
-        let span = tracing::info_span!("connection", provider = connection.info.provider, id = %connection.info.id);
-        self.tasks.spawn(worker.run(Arc::clone(&inbox)).instrument(span));
+        self.tasks.spawn(worker.run(Arc::clone(&inbox)).instrument(connection.span.clone()));
         inbox
     }
 }
@@ -43,8 +43,11 @@ impl<C: Codec> Worker<C> {
             connection: Arc::clone(&self.connection),
         });
         let cx = Context::new(info, broadcast, control);
-        while let Some(inbound) = inbox.pop().await {
-            self.handle(&cx, inbound).await;
+        while let Some(item) = inbox.pop().await {
+            match item {
+                Item::Event(inbound) => self.handle(&cx, inbound).await,
+                Item::Rejected(error, ack) => self.reject(&error, ack).await,
+            }
         }
         inbox.finish();
     }
@@ -55,28 +58,32 @@ impl<C: Codec> Worker<C> {
         let handled = AssertUnwindSafe(self.dispatcher.router.handle(cx.clone(), inbound)).catch_unwind().await;
         let outcome = handled.unwrap_or_else(|_| {
             add(&self.dispatcher.counters.panics, 1);
-            tracing::error!(event = %name, "a handler panicked");
+            tracing::error!(name = %name, "a handler panicked");
             Err(HandlerError::new("internal", "internal error"))
         });
         match (outcome, ack) {
             (Ok(reply), Some(ack)) => {
                 let payload = reply.unwrap_or(Payload::Json(bytes::Bytes::from_static(b"null")));
-                self.push(self.dispatcher.codec.ack(ack, &payload));
+                self.push(self.dispatcher.codec.ack(ack, &payload)).await;
             }
             (Ok(_), None) => {}
             (Err(error), ack) => {
-                self.dispatcher.count_rejected(&error);
-                self.push(self.dispatcher.codec.error(&error, ack));
+                self.reject(&error, ack).await;
             }
         }
     }
 
-    /// An empty frame is how a codec says nothing.
-    fn push(&self, frame: C::Frame) {
-        if frame.size() == 0 {
-            return;
+    async fn reject(&self, error: &HandlerError, ack: Option<u64>) {
+        self.dispatcher.count_rejected(error);
+        self.push(self.dispatcher.codec.error(error, ack)).await;
+    }
+
+    /// Waits for room, so that a client that sends much and reads its answers slowly is read slowly. An empty frame is
+    /// how a codec says nothing.
+    async fn push(&self, frame: C::Frame) {
+        if frame.size() > 0 {
+            self.dispatcher.hub.push_side_in_turn(&self.connection, frame).await;
         }
-        self.dispatcher.hub.push_side(&self.connection, frame, false, std::time::Instant::now());
     }
 }
 

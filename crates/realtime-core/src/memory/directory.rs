@@ -19,6 +19,9 @@ struct Node {
     connections: HashMap<ConnectionId, Presence>,
 }
 
+/// How long after the end of its lease a node's entries are kept.
+const FORGET: Duration = Duration::from_secs(600);
+
 impl MemoryDirectory {
     /// An empty directory.
     pub fn new() -> Self {
@@ -32,9 +35,11 @@ impl MemoryDirectory {
     fn find(&self, matches: impl Fn(&Presence) -> bool) -> Vec<Presence> {
         let now = Instant::now();
         let mut nodes = self.nodes();
-        nodes.retain(|_, node| node.until > now);
+        // A node that was only held up renews its lease and has its connections again; one long gone is forgotten.
+        nodes.retain(|_, node| node.until + FORGET > now);
         nodes
             .values()
+            .filter(|node| node.until > now)
             .flat_map(|node| node.connections.values())
             .filter(|presence| matches(presence))
             .cloned()

@@ -26,7 +26,13 @@ impl Failure {
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        let status = if error.is_callers_fault() { StatusCode::BAD_REQUEST } else { StatusCode::SERVICE_UNAVAILABLE };
+        let status = if let Error::Refused(refusal) = &error {
+            refusal.kind().status()
+        } else if error.is_callers_fault() {
+            StatusCode::BAD_REQUEST
+        } else {
+            StatusCode::SERVICE_UNAVAILABLE
+        };
         Self::new(status, error.code(), error.to_string())
     }
 }
@@ -47,6 +53,10 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
         let bytes = axum::body::Bytes::from_request(request, state)
             .await
             .map_err(|error| Failure::new(error.status(), "bad_body", error.body_text()))?;
+        // serde reads structs from arrays too, which is no form of this API.
+        if !bytes.trim_ascii_start().starts_with(b"{") {
+            return Err(Failure::bad_request("invalid_body", "the body must be a JSON object"));
+        }
         check_depth(&bytes, DEFAULT_MAX_DEPTH).map_err(|error| Failure::bad_request(error.code(), error.message()))?;
         let value =
             serde_json::from_slice(&bytes).map_err(|error| Failure::bad_request("invalid_body", error.to_string()))?;

@@ -69,6 +69,12 @@ pub(super) async fn send(
     target.check()?;
     let json = request.data.map_or_else(|| "null".to_owned(), |data| Box::<str>::from(data).into_string());
     let mut event = Event::raw_json(request.event, json)?;
+    if request.volatile && request.idempotency_key.is_some() {
+        return Err(Failure::bad_request(
+            "invalid_body",
+            "a volatile event is not logged, so it takes no idempotencyKey",
+        ));
+    }
     if request.volatile {
         event = event.volatile();
     }
