@@ -5,7 +5,7 @@ import { after, before, test } from 'node:test';
 import { addressing } from './lib/common.mjs';
 import { startDemo } from './lib/demo.mjs';
 import { openSocket, refusedSocket, TRAVEL } from './lib/socketio.mjs';
-import { unique, until } from './lib/wait.mjs';
+import { unique, until, within } from './lib/wait.mjs';
 
 let demo;
 before(async () => { demo = await startDemo(); });
@@ -80,6 +80,21 @@ for (const [name, transports] of Object.entries(TRAVEL)) {
     assert.deepEqual(acks.map((ack) => ack.status), ['gone']);
   }));
 
+  check('5,000 events of 1 kB sent at once are answered in order', withClient(async (client) => {
+    const text = 'x'.repeat(1000);
+    const answers = [];
+    const done = new Promise((resolve) => {
+      for (let n = 0; n < 5_000; n += 1) {
+        client.socket.emit('echo', { n, text }, (answer) => {
+          answers.push(answer.n);
+          if (answers.length === 5_000) resolve();
+        });
+      }
+    });
+    await within(done, () => `5,000 answers, ${answers.length} came`, 60_000);
+    assert.deepEqual(answers, Array.from({ length: 5_000 }, (_, n) => n));
+  }));
+
   check('a client joins and leaves a room', withClient(async (client, user) => {
     const room = unique('room');
     const joined = async () => (await demo.rooms(user)).socket;
@@ -111,7 +126,7 @@ for (const [name, transports] of Object.entries(TRAVEL)) {
 
   check('5,000 events of one client are handled in order, none lost', async () => {
     const room = unique('room');
-    const alice = await openSocket(demo, { user: unique('alice') }, transports);
+    const alice = await openSocket(demo, { user: unique('alice'), rooms: [room] }, transports);
     const bob = await openSocket(demo, { user: unique('bob'), rooms: [room] }, transports);
     for (let n = 0; n < 5000; n++) alice.emit('chat:send', { channel: room, text: `${n}` });
     const got = await bob.inbox.collect(5000, (i) => i.event === 'chat:message', '5,000 chat messages', 60_000);

@@ -97,9 +97,14 @@ test('ws: a chat message reaches the room but not its sender', async () => {
   bob.close();
 });
 
+test('ws: who is not in a room does not write into it', () => withClient(async (client) => {
+  client.send('chat:send', { channel: unique('room'), text: 'hello' });
+  assert.equal((await client.next('error')).data.code, 'not_in_room');
+}));
+
 test('ws: 5,000 messages of one client are handled in order, none lost', async () => {
   const room = unique('room');
-  const alice = await openWs(demo, { user: unique('alice') });
+  const alice = await openWs(demo, { user: unique('alice'), channels: [room] });
   const bob = await openWs(demo, { user: unique('bob'), channels: [room] });
   for (let n = 0; n < 5000; n++) alice.send('chat:send', { channel: room, text: `${n}` });
   const got = await bob.inbox.collect(5000, (i) => i.event === 'chat:message', '5,000 chat messages', 60_000);
@@ -107,6 +112,18 @@ test('ws: 5,000 messages of one client are handled in order, none lost', async (
   alice.close();
   bob.close();
 });
+
+test('ws: 5,000 events of 1 kB sent at once are answered in order', () => withClient(async (client) => {
+  const text = 'x'.repeat(1000);
+  for (let n = 0; n < 5_000; n += 1) client.socket.send(JSON.stringify({ type: 'echo', payload: { n, text }, ack: n }));
+  const answers = await client.inbox.collect(5_000, (i) => i.event === 'ack', 60_000);
+  assert.deepEqual(answers.map((i) => i.data.n), Array.from({ length: 5_000 }, (_, n) => n));
+}));
+
+test('ws: 5,000 messages that make no sense, sent at once, are answered with 5,000 errors', () => withClient(async (client) => {
+  for (let n = 0; n < 5_000; n += 1) client.socket.send('nonsense');
+  await client.inbox.collect(5_000, (i) => i.event === 'error', 60_000);
+}));
 
 test('ws: subscribe and unsubscribe', () => withClient(async (client, user) => {
   const room = unique('room');

@@ -128,10 +128,11 @@ async fn rooms_entered_and_left_by_a_handler_hold_from_now_on() {
 }
 
 #[tokio::test]
-async fn a_client_that_asks_and_never_reads_is_overloaded() {
+async fn a_client_that_asks_and_never_reads_is_slowed_and_then_given_up() {
     let router = Router::new()
         .on_raw("echo", async |_: Context, inbound: Inbound| Payload::Json(inbound.payload.bytes().clone()));
-    let setup = Setup::default().with_router(router).with_outbox(OutboxConfig::default().with_frames(16));
+    let mut setup = Setup::default().with_router(router).with_outbox(OutboxConfig::default().with_frames(16));
+    setup.write_stall = Duration::from_millis(300);
     let provider = attached(setup).await;
     let mut guest = Guest::by_session(&provider, Visitor::user("ann")).await;
     let mut other = Guest::by_session(&provider, Visitor::user("bob")).await;
@@ -139,7 +140,7 @@ async fn a_client_that_asks_and_never_reads_is_overloaded() {
         guest.client.send("echo", &json!(n), Some(n)).await;
     }
     let ended = guest.ended().await;
-    assert_eq!(ended.code, Some(CloseReason::OVERLOADED.code()));
+    assert_eq!(ended.code, Some(CloseReason::WRITE_STALL.code()));
     other.client.send("echo", &json!(1), Some(1)).await;
     assert_eq!(other.next().await.payload, json!(1));
 }

@@ -60,7 +60,7 @@ pub(crate) struct Ended {
 }
 
 /// A taken connection whose client does not know yet.
-pub(crate) struct Start(Pump);
+pub(crate) struct Start(Pump, tracing::Span);
 
 /// The main namespace's connect handler. Everything is put into place in its middleware, so that
 /// no event of a quick client finds the handlers missing, as it can with socketioxide's own.
@@ -78,8 +78,7 @@ type Refusal = Box<dyn Display + Send>;
 impl ConnectHandler<DirectAdapter, Inline> for Connect {
     fn call(&self, socket: Arc<Socket<DirectAdapter>>, _: Option<Value>) {
         let start = service::carrier_of(socket.req_parts()).and_then(|carrier| carrier.put_start(None));
-        if let Some(Start(pump)) = start {
-            let span = pump.span.clone();
+        if let Some(Start(pump, span)) = start {
             tokio::spawn(pump.run().instrument(span));
         }
     }
@@ -117,7 +116,7 @@ impl Connect {
             Arc::clone(&inlet),
             self.limits,
         );
-        carrier.put_start(Some(Start(pump)));
+        carrier.put_start(Some(Start(pump, span)));
         let ended = Mutex::new(Some((ended, self.carriers.connect())));
         socket.on_disconnect(Goodbye { ended, carrier: Arc::clone(&carrier), gone });
         socket.on_fallback(Reader { inlet, carrier, max_message: self.max_message });

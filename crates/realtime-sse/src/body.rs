@@ -9,6 +9,8 @@ use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame};
 use realtime_core::{Admitted, CloseReason, Dispatcher, Registration, SessionOutlet, Take};
 
+use realtime_http::Wire;
+
 use crate::codec::{COMMENT, SseCodec};
 use crate::heartbeat::Heartbeat;
 
@@ -29,6 +31,8 @@ pub(crate) struct SseBody {
     /// Taken from the outbox and not handed on yet.
     taken: VecDeque<Bytes>,
     heartbeat: Option<Heartbeat>,
+    /// The TCP connection, where the listener tells of it: it knows why a client that stopped reading was cut.
+    wire: Option<Arc<Wire>>,
     ended: bool,
 }
 
@@ -44,13 +48,14 @@ impl SseBody {
         admitted: Admitted,
         prelude: Bytes,
         heartbeat: Option<Heartbeat>,
+        wire: Option<Arc<Wire>>,
     ) -> Self {
         let outlet = Arc::new(SessionOutlet::new());
         let registration = dispatcher.register(admitted, Arc::clone(&outlet) as _);
         let mut blocks = vec![prelude];
         // The welcome goes out with the prelude; if there is an end already it is found again later.
         registration.try_take(BATCH, &mut blocks);
-        Self { registration, outlet, taken: blocks.into(), heartbeat, ended: false }
+        Self { registration, outlet, taken: blocks.into(), heartbeat, wire, ended: false }
     }
 
     /// The next piece of what was taken: one large block, or small ones joined.
@@ -79,6 +84,14 @@ impl SseBody {
             self.taken = VecDeque::new();
         }
         Some(piece)
+    }
+}
+
+impl Drop for SseBody {
+    fn drop(&mut self) {
+        if self.wire.as_ref().is_some_and(|wire| wire.stalled()) {
+            self.registration.set_reason(CloseReason::WRITE_STALL);
+        }
     }
 }
 
@@ -138,7 +151,7 @@ mod tests {
     async fn what_is_small_goes_out_together_and_what_is_large_is_shared() {
         let sse = SseProvider::new(SseConfig::default());
         sse.attach(Runtime::in_memory()).await.unwrap();
-        let open = || sse.body(sse.dispatcher().admit_as(Identity::anonymous(), &[], None).unwrap());
+        let open = || sse.body(sse.dispatcher().admit_as(Identity::anonymous(), &[], None).unwrap(), None);
         let (mut one, mut two) = (open(), open());
         let send = async |size: usize| {
             sse.broadcast().to_all(Event::json("n", &"x".repeat(size)).unwrap()).await.unwrap();

@@ -9,10 +9,10 @@ use ::http::header::{
 use ::http::request::Parts;
 use ::http::{HeaderName, StatusCode};
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::{ConnectInfo, Request, State};
 use axum::response::{IntoResponse, Response};
 use realtime_core::{Admitted, ConnectRequest, Identity, Refusal};
-use realtime_http::{ConnectQuery, admit, refusal_response};
+use realtime_http::{ConnectQuery, Wire, WireInfo, admit, refusal_response};
 
 use crate::SseProvider;
 
@@ -64,10 +64,15 @@ pub(crate) fn open(sse: &SseProvider, parts: &Parts, identity: Identity, rooms: 
 
 fn respond(sse: &SseProvider, parts: &Parts, admitted: Result<Admitted, Refusal>) -> Response {
     let response = match admitted {
-        Ok(admitted) => event_stream(Body::new(sse.body(admitted))),
+        Ok(admitted) => event_stream(Body::new(sse.body(admitted, wire(parts)))),
         Err(refusal) => refusal_response(&refusal),
     };
     with_origin(sse, parts, response)
+}
+
+/// The TCP connection under a request, where the listener tells of it.
+fn wire(parts: &Parts) -> Option<Arc<Wire>> {
+    parts.extensions.get::<ConnectInfo<WireInfo>>().map(|info| Arc::clone(info.0.wire()))
 }
 
 fn event_stream(body: Body) -> Response {

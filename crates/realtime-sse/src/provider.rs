@@ -10,7 +10,7 @@ use realtime_core::{
     Admitted, Capabilities, CloseReason, Dispatcher, Drain, Identity, Link, RealtimeBroadcast, RealtimeProvider,
     RoomMembership, Router, Runtime, Stats, Target,
 };
-use realtime_http::HttpProvider;
+use realtime_http::{HttpProvider, Wire};
 
 use crate::SseConfig;
 use crate::body::SseBody;
@@ -79,9 +79,9 @@ impl SseProvider {
         &self.dispatcher
     }
 
-    pub(crate) fn body(&self, admitted: Admitted) -> SseBody {
+    pub(crate) fn body(&self, admitted: Admitted, wire: Option<Arc<Wire>>) -> SseBody {
         let heartbeat = self.config.heartbeat.map(Heartbeat::new);
-        SseBody::open(&self.dispatcher, admitted, self.prelude.clone(), heartbeat)
+        SseBody::open(&self.dispatcher, admitted, self.prelude.clone(), heartbeat, wire)
     }
 }
 

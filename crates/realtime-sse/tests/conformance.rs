@@ -1,4 +1,5 @@
 //! The provider suite over real connections.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::sync::Arc;
 

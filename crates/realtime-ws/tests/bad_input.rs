@@ -3,6 +3,8 @@
 
 mod support;
 
+use std::time::Duration;
+
 use futures_util::SinkExt;
 use realtime_core::{CloseReason, Reply};
 use realtime_ws::{WsConfig, WsProvider};
@@ -14,8 +16,11 @@ use tokio_tungstenite::tungstenite::Message;
 const LIMIT: usize = 1024 * 1024;
 
 async fn server() -> Server {
-    let provider = WsProvider::new(WsConfig::default()).on("echo", async |_, value: Value| Reply(value));
-    Server::start(provider).await
+    echo_server(WsConfig::default()).await
+}
+
+async fn echo_server(config: WsConfig) -> Server {
+    Server::start(WsProvider::new(config).on("echo", async |_, value: Value| Reply(value))).await
 }
 
 /// Sends bytes on a new connection, which is to end with this reason; another client notices nothing.
@@ -204,7 +209,7 @@ async fn pings_are_answered_as_long_as_the_answers_are_read() {
 
 #[tokio::test]
 async fn errors_that_are_never_read_end_the_connection_and_nothing_grows() {
-    let server = server().await;
+    let server = echo_server(WsConfig::default().with_write_stall(Duration::from_millis(500))).await;
     let mut healthy = server.client("healthy").await;
     let mut raw = server.raw("bad").await;
     // Each is answered with an error; nobody reads them.
@@ -218,7 +223,7 @@ async fn errors_that_are_never_read_end_the_connection_and_nothing_grows() {
         }
     })
     .await;
-    assert_eq!(server.seen.end_of("bad").await, CloseReason::OVERLOADED);
+    assert_eq!(server.seen.end_of("bad").await, CloseReason::WRITE_STALL);
     assert!(server.stats().rejected["invalid_json"] > 0);
     server.check(&mut healthy).await;
 }
