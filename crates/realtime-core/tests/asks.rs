@@ -118,3 +118,11 @@ async fn a_hundred_asks_at_the_same_time_each_get_their_own_answers() {
     };
     tokio::join!(join_all(asks), answers);
 }
+
+#[tokio::test]
+async fn a_timeout_without_end_is_no_overflow() {
+    let provider = CoreProvider::full(Setup::default());
+    provider.attach(runtime()).await.unwrap();
+    let acks = provider.dispatcher.to_user_with_ack("nobody", note("?"), Duration::MAX).await.unwrap();
+    assert!(acks.all().await.is_empty());
+}

@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 
 use http_body_util::BodyExt;
 use realtime_core::{
-    CloseReason, Event, MemoryBackplane, OutboxConfig, RealtimeProvider, Runtime, Target, WindowConfig,
+    CloseReason, Drain, Event, MemoryBackplane, OutboxConfig, RealtimeProvider, Runtime, Target, WindowConfig,
 };
 use realtime_http::{HttpProvider, WireConfig};
 use realtime_sse::{SseConfig, SseProvider};
 use support::http2::{client as http2_client, get as http2_get};
-use support::{ByQuery, Life, Reader, Setup, soon, until};
+use support::{ByQuery, Life, Reader, Server, Setup, soon, until};
 
 /// Long enough for a healthy client on a loaded machine to show that it reads.
 const STALL: Duration = Duration::from_millis(1500);
@@ -225,4 +225,18 @@ async fn on_a_plain_listener_one_that_stops_reading_is_given_up() {
     let mut stuck = Reader::of_raw(stuck).await;
     stuck.drain().await;
     running.abort();
+}
+
+#[tokio::test]
+async fn a_shutdown_runs_the_hooks_of_those_who_do_not_read() {
+    let server = Server::start().await;
+    let _stuck = server.open_raw("user=stuck").await;
+    until("the stuck one", || server.life.came("stuck") == 1).await;
+    let text = "x".repeat(100_000);
+    for n in 0..100 {
+        server.send(Target::all(), "n", (n, &text)).await;
+    }
+    until("more waits than the wire takes", || server.sse.stats().behind == 1).await;
+    soon("the end of the shutdown", server.sse.shutdown(Drain::now())).await;
+    assert_eq!(server.life.gone("stuck"), [CloseReason::GOING_AWAY]);
 }

@@ -17,7 +17,7 @@ pub struct WsConfig {
     pub limits: Limits,
     /// How much may wait for one connection before it reads the window instead; default 256 KiB or 256 frames.
     ///
-    /// Replies and answers have a lane of the same size of their own; when the client leaves it full, it is closed (1013).
+    /// Replies and answers have a lane of the same size of their own; while a client leaves it full, its messages wait.
     pub outbox: OutboxConfig,
     /// How much of the log stays in memory for those who come back or are slow; default 10,000 records, 64 MiB, 5 minutes.
     pub window: WindowConfig,

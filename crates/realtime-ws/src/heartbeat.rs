@@ -105,6 +105,13 @@ mod tests {
     }
 
     #[test]
+    fn times_without_end_are_no_overflow() {
+        let mut heartbeat = Heartbeat::new(Duration::MAX, Duration::MAX, Instant::now());
+        assert_eq!(heartbeat.beat(heartbeat.due(), 1 << 40, false), Beat::Ping);
+        assert_eq!(heartbeat.beat(heartbeat.due(), 0, false), Beat::Dead);
+    }
+
+    #[test]
     fn any_sign_of_life_counts_and_the_next_ping_keeps_the_pace() {
         let (mut heartbeat, start) = heartbeat();
         assert_eq!(heartbeat.beat(heartbeat.due(), 0, false), Beat::Ping);
