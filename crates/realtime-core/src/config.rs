@@ -8,7 +8,7 @@ use crate::Capabilities;
 pub struct Limits {
     /// Connections in all; default 100,000. One more is refused with 503.
     pub connections: usize,
-    /// Connections of one user; default 10. One more is refused with 429.
+    /// Connections of one user with one provider; default 10. One more is refused with 429.
     pub connections_per_user: usize,
 }
 

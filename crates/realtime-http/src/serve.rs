@@ -31,6 +31,7 @@ const DEADLINE: Duration = Duration::from_secs(30);
 ///     .with_config(WireConfig::default().with_write_stall(Duration::from_secs(15)))
 ///     .with_graceful_shutdown(async {
 ///         let _ = tokio::signal::ctrl_c().await;
+///         // Here a NotificationService is shut down, for open streams do not end by themselves.
 ///     })
 ///     .await
 /// # }

@@ -161,10 +161,12 @@ impl NotificationService {
         let event = Event::json(event, data);
         let room = room.to_owned();
         let providers: Vec<_> = self.with_rooms().collect();
+        let all: Vec<_> = self.registry.iter().map(Entry::name).collect();
         async move {
             let event = event?;
             if providers.is_empty() {
-                return Err(Error::Unsupported { provider: "every".to_owned(), what: "rooms" });
+                let names: Vec<_> = all.iter().map(|name| (*name).to_owned()).collect();
+                return Err(Error::Unsupported { provider: names.join(", "), what: "rooms" });
             }
             let sends = providers.iter().map(|provider| async {
                 (provider.name().to_owned(), provider.broadcast().to_room(&room, event.clone()).await)

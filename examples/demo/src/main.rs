@@ -7,6 +7,7 @@ mod handlers;
 mod page;
 
 use std::error::Error;
+use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -41,7 +42,11 @@ async fn main() -> ExitCode {
 
 async fn run() -> Result<(), Box<dyn Error>> {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .init();
     let args = Args::parse();
     args.check()?;
     let service = NotificationService::builder()
@@ -58,7 +63,8 @@ async fn run() -> Result<(), Box<dyn Error>> {
         .merge(page::router())
         .merge(service.router());
 
-    let listener = TcpListener::bind(args.listen).await?;
+    let listener =
+        TcpListener::bind(args.listen).await.map_err(|error| format!("cannot listen on {}: {error}", args.listen))?;
     println!("listening on http://{}", listener.local_addr()?);
     let stop = CancellationToken::new();
     tokio::spawn(stop_on_signal(service, stop.clone()));
