@@ -5,8 +5,8 @@ use std::time::Instant;
 use crate::hub::Connection;
 use crate::outbox::Place;
 use crate::{
-    CloseReason, Codec, ConnectionId, ConnectionInfo, Dispatcher, Event, HandlerError, Identity, Inbound,
-    InboundPayload, Inbox, Take,
+    CloseReason, Codec, ConnectionId, ConnectionInfo, Dispatcher, HandlerError, Identity, Inbound, InboundPayload,
+    Inbox, Take,
 };
 
 /// A connection's place in the hub; dropping it takes the connection out, on every exit path.
@@ -126,11 +126,6 @@ impl<C: Codec> Registration<C> {
     /// Puts a frame of the transport's own into the lane of replies; a full lane closes the connection.
     pub fn push(&self, frame: C::Frame) {
         self.dispatcher.hub().push_side(&self.connection, frame, false, Instant::now());
-    }
-
-    /// Sends a reserved event of the transport's own to this connection.
-    pub fn push_event(&self, event: &Event) {
-        self.push(self.dispatcher.codec().event(event, None));
     }
 
     /// Tells the client of an error, as the answer to its number if it gave one, in order with the answers of the
