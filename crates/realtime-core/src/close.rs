@@ -13,7 +13,7 @@ pub struct CloseReason {
 impl CloseReason {
     /// The client said goodbye, or the stream ended after its last byte (1000).
     pub const NORMAL: Self = Self::fixed(1000, "closed", true);
-    /// The node goes down (1001); come back to another one.
+    /// The application, or its page, goes away (1001, RFC 6455 §7.4.1); come back later.
     pub const GOING_AWAY: Self = Self::fixed(1001, "going away", true);
     /// The client broke the protocol (1002).
     pub const PROTOCOL_ERROR: Self = Self::fixed(1002, "protocol error", false);
@@ -27,7 +27,7 @@ impl CloseReason {
     pub const TOO_LARGE: Self = Self::fixed(1009, "message too large", false);
     /// Something on the server failed (1011).
     pub const INTERNAL: Self = Self::fixed(1011, "internal error", true);
-    /// The node restarts (1012); come back after the delay that was announced.
+    /// The node restarts or goes down (1012); come back, to whoever answers then, after the delay that was announced.
     pub const RESTART: Self = Self::fixed(1012, "service restart", true);
     /// Replies pile up faster than the client reads them (1013).
     pub const OVERLOADED: Self = Self::fixed(1013, "too many unread replies", true);

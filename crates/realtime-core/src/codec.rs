@@ -1,6 +1,8 @@
+use std::time::Duration;
+
 use bytes::Bytes;
 
-use crate::{Cursor, Event, HandlerError, Payload};
+use crate::{CloseReason, Cursor, Event, HandlerError, Payload};
 
 /// Something encoded for the wire, cheap to clone: its bytes are shared.
 pub trait Frame: Clone + Send + Sync + 'static {
@@ -33,4 +35,11 @@ pub trait Codec: Send + Sync + 'static {
 
     /// A bare place, for a client that has not had an event for long.
     fn cursor(&self, cursor: Cursor) -> Self::Frame;
+
+    /// Tells a client, before its connection is closed, when to come back; by default the event `reconnect` with
+    /// `{"delayMs", "reason"}`.
+    fn reconnect(&self, after: Duration, reason: &CloseReason) -> Self::Frame {
+        let value = serde_json::json!({ "delayMs": after.as_millis() as u64, "reason": reason.text() });
+        self.event(&Event::protocol("reconnect", &value), None)
+    }
 }

@@ -70,13 +70,15 @@ pub struct WindowConfig {
     pub age: Duration,
     /// Bytes of encoded frames and their bookkeeping; default 64 MiB.
     pub bytes: usize,
+    /// Idempotency keys remembered, whether or not their records are still there; default 100,000 (up to 40 MiB).
+    pub keys: usize,
     /// Records; default 10,000.
     pub records: usize,
 }
 
 impl Default for WindowConfig {
     fn default() -> Self {
-        Self { age: Duration::from_secs(300), bytes: 64 * 1024 * 1024, records: 10_000 }
+        Self { age: Duration::from_secs(300), bytes: 64 * 1024 * 1024, keys: 100_000, records: 10_000 }
     }
 }
 
@@ -90,6 +92,12 @@ impl WindowConfig {
     /// Sets [`WindowConfig::bytes`].
     pub fn with_bytes(mut self, bytes: usize) -> Self {
         self.bytes = bytes;
+        self
+    }
+
+    /// Sets [`WindowConfig::keys`].
+    pub fn with_keys(mut self, keys: usize) -> Self {
+        self.keys = keys;
         self
     }
 

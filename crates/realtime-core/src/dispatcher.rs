@@ -1,7 +1,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Instant;
+use tokio::time::Instant;
 
 use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -15,12 +15,12 @@ mod tail;
 mod worker;
 
 use crate::ack::Ask;
-use crate::hub::Hub;
+use crate::hub::{Connection, Hub};
 use crate::stats::{Counters, add};
 use crate::window::Window;
 use crate::{
-    Admission, CloseReason, Codec, Cursor, DirectoryChange, DispatcherConfig, Drain, Epoch, Error, Event, EventId,
-    Frame, HandlerError, Position, Receipt, Result, Router, Runtime, Stats, Target,
+    Admission, CloseReason, Codec, ConnectionStats, Cursor, DirectoryChange, DispatcherConfig, Drain, Epoch, Error,
+    Event, EventId, Frame, HandlerError, Position, Receipt, Result, Router, Runtime, Stats, Target,
 };
 pub use admit::Admitted;
 
@@ -35,7 +35,7 @@ pub struct Dispatcher<C: Codec> {
     hub: Hub<C::Frame>,
     window: Window<C::Frame>,
     admission: Arc<Admission>,
-    counters: Counters,
+    pub(crate) counters: Counters,
     /// Set once, when the provider is attached.
     runtime: OnceLock<Runtime>,
     /// The log's life; changes when a log has lost its records.
@@ -51,7 +51,9 @@ pub struct Dispatcher<C: Codec> {
     directory_told: CancellationToken,
     /// Whether the log is being read; false while the backplane is away.
     ready: AtomicBool,
-    /// No more connections and sends.
+    /// Set when no more connections are taken.
+    draining: OnceLock<Drain>,
+    /// No more sends.
     closing: AtomicBool,
     /// Whether a room's event has been shown to everyone, which is logged once.
     widened: AtomicBool,
@@ -61,7 +63,7 @@ pub struct Dispatcher<C: Codec> {
     tasks: TaskTracker,
 }
 
-/// What a shutdown gives connections, and then their hooks, at the least.
+/// What a shutdown gives the last connections, then their hooks, then the directory.
 const SHUTDOWN_STEP: std::time::Duration = std::time::Duration::from_secs(1);
 
 struct Waiter {
@@ -89,6 +91,7 @@ impl<C: Codec> Dispatcher<C> {
             directory_changed: Notify::new(),
             directory_told: CancellationToken::new(),
             ready: AtomicBool::new(false),
+            draining: OnceLock::new(),
             closing: AtomicBool::new(false),
             widened: AtomicBool::new(false),
             stop: CancellationToken::new(),
@@ -124,12 +127,22 @@ impl<C: Codec> Dispatcher<C> {
         self.runtime.get().ok_or_else(|| Error::NotAttached { provider: self.config.provider.to_owned() })
     }
 
-    /// Whether sends and connections are taken: attached, the log readable, not shutting down.
+    /// Whether connections are taken: attached, the log readable, not shutting down.
     pub fn is_ready(&self) -> bool {
-        self.ready.load(Ordering::Acquire) && !self.is_closing()
+        self.ready.load(Ordering::Acquire) && !self.is_draining()
     }
 
-    /// Whether it is shutting down or shut down.
+    /// Whether a shutdown has begun: no more connections are taken. Sends are, until it is over.
+    pub fn is_draining(&self) -> bool {
+        self.draining.get().is_some()
+    }
+
+    /// When a client that is sent away now should come back; random, so that not all do at the same time.
+    pub fn reconnect_delay(&self) -> std::time::Duration {
+        self.draining.get().copied().unwrap_or(Drain::now()).reconnect_delay()
+    }
+
+    /// Whether it is shut down: no more sends are taken.
     pub fn is_closing(&self) -> bool {
         self.closing.load(Ordering::Acquire)
     }
@@ -154,6 +167,17 @@ impl<C: Codec> Dispatcher<C> {
         }
     }
 
+    /// How the connections of a target stand, those of this node.
+    pub fn connections(&self, target: &Target) -> Vec<ConnectionStats> {
+        let now = Instant::now();
+        let end = self.hub.applied();
+        let stats = |connection: &Arc<Connection<C::Frame>>| {
+            let standing = connection.outbox.standing(now);
+            ConnectionStats::new(&connection.info, now - connection.since, standing, end, self.cursor(standing.told))
+        };
+        self.hub.matching(target).iter().map(stats).collect()
+    }
+
     /// Closes the connections of a target, on all nodes; answers how many of this node were told.
     ///
     /// # Errors
@@ -174,17 +198,21 @@ impl<C: Codec> Dispatcher<C> {
         connections.len()
     }
 
-    /// Takes no more connections, closes those there are, and waits for their hooks and handlers. What is left after the
-    /// drain's time (a second at least) is cut; its hooks and handlers, and then the directory, get one second more each.
-    pub async fn shutdown(&self, drain: Drain) {
-        self.closing.store(true, Ordering::Release);
-        let reason = CloseReason::GOING_AWAY;
-        self.close_here(&Target::all(), &reason);
+    /// Takes no more connections, closes those there are evenly over the drain's time, each told when to come back, and
+    /// waits for their hooks and handlers; sends go on meanwhile. What is left a second after that time is cut; its hooks
+    /// and handlers, and then the directory, get one second more each.
+    ///
+    /// A second call, while the first is under way, closes what is left in its own time.
+    pub async fn shutdown(self: &Arc<Self>, drain: Drain) {
+        let _ = self.draining.set(drain);
+        let deadline = Instant::now() + drain.duration() + SHUTDOWN_STEP;
+        self.send_away(drain).await;
         self.tasks.close();
-        if tokio::time::timeout(drain.duration().max(SHUTDOWN_STEP), self.ended()).await.is_err() {
+        if tokio::time::timeout_at(deadline, self.tasks.wait()).await.is_err() {
             // Sessions that are stuck in a write: nothing is kept for them any more, and their hooks run now.
             for connection in self.hub.everyone().iter() {
-                let reason = connection.outbox.close_reason().unwrap_or(reason.clone());
+                connection.close(CloseReason::RESTART);
+                let reason = connection.outbox.close_reason().unwrap_or(CloseReason::RESTART);
                 connection.outbox.clear();
                 self.unregister(connection, reason);
             }
@@ -197,6 +225,7 @@ impl<C: Codec> Dispatcher<C> {
                 );
             }
         }
+        self.closing.store(true, Ordering::Release);
         self.stop.cancel();
         if self.runtime.get().is_some() {
             // Entries that could not be taken back end with the node's lease.
@@ -204,12 +233,44 @@ impl<C: Codec> Dispatcher<C> {
         }
     }
 
-    /// Waits until every connection has left, and its hooks and handlers have ended.
-    async fn ended(&self) {
-        while self.hub.len() > 0 {
-            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    /// Closes the connections there are, one after the other, evenly over the drain's time.
+    async fn send_away(self: &Arc<Self>, drain: Drain) {
+        // In the order of a hash table, so that no user and no tenant is always the first.
+        let connections = self.hub.everyone();
+        let (start, count) = (Instant::now(), connections.len() as f64);
+        for (number, connection) in connections.iter().enumerate() {
+            let due = start + drain.duration().mul_f64(number as f64 / count);
+            if due > Instant::now() {
+                tokio::time::sleep_until(due).await;
+            }
+            let Some(inbox) = connection.inbox.get().cloned() else {
+                self.restart(connection, drain);
+                continue;
+            };
+            // What its client has sent is answered first.
+            inbox.close();
+            let (dispatcher, connection) = (Arc::clone(self), Arc::clone(connection));
+            self.tasks.spawn(async move {
+                inbox.finished().await;
+                dispatcher.restart(&connection, drain);
+            });
         }
-        self.tasks.wait().await;
+    }
+
+    /// Closes a connection that is to come back, here or at another node, and tells it when.
+    fn restart(&self, connection: &Connection<C::Frame>, drain: Drain) {
+        let reason = CloseReason::RESTART;
+        let frame = self.codec.reconnect(drain.reconnect_delay(), &reason);
+        // A client with a full lane would not read it in time either.
+        connection.outbox.push_side(frame, false, self.config.outbox, Instant::now());
+        connection.close_after(self.hub.applied(), reason);
+    }
+
+    /// Sends every connection back to begin anew: their places mean nothing any more.
+    fn restart_all(&self) {
+        for connection in self.hub.everyone().iter() {
+            self.restart(connection, Drain::now());
+        }
     }
 
     /// The event that tells a client that what lay between two places is gone.

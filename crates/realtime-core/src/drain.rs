@@ -1,24 +1,68 @@
 use std::time::Duration;
 
-/// How a provider goes down.
+/// How a provider goes down: its connections are closed evenly over a time, each told when to come back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Drain {
     over: Duration,
+    reconnect_within: Duration,
 }
+
+/// The least that a client waits before it comes back: long enough for a load balancer to have looked at `/readyz`.
+const SOONEST: Duration = Duration::from_millis(100);
+/// The most, unless something else is said.
+const LATEST: Duration = Duration::from_secs(2);
 
 impl Drain {
     /// Every connection is closed at once.
     pub const fn now() -> Self {
-        Self { over: Duration::ZERO }
+        Self::over(Duration::ZERO)
     }
 
-    /// What is left after this time is cut.
+    /// Connections are closed evenly over this time, and what is left a second later is cut.
+    ///
+    /// Choose it so that it, and three seconds more, fit into what the process is given to end (Kubernetes: 30 s).
     pub const fn over(over: Duration) -> Self {
-        Self { over }
+        Self { over, reconnect_within: LATEST }
     }
 
-    /// The time it may take.
+    /// Each client is told to come back after a random time between 100 ms and this; default 2 s.
+    pub const fn reconnect_within(mut self, most: Duration) -> Self {
+        self.reconnect_within = most;
+        self
+    }
+
+    /// The time over which connections are closed.
     pub const fn duration(self) -> Duration {
         self.over
+    }
+
+    /// When one client should come back: another time for each, so that they do not come all at once.
+    pub fn reconnect_delay(self) -> Duration {
+        let span = self.reconnect_within.saturating_sub(SOONEST);
+        // 53 random bits make a fraction.
+        let random = uuid::Uuid::new_v4().as_u64_pair().1 & ((1 << 53) - 1);
+        SOONEST + span.mul_f64(random as f64 / (1u64 << 53) as f64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn delays_are_spread_over_the_whole_time() {
+        let drain = Drain::now().reconnect_within(Duration::from_millis(1100));
+        let mut tenths = [0; 10];
+        for _ in 0..1000 {
+            let delay = drain.reconnect_delay();
+            assert!((SOONEST..Duration::from_millis(1100)).contains(&delay), "{delay:?}");
+            tenths[(delay - SOONEST).as_millis() as usize / 100] += 1;
+        }
+        assert!(tenths.iter().all(|count| (50..200).contains(count)), "{tenths:?}");
+    }
+
+    #[test]
+    fn a_span_shorter_than_the_least_delay_is_the_least_delay() {
+        assert_eq!(Drain::now().reconnect_within(Duration::ZERO).reconnect_delay(), SOONEST);
     }
 }

@@ -62,6 +62,8 @@ enum Kind<'a> {
         volatile: bool,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         key: Option<Arc<str>>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        latest: Option<Arc<str>>,
     },
     Ask {
         target: std::borrow::Cow<'a, Target>,
@@ -142,6 +144,7 @@ impl Envelope {
                     shape: Shape::of(event.payload()),
                     volatile: event.is_volatile(),
                     key: event.key().map(Into::into),
+                    latest: event.latest().cloned(),
                 };
                 (kind, Some(event.payload()))
             }
@@ -184,16 +187,16 @@ impl Envelope {
         let header = bytes.get(PREFIX..end).ok_or(EnvelopeError::Malformed)?;
         let payload = bytes.slice(end..);
         let Header { id, node, kind } = serde_json::from_slice(header).map_err(|_| EnvelopeError::Malformed)?;
-        let event = |name, shape: Shape, volatile, key| {
+        let event = |name, shape: Shape, volatile, key, latest| {
             let payload = shape.read(&payload).ok_or(EnvelopeError::Malformed)?;
-            Ok(Event::restored(name, payload, volatile, key))
+            Ok(Event::restored(name, payload, volatile, key, latest))
         };
         let body = match kind {
-            Kind::Event { target, name, shape, volatile, key } => {
-                Body::Event { target: target.into_owned(), event: event(name, shape, volatile, key)? }
+            Kind::Event { target, name, shape, volatile, key, latest } => {
+                Body::Event { target: target.into_owned(), event: event(name, shape, volatile, key, latest)? }
             }
             Kind::Ask { target, name, shape, deadline } => {
-                Body::Ask { target: target.into_owned(), event: event(name, shape, false, None)?, deadline }
+                Body::Ask { target: target.into_owned(), event: event(name, shape, false, None, None)?, deadline }
             }
             Kind::Join { user, room } => Body::Join { user, room },
             Kind::Leave { user, room } => Body::Leave { user, room },
@@ -215,6 +218,7 @@ mod tests {
         let id = crate::ConnectionId::random();
         let target = Target::room_in("acme", "räume").except_connection(id).except_user("u");
         let event = Event::json("chat", "a\"\n\r\0b").unwrap();
+        let latest = Event::json("price", &1).unwrap().latest_key("a price").unwrap();
         let attached = Event::with_attachments("f", &[0, 1], [Bytes::from_static(b"one"), Bytes::new()]).unwrap();
         vec![
             envelope(Body::Event { target: target.clone(), event: event.clone().idempotency_key("k").unwrap() }),
@@ -223,6 +227,7 @@ mod tests {
                 event: Event::binary("b", vec![0, 255]).unwrap().volatile(),
             }),
             envelope(Body::Event { target: Target::all(), event: attached }),
+            envelope(Body::Event { target: Target::all(), event: latest }),
             envelope(Body::Ask { target, event, deadline: SystemTime::UNIX_EPOCH }),
             envelope(Body::Join { user: "u".into(), room: "r".into() }),
             envelope(Body::Leave { user: "u".into(), room: "r".into() }),

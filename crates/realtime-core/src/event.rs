@@ -84,6 +84,7 @@ pub struct Event {
     payload: Payload,
     volatile: bool,
     idempotency_key: Option<Arc<str>>,
+    latest_key: Option<Arc<str>>,
 }
 
 impl Event {
@@ -145,8 +146,10 @@ impl Event {
         self
     }
 
-    /// Gives it a key: while the first event with this key is in the window, another one with the
-    /// same key is not delivered and gets the first one's receipt.
+    /// Gives it a key: within the window's age after the first event with this key, another one with the same key is not
+    /// delivered and gets the first one's receipt.
+    ///
+    /// Of the newest [`crate::WindowConfig::keys`] events with a key only.
     ///
     /// # Errors
     /// [`Error::InvalidName`] when the key breaks the rules of names.
@@ -154,6 +157,20 @@ impl Event {
         let key = key.into();
         check_name("idempotency key", &key)?;
         self.idempotency_key = Some(key);
+        Ok(self)
+    }
+
+    /// Makes it one of a series of which only the newest matters (a price, a progress, a position on a map): a connection
+    /// that catches up gets it only if no newer event with the same key and the same target is there for it.
+    ///
+    /// Connections that are live get every one. Of no effect on a volatile event, which is never caught up.
+    ///
+    /// # Errors
+    /// [`Error::InvalidName`] when the key breaks the rules of names.
+    pub fn latest_key(mut self, key: impl Into<Arc<str>>) -> Result<Self> {
+        let key = key.into();
+        check_name("latest key", &key)?;
+        self.latest_key = Some(key);
         Ok(self)
     }
 
@@ -177,10 +194,15 @@ impl Event {
         self.idempotency_key.as_deref()
     }
 
+    /// The key of the series of which only the newest matters, if it is of one.
+    pub fn latest(&self) -> Option<&Arc<str>> {
+        self.latest_key.as_ref()
+    }
+
     /// An event of the protocol itself (`connected`, `lost`, …): its name is reserved, so nobody else can make it.
     pub(crate) fn protocol<T: Serialize + ?Sized>(name: &'static str, value: &T) -> Self {
         let payload = Payload::json(value).unwrap_or_else(|_| Payload::Json(Bytes::from_static(b"null")));
-        Self { name: name.into(), payload, volatile: false, idempotency_key: None }
+        Self { name: name.into(), payload, volatile: false, idempotency_key: None, latest_key: None }
     }
 
     /// An event read back from an envelope, whose name was checked when it was made.
@@ -189,14 +211,15 @@ impl Event {
         payload: Payload,
         volatile: bool,
         idempotency_key: Option<Arc<str>>,
+        latest_key: Option<Arc<str>>,
     ) -> Self {
-        Self { name, payload, volatile, idempotency_key }
+        Self { name, payload, volatile, idempotency_key, latest_key }
     }
 
     fn with_payload(name: impl Into<Arc<str>>, payload: Payload) -> Result<Self> {
         let name = name.into();
         check_event_name(&name)?;
-        Ok(Self { name, payload, volatile: false, idempotency_key: None })
+        Ok(Self { name, payload, volatile: false, idempotency_key: None, latest_key: None })
     }
 }
 

@@ -1,6 +1,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 
 use tokio::sync::oneshot;
 use tokio_util::task::task_tracker::TaskTrackerToken;
@@ -31,6 +32,8 @@ pub struct Hub<F> {
 /// One live connection.
 pub(crate) struct Connection<F> {
     pub(crate) info: ConnectionInfo,
+    /// When it came.
+    pub(crate) since: Instant,
     /// What had been applied when it came: asks of before are not for it.
     pub(crate) born: Position,
     pub(crate) outbox: Outbox<F>,
@@ -103,6 +106,7 @@ impl<F: Frame> Hub<F> {
         let connection = Arc::new(Connection {
             outbox: Outbox::new(place, welcome(place)),
             info: newcomer.info,
+            since: Instant::now(),
             born,
             inbox: OnceLock::new(),
             lease: Mutex::new(Some(newcomer.lease)),
@@ -243,11 +247,6 @@ impl<F: Frame> Hub<F> {
         }
     }
 
-    /// How many connections there are.
-    pub(crate) fn len(&self) -> usize {
-        self.lock().len()
-    }
-
     /// The connections a target means now.
     pub(crate) fn matching(&self, target: &Target) -> Vec<Arc<Connection<F>>> {
         let audience = self.lock().audience(target.scope());
@@ -297,7 +296,12 @@ impl<F: Frame> Connection<F> {
 
     /// Asks the session to end; the first reason stays. What is queued for a live connection is still sent.
     pub(crate) fn close(&self, reason: CloseReason) {
-        if self.outbox.close(reason) {
+        self.close_after(Position::START, reason);
+    }
+
+    /// Asks the session to end when the connection, if it is behind, has read the window up to here.
+    pub(crate) fn close_after(&self, last_call: Position, reason: CloseReason) {
+        if self.outbox.close(reason, last_call) {
             self.outlet.wake();
         }
     }

@@ -1,6 +1,7 @@
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 
 use tokio::sync::Notify;
 
@@ -39,12 +40,39 @@ pub(crate) struct State<F> {
     side: VecDeque<F>,
     side_bytes: usize,
     closed: Option<CloseReason>,
+    /// What a connection that is behind still reads after it was closed: everything up to here.
+    last_call: Position,
     /// The last take found nothing, so the next push must wake the outlet.
     idle: bool,
     /// Since when something, or the end, has been waiting without a take.
     waiting_since: Option<Instant>,
     /// The newest place the client has been given a cursor for.
     pub(crate) told: Position,
+    pub(crate) counts: Counts,
+}
+
+/// What has become of what was for one connection.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Counts {
+    pub(crate) events_out: u64,
+    pub(crate) bytes_out: u64,
+    pub(crate) dropped: u64,
+    pub(crate) overflows: u64,
+    pub(crate) lost: u64,
+    pub(crate) superseded: u64,
+}
+
+/// A connection's standing, see [`crate::ConnectionStats`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Standing {
+    pub(crate) behind: bool,
+    /// Everything up to here has been taken.
+    pub(crate) taken: Position,
+    pub(crate) told: Position,
+    pub(crate) queued_events: usize,
+    pub(crate) queued_bytes: usize,
+    pub(crate) waiting: Duration,
+    pub(crate) counts: Counts,
 }
 
 #[derive(Debug)]
@@ -93,9 +121,11 @@ impl<F: Frame> Outbox<F> {
                 side: VecDeque::from([welcome]),
                 side_bytes,
                 closed: None,
+                last_call: Position::START,
                 idle: false,
                 waiting_since: None,
                 told: place,
+                counts: Counts::default(),
             }),
             room: Notify::new(),
         }
@@ -149,6 +179,7 @@ impl<F: Frame> Outbox<F> {
                     state.place = Place::Behind(first.position.previous());
                     state.queue = VecDeque::new();
                     state.queue_bytes = 0;
+                    state.counts.overflows += 1;
                     return (Pushed::TurnedBehind, state.rouse());
                 }
                 state.place = Place::Live(position);
@@ -166,9 +197,11 @@ impl<F: Frame> Outbox<F> {
             return (Pushed::Closed, false);
         }
         if state.is_side_full(frame.size(), bound) {
+            state.counts.dropped += u64::from(may_drop);
             return (if may_drop { Pushed::Dropped } else { Pushed::Full }, false);
         }
         if may_drop && matches!(state.place, Place::Behind(_)) && !state.side.is_empty() {
+            state.counts.dropped += 1;
             return (Pushed::Dropped, false);
         }
         state.waiting_since.get_or_insert(now);
@@ -190,14 +223,15 @@ impl<F: Frame> Outbox<F> {
         state.rouse()
     }
 
-    /// Marks it closed, the first reason stays; the flag says whether the outlet must be woken, which is also when its
+    /// Marks it closed, the first reason stays, once what has its place up to `last_call` has been taken; the flag says whether the outlet must be woken, which is also when its
     /// session is not idle: it may wait in a write that will never end.
-    pub(crate) fn close(&self, reason: CloseReason) -> bool {
+    pub(crate) fn close(&self, reason: CloseReason, last_call: Position) -> bool {
         let mut state = self.lock();
         if state.closed.is_some() {
             return false;
         }
         state.closed = Some(reason);
+        state.last_call = last_call;
         state.waits();
         state.rouse();
         drop(state);
@@ -220,6 +254,23 @@ impl<F: Frame> Outbox<F> {
         state.side = VecDeque::new();
         state.side_bytes = 0;
         state.waiting_since = None;
+    }
+
+    pub(crate) fn standing(&self, now: Instant) -> Standing {
+        let state = self.lock();
+        let taken = match (state.place, state.queue.front()) {
+            (Place::Live(_), Some(first)) => first.position.previous(),
+            (Place::Behind(place) | Place::Live(place), _) => place,
+        };
+        Standing {
+            behind: matches!(state.place, Place::Behind(_)),
+            taken,
+            told: state.told,
+            queued_events: state.queue.len() + state.side.len(),
+            queued_bytes: state.queue_bytes + state.side_bytes,
+            waiting: state.waiting_since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since)),
+            counts: state.counts,
+        }
     }
 
     pub(crate) fn close_reason(&self) -> Option<CloseReason> {
@@ -289,6 +340,12 @@ impl<F: Frame> State<F> {
         taken
     }
 
+    /// Counts what is handed to the wire.
+    pub(crate) fn count_out(&mut self, events: usize, bytes: usize) {
+        self.counts.events_out += events as u64;
+        self.counts.bytes_out += bytes as u64;
+    }
+
     /// Notes that something is left for the next take, whose time runs from the last one.
     pub(crate) fn waits(&mut self) {
         self.waiting_since.get_or_insert_with(Instant::now);
@@ -301,6 +358,11 @@ impl<F: Frame> State<F> {
     /// Notes that the taker found nothing and goes to sleep.
     pub(crate) fn rest(&mut self) {
         self.idle = true;
+    }
+
+    /// Whether a connection that is behind at this place reads on.
+    pub(crate) fn reads_on(&self, place: Position) -> bool {
+        self.closed.is_none() || place < self.last_call
     }
 
     pub(crate) fn closed(&self) -> Option<&CloseReason> {

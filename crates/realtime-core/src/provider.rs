@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::{Acks, Capabilities, CloseReason, Drain, Event, Receipt, Result, Runtime, Stats, Target};
+use crate::{Acks, Capabilities, CloseReason, ConnectionStats, Drain, Event, Receipt, Result, Runtime, Stats, Target};
 
 /// One transport behind the common face.
 #[async_trait]
@@ -44,11 +44,18 @@ pub trait RealtimeProvider: Send + Sync {
     /// [`crate::Error::InvalidName`], [`crate::Error::Backplane`].
     async fn close(&self, target: Target, reason: CloseReason) -> Result<usize>;
 
-    /// Takes no more connections and closes those there are; returns when their hooks have run or the time is over.
+    /// Takes no more connections and closes those there are evenly over the drain's time; returns when their hooks have
+    /// run, or the time, and three seconds at most, is over. Sends go on until it returns.
     async fn shutdown(&self, drain: Drain);
 
     /// What it has done on this node.
     fn stats(&self) -> Stats;
+
+    /// How the connections of a target stand, those of this node; a provider that does not know says nothing.
+    fn connections(&self, target: &Target) -> Vec<ConnectionStats> {
+        let _ = target;
+        Vec::new()
+    }
 }
 
 /// Sends events to users, tenants, rooms and everyone.

@@ -1,9 +1,10 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
-use std::time::Instant;
+use tokio::time::Instant;
 
 use crate::hub::Connection;
 use crate::outbox::Place;
+use crate::stats::add;
 use crate::{
     CloseReason, Codec, ConnectionId, ConnectionInfo, Dispatcher, HandlerError, Identity, Inbound, InboundPayload,
     Inbox, Take,
@@ -20,6 +21,10 @@ pub struct Registration<C: Codec> {
 impl<C: Codec> Registration<C> {
     pub(crate) fn new(dispatcher: Arc<Dispatcher<C>>, connection: Arc<Connection<C::Frame>>) -> Self {
         Self { dispatcher, connection, ended: Mutex::new(None) }
+    }
+
+    pub(crate) fn connection(&self) -> &Connection<C::Frame> {
+        &self.connection
     }
 
     /// The connection's id.
@@ -54,10 +59,13 @@ impl<C: Codec> Registration<C> {
         loop {
             let place = {
                 let mut state = self.connection.outbox.lock();
-                taken += state.drain(budget.saturating_sub(taken), frames);
+                let known = frames.len();
+                let drained = state.drain(budget.saturating_sub(taken), frames);
+                state.count_out(frames.len() - known, drained);
+                taken += drained;
                 let found = frames.len() > before;
                 match state.place {
-                    Place::Behind(place) if state.closed().is_none() && (!found || taken < budget) => place,
+                    Place::Behind(place) if state.reads_on(place) && (!found || taken < budget) => place,
                     _ if found => return Take::Frames,
                     _ => {
                         if let Some(reason) = state.closed() {
@@ -74,11 +82,16 @@ impl<C: Codec> Registration<C> {
             if let Some(until) = read.lost_until {
                 frames.push(self.dispatcher.lost(place, until));
             }
+            add(&self.dispatcher.counters.superseded, read.superseded);
             let mut state = self.connection.outbox.lock();
             if let Some(told) = read.told {
                 state.told = told;
             }
-            taken += read_frames.iter().map(crate::Frame::size).sum::<usize>();
+            let bytes = read_frames.iter().map(crate::Frame::size).sum::<usize>();
+            state.count_out(read_frames.len(), bytes);
+            state.counts.lost += u64::from(read.lost_until.is_some());
+            state.counts.superseded += read.superseded as u64;
+            taken += bytes;
             frames.append(&mut read_frames);
             // Live only if nothing was applied since the sight was taken: what comes later is pushed here.
             let at_end = read.place >= sight.end && self.dispatcher.hub().applied() == sight.end;

@@ -34,6 +34,8 @@ pub struct Stats {
     pub overflows: u64,
     /// Times a connection was told that its place had left the window.
     pub lost: u64,
+    /// Events left out because a newer one with the same [`crate::Event::latest_key`] was there.
+    pub superseded: u64,
     /// Connections cut because they took nothing for too long.
     pub stalled: u64,
     /// Handlers that panicked.
@@ -63,6 +65,7 @@ pub(crate) struct Counters {
     pub(crate) dropped: AtomicU64,
     pub(crate) overflows: AtomicU64,
     pub(crate) lost: AtomicU64,
+    pub(crate) superseded: AtomicU64,
     pub(crate) stalled: AtomicU64,
     pub(crate) panics: AtomicU64,
     pub(crate) skipped_records: AtomicU64,
@@ -111,6 +114,7 @@ impl Counters {
             dropped: read(&self.dropped),
             overflows: read(&self.overflows),
             lost: read(&self.lost),
+            superseded: read(&self.superseded),
             stalled: read(&self.stalled),
             panics: read(&self.panics),
             skipped_records: read(&self.skipped_records),

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::{ConnectionId, Identity, Result, check_name};
 
 /// Who an event is for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Target {
     scope: Scope,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -1,7 +1,8 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
-use std::time::{Instant, SystemTime};
+use std::time::SystemTime;
+use tokio::time::Instant;
 
 use crate::hub::Sight;
 use crate::{Frame, Position, Receipt, Scope, Target, WindowConfig};
@@ -21,8 +22,12 @@ struct Inner<F> {
     start: Position,
     records: VecDeque<Record<F>>,
     index: HashMap<Key, VecDeque<Position>>,
-    /// The receipts of events with an idempotency key.
+    /// The events of each series.
+    latest: HashMap<Arc<Series>, VecDeque<Position>>,
+    /// The receipts of events with an idempotency key, and the keys by age; they outlive records that only the other
+    /// bounds drop.
     receipts: HashMap<Arc<str>, Receipt>,
+    keys: VecDeque<(Instant, Arc<str>)>,
     bytes: usize,
 }
 
@@ -33,16 +38,33 @@ pub(crate) struct Record<F> {
     pub(crate) content: Content<F>,
     /// When this node saw it; the window's age counts from here.
     pub(crate) seen: Instant,
-    pub(crate) key: Option<Arc<str>>,
 }
 
 /// What of a record still matters once it has been applied.
 #[derive(Debug)]
 pub(crate) enum Content<F> {
-    /// For whom, and the encoded frame; an ask is only for connections that were there, until its deadline.
-    Event { target: Target, frame: F, ask_until: Option<SystemTime> },
+    /// For whom, and the encoded frame.
+    Event { target: Target, frame: F, kind: Kind },
     /// Applied already (joins, leaves, duplicates, what could not be read): it only fills its place.
     Nothing,
+}
+
+/// What a reader of the window has to know of an event beside its target.
+#[derive(Debug)]
+pub(crate) enum Kind {
+    /// Only for connections that were there, until its deadline.
+    Ask(SystemTime),
+    /// For whoever it is for.
+    Event,
+    /// Only for whom no newer event of its series is there.
+    Latest(Arc<Series>),
+}
+
+/// Events of which only the newest matters to those who catch up.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Series {
+    pub(crate) target: Target,
+    pub(crate) key: Arc<str>,
 }
 
 /// By what a record is found.
@@ -63,6 +85,8 @@ pub(crate) struct Read {
     pub(crate) lost_until: Option<Position>,
     /// The newest place that what was found tells the client; asks tell none.
     pub(crate) told: Option<Position>,
+    /// Events left out because a newer one of their series is there.
+    pub(crate) superseded: usize,
 }
 
 /// Bookkeeping that a record costs beside its frame.
@@ -97,7 +121,9 @@ impl<F: Frame> Window<F> {
             start: Position::START,
             records: VecDeque::new(),
             index: HashMap::new(),
+            latest: HashMap::new(),
             receipts: HashMap::new(),
+            keys: VecDeque::new(),
             bytes: 0,
         };
         Self { config, inner: RwLock::new(inner) }
@@ -108,7 +134,9 @@ impl<F: Frame> Window<F> {
         let mut inner = self.write();
         inner.records.clear();
         inner.index.clear();
+        inner.latest.clear();
         inner.receipts.clear();
+        inner.keys.clear();
         inner.bytes = 0;
         inner.start = start;
     }
@@ -117,10 +145,13 @@ impl<F: Frame> Window<F> {
     pub(crate) fn append(&self, record: Record<F>) {
         let mut inner = self.write();
         debug_assert_eq!(record.position, inner.end().next(), "records come without a gap");
-        if let Content::Event { target, .. } = &record.content
-            && let Some(key) = Key::of(target.scope())
-        {
-            inner.index.entry(key).or_default().push_back(record.position);
+        if let Content::Event { target, kind, .. } = &record.content {
+            if let Some(key) = Key::of(target.scope()) {
+                inner.index.entry(key).or_default().push_back(record.position);
+            }
+            if let Kind::Latest(series) = kind {
+                inner.latest.entry(Arc::clone(series)).or_default().push_back(record.position);
+            }
         }
         inner.bytes += record.size();
         let now = record.seen;
@@ -133,12 +164,15 @@ impl<F: Frame> Window<F> {
         self.write().trim(&self.config, now);
     }
 
-    /// Remembers the receipt of an event with a key, for as long as the event's record is here.
-    pub(crate) fn remember(&self, key: Arc<str>, receipt: Receipt) {
-        self.write().receipts.insert(key, receipt);
+    /// Remembers the receipt of the first event with a key, seen now.
+    pub(crate) fn remember(&self, key: Arc<str>, receipt: Receipt, now: Instant) {
+        let mut inner = self.write();
+        inner.receipts.insert(Arc::clone(&key), receipt);
+        inner.keys.push_back((now, key));
+        inner.trim(&self.config, now);
     }
 
-    /// The receipt of the first event with this key, if its record is here.
+    /// The receipt of the first event with this key, if it is remembered.
     pub(crate) fn receipt(&self, key: &str) -> Option<Receipt> {
         self.read_lock().receipts.get(key).cloned()
     }
@@ -189,6 +223,9 @@ impl<F: Frame> Window<F> {
             }
         }
         let mut taken = 0;
+        let mut superseded = 0;
+        // The newest event of each series that this reader is going to find.
+        let mut newest: HashMap<&Series, Option<Position>> = HashMap::new();
         while let Some(Reverse((position, list, at))) = next.pop() {
             if position > sight.end {
                 break;
@@ -197,22 +234,30 @@ impl<F: Frame> Window<F> {
                 next.push(Reverse((*position, list, at + 1)));
             }
             let Some(record) = inner.record(position) else { continue };
-            let Content::Event { target, frame, ask_until } = &record.content else { continue };
-            if !sight.sees(position, target)
-                || ask_until.is_some_and(|until| !sight.was_there(position) || until <= now)
-            {
+            let Content::Event { target, frame, kind } = &record.content else { continue };
+            if !sight.sees(position, target) {
                 continue;
             }
+            match kind {
+                Kind::Ask(until) if !sight.was_there(position) || *until <= now => continue,
+                Kind::Latest(series) => {
+                    if *newest.entry(series).or_insert_with(|| inner.newest(series, sight)) > Some(position) {
+                        superseded += 1;
+                        continue;
+                    }
+                }
+                Kind::Ask(_) | Kind::Event => {}
+            }
             if taken > 0 && taken + frame.size() > budget {
-                return Read { place: position.previous(), lost_until, told };
+                return Read { place: position.previous(), lost_until, told, superseded };
             }
             taken += frame.size();
             frames.push(frame.clone());
-            if ask_until.is_none() {
+            if !matches!(kind, Kind::Ask(_)) {
                 told = Some(position);
             }
         }
-        Read { place: sight.end.max(from), lost_until, told }
+        Read { place: sight.end.max(from), lost_until, told, superseded }
     }
 
     fn read_lock(&self) -> RwLockReadGuard<'_, Inner<F>> {
@@ -234,6 +279,12 @@ impl<F: Frame> Inner<F> {
         self.records.get(at as usize)
     }
 
+    /// The newest event of the series that is for this reader.
+    fn newest(&self, series: &Series, sight: &Sight) -> Option<Position> {
+        let positions = self.latest.get(series)?.iter().rev();
+        positions.copied().find(|position| *position <= sight.end && sight.sees(*position, &series.target))
+    }
+
     fn trim(&mut self, config: &WindowConfig, now: Instant) {
         while let Some(oldest) = self.records.front() {
             let too_old = now.saturating_duration_since(oldest.seen) > config.age;
@@ -244,14 +295,23 @@ impl<F: Frame> Inner<F> {
             }
             self.drop_oldest();
         }
+        while let Some((seen, _)) = self.keys.front() {
+            let too_old = now.saturating_duration_since(*seen) > config.age;
+            if !too_old && self.keys.len() <= config.keys {
+                break;
+            }
+            if let Some((_, key)) = self.keys.pop_front() {
+                self.receipts.remove(&key);
+            }
+        }
     }
 
     fn drop_oldest(&mut self) {
         let Some(record) = self.records.pop_front() else { return };
         self.bytes -= record.size();
         self.start = record.position;
-        if let Content::Event { target, .. } = &record.content
-            && let Some(key) = Key::of(target.scope())
+        let Content::Event { target, kind, .. } = &record.content else { return };
+        if let Some(key) = Key::of(target.scope())
             && let Some(positions) = self.index.get_mut(&key)
         {
             positions.pop_front();
@@ -259,8 +319,13 @@ impl<F: Frame> Inner<F> {
                 self.index.remove(&key);
             }
         }
-        if let Some(key) = &record.key {
-            self.receipts.remove(key);
+        if let Kind::Latest(series) = kind
+            && let Some(positions) = self.latest.get_mut(series)
+        {
+            positions.pop_front();
+            if positions.is_empty() {
+                self.latest.remove(series);
+            }
         }
     }
 }

@@ -218,11 +218,11 @@ async fn a_shutdown_waits_for_sessions_and_empties_the_directory() {
         let provider = provider.clone();
         async move { provider.shutdown(Drain::over(Duration::from_secs(10))).await }
     });
-    eventually("it has begun", || provider.dispatcher.is_closing()).await;
+    eventually("it has begun", || provider.dispatcher.is_draining()).await;
     tokio::task::yield_now().await;
     assert!(!shutdown.is_finished(), "a client is still reading what was sent before");
     assert_eq!(guest.texts_until("99").await.len(), 99);
-    assert_eq!(guest.ended().await.code, Some(CloseReason::GOING_AWAY.code()));
+    assert_eq!(guest.ended().await.code, Some(CloseReason::RESTART.code()));
     in_time("the shutdown", shutdown).await.unwrap();
     assert_eq!(provider.stats().connections, 0);
     assert!(directory.of_user("ann").await.unwrap().is_empty(), "the directory does not know it any more");

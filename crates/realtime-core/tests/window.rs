@@ -58,17 +58,41 @@ async fn the_window_is_bounded_by_age() {
 }
 
 #[tokio::test]
-async fn an_idempotency_key_is_forgotten_with_its_event() {
-    let provider = with_window(WindowConfig::default().with_records(5)).await;
+async fn an_idempotency_key_outlives_its_record_and_ends_with_the_windows_age() {
+    let age = Duration::from_millis(400);
+    let provider = with_window(WindowConfig::default().with_records(5).with_age(age)).await;
     let keyed = || note("keyed").idempotency_key("k").unwrap();
+    let started = std::time::Instant::now();
     let first = provider.dispatcher.to_all(keyed()).await.unwrap();
-    assert_eq!(provider.dispatcher.to_all(keyed()).await.unwrap(), first);
-    for n in 0..5 {
+    for n in 0..10 {
         provider.dispatcher.to_all(note(&n.to_string())).await.unwrap();
     }
-    let again = provider.dispatcher.to_all(keyed()).await.unwrap();
-    assert!(again.position > first.position && again.id != first.id);
-    assert_eq!(provider.dispatcher.to_all(keyed()).await.unwrap(), again);
+    assert!(provider.dispatcher.window().start() > first.position.unwrap(), "its record has left the window");
+    let mut repeats = 0;
+    let again = loop {
+        let receipt = provider.dispatcher.to_all(keyed()).await.unwrap();
+        if receipt.id != first.id {
+            break receipt;
+        }
+        assert_eq!(receipt, first, "the first receipt");
+        repeats += 1;
+        tokio::task::yield_now().await;
+    };
+    assert!(started.elapsed() >= age && repeats > 0);
+    assert!(again.position > first.position);
+}
+
+#[tokio::test]
+async fn the_number_of_idempotency_keys_is_bounded() {
+    let provider = with_window(WindowConfig::default().with_keys(3)).await;
+    let keyed = |key: &str| note(key).idempotency_key(key.to_owned()).unwrap();
+    let first = provider.dispatcher.to_all(keyed("k0")).await.unwrap();
+    for n in 1..=3 {
+        provider.dispatcher.to_all(keyed(&format!("k{n}"))).await.unwrap();
+    }
+    let third = provider.dispatcher.to_all(keyed("k3")).await.unwrap();
+    assert!(third.position < Some(first.position.unwrap().next().next().next().next()), "remembered");
+    assert_ne!(provider.dispatcher.to_all(keyed("k0")).await.unwrap().id, first.id, "the oldest is forgotten");
 }
 
 #[tokio::test]

@@ -19,7 +19,7 @@ pub(crate) async fn check(State(provider): State<Arc<SocketIoProvider>>, request
     let origins = &provider.config().origins;
     let checked = origins.check(&parts).and_then(|()| {
         let new = !parts.uri.query().unwrap_or_default().split('&').any(|pair| pair.starts_with("sid="));
-        if new && dispatcher.is_closing() {
+        if new && dispatcher.is_draining() {
             return Err(Refusal::new(RefusalKind::Draining, "this node is going down"));
         }
         if new && !provider.has_room() {

@@ -6,8 +6,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::Sink;
 use realtime_core::{
-    Capabilities, CloseReason, Context, Dispatcher, Drain, HandlerError, Identity, Inbound, IntoReply, Link,
-    RealtimeBroadcast, RealtimeProvider, Reply, RoomMembership, Router, Runtime, SocketIoBroadcast, Stats, Target,
+    Capabilities, CloseReason, ConnectionStats, Context, Dispatcher, Drain, HandlerError, Identity, Inbound, IntoReply,
+    Link, RealtimeBroadcast, RealtimeProvider, Reply, RoomMembership, Router, Runtime, SocketIoBroadcast, Stats,
+    Target,
 };
 use realtime_http::HttpProvider;
 use serde::de::DeserializeOwned;
@@ -193,6 +194,10 @@ impl RealtimeProvider for SocketIoProvider {
 
     fn stats(&self) -> Stats {
         self.dispatcher().stats()
+    }
+
+    fn connections(&self, target: &Target) -> Vec<ConnectionStats> {
+        self.dispatcher().connections(target)
     }
 }
 

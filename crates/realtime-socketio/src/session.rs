@@ -210,7 +210,7 @@ fn reason_of(end: Ended) -> CloseReason {
     }
     match end.reason {
         Some(DisconnectReason::ClientNSDisconnect | DisconnectReason::TransportClose) => CloseReason::NORMAL,
-        Some(DisconnectReason::ClosingServer) => CloseReason::GOING_AWAY,
+        Some(DisconnectReason::ClosingServer) => CloseReason::RESTART,
         Some(DisconnectReason::HeartbeatTimeout) => CloseReason::HEARTBEAT,
         Some(DisconnectReason::MultipleHttpPollingError | DisconnectReason::PacketParsingError) => {
             CloseReason::PROTOCOL_ERROR

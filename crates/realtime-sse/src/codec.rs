@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use realtime_core::{Codec, Cursor, Event, HandlerError, Payload};
+use realtime_core::{CloseReason, Codec, Cursor, Event, HandlerError, Payload};
 
 /// A comment, which clients pass over (WHATWG HTML §9.2.5).
 pub(crate) const COMMENT: Bytes = Bytes::from_static(b":\n\n");
@@ -36,6 +36,11 @@ impl Codec for SseCodec {
     /// A block without data: the client dispatches no event, but remembers the id (WHATWG HTML §9.2.6).
     fn cursor(&self, cursor: Cursor) -> Bytes {
         format!("id: {cursor}\n\n").into()
+    }
+
+    /// The protocol's own way to say it: the client keeps the time and dispatches no event (WHATWG HTML §9.2.6).
+    fn reconnect(&self, after: Duration, _: &CloseReason) -> Bytes {
+        retry(after)
     }
 }
 

@@ -11,10 +11,11 @@ use ::http::{HeaderName, StatusCode};
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::response::{IntoResponse, Response};
-use realtime_core::{Admitted, ConnectRequest, Identity, Refusal};
+use realtime_core::{Admitted, ConnectRequest, Identity, Refusal, RefusalKind};
 use realtime_http::{ConnectQuery, Wire, WireInfo, admit, refusal_response};
 
 use crate::SseProvider;
+use crate::codec;
 
 /// Tells nginx and those that took it over from it to pass each event on at once.
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
@@ -65,6 +66,10 @@ pub(crate) fn open(sse: &SseProvider, parts: &Parts, identity: Identity, rooms: 
 fn respond(sse: &SseProvider, parts: &Parts, admitted: Result<Admitted, Refusal>) -> Response {
     let response = match admitted {
         Ok(admitted) => event_stream(Body::new(sse.body(admitted, wire(parts)))),
+        // A browser's EventSource gives up for good on any other status than 200 (WHATWG HTML §9.2.3).
+        Err(refusal) if refusal.kind() == RefusalKind::Draining => {
+            event_stream(Body::from(codec::retry(sse.dispatcher().reconnect_delay())))
+        }
         Err(refusal) => refusal_response(&refusal),
     };
     with_origin(sse, parts, response)

@@ -7,8 +7,8 @@ use axum::routing::get;
 use bytes::Bytes;
 use futures_util::Sink;
 use realtime_core::{
-    Admitted, Capabilities, CloseReason, Dispatcher, Drain, Identity, Link, RealtimeBroadcast, RealtimeProvider,
-    RoomMembership, Router, Runtime, Stats, Target,
+    Admitted, Capabilities, CloseReason, ConnectionStats, Dispatcher, Drain, Identity, Link, RealtimeBroadcast,
+    RealtimeProvider, RoomMembership, Router, Runtime, Stats, Target,
 };
 use realtime_http::{HttpProvider, Wire};
 
@@ -117,6 +117,10 @@ impl RealtimeProvider for SseProvider {
 
     fn stats(&self) -> Stats {
         self.dispatcher.stats()
+    }
+
+    fn connections(&self, target: &Target) -> Vec<ConnectionStats> {
+        self.dispatcher.connections(target)
     }
 }
 

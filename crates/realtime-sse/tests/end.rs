@@ -81,17 +81,21 @@ async fn a_shutdown_ends_every_stream_and_takes_no_more() {
         readers.push(server.open(&format!("user=u{i}")).await);
     }
 
-    server.sse.shutdown(Drain::over(Duration::from_secs(20))).await;
+    server.sse.shutdown(Drain::over(Duration::from_millis(500))).await;
 
     for (i, reader) in readers.iter_mut().enumerate() {
-        assert_eq!(server.life.gone(&format!("u{i}")), [CloseReason::GOING_AWAY], "the hooks have run");
+        assert_eq!(server.life.gone(&format!("u{i}")), [CloseReason::RESTART], "the hooks have run");
         reader.ended().await;
     }
     assert_eq!(server.sse.stats().connections, 0);
     assert!(!server.sse.is_ready());
-    let refused = Reader::of(server.get("/sse?user=late")).await;
-    assert_eq!(refused.status, 503);
-    assert_eq!(refused.error().await["code"], "draining");
+    let late = server.get("/sse?user=late").send().await.unwrap();
+    assert_eq!(late.status(), 200, "a browser gives up for good on any other status");
+    assert_eq!(late.headers()["content-type"], "text/event-stream");
+    let text = late.text().await.unwrap();
+    let after: u64 = text.strip_prefix("retry: ").unwrap().strip_suffix("\n\n").unwrap().parse().unwrap();
+    assert!((100..2000).contains(&after), "{after}");
+    assert_eq!(server.sse.stats().refused["draining"], 1);
     let sent = server.sse.broadcast().to_all(Event::json("n", &1).unwrap()).await;
     assert!(matches!(sent, Err(Error::Closed { .. })));
 }

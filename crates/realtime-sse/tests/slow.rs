@@ -238,5 +238,5 @@ async fn a_shutdown_runs_the_hooks_of_those_who_do_not_read() {
     }
     until("more waits than the wire takes", || server.sse.stats().behind == 1).await;
     soon("the end of the shutdown", server.sse.shutdown(Drain::now())).await;
-    assert_eq!(server.life.gone("stuck"), [CloseReason::GOING_AWAY]);
+    assert_eq!(server.life.gone("stuck"), [CloseReason::RESTART]);
 }

@@ -10,10 +10,10 @@ use bytes::Bytes;
 use futures_core::stream::BoxStream;
 use mockall::mock;
 use realtime_core::{
-    Acks, Authenticator, Backplane, Capabilities, CloseReason, ConnectRequest, ConnectionInfo, Context, Directory,
-    DirectoryChange, Drain, Entry, Event, Handler, HandlerError, Identity, Inbound, LifecycleHook, LogState, NodeId,
-    Payload, Position, Presence, RealtimeBroadcast, RealtimeProvider, Receipt, Refusal, Result, RoomAccess,
-    RoomMembership, RoomPolicy, Runtime, SocketIoBroadcast, Stats, Tail, Target,
+    Acks, Authenticator, Backplane, Capabilities, CloseReason, ConnectRequest, ConnectionInfo, ConnectionStats,
+    Context, Directory, DirectoryChange, Drain, Entry, Event, Handler, HandlerError, Identity, Inbound, LifecycleHook,
+    LogState, NodeId, Payload, Position, Presence, RealtimeBroadcast, RealtimeProvider, Receipt, Refusal, Result,
+    RoomAccess, RoomMembership, RoomPolicy, Runtime, SocketIoBroadcast, Stats, Tail, Target,
 };
 
 mock! {
@@ -85,6 +85,7 @@ mock! {
         async fn close(&self, target: Target, reason: CloseReason) -> Result<usize>;
         async fn shutdown(&self, drain: Drain);
         fn stats(&self) -> Stats;
+        fn connections(&self, target: &Target) -> Vec<ConnectionStats>;
     }
 }
 
@@ -123,6 +124,7 @@ impl MockRealtimeProvider {
         provider.expect_attach().returning(|_| Ok(()));
         provider.expect_shutdown().returning(|_| ());
         provider.expect_stats().returning(Stats::default);
+        provider.expect_connections().returning(|_| Vec::new());
         provider
     }
 }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use futures_util::future::join_all;
 use realtime_core::{
-    Capabilities, CloseReason, Directory, Drain, Error, Event, Presence, RealtimeProvider, Receipt, Result,
-    RoomMembership, SocketIoBroadcast, Stats, Target,
+    Capabilities, CloseReason, ConnectionStats, Directory, Drain, Error, Event, Presence, RealtimeProvider, Receipt,
+    Result, RoomMembership, SocketIoBroadcast, Stats, Target,
 };
 use realtime_http::HttpProvider;
 use serde::Serialize;
@@ -237,7 +237,12 @@ impl NotificationService {
         self.registry.iter().map(|entry| (entry.name(), entry.provider.stats())).collect()
     }
 
-    /// Whether every provider with routes takes connections and sends; for a readiness probe.
+    /// How the connections of a target stand, by provider, those of this node: who is behind, by how much, what waits.
+    pub fn connections(&self, target: &Target) -> BTreeMap<&'static str, Vec<ConnectionStats>> {
+        self.registry.iter().map(|entry| (entry.name(), entry.provider.connections(target))).collect()
+    }
+
+    /// Whether every provider with routes takes connections; for a readiness probe.
     pub fn is_ready(&self) -> bool {
         self.registry.iter().filter_map(|entry| entry.http.as_ref()).all(|provider| provider.is_ready())
     }
@@ -250,7 +255,8 @@ impl NotificationService {
         routers.fold(axum::Router::new(), axum::Router::merge).with_state(())
     }
 
-    /// Takes no more connections and closes those there are, with every provider at once.
+    /// Takes no more connections and closes those there are evenly over the drain's time, with every provider side by side;
+    /// sends go on until it returns.
     pub async fn shutdown(&self, drain: Drain) {
         join_all(self.registry.iter().map(|entry| entry.provider.shutdown(drain))).await;
     }

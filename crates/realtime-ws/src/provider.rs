@@ -9,9 +9,9 @@ use bytes::Bytes;
 use futures_util::Sink;
 use hyper_util::rt::TokioIo;
 use realtime_core::{
-    Admitted, Capabilities, CloseReason, Context, Dispatcher, Drain, HandlerError, Identity, Inbound, IntoReply, Link,
-    RealtimeBroadcast, RealtimeProvider, Refusal, Result, RoomMembership, Router, Runtime, SessionOutlet,
-    SocketIoBroadcast, Stats, Target,
+    Admitted, Capabilities, CloseReason, ConnectionStats, Context, Dispatcher, Drain, HandlerError, Identity, Inbound,
+    IntoReply, Link, RealtimeBroadcast, RealtimeProvider, Refusal, Result, RoomMembership, Router, Runtime,
+    SessionOutlet, SocketIoBroadcast, Stats, Target,
 };
 use realtime_http::{ConnectQuery, HttpProvider, admit, refusal_response};
 use serde::de::DeserializeOwned;
@@ -295,6 +295,10 @@ impl RealtimeProvider for WsProvider {
 
     fn stats(&self) -> Stats {
         self.core().dispatcher.stats()
+    }
+
+    fn connections(&self, target: &Target) -> Vec<ConnectionStats> {
+        self.core().dispatcher.connections(target)
     }
 }
 

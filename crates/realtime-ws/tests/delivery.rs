@@ -310,14 +310,14 @@ async fn a_shutdown_says_goodbye_to_everybody() {
     }
     let readers = async {
         for client in &mut clients {
-            assert_eq!(client.closed().await, (1001, "going away".to_owned()));
+            assert_eq!(client.closed().await, (1012, "service restart".to_owned()));
         }
     };
-    tokio::join!(server.provider.shutdown(Drain::over(Duration::from_secs(10))), readers);
+    tokio::join!(server.provider.shutdown(Drain::over(Duration::from_secs(1))), readers);
     assert_eq!(server.stats().connections, 0);
     let went = server.seen.went.lock().unwrap();
     assert_eq!(went.len(), 20);
-    assert!(went.iter().all(|(_, reason)| *reason == CloseReason::GOING_AWAY));
+    assert!(went.iter().all(|(_, reason)| *reason == CloseReason::RESTART));
 }
 
 #[tokio::test]

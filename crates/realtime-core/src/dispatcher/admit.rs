@@ -1,7 +1,8 @@
 //! From a request to a registered connection.
 
 use std::sync::{Arc, PoisonError};
-use std::time::{Instant, SystemTime};
+use std::time::SystemTime;
+use tokio::time::Instant;
 
 use tokio::sync::oneshot;
 use tracing::Instrument;
@@ -137,9 +138,9 @@ impl<C: Codec> Dispatcher<C> {
             self.tasks.spawn(lifecycle);
         }
         let registration = Registration::new(Arc::clone(self), connection);
-        if self.is_closing() {
+        if let Some(drain) = self.draining.get() {
             // It slipped in between the shutdown's mark and its look at the connections.
-            registration.close(CloseReason::GOING_AWAY);
+            self.restart(registration.connection(), *drain);
         }
         registration
     }
@@ -199,7 +200,7 @@ impl<C: Codec> Dispatcher<C> {
     }
 
     fn check_open(&self) -> Result<&crate::Runtime, Refusal> {
-        if self.is_closing() {
+        if self.is_draining() {
             return Err(Refusal::new(RefusalKind::Draining, "this node is going down"));
         }
         let runtime = self.runtime().map_err(|error| Refusal::new(RefusalKind::Draining, error.to_string()))?;

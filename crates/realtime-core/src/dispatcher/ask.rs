@@ -1,7 +1,8 @@
 //! Asks: events that each matched connection answers.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
+use tokio::time::Instant;
 
 use async_trait::async_trait;
 

@@ -3,7 +3,8 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
+use tokio::time::Instant;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -14,10 +15,10 @@ use crate::envelope::{Body, Envelope};
 use crate::hub::Outcome;
 use crate::outbox::Pushed;
 use crate::stats::add;
-use crate::window::{Content, Record};
+use crate::window::{Content, Kind, Record, Series};
 use crate::{
-    CloseReason, Codec, ConnectionId, DirectoryChange, Dispatcher, Entry, Epoch, Error, Event, LogState, Position,
-    Receipt, Result, Runtime, Target,
+    Codec, ConnectionId, DirectoryChange, Dispatcher, Entry, Epoch, Error, Event, LogState, Position, Receipt, Result,
+    Runtime, Target,
 };
 
 /// How often connections, the window and the directory are looked after.
@@ -120,8 +121,7 @@ impl<C: Codec> Dispatcher<C> {
         if state.epoch != known || state.last < self.hub.applied() {
             tracing::warn!(provider = self.config.provider, "the log has begun anew");
             self.take_up(state);
-            // Their places mean nothing any more; on return each is told so.
-            self.close_here(&Target::all(), &CloseReason::RESTART);
+            self.restart_all();
         }
     }
 
@@ -135,16 +135,16 @@ impl<C: Codec> Dispatcher<C> {
             tracing::warn!(provider = self.config.provider, %position, "the log has a gap");
             self.window.restart(position.previous());
             self.hub.skip(position.previous());
-            self.close_here(&Target::all(), &CloseReason::RESTART);
+            self.restart_all();
         }
         let seen = Instant::now();
-        let append = |content, key| self.window.append(Record { position, content, seen, key });
+        let append = |content| self.window.append(Record { position, content, seen });
         let envelope = match Envelope::decode(&entry.record) {
             Ok(envelope) => envelope,
             Err(error) => {
                 add(&self.counters.skipped_records, 1);
                 tracing::warn!(provider = self.config.provider, %position, %error, "a record was skipped");
-                append(Content::Nothing, None);
+                append(Content::Nothing);
                 self.hub.skip(position);
                 return;
             }
@@ -156,18 +156,19 @@ impl<C: Codec> Dispatcher<C> {
             Body::Event { target, event } => {
                 let first = event.key().and_then(|key| self.window.receipt(key));
                 if let Some(first) = first {
-                    append(Content::Nothing, None);
+                    append(Content::Nothing);
                     self.hub.skip(position);
                     receipt = first;
                 } else {
                     let frame = self.codec.event(&event, Some(self.cursor(position)));
-                    let content = Content::Event { target: target.clone(), frame: frame.clone(), ask_until: None };
-                    append(content, event.key().map(Into::into));
+                    let series = |key: &Arc<str>| Series { target: target.clone(), key: Arc::clone(key) };
+                    let kind = event.latest().map_or(Kind::Event, |key| Kind::Latest(Arc::new(series(key))));
+                    append(Content::Event { target: target.clone(), frame: frame.clone(), kind });
                     let outcome = self.hub.deliver(position, &target, &frame, true, seen, |_, _| {});
                     self.count_outcome(outcome);
                     receipt.delivered = Some(outcome.delivered);
                     if let Some(key) = event.key() {
-                        self.window.remember(key.into(), receipt.clone());
+                        self.window.remember(key.into(), receipt.clone(), seen);
                     }
                 }
             }
@@ -176,15 +177,15 @@ impl<C: Codec> Dispatcher<C> {
                 receipt.delivered = Some(outcome.delivered);
             }
             Body::Join { user, room } => {
-                append(Content::Nothing, None);
+                append(Content::Nothing);
                 self.hub.join_user(position, &user, &room, seen);
             }
             Body::Leave { user, room } => {
-                append(Content::Nothing, None);
+                append(Content::Nothing);
                 self.hub.leave_user(position, &user, &room);
             }
             Body::Close { .. } => {
-                append(Content::Nothing, None);
+                append(Content::Nothing);
                 self.hub.skip(position);
             }
         }
@@ -212,14 +213,14 @@ impl<C: Codec> Dispatcher<C> {
         deadline: SystemTime,
         ask: Option<Arc<crate::ack::Ask>>,
         seen: Instant,
-        append: &dyn Fn(Content<C::Frame>, Option<Arc<str>>),
+        append: &dyn Fn(Content<C::Frame>),
     ) -> Outcome {
         let frame = self.codec.ask(event, position.get());
         if let Some(ask) = &ask {
             ask.set_number(position.get());
             self.asks().insert(position.get(), Arc::clone(ask));
         }
-        append(Content::Event { target: target.clone(), frame: frame.clone(), ask_until: Some(deadline) }, None);
+        append(Content::Event { target: target.clone(), frame: frame.clone(), kind: Kind::Ask(deadline) });
         let outcome = self.hub.deliver(position, &target, &frame, false, seen, |connection, pushed| {
             let Some(ask) = &ask else { return };
             match pushed {

@@ -1,6 +1,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 
 use super::group::Group;
 use super::{Connection, Sight};
@@ -156,10 +157,6 @@ impl<F: Frame> Index<F> {
             Scope::User { name, .. } => self.users.get_mut(name).map(|user| &mut user.connections),
         };
         group.map_or_else(|| Arc::new([]) as Arc<[_]>, Group::list)
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.all.len()
     }
 
     pub(super) fn everyone(&mut self) -> Arc<[Arc<Connection<F>>]> {

@@ -38,12 +38,12 @@ impl Guest {
         received
     }
 
-    /// Texts of the events before this one; bare cursors are read over.
+    /// Texts of the events before this one; bare cursors and what is said before a goodbye are read over.
     pub async fn texts_until(&mut self, last: &str) -> Vec<String> {
         let mut texts = Vec::new();
         loop {
             let received = self.next().await;
-            if received.name == "cursor" {
+            if received.name == "cursor" || received.name == "reconnect" {
                 continue;
             }
             let text = received.payload.as_str().map_or_else(|| received.payload.to_string(), str::to_owned);
@@ -52,6 +52,10 @@ impl Guest {
             }
             texts.push(text);
         }
+    }
+
+    pub async fn client_next(&mut self) -> Result<Received, Ended> {
+        in_time("an event or the end", self.client.next()).await
     }
 
     pub async fn ended(&mut self) -> Ended {

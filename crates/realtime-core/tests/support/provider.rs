@@ -2,8 +2,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use realtime_core::{
-    Admitted, Capabilities, CloseReason, ConnectRequest, Dispatcher, DispatcherConfig, Drain, Event, RealtimeBroadcast,
-    RealtimeProvider, Refusal, Result, RoomMembership, Runtime, SocketIoBroadcast, Stats, Target,
+    Admitted, Capabilities, CloseReason, ConnectRequest, ConnectionStats, Dispatcher, DispatcherConfig, Drain, Event,
+    RealtimeBroadcast, RealtimeProvider, Refusal, Result, RoomMembership, Runtime, SocketIoBroadcast, Stats, Target,
 };
 use realtime_testkit::conformance::{Refused, Setup, Visitor, VisitorAuthenticator, VisitorPolicy};
 
@@ -90,6 +90,10 @@ impl RealtimeProvider for CoreProvider {
 
     fn stats(&self) -> Stats {
         self.dispatcher.stats()
+    }
+
+    fn connections(&self, target: &Target) -> Vec<ConnectionStats> {
+        self.dispatcher.connections(target)
     }
 }
 

@@ -51,7 +51,7 @@ async fn a_shutdown_ends_every_session_after_its_hooks_and_lets_none_in() {
     assert!(!server.provider.is_ready());
     for (client, id) in &mut clients {
         let calls = server.hooks.of(*id);
-        assert_eq!((calls.len(), calls[1].ended.clone()), (2, Some(CloseReason::GOING_AWAY)));
+        assert_eq!((calls.len(), calls[1].ended.clone()), (2, Some(CloseReason::RESTART)));
         client.closed().await;
     }
     for client in &mut without_namespace {

@@ -137,7 +137,7 @@ async fn a_shutdown_does_not_wait_for_a_stuck_client_and_runs_its_hooks() {
     soon("the shutdown", server.provider.shutdown(Drain::now())).await;
     for id in [id, polling] {
         let calls = server.hooks.of(id);
-        assert_eq!((calls.len(), calls[1].ended.clone()), (2, Some(CloseReason::GOING_AWAY)), "told before it returns");
+        assert_eq!((calls.len(), calls[1].ended.clone()), (2, Some(CloseReason::RESTART)), "told before it returns");
     }
     assert_eq!(server.stats().connections, 0);
 }

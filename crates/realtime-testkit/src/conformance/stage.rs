@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use realtime_core::{
-    ConnectionId, Event, NodeId, RealtimeBroadcast, RealtimeProvider, Receipt, RoomMembership, Runtime,
+    ConnectionId, Error, Event, EventId, NodeId, RealtimeBroadcast, RealtimeProvider, Receipt, RoomMembership, Runtime,
     SocketIoBroadcast, Target,
 };
 use serde_json::{Value, json};
@@ -79,6 +79,18 @@ impl<P: ProviderUnderTest> Stage<P> {
         }
     }
 
+    /// A visitor who is to come back later: 503, or, on an event stream, which a browser would give up after that, a
+    /// stream without an event.
+    pub(crate) async fn turned_away(&self, visitor: Visitor) {
+        match in_time("a refusal", self.under_test.connect(visitor)).await {
+            Ok(mut client) => {
+                let first = in_time("the end", client.next()).await;
+                assert!(first.is_err(), "let in instead of turned away: {first:?}");
+            }
+            Err(refused) => assert_eq!(refused.status, 503),
+        }
+    }
+
     pub(crate) fn broadcast(&self) -> Arc<dyn RealtimeBroadcast> {
         self.provider.broadcast()
     }
@@ -92,8 +104,20 @@ impl<P: ProviderUnderTest> Stage<P> {
     }
 
     /// Sends the event `note` with this label, and answers its receipt.
+    ///
+    /// An answer that does not come in time, on a machine that has no time for the test, is asked for again with the
+    /// same key, as an application would.
     pub(crate) async fn note(&self, target: Target, label: &str) -> Receipt {
-        self.broadcast().send(target, note(label)).await.expect("the event is sent")
+        let event = note(label).idempotency_key(EventId::random().to_string()).expect("a key");
+        let sent = async {
+            loop {
+                match self.broadcast().send(target.clone(), event.clone()).await {
+                    Err(Error::OutcomeUnknown { .. }) => {}
+                    sent => return sent,
+                }
+            }
+        };
+        in_time("a receipt", sent).await.expect("the event is sent")
     }
 
     /// Sends a mark to everyone: whoever reads it has got everything that was for it before.
