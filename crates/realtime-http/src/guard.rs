@@ -20,7 +20,7 @@ use tokio::{
     time::Instant,
 };
 
-use crate::{Wire, WireConfig};
+use crate::{Wire, WireConfig, throttle::Throttle};
 
 /// Makes guarded streams of one listener, which share a limit and a count of cuts; clones are the same guard.
 #[derive(Clone)]
@@ -48,6 +48,7 @@ impl Guard {
             watchdog: None,
             write_waits: false,
             head: None,
+            throttle: None,
         }
     }
 
@@ -99,7 +100,8 @@ impl Link for DuplexStream {}
 /// without one byte being accepted.
 ///
 /// From then on every read and write fails with [`io::ErrorKind::TimedOut`], and those that wait at that moment are woken
-/// to fail, even if they belong to another task than the one that wrote. Otherwise all calls pass through.
+/// to fail, even if they belong to another task than the one that wrote. Otherwise all calls pass through,
+/// as fast as [`Wire::set_write_rate`] lets them.
 /// An idle connection has no timer: a write that has to wait starts one, in the tokio runtime it is polled in (a panic
 /// outside of one).
 pub struct GuardedStream<S: Link = TcpStream> {
@@ -111,6 +113,8 @@ pub struct GuardedStream<S: Link = TcpStream> {
     write_waits: bool,
     /// Bytes that were read to learn the protocol and are to be read again.
     head: Option<Box<[u8]>>,
+    /// What holds writes back once a rate was set.
+    throttle: Option<Box<Throttle>>,
 }
 
 impl<S: Link> GuardedStream<S> {
@@ -129,6 +133,31 @@ impl<S: Link> GuardedStream<S> {
         debug_assert!(self.head.is_none(), "bytes given back twice");
         if !bytes.is_empty() {
             self.head = Some(bytes.into());
+        }
+    }
+
+    /// Writes as much of `buf` as the wire's rate allows, when it allows it.
+    fn slowed(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        loop {
+            let Some(rate) = self.wire.write_rate() else {
+                return self.guarded(cx, true, |io, cx| io.poll_write(cx, buf));
+            };
+            self.wire.check()?;
+            let throttle = self.throttle.get_or_insert_with(|| Box::new(Throttle::new()));
+            if let Poll::Ready(bytes) = throttle.poll_turn(cx, rate, buf.len()) {
+                self.wire.unpark_limited();
+                let polled = self.guarded(cx, true, |io, cx| io.poll_write(cx, &buf[..bytes]));
+                if let (Poll::Ready(Ok(bytes)), Some(throttle)) = (&polled, &mut self.throttle) {
+                    throttle.spend(*bytes, rate);
+                }
+                return polled;
+            }
+            // The stall's clock does not run meanwhile: it is not the peer who is waited for.
+            self.wire.park_limited(cx.waker());
+            self.wire.check()?;
+            if self.wire.write_rate() == Some(rate) {
+                return Poll::Pending;
+            }
         }
     }
 
@@ -193,6 +222,9 @@ impl<S: Link> AsyncRead for GuardedStream<S> {
 
 impl<S: Link> AsyncWrite for GuardedStream<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        if self.wire.write_rate().is_some() {
+            return self.slowed(cx, buf);
+        }
         self.guarded(cx, true, |io, cx| io.poll_write(cx, buf))
     }
 
@@ -201,6 +233,9 @@ impl<S: Link> AsyncWrite for GuardedStream<S> {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if self.wire.write_rate().is_some() {
+            return self.slowed(cx, bufs.iter().find(|buf| !buf.is_empty()).map_or(&[][..], |buf| buf));
+        }
         self.guarded(cx, true, |io, cx| io.poll_write_vectored(cx, bufs))
     }
 

@@ -16,6 +16,7 @@ mod provider;
 mod refusal;
 mod rejection;
 mod serve;
+mod throttle;
 mod wire;
 
 pub use config::WireConfig;

@@ -3,10 +3,11 @@
 use std::{
     fmt, io,
     net::SocketAddr,
+    num::NonZeroU32,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{
-            AtomicU8, AtomicU64,
+            AtomicU8, AtomicU32, AtomicU64,
             Ordering::{AcqRel, Acquire, Relaxed, SeqCst},
         },
     },
@@ -50,6 +51,8 @@ pub struct Wire {
     writer: AtomicWaker,
     /// Held for a clone or an exchange only.
     drained: Mutex<Option<Waker>>,
+    /// Bytes per second that writes may pass; 0 is no limit.
+    write_rate: AtomicU32,
     flags: AtomicU8,
 }
 
@@ -62,6 +65,7 @@ impl Wire {
             reader: AtomicWaker::new(),
             writer: AtomicWaker::new(),
             drained: Mutex::new(None),
+            write_rate: AtomicU32::new(0),
             flags: AtomicU8::new(0),
         }
     }
@@ -86,6 +90,18 @@ impl Wire {
             self.flags.fetch_or(PAUSED, SeqCst);
         } else if self.flags.fetch_and(!PAUSED, SeqCst) & PAUSED != 0 {
             self.reader.wake();
+        }
+    }
+
+    /// Lets writes pass no more than this many bytes per second from now on, or as many as the peer takes (`None`, the default).
+    ///
+    /// It stands for a slow network, where one is to be shown or tested: up to a tenth of a second's bytes pass at once, and a
+    /// write that waits for its turn is not a stalled one. Bytes that the kernel has taken before are not held back.
+    pub fn set_write_rate(&self, bytes_per_second: Option<NonZeroU32>) {
+        let rate = bytes_per_second.map_or(0, NonZeroU32::get);
+        if self.write_rate.swap(rate, SeqCst) != rate {
+            // A write may be waiting for its turn at the old rate.
+            self.writer.wake();
         }
     }
 
@@ -147,6 +163,20 @@ impl Wire {
             return Err(io::Error::new(io::ErrorKind::ConnectionAborted, "connection killed"));
         }
         Ok(())
+    }
+
+    pub(crate) fn write_rate(&self) -> Option<NonZeroU32> {
+        NonZeroU32::new(self.write_rate.load(Acquire))
+    }
+
+    /// Leaves the waker of a writer that waits for its turn; the caller looks at the rate and the flags again afterwards.
+    pub(crate) fn park_limited(&self, waker: &Waker) {
+        self.writer.register(waker);
+    }
+
+    /// Lets go of it again.
+    pub(crate) fn unpark_limited(&self) {
+        drop(self.writer.take());
     }
 
     pub(crate) fn paused(&self) -> bool {

@@ -1,0 +1,62 @@
+//! When a slowed write may pass how many bytes.
+
+use std::{
+    num::NonZeroU32,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use tokio::time::{Instant, Sleep, sleep_until};
+
+/// The part of a second whose bytes pass at once.
+const BURST: Duration = Duration::from_millis(100);
+
+/// A token bucket over the writes of one stream, kept as the moment when it will be full again.
+pub(crate) struct Throttle {
+    full_at: Instant,
+    /// Made by the first write that has to wait.
+    sleep: Option<Pin<Box<Sleep>>>,
+}
+
+impl Throttle {
+    /// A full bucket.
+    pub(crate) fn new() -> Self {
+        Self { full_at: Instant::now(), sleep: None }
+    }
+
+    /// Waits until `wanted` bytes may pass, or as many as ever pass at once, and answers how many those are.
+    pub(crate) fn poll_turn(&mut self, cx: &mut Context<'_>, rate: NonZeroU32, wanted: usize) -> Poll<usize> {
+        // A rate of less than a byte in that time lets single bytes pass.
+        let window = BURST.max(cost(1, rate));
+        let bytes = wanted.min(at_once(rate));
+        loop {
+            let now = Instant::now();
+            let full_at = self.full_at.max(now) + cost(bytes, rate);
+            if full_at <= now + window {
+                return Poll::Ready(bytes);
+            }
+            let turn = full_at - window;
+            let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(turn)));
+            if sleep.deadline() != turn {
+                sleep.as_mut().reset(turn);
+            }
+            ready!(sleep.as_mut().poll(cx));
+        }
+    }
+
+    /// Counts bytes that have passed.
+    pub(crate) fn spend(&mut self, bytes: usize, rate: NonZeroU32) {
+        self.full_at = self.full_at.max(Instant::now()) + cost(bytes, rate);
+    }
+}
+
+/// How long it takes to earn this many bytes.
+fn cost(bytes: usize, rate: NonZeroU32) -> Duration {
+    Duration::from_secs(bytes as u64) / rate.get()
+}
+
+fn at_once(rate: NonZeroU32) -> usize {
+    let per_second = Duration::from_secs(1).as_millis() / BURST.as_millis();
+    (rate.get() as usize / per_second as usize).max(1)
+}
