@@ -1,78 +1,31 @@
-// The page's wiring: who the user is, three links, three panels, and the forms around them.
+// The page's wiring: who the user is, three transports, and the forms around them.
 import { AskForm } from './ask.js';
-import { byId, clockText, fieldProblem } from './element.js';
-import { SocketIoLink } from './link-socketio.js';
-import { SseLink } from './link-sse.js';
-import { WsLink } from './link-ws.js';
-import { Panel } from './panel.js';
+import { byId, fieldProblem } from './element.js';
 import { Plot } from './plot.js';
 import { PROVIDERS } from './providers.js';
 import { Rooms } from './rooms.js';
 import { SendForm } from './send.js';
 import { watchStats } from './stats.js';
 import { suggest } from './suggest.js';
+import { Transport } from './transport.js';
 
 const USERS = ['alice', 'bob', 'carol'];
 const TENANTS = ['acme', 'globex'];
 const ROOMS = ['lobby', 'support', 'trading'];
-const LINKS = { sse: SseLink, ws: WsLink, socket: SocketIoLink };
 
+let sentences = []; // to be announced
 const identity = { user: byId('user').value, tenant: byId('tenant').value };
 const plot = new Plot();
 const rooms = new Rooms(() => identity.user);
 const send = new SendForm(targetNames);
-const ask = new AskForm(targetNames, () => wires.map(({ panel }) => panel.connectionId).filter(Boolean));
-const wires = PROVIDERS.map(wire);
-
-/** One transport: its panel, its link, and what happens between them. */
-function wire(provider) {
-  const panel = new Panel(provider, {
-    onToggle: (on) => {
-      if (!on) {
-        link.disconnect();
-        panel.setState('closed', 'Closed by you. Connecting again resumes from the cursor.');
-        announce(`${provider.title} closed`);
-      } else if (takeIdentity()) {
-        link.connect(identity);
-      }
-    },
-  });
-  const link = new LINKS[provider.name]({
-    state: (state, reason) => {
-      const before = panel.state;
-      panel.setState(state, reason);
-      if (state === 'closed' || (state === 'connecting' && before === 'open')) announce(`${provider.title} ${state}. ${reason}`);
-    },
-    welcome: (data) => {
-      panel.setState('open', `Since ${clockText(new Date()).slice(0, 8)}. ${data.resumed ? 'Resumed from the cursor.' : originText(data.reason)}`);
-      panel.setConnection(String(data.connectionId ?? ''));
-      panel.add({ event: 'connected', data, kind: 'welcome' });
-      announce(`${provider.title} open`);
-      showConnect();
-    },
-    cursor: (cursor) => panel.setCursor(cursor),
-    event: ({ event, data, answer }) => {
-      plot.add(provider.name);
-      const willAnswer = answer && panel.answers;
-      if (willAnswer) answer(ask.answer);
-      panel.add({
-        event,
-        data,
-        tag: answer && (willAnswer ? 'answered' : 'left unanswered'),
-        kind: event === 'error' || event === 'lost' ? 'problem' : 'event',
-      });
-    },
-  });
-  return { panel, link };
-}
-
-function originText(reason) {
-  return {
-    epoch: 'Not resumed: the log is a new one.',
-    expired: 'Not resumed: the old place has left the window.',
-    invalid: 'Not resumed: the old place was not valid.',
-  }[reason] ?? 'Reads from now on.';
-}
+const ask = new AskForm(targetNames, () => transports.flatMap(({ ids }) => ids));
+const transports = PROVIDERS.map((provider) => new Transport(provider, {
+  identity,
+  ready: takeIdentity,
+  arrived: (name) => plot.add(name),
+  answer: () => ask.answer,
+  announce,
+}));
 
 /** Takes user and tenant from the form; a new identity starts with empty logs and no place. False if a name is missing. */
 function takeIdentity() {
@@ -89,13 +42,7 @@ function takeIdentity() {
 
   identity.user = user.value;
   identity.tenant = tenant.value;
-  for (const { panel, link } of wires) {
-    link.disconnect();
-    link.forget();
-    panel.setState('closed', 'Not connected as this user yet.');
-    panel.setCursor('');
-    panel.clear();
-  }
+  for (const transport of transports) transport.leave();
   followIdentity();
   return true;
 }
@@ -106,19 +53,19 @@ function followIdentity() {
   rooms.refresh();
 }
 
-/** Connects all three links anew, each from its place. */
+/** Connects all three transports anew, each from its place. */
 function connectAll() {
   if (!takeIdentity()) return;
   const address = `?${new URLSearchParams(identity)}`;
   history.replaceState(null, '', address);
   byId('new-device').href = address;
-  for (const { link } of wires) link.connect(identity);
+  for (const transport of transports) transport.connect();
   showConnect();
 }
 
 function showConnect() {
   const same = byId('user').value === identity.user && byId('tenant').value === identity.tenant;
-  const any = wires.some(({ panel }) => panel.state !== 'closed');
+  const any = transports.some(({ state }) => state !== 'closed');
   byId('connect').textContent = any && same ? 'Reconnect' : 'Connect';
 }
 
@@ -126,8 +73,7 @@ function targetNames() {
   return { user: identity.user, tenant: identity.tenant, room: rooms.names[0] ?? byId('room-name').value };
 }
 
-// Several links change at once; one sentence says it.
-let sentences = [];
+// Several transports change at once; one sentence says it.
 function announce(text) {
   showConnect();
   if (sentences.push(text) === 1) {
@@ -168,4 +114,4 @@ if (given.get('user')) {
   connectAll();
 }
 followIdentity();
-watchStats();
+watchStats(transports, () => identity.user);

@@ -1,5 +1,7 @@
 // Socket.IO with the official library (the global `io` of socket.io.min.js): events are (data, cursor), asks are (data, ack).
-import { refusalText } from './link.js';
+import { askedDelay, LONGEST_WAIT, refusalText, seconds } from './link.js';
+
+const FIRST_WAIT = 500;
 
 const MEANING = {
   'io server disconnect': 'The server closed the connection.',
@@ -11,11 +13,19 @@ const MEANING = {
 
 export class SocketIoLink {
   #on;
-  #cursor = '';
+  #id;
+  #cursor;
   #socket = null;
+  #asked; // how long the server wants us to stay away, in milliseconds
 
-  constructor(on) {
+  constructor(on, id, cursor = '') {
     this.#on = on;
+    this.#id = id;
+    this.#cursor = cursor;
+  }
+
+  get cursor() {
+    return this.#cursor;
   }
 
   connect(identity) {
@@ -24,8 +34,9 @@ export class SocketIoLink {
     const socket = globalThis.io({
       path: '/socket.io/',
       forceNew: true,
-      reconnectionDelay: 500,
-      reconnectionDelayMax: 15_000,
+      query: { link: this.#id },
+      reconnectionDelay: FIRST_WAIT,
+      reconnectionDelayMax: LONGEST_WAIT,
       // A function, so that every new attempt presents the newest place.
       auth: (present) => present({ ...identity, ...(this.#cursor && { lastEventId: this.#cursor }) }),
     });
@@ -48,8 +59,9 @@ export class SocketIoLink {
 
   #lost(socket, reason) {
     const why = MEANING[reason] ?? `Disconnected: ${reason}.`;
-    if (socket.active) this.#on.state('connecting', `${why} Trying again.`);
-    else this.#on.state('closed', why);
+    if (!socket.active) this.#on.state('closed', why);
+    else if (this.#asked === undefined) this.#on.state('connecting', why, 'Trying again.');
+    else this.#on.state('connecting', 'The server is restarting.', `Next try in ${seconds(this.#asked)}.`);
   }
 
   #refused(socket, error) {
@@ -60,7 +72,7 @@ export class SocketIoLink {
       socket.disconnect(); // the same request would be refused again
       this.#on.state('closed', refusalText(status, error.context?.responseText ?? ''));
     } else {
-      this.#on.state('connecting', 'The server cannot be reached. Trying again.');
+      this.#on.state('connecting', 'The server cannot be reached.', 'Trying again.');
     }
   }
 
@@ -70,13 +82,24 @@ export class SocketIoLink {
     const data = args.length > 1 ? args : args[0];
     if (event === 'connected') {
       this.#place(cursor || data?.cursor);
+      if (this.#asked !== undefined) this.#pace(undefined);
       this.#on.welcome(data ?? {});
     } else if (event === 'cursor') {
       this.#place(cursor || (typeof data === 'string' ? data : data?.cursor ?? data?.id));
     } else {
       this.#place(cursor);
-      this.#on.event({ event, data, answer });
+      if (event === 'reconnect') this.#pace(askedDelay(data));
+      this.#on.event({ event, data, cursor, answer });
     }
+  }
+
+  /** Lets the library wait for exactly `delay` before its next try, or as it did from the beginning. */
+  #pace(delay) {
+    const manager = this.#socket.io;
+    this.#asked = delay;
+    manager.reconnectionDelay(delay ?? FIRST_WAIT);
+    manager.reconnectionDelayMax(Math.max(delay ?? 0, LONGEST_WAIT));
+    manager.randomizationFactor(delay === undefined ? 0.5 : 0);
   }
 
   #place(cursor) {

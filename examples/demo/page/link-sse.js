@@ -1,16 +1,21 @@
 // Server-Sent Events over fetch: unlike EventSource it shows events of any name, and why a stream was refused.
 import { SseParser } from './sse-parser.js';
-import { decode, pause, refusal, seconds } from './link.js';
-
-const LONGEST_WAIT = 15_000;
+import { decode, LONGEST_WAIT, pause, refusal, seconds } from './link.js';
 
 export class SseLink {
   #on;
-  #cursor = '';
+  #id;
+  #cursor;
   #run = null;
 
-  constructor(on) {
+  constructor(on, id, cursor = '') {
     this.#on = on;
+    this.#id = id;
+    this.#cursor = cursor;
+  }
+
+  get cursor() {
+    return this.#cursor;
   }
 
   connect(identity) {
@@ -34,9 +39,9 @@ export class SseLink {
     let failures = 0;
     this.#on.state('connecting', '');
     for (;;) {
-      let why;
+      let why = 'The server cannot be reached.';
       try {
-        const response = await fetch(`/sse?${new URLSearchParams(identity)}`, {
+        const response = await fetch(`/sse?${new URLSearchParams({ ...identity, link: this.#id })}`, {
           headers: { accept: 'text/event-stream', ...(this.#cursor && { 'last-event-id': this.#cursor }) },
           cache: 'no-store',
           signal,
@@ -46,6 +51,7 @@ export class SseLink {
           why = await refusal(response);
           if (response.status < 500) return this.#on.state('closed', why);
         } else {
+          why = 'The connection was cut.';
           await this.#read(response, signal, {
             retry: (ms) => { retry = ms; },
             welcome: () => { failures = 0; },
@@ -53,12 +59,12 @@ export class SseLink {
           why = 'The server ended the stream.';
         }
       } catch {
-        why = 'The server cannot be reached.';
+        // `why` says how far it came.
       }
       if (signal.aborted) return;
       const wait = Math.min(retry * 2 ** Math.min(failures, 5), Math.max(retry, LONGEST_WAIT));
       failures += 1;
-      this.#on.state('connecting', `${why} Next try in ${seconds(wait)}.`);
+      this.#on.state('connecting', why, `Next try in ${seconds(wait)}.`);
       await pause(wait, signal);
       if (signal.aborted) return;
     }
@@ -77,7 +83,7 @@ export class SseLink {
           return;
         }
         this.#place(id);
-        this.#on.event({ event, data: value });
+        this.#on.event({ event, data: value, cursor: id });
       },
     });
     const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();

@@ -1,8 +1,7 @@
 // The raw WebSocket: JSON messages {"type","payload","id"}, answers to asks, and coming back with backoff.
-import { decode, seconds } from './link.js';
+import { askedDelay, decode, LONGEST_WAIT, seconds } from './link.js';
 
 const FIRST_WAIT = 500;
-const LONGEST_WAIT = 15_000;
 
 // After these codes a new attempt would meet the same end: normal closure, protocol and policy errors.
 const FINAL = new Set([1000, 1002, 1003, 1007, 1008, 1009, 1010]);
@@ -22,13 +21,21 @@ const MEANING = {
 
 export class WsLink {
   #on;
-  #cursor = '';
+  #id;
+  #cursor;
   #socket = null;
   #timer = 0;
   #failures = 0;
+  #asked; // how long the server wants us to stay away, in milliseconds
 
-  constructor(on) {
+  constructor(on, id, cursor = '') {
     this.#on = on;
+    this.#id = id;
+    this.#cursor = cursor;
+  }
+
+  get cursor() {
+    return this.#cursor;
   }
 
   connect(identity) {
@@ -50,7 +57,7 @@ export class WsLink {
   }
 
   #open(identity) {
-    const query = new URLSearchParams(identity);
+    const query = new URLSearchParams({ ...identity, link: this.#id });
     if (this.#cursor) query.set('lastEventId', this.#cursor);
     const url = new URL(`/ws?${query}`, location.href);
     url.protocol = location.protocol === 'https:' ? 'wss:' : 'ws:';
@@ -71,9 +78,10 @@ export class WsLink {
         ? 'The server refused or cannot be reached.'
         : `${code === 1006 ? 'The connection was cut.' : MEANING[code] ?? 'The server closed the connection.'}${reason ? ` It says: ${reason}.` : ''}${code === 1006 ? '' : ` (${code})`}`;
       if (FINAL.has(code)) return this.#on.state('closed', why);
-      const wait = Math.min(FIRST_WAIT * 2 ** this.#failures, LONGEST_WAIT) * (0.75 + Math.random() / 2);
+      const wait = this.#asked ?? Math.min(FIRST_WAIT * 2 ** this.#failures, LONGEST_WAIT) * (0.75 + Math.random() / 2);
       this.#failures += 1;
-      this.#on.state('connecting', `${why} Next try in ${seconds(wait)}.`);
+      this.#asked = undefined;
+      this.#on.state('connecting', why, `Next try in ${seconds(wait)}.`);
       this.#timer = setTimeout(() => this.#open(identity), wait);
     };
   }
@@ -92,10 +100,11 @@ export class WsLink {
     }
     this.#place(id);
     if (type === 'cursor') return;
+    if (type === 'reconnect') this.#asked = askedDelay(payload);
     const answer = ack === undefined || type === 'ack' ? undefined : (value) => {
       if (socket.readyState === WebSocket.OPEN) socket.send(JSON.stringify({ type: 'ack', ack, payload: value }));
     };
-    this.#on.event({ event: type, data: payload, answer });
+    this.#on.event({ event: type, data: payload, cursor: id, answer });
   }
 
   #place(cursor) {

@@ -1,6 +1,20 @@
-// What the three links share. A link has connect({user, tenant}), disconnect() and forget(), and reports to
-// `on`: state(name, reason), welcome(data), cursor(text), event({event, data, answer?}).
-// States: "connecting", "open" (the welcome has come), "closed".
+// What the three links share. A link is made with `on`, an id that all its requests carry (`?link=`), and a cursor to begin from.
+// It has connect({user, tenant}), disconnect(), forget() and `cursor`, and reports to
+// `on`: state(name, reason, next), welcome(data), cursor(text), event({event, data, cursor?, answer?}).
+// `next` says when it tries again. States: "connecting", "open" (the welcome has come), "closed".
+
+/** The longest wait between two tries, in milliseconds; short, because somebody watches. */
+export const LONGEST_WAIT = 4_000;
+
+/** A name that no other link has: 24 hexadecimal digits. */
+export function linkId() {
+  return [...crypto.getRandomValues(new Uint8Array(12))].map((byte) => byte.toString(16).padStart(2, '0')).join('');
+}
+
+/** How long the server asked to wait with its event `reconnect`, in milliseconds, or undefined. */
+export function askedDelay(data) {
+  return Number.isFinite(data?.delayMs) && data.delayMs >= 0 ? data.delayMs : undefined;
+}
 
 /** JSON if it is JSON, else the text itself. */
 export function decode(text) {
@@ -11,11 +25,11 @@ export function decode(text) {
   }
 }
 
-/** Resolves after `ms`, or at once when `signal` is aborted. */
+/** Resolves after `ms`, or at once when `signal`, if there is one, is aborted. */
 export function pause(ms, signal) {
   return new Promise((resolve) => {
     const timer = setTimeout(resolve, ms);
-    signal.addEventListener('abort', () => { clearTimeout(timer); resolve(); }, { once: true });
+    signal?.addEventListener('abort', () => { clearTimeout(timer); resolve(); }, { once: true });
   });
 }
 

@@ -1,5 +1,5 @@
-// One transport's panel: its state, its facts and its log.
-import { byId, clockText, element, payloadText } from './element.js';
+// One transport's panel: its state, its facts, its switches and its log.
+import { byId, clockText, element, payloadText, problem } from './element.js';
 
 const ROWS = 200;
 
@@ -8,7 +8,6 @@ const EMPTY = {
   open: 'Listening. Send something to see it arrive.',
   closed: 'Connect to see events arrive here.',
 };
-const STATE_NAMES = { connecting: 'Connecting', open: 'Open', closed: 'Closed' };
 
 export class Panel {
   state = 'closed';
@@ -20,7 +19,8 @@ export class Panel {
   #waiting = []; // rows that the next frame will insert, at most ROWS
   #frame = 0;
 
-  constructor(provider, { onToggle }) {
+  /** `onToggle(on)` when the link is to open or close, `onWeather({cut, slow})` when a switch was used. */
+  constructor(provider, { onToggle, onWeather }) {
     this.#provider = provider;
     const { name, title, path, asks } = provider;
     const root = byId('panel').content.firstElementChild.cloneNode(true);
@@ -46,21 +46,33 @@ export class Panel {
       cursor: part('.cursor', 'cursor'),
       count: part('.count b', 'count'),
       noun: part('.count span'),
-      answers: part('.switch input', 'answer'),
+      answers: part('.answers input', 'answer'),
+      cut: part('.cut input', 'cut'),
+      slow: part('.slow input', 'slow'),
+      wireProblem: part('.wire .problem'),
+      expectedName: part('.tally dt'),
+      expected: part('.tally .expected', 'missed'),
+      arrived: part('.tally .arrived', 'arrived'),
+      twice: part('.tally .twice', 'twice'),
+      own: [...root.querySelectorAll('.own [data-own]')],
       log: part('.log', 'log'),
       empty: part('.log-frame .empty'),
     };
     part('.clear', 'clear').addEventListener('click', () => this.clear());
     part('.clear').setAttribute('aria-label', `Clear the ${title} log`);
-    part('.switch').hidden = !asks;
+    part('.answers').hidden = !asks;
     part('.one-way').hidden = asks;
-    part('.switch span').append(element('span', { class: 'sr' }, ` over ${title}`));
+    for (const label of root.querySelectorAll('.switch span')) label.append(element('span', { class: 'sr' }, ` over ${title}`));
     part('.server', 'stats');
+    const { cut, slow } = this.#parts;
+    for (const input of [cut, slow]) input.addEventListener('change', () => onWeather({ cut: cut.checked, slow: slow.checked }));
     this.#parts.log.setAttribute('aria-label', `${title} events, newest first`);
     this.#parts.toggle.addEventListener('click', () => onToggle(this.state === 'closed'));
     byId('streams').append(root);
-    this.setState('closed', 'Not connected yet.');
+    this.setPhase('closed', 'closed', 'Closed', '');
+    this.setConnection('');
     this.setCursor('');
+    this.setServer(undefined);
     this.clear();
   }
 
@@ -69,16 +81,43 @@ export class Panel {
     return this.#parts.answers.checked;
   }
 
-  setState(state, reason) {
+  /** `state` is the link's, `phase` says more: live, cut, reconnecting, catching-up, resumed, lost, slow, connecting, closed. */
+  setPhase(state, phase, name, reason) {
+    const changed = state !== this.state || !this.#root.dataset.state;
     this.state = state;
     this.#root.dataset.state = state;
-    this.#parts.state.textContent = STATE_NAMES[state];
-    this.#parts.reason.textContent = reason;
+    this.#root.dataset.phase = phase;
+    setText(this.#parts.state, name);
+    setText(this.#parts.reason, reason);
+    if (!changed) return;
     const label = state === 'closed' ? 'Connect' : 'Disconnect';
     this.#parts.toggle.textContent = label;
     this.#parts.toggle.setAttribute('aria-label', `${label} ${this.#provider.title}`);
-    if (state !== 'open') this.setConnection('');
     this.#showEmpty();
+  }
+
+  /** Shows the switches as they stand, and why the last change was not made. */
+  setWeather({ cut, slow }, why) {
+    this.#parts.cut.checked = cut;
+    this.#parts.slow.checked = slow;
+    problem(this.#parts.wireProblem, why);
+  }
+
+  /** How many events were sent while the connection was away or slow, and how many of them came, and came again. */
+  setTally({ away, expected, arrived, twice }) {
+    setText(this.#parts.expectedName, away ? 'missed while away' : 'sent while slow');
+    for (const [part, n] of Object.entries({ expected, arrived, twice })) setText(this.#parts[part], n.toLocaleString('en'));
+    this.#root.dataset.tally = expected === 0 && twice === 0 ? 'none' : arrived === expected && twice === 0 ? 'even' : 'open';
+  }
+
+  /** What the server knows of this connection; undefined if it knows none. */
+  setServer(stats) {
+    this.#root.dataset.behind = stats ? String(stats.behind) : '';
+    for (const node of this.#parts.own) {
+      const name = node.dataset.own;
+      const value = stats?.[name];
+      setText(node, value === undefined || value === null ? '–' : name === 'behind' ? (value ? 'behind' : 'live') : value.toLocaleString('en'));
+    }
   }
 
   setConnection(id) {
@@ -90,10 +129,10 @@ export class Panel {
     this.#fact('cursor', cursor);
   }
 
-  /** Logs an event; `tag` says what became of an ask, `kind` is "event", "welcome" or "problem". */
-  add({ event, data, tag, kind = 'event' }) {
+  /** Logs an event with what is to be said of it; `kind` is "event", "welcome" or "problem", `late` its number among the missed. */
+  add({ event, data, tags = [], late, kind = 'event' }) {
     if (kind === 'event') this.count += 1;
-    this.#waiting.push({ event, data, tag, kind, at: new Date() });
+    this.#waiting.push({ event, data, tags, late, kind, at: new Date() });
     if (this.#waiting.length > ROWS) this.#waiting.shift();
     this.#frame ||= requestAnimationFrame(() => this.#draw());
   }
@@ -119,13 +158,13 @@ export class Panel {
     this.#showEmpty();
   }
 
-  #row({ event, data, tag, kind, at }) {
+  #row({ event, data, tags, late, kind, at }) {
     const { name } = this.#provider;
     const time = element('time', { datetime: at.toISOString() }, clockText(at));
     const head = element('div', { class: 'row-head' }, element('b', { class: 'row-event' }, event));
-    if (tag) head.append(element('span', { class: 'tag' }, tag));
+    head.append(...tags.map((tag) => element('span', { class: 'tag' }, tag)));
     head.append(element('span', { class: 'row-origin' }, name, time));
-    const row = element('li', { 'data-event': event, 'data-provider': name, 'data-kind': kind }, head);
+    const row = element('li', { 'data-event': event, 'data-provider': name, 'data-kind': kind, 'data-late': late }, head);
     const text = payloadText(data);
     if (text) row.append(element('code', { class: 'row-data' }, text));
     return row;
@@ -147,4 +186,9 @@ export class Panel {
     empty.hidden = log.childElementCount > 0;
     empty.textContent = EMPTY[this.state];
   }
+}
+
+// Most calls change nothing, and a screen reader need not hear of them.
+function setText(node, text) {
+  if (node.textContent !== String(text)) node.textContent = text;
 }

@@ -103,6 +103,8 @@ export class SendForm {
     if (event === '') throw new Error('Enter an event name.');
     const order = { provider, target: kind === 'all' ? 'all' : { [kind]: this.#name.value }, event };
     if (byId('send-volatile').checked) order.volatile = true;
+    const latest = byId('send-latest').value;
+    if (latest !== '') order.latestKey = latest;
     return order;
   }
 

@@ -10,7 +10,7 @@ export class SseParser {
   #id = '';
   #on;
 
-  /** `on.event({event, data, id})`, `on.retry(ms)` and, for a block that only carries a place, `on.id(id)`. */
+  /** `on.event({event, data, id})` with the block's own id, `on.retry(ms)`, and `on.id(id)` for a block that only carries a place. */
   constructor(on) {
     this.#on = on;
   }
@@ -57,5 +57,6 @@ export class SseParser {
     }
     this.#data = [];
     this.#event = '';
+    this.#id = ''; // unlike an EventSource's lastEventId, so that an event without a place can be told from one with
   }
 }

@@ -1,19 +1,22 @@
-// The server's own figures under each panel, read every two seconds while the page is in sight.
+// The server's own figures under each panel, read every second while the page is in sight.
 import { call } from './api.js';
 import { byId } from './element.js';
 import { PROVIDERS } from './providers.js';
 
-const EVERY_MS = 2_000;
+const EVERY_MS = 1_000;
 
-/** Starts reading; runs for as long as the page lives. */
-export function watchStats() {
+/** Starts reading; runs for as long as the page lives. `user()` answers whose connections are shown. */
+export function watchStats(transports, user) {
   const read = async () => {
     if (!document.hidden) {
       try {
-        const { providers } = await call('stats');
+        const [{ providers }, { connections }] = await Promise.all([
+          call('stats'), call(`connections?${new URLSearchParams({ user: user() })}`)]);
         for (const { name } of PROVIDERS) show(name, providers[name]);
+        for (const transport of transports) transport.known(connections);
       } catch {
         for (const { name } of PROVIDERS) show(name, undefined);
+        for (const transport of transports) transport.known(undefined);
       }
     }
     setTimeout(read, EVERY_MS);

@@ -1,9 +1,11 @@
 //! What the page, scripts and curl drive the demo with.
 
 mod ask;
+mod connections;
 mod failure;
 mod rooms;
 mod send;
+mod wire;
 
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
@@ -16,13 +18,17 @@ use serde_json::{Value, json};
 
 use failure::Failure;
 
+use crate::wires::Wires;
+
 /// The largest body the API reads, in bytes.
 const MAX_BODY: usize = 17 * 1024 * 1024;
 
-pub(crate) fn router(service: NotificationService) -> Router {
+pub(crate) fn router(service: NotificationService, wires: Wires) -> Router {
     Router::new()
+        .merge(Router::new().route("/api/wire", post(wire::set)).with_state(wires))
         .route("/api/send", post(send::send))
         .route("/api/ask", post(ask::ask))
+        .route("/api/connections", get(connections::list))
         .route("/api/rooms", get(rooms::list))
         .route("/api/rooms/join", post(rooms::join))
         .route("/api/rooms/leave", post(rooms::leave))

@@ -7,11 +7,18 @@ use clap::Parser;
 #[command(version)]
 pub(crate) struct Args {
     /// Where to listen; port 0 takes a free one. The address is printed on stdout.
-    #[arg(long, default_value = "127.0.0.1:3000")]
+    #[arg(long, default_value = "127.0.0.1:3000", overrides_with = "listen")]
     pub(crate) listen: SocketAddr,
     /// Listen on an address that other machines reach. Everybody there can then be any user: the demo asks for no password.
     #[arg(long)]
     pub(crate) allow_remote: bool,
+    /// On SIGTERM or SIGINT, close the connections evenly over this many seconds and end with code 0; a second signal ends
+    /// the program at once, with code 1.
+    #[arg(long, value_name = "SECONDS", default_value_t = 5)]
+    pub(crate) drain: u16,
+    /// How many records each transport keeps for clients that come back or are slow; who misses more is told so.
+    #[arg(long, value_name = "RECORDS", default_value_t = 10_000)]
+    pub(crate) window: usize,
 }
 
 impl Args {

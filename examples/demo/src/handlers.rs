@@ -1,5 +1,7 @@
+use std::time::Duration;
+
 use realtime_unified::{
-    Context, HandlerError, Inbound, Payload, Receipt, Result, SocketIoProvider, Target, WsProvider,
+    Context, HandlerError, Inbound, Payload, Receipt, Reply, Result, SocketIoProvider, Target, WsProvider,
 };
 use serde::Deserialize;
 use serde_json::json;
@@ -17,12 +19,12 @@ struct Typing {
 
 /// What WebSocket clients may send.
 pub(crate) fn ws(provider: WsProvider) -> WsProvider {
-    provider.on_raw("echo", echo).on("chat:send", chat).on("typing:start", typing)
+    provider.on_raw("echo", echo).on("chat:send", chat).on("typing:start", typing).on("wait", wait)
 }
 
 /// What Socket.IO clients may send.
 pub(crate) fn socket(provider: SocketIoProvider) -> SocketIoProvider {
-    provider.on_raw("echo", echo).on("chat:send", chat).on("typing:start", typing)
+    provider.on_raw("echo", echo).on("chat:send", chat).on("typing:start", typing).on("wait", wait)
 }
 
 /// Answers what it was sent, bytes included: as the ack if the client asked for one, else as an event of the same name.
@@ -48,6 +50,13 @@ async fn typing(cx: Context, typing: Typing) -> Result<Receipt, HandlerError> {
     check_member(&cx, &typing.channel)?;
     let user = cx.identity().user_name().unwrap_or("somebody").to_owned();
     Ok(cx.to_room(&typing.channel).except_self().volatile().send("typing:indicator", &json!({ "user": user })).await?)
+}
+
+/// Answers after so many milliseconds, at most 10,000: what a shutdown waits for.
+async fn wait(_: Context, millis: u64) -> Reply<u64> {
+    let millis = millis.min(10_000);
+    tokio::time::sleep(Duration::from_millis(millis)).await;
+    Reply(millis)
 }
 
 /// Who is not in a room does not write into it.

@@ -5,6 +5,7 @@ mod args;
 mod auth;
 mod handlers;
 mod page;
+mod wires;
 
 use std::error::Error;
 use std::io::IsTerminal;
@@ -16,18 +17,20 @@ use axum::routing::get;
 use clap::Parser;
 use realtime_unified::{
     AllowRooms, Drain, NotificationService, RoomDelivery, SocketIoConfig, SocketIoProvider, SseConfig, SseProvider,
-    WsConfig, WsProvider, serve,
+    WindowConfig, WireConfig, WsConfig, WsProvider, serve,
 };
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::args::Args;
+use crate::wires::Wires;
 
-/// How long plain requests may take after that.
+/// How much of a response waits below the outboxes, in bytes: little, so that a slowed client soon shows as one.
+const HTTP1_BUFFER: usize = 16 * 1024;
+
+/// How long plain requests may take when all connections have been closed.
 const LAST: Duration = Duration::from_secs(1);
-/// How long connections and handlers may take to end after a signal.
-const GRACE: Duration = Duration::from_secs(5);
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -49,31 +52,40 @@ async fn run() -> Result<(), Box<dyn Error>> {
         .init();
     let args = Args::parse();
     args.check()?;
+    let window = WindowConfig::default().with_records(args.window);
     let service = NotificationService::builder()
-        .provider(SseProvider::new(SseConfig::default().with_room_delivery(RoomDelivery::Members)))
-        .provider(handlers::ws(WsProvider::new(WsConfig::default())))
-        .provider(handlers::socket(SocketIoProvider::new(SocketIoConfig::default())))
+        .provider(SseProvider::new(SseConfig::default().with_room_delivery(RoomDelivery::Members).with_window(window)))
+        .provider(handlers::ws(WsProvider::new(WsConfig::default().with_window(window))))
+        .provider(handlers::socket(SocketIoProvider::new(SocketIoConfig::default().with_window(window))))
         .authenticator(auth::FromQuery)
         .room_policy(AllowRooms)
         .build()
         .await?;
+    let wires = Wires::default();
     let app = Router::new()
         .route("/healthz", get(async || "ok"))
-        .merge(api::router(service.clone()))
+        .merge(api::router(service.clone(), wires.clone()))
         .merge(page::router())
-        .merge(service.router());
+        .merge(service.router())
+        .layer(axum::middleware::from_fn_with_state(wires, wires::follow));
 
     let listener =
         TcpListener::bind(args.listen).await.map_err(|error| format!("cannot listen on {}: {error}", args.listen))?;
     println!("listening on http://{}", listener.local_addr()?);
     let stop = CancellationToken::new();
-    tokio::spawn(stop_on_signal(service, stop.clone()));
-    serve(listener, app).with_graceful_shutdown(stop.cancelled_owned()).with_deadline(LAST).await?;
+    let drain = Drain::over(Duration::from_secs(args.drain.into()));
+    tokio::spawn(stop_on_signal(service, drain, stop.clone()));
+    serve(listener, app)
+        .with_config(WireConfig::default().with_http1_buffer(HTTP1_BUFFER))
+        .with_graceful_shutdown(stop.cancelled_owned())
+        .with_deadline(LAST)
+        .await?;
     Ok(())
 }
 
-/// The first SIGTERM or SIGINT closes every connection and lets handlers finish; a second one ends the program at once.
-async fn stop_on_signal(service: NotificationService, stop: CancellationToken) {
+/// The first SIGTERM or SIGINT sends the clients away, one after the other, and lets handlers finish; a second one ends
+/// the program at once.
+async fn stop_on_signal(service: NotificationService, drain: Drain, stop: CancellationToken) {
     let signals = signal(SignalKind::terminate()).and_then(|term| Ok((term, signal(SignalKind::interrupt())?)));
     let (mut term, mut interrupt) = match signals {
         Ok(signals) => signals,
@@ -84,9 +96,9 @@ async fn stop_on_signal(service: NotificationService, stop: CancellationToken) {
     };
     let mut next = async || tokio::select! { _ = term.recv() => {}, _ = interrupt.recv() => {} };
     next().await;
-    tracing::info!("going down");
+    tracing::info!(over = ?drain.duration(), "going down");
     tokio::select! {
-        () = service.shutdown(Drain::over(GRACE)) => stop.cancel(),
+        () = service.shutdown(drain) => stop.cancel(),
         () = next() => std::process::exit(1),
     }
     next().await;

@@ -36,6 +36,8 @@ pub(crate) fn router() -> Router {
         "/stats.js" => "stats.js", "text/javascript; charset=utf-8";
         "/style.css" => "style.css", "text/css; charset=utf-8";
         "/suggest.js" => "suggest.js", "text/javascript; charset=utf-8";
+        "/tally.js" => "tally.js", "text/javascript; charset=utf-8";
+        "/transport.js" => "transport.js", "text/javascript; charset=utf-8";
     };
     files.into_iter().fold(Router::new(), |router, (path, text, kind)| {
         let policy = if kind == HTML {

@@ -3,6 +3,7 @@ use axum::extract::{FromRequest, Request};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use realtime_unified::{DEFAULT_MAX_DEPTH, Error, check_depth};
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
@@ -61,5 +62,18 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
         let value =
             serde_json::from_slice(&bytes).map_err(|error| Failure::bad_request("invalid_body", error.to_string()))?;
         Ok(Self(value))
+    }
+}
+
+/// A query `?user=…`.
+#[derive(Deserialize)]
+pub(super) struct Of {
+    pub(super) user: String,
+}
+
+impl Of {
+    pub(super) fn from_query(query: Option<String>) -> Result<Self, Failure> {
+        serde_urlencoded::from_str(query.as_deref().unwrap_or_default())
+            .map_err(|error| Failure::bad_request("invalid_query", error.to_string()))
     }
 }

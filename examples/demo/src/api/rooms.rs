@@ -4,7 +4,7 @@ use realtime_unified::NotificationService;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::failure::{Body, Failure};
+use super::failure::{Body, Failure, Of};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -29,17 +29,11 @@ pub(super) async fn leave(
     Ok(Json(json!({ "user": request.user, "room": request.room })))
 }
 
-#[derive(Deserialize)]
-struct Of {
-    user: String,
-}
-
 pub(super) async fn list(
     State(service): State<NotificationService>,
     RawQuery(query): RawQuery,
 ) -> Result<Json<Value>, Failure> {
-    let Of { user } = serde_urlencoded::from_str(query.as_deref().unwrap_or_default())
-        .map_err(|error| Failure::bad_request("invalid_query", error.to_string()))?;
+    let Of { user } = Of::from_query(query)?;
     let mut rooms = Map::new();
     for (provider, names) in service.user_rooms(&user).await {
         rooms.insert(provider, json!(names?));

@@ -19,6 +19,7 @@ pub(super) struct Send {
     #[serde(default)]
     volatile: bool,
     idempotency_key: Option<String>,
+    latest_key: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -75,11 +76,20 @@ pub(super) async fn send(
             "a volatile event is not logged, so it takes no idempotencyKey",
         ));
     }
+    if request.volatile && request.latest_key.is_some() {
+        return Err(Failure::bad_request(
+            "invalid_body",
+            "a volatile event is not caught up, so it takes no latestKey",
+        ));
+    }
     if request.volatile {
         event = event.volatile();
     }
     if let Some(key) = request.idempotency_key {
         event = event.idempotency_key(key)?;
+    }
+    if let Some(key) = request.latest_key {
+        event = event.latest_key(key)?;
     }
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let outcomes = service.broadcast(&names, target, event).await;

@@ -1,0 +1,17 @@
+use axum::Json;
+use axum::extract::{RawQuery, State};
+use realtime_unified::{NotificationService, Target};
+use serde_json::{Value, json};
+
+use super::failure::{Failure, Of};
+
+/// How a user's connections stand, by provider.
+pub(super) async fn list(
+    State(service): State<NotificationService>,
+    RawQuery(query): RawQuery,
+) -> Result<Json<Value>, Failure> {
+    let Of { user } = Of::from_query(query)?;
+    let target = Target::user(&*user);
+    target.check()?;
+    Ok(Json(json!({ "user": user, "connections": service.connections(&target) })))
+}
