@@ -98,7 +98,7 @@ impl AckReply {
 
 impl Acks {
     pub(crate) fn new(ask: Arc<Ask>, deadline: Instant, on_drop: impl FnOnce() + Send + Sync + 'static) -> Self {
-        let deadline = Some(Box::pin(tokio::time::sleep_until(deadline.into())));
+        let deadline = Some(Box::pin(tokio::time::sleep_until(deadline)));
         Self { ask, deadline, on_drop: Some(Box::new(on_drop)) }
     }
 

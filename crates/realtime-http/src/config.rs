@@ -9,6 +9,12 @@ const MIN_HTTP1_BUFFER: usize = 8 * 1024;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct WireConfig {
+    /// How many connections may wait to be accepted (Linux and Android only); default 4096, and never more than the kernel's
+    /// `net.core.somaxconn`.
+    ///
+    /// The listener is set to it. What tokio sets is 128: when thousands of clients come back at once, after a deploy or a
+    /// cut, the kernel drops the others' first packets, and they try again after one second, three, seven.
+    pub backlog: u32,
     /// How long a write may wait without one byte being accepted before the connection is cut; default 30 s.
     pub write_stall: Duration,
     /// How many unsent bytes the kernel keeps for one connection (`TCP_NOTSENT_LOWAT`, Linux and Android only); default 128 KiB.
@@ -44,6 +50,7 @@ pub struct WireConfig {
 impl Default for WireConfig {
     fn default() -> Self {
         Self {
+            backlog: 4096,
             write_stall: Duration::from_secs(30),
             unsent_low_water: Some(128 * 1024),
             ack_timeout: Some(Duration::from_secs(60)),
@@ -58,6 +65,13 @@ impl Default for WireConfig {
 }
 
 impl WireConfig {
+    /// Sets [`backlog`](Self::backlog).
+    #[must_use]
+    pub fn with_backlog(mut self, connections: u32) -> Self {
+        self.backlog = connections;
+        self
+    }
+
     /// Sets [`write_stall`](Self::write_stall).
     #[must_use]
     pub fn with_write_stall(mut self, limit: Duration) -> Self {

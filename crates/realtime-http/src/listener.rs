@@ -58,6 +58,10 @@ impl GuardedListener {
     }
 
     pub(crate) fn with_guard(tcp: TcpListener, config: WireConfig, guard: Guard) -> Self {
+        #[cfg(any(target_os = "android", target_os = "linux"))]
+        if let Err(error) = socket2::SockRef::from(&tcp).listen(config.backlog.min(i32::MAX as u32) as i32) {
+            tracing::debug!(%error, "cannot set the backlog");
+        }
         Self { tcp, config, guard, failures: 0 }
     }
 
@@ -158,13 +162,27 @@ impl Connected<IncomingStream<'_, GuardedListener>> for WireInfo {
 mod tests {
     use super::*;
 
+    /// A listener that accepts nothing still takes as many connections as may wait for it.
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn as_many_may_wait_as_configured() {
+        let most: usize = std::fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap().trim().parse().unwrap();
+        let waiting = most.min(600);
+        let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = GuardedListener::new(tcp, WireConfig::default());
+        let address = listener.local_addr().unwrap();
+        let all = futures_util::future::try_join_all((0..waiting).map(|_| TcpStream::connect(address)));
+        let connected = tokio::time::timeout(Duration::from_secs(20), all).await;
+        assert_eq!(connected.expect("nobody is dropped").unwrap().len(), waiting);
+    }
+
     /// A listening socket that was shut down fails every accept at once, as one without file descriptors does.
     #[cfg(target_os = "linux")]
     #[tokio::test]
     async fn failing_accepts_are_paced() {
         let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        socket2::SockRef::from(&tcp).shutdown(std::net::Shutdown::Both).unwrap();
         let mut listener = GuardedListener::new(tcp, WireConfig::default());
+        socket2::SockRef::from(&listener.tcp).shutdown(std::net::Shutdown::Both).unwrap();
 
         let accepted = tokio::time::timeout(4 * ACCEPT_PAUSE, listener.accept()).await;
 
