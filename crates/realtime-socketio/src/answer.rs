@@ -6,14 +6,14 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 
-use crate::carrier::Carrier;
+use crate::carrier::{Carrier, Cause};
 use crate::post;
 
 /// Bytes handed to the server at a time: it asks for more when it has got rid of these.
 const CHUNK: usize = 64 * 1024;
 
 /// A long-polling answer on its way out: each piece that goes is a sign of life, and the last one frees the place of
-/// its packets in the channel.
+/// its packets in the channel. One that does not go out as a whole ends the session: its packets come from nowhere else.
 pub(crate) struct Answer {
     left: Bytes,
     packets: usize,
@@ -54,6 +54,14 @@ impl http_body::Body for Answer {
     }
 }
 
+impl Drop for Answer {
+    fn drop(&mut self) {
+        if !self.left.is_empty() {
+            self.carrier.close_for(Cause::Lost);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -77,5 +85,15 @@ mod tests {
         }
         assert!(answer.frame().now_or_never().unwrap().is_none());
         assert_eq!(read, body.as_bytes());
+    }
+
+    #[test]
+    fn one_that_is_given_up_ends_the_session() {
+        let carrier = Arc::new(Carrier::default());
+        let mut answer = Answer::new("x".repeat(CHUNK + 1).into(), Arc::clone(&carrier));
+        let _ = answer.frame().now_or_never();
+        assert!(!carrier.is_closing());
+        drop(answer);
+        assert_eq!(carrier.cause(), Some(Cause::Lost));
     }
 }

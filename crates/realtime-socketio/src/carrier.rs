@@ -1,9 +1,12 @@
 use std::future::poll_fn;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures_util::task::AtomicWaker;
+use tokio::time::timeout;
 
 use crate::connect::Start;
 use crate::credit::Credit;
@@ -20,25 +23,44 @@ pub(crate) struct Carrier {
     stream_reader: AtomicWaker,
     post_reader: AtomicWaker,
     stream_writer: AtomicWaker,
-    /// Waits for the session to be at its end.
+    /// Waits for the session to be at its end, or for a moment to end it.
     leaver: AtomicWaker,
     /// A websocket has been attached, which happens once.
     attached: AtomicBool,
+    /// A GET of long polling waits for packets.
+    asking: AtomicBool,
     /// A POST is being read; a second one would break the order.
     posting: AtomicBool,
     closing: AtomicBool,
     /// The websocket's stream ended or failed before anyone said goodbye.
     lost: AtomicBool,
     cause: OnceLock<Cause>,
+    /// The marks of the newest GET and the newest POST, hashed.
+    get_mark: AtomicU64,
+    post_mark: AtomicU64,
     /// Ends the session while it is on long polling.
     close_polling: OnceLock<Box<dyn Fn() + Send + Sync>>,
     /// The accepted connection between Socket.IO's middleware and its connect handler.
     start: Mutex<Option<Start>>,
 }
 
+/// A GET of long polling that waits.
+pub(crate) struct Asking(Arc<Carrier>);
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        self.0.asking.store(false, Ordering::SeqCst);
+    }
+}
+
+/// How long a client that has been told to go may take to do it, or to be there to be told.
+pub(crate) const GRACE: Duration = Duration::from_secs(1);
+
 /// Why this side ended a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cause {
+    /// A request of long polling, or the answer to one, did not arrive.
+    Lost,
     /// The client sent what could not be read.
     Malformed,
     /// The client sent more than a message may hold.
@@ -51,6 +73,7 @@ impl Cause {
     /// The close frame that tells it (RFC 6455 §7.4.1).
     pub(crate) fn close_frame(self) -> [u8; 4] {
         let code: u16 = match self {
+            Self::Lost => 1011,
             Self::Malformed => 1002,
             Self::TooLarge => 1009,
             Self::WriteStall => 4003,
@@ -110,6 +133,25 @@ impl Carrier {
         .await;
     }
 
+    /// Ends the session so that its client comes back by itself.
+    ///
+    /// On long polling an answer has to say that: the next request of an ended session would fail, which a client takes
+    /// for an error. One that does not ask within a second is not waited for.
+    pub(crate) async fn send_away(&self) {
+        let _ = timeout(GRACE, self.listening()).await;
+        self.close();
+    }
+
+    /// Waits until there is somebody to be told of the end.
+    async fn listening(&self) {
+        poll_fn(|cx| {
+            self.leaver.register(cx.waker());
+            let listens = self.attached.load(Ordering::SeqCst) || self.asking.load(Ordering::SeqCst);
+            if listens || self.is_closing() { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+    }
+
     /// Notes that the stream ended by itself.
     pub(crate) fn lose(&self) {
         self.lost.store(true, Ordering::SeqCst);
@@ -161,6 +203,27 @@ impl Carrier {
 
     pub(crate) fn detach(&self) {
         self.attached.store(false, Ordering::SeqCst);
+    }
+
+    /// Whether this is the newest GET, or the newest POST, once more.
+    ///
+    /// Every request of Engine.IO's has a mark of its own. Browsers send a request again by themselves when a connection
+    /// that they had used before breaks without an answer (RFC 9110 §9.2.2 lets them); the session's part of the answer
+    /// was in the first one.
+    pub(crate) fn is_repeated(&self, get: bool, mark: &str) -> bool {
+        let mut hasher = DefaultHasher::new();
+        mark.hash(&mut hasher);
+        // Zero is no mark.
+        let mark = hasher.finish().max(1);
+        let newest = if get { &self.get_mark } else { &self.post_mark };
+        newest.swap(mark, Ordering::SeqCst) == mark
+    }
+
+    /// Notes that a GET of long polling waits, until the guard is dropped. A second one ends the session.
+    pub(crate) fn ask(self: &Arc<Self>) -> Asking {
+        self.asking.store(true, Ordering::SeqCst);
+        self.leaver.wake();
+        Asking(Arc::clone(self))
     }
 
     pub(crate) fn begin_post(&self) -> bool {

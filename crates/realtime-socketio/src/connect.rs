@@ -10,7 +10,7 @@ use socketioxide::socket::{DisconnectReason, Socket};
 use tracing::Instrument;
 
 use crate::adapter::{DirectAdapter, MainAdapter};
-use crate::carrier::{Carrier, Cause};
+use crate::carrier::{Carrier, Cause, GRACE};
 use crate::carriers::{Carriers, Connected};
 use crate::inbound::{Inlet, Inline, Reader};
 use crate::pump::{Limits, Pump, Source};
@@ -19,8 +19,16 @@ use crate::service;
 /// Decides who may connect to the main namespace.
 #[async_trait]
 pub(crate) trait Acceptor: Send + Sync + 'static {
-    /// Takes a connection, or refuses it with a text that its client reads as `connect_error`'s message.
-    async fn accept(&self, offer: Offer<'_>) -> Result<Accepted, String>;
+    /// Takes a connection, or does not.
+    async fn accept(&self, offer: Offer<'_>) -> Result<Accepted, Turned>;
+}
+
+/// Somebody who was not taken.
+pub(crate) enum Turned {
+    /// The client is to come back by itself, which it does not after `connect_error`: its session ends.
+    Away,
+    /// The client reads this as `connect_error`'s message.
+    Down(String),
 }
 
 /// Someone who wants to connect.
@@ -105,7 +113,16 @@ impl Connect {
             auth: auth.and_then(Value::as_str).map(|text| text.as_str()),
             carrier: Arc::clone(&carrier),
         };
-        let Accepted { inlet, source, span, ended } = self.acceptor.accept(offer).await?;
+        let Accepted { inlet, source, span, ended } = match self.acceptor.accept(offer).await {
+            Ok(accepted) => accepted,
+            Err(Turned::Down(message)) => return Err(message),
+            Err(Turned::Away) => {
+                carrier.send_away().await;
+                // Until then what is returned here would still reach the client.
+                tokio::time::sleep(GRACE).await;
+                return Err("sent away".into());
+            }
+        };
         let gone = Arc::new(AtomicBool::new(false));
         let pump = Pump::new(
             adapter,

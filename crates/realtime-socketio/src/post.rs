@@ -53,7 +53,10 @@ impl http_body::Body for PostBody {
         while self.chunk.is_empty() {
             match ready!(Pin::new(&mut self.inner).poll_frame(cx)) {
                 None => return Poll::Ready(None),
-                Some(Err(error)) => return Poll::Ready(Some(Err(error.into()))),
+                Some(Err(error)) => {
+                    self.carrier.close_for(Cause::Lost);
+                    return Poll::Ready(Some(Err(error.into())));
+                }
                 Some(Ok(frame)) => self.chunk = frame.into_data().unwrap_or_default(),
             }
             match self.left.checked_sub(self.chunk.len()) {

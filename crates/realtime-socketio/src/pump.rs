@@ -11,15 +11,13 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, Sleep, sleep, timeout};
 
 use crate::adapter::{DirectAdapter, Refused};
-use crate::carrier::{Carrier, Cause};
+use crate::carrier::{Carrier, Cause, GRACE};
 use crate::credit::Window;
 use crate::encoded::Encoded;
 use crate::inbound::Inlet;
 
 /// How long a connection that is to end may take what is left.
 const FAREWELL: Duration = Duration::from_secs(5);
-/// How long a client that has been told to go may take to do it.
-const GRACE: Duration = Duration::from_secs(1);
 /// How long to leave a channel alone that was full against all rules.
 const BACKOFF: Duration = Duration::from_millis(100);
 /// How often a client is looked at within the time that it may take nothing.
@@ -272,7 +270,7 @@ impl Pump {
                 }
                 self.carrier.close();
             }
-            Farewell::Reconnect => self.carrier.close(),
+            Farewell::Reconnect => self.carrier.send_away().await,
         }
     }
 }

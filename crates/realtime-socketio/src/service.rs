@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::{Method, Request, StatusCode, header};
 use http_body_util::BodyExt;
@@ -20,7 +20,7 @@ use crate::adapter::DirectAdapter;
 use crate::answer::Answer;
 use crate::carrier::{Carrier, Cause};
 use crate::carriers::{Berth, Carriers};
-use crate::post::PostBody;
+use crate::post::{PostBody, SEPARATOR};
 use crate::stream::CarriedStream;
 
 type Inner = SocketIoService<NotFound, DirectAdapter>;
@@ -53,18 +53,24 @@ impl EngineService {
         let query = Query::of(&request);
         let get = request.method() == Method::GET;
         match query {
-            Query { protocol: true, transport: Some(Transport::Websocket), sid } if get => match sid {
+            Query { protocol: true, transport: Some(Transport::Websocket), sid, .. } if get => match sid {
                 Sought::None => self.open_websocket(request),
                 Sought::Sid(sid) => self.upgrade(request, sid),
                 Sought::Malformed => self.pass(request).await,
             },
-            Query { protocol: true, transport: Some(Transport::Polling), sid: Sought::None } if get => {
+            Query { protocol: true, transport: Some(Transport::Polling), sid: Sought::None, .. } if get => {
                 self.open_polling(request).await
             }
-            Query { protocol: true, transport: Some(Transport::Polling), sid: Sought::Sid(sid) } => {
+            Query { protocol: true, transport: Some(Transport::Polling), sid: Sought::Sid(sid), mark } => {
+                let post = request.method() == Method::POST;
                 match self.carriers.find(sid) {
+                    Some(carrier) if (get || post) && mark.is_some_and(|mark| carrier.is_repeated(get, &mark)) => {
+                        tracing::debug!("a request came twice: what was in the answer to the first is lost");
+                        carrier.close_for(Cause::Lost);
+                        failed(StatusCode::BAD_REQUEST)
+                    }
                     Some(carrier) if get => self.poll(request, carrier).await,
-                    Some(carrier) if request.method() == Method::POST => self.post(request, carrier).await,
+                    Some(carrier) if post => self.post(request, carrier).await,
                     _ => self.pass(request).await,
                 }
             }
@@ -103,12 +109,24 @@ impl EngineService {
     }
 
     /// A GET that waits for packets; its answer frees their place in the channel.
+    ///
+    /// A client that gives up waiting, or is cut off, will not hear what comes next: dropped, this ends the session.
     async fn poll(mut self, request: Request<Body>, carrier: Arc<Carrier>) -> Response {
+        let asking = carrier.ask();
+        let waiting = Waiting(Some(carrier));
         let (parts, body) = self.pass(request).await.into_parts();
+        drop(asking);
         let body = collected(body).await.unwrap_or_default();
-        let body =
-            if parts.status == StatusCode::OK { Body::new(Answer::new(body, carrier)) } else { Body::from(body) };
-        Response::from_parts(parts, body)
+        let is_good = parts.status == StatusCode::OK;
+        match waiting.over() {
+            // engineioxide only ends the answer, or knows the session no more; the client is to know that it is over.
+            Some(carrier) if carrier.is_closing() && carrier.cause().is_none() => {
+                let packets = if is_good { &body[..] } else { &[] };
+                (TEXT, Body::new(Answer::new(with_close(packets), carrier))).into_response()
+            }
+            Some(carrier) if is_good => Response::from_parts(parts, Body::new(Answer::new(body, carrier))),
+            _ => Response::from_parts(parts, Body::from(body)),
+        }
     }
 
     async fn post(mut self, request: Request<Body>, carrier: Arc<Carrier>) -> Response {
@@ -204,6 +222,23 @@ impl Service<Request<Body>> for EngineService {
     }
 }
 
+/// A GET that has no answer yet.
+struct Waiting(Option<Arc<Carrier>>);
+
+impl Waiting {
+    fn over(mut self) -> Option<Arc<Carrier>> {
+        self.0.take()
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        if let Some(carrier) = &self.0 {
+            carrier.close_for(Cause::Lost);
+        }
+    }
+}
+
 /// What lies behind Socket.IO: nothing.
 #[derive(Clone)]
 pub(crate) struct NotFound;
@@ -227,6 +262,8 @@ struct Query {
     protocol: bool,
     transport: Option<Transport>,
     sid: Sought,
+    /// What tells one request from the next, against caches.
+    mark: Option<String>,
 }
 
 enum Transport {
@@ -256,6 +293,7 @@ impl Query {
                 Some(Ok(sid)) => Sought::Sid(sid),
                 Some(Err(_)) => Sought::Malformed,
             },
+            mark: value("t").filter(|mark| !mark.is_empty()).map(str::to_owned),
         }
     }
 }
@@ -270,6 +308,15 @@ async fn rewritten(body: Body, max_message: usize) -> Option<(Bytes, Option<(Str
         Some((format!("0{}", serde_json::Value::Object(open)), sid))
     });
     Some((body, opened))
+}
+
+/// What engineioxide calls the packets of an answer.
+const TEXT: [(header::HeaderName, &str); 1] = [(header::CONTENT_TYPE, "text/plain; charset=UTF-8")];
+
+/// The same packets and Engine.IO's close packet.
+fn with_close(packets: &[u8]) -> Bytes {
+    const CLOSE: &[u8] = b"1";
+    if packets.is_empty() { Bytes::from_static(CLOSE) } else { [packets, &[SEPARATOR], CLOSE].concat().into() }
 }
 
 async fn collected(body: Body) -> Option<Bytes> {

@@ -6,7 +6,7 @@ use std::task::{Context, Poll, ready};
 
 use async_trait::async_trait;
 use realtime_core::{
-    CloseReason, ConnectRequest, Dispatcher, HandlerError, Inbound, InboundPayload, Refusal, Registration,
+    CloseReason, ConnectRequest, Dispatcher, HandlerError, Inbound, InboundPayload, Refusal, RefusalKind, Registration,
     SessionOutlet, Take, check_depth,
 };
 use serde_json::Value;
@@ -15,7 +15,7 @@ use socketioxide::socket::DisconnectReason;
 use crate::args::Arguments;
 use crate::carrier::{Carrier, Cause};
 use crate::codec::SocketIoCodec;
-use crate::connect::{Accepted, Acceptor, Ended, Offer};
+use crate::connect::{Accepted, Acceptor, Ended, Offer, Turned};
 use crate::credit::Window;
 use crate::inbound::{Inlet, Received};
 use crate::provider::NAME;
@@ -54,8 +54,11 @@ struct Incoming {
 
 #[async_trait]
 impl Acceptor for Gate {
-    async fn accept(&self, offer: Offer<'_>) -> Result<Accepted, String> {
-        self.admit(&offer).await.map_err(|refusal| format!("{}: {}", refusal.kind().code(), refusal.message()))
+    async fn accept(&self, offer: Offer<'_>) -> Result<Accepted, Turned> {
+        self.admit(&offer).await.map_err(|refusal| match refusal.kind() {
+            RefusalKind::Draining => Turned::Away,
+            kind => Turned::Down(format!("{}: {}", kind.code(), refusal.message())),
+        })
     }
 }
 
@@ -203,6 +206,7 @@ fn payload(arguments: Arguments) -> InboundPayload {
 /// The reason as this side sees it; another one counts if this side had asked for the end.
 fn reason_of(end: Ended) -> CloseReason {
     match end.cause {
+        Some(Cause::Lost) => return CloseReason::CONNECTION_LOST,
         Some(Cause::Malformed) => return CloseReason::PROTOCOL_ERROR,
         Some(Cause::TooLarge) => return CloseReason::TOO_LARGE,
         Some(Cause::WriteStall) => return CloseReason::WRITE_STALL,

@@ -74,10 +74,13 @@ async fn before_it_is_attached_nobody_is_let_in() {
     let address = listener.local_addr().unwrap();
     let router = realtime_http::HttpProvider::router(std::sync::Arc::clone(&provider));
     let running = tokio::spawn(realtime_http::serve(listener, router).into_future());
-    let mut client = Client::open(address, Transport::Websocket, "").await.unwrap();
-    let refused = client.connect("/", &json!({})).await.unwrap_err();
-    assert!(refused.starts_with("draining: "), "{refused}");
-    assert_eq!(provider.stats().refused.get("draining"), Some(&1));
+    for (transport, refused) in TRANSPORTS.into_iter().zip(1..) {
+        let mut client = Client::open(address, transport, "").await.unwrap();
+        client.send("40").await;
+        // After `connect_error` a client would not come back by itself.
+        client.sent_away().await;
+        assert_eq!(provider.stats().refused.get("draining"), Some(&refused));
+    }
     running.abort();
 }
 

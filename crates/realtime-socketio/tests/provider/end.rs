@@ -8,7 +8,7 @@ use realtime_socketio::SocketIoConfig;
 use serde_json::json;
 
 use crate::TRANSPORTS;
-use crate::support::{Client, Server, Setup, Transport, soon};
+use crate::support::{Client, Server, Setup, Transport, soon, until};
 
 #[tokio::test]
 async fn a_final_close_says_disconnect_and_another_one_only_closes() {
@@ -62,6 +62,51 @@ async fn a_shutdown_ends_every_session_after_its_hooks_and_lets_none_in() {
     }
     assert_eq!(server.stats().refused.get("draining"), Some(&2));
     soon("a second shutdown", server.provider.shutdown(Drain::now())).await;
+}
+
+#[tokio::test]
+async fn a_drain_tells_each_client_when_to_come_back_and_ends_its_session() {
+    let server = Server::start().await;
+    let mut clients = Vec::new();
+    for transport in TRANSPORTS {
+        for _ in 0..3 {
+            clients.push(server.client(transport, "ann").await.0);
+        }
+    }
+    let read = async {
+        for client in &mut clients {
+            let told = client.event("reconnect").await;
+            assert!((100..2000).contains(&told["delayMs"].as_u64().unwrap()), "{told}");
+            assert_eq!(told["reason"], "service restart");
+            // Long polling too hears that the session is over, in an answer and not by the failure of a request.
+            client.sent_away().await;
+        }
+    };
+    let shutdown = server.provider.shutdown(Drain::over(Duration::from_millis(300)));
+    soon("the shutdown", async { tokio::join!(shutdown, read) }).await;
+    assert_eq!(server.stats().closed[&CloseReason::RESTART.code()], 6);
+}
+
+#[tokio::test]
+async fn a_session_that_connects_during_a_drain_is_sent_away_without_an_error() {
+    let server = Server::start().await;
+    let mut late = [server.open(Transport::Polling).await, server.open(Transport::Websocket).await];
+    // These keep the drain going.
+    let mut clients = Vec::new();
+    for _ in 0..2 {
+        clients.push(server.client(Transport::Websocket, "ann").await);
+    }
+    let shutdown = server.provider.shutdown(Drain::over(Duration::from_secs(3)));
+    let connect = async {
+        until("the drain", || !server.provider.is_ready()).await;
+        for client in &mut late {
+            client.send("40").await;
+            client.sent_away().await;
+        }
+        assert_eq!(server.stats().connections, 1, "the drain goes on");
+    };
+    soon("the shutdown", async { tokio::join!(shutdown, connect) }).await;
+    assert_eq!(server.stats().refused["draining"], 2);
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ mod burst;
 mod end;
 mod handlers;
 mod http;
+mod lost;
 mod malformed;
 mod namespaces;
 mod resume;

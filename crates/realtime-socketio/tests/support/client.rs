@@ -85,11 +85,13 @@ impl Client {
     /// Connects to a namespace; the welcome of the main one is still to be read.
     ///
     /// # Errors
-    /// The message of `connect_error`.
+    /// The message of `connect_error`; one of the same form when the session was ended instead, so that the client comes back.
     pub async fn connect(&mut self, namespace: &str, auth: &Value) -> Result<Value, String> {
         let namespace = if namespace == "/" { String::new() } else { format!("{namespace},") };
         self.send(&format!("40{namespace}{auth}")).await;
-        let answer = self.message().await;
+        let Ok(answer) = soon("an answer", self.next()).await else {
+            return Err("draining: the session was ended".to_owned());
+        };
         match answer.kind {
             0 => Ok(answer.data),
             4 => Err(answer.data["message"].as_str().unwrap().to_owned()),
@@ -167,6 +169,15 @@ impl Client {
             }
         })
         .await
+    }
+
+    /// The session's end comes next, told as Engine.IO has it: by a close packet, or by the websocket's close frame.
+    pub async fn sent_away(&mut self) {
+        let end = soon("the end", self.next_packet()).await;
+        match self.wire {
+            Wire::Polling(_) => assert_eq!(end, Ok(Packet::Text("1".to_owned()))),
+            Wire::Websocket(_) => assert_eq!(end, Err(Closed { code: None })),
+        }
     }
 
     /// One packet of Engine.IO, as it is.

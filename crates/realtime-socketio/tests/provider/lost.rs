@@ -1,0 +1,116 @@
+//! Long polling on a wire that is cut: what was in an answer that did not arrive comes again with a new session only, so
+//! the old one must not go on.
+
+use std::pin::pin;
+use std::time::Duration;
+
+use realtime_core::{CloseReason, Target};
+use serde_json::json;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::support::{Client, Server, Transport, Wire, soon};
+
+/// The session's URL for requests with this mark.
+fn url(client: &Client, mark: &str) -> String {
+    let Wire::Polling(polling) = &client.wire else { unreachable!() };
+    format!("{}&t={mark}", polling.url)
+}
+
+async fn get(url: &str) -> (u16, String) {
+    let answer = soon("an answer", reqwest::get(url)).await.unwrap();
+    (answer.status().as_u16(), answer.text().await.unwrap())
+}
+
+async fn post(url: &str, body: &'static str) -> u16 {
+    soon("an answer", reqwest::Client::new().post(url).body(body).send()).await.unwrap().status().as_u16()
+}
+
+#[tokio::test]
+async fn a_get_that_comes_again_ends_the_session() {
+    let server = Server::start().await;
+    let (client, id) = server.client(Transport::Polling, "ann").await;
+    for (mark, n) in [("a", 1), ("b", 2)] {
+        server.send(Target::user("ann"), "n", n).await;
+        let (status, body) = get(&url(&client, mark)).await;
+        assert!(body.contains(&format!("42[\"n\",{n},")), "{status} {body}");
+    }
+    server.send(Target::user("ann"), "n", 3).await;
+    // As a browser does when its connection broke before the answer.
+    assert_eq!(get(&url(&client, "b")).await, (400, String::new()));
+    assert_eq!(server.ended(id).await, CloseReason::CONNECTION_LOST);
+    assert_eq!(server.stats().rejected.len(), 0);
+    assert_eq!(get(&url(&client, "c")).await.0, 400);
+}
+
+#[tokio::test]
+async fn a_post_that_comes_again_ends_the_session_and_is_not_read_twice() {
+    let server = Server::start().await;
+    let (client, id) = server.client(Transport::Polling, "ann").await;
+    let event = "42[\"unknown\"]";
+    assert_eq!(post(&url(&client, "a"), event).await, 200);
+    server.send(Target::user("ann"), "n", 1).await;
+    assert_eq!(get(&url(&client, "a")).await.0, 200, "each method has marks of its own");
+    assert_eq!(post(&url(&client, "b"), event).await, 200);
+    assert_eq!(post(&url(&client, "b"), event).await, 400);
+    assert_eq!(server.ended(id).await, CloseReason::CONNECTION_LOST);
+    assert_eq!(server.stats().events_in, 2);
+}
+
+#[tokio::test]
+async fn requests_without_a_mark_are_never_the_same() {
+    let server = Server::start().await;
+    let (client, _) = server.client(Transport::Polling, "ann").await;
+    let bare = url(&client, "");
+    for n in 0..3 {
+        server.send(Target::user("ann"), "n", n).await;
+        assert_eq!(get(&bare).await.0, 200);
+        assert_eq!(post(&bare, "42[\"unknown\"]").await, 200);
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_is_cut_ends_the_session() {
+    let server = Server::start().await;
+    let requests =
+        ["GET PATH HTTP/1.1\r\nhost: x\r\n\r\n", "POST PATH HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n42[\"n"];
+    for request in requests {
+        let (client, id) = server.client(Transport::Polling, "ann").await;
+        let mut ended = pin!(server.ended(id));
+        let mut reason = None;
+        // Again, for a GET may find the session's first ping, and any request may be cut before it is looked at.
+        for mark in 0.. {
+            let url = url(&client, &mark.to_string());
+            let path = url.split_once(&server.address.to_string()).unwrap().1;
+            let mut wire = TcpStream::connect(server.address).await.unwrap();
+            wire.write_all(request.replace("PATH", path).as_bytes()).await.unwrap();
+            drop(wire);
+            reason = timeout(Duration::from_millis(250), &mut ended).await.ok();
+            if reason.is_some() {
+                break;
+            }
+        }
+        assert_eq!(reason, Some(CloseReason::CONNECTION_LOST), "{request}");
+    }
+    assert_eq!(server.stats().rejected.len(), 0);
+}
+
+#[tokio::test]
+async fn the_new_session_goes_on_where_the_client_was() {
+    let server = Server::start().await;
+    let (mut client, id) = server.client(Transport::Polling, "ann").await;
+    server.send(Target::user("ann"), "n", 1).await;
+    let seen = client.message().await;
+    server.send(Target::user("ann"), "n", 2).await;
+    // An answer that nobody hears.
+    assert_eq!(get(&url(&client, "a")).await.0, 200);
+    server.send(Target::user("ann"), "n", 3).await;
+    assert_eq!(get(&url(&client, "a")).await.0, 400);
+    server.ended(id).await;
+    let (mut back, _) =
+        server.client_with(Transport::Polling, &json!({"user": "ann", "lastEventId": seen.data[2]})).await;
+    for n in [2, 3] {
+        assert_eq!(back.event("n").await, n);
+    }
+}
