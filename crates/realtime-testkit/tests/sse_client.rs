@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 #![cfg(feature = "clients")]
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use realtime_testkit::{ClientError, SseClient, SseItem};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -65,6 +65,36 @@ async fn it_comes_back_with_its_place_after_the_time_it_was_told() {
     client.cut();
     assert_eq!(client.next_of("three").await.unwrap().data, "3");
     assert_eq!(client.last_event_id(), "c");
+    serve.await.unwrap();
+}
+
+#[tokio::test]
+async fn it_comes_back_when_the_server_said_and_not_before() {
+    let (server, url) = Server::start().await;
+    let serve = tokio::spawn(async move {
+        let (mut stream, _) = server.accept().await;
+        stream.write_all(format!("{HEAD}id: a\ndata: one\n\nretry: 300\n\n").as_bytes()).await.unwrap();
+        let told = Instant::now();
+        drop(stream);
+        // A node that goes down answers so: no event, another time, the end.
+        let (mut stream, _) = server.accept().await;
+        assert!(told.elapsed() >= Duration::from_millis(300), "{:?}", told.elapsed());
+        stream.write_all(format!("{HEAD}retry: 200\n\n").as_bytes()).await.unwrap();
+        let told = Instant::now();
+        drop(stream);
+        let (mut stream, head) = server.accept().await;
+        assert!(told.elapsed() >= Duration::from_millis(200), "{:?}", told.elapsed());
+        assert!(head.contains("last-event-id: a\r\n"), "{head}");
+        stream.write_all(format!("{HEAD}data: two\n\n").as_bytes()).await.unwrap();
+        stream
+    });
+    let mut client = SseClient::new(url);
+    assert_eq!(client.next().await.unwrap().data, "one");
+    // A wait that is given up does not make the client come earlier.
+    let mut client = client.with_deadline(Duration::from_millis(20));
+    while client.next().await.is_ok() {}
+    let mut client = client.with_deadline(Duration::from_secs(10));
+    assert_eq!(client.next().await.unwrap().data, "two");
     serve.await.unwrap();
 }
 

@@ -2,11 +2,12 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 #![cfg(feature = "clients")]
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::{SinkExt, StreamExt};
 use realtime_testkit::{ClientError, WsClient};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
@@ -30,6 +31,17 @@ impl Server {
             Ok(response)
         };
         Peer(tokio_tungstenite::accept_hdr_async(stream, check).await.unwrap())
+    }
+
+    /// Accepts a connection and answers its request with these bytes.
+    async fn refuse(&self, answer: &[u8]) -> TcpStream {
+        let (mut stream, _) = self.0.accept().await.unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(stream.read_u8().await.unwrap());
+        }
+        stream.write_all(answer).await.unwrap();
+        stream
     }
 }
 
@@ -77,6 +89,39 @@ async fn it_comes_back_with_its_place_unless_told_not_to() {
 }
 
 #[tokio::test]
+async fn it_comes_back_when_the_server_said_and_not_before() {
+    const DELAY: Duration = Duration::from_millis(300);
+    let (server, url) = Server::start().await;
+    let serve = tokio::spawn(async move {
+        let mut peer = server.accept("/ws?user=ann").await;
+        peer.tell(json!({"type": "a", "payload": 1, "id": "one"})).await;
+        peer.tell(json!({"type": "reconnect", "payload": {"delayMs": 300, "reason": "service restart"}})).await;
+        let told = Instant::now();
+        peer.0.close(Some(CloseFrame { code: 1012.into(), reason: "service restart".into() })).await.unwrap();
+        // The first that comes finds a node that goes down, and is told when to try again.
+        let mut stream = server.refuse(b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\n\r\n").await;
+        assert!(told.elapsed() >= DELAY, "{:?}", told.elapsed());
+        let told = Instant::now();
+        let _ = stream.shutdown().await;
+        let mut peer = server.accept("/ws?user=ann&lastEventId=one").await;
+        assert!(told.elapsed() >= Duration::from_secs(1), "{:?}", told.elapsed());
+        peer.tell(json!({"type": "b", "payload": 2})).await;
+        peer
+    });
+    let mut client = WsClient::connect(url).await.unwrap();
+    assert_eq!(client.next_event().await.unwrap().event, "a");
+    assert_eq!(client.next_event().await.unwrap().payload["reason"], "service restart");
+    assert_eq!(client.retry(), DELAY);
+    // A wait that is given up does not make the client come earlier.
+    let mut client = client.with_deadline(Duration::from_millis(20));
+    assert!(matches!(client.next_event().await, Err(ClientError::Deadline { .. })));
+    let mut client = client.with_deadline(Duration::from_secs(10));
+    assert_eq!(client.next_event().await.unwrap().event, "b");
+    assert_eq!(client.retry(), Duration::from_millis(50), "said for one time only");
+    serve.await.unwrap();
+}
+
+#[tokio::test]
 async fn requests_are_answered_and_asks_are_too() {
     let (server, url) = Server::start().await;
     let serve = tokio::spawn(async move {
@@ -108,16 +153,10 @@ async fn requests_are_answered_and_asks_are_too() {
 
 #[tokio::test]
 async fn refusals_and_deadlines_are_told_apart() {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let (server, url) = Server::start().await;
     let serve = tokio::spawn(async move {
-        let (mut stream, _) = server.0.accept().await.unwrap();
-        let mut head = Vec::new();
-        while !head.ends_with(b"\r\n\r\n") {
-            head.push(stream.read_u8().await.unwrap());
-        }
         let refusal = b"HTTP/1.1 429 Too Many Requests\r\ncontent-length: 4\r\n\r\nmany";
-        stream.write_all(refusal).await.unwrap();
+        let stream = server.refuse(refusal).await;
         let silent = server.accept("/ws?user=ann").await;
         (stream, silent)
     });

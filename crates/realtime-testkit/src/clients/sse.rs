@@ -6,7 +6,8 @@ use tokio::time::{Instant, timeout_at};
 
 use super::{ClientError, SseItem, SseParser};
 
-/// A client for server-sent events over HTTP/1.1 that comes back with `Last-Event-ID`, as a browser's `EventSource`.
+/// A client for server-sent events over HTTP/1.1 that comes back with `Last-Event-ID` after the time it was told with
+/// `retry:`, as a browser's `EventSource`; like that it gives up when it is answered with another status than 200.
 ///
 /// It reads from the wire only while it is asked.
 #[derive(Debug)]
@@ -18,6 +19,8 @@ pub struct SseClient {
     parser: SseParser,
     last_event_id: String,
     retry: Duration,
+    /// Not before this.
+    back_at: Option<Instant>,
     deadline: Duration,
     reconnects: bool,
 }
@@ -67,6 +70,7 @@ impl SseClient {
             parser: SseParser::default(),
             last_event_id: String::new(),
             retry: Duration::from_millis(50),
+            back_at: None,
             deadline: Duration::from_secs(10),
             reconnects: true,
         }
@@ -148,7 +152,7 @@ impl SseClient {
         }
     }
 
-    /// Drops the wire; the next wait comes back with the place it had.
+    /// Drops the wire; the next wait comes back at once with the place it had.
     pub fn cut(&mut self) {
         self.response = None;
     }
@@ -180,7 +184,7 @@ impl SseClient {
             let Some(response) = &mut self.response else {
                 match self.request().await {
                     Ok(()) => {}
-                    Err(ClientError::Wire(_)) if self.reconnects => tokio::time::sleep(self.retry).await,
+                    Err(ClientError::Wire(_)) if self.reconnects => self.come_back_later(),
                     Err(error) => return Err(error),
                 }
                 continue;
@@ -202,7 +206,7 @@ impl SseClient {
                             ended.err().map_or_else(|| "the stream ended".to_owned(), |error| error.to_string());
                         return Err(ClientError::Closed { code: None, reason });
                     }
-                    tokio::time::sleep(self.retry).await;
+                    self.come_back_later();
                 }
             }
         }
@@ -211,6 +215,10 @@ impl SseClient {
     async fn request(&mut self) -> Result<(), ClientError> {
         if self.response.is_some() {
             return Ok(());
+        }
+        if let Some(at) = self.back_at {
+            tokio::time::sleep_until(at).await;
+            self.back_at = None;
         }
         let mut request = self.http.get(&self.url).header(ACCEPT, "text/event-stream");
         for (name, value) in &self.headers {
@@ -232,6 +240,10 @@ impl SseClient {
         self.parser = SseParser::new(self.last_event_id.clone());
         self.response = Some(response);
         Ok(())
+    }
+
+    fn come_back_later(&mut self) {
+        self.back_at = Some(Instant::now() + self.retry);
     }
 
     fn too_late(&self) -> ClientError {

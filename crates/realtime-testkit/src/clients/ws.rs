@@ -16,7 +16,8 @@ use super::ClientError;
 
 type Answer = dyn Fn(&WsEvent) -> Option<Value> + Send + Sync;
 
-/// A client for the raw WebSocket transport that comes back with `?lastEventId=`.
+/// A client for the raw WebSocket transport that comes back with `?lastEventId=`: after the time that the message
+/// `reconnect` told it, or 50 ms, and when it is answered 503 after `Retry-After`.
 ///
 /// It reads from the wire only while it is asked. Pings are answered; asks are, once it is told how
 /// ([`WsClient::answer_asks`]).
@@ -25,7 +26,12 @@ pub struct WsClient {
     headers: Vec<(HeaderName, HeaderValue)>,
     wire: Option<WebSocketStream<MaybeTlsStream<TcpStream>>>,
     last_event_id: String,
-    retry: Duration,
+    /// What the server said last, for one time.
+    told: Option<Duration>,
+    /// Not before this.
+    back_at: Option<Instant>,
+    /// It has been let in once.
+    known: bool,
     deadline: Duration,
     reconnects: bool,
     next_ack: u64,
@@ -34,6 +40,8 @@ pub struct WsClient {
     early: VecDeque<WsEvent>,
 }
 
+/// How long it waits before it comes back, if it was not told.
+const RETRY: Duration = Duration::from_millis(50);
 /// Events kept while an answer is waited for.
 const EARLY: usize = 100_000;
 
@@ -81,7 +89,9 @@ impl WsClient {
             headers: Vec::new(),
             wire: None,
             last_event_id: String::new(),
-            retry: Duration::from_millis(50),
+            told: None,
+            back_at: None,
+            known: false,
             deadline: Duration::from_secs(10),
             reconnects: true,
             next_ack: 1,
@@ -248,7 +258,7 @@ impl WsClient {
         timeout_at(deadline, goodbye).await.map_err(|_| self.too_late())
     }
 
-    /// Drops the wire without a goodbye; the next wait comes back with the place it had.
+    /// Drops the wire without a goodbye; the next wait comes back at once with the place it had.
     pub fn cut(&mut self) {
         self.wire = None;
     }
@@ -256,6 +266,11 @@ impl WsClient {
     /// The newest place it was told.
     pub fn last_event_id(&self) -> &str {
         &self.last_event_id
+    }
+
+    /// How long it waits before it comes back: what the server said with `reconnect` to this connection, else 50 ms.
+    pub fn retry(&self) -> Duration {
+        self.told.unwrap_or(RETRY)
     }
 
     async fn send_value(&mut self, value: Value) -> Result<(), ClientError> {
@@ -267,7 +282,10 @@ impl WsClient {
             let Some(wire) = &mut self.wire else {
                 match self.dial().await {
                     Ok(()) => {}
-                    Err(ClientError::Wire(_)) if self.reconnects => tokio::time::sleep(self.retry).await,
+                    Err(ClientError::Wire(_)) if self.reconnects => self.come_back_after(RETRY),
+                    // It was told when: the node goes down, or is full.
+                    Err(ClientError::Refused { status: 503, .. })
+                        if self.reconnects && self.known && self.back_at.is_some() => {}
                     Err(error) => return Err(error),
                 }
                 continue;
@@ -278,6 +296,9 @@ impl WsClient {
                         .map_err(|error| ClientError::Protocol(format!("{error} in {text}")))?;
                     if let Some(id) = &event.id {
                         self.last_event_id.clone_from(id);
+                    }
+                    if event.event == "reconnect" {
+                        self.told = event.payload["delayMs"].as_u64().map(Duration::from_millis);
                     }
                     if !self.answers(&event).await? {
                         return Ok(event);
@@ -293,7 +314,7 @@ impl WsClient {
                     if !(self.reconnects && may_come_back(code)) {
                         return Err(ClientError::Closed { code, reason });
                     }
-                    tokio::time::sleep(self.retry).await;
+                    self.come_back_after(self.retry());
                 }
                 Some(Ok(_)) => {}
                 ended => {
@@ -302,7 +323,7 @@ impl WsClient {
                         let reason = ended.map_or_else(|| "the wire ended".to_owned(), |ended| format!("{ended:?}"));
                         return Err(ClientError::Closed { code: None, reason });
                     }
-                    tokio::time::sleep(self.retry).await;
+                    self.come_back_after(self.retry());
                 }
             }
         }
@@ -322,6 +343,10 @@ impl WsClient {
         if self.wire.is_some() {
             return Ok(());
         }
+        if let Some(at) = self.back_at {
+            tokio::time::sleep_until(at).await;
+            self.back_at = None;
+        }
         let wrong = |error: tungstenite::Error| ClientError::Protocol(error.to_string());
         let mut request = self.resume_url().into_client_request().map_err(wrong)?;
         for (name, value) in &self.headers {
@@ -330,14 +355,24 @@ impl WsClient {
         match tokio_tungstenite::connect_async(request).await {
             Ok((wire, _)) => {
                 self.wire = Some(wire);
+                self.known = true;
+                self.told = None;
                 Ok(())
             }
             Err(tungstenite::Error::Http(response)) => {
+                let after = response.headers().get("retry-after").and_then(|value| value.to_str().ok()?.parse().ok());
+                if let Some(seconds) = after {
+                    self.come_back_after(Duration::from_secs(seconds));
+                }
                 let body = response.body().as_deref().map(String::from_utf8_lossy).unwrap_or_default().into_owned();
                 Err(ClientError::Refused { status: response.status().as_u16(), body })
             }
             Err(error) => Err(ClientError::Wire(error.to_string())),
         }
+    }
+
+    fn come_back_after(&mut self, time: Duration) {
+        self.back_at = Some(Instant::now() + time);
     }
 
     fn resume_url(&self) -> String {
