@@ -1,12 +1,15 @@
 // The demo's HTTP interface: what it answers, and what it says of requests that cannot be.
 
 import assert from 'node:assert/strict';
+import http from 'node:http';
 import { after, before, test } from 'node:test';
+import { WebSocket } from 'ws';
+import { pipeline } from './lib/burst.mjs';
 import { startDemo } from './lib/demo.mjs';
-import { openSocket } from './lib/socketio.mjs';
+import { openSocket, TRAVEL } from './lib/socketio.mjs';
 import { openSse } from './lib/sse.mjs';
-import { unique, until } from './lib/wait.mjs';
-import { openWs } from './lib/ws.mjs';
+import { unique, until, within } from './lib/wait.mjs';
+import { openWs, WsClient } from './lib/ws.mjs';
 
 let demo;
 before(async () => { demo = await startDemo(); });
@@ -79,7 +82,7 @@ test('api: a target that cannot be is refused', async () => {
 });
 
 test('api: a body that cannot be is refused', async () => {
-  for (const path of ['/api/send', '/api/ask', '/api/rooms/join', '/api/rooms/leave']) {
+  for (const path of ['/api/send', '/api/ask', '/api/rooms/join', '/api/rooms/leave', '/api/wire']) {
     for (const body of ['', '{', 'hello', '[]', 'null', '7', '{}', '\ud800']) await refused('POST', path, body);
     await refused('POST', path, Buffer.from([0x7b, 0xff, 0x7d]));
     await refused('POST', path, `{"data":${'['.repeat(200)}${']'.repeat(200)}}`);
@@ -90,12 +93,22 @@ test('api: a body that cannot be is refused', async () => {
   }
   await refused('POST', '/api/send', { ...send, volatile: 'yes' });
   await refused('POST', '/api/send', { ...send, idempotencyKey: 7 });
+  await refused('POST', '/api/send', { ...send, latestKey: 7 });
+  await refused('POST', '/api/send', { ...send, latestKey: 'a\nb' });
+  await refused('POST', '/api/send', { ...send, latestKey: 'price', volatile: true });
   await refused('POST', '/api/send', { ...send, colour: 'red' });
   await refused('POST', '/api/ask', { event: 'x', data: 1, timeoutMs: 100 });
   await refused('POST', '/api/ask', { user: 'a', room: 'b', event: 'x', data: 1, timeoutMs: 100 });
   for (const timeoutMs of [-1, 1.5, 'soon', 1e12]) await refused('POST', '/api/ask', { user: 'a', event: 'x', data: 1, timeoutMs });
   await refused('GET', '/api/rooms');
   await refused('GET', '/api/rooms?user=');
+  await refused('GET', '/api/connections');
+  await refused('GET', '/api/connections?user=');
+  const wire = { link: 'abcd1234', cut: false, bytesPerSecond: null };
+  for (const link of ['', 'short', 'x'.repeat(65), 'abcd-1234', 'ä'.repeat(8), 7, null, undefined]) await refused('POST', '/api/wire', { ...wire, link });
+  for (const cut of ['yes', 1, null, undefined]) await refused('POST', '/api/wire', { ...wire, cut });
+  for (const bytesPerSecond of [0, -1, 1.5, 'fast', 2 ** 32]) await refused('POST', '/api/wire', { ...wire, bytesPerSecond });
+  await refused('POST', '/api/wire', { ...wire, colour: 'red' });
 });
 
 test('api: another method or path is refused', async () => {
@@ -211,6 +224,145 @@ test('api: stats count connections, users, rooms and events', async () => {
   }
 });
 
+test('api: connections say how each one of a user stands, on every transport', async () => {
+  const user = unique('alice');
+  const none = await demo.request('GET', `/api/connections?user=${user}`);
+  assert.deepEqual(none.body, { user, connections: { sse: [], ws: [], socket: [] } });
+  const clients = { sse: await openSse(demo, { user }), ws: await openWs(demo, { user, tenant: 'acme' }), socket: await openSocket(demo, { user }) };
+  const other = await openWs(demo, { user: unique('bob') });
+  for (const [provider, client] of Object.entries(clients)) {
+    await demo.send(provider, { user }, 'news', 1);
+    const { cursor } = await client.inbox.next((i) => i.event === 'news', 'news');
+    const [stats, ...more] = await until(async () => {
+      const found = (await demo.request('GET', `/api/connections?user=${user}`)).body.connections[provider];
+      return found[0].behind === false && found[0].cursor === cursor && found;
+    }, 'the connection to be live at its cursor');
+    assert.equal(more.length, 0);
+    assert.deepEqual([stats.connection, stats.provider, stats.user, stats.tenant],
+      [client.connected.data.connectionId, provider, user, provider === 'ws' ? 'acme' : null]);
+    assert.deepEqual([stats.lag, stats.queuedEvents, stats.queuedBytes, stats.dropped, stats.overflows, stats.lost, stats.superseded], [0, 0, 0, 0, 0, 0, 0]);
+    assert.equal(stats.resumed, false);
+    assert.ok(stats.eventsOut >= 1 && stats.bytesOut > 0 && stats.connectedMs >= 0, JSON.stringify(stats));
+  }
+  for (const client of [...Object.values(clients), other]) client.close();
+});
+
+test('api: of events with the same latest key a client that was away gets the newest only', async () => {
+  const user = unique('alice');
+  const before = await openWs(demo, { user });
+  before.close();
+  const watcher = await openWs(demo, { user });
+  for (const [n, latestKey] of [[1, 'a'], [2, 'b'], [3, 'a'], [4, undefined], [5, 'a']]) await demo.send('ws', { user }, 'news', n, { latestKey });
+  const isNews = (i) => i.event === 'news';
+  assert.deepEqual((await watcher.inbox.collect(5, isNews)).map((i) => i.data), [1, 2, 3, 4, 5]);
+  const after = await openWs(demo, { user, lastEventId: before.connected.data.cursor });
+  assert.deepEqual((await after.inbox.collect(3, isNews)).map((i) => i.data), [2, 4, 5]);
+  const { connections } = (await demo.request('GET', `/api/connections?user=${user}`)).body;
+  const stats = connections.ws.find(({ connection }) => connection === after.connected.data.connectionId);
+  assert.deepEqual([stats.superseded, stats.resumed], [2, true]);
+  watcher.close();
+  after.close();
+});
+
+// Wires
+
+const weather = async (link, cut, bytesPerSecond = null) => {
+  const answer = await demo.request('POST', '/api/wire', { link, cut, bytesPerSecond });
+  assert.equal(answer.status, 200, JSON.stringify(answer.body));
+  return answer.body;
+};
+const newLink = () => unique('link').replaceAll('-', 'x');
+/** One GET; resolves with its status, or the error's code if the wire was cut. */
+function fetched(path, agent) {
+  const done = new Promise((resolve) => {
+    const request = http.get(demo.url + path, { agent }, (response) => {
+      let bytes = 0;
+      response.on('data', (chunk) => { bytes += chunk.length; });
+      response.on('error', (error) => resolve({ error: error.code }));
+      response.on('end', () => resolve({ status: response.statusCode, bytes, port: request.socket?.localPort }));
+    });
+    request.on('error', (error) => resolve({ error: error.code }));
+  });
+  return within(done, () => `an end of GET ${path}`);
+}
+
+test('api: a cut link is reset without a word, then and whenever it tries, and nobody else is', async () => {
+  const [user, link, otherLink] = [unique('alice'), newLink(), newLink()];
+  const path = (provider, of) => `${demo.wsUrl}/${provider}?user=${user}&link=${of}`;
+  const cut = new WsClient(new WebSocket(path('ws', link)));
+  const other = new WsClient(new WebSocket(path('ws', otherLink)));
+  const sse = await fetch(`${demo.url}/sse?user=${user}&link=${link}`);
+  const socket = await openSocket(demo, { user }, TRAVEL.websocket, { query: { link } });
+  await Promise.all([cut.next('connected'), other.next('connected')]);
+  const ended = sse.text().then(() => 'end', () => 'error');
+
+  assert.deepEqual(await weather(link, true), { link, cut: true, bytesPerSecond: null, connections: 3 });
+  assert.equal((await cut.closure()).code, 1006);
+  assert.equal(await within(socket.disconnected, () => 'the end of the socket'), 'transport close');
+  assert.equal(await within(ended, () => 'the end of the stream'), 'error');
+  for (const at of ['/sse', '/ws', '/healthz', '/socket.io/']) {
+    assert.match((await fetched(`${at}?user=${user}&link=${link}`)).error, /^(ECONNRESET|EPIPE)$/, at);
+  }
+  assert.equal((await fetched(`/healthz?link=${otherLink}`)).status, 200);
+  assert.equal((await fetched('/healthz')).status, 200);
+
+  await demo.send('ws', { user }, 'news', 'meanwhile');
+  assert.equal((await other.next('news')).data, 'meanwhile');
+  await weather(link, false);
+  const back = new WsClient(new WebSocket(`${path('ws', link)}&lastEventId=${cut.inbox.items[0].data.cursor}`));
+  assert.equal((await back.next('connected')).data.resumed, true);
+  assert.equal((await back.next('news')).data, 'meanwhile');
+  for (const client of [back, other, socket]) client.close();
+});
+
+test('api: a slowed link falls behind, another one of the same user does not, and all arrives once it is not slow any more', async () => {
+  const [user, link] = [unique('alice'), newLink()];
+  const slow = new WsClient(new WebSocket(`${demo.wsUrl}/ws?user=${user}&link=${link}`));
+  const quick = await openWs(demo, { user });
+  const { data: { connectionId } } = await slow.next('connected');
+  assert.equal((await weather(link, false, 100)).connections, 1);
+  const count = 200;
+  const pad = 'x'.repeat(4_000);
+  assert.equal(await pipeline(demo, '/api/send', Array.from({ length: count }, (_, n) => (
+    { provider: 'ws', target: { user }, event: 'news', data: { n, pad } }))), count);
+  const isNews = (i) => i.event === 'news';
+  await quick.inbox.collect(count, isNews);
+  const own = async () => (await demo.request('GET', `/api/connections?user=${user}`)).body.connections.ws
+    .find(({ connection }) => connection === connectionId);
+  const stats = await until(async () => {
+    const now = await own();
+    return now.behind && now;
+  }, 'the connection to be behind');
+  assert.ok(stats.lag > 0 && stats.overflows > 0, JSON.stringify(stats));
+  assert.ok(slow.inbox.items.filter(isNews).length < count);
+
+  await weather(link, false);
+  const got = await slow.inbox.collect(count, isNews);
+  assert.deepEqual(got.map((i) => i.data.n), Array.from({ length: count }, (_, n) => n));
+  await until(async () => !(await own()).behind, 'the connection to be live');
+  slow.close();
+  quick.close();
+});
+
+test('api: a connection that a slowed link has left is as quick as any', async () => {
+  const link = newLink();
+  const agent = new http.Agent({ keepAlive: true, maxSockets: 1 });
+  try {
+    const first = await fetched(`/healthz?link=${link}`, agent);
+    assert.equal((await weather(link, false, 1_000)).connections, 1);
+    // At that rate it would take three quarters of a minute.
+    const second = await fetched('/socket.io.min.js', agent);
+    assert.equal(second.port, first.port, 'the connection was not used again');
+    assert.ok(second.bytes > 40_000, `${second.bytes}`);
+    // And a cut does not reach it.
+    assert.equal((await weather(link, true)).connections, 0);
+    assert.deepEqual(await fetched('/healthz', agent), { ...first });
+    await weather(link, false);
+  } finally {
+    agent.destroy();
+  }
+});
+
 test('api: healthz and readyz', async () => {
   assert.equal((await demo.request('GET', '/healthz')).status, 200);
   assert.equal((await demo.request('GET', '/readyz')).status, 200);
@@ -223,9 +375,9 @@ test('api: the server stops when asked to, with clients connected, and tells the
   const [end, closure] = await Promise.all([fresh.stop(), ws.closure(), socket.disconnected]);
   sse.close();
   assert.equal(end.code, 0);
-  assert.equal(closure.code, 1001);
+  assert.equal(closure.code, 1012);
 });
 
 test('api: an address outside loopback is refused without a flag that allows it', async () => {
-  await assert.rejects(startDemo('--listen', '0.0.0.0:0'), /the demo ended/);
+  await assert.rejects(startDemo('--listen', '0.0.0.0:0'), /the demo ended .*reached from other machines/s);
 });

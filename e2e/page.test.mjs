@@ -2,52 +2,16 @@
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { openPage } from './lib/browser.mjs';
 import { startDemo } from './lib/demo.mjs';
+import { allOpen, connect, PROVIDERS, row, send, withPage } from './lib/page.mjs';
 import { openSocket } from './lib/socketio.mjs';
 import { unique } from './lib/wait.mjs';
 
-const PROVIDERS = ['sse', 'ws', 'socket'];
 let demo;
 before(async () => { demo = await startDemo(); });
 after(() => demo?.stop());
 
-/** Opens the page, runs, and fails on anything the page must not do. */
-async function withPage(options, body) {
-  const browser = await openPage(demo, options);
-  try {
-    await body(browser.page, browser);
-    assert.deepEqual(browser.faults, []);
-  } finally {
-    await browser.close();
-  }
-}
-
-async function connect(page, user = unique('alice'), tenant = unique('acme')) {
-  await page.fill('#user', user);
-  await page.fill('#tenant', tenant);
-  await page.click('#connect');
-  await allOpen(page);
-  return { user, tenant };
-}
-
-async function allOpen(page) {
-  for (const provider of PROVIDERS) await page.waitForSelector(`#panel-${provider}[data-state="open"]`);
-}
-
-const row = (provider, event) => `#panel-${provider} [data-event="${event}"]`;
-
-/** Fills the send form and submits it; `over` are the providers to send over. */
-async function send(page, { over = PROVIDERS, kind, name, event, data = '{"n": 1}' }) {
-  for (const provider of PROVIDERS) await page.setChecked(`[data-testid=send-provider-${provider}]`, over.includes(provider));
-  await page.selectOption('#send-target-kind', kind);
-  if (name !== undefined) await page.fill('#send-target-name', name);
-  await page.fill('#send-event', event);
-  await page.fill('#send-data', data);
-  await page.click('#send-submit');
-}
-
-test('page: three panels open, and each shows what is sent to its user over its transport', () => withPage({}, async (page, browser) => {
+test('page: three panels open, and each shows what is sent to its user over its transport', () => withPage(demo, {}, async (page, browser) => {
   const { user, tenant } = await connect(page);
   for (const provider of PROVIDERS) {
     await send(page, { over: [provider], kind: 'user', name: user, event: `only:${provider}`, data: `{"over": "${provider}"}` });
@@ -75,7 +39,7 @@ test('page: three panels open, and each shows what is sent to its user over its 
   await browser.screenshot('page', { fullPage: true });
 }));
 
-test('page: text is shown as text, never as markup', () => withPage({}, async (page) => {
+test('page: text is shown as text, never as markup', () => withPage(demo, {}, async (page) => {
   const { user } = await connect(page);
   await send(page, { kind: 'user', name: user, event: '<img src=x onerror=alert(1)>', data: '"<script>document.title=1</script>"' });
   for (const provider of PROVIDERS) {
@@ -84,7 +48,7 @@ test('page: text is shown as text, never as markup', () => withPage({}, async (p
   }
 }));
 
-test('page: a room is joined, gets its events, and is left', () => withPage({}, async (page) => {
+test('page: a room is joined, gets its events, and is left', () => withPage(demo, {}, async (page) => {
   await connect(page);
   const room = unique('room');
   await page.fill('#room-name', room);
@@ -103,7 +67,7 @@ test('page: a room is joined, gets its events, and is left', () => withPage({}, 
   }
 }));
 
-test('page: an ask shows every device with its answer and its time', () => withPage({}, async (page, browser) => {
+test('page: an ask shows every device with its answer and its time', () => withPage(demo, {}, async (page, browser) => {
   const { user } = await connect(page);
   const device = await openSocket(demo, { user });
   const silent = await openSocket(demo, { user });
@@ -126,7 +90,7 @@ test('page: an ask shows every device with its answer and its time', () => withP
   silent.close();
 }));
 
-test('page: a burst moves the plot, and its figures count it', () => withPage({}, async (page, browser) => {
+test('page: a burst moves the plot, and its figures count it', () => withPage(demo, {}, async (page, browser) => {
   await connect(page);
   const blank = await page.locator('#plot').screenshot();
   await page.click('#burst');
@@ -138,7 +102,7 @@ test('page: a burst moves the plot, and its figures count it', () => withPage({}
   await browser.screenshot('burst');
 }));
 
-test('page: wrong input is explained where it is', () => withPage({}, async (page, browser) => {
+test('page: wrong input is explained where it is', () => withPage(demo, {}, async (page, browser) => {
   const { user } = await connect(page);
   await send(page, { kind: 'user', name: user, event: 'x', data: '{"half":' });
   await page.waitForSelector('#send-data-error:not([hidden])');
@@ -151,7 +115,7 @@ test('page: wrong input is explained where it is', () => withPage({}, async (pag
   browser.faults.length = 0;
 }));
 
-test('page: everything can be done with the keyboard alone', () => withPage({}, async (page, browser) => {
+test('page: everything can be done with the keyboard alone', () => withPage(demo, {}, async (page, browser) => {
   const user = unique('keys');
   const focused = () => page.evaluate(() => document.activeElement.id);
   const tabTo = async (id) => {
@@ -190,7 +154,7 @@ test('page: everything can be done with the keyboard alone', () => withPage({}, 
 }));
 
 for (const width of [320, 360, 768]) {
-  test(`page: ${width} pixels wide, nothing has to be scrolled sideways`, () => withPage({ width, height: 740 }, async (page, browser) => {
+  test(`page: ${width} pixels wide, nothing has to be scrolled sideways`, () => withPage(demo, { width, height: 740 }, async (page, browser) => {
     const { user } = await connect(page);
     await send(page, { kind: 'user', name: user, event: 'long:'.padEnd(200, 'x'), data: `"${'y'.repeat(2000)}"` });
     await page.waitForFunction(() => document.querySelectorAll('[data-event^="long:"]').length === 3);
@@ -202,14 +166,14 @@ for (const width of [320, 360, 768]) {
   }));
 }
 
-test('page: in the dark', () => withPage({ colorScheme: 'dark' }, async (page, browser) => {
+test('page: in the dark', () => withPage(demo, { colorScheme: 'dark' }, async (page, browser) => {
   await connect(page);
   const lightness = await page.evaluate(() => getComputedStyle(document.body).backgroundColor.match(/\d+/g).slice(0, 3).map(Number));
   assert.ok(Math.max(...lightness) < 80, `the dark page's background is ${lightness}`);
   await browser.screenshot('dark', { fullPage: true });
 }));
 
-test('page: a link of a second device opens the page as the same user', () => withPage({}, async (page, browser) => {
+test('page: a link of a second device opens the page as the same user', () => withPage(demo, {}, async (page, browser) => {
   const { user } = await connect(page);
   const opening = browser.context.waitForEvent('page');
   await page.click('#new-device');
@@ -223,7 +187,7 @@ test('page: a link of a second device opens the page as the same user', () => wi
   }
 }));
 
-test('page: a connection closed and opened again resumes from its place', () => withPage({}, async (page) => {
+test('page: a connection closed and opened again resumes from its place', () => withPage(demo, {}, async (page) => {
   const { user } = await connect(page);
   for (const provider of PROVIDERS) {
     await send(page, { kind: 'user', name: user, event: `before:${provider}` });

@@ -13,9 +13,10 @@ const running = new Set();
 process.on('exit', () => running.forEach((child) => child.kill('SIGKILL')));
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => process.exit(1));
 
-/** Starts the demo and resolves once it says where it listens. */
+/** Starts the demo and resolves once it says where it listens. Unless told otherwise it drains in no time. */
 export async function startDemo(...args) {
-  const child = spawn(binary, ['--listen', '127.0.0.1:0', ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
+  const drain = args.includes('--drain') ? [] : ['--drain', '0'];
+  const child = spawn(binary, ['--listen', '127.0.0.1:0', ...drain, ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
   running.add(child);
   let out = '';
   const exited = new Promise((resolve) => child.once('close', (code, signal) => {
