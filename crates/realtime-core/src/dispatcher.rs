@@ -235,7 +235,7 @@ impl<C: Codec> Dispatcher<C> {
 
     /// Closes the connections there are, one after the other, evenly over the drain's time.
     async fn send_away(self: &Arc<Self>, drain: Drain) {
-        // In the order of a hash table, so that no user and no tenant is always the first.
+        // In about the order in which they came.
         let connections = self.hub.everyone();
         let (start, count) = (Instant::now(), connections.len() as f64);
         for (number, connection) in connections.iter().enumerate() {

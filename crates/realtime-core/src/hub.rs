@@ -271,7 +271,9 @@ impl<F: Frame> Hub<F> {
 
     /// Forgets memberships that nobody can refer to any more.
     pub(crate) fn forget(&self, start: Position, offline_for: Duration, now: Instant) {
-        self.lock().forget(start, offline_for, now);
+        let mut index = self.lock();
+        let applied = self.applied();
+        index.forget(start, applied, offline_for, now);
     }
 
     pub(crate) fn gauges(&self) -> Gauges {

@@ -42,6 +42,14 @@ impl Memberships {
         true
     }
 
+    /// Leaves every room as of this place.
+    pub(crate) fn leave_all(&mut self, at: Position) {
+        let rooms: Vec<Arc<str>> = self.current().cloned().collect();
+        for room in rooms {
+            self.leave(&room, at);
+        }
+    }
+
     /// How many rooms are kept, past ones included.
     pub(crate) fn len(&self) -> usize {
         self.rooms.len()

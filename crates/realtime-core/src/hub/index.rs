@@ -122,8 +122,9 @@ impl<F: Frame> Index<F> {
 
     pub(super) fn join_user(&mut self, name: &Arc<str>, room: &Arc<str>, at: Position, now: Instant) {
         let user = self.users.entry(Arc::clone(name)).or_insert_with(User::new);
-        if user.connections.is_empty() {
-            user.offline_since.get_or_insert(now);
+        if user.connections.is_empty() && user.rooms.current().next().is_none() {
+            // Nothing of before is left that could have ended by absence: it begins now.
+            user.offline_since = Some(now);
         }
         user.rooms.enter(room, at);
         if user.connections.is_empty() {
@@ -185,12 +186,16 @@ impl<F: Frame> Index<F> {
         rooms.into_iter().map(str::to_owned).collect()
     }
 
-    pub(super) fn forget(&mut self, start: Position, offline_for: Duration, now: Instant) {
+    /// Ends the memberships of users who have been away for longer than this, as of now (`applied`): what their rooms were
+    /// sent before is still for them. Then forgets what nobody can read any more.
+    pub(super) fn forget(&mut self, start: Position, applied: Position, offline_for: Duration, now: Instant) {
         self.users.retain(|_, user| {
+            let offline = user.connections.is_empty();
+            if offline && user.offline_since.is_none_or(|since| now.saturating_duration_since(since) > offline_for) {
+                user.rooms.leave_all(applied);
+            }
             user.rooms.forget_before(start);
-            let online = !user.connections.is_empty();
-            let recent = user.offline_since.is_some_and(|since| now.saturating_duration_since(since) <= offline_for);
-            online || (recent && !user.rooms.is_empty())
+            !offline || !user.rooms.is_empty()
         });
         self.entered.values_mut().for_each(|rooms| rooms.forget_before(start));
     }
