@@ -1,0 +1,131 @@
+//! What asks come to: each connection that got one is named once, with what it did.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use realtime_core::{AckReply, AckStatus, Acks};
+use tokio::time::Instant;
+
+use crate::conn::Conn;
+use crate::log::{LATE, Sees};
+use crate::reference::Reference;
+use crate::schedule::Answer;
+
+/// The asks under way.
+#[derive(Default)]
+pub(crate) struct Asks {
+    waiting: Vec<Waiting>,
+    ended: Arc<Mutex<Vec<Ended>>>,
+}
+
+struct Waiting {
+    number: u64,
+    until: Instant,
+    /// The connections that it may match, and those that it must.
+    may: Vec<usize>,
+    must: Vec<usize>,
+}
+
+struct Ended {
+    number: u64,
+    replies: Vec<AckReply>,
+}
+
+impl Asks {
+    /// An ask is sent, whose record is the log's last.
+    pub(crate) fn begin(&mut self, reference: &Reference, number: u64, timeout: Duration) {
+        let end = reference.log.end();
+        let sees = |conn: &Conn| reference.log.sees(&conn.viewer, end);
+        let conns = || reference.of_now_numbered();
+        let may = conns().filter(|(_, conn)| conn.may_be_there() && sees(conn) != Sees::No);
+        let must = conns().filter(|(_, conn)| conn.is_there() && sees(conn) == Sees::Yes);
+        self.waiting.push(Waiting {
+            number,
+            until: Instant::now() + timeout,
+            may: may.map(|(serial, _)| serial).collect(),
+            must: must.map(|(serial, _)| serial).collect(),
+        });
+    }
+
+    /// Waits for the answers.
+    pub(crate) fn collect(&self, number: u64, acks: Acks) {
+        let ended = Arc::clone(&self.ended);
+        tokio::spawn(async move {
+            let replies = acks.all().await;
+            ended.lock().unwrap_or_else(PoisonError::into_inner).push(Ended { number, replies });
+        });
+    }
+
+    /// When the last one is over.
+    pub(crate) fn until(&self) -> Option<Instant> {
+        self.waiting.iter().map(|waiting| waiting.until).max()
+    }
+
+    /// Looks at those that are over.
+    ///
+    /// # Errors
+    /// What is wrong with one.
+    pub(crate) fn check(&mut self, reference: &mut Reference) -> Result<(), String> {
+        let ended = std::mem::take(&mut *self.ended.lock().unwrap_or_else(PoisonError::into_inner));
+        for Ended { number, replies } in ended {
+            let at = self.waiting.iter().position(|waiting| waiting.number == number).ok_or("an unknown ask ended")?;
+            let waiting = self.waiting.swap_remove(at);
+            check_replies(reference, &waiting, &replies).map_err(|what| format!("the ask n={number}: {what}"))?;
+        }
+        match self.waiting.iter().find(|waiting| waiting.until.elapsed() > LATE) {
+            Some(waiting) => Err(format!("the ask n={} does not end", waiting.number)),
+            None => Ok(()),
+        }
+    }
+}
+
+fn check_replies(reference: &mut Reference, waiting: &Waiting, replies: &[AckReply]) -> Result<(), String> {
+    let mut named = Vec::new();
+    for reply in replies {
+        let id = reply.connection.to_string();
+        let serial = reference.conns.iter().position(|conn| conn.viewer.connection.as_ref() == Some(&id));
+        let serial = serial.ok_or("an unknown connection is named")?;
+        if !waiting.may.contains(&serial) || named.contains(&serial) {
+            return Err(format!("#{serial} is named, which it does not match, or twice"));
+        }
+        named.push(serial);
+        let conn = &reference.conns[serial];
+        let asked = conn.asks.get(&waiting.number).copied().unwrap_or_default();
+        // An answer that has come in time counts, unless the connection ended before.
+        let in_time = asked.arrived.is_some_and(|at| at + LATE < waiting.until);
+        let right = match reply.status {
+            AckStatus::Answered => {
+                asked.answered.is_some_and(|at| at <= waiting.until)
+                    && reply.payload.bytes() == answer(serial, waiting.number).as_bytes()
+            }
+            AckStatus::Gone => !conn.calm && !in_time,
+            AckStatus::TimedOut => !in_time && conn.went.is_none_or(|at| at + LATE > waiting.until),
+        };
+        if !right {
+            return Err(format!("#{serial} {:?}: {asked:?}, went {:?}, until {:?}", reply, conn.went, waiting.until));
+        }
+        reference.cover(match reply.status {
+            AckStatus::Answered => "ask answered",
+            AckStatus::Gone => "ask gone",
+            AckStatus::TimedOut => "ask timed out",
+        });
+    }
+    match waiting.must.iter().find(|serial| !named.contains(serial)) {
+        Some(serial) => Err(format!("#{serial} is not named")),
+        None => Ok(()),
+    }
+}
+
+/// What a connection answers.
+pub(crate) fn answer(serial: usize, number: u64) -> String {
+    format!("{{\"of\":{serial},\"to\":{number}}}")
+}
+
+/// How a client answers, by the number that an ask has drawn.
+pub(crate) fn manner(answers: u16, client: usize) -> Answer {
+    match answers / 3u16.pow(client as u32) % 3 {
+        0 => Answer::Now,
+        1 => Answer::Late,
+        _ => Answer::Never,
+    }
+}

@@ -1,0 +1,100 @@
+//! What the application calls, as futures that can be polled side by side.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use realtime_core::{
+    Acks, ConnectionId, Event, Payload, RealtimeBroadcast, Receipt, RoomMembership, SocketIoBroadcast, Target,
+};
+use serde_json::json;
+
+use crate::reference::Predicted;
+use crate::schedule::{Except, Id, Kind, Scope};
+use crate::server::{room_name, tenant_name, user_name};
+
+/// A call under way.
+pub(crate) type Pending = BoxFuture<'static, Result<Done, String>>;
+
+/// What a call has come to.
+pub(crate) enum Done {
+    Ask(u64, Acks),
+    Rooms,
+    Send(Predicted, Receipt),
+}
+
+pub(crate) fn except_user(except: Option<Except>) -> Option<Id> {
+    match except {
+        Some(Except::User(user)) => Some(user),
+        _ => None,
+    }
+}
+
+fn target(scope: Scope) -> Target {
+    match scope {
+        Scope::All => Target::all(),
+        Scope::Room(room) => Target::room(room_name(room)),
+        Scope::RoomIn(tenant, room) => Target::room_in(tenant_name(tenant), room_name(room)),
+        Scope::Tenant(tenant) => Target::tenant(tenant_name(tenant)),
+        Scope::User(user) => Target::user(user_name(user)),
+        Scope::UserIn(tenant, user) => Target::user_in(tenant_name(tenant), user_name(user)),
+    }
+}
+
+fn event(name: &'static str, number: u64, pad: usize) -> Result<Event, String> {
+    let payload = Payload::json(&json!({ "n": number, "pad": "x".repeat(pad) })).map_err(|error| error.to_string())?;
+    Event::with_checked_payload(name, payload).map_err(|error| error.to_string())
+}
+
+pub(crate) fn send(
+    broadcast: Arc<dyn RealtimeBroadcast>,
+    scope: Scope,
+    (user, connection): (Option<Id>, Option<String>),
+    predicted: Predicted,
+    pad: usize,
+) -> Pending {
+    let mut target = target(scope);
+    if let Some(user) = user {
+        target = target.except_user(user_name(user));
+    }
+    if let Some(id) = connection.and_then(|id| id.parse::<ConnectionId>().ok()) {
+        target = target.except_connection(id);
+    }
+    Box::pin(async move {
+        let event = event(predicted.kind.name(), predicted.number, pad)?;
+        let event = match predicted.kind {
+            Kind::Latest(key) => event.latest_key(format!("latest {key}")).map_err(|error| error.to_string())?,
+            Kind::Once(key) => event.idempotency_key(format!("once {key}")).map_err(|error| error.to_string())?,
+            Kind::Plain => event,
+            Kind::Volatile => event.volatile(),
+        };
+        let receipt = broadcast.send(target, event).await.map_err(|error| format!("a send failed: {error}"))?;
+        Ok(Done::Send(predicted, receipt))
+    })
+}
+
+pub(crate) fn ask(asks: Arc<dyn SocketIoBroadcast>, scope: Scope, predicted: Predicted, timeout: Duration) -> Pending {
+    Box::pin(async move {
+        let event = event("q", predicted.number, 0)?;
+        let acks = match scope {
+            Scope::Room(room) => asks.to_room_with_ack(&room_name(room), event, timeout).await,
+            Scope::User(user) => asks.to_user_with_ack(&user_name(user), event, timeout).await,
+            _ => return Err("asks are for a user or a room".to_owned()),
+        };
+        Ok(Done::Ask(predicted.number, acks.map_err(|error| format!("an ask failed: {error}"))?))
+    })
+}
+
+pub(crate) fn join(rooms: Arc<dyn RoomMembership>, user: Id, room: Id) -> Pending {
+    Box::pin(async move {
+        let joined = rooms.join_room(&user_name(user), &room_name(room)).await;
+        joined.map(|()| Done::Rooms).map_err(|error| format!("a join failed: {error}"))
+    })
+}
+
+pub(crate) fn leave(rooms: Arc<dyn RoomMembership>, user: Id, room: Id) -> Pending {
+    Box::pin(async move {
+        let left = rooms.leave_room(&user_name(user), &room_name(room)).await;
+        left.map(|()| Done::Rooms).map_err(|error| format!("a leave failed: {error}"))
+    })
+}

@@ -1,0 +1,69 @@
+//! Many schedules, on several threads.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::coverage::Coverage;
+use crate::run::{Failure, run};
+use crate::schedule::Transport;
+
+/// Schedules to be run, one after the other from a first seed on.
+#[derive(Clone, Copy, Debug)]
+pub struct Campaign {
+    /// The first seed; the next ones follow.
+    pub first: u64,
+    /// At most so many schedules.
+    pub schedules: u64,
+    /// For so long; a schedule that has begun is finished.
+    pub time: Duration,
+    /// On this transport only.
+    pub transport: Option<Transport>,
+    /// Threads, each with schedules of its own.
+    pub threads: usize,
+    /// Whether a failing schedule is made smaller.
+    pub shrinks: bool,
+}
+
+/// What a campaign has come to.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// Schedules that were run.
+    pub schedules: u64,
+    /// What they tried.
+    pub coverage: Coverage,
+    /// The first failure; nothing is begun after it.
+    pub failure: Option<Box<Failure>>,
+}
+
+impl Campaign {
+    /// Runs it.
+    pub fn run(self) -> Report {
+        let begun = Instant::now();
+        let (next, stop) = (AtomicU64::new(0), AtomicBool::new(false));
+        let report = Mutex::new(Report::default());
+        std::thread::scope(|scope| {
+            for _ in 0..self.threads.max(1) {
+                scope.spawn(|| {
+                    while !stop.load(Ordering::Relaxed) && begun.elapsed() < self.time {
+                        let number = next.fetch_add(1, Ordering::Relaxed);
+                        if number >= self.schedules {
+                            break;
+                        }
+                        let result = run(self.first.wrapping_add(number), self.transport, self.shrinks);
+                        let mut report = report.lock().unwrap_or_else(PoisonError::into_inner);
+                        report.schedules += 1;
+                        match result {
+                            Ok(outcome) => report.coverage.merge(&outcome.coverage),
+                            Err(failure) => {
+                                stop.store(true, Ordering::Relaxed);
+                                report.failure.get_or_insert(failure);
+                            }
+                        }
+                    }
+                });
+            }
+        });
+        report.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+}

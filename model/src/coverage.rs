@@ -1,0 +1,100 @@
+use std::collections::BTreeMap;
+use std::fmt;
+
+use crate::schedule::Transport;
+
+/// How often each thing that is to be tried has happened, by transport.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Coverage(BTreeMap<(&'static str, Transport), u64>);
+
+impl Coverage {
+    pub(crate) fn add(&mut self, transport: Transport, what: &'static str, times: u64) {
+        *self.0.entry((what, transport)).or_default() += times;
+    }
+
+    /// Adds the counts of another run.
+    pub fn merge(&mut self, other: &Self) {
+        for ((what, transport), times) in &other.0 {
+            self.add(*transport, what, *times);
+        }
+    }
+
+    /// How often this has happened on a transport.
+    pub fn count(&self, what: &str, transport: Transport) -> u64 {
+        self.0.iter().find(|((name, on), _)| *name == what && *on == transport).map_or(0, |(_, times)| *times)
+    }
+
+    /// What must happen on these transports and never has.
+    pub fn missing(&self, transports: &[Transport]) -> Vec<String> {
+        let everywhere = EVERYWHERE.iter().map(|what| (*what, false));
+        let both_ways = BOTH_WAYS.iter().map(|what| (*what, true));
+        let wanted = everywhere.chain(both_ways).flat_map(|(what, both_ways)| {
+            transports.iter().filter(move |on| !both_ways || on.is_bidirectional()).map(move |on| (what, *on))
+        });
+        wanted.filter(|(what, on)| self.count(what, *on) == 0).map(|(what, on)| format!("{what} ({on})")).collect()
+    }
+}
+
+/// What every transport has.
+const EVERYWHERE: [&str; 40] = [
+    "connected: epoch",
+    "connected: expired",
+    "connected: invalid",
+    "connected: new",
+    "connected: resumed",
+    "cut amid something",
+    "cut between two things",
+    "cut on the way up",
+    "drained restart",
+    "event",
+    "event seen after a resume",
+    "event superseded",
+    "event to a room, to someone who has left it since",
+    "event to all",
+    "event to a room",
+    "event to a room of a tenant",
+    "event to a tenant",
+    "event to a user",
+    "event to a user of a tenant",
+    "event with an exception",
+    "event with a latest key",
+    "event with an idempotency key",
+    "lost",
+    "membership ended by absence",
+    "overflow",
+    "place of another client",
+    "place of another identity",
+    "place without an event",
+    "refused: room",
+    "repeat of an idempotency key",
+    "restart without a drain",
+    "room joined",
+    "room left",
+    "room named when connecting",
+    "told when to come back",
+    "vanished",
+    "volatile event",
+    "window exceeded by age",
+    "window exceeded by bytes",
+    "window exceeded by count",
+];
+
+/// What those have whose clients can say something.
+const BOTH_WAYS: [&str; 8] =
+    ["ask", "ask answered", "ask gone", "ask timed out", "goodbye", "room entered", "room entry denied", "room exited"];
+
+impl fmt::Display for Coverage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut names: Vec<&str> = self.0.keys().map(|(what, _)| *what).collect();
+        names.dedup();
+        write!(f, "{:52}", "")?;
+        Transport::ALL.iter().try_for_each(|on| write!(f, "{:>10}", on.to_string()))?;
+        writeln!(f)?;
+        for what in names {
+            write!(f, "{what:52}")?;
+            Transport::ALL.iter().try_for_each(|on| write!(f, "{:>10}", self.count(what, *on)))?;
+            writeln!(f)?;
+        }
+        Ok(())
+    }
+}

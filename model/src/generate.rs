@@ -1,0 +1,234 @@
+//! From a seed to a schedule.
+
+use crate::rng::Rng;
+use crate::schedule::{Call, Except, Id, Kind, Person, Present, Schedule, Scope, Setup, Step, Transport};
+
+const USERS: usize = 3;
+const TENANTS: usize = 2;
+/// The last of them is closed to clients, the one before shows only what is sent from now on.
+pub(crate) const ROOMS: usize = 4;
+/// The room that no client may enter by itself.
+pub(crate) const CLOSED_ROOM: Id = 3;
+/// The room whose past is not shown to those who name it.
+pub(crate) const FROM_NOW_ROOM: Id = 2;
+
+impl Schedule {
+    /// The schedule of a seed, on its own transport or on this one.
+    pub fn of(seed: u64, transport: Option<Transport>) -> Self {
+        let mut rng = Rng::new(seed);
+        let drawn = rng.pick(&Transport::ALL);
+        let setup = setup(&mut rng, transport.unwrap_or(drawn));
+        let mut generator = Generator { connected: vec![false; setup.persons.len()], setup, rng, steps: Vec::new() };
+        generator.run();
+        Self { seed, setup: generator.setup, steps: generator.steps }
+    }
+}
+
+fn setup(rng: &mut Rng, transport: Transport) -> Setup {
+    let persons = (0..rng.between(2, 5)).map(|_| Person {
+        user: (!rng.percent(10)).then(|| rng.below(USERS) as Id),
+        tenant: (!rng.percent(20)).then(|| rng.below(TENANTS) as Id),
+    });
+    let persons = persons.collect();
+    Setup {
+        transport,
+        persons,
+        everyone: transport == Transport::Sse && rng.percent(20),
+        window_records: rng.pick(&[3, 8, 20, 60, 10_000]),
+        window_bytes: rng.pick(&[3_000, 12_000, 1 << 20, 1 << 20]),
+        window_seconds: rng.pick(&[3, 20, 300, 300]),
+        window_keys: rng.pick(&[1, 3, 1_000]),
+        outbox_frames: rng.pick(&[1, 2, 4, 16, 256]),
+        outbox_bytes: rng.pick(&[1_000, 8_000, 256 * 1024, 256 * 1024]),
+        pipe_bytes: rng.pick(&[64, 300, 2_000, 16_000, 64 * 1024]),
+        vectored: rng.percent(50),
+        reset: rng.percent(50),
+    }
+}
+
+struct Generator {
+    setup: Setup,
+    rng: Rng,
+    steps: Vec<Step>,
+    /// Whether a client is connected, as far as that can be known beforehand.
+    connected: Vec<bool>,
+}
+
+impl Generator {
+    fn run(&mut self) {
+        for client in 0..self.connected.len() {
+            if self.rng.percent(80) {
+                self.connect(client);
+            }
+        }
+        if self.rng.percent(70) {
+            self.steps.push(Step::Settle);
+        }
+        for _ in 0..self.rng.between(20, 60) {
+            self.step();
+        }
+    }
+
+    fn step(&mut self) {
+        let client = self.rng.below(self.connected.len());
+        let talks = usize::from(self.setup.transport.is_bidirectional());
+        // Who is away comes back soon.
+        if !self.connected[client] && self.rng.percent(30) {
+            return self.connect(client);
+        }
+        let step = match self.rng.weighted(&[34, 10, 2, 2, 5, 5, 4, 6, 4 * talks, 3 * talks, 1, 10, 8, 1, 10]) {
+            0 => return self.calls(),
+            1 => {
+                self.connected[client] = false;
+                let after = self.rng.pick(&[0, 0, 1, 10, 100, 1_000]);
+                Step::Cut {
+                    client,
+                    up: self.rng.percent(25),
+                    after: if after > 1 { self.rng.below(after) } else { after },
+                }
+            }
+            2 => {
+                self.connected[client] = false;
+                Step::Vanish { client }
+            }
+            3 => {
+                self.connected[client] = false;
+                Step::Goodbye { client }
+            }
+            4 => Step::Stall { client },
+            5 => Step::Flow { client },
+            6 => Step::Slow { client, bytes: self.rng.pick(&[40, 200, 2_000]) },
+            7 => Step::Sip { client, bytes: self.rng.pick(&[1, 50, 500, 10_000]) },
+            8 => Step::Subscribe { client, room: self.rng.below(ROOMS) as Id },
+            9 => Step::Unsubscribe { client, room: self.rng.below(ROOMS) as Id },
+            10 => {
+                self.connected.fill(false);
+                Step::Restart { drain: self.rng.percent(60).then(|| self.rng.pick(&[0, 0, 1, 4])) }
+            }
+            11 => Step::Settle,
+            12 => self.wait(),
+            13 => return self.absence(client),
+            _ => Step::Yield(self.rng.between(1, 12)),
+        };
+        self.steps.push(step);
+    }
+
+    fn wait(&mut self) -> Step {
+        let window = self.setup.window_seconds as usize * 1_000;
+        Step::Wait(match self.rng.below(10) {
+            0 => self.rng.between(20_000, 60_000),
+            // So that several fit into a window that is short, and some of them not.
+            1..5 if window <= 3_000 => self.rng.between(window / 3, window),
+            1..4 => self.rng.between(1_000, 6_000),
+            _ => self.rng.between(1, 400),
+        } as u64)
+    }
+
+    /// A member of a room is away for about as long as the window reaches, and the room goes on.
+    fn absence(&mut self, client: usize) {
+        let rng = &mut self.rng;
+        let window = self.setup.window_seconds as usize * 1_000;
+        let Some(user) = self.setup.persons[client].user.filter(|_| window <= 20_000) else { return };
+        let room = rng.below(ROOMS) as Id;
+        let send = |scope| Step::Calls(vec![Call::Send { scope, except: None, kind: Kind::Plain, pad: 5 }]);
+        let away = rng.between(window / 2, window);
+        let still_away = rng.between(window / 4, window);
+        self.steps.extend([
+            Step::Flow { client },
+            Step::Calls(vec![Call::Join { user, room }]),
+            Step::Settle,
+            Step::Cut { client, up: false, after: 0 },
+            Step::Wait(away as u64),
+            send(Scope::Room(room)),
+            Step::Wait(still_away as u64),
+        ]);
+        self.connected[client] = false;
+        self.connect(client);
+        self.steps.push(Step::Settle);
+    }
+
+    fn connect(&mut self, client: usize) {
+        self.connected[client] = true;
+        let rng = &mut self.rng;
+        let others = self.setup.persons.len();
+        let present = match rng.weighted(&[80, 4, 4, 3, 2, 2, 2, 2, 2]) {
+            0 => Present::Own,
+            1 => Present::None,
+            2 => Present::Old(rng.between(1, 6)),
+            3 => Present::Stolen(rng.below(others)),
+            4 => Present::Altered(rng.below(28)),
+            5 => Present::Truncated(rng.between(1, 27)),
+            6 => Present::Garbage,
+            7 => Present::Future(rng.between(1, 1_000) as u64),
+            _ => Present::Stranger(rng.below(20) as u64),
+        };
+        // What it names beside the rooms that it was in.
+        let rooms = (0..ROOMS as Id - 1).filter(|_| rng.percent(25)).collect::<Vec<_>>();
+        let closed = rng.percent(2).then_some(CLOSED_ROOM);
+        let rooms = rooms.into_iter().chain(closed).collect();
+        self.steps.push(Step::Connect { client, present, rooms });
+    }
+
+    fn calls(&mut self) {
+        // Socket.IO has a window of 64 packets of its own under way.
+        let bursts = if matches!(self.setup.transport, Transport::Polling | Transport::SocketIo) { 10 } else { 4 };
+        let count = match self.rng.weighted(&[60, 25, 10, bursts]) {
+            0 => 1,
+            1 => self.rng.between(2, 4),
+            2 => self.rng.between(5, 20),
+            _ => self.rng.between(40, 110),
+        };
+        let pad = match self.rng.weighted(&[80, 15, 5]) {
+            0 => 60,
+            1 => 1_500,
+            _ if count < 20 => 20_000,
+            _ => 500,
+        };
+        let calls = (0..count).map(|_| self.call(pad)).collect();
+        self.steps.push(Step::Calls(calls));
+    }
+
+    fn call(&mut self, pad: usize) -> Call {
+        let rng = &mut self.rng;
+        let (user, room) = (rng.below(USERS) as Id, rng.below(ROOMS) as Id);
+        let asks = if self.setup.transport.is_bidirectional() { 6 } else { 0 };
+        match rng.weighted(&[70, 12, 10, asks]) {
+            0 => {
+                let scope = self.scope();
+                let rng = &mut self.rng;
+                let except = match rng.below(10) {
+                    0 => Some(Except::User(user)),
+                    1 => Some(Except::Client(rng.below(self.setup.persons.len()))),
+                    _ => None,
+                };
+                let kind = match rng.weighted(&[70, 12, 8, 10]) {
+                    0 => Kind::Plain,
+                    1 => Kind::Latest(rng.below(2) as Id),
+                    2 => Kind::Once(rng.below(4) as Id),
+                    _ => Kind::Volatile,
+                };
+                Call::Send { scope, except, kind, pad: rng.below(pad) }
+            }
+            1 => Call::Join { user, room },
+            2 => Call::Leave { user, room },
+            _ => Call::Ask {
+                scope: if rng.percent(50) { Scope::User(user) } else { Scope::Room(room) },
+                seconds: rng.pick(&[2, 10, 40]),
+                answers: rng.below(3usize.pow(5)) as u16,
+            },
+        }
+    }
+
+    fn scope(&mut self) -> Scope {
+        let rng = &mut self.rng;
+        let (user, tenant, room) = (rng.below(USERS) as Id, rng.below(TENANTS) as Id, rng.below(ROOMS) as Id);
+        match rng.weighted(&[20, 20, 20, 10, 25, 12]) {
+            0 => Scope::All,
+            1 => Scope::Tenant(tenant),
+            2 => Scope::User(user),
+            3 => Scope::UserIn(tenant, user),
+            4 => Scope::Room(room),
+            _ => Scope::RoomIn(tenant, room),
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! A model test of the `realtime-*` crates.
+//!
+//! From a seed follows a [`Schedule`]: publishing, connecting, cuts at any byte, stalls, joins and
+//! leaves, asks, restarts. It is played against a real provider (its router behind hyper, over wires
+//! in memory, in simulated time), and everything a client receives is held against a simple
+//! reference: a list of records, who was where when, and from that who must see what.
+//!
+//! What a client may see is decided in `log`, what it does see is held against that in `hear`, and
+//! `world` lets it all happen.
+
+mod asks;
+mod calls;
+mod campaign;
+mod client;
+mod conn;
+mod coverage;
+mod generate;
+mod hear;
+mod log;
+mod pipe;
+mod player;
+mod reference;
+mod rng;
+mod run;
+mod schedule;
+mod server;
+mod steps;
+mod world;
+
+pub use campaign::{Campaign, Report};
+pub use coverage::Coverage;
+pub use run::{Failure, Outcome, run, show};
+pub use schedule::{Schedule, Transport};

@@ -1,0 +1,280 @@
+//! The reference: an append-only list of records, who was in which room when, and from that who sees what.
+//!
+//! It is written from the documentation and shares no code with what it is compared to.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::schedule::{Id, Person, Scope};
+
+/// A place in the log: the number of the last record before it.
+pub(crate) type Place = u64;
+
+/// Whether something is for someone. `Maybe` is what two events that raced leave open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Sees {
+    No,
+    Maybe,
+    Yes,
+}
+
+/// A time in a room: for records after one place, up to and with another. Each is known to lie between two.
+#[derive(Clone, Copy, Debug)]
+struct Span {
+    after: (Place, Place),
+    until: (Place, Place),
+}
+
+const OPEN: (Place, Place) = (Place::MAX, Place::MAX);
+
+/// Who was in which room when.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Rooms(BTreeMap<Id, Vec<Span>>);
+
+impl Rooms {
+    /// In, from a place between these two on; nothing changes for who is in.
+    pub(crate) fn enter(&mut self, room: Id, earliest: Place, latest: Place) {
+        if !self.is_in(room) {
+            self.0.entry(room).or_default().push(Span { after: (earliest, latest), until: OPEN });
+        }
+    }
+
+    /// The first entry happened between these places.
+    pub(crate) fn entered_between(&mut self, room: Id, earliest: Place, latest: Place) {
+        if let Some(span) = self.0.get_mut(&room).and_then(|spans| spans.first_mut()) {
+            span.after = (earliest, latest);
+        }
+    }
+
+    /// The last entry happened by this place.
+    pub(crate) fn entered_by(&mut self, room: Id, latest: Place) {
+        if let Some(span) = self.0.get_mut(&room).and_then(|spans| spans.last_mut()) {
+            span.after.1 = span.after.1.min(latest);
+        }
+    }
+
+    /// Out, as of a place between these two.
+    pub(crate) fn leave(&mut self, room: Id, earliest: Place, latest: Place) {
+        for span in self.0.get_mut(&room).into_iter().flatten().filter(|span| span.until == OPEN) {
+            span.until = (earliest, latest);
+        }
+    }
+
+    /// The last leave happened by this place.
+    pub(crate) fn left_by(&mut self, room: Id, latest: Place) {
+        if let Some(span) = self.0.get_mut(&room).and_then(|spans| spans.last_mut())
+            && span.until != OPEN
+        {
+            span.until.1 = span.until.1.min(latest);
+        }
+    }
+
+    pub(crate) fn is_in(&self, room: Id) -> bool {
+        self.0.get(&room).is_some_and(|spans| spans.iter().any(|span| span.until == OPEN))
+    }
+
+    pub(crate) fn sees(&self, room: Id, position: Place) -> Sees {
+        let one = |span: &Span| {
+            if position > span.after.1 && position <= span.until.0 {
+                Sees::Yes
+            } else if position > span.after.0 && position <= span.until.1 {
+                Sees::Maybe
+            } else {
+                Sees::No
+            }
+        };
+        self.0.get(&room).and_then(|spans| spans.iter().map(one).max()).unwrap_or(Sees::No)
+    }
+
+    /// Out of all rooms, as of a place between these two.
+    fn leave_all(&mut self, earliest: Place, latest: Place) {
+        let rooms: Vec<Id> = self.0.keys().copied().collect();
+        rooms.into_iter().for_each(|room| self.leave(room, earliest, latest));
+    }
+
+    /// What is in it may be gone.
+    fn doubt(&mut self) {
+        self.0.values_mut().flatten().for_each(|span| span.after.1 = Place::MAX);
+    }
+}
+
+/// Whom a record is for, exceptions included.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Audience {
+    pub(crate) scope: Scope,
+    pub(crate) except_user: Option<Id>,
+    pub(crate) except_connection: Option<String>,
+}
+
+/// What a record is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum What {
+    Ask,
+    Event,
+    /// A join, a leave, or a repeat: it only takes its place.
+    Nothing,
+    /// An event that may turn out to be a repeat.
+    Unsure,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Record {
+    /// The event's own number.
+    pub(crate) number: u64,
+    pub(crate) what: What,
+    pub(crate) audience: Audience,
+    pub(crate) latest: Option<Id>,
+    pub(crate) at: Instant,
+    /// At least so many bytes in the window.
+    pub(crate) least_bytes: usize,
+}
+
+/// Someone with a connection, as the rules see it.
+#[derive(Clone, Debug)]
+pub(crate) struct Viewer {
+    pub(crate) person: Person,
+    /// The connection's id, once told.
+    pub(crate) connection: Option<String>,
+    /// The rooms that the connection entered itself.
+    pub(crate) own: Rooms,
+}
+
+#[derive(Debug, Default)]
+struct User {
+    rooms: Rooms,
+    online: usize,
+    /// When the last connection went, at the earliest and at the latest.
+    offline: Option<(Instant, Instant)>,
+    /// Memberships have ended because of that.
+    forgotten: bool,
+}
+
+/// The log of one epoch.
+#[derive(Debug, Default)]
+pub(crate) struct Log {
+    records: Vec<Record>,
+    users: BTreeMap<Id, User>,
+}
+
+/// How late the server may be to notice that a time is over.
+pub(crate) const LATE: Duration = Duration::from_millis(1_100);
+
+impl Log {
+    /// The place after the last record.
+    pub(crate) fn end(&self) -> Place {
+        self.records.len() as Place
+    }
+
+    pub(crate) fn push(&mut self, record: Record) -> Place {
+        self.records.push(record);
+        self.end()
+    }
+
+    pub(crate) fn record(&self, position: Place) -> &Record {
+        &self.records[position as usize - 1]
+    }
+
+    pub(crate) fn record_mut(&mut self, position: Place) -> &mut Record {
+        &mut self.records[position as usize - 1]
+    }
+
+    /// How many of the records were there for longer than this; they are the oldest ones.
+    pub(crate) fn older_than(&self, age: Duration, now: Instant) -> Place {
+        self.records.partition_point(|record| now - record.at > age) as Place
+    }
+
+    pub(crate) fn join(&mut self, user: Id, room: Id, position: Place, now: Instant) {
+        let user = self.users.entry(user).or_default();
+        if user.online == 0 {
+            // A user without any room may have been forgotten and come anew.
+            let earliest = user.offline.map_or(now, |(earliest, _)| earliest);
+            let latest = if user.rooms.0.keys().any(|room| user.rooms.is_in(*room)) {
+                user.offline.map_or(now, |(_, latest)| latest)
+            } else {
+                now
+            };
+            user.offline = Some((earliest, latest));
+        }
+        user.rooms.enter(room, position, position);
+    }
+
+    pub(crate) fn leave(&mut self, user: Id, room: Id, position: Place) {
+        self.users.entry(user).or_default().rooms.leave(room, position, position);
+    }
+
+    /// A connection of this user is there; whether memberships have ended meanwhile.
+    pub(crate) fn came(&mut self, user: Id, age: Duration, now: Instant) -> bool {
+        self.forget(age, now);
+        let user = self.users.entry(user).or_default();
+        user.online += 1;
+        if let Some((earliest, _)) = user.offline.take()
+            && now - earliest > age
+        {
+            user.rooms.doubt();
+        }
+        std::mem::take(&mut user.forgotten)
+    }
+
+    /// A connection of this user is gone.
+    pub(crate) fn went(&mut self, user: Id, now: Instant) {
+        let user = self.users.entry(user).or_default();
+        user.online -= 1;
+        if user.online == 0 {
+            user.offline = Some((now, now));
+        }
+    }
+
+    /// Ends the memberships of those who have been away for longer than the window's age, as of the moment this was so.
+    pub(crate) fn forget(&mut self, age: Duration, now: Instant) {
+        let Self { records, users } = self;
+        let place_at = |time: Instant| records.partition_point(|record| record.at <= time) as Place;
+        for user in users.values_mut() {
+            if let Some((earliest, latest)) = user.offline
+                && now - latest > age + LATE
+            {
+                user.offline = None;
+                user.forgotten = user.rooms.0.keys().any(|room| user.rooms.is_in(*room));
+                user.rooms.leave_all(place_at(earliest + age), place_at(latest + age + LATE));
+            }
+        }
+    }
+
+    /// Whether the record at this place is for someone.
+    pub(crate) fn sees(&self, viewer: &Viewer, position: Place) -> Sees {
+        self.is_for(viewer, &self.record(position).audience, position)
+    }
+
+    /// Whether something for this audience, were it at this place, is for someone.
+    pub(crate) fn is_for(&self, viewer: &Viewer, audience: &Audience, position: Place) -> Sees {
+        let Person { user, tenant } = viewer.person;
+        let left_out = audience.except_user.is_some() && audience.except_user == user
+            || audience.except_connection.is_some() && audience.except_connection == viewer.connection;
+        let yes = |is: bool| if is && !left_out { Sees::Yes } else { Sees::No };
+        let in_room = |room: Id| {
+            let joined = user.and_then(|user| self.users.get(&user)).map(|user| user.rooms.sees(room, position));
+            viewer.own.sees(room, position).max(joined.unwrap_or(Sees::No))
+        };
+        match audience.scope {
+            Scope::All => yes(true),
+            Scope::Room(room) => yes(true).min(in_room(room)),
+            Scope::RoomIn(of, room) => yes(tenant == Some(of)).min(in_room(room)),
+            Scope::Tenant(of) => yes(tenant == Some(of)),
+            Scope::User(name) => yes(user == Some(name)),
+            Scope::UserIn(of, name) => yes(user == Some(name) && tenant == Some(of)),
+        }
+    }
+
+    /// Whether a newer event of the same series makes this one needless for someone.
+    pub(crate) fn is_superseded(&self, viewer: &Viewer, position: Place) -> bool {
+        let record = self.record(position);
+        record.latest.is_some()
+            && (position + 1..=self.end()).any(|newer| {
+                let other = self.record(newer);
+                other.latest == record.latest
+                    && other.audience == record.audience
+                    && self.sees(viewer, newer) != Sees::No
+            })
+    }
+}

@@ -1,0 +1,79 @@
+//! Runs schedules of the model test for as long as one likes.
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use realtime_model::{Campaign, Transport, show};
+
+const USAGE: &str =
+    "usage: realtime-model [--schedules N] [--seconds S] [--seed X] [--transport polling|socketio|sse|ws]
+                      [--threads N] [--shrink yes|no]
+       realtime-model --show X [--transport T]
+
+  --schedules N   run N schedules; default 2000, with --seed 1, with --seconds as many as fit
+  --seconds S     stop after S seconds
+  --seed X        the first seed; default 0
+  --transport T   on this transport only, instead of the one that the seed draws
+  --threads N     default 2
+  --shrink no     print a failing schedule as it is, instead of what is needed of it
+  --show X        print the schedule of this seed and all that happens in it";
+
+fn main() -> ExitCode {
+    let (campaign, shown) = match read(std::env::args().skip(1)) {
+        Ok(read) => read,
+        Err(error) => {
+            eprintln!("{error}\n{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    if let Some(seed) = shown {
+        println!("{}", show(seed, campaign.transport));
+        return ExitCode::SUCCESS;
+    }
+    let begun = Instant::now();
+    let report = campaign.run();
+    let (seconds, schedules) = (begun.elapsed().as_secs_f64(), report.schedules);
+    println!("{}", report.coverage);
+    println!("{schedules} schedules in {seconds:.1} s, {:.0} per second", schedules as f64 / seconds);
+    match report.failure {
+        Some(failure) => {
+            println!("\n{failure}");
+            ExitCode::FAILURE
+        }
+        None => ExitCode::SUCCESS,
+    }
+}
+
+fn read(mut arguments: impl Iterator<Item = String>) -> Result<(Campaign, Option<u64>), String> {
+    fn number(text: &str) -> Result<u64, String> {
+        text.parse().map_err(|_| format!("not a number: {text}"))
+    }
+    let mut campaign =
+        Campaign { first: 0, schedules: 2_000, time: Duration::MAX, transport: None, threads: 2, shrinks: true };
+    let (mut schedules, mut shown) = (None, None);
+    while let Some(name) = arguments.next() {
+        let value = arguments.next().ok_or_else(|| format!("{name} needs a value"))?;
+        match &*name {
+            "--schedules" => schedules = Some(number(&value)?),
+            "--seconds" => {
+                campaign.time = Duration::from_secs(number(&value)?);
+                campaign.schedules = u64::MAX;
+            }
+            "--seed" => {
+                campaign.first = number(&value)?;
+                campaign.schedules = campaign.schedules.min(1);
+            }
+            "--show" => shown = Some(number(&value)?),
+            "--shrink" => campaign.shrinks = value == "yes",
+            "--threads" => campaign.threads = number(&value)? as usize,
+            "--transport" => campaign.transport = Some(value.parse::<Transport>()?),
+            _ => return Err(format!("unknown: {name}")),
+        }
+    }
+    if let Some(schedules) = schedules {
+        campaign.schedules = schedules;
+    } else if campaign.time != Duration::MAX {
+        campaign.schedules = u64::MAX;
+    }
+    Ok((campaign, shown))
+}

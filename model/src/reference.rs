@@ -1,0 +1,399 @@
+//! What must be: the log, every connection, and what has been sent.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use realtime_core::{Epoch, EventId, Receipt, Stats};
+use tokio::time::Instant;
+
+use crate::conn::{Conn, Moment, RoomRequest};
+use crate::coverage::Coverage;
+use crate::generate::CLOSED_ROOM;
+use crate::log::{Audience, LATE, Log, Place, Record, Rooms, Sees, Viewer, What};
+use crate::schedule::{Except, Id, Kind, Person, Present, Scope, Setup};
+use crate::server::Note;
+
+/// Where an event went.
+#[derive(Clone, Debug)]
+pub(crate) enum Sent {
+    /// A record of this process's log, or of an earlier one's.
+    Logged { epoch: Epoch, place: Place, pad: usize },
+    /// To connections that were there.
+    Volatile { may: Vec<usize>, pad: usize },
+}
+
+/// The reference for one run.
+pub(crate) struct Reference {
+    pub(crate) setup: Setup,
+    pub(crate) epoch: Epoch,
+    pub(crate) log: Log,
+    pub(crate) conns: Vec<Conn>,
+    /// The log's end when the calls under way began.
+    before: Place,
+    /// The first connection of this process.
+    first: usize,
+    pub(crate) sent: Vec<Sent>,
+    /// The idempotency key among the calls under way: one at most, for which key is remembered last is not known beforehand
+    /// if it is not known which of them is a repeat.
+    once: Option<(Id, What)>,
+    /// Idempotency keys in the order of their first events.
+    keys: Vec<Key>,
+    /// What each client has received by its own cursor.
+    pub(crate) delivered: Vec<BTreeSet<Place>>,
+    pub(crate) coverage: Coverage,
+}
+
+#[derive(Debug)]
+struct Key {
+    key: Id,
+    place: Place,
+    /// Known when its receipt is there.
+    id: Option<EventId>,
+    at: Instant,
+}
+
+/// What a send is to come to.
+#[derive(Clone, Debug)]
+pub(crate) struct Predicted {
+    pub(crate) number: u64,
+    pub(crate) kind: Kind,
+    /// None for what is volatile.
+    pub(crate) place: Option<Place>,
+    /// How many connections it matches, at least and at most.
+    matches: (usize, usize),
+}
+
+impl Reference {
+    pub(crate) fn new(setup: Setup, epoch: Epoch) -> Self {
+        let delivered = vec![BTreeSet::new(); setup.persons.len()];
+        Self {
+            setup,
+            epoch,
+            log: Log::default(),
+            before: 0,
+            conns: Vec::new(),
+            first: 0,
+            sent: Vec::new(),
+            once: None,
+            keys: Vec::new(),
+            delivered,
+            coverage: Coverage::default(),
+        }
+    }
+
+    /// Another process, which knows nothing of the one before.
+    pub(crate) fn restart(&mut self, epoch: Epoch) {
+        self.epoch = epoch;
+        self.log = Log::default();
+        self.first = self.conns.len();
+        self.keys.clear();
+        self.delivered.iter_mut().for_each(BTreeSet::clear);
+    }
+
+    pub(crate) fn cover(&mut self, what: &'static str) {
+        self.coverage.add(self.setup.transport, what, 1);
+    }
+
+    pub(crate) fn age(&self) -> Duration {
+        Duration::from_secs(self.setup.window_seconds)
+    }
+
+    /// Where the server is: all that was sent has been applied, at the latest now.
+    pub(crate) fn moment(&self, stats: &Stats) -> Moment {
+        let end = self.log.end();
+        Moment { end, start: end.saturating_sub(stats.window_records) }
+    }
+
+    /// A client asks for a connection; its serial number.
+    pub(crate) fn ask_to_connect(
+        &mut self,
+        client: usize,
+        present: Present,
+        presented: Option<String>,
+        named: &[Id],
+        asked: Moment,
+    ) -> usize {
+        if present != Present::Own {
+            self.delivered[client].clear();
+        }
+        let mut own = Rooms::default();
+        named.iter().filter(|room| **room != CLOSED_ROOM).for_each(|room| own.enter(*room, 0, Place::MAX));
+        let viewer = Viewer { person: self.setup.persons[client], connection: None, own };
+        self.conns.push(Conn {
+            client,
+            viewer,
+            presented,
+            named: named.to_vec(),
+            asked,
+            came: None,
+            went: None,
+            connected: false,
+            resumed: false,
+            place: 0,
+            settled: None,
+            calm: true,
+            over: false,
+            request: None,
+            asks: Default::default(),
+            volatile: BTreeSet::new(),
+        });
+        self.conns.len() - 1
+    }
+
+    /// What a hook has told.
+    pub(crate) fn note(&mut self, note: &Note, moment: Moment) -> Result<(), String> {
+        let age = self.age();
+        let conn = self.conns.get_mut(note.serial).ok_or("a hook told of a connection that nobody asked for")?;
+        let of_now = note.serial >= self.first;
+        let Person { user, .. } = conn.viewer.person;
+        match note.came {
+            Some(_) if conn.came.is_some() => return Err("a connection came twice".to_owned()),
+            Some(id) => {
+                conn.came = Some(moment);
+                conn.viewer.connection = Some(id.to_string());
+                if let Some(user) = user.filter(|_| of_now) {
+                    let forgotten = self.log.came(user, age, note.at);
+                    if forgotten {
+                        self.cover("membership ended by absence");
+                    }
+                }
+            }
+            None if conn.came.is_none() || conn.went.is_some() => {
+                return Err("a connection went that was not there".to_owned());
+            }
+            None => {
+                conn.went = Some(note.at);
+                if let Some(user) = user.filter(|_| of_now) {
+                    self.log.went(user, note.at);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether it is clear in which of this user's connections a leave would find the room.
+    pub(crate) fn may_leave(&self, user: Id, room: Id) -> bool {
+        let of_user = |conn: &&Conn| conn.viewer.person.user == Some(user) && conn.may_be_there();
+        self.of_now().filter(of_user).all(|conn| {
+            let is_there = conn.came.is_some() || conn.over && !conn.named.contains(&room);
+            is_there && conn.request.is_none_or(|request| request.room != room)
+        })
+    }
+
+    /// Calls begin that do not wait for each other.
+    pub(crate) fn begin_calls(&mut self) {
+        self.before = self.log.end();
+        self.once = None;
+    }
+
+    /// A user joins a room, which takes the log's next place.
+    pub(crate) fn join(&mut self, user: Id, room: Id) {
+        let place = self.push_nothing();
+        self.log.forget(self.age(), Instant::now());
+        self.log.join(user, room, place, Instant::now());
+        self.cover("room joined");
+    }
+
+    /// A user leaves a room, with all connections there are, by whichever way they were in.
+    pub(crate) fn leave(&mut self, user: Id, room: Id) {
+        let place = self.push_nothing();
+        self.log.leave(user, room, place);
+        let first = self.first;
+        for conn in self.conns[first..].iter_mut().filter(|conn| conn.viewer.person.user == Some(user)) {
+            conn.viewer.own.leave(room, place, place);
+        }
+        self.cover("room left");
+    }
+
+    fn push_nothing(&mut self) -> Place {
+        let audience = Audience { scope: Scope::All, except_user: None, except_connection: None };
+        self.push(u64::MAX, What::Nothing, audience, None, 0)
+    }
+
+    fn push(&mut self, number: u64, what: What, audience: Audience, latest: Option<Id>, pad: usize) -> Place {
+        self.log.push(Record { number, what, audience, latest, at: Instant::now(), least_bytes: pad })
+    }
+
+    /// Whom something is for.
+    pub(crate) fn audience(&self, scope: Scope, except: Option<Except>) -> Audience {
+        let scope = match scope {
+            Scope::Room(_) if self.setup.everyone => Scope::All,
+            Scope::RoomIn(tenant, _) if self.setup.everyone => Scope::Tenant(tenant),
+            scope => scope,
+        };
+        let (mut except_user, mut except_connection) = (None, None);
+        match except {
+            Some(Except::Client(client)) => {
+                let conn = self.of_now().rfind(|conn| conn.client == client);
+                except_connection = conn.and_then(|conn| conn.viewer.connection.clone());
+            }
+            Some(Except::User(user)) => except_user = Some(user),
+            None => {}
+        }
+        Audience { scope, except_user, except_connection }
+    }
+
+    /// An event is sent.
+    pub(crate) fn send(&mut self, audience: Audience, mut kind: Kind, pad: usize) -> Predicted {
+        if let Kind::Once(key) = kind
+            && self.once.is_some_and(|(known, what)| known != key || what == What::Unsure)
+        {
+            kind = Kind::Plain;
+        }
+        let number = self.sent.len() as u64;
+        let mut latest = None;
+        let what = match kind {
+            Kind::Latest(key) => {
+                latest = Some(key);
+                What::Event
+            }
+            Kind::Once(key) => {
+                let what = if self.once.is_some() { What::Nothing } else { self.repeats(key) };
+                self.once = Some((key, what));
+                if what == What::Event {
+                    self.keys.push(Key { key, place: self.log.end() + 1, id: None, at: Instant::now() });
+                }
+                what
+            }
+            Kind::Plain => What::Event,
+            Kind::Volatile => {
+                // It goes at once, before what was called with it has been applied.
+                let place = self.before + 1;
+                let sees = |conn: &Conn| self.log.is_for(&conn.viewer, &audience, place) != Sees::No;
+                let may = self.of_now_numbered().filter(|(_, conn)| conn.may_be_there() && sees(conn));
+                let may = may.map(|(serial, _)| serial).collect();
+                self.sent.push(Sent::Volatile { may, pad });
+                let matches = self.matches(&audience, place);
+                return Predicted { number, kind, place: None, matches };
+            }
+        };
+        let place = self.push(number, what, audience.clone(), latest, pad);
+        self.sent.push(Sent::Logged { epoch: self.epoch, place, pad });
+        Predicted { number, kind, place: Some(place), matches: self.matches(&audience, place) }
+    }
+
+    /// An ask is sent.
+    pub(crate) fn ask(&mut self, audience: Audience) -> Predicted {
+        let number = self.sent.len() as u64;
+        let place = self.push(number, What::Ask, audience.clone(), None, 0);
+        self.sent.push(Sent::Logged { epoch: self.epoch, place, pad: 0 });
+        Predicted { number, kind: Kind::Plain, place: Some(place), matches: self.matches(&audience, place) }
+    }
+
+    /// How many connections something for this audience matches, at least and at most.
+    fn matches(&self, audience: &Audience, place: Place) -> (usize, usize) {
+        let sees = |conn: &Conn| self.log.is_for(&conn.viewer, audience, place);
+        let least = self.of_now().filter(|conn| conn.is_there() && sees(conn) == Sees::Yes).count();
+        let most = self.of_now().filter(|conn| conn.may_be_there() && sees(conn) != Sees::No).count();
+        (least, most)
+    }
+
+    /// Whether an event with this key is a repeat: only so many keys are remembered, and only for so long.
+    fn repeats(&self, key: Id) -> What {
+        let remembered = self.keys.len().saturating_sub(self.setup.window_keys);
+        match self.keys[remembered..].iter().rfind(|known| known.key == key).map(|known| known.at.elapsed()) {
+            Some(elapsed) if elapsed <= self.age() => What::Nothing,
+            Some(elapsed) if elapsed <= self.age() + LATE => What::Unsure,
+            _ => What::Event,
+        }
+    }
+
+    /// What a send has come to.
+    pub(crate) fn receipt(&mut self, predicted: &Predicted, receipt: &Receipt) -> Result<(), String> {
+        let wrong = |what: &str| Err(format!("{what}: n={} at {:?}: {receipt:?}", predicted.number, predicted.place));
+        let Some(place) = predicted.place else {
+            if receipt.position.is_some() {
+                return wrong("a volatile event with a place");
+            }
+            return matched(predicted, receipt);
+        };
+        let position = receipt.position.map(realtime_core::Position::get);
+        let record = self.log.record_mut(place);
+        if record.what == What::Unsure {
+            record.what = if position == Some(place) { What::Event } else { What::Nothing };
+            if let (What::Event, Kind::Once(key)) = (record.what, predicted.kind) {
+                self.keys.push(Key { key, place, id: None, at: Instant::now() });
+            }
+        }
+        if record.what == What::Nothing {
+            let first = self.keys.iter().rfind(|known| predicted.kind == Kind::Once(known.key) && known.place < place);
+            if first.is_none_or(|first| position != Some(first.place) || first.id != Some(receipt.id)) {
+                return wrong("a repeat without the first one's receipt");
+            }
+            self.cover("repeat of an idempotency key");
+            return Ok(());
+        }
+        if position != Some(place) {
+            return wrong("not at its place");
+        }
+        if let Some(key) = self.keys.iter_mut().rfind(|known| known.place == place) {
+            key.id = Some(receipt.id);
+            self.cover("event with an idempotency key");
+        }
+        matched(predicted, receipt)
+    }
+
+    /// The connections of this process.
+    pub(crate) fn of_now(&self) -> impl DoubleEndedIterator<Item = &Conn> {
+        self.conns[self.first..].iter()
+    }
+
+    /// The connections of this process with their serial numbers.
+    pub(crate) fn of_now_numbered(&self) -> impl Iterator<Item = (usize, &Conn)> {
+        self.conns.iter().enumerate().skip(self.first)
+    }
+
+    /// Someone asks for, or out of, a room.
+    pub(crate) fn request_room(&mut self, serial: usize, ack: u64, room: Id, enter: bool) {
+        let end = self.log.end();
+        let conn = &mut self.conns[serial];
+        conn.request = Some(RoomRequest { ack, room, enter });
+        if !enter {
+            conn.viewer.own.leave(room, end, Place::MAX);
+        } else if room != CLOSED_ROOM {
+            conn.viewer.own.enter(room, end, Place::MAX);
+        }
+    }
+
+    /// Looks whether the window holds what its bounds say; only when nothing is under way.
+    pub(crate) fn check_window(&mut self, stats: &Stats) -> Result<(), String> {
+        let end = self.log.end();
+        let start = end.saturating_sub(stats.window_records);
+        let (records, bytes) = (self.setup.window_records as u64, self.setup.window_bytes as u64);
+        let now = Instant::now();
+        let must_be_gone = self.log.older_than(self.age() + LATE, now);
+        let may_be_gone = self.log.older_than(self.age(), now);
+        if stats.window_records > records.max(1) || stats.window_records > 1 && stats.window_bytes > bytes {
+            return Err(format!(
+                "the window is too large: {} records, {} bytes",
+                stats.window_records, stats.window_bytes
+            ));
+        }
+        if start < must_be_gone {
+            return Err(format!("the window begins at {start}, but records up to {must_be_gone} are too old"));
+        }
+        let by_count = end.saturating_sub(records);
+        if start > by_count.max(may_be_gone) {
+            // Only the bytes can have been too many: with the newest one that is gone there would be more than allowed.
+            let gone = self.log.record(start).least_bytes as u64;
+            // What a frame and its record are at the most, beside the padding.
+            const MOST: u64 = 700;
+            if stats.window_bytes + gone + MOST <= bytes {
+                return Err(format!("the window begins at {start} and could begin at {}", by_count.max(may_be_gone)));
+            }
+            self.cover("window exceeded by bytes");
+        } else if start > 0 {
+            self.cover(if by_count >= may_be_gone { "window exceeded by count" } else { "window exceeded by age" });
+        }
+        Ok(())
+    }
+}
+
+/// Whether a receipt counts the right connections.
+fn matched(predicted: &Predicted, receipt: &Receipt) -> Result<(), String> {
+    let (least, most) = predicted.matches;
+    match receipt.delivered {
+        Some(told) if (least..=most).contains(&told.matched) && told.queued + told.dropped == told.matched => Ok(()),
+        told => Err(format!("n={} matched {told:?} and not {least} to {most}", predicted.number)),
+    }
+}

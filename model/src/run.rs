@@ -1,0 +1,161 @@
+//! Runs of schedules: one, many, and the smallest that still fails.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::panic::AssertUnwindSafe;
+use std::sync::Once;
+
+use crate::coverage::Coverage;
+use crate::schedule::{Schedule, Transport};
+use crate::world::World;
+
+/// What a run without a failure has seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// What was tried.
+    pub coverage: Coverage,
+    /// A fingerprint of all that the clients have heard, the same in every run of the schedule.
+    pub digest: u64,
+}
+
+/// A schedule whose run was not as it must be.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// What was wrong.
+    pub what: String,
+    /// The schedule, or what is left of it after shrinking.
+    pub schedule: Schedule,
+    /// The transport that was asked for.
+    transport: Option<Transport>,
+    /// What happened.
+    trace: Vec<String>,
+}
+
+/// The end of a run: what was wrong, if anything, and what happened.
+type End = (Result<Outcome, String>, Vec<String>);
+
+thread_local! {
+    /// While a schedule is played: the panics of this thread's tasks, which would go unnoticed in their runtime.
+    static PANICS: RefCell<Option<Vec<String>>> = const { RefCell::new(None) };
+}
+
+/// Runs the schedule of a seed, on its own transport or on this one.
+///
+/// # Errors
+/// What went wrong; if it is to shrink, with the smallest part of the schedule that was found to show it.
+pub fn run(seed: u64, transport: Option<Transport>, shrinks: bool) -> Result<Outcome, Box<Failure>> {
+    let schedule = Schedule::of(seed, transport);
+    let (result, _) = play(&schedule, false);
+    result.map_err(|what| {
+        let mut failure = Failure { what, schedule, transport, trace: Vec::new() };
+        if shrinks {
+            failure.shrink();
+        }
+        failure.show();
+        Box::new(failure)
+    })
+}
+
+/// The schedule of a seed, and all that happens in its run.
+pub fn show(seed: u64, transport: Option<Transport>) -> String {
+    let schedule = Schedule::of(seed, transport);
+    let (result, trace) = play(&schedule, true);
+    let end = result.map_or_else(|what| what, |outcome| format!("as it must be; fingerprint {:x}", outcome.digest));
+    format!("{schedule}\n{}\n{end}", trace.join("\n"))
+}
+
+fn play(schedule: &Schedule, traced: bool) -> End {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            PANICS.with_borrow_mut(|panics| match panics {
+                Some(panics) => panics.push(panic.to_string()),
+                None => before(panic),
+            });
+        }));
+    });
+    PANICS.set(Some(Vec::new()));
+    let mut trace = Vec::new();
+    let played = std::panic::catch_unwind(AssertUnwindSafe(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+        let runtime = runtime.map_err(|error| error.to_string())?;
+        runtime.block_on(act(schedule, traced, &mut trace))
+    }));
+    let panics = PANICS.take().unwrap_or_default();
+    let result = match played {
+        _ if !panics.is_empty() => Err(format!("a panic: {}", panics.join("; "))),
+        Ok(result) => result,
+        Err(_) => Err("a panic".to_owned()),
+    };
+    (result, trace)
+}
+
+async fn act(schedule: &Schedule, traced: bool, trace: &mut Vec<String>) -> Result<Outcome, String> {
+    let mut world = World::new(schedule, traced).await?;
+    let mut result = Ok(());
+    for (number, step) in schedule.steps.iter().enumerate() {
+        world.note(|| format!("{number} {step:?}"));
+        result = world.step(step).await.map_err(|what| format!("in step {number}: {what}"));
+        if result.is_err() {
+            break;
+        }
+    }
+    if result.is_ok() {
+        world.note(|| "the end".to_owned());
+        result = world.finish().await.map_err(|what| format!("at the end: {what}"));
+    }
+    *trace = world.trace.take().unwrap_or_default();
+    result.map(|()| Outcome { coverage: world.coverage().clone(), digest: world.digest.value() })
+}
+
+impl Failure {
+    /// Drops steps for as long as the rest still fails.
+    fn shrink(&mut self) {
+        /// Runs that it may take.
+        const MOST: usize = 400;
+        let mut runs = 0;
+        let mut size = self.schedule.steps.len().div_ceil(2).max(1);
+        loop {
+            let mut at = 0;
+            let mut smaller = false;
+            while at < self.schedule.steps.len() && runs < MOST {
+                let mut rest = self.schedule.clone();
+                rest.steps.drain(at..(at + size).min(rest.steps.len()));
+                runs += 1;
+                if play(&rest, false).0.is_err() {
+                    self.schedule = rest;
+                    smaller = true;
+                } else {
+                    at += size;
+                }
+            }
+            if runs >= MOST || size == 1 && !smaller {
+                return;
+            }
+            size = size.div_ceil(2);
+        }
+    }
+
+    /// Runs it once more and keeps what happens.
+    fn show(&mut self) {
+        let (result, trace) = play(&self.schedule, true);
+        self.trace = trace;
+        match result {
+            Err(what) => self.what = what,
+            Ok(_) => self.what += " (but not when it is run again: it does not follow from the seed alone)",
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { what, schedule, transport, trace } = self;
+        let transport = transport.map(|transport| format!(" --transport {transport}")).unwrap_or_default();
+        writeln!(f, "seed {} ({}): {what}", schedule.seed, schedule.transport())?;
+        writeln!(f, "replay: cargo run -p realtime-model -- --seed {}{transport}", schedule.seed)?;
+        writeln!(f, "\nwhat is left of the schedule:\n{schedule}\nwhat happened:")?;
+        trace.iter().try_for_each(|line| writeln!(f, "{line}"))?;
+        write!(f, "\n{what}")
+    }
+}

@@ -1,0 +1,252 @@
+//! What is done in one run, and how everything is set up: all of it follows from the seed.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// By which session code the clients are connected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Transport {
+    /// Socket.IO on long polling.
+    Polling,
+    /// Socket.IO on a websocket.
+    SocketIo,
+    /// Server-Sent Events.
+    Sse,
+    /// Raw WebSocket.
+    Ws,
+}
+
+impl Transport {
+    /// Every transport.
+    pub const ALL: [Self; 4] = [Self::Polling, Self::SocketIo, Self::Sse, Self::Ws];
+
+    /// Whether clients can say something on their connection.
+    pub(crate) fn is_bidirectional(self) -> bool {
+        self != Self::Sse
+    }
+}
+
+impl fmt::Display for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Polling => "polling",
+            Self::SocketIo => "socketio",
+            Self::Sse => "sse",
+            Self::Ws => "ws",
+        })
+    }
+}
+
+impl FromStr for Transport {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let found = Self::ALL.into_iter().find(|transport| transport.to_string() == text);
+        found.ok_or_else(|| format!("no transport \"{text}\": polling, socketio, sse or ws"))
+    }
+}
+
+/// A user, a tenant, a room or a client, by number.
+pub(crate) type Id = u8;
+
+/// Whose client it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Person {
+    pub(crate) user: Option<Id>,
+    pub(crate) tenant: Option<Id>,
+}
+
+/// How server, wires and clients are made.
+#[derive(Clone, Debug)]
+pub(crate) struct Setup {
+    pub(crate) transport: Transport,
+    pub(crate) persons: Vec<Person>,
+    /// Rooms are for everyone, as SSE has it by default.
+    pub(crate) everyone: bool,
+    pub(crate) window_records: usize,
+    pub(crate) window_bytes: usize,
+    pub(crate) window_seconds: u64,
+    pub(crate) window_keys: usize,
+    pub(crate) outbox_frames: usize,
+    pub(crate) outbox_bytes: usize,
+    pub(crate) pipe_bytes: usize,
+    pub(crate) vectored: bool,
+    pub(crate) reset: bool,
+}
+
+/// Whom something is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scope {
+    All,
+    Room(Id),
+    RoomIn(Id, Id),
+    Tenant(Id),
+    User(Id),
+    UserIn(Id, Id),
+}
+
+/// Who is left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Except {
+    /// The connection that this client has now.
+    Client(usize),
+    User(Id),
+}
+
+/// What kind of event is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Of a series of which only the newest matters.
+    Latest(Id),
+    /// With an idempotency key.
+    Once(Id),
+    Plain,
+    Volatile,
+}
+
+/// How the clients answer an ask: each by one digit of the number to the base of the answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// Some time later, perhaps too late.
+    Late,
+    Never,
+    Now,
+}
+
+/// One call of the server's side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Call {
+    /// To a user or a room; which client answers how follows from the number.
+    Ask {
+        scope: Scope,
+        seconds: u64,
+        answers: u16,
+    },
+    Join {
+        user: Id,
+        room: Id,
+    },
+    Leave {
+        user: Id,
+        room: Id,
+    },
+    Send {
+        scope: Scope,
+        except: Option<Except>,
+        kind: Kind,
+        pad: usize,
+    },
+}
+
+/// The place that a client presents when it connects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Present {
+    /// With one character altered.
+    Altered(usize),
+    /// A place that has not been reached.
+    Future(u64),
+    Garbage,
+    None,
+    /// An earlier one of its own.
+    Old(usize),
+    Own,
+    /// The one of another client.
+    Stolen(usize),
+    /// A place in another provider's log.
+    Stranger(u64),
+    /// Without its last characters.
+    Truncated(usize),
+}
+
+/// One thing that happens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Calls at once, none of which waits for another.
+    Calls(Vec<Call>),
+    Connect {
+        client: usize,
+        present: Present,
+        rooms: Vec<Id>,
+    },
+    /// The wire breaks when so many more bytes have passed.
+    Cut {
+        client: usize,
+        up: bool,
+        after: usize,
+    },
+    /// The client is gone, and nobody tells the server.
+    Vanish {
+        client: usize,
+    },
+    /// The client says goodbye.
+    Goodbye {
+        client: usize,
+    },
+    Flow {
+        client: usize,
+    },
+    Stall {
+        client: usize,
+    },
+    /// The client reads this many bytes at a time.
+    Slow {
+        client: usize,
+        bytes: usize,
+    },
+    /// A stalled client reads so much.
+    Sip {
+        client: usize,
+        bytes: usize,
+    },
+    Subscribe {
+        client: usize,
+        room: Id,
+    },
+    Unsubscribe {
+        client: usize,
+        room: Id,
+    },
+    /// The process ends and another one begins, with or without a drain.
+    Restart {
+        drain: Option<u64>,
+    },
+    /// Everything that can happen happens, and every client that reads is looked at.
+    Settle,
+    /// So many milliseconds pass.
+    Wait(u64),
+    /// The server's tasks run for a moment.
+    Yield(usize),
+}
+
+/// A whole run.
+#[derive(Clone, Debug)]
+pub struct Schedule {
+    /// What it was made of.
+    pub seed: u64,
+    pub(crate) setup: Setup,
+    pub(crate) steps: Vec<Step>,
+}
+
+impl Schedule {
+    /// The number of steps.
+    pub fn len(&self) -> usize {
+        self.steps.len()
+    }
+
+    /// Whether nothing is done.
+    pub fn is_empty(&self) -> bool {
+        self.steps.is_empty()
+    }
+
+    /// By which transport it goes.
+    pub fn transport(&self) -> Transport {
+        self.setup.transport
+    }
+}
+
+impl fmt::Display for Schedule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{:?}", self.setup)?;
+        self.steps.iter().enumerate().try_for_each(|(number, step)| writeln!(f, "{number:3} {step:?}"))
+    }
+}

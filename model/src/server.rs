@@ -1,0 +1,205 @@
+//! The process under test: one provider, its router behind hyper, and what its hooks tell.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use async_trait::async_trait;
+use futures_util::future::BoxFuture;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use realtime_core::{
+    Authenticator, Backplane, CloseReason, ConnectRequest, ConnectionId, ConnectionInfo, Drain, Epoch, Error, Identity,
+    LifecycleHook, Limits, MemoryBackplane, OutboxConfig, RealtimeBroadcast, Refusal, RoomAccess, RoomDelivery,
+    RoomMembership, RoomPolicy, Runtime, SocketIoBroadcast, Stats, WindowConfig,
+};
+use realtime_http::HttpProvider;
+use realtime_socketio::{SocketIoConfig, SocketIoProvider};
+use realtime_sse::{SseConfig, SseProvider};
+use realtime_ws::{WsConfig, WsProvider};
+use tokio::time::Instant;
+use tower_service::Service;
+
+use crate::generate::{CLOSED_ROOM, FROM_NOW_ROOM};
+use crate::pipe::ServerEnd;
+use crate::schedule::{Id, Setup, Transport};
+
+/// What a hook has told of a connection.
+#[derive(Clone, Debug)]
+pub(crate) struct Note {
+    /// The number that its client gave it.
+    pub(crate) serial: usize,
+    /// Its id if it is new, nothing if it is gone.
+    pub(crate) came: Option<ConnectionId>,
+    pub(crate) at: Instant,
+}
+
+pub(crate) struct Server {
+    provider: Arc<dyn HttpProvider>,
+    router: axum::Router,
+    http: http1::Builder,
+    epoch: Epoch,
+    notes: Notes,
+}
+
+#[derive(Clone, Default)]
+struct Notes(Arc<Mutex<Vec<Note>>>);
+
+impl Server {
+    pub(crate) async fn start(setup: &Setup) -> Result<Self, Error> {
+        let provider = provider(setup);
+        let notes = Notes::default();
+        let backplane = MemoryBackplane::default();
+        let runtime = Runtime::in_memory()
+            .with_authenticator(Door)
+            .with_policy(Rooms)
+            .with_backplane(backplane.clone())
+            .with_hook(notes.clone());
+        provider.attach(runtime).await?;
+        let epoch = backplane.state(provider.name()).await?.epoch;
+        let mut http = http1::Builder::new();
+        // The least that hyper takes, so that what a stalled client leaves waits in the outbox and not there.
+        http.max_buf_size(8 * 1024);
+        Ok(Self { router: Arc::clone(&provider).router(), provider, http, epoch, notes })
+    }
+
+    /// Serves one connection, as a listener would.
+    pub(crate) fn accept(&self, end: ServerEnd) {
+        let router = self.router.clone();
+        let service = service_fn(move |request: http::Request<Incoming>| {
+            let mut router = router.clone();
+            async move { router.call(request).await }
+        });
+        let connection = self.http.serve_connection(TokioIo::new(end), service).with_upgrades();
+        tokio::spawn(async move {
+            // However it ends: the client sees what comes of it.
+            let _ = connection.await;
+        });
+    }
+
+    pub(crate) fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    pub(crate) fn stats(&self) -> Stats {
+        self.provider.stats()
+    }
+
+    pub(crate) fn broadcast(&self) -> Arc<dyn RealtimeBroadcast> {
+        self.provider.broadcast()
+    }
+
+    pub(crate) fn rooms(&self) -> Option<Arc<dyn RoomMembership>> {
+        self.provider.rooms()
+    }
+
+    pub(crate) fn asks(&self) -> Option<Arc<dyn SocketIoBroadcast>> {
+        self.provider.socket_io()
+    }
+
+    /// What the hooks have told since the last call.
+    pub(crate) fn notes(&self) -> Vec<Note> {
+        std::mem::take(&mut *self.notes.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn shutdown(&self, drain: Drain) -> BoxFuture<'static, ()> {
+        let provider = Arc::clone(&self.provider);
+        Box::pin(async move { provider.shutdown(drain).await })
+    }
+}
+
+fn provider(setup: &Setup) -> Arc<dyn HttpProvider> {
+    let limits = Limits::default().with_connections_per_user(10_000);
+    let outbox = OutboxConfig::default().with_frames(setup.outbox_frames).with_bytes(setup.outbox_bytes);
+    let window = WindowConfig::default()
+        .with_records(setup.window_records)
+        .with_bytes(setup.window_bytes)
+        .with_age(Duration::from_secs(setup.window_seconds))
+        .with_keys(setup.window_keys);
+    match setup.transport {
+        Transport::Polling | Transport::SocketIo => {
+            let config = SocketIoConfig::default().with_limits(limits).with_outbox(outbox).with_window(window);
+            Arc::new(SocketIoProvider::new(config))
+        }
+        Transport::Sse => {
+            let delivery = if setup.everyone { RoomDelivery::Everyone } else { RoomDelivery::Members };
+            let config = SseConfig::default().with_limits(limits).with_outbox(outbox).with_window(window);
+            Arc::new(SseProvider::new(config.with_room_delivery(delivery)))
+        }
+        Transport::Ws => {
+            let config = WsConfig::default().with_limits(limits).with_outbox(outbox).with_window(window);
+            Arc::new(WsProvider::new(config))
+        }
+    }
+}
+
+pub(crate) fn user_name(user: Id) -> String {
+    format!("u{user}")
+}
+
+pub(crate) fn tenant_name(tenant: Id) -> String {
+    format!("t{tenant}")
+}
+
+pub(crate) fn room_name(room: Id) -> String {
+    format!("r{room}")
+}
+
+/// Believes what the query says.
+struct Door;
+
+/// An identity's end, so far away that it never comes, tells its connection's serial number to the hooks.
+const NEVER: Duration = Duration::from_secs(1 << 36);
+
+#[async_trait]
+impl Authenticator for Door {
+    async fn authenticate(&self, request: &ConnectRequest<'_>) -> Result<Identity, Refusal> {
+        let serial = request.query("serial").and_then(|serial| serial.parse().ok());
+        let serial = serial.ok_or_else(|| Refusal::bad_request("no serial number"))?;
+        let mut identity = Identity::anonymous();
+        if let Some(user) = request.query("user") {
+            identity = Identity::user(user);
+        }
+        if let Some(tenant) = request.query("tenant") {
+            identity = identity.tenant(tenant);
+        }
+        Ok(identity.expires_at(SystemTime::UNIX_EPOCH + NEVER + Duration::from_secs(serial)))
+    }
+}
+
+struct Rooms;
+
+#[async_trait]
+impl RoomPolicy for Rooms {
+    async fn access(&self, _: &Identity, room: &str) -> RoomAccess {
+        if room == room_name(CLOSED_ROOM) {
+            RoomAccess::Deny
+        } else if room == room_name(FROM_NOW_ROOM) {
+            RoomAccess::AllowFromNow
+        } else {
+            RoomAccess::Allow
+        }
+    }
+}
+
+impl Notes {
+    fn add(&self, connection: &ConnectionInfo, came: Option<ConnectionId>) {
+        let end = connection.identity.expiry().and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH + NEVER).ok());
+        if let Some(serial) = end {
+            let note = Note { serial: serial.as_secs() as usize, came, at: Instant::now() };
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).push(note);
+        }
+    }
+}
+
+#[async_trait]
+impl LifecycleHook for Notes {
+    async fn connected(&self, connection: &ConnectionInfo) {
+        self.add(connection, Some(connection.id));
+    }
+
+    async fn disconnected(&self, connection: &ConnectionInfo, _: &CloseReason) {
+        self.add(connection, None);
+    }
+}

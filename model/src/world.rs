@@ -1,0 +1,345 @@
+//! One run: the server, the clients, the wires between them, and the reference that looks on.
+
+use std::time::Duration;
+
+use realtime_core::Drain;
+use tokio::time::{Instant, sleep};
+
+use crate::asks::{self, Asks};
+use crate::client::{Say, Word};
+use crate::coverage::Coverage;
+use crate::hear::Meaning;
+use crate::pipe::{ClientEnd, PipeConfig};
+use crate::player::{Late, Player};
+use crate::reference::Reference;
+use crate::schedule::{Answer, Call, Kind, Schedule, Setup};
+use crate::server::Server;
+use crate::steps::Digest;
+
+pub(crate) struct World {
+    pub(crate) setup: Setup,
+    pub(crate) server: Server,
+    pub(crate) reference: Reference,
+    pub(crate) players: Vec<Player>,
+    /// Wires that nobody reads any more, and that the server does not know to be dead.
+    pub(crate) dead: Vec<ClientEnd>,
+    pub(crate) asks: Asks,
+    /// How each ask is to be answered, by its number.
+    pub(crate) answers: Vec<(u64, u16)>,
+    pub(crate) digest: Digest,
+    /// What happened, if anybody wants to know.
+    pub(crate) trace: Option<Vec<String>>,
+    begun: Instant,
+}
+
+/// How long passes between two looks of the clients.
+const SLICE: Duration = Duration::from_millis(350);
+/// Rounds of the server's tasks without a byte after which nothing more is expected at this moment.
+const QUIET: usize = 12;
+/// Looks after which something goes on for ever.
+const ENDLESS: usize = 50_000;
+
+impl World {
+    pub(crate) async fn new(schedule: &Schedule, traced: bool) -> Result<Self, String> {
+        let setup = schedule.setup.clone();
+        let server = Server::start(&setup).await.map_err(|error| error.to_string())?;
+        Ok(Self {
+            reference: Reference::new(setup.clone(), server.epoch()),
+            players: setup.persons.iter().map(|_| Player::new()).collect(),
+            server,
+            dead: Vec::new(),
+            asks: Asks::default(),
+            answers: Vec::new(),
+            digest: Digest::default(),
+            trace: traced.then(Vec::new),
+            begun: Instant::now(),
+            setup,
+        })
+    }
+
+    pub(crate) fn coverage(&self) -> &Coverage {
+        &self.reference.coverage
+    }
+
+    pub(crate) fn pipe(&self) -> PipeConfig {
+        PipeConfig { bytes: self.setup.pipe_bytes, vectored: self.setup.vectored, reset: self.setup.reset }
+    }
+
+    pub(crate) fn note(&mut self, text: impl FnOnce() -> String) {
+        if let Some(trace) = &mut self.trace {
+            trace.push(format!("{:8.3} {}", self.begun.elapsed().as_secs_f64(), text()));
+        }
+    }
+
+    /// Hears what the hooks have told.
+    pub(crate) fn hear_hooks(&mut self) -> Result<(), String> {
+        for note in self.server.notes() {
+            let moment = self.reference.moment(&self.server.stats());
+            self.note(|| format!("  hook: #{} {}", note.serial, if note.came.is_some() { "came" } else { "went" }));
+            self.reference.note(&note, moment)?;
+        }
+        let age = self.reference.age();
+        self.reference.log.forget(age, Instant::now());
+        self.asks.check(&mut self.reference)
+    }
+
+    /// One client reads and answers; whether anything moved.
+    pub(crate) fn pump(&mut self, client: usize, budget: usize) -> Result<bool, String> {
+        let Some(link) = &mut self.players[client].link else { return Ok(false) };
+        let serial = link.serial;
+        let (mut words, mut moved) = (Vec::new(), false);
+        if budget > 0 && !link.is_cut() {
+            (words, moved) = link.read(budget).map_err(|error| format!("c{client}#{serial} reads {error}"))?;
+        }
+        for word in &words {
+            if self.hear(client, serial, word)? {
+                self.end(client, "was ended", true)?;
+                return Ok(true);
+            }
+        }
+        moved |= self.answer_late(client);
+        let Some(link) = &self.players[client].link else { return Ok(moved) };
+        if link.is_over() && (budget > 0 || link.is_cut()) {
+            self.end(client, "is over", false)?;
+            return Ok(true);
+        }
+        Ok(moved)
+    }
+
+    /// Hears one word; whether it ends the connection.
+    fn hear(&mut self, client: usize, serial: usize, word: &Word) -> Result<bool, String> {
+        let now = self.reference.moment(&self.server.stats());
+        self.digest.add(self.begun.elapsed(), client, word);
+        self.note(|| format!("  c{client}#{serial} hears {}", brief(word)));
+        let hearing = self.reference.hear(serial, word, now);
+        let hearing = hearing.map_err(|what| format!("c{client}#{serial} hears {}: {what}", brief(word)))?;
+        let player = &mut self.players[client];
+        if let Some(cursor) = hearing.cursor {
+            player.keep(cursor);
+        }
+        match hearing.meaning {
+            Meaning::Ask { ack, number } => self.answer(client, ack, number),
+            Meaning::Connected => player.rooms.extend(&self.reference.conns[serial].named),
+            Meaning::End => return Ok(true),
+            Meaning::Entered(room) => drop(player.rooms.insert(room)),
+            Meaning::Exited(room) => drop(player.rooms.remove(&room)),
+            Meaning::Nothing => {}
+        }
+        Ok(false)
+    }
+
+    fn answer(&mut self, client: usize, ack: u64, number: u64) {
+        let answers = self.answers.iter().find(|(asked, _)| *asked == number).map_or(0, |(_, answers)| *answers);
+        match asks::manner(answers, client) {
+            Answer::Late => {
+                let at = Instant::now() + Duration::from_secs(5);
+                self.players[client].late.push(Late { at, ack, number });
+            }
+            Answer::Never => {}
+            Answer::Now => self.answer_now(client, ack, number),
+        }
+    }
+
+    fn answer_now(&mut self, client: usize, ack: u64, number: u64) {
+        let Some(link) = &mut self.players[client].link else { return };
+        link.say(Say::Answer { ack, json: asks::answer(link.serial, number) });
+        link.answering.push(number);
+        if let Some(asked) = self.reference.conns[link.serial].asks.get_mut(&number) {
+            asked.answered = Some(Instant::now());
+        }
+    }
+
+    /// Gives the answers whose time has come; whether there were any.
+    fn answer_late(&mut self, client: usize) -> bool {
+        let now = Instant::now();
+        let late = &mut self.players[client].late;
+        let due: Vec<Late> = late.extract_if(.., |late| late.at <= now).collect();
+        due.iter().for_each(|late| self.answer_now(client, late.ack, late.number));
+        !due.is_empty()
+    }
+
+    /// A client's connection is over.
+    fn end(&mut self, client: usize, how: &str, told: bool) -> Result<(), String> {
+        let Some(link) = self.players[client].link.take() else { return Ok(()) };
+        self.note(|| format!("  c{client}#{} {how}", link.serial));
+        self.players[client].late.clear();
+        let amid = link.is_amid();
+        let conn = &mut self.reference.conns[link.serial];
+        conn.over = true;
+        let refused = told && !conn.connected;
+        if conn.calm && !refused {
+            return Err(format!("c{client}#{}: the server ended the connection without a cause", link.serial));
+        }
+        if link.is_cut() {
+            self.reference.cover(if amid { "cut amid something" } else { "cut between two things" });
+        }
+        Ok(())
+    }
+
+    /// The clients that read do so until nothing more comes at this moment; time stands still.
+    pub(crate) async fn flow(&mut self) -> Result<(), String> {
+        let mut quiet = 0;
+        for _ in 0..ENDLESS {
+            if quiet == QUIET {
+                return Ok(());
+            }
+            quiet += 1;
+            self.hear_hooks()?;
+            for client in 0..self.players.len() {
+                if self.players[client].budget() == usize::MAX && self.pump(client, usize::MAX)? {
+                    quiet = 0;
+                }
+            }
+            tokio::task::yield_now().await;
+        }
+        Err("it never comes to rest".to_owned())
+    }
+
+    /// Every client that reads does so once, slow ones too.
+    pub(crate) fn look(&mut self) -> Result<bool, String> {
+        self.hear_hooks()?;
+        let mut moved = false;
+        for client in 0..self.players.len() {
+            moved |= self.pump(client, self.players[client].budget())?;
+        }
+        Ok(moved)
+    }
+
+    /// Time passes.
+    pub(crate) async fn wait(&mut self, time: Duration) -> Result<(), String> {
+        let until = Instant::now() + time;
+        while Instant::now() < until {
+            sleep(SLICE.min(until - Instant::now())).await;
+            self.look()?;
+            self.flow().await?;
+        }
+        Ok(())
+    }
+
+    /// Everything that can happen happens; then every client that reads must have received what is for it.
+    pub(crate) async fn settle(&mut self) -> Result<(), String> {
+        let mut quiet = 0;
+        for round in 0.. {
+            self.flow().await?;
+            sleep(Duration::from_millis(1)).await;
+            quiet = if self.look()? { 0 } else { quiet + 1 };
+            if quiet == 3 {
+                break;
+            }
+            if round == ENDLESS {
+                return Err("it never comes to rest".to_owned());
+            }
+        }
+        let stats = self.server.stats();
+        self.reference.check_window(&stats)?;
+        let now = Instant::now();
+        for (client, player) in self.players.iter_mut().enumerate() {
+            let reads = player.budget() > 0;
+            let Some(link) = player.link.as_mut().filter(|_| reads) else { continue };
+            let serial = link.serial;
+            if !self.reference.conns[serial].connected {
+                return Err(format!("c{client}#{serial} was never answered"));
+            }
+            self.reference.check_settled(serial).map_err(|what| format!("c{client}#{serial}: {what}"))?;
+            if link.has_said_all() {
+                for number in link.answering.drain(..) {
+                    if let Some(asked) = self.reference.conns[serial].asks.get_mut(&number) {
+                        asked.arrived = Some(now);
+                    }
+                }
+                if self.reference.conns[serial].request.is_some() {
+                    return Err(format!("c{client}#{serial} got no reply"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A call of the server's side, to be polled with the others of its step; none when it cannot be.
+    pub(crate) fn call(&mut self, call: Call) -> Option<crate::calls::Pending> {
+        match call {
+            Call::Ask { scope, seconds, answers } => {
+                let asks = self.server.asks()?;
+                let audience = self.reference.audience(scope, None);
+                let predicted = self.reference.ask(audience);
+                let timeout = Duration::from_secs(seconds);
+                self.answers.push((predicted.number, answers));
+                self.asks.begin(&self.reference, predicted.number, timeout);
+                Some(crate::calls::ask(asks, scope, predicted, timeout))
+            }
+            Call::Join { user, room } => {
+                let rooms = self.server.rooms()?;
+                self.reference.join(user, room);
+                Some(crate::calls::join(rooms, user, room))
+            }
+            Call::Leave { user, room } => {
+                let rooms = self.server.rooms().filter(|_| self.reference.may_leave(user, room))?;
+                self.reference.leave(user, room);
+                Some(crate::calls::leave(rooms, user, room))
+            }
+            Call::Send { scope, except, kind, pad } => {
+                let audience = self.reference.audience(scope, except);
+                let connection = audience.except_connection.clone();
+                let predicted = self.reference.send(audience, kind, pad);
+                let exceptions = (crate::calls::except_user(except), connection);
+                Some(crate::calls::send(self.server.broadcast(), scope, exceptions, predicted, pad))
+            }
+        }
+    }
+
+    /// Lets go of everything the clients have.
+    pub(crate) fn cut_all(&mut self) {
+        for player in &mut self.players {
+            player.late.clear();
+            if let Some(link) = player.link.take() {
+                let conn = &mut self.reference.conns[link.serial];
+                conn.over = true;
+                conn.calm = false;
+            }
+        }
+        self.dead.clear();
+    }
+
+    /// Ends the process; its hooks run.
+    pub(crate) async fn stop(&mut self) -> Result<(), String> {
+        self.cut_all();
+        self.server.shutdown(Drain::now()).await;
+        sleep(Duration::from_millis(1)).await;
+        self.hear_hooks()?;
+        let transport = self.setup.transport;
+        let stats = self.server.stats();
+        let coverage = &mut self.reference.coverage;
+        coverage.add(transport, "overflow", stats.overflows);
+        coverage.add(transport, "volatile event dropped", stats.dropped);
+        coverage.add(transport, "connection cut for its stall", stats.stalled);
+        if stats.panics > 0 || stats.skipped_records > 0 {
+            return Err(format!("panics or skipped records: {stats:?}"));
+        }
+        Ok(())
+    }
+}
+
+impl Kind {
+    /// The event's name on the wire.
+    pub(crate) fn name(self) -> &'static str {
+        if self == Self::Volatile { "v" } else { "e" }
+    }
+}
+
+/// A word without its padding.
+fn brief(word: &Word) -> String {
+    match word {
+        Word::Event { name, data, cursor, ack } => {
+            let place = cursor.as_ref().and_then(|cursor| cursor.parse::<realtime_core::Cursor>().ok());
+            let place = place.map(|cursor| format!(" at {}", cursor.position())).unwrap_or_default();
+            let ack = ack.map(|ack| format!(" to be answered as {ack}")).unwrap_or_default();
+            let data = data.get("n").map_or_else(|| data.to_string(), |number| format!("n={number}"));
+            format!("{name} {data}{place}{ack}")
+        }
+        Word::Cursor(cursor) => {
+            let place = cursor.parse::<realtime_core::Cursor>().map(|cursor| cursor.position());
+            format!("a bare place: {place:?}")
+        }
+        other => format!("{other:?}"),
+    }
+}
