@@ -187,9 +187,11 @@ impl<F: Frame> Hub<F> {
             index.audience(target.scope())
         };
         let mut outcome = Outcome::default();
-        for connection in
-            audience.iter().filter(|connection| target.lets(connection.info.id, &connection.info.identity))
-        {
+        let everybody = target.lets_all();
+        for connection in audience.iter() {
+            if !everybody && !target.lets(connection.info.id, &connection.info.identity) {
+                continue;
+            }
             matched(connection, None);
             let (pushed, wake) = connection.outbox.push(position, frame, tells, self.outbox, now);
             matched(connection, Some(pushed));
@@ -294,6 +296,12 @@ impl<F: Frame> Connection<F> {
     /// Whether it has been taken out and its inbox, if there was one, closed.
     pub(crate) fn has_left(&self) -> bool {
         self.lease.lock().unwrap_or_else(PoisonError::into_inner).is_none()
+    }
+
+    /// Ends a session that may be stuck; nothing is kept for it.
+    pub(crate) fn cut(&self) {
+        self.outbox.clear();
+        self.outlet.cut();
     }
 
     /// Asks the session to end; the first reason stays. What is queued for a live connection is still sent.

@@ -14,41 +14,50 @@ pub enum Take {
     Closed(CloseReason),
     /// There is nothing now; the outlet is woken when there is.
     Empty,
-    /// Frames were added to the vector.
+    /// Frames were added to the vector; there may be more.
     Frames,
+    /// Frames were added to the vector, all there were: the outlet is woken when there are more.
+    Last,
 }
 
 /// What waits for one connection.
 ///
 /// Durable frames come in log order while the connection is live. When they are too many, they are
 /// dropped here and the connection is behind: it reads the window from its place instead.
+///
+/// A fan-out reaches a thousand of these for each event, so what a push touches lies together: in the last two cache lines,
+/// with the lock behind it.
 #[derive(Debug)]
+#[repr(C, align(64))]
 pub(crate) struct Outbox<F> {
-    /// Short: held to move frames in or out, never across a write or an await.
-    state: Mutex<State<F>>,
     /// Who has something for the full side lane and may not drop it waits here.
     room: Notify,
+    /// Short: held to move frames in or out, never across a write or an await.
+    state: Mutex<State<F>>,
 }
 
 #[derive(Debug)]
+#[repr(C)]
 pub(crate) struct State<F> {
+    /// Replies, acks and volatile events; no order against durable events while behind.
+    side: VecDeque<F>,
+    side_bytes: usize,
+    /// What a connection that is behind still reads after it was closed: everything up to here.
+    last_call: Position,
+    /// The newest place the client has been given a cursor for.
+    pub(crate) told: Position,
+    pub(crate) counts: Counts,
+    closed: Option<CloseReason>,
     pub(crate) place: Place,
     /// Durable frames with their positions, only while live.
     queue: VecDeque<Queued<F>>,
     queue_bytes: usize,
-    /// Replies, acks and volatile events; no order against durable events while behind.
-    side: VecDeque<F>,
-    side_bytes: usize,
-    closed: Option<CloseReason>,
-    /// What a connection that is behind still reads after it was closed: everything up to here.
-    last_call: Position,
-    /// The last take found nothing, so the next push must wake the outlet.
-    idle: bool,
     /// Since when something, or the end, has been waiting without a take.
     waiting_since: Option<Instant>,
-    /// The newest place the client has been given a cursor for.
-    pub(crate) told: Position,
-    pub(crate) counts: Counts,
+    /// The last take left nothing, so the next push must wake the outlet.
+    idle: bool,
+    /// Somebody waits for room in the side lane.
+    wanted: bool,
 }
 
 /// What has become of what was for one connection.
@@ -123,6 +132,7 @@ impl<F: Frame> Outbox<F> {
                 closed: None,
                 last_call: Position::START,
                 idle: false,
+                wanted: false,
                 waiting_since: None,
                 told: place,
                 counts: Counts::default(),
@@ -136,17 +146,18 @@ impl<F: Frame> Outbox<F> {
         loop {
             let room = self.room.notified();
             {
-                let state = self.lock();
+                let mut state = self.lock();
                 if state.closed.is_some() || !state.is_side_full(size, bound) {
                     return;
                 }
+                state.wanted = true;
             }
             room.await;
         }
     }
 
-    /// Tells those who wait for room; after every take.
-    pub(crate) fn taken(&self) {
+    /// Tells those who wait for room; after a take that found that there are some.
+    pub(crate) fn make_room(&self) {
         self.room.notify_waiters();
     }
 
@@ -307,6 +318,7 @@ impl<F: Frame> State<F> {
     }
 
     fn move_out(&mut self, budget: usize, frames: &mut Vec<F>) -> usize {
+        frames.reserve(self.side.len() + self.queue.len());
         let mut taken = 0;
         while let Some(frame) = self.side.front() {
             if taken > 0 && taken + frame.size() > budget {
@@ -316,6 +328,14 @@ impl<F: Frame> State<F> {
             self.side_bytes -= frame.size();
             frames.extend(self.side.pop_front());
         }
+        if taken + self.queue_bytes <= budget {
+            // Nearly every time: all of it.
+            taken += std::mem::take(&mut self.queue_bytes);
+            while let Some(next) = self.queue.pop_front() {
+                self.told = if next.tells { next.position } else { self.told };
+                frames.push(next.frame);
+            }
+        }
         while let Some(next) = self.queue.front() {
             let size = next.frame.size();
             if taken > 0 && taken + size > budget {
@@ -324,12 +344,12 @@ impl<F: Frame> State<F> {
             taken += size;
             self.queue_bytes -= size;
             if let Some(next) = self.queue.pop_front() {
-                if next.tells {
-                    self.told = next.position;
-                }
+                self.told = if next.tells { next.position } else { self.told };
                 frames.push(next.frame);
             }
         }
+        // The next frame goes where the last first one was, and not ever further into room that is not in a cache.
+        self.queue.clear();
         // A burst's room is given back: most connections are idle most of the time.
         if self.queue.capacity() > 64 {
             self.queue = VecDeque::new();
@@ -355,9 +375,16 @@ impl<F: Frame> State<F> {
         !self.side.is_empty() && (self.side.len() >= bound.frames || self.side_bytes + size > bound.bytes)
     }
 
-    /// Notes that the taker found nothing and goes to sleep.
-    pub(crate) fn rest(&mut self) {
-        self.idle = true;
+    /// Notes that the taker has left nothing and goes to sleep; `false` if something is left.
+    pub(crate) fn rest(&mut self) -> bool {
+        let live = matches!(self.place, Place::Live(_));
+        self.idle = live && self.closed.is_none() && self.side.is_empty() && self.queue.is_empty();
+        self.idle
+    }
+
+    /// Whether somebody waits for the room that a take has made; whoever is told must ask again.
+    pub(crate) fn is_room_wanted(&mut self) -> bool {
+        std::mem::take(&mut self.wanted)
     }
 
     /// Whether a connection that is behind at this place reads on.
@@ -371,5 +398,20 @@ impl<F: Frame> State<F> {
 
     fn rouse(&mut self) -> bool {
         std::mem::take(&mut self.idle)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::mem::{offset_of, size_of};
+
+    use bytes::Bytes;
+
+    use super::*;
+
+    #[test]
+    fn what_a_push_touches_lies_in_two_cache_lines() {
+        let start = offset_of!(Outbox<Bytes>, state) + offset_of!(State<Bytes>, closed);
+        assert!(start / 64 + 2 >= size_of::<Outbox<Bytes>>() / 64, "{start} of {}", size_of::<Outbox<Bytes>>());
     }
 }

@@ -45,15 +45,17 @@ impl<C: Codec> Registration<C> {
     /// Takes what waits, up to `budget` bytes of frames but at least one; one taker at a time.
     pub fn try_take(&self, budget: usize, frames: &mut Vec<C::Frame>) -> Take {
         let before = frames.len();
-        let take = self.take(budget, frames);
-        if frames.len() > before {
-            self.connection.outbox.taken();
-            self.dispatcher.count_out(&frames[before..]);
+        let mut wanted = false;
+        let take = self.take(budget, frames, &mut wanted);
+        if wanted {
+            self.connection.outbox.make_room();
         }
+        self.dispatcher.count_out(&frames[before..]);
         take
     }
 
-    fn take(&self, budget: usize, frames: &mut Vec<C::Frame>) -> Take {
+    /// `wanted` is set when somebody is to be told of the room that this has made.
+    fn take(&self, budget: usize, frames: &mut Vec<C::Frame>, wanted: &mut bool) -> Take {
         let before = frames.len();
         let mut taken = 0;
         loop {
@@ -63,10 +65,11 @@ impl<C: Codec> Registration<C> {
                 let drained = state.drain(budget.saturating_sub(taken), frames);
                 state.count_out(frames.len() - known, drained);
                 taken += drained;
+                *wanted |= state.is_room_wanted();
                 let found = frames.len() > before;
                 match state.place {
                     Place::Behind(place) if state.reads_on(place) && (!found || taken < budget) => place,
-                    _ if found => return Take::Frames,
+                    _ if found => return if state.rest() { Take::Last } else { Take::Frames },
                     _ => {
                         if let Some(reason) = state.closed() {
                             return Take::Closed(reason.clone());

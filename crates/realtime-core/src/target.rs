@@ -115,13 +115,14 @@ impl Target {
 
     /// Whether the tenant filter and the exceptions let this connection through; the scope's own set is not looked at.
     pub(crate) fn lets(&self, id: ConnectionId, identity: &Identity) -> bool {
-        let tenant = match &self.scope {
-            Scope::Room { tenant, .. } | Scope::User { tenant, .. } => tenant.as_deref(),
-            _ => None,
-        };
-        tenant.is_none_or(|tenant| identity.tenant_name() == Some(tenant))
+        self.tenant_only().is_none_or(|tenant| identity.tenant_name() == Some(tenant))
             && !self.except_connections.contains(&id)
             && !identity.user_name().is_some_and(|user| self.except_users.iter().any(|except| &**except == user))
+    }
+
+    /// Whether [`Target::lets`] says yes to every connection.
+    pub(crate) fn lets_all(&self) -> bool {
+        self.tenant_only().is_none() && self.except_connections.is_empty() && self.except_users.is_empty()
     }
 
     /// For providers that show rooms to everyone: the room's audience without the room.
@@ -132,6 +133,14 @@ impl Target {
             other => other,
         };
         self
+    }
+
+    /// The tenant that the scope's set is cut down to.
+    fn tenant_only(&self) -> Option<&str> {
+        match &self.scope {
+            Scope::Room { tenant, .. } | Scope::User { tenant, .. } => tenant.as_deref(),
+            Scope::All | Scope::Connection(_) | Scope::Tenant(_) => None,
+        }
     }
 
     fn new(scope: Scope) -> Self {

@@ -139,7 +139,7 @@ impl Source for Outgoing {
             self.handed = 0;
             match ready!(self.outlet.poll_take(&self.registration, cx, room.bytes, &mut self.taken)) {
                 Take::Closed(reason) => return Poll::Ready(Err(farewell(&reason))),
-                Take::Frames | Take::Empty => {}
+                Take::Frames | Take::Last | Take::Empty => {}
             }
         }
         let until = self.taken.len().min(self.handed + room.packets);

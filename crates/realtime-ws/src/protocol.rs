@@ -46,6 +46,11 @@ impl Protocol {
         self.starved = false;
     }
 
+    /// Whether [`Protocol::next`] has nothing before more is fed.
+    pub(crate) fn is_starved(&self) -> bool {
+        self.starved
+    }
+
     /// The next whole message; pongs and the answer to a close are added to `replies`.
     ///
     /// # Errors

@@ -30,7 +30,7 @@ use crate::settings::Settings;
 /// The provider's name.
 pub(crate) const NAME: &str = "ws";
 
-/// How much longer than a drain the last goodbyes may take.
+/// How long the last goodbyes may take when a drain is over.
 const GRACE: Duration = Duration::from_secs(1);
 
 /// The raw WebSocket provider, `"ws"`.
@@ -284,11 +284,15 @@ impl RealtimeProvider for WsProvider {
         self.core().dispatcher.close(target, reason).await
     }
 
+    async fn drain(&self, drain: Drain) {
+        self.core().dispatcher.drain(drain).await;
+    }
+
     async fn shutdown(&self, drain: Drain) {
         let core = self.core();
         core.dispatcher.shutdown(drain).await;
         core.sessions.close();
-        if tokio::time::timeout(drain.duration() + GRACE, core.sessions.wait()).await.is_err() {
+        if tokio::time::timeout(GRACE, core.sessions.wait()).await.is_err() {
             tracing::warn!(connections = core.sessions.len(), "shut down without the last goodbyes");
         }
     }

@@ -38,6 +38,8 @@ pub(crate) struct Session<S> {
     close_at: Option<Instant>,
     /// The handlers have enough to do: nothing is read.
     paused: bool,
+    /// Nothing was there to read, and the task is woken when there is; known until the task's next poll.
+    drained: bool,
     closing: Option<Closing>,
 }
 
@@ -96,6 +98,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             stall_at: None,
             close_at: None,
             paused: false,
+            drained: false,
             closing: None,
         }
     }
@@ -106,26 +109,34 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
 
     fn open_turn(&mut self, cx: &mut Context<'_>) -> Turn {
         let mut again = false;
-        let written = self.poll_write(cx);
+        let mut written = self.poll_write(cx);
+        if let Poll::Ready(Ok(())) = written {
+            match self.outlet.poll_take(&self.registration, cx, BATCH_BYTES, self.writer.frames()) {
+                Poll::Ready(Take::Closed(reason)) => {
+                    self.writer.control().extend(close_frame(&reason));
+                    self.start_closing(reason, Stage::Reply);
+                    return Turn::Again;
+                }
+                Poll::Ready(take) => {
+                    written = self.poll_write(cx);
+                    again = written.is_ready() && take != Take::Last;
+                }
+                Poll::Pending => {}
+            }
+        }
         let blocked = written.is_pending();
         match written {
             Poll::Ready(Err(error)) => return Turn::Ended(lost(&error)),
-            Poll::Ready(Ok(())) => {
-                match self.outlet.poll_take(&self.registration, cx, BATCH_BYTES, self.writer.frames()) {
-                    Poll::Ready(Take::Closed(reason)) => {
-                        self.writer.control().extend(close_frame(&reason));
-                        self.start_closing(reason, Stage::Reply);
-                        return Turn::Again;
-                    }
-                    Poll::Ready(Take::Empty | Take::Frames) => again = true,
-                    Poll::Pending => {}
+            Poll::Ready(Ok(())) => {}
+            Poll::Pending => {
+                // The take waits for the write, but a connection that is to end is still noticed.
+                self.outlet.register(cx);
+                match self.registration.close_reason() {
+                    Some(reason) if reason == CloseReason::WRITE_STALL => return Turn::Ended(reason),
+                    Some(_) => self.limit_close(),
+                    None => {}
                 }
             }
-            Poll::Pending => match self.registration.close_reason() {
-                Some(reason) if reason == CloseReason::WRITE_STALL => return Turn::Ended(reason),
-                Some(_) => self.limit_close(),
-                None => {}
-            },
         }
         match self.read(cx) {
             Err(error) => Turn::Ended(lost(&error)),
@@ -137,6 +148,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
 
     /// Writes what waits, and looks after the time it takes.
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.writer.is_flushed() {
+            return Poll::Ready(Ok(()));
+        }
         let before = self.writer.sent();
         let polled = self.writer.poll_write(&mut self.io, cx);
         if polled.is_ready() {
@@ -160,7 +174,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         }
         self.paused = false;
         // A client that sends pings and does not read the answers is not asked for more.
-        if self.writer.is_clogged() {
+        if self.writer.is_clogged() || (self.drained && self.protocol.is_starved()) {
             return Ok(false);
         }
         for _ in 0..MAX_MESSAGES {
@@ -171,7 +185,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                         Poll::Ready(Ok(0)) => Err(io::ErrorKind::UnexpectedEof.into()),
                         Poll::Ready(Ok(_)) => Ok(true),
                         Poll::Ready(Err(error)) => Err(error),
-                        Poll::Pending => Ok(false),
+                        Poll::Pending => {
+                            self.drained = true;
+                            Ok(false)
+                        }
                     };
                 }
                 Err(error) => self.fail(close_reason(&error).unwrap_or(CloseReason::NORMAL)),
@@ -361,6 +378,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Future for Session<S> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.get_mut();
+        this.drained = false;
         for _ in 0..MAX_TURNS {
             let turn = match this.turn(cx) {
                 Turn::Wait if this.poll_alarm(cx).is_pending() => return Poll::Pending,

@@ -25,7 +25,7 @@ pub(crate) struct Writer {
 /// Pieces handed to one write.
 const MAX_PIECES: usize = 64;
 /// Room for messages that an idle connection keeps.
-const IDLE_FRAMES: usize = 4;
+const IDLE_FRAMES: usize = 16;
 /// Control frames beyond which no more are to be asked for.
 const MAX_CONTROL: usize = 1024;
 
@@ -56,6 +56,11 @@ impl Writer {
         self.sent
     }
 
+    /// Whether everything is written and flushed.
+    pub(crate) fn is_flushed(&self) -> bool {
+        !self.unflushed && self.is_written()
+    }
+
     /// Ready when everything is written and flushed.
     pub(crate) fn poll_write<S: AsyncWrite + Unpin>(
         &mut self,
@@ -84,6 +89,13 @@ impl Writer {
     }
 
     fn poll_pieces<S: AsyncWrite + Unpin>(&mut self, io: &mut S, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        // What most writes are: one message to an idle connection.
+        if self.head.is_empty()
+            && self.control.is_empty()
+            && let [frame] = &self.frames[self.next..]
+        {
+            return Pin::new(io).poll_write(cx, frame.bytes());
+        }
         if !io.is_write_vectored() {
             self.join();
         }
@@ -117,11 +129,13 @@ impl Writer {
     }
 
     fn advance(&mut self, mut written: usize) {
-        let of_head = written.min(self.head.len());
-        self.head = self.head.split_off(of_head);
-        written -= of_head;
         if !self.head.is_empty() {
-            return;
+            let of_head = written.min(self.head.len());
+            self.head = self.head.split_off(of_head);
+            written -= of_head;
+            if !self.head.is_empty() {
+                return;
+            }
         }
         // What was cut in its middle is the head now.
         if written < self.control.len() {
@@ -130,10 +144,11 @@ impl Writer {
             }
             return;
         }
-        written -= self.control.len();
-        self.control = Vec::new();
-        while self.next < self.frames.len() {
-            let frame = &self.frames[self.next];
+        if !self.control.is_empty() {
+            written -= self.control.len();
+            self.control = Vec::new();
+        }
+        for frame in &self.frames[self.next..] {
             let size = frame.bytes().len();
             if written < size {
                 if written > 0 {

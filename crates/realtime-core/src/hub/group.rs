@@ -6,30 +6,46 @@ use crate::ConnectionId;
 
 /// A set of connections that is read far more often than changed: readers share a list that is made
 /// anew after a change.
+///
+/// The list is in the order in which they came, but for gaps that were filled: a fan-out then walks through memory (ours and
+/// the kernel's) in about the order in which it was given out, which is what caches expect.
 pub(super) struct Group<F> {
-    members: HashMap<ConnectionId, Arc<Connection<F>>>,
+    members: Vec<Arc<Connection<F>>>,
+    /// Where each member is.
+    places: HashMap<ConnectionId, usize>,
     list: Option<Arc<[Arc<Connection<F>>]>>,
 }
 
 impl<F> Default for Group<F> {
     fn default() -> Self {
-        Self { members: HashMap::new(), list: None }
+        Self { members: Vec::new(), places: HashMap::new(), list: None }
     }
 }
 
 impl<F> Group<F> {
     pub(super) fn insert(&mut self, connection: &Arc<Connection<F>>) -> bool {
+        let place = self.members.len();
+        let known = *self.places.entry(connection.info.id).or_insert(place);
+        if known < place {
+            return false;
+        }
         self.list = None;
-        self.members.insert(connection.info.id, Arc::clone(connection)).is_none()
+        self.members.push(Arc::clone(connection));
+        true
     }
 
     pub(super) fn remove(&mut self, id: ConnectionId) -> bool {
+        let Some(place) = self.places.remove(&id) else { return false };
         self.list = None;
-        self.members.remove(&id).is_some()
+        self.members.swap_remove(place);
+        if let Some(moved) = self.members.get(place) {
+            self.places.insert(moved.info.id, place);
+        }
+        true
     }
 
     pub(super) fn find(&self, id: ConnectionId) -> Option<&Arc<Connection<F>>> {
-        self.members.get(&id)
+        self.members.get(*self.places.get(&id)?)
     }
 
     pub(super) fn len(&self) -> usize {
@@ -41,11 +57,10 @@ impl<F> Group<F> {
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Arc<Connection<F>>> {
-        self.members.values()
+        self.members.iter()
     }
 
     pub(super) fn list(&mut self) -> Arc<[Arc<Connection<F>>]> {
-        let members = &self.members;
-        Arc::clone(self.list.get_or_insert_with(|| members.values().cloned().collect()))
+        Arc::clone(self.list.get_or_insert_with(|| self.members.as_slice().into()))
     }
 }
