@@ -1,11 +1,12 @@
 //! A server in a process of its own: this program once more, with the argument `serve`.
 
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::Result;
 use crate::process::Process;
@@ -14,6 +15,8 @@ use crate::server::{Addresses, ServeOptions};
 
 /// How long a server may take to say where it listens.
 const START: Duration = Duration::from_secs(20);
+/// How often it is looked whether it has ended.
+const LOOK: Duration = Duration::from_millis(5);
 
 /// A running server process. It is killed when this is dropped, and ends by itself when this process is gone.
 #[derive(Debug)]
@@ -59,6 +62,30 @@ impl ServerProcess {
     /// When the server is gone.
     pub async fn control(&self) -> Result<Control> {
         Control::connect(self.addresses.control).await
+    }
+
+    /// Asks it to end, as a deploy does: SIGTERM.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn terminate(&self) -> Result<()> {
+        let id = self.child.id().ok_or("the server has ended")?;
+        let pid = Pid::from_raw(i32::try_from(id)?).ok_or("no process has this id")?;
+        Ok(kill_process(pid, Signal::TERM)?)
+    }
+
+    /// Waits until it has ended by itself.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub async fn ended(&mut self) -> Result<ExitStatus> {
+        // Waiting as the child's handle does would close its standard input, which ends it.
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                return Ok(status);
+            }
+            sleep(LOOK).await;
+        }
     }
 
     /// Kills it and waits for its end.

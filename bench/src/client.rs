@@ -19,6 +19,8 @@ pub mod socketio;
 pub mod sse;
 pub mod ws;
 
+/// What [`Client::hear`] says when the server has ended the connection in the protocol's way.
+pub const GOODBYE: &str = "the server has closed the connection";
 /// How long a client may take from its first packet to the event `connected`.
 const CONNECT: Duration = Duration::from_secs(20);
 /// The longest head of a response.
@@ -26,7 +28,7 @@ const HEAD: usize = 16 * 1024;
 /// Bytes taken from the socket at a time.
 const READ: usize = 16 * 1024;
 /// Connections from one source address before the next one is used, well below the system's range of ports.
-const PER_SOURCE: usize = 10_000;
+pub const PER_SOURCE: usize = 10_000;
 
 /// How a client speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -52,7 +54,11 @@ pub enum Heard<'a> {
         name: &'a str,
         /// What carries its payload: at least the payload's JSON.
         data: &'a [u8],
+        /// The place it leaves the client at; empty if it tells none.
+        cursor: &'a str,
     },
+    /// An event stream's `retry:`, in milliseconds. The other transports say it with the event `reconnect`.
+    Retry(u64),
 }
 
 /// The push parser of one transport.
@@ -78,11 +84,23 @@ pub struct Dial {
     pub receive_buffer: Option<u32>,
 }
 
+/// What a client asks for when it connects, beside who it is.
+#[derive(Clone, Debug, Default)]
+pub struct Wish {
+    /// The place it was at before; new here if empty.
+    pub cursor: String,
+    /// The rooms it names.
+    pub rooms: Vec<String>,
+}
+
 /// A connected client.
 #[derive(Debug)]
 pub struct Client {
     stream: TcpStream,
     parser: Parser,
+    /// The last place it was told.
+    cursor: String,
+    retry: Option<Duration>,
     /// Bytes that came with the head of the response.
     early: Vec<u8>,
     answers: Vec<u8>,
@@ -102,7 +120,7 @@ impl Transport {
         }
     }
 
-    fn request(self, user: Option<&str>) -> String {
+    fn request(self, user: Option<&str>, wish: &Wish) -> String {
         const UPGRADE: &str = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
                                Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
         let (path, headers) = match self {
@@ -110,8 +128,15 @@ impl Transport {
             Self::Sse => ("/sse?", "Accept: text/event-stream\r\n"),
             Self::Ws => ("/ws?", UPGRADE),
         };
-        let user = user.map(|user| format!("&user={user}&tenant=bench")).unwrap_or_default();
-        format!("GET {path}{user} HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n")
+        let mut query = user.map(|user| format!("&user={user}&tenant=bench")).unwrap_or_default();
+        // Socket.IO's clients say these in `auth`.
+        if self != Self::Socketio {
+            query.extend(wish.rooms.iter().map(|room| format!("&channel={room}")));
+            if !wish.cursor.is_empty() {
+                query.extend(["&lastEventId=", &wish.cursor]);
+            }
+        }
+        format!("GET {path}{query} HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n")
     }
 }
 
@@ -121,15 +146,45 @@ impl Client {
     /// # Errors
     /// When it is refused, or not connected within 20 s.
     pub async fn connect(dial: &Dial) -> Result<Self> {
+        Self::connect_with(dial, &Wish::default(), |_, _| {}).await
+    }
+
+    /// Connects with a wish, and hands on `connected` and what comes in the same bytes.
+    ///
+    /// # Errors
+    /// When it is refused, or not connected within 20 s.
+    pub async fn connect_with(dial: &Dial, wish: &Wish, mut event: impl FnMut(&str, &[u8])) -> Result<Self> {
         let connect = async {
-            let mut client = Self::open(dial).await?;
+            let mut client = Self::open(dial, wish).await?;
             let mut connected = false;
             while !connected {
-                client.hear(|name, _| connected |= name == "connected").await?;
+                let hear = |name: &str, data: &[u8]| {
+                    connected |= name == "connected";
+                    event(name, data);
+                };
+                client.hear(hear).await?;
             }
             Ok::<_, Error>(client)
         };
         timeout(CONNECT, connect).await.map_err(|_| "not connected in time")?
+    }
+
+    /// The last place it was told; empty before the first one.
+    pub fn cursor(&self) -> &str {
+        &self.cursor
+    }
+
+    /// The last `retry:` of an event stream since this was last asked.
+    pub fn take_retry(&mut self) -> Option<Duration> {
+        self.retry.take()
+    }
+
+    /// Ends the connection with a reset, as a cut wire does once one side notices.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn cut(self) -> Result<()> {
+        Ok(self.stream.set_zero_linger()?)
     }
 
     /// Waits for the next bytes and hands on the events in them.
@@ -137,14 +192,21 @@ impl Client {
     /// # Errors
     /// When the connection has ended, or the server breaks the protocol. Not cancel safe while an answer is written.
     pub async fn hear(&mut self, mut event: impl FnMut(&str, &[u8])) -> Result<()> {
-        let Self { stream, parser, early, answers, ended } = self;
+        let Self { stream, parser, cursor: place, retry, early, answers, ended } = self;
         if *ended {
-            return Err("the server has closed the connection".into());
+            return Err(GOODBYE.into());
         }
         let mut hear = |heard: Heard<'_>| match heard {
             Heard::Answer(bytes) => answers.extend(bytes),
             Heard::End => *ended = true,
-            Heard::Event { name, data } => event(name, data),
+            Heard::Retry(millis) => *retry = Some(Duration::from_millis(millis)),
+            Heard::Event { name, data, cursor } => {
+                if !cursor.is_empty() {
+                    place.clear();
+                    place.push_str(cursor);
+                }
+                event(name, data);
+            }
         };
         if early.is_empty() {
             poll_fn(|cx| {
@@ -168,7 +230,7 @@ impl Client {
     }
 
     /// Sends the request and reads the head of the answer.
-    async fn open(dial: &Dial) -> Result<Self> {
+    async fn open(dial: &Dial, wish: &Wish) -> Result<Self> {
         let socket = TcpSocket::new_v4()?;
         if let Some(bytes) = dial.receive_buffer {
             // Before connecting, for the window's scale is settled there.
@@ -177,7 +239,7 @@ impl Client {
         socket.bind(source(dial.number))?;
         let mut stream = socket.connect(dial.server).await?;
         stream.set_nodelay(true)?;
-        stream.write_all(dial.transport.request(dial.user.as_deref()).as_bytes()).await?;
+        stream.write_all(dial.transport.request(dial.user.as_deref(), wish).as_bytes()).await?;
 
         let mut head = Vec::with_capacity(512);
         let end = loop {
@@ -191,14 +253,15 @@ impl Client {
                 return Err("the head of the response is too long".into());
             }
         };
-        let parser = Parser::after(dial.transport, std::str::from_utf8(&head[..end])?)?;
-        Ok(Self { stream, parser, early: head.split_off(end), answers: Vec::new(), ended: false })
+        let parser = Parser::after(dial.transport, wish, std::str::from_utf8(&head[..end])?)?;
+        let early = head.split_off(end);
+        Ok(Self { stream, parser, cursor: String::new(), retry: None, early, answers: Vec::new(), ended: false })
     }
 }
 
 impl Parser {
     /// The parser for what follows this head, if the head says yes.
-    fn after(transport: Transport, head: &str) -> Result<Self> {
+    fn after(transport: Transport, wish: &Wish, head: &str) -> Result<Self> {
         let head = head.to_ascii_lowercase();
         let expected = if transport == Transport::Sse { " 200 " } else { " 101 " };
         let status = head.lines().next().unwrap_or_default();
@@ -206,7 +269,7 @@ impl Parser {
             return Err(format!("refused: {status}").into());
         }
         Ok(match transport {
-            Transport::Socketio => Self::Socketio(socketio::Parser::default()),
+            Transport::Socketio => Self::Socketio(socketio::Parser::new(wish)?),
             Transport::Sse => Self::Sse(sse::Parser::new(head.contains("transfer-encoding: chunked"))),
             Transport::Ws => Self::Ws(ws::Parser::default()),
         })
@@ -221,8 +284,11 @@ impl Parser {
     }
 }
 
-/// Loopback addresses in turn, so that the ports of one do not run short.
+/// Loopback addresses in turn, so that the ports of one do not run short; other ones than most programs use, and than
+/// other processes of these do.
 fn source(number: usize) -> SocketAddr {
-    let host = u8::try_from(number / PER_SOURCE % 200).unwrap_or_default() + 1;
-    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, 0, 0, host)), 0)
+    let octet = |number: usize| u8::try_from(number % 200).unwrap_or_default() + 1;
+    let process = std::process::id() as usize;
+    let address = Ipv4Addr::new(127, octet(process / 200), octet(process), octet(number / PER_SOURCE));
+    SocketAddr::new(IpAddr::V4(address), 0)
 }

@@ -18,6 +18,15 @@ pub fn median_ratio(samples: &[f64], base: &[f64]) -> f64 {
     median(&ratios)
 }
 
+/// The samples that a quarter of them are below of and above of, by nearest rank; NaN of none.
+pub fn quartiles(samples: &[f64]) -> (f64, f64) {
+    let mut sorted = samples.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let quarter = sorted.len() / 4;
+    let at = |index: Option<usize>| index.and_then(|index| sorted.get(index)).copied().unwrap_or(f64::NAN);
+    (at(Some(quarter)), at(sorted.len().checked_sub(1 + quarter)))
+}
+
 /// Bytes as MiB.
 #[expect(clippy::cast_precision_loss, reason = "for people to read")]
 pub fn mib(bytes: u64) -> f64 {
@@ -43,6 +52,14 @@ mod tests {
         assert!(same(median(&[3.0, 1.0, 2.0]), 2.0));
         assert!(same(median(&[4.0, 1.0, 2.0, 3.0]), 2.5));
         assert!(median(&[]).is_nan());
+    }
+
+    #[test]
+    fn quartiles_leave_a_quarter_at_each_end() {
+        let samples: Vec<f64> = [5, 1, 4, 2, 8, 7, 3, 6].map(f64::from).to_vec();
+        let (low, high) = quartiles(&samples);
+        assert!(same(low, 3.0) && same(high, 6.0));
+        assert!(quartiles(&[]).0.is_nan());
     }
 
     #[test]

@@ -3,18 +3,30 @@
 //! - [`server`]: the server process, ours or a [`peer`], with its control port.
 //! - [`child`]: such a process, started and ended by the program that measures it.
 //! - [`client`]: raw clients of the three transports; [`swarm`] holds many of them.
-//! - [`process`], [`latency`], [`figures`], [`payload`]: what is measured, and with what.
+//! - [`crowd`]: many clients that come back by themselves; [`relay`]: one port in front of several
+//!   servers; [`closings`]: how evenly connections ended.
+//! - [`lane`]: a server with its swarm, and the CPU of a fan-out.
+//! - [`returner`]: a client that is cut and comes back; [`straggler`]: one that stalls and catches up; [`sequence`] says whether it lost something.
+//! - [`process`], [`deliveries`], [`latency`], [`figures`], [`payload`]: what is measured, and with what.
 //! - [`program`]: what the programs `idle`, `stall` and `fanout` have in common.
 
 pub mod child;
 pub mod client;
+pub mod closings;
+pub mod crowd;
+pub mod deliveries;
 pub mod figures;
+pub mod lane;
 pub mod latency;
 pub mod payload;
 pub mod peer;
 pub mod process;
 pub mod program;
+pub mod relay;
+pub mod returner;
+pub mod sequence;
 pub mod server;
+pub mod straggler;
 pub mod swarm;
 
 /// Any error: these programs only print it and end.

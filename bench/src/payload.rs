@@ -8,10 +8,19 @@ use bytes::Bytes;
 pub const EVENT: &str = "tick";
 
 const AT: &[u8] = b"\"at\":";
+const NUMBER: &[u8] = b"\"n\":";
 
 /// A JSON object of about `size` bytes (at least 36), sent now.
 pub fn payload(size: usize) -> Bytes {
-    let head = format!("{{\"at\":{:016},\"pad\":\"", now());
+    padded(format!("{{\"at\":{:016},\"pad\":\"", now()), size)
+}
+
+/// The same with a number in it.
+pub fn numbered(size: usize, number: u64) -> Bytes {
+    padded(format!("{{\"at\":{:016},\"n\":{number},\"pad\":\"", now()), size)
+}
+
+fn padded(head: String, size: usize) -> Bytes {
     let pad = size.saturating_sub(head.len() + 2);
     format!("{head}{}\"}}", "x".repeat(pad)).into()
 }
@@ -24,9 +33,18 @@ pub fn now() -> u64 {
 
 /// When the payload in these bytes was sent, in microseconds.
 pub fn sent_at(data: &[u8]) -> Option<u64> {
-    let start = data.windows(AT.len()).position(|window| window == AT)? + AT.len();
+    after(AT, data)
+}
+
+/// The number of the payload in these bytes, if it has one.
+pub fn number_of(data: &[u8]) -> Option<u64> {
+    after(NUMBER, data)
+}
+
+fn after(label: &[u8], data: &[u8]) -> Option<u64> {
+    let start = data.windows(label.len()).position(|window| window == label)? + label.len();
     let digits = data[start..].iter().take_while(|byte| byte.is_ascii_digit());
-    Some(digits.fold(0, |at, digit| at * 10 + u64::from(digit - b'0')))
+    Some(digits.fold(0, |number, digit| number * 10 + u64::from(digit - b'0')))
 }
 
 #[cfg(test)]
@@ -42,5 +60,15 @@ mod tests {
         assert_eq!(value["at"].as_u64(), sent_at(&bytes));
         assert!((before..=now()).contains(&sent_at(&bytes).unwrap()));
         assert_eq!(sent_at(b"{}"), None);
+        assert_eq!(number_of(&bytes), None);
+    }
+
+    #[test]
+    fn a_numbered_payload_is_as_large_and_knows_its_number_too() {
+        let bytes = numbered(1024, 1_000_042);
+        assert_eq!(bytes.len(), 1024);
+        let value: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+        assert_eq!((value["at"].as_u64(), value["n"].as_u64()), (sent_at(&bytes), number_of(&bytes)));
+        assert_eq!(number_of(&bytes), Some(1_000_042));
     }
 }

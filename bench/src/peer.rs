@@ -9,6 +9,7 @@ use crate::server::Audience;
 
 pub mod axum_sse;
 pub mod floor;
+pub mod plain;
 pub mod socketioxide;
 pub mod tungstenite;
 
@@ -31,6 +32,6 @@ fn envelope(json: &Bytes) -> Result<String> {
 fn everyone(audience: &Audience) -> Result<()> {
     match audience {
         Audience::All => Ok(()),
-        Audience::User(_) => Err("this server has no users".into()),
+        Audience::Room(_) | Audience::User(_) => Err("this server has no rooms and users".into()),
     }
 }

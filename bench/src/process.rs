@@ -53,6 +53,30 @@ impl Process {
     }
 }
 
+/// Memory of all TCP sockets on this machine, in bytes.
+///
+/// # Errors
+/// When the kernel does not say.
+pub fn tcp_memory() -> Result<u64> {
+    let sockets = fs::read_to_string("/proc/net/sockstat")?;
+    let tcp = sockets.lines().find_map(|line| line.strip_prefix("TCP:")).ok_or("no TCP in sockstat")?;
+    let pages = tcp.split_once(" mem ").and_then(|(_, pages)| pages.trim().parse::<u64>().ok());
+    Ok(pages.ok_or("no mem in sockstat")? * rustix::param::page_size() as u64)
+}
+
+/// How often a listener of this machine had no place for a connection that began; its client tries again a second later.
+///
+/// # Errors
+/// When the kernel does not say.
+pub fn listen_overflows() -> Result<u64> {
+    let counters = fs::read_to_string("/proc/net/netstat")?;
+    let mut lines = counters.lines().filter_map(|line| line.strip_prefix("TcpExt:"));
+    let (names, values) = (lines.next().unwrap_or_default(), lines.next().unwrap_or_default());
+    let mut pairs = names.split_ascii_whitespace().zip(values.split_ascii_whitespace());
+    let value = pairs.find_map(|(name, value)| (name == "ListenOverflows").then_some(value));
+    Ok(value.ok_or("no ListenOverflows in netstat")?.parse()?)
+}
+
 /// The number after a label at a line's start.
 fn field(text: &str, label: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix(label))?;
@@ -120,5 +144,6 @@ mod tests {
         let this = Process::new(std::process::id());
         assert!(this.cpu_time().unwrap() > Duration::ZERO);
         assert!(this.rss().unwrap() > 100 * 1024);
+        assert!(tcp_memory().is_ok() && listen_overflows().is_ok());
     }
 }

@@ -9,7 +9,10 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
+use tokio::signal::unix::{SignalKind, signal};
+
+use realtime_unified::WindowConfig;
 
 use crate::{Result, peer, process};
 
@@ -21,6 +24,10 @@ pub use report::Report;
 
 /// Open files that a server should be able to have.
 const OPEN_FILES: u64 = 1024;
+
+/// Connections that may wait to be accepted. tokio's own bound is 128, which many clients that come at once exceed; the
+/// kernel then drops their first packet, and they try again a second later.
+const BACKLOG: u32 = 4096;
 
 /// What a server process is started with.
 #[derive(Clone, Debug, clap::Args)]
@@ -34,6 +41,12 @@ pub struct ServeOptions {
     /// How long one of our connections may take nothing, in milliseconds
     #[arg(long, default_value_t = 30_000)]
     pub write_stall_ms: u64,
+    /// The most records in a provider's window
+    #[arg(long, default_value_t = WindowConfig::default().records)]
+    pub window_records: usize,
+    /// On SIGTERM, close our connections evenly over this many milliseconds and end with code 0
+    #[arg(long)]
+    pub drain_ms: Option<u64>,
     /// The processors to run on; all if none is named
     #[arg(long, value_delimiter = ',')]
     pub cpus: Vec<usize>,
@@ -51,6 +64,8 @@ pub enum Kind {
     Floor,
     /// The providers of this workspace.
     Ours,
+    /// A plain fan-out of pre-encoded frames, in the shape of our WebSocket provider.
+    Plain,
     /// socketioxide's `io.to(room).emit`.
     Socketioxide,
     /// tokio-tungstenite over a `tokio::sync::broadcast`.
@@ -72,6 +87,8 @@ pub struct Addresses {
 pub enum Audience {
     /// Every connection.
     All,
+    /// The members of one room; only with our server.
+    Room(String),
     /// The connections of one user; only with our server.
     User(String),
 }
@@ -81,6 +98,14 @@ pub enum Audience {
 pub trait Publisher: Send + Sync + 'static {
     /// Publishes one event [`EVENT`](crate::payload::EVENT) with this JSON; done when the server's own call is.
     async fn publish(&self, audience: &Audience, json: Bytes) -> Result<()>;
+
+    /// Joins a user to a room; the peers cannot.
+    async fn join(&self, _user: &str, _room: &str) -> Result<()> {
+        Err("this server cannot join users to rooms".into())
+    }
+
+    /// Sends the clients away over this time, and is done when nothing is left of them; the peers do nothing.
+    async fn drain(&self, _over: Duration) {}
 
     /// What it has seen so far; the peers say nothing.
     fn report(&self) -> Report {
@@ -95,6 +120,8 @@ impl ServeOptions {
             kind: Kind::Ours,
             providers: vec![provider.to_owned()],
             write_stall_ms: 30_000,
+            window_records: WindowConfig::default().records,
+            drain_ms: None,
             cpus: Vec::new(),
             with_parent: true,
         }
@@ -119,6 +146,20 @@ impl ServeOptions {
         self
     }
 
+    /// With this many records in the window.
+    #[must_use]
+    pub fn with_window_records(mut self, records: usize) -> Self {
+        self.window_records = records;
+        self
+    }
+
+    /// Draining over this time when it is told to end.
+    #[must_use]
+    pub fn with_drain(mut self, over: Duration) -> Self {
+        self.drain_ms = Some(u64::try_from(over.as_millis()).unwrap_or(u64::MAX));
+        self
+    }
+
     /// The same as arguments of a command line.
     pub fn arguments(&self) -> Vec<String> {
         let kind = self.kind.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
@@ -126,7 +167,9 @@ impl ServeOptions {
             format!("--kind={kind}"),
             format!("--providers={}", self.providers.join(",")),
             format!("--write-stall-ms={}", self.write_stall_ms),
+            format!("--window-records={}", self.window_records),
         ];
+        arguments.extend(self.drain_ms.map(|millis| format!("--drain-ms={millis}")));
         if !self.cpus.is_empty() {
             let cpus: Vec<_> = self.cpus.iter().map(usize::to_string).collect();
             arguments.push(format!("--cpus={}", cpus.join(",")));
@@ -158,18 +201,31 @@ pub fn run(options: &ServeOptions) -> Result<()> {
 }
 
 async fn serve(options: &ServeOptions) -> Result<()> {
-    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let listener = TcpSocket::new_v4()?;
+    listener.bind(SocketAddr::from(([127, 0, 0, 1], 0)))?;
+    let listener = listener.listen(BACKLOG)?;
     let commands = TcpListener::bind("127.0.0.1:0").await?;
     let addresses = Addresses { http: listener.local_addr()?, control: commands.local_addr()? };
     let publisher: Arc<dyn Publisher> = match options.kind {
         Kind::AxumSse => peer::axum_sse::start(listener),
         Kind::Floor => peer::floor::start(listener),
         Kind::Ours => ours::start(listener, options).await?,
+        Kind::Plain => peer::plain::start(listener),
         Kind::Socketioxide => peer::socketioxide::start(listener),
         Kind::Tungstenite => peer::tungstenite::start(listener),
     };
     println!("{}", serde_json::to_string(&addresses)?);
-    control::serve(commands, publisher).await
+    let commands = control::serve(commands, Arc::clone(&publisher));
+    let Some(over) = options.drain_ms.map(Duration::from_millis) else { return commands.await };
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        ended = commands => ended,
+        // Control connections there are go on meanwhile.
+        _ = terminate.recv() => {
+            publisher.drain(over).await;
+            Ok(())
+        }
+    }
 }
 
 #[cfg(test)]
@@ -187,6 +243,7 @@ mod tests {
     #[test]
     fn options_survive_the_command_line() {
         let options = ServeOptions::ours("ws").on(&[0, 2]).with_write_stall(Duration::from_secs(2));
+        let options = options.with_window_records(64).with_drain(Duration::from_secs(1));
         let line = Line::parse_from([vec!["serve".to_owned()], options.arguments()].concat());
         assert_eq!(format!("{:?}", line.options), format!("{options:?}"));
     }

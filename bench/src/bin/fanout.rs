@@ -1,26 +1,15 @@
 //! Server CPU for each delivery of a fan-out: our transports, the floor, and peers, in one interleaved run.
 
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use clap::Parser;
-use realtime_bench::child::ServerProcess;
-use realtime_bench::client::{Dial, Transport};
+use realtime_bench::Result;
+use realtime_bench::client::Transport;
 use realtime_bench::figures::{median, median_ratio};
+use realtime_bench::lane::{Lane, MOST_UNDER_WAY, Sample};
 use realtime_bench::program::{self, Setup};
-use realtime_bench::server::control::{Command, Control};
-use realtime_bench::server::{Kind, ServeOptions};
-use realtime_bench::swarm::{Observer, Swarm};
-use realtime_bench::{Error, Result};
-use tokio::sync::Semaphore;
-use tokio::time::{Instant, timeout};
-
-/// The most publishes under way, and so the most that one client can be ahead of another.
-const MOST_UNDER_WAY: usize = 64;
-/// How long a publish may take to reach everyone.
-const LATE: Duration = Duration::from_secs(20);
+use realtime_bench::server::Kind;
 
 #[derive(Parser)]
 struct Args {
@@ -57,43 +46,6 @@ const LANES: [(&str, Kind, Transport); 7] = [
     ("axum Sse + broadcast", Kind::AxumSse, Transport::Sse),
     ("socketioxide to(room).emit", Kind::Socketioxide, Transport::Socketio),
 ];
-
-/// Knows which publishes have reached every client.
-struct Arrivals {
-    clients: usize,
-    /// How many have received each of the newest events, by the event's number modulo the length.
-    counts: [AtomicUsize; MOST_UNDER_WAY],
-    /// One for each publish that may begin.
-    free: Semaphore,
-}
-
-impl Observer for Arrivals {
-    fn received(&self, number: u64, _: &[u8]) {
-        let slot = usize::try_from(number % MOST_UNDER_WAY as u64).unwrap_or_default();
-        if self.counts[slot].fetch_add(1, Ordering::AcqRel) + 1 == self.clients {
-            self.counts[slot].store(0, Ordering::Release);
-            self.free.add_permits(1);
-        }
-    }
-}
-
-/// One server with its subscribers.
-struct Lane {
-    name: &'static str,
-    server: ServerProcess,
-    control: Control,
-    swarm: Swarm,
-    arrivals: Arc<Arrivals>,
-}
-
-/// What one measurement showed.
-#[derive(Clone, Copy)]
-struct Sample {
-    /// Microseconds of server CPU for each delivery.
-    cpu: f64,
-    /// Deliveries a second.
-    rate: f64,
-}
 
 fn main() -> ExitCode {
     let setup = |args: &Args| Setup {
@@ -133,62 +85,8 @@ async fn table(subscribers: usize, args: &Args, cpus: &[usize]) -> Result<()> {
         print(*under_way, &lanes, &samples);
     }
     for lane in lanes {
-        drop(lane.swarm);
-        lane.server.stop().await?;
+        lane.stop().await?;
     }
-    Ok(())
-}
-
-impl Lane {
-    async fn open(
-        name: &'static str,
-        kind: Kind,
-        transport: Transport,
-        clients: usize,
-        size: usize,
-        cpus: &[usize],
-    ) -> Result<Self> {
-        let options =
-            if kind == Kind::Ours { ServeOptions::ours(transport.provider()) } else { ServeOptions::peer(kind) };
-        let server = ServerProcess::start(&options.on(cpus)).await?;
-        let mut control = server.control().await?;
-        control.call(&Command::Prepare { size }).await?;
-        let counts = std::array::from_fn(|_| AtomicUsize::new(0));
-        let arrivals = Arc::new(Arrivals { clients, counts, free: Semaphore::new(0) });
-        let address = server.addresses().http;
-        let dial = |number| Dial { transport, server: address, user: None, number, receive_buffer: None };
-        let swarm = Swarm::connect(clients, dial, &arrivals).await.map_err(|error| format!("{name}: {error}"))?;
-        Ok(Self { name, server, control, swarm, arrivals })
-    }
-
-    /// Publishes for a time, beginning a publish whenever fewer than this many are under way.
-    async fn measure(&mut self, under_way: usize, time: Duration) -> Result<Sample> {
-        let Self { name, server, control, swarm, arrivals } = self;
-        let failed = |error: Error| format!("{name}: {error}");
-        let most = u32::try_from(under_way)?;
-        let cpu = server.process().cpu_time()?;
-        let start = Instant::now();
-        let mut published = 0;
-        arrivals.free.add_permits(under_way);
-        while start.elapsed() < time {
-            wait(arrivals, 1).await.map_err(failed)?;
-            control.publish_prepared().await?;
-            published += 1;
-        }
-        wait(arrivals, most).await.map_err(failed)?;
-        let elapsed = start.elapsed();
-        let cpu = server.process().cpu_time()?.saturating_sub(cpu);
-        swarm.check().map_err(failed)?;
-        #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^52")]
-        let deliveries = (published * arrivals.clients) as f64;
-        Ok(Sample { cpu: cpu.as_secs_f64() * 1e6 / deliveries, rate: deliveries / elapsed.as_secs_f64() })
-    }
-}
-
-/// Takes away permits as publishes end.
-async fn wait(arrivals: &Arrivals, permits: u32) -> Result<()> {
-    let permits = timeout(LATE, arrivals.free.acquire_many(permits)).await;
-    permits.map_err(|_| "an event did not reach every client")??.forget();
     Ok(())
 }
 

@@ -2,20 +2,18 @@
 
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use clap::Parser;
 use realtime_bench::Result;
 use realtime_bench::child::ServerProcess;
 use realtime_bench::client::{Client, Dial, Transport};
+use realtime_bench::deliveries::Deliveries;
 use realtime_bench::figures::{median, median_ratio, mib};
-use realtime_bench::latency::Latencies;
-use realtime_bench::payload::{now, sent_at};
 use realtime_bench::program::{self, Setup, until};
 use realtime_bench::server::control::{Command, Control};
 use realtime_bench::server::{Audience, ServeOptions};
-use realtime_bench::swarm::{Observer, Swarm};
+use realtime_bench::swarm::Swarm;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
@@ -91,22 +89,6 @@ struct Seen {
     gone: Option<Duration>,
     /// The most memory.
     most: u64,
-}
-
-/// Notes each healthy delivery.
-#[derive(Default)]
-struct Deliveries {
-    latencies: Latencies,
-    received: AtomicU64,
-}
-
-impl Observer for Deliveries {
-    fn received(&self, _: u64, data: &[u8]) {
-        if let Some(at) = sent_at(data) {
-            self.latencies.add(now().saturating_sub(at));
-        }
-        self.received.fetch_add(1, Ordering::Relaxed);
-    }
 }
 
 /// One transport's server with its healthy clients.
@@ -203,25 +185,22 @@ impl<'a> Scene<'a> {
         }
         let watch = self.watch(started, limit * 4).await?;
 
-        self.deliveries.latencies.clear();
-        self.deliveries.received.store(0, Ordering::Relaxed);
+        self.deliveries.clear();
         let cpu = process.cpu_time()?;
         let published = self.control.call(&Command::Steady { rate, millis, size }).await?.published;
         let expected = published * clients as u64;
-        let received = || self.deliveries.received.load(Ordering::Relaxed);
-        until(Duration::from_secs(10), "every event has been received", || received() >= expected).await?;
+        let received = || self.deliveries.count() >= expected;
+        until(Duration::from_secs(10), "every event has been received", received).await?;
         let cpu = process.cpu_time()?.saturating_sub(cpu);
         self.swarm.check()?;
 
         let Seen { there, gone, most } = watch.await??;
         drop(not_reading);
-        let latencies = &self.deliveries.latencies;
-        let ms = |percent| latencies.percentile(percent).as_secs_f64() * 1000.0;
         Ok(Run {
             #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^52")]
             cpu: cpu.as_secs_f64() * 1e6 / expected as f64,
-            p50: ms(50.0),
-            p99: ms(99.0),
+            p50: self.deliveries.ms(50.0),
+            p99: self.deliveries.ms(99.0),
             gone: gone.unwrap_or_default().as_secs_f64(),
             there: there.as_secs_f64(),
             hooks: self.hooks().await? - hooks,

@@ -34,8 +34,8 @@ impl Parser {
         }
         let mut at = 0;
         while let Some(length) = self.text[at..].windows(2).position(|window| window == b"\n\n") {
-            if let Some((name, data)) = block(&self.text[at..at + length]) {
-                hear(Heard::Event { name, data });
+            if let Some(event) = block(&self.text[at..at + length]) {
+                hear(event);
             }
             at += length + 2;
         }
@@ -47,18 +47,27 @@ impl Parser {
     }
 }
 
-/// The event in a block, by its first line of data; none in comments, cursors and `retry:`.
-fn block(block: &[u8]) -> Option<(&str, &[u8])> {
+/// The event in a block, by its first line of data, or else its `retry:`; none in comments and cursors.
+fn block(block: &[u8]) -> Option<Heard<'_>> {
     let mut name = "message";
+    let mut cursor = "";
     let mut data = None;
+    let mut retry = None;
     for line in block.split(|byte| *byte == b'\n') {
         if let Some(value) = line.strip_prefix(b"data:") {
             data = data.or(Some(value.strip_prefix(b" ").unwrap_or(value)));
         } else if let Some(value) = line.strip_prefix(b"event:") {
             name = std::str::from_utf8(value.strip_prefix(b" ").unwrap_or(value)).ok()?;
+        } else if let Some(value) = line.strip_prefix(b"id:") {
+            cursor = std::str::from_utf8(value.strip_prefix(b" ").unwrap_or(value)).ok()?;
+        } else if let Some(value) = line.strip_prefix(b"retry:") {
+            retry = std::str::from_utf8(value).ok()?.trim_start().parse().ok();
         }
     }
-    data.map(|data| (name, data))
+    match data {
+        Some(data) => Some(Heard::Event { name, data, cursor }),
+        None => retry.map(Heard::Retry),
+    }
 }
 
 impl Chunks {
@@ -97,7 +106,9 @@ mod tests {
         let mut heard = Vec::new();
         for piece in bytes.chunks(cut) {
             let mut hear = |one: Heard<'_>| match one {
-                Heard::Event { name, data } => heard.push(format!("{name} {}", String::from_utf8_lossy(data))),
+                Heard::Event { name, data, cursor } => {
+                    heard.push(format!("{name} {} {cursor}", String::from_utf8_lossy(data)));
+                }
                 other => heard.push(format!("{other:?}")),
             };
             parser.feed(piece, &mut hear).unwrap();
@@ -110,7 +121,7 @@ mod tests {
         for cut in [1, 3, 1000] {
             assert_eq!(
                 heard(&mut Parser::new(false), STREAM.as_bytes(), cut),
-                ["connected {}", "tick 1"],
+                ["Retry(3000)", "connected {} a", "tick 1 "],
                 "cut at {cut}"
             );
         }
@@ -126,7 +137,11 @@ mod tests {
             body.extend(b"0\r\n\r\n");
             for cut in [1, 3, 2000] {
                 let heard = heard(&mut Parser::new(true), &body, cut);
-                assert_eq!(heard[..3], ["connected {}", "tick 1", "End"], "chunks of {chunk}, cut at {cut}");
+                assert_eq!(
+                    heard[..4],
+                    ["Retry(3000)", "connected {} a", "tick 1 ", "End"],
+                    "chunks of {chunk}, cut at {cut}"
+                );
             }
         }
     }

@@ -58,9 +58,12 @@ fn frame(bytes: &[u8]) -> Result<Option<(u8, usize, usize)>> {
     Ok(end.filter(|end| *end <= bytes.len()).map(|end| (opcode, start, end)))
 }
 
-/// A whole frame of a client, masked; the payload is at most 125 bytes, more than any answer here.
+/// The longest payload of a frame with the shortest head.
+pub const SHORT: usize = 125;
+
+/// A whole frame of a client, masked; the payload is at most [`SHORT`] bytes, as any answer here is.
 pub fn masked(opcode: u8, payload: &[u8]) -> Vec<u8> {
-    let payload = &payload[..payload.len().min(125)];
+    let payload = &payload[..payload.len().min(SHORT)];
     let mut frame = vec![0x80 | opcode, 0x80 | u8::try_from(payload.len()).unwrap_or(125)];
     frame.extend(MASK);
     frame.extend(payload.iter().zip(MASK.iter().cycle()).map(|(byte, mask)| byte ^ mask));
@@ -101,7 +104,7 @@ impl Parser {
         self.frames.feed(bytes, |opcode, payload| {
             if let Some(text) = control(opcode, payload, hear) {
                 let name = name(text).ok_or("a text frame without a type")?;
-                hear(Heard::Event { name, data: text });
+                hear(Heard::Event { name, data: text, cursor: cursor(text) });
             }
             Ok(())
         })
@@ -113,6 +116,22 @@ fn name(text: &[u8]) -> Option<&str> {
     let rest = text.strip_prefix(b"{\"type\":\"")?;
     let end = rest.iter().position(|byte| *byte == b'"')?;
     std::str::from_utf8(&rest[..end]).ok()
+}
+
+/// The envelope's `id`, which our server writes last; empty if there is none.
+fn cursor(text: &[u8]) -> &str {
+    last_text(text, b"\"}").filter(|(before, _)| before.ends_with(b",\"id\":")).map_or("", |(_, id)| id)
+}
+
+/// The JSON text before this ending, if it needs no escapes, and what is before it.
+pub(super) fn last_text<'a>(json: &'a [u8], ending: &[u8]) -> Option<(&'a [u8], &'a str)> {
+    /// The longest cursor.
+    const MOST: usize = 64;
+    let rest = json.strip_suffix(ending)?;
+    let tail = &rest[rest.len().saturating_sub(MOST + 1)..];
+    let length = tail.iter().rev().position(|byte| *byte == b'"')?;
+    let (before, text) = rest.split_at(rest.len() - length);
+    Some((before.strip_suffix(b"\"")?, std::str::from_utf8(text).ok()?))
 }
 
 #[cfg(test)]
@@ -128,7 +147,8 @@ mod tests {
                 heard.push(match one {
                     Heard::Answer(bytes) => format!("answer {bytes:x?}"),
                     Heard::End => "end".to_owned(),
-                    Heard::Event { name, data } => format!("{name} {}", data.len()),
+                    Heard::Retry(_) => unreachable!("event streams only"),
+                    Heard::Event { name, data, .. } => format!("{name} {}", data.len()),
                 });
             };
             parser.feed(piece, &mut hear).unwrap();
@@ -151,6 +171,15 @@ mod tests {
     fn a_ping_is_answered_with_its_payload_masked_and_a_close_ends() {
         let answer = [0x8a, 0x82, 0x37, 0xfa, 0x21, 0x3d, b'h' ^ 0x37, b'i' ^ 0xfa];
         assert_eq!(heard(&[0x89, 2, b'h', b'i', 0x88, 0], 3), [format!("answer {answer:x?}"), "end".to_owned()]);
+    }
+
+    #[test]
+    fn the_cursor_is_the_last_field_or_there_is_none() {
+        assert_eq!(cursor(br#"{"type":"tick","payload":{"a":"b"},"id":"AX_-z"}"#), "AX_-z");
+        assert_eq!(cursor(br#"{"type":"tick","payload":{"id":"b"}}"#), "");
+        assert_eq!(cursor(br#"{"type":"tick","payload":"id"}"#), "");
+        let long = format!("{{\"type\":\"tick\",\"payload\":\"{}\"}}", "x".repeat(100));
+        assert_eq!(cursor(long.as_bytes()), "");
     }
 
     #[test]

@@ -10,10 +10,10 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::net::TcpListener;
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::{Audience, Publisher, Report};
-use crate::payload::payload;
+use crate::payload::{numbered, payload};
 use crate::{Error, Result};
 
 /// The line that publishes the prepared event.
@@ -31,6 +31,24 @@ pub enum Command {
         size: usize,
         /// For whom.
         to: Audience,
+    },
+    /// Join users to a room.
+    Join {
+        /// The room.
+        room: String,
+        /// The users.
+        users: Vec<String>,
+    },
+    /// Publish numbered events: the next one of each series in turn, until each has so many.
+    Numbered {
+        /// How many of each series.
+        count: u64,
+        /// How many of each series a second; as fast as that goes if `None`.
+        rate: Option<u32>,
+        /// For whom, and the number of the first event.
+        series: Vec<(Audience, u64)>,
+        /// Bytes of JSON in each event.
+        size: usize,
     },
     /// Prepare the event for everyone that each line `p` on this connection publishes.
     Prepare {
@@ -163,11 +181,27 @@ async fn obey_one(command: Command, publisher: &dyn Publisher) -> Result<Answer>
                 answer.published += 1;
             }
         }
+        Command::Join { room, users } => {
+            for user in users {
+                publisher.join(&user, &room).await?;
+            }
+        }
+        Command::Numbered { count, rate, series, size } => {
+            let mut tick = rate.map(steps);
+            for number in 0..count {
+                if let Some(tick) = &mut tick {
+                    tick.tick().await;
+                }
+                for (to, first) in &series {
+                    publisher.publish(to, numbered(size, first + number)).await?;
+                    answer.published += 1;
+                }
+            }
+        }
         Command::Prepare { .. } => {}
         Command::Report => answer.report = Some(publisher.report()),
         Command::Steady { rate, millis, size } => {
-            let mut tick = interval(Duration::from_secs(1) / rate.max(1));
-            tick.set_missed_tick_behavior(MissedTickBehavior::Burst);
+            let mut tick = steps(rate);
             for _ in 0..u64::from(rate) * u64::from(millis) / 1000 {
                 tick.tick().await;
                 publisher.publish(&Audience::All, payload(size)).await?;
@@ -176,6 +210,13 @@ async fn obey_one(command: Command, publisher: &dyn Publisher) -> Result<Answer>
         }
     }
     Ok(answer)
+}
+
+/// So many steps a second; late ones are made up for.
+fn steps(rate: u32) -> Interval {
+    let mut tick = interval(Duration::from_secs(1) / rate.max(1));
+    tick.set_missed_tick_behavior(MissedTickBehavior::Burst);
+    tick
 }
 
 impl Answer {

@@ -1,16 +1,21 @@
 //! Our providers, as an application would mount them, with limits that do not bound the load.
 
+use std::future::IntoFuture as _;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use axum::http::StatusCode;
+use axum::routing::get;
 use bytes::Bytes;
 use realtime_unified::{
-    Authenticator, CloseReason, ConnectRequest, ConnectionInfo, Event, Identity, LifecycleHook, Limits,
-    NotificationService, RealtimeBroadcast, Refusal, SocketIoConfig, SocketIoProvider, SseConfig, SseProvider, Target,
-    WireConfig, WsConfig, WsProvider, serve,
+    AllowRooms, Authenticator, CloseReason, ConnectRequest, ConnectionInfo, Drain, Event, Identity, LifecycleHook,
+    Limits, NotificationService, RealtimeBroadcast, Refusal, RoomDelivery, RoomMembership, SocketIoConfig,
+    SocketIoProvider, SseConfig, SseProvider, Target, WindowConfig, WireConfig, WsConfig, WsProvider, serve,
 };
 use tokio::net::TcpListener;
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
 
 use super::{Audience, Publisher, Report, ServeOptions};
 use crate::Result;
@@ -19,8 +24,15 @@ use crate::payload::EVENT;
 struct Ours {
     service: NotificationService,
     senders: Vec<Arc<dyn RealtimeBroadcast>>,
+    rooms: Vec<Arc<dyn RoomMembership>>,
     hooks: Hooks,
+    stop: Arc<Notify>,
+    /// The server's task, until it is waited for.
+    running: Mutex<Option<JoinHandle<std::io::Result<()>>>>,
 }
+
+/// How long plain requests may take when all connections have been closed.
+const LAST: Duration = Duration::from_secs(1);
 
 /// Believes `?user=…&tenant=…`, and takes everybody else as nobody.
 struct FromQuery;
@@ -32,33 +44,51 @@ struct Hooks(Arc<Mutex<Report>>);
 pub(super) async fn start(listener: TcpListener, options: &ServeOptions) -> Result<Arc<dyn Publisher>> {
     let limits = Limits::default().with_connections(1_000_000).with_connections_per_user(1_000_000);
     let write_stall = Duration::from_millis(options.write_stall_ms);
+    let window = WindowConfig::default().with_records(options.window_records);
     let hooks = Hooks::default();
-    let mut builder = NotificationService::builder().authenticator(FromQuery).hook(hooks.clone());
+    let builder = NotificationService::builder().authenticator(FromQuery).room_policy(AllowRooms);
+    let mut builder = builder.hook(hooks.clone());
     for provider in &options.providers {
         builder = match provider.as_str() {
             "socket" => {
                 let config = SocketIoConfig::default().with_limits(limits).with_write_stall(write_stall);
-                builder.provider(SocketIoProvider::new(config))
+                builder.provider(SocketIoProvider::new(config.with_window(window)))
             }
             "sse" => {
                 let config = SseConfig::default().with_limits(limits).with_write_stall(write_stall);
-                builder.provider(SseProvider::new(config))
+                let config = config.with_room_delivery(RoomDelivery::Members);
+                builder.provider(SseProvider::new(config.with_window(window)))
             }
             "ws" => {
                 let config = WsConfig::default().with_limits(limits).with_write_stall(write_stall);
-                builder.provider(WsProvider::new(config))
+                builder.provider(WsProvider::new(config.with_window(window)))
             }
             other => return Err(format!("no provider is named \"{other}\"").into()),
         };
     }
     let service = builder.build().await?;
-    let mut senders = Vec::new();
+    let (mut senders, mut rooms) = (Vec::new(), Vec::new());
     for provider in &options.providers {
-        senders.push(service.provider(provider)?.broadcast());
+        let provider = service.provider(provider)?;
+        senders.push(provider.broadcast());
+        rooms.extend(provider.rooms());
     }
     let wire = WireConfig::default().with_write_stall(write_stall);
-    tokio::spawn(std::future::IntoFuture::into_future(serve(listener, service.router()).with_config(wire)));
-    Ok(Arc::new(Ours { service, senders, hooks }))
+    let ready = service.clone();
+    let router = service.router().route("/readyz", get(async move || readiness(&ready)));
+    let stop = Arc::new(Notify::new());
+    let stopped = Arc::clone(&stop);
+    let server = serve(listener, router)
+        .with_config(wire)
+        .with_graceful_shutdown(async move { stopped.notified().await })
+        .with_deadline(LAST);
+    let running = Mutex::new(Some(tokio::spawn(server.into_future())));
+    Ok(Arc::new(Ours { service, senders, rooms, hooks, stop, running }))
+}
+
+/// What a load balancer asks.
+fn readiness(service: &NotificationService) -> StatusCode {
+    if service.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
 }
 
 #[async_trait]
@@ -66,6 +96,7 @@ impl Publisher for Ours {
     async fn publish(&self, audience: &Audience, json: Bytes) -> Result<()> {
         let target = match audience {
             Audience::All => Target::all(),
+            Audience::Room(room) => Target::room(room.as_str()),
             Audience::User(user) => Target::user(user.as_str()),
         };
         let event = Event::raw_json(EVENT, json)?;
@@ -73,6 +104,22 @@ impl Publisher for Ours {
             sender.send(target.clone(), event.clone()).await?;
         }
         Ok(())
+    }
+
+    async fn join(&self, user: &str, room: &str) -> Result<()> {
+        for rooms in &self.rooms {
+            rooms.join_room(user, room).await?;
+        }
+        Ok(())
+    }
+
+    async fn drain(&self, over: Duration) {
+        self.service.shutdown(Drain::over(over)).await;
+        self.stop.notify_one();
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(running) = running {
+            let _ = running.await;
+        }
     }
 
     fn report(&self) -> Report {

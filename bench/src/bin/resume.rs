@@ -1,0 +1,257 @@
+//! What it costs that many clients are cut at once and come back for what they missed.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use clap::{Parser, ValueEnum};
+use realtime_bench::Result;
+use realtime_bench::child::ServerProcess;
+use realtime_bench::client::{Dial, Transport};
+use realtime_bench::figures::median;
+use realtime_bench::process::listen_overflows;
+use realtime_bench::program::{self, Setup, until};
+use realtime_bench::returner::{Return, Returner};
+use realtime_bench::server::control::{Command, Control};
+use realtime_bench::server::{Audience, ServeOptions};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
+
+/// How long all of them may take to be live, beyond the time over which they come.
+const LATE: Duration = Duration::from_secs(30);
+/// How long they stay once all are live, for what should not come.
+const STAY: Duration = Duration::from_millis(300);
+/// How often the server is asked whether it has seen that all are gone.
+const ASK: Duration = Duration::from_millis(20);
+/// Numbers that belong to one room: an event of another one does not go unnoticed.
+const NUMBERS: u64 = 1_000_000_000;
+
+#[derive(Parser)]
+struct Args {
+    /// Rooms
+    #[arg(long, default_value_t = 100)]
+    rooms: usize,
+    /// Clients in each room
+    #[arg(long, default_value_t = 50)]
+    members: usize,
+    /// Events that each room gets while its clients are away
+    #[arg(long, default_value_t = 100)]
+    events: u64,
+    /// Bytes of JSON in each event
+    #[arg(long, default_value_t = 128)]
+    size: usize,
+    /// Over how long the clients come back, evenly, in milliseconds
+    #[arg(long, default_value_t = 2000)]
+    over_ms: u64,
+    /// Records in the server's window
+    #[arg(long, default_value_t = 20_000)]
+    window: usize,
+    /// How often they are cut and come back
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// How the clients come into their rooms
+    #[arg(long, value_enum, default_value = "joined")]
+    by: By,
+    /// Only these transports
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Transport::Ws])]
+    transports: Vec<Transport>,
+    /// Let server and clients share all processors
+    #[arg(long)]
+    no_pin: bool,
+}
+
+/// How clients come into their rooms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum By {
+    /// The server joins their users.
+    Joined,
+    /// They name them when they connect.
+    Named,
+}
+
+/// What one return showed.
+struct Visit {
+    /// Microseconds of server CPU for each client.
+    cpu: f64,
+    /// Seconds from the start of the return until the last client was live.
+    live: f64,
+    resumed: u64,
+}
+
+/// A server with its clients, and how many events each room has had.
+struct Scene<'a> {
+    args: &'a Args,
+    server: ServerProcess,
+    control: Control,
+    clients: Vec<Returner>,
+    sent: u64,
+}
+
+fn main() -> ExitCode {
+    let setup = |args: &Args| Setup {
+        pin: !args.no_pin,
+        open_files: (args.rooms * args.members) as u64 + 256,
+        deadline: Duration::from_secs(240),
+    };
+    program::main(setup, async |args: Args, cpus| {
+        println!(
+            "{} clients in {} rooms ({:?}), {} events of {} bytes to each room while they are away, back within {} ms, \
+             a window of {} records, median of {} rounds",
+            args.rooms * args.members,
+            args.rooms,
+            args.by,
+            args.events,
+            args.size,
+            args.over_ms,
+            args.window,
+            args.rounds
+        );
+        println!(
+            "transport | CPU µs/client with nothing missed   with all missed   µs/replayed event | \
+             last live after s, nothing missed   all missed"
+        );
+        let mut holds = true;
+        for transport in &args.transports {
+            holds &= measure(*transport, &args, &cpus).await?;
+        }
+        Ok(holds)
+    })
+}
+
+async fn measure(transport: Transport, args: &Args, cpus: &[usize]) -> Result<bool> {
+    let mut scene = Scene::open(transport, args, cpus).await?;
+    // They come for the first time, so nobody is resumed.
+    scene.come().await?;
+    let overflows = listen_overflows()?;
+    let (mut without, mut with) = (Vec::new(), Vec::new());
+    for _ in 0..args.rounds {
+        scene.cut().await?;
+        without.push(scene.come().await?);
+        scene.cut().await?;
+        scene.publish().await?;
+        with.push(scene.come().await?);
+    }
+    let all = |visits: &[Visit], figure: fn(&Visit) -> f64| visits.iter().map(figure).collect::<Vec<_>>();
+    let replay: Vec<f64> = with.iter().zip(&without).map(|(with, without)| with.cpu - without.cpu).collect();
+    #[expect(clippy::cast_precision_loss, reason = "a count of events")]
+    let each = median(&replay) / args.events as f64;
+    println!(
+        "{:9} | {:35.1}  {:16.1}  {each:18.3} | {:34.3}  {:11.3}",
+        transport.provider(),
+        median(&all(&without, |visit| visit.cpu)),
+        median(&all(&with, |visit| visit.cpu)),
+        median(&all(&without, |visit| visit.live)),
+        median(&all(&with, |visit| visit.live)),
+    );
+    let holds = scene.verdict(&without, &with);
+    scene.server.stop().await?;
+    match listen_overflows()? - overflows {
+        0 => {}
+        count => println!("            the listener's queue was full {count} times: those clients came a second later"),
+    }
+    Ok(holds)
+}
+
+impl<'a> Scene<'a> {
+    async fn open(transport: Transport, args: &'a Args, cpus: &[usize]) -> Result<Self> {
+        let options = ServeOptions::ours(transport.provider()).on(cpus).with_window_records(args.window);
+        let server = ServerProcess::start(&options).await?;
+        let mut control = server.control().await?;
+        let address = server.addresses().http;
+        let user = |number: usize| format!("user-{number}");
+        let clients = (0..args.rooms * args.members).map(|number| {
+            let dial = Dial { transport, server: address, user: Some(user(number)), number, receive_buffer: None };
+            // One after the other is of another room.
+            let of = number % args.rooms;
+            let named = if args.by == By::Named { vec![room(of)] } else { Vec::new() };
+            Returner::new(dial, named, of as u64 * NUMBERS)
+        });
+        let clients = clients.collect();
+        if args.by == By::Joined {
+            for of in 0..args.rooms {
+                let users = (0..args.members).map(|member| user(member * args.rooms + of)).collect();
+                control.call(&Command::Join { room: room(of), users }).await?;
+            }
+        }
+        Ok(Self { args, server, control, clients, sent: 0 })
+    }
+
+    /// Has them all come, evenly over the time, and stay until all have what they missed and a little longer.
+    async fn come(&mut self) -> Result<Visit> {
+        let over = Duration::from_millis(self.args.over_ms);
+        let (to, stop) = (Arc::new(Return::default()), watch::Sender::new(false));
+        let process = self.server.process();
+        let cpu = process.cpu_time()?;
+        let start = Instant::now();
+        let mut coming = JoinSet::new();
+        let count = self.clients.len();
+        for (number, client) in self.clients.drain(..).enumerate() {
+            let at = start + over.mul_f64(number as f64 / count as f64);
+            let last = (number % self.args.rooms) as u64 * NUMBERS + self.sent;
+            let (to, stop) = (Arc::clone(&to), stop.subscribe());
+            coming.spawn(async move { (number, client.come(start, at, last, &to, stop).await) });
+        }
+        let there = || to.live.load(Ordering::Relaxed) == count as u64 || to.check().is_err();
+        until(over + LATE, "every client is live", there).await?;
+        to.check()?;
+        sleep(STAY).await;
+        let cpu = process.cpu_time()?.saturating_sub(cpu);
+        stop.send_replace(true);
+        let mut clients = coming.join_all().await;
+        to.check()?;
+        clients.sort_by_key(|(number, _)| *number);
+        self.clients = clients.into_iter().map(|(_, client)| client).collect();
+        Ok(Visit {
+            cpu: cpu.as_secs_f64() * 1e6 / count as f64,
+            live: Duration::from_micros(to.last.load(Ordering::Relaxed)).as_secs_f64(),
+            resumed: to.resumed.load(Ordering::Relaxed),
+        })
+    }
+
+    /// Cuts them all, and waits until the server has seen it.
+    async fn cut(&mut self) -> Result<()> {
+        self.clients.iter_mut().try_for_each(Returner::cut)?;
+        let end = Instant::now() + LATE;
+        while self.control.report().await?.connections() > 0 {
+            if Instant::now() > end {
+                return Err("the server still has connections that were cut".into());
+            }
+            sleep(ASK).await;
+        }
+        Ok(())
+    }
+
+    async fn publish(&mut self) -> Result<()> {
+        let Args { rooms, events: count, size, .. } = *self.args;
+        let series = (0..rooms).map(|of| (Audience::Room(room(of)), of as u64 * NUMBERS + self.sent)).collect();
+        self.control.call(&Command::Numbered { count, rate: None, series, size }).await?;
+        self.sent += count;
+        Ok(())
+    }
+
+    /// Prints what does not hold, and says whether all does.
+    fn verdict(&self, without: &[Visit], with: &[Visit]) -> bool {
+        let count = self.clients.len() as u64;
+        let sum = |figure: fn(&Returner) -> u64| self.clients.iter().map(figure).sum::<u64>();
+        let (missing, repeated) = (sum(|one| one.sequence.missing), sum(|one| one.sequence.repeated));
+        let (events, told) = (sum(|one| one.sequence.events), sum(|one| one.sequence.told.len() as u64));
+        let resumed: u64 = without.iter().chain(with).map(|visit| visit.resumed).sum();
+        let returns = (without.len() + with.len()) as u64 * count;
+        println!(
+            "            {resumed} of {returns} returns resumed; {events} events replayed, {missing} missing, \
+             {repeated} repeated or out of order, {told} times told of a loss"
+        );
+        let exact = self.clients.iter().all(|one| one.sequence.is_exact() && one.sequence.events == self.sent);
+        let holds = resumed == returns && exact && told == 0;
+        if !holds {
+            println!("            DOES NOT HOLD: all are resumed, and each gets what it missed, once and in order");
+        }
+        holds
+    }
+}
+
+fn room(number: usize) -> String {
+    format!("room-{number}")
+}

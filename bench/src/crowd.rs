@@ -1,0 +1,282 @@
+//! Many clients that come back by themselves, when the server has told them to, and what each of them has seen.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
+
+use crate::Result;
+use crate::client::{Client, Dial, PER_SOURCE, Transport, Wish};
+use crate::payload::{EVENT, now, number_of, sent_at};
+use crate::program::until;
+
+/// First handshakes under way at a time. The clients that come back are not held back by this.
+const HANDSHAKES: usize = 64;
+/// When a client comes back that was refused, or was not told when.
+const AGAIN: Duration = Duration::from_secs(1);
+/// How long all may take to connect at first.
+const ARRIVE: Duration = Duration::from_secs(60);
+
+/// The clients; they are gone when this is dropped.
+#[derive(Debug)]
+pub struct Crowd {
+    _tasks: JoinSet<()>,
+    journeys: Vec<Arc<Mutex<Journey>>>,
+    visits: Arc<AtomicUsize>,
+    received: Arc<AtomicUsize>,
+}
+
+/// What one client has seen.
+#[derive(Debug)]
+pub struct Journey {
+    /// How it speaks.
+    pub transport: Transport,
+    /// Its connections, one after the other.
+    pub visits: Vec<Visit>,
+    /// Why attempts to connect failed, and when.
+    pub failures: Vec<(Instant, String)>,
+}
+
+/// One connection of a client.
+#[derive(Debug)]
+pub struct Visit {
+    /// When it read `connected`.
+    pub since: Instant,
+    /// `connected`, as it was told.
+    pub welcome: String,
+    /// The events it got, in order: their numbers, and when they were sent in microseconds of the machine's clock.
+    pub events: Vec<(u64, u64)>,
+    /// How often it was told that events were lost.
+    pub lost: u64,
+    /// When it was told to come back.
+    pub delay: Option<Duration>,
+    /// When and how it ended.
+    pub end: Option<End>,
+}
+
+/// The end of a connection.
+#[derive(Debug)]
+pub struct End {
+    /// When the client saw it.
+    pub at: Instant,
+    /// The same in microseconds of the machine's clock.
+    pub clock: u64,
+    /// How it ended.
+    pub how: String,
+}
+
+/// What one client has to know.
+struct Traveller {
+    dial: Dial,
+    journey: Arc<Mutex<Journey>>,
+    visits: Arc<AtomicUsize>,
+    received: Arc<AtomicUsize>,
+}
+
+impl Crowd {
+    /// Connects so many clients of each transport, each with a user of its own, in turn.
+    ///
+    /// # Errors
+    /// When they are not there in time.
+    pub async fn gather(server: SocketAddr, mix: &[(Transport, usize)]) -> Result<Self> {
+        let (visits, received) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let (mut tasks, mut journeys) = (JoinSet::new(), Vec::new());
+        let turns = Arc::new(Semaphore::new(HANDSHAKES));
+        // Each run has a source address of its own, for the ports of the last one are not free for a minute; and not that of
+        // the relay, whose own connections take ports too.
+        let first = PER_SOURCE * (1 + std::process::id() as usize % 199);
+        for (number, transport) in in_turn(mix).into_iter().enumerate() {
+            let user = Some(format!("user-{number}"));
+            let dial = Dial { transport, server, user, number: first + number, receive_buffer: None };
+            let journey = Journey { transport, visits: Vec::new(), failures: Vec::new() };
+            let journey = Arc::new(Mutex::new(journey));
+            journeys.push(Arc::clone(&journey));
+            let traveller = Traveller { dial, journey, visits: Arc::clone(&visits), received: Arc::clone(&received) };
+            let turns = Arc::clone(&turns);
+            tasks.spawn(async move { traveller.travel(&turns).await });
+        }
+        let crowd = Self { _tasks: tasks, journeys, visits, received };
+        crowd.visits(ARRIVE, crowd.len()).await?;
+        Ok(crowd)
+    }
+
+    /// How many clients there are.
+    pub fn len(&self) -> usize {
+        self.journeys.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.journeys.is_empty()
+    }
+
+    /// Waits until there have been so many connections, over all clients.
+    ///
+    /// # Errors
+    /// When that takes longer.
+    pub async fn visits(&self, limit: Duration, count: usize) -> Result<()> {
+        let what = format!("{count} connections");
+        let reached = until(limit, &what, || self.visits.load(Ordering::Acquire) >= count).await;
+        reached.map_err(|error| {
+            format!("{error} (have {}; {:?})", self.visits.load(Ordering::Acquire), self.failures()).into()
+        })
+    }
+
+    /// Waits until so many events have been received, over all clients.
+    ///
+    /// # Errors
+    /// When that takes longer.
+    pub async fn received(&self, limit: Duration, count: usize) -> Result<()> {
+        let what = format!("{count} events received");
+        let reached = until(limit, &what, || self.received.load(Ordering::Acquire) >= count).await;
+        reached.map_err(|error| format!("{error} (have {})", self.received.load(Ordering::Acquire)).into())
+    }
+
+    /// What each client has seen so far.
+    pub fn journeys(&self) -> impl Iterator<Item = MutexGuard<'_, Journey>> {
+        self.journeys.iter().map(|journey| lock(journey))
+    }
+
+    /// How often attempts to connect failed, by reason.
+    pub fn failures(&self) -> BTreeMap<String, usize> {
+        let mut failures = BTreeMap::new();
+        for journey in self.journeys() {
+            for (_, reason) in &journey.failures {
+                *failures.entry(reason.clone()).or_default() += 1;
+            }
+        }
+        failures
+    }
+}
+
+impl Visit {
+    /// Whether the welcome has this field, written as JSON without spaces.
+    pub fn was_told(&self, field: &str) -> bool {
+        self.welcome.contains(field)
+    }
+}
+
+impl Traveller {
+    async fn travel(self, turns: &Semaphore) {
+        let mut wish = Wish::default();
+        // A closed semaphore does not happen; it would only mean not to wait.
+        let mut turn = turns.acquire().await.ok();
+        loop {
+            match self.connect(&wish).await {
+                Ok(mut client) => {
+                    turn = None;
+                    let delay = self.stay(&mut client).await;
+                    wish.cursor = client.cursor().to_owned();
+                    // The socket is closed before the wait, as a client's is.
+                    drop(client);
+                    sleep(delay.unwrap_or(AGAIN)).await;
+                }
+                Err(error) => {
+                    lock(&self.journey).failures.push((Instant::now(), error.to_string()));
+                    sleep(AGAIN).await;
+                }
+            }
+            drop(turn.take());
+        }
+    }
+
+    async fn connect(&self, wish: &Wish) -> Result<Client> {
+        let mut welcome = String::new();
+        let mut early = Vec::new();
+        let mut client = Client::connect_with(&self.dial, wish, |name, data| {
+            if name == "connected" {
+                welcome = String::from_utf8_lossy(data).into_owned();
+            } else {
+                early.push((name.to_owned(), data.to_vec()));
+            }
+        })
+        .await?;
+        // What an event stream begins with is for cuts, not for this end.
+        client.take_retry();
+        let since = Instant::now();
+        let visit = Visit { since, welcome, events: Vec::new(), lost: 0, delay: None, end: None };
+        lock(&self.journey).visits.push(visit);
+        for (name, data) in early {
+            self.hear(&name, &data);
+        }
+        self.visits.fetch_add(1, Ordering::AcqRel);
+        Ok(client)
+    }
+
+    /// Reads until the end, and answers when to come back.
+    async fn stay(&self, client: &mut Client) -> Option<Duration> {
+        let error = loop {
+            if let Err(error) = client.hear(|name, data| self.hear(name, data)).await {
+                break error;
+            }
+        };
+        let retry = client.take_retry();
+        let mut journey = lock(&self.journey);
+        let visit = journey.visits.last_mut()?;
+        visit.delay = visit.delay.or(retry);
+        visit.end = Some(End { at: Instant::now(), clock: now(), how: error.to_string() });
+        visit.delay
+    }
+
+    fn hear(&self, name: &str, data: &[u8]) {
+        let mut journey = lock(&self.journey);
+        let Some(visit) = journey.visits.last_mut() else { return };
+        match name {
+            EVENT => {
+                visit.events.extend(number_of(data).zip(sent_at(data)));
+                self.received.fetch_add(1, Ordering::AcqRel);
+            }
+            "lost" => visit.lost += 1,
+            "reconnect" => visit.delay = delay_of(data),
+            _ => {}
+        }
+    }
+}
+
+/// The clients' transports, mixed as evenly as the numbers allow.
+fn in_turn(mix: &[(Transport, usize)]) -> Vec<Transport> {
+    let mut order: Vec<(usize, Transport)> = Vec::new();
+    for (transport, count) in mix {
+        // The middle of each one's share of a line of this length.
+        order.extend((0..*count).map(|number| ((2 * number + 1) * 1_000_000 / (2 * count), *transport)));
+    }
+    order.sort_by_key(|(place, _)| *place);
+    order.into_iter().map(|(_, transport)| transport).collect()
+}
+
+/// The time in `{"delayMs":840,…}`.
+fn delay_of(data: &[u8]) -> Option<Duration> {
+    let text = std::str::from_utf8(data).ok()?;
+    let (_, rest) = text.split_once("\"delayMs\":")?;
+    let digits = rest.split(|letter: char| !letter.is_ascii_digit()).next()?;
+    digits.parse().ok().map(Duration::from_millis)
+}
+
+fn lock(journey: &Mutex<Journey>) -> MutexGuard<'_, Journey> {
+    journey.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn delays_are_read_from_both_forms() {
+        let expected = Some(Duration::from_millis(840));
+        assert_eq!(delay_of(br#"{"type":"reconnect","payload":{"delayMs":840,"reason":"x"}}"#), expected);
+        assert_eq!(delay_of(br#"["reconnect",{"reason":"x","delayMs":840}]"#), expected);
+        assert_eq!(delay_of(b"{}"), None);
+    }
+
+    #[test]
+    fn transports_are_mixed_evenly() {
+        let order = in_turn(&[(Transport::Sse, 4), (Transport::Socketio, 2)]);
+        assert_eq!(order.len(), 6);
+        assert_eq!(order[..3].iter().filter(|transport| **transport == Transport::Socketio).count(), 1);
+    }
+}

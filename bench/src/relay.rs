@@ -1,0 +1,176 @@
+//! One port in front of several servers, as any load balancer: a connection goes to the first server that says it is ready.
+
+use std::net::SocketAddr;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, copy_bidirectional_with_sizes};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::process::{Child, Command};
+use tokio::time::{MissedTickBehavior, interval, timeout};
+
+use crate::{Result, process};
+
+/// The first argument of a process that is to be a relay.
+pub const ARGUMENT: &str = "relay";
+
+/// How often each server is asked whether it is ready.
+const ASK: Duration = Duration::from_millis(100);
+/// How long it may take to answer.
+const ANSWER: Duration = Duration::from_secs(1);
+/// How long the relay may take to find a server that is ready.
+const START: Duration = Duration::from_secs(20);
+/// Bytes on the way, for each connection, from a client and to it.
+const BUFFERS: (usize, usize) = (1024, 4096);
+/// No server is ready.
+const NONE: usize = usize::MAX;
+
+/// What a relay process is started with.
+#[derive(Clone, Debug, clap::Parser)]
+struct RelayOptions {
+    /// The servers, in the order in which they are preferred
+    #[arg(long, value_delimiter = ',', required = true)]
+    servers: Vec<SocketAddr>,
+    /// Connections at a time
+    #[arg(long)]
+    connections: u64,
+}
+
+/// A running relay process. It is killed when this is dropped, and ends by itself when this process is gone.
+#[derive(Debug)]
+pub struct RelayProcess {
+    _child: Child,
+    address: SocketAddr,
+}
+
+impl RelayProcess {
+    /// Starts one, and waits until it has found a server that is ready.
+    ///
+    /// # Errors
+    /// When it cannot be started or ends early.
+    pub async fn start(servers: &[SocketAddr], connections: usize) -> Result<Self> {
+        let servers: Vec<_> = servers.iter().map(SocketAddr::to_string).collect();
+        let mut child = Command::new(std::env::current_exe()?)
+            .arg(ARGUMENT)
+            .arg(format!("--servers={}", servers.join(",")))
+            .arg(format!("--connections={connections}"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()?;
+        let stdout = child.stdout.take().ok_or("the relay has no standard output")?;
+        let first = timeout(START, BufReader::new(stdout).lines().next_line()).await??;
+        let address = first.ok_or("the relay has ended")?.parse()?;
+        Ok(Self { _child: child, address })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+/// Relays until standard input ends, as it does when the parent process is gone.
+///
+/// # Errors
+/// When it cannot be started.
+pub fn run<I: IntoIterator<Item: Into<std::ffi::OsString> + Clone>>(arguments: I) -> Result<()> {
+    let options = <RelayOptions as clap::Parser>::parse_from(arguments);
+    // Two for each, and once more for those that come back before the old ones are closed.
+    process::raise_open_files(options.connections * 3 + 256)?;
+    std::thread::spawn(|| {
+        let _ = std::io::Read::read_to_end(&mut std::io::stdin(), &mut Vec::new());
+        std::process::exit(0);
+    });
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(relay(options.servers))
+}
+
+async fn relay(servers: Vec<SocketAddr>) -> Result<()> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let chosen = Arc::new(AtomicUsize::new(NONE));
+    let mut asking = interval(ASK);
+    asking.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    while chosen.load(Ordering::Relaxed) == NONE {
+        asking.tick().await;
+        choose(&servers, &chosen).await;
+    }
+    println!("{}", listener.local_addr()?);
+    let (known, now) = (servers.clone(), Arc::clone(&chosen));
+    tokio::spawn(async move {
+        loop {
+            asking.tick().await;
+            choose(&known, &now).await;
+        }
+    });
+    loop {
+        let (client, _) = listener.accept().await?;
+        // Nobody is ready: the client finds its connection closed.
+        let Some(server) = servers.get(chosen.load(Ordering::Relaxed)).copied() else { continue };
+        tokio::spawn(async move {
+            // However it ends, both sides see it.
+            let _ = carry(client, server).await;
+        });
+    }
+}
+
+async fn carry(mut client: TcpStream, server: SocketAddr) -> Result<()> {
+    let mut server = TcpStream::connect(server).await?;
+    client.set_nodelay(true)?;
+    server.set_nodelay(true)?;
+    let (from, to) = BUFFERS;
+    copy_bidirectional_with_sizes(&mut client, &mut server, from, to).await?;
+    Ok(())
+}
+
+/// Asks the servers in order, and notes the first one that is ready.
+async fn choose(servers: &[SocketAddr], chosen: &AtomicUsize) {
+    for (number, server) in servers.iter().enumerate() {
+        if matches!(timeout(ANSWER, is_ready(*server)).await, Ok(Ok(true))) {
+            return chosen.store(number, Ordering::Relaxed);
+        }
+    }
+    chosen.store(NONE, Ordering::Relaxed);
+}
+
+async fn is_ready(server: SocketAddr) -> Result<bool> {
+    let mut stream = TcpStream::connect(server).await?;
+    stream.write_all(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await?;
+    let mut answer = [0; 12];
+    stream.read_exact(&mut answer).await?;
+    Ok(&answer == b"HTTP/1.1 200")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A server that answers every request with this status.
+    async fn server(status: &'static str) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let _ = stream.read(&mut [0; 256]).await;
+                let _ = stream.write_all(format!("HTTP/1.1 {status}\r\n\r\n").as_bytes()).await;
+            }
+        });
+        address
+    }
+
+    #[tokio::test]
+    async fn the_first_that_is_ready_is_chosen() {
+        let (down, up, also_up) = (server("503 No").await, server("200 OK").await, server("200 OK").await);
+        let gone = {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            listener.local_addr().unwrap()
+        };
+        let chosen = AtomicUsize::new(NONE);
+        choose(&[gone, down, up, also_up], &chosen).await;
+        assert_eq!(chosen.load(Ordering::Relaxed), 2);
+        choose(&[gone, down], &chosen).await;
+        assert_eq!(chosen.load(Ordering::Relaxed), NONE);
+    }
+}

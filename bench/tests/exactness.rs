@@ -1,0 +1,63 @@
+//! The programs whose answer does not depend on the machine's speed, with few clients.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::process::Command;
+
+/// Whether the program says that all holds, and what it printed.
+fn run(program: &str, arguments: &str) -> (bool, String) {
+    let output = Command::new(program).args(arguments.split(' ')).output().unwrap();
+    let printed = [output.stdout, output.stderr].concat();
+    (output.status.success(), String::from_utf8(printed).unwrap())
+}
+
+fn resume(arguments: &str) -> (bool, String) {
+    let few = "--rooms 3 --members 4 --events 10 --over-ms 50 --rounds 2 --no-pin";
+    run(env!("CARGO_BIN_EXE_resume"), &format!("{few} {arguments}"))
+}
+
+fn behind(arguments: &str) -> String {
+    let few = "--clients 10 --stalled 2 --seconds 1 --pairs 1 --no-pin";
+    // Its times mean nothing here, and so its exit code does not either.
+    run(env!("CARGO_BIN_EXE_behind"), &format!("{few} {arguments}")).1
+}
+
+#[test]
+fn all_who_come_back_get_what_they_missed() {
+    let ways = ["joined", "named"].map(|by| format!("--by {by} --transports ws,sse,socketio"));
+    let programs = ways.map(|way| std::thread::spawn(move || resume(&way)));
+    for (holds, printed) in programs.map(|program| program.join().unwrap()) {
+        assert!(holds, "{printed}");
+        let line = "48 of 48 returns resumed; 240 events replayed, 0 missing, 0 repeated or out of order";
+        assert_eq!(printed.matches(line).count(), 3, "{printed}");
+    }
+}
+
+#[test]
+fn a_window_that_is_too_small_is_noticed() {
+    let (holds, printed) = resume("--window 20");
+    assert!(!holds, "{printed}");
+    // Those who missed nothing are resumed, the others are not.
+    assert!(printed.contains("24 of 48 returns resumed; 0 events replayed, 240 missing"), "{printed}");
+    assert!(printed.contains("DOES NOT HOLD"), "{printed}");
+}
+
+#[test]
+fn all_who_stalled_get_all_that_the_window_has() {
+    let transports = ["ws", "sse", "socketio"].map(|transport| format!("--transports {transport}"));
+    // At the same time, for most of it is waiting.
+    let programs = transports.map(|transport| std::thread::spawn(move || behind(&transport)));
+    for printed in programs.map(|program| program.join().unwrap()) {
+        assert!(
+            printed.contains("2 of 2 stalled clients got exactly their 138 events, once and in order"),
+            "{printed}"
+        );
+        assert!(printed.contains("window of 64 records: 2 of 2 were told of the right loss"), "{printed}");
+    }
+}
+
+#[test]
+fn a_loss_that_was_not_expected_is_noticed() {
+    let printed = behind("--small-window 100000");
+    assert!(printed.contains("0 of 2 were told of the right loss") && printed.contains("DOES NOT HOLD"), "{printed}");
+}
