@@ -199,32 +199,34 @@ impl<C: Codec> Dispatcher<C> {
     }
 
     /// Takes no more connections, closes those there are evenly over the drain's time, each told when to come back, and
-    /// waits for their hooks and handlers; sends go on meanwhile. What is left a second after that time is cut; its hooks
-    /// and handlers, and then the directory, get one second more each.
+    /// waits for their hooks and handlers; sends go on. What is left a second after that time is cut, and its hooks and
+    /// handlers get one second more.
     ///
     /// A second call, while the first is under way, closes what is left in its own time.
-    pub async fn shutdown(self: &Arc<Self>, drain: Drain) {
+    pub async fn drain(self: &Arc<Self>, drain: Drain) {
         let _ = self.draining.set(drain);
         let deadline = Instant::now() + drain.duration() + SHUTDOWN_STEP;
         self.send_away(drain).await;
         self.tasks.close();
-        if tokio::time::timeout_at(deadline, self.tasks.wait()).await.is_err() {
-            // Sessions that are stuck in a write: nothing is kept for them any more, and their hooks run now.
-            for connection in self.hub.everyone().iter() {
-                connection.close(CloseReason::RESTART);
-                let reason = connection.outbox.close_reason().unwrap_or(CloseReason::RESTART);
-                connection.outbox.clear();
-                self.unregister(connection, reason);
-            }
-            if tokio::time::timeout(SHUTDOWN_STEP, self.tasks.wait()).await.is_err() {
-                let tasks = self.tasks.len();
-                tracing::warn!(
-                    provider = self.config.provider,
-                    tasks,
-                    "shut down with handlers or hooks still running"
-                );
-            }
+        if tokio::time::timeout_at(deadline, self.tasks.wait()).await.is_ok() {
+            return;
         }
+        // Sessions that are stuck in a write: their hooks run now.
+        for connection in self.hub.everyone().iter() {
+            connection.close(CloseReason::RESTART);
+            let reason = connection.outbox.close_reason().unwrap_or(CloseReason::RESTART);
+            self.unregister(connection, reason);
+            connection.cut();
+        }
+        if tokio::time::timeout(SHUTDOWN_STEP, self.tasks.wait()).await.is_err() {
+            let tasks = self.tasks.len();
+            tracing::warn!(provider = self.config.provider, tasks, "drained with handlers or hooks still running");
+        }
+    }
+
+    /// Drains, then takes no more sends and ends the background tasks; the directory gets one second to be told.
+    pub async fn shutdown(self: &Arc<Self>, drain: Drain) {
+        self.drain(drain).await;
         self.closing.store(true, Ordering::Release);
         self.stop.cancel();
         if self.runtime.get().is_some() {
@@ -235,13 +237,21 @@ impl<C: Codec> Dispatcher<C> {
 
     /// Closes the connections there are, one after the other, evenly over the drain's time.
     async fn send_away(self: &Arc<Self>, drain: Drain) {
-        // In about the order in which they came.
-        let connections = self.hub.everyone();
+        let mut connections = self.hub.everyone().to_vec();
+        // Ids are random: those that came together do not go together.
+        connections.sort_unstable_by_key(|connection| connection.info.id);
         let (start, count) = (Instant::now(), connections.len() as f64);
         for (number, connection) in connections.iter().enumerate() {
+            if connection.outbox.is_closed() {
+                continue;
+            }
             let due = start + drain.duration().mul_f64(number as f64 / count);
             if due > Instant::now() {
-                tokio::time::sleep_until(due).await;
+                tokio::select! {
+                    () = tokio::time::sleep_until(due) => {}
+                    // Another call has not waited for so long.
+                    () = self.stop.cancelled() => return,
+                }
             }
             let Some(inbox) = connection.inbox.get().cloned() else {
                 self.restart(connection, drain);

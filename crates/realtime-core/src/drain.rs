@@ -11,6 +11,8 @@ pub struct Drain {
 const SOONEST: Duration = Duration::from_millis(100);
 /// The most, unless something else is said.
 const LATEST: Duration = Duration::from_secs(2);
+/// The longest drain.
+const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
 impl Drain {
     /// Every connection is closed at once.
@@ -18,10 +20,12 @@ impl Drain {
         Self::over(Duration::ZERO)
     }
 
-    /// Connections are closed evenly over this time, and what is left a second later is cut.
+    /// Connections are closed evenly over this time, a day at most, and what is left a second later is cut.
     ///
-    /// Choose it so that it, and three seconds more, fit into what the process is given to end (Kubernetes: 30 s).
+    /// With handlers or clients that are stuck the end takes up to ten seconds more: choose it so that they fit into what
+    /// the process is given to end (Kubernetes: 30 s).
     pub const fn over(over: Duration) -> Self {
+        let over = if over.as_secs() < LONGEST.as_secs() { over } else { LONGEST };
         Self { over, reconnect_within: LATEST }
     }
 

@@ -149,7 +149,8 @@ impl Event {
     /// Gives it a key: within the window's age after the first event with this key, another one with the same key is not
     /// delivered and gets the first one's receipt.
     ///
-    /// Of the newest [`crate::WindowConfig::keys`] events with a key only.
+    /// Of the newest [`crate::WindowConfig::keys`] events with a key only. A key is the provider's, whatever the target, the
+    /// name and the payload: where clients choose keys, put the tenant or the user into them.
     ///
     /// # Errors
     /// [`Error::InvalidName`] when the key breaks the rules of names.
@@ -163,7 +164,8 @@ impl Event {
     /// Makes it one of a series of which only the newest matters (a price, a progress, a position on a map): a connection
     /// that catches up gets it only if no newer event with the same key and the same target is there for it.
     ///
-    /// Connections that are live get every one. Of no effect on a volatile event, which is never caught up.
+    /// Connections that are live get every one; one that never catches up with a series that is renewed all the time gets
+    /// none until it does. Of no effect on a volatile event, which is never caught up.
     ///
     /// # Errors
     /// [`Error::InvalidName`] when the key breaks the rules of names.

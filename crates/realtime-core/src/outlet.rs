@@ -11,6 +11,10 @@ use crate::{Codec, Registration, Take};
 pub trait Outlet: Send + Sync + 'static {
     /// There is something to take, or the connection is to be closed.
     fn wake(&self);
+
+    /// The connection has been taken out, and its session may be stuck in a write that never ends: ends it, if anything but
+    /// the session can.
+    fn cut(&self) {}
 }
 
 /// The outlet of a connection that has a task of its own: it wakes that task.

@@ -45,7 +45,13 @@ pub trait RealtimeProvider: Send + Sync {
     async fn close(&self, target: Target, reason: CloseReason) -> Result<usize>;
 
     /// Takes no more connections and closes those there are evenly over the drain's time; returns when their hooks have
-    /// run, or the time, and three seconds at most, is over. Sends go on until it returns.
+    /// run, or the time, and a little more, is over. Sends go on, also after that. By default it does nothing, and
+    /// [`RealtimeProvider::shutdown`] closes the connections.
+    async fn drain(&self, drain: Drain) {
+        let _ = drain;
+    }
+
+    /// Drains, then takes no more sends. A service calls it when all its providers are drained.
     async fn shutdown(&self, drain: Drain);
 
     /// What it has done on this node.

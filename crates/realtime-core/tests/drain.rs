@@ -146,3 +146,34 @@ async fn a_client_that_takes_nothing_is_cut_a_second_after_the_time() {
     assert!((2900..4100).contains(&start.elapsed().as_millis()), "{:?}", start.elapsed());
     assert_eq!(provider.stats().connections, 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_second_shutdown_ends_the_first() {
+    let provider = provider(Router::new()).await;
+    let mut guests = Vec::new();
+    for n in 0..3 {
+        guests.push(Guest::by_session(&provider, Visitor::user(&format!("user {n}"))).await);
+    }
+    let start = Instant::now();
+    let first = shutdown(&provider, Drain::over(Duration::MAX));
+    sleep(Duration::from_secs(1)).await;
+    assert!(!first.is_finished());
+    let second = shutdown(&provider, Drain::now());
+    for guest in &mut guests {
+        assert_eq!(guest.ended().await.code, Some(CloseReason::RESTART.code()));
+    }
+    in_time("the second shutdown", second).await.unwrap();
+    in_time("the first shutdown", first).await.unwrap();
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn drained_it_still_takes_sends() {
+    let provider = provider(Router::new()).await;
+    provider.dispatcher.drain(Drain::over(Duration::from_secs(60))).await;
+    assert!(!provider.dispatcher.is_ready());
+    let receipt = provider.dispatcher.to_all(note("to nobody here")).await.unwrap();
+    assert_eq!(receipt.delivered.unwrap().matched, 0);
+    provider.shutdown(Drain::now()).await;
+    assert!(matches!(provider.dispatcher.to_all(note("late")).await, Err(Error::Closed { .. })));
+}

@@ -25,7 +25,7 @@ use crate::session::Gate;
 pub(crate) const NAME: &str = "socket";
 
 /// How long cutting all sessions may take; one that takes nothing any more needs a second.
-const CUT: Duration = Duration::from_secs(5);
+const CUT: Duration = Duration::from_secs(2);
 
 /// Socket.IO: the provider `"socket"`, on socketioxide.
 ///
@@ -181,6 +181,10 @@ impl RealtimeProvider for SocketIoProvider {
         self.dispatcher().close(target, reason).await
     }
 
+    async fn drain(&self, drain: Drain) {
+        self.dispatcher().drain(drain).await;
+    }
+
     async fn shutdown(&self, drain: Drain) {
         self.dispatcher().shutdown(drain).await;
         // Those that did not go by themselves, never came to the main namespace, or belong to others only.
@@ -189,7 +193,7 @@ impl RealtimeProvider for SocketIoProvider {
             tracing::warn!("shut down with connections that could not be ended");
         }
         // The hooks of those that had to be cut.
-        self.dispatcher().shutdown(Drain::now()).await;
+        self.dispatcher().drain(Drain::now()).await;
     }
 
     fn stats(&self) -> Stats {

@@ -122,7 +122,9 @@ impl EngineService {
             // engineioxide only ends the answer, or knows the session no more; the client is to know that it is over.
             Some(carrier) if carrier.is_closing() && carrier.cause().is_none() => {
                 let packets = if is_good { &body[..] } else { &[] };
-                (TEXT, Body::new(Answer::new(with_close(packets), carrier))).into_response()
+                // The client comes back on another connection, which a load balancer can send to another node.
+                let again = [(header::CONNECTION, "close")];
+                (TEXT, again, Body::new(Answer::new(with_close(packets), carrier))).into_response()
             }
             Some(carrier) if is_good => Response::from_parts(parts, Body::new(Answer::new(body, carrier))),
             _ => Response::from_parts(parts, Body::from(body)),

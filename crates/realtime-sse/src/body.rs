@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame};
-use realtime_core::{Admitted, CloseReason, Dispatcher, Registration, SessionOutlet, Take};
+use realtime_core::{Admitted, CloseReason, Dispatcher, Outlet, Registration, SessionOutlet, Take};
 
 use realtime_http::Wire;
 
@@ -27,13 +27,37 @@ const SHARED: usize = 4 * 1024;
 /// Dropping it ends the connection; the server does that when the client is gone.
 pub(crate) struct SseBody {
     registration: Registration<SseCodec>,
-    outlet: Arc<SessionOutlet>,
+    outlet: Arc<BodyOutlet>,
     /// Taken from the outbox and not handed on yet.
     taken: VecDeque<Bytes>,
     heartbeat: Option<Heartbeat>,
-    /// The TCP connection, where the listener tells of it: it knows why a client that stopped reading was cut.
-    wire: Option<Arc<Wire>>,
     ended: bool,
+}
+
+/// The TCP connection under a stream, where the listener tells of it.
+pub(crate) struct Under {
+    /// It knows why a client that stopped reading was cut.
+    pub(crate) wire: Arc<Wire>,
+    /// Whether it carries nothing but this stream (HTTP/1).
+    pub(crate) alone: bool,
+}
+
+/// Wakes the stream's task, and ends a connection whose server waits in a write: the body is not asked for more then.
+struct BodyOutlet {
+    session: SessionOutlet,
+    under: Option<Under>,
+}
+
+impl Outlet for BodyOutlet {
+    fn wake(&self) {
+        self.session.wake();
+    }
+
+    fn cut(&self) {
+        if let Some(under) = self.under.as_ref().filter(|under| under.alone) {
+            under.wire.kill();
+        }
+    }
 }
 
 /// The server gave the stream up, so it must not look complete: HTTP/1.1 cuts the connection, HTTP/2 resets the stream.
@@ -48,14 +72,14 @@ impl SseBody {
         admitted: Admitted,
         prelude: Bytes,
         heartbeat: Option<Heartbeat>,
-        wire: Option<Arc<Wire>>,
+        under: Option<Under>,
     ) -> Self {
-        let outlet = Arc::new(SessionOutlet::new());
+        let outlet = Arc::new(BodyOutlet { session: SessionOutlet::new(), under });
         let registration = dispatcher.register(admitted, Arc::clone(&outlet) as _);
         let mut blocks = vec![prelude];
         // The welcome goes out with the prelude; if there is an end already it is found again later.
         registration.try_take(BATCH, &mut blocks);
-        Self { registration, outlet, taken: blocks.into(), heartbeat, wire, ended: false }
+        Self { registration, outlet, taken: blocks.into(), heartbeat, ended: false }
     }
 
     /// The next piece of what was taken: one large block, or small ones joined.
@@ -89,7 +113,7 @@ impl SseBody {
 
 impl Drop for SseBody {
     fn drop(&mut self) {
-        if self.wire.as_ref().is_some_and(|wire| wire.stalled()) {
+        if self.outlet.under.as_ref().is_some_and(|under| under.wire.stalled()) {
             self.registration.set_reason(CloseReason::WRITE_STALL);
         }
     }
@@ -108,7 +132,7 @@ impl Body for SseBody {
         }
         if this.taken.is_empty() {
             let mut blocks = Vec::new();
-            let take = this.outlet.poll_take(&this.registration, cx, BATCH, &mut blocks);
+            let take = this.outlet.session.poll_take(&this.registration, cx, BATCH, &mut blocks);
             this.taken = blocks.into();
             if let Poll::Ready(Take::Closed(reason)) = take {
                 this.ended = true;

@@ -4,17 +4,18 @@ use std::sync::Arc;
 
 use ::http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_MAX_AGE, ALLOW, CACHE_CONTROL,
-    CONTENT_TYPE,
+    CONNECTION, CONTENT_TYPE,
 };
 use ::http::request::Parts;
-use ::http::{HeaderName, StatusCode};
+use ::http::{HeaderName, StatusCode, Version};
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::response::{IntoResponse, Response};
 use realtime_core::{Admitted, ConnectRequest, Identity, Refusal, RefusalKind};
-use realtime_http::{ConnectQuery, Wire, WireInfo, admit, refusal_response};
+use realtime_http::{ConnectQuery, WireInfo, admit, refusal_response};
 
 use crate::SseProvider;
+use crate::body::Under;
 use crate::codec;
 
 /// Tells nginx and those that took it over from it to pass each event on at once.
@@ -28,7 +29,7 @@ pub(crate) async fn stream(State(sse): State<Arc<SseProvider>>, request: Request
     respond(&sse, &parts, admitted)
 }
 
-/// Answers `HEAD` with what `GET` would say in its headers, without a connection.
+/// Answers `HEAD` with what `GET` would say in its headers, without a connection; the refusal too is told with its status.
 pub(crate) async fn head(State(sse): State<Arc<SseProvider>>, request: Request) -> Response {
     let parts = request.into_parts().0;
     let admitted = admit(sse.dispatcher(), &sse.config().origins, &parts, None).await;
@@ -65,7 +66,7 @@ pub(crate) fn open(sse: &SseProvider, parts: &Parts, identity: Identity, rooms: 
 
 fn respond(sse: &SseProvider, parts: &Parts, admitted: Result<Admitted, Refusal>) -> Response {
     let response = match admitted {
-        Ok(admitted) => event_stream(Body::new(sse.body(admitted, wire(parts)))),
+        Ok(admitted) => event_stream(Body::new(sse.body(admitted, under(parts)))),
         // A browser's EventSource gives up for good on any other status than 200 (WHATWG HTML §9.2.3).
         Err(refusal) if refusal.kind() == RefusalKind::Draining => {
             event_stream(Body::from(codec::retry(sse.dispatcher().reconnect_delay())))
@@ -75,13 +76,20 @@ fn respond(sse: &SseProvider, parts: &Parts, admitted: Result<Admitted, Refusal>
     with_origin(sse, parts, response)
 }
 
-/// The TCP connection under a request, where the listener tells of it.
-fn wire(parts: &Parts) -> Option<Arc<Wire>> {
-    parts.extensions.get::<ConnectInfo<WireInfo>>().map(|info| Arc::clone(info.0.wire()))
+fn under(parts: &Parts) -> Option<Under> {
+    let ConnectInfo(info) = parts.extensions.get::<ConnectInfo<WireInfo>>()?;
+    Some(Under { wire: Arc::clone(info.wire()), alone: parts.version < Version::HTTP_2 })
 }
 
+/// Its end is the end of an HTTP/1.1 connection: the client that comes back opens another, which a load balancer can send
+/// to another node. (HTTP/2 leaves the header out.)
 fn event_stream(body: Body) -> Response {
-    let headers = [(CONTENT_TYPE, "text/event-stream"), (CACHE_CONTROL, "no-cache"), (X_ACCEL_BUFFERING, "no")];
+    let headers = [
+        (CONTENT_TYPE, "text/event-stream"),
+        (CACHE_CONTROL, "no-cache"),
+        (X_ACCEL_BUFFERING, "no"),
+        (CONNECTION, "close"),
+    ];
     (headers, body).into_response()
 }
 

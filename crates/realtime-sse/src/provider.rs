@@ -10,10 +10,10 @@ use realtime_core::{
     Admitted, Capabilities, CloseReason, ConnectionStats, Dispatcher, Drain, Identity, Link, RealtimeBroadcast,
     RealtimeProvider, RoomMembership, Router, Runtime, Stats, Target,
 };
-use realtime_http::{HttpProvider, Wire};
+use realtime_http::HttpProvider;
 
 use crate::SseConfig;
-use crate::body::SseBody;
+use crate::body::{SseBody, Under};
 use crate::codec::{self, SseCodec};
 use crate::heartbeat::Heartbeat;
 use crate::http;
@@ -79,9 +79,9 @@ impl SseProvider {
         &self.dispatcher
     }
 
-    pub(crate) fn body(&self, admitted: Admitted, wire: Option<Arc<Wire>>) -> SseBody {
+    pub(crate) fn body(&self, admitted: Admitted, under: Option<Under>) -> SseBody {
         let heartbeat = self.config.heartbeat.map(Heartbeat::new);
-        SseBody::open(&self.dispatcher, admitted, self.prelude.clone(), heartbeat, wire)
+        SseBody::open(&self.dispatcher, admitted, self.prelude.clone(), heartbeat, under)
     }
 }
 
@@ -109,6 +109,10 @@ impl RealtimeProvider for SseProvider {
 
     async fn close(&self, target: Target, reason: CloseReason) -> realtime_core::Result<usize> {
         self.dispatcher.close(target, reason).await
+    }
+
+    async fn drain(&self, drain: Drain) {
+        self.dispatcher.drain(drain).await;
     }
 
     async fn shutdown(&self, drain: Drain) {

@@ -92,6 +92,7 @@ async fn a_shutdown_ends_every_stream_and_takes_no_more() {
     let late = server.get("/sse?user=late").send().await.unwrap();
     assert_eq!(late.status(), 200, "a browser gives up for good on any other status");
     assert_eq!(late.headers()["content-type"], "text/event-stream");
+    assert_eq!(late.headers()["connection"], "close", "on the same connection it would ask the same node again");
     let text = late.text().await.unwrap();
     let after: u64 = text.strip_prefix("retry: ").unwrap().strip_suffix("\n\n").unwrap().parse().unwrap();
     assert!((100..2000).contains(&after), "{after}");

@@ -10,10 +10,10 @@ use http_body_util::BodyExt;
 use realtime_core::{
     CloseReason, Drain, Event, MemoryBackplane, OutboxConfig, RealtimeProvider, Runtime, Target, WindowConfig,
 };
-use realtime_http::{HttpProvider, WireConfig};
+use realtime_http::{GuardedListener, HttpProvider, WireConfig, WireInfo};
 use realtime_sse::{SseConfig, SseProvider};
 use support::http2::{client as http2_client, get as http2_get};
-use support::{ByQuery, Life, Reader, Server, Setup, soon, until};
+use support::{ByQuery, Life, Reader, Server, Setup, open_raw, soon, until};
 
 /// Long enough for a healthy client on a loaded machine to show that it reads.
 const STALL: Duration = Duration::from_millis(1500);
@@ -239,4 +239,29 @@ async fn a_shutdown_runs_the_hooks_of_those_who_do_not_read() {
     until("more waits than the wire takes", || server.sse.stats().behind == 1).await;
     soon("the end of the shutdown", server.sse.shutdown(Drain::now())).await;
     assert_eq!(server.life.gone("stuck"), [CloseReason::RESTART]);
+}
+
+#[tokio::test]
+async fn a_shutdown_cuts_those_who_do_not_read_also_under_a_server_of_the_applications_own() {
+    let sse = Arc::new(SseProvider::new(SseConfig::default()));
+    sse.attach(Runtime::in_memory()).await.unwrap();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let service = Arc::clone(&sse).router().into_make_service_with_connect_info::<WireInfo>();
+    let listener = GuardedListener::new(listener, WireConfig::default());
+    let serving = axum::serve(listener, service).with_graceful_shutdown(async { stopped.await.unwrap() });
+    let serving = tokio::spawn(serving.into_future());
+    let _stuck = open_raw(address, "user=stuck").await;
+    until("the stuck one", || sse.stats().connections == 1).await;
+    let text = "x".repeat(100_000);
+    for n in 0..100 {
+        sse.broadcast().to_all(Event::json("n", &(n, &text)).unwrap()).await.unwrap();
+    }
+    until("more waits than the wire takes", || sse.stats().behind == 1).await;
+    let started = Instant::now();
+    sse.shutdown(Drain::now()).await;
+    stop.send(()).unwrap();
+    soon("the end of the server", serving).await.unwrap().unwrap();
+    assert!(started.elapsed() < Duration::from_secs(15), "sooner than after the 30 s of a write stall");
 }

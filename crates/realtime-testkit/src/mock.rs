@@ -83,6 +83,7 @@ mock! {
         fn socket_io(&self) -> Option<Arc<dyn SocketIoBroadcast>>;
         fn rooms(&self) -> Option<Arc<dyn RoomMembership>>;
         async fn close(&self, target: Target, reason: CloseReason) -> Result<usize>;
+        async fn drain(&self, drain: Drain);
         async fn shutdown(&self, drain: Drain);
         fn stats(&self) -> Stats;
         fn connections(&self, target: &Target) -> Vec<ConnectionStats>;
@@ -122,6 +123,7 @@ impl MockRealtimeProvider {
         provider.expect_capabilities().return_const(capabilities);
         provider.expect_is_bidirectional().return_const(capabilities.bidirectional);
         provider.expect_attach().returning(|_| Ok(()));
+        provider.expect_drain().returning(|_| ());
         provider.expect_shutdown().returning(|_| ());
         provider.expect_stats().returning(Stats::default);
         provider.expect_connections().returning(|_| Vec::new());

@@ -256,9 +256,10 @@ impl NotificationService {
     }
 
     /// Takes no more connections and closes those there are evenly over the drain's time, with every provider side by side;
-    /// sends go on until it returns.
+    /// sends go on until all of them are done.
     pub async fn shutdown(&self, drain: Drain) {
-        join_all(self.registry.iter().map(|entry| entry.provider.shutdown(drain))).await;
+        join_all(self.registry.iter().map(|entry| entry.provider.drain(drain))).await;
+        join_all(self.registry.iter().map(|entry| entry.provider.shutdown(Drain::now()))).await;
     }
 
     fn prepare<T: Serialize + ?Sized>(

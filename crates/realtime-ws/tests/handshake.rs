@@ -230,7 +230,7 @@ async fn nobody_is_let_in_before_the_service_and_after_the_shutdown() {
     server.provider.shutdown(realtime_core::Drain::now()).await;
     let (status, head, code) = refused(&server, &handshake_of("/ws?user=a")).await;
     assert_eq!((status, &*code), (503, "draining"));
-    assert!(head.contains("retry-after"), "{head}");
+    assert!(head.contains("retry-after") && head.contains("connection: close"), "{head}");
 
     let early = WsProvider::new(WsConfig::default());
     let error = early.connect(Identity::user("a"), futures_util::sink::drain()).unwrap_err();

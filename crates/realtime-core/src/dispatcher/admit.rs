@@ -186,7 +186,7 @@ impl<C: Codec> Dispatcher<C> {
         // Its session may be stuck in a write and never look: from here on nothing is kept for it.
         let reason = connection.outbox.close_reason().unwrap_or(CloseReason::WRITE_STALL);
         self.unregister(connection, reason);
-        connection.outbox.clear();
+        connection.cut();
     }
 
     /// Whether an identity may enter a room it names.
