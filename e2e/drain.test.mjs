@@ -121,6 +121,27 @@ test("drain: a browser's EventSource comes back by itself", async () => {
   assert.equal(await page.evaluate(() => globalThis.source.readyState), 1);
 });
 
+test('drain: a browser is back at the next server while the first still drains', async () => {
+  const [first, second] = await Promise.all([demo('--drain', '12'), demo()]);
+  const at = await relay(keep(await watchReady(first, second)));
+  const { page } = keep(await openPage(at, { path: '/healthz' }));
+  await page.evaluate((users) => {
+    globalThis.welcomes = users.map((user) => {
+      const heard = [];
+      const source = new EventSource(`/sse?user=${user}`);
+      source.addEventListener('connected', (e) => heard.push(JSON.parse(e.data).reason));
+      return heard;
+    });
+  }, [unique('ann'), unique('bob'), unique('cid')]);
+  await page.waitForFunction(() => globalThis.welcomes.every((heard) => heard.length === 1));
+  first.child.kill('SIGTERM');
+  // Each is sent away in its third of the time; on a connection kept alive it would ask the first server again and again.
+  await page.waitForFunction(() => globalThis.welcomes.every((heard) => heard.length === 2), null, { timeout: 60_000 });
+  assert.equal(first.child.exitCode, null, 'the first server still drains');
+  assert.deepEqual(await page.evaluate(() => globalThis.welcomes), [['new', 'epoch'], ['new', 'epoch'], ['new', 'epoch']]);
+  assert.equal((await ended(first)).code, 0);
+});
+
 test('drain: whoever comes to a server that goes down is sent on', async () => {
   const first = await demo('--drain', '60');
   const staying = await Promise.all([openSse, openWs, openSocket].flatMap((start) => [1, 2, 3].map(async () => (
