@@ -82,16 +82,16 @@ impl<C: Codec> Registration<C> {
             let sight = self.dispatcher.hub().sight(&self.connection);
             let mut read_frames = Vec::new();
             let read = self.dispatcher.window().read(place, &sight, budget.saturating_sub(taken), &mut read_frames);
-            if let Some(until) = read.lost_until {
-                frames.push(self.dispatcher.lost(place, until));
-            }
+            let lost = read.lost_until.map(|until| self.dispatcher.lost(place, until));
+            let lost_bytes = lost.as_ref().map_or(0, crate::Frame::size);
+            frames.extend(lost);
             add(&self.dispatcher.counters.superseded, read.superseded);
             let mut state = self.connection.outbox.lock();
             if let Some(told) = read.told {
                 state.told = told;
             }
             let bytes = read_frames.iter().map(crate::Frame::size).sum::<usize>();
-            state.count_out(read_frames.len(), bytes);
+            state.count_out(read_frames.len() + usize::from(read.lost_until.is_some()), bytes + lost_bytes);
             state.counts.lost += u64::from(read.lost_until.is_some());
             state.counts.superseded += read.superseded as u64;
             taken += bytes;
