@@ -1,5 +1,6 @@
-/// Follows the frames of a websocket's incoming bytes (RFC 6455 §5.2), to know where they end and how large a message gets.
-#[derive(Default)]
+/// Follows the frames of a websocket's bytes in one direction (RFC 6455 §5.2), to know where they end and how large a
+/// message gets. Payloads are skipped by their length.
+#[derive(Clone, Default)]
 pub(crate) struct FrameScan {
     header: [u8; 14],
     have: usize,
@@ -8,7 +9,14 @@ pub(crate) struct FrameScan {
     /// Payload bytes of the present message, over all its fragments.
     message: u64,
     closed: bool,
+    /// The newest frame is a whole text of one byte, not masked.
+    single: bool,
+    /// That byte is Engine.IO's close packet.
+    close_packet: bool,
 }
+
+/// Engine.IO's close packet, which is a text of its own.
+const CLOSE_PACKET: u8 = b'1';
 
 impl FrameScan {
     /// Takes the next bytes; returns the size of the largest message seen in them so far.
@@ -17,17 +25,26 @@ impl FrameScan {
         while !bytes.is_empty() {
             let skip = self.left.min(bytes.len() as u64);
             if skip > 0 {
+                self.close_packet = self.single && bytes[0] == CLOSE_PACKET;
                 self.left -= skip;
                 // The payload fits into memory, so its length fits into usize.
                 bytes = &bytes[skip as usize..];
                 continue;
             }
+            if self.have == 0
+                && let Some((header, rest)) = whole_header(bytes)
+            {
+                largest = largest.max(self.begin_frame(header));
+                bytes = rest;
+                continue;
+            }
             self.header[self.have] = bytes[0];
             self.have += 1;
             bytes = &bytes[1..];
-            if self.have == self.header_len() {
+            let header = self.header;
+            if let Some((header, _)) = whole_header(&header[..self.have]) {
                 self.have = 0;
-                largest = largest.max(self.begin_frame());
+                largest = largest.max(self.begin_frame(header));
             }
         }
         largest
@@ -43,21 +60,14 @@ impl FrameScan {
         self.closed
     }
 
-    fn header_len(&self) -> usize {
-        if self.have < 2 {
-            return 2;
-        }
-        let mask = if self.header[1] & 0x80 != 0 { 4 } else { 0 };
-        let length = match self.header[1] & 0x7f {
-            126 => 2,
-            127 => 8,
-            _ => 0,
-        };
-        2 + length + mask
+    /// Whether the newest frame is Engine.IO's close packet; only for frames that are not masked.
+    pub(crate) fn has_said_close(&self) -> bool {
+        self.close_packet
     }
 
-    fn begin_frame(&mut self) -> u64 {
-        let h = &self.header;
+    fn begin_frame(&mut self, h: &[u8]) -> u64 {
+        self.single = h[..2] == [0x81, 1];
+        self.close_packet = false;
         self.left = match h[1] & 0x7f {
             126 => u16::from_be_bytes([h[2], h[3]]).into(),
             127 => u64::from_be_bytes([h[2], h[3], h[4], h[5], h[6], h[7], h[8], h[9]]),
@@ -75,6 +85,18 @@ impl FrameScan {
         }
         self.message
     }
+}
+
+/// The header that these bytes begin with, and what follows; none when it is not all there.
+fn whole_header(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let second = bytes.get(1)?;
+    let mask = if second & 0x80 != 0 { 4 } else { 0 };
+    let length = match second & 0x7f {
+        126 => 2,
+        127 => 8,
+        _ => 0,
+    };
+    bytes.split_at_checked(2 + length + mask)
 }
 
 #[cfg(test)]
@@ -131,6 +153,23 @@ mod tests {
         assert!(!scan.has_closed());
         let huge = [&[0x80, 0x80 | 127][..], &[0xff; 8], &[0; 4]].concat();
         assert_eq!(scan.feed(&huge), u64::MAX);
+    }
+
+    #[test]
+    fn the_close_packet_is_a_whole_text_of_one_byte_and_the_newest_frame() {
+        let close = [0x81, 1, b'1'];
+        let others: [&[u8]; 5] =
+            [&[0x82, 1, b'1'], &[0x01, 1, b'1'], &[0x81, 1, b'6'], &[0x81, 2, b'4', b'1'], &[0x82, 3, 0x81, 1, b'1']];
+        for other in others {
+            for (bytes, said) in [([other, &close].concat(), true), ([&close, other].concat(), false)] {
+                for cut in 0..bytes.len() {
+                    let mut scan = FrameScan::default();
+                    scan.feed(&bytes[..cut]);
+                    scan.feed(&bytes[cut..]);
+                    assert_eq!((scan.has_said_close(), scan.at_boundary()), (said, true), "{bytes:?} {cut}");
+                }
+            }
+        }
     }
 
     #[test]

@@ -17,8 +17,6 @@ const CLOSING_STALL: Duration = Duration::from_secs(1);
 const GOODBYE: [u8; 6] = [0x88, 0x80, 0, 0, 0, 0];
 /// What engineioxide ends with: a close frame without a code.
 const BARE_CLOSE: [u8; 2] = [0x88, 0];
-/// What it says before, unless the client or its packets were at fault: Engine.IO's close packet.
-const CLOSE_PACKET: [u8; 3] = [0x81, 1, b'1'];
 
 /// The stream under one websocket: tells the carrier when all is written, stops reading when the
 /// carrier says so, says goodbye in the client's name when the session is to end, puts the code
@@ -32,9 +30,11 @@ pub(crate) struct CarriedStream<S> {
     carrier: Arc<Carrier>,
     limits: Limits,
     scan: FrameScan,
+    /// The frames that the wire has taken.
+    sent: FrameScan,
     said_goodbye: bool,
-    /// The close packet was the last one.
-    said_close: bool,
+    /// The close frame that takes the place of a bare one, and how much of it the wire has taken.
+    told: Option<([u8; 4], usize)>,
     /// Armed while a write waits; `closing` tells which of the two deadlines it has.
     stall: Option<Stall>,
     dead: bool,
@@ -52,8 +52,9 @@ impl<S> CarriedStream<S> {
             carrier,
             limits,
             scan: FrameScan::default(),
+            sent: FrameScan::default(),
             said_goodbye: false,
-            said_close: false,
+            told: None,
             stall: None,
             dead: false,
         }
@@ -68,10 +69,21 @@ impl<S> CarriedStream<S> {
     }
 
     /// Why engineioxide closes the websocket, if it does so for a fault: without a word from either side it is a frame or
-    /// a packet that cannot be read, which it does not tell.
+    /// a packet that cannot be read, which it does not tell. Engine.IO's close packet is its word.
     fn fault(&self) -> Option<Cause> {
-        let said = self.scan.has_closed() || self.said_close || self.carrier.is_closing() || self.carrier.is_lost();
+        let said =
+            self.scan.has_closed() || self.sent.has_said_close() || self.carrier.is_closing() || self.carrier.is_lost();
         self.carrier.cause().or((!said).then_some(Cause::Malformed))
+    }
+
+    /// How many bytes come before the bare close frame, if the writer ends with one: nothing comes after it.
+    ///
+    /// Its two bytes can also be the end of a payload, which the borders of the frames before tell.
+    fn before_close(&self, buf: &[u8]) -> Option<usize> {
+        let before = buf.strip_suffix(&BARE_CLOSE)?;
+        let mut ahead = self.sent.clone();
+        ahead.feed(before);
+        ahead.at_boundary().then_some(before.len())
     }
 
     /// The end of a write that is not ready: wait on, or die.
@@ -117,6 +129,37 @@ impl<S> CarriedStream<S> {
     }
 }
 
+impl<S: AsyncWrite + Unpin> CarriedStream<S> {
+    fn poll_frames(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        match Pin::new(&mut self.io).poll_write(cx, buf) {
+            Poll::Ready(result) => {
+                if let Ok(written) = result {
+                    self.sent.feed(&buf[..written]);
+                }
+                self.settle(result)
+            }
+            Poll::Pending => self.poll_stall(cx),
+        }
+    }
+
+    /// Writes the close frame with its code; it counts as the bare one when the wire has taken all of it.
+    fn poll_told(&mut self, cx: &mut Context<'_>, frame: [u8; 4], mut taken: usize) -> Poll<io::Result<usize>> {
+        while taken < frame.len() {
+            match Pin::new(&mut self.io).poll_write(cx, &frame[taken..]) {
+                Poll::Ready(Ok(written)) if written > 0 => taken += written,
+                Poll::Ready(result) => return self.settle(result),
+                Poll::Pending => {
+                    self.told = Some((frame, taken));
+                    return self.poll_stall(cx);
+                }
+            }
+        }
+        self.told = None;
+        self.sent.feed(&BARE_CLOSE);
+        self.settle(Ok(BARE_CLOSE.len()))
+    }
+}
+
 impl<S: AsyncRead + Unpin> AsyncRead for CarriedStream<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if ready!(self.carrier.poll_stream_open(cx)) {
@@ -143,11 +186,16 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for CarriedStream<S> {
         if self.dead {
             return Poll::Ready(Err(dead()));
         }
-        let close = if buf == BARE_CLOSE { self.fault().map(Cause::close_frame) } else { None };
-        self.said_close = buf.ends_with(&CLOSE_PACKET);
-        match Pin::new(&mut self.io).poll_write(cx, close.as_ref().map_or(buf, |frame| frame)) {
-            Poll::Ready(result) => self.settle(result.map(|written| written.min(buf.len()))),
-            Poll::Pending => self.poll_stall(cx),
+        if self.told.is_none() && buf.ends_with(&BARE_CLOSE) {
+            match self.before_close(buf) {
+                Some(0) => self.told = self.fault().map(|fault| (fault.close_frame(), 0)),
+                Some(before) => return self.poll_frames(cx, &buf[..before]),
+                None => {}
+            }
+        }
+        match self.told {
+            Some((frame, taken)) => self.poll_told(cx, frame, taken),
+            None => self.poll_frames(cx, buf),
         }
     }
 
@@ -197,7 +245,11 @@ mod tests {
 
     /// A stream that takes 16 bytes before its writes wait.
     fn stream() -> (CarriedStream<DuplexStream>, Arc<Carrier>, DuplexStream) {
-        let (io, peer) = duplex(16);
+        stream_of(16)
+    }
+
+    fn stream_of(room: usize) -> (CarriedStream<DuplexStream>, Arc<Carrier>, DuplexStream) {
+        let (io, peer) = duplex(room);
         let carrier = Arc::new(Carrier::default());
         (CarriedStream::new(io, Arc::clone(&carrier), LIMITS), carrier, peer)
     }
@@ -262,6 +314,60 @@ mod tests {
         let mut close = [0; 4];
         peer.read_exact(&mut close).await.unwrap();
         assert_eq!(close, [0x88, 2, 0x03, 0xf1]);
+    }
+
+    /// What the client gets of these writes when the wire takes so many bytes at a time.
+    async fn sent(writes: &[&[u8]], room: usize) -> Vec<u8> {
+        let (mut stream, _carrier, mut peer) = stream_of(room);
+        let mut got = Vec::new();
+        let write = async move {
+            for bytes in writes {
+                stream.write_all(bytes).await.unwrap();
+            }
+        };
+        let (_, read) = tokio::join!(write, peer.read_to_end(&mut got));
+        read.unwrap();
+        got
+    }
+
+    const CLOSE_PACKET: [u8; 3] = [0x81, 1, b'1'];
+    const TOLD: [u8; 4] = [0x88, 2, 0x03, 0xea];
+
+    #[tokio::test]
+    async fn a_payload_that_looks_like_a_close_frame_is_left_as_it_is() {
+        let mut frame = vec![0x82, 16];
+        frame.extend([7; 14]);
+        frame.extend(BARE_CLOSE);
+        for room in 1..=frame.len() {
+            assert_eq!(sent(&[&frame], room).await, frame, "{room}");
+            assert_eq!(sent(&[&frame[..16], &frame[16..]], room).await, frame, "{room}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_bare_close_frame_gets_its_code_wherever_writes_are_cut() {
+        let frames = [&[0x82, 2][..], &BARE_CLOSE, &[0x01, 1, b'1'], &[0x80, 0]].concat();
+        let whole = [&frames[..], &BARE_CLOSE].concat();
+        for room in 1..=whole.len() + 2 {
+            for writes in [&[&whole[..]][..], &[&frames, &BARE_CLOSE]] {
+                assert_eq!(sent(writes, room).await, [&frames[..], &TOLD].concat(), "{room}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn only_the_close_packet_itself_says_goodbye() {
+        let long = [&[0x82, 3][..], &CLOSE_PACKET].concat();
+        let (two, before) = ([0x81, 2, b'4', b'1'], [&CLOSE_PACKET[..], &[0x81, 1, b'6']].concat());
+        for room in 1..12 {
+            for (frame, close) in
+                [(&CLOSE_PACKET[..], &BARE_CLOSE[..]), (&long, &TOLD), (&two, &TOLD), (&before, &TOLD)]
+            {
+                let expected = [frame, close].concat();
+                assert_eq!(sent(&[frame, &BARE_CLOSE], room).await, expected, "{room}");
+                assert_eq!(sent(&[&[frame, &BARE_CLOSE].concat()], room).await, expected, "{room}");
+            }
+        }
     }
 
     #[tokio::test]
