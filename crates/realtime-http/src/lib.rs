@@ -5,6 +5,7 @@
 //! - [`GuardedStream`]: cuts a connection whose peer has stopped reading.
 //! - [`Wire`]: the handle of one such connection, found through [`WireInfo`].
 //! - [`WireConfig`]: the limits of all of them.
+//! - [`TrustedProxies`]: whose word about a client's address is believed.
 
 mod config;
 mod connection;
@@ -13,6 +14,7 @@ mod handshake;
 mod listener;
 mod origin;
 mod provider;
+mod proxies;
 mod refusal;
 mod rejection;
 mod serve;
@@ -25,6 +27,7 @@ pub use handshake::{ConnectQuery, admit};
 pub use listener::{GuardedListener, WireInfo};
 pub use origin::Origins;
 pub use provider::HttpProvider;
+pub use proxies::{TrustedProxies, peer_of};
 pub use refusal::refusal_response;
 pub use rejection::Rejection;
 pub use serve::{Serve, serve};
