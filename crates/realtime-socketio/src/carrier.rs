@@ -10,6 +10,7 @@ use tokio::time::timeout;
 
 use crate::connect::Start;
 use crate::credit::Credit;
+use crate::probe::Passage;
 
 /// The Engine.IO session under one client, as far as it can be steered from outside: credit for
 /// sending, a gate for reading, and an end.
@@ -25,8 +26,8 @@ pub(crate) struct Carrier {
     stream_writer: AtomicWaker,
     /// Waits for the session to be at its end, or for a moment to end it.
     leaver: AtomicWaker,
-    /// A websocket has been attached, which happens once.
-    attached: AtomicBool,
+    /// Whether the session has a websocket.
+    pub(crate) passage: Passage,
     /// A GET of long polling waits for packets.
     asking: AtomicBool,
     /// A POST is being read; a second one would break the order.
@@ -112,6 +113,7 @@ impl Carrier {
             self.stream_writer.wake();
             self.leaver.wake();
             self.post_reader.wake();
+            self.passage.wake();
             if let Some(close) = self.close_polling.get() {
                 close();
             }
@@ -146,10 +148,15 @@ impl Carrier {
     async fn listening(&self) {
         poll_fn(|cx| {
             self.leaver.register(cx.waker());
-            let listens = self.attached.load(Ordering::SeqCst) || self.asking.load(Ordering::SeqCst);
+            let listens = self.passage.is_finished() || self.asking.load(Ordering::SeqCst);
             if listens || self.is_closing() { Poll::Ready(()) } else { Poll::Pending }
         })
         .await;
+    }
+
+    /// To be called when there is somebody to be told of the end.
+    pub(crate) fn heard(&self) {
+        self.leaver.wake();
     }
 
     /// Notes that the stream ended by itself.
@@ -196,15 +203,6 @@ impl Carrier {
         self.stream_writer.register(cx.waker());
     }
 
-    /// Takes the place of the session's only websocket.
-    pub(crate) fn attach(&self) -> bool {
-        !self.attached.swap(true, Ordering::SeqCst)
-    }
-
-    pub(crate) fn detach(&self) {
-        self.attached.store(false, Ordering::SeqCst);
-    }
-
     /// Whether this is the newest GET, or the newest POST, once more.
     ///
     /// Every request of Engine.IO's has a mark of its own. Browsers send a request again by themselves when a connection
@@ -222,7 +220,7 @@ impl Carrier {
     /// Notes that a GET of long polling waits, until the guard is dropped. A second one ends the session.
     pub(crate) fn ask(self: &Arc<Self>) -> Asking {
         self.asking.store(true, Ordering::SeqCst);
-        self.leaver.wake();
+        self.heard();
         Asking(Arc::clone(self))
     }
 

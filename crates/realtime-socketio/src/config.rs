@@ -30,7 +30,8 @@ pub struct SocketIoConfig {
     /// A ping stands behind what the network already holds for a client, so a slow reader answers late: with less time
     /// it is cut although it reads. Hosts that are gone are noticed sooner by the listener.
     pub ping_timeout: Duration,
-    /// For a new session to connect to a namespace; default 10 s.
+    /// For a new session to connect to a namespace; default 10 s. As long, but 10 s at most, may a session on long polling
+    /// take to change over to a websocket; if it does not, it stays where it was.
     pub connect_timeout: Duration,
     /// The largest message from a client, in bytes, on both transports, attachments included; default 1 MiB.
     pub max_message_bytes: usize,

@@ -17,6 +17,7 @@ mod encoded;
 mod guard;
 mod inbound;
 mod post;
+mod probe;
 mod provider;
 mod pump;
 mod scan;

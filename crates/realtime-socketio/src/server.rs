@@ -7,6 +7,7 @@ use crate::adapter::{DirectAdapter, MainAdapter};
 use crate::carriers::Carriers;
 use crate::connect::{Acceptor, Connect};
 use crate::credit::{CHANNEL_PACKETS, Window};
+use crate::probe::MAX_PROBE;
 use crate::pump;
 use crate::service::{EngineService, Limits, NotFound};
 
@@ -19,7 +20,7 @@ pub(crate) struct EngineConfig {
     pub ping_interval: Duration,
     /// For a pong (60 s).
     pub ping_timeout: Duration,
-    /// For a new session to connect to a namespace (10 s).
+    /// For a new session to connect to a namespace, and for the probe of a websocket, which has 10 s at most (10 s).
     pub connect_timeout: Duration,
     /// Bytes of one message: a websocket frame, an event with its attachments, and a whole POST (1 MiB).
     pub max_message: usize,
@@ -86,7 +87,11 @@ impl Server {
             limits: pump::Limits { max_ask: config.max_ask, window: config.window, write_stall: config.write_stall },
         };
         io.ns("/", connect);
-        let limits = Limits { max_message: config.max_message, write_stall: config.write_stall };
+        let limits = Limits {
+            max_message: config.max_message,
+            write_stall: config.write_stall,
+            probe: config.connect_timeout.min(MAX_PROBE),
+        };
         let service = EngineService::new(inner, Arc::clone(&carriers), limits);
         Self { io, service, carriers }
     }

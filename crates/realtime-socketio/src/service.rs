@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::{Method, Request, StatusCode, header};
 use http_body_util::BodyExt;
+use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use socketioxide::service::SocketIoService;
 use socketioxide::socket::Sid;
@@ -21,6 +22,7 @@ use crate::answer::Answer;
 use crate::carrier::{Carrier, Cause};
 use crate::carriers::{Berth, Carriers};
 use crate::post::{PostBody, SEPARATOR};
+use crate::probe::{Handover, Probe};
 use crate::stream::CarriedStream;
 
 type Inner = SocketIoService<NotFound, DirectAdapter>;
@@ -42,6 +44,8 @@ pub(crate) struct Limits {
     /// Bytes of one message on a websocket, and of one POST.
     pub(crate) max_message: usize,
     pub(crate) write_stall: Duration,
+    /// For the probe of a websocket.
+    pub(crate) probe: Duration,
 }
 
 impl EngineService {
@@ -113,8 +117,15 @@ impl EngineService {
     /// A client that gives up waiting, or is cut off, will not hear what comes next: dropped, this ends the session.
     async fn poll(mut self, request: Request<Body>, carrier: Arc<Carrier>) -> Response {
         let asking = carrier.ask();
+        let passing = Arc::clone(&carrier);
         let waiting = Waiting(Some(carrier));
-        let (parts, body) = self.pass(request).await.into_parts();
+        let response = tokio::select! {
+            biased;
+            response = self.pass(request) => response,
+            // Nothing is lost with the request: engineioxide waits only while it has taken nothing from the channel.
+            () = passing.passage.noop_due() => (TEXT, NOOP).into_response(),
+        };
+        let (parts, body) = response.into_parts();
         drop(asking);
         let body = collected(body).await.unwrap_or_default();
         let is_good = parts.status == StatusCode::OK;
@@ -154,46 +165,52 @@ impl EngineService {
     fn open_websocket(self, mut request: Request<Body>) -> Response {
         let Some(berth) = self.carriers.open() else { return failed(StatusCode::SERVICE_UNAVAILABLE) };
         request.extensions_mut().insert(berth.clone());
-        self.run_websocket(request, Arc::clone(berth.carrier()))
-    }
-
-    fn upgrade(self, request: Request<Body>, sid: Sid) -> Response {
-        match self.carriers.find(sid) {
-            Some(carrier) => self.run_websocket(request, carrier),
-            None => {
-                let mut response = failed(StatusCode::BAD_REQUEST);
-                *response.body_mut() = Body::from(r#"{"code":1,"message":"Session ID unknown"}"#);
-                response
-            }
+        let carrier = Arc::clone(berth.carrier());
+        let response = handshake(&request);
+        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            return response;
         }
-    }
-
-    /// Answers the handshake (RFC 6455 §4.2.2) and runs the session on the upgraded stream.
-    fn run_websocket(mut self, mut request: Request<Body>, carrier: Arc<Carrier>) -> Response {
-        let response = match create_response_with_body(&request, Body::empty) {
-            Ok(response) => response,
-            Err(error) => {
-                tracing::debug!(%error, "a websocket handshake was refused");
-                let mut response = failed(StatusCode::BAD_REQUEST);
-                response.headers_mut().insert(header::SEC_WEBSOCKET_VERSION, header::HeaderValue::from_static("13"));
-                return response;
-            }
-        };
-        if !carrier.attach() {
-            return failed(StatusCode::BAD_REQUEST);
-        }
+        carrier.passage.finish();
         let upgraded = hyper::upgrade::on(&mut request);
         let (parts, _) = request.into_parts();
         tokio::spawn(async move {
-            let Ok(upgraded) = upgraded.await else {
-                return carrier.detach();
-            };
-            let stream = CarriedStream::new(TokioIo::new(upgraded), carrier, self.limits);
-            if let Err(error) = Service::call(&mut self.inner, (stream, Request::from_parts(parts, ()))).await {
-                tracing::debug!(%error, "a websocket was refused after its handshake");
+            if let Ok(upgraded) = upgraded.await {
+                let stream = CarriedStream::new(TokioIo::new(upgraded), carrier, self.limits);
+                self.run(Handover::opened(stream), parts).await;
             }
         });
         response
+    }
+
+    /// Probes a websocket. The session goes on with it when its client has changed over, and as it was if it does not.
+    fn upgrade(self, mut request: Request<Body>, sid: Sid) -> Response {
+        let Some(carrier) = self.carriers.find(sid) else {
+            let mut response = failed(StatusCode::BAD_REQUEST);
+            *response.body_mut() = Body::from(r#"{"code":1,"message":"Session ID unknown"}"#);
+            return response;
+        };
+        let response = handshake(&request);
+        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            return response;
+        }
+        let Some(probe) = Probe::begin(carrier) else { return failed(StatusCode::BAD_REQUEST) };
+        let upgraded = hyper::upgrade::on(&mut request);
+        let (parts, _) = request.into_parts();
+        tokio::spawn(async move {
+            let opened = async { upgraded.await.map(TokioIo::new) };
+            if let Some((io, carrier)) = probe.carry_out(opened, self.limits.probe).await {
+                let stream = CarriedStream::new(io, carrier, self.limits);
+                self.run(Handover::probed(stream), parts).await;
+            }
+        });
+        response
+    }
+
+    /// Runs the session of this request on its websocket.
+    async fn run(mut self, stream: Handover<CarriedStream<TokioIo<Upgraded>>>, parts: http::request::Parts) {
+        if let Err(error) = Service::call(&mut self.inner, (stream, Request::from_parts(parts, ()))).await {
+            tracing::debug!(%error, "a websocket was refused after its handshake");
+        }
     }
 
     /// Ends a session on long polling the only way there is: with a close packet in its client's name.
@@ -312,8 +329,21 @@ async fn rewritten(body: Body, max_message: usize) -> Option<(Bytes, Option<(Str
     Some((body, opened))
 }
 
+/// The answer to a websocket's handshake (RFC 6455 §4.2.2), or its refusal.
+fn handshake(request: &Request<Body>) -> Response {
+    create_response_with_body(request, Body::empty).unwrap_or_else(|error| {
+        tracing::debug!(%error, "a websocket handshake was refused");
+        let mut response = failed(StatusCode::BAD_REQUEST);
+        response.headers_mut().insert(header::SEC_WEBSOCKET_VERSION, header::HeaderValue::from_static("13"));
+        response
+    })
+}
+
 /// What engineioxide calls the packets of an answer.
 const TEXT: [(header::HeaderName, &str); 1] = [(header::CONTENT_TYPE, "text/plain; charset=UTF-8")];
+
+/// Engine.IO's packet that says nothing.
+const NOOP: &str = "6";
 
 /// The same packets and Engine.IO's close packet.
 fn with_close(packets: &[u8]) -> Bytes {

@@ -226,7 +226,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for CarriedStream<S> {
 }
 
 impl<S> Drop for CarriedStream<S> {
-    /// Also ends a session whose upgrade to this websocket failed, which engineioxide would keep for ever.
+    /// Also ends a session that engineioxide did not take over to this websocket, which it would keep for ever.
     fn drop(&mut self) {
         self.carrier.close();
     }
@@ -241,7 +241,8 @@ mod tests {
     use super::*;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex, split};
 
-    const LIMITS: Limits = Limits { max_message: 10, write_stall: Duration::from_secs(30) };
+    const LIMITS: Limits =
+        Limits { max_message: 10, write_stall: Duration::from_secs(30), probe: Duration::from_secs(10) };
 
     /// A stream that takes 16 bytes before its writes wait.
     fn stream() -> (CarriedStream<DuplexStream>, Arc<Carrier>, DuplexStream) {

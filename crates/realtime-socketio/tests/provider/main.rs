@@ -13,6 +13,7 @@ mod http;
 mod lost;
 mod malformed;
 mod namespaces;
+mod probe;
 mod resume;
 mod size;
 mod slow;

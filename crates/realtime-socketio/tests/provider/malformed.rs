@@ -218,30 +218,6 @@ async fn two_requests_at_once_end_a_session() {
 }
 
 #[tokio::test]
-async fn an_upgrade_that_fails_ends_the_session_and_a_second_one_is_refused() {
-    let server = Server::start().await;
-    let path = |client: &Client| format!("/socket.io/?EIO=4&transport=websocket&sid={}", client.sid());
-    for packet in ["hello", "3", "5", "42[\"a\"]"] {
-        let (client, id) = server.client(Transport::Polling, "ann").await;
-        let mut websocket = Websocket::open(server.address, &path(&client), None).await.unwrap();
-        let second = Websocket::open(server.address, &path(&client), None).await;
-        assert!(second.is_err(), "one websocket a session");
-        websocket.send(vec![text(packet)]).await;
-        assert!(soon("the end", websocket.next()).await.is_err(), "{packet}");
-        server.ended(id).await;
-        let Wire::Polling(polling) = &client.wire else { unreachable!() };
-        assert_eq!(polling.post("3").await.unwrap(), 400);
-    }
-    // Cut after the probe.
-    let (client, id) = server.client(Transport::Polling, "ann").await;
-    let mut websocket = Websocket::open(server.address, &path(&client), None).await.unwrap();
-    websocket.send(vec![text("2probe")]).await;
-    assert_eq!(soon("the answer", websocket.next()).await, Ok(text("3probe")));
-    drop(websocket);
-    server.ended(id).await;
-}
-
-#[tokio::test]
 async fn a_reserved_name_from_a_client_reaches_no_one_else() {
     let setup = Setup::default().with_handlers(|provider| {
         provider.fallback(async |cx: Context, inbound: realtime_core::Inbound| {

@@ -1,0 +1,295 @@
+//! The probe of a websocket by a session on long polling (Engine.IO protocol 4, "Upgrade").
+//!
+//! engineioxide would end the session with a probe that fails, and answers each GET at once while one lasts. So it is
+//! carried out here, and engineioxide sees a websocket only when its client has changed over.
+
+use std::future::Future;
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::sync::Notify;
+use tokio::time::{sleep, timeout};
+
+use crate::carrier::{Carrier, GRACE};
+
+/// How long a probe may take, whatever the configuration says; engine.io's default.
+pub(crate) const MAX_PROBE: Duration = Duration::from_secs(10);
+/// How long a GET waits before it ends for the sake of a probe; engine.io's interval.
+const NOOP_AFTER: Duration = Duration::from_millis(100);
+/// Frames that a client may send during one probe: two are needed, and pings may come between.
+const MAX_FRAMES: usize = 32;
+/// Payload bytes of a control frame (RFC 6455 §5.5), which is more than the probe's packets have.
+const MAX_PAYLOAD: usize = 125;
+
+/// Where a session stands between long polling and a websocket.
+#[derive(Default)]
+pub(crate) struct Passage {
+    stage: AtomicU8,
+    /// Told when the stage has changed, and when the session is at its end.
+    changed: Notify,
+}
+
+const POLLING: u8 = 0;
+/// A websocket has been attached, which has proved nothing yet.
+const PROBING: u8 = 1;
+/// The probe has been answered: the client waits for its GET to end before it changes over.
+const ANSWERED: u8 = 2;
+const WEBSOCKET: u8 = 3;
+
+impl Passage {
+    /// The session is on a websocket from here on. False: it was already, or another websocket is probed.
+    pub(crate) fn finish(&self) -> bool {
+        self.enter(POLLING, WEBSOCKET)
+    }
+
+    pub(crate) fn is_finished(&self) -> bool {
+        self.stage() == WEBSOCKET
+    }
+
+    /// To be called when the session is at its end.
+    pub(crate) fn wake(&self) {
+        self.changed.notify_waiters();
+    }
+
+    /// Waits until a GET is to end with nothing to say, so that its client can go on with a probe.
+    pub(crate) async fn noop_due(&self) {
+        loop {
+            let mut changed = pin!(self.changed.notified());
+            changed.as_mut().enable();
+            match self.stage() {
+                ANSWERED => tokio::select! {
+                    () = sleep(NOOP_AFTER) => return,
+                    () = changed => {}
+                },
+                // The client has changed over without waiting for its GET.
+                WEBSOCKET => return,
+                _ => changed.await,
+            }
+        }
+    }
+
+    async fn over(&self, carrier: &Carrier) {
+        loop {
+            let mut changed = pin!(self.changed.notified());
+            changed.as_mut().enable();
+            if carrier.is_closing() {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    fn stage(&self) -> u8 {
+        self.stage.load(Ordering::SeqCst)
+    }
+
+    fn enter(&self, from: u8, to: u8) -> bool {
+        let entered = self.stage.compare_exchange(from, to, Ordering::SeqCst, Ordering::SeqCst).is_ok();
+        if entered {
+            self.wake();
+        }
+        entered
+    }
+}
+
+/// The only probe of its session. Dropped before it has passed, it leaves the session on long polling.
+pub(crate) struct Probe(Arc<Carrier>);
+
+/// How a probe went wrong.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error("the websocket was closed")]
+    Closed,
+    #[error("the websocket failed: {0}")]
+    Io(#[from] io::Error),
+    #[error("its client took too long")]
+    Late,
+    #[error("the session is at its end")]
+    Over,
+    #[error("its client sent something else")]
+    Unexpected,
+}
+
+impl Probe {
+    /// None while another websocket is probed, and after the upgrade.
+    pub(crate) fn begin(carrier: Arc<Carrier>) -> Option<Self> {
+        // Made only then: its drop ends the probe.
+        carrier.passage.enter(POLLING, PROBING).then(|| Self(carrier))
+    }
+
+    /// Carries it out on the stream of the websocket that this future opens, from which nothing more is read than that.
+    ///
+    /// None when it failed: the websocket has been closed, and the session goes on as if nothing had been.
+    pub(crate) async fn carry_out<S, E>(
+        self,
+        open: impl Future<Output = Result<S, E>>,
+        limit: Duration,
+    ) -> Option<(S, Arc<Carrier>)>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let carrier = Arc::clone(&self.0);
+        let mut websocket = None;
+        let talk = async {
+            let io = websocket.insert(open.await.map_err(|_| Failure::Closed)?);
+            self.talk(io).await
+        };
+        let result = tokio::select! {
+            biased;
+            () = carrier.passage.over(&carrier) => Err(Failure::Over),
+            result = timeout(limit, talk) => result.unwrap_or(Err(Failure::Late)),
+        };
+        match result {
+            Ok(()) => {
+                carrier.passage.enter(ANSWERED, WEBSOCKET);
+                carrier.heard();
+                Some((websocket?, carrier))
+            }
+            Err(failure) => {
+                tracing::debug!(%failure, "a websocket was not upgraded to");
+                // The next one may come before this one is gone.
+                drop(self);
+                if let (Some(mut io), false) = (websocket, matches!(failure, Failure::Io(_))) {
+                    let _ = timeout(GRACE, hang_up(&mut io)).await;
+                }
+                None
+            }
+        }
+    }
+
+    async fn talk<S: AsyncRead + AsyncWrite + Unpin>(&self, io: &mut S) -> Result<(), Failure> {
+        let mut answered = false;
+        for _ in 0..MAX_FRAMES {
+            let mut buffer = [0; MAX_PAYLOAD];
+            match read_frame(io, &mut buffer).await? {
+                (TEXT, b"2probe") => {
+                    write_frame(io, TEXT, b"3probe").await?;
+                    self.0.passage.enter(PROBING, ANSWERED);
+                    answered = true;
+                }
+                (TEXT, b"5") if answered => return Ok(()),
+                (PING, payload) => write_frame(io, PONG, payload).await?,
+                (PONG, _) => {}
+                (CLOSE, _) => return Err(Failure::Closed),
+                _ => break,
+            }
+        }
+        Err(Failure::Unexpected)
+    }
+}
+
+impl Drop for Probe {
+    fn drop(&mut self) {
+        let passage = &self.0.passage;
+        let _ = passage.enter(PROBING, POLLING) || passage.enter(ANSWERED, POLLING);
+    }
+}
+
+/// First bytes of frames that are whole messages or control frames (RFC 6455 §5.2).
+const TEXT: u8 = 0x81;
+const CLOSE: u8 = 0x88;
+const PING: u8 = 0x89;
+const PONG: u8 = 0x8a;
+
+/// The first byte and the payload of a client's frame, and not a byte more of the stream.
+async fn read_frame<'a, S: AsyncRead + Unpin>(
+    io: &mut S,
+    buffer: &'a mut [u8; MAX_PAYLOAD],
+) -> Result<(u8, &'a [u8]), Failure> {
+    let mut head = [0; 2];
+    io.read_exact(&mut head).await?;
+    let [first, second] = head;
+    // A frame that is not masked, or longer than any that is due.
+    let Some(payload) = second.checked_sub(0x80).and_then(|len| buffer.get_mut(..len.into())) else {
+        return Err(Failure::Unexpected);
+    };
+    let mut mask = [0; 4];
+    io.read_exact(&mut mask).await?;
+    io.read_exact(payload).await?;
+    for (byte, mask) in payload.iter_mut().zip(mask.iter().cycle()) {
+        *byte ^= mask;
+    }
+    Ok((first, payload))
+}
+
+async fn write_frame<S: AsyncWrite + Unpin>(io: &mut S, first: u8, payload: &[u8]) -> io::Result<()> {
+    let mut frame = Vec::with_capacity(2 + payload.len());
+    frame.push(first);
+    // Everything here is as short as a control frame.
+    frame.push(payload.len().min(MAX_PAYLOAD) as u8);
+    frame.extend_from_slice(payload);
+    io.write_all(&frame).await?;
+    io.flush().await
+}
+
+/// Says goodbye and waits for the client to go, so that what it has not read is not taken from it.
+async fn hang_up<S: AsyncRead + AsyncWrite + Unpin>(io: &mut S) -> io::Result<()> {
+    write_frame(io, CLOSE, &[]).await?;
+    io.shutdown().await?;
+    let mut rest = [0; 512];
+    while io.read(&mut rest).await? > 0 {}
+    Ok(())
+}
+
+/// The stream of a websocket as engineioxide gets it: after a probe, it sees one of its own first.
+///
+/// What it writes and flushes before that is over goes nowhere: it is the answer that the client has got already, and a
+/// flush would tell the carrier that the channel was drained.
+pub(crate) struct Handover<S> {
+    stream: S,
+    probe: &'static [&'static [u8]],
+}
+
+/// The client's frames, masked with zeros. They are read one by one: the answer is written between them.
+const PROBE: &[&[u8]] = &[b"\x81\x86\0\0\0\x002probe", b"\x81\x81\0\0\0\x005"];
+
+impl<S> Handover<S> {
+    /// A websocket that was the session's beginning.
+    pub(crate) fn opened(stream: S) -> Self {
+        Self { stream, probe: &[] }
+    }
+
+    /// A websocket that has been probed.
+    pub(crate) fn probed(stream: S) -> Self {
+        Self { stream, probe: PROBE }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Handover<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let Some((first, rest)) = self.probe.split_first() else {
+            return Pin::new(&mut self.stream).poll_read(cx, buf);
+        };
+        if buf.remaining() < first.len() {
+            return Poll::Ready(Err(io::ErrorKind::InvalidInput.into()));
+        }
+        buf.put_slice(first);
+        self.probe = rest;
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Handover<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        match self.probe {
+            [] => Pin::new(&mut self.stream).poll_write(cx, buf),
+            _ => Poll::Ready(Ok(buf.len())),
+        }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.probe {
+            [] => Pin::new(&mut self.stream).poll_flush(cx),
+            _ => Poll::Ready(Ok(())),
+        }
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,286 @@
+//! The probe of a websocket while a session is on long polling: whatever becomes of it, the session goes on.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::StatusCode;
+use realtime_core::{CloseReason, RealtimeProvider, Target};
+use realtime_socketio::SocketIoConfig;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::frame::Frame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
+
+use crate::support::{Client, Packet, Polling, Server, Setup, Transport, Websocket, Wire, soon};
+
+fn text(text: &str) -> Packet {
+    Packet::Text(text.to_owned())
+}
+
+fn polling(client: &mut Client) -> &mut Polling {
+    let Wire::Polling(polling) = &mut client.wire else { panic!("upgraded") };
+    polling
+}
+
+async fn websocket(server: &Server, client: &Client) -> Websocket {
+    let path = format!("/socket.io/?EIO=4&transport=websocket&sid={}", client.sid());
+    Websocket::open(server.address, &path, None).await.expect("a handshake")
+}
+
+/// A websocket whose probe has been answered.
+async fn probed(server: &Server, client: &Client) -> Websocket {
+    let mut websocket = websocket(server, client).await;
+    websocket.send(vec![text("2probe")]).await;
+    assert_eq!(soon("the answer", websocket.next()).await, Ok(text("3probe")));
+    websocket
+}
+
+/// The session is on long polling, and an event comes by it.
+async fn is_well(server: &Server, client: &mut Client, n: usize) {
+    let (event, _) = tokio::join!(client.event("n"), server.send(Target::user("ann"), "n", n));
+    assert_eq!(event, n);
+    assert!(matches!(client.wire, Wire::Polling(_)));
+}
+
+#[tokio::test]
+async fn a_websocket_that_is_cut_leaves_the_session_where_it_was() {
+    let server = Server::start().await;
+    let (mut client, id) = server.client(Transport::Polling, "ann").await;
+    drop(websocket(&server, &client).await);
+    is_well(&server, &mut client, 1).await;
+    drop(probed(&server, &client).await);
+    is_well(&server, &mut client, 2).await;
+    let mut reset = websocket(&server, &client).await;
+    reset.0.get_mut().set_zero_linger().unwrap();
+    drop(reset);
+    is_well(&server, &mut client, 3).await;
+    assert_eq!(server.hooks.of(id).len(), 1, "told of its beginning only");
+}
+
+/// Whatever else a client sends than the probe and, when that has been answered, the upgrade packet.
+#[tokio::test]
+async fn a_probe_that_fails_closes_its_websocket_only_and_another_one_may_follow() {
+    let server = Server::start().await;
+    let (mut client, id) = server.client(Transport::Polling, "ann").await;
+    let fragment = Message::Frame(Frame::message("2probe", OpCode::Data(Data::Text), false));
+    let mut bad: Vec<Message> =
+        ["hello", "", "2", "3", "5", "6", "1", "2probed", "42[\"a\"]"].into_iter().map(Message::text).collect();
+    bad.extend([Message::text("2".repeat(126)), Message::Binary(Bytes::from_static(b"2probe")), fragment]);
+    let mut n = 0;
+    for message in bad {
+        use futures_util::SinkExt;
+        // The upgrade packet is right after the probe.
+        for first in if message == Message::text("5") { &[false][..] } else { &[false, true] } {
+            let mut websocket = if *first { probed(&server, &client).await } else { websocket(&server, &client).await };
+            websocket.0.send(message.clone()).await.unwrap();
+            assert!(soon("the end", websocket.next()).await.is_err(), "{message:?}");
+            n += 1;
+            is_well(&server, &mut client, n).await;
+        }
+    }
+    let mut client = client.upgrade().await;
+    server.send(Target::user("ann"), "n", n).await;
+    assert_eq!(client.event("n").await, n);
+    assert_eq!(server.hooks.of(id).len(), 1, "told of its beginning only");
+    assert_eq!((server.stats().lost, server.stats().rejected.len()), (0, 0));
+}
+
+#[tokio::test]
+async fn a_client_that_says_goodbye_to_its_websocket_is_answered() {
+    let server = Server::start().await;
+    let (mut client, _) = server.client(Transport::Polling, "ann").await;
+    let mut websocket = websocket(&server, &client).await;
+    websocket.0.close(None).await.unwrap();
+    assert!(soon("the end", websocket.next()).await.is_err());
+    is_well(&server, &mut client, 1).await;
+}
+
+#[tokio::test]
+async fn pings_are_answered_during_the_probe() {
+    use futures_util::{SinkExt, StreamExt};
+    let server = Server::start().await;
+    let (client, _) = server.client(Transport::Polling, "ann").await;
+    let mut websocket = probed(&server, &client).await;
+    websocket.0.send(Message::Ping(Bytes::from_static(b"there?"))).await.unwrap();
+    let pong = soon("a pong", websocket.0.next()).await.unwrap().unwrap();
+    assert_eq!(pong, Message::Pong(Bytes::from_static(b"there?")));
+    // Not for ever.
+    for _ in 0..1000 {
+        let _ = websocket.0.feed(Message::Ping(Bytes::new())).await;
+    }
+    let _ = websocket.0.flush().await;
+    assert!(soon("the end", websocket.next()).await.is_err());
+}
+
+#[tokio::test]
+async fn a_probe_that_takes_too_long_ends_and_the_session_does_not() {
+    let config = SocketIoConfig::default().with_connect_timeout(Duration::from_secs(2));
+    let server = Setup::from(config).start().await;
+    let (mut client, _) = server.client(Transport::Polling, "ann").await;
+    let begun = Instant::now();
+    for n in 0..2 {
+        let mut websocket = if n == 0 { websocket(&server, &client).await } else { probed(&server, &client).await };
+        assert!(soon("the end", websocket.next()).await.is_err());
+        assert!(begun.elapsed() >= Duration::from_secs(2 * (n + 1)));
+        is_well(&server, &mut client, n as usize).await;
+    }
+    let mut client = client.upgrade().await;
+    server.send(Target::user("ann"), "n", 5).await;
+    assert_eq!(client.event("n").await, 5);
+}
+
+#[tokio::test]
+async fn a_get_during_the_probe_waits_before_its_noop() {
+    let server = Server::start().await;
+    let (mut client, _) = server.client(Transport::Polling, "ann").await;
+    is_well(&server, &mut client, 0).await;
+    let _websocket = probed(&server, &client).await;
+    let (http, url) = (polling(&mut client).http.clone(), polling(&mut client).url.clone());
+    for _ in 0..3 {
+        let begun = Instant::now();
+        let answer = soon("a noop", http.get(&url).send()).await.unwrap();
+        assert_eq!((answer.status(), answer.text().await.unwrap()), (StatusCode::OK, "6".to_owned()));
+        assert!(begun.elapsed() >= Duration::from_millis(95), "{:?}", begun.elapsed());
+    }
+    // What there is to say comes at once, and alone.
+    server.send(Target::user("ann"), "n", 1).await;
+    let body = soon("an event", http.get(&url).send()).await.unwrap().text().await.unwrap();
+    assert!(body.starts_with("42[\"n\",1,") && !body.contains('\u{1e}'), "{body}");
+}
+
+#[tokio::test]
+async fn a_get_is_left_alone_until_the_probe_has_come() {
+    let server = Server::start().await;
+    let (mut client, _) = server.client(Transport::Polling, "ann").await;
+    is_well(&server, &mut client, 0).await;
+    let mut silent = websocket(&server, &client).await;
+    let polling = polling(&mut client);
+    let get = tokio::time::timeout(Duration::from_millis(400), polling.http.get(&polling.url).send());
+    // Dropped, it would end the session; so it is this one that is answered.
+    let mut get = Box::pin(get);
+    let probe = async {
+        tokio::time::sleep(Duration::from_millis(250)).await;
+        silent.send(vec![text("2probe")]).await;
+        assert_eq!(soon("the answer", silent.next()).await, Ok(text("3probe")));
+    };
+    tokio::select! {
+        answer = &mut get => panic!("answered before the probe: {answer:?}"),
+        () = probe => {}
+    }
+}
+
+#[tokio::test]
+async fn a_second_websocket_is_refused_and_does_not_harm_the_first() {
+    let server = Server::start().await;
+    let (mut client, id) = server.client(Transport::Polling, "ann").await;
+    let path = format!("/socket.io/?EIO=4&transport=websocket&sid={}", client.sid());
+    let mut first = probed(&server, &client).await;
+    assert!(Websocket::open(server.address, &path, None).await.is_err());
+    soon("the last answer", polling(&mut client).get()).await.expect("a noop");
+    first.send(vec![text("5")]).await;
+    server.send(Target::user("ann"), "n", 1).await;
+    let Ok(Packet::Text(event)) = soon("an event", async {
+        loop {
+            match first.next().await {
+                // A ping.
+                Ok(Packet::Text(text)) if text == "2" => {}
+                packet => break packet,
+            }
+        }
+    })
+    .await
+    else {
+        panic!("no event")
+    };
+    assert!(event.starts_with("42[\"n\",1,"), "{event}");
+    assert!(Websocket::open(server.address, &path, None).await.is_err(), "upgraded already");
+    assert_eq!(polling(&mut client).get().await, Err(Some(StatusCode::BAD_REQUEST)));
+    assert_eq!(server.hooks.of(id).len(), 1);
+}
+
+#[tokio::test]
+async fn the_sessions_end_is_the_end_of_its_probe() {
+    let server = Server::start().await;
+    for answered in [false, true] {
+        let (client, id) = server.client(Transport::Polling, "ann").await;
+        let mut websocket = if answered { probed(&server, &client).await } else { websocket(&server, &client).await };
+        server.provider.close(Target::user("ann"), CloseReason::KICKED).await.unwrap();
+        assert!(soon("the end", websocket.next()).await.is_err());
+        assert_eq!(server.ended(id).await, CloseReason::KICKED);
+    }
+}
+
+/// The upgrade packet and the first events in one write behind the probe, before its answer could be read.
+#[tokio::test]
+async fn what_is_sent_right_behind_the_upgrade_packet_is_read() {
+    let setup =
+        Setup::default().with_handlers(|provider| provider.on("n", |_, n: u64| async move { realtime_core::Reply(n) }));
+    let server = setup.start().await;
+    for split in [1, 7, 13, 19, 500] {
+        let (mut client, _) = server.client(Transport::Polling, "ann").await;
+        let websocket = websocket(&server, &client).await;
+        let mut io = websocket.0.into_inner();
+        let mut bytes = Vec::new();
+        let events = (0..50).map(|n| format!("42{n}[\"n\",{n}]"));
+        for packet in ["2probe".to_owned(), "5".to_owned()].into_iter().chain(events) {
+            bytes.extend([0x81, 0x80 | packet.len() as u8, 0, 0, 0, 0]);
+            bytes.extend(packet.as_bytes());
+        }
+        for chunk in bytes.chunks(split) {
+            io.write_all(chunk).await.unwrap();
+            tokio::task::yield_now().await;
+        }
+        // The answer to the probe, then 50 acks in order, between pings.
+        let mut acks = Vec::new();
+        while acks.len() < 51 {
+            let mut head = [0; 2];
+            soon("a frame", io.read_exact(&mut head)).await.unwrap();
+            let mut payload = vec![0; head[1] as usize];
+            io.read_exact(&mut payload).await.unwrap();
+            match String::from_utf8(payload).unwrap() {
+                ping if ping == "2" => {}
+                other => acks.push(other),
+            }
+        }
+        let expected: Vec<_> = (0..50).map(|n| format!("43{n}[{n}]")).collect();
+        assert_eq!((acks[0].as_str(), &acks[1..]), ("3probe", &expected[..]));
+        assert!(polling(&mut client).get().await.is_err(), "upgraded");
+    }
+}
+
+/// Probes that fail in all ways while events come, then one that does not.
+#[tokio::test]
+async fn no_event_is_lost_or_doubled_while_probes_come_and_go() {
+    const COUNT: usize = 3000;
+    let server = Server::start().await;
+    let (mut client, _) = server.client(Transport::Polling, "ann").await;
+    let mut read = 0;
+    let sending = async {
+        for start in (0..COUNT).step_by(10) {
+            server.send_numbers("ann", start..start + 10).await;
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    let reading = async {
+        for round in 0..20 {
+            let mut websocket =
+                if round % 2 == 0 { websocket(&server, &client).await } else { probed(&server, &client).await };
+            for _ in 0..20 {
+                assert_eq!(client.event("n").await, read);
+                read += 1;
+            }
+            if round % 3 == 0 {
+                websocket.send(vec![text("hello")]).await;
+                assert!(soon("the end", websocket.next()).await.is_err());
+            }
+        }
+        let mut client = client.upgrade().await;
+        while read < COUNT {
+            assert_eq!(client.event("n").await, read);
+            read += 1;
+        }
+        client
+    };
+    let ((), _client) = tokio::join!(sending, reading);
+    assert_eq!((server.stats().lost, server.stats().dropped, server.stats().connections), (0, 0, 1));
+}
