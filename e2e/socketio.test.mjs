@@ -32,7 +32,7 @@ for (const [name, transports] of Object.entries(TRAVEL)) {
     const { args } = await client.next('news');
     assert.equal(args.length, 2);
     assert.deepEqual(args[0], { a: 1 });
-    assert.match(args[1], /^[A-Za-z0-9_-]{1,64}$/);
+    assert.match(args[1], /^[A-Za-z0-9_-]{1,256}$/);
   }));
 
   check('the connection id is not the secret session id', withClient(async (client) => {

@@ -91,7 +91,7 @@ fn position(data: &[u8], field: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use realtime_unified::{Epoch, Position};
+    use realtime_unified::{CursorKey, Epoch, Life, Mark, Position};
 
     use super::*;
     use crate::payload::numbered;
@@ -109,7 +109,7 @@ mod tests {
     }
 
     fn cursor(position: u64) -> String {
-        Cursor::new(Epoch::new(7), Position::new(position)).to_string()
+        Life::new(Epoch::new(7), &CursorKey::new([7; 32])).cursor(Position::new(position), Mark::NONE).to_string()
     }
 
     fn lost(from: u64, until: u64) -> String {

@@ -9,7 +9,7 @@ import { pipeline } from './burst.mjs';
 import { slowProxy } from './proxy.mjs';
 import { unique, until } from './wait.mjs';
 
-const CURSOR = /^[A-Za-z0-9_-]{1,64}$/;
+const CURSOR = /^[A-Za-z0-9_-]{1,256}$/;
 const isNews = (item) => item.event === 'news';
 
 /** Sends a last event to everybody and returns what the client got before it: silence is shown, not waited for. */

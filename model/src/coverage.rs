@@ -36,7 +36,7 @@ impl Coverage {
 }
 
 /// What every transport has.
-const EVERYWHERE: [&str; 40] = [
+const EVERYWHERE: [&str; 41] = [
     "connected: epoch",
     "connected: expired",
     "connected: invalid",
@@ -60,6 +60,7 @@ const EVERYWHERE: [&str; 40] = [
     "event with a latest key",
     "event with an idempotency key",
     "lost",
+    "made-up place",
     "membership ended by absence",
     "overflow",
     "place of another client",

@@ -2,6 +2,7 @@
 
 use crate::rng::Rng;
 use crate::schedule::{Call, Except, Id, Kind, Person, Present, Schedule, Scope, Setup, Step, Transport};
+use crate::steps::WAYS;
 
 const USERS: usize = 3;
 const TENANTS: usize = 2;
@@ -151,16 +152,17 @@ impl Generator {
         self.connected[client] = true;
         let rng = &mut self.rng;
         let others = self.setup.persons.len();
-        let present = match rng.weighted(&[80, 4, 4, 3, 2, 2, 2, 2, 2]) {
+        let present = match rng.weighted(&[80, 4, 4, 3, 2, 2, 2, 2, 2, 4]) {
             0 => Present::Own,
             1 => Present::None,
             2 => Present::Old(rng.between(1, 6)),
             3 => Present::Stolen(rng.below(others)),
-            4 => Present::Altered(rng.below(28)),
-            5 => Present::Truncated(rng.between(1, 27)),
+            4 => Present::Altered(rng.below(50)),
+            5 => Present::Truncated(rng.between(1, 49)),
             6 => Present::Garbage,
             7 => Present::Future(rng.between(1, 1_000) as u64),
-            _ => Present::Stranger(rng.below(20) as u64),
+            8 => Present::Stranger(rng.below(20) as u64),
+            _ => Present::Guess(rng.pick(&[0, 0, 1, 2, 5, 12]), rng.below(WAYS)),
         };
         // What it names beside the rooms that it was in.
         let rooms = (0..ROOMS as Id - 1).filter(|_| rng.percent(25)).collect::<Vec<_>>();

@@ -67,6 +67,7 @@ impl Reference {
         if early {
             return Err("before \"connected\"".to_owned());
         }
+        self.given.extend(told.clone());
         Ok(Hearing { meaning, cursor: told })
     }
 
@@ -90,12 +91,12 @@ impl Reference {
             None => reason == "new",
             Some(Err(_)) => reason == "invalid",
             Some(Ok(cursor)) if cursor.epoch() != self.epoch => reason == "epoch",
+            Some(Ok(_)) if presented.is_none_or(|text| !self.given.contains(text)) => reason == "invalid",
             Some(Ok(cursor)) => {
                 let place = cursor.position().get();
-                let invalid = place > earliest.end && reason == "invalid";
                 let expired = place < latest.start && reason == "expired";
                 let resumed = place <= latest.end && place >= earliest.start && resumed;
-                invalid || expired || resumed
+                expired || resumed
             }
         };
         if !right {

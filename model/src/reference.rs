@@ -1,6 +1,6 @@
 //! What must be: the log, every connection, and what has been sent.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::time::Duration;
 
 use realtime_core::{Epoch, EventId, Receipt, Stats};
@@ -27,6 +27,8 @@ pub(crate) struct Reference {
     pub(crate) setup: Setup,
     pub(crate) epoch: Epoch,
     pub(crate) log: Log,
+    /// Every place that the server has given to a client, as its text: there are no others.
+    pub(crate) given: HashSet<String>,
     pub(crate) conns: Vec<Conn>,
     /// The log's end when the calls under way began.
     before: Place,
@@ -70,6 +72,7 @@ impl Reference {
             setup,
             epoch,
             log: Log::default(),
+            given: HashSet::new(),
             before: 0,
             conns: Vec::new(),
             first: 0,

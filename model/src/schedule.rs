@@ -143,9 +143,11 @@ pub(crate) enum Call {
 pub(crate) enum Present {
     /// With one character altered.
     Altered(usize),
-    /// A place that has not been reached.
-    Future(u64),
     Garbage,
+    /// This place in the log of now, which it makes up from what it knows, in one of some ways.
+    Guess(u64, usize),
+    /// A place that has not been reached, made up too.
+    Future(u64),
     None,
     /// An earlier one of its own.
     Old(usize),

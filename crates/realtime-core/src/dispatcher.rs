@@ -1,6 +1,6 @@
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use tokio::time::Instant;
 
 use tokio::sync::{Notify, oneshot};
@@ -9,6 +9,7 @@ use tokio_util::task::TaskTracker;
 
 mod admit;
 mod ask;
+mod life;
 mod rooms;
 mod send;
 mod tail;
@@ -19,8 +20,8 @@ use crate::hub::{Connection, Hub};
 use crate::stats::{Counters, add};
 use crate::window::Window;
 use crate::{
-    Admission, CloseReason, Codec, ConnectionStats, Cursor, DirectoryChange, DispatcherConfig, Drain, Epoch, Error,
-    Event, EventId, Frame, HandlerError, Position, Receipt, Result, Router, Runtime, Stats, Target,
+    Admission, CloseReason, Codec, ConnectionStats, CursorKey, DirectoryChange, DispatcherConfig, Drain, Epoch, Error,
+    Event, EventId, Frame, HandlerError, Life, Mark, Position, Receipt, Result, Router, Runtime, Stats, Target,
 };
 pub use admit::Admitted;
 
@@ -38,8 +39,8 @@ pub struct Dispatcher<C: Codec> {
     pub(crate) counters: Counters,
     /// Set once, when the provider is attached.
     runtime: OnceLock<Runtime>,
-    /// The log's life; changes when a log has lost its records.
-    epoch: AtomicU64,
+    /// The log's life; exchanged when a log has lost its records, in one step with the hub's and the window's place.
+    life: RwLock<Life>,
     /// Sends of this node that wait for their record to come back through the log.
     waiters: Mutex<HashMap<EventId, Waiter>>,
     /// Asks of this node under way, by the position of their record, which is the number clients answer with.
@@ -84,7 +85,7 @@ impl<C: Codec> Dispatcher<C> {
             config,
             counters: Counters::default(),
             runtime: OnceLock::new(),
-            epoch: AtomicU64::new(Epoch::random().get()),
+            life: RwLock::new(Life::new(Epoch::random(), &CursorKey::random())),
             waiters: Mutex::default(),
             asks: Mutex::default(),
             directory_changes: Mutex::default(),
@@ -145,11 +146,6 @@ impl<C: Codec> Dispatcher<C> {
     /// Whether it is shut down: no more sends are taken.
     pub fn is_closing(&self) -> bool {
         self.closing.load(Ordering::Acquire)
-    }
-
-    /// The cursor for a place in the log of now.
-    pub fn cursor(&self, position: Position) -> Cursor {
-        Cursor::new(Epoch::new(self.epoch.load(Ordering::Acquire)), position)
     }
 
     /// What it has done on this node.
@@ -284,11 +280,13 @@ impl<C: Codec> Dispatcher<C> {
     }
 
     /// The event that tells a client that what lay between two places is gone.
-    pub(crate) fn lost(&self, from: Position, until: Position) -> C::Frame {
+    pub(crate) fn lost(&self, from: Position, (until, mark): (Position, Mark)) -> C::Frame {
         add(&self.counters.lost, 1);
-        let value =
-            serde_json::json!({ "from": self.cursor(from).to_string(), "until": self.cursor(until).to_string() });
-        self.codec.event(&Event::protocol("lost", &value), Some(self.cursor(until)))
+        // What was at the first of them is gone, and with it what it would be told by.
+        let from = self.cursor_of(from, Mark::NONE);
+        let until = self.cursor_of(until, mark);
+        let value = serde_json::json!({ "from": from.to_string(), "until": until.to_string() });
+        self.codec.event(&Event::protocol("lost", &value), Some(until))
     }
 
     pub(crate) fn count_out(&self, frames: &[C::Frame]) {

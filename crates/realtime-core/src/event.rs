@@ -15,6 +15,16 @@ impl EventId {
     pub fn random() -> Self {
         Self(uuid::Uuid::now_v7())
     }
+
+    /// The id of these bytes, as a log has stored them.
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(uuid::Uuid::from_bytes(bytes))
+    }
+
+    /// The bytes, for a log to store.
+    pub const fn to_bytes(self) -> [u8; 16] {
+        self.0.into_bytes()
+    }
 }
 
 impl std::fmt::Display for EventId {

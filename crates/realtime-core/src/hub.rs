@@ -68,10 +68,16 @@ pub(crate) struct Newcomer<'a> {
     pub(crate) outlet: Arc<dyn Outlet>,
     /// Rooms it named, and whether what it missed there is for it.
     pub(crate) rooms: &'a [(Arc<str>, RoomAccess)],
-    /// From where it reads; `None` is the end.
-    pub(crate) resume: Option<Position>,
     pub(crate) lease: Lease,
     pub(crate) span: tracing::Span,
+}
+
+/// Where a connection begins.
+pub(crate) struct Beginning<F> {
+    /// From where it reads; `None` is the end.
+    pub(crate) resume: Option<Position>,
+    /// Its first frame.
+    pub(crate) welcome: F,
 }
 
 /// What a delivery came to.
@@ -91,21 +97,28 @@ impl<F: Frame> Hub<F> {
         Position::new(self.applied.load(Ordering::Acquire))
     }
 
-    /// Takes up the log after this place, at the start or in a new epoch.
-    pub(crate) fn restart(&self, start: Position) {
+    /// Takes up the log after this place, at the start or in a new epoch, in one step with this change.
+    pub(crate) fn restart(&self, start: Position, change: impl FnOnce()) {
         let mut index = self.lock();
+        change();
         self.applied.store(start.get(), Ordering::Release);
         index.forget_memberships();
     }
 
-    /// Puts a connection in; `welcome` encodes its first frame, given the place it reads from.
-    pub(crate) fn register(&self, newcomer: Newcomer<'_>, welcome: impl FnOnce(Position) -> F) -> Arc<Connection<F>> {
+    /// Puts a connection in. `begin` decides, given the place of now, from where it reads, and encodes its first frame:
+    /// in one step, so that neither a record nor a new epoch comes between.
+    pub(crate) fn register(
+        &self,
+        newcomer: Newcomer<'_>,
+        begin: impl FnOnce(Position) -> Beginning<F>,
+    ) -> Arc<Connection<F>> {
         let mut index = self.lock();
         let born = self.applied();
-        let place = newcomer.resume.unwrap_or(born);
+        let Beginning { resume, welcome } = begin(born);
+        let place = resume.unwrap_or(born);
         let connection = Arc::new(Connection {
-            outbox: Outbox::new(place, welcome(place)),
-            info: newcomer.info,
+            outbox: Outbox::new(place, welcome),
+            info: ConnectionInfo { resumed: resume.is_some(), ..newcomer.info },
             since: Instant::now(),
             born,
             inbox: OnceLock::new(),
@@ -162,6 +175,13 @@ impl<F: Frame> Hub<F> {
         let mut index = self.lock();
         self.applied.store(position.get(), Ordering::Release);
         index.leave_user(user, room, position);
+    }
+
+    /// Goes on at this place, without what was before it, in one step with this change.
+    pub(crate) fn jump(&self, position: Position, change: impl FnOnce()) {
+        let _index = self.lock();
+        change();
+        self.applied.store(position.get(), Ordering::Release);
     }
 
     /// Applies a record that concerns no connection.

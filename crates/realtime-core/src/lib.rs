@@ -19,6 +19,7 @@ mod connection;
 mod connection_stats;
 mod context;
 mod cursor;
+mod cursor_key;
 mod directory;
 mod dispatcher;
 mod drain;
@@ -53,7 +54,7 @@ mod window;
 
 pub use ack::{AckReply, AckStatus, Acks};
 pub use auth::{Anonymous, Authenticator, ConnectRequest};
-pub use backplane::{Backplane, Entry, LogState, Tail};
+pub use backplane::{AppendError, Backplane, Entry, LogState, Tail};
 pub use capabilities::Capabilities;
 pub use close::CloseReason;
 pub use codec::{Codec, Frame};
@@ -61,7 +62,8 @@ pub use config::{DispatcherConfig, Limits, OutboxConfig, RoomDelivery, WindowCon
 pub use connection::{ConnectionId, ConnectionInfo};
 pub use connection_stats::ConnectionStats;
 pub use context::{Context, Outgoing};
-pub use cursor::{Cursor, CursorError, Epoch};
+pub use cursor::{Cursor, CursorError, Epoch, Life, Mark};
+pub use cursor_key::{CursorKey, CursorKeyError};
 pub use directory::{Directory, DirectoryChange, NodeId, Presence};
 pub use dispatcher::{Admitted, Dispatcher};
 pub use drain::Drain;

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use tokio::time::Instant;
 
 use crate::hub::Sight;
-use crate::{Frame, Position, Receipt, Scope, Target, WindowConfig};
+use crate::{Frame, Mark, Position, Receipt, Scope, Target, WindowConfig};
 
 /// The newest part of a provider's log in this node's memory, encoded, and indexed by target so that
 /// a read costs what it returns. Connections read nothing but this.
@@ -20,6 +20,8 @@ pub struct Window<F> {
 struct Inner<F> {
     /// The place before the oldest record.
     start: Position,
+    /// What the record there was told by.
+    start_mark: Mark,
     records: VecDeque<Record<F>>,
     index: HashMap<Key, VecDeque<Position>>,
     /// The events of each series.
@@ -35,6 +37,7 @@ struct Inner<F> {
 #[derive(Debug)]
 pub(crate) struct Record<F> {
     pub(crate) position: Position,
+    pub(crate) mark: Mark,
     pub(crate) content: Content<F>,
     /// When this node saw it; the window's age counts from here.
     pub(crate) seen: Instant,
@@ -82,7 +85,7 @@ pub(crate) struct Read {
     /// Everything for the reader up to here has been handed out.
     pub(crate) place: Position,
     /// The place asked for had left the window: what is between it and this place is gone.
-    pub(crate) lost_until: Option<Position>,
+    pub(crate) lost_until: Option<(Position, Mark)>,
     /// The newest place that what was found tells the client; asks tell none.
     pub(crate) told: Option<Position>,
     /// Events left out because a newer one of their series is there.
@@ -119,6 +122,7 @@ impl<F: Frame> Window<F> {
     pub(crate) fn new(config: WindowConfig) -> Self {
         let inner = Inner {
             start: Position::START,
+            start_mark: Mark::NONE,
             records: VecDeque::new(),
             index: HashMap::new(),
             latest: HashMap::new(),
@@ -129,8 +133,8 @@ impl<F: Frame> Window<F> {
         Self { config, inner: RwLock::new(inner) }
     }
 
-    /// Forgets everything and begins anew after this place.
-    pub(crate) fn restart(&self, start: Position) {
+    /// Forgets everything and begins anew after this place, the record at which has this mark.
+    pub(crate) fn restart(&self, start: Position, mark: Mark) {
         let mut inner = self.write();
         inner.records.clear();
         inner.index.clear();
@@ -139,6 +143,7 @@ impl<F: Frame> Window<F> {
         inner.keys.clear();
         inner.bytes = 0;
         inner.start = start;
+        inner.start_mark = mark;
     }
 
     /// Adds the next record, and drops the oldest ones that are over the bounds.
@@ -177,6 +182,16 @@ impl<F: Frame> Window<F> {
         self.read_lock().receipts.get(key).cloned()
     }
 
+    /// The mark of the record at this place, [`Mark::NONE`] if it was never seen here; nothing if the place is not one of
+    /// the window, whose start is.
+    pub(crate) fn mark(&self, position: Position) -> Option<Mark> {
+        let inner = self.read_lock();
+        if position == inner.start {
+            return Some(inner.start_mark);
+        }
+        inner.record(position).map(|record| record.mark)
+    }
+
     /// The place before the oldest record.
     pub fn start(&self) -> Position {
         self.read_lock().start
@@ -209,8 +224,8 @@ impl<F: Frame> Window<F> {
     /// Collects what this reader may see after `place`, up to the sight's end or `budget` bytes (but at least one frame).
     pub(crate) fn read(&self, place: Position, sight: &Sight, budget: usize, frames: &mut Vec<F>) -> Read {
         let inner = self.read_lock();
-        let lost_until = (place < inner.start).then_some(inner.start);
-        let mut told = lost_until;
+        let lost_until = (place < inner.start).then_some((inner.start, inner.start_mark));
+        let mut told = lost_until.map(|(start, _)| start);
         let from = place.max(inner.start);
         let now = SystemTime::now();
         let lists: Vec<&VecDeque<Position>> = sight.keys().filter_map(|key| inner.index.get(&key)).collect();
@@ -310,6 +325,7 @@ impl<F: Frame> Inner<F> {
         let Some(record) = self.records.pop_front() else { return };
         self.bytes -= record.size();
         self.start = record.position;
+        self.start_mark = record.mark;
         let Content::Event { target, kind, .. } = &record.content else { return };
         if let Some(key) = Key::of(target.scope())
             && let Some(positions) = self.index.get_mut(&key)

@@ -14,7 +14,9 @@ use realtime_core::{
 };
 use realtime_testkit::conformance::{ClientUnderTest, HookLog, Setup, Visitor};
 use serde_json::json;
-use support::{Client, CoreProvider, FaultyBackplane, Guest, LineCodec, eventually, in_time, note, runtime};
+use support::{
+    AppendFault, Client, CoreProvider, FaultyBackplane, Guest, LineCodec, eventually, in_time, note, runtime,
+};
 
 #[tokio::test]
 async fn nobody_is_let_in_before_the_log_has_been_read() {
@@ -92,12 +94,12 @@ async fn an_append_without_an_answer_is_an_unknown_outcome() {
     let backplane = FaultyBackplane::new(MemoryBackplane::default());
     let provider = CoreProvider::full(Setup::default());
     provider.attach(runtime().with_backplane(backplane.clone())).await.unwrap();
-    backplane.set_mute(true);
+    backplane.set_fault(Some(AppendFault::Mute));
     let sent = provider.dispatcher.to_all(note("1")).await;
     assert!(matches!(sent, Err(Error::OutcomeUnknown { .. })), "{sent:?}");
     let joined = provider.dispatcher.join_room("ann", "r").await;
     assert!(matches!(joined, Err(Error::OutcomeUnknown { .. })), "{joined:?}");
-    backplane.set_mute(false);
+    backplane.set_fault(None);
     provider.dispatcher.to_all(note("2")).await.unwrap();
 }
 

@@ -63,14 +63,14 @@ fn with_part<T>(payload: &Payload, build: impl FnOnce(Part<'_>) -> T) -> T {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use realtime_core::{Epoch, Position};
+    use realtime_core::{CursorKey, Epoch, Life, Mark, Position};
 
     const CODEC: SocketIoCodec = SocketIoCodec { cursor_argument: true };
 
     #[test]
     fn the_cursor_is_the_last_argument_unless_it_is_turned_off() {
         let event = Event::json("a", &json!({"x": 1})).unwrap();
-        let cursor = Cursor::new(Epoch::new(1), Position::new(2));
+        let cursor = Life::new(Epoch::new(1), &CursorKey::new([7; 32])).cursor(Position::new(2), Mark::NONE);
         assert_eq!(CODEC.event(&event, Some(cursor)).packet.text(), format!(r#"["a",{{"x":1}},"{cursor}"]"#));
         assert_eq!(CODEC.event(&event, None).packet.text(), r#"["a",{"x":1}]"#);
         let without = SocketIoCodec { cursor_argument: false };

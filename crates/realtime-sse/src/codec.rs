@@ -92,13 +92,13 @@ impl<'a> Iterator for Lines<'a> {
 mod tests {
     use eventsource_stream::Eventsource;
     use futures_util::{StreamExt, stream};
-    use realtime_core::{Epoch, Position};
+    use realtime_core::{CursorKey, Epoch, Life, Mark, Position};
     use serde_json::{Value, json};
 
     use super::*;
 
     fn cursor(position: u64) -> Cursor {
-        Cursor::new(Epoch::new(7), Position::new(position))
+        Life::new(Epoch::new(7), &CursorKey::new([7; 32])).cursor(Position::new(position), Mark::NONE)
     }
 
     /// Names, ids and data as a client sees them, however the bytes are cut.

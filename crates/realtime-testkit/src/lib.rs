@@ -3,6 +3,7 @@
 //! - **Mocks** of every public trait, made with [`mockall`] (re-exported, with [`predicate`]):
 //!   [`MockRealtimeBroadcast`], [`MockRealtimeProvider::named`] and the others.
 //! - [`RecordingProvider`]: a provider without a network that remembers what was sent.
+//! - [`FaultyBackplane`]: a log in memory that goes away, is slow, lies, and loses records, for tests of what happens then.
 //! - **Test clients** that reconnect (feature `clients`): [`SseClient`], [`WsClient`].
 //! - **Conformance suites** ([`conformance`]): what must hold for every provider and every backplane.
 //!
@@ -30,11 +31,13 @@
 #[cfg(feature = "clients")]
 mod clients;
 pub mod conformance;
+mod faulty;
 mod mock;
 mod recording;
 
 #[cfg(feature = "clients")]
 pub use clients::{ClientError, SseClient, SseEvent, SseItem, SseParser, WsClient, WsEvent};
+pub use faulty::{AppendFault, FaultyBackplane};
 pub use mock::{
     MockAuthenticator, MockBackplane, MockDirectory, MockHandler, MockLifecycleHook, MockRealtimeBroadcast,
     MockRealtimeProvider, MockRoomMembership, MockRoomPolicy, MockSocketIoBroadcast,

@@ -10,10 +10,11 @@ use bytes::Bytes;
 use futures_core::stream::BoxStream;
 use mockall::mock;
 use realtime_core::{
-    Acks, Authenticator, Backplane, Capabilities, CloseReason, ConnectRequest, ConnectionInfo, ConnectionStats,
-    Context, Directory, DirectoryChange, Drain, Entry, Event, Handler, HandlerError, Identity, Inbound, LifecycleHook,
-    LogState, NodeId, Payload, Position, Presence, RealtimeBroadcast, RealtimeProvider, Receipt, Refusal, Result,
-    RoomAccess, RoomMembership, RoomPolicy, Runtime, SocketIoBroadcast, Stats, Tail, Target,
+    Acks, AppendError, Authenticator, Backplane, Capabilities, CloseReason, ConnectRequest, ConnectionInfo,
+    ConnectionStats, Context, Directory, DirectoryChange, Drain, Entry, Epoch, Event, EventId, Handler, HandlerError,
+    Identity, Inbound, LifecycleHook, LogState, NodeId, Payload, Position, Presence, RealtimeBroadcast,
+    RealtimeProvider, Receipt, Refusal, Result, RoomAccess, RoomMembership, RoomPolicy, Runtime, SocketIoBroadcast,
+    Stats, Tail, Target,
 };
 
 mock! {
@@ -137,10 +138,17 @@ mock! {
 
     #[async_trait]
     impl Backplane for Backplane {
-        async fn append(&self, subject: &str, record: Bytes) -> Result<Position>;
+        async fn append(
+            &self,
+            subject: &str,
+            epoch: Epoch,
+            id: EventId,
+            record: Bytes,
+        ) -> std::result::Result<Position, AppendError>;
         async fn range(&self, subject: &str, after: Position, most: usize) -> Result<Vec<Entry>>;
         fn tail(&self, subject: &str, after: Position) -> Tail;
         async fn state(&self, subject: &str) -> Result<LogState>;
+        async fn renew(&self, subject: &str, seen: Epoch, position: Position, id: EventId) -> Result<LogState>;
         async fn publish(&self, subject: &str, message: Bytes) -> Result<()>;
         async fn subscribe(&self, subject: &str) -> Result<BoxStream<'static, Bytes>>;
     }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use realtime_core::{
-    AckReply, AckStatus, Acks, CloseReason, ConnectionId, Context, Delivered, Error, Event, EventId, Handler, Identity,
-    Inbound, LifecycleHook, Position, RealtimeBroadcast, RealtimeProvider, Receipt, RoomAccess, RoomPolicy, Router,
-    Runtime, SocketIoBroadcast, Target,
+    AckReply, AckStatus, Acks, CloseReason, ConnectionId, Context, Delivered, Epoch, Error, Event, EventId, Handler,
+    Identity, Inbound, LifecycleHook, Position, RealtimeBroadcast, RealtimeProvider, Receipt, RoomAccess, RoomPolicy,
+    Router, Runtime, SocketIoBroadcast, Target,
 };
 use realtime_testkit::{
     MockAuthenticator, MockBackplane, MockDirectory, MockHandler, MockLifecycleHook, MockRealtimeBroadcast,
@@ -151,7 +151,7 @@ async fn every_other_trait_has_a_mock_too() {
     let mut rooms = MockRoomMembership::new();
     rooms.expect_leave_room().once().returning(|_, _| Ok(()));
     let mut backplane = MockBackplane::new();
-    backplane.expect_append().once().returning(|_, _| Ok(Position::new(7)));
+    backplane.expect_append().once().returning(|_, _, _, _| Ok(Position::new(7)));
     let mut directory = MockDirectory::new();
     directory.expect_of_user().once().returning(|_| Ok(Vec::new()));
 
@@ -164,7 +164,8 @@ async fn every_other_trait_has_a_mock_too() {
         .with_backplane(backplane);
     assert_eq!(runtime.authenticator.authenticate(&request).await.unwrap().user_name(), Some("ann"));
     assert_eq!(runtime.policy.access(&Identity::anonymous(), "q").await, RoomAccess::Deny);
-    assert_eq!(runtime.backplane.append("s", Vec::new().into()).await.unwrap(), Position::new(7));
+    let appended = runtime.backplane.append("s", Epoch::new(1), EventId::random(), Vec::new().into()).await;
+    assert_eq!(appended.unwrap(), Position::new(7));
     assert_eq!(runtime.hooks.len(), 1);
     let info = realtime_core::ConnectionInfo {
         id: ConnectionId::random(),

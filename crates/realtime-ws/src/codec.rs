@@ -201,7 +201,7 @@ fn json_of(payload: &Payload) -> &[u8] {
 
 #[cfg(test)]
 mod tests {
-    use realtime_core::{Epoch, Position};
+    use realtime_core::{CursorKey, Epoch, Life, Mark, Position};
     use serde_json::json;
 
     use super::*;
@@ -213,7 +213,7 @@ mod tests {
     #[test]
     fn messages_are_written_byte_for_byte() {
         let event = Event::json("chat:send", &json!({"text": "hi"})).unwrap();
-        let id = Cursor::new(Epoch::new(7), Position::new(1));
+        let id = Life::new(Epoch::new(7), &CursorKey::new([7; 32])).cursor(Position::new(1), Mark::NONE);
         let frame = WsCodec.event(&event, Some(id));
         assert_eq!(text(&frame), format!(r#"{{"type":"chat:send","payload":{{"text":"hi"}},"id":"{id}"}}"#));
         assert_eq!(frame.bytes()[..2], [0x81, frame.payload().len() as u8]);

@@ -8,12 +8,11 @@ use tokio::sync::oneshot;
 use tracing::Instrument;
 
 use crate::ack::AckStatus;
-use crate::cursor::CursorError;
-use crate::hub::{Connection, Departure, Lease, Newcomer};
+use crate::hub::{Beginning, Connection, Departure, Lease, Newcomer};
 use crate::stats::add;
 use crate::{
-    CloseReason, Codec, ConnectRequest, ConnectionId, ConnectionInfo, Cursor, DirectoryChange, Dispatcher, Event,
-    Identity, Outlet, Position, Presence, Refusal, RefusalKind, Registration, RoomAccess, Ticket, check_name,
+    CloseReason, Codec, ConnectRequest, ConnectionId, ConnectionInfo, DirectoryChange, Dispatcher, Event, Identity,
+    Outlet, Position, Presence, Refusal, RefusalKind, Registration, RoomAccess, Ticket, check_name,
 };
 
 /// A connection that may come in: who it is, its counted place, the rooms it named, and where it wants to go on.
@@ -96,29 +95,22 @@ impl<C: Codec> Dispatcher<C> {
     /// Puts an admitted connection into the hub. Its first frame is `connected`.
     pub fn register(self: &Arc<Self>, admitted: Admitted, outlet: Arc<dyn Outlet>) -> Registration<C> {
         let Admitted { identity, ticket, rooms, cursor } = admitted;
-        let (resume, reason) = self.place_of(cursor.as_deref());
-        let info = ConnectionInfo {
-            id: ConnectionId::random(),
-            provider: self.config.provider,
-            identity,
-            resumed: resume.is_some(),
-        };
-        let welcome = |place: Position| {
-            let value = serde_json::json!({
-                "message": "connected",
-                "connectionId": info.id.to_string(),
-                "resumed": info.resumed,
-                "reason": reason,
-                "cursor": self.cursor(place).to_string(),
-            });
-            self.codec.event(&Event::protocol("connected", &value), Some(self.cursor(place)))
-        };
+        // Whether it is resumed is decided when it is registered.
+        let info =
+            ConnectionInfo { id: ConnectionId::random(), provider: self.config.provider, identity, resumed: false };
+        let id = info.id;
         let user = info.identity.user_name();
-        let span = tracing::info_span!("connection", provider = info.provider, connection = %info.id, user);
-        let (hooks, lifecycle) = self.hooks_of(&info, &span).unzip();
+        let span = tracing::info_span!("connection", provider = info.provider, connection = %id, user);
+        let (hooks, gone) =
+            self.runtime.get().filter(|runtime| !runtime.hooks.is_empty()).map(|_| oneshot::channel()).unzip();
         let lease = Lease { _ticket: ticket, _task: self.tasks.token(), hooks };
-        let newcomer = Newcomer { info: info.clone(), outlet, rooms: &rooms, resume, lease, span };
-        let connection = self.hub.register(newcomer, welcome);
+        let newcomer = Newcomer { info, outlet, rooms: &rooms, lease, span };
+        let connection = self.hub.register(newcomer, |applied| {
+            let (resume, reason) = self.place_of(cursor.as_deref(), applied);
+            let welcome = self.welcome(id, resume.unwrap_or(applied), resume.is_some(), reason);
+            Beginning { resume, welcome }
+        });
+        let info = &connection.info;
         add(&self.counters.connected, 1);
         tracing::debug!(
             provider = info.provider,
@@ -134,8 +126,8 @@ impl<C: Codec> Dispatcher<C> {
             tenant: info.identity.tenant_name().map(str::to_owned),
             since: SystemTime::now(),
         }));
-        if let Some(lifecycle) = lifecycle {
-            self.tasks.spawn(lifecycle);
+        if let Some(gone) = gone {
+            self.tasks.spawn(self.run_hooks(&connection, gone));
         }
         let registration = Registration::new(Arc::clone(self), connection);
         if let Some(drain) = self.draining.get() {
@@ -143,6 +135,18 @@ impl<C: Codec> Dispatcher<C> {
             self.restart(registration.connection(), *drain);
         }
         registration
+    }
+
+    fn welcome(&self, id: ConnectionId, place: Position, resumed: bool, reason: &str) -> C::Frame {
+        let cursor = self.cursor(place);
+        let value = serde_json::json!({
+            "message": "connected",
+            "connectionId": id.to_string(),
+            "resumed": resumed,
+            "reason": reason,
+            "cursor": cursor.to_string(),
+        });
+        self.codec.event(&Event::protocol("connected", &value), Some(cursor))
     }
 
     /// Takes a connection out and gives back what it held; the second call finds nothing to do.
@@ -211,44 +215,24 @@ impl<C: Codec> Dispatcher<C> {
         Ok(runtime)
     }
 
-    /// Where a presented cursor leads, and the word for it in `connected`.
-    fn place_of(&self, cursor: Option<&str>) -> (Option<Position>, &'static str) {
-        let Some(text) = cursor.filter(|text| !text.is_empty()) else { return (None, "new") };
-        let cursor: Cursor = match text.parse() {
-            Ok(cursor) => cursor,
-            Err(CursorError::Malformed | CursorError::Version) => return (None, "invalid"),
-        };
-        let position = cursor.position();
-        if cursor.epoch() != self.cursor(position).epoch() {
-            (None, "epoch")
-        } else if position > self.hub.applied() {
-            (None, "invalid")
-        } else if position < self.window.start() {
-            (None, "expired")
-        } else {
-            (Some(position), "resumed")
-        }
-    }
-
     fn tell_directory(&self, change: DirectoryChange) {
         self.directory_changes.lock().unwrap_or_else(PoisonError::into_inner).push(change);
         self.directory_changed.notify_one();
     }
 
-    /// What runs a connection's hooks in order, and the way to tell it of the end; nothing when there are no hooks.
-    fn hooks_of(
+    /// Runs a connection's hooks in order: at once, and when it has gone.
+    fn run_hooks(
         &self,
-        info: &ConnectionInfo,
-        span: &tracing::Span,
-    ) -> Option<(oneshot::Sender<Departure>, impl Future<Output = ()> + Send + use<C>)> {
-        let hooks = self.runtime.get().map(|runtime| runtime.hooks.clone()).filter(|hooks| !hooks.is_empty())?;
-        let (sender, receiver) = oneshot::channel::<Departure>();
-        let info = info.clone();
+        connection: &Connection<C::Frame>,
+        gone: oneshot::Receiver<Departure>,
+    ) -> impl Future<Output = ()> + Send + use<C> {
+        let hooks = self.runtime.get().map(|runtime| runtime.hooks.clone()).unwrap_or_default();
+        let info = connection.info.clone();
         let run = async move {
             for hook in &hooks {
                 hook.connected(&info).await;
             }
-            let Ok(departure) = receiver.await else { return };
+            let Ok(departure) = gone.await else { return };
             if let Some(inbox) = departure.inbox {
                 inbox.finished().await;
             }
@@ -256,6 +240,6 @@ impl<C: Codec> Dispatcher<C> {
                 hook.disconnected(&info, &departure.reason).await;
             }
         };
-        Some((sender, run.instrument(span.clone())))
+        run.instrument(connection.span.clone())
     }
 }

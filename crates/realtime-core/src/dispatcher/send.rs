@@ -61,12 +61,24 @@ impl<C: Codec> Dispatcher<C> {
         self.waiters().insert(id, Waiter { done, ask });
         let _forget = ForgetWaiter { dispatcher: self, id };
         let record = Envelope { id, node: runtime.node, body }.encode();
+        let provider = self.config().provider;
         let outcome = async {
-            runtime.backplane.append(self.config().provider, record).await?;
+            let mut applied = applied;
+            // Whichever comes first counts: a record that has come through the log is in it, whatever its append says.
+            tokio::select! {
+                biased;
+                receipt = &mut applied => return receipt.map_err(|_| Error::OutcomeUnknown { id }),
+                answer = runtime.backplane.append(provider, self.life().epoch(), id, record) => {
+                    answer.map_err(|error| {
+                        tracing::debug!(provider, event = %id, %error, "an append failed");
+                        error.into_error(id)
+                    })?;
+                }
+            }
             applied.await.map_err(|_| Error::OutcomeUnknown { id })
         };
         let receipt = tokio::time::timeout(OUTCOME, outcome).await.unwrap_or(Err(Error::OutcomeUnknown { id }))?;
-        tracing::trace!(provider = self.config().provider, event = %id, position = ?receipt.position, "sent");
+        tracing::trace!(provider, event = %id, position = ?receipt.position, "sent");
         Ok(receipt)
     }
 

@@ -17,7 +17,7 @@ use crate::outbox::Pushed;
 use crate::stats::add;
 use crate::window::{Content, Kind, Record, Series};
 use crate::{
-    Codec, ConnectionId, DirectoryChange, Dispatcher, Entry, Epoch, Error, Event, LogState, Position, Receipt, Result,
+    Codec, ConnectionId, DirectoryChange, Dispatcher, Entry, Error, Event, LogState, Mark, Position, Receipt, Result,
     Runtime, Target,
 };
 
@@ -41,7 +41,7 @@ impl<C: Codec> Dispatcher<C> {
         // Subscribed before anything can be published for us.
         let pipe = runtime.backplane.subscribe(provider).await?;
         let state = runtime.backplane.state(provider).await?;
-        self.take_up(&state);
+        self.take_up(&state, self.mark_in(&runtime, &state).await?);
         let filled = Arc::new(tokio::sync::Notify::new());
         tokio::spawn(self.stop.clone().run_until_cancelled_owned({
             let (dispatcher, filled) = (Arc::clone(self), Arc::clone(&filled));
@@ -61,15 +61,6 @@ impl<C: Codec> Dispatcher<C> {
         tokio::time::timeout(FILL, filled.notified())
             .await
             .map_err(|_| Error::Backplane("the log could not be read in time".into()))
-    }
-
-    /// Begins at the oldest place that the log and the window still hold.
-    fn take_up(&self, state: &LogState) {
-        let most = self.config.window.records as u64;
-        let start = state.start.max(Position::new(state.last.get().saturating_sub(most)));
-        self.epoch.store(state.epoch.get(), Ordering::Release);
-        self.window.restart(start);
-        self.hub.restart(start);
     }
 
     /// Follows the log for good, through failures of the backplane; `filled` is told when `last` has been applied.
@@ -109,18 +100,17 @@ impl<C: Codec> Dispatcher<C> {
             tokio::time::sleep(retry).await;
             retry = (retry * 2).min(Duration::from_secs(2));
             match runtime.backplane.state(provider).await {
-                Ok(state) => self.check_epoch(&state),
+                Ok(state) => self.check_epoch(runtime, &state).await,
                 Err(error) => tracing::debug!(provider, %error, "the backplane is still away"),
             }
         }
     }
 
     /// A log that lost its records begins a new life: every cursor of before is void.
-    fn check_epoch(&self, state: &LogState) {
-        let known = Epoch::new(self.epoch.load(Ordering::Acquire));
-        if state.epoch != known || state.last < self.hub.applied() {
+    async fn check_epoch(&self, runtime: &Runtime, state: &LogState) {
+        if state.epoch != self.life().epoch() || state.last < self.hub.applied() {
             tracing::warn!(provider = self.config.provider, "the log has begun anew");
-            self.take_up(state);
+            self.take_up(state, self.mark_in(runtime, state).await.unwrap_or(Mark::NONE));
             self.restart_all();
         }
     }
@@ -133,12 +123,12 @@ impl<C: Codec> Dispatcher<C> {
         }
         if position > self.hub.applied().next() {
             tracing::warn!(provider = self.config.provider, %position, "the log has a gap");
-            self.window.restart(position.previous());
-            self.hub.skip(position.previous());
+            self.hub.jump(position.previous(), || self.window.restart(position.previous(), Mark::NONE));
             self.restart_all();
         }
         let seen = Instant::now();
-        let append = |content| self.window.append(Record { position, content, seen });
+        let mark = Mark::of(entry.id);
+        let append = |content| self.window.append(Record { position, mark, content, seen });
         let envelope = match Envelope::decode(&entry.record) {
             Ok(envelope) => envelope,
             Err(error) => {
@@ -160,7 +150,7 @@ impl<C: Codec> Dispatcher<C> {
                     self.hub.skip(position);
                     receipt = first;
                 } else {
-                    let frame = self.codec.event(&event, Some(self.cursor(position)));
+                    let frame = self.codec.event(&event, Some(self.cursor_of(position, mark)));
                     let series = |key: &Arc<str>| Series { target: target.clone(), key: Arc::clone(key) };
                     let kind = event.latest().map_or(Kind::Event, |key| Kind::Latest(Arc::new(series(key))));
                     append(Content::Event { target: target.clone(), frame: frame.clone(), kind });

@@ -7,7 +7,7 @@ use futures_core::stream::BoxStream;
 use futures_util::{StreamExt, stream};
 use tokio::sync::{Notify, broadcast};
 
-use crate::{Backplane, Entry, Epoch, LogState, Position, Result, Tail};
+use crate::{AppendError, Backplane, CursorKey, Entry, Epoch, EventId, LogState, Position, Result, Tail};
 
 /// The log and pipe of nodes that share this value; usually one.
 ///
@@ -44,9 +44,10 @@ struct Subject {
 #[derive(Debug)]
 struct Log {
     epoch: Epoch,
+    key: CursorKey,
     /// The place before the oldest entry.
     start: Position,
-    entries: VecDeque<Bytes>,
+    entries: VecDeque<(EventId, Bytes)>,
     bytes: usize,
     /// How far each tail has read, by the tail's number.
     tails: HashMap<u64, Position>,
@@ -76,14 +77,8 @@ impl MemoryBackplane {
         if let Some(subject) = subjects.get(name) {
             return Arc::clone(subject);
         }
-        let log = Log {
-            epoch: Epoch::random(),
-            start: Position::START,
-            entries: VecDeque::new(),
-            bytes: 0,
-            tails: HashMap::new(),
-            next_tail: 0,
-        };
+        let LogState { epoch, key, start, last: _ } = LogState::begin();
+        let log = Log { epoch, key, start, entries: VecDeque::new(), bytes: 0, tails: HashMap::new(), next_tail: 0 };
         let subject = Arc::new(Subject {
             log: Mutex::new(log),
             appended: Notify::new(),
@@ -112,13 +107,30 @@ impl Log {
         let entries = self.entries.iter().skip(skip).take(most);
         entries
             .enumerate()
-            .map(|(i, record)| Entry { position: Position::new(first + i as u64), record: record.clone() })
+            .map(|(i, (id, record))| Entry {
+                position: Position::new(first + i as u64),
+                id: *id,
+                record: record.clone(),
+            })
             .collect()
+    }
+
+    fn state(&self) -> LogState {
+        LogState { epoch: self.epoch, last: self.last(), start: self.start, key: self.key.clone() }
+    }
+
+    /// Whether the record with this id is missing from its place, and was not just dropped as the oldest.
+    fn has_lost(&self, position: Position, id: EventId) -> bool {
+        let at = position.get().checked_sub(self.start.get() + 1);
+        match at.map(|at| self.entries.get(at as usize)) {
+            Some(found) => found.is_none_or(|(found, _)| *found != id),
+            None => false,
+        }
     }
 
     /// Makes room for a record of this size, unless a tail still needs the oldest; says whether there is room.
     fn make_room(&mut self, size: usize, most: Bound) -> bool {
-        while let Some(entry) = self.entries.front()
+        while let Some((_, entry)) = self.entries.front()
             && (self.entries.len() >= most.records || self.bytes + size > most.bytes)
         {
             let oldest = self.start.next();
@@ -135,15 +147,24 @@ impl Log {
 
 #[async_trait]
 impl Backplane for MemoryBackplane {
-    async fn append(&self, subject: &str, record: Bytes) -> Result<Position> {
+    async fn append(
+        &self,
+        subject: &str,
+        epoch: Epoch,
+        id: EventId,
+        record: Bytes,
+    ) -> std::result::Result<Position, AppendError> {
         let subject = self.subject(subject);
         loop {
             let read = subject.read.notified();
             {
                 let mut log = subject.log();
+                if log.epoch != epoch {
+                    return Err(AppendError::Epoch);
+                }
                 if log.make_room(record.len(), self.most) {
                     log.bytes += record.len();
-                    log.entries.push_back(record);
+                    log.entries.push_back((id, record));
                     let position = log.last();
                     drop(log);
                     subject.appended.notify_waiters();
@@ -170,7 +191,18 @@ impl Backplane for MemoryBackplane {
     async fn state(&self, subject: &str) -> Result<LogState> {
         let subject = self.subject(subject);
         let log = subject.log();
-        Ok(LogState { epoch: log.epoch, last: log.last(), start: log.start })
+        Ok(log.state())
+    }
+
+    async fn renew(&self, subject: &str, seen: Epoch, position: Position, id: EventId) -> Result<LogState> {
+        let subject = self.subject(subject);
+        let mut log = subject.log();
+        if log.epoch == seen && log.has_lost(position, id) {
+            LogState { epoch: log.epoch, key: log.key, .. } = LogState::begin();
+            // Appends that wait for room belong to the life that is over.
+            subject.read.notify_waiters();
+        }
+        Ok(log.state())
     }
 
     async fn publish(&self, subject: &str, message: Bytes) -> Result<()> {
@@ -244,6 +276,11 @@ impl Drop for TailGuard {
 mod tests {
     use super::*;
 
+    async fn append(backplane: &MemoryBackplane, record: Bytes) -> std::result::Result<Position, AppendError> {
+        let epoch = backplane.state("a").await.unwrap().epoch;
+        backplane.append("a", epoch, EventId::random(), record).await
+    }
+
     #[tokio::test]
     async fn a_slow_tail_holds_appends_back_and_loses_nothing() {
         let backplane = MemoryBackplane::new(10);
@@ -252,7 +289,7 @@ mod tests {
             let backplane = backplane.clone();
             async move {
                 for i in 0..1000u32 {
-                    backplane.append("a", Bytes::from(i.to_string())).await.unwrap();
+                    append(&backplane, Bytes::from(i.to_string())).await.unwrap();
                 }
             }
         });
@@ -273,9 +310,9 @@ mod tests {
         let backplane = MemoryBackplane::new(2);
         let tail = backplane.tail("a", Position::START);
         for _ in 0..2 {
-            backplane.append("a", Bytes::from_static(b"x")).await.unwrap();
+            append(&backplane, Bytes::from_static(b"x")).await.unwrap();
         }
-        let mut blocked = Box::pin(backplane.append("a", Bytes::from_static(b"y")));
+        let mut blocked = Box::pin(append(&backplane, Bytes::from_static(b"y")));
         assert!(futures_util::poll!(blocked.as_mut()).is_pending());
         drop(tail);
         assert_eq!(blocked.await.unwrap(), Position::new(3));
@@ -286,17 +323,17 @@ mod tests {
     async fn bytes_are_bounded_and_a_larger_record_is_kept_alone() {
         let backplane = MemoryBackplane::new(100).with_bytes(10);
         for size in [4, 4, 4, 50] {
-            backplane.append("a", vec![0; size].into()).await.unwrap();
+            append(&backplane, vec![0; size].into()).await.unwrap();
         }
         assert_eq!(backplane.state("a").await.unwrap().start, Position::new(3));
-        backplane.append("a", Bytes::from_static(b"x")).await.unwrap();
+        append(&backplane, Bytes::from_static(b"x")).await.unwrap();
         assert_eq!(backplane.state("a").await.unwrap().start, Position::new(4));
     }
 
     #[tokio::test]
     async fn subjects_are_apart_and_a_new_backplane_has_another_epoch() {
         let one = MemoryBackplane::default();
-        one.append("a", Bytes::from_static(b"x")).await.unwrap();
+        append(&one, Bytes::from_static(b"x")).await.unwrap();
         assert_eq!(one.state("b").await.unwrap().last, Position::START);
         let two = MemoryBackplane::default();
         assert_ne!(one.state("a").await.unwrap().epoch, two.state("a").await.unwrap().epoch);

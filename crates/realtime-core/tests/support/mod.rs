@@ -11,7 +11,6 @@
 mod client;
 mod codec;
 mod dice;
-mod faulty;
 mod guest;
 mod log;
 mod provider;
@@ -20,8 +19,8 @@ mod wait;
 pub use client::{Client, Message, Wire};
 pub use codec::{LineCodec, parse};
 pub use dice::Dice;
-pub use faulty::FaultyBackplane;
 pub use guest::Guest;
 pub use log::{Logged, read_log};
 pub use provider::{CoreProvider, note, refused, runtime};
+pub use realtime_testkit::{AppendFault, FaultyBackplane};
 pub use wait::{WAIT, eventually, in_time};

@@ -21,9 +21,15 @@ macro_rules! backplane_conformance {
         $crate::conformance_tests! { $backplane; in backplane:
             appends_are_numbered_without_a_gap,
             appends_at_the_same_time_have_one_order,
+            appends_name_the_life_they_mean,
             pipe_reaches_who_subscribes_now,
             range_is_what_lies_after_a_place,
             records_are_any_bytes,
+            records_keep_their_ids,
+            renewals_at_the_same_time_begin_one_life,
+            renewals_of_what_is_not_lost_begin_nothing,
+            renewals_of_what_is_lost_begin_a_life_with_a_key_of_its_own,
+            state_is_the_same_for_nodes_that_ask_first_at_the_same_time,
             state_tells_life_and_extent,
             subjects_are_apart,
             tails_of_all_nodes_see_the_same,
@@ -39,7 +45,7 @@ pub mod tests {
     use bytes::Bytes;
     use futures_util::StreamExt;
     use futures_util::future::join_all;
-    use realtime_core::{Backplane, Entry, Position, Tail};
+    use realtime_core::{AppendError, Backplane, Entry, Epoch, EventId, LogState, Position, Tail};
 
     use super::BackplaneUnderTest;
     use crate::conformance::run::in_time;
@@ -47,7 +53,25 @@ pub mod tests {
     const SUBJECT: &str = "conformance";
 
     async fn append(node: &Arc<dyn Backplane>, record: &str) -> Position {
-        in_time("an append", node.append(SUBJECT, Bytes::copy_from_slice(record.as_bytes()))).await.expect("appended")
+        append_bytes(node, SUBJECT, Bytes::copy_from_slice(record.as_bytes())).await
+    }
+
+    async fn append_bytes(node: &Arc<dyn Backplane>, subject: &str, record: Bytes) -> Position {
+        let epoch = in_time("a state", node.state(subject)).await.expect("a state").epoch;
+        let appended = node.append(subject, epoch, EventId::random(), record);
+        in_time("an append", appended).await.expect("appended")
+    }
+
+    async fn append_as(node: &Arc<dyn Backplane>, epoch: Epoch, id: EventId) -> Result<Position, AppendError> {
+        in_time("an append", node.append(SUBJECT, epoch, id, Bytes::from_static(b"x"))).await
+    }
+
+    async fn state_of(node: &Arc<dyn Backplane>) -> LogState {
+        in_time("a state", node.state(SUBJECT)).await.expect("a state")
+    }
+
+    async fn renew(node: &Arc<dyn Backplane>, seen: Epoch, position: Position, id: EventId) -> LogState {
+        in_time("a renewal", node.renew(SUBJECT, seen, position, id)).await.expect("a state")
     }
 
     async fn read(tail: &mut Tail, count: usize) -> Vec<Entry> {
@@ -159,8 +183,10 @@ pub mod tests {
         let never_read = node.tail(SUBJECT, Position::START);
         drop((read_once, never_read));
         let record = Bytes::from(vec![b'x'; 1024]);
+        let epoch = state_of(&node).await.epoch;
         for n in 2..=12_000u64 {
-            let position = in_time("an append", node.append(SUBJECT, record.clone())).await.expect("appended");
+            let appended = node.append(SUBJECT, epoch, EventId::random(), record.clone());
+            let position = in_time("an append", appended).await.expect("appended");
             assert_eq!(position, Position::new(n));
         }
     }
@@ -171,9 +197,9 @@ pub mod tests {
         let node = backplane.node().await;
         let mut pipe = node.subscribe("a").await.expect("subscribed");
         let mut tail = node.tail("a", Position::START);
-        node.append("b", Bytes::from_static(b"other")).await.expect("appended");
+        append_bytes(&node, "b", Bytes::from_static(b"other")).await;
         node.publish("b", Bytes::from_static(b"other")).await.expect("published");
-        let position = node.append("a", Bytes::from_static(b"own")).await.expect("appended");
+        let position = append_bytes(&node, "a", Bytes::from_static(b"own")).await;
         node.publish("a", Bytes::from_static(b"own")).await.expect("published");
         assert_eq!(position, Position::new(1));
         assert_eq!(texts(&read(&mut tail, 1).await), ["own"]);
@@ -192,8 +218,109 @@ pub mod tests {
         }
         let state = two.state(SUBJECT).await.expect("a state");
         assert_eq!((state.epoch, state.last, state.start), (empty.epoch, Position::new(3), Position::START));
+        assert_eq!(state.key, empty.key, "one life has one key");
         let other = B::start().await.node().await.state(SUBJECT).await.expect("a state");
         assert_ne!(other.epoch, state.epoch, "another log has another life");
+        assert_ne!(other.key, state.key, "another life has another key");
+        let subject = one.state("another subject").await.expect("a state");
+        assert_ne!(subject.key, state.key, "another log has another key");
+    }
+
+    /// Nodes that ask for a log's state before it has one get the same one.
+    pub async fn state_is_the_same_for_nodes_that_ask_first_at_the_same_time<B: BackplaneUnderTest>() {
+        let backplane = B::start().await;
+        let nodes = join_all((0..8).map(|_| backplane.node())).await;
+        let asking = nodes.iter().map(|node| {
+            let node = Arc::clone(node);
+            tokio::spawn(async move { state_of(&node).await })
+        });
+        let states = join_all(asking).await.into_iter().map(|state| state.expect("it ends"));
+        let states: Vec<_> = states.map(|state| (state.epoch, state.key)).collect();
+        assert!(states.iter().all(|state| *state == states[0]), "{states:?}");
+    }
+
+    /// An append for another life than the log's is refused for certain, and leaves nothing.
+    pub async fn appends_name_the_life_they_mean<B: BackplaneUnderTest>() {
+        let backplane = B::start().await;
+        let node = backplane.node().await;
+        append(&node, "1").await;
+        let epoch = state_of(&node).await.epoch;
+        let refused = append_as(&node, Epoch::new(epoch.get() ^ 1), EventId::random()).await;
+        assert!(matches!(refused, Err(AppendError::Epoch)), "{refused:?}");
+        assert_eq!(append(&node, "2").await, Position::new(2));
+        let entries = node.range(SUBJECT, Position::START, 10).await.expect("a range");
+        assert_eq!(texts(&entries), ["1", "2"]);
+    }
+
+    /// What a record was appended with is read with it, by range and tail.
+    pub async fn records_keep_their_ids<B: BackplaneUnderTest>() {
+        let backplane = B::start().await;
+        let node = backplane.node().await;
+        let epoch = state_of(&node).await.epoch;
+        let ids = [EventId::random(), EventId::from_bytes([0; 16]), EventId::from_bytes([0xff; 16])];
+        for id in ids {
+            append_as(&node, epoch, id).await.expect("appended");
+        }
+        let of = |entries: &[Entry]| entries.iter().map(|entry| entry.id).collect::<Vec<_>>();
+        let entries = node.range(SUBJECT, Position::START, 10).await.expect("a range");
+        assert_eq!(of(&entries), ids);
+        assert_eq!(of(&read(&mut node.tail(SUBJECT, Position::START), 3).await), ids);
+    }
+
+    /// Asking for a new life of a log that has lost nothing changes nothing.
+    pub async fn renewals_of_what_is_not_lost_begin_nothing<B: BackplaneUnderTest>() {
+        let backplane = B::start().await;
+        let node = backplane.node().await;
+        let epoch = state_of(&node).await.epoch;
+        let ids = [EventId::random(), EventId::random(), EventId::random()];
+        for id in ids {
+            append_as(&node, epoch, id).await.expect("appended");
+        }
+        let before = state_of(&node).await;
+        for (at, id) in ids.into_iter().enumerate() {
+            assert_eq!(renew(&node, epoch, Position::new(at as u64 + 1), id).await, before);
+        }
+        assert_eq!(renew(&node, epoch, Position::START, EventId::random()).await, before, "no record is at the start");
+        let other = Epoch::new(epoch.get() ^ 1);
+        let beyond = Position::new(1_000);
+        assert_eq!(renew(&node, other, beyond, ids[0]).await, before, "it is not the life that the caller has seen");
+    }
+
+    /// A place beyond the end, or with another record than the one that was seen there, begins a new life, and the old one
+    /// takes no more records.
+    pub async fn renewals_of_what_is_lost_begin_a_life_with_a_key_of_its_own<B: BackplaneUnderTest>() {
+        for lost in [Position::new(2), Position::new(3), Position::new(1_000)] {
+            let backplane = B::start().await;
+            let (one, two) = (backplane.node().await, backplane.node().await);
+            append(&one, "1").await;
+            append(&one, "2").await;
+            let old = state_of(&one).await;
+            let new = renew(&one, old.epoch, lost, EventId::random()).await;
+            assert_ne!(new.epoch, old.epoch, "{lost}");
+            assert_ne!(new.key, old.key, "{lost}: a key of its own");
+            assert_eq!(state_of(&two).await, new, "{lost}: for all nodes");
+            let refused = append_as(&two, old.epoch, EventId::random()).await;
+            assert!(matches!(refused, Err(AppendError::Epoch)), "{lost}: {refused:?}");
+            let position = append_as(&two, new.epoch, EventId::random()).await.expect("the new life takes records");
+            assert_eq!(position, new.last.next(), "{lost}");
+            assert_eq!(renew(&one, old.epoch, lost, EventId::random()).await.epoch, new.epoch, "{lost}: only once");
+        }
+    }
+
+    /// Of many nodes that notice a loss at the same time, one begins a new life, and the others get that one.
+    pub async fn renewals_at_the_same_time_begin_one_life<B: BackplaneUnderTest>() {
+        let backplane = B::start().await;
+        let nodes = join_all((0..8).map(|_| backplane.node())).await;
+        for round in 1..=20 {
+            let old = state_of(&nodes[0]).await.epoch;
+            let noticing = nodes.iter().map(|node| {
+                let node = Arc::clone(node);
+                tokio::spawn(async move { renew(&node, old, Position::new(1_000), EventId::random()).await })
+            });
+            let states: Vec<_> = join_all(noticing).await.into_iter().map(|state| state.expect("it ends")).collect();
+            assert_ne!(states[0].epoch, old, "round {round}");
+            assert!(states.iter().all(|state| *state == states[0]), "round {round}: {states:?}");
+        }
     }
 
     /// What is published reaches every subscriber of then, the publisher's own included, and no later one.
@@ -225,7 +352,7 @@ pub mod tests {
         let node = backplane.node().await;
         let records = [Bytes::new(), Bytes::from_static(&[0, 255, 10, 13]), Bytes::from(vec![7; 1024 * 1024])];
         for record in &records {
-            in_time("an append", node.append(SUBJECT, record.clone())).await.expect("appended");
+            append_bytes(&node, SUBJECT, record.clone()).await;
         }
         let entries = read(&mut node.tail(SUBJECT, Position::START), 3).await;
         let range = node.range(SUBJECT, Position::START, 3).await.expect("a range");

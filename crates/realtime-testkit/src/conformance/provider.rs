@@ -4,6 +4,7 @@ mod acks;
 mod addressing;
 mod closing;
 mod events;
+mod forge;
 mod inbound;
 mod limits;
 mod order;
@@ -14,6 +15,7 @@ pub use acks::*;
 pub use addressing::*;
 pub use closing::*;
 pub use events::*;
+pub use forge::*;
 pub use inbound::*;
 pub use limits::*;
 pub use order::*;
@@ -63,6 +65,7 @@ macro_rules! provider_conformance {
             refused_without_a_valid_identity,
             resume_from_a_cursor,
             resume_from_a_cursor_that_cannot_be,
+            resume_from_a_cursor_that_was_made_up,
             resume_shows_nothing_of_others,
             rooms_except_and_within_a_tenant,
             rooms_follow_the_user,

@@ -1,4 +1,4 @@
-use realtime_core::{Cursor, Epoch, Position, Target, WindowConfig};
+use realtime_core::{Cursor, Target, WindowConfig};
 
 use crate::conformance::run::in_time;
 use crate::conformance::stage::{Guest, Stage, note};
@@ -74,21 +74,29 @@ pub async fn resume_from_a_cursor_that_cannot_be<P: ProviderUnderTest>() {
     if !stage.provider.capabilities().resume {
         return;
     }
-    let guest = stage.guest(Visitor::user("ann")).await;
-    let first: Cursor = guest.cursor.parse().expect("a cursor");
+    let mut reader = stage.guest(Visitor::user("bob")).await;
+    let mut places = vec![reader.cursor.clone()];
     for n in 0..30 {
         stage.note(Target::all(), &n.to_string()).await;
+        reader.next().await;
+        places.push(reader.cursor.clone());
     }
-    let at = |epoch, position| Cursor::new(epoch, Position::new(position)).to_string();
-    let other = Epoch::new(first.epoch().get() ^ 1);
-    let mut altered = at(first.epoch(), 25);
-    altered.replace_range(5..6, if &altered[5..6] == "A" { "B" } else { "A" });
+    let elsewhere = Stage::<P>::open(Setup::default()).await;
+    let stranger = elsewhere.guest(Visitor::user("ann")).await.cursor;
+    let altered = |at: usize| {
+        let mut altered = places[25].clone();
+        altered.replace_range(at..=at, if &altered[at..=at] == "A" { "B" } else { "A" });
+        altered
+    };
     let cases = [
-        (guest.cursor.clone(), "expired"),
-        (at(first.epoch(), 19), "expired"),
-        (at(first.epoch(), 1_000_000), "invalid"),
-        (at(other, 25), "epoch"),
-        (altered, "invalid"),
+        (places[0].clone(), "expired"),
+        (places[19].clone(), "expired"),
+        (stranger, "epoch"),
+        // Its version and its epoch are read before anything else.
+        (altered(5), "epoch"),
+        (altered(0), "invalid"),
+        (altered(20), "invalid"),
+        (altered(40), "invalid"),
         ("nonsense".to_owned(), "invalid"),
         ("ä\u{202e} &=?%00".to_owned(), "invalid"),
         ("A".repeat(2_000), "invalid"),
@@ -99,12 +107,16 @@ pub async fn resume_from_a_cursor_that_cannot_be<P: ProviderUnderTest>() {
         assert_eq!(guest.reason(), reason, "{cursor}");
         assert!(stage.labels(&mut guest).await.is_empty(), "{cursor}: nothing of before");
     }
-    let position = stage.note(Target::all(), "last").await.position.expect("a place");
-    let oldest = at(first.epoch(), position.get() - 10);
+    reader.labels_until(&stage.mark().await).await;
+    let oldest = reader.cursor.clone();
+    for n in 0..10 {
+        stage.note(Target::all(), &n.to_string()).await;
+    }
     let mut resumed = stage.guest(Visitor::user("ann").resume(&oldest)).await;
-    assert!(resumed.was_resumed(), "the oldest place of the window: {}", resumed.welcome);
+    assert!(resumed.was_resumed(), "the place before the window's oldest record: {}", resumed.welcome);
     let mark = stage.mark().await;
-    assert_eq!(resumed.labels_until(&mark).await.len(), 10);
+    let labels = resumed.labels_until(&mark).await;
+    assert!(labels.len() == 10, "{labels:?}");
 }
 
 /// Volatile events reach who is there, carry no place, and are not replayed.

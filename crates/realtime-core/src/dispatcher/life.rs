@@ -1,0 +1,77 @@
+//! The log's life: cursors, what a presented one leads to, and how a new life is taken up.
+
+use std::sync::PoisonError;
+
+use crate::{Codec, Cursor, CursorError, Dispatcher, Life, LogState, Mark, Position, Result, Runtime};
+
+impl<C: Codec> Dispatcher<C> {
+    /// The cursor for a place in the log of now. One that has left the window leads nowhere any more.
+    pub fn cursor(&self, position: Position) -> Cursor {
+        self.cursor_of(position, self.window.mark(position).unwrap_or(Mark::NONE))
+    }
+
+    /// The cursor for a place at which there is a record with this mark.
+    pub(crate) fn cursor_of(&self, position: Position, mark: Mark) -> Cursor {
+        self.life.read().unwrap_or_else(PoisonError::into_inner).cursor(position, mark)
+    }
+
+    pub(crate) fn life(&self) -> Life {
+        self.life.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Where a presented cursor leads, and the word for it in `connected`; in one step with what was applied.
+    pub(crate) fn place_of(&self, cursor: Option<&str>, applied: Position) -> (Option<Position>, &'static str) {
+        let Some(text) = cursor.filter(|text| !text.is_empty()) else { return (None, "new") };
+        let cursor: Cursor = match text.parse() {
+            Ok(cursor) => cursor,
+            Err(CursorError::Malformed | CursorError::Version) => return (None, "invalid"),
+        };
+        let life = self.life();
+        if cursor.epoch() != life.epoch() {
+            // Whatever its MAC: the key of that life is gone.
+            return (None, "epoch");
+        }
+        if !life.made(&cursor) {
+            return (None, "invalid");
+        }
+        let position = cursor.position();
+        if position > applied {
+            return (None, "epoch");
+        }
+        match self.window.mark(position) {
+            None => (None, "expired"),
+            // Never seen here, or not when the cursor was made: it may have been another record.
+            Some(mark) if position > Position::START && (mark == Mark::NONE || cursor.mark() == Mark::NONE) => {
+                (None, "expired")
+            }
+            Some(mark) if mark != cursor.mark() => (None, "epoch"),
+            Some(_) => (Some(position), "resumed"),
+        }
+    }
+
+    /// Begins at the oldest place that the log and the window still hold; `mark` is of the record there.
+    pub(crate) fn take_up(&self, state: &LogState, mark: Mark) {
+        let start = self.start_in(state);
+        self.hub.restart(start, || {
+            *self.life.write().unwrap_or_else(PoisonError::into_inner) = Life::new(state.epoch, &state.key);
+            self.window.restart(start, mark);
+        });
+    }
+
+    /// The mark of the record after which a log is read; [`Mark::NONE`] if it is no longer there.
+    pub(crate) async fn mark_in(&self, runtime: &Runtime, state: &LogState) -> Result<Mark> {
+        let start = self.start_in(state);
+        if start == Position::START {
+            return Ok(Mark::NONE);
+        }
+        let entries = runtime.backplane.range(self.config.provider, start.previous(), 1).await?;
+        let found = entries.first().filter(|entry| entry.position == start);
+        Ok(found.map_or(Mark::NONE, |entry| Mark::of(entry.id)))
+    }
+
+    /// The place after which a log is read into the window.
+    pub(crate) fn start_in(&self, state: &LogState) -> Position {
+        let most = self.config.window.records as u64;
+        state.start.max(Position::new(state.last.get().saturating_sub(most)))
+    }
+}

@@ -1,0 +1,59 @@
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use realtime_core::Target;
+
+use crate::conformance::stage::Stage;
+use crate::conformance::{ProviderUnderTest, Setup, Visitor};
+
+/// The checksum of version 1's cursors (CRC-32), which anybody can compute.
+fn checksum(bytes: &[u8]) -> u32 {
+    let bit = |sum: u32| if sum & 1 == 1 { sum >> 1 ^ 0xedb8_8320 } else { sum >> 1 };
+    !bytes.iter().fold(!0, |sum, byte| (0..8).fold(sum ^ u32::from(*byte), |sum, _| bit(sum)))
+}
+
+/// What a client can make of the cursor of its own welcome, none of which the server has given to anybody.
+fn made_up(own: &str) -> Vec<String> {
+    let own = URL_SAFE_NO_PAD.decode(own).expect("a cursor is base64url");
+    let at = |position: u64| {
+        let mut bytes = own.clone();
+        bytes[9..17].copy_from_slice(&position.to_be_bytes());
+        bytes
+    };
+    let mut made = Vec::new();
+    for position in [0, 1, 2] {
+        // Version 1, with its checksum.
+        let mut old = at(position)[..17].to_vec();
+        old[0] = 1;
+        old.extend(checksum(&old).to_be_bytes());
+        made.push(old);
+        // The own one's rest; no rest but zeros; less and more than a whole one.
+        let moved = at(position);
+        let bare = [&moved[..17], &vec![0; moved.len() - 17]].concat();
+        made.extend([moved[..17].to_vec(), [&moved[..], &[0]].concat(), moved, bare]);
+    }
+    // Each byte behind the epoch guessed.
+    for byte in 9..own.len() {
+        let mut guess = own.clone();
+        guess[byte] ^= 1;
+        made.push(guess);
+    }
+    made.into_iter().map(|bytes| URL_SAFE_NO_PAD.encode(bytes)).collect()
+}
+
+/// A place that no server has given is none, however much of it is right: nothing of before is shown for it.
+pub async fn resume_from_a_cursor_that_was_made_up<P: ProviderUnderTest>() {
+    let stage = Stage::<P>::open(Setup::default()).await;
+    if !stage.provider.capabilities().resume {
+        return;
+    }
+    for n in 0..3 {
+        stage.note(Target::room("board"), &format!("secret {n}")).await;
+    }
+    let guest = stage.guest(Visitor::user("mallet").room("board")).await;
+    assert_eq!(guest.reason(), "new");
+    for made_up in made_up(&guest.cursor) {
+        let mut guest = stage.guest(Visitor::user("mallet").room("board").resume(&made_up)).await;
+        assert_eq!((guest.was_resumed(), guest.reason()), (false, "invalid"), "{made_up}: {}", guest.welcome);
+        assert!(stage.labels(&mut guest).await.is_empty(), "{made_up}: nothing of before");
+    }
+}

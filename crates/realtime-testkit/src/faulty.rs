@@ -1,0 +1,217 @@
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_core::stream::BoxStream;
+use futures_util::{StreamExt, stream};
+use realtime_core::{
+    AppendError, Backplane, CursorKey, Entry, Epoch, Error, EventId, LogState, MemoryBackplane, Position, Result, Tail,
+};
+use tokio::sync::watch;
+
+/// What goes wrong with every append.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AppendFault {
+    /// The record is not taken, and there is no answer.
+    Mute,
+    /// The record is taken, and there is no answer.
+    MuteThoughTaken,
+    /// The record is not taken, and the outcome is said to be open.
+    Open,
+    /// The record is taken, and after 50 ms its outcome is said to be open.
+    OpenThoughTaken,
+    /// The record is taken, and after 50 ms refused as if it had not been.
+    RefusedThoughTaken,
+}
+
+/// A memory backplane that can be taken away, exchanged for another one, and robbed of records behind its nodes' backs.
+///
+/// Clones are the same backplane: give one to every node of a test.
+#[derive(Clone, Debug)]
+pub struct FaultyBackplane {
+    inner: Arc<Mutex<Inner>>,
+    /// Tails give nothing while this is false, and fail when it is turned off.
+    up: watch::Sender<bool>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    log: MemoryBackplane,
+    /// What is published goes here, whatever happens to the log.
+    pipe: MemoryBackplane,
+    fault: Option<AppendFault>,
+    /// The epochs and keys that logs had before they lost records, by subject: they have them still.
+    kept: Vec<Kept>,
+}
+
+#[derive(Clone, Debug)]
+struct Kept {
+    subject: String,
+    epoch: Epoch,
+    key: CursorKey,
+    /// The epoch of the log beneath.
+    beneath: Epoch,
+}
+
+impl FaultyBackplane {
+    /// Has no faults yet.
+    pub fn new(log: MemoryBackplane) -> Self {
+        let inner = Inner { pipe: log.clone(), log, fault: None, kept: Vec::new() };
+        Self { inner: Arc::new(Mutex::new(inner)), up: watch::Sender::new(true) }
+    }
+
+    /// The log of now.
+    pub fn log(&self) -> MemoryBackplane {
+        self.inner().log.clone()
+    }
+
+    /// Puts another log in the place of this one, with an epoch of its own. Tails go on with the old one until they fail.
+    pub fn exchange(&self, log: MemoryBackplane) {
+        let mut inner = self.inner();
+        inner.pipe = log.clone();
+        inner.log = log;
+        inner.kept.clear();
+    }
+
+    /// Takes the log away and gives it back. While it is away appends are refused, all else but [`Backplane::state`] fails,
+    /// and tails fail, but one that is begun then waits.
+    pub fn set_up(&self, up: bool) {
+        self.up.send_replace(up);
+    }
+
+    /// Lets every append from now on go wrong in this way.
+    pub fn set_fault(&self, fault: Option<AppendFault>) {
+        self.inner().fault = fault;
+    }
+
+    /// Drops the records after this place, as a restored backup does: epoch and key are what they were, and tails are told
+    /// nothing.
+    ///
+    /// # Panics
+    /// When the log does not reach back to its beginning.
+    pub async fn roll_back(&self, subject: &str, last: Position) {
+        let (old, shorter) = (self.log(), MemoryBackplane::default());
+        let state = self.state(subject).await.expect("a log in memory has a state");
+        assert_eq!(state.start, Position::START, "the log has dropped its beginning");
+        let beneath = shorter.state(subject).await.expect("a log in memory has a state").epoch;
+        let kept = old.range(subject, Position::START, last.get() as usize).await.expect("a log in memory is readable");
+        for Entry { id, record, .. } in kept {
+            shorter.append(subject, beneath, id, record).await.expect("nobody reads it yet");
+        }
+        let mut inner = self.inner();
+        inner.log = shorter;
+        inner.kept.retain(|kept| kept.subject != subject);
+        inner.kept.push(Kept { subject: subject.to_owned(), epoch: state.epoch, key: state.key, beneath });
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn check(&self) -> std::result::Result<(), &'static str> {
+        if *self.up.borrow() { Ok(()) } else { Err("it is away") }
+    }
+
+    fn kept(&self, subject: &str) -> Option<Kept> {
+        self.inner().kept.iter().find(|kept| kept.subject == subject).cloned()
+    }
+
+    /// The epoch of the log beneath that is meant by this one.
+    fn beneath(&self, subject: &str, epoch: Epoch) -> Epoch {
+        match self.kept(subject) {
+            Some(kept) if kept.epoch == epoch => kept.beneath,
+            _ => epoch,
+        }
+    }
+
+    /// The state as the nodes see it.
+    fn seen(&self, subject: &str, state: LogState) -> LogState {
+        match self.kept(subject) {
+            Some(kept) if kept.beneath == state.epoch => LogState { epoch: kept.epoch, key: kept.key, ..state },
+            _ => state,
+        }
+    }
+}
+
+#[async_trait]
+impl Backplane for FaultyBackplane {
+    async fn append(
+        &self,
+        subject: &str,
+        epoch: Epoch,
+        id: EventId,
+        record: Bytes,
+    ) -> std::result::Result<Position, AppendError> {
+        self.check().map_err(|away| AppendError::Refused(away.into()))?;
+        let fault = self.inner().fault;
+        let broken = || AppendError::Unknown("the connection broke".into());
+        match fault {
+            Some(AppendFault::Open) => return Err(broken()),
+            Some(AppendFault::Mute) => std::future::pending::<()>().await,
+            _ => {}
+        }
+        let position = self.log().append(subject, self.beneath(subject, epoch), id, record).await?;
+        let Some(fault) = fault else { return Ok(position) };
+        if fault == AppendFault::MuteThoughTaken {
+            std::future::pending::<()>().await;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        Err(match fault {
+            AppendFault::RefusedThoughTaken => AppendError::Refused("a wrong word".into()),
+            _ => broken(),
+        })
+    }
+
+    async fn range(&self, subject: &str, after: Position, most: usize) -> Result<Vec<Entry>> {
+        self.check().map_err(|away| Error::Backplane(away.into()))?;
+        self.log().range(subject, after, most).await
+    }
+
+    fn tail(&self, subject: &str, after: Position) -> Tail {
+        let tail = self.log().tail(subject, after);
+        let up = self.up.subscribe();
+        let begun = *up.borrow();
+        stream::unfold((tail, up, begun), |(mut tail, mut up, begun)| async move {
+            if !begun {
+                // Begun while away: it waits, as a broker that is slow to answer.
+                wait_for(&mut up, true).await;
+            }
+            let batch = tokio::select! {
+                biased;
+                () = wait_for(&mut up, false) => Some(Err(Error::Backplane("it went away".into()))),
+                batch = tail.next() => batch,
+            };
+            batch.map(|batch| (batch, (tail, up, true)))
+        })
+        .boxed()
+    }
+
+    async fn state(&self, subject: &str) -> Result<LogState> {
+        let state = self.log().state(subject).await?;
+        Ok(self.seen(subject, state))
+    }
+
+    async fn renew(&self, subject: &str, seen: Epoch, position: Position, id: EventId) -> Result<LogState> {
+        self.check().map_err(|away| Error::Backplane(away.into()))?;
+        let state = self.log().renew(subject, self.beneath(subject, seen), position, id).await?;
+        Ok(self.seen(subject, state))
+    }
+
+    async fn publish(&self, subject: &str, message: Bytes) -> Result<()> {
+        self.check().map_err(|away| Error::Backplane(away.into()))?;
+        let pipe = self.inner().pipe.clone();
+        pipe.publish(subject, message).await
+    }
+
+    async fn subscribe(&self, subject: &str) -> Result<BoxStream<'static, Bytes>> {
+        let pipe = self.inner().pipe.clone();
+        pipe.subscribe(subject).await
+    }
+}
+
+async fn wait_for(up: &mut watch::Receiver<bool>, wanted: bool) {
+    // The sender lives as long as the backplane; after that there is nothing to wait for.
+    if up.wait_for(|up| *up == wanted).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
