@@ -18,6 +18,8 @@ pub enum RefusalKind {
     BadRequest,
     /// The node is going down (503).
     Draining,
+    /// A client sent more than it may before it is connected, or connected again and again (400).
+    Flood,
     /// The identity is known and may not do this (403).
     Forbidden,
     /// Something on the server failed (500).
@@ -40,6 +42,7 @@ impl RefusalKind {
         match self {
             Self::BadRequest => "bad_request",
             Self::Draining => "draining",
+            Self::Flood => "flood",
             Self::Forbidden => "forbidden",
             Self::Internal => "internal",
             Self::NodeLimit => "node_limit",
@@ -53,7 +56,7 @@ impl RefusalKind {
     /// The HTTP status that says this.
     pub const fn status(self) -> http::StatusCode {
         match self {
-            Self::BadRequest => http::StatusCode::BAD_REQUEST,
+            Self::BadRequest | Self::Flood => http::StatusCode::BAD_REQUEST,
             Self::Draining | Self::NodeLimit => http::StatusCode::SERVICE_UNAVAILABLE,
             Self::Forbidden | Self::Origin | Self::Room => http::StatusCode::FORBIDDEN,
             Self::Internal => http::StatusCode::INTERNAL_SERVER_ERROR,

@@ -1,16 +1,20 @@
-use std::future::poll_fn;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::task::AtomicWaker;
+use realtime_core::Refusal;
+use tokio::sync::Notify;
 use tokio::time::timeout;
 
+use crate::carriers::Carriers;
 use crate::connect::Start;
 use crate::credit::Credit;
 use crate::probe::Passage;
+use crate::turnstile::Turnstile;
 
 /// The Engine.IO session under one client, as far as it can be steered from outside: credit for
 /// sending, a gate for reading, and an end.
@@ -20,12 +24,19 @@ use crate::probe::Passage;
 #[derive(Default)]
 pub(crate) struct Carrier {
     pub(crate) credit: Credit,
+    pub(crate) turnstile: Turnstile,
+    /// Where it is known; none in tests.
+    seat: OnceLock<Seat>,
     paused: AtomicBool,
     stream_reader: AtomicWaker,
     post_reader: AtomicWaker,
     stream_writer: AtomicWaker,
-    /// Waits for the session to be at its end, or for a moment to end it.
-    leaver: AtomicWaker,
+    /// Wakes those who wait for the session to be at its end, for a moment to end it, or for its begin.
+    turns: Notify,
+    /// It has entered our own namespace, see [`threshold`](crate::threshold).
+    entered: AtomicBool,
+    /// The answer to that was not seen on its way out yet.
+    hiding: AtomicBool,
     /// Whether the session has a websocket.
     pub(crate) passage: Passage,
     /// A GET of long polling waits for packets.
@@ -45,6 +56,12 @@ pub(crate) struct Carrier {
     start: Mutex<Option<Start>>,
 }
 
+/// The session's place in the table.
+struct Seat {
+    carriers: Weak<Carriers>,
+    id: u64,
+}
+
 /// A GET of long polling that waits.
 pub(crate) struct Asking(Arc<Carrier>);
 
@@ -60,6 +77,8 @@ pub(crate) const GRACE: Duration = Duration::from_secs(1);
 /// Why this side ended a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cause {
+    /// The client sent more than it may before it is connected, or connected again and again.
+    Flood,
     /// A request of long polling, or the answer to one, did not arrive.
     Lost,
     /// The client sent what could not be read.
@@ -72,15 +91,19 @@ pub(crate) enum Cause {
 
 impl Cause {
     /// The close frame that tells it (RFC 6455 §7.4.1).
-    pub(crate) fn close_frame(self) -> [u8; 4] {
-        let code: u16 = match self {
-            Self::Lost => 1011,
-            Self::Malformed => 1002,
-            Self::TooLarge => 1009,
-            Self::WriteStall => 4003,
-        };
-        let [high, low] = code.to_be_bytes();
-        [0x88, 2, high, low]
+    pub(crate) fn close_frame(self) -> &'static [u8] {
+        match self {
+            // 1008 with a word.
+            Self::Flood => b"\x88\x07\x03\xf0flood",
+            // 1011
+            Self::Lost => b"\x88\x02\x03\xf3",
+            // 1002
+            Self::Malformed => b"\x88\x02\x03\xea",
+            // 1009
+            Self::TooLarge => b"\x88\x02\x03\xf1",
+            // 4003
+            Self::WriteStall => b"\x88\x02\x0f\xa3",
+        }
     }
 }
 
@@ -95,9 +118,14 @@ impl Carrier {
     /// Reads on; cheap when nothing was paused.
     pub(crate) fn resume(&self) {
         if self.paused.swap(false, Ordering::SeqCst) {
-            self.stream_reader.wake();
-            self.post_reader.wake();
+            self.wake_readers();
         }
+    }
+
+    /// Lets those who read from the client look again.
+    pub(crate) fn wake_readers(&self) {
+        self.stream_reader.wake();
+        self.post_reader.wake();
     }
 
     /// Whether reading is paused.
@@ -109,10 +137,9 @@ impl Carrier {
     pub(crate) fn close(&self) {
         if !self.closing.swap(true, Ordering::SeqCst) {
             self.credit.wake();
-            self.stream_reader.wake();
             self.stream_writer.wake();
-            self.leaver.wake();
-            self.post_reader.wake();
+            self.turns.notify_waiters();
+            self.wake_readers();
             self.passage.wake();
             if let Some(close) = self.close_polling.get() {
                 close();
@@ -126,13 +153,84 @@ impl Carrier {
         self.close();
     }
 
+    /// Ends the session for a flood; whether that is its cause now and was not before.
+    pub(crate) fn end_flood(&self) -> bool {
+        let first = self.cause.set(Cause::Flood).is_ok();
+        self.close();
+        first
+    }
+
     /// Waits until the session is at its end.
     pub(crate) async fn closed(&self) {
-        poll_fn(|cx| {
-            self.leaver.register(cx.waker());
-            if self.is_closing() { Poll::Ready(()) } else { Poll::Pending }
-        })
-        .await;
+        self.until(|| self.is_closing()).await;
+    }
+
+    /// Waits until the session has entered our own namespace, or is at its end.
+    pub(crate) async fn entered(&self) {
+        self.until(|| self.is_entered() || self.is_closing()).await;
+    }
+
+    async fn until(&self, is_so: impl Fn() -> bool) {
+        loop {
+            let mut turn = pin!(self.turns.notified());
+            turn.as_mut().enable();
+            if is_so() {
+                return;
+            }
+            turn.await;
+        }
+    }
+
+    /// The session is about to enter our own namespace: the answer to that is to be kept from the client.
+    pub(crate) fn begin_hiding(&self) {
+        self.hiding.store(true, Ordering::SeqCst);
+    }
+
+    /// The session has entered our own namespace.
+    pub(crate) fn enter(&self) {
+        self.entered.store(true, Ordering::SeqCst);
+        self.turns.notify_waiters();
+        self.wake_readers();
+    }
+
+    pub(crate) fn is_entered(&self) -> bool {
+        self.entered.load(Ordering::SeqCst)
+    }
+
+    /// Whether an answer is still to be kept from the client.
+    pub(crate) fn is_hiding(&self) -> bool {
+        self.hiding.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn has_hidden(&self) {
+        self.hiding.store(false, Ordering::SeqCst);
+    }
+
+    /// Gives it its place in the table.
+    pub(crate) fn place(&self, carriers: Weak<Carriers>, id: u64) {
+        let _ = self.seat.set(Seat { carriers, id });
+    }
+
+    /// Tells the table that it has its first connection, or has lost its last one.
+    pub(crate) fn seat(&self, connected: bool) {
+        self.at_table(|carriers, id| carriers.seat(id, connected));
+    }
+
+    /// It may be without a connection for another `connect_timeout`.
+    pub(crate) fn stay(&self) {
+        self.at_table(|carriers, id| carriers.stay(id));
+    }
+
+    pub(crate) fn report(&self, refusal: Refusal) {
+        self.at_table(|carriers, _| carriers.report(refusal));
+    }
+
+    fn at_table(&self, tell: impl FnOnce(&Arc<Carriers>, u64)) {
+        if let Some(seat) = self.seat.get()
+            && let Some(carriers) = seat.carriers.upgrade()
+        {
+            tell(&carriers, seat.id);
+        }
     }
 
     /// Ends the session so that its client comes back by itself.
@@ -146,17 +244,12 @@ impl Carrier {
 
     /// Waits until there is somebody to be told of the end.
     async fn listening(&self) {
-        poll_fn(|cx| {
-            self.leaver.register(cx.waker());
-            let listens = self.passage.is_finished() || self.asking.load(Ordering::SeqCst);
-            if listens || self.is_closing() { Poll::Ready(()) } else { Poll::Pending }
-        })
-        .await;
+        self.until(|| self.passage.is_finished() || self.asking.load(Ordering::SeqCst) || self.is_closing()).await;
     }
 
     /// To be called when there is somebody to be told of the end.
     pub(crate) fn heard(&self) {
-        self.leaver.wake();
+        self.turns.notify_waiters();
     }
 
     /// Notes that the stream ended by itself.

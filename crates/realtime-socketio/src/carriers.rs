@@ -1,17 +1,42 @@
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
+use realtime_core::Refusal;
 use socketioxide::socket::Sid;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use crate::carrier::Carrier;
+use crate::lobby::{Lobby, Turn};
 
 /// All Engine.IO sessions of this node, connected to a namespace or not.
 #[derive(Default)]
 pub(crate) struct Carriers {
+    bounds: Bounds,
+    /// Counts and logs a refusal.
+    reporter: Option<Box<dyn Fn(Refusal) + Send + Sync>>,
     table: Mutex<Table>,
     /// Told when the last connection is over.
     emptied: Notify,
+}
+
+/// The bounds of sessions that are connected to no namespace; zero is none.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    /// How many (1,000).
+    pub(crate) sessions: usize,
+    /// How many from one address (100).
+    pub(crate) sessions_per_address: usize,
+    /// How long each (10 s).
+    pub(crate) connect_timeout: Duration,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self { sessions: 1000, sessions_per_address: 100, connect_timeout: Duration::from_secs(10) }
+    }
 }
 
 /// Held for lookups and inserts only.
@@ -21,25 +46,179 @@ struct Table {
     shut: bool,
     /// Connections to the main namespace whose end has not been told.
     connections: usize,
-    all: HashMap<u64, Arc<Carrier>>,
+    /// Sessions that are connected to a namespace.
+    seated: usize,
+    all: HashMap<u64, Session>,
     /// Those that began on long polling, whose requests name them.
     by_sid: HashMap<Sid, Arc<Carrier>>,
+    lobby: Lobby,
+    /// A task ends those that stay too long.
+    swept: bool,
+}
+
+struct Session {
+    carrier: Arc<Carrier>,
+    address: Option<IpAddr>,
+    /// While it is connected to no namespace.
+    turn: Option<Turn>,
+    seated: bool,
+}
+
+impl Table {
+    fn enter_lobby(&mut self, id: u64, until: Instant) {
+        self.leave_lobby(id);
+        if let Some(session) = self.all.get_mut(&id) {
+            session.turn = Some(self.lobby.enter(id, session.address, until));
+        }
+    }
+
+    fn leave_lobby(&mut self, id: u64) {
+        if let Some(turn) = self.all.get_mut(&id).and_then(|session| session.turn.take()) {
+            self.lobby.leave(turn);
+        }
+    }
+
+    /// Takes a session out of the lobby, to be ended.
+    fn turn_out(&mut self, id: u64) -> Option<Arc<Carrier>> {
+        self.leave_lobby(id);
+        self.all.get(&id).map(|session| Arc::clone(&session.carrier))
+    }
+
+    /// Makes room for one more from this address: whom to end for it.
+    fn make_room(&mut self, address: Option<IpAddr>, bounds: Bounds) -> Vec<Arc<Carrier>> {
+        let mut out = Vec::new();
+        if let Some(address) = address
+            && bounds.sessions_per_address > 0
+            && self.lobby.len_from(address) >= bounds.sessions_per_address
+        {
+            out.extend(self.lobby.oldest_from(address).and_then(|id| self.turn_out(id)));
+        }
+        if bounds.sessions > 0 && self.lobby.len() >= bounds.sessions {
+            out.extend(self.lobby.oldest().and_then(|(id, _)| self.turn_out(id)));
+        }
+        out
+    }
+
+    /// Those that have stayed too long, and when the next one will have.
+    fn overdue(&mut self, now: Instant) -> (Vec<Arc<Carrier>>, Option<Instant>) {
+        let mut out = Vec::new();
+        while let Some((id, until)) = self.lobby.oldest() {
+            if until > now {
+                return (out, Some(until));
+            }
+            out.extend(self.turn_out(id));
+        }
+        (out, None)
+    }
 }
 
 impl Carriers {
-    /// A new session's carrier; it is forgotten with the last clone of its berth.
+    pub(crate) fn new(bounds: Bounds, reporter: impl Fn(Refusal) + Send + Sync + 'static) -> Self {
+        Self { bounds, reporter: Some(Box::new(reporter)), ..Self::default() }
+    }
+
+    /// A new session's carrier; it is forgotten with the last clone of its berth. The bound of one address is for those
+    /// that have one.
     ///
-    /// None when the node is going down.
-    pub(crate) fn open(self: &Arc<Self>) -> Option<Berth> {
+    /// At a bound the oldest session without a connection is ended for it. None when the node is going down.
+    pub(crate) fn open(self: &Arc<Self>, address: Option<IpAddr>) -> Option<Berth> {
         let carrier = Arc::new(Carrier::default());
-        let mut table = self.lock();
-        if table.shut {
-            return None;
-        }
-        let id = table.next;
-        table.next += 1;
-        table.all.insert(id, Arc::clone(&carrier));
+        let (id, out, begin) = {
+            let mut table = self.lock();
+            if table.shut {
+                return None;
+            }
+            let out = table.make_room(address, self.bounds);
+            let id = table.next;
+            table.next += 1;
+            table.all.insert(id, Session { carrier: Arc::clone(&carrier), address, turn: None, seated: false });
+            table.enter_lobby(id, self.deadline());
+            (id, out, !std::mem::replace(&mut table.swept, true))
+        };
+        carrier.place(Arc::downgrade(self), id);
+        self.after(out, begin);
         Some(Berth(Arc::new(Inner { carrier, carriers: Arc::clone(self), id, sid: OnceLock::new() })))
+    }
+
+    /// A session has its first connection, or has lost its last one; called in the order in which that happened.
+    pub(crate) fn seat(self: &Arc<Self>, id: u64, connected: bool) {
+        let (out, begin) = {
+            let mut guard = self.lock();
+            let table = &mut *guard;
+            let Some(session) = table.all.get_mut(&id) else { return };
+            let address = session.address;
+            if std::mem::replace(&mut session.seated, connected) != connected {
+                table.seated = if connected { table.seated + 1 } else { table.seated - 1 };
+            }
+            if connected {
+                table.leave_lobby(id);
+                return;
+            }
+            let out = table.make_room(address, self.bounds);
+            table.enter_lobby(id, self.deadline());
+            (out, !std::mem::replace(&mut table.swept, true))
+        };
+        self.after(out, begin);
+    }
+
+    /// A session without a connection may stay for another `connect_timeout`.
+    pub(crate) fn stay(&self, id: u64) {
+        let mut table = self.lock();
+        if table.all.get(&id).is_some_and(|session| session.turn.is_some()) {
+            table.enter_lobby(id, self.deadline());
+        }
+    }
+
+    /// Counts and logs a refusal.
+    pub(crate) fn report(&self, refusal: Refusal) {
+        if let Some(reporter) = &self.reporter {
+            reporter(refusal);
+        }
+    }
+
+    /// What is done without the lock after a session has come into the lobby.
+    fn after(self: &Arc<Self>, out: Vec<Arc<Carrier>>, begin_sweep: bool) {
+        for carrier in out {
+            tracing::debug!("ending the oldest session without a connection for another one");
+            carrier.close();
+        }
+        if begin_sweep {
+            self.begin_sweep();
+        }
+    }
+
+    fn deadline(&self) -> Instant {
+        let now = Instant::now();
+        // As far as tokio's own timers go.
+        now.checked_add(self.bounds.connect_timeout).unwrap_or(now + Duration::from_secs(86_400 * 365 * 30))
+    }
+
+    /// Ends sessions without a connection when their time is over, until there are none.
+    fn begin_sweep(self: &Arc<Self>) {
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+            self.lock().swept = false;
+            return;
+        };
+        let carriers = Arc::downgrade(self);
+        runtime.spawn(async move {
+            while let Some(next) = carriers.upgrade().and_then(|carriers| carriers.sweep()) {
+                tokio::time::sleep_until(next).await;
+            }
+        });
+    }
+
+    fn sweep(&self) -> Option<Instant> {
+        let (overdue, next) = {
+            let mut table = self.lock();
+            let (overdue, next) = table.overdue(Instant::now());
+            table.swept = next.is_some();
+            (overdue, next)
+        };
+        for carrier in overdue {
+            tracing::debug!("ending a session that has no connection");
+            carrier.close();
+        }
+        next
     }
 
     pub(crate) fn find(&self, sid: Sid) -> Option<Arc<Carrier>> {
@@ -53,13 +232,11 @@ impl Carriers {
     }
 
     /// Ends every session, lets none in any more, and waits until all connections are over.
-    ///
-    /// A session that never connected is remembered until `connect_timeout`, by engineioxide too.
     pub(crate) async fn close(&self) {
         let all: Vec<_> = {
             let mut table = self.lock();
             table.shut = true;
-            table.all.values().cloned().collect()
+            table.all.values().map(|session| Arc::clone(&session.carrier)).collect()
         };
         for carrier in all {
             carrier.close();
@@ -73,6 +250,13 @@ impl Carriers {
         }
     }
 
+    /// Sessions that are connected to a namespace.
+    pub(crate) fn seated(&self) -> usize {
+        self.lock().seated
+    }
+
+    /// Sessions that are remembered.
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.lock().all.len()
     }
@@ -110,7 +294,10 @@ impl Berth {
 impl Drop for Inner {
     fn drop(&mut self) {
         let mut table = self.carriers.lock();
-        table.all.remove(&self.id);
+        table.leave_lobby(self.id);
+        if table.all.remove(&self.id).is_some_and(|session| session.seated) {
+            table.seated -= 1;
+        }
         if let Some(sid) = self.sid.get() {
             table.by_sid.remove(sid);
         }
@@ -143,7 +330,7 @@ mod tests {
     #[test]
     fn a_carrier_is_forgotten_with_its_berth() {
         let carriers = Arc::new(Carriers::default());
-        let berth = carriers.open().expect("not shut");
+        let berth = carriers.open(None).expect("not shut");
         let sid = Sid::new();
         berth.name(sid);
         let clone = berth.clone();
@@ -155,15 +342,76 @@ mod tests {
         assert!(carrier.is_closing());
     }
 
+    fn bounded(sessions: usize, per_address: usize) -> Arc<Carriers> {
+        let bounds = Bounds { sessions, sessions_per_address: per_address, connect_timeout: Duration::from_secs(10) };
+        Arc::new(Carriers::new(bounds, |_| {}))
+    }
+
+    fn open(carriers: &Arc<Carriers>, address: &str) -> Berth {
+        carriers.open(address.parse().ok()).expect("not shut")
+    }
+
+    fn closing(berths: &[Berth]) -> Vec<bool> {
+        berths.iter().map(|berth| berth.carrier().is_closing()).collect()
+    }
+
+    #[test]
+    fn the_oldest_goes_for_a_newcomer() {
+        let carriers = bounded(3, 2);
+        let mut all: Vec<_> = ["1.1.1.1", "", "1.1.1.1", "1.1.1.1"].map(|address| open(&carriers, address)).into();
+        assert_eq!(closing(&all), [true, false, false, false], "the oldest of its address, which made room for all");
+        all.push(open(&carriers, "2.2.2.2"));
+        assert_eq!(closing(&all), [true, true, false, false, false], "the oldest of all");
+        carriers.seat(2, true);
+        all.extend((0..2).map(|_| open(&carriers, "")));
+        assert_eq!(closing(&all), [true, true, false, true, false, false, false], "never one that is connected");
+        assert_eq!(carriers.seated(), 1);
+        carriers.seat(2, false);
+        assert_eq!(closing(&all), [true, true, false, true, true, false, false], "nor one that has just left");
+        assert_eq!((carriers.seated(), carriers.lock().lobby.len()), (0, 3));
+        drop(all);
+        assert_eq!((carriers.len(), carriers.lock().lobby.len()), (0, 0));
+    }
+
+    #[test]
+    fn zero_is_no_bound() {
+        let carriers = bounded(0, 0);
+        let all: Vec<_> = (0..2000).map(|_| open(&carriers, "1.1.1.1")).collect();
+        assert!(!closing(&all).contains(&true));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_not_connected_in_time_goes() {
+        let carriers = bounded(0, 0);
+        let all: Vec<_> = (0..4).map(|_| open(&carriers, "")).collect();
+        let pass = |seconds: u64| async move {
+            tokio::time::sleep(Duration::from_millis(seconds * 1000 + 10)).await;
+        };
+        carriers.seat(1, true);
+        pass(5).await;
+        carriers.stay(2);
+        carriers.stay(1);
+        pass(5).await;
+        assert_eq!(closing(&all), [true, false, false, true]);
+        carriers.seat(1, false);
+        pass(5).await;
+        assert_eq!(closing(&all), [true, false, true, true]);
+        pass(5).await;
+        assert_eq!(closing(&all), [true; 4], "connect_timeout after it was left");
+        let late = open(&carriers, "");
+        pass(10).await;
+        assert!(late.carrier().is_closing(), "the sweep begins again");
+    }
+
     #[tokio::test]
     async fn close_ends_all_and_waits_for_the_last() {
         let carriers = Arc::new(Carriers::default());
-        let berth = carriers.open().expect("not shut");
+        let berth = carriers.open(None).expect("not shut");
         let connection = carriers.connect();
         let mut close = std::pin::pin!(carriers.close());
         assert!((&mut close).now_or_never().is_none());
         assert!(berth.carrier().is_closing());
-        assert!(carriers.open().is_none());
+        assert!(carriers.open(None).is_none());
         drop(connection);
         close.await;
     }

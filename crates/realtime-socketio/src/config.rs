@@ -1,8 +1,9 @@
 use std::time::Duration;
 
 use realtime_core::{Capabilities, DEFAULT_MAX_DEPTH, DispatcherConfig, Limits, OutboxConfig, WindowConfig};
-use realtime_http::Origins;
+use realtime_http::{Origins, TrustedProxies};
 
+use crate::carriers::Bounds;
 use crate::provider::NAME;
 use crate::server::EngineConfig;
 
@@ -15,7 +16,8 @@ pub struct SocketIoConfig {
     /// Which web pages may connect; default: those of the same host. Others get 403.
     pub origins: Origins,
     /// How many connections are taken; default 100,000 in all and 10 of one user. One more gets a `connect_error`.
-    /// Sessions that are no connections (yet) may be 1,000 more; beyond, they get 503.
+    /// Sessions that are connected only to namespaces of the application's own may be 1,000 more; beyond, new sessions
+    /// get 503.
     pub limits: Limits,
     /// How much may wait for one connection before it reads the window instead; default 256 KiB or 256 frames.
     pub outbox: OutboxConfig,
@@ -30,9 +32,24 @@ pub struct SocketIoConfig {
     /// A ping stands behind what the network already holds for a client, so a slow reader answers late: with less time
     /// it is cut although it reads. Hosts that are gone are noticed sooner by the listener.
     pub ping_timeout: Duration,
-    /// For a new session to connect to a namespace; default 10 s. As long, but 10 s at most, may a session on long polling
-    /// take to change over to a websocket; if it does not, it stays where it was.
+    /// How long a session may be connected to no namespace, from its begin or its last connection's end on; default 10 s.
+    /// As long, but 10 s at most, may a session on long polling take to change over to a websocket; if it does not, it stays
+    /// where it was.
     pub connect_timeout: Duration,
+    /// How many sessions may be connected to no namespace; default 1,000, 0 for any number.
+    ///
+    /// They take no place of a connection. At the bound the oldest of them is ended for a new one, so that a client that
+    /// connects at once gets through while somebody opens sessions as fast as he can. Each costs about 10 KiB.
+    pub unconnected_sessions: usize,
+    /// How many of them may come from one address (of IPv6, from one /64); default 100, 0 for any number. At the bound
+    /// the oldest of that address is ended for a new one.
+    ///
+    /// It does not hold for clients on the same host, and for those of a proxy in
+    /// [`trusted_proxies`](Self::trusted_proxies) that names nobody.
+    pub unconnected_sessions_per_address: usize,
+    /// Which reverse proxies are believed when they name a client's address; default none. Without it all clients of a
+    /// proxy on another host count as one address.
+    pub trusted_proxies: TrustedProxies,
     /// The largest message from a client, in bytes, on both transports, attachments included; default 1 MiB.
     pub max_message_bytes: usize,
     /// Attachments of one event from a client; default 64.
@@ -57,6 +74,9 @@ impl Default for SocketIoConfig {
             ping_interval: Duration::from_secs(25),
             ping_timeout: Duration::from_secs(60),
             connect_timeout: Duration::from_secs(10),
+            unconnected_sessions: 1000,
+            unconnected_sessions_per_address: 100,
+            trusted_proxies: TrustedProxies::none(),
             max_message_bytes: 1024 * 1024,
             max_attachments: 64,
             max_depth: DEFAULT_MAX_DEPTH,
@@ -66,7 +86,7 @@ impl Default for SocketIoConfig {
     }
 }
 
-/// Sessions beside those that are connections.
+/// Sessions that are connected to other namespaces than the main one only.
 const SPARE_SESSIONS: usize = 1000;
 
 macro_rules! setters {
@@ -94,6 +114,9 @@ setters! {
     with_ping_interval ping_interval: Duration;
     with_ping_timeout ping_timeout: Duration;
     with_connect_timeout connect_timeout: Duration;
+    with_unconnected_sessions unconnected_sessions: usize;
+    with_unconnected_sessions_per_address unconnected_sessions_per_address: usize;
+    with_trusted_proxies trusted_proxies: TrustedProxies;
     with_max_message_bytes max_message_bytes: usize;
     with_max_attachments max_attachments: usize;
     with_max_depth max_depth: usize;
@@ -128,8 +151,8 @@ impl SocketIoConfig {
         if path.is_empty() { String::new() } else { format!("/{path}") }
     }
 
-    /// How many sessions are open at most: some belong to nobody yet, or to namespaces of the application's own only.
-    pub(crate) fn max_sessions(&self) -> usize {
+    /// How many sessions are connected at most: some to namespaces of the application's own only.
+    pub(crate) fn max_connected_sessions(&self) -> usize {
         self.limits.connections.saturating_add(SPARE_SESSIONS)
     }
 
@@ -138,7 +161,12 @@ impl SocketIoConfig {
             path: self.mount(),
             ping_interval: self.ping_interval,
             ping_timeout: self.ping_timeout,
-            connect_timeout: self.connect_timeout,
+            bounds: Bounds {
+                sessions: self.unconnected_sessions,
+                sessions_per_address: self.unconnected_sessions_per_address,
+                connect_timeout: self.connect_timeout,
+            },
+            proxies: self.trusted_proxies.clone(),
             max_message: self.max_message_bytes,
             max_attachments: self.max_attachments,
             write_stall: self.write_stall,

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
+use realtime_core::Refusal;
 use socketioxide::handler::{ConnectHandler, DisconnectHandler, Value};
 use socketioxide::socket::{DisconnectReason, Socket};
 use tracing::Instrument;
@@ -20,7 +21,12 @@ use crate::service;
 #[async_trait]
 pub(crate) trait Acceptor: Send + Sync + 'static {
     /// Takes a connection, or does not.
+    ///
+    /// Dropped when the session ends meanwhile.
     async fn accept(&self, offer: Offer<'_>) -> Result<Accepted, Turned>;
+
+    /// Counts and logs somebody who was refused before that.
+    fn report(&self, refusal: Refusal);
 }
 
 /// Somebody who was not taken.
@@ -81,7 +87,7 @@ pub(crate) struct Connect {
     pub(crate) limits: Limits,
 }
 
-type Refusal = Box<dyn Display + Send>;
+type Refused = Box<dyn Display + Send>;
 
 impl ConnectHandler<DirectAdapter, Inline> for Connect {
     fn call(&self, socket: Arc<Socket<DirectAdapter>>, _: Option<Value>) {
@@ -95,9 +101,9 @@ impl ConnectHandler<DirectAdapter, Inline> for Connect {
         &'a self,
         socket: Arc<Socket<DirectAdapter>>,
         auth: &'a Option<Value>,
-    ) -> Pin<Box<dyn Future<Output = Result<(), Refusal>> + Send + 'a>> {
+    ) -> Pin<Box<dyn Future<Output = Result<(), Refused>> + Send + 'a>> {
         Box::pin(
-            async move { self.connect(&socket, auth.as_ref()).await.map_err(|refusal| Box::new(refusal) as Refusal) },
+            async move { self.connect(&socket, auth.as_ref()).await.map_err(|refusal| Box::new(refusal) as Refused) },
         )
     }
 }
@@ -113,7 +119,16 @@ impl Connect {
             auth: auth.and_then(Value::as_str).map(|text| text.as_str()),
             carrier: Arc::clone(&carrier),
         };
-        let Accepted { inlet, source, span, ended } = match self.acceptor.accept(offer).await {
+        let accepted = tokio::select! {
+            biased;
+            // Nobody waits for the answer any more.
+            () = carrier.closed() => return Err("the session has ended".into()),
+            accepted = self.acceptor.accept(offer) => accepted,
+        };
+        if accepted.is_err() {
+            carrier.answer_main(false);
+        }
+        let Accepted { inlet, source, span, ended } = match accepted {
             Ok(accepted) => accepted,
             Err(Turned::Down(message)) => return Err(message),
             Err(Turned::Away) => {
@@ -134,6 +149,7 @@ impl Connect {
             self.limits,
         );
         carrier.put_start(Some(Start(pump, span)));
+        carrier.answer_main(true);
         let ended = Mutex::new(Some((ended, self.carriers.connect())));
         socket.on_disconnect(Goodbye { ended, carrier: Arc::clone(&carrier), gone });
         socket.on_fallback(Reader { inlet, carrier, max_message: self.max_message });
@@ -154,6 +170,7 @@ impl Goodbye {
         if let Some((ended, _connected)) = ended {
             self.gone.store(true, Ordering::SeqCst);
             drop(self.carrier.put_start(None));
+            self.carrier.leave_main();
             self.carrier.credit.wake();
             // A client that leaves only this namespace may come back on the same session.
             self.carrier.resume();

@@ -5,14 +5,18 @@ use std::task::{Context, Poll, ready};
 
 use axum::body::Body;
 use bytes::Bytes;
-use http_body::Frame;
+use http_body::{Body as _, Frame};
 
 use crate::carrier::{Carrier, Cause};
+use crate::head::{Head, HeadScan};
+use crate::intake::TURN;
+use crate::turnstile::Verdict;
 
 /// Separates the packets of one long-polling body (Engine.IO protocol 4).
 pub(crate) const SEPARATOR: u8 = 0x1e;
 
-/// The body of a POST that hands engineioxide one packet at a time, and none while reading is paused.
+/// The body of a POST that hands engineioxide one packet at a time, and none while reading is paused or the packet has to
+/// wait.
 ///
 /// engineioxide polls its body once for each packet that it decodes, so that a frame per packet is
 /// exactly its pace; from larger frames it would go on to decode whatever lies in its buffer.
@@ -22,6 +26,13 @@ pub(crate) struct PostBody {
     chunk: Bytes,
     /// Bytes that may still come.
     left: usize,
+    head: HeadScan,
+    /// The next piece of the chunk was looked at.
+    looked: bool,
+    /// What is in it, until it may be handed on.
+    waits: Option<Head>,
+    /// Packets since others had their turn.
+    packets: usize,
 }
 
 /// The body went wrong; engineioxide closes the session.
@@ -29,6 +40,8 @@ pub(crate) struct PostBody {
 pub(crate) enum PostError {
     #[error("the session ended")]
     Closed,
+    #[error("more than may be sent before a connection")]
+    Flood,
     #[error("the body broke off")]
     Inner(#[from] axum::Error),
     #[error("the body is too large")]
@@ -38,7 +51,74 @@ pub(crate) enum PostError {
 impl PostBody {
     /// The only POST of this session at a time, or none.
     pub(crate) fn begin(inner: Body, carrier: Arc<Carrier>, max: usize) -> Option<Self> {
-        carrier.begin_post().then_some(Self { inner, carrier, chunk: Bytes::new(), left: max })
+        carrier.begin_post().then(|| Self {
+            inner,
+            carrier,
+            chunk: Bytes::new(),
+            left: max,
+            head: HeadScan::default(),
+            looked: false,
+            waits: None,
+            packets: 0,
+        })
+    }
+
+    /// Fills the chunk; false at the body's end.
+    fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, PostError>> {
+        while self.chunk.is_empty() {
+            match ready!(Pin::new(&mut self.inner).poll_frame(cx)) {
+                None => return Poll::Ready(Ok(false)),
+                Some(Err(error)) => {
+                    self.carrier.close_for(Cause::Lost);
+                    return Poll::Ready(Err(error.into()));
+                }
+                Some(Ok(frame)) => self.chunk = frame.into_data().unwrap_or_default(),
+            }
+            match self.left.checked_sub(self.chunk.len()) {
+                Some(left) => self.left = left,
+                None => {
+                    self.carrier.close_for(Cause::TooLarge);
+                    return Poll::Ready(Err(PostError::TooLarge));
+                }
+            }
+        }
+        Poll::Ready(Ok(true))
+    }
+
+    /// What the next piece of the chunk, or the body's end, makes of the packet under way.
+    fn look(&mut self, piece: &[u8]) -> Result<Option<Head>, PostError> {
+        if self.carrier.take_bytes(piece.len() as u64) == Verdict::Refuse {
+            return Err(self.refuse());
+        }
+        let (packet, over) = match piece {
+            [packet @ .., SEPARATOR] => (packet, true),
+            piece => (piece, piece.is_empty() && !self.head.is_empty()),
+        };
+        let told = self.head.feed(packet.iter().copied()).map(|(_, head)| head);
+        let ended = if over { self.head.end() } else { None };
+        Ok(told.or(ended))
+    }
+
+    /// Whether the packet that waits, if there is one, may be handed on now.
+    fn poll_take(&mut self) -> Poll<Result<(), PostError>> {
+        let Some(head) = self.waits.take() else { return Poll::Ready(Ok(())) };
+        match self.carrier.take(&head) {
+            Verdict::Pass => {
+                self.packets += 1;
+                Poll::Ready(Ok(()))
+            }
+            Verdict::Refuse => Poll::Ready(Err(self.refuse())),
+            // The carrier's readers are woken.
+            Verdict::Wait => {
+                self.waits = Some(head);
+                Poll::Pending
+            }
+        }
+    }
+
+    fn refuse(&self) -> PostError {
+        self.carrier.refuse();
+        PostError::Flood
     }
 }
 
@@ -50,25 +130,22 @@ impl http_body::Body for PostBody {
         if ready!(self.carrier.poll_post_open(cx)) {
             return Poll::Ready(Some(Err(PostError::Closed)));
         }
-        while self.chunk.is_empty() {
-            match ready!(Pin::new(&mut self.inner).poll_frame(cx)) {
-                None => return Poll::Ready(None),
-                Some(Err(error)) => {
-                    self.carrier.close_for(Cause::Lost);
-                    return Poll::Ready(Some(Err(error.into())));
-                }
-                Some(Ok(frame)) => self.chunk = frame.into_data().unwrap_or_default(),
-            }
-            match self.left.checked_sub(self.chunk.len()) {
-                Some(left) => self.left = left,
-                None => {
-                    self.carrier.close_for(Cause::TooLarge);
-                    return Poll::Ready(Some(Err(PostError::TooLarge)));
-                }
-            }
+        if self.packets >= TURN {
+            self.packets = 0;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
         }
+        let is_there = ready!(self.poll_chunk(cx))?;
         let end = self.chunk.iter().position(|byte| *byte == SEPARATOR).map_or(self.chunk.len(), |at| at + 1);
-        Poll::Ready(Some(Ok(Frame::data(self.chunk.split_to(end)))))
+        if !self.looked {
+            let piece = self.chunk.slice(..end);
+            self.waits = self.look(&piece)?;
+            self.looked = true;
+        }
+        ready!(self.poll_take())?;
+        self.looked = false;
+        let piece = self.chunk.split_to(end);
+        Poll::Ready(is_there.then(|| Ok(Frame::data(piece))))
     }
 }
 

@@ -117,7 +117,7 @@ impl SocketIoProvider {
 
     /// Whether one more session may begin.
     pub(crate) fn has_room(&self) -> bool {
-        self.running().server.sessions() < self.config.max_sessions()
+        self.running().server.connected_sessions() < self.config.max_connected_sessions()
     }
 
     pub(crate) fn dispatcher(&self) -> &Arc<Dispatcher<SocketIoCodec>> {

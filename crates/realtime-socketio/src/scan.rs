@@ -55,6 +55,11 @@ impl FrameScan {
         self.have == 0 && self.left == 0
     }
 
+    /// How many of the next bytes, at most so many, end the present frame; all, when its header is not whole.
+    pub(crate) fn left(&self, most: usize) -> usize {
+        if self.left == 0 { most } else { most.min(usize::try_from(self.left).unwrap_or(usize::MAX)) }
+    }
+
     /// Whether a close frame has begun.
     pub(crate) fn has_closed(&self) -> bool {
         self.closed
@@ -88,7 +93,7 @@ impl FrameScan {
 }
 
 /// The header that these bytes begin with, and what follows; none when it is not all there.
-fn whole_header(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+pub(crate) fn whole_header(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let second = bytes.get(1)?;
     let mask = if second & 0x80 != 0 { 4 } else { 0 };
     let length = match second & 0x7f {

@@ -3,13 +3,19 @@ use std::time::Duration;
 
 use socketioxide::{ParserConfig, SocketIo};
 
+use realtime_http::TrustedProxies;
+
 use crate::adapter::{DirectAdapter, MainAdapter};
-use crate::carriers::Carriers;
+use crate::carriers::{Bounds, Carriers};
 use crate::connect::{Acceptor, Connect};
 use crate::credit::{CHANNEL_PACKETS, Window};
 use crate::probe::MAX_PROBE;
 use crate::pump;
 use crate::service::{EngineService, Limits, NotFound};
+use crate::threshold::{self, Threshold};
+
+/// For a session to enter our own namespace, which it does by itself.
+const ENTER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Engine.IO's part of the configuration.
 #[derive(Clone, Debug)]
@@ -20,8 +26,10 @@ pub(crate) struct EngineConfig {
     pub ping_interval: Duration,
     /// For a pong (60 s).
     pub ping_timeout: Duration,
-    /// For a new session to connect to a namespace, and for the probe of a websocket, which has 10 s at most (10 s).
-    pub connect_timeout: Duration,
+    /// Of sessions without a connection; `connect_timeout` is also for the probe of a websocket, which has 10 s at most.
+    pub bounds: Bounds,
+    /// Who tells a client's address.
+    pub proxies: TrustedProxies,
     /// Bytes of one message: a websocket frame, an event with its attachments, and a whole POST (1 MiB).
     pub max_message: usize,
     /// Attachments of one event (64).
@@ -40,7 +48,8 @@ impl Default for EngineConfig {
             path: "/socket.io".into(),
             ping_interval: Duration::from_secs(25),
             ping_timeout: Duration::from_secs(60),
-            connect_timeout: Duration::from_secs(10),
+            bounds: Bounds::default(),
+            proxies: TrustedProxies::none(),
             max_message: 1024 * 1024,
             max_attachments: 64,
             max_ask: Duration::from_secs(300),
@@ -69,7 +78,8 @@ impl Server {
             .req_path(config.path.clone())
             .ping_interval(config.ping_interval)
             .ping_timeout(config.ping_timeout)
-            .connect_timeout(config.connect_timeout)
+            // The time for a connection is ours: each session is in a namespace of ours at once.
+            .connect_timeout(config.bounds.connect_timeout.max(ENTER_TIMEOUT))
             .max_buffer_size(CHANNEL_PACKETS)
             // Our service bounds requests. An answer that reached this bound would lose a packet in an upgrade.
             .max_payload(u32::MAX.into())
@@ -78,7 +88,8 @@ impl Server {
             .with_parser(parser)
             .with_adapter::<DirectAdapter>(main.clone())
             .build_with_inner_svc(NotFound);
-        let carriers = Arc::new(Carriers::default());
+        let reporter = Arc::clone(&acceptor);
+        let carriers = Arc::new(Carriers::new(config.bounds, move |refusal| reporter.report(refusal)));
         let connect = Connect {
             acceptor,
             main,
@@ -87,12 +98,13 @@ impl Server {
             limits: pump::Limits { max_ask: config.max_ask, window: config.window, write_stall: config.write_stall },
         };
         io.ns("/", connect);
+        io.ns(threshold::NAME, Threshold);
         let limits = Limits {
             max_message: config.max_message,
             write_stall: config.write_stall,
-            probe: config.connect_timeout.min(MAX_PROBE),
+            probe: config.bounds.connect_timeout.min(MAX_PROBE),
         };
-        let service = EngineService::new(inner, Arc::clone(&carriers), limits);
+        let service = EngineService::new(inner, Arc::clone(&carriers), limits, config.proxies.clone());
         Self { io, service, carriers }
     }
 
@@ -106,9 +118,9 @@ impl Server {
         self.service.clone()
     }
 
-    /// Sessions there are, connected to a namespace or not.
-    pub(crate) fn sessions(&self) -> usize {
-        self.carriers.len()
+    /// Sessions that are connected to a namespace.
+    pub(crate) fn connected_sessions(&self) -> usize {
+        self.carriers.seated()
     }
 
     /// Ends all sessions, whose hooks run, and lets no new one in.
@@ -116,5 +128,86 @@ impl Server {
     /// `SocketIo::close` does neither: it takes the namespaces away before their hooks can run.
     pub(crate) async fn close(&self) {
         self.carriers.close().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::connect::{Accepted, Offer, Turned};
+    use async_trait::async_trait;
+    use axum::body::Body;
+    use http::Request;
+    use http_body_util::BodyExt;
+    use realtime_core::Refusal;
+    use tower_service::Service;
+
+    struct Nobody;
+
+    #[async_trait]
+    impl Acceptor for Nobody {
+        async fn accept(&self, _: Offer<'_>) -> Result<Accepted, Turned> {
+            Err(Turned::Down("nobody".into()))
+        }
+
+        fn report(&self, _: Refusal) {}
+    }
+
+    fn server(sessions: usize) -> Server {
+        // Nothing here ends by time.
+        let connect_timeout = Duration::from_secs(100_000);
+        let bounds = Bounds { sessions, connect_timeout, ..Bounds::default() };
+        Server::new(&EngineConfig { bounds, ..EngineConfig::default() }, Arc::new(Nobody))
+    }
+
+    async fn ask(server: &Server, request: http::request::Builder, body: &'static str) -> String {
+        let request: Request<Body> = request.body(body.into()).unwrap();
+        let answer = server.service().call(request).await.unwrap();
+        String::from_utf8(answer.into_body().collect().await.unwrap().to_bytes().into()).unwrap()
+    }
+
+    /// The URI of a new session.
+    async fn opened(server: &Server) -> String {
+        let uri = "/socket.io/?EIO=4&transport=polling";
+        let open = ask(server, Request::get(uri), "").await;
+        let open: serde_json::Value = serde_json::from_str(open.strip_prefix('0').unwrap()).unwrap();
+        format!("{uri}&sid={}", open["sid"].as_str().unwrap())
+    }
+
+    async fn remembered(server: &Server, sessions: usize) {
+        let looked = async {
+            while server.carriers.len() != sessions {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        let found = tokio::time::timeout(Duration::from_secs(10), looked).await;
+        assert!(found.is_ok(), "{} sessions are remembered", server.carriers.len());
+    }
+
+    #[tokio::test]
+    async fn a_session_that_never_connects_is_forgotten_with_its_end() {
+        let server = server(1000);
+        let cases: [&[&str]; 6] = [&["1"], &["9"], &["4\x1e4"], &["40", "1"], &["40/none,", "41", "1"], &["40"; 17]];
+        for posts in cases {
+            let uri = opened(&server).await;
+            remembered(&server, 1).await;
+            for post in posts {
+                ask(&server, Request::post(&uri), post).await;
+            }
+            remembered(&server, 0).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn one_that_is_turned_out_is_forgotten_too() {
+        let server = server(10);
+        let mut uris = Vec::new();
+        for _ in 0..100 {
+            uris.push(opened(&server).await);
+        }
+        remembered(&server, 10).await;
+        // What the client sees of all that is its first ping.
+        assert_eq!(ask(&server, Request::get(&uris[99]), "").await, "2");
+        assert!(ask(&server, Request::get(&uris[0]), "").await.contains("Session ID unknown"));
     }
 }

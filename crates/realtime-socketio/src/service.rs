@@ -12,6 +12,7 @@ use http::{Method, Request, StatusCode, header};
 use http_body_util::BodyExt;
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
+use realtime_http::{TrustedProxies, refusal_response};
 use socketioxide::service::SocketIoService;
 use socketioxide::socket::Sid;
 use tokio_tungstenite::tungstenite::handshake::server::create_response_with_body;
@@ -21,9 +22,11 @@ use crate::adapter::DirectAdapter;
 use crate::answer::Answer;
 use crate::carrier::{Carrier, Cause};
 use crate::carriers::{Berth, Carriers};
+use crate::head::HeadScan;
 use crate::post::{PostBody, SEPARATOR};
 use crate::probe::{Handover, Probe};
 use crate::stream::CarriedStream;
+use crate::threshold;
 
 type Inner = SocketIoService<NotFound, DirectAdapter>;
 
@@ -37,6 +40,7 @@ pub(crate) struct EngineService {
     inner: Inner,
     carriers: Arc<Carriers>,
     limits: Limits,
+    proxies: Arc<TrustedProxies>,
 }
 
 #[derive(Clone, Copy)]
@@ -49,8 +53,8 @@ pub(crate) struct Limits {
 }
 
 impl EngineService {
-    pub(crate) fn new(inner: Inner, carriers: Arc<Carriers>, limits: Limits) -> Self {
-        Self { inner, carriers, limits }
+    pub(crate) fn new(inner: Inner, carriers: Arc<Carriers>, limits: Limits, proxies: TrustedProxies) -> Self {
+        Self { inner, carriers, limits, proxies: Arc::new(proxies) }
     }
 
     async fn answer(mut self, request: Request<Body>) -> Response {
@@ -94,10 +98,51 @@ impl EngineService {
         }
     }
 
+    /// A new session's place; it goes with the request.
+    fn open(&self, request: &mut Request<Body>) -> Option<Berth> {
+        let (mut parts, body) = std::mem::take(request).into_parts();
+        // Everybody behind a proxy of this host has the same address.
+        let address = self.proxies.client(&parts).filter(|address| !address.is_loopback());
+        let berth = self.carriers.open(address);
+        if let Some(berth) = &berth {
+            parts.extensions.insert(berth.clone());
+        }
+        *request = Request::from_parts(parts, body);
+        berth
+    }
+
+    /// Enters a session on long polling into our own namespace, in its client's name.
+    async fn enter(&mut self, path: &str, sid: Sid, carrier: &Carrier) {
+        let uri = polling_uri(path, sid);
+        if let Ok(request) = Request::post(uri).body(Body::from(threshold::ENTER)) {
+            self.pass(request).await;
+            carrier.entered().await;
+        }
+    }
+
+    /// What a GET is answered, without the answer of our own namespace; the GET goes on if that was all.
+    async fn next_packets(&mut self, mut request: Request<Body>, carrier: &Carrier) -> (http::response::Parts, Bytes) {
+        let uri = request.uri().clone();
+        loop {
+            let (mut parts, body) = self.pass(request).await.into_parts();
+            let body = collected(body).await.unwrap_or_default();
+            if !carrier.is_hiding() {
+                return (parts, body);
+            }
+            let Some(others) = threshold::without_answer(&body) else { return (parts, body) };
+            carrier.has_hidden();
+            if !others.is_empty() {
+                parts.headers.insert(header::CONTENT_LENGTH, others.len().into());
+                return (parts, others);
+            }
+            request = Request::default();
+            *request.uri_mut() = uri.clone();
+        }
+    }
+
     /// A session that begins on long polling: its id is in the answer.
     async fn open_polling(mut self, mut request: Request<Body>) -> Response {
-        let Some(berth) = self.carriers.open() else { return failed(StatusCode::SERVICE_UNAVAILABLE) };
-        request.extensions_mut().insert(berth.clone());
+        let Some(berth) = self.open(&mut request) else { return failed(StatusCode::SERVICE_UNAVAILABLE) };
         let path = request.uri().path().to_owned();
         let (mut parts, body) = self.pass(request).await.into_parts();
         let Some((body, opened)) =
@@ -108,6 +153,7 @@ impl EngineService {
         let Some((text, sid)) = opened else { return Response::from_parts(parts, Body::from(body)) };
         berth.name(sid);
         berth.carrier().on_close_polling(self.closer(&path, sid));
+        self.enter(&path, sid, berth.carrier()).await;
         parts.headers.insert(header::CONTENT_LENGTH, text.len().into());
         Response::from_parts(parts, Body::from(text))
     }
@@ -119,16 +165,23 @@ impl EngineService {
         let asking = carrier.ask();
         let passing = Arc::clone(&carrier);
         let waiting = Waiting(Some(carrier));
-        let response = tokio::select! {
+        let (parts, body) = tokio::select! {
             biased;
-            response = self.pass(request) => response,
+            answer = self.next_packets(request, &passing) => answer,
             // Nothing is lost with the request: engineioxide waits only while it has taken nothing from the channel.
-            () = passing.passage.noop_due() => (TEXT, NOOP).into_response(),
+            () = passing.passage.noop_due() => ((TEXT, ()).into_response().into_parts().0, Bytes::from_static(NOOP)),
         };
-        let (parts, body) = response.into_parts();
         drop(asking);
-        let body = collected(body).await.unwrap_or_default();
         let is_good = parts.status == StatusCode::OK;
+        if is_good {
+            for packet in body.split(|byte| *byte == SEPARATOR) {
+                let mut scan = HeadScan::default();
+                let told = scan.feed(packet.iter().copied()).map(|(_, head)| head).or_else(|| scan.end());
+                if let Some(head) = told {
+                    passing.sent(&head);
+                }
+            }
+        }
         match waiting.over() {
             // engineioxide only ends the answer, or knows the session no more; the client is to know that it is over.
             Some(carrier) if carrier.is_closing() && carrier.cause().is_none() => {
@@ -153,7 +206,11 @@ impl EngineService {
         match PostBody::begin(body, Arc::clone(&carrier), self.limits.max_message) {
             Some(body) => {
                 let response = self.pass(Request::from_parts(parts, body)).await;
-                if carrier.cause() == Some(Cause::TooLarge) { failed(StatusCode::PAYLOAD_TOO_LARGE) } else { response }
+                match carrier.cause() {
+                    Some(Cause::Flood) => refusal_response(&carrier.refuse()),
+                    Some(Cause::TooLarge) => failed(StatusCode::PAYLOAD_TOO_LARGE),
+                    _ => response,
+                }
             }
             None => {
                 carrier.close_for(Cause::Malformed);
@@ -163,19 +220,18 @@ impl EngineService {
     }
 
     fn open_websocket(self, mut request: Request<Body>) -> Response {
-        let Some(berth) = self.carriers.open() else { return failed(StatusCode::SERVICE_UNAVAILABLE) };
-        request.extensions_mut().insert(berth.clone());
-        let carrier = Arc::clone(berth.carrier());
         let response = handshake(&request);
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
             return response;
         }
+        let Some(berth) = self.open(&mut request) else { return failed(StatusCode::SERVICE_UNAVAILABLE) };
+        let carrier = Arc::clone(berth.carrier());
         carrier.passage.finish();
         let upgraded = hyper::upgrade::on(&mut request);
         let (parts, _) = request.into_parts();
         tokio::spawn(async move {
             if let Ok(upgraded) = upgraded.await {
-                let stream = CarriedStream::new(TokioIo::new(upgraded), carrier, self.limits);
+                let stream = CarriedStream::of_new_session(TokioIo::new(upgraded), carrier, self.limits);
                 self.run(Handover::opened(stream), parts).await;
             }
         });
@@ -215,7 +271,7 @@ impl EngineService {
 
     /// Ends a session on long polling the only way there is: with a close packet in its client's name.
     fn closer(&self, path: &str, sid: Sid) -> impl Fn() + Send + Sync + 'static {
-        let uri = format!("{path}?EIO=4&transport=polling&sid={sid}");
+        let uri = polling_uri(path, sid);
         let inner = self.inner.clone();
         move || {
             let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
@@ -339,11 +395,16 @@ fn handshake(request: &Request<Body>) -> Response {
     })
 }
 
+/// Where a session on long polling is reached.
+fn polling_uri(path: &str, sid: Sid) -> String {
+    format!("{path}?EIO=4&transport=polling&sid={sid}")
+}
+
 /// What engineioxide calls the packets of an answer.
 const TEXT: [(header::HeaderName, &str); 1] = [(header::CONTENT_TYPE, "text/plain; charset=UTF-8")];
 
 /// Engine.IO's packet that says nothing.
-const NOOP: &str = "6";
+const NOOP: &[u8] = b"6";
 
 /// The same packets and Engine.IO's close packet.
 fn with_close(packets: &[u8]) -> Bytes {

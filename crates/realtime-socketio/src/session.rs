@@ -60,6 +60,10 @@ impl Acceptor for Gate {
             kind => Turned::Down(format!("{}: {}", kind.code(), refusal.message())),
         })
     }
+
+    fn report(&self, refusal: Refusal) {
+        self.dispatcher.refuse(refusal);
+    }
 }
 
 impl Gate {
@@ -206,6 +210,7 @@ fn payload(arguments: Arguments) -> InboundPayload {
 /// The reason as this side sees it; another one counts if this side had asked for the end.
 fn reason_of(end: Ended) -> CloseReason {
     match end.cause {
+        Some(Cause::Flood) => return CloseReason::POLICY,
         Some(Cause::Lost) => return CloseReason::CONNECTION_LOST,
         Some(Cause::Malformed) => return CloseReason::PROTOCOL_ERROR,
         Some(Cause::TooLarge) => return CloseReason::TOO_LARGE,

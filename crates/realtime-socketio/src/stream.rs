@@ -8,8 +8,11 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
 use crate::carrier::{Carrier, Cause};
+use crate::intake::Intake;
+use crate::packets::{Found, PacketScan};
 use crate::scan::FrameScan;
 use crate::service::Limits;
+use crate::threshold;
 
 /// How long a closing session may wait for its client to take what is left.
 const CLOSING_STALL: Duration = Duration::from_secs(1);
@@ -29,12 +32,15 @@ pub(crate) struct CarriedStream<S> {
     io: S,
     carrier: Arc<Carrier>,
     limits: Limits,
+    intake: Intake,
+    /// The frames that were handed on.
     scan: FrameScan,
-    /// The frames that the wire has taken.
+    /// The frames that the wire has taken, and the packets in them.
     sent: FrameScan,
+    sent_packets: PacketScan,
     said_goodbye: bool,
     /// The close frame that takes the place of a bare one, and how much of it the wire has taken.
-    told: Option<([u8; 4], usize)>,
+    told: Option<(&'static [u8], usize)>,
     /// Armed while a write waits; `closing` tells which of the two deadlines it has.
     stall: Option<Stall>,
     dead: bool,
@@ -51,13 +57,22 @@ impl<S> CarriedStream<S> {
             io,
             carrier,
             limits,
+            intake: Intake::default(),
             scan: FrameScan::default(),
             sent: FrameScan::default(),
+            sent_packets: PacketScan::default(),
             said_goodbye: false,
             told: None,
             stall: None,
             dead: false,
         }
+    }
+
+    /// The same for a session that begins on it.
+    pub(crate) fn of_new_session(io: S, carrier: Arc<Carrier>, limits: Limits) -> Self {
+        let mut stream = Self::new(io, carrier, limits);
+        stream.intake = Intake::of_new_session();
+        stream
     }
 
     /// What is read when the session is at its end: a goodbye if that can be, else the end of the stream.
@@ -130,11 +145,39 @@ impl<S> CarriedStream<S> {
 }
 
 impl<S: AsyncWrite + Unpin> CarriedStream<S> {
+    /// These bytes have gone to the client.
+    fn note(&mut self, mut bytes: &[u8]) {
+        self.sent.feed(bytes);
+        while !bytes.is_empty() || !self.sent_packets.is_done() {
+            let (taken, found) = self.sent_packets.next(bytes);
+            bytes = &bytes[taken..];
+            if let Some(Found::Packet(head)) = found {
+                self.carrier.sent(&head);
+            }
+        }
+    }
+
+    /// The part of these bytes that the client may have before the answer of our own namespace; zero bytes of it are that
+    /// answer, which has so many.
+    fn hide(&self, buf: &[u8]) -> (usize, usize) {
+        if !self.sent.at_boundary() {
+            return (self.sent.left(buf.len()), 0);
+        }
+        match threshold::find_answer(buf) {
+            Some((0, end)) => {
+                self.carrier.has_hidden();
+                (0, end)
+            }
+            Some((begin, _)) => (begin, 0),
+            None => (buf.len(), 0),
+        }
+    }
+
     fn poll_frames(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         match Pin::new(&mut self.io).poll_write(cx, buf) {
             Poll::Ready(result) => {
                 if let Ok(written) = result {
-                    self.sent.feed(&buf[..written]);
+                    self.note(&buf[..written]);
                 }
                 self.settle(result)
             }
@@ -143,7 +186,7 @@ impl<S: AsyncWrite + Unpin> CarriedStream<S> {
     }
 
     /// Writes the close frame with its code; it counts as the bare one when the wire has taken all of it.
-    fn poll_told(&mut self, cx: &mut Context<'_>, frame: [u8; 4], mut taken: usize) -> Poll<io::Result<usize>> {
+    fn poll_told(&mut self, cx: &mut Context<'_>, frame: &'static [u8], mut taken: usize) -> Poll<io::Result<usize>> {
         while taken < frame.len() {
             match Pin::new(&mut self.io).poll_write(cx, &frame[taken..]) {
                 Poll::Ready(Ok(written)) if written > 0 => taken += written,
@@ -167,9 +210,14 @@ impl<S: AsyncRead + Unpin> AsyncRead for CarriedStream<S> {
             return Poll::Ready(Ok(()));
         }
         let before = buf.filled().len();
-        let read = ready!(Pin::new(&mut self.io).poll_read(cx, buf));
+        let this = &mut *self;
+        let read = ready!(this.intake.poll_read(&mut this.io, &this.carrier, cx, buf));
         if read.is_err() || buf.filled().len() == before {
-            self.carrier.lose();
+            if this.carrier.cause() == Some(Cause::Flood) {
+                this.read_goodbye(buf);
+            } else {
+                this.carrier.lose();
+            }
             return Poll::Ready(read);
         }
         let message = self.scan.feed(&buf.filled()[before..]);
@@ -185,6 +233,13 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for CarriedStream<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         if self.dead {
             return Poll::Ready(Err(dead()));
+        }
+        let mut buf = buf;
+        if self.carrier.is_hiding() {
+            match self.hide(buf) {
+                (0, hidden) if hidden > 0 => return Poll::Ready(Ok(hidden)),
+                (shown, _) => buf = &buf[..shown],
+            }
         }
         if self.told.is_none() && buf.ends_with(&BARE_CLOSE) {
             match self.before_close(buf) {

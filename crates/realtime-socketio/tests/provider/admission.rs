@@ -1,13 +1,11 @@
 //! Who is let in, and what those who are not are told.
 
-use std::time::Duration;
-
-use realtime_core::{Limits, RealtimeProvider};
+use realtime_core::RealtimeProvider;
 use realtime_socketio::{SocketIoConfig, SocketIoProvider};
 use serde_json::json;
 
 use crate::TRANSPORTS;
-use crate::support::{Client, Server, Setup, Transport};
+use crate::support::{Client, Server, Transport};
 
 #[tokio::test]
 async fn a_refusal_has_its_reason_in_connect_error() {
@@ -82,20 +80,4 @@ async fn before_it_is_attached_nobody_is_let_in() {
         assert_eq!(provider.stats().refused.get("draining"), Some(&refused));
     }
     running.abort();
-}
-
-#[tokio::test]
-async fn sessions_are_bounded_that_are_no_connections() {
-    let config = SocketIoConfig::default()
-        .with_limits(Limits::default().with_connections(0))
-        .with_connect_timeout(Duration::from_secs(300));
-    let server = Setup::from(config).start().await;
-    let http = reqwest::Client::builder().no_proxy().build().unwrap();
-    let url = format!("http://{}/socket.io/?EIO=4&transport=polling", server.address);
-    for _ in 0..1000 {
-        assert_eq!(http.get(&url).send().await.unwrap().status(), 200);
-    }
-    assert_eq!(http.get(&url).send().await.unwrap().status(), 503);
-    assert_eq!(Client::open(server.address, Transport::Websocket, "").await.err(), Some(503));
-    assert_eq!(server.stats().refused.get("node_limit"), Some(&2));
 }

@@ -8,6 +8,7 @@ mod admission;
 mod asks;
 mod burst;
 mod end;
+mod flood;
 mod handlers;
 mod http;
 mod lost;

@@ -37,6 +37,11 @@ impl Polling {
         Ok(self.read.pop_front().unwrap())
     }
 
+    /// What has been read and not been taken, which is taken now.
+    pub fn take(&mut self) -> VecDeque<Packet> {
+        std::mem::take(&mut self.read)
+    }
+
     /// What has been read and not been taken.
     pub fn into_read(self) -> VecDeque<Packet> {
         self.read

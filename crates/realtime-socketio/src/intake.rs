@@ -1,0 +1,170 @@
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, ReadBuf};
+
+use crate::carrier::Carrier;
+use crate::head::Head;
+use crate::packets::{Found, PacketScan};
+use crate::threshold;
+use crate::turnstile::Verdict;
+
+/// How many packets are read before other tasks have their turn.
+pub(crate) const TURN: usize = 32;
+
+/// The reading side of a websocket: enters the session into our own namespace, and looks at each packet before it is
+/// handed on, which some are not, and others only later.
+#[derive(Default)]
+pub(crate) struct Intake {
+    entrance: Entrance,
+    scan: PacketScan,
+    /// Read from the wire and not handed on yet: at most one read.
+    held: Vec<u8>,
+    /// How many of them may be handed on, and how many were looked at.
+    cleared: usize,
+    looked: usize,
+    /// The packet that waits.
+    waits: Option<Head>,
+    /// Packets since others had their turn.
+    packets: usize,
+}
+
+#[derive(Default)]
+enum Entrance {
+    Begins,
+    #[default]
+    Over,
+    Waits,
+}
+
+impl Intake {
+    /// For a session that begins on this websocket.
+    pub(crate) fn of_new_session() -> Self {
+        Self { entrance: Entrance::Begins, ..Self::default() }
+    }
+
+    /// Reads what may be handed on. Nothing at all is the end of the stream, or the session is closing.
+    pub(crate) fn poll_read<S: AsyncRead + Unpin>(
+        &mut self,
+        io: &mut S,
+        carrier: &Carrier,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if ready!(self.poll_entrance(carrier, buf)) {
+            return Poll::Ready(Ok(()));
+        }
+        if self.packets >= TURN {
+            self.packets = 0;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        loop {
+            if self.cleared > 0 {
+                let taken = self.cleared.min(buf.remaining());
+                buf.put_slice(&self.held[..taken]);
+                self.cleared -= taken;
+                self.looked -= taken;
+                // Most of the time nothing is held, and then no memory either.
+                self.held = self.held.split_off(taken);
+                return Poll::Ready(Ok(()));
+            }
+            if let Some(head) = self.waits.take() {
+                match carrier.take(&head) {
+                    Verdict::Pass => {}
+                    Verdict::Refuse => {
+                        carrier.refuse();
+                        return Poll::Ready(Ok(()));
+                    }
+                    Verdict::Wait => {
+                        self.waits = Some(head);
+                        return Poll::Pending;
+                    }
+                }
+                let held = std::mem::take(&mut self.held);
+                if self.look(carrier, &held).is_none() {
+                    return Poll::Ready(Ok(()));
+                }
+                self.held = held;
+                continue;
+            }
+            let before = buf.filled().len();
+            ready!(Pin::new(&mut *io).poll_read(cx, buf))?;
+            let read = &buf.filled()[before..];
+            if read.is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+            self.looked = 0;
+            if self.look(carrier, read).is_some() && self.cleared == read.len() {
+                (self.cleared, self.looked) = (0, 0);
+                return Poll::Ready(Ok(()));
+            }
+            let cleared = std::mem::take(&mut self.cleared);
+            self.held = read[cleared..].to_vec();
+            self.looked -= cleared;
+            buf.set_filled(before + cleared);
+            if cleared > 0 || carrier.is_closing() {
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
+
+    /// Whether something was handed on for the entrance.
+    fn poll_entrance(&mut self, carrier: &Carrier, buf: &mut ReadBuf<'_>) -> Poll<bool> {
+        match self.entrance {
+            Entrance::Over => Poll::Ready(false),
+            Entrance::Begins if buf.remaining() < threshold::ENTER_FRAME.len() => {
+                // Never, with the buffer that engineioxide has; then its own time for a connection counts.
+                self.entrance = Entrance::Over;
+                Poll::Ready(false)
+            }
+            Entrance::Begins => {
+                self.entrance = Entrance::Waits;
+                buf.put_slice(&threshold::ENTER_FRAME);
+                Poll::Ready(true)
+            }
+            // The carrier's readers are woken.
+            Entrance::Waits if !carrier.is_entered() => Poll::Pending,
+            Entrance::Waits => {
+                self.entrance = Entrance::Over;
+                Poll::Ready(false)
+            }
+        }
+    }
+
+    /// Looks on at these bytes, up to a packet that has to wait, and clears what may be handed on: up to the begin of that
+    /// packet's message where it is among them, so that the session can end between two messages. None ends the session.
+    fn look(&mut self, carrier: &Carrier, bytes: &[u8]) -> Option<()> {
+        loop {
+            if self.scan.is_between() {
+                self.cleared = self.looked;
+            }
+            if self.looked == bytes.len() && self.scan.is_done() {
+                self.cleared = bytes.len();
+                return Some(());
+            }
+            let (taken, found) = self.scan.next(&bytes[self.looked..]);
+            self.looked += taken;
+            let verdict = match &found {
+                None => Verdict::Pass,
+                Some(Found::Frame(len)) => carrier.take_bytes(*len),
+                Some(Found::Packet(head)) => {
+                    self.packets += 1;
+                    carrier.take(head)
+                }
+            };
+            match (verdict, found) {
+                (Verdict::Pass, _) => {}
+                (Verdict::Wait, Some(Found::Packet(head))) => {
+                    self.waits = Some(head);
+                    return Some(());
+                }
+                _ => {
+                    carrier.refuse();
+                    return None;
+                }
+            }
+        }
+    }
+}
