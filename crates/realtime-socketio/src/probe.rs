@@ -293,3 +293,92 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Handover<S> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::service::Limits;
+    use crate::stream::CarriedStream;
+    use futures_util::FutureExt;
+    use tokio::io::duplex;
+    use tokio::time::Instant;
+
+    fn carrier() -> Arc<Carrier> {
+        Arc::new(Carrier::default())
+    }
+
+    #[test]
+    fn one_probe_at_a_time_and_none_after_the_upgrade() {
+        let carrier = carrier();
+        let probe = Probe::begin(Arc::clone(&carrier)).expect("the first");
+        assert!(Probe::begin(Arc::clone(&carrier)).is_none());
+        assert!(Probe::begin(Arc::clone(&carrier)).is_none(), "a refusal ends no probe");
+        drop(probe);
+        assert!(Probe::begin(Arc::clone(&carrier)).is_some());
+        assert!(carrier.passage.finish());
+        assert!(Probe::begin(carrier).is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_get_ends_100_ms_after_the_answer_to_a_probe_or_with_the_upgrade() {
+        let carrier = carrier();
+        let passage = &carrier.passage;
+        let mut noop = Box::pin(passage.noop_due());
+        let failed = Probe::begin(Arc::clone(&carrier)).unwrap();
+        assert!(timeout(MAX_PROBE, &mut noop).await.is_err(), "not before the probe has come");
+        passage.enter(PROBING, ANSWERED);
+        assert!(timeout(Duration::from_millis(99), &mut noop).await.is_err());
+        drop(failed);
+        assert!(timeout(MAX_PROBE, &mut noop).await.is_err(), "there is no probe");
+        let _probe = Probe::begin(Arc::clone(&carrier)).unwrap();
+        passage.enter(PROBING, ANSWERED);
+        let begun = Instant::now();
+        noop.await;
+        assert_eq!(begun.elapsed(), NOOP_AFTER);
+        assert!(passage.noop_due().now_or_never().is_none(), "the next one waits as long");
+        passage.enter(ANSWERED, WEBSOCKET);
+        passage.noop_due().now_or_never().expect("at once");
+    }
+
+    /// A client that does not even read.
+    #[tokio::test(start_paused = true)]
+    async fn a_probe_has_its_limit_and_its_end_another_one() {
+        let carrier = carrier();
+        let (io, _peer) = duplex(1);
+        let begun = Instant::now();
+        let probe = Probe::begin(Arc::clone(&carrier)).unwrap();
+        let mut probing = Box::pin(probe.carry_out(async { io::Result::Ok(io) }, MAX_PROBE));
+        assert!(timeout(MAX_PROBE, &mut probing).await.is_err());
+        let next = Probe::begin(carrier);
+        assert!(next.is_some(), "while the last one says goodbye");
+        assert!(probing.await.is_none());
+        assert_eq!(begun.elapsed(), MAX_PROBE + GRACE);
+    }
+
+    /// As engineioxide does: reads, answers with a flush, reads again.
+    #[tokio::test]
+    async fn a_probe_is_played_again_without_a_word_to_the_client_or_the_carrier() {
+        let limits = Limits { max_message: 10, write_stall: MAX_PROBE, probe: MAX_PROBE };
+        let (io, mut peer) = duplex(64);
+        let carrier = carrier();
+        carrier.credit.spend(1);
+        let mut stream = Handover::probed(CarriedStream::new(io, Arc::clone(&carrier), limits));
+        let mut buffer = [0; 64];
+        let read = stream.read(&mut buffer).await.unwrap();
+        assert_eq!(&buffer[6..read], b"2probe");
+        stream.write_all(b"\x81\x063probe").await.unwrap();
+        stream.flush().await.unwrap();
+        assert!(!carrier.credit.is_idle(), "nothing was drained");
+        let read = stream.read(&mut buffer).await.unwrap();
+        assert_eq!(&buffer[6..read], b"5");
+        stream.write_all(b"\x81\x012").await.unwrap();
+        stream.flush().await.unwrap();
+        assert!(carrier.credit.is_idle());
+        peer.write_all(b"\x81\x81\0\0\0\x003").await.unwrap();
+        assert_eq!(stream.read(&mut buffer).await.unwrap(), 7);
+        drop(stream);
+        let mut got = Vec::new();
+        peer.read_to_end(&mut got).await.unwrap();
+        assert_eq!(got, b"\x81\x012");
+    }
+}
