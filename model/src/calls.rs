@@ -10,7 +10,7 @@ use realtime_core::{
 use serde_json::json;
 
 use crate::reference::Predicted;
-use crate::schedule::{Except, Id, Kind, Scope};
+use crate::schedule::{Except, Id, Kind, Member, Scope};
 use crate::server::{room_name, tenant_name, user_name};
 
 /// A call under way.
@@ -23,10 +23,12 @@ pub(crate) enum Done {
     Send(Predicted, Receipt),
 }
 
-pub(crate) fn except_user(except: Option<Except>) -> Option<Id> {
+/// Who is left out beside a connection.
+pub(crate) fn except_user(except: Option<Except>) -> Option<Member> {
     match except {
-        Some(Except::User(user)) => Some(user),
-        _ => None,
+        Some(Except::User(user)) => Some(Member { user, tenant: None }),
+        Some(Except::UserIn(tenant, user)) => Some(Member { user, tenant: Some(tenant) }),
+        Some(Except::Client(_)) | None => None,
     }
 }
 
@@ -49,14 +51,16 @@ fn event(name: &'static str, number: u64, pad: usize) -> Result<Event, String> {
 pub(crate) fn send(
     broadcast: Arc<dyn RealtimeBroadcast>,
     scope: Scope,
-    (user, connection): (Option<Id>, Option<String>),
+    (user, connection): (Option<Member>, Option<String>),
     predicted: Predicted,
     pad: usize,
 ) -> Pending {
     let mut target = target(scope);
-    if let Some(user) = user {
-        target = target.except_user(user_name(user));
-    }
+    target = match user {
+        Some(Member { user, tenant: None }) => target.except_user(user_name(user)),
+        Some(Member { user, tenant: Some(tenant) }) => target.except_user_in(tenant_name(tenant), user_name(user)),
+        None => target,
+    };
     if let Some(id) = connection.and_then(|id| id.parse::<ConnectionId>().ok()) {
         target = target.except_connection(id);
     }
@@ -79,22 +83,30 @@ pub(crate) fn ask(asks: Arc<dyn SocketIoBroadcast>, scope: Scope, predicted: Pre
         let acks = match scope {
             Scope::Room(room) => asks.to_room_with_ack(&room_name(room), event, timeout).await,
             Scope::User(user) => asks.to_user_with_ack(&user_name(user), event, timeout).await,
-            _ => return Err("asks are for a user or a room".to_owned()),
+            scope => asks.ask(target(scope), event, timeout).await,
         };
         Ok(Done::Ask(predicted.number, acks.map_err(|error| format!("an ask failed: {error}"))?))
     })
 }
 
-pub(crate) fn join(rooms: Arc<dyn RoomMembership>, user: Id, room: Id) -> Pending {
+pub(crate) fn join(rooms: Arc<dyn RoomMembership>, member: Member, room: Id) -> Pending {
     Box::pin(async move {
-        let joined = rooms.join_room(&user_name(user), &room_name(room)).await;
+        let (user, room) = (user_name(member.user), room_name(room));
+        let joined = match member.tenant {
+            None => rooms.join_room(&user, &room).await,
+            Some(tenant) => rooms.join_room_in(&tenant_name(tenant), &user, &room).await,
+        };
         joined.map(|()| Done::Rooms).map_err(|error| format!("a join failed: {error}"))
     })
 }
 
-pub(crate) fn leave(rooms: Arc<dyn RoomMembership>, user: Id, room: Id) -> Pending {
+pub(crate) fn leave(rooms: Arc<dyn RoomMembership>, member: Member, room: Id) -> Pending {
     Box::pin(async move {
-        let left = rooms.leave_room(&user_name(user), &room_name(room)).await;
+        let (user, room) = (user_name(member.user), room_name(room));
+        let left = match member.tenant {
+            None => rooms.leave_room(&user, &room).await,
+            Some(tenant) => rooms.leave_room_in(&tenant_name(tenant), &user, &room).await,
+        };
         left.map(|()| Done::Rooms).map_err(|error| format!("a leave failed: {error}"))
     })
 }

@@ -36,7 +36,7 @@ impl Coverage {
 }
 
 /// What every transport has.
-const EVERYWHERE: [&str; 41] = [
+const EVERYWHERE: [&str; 44] = [
     "connected: epoch",
     "connected: expired",
     "connected: invalid",
@@ -70,8 +70,11 @@ const EVERYWHERE: [&str; 41] = [
     "repeat of an idempotency key",
     "restart without a drain",
     "room joined",
+    "room joined within a tenant",
     "room left",
+    "room left within a tenant",
     "room named when connecting",
+    "shut out of a bare membership",
     "told when to come back",
     "vanished",
     "volatile event",

@@ -1,7 +1,7 @@
 //! From a seed to a schedule.
 
 use crate::rng::Rng;
-use crate::schedule::{Call, Except, Id, Kind, Person, Present, Schedule, Scope, Setup, Step, Transport};
+use crate::schedule::{Call, Except, Id, Kind, Member, Person, Present, Schedule, Scope, Setup, Step, Transport};
 use crate::steps::WAYS;
 
 const USERS: usize = 3;
@@ -30,7 +30,12 @@ fn setup(rng: &mut Rng, transport: Transport) -> Setup {
         user: (!rng.percent(10)).then(|| rng.below(USERS) as Id),
         tenant: (!rng.percent(20)).then(|| rng.below(TENANTS) as Id),
     });
-    let persons = persons.collect();
+    let mut persons: Vec<Person> = persons.collect();
+    if rng.percent(50) {
+        // Two users of one name, in two tenants.
+        persons[0].tenant = Some(0);
+        persons[1] = Person { tenant: Some(1), ..persons[0] };
+    }
     Setup {
         transport,
         persons,
@@ -129,14 +134,16 @@ impl Generator {
     fn absence(&mut self, client: usize) {
         let rng = &mut self.rng;
         let window = self.setup.window_seconds as usize * 1_000;
-        let Some(user) = self.setup.persons[client].user.filter(|_| window <= 20_000) else { return };
+        let person = self.setup.persons[client];
+        let Some(user) = person.user.filter(|_| window <= 20_000) else { return };
+        let member = Member { user, tenant: person.tenant.filter(|_| rng.percent(40)) };
         let room = rng.below(ROOMS) as Id;
         let send = |scope| Step::Calls(vec![Call::Send { scope, except: None, kind: Kind::Plain, pad: 5 }]);
         let away = rng.between(window / 2, window);
         let still_away = rng.between(window / 4, window);
         self.steps.extend([
             Step::Flow { client },
-            Step::Calls(vec![Call::Join { user, room }]),
+            Step::Calls(vec![Call::Join { member, room }]),
             Step::Settle,
             Step::Cut { client, up: false, after: 0 },
             Step::Wait(away as u64),
@@ -193,13 +200,21 @@ impl Generator {
     fn call(&mut self, pad: usize) -> Call {
         let rng = &mut self.rng;
         let (user, room) = (rng.below(USERS) as Id, rng.below(ROOMS) as Id);
+        let tenant = rng.percent(40).then(|| rng.below(TENANTS) as Id);
+        // Mostly of people there are.
+        let member = match self.setup.persons[rng.below(self.setup.persons.len())] {
+            Person { user: Some(user), tenant: own } if rng.percent(80) => {
+                Member { user, tenant: tenant.and(own.or(tenant)) }
+            }
+            _ => Member { user, tenant },
+        };
         let asks = if self.setup.transport.is_bidirectional() { 6 } else { 0 };
         match rng.weighted(&[70, 12, 10, asks]) {
             0 => {
                 let scope = self.scope();
                 let rng = &mut self.rng;
                 let except = match rng.below(10) {
-                    0 => Some(Except::User(user)),
+                    0 => Some(tenant.map_or(Except::User(user), |tenant| Except::UserIn(tenant, user))),
                     1 => Some(Except::Client(rng.below(self.setup.persons.len()))),
                     _ => None,
                 };
@@ -211,10 +226,15 @@ impl Generator {
                 };
                 Call::Send { scope, except, kind, pad: rng.below(pad) }
             }
-            1 => Call::Join { user, room },
-            2 => Call::Leave { user, room },
+            1 => Call::Join { member, room },
+            2 => Call::Leave { member, room },
             _ => Call::Ask {
-                scope: if rng.percent(50) { Scope::User(user) } else { Scope::Room(room) },
+                scope: match (rng.percent(50), tenant) {
+                    (true, None) => Scope::User(user),
+                    (true, Some(tenant)) => Scope::UserIn(tenant, user),
+                    (false, None) => Scope::Room(room),
+                    (false, Some(tenant)) => Scope::RoomIn(tenant, room),
+                },
                 seconds: rng.pick(&[2, 10, 40]),
                 answers: rng.below(3usize.pow(5)) as u16,
             },

@@ -109,12 +109,19 @@ impl Reference {
         if named.contains(&CLOSED_ROOM) {
             return Err("let into a closed room".to_owned());
         }
+        let person = conn.viewer.person;
         let conn = &mut self.conns[serial];
         conn.connected = true;
         conn.resumed = resumed;
         conn.place = place;
         for room in named {
-            let (from, to) = if room == FROM_NOW_ROOM && resumed { (earliest.end, latest.end) } else { (place, place) };
+            let (from, to) = if room == FROM_NOW_ROOM && resumed {
+                (earliest.end, latest.end)
+            } else {
+                // Nothing of before it was taken out.
+                let left = |by| self.log.left(person, room, by).max(place);
+                (left(earliest.end), left(latest.end))
+            };
             conn.viewer.own.entered_between(room, from, to);
         }
         if !self.conns[serial].named.is_empty() {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::schedule::{Id, Person, Scope};
+use crate::schedule::{Id, Member, Person, Scope};
 
 /// A place in the log: the number of the last record before it.
 pub(crate) type Place = u64;
@@ -32,6 +32,16 @@ const OPEN: (Place, Place) = (Place::MAX, Place::MAX);
 /// Who was in which room when.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Rooms(BTreeMap<Id, Vec<Span>>);
+
+impl Sees {
+    fn not(self) -> Self {
+        match self {
+            Self::No => Self::Yes,
+            Self::Maybe => Self::Maybe,
+            Self::Yes => Self::No,
+        }
+    }
+}
 
 impl Rooms {
     /// In, from a place between these two on; nothing changes for who is in.
@@ -104,7 +114,7 @@ impl Rooms {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Audience {
     pub(crate) scope: Scope,
-    pub(crate) except_user: Option<Id>,
+    pub(crate) except_user: Option<Member>,
     pub(crate) except_connection: Option<String>,
 }
 
@@ -141,14 +151,70 @@ pub(crate) struct Viewer {
     pub(crate) own: Rooms,
 }
 
+/// What is known of a user's name.
 #[derive(Debug, Default)]
 struct User {
+    /// What was joined by the bare name, which holds in every tenant.
+    bare: Standing,
+    tenants: BTreeMap<Id, OfTenant>,
+}
+
+/// What one tenant's user has of its own.
+#[derive(Debug, Default)]
+struct OfTenant {
+    own: Standing,
+    /// The rooms that it has left alone, whatever the bare name was joined to.
+    shut_out: Rooms,
+}
+
+#[derive(Debug, Default)]
+struct Standing {
     rooms: Rooms,
+    /// Every leave, with its room.
+    left: Vec<(Place, Id)>,
     online: usize,
     /// When the last connection went, at the earliest and at the latest.
     offline: Option<(Instant, Instant)>,
     /// Memberships have ended because of that.
     forgotten: bool,
+}
+
+impl Standing {
+    fn join(&mut self, room: Id, position: Place, now: Instant) {
+        if self.online == 0 {
+            // A user without any room may have been forgotten and come anew.
+            let earliest = self.offline.map_or(now, |(earliest, _)| earliest);
+            let latest = if self.rooms.0.keys().any(|room| self.rooms.is_in(*room)) {
+                self.offline.map_or(now, |(_, latest)| latest)
+            } else {
+                now
+            };
+            self.offline = Some((earliest, latest));
+        }
+        self.rooms.enter(room, position, position);
+    }
+
+    fn leave(&mut self, room: Id, position: Place) {
+        self.rooms.leave(room, position, position);
+        self.left.push((position, room));
+    }
+
+    fn came(&mut self, age: Duration, now: Instant) -> bool {
+        self.online += 1;
+        if let Some((earliest, _)) = self.offline.take()
+            && now - earliest > age
+        {
+            self.rooms.doubt();
+        }
+        std::mem::take(&mut self.forgotten)
+    }
+
+    fn went(&mut self, now: Instant) {
+        self.online -= 1;
+        if self.online == 0 {
+            self.offline = Some((now, now));
+        }
+    }
 }
 
 /// The log of one epoch.
@@ -185,45 +251,65 @@ impl Log {
         self.records.partition_point(|record| now - record.at > age) as Place
     }
 
-    pub(crate) fn join(&mut self, user: Id, room: Id, position: Place, now: Instant) {
-        let user = self.users.entry(user).or_default();
-        if user.online == 0 {
-            // A user without any room may have been forgotten and come anew.
-            let earliest = user.offline.map_or(now, |(earliest, _)| earliest);
-            let latest = if user.rooms.0.keys().any(|room| user.rooms.is_in(*room)) {
-                user.offline.map_or(now, |(_, latest)| latest)
-            } else {
-                now
-            };
-            user.offline = Some((earliest, latest));
-        }
-        user.rooms.enter(room, position, position);
+    pub(crate) fn join(&mut self, member: Member, room: Id, position: Place, now: Instant) {
+        let user = self.users.entry(member.user).or_default();
+        let Some(tenant) = member.tenant else {
+            user.bare.join(room, position, now);
+            for of_tenant in user.tenants.values_mut() {
+                of_tenant.shut_out.leave(room, position, position);
+            }
+            return;
+        };
+        let of_tenant = user.tenants.entry(tenant).or_default();
+        of_tenant.own.join(room, position, now);
+        of_tenant.shut_out.leave(room, position, position);
     }
 
-    pub(crate) fn leave(&mut self, user: Id, room: Id, position: Place) {
-        self.users.entry(user).or_default().rooms.leave(room, position, position);
+    /// Whether somebody is shut out of a membership of the bare name.
+    pub(crate) fn leave(&mut self, member: Member, room: Id, position: Place) -> bool {
+        let user = self.users.entry(member.user).or_default();
+        let Some(tenant) = member.tenant else {
+            user.bare.leave(room, position);
+            for of_tenant in user.tenants.values_mut() {
+                of_tenant.own.rooms.leave(room, position, position);
+                of_tenant.shut_out.leave(room, position, position);
+            }
+            return false;
+        };
+        let of_tenant = user.tenants.entry(tenant).or_default();
+        of_tenant.own.leave(room, position);
+        of_tenant.shut_out.enter(room, position, position);
+        user.bare.rooms.is_in(room)
     }
 
-    /// A connection of this user is there; whether memberships have ended meanwhile.
-    pub(crate) fn came(&mut self, user: Id, age: Duration, now: Instant) -> bool {
+    /// The place of the last leave, up to this place, by which the server has taken someone out of a room.
+    pub(crate) fn left(&self, person: Person, room: Id, by: Place) -> Place {
+        let Some(user) = person.user.and_then(|user| self.users.get(&user)) else { return 0 };
+        let of_tenant = person.tenant.and_then(|tenant| user.tenants.get(&tenant)).map(|of_tenant| &of_tenant.own);
+        let leaves = std::iter::once(&user.bare).chain(of_tenant).flat_map(|standing| &standing.left);
+        leaves.filter(|(place, of)| *of == room && *place <= by).map(|(place, _)| *place).max().unwrap_or_default()
+    }
+
+    /// A connection of someone is there; whether memberships have ended meanwhile.
+    pub(crate) fn came(&mut self, person: Person, age: Duration, now: Instant) -> bool {
         self.forget(age, now);
-        let user = self.users.entry(user).or_default();
-        user.online += 1;
-        if let Some((earliest, _)) = user.offline.take()
-            && now - earliest > age
-        {
-            user.rooms.doubt();
-        }
-        std::mem::take(&mut user.forgotten)
+        let mut forgotten = false;
+        self.standings(person).for_each(|standing| forgotten |= standing.came(age, now));
+        forgotten
     }
 
-    /// A connection of this user is gone.
-    pub(crate) fn went(&mut self, user: Id, now: Instant) {
-        let user = self.users.entry(user).or_default();
-        user.online -= 1;
-        if user.online == 0 {
-            user.offline = Some((now, now));
-        }
+    /// A connection of someone is gone.
+    pub(crate) fn went(&mut self, person: Person, now: Instant) {
+        self.standings(person).for_each(|standing| standing.went(now));
+    }
+
+    /// The bare name's and its tenant's.
+    fn standings(&mut self, person: Person) -> impl Iterator<Item = &mut Standing> {
+        let user = person.user.map(|user| self.users.entry(user).or_default());
+        user.into_iter().flat_map(move |User { bare, tenants }| {
+            let of_tenant = person.tenant.map(|tenant| &mut tenants.entry(tenant).or_default().own);
+            std::iter::once(bare).chain(of_tenant)
+        })
     }
 
     /// Ends the memberships of those who have been away for longer than the window's age, as of the moment this was so.
@@ -231,14 +317,25 @@ impl Log {
         let Self { records, users } = self;
         let place_at = |time: Instant| records.partition_point(|record| record.at <= time) as Place;
         for user in users.values_mut() {
-            if let Some((earliest, latest)) = user.offline
-                && now - latest > age + LATE
-            {
-                user.offline = None;
-                user.forgotten = user.rooms.0.keys().any(|room| user.rooms.is_in(*room));
-                user.rooms.leave_all(place_at(earliest + age), place_at(latest + age + LATE));
+            let of_tenants = user.tenants.values_mut().map(|of_tenant| &mut of_tenant.own);
+            for standing in std::iter::once(&mut user.bare).chain(of_tenants) {
+                if let Some((earliest, latest)) = standing.offline
+                    && now - latest > age + LATE
+                {
+                    standing.offline = None;
+                    standing.forgotten = standing.rooms.0.keys().any(|room| standing.rooms.is_in(*room));
+                    standing.rooms.leave_all(place_at(earliest + age), place_at(latest + age + LATE));
+                }
             }
         }
+    }
+
+    /// Whether someone has been joined to a room when the record at this place was logged.
+    fn is_joined(&self, person: Person, room: Id, position: Place) -> Sees {
+        let Some(user) = person.user.and_then(|user| self.users.get(&user)) else { return Sees::No };
+        let bare = user.bare.rooms.sees(room, position);
+        let Some(of_tenant) = person.tenant.and_then(|tenant| user.tenants.get(&tenant)) else { return bare };
+        bare.min(of_tenant.shut_out.sees(room, position).not()).max(of_tenant.own.rooms.sees(room, position))
     }
 
     /// Whether the record at this place is for someone.
@@ -249,13 +346,10 @@ impl Log {
     /// Whether something for this audience, were it at this place, is for someone.
     pub(crate) fn is_for(&self, viewer: &Viewer, audience: &Audience, position: Place) -> Sees {
         let Person { user, tenant } = viewer.person;
-        let left_out = audience.except_user.is_some() && audience.except_user == user
+        let left_out = audience.except_user.is_some_and(|member| member.means(viewer.person))
             || audience.except_connection.is_some() && audience.except_connection == viewer.connection;
         let yes = |is: bool| if is && !left_out { Sees::Yes } else { Sees::No };
-        let in_room = |room: Id| {
-            let joined = user.and_then(|user| self.users.get(&user)).map(|user| user.rooms.sees(room, position));
-            viewer.own.sees(room, position).max(joined.unwrap_or(Sees::No))
-        };
+        let in_room = |room: Id| viewer.own.sees(room, position).max(self.is_joined(viewer.person, room, position));
         match audience.scope {
             Scope::All => yes(true),
             Scope::Room(room) => yes(true).min(in_room(room)),

@@ -10,7 +10,7 @@ use crate::conn::{Conn, Moment, RoomRequest};
 use crate::coverage::Coverage;
 use crate::generate::CLOSED_ROOM;
 use crate::log::{Audience, LATE, Log, Place, Record, Rooms, Sees, Viewer, What};
-use crate::schedule::{Except, Id, Kind, Person, Present, Scope, Setup};
+use crate::schedule::{Except, Id, Kind, Member, Present, Scope, Setup};
 use crate::server::Note;
 
 /// Where an event went.
@@ -148,17 +148,14 @@ impl Reference {
         let age = self.age();
         let conn = self.conns.get_mut(note.serial).ok_or("a hook told of a connection that nobody asked for")?;
         let of_now = note.serial >= self.first;
-        let Person { user, .. } = conn.viewer.person;
+        let person = conn.viewer.person;
         match note.came {
             Some(_) if conn.came.is_some() => return Err("a connection came twice".to_owned()),
             Some(id) => {
                 conn.came = Some(moment);
                 conn.viewer.connection = Some(id.to_string());
-                if let Some(user) = user.filter(|_| of_now) {
-                    let forgotten = self.log.came(user, age, note.at);
-                    if forgotten {
-                        self.cover("membership ended by absence");
-                    }
+                if of_now && self.log.came(person, age, note.at) {
+                    self.cover("membership ended by absence");
                 }
             }
             None if conn.came.is_none() || conn.went.is_some() => {
@@ -166,8 +163,8 @@ impl Reference {
             }
             None => {
                 conn.went = Some(note.at);
-                if let Some(user) = user.filter(|_| of_now) {
-                    self.log.went(user, note.at);
+                if of_now {
+                    self.log.went(person, note.at);
                 }
             }
         }
@@ -175,8 +172,8 @@ impl Reference {
     }
 
     /// Whether it is clear in which of this user's connections a leave would find the room.
-    pub(crate) fn may_leave(&self, user: Id, room: Id) -> bool {
-        let of_user = |conn: &&Conn| conn.viewer.person.user == Some(user) && conn.may_be_there();
+    pub(crate) fn may_leave(&self, member: Member, room: Id) -> bool {
+        let of_user = |conn: &&Conn| member.means(conn.viewer.person) && conn.may_be_there();
         self.of_now().filter(of_user).all(|conn| {
             let is_there = conn.came.is_some() || conn.over && !conn.named.contains(&room);
             is_there && conn.request.is_none_or(|request| request.room != room)
@@ -190,22 +187,24 @@ impl Reference {
     }
 
     /// A user joins a room, which takes the log's next place.
-    pub(crate) fn join(&mut self, user: Id, room: Id) {
+    pub(crate) fn join(&mut self, member: Member, room: Id) {
         let place = self.push_nothing();
         self.log.forget(self.age(), Instant::now());
-        self.log.join(user, room, place, Instant::now());
-        self.cover("room joined");
+        self.log.join(member, room, place, Instant::now());
+        self.cover(if member.tenant.is_some() { "room joined within a tenant" } else { "room joined" });
     }
 
     /// A user leaves a room, with all connections there are, by whichever way they were in.
-    pub(crate) fn leave(&mut self, user: Id, room: Id) {
+    pub(crate) fn leave(&mut self, member: Member, room: Id) {
         let place = self.push_nothing();
-        self.log.leave(user, room, place);
+        if self.log.leave(member, room, place) {
+            self.cover("shut out of a bare membership");
+        }
         let first = self.first;
-        for conn in self.conns[first..].iter_mut().filter(|conn| conn.viewer.person.user == Some(user)) {
+        for conn in self.conns[first..].iter_mut().filter(|conn| member.means(conn.viewer.person)) {
             conn.viewer.own.leave(room, place, place);
         }
-        self.cover("room left");
+        self.cover(if member.tenant.is_some() { "room left within a tenant" } else { "room left" });
     }
 
     fn push_nothing(&mut self) -> Place {
@@ -230,8 +229,7 @@ impl Reference {
                 let conn = self.of_now().rfind(|conn| conn.client == client);
                 except_connection = conn.and_then(|conn| conn.viewer.connection.clone());
             }
-            Some(Except::User(user)) => except_user = Some(user),
-            None => {}
+            except => except_user = crate::calls::except_user(except),
         }
         Audience { scope, except_user, except_connection }
     }

@@ -56,6 +56,19 @@ pub(crate) struct Person {
     pub(crate) tenant: Option<Id>,
 }
 
+/// Whom a join or a leave means: a user in every tenant, or in one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Member {
+    pub(crate) user: Id,
+    pub(crate) tenant: Option<Id>,
+}
+
+impl Member {
+    pub(crate) fn means(self, person: Person) -> bool {
+        person.user == Some(self.user) && self.tenant.is_none_or(|tenant| person.tenant == Some(tenant))
+    }
+}
+
 /// How server, wires and clients are made.
 #[derive(Clone, Debug)]
 pub(crate) struct Setup {
@@ -91,6 +104,8 @@ pub(crate) enum Except {
     /// The connection that this client has now.
     Client(usize),
     User(Id),
+    /// A tenant and its user.
+    UserIn(Id, Id),
 }
 
 /// What kind of event is sent.
@@ -116,18 +131,18 @@ pub(crate) enum Answer {
 /// One call of the server's side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Call {
-    /// To a user or a room; which client answers how follows from the number.
+    /// To a user or a room, of one tenant perhaps; which client answers how follows from the number.
     Ask {
         scope: Scope,
         seconds: u64,
         answers: u16,
     },
     Join {
-        user: Id,
+        member: Member,
         room: Id,
     },
     Leave {
-        user: Id,
+        member: Member,
         room: Id,
     },
     Send {

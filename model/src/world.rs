@@ -267,15 +267,15 @@ impl World {
                 self.asks.begin(&self.reference, predicted.number, timeout);
                 Some(crate::calls::ask(asks, scope, predicted, timeout))
             }
-            Call::Join { user, room } => {
+            Call::Join { member, room } => {
                 let rooms = self.server.rooms()?;
-                self.reference.join(user, room);
-                Some(crate::calls::join(rooms, user, room))
+                self.reference.join(member, room);
+                Some(crate::calls::join(rooms, member, room))
             }
-            Call::Leave { user, room } => {
-                let rooms = self.server.rooms().filter(|_| self.reference.may_leave(user, room))?;
-                self.reference.leave(user, room);
-                Some(crate::calls::leave(rooms, user, room))
+            Call::Leave { member, room } => {
+                let rooms = self.server.rooms().filter(|_| self.reference.may_leave(member, room))?;
+                self.reference.leave(member, room);
+                Some(crate::calls::leave(rooms, member, room))
             }
             Call::Send { scope, except, kind, pad } => {
                 let audience = self.reference.audience(scope, except);

@@ -74,9 +74,14 @@ impl Context {
         self.outgoing(Target::connection(self.connection.id)).send(event, data)
     }
 
-    /// To every connection of a user.
+    /// To every connection of a user, whatever the tenant.
     pub fn to_user(&self, user: &str) -> Outgoing {
         self.outgoing(Target::user(user))
+    }
+
+    /// To every connection of a user in this tenant.
+    pub fn to_user_in(&self, tenant: &str, user: &str) -> Outgoing {
+        self.outgoing(Target::user_in(tenant, user))
     }
 
     /// To every connection of a tenant.
@@ -87,6 +92,11 @@ impl Context {
     /// To the members of a room.
     pub fn to_room(&self, room: &str) -> Outgoing {
         self.outgoing(Target::room(room))
+    }
+
+    /// To the members of a room who belong to this tenant.
+    pub fn to_room_in(&self, tenant: &str, room: &str) -> Outgoing {
+        self.outgoing(Target::room_in(tenant, room))
     }
 
     /// To everyone.
@@ -166,9 +176,15 @@ impl Outgoing {
         self
     }
 
-    /// Not to any connection of this user.
+    /// Not to any connection of this user, whatever the tenant.
     pub fn except_user(mut self, user: &str) -> Self {
         self.target = self.target.except_user(user);
+        self
+    }
+
+    /// Not to any connection of this user in this tenant.
+    pub fn except_user_in(mut self, tenant: &str, user: &str) -> Self {
+        self.target = self.target.except_user_in(tenant, user);
         self
     }
 

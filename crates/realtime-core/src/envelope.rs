@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 
+use crate::membership::Member;
 use crate::{CloseReason, Event, EventId, NodeId, Payload, Target};
 
 const VERSION: u8 = 1;
@@ -26,9 +27,9 @@ pub(crate) enum Body {
     /// An event that each matched connection is to answer before the deadline.
     Ask { target: Target, event: Event, deadline: SystemTime },
     /// A user enters a room.
-    Join { user: Arc<str>, room: Arc<str> },
+    Join { member: Member, room: Arc<str> },
     /// A user leaves a room.
-    Leave { user: Arc<str>, room: Arc<str> },
+    Leave { member: Member, room: Arc<str> },
     /// Close the connections of a target. Pipe only.
     Close { target: Target, reason: CloseReason },
 }
@@ -74,10 +75,14 @@ enum Kind<'a> {
     },
     Join {
         user: Arc<str>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        tenant: Option<Arc<str>>,
         room: Arc<str>,
     },
     Leave {
         user: Arc<str>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        tenant: Option<Arc<str>>,
         room: Arc<str>,
     },
     Close {
@@ -157,8 +162,14 @@ impl Envelope {
                 };
                 (kind, Some(event.payload()))
             }
-            Body::Join { user, room } => (Kind::Join { user: Arc::clone(user), room: Arc::clone(room) }, None),
-            Body::Leave { user, room } => (Kind::Leave { user: Arc::clone(user), room: Arc::clone(room) }, None),
+            Body::Join { member, room } => {
+                let Member { user, tenant } = member.clone();
+                (Kind::Join { user, tenant, room: Arc::clone(room) }, None)
+            }
+            Body::Leave { member, room } => {
+                let Member { user, tenant } = member.clone();
+                (Kind::Leave { user, tenant, room: Arc::clone(room) }, None)
+            }
             Body::Close { target, reason } => (Kind::Close { target: Borrowed(target), reason: reason.clone() }, None),
         };
         let header = Header { id: self.id, node: self.node, kind };
@@ -198,8 +209,8 @@ impl Envelope {
             Kind::Ask { target, name, shape, deadline } => {
                 Body::Ask { target: target.into_owned(), event: event(name, shape, false, None, None)?, deadline }
             }
-            Kind::Join { user, room } => Body::Join { user, room },
-            Kind::Leave { user, room } => Body::Leave { user, room },
+            Kind::Join { user, tenant, room } => Body::Join { member: Member { user, tenant }, room },
+            Kind::Leave { user, tenant, room } => Body::Leave { member: Member { user, tenant }, room },
             Kind::Close { target, reason } => Body::Close { target: target.into_owned(), reason },
         };
         Ok(Self { id, node, body })
@@ -216,7 +227,7 @@ mod tests {
 
     fn all() -> Vec<Envelope> {
         let id = crate::ConnectionId::random();
-        let target = Target::room_in("acme", "räume").except_connection(id).except_user("u");
+        let target = Target::room_in("acme", "räume").except_connection(id).except_user("u").except_user_in("t", "v");
         let event = Event::json("chat", "a\"\n\r\0b").unwrap();
         let latest = Event::json("price", &1).unwrap().latest_key("a price").unwrap();
         let attached = Event::with_attachments("f", &[0, 1], [Bytes::from_static(b"one"), Bytes::new()]).unwrap();
@@ -229,8 +240,10 @@ mod tests {
             envelope(Body::Event { target: Target::all(), event: attached }),
             envelope(Body::Event { target: Target::all(), event: latest }),
             envelope(Body::Ask { target, event, deadline: SystemTime::UNIX_EPOCH }),
-            envelope(Body::Join { user: "u".into(), room: "r".into() }),
-            envelope(Body::Leave { user: "u".into(), room: "r".into() }),
+            envelope(Body::Join { member: Member::bare("u"), room: "r".into() }),
+            envelope(Body::Join { member: Member::of_tenant("t", "u"), room: "r".into() }),
+            envelope(Body::Leave { member: Member::bare("u"), room: "r".into() }),
+            envelope(Body::Leave { member: Member::of_tenant("t", "u"), room: "r".into() }),
             envelope(Body::Close { target: Target::connection(id), reason: CloseReason::KICKED }),
         ]
     }

@@ -9,7 +9,9 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 mod group;
 mod index;
 mod sight;
+mod user;
 
+use crate::membership::Member;
 use crate::outbox::{Outbox, Pushed};
 use crate::{
     CloseReason, ConnectionId, ConnectionInfo, Delivered, Frame, Inbox, OutboxConfig, Outlet, Position, RoomAccess,
@@ -128,8 +130,11 @@ impl<F: Frame> Hub<F> {
         });
         index.insert(&connection);
         for (room, access) in newcomer.rooms {
-            let after = if *access == RoomAccess::Allow { place } else { born };
-            index.enter(connection.info.id, room, after);
+            if *access == RoomAccess::Allow {
+                index.enter_from(&connection, room, place);
+            } else {
+                index.enter(connection.info.id, room, born);
+            }
         }
         connection
     }
@@ -164,17 +169,17 @@ impl<F: Frame> Hub<F> {
     }
 
     /// Applies a user's join from the log.
-    pub(crate) fn join_user(&self, position: Position, user: &Arc<str>, room: &Arc<str>, now: Instant) {
+    pub(crate) fn join_user(&self, position: Position, member: &Member, room: &Arc<str>, now: Instant) {
         let mut index = self.lock();
         self.applied.store(position.get(), Ordering::Release);
-        index.join_user(user, room, position, now);
+        index.join_user(member, room, position, now);
     }
 
     /// Applies a user's leave from the log.
-    pub(crate) fn leave_user(&self, position: Position, user: &str, room: &str) {
+    pub(crate) fn leave_user(&self, position: Position, member: &Member, room: &Arc<str>) {
         let mut index = self.lock();
         self.applied.store(position.get(), Ordering::Release);
-        index.leave_user(user, room, position);
+        index.leave_user(member, room, position);
     }
 
     /// Goes on at this place, without what was before it, in one step with this change.
@@ -287,8 +292,8 @@ impl<F: Frame> Hub<F> {
     }
 
     /// The rooms a user is in, by either way, sorted.
-    pub(crate) fn user_rooms(&self, user: &str) -> Vec<String> {
-        self.lock().user_rooms(user)
+    pub(crate) fn user_rooms(&self, member: &Member) -> Vec<String> {
+        self.lock().user_rooms(member)
     }
 
     /// Forgets memberships that nobody can refer to any more.

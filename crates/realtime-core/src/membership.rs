@@ -1,7 +1,32 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::Position;
+use crate::{Position, Result, check_name};
+
+/// Whom a join or a leave means: a user in every tenant, which is what a bare name says, or in one.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Member {
+    pub(crate) user: Arc<str>,
+    pub(crate) tenant: Option<Arc<str>>,
+}
+
+impl Member {
+    /// The user of this name, whatever the tenant.
+    pub(crate) fn bare(user: &str) -> Self {
+        Self { user: user.into(), tenant: None }
+    }
+
+    /// The user of this name in this tenant.
+    pub(crate) fn of_tenant(tenant: &str, user: &str) -> Self {
+        Self { user: user.into(), tenant: Some(tenant.into()) }
+    }
+
+    /// Checks both names.
+    pub(crate) fn check(&self) -> Result<()> {
+        check_name("user", &self.user)?;
+        self.tenant.as_ref().map_or(Ok(()), |tenant| check_name("tenant", tenant))
+    }
+}
 
 /// The rooms of a user or of one connection, as intervals of positions, so that a reader who is
 /// behind sees exactly what it would have seen live.
@@ -42,9 +67,9 @@ impl Memberships {
         true
     }
 
-    /// Leaves every room as of this place.
-    pub(crate) fn leave_all(&mut self, at: Position) {
-        let rooms: Vec<Arc<str>> = self.current().cloned().collect();
+    /// Leaves, as of this place, every room of which this is true.
+    pub(crate) fn leave_those(&mut self, is_left: impl Fn(&str) -> bool, at: Position) {
+        let rooms: Vec<Arc<str>> = self.current().filter(|room| is_left(room)).cloned().collect();
         for room in rooms {
             self.leave(&room, at);
         }
@@ -75,6 +100,11 @@ impl Memberships {
             .iter()
             .filter(|(_, intervals)| intervals.last().is_some_and(|last| last.until.is_none()))
             .map(|(room, _)| room)
+    }
+
+    /// Whether there is an interval of this room, past ones included.
+    pub(crate) fn knows(&self, room: &str) -> bool {
+        self.rooms.contains_key(room)
     }
 
     /// Every room with an interval, past ones included.

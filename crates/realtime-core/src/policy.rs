@@ -12,7 +12,11 @@ pub trait RoomPolicy: Send + Sync + 'static {
 /// The answer of a [`RoomPolicy`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RoomAccess {
-    /// In; a resuming client also gets what it missed.
+    /// In; a resuming client also gets what the room was sent since its place, as a member or not.
+    ///
+    /// A client keeps its places for as long as the window reaches. One that was put out of a room and is let in again gets what
+    /// the room was sent in between, from the moment of [`leave_room`](crate::RoomMembership::leave_room) on if that was how
+    /// it was put out: where that is not for it, answer [`RoomAccess::AllowFromNow`].
     Allow,
     /// In, but only what is sent from now on.
     AllowFromNow,
@@ -32,6 +36,9 @@ impl RoomPolicy for DenyRooms {
 }
 
 /// Every client may enter every room: for demos and rooms that hold no secrets.
+///
+/// With the place of a time when it was a member, a client also gets what the room was sent after it was put out, see
+/// [`RoomAccess::Allow`].
 #[derive(Clone, Copy, Debug, Default)]
 pub struct AllowRooms;
 

@@ -12,6 +12,9 @@ pub struct Target {
     except_connections: Vec<ConnectionId>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     except_users: Vec<Arc<str>>,
+    /// Tenants with a user of each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    except_users_in: Vec<(Arc<str>, Arc<str>)>,
 }
 
 /// The set of connections a [`Target`] starts from.
@@ -82,9 +85,15 @@ impl Target {
         self
     }
 
-    /// The same target without any connection of this user.
+    /// The same target without any connection of this user, whatever the tenant.
     pub fn except_user(mut self, user: impl Into<Arc<str>>) -> Self {
         self.except_users.push(user.into());
+        self
+    }
+
+    /// The same target without any connection of this user in this tenant.
+    pub fn except_user_in(mut self, tenant: impl Into<Arc<str>>, user: impl Into<Arc<str>>) -> Self {
+        self.except_users_in.push((tenant.into(), user.into()));
         self
     }
 
@@ -110,19 +119,31 @@ impl Target {
                 tenant.as_ref().map_or(Ok(()), |tenant| check_name("tenant", tenant))?;
             }
         }
-        self.except_users.iter().try_for_each(|user| check_name("user", user))
+        self.except_users.iter().try_for_each(|user| check_name("user", user))?;
+        self.except_users_in.iter().try_for_each(|(tenant, user)| {
+            check_name("tenant", tenant)?;
+            check_name("user", user)
+        })
     }
 
     /// Whether the tenant filter and the exceptions let this connection through; the scope's own set is not looked at.
-    pub(crate) fn lets(&self, id: ConnectionId, identity: &Identity) -> bool {
+    pub fn lets(&self, id: ConnectionId, identity: &Identity) -> bool {
         self.tenant_only().is_none_or(|tenant| identity.tenant_name() == Some(tenant))
             && !self.except_connections.contains(&id)
-            && !identity.user_name().is_some_and(|user| self.except_users.iter().any(|except| &**except == user))
+            && !identity.user_name().is_some_and(|user| self.excepts(identity.tenant_name(), user))
     }
 
     /// Whether [`Target::lets`] says yes to every connection.
     pub(crate) fn lets_all(&self) -> bool {
-        self.tenant_only().is_none() && self.except_connections.is_empty() && self.except_users.is_empty()
+        self.tenant_only().is_none()
+            && self.except_connections.is_empty()
+            && self.except_users.is_empty()
+            && self.except_users_in.is_empty()
+    }
+
+    fn excepts(&self, tenant: Option<&str>, user: &str) -> bool {
+        self.except_users.iter().any(|except| &**except == user)
+            || self.except_users_in.iter().any(|(of, except)| &**except == user && Some(&**of) == tenant)
     }
 
     /// For providers that show rooms to everyone: the room's audience without the room.
@@ -144,6 +165,6 @@ impl Target {
     }
 
     fn new(scope: Scope) -> Self {
-        Self { scope, except_connections: Vec::new(), except_users: Vec::new() }
+        Self { scope, except_connections: Vec::new(), except_users: Vec::new(), except_users_in: Vec::new() }
     }
 }

@@ -25,8 +25,10 @@ mock! {
     impl RealtimeBroadcast for RealtimeBroadcast {
         async fn send(&self, target: Target, event: Event) -> Result<Receipt>;
         async fn to_user(&self, user: &str, event: Event) -> Result<Receipt>;
+        async fn to_user_in(&self, tenant: &str, user: &str, event: Event) -> Result<Receipt>;
         async fn to_tenant(&self, tenant: &str, event: Event) -> Result<Receipt>;
         async fn to_room(&self, room: &str, event: Event) -> Result<Receipt>;
+        async fn to_room_in(&self, tenant: &str, room: &str, event: Event) -> Result<Receipt>;
         async fn to_all(&self, event: Event) -> Result<Receipt>;
     }
 }
@@ -40,6 +42,9 @@ mock! {
         async fn join_room(&self, user: &str, room: &str) -> Result<()>;
         async fn leave_room(&self, user: &str, room: &str) -> Result<()>;
         async fn user_rooms(&self, user: &str) -> Result<Vec<String>>;
+        async fn join_room_in(&self, tenant: &str, user: &str, room: &str) -> Result<()>;
+        async fn leave_room_in(&self, tenant: &str, user: &str, room: &str) -> Result<()>;
+        async fn user_rooms_in(&self, tenant: &str, user: &str) -> Result<Vec<String>>;
     }
 }
 
@@ -51,8 +56,10 @@ mock! {
     impl RealtimeBroadcast for SocketIoBroadcast {
         async fn send(&self, target: Target, event: Event) -> Result<Receipt>;
         async fn to_user(&self, user: &str, event: Event) -> Result<Receipt>;
+        async fn to_user_in(&self, tenant: &str, user: &str, event: Event) -> Result<Receipt>;
         async fn to_tenant(&self, tenant: &str, event: Event) -> Result<Receipt>;
         async fn to_room(&self, room: &str, event: Event) -> Result<Receipt>;
+        async fn to_room_in(&self, tenant: &str, room: &str, event: Event) -> Result<Receipt>;
         async fn to_all(&self, event: Event) -> Result<Receipt>;
     }
 
@@ -61,12 +68,16 @@ mock! {
         async fn join_room(&self, user: &str, room: &str) -> Result<()>;
         async fn leave_room(&self, user: &str, room: &str) -> Result<()>;
         async fn user_rooms(&self, user: &str) -> Result<Vec<String>>;
+        async fn join_room_in(&self, tenant: &str, user: &str, room: &str) -> Result<()>;
+        async fn leave_room_in(&self, tenant: &str, user: &str, room: &str) -> Result<()>;
+        async fn user_rooms_in(&self, tenant: &str, user: &str) -> Result<Vec<String>>;
     }
 
     #[async_trait]
     impl SocketIoBroadcast for SocketIoBroadcast {
         async fn to_user_with_ack(&self, user: &str, event: Event, timeout: Duration) -> Result<Acks>;
         async fn to_room_with_ack(&self, room: &str, event: Event, timeout: Duration) -> Result<Acks>;
+        async fn ask(&self, target: Target, event: Event, timeout: Duration) -> Result<Acks>;
     }
 }
 

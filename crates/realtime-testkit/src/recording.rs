@@ -1,12 +1,12 @@
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use realtime_core::{
     AckReply, AckStatus, Acks, Capabilities, CloseReason, ConnectionId, Delivered, Drain, Error, Event, EventId,
-    Position, RealtimeBroadcast, RealtimeProvider, Receipt, Result, RoomMembership, Runtime, Scope, SocketIoBroadcast,
-    Stats, Target, check_name,
+    Identity, Position, RealtimeBroadcast, RealtimeProvider, Receipt, Result, RoomMembership, Runtime, Scope,
+    SocketIoBroadcast, Stats, Target, check_name,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -26,12 +26,22 @@ pub struct RecordingProvider {
 struct State {
     sent: Vec<Sent>,
     closed: Vec<(Target, CloseReason)>,
-    rooms: BTreeMap<String, BTreeSet<String>>,
+    /// Rooms by who was joined.
+    rooms: BTreeMap<Member, BTreeSet<String>>,
+    /// Rooms that users of a tenant have left alone.
+    shut_out: BTreeMap<Member, BTreeSet<String>>,
     /// Answers by user, in the order scripted: one a connection.
-    answers: HashMap<String, Vec<AckReply>>,
+    answers: BTreeMap<Member, Vec<AckReply>>,
     failure: Option<fn() -> Error>,
     last: u64,
     shut_down: bool,
+}
+
+/// A user and its tenant. In joins, no tenant means every one.
+type Member = (String, Option<String>);
+
+fn member(tenant: Option<&str>, user: &str) -> Member {
+    (user.to_owned(), tenant.map(str::to_owned))
 }
 
 /// One send that was recorded.
@@ -104,22 +114,34 @@ impl RecordingProvider {
         self.state().closed.clone()
     }
 
-    /// Gives a user one more connection, which answers every ask with this value.
+    /// Gives a user without a tenant one more connection, which answers every ask with this value.
     ///
     /// # Errors
     /// [`Error::InvalidPayload`] when the value has no JSON form.
     pub fn answer<T: Serialize + ?Sized>(&self, user: &str, value: &T) -> Result<ConnectionId> {
+        self.script_answer(member(None, user), value)
+    }
+
+    /// Gives the user of one tenant one more connection, which answers every ask with this value.
+    ///
+    /// # Errors
+    /// [`Error::InvalidPayload`] when the value has no JSON form.
+    pub fn answer_in<T: Serialize + ?Sized>(&self, tenant: &str, user: &str, value: &T) -> Result<ConnectionId> {
+        self.script_answer(member(Some(tenant), user), value)
+    }
+
+    fn script_answer<T: Serialize + ?Sized>(&self, who: Member, value: &T) -> Result<ConnectionId> {
         let id = ConnectionId::random();
         let reply = AckReply::answered(id, Duration::from_millis(1), value)?;
-        self.state().answers.entry(user.to_owned()).or_default().push(reply);
+        self.state().answers.entry(who).or_default().push(reply);
         Ok(id)
     }
 
-    /// Gives a user one more connection, which leaves every ask without an answer.
+    /// Gives a user without a tenant one more connection, which leaves every ask without an answer.
     pub fn leave_unanswered(&self, user: &str, status: AckStatus) -> ConnectionId {
         let id = ConnectionId::random();
         let reply = AckReply::unanswered(id, status, Duration::from_millis(1));
-        self.state().answers.entry(user.to_owned()).or_default().push(reply);
+        self.state().answers.entry(member(None, user)).or_default().push(reply);
         id
     }
 
@@ -146,11 +168,38 @@ impl RecordingProvider {
         Ok(Receipt::new(EventId::random(), position, Some(delivered)))
     }
 
-    fn ask(&self, target: Target, users: &[String], event: Event, timeout: Duration) -> Result<Acks> {
-        self.record(target, event, Some(timeout))?;
+    fn collect(&self, target: Target, event: Event, timeout: Duration) -> Result<Acks> {
+        self.record(target.clone(), event, Some(timeout))?;
         let state = self.state();
-        let replies: Vec<_> = users.iter().filter_map(|user| state.answers.get(user)).flatten().cloned().collect();
-        Ok(Acks::ready(replies))
+        let answers = state.answers.iter().flat_map(|(who, replies)| replies.iter().map(move |reply| (who, reply)));
+        let asked = answers.filter(|(who, reply)| state.means(&target, who, reply.connection));
+        Ok(Acks::ready(asked.map(|(_, reply)| reply.clone()).collect::<Vec<_>>()))
+    }
+
+    fn join(&self, tenant: Option<&str>, user: &str, room: &str) -> Result<()> {
+        check_names(tenant, user, Some(room))?;
+        let mut state = self.open()?;
+        state.rooms.entry(member(tenant, user)).or_default().insert(room.to_owned());
+        for ((of, of_tenant), rooms) in &mut state.shut_out {
+            if of == user && (tenant.is_none() || of_tenant.as_deref() == tenant) {
+                rooms.remove(room);
+            }
+        }
+        Ok(())
+    }
+
+    fn leave(&self, tenant: Option<&str>, user: &str, room: &str) -> Result<()> {
+        check_names(tenant, user, Some(room))?;
+        let mut state = self.open()?;
+        for ((of, of_tenant), rooms) in &mut state.rooms {
+            if of == user && (tenant.is_none() || of_tenant.as_deref() == tenant) {
+                rooms.remove(room);
+            }
+        }
+        if tenant.is_some() {
+            state.shut_out.entry(member(tenant, user)).or_default().insert(room.to_owned());
+        }
+        Ok(())
     }
 
     /// The state, unless shut down or told to fail.
@@ -221,38 +270,81 @@ impl RealtimeBroadcast for RecordingProvider {
 #[async_trait]
 impl RoomMembership for RecordingProvider {
     async fn join_room(&self, user: &str, room: &str) -> Result<()> {
-        check_name("user", user)?;
-        check_name("room", room)?;
-        self.open()?.rooms.entry(user.to_owned()).or_default().insert(room.to_owned());
-        Ok(())
+        self.join(None, user, room)
     }
 
     async fn leave_room(&self, user: &str, room: &str) -> Result<()> {
-        check_name("user", user)?;
-        check_name("room", room)?;
-        if let Some(rooms) = self.open()?.rooms.get_mut(user) {
-            rooms.remove(room);
-        }
-        Ok(())
+        self.leave(None, user, room)
     }
 
     async fn user_rooms(&self, user: &str) -> Result<Vec<String>> {
-        check_name("user", user)?;
-        Ok(self.state().rooms.get(user).into_iter().flatten().cloned().collect())
+        check_names(None, user, None)?;
+        let state = self.state();
+        let rooms: BTreeSet<_> =
+            state.rooms.iter().filter(|((of, _), _)| of == user).flat_map(|(_, rooms)| rooms.clone()).collect();
+        Ok(rooms.into_iter().collect())
+    }
+
+    async fn join_room_in(&self, tenant: &str, user: &str, room: &str) -> Result<()> {
+        self.join(Some(tenant), user, room)
+    }
+
+    async fn leave_room_in(&self, tenant: &str, user: &str, room: &str) -> Result<()> {
+        self.leave(Some(tenant), user, room)
+    }
+
+    async fn user_rooms_in(&self, tenant: &str, user: &str) -> Result<Vec<String>> {
+        check_names(Some(tenant), user, None)?;
+        Ok(self.state().rooms_of(&member(Some(tenant), user)).into_iter().collect())
     }
 }
 
 #[async_trait]
 impl SocketIoBroadcast for RecordingProvider {
     async fn to_user_with_ack(&self, user: &str, event: Event, timeout: Duration) -> Result<Acks> {
-        self.ask(Target::user(user), &[user.to_owned()], event, timeout)
+        self.collect(Target::user(user), event, timeout)
     }
 
     async fn to_room_with_ack(&self, room: &str, event: Event, timeout: Duration) -> Result<Acks> {
-        let state = self.state();
-        let members: Vec<_> =
-            state.rooms.iter().filter(|(_, rooms)| rooms.contains(room)).map(|(user, _)| user.clone()).collect();
-        drop(state);
-        self.ask(Target::room(room), &members, event, timeout)
+        self.collect(Target::room(room), event, timeout)
     }
+
+    async fn ask(&self, target: Target, event: Event, timeout: Duration) -> Result<Acks> {
+        self.collect(target, event, timeout)
+    }
+}
+
+impl State {
+    /// The rooms that one tenant's user, or the one without a tenant, is in.
+    fn rooms_of(&self, who: &Member) -> BTreeSet<String> {
+        let shut_out = self.shut_out.get(who);
+        let bare = self.rooms.get(&(who.0.clone(), None)).into_iter().flatten();
+        let bare = bare.filter(|room| !shut_out.is_some_and(|rooms| rooms.contains(*room)));
+        let own = who.1.as_ref().and_then(|_| self.rooms.get(who)).into_iter().flatten();
+        bare.chain(own).cloned().collect()
+    }
+
+    /// Whether a target means a scripted connection.
+    fn means(&self, target: &Target, who: &Member, connection: ConnectionId) -> bool {
+        let (user, tenant) = who;
+        let mut identity = Identity::user(user.as_str());
+        if let Some(tenant) = tenant {
+            identity = identity.tenant(tenant.as_str());
+        }
+        let in_scope = match target.scope() {
+            Scope::All => true,
+            Scope::Connection(id) => *id == connection,
+            Scope::Room { name, .. } => self.rooms_of(who).contains(&**name),
+            Scope::Tenant(name) => tenant.as_deref() == Some(&**name),
+            Scope::User { name, .. } => *user == **name,
+        };
+        in_scope && target.lets(connection, &identity)
+    }
+}
+
+fn check_names(tenant: Option<&str>, user: &str, room: Option<&str>) -> Result<()> {
+    for (what, name) in [("tenant", tenant), ("user", Some(user)), ("room", room)] {
+        name.map_or(Ok(()), |name| check_name(what, name))?;
+    }
+    Ok(())
 }

@@ -63,6 +63,32 @@ async fn rooms_and_scripted_answers() {
 }
 
 #[tokio::test]
+async fn users_of_one_name_in_two_tenants_have_rooms_and_answers_of_their_own() {
+    let recorder = RecordingProvider::new("socket");
+    let io = recorder.socket_io().unwrap();
+    io.join_room("ann", "all").await.unwrap();
+    io.join_room_in("acme", "ann", "board").await.unwrap();
+    io.leave_room_in("globex", "ann", "all").await.unwrap();
+    assert_eq!(io.user_rooms("ann").await.unwrap(), ["all", "board"]);
+    assert_eq!(io.user_rooms_in("acme", "ann").await.unwrap(), ["all", "board"]);
+    assert!(io.user_rooms_in("globex", "ann").await.unwrap().is_empty());
+    let acme = recorder.answer_in("acme", "ann", "a").unwrap();
+    let globex = recorder.answer_in("globex", "ann", "g").unwrap();
+    let asked = async |target: Target| {
+        let replies = io.ask(target, event("?"), Duration::ZERO).await.unwrap().all().await;
+        replies.iter().map(|reply| reply.connection).collect::<Vec<_>>()
+    };
+    assert_eq!(asked(Target::user("ann")).await, [acme, globex]);
+    assert_eq!(asked(Target::user_in("globex", "ann")).await, [globex]);
+    assert_eq!(asked(Target::room("all")).await, [acme]);
+    assert_eq!(asked(Target::all().except_user_in("acme", "ann")).await, [globex]);
+    io.join_room("ann", "all").await.unwrap();
+    assert_eq!(io.user_rooms_in("globex", "ann").await.unwrap(), ["all"], "shut out until the next join");
+    io.leave_room("ann", "board").await.unwrap();
+    assert_eq!(io.user_rooms("ann").await.unwrap(), ["all"]);
+}
+
+#[tokio::test]
 async fn it_refuses_what_a_real_provider_refuses() {
     let recorder = RecordingProvider::with_capabilities("sse", Capabilities::none());
     assert!(recorder.socket_io().is_none() && recorder.rooms().is_none() && !recorder.is_bidirectional());

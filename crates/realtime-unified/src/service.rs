@@ -92,7 +92,7 @@ impl NotificationService {
         self.registry.find_typed("socket")
     }
 
-    /// Sends a value to every connection that a user has with one provider.
+    /// Sends a value to every connection that a user has with one provider, whatever the tenant.
     ///
     /// # Errors
     /// Those of [`NotificationService::provider`], [`Event::json`] and [`realtime_core::RealtimeBroadcast::send`].
@@ -108,6 +108,26 @@ impl NotificationService {
         async move {
             let (provider, event) = prepared?;
             provider.broadcast().to_user(&user, event).await
+        }
+    }
+
+    /// Sends a value to every connection that the user of one tenant has with one provider.
+    ///
+    /// # Errors
+    /// Those of [`NotificationService::provider`], [`Event::json`] and [`realtime_core::RealtimeBroadcast::send`].
+    pub fn broadcast_to_user_in<T: Serialize + ?Sized>(
+        &self,
+        provider: &str,
+        tenant: &str,
+        user: &str,
+        event: &str,
+        data: &T,
+    ) -> impl Future<Output = Result<Receipt>> + Send + use<T> {
+        let prepared = self.prepare(provider, event, data);
+        let (tenant, user) = (tenant.to_owned(), user.to_owned());
+        async move {
+            let (provider, event) = prepared?;
+            provider.broadcast().to_user_in(&tenant, &user, event).await
         }
     }
 
@@ -194,25 +214,47 @@ impl NotificationService {
         Outcomes::new(join_all(sends).await)
     }
 
-    /// Joins a user to a room with every provider that keeps rooms.
+    /// Joins a user to a room, in every tenant, with every provider that keeps rooms.
     pub async fn join_room(&self, user: &str, room: &str) -> Outcomes<()> {
         let calls = self.memberships().map(|(name, rooms)| async move { (name, rooms.join_room(user, room).await) });
         Outcomes::new(join_all(calls).await)
     }
 
-    /// Takes a user out of a room with every provider that keeps rooms.
+    /// Joins the user of one tenant to a room with every provider that keeps rooms.
+    pub async fn join_room_in(&self, tenant: &str, user: &str, room: &str) -> Outcomes<()> {
+        let calls =
+            self.memberships().map(|(name, rooms)| async move { (name, rooms.join_room_in(tenant, user, room).await) });
+        Outcomes::new(join_all(calls).await)
+    }
+
+    /// Takes a user out of a room, in every tenant, with every provider that keeps rooms.
     pub async fn leave_room(&self, user: &str, room: &str) -> Outcomes<()> {
         let calls = self.memberships().map(|(name, rooms)| async move { (name, rooms.leave_room(user, room).await) });
         Outcomes::new(join_all(calls).await)
     }
 
-    /// The rooms a user has been joined to, by provider.
+    /// Takes the user of one tenant out of a room with every provider that keeps rooms, also if it was joined by its bare name.
+    pub async fn leave_room_in(&self, tenant: &str, user: &str, room: &str) -> Outcomes<()> {
+        let calls = self
+            .memberships()
+            .map(|(name, rooms)| async move { (name, rooms.leave_room_in(tenant, user, room).await) });
+        Outcomes::new(join_all(calls).await)
+    }
+
+    /// The rooms a user has been joined to, in whatever tenant, by provider.
     pub async fn user_rooms(&self, user: &str) -> Outcomes<Vec<String>> {
         let calls = self.memberships().map(|(name, rooms)| async move { (name, rooms.user_rooms(user).await) });
         Outcomes::new(join_all(calls).await)
     }
 
-    /// Where a user is online, on all nodes.
+    /// The rooms that the user of one tenant has been joined to, by provider.
+    pub async fn user_rooms_in(&self, tenant: &str, user: &str) -> Outcomes<Vec<String>> {
+        let calls =
+            self.memberships().map(|(name, rooms)| async move { (name, rooms.user_rooms_in(tenant, user).await) });
+        Outcomes::new(join_all(calls).await)
+    }
+
+    /// Where a user is online, in whatever tenant, on all nodes.
     ///
     /// # Errors
     /// [`Error::Backplane`] when the directory does not answer.
@@ -221,6 +263,16 @@ impl NotificationService {
             Some(directory) => directory.of_user(user).await,
             None => Ok(Vec::new()),
         }
+    }
+
+    /// Where the user of one tenant is online, on all nodes.
+    ///
+    /// # Errors
+    /// [`Error::Backplane`] when the directory does not answer.
+    pub async fn online_in(&self, tenant: &str, user: &str) -> Result<Vec<Presence>> {
+        let mut online = self.online(user).await?;
+        online.retain(|presence| presence.tenant.as_deref() == Some(tenant));
+        Ok(online)
     }
 
     /// Closes the connections a target means, with every provider and on all nodes.

@@ -146,6 +146,14 @@ async fn a_custom_provider_is_attached_joined_closed_and_shut_down() {
     service.broadcast_to_room("r", "message", &1).await.unwrap().into_result().unwrap();
     service.leave_room("ann", "r").await.into_result().unwrap();
     assert_eq!(service.user_rooms("ann").await.into_result().unwrap(), [Vec::<String>::new()]);
+    service.join_room_in("acme", "ann", "r").await.into_result().unwrap();
+    assert_eq!(service.user_rooms_in("acme", "ann").await.into_result().unwrap(), [["r"]]);
+    assert_eq!(service.user_rooms_in("globex", "ann").await.into_result().unwrap(), [Vec::<String>::new()]);
+    service.leave_room_in("acme", "ann", "r").await.into_result().unwrap();
+    assert_eq!(service.user_rooms("ann").await.into_result().unwrap(), [Vec::<String>::new()]);
+    service.broadcast_to_user_in("recorder", "acme", "ann", "message", &1).await.unwrap();
+    assert_eq!(recorder.take().pop().unwrap().target, Target::user_in("acme", "ann"));
+    assert!(service.online_in("acme", "ann").await.unwrap().is_empty());
     assert!(service.online("ann").await.unwrap().is_empty());
     service.close(Target::all(), CloseReason::KICKED).await.into_result().unwrap();
     assert_eq!(service.stats().keys().copied().collect::<Vec<_>>(), ["recorder"]);

@@ -18,11 +18,15 @@ const MAX_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
 #[async_trait]
 impl<C: Codec> SocketIoBroadcast for Arc<Dispatcher<C>> {
     async fn to_user_with_ack(&self, user: &str, event: Event, timeout: Duration) -> Result<Acks> {
-        self.ask(Target::user(user), event, timeout).await
+        Dispatcher::ask(self, Target::user(user), event, timeout).await
     }
 
     async fn to_room_with_ack(&self, room: &str, event: Event, timeout: Duration) -> Result<Acks> {
-        self.ask(Target::room(room), event, timeout).await
+        Dispatcher::ask(self, Target::room(room), event, timeout).await
+    }
+
+    async fn ask(&self, target: Target, event: Event, timeout: Duration) -> Result<Acks> {
+        Dispatcher::ask(self, target, event, timeout).await
     }
 }
 

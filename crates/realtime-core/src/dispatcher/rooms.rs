@@ -5,29 +5,51 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::envelope::Body;
+use crate::membership::Member;
 use crate::{Codec, Dispatcher, EventId, Result, RoomMembership, check_name};
 
 #[async_trait]
 impl<C: Codec> RoomMembership for Arc<Dispatcher<C>> {
     async fn join_room(&self, user: &str, room: &str) -> Result<()> {
-        check_both(user, room)?;
-        let body = Body::Join { user: user.into(), room: room.into() };
-        self.append(EventId::random(), body, None).await.map(drop)
+        self.join(Member::bare(user), room).await
     }
 
     async fn leave_room(&self, user: &str, room: &str) -> Result<()> {
-        check_both(user, room)?;
-        let body = Body::Leave { user: user.into(), room: room.into() };
-        self.append(EventId::random(), body, None).await.map(drop)
+        self.leave(Member::bare(user), room).await
     }
 
     async fn user_rooms(&self, user: &str) -> Result<Vec<String>> {
-        check_name("user", user)?;
-        Ok(self.hub().user_rooms(user))
+        self.rooms_of(&Member::bare(user))
+    }
+
+    async fn join_room_in(&self, tenant: &str, user: &str, room: &str) -> Result<()> {
+        self.join(Member::of_tenant(tenant, user), room).await
+    }
+
+    async fn leave_room_in(&self, tenant: &str, user: &str, room: &str) -> Result<()> {
+        self.leave(Member::of_tenant(tenant, user), room).await
+    }
+
+    async fn user_rooms_in(&self, tenant: &str, user: &str) -> Result<Vec<String>> {
+        self.rooms_of(&Member::of_tenant(tenant, user))
     }
 }
 
-fn check_both(user: &str, room: &str) -> Result<()> {
-    check_name("user", user)?;
-    check_name("room", room)
+impl<C: Codec> Dispatcher<C> {
+    async fn join(&self, member: Member, room: &str) -> Result<()> {
+        member.check()?;
+        check_name("room", room)?;
+        self.append(EventId::random(), Body::Join { member, room: room.into() }, None).await.map(drop)
+    }
+
+    async fn leave(&self, member: Member, room: &str) -> Result<()> {
+        member.check()?;
+        check_name("room", room)?;
+        self.append(EventId::random(), Body::Leave { member, room: room.into() }, None).await.map(drop)
+    }
+
+    fn rooms_of(&self, member: &Member) -> Result<Vec<String>> {
+        member.check()?;
+        Ok(self.hub().user_rooms(member))
+    }
 }

@@ -166,13 +166,13 @@ impl<C: Codec> Dispatcher<C> {
                 let outcome = self.apply_ask(position, target, &event, deadline, ask, seen, &append);
                 receipt.delivered = Some(outcome.delivered);
             }
-            Body::Join { user, room } => {
+            Body::Join { member, room } => {
                 append(Content::Nothing);
-                self.hub.join_user(position, &user, &room, seen);
+                self.hub.join_user(position, &member, &room, seen);
             }
-            Body::Leave { user, room } => {
+            Body::Leave { member, room } => {
                 append(Content::Nothing);
-                self.hub.leave_user(position, &user, &room);
+                self.hub.leave_user(position, &member, &room);
             }
             Body::Close { .. } => {
                 append(Content::Nothing);

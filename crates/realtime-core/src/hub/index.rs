@@ -4,8 +4,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::group::Group;
+use super::user::User;
 use super::{Connection, Sight};
-use crate::membership::Memberships;
+use crate::membership::{Member, Memberships};
 use crate::{ConnectionId, Frame, Position, Scope};
 
 /// The hub's tables; every change keeps them consistent with each other.
@@ -17,12 +18,6 @@ pub(super) struct Index<F> {
     rooms: HashMap<Arc<str>, Group<F>>,
     /// The rooms each connection entered itself (only those that entered one): the way back from a connection to its rooms.
     entered: HashMap<ConnectionId, Memberships>,
-}
-
-struct User<F> {
-    connections: Group<F>,
-    rooms: Memberships,
-    offline_since: Option<Instant>,
 }
 
 /// Counts of now.
@@ -52,10 +47,9 @@ impl<F: Frame> Index<F> {
             self.tenants.entry(Arc::clone(tenant)).or_default().insert(connection);
         }
         if let Some(name) = identity.shared_user() {
-            let user = self.users.entry(Arc::clone(name)).or_insert_with(User::new);
-            user.offline_since = None;
-            user.connections.insert(connection);
-            for room in user.rooms.current() {
+            let user = self.users.entry(Arc::clone(name)).or_default();
+            user.insert(connection);
+            for room in user.joined_rooms(identity.tenant_name()) {
                 self.rooms.entry(Arc::clone(room)).or_default().insert(connection);
             }
         }
@@ -73,15 +67,11 @@ impl<F: Frame> Index<F> {
         if let Some(name) = identity.user_name()
             && let Some(user) = self.users.get_mut(name)
         {
-            user.connections.remove(id);
-            for room in user.rooms.current() {
+            for room in user.joined_rooms(identity.tenant_name()) {
                 remove_from(&mut self.rooms, room, id);
             }
-            if user.connections.is_empty() {
-                user.offline_since = Some(now);
-                if user.rooms.is_empty() {
-                    self.users.remove(name);
-                }
+            if user.remove(connection, now) {
+                self.users.remove(name);
             }
         }
         if let Some(rooms) = self.entered.remove(&id) {
@@ -99,17 +89,25 @@ impl<F: Frame> Index<F> {
         entered
     }
 
+    /// A connection names a room whose past is for it: from its place on, but nothing of before the server took it out.
+    pub(super) fn enter_from(&mut self, connection: &Connection<F>, room: &Arc<str>, place: Position) {
+        let identity = &connection.info.identity;
+        let user = identity.user_name().and_then(|name| self.users.get(name));
+        let left = user.and_then(|user| user.left(identity.tenant_name(), room));
+        self.enter(connection.info.id, room, left.map_or(place, |left| left.max(place)));
+    }
+
     pub(super) fn entered(&self, id: ConnectionId) -> usize {
         self.entered.get(&id).map_or(0, Memberships::len)
     }
 
     pub(super) fn leave(&mut self, id: ConnectionId, room: &str, at: Position) -> bool {
         let left = self.entered.get_mut(&id).is_some_and(|rooms| rooms.leave(room, at));
-        let joined = self
-            .all
-            .find(id)
-            .and_then(|connection| self.users.get(connection.info.identity.user_name()?))
-            .is_some_and(|user| user.rooms.is_in(room));
+        let joined = self.all.find(id).is_some_and(|connection| {
+            let identity = &connection.info.identity;
+            let user = identity.user_name().and_then(|name| self.users.get(name));
+            user.is_some_and(|user| user.is_joined(identity.tenant_name(), room))
+        });
         if left && !joined {
             remove_from(&mut self.rooms, room, id);
         }
@@ -120,27 +118,21 @@ impl<F: Frame> Index<F> {
         self.rooms.get(room).is_some_and(|members| members.find(id).is_some())
     }
 
-    pub(super) fn join_user(&mut self, name: &Arc<str>, room: &Arc<str>, at: Position, now: Instant) {
-        let user = self.users.entry(Arc::clone(name)).or_insert_with(User::new);
-        if user.connections.is_empty() && user.rooms.current().next().is_none() {
-            // Nothing of before is left that could have ended by absence: it begins now.
-            user.offline_since = Some(now);
-        }
-        user.rooms.enter(room, at);
-        if user.connections.is_empty() {
-            return;
-        }
-        let members = self.rooms.entry(Arc::clone(room)).or_default();
-        for connection in user.connections.iter() {
-            members.insert(connection);
+    /// Joins a user to a room, in every tenant or in one.
+    pub(super) fn join_user(&mut self, member: &Member, room: &Arc<str>, at: Position, now: Instant) {
+        let user = self.users.entry(Arc::clone(&member.user)).or_default();
+        user.join(member.tenant.as_ref(), room, at, now);
+        for connection in user.connections_in(member.tenant.as_deref()) {
+            self.rooms.entry(Arc::clone(room)).or_default().insert(connection);
         }
     }
 
-    /// Takes a user's connections out of a room, by whichever way each of them was in.
-    pub(super) fn leave_user(&mut self, name: &str, room: &str, at: Position) {
-        let Some(user) = self.users.get_mut(name) else { return };
-        user.rooms.leave(room, at);
-        for connection in user.connections.iter() {
+    /// Takes the connections that a user's name means, in every tenant or in one, out of a room, by whichever way each of
+    /// them was in.
+    pub(super) fn leave_user(&mut self, member: &Member, room: &Arc<str>, at: Position) {
+        let user = self.users.entry(Arc::clone(&member.user)).or_default();
+        user.leave(member.tenant.as_ref(), room, at);
+        for connection in user.connections_in(member.tenant.as_deref()) {
             let id = connection.info.id;
             if let Some(entered) = self.entered.get_mut(&id) {
                 entered.leave(room, at);
@@ -171,48 +163,47 @@ impl<F: Frame> Index<F> {
             id: connection.info.id,
             identity: identity.clone(),
             own: self.entered.get(&connection.info.id).cloned().unwrap_or_default(),
-            joined: user.map(|user| user.rooms.clone()).unwrap_or_default(),
+            joined: user.map(|user| user.joined(identity.tenant_name())).unwrap_or_default(),
             born: connection.born,
             end,
         }
     }
 
-    /// The rooms a user was joined to, and those that the user's connections of this node entered themselves.
-    pub(super) fn user_rooms(&self, name: &str) -> Vec<String> {
-        let Some(user) = self.users.get(name) else { return Vec::new() };
-        let entered = user.connections.iter().filter_map(|connection| self.entered.get(&connection.info.id));
-        let rooms: BTreeSet<&str> =
-            entered.chain([&user.rooms]).flat_map(|rooms| rooms.current()).map(AsRef::as_ref).collect();
+    /// The rooms a user was joined to, and those that the user's connections of this node entered themselves: of every
+    /// tenant or of one.
+    pub(super) fn user_rooms(&self, member: &Member) -> Vec<String> {
+        let Some(user) = self.users.get(&member.user) else { return Vec::new() };
+        let tenant = member.tenant.as_deref();
+        let entered = user.connections_in(tenant).filter_map(|connection| self.entered.get(&connection.info.id));
+        let mut rooms: BTreeSet<&str> = entered.flat_map(Memberships::current).map(AsRef::as_ref).collect();
+        match tenant {
+            None => rooms.extend(user.all_joined_rooms().map(AsRef::as_ref)),
+            tenant => rooms.extend(user.joined_rooms(tenant).map(AsRef::as_ref)),
+        }
         rooms.into_iter().map(str::to_owned).collect()
     }
 
     /// Ends the memberships of users who have been away for longer than this, as of now (`applied`): what their rooms were
     /// sent before is still for them. Then forgets what nobody can read any more.
     pub(super) fn forget(&mut self, start: Position, applied: Position, offline_for: Duration, now: Instant) {
-        self.users.retain(|_, user| {
-            let offline = user.connections.is_empty();
-            if offline && user.offline_since.is_none_or(|since| now.saturating_duration_since(since) > offline_for) {
-                user.rooms.leave_all(applied);
-            }
-            user.rooms.forget_before(start);
-            !offline || !user.rooms.is_empty()
-        });
+        self.users.retain(|_, user| !user.forget(start, applied, offline_for, now));
         self.entered.values_mut().for_each(|rooms| rooms.forget_before(start));
     }
 
     /// In a new epoch the positions of before mean nothing, so joins of before are gone.
     pub(super) fn forget_memberships(&mut self) {
-        let users: Vec<(Arc<str>, Vec<Arc<str>>)> =
-            self.users.iter().map(|(name, user)| (Arc::clone(name), user.rooms.current().cloned().collect())).collect();
-        for (name, rooms) in users {
-            for room in rooms {
-                self.leave_user(&name, &room, Position::START);
+        for user in self.users.values_mut() {
+            for room in user.forget_rooms() {
+                for connection in user.connections.iter() {
+                    let id = connection.info.id;
+                    if let Some(entered) = self.entered.get_mut(&id) {
+                        entered.leave(&room, Position::START);
+                    }
+                    remove_from(&mut self.rooms, &room, id);
+                }
             }
         }
-        self.users.retain(|_, user| {
-            user.rooms = Memberships::default();
-            !user.connections.is_empty()
-        });
+        self.users.retain(|_, user| !user.is_empty());
     }
 
     pub(super) fn gauges(&self) -> Gauges {
@@ -222,12 +213,6 @@ impl<F: Frame> Index<F> {
             rooms: self.rooms.len(),
             behind: 0,
         }
-    }
-}
-
-impl<F> User<F> {
-    fn new() -> Self {
-        Self { connections: Group::default(), rooms: Memberships::default(), offline_since: None }
     }
 }
 

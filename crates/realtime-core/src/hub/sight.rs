@@ -1,5 +1,6 @@
 use std::sync::Arc;
 
+use super::user::Joined;
 use crate::membership::Memberships;
 use crate::window::Key;
 use crate::{ConnectionId, Identity, Position, Scope, Target};
@@ -11,20 +12,18 @@ pub(crate) struct Sight {
     /// What it entered itself.
     pub(super) own: Memberships,
     /// What its user was joined to.
-    pub(super) joined: Memberships,
+    pub(super) joined: Joined,
     pub(super) born: Position,
     /// The last record that had been applied.
     pub(crate) end: Position,
 }
 
 impl Sight {
-    /// Every key under which the window may hold something for it.
+    /// Every key under which the window may hold something for it, each once.
     pub(crate) fn keys(&self) -> impl Iterator<Item = Key> {
         let tenant = self.identity.shared_tenant().map(|tenant| Key::Tenant(Arc::clone(tenant)));
         let user = self.identity.shared_user().map(|user| Key::User(Arc::clone(user)));
-        let own = self.own.known();
-        let joined = self.joined.known().filter(|room| !self.own.known().any(|own| own == *room));
-        let rooms = own.chain(joined).map(|room| Key::Room(Arc::clone(room)));
+        let rooms = self.own.known().chain(self.joined.known(&self.own)).map(|room| Key::Room(Arc::clone(room)));
         std::iter::once(Key::All).chain(tenant).chain(user).chain(rooms)
     }
 

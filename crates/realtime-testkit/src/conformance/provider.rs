@@ -30,6 +30,7 @@ macro_rules! provider_conformance {
         $crate::conformance_tests! { $provider; in provider:
             acks_are_collected_from_every_connection,
             acks_of_a_room_come_from_its_members,
+            acks_of_one_tenants_user,
             acks_tell_who_is_gone_and_who_is_late,
             addressing_all,
             addressing_connection,
@@ -71,6 +72,7 @@ macro_rules! provider_conformance {
             rooms_follow_the_user,
             rooms_joined_are_replayed,
             rooms_named_by_the_client,
+            rooms_of_one_tenants_user,
             shutdown_closes_and_refuses,
             stats_count,
             too_large_is_refused,

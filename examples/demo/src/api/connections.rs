@@ -10,8 +10,8 @@ pub(super) async fn list(
     State(service): State<NotificationService>,
     RawQuery(query): RawQuery,
 ) -> Result<Json<Value>, Failure> {
-    let Of { user } = Of::from_query(query)?;
-    let target = Target::user(&*user);
+    let Of { user, tenant } = Of::from_query(query)?;
+    let target = tenant.map_or_else(|| Target::user(&*user), |tenant| Target::user_in(tenant, &*user));
     target.check()?;
     Ok(Json(json!({ "user": user, "connections": service.connections(&target) })))
 }

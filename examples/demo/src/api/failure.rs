@@ -65,10 +65,11 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     }
 }
 
-/// A query `?user=…`.
+/// A query `?user=…`, of one tenant with `&tenant=…`.
 #[derive(Deserialize)]
 pub(super) struct Of {
     pub(super) user: String,
+    pub(super) tenant: Option<String>,
 }
 
 impl Of {

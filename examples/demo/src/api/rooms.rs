@@ -1,41 +1,58 @@
 use axum::Json;
 use axum::extract::{RawQuery, State};
 use realtime_unified::NotificationService;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::failure::{Body, Failure, Of};
 
-#[derive(Deserialize)]
+/// Without a tenant, the user of this name in every tenant is meant.
+#[derive(Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Membership {
     user: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tenant: Option<String>,
     room: String,
 }
 
 pub(super) async fn join(
     State(service): State<NotificationService>,
     Body(request): Body<Membership>,
-) -> Result<Json<Value>, Failure> {
-    service.join_room(&request.user, &request.room).await.into_result()?;
-    Ok(Json(json!({ "user": request.user, "room": request.room })))
+) -> Result<Json<Membership>, Failure> {
+    let Membership { user, tenant, room } = &request;
+    match tenant {
+        None => service.join_room(user, room).await,
+        Some(tenant) => service.join_room_in(tenant, user, room).await,
+    }
+    .into_result()?;
+    Ok(Json(request))
 }
 
 pub(super) async fn leave(
     State(service): State<NotificationService>,
     Body(request): Body<Membership>,
-) -> Result<Json<Value>, Failure> {
-    service.leave_room(&request.user, &request.room).await.into_result()?;
-    Ok(Json(json!({ "user": request.user, "room": request.room })))
+) -> Result<Json<Membership>, Failure> {
+    let Membership { user, tenant, room } = &request;
+    match tenant {
+        None => service.leave_room(user, room).await,
+        Some(tenant) => service.leave_room_in(tenant, user, room).await,
+    }
+    .into_result()?;
+    Ok(Json(request))
 }
 
 pub(super) async fn list(
     State(service): State<NotificationService>,
     RawQuery(query): RawQuery,
 ) -> Result<Json<Value>, Failure> {
-    let Of { user } = Of::from_query(query)?;
+    let Of { user, tenant } = Of::from_query(query)?;
+    let by_provider = match &tenant {
+        None => service.user_rooms(&user).await,
+        Some(tenant) => service.user_rooms_in(tenant, &user).await,
+    };
     let mut rooms = Map::new();
-    for (provider, names) in service.user_rooms(&user).await {
+    for (provider, names) in by_provider {
         rooms.insert(provider, json!(names?));
     }
     Ok(Json(json!({ "user": user, "rooms": rooms })))

@@ -109,3 +109,18 @@ pub async fn acks_tell_who_is_gone_and_who_is_late<P: ProviderUnderTest>() {
         assert_eq!(stage.labels(&mut back).await, ["mark 0"]);
     }
 }
+
+/// An ask of one tenant's user reaches nobody else of the same name.
+pub async fn acks_of_one_tenants_user<P: ProviderUnderTest>() {
+    let stage = Stage::<P>::open(Setup::default()).await;
+    if !stage.provider.capabilities().acks {
+        return;
+    }
+    let mut acme = stage.guest(Visitor::user("ann").tenant("acme")).await;
+    let mut globex = stage.guest(Visitor::user("ann").tenant("globex")).await;
+    let acks = stage.acks().ask(Target::user_in("acme", "ann"), question(), WAIT).await.expect("asked");
+    let number = asked(&mut acme).await;
+    acme.answer(number, json!("yes")).await;
+    assert_eq!(collect(acks).await, [(acme.id, AckStatus::Answered, json!("yes"))]);
+    assert!(stage.labels(&mut globex).await.is_empty());
+}

@@ -51,6 +51,35 @@ pub async fn rooms_except_and_within_a_tenant<P: ProviderUnderTest>() {
     assert!(outside.labels_until(&mark).await.is_empty());
 }
 
+/// A join with a tenant is for that tenant's user only; a leave with a tenant takes its user out of what the bare name was
+/// joined to.
+pub async fn rooms_of_one_tenants_user<P: ProviderUnderTest>() {
+    let stage = Stage::<P>::open(Setup::default()).await;
+    if !stage.provider.capabilities().rooms {
+        return;
+    }
+    let rooms = stage.rooms();
+    let mut acme = stage.guest(Visitor::user("ann").tenant("acme")).await;
+    let mut globex = stage.guest(Visitor::user("ann").tenant("globex")).await;
+    let mut none = stage.guest(Visitor::user("ann")).await;
+    rooms.join_room_in("acme", "ann", "board").await.expect("joined");
+    rooms.join_room("ann", "all").await.expect("joined");
+    stage.note(Target::room("board"), "1").await;
+    stage.note(Target::room("all"), "2").await;
+    rooms.leave_room_in("globex", "ann", "all").await.expect("left");
+    stage.note(Target::room("all"), "3").await;
+    stage.note(Target::room("all").except_user_in("acme", "ann"), "4").await;
+    assert_eq!(rooms.user_rooms("ann").await.expect("the rooms"), ["all", "board"]);
+    assert_eq!(rooms.user_rooms_in("acme", "ann").await.expect("the rooms"), ["all", "board"]);
+    assert!(rooms.user_rooms_in("globex", "ann").await.expect("the rooms").is_empty());
+    rooms.leave_room("ann", "board").await.expect("left");
+    stage.note(Target::room("board"), "too late").await;
+    let mark = stage.mark().await;
+    assert_eq!(acme.labels_until(&mark).await, ["1", "2", "3"]);
+    assert_eq!(globex.labels_until(&mark).await, ["2"]);
+    assert_eq!(none.labels_until(&mark).await, ["2", "3", "4"]);
+}
+
 /// Rooms that a client names go through the policy; a refused room refuses the connection.
 pub async fn rooms_named_by_the_client<P: ProviderUnderTest>() {
     let stage = Stage::<P>::open(Setup::default()).await;
