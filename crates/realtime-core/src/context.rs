@@ -10,6 +10,9 @@ use crate::{
 };
 
 /// What a handler knows: which connection an event came from, and how to send.
+///
+/// A clone that is kept does not keep the provider: when that is shut down or dropped, sends fail with
+/// [`crate::Error::Closed`].
 #[derive(Clone)]
 pub struct Context {
     connection: Arc<ConnectionInfo>,

@@ -1,3 +1,4 @@
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
@@ -43,6 +44,21 @@ pub trait Directory: Send + Sync + 'static {
     /// # Errors
     /// [`crate::Error::Backplane`].
     async fn of_tenant(&self, tenant: &str) -> Result<Vec<Presence>>;
+}
+
+#[async_trait]
+impl<T: Directory + ?Sized> Directory for Arc<T> {
+    async fn update(&self, node: NodeId, changes: &[DirectoryChange], lease: Duration) -> Result<()> {
+        (**self).update(node, changes, lease).await
+    }
+
+    async fn of_user(&self, user: &str) -> Result<Vec<Presence>> {
+        (**self).of_user(user).await
+    }
+
+    async fn of_tenant(&self, tenant: &str) -> Result<Vec<Presence>> {
+        (**self).of_tenant(tenant).await
+    }
 }
 
 /// One step of a node's part of the directory.

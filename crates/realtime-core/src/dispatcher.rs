@@ -10,6 +10,7 @@ use tokio_util::task::TaskTracker;
 mod admit;
 mod ask;
 mod life;
+mod owner;
 mod rooms;
 mod send;
 mod tail;
@@ -29,7 +30,18 @@ pub use admit::Admitted;
 ///
 /// A provider makes one with its [`Codec`], and hands it the [`Runtime`] it is attached with. It is
 /// the provider's [`crate::RealtimeBroadcast`] and [`crate::SocketIoBroadcast`] too.
+///
+/// It runs until [`Dispatcher::shutdown`], or until the last clone of what [`Dispatcher::new`] gave is dropped: then it
+/// shuts down by itself, as with [`Drain::now`]. Connections and what runs for them do not keep it.
 pub struct Dispatcher<C: Codec> {
+    shared: Arc<Shared<C>>,
+    /// Whether its end is the dispatcher's.
+    owns: bool,
+}
+
+/// What all handles of a dispatcher share.
+#[doc(hidden)]
+pub struct Shared<C: Codec> {
     config: DispatcherConfig,
     codec: C,
     router: Router,
@@ -56,6 +68,8 @@ pub struct Dispatcher<C: Codec> {
     draining: OnceLock<Drain>,
     /// No more sends.
     closing: AtomicBool,
+    /// Cancelled when nobody owns it any more.
+    abandoned: CancellationToken,
     /// Whether a room's event has been shown to everyone, which is logged once.
     widened: AtomicBool,
     /// Ends the background tasks.
@@ -76,7 +90,7 @@ struct Waiter {
 impl<C: Codec> Dispatcher<C> {
     /// A dispatcher that is not attached yet; `router` handles what clients send.
     pub fn new(config: DispatcherConfig, codec: C, router: Router) -> Arc<Self> {
-        Arc::new(Self {
+        Self::owned(Shared {
             hub: Hub::new(config.outbox),
             window: Window::new(config.window),
             admission: Admission::new(config.limits),
@@ -94,6 +108,7 @@ impl<C: Codec> Dispatcher<C> {
             ready: AtomicBool::new(false),
             draining: OnceLock::new(),
             closing: AtomicBool::new(false),
+            abandoned: CancellationToken::new(),
             widened: AtomicBool::new(false),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
@@ -255,7 +270,7 @@ impl<C: Codec> Dispatcher<C> {
             };
             // What its client has sent is answered first.
             inbox.close();
-            let (dispatcher, connection) = (Arc::clone(self), Arc::clone(connection));
+            let (dispatcher, connection) = (self.unowned(), Arc::clone(connection));
             self.tasks.spawn(async move {
                 inbox.finished().await;
                 dispatcher.restart(&connection, drain);

@@ -196,7 +196,7 @@ impl<C: Codec> Registration<C> {
         &self.connection.span
     }
 
-    /// The dispatcher it belongs to.
+    /// The dispatcher it belongs to, by a handle that does not keep it running.
     pub fn dispatcher(&self) -> &Arc<Dispatcher<C>> {
         &self.dispatcher
     }

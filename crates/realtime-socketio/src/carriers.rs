@@ -233,6 +233,18 @@ impl Carriers {
 
     /// Ends every session, lets none in any more, and waits until all connections are over.
     pub(crate) async fn close(&self) {
+        self.shut();
+        loop {
+            let emptied = self.emptied.notified();
+            if self.lock().connections == 0 {
+                return;
+            }
+            emptied.await;
+        }
+    }
+
+    /// Ends every session, and lets none in any more.
+    pub(crate) fn shut(&self) {
         let all: Vec<_> = {
             let mut table = self.lock();
             table.shut = true;
@@ -240,13 +252,6 @@ impl Carriers {
         };
         for carrier in all {
             carrier.close();
-        }
-        loop {
-            let emptied = self.emptied.notified();
-            if self.lock().connections == 0 {
-                return;
-            }
-            emptied.await;
         }
     }
 

@@ -128,7 +128,7 @@ impl SocketIoProvider {
         self.running.get_or_init(|| {
             let codec = SocketIoCodec { cursor_argument: self.config.cursor_argument };
             let dispatcher = Dispatcher::new(self.config.dispatcher(), codec, self.router.clone());
-            let gate = Gate { dispatcher: Arc::clone(&dispatcher), max_depth: self.config.max_depth };
+            let gate = Gate { dispatcher: dispatcher.unowned(), max_depth: self.config.max_depth };
             Running { dispatcher, server: Server::new(&self.config.engine(), Arc::new(gate)) }
         })
     }
@@ -162,7 +162,15 @@ impl RealtimeProvider for SocketIoProvider {
     }
 
     async fn attach(&self, runtime: Runtime) -> realtime_core::Result<()> {
-        self.dispatcher().attach(runtime).await
+        let Running { dispatcher, server } = self.running();
+        dispatcher.attach(runtime).await?;
+        let (dispatcher, server) = (dispatcher.unowned(), server.clone());
+        tokio::spawn(async move {
+            dispatcher.stopped().await;
+            // Sessions that are no connection do not end with the dispatcher's, when the provider is dropped.
+            server.shut();
+        });
+        Ok(())
     }
 
     fn broadcast(&self) -> Arc<dyn RealtimeBroadcast> {

@@ -129,6 +129,11 @@ impl Server {
     pub(crate) async fn close(&self) {
         self.carriers.close().await;
     }
+
+    /// [`Server::close`] without waiting.
+    pub(crate) fn shut(&self) {
+        self.carriers.shut();
+    }
 }
 
 #[cfg(test)]

@@ -14,6 +14,10 @@ use crate::registry::{Entry, Registry};
 use crate::{NotificationServiceBuilder, Outcomes};
 
 /// One application's providers, picked by name. Cheap to clone; fits into axum's state.
+///
+/// It runs until [`NotificationService::shutdown`], or until nothing is left of it: its clones, its routes (a server's open
+/// HTTP connections hold them too), its providers and their sending sides. What is dropped so closes its connections as with
+/// [`Drain::now`]. A hook or a handler that holds the service keeps it; a [`Context`](realtime_core::Context) does not.
 #[derive(Clone)]
 pub struct NotificationService {
     registry: Arc<Registry>,

@@ -223,6 +223,8 @@ impl WsProvider {
     fn start(&self, handshake: Handshake, admitted: Admitted) -> Response {
         let Core { dispatcher, settings, sessions } = self.core().clone();
         let Handshake { stream, response, .. } = handshake;
+        // A client that dawdles does not keep the provider.
+        let dispatcher = dispatcher.unowned();
         sessions.spawn(async move {
             let stream = match tokio::time::timeout(settings.write_stall, stream).await {
                 Ok(Ok(stream)) => TokioIo::new(stream),

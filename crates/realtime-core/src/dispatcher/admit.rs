@@ -129,7 +129,7 @@ impl<C: Codec> Dispatcher<C> {
         if let Some(gone) = gone {
             self.tasks.spawn(self.run_hooks(&connection, gone));
         }
-        let registration = Registration::new(Arc::clone(self), connection);
+        let registration = Registration::new(self.unowned(), connection);
         if let Some(drain) = self.draining.get() {
             // It slipped in between the shutdown's mark and its look at the connections.
             self.restart(registration.connection(), *drain);

@@ -46,7 +46,7 @@ impl<C: Codec> Dispatcher<C> {
         let body = Body::Ask { target, event, deadline: SystemTime::now() + timeout };
         // Made before the append, so that whoever gives up in between leaves nothing behind.
         let acks = Acks::new(Arc::clone(&ask), deadline, {
-            let (dispatcher, ask) = (Arc::clone(self), Arc::clone(&ask));
+            let (dispatcher, ask) = (self.unowned(), Arc::clone(&ask));
             move || {
                 dispatcher.asks().remove(&ask.number());
             }

@@ -43,16 +43,17 @@ impl<C: Codec> Dispatcher<C> {
         let state = runtime.backplane.state(provider).await?;
         self.take_up(&state, self.mark_in(&runtime, &state).await?);
         let filled = Arc::new(tokio::sync::Notify::new());
+        tokio::spawn(self.unowned().await_abandonment());
         tokio::spawn(self.stop.clone().run_until_cancelled_owned({
-            let (dispatcher, filled) = (Arc::clone(self), Arc::clone(&filled));
+            let (dispatcher, filled) = (self.unowned(), Arc::clone(&filled));
             async move { dispatcher.follow(state.last, &filled).await }
         }));
         tokio::spawn(self.stop.clone().run_until_cancelled_owned({
-            let dispatcher = Arc::clone(self);
+            let dispatcher = self.unowned();
             async move { dispatcher.follow_pipe(pipe).await }
         }));
         tokio::spawn({
-            let dispatcher = Arc::clone(self);
+            let dispatcher = self.unowned();
             async move {
                 dispatcher.follow_directory().await;
                 dispatcher.directory_told.cancel();
