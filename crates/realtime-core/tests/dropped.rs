@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use realtime_core::{
-    Backplane, CloseReason, Directory, Error, Inbound, MemoryBackplane, MemoryDirectory, RealtimeBroadcast,
+    Backplane, CloseReason, Directory, Error, EventId, Inbound, MemoryBackplane, MemoryDirectory, RealtimeBroadcast,
     RealtimeProvider, Router,
 };
 use realtime_testkit::conformance::{HookLog, Setup, Visitor};
@@ -126,7 +126,8 @@ async fn what_a_handler_was_given_does_not_keep_it() {
 #[tokio::test]
 async fn an_attach_that_is_given_up_leaves_nothing() {
     let log = MemoryBackplane::default();
-    log.append("core", Bytes::from_static(b"a record")).await.unwrap();
+    let epoch = log.state("core").await.unwrap().epoch;
+    log.append("core", epoch, EventId::random(), Bytes::from_static(b"a record")).await.unwrap();
     let backplane = FaultyBackplane::new(log);
     backplane.set_up(false);
     let provider = CoreProvider::full(Setup::default());
