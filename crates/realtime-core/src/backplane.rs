@@ -34,7 +34,8 @@ pub trait Backplane: Send + Sync + 'static {
     /// [`crate::Error::Backplane`].
     async fn range(&self, subject: &str, after: Position, most: usize) -> Result<Vec<Entry>>;
 
-    /// Every record after this position, those to come included; ends only with an error.
+    /// Every record after this position, those to come included; ends only with an error. A tail whose log has lost records
+    /// that it has handed out does not go on with others in their places: it ends, or gives nothing.
     fn tail(&self, subject: &str, after: Position) -> Tail;
 
     /// The log's life and extent, the same for all nodes. A log without a state begins with [`LogState::begin`], and one

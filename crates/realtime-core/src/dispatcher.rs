@@ -9,6 +9,7 @@ use tokio_util::task::TaskTracker;
 
 mod admit;
 mod ask;
+mod follow;
 mod life;
 mod owner;
 mod rooms;
@@ -62,8 +63,10 @@ pub struct Shared<C: Codec> {
     directory_changed: Notify,
     /// Cancelled when the directory has been told of everything, after the end.
     directory_told: CancellationToken,
-    /// Whether the log is being read; false while the backplane is away.
+    /// Whether the log is being read, and has been read to its end; false while the backplane is away.
     ready: AtomicBool,
+    /// Somebody has a reason to take the log for another one.
+    look_wanted: Notify,
     /// Set when no more connections are taken.
     draining: OnceLock<Drain>,
     /// No more sends.
@@ -106,6 +109,7 @@ impl<C: Codec> Dispatcher<C> {
             directory_changed: Notify::new(),
             directory_told: CancellationToken::new(),
             ready: AtomicBool::new(false),
+            look_wanted: Notify::new(),
             draining: OnceLock::new(),
             closing: AtomicBool::new(false),
             abandoned: CancellationToken::new(),

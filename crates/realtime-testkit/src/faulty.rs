@@ -32,6 +32,8 @@ pub struct FaultyBackplane {
     inner: Arc<Mutex<Inner>>,
     /// Tails give nothing while this is false, and fail when it is turned off.
     up: watch::Sender<bool>,
+    /// Tails give nothing while this is true.
+    silent: watch::Sender<bool>,
 }
 
 #[derive(Debug)]
@@ -57,7 +59,7 @@ impl FaultyBackplane {
     /// Has no faults yet.
     pub fn new(log: MemoryBackplane) -> Self {
         let inner = Inner { pipe: log.clone(), log, fault: None, kept: Vec::new() };
-        Self { inner: Arc::new(Mutex::new(inner)), up: watch::Sender::new(true) }
+        Self { inner: Arc::new(Mutex::new(inner)), up: watch::Sender::new(true), silent: watch::Sender::new(false) }
     }
 
     /// The log of now.
@@ -77,6 +79,11 @@ impl FaultyBackplane {
     /// and tails fail, but one that is begun then waits.
     pub fn set_up(&self, up: bool) {
         self.up.send_replace(up);
+    }
+
+    /// Lets tails give nothing, without a failure, and go on where they were; all else works.
+    pub fn set_silent(&self, silent: bool) {
+        self.silent.send_replace(silent);
     }
 
     /// Lets every append from now on go wrong in this way.
@@ -169,9 +176,9 @@ impl Backplane for FaultyBackplane {
 
     fn tail(&self, subject: &str, after: Position) -> Tail {
         let tail = self.log().tail(subject, after);
-        let up = self.up.subscribe();
+        let (up, silent) = (self.up.subscribe(), self.silent.subscribe());
         let begun = *up.borrow();
-        stream::unfold((tail, up, begun), |(mut tail, mut up, begun)| async move {
+        stream::unfold((tail, up, silent, begun), |(mut tail, mut up, mut silent, begun)| async move {
             if !begun {
                 // Begun while away: it waits, as a broker that is slow to answer.
                 wait_for(&mut up, true).await;
@@ -179,9 +186,13 @@ impl Backplane for FaultyBackplane {
             let batch = tokio::select! {
                 biased;
                 () = wait_for(&mut up, false) => Some(Err(Error::Backplane("it went away".into()))),
-                batch = tail.next() => batch,
+                batch = async {
+                    let batch = tail.next().await;
+                    wait_for(&mut silent, false).await;
+                    batch
+                } => batch,
             };
-            batch.map(|batch| (batch, (tail, up, true)))
+            batch.map(|batch| (batch, (tail, up, silent, true)))
         })
         .boxed()
     }
@@ -209,9 +220,9 @@ impl Backplane for FaultyBackplane {
     }
 }
 
-async fn wait_for(up: &mut watch::Receiver<bool>, wanted: bool) {
+async fn wait_for(switch: &mut watch::Receiver<bool>, wanted: bool) {
     // The sender lives as long as the backplane; after that there is nothing to wait for.
-    if up.wait_for(|up| *up == wanted).await.is_err() {
+    if switch.wait_for(|is| *is == wanted).await.is_err() {
         std::future::pending::<()>().await;
     }
 }

@@ -2,7 +2,8 @@
 
 use std::sync::PoisonError;
 
-use crate::{Codec, Cursor, CursorError, Dispatcher, Life, LogState, Mark, Position, Result, Runtime};
+use super::follow::Tip;
+use crate::{Codec, Cursor, CursorError, Dispatcher, EventId, Life, LogState, Mark, Position, Result, Runtime};
 
 impl<C: Codec> Dispatcher<C> {
     /// The cursor for a place in the log of now. One that has left the window leads nowhere any more.
@@ -49,28 +50,29 @@ impl<C: Codec> Dispatcher<C> {
         }
     }
 
-    /// Begins at the oldest place that the log and the window still hold; `mark` is of the record there.
-    pub(crate) fn take_up(&self, state: &LogState, mark: Mark) {
+    /// Begins at the oldest place that the log and the window still hold; `before` is the id of the record there.
+    pub(super) fn take_up(&self, state: &LogState, before: Option<EventId>) -> Tip {
+        let mark = before.map_or(Mark::NONE, Mark::of);
         let start = self.start_in(state);
         self.hub.restart(start, || {
             *self.life.write().unwrap_or_else(PoisonError::into_inner) = Life::new(state.epoch, &state.key);
             self.window.restart(start, mark);
         });
+        Tip::new(start, before)
     }
 
-    /// The mark of the record after which a log is read; [`Mark::NONE`] if it is no longer there.
-    pub(crate) async fn mark_in(&self, runtime: &Runtime, state: &LogState) -> Result<Mark> {
+    /// The id of the record after which a log is read; nothing if it is no longer there.
+    pub(super) async fn before_start(&self, runtime: &Runtime, state: &LogState) -> Result<Option<EventId>> {
         let start = self.start_in(state);
         if start == Position::START {
-            return Ok(Mark::NONE);
+            return Ok(None);
         }
         let entries = runtime.backplane.range(self.config.provider, start.previous(), 1).await?;
-        let found = entries.first().filter(|entry| entry.position == start);
-        Ok(found.map_or(Mark::NONE, |entry| Mark::of(entry.id)))
+        Ok(entries.first().filter(|entry| entry.position == start).map(|entry| entry.id))
     }
 
     /// The place after which a log is read into the window.
-    pub(crate) fn start_in(&self, state: &LogState) -> Position {
+    fn start_in(&self, state: &LogState) -> Position {
         let most = self.config.window.records as u64;
         state.start.max(Position::new(state.last.get().saturating_sub(most)))
     }

@@ -13,7 +13,8 @@ use crate::ack::Ask;
 use crate::envelope::{Body, Envelope};
 use crate::stats::add;
 use crate::{
-    Codec, Dispatcher, Error, Event, EventId, RealtimeBroadcast, Receipt, Result, RoomDelivery, Scope, Target,
+    AppendError, Codec, Dispatcher, Error, Event, EventId, RealtimeBroadcast, Receipt, Result, RoomDelivery, Scope,
+    Target,
 };
 
 /// How long a send waits for its record to come back through the log.
@@ -71,6 +72,9 @@ impl<C: Codec> Dispatcher<C> {
                 answer = runtime.backplane.append(provider, self.life().epoch(), id, record) => {
                     answer.map_err(|error| {
                         tracing::debug!(provider, event = %id, %error, "an append failed");
+                        if matches!(error, AppendError::Epoch) {
+                            self.look_wanted.notify_one();
+                        }
                         error.into_error(id)
                     })?;
                 }

@@ -2,14 +2,13 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
-use tokio::time::MissedTickBehavior;
 
+use super::follow::Progress;
 use crate::ack::AckStatus;
 use crate::envelope::{Body, Envelope};
 use crate::hub::Outcome;
@@ -17,12 +16,10 @@ use crate::outbox::Pushed;
 use crate::stats::add;
 use crate::window::{Content, Kind, Record, Series};
 use crate::{
-    Codec, ConnectionId, DirectoryChange, Dispatcher, Entry, Error, Event, LogState, Mark, Position, Receipt, Result,
-    Runtime, Target,
+    Codec, ConnectionId, DirectoryChange, Dispatcher, Entry, Error, Event, Mark, Position, Receipt, Result, Runtime,
+    Target,
 };
 
-/// How often connections, the window and the directory are looked after.
-const BEAT: Duration = Duration::from_secs(1);
 /// How long a node's entries in the directory hold without a renewal.
 const LEASE: Duration = Duration::from_secs(30);
 /// How long an attach waits for the window to be filled.
@@ -41,12 +38,13 @@ impl<C: Codec> Dispatcher<C> {
         // Subscribed before anything can be published for us.
         let pipe = runtime.backplane.subscribe(provider).await?;
         let state = runtime.backplane.state(provider).await?;
-        self.take_up(&state, self.mark_in(&runtime, &state).await?);
+        let tip = self.take_up(&state, self.before_start(&runtime, &state).await?);
+        let progress = Progress::new(tip, state.last);
         let filled = Arc::new(tokio::sync::Notify::new());
         tokio::spawn(self.unowned().await_abandonment());
         tokio::spawn(self.stop.clone().run_until_cancelled_owned({
             let (dispatcher, filled) = (self.unowned(), Arc::clone(&filled));
-            async move { dispatcher.follow(state.last, &filled).await }
+            async move { dispatcher.follow(progress, &filled).await }
         }));
         tokio::spawn(self.stop.clone().run_until_cancelled_owned({
             let dispatcher = self.unowned();
@@ -64,60 +62,8 @@ impl<C: Codec> Dispatcher<C> {
             .map_err(|_| Error::Backplane("the log could not be read in time".into()))
     }
 
-    /// Follows the log for good, through failures of the backplane; `filled` is told when `last` has been applied.
-    async fn follow(&self, last: Position, filled: &tokio::sync::Notify) {
-        let Ok(runtime) = self.runtime() else { return };
-        let provider = self.config.provider;
-        // However this loop ends, without it nothing is delivered.
-        let _unready = Unready(&self.ready);
-        let mut beat = tokio::time::interval(BEAT.min(self.config.write_stall / 4).max(Duration::from_millis(10)));
-        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut retry = Duration::from_millis(50);
-        loop {
-            let mut tail = runtime.backplane.tail(provider, self.hub.applied());
-            if self.hub.applied() >= last {
-                self.ready.store(true, Ordering::Release);
-                filled.notify_one();
-            }
-            let error = loop {
-                tokio::select! {
-                    batch = tail.next() => match batch {
-                        Some(Ok(entries)) => {
-                            retry = Duration::from_millis(50);
-                            entries.into_iter().for_each(|entry| self.apply(entry, runtime));
-                            if self.hub.applied() >= last {
-                                self.ready.store(true, Ordering::Release);
-                                filled.notify_one();
-                            }
-                        }
-                        Some(Err(error)) => break error,
-                        None => break Error::Backplane("the tail ended".into()),
-                    },
-                    _ = beat.tick() => self.beat(),
-                }
-            };
-            self.ready.store(false, Ordering::Release);
-            tracing::warn!(provider, %error, "the log cannot be read; trying again");
-            tokio::time::sleep(retry).await;
-            retry = (retry * 2).min(Duration::from_secs(2));
-            match runtime.backplane.state(provider).await {
-                Ok(state) => self.check_epoch(runtime, &state).await,
-                Err(error) => tracing::debug!(provider, %error, "the backplane is still away"),
-            }
-        }
-    }
-
-    /// A log that lost its records begins a new life: every cursor of before is void.
-    async fn check_epoch(&self, runtime: &Runtime, state: &LogState) {
-        if state.epoch != self.life().epoch() || state.last < self.hub.applied() {
-            tracing::warn!(provider = self.config.provider, "the log has begun anew");
-            self.take_up(state, self.mark_in(runtime, state).await.unwrap_or(Mark::NONE));
-            self.restart_all();
-        }
-    }
-
     /// Applies one record. Only the tail loop calls this, so records are applied one after the other.
-    fn apply(&self, entry: Entry, runtime: &Runtime) {
+    pub(super) fn apply(&self, entry: Entry, runtime: &Runtime) {
         let position = entry.position;
         if position <= self.hub.applied() {
             return;
@@ -233,7 +179,7 @@ impl<C: Codec> Dispatcher<C> {
     }
 
     /// Between two records: looks after connections, and tells quiet ones their place.
-    fn beat(&self) {
+    pub(super) fn beat(&self) {
         let now = Instant::now();
         self.sweep(now);
         let applied = self.hub.applied();
@@ -307,13 +253,4 @@ fn forget_short_visits(untold: &mut Vec<DirectoryChange>) {
         DirectoryChange::Offline(id) => !short.contains(id),
         DirectoryChange::Online(_) => true,
     });
-}
-
-/// Takes the readiness away when the tail loop ends, by a panic too.
-struct Unready<'a>(&'a AtomicBool);
-
-impl Drop for Unready<'_> {
-    fn drop(&mut self) {
-        self.0.store(false, Ordering::Release);
-    }
 }
