@@ -1,6 +1,6 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -41,6 +41,8 @@ pub(crate) struct Carrier {
     pub(crate) passage: Passage,
     /// A GET of long polling waits for packets.
     asking: AtomicBool,
+    /// How many have done so.
+    asks: AtomicUsize,
     /// A POST is being read; a second one would break the order.
     posting: AtomicBool,
     closing: AtomicBool,
@@ -140,7 +142,6 @@ impl Carrier {
             self.stream_writer.wake();
             self.turns.notify_waiters();
             self.wake_readers();
-            self.passage.wake();
             if let Some(close) = self.close_polling.get() {
                 close();
             }
@@ -312,9 +313,15 @@ impl Carrier {
 
     /// Notes that a GET of long polling waits, until the guard is dropped. A second one ends the session.
     pub(crate) fn ask(self: &Arc<Self>) -> Asking {
+        self.asks.fetch_add(1, Ordering::SeqCst);
         self.asking.store(true, Ordering::SeqCst);
         self.heard();
         Asking(Arc::clone(self))
+    }
+
+    /// None while a GET waits; else how many have done so, which is another number when one has come meanwhile.
+    pub(crate) fn silence(&self) -> Option<usize> {
+        (!self.asking.load(Ordering::SeqCst)).then(|| self.asks.load(Ordering::SeqCst))
     }
 
     pub(crate) fn begin_post(&self) -> bool {

@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
-use crate::carrier::{Carrier, GRACE};
+use crate::carrier::{Carrier, Cause, GRACE};
 
 /// How long a probe may take, whatever the configuration says; engine.io's default.
 pub(crate) const MAX_PROBE: Duration = Duration::from_secs(10);
@@ -30,7 +30,7 @@ const MAX_PAYLOAD: usize = 125;
 #[derive(Default)]
 pub(crate) struct Passage {
     stage: AtomicU8,
-    /// Told when the stage has changed, and when the session is at its end.
+    /// Told when the stage has changed.
     changed: Notify,
 }
 
@@ -51,11 +51,6 @@ impl Passage {
         self.stage() == WEBSOCKET
     }
 
-    /// To be called when the session is at its end.
-    pub(crate) fn wake(&self) {
-        self.changed.notify_waiters();
-    }
-
     /// Waits until a GET is to end with nothing to say, so that its client can go on with a probe.
     pub(crate) async fn noop_due(&self) {
         loop {
@@ -73,17 +68,6 @@ impl Passage {
         }
     }
 
-    async fn over(&self, carrier: &Carrier) {
-        loop {
-            let mut changed = pin!(self.changed.notified());
-            changed.as_mut().enable();
-            if carrier.is_closing() {
-                return;
-            }
-            changed.await;
-        }
-    }
-
     fn stage(&self) -> u8 {
         self.stage.load(Ordering::SeqCst)
     }
@@ -91,7 +75,7 @@ impl Passage {
     fn enter(&self, from: u8, to: u8) -> bool {
         let entered = self.stage.compare_exchange(from, to, Ordering::SeqCst, Ordering::SeqCst).is_ok();
         if entered {
-            self.wake();
+            self.changed.notify_waiters();
         }
         entered
     }
@@ -103,12 +87,14 @@ pub(crate) struct Probe(Arc<Carrier>);
 /// How a probe went wrong.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
-    #[error("the websocket was closed")]
+    #[error("its client closed it")]
     Closed,
-    #[error("the websocket failed: {0}")]
+    #[error("it broke: {0}")]
     Io(#[from] io::Error),
     #[error("its client took too long")]
     Late,
+    #[error("its handshake broke off")]
+    NotOpened,
     #[error("the session is at its end")]
     Over,
     #[error("its client sent something else")]
@@ -136,12 +122,12 @@ impl Probe {
         let carrier = Arc::clone(&self.0);
         let mut websocket = None;
         let talk = async {
-            let io = websocket.insert(open.await.map_err(|_| Failure::Closed)?);
+            let io = websocket.insert(open.await.map_err(|_| Failure::NotOpened)?);
             self.talk(io).await
         };
         let result = tokio::select! {
             biased;
-            () = carrier.passage.over(&carrier) => Err(Failure::Over),
+            () = carrier.closed() => Err(Failure::Over),
             result = timeout(limit, talk) => result.unwrap_or(Err(Failure::Late)),
         };
         match result {
@@ -152,10 +138,14 @@ impl Probe {
             }
             Err(failure) => {
                 tracing::debug!(%failure, "a websocket was not upgraded to");
+                let silence = carrier.silence();
                 // The next one may come before this one is gone.
                 drop(self);
                 if let (Some(mut io), false) = (websocket, matches!(failure, Failure::Io(_))) {
                     let _ = timeout(GRACE, hang_up(&mut io)).await;
+                }
+                if let (Failure::Closed, Some(silence)) = (failure, silence) {
+                    miss(&carrier, silence).await;
                 }
                 None
             }
@@ -234,6 +224,17 @@ async fn hang_up<S: AsyncRead + AsyncWrite + Unpin>(io: &mut S) -> io::Result<()
     let mut rest = [0; 512];
     while io.read(&mut rest).await? > 0 {}
     Ok(())
+}
+
+/// Ends the session of a client that has closed its websocket and does not come back to long polling.
+///
+/// So does one that has given the session up because an answer did not arrive, and nothing else tells: it would be taken
+/// for connected until the ping timeout.
+async fn miss(carrier: &Carrier, silence: usize) {
+    sleep(GRACE).await;
+    if carrier.silence() == Some(silence) && carrier.passage.stage() == POLLING {
+        carrier.close_for(Cause::Lost);
+    }
 }
 
 /// The stream of a websocket as engineioxide gets it: after a probe, it sees one of its own first.
@@ -353,6 +354,38 @@ mod tests {
         assert!(next.is_some(), "while the last one says goodbye");
         assert!(probing.await.is_none());
         assert_eq!(begun.elapsed(), MAX_PROBE + GRACE);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_closes_its_websocket_and_asks_no_more_is_gone() {
+        const GOODBYE: &[u8] = b"\x88\x80\0\0\0\0";
+        // What it sends, whether it asks then and whether it asks soon.
+        let clients = [
+            (GOODBYE, false, false, true),
+            (GOODBYE, true, false, false),
+            (GOODBYE, false, true, false),
+            (b"", false, false, false),
+        ];
+        for (sent, asks, comes, is_lost) in clients {
+            let carrier = carrier();
+            let (io, mut peer) = duplex(64);
+            drop(carrier.ask());
+            let asking = asks.then(|| carrier.ask());
+            peer.write_all(sent).await.unwrap();
+            drop(peer);
+            let probe = Probe::begin(Arc::clone(&carrier)).unwrap();
+            let probing = probe.carry_out(async { io::Result::Ok(io) }, MAX_PROBE);
+            let coming = async {
+                sleep(GRACE / 2).await;
+                if comes {
+                    drop(carrier.ask());
+                }
+            };
+            let (passed, ()) = tokio::join!(probing, coming);
+            assert!(passed.is_none());
+            assert_eq!(carrier.cause(), is_lost.then_some(Cause::Lost), "{asks} {comes}");
+            drop(asking);
+        }
     }
 
     /// As engineioxide does: reads, answers with a flush, reads again.

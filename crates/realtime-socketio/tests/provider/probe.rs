@@ -155,18 +155,20 @@ async fn a_get_is_left_alone_until_the_probe_has_come() {
     is_well(&server, &mut client, 0).await;
     let mut silent = websocket(&server, &client).await;
     let polling = polling(&mut client);
-    let get = tokio::time::timeout(Duration::from_millis(400), polling.http.get(&polling.url).send());
-    // Dropped, it would end the session; so it is this one that is answered.
-    let mut get = Box::pin(get);
-    let probe = async {
-        tokio::time::sleep(Duration::from_millis(250)).await;
-        silent.send(vec![text("2probe")]).await;
-        assert_eq!(soon("the answer", silent.next()).await, Ok(text("3probe")));
+    let get = async {
+        let answer = soon("a noop", polling.http.get(&polling.url).send()).await.unwrap();
+        assert_eq!(answer.text().await.unwrap(), "6");
+        Instant::now()
     };
-    tokio::select! {
-        answer = &mut get => panic!("answered before the probe: {answer:?}"),
-        () = probe => {}
-    }
+    let probe = async {
+        // Twice as long as a GET waits for a probe that has come.
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        let sent = Instant::now();
+        silent.send(vec![text("2probe")]).await;
+        sent
+    };
+    let (answered, sent) = tokio::join!(get, probe);
+    assert!(answered.duration_since(sent) >= Duration::from_millis(95), "{:?}", answered.duration_since(sent));
 }
 
 #[tokio::test]
