@@ -29,6 +29,8 @@ pub(crate) struct Conn {
     pub(crate) asked: Moment,
     /// When it was known to be registered.
     pub(crate) came: Option<Moment>,
+    /// When that was.
+    pub(crate) came_at: Option<Instant>,
     /// The server has told that it is gone.
     pub(crate) went: Option<Instant>,
     pub(crate) connected: bool,

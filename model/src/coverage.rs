@@ -36,9 +36,10 @@ impl Coverage {
 }
 
 /// What every transport has.
-const EVERYWHERE: [&str; 44] = [
+const EVERYWHERE: [&str; 47] = [
     "connected: epoch",
     "connected: expired",
+    "connected: expired by absence",
     "connected: invalid",
     "connected: new",
     "connected: resumed",
@@ -62,11 +63,13 @@ const EVERYWHERE: [&str; 44] = [
     "lost",
     "made-up place",
     "membership ended by absence",
+    "membership within a tenant ended by absence",
     "overflow",
     "place of another client",
     "place of another identity",
     "place without an event",
     "refused: room",
+    "resumed at the end of a quiet log",
     "repeat of an idempotency key",
     "restart without a drain",
     "room joined",

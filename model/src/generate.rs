@@ -82,7 +82,7 @@ impl Generator {
         if !self.connected[client] && self.rng.percent(30) {
             return self.connect(client);
         }
-        let step = match self.rng.weighted(&[34, 10, 2, 2, 5, 5, 4, 6, 4 * talks, 3 * talks, 1, 10, 8, 1, 10]) {
+        let step = match self.rng.weighted(&[34, 10, 2, 2, 5, 5, 4, 6, 4 * talks, 3 * talks, 1, 10, 8, 1, 1, 10]) {
             0 => return self.calls(),
             1 => {
                 self.connected[client] = false;
@@ -114,6 +114,7 @@ impl Generator {
             11 => Step::Settle,
             12 => self.wait(),
             13 => return self.absence(client),
+            14 => return self.quiet(client),
             _ => Step::Yield(self.rng.between(1, 12)),
         };
         self.steps.push(step);
@@ -144,6 +145,8 @@ impl Generator {
         self.steps.extend([
             Step::Flow { client },
             Step::Calls(vec![Call::Join { member, room }]),
+            // So that its place outlives the window for as long as nothing else is sent.
+            send(Scope::User(user)),
             Step::Settle,
             Step::Cut { client, up: false, after: 0 },
             Step::Wait(away as u64),
@@ -152,6 +155,31 @@ impl Generator {
         ]);
         self.connected[client] = false;
         self.connect(client);
+        self.steps.push(Step::Settle);
+    }
+
+    /// Nothing is sent for longer than the window reaches; then a client is cut for a moment.
+    fn quiet(&mut self, client: usize) {
+        let window = self.setup.window_seconds as usize * 1_000;
+        if window > 20_000 {
+            return;
+        }
+        if !self.connected[client] {
+            self.connect(client);
+        }
+        self.steps.extend([
+            Step::Flow { client },
+            Step::Settle,
+            Step::Wait((window + self.rng.between(1_500, 4_000)) as u64),
+            Step::Cut { client, up: false, after: 0 },
+            Step::Wait(self.rng.between(1, window / 2) as u64),
+        ]);
+        self.connected[client] = false;
+        if self.rng.percent(50) {
+            self.calls();
+        }
+        self.steps.push(Step::Connect { client, present: Present::Own, rooms: Vec::new() });
+        self.connected[client] = true;
         self.steps.push(Step::Settle);
     }
 

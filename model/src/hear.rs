@@ -87,6 +87,8 @@ impl Reference {
         }
         let reason = data["reason"].as_str().unwrap_or_default();
         let resumed = data["resumed"] == Value::Bool(true);
+        let person = conn.viewer.person;
+        let mut by_absence = false;
         let right = match presented.map(str::parse::<Cursor>) {
             None => reason == "new",
             Some(Err(_)) => reason == "invalid",
@@ -94,8 +96,10 @@ impl Reference {
             Some(Ok(_)) if presented.is_none_or(|text| !self.given.contains(text)) => reason == "invalid",
             Some(Ok(cursor)) => {
                 let place = cursor.position().get();
-                let expired = place < latest.start && reason == "expired";
-                let resumed = place <= latest.end && place >= earliest.start && resumed;
+                let ended = |by| place < self.log.ended(person, by);
+                let expired = (place < latest.start || ended(latest.end)) && reason == "expired";
+                let resumed = place <= latest.end && place >= earliest.start && !ended(earliest.end) && resumed;
+                by_absence = expired && place >= latest.start;
                 expired || resumed
             }
         };
@@ -109,7 +113,6 @@ impl Reference {
         if named.contains(&CLOSED_ROOM) {
             return Err("let into a closed room".to_owned());
         }
-        let person = conn.viewer.person;
         let conn = &mut self.conns[serial];
         conn.connected = true;
         conn.resumed = resumed;
@@ -126,6 +129,12 @@ impl Reference {
         }
         if !self.conns[serial].named.is_empty() {
             self.cover("room named when connecting");
+        }
+        if resumed && place > 0 && place == earliest.start && place == earliest.end {
+            self.cover("resumed at the end of a quiet log");
+        }
+        if by_absence {
+            self.cover("connected: expired by absence");
         }
         self.cover(match reason {
             "epoch" => "connected: epoch",

@@ -25,6 +25,7 @@ mod run;
 mod schedule;
 mod server;
 mod steps;
+mod tape;
 mod world;
 
 pub use campaign::{Campaign, Report};

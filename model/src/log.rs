@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::schedule::{Id, Member, Person, Scope};
+use crate::tape::Ended;
 
 /// A place in the log: the number of the last record before it.
 pub(crate) type Place = u64;
@@ -98,15 +99,15 @@ impl Rooms {
         self.0.get(&room).and_then(|spans| spans.iter().map(one).max()).unwrap_or(Sees::No)
     }
 
-    /// Out of all rooms, as of a place between these two.
-    fn leave_all(&mut self, earliest: Place, latest: Place) {
-        let rooms: Vec<Id> = self.0.keys().copied().collect();
-        rooms.into_iter().for_each(|room| self.leave(room, earliest, latest));
+    /// Out of all rooms that were entered up to a place, as of another one.
+    fn leave_entered_by(&mut self, seen: Place, at: Place) {
+        for span in self.0.values_mut().flatten().filter(|span| span.until == OPEN && span.after.1 <= seen) {
+            span.until = (at, at);
+        }
     }
 
-    /// What is in it may be gone.
-    fn doubt(&mut self) {
-        self.0.values_mut().flatten().for_each(|span| span.after.1 = Place::MAX);
+    fn is_in_any(&self) -> bool {
+        self.0.keys().any(|room| self.is_in(*room))
     }
 }
 
@@ -175,8 +176,8 @@ struct Standing {
     online: usize,
     /// When the last connection went, at the earliest and at the latest.
     offline: Option<(Instant, Instant)>,
-    /// Memberships have ended because of that.
-    forgotten: bool,
+    /// The records that have ended rooms by absence.
+    ended: Vec<Place>,
 }
 
 impl Standing {
@@ -184,11 +185,7 @@ impl Standing {
         if self.online == 0 {
             // A user without any room may have been forgotten and come anew.
             let earliest = self.offline.map_or(now, |(earliest, _)| earliest);
-            let latest = if self.rooms.0.keys().any(|room| self.rooms.is_in(*room)) {
-                self.offline.map_or(now, |(_, latest)| latest)
-            } else {
-                now
-            };
+            let latest = if self.rooms.is_in_any() { self.offline.map_or(now, |(_, latest)| latest) } else { now };
             self.offline = Some((earliest, latest));
         }
         self.rooms.enter(room, position, position);
@@ -199,14 +196,21 @@ impl Standing {
         self.left.push((position, room));
     }
 
-    fn came(&mut self, age: Duration, now: Instant) -> bool {
+    fn came(&mut self) {
         self.online += 1;
-        if let Some((earliest, _)) = self.offline.take()
-            && now - earliest > age
-        {
-            self.rooms.doubt();
+        self.offline = None;
+    }
+
+    /// The rooms that were joined up to a place end by absence.
+    fn end(&mut self, ended: &Ended, age: Duration) -> Result<(), String> {
+        match self.offline {
+            Some((earliest, _)) if ended.at - earliest <= age => return Err(format!("too early: {ended:?}")),
+            Some(_) => self.offline = Some((ended.at, ended.at)),
+            None => {}
         }
-        std::mem::take(&mut self.forgotten)
+        self.rooms.leave_entered_by(ended.seen, ended.place);
+        self.ended.push(ended.place);
+        Ok(())
     }
 
     fn went(&mut self, now: Instant) {
@@ -290,12 +294,9 @@ impl Log {
         leaves.filter(|(place, of)| *of == room && *place <= by).map(|(place, _)| *place).max().unwrap_or_default()
     }
 
-    /// A connection of someone is there; whether memberships have ended meanwhile.
-    pub(crate) fn came(&mut self, person: Person, age: Duration, now: Instant) -> bool {
-        self.forget(age, now);
-        let mut forgotten = false;
-        self.standings(person).for_each(|standing| forgotten |= standing.came(age, now));
-        forgotten
+    /// A connection of someone is there.
+    pub(crate) fn came(&mut self, person: Person) {
+        self.standings(person).for_each(Standing::came);
     }
 
     /// A connection of someone is gone.
@@ -312,22 +313,34 @@ impl Log {
         })
     }
 
-    /// Ends the memberships of those who have been away for longer than the window's age, as of the moment this was so.
-    pub(crate) fn forget(&mut self, age: Duration, now: Instant) {
-        let Self { records, users } = self;
-        let place_at = |time: Instant| records.partition_point(|record| record.at <= time) as Place;
-        for user in users.values_mut() {
-            let of_tenants = user.tenants.values_mut().map(|of_tenant| &mut of_tenant.own);
-            for standing in std::iter::once(&mut user.bare).chain(of_tenants) {
-                if let Some((earliest, latest)) = standing.offline
-                    && now - latest > age + LATE
-                {
-                    standing.offline = None;
-                    standing.forgotten = standing.rooms.0.keys().any(|room| standing.rooms.is_in(*room));
-                    standing.rooms.leave_all(place_at(earliest + age), place_at(latest + age + LATE));
+    /// The server says that a user's rooms have ended by absence.
+    pub(crate) fn end_absent(&mut self, ended: &Ended, age: Duration) -> Result<(), String> {
+        let user = self.users.entry(ended.member.user).or_default();
+        match ended.member.tenant {
+            None => user.bare.end(ended, age),
+            Some(tenant) => user.tenants.entry(tenant).or_default().own.end(ended, age),
+        }
+    }
+
+    /// The last place, up to this one, at which someone's rooms have ended by absence.
+    pub(crate) fn ended(&self, person: Person, by: Place) -> Place {
+        let Some(user) = person.user.and_then(|user| self.users.get(&user)) else { return 0 };
+        let of_tenant = person.tenant.and_then(|tenant| user.tenants.get(&tenant)).map(|of_tenant| &of_tenant.own);
+        let places = std::iter::once(&user.bare).chain(of_tenant).flat_map(|standing| &standing.ended);
+        places.copied().filter(|place| *place <= by).max().unwrap_or_default()
+    }
+
+    /// Nobody who has been away for longer than the window's age is a member for long.
+    pub(crate) fn check_absent(&self, age: Duration, now: Instant) -> Result<(), String> {
+        for (user, User { bare, tenants }) in &self.users {
+            for standing in std::iter::once(bare).chain(tenants.values().map(|of_tenant| &of_tenant.own)) {
+                let is_over = standing.offline.is_some_and(|(_, latest)| now - latest > age + LATE);
+                if is_over && standing.rooms.is_in_any() {
+                    return Err(format!("nothing has ended the rooms of user {user}, who is absent: {standing:?}"));
                 }
             }
         }
+        Ok(())
     }
 
     /// Whether someone has been joined to a room when the record at this place was logged.

@@ -12,6 +12,7 @@ use crate::generate::CLOSED_ROOM;
 use crate::log::{Audience, LATE, Log, Place, Record, Rooms, Sees, Viewer, What};
 use crate::schedule::{Except, Id, Kind, Member, Present, Scope, Setup};
 use crate::server::Note;
+use crate::tape::Ended;
 
 /// Where an event went.
 #[derive(Clone, Debug)]
@@ -129,6 +130,7 @@ impl Reference {
             named: named.to_vec(),
             asked,
             came: None,
+            came_at: None,
             went: None,
             connected: false,
             resumed: false,
@@ -145,7 +147,6 @@ impl Reference {
 
     /// What a hook has told.
     pub(crate) fn note(&mut self, note: &Note, moment: Moment) -> Result<(), String> {
-        let age = self.age();
         let conn = self.conns.get_mut(note.serial).ok_or("a hook told of a connection that nobody asked for")?;
         let of_now = note.serial >= self.first;
         let person = conn.viewer.person;
@@ -154,8 +155,9 @@ impl Reference {
             Some(id) => {
                 conn.came = Some(moment);
                 conn.viewer.connection = Some(id.to_string());
-                if of_now && self.log.came(person, age, note.at) {
-                    self.cover("membership ended by absence");
+                conn.came_at = Some(note.at);
+                if of_now {
+                    self.log.came(person);
                 }
             }
             None if conn.came.is_none() || conn.went.is_some() => {
@@ -189,7 +191,6 @@ impl Reference {
     /// A user joins a room, which takes the log's next place.
     pub(crate) fn join(&mut self, member: Member, room: Id) {
         let place = self.push_nothing();
-        self.log.forget(self.age(), Instant::now());
         self.log.join(member, room, place, Instant::now());
         self.cover(if member.tenant.is_some() { "room joined within a tenant" } else { "room joined" });
     }
@@ -205,6 +206,29 @@ impl Reference {
             conn.viewer.own.leave(room, place, place);
         }
         self.cover(if member.tenant.is_some() { "room left within a tenant" } else { "room left" });
+    }
+
+    /// The server has ended an absent user's rooms by itself, which has taken the log's next place.
+    pub(crate) fn end_absent(&mut self, ended: &Ended) -> Result<(), String> {
+        let place = self.push_nothing();
+        self.log.record_mut(place).at = ended.at;
+        if place != ended.place {
+            return Err(format!("not at the log's next place, which is {place}: {ended:?}"));
+        }
+        let first = self.first;
+        for conn in self.conns[first..].iter_mut().filter(|conn| ended.member.means(conn.viewer.person)) {
+            if conn.is_there() && conn.came_at.is_some_and(|at| at < ended.at) {
+                return Err(format!("c{} is there: {ended:?}", conn.client));
+            }
+            // One that has come in the same moment is sent back.
+            conn.calm &= conn.went.is_some();
+        }
+        self.log.end_absent(ended, self.age())?;
+        self.cover("membership ended by absence");
+        if ended.member.tenant.is_some() {
+            self.cover("membership within a tenant ended by absence");
+        }
+        Ok(())
     }
 
     fn push_nothing(&mut self) -> Place {

@@ -11,8 +11,8 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use realtime_core::{
     Authenticator, Backplane, CloseReason, ConnectRequest, ConnectionId, ConnectionInfo, Drain, Epoch, Error, Identity,
-    LifecycleHook, Limits, MemoryBackplane, OutboxConfig, RealtimeBroadcast, Refusal, RoomAccess, RoomDelivery,
-    RoomMembership, RoomPolicy, Runtime, SocketIoBroadcast, Stats, WindowConfig,
+    LifecycleHook, Limits, OutboxConfig, RealtimeBroadcast, Refusal, RoomAccess, RoomDelivery, RoomMembership,
+    RoomPolicy, Runtime, SocketIoBroadcast, Stats, WindowConfig,
 };
 use realtime_http::HttpProvider;
 use realtime_socketio::{SocketIoConfig, SocketIoProvider};
@@ -24,6 +24,7 @@ use tower_service::Service;
 use crate::generate::{CLOSED_ROOM, FROM_NOW_ROOM};
 use crate::pipe::ServerEnd;
 use crate::schedule::{Id, Setup, Transport};
+use crate::tape::Tape;
 
 /// What a hook has told of a connection.
 #[derive(Clone, Debug)]
@@ -41,6 +42,7 @@ pub(crate) struct Server {
     http: http1::Builder,
     epoch: Epoch,
     notes: Notes,
+    tape: Tape,
 }
 
 #[derive(Clone, Default)]
@@ -50,18 +52,18 @@ impl Server {
     pub(crate) async fn start(setup: &Setup) -> Result<Self, Error> {
         let provider = provider(setup);
         let notes = Notes::default();
-        let backplane = MemoryBackplane::default();
+        let tape = Tape::default();
         let runtime = Runtime::in_memory()
             .with_authenticator(Door)
             .with_policy(Rooms)
-            .with_backplane(backplane.clone())
+            .with_backplane(tape.clone())
             .with_hook(notes.clone());
         provider.attach(runtime).await?;
-        let epoch = backplane.state(provider.name()).await?.epoch;
+        let epoch = tape.state(provider.name()).await?.epoch;
         let mut http = http1::Builder::new();
         // The least that hyper takes, so that what a stalled client leaves waits in the outbox and not there.
         http.max_buf_size(8 * 1024);
-        Ok(Self { router: Arc::clone(&provider).router(), provider, http, epoch, notes })
+        Ok(Self { router: Arc::clone(&provider).router(), provider, http, epoch, notes, tape })
     }
 
     /// Serves one connection, as a listener would.
@@ -101,6 +103,11 @@ impl Server {
     /// What the hooks have told since the last call.
     pub(crate) fn notes(&self) -> Vec<Note> {
         std::mem::take(&mut *self.notes.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The log, as it is handed to the process.
+    pub(crate) fn tape(&self) -> &Tape {
+        &self.tape
     }
 
     pub(crate) fn shutdown(&self, drain: Drain) -> BoxFuture<'static, ()> {

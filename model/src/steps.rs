@@ -66,6 +66,11 @@ impl World {
     }
 
     async fn calls(&mut self, calls: &[Call]) -> Result<(), String> {
+        // So that the place of each call is known.
+        while !self.server.tape().is_applied() {
+            tokio::task::yield_now().await;
+        }
+        self.hear_hooks()?;
         self.reference.begin_calls();
         let mut pending: Vec<Option<Pending>> = calls.iter().map(|call| self.call(*call)).collect();
         let end = self.reference.log.end();
@@ -92,6 +97,7 @@ impl World {
                 }
             }
             if pending.iter().all(Option::is_none) {
+                self.hear_log()?;
                 return self.reference.check_window(&self.server.stats());
             }
             // Whoever reads does so while the calls are under way.

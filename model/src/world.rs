@@ -73,14 +73,24 @@ impl World {
 
     /// Hears what the hooks have told.
     pub(crate) fn hear_hooks(&mut self) -> Result<(), String> {
+        self.hear_log()?;
         for note in self.server.notes() {
             let moment = self.reference.moment(&self.server.stats());
             self.note(|| format!("  hook: #{} {}", note.serial, if note.came.is_some() { "came" } else { "went" }));
             self.reference.note(&note, moment)?;
         }
         let age = self.reference.age();
-        self.reference.log.forget(age, Instant::now());
+        self.reference.log.check_absent(age, Instant::now())?;
         self.asks.check(&mut self.reference)
+    }
+
+    /// Hears what the server has written into its log by itself.
+    pub(crate) fn hear_log(&mut self) -> Result<(), String> {
+        for ended in self.server.tape().ended() {
+            self.note(|| format!("  the log ends {ended:?}"));
+            self.reference.end_absent(&ended)?;
+        }
+        Ok(())
     }
 
     /// One client reads and answers; whether anything moved.
@@ -230,6 +240,7 @@ impl World {
                 return Err("it never comes to rest".to_owned());
             }
         }
+        self.hear_log()?;
         let stats = self.server.stats();
         self.reference.check_window(&stats)?;
         let now = Instant::now();

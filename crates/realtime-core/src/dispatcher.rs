@@ -7,6 +7,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+mod absence;
 mod admit;
 mod ask;
 mod follow;
@@ -19,6 +20,7 @@ mod worker;
 
 use crate::ack::Ask;
 use crate::hub::{Connection, Hub};
+use crate::membership::Member;
 use crate::stats::{Counters, add};
 use crate::window::Window;
 use crate::{
@@ -73,6 +75,8 @@ pub struct Shared<C: Codec> {
     closing: AtomicBool,
     /// Cancelled when nobody owns it any more.
     abandoned: CancellationToken,
+    /// Whether rooms of absent users are being ended.
+    ending: AtomicBool,
     /// Whether a room's event has been shown to everyone, which is logged once.
     widened: AtomicBool,
     /// Ends the background tasks.
@@ -113,6 +117,7 @@ impl<C: Codec> Dispatcher<C> {
             draining: OnceLock::new(),
             closing: AtomicBool::new(false),
             abandoned: CancellationToken::new(),
+            ending: AtomicBool::new(false),
             widened: AtomicBool::new(false),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
@@ -332,8 +337,9 @@ impl<C: Codec> Dispatcher<C> {
         self.asks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Connections that have taken nothing for too long, or whose identity is over, are told to end.
-    fn sweep(&self, now: Instant) {
+    /// Connections that have taken nothing for too long, or whose identity is over, are told to end; what nobody can read any
+    /// more is forgotten. Answers whose rooms are to end by absence.
+    fn sweep(&self, now: Instant) -> Vec<Member> {
         let clock = std::time::SystemTime::now();
         for connection in self.hub.everyone().iter() {
             if connection.outbox.has_stalled(now, self.config.write_stall) {
@@ -343,7 +349,7 @@ impl<C: Codec> Dispatcher<C> {
             }
         }
         self.window.expire(now);
-        self.hub.forget(self.window.start(), self.config.window.age, now);
+        self.hub.forget(self.window.start(), self.config.window.age, now, absence::MOST_ENDED)
     }
 }
 

@@ -8,7 +8,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 
 use crate::membership::Member;
-use crate::{CloseReason, Event, EventId, NodeId, Payload, Target};
+use crate::{CloseReason, Event, EventId, NodeId, Payload, Position, Target};
 
 const VERSION: u8 = 1;
 const PREFIX: usize = 1 + 4;
@@ -30,6 +30,8 @@ pub(crate) enum Body {
     Join { member: Member, room: Arc<str> },
     /// A user leaves a room.
     Leave { member: Member, room: Arc<str> },
+    /// The end of an absent user's rooms, as far as they were joined up to a place.
+    Absent { member: Member, seen: Position },
     /// Close the connections of a target. Pipe only.
     Close { target: Target, reason: CloseReason },
 }
@@ -84,6 +86,12 @@ enum Kind<'a> {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         tenant: Option<Arc<str>>,
         room: Arc<str>,
+    },
+    Absent {
+        user: Arc<str>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        tenant: Option<Arc<str>>,
+        seen: Position,
     },
     Close {
         target: std::borrow::Cow<'a, Target>,
@@ -170,6 +178,10 @@ impl Envelope {
                 let Member { user, tenant } = member.clone();
                 (Kind::Leave { user, tenant, room: Arc::clone(room) }, None)
             }
+            Body::Absent { member, seen } => {
+                let Member { user, tenant } = member.clone();
+                (Kind::Absent { user, tenant, seen: *seen }, None)
+            }
             Body::Close { target, reason } => (Kind::Close { target: Borrowed(target), reason: reason.clone() }, None),
         };
         let header = Header { id: self.id, node: self.node, kind };
@@ -211,6 +223,7 @@ impl Envelope {
             }
             Kind::Join { user, tenant, room } => Body::Join { member: Member { user, tenant }, room },
             Kind::Leave { user, tenant, room } => Body::Leave { member: Member { user, tenant }, room },
+            Kind::Absent { user, tenant, seen } => Body::Absent { member: Member { user, tenant }, seen },
             Kind::Close { target, reason } => Body::Close { target: target.into_owned(), reason },
         };
         Ok(Self { id, node, body })
@@ -244,6 +257,7 @@ mod tests {
             envelope(Body::Join { member: Member::of_tenant("t", "u"), room: "r".into() }),
             envelope(Body::Leave { member: Member::bare("u"), room: "r".into() }),
             envelope(Body::Leave { member: Member::of_tenant("t", "u"), room: "r".into() }),
+            envelope(Body::Absent { member: Member::of_tenant("t", "u"), seen: Position::new(3) }),
             envelope(Body::Close { target: Target::connection(id), reason: CloseReason::KICKED }),
         ]
     }

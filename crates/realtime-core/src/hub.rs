@@ -107,16 +107,16 @@ impl<F: Frame> Hub<F> {
         index.forget_memberships();
     }
 
-    /// Puts a connection in. `begin` decides, given the place of now, from where it reads, and encodes its first frame:
-    /// in one step, so that neither a record nor a new epoch comes between.
+    /// Puts a connection in. `begin` decides, given the place of now and the one before which its user's places are expired,
+    /// from where it reads, and encodes its first frame: in one step, so that neither a record nor a new epoch comes between.
     pub(crate) fn register(
         &self,
         newcomer: Newcomer<'_>,
-        begin: impl FnOnce(Position) -> Beginning<F>,
+        begin: impl FnOnce(Position, Option<Position>) -> Beginning<F>,
     ) -> Arc<Connection<F>> {
         let mut index = self.lock();
         let born = self.applied();
-        let Beginning { resume, welcome } = begin(born);
+        let Beginning { resume, welcome } = begin(born, index.ended(&newcomer.info.identity));
         let place = resume.unwrap_or(born);
         let connection = Arc::new(Connection {
             outbox: Outbox::new(place, welcome),
@@ -168,11 +168,11 @@ impl<F: Frame> Hub<F> {
         self.lock().is_in(id, room)
     }
 
-    /// Applies a user's join from the log.
-    pub(crate) fn join_user(&self, position: Position, member: &Member, room: &Arc<str>, now: Instant) {
+    /// Applies a user's join from the log; `ours` says whether this node made it.
+    pub(crate) fn join_user(&self, position: Position, member: &Member, room: &Arc<str>, ours: bool, now: Instant) {
         let mut index = self.lock();
         self.applied.store(position.get(), Ordering::Release);
-        index.join_user(member, room, position, now);
+        index.join_user(member, room, position, ours, now);
     }
 
     /// Applies a user's leave from the log.
@@ -296,11 +296,39 @@ impl<F: Frame> Hub<F> {
         self.lock().user_rooms(member)
     }
 
-    /// Forgets memberships that nobody can refer to any more.
-    pub(crate) fn forget(&self, start: Position, offline_for: Duration, now: Instant) {
+    /// Applies the end of an absent user's rooms, of those that were joined up to `seen`; answers the connections that are
+    /// here all the same.
+    pub(crate) fn end_absent(
+        &self,
+        position: Position,
+        member: &Member,
+        seen: Position,
+        now: Instant,
+    ) -> Vec<Arc<Connection<F>>> {
         let mut index = self.lock();
-        let applied = self.applied();
-        index.forget(start, applied, offline_for, now);
+        self.applied.store(position.get(), Ordering::Release);
+        index.end(member, seen, position, now)
+    }
+
+    /// Whether a user's rooms should still end, and if so the place of now; it counts as said for a while.
+    pub(crate) fn say_absent(&self, member: &Member, time: Duration, now: Instant) -> Option<Position> {
+        let mut index = self.lock();
+        let standing = index.absent(member).filter(|standing| standing.is_absent(time, now))?;
+        standing.say(now);
+        Some(self.applied())
+    }
+
+    /// A user is at another node: its absence begins now at the earliest.
+    pub(crate) fn put_off_absent(&self, member: &Member, now: Instant) {
+        if let Some(standing) = self.lock().absent(member) {
+            standing.put_off(now);
+        }
+    }
+
+    /// Forgets memberships that nobody can refer to any more. Answers whose rooms should end, up to so many, because they
+    /// have been away for this long.
+    pub(crate) fn forget(&self, start: Position, time: Duration, now: Instant, most: usize) -> Vec<Member> {
+        self.lock().forget(start, time, now, most)
     }
 
     pub(crate) fn gauges(&self) -> Gauges {

@@ -67,12 +67,17 @@ impl Memberships {
         true
     }
 
-    /// Leaves, as of this place, every room of which this is true.
-    pub(crate) fn leave_those(&mut self, is_left: impl Fn(&str) -> bool, at: Position) {
-        let rooms: Vec<Arc<str>> = self.current().filter(|room| is_left(room)).cloned().collect();
-        for room in rooms {
-            self.leave(&room, at);
+    /// Leaves, as of this place, the rooms that were entered up to another one, and answers them.
+    pub(crate) fn leave_entered_by(&mut self, seen: Position, at: Position) -> Vec<Arc<str>> {
+        let is_meant = |intervals: &[Interval]| {
+            intervals.last().is_some_and(|interval| interval.until.is_none() && interval.after <= seen)
+        };
+        let rooms = self.rooms.iter().filter(|(_, intervals)| is_meant(intervals)).map(|(room, _)| Arc::clone(room));
+        let rooms: Vec<Arc<str>> = rooms.collect();
+        for room in &rooms {
+            self.leave(room, at);
         }
+        rooms
     }
 
     /// How many rooms are kept, past ones included.

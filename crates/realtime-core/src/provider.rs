@@ -132,7 +132,8 @@ pub trait RealtimeBroadcast: Send + Sync {
 /// Puts users into rooms and takes them out, for all their connections of now and later.
 ///
 /// A bare user name means the user of this name **in every tenant**; where two tenants have users of their own, the calls
-/// that end in `_in` are the ones to use. A user without a tenant is another user than those of the tenants, and only the
+/// that end in `_in` are the ones to use. A membership holds until it is left, or until nobody for whom it holds has been
+/// connected for longer than the window's age; who resumes from before that end is told `expired`. A user without a tenant is another user than those of the tenants, and only the
 /// bare name reaches it.
 #[async_trait]
 pub trait RoomMembership: Send + Sync {

@@ -5,7 +5,7 @@ mod support;
 
 use std::time::Duration;
 
-use realtime_core::{OutboxConfig, RealtimeBroadcast, RealtimeProvider, RoomMembership, Target, WindowConfig};
+use realtime_core::{OutboxConfig, RealtimeBroadcast, RealtimeProvider, Target, WindowConfig};
 use realtime_testkit::conformance::{Setup, Visitor};
 use serde_json::json;
 use support::{CoreProvider, Guest, eventually, note, runtime};
@@ -204,25 +204,4 @@ async fn old_places_of_one_window_read_exactly_what_is_after_them() {
         let expected: Vec<_> = (at + 1..200).map(|n| n.to_string()).collect();
         assert_eq!(guest.texts_until("end").await, expected);
     }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_user_away_for_long_still_gets_what_its_room_was_sent_before_its_membership_ended() {
-    let provider = with_window(WindowConfig::default()).await;
-    let mut guest = Guest::by_sink(&provider, Visitor::user("ann")).await;
-    provider.dispatcher.join_room("ann", "r").await.unwrap();
-    provider.dispatcher.to_user("ann", note("place")).await.unwrap();
-    assert!(guest.texts_until("place").await.is_empty());
-    let cursor = guest.cursor.clone();
-    drop(guest);
-    tokio::time::sleep(Duration::from_secs(200)).await;
-    provider.dispatcher.to_room("r", note("while a member")).await.unwrap();
-    tokio::time::sleep(Duration::from_secs(150)).await;
-    // Longer away than the window's age: a member no more, from now on.
-    assert!(provider.dispatcher.user_rooms("ann").await.unwrap().is_empty());
-    provider.dispatcher.to_room("r", note("a member no more")).await.unwrap();
-    let mut late = Guest::by_sink(&provider, Visitor::user("ann").resume(&cursor)).await;
-    assert_eq!((&late.welcome["resumed"], &late.welcome["reason"]), (&json!(true), &json!("resumed")));
-    provider.dispatcher.to_all(note("end")).await.unwrap();
-    assert_eq!(late.texts_until("end").await, ["while a member"]);
 }

@@ -105,8 +105,8 @@ impl<C: Codec> Dispatcher<C> {
             self.runtime.get().filter(|runtime| !runtime.hooks.is_empty()).map(|_| oneshot::channel()).unzip();
         let lease = Lease { _ticket: ticket, _task: self.tasks.token(), hooks };
         let newcomer = Newcomer { info, outlet, rooms: &rooms, lease, span };
-        let connection = self.hub.register(newcomer, |applied| {
-            let (resume, reason) = self.place_of(cursor.as_deref(), applied);
+        let connection = self.hub.register(newcomer, |applied, ended| {
+            let (resume, reason) = self.place_of(cursor.as_deref(), applied, ended);
             let welcome = self.welcome(id, resume.unwrap_or(applied), resume.is_some(), reason);
             Beginning { resume, welcome }
         });

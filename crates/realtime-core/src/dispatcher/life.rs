@@ -20,8 +20,14 @@ impl<C: Codec> Dispatcher<C> {
         self.life.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Where a presented cursor leads, and the word for it in `connected`; in one step with what was applied.
-    pub(crate) fn place_of(&self, cursor: Option<&str>, applied: Position) -> (Option<Position>, &'static str) {
+    /// Where a presented cursor leads, and the word for it in `connected`; in one step with what was applied. Who presents it
+    /// may have lost rooms at a place, by absence, and cannot go on from before it.
+    pub(crate) fn place_of(
+        &self,
+        cursor: Option<&str>,
+        applied: Position,
+        ended: Option<Position>,
+    ) -> (Option<Position>, &'static str) {
         let Some(text) = cursor.filter(|text| !text.is_empty()) else { return (None, "new") };
         let cursor: Cursor = match text.parse() {
             Ok(cursor) => cursor,
@@ -46,6 +52,7 @@ impl<C: Codec> Dispatcher<C> {
                 (None, "expired")
             }
             Some(mark) if mark != cursor.mark() => (None, "epoch"),
+            Some(_) if ended.is_some_and(|ended| position < ended) => (None, "expired"),
             Some(_) => (Some(position), "resumed"),
         }
     }

@@ -16,8 +16,8 @@ use crate::outbox::Pushed;
 use crate::stats::add;
 use crate::window::{Content, Kind, Record, Series};
 use crate::{
-    Codec, ConnectionId, DirectoryChange, Dispatcher, Entry, Error, Event, Mark, Position, Receipt, Result, Runtime,
-    Target,
+    Codec, ConnectionId, DirectoryChange, Dispatcher, Drain, Entry, Error, Event, Mark, Position, Receipt, Result,
+    Runtime, Target,
 };
 
 /// How long a node's entries in the directory hold without a renewal.
@@ -115,11 +115,18 @@ impl<C: Codec> Dispatcher<C> {
             }
             Body::Join { member, room } => {
                 append(Content::Nothing);
-                self.hub.join_user(position, &member, &room, seen);
+                self.hub.join_user(position, &member, &room, envelope.node == runtime.node, seen);
             }
             Body::Leave { member, room } => {
                 append(Content::Nothing);
                 self.hub.leave_user(position, &member, &room);
+            }
+            Body::Absent { member, seen: until } => {
+                append(Content::Nothing);
+                // They came back while it was said: they are told that their rooms have ended.
+                for connection in self.hub.end_absent(position, &member, until, seen) {
+                    self.restart(&connection, Drain::now());
+                }
             }
             Body::Close { .. } => {
                 append(Content::Nothing);
@@ -181,7 +188,7 @@ impl<C: Codec> Dispatcher<C> {
     /// Between two records: looks after connections, and tells quiet ones their place.
     pub(super) fn beat(&self) {
         let now = Instant::now();
-        self.sweep(now);
+        self.end_absent(self.sweep(now));
         let applied = self.hub.applied();
         let quarter = (self.config.window.records as u64 / 4).max(1);
         // By age too, so that the place of a quiet client outlives a window that turns over by time.

@@ -4,10 +4,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::group::Group;
-use super::user::User;
+use super::user::{Standing, User};
 use super::{Connection, Sight};
 use crate::membership::{Member, Memberships};
-use crate::{ConnectionId, Frame, Position, Scope};
+use crate::{ConnectionId, Frame, Identity, Position, Scope};
 
 /// The hub's tables; every change keeps them consistent with each other.
 pub(super) struct Index<F> {
@@ -119,9 +119,9 @@ impl<F: Frame> Index<F> {
     }
 
     /// Joins a user to a room, in every tenant or in one.
-    pub(super) fn join_user(&mut self, member: &Member, room: &Arc<str>, at: Position, now: Instant) {
+    pub(super) fn join_user(&mut self, member: &Member, room: &Arc<str>, at: Position, ours: bool, now: Instant) {
         let user = self.users.entry(Arc::clone(&member.user)).or_default();
-        user.join(member.tenant.as_ref(), room, at, now);
+        user.join(member.tenant.as_ref(), room, at, ours, now);
         for connection in user.connections_in(member.tenant.as_deref()) {
             self.rooms.entry(Arc::clone(room)).or_default().insert(connection);
         }
@@ -183,11 +183,58 @@ impl<F: Frame> Index<F> {
         rooms.into_iter().map(str::to_owned).collect()
     }
 
-    /// Ends the memberships of users who have been away for longer than this, as of now (`applied`): what their rooms were
-    /// sent before is still for them. Then forgets what nobody can read any more.
-    pub(super) fn forget(&mut self, start: Position, applied: Position, offline_for: Duration, now: Instant) {
-        self.users.retain(|_, user| !user.forget(start, applied, offline_for, now));
+    /// Ends, as of this place, the rooms of a user who is absent, as far as they were joined up to another one. Answers the
+    /// connections that are here all the same, if there was something to end.
+    pub(super) fn end(
+        &mut self,
+        member: &Member,
+        seen: Position,
+        at: Position,
+        now: Instant,
+    ) -> Vec<Arc<Connection<F>>> {
+        let Some(user) = self.users.get_mut(&member.user) else { return Vec::new() };
+        let rooms = user.end(member.tenant.as_deref(), seen, at, now);
+        if rooms.is_empty() {
+            return Vec::new();
+        }
+        let here: Vec<_> = user.connections_in(member.tenant.as_deref()).cloned().collect();
+        for connection in &here {
+            let id = connection.info.id;
+            let entered = self.entered.get(&id);
+            for room in &rooms {
+                let joined = user.is_joined(connection.info.identity.tenant_name(), room);
+                if !joined && !entered.is_some_and(|entered| entered.is_in(room)) {
+                    remove_from(&mut self.rooms, room, id);
+                }
+            }
+        }
+        here
+    }
+
+    /// The place before which one is expired for this identity, because rooms ended there by absence.
+    pub(super) fn ended(&self, identity: &Identity) -> Option<Position> {
+        self.users.get(identity.user_name()?)?.ended(identity.tenant_name())
+    }
+
+    /// What a user was joined to, if nobody is here for whom it holds.
+    pub(super) fn absent(&mut self, member: &Member) -> Option<&mut Standing> {
+        self.users.get_mut(&member.user)?.absent(member.tenant.as_deref())
+    }
+
+    /// Forgets what nobody can read any more. Answers whose rooms should end, up to so many, because they have been away for
+    /// this long.
+    pub(super) fn forget(&mut self, start: Position, time: Duration, now: Instant, most: usize) -> Vec<Member> {
+        let mut absent = Vec::new();
+        self.users.retain(|name, user| {
+            !user.forget(start, |standing, tenant| {
+                if absent.len() < most && standing.is_absent(time, now) {
+                    absent.push(Member { user: Arc::clone(name), tenant: tenant.cloned() });
+                }
+            })
+        });
         self.entered.values_mut().for_each(|rooms| rooms.forget_before(start));
+        absent.sort_unstable();
+        absent
     }
 
     /// In a new epoch the positions of before mean nothing, so joins of before are gone.

@@ -39,7 +39,20 @@ pub(super) struct Standing {
     left: HashMap<Arc<str>, Position>,
     /// Since when nobody is here for whom these rooms hold.
     offline_since: Option<Instant>,
+    /// Whether this node saw the last one go, or made the join if there never was one: it is the first to say that they are
+    /// absent.
+    ours: bool,
+    /// When it was last said that they are absent, if the record has not come back yet.
+    said: Option<Instant>,
+    /// The last record that ended rooms by absence: for these users places of before are expired.
+    ended: Option<Position>,
 }
+
+/// When other nodes than the one that saw the last connection go say that a user is absent, in multiples of the time: that one
+/// may be gone.
+const PATIENCE: u32 = 3;
+/// When it is said once more, if the record has not come back.
+const AGAIN: Duration = Duration::from_secs(10);
 
 /// What a user's joins mean for the connections of one tenant, as of one moment.
 #[derive(Clone, Debug, Default)]
@@ -58,11 +71,11 @@ impl<F> Default for User<F> {
 impl<F> User<F> {
     pub(super) fn insert(&mut self, connection: &Arc<Connection<F>>) {
         self.connections.insert(connection);
-        self.bare.offline_since = None;
+        self.bare.is_here();
         if let Some(tenant) = connection.info.identity.shared_tenant() {
             let tenant = self.tenants.entry(Arc::clone(tenant)).or_default();
             tenant.online += 1;
-            tenant.own.offline_since = None;
+            tenant.own.is_here();
         }
     }
 
@@ -70,14 +83,14 @@ impl<F> User<F> {
     pub(super) fn remove(&mut self, connection: &Connection<F>, now: Instant) -> bool {
         self.connections.remove(connection.info.id);
         if self.connections.is_empty() {
-            self.bare.offline_since = Some(now);
+            self.bare.is_gone(now);
         }
         if let Some(name) = connection.info.identity.tenant_name()
             && let Some(tenant) = self.tenants.get_mut(name)
         {
             tenant.online -= 1;
             if tenant.online == 0 {
-                tenant.own.offline_since = Some(now);
+                tenant.own.is_gone(now);
                 if tenant.is_empty() {
                     self.tenants.remove(name);
                 }
@@ -95,16 +108,16 @@ impl<F> User<F> {
     }
 
     /// Joins a room, in every tenant or in one.
-    pub(super) fn join(&mut self, tenant: Option<&Arc<str>>, room: &Arc<str>, at: Position, now: Instant) {
+    pub(super) fn join(&mut self, tenant: Option<&Arc<str>>, room: &Arc<str>, at: Position, ours: bool, now: Instant) {
         let Some(name) = tenant else {
-            self.bare.join(room, at, self.connections.is_empty(), now);
+            self.bare.join(room, at, self.connections.is_empty().then_some(ours), now);
             for tenant in self.tenants.values_mut() {
                 tenant.shut_out.leave(room, at);
             }
             return;
         };
         let tenant = self.tenants.entry(Arc::clone(name)).or_default();
-        tenant.own.join(room, at, tenant.online == 0, now);
+        tenant.own.join(room, at, (tenant.online == 0).then_some(ours), now);
         tenant.shut_out.leave(room, at);
     }
 
@@ -158,16 +171,47 @@ impl<F> User<F> {
         Joined { bare: self.bare.rooms.clone(), own, shut_out }
     }
 
-    /// Ends what ended by absence, forgets what nobody can read any more; whether there is nothing left to keep.
-    pub(super) fn forget(&mut self, start: Position, applied: Position, offline_for: Duration, now: Instant) -> bool {
-        self.bare.end_by_absence(self.connections.is_empty(), applied, offline_for, now);
+    /// The rooms end by absence, as of this place, that were joined by the bare name, or with a tenant, up to another one; those
+    /// that did.
+    pub(super) fn end(&mut self, tenant: Option<&str>, seen: Position, at: Position, now: Instant) -> Vec<Arc<str>> {
+        let Some(standing) = self.standing(tenant) else { return Vec::new() };
+        let rooms = standing.end(seen, at, now);
+        if tenant.is_none() {
+            for tenant in self.tenants.values_mut() {
+                for room in &rooms {
+                    tenant.shut_out.leave(room, at);
+                }
+            }
+        }
+        rooms
+    }
+
+    /// The place before which one is expired for this tenant's user, or the one without a tenant.
+    pub(super) fn ended(&self, tenant: Option<&str>) -> Option<Position> {
+        self.tenant(tenant).and_then(|tenant| tenant.own.ended).max(self.bare.ended)
+    }
+
+    /// What was joined by the bare name, or with a tenant, if nobody is here for whom it holds.
+    pub(super) fn absent(&mut self, tenant: Option<&str>) -> Option<&mut Standing> {
+        let is_here = match tenant {
+            None => !self.connections.is_empty(),
+            Some(name) => self.tenants.get(name).is_none_or(|tenant| tenant.online > 0),
+        };
+        if is_here { None } else { self.standing(tenant) }
+    }
+
+    /// Forgets what nobody can read any more, and adds whose rooms should end by absence; whether there is nothing left to keep.
+    pub(super) fn forget(&mut self, start: Position, mut absent: impl FnMut(&Standing, Option<&Arc<str>>)) -> bool {
         self.bare.forget_before(start);
-        let bare = &self.bare.rooms;
-        self.tenants.retain(|_, tenant| {
-            tenant.own.end_by_absence(tenant.online == 0, applied, offline_for, now);
+        if self.connections.is_empty() {
+            absent(&self.bare, None);
+        }
+        self.tenants.retain(|name, tenant| {
             tenant.own.forget_before(start);
-            tenant.shut_out.leave_those(|room| !bare.is_in(room), applied);
             tenant.shut_out.forget_before(start);
+            if tenant.online == 0 {
+                absent(&tenant.own, Some(name));
+            }
             !tenant.is_empty()
         });
         self.is_empty()
@@ -189,6 +233,13 @@ impl<F> User<F> {
         self.connections.is_empty() && self.bare.is_empty() && self.tenants.is_empty()
     }
 
+    fn standing(&mut self, tenant: Option<&str>) -> Option<&mut Standing> {
+        match tenant {
+            None => Some(&mut self.bare),
+            Some(name) => self.tenants.get_mut(name).map(|tenant| &mut tenant.own),
+        }
+    }
+
     fn tenant(&self, name: Option<&str>) -> Option<&Tenant> {
         self.tenants.get(name?).map(|tenant| &**tenant)
     }
@@ -201,12 +252,58 @@ impl Tenant {
 }
 
 impl Standing {
-    fn join(&mut self, room: &Arc<str>, at: Position, is_offline: bool, now: Instant) {
-        if is_offline && self.rooms.current().next().is_none() {
-            // Nothing of before is left that could have ended by absence: it begins now.
-            self.offline_since = Some(now);
+    /// `absent` says whether this node made the join, if nobody is here for whom it holds.
+    fn join(&mut self, room: &Arc<str>, at: Position, absent: Option<bool>, now: Instant) {
+        if let Some(ours) = absent {
+            if self.rooms.current().next().is_none() {
+                // Nothing of before is left that could have ended by absence: it begins now.
+                self.offline_since = Some(now);
+                self.said = None;
+            }
+            self.ours |= ours;
         }
         self.rooms.enter(room, at);
+    }
+
+    fn is_here(&mut self) {
+        self.offline_since = None;
+        self.ours = false;
+        self.said = None;
+    }
+
+    fn is_gone(&mut self, now: Instant) {
+        self.offline_since = Some(now);
+        self.ours = true;
+    }
+
+    /// Whether rooms should end, since nobody for whom they hold has been here for this long.
+    pub(super) fn is_absent(&self, time: Duration, now: Instant) -> bool {
+        let time = if self.ours { time } else { time.saturating_mul(PATIENCE) };
+        self.rooms.current().next().is_some()
+            && self.offline_since.is_some_and(|since| now.saturating_duration_since(since) > time)
+            && self.said.is_none_or(|said| now.saturating_duration_since(said) > AGAIN)
+    }
+
+    /// It is being said that nobody is here.
+    pub(super) fn say(&mut self, now: Instant) {
+        self.said = Some(now);
+    }
+
+    /// Somebody is at another node: the absence begins now at the earliest, and that node will see it.
+    pub(super) fn put_off(&mut self, now: Instant) {
+        self.offline_since = Some(now);
+        self.ours = false;
+    }
+
+    fn end(&mut self, seen: Position, at: Position, now: Instant) -> Vec<Arc<str>> {
+        let rooms = self.rooms.leave_entered_by(seen, at);
+        if !rooms.is_empty() {
+            self.ended = Some(at);
+            self.said = None;
+            // What was joined meanwhile ends when its own time is over.
+            self.offline_since = self.offline_since.map(|_| now);
+        }
+        rooms
     }
 
     fn leave(&mut self, room: &Arc<str>, at: Position) {
@@ -217,21 +314,17 @@ impl Standing {
     fn forget_before(&mut self, start: Position) {
         self.rooms.forget_before(start);
         self.left.retain(|_, left| *left > start);
+        self.ended = self.ended.filter(|ended| *ended > start);
     }
 
     fn forget_all(&mut self) {
         self.rooms = Memberships::default();
         self.left = HashMap::new();
+        self.ended = None;
     }
 
     fn is_empty(&self) -> bool {
-        self.rooms.is_empty() && self.left.is_empty()
-    }
-
-    fn end_by_absence(&mut self, is_offline: bool, applied: Position, offline_for: Duration, now: Instant) {
-        if is_offline && self.offline_since.is_none_or(|since| now.saturating_duration_since(since) > offline_for) {
-            self.rooms.leave_those(|_| true, applied);
-        }
+        self.rooms.is_empty() && self.left.is_empty() && self.ended.is_none()
     }
 }
 
