@@ -1,5 +1,5 @@
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use tokio::time::Instant;
 
@@ -10,9 +10,11 @@ use tokio_util::task::TaskTracker;
 mod absence;
 mod admit;
 mod ask;
+mod backoff;
 mod follow;
 mod life;
 mod owner;
+mod pipe;
 mod rooms;
 mod send;
 mod tail;
@@ -56,6 +58,8 @@ pub struct Shared<C: Codec> {
     runtime: OnceLock<Runtime>,
     /// The log's life; exchanged when a log has lost its records, in one step with the hub's and the window's place.
     life: RwLock<Life>,
+    /// The end of the log when it was taken up: closes up to here came before any connection there is.
+    filled: AtomicU64,
     /// Sends of this node that wait for their record to come back through the log.
     waiters: Mutex<HashMap<EventId, Waiter>>,
     /// Asks of this node under way, by the position of their record, which is the number clients answer with.
@@ -107,6 +111,7 @@ impl<C: Codec> Dispatcher<C> {
             counters: Counters::default(),
             runtime: OnceLock::new(),
             life: RwLock::new(Life::new(Epoch::random(), &CursorKey::random())),
+            filled: AtomicU64::new(0),
             waiters: Mutex::default(),
             asks: Mutex::default(),
             directory_changes: Mutex::default(),
@@ -198,19 +203,22 @@ impl<C: Codec> Dispatcher<C> {
         self.hub.matching(target).iter().map(stats).collect()
     }
 
-    /// Closes the connections of a target, on all nodes; answers how many of this node were told.
+    /// Closes the connections of a target, here at once and on all nodes through the log; answers how many of this node
+    /// were told. On each node those are meant that came before the close's place in the log.
     ///
     /// # Errors
-    /// [`Error::InvalidName`], [`Error::Backplane`], [`Error::NotAttached`].
+    /// [`Error::InvalidName`], [`Error::NotAttached`]. When the log does not take it, those of this node are closed all the
+    /// same, and the error is [`Error::OutcomeUnknown`] or, when it is certain that no other node will hear of it,
+    /// [`Error::Backplane`] or [`Error::Closed`].
     pub async fn close(&self, target: Target, reason: CloseReason) -> Result<usize> {
         target.check()?;
         self.runtime()?;
         let told = self.close_here(&target, &reason);
-        self.publish_to_others(EventId::random(), crate::envelope::Body::Close { target, reason }).await?;
+        self.append(EventId::random(), crate::envelope::Body::Close { target, reason }, None).await?;
         Ok(told)
     }
 
-    pub(crate) fn close_here(&self, target: &Target, reason: &CloseReason) -> usize {
+    fn close_here(&self, target: &Target, reason: &CloseReason) -> usize {
         let connections = self.hub.matching(target);
         for connection in &connections {
             connection.close(reason.clone());

@@ -32,7 +32,7 @@ pub(crate) enum Body {
     Leave { member: Member, room: Arc<str> },
     /// The end of an absent user's rooms, as far as they were joined up to a place.
     Absent { member: Member, seen: Position },
-    /// Close the connections of a target. Pipe only.
+    /// The connections of a target that are there are closed.
     Close { target: Target, reason: CloseReason },
 }
 

@@ -41,10 +41,12 @@ pub trait RealtimeProvider: Send + Sync {
         None
     }
 
-    /// Closes the connections a target means, on all nodes; answers how many of this node were told to close.
+    /// Closes the connections a target means, here at once and on all nodes through the log; answers how many of this node
+    /// were told to close. Those that come after it stay.
     ///
     /// # Errors
-    /// [`crate::Error::InvalidName`], [`crate::Error::Backplane`].
+    /// [`crate::Error::InvalidName`]. When the log does not take it, those of this node are closed all the same, and the
+    /// error is [`crate::Error::OutcomeUnknown`], or [`crate::Error::Backplane`] when no other node will hear of it.
     async fn close(&self, target: Target, reason: CloseReason) -> Result<usize>;
 
     /// Takes no more connections and closes those there are evenly over the drain's time; returns when their hooks have

@@ -49,7 +49,8 @@ impl Target {
         Self::new(Scope::All)
     }
 
-    /// One connection.
+    /// One connection. What is sent to it does not pass through the log: from another node it comes at most once, and is
+    /// not made up for after a loss.
     pub fn connection(id: ConnectionId) -> Self {
         Self::new(Scope::Connection(id))
     }

@@ -34,6 +34,8 @@ pub struct FaultyBackplane {
     up: watch::Sender<bool>,
     /// Tails give nothing while this is true.
     silent: watch::Sender<bool>,
+    /// Subscriptions to the pipe end when this is turned off, and are refused while it is.
+    pipe_up: watch::Sender<bool>,
 }
 
 #[derive(Debug)]
@@ -59,7 +61,12 @@ impl FaultyBackplane {
     /// Has no faults yet.
     pub fn new(log: MemoryBackplane) -> Self {
         let inner = Inner { pipe: log.clone(), log, fault: None, kept: Vec::new() };
-        Self { inner: Arc::new(Mutex::new(inner)), up: watch::Sender::new(true), silent: watch::Sender::new(false) }
+        Self {
+            inner: Arc::new(Mutex::new(inner)),
+            up: watch::Sender::new(true),
+            silent: watch::Sender::new(false),
+            pipe_up: watch::Sender::new(true),
+        }
     }
 
     /// The log of now.
@@ -84,6 +91,11 @@ impl FaultyBackplane {
     /// Lets tails give nothing, without a failure, and go on where they were; all else works.
     pub fn set_silent(&self, silent: bool) {
         self.silent.send_replace(silent);
+    }
+
+    /// Ends all subscriptions to the pipe and refuses new ones, or takes them again; publishing works all the time.
+    pub fn set_pipe_up(&self, up: bool) {
+        self.pipe_up.send_replace(up);
     }
 
     /// Lets every append from now on go wrong in this way.
@@ -215,8 +227,13 @@ impl Backplane for FaultyBackplane {
     }
 
     async fn subscribe(&self, subject: &str) -> Result<BoxStream<'static, Bytes>> {
+        let mut up = self.pipe_up.subscribe();
+        if !*up.borrow() {
+            return Err(Error::Backplane("the pipe is away".into()));
+        }
         let pipe = self.inner().pipe.clone();
-        pipe.subscribe(subject).await
+        let messages = pipe.subscribe(subject).await?;
+        Ok(messages.take_until(async move { wait_for(&mut up, false).await }).boxed())
     }
 }
 

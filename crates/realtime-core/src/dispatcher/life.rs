@@ -1,6 +1,7 @@
 //! The log's life: cursors, what a presented one leads to, and how a new life is taken up.
 
 use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 
 use super::follow::Tip;
 use crate::{Codec, Cursor, CursorError, Dispatcher, EventId, Life, LogState, Mark, Position, Result, Runtime};
@@ -61,6 +62,7 @@ impl<C: Codec> Dispatcher<C> {
     pub(super) fn take_up(&self, state: &LogState, before: Option<EventId>) -> Tip {
         let mark = before.map_or(Mark::NONE, Mark::of);
         let start = self.start_in(state);
+        self.filled.store(state.last.get(), Ordering::Release);
         self.hub.restart(start, || {
             *self.life.write().unwrap_or_else(PoisonError::into_inner) = Life::new(state.epoch, &state.key);
             self.window.restart(start, mark);

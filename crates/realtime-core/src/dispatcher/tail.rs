@@ -2,11 +2,9 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
-
-use bytes::Bytes;
-use futures_util::StreamExt;
 
 use super::follow::Progress;
 use crate::ack::AckStatus;
@@ -16,8 +14,8 @@ use crate::outbox::Pushed;
 use crate::stats::add;
 use crate::window::{Content, Kind, Record, Series};
 use crate::{
-    Codec, ConnectionId, DirectoryChange, Dispatcher, Drain, Entry, Error, Event, Mark, Position, Receipt, Result,
-    Runtime, Target,
+    CloseReason, Codec, ConnectionId, DirectoryChange, Dispatcher, Drain, Entry, Error, Event, Mark, Position, Receipt,
+    Result, Runtime, Target,
 };
 
 /// How long a node's entries in the directory hold without a renewal.
@@ -128,9 +126,10 @@ impl<C: Codec> Dispatcher<C> {
                     self.restart(&connection, Drain::now());
                 }
             }
-            Body::Close { .. } => {
+            Body::Close { target, reason } => {
                 append(Content::Nothing);
                 self.hub.skip(position);
+                self.apply_close(position, &target, &reason);
             }
         }
         tracing::debug!(
@@ -180,6 +179,17 @@ impl<C: Codec> Dispatcher<C> {
         outcome
     }
 
+    /// Closes whom a target means of those that came before this place; none while the window is filled, since whoever is
+    /// here came later than all that is read into it.
+    fn apply_close(&self, position: Position, target: &Target, reason: &CloseReason) {
+        if position.get() <= self.filled.load(Ordering::Acquire) {
+            return;
+        }
+        for connection in self.hub.matching(target).iter().filter(|connection| connection.born < position) {
+            connection.close(reason.clone());
+        }
+    }
+
     fn count_outcome(&self, outcome: Outcome) {
         add(&self.counters.dropped, outcome.delivered.dropped);
         add(&self.counters.overflows, outcome.overflows);
@@ -195,26 +205,6 @@ impl<C: Codec> Dispatcher<C> {
         let told = Position::new(applied.get().saturating_sub(quarter)).max(self.window.quarter(now));
         if told > Position::START && told <= applied {
             self.hub.push_cursors(told, &self.codec.cursor(self.cursor(applied)), now);
-        }
-    }
-
-    async fn follow_pipe(&self, mut pipe: futures_core::stream::BoxStream<'static, Bytes>) {
-        let Ok(runtime) = self.runtime() else { return };
-        while let Some(message) = pipe.next().await {
-            match Envelope::decode(&message) {
-                Ok(envelope) if envelope.node == runtime.node => {}
-                Ok(Envelope { body: Body::Event { target, event }, .. }) => {
-                    self.deliver_now(&target, &event);
-                }
-                Ok(Envelope { body: Body::Close { target, reason }, .. }) => {
-                    self.close_here(&target, &reason);
-                }
-                Ok(_) => tracing::debug!("a record that belongs into the log came through the pipe"),
-                Err(error) => {
-                    add(&self.counters.skipped_records, 1);
-                    tracing::debug!(%error, "a message was skipped");
-                }
-            }
         }
     }
 
