@@ -96,6 +96,9 @@ impl SocketIoProvider {
     }
 
     /// socketioxide itself, for namespaces of the application's own. The main one (`/`) is the provider's: leave it alone.
+    ///
+    /// A middleware of such a namespace goes on when its client has gone, so give it an end in time: a session has four
+    /// under way at most, but whoever hangs up can begin another session.
     pub fn io(&self) -> &SocketIo<DirectAdapter> {
         self.running().server.io()
     }

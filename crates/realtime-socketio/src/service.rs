@@ -205,7 +205,10 @@ impl EngineService {
         }
         match PostBody::begin(body, Arc::clone(&carrier), self.limits.max_message) {
             Some(body) => {
+                // A client that hangs up while its packets wait would go on as if they had been read.
+                let waiting = Waiting(Some(Arc::clone(&carrier)));
                 let response = self.pass(Request::from_parts(parts, body)).await;
+                waiting.over();
                 match carrier.cause() {
                     Some(Cause::Flood) => refusal_response(&carrier.refuse()),
                     Some(Cause::TooLarge) => failed(StatusCode::PAYLOAD_TOO_LARGE),
@@ -297,7 +300,7 @@ impl Service<Request<Body>> for EngineService {
     }
 }
 
-/// A GET that has no answer yet.
+/// A request that has no answer yet.
 struct Waiting(Option<Arc<Carrier>>);
 
 impl Waiting {

@@ -1,11 +1,15 @@
 //! Long polling on a wire that is cut: what was in an answer that did not arrive comes again with a new session only, so
 //! the old one must not go on.
 
+use std::convert::Infallible;
 use std::pin::pin;
 use std::time::Duration;
 
 use realtime_core::{CloseReason, Target};
+use realtime_socketio::DirectAdapter;
 use serde_json::json;
+use socketioxide::extract::SocketRef;
+use socketioxide::handler::ConnectHandler;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -113,4 +117,22 @@ async fn the_new_session_goes_on_where_the_client_was() {
     for n in [2, 3] {
         assert_eq!(back.event("n").await, n);
     }
+}
+
+/// Without that it would go on as if its packets had been read.
+#[tokio::test]
+async fn a_post_that_is_given_up_while_its_packets_wait_ends_the_session() {
+    let server = Server::start().await;
+    for n in 0..4 {
+        let middleware = async |_: SocketRef<DirectAdapter>| std::future::pending::<Result<(), Infallible>>().await;
+        let handler = async |_: SocketRef<DirectAdapter>| {};
+        server.provider.io().ns(format!("/never{n}"), handler.with(middleware));
+    }
+    let (client, id) = server.client(Transport::Polling, "ann").await;
+    // The fifth CONNECT under way waits for one of the others.
+    let body = "40/never0,\u{1e}40/never1,\u{1e}40/never2,\u{1e}40/never3,\u{1e}40/never4,\u{1e}42[\"n\"]";
+    let post = reqwest::Client::new().post(url(&client, "a")).body(body).send();
+    assert!(timeout(Duration::from_millis(500), post).await.is_err(), "it waits");
+    assert_eq!(server.ended(id).await, CloseReason::CONNECTION_LOST);
+    assert_eq!(server.stats().events_in, 0);
 }
