@@ -88,8 +88,18 @@ pub(crate) struct Standing {
 struct Queued<F> {
     position: Position,
     frame: F,
-    /// Whether the frame tells the client its place; asks do not.
-    tells: bool,
+    says: Says,
+}
+
+/// What a queued frame says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Says {
+    /// A record, without its place: an ask.
+    Record,
+    /// A record and its place.
+    RecordAndPlace,
+    /// A place alone, whose record was taken before.
+    Place,
 }
 
 /// Where a connection stands in the log.
@@ -116,6 +126,18 @@ pub(crate) enum Pushed {
     Queued,
     /// The queue was full: the connection is behind now.
     TurnedBehind,
+}
+
+impl<F> Queued<F> {
+    /// Up to where everything has been taken while this is the first in the queue: where reading begins again without it.
+    fn taken(&self) -> Position {
+        if self.says == Says::Place { self.position } else { self.position.previous() }
+    }
+
+    /// The place that the client knows once it has this; asks tell none.
+    fn told(&self) -> Option<Position> {
+        (self.says != Says::Record).then_some(self.position)
+    }
 }
 
 impl<F: Frame> Outbox<F> {
@@ -187,7 +209,7 @@ impl<F: Frame> Outbox<F> {
                 if let Some(first) = state.queue.front()
                     && full
                 {
-                    state.place = Place::Behind(first.position.previous());
+                    state.place = Place::Behind(first.taken());
                     state.queue = VecDeque::new();
                     state.queue_bytes = 0;
                     state.counts.overflows += 1;
@@ -195,7 +217,8 @@ impl<F: Frame> Outbox<F> {
                 }
                 state.place = Place::Live(position);
                 state.queue_bytes += frame.size();
-                state.queue.push_back(Queued { position, frame: frame.clone(), tells });
+                let says = if tells { Says::RecordAndPlace } else { Says::Record };
+                state.queue.push_back(Queued { position, frame: frame.clone(), says });
                 (Pushed::Queued, state.rouse())
             }
         }
@@ -230,7 +253,7 @@ impl<F: Frame> Outbox<F> {
         state.waiting_since.get_or_insert(now);
         state.place = Place::Live(position);
         state.queue_bytes += frame.size();
-        state.queue.push_back(Queued { position, frame, tells: true });
+        state.queue.push_back(Queued { position, frame, says: Says::Place });
         state.rouse()
     }
 
@@ -270,7 +293,7 @@ impl<F: Frame> Outbox<F> {
     pub(crate) fn standing(&self, now: Instant) -> Standing {
         let state = self.lock();
         let taken = match (state.place, state.queue.front()) {
-            (Place::Live(_), Some(first)) => first.position.previous(),
+            (Place::Live(_), Some(first)) => first.taken(),
             (Place::Behind(place) | Place::Live(place), _) => place,
         };
         Standing {
@@ -332,7 +355,7 @@ impl<F: Frame> State<F> {
             // Nearly every time: all of it.
             taken += std::mem::take(&mut self.queue_bytes);
             while let Some(next) = self.queue.pop_front() {
-                self.told = if next.tells { next.position } else { self.told };
+                self.told = next.told().unwrap_or(self.told);
                 frames.push(next.frame);
             }
         }
@@ -344,7 +367,7 @@ impl<F: Frame> State<F> {
             taken += size;
             self.queue_bytes -= size;
             if let Some(next) = self.queue.pop_front() {
-                self.told = if next.tells { next.position } else { self.told };
+                self.told = next.told().unwrap_or(self.told);
                 frames.push(next.frame);
             }
         }

@@ -1,0 +1,117 @@
+//! Connections that fall behind: what they read from the window is neither doubled nor kept from them for ever.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod support;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use realtime_core::{
+    Event, OutboxConfig, RealtimeBroadcast, RealtimeProvider, Registration, SessionOutlet, SocketIoBroadcast, Take,
+    WindowConfig,
+};
+use realtime_testkit::conformance::{Received, Setup, Visitor};
+use support::{CoreProvider, LineCodec, note, parse, runtime};
+
+/// A connection whose outbox is taken from by hand.
+async fn taker(provider: &CoreProvider) -> Registration<LineCodec> {
+    let admitted = provider.admit(Visitor::user("ann")).await.unwrap();
+    let registration = provider.dispatcher.register(admitted, Arc::new(SessionOutlet::new()));
+    take_all(&registration);
+    registration
+}
+
+fn take_all(registration: &Registration<LineCodec>) -> Vec<Received> {
+    let mut frames = Vec::new();
+    while registration.try_take(usize::MAX, &mut frames) != Take::Empty {}
+    frames.iter().map(parse).collect()
+}
+
+/// One take of at most so many bytes.
+fn sip(registration: &Registration<LineCodec>, bytes: usize) -> Vec<Received> {
+    let mut frames = Vec::new();
+    registration.try_take(bytes, &mut frames);
+    frames.iter().map(parse).collect()
+}
+
+async fn provider(window: WindowConfig) -> CoreProvider {
+    let setup = Setup::default().with_window(window).with_outbox(OutboxConfig::default().with_frames(4));
+    let provider = CoreProvider::full(setup);
+    provider.attach(runtime()).await.unwrap();
+    provider
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_ask_is_not_read_again_when_a_bare_cursor_stands_at_its_place() {
+    let provider = provider(WindowConfig::default().with_records(20)).await;
+    let connection = taker(&provider).await;
+    let mut acks = Vec::new();
+    // Asks do not tell their place, so that the connection is told one by itself.
+    for _ in 0..6 {
+        let asked = provider.dispatcher.to_user_with_ack("ann", note("pay?"), Duration::from_secs(60)).await.unwrap();
+        acks.extend(take_all(&connection).into_iter().filter_map(|received| received.ack));
+        drop(asked);
+    }
+    assert_eq!(acks, [1, 2, 3, 4, 5, 6]);
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    let standing = provider.connections(&realtime_core::Target::all()).remove(0);
+    assert_eq!((standing.lag, standing.queued_events), (0, 1), "the bare cursor waits, and everything was taken");
+    for n in 0..5 {
+        provider.dispatcher.to_user("ann", note(&n.to_string())).await.unwrap();
+    }
+    assert_eq!(provider.connections(&realtime_core::Target::all())[0].overflows, 1);
+    let received = take_all(&connection);
+    let names: Vec<_> = received.iter().map(|received| received.payload.as_str().unwrap_or("cursor")).collect();
+    assert_eq!(names, ["0", "1", "2", "3", "4"], "no ask comes twice");
+}
+
+fn price(text: &str) -> Event {
+    note(text).latest_key("price").unwrap()
+}
+
+/// A reader that takes one event in the time in which others are sent.
+async fn slow_reader(window: WindowConfig, each: &[&str]) -> (Vec<Received>, usize) {
+    let provider = provider(window).await;
+    let connection = taker(&provider).await;
+    let (mut received, mut rounds) = (Vec::new(), 0);
+    for n in 0..400 {
+        for kind in each {
+            let text = format!("{kind} {n}");
+            let event = if *kind == "price" { price(&text) } else { note(&text) };
+            provider.dispatcher.to_user("ann", event).await.unwrap();
+        }
+        received.extend(sip(&connection, 1));
+        rounds += 1;
+    }
+    assert!(connection.dispatcher().stats().behind == 1, "it never caught up");
+    (received, rounds)
+}
+
+fn age_of(received: &[Received], rounds: usize) -> Vec<usize> {
+    let text = |received: &Received| received.payload.as_str().map(str::to_owned);
+    let prices = received.iter().filter_map(text);
+    let at = |text: String| text.strip_prefix("price ").map(|n| n.parse::<usize>().unwrap());
+    let mut places: Vec<_> = prices.filter_map(at).collect();
+    assert!(places.is_sorted_by(|before, after| before < after), "in order and once: {places:?}");
+    places.insert(0, 0);
+    places.push(rounds);
+    places.windows(2).map(|pair| pair[1] - pair[0]).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_that_never_catches_up_gets_a_series_all_the_same() {
+    let (received, rounds) = slow_reader(WindowConfig::default(), &["plain", "price", "plain"]).await;
+    let gaps = age_of(&received, rounds);
+    assert!(gaps.len() > 5, "the series comes again and again: {gaps:?}");
+    let cursors: Vec<_> = received.iter().filter_map(|received| received.cursor.clone()).collect();
+    assert_eq!(cursors.len(), received.len());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_that_loses_the_window_gets_a_series_all_the_same() {
+    let window = WindowConfig::default().with_records(24);
+    let (received, rounds) = slow_reader(window, &["plain", "price", "plain", "plain", "plain"]).await;
+    assert!(received.iter().any(|received| received.name == "lost"));
+    let gaps = age_of(&received, rounds);
+    assert!(gaps.iter().all(|gap| *gap < 60), "the series comes again and again: {gaps:?}");
+}
