@@ -46,6 +46,8 @@ pub(crate) struct Conn {
     pub(crate) request: Option<RoomRequest>,
     /// The asks it has received.
     pub(crate) asks: BTreeMap<u64, Asked>,
+    /// Events that were passed over for newer ones of their series, which are still to come.
+    pub(crate) owed: Vec<Owed>,
     pub(crate) volatile: BTreeSet<u64>,
 }
 
@@ -55,6 +57,14 @@ pub(crate) struct RoomRequest {
     pub(crate) ack: u64,
     pub(crate) room: Id,
     pub(crate) enter: bool,
+}
+
+/// An event that was passed over.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Owed {
+    pub(crate) place: Place,
+    /// Where the log ended when that was seen: a newer one must come before anything that was sent since.
+    pub(crate) until: Place,
 }
 
 /// What became of an ask here.

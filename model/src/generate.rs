@@ -82,7 +82,7 @@ impl Generator {
         if !self.connected[client] && self.rng.percent(30) {
             return self.connect(client);
         }
-        let step = match self.rng.weighted(&[34, 10, 2, 2, 5, 5, 4, 6, 4 * talks, 3 * talks, 1, 10, 8, 1, 1, 10]) {
+        let step = match self.rng.weighted(&[34, 10, 2, 2, 5, 5, 4, 6, 4 * talks, 3 * talks, 1, 10, 8, 1, 1, 10, 2, talks]) {
             0 => return self.calls(),
             1 => {
                 self.connected[client] = false;
@@ -115,6 +115,8 @@ impl Generator {
             12 => self.wait(),
             13 => return self.absence(client),
             14 => return self.quiet(client),
+            16 => return self.renewal(client),
+            17 => return self.unread_asks(client),
             _ => Step::Yield(self.rng.between(1, 12)),
         };
         self.steps.push(step);
@@ -181,6 +183,47 @@ impl Generator {
         self.steps.push(Step::Connect { client, present: Present::Own, rooms: Vec::new() });
         self.connected[client] = true;
         self.steps.push(Step::Settle);
+    }
+
+    /// A client reads about as much as is sent, some way behind, while a series is renewed all the time.
+    fn renewal(&mut self, client: usize) {
+        let Setup { outbox_frames, outbox_bytes, window_bytes, window_records, pipe_bytes, .. } = self.setup;
+        let falls_behind = outbox_frames <= 16 || outbox_bytes <= 8_000;
+        if !falls_behind || window_bytes < 1 << 20 || window_records < 60 || pipe_bytes < 16_000 {
+            return;
+        }
+        let send = |kind, pad| Call::Send { scope: Scope::All, except: None, kind, pad };
+        let plain = || send(Kind::Plain, 20_000);
+        let round = || Step::Calls(vec![plain(), send(Kind::Latest(0), 20), plain(), plain()]);
+        self.steps.extend([Step::Flow { client }, Step::Settle, Step::Stall { client }]);
+        self.steps.extend((0..4).map(|_| round()));
+        for _ in 0..self.rng.between(6, 12) {
+            self.steps.push(round());
+            for _ in 0..60_000 / pipe_bytes.min(60_000) + 1 {
+                self.steps.extend([Step::Sip { client, bytes: 60_000 }, Step::Yield(6)]);
+            }
+        }
+        self.steps.extend([Step::Flow { client }, Step::Settle]);
+    }
+
+    /// A client has not read its asks when it is told its place, and then its outbox overflows.
+    fn unread_asks(&mut self, client: usize) {
+        let Some(user) = self.setup.persons[client].user else { return };
+        let Setup { outbox_frames, window_records, window_seconds, .. } = self.setup;
+        let quarter = window_records / 4;
+        if outbox_frames > 4 || window_records <= outbox_frames + 1 || quarter > 15 && window_seconds > 3 {
+            return;
+        }
+        let ask = || Step::Calls(vec![Call::Ask { scope: Scope::User(user), seconds: 40, answers: 0 }]);
+        self.steps.extend([Step::Flow { client }, Step::Settle, Step::Stall { client }]);
+        let asks = if window_seconds <= 3 { self.rng.between(1, 3) } else { quarter.max(1) };
+        for _ in 0..asks {
+            self.steps.extend([ask(), Step::Yield(12)]);
+        }
+        self.steps.push(Step::Wait(self.rng.between(1_000, 1_800) as u64));
+        let plain = Call::Send { scope: Scope::User(user), except: None, kind: Kind::Plain, pad: 5 };
+        self.steps.push(Step::Calls(vec![plain; outbox_frames + 1]));
+        self.steps.extend([Step::Flow { client }, Step::Settle]);
     }
 
     fn connect(&mut self, client: usize) {

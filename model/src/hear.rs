@@ -4,7 +4,7 @@ use realtime_core::Cursor;
 use serde_json::Value;
 
 use crate::client::Word;
-use crate::conn::{Asked, Moment};
+use crate::conn::{Asked, Moment, Owed};
 use crate::generate::{CLOSED_ROOM, FROM_NOW_ROOM};
 use crate::log::{Place, Sees, What};
 use crate::reference::{Reference, Sent};
@@ -159,7 +159,8 @@ impl Reference {
         let (scope, latest) = (record.audience.scope, record.latest);
         let exception = record.audience.except_user.is_some() || record.audience.except_connection.is_some();
         self.arrive(serial, place)?;
-        let conn = &mut self.conns[serial];
+        let (conn, log) = (&mut self.conns[serial], &self.log);
+        conn.owed.retain(|owed| !log.is_same_series(owed.place, place));
         conn.place = place;
         let (client, resumed, born) = (conn.client, conn.resumed, conn.came.map_or(0, |came| came.end));
         if !self.delivered[client].insert(place) {
@@ -240,7 +241,10 @@ impl Reference {
             return Err(format!("lost up to {until}, but the window begins at {}", now.start));
         }
         self.check_gap(serial, from)?;
-        self.conns[serial].place = until;
+        let conn = &mut self.conns[serial];
+        conn.place = until;
+        // What would have come instead may be among what is lost.
+        conn.owed.clear();
         self.cover("lost");
         Ok(Meaning::Nothing)
     }
@@ -317,7 +321,8 @@ impl Reference {
 
     /// Whether nothing is missing up to here.
     pub(crate) fn check_gap(&mut self, serial: usize, until: Place) -> Result<(), String> {
-        let mut superseded = 0;
+        self.check_owed(serial, until)?;
+        let mut superseded = Vec::new();
         let conn = &self.conns[serial];
         for place in conn.place + 1..=until {
             let record = self.log.record(place);
@@ -330,14 +335,28 @@ impl Reference {
                 continue;
             }
             if self.log.is_superseded(&conn.viewer, place) && !self.is_live(serial, place) {
-                superseded += 1;
+                superseded.push(Owed { place, until: self.log.end() });
                 continue;
             }
             return Err(format!("a gap: n={} at {place} did not come: {:?}", record.number, record.audience));
         }
-        for _ in 0..superseded {
+        for _ in &superseded {
             self.cover("event superseded");
         }
+        self.conns[serial].owed.extend(superseded);
+        Ok(())
+    }
+
+    /// Whether nothing that was passed over for a newer one is kept from the client for longer than the log of that moment.
+    fn check_owed(&mut self, serial: usize, until: Place) -> Result<(), String> {
+        let conn = &self.conns[serial];
+        let is_over = |owed: &&Owed| owed.until < until;
+        let mut over = conn.owed.iter().filter(is_over);
+        if let Some(owed) = over.find(|owed| self.log.has_newer(&conn.viewer, owed.place, owed.until)) {
+            let Owed { place, until } = owed;
+            return Err(format!("a series is kept back: {place} was passed over, and no newer one came up to {until}"));
+        }
+        self.conns[serial].owed.retain(|owed| owed.until >= until);
         Ok(())
     }
 

@@ -375,13 +375,21 @@ impl Log {
 
     /// Whether a newer event of the same series makes this one needless for someone.
     pub(crate) fn is_superseded(&self, viewer: &Viewer, position: Place) -> bool {
-        let record = self.record(position);
-        record.latest.is_some()
-            && (position + 1..=self.end()).any(|newer| {
-                let other = self.record(newer);
-                other.latest == record.latest
-                    && other.audience == record.audience
-                    && self.sees(viewer, newer) != Sees::No
-            })
+        self.newer(position, self.end()).any(|newer| self.sees(viewer, newer) != Sees::No)
+    }
+
+    /// Whether a newer event of the same series, up to here, is certainly for someone.
+    pub(crate) fn has_newer(&self, viewer: &Viewer, position: Place, until: Place) -> bool {
+        self.newer(position, until).any(|newer| self.sees(viewer, newer) == Sees::Yes)
+    }
+
+    /// Whether both are of one series.
+    pub(crate) fn is_same_series(&self, position: Place, other: Place) -> bool {
+        let (one, other) = (self.record(position), self.record(other));
+        one.latest.is_some() && one.latest == other.latest && one.audience == other.audience
+    }
+
+    fn newer(&self, position: Place, until: Place) -> impl Iterator<Item = Place> {
+        (position + 1..=until).filter(move |newer| self.is_same_series(position, *newer))
     }
 }

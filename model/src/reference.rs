@@ -140,6 +140,7 @@ impl Reference {
             over: false,
             request: None,
             asks: Default::default(),
+            owed: Vec::new(),
             volatile: BTreeSet::new(),
         });
         self.conns.len() - 1

@@ -67,10 +67,10 @@ impl ConnectionStats {
             waiting_ms: waiting.as_millis() as u64,
             events_out: counts.events_out,
             bytes_out: counts.bytes_out,
-            dropped: counts.dropped,
-            overflows: counts.overflows,
-            lost: counts.lost,
-            superseded: counts.superseded,
+            dropped: u64::from(counts.dropped),
+            overflows: u64::from(counts.overflows),
+            lost: u64::from(counts.lost),
+            superseded: u64::from(counts.superseded),
         }
     }
 }

@@ -172,10 +172,12 @@ impl Event {
     }
 
     /// Makes it one of a series of which only the newest matters (a price, a progress, a position on a map): a connection
-    /// that catches up gets it only if no newer event with the same key and the same target is there for it.
+    /// that catches up gets it only if no newer event with the same key and the same target was there for it when it began
+    /// to read what it missed.
     ///
-    /// Connections that are live get every one; one that never catches up with a series that is renewed all the time gets
-    /// none until it does. Of no effect on a volatile event, which is never caught up.
+    /// Connections that are live get every one. One that never catches up reads in passes, each over what has come
+    /// during the one before, and gets the newest of each: never none, however fast the series is renewed, and never one
+    /// that is older than the window.
     ///
     /// # Errors
     /// [`Error::InvalidName`] when the key breaks the rules of names.

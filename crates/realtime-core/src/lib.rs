@@ -39,6 +39,7 @@ mod memory;
 mod name;
 mod outbox;
 mod outlet;
+mod pass;
 mod policy;
 mod position;
 mod provider;

@@ -5,6 +5,7 @@ use tokio::time::Instant;
 
 use tokio::sync::Notify;
 
+use crate::pass::Pass;
 use crate::{CloseReason, Frame, OutboxConfig, Position};
 
 /// What a session finds when it takes from its outbox.
@@ -46,6 +47,8 @@ pub(crate) struct State<F> {
     last_call: Position,
     /// The newest place the client has been given a cursor for.
     pub(crate) told: Position,
+    /// How far it reads at a time while it is behind.
+    pub(crate) pass: Pass,
     pub(crate) counts: Counts,
     closed: Option<CloseReason>,
     pub(crate) place: Place,
@@ -65,10 +68,11 @@ pub(crate) struct State<F> {
 pub(crate) struct Counts {
     pub(crate) events_out: u64,
     pub(crate) bytes_out: u64,
-    pub(crate) dropped: u64,
-    pub(crate) overflows: u64,
-    pub(crate) lost: u64,
-    pub(crate) superseded: u64,
+    /// These stop at their largest number: four bytes less of each keep an outbox a cache line shorter.
+    pub(crate) dropped: u32,
+    pub(crate) overflows: u32,
+    pub(crate) lost: u32,
+    pub(crate) superseded: u32,
 }
 
 /// A connection's standing, see [`crate::ConnectionStats`].
@@ -157,6 +161,7 @@ impl<F: Frame> Outbox<F> {
                 wanted: false,
                 waiting_since: None,
                 told: place,
+                pass: Pass::new(),
                 counts: Counts::default(),
             }),
             room: Notify::new(),
@@ -212,7 +217,7 @@ impl<F: Frame> Outbox<F> {
                     state.place = Place::Behind(first.taken());
                     state.queue = VecDeque::new();
                     state.queue_bytes = 0;
-                    state.counts.overflows += 1;
+                    state.counts.overflows = state.counts.overflows.saturating_add(1);
                     return (Pushed::TurnedBehind, state.rouse());
                 }
                 state.place = Place::Live(position);
@@ -231,11 +236,11 @@ impl<F: Frame> Outbox<F> {
             return (Pushed::Closed, false);
         }
         if state.is_side_full(frame.size(), bound) {
-            state.counts.dropped += u64::from(may_drop);
+            state.counts.dropped = state.counts.dropped.saturating_add(u32::from(may_drop));
             return (if may_drop { Pushed::Dropped } else { Pushed::Full }, false);
         }
         if may_drop && matches!(state.place, Place::Behind(_)) && !state.side.is_empty() {
-            state.counts.dropped += 1;
+            state.counts.dropped = state.counts.dropped.saturating_add(1);
             return (Pushed::Dropped, false);
         }
         state.waiting_since.get_or_insert(now);

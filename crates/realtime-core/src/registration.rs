@@ -59,7 +59,7 @@ impl<C: Codec> Registration<C> {
         let before = frames.len();
         let mut taken = 0;
         loop {
-            let place = {
+            let (place, mut pass) = {
                 let mut state = self.connection.outbox.lock();
                 let known = frames.len();
                 let drained = state.drain(budget.saturating_sub(taken), frames);
@@ -68,7 +68,7 @@ impl<C: Codec> Registration<C> {
                 *wanted |= state.is_room_wanted();
                 let found = frames.len() > before;
                 match state.place {
-                    Place::Behind(place) if state.reads_on(place) && (!found || taken < budget) => place,
+                    Place::Behind(place) if state.reads_on(place) && (!found || taken < budget) => (place, state.pass),
                     _ if found => return if state.rest() { Take::Last } else { Take::Frames },
                     _ => {
                         if let Some(reason) = state.closed() {
@@ -81,19 +81,24 @@ impl<C: Codec> Registration<C> {
             };
             let sight = self.dispatcher.hub().sight(&self.connection);
             let mut read_frames = Vec::new();
-            let read = self.dispatcher.window().read(place, &sight, budget.saturating_sub(taken), &mut read_frames);
+            let read = {
+                let budget = budget.saturating_sub(taken);
+                self.dispatcher.window().read(place, &sight, &mut pass, budget, &mut read_frames)
+            };
             let lost = read.lost_until.map(|until| self.dispatcher.lost(place, until));
             let lost_bytes = lost.as_ref().map_or(0, crate::Frame::size);
             frames.extend(lost);
             add(&self.dispatcher.counters.superseded, read.superseded);
             let mut state = self.connection.outbox.lock();
+            state.pass = pass;
             if let Some(told) = read.told {
                 state.told = told;
             }
             let bytes = read_frames.iter().map(crate::Frame::size).sum::<usize>();
             state.count_out(read_frames.len() + usize::from(read.lost_until.is_some()), bytes + lost_bytes);
-            state.counts.lost += u64::from(read.lost_until.is_some());
-            state.counts.superseded += read.superseded as u64;
+            state.counts.lost = state.counts.lost.saturating_add(u32::from(read.lost_until.is_some()));
+            state.counts.superseded =
+                state.counts.superseded.saturating_add(u32::try_from(read.superseded).unwrap_or(u32::MAX));
             taken += bytes;
             frames.append(&mut read_frames);
             // Live only if nothing was applied since the sight was taken: what comes later is pushed here.

@@ -5,6 +5,7 @@ use std::time::SystemTime;
 use tokio::time::Instant;
 
 use crate::hub::Sight;
+use crate::pass::Pass;
 use crate::{Frame, Mark, Position, Receipt, Scope, Target, WindowConfig};
 
 /// The newest part of a provider's log in this node's memory, encoded, and indexed by target so that
@@ -59,7 +60,7 @@ pub(crate) enum Kind {
     Ask(SystemTime),
     /// For whoever it is for.
     Event,
-    /// Only for whom no newer event of its series is there.
+    /// Only for whom no newer event of its series comes in the same pass.
     Latest(Arc<Series>),
 }
 
@@ -88,7 +89,7 @@ pub(crate) struct Read {
     pub(crate) lost_until: Option<(Position, Mark)>,
     /// The newest place that what was found tells the client; asks tell none.
     pub(crate) told: Option<Position>,
-    /// Events left out because a newer one of their series is there.
+    /// Events left out because a newer one of their series comes in the same pass.
     pub(crate) superseded: usize,
 }
 
@@ -221,9 +222,17 @@ impl<F: Frame> Window<F> {
         (inner.records.len(), inner.bytes)
     }
 
-    /// Collects what this reader may see after `place`, up to the sight's end or `budget` bytes (but at least one frame).
-    pub(crate) fn read(&self, place: Position, sight: &Sight, budget: usize, frames: &mut Vec<F>) -> Read {
+    /// Collects what this reader may see after `place`, up to the end of its pass or `budget` bytes (but at least one frame).
+    pub(crate) fn read(
+        &self,
+        place: Position,
+        sight: &Sight,
+        pass: &mut Pass,
+        budget: usize,
+        frames: &mut Vec<F>,
+    ) -> Read {
         let inner = self.read_lock();
+        let until = pass.over(place, inner.start, sight.end);
         let lost_until = (place < inner.start).then_some((inner.start, inner.start_mark));
         let mut told = lost_until.map(|(start, _)| start);
         let from = place.max(inner.start);
@@ -242,7 +251,7 @@ impl<F: Frame> Window<F> {
         // The newest event of each series that this reader is going to find.
         let mut newest: HashMap<&Series, Option<Position>> = HashMap::new();
         while let Some(Reverse((position, list, at))) = next.pop() {
-            if position > sight.end {
+            if position > until {
                 break;
             }
             if let Some(position) = lists[list].get(at + 1) {
@@ -256,7 +265,7 @@ impl<F: Frame> Window<F> {
             match kind {
                 Kind::Ask(until) if !sight.was_there(position) || *until <= now => continue,
                 Kind::Latest(series) => {
-                    if *newest.entry(series).or_insert_with(|| inner.newest(series, sight)) > Some(position) {
+                    if *newest.entry(series).or_insert_with(|| inner.newest(series, sight, until)) > Some(position) {
                         superseded += 1;
                         continue;
                     }
@@ -272,7 +281,7 @@ impl<F: Frame> Window<F> {
                 told = Some(position);
             }
         }
-        Read { place: sight.end.max(from), lost_until, told, superseded }
+        Read { place: until.max(from), lost_until, told, superseded }
     }
 
     fn read_lock(&self) -> RwLockReadGuard<'_, Inner<F>> {
@@ -294,10 +303,11 @@ impl<F: Frame> Inner<F> {
         self.records.get(at as usize)
     }
 
-    /// The newest event of the series that is for this reader.
-    fn newest(&self, series: &Series, sight: &Sight) -> Option<Position> {
-        let positions = self.latest.get(series)?.iter().rev();
-        positions.copied().find(|position| *position <= sight.end && sight.sees(*position, &series.target))
+    /// The newest event of the series up to here that is for this reader.
+    fn newest(&self, series: &Series, sight: &Sight, until: Position) -> Option<Position> {
+        let positions = self.latest.get(series)?;
+        let known = positions.partition_point(|position| *position <= until);
+        positions.range(..known).rev().copied().find(|position| sight.sees(*position, &series.target))
     }
 
     fn trim(&mut self, config: &WindowConfig, now: Instant) {
