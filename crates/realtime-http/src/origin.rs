@@ -5,6 +5,10 @@ use realtime_core::{Refusal, RefusalKind};
 
 /// Which web pages may connect. Browsers send `Origin` with every such request and cannot be made to lie about it
 /// (RFC 6454 §7); programs need not send it, and a request without it is let through.
+///
+/// Except for what a page makes a browser load without asking whether it may (`<img>`, `<script>`): that has no `Origin`
+/// either, but says `Sec-Fetch-Site: cross-site` or `same-site` (W3C Fetch Metadata §2.3), and nobody can tell which page
+/// it was. It is refused, whatever pages are listed, unless every page may connect. `same-origin` and `none` pass.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origins {
     listed: Vec<String>,
@@ -47,9 +51,15 @@ impl Origins {
     /// A [`Refusal`] of kind [`RefusalKind::Origin`].
     pub fn check(&self, parts: &Parts) -> Result<(), Refusal> {
         let mut origins = parts.headers.get_all(ORIGIN).iter();
-        let Some(origin) = origins.next() else { return Ok(()) };
-        let origin = origin.to_str().ok().filter(|_| origins.next().is_none());
-        if self.any || origin.is_some_and(|origin| self.lets(origin, parts)) {
+        if self.any {
+            return Ok(());
+        }
+        let lets = match origins.next() {
+            None => !is_of_another_origin(&parts.headers),
+            Some(origin) if origins.next().is_none() => origin.to_str().is_ok_and(|origin| self.lets(origin, parts)),
+            Some(_) => false,
+        };
+        if lets {
             return Ok(());
         }
         Err(Refusal::new(RefusalKind::Origin, "this origin may not connect"))
@@ -71,6 +81,11 @@ impl Origins {
         let origin = origin.to_ascii_lowercase();
         (self.same && is_same_host(&origin, &parts.headers, parts)) || self.listed.contains(&origin)
     }
+}
+
+/// Whether a browser says that another origin's page caused the request.
+fn is_of_another_origin(headers: &HeaderMap) -> bool {
+    headers.get_all("sec-fetch-site").iter().any(|site| site != "same-origin" && site != "none")
 }
 
 fn normalise(origin: impl Into<String>) -> String {
@@ -110,6 +125,26 @@ mod tests {
             let refusal = origins.check(&parts("a.example:8080", Some(origin))).unwrap_err();
             assert_eq!(refusal.kind(), RefusalKind::Origin, "{origin:?}");
         }
+    }
+
+    #[test]
+    fn what_a_foreign_page_loads_without_asking_is_refused() {
+        let loaded = |site: &'static str| {
+            let mut parts = parts("a.example", None);
+            parts.headers.insert("sec-fetch-site", HeaderValue::from_static(site));
+            parts
+        };
+        for origins in [Origins::default(), Origins::only(["https://app.example"])] {
+            for site in ["cross-site", "same-site", "whatever"] {
+                assert_eq!(origins.check(&loaded(site)).unwrap_err().kind(), RefusalKind::Origin, "{site}");
+            }
+            assert!(origins.check(&loaded("same-origin")).is_ok() && origins.check(&loaded("none")).is_ok());
+        }
+        assert!(Origins::any().check(&loaded("cross-site")).is_ok());
+        // With an origin, that alone counts.
+        let mut asked = loaded("cross-site");
+        asked.headers.insert(ORIGIN, HeaderValue::from_static("https://app.example"));
+        assert!(Origins::only(["https://app.example"]).check(&asked).is_ok());
     }
 
     #[test]

@@ -120,6 +120,11 @@ async fn pages_of_other_hosts_are_refused_unless_listed() {
     assert!(!foreign.headers.contains_key("access-control-allow-origin"));
     assert_eq!(foreign.error().await["code"], "origin");
     assert_eq!(server.sse.stats().refused["origin"], 1);
+    // What a page loads as an image has no origin.
+    let image = Reader::of(server.get("/sse?user=ann").header("sec-fetch-site", "cross-site")).await;
+    assert_eq!((image.status.as_u16(), server.sse.stats().refused["origin"]), (403, 2));
+    let same = Reader::of(server.get("/sse?user=ann").header("sec-fetch-site", "same-origin")).await;
+    assert_eq!(same.status, 200);
     for origin in [&own, "https://app.example"] {
         let reader = Reader::of(server.get("/sse?user=ann").header("origin", origin)).await;
         assert_eq!(reader.status, 200);

@@ -42,6 +42,9 @@ async fn foreign_pages_get_403_on_both_transports() {
     let preflight = ask(&server, Method::OPTIONS, POLLING, &[("origin", "https://evil.example")]).await;
     assert_eq!(preflight.status(), 403);
     assert_eq!(server.stats().refused.get("origin"), Some(&3));
+    // What a page loads as an image has no origin.
+    assert_eq!(ask(&server, Method::GET, POLLING, &[("sec-fetch-site", "cross-site")]).await.status(), 403);
+    assert_eq!(ask(&server, Method::GET, POLLING, &[("sec-fetch-site", "same-origin")]).await.status(), 200);
     let own = format!("http://{}", server.address);
     assert_eq!(ask(&server, Method::GET, POLLING, &[("origin", &own)]).await.status(), 200);
     assert_eq!(ask(&server, Method::GET, WEBSOCKET, &[("origin", &own)]).await.status(), 101);
