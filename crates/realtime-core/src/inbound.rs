@@ -38,6 +38,14 @@ impl Inbound {
         self
     }
 
+    /// Checks the name that a client gave it: 1–256 bytes, no control characters, none of [`crate::RESERVED_EVENTS`].
+    ///
+    /// # Errors
+    /// What the client is told, with code `invalid_name` or `reserved_name`.
+    pub fn check_name(&self) -> Result<(), HandlerError> {
+        crate::check_event_name(&self.name).map_err(HandlerError::from)
+    }
+
     /// Bytes it stands for in queues.
     pub fn size(&self) -> usize {
         let attachments: usize = self.payload.attachments.iter().map(Bytes::len).sum();

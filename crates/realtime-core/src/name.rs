@@ -51,6 +51,11 @@ pub fn check_event_name(name: &str) -> Result<()> {
     Ok(())
 }
 
+/// A client's text for a log or a message back to it, cut where it gets long.
+pub(crate) fn shorten(text: &str) -> &str {
+    &text[..text.floor_char_boundary(64)]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -67,6 +72,13 @@ mod tests {
         for name in ["", &"x".repeat(257), "a\nb", "a\rb", "a\0b", "a\u{85}b", "\u{7f}"] {
             assert!(matches!(check_name("room", name), Err(Error::InvalidName { what: "room", .. })), "{name:?}");
         }
+    }
+
+    #[test]
+    fn a_long_text_is_cut_between_two_characters() {
+        assert_eq!(shorten("räume"), "räume");
+        assert_eq!(shorten(&"ä".repeat(250_000)).len(), 64);
+        assert_eq!(shorten(&format!("a{}", "ä".repeat(250_000))).len(), 63);
     }
 
     #[test]

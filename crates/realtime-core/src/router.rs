@@ -6,6 +6,7 @@ use futures_util::future::BoxFuture;
 use serde::de::DeserializeOwned;
 
 use crate::handler::RawHandler;
+use crate::name::shorten;
 use crate::{Context, FnHandler, Handler, HandlerError, Inbound, IntoReply, Payload};
 
 type Before = dyn Fn(Context, Inbound) -> BoxFuture<'static, Result<(), HandlerError>> + Send + Sync;
@@ -98,9 +99,4 @@ impl std::fmt::Debug for Router {
         let names: Vec<_> = self.handlers.keys().collect();
         f.debug_struct("Router").field("handlers", &names).field("fallback", &self.fallback.is_some()).finish()
     }
-}
-
-/// A client's text for a message back to it, cut where it gets long.
-fn shorten(text: &str) -> &str {
-    &text[..text.floor_char_boundary(64)]
 }

@@ -179,8 +179,13 @@ impl Inlet for Incoming {
     fn accept(&self, received: Received) {
         let Received { name, arguments, ack } = received;
         let ack = ack.map(|id| id as u64);
-        let go_on = match check_depth(&arguments.json, self.max_depth) {
-            Ok(()) => self.registration.receive(Inbound { name: name.into(), payload: payload(arguments), ack }),
+        let checked = check_depth(&arguments.json, self.max_depth).and_then(|()| {
+            let inbound = Inbound { name: name.into(), payload: payload(arguments), ack };
+            inbound.check_name()?;
+            Ok(inbound)
+        });
+        let go_on = match checked {
+            Ok(inbound) => self.registration.receive(inbound),
             Err(error) => self.registration.reject(error, ack),
         };
         if !go_on {

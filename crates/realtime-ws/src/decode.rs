@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use realtime_core::{HandlerError, Inbound, InboundPayload, RESERVED_EVENTS, check_depth, check_name};
+use realtime_core::{HandlerError, Inbound, InboundPayload, check_depth};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -40,7 +40,6 @@ pub(crate) fn decode(text: &str, max_depth: usize, raw: bool) -> Result<Decoded,
     let ack = envelope.ack.map(number).transpose()?;
     let rejected = |error| Rejected { error, ack };
     let name = envelope.name;
-    check_name("event", &name).map_err(|error| rejected(error.into()))?;
     // Copied: a slice of what was read would keep the whole read buffer.
     let json =
         envelope.payload.map_or(Bytes::from_static(b"null"), |json| Bytes::copy_from_slice(json.get().as_bytes()));
@@ -50,10 +49,11 @@ pub(crate) fn decode(text: &str, max_depth: usize, raw: bool) -> Result<Decoded,
         };
         return Ok(Decoded::Ack(ack, InboundPayload::json_text(json)));
     }
-    if RESERVED_EVENTS.contains(&&*name) && name != "subscribe" && name != "unsubscribe" {
-        return Err(rejected(HandlerError::new("reserved_name", format!("the event name \"{name}\" is reserved"))));
-    }
+    let is_of_protocol = name == "subscribe" || name == "unsubscribe";
     let inbound = Inbound::new(name, json);
+    if !is_of_protocol {
+        inbound.check_name().map_err(rejected)?;
+    }
     Ok(Decoded::Event(match ack {
         Some(ack) => inbound.with_ack(ack),
         None => inbound,
@@ -103,6 +103,8 @@ impl From<HandlerError> for Rejected {
 
 #[cfg(test)]
 mod tests {
+    use realtime_core::RESERVED_EVENTS;
+
     use super::*;
 
     fn code(text: &str) -> (String, Option<u64>) {

@@ -10,6 +10,7 @@ use tracing::Instrument;
 use crate::context::{Context, Control};
 use crate::hub::Connection;
 use crate::inbox::Item;
+use crate::name::shorten;
 use crate::stats::add;
 use crate::{
     CloseReason, Codec, Dispatcher, Frame, HandlerError, Inbound, Inbox, Payload, RealtimeBroadcast, Refusal, Result,
@@ -58,7 +59,7 @@ impl<C: Codec> Worker<C> {
         let handled = AssertUnwindSafe(self.dispatcher.router.handle(cx.clone(), inbound)).catch_unwind().await;
         let outcome = handled.unwrap_or_else(|_| {
             add(&self.dispatcher.counters.panics, 1);
-            tracing::error!(name = %name, "a handler panicked");
+            tracing::error!(name = ?shorten(&name), "a handler panicked");
             Err(HandlerError::new("internal", "internal error"))
         });
         match (outcome, ack) {

@@ -13,6 +13,7 @@ mod handlers;
 mod http;
 mod lost;
 mod malformed;
+mod names;
 mod namespaces;
 mod probe;
 mod resume;

@@ -86,7 +86,7 @@ async fn shapes_that_a_handler_cannot_read_are_answered_and_end_nothing() {
             (r#"421["n",1,2]"#.to_owned(), "invalid_payload"),
             (r#"421["n"]"#.to_owned(), "invalid_payload"),
             (r#"421["unheard of",1]"#.to_owned(), "unknown_event"),
-            (r#"421["",1]"#.to_owned(), "unknown_event"),
+            (r#"421["",1]"#.to_owned(), "invalid_name"),
             (format!(r#"421["n",{}]"#, deep(200)), "too_deep"),
             (format!(r#"421["n",{}]"#, deep(100_000)), "too_deep"),
         ] {
