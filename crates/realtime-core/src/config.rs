@@ -1,8 +1,8 @@
 use std::time::Duration;
 
-use crate::Capabilities;
+use crate::{Capabilities, Error, Result};
 
-/// How many connections a provider takes on this node.
+/// How many connections a provider takes on this node. Zero is refused when the provider is attached.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -32,7 +32,8 @@ impl Limits {
     }
 }
 
-/// How much may wait for one connection before it counts as behind and reads the window instead.
+/// How much may wait for one connection before it counts as behind and reads the window instead. Zero is refused when the
+/// provider is attached.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OutboxConfig {
@@ -63,6 +64,7 @@ impl OutboxConfig {
 }
 
 /// How much of the log a node keeps in memory, per provider; whichever bound is reached first counts.
+/// Zero is refused when the provider is attached.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WindowConfig {
@@ -153,5 +155,38 @@ impl DispatcherConfig {
             window: WindowConfig::default(),
             write_stall: Duration::from_secs(30),
         }
+    }
+    /// Refuses what cannot work; providers call it with the fields' names as they are in their own configuration.
+    ///
+    /// # Errors
+    /// [`Error::Config`] that names the field.
+    pub fn check(&self) -> Result<()> {
+        let WindowConfig { age, bytes, keys, records } = self.window;
+        let numbers = [
+            ("limits.connections", self.limits.connections),
+            ("limits.connections_per_user", self.limits.connections_per_user),
+            ("max_event_bytes", self.max_event_bytes),
+            ("outbox.bytes", self.outbox.bytes),
+            ("outbox.frames", self.outbox.frames),
+            ("window.bytes", bytes),
+            ("window.keys", keys),
+            ("window.records", records),
+        ];
+        for (field, number) in numbers {
+            self.check_field(field, number > 0)?;
+        }
+        self.check_field("window.age", !age.is_zero())?;
+        self.check_field("write_stall", !self.write_stall.is_zero())
+    }
+
+    /// Refuses a field of the provider's configuration that is zero.
+    ///
+    /// # Errors
+    /// [`Error::Config`] that names the field.
+    pub fn check_field(&self, field: &str, is_set: bool) -> Result<()> {
+        if is_set {
+            return Ok(());
+        }
+        Err(Error::Config(format!("{field} of the provider \"{}\" is zero", self.provider)))
     }
 }

@@ -22,6 +22,14 @@ pub trait RealtimeProvider: Send + Sync {
         self.capabilities().bidirectional
     }
 
+    /// Checks its configuration; called before any provider of a service is attached. By default there is nothing wrong.
+    ///
+    /// # Errors
+    /// [`crate::Error::Config`] that names the field.
+    fn check(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// Gives it what it needs to run; called once, by the service that owns it.
     ///
     /// # Errors

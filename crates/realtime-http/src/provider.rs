@@ -8,6 +8,12 @@ pub trait HttpProvider: RealtimeProvider + Any + 'static {
     /// Its routes, to be merged into the application's.
     fn router(self: Arc<Self>) -> axum::Router;
 
+    /// The paths of its routes, as they stand in the router, so that a service can refuse two providers that are in each
+    /// other's way ([`check_paths`](crate::check_paths)). By default none is told.
+    fn paths(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Whether it takes connections and sends: attached, its log readable, not shutting down.
     fn is_ready(&self) -> bool;
 }

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
-use realtime_core::{Capabilities, DEFAULT_MAX_DEPTH, DispatcherConfig, Limits, OutboxConfig, WindowConfig};
-use realtime_http::{Origins, TrustedProxies};
+use realtime_core::{Capabilities, DEFAULT_MAX_DEPTH, DispatcherConfig, Limits, OutboxConfig, Result, WindowConfig};
+use realtime_http::{Origins, TrustedProxies, check_paths};
 
 use crate::carriers::Bounds;
 use crate::provider::NAME;
@@ -52,7 +52,7 @@ pub struct SocketIoConfig {
     pub trusted_proxies: TrustedProxies,
     /// The largest message from a client, in bytes, on both transports, attachments included; default 1 MiB.
     pub max_message_bytes: usize,
-    /// Attachments of one event from a client; default 64.
+    /// Attachments of one event from a client; default 64, zero for none.
     pub max_attachments: usize,
     /// How deep JSON from clients may be nested; default 64.
     pub max_depth: usize,
@@ -143,6 +143,28 @@ impl SocketIoConfig {
             write_stall: self.write_stall,
             ..DispatcherConfig::new(NAME, self.capabilities())
         }
+    }
+
+    /// Refuses what cannot work.
+    ///
+    /// # Errors
+    /// [`Error::Config`](realtime_core::Error::Config) that names the field.
+    pub fn check(&self) -> Result<()> {
+        check_paths(self.paths().into_iter().map(|path| (NAME, path)))?;
+        let dispatcher = self.dispatcher();
+        dispatcher.check()?;
+        dispatcher.check_field("ping_interval", !self.ping_interval.is_zero())?;
+        dispatcher.check_field("ping_timeout", !self.ping_timeout.is_zero())?;
+        dispatcher.check_field("connect_timeout", !self.connect_timeout.is_zero())?;
+        dispatcher.check_field("max_message_bytes", self.max_message_bytes > 0)?;
+        dispatcher.check_field("max_depth", self.max_depth > 0)
+    }
+
+    /// The paths as they stand in the router: with and without the last slash.
+    pub(crate) fn paths(&self) -> Vec<String> {
+        let path = self.mount();
+        let with_slash = format!("{path}/");
+        if path.is_empty() { vec![with_slash] } else { vec![with_slash, path] }
     }
 
     /// The path without the last slash; empty for the root.

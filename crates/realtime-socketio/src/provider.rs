@@ -164,7 +164,12 @@ impl RealtimeProvider for SocketIoProvider {
         self.config.capabilities()
     }
 
+    fn check(&self) -> realtime_core::Result<()> {
+        self.config.check()
+    }
+
     async fn attach(&self, runtime: Runtime) -> realtime_core::Result<()> {
+        self.check()?;
         let Running { dispatcher, server } = self.running();
         dispatcher.attach(runtime).await?;
         let (dispatcher, server) = (dispatcher.unowned(), server.clone());
@@ -225,6 +230,10 @@ impl HttpProvider for SocketIoProvider {
             router = router.route_service(&path, service);
         }
         router.route_layer(axum::middleware::from_fn_with_state(self, guard::check))
+    }
+
+    fn paths(&self) -> Vec<String> {
+        self.config.paths()
     }
 
     fn is_ready(&self) -> bool {

@@ -1,11 +1,12 @@
 use std::time::Duration;
 
-use realtime_core::{Capabilities, DispatcherConfig, Limits, OutboxConfig, RoomDelivery, WindowConfig};
-use realtime_http::Origins;
+use realtime_core::{Capabilities, DispatcherConfig, Limits, OutboxConfig, Result, RoomDelivery, WindowConfig};
+use realtime_http::{Origins, check_paths};
 
 use crate::provider::NAME;
 
-/// Path, limits and times of an [`SseProvider`](crate::SseProvider).
+/// Path, limits and times of an [`SseProvider`](crate::SseProvider). What cannot work, as zero where nothing says what it means,
+/// is refused when the provider is attached.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SseConfig {
@@ -22,7 +23,7 @@ pub struct SseConfig {
     /// How much of the log stays in memory for those who come back or are slow; default 10,000 records, 64 MiB, 5 minutes.
     pub window: WindowConfig,
     /// After how long without anything else a comment (`:`) is sent, so that proxies keep the stream open and a client
-    /// that is gone is noticed; default 30 s, `None` for never, less than 1 ms counts as 1 ms.
+    /// that is gone is noticed; default 30 s, `None` for never, less than 1 ms counts as 1 ms, zero is refused.
     ///
     /// Costs one timer and, per beat, one write for each quiet connection.
     pub heartbeat: Option<Duration>,
@@ -132,6 +133,17 @@ impl SseConfig {
 
     pub(crate) fn capabilities(&self) -> Capabilities {
         Capabilities::none().with_resume(true).with_rooms(self.room_delivery == RoomDelivery::Members)
+    }
+
+    /// Refuses what cannot work.
+    ///
+    /// # Errors
+    /// [`Error::Config`](realtime_core::Error::Config) that names the field.
+    pub fn check(&self) -> Result<()> {
+        check_paths([(NAME, self.path.clone())])?;
+        let dispatcher = self.dispatcher();
+        dispatcher.check()?;
+        dispatcher.check_field("heartbeat", self.heartbeat != Some(Duration::ZERO))
     }
 
     pub(crate) fn dispatcher(&self) -> DispatcherConfig {

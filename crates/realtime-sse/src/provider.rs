@@ -95,7 +95,12 @@ impl RealtimeProvider for SseProvider {
         self.config.capabilities()
     }
 
+    fn check(&self) -> realtime_core::Result<()> {
+        self.config.check()
+    }
+
     async fn attach(&self, runtime: Runtime) -> realtime_core::Result<()> {
+        self.check()?;
         self.dispatcher.attach(runtime).await
     }
 
@@ -132,6 +137,10 @@ impl HttpProvider for SseProvider {
     fn router(self: Arc<Self>) -> axum::Router {
         let path = self.config.path.clone();
         axum::Router::new().route(&path, get(http::stream).head(http::head).options(http::preflight)).with_state(self)
+    }
+
+    fn paths(&self) -> Vec<String> {
+        vec![self.config.path.clone()]
     }
 
     fn is_ready(&self) -> bool {

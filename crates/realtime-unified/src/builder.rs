@@ -92,7 +92,8 @@ impl NotificationServiceBuilder {
     /// Attaches the providers; when this returns, sends work.
     ///
     /// # Errors
-    /// [`Error::Config`] without an authenticator, without a provider, or with two of one name;
+    /// [`Error::Config`] without an authenticator, without a provider, with two of one name or path, or with a configuration
+    /// that cannot work, whose field it names;
     /// [`Error::Backplane`] when the log cannot be read.
     pub async fn build(self) -> Result<NotificationService> {
         let Some(authenticator) = self.authenticator else {
@@ -104,6 +105,7 @@ impl NotificationServiceBuilder {
             return Err(Error::Config("no provider: call provider(…) at least once".to_owned()));
         }
         let registry = Registry::new(self.entries)?;
+        registry.check()?;
         let runtime = Runtime {
             node: NodeId::random(),
             backplane: self.backplane.unwrap_or_else(|| Arc::new(MemoryBackplane::default())),

@@ -2,7 +2,7 @@ use std::any::Any;
 use std::sync::Arc;
 
 use realtime_core::{Error, RealtimeProvider, Result};
-use realtime_http::HttpProvider;
+use realtime_http::{HttpProvider, check_paths};
 
 /// The providers of a service, in the order they were added.
 #[derive(Clone, Default)]
@@ -54,6 +54,13 @@ impl Registry {
             }
         }
         Ok(Self { entries })
+    }
+
+    /// Checks every provider's configuration, and that no two have routes that are in each other's way.
+    pub(crate) fn check(&self) -> Result<()> {
+        self.iter().try_for_each(|entry| entry.provider.check())?;
+        let paths = self.iter().filter_map(|entry| Some((entry.name(), entry.http.as_ref()?.paths())));
+        check_paths(paths.flat_map(|(name, paths)| paths.into_iter().map(move |path| (name, path))))
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Entry> {

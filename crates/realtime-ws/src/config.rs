@@ -1,11 +1,12 @@
 use std::time::Duration;
 
-use realtime_core::{Capabilities, DEFAULT_MAX_DEPTH, DispatcherConfig, Limits, OutboxConfig, WindowConfig};
-use realtime_http::Origins;
+use realtime_core::{Capabilities, DEFAULT_MAX_DEPTH, DispatcherConfig, Limits, OutboxConfig, Result, WindowConfig};
+use realtime_http::{Origins, check_paths};
 
 use crate::provider::NAME;
 
-/// Path, limits and times of a [`WsProvider`](crate::WsProvider).
+/// Path, limits and times of a [`WsProvider`](crate::WsProvider). What cannot work, as zero where nothing says what it means, is
+/// refused when the provider is attached.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct WsConfig {
@@ -22,7 +23,7 @@ pub struct WsConfig {
     /// How much of the log stays in memory for those who come back or are slow; default 10,000 records, 64 MiB, 5 minutes.
     pub window: WindowConfig,
     /// How often a ping is sent, so that proxies keep the connection open and a client that is gone is noticed; default
-    /// 30 s, `None` for never.
+    /// 30 s, `None` for never, zero is refused.
     ///
     /// Costs one timer for each connection, two bytes for each ping and six for its answer.
     pub heartbeat: Option<Duration>,
@@ -177,6 +178,26 @@ impl WsConfig {
 
     pub(crate) fn capabilities() -> Capabilities {
         Capabilities::none().with_acks(true).with_bidirectional(true).with_resume(true).with_rooms(true)
+    }
+
+    /// Refuses what cannot work.
+    ///
+    /// # Errors
+    /// [`Error::Config`](realtime_core::Error::Config) that names the field.
+    pub fn check(&self) -> Result<()> {
+        check_paths([(NAME, self.mount())])?;
+        let dispatcher = self.dispatcher();
+        dispatcher.check()?;
+        dispatcher.check_field("heartbeat", self.heartbeat != Some(Duration::ZERO))?;
+        dispatcher.check_field("pong_timeout", !self.pong_timeout.is_zero())?;
+        dispatcher.check_field("close_timeout", !self.close_timeout.is_zero())?;
+        dispatcher.check_field("max_message_bytes", self.max_message_bytes > 0)?;
+        dispatcher.check_field("max_depth", self.max_depth > 0)
+    }
+
+    /// The path as it stands in the router.
+    pub(crate) fn mount(&self) -> String {
+        if self.path.starts_with('/') { self.path.clone() } else { format!("/{}", self.path) }
     }
 
     pub(crate) fn dispatcher(&self) -> DispatcherConfig {

@@ -116,8 +116,7 @@ where
     T: 'static,
     S: Clone + Send + Sync + 'static,
 {
-    let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
     // `GET` by name, so that axum refuses an application's own route of the same path instead of preferring it.
     let method = axum::routing::get(handler.clone()).fallback(handler);
-    Router::new().route(&path, method).with_state(state)
+    Router::new().route(path, method).with_state(state)
 }

@@ -266,7 +266,12 @@ impl RealtimeProvider for WsProvider {
         WsConfig::capabilities()
     }
 
+    fn check(&self) -> Result<()> {
+        self.config.check()
+    }
+
     async fn attach(&self, runtime: Runtime) -> Result<()> {
+        self.check()?;
         self.core().dispatcher.attach(runtime).await
     }
 
@@ -310,8 +315,12 @@ impl RealtimeProvider for WsProvider {
 
 impl HttpProvider for WsProvider {
     fn router(self: Arc<Self>) -> axum::Router {
-        let path = self.config.path.clone();
+        let path = self.config.mount();
         route(&path, Self::accept, self)
+    }
+
+    fn paths(&self) -> Vec<String> {
+        vec![self.config.mount()]
     }
 
     fn is_ready(&self) -> bool {

@@ -1,0 +1,63 @@
+use realtime_core::{Error, Result};
+
+/// Checks that the paths of routes, each with its provider's name, are in the syntax of [`axum::Router::route`] (`/a/{b}`), and that
+/// no two are in each other's way: axum itself would panic.
+///
+/// # Errors
+/// [`Error::Config`] that names the provider and the path.
+pub fn check_paths<I, P>(paths: I) -> Result<()>
+where
+    I: IntoIterator<Item = (&'static str, P)>,
+    P: Into<String>,
+{
+    let mut router = matchit::Router::new();
+    for (provider, path) in paths {
+        let path = path.into();
+        let wrong = |reason: String| {
+            Err(Error::Config(format!("path of the provider \"{provider}\": \"{}\": {reason}", path.escape_debug())))
+        };
+        if !path.starts_with('/') {
+            return wrong("it does not begin with a slash".to_owned());
+        }
+        if path.split('/').any(|segment| segment.starts_with([':', '*'])) {
+            return wrong("a segment begins with \":\" or \"*\"; captures are written \"{name}\"".to_owned());
+        }
+        if let Err(error) = router.insert(&path, ()) {
+            return wrong(error.to_string());
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(paths: &[&str]) -> Option<String> {
+        check_paths(paths.iter().map(|path| ("sse", *path))).err().map(|error| error.to_string())
+    }
+
+    #[test]
+    fn what_axum_panics_on_is_refused_and_named() {
+        for path in ["", "sse", "/{a", "/a}", "/:a", "/*a", "/{a}b{c}", "/{*a}/b", "/{}"] {
+            let error = refused(&[path]).unwrap_or_else(|| panic!("{path:?} is taken"));
+            assert!(error.contains(&format!("path of the provider \"sse\": \"{path}\"")), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_axum_takes_passes() {
+        for path in ["/", "/sse", "/{tenant}/sse", "/a/{*rest}", "/räume"] {
+            assert_eq!(refused(&[path]), None, "{path:?}");
+            let _ = axum::Router::<()>::new().route(path, axum::routing::get(async || ()));
+        }
+        assert_eq!(refused(&["/sse", "/ws", "/socket.io", "/socket.io/"]), None);
+    }
+
+    #[test]
+    fn two_that_are_in_each_others_way_are_refused() {
+        for paths in [["/a", "/a"], ["/{a}", "/{b}"], ["/a/{*b}", "/a/{*c}"]] {
+            assert!(refused(&paths).is_some(), "{paths:?}");
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! Configurations that cannot work are refused when the service is built, by the field's name.
+#![cfg(all(feature = "socketio", feature = "sse", feature = "ws"))]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use realtime_unified::{
+    Error, Limits, NotificationService, NotificationServiceBuilder, OutboxConfig, RealtimeProvider, SocketIoConfig,
+    SocketIoProvider, SseConfig, SseProvider, WindowConfig, WsConfig, WsProvider,
+};
+
+fn builder() -> NotificationServiceBuilder {
+    NotificationService::builder().allow_anonymous()
+}
+
+async fn refused(builder: NotificationServiceBuilder, field: &str) {
+    match builder.build().await {
+        Err(Error::Config(text)) => assert!(text.contains(field), "{field}: {text}"),
+        other => panic!("{field}: {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn zero_is_refused_by_every_provider() {
+    let sse = SseConfig::default();
+    let ws = WsConfig::default();
+    let socket = SocketIoConfig::default();
+    let zero = Duration::ZERO;
+    let fields: [(&str, [Option<NotificationServiceBuilder>; 3]); 17] = {
+        let sse = |change: fn(SseConfig) -> SseConfig| Some(builder().provider(SseProvider::new(change(sse.clone()))));
+        let ws = |change: fn(WsConfig) -> WsConfig| Some(builder().provider(WsProvider::new(change(ws.clone()))));
+        let socket = |change: fn(SocketIoConfig) -> SocketIoConfig| {
+            Some(builder().provider(SocketIoProvider::new(change(socket.clone()))))
+        };
+        macro_rules! all {
+            ($change:expr) => {
+                [sse($change), ws($change), socket($change)]
+            };
+        }
+        [
+            ("limits.connections", all!(|config| config.with_limits(Limits::default().with_connections(0)))),
+            ("connections_per_user", all!(|config| config.with_limits(Limits::default().with_connections_per_user(0)))),
+            ("max_event_bytes", all!(|config| config.with_max_event_bytes(0usize))),
+            ("write_stall", all!(|config| config.with_write_stall(Duration::ZERO))),
+            ("outbox.bytes", all!(|config| config.with_outbox(OutboxConfig::default().with_bytes(0)))),
+            ("outbox.frames", all!(|config| config.with_outbox(OutboxConfig::default().with_frames(0)))),
+            ("window.age", all!(|config| config.with_window(WindowConfig::default().with_age(Duration::ZERO)))),
+            ("window.bytes", all!(|config| config.with_window(WindowConfig::default().with_bytes(0)))),
+            ("window.keys", all!(|config| config.with_window(WindowConfig::default().with_keys(0)))),
+            ("window.records", all!(|config| config.with_window(WindowConfig::default().with_records(0)))),
+            (
+                "heartbeat",
+                [
+                    sse(|config| config.with_heartbeat(Duration::ZERO)),
+                    ws(|config| config.with_heartbeat(Duration::ZERO)),
+                    None,
+                ],
+            ),
+            ("ping_interval", [None, None, socket(|config| config.with_ping_interval(Duration::ZERO))]),
+            ("ping_timeout", [None, None, socket(|config| config.with_ping_timeout(Duration::ZERO))]),
+            ("connect_timeout", [None, None, socket(|config| config.with_connect_timeout(Duration::ZERO))]),
+            ("pong_timeout", [None, ws(|config| config.with_pong_timeout(Duration::ZERO)), None]),
+            ("close_timeout", [None, ws(|config| config.with_close_timeout(Duration::ZERO)), None]),
+            (
+                "max_message_bytes",
+                [
+                    None,
+                    ws(|config| config.with_max_message_bytes(0usize)),
+                    socket(|config| config.with_max_message_bytes(0usize)),
+                ],
+            ),
+        ]
+    };
+    for (field, builders) in fields {
+        for builder in builders.into_iter().flatten() {
+            refused(builder, field).await;
+        }
+    }
+    let custom = SseProvider::new(SseConfig::default().with_write_stall(zero));
+    refused(builder().custom(Arc::new(custom)), "write_stall").await;
+    // Also when it is attached without a service.
+    let alone = WsProvider::new(WsConfig::default().with_write_stall(zero));
+    let attached = alone.attach(realtime_unified::Runtime::in_memory()).await;
+    assert!(matches!(attached, Err(Error::Config(_))), "{attached:?}");
+}
+
+#[tokio::test]
+async fn paths_that_no_router_takes_are_refused() {
+    for path in ["sse", "", "/{a", "/:user", "/{*rest}/more"] {
+        refused(builder().provider(SseProvider::new(SseConfig::default().with_path(path))), "path").await;
+    }
+    for path in ["/{a", "{a", "/*all"] {
+        refused(builder().provider(WsProvider::new(WsConfig::default().with_path(path))), "path").await;
+        let config = SocketIoConfig::default().with_path(path);
+        refused(builder().provider(SocketIoProvider::new(config)), "path").await;
+    }
+}
+
+#[tokio::test]
+async fn two_providers_on_one_path_are_refused() {
+    let sse = |path: &str| builder().provider(SseProvider::new(SseConfig::default().with_path(path)));
+    let ws = |path: &str| WsProvider::new(WsConfig::default().with_path(path));
+    refused(sse("/live").provider(ws("/live")), "path").await;
+    refused(sse("/live").provider(ws("live")), "path").await;
+    refused(sse("/{a}").provider(ws("/{b}")), "path").await;
+    let socket = SocketIoProvider::new(SocketIoConfig::default().with_path("live"));
+    refused(sse("/live/").provider(socket), "path").await;
+}
+
+#[tokio::test]
+async fn what_is_taken_makes_a_router() {
+    let built = builder()
+        .provider(SseProvider::new(SseConfig::default().with_path("/{tenant}/sse").with_heartbeat(None::<Duration>)))
+        .provider(WsProvider::new(WsConfig::default().with_path("ws").with_heartbeat(None::<Duration>)))
+        .provider(SocketIoProvider::new(SocketIoConfig::default().with_path("live/").with_max_attachments(0usize)))
+        .build()
+        .await;
+    let _: axum::Router = built.unwrap().router();
+}
