@@ -82,43 +82,44 @@ impl Generator {
         if !self.connected[client] && self.rng.percent(30) {
             return self.connect(client);
         }
-        let step = match self.rng.weighted(&[34, 10, 2, 2, 5, 5, 4, 6, 4 * talks, 3 * talks, 1, 10, 8, 1, 1, 10, 2, talks]) {
-            0 => return self.calls(),
-            1 => {
-                self.connected[client] = false;
-                let after = self.rng.pick(&[0, 0, 1, 10, 100, 1_000]);
-                Step::Cut {
-                    client,
-                    up: self.rng.percent(25),
-                    after: if after > 1 { self.rng.below(after) } else { after },
+        let step =
+            match self.rng.weighted(&[34, 10, 2, 2, 5, 5, 4, 6, 4 * talks, 3 * talks, 1, 10, 8, 1, 1, 10, 2, talks]) {
+                0 => return self.calls(),
+                1 => {
+                    self.connected[client] = false;
+                    let after = self.rng.pick(&[0, 0, 1, 10, 100, 1_000]);
+                    Step::Cut {
+                        client,
+                        up: self.rng.percent(25),
+                        after: if after > 1 { self.rng.below(after) } else { after },
+                    }
                 }
-            }
-            2 => {
-                self.connected[client] = false;
-                Step::Vanish { client }
-            }
-            3 => {
-                self.connected[client] = false;
-                Step::Goodbye { client }
-            }
-            4 => Step::Stall { client },
-            5 => Step::Flow { client },
-            6 => Step::Slow { client, bytes: self.rng.pick(&[40, 200, 2_000]) },
-            7 => Step::Sip { client, bytes: self.rng.pick(&[1, 50, 500, 10_000]) },
-            8 => Step::Subscribe { client, room: self.rng.below(ROOMS) as Id },
-            9 => Step::Unsubscribe { client, room: self.rng.below(ROOMS) as Id },
-            10 => {
-                self.connected.fill(false);
-                Step::Restart { drain: self.rng.percent(60).then(|| self.rng.pick(&[0, 0, 1, 4])) }
-            }
-            11 => Step::Settle,
-            12 => self.wait(),
-            13 => return self.absence(client),
-            14 => return self.quiet(client),
-            16 => return self.renewal(client),
-            17 => return self.unread_asks(client),
-            _ => Step::Yield(self.rng.between(1, 12)),
-        };
+                2 => {
+                    self.connected[client] = false;
+                    Step::Vanish { client }
+                }
+                3 => {
+                    self.connected[client] = false;
+                    Step::Goodbye { client }
+                }
+                4 => Step::Stall { client },
+                5 => Step::Flow { client },
+                6 => Step::Slow { client, bytes: self.rng.pick(&[40, 200, 2_000]) },
+                7 => Step::Sip { client, bytes: self.rng.pick(&[1, 50, 500, 10_000]) },
+                8 => Step::Subscribe { client, room: self.rng.below(ROOMS) as Id },
+                9 => Step::Unsubscribe { client, room: self.rng.below(ROOMS) as Id },
+                10 => {
+                    self.connected.fill(false);
+                    Step::Restart { drain: self.rng.percent(60).then(|| self.rng.pick(&[0, 0, 1, 4])) }
+                }
+                11 => Step::Settle,
+                12 => self.wait(),
+                13 => return self.absence(client),
+                14 => return self.quiet(client),
+                16 => return self.renewal(client),
+                17 => return self.unread_asks(client),
+                _ => Step::Yield(self.rng.between(1, 12)),
+            };
         self.steps.push(step);
     }
 

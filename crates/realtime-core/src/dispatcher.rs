@@ -21,6 +21,7 @@ mod tail;
 mod worker;
 
 use crate::ack::Ask;
+use crate::asks::Asks;
 use crate::hub::{Connection, Hub};
 use crate::membership::Member;
 use crate::stats::{Counters, add};
@@ -29,7 +30,7 @@ use crate::{
     Admission, CloseReason, Codec, ConnectionStats, CursorKey, DirectoryChange, DispatcherConfig, Drain, Epoch, Error,
     Event, EventId, Frame, HandlerError, Life, Mark, Position, Receipt, Result, Router, Runtime, Stats, Target,
 };
-pub use admit::Admitted;
+pub use admit::{Admitted, MAX_ROOMS};
 
 /// One provider's way from a send to its connections: record → log → window → hub.
 ///
@@ -63,7 +64,7 @@ pub struct Shared<C: Codec> {
     /// Sends of this node that wait for their record to come back through the log.
     waiters: Mutex<HashMap<EventId, Waiter>>,
     /// Asks of this node under way, by the position of their record, which is the number clients answer with.
-    asks: Mutex<HashMap<u64, Arc<Ask>>>,
+    asks: Mutex<Asks>,
     /// What the directory has not been told yet; bounded by the connections that came and went within one beat.
     directory_changes: Mutex<Vec<DirectoryChange>>,
     directory_changed: Notify,
@@ -341,7 +342,7 @@ impl<C: Codec> Dispatcher<C> {
         self.waiters.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn asks(&self) -> MutexGuard<'_, HashMap<u64, Arc<Ask>>> {
+    fn asks(&self) -> MutexGuard<'_, Asks> {
         self.asks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -157,7 +157,8 @@ impl Event {
     }
 
     /// Gives it a key: within the window's age after the first event with this key, another one with the same key is not
-    /// delivered and gets the first one's receipt.
+    /// delivered and gets the first one's receipt. It needs the log: a volatile event, an ask or an event for one
+    /// connection with a key is refused when it is sent ([`Error::Unsupported`]).
     ///
     /// Of the newest [`crate::WindowConfig::keys`] events with a key only. A key is the provider's, whatever the target, the
     /// name and the payload: where clients choose keys, put the tenant or the user into them.
@@ -177,7 +178,8 @@ impl Event {
     ///
     /// Connections that are live get every one. One that never catches up reads in passes, each over what has come
     /// during the one before, and gets the newest of each: never none, however fast the series is renewed, and never one
-    /// that is older than the window.
+    /// that is older than the window. A volatile event, an ask or an event for one connection with such a key is refused
+    /// when it is sent ([`Error::Unsupported`]), for nobody catches up with those.
     ///
     /// # Errors
     /// [`Error::InvalidName`] when the key breaks the rules of names.

@@ -9,6 +9,7 @@
 //! loop → [`Window`] → [`Hub`] → outbox → [`Outlet`] → the wire.
 
 mod ack;
+mod asks;
 mod auth;
 mod backplane;
 mod capabilities;
@@ -66,7 +67,7 @@ pub use context::{Context, Outgoing};
 pub use cursor::{Cursor, CursorError, Epoch, Life, Mark};
 pub use cursor_key::{CursorKey, CursorKeyError};
 pub use directory::{Directory, DirectoryChange, NodeId, Presence};
-pub use dispatcher::{Admitted, Dispatcher};
+pub use dispatcher::{Admitted, Dispatcher, MAX_ROOMS};
 pub use drain::Drain;
 pub use error::{BoxError, Error, Result};
 pub use event::{Event, EventId, Payload};

@@ -159,8 +159,11 @@ impl RecordingProvider {
         if event.payload().is_binary() && !self.capabilities.binary {
             return Err(Error::Unsupported { provider: self.name.to_owned(), what: "binary events" });
         }
-        let mut state = self.open()?;
         let durable = !event.is_volatile() && !matches!(target.scope(), Scope::Connection(_));
+        if (!durable || ask.is_some()) && (event.key().is_some() || event.latest().is_some()) {
+            return Err(Error::Unsupported { provider: self.name.to_owned(), what: "keys of what is in no log" });
+        }
+        let mut state = self.open()?;
         state.last += u64::from(durable);
         let position = durable.then(|| Position::new(state.last));
         let delivered = Delivered::default();

@@ -31,8 +31,8 @@ impl Admitted {
     }
 }
 
-/// Rooms that one request may name.
-const MAX_ROOMS: usize = 100;
+/// Rooms that one request to connect may name.
+pub const MAX_ROOMS: usize = 100;
 
 impl<C: Codec> Dispatcher<C> {
     /// Asks who is connecting, whether it may enter the rooms it names, and whether there is room for it.
@@ -167,7 +167,7 @@ impl<C: Codec> Dispatcher<C> {
         if let Some(inbox) = &inbox {
             inbox.close();
         }
-        let asks: Vec<_> = self.asks().values().cloned().collect();
+        let asks = self.asks().leave(id);
         for ask in asks {
             ask.settle(id, AckStatus::Gone, None);
         }

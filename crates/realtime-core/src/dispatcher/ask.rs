@@ -8,9 +8,7 @@ use async_trait::async_trait;
 
 use crate::ack::{AckStatus, Ask};
 use crate::envelope::Body;
-use crate::{
-    Acks, Codec, ConnectionId, Dispatcher, Error, Event, EventId, InboundPayload, Result, SocketIoBroadcast, Target,
-};
+use crate::{Acks, Codec, ConnectionId, Dispatcher, Event, EventId, InboundPayload, Result, SocketIoBroadcast, Target};
 
 /// The longest an ask waits; more counts as this.
 const MAX_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
@@ -34,11 +32,16 @@ impl<C: Codec> Dispatcher<C> {
     /// Asks the connections of a target; the answers come as they arrive, for this long (and a day) at most.
     ///
     /// # Errors
-    /// Those of [`crate::RealtimeBroadcast::send`]; [`Error::Unsupported`] where clients cannot answer.
+    /// Those of [`crate::RealtimeBroadcast::send`]; [`crate::Error::Unsupported`] where clients cannot answer, and for a volatile
+    /// event or one with a key.
     pub async fn ask(self: &Arc<Self>, target: Target, event: Event, timeout: Duration) -> Result<Acks> {
         if !self.config().capabilities.acks {
-            return Err(Error::Unsupported { provider: self.config().provider.to_owned(), what: "acks" });
+            return Err(self.unsupported("acks"));
         }
+        if event.is_volatile() {
+            return Err(self.unsupported("volatile asks"));
+        }
+        self.check_keys(&event, "idempotency keys of asks", "latest keys of asks")?;
         self.check_event(&target, &event)?;
         let timeout = timeout.min(MAX_TIMEOUT);
         let deadline = Instant::now() + timeout;
@@ -48,7 +51,7 @@ impl<C: Codec> Dispatcher<C> {
         let acks = Acks::new(Arc::clone(&ask), deadline, {
             let (dispatcher, ask) = (self.unowned(), Arc::clone(&ask));
             move || {
-                dispatcher.asks().remove(&ask.number());
+                dispatcher.asks().end(ask.number());
             }
         });
         self.append(EventId::random(), body, Some(ask)).await?;
@@ -56,7 +59,7 @@ impl<C: Codec> Dispatcher<C> {
     }
 
     pub(crate) fn answer(&self, ack: u64, connection: ConnectionId, payload: InboundPayload) -> bool {
-        let ask = self.asks().get(&ack).cloned();
+        let ask = self.asks().settle(ack, connection);
         ask.is_some_and(|ask| ask.settle(connection, AckStatus::Answered, Some(payload)))
     }
 }

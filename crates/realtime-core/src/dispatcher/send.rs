@@ -23,6 +23,13 @@ const OUTCOME: Duration = Duration::from_secs(2);
 #[async_trait]
 impl<C: Codec> RealtimeBroadcast for Arc<Dispatcher<C>> {
     async fn send(&self, target: Target, event: Event) -> Result<Receipt> {
+        if event.is_volatile() {
+            self.check_keys(&event, "idempotency keys of volatile events", "latest keys of volatile events")?;
+        } else if matches!(target.scope(), Scope::Connection(_)) {
+            let (idempotency, latest) =
+                ("idempotency keys of events for one connection", "latest keys of events for one connection");
+            self.check_keys(&event, idempotency, latest)?;
+        }
         self.check_event(&target, &event)?;
         let target = self.audience_of(target);
         let id = EventId::random();
@@ -42,13 +49,28 @@ impl<C: Codec> Dispatcher<C> {
         }
         target.check()?;
         if event.payload().is_binary() && !config.capabilities.binary {
-            return Err(Error::Unsupported { provider: config.provider.to_owned(), what: "binary events" });
+            return Err(self.unsupported("binary events"));
         }
         let size = event.payload().size();
         if size > config.max_event_bytes {
             return Err(Error::TooLarge { size, limit: config.max_event_bytes });
         }
         Ok(())
+    }
+
+    /// Refuses the keys of an event that is in no log, or is not caught up with: they would be without effect.
+    pub(crate) fn check_keys(&self, event: &Event, idempotency: &'static str, latest: &'static str) -> Result<()> {
+        if event.key().is_some() {
+            return Err(self.unsupported(idempotency));
+        }
+        if event.latest().is_some() {
+            return Err(self.unsupported(latest));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn unsupported(&self, what: &'static str) -> Error {
+        Error::Unsupported { provider: self.config().provider.to_owned(), what }
     }
 
     /// Appends a record and waits until it has been applied here.

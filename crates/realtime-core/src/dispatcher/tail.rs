@@ -29,6 +29,7 @@ impl<C: Codec> Dispatcher<C> {
     /// # Errors
     /// [`Error::Backplane`] when the log cannot be read, [`Error::Config`] when attached already.
     pub async fn attach(self: &Arc<Self>, runtime: Runtime) -> Result<()> {
+        self.config.check()?;
         let provider = self.config.provider;
         if self.runtime.set(runtime.clone()).is_err() {
             return Err(Error::Config(format!("the provider \"{provider}\" is attached already")));
@@ -143,7 +144,7 @@ impl<C: Codec> Dispatcher<C> {
             && waiter.done.send(receipt).is_err()
         {
             // The sender has given up meanwhile; if it asked, nobody waits for the answers.
-            self.asks().remove(&position.get());
+            self.asks().end(position.get());
         }
     }
 
@@ -161,15 +162,19 @@ impl<C: Codec> Dispatcher<C> {
         let frame = self.codec.ask(event, position.get());
         if let Some(ask) = &ask {
             ask.set_number(position.get());
-            self.asks().insert(position.get(), Arc::clone(ask));
+            self.asks().begin(position.get(), Arc::clone(ask));
         }
         append(Content::Event { target: target.clone(), frame: frame.clone(), kind: Kind::Ask(deadline) });
         let outcome = self.hub.deliver(position, &target, &frame, false, seen, |connection, pushed| {
             let Some(ask) = &ask else { return };
             match pushed {
-                None => ask.expect(connection.info.id, seen),
+                None => {
+                    ask.expect(connection.info.id, seen);
+                    self.asks().expect(position.get(), connection.info.id);
+                }
                 // It left after it was looked up: its end may have been told before it was expected to answer.
                 Some(Pushed::Closed) => {
+                    self.asks().settle(position.get(), connection.info.id);
                     ask.settle(connection.info.id, AckStatus::Gone, None);
                 }
                 Some(_) => {}

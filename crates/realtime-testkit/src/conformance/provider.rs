@@ -51,6 +51,7 @@ macro_rules! provider_conformance {
             handlers_answer_in_order,
             handlers_that_fail_are_told_and_hurt_nobody,
             idempotency_key_delivers_once,
+            keys_without_effect_are_refused,
             isolation_of_names_between_kinds,
             isolation_of_tenants_and_users,
             limit_of_all_connections,

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use realtime_core::{Delivered, Error, Event, Target};
 use serde_json::{Value, json};
 
@@ -138,6 +140,27 @@ pub async fn idempotency_key_delivers_once<P: ProviderUnderTest>() {
     let other = stage.broadcast().to_user("ann", keyed("2", "l")).await.expect("sent");
     assert_ne!(first.id, other.id);
     assert_eq!(stage.labels(&mut guest).await, ["1", "2"]);
+}
+
+/// A key that would be without effect is refused, before anybody gets the event: on a volatile event, on one for one
+/// connection, on an ask.
+pub async fn keys_without_effect_are_refused<P: ProviderUnderTest>() {
+    let stage = Stage::<P>::open(Setup::default()).await;
+    let mut guest = stage.guest(Visitor::user("ann")).await;
+    let keyed = [note("no").idempotency_key("k").expect("a key"), note("no").latest_key("k").expect("a key")];
+    for event in keyed {
+        for (target, event) in
+            [(Target::user("ann"), event.clone().volatile()), (Target::connection(guest.id), event.clone())]
+        {
+            let sent = stage.broadcast().send(target, event).await;
+            assert!(matches!(sent, Err(Error::Unsupported { .. })), "{sent:?}");
+        }
+        if stage.provider.capabilities().acks {
+            let asked = stage.acks().to_user_with_ack("ann", event, Duration::from_secs(1)).await;
+            assert!(matches!(asked, Err(Error::Unsupported { .. })), "{asked:?}");
+        }
+    }
+    assert!(stage.labels(&mut guest).await.is_empty());
 }
 
 /// A receipt tells the place, and how many of this node's connections matched and have it queued.
