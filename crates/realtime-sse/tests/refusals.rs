@@ -3,15 +3,22 @@
 
 mod support;
 
+use std::future::IntoFuture;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use http::Method;
-use realtime_core::{Identity, Limits, RealtimeProvider, RoomAccess, RoomDelivery, RoomPolicy, Runtime, Target};
-use realtime_http::{HttpProvider, Origins};
+use realtime_core::{
+    Authenticator, ConnectRequest, Identity, Limits, RealtimeProvider, Refusal, RoomAccess, RoomDelivery, RoomPolicy,
+    Runtime, Target,
+};
+use realtime_http::{HttpProvider, Origins, serve};
 use realtime_sse::{SseConfig, SseProvider};
 use support::{ByQuery, Reader, Server, Setup, until};
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpListener, TcpStream};
 
 /// Rooms that begin with the user's name.
 struct OwnRooms;
@@ -188,4 +195,44 @@ async fn the_path_is_as_configured() {
     let server = Setup::from(SseConfig::default().with_path("/push/stream")).start().await;
     assert_eq!(Reader::of(server.get("/sse?user=ann")).await.status, 404);
     Reader::of(server.get("/push/stream?user=ann")).await.connected().await;
+}
+
+/// Never knows who it is, and counts those who ask.
+struct Ponders(Arc<AtomicUsize>);
+
+struct Pondering<'a>(&'a AtomicUsize);
+
+impl Drop for Pondering<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, SeqCst);
+    }
+}
+
+#[async_trait]
+impl Authenticator for Ponders {
+    async fn authenticate(&self, _: &ConnectRequest<'_>) -> Result<Identity, Refusal> {
+        self.0.fetch_add(1, SeqCst);
+        let _pondering = Pondering(&self.0);
+        std::future::pending().await
+    }
+}
+
+#[tokio::test]
+async fn an_authenticator_ends_when_its_client_hangs_up() {
+    let busy = Arc::new(AtomicUsize::new(0));
+    let provider = Arc::new(SseProvider::new(SseConfig::default()));
+    provider.attach(Runtime::in_memory().with_authenticator(Ponders(Arc::clone(&busy)))).await.unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    let running = tokio::spawn(serve(listener, Arc::clone(&provider).router()).into_future());
+    let mut clients = Vec::new();
+    for _ in 0..20 {
+        let mut client = TcpStream::connect(addr).await.unwrap();
+        client.write_all(b"GET /sse?user=a HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        clients.push(client);
+    }
+    until("all of them", || busy.load(SeqCst) == 20).await;
+    drop(clients);
+    until("their end", || busy.load(SeqCst) == 0).await;
+    running.abort();
 }

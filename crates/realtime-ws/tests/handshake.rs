@@ -3,12 +3,18 @@
 
 mod support;
 
-use realtime_core::{CloseReason, Identity, Limits, RealtimeProvider};
-use realtime_http::{Origins, WireConfig};
+use std::future::IntoFuture;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+
+use async_trait::async_trait;
+use realtime_core::{Authenticator, CloseReason, ConnectRequest, Identity, Limits, RealtimeProvider, Refusal, Runtime};
+use realtime_http::{HttpProvider, Origins, WireConfig, serve};
 use realtime_ws::{WsConfig, WsProvider};
 use serde_json::Value;
 use support::{Raw, Server, eventually, handshake_of, within};
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 
 fn provider(config: WsConfig) -> WsProvider {
     WsProvider::new(config).on("echo", async |_, value: Value| realtime_core::Reply(value))
@@ -235,4 +241,44 @@ async fn nobody_is_let_in_before_the_service_and_after_the_shutdown() {
     let early = WsProvider::new(WsConfig::default());
     let error = early.connect(Identity::user("a"), futures_util::sink::drain()).unwrap_err();
     assert_eq!(error.code(), "draining");
+}
+
+/// Never knows who it is, and counts those who ask.
+struct Ponders(Arc<AtomicUsize>);
+
+struct Pondering<'a>(&'a AtomicUsize);
+
+impl Drop for Pondering<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, SeqCst);
+    }
+}
+
+#[async_trait]
+impl Authenticator for Ponders {
+    async fn authenticate(&self, _: &ConnectRequest<'_>) -> Result<Identity, Refusal> {
+        self.0.fetch_add(1, SeqCst);
+        let _pondering = Pondering(&self.0);
+        std::future::pending().await
+    }
+}
+
+#[tokio::test]
+async fn an_authenticator_ends_when_its_client_hangs_up() {
+    let busy = Arc::new(AtomicUsize::new(0));
+    let provider = Arc::new(provider(WsConfig::default()));
+    provider.attach(Runtime::in_memory().with_authenticator(Ponders(Arc::clone(&busy)))).await.unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    let running = tokio::spawn(serve(listener, Arc::clone(&provider).router()).into_future());
+    let mut clients = Vec::new();
+    for _ in 0..20 {
+        let mut client = TcpStream::connect(addr).await.unwrap();
+        client.write_all(handshake_of("/ws?user=a").as_bytes()).await.unwrap();
+        clients.push(client);
+    }
+    eventually(|| busy.load(SeqCst) == 20).await;
+    drop(clients);
+    eventually(|| busy.load(SeqCst) == 0).await;
+    running.abort();
 }
