@@ -65,6 +65,11 @@ impl CloseReason {
         self.reconnect
     }
 
+    /// Whether what the client sent before is still handled: it has said goodbye itself, or the node drains.
+    pub(crate) fn keeps_inbound(&self) -> bool {
+        *self == Self::NORMAL || *self == Self::RESTART
+    }
+
     const fn fixed(code: u16, text: &'static str, reconnect: bool) -> Self {
         Self { code, text: Cow::Borrowed(text), reconnect }
     }

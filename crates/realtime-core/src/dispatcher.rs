@@ -12,6 +12,7 @@ mod admit;
 mod ask;
 mod backoff;
 mod follow;
+mod guard;
 mod life;
 mod owner;
 mod pipe;

@@ -1,5 +1,7 @@
 use std::time::Duration;
 
+use crate::random::random_between;
+
 /// How a provider goes down: its connections are closed evenly over a time, each told when to come back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Drain {
@@ -42,10 +44,7 @@ impl Drain {
 
     /// When one client should come back: another time for each, so that they do not come all at once.
     pub fn reconnect_delay(self) -> Duration {
-        let span = self.reconnect_within.saturating_sub(SOONEST);
-        // 53 random bits make a fraction.
-        let random = uuid::Uuid::new_v4().as_u64_pair().1 & ((1 << 53) - 1);
-        SOONEST + span.mul_f64(random as f64 / (1u64 << 53) as f64)
+        random_between(SOONEST, self.reconnect_within)
     }
 }
 

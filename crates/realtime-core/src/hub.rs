@@ -13,6 +13,7 @@ mod user;
 
 use crate::membership::Member;
 use crate::outbox::{Outbox, Pushed};
+use crate::work::Work;
 use crate::{
     CloseReason, ConnectionId, ConnectionInfo, Delivered, Frame, Inbox, OutboxConfig, Outlet, Position, RoomAccess,
     Target, Ticket,
@@ -51,7 +52,7 @@ pub(crate) struct Connection<F> {
 /// What a connection holds while it is in the hub.
 pub(crate) struct Lease {
     /// Its counted place.
-    pub(crate) _ticket: Ticket,
+    pub(crate) ticket: Ticket,
     /// Shutdown waits for it.
     pub(crate) _task: TaskTrackerToken,
     /// Tells the lifecycle hooks of the end, if there are any.
@@ -364,9 +365,25 @@ impl<F: Frame> Connection<F> {
 
     /// Asks the session to end when the connection, if it is behind, has read the window up to here.
     pub(crate) fn close_after(&self, last_call: Position, reason: CloseReason) {
+        let keeps_inbound = reason.keeps_inbound();
         if self.outbox.close(reason, last_call) {
+            if !keeps_inbound && let Some(inbox) = self.inbox.get() {
+                // At once: its session may not hear of it for a while.
+                inbox.abandon();
+            }
             self.outlet.wake();
         }
+    }
+
+    /// Asks for a sign of life.
+    pub(crate) fn probe(&self) {
+        self.outlet.probe();
+    }
+
+    /// What the worker needs to run handlers.
+    pub(crate) fn work(&self) -> Work {
+        let lease = self.lease.lock().unwrap_or_else(PoisonError::into_inner);
+        lease.as_ref().map_or_else(Work::none, |lease| lease.ticket.work())
     }
 }
 

@@ -1,10 +1,13 @@
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
 use futures_util::task::AtomicWaker;
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
+use crate::work::{Busy, Work};
 use crate::{HandlerError, Inbound};
 
 /// Decoded events of one connection that wait for its handlers, in order.
@@ -14,12 +17,16 @@ use crate::{HandlerError, Inbound};
 pub struct Inbox {
     /// Short: held to move one event in or out.
     state: Mutex<State>,
+    /// Lets the worker run handlers.
+    work: Work,
     /// The worker waits for events here.
     arrived: Notify,
+    /// A worker that waits until its user has fewer handlers running hears here of the connection's end.
+    left: Notify,
     /// A reading session waits for room here.
     reader: AtomicWaker,
     /// Cancelled when the worker has handled the last event.
-    done: tokio_util::sync::CancellationToken,
+    done: CancellationToken,
 }
 
 /// What waits for the worker.
@@ -35,9 +42,26 @@ struct State {
     queue: VecDeque<Item>,
     bytes: usize,
     closed: bool,
+    /// The worker may run handlers; from the first event that waits to the last one that was handled.
+    busy: Option<Busy>,
+    /// The worker is at an event.
+    handling: bool,
+    /// Counted as a worker whose connection has left.
+    lingering: bool,
+    /// Events that no handler will begin.
+    dropped: usize,
     /// The last push said stop; when there is room again the reader is told.
     paused: bool,
     on_room: Option<Arc<dyn Fn() + Send + Sync>>,
+}
+
+/// What the worker does next.
+enum Step {
+    Handle(Item),
+    /// Waits until it may run handlers.
+    Begin,
+    Wait,
+    End,
 }
 
 /// Events that may wait before reading pauses.
@@ -46,8 +70,15 @@ const MARK_EVENTS: usize = 64;
 const MARK_BYTES: usize = 256 * 1024;
 
 impl Inbox {
-    pub(crate) fn new() -> Self {
-        Self { state: Mutex::default(), arrived: Notify::new(), reader: AtomicWaker::new(), done: Default::default() }
+    pub(crate) fn new(work: Work) -> Self {
+        Self {
+            state: Mutex::default(),
+            work,
+            arrived: Notify::new(),
+            left: Notify::new(),
+            reader: AtomicWaker::new(),
+            done: CancellationToken::new(),
+        }
     }
 
     /// Adds an event; `false` asks the transport to read no more until there is room.
@@ -63,10 +94,14 @@ impl Inbox {
     fn add(&self, item: Item) -> bool {
         let mut state = self.lock();
         if state.closed {
+            state.dropped += 1;
             return true;
         }
         state.bytes += item.size();
         state.queue.push_back(item);
+        if state.busy.is_none() {
+            state.busy = self.work.try_begin();
+        }
         state.paused |= state.is_over_mark();
         let go_on = !state.paused;
         drop(state);
@@ -96,39 +131,89 @@ impl Inbox {
         self.arrived.notify_one();
     }
 
+    /// No more events come, and what is queued is not handled.
+    pub(crate) fn abandon(&self) {
+        self.leave(false, None);
+    }
+
+    /// The connection has left. What is queued is dropped, unless it is to be kept and the worker may handle it: its client has
+    /// said goodbye after it. A worker that is not done is counted until it is.
+    pub(crate) fn leave(&self, keep: bool, lingering: Option<&AtomicU64>) {
+        let (released, call) = {
+            let mut state = self.lock();
+            state.closed = true;
+            if keep && !state.queue.is_empty() && state.busy.is_none() {
+                state.busy = self.work.try_begin();
+            }
+            if !keep || state.busy.is_none() {
+                state.dropped += std::mem::take(&mut state.queue).len();
+                state.bytes = 0;
+            }
+            let is_done = !state.handling && state.queue.is_empty();
+            if let Some(lingering) = lingering
+                && !is_done
+                && !std::mem::replace(&mut state.lingering, true)
+            {
+                lingering.fetch_add(1, Ordering::Relaxed);
+            }
+            // Whoever waits to read on is to see that it is over.
+            let call = std::mem::take(&mut state.paused).then(|| state.on_room.clone()).flatten();
+            (if is_done { state.busy.take() } else { None }, call)
+        };
+        drop(released);
+        self.reader.wake();
+        if let Some(call) = call {
+            call();
+        }
+        self.arrived.notify_one();
+        self.left.notify_one();
+    }
+
+    /// How many events were dropped since the last call.
+    pub(crate) fn take_dropped(&self) -> usize {
+        std::mem::take(&mut self.lock().dropped)
+    }
+
     /// The next event; `None` when closed and empty.
     pub(crate) async fn pop(&self) -> Option<Item> {
+        // What was begun just now is done before others have their turn.
+        let mut fresh = false;
         loop {
-            let arrived = self.arrived.notified();
-            let (next, call) = {
-                let mut state = self.lock();
-                let next = state.queue.pop_front();
-                if let Some(item) = &next {
-                    state.bytes -= item.size();
-                } else if state.closed {
-                    return None;
-                }
-                // Half the mark, so that pausing and resuming do not alternate at every event.
-                let roomy = state.queue.len() <= MARK_EVENTS / 2 && state.bytes <= MARK_BYTES / 2;
-                let resume = state.paused && roomy;
-                state.paused &= !resume;
-                (next, resume.then(|| state.on_room.clone()))
-            };
+            let (arrived, left) = (self.arrived.notified(), self.left.notified());
+            let (step, call, released) = self.lock().step(fresh || !self.work.is_contended());
+            drop(released);
             if let Some(call) = call {
                 self.reader.wake();
                 if let Some(call) = call {
                     call();
                 }
             }
-            if next.is_some() {
-                return next;
+            match step {
+                Step::Handle(item) => return Some(item),
+                Step::Wait => arrived.await,
+                Step::End => return None,
+                Step::Begin => tokio::select! {
+                    biased;
+                    () = left => {}
+                    // Without one the connection has left, which is told next.
+                    Some(busy) = self.work.begin() => {
+                        let mut state = self.lock();
+                        // What has been closed may still be handled, what has been dropped not.
+                        let unused = if state.queue.is_empty() { Some(busy) } else { state.busy.replace(busy) };
+                        drop(state);
+                        drop(unused);
+                        fresh = true;
+                    }
+                },
             }
-            arrived.await;
         }
     }
 
     /// The worker has handled the last event.
-    pub(crate) fn finish(&self) {
+    pub(crate) fn finish(&self, lingering: &AtomicU64) {
+        if std::mem::take(&mut self.lock().lingering) {
+            lingering.fetch_sub(1, Ordering::Relaxed);
+        }
         self.done.cancel();
     }
 
@@ -139,6 +224,33 @@ impl Inbox {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Takes the next step; what comes with it is whom to tell of room, and what is over.
+    #[expect(clippy::type_complexity, reason = "three things that are done without the lock")]
+    fn step(&mut self, goes_on: bool) -> (Step, Option<Option<Arc<dyn Fn() + Send + Sync>>>, Option<Busy>) {
+        self.handling = false;
+        if self.queue.is_empty() {
+            let step = if self.closed { Step::End } else { Step::Wait };
+            return (step, None, self.busy.take());
+        }
+        if self.busy.is_none() {
+            return (Step::Begin, None, None);
+        }
+        // A connection that has left could not begin again.
+        if !goes_on && !self.closed {
+            return (Step::Begin, None, self.busy.take());
+        }
+        let Some(item) = self.queue.pop_front() else { return (Step::Wait, None, None) };
+        self.handling = true;
+        self.bytes -= item.size();
+        // Half the mark, so that pausing and resuming do not alternate at every event.
+        let roomy = self.queue.len() <= MARK_EVENTS / 2 && self.bytes <= MARK_BYTES / 2;
+        let resume = self.paused && roomy;
+        self.paused &= !resume;
+        (Step::Handle(item), resume.then(|| self.on_room.clone()), None)
     }
 }
 
@@ -166,10 +278,12 @@ impl std::fmt::Debug for Inbox {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Admission, Identity, Limits};
 
     #[tokio::test]
     async fn reading_pauses_at_the_mark_and_goes_on_at_half_of_it() {
-        let inbox = Inbox::new();
+        let ticket = Admission::new(Limits::default()).admit(&Identity::anonymous()).unwrap();
+        let inbox = Inbox::new(ticket.work());
         let told = Arc::new(std::sync::atomic::AtomicUsize::new(0));
         inbox.on_room({
             let told = Arc::clone(&told);

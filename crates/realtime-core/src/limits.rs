@@ -1,6 +1,14 @@
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use crate::membership::Member;
+use crate::outlet::PROBE_TIMEOUT;
+use crate::random::random_between;
+use crate::work::{Slots, Work};
 use crate::{Identity, Limits, Refusal, RefusalKind};
 
 /// Counts connections against their limits. Apart from the hub, so that a transport can refuse before an upgrade.
@@ -13,16 +21,53 @@ pub struct Admission {
 
 #[derive(Debug, Default)]
 struct Counts {
+    /// Connections, and those that have left and whose handler still runs.
     connections: usize,
-    users: HashMap<Arc<str>, usize>,
+    users: HashMap<Member, OfUser>,
+}
+
+/// What is counted of one tenant's user, or of one without a tenant.
+#[derive(Debug, Default)]
+struct OfUser {
+    connections: usize,
+    /// Newcomers that wait for a place, the first one first.
+    waiting: VecDeque<oneshot::Sender<UserPlace>>,
+    /// What the workers share.
+    slots: Weak<Slots>,
+    /// When the connections were last asked for a sign of life.
+    probed: Option<Instant>,
 }
 
 /// A counted place; dropping it gives the place back.
 #[derive(Debug)]
 pub struct Ticket {
-    admission: Arc<Admission>,
-    user: Option<Arc<str>>,
+    user: Option<UserPlace>,
+    /// A handler that still runs when the connection has left keeps it.
+    node: Arc<NodePlace>,
 }
+
+/// One of a user's places; given back it goes to the newcomer that has waited for longest.
+#[derive(Debug)]
+pub(crate) struct UserPlace {
+    /// None once it has been passed on.
+    admission: Option<Arc<Admission>>,
+    owner: Member,
+}
+
+/// One of the node's places.
+#[derive(Debug)]
+pub(crate) struct NodePlace(Arc<Admission>);
+
+/// What a newcomer gets that would wait.
+#[derive(Debug)]
+pub(crate) enum Entry {
+    Place(Ticket),
+    /// The place comes here.
+    Wait(oneshot::Receiver<UserPlace>),
+}
+
+/// When a client that was refused at its user's limit may try again, in seconds: another time for each.
+const RETRY: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(10));
 
 impl Admission {
     /// Counts from zero.
@@ -30,26 +75,114 @@ impl Admission {
         Arc::new(Self { limits, counts: Mutex::default() })
     }
 
-    /// Takes a place for a connection of this identity.
+    /// Takes a place for a connection of this identity. Users of one name in several tenants have places of their own.
     ///
     /// # Errors
     /// A [`Refusal`] of kind [`RefusalKind::NodeLimit`] or [`RefusalKind::UserLimit`].
     pub fn admit(self: &Arc<Self>, identity: &Identity) -> Result<Ticket, Refusal> {
-        let user = identity.shared_user().cloned();
-        let mut counts = self.lock();
-        if counts.connections >= self.limits.connections {
-            return Err(Refusal::new(RefusalKind::NodeLimit, "this node takes no more connections"));
+        match self.enter(identity, false)? {
+            Entry::Place(ticket) => Ok(ticket),
+            Entry::Wait(_) => Err(user_limit()),
         }
-        if let Some(user) = &user {
-            let count = counts.users.entry(Arc::clone(user)).or_default();
-            if *count >= self.limits.connections_per_user {
-                return Err(Refusal::new(RefusalKind::UserLimit, "this user has too many connections"));
+    }
+
+    /// Takes a place, or waits for the next one of this user that is given back; as many may wait as have places.
+    ///
+    /// # Errors
+    /// A [`Refusal`] of kind [`RefusalKind::NodeLimit`], or of kind [`RefusalKind::UserLimit`] when too many wait.
+    pub(crate) fn admit_or_wait(self: &Arc<Self>, identity: &Identity) -> Result<Entry, Refusal> {
+        self.enter(identity, true)
+    }
+
+    fn enter(self: &Arc<Self>, identity: &Identity, waits: bool) -> Result<Entry, Refusal> {
+        let owner = owner(identity);
+        let mut guard = self.lock();
+        let counts = &mut *guard;
+        if counts.connections >= self.limits.connections {
+            return Err(node_limit());
+        }
+        if let Some(owner) = &owner {
+            let most = self.limits.connections_per_user;
+            let user = counts.users.entry(owner.clone()).or_default();
+            if user.connections >= most {
+                user.waiting.retain(|newcomer| !newcomer.is_closed());
+                if !waits || user.waiting.len() >= most {
+                    return Err(user_limit());
+                }
+                let (newcomer, turn) = oneshot::channel();
+                user.waiting.push_back(newcomer);
+                return Ok(Entry::Wait(turn));
             }
-            *count += 1;
+            user.connections += 1;
         }
         counts.connections += 1;
-        drop(counts);
-        Ok(Ticket { admission: Arc::clone(self), user })
+        let user = owner.map(|owner| UserPlace { admission: Some(Arc::clone(self)), owner });
+        Ok(Entry::Place(Ticket { user, node: Arc::new(NodePlace(Arc::clone(self))) }))
+    }
+
+    /// The whole place of a newcomer that has waited for its user's.
+    ///
+    /// # Errors
+    /// A [`Refusal`] of kind [`RefusalKind::NodeLimit`].
+    pub(crate) fn complete(self: &Arc<Self>, place: UserPlace) -> Result<Ticket, Refusal> {
+        {
+            let mut counts = self.lock();
+            if counts.connections < self.limits.connections {
+                counts.connections += 1;
+                return Ok(Ticket { user: Some(place), node: Arc::new(NodePlace(Arc::clone(self))) });
+            }
+        }
+        Err(node_limit())
+    }
+
+    /// Whether the connections of this user are to be asked for a sign of life now; false while they have time to give one.
+    pub(crate) fn begins_probe(&self, identity: &Identity) -> bool {
+        let mut counts = self.lock();
+        let Some(user) = owner(identity).and_then(|owner| counts.users.get_mut(&owner)) else { return false };
+        let now = Instant::now();
+        let is_due = user.probed.is_none_or(|probed| now.saturating_duration_since(probed) >= PROBE_TIMEOUT);
+        if is_due {
+            user.probed = Some(now);
+        }
+        is_due
+    }
+
+    /// A user's place goes to whoever has waited for it, or is free.
+    fn give_back(self: &Arc<Self>, owner: &Member) {
+        loop {
+            let next = {
+                let mut counts = self.lock();
+                let Some(user) = counts.users.get_mut(owner) else { return };
+                let Some(next) = user.waiting.pop_front() else {
+                    user.connections -= 1;
+                    counts.forget(owner);
+                    return;
+                };
+                next
+            };
+            // Not under the lock: a place that nobody waits for any more comes back.
+            let Err(mut place) = next.send(UserPlace { admission: Some(Arc::clone(self)), owner: owner.clone() })
+            else {
+                return;
+            };
+            place.admission = None;
+        }
+    }
+
+    /// What the workers of this user share, made by the first one.
+    fn slots(self: &Arc<Self>, owner: &Member) -> Arc<Slots> {
+        let mut counts = self.lock();
+        let user = counts.users.entry(owner.clone()).or_default();
+        user.slots.upgrade().unwrap_or_else(|| {
+            let slots = Arc::new(Slots::new(self.limits.connections_per_user, Arc::clone(self), owner.clone()));
+            user.slots = Arc::downgrade(&slots);
+            slots
+        })
+    }
+
+    /// Forgets a user of whom nothing is counted.
+    pub(crate) fn forget(&self, owner: &Member) {
+        self.lock().forget(owner);
     }
 
     fn lock(&self) -> MutexGuard<'_, Counts> {
@@ -57,28 +190,72 @@ impl Admission {
     }
 }
 
-impl Drop for Ticket {
-    fn drop(&mut self) {
-        let mut counts = self.admission.lock();
-        counts.connections -= 1;
-        if let Some(user) = &self.user
-            && let Some(count) = counts.users.get_mut(user)
+impl Counts {
+    fn forget(&mut self, owner: &Member) {
+        if let Some(user) = self.users.get(owner)
+            && user.connections == 0
+            && user.slots.strong_count() == 0
         {
-            *count -= 1;
-            if *count == 0 {
-                counts.users.remove(user);
-            }
+            self.users.remove(owner);
         }
     }
+}
+
+impl Ticket {
+    /// What the connection's worker needs to run handlers.
+    pub(crate) fn work(&self) -> Work {
+        let slots = self.user.as_ref().and_then(|place| Some(place.admission.as_ref()?.slots(&place.owner)));
+        Work::new(slots, &self.node)
+    }
+}
+
+impl Drop for UserPlace {
+    fn drop(&mut self) {
+        if let Some(admission) = self.admission.take() {
+            admission.give_back(&self.owner);
+        }
+    }
+}
+
+impl Drop for NodePlace {
+    fn drop(&mut self) {
+        self.0.lock().connections -= 1;
+    }
+}
+
+/// Whose places a connection takes; none when it is nobody's.
+fn owner(identity: &Identity) -> Option<Member> {
+    let user = Arc::clone(identity.shared_user()?);
+    Some(Member { user, tenant: identity.shared_tenant().cloned() })
+}
+
+fn node_limit() -> Refusal {
+    Refusal::new(RefusalKind::NodeLimit, "this node takes no more connections")
+}
+
+pub(crate) fn user_limit() -> Refusal {
+    let refusal = Refusal::new(RefusalKind::UserLimit, "this user has too many connections");
+    refusal.with_retry_after(random_between(RETRY.0, RETRY.1))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn admission(connections: usize, of_user: usize) -> Arc<Admission> {
+        Admission::new(Limits::default().with_connections(connections).with_connections_per_user(of_user))
+    }
+
+    fn turn(admission: &Arc<Admission>, identity: &Identity) -> oneshot::Receiver<UserPlace> {
+        match admission.admit_or_wait(identity) {
+            Ok(Entry::Wait(turn)) => turn,
+            other => panic!("does not wait: {other:?}"),
+        }
+    }
+
     #[test]
     fn places_are_counted_and_given_back() {
-        let admission = Admission::new(Limits::default().with_connections(3).with_connections_per_user(2));
+        let admission = admission(3, 2);
         let ann = Identity::user("ann");
         let first = admission.admit(&ann).unwrap();
         let _second = admission.admit(&ann).unwrap();
@@ -90,9 +267,68 @@ mod tests {
     }
 
     #[test]
-    fn a_zero_limit_leaves_no_trace() {
-        let admission = Admission::new(Limits::default().with_connections_per_user(0));
-        assert!(admission.admit(&Identity::user("ann")).is_err());
+    fn users_of_one_name_in_several_tenants_have_places_of_their_own() {
+        let admission = admission(10, 1);
+        let ann = || Identity::user("ann");
+        let places = [ann(), ann().tenant("acme"), ann().tenant("globex")].map(|ann| admission.admit(&ann));
+        assert!(places.iter().all(Result::is_ok));
+        assert_eq!(admission.admit(&ann().tenant("acme")).unwrap_err().kind(), RefusalKind::UserLimit);
+    }
+
+    #[test]
+    fn a_refused_user_is_told_when_to_try_again() {
+        let admission = admission(10, 1);
+        let _place = admission.admit(&Identity::user("ann")).unwrap();
+        let times = || admission.admit(&Identity::user("ann")).unwrap_err().retry_after().unwrap();
+        let times: Vec<_> = std::iter::repeat_with(times).take(100).collect();
+        assert!(times.iter().all(|time| (RETRY.0..RETRY.1).contains(time)), "{times:?}");
+        assert!(times.iter().any(|time| *time != times[0]));
+    }
+
+    #[test]
+    fn a_free_place_goes_to_who_has_waited_for_longest() {
+        let admission = admission(10, 2);
+        let ann = Identity::user("ann");
+        let mut places = [admission.admit(&ann).unwrap(), admission.admit(&ann).unwrap()].into_iter();
+        let (given_up, mut second) = (turn(&admission, &ann), turn(&admission, &ann));
+        assert_eq!(admission.admit_or_wait(&ann).unwrap_err().kind(), RefusalKind::UserLimit, "as many as have places");
+        assert!(second.try_recv().is_err());
+        drop(given_up);
+        let third = turn(&admission, &ann);
+        drop(places.next());
+        let second = admission.complete(second.try_recv().unwrap()).unwrap();
+        assert_eq!(admission.admit(&ann).unwrap_err().kind(), RefusalKind::UserLimit, "it was passed on");
+        // Sent and never looked at: it comes back.
+        drop(second);
+        drop(third);
+        assert!(admission.admit(&ann).is_ok());
+        drop(places);
+        assert!(admission.lock().users.is_empty());
         assert_eq!(admission.lock().connections, 0);
+    }
+
+    #[test]
+    fn who_has_waited_may_find_the_node_full() {
+        let admission = admission(2, 1);
+        let ann = Identity::user("ann");
+        let place = admission.admit(&ann).unwrap();
+        let mut turn = turn(&admission, &ann);
+        let _bob = admission.admit(&Identity::user("bob")).unwrap();
+        drop(place);
+        let _eve = admission.admit(&Identity::user("eve")).unwrap();
+        let refusal = admission.complete(turn.try_recv().unwrap()).unwrap_err();
+        assert_eq!(refusal.kind(), RefusalKind::NodeLimit);
+        assert_eq!(admission.lock().users.len(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_round_of_probes_is_under_way_at_a_time() {
+        let admission = admission(10, 1);
+        let [ann, bob] = ["ann", "bob"].map(Identity::user);
+        assert!(!admission.begins_probe(&ann), "nobody is there");
+        let _places = [admission.admit(&ann).unwrap(), admission.admit(&bob).unwrap()];
+        assert_eq!([&ann, &ann, &bob].map(|user| admission.begins_probe(user)), [true, false, true]);
+        tokio::time::sleep(PROBE_TIMEOUT).await;
+        assert_eq!([&ann, &ann].map(|user| admission.begins_probe(user)), [true, false]);
     }
 }

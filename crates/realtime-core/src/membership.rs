@@ -4,7 +4,7 @@ use std::sync::Arc;
 use crate::{Position, Result, check_name};
 
 /// Whom a join or a leave means: a user in every tenant, which is what a bare name says, or in one.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Member {
     pub(crate) user: Arc<str>,
     pub(crate) tenant: Option<Arc<str>>,

@@ -114,8 +114,12 @@ impl<C: Codec> Registration<C> {
         }
     }
 
-    /// Hands an event from the client to the handlers; `false` asks to read no more until [`Registration::poll_room`].
+    /// Hands an event from the client to the handlers; `false` asks to read no more until [`Registration::poll_room`], or at
+    /// all: a connection that was asked to end is not heard any more.
     pub fn receive(&self, inbound: Inbound) -> bool {
+        if self.is_closed() {
+            return false;
+        }
         self.dispatcher.count_in(inbound.size());
         self.inbox().push(inbound)
     }
@@ -133,13 +137,16 @@ impl<C: Codec> Registration<C> {
         let inbox = self.connection.inbox.get_or_init(|| self.dispatcher.start_worker(&self.connection));
         if self.connection.has_left() {
             // It was taken out before it had an inbox: nobody else would end the worker.
-            inbox.close();
+            inbox.abandon();
         }
         inbox
     }
 
-    /// Takes the client's answer to an ask; `false` if nobody waits for it (any more).
+    /// Takes the client's answer to an ask; `false` if nobody waits for it (any more), or the connection was asked to end.
     pub fn answer(&self, ack: u64, payload: InboundPayload) -> bool {
+        if self.is_closed() {
+            return false;
+        }
         self.dispatcher.count_in(payload.bytes().len());
         self.dispatcher.answer(ack, self.id(), payload)
     }
@@ -152,6 +159,9 @@ impl<C: Codec> Registration<C> {
     /// Tells the client of an error, as the answer to its number if it gave one, in order with the answers of the
     /// handlers; `false` asks to read no more until [`Registration::poll_room`].
     pub fn reject(&self, error: HandlerError, ack: Option<u64>) -> bool {
+        if self.is_closed() {
+            return false;
+        }
         self.inbox().push_rejected(error, ack)
     }
 
@@ -164,6 +174,11 @@ impl<C: Codec> Registration<C> {
     /// Asks the session to end, as [`crate::RealtimeProvider::close`] does.
     pub fn close(&self, reason: CloseReason) {
         self.connection.close(reason);
+    }
+
+    /// Whether the connection has been asked to end: what its client sends is not heard any more.
+    pub fn is_closed(&self) -> bool {
+        self.connection.outbox.is_closed()
     }
 
     /// Why the connection has been asked to end, before [`Take::Closed`] says so when all else has been taken.

@@ -38,7 +38,12 @@ pub struct Stats {
     pub superseded: u64,
     /// Connections cut because they took nothing for too long.
     pub stalled: u64,
-    /// Handlers that panicked.
+    /// Handlers that still run, or have something left to handle, for connections that have left.
+    pub lingering: u64,
+    /// Events from clients that no handler began, because their connection was lost or closed by this side first, or came
+    /// after the begin of a drain.
+    pub unhandled: u64,
+    /// Handlers, lifecycle hooks, authenticators and room policies that panicked.
     pub panics: u64,
     /// Messages from clients that were answered with an error, by its code.
     pub rejected: BTreeMap<String, u64>,
@@ -67,6 +72,8 @@ pub(crate) struct Counters {
     pub(crate) lost: AtomicU64,
     pub(crate) superseded: AtomicU64,
     pub(crate) stalled: AtomicU64,
+    pub(crate) lingering: AtomicU64,
+    pub(crate) unhandled: AtomicU64,
     pub(crate) panics: AtomicU64,
     pub(crate) skipped_records: AtomicU64,
     /// Refusals are rare, so a map under a lock is enough.
@@ -116,6 +123,8 @@ impl Counters {
             lost: read(&self.lost),
             superseded: read(&self.superseded),
             stalled: read(&self.stalled),
+            lingering: read(&self.lingering),
+            unhandled: read(&self.unhandled),
             panics: read(&self.panics),
             skipped_records: read(&self.skipped_records),
             refused: refused.iter().map(|(code, count)| ((*code).to_owned(), *count)).collect(),

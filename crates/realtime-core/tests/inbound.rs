@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use realtime_core::{
     CloseReason, Context, HandlerError, Inbound, OutboxConfig, Payload, RealtimeBroadcast, RealtimeProvider, Reply,
-    Router,
+    Router, SessionOutlet,
 };
 use realtime_testkit::conformance::{ClientUnderTest, Setup, Visitor};
 use serde_json::{Value, json};
@@ -146,7 +146,7 @@ async fn a_client_that_asks_and_never_reads_is_slowed_and_then_given_up() {
 }
 
 #[tokio::test]
-async fn what_a_client_sent_before_it_went_is_handled_before_the_hooks_hear_of_its_end() {
+async fn what_a_client_sent_before_its_goodbye_is_handled_before_the_hooks_hear_of_its_end() {
     let order = Arc::new(Mutex::new(Vec::new()));
     struct Hook(Arc<Mutex<Vec<String>>>);
     #[async_trait::async_trait]
@@ -168,13 +168,13 @@ async fn what_a_client_sent_before_it_went_is_handled_before_the_hooks_hear_of_i
     });
     let provider = CoreProvider::full(Setup::default().with_router(router));
     provider.attach(runtime().with_hook(Hook(Arc::clone(&order)))).await.unwrap();
-    let mut guest = Guest::by_session(&provider, Visitor::user("ann")).await;
+    let admitted = provider.admit(Visitor::user("ann")).await.unwrap();
+    let registration = provider.dispatcher.register(admitted, Arc::new(SessionOutlet::new()));
     for n in 0..5 {
-        guest.client.send("x", &json!(n), None).await;
+        registration.receive(Inbound::new("x", n.to_string()));
     }
-    eventually("all have been read", || provider.stats().events_in == 5).await;
-    drop(guest);
-    eventually("it is gone", || provider.stats().connections == 0).await;
+    registration.end(CloseReason::NORMAL);
+    assert_eq!(provider.stats().connections, 0);
     gate.add_permits(5);
     eventually("the hook has run", || order.lock().unwrap().len() == 6).await;
     assert_eq!(*order.lock().unwrap(), ["0", "1", "2", "3", "4", "gone"]);

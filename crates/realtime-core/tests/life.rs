@@ -279,7 +279,9 @@ async fn the_ends_of_a_loss_are_places_that_lead_where_they_say() {
     // Sent without a pause: the client is far behind when it reads.
     let mut sends: Vec<_> =
         (0..40).map(|n| Box::pin(provider.dispatcher.send(Target::all(), note(&n.to_string())))).collect();
-    futures_util::future::join_all(sends.drain(..)).await.into_iter().for_each(|sent| drop(sent.unwrap()));
+    for sent in futures_util::future::join_all(sends.drain(..)).await {
+        sent.unwrap();
+    }
     let lost = loop {
         let received = in_time("a loss", client.next()).await.unwrap();
         if received.name == "lost" {

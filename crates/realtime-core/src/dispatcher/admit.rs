@@ -1,7 +1,7 @@
 //! From a request to a registered connection.
 
 use std::sync::{Arc, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 
 use tokio::sync::oneshot;
@@ -9,10 +9,11 @@ use tracing::Instrument;
 
 use crate::ack::AckStatus;
 use crate::hub::{Beginning, Connection, Departure, Lease, Newcomer};
+use crate::limits::{Entry, user_limit};
 use crate::stats::add;
 use crate::{
     CloseReason, Codec, ConnectRequest, ConnectionId, ConnectionInfo, DirectoryChange, Dispatcher, Event, Identity,
-    Outlet, Position, Presence, Refusal, RefusalKind, Registration, RoomAccess, Ticket, check_name,
+    Outlet, Position, Presence, Refusal, RefusalKind, Registration, RoomAccess, Target, Ticket, check_name,
 };
 
 /// A connection that may come in: who it is, its counted place, the rooms it named, and where it wants to go on.
@@ -35,7 +36,10 @@ impl Admitted {
 pub const MAX_ROOMS: usize = 100;
 
 impl<C: Codec> Dispatcher<C> {
-    /// Asks who is connecting, whether it may enter the rooms it names, and whether there is room for it.
+    /// Asks who is connecting, whether there is room for it, and whether it may enter the rooms it names.
+    ///
+    /// At the limit of its user the connections of that user are asked for a sign of life ([`Outlet::probe`]), so that those
+    /// that are dead make room.
     ///
     /// # Errors
     /// A [`Refusal`], counted and logged.
@@ -45,21 +49,82 @@ impl<C: Codec> Dispatcher<C> {
         rooms: &[String],
         cursor: Option<String>,
     ) -> Result<Admitted, Refusal> {
+        self.admit_in(request, rooms, cursor, async |identity| self.place(identity)).await
+    }
+
+    /// The same, but at the limit of its user it waits for the next place that becomes free, for this long at most; as many
+    /// may wait as have places. `held` is told when the wait begins and when it is over.
+    ///
+    /// # Errors
+    /// A [`Refusal`], counted and logged.
+    pub async fn admit_in_turn(
+        &self,
+        request: &ConnectRequest<'_>,
+        rooms: &[String],
+        cursor: Option<String>,
+        most: Duration,
+        held: impl Fn(bool) + Send + Sync,
+    ) -> Result<Admitted, Refusal> {
+        self.admit_in(request, rooms, cursor, async |identity| {
+            let mut turn = match self.admission.admit_or_wait(identity) {
+                Ok(Entry::Place(ticket)) => return Ok(ticket),
+                Ok(Entry::Wait(turn)) => turn,
+                Err(refusal) => return Err(refusal),
+            };
+            self.probe(identity);
+            held(true);
+            let place = tokio::time::timeout(most, &mut turn).await;
+            held(false);
+            place.ok().and_then(Result::ok).map_or_else(|| Err(user_limit()), |place| self.admission.complete(place))
+        })
+        .await
+    }
+
+    async fn admit_in(
+        &self,
+        request: &ConnectRequest<'_>,
+        rooms: &[String],
+        cursor: Option<String>,
+        place: impl AsyncFnOnce(&Identity) -> Result<Ticket, Refusal>,
+    ) -> Result<Admitted, Refusal> {
         let admitted = async {
             let runtime = self.check_open()?;
-            let identity = runtime.authenticator.authenticate(request).await?;
+            let asked = self.guard("authenticator", self.config.provider, runtime.authenticator.authenticate(request));
+            let identity = asked.await.unwrap_or_else(|| Err(internal()))?;
             identity.check()?;
             if rooms.len() > MAX_ROOMS {
                 return Err(Refusal::bad_request("too many rooms"));
             }
+            // Before the policy, which costs more and is the application's.
+            let ticket = place(&identity).await?;
             let mut entered = Vec::with_capacity(rooms.len());
             for room in rooms {
                 entered.push((Arc::from(room.as_str()), self.may_enter(&identity, room).await?));
             }
-            let ticket = self.admission.admit(&identity)?;
             Ok(Admitted { identity, ticket, rooms: entered, cursor })
         };
         admitted.await.map_err(|refusal| self.refuse(refusal))
+    }
+
+    /// Takes a place, or asks the user's connections for a sign of life.
+    fn place(&self, identity: &Identity) -> Result<Ticket, Refusal> {
+        self.admission.admit(identity).inspect_err(|refusal| {
+            if refusal.kind() == RefusalKind::UserLimit {
+                self.probe(identity);
+            }
+        })
+    }
+
+    /// Asks the connections of this user for a sign of life, one round at a time.
+    fn probe(&self, identity: &Identity) {
+        let Some(user) = identity.user_name() else { return };
+        if self.admission.begins_probe(identity) {
+            let connections = self.hub.matching(&Target::user(user));
+            let own = |connection: &&Arc<Connection<C::Frame>>| {
+                connection.info.identity.tenant_name() == identity.tenant_name()
+            };
+            connections.iter().filter(own).for_each(|connection| connection.probe());
+        }
     }
 
     /// For a route of the application's own, which knows who it is and which rooms it may enter.
@@ -73,7 +138,7 @@ impl<C: Codec> Dispatcher<C> {
             for room in rooms {
                 check_name("room", room).map_err(|error| Refusal::bad_request(error.to_string()))?;
             }
-            let ticket = self.admission.admit(&identity)?;
+            let ticket = self.place(&identity)?;
             let rooms = rooms.iter().map(|room| (Arc::from(room.as_str()), RoomAccess::Allow)).collect();
             Ok(Admitted { identity, ticket, rooms, cursor })
         };
@@ -103,7 +168,7 @@ impl<C: Codec> Dispatcher<C> {
         let span = tracing::info_span!("connection", provider = info.provider, connection = %id, user);
         let (hooks, gone) =
             self.runtime.get().filter(|runtime| !runtime.hooks.is_empty()).map(|_| oneshot::channel()).unzip();
-        let lease = Lease { _ticket: ticket, _task: self.tasks.token(), hooks };
+        let lease = Lease { ticket, _task: self.tasks.token(), hooks };
         let newcomer = Newcomer { info, outlet, rooms: &rooms, lease, span };
         let connection = self.hub.register(newcomer, |applied, ended| {
             let (resume, reason) = self.place_of(cursor.as_deref(), applied, ended);
@@ -165,7 +230,8 @@ impl<C: Codec> Dispatcher<C> {
         self.counters.closed(reason.code());
         let inbox = connection.inbox.get().cloned();
         if let Some(inbox) = &inbox {
-            inbox.close();
+            inbox.leave(reason.keeps_inbound(), Some(&self.counters.lingering));
+            add(&self.counters.unhandled, inbox.take_dropped());
         }
         let asks = self.asks().leave(id);
         for ask in asks {
@@ -197,7 +263,8 @@ impl<C: Codec> Dispatcher<C> {
     pub(crate) async fn may_enter(&self, identity: &Identity, room: &str) -> Result<RoomAccess, Refusal> {
         check_name("room", room).map_err(|error| Refusal::bad_request(error.to_string()))?;
         let runtime = self.runtime().map_err(|error| Refusal::new(RefusalKind::Draining, error.to_string()))?;
-        match runtime.policy.access(identity, room).await {
+        let asked = self.guard("room policy", self.config.provider, runtime.policy.access(identity, room));
+        match asked.await.ok_or_else(internal)? {
             RoomAccess::Deny => Err(Refusal::new(RefusalKind::Room, "not allowed into this room")),
             access => Ok(access),
         }
@@ -220,26 +287,32 @@ impl<C: Codec> Dispatcher<C> {
         self.directory_changed.notify_one();
     }
 
-    /// Runs a connection's hooks in order: at once, and when it has gone.
+    /// Runs a connection's hooks in order: at once, and when it has gone. One that panics keeps no other one from its call.
     fn run_hooks(
-        &self,
+        self: &Arc<Self>,
         connection: &Connection<C::Frame>,
         gone: oneshot::Receiver<Departure>,
     ) -> impl Future<Output = ()> + Send + use<C> {
+        let dispatcher = self.unowned();
         let hooks = self.runtime.get().map(|runtime| runtime.hooks.clone()).unwrap_or_default();
         let info = connection.info.clone();
         let run = async move {
             for hook in &hooks {
-                hook.connected(&info).await;
+                dispatcher.guard("lifecycle hook", "connected", async { hook.connected(&info).await }).await;
             }
             let Ok(departure) = gone.await else { return };
             if let Some(inbox) = departure.inbox {
                 inbox.finished().await;
             }
             for hook in &hooks {
-                hook.disconnected(&info, &departure.reason).await;
+                let run = async { hook.disconnected(&info, &departure.reason).await };
+                dispatcher.guard("lifecycle hook", "disconnected", run).await;
             }
         };
         run.instrument(connection.span.clone())
     }
+}
+
+fn internal() -> Refusal {
+    Refusal::new(RefusalKind::Internal, "internal error")
 }

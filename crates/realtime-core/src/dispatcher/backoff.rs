@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::random::random_between;
+
 /// Delays that double up to a bound, each with a random part, so that nodes that lost the same thing do not all come
 /// back to it at once.
 pub(super) struct Backoff {
@@ -21,9 +23,7 @@ impl Backoff {
     pub(super) fn delay(&mut self) -> Duration {
         let whole = self.next;
         self.next = (whole * 2).min(self.most);
-        // 53 random bits make a fraction.
-        let random = uuid::Uuid::new_v4().as_u64_pair().1 & ((1 << 53) - 1);
-        whole / 2 + (whole / 2).mul_f64(random as f64 / (1u64 << 53) as f64)
+        random_between(whole / 2, whole)
     }
 
     /// It has succeeded.

@@ -1,16 +1,13 @@
 //! The worker of one connection: its handlers, in order, away from its reading and its heartbeat.
 
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
-use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tracing::Instrument;
 
 use crate::context::{Context, Control};
 use crate::hub::Connection;
 use crate::inbox::Item;
-use crate::name::shorten;
 use crate::stats::add;
 use crate::{
     CloseReason, Codec, Dispatcher, Frame, HandlerError, Inbound, Inbox, Payload, RealtimeBroadcast, Refusal, Result,
@@ -23,7 +20,7 @@ const MAX_ENTERED: usize = 1_000;
 impl<C: Codec> Dispatcher<C> {
     /// Starts the worker of a connection; it ends when the inbox is closed and empty.
     pub(crate) fn start_worker(self: &Arc<Self>, connection: &Arc<Connection<C::Frame>>) -> Arc<Inbox> {
-        let inbox = Arc::new(Inbox::new());
+        let inbox = Arc::new(Inbox::new(connection.work()));
         let worker = Worker { dispatcher: Arc::clone(self), connection: Arc::clone(connection) };
         self.tasks.spawn(worker.run(Arc::clone(&inbox)).instrument(connection.span.clone()));
         inbox
@@ -50,18 +47,17 @@ impl<C: Codec> Worker<C> {
                 Item::Rejected(error, ack) => self.reject(&error, ack).await,
             }
         }
-        inbox.finish();
+        let counters = &self.dispatcher.counters;
+        add(&counters.unhandled, inbox.take_dropped());
+        inbox.finish(&counters.lingering);
     }
 
     async fn handle(&self, cx: &Context, inbound: Inbound) {
         let ack = inbound.ack;
         let name = Arc::clone(&inbound.name);
-        let handled = AssertUnwindSafe(self.dispatcher.router.handle(cx.clone(), inbound)).catch_unwind().await;
-        let outcome = handled.unwrap_or_else(|_| {
-            add(&self.dispatcher.counters.panics, 1);
-            tracing::error!(name = ?shorten(&name), "a handler panicked");
-            Err(HandlerError::new("internal", "internal error"))
-        });
+        let run = self.dispatcher.router.handle(cx.clone(), inbound);
+        let handled = self.dispatcher.guard("handler", &name, run).await;
+        let outcome = handled.unwrap_or_else(|| Err(HandlerError::new("internal", "internal error")));
         match (outcome, ack) {
             (Ok(reply), Some(ack)) => {
                 let payload = reply.unwrap_or(Payload::Json(bytes::Bytes::from_static(b"null")));

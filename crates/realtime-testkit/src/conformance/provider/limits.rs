@@ -5,17 +5,18 @@ use crate::conformance::run::eventually;
 use crate::conformance::stage::Stage;
 use crate::conformance::{ClientUnderTest, ProviderUnderTest, REFUSED_USER, Setup, Visitor};
 
-/// One user's connections are limited, and a place is free again after a close.
+/// One user's connections are limited, those of each tenant for themselves, and a place is free again after a close.
 pub async fn limit_of_one_user<P: ProviderUnderTest>() {
     let limits = Limits::default().with_connections_per_user(2);
     let stage = Stage::<P>::open(Setup::default().with_limits(limits)).await;
     let first = stage.guest(Visitor::user("ann")).await;
-    let mut second = stage.guest(Visitor::user("ann").tenant("acme")).await;
+    let mut second = stage.guest(Visitor::user("ann")).await;
     assert_eq!(stage.refused(Visitor::user("ann")).await.status, 429);
+    let _of_tenant = stage.guest(Visitor::user("ann").tenant("acme")).await;
     assert_eq!(stage.provider.stats().refused.get("user_limit"), Some(&1));
     let mut bob = stage.guest(Visitor::user("bob")).await;
     drop(first);
-    eventually("the place is given back", || stage.provider.stats().connections == 2).await;
+    eventually("the place is given back", || stage.provider.stats().connections == 3).await;
     let mut third = stage.guest_soon(Visitor::user("ann")).await;
     stage.note(Target::user("ann"), "1").await;
     let mark = stage.mark().await;

@@ -1,0 +1,165 @@
+//! Handlers of connections that have left, and events of clients that are not heard any more.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod support;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use realtime_core::{
+    CloseReason, Context, HandlerError, Inbound, InboundPayload, Limits, RealtimeProvider, Registration, Router,
+    SessionOutlet, Target,
+};
+use realtime_testkit::conformance::{Setup, Visitor};
+use serde_json::Value;
+use support::{CoreProvider, LineCodec, eventually, runtime};
+use tokio::sync::Semaphore;
+
+/// A handler that waits for its turn, and how many are in it.
+struct Gate {
+    open: Semaphore,
+    running: AtomicUsize,
+    most: AtomicUsize,
+    handled: AtomicUsize,
+}
+
+impl Gate {
+    async fn pass(&self) {
+        let running = self.running.fetch_add(1, Ordering::SeqCst) + 1;
+        self.most.fetch_max(running, Ordering::SeqCst);
+        self.open.acquire().await.unwrap().forget();
+        self.running.fetch_sub(1, Ordering::SeqCst);
+        self.handled.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn running(&self) -> usize {
+        self.running.load(Ordering::SeqCst)
+    }
+
+    fn handled(&self) -> usize {
+        self.handled.load(Ordering::SeqCst)
+    }
+}
+
+async fn attached(limits: Limits) -> (CoreProvider, Arc<Gate>) {
+    let gate = Arc::new(Gate {
+        open: Semaphore::new(0),
+        running: AtomicUsize::new(0),
+        most: AtomicUsize::new(0),
+        handled: AtomicUsize::new(0),
+    });
+    let router = Router::new().on("wait", {
+        let gate = Arc::clone(&gate);
+        move |_: Context, _: Value| {
+            let gate = Arc::clone(&gate);
+            async move { gate.pass().await }
+        }
+    });
+    let provider = CoreProvider::full(Setup::default().with_router(router).with_limits(limits));
+    provider.attach(runtime()).await.unwrap();
+    (provider, gate)
+}
+
+async fn registered(provider: &CoreProvider, visitor: Visitor) -> Registration<LineCodec> {
+    let admitted = provider.admit(visitor).await.unwrap();
+    provider.dispatcher.register(admitted, Arc::new(SessionOutlet::new()))
+}
+
+fn send(registration: &Registration<LineCodec>, events: usize) {
+    for n in 0..events {
+        registration.receive(Inbound::new("wait", n.to_string()));
+    }
+}
+
+#[tokio::test]
+async fn as_many_handlers_of_a_user_run_as_it_may_have_connections() {
+    for limit in [1, 3] {
+        let (provider, gate) = attached(Limits::default().with_connections_per_user(limit)).await;
+        for _ in 0..300 {
+            // Several at a time, so that all begin before the first one leaves.
+            let mut several = Vec::new();
+            for _ in 0..limit {
+                let registration = registered(&provider, Visitor::user("ann")).await;
+                send(&registration, 64);
+                several.push(registration);
+            }
+            tokio::task::yield_now().await;
+            drop(several);
+        }
+        eventually("they begin", || gate.running() == limit).await;
+        let stats = provider.stats();
+        assert_eq!((stats.connections, stats.lingering), (0, limit as u64));
+        assert_eq!(gate.most.load(Ordering::SeqCst), limit);
+        let sent = 300 * limit * 64;
+        assert_eq!(stats.unhandled as usize, sent - limit, "what nobody began is dropped");
+
+        // The next connection is let in, and heard when one of them is over; others are heard at once.
+        let ann = registered(&provider, Visitor::user("ann")).await;
+        send(&ann, 1);
+        let of_tenant = registered(&provider, Visitor::user("ann").tenant("acme")).await;
+        send(&of_tenant, 1);
+        eventually("the other one is heard", || gate.running() == limit + 1).await;
+        gate.open.add_permits(limit + 2);
+        eventually("all are over", || gate.handled() == limit + 2).await;
+        eventually("none is left", || provider.stats().lingering == 0).await;
+        assert_eq!(provider.stats().unhandled as usize, sent - limit);
+    }
+}
+
+#[tokio::test]
+async fn connections_without_a_user_keep_their_places_until_their_handlers_are_over() {
+    let (provider, gate) = attached(Limits::default().with_connections(3)).await;
+    for n in 1..=3 {
+        let registration = registered(&provider, Visitor::anonymous()).await;
+        send(&registration, 5);
+        eventually("it begins", || gate.running() == n).await;
+        registration.end(CloseReason::CONNECTION_LOST);
+    }
+    assert_eq!(provider.stats().connections, 0);
+    assert_eq!(provider.admit(Visitor::anonymous()).await.unwrap_err().kind().code(), "node_limit");
+    gate.open.add_permits(1);
+    eventually("one is over", || provider.stats().lingering == 2).await;
+    eventually("its place is free", || {
+        provider.dispatcher.admit_as(realtime_core::Identity::anonymous(), &[], None).is_ok()
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_was_sent_before_a_goodbye_is_handled() {
+    let (provider, gate) = attached(Limits::default().with_connections_per_user(1)).await;
+    let registration = registered(&provider, Visitor::user("ann")).await;
+    // Whether or not the first handler has begun.
+    send(&registration, 10);
+    registration.end(CloseReason::NORMAL);
+    gate.open.add_permits(20);
+    eventually("all are handled", || gate.handled() == 10).await;
+    let registration = registered(&provider, Visitor::user("ann")).await;
+    send(&registration, 5);
+    eventually("they are being handled", || gate.handled() > 10).await;
+    registration.end(CloseReason::NORMAL);
+    eventually("all are handled", || gate.handled() == 15).await;
+    assert_eq!(provider.stats().unhandled, 0);
+}
+
+#[tokio::test]
+async fn a_client_that_was_closed_is_not_heard_any_more() {
+    for reason in [CloseReason::KICKED, CloseReason::EXPIRED, CloseReason::POLICY] {
+        let (provider, gate) = attached(Limits::default()).await;
+        let registration = registered(&provider, Visitor::user("ann")).await;
+        send(&registration, 41);
+        eventually("the first one is begun", || gate.running() == 1).await;
+        assert_eq!(provider.close(Target::user("ann"), reason.clone()).await.unwrap(), 1);
+        // Its session does not know, or waits for a client that does not read.
+        let events_in = provider.stats().events_in;
+        assert!(!registration.receive(Inbound::new("wait", "1")));
+        assert!(!registration.answer(1, InboundPayload::json_text("1".to_owned())));
+        assert!(!registration.reject(HandlerError::new("bad", "bad"), None));
+        assert_eq!(provider.stats().events_in, events_in);
+        gate.open.add_permits(100);
+        registration.end(CloseReason::CONNECTION_LOST);
+        eventually("the begun one is over", || provider.stats().lingering == 0 && gate.running() == 0).await;
+        assert_eq!((gate.handled(), provider.stats().unhandled), (1, 40), "{reason}");
+        assert_eq!(provider.stats().closed[&reason.code()], 1);
+    }
+}
