@@ -70,7 +70,7 @@ impl Refusal {
     /// A refusal of this kind; the client reads the message, so it holds no secrets.
     pub fn new(kind: RefusalKind, message: impl Into<Cow<'static, str>>) -> Self {
         let retry_after = match kind {
-            RefusalKind::Draining | RefusalKind::NodeLimit => Some(Duration::from_secs(5)),
+            RefusalKind::Draining | RefusalKind::NodeLimit | RefusalKind::UserLimit => Some(Duration::from_secs(5)),
             _ => None,
         };
         Self { kind, message: message.into(), retry_after }
@@ -91,7 +91,8 @@ impl Refusal {
         Self::new(RefusalKind::BadRequest, message)
     }
 
-    /// When a client may try again; set by default for [`RefusalKind::Draining`] and [`RefusalKind::NodeLimit`] (5 s).
+    /// When a client may try again; set by default for [`RefusalKind::Draining`], [`RefusalKind::NodeLimit`] and
+    /// [`RefusalKind::UserLimit`] (5 s).
     pub fn with_retry_after(mut self, after: Duration) -> Self {
         self.retry_after = Some(after);
         self

@@ -29,15 +29,21 @@ pub struct Guard(Arc<Shared>);
 /// What the connections of one guard have in common.
 pub(crate) struct Shared {
     pub(crate) write_stall: Duration,
+    pub(crate) ack_timeout: Option<Duration>,
     /// Zero of the wires' clocks, which are kept as one small integer each.
     pub(crate) epoch: Instant,
     stalls: AtomicU64,
 }
 
 impl Guard {
-    /// Makes a guard with [`write_stall`](WireConfig::write_stall) of `config`.
+    /// Makes a guard with [`write_stall`](WireConfig::write_stall) and [`ack_timeout`](WireConfig::ack_timeout) of `config`.
     pub fn new(config: &WireConfig) -> Self {
-        Self(Arc::new(Shared { write_stall: config.write_stall, epoch: Instant::now(), stalls: AtomicU64::new(0) }))
+        Self(Arc::new(Shared {
+            write_stall: config.write_stall,
+            ack_timeout: config.ack_timeout,
+            epoch: Instant::now(),
+            stalls: AtomicU64::new(0),
+        }))
     }
 
     /// Puts the guard over a connection.
@@ -82,12 +88,22 @@ impl Shared {
 pub trait Link: AsyncRead + AsyncWrite + Unpin {
     /// Makes the coming close throw away unsent bytes instead of trying to send them; by default nothing.
     fn abort(&self) {}
+
+    /// Sets how long the peer's host may leave bytes unacknowledged, see [`Wire::set_ack_timeout`]; by default nothing.
+    fn set_ack_timeout(&self, _: Option<Duration>) {}
 }
 
 impl Link for TcpStream {
     fn abort(&self) {
         // Otherwise the kernel would hold the bytes that nobody reads for minutes.
         let _ = self.set_zero_linger();
+    }
+
+    #[cfg(any(target_os = "android", target_os = "linux"))]
+    fn set_ack_timeout(&self, limit: Option<Duration>) {
+        if let Err(error) = socket2::SockRef::from(self).set_tcp_user_timeout(limit) {
+            tracing::debug!(%error, "cannot set the time for acknowledgements");
+        }
     }
 }
 
@@ -169,6 +185,9 @@ impl<S: Link> GuardedStream<S> {
         operation: impl FnOnce(Pin<&mut S>, &mut Context<'_>) -> Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
         self.wire.check()?;
+        if let Some(limit) = self.wire.take_ack_timeout() {
+            self.io.set_ack_timeout(limit);
+        }
         let polled = operation(Pin::new(&mut self.io), cx);
         if polled.is_ready() {
             if write || !self.write_waits {

@@ -33,6 +33,8 @@ const DRAIN_WANTED: u8 = 1 << 4;
 const WATCHED: u8 = 1 << 5;
 /// At least one request has reached the router.
 const REQUESTED: u8 = 1 << 6;
+/// The socket's time for acknowledgements is to be set.
+const ACK_TIMEOUT: u8 = 1 << 7;
 
 /// What fails every read and write.
 const DEAD: u8 = STALLED | KILLED;
@@ -53,6 +55,8 @@ pub struct Wire {
     drained: Mutex<Option<Waker>>,
     /// Bytes per second that writes may pass; 0 is no limit.
     write_rate: AtomicU32,
+    /// Milliseconds for acknowledgements; 0 is what the listener was configured with.
+    ack_timeout: AtomicU32,
     flags: AtomicU8,
 }
 
@@ -66,6 +70,7 @@ impl Wire {
             writer: AtomicWaker::new(),
             drained: Mutex::new(None),
             write_rate: AtomicU32::new(0),
+            ack_timeout: AtomicU32::new(0),
             flags: AtomicU8::new(0),
         }
     }
@@ -103,6 +108,34 @@ impl Wire {
             // A write may be waiting for its turn at the old rate.
             self.writer.wake();
         }
+    }
+
+    /// Ends the connection when its peer's host does not acknowledge what is sent for this long, or for
+    /// [`WireConfig::ack_timeout`](crate::WireConfig::ack_timeout) again (`None`); from the next write on, in whole
+    /// milliseconds, on Linux (`TCP_USER_TIMEOUT`), elsewhere without effect.
+    pub fn set_ack_timeout(&self, limit: Option<Duration>) {
+        let millis = limit.map_or(0, |limit| u32::try_from(limit.as_millis()).unwrap_or(u32::MAX).max(1));
+        if self.ack_timeout.swap(millis, SeqCst) != millis {
+            self.flags.fetch_or(ACK_TIMEOUT, SeqCst);
+        }
+    }
+
+    /// The time for acknowledgements, when it is to be set.
+    pub(crate) fn take_ack_timeout(&self) -> Option<Option<Duration>> {
+        if self.flags.load(Acquire) & ACK_TIMEOUT == 0 {
+            return None;
+        }
+        self.flags.fetch_and(!ACK_TIMEOUT, SeqCst);
+        Some(match self.ack_timeout.load(SeqCst) {
+            0 => self.shared.ack_timeout,
+            millis => Some(Duration::from_millis(millis.into())),
+        })
+    }
+
+    /// How long a write has been waiting without one byte being accepted; `None` when none waits.
+    pub fn write_waits(&self) -> Option<Duration> {
+        let since = self.stalled_since.load(SeqCst);
+        (since != 0).then(|| Duration::from_micros(self.shared.now().saturating_sub(since)))
     }
 
     /// Wakes `waker` after each successful flush of the stream, until it is replaced; `None` ends it.

@@ -7,12 +7,11 @@ use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame};
-use realtime_core::{Admitted, CloseReason, Dispatcher, Outlet, Registration, SessionOutlet, Take};
-
-use realtime_http::Wire;
+use realtime_core::{Admitted, CloseReason, Dispatcher, Registration, Take};
 
 use crate::codec::{COMMENT, SseCodec};
 use crate::heartbeat::Heartbeat;
+use crate::outlet::{BodyOutlet, Under};
 
 /// Bytes taken from the outbox at a time: what the server holds of a stream beside its outbox. Small, so that a slow
 /// client that reads at all comes back for more well before it counts as stalled.
@@ -34,32 +33,6 @@ pub(crate) struct SseBody {
     ended: bool,
 }
 
-/// The TCP connection under a stream, where the listener tells of it.
-pub(crate) struct Under {
-    /// It knows why a client that stopped reading was cut.
-    pub(crate) wire: Arc<Wire>,
-    /// Whether it carries nothing but this stream (HTTP/1).
-    pub(crate) alone: bool,
-}
-
-/// Wakes the stream's task, and ends a connection whose server waits in a write: the body is not asked for more then.
-struct BodyOutlet {
-    session: SessionOutlet,
-    under: Option<Under>,
-}
-
-impl Outlet for BodyOutlet {
-    fn wake(&self) {
-        self.session.wake();
-    }
-
-    fn cut(&self) {
-        if let Some(under) = self.under.as_ref().filter(|under| under.alone) {
-            under.wire.kill();
-        }
-    }
-}
-
 /// The server gave the stream up, so it must not look complete: HTTP/1.1 cuts the connection, HTTP/2 resets the stream.
 #[derive(Debug, thiserror::Error)]
 #[error("the event stream was given up: {0}")]
@@ -74,7 +47,7 @@ impl SseBody {
         heartbeat: Option<Heartbeat>,
         under: Option<Under>,
     ) -> Self {
-        let outlet = Arc::new(BodyOutlet { session: SessionOutlet::new(), under });
+        let outlet = Arc::new(BodyOutlet::new(under));
         let registration = dispatcher.register(admitted, Arc::clone(&outlet) as _);
         let mut blocks = vec![prelude];
         // The welcome goes out with the prelude; if there is an end already it is found again later.
@@ -113,7 +86,7 @@ impl SseBody {
 
 impl Drop for SseBody {
     fn drop(&mut self) {
-        if self.outlet.under.as_ref().is_some_and(|under| under.wire.stalled()) {
+        if self.outlet.has_stalled() {
             self.registration.set_reason(CloseReason::WRITE_STALL);
         }
     }
@@ -132,7 +105,7 @@ impl Body for SseBody {
         }
         if this.taken.is_empty() {
             let mut blocks = Vec::new();
-            let take = this.outlet.session.poll_take(&this.registration, cx, BATCH, &mut blocks);
+            let take = this.outlet.session().poll_take(&this.registration, cx, BATCH, &mut blocks);
             this.taken = blocks.into();
             if let Poll::Ready(Take::Closed(reason)) = take {
                 this.ended = true;
@@ -147,6 +120,10 @@ impl Body for SseBody {
                 heartbeat.sent();
             }
             return Poll::Ready(Some(Ok(Frame::data(piece))));
+        }
+        if this.outlet.session().take_probe() {
+            // Something whose acknowledgement can be waited for.
+            return Poll::Ready(Some(Ok(Frame::data(COMMENT))));
         }
         match &mut this.heartbeat {
             Some(heartbeat) => heartbeat.poll_due(cx).map(|()| Some(Ok(Frame::data(COMMENT)))),

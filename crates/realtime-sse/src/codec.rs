@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use realtime_core::{CloseReason, Codec, Cursor, Event, HandlerError, Payload};
+use realtime_core::{CloseReason, Codec, Cursor, Event, HandlerError, Payload, Refusal};
 
 /// A comment, which clients pass over (WHATWG HTML §9.2.5).
 pub(crate) const COMMENT: Bytes = Bytes::from_static(b":\n\n");
@@ -47,6 +47,13 @@ impl Codec for SseCodec {
 /// How long a client is to wait before it comes back, in whole milliseconds.
 pub(crate) fn retry(after: Duration) -> Bytes {
     format!("retry: {}\n\n", after.as_millis()).into()
+}
+
+/// What a client is told that is to come back later, and why.
+pub(crate) fn refusal(refusal: &Refusal, after: Duration) -> Bytes {
+    let error = SseCodec.error(&HandlerError::new(refusal.kind().code(), refusal.message().to_owned()), None);
+    // One block: a client that takes each block for an event finds one in it.
+    [format!("retry: {}\n", after.as_millis()).as_bytes(), &error].concat().into()
 }
 
 /// Names and cursors hold no control characters, so only the text can have line breaks.

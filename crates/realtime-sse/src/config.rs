@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use realtime_core::{Capabilities, DispatcherConfig, Limits, OutboxConfig, Result, RoomDelivery, WindowConfig};
-use realtime_http::{Origins, check_paths};
+use realtime_http::{Origins, TrustedProxies, check_paths};
 
 use crate::provider::NAME;
 
@@ -16,6 +16,12 @@ pub struct SseConfig {
     pub origins: Origins,
     /// How many connections are taken; default 100,000 in all and 10 of one user.
     ///
+    /// At its user's limit a browser's `EventSource` is answered with an `error` event and told to come back in 5 to 10 s, others
+    /// get 429. The connections that the user has are asked for a sign of life meanwhile: on Linux, behind
+    /// [`serve`](realtime_http::serve()) or [`GuardedListener`](realtime_http::GuardedListener), one whose host is gone makes room
+    /// within about 3 s, and so does one that took nothing for 2 s of what waited for it. Elsewhere, and behind a proxy, it keeps
+    /// its place until a write to it fails: [`heartbeat`](Self::heartbeat) and what the kernel or the proxy waits after it.
+    ///
     /// An idle connection costs about 13 KiB. Browsers open at most six connections to a host over HTTP/1.1, over all tabs.
     pub limits: Limits,
     /// How much may wait for one connection before it reads the window instead; default 256 KiB or 256 frames.
@@ -27,6 +33,8 @@ pub struct SseConfig {
     ///
     /// Costs one timer and, per beat, one write for each quiet connection.
     pub heartbeat: Option<Duration>,
+    /// Reverse proxies: their hosts are not asked for signs of life, which they would give in the clients' place; default none.
+    pub trusted_proxies: TrustedProxies,
     /// How long a client is told to wait before it comes back (`retry:`, in whole milliseconds); default 3 s.
     pub retry: Duration,
     /// Who sees what is sent to a room; default [`RoomDelivery::Everyone`].
@@ -52,6 +60,7 @@ impl Default for SseConfig {
             outbox: OutboxConfig::default(),
             window: WindowConfig::default(),
             heartbeat: Some(Duration::from_secs(30)),
+            trusted_proxies: TrustedProxies::none(),
             retry: Duration::from_secs(3),
             room_delivery: RoomDelivery::Everyone,
             write_stall: Duration::from_secs(30),
@@ -100,6 +109,13 @@ impl SseConfig {
     #[must_use]
     pub fn with_heartbeat(mut self, every: impl Into<Option<Duration>>) -> Self {
         self.heartbeat = every.into();
+        self
+    }
+
+    /// Sets [`trusted_proxies`](Self::trusted_proxies).
+    #[must_use]
+    pub fn with_trusted_proxies(mut self, proxies: TrustedProxies) -> Self {
+        self.trusted_proxies = proxies;
         self
     }
 

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use ::http::header::{
-    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_MAX_AGE, ALLOW, CACHE_CONTROL,
-    CONNECTION, CONTENT_TYPE,
+    ACCEPT, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_MAX_AGE, ALLOW, AUTHORIZATION,
+    CACHE_CONTROL, CONNECTION, CONTENT_TYPE,
 };
 use ::http::request::Parts;
 use ::http::{HeaderName, StatusCode, Version};
@@ -15,8 +15,8 @@ use realtime_core::{Admitted, ConnectRequest, Identity, Refusal, RefusalKind};
 use realtime_http::{ConnectQuery, WireInfo, admit, refusal_response};
 
 use crate::SseProvider;
-use crate::body::Under;
 use crate::codec;
+use crate::outlet::Under;
 
 /// Tells nginx and those that took it over from it to pass each event on at once.
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
@@ -66,19 +66,32 @@ pub(crate) fn open(sse: &SseProvider, parts: &Parts, identity: Identity, rooms: 
 
 fn respond(sse: &SseProvider, parts: &Parts, admitted: Result<Admitted, Refusal>) -> Response {
     let response = match admitted {
-        Ok(admitted) => event_stream(Body::new(sse.body(admitted, under(parts)))),
+        Ok(admitted) => event_stream(Body::new(sse.body(admitted, under(sse, parts)))),
         // A browser's EventSource gives up for good on any other status than 200 (WHATWG HTML §9.2.3).
         Err(refusal) if refusal.kind() == RefusalKind::Draining => {
             event_stream(Body::from(codec::retry(sse.dispatcher().reconnect_delay())))
         }
-        Err(refusal) => refusal_response(&refusal),
+        Err(refusal) => match refusal.retry_after().filter(|_| is_event_source(parts)) {
+            Some(after) => event_stream(Body::from(codec::refusal(&refusal, after))),
+            None => refusal_response(&refusal),
+        },
     };
     with_origin(sse, parts, response)
 }
 
-fn under(parts: &Parts) -> Option<Under> {
+/// Whether it is an `EventSource` that asks, as the standard has it: no other kind of response is taken
+/// (WHATWG HTML §9.2.2), and no cache (Fetch §4.5, for its cache mode `no-store`). It cannot send a token of its own.
+fn is_event_source(parts: &Parts) -> bool {
+    let says = |name: HeaderName, value: &[u8]| {
+        parts.headers.get(name).is_some_and(|header| header.as_bytes().eq_ignore_ascii_case(value))
+    };
+    says(ACCEPT, b"text/event-stream") && says(CACHE_CONTROL, b"no-cache") && !parts.headers.contains_key(AUTHORIZATION)
+}
+
+fn under(sse: &SseProvider, parts: &Parts) -> Option<Under> {
     let ConnectInfo(info) = parts.extensions.get::<ConnectInfo<WireInfo>>()?;
-    Some(Under { wire: Arc::clone(info.wire()), alone: parts.version < Version::HTTP_2 })
+    let direct = !sse.config().trusted_proxies.contains(info.peer().ip());
+    Some(Under { wire: Arc::clone(info.wire()), alone: parts.version < Version::HTTP_2, direct })
 }
 
 /// Its end is the end of an HTTP/1.1 connection: the client that comes back opens another, which a load balancer can send

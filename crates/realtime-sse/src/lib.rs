@@ -27,6 +27,7 @@ mod codec;
 mod config;
 mod heartbeat;
 mod http;
+mod outlet;
 mod provider;
 
 pub use config::SseConfig;

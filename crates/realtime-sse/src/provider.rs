@@ -13,10 +13,11 @@ use realtime_core::{
 use realtime_http::HttpProvider;
 
 use crate::SseConfig;
-use crate::body::{SseBody, Under};
+use crate::body::SseBody;
 use crate::codec::{self, SseCodec};
 use crate::heartbeat::Heartbeat;
 use crate::http;
+use crate::outlet::Under;
 
 /// The provider's name.
 pub(crate) const NAME: &str = "sse";

@@ -142,6 +142,8 @@ pub(crate) fn close_frame(reason: &CloseReason) -> Vec<u8> {
 
 /// A ping without a payload (RFC 6455 §5.5.2).
 pub(crate) const PING: [u8; 2] = [0x89, 0];
+/// One whose answer is not taken for the answer to the other.
+pub(crate) const PROBE: [u8; 7] = *b"\x89\x05probe";
 
 fn control_frame(frame: Control125) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(frame.len());

@@ -7,13 +7,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use realtime_core::{CloseReason, HandlerError, Registration, SessionOutlet, Take};
+use realtime_core::{CloseReason, HandlerError, PROBE_TIMEOUT, Registration, SessionOutlet, Take};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::alarm::Alarm;
-use crate::codec::{PING, WsCodec, close_frame};
+use crate::codec::{PING, PROBE, WsCodec, close_frame};
 use crate::decode::{Decoded, Rejected, decode};
 use crate::heartbeat::{Beat, Heartbeat};
 use crate::protocol::{Protocol, close_reason};
@@ -34,6 +34,8 @@ pub(crate) struct Session<S> {
     heartbeat: Option<Heartbeat>,
     /// When a write that waits has waited too long.
     stall_at: Option<Instant>,
+    /// When a client that was probed must have given a sign of life.
+    probe_at: Option<Instant>,
     /// When a close that is under way has taken too long.
     close_at: Option<Instant>,
     /// The handlers have enough to do: nothing is read.
@@ -96,6 +98,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             alarm: None,
             heartbeat,
             stall_at: None,
+            probe_at: None,
             close_at: None,
             paused: false,
             drained: false,
@@ -109,6 +112,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
 
     fn open_turn(&mut self, cx: &mut Context<'_>) -> Turn {
         let mut again = false;
+        if self.outlet.take_probe() {
+            self.writer.control().extend(PROBE);
+            self.probe_at = Instant::now().checked_add(PROBE_TIMEOUT);
+        }
         let mut written = self.poll_write(cx);
         if let Poll::Ready(Ok(())) = written {
             match self.outlet.poll_take(&self.registration, cx, BATCH_BYTES, self.writer.frames()) {
@@ -138,7 +145,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 }
             }
         }
-        match self.read(cx) {
+        // Whoever was asked to end is not heard any more.
+        let read = if self.registration.is_closed() { Ok(false) } else { self.read(cx) };
+        match read {
             Err(error) => Turn::Ended(lost(&error)),
             // What was read may have been a ping, whose answer is to be written.
             Ok(more) if more || again || (!blocked && !self.writer.is_written()) => Turn::Again,
@@ -209,6 +218,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         if !bytes.is_empty() && self.closing.as_ref().is_none_or(|closing| closing.stage == Stage::Reply) {
             self.protocol.feed(bytes);
         }
+        self.probe_at = None;
         if let Some(heartbeat) = &mut self.heartbeat {
             heartbeat.hear();
         }
@@ -232,8 +242,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             }
             // Answered already; frames are never read as such.
             Message::Ping(_) | Message::Frame(_) => {}
-            Message::Pong(_) => {
-                if let Some(heartbeat) = &mut self.heartbeat {
+            Message::Pong(payload) => {
+                if let Some(heartbeat) = self.heartbeat.as_mut().filter(|_| payload.is_empty()) {
                     heartbeat.pong();
                 }
             }
@@ -268,6 +278,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         self.writer.discard();
         self.writer.control().extend(close_frame(&reason));
         self.start_closing(reason, Stage::Drain);
+    }
+
+    /// The client gives no sign of life: its place is free at once, whatever becomes of the goodbye.
+    fn give_up(&mut self) {
+        let reason = CloseReason::HEARTBEAT;
+        self.registration.leave(reason.clone());
+        self.writer.discard();
+        self.writer.control().extend(close_frame(&reason));
+        self.start_closing(reason, Stage::Leave);
     }
 
     fn start_closing(&mut self, reason: CloseReason, stage: Stage) {
@@ -341,7 +360,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     /// Pending until a deadline.
     fn poll_alarm(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let beat = self.heartbeat.as_ref().filter(|_| self.closing.is_none()).map(Heartbeat::due);
-        let Some(due) = [beat, self.stall_at, self.close_at].into_iter().flatten().min() else { return Poll::Pending };
+        let Some(due) = [beat, self.stall_at, self.probe_at, self.close_at].into_iter().flatten().min() else {
+            return Poll::Pending;
+        };
         self.alarm.get_or_insert_with(|| Alarm::new(due)).poll(cx, due)
     }
 
@@ -356,16 +377,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         if over(self.stall_at) {
             return Some(CloseReason::WRITE_STALL);
         }
-        let deaf = self.paused || self.writer.is_clogged();
+        let deaf = self.paused || self.writer.is_clogged() || self.registration.is_closed();
+        if over(self.probe_at) {
+            self.probe_at = None;
+            if !deaf && self.closing.is_none() {
+                self.give_up();
+                return None;
+            }
+        }
         let beat = self.heartbeat.as_mut().filter(|beat| self.closing.is_none() && beat.due() <= now)?;
         match beat.beat(now, self.writer.sent(), deaf) {
-            Beat::Dead => {
-                let reason = CloseReason::HEARTBEAT;
-                self.registration.close(reason.clone());
-                self.writer.discard();
-                self.writer.control().extend(close_frame(&reason));
-                self.start_closing(reason, Stage::Leave);
-            }
+            Beat::Dead => self.give_up(),
             Beat::Ping => self.writer.control().extend(PING),
             Beat::Well => {}
         }

@@ -45,6 +45,14 @@ pub(crate) async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     .await;
 }
 
+/// Makes a client vanish: its host's kernel gets nothing more, and says nothing.
+#[cfg(target_os = "linux")]
+pub(crate) fn vanish(stream: &TcpStream) {
+    // A program that drops each packet: BPF_RET | BPF_K with zero.
+    let drop_all = socket2::SockFilter::new(6, 0, 0, 0);
+    socket2::SockRef::from(stream).attach_filter(&[drop_all]).unwrap();
+}
+
 /// Takes `?user=` and `?tenant=` at their word, and refuses who says nothing.
 pub(crate) struct ByQuery;
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use futures_util::StreamExt;
+use futures_util::{SinkExt, StreamExt};
 use realtime_core::{Dispatcher, Event, Identity, RealtimeBroadcast, Router, Runtime, Target};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, DuplexStream};
@@ -22,7 +22,11 @@ struct Run {
 impl Run {
     /// A session whose stream holds `buffer` bytes in each direction, and the client's end of it.
     async fn start(config: WsConfig, buffer: usize) -> (Self, DuplexStream) {
-        let dispatcher = Dispatcher::new(config.dispatcher(), WsCodec, Router::new());
+        Self::start_with(config, Router::new(), buffer).await
+    }
+
+    async fn start_with(config: WsConfig, router: Router, buffer: usize) -> (Self, DuplexStream) {
+        let dispatcher = Dispatcher::new(config.dispatcher(), WsCodec, router);
         dispatcher.attach(Runtime::in_memory()).await.unwrap();
         let (client, server) = tokio::io::duplex(buffer);
         let outlet = Arc::new(SessionOutlet::new());
@@ -75,6 +79,75 @@ async fn a_client_that_answers_stays_for_hours() {
     }
     assert_eq!(pings, 360);
     assert!(!run.session.is_finished());
+}
+
+/// Refused at the limit, which asks the connections of the user for a sign of life.
+fn at_the_limit(run: &Run) {
+    assert!(run.dispatcher.admit_as(Identity::user("ann"), &[], None).is_err());
+}
+
+fn of_one_place() -> WsConfig {
+    WsConfig::default().with_limits(realtime_core::Limits::default().with_connections_per_user(1))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_probed_client_that_is_silent_makes_room_at_once() {
+    // One whose stream takes the goodbye, and one whose stream takes nothing.
+    for buffer in [64 * 1024, 100] {
+        let (mut run, mut client) = Run::start(of_one_place().with_heartbeat(None), buffer).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        at_the_limit(&run);
+        tokio::time::sleep(Duration::from_millis(1_990)).await;
+        assert_eq!(run.dispatcher.stats().connections, 1);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        assert_eq!((run.dispatcher.stats().connections, run.dispatcher.stats().closed[&4002]), (0, 1));
+        let elapsed = run.ended().await;
+        if buffer > 100 {
+            assert_at(elapsed, 3);
+            let mut bytes = Vec::new();
+            client.read_to_end(&mut bytes).await.unwrap();
+            assert!(bytes.ends_with(&[&PROBE[..], &close_frame(&CloseReason::HEARTBEAT)].concat()));
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_probed_client_that_says_anything_stays() {
+    let (run, client) = Run::start(of_one_place(), 64 * 1024).await;
+    let mut client = websocket(client).await;
+    for _ in 0..100 {
+        at_the_limit(&run);
+        // Answers pings while it is read.
+        let _ = tokio::time::timeout(Duration::from_secs(2), async { while client.next().await.is_some() {} }).await;
+    }
+    assert!(!run.session.is_finished());
+    assert_eq!(run.dispatcher.stats().connections, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_is_not_read_cannot_be_probed() {
+    let config = of_one_place().with_heartbeat(None);
+    let gate = Arc::new(tokio::sync::Semaphore::new(0));
+    let router = Router::new().on("wait", {
+        let gate = Arc::clone(&gate);
+        move |_: realtime_core::Context, (): ()| {
+            let gate = Arc::clone(&gate);
+            async move { gate.acquire().await.unwrap().forget() }
+        }
+    });
+    let (run, client) = Run::start_with(config, router, 64 * 1024).await;
+    let mut client = websocket(client).await;
+    for _ in 0..200 {
+        client.feed(Message::text(r#"{"type":"wait","payload":null}"#)).await.unwrap();
+    }
+    client.flush().await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    at_the_limit(&run);
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert_eq!(run.dispatcher.stats().connections, 1);
+    gate.add_permits(1000);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(run.dispatcher.stats().events_in, 200);
 }
 
 #[tokio::test(start_paused = true)]

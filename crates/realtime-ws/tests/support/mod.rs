@@ -138,6 +138,14 @@ impl Server {
     }
 }
 
+/// Makes a client vanish: its host's kernel gets nothing more, and says nothing.
+#[cfg(target_os = "linux")]
+pub fn vanish(stream: &TcpStream) {
+    // A program that drops each packet: BPF_RET | BPF_K with zero.
+    let drop_all = socket2::SockFilter::new(6, 0, 0, 0);
+    socket2::SockRef::from(stream).attach_filter(&[drop_all]).unwrap();
+}
+
 fn uuid() -> String {
     realtime_core::ConnectionId::random().to_string()
 }
