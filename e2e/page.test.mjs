@@ -5,6 +5,7 @@ import { after, before, test } from 'node:test';
 import { startDemo } from './lib/demo.mjs';
 import { allOpen, connect, PROVIDERS, row, send, withPage } from './lib/page.mjs';
 import { openSocket } from './lib/socketio.mjs';
+import { rawSse, sseQuery } from './lib/sse.mjs';
 import { unique } from './lib/wait.mjs';
 
 let demo;
@@ -200,4 +201,23 @@ test('page: a connection closed and opened again resumes from its place', () => 
     await page.waitForSelector(`#panel-${provider}[data-state="open"]`);
     await page.waitForSelector(row(provider, `missed:${provider}`));
   }
+}));
+
+test('page: an EventSource that is one too many of its user is told so, and comes back when there is a place', () => withPage(demo, {}, async (page) => {
+  const who = { user: unique('alice') };
+  const others = await Promise.all(Array.from({ length: 10 }, () => rawSse(demo, who)));
+  assert.deepEqual(others.map(({ response }) => response.status), Array(10).fill(200));
+  await page.goto(demo.url);
+  await page.evaluate((url) => {
+    const source = globalThis.source = new EventSource(url);
+    globalThis.heard = [];
+    source.addEventListener('connected', () => heard.push('connected'));
+    // What the server tells has data, what the browser tells has none.
+    source.addEventListener('error', (event) => heard.push(event.data ? JSON.parse(event.data).code : `state ${source.readyState}`));
+  }, sseQuery(who));
+  await page.waitForFunction(() => heard.length === 2);
+  assert.deepEqual(await page.evaluate(() => heard), ['user_limit', 'state 0']);
+  others[0].close();
+  await page.waitForFunction(() => heard.includes('connected'), undefined, { timeout: 15_000 });
+  for (const other of others) other.close();
 }));
