@@ -17,7 +17,9 @@ pub use service::NotificationService;
 /// Goes above an `impl` of [`Authenticator`], [`RoomPolicy`], [`LifecycleHook`] and the other traits with async methods.
 pub use async_trait::async_trait;
 pub use realtime_core::*;
-pub use realtime_http::{GuardedListener, HttpProvider, Origins, Rejection, Serve, WireConfig, WireInfo, serve};
+pub use realtime_http::{
+    GuardedListener, HttpProvider, Origins, Rejection, Serve, TrustedProxies, WireConfig, WireInfo, serve,
+};
 #[cfg(feature = "socketio")]
 pub use realtime_socketio::{SocketIoConfig, SocketIoProvider};
 #[cfg(feature = "sse")]
