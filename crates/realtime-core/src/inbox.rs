@@ -52,8 +52,10 @@ struct State {
     dropped: usize,
     /// The last push said stop; when there is room again the reader is told.
     paused: bool,
-    on_room: Option<Arc<dyn Fn() + Send + Sync>>,
+    on_room: Option<OnRoom>,
 }
+
+type OnRoom = Arc<dyn Fn() + Send + Sync>;
 
 /// What the worker does next.
 enum Step {
@@ -62,6 +64,15 @@ enum Step {
     Begin,
     Wait,
     End,
+}
+
+/// What is done when the lock has been let go.
+#[derive(Default)]
+struct Then {
+    /// Reading may go on.
+    resume: bool,
+    on_room: Option<OnRoom>,
+    released: Option<Busy>,
 }
 
 /// Events that may wait before reading pauses.
@@ -139,7 +150,7 @@ impl Inbox {
     /// The connection has left. What is queued is dropped, unless it is to be kept and the worker may handle it: its client has
     /// said goodbye after it. A worker that is not done is counted until it is.
     pub(crate) fn leave(&self, keep: bool, lingering: Option<&AtomicU64>) {
-        let (released, call) = {
+        let then = {
             let mut state = self.lock();
             state.closed = true;
             if keep && !state.queue.is_empty() && state.busy.is_none() {
@@ -157,14 +168,10 @@ impl Inbox {
                 lingering.fetch_add(1, Ordering::Relaxed);
             }
             // Whoever waits to read on is to see that it is over.
-            let call = std::mem::take(&mut state.paused).then(|| state.on_room.clone()).flatten();
-            (if is_done { state.busy.take() } else { None }, call)
+            let then = state.resume();
+            Then { released: if is_done { state.busy.take() } else { None }, ..then }
         };
-        drop(released);
-        self.reader.wake();
-        if let Some(call) = call {
-            call();
-        }
+        self.carry_out(then);
         self.arrived.notify_one();
         self.left.notify_one();
     }
@@ -180,14 +187,8 @@ impl Inbox {
         let mut fresh = false;
         loop {
             let (arrived, left) = (self.arrived.notified(), self.left.notified());
-            let (step, call, released) = self.lock().step(fresh || !self.work.is_contended());
-            drop(released);
-            if let Some(call) = call {
-                self.reader.wake();
-                if let Some(call) = call {
-                    call();
-                }
-            }
+            let (step, then) = self.lock().step(fresh || !self.work.is_contended());
+            self.carry_out(then);
             match step {
                 Step::Handle(item) => return Some(item),
                 Step::Wait => arrived.await,
@@ -206,6 +207,16 @@ impl Inbox {
                     }
                 },
             }
+        }
+    }
+
+    fn carry_out(&self, then: Then) {
+        drop(then.released);
+        if then.resume {
+            self.reader.wake();
+        }
+        if let Some(call) = then.on_room {
+            call();
         }
     }
 
@@ -228,29 +239,32 @@ impl Inbox {
 }
 
 impl State {
-    /// Takes the next step; what comes with it is whom to tell of room, and what is over.
-    #[expect(clippy::type_complexity, reason = "three things that are done without the lock")]
-    fn step(&mut self, goes_on: bool) -> (Step, Option<Option<Arc<dyn Fn() + Send + Sync>>>, Option<Busy>) {
+    /// Takes the next step; whether the worker goes on with it although others of the user wait.
+    fn step(&mut self, goes_on: bool) -> (Step, Then) {
         self.handling = false;
         if self.queue.is_empty() {
             let step = if self.closed { Step::End } else { Step::Wait };
-            return (step, None, self.busy.take());
-        }
-        if self.busy.is_none() {
-            return (Step::Begin, None, None);
+            return (step, Then { released: self.busy.take(), ..Then::default() });
         }
         // A connection that has left could not begin again.
-        if !goes_on && !self.closed {
-            return (Step::Begin, None, self.busy.take());
+        let goes_on = goes_on || self.closed;
+        if self.busy.is_none() || !goes_on {
+            return (Step::Begin, Then { released: self.busy.take(), ..Then::default() });
         }
-        let Some(item) = self.queue.pop_front() else { return (Step::Wait, None, None) };
+        let Some(item) = self.queue.pop_front() else { return (Step::Wait, Then::default()) };
         self.handling = true;
         self.bytes -= item.size();
         // Half the mark, so that pausing and resuming do not alternate at every event.
         let roomy = self.queue.len() <= MARK_EVENTS / 2 && self.bytes <= MARK_BYTES / 2;
-        let resume = self.paused && roomy;
-        self.paused &= !resume;
-        (Step::Handle(item), resume.then(|| self.on_room.clone()), None)
+        (Step::Handle(item), if roomy { self.resume() } else { Then::default() })
+    }
+
+    /// Lets reading go on, if it was paused.
+    fn resume(&mut self) -> Then {
+        if !std::mem::take(&mut self.paused) {
+            return Then::default();
+        }
+        Then { resume: true, on_room: self.on_room.clone(), released: None }
     }
 }
 
