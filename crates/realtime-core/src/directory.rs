@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use crate::{ConnectionId, Result};
+use crate::{ConnectionId, ConnectionInfo, Result};
 
 /// The name of one node, random at each start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -24,14 +24,41 @@ impl std::fmt::Display for NodeId {
     }
 }
 
+/// Which life of a node's entries in a directory: a directory that has lost them begins another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Incarnation(u64);
+
+impl Incarnation {
+    /// A new random incarnation.
+    pub fn random() -> Self {
+        Self(uuid::Uuid::new_v4().as_u64_pair().0)
+    }
+
+    /// The incarnation with this number, as a directory has stored it.
+    pub const fn new(number: u64) -> Self {
+        Self(number)
+    }
+
+    /// The number, for a directory to store.
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+}
+
 /// Who is online where: each node's connections, as leases that end when the node stops renewing them.
 #[async_trait]
 pub trait Directory: Send + Sync + 'static {
-    /// Applies a node's changes, in order, and renews its lease for this long.
+    /// Applies a node's changes, in order, and renews its lease for this long. A change that was applied before changes
+    /// nothing.
+    ///
+    /// Answers the incarnation of the node's entries: made when the directory holds nothing of the node, not even that it has
+    /// no entries, and kept with them in the same step, so that it is lost with them. Each provider of a node updates for
+    /// itself, and offers all its entries again when the answer is another one than its last.
     ///
     /// # Errors
-    /// [`crate::Error::Backplane`]; the node offers the same changes again.
-    async fn update(&self, node: NodeId, changes: &[DirectoryChange], lease: Duration) -> Result<()>;
+    /// [`crate::Error::Backplane`], whether or not the changes were applied; the node offers the same changes again.
+    async fn update(&self, node: NodeId, changes: &[DirectoryChange], lease: Duration) -> Result<Incarnation>;
 
     /// A user's connections, on all nodes whose lease holds.
     ///
@@ -48,7 +75,7 @@ pub trait Directory: Send + Sync + 'static {
 
 #[async_trait]
 impl<T: Directory + ?Sized> Directory for Arc<T> {
-    async fn update(&self, node: NodeId, changes: &[DirectoryChange], lease: Duration) -> Result<()> {
+    async fn update(&self, node: NodeId, changes: &[DirectoryChange], lease: Duration) -> Result<Incarnation> {
         (**self).update(node, changes, lease).await
     }
 
@@ -84,4 +111,17 @@ pub struct Presence {
     pub tenant: Option<String>,
     /// Since when.
     pub since: SystemTime,
+}
+
+impl Presence {
+    /// A connection of this node.
+    pub(crate) fn of(info: &ConnectionInfo, since: SystemTime) -> Self {
+        Self {
+            connection: info.id,
+            provider: info.provider.to_owned(),
+            user: info.identity.user_name().map(str::to_owned),
+            tenant: info.identity.tenant_name().map(str::to_owned),
+            since,
+        }
+    }
 }

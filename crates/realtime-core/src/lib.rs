@@ -68,7 +68,7 @@ pub use connection_stats::ConnectionStats;
 pub use context::{Context, Outgoing};
 pub use cursor::{Cursor, CursorError, Epoch, Life, Mark};
 pub use cursor_key::{CursorKey, CursorKeyError};
-pub use directory::{Directory, DirectoryChange, NodeId, Presence};
+pub use directory::{Directory, DirectoryChange, Incarnation, NodeId, Presence};
 pub use dispatcher::{Admitted, Dispatcher, MAX_ROOMS};
 pub use drain::Drain;
 pub use error::{BoxError, Error, Result};

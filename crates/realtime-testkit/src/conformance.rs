@@ -1,4 +1,4 @@
-//! What must hold for every provider and every backplane, as tests that their crates import.
+//! What must hold for every provider, every backplane and every directory, as tests that their crates import.
 //!
 //! A provider implements [`ProviderUnderTest`] in its `tests/` and calls
 //! [`provider_conformance!`](crate::provider_conformance); [`SseClient`](crate::SseClient) and
@@ -32,6 +32,7 @@
 //! come by a later one that did.
 
 mod backplane;
+mod directory;
 mod hook;
 #[cfg(feature = "clients")]
 mod over_http;
@@ -44,6 +45,7 @@ mod subject;
 mod visitor;
 
 pub use backplane::BackplaneUnderTest;
+pub use directory::DirectoryUnderTest;
 pub use hook::{HookCall, HookLog};
 pub use run::run;
 pub use setup::Setup;
@@ -53,5 +55,6 @@ pub use visitor::{REFUSED_USER, Visitor, VisitorAuthenticator, VisitorPolicy};
 /// The tests themselves; use the macros instead of calling them.
 pub mod tests {
     pub use super::backplane::tests as backplane;
+    pub use super::directory::tests as directory;
     pub use super::provider;
 }

@@ -3,9 +3,10 @@
 //! - **Mocks** of every public trait, made with [`mockall`] (re-exported, with [`predicate`]):
 //!   [`MockRealtimeBroadcast`], [`MockRealtimeProvider::named`] and the others.
 //! - [`RecordingProvider`]: a provider without a network that remembers what was sent.
-//! - [`FaultyBackplane`]: a log in memory that goes away, is slow, lies, and loses records, for tests of what happens then.
+//! - [`FaultyBackplane`]: a log in memory that goes away, is slow, lies, and loses records, for tests of what happens then;
+//!   [`FaultyDirectory`] is a directory that does.
 //! - **Test clients** that reconnect (feature `clients`): [`SseClient`], [`WsClient`].
-//! - **Conformance suites** ([`conformance`]): what must hold for every provider and every backplane.
+//! - **Conformance suites** ([`conformance`]): what must hold for every provider, every backplane and every directory.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -32,12 +33,14 @@
 mod clients;
 pub mod conformance;
 mod faulty;
+mod faulty_directory;
 mod mock;
 mod recording;
 
 #[cfg(feature = "clients")]
 pub use clients::{ClientError, SseClient, SseEvent, SseItem, SseParser, WsClient, WsEvent};
 pub use faulty::{AppendFault, FaultyBackplane};
+pub use faulty_directory::{FaultyDirectory, UpdateFault};
 pub use mock::{
     MockAuthenticator, MockBackplane, MockDirectory, MockHandler, MockLifecycleHook, MockRealtimeBroadcast,
     MockRealtimeProvider, MockRoomMembership, MockRoomPolicy, MockSocketIoBroadcast,

@@ -12,7 +12,7 @@ use mockall::mock;
 use realtime_core::{
     Acks, AppendError, Authenticator, Backplane, Capabilities, CloseReason, ConnectRequest, ConnectionInfo,
     ConnectionStats, Context, Directory, DirectoryChange, Drain, Entry, Epoch, Event, EventId, Handler, HandlerError,
-    Identity, Inbound, LifecycleHook, LogState, NodeId, Payload, Position, Presence, RealtimeBroadcast,
+    Identity, Inbound, Incarnation, LifecycleHook, LogState, NodeId, Payload, Position, Presence, RealtimeBroadcast,
     RealtimeProvider, Receipt, Refusal, Result, RoomAccess, RoomMembership, RoomPolicy, Runtime, SocketIoBroadcast,
     Stats, Tail, Target,
 };
@@ -171,7 +171,7 @@ mock! {
 
     #[async_trait]
     impl Directory for Directory {
-        async fn update(&self, node: NodeId, changes: &[DirectoryChange], lease: Duration) -> Result<()>;
+        async fn update(&self, node: NodeId, changes: &[DirectoryChange], lease: Duration) -> Result<Incarnation>;
         async fn of_user(&self, user: &str) -> Result<Vec<Presence>>;
         async fn of_tenant(&self, tenant: &str) -> Result<Vec<Presence>>;
     }

@@ -1,6 +1,5 @@
 //! The tail loop: every record of the log, in order, into the window and the hub.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
@@ -14,12 +13,9 @@ use crate::outbox::Pushed;
 use crate::stats::add;
 use crate::window::{Content, Kind, Record, Series};
 use crate::{
-    CloseReason, Codec, ConnectionId, DirectoryChange, Dispatcher, Drain, Entry, Error, Event, Mark, Position, Receipt,
-    Result, Runtime, Target,
+    CloseReason, Codec, Dispatcher, Drain, Entry, Error, Event, Mark, Position, Receipt, Result, Runtime, Target,
 };
 
-/// How long a node's entries in the directory hold without a renewal.
-const LEASE: Duration = Duration::from_secs(30);
 /// How long an attach waits for the window to be filled.
 const FILL: Duration = Duration::from_secs(10);
 
@@ -212,47 +208,4 @@ impl<C: Codec> Dispatcher<C> {
             self.hub.push_cursors(told, &self.codec.cursor(self.cursor(applied)), now);
         }
     }
-
-    /// Tells the directory who came and went, and renews the node's lease; at the end for the last time.
-    async fn follow_directory(&self) {
-        let Ok(runtime) = self.runtime() else { return };
-        let mut renew = tokio::time::interval(LEASE / 3);
-        let mut untold = Vec::new();
-        while !self.stop.is_cancelled() {
-            tokio::select! {
-                () = self.directory_changed.notified() => {}
-                _ = renew.tick() => {}
-                () = self.stop.cancelled() => {}
-            }
-            untold.append(&mut self.directory_changes.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
-            match runtime.directory.update(runtime.node, &untold, LEASE).await {
-                Ok(()) => untold.clear(),
-                Err(error) => {
-                    tracing::warn!(%error, "the directory cannot be told; trying again");
-                    forget_short_visits(&mut untold);
-                }
-            }
-        }
-    }
-}
-
-/// Drops connections that came and went while the directory could not be told, so that what waits is bounded by the
-/// connections there are or were at the last telling.
-fn forget_short_visits(untold: &mut Vec<DirectoryChange>) {
-    let gone: HashSet<ConnectionId> = untold
-        .iter()
-        .filter_map(|change| match change {
-            DirectoryChange::Offline(id) => Some(*id),
-            DirectoryChange::Online(_) => None,
-        })
-        .collect();
-    let mut short = HashSet::new();
-    untold.retain(|change| match change {
-        DirectoryChange::Online(presence) if gone.contains(&presence.connection) => {
-            short.insert(presence.connection);
-            false
-        }
-        DirectoryChange::Offline(id) => !short.contains(id),
-        DirectoryChange::Online(_) => true,
-    });
 }

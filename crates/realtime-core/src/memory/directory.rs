@@ -5,7 +5,7 @@ use tokio::time::Instant;
 
 use async_trait::async_trait;
 
-use crate::{ConnectionId, Directory, DirectoryChange, NodeId, Presence, Result};
+use crate::{ConnectionId, Directory, DirectoryChange, Incarnation, NodeId, Presence, Result};
 
 /// The directory of nodes that share this value; usually one.
 #[derive(Debug, Default)]
@@ -16,6 +16,7 @@ pub struct MemoryDirectory {
 
 #[derive(Debug)]
 struct Node {
+    incarnation: Incarnation,
     until: Instant,
     connections: HashMap<ConnectionId, Presence>,
 }
@@ -50,10 +51,11 @@ impl MemoryDirectory {
 
 #[async_trait]
 impl Directory for MemoryDirectory {
-    async fn update(&self, node: NodeId, changes: &[DirectoryChange], lease: Duration) -> Result<()> {
+    async fn update(&self, node: NodeId, changes: &[DirectoryChange], lease: Duration) -> Result<Incarnation> {
         let until = Instant::now() + lease;
         let mut nodes = self.nodes();
-        let node = nodes.entry(node).or_insert_with(|| Node { until, connections: HashMap::new() });
+        let begun = || Node { incarnation: Incarnation::random(), until, connections: HashMap::new() };
+        let node = nodes.entry(node).or_insert_with(begun);
         node.until = until;
         for change in changes {
             match change {
@@ -65,7 +67,7 @@ impl Directory for MemoryDirectory {
                 }
             }
         }
-        Ok(())
+        Ok(node.incarnation)
     }
 
     async fn of_user(&self, user: &str) -> Result<Vec<Presence>> {

@@ -1,0 +1,28 @@
+//! The directory suite on the in-memory directory.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use realtime_core::Directory;
+use realtime_testkit::FaultyDirectory;
+use realtime_testkit::conformance::DirectoryUnderTest;
+
+/// A memory directory that can be exchanged for an empty one.
+struct Memory(FaultyDirectory);
+
+#[async_trait]
+impl DirectoryUnderTest for Memory {
+    async fn start() -> Self {
+        Self(FaultyDirectory::new())
+    }
+
+    async fn node(&self) -> Arc<dyn Directory> {
+        Arc::new(self.0.clone())
+    }
+
+    async fn lose(&self) {
+        self.0.lose();
+    }
+}
+
+realtime_testkit::directory_conformance!(Memory);
