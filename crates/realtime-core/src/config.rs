@@ -6,8 +6,8 @@ use crate::{Capabilities, Error, Result};
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Connections in all, and those that have left and whose handler still runs; default 100,000. One more is refused with
-    /// 503.
+    /// Connections in all; default 100,000. One more is refused with 503. As many handlers run at a time, those of connections
+    /// that have left included.
     pub connections: usize,
     /// Connections of one user, of one tenant, with one provider; default 10. Whoever comes at the limit is told when to try
     /// again, while the connections there are give a sign of life or make room.

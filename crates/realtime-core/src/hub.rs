@@ -152,7 +152,7 @@ impl<F: Frame> Hub<F> {
         index.enter(id, room, now)
     }
 
-    /// How many rooms are kept of a connection that entered them itself, past ones included.
+    /// How many stays are kept in rooms that a connection entered itself, past ones included.
     pub(crate) fn entered(&self, id: ConnectionId) -> usize {
         self.lock().entered(id)
     }
@@ -183,10 +183,12 @@ impl<F: Frame> Hub<F> {
         index.leave_user(member, room, position);
     }
 
-    /// Goes on at this place, without what was before it, in one step with this change.
+    /// Goes on at this place, without what was before it, in one step with this change. Who was taken out of a room meanwhile is
+    /// not known, so nobody is in one that it was joined to.
     pub(crate) fn jump(&self, position: Position, change: impl FnOnce()) {
-        let _index = self.lock();
+        let mut index = self.lock();
         change();
+        index.forget_memberships();
         self.applied.store(position.get(), Ordering::Release);
     }
 
@@ -383,7 +385,7 @@ impl<F: Frame> Connection<F> {
     /// What the worker needs to run handlers.
     pub(crate) fn work(&self) -> Work {
         let lease = self.lease.lock().unwrap_or_else(PoisonError::into_inner);
-        lease.as_ref().map_or_else(Work::none, |lease| lease.ticket.work())
+        lease.as_ref().map(|lease| lease.ticket.work()).unwrap_or_default()
     }
 }
 

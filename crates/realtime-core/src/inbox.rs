@@ -44,6 +44,8 @@ struct State {
     closed: bool,
     /// The worker may run handlers; from the first event that waits to the last one that was handled.
     busy: Option<Busy>,
+    /// The worker waits until it may.
+    beginning: bool,
     /// The worker is at an event.
     handling: bool,
     /// Counted as a worker whose connection has left.
@@ -110,7 +112,8 @@ impl Inbox {
         }
         state.bytes += item.size();
         state.queue.push_back(item);
-        if state.busy.is_none() {
+        // Not a slot that the worker waits for behind it.
+        if state.busy.is_none() && !state.beginning {
             state.busy = self.work.try_begin();
         }
         state.paused |= state.is_over_mark();
@@ -242,6 +245,7 @@ impl State {
     /// Takes the next step; whether the worker goes on with it although others of the user wait.
     fn step(&mut self, goes_on: bool) -> (Step, Then) {
         self.handling = false;
+        self.beginning = false;
         if self.queue.is_empty() {
             let step = if self.closed { Step::End } else { Step::Wait };
             return (step, Then { released: self.busy.take(), ..Then::default() });
@@ -249,6 +253,7 @@ impl State {
         // A connection that has left could not begin again.
         let goes_on = goes_on || self.closed;
         if self.busy.is_none() || !goes_on {
+            self.beginning = true;
             return (Step::Begin, Then { released: self.busy.take(), ..Then::default() });
         }
         let Some(item) = self.queue.pop_front() else { return (Step::Wait, Then::default()) };
@@ -321,5 +326,23 @@ mod tests {
             left += 1;
         }
         assert_eq!(left, MARK_EVENTS / 2);
+    }
+
+    #[tokio::test]
+    async fn an_event_does_not_take_the_slot_that_its_own_worker_waits_for() {
+        let admission = Admission::new(Limits::default().with_connections_per_user(1));
+        let ticket = admission.admit(&Identity::user("ann")).unwrap();
+        let of_gone = ticket.work();
+        let gone = of_gone.try_begin().unwrap();
+        let inbox = Inbox::new(ticket.work());
+        inbox.push(Inbound::new("a", "1"));
+        let mut pop = Box::pin(inbox.pop());
+        // Its task has had its turn: it does not even ask for the slot.
+        while futures_util::poll!(Box::pin(tokio::task::coop::consume_budget())).is_ready() {}
+        assert!(futures_util::poll!(&mut pop).is_pending());
+        drop(gone);
+        inbox.push(Inbound::new("a", "2"));
+        let next = tokio::time::timeout(std::time::Duration::from_secs(10), &mut pop).await;
+        assert!(next.expect("the slot is free").is_some());
     }
 }

@@ -2,7 +2,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 use tokio::time::Instant;
 
 use crate::membership::Member;
@@ -15,13 +15,14 @@ use crate::{Identity, Limits, Refusal, RefusalKind};
 #[derive(Debug)]
 pub struct Admission {
     limits: Limits,
+    /// What the workers of all connections share: as many handlers run as connections may be here.
+    handlers: Arc<Semaphore>,
     /// Check and insert are one critical section, so no race lets one too many in.
     counts: Mutex<Counts>,
 }
 
 #[derive(Debug, Default)]
 struct Counts {
-    /// Connections, and those that have left and whose handler still runs.
     connections: usize,
     users: HashMap<Member, OfUser>,
 }
@@ -42,8 +43,7 @@ struct OfUser {
 #[derive(Debug)]
 pub struct Ticket {
     user: Option<UserPlace>,
-    /// A handler that still runs when the connection has left keeps it.
-    node: Arc<NodePlace>,
+    node: NodePlace,
 }
 
 /// One of a user's places; given back it goes to the newcomer that has waited for longest.
@@ -72,7 +72,8 @@ const RETRY: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs
 impl Admission {
     /// Counts from zero.
     pub fn new(limits: Limits) -> Arc<Self> {
-        Arc::new(Self { limits, counts: Mutex::default() })
+        let handlers = Arc::new(Semaphore::new(limits.connections.min(Semaphore::MAX_PERMITS)));
+        Arc::new(Self { limits, handlers, counts: Mutex::default() })
     }
 
     /// Takes a place for a connection of this identity. Users of one name in several tenants have places of their own.
@@ -117,7 +118,7 @@ impl Admission {
         }
         counts.connections += 1;
         let user = owner.map(|owner| UserPlace { admission: Some(Arc::clone(self)), owner });
-        Ok(Entry::Place(Ticket { user, node: Arc::new(NodePlace(Arc::clone(self))) }))
+        Ok(Entry::Place(Ticket { user, node: NodePlace(Arc::clone(self)) }))
     }
 
     /// The whole place of a newcomer that has waited for its user's.
@@ -129,7 +130,7 @@ impl Admission {
             let mut counts = self.lock();
             if counts.connections < self.limits.connections {
                 counts.connections += 1;
-                return Ok(Ticket { user: Some(place), node: Arc::new(NodePlace(Arc::clone(self))) });
+                return Ok(Ticket { user: Some(place), node: NodePlace(Arc::clone(self)) });
             }
         }
         Err(node_limit())
@@ -205,7 +206,7 @@ impl Ticket {
     /// What the connection's worker needs to run handlers.
     pub(crate) fn work(&self) -> Work {
         let slots = self.user.as_ref().and_then(|place| Some(place.admission.as_ref()?.slots(&place.owner)));
-        Work::new(slots, &self.node)
+        Work::new(slots, Arc::clone(&self.node.0.handlers))
     }
 }
 

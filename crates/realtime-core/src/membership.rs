@@ -80,9 +80,9 @@ impl Memberships {
         rooms
     }
 
-    /// How many rooms are kept, past ones included.
+    /// How many stays in rooms are kept, past ones included.
     pub(crate) fn len(&self) -> usize {
-        self.rooms.len()
+        self.rooms.values().map(Vec::len).sum()
     }
 
     /// Whether a member now.
@@ -93,9 +93,9 @@ impl Memberships {
     /// Whether a member when this record was logged.
     pub(crate) fn was_in(&self, room: &str, position: Position) -> bool {
         self.rooms.get(room).is_some_and(|intervals| {
-            intervals
-                .iter()
-                .any(|interval| position > interval.after && interval.until.is_none_or(|until| position <= until))
+            // They follow one another: the last one that began before it.
+            let begun = intervals.partition_point(|interval| interval.after < position);
+            begun > 0 && intervals[begun - 1].until.is_none_or(|until| position <= until)
         })
     }
 
@@ -156,5 +156,17 @@ mod tests {
             assert!(rooms.enter(&room, at(9)) && rooms.leave("r", at(9)));
         }
         assert_eq!(rooms.len(), 0);
+    }
+
+    #[test]
+    fn each_stay_in_a_room_counts() {
+        let room: Arc<str> = "r".into();
+        let mut rooms = Memberships::default();
+        for n in 0..10 {
+            rooms.enter(&room, Position::new(2 * n));
+            rooms.leave("r", Position::new(2 * n + 1));
+        }
+        assert_eq!(rooms.len(), 10);
+        assert!((0..20).all(|n| rooms.was_in("r", Position::new(n)) == (n % 2 == 1)));
     }
 }

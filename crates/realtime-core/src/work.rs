@@ -1,11 +1,12 @@
-//! Who may run handlers: as many of one user's connections at a time as it has places, those that have left included.
+//! Who may run handlers: as many of one user's connections at a time as it has places, and as many of the node's, those that
+//! have left included.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Weak};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::limits::{Admission, NodePlace};
+use crate::limits::Admission;
 use crate::membership::Member;
 
 /// The handlers that one user may have running at a time.
@@ -19,29 +20,25 @@ pub(crate) struct Slots {
 }
 
 /// What the worker of one connection needs to run handlers.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Work {
     /// None for a connection without a user.
-    slots: Option<Arc<Slots>>,
-    /// Gone with the connection.
-    node: Weak<NodePlace>,
+    of_user: Option<Arc<Slots>>,
+    /// None for a connection that has left.
+    of_node: Option<Arc<Semaphore>>,
 }
 
-/// The right to run handlers, one after the other. The connection's place on the node is not free before it ends.
+/// The right to run handlers, one after the other.
 #[derive(Debug)]
 pub(crate) struct Busy {
-    _slot: Option<OwnedSemaphorePermit>,
-    _node: Arc<NodePlace>,
+    _of_user: Option<OwnedSemaphorePermit>,
+    _of_node: OwnedSemaphorePermit,
 }
 
 impl Slots {
     pub(crate) fn new(most: usize, admission: Arc<Admission>, owner: Member) -> Self {
-        Self {
-            free: Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS))),
-            waiting: AtomicUsize::new(0),
-            admission,
-            owner,
-        }
+        let free = Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS)));
+        Self { free, waiting: AtomicUsize::new(0), admission, owner }
     }
 }
 
@@ -52,39 +49,36 @@ impl Drop for Slots {
 }
 
 impl Work {
-    pub(crate) fn new(slots: Option<Arc<Slots>>, node: &Arc<NodePlace>) -> Self {
-        Self { slots, node: Arc::downgrade(node) }
+    pub(crate) fn new(of_user: Option<Arc<Slots>>, of_node: Arc<Semaphore>) -> Self {
+        Self { of_user, of_node: Some(of_node) }
     }
 
-    /// That of a connection that has left: none.
-    pub(crate) fn none() -> Self {
-        Self { slots: None, node: Weak::new() }
-    }
-
-    /// None when the user has too many running, or the connection has left.
+    /// None when too many run, of the user or on the node.
     pub(crate) fn try_begin(&self) -> Option<Busy> {
-        let slot = match &self.slots {
+        let of_user = match &self.of_user {
             Some(slots) => Some(Arc::clone(&slots.free).try_acquire_owned().ok()?),
             None => None,
         };
-        Some(Busy { _slot: slot, _node: self.node.upgrade()? })
+        let of_node = Arc::clone(self.of_node.as_ref()?).try_acquire_owned().ok()?;
+        Some(Busy { _of_user: of_user, _of_node: of_node })
     }
 
-    /// Waits until the user has one running less; none when the connection has left.
+    /// Waits until one runs less; none when the connection has left.
     pub(crate) async fn begin(&self) -> Option<Busy> {
-        let slot = match &self.slots {
+        let of_user = match &self.of_user {
             Some(slots) => {
                 let _waiting = Waiting::new(&slots.waiting);
                 Some(Arc::clone(&slots.free).acquire_owned().await.ok()?)
             }
             None => None,
         };
-        Some(Busy { _slot: slot, _node: self.node.upgrade()? })
+        let of_node = Arc::clone(self.of_node.as_ref()?).acquire_owned().await.ok()?;
+        Some(Busy { _of_user: of_user, _of_node: of_node })
     }
 
     /// Whether others of the user wait.
     pub(crate) fn is_contended(&self) -> bool {
-        self.slots.as_ref().is_some_and(|slots| slots.waiting.load(Ordering::Relaxed) > 0)
+        self.of_user.as_ref().is_some_and(|slots| slots.waiting.load(Ordering::Relaxed) > 0)
     }
 }
 

@@ -204,3 +204,30 @@ async fn a_room_joined_anew_is_not_ended_by_what_was_said_before() {
     assert_eq!(reason(&Guest::by_session(&provider, Visitor::user("ann").resume(&place)).await), "resumed");
     eventually("the place of the end is forgotten with its record", || provider.stats().window_records == 0).await;
 }
+
+#[tokio::test]
+async fn who_was_taken_out_of_a_room_within_a_gap_of_the_log_is_out() {
+    let log = MemoryBackplane::new(3);
+    let away = FaultyBackplane::new(log.clone());
+    let [one, two] = [CoreProvider::full(Setup::default()), CoreProvider::full(Setup::default())];
+    one.attach(runtime().with_backplane(log)).await.unwrap();
+    two.attach(runtime().with_backplane(away.clone())).await.unwrap();
+    one.dispatcher.join_room("ann", "r").await.unwrap();
+    let mut ann = Guest::by_session(&two, Visitor::user("ann")).await;
+    eventually("it is joined", || two.stats().rooms == 1).await;
+    away.set_up(false);
+    eventually("it is noticed", || !two.dispatcher.is_ready()).await;
+    one.dispatcher.leave_room("ann", "r").await.unwrap();
+    for n in 0..10 {
+        one.dispatcher.to_all(note(&n.to_string())).await.unwrap();
+    }
+    away.set_up(true);
+    eventually("it is back", || two.dispatcher.is_ready()).await;
+    let cursor = ann.cursor.clone();
+    assert_eq!(ann.ended().await.code, Some(CloseReason::RESTART.code()));
+    let mut ann = Guest::by_session(&two, Visitor::user("ann").resume(&cursor)).await;
+    assert_eq!((&ann.welcome["resumed"], &ann.welcome["reason"]), (&json!(false), &json!("expired")));
+    one.dispatcher.to_room("r", note("secret")).await.unwrap();
+    one.dispatcher.to_all(note("end")).await.unwrap();
+    assert!(ann.texts_until("end").await.is_empty());
+}

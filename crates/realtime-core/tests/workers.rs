@@ -107,22 +107,25 @@ async fn as_many_handlers_of_a_user_run_as_it_may_have_connections() {
 }
 
 #[tokio::test]
-async fn connections_without_a_user_keep_their_places_until_their_handlers_are_over() {
+async fn as_many_handlers_run_as_connections_may_be_here_and_nobody_is_refused_for_them() {
     let (provider, gate) = attached(Limits::default().with_connections(3)).await;
-    for n in 1..=3 {
-        let registration = registered(&provider, Visitor::anonymous()).await;
+    // Nobody's, and those of many users.
+    let visitors = [Visitor::anonymous(), Visitor::user("ann"), Visitor::user("bob"), Visitor::anonymous()];
+    for (n, visitor) in visitors.into_iter().enumerate() {
+        let registration = registered(&provider, visitor).await;
         send(&registration, 5);
-        eventually("it begins", || gate.running() == n).await;
+        eventually("it begins, if there is a slot", || gate.running() == (n + 1).min(3)).await;
         registration.end(CloseReason::CONNECTION_LOST);
     }
-    assert_eq!(provider.stats().connections, 0);
-    assert_eq!(provider.admit(Visitor::anonymous()).await.unwrap_err().kind().code(), "node_limit");
+    assert_eq!((provider.stats().connections, provider.stats().lingering), (0, 3));
+    let waits = registered(&provider, Visitor::user("eve")).await;
+    send(&waits, 1);
+    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    assert_eq!(gate.running(), 3);
     gate.open.add_permits(1);
-    eventually("one is over", || provider.stats().lingering == 2).await;
-    eventually("its place is free", || {
-        provider.dispatcher.admit_as(realtime_core::Identity::anonymous(), &[], None).is_ok()
-    })
-    .await;
+    eventually("one is over, and the next one begins", || gate.handled() == 1 && gate.running() == 3).await;
+    gate.open.add_permits(3);
+    eventually("all are over", || gate.handled() == 4 && provider.stats().lingering == 0).await;
 }
 
 #[tokio::test]

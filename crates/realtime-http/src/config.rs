@@ -1,5 +1,6 @@
 //! Limits of accepted connections.
 
+use std::io;
 use std::time::Duration;
 
 /// The smallest buffer that hyper takes for HTTP/1.
@@ -135,8 +136,54 @@ impl WireConfig {
         self
     }
 
+    /// Refuses what cannot work: a time or a number that is zero.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::InvalidInput`] that names the field.
+    pub fn check(&self) -> io::Result<()> {
+        let fields = [
+            ("write_stall", self.write_stall.is_zero()),
+            ("unsent_low_water", self.unsent_low_water == Some(0)),
+            ("ack_timeout", self.ack_timeout == Some(Duration::ZERO)),
+            ("header_read_timeout", self.header_read_timeout.is_zero()),
+            ("http2_max_streams", self.http2_max_streams == 0),
+            ("http2_ping_interval", self.http2_ping_interval.is_zero()),
+            ("http2_ping_timeout", self.http2_ping_timeout.is_zero()),
+        ];
+        match fields.into_iter().find(|(_, is_zero)| *is_zero) {
+            Some((field, _)) => Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{field} is zero"))),
+            None => Ok(()),
+        }
+    }
+
     /// The HTTP/1 buffer as hyper accepts it, which panics below its minimum.
     pub(crate) fn checked_http1_buffer(&self) -> usize {
         self.http1_buffer.max(MIN_HTTP1_BUFFER)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::serve;
+
+    #[tokio::test]
+    async fn a_server_with_a_limit_of_zero_does_not_begin() {
+        let config = WireConfig::default;
+        let cases = [
+            ("write_stall", config().with_write_stall(Duration::ZERO)),
+            ("unsent_low_water", config().with_unsent_low_water(0)),
+            ("ack_timeout", config().with_ack_timeout(Duration::ZERO)),
+            ("header_read_timeout", config().with_header_read_timeout(Duration::ZERO)),
+            ("http2_max_streams", config().with_http2_max_streams(0)),
+            ("http2_ping_interval", config().with_http2_ping_interval(Duration::ZERO)),
+            ("http2_ping_timeout", config().with_http2_ping_timeout(Duration::ZERO)),
+        ];
+        for (field, config) in cases {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let error = serve(listener, axum::Router::new()).with_config(config).await.unwrap_err();
+            assert_eq!((error.kind(), error.to_string()), (io::ErrorKind::InvalidInput, format!("{field} is zero")));
+        }
+        config().check().unwrap();
     }
 }

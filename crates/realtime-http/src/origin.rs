@@ -8,7 +8,8 @@ use realtime_core::{Refusal, RefusalKind};
 ///
 /// Except for what a page makes a browser load without asking whether it may (`<img>`, `<script>`): that has no `Origin`
 /// either, but says `Sec-Fetch-Site: cross-site` or `same-site` (W3C Fetch Metadata §2.3), and nobody can tell which page
-/// it was. It is refused, whatever pages are listed, unless every page may connect. `same-origin` and `none` pass.
+/// it was. It is refused, whatever pages are listed, unless every page may connect. `same-origin` and `none` pass. Browsers
+/// say so only to `https` and the own host: over plain `http` such loads cannot be told from a program's requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origins {
     listed: Vec<String>,

@@ -88,7 +88,10 @@ impl TrustedProxies {
             Header::XForwardedFor => X_FORWARDED_FOR,
         };
         let lines: Vec<_> = request.headers.get_all(name).iter().collect();
-        let hops = lines.into_iter().rev().flat_map(|line| line.as_bytes().rsplit(|byte| *byte == b','));
+        let hops = lines.into_iter().rev().flat_map(|line| match self.header {
+            Header::Forwarded => elements_from_the_right(line.as_bytes()),
+            Header::XForwardedFor => line.as_bytes().rsplit(|byte| *byte == b',').collect(),
+        });
         for hop in hops {
             // Whoever stands further left is told by somebody unknown.
             let address = self.read(hop)?;
@@ -110,6 +113,25 @@ impl TrustedProxies {
         };
         address(node.trim_matches('"')).map(|address| address.to_canonical())
     }
+}
+
+/// The elements of a `Forwarded` header from the right, where those of trusted proxies stand: a comma within quotes ends none
+/// (RFC 7239 §4), and what a client has left open on the left changes nothing there.
+fn elements_from_the_right(line: &[u8]) -> Vec<&[u8]> {
+    let mut elements = Vec::new();
+    let (mut quoted, mut end) = (false, line.len());
+    for at in (0..line.len()).rev() {
+        match line[at] {
+            b'"' if line[..at].iter().rev().take_while(|byte| **byte == b'\\').count() % 2 == 0 => quoted = !quoted,
+            b',' if !quoted => {
+                elements.push(&line[at + 1..end]);
+                end = at;
+            }
+            _ => {}
+        }
+    }
+    elements.push(&line[..end]);
+    elements
 }
 
 /// The address that the socket of a request's connection saw, if the server tells it.
@@ -237,6 +259,14 @@ mod tests {
         let header = "for=6.6.6.6, by=10.0.0.2; For=\"[2001:db8::1]:4711\";proto=https, for=10.2.2.2";
         assert_eq!(of(&[("forwarded", header)]), is("2001:db8::1"));
         assert_eq!(of(&[("forwarded", "for=1.1.1.1;host=x")]), is("1.1.1.1"));
+        for forged in [
+            r#"for=1.1.1.1;host="a,for=9.9.9.9""#,
+            r#"for=1.1.1.1;host="a\",for=9.9.9.9""#,
+            r#"for=9.9.9.9;host=", for=1.1.1.1"#,
+            r#"for="9.9.9.9\, for=1.1.1.1"#,
+        ] {
+            assert_eq!(of(&[("forwarded", forged)]), is("1.1.1.1"), "{forged}");
+        }
         for unknown in ["for=_hidden", "proto=https", "for=1.1.1.1, for=unknown"] {
             assert_eq!(of(&[("forwarded", unknown)]), None, "{unknown}");
         }

@@ -55,7 +55,7 @@ pub struct Serve {
 }
 
 impl Serve {
-    /// Replaces the limits.
+    /// Replaces the limits; those that cannot work are an error of [`io::ErrorKind::InvalidInput`] when it is run.
     pub fn with_config(mut self, config: WireConfig) -> Self {
         self.guard = Guard::new(&config);
         self.config = config;
@@ -119,7 +119,12 @@ impl IntoFuture for Serve {
     type IntoFuture = BoxFuture<'static, io::Result<()>>;
 
     fn into_future(self) -> Self::IntoFuture {
-        self.run().map(Ok).boxed()
+        async move {
+            self.config.check()?;
+            self.run().await;
+            Ok(())
+        }
+        .boxed()
     }
 }
 

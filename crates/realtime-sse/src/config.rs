@@ -159,7 +159,9 @@ impl SseConfig {
         check_paths([(NAME, self.path.clone())])?;
         let dispatcher = self.dispatcher();
         dispatcher.check()?;
-        dispatcher.check_field("heartbeat", self.heartbeat != Some(Duration::ZERO))
+        dispatcher.check_field("heartbeat", self.heartbeat != Some(Duration::ZERO))?;
+        // Clients would come back without a pause.
+        dispatcher.check_field("retry", self.retry >= Duration::from_millis(1))
     }
 
     pub(crate) fn dispatcher(&self) -> DispatcherConfig {

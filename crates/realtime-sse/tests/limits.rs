@@ -75,10 +75,22 @@ async fn connections_whose_host_is_gone_make_room() {
     for _ in 0..3 {
         server.open("user=ann").await;
     }
-    // The one that lives, and the time its host has, are as before.
     tokio::time::sleep(Duration::from_secs(2)).await;
     server.send(Target::user("ann"), "still", "there").await;
     alive.expect("still", "there").await;
+}
+
+#[tokio::test]
+async fn a_host_that_has_given_a_sign_of_life_has_the_usual_time_again() {
+    let server = Setup::from(places(1)).start().await;
+    let client = server.open_raw("user=ann").await;
+    server.connections(1).await;
+    assert_eq!(Reader::of(server.get("/sse?user=ann")).await.status, 429);
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    vanish(&client);
+    server.send(Target::user("ann"), "n", "not acknowledged").await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(server.sse.stats().connections, 1);
 }
 
 #[tokio::test]

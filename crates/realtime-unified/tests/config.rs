@@ -26,7 +26,7 @@ async fn zero_is_refused_by_every_provider() {
     let ws = WsConfig::default();
     let socket = SocketIoConfig::default();
     let zero = Duration::ZERO;
-    let fields: [(&str, [Option<NotificationServiceBuilder>; 3]); 17] = {
+    let fields: [(&str, [Option<NotificationServiceBuilder>; 3]); 18] = {
         let sse = |change: fn(SseConfig) -> SseConfig| Some(builder().provider(SseProvider::new(change(sse.clone()))));
         let ws = |change: fn(WsConfig) -> WsConfig| Some(builder().provider(WsProvider::new(change(ws.clone()))));
         let socket = |change: fn(SocketIoConfig) -> SocketIoConfig| {
@@ -56,6 +56,7 @@ async fn zero_is_refused_by_every_provider() {
                     None,
                 ],
             ),
+            ("retry", [sse(|config| config.with_retry(Duration::ZERO)), None, None]),
             ("ping_interval", [None, None, socket(|config| config.with_ping_interval(Duration::ZERO))]),
             ("ping_timeout", [None, None, socket(|config| config.with_ping_timeout(Duration::ZERO))]),
             ("connect_timeout", [None, None, socket(|config| config.with_connect_timeout(Duration::ZERO))]),

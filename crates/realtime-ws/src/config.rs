@@ -15,6 +15,10 @@ pub struct WsConfig {
     /// Which web pages may connect; default: those of the same host. Others get 403.
     pub origins: Origins,
     /// How many connections are taken; default 100,000 in all and 10 of one user. An idle connection costs about 3 KiB.
+    ///
+    /// At its user's limit a handshake is answered with 429 and `Retry-After`, and the connections that the user has are
+    /// pinged: one that says nothing for 2 s, and takes nothing of what waits for it, makes room. A client that was sent much
+    /// has a second more for each 4 KiB, as for the answer to a heartbeat.
     pub limits: Limits,
     /// How much may wait for one connection before it reads the window instead; default 256 KiB or 256 frames.
     ///

@@ -37,7 +37,7 @@ pub(crate) enum Beat {
 
 /// A client is taken to read at least this many bytes in a second. A ping is read after all that was sent before it, so a
 /// slow reader with much before it has that much longer to answer.
-const SLOWEST_READER: u64 = 4096;
+pub(crate) const SLOWEST_READER: u64 = 4096;
 
 /// A longer time counts as this: a year, which the clock can still add.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);

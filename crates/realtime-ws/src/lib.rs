@@ -13,6 +13,7 @@ mod config;
 mod decode;
 mod handshake;
 mod heartbeat;
+mod probe;
 mod protocol;
 mod provider;
 mod raw;

@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use realtime_core::{CloseReason, HandlerError, PROBE_TIMEOUT, Registration, SessionOutlet, Take};
+use realtime_core::{CloseReason, HandlerError, Registration, SessionOutlet, Take};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Message;
@@ -16,6 +16,7 @@ use crate::alarm::Alarm;
 use crate::codec::{PING, PROBE, WsCodec, close_frame};
 use crate::decode::{Decoded, Rejected, decode};
 use crate::heartbeat::{Beat, Heartbeat};
+use crate::probe::Probe;
 use crate::protocol::{Protocol, close_reason};
 use crate::raw;
 use crate::settings::{MAX_READ, Settings};
@@ -34,8 +35,9 @@ pub(crate) struct Session<S> {
     heartbeat: Option<Heartbeat>,
     /// When a write that waits has waited too long.
     stall_at: Option<Instant>,
-    /// When a client that was probed must have given a sign of life.
-    probe_at: Option<Instant>,
+    probe: Option<Box<Probe>>,
+    /// Bytes that had been sent when something came from the client.
+    heard_at: u64,
     /// When a close that is under way has taken too long.
     close_at: Option<Instant>,
     /// The handlers have enough to do: nothing is read.
@@ -98,7 +100,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             alarm: None,
             heartbeat,
             stall_at: None,
-            probe_at: None,
+            probe: None,
+            heard_at: 0,
             close_at: None,
             paused: false,
             drained: false,
@@ -112,9 +115,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
 
     fn open_turn(&mut self, cx: &mut Context<'_>) -> Turn {
         let mut again = false;
-        if self.outlet.take_probe() {
+        // One at a time: another one must not put it off.
+        if self.outlet.take_probe() && self.probe.is_none() {
+            self.probe = Some(Box::new(Probe::new(Instant::now(), self.unread(), self.stuck())));
             self.writer.control().extend(PROBE);
-            self.probe_at = Instant::now().checked_add(PROBE_TIMEOUT);
         }
         let mut written = self.poll_write(cx);
         if let Poll::Ready(Ok(())) = written {
@@ -218,7 +222,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         if !bytes.is_empty() && self.closing.as_ref().is_none_or(|closing| closing.stage == Stage::Reply) {
             self.protocol.feed(bytes);
         }
-        self.probe_at = None;
+        self.probe = None;
+        self.heard_at = self.writer.sent();
         if let Some(heartbeat) = &mut self.heartbeat {
             heartbeat.hear();
         }
@@ -278,6 +283,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         self.writer.discard();
         self.writer.control().extend(close_frame(&reason));
         self.start_closing(reason, Stage::Drain);
+    }
+
+    /// Bytes sent since something came from the client.
+    fn unread(&self) -> u64 {
+        self.writer.sent().saturating_sub(self.heard_at)
+    }
+
+    /// How much has been sent, if a write waits.
+    fn stuck(&self) -> Option<u64> {
+        self.stall_at.map(|_| self.writer.sent())
     }
 
     /// The client gives no sign of life: its place is free at once, whatever becomes of the goodbye.
@@ -360,7 +375,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     /// Pending until a deadline.
     fn poll_alarm(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let beat = self.heartbeat.as_ref().filter(|_| self.closing.is_none()).map(Heartbeat::due);
-        let Some(due) = [beat, self.stall_at, self.probe_at, self.close_at].into_iter().flatten().min() else {
+        let probe = self.probe.as_ref().filter(|_| self.closing.is_none()).map(|probe| probe.due());
+        let Some(due) = [beat, self.stall_at, probe, self.close_at].into_iter().flatten().min() else {
             return Poll::Pending;
         };
         self.alarm.get_or_insert_with(|| Alarm::new(due)).poll(cx, due)
@@ -378,12 +394,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             return Some(CloseReason::WRITE_STALL);
         }
         let deaf = self.paused || self.writer.is_clogged() || self.registration.is_closed();
-        if over(self.probe_at) {
-            self.probe_at = None;
-            if !deaf && self.closing.is_none() {
-                self.give_up();
-                return None;
-            }
+        if deaf || self.closing.is_some() {
+            self.probe = None;
+        }
+        let (unread, stuck) = (self.unread(), self.stuck());
+        if let Some(probe) = self.probe.as_mut().filter(|probe| probe.due() <= now)
+            && probe.look(now, unread, stuck)
+        {
+            self.give_up();
+            return None;
         }
         let beat = self.heartbeat.as_mut().filter(|beat| self.closing.is_none() && beat.due() <= now)?;
         match beat.beat(now, self.writer.sent(), deaf) {

@@ -89,7 +89,8 @@ impl<C: Codec> Dispatcher<C> {
     ) -> Result<Admitted, Refusal> {
         let admitted = async {
             let runtime = self.check_open()?;
-            let asked = self.guard("authenticator", self.config.provider, runtime.authenticator.authenticate(request));
+            let ask = async { runtime.authenticator.authenticate(request).await };
+            let asked = self.guard("authenticator", self.config.provider, ask);
             let identity = asked.await.unwrap_or_else(|| Err(internal()))?;
             identity.check()?;
             if rooms.len() > MAX_ROOMS {
@@ -263,7 +264,9 @@ impl<C: Codec> Dispatcher<C> {
     pub(crate) async fn may_enter(&self, identity: &Identity, room: &str) -> Result<RoomAccess, Refusal> {
         check_name("room", room).map_err(|error| Refusal::bad_request(error.to_string()))?;
         let runtime = self.runtime().map_err(|error| Refusal::new(RefusalKind::Draining, error.to_string()))?;
-        let asked = self.guard("room policy", self.config.provider, runtime.policy.access(identity, room));
+        // The call itself may panic too.
+        let ask = async { runtime.policy.access(identity, room).await };
+        let asked = self.guard("room policy", self.config.provider, ask);
         match asked.await.ok_or_else(internal)? {
             RoomAccess::Deny => Err(Refusal::new(RefusalKind::Room, "not allowed into this room")),
             access => Ok(access),

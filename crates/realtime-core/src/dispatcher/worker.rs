@@ -14,7 +14,7 @@ use crate::{
     RoomMembership,
 };
 
-/// Rooms that one connection's client may enter; those it left count for as long as the window reaches back.
+/// How often one connection's client may enter rooms; those it left count for as long as the window reaches back.
 const MAX_ENTERED: usize = 1_000;
 
 impl<C: Codec> Dispatcher<C> {

@@ -125,6 +125,36 @@ async fn a_probed_client_that_says_anything_stays() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn newcomers_do_not_put_off_a_probe() {
+    let (run, _client) = Run::start(of_one_place().with_heartbeat(None), 64 * 1024).await;
+    at_the_limit(&run);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    at_the_limit(&run);
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    assert_eq!(run.dispatcher.stats().connections, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_probed_client_that_reads_slowly_stays_and_one_that_stops_reading_does_not() {
+    // Each of its reads makes room for as many bytes.
+    let (run, mut client) = Run::start(of_one_place().with_heartbeat(None), 1000).await;
+    run.send(&"x".repeat(30_000)).await;
+    let mut bytes = vec![0; 1000];
+    for n in 0..20 {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        assert!(client.read(&mut bytes).await.unwrap() > 0);
+        if n % 4 == 3 {
+            at_the_limit(&run);
+        }
+    }
+    assert_eq!(run.dispatcher.stats().connections, 1);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    at_the_limit(&run);
+    tokio::time::sleep(Duration::from_millis(4_010)).await;
+    assert_eq!(run.dispatcher.stats().connections, 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_client_that_is_not_read_cannot_be_probed() {
     let config = of_one_place().with_heartbeat(None);
     let gate = Arc::new(tokio::sync::Semaphore::new(0));
