@@ -245,6 +245,7 @@ impl World {
             self.digest.paused = true;
             // Whoever is closed last decides when it is over, and that is drawn by lot.
             resume_at += Duration::from_secs(seconds + 10);
+            self.serves_until = Some(Instant::now() + Duration::from_secs(seconds));
             let shutdown = tokio::spawn(self.server.shutdown(Drain::over(Duration::from_secs(seconds))));
             while !shutdown.is_finished() {
                 self.flow().await?;
@@ -266,6 +267,7 @@ impl World {
         self.stop().await?;
         tokio::time::sleep_until(resume_at).await;
         self.digest.paused = false;
+        self.serves_until = None;
         self.server = Server::start(&self.setup).await.map_err(|error| error.to_string())?;
         self.reference.restart(self.server.epoch());
         Ok(())

@@ -29,6 +29,8 @@ pub(crate) struct World {
     pub(crate) digest: Digest,
     /// What happened, if anybody wants to know.
     pub(crate) trace: Option<Vec<String>>,
+    /// When the server stops to look after its log, if it has been told to go down.
+    pub(crate) serves_until: Option<Instant>,
     begun: Instant,
 }
 
@@ -52,6 +54,7 @@ impl World {
             answers: Vec::new(),
             digest: Digest::default(),
             trace: traced.then(Vec::new),
+            serves_until: None,
             begun: Instant::now(),
             setup,
         })
@@ -80,7 +83,8 @@ impl World {
             self.reference.note(&note, moment)?;
         }
         let age = self.reference.age();
-        self.reference.log.check_absent(age, Instant::now())?;
+        let now = Instant::now();
+        self.reference.log.check_absent(age, self.serves_until.map_or(now, |until| until.min(now)))?;
         self.asks.check(&mut self.reference)
     }
 
@@ -314,6 +318,7 @@ impl World {
     /// Ends the process; its hooks run.
     pub(crate) async fn stop(&mut self) -> Result<(), String> {
         self.cut_all();
+        self.serves_until.get_or_insert(Instant::now());
         self.server.shutdown(Drain::now()).await;
         sleep(Duration::from_millis(1)).await;
         self.hear_hooks()?;
