@@ -57,12 +57,21 @@ impl Asks {
         asks
     }
 
-    /// Nobody waits for it any more.
-    pub(crate) fn end(&mut self, number: u64) {
+    /// Nobody waits for it any more. In a new life of the log its number may be another one's.
+    pub(crate) fn end(&mut self, number: u64, ask: &Arc<Ask>) {
+        if self.by_number.get(&number).is_none_or(|open| !Arc::ptr_eq(&open.ask, ask)) {
+            return;
+        }
         let Some(open) = self.by_number.remove(&number) else { return };
         for connection in open.connections {
             self.forget(number, connection);
         }
+    }
+
+    /// Forgets all of them, since numbers are given anew; each with those that have no outcome yet.
+    pub(crate) fn begin_anew(&mut self) -> Vec<(Arc<Ask>, HashSet<ConnectionId>)> {
+        let Self { by_number, .. } = std::mem::take(self);
+        by_number.into_values().map(|open| (open.ask, open.connections)).collect()
     }
 
     fn forget(&mut self, number: u64, connection: ConnectionId) {
@@ -83,8 +92,9 @@ mod tests {
     fn nothing_stays_of_what_is_over() {
         let mut asks = Asks::default();
         let [ann, bob, eve] = [(); 3].map(|()| ConnectionId::random());
+        let known: Vec<_> = (0..4).map(|_| Arc::new(Ask::new())).collect();
         for number in 1..=3 {
-            asks.begin(number, Arc::new(Ask::new()));
+            asks.begin(number, Arc::clone(&known[number as usize]));
             for connection in [ann, bob, eve] {
                 asks.expect(number, connection);
             }
@@ -93,11 +103,13 @@ mod tests {
         assert!(asks.settle(1, ann).is_none(), "answered");
         assert_eq!(asks.leave(ann).len(), 2);
         assert!(asks.leave(ann).is_empty() && asks.settle(2, ann).is_none(), "gone");
-        asks.end(2);
+        asks.end(2, &known[2]);
         assert_eq!(asks.leave(bob).len(), 2);
         asks.expect(2, eve);
-        asks.end(1);
-        asks.end(3);
+        asks.end(3, &known[0]);
+        assert!(asks.by_number.contains_key(&3), "another one's");
+        asks.end(1, &known[1]);
+        asks.end(3, &known[3]);
         assert!(asks.by_number.is_empty() && asks.by_connection.is_empty());
     }
 }

@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use realtime_core::{
-    Backplane, CloseReason, Cursor, Drain, Epoch, Error, MemoryBackplane, Position, RealtimeBroadcast,
-    RealtimeProvider, RoomMembership, Target,
+    AckStatus, Backplane, CloseReason, Cursor, Drain, Epoch, Error, MemoryBackplane, Position, RealtimeBroadcast,
+    RealtimeProvider, RoomMembership, SocketIoBroadcast, Target,
 };
 use realtime_testkit::conformance::{ClientUnderTest, Setup, Visitor};
 use serde_json::json;
@@ -385,4 +385,30 @@ async fn a_registration_across_an_epoch_change_hears_what_is_sent() {
     }
     assert_eq!(in_time("the event", client.next()).await.unwrap().payload, "anew", "after {welcome:?}");
     assert_eq!(welcome.payload["reason"], "epoch");
+}
+
+/// Places are given anew in a new life, and asks are numbered by them: one of before does not meddle with a new one.
+#[tokio::test(start_paused = true)]
+async fn an_ask_of_a_life_that_is_over_leaves_the_one_that_has_its_number_alone() {
+    let (backplane, provider) = started().await;
+    send(&provider, 0..2).await;
+    let old = epoch_of(&provider);
+    let mut ann = Guest::by_session(&provider, Visitor::user("ann")).await;
+    let time = Duration::from_secs(60);
+    let mut before = provider.dispatcher.to_user_with_ack("ann", note("old?"), time).await.unwrap();
+    let number = ann.next().await.ack;
+    // From here on she reads nothing, so that her connection stays for a while.
+    backplane.roll_back("core", Position::new(2)).await;
+    eventually("it is noticed", || epoch_of(&provider) != old && provider.dispatcher.is_ready()).await;
+    let mut bob = Guest::by_session(&provider, Visitor::user("bob")).await;
+    let after = provider.dispatcher.to_user_with_ack("bob", note("new?"), time).await.unwrap();
+    let asked = bob.next().await;
+    assert_eq!(asked.ack, number, "of the same place");
+    let begun = Instant::now();
+    assert_eq!(before.next().await.unwrap().status, AckStatus::Gone, "she has been sent back");
+    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+    drop(before);
+    bob.client.answer(asked.ack.unwrap(), &json!("yes")).await;
+    let replies = after.all().await;
+    assert_eq!(replies.iter().map(|reply| reply.status).collect::<Vec<_>>(), [AckStatus::Answered]);
 }

@@ -51,7 +51,7 @@ impl<C: Codec> Dispatcher<C> {
         let acks = Acks::new(Arc::clone(&ask), deadline, {
             let (dispatcher, ask) = (self.unowned(), Arc::clone(&ask));
             move || {
-                dispatcher.asks().end(ask.number());
+                dispatcher.asks().end(ask.number(), &ask);
             }
         });
         self.append(EventId::random(), body, Some(ask)).await?;

@@ -9,6 +9,7 @@ use futures_util::{FutureExt, StreamExt};
 use tokio::sync::Notify;
 use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
 
+use crate::ack::AckStatus;
 use crate::{Codec, Dispatcher, Entry, Error, EventId, LogState, Position, Result, Runtime};
 
 /// How often connections, the window and the directory are looked after.
@@ -190,6 +191,10 @@ impl<C: Codec> Dispatcher<C> {
         // If it cannot be read now, the place at the window's start leads nowhere; all others do.
         let tip = self.take_up(state, before.ok().and_then(Result::ok).flatten());
         self.restart_all();
+        let asks = self.asks().begin_anew();
+        for (ask, connections) in asks {
+            connections.into_iter().for_each(|id| drop(ask.settle(id, AckStatus::Gone, None)));
+        }
         *progress = Progress::new(tip, state.last);
     }
 }

@@ -140,7 +140,9 @@ impl<C: Codec> Dispatcher<C> {
             && waiter.done.send(receipt).is_err()
         {
             // The sender has given up meanwhile; if it asked, nobody waits for the answers.
-            self.asks().end(position.get());
+            if let Some(ask) = &waiter.ask {
+                self.asks().end(position.get(), ask);
+            }
         }
     }
 
