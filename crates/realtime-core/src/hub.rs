@@ -100,12 +100,20 @@ impl<F: Frame> Hub<F> {
         Position::new(self.applied.load(Ordering::Acquire))
     }
 
-    /// Takes up the log after this place, at the start or in a new epoch, in one step with this change.
+    /// Takes up the log after this place, at the start or in a new epoch, in one step with this change. The connections there
+    /// are end before it, wherever they stand: the window of another life is not for them.
     pub(crate) fn restart(&self, start: Position, change: impl FnOnce()) {
-        let mut index = self.lock();
-        change();
-        self.applied.store(start.get(), Ordering::Release);
-        index.forget_memberships();
+        let ended: Vec<_> = {
+            let mut index = self.lock();
+            let everyone = index.everyone();
+            let ended = everyone.iter().filter(|connection| connection.outbox.end_life(CloseReason::RESTART));
+            let ended = ended.cloned().collect();
+            change();
+            self.applied.store(start.get(), Ordering::Release);
+            index.forget_memberships();
+            ended
+        };
+        ended.iter().for_each(|connection| connection.outlet.wake());
     }
 
     /// Puts a connection in. `begin` decides, given the place of now and the one before which its user's places are expired,

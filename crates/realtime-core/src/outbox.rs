@@ -278,6 +278,14 @@ impl<F: Frame> Outbox<F> {
         true
     }
 
+    /// Marks it closed, unless it is, and lets it read no more of the window, whatever it was promised: all places of the log
+    /// mean something else from now on. The flag is that of [`Outbox::close`].
+    pub(crate) fn end_life(&self, reason: CloseReason) -> bool {
+        let closes = self.close(reason, Position::START);
+        self.lock().last_call = Position::START;
+        closes
+    }
+
     /// Starts the time of what waits anew: bytes of the last take have gone out.
     pub(crate) fn progressed(&self, now: Instant) {
         if let Some(since) = &mut self.lock().waiting_since {

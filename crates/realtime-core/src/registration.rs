@@ -87,9 +87,13 @@ impl<C: Codec> Registration<C> {
             };
             let lost = read.lost_until.map(|until| self.dispatcher.lost(place, until));
             let lost_bytes = lost.as_ref().map_or(0, crate::Frame::size);
+            let mut state = self.connection.outbox.lock();
+            if !state.reads_on(place) {
+                // Closed meanwhile: what was read may be of another life of the log.
+                continue;
+            }
             frames.extend(lost);
             add(&self.dispatcher.counters.superseded, read.superseded);
-            let mut state = self.connection.outbox.lock();
             state.pass = pass;
             if let Some(told) = read.told {
                 state.told = told;

@@ -188,12 +188,15 @@ impl<C: Codec> Dispatcher<C> {
         self.ready.store(false, Ordering::Release);
         tracing::warn!(provider = self.config.provider, epoch = state.epoch.get(), "the log has begun anew");
         let before = timeout(LOOK_TIMEOUT, self.before_start(runtime, state)).await;
+        // Told before they end, which they do with their life.
+        self.restart_all();
         // If it cannot be read now, the place at the window's start leads nowhere; all others do.
         let tip = self.take_up(state, before.ok().and_then(Result::ok).flatten());
-        self.restart_all();
         let asks = self.asks().begin_anew();
         for (ask, connections) in asks {
-            connections.into_iter().for_each(|id| drop(ask.settle(id, AckStatus::Gone, None)));
+            for connection in connections {
+                ask.settle(connection, AckStatus::Gone, None);
+            }
         }
         *progress = Progress::new(tip, state.last);
     }
