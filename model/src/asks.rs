@@ -7,8 +7,9 @@ use realtime_core::{AckReply, AckStatus, Acks};
 use tokio::time::Instant;
 
 use crate::conn::Conn;
-use crate::log::{LATE, Sees};
+use crate::log::LATE;
 use crate::reference::Reference;
+use crate::rooms::Sees;
 use crate::schedule::Answer;
 
 /// The asks under way.
@@ -34,10 +35,10 @@ struct Ended {
 impl Asks {
     /// An ask is sent, whose record is the log's last.
     pub(crate) fn begin(&mut self, reference: &Reference, number: u64, timeout: Duration) {
-        let end = reference.log.end();
-        let sees = |conn: &Conn| reference.log.sees(&conn.viewer, end);
+        let log = reference.log();
+        let sees = |conn: &Conn| log.sees(&conn.viewer, log.end());
         let conns = || reference.of_now_numbered();
-        let may = conns().filter(|(_, conn)| conn.may_be_there() && sees(conn) != Sees::No);
+        let may = conns().filter(|(_, conn)| conn.may_be_there() && (conn.sent_back || sees(conn) != Sees::No));
         let must = conns().filter(|(_, conn)| conn.is_there() && sees(conn) == Sees::Yes);
         self.waiting.push(Waiting {
             number,
@@ -98,7 +99,7 @@ fn check_replies(reference: &mut Reference, waiting: &Waiting, replies: &[AckRep
                 asked.answered.is_some_and(|at| at <= waiting.until)
                     && reply.payload.bytes() == answer(serial, waiting.number).as_bytes()
             }
-            AckStatus::Gone => !conn.calm && !in_time,
+            AckStatus::Gone => conn.may_end() && !in_time,
             AckStatus::TimedOut => !in_time && conn.went.is_none_or(|at| at + LATE > waiting.until),
         };
         if !right {

@@ -10,6 +10,8 @@ use crate::schedule::Id;
 /// Where the server was at some moment, at the latest.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Moment {
+    /// The life of the log, by number.
+    pub(crate) life: usize,
     /// The last record that had been applied.
     pub(crate) end: Place,
     /// The place before the oldest record of the window.
@@ -27,6 +29,12 @@ pub(crate) struct Conn {
     pub(crate) named: Vec<Id>,
     /// When it asked, which is exact.
     pub(crate) asked: Moment,
+    /// The authenticator does not let it in before.
+    pub(crate) admitted: Instant,
+    /// In which life of the log it was registered, once that is known.
+    pub(crate) life: Option<usize>,
+    /// That life is over, as far as is known, so it is to be sent back.
+    pub(crate) sent_back: bool,
     /// When it was known to be registered.
     pub(crate) came: Option<Moment>,
     /// When that was.
@@ -82,8 +90,13 @@ impl Conn {
         self.went.is_none()
     }
 
-    /// Whether the server has it in its hub.
+    /// Whether the server has it in its hub, for what is sent now.
     pub(crate) fn is_there(&self) -> bool {
-        self.came.is_some() && self.went.is_none() && !self.over && self.calm
+        self.came.is_some() && self.went.is_none() && !self.over && !self.may_end()
+    }
+
+    /// Whether the server may have a reason to end it.
+    pub(crate) fn may_end(&self) -> bool {
+        !self.calm || self.sent_back
     }
 }

@@ -1,8 +1,8 @@
 //! From a seed to a schedule.
 
+use crate::guess::Guess;
 use crate::rng::Rng;
-use crate::schedule::{Call, Except, Id, Kind, Member, Person, Present, Schedule, Scope, Setup, Step, Transport};
-use crate::steps::WAYS;
+use crate::schedule::{Call, Except, Id, Kind, Loss, Member, Person, Present, Schedule, Scope, Setup, Step, Transport};
 
 const USERS: usize = 3;
 const TENANTS: usize = 2;
@@ -82,44 +82,50 @@ impl Generator {
         if !self.connected[client] && self.rng.percent(30) {
             return self.connect(client);
         }
-        let step =
-            match self.rng.weighted(&[34, 10, 2, 2, 5, 5, 4, 6, 4 * talks, 3 * talks, 1, 10, 8, 1, 1, 10, 2, talks]) {
-                0 => return self.calls(),
-                1 => {
-                    self.connected[client] = false;
-                    let after = self.rng.pick(&[0, 0, 1, 10, 100, 1_000]);
-                    Step::Cut {
-                        client,
-                        up: self.rng.percent(25),
-                        after: if after > 1 { self.rng.below(after) } else { after },
-                    }
+        let weights = [34, 10, 2, 2, 5, 5, 4, 6, 4 * talks, 3 * talks, 1, 10, 8, 1, 1, 10, 2, talks, 1];
+        let step = match self.rng.weighted(&weights) {
+            0 => return self.calls(),
+            1 => {
+                self.connected[client] = false;
+                let after = self.rng.pick(&[0, 0, 1, 10, 100, 1_000]);
+                Step::Cut {
+                    client,
+                    up: self.rng.percent(25),
+                    after: if after > 1 { self.rng.below(after) } else { after },
                 }
-                2 => {
-                    self.connected[client] = false;
-                    Step::Vanish { client }
-                }
-                3 => {
-                    self.connected[client] = false;
-                    Step::Goodbye { client }
-                }
-                4 => Step::Stall { client },
-                5 => Step::Flow { client },
-                6 => Step::Slow { client, bytes: self.rng.pick(&[40, 200, 2_000]) },
-                7 => Step::Sip { client, bytes: self.rng.pick(&[1, 50, 500, 10_000]) },
-                8 => Step::Subscribe { client, room: self.rng.below(ROOMS) as Id },
-                9 => Step::Unsubscribe { client, room: self.rng.below(ROOMS) as Id },
-                10 => {
-                    self.connected.fill(false);
-                    Step::Restart { drain: self.rng.percent(60).then(|| self.rng.pick(&[0, 0, 1, 4])) }
-                }
-                11 => Step::Settle,
-                12 => self.wait(),
-                13 => return self.absence(client),
-                14 => return self.quiet(client),
-                16 => return self.renewal(client),
-                17 => return self.unread_asks(client),
-                _ => Step::Yield(self.rng.between(1, 12)),
-            };
+            }
+            2 => {
+                self.connected[client] = false;
+                Step::Vanish { client }
+            }
+            3 => {
+                self.connected[client] = false;
+                Step::Goodbye { client }
+            }
+            4 => Step::Stall { client },
+            5 => Step::Flow { client },
+            6 => Step::Slow { client, bytes: self.rng.pick(&[40, 200, 2_000]) },
+            7 => Step::Sip { client, bytes: self.rng.pick(&[1, 50, 500, 10_000]) },
+            8 => Step::Subscribe { client, room: self.rng.below(ROOMS) as Id },
+            9 => Step::Unsubscribe { client, room: self.rng.below(ROOMS) as Id },
+            10 => {
+                self.connected.fill(false);
+                let drain = self.rng.percent(60).then(|| self.rng.pick(&[0, 0, 1, 4]));
+                Step::Restart { drain, loss: self.rng.percent(70).then(|| self.loss()) }
+            }
+            11 => Step::Settle,
+            12 => self.wait(),
+            13 => return self.absence(client),
+            14 => return self.quiet(client),
+            16 => return self.renewal(client),
+            17 => return self.unread_asks(client),
+            18 => match self.rng.weighted(&[3, 4, 4]) {
+                0 => Step::Lose(self.loss()),
+                1 => return self.new_life(client),
+                _ => return self.rolled_back(client),
+            },
+            _ => Step::Yield(self.rng.between(1, 12)),
+        };
         self.steps.push(step);
     }
 
@@ -132,6 +138,95 @@ impl Generator {
             1..4 => self.rng.between(1_000, 6_000),
             _ => self.rng.between(1, 400),
         } as u64)
+    }
+
+    /// A log that keeps its epoch, or becomes another one.
+    fn loss(&mut self) -> Loss {
+        let rng = &mut self.rng;
+        let records = (!rng.percent(40)).then(|| rng.pick(&[1, 1, 2, 3, 5, 10, 100]));
+        Loss { records, others: if records.is_some() || rng.percent(20) { rng.pick(&[0, 0, 1, 2, 5, 12]) } else { 0 } }
+    }
+
+    /// So many events for everybody.
+    fn events(&mut self, count: usize) {
+        let send = Call::Send { scope: Scope::All, except: None, kind: Kind::Plain, pad: 5 };
+        self.steps.push(Step::Calls(vec![send; count]));
+    }
+
+    /// The log begins anew while a client connects, or while one is asked something.
+    fn new_life(&mut self, client: usize) {
+        if self.rng.percent(30) {
+            return self.ask_of_before(client);
+        }
+        let count = self.rng.between(1, 5);
+        self.events(count);
+        if self.rng.percent(50) {
+            self.steps.push(Step::Settle);
+        }
+        if self.connected[client] && self.rng.percent(80) {
+            self.steps.push(Step::Cut { client, up: false, after: 0 });
+        }
+        let (lost, others) = (self.rng.between(1, count) as u64, self.rng.between(0, 2 * count));
+        let records = (!self.rng.percent(15)).then_some(lost);
+        self.steps.push(Step::Lose(Loss { records, others }));
+        if self.rng.percent(50) {
+            self.steps.push(Step::Wait(self.rng.between(1, 900) as u64));
+        }
+        self.connect_slowly(client);
+        if self.rng.percent(50) {
+            self.steps.push(Step::Wait(self.rng.between(800, 1_200) as u64));
+        }
+        let count = self.rng.between(1, 2);
+        self.events(count);
+        self.steps.push(Step::Settle);
+        self.connected.fill(false);
+        self.connected[client] = true;
+    }
+
+    /// Whoever is asked something is gone without a word; then another ask gets that one's place.
+    fn ask_of_before(&mut self, client: usize) {
+        let Some(user) = self.setup.persons[client].user.filter(|_| self.setup.transport.is_bidirectional()) else {
+            return;
+        };
+        let ask = Call::Ask { scope: Scope::User(user), seconds: 40, answers: 0 };
+        if !self.connected[client] {
+            self.connect(client);
+        }
+        self.steps.extend([
+            Step::Flow { client },
+            Step::Settle,
+            Step::Stall { client },
+            Step::Calls(vec![ask]),
+            Step::Vanish { client },
+            Step::Lose(Loss { records: Some(1), others: 0 }),
+            Step::Wait(1_000),
+            Step::Flow { client },
+            Step::Calls(vec![ask]),
+        ]);
+        self.connected.fill(false);
+        self.connect(client);
+        self.steps.push(Step::Settle);
+    }
+
+    /// The log is set back while nothing runs, and goes on with other records beyond the places of some clients.
+    fn rolled_back(&mut self, client: usize) {
+        if !self.connected[client] {
+            self.connect(client);
+        }
+        let count = self.rng.between(1, 6);
+        self.steps.extend([Step::Flow { client }, Step::Settle]);
+        self.events(count);
+        self.steps.push(Step::Settle);
+        let (lost, others) = (self.rng.between(1, count) as u64, self.rng.between(0, count));
+        let drain = self.rng.percent(20).then_some(0);
+        self.steps.push(Step::Restart { drain, loss: Some(Loss { records: Some(lost), others }) });
+        self.connected.fill(false);
+        if self.rng.percent(70) {
+            self.events(count);
+        }
+        self.steps.push(Step::Connect { client, present: Present::Own, rooms: Vec::new(), door: 0 });
+        self.connected[client] = true;
+        self.steps.push(Step::Settle);
     }
 
     /// A member of a room is away for about as long as the window reaches, and the room goes on.
@@ -181,7 +276,7 @@ impl Generator {
         if self.rng.percent(50) {
             self.calls();
         }
-        self.steps.push(Step::Connect { client, present: Present::Own, rooms: Vec::new() });
+        self.steps.push(Step::Connect { client, present: Present::Own, rooms: Vec::new(), door: 0 });
         self.connected[client] = true;
         self.steps.push(Step::Settle);
     }
@@ -228,9 +323,20 @@ impl Generator {
     }
 
     fn connect(&mut self, client: usize) {
+        if self.rng.percent(8) { self.connect_slowly(client) } else { self.connect_in(client, 0) }
+    }
+
+    /// Connects, and the authenticator takes its time.
+    fn connect_slowly(&mut self, client: usize) {
+        let door = self.rng.between(1, 1_400) as u64;
+        self.connect_in(client, door);
+    }
+
+    fn connect_in(&mut self, client: usize, door: u64) {
         self.connected[client] = true;
         let rng = &mut self.rng;
         let others = self.setup.persons.len();
+        let any = rng.below(224) as u64;
         let present = match rng.weighted(&[80, 4, 4, 3, 2, 2, 2, 2, 2, 4]) {
             0 => Present::Own,
             1 => Present::None,
@@ -241,13 +347,13 @@ impl Generator {
             6 => Present::Garbage,
             7 => Present::Future(rng.between(1, 1_000) as u64),
             8 => Present::Stranger(rng.below(20) as u64),
-            _ => Present::Guess(rng.pick(&[0, 0, 1, 2, 5, 12]), rng.below(WAYS)),
+            _ => Present::Guess(rng.pick(&Guess::ALL), rng.pick(&[0, 0, 1, 2, 5, 12, any])),
         };
         // What it names beside the rooms that it was in.
         let rooms = (0..ROOMS as Id - 1).filter(|_| rng.percent(25)).collect::<Vec<_>>();
         let closed = rng.percent(2).then_some(CLOSED_ROOM);
         let rooms = rooms.into_iter().chain(closed).collect();
-        self.steps.push(Step::Connect { client, present, rooms });
+        self.steps.push(Step::Connect { client, present, rooms, door });
     }
 
     fn calls(&mut self) {

@@ -6,8 +6,10 @@ use serde_json::Value;
 use crate::client::Word;
 use crate::conn::{Asked, Moment, Owed};
 use crate::generate::{CLOSED_ROOM, FROM_NOW_ROOM};
-use crate::log::{Place, Sees, What};
-use crate::reference::{Reference, Sent};
+use crate::lives::Life;
+use crate::log::{Place, What};
+use crate::reference::{Given, Reference, Sent};
+use crate::rooms::Sees;
 use crate::schedule::{Id, Scope};
 
 /// What a word means for the client.
@@ -67,7 +69,10 @@ impl Reference {
         if early {
             return Err("before \"connected\"".to_owned());
         }
-        self.given.extend(told.clone());
+        if let Some(told) = &told {
+            let mark = self.log_of(&self.conns[serial]).mark(self.place(serial, told)?);
+            self.given.insert(told.clone(), Given { mark, process: self.process });
+        }
         Ok(Hearing { meaning, cursor: told })
     }
 
@@ -76,9 +81,18 @@ impl Reference {
         if conn.connected {
             return Err("a second \"connected\"".to_owned());
         }
-        let place = self.place(cursor)?;
-        let latest = conn.came.unwrap_or(now);
-        let (earliest, presented) = (conn.asked, conn.presented.as_deref());
+        // A connection is of one life of the log, whatever happened meanwhile.
+        let epoch = cursor.parse::<Cursor>().map_err(|error| format!("{error}: {cursor:?}"))?.epoch();
+        let life = self.life_of(epoch).ok_or("a place of an unknown epoch")?;
+        if conn.life.is_some_and(|known| known != life) {
+            return Err("a place of another life than that in which it was registered".to_owned());
+        }
+        self.conns[serial].life = Some(life);
+        self.conns[serial].sent_back = life != self.life();
+        let place = self.place(serial, cursor)?;
+        let conn = &self.conns[serial];
+        let (earliest, latest) = self.registered(conn, life, now);
+        let presented = conn.presented.as_deref();
         if data["cursor"] != cursor || data["message"] != "connected" {
             return Err("the welcome's place is not its cursor".to_owned());
         }
@@ -87,83 +101,100 @@ impl Reference {
         }
         let reason = data["reason"].as_str().unwrap_or_default();
         let resumed = data["resumed"] == Value::Bool(true);
-        let person = conn.viewer.person;
-        let mut by_absence = false;
-        let right = match presented.map(str::parse::<Cursor>) {
-            None => reason == "new",
-            Some(Err(_)) => reason == "invalid",
-            Some(Ok(cursor)) if cursor.epoch() != self.epoch => reason == "epoch",
-            Some(Ok(_)) if presented.is_none_or(|text| !self.given.contains(text)) => reason == "invalid",
-            Some(Ok(cursor)) => {
-                let place = cursor.position().get();
-                let ended = |by| place < self.log.ended(person, by);
-                let expired = (place < latest.start || ended(latest.end)) && reason == "expired";
-                let resumed = place <= latest.end && place >= earliest.start && !ended(earliest.end) && resumed;
-                by_absence = expired && place >= latest.start;
-                expired || resumed
-            }
-        };
-        if !right {
+        let right = self.explain(serial, (earliest, latest), reason, resumed);
+        let Some(covered) = right else {
             return Err(format!("the wrong reason: at {earliest:?} to {latest:?}"));
-        }
+        };
         if resumed && presented != Some(cursor) || !resumed && !(earliest.end..=latest.end).contains(&place) {
             return Err(format!("it goes on from {place}: at {earliest:?} to {latest:?}"));
         }
-        let named = conn.named.clone();
-        if named.contains(&CLOSED_ROOM) {
+        if conn.named.contains(&CLOSED_ROOM) {
             return Err("let into a closed room".to_owned());
         }
+        let (person, users) = (conn.viewer.person, &self.lives[life].log.users);
+        let entered = |room| {
+            if room == FROM_NOW_ROOM && resumed {
+                return (room, earliest.end, latest.end);
+            }
+            // Nothing of before it was taken out.
+            let left = |by| users.left(person, room, by).max(place);
+            (room, left(earliest.end), left(latest.end))
+        };
+        let entered: Vec<_> = conn.named.iter().copied().map(entered).collect();
         let conn = &mut self.conns[serial];
         conn.connected = true;
         conn.resumed = resumed;
         conn.place = place;
-        for room in named {
-            let (from, to) = if room == FROM_NOW_ROOM && resumed {
-                (earliest.end, latest.end)
-            } else {
-                // Nothing of before it was taken out.
-                let left = |by| self.log.left(person, room, by).max(place);
-                (left(earliest.end), left(latest.end))
-            };
-            conn.viewer.own.entered_between(room, from, to);
-        }
+        entered.iter().for_each(|(room, from, to)| conn.viewer.own.entered_between(*room, *from, *to));
         if !self.conns[serial].named.is_empty() {
             self.cover("room named when connecting");
         }
         if resumed && place > 0 && place == earliest.start && place == earliest.end {
             self.cover("resumed at the end of a quiet log");
         }
-        if by_absence {
-            self.cover("connected: expired by absence");
+        let across = self.conns[serial].asked.life != life;
+        self.cover(covered);
+        if across {
+            self.cover("connected while the log began anew");
         }
-        self.cover(match reason {
-            "epoch" => "connected: epoch",
-            "expired" => "connected: expired",
-            "invalid" => "connected: invalid",
-            "new" => "connected: new",
-            _ if resumed => "connected: resumed",
-            _ => return Err("an unknown reason".to_owned()),
-        });
         Ok(Meaning::Connected)
     }
 
+    /// What it means that a connection is told this reason, if it may be told so when it was registered between these moments.
+    fn explain(
+        &self,
+        serial: usize,
+        (earliest, latest): (Moment, Moment),
+        reason: &str,
+        resumed: bool,
+    ) -> Option<&'static str> {
+        let conn = &self.conns[serial];
+        let (log, person) = (self.log_of(conn), conn.viewer.person);
+        if resumed == (reason != "resumed") {
+            return None;
+        }
+        let Some(text) = conn.presented.as_deref() else { return (reason == "new").then_some("connected: new") };
+        let is_invalid = reason == "invalid";
+        let Ok(cursor) = text.parse::<Cursor>() else { return is_invalid.then_some("connected: invalid") };
+        if cursor.epoch() != self.lives[latest.life].epoch {
+            return (reason == "epoch").then_some("connected: epoch");
+        }
+        let Some(given) = self.given.get(text) else {
+            return is_invalid.then_some("connected: invalid, made up in this epoch");
+        };
+        let place = cursor.position().get();
+        let ended = |by| place < log.users.ended(person, by);
+        let is_same = place <= latest.end && log.mark(place) == given.mark;
+        match reason {
+            "epoch" => (place > earliest.end || !is_same).then_some("connected: epoch, for its record is gone"),
+            "expired" if place < latest.start => Some("connected: expired"),
+            "expired" => (is_same && ended(latest.end)).then_some("connected: expired by absence"),
+            "resumed" if !is_same || place < earliest.start || ended(earliest.end) => None,
+            "resumed" if given.process != self.process => Some("connected: resumed at another process"),
+            "resumed" => Some("connected: resumed"),
+            _ => None,
+        }
+    }
+
     fn hear_event(&mut self, serial: usize, data: &Value, cursor: &str) -> Result<Meaning, String> {
-        let (number, place) = self.logged(data)?;
-        if self.place(cursor)? != place {
+        let (number, place) = self.logged(serial, data)?;
+        if self.place(serial, cursor)? != place {
             return Err(format!("not its place, which is {place}"));
         }
-        let record = self.log.record(place);
+        let record = self.log_of(&self.conns[serial]).record(place);
         if !matches!(record.what, What::Event | What::Unsure) || record.number != number {
             return Err("not delivered as an event".to_owned());
         }
-        let (scope, latest) = (record.audience.scope, record.latest);
+        let (scope, latest, of_another_node) = (record.audience.scope, record.latest, record.process.is_none());
         let exception = record.audience.except_user.is_some() || record.audience.except_connection.is_some();
         self.arrive(serial, place)?;
-        let (conn, log) = (&mut self.conns[serial], &self.log);
+        let life = self.conns[serial].life.unwrap_or(self.life());
+        let (conn, Life { epoch, log, .. }) = (&mut self.conns[serial], &self.lives[life]);
         conn.owed.retain(|owed| !log.is_same_series(owed.place, place));
         conn.place = place;
-        let (client, resumed, born) = (conn.client, conn.resumed, conn.came.map_or(0, |came| came.end));
-        if !self.delivered[client].insert(place) {
+        let came = conn.came.filter(|came| came.life == life);
+        let (client, resumed, born) = (conn.client, conn.resumed, came.map_or(0, |came| came.end));
+        if !self.delivered[client].insert((epoch.get(), place)) {
             return Err("a second time".to_owned());
         }
         self.cover("event");
@@ -178,6 +209,9 @@ impl Reference {
         if resumed && place <= born {
             self.cover("event seen after a resume");
         }
+        if of_another_node {
+            self.cover("event of another node");
+        }
         if exception {
             self.cover("event with an exception");
         }
@@ -185,8 +219,8 @@ impl Reference {
             self.cover("event with a latest key");
         }
         if let Scope::Room(_) | Scope::RoomIn(..) = scope
-            && self.log.is_for(&self.conns[serial].viewer, &self.log.record(place).audience, self.log.end() + 1)
-                == Sees::No
+            && let log = self.log_of(&self.conns[serial])
+            && log.is_for(&self.conns[serial].viewer, &log.record(place).audience, log.end() + 1) == Sees::No
         {
             self.cover("event to a room, to someone who has left it since");
         }
@@ -194,16 +228,18 @@ impl Reference {
     }
 
     fn hear_ask(&mut self, serial: usize, data: &Value, ack: u64) -> Result<Meaning, String> {
-        let (number, place) = self.logged(data)?;
-        let record = self.log.record(place);
+        let (number, place) = self.logged(serial, data)?;
+        let record = self.log_of(&self.conns[serial]).record(place);
         if record.what != What::Ask || record.number != number {
             return Err("not delivered as an ask".to_owned());
         }
         self.arrive(serial, place)?;
-        let conn = &mut self.conns[serial];
-        if conn.asked.end >= place {
-            return Err(format!("an ask of before the connection, which came after {}", conn.asked.end));
+        let conn = &self.conns[serial];
+        let (earliest, _) = self.registered(conn, conn.life.unwrap_or(self.life()), conn.asked);
+        if earliest.end >= place {
+            return Err(format!("an ask of before the connection, which came after {}", earliest.end));
         }
+        let conn = &mut self.conns[serial];
         if conn.asks.insert(number, Asked::default()).is_some() {
             return Err("an ask for the second time".to_owned());
         }
@@ -229,9 +265,10 @@ impl Reference {
     }
 
     fn hear_lost(&mut self, serial: usize, data: &Value, cursor: &str, now: Moment) -> Result<Meaning, String> {
-        let from = self.place(data["from"].as_str().unwrap_or_default())?;
-        let until = self.place(data["until"].as_str().unwrap_or_default())?;
-        if self.place(cursor)? != until {
+        let now = self.moment_of(&self.conns[serial], now);
+        let from = self.place(serial, data["from"].as_str().unwrap_or_default())?;
+        let until = self.place(serial, data["until"].as_str().unwrap_or_default())?;
+        if self.place(serial, cursor)? != until {
             return Err("its place is not where it ends".to_owned());
         }
         if from < self.conns[serial].place || until <= from {
@@ -250,8 +287,8 @@ impl Reference {
     }
 
     fn hear_cursor(&mut self, serial: usize, cursor: &str) -> Result<Meaning, String> {
-        let place = self.place(cursor)?;
-        if place < self.conns[serial].place || place > self.log.end() {
+        let place = self.place(serial, cursor)?;
+        if place < self.conns[serial].place || place > self.log_of(&self.conns[serial]).end() {
             return Err(format!("a place that leads from {} to {place}", self.conns[serial].place));
         }
         self.check_gap(serial, place)?;
@@ -261,7 +298,7 @@ impl Reference {
     }
 
     fn hear_reconnect(&mut self, serial: usize, data: &Value) -> Result<Meaning, String> {
-        if self.conns[serial].calm {
+        if !self.conns[serial].may_end() {
             return Err("told to come back without a restart".to_owned());
         }
         let delay = data["delayMs"].as_u64();
@@ -275,7 +312,7 @@ impl Reference {
     fn hear_refusal(&mut self, serial: usize, text: &str) -> Result<Meaning, String> {
         let conn = &self.conns[serial];
         if conn.connected {
-            return if conn.calm { Err("refused after all".to_owned()) } else { Ok(Meaning::End) };
+            return if conn.may_end() { Ok(Meaning::End) } else { Err("refused after all".to_owned()) };
         }
         if conn.named.contains(&CLOSED_ROOM) && (text == "403" || text.contains("room")) {
             self.cover("refused: room");
@@ -285,7 +322,7 @@ impl Reference {
     }
 
     fn hear_reply(&mut self, serial: usize, ack: u64, ok: bool) -> Result<Meaning, String> {
-        let end = self.log.end();
+        let end = self.log_of(&self.conns[serial]).end();
         let conn = &mut self.conns[serial];
         let request = conn.request.take().filter(|request| request.ack == ack).ok_or("a reply to nothing")?;
         let (room, own) = (request.room, &mut conn.viewer.own);
@@ -313,8 +350,9 @@ impl Reference {
         if place <= conn.place {
             return Err(format!("a duplicate or out of order: everything up to {} has come", conn.place));
         }
-        if self.log.sees(&conn.viewer, place) == Sees::No {
-            return Err(format!("for others: {:?}, not {:?}", self.log.record(place).audience, conn.viewer));
+        let log = self.log_of(conn);
+        if log.sees(&conn.viewer, place) == Sees::No {
+            return Err(format!("for others: {:?}, not {:?}", log.record(place).audience, conn.viewer));
         }
         self.check_gap(serial, place - 1)
     }
@@ -324,18 +362,19 @@ impl Reference {
         self.check_owed(serial, until)?;
         let mut superseded = Vec::new();
         let conn = &self.conns[serial];
+        let log = self.log_of(conn);
         for place in conn.place + 1..=until {
-            let record = self.log.record(place);
+            let record = log.record(place);
             let due = match record.what {
                 What::Event => true,
                 What::Ask => self.is_live(serial, place),
                 What::Nothing | What::Unsure => false,
             };
-            if !due || self.log.sees(&conn.viewer, place) != Sees::Yes {
+            if !due || log.sees(&conn.viewer, place) != Sees::Yes {
                 continue;
             }
-            if self.log.is_superseded(&conn.viewer, place) && !self.is_live(serial, place) {
-                superseded.push(Owed { place, until: self.log.end() });
+            if log.is_superseded(&conn.viewer, place) && !self.is_live(serial, place) {
+                superseded.push(Owed { place, until: log.end() });
                 continue;
             }
             return Err(format!("a gap: n={} at {place} did not come: {:?}", record.number, record.audience));
@@ -350,9 +389,10 @@ impl Reference {
     /// Whether nothing that was passed over for a newer one is kept from the client for longer than the log of that moment.
     fn check_owed(&mut self, serial: usize, until: Place) -> Result<(), String> {
         let conn = &self.conns[serial];
+        let log = self.log_of(conn);
         let is_over = |owed: &&Owed| owed.until < until;
         let mut over = conn.owed.iter().filter(is_over);
-        if let Some(owed) = over.find(|owed| self.log.has_newer(&conn.viewer, owed.place, owed.until)) {
+        if let Some(owed) = over.find(|owed| log.has_newer(&conn.viewer, owed.place, owed.until)) {
             let Owed { place, until } = owed;
             return Err(format!("a series is kept back: {place} was passed over, and no newer one came up to {until}"));
         }
@@ -364,32 +404,42 @@ impl Reference {
     /// was sent since than its outbox holds.
     fn is_live(&self, serial: usize, place: Place) -> bool {
         let Some(settled) = self.conns[serial].settled.filter(|settled| *settled < place) else { return false };
-        let since = settled + 1..=self.log.end();
+        let log = self.log_of(&self.conns[serial]);
+        let since = settled + 1..=log.end();
         // What a frame takes at the most, beside the padding.
-        let bytes: usize = since.clone().map(|place| self.log.record(place).least_bytes + 700).sum();
+        let bytes: usize = since.clone().map(|place| log.record(place).least_bytes + 700).sum();
         since.count() < self.setup.outbox_frames && bytes < self.setup.outbox_bytes
     }
 
     /// Whether a connection has received all there is for it, now that everything has happened.
     pub(crate) fn check_settled(&mut self, serial: usize) -> Result<(), String> {
-        self.check_gap(serial, self.log.end())?;
-        self.conns[serial].settled = Some(self.log.end());
+        if self.conns[serial].sent_back {
+            return Err("it is deaf: the log has begun anew, and it was not sent back".to_owned());
+        }
+        let end = self.log().end();
+        self.check_gap(serial, end)?;
+        self.conns[serial].settled = Some(end);
         Ok(())
     }
 
-    fn place(&self, cursor: &str) -> Result<Place, String> {
+    /// A place in the life of the log that a connection belongs to.
+    fn place(&self, serial: usize, cursor: &str) -> Result<Place, String> {
         let cursor: Cursor = cursor.parse().map_err(|error| format!("{error}: {cursor:?}"))?;
-        if cursor.epoch() != self.epoch {
+        let conn = &self.conns[serial];
+        if cursor.epoch() != self.lives[conn.life.unwrap_or(self.life())].epoch {
             return Err("a place of another epoch".to_owned());
         }
-        Ok(cursor.position().get())
+        let place = cursor.position().get();
+        let end = self.log_of(conn).end();
+        if place <= end { Ok(place) } else { Err(format!("a place after the log's end, which is {end}")) }
     }
 
-    /// The number of an event, and where it is in the log.
-    fn logged(&self, data: &Value) -> Result<(u64, Place), String> {
+    /// The number of an event, and where it is in the log that a connection reads.
+    fn logged(&self, serial: usize, data: &Value) -> Result<(u64, Place), String> {
         let number = number(data)?;
+        let log = self.log_of(&self.conns[serial]);
         match self.sent.get(number as usize) {
-            Some(Sent::Logged { epoch, place, pad }) if *epoch == self.epoch => {
+            Some(Sent::Logged { place, pad }) if *place <= log.end() && log.record(*place).number == number => {
                 check_pad(data, *pad)?;
                 Ok((number, *place))
             }

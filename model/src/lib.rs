@@ -1,7 +1,7 @@
 //! A model test of the `realtime-*` crates.
 //!
 //! From a seed follows a [`Schedule`]: publishing, connecting, cuts at any byte, stalls, joins and
-//! leaves, asks, restarts. It is played against a real provider (its router behind hyper, over wires
+//! leaves, asks, restarts, logs that lose records. It is played against a real provider (its router behind hyper, over wires
 //! in memory, in simulated time), and everything a client receives is held against a simple
 //! reference: a list of records, who was where when, and from that who must see what.
 //!
@@ -15,17 +15,22 @@ mod client;
 mod conn;
 mod coverage;
 mod generate;
+mod guess;
 mod hear;
+mod lives;
 mod log;
+mod losses;
 mod pipe;
 mod player;
 mod reference;
 mod rng;
+mod rooms;
 mod run;
 mod schedule;
 mod server;
 mod steps;
 mod tape;
+mod users;
 mod world;
 
 pub use campaign::{Campaign, Report};

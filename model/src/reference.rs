@@ -1,6 +1,6 @@
 //! What must be: the log, every connection, and what has been sent.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use realtime_core::{Epoch, EventId, Receipt, Stats};
@@ -9,16 +9,17 @@ use tokio::time::Instant;
 use crate::conn::{Conn, Moment, RoomRequest};
 use crate::coverage::Coverage;
 use crate::generate::CLOSED_ROOM;
-use crate::log::{Audience, LATE, Log, Place, Record, Rooms, Sees, Viewer, What};
+use crate::lives::{Beneath, Life};
+use crate::log::{Audience, Change, LATE, Place, Viewer, What};
+use crate::rooms::{Rooms, Sees};
 use crate::schedule::{Except, Id, Kind, Member, Present, Scope, Setup};
 use crate::server::Note;
-use crate::tape::Ended;
 
 /// Where an event went.
 #[derive(Clone, Debug)]
 pub(crate) enum Sent {
-    /// A record of this process's log, or of an earlier one's.
-    Logged { epoch: Epoch, place: Place, pad: usize },
+    /// A record, in each life of the log that has it.
+    Logged { place: Place, pad: usize },
     /// To connections that were there.
     Volatile { may: Vec<usize>, pad: usize },
 }
@@ -26,33 +27,48 @@ pub(crate) enum Sent {
 /// The reference for one run.
 pub(crate) struct Reference {
     pub(crate) setup: Setup,
-    pub(crate) epoch: Epoch,
-    pub(crate) log: Log,
-    /// Every place that the server has given to a client, as its text: there are no others.
-    pub(crate) given: HashSet<String>,
+    /// The lives of the log, the last one being that of now.
+    pub(crate) lives: Vec<Life>,
+    /// What the log holds, if the process does not know.
+    pub(crate) beneath: Option<Beneath>,
+    /// The marks that records have had.
+    pub(crate) marks: u64,
+    /// Every place that the server has given to a client, as its text, and what was there: there are no others.
+    pub(crate) given: HashMap<String, Given>,
     pub(crate) conns: Vec<Conn>,
     /// The log's end when the calls under way began.
     before: Place,
-    /// The first connection of this process.
-    first: usize,
+    /// Which process this is.
+    pub(crate) process: usize,
+    /// The first connection of this process, and its first life of the log.
+    pub(crate) first: usize,
+    pub(crate) first_life: usize,
     pub(crate) sent: Vec<Sent>,
     /// The idempotency key among the calls under way: one at most, for which key is remembered last is not known beforehand
     /// if it is not known which of them is a repeat.
     once: Option<(Id, What)>,
     /// Idempotency keys in the order of their first events.
-    keys: Vec<Key>,
-    /// What each client has received by its own cursor.
-    pub(crate) delivered: Vec<BTreeSet<Place>>,
+    pub(crate) keys: Vec<Key>,
+    /// What each client has received by its own cursor, with the epoch.
+    pub(crate) delivered: Vec<BTreeSet<(u64, Place)>>,
     pub(crate) coverage: Coverage,
 }
 
+/// A place that a client was given.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Given {
+    /// The mark of the record there.
+    pub(crate) mark: Option<u64>,
+    pub(crate) process: usize,
+}
+
 #[derive(Debug)]
-struct Key {
-    key: Id,
-    place: Place,
+pub(crate) struct Key {
+    pub(crate) key: Id,
+    pub(crate) place: Place,
     /// Known when its receipt is there.
-    id: Option<EventId>,
-    at: Instant,
+    pub(crate) id: Option<EventId>,
+    pub(crate) at: Instant,
 }
 
 /// What a send is to come to.
@@ -71,27 +87,21 @@ impl Reference {
         let delivered = vec![BTreeSet::new(); setup.persons.len()];
         Self {
             setup,
-            epoch,
-            log: Log::default(),
-            given: HashSet::new(),
+            lives: vec![Life::new(epoch)],
+            beneath: None,
+            marks: 0,
+            given: HashMap::new(),
             before: 0,
             conns: Vec::new(),
+            process: 0,
             first: 0,
+            first_life: 0,
             sent: Vec::new(),
             once: None,
             keys: Vec::new(),
             delivered,
             coverage: Coverage::default(),
         }
-    }
-
-    /// Another process, which knows nothing of the one before.
-    pub(crate) fn restart(&mut self, epoch: Epoch) {
-        self.epoch = epoch;
-        self.log = Log::default();
-        self.first = self.conns.len();
-        self.keys.clear();
-        self.delivered.iter_mut().for_each(BTreeSet::clear);
     }
 
     pub(crate) fn cover(&mut self, what: &'static str) {
@@ -102,10 +112,9 @@ impl Reference {
         Duration::from_secs(self.setup.window_seconds)
     }
 
-    /// Where the server is: all that was sent has been applied, at the latest now.
-    pub(crate) fn moment(&self, stats: &Stats) -> Moment {
-        let end = self.log.end();
-        Moment { end, start: end.saturating_sub(stats.window_records) }
+    /// Where the server is, which has applied everything up to here.
+    pub(crate) fn moment(&self, stats: &Stats, end: Place) -> Moment {
+        Moment { life: self.life(), end, start: end.saturating_sub(stats.window_records) }
     }
 
     /// A client asks for a connection; its serial number.
@@ -129,6 +138,9 @@ impl Reference {
             presented,
             named: named.to_vec(),
             asked,
+            admitted: Instant::now(),
+            life: None,
+            sent_back: false,
             came: None,
             came_at: None,
             went: None,
@@ -148,6 +160,7 @@ impl Reference {
 
     /// What a hook has told.
     pub(crate) fn note(&mut self, note: &Note, moment: Moment) -> Result<(), String> {
+        let life = self.life();
         let conn = self.conns.get_mut(note.serial).ok_or("a hook told of a connection that nobody asked for")?;
         let of_now = note.serial >= self.first;
         let person = conn.viewer.person;
@@ -157,8 +170,11 @@ impl Reference {
                 conn.came = Some(moment);
                 conn.viewer.connection = Some(id.to_string());
                 conn.came_at = Some(note.at);
+                if conn.asked.life == life {
+                    conn.life = Some(life);
+                }
                 if of_now {
-                    self.log.came(person);
+                    self.log_mut().users.came(person);
                 }
             }
             None if conn.came.is_none() || conn.went.is_some() => {
@@ -167,7 +183,7 @@ impl Reference {
             None => {
                 conn.went = Some(note.at);
                 if of_now {
-                    self.log.went(person, note.at);
+                    self.log_mut().users.went(person, note.at);
                 }
             }
         }
@@ -179,66 +195,38 @@ impl Reference {
         let of_user = |conn: &&Conn| member.means(conn.viewer.person) && conn.may_be_there();
         self.of_now().filter(of_user).all(|conn| {
             let is_there = conn.came.is_some() || conn.over && !conn.named.contains(&room);
-            is_there && conn.request.is_none_or(|request| request.room != room)
+            is_there && (conn.life.is_some() || conn.over) && conn.request.is_none_or(|request| request.room != room)
         })
     }
 
     /// Calls begin that do not wait for each other.
     pub(crate) fn begin_calls(&mut self) {
-        self.before = self.log.end();
+        self.before = self.log().end();
         self.once = None;
     }
 
     /// A user joins a room, which takes the log's next place.
     pub(crate) fn join(&mut self, member: Member, room: Id) {
-        let place = self.push_nothing();
-        self.log.join(member, room, place, Instant::now());
+        let record = self.record_of(Change::Join { member, room });
+        let place = self.log_mut().push(record);
+        self.log_mut().users.join(member, room, place, true, Instant::now());
         self.cover(if member.tenant.is_some() { "room joined within a tenant" } else { "room joined" });
     }
 
     /// A user leaves a room, with all connections there are, by whichever way they were in.
     pub(crate) fn leave(&mut self, member: Member, room: Id) {
-        let place = self.push_nothing();
-        if self.log.leave(member, room, place) {
+        let record = self.record_of(Change::Leave { member, room });
+        let place = self.log_mut().push(record);
+        if self.log_mut().users.leave(member, room, place) {
             self.cover("shut out of a bare membership");
         }
-        let first = self.first;
+        let (first, life) = (self.first, self.life());
         for conn in self.conns[first..].iter_mut().filter(|conn| member.means(conn.viewer.person)) {
-            conn.viewer.own.leave(room, place, place);
+            if conn.life == Some(life) {
+                conn.viewer.own.leave(room, place, place);
+            }
         }
         self.cover(if member.tenant.is_some() { "room left within a tenant" } else { "room left" });
-    }
-
-    /// The server has ended an absent user's rooms by itself, which has taken the log's next place.
-    pub(crate) fn end_absent(&mut self, ended: &Ended) -> Result<(), String> {
-        let place = self.push_nothing();
-        self.log.record_mut(place).at = ended.at;
-        if place != ended.place {
-            return Err(format!("not at the log's next place, which is {place}: {ended:?}"));
-        }
-        let first = self.first;
-        for conn in self.conns[first..].iter_mut().filter(|conn| ended.member.means(conn.viewer.person)) {
-            if conn.is_there() && conn.came_at.is_some_and(|at| at < ended.at) {
-                return Err(format!("c{} is there: {ended:?}", conn.client));
-            }
-            // One that has come in the same moment is sent back.
-            conn.calm &= conn.went.is_some();
-        }
-        self.log.end_absent(ended, self.age())?;
-        self.cover("membership ended by absence");
-        if ended.member.tenant.is_some() {
-            self.cover("membership within a tenant ended by absence");
-        }
-        Ok(())
-    }
-
-    fn push_nothing(&mut self) -> Place {
-        let audience = Audience { scope: Scope::All, except_user: None, except_connection: None };
-        self.push(u64::MAX, What::Nothing, audience, None, 0)
-    }
-
-    fn push(&mut self, number: u64, what: What, audience: Audience, latest: Option<Id>, pad: usize) -> Place {
-        self.log.push(Record { number, what, audience, latest, at: Instant::now(), least_bytes: pad })
     }
 
     /// Whom something is for.
@@ -267,55 +255,55 @@ impl Reference {
             kind = Kind::Plain;
         }
         let number = self.sent.len() as u64;
-        let mut latest = None;
         let what = match kind {
-            Kind::Latest(key) => {
-                latest = Some(key);
-                What::Event
-            }
             Kind::Once(key) => {
                 let what = if self.once.is_some() { What::Nothing } else { self.repeats(key) };
                 self.once = Some((key, what));
                 if what == What::Event {
-                    self.keys.push(Key { key, place: self.log.end() + 1, id: None, at: Instant::now() });
+                    self.keys.push(Key { key, place: self.log().end() + 1, id: None, at: Instant::now() });
                 }
                 what
             }
-            Kind::Plain => What::Event,
+            Kind::Latest(_) | Kind::Plain => What::Event,
             Kind::Volatile => {
                 // It goes at once, before what was called with it has been applied.
                 let place = self.before + 1;
-                let sees = |conn: &Conn| self.log.is_for(&conn.viewer, &audience, place) != Sees::No;
-                let may = self.of_now_numbered().filter(|(_, conn)| conn.may_be_there() && sees(conn));
+                let sees = |conn: &Conn| self.log().is_for(&conn.viewer, &audience, place) != Sees::No;
+                let may = |conn: &Conn| conn.may_be_there() && (conn.sent_back || sees(conn));
+                let may = self.of_now_numbered().filter(|(_, conn)| may(conn));
                 let may = may.map(|(serial, _)| serial).collect();
                 self.sent.push(Sent::Volatile { may, pad });
                 let matches = self.matches(&audience, place);
                 return Predicted { number, kind, place: None, matches };
             }
         };
-        let place = self.push(number, what, audience.clone(), latest, pad);
-        self.sent.push(Sent::Logged { epoch: self.epoch, place, pad });
+        let record = self.record(number, what, audience.clone()).of(kind, pad);
+        let place = self.log_mut().push(record);
+        self.sent.push(Sent::Logged { place, pad });
         Predicted { number, kind, place: Some(place), matches: self.matches(&audience, place) }
     }
 
     /// An ask is sent.
     pub(crate) fn ask(&mut self, audience: Audience) -> Predicted {
         let number = self.sent.len() as u64;
-        let place = self.push(number, What::Ask, audience.clone(), None, 0);
-        self.sent.push(Sent::Logged { epoch: self.epoch, place, pad: 0 });
+        let record = self.record(number, What::Ask, audience.clone());
+        let place = self.log_mut().push(record);
+        self.sent.push(Sent::Logged { place, pad: 0 });
         Predicted { number, kind: Kind::Plain, place: Some(place), matches: self.matches(&audience, place) }
     }
 
     /// How many connections something for this audience matches, at least and at most.
     fn matches(&self, audience: &Audience, place: Place) -> (usize, usize) {
-        let sees = |conn: &Conn| self.log.is_for(&conn.viewer, audience, place);
+        let sees = |conn: &Conn| self.log().is_for(&conn.viewer, audience, place);
         let least = self.of_now().filter(|conn| conn.is_there() && sees(conn) == Sees::Yes).count();
-        let most = self.of_now().filter(|conn| conn.may_be_there() && sees(conn) != Sees::No).count();
+        // The rooms of those that were sent back are not known any more.
+        let may_see = |conn: &&Conn| conn.may_be_there() && (conn.sent_back || sees(conn) != Sees::No);
+        let most = self.of_now().filter(may_see).count();
         (least, most)
     }
 
     /// Whether an event with this key is a repeat: only so many keys are remembered, and only for so long.
-    fn repeats(&self, key: Id) -> What {
+    pub(crate) fn repeats(&self, key: Id) -> What {
         let remembered = self.keys.len().saturating_sub(self.setup.window_keys);
         match self.keys[remembered..].iter().rfind(|known| known.key == key).map(|known| known.at.elapsed()) {
             Some(elapsed) if elapsed <= self.age() => What::Nothing,
@@ -334,16 +322,21 @@ impl Reference {
             return matched(predicted, receipt);
         };
         let position = receipt.position.map(realtime_core::Position::get);
-        let record = self.log.record_mut(place);
+        let life = self.life();
+        let record = self.lives[life].log.record_mut(place);
         if record.what == What::Unsure {
             record.what = if position == Some(place) { What::Event } else { What::Nothing };
             if let (What::Event, Kind::Once(key)) = (record.what, predicted.kind) {
                 self.keys.push(Key { key, place, id: None, at: Instant::now() });
             }
         }
-        if record.what == What::Nothing {
+        let is_repeat = record.what == What::Nothing;
+        if !is_repeat {
+            record.id = Some(receipt.id);
+        }
+        if is_repeat {
             let first = self.keys.iter().rfind(|known| predicted.kind == Kind::Once(known.key) && known.place < place);
-            if first.is_none_or(|first| position != Some(first.place) || first.id != Some(receipt.id)) {
+            if first.is_none_or(|first| position != Some(first.place) || first.id.is_some_and(|id| id != receipt.id)) {
                 return wrong("a repeat without the first one's receipt");
             }
             self.cover("repeat of an idempotency key");
@@ -371,7 +364,7 @@ impl Reference {
 
     /// Someone asks for, or out of, a room.
     pub(crate) fn request_room(&mut self, serial: usize, ack: u64, room: Id, enter: bool) {
-        let end = self.log.end();
+        let end = self.log_of(&self.conns[serial]).end();
         let conn = &mut self.conns[serial];
         conn.request = Some(RoomRequest { ack, room, enter });
         if !enter {
@@ -383,12 +376,12 @@ impl Reference {
 
     /// Looks whether the window holds what its bounds say; only when nothing is under way.
     pub(crate) fn check_window(&mut self, stats: &Stats) -> Result<(), String> {
-        let end = self.log.end();
+        let end = self.log().end();
         let start = end.saturating_sub(stats.window_records);
         let (records, bytes) = (self.setup.window_records as u64, self.setup.window_bytes as u64);
         let now = Instant::now();
-        let must_be_gone = self.log.older_than(self.age() + LATE, now);
-        let may_be_gone = self.log.older_than(self.age(), now);
+        let must_be_gone = self.log().older_than(self.age() + LATE, now);
+        let may_be_gone = self.log().older_than(self.age(), now);
         if stats.window_records > records.max(1) || stats.window_records > 1 && stats.window_bytes > bytes {
             return Err(format!(
                 "the window is too large: {} records, {} bytes",
@@ -401,7 +394,7 @@ impl Reference {
         let by_count = end.saturating_sub(records);
         if start > by_count.max(may_be_gone) {
             // Only the bytes can have been too many: with the newest one that is gone there would be more than allowed.
-            let gone = self.log.record(start).least_bytes as u64;
+            let gone = self.log().record(start).least_bytes as u64;
             // What a frame and its record are at the most, beside the padding.
             const MOST: u64 = 700;
             if stats.window_bytes + gone + MOST <= bytes {

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::guess::Guess;
+
 /// By which session code the clients are connected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Transport {
@@ -159,8 +161,8 @@ pub(crate) enum Present {
     /// With one character altered.
     Altered(usize),
     Garbage,
-    /// This place in the log of now, which it makes up from what it knows, in one of some ways.
-    Guess(u64, usize),
+    /// This place in the log of now, or a part of one, which it makes up of what it knows.
+    Guess(Guess, u64),
     /// A place that has not been reached, made up too.
     Future(u64),
     None,
@@ -175,6 +177,15 @@ pub(crate) enum Present {
     Truncated(usize),
 }
 
+/// How a log loses records, as when it is set back to a backup.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Loss {
+    /// So many of the last ones, or all of them and its epoch.
+    pub(crate) records: Option<u64>,
+    /// So many come from another node, into the places of those that are lost.
+    pub(crate) others: usize,
+}
+
 /// One thing that happens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
@@ -184,6 +195,8 @@ pub(crate) enum Step {
         client: usize,
         present: Present,
         rooms: Vec<Id>,
+        /// Milliseconds before the authenticator lets it in.
+        door: u64,
     },
     /// The wire breaks when so many more bytes have passed.
     Cut {
@@ -223,9 +236,13 @@ pub(crate) enum Step {
         client: usize,
         room: Id,
     },
-    /// The process ends and another one begins, with or without a drain.
+    /// The log loses records while the process runs.
+    Lose(Loss),
+    /// The process ends and another one begins, with or without a drain, and with the same log or with one that has lost
+    /// records.
     Restart {
         drain: Option<u64>,
+        loss: Option<Loss>,
     },
     /// Everything that can happen happens, and every client that reads is looked at.
     Settle,

@@ -10,9 +10,9 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use realtime_core::{
-    Authenticator, Backplane, CloseReason, ConnectRequest, ConnectionId, ConnectionInfo, Drain, Epoch, Error, Identity,
-    LifecycleHook, Limits, OutboxConfig, RealtimeBroadcast, Refusal, RoomAccess, RoomDelivery, RoomMembership,
-    RoomPolicy, Runtime, SocketIoBroadcast, Stats, WindowConfig,
+    Authenticator, CloseReason, ConnectRequest, ConnectionId, ConnectionInfo, Drain, Error, Identity, LifecycleHook,
+    Limits, OutboxConfig, RealtimeBroadcast, Refusal, RoomAccess, RoomDelivery, RoomMembership, RoomPolicy, Runtime,
+    SocketIoBroadcast, Stats, WindowConfig,
 };
 use realtime_http::HttpProvider;
 use realtime_socketio::{SocketIoConfig, SocketIoProvider};
@@ -40,7 +40,6 @@ pub(crate) struct Server {
     provider: Arc<dyn HttpProvider>,
     router: axum::Router,
     http: http1::Builder,
-    epoch: Epoch,
     notes: Notes,
     tape: Tape,
 }
@@ -49,21 +48,21 @@ pub(crate) struct Server {
 struct Notes(Arc<Mutex<Vec<Note>>>);
 
 impl Server {
-    pub(crate) async fn start(setup: &Setup) -> Result<Self, Error> {
+    /// Begins with this log, of which it knows nothing; `begun` is when time began.
+    pub(crate) async fn start(setup: &Setup, tape: Tape, begun: Instant) -> Result<Self, Error> {
         let provider = provider(setup);
         let notes = Notes::default();
-        let tape = Tape::default();
+        tape.begin();
         let runtime = Runtime::in_memory()
-            .with_authenticator(Door)
+            .with_authenticator(Door { begun })
             .with_policy(Rooms)
             .with_backplane(tape.clone())
             .with_hook(notes.clone());
         provider.attach(runtime).await?;
-        let epoch = tape.state(provider.name()).await?.epoch;
         let mut http = http1::Builder::new();
         // The least that hyper takes, so that what a stalled client leaves waits in the outbox and not there.
         http.max_buf_size(8 * 1024);
-        Ok(Self { router: Arc::clone(&provider).router(), provider, http, epoch, notes, tape })
+        Ok(Self { router: Arc::clone(&provider).router(), provider, http, notes, tape })
     }
 
     /// Serves one connection, as a listener would.
@@ -80,8 +79,9 @@ impl Server {
         });
     }
 
-    pub(crate) fn epoch(&self) -> Epoch {
-        self.epoch
+    /// The name under which its log is kept.
+    pub(crate) fn name(&self) -> &str {
+        self.provider.name()
     }
 
     pub(crate) fn stats(&self) -> Stats {
@@ -153,8 +153,10 @@ pub(crate) fn room_name(room: Id) -> String {
     format!("r{room}")
 }
 
-/// Believes what the query says.
-struct Door;
+/// Believes what the query says, but perhaps not before some time.
+struct Door {
+    begun: Instant,
+}
 
 /// An identity's end, so far away that it never comes, tells its connection's serial number to the hooks.
 const NEVER: Duration = Duration::from_secs(1 << 36);
@@ -164,6 +166,9 @@ impl Authenticator for Door {
     async fn authenticate(&self, request: &ConnectRequest<'_>) -> Result<Identity, Refusal> {
         let serial = request.query("serial").and_then(|serial| serial.parse().ok());
         let serial = serial.ok_or_else(|| Refusal::bad_request("no serial number"))?;
+        if let Some(time) = request.query("after").and_then(|time| time.parse().ok()) {
+            tokio::time::sleep_until(self.begun + Duration::from_millis(time)).await;
+        }
         let mut identity = Identity::anonymous();
         if let Some(user) = request.query("user") {
             identity = Identity::user(user);

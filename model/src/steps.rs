@@ -4,16 +4,14 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::task::Poll;
 use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use realtime_core::{Drain, Epoch};
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 use crate::calls::{Done, Pending};
 use crate::client::{Say, Wish, Word};
-use crate::player::{Flow, Link};
-use crate::schedule::{Call, Id, Kind, Present, Scope, Step};
-use crate::server::{Server, room_name, tenant_name, user_name};
+use crate::guess::Guess;
+use crate::player::{Flow, Link, Player};
+use crate::schedule::{Call, Id, Kind, Present, Scope, Setup, Step};
+use crate::server::{room_name, tenant_name, user_name};
 use crate::world::World;
 
 impl World {
@@ -21,11 +19,12 @@ impl World {
         self.hear_hooks()?;
         match step {
             Step::Calls(calls) => self.calls(calls).await?,
-            Step::Connect { client, present, rooms } => self.connect(*client, *present, rooms),
+            Step::Connect { client, present, rooms, door } => self.connect(*client, *present, rooms, *door),
             Step::Cut { client, up, after } => self.cut(*client, *up, *after)?,
             Step::Flow { client } => self.players[*client].flow = Flow::Flowing,
             Step::Goodbye { client } => self.goodbye(*client),
-            Step::Restart { drain } => self.restart(*drain).await?,
+            Step::Lose(loss) => self.lose(*loss).await?,
+            Step::Restart { drain, loss } => self.restart(*drain, *loss).await?,
             Step::Settle => self.settle().await?,
             Step::Sip { client, bytes } => {
                 if self.players[*client].flow == Flow::Stalled {
@@ -52,8 +51,9 @@ impl World {
         self.hear_hooks()?;
         self.players.iter_mut().for_each(|player| player.flow = Flow::Flowing);
         self.settle().await?;
+        self.applied().await?;
         for client in 0..self.players.len() {
-            self.connect(client, Present::Own, &[]);
+            self.connect(client, Present::Own, &[], 0);
         }
         self.settle().await?;
         self.calls(&[Call::Send { scope: Scope::All, except: None, kind: Kind::Plain, pad: 5 }]).await?;
@@ -67,13 +67,10 @@ impl World {
 
     async fn calls(&mut self, calls: &[Call]) -> Result<(), String> {
         // So that the place of each call is known.
-        while !self.server.tape().is_applied() {
-            tokio::task::yield_now().await;
-        }
-        self.hear_hooks()?;
+        self.applied().await?;
         self.reference.begin_calls();
         let mut pending: Vec<Option<Pending>> = calls.iter().map(|call| self.call(*call)).collect();
-        let end = self.reference.log.end();
+        let end = self.reference.log().end();
         self.note(|| format!("  the log ends at {end}"));
         for _ in 0..1_000 {
             let mut done = Vec::new();
@@ -107,7 +104,8 @@ impl World {
         Err("a call never ends".to_owned())
     }
 
-    fn connect(&mut self, client: usize, present: Present, more: &[Id]) {
+    /// A client connects, and the authenticator does not let it in before so many milliseconds are over.
+    fn connect(&mut self, client: usize, present: Present, more: &[Id], door: u64) {
         if self.players[client].link.is_some() {
             return;
         }
@@ -117,11 +115,16 @@ impl World {
         rooms.extend(more.iter().filter(|room| !player.rooms.contains(room)));
         // It is no longer where it was, wherever that is.
         player.cursor = presented.clone().or(player.cursor.take());
-        let moment = self.reference.moment(&self.server.stats());
+        let moment = self.moment();
         let serial = self.reference.ask_to_connect(client, present, presented.clone(), &rooms, moment);
-        self.reference.conns[serial].calm = self.is_fair(self.players[client].flow);
-        let person = self.setup.persons[client];
+        let conn = &mut self.reference.conns[serial];
+        conn.admitted += Duration::from_millis(door);
+        conn.calm = is_fair(&self.setup, self.players[client].flow);
         let mut query = format!("serial={serial}");
+        if door > 0 {
+            query += &format!("&after={}", (conn.admitted - self.begun).as_millis());
+        }
+        let person = self.setup.persons[client];
         person.user.iter().for_each(|user| query += &format!("&user={}", user_name(*user)));
         person.tenant.iter().for_each(|tenant| query += &format!("&tenant={}", tenant_name(*tenant)));
         let wish = Wish { query, rooms: rooms.iter().map(|room| room_name(*room)).collect(), cursor: presented };
@@ -133,7 +136,6 @@ impl World {
 
     /// What a client presents as its place.
     fn presented(&mut self, client: usize, present: Present) -> Option<String> {
-        let epoch = self.server.epoch();
         let own = self.players[client].cursor.clone();
         match present {
             Present::Altered(at) => own.map(|own| {
@@ -142,11 +144,11 @@ impl World {
                 bytes[at] = if bytes[at] == b'A' { b'B' } else { b'A' };
                 String::from_utf8_lossy(&bytes).into_owned()
             }),
-            Present::Future(by) => Some(guess(own.as_deref(), epoch, self.reference.log.end() + by, 0)),
+            Present::Future(by) => Some(self.guess(client, Guess::OtherPlace, self.reference.log().end() + by, 0)),
             Present::Garbage => Some("not-a-place".to_owned()),
-            Present::Guess(at, way) => {
-                self.reference.cover("made-up place");
-                Some(guess(own.as_deref(), epoch, at, way))
+            Present::Guess(guess, at) => {
+                self.reference.cover(guess.name());
+                Some(self.guess(client, guess, at, 0))
             }
             Present::None => None,
             Present::Old(back) => {
@@ -164,25 +166,27 @@ impl World {
                 }
                 of_another
             }
-            Present::Stranger(at) => Some(guess(own.as_deref(), Epoch::new(epoch.get() ^ 0x5555), at, 0)),
+            Present::Stranger(at) => Some(self.guess(client, Guess::OtherPlace, at, 0x5555)),
             Present::Truncated(by) => own.map(|own| own[..own.len().saturating_sub(by).max(1)].to_owned()),
         }
     }
 
-    /// Whether a client reads as fast as it must, so that it may not be cut: 4 KiB in a second do.
-    fn is_fair(&self, flow: Flow) -> bool {
-        flow == Flow::Flowing || matches!(flow, Flow::Slow(2_000..)) && self.setup.pipe_bytes >= 2_000
+    /// A place that a client makes up of what it was told: the epoch, or one near it, and places of now and before.
+    fn guess(&self, client: usize, guess: Guess, at: u64, beside: u64) -> String {
+        let Player { cursor, past, .. } = &self.players[client];
+        let epoch = self.reference.epoch().get() ^ beside;
+        guess.make(epoch, at, cursor.as_deref(), past.iter().rev().map(String::as_str))
     }
 
     /// From here on a client's connection may end without being at fault.
-    fn disturb(&mut self, client: usize) {
+    pub(crate) fn disturb(&mut self, client: usize) {
         if let Some(link) = &self.players[client].link {
             self.reference.conns[link.serial].calm = false;
         }
     }
 
     fn hinder(&mut self, client: usize, flow: Flow) {
-        if !self.is_fair(flow) {
+        if !is_fair(&self.setup, flow) {
             self.disturb(client);
         }
         self.players[client].flow = flow;
@@ -234,73 +238,11 @@ impl World {
         self.reference.request_room(link.serial, ack, room, enter);
         link.say(say);
     }
-
-    async fn restart(&mut self, drain: Option<u64>) -> Result<(), String> {
-        let flowing = self.players.iter().filter(|player| player.flow == Flow::Flowing);
-        let links = flowing.filter_map(|player| player.link.as_ref()).map(|link| link.serial);
-        let calm: Vec<usize> = links.filter(|serial| self.reference.conns[*serial].calm).collect();
-        (0..self.players.len()).for_each(|client| self.disturb(client));
-        let mut resume_at = Instant::now();
-        if let Some(seconds) = drain {
-            self.digest.paused = true;
-            // Whoever is closed last decides when it is over, and that is drawn by lot.
-            resume_at += Duration::from_secs(seconds + 10);
-            self.serves_until = Some(Instant::now() + Duration::from_secs(seconds));
-            let shutdown = tokio::spawn(self.server.shutdown(Drain::over(Duration::from_secs(seconds))));
-            while !shutdown.is_finished() {
-                self.flow().await?;
-                sleep(Duration::from_millis(20)).await;
-                self.look()?;
-            }
-            self.flow().await?;
-            // Whoever has read all the time has received everything before it was told to go.
-            for serial in calm {
-                if self.reference.conns[serial].connected {
-                    let end = self.reference.log.end();
-                    self.reference.check_gap(serial, end).map_err(|what| format!("#{serial} drained: {what}"))?;
-                }
-            }
-            self.reference.cover("drained restart");
-        } else {
-            self.reference.cover("restart without a drain");
-        }
-        self.stop().await?;
-        tokio::time::sleep_until(resume_at).await;
-        self.digest.paused = false;
-        self.serves_until = None;
-        self.server = Server::start(&self.setup).await.map_err(|error| error.to_string())?;
-        self.reference.restart(self.server.epoch());
-        Ok(())
-    }
 }
 
-/// Ways to make up a place.
-pub(crate) const WAYS: usize = 5;
-
-/// What a client can make up of what it knows: the epoch of its welcome, and the rest of the last place it was given.
-fn guess(own: Option<&str>, epoch: Epoch, place: u64, way: usize) -> String {
-    let own = own.and_then(|own| URL_SAFE_NO_PAD.decode(own).ok()).filter(|own| own.len() == 37);
-    let mut bytes = own.unwrap_or_else(|| [&[2][..], &[0; 36]].concat());
-    bytes[1..9].copy_from_slice(&epoch.get().to_be_bytes());
-    bytes[9..17].copy_from_slice(&place.to_be_bytes());
-    match way {
-        // Another record's rest.
-        0 => {}
-        // No record's mark.
-        1 => bytes[17..21].fill(0),
-        // No MAC.
-        2 => bytes[21..].fill(0),
-        3 => bytes.truncate(21),
-        // As places were before they had one, with a checksum that anybody can make.
-        _ => {
-            bytes.truncate(17);
-            bytes[0] = 1;
-            let bit = |sum: u32| if sum & 1 == 1 { sum >> 1 ^ 0xedb8_8320 } else { sum >> 1 };
-            let sum = !bytes.iter().fold(!0, |sum, byte| (0..8).fold(sum ^ u32::from(*byte), |sum, _| bit(sum)));
-            bytes.extend(sum.to_be_bytes());
-        }
-    }
-    URL_SAFE_NO_PAD.encode(bytes)
+/// Whether a client reads as fast as it must, so that it may not be cut: 4 KiB in a second do.
+fn is_fair(setup: &Setup, flow: Flow) -> bool {
+    flow == Flow::Flowing || matches!(flow, Flow::Slow(2_000..)) && setup.pipe_bytes >= 2_000
 }
 
 /// A fingerprint of all that the clients have heard; random ids are left out, and so is what is heard in a drain, which

@@ -1,4 +1,5 @@
-//! What the process writes into its log by itself, as it is handed to it: the ends of absent users' rooms.
+//! The log as it is handed to the process: what becomes of it behind the process's back, and what the process does with it
+//! that nobody has asked for.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -6,15 +7,18 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
-use realtime_core::{AppendError, Backplane, Entry, Epoch, EventId, LogState, MemoryBackplane, Position, Result, Tail};
-use serde_json::Value;
+use realtime_core::{
+    AppendError, Backplane, Entry, Epoch, EventId, LogState, MemoryBackplane, NodeId, Position, Result, Tail, Target,
+};
+use realtime_testkit::FaultyBackplane;
+use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::log::Place;
 use crate::schedule::Member;
 
 /// The end of an absent user's rooms, as far as they were joined up to a place.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Ended {
     pub(crate) place: Place,
     pub(crate) member: Member,
@@ -22,39 +26,106 @@ pub(crate) struct Ended {
     pub(crate) at: Instant,
 }
 
-/// A log in memory that tells of what was not asked for.
-#[derive(Clone, Default)]
+/// What the process has done by itself.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Told {
+    /// It has taken up a new life of the log, from this place on.
+    Anew { epoch: Epoch, from: Place, at: Instant },
+    /// It has applied the end of an absent user's rooms.
+    Ended(Ended),
+    /// It has written one into a log that has lost records, and cannot have applied it yet.
+    Written(Ended),
+}
+
+/// A log in memory that can lose records, and tells of what was not asked for.
+#[derive(Clone)]
 pub(crate) struct Tape {
-    log: MemoryBackplane,
+    log: FaultyBackplane,
     state: Arc<Mutex<State>>,
 }
 
 #[derive(Default)]
 struct State {
-    appended: Place,
-    /// Up to here the process has applied the log.
+    end: Place,
+    /// From here on the process has read the log.
+    from: Place,
+    /// Up to here it has applied it.
     handed: Place,
-    ended: Vec<Ended>,
+    /// The life that it reads.
+    epoch: Option<Epoch>,
+    /// Another one that it has been told of.
+    next: Option<Epoch>,
+    /// Records are gone that it has applied, and it goes on with the life of before.
+    lost: bool,
+    told: Vec<Told>,
+    /// Ends of rooms that it has written and not applied yet.
+    written: Vec<Ended>,
 }
 
 impl Tape {
+    pub(crate) fn new() -> Self {
+        Self { log: FaultyBackplane::new(blank()), state: Arc::default() }
+    }
+
+    /// A process begins, which knows nothing of the one before.
+    pub(crate) fn begin(&self) {
+        *self.lock() = State::default();
+    }
+
+    /// The life that the process reads.
+    pub(crate) fn epoch(&self) -> Option<Epoch> {
+        self.lock().epoch
+    }
+
     /// Whether the process has applied all there is.
     pub(crate) fn is_applied(&self) -> bool {
         let state = self.lock();
-        state.handed == state.appended
+        !state.lost && state.handed == state.end
     }
 
-    /// What has been applied since the last call.
-    pub(crate) fn ended(&self) -> Vec<Ended> {
-        std::mem::take(&mut self.lock().ended)
+    /// The last place that the process has applied.
+    pub(crate) fn applied(&self) -> Place {
+        self.lock().handed
+    }
+
+    /// The place after which the process has begun to read.
+    pub(crate) fn from(&self) -> Place {
+        self.lock().from
+    }
+
+    /// What has happened since the last call.
+    pub(crate) fn told(&self) -> Vec<Told> {
+        std::mem::take(&mut self.lock().told)
+    }
+
+    /// What the process has written by itself and not applied.
+    pub(crate) fn unread(&self) -> Vec<Ended> {
+        self.lock().written.clone()
+    }
+
+    /// Loses all records after a place, or all and with them its epoch; then another node writes these.
+    pub(crate) async fn lose(&self, subject: &str, kept: Option<Place>, others: Vec<Bytes>) -> Result<()> {
+        match kept {
+            Some(kept) => self.log.roll_back(subject, Position::new(kept)).await,
+            None => self.log.exchange(blank()),
+        }
+        let epoch = self.log.state(subject).await?.epoch;
+        let mut end = kept.unwrap_or_default();
+        for record in others {
+            let position = self.log.append(subject, epoch, EventId::random(), record).await;
+            end = position.map_err(|error| error.into_error(EventId::random()))?.get();
+        }
+        let mut state = self.lock();
+        state.end = end;
+        state.lost = true;
+        Ok(())
     }
 
     fn hand(&self, entry: &Entry) {
         let mut state = self.lock();
         state.handed = entry.position.get();
-        if let Some((member, seen)) = absent(&entry.record) {
-            state.ended.push(Ended { place: entry.position.get(), member, seen, at: Instant::now() });
-        }
+        state.written.retain(|ended| ended.place > entry.position.get());
+        state.told.extend(ended(entry.position, &entry.record).map(Told::Ended));
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -62,13 +133,27 @@ impl Tape {
     }
 }
 
+/// It keeps everything, for only such a log can be rolled back.
+fn blank() -> MemoryBackplane {
+    MemoryBackplane::new(1_000_000)
+}
+
 /// Reads a record: a version byte, the header's length, the header as JSON.
-fn absent(record: &[u8]) -> Option<(Member, Place)> {
+fn ended(position: Position, record: &[u8]) -> Option<Ended> {
     let length = u32::from_be_bytes(record.get(1..5)?.try_into().ok()?) as usize;
     let header: Value = serde_json::from_slice(record.get(5..5 + length)?).ok()?;
     let absent = header["kind"].get("absent")?;
     let number = |name: &str| absent[name].as_str().and_then(|name| name[1..].parse().ok());
-    Some((Member { user: number("user")?, tenant: number("tenant") }, absent["seen"].as_u64()?))
+    let member = Member { user: number("user")?, tenant: number("tenant") };
+    Some(Ended { place: position.get(), member, seen: absent["seen"].as_u64()?, at: Instant::now() })
+}
+
+/// An event for everybody, as another node writes it.
+pub(crate) fn of_another_node(name: &str, data: &Value) -> Bytes {
+    let kind = json!({ "event": { "target": Target::all(), "name": name } });
+    let header = json!({ "id": EventId::random(), "node": NodeId::random(), "kind": kind }).to_string();
+    let length = (header.len() as u32).to_be_bytes();
+    [&[1], &length[..], header.as_bytes(), data.to_string().as_bytes()].concat().into()
 }
 
 #[async_trait]
@@ -80,9 +165,14 @@ impl Backplane for Tape {
         id: EventId,
         record: Bytes,
     ) -> std::result::Result<Position, AppendError> {
-        let position = self.log.append(subject, epoch, id, record).await?;
+        let position = self.log.append(subject, epoch, id, record.clone()).await?;
         let mut state = self.lock();
-        state.appended = state.appended.max(position.get());
+        state.end = position.get();
+        match ended(position, &record) {
+            Some(ended) if state.lost => state.told.push(Told::Written(ended)),
+            Some(ended) => state.written.push(ended),
+            None => {}
+        }
         Ok(position)
     }
 
@@ -91,6 +181,14 @@ impl Backplane for Tape {
     }
 
     fn tail(&self, subject: &str, after: Position) -> Tail {
+        let mut state = self.lock();
+        (state.from, state.handed) = (after.get(), after.get());
+        if let Some(epoch) = state.next.take() {
+            state.lost = false;
+            state.epoch = Some(epoch);
+            state.told.push(Told::Anew { epoch, from: after.get(), at: Instant::now() });
+        }
+        drop(state);
         let tape = self.clone();
         let entries = self.log.tail(subject, after);
         let handed = entries.inspect(move |batch| batch.iter().flatten().for_each(|entry| tape.hand(entry)));
@@ -98,11 +196,19 @@ impl Backplane for Tape {
     }
 
     async fn state(&self, subject: &str) -> Result<LogState> {
-        self.log.state(subject).await
+        let found = self.log.state(subject).await?;
+        let mut state = self.lock();
+        if state.epoch.is_none() {
+            (state.epoch, state.end) = (Some(found.epoch), found.last.get());
+        }
+        Ok(found)
     }
 
     async fn renew(&self, subject: &str, seen: Epoch, position: Position, id: EventId) -> Result<LogState> {
-        self.log.renew(subject, seen, position, id).await
+        let found = self.log.renew(subject, seen, position, id).await?;
+        let mut state = self.lock();
+        state.next = Some(found.epoch).filter(|epoch| state.epoch != Some(*epoch));
+        Ok(found)
     }
 
     async fn publish(&self, subject: &str, message: Bytes) -> Result<()> {

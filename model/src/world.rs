@@ -7,14 +7,17 @@ use tokio::time::{Instant, sleep};
 
 use crate::asks::{self, Asks};
 use crate::client::{Say, Word};
+use crate::conn::Moment;
 use crate::coverage::Coverage;
 use crate::hear::Meaning;
+use crate::log::LATE;
 use crate::pipe::{ClientEnd, PipeConfig};
 use crate::player::{Late, Player};
 use crate::reference::Reference;
 use crate::schedule::{Answer, Call, Kind, Schedule, Setup};
 use crate::server::Server;
 use crate::steps::Digest;
+use crate::tape::{Tape, Told};
 
 pub(crate) struct World {
     pub(crate) setup: Setup,
@@ -31,7 +34,7 @@ pub(crate) struct World {
     pub(crate) trace: Option<Vec<String>>,
     /// When the server stops to look after its log, if it has been told to go down.
     pub(crate) serves_until: Option<Instant>,
-    begun: Instant,
+    pub(crate) begun: Instant,
 }
 
 /// How long passes between two looks of the clients.
@@ -44,9 +47,11 @@ const ENDLESS: usize = 50_000;
 impl World {
     pub(crate) async fn new(schedule: &Schedule, traced: bool) -> Result<Self, String> {
         let setup = schedule.setup.clone();
-        let server = Server::start(&setup).await.map_err(|error| error.to_string())?;
+        let begun = Instant::now();
+        let server = Server::start(&setup, Tape::new(), begun).await.map_err(|error| error.to_string())?;
+        let epoch = server.tape().epoch().ok_or("the log was not asked for its epoch")?;
         Ok(Self {
-            reference: Reference::new(setup.clone(), server.epoch()),
+            reference: Reference::new(setup.clone(), epoch),
             players: setup.persons.iter().map(|_| Player::new()).collect(),
             server,
             dead: Vec::new(),
@@ -55,7 +60,7 @@ impl World {
             digest: Digest::default(),
             trace: traced.then(Vec::new),
             serves_until: None,
-            begun: Instant::now(),
+            begun,
             setup,
         })
     }
@@ -78,23 +83,38 @@ impl World {
     pub(crate) fn hear_hooks(&mut self) -> Result<(), String> {
         self.hear_log()?;
         for note in self.server.notes() {
-            let moment = self.reference.moment(&self.server.stats());
+            let moment = self.moment();
             self.note(|| format!("  hook: #{} {}", note.serial, if note.came.is_some() { "came" } else { "went" }));
             self.reference.note(&note, moment)?;
         }
-        let age = self.reference.age();
         let now = Instant::now();
-        self.reference.log.check_absent(age, self.serves_until.map_or(now, |until| until.min(now)))?;
+        let now = self.serves_until.map_or(now, |until| until.min(now));
+        let lost_since = self.reference.lost_since();
+        if lost_since.is_some_and(|since| now.saturating_duration_since(since) > LATE) {
+            return Err("the process goes on with a log that has lost records".to_owned());
+        }
+        // What it says of absent users now does not come back to it.
+        let age = self.reference.age();
+        self.reference.log().users.check_absent(age, lost_since.map_or(now, |since| since.min(now)))?;
         self.asks.check(&mut self.reference)
     }
 
-    /// Hears what the server has written into its log by itself.
+    /// Hears what the process has done with its log by itself.
     pub(crate) fn hear_log(&mut self) -> Result<(), String> {
-        for ended in self.server.tape().ended() {
-            self.note(|| format!("  the log ends {ended:?}"));
-            self.reference.end_absent(&ended)?;
+        for told in self.server.tape().told() {
+            self.note(|| format!("  the log: {told:?}"));
+            match told {
+                Told::Anew { epoch, from, at } => self.reference.begin_anew(epoch, from, at)?,
+                Told::Ended(ended) => self.reference.end_absent(&ended)?,
+                Told::Written(ended) => self.reference.written(&ended)?,
+            }
         }
         Ok(())
+    }
+
+    /// Where the process is now.
+    pub(crate) fn moment(&self) -> Moment {
+        self.reference.moment(&self.server.stats(), self.server.tape().applied())
     }
 
     /// One client reads and answers; whether anything moved.
@@ -122,7 +142,7 @@ impl World {
 
     /// Hears one word; whether it ends the connection.
     fn hear(&mut self, client: usize, serial: usize, word: &Word) -> Result<bool, String> {
-        let now = self.reference.moment(&self.server.stats());
+        let now = self.moment();
         self.digest.add(self.begun.elapsed(), client, word);
         self.note(|| format!("  c{client}#{serial} hears {}", brief(word)));
         let hearing = self.reference.hear(serial, word, now);
@@ -181,8 +201,12 @@ impl World {
         let conn = &mut self.reference.conns[link.serial];
         conn.over = true;
         let refused = told && !conn.connected;
-        if conn.calm && !refused {
+        let (may_end, sent_back) = (conn.may_end(), conn.sent_back && conn.connected);
+        if !may_end && !refused {
             return Err(format!("c{client}#{}: the server ended the connection without a cause", link.serial));
+        }
+        if sent_back {
+            self.reference.cover("sent back by a new epoch");
         }
         if link.is_cut() {
             self.reference.cover(if amid { "cut amid something" } else { "cut between two things" });
@@ -232,6 +256,10 @@ impl World {
 
     /// Everything that can happen happens; then every client that reads must have received what is for it.
     pub(crate) async fn settle(&mut self) -> Result<(), String> {
+        let links = self.players.iter().filter_map(|player| player.link.as_ref());
+        if let Some(admitted) = links.map(|link| self.reference.conns[link.serial].admitted).max() {
+            self.wait(admitted.saturating_duration_since(Instant::now())).await?;
+        }
         let mut quiet = 0;
         for round in 0.. {
             self.flow().await?;

@@ -1,0 +1,258 @@
+//! The lives of the log: what the process knows of each, what is beneath it, and which connections belong to which.
+
+use realtime_core::Epoch;
+use tokio::time::Instant;
+
+use crate::conn::{Conn, Moment};
+use crate::log::{Audience, Change, Log, Place, Record, What};
+use crate::reference::{Key, Reference, Sent};
+use crate::schedule::{Kind, Scope};
+use crate::tape::Ended;
+
+/// One life of the log, as one process has known it.
+#[derive(Debug)]
+pub(crate) struct Life {
+    pub(crate) epoch: Epoch,
+    pub(crate) log: Log,
+    /// Where the process began to read.
+    begun: Place,
+}
+
+/// What the log holds beneath a process that has not noticed yet.
+#[derive(Debug)]
+pub(crate) struct Beneath {
+    log: Log,
+    /// With another epoch.
+    wiped: bool,
+    /// It has grown beyond what the process has applied.
+    filled: bool,
+    since: Instant,
+}
+
+impl Life {
+    pub(crate) fn new(epoch: Epoch) -> Self {
+        Self { epoch, log: Log::default(), begun: 0 }
+    }
+}
+
+impl Reference {
+    /// The number of the life of now.
+    pub(crate) fn life(&self) -> usize {
+        self.lives.len() - 1
+    }
+
+    pub(crate) fn epoch(&self) -> Epoch {
+        self.lives[self.life()].epoch
+    }
+
+    /// The log of now.
+    pub(crate) fn log(&self) -> &Log {
+        &self.lives[self.life()].log
+    }
+
+    pub(crate) fn log_mut(&mut self) -> &mut Log {
+        let life = self.life();
+        &mut self.lives[life].log
+    }
+
+    /// The log that a connection reads.
+    pub(crate) fn log_of(&self, conn: &Conn) -> &Log {
+        &self.lives[conn.life.unwrap_or(self.life())].log
+    }
+
+    /// Which life of this process has this epoch.
+    pub(crate) fn life_of(&self, epoch: Epoch) -> Option<usize> {
+        let lives = self.lives.iter().enumerate().skip(self.first_life);
+        lives.rev().find(|(_, life)| life.epoch == epoch).map(|(number, _)| number)
+    }
+
+    /// Between which moments of this life a connection was registered.
+    pub(crate) fn registered(&self, conn: &Conn, life: usize, now: Moment) -> (Moment, Moment) {
+        let Life { log, begun, .. } = &self.lives[life];
+        let at = |place| Moment { life, end: place, start: place };
+        let known = |moment: Moment| (moment.life == life).then_some(moment);
+        let latest = known(conn.came.unwrap_or(now)).unwrap_or(at(log.end()));
+        (known(conn.asked).unwrap_or(at(*begun)), latest)
+    }
+
+    /// Where the server was at the latest when it last wrote to a connection.
+    pub(crate) fn moment_of(&self, conn: &Conn, now: Moment) -> Moment {
+        let life = conn.life.unwrap_or(now.life);
+        let end = self.lives[life].log.end();
+        if life == now.life { now } else { Moment { life, end, start: end } }
+    }
+
+    /// The log loses all records after a place, or all and with them its epoch; then another node writes so many. The numbers
+    /// of their events.
+    pub(crate) fn lose(&mut self, kept: Option<Place>, others: usize) -> Vec<u64> {
+        let end = self.log().end();
+        let last = self.beneath.take();
+        let mut log = last.as_ref().map_or(self.log(), |last| &last.log).up_to(kept.unwrap_or_default());
+        let numbers = (0..others).map(|_| {
+            let number = self.sent.len() as u64;
+            let audience = Audience { scope: Scope::All, except_user: None, except_connection: None };
+            let record = Record { process: None, ..self.record(number, What::Event, audience) };
+            let place = log.push(record);
+            self.sent.push(Sent::Logged { place, pad: 0 });
+            number
+        });
+        let numbers = numbers.collect();
+        let wiped = kept.is_none() || last.as_ref().is_some_and(|last| last.wiped);
+        let since = last.map_or(Instant::now(), |last| last.since);
+        self.beneath = Some(Beneath { filled: log.end() >= end, log, wiped, since });
+        numbers
+    }
+
+    /// Where the log ends beneath the process.
+    pub(crate) fn end_beneath(&self) -> Place {
+        self.beneath.as_ref().map_or(self.log().end(), |beneath| beneath.log.end())
+    }
+
+    /// Since when the process goes on with a life whose records are gone.
+    pub(crate) fn lost_since(&self) -> Option<Instant> {
+        self.beneath.as_ref().map(|beneath| beneath.since)
+    }
+
+    /// The process has taken up a new life of the log, from this place on.
+    pub(crate) fn begin_anew(&mut self, epoch: Epoch, from: Place, at: Instant) -> Result<(), String> {
+        let Some(beneath) = self.beneath.take() else {
+            return Err("the log has begun anew, and had lost nothing".to_owned());
+        };
+        if self.lives.iter().any(|life| life.epoch == epoch) {
+            return Err("a new life with an epoch of before".to_owned());
+        }
+        self.cover(match beneath {
+            Beneath { wiped: true, .. } => "log wiped",
+            Beneath { filled: true, .. } => "log rolled back and filled again",
+            _ => "log rolled back",
+        });
+        self.take_up(epoch, beneath.log, from, at, false);
+        let first = self.first;
+        self.conns[first..].iter_mut().for_each(|conn| conn.sent_back = true);
+        Ok(())
+    }
+
+    /// Another process, which knows nothing of the one before, has read what it found from this place on.
+    pub(crate) fn restart(&mut self, epoch: Epoch, from: Place) {
+        self.process += 1;
+        self.first = self.conns.len();
+        let beneath = self.beneath.take();
+        self.cover(match &beneath {
+            None => "restart with the same log",
+            Some(Beneath { wiped: true, .. }) => "restart with another log",
+            Some(_) => "restart with a log that was rolled back",
+        });
+        // What the old process has read of a life that goes on is still a client's own.
+        let log = beneath.map_or_else(|| self.log().up_to(self.log().end()), |beneath| beneath.log);
+        let Life { epoch: known, log: old, .. } = &self.lives[self.life()];
+        let is_there = |place: Place| epoch == *known && old.mark(place) == log.mark(place);
+        for places in &mut self.delivered {
+            places.retain(|(of, place)| *of == epoch.get() && is_there(*place));
+        }
+        self.take_up(epoch, log, from, Instant::now(), true);
+        self.first_life = self.life();
+    }
+
+    fn take_up(&mut self, epoch: Epoch, mut log: Log, from: Place, now: Instant, alone: bool) {
+        log.take_up(from, self.log().users.anew(alone, now), self.process, now);
+        self.lives.push(Life { epoch, log, begun: from });
+        // What is a repeat is decided anew, by what is read.
+        self.keys.clear();
+        for place in from + 1..=self.log().end() {
+            let Some(key) = self.log().record(place).once else { continue };
+            let what = self.repeats(key);
+            let record = self.log_mut().record_mut(place);
+            record.what = what;
+            let id = record.id;
+            if what == What::Event {
+                self.keys.push(Key { key, place, id, at: now });
+            }
+        }
+    }
+
+    /// The server has ended an absent user's rooms by itself, which has taken the log's next place.
+    pub(crate) fn end_absent(&mut self, ended: &Ended) -> Result<(), String> {
+        if ended.place <= self.log().end() {
+            // Read again by a process that has taken up a log.
+            let known = self.log().record(ended.place).change;
+            let is_same = matches!(known, Some(Change::Absent(known)) if known.member == ended.member);
+            return if is_same { Ok(()) } else { Err(format!("not what was at its place: {ended:?}")) };
+        }
+        if ended.place != self.log().end() + 1 {
+            return Err(format!("not at the log's next place, after {}: {ended:?}", self.log().end()));
+        }
+        let first = self.first;
+        for conn in self.conns[first..].iter_mut().filter(|conn| ended.member.means(conn.viewer.person)) {
+            if conn.is_there() && conn.came_at.is_some_and(|at| at < ended.at) {
+                return Err(format!("c{} is there: {ended:?}", conn.client));
+            }
+            // One that has come in the same moment is sent back.
+            conn.calm &= conn.went.is_some();
+        }
+        let age = self.age();
+        self.log_mut().users.check_end(ended, age)?;
+        let record = Record { at: ended.at, ..self.record_of(Change::Absent(*ended)) };
+        self.log_mut().push(record);
+        self.log_mut().users.end(ended);
+        self.cover("membership ended by absence");
+        if ended.member.tenant.is_some() {
+            self.cover("membership within a tenant ended by absence");
+        }
+        Ok(())
+    }
+
+    /// The server has written the end of an absent user's rooms into a log that it takes for another one.
+    pub(crate) fn written(&mut self, ended: &Ended) -> Result<(), String> {
+        let age = self.age();
+        self.log_mut().users.check_end(ended, age)?;
+        let record = self.record_of(Change::Absent(*ended));
+        let beneath = self.beneath.as_mut().ok_or("nothing is lost")?;
+        is_at(ended, beneath.log.push(record))
+    }
+
+    /// The server has written the end of an absent user's rooms, and went down before it had applied it.
+    pub(crate) fn unread(&mut self, ended: &Ended) -> Result<(), String> {
+        let record = self.record_of(Change::Absent(*ended));
+        is_at(ended, self.log_mut().push(record))
+    }
+
+    /// A record with nothing special about it.
+    pub(crate) fn record(&mut self, number: u64, what: What, audience: Audience) -> Record {
+        self.marks += 1;
+        Record {
+            mark: self.marks,
+            process: Some(self.process),
+            number,
+            what,
+            change: None,
+            audience,
+            latest: None,
+            once: None,
+            id: None,
+            at: Instant::now(),
+            least_bytes: 0,
+        }
+    }
+
+    pub(crate) fn record_of(&mut self, change: Change) -> Record {
+        let audience = Audience { scope: Scope::All, except_user: None, except_connection: None };
+        Record { change: Some(change), ..self.record(u64::MAX, What::Nothing, audience) }
+    }
+}
+
+fn is_at(ended: &Ended, place: Place) -> Result<(), String> {
+    if place == ended.place { Ok(()) } else { Err(format!("not at the log's next place, which is {place}: {ended:?}")) }
+}
+
+impl Record {
+    /// With what the kind of event asks for.
+    pub(crate) fn of(self, kind: Kind, pad: usize) -> Self {
+        let mut record = Self { least_bytes: pad, ..self };
+        match kind {
+            Kind::Latest(key) => record.latest = Some(key),
+            Kind::Once(key) => record.once = Some(key),
+            Kind::Plain | Kind::Volatile => {}
+        }
+        record
+    }
+}

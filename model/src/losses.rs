@@ -1,0 +1,98 @@
+//! What happens to the process and to its log behind its back.
+
+use std::time::Duration;
+
+use realtime_core::Drain;
+use serde_json::json;
+use tokio::time::{Instant, sleep};
+
+use crate::player::Flow;
+use crate::schedule::{Kind, Loss};
+use crate::server::Server;
+use crate::tape::of_another_node;
+use crate::world::World;
+
+impl World {
+    /// The log loses records under the process, which is told nothing.
+    pub(crate) async fn lose(&mut self, loss: Loss) -> Result<(), String> {
+        // What was not applied yet is lost to nobody.
+        while !self.server.tape().is_applied() && self.reference.lost_since().is_none() {
+            tokio::task::yield_now().await;
+        }
+        self.hear_hooks()?;
+        // Otherwise nothing is lost, and this log's tail would only end.
+        let is_lost = loss.records.is_none_or(|records| records > 0 && self.reference.log().end() > 0);
+        if is_lost { self.lose_beneath(loss).await } else { Ok(()) }
+    }
+
+    async fn lose_beneath(&mut self, loss: Loss) -> Result<(), String> {
+        let kept = loss.records.map(|records| self.reference.end_beneath().saturating_sub(records));
+        let numbers = self.reference.lose(kept, loss.others);
+        let others =
+            numbers.iter().map(|number| of_another_node(Kind::Plain.name(), &json!({ "n": number, "pad": "" })));
+        let lost = self.server.tape().lose(self.server.name(), kept, others.collect()).await;
+        let end = self.reference.end_beneath();
+        self.note(|| format!("  the log ends at {end}, of which {kept:?} are the old ones"));
+        lost.map_err(|error| error.to_string())
+    }
+
+    /// Waits until the process has applied all there is, or has taken up what it finds there instead.
+    pub(crate) async fn applied(&mut self) -> Result<(), String> {
+        while !self.server.tape().is_applied() {
+            if self.reference.lost_since().is_some() {
+                self.wait(Duration::from_millis(20)).await?;
+            } else {
+                tokio::task::yield_now().await;
+                self.hear_hooks()?;
+            }
+        }
+        self.hear_hooks()
+    }
+
+    pub(crate) async fn restart(&mut self, drain: Option<u64>, loss: Option<Loss>) -> Result<(), String> {
+        let flowing = self.players.iter().filter(|player| player.flow == Flow::Flowing);
+        let links = flowing.filter_map(|player| player.link.as_ref()).map(|link| link.serial);
+        let calm: Vec<usize> = links.filter(|serial| !self.reference.conns[*serial].may_end()).collect();
+        (0..self.players.len()).for_each(|client| self.disturb(client));
+        let mut resume_at = Instant::now();
+        if let Some(seconds) = drain {
+            self.digest.paused = true;
+            // Whoever is closed last decides when it is over, and that is drawn by lot.
+            resume_at += Duration::from_secs(seconds + 10);
+            self.serves_until = Some(Instant::now() + Duration::from_secs(seconds));
+            let shutdown = tokio::spawn(self.server.shutdown(Drain::over(Duration::from_secs(seconds))));
+            while !shutdown.is_finished() {
+                self.flow().await?;
+                sleep(Duration::from_millis(20)).await;
+                self.look()?;
+            }
+            self.flow().await?;
+            // Whoever has read all the time has received everything before it was told to go.
+            for serial in calm {
+                let conn = &self.reference.conns[serial];
+                if conn.connected && !conn.sent_back {
+                    let end = self.reference.log().end();
+                    self.reference.check_gap(serial, end).map_err(|what| format!("#{serial} drained: {what}"))?;
+                }
+            }
+            self.reference.cover("drained restart");
+        } else {
+            self.reference.cover("restart without a drain");
+        }
+        self.stop().await?;
+        tokio::time::sleep_until(resume_at).await;
+        self.digest.paused = false;
+        self.serves_until = None;
+        for ended in self.server.tape().unread() {
+            self.reference.unread(&ended)?;
+        }
+        if let Some(loss) = loss {
+            self.lose_beneath(loss).await?;
+        }
+        let tape = self.server.tape().clone();
+        self.server = Server::start(&self.setup, tape.clone(), self.begun).await.map_err(|error| error.to_string())?;
+        let epoch = tape.epoch().ok_or("the log was not asked for its epoch")?;
+        self.reference.restart(epoch, tape.from());
+        self.hear_log()
+    }
+}

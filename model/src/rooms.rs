@@ -1,0 +1,103 @@
+//! Who was in which room when, as intervals of places.
+
+use std::collections::BTreeMap;
+
+use crate::log::Place;
+use crate::schedule::Id;
+
+/// Whether something is for someone. `Maybe` is what two events that raced leave open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Sees {
+    No,
+    Maybe,
+    Yes,
+}
+
+/// A time in a room: for records after one place, up to and with another. Each is known to lie between two.
+#[derive(Clone, Copy, Debug)]
+struct Span {
+    after: (Place, Place),
+    until: (Place, Place),
+}
+
+const OPEN: (Place, Place) = (Place::MAX, Place::MAX);
+
+/// Who was in which room when.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Rooms(BTreeMap<Id, Vec<Span>>);
+
+impl Sees {
+    pub(crate) fn not(self) -> Self {
+        match self {
+            Self::No => Self::Yes,
+            Self::Maybe => Self::Maybe,
+            Self::Yes => Self::No,
+        }
+    }
+}
+
+impl Rooms {
+    /// In, from a place between these two on; nothing changes for who is in.
+    pub(crate) fn enter(&mut self, room: Id, earliest: Place, latest: Place) {
+        if !self.is_in(room) {
+            self.0.entry(room).or_default().push(Span { after: (earliest, latest), until: OPEN });
+        }
+    }
+
+    /// The first entry happened between these places.
+    pub(crate) fn entered_between(&mut self, room: Id, earliest: Place, latest: Place) {
+        if let Some(span) = self.0.get_mut(&room).and_then(|spans| spans.first_mut()) {
+            span.after = (earliest, latest);
+        }
+    }
+
+    /// The last entry happened by this place.
+    pub(crate) fn entered_by(&mut self, room: Id, latest: Place) {
+        if let Some(span) = self.0.get_mut(&room).and_then(|spans| spans.last_mut()) {
+            span.after.1 = span.after.1.min(latest);
+        }
+    }
+
+    /// Out, as of a place between these two.
+    pub(crate) fn leave(&mut self, room: Id, earliest: Place, latest: Place) {
+        for span in self.0.get_mut(&room).into_iter().flatten().filter(|span| span.until == OPEN) {
+            span.until = (earliest, latest);
+        }
+    }
+
+    /// The last leave happened by this place.
+    pub(crate) fn left_by(&mut self, room: Id, latest: Place) {
+        if let Some(span) = self.0.get_mut(&room).and_then(|spans| spans.last_mut())
+            && span.until != OPEN
+        {
+            span.until.1 = span.until.1.min(latest);
+        }
+    }
+
+    pub(crate) fn is_in(&self, room: Id) -> bool {
+        self.0.get(&room).is_some_and(|spans| spans.iter().any(|span| span.until == OPEN))
+    }
+
+    pub(crate) fn sees(&self, room: Id, position: Place) -> Sees {
+        let one = |span: &Span| {
+            if position > span.after.1 && position <= span.until.0 {
+                Sees::Yes
+            } else if position > span.after.0 && position <= span.until.1 {
+                Sees::Maybe
+            } else {
+                Sees::No
+            }
+        };
+        self.0.get(&room).and_then(|spans| spans.iter().map(one).max()).unwrap_or(Sees::No)
+    }
+
+    /// Out of all rooms that were entered up to a place, as of another one; whether there were any.
+    pub(crate) fn leave_entered_by(&mut self, seen: Place, at: Place) -> bool {
+        let ended = self.0.values_mut().flatten().filter(|span| span.until == OPEN && span.after.1 <= seen);
+        ended.map(|span| span.until = (at, at)).count() > 0
+    }
+
+    pub(crate) fn is_in_any(&self) -> bool {
+        self.0.keys().any(|room| self.is_in(*room))
+    }
+}
