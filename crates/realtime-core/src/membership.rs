@@ -56,11 +56,11 @@ impl Memberships {
     pub(crate) fn leave(&mut self, room: &str, at: Position) -> bool {
         let Some(intervals) = self.rooms.get_mut(room) else { return false };
         match intervals.last_mut() {
-            Some(interval) if interval.until.is_none() => interval.until = Some(at),
-            _ => return false,
+            Some(interval) if interval.until.is_some() => return false,
+            Some(interval) if interval.after < at => interval.until = Some(at),
+            // Who was in for no record at all leaves no trace: coming and going over and over must not fill the memory.
+            _ => drop(intervals.pop()),
         }
-        // Who was in for no record at all leaves no trace: coming and going over and over must not fill the memory.
-        intervals.retain(|interval| interval.until.is_none_or(|until| until > interval.after));
         if intervals.is_empty() {
             self.rooms.remove(room);
         }
