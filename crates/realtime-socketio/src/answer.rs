@@ -6,7 +6,8 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 
-use crate::carrier::{Carrier, Cause};
+use crate::carrier::Carrier;
+use crate::cause::Cause;
 use crate::post;
 
 /// Bytes handed to the server at a time: it asks for more when it has got rid of these.

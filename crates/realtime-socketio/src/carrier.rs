@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use crate::carriers::Carriers;
+use crate::cause::Cause;
 use crate::connect::Start;
 use crate::credit::Credit;
 use crate::probe::Passage;
@@ -75,39 +76,6 @@ impl Drop for Asking {
 
 /// How long a client that has been told to go may take to do it, or to be there to be told.
 pub(crate) const GRACE: Duration = Duration::from_secs(1);
-
-/// Why this side ended a session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Cause {
-    /// The client sent more than it may before it is connected, or connected again and again.
-    Flood,
-    /// A request of long polling, or the answer to one, did not arrive.
-    Lost,
-    /// The client sent what could not be read.
-    Malformed,
-    /// The client sent more than a message may hold.
-    TooLarge,
-    /// The client took nothing for too long while something waited.
-    WriteStall,
-}
-
-impl Cause {
-    /// The close frame that tells it (RFC 6455 §7.4.1).
-    pub(crate) fn close_frame(self) -> &'static [u8] {
-        match self {
-            // 1008 with a word.
-            Self::Flood => b"\x88\x07\x03\xf0flood",
-            // 1011
-            Self::Lost => b"\x88\x02\x03\xf3",
-            // 1002
-            Self::Malformed => b"\x88\x02\x03\xea",
-            // 1009
-            Self::TooLarge => b"\x88\x02\x03\xf1",
-            // 4003
-            Self::WriteStall => b"\x88\x02\x0f\xa3",
-        }
-    }
-}
 
 impl Carrier {
     /// Stops reading from the client, until [`Carrier::resume`].
@@ -217,9 +185,9 @@ impl Carrier {
         self.at_table(|carriers, id| carriers.seat(id, connected));
     }
 
-    /// It may be without a connection for another `connect_timeout`.
-    pub(crate) fn stay(&self) {
-        self.at_table(|carriers, id| carriers.stay(id));
+    /// Tells the table that its CONNECT waits for a place, or does so no more.
+    pub(crate) fn hold(&self, held: bool) {
+        self.at_table(|carriers, id| carriers.hold(id, held));
     }
 
     pub(crate) fn report(&self, refusal: Refusal) {
@@ -234,13 +202,16 @@ impl Carrier {
         }
     }
 
-    /// Ends the session so that its client comes back by itself.
+    /// Ends the session so that its client comes back by itself, and is told of the cause if there is one.
     ///
     /// On long polling an answer has to say that: the next request of an ended session would fail, which a client takes
     /// for an error. One that does not ask within a second is not waited for.
-    pub(crate) async fn send_away(&self) {
+    pub(crate) async fn send_away(&self, cause: Option<Cause>) {
         let _ = timeout(GRACE, self.listening()).await;
-        self.close();
+        match cause {
+            Some(cause) => self.close_for(cause),
+            None => self.close(),
+        }
     }
 
     /// Waits until there is somebody to be told of the end.

@@ -59,14 +59,15 @@ struct Table {
 struct Session {
     carrier: Arc<Carrier>,
     address: Option<IpAddr>,
-    /// While it is connected to no namespace.
+    /// While it is connected to no namespace and not held.
     turn: Option<Turn>,
     seated: bool,
+    /// Its user is known and waits for a place: whoever holds it ends the wait.
+    held: bool,
 }
 
 impl Table {
     fn enter_lobby(&mut self, id: u64, until: Instant) {
-        self.leave_lobby(id);
         if let Some(session) = self.all.get_mut(&id) {
             session.turn = Some(self.lobby.enter(id, session.address, until));
         }
@@ -131,7 +132,9 @@ impl Carriers {
             let out = table.make_room(address, self.bounds);
             let id = table.next;
             table.next += 1;
-            table.all.insert(id, Session { carrier: Arc::clone(&carrier), address, turn: None, seated: false });
+            table
+                .all
+                .insert(id, Session { carrier: Arc::clone(&carrier), address, turn: None, seated: false, held: false });
             table.enter_lobby(id, self.deadline());
             (id, out, !std::mem::replace(&mut table.swept, true))
         };
@@ -142,16 +145,29 @@ impl Carriers {
 
     /// A session has its first connection, or has lost its last one; called in the order in which that happened.
     pub(crate) fn seat(self: &Arc<Self>, id: u64, connected: bool) {
+        self.change(id, |session| session.seated = connected);
+    }
+
+    /// A session's CONNECT waits for a place of its user, or does so no more: it is outside the bounds meanwhile, and has
+    /// its time for a connection once more then.
+    pub(crate) fn hold(self: &Arc<Self>, id: u64, held: bool) {
+        self.change(id, |session| session.held = held);
+    }
+
+    /// Changes a session, which is in the lobby afterwards, as its youngest, or is not.
+    fn change(self: &Arc<Self>, id: u64, change: impl FnOnce(&mut Session)) {
         let (out, begin) = {
             let mut guard = self.lock();
             let table = &mut *guard;
             let Some(session) = table.all.get_mut(&id) else { return };
-            let address = session.address;
-            if std::mem::replace(&mut session.seated, connected) != connected {
-                table.seated = if connected { table.seated + 1 } else { table.seated - 1 };
+            let (address, before) = (session.address, session.seated);
+            change(session);
+            let (seated, held) = (session.seated, session.held);
+            if seated != before {
+                table.seated = if seated { table.seated + 1 } else { table.seated - 1 };
             }
-            if connected {
-                table.leave_lobby(id);
+            table.leave_lobby(id);
+            if seated || held {
                 return;
             }
             let out = table.make_room(address, self.bounds);
@@ -159,14 +175,6 @@ impl Carriers {
             (out, !std::mem::replace(&mut table.swept, true))
         };
         self.after(out, begin);
-    }
-
-    /// A session without a connection may stay for another `connect_timeout`.
-    pub(crate) fn stay(&self, id: u64) {
-        let mut table = self.lock();
-        if table.all.get(&id).is_some_and(|session| session.turn.is_some()) {
-            table.enter_lobby(id, self.deadline());
-        }
     }
 
     /// Counts and logs a refusal.
@@ -374,6 +382,15 @@ mod tests {
         carriers.seat(2, false);
         assert_eq!(closing(&all), [true, true, false, true, true, false, false], "nor one that has just left");
         assert_eq!((carriers.seated(), carriers.lock().lobby.len()), (0, 3));
+        // One that is held is none of them until it is held no more.
+        carriers.hold(2, true);
+        all.push(open(&carriers, ""));
+        assert_eq!(closing(&all[2..]), [false, true, true, false, false, false]);
+        carriers.seat(2, true);
+        carriers.seat(2, false);
+        assert_eq!(closing(&all[2..]), [false, true, true, false, false, false]);
+        carriers.hold(2, false);
+        assert_eq!(closing(&all[2..]), [false, true, true, true, false, false], "nor one whose wait is over");
         drop(all);
         assert_eq!((carriers.len(), carriers.lock().lobby.len()), (0, 0));
     }
@@ -394,15 +411,22 @@ mod tests {
         };
         carriers.seat(1, true);
         pass(5).await;
-        carriers.stay(2);
-        carriers.stay(1);
+        carriers.hold(2, true);
+        carriers.hold(1, true);
+        carriers.hold(1, false);
         pass(5).await;
         assert_eq!(closing(&all), [true, false, false, true]);
         carriers.seat(1, false);
         pass(5).await;
-        assert_eq!(closing(&all), [true, false, true, true]);
+        assert_eq!(closing(&all), [true, false, false, true]);
         pass(5).await;
-        assert_eq!(closing(&all), [true; 4], "connect_timeout after it was left");
+        assert_eq!(closing(&all), [true, true, false, true], "connect_timeout after it was left");
+        pass(20).await;
+        carriers.hold(2, false);
+        pass(5).await;
+        assert_eq!(closing(&all), [true, true, false, true], "held for as long as whoever holds it wants");
+        pass(5).await;
+        assert_eq!(closing(&all), [true; 4], "connect_timeout after its wait");
         let late = open(&carriers, "");
         pass(10).await;
         assert!(late.carrier().is_closing(), "the sweep begins again");

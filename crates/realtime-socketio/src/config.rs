@@ -15,7 +15,13 @@ pub struct SocketIoConfig {
     pub path: String,
     /// Which web pages may connect; default: those of the same host. Others get 403.
     pub origins: Origins,
-    /// How many connections are taken; default 100,000 in all and 10 of one user. One more gets a `connect_error`.
+    /// How many connections are taken; default 100,000 in all and 10 of one user. One more in all gets a `connect_error`.
+    ///
+    /// One more of a user waits for [`connect_timeout`](Self::connect_timeout) at most, as many as have places at a time,
+    /// and gets the next one that is free; connections of this user that give no sign of life within 2 s make room. Who
+    /// waits in vain gets an event `error` with the code `user_limit`, and its transport is closed, so that it comes back
+    /// by itself. Still more get a `connect_error`.
+    ///
     /// Sessions that are connected only to namespaces of the application's own may be 1,000 more; beyond, new sessions
     /// get 503.
     pub limits: Limits,
@@ -34,7 +40,7 @@ pub struct SocketIoConfig {
     pub ping_timeout: Duration,
     /// How long a session may be connected to no namespace, from its begin or its last connection's end on; default 10 s.
     /// As long, but 10 s at most, may a session on long polling take to change over to a websocket; if it does not, it stays
-    /// where it was.
+    /// where it was. And so long does a connection wait for a place of its user.
     pub connect_timeout: Duration,
     /// How many sessions may be connected to no namespace; default 1,000, 0 for any number.
     ///

@@ -11,8 +11,9 @@ use socketioxide::socket::{DisconnectReason, Socket};
 use tracing::Instrument;
 
 use crate::adapter::{DirectAdapter, MainAdapter};
-use crate::carrier::{Carrier, Cause, GRACE};
+use crate::carrier::{Carrier, GRACE};
 use crate::carriers::{Carriers, Connected};
+use crate::cause::Cause;
 use crate::inbound::{Inlet, Inline, Reader};
 use crate::pump::{Limits, Pump, Source};
 use crate::service;
@@ -31,8 +32,9 @@ pub(crate) trait Acceptor: Send + Sync + 'static {
 
 /// Somebody who was not taken.
 pub(crate) enum Turned {
-    /// The client is to come back by itself, which it does not after `connect_error`: its session ends.
-    Away,
+    /// The client is to come back by itself, which it does not after `connect_error`: its session ends, for this cause if
+    /// there is one to be told.
+    Away(Option<Cause>),
     /// The client reads this as `connect_error`'s message.
     Down(String),
 }
@@ -131,8 +133,8 @@ impl Connect {
         let Accepted { inlet, source, span, ended } = match accepted {
             Ok(accepted) => accepted,
             Err(Turned::Down(message)) => return Err(message),
-            Err(Turned::Away) => {
-                carrier.send_away().await;
+            Err(Turned::Away(cause)) => {
+                carrier.send_away(cause).await;
                 // Until then what is returned here would still reach the client.
                 tokio::time::sleep(GRACE).await;
                 return Err("sent away".into());

@@ -5,7 +5,8 @@ use socketioxide::socket::Socket;
 
 use crate::adapter::DirectAdapter;
 use crate::args::{self, Arguments};
-use crate::carrier::{Carrier, Cause};
+use crate::carrier::Carrier;
+use crate::cause::Cause;
 
 /// An event from a client.
 #[derive(Clone, Debug)]

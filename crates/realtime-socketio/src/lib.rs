@@ -9,6 +9,7 @@ mod answer;
 mod args;
 mod carrier;
 mod carriers;
+mod cause;
 mod codec;
 mod config;
 mod connect;

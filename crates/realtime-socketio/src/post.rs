@@ -7,7 +7,8 @@ use axum::body::Body;
 use bytes::Bytes;
 use http_body::{Body as _, Frame};
 
-use crate::carrier::{Carrier, Cause};
+use crate::carrier::Carrier;
+use crate::cause::Cause;
 use crate::head::{Head, HeadScan};
 use crate::intake::TURN;
 use crate::turnstile::Verdict;

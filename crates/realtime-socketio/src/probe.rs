@@ -15,7 +15,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
-use crate::carrier::{Carrier, Cause, GRACE};
+use crate::carrier::{Carrier, GRACE};
+use crate::cause::Cause;
 
 /// How long a probe may take, whatever the configuration says; engine.io's default.
 pub(crate) const MAX_PROBE: Duration = Duration::from_secs(10);

@@ -127,11 +127,21 @@ impl SocketIoProvider {
         &self.running().dispatcher
     }
 
+    /// The HTTP side, without what is checked before it.
+    #[cfg(test)]
+    pub(crate) fn service(&self) -> crate::service::EngineService {
+        self.running().server.service()
+    }
+
     fn running(&self) -> &Running {
         self.running.get_or_init(|| {
             let codec = SocketIoCodec { cursor_argument: self.config.cursor_argument };
             let dispatcher = Dispatcher::new(self.config.dispatcher(), codec, self.router.clone());
-            let gate = Gate { dispatcher: dispatcher.unowned(), max_depth: self.config.max_depth };
+            let gate = Gate {
+                dispatcher: dispatcher.unowned(),
+                max_depth: self.config.max_depth,
+                max_wait: self.config.connect_timeout,
+            };
             Running { dispatcher, server: Server::new(&self.config.engine(), Arc::new(gate)) }
         })
     }

@@ -11,7 +11,8 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, Sleep, sleep, timeout};
 
 use crate::adapter::{DirectAdapter, Refused};
-use crate::carrier::{Carrier, Cause, GRACE};
+use crate::carrier::{Carrier, GRACE};
+use crate::cause::Cause;
 use crate::credit::Window;
 use crate::encoded::Encoded;
 use crate::inbound::Inlet;
@@ -270,7 +271,7 @@ impl Pump {
                 }
                 self.carrier.close();
             }
-            Farewell::Reconnect => self.carrier.send_away().await,
+            Farewell::Reconnect => self.carrier.send_away(None).await,
         }
     }
 }

@@ -20,8 +20,9 @@ use tower_service::Service;
 
 use crate::adapter::DirectAdapter;
 use crate::answer::Answer;
-use crate::carrier::{Carrier, Cause};
+use crate::carrier::Carrier;
 use crate::carriers::{Berth, Carriers};
+use crate::cause::Cause;
 use crate::head::HeadScan;
 use crate::post::{PostBody, SEPARATOR};
 use crate::probe::{Handover, Probe};
@@ -184,11 +185,11 @@ impl EngineService {
         }
         match waiting.over() {
             // engineioxide only ends the answer, or knows the session no more; the client is to know that it is over.
-            Some(carrier) if carrier.is_closing() && carrier.cause().is_none() => {
+            Some(carrier) if let Some(last) = last_packets(&carrier) => {
                 let packets = if is_good { &body[..] } else { &[] };
                 // The client comes back on another connection, which a load balancer can send to another node.
                 let again = [(header::CONNECTION, "close")];
-                (TEXT, again, Body::new(Answer::new(with_close(packets), carrier))).into_response()
+                (TEXT, again, Body::new(Answer::new(joined(packets, last), carrier))).into_response()
             }
             Some(carrier) if is_good => Response::from_parts(parts, Body::new(Answer::new(body, carrier))),
             _ => Response::from_parts(parts, Body::from(body)),
@@ -409,10 +410,17 @@ const TEXT: [(header::HeaderName, &str); 1] = [(header::CONTENT_TYPE, "text/plai
 /// Engine.IO's packet that says nothing.
 const NOOP: &[u8] = b"6";
 
-/// The same packets and Engine.IO's close packet.
-fn with_close(packets: &[u8]) -> Bytes {
-    const CLOSE: &[u8] = b"1";
-    if packets.is_empty() { Bytes::from_static(CLOSE) } else { [packets, &[SEPARATOR], CLOSE].concat().into() }
+/// What tells a client that its session is at its end, if an answer does; Engine.IO's close packet when there is no cause.
+fn last_packets(carrier: &Carrier) -> Option<&'static [u8]> {
+    match carrier.cause() {
+        _ if !carrier.is_closing() => None,
+        None => Some(b"1"),
+        Some(cause) => cause.last_packets(),
+    }
+}
+
+fn joined(packets: &[u8], last: &'static [u8]) -> Bytes {
+    if packets.is_empty() { Bytes::from_static(last) } else { [packets, &[SEPARATOR], last].concat().into() }
 }
 
 async fn collected(body: Body) -> Option<Bytes> {

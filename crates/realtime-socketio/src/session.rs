@@ -1,8 +1,10 @@
 //! One connection of the main namespace between the core and Engine.IO.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use realtime_core::{
@@ -13,7 +15,8 @@ use serde_json::Value;
 use socketioxide::socket::DisconnectReason;
 
 use crate::args::Arguments;
-use crate::carrier::{Carrier, Cause};
+use crate::carrier::Carrier;
+use crate::cause::Cause;
 use crate::codec::SocketIoCodec;
 use crate::connect::{Accepted, Acceptor, Ended, Offer, Turned};
 use crate::credit::Window;
@@ -27,6 +30,8 @@ type Core = Dispatcher<SocketIoCodec>;
 pub(crate) struct Gate {
     pub(crate) dispatcher: Arc<Core>,
     pub(crate) max_depth: usize,
+    /// How long a client waits for a place of its user.
+    pub(crate) max_wait: Duration,
 }
 
 /// What a client may say in `auth` beside what the authenticator reads.
@@ -55,8 +60,10 @@ struct Incoming {
 #[async_trait]
 impl Acceptor for Gate {
     async fn accept(&self, offer: Offer<'_>) -> Result<Accepted, Turned> {
-        self.admit(&offer).await.map_err(|refusal| match refusal.kind() {
-            RefusalKind::Draining => Turned::Away,
+        let waited = AtomicBool::new(false);
+        self.admit(&offer, &waited).await.map_err(|refusal| match refusal.kind() {
+            RefusalKind::Draining => Turned::Away(None),
+            RefusalKind::UserLimit if waited.into_inner() => Turned::Away(Some(Cause::UserLimit)),
             kind => Turned::Down(format!("{}: {}", kind.code(), refusal.message())),
         })
     }
@@ -67,11 +74,17 @@ impl Acceptor for Gate {
 }
 
 impl Gate {
-    async fn admit(&self, offer: &Offer<'_>) -> Result<Accepted, Refusal> {
+    /// `waited` is set when the client had to wait for a place.
+    async fn admit(&self, offer: &Offer<'_>, waited: &AtomicBool) -> Result<Accepted, Refusal> {
         let auth = self.auth(offer.auth).map_err(|refusal| self.dispatcher.refuse(refusal))?;
         let wishes = Wishes::read(auth.as_ref()).map_err(|refusal| self.dispatcher.refuse(refusal))?;
         let request = ConnectRequest::new(NAME, offer.parts).with_auth(auth.as_ref());
-        let admitted = self.dispatcher.admit(&request, &wishes.rooms, wishes.last_event_id).await?;
+        let hold = |held| {
+            waited.store(true, Ordering::Relaxed);
+            offer.carrier.hold_main(held);
+        };
+        let Wishes { rooms, last_event_id } = wishes;
+        let admitted = self.dispatcher.admit_in_turn(&request, &rooms, last_event_id, self.max_wait, hold).await?;
         let outlet = Arc::new(SessionOutlet::new());
         let registration = Arc::new(self.dispatcher.register(admitted, Arc::clone(&outlet) as _));
         let ended = Arc::clone(&registration);
@@ -215,7 +228,8 @@ fn payload(arguments: Arguments) -> InboundPayload {
 /// The reason as this side sees it; another one counts if this side had asked for the end.
 fn reason_of(end: Ended) -> CloseReason {
     match end.cause {
-        Some(Cause::Flood) => return CloseReason::POLICY,
+        // The second one is of a session that has no connection.
+        Some(Cause::Flood | Cause::UserLimit) => return CloseReason::POLICY,
         Some(Cause::Lost) => return CloseReason::CONNECTION_LOST,
         Some(Cause::Malformed) => return CloseReason::PROTOCOL_ERROR,
         Some(Cause::TooLarge) => return CloseReason::TOO_LARGE,
@@ -245,21 +259,4 @@ fn fault_of(reason: &CloseReason) -> Option<&'static str> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    #[test]
-    fn wishes_are_read_from_auth() {
-        let auth = json!({"rooms": ["a", "b", "a"], "lastEventId": "x", "token": "t"});
-        assert_eq!(
-            Wishes::read(Some(&auth)).unwrap(),
-            Wishes { rooms: vec!["a".into(), "b".into()], last_event_id: Some("x".into()) }
-        );
-        assert_eq!(Wishes::read(Some(&json!(7))).unwrap(), Wishes::default());
-        assert_eq!(Wishes::read(Some(&json!({"lastEventId": 5}))).unwrap().last_event_id.as_deref(), Some("5"));
-        for rooms in [json!("a"), json!([1]), json!({})] {
-            assert!(Wishes::read(Some(&json!({ "rooms": rooms }))).is_err());
-        }
-    }
-}
+mod tests;

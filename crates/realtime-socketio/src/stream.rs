@@ -7,7 +7,8 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
-use crate::carrier::{Carrier, Cause};
+use crate::carrier::Carrier;
+use crate::cause::Cause;
 use crate::intake::Intake;
 use crate::packets::{Found, PacketScan};
 use crate::scan::FrameScan;
@@ -39,7 +40,7 @@ pub(crate) struct CarriedStream<S> {
     sent: FrameScan,
     sent_packets: PacketScan,
     said_goodbye: bool,
-    /// The close frame that takes the place of a bare one, and how much of it the wire has taken.
+    /// The frames that take the place of a bare close frame, and how much of them the wire has taken.
     told: Option<(&'static [u8], usize)>,
     /// Armed while a write waits; `closing` tells which of the two deadlines it has.
     stall: Option<Stall>,
@@ -186,13 +187,13 @@ impl<S: AsyncWrite + Unpin> CarriedStream<S> {
     }
 
     /// Writes the close frame with its code; it counts as the bare one when the wire has taken all of it.
-    fn poll_told(&mut self, cx: &mut Context<'_>, frame: &'static [u8], mut taken: usize) -> Poll<io::Result<usize>> {
-        while taken < frame.len() {
-            match Pin::new(&mut self.io).poll_write(cx, &frame[taken..]) {
+    fn poll_told(&mut self, cx: &mut Context<'_>, frames: &'static [u8], mut taken: usize) -> Poll<io::Result<usize>> {
+        while taken < frames.len() {
+            match Pin::new(&mut self.io).poll_write(cx, &frames[taken..]) {
                 Poll::Ready(Ok(written)) if written > 0 => taken += written,
                 Poll::Ready(result) => return self.settle(result),
                 Poll::Pending => {
-                    self.told = Some((frame, taken));
+                    self.told = Some((frames, taken));
                     return self.poll_stall(cx);
                 }
             }
@@ -243,13 +244,13 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for CarriedStream<S> {
         }
         if self.told.is_none() && buf.ends_with(&BARE_CLOSE) {
             match self.before_close(buf) {
-                Some(0) => self.told = self.fault().map(|fault| (fault.close_frame(), 0)),
+                Some(0) => self.told = self.fault().map(|fault| (fault.last_frames(), 0)),
                 Some(before) => return self.poll_frames(cx, &buf[..before]),
                 None => {}
             }
         }
         match self.told {
-            Some((frame, taken)) => self.poll_told(cx, frame, taken),
+            Some((frames, taken)) => self.poll_told(cx, frames, taken),
             None => self.poll_frames(cx, buf),
         }
     }

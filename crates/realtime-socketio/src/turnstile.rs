@@ -216,17 +216,16 @@ impl Carrier {
         refusal
     }
 
-    /// The main namespace's CONNECT waits for a place: until it goes on, it does not count as under way, and the session
-    /// may stay for another `connect_timeout` without a connection.
-    #[allow(dead_code, reason = "for who holds a CONNECT at a limit")]
+    /// The main namespace's CONNECT waits for a place, and then does so no more. Meanwhile it does not count as under way,
+    /// and the session, whose user is known, is none of those without a connection.
     pub(crate) fn hold_main(&self, held: bool) {
         self.change(|state| match (held, state.main) {
             (true, Main::UnderWay) => state.main = Main::Held,
             (false, Main::Held) => state.main = Main::UnderWay,
             _ => {}
         });
+        self.hold(held);
         if held {
-            self.stay();
             self.wake_readers();
         }
     }

@@ -4,6 +4,7 @@
 mod support;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use realtime_core::RealtimeProvider;
@@ -22,7 +23,13 @@ struct Served {
 
 impl Served {
     async fn start(setup: Setup) -> Self {
-        let config = SocketIoConfig::default()
+        let default = SocketIoConfig::default();
+        // Who comes at a limit waits as long, and those that are there have longer to show that they are there: its clients
+        // do that only while they are read.
+        let is_limited = setup.limits.connections_per_user < default.limits.connections_per_user;
+        let connect_timeout = if is_limited { Duration::from_secs(1) } else { default.connect_timeout };
+        let config = default
+            .with_connect_timeout(connect_timeout)
             .with_limits(setup.limits)
             .with_outbox(setup.outbox)
             .with_window(setup.window)

@@ -89,11 +89,25 @@ impl Client {
     pub async fn connect(&mut self, namespace: &str, auth: &Value) -> Result<Value, String> {
         let namespace = if namespace == "/" { String::new() } else { format!("{namespace},") };
         self.send(&format!("40{namespace}{auth}")).await;
+        self.answered().await
+    }
+
+    /// The answer to a CONNECT that was sent.
+    ///
+    /// # Errors
+    /// As [`Client::connect`].
+    pub async fn answered(&mut self) -> Result<Value, String> {
         let Ok(answer) = soon("an answer", self.next()).await else {
             return Err("draining: the session was ended".to_owned());
         };
         match answer.kind {
             0 => Ok(answer.data),
+            2 => {
+                assert_eq!(answer.name(), "error");
+                self.closed().await;
+                let error = &answer.data[1];
+                Err(format!("{}: {}", error["code"].as_str().unwrap(), error["message"].as_str().unwrap()))
+            }
             4 => Err(answer.data["message"].as_str().unwrap().to_owned()),
             _ => panic!("not an answer to connect: {answer:?}"),
         }

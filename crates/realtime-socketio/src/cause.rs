@@ -1,0 +1,90 @@
+/// Why this side ended a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// The client sent more than it may before it is connected, or connected again and again.
+    Flood,
+    /// A request of long polling, or the answer to one, did not arrive.
+    Lost,
+    /// The client sent what could not be read.
+    Malformed,
+    /// The client sent more than a message may hold.
+    TooLarge,
+    /// The client's CONNECT waited in vain for a place of its user.
+    UserLimit,
+    /// The client took nothing for too long while something waited.
+    WriteStall,
+}
+
+impl Cause {
+    /// The close frame that tells it (RFC 6455 §7.4.1), behind what else the client is told.
+    pub(crate) fn last_frames(self) -> &'static [u8] {
+        match self {
+            // 1008 with a word.
+            Self::Flood => b"\x88\x07\x03\xf0flood",
+            // 1011
+            Self::Lost => b"\x88\x02\x03\xf3",
+            // 1002
+            Self::Malformed => b"\x88\x02\x03\xea",
+            // 1009
+            Self::TooLarge => b"\x88\x02\x03\xf1",
+            // The event, then 1013 with a word.
+            Self::UserLimit => {
+                b"\x81\x5042[\"error\",{\"code\":\"user_limit\",\"message\":\"this user has too many connections\"}]\
+                \x88\x0c\x03\xf5user_limit"
+            }
+            // 4003
+            Self::WriteStall => b"\x88\x02\x0f\xa3",
+        }
+    }
+
+    /// What tells it on long polling, where that is not a request's failure: Engine.IO's close packet, behind what else the
+    /// client is told.
+    pub(crate) fn last_packets(self) -> Option<&'static [u8]> {
+        match self {
+            Self::UserLimit => {
+                Some(b"42[\"error\",{\"code\":\"user_limit\",\"message\":\"this user has too many connections\"}]\x1e1")
+            }
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::post::SEPARATOR;
+
+    /// A frame that is not masked and has a short payload, and what follows.
+    fn split(frames: &[u8]) -> ((u8, &[u8]), &[u8]) {
+        let (payload, rest) = frames[2..].split_at(frames[1].into());
+        ((frames[0], payload), rest)
+    }
+
+    #[test]
+    fn the_last_frame_is_a_close_frame() {
+        use Cause::*;
+        for (cause, code) in
+            [(Flood, 1008), (Lost, 1011), (Malformed, 1002), (TooLarge, 1009), (UserLimit, 1013), (WriteStall, 4003)]
+        {
+            let mut frames = cause.last_frames();
+            let mut last = (0, frames);
+            while !frames.is_empty() {
+                (last, frames) = split(frames);
+            }
+            let (code_bytes, word) = last.1.split_at(2);
+            assert_eq!((last.0, code_bytes), (0x88, &u16::to_be_bytes(code)[..]), "{cause:?}");
+            assert!(word.iter().all(u8::is_ascii_lowercase) || word == b"user_limit", "{cause:?}");
+        }
+    }
+
+    #[test]
+    fn a_wait_in_vain_is_told_by_an_event_first_on_both_transports() {
+        let error = realtime_core::HandlerError::new("user_limit", "this user has too many connections");
+        let event = format!("42{}", serde_json::json!(["error", error]));
+        let ((opcode, payload), close) = split(Cause::UserLimit.last_frames());
+        assert_eq!((opcode, payload), (0x81, event.as_bytes()));
+        assert_eq!(split(close), ((0x88, &b"\x03\xf5user_limit"[..]), &[][..]));
+        let packets = Cause::UserLimit.last_packets().unwrap();
+        assert_eq!(packets, [event.as_bytes(), &[SEPARATOR], b"1"].concat());
+    }
+}

@@ -1,0 +1,127 @@
+//! Sessions on long polling in paused time, without a network.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use http::Request;
+use http_body_util::BodyExt;
+use realtime_core::{ConnectionId, Limits, RealtimeProvider, Runtime, Target};
+use realtime_testkit::conformance::VisitorAuthenticator;
+use serde_json::json;
+use tokio::time::Instant;
+use tower_service::Service;
+
+use super::*;
+use crate::{SocketIoConfig, SocketIoProvider};
+
+#[test]
+fn wishes_are_read_from_auth() {
+    let auth = json!({"rooms": ["a", "b", "a"], "lastEventId": "x", "token": "t"});
+    assert_eq!(
+        Wishes::read(Some(&auth)).unwrap(),
+        Wishes { rooms: vec!["a".into(), "b".into()], last_event_id: Some("x".into()) }
+    );
+    assert_eq!(Wishes::read(Some(&json!(7))).unwrap(), Wishes::default());
+    assert_eq!(Wishes::read(Some(&json!({"lastEventId": 5}))).unwrap().last_event_id.as_deref(), Some("5"));
+    for rooms in [json!("a"), json!([1]), json!({})] {
+        assert!(Wishes::read(Some(&json!({ "rooms": rooms }))).is_err());
+    }
+}
+
+/// A provider for one connection of each user.
+async fn provider() -> Arc<SocketIoProvider> {
+    let limits = Limits::default().with_connections_per_user(1);
+    let provider = SocketIoProvider::new(SocketIoConfig::default().with_limits(limits));
+    provider.attach(Runtime::in_memory().with_authenticator(VisitorAuthenticator)).await.unwrap();
+    Arc::new(provider)
+}
+
+/// One session.
+struct Polling {
+    provider: Arc<SocketIoProvider>,
+    uri: String,
+}
+
+impl Polling {
+    async fn open(provider: &Arc<SocketIoProvider>) -> Self {
+        let mut polling =
+            Self { provider: Arc::clone(provider), uri: "/socket.io/?EIO=4&transport=polling".to_owned() };
+        let open: Value = serde_json::from_str(polling.get().await.strip_prefix('0').unwrap()).unwrap();
+        polling.uri += &format!("&sid={}", open["sid"].as_str().unwrap());
+        // Its first ping.
+        assert_eq!(polling.get().await, "2");
+        polling
+    }
+
+    /// A session that is connected as ann, and its connection.
+    async fn connect(provider: &Arc<SocketIoProvider>) -> (Self, ConnectionId) {
+        let polling = Self::open(provider).await;
+        polling.knock().await;
+        let mut answer = polling.get().await;
+        while !answer.contains("connectionId") {
+            answer = polling.get().await;
+        }
+        let welcome: Value = serde_json::from_str(answer.rsplit("42").next().unwrap()).unwrap();
+        (polling, welcome[1]["connectionId"].as_str().unwrap().parse().unwrap())
+    }
+
+    async fn knock(&self) {
+        self.post("40{\"user\":\"ann\"}").await;
+    }
+
+    /// Goes on asking until the session ends.
+    fn keep_asking(self) {
+        tokio::spawn(async move {
+            while !self.get().await.ends_with('1') {
+                // Answers pings, and there are none too many for others.
+                self.post("3").await;
+            }
+        });
+    }
+
+    async fn get(&self) -> String {
+        self.ask(Request::get(&self.uri), "").await
+    }
+
+    async fn post(&self, packets: &'static str) {
+        assert_eq!(self.ask(Request::post(&self.uri), packets).await, "ok");
+    }
+
+    async fn ask(&self, request: http::request::Builder, body: &'static str) -> String {
+        let request: Request<Body> = request.body(body.into()).unwrap();
+        let answer = self.provider.service().call(request).await.unwrap();
+        String::from_utf8(answer.into_body().collect().await.unwrap().to_bytes().into()).unwrap()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connect_at_the_limit_is_held_for_connect_timeout() {
+    let provider = provider().await;
+    let (inside, _) = Polling::connect(&provider).await;
+    inside.keep_asking();
+    let late = Polling::open(&provider).await;
+    // Nearly all of the time that it has without a connection.
+    tokio::time::sleep(Duration::from_secs(9)).await;
+    let begun = Instant::now();
+    late.knock().await;
+    let answer = late.get().await;
+    assert_eq!(answer.as_bytes(), [b"6\x1e", Cause::UserLimit.last_packets().unwrap()].concat());
+    assert_eq!(begun.elapsed().as_secs(), 10);
+    assert_eq!((provider.stats().connections, provider.stats().refused["user_limit"]), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_place_that_is_free_in_the_last_moment_is_taken() {
+    let provider = provider().await;
+    let (inside, id) = Polling::connect(&provider).await;
+    inside.keep_asking();
+    let late = Polling::open(&provider).await;
+    late.knock().await;
+    tokio::time::sleep(Duration::from_millis(9_990)).await;
+    provider.close(Target::connection(id), CloseReason::KICKED).await.unwrap();
+    assert!(late.get().await.starts_with("40{"));
+    // It has connected, and stays.
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    assert_eq!((provider.stats().connections, provider.stats().refused.len()), (1, 0));
+}
