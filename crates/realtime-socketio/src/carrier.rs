@@ -14,6 +14,7 @@ use crate::carriers::Carriers;
 use crate::cause::Cause;
 use crate::connect::Start;
 use crate::credit::Credit;
+use crate::denial::Denials;
 use crate::probe::Passage;
 use crate::turnstile::Turnstile;
 
@@ -26,6 +27,7 @@ use crate::turnstile::Turnstile;
 pub(crate) struct Carrier {
     pub(crate) credit: Credit,
     pub(crate) turnstile: Turnstile,
+    pub(crate) denials: Denials,
     /// Where it is known; none in tests.
     seat: OnceLock<Seat>,
     paused: AtomicBool,

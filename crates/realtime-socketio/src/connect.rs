@@ -35,8 +35,8 @@ pub(crate) enum Turned {
     /// The client is to come back by itself, which it does not after `connect_error`: its session ends, for this cause if
     /// there is one to be told.
     Away(Option<Cause>),
-    /// The client reads this as `connect_error`'s message.
-    Down(String),
+    /// The client is answered with `connect_error`.
+    Down(Refusal),
 }
 
 /// Someone who wants to connect.
@@ -132,7 +132,7 @@ impl Connect {
         }
         let Accepted { inlet, source, span, ended } = match accepted {
             Ok(accepted) => accepted,
-            Err(Turned::Down(message)) => return Err(message),
+            Err(Turned::Down(refusal)) => return Err(carrier.deny(&refusal)),
             Err(Turned::Away(cause)) => {
                 carrier.send_away(cause).await;
                 // Until then what is returned here would still reach the client.

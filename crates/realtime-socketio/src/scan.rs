@@ -55,9 +55,15 @@ impl FrameScan {
         self.have == 0 && self.left == 0
     }
 
-    /// How many of the next bytes, at most so many, end the present frame; all, when its header is not whole.
-    pub(crate) fn left(&self, most: usize) -> usize {
-        if self.left == 0 { most } else { most.min(usize::try_from(self.left).unwrap_or(usize::MAX)) }
+    /// How many of these bytes, which come next, end the present frame.
+    pub(crate) fn left(&self, bytes: &[u8]) -> usize {
+        let mut ahead = self.clone();
+        let mut header = 0;
+        while ahead.have > 0 && header < bytes.len() {
+            ahead.feed(&bytes[header..=header]);
+            header += 1;
+        }
+        usize::try_from(ahead.left).map_or(bytes.len(), |left| bytes.len().min(header.saturating_add(left)))
     }
 
     /// Whether a close frame has begun.
@@ -139,6 +145,20 @@ mod tests {
                 assert_eq!(largest, len as u64);
                 scan.feed(&bytes[end..end + 1]);
                 assert!(!scan.at_boundary());
+            }
+        }
+    }
+
+    #[test]
+    fn the_end_of_a_frame_is_known_wherever_it_is_cut() {
+        for len in [1, 126, 65_536] {
+            let end = frame(0x81, len).len();
+            let bytes = [frame(0x81, len), frame(0x82, 3)].concat();
+            for cut in (1..20).filter(|cut| *cut < end) {
+                let mut scan = FrameScan::default();
+                scan.feed(&bytes[..cut]);
+                assert_eq!(scan.left(&bytes[cut..]), end - cut, "{len} {cut}");
+                assert_eq!(scan.left(&bytes[cut..cut + 1]), 1, "{len} {cut}");
             }
         }
     }

@@ -152,7 +152,7 @@ mod tests {
     #[async_trait]
     impl Acceptor for Nobody {
         async fn accept(&self, _: Offer<'_>) -> Result<Accepted, Turned> {
-            Err(Turned::Down("nobody".into()))
+            Err(Turned::Down(Refusal::forbidden("nobody")))
         }
 
         fn report(&self, _: Refusal) {}

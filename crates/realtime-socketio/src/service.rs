@@ -166,7 +166,7 @@ impl EngineService {
         let asking = carrier.ask();
         let passing = Arc::clone(&carrier);
         let waiting = Waiting(Some(carrier));
-        let (parts, body) = tokio::select! {
+        let (mut parts, mut body) = tokio::select! {
             biased;
             answer = self.next_packets(request, &passing) => answer,
             // Nothing is lost with the request: engineioxide waits only while it has taken nothing from the channel.
@@ -175,6 +175,10 @@ impl EngineService {
         drop(asking);
         let is_good = parts.status == StatusCode::OK;
         if is_good {
+            if let Some(exchanged) = passing.with_denials(&body) {
+                parts.headers.insert(header::CONTENT_LENGTH, exchanged.len().into());
+                body = exchanged;
+            }
             for packet in body.split(|byte| *byte == SEPARATOR) {
                 let mut scan = HeadScan::default();
                 let told = scan.feed(packet.iter().copied()).map(|(_, head)| head).or_else(|| scan.end());

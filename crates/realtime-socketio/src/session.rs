@@ -64,7 +64,7 @@ impl Acceptor for Gate {
         self.admit(&offer, &waited).await.map_err(|refusal| match refusal.kind() {
             RefusalKind::Draining => Turned::Away(None),
             RefusalKind::UserLimit if waited.into_inner() => Turned::Away(Some(Cause::UserLimit)),
-            kind => Turned::Down(format!("{}: {}", kind.code(), refusal.message())),
+            _ => Turned::Down(refusal),
         })
     }
 

@@ -9,18 +9,16 @@ use tokio::time::{Instant, Sleep};
 
 use crate::carrier::Carrier;
 use crate::cause::Cause;
+use crate::exchange::{Exchange, Part};
 use crate::intake::Intake;
 use crate::packets::{Found, PacketScan};
 use crate::scan::FrameScan;
 use crate::service::Limits;
-use crate::threshold;
 
 /// How long a closing session may wait for its client to take what is left.
 const CLOSING_STALL: Duration = Duration::from_secs(1);
 /// What a client that says goodbye sends: a masked close frame without a code (RFC 6455 §5.5.1).
 const GOODBYE: [u8; 6] = [0x88, 0x80, 0, 0, 0, 0];
-/// What engineioxide ends with: a close frame without a code.
-const BARE_CLOSE: [u8; 2] = [0x88, 0];
 
 /// The stream under one websocket: tells the carrier when all is written, stops reading when the
 /// carrier says so, says goodbye in the client's name when the session is to end, puts the code
@@ -30,18 +28,18 @@ const BARE_CLOSE: [u8; 2] = [0x88, 0];
 /// means that the channel was drained. Its writer also ignores write errors and waits for a
 /// blocked write for ever: that is why a stalled write kills the reading side too, for good.
 pub(crate) struct CarriedStream<S> {
-    io: S,
-    carrier: Arc<Carrier>,
+    pub(crate) io: S,
+    pub(crate) carrier: Arc<Carrier>,
     limits: Limits,
     intake: Intake,
     /// The frames that were handed on.
-    scan: FrameScan,
+    pub(crate) scan: FrameScan,
     /// The frames that the wire has taken, and the packets in them.
-    sent: FrameScan,
+    pub(crate) sent: FrameScan,
     sent_packets: PacketScan,
     said_goodbye: bool,
-    /// The frames that take the place of a bare close frame, and how much of them the wire has taken.
-    told: Option<(&'static [u8], usize)>,
+    /// What is written in the place of the next bytes, and was begun.
+    pub(crate) exchange: Option<Exchange>,
     /// Armed while a write waits; `closing` tells which of the two deadlines it has.
     stall: Option<Stall>,
     dead: bool,
@@ -63,7 +61,7 @@ impl<S> CarriedStream<S> {
             sent: FrameScan::default(),
             sent_packets: PacketScan::default(),
             said_goodbye: false,
-            told: None,
+            exchange: None,
             stall: None,
             dead: false,
         }
@@ -84,26 +82,8 @@ impl<S> CarriedStream<S> {
         }
     }
 
-    /// Why engineioxide closes the websocket, if it does so for a fault: without a word from either side it is a frame or
-    /// a packet that cannot be read, which it does not tell. Engine.IO's close packet is its word.
-    fn fault(&self) -> Option<Cause> {
-        let said =
-            self.scan.has_closed() || self.sent.has_said_close() || self.carrier.is_closing() || self.carrier.is_lost();
-        self.carrier.cause().or((!said).then_some(Cause::Malformed))
-    }
-
-    /// How many bytes come before the bare close frame, if the writer ends with one: nothing comes after it.
-    ///
-    /// Its two bytes can also be the end of a payload, which the borders of the frames before tell.
-    fn before_close(&self, buf: &[u8]) -> Option<usize> {
-        let before = buf.strip_suffix(&BARE_CLOSE)?;
-        let mut ahead = self.sent.clone();
-        ahead.feed(before);
-        ahead.at_boundary().then_some(before.len())
-    }
-
     /// The end of a write that is not ready: wait on, or die.
-    fn poll_stall<T>(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
+    pub(crate) fn poll_stall<T>(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
         self.carrier.register_writer(cx);
         let closing = self.carrier.is_closing();
         let wait = if closing { CLOSING_STALL.min(self.limits.write_stall) } else { self.limits.write_stall };
@@ -127,7 +107,7 @@ impl<S> CarriedStream<S> {
         self.carrier.close();
     }
 
-    fn settle<T>(&mut self, result: io::Result<T>) -> Poll<io::Result<T>> {
+    pub(crate) fn settle<T>(&mut self, result: io::Result<T>) -> Poll<io::Result<T>> {
         self.stall = None;
         match &result {
             Ok(_) => self.carrier.credit.step(),
@@ -147,7 +127,7 @@ impl<S> CarriedStream<S> {
 
 impl<S: AsyncWrite + Unpin> CarriedStream<S> {
     /// These bytes have gone to the client.
-    fn note(&mut self, mut bytes: &[u8]) {
+    pub(crate) fn note(&mut self, mut bytes: &[u8]) {
         self.sent.feed(bytes);
         while !bytes.is_empty() || !self.sent_packets.is_done() {
             let (taken, found) = self.sent_packets.next(bytes);
@@ -155,22 +135,6 @@ impl<S: AsyncWrite + Unpin> CarriedStream<S> {
             if let Some(Found::Packet(head)) = found {
                 self.carrier.sent(&head);
             }
-        }
-    }
-
-    /// The part of these bytes that the client may have before the answer of our own namespace; zero bytes of it are that
-    /// answer, which has so many.
-    fn hide(&self, buf: &[u8]) -> (usize, usize) {
-        if !self.sent.at_boundary() {
-            return (self.sent.left(buf.len()), 0);
-        }
-        match threshold::find_answer(buf) {
-            Some((0, end)) => {
-                self.carrier.has_hidden();
-                (0, end)
-            }
-            Some((begin, _)) => (begin, 0),
-            None => (buf.len(), 0),
         }
     }
 
@@ -184,23 +148,6 @@ impl<S: AsyncWrite + Unpin> CarriedStream<S> {
             }
             Poll::Pending => self.poll_stall(cx),
         }
-    }
-
-    /// Writes the close frame with its code; it counts as the bare one when the wire has taken all of it.
-    fn poll_told(&mut self, cx: &mut Context<'_>, frames: &'static [u8], mut taken: usize) -> Poll<io::Result<usize>> {
-        while taken < frames.len() {
-            match Pin::new(&mut self.io).poll_write(cx, &frames[taken..]) {
-                Poll::Ready(Ok(written)) if written > 0 => taken += written,
-                Poll::Ready(result) => return self.settle(result),
-                Poll::Pending => {
-                    self.told = Some((frames, taken));
-                    return self.poll_stall(cx);
-                }
-            }
-        }
-        self.told = None;
-        self.sent.feed(&BARE_CLOSE);
-        self.settle(Ok(BARE_CLOSE.len()))
     }
 }
 
@@ -235,23 +182,17 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for CarriedStream<S> {
         if self.dead {
             return Poll::Ready(Err(dead()));
         }
-        let mut buf = buf;
-        if self.carrier.is_hiding() {
-            match self.hide(buf) {
-                (0, hidden) if hidden > 0 => return Poll::Ready(Ok(hidden)),
-                (shown, _) => buf = &buf[..shown],
+        let part = match self.exchange.take() {
+            Some(exchange) => Part::Exchanged(exchange),
+            None => self.next_part(buf),
+        };
+        match part {
+            Part::Exchanged(exchange) => self.poll_exchange(cx, exchange, buf),
+            Part::Hidden(bytes) => {
+                self.carrier.has_hidden();
+                Poll::Ready(Ok(bytes))
             }
-        }
-        if self.told.is_none() && buf.ends_with(&BARE_CLOSE) {
-            match self.before_close(buf) {
-                Some(0) => self.told = self.fault().map(|fault| (fault.last_frames(), 0)),
-                Some(before) => return self.poll_frames(cx, &buf[..before]),
-                None => {}
-            }
-        }
-        match self.told {
-            Some((frames, taken)) => self.poll_told(cx, frames, taken),
-            None => self.poll_frames(cx, buf),
+            Part::Plain(bytes) => self.poll_frames(cx, &buf[..bytes]),
         }
     }
 
@@ -295,6 +236,7 @@ fn dead() -> io::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::exchange::BARE_CLOSE;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex, split};
 
     const LIMITS: Limits =

@@ -62,7 +62,8 @@ impl Polling {
         while !answer.contains("connectionId") {
             answer = polling.get().await;
         }
-        let welcome: Value = serde_json::from_str(answer.rsplit("42").next().unwrap()).unwrap();
+        let welcome = answer.split('\u{1e}').find_map(|packet| packet.strip_prefix("42")).unwrap();
+        let welcome: Value = serde_json::from_str(welcome).unwrap();
         (polling, welcome[1]["connectionId"].as_str().unwrap().parse().unwrap())
     }
 

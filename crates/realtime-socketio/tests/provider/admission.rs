@@ -1,11 +1,13 @@
 //! Who is let in, and what those who are not are told.
 
-use realtime_core::{CloseReason, RealtimeProvider};
-use realtime_socketio::{SocketIoConfig, SocketIoProvider};
+use realtime_core::{CloseReason, Limits, RealtimeProvider};
+use realtime_socketio::{DirectAdapter, SocketIoConfig, SocketIoProvider};
 use serde_json::json;
+use socketioxide::extract::SocketRef;
+use socketioxide::handler::ConnectHandler;
 
 use crate::TRANSPORTS;
-use crate::support::{Client, Server};
+use crate::support::{Client, Packet, Server, Setup, Transport, soon};
 
 #[tokio::test]
 async fn a_refusal_has_its_reason_in_connect_error() {
@@ -21,7 +23,10 @@ async fn a_refusal_has_its_reason_in_connect_error() {
     for transport in TRANSPORTS {
         for (auth, message) in &cases {
             let mut client = server.open(transport).await;
-            assert_eq!(client.connect("/", auth).await, Err((*message).to_owned()));
+            client.send(&format!("40{auth}")).await;
+            let answer = client.message().await;
+            let code = message.split(':').next().unwrap();
+            assert_eq!((answer.kind, answer.data), (4, json!({"message": message, "data": {"code": code}})));
             // The session is not over: the client may try again with a better auth.
             client.connect("/", &json!({"user": "ann"})).await.expect("let in");
             client.event("connected").await;
@@ -30,6 +35,64 @@ async fn a_refusal_has_its_reason_in_connect_error() {
     let stats = server.stats();
     let refused: Vec<_> = stats.refused.iter().map(|(reason, count)| (reason.as_str(), *count)).collect();
     assert_eq!(refused, [("bad_request", 6), ("room", 2), ("unauthorized", 2)]);
+}
+
+#[tokio::test]
+async fn a_refusal_that_is_not_for_good_says_when_to_come_back() {
+    let limits = Limits::default().with_connections(2).with_connections_per_user(1);
+    for transport in TRANSPORTS {
+        let server = Setup::from(SocketIoConfig::default().with_limits(limits)).start().await;
+        let _ann = server.client(Transport::Websocket, "ann").await;
+        // One may wait.
+        let mut answers = [server.open(transport).await, server.open(transport).await].map(|mut client| {
+            tokio::spawn(async move {
+                client.send("40{\"user\":\"ann\"}").await;
+                client.message().await
+            })
+        });
+        let [first, second] = &mut answers;
+        let refused = soon("an answer", async {
+            tokio::select! { answer = first => answer, answer = second => answer }
+        });
+        let refused = refused.await.unwrap();
+        let data = &refused.data["data"];
+        assert_eq!((refused.kind, data["code"].as_str()), (4, Some("user_limit")));
+        assert!((5000..=10_000).contains(&data["retryAfterMs"].as_u64().unwrap()), "{refused:?}");
+
+        let _bob = server.client(Transport::Websocket, "bob").await;
+        let mut eve = server.open(transport).await;
+        eve.send("40{\"user\":\"eve\"}").await;
+        let refused = eve.message().await;
+        assert_eq!(refused.data["data"], json!({"code": "node_limit", "retryAfterMs": 5000}));
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_by_an_own_namespace_is_left_as_it_is() {
+    let server = Server::start().await;
+    let middleware = async |_: SocketRef<DirectAdapter>| Err::<(), _>("not here");
+    server.provider.io().ns("/own", (async |_: SocketRef<DirectAdapter>| {}).with(middleware));
+    for transport in TRANSPORTS {
+        let mut client = server.open(transport).await;
+        for _ in 0..3 {
+            let packets = ["40/own,", "40{\"user\":\"mallory\"}", "40/own,"].map(|text| Packet::Text(text.to_owned()));
+            client.send_all(packets.into()).await;
+            let (mut main, mut own) = (0, 0);
+            while main < 1 || own < 1 {
+                let answer = client.message().await;
+                match answer.namespace.as_str() {
+                    "/own" => {
+                        assert_eq!(answer.data, json!({"message": "not here"}));
+                        own += 1;
+                    }
+                    _ => {
+                        assert_eq!(answer.data["data"], json!({"code": "unauthorized"}));
+                        main += 1;
+                    }
+                }
+            }
+        }
+    }
 }
 
 #[tokio::test]

@@ -1,0 +1,181 @@
+//! What a websocket's client gets in the place of what engineioxide writes: nothing for the answer of our own namespace,
+//! the answer with data for a CONNECT that was refused, a close frame with a code.
+
+use std::borrow::Cow;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::io::AsyncWrite;
+
+use crate::cause::Cause;
+use crate::denial;
+use crate::stream::CarriedStream;
+use crate::threshold;
+
+/// What engineioxide ends with: a close frame without a code.
+pub(crate) const BARE_CLOSE: [u8; 2] = [0x88, 0];
+
+/// Frames that take the place of what is written.
+pub(crate) struct Exchange {
+    frames: Cow<'static, [u8]>,
+    /// How much of them the wire has taken.
+    taken: usize,
+    /// How many bytes they stand for.
+    of: usize,
+}
+
+/// What becomes of the next bytes, so many of them.
+pub(crate) enum Part {
+    Exchanged(Exchange),
+    Hidden(usize),
+    Plain(usize),
+}
+
+impl<S> CarriedStream<S> {
+    /// The first part of what is written.
+    pub(crate) fn next_part(&self, buf: &[u8]) -> Part {
+        let mut plain = buf.len();
+        let at_boundary = self.sent.at_boundary();
+        let (hides, denies) = (self.carrier.is_hiding(), self.carrier.denies());
+        if (hides || denies) && !at_boundary {
+            plain = self.sent.left(buf);
+        }
+        if hides && at_boundary {
+            match threshold::find_answer(buf) {
+                Some((0, end)) => return Part::Hidden(end),
+                Some((begin, _)) => plain = begin,
+                None => {}
+            }
+        }
+        if denies && at_boundary {
+            match denial::find(&buf[..plain]) {
+                Some((0, of)) => {
+                    if let Some(text) = self.carrier.next_denial() {
+                        return Part::Exchanged(Exchange::new(denial::frame(&text), of));
+                    }
+                }
+                Some((begin, _)) => plain = begin,
+                None => {}
+            }
+        }
+        match self.before_close(&buf[..plain]) {
+            Some(0) => match self.fault() {
+                Some(fault) => Part::Exchanged(Exchange::new(fault.last_frames(), BARE_CLOSE.len())),
+                None => Part::Plain(plain),
+            },
+            Some(before) => Part::Plain(before),
+            None => Part::Plain(plain),
+        }
+    }
+
+    /// Why engineioxide closes the websocket, if it does so for a fault: without a word from either side it is a frame or
+    /// a packet that cannot be read, which it does not tell. Engine.IO's close packet is its word.
+    fn fault(&self) -> Option<Cause> {
+        let said =
+            self.scan.has_closed() || self.sent.has_said_close() || self.carrier.is_closing() || self.carrier.is_lost();
+        self.carrier.cause().or((!said).then_some(Cause::Malformed))
+    }
+
+    /// How many bytes come before the bare close frame, if the writer ends with one: nothing comes after it.
+    ///
+    /// Its two bytes can also be the end of a payload, which the borders of the frames before tell.
+    fn before_close(&self, buf: &[u8]) -> Option<usize> {
+        let before = buf.strip_suffix(&BARE_CLOSE)?;
+        let mut ahead = self.sent.clone();
+        ahead.feed(before);
+        ahead.at_boundary().then_some(before.len())
+    }
+}
+
+impl<S: AsyncWrite + Unpin> CarriedStream<S> {
+    /// Writes frames in the place of those that this buffer begins with, which count as written when the wire has taken all.
+    pub(crate) fn poll_exchange(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut exchange: Exchange,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        while exchange.taken < exchange.frames.len() {
+            match Pin::new(&mut self.io).poll_write(cx, &exchange.frames[exchange.taken..]) {
+                Poll::Ready(Ok(written)) if written > 0 => exchange.taken += written,
+                Poll::Ready(result) => return self.settle(result),
+                Poll::Pending => {
+                    self.exchange = Some(exchange);
+                    return self.poll_stall(cx);
+                }
+            }
+        }
+        let of = exchange.of.min(buf.len());
+        self.note(&buf[..of]);
+        self.settle(Ok(of))
+    }
+}
+
+impl Exchange {
+    fn new(frames: impl Into<Cow<'static, [u8]>>, of: usize) -> Self {
+        Self { frames: frames.into(), taken: 0, of }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::carrier::Carrier;
+    use crate::service::Limits;
+    use realtime_core::Refusal;
+    use std::sync::Arc;
+    use std::time::Duration;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+
+    /// What the client of this session gets of these writes when the wire takes so many bytes at a time.
+    async fn sent(carrier: &Arc<Carrier>, writes: &[&[u8]], room: usize) -> Vec<u8> {
+        let (io, mut peer) = duplex(room);
+        let limits = Limits { max_message: 10, write_stall: Duration::MAX, probe: Duration::MAX };
+        let mut stream = CarriedStream::new(io, Arc::clone(carrier), limits);
+        let mut got = Vec::new();
+        let write = async move {
+            for bytes in writes {
+                stream.write_all(bytes).await.unwrap();
+            }
+        };
+        let (_, read) = tokio::join!(write, peer.read_to_end(&mut got));
+        read.unwrap();
+        got
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_exchanged_wherever_writes_are_cut() {
+        let theirs = denial::frame("44{\"message\":\"forbidden: a\"}");
+        let ours = denial::frame("44{\"data\":{\"code\":\"forbidden\"},\"message\":\"forbidden: a\"}");
+        let before = [denial::frame("44/own,{}"), denial::frame(&"x".repeat(200))].concat();
+        let (whole, expected) = ([&before[..], &theirs, &before].concat(), [&before[..], &ours, &before].concat());
+        let rest = &whole[before.len()..];
+        for room in 1..=whole.len() {
+            for writes in [&[&whole[..]][..], &[&before, rest]] {
+                let carrier = Arc::new(Carrier::default());
+                carrier.deny(&Refusal::forbidden("a"));
+                assert_eq!(sent(&carrier, writes, room).await, expected, "{room}");
+                assert!(!carrier.denies());
+            }
+        }
+        let carrier = Arc::new(Carrier::default());
+        assert_eq!(sent(&carrier, &[&whole], 1000).await, whole, "nothing to exchange");
+    }
+
+    #[tokio::test]
+    async fn several_answers_are_exchanged_in_their_order_up_to_the_close_frame() {
+        let carrier = Arc::new(Carrier::default());
+        let names = ["a", "b", "c"];
+        let [mut theirs, mut ours] = [Vec::new(), Vec::new()];
+        for name in names {
+            let message = carrier.deny(&Refusal::forbidden(name));
+            theirs.extend(denial::frame(&format!("44{{\"message\":\"{message}\"}}")));
+            ours.extend(denial::frame(&format!("44{{\"data\":{{\"code\":\"forbidden\"}},\"message\":\"{message}\"}}")));
+        }
+        theirs.extend(BARE_CLOSE);
+        carrier.close_for(Cause::UserLimit);
+        ours.extend(Cause::UserLimit.last_frames());
+        assert_eq!(sent(&carrier, &[&theirs], 5).await, ours);
+    }
+}
