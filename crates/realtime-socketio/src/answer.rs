@@ -36,6 +36,10 @@ impl http_body::Body for Answer {
         if self.left.is_empty() {
             return Poll::Ready(None);
         }
+        if self.left.len() < self.bytes {
+            // The client has taken what came before.
+            self.carrier.beat();
+        }
         let end = self.left.len().min(CHUNK);
         let chunk = self.left.split_to(end);
         if self.left.is_empty() {

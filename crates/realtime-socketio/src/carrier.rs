@@ -16,6 +16,7 @@ use crate::connect::Start;
 use crate::credit::Credit;
 use crate::denial::Denials;
 use crate::probe::Passage;
+use crate::pulse::Pulse;
 use crate::turnstile::Turnstile;
 
 /// The Engine.IO session under one client, as far as it can be steered from outside: credit for
@@ -28,13 +29,14 @@ pub(crate) struct Carrier {
     pub(crate) credit: Credit,
     pub(crate) turnstile: Turnstile,
     pub(crate) denials: Denials,
+    pub(crate) pulse: Pulse,
     /// Where it is known; none in tests.
     seat: OnceLock<Seat>,
     paused: AtomicBool,
     stream_reader: AtomicWaker,
     post_reader: AtomicWaker,
     stream_writer: AtomicWaker,
-    /// Wakes those who wait for the session to be at its end, for a moment to end it, or for its begin.
+    /// Wakes those who wait for the session to be at its end, for a moment to end it, for its begin, or for a sign of life.
     turns: Notify,
     /// It has entered our own namespace, see [`threshold`](crate::threshold).
     entered: AtomicBool,
@@ -141,7 +143,7 @@ impl Carrier {
         self.until(|| self.is_entered() || self.is_closing()).await;
     }
 
-    async fn until(&self, is_so: impl Fn() -> bool) {
+    pub(crate) async fn until(&self, is_so: impl Fn() -> bool) {
         loop {
             let mut turn = pin!(self.turns.notified());
             turn.as_mut().enable();
@@ -221,7 +223,7 @@ impl Carrier {
         self.until(|| self.passage.is_finished() || self.asking.load(Ordering::SeqCst) || self.is_closing()).await;
     }
 
-    /// To be called when there is somebody to be told of the end.
+    /// To be called when there is somebody to be told of the end, or somebody has given a sign of life.
     pub(crate) fn heard(&self) {
         self.turns.notify_waiters();
     }

@@ -3,6 +3,8 @@
 pub(crate) enum Cause {
     /// The client sent more than it may before it is connected, or connected again and again.
     Flood,
+    /// The client gave no sign of life when its user needed the place.
+    Heartbeat,
     /// A request of long polling, or the answer to one, did not arrive.
     Lost,
     /// The client sent what could not be read.
@@ -21,6 +23,8 @@ impl Cause {
         match self {
             // 1008 with a word.
             Self::Flood => b"\x88\x07\x03\xf0flood",
+            // 4002
+            Self::Heartbeat => b"\x88\x02\x0f\xa2",
             // 1011
             Self::Lost => b"\x88\x02\x03\xf3",
             // 1002
@@ -44,6 +48,8 @@ impl Cause {
             Self::UserLimit => {
                 Some(b"42[\"error\",{\"code\":\"user_limit\",\"message\":\"this user has too many connections\"}]\x1e1")
             }
+            // It may be there after all.
+            Self::Heartbeat => Some(b"1"),
             _ => None,
         }
     }
@@ -63,9 +69,15 @@ mod tests {
     #[test]
     fn the_last_frame_is_a_close_frame() {
         use Cause::*;
-        for (cause, code) in
-            [(Flood, 1008), (Lost, 1011), (Malformed, 1002), (TooLarge, 1009), (UserLimit, 1013), (WriteStall, 4003)]
-        {
+        for (cause, code) in [
+            (Flood, 1008),
+            (Heartbeat, 4002),
+            (Lost, 1011),
+            (Malformed, 1002),
+            (TooLarge, 1009),
+            (UserLimit, 1013),
+            (WriteStall, 4003),
+        ] {
             let mut frames = cause.last_frames();
             let mut last = (0, frames);
             while !frames.is_empty() {

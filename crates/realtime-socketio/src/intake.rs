@@ -44,6 +44,11 @@ impl Intake {
         Self { entrance: Entrance::Begins, ..Self::default() }
     }
 
+    /// Whether a packet waits, and nothing is read meanwhile.
+    pub(crate) fn is_blocked(&self) -> bool {
+        self.waits.is_some()
+    }
+
     /// Reads what may be handed on. Nothing at all is the end of the stream, or the session is closing.
     pub(crate) fn poll_read<S: AsyncRead + Unpin>(
         &mut self,
@@ -95,6 +100,7 @@ impl Intake {
             if read.is_empty() {
                 return Poll::Ready(Ok(()));
             }
+            carrier.beat();
             self.looked = 0;
             if self.look(carrier, read).is_some() && self.cleared == read.len() {
                 (self.cleared, self.looked) = (0, 0);

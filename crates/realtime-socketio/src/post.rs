@@ -73,7 +73,10 @@ impl PostBody {
                     self.carrier.close_for(Cause::Lost);
                     return Poll::Ready(Err(error.into()));
                 }
-                Some(Ok(frame)) => self.chunk = frame.into_data().unwrap_or_default(),
+                Some(Ok(frame)) => {
+                    self.carrier.beat();
+                    self.chunk = frame.into_data().unwrap_or_default();
+                }
             }
             match self.left.checked_sub(self.chunk.len()) {
                 Some(left) => self.left = left,

@@ -157,7 +157,9 @@ impl Probe {
         let mut answered = false;
         for _ in 0..MAX_FRAMES {
             let mut buffer = [0; MAX_PAYLOAD];
-            match read_frame(io, &mut buffer).await? {
+            let frame = read_frame(io, &mut buffer).await?;
+            self.0.beat();
+            match frame {
                 (TEXT, b"2probe") => {
                     write_frame(io, TEXT, b"3probe").await?;
                     self.0.passage.enter(PROBING, ANSWERED);

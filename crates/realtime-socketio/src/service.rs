@@ -58,6 +58,12 @@ impl EngineService {
         Self { inner, carriers, limits, proxies: Arc::new(proxies) }
     }
 
+    /// The carrier of a session.
+    #[cfg(test)]
+    pub(crate) fn carrier(&self, sid: Sid) -> Arc<Carrier> {
+        self.carriers.find(sid).expect("a session that goes on")
+    }
+
     async fn answer(mut self, request: Request<Body>) -> Response {
         let query = Query::of(&request);
         let get = request.method() == Method::GET;
@@ -72,7 +78,7 @@ impl EngineService {
             }
             Query { protocol: true, transport: Some(Transport::Polling), sid: Sought::Sid(sid), mark } => {
                 let post = request.method() == Method::POST;
-                match self.carriers.find(sid) {
+                match self.carriers.find(sid).inspect(|carrier| carrier.beat()) {
                     Some(carrier) if (get || post) && mark.is_some_and(|mark| carrier.is_repeated(get, &mark)) => {
                         tracing::debug!("a request came twice: what was in the answer to the first is lost");
                         carrier.close_for(Cause::Lost);
@@ -170,7 +176,8 @@ impl EngineService {
             biased;
             answer = self.next_packets(request, &passing) => answer,
             // Nothing is lost with the request: engineioxide waits only while it has taken nothing from the channel.
-            () = passing.passage.noop_due() => ((TEXT, ()).into_response().into_parts().0, Bytes::from_static(NOOP)),
+            () = passing.passage.noop_due() => noop(),
+            () = passing.noop_due_for_life() => noop(),
         };
         drop(asking);
         let is_good = parts.status == StatusCode::OK;
@@ -248,7 +255,7 @@ impl EngineService {
 
     /// Probes a websocket. The session goes on with it when its client has changed over, and as it was if it does not.
     fn upgrade(self, mut request: Request<Body>, sid: Sid) -> Response {
-        let Some(carrier) = self.carriers.find(sid) else {
+        let Some(carrier) = self.carriers.find(sid).inspect(|carrier| carrier.beat()) else {
             let mut response = failed(StatusCode::BAD_REQUEST);
             *response.body_mut() = Body::from(r#"{"code":1,"message":"Session ID unknown"}"#);
             return response;
@@ -411,8 +418,10 @@ fn polling_uri(path: &str, sid: Sid) -> String {
 /// What engineioxide calls the packets of an answer.
 const TEXT: [(header::HeaderName, &str); 1] = [(header::CONTENT_TYPE, "text/plain; charset=UTF-8")];
 
-/// Engine.IO's packet that says nothing.
-const NOOP: &[u8] = b"6";
+/// An answer with Engine.IO's packet that says nothing.
+fn noop() -> (http::response::Parts, Bytes) {
+    ((TEXT, ()).into_response().into_parts().0, Bytes::from_static(b"6"))
+}
 
 /// What tells a client that its session is at its end, if an answer does; Engine.IO's close packet when there is no cause.
 fn last_packets(carrier: &Carrier) -> Option<&'static [u8]> {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use realtime_core::{
     CloseReason, ConnectRequest, Dispatcher, HandlerError, Inbound, InboundPayload, Refusal, RefusalKind, Registration,
-    SessionOutlet, Take, check_depth,
+    Take, check_depth,
 };
 use serde_json::Value;
 use socketioxide::socket::DisconnectReason;
@@ -21,6 +21,7 @@ use crate::codec::SocketIoCodec;
 use crate::connect::{Accepted, Acceptor, Ended, Offer, Turned};
 use crate::credit::Window;
 use crate::inbound::{Inlet, Received};
+use crate::outlet::PumpOutlet;
 use crate::provider::NAME;
 use crate::pump::{Farewell, Frame, Source};
 
@@ -43,7 +44,7 @@ struct Wishes {
 
 struct Outgoing {
     registration: Arc<Registration<SocketIoCodec>>,
-    outlet: Arc<SessionOutlet>,
+    outlet: Arc<PumpOutlet>,
     /// Taken from the outbox and not yet handed out: a take is bounded by bytes only.
     taken: Vec<Frame>,
     /// How many of them have been handed out.
@@ -85,8 +86,9 @@ impl Gate {
         };
         let Wishes { rooms, last_event_id } = wishes;
         let admitted = self.dispatcher.admit_in_turn(&request, &rooms, last_event_id, self.max_wait, hold).await?;
-        let outlet = Arc::new(SessionOutlet::new());
+        let outlet = Arc::new(PumpOutlet::new(&offer.carrier));
         let registration = Arc::new(self.dispatcher.register(admitted, Arc::clone(&outlet) as _));
+        outlet.belongs_to(&registration);
         let ended = Arc::clone(&registration);
         let carrier = Arc::downgrade(&offer.carrier);
         let incoming = Incoming { registration: Arc::clone(&registration), carrier, max_depth: self.max_depth };
@@ -145,7 +147,7 @@ impl Source for Outgoing {
     ) -> Poll<Result<(), Farewell>> {
         if room.packets == 0 {
             // The take waits for credit, but a connection that is to end is still noticed.
-            self.outlet.register(cx);
+            self.outlet.session.register(cx);
             return match self.registration.close_reason() {
                 Some(reason) if reason == CloseReason::WRITE_STALL => Poll::Ready(Err(Farewell::Cut)),
                 _ => Poll::Pending,
@@ -154,7 +156,7 @@ impl Source for Outgoing {
         if self.handed == self.taken.len() {
             self.taken.clear();
             self.handed = 0;
-            match ready!(self.outlet.poll_take(&self.registration, cx, room.bytes, &mut self.taken)) {
+            match ready!(self.outlet.session.poll_take(&self.registration, cx, room.bytes, &mut self.taken)) {
                 Take::Closed(reason) => return Poll::Ready(Err(farewell(&reason))),
                 Take::Frames | Take::Last | Take::Empty => {}
             }
@@ -230,6 +232,7 @@ fn reason_of(end: Ended) -> CloseReason {
     match end.cause {
         // The second one is of a session that has no connection.
         Some(Cause::Flood | Cause::UserLimit) => return CloseReason::POLICY,
+        Some(Cause::Heartbeat) => return CloseReason::HEARTBEAT,
         Some(Cause::Lost) => return CloseReason::CONNECTION_LOST,
         Some(Cause::Malformed) => return CloseReason::PROTOCOL_ERROR,
         Some(Cause::TooLarge) => return CloseReason::TOO_LARGE,

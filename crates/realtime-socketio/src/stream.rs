@@ -40,6 +40,8 @@ pub(crate) struct CarriedStream<S> {
     said_goodbye: bool,
     /// What is written in the place of the next bytes, and was begun.
     pub(crate) exchange: Option<Exchange>,
+    /// A ping that was begun, and how much of it the wire has taken; until it was flushed.
+    pub(crate) ping: Option<usize>,
     /// Armed while a write waits; `closing` tells which of the two deadlines it has.
     stall: Option<Stall>,
     dead: bool,
@@ -62,6 +64,7 @@ impl<S> CarriedStream<S> {
             sent_packets: PacketScan::default(),
             said_goodbye: false,
             exchange: None,
+            ping: None,
             stall: None,
             dead: false,
         }
@@ -108,9 +111,15 @@ impl<S> CarriedStream<S> {
     }
 
     pub(crate) fn settle<T>(&mut self, result: io::Result<T>) -> Poll<io::Result<T>> {
-        self.stall = None;
+        let waited = self.stall.take().is_some();
         match &result {
-            Ok(_) => self.carrier.credit.step(),
+            Ok(_) => {
+                self.carrier.credit.step();
+                if waited {
+                    // Whoever takes more than it could hold is there.
+                    self.carrier.beat();
+                }
+            }
             Err(error) => {
                 // A guard below this one was quicker; the system's own time-outs have a number.
                 let stalled = error.kind() == io::ErrorKind::TimedOut && error.raw_os_error().is_none();
@@ -151,15 +160,24 @@ impl<S: AsyncWrite + Unpin> CarriedStream<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for CarriedStream<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for CarriedStream<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if ready!(self.carrier.poll_stream_open(cx)) {
             self.read_goodbye(buf);
             return Poll::Ready(Ok(()));
         }
+        // A writer that waits does it by itself.
+        if self.stall.is_none()
+            && let Poll::Ready(Err(error)) = self.poll_idle_ping(cx)
+        {
+            let _dead = self.settle::<()>(Err(error));
+            return Poll::Ready(Ok(()));
+        }
         let before = buf.filled().len();
         let this = &mut *self;
-        let read = ready!(this.intake.poll_read(&mut this.io, &this.carrier, cx, buf));
+        let read = this.intake.poll_read(&mut this.io, &this.carrier, cx, buf);
+        this.carrier.block(this.intake.is_blocked());
+        let read = ready!(read);
         if read.is_err() || buf.filled().len() == before {
             if this.carrier.cause() == Some(Cause::Flood) {
                 this.read_goodbye(buf);
@@ -182,6 +200,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for CarriedStream<S> {
         if self.dead {
             return Poll::Ready(Err(dead()));
         }
+        match self.poll_ping(cx) {
+            Poll::Ready(Ok(())) => {}
+            Poll::Ready(Err(error)) => return self.settle(Err(error)),
+            Poll::Pending => return self.poll_stall(cx),
+        }
         let part = match self.exchange.take() {
             Some(exchange) => Part::Exchanged(exchange),
             None => self.next_part(buf),
@@ -200,9 +223,15 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for CarriedStream<S> {
         if self.dead {
             return Poll::Ready(Err(dead()));
         }
+        match self.poll_ping(cx) {
+            Poll::Ready(Ok(())) => {}
+            Poll::Ready(Err(error)) => return self.settle(Err(error)),
+            Poll::Pending => return self.poll_stall(cx),
+        }
         match Pin::new(&mut self.io).poll_flush(cx) {
             Poll::Ready(result) => {
                 if result.is_ok() {
+                    self.ping = None;
                     self.carrier.credit.drained();
                 }
                 self.settle(result)

@@ -126,3 +126,66 @@ async fn a_place_that_is_free_in_the_last_moment_is_taken() {
     tokio::time::sleep(Duration::from_secs(20)).await;
     assert_eq!((provider.stats().connections, provider.stats().refused.len()), (1, 0));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_asks_no_more_makes_room_within_two_seconds() {
+    // One whose GET waits, and one that has none.
+    for asks in [true, false] {
+        let provider = provider().await;
+        let (inside, _) = Polling::connect(&provider).await;
+        if asks {
+            tokio::spawn(async move {
+                // It answers nothing, and does not ask again.
+                assert_eq!(inside.get().await, "6");
+            });
+        }
+        let late = Polling::open(&provider).await;
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        let begun = Instant::now();
+        late.knock().await;
+        assert!(late.get().await.starts_with("40{"), "{asks}");
+        assert_eq!(begun.elapsed(), realtime_core::PROBE_TIMEOUT, "{asks}");
+        let stats = provider.stats();
+        assert_eq!((stats.connections, stats.closed[&4002], stats.refused.len()), (1, 1, 0));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_asks_again_or_sends_something_stays() {
+    for sends in [true, false] {
+        let provider = provider().await;
+        let (inside, _) = Polling::connect(&provider).await;
+        if sends {
+            tokio::spawn(async move {
+                loop {
+                    tokio::time::sleep(Duration::from_millis(1_900)).await;
+                    inside.post("3").await;
+                }
+            });
+        } else {
+            inside.keep_asking();
+        }
+        for _ in 0..10 {
+            let late = Polling::open(&provider).await;
+            late.knock().await;
+            assert!(late.get().await.contains("user_limit"), "{sends}");
+        }
+        assert_eq!((provider.stats().connections, provider.stats().closed.len()), (1, 0), "{sends}");
+    }
+}
+
+/// Its answer is a close packet, so that it comes back at once.
+#[tokio::test(start_paused = true)]
+async fn a_client_that_comes_too_late_is_told_of_the_end() {
+    let provider = provider().await;
+    let (inside, _) = Polling::connect(&provider).await;
+    let carrier = {
+        let (_, sid) = inside.uri.rsplit_once('=').unwrap();
+        provider.service().carrier(sid.parse().unwrap())
+    };
+    let asking = tokio::spawn(async move { inside.get().await });
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    carrier.close_for(Cause::Heartbeat);
+    assert_eq!(asking.await.unwrap(), "6\u{1e}1");
+    assert_eq!(provider.stats().closed[&4002], 1);
+}

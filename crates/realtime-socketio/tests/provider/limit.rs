@@ -1,11 +1,14 @@
-//! At a user's limit: who comes waits for a place, and comes back by itself when that was in vain.
+//! At a user's limit: dead connections make room, and who comes waits for a place, and comes back by itself when that was
+//! in vain.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
-use realtime_core::{CloseReason, ConnectionId, Limits, RealtimeProvider, Target};
+use realtime_core::{CloseReason, ConnectionId, Context, Limits, RealtimeProvider, Reply, Target};
 use realtime_socketio::SocketIoConfig;
 use serde_json::json;
+use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_tungstenite::tungstenite::Message as Frame;
 
@@ -140,5 +143,107 @@ async fn whoever_leaves_while_it_waits_gives_its_turn_to_the_next() {
         next.event("connected").await;
         next.send("41").await;
         until("its end", || server.stats().connections == 0).await;
+    }
+}
+
+/// Six tabs whose network is gone, and the same six again.
+#[tokio::test]
+async fn dead_connections_of_a_user_make_room_for_it() {
+    for transport in TRANSPORTS {
+        let server = Server::start().await;
+        let mut dead = Vec::new();
+        for n in 0..6 {
+            let (client, id) = server.client(transport, "ann").await;
+            // It does not matter how they came there.
+            let client = if transport == Transport::Polling && n % 2 == 0 { client.upgrade().await } else { client };
+            dead.push((client, id));
+        }
+        let mut alive = Vec::new();
+        for transport in TRANSPORTS {
+            alive.push(Lively::connect(&server, transport, "ann").await);
+        }
+        let begun = Instant::now();
+        for _ in 0..6 {
+            alive.push(Lively::connect(&server, transport, "ann").await);
+        }
+        assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
+        for (_, id) in &dead {
+            assert_eq!(server.ended(*id).await, CloseReason::HEARTBEAT);
+        }
+        assert!(alive.iter().all(|client| !client.reading.is_finished()));
+        let stats = server.stats();
+        assert_eq!((stats.connections, stats.closed[&4002], stats.refused.len()), (8, 6, 0));
+        for (client, _) in &mut dead {
+            if let Wire::Websocket(websocket) = &mut client.wire {
+                // Others than it may have come before.
+                let end = soon("the end", async {
+                    loop {
+                        match websocket.0.next().await {
+                            Some(Ok(Frame::Close(frame))) => return frame,
+                            Some(Ok(_)) => {}
+                            end => panic!("no close frame: {end:?}"),
+                        }
+                    }
+                });
+                assert_eq!(end.await.map(|frame| u16::from(frame.code)), Some(4002));
+            }
+        }
+    }
+}
+
+/// One round after the other, while it has more to send than its handlers take.
+#[tokio::test]
+async fn a_client_that_waits_for_its_handlers_is_not_taken_for_dead() {
+    for transport in TRANSPORTS {
+        let gate = Arc::new(Semaphore::new(0));
+        let opened = Arc::clone(&gate);
+        let limits = Limits::default().with_connections_per_user(1);
+        let config = SocketIoConfig::default().with_limits(limits).with_connect_timeout(Duration::from_secs(3));
+        let setup = Setup::from(config).with_handlers(move |provider| {
+            provider.on("slow", move |_: Context, n: u64| {
+                let gate = Arc::clone(&opened);
+                async move {
+                    gate.acquire().await.unwrap().forget();
+                    Reply(n)
+                }
+            })
+        });
+        let server = setup.start().await;
+        let (mut busy, id) = server.client(transport, "ann").await;
+        let sending = match &mut busy.wire {
+            Wire::Polling(polling) => {
+                let events = (0..200).map(|n| format!("42{n}[\"slow\",{n}]")).collect::<Vec<_>>().join("\u{1e}");
+                let post = polling.http.post(&polling.url).body(events).send();
+                Some(tokio::spawn(async move { assert!(post.await.unwrap().status().is_success()) }))
+            }
+            Wire::Websocket(_) => {
+                busy.send_all((0..200).map(|n| Packet::Text(format!("42{n}[\"slow\",{n}]"))).collect()).await;
+                None
+            }
+        };
+        // Engine.IO's pings stay unanswered: that would be a second POST beside the one that waits.
+        let reading = tokio::spawn(async move {
+            let mut acks = Vec::new();
+            while acks.len() < 200 {
+                let packet = match &mut busy.wire {
+                    Wire::Polling(polling) => polling.next().await,
+                    Wire::Websocket(websocket) => websocket.next().await,
+                };
+                match packet.expect("the session goes on") {
+                    Packet::Text(text) if text.starts_with("43") => acks.push(text),
+                    _ => {}
+                }
+            }
+            acks
+        });
+        let mut late = knocking(&server, Transport::Websocket).await;
+        assert!(late.answered().await.unwrap_err().starts_with("user_limit: "));
+        assert_eq!(server.hooks.of(id).len(), 1, "it is still there");
+        gate.add_permits(200);
+        let expected: Vec<_> = (0..200).map(|n| format!("43{n}[{n}]")).collect();
+        assert_eq!(soon("all answers", reading).await.unwrap(), expected);
+        if let Some(sending) = sending {
+            sending.await.unwrap();
+        }
     }
 }

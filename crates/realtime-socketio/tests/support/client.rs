@@ -104,7 +104,8 @@ impl Client {
             0 => Ok(answer.data),
             2 => {
                 assert_eq!(answer.name(), "error");
-                self.closed().await;
+                let end = soon("the end", self.next_packet()).await;
+                assert!(end.is_err() || end == Ok(Packet::Text("1".to_owned())), "the transport is closed: {end:?}");
                 let error = &answer.data[1];
                 Err(format!("{}: {}", error["code"].as_str().unwrap(), error["message"].as_str().unwrap()))
             }

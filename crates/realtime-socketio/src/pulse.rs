@@ -1,0 +1,331 @@
+//! Whether a client is still there, which is asked when its user needs the place.
+//!
+//! A websocket is sent a ping between two frames, whose answer engineioxide passes over; on long polling the GET that waits
+//! is answered, and the next request tells.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::AsyncWrite;
+use tokio::time::timeout;
+
+use crate::carrier::Carrier;
+use crate::stream::CarriedStream;
+
+/// Where the question stands, and whether an answer can be heard.
+#[derive(Default)]
+pub(crate) struct Pulse {
+    stage: AtomicU8,
+    /// A packet on a websocket has to wait, and what comes after it stays unread.
+    blocked: AtomicBool,
+}
+
+/// Nobody wants to know.
+const CALM: u8 = 0;
+/// The client is to be asked.
+const WANTED: u8 = 1;
+/// It has been asked.
+const ASKED: u8 = 2;
+
+/// How often is looked whether an answer could be heard.
+const LOOKS: u32 = 8;
+/// A ping without a payload (RFC 6455 §5.5.2).
+const PING: [u8; 2] = [0x89, 0];
+
+/// The session's part of it.
+impl Carrier {
+    /// Asks the client for a sign of life. False when it has given none for this time, in which it could be heard.
+    pub(crate) async fn shows_life(&self, time: Duration) -> bool {
+        if self.pulse.stage.compare_exchange(CALM, WANTED, Ordering::SeqCst, Ordering::SeqCst).is_err() {
+            // Somebody else waits for it.
+            return true;
+        }
+        self.heard();
+        self.wake_readers();
+        let mut silent = 0;
+        while silent < LOOKS {
+            let sign = self.until(|| self.pulse.stage.load(Ordering::SeqCst) == CALM || self.is_closing());
+            if timeout(time / LOOKS, sign).await.is_ok() {
+                return true;
+            }
+            silent = if self.is_deaf() { 0 } else { silent + 1 };
+        }
+        false
+    }
+
+    /// The client has given a sign of life; cheap when nobody wants to know.
+    pub(crate) fn beat(&self) {
+        if self.pulse.stage.load(Ordering::Relaxed) != CALM {
+            self.pulse.stage.store(CALM, Ordering::SeqCst);
+            self.heard();
+        }
+    }
+
+    /// Whether the client is to be asked now, once for each time.
+    pub(crate) fn asks_for_life(&self) -> bool {
+        let stage = &self.pulse.stage;
+        stage.load(Ordering::Relaxed) == WANTED
+            && stage.compare_exchange(WANTED, ASKED, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+    }
+
+    /// Waits until a GET is to end with nothing to say, so that its client asks again if it is there.
+    pub(crate) async fn noop_due_for_life(&self) {
+        self.until(|| self.asks_for_life()).await;
+    }
+
+    /// Notes whether a packet on the websocket has to wait.
+    pub(crate) fn block(&self, blocked: bool) {
+        self.pulse.blocked.store(blocked, Ordering::Relaxed);
+    }
+
+    /// Nothing that the client sends is read. On long polling its GETs are looked at all the same.
+    fn is_deaf(&self) -> bool {
+        self.passage.is_finished() && (self.is_paused() || self.pulse.blocked.load(Ordering::Relaxed))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> CarriedStream<S> {
+    /// Writes a ping between two frames if the client is to be asked, or the rest of one that was begun.
+    pub(crate) fn poll_ping(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.ping.is_none()
+            && self.exchange.is_none()
+            && self.sent.at_boundary()
+            && !self.sent.has_closed()
+            && self.carrier.asks_for_life()
+        {
+            self.ping = Some(0);
+        }
+        while let Some(taken) = self.ping.filter(|taken| *taken < PING.len()) {
+            match ready!(Pin::new(&mut self.io).poll_write(cx, &PING[taken..]))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                written => self.ping = Some(taken + written),
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// The same for a reader, when nobody writes; with a flush, which a writer has after all that it writes.
+    pub(crate) fn poll_idle_ping(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            ready!(self.poll_ping(cx))?;
+            if self.ping.is_none() {
+                return Poll::Ready(Ok(()));
+            }
+            ready!(Pin::new(&mut self.io).poll_flush(cx))?;
+            // Another one may have come due meanwhile.
+            self.ping = None;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cause::Cause;
+    use crate::denial::frame;
+    use crate::exchange::BARE_CLOSE;
+    use crate::head::Head;
+    use crate::service::Limits;
+    use std::sync::Arc;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, WriteHalf, duplex, split};
+    use tokio::time::{Instant, sleep};
+
+    const TIME: Duration = Duration::from_secs(2);
+    const PONG: [u8; 6] = [0x8a, 0x80, 0, 0, 0, 0];
+
+    /// A websocket's stream that takes so many bytes before its writes wait, and is read all the time.
+    fn stream(room: usize) -> (Arc<Carrier>, WriteHalf<CarriedStream<DuplexStream>>, DuplexStream) {
+        let (io, peer) = duplex(room);
+        let carrier = Arc::new(Carrier::default());
+        carrier.passage.finish();
+        let limits = Limits { max_message: 1 << 20, write_stall: Duration::from_secs(30), probe: TIME };
+        let (mut reader, writer) = split(CarriedStream::new(io, Arc::clone(&carrier), limits));
+        tokio::spawn(async move { while reader.read(&mut [0; 64]).await.is_ok_and(|read| read > 0) {} });
+        (carrier, writer, peer)
+    }
+
+    /// So many bytes, which come soon.
+    async fn read(peer: &mut DuplexStream, len: usize) -> Vec<u8> {
+        let mut got = vec![0; len];
+        timeout(TIME / 2, peer.read_exact(&mut got)).await.expect("so many bytes").unwrap();
+        got
+    }
+
+    fn asking(carrier: &Arc<Carrier>) -> tokio::task::JoinHandle<bool> {
+        let carrier = Arc::clone(carrier);
+        tokio::spawn(async move { carrier.shows_life(TIME).await })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_idle_websocket_is_sent_a_ping_however_little_it_takes() {
+        for room in [1, 2, 64] {
+            let (carrier, _writer, mut peer) = stream(room);
+            for _ in 0..3 {
+                sleep(TIME).await;
+                let asking = asking(&carrier);
+                assert_eq!(read(&mut peer, PING.len()).await, PING);
+                let begun = Instant::now();
+                peer.write_all(&PONG).await.unwrap();
+                assert!(asking.await.unwrap(), "{room}");
+                assert_eq!(begun.elapsed(), Duration::ZERO);
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_is_silent_has_its_time_and_no_more() {
+        for room in [1, 64] {
+            let (carrier, _writer, _peer) = stream(room);
+            let begun = Instant::now();
+            assert!(!carrier.shows_life(TIME).await);
+            assert_eq!(begun.elapsed(), TIME);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn anything_that_comes_is_a_sign_of_life_and_only_while_somebody_wants_one() {
+        let (carrier, _writer, mut peer) = stream(64);
+        peer.write_all(&PONG).await.unwrap();
+        sleep(TIME).await;
+        let asking = asking(&carrier);
+        sleep(TIME - Duration::from_millis(10)).await;
+        // The begin of a frame.
+        peer.write_all(&[0x81]).await.unwrap();
+        assert!(asking.await.unwrap());
+        assert!(!carrier.shows_life(TIME).await, "that was before");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_second_question_is_not_asked_while_one_waits() {
+        let (carrier, _writer, mut peer) = stream(64);
+        let first = asking(&carrier);
+        sleep(TIME / 2).await;
+        assert!(carrier.shows_life(TIME).await);
+        assert!(!first.await.unwrap());
+        drop(carrier);
+        let mut got = [0; 8];
+        assert_eq!(peer.read(&mut got).await.unwrap(), PING.len());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_ping_goes_between_two_frames() {
+        let frames = [frame(&"x".repeat(200)), vec![0x82, 2, 0x88, 0], frame("2")];
+        let all = frames.concat();
+        let borders: Vec<_> = (0..=frames.len()).map(|n| frames[..n].concat().len()).collect();
+        for cut in 0..=all.len() {
+            let (carrier, mut writer, mut peer) = stream(1000);
+            writer.write_all(&all[..cut]).await.unwrap();
+            let _asking = asking(&carrier);
+            sleep(Duration::from_millis(1)).await;
+            writer.write_all(&all[cut..]).await.unwrap();
+            writer.flush().await.unwrap();
+            let mut got = read(&mut peer, all.len() + PING.len()).await;
+            let ping = borders.iter().find(|border| got[**border..].starts_with(&PING));
+            let ping = *ping.unwrap_or_else(|| panic!("{cut}: no ping between two frames"));
+            got.drain(ping..ping + PING.len());
+            assert_eq!(got, all, "{cut}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_ping_that_was_begun_goes_on_before_the_next_frame() {
+        let [first, second] = ["1234", "5678"].map(frame);
+        for room in first.len()..first.len() + 4 {
+            let (carrier, mut writer, mut peer) = stream(room);
+            writer.write_all(&first).await.unwrap();
+            let _asking = asking(&carrier);
+            sleep(Duration::from_millis(1)).await;
+            let (expected, second) = ([&first[..], &PING, &second].concat(), second.clone());
+            let writing = tokio::spawn(async move {
+                writer.write_all(&second).await.unwrap();
+                writer.flush().await.unwrap();
+                writer
+            });
+            sleep(Duration::from_millis(1)).await;
+            assert_eq!(read(&mut peer, expected.len()).await, expected, "{room}");
+            writing.await.unwrap();
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_second_ping_waits_for_the_first() {
+        let (carrier, _writer, mut peer) = stream(1);
+        let first = asking(&carrier);
+        sleep(Duration::from_millis(1)).await;
+        // One that sends and does not read.
+        peer.write_all(&[0x8a]).await.unwrap();
+        assert!(first.await.unwrap());
+        let second = asking(&carrier);
+        sleep(Duration::from_millis(1)).await;
+        assert_eq!(read(&mut peer, 2 * PING.len()).await, [PING, PING].concat());
+        assert!(!second.await.unwrap());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_comes_behind_a_close_frame() {
+        let (carrier, mut writer, mut peer) = stream(1000);
+        writer.write_all(&BARE_CLOSE).await.unwrap();
+        assert!(!carrier.shows_life(TIME).await);
+        carrier.close();
+        drop((carrier, writer));
+        let mut got = Vec::new();
+        peer.read_to_end(&mut got).await.unwrap();
+        assert_eq!(got, Cause::Malformed.last_frames());
+    }
+
+    /// Its pong stands behind what it has not read, but it takes what is written.
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_reads_slowly_is_there() {
+        let (carrier, mut writer, mut peer) = stream(64);
+        let writing = tokio::spawn(async move { writer.write_all(&frame(&"x".repeat(1000))).await });
+        let asking = asking(&carrier);
+        sleep(TIME / 2).await;
+        peer.read_exact(&mut [0; 1]).await.unwrap();
+        assert!(asking.await.unwrap());
+        assert!(!carrier.shows_life(TIME).await, "once");
+        writing.abort();
+    }
+
+    /// While its events wait for their handlers, or a CONNECT of its for others.
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_is_not_read_has_its_time_from_then_on_when_it_is() {
+        for pauses in [true, false] {
+            for answers in [true, false] {
+                let (carrier, _writer, mut peer) = stream(1000);
+                let others = ["/a", "/b", "/c", "/d"].map(|name| Head::Connect(Some(name.as_bytes().into())));
+                if pauses {
+                    carrier.pause();
+                } else {
+                    for head in &others {
+                        carrier.take(head);
+                    }
+                    peer.write_all(b"\x81\x84\0\0\0\x0040/e").await.unwrap();
+                    sleep(Duration::from_millis(1)).await;
+                }
+                let mut asking = asking(&carrier);
+                assert!(timeout(TIME * 100, &mut asking).await.is_err());
+                let begun = Instant::now();
+                if answers {
+                    peer.write_all(&PONG).await.unwrap();
+                }
+                carrier.resume();
+                carrier.sent(&others[0]);
+                assert_eq!(asking.await.unwrap(), answers);
+                let waited = begun.elapsed();
+                assert!(if answers { waited.is_zero() } else { waited > TIME * 3 / 4 }, "{waited:?}");
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_session_that_ends_needs_no_sign() {
+        let (carrier, _writer, _peer) = stream(64);
+        let asking = asking(&carrier);
+        sleep(TIME / 2).await;
+        carrier.close();
+        assert!(asking.await.unwrap());
+    }
+}
