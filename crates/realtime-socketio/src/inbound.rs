@@ -31,7 +31,7 @@ pub(crate) trait Inlet: Send + Sync + 'static {
     /// The client's answer to an ask of this number; called by a task of its own.
     fn answer(&self, ask: u64, answer: Arguments);
 
-    /// Whether reading should pause.
+    /// Whether reading should pause; until the connection's end, when it was asked to end.
     fn is_full(&self) -> bool;
 }
 

@@ -203,11 +203,14 @@ impl Inlet for Incoming {
             Ok(inbound) => self.registration.receive(inbound),
             Err(error) => self.registration.reject(error, ack),
         };
-        if !go_on {
-            // The reader pauses now, see `is_full`; the handlers let it go on when they have made room.
-            let carrier = Weak::clone(&self.carrier);
+        // The reader pauses now, see `is_full`; the handlers let it go on when they have made room, but nobody does when the
+        // connection was asked to end.
+        if !go_on && !self.registration.is_closed() {
+            let (carrier, registration) = (Weak::clone(&self.carrier), Arc::downgrade(&self.registration));
             self.registration.inbox().on_room(move || {
-                if let Some(carrier) = carrier.upgrade() {
+                if let (Some(carrier), Some(registration)) = (carrier.upgrade(), registration.upgrade())
+                    && !registration.is_closed()
+                {
                     carrier.resume();
                 }
             });
@@ -219,7 +222,7 @@ impl Inlet for Incoming {
     }
 
     fn is_full(&self) -> bool {
-        self.registration.inbox().is_paused()
+        self.registration.is_closed() || self.registration.inbox().is_paused()
     }
 }
 

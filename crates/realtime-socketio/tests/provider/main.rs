@@ -11,6 +11,7 @@ mod end;
 mod flood;
 mod handlers;
 mod http;
+mod kicked;
 mod limit;
 mod lost;
 mod malformed;
