@@ -231,3 +231,47 @@ async fn who_was_taken_out_of_a_room_within_a_gap_of_the_log_is_out() {
     one.dispatcher.to_all(note("end")).await.unwrap();
     assert!(ann.texts_until("end").await.is_empty());
 }
+
+#[tokio::test(start_paused = true)]
+async fn joins_of_an_absent_user_do_not_put_off_the_end_of_its_rooms() {
+    let provider = provider().await;
+    let rooms = &provider.dispatcher;
+    for tenant in [None, Some("acme")] {
+        let join = async |room: &str| match tenant {
+            None => rooms.join_room("ann", room).await.unwrap(),
+            Some(tenant) => rooms.join_room_in(tenant, "ann", room).await.unwrap(),
+        };
+        join("first").await;
+        for _ in 0..10 {
+            tokio::time::sleep(AGE / 2).await;
+            join("another").await;
+        }
+        assert!(!rooms.user_rooms("ann").await.unwrap().contains(&"first".to_owned()), "{tenant:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_made_a_join_twice_is_still_the_first_to_end_it() {
+    let provider = provider().await;
+    for room in ["team", "board"] {
+        provider.dispatcher.join_room("ann", room).await.unwrap();
+    }
+    // Other nodes would wait for three times the age.
+    tokio::time::sleep(AGE * 5 / 2).await;
+    assert!(!is_member(&provider).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_rooms_of_a_hundred_users_end_at_a_time() {
+    let provider = unattached();
+    let backplane = MemoryBackplane::default();
+    provider.attach(runtime().with_backplane(backplane.clone())).await.unwrap();
+    for n in 0..250 {
+        provider.dispatcher.join_room(&n.to_string(), "team").await.unwrap();
+    }
+    for expected in [0, 100, 200, 250, 250] {
+        tokio::time::sleep(Duration::from_millis(900)).await;
+        assert_eq!(ends(&backplane).await, expected);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}

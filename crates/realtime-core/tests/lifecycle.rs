@@ -279,3 +279,21 @@ async fn closing_tells_how_many_and_reaches_rooms_and_tenants() {
     };
     assert_eq!(in_time("a welcome", client.next()).await.unwrap().name, "connected");
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_takes_nothing_is_cut_soon_after_the_write_stall() {
+    let stall = Duration::from_millis(400);
+    let mut setup = Setup::default();
+    setup.write_stall = stall;
+    let provider = CoreProvider::full(setup);
+    provider.attach(runtime()).await.unwrap();
+    let _stuck = Guest::by_session(&provider, Visitor::user("ann")).await;
+    tokio::time::sleep(Duration::from_millis(130)).await;
+    for n in 0..5 {
+        provider.dispatcher.to_user("ann", note(&n.to_string())).await.unwrap();
+    }
+    tokio::time::sleep(stall - Duration::from_millis(10)).await;
+    assert_eq!(provider.stats().connections, 1);
+    tokio::time::sleep(stall / 4 + Duration::from_millis(20)).await;
+    assert_eq!((provider.stats().connections, provider.stats().stalled), (0, 1));
+}

@@ -149,6 +149,20 @@ async fn large_events_for_others_do_not_cost_a_quiet_client_its_place() {
     assert_eq!(back.welcome["resumed"], true);
 }
 
+/// The place of a quiet client is kept by age too, when nothing comes after what was for others.
+#[tokio::test(start_paused = true)]
+async fn who_is_quiet_on_a_log_that_falls_silent_is_told_its_place() {
+    let age = Duration::from_secs(60);
+    let provider = with_window(WindowConfig::default().with_age(age)).await;
+    let mut quiet = Guest::by_sink(&provider, Visitor::user("quiet")).await;
+    provider.dispatcher.to_user("bob", note("1")).await.unwrap();
+    tokio::time::sleep(age * 3).await;
+    assert_eq!(quiet.next().await.name, "cursor");
+    assert_eq!(quiet.place(), 1);
+    let back = Guest::by_sink(&provider, Visitor::user("quiet").resume(&quiet.cursor)).await;
+    assert_eq!(back.welcome["resumed"], true);
+}
+
 /// Asks carry no cursor: a client that gets nothing else is told its place all the same.
 #[tokio::test]
 async fn who_is_only_asked_is_told_its_place_too() {

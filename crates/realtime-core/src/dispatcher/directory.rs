@@ -16,10 +16,10 @@ const ANSWER: Duration = Duration::from_secs(2);
 /// What the directory is to be told.
 #[derive(Default)]
 struct Offers {
-    /// What was offered and may or may not have been taken: it is offered as it is until the directory says that it was.
+    /// What was offered and may or may not have been taken: offered as it is until the directory says that it was.
     offered: Vec<DirectoryChange>,
-    /// What came after it, the newest of each connection; who came and went meanwhile was never offered and is left out. So
-    /// both are bounded by the connections there are, were at the last answer, or were when `offered` was made.
+    /// What came after it, the newest of each connection; who came and went meanwhile was never offered and is left
+    /// out. So both are bounded by the connections there are, were at the last answer, or were when `offered` was made.
     waiting: HashMap<ConnectionId, DirectoryChange>,
     /// Since when the connections are here that the directory is to know.
     since: HashMap<ConnectionId, SystemTime>,
@@ -52,8 +52,8 @@ impl<C: Codec> Dispatcher<C> {
         }
     }
 
-    /// Offers all that the directory has not been told, and renews the lease in any case. If the directory has begun the node's
-    /// entries anew, those of before are lost: all that are this provider's are offered again.
+    /// Offers all that the directory has not been told, and renews the lease in any case. If the directory has begun the
+    /// node's entries anew, those of before are lost: all that are this provider's are offered again.
     async fn tell(&self, runtime: &Runtime, offers: &mut Offers) -> Result<()> {
         let mut is_again = false;
         loop {
@@ -107,7 +107,8 @@ impl Offers {
         self.incarnation.replace(incarnation).is_some_and(|before| before != incarnation)
     }
 
-    /// Offers a connection as it was offered before. One that is not known yet, or no more, has its own change on the way.
+    /// Offers a connection as it was offered before. One that is not known yet, or no more, has its own change on the
+    /// way.
     fn offer_again(&mut self, id: ConnectionId, presence: impl FnOnce(SystemTime) -> Presence) {
         if let Some(since) = self.since.get(&id)
             && !self.waiting.contains_key(&id)

@@ -173,3 +173,50 @@ impl<C: Codec> Drop for ForgetWaiter<'_, C> {
         self.dispatcher.waiters().remove(&self.id);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use futures_util::FutureExt;
+
+    use super::*;
+    use crate::{Capabilities, Cursor, DispatcherConfig, HandlerError, Payload, Router, Runtime};
+
+    /// Encodes everything as nothing.
+    struct Empty;
+
+    impl Codec for Empty {
+        type Frame = Bytes;
+
+        fn event(&self, _: &Event, _: Option<Cursor>) -> Bytes {
+            Bytes::new()
+        }
+
+        fn ask(&self, _: &Event, _: u64) -> Bytes {
+            Bytes::new()
+        }
+
+        fn ack(&self, _: u64, _: &Payload) -> Bytes {
+            Bytes::new()
+        }
+
+        fn error(&self, _: &HandlerError, _: Option<u64>) -> Bytes {
+            Bytes::new()
+        }
+
+        fn cursor(&self, _: Cursor) -> Bytes {
+            Bytes::new()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_send_that_is_given_up_leaves_nothing() {
+        let dispatcher = Dispatcher::new(DispatcherConfig::new("core", Capabilities::none()), Empty, Router::new());
+        dispatcher.attach(Runtime::in_memory()).await.unwrap();
+        let mut send = dispatcher.to_all(Event::json("note", "given up").unwrap());
+        assert!((&mut send).now_or_never().is_none(), "its record has still to come through the log");
+        assert_eq!(dispatcher.waiters().len(), 1);
+        drop(send);
+        assert!(dispatcher.waiters().is_empty());
+    }
+}

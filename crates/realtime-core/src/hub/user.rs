@@ -341,3 +341,24 @@ impl Joined {
         self.own.was_in(room, position) || self.bare.was_in(room, position) && !self.shut_out.was_in(room, position)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rooms_end_by_absence_after_more_than_the_time_and_it_is_said_again_after_more_than_ten_seconds() {
+        let (time, instant) = (Duration::from_secs(60), Duration::from_nanos(1));
+        for (ours, time_here) in [(true, time), (false, time * PATIENCE)] {
+            let joined = Instant::now();
+            let mut standing = Standing::default();
+            standing.join(&"r".into(), Position::new(1), Some(ours), joined);
+            let end = joined + time_here;
+            assert!(!standing.is_absent(time, end) && standing.is_absent(time, end + instant), "ours: {ours}");
+            standing.say(end);
+            assert!(!standing.is_absent(time, end + AGAIN) && standing.is_absent(time, end + AGAIN + instant));
+            standing.end(Position::new(1), Position::new(2), end);
+            assert!(!standing.is_absent(time, end + time * 10), "there are no rooms any more");
+        }
+    }
+}
