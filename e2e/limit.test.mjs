@@ -65,10 +65,12 @@ for (const [name, transports] of Object.entries(TRAVEL)) {
     inside.forEach(keep);
     const waiting = times(2, () => keep(newcomer(user, transports)));
     await until(() => waiting.every((client) => client.opens.length === 1), 'the sessions');
-    // Longer than a dead one would stay.
-    await new Promise((resolve) => setTimeout(resolve, 3000));
-    assert.deepEqual(waiting.map((client) => client.socket.connected), [false, false]);
-    for (const client of inside) assert.equal(await client.ask('echo', 1), 1);
+    const begun = Date.now();
+    await until(async () => {
+      for (const client of inside) assert.equal(await client.ask('echo', 1), 1);
+      assert.deepEqual(waiting.map((client) => client.socket.connected), [false, false]);
+      return Date.now() - begun > 3000;
+    }, 'the time after which a dead one would be gone');
     inside[0].close();
     await within(Promise.race(waiting.map((client) => client.met)), () => 'the first place');
     inside[1].close();
