@@ -115,16 +115,18 @@ impl<C: Codec> Dispatcher<C> {
                 filled.notify_one();
             }
             tokio::select! {
-                next = tail.next() => batch = Some(next),
-                _ = beat.tick() => self.beat(),
-                _ = looks.tick(), if look.is_none() => look = Some(self.look(runtime, progress)),
-                () = self.look_wanted.notified(), if look.is_none() => look = Some(self.look(runtime, progress)),
+                // What comes by the clock comes before the next records, and always in the same order.
+                biased;
                 Some(looked) = OptionFuture::from(look.as_mut()), if look.is_some() => {
                     look = None;
                     if let Err(turn) = self.looked(runtime, progress, looked).await {
                         return turn;
                     }
                 }
+                _ = beat.tick() => self.beat(),
+                _ = looks.tick(), if look.is_none() => look = Some(self.look(runtime, progress)),
+                () = self.look_wanted.notified(), if look.is_none() => look = Some(self.look(runtime, progress)),
+                next = tail.next() => batch = Some(next),
             }
         }
     }
