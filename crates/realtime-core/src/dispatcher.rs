@@ -67,7 +67,7 @@ pub struct Shared<C: Codec> {
     waiters: Mutex<HashMap<EventId, Waiter>>,
     /// Asks of this node under way, by the position of their record, which is the number clients answer with.
     asks: Mutex<Asks>,
-    /// What the directory has not been offered yet; bounded by the connections that come and go within one update of it.
+    /// What the directory has not been offered yet; bounded by the connections that come and go within one update.
     directory_changes: Mutex<Vec<DirectoryChange>>,
     directory_changed: Notify,
     /// Cancelled when the directory has been told of everything, after the end.

@@ -3,8 +3,8 @@
 //! - **Mocks** of every public trait, made with [`mockall`] (re-exported, with [`predicate`]):
 //!   [`MockRealtimeBroadcast`], [`MockRealtimeProvider::named`] and the others.
 //! - [`RecordingProvider`]: a provider without a network that remembers what was sent.
-//! - [`FaultyBackplane`]: a log in memory that goes away, is slow, lies, and loses records, for tests of what happens then;
-//!   [`FaultyDirectory`] is a directory that does.
+//! - [`FaultyBackplane`]: a log in memory that goes away, is slow, lies, and loses records, for tests of what happens
+//!   then; [`FaultyDirectory`] is a directory that does.
 //! - **Test clients** that reconnect (feature `clients`): [`SseClient`], [`WsClient`].
 //! - **Conformance suites** ([`conformance`]): what must hold for every provider, every backplane and every directory.
 //!

@@ -52,8 +52,8 @@ impl<C: Codec> Dispatcher<C> {
         }
     }
 
-    /// Offers all that the directory has not been told, and renews the lease in any case. If the directory has begun the
-    /// node's entries anew, those of before are lost: all that are this provider's are offered again.
+    /// Offers all that the directory has not been told, and renews the lease in any case. If the directory has begun
+    /// the node's entries anew, those of before are lost: all that are this provider's are offered again.
     async fn tell(&self, runtime: &Runtime, offers: &mut Offers) -> Result<()> {
         let mut is_again = false;
         loop {
