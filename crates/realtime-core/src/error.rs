@@ -109,12 +109,10 @@ impl Error {
         }
     }
 
-    /// Whether the caller asked for something impossible, rather than the system having failed.
-    pub fn is_callers_fault(&self) -> bool {
-        !matches!(
-            self,
-            Self::Backplane(_) | Self::Closed { .. } | Self::NotAttached { .. } | Self::OutcomeUnknown { .. }
-        )
+    /// Whether what a client sent can be the reason: a name, a payload or a size that is not allowed, or a refusal. Everything
+    /// else is the application's own mistake, or a failure of the system, and is not for its clients to read.
+    pub fn is_client_error(&self) -> bool {
+        matches!(self, Self::InvalidName { .. } | Self::InvalidPayload(_) | Self::Refused(_) | Self::TooLarge { .. })
     }
 }
 

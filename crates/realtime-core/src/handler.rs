@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::{Context, Error, Inbound, Payload, Receipt, Refusal};
+use crate::{Context, Error, Inbound, Payload, Receipt, Refusal, describe_json_error};
 
 /// Handles events from clients.
 #[async_trait]
@@ -50,9 +50,9 @@ impl HandlerError {
 }
 
 impl From<Error> for HandlerError {
-    /// What the caller did wrong is told; what failed on the server is logged and stays there.
+    /// What a client can have done wrong is told; the application's mistakes, and what failed, are logged and stay here.
     fn from(error: Error) -> Self {
-        if error.is_callers_fault() { Self::new(error.code(), error.to_string()) } else { Self::internal(error) }
+        if error.is_client_error() { Self::new(error.code(), error.to_string()) } else { Self::internal(error) }
     }
 }
 
@@ -64,7 +64,7 @@ impl From<Refusal> for HandlerError {
 
 impl From<serde_json::Error> for HandlerError {
     fn from(error: serde_json::Error) -> Self {
-        Self::new("invalid_payload", error.to_string())
+        Self::new("invalid_payload", describe_json_error(&error))
     }
 }
 

@@ -43,7 +43,8 @@ impl Inbound {
     /// # Errors
     /// What the client is told, with code `invalid_name` or `reserved_name`.
     pub fn check_name(&self) -> Result<(), HandlerError> {
-        crate::check_event_name(&self.name).map_err(HandlerError::from)
+        // The name is the client's own: it may know which ones are reserved.
+        crate::check_event_name(&self.name).map_err(|error| HandlerError::new(error.code(), error.to_string()))
     }
 
     /// Bytes it stands for in queues.
@@ -79,7 +80,7 @@ impl InboundPayload {
     /// # Errors
     /// A [`HandlerError`] with code `invalid_payload` that says what does not fit.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, HandlerError> {
-        serde_json::from_slice(&self.json).map_err(|error| HandlerError::new("invalid_payload", error.to_string()))
+        serde_json::from_slice(&self.json).map_err(HandlerError::from)
     }
 }
 

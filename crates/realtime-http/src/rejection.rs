@@ -5,8 +5,17 @@ use realtime_core::Error;
 
 use crate::refusal_response;
 
-/// An [`Error`] as the answer of an axum handler, so that `?` works in one: what the caller did wrong is told with 400,
-/// what failed on the server is logged and answered with 500 or 503.
+/// An [`Error`] as the answer of an axum handler, so that `?` works in one.
+///
+/// | error | status | the client reads |
+/// |---|---|---|
+/// | [`Error::Refused`] | the refusal's | code and message |
+/// | [`Error::InvalidName`], [`Error::InvalidPayload`], [`Error::TooLarge`] | 400 | code and message |
+/// | [`Error::OutcomeUnknown`] | 503 | that it may repeat the request with the same key |
+/// | [`Error::Backplane`], [`Error::Closed`] | 503 | "not available now" |
+/// | any other: a mistake of the application's own | 500 | "internal error" |
+///
+/// What is answered with 500 or 503 is logged as an error.
 #[derive(Debug)]
 pub struct Rejection(Error);
 
@@ -22,17 +31,74 @@ impl IntoResponse for Rejection {
         if let Error::Refused(refusal) = &error {
             return refusal_response(refusal);
         }
-        let (status, message) = match &error {
-            error if error.is_callers_fault() => (StatusCode::BAD_REQUEST, error.to_string()),
-            Error::Backplane(_) | Error::Closed { .. } | Error::NotAttached { .. } => {
-                (StatusCode::SERVICE_UNAVAILABLE, "not available now".to_owned())
+        let (status, code, message) = match &error {
+            error if error.is_client_error() => (StatusCode::BAD_REQUEST, error.code(), error.to_string()),
+            Error::OutcomeUnknown { .. } => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                error.code(),
+                "the outcome is not known yet: repeat the request with the same idempotency key".to_owned(),
+            ),
+            Error::Backplane(_) | Error::Closed { .. } => {
+                (StatusCode::SERVICE_UNAVAILABLE, error.code(), "not available now".to_owned())
             }
-            _ => (StatusCode::INTERNAL_SERVER_ERROR, "internal error".to_owned()),
+            // Names of providers and features are nothing that a client could act on.
+            _ => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "internal error".to_owned()),
         };
-        if !error.is_callers_fault() {
-            tracing::error!(%error, "a request failed");
+        if !error.is_client_error() {
+            tracing::error!(code = error.code(), %error, status = status.as_u16(), "a request failed");
         }
-        let body = serde_json::json!({ "error": { "code": error.code(), "message": message } });
+        let body = serde_json::json!({ "error": { "code": code, "message": message } });
         (status, Json(body)).into_response()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+    use realtime_core::{EventId, Refusal};
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    async fn answer(error: Error) -> (u16, Value) {
+        let response = Rejection::from(error).into_response();
+        let status = response.status().as_u16();
+        (status, serde_json::from_slice(&response.into_body().collect().await.unwrap().to_bytes()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn what_a_client_did_wrong_is_told() {
+        let name = Error::InvalidName { what: "room", reason: "it is empty" };
+        let message = "invalid room name: it is empty";
+        assert_eq!(answer(name).await, (400, json!({"error": {"code": "invalid_name", "message": message}})));
+        assert_eq!(answer(Error::TooLarge { size: 2, limit: 1 }).await.0, 400);
+        assert_eq!(answer(Refusal::unauthorized("who is it?").into()).await.0, 401);
+    }
+
+    #[tokio::test]
+    async fn the_applications_own_mistakes_stay_here() {
+        let provider = || "socket".to_owned();
+        let mistakes = [
+            Error::UnknownProvider { name: "sokcet".to_owned(), registered: vec![provider()] },
+            Error::FeatureOff { provider: provider(), feature: "socketio" },
+            Error::ReservedName { name: "connected".to_owned() },
+            Error::Unsupported { provider: provider(), what: "binary events" },
+            Error::NotAttached { provider: provider() },
+            Error::Config("of no use".to_owned()),
+        ];
+        for error in mistakes {
+            let internal = json!({"error": {"code": "internal", "message": "internal error"}});
+            let text = error.to_string();
+            assert_eq!(answer(error).await, (500, internal), "{text}");
+        }
+    }
+
+    #[tokio::test]
+    async fn who_may_repeat_a_request_is_told_so() {
+        let (status, body) = answer(Error::OutcomeUnknown { id: EventId::random() }).await;
+        assert_eq!((status, body["error"]["code"].as_str()), (503, Some("outcome_unknown")));
+        assert!(body["error"]["message"].as_str().unwrap().contains("the same idempotency key"), "{body}");
+        let away = json!({"error": {"code": "backplane", "message": "not available now"}});
+        assert_eq!(answer(Error::Backplane("redis://secret".into())).await, (503, away));
     }
 }

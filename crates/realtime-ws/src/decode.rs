@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use realtime_core::{HandlerError, Inbound, InboundPayload, check_depth};
+use realtime_core::{HandlerError, Inbound, InboundPayload, check_depth, describe_json_error};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -72,7 +72,7 @@ struct Envelope<'a> {
 
 fn envelope(text: &str) -> Result<Envelope<'_>, HandlerError> {
     let rejected = |error: serde_json::Error| match error.classify() {
-        serde_json::error::Category::Data => invalid_envelope(error),
+        serde_json::error::Category::Data => invalid_envelope(describe_json_error(&error)),
         _ => HandlerError::new("invalid_json", error.to_string()),
     };
     if text.trim_start_matches([' ', '\t', '\r', '\n']).starts_with('{') {

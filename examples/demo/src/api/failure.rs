@@ -27,12 +27,13 @@ impl Failure {
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        let status = if let Error::Refused(refusal) = &error {
-            refusal.kind().status()
-        } else if error.is_callers_fault() {
-            StatusCode::BAD_REQUEST
-        } else {
-            StatusCode::SERVICE_UNAVAILABLE
+        let status = match &error {
+            Error::Refused(refusal) => refusal.kind().status(),
+            Error::Backplane(_) | Error::Closed { .. } | Error::NotAttached { .. } | Error::OutcomeUnknown { .. } => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+            // Here the caller says which provider, event and target it is.
+            _ => StatusCode::BAD_REQUEST,
         };
         Self::new(status, error.code(), error.to_string())
     }

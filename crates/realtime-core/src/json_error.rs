@@ -1,0 +1,151 @@
+use serde_json::error::Category;
+
+/// The longest description, in bytes: a client's own text may stand in it.
+const LONGEST: usize = 256;
+
+/// Says what is wrong with JSON text in JSON's words: serde speaks of Rust's types, which mean nothing to a client and are
+/// nothing for it to know.
+pub fn describe_json_error(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let described = if error.classify() == Category::Data { in_json(&text) } else { text };
+    if described.len() <= LONGEST {
+        return described;
+    }
+    // What was expected, and where, stands at the end.
+    let (start, end) =
+        (described.floor_char_boundary(LONGEST / 2), described.ceil_char_boundary(described.len() - 100));
+    format!("{}…{}", &described[..start], &described[end..])
+}
+
+fn in_json(text: &str) -> String {
+    let (text, place) = text.rfind(" at line ").map_or((text, ""), |at| text.split_at(at));
+    if text.starts_with("data did not match any variant of untagged enum") {
+        return format!("the value has none of the forms that are accepted{place}");
+    }
+    let Some((wrong, expected)) = text.rsplit_once(", expected ") else { return text.to_owned() + place };
+    let wrong = wrong.split_once(": ").map_or(wrong.to_owned(), |(kind, value)| format!("{kind}: {}", found(value)));
+    format!("{wrong}, expected {}{place}", wanted(expected))
+}
+
+/// What was there, as serde's `Unexpected` puts it.
+fn found(value: &str) -> String {
+    let quoted = |prefix| value.strip_prefix(prefix).and_then(|rest| rest.strip_suffix('`'));
+    match value {
+        "map" => "object".to_owned(),
+        "sequence" => "array".to_owned(),
+        "unit value" => "null".to_owned(),
+        _ => match (quoted("integer `").or(quoted("floating point `")), quoted("boolean `")) {
+            (Some(number), _) => format!("number {number}"),
+            (_, Some(boolean)) => boolean.to_owned(),
+            _ => value.to_owned(),
+        },
+    }
+}
+
+/// What should have been there, as serde and its derive macro put it; what an application says in its own words stays.
+fn wanted(expected: &str) -> &str {
+    let is = |prefixes: &[&str]| prefixes.iter().any(|prefix| expected.starts_with(prefix));
+    match expected {
+        "u8" | "u16" | "u32" | "u64" | "u128" | "usize" => "a whole number that is not negative",
+        "i8" | "i16" | "i32" | "i64" | "i128" | "isize" => "a whole number",
+        "f32" | "f64" => "a number",
+        "a boolean" => "true or false",
+        "a borrowed string" => "a string",
+        "a map" => "an object",
+        "a sequence" => "an array",
+        "option" => "a value or null",
+        "unit" => "null",
+        _ if is(&["a nonzero "]) => "a whole number other than 0",
+        _ if is(&["unit struct ", "unit variant "]) => "null",
+        _ if is(&["struct ", "internally tagged enum ", "adjacently tagged enum "]) => "an object",
+        _ if is(&["enum ", "variant of enum "]) => "a string or an object",
+        _ if is(&["tuple ", "a tuple", "an array of length"]) => "an array of another length or kind",
+        _ if is(&["newtype "]) => "a value of another kind",
+        _ => expected,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use serde::Deserialize;
+    use serde::de::DeserializeOwned;
+
+    use super::*;
+
+    #[derive(Debug, Deserialize)]
+    #[expect(dead_code, reason = "only read into")]
+    struct Move {
+        x: u32,
+        on: bool,
+        kind: Kind,
+        label: Option<String>,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(rename_all = "lowercase")]
+    enum Kind {
+        Pawn,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(untagged)]
+    #[expect(dead_code, reason = "only read into")]
+    enum Either {
+        Number(i64),
+        Flag(bool),
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[expect(dead_code, reason = "only read into")]
+    struct Pair(i64, i64);
+
+    fn said<T: DeserializeOwned + std::fmt::Debug>(json: &str) -> String {
+        describe_json_error(&serde_json::from_str::<T>(json).unwrap_err())
+    }
+
+    #[test]
+    fn rusts_types_are_not_named() {
+        assert_eq!(said::<Move>("\"e4\""), "invalid type: string \"e4\", expected an object at line 1 column 4");
+        assert_eq!(said::<String>("{}"), "invalid type: object, expected a string at line 1 column 0");
+        assert_eq!(said::<Vec<u8>>("7"), "invalid type: number 7, expected an array at line 1 column 1");
+        assert_eq!(
+            said::<u8>("-7"),
+            "invalid value: number -7, expected a whole number that is not negative at line 1 column 2"
+        );
+        assert_eq!(said::<i8>("1.5"), "invalid type: number 1.5, expected a whole number at line 1 column 3");
+        assert_eq!(said::<bool>("[]"), "invalid type: array, expected true or false at line 1 column 0");
+        assert_eq!(said::<HashMap<String, u8>>("true"), "invalid type: true, expected an object at line 1 column 4");
+        assert_eq!(said::<Either>("\"\""), "the value has none of the forms that are accepted");
+        let wrong = [
+            said::<Move>("[1]"),
+            said::<Move>(r#"{"x":1,"on":true,"kind":7}"#),
+            said::<Move>(r#"{"x":1,"on":true,"kind":"pawn","label":1}"#),
+            said::<Kind>("[]"),
+            said::<Pair>("[1]"),
+            said::<Pair>("{}"),
+            said::<(i64, i64)>("[1]"),
+            said::<std::num::NonZeroU32>("0"),
+            said::<()>("1"),
+        ];
+        for text in wrong {
+            for word in ["struct", "enum", "tuple", "Move", "Kind", "Pair", "u32", "unit", "sequence", "map"] {
+                assert!(!text.contains(word), "{text:?} says {word:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_helps_stays() {
+        assert_eq!(said::<Move>("{}"), "missing field `x` at line 1 column 2");
+        assert_eq!(said::<Kind>("\"rook\""), "unknown variant `rook`, expected `pawn` at line 1 column 6");
+        assert_eq!(said::<Move>("{"), "EOF while parsing an object at line 1 column 1");
+    }
+
+    #[test]
+    fn a_clients_own_text_does_not_make_it_long() {
+        let text = said::<Move>(&format!("{:?}", "é".repeat(100_000)));
+        assert!(text.len() < 300 && text.contains("expected an object at line 1"), "{text}");
+    }
+}
