@@ -1,4 +1,5 @@
 use std::borrow::Cow;
+use std::net::IpAddr;
 
 use async_trait::async_trait;
 use http::header::{AUTHORIZATION, COOKIE};
@@ -32,6 +33,7 @@ impl Authenticator for Anonymous {
 #[derive(Clone, Copy)]
 pub struct ConnectRequest<'a> {
     parts: &'a Parts,
+    address: Option<IpAddr>,
     auth: Option<&'a Value>,
     provider: &'static str,
 }
@@ -39,7 +41,13 @@ pub struct ConnectRequest<'a> {
 impl<'a> ConnectRequest<'a> {
     /// A request without a Socket.IO `auth` value.
     pub fn new(provider: &'static str, parts: &'a Parts) -> Self {
-        Self { parts, auth: None, provider }
+        Self { parts, address: None, auth: None, provider }
+    }
+
+    /// Adds the client's address.
+    pub fn with_address(mut self, address: Option<IpAddr>) -> Self {
+        self.address = address;
+        self
     }
 
     /// Adds what a Socket.IO client passed as `auth`.
@@ -51,6 +59,11 @@ impl<'a> ConnectRequest<'a> {
     /// The provider that is asked.
     pub fn provider(&self) -> &'static str {
         self.provider
+    }
+
+    /// The client's address, where it is known: the one that trusted proxies tell, or the connection's own.
+    pub fn address(&self) -> Option<IpAddr> {
+        self.address
     }
 
     /// Method, path, headers and extensions of the HTTP request.

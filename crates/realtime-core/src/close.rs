@@ -70,6 +70,22 @@ impl CloseReason {
         *self == Self::NORMAL || *self == Self::RESTART
     }
 
+    /// Whether it is a fault: the client broke a rule, or did not keep up. A connection that is lost is none.
+    pub(crate) fn is_fault(&self) -> bool {
+        [Self::INVALID_UTF8, Self::OVERLOADED, Self::POLICY, Self::PROTOCOL_ERROR, Self::TOO_LARGE, Self::WRITE_STALL]
+            .contains(self)
+    }
+
+    /// The setting of the server that decides, if there is one.
+    pub(crate) fn setting(&self) -> Option<&'static str> {
+        match self {
+            reason if *reason == Self::OVERLOADED => Some("outbox"),
+            reason if *reason == Self::TOO_LARGE => Some("max_message_bytes"),
+            reason if *reason == Self::WRITE_STALL => Some("write_stall"),
+            _ => None,
+        }
+    }
+
     const fn fixed(code: u16, text: &'static str, reconnect: bool) -> Self {
         Self { code, text: Cow::Borrowed(text), reconnect }
     }

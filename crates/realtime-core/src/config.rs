@@ -14,11 +14,14 @@ pub struct Limits {
     ///
     /// As many handlers run for one user at a time, those of connections that have left included.
     pub connections_per_user: usize,
+    /// Rooms that one connection is in because its client named them, when it connected or later; default 100. One more is
+    /// refused. Rooms that the server joins its user to do not count.
+    pub rooms_per_connection: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { connections: 100_000, connections_per_user: 10 }
+        Self { connections: 100_000, connections_per_user: 10, rooms_per_connection: 100 }
     }
 }
 
@@ -32,6 +35,12 @@ impl Limits {
     /// Sets [`Limits::connections_per_user`].
     pub fn with_connections_per_user(mut self, most: usize) -> Self {
         self.connections_per_user = most;
+        self
+    }
+
+    /// Sets [`Limits::rooms_per_connection`].
+    pub fn with_rooms_per_connection(mut self, most: usize) -> Self {
+        self.rooms_per_connection = most;
         self
     }
 }
@@ -169,6 +178,7 @@ impl DispatcherConfig {
         let numbers = [
             ("limits.connections", self.limits.connections),
             ("limits.connections_per_user", self.limits.connections_per_user),
+            ("limits.rooms_per_connection", self.limits.rooms_per_connection),
             ("max_event_bytes", self.max_event_bytes),
             ("outbox.bytes", self.outbox.bytes),
             ("outbox.frames", self.outbox.frames),

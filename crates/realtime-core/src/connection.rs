@@ -1,3 +1,5 @@
+use std::net::IpAddr;
+
 use serde::{Deserialize, Serialize};
 
 use crate::Identity;
@@ -47,4 +49,6 @@ pub struct ConnectionInfo {
     pub identity: Identity,
     /// Whether it went on from a cursor.
     pub resumed: bool,
+    /// The client's address, where it is known: the one that trusted proxies tell, or the connection's own.
+    pub address: Option<IpAddr>,
 }

@@ -32,7 +32,7 @@ use crate::{
     Admission, CloseReason, Codec, ConnectionStats, CursorKey, DirectoryChange, DispatcherConfig, Drain, Epoch, Error,
     Event, EventId, Frame, HandlerError, Life, Mark, Position, Receipt, Result, Router, Runtime, Stats, Target,
 };
-pub use admit::{Admitted, MAX_ROOMS};
+pub use admit::{Admitted, Asker};
 
 /// One provider's way from a send to its connections: record → log → window → hub.
 ///

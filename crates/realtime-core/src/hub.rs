@@ -18,8 +18,8 @@ use crate::{
     CloseReason, ConnectionId, ConnectionInfo, Delivered, Frame, Inbox, OutboxConfig, Outlet, Position, RoomAccess,
     Target, Ticket,
 };
-pub(crate) use index::Gauges;
 use index::Index;
+pub(crate) use index::{Gauges, Stays};
 pub(crate) use sight::Sight;
 
 /// This node's connections of one provider, found by connection, user, tenant and room.
@@ -44,6 +44,8 @@ pub(crate) struct Connection<F> {
     pub(crate) inbox: OnceLock<Arc<Inbox>>,
     /// What is given back when the connection leaves the hub; taken once.
     pub(crate) lease: Mutex<Option<Lease>>,
+    /// What the client did wrong, in words, when the connection ends for that.
+    pub(crate) fault: OnceLock<Box<str>>,
     /// Around everything that is done for it.
     pub(crate) span: tracing::Span,
     outlet: Arc<dyn Outlet>,
@@ -133,6 +135,7 @@ impl<F: Frame> Hub<F> {
             since: Instant::now(),
             born,
             inbox: OnceLock::new(),
+            fault: OnceLock::new(),
             lease: Mutex::new(Some(newcomer.lease)),
             span: newcomer.span,
             outlet: newcomer.outlet,
@@ -160,9 +163,9 @@ impl<F: Frame> Hub<F> {
         index.enter(id, room, now)
     }
 
-    /// How many stays are kept in rooms that a connection entered itself, past ones included.
-    pub(crate) fn entered(&self, id: ConnectionId) -> usize {
-        self.lock().entered(id)
+    /// How many rooms a connection has entered itself, and whether this one is among them.
+    pub(crate) fn stays(&self, id: ConnectionId, room: &str) -> Stays {
+        self.lock().stays(id, room)
     }
 
     /// One connection leaves a room it entered itself, as of now.

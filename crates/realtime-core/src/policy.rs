@@ -7,6 +7,12 @@ use crate::Identity;
 pub trait RoomPolicy: Send + Sync + 'static {
     /// Decides for one room, whose name has been checked.
     async fn access(&self, identity: &Identity, room: &str) -> RoomAccess;
+
+    /// What a developer should know where it denies: it goes to the log, and in debug builds to the client too. By default
+    /// nothing.
+    fn hint(&self) -> Option<&'static str> {
+        None
+    }
 }
 
 /// The answer of a [`RoomPolicy`].
@@ -32,6 +38,10 @@ pub struct DenyRooms;
 impl RoomPolicy for DenyRooms {
     async fn access(&self, _: &Identity, _: &str) -> RoomAccess {
         RoomAccess::Deny
+    }
+
+    fn hint(&self) -> Option<&'static str> {
+        Some("no room_policy(…) is set, so that clients can name no rooms")
     }
 }
 

@@ -8,6 +8,8 @@ pub struct Refusal {
     kind: RefusalKind,
     message: Cow<'static, str>,
     retry_after: Option<Duration>,
+    setting: Option<&'static str>,
+    hint: Option<&'static str>,
 }
 
 /// The kinds of refusal, with the HTTP status a transport answers.
@@ -32,6 +34,8 @@ pub enum RefusalKind {
     Room,
     /// Who is connecting is not known: no token, or a bad one (401).
     Unauthorized,
+    /// The authenticator or the room policy did not answer in time (503).
+    Unavailable,
     /// This user has as many connections as allowed (429).
     UserLimit,
 }
@@ -49,6 +53,7 @@ impl RefusalKind {
             Self::Origin => "origin",
             Self::Room => "room",
             Self::Unauthorized => "unauthorized",
+            Self::Unavailable => "unavailable",
             Self::UserLimit => "user_limit",
         }
     }
@@ -57,11 +62,25 @@ impl RefusalKind {
     pub const fn status(self) -> http::StatusCode {
         match self {
             Self::BadRequest | Self::Flood => http::StatusCode::BAD_REQUEST,
-            Self::Draining | Self::NodeLimit => http::StatusCode::SERVICE_UNAVAILABLE,
+            Self::Draining | Self::NodeLimit | Self::Unavailable => http::StatusCode::SERVICE_UNAVAILABLE,
             Self::Forbidden | Self::Origin | Self::Room => http::StatusCode::FORBIDDEN,
             Self::Internal => http::StatusCode::INTERNAL_SERVER_ERROR,
             Self::Unauthorized => http::StatusCode::UNAUTHORIZED,
             Self::UserLimit => http::StatusCode::TOO_MANY_REQUESTS,
+        }
+    }
+
+    /// The setting of the server that decides, if there is one.
+    const fn setting(self) -> Option<&'static str> {
+        match self {
+            Self::BadRequest | Self::Draining | Self::Internal => None,
+            Self::Flood => Some("connect_timeout"),
+            Self::Forbidden | Self::Unauthorized => Some("authenticator"),
+            Self::NodeLimit => Some("limits.connections"),
+            Self::Origin => Some("origins"),
+            Self::Room => Some("room_policy"),
+            Self::Unavailable => Some("decision_timeout"),
+            Self::UserLimit => Some("limits.connections_per_user"),
         }
     }
 }
@@ -70,10 +89,12 @@ impl Refusal {
     /// A refusal of this kind; the client reads the message, so it holds no secrets.
     pub fn new(kind: RefusalKind, message: impl Into<Cow<'static, str>>) -> Self {
         let retry_after = match kind {
-            RefusalKind::Draining | RefusalKind::NodeLimit | RefusalKind::UserLimit => Some(Duration::from_secs(5)),
+            RefusalKind::Draining | RefusalKind::NodeLimit | RefusalKind::Unavailable | RefusalKind::UserLimit => {
+                Some(Duration::from_secs(5))
+            }
             _ => None,
         };
-        Self { kind, message: message.into(), retry_after }
+        Self { kind, message: message.into(), retry_after, setting: kind.setting(), hint: None }
     }
 
     /// Who is connecting is not known.
@@ -91,10 +112,25 @@ impl Refusal {
         Self::new(RefusalKind::BadRequest, message)
     }
 
-    /// When a client may try again; set by default for [`RefusalKind::Draining`], [`RefusalKind::NodeLimit`] and
-    /// [`RefusalKind::UserLimit`] (5 s).
+    /// When a client may try again; set by default for [`RefusalKind::Draining`], [`RefusalKind::NodeLimit`],
+    /// [`RefusalKind::Unavailable`] and [`RefusalKind::UserLimit`] (5 s).
     pub fn with_retry_after(mut self, after: Duration) -> Self {
         self.retry_after = Some(after);
+        self
+    }
+
+    /// Names the setting of the server that decides, for the log; each kind that is decided by one names it by default.
+    pub fn with_setting(mut self, setting: &'static str) -> Self {
+        self.setting = Some(setting);
+        self
+    }
+
+    /// Adds what a developer should know: it goes to the log, and in debug builds to the client too, behind the message.
+    pub fn with_hint(mut self, hint: &'static str) -> Self {
+        if cfg!(debug_assertions) {
+            self.message = format!("{} ({hint})", self.message).into();
+        }
+        self.hint = Some(hint);
         self
     }
 
@@ -111,5 +147,15 @@ impl Refusal {
     /// When a client may try again.
     pub fn retry_after(&self) -> Option<Duration> {
         self.retry_after
+    }
+
+    /// What a developer should know.
+    pub fn hint(&self) -> Option<&'static str> {
+        self.hint
+    }
+
+    /// The setting of the server that decides, if there is one.
+    pub fn setting(&self) -> Option<&'static str> {
+        self.setting
     }
 }

@@ -3,6 +3,7 @@ use std::task::{Context, Poll};
 use tokio::time::Instant;
 
 use crate::hub::Connection;
+use crate::name::shorten;
 use crate::outbox::Place;
 use crate::stats::add;
 use crate::{
@@ -173,6 +174,11 @@ impl<C: Codec> Registration<C> {
     pub fn reject_at_once(&self, error: &HandlerError) {
         self.dispatcher.count_rejected(error);
         self.push(self.dispatcher.codec().error(error, None));
+    }
+
+    /// Notes what the client did wrong, in words, for the line in the log with which the connection ends; the first one stays.
+    pub fn note_fault(&self, detail: impl std::fmt::Display) {
+        self.connection.fault.get_or_init(|| shorten(&detail.to_string()).into());
     }
 
     /// Asks the session to end, as [`crate::RealtimeProvider::close`] does.

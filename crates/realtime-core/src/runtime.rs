@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::{
     Anonymous, Authenticator, Backplane, DenyRooms, Directory, LifecycleHook, MemoryBackplane, MemoryDirectory, NodeId,
@@ -20,7 +21,12 @@ pub struct Runtime {
     pub directory: Arc<dyn Directory>,
     /// Told of connections that come and go.
     pub hooks: Vec<Arc<dyn LifecycleHook>>,
+    /// How long the authenticator may take, and the room policy for all rooms that one request names.
+    pub decision_timeout: Duration,
 }
+
+/// How long an authenticator or a room policy may take by default.
+pub const DECISION_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Runtime {
     /// One node in memory, anonymous clients, no rooms by the clients' own choice: what tests start from.
@@ -32,6 +38,7 @@ impl Runtime {
             policy: Arc::new(DenyRooms),
             directory: Arc::new(MemoryDirectory::new()),
             hooks: Vec::new(),
+            decision_timeout: DECISION_TIMEOUT,
         }
     }
 
@@ -50,6 +57,12 @@ impl Runtime {
     /// With this room policy.
     pub fn with_policy(mut self, policy: impl RoomPolicy) -> Self {
         self.policy = Arc::new(policy);
+        self
+    }
+
+    /// With this time for the authenticator and the room policy.
+    pub fn with_decision_timeout(mut self, most: Duration) -> Self {
+        self.decision_timeout = most;
         self
     }
 

@@ -45,6 +45,8 @@ pub struct Stats {
     pub unhandled: u64,
     /// Handlers, lifecycle hooks, authenticators and room policies that panicked.
     pub panics: u64,
+    /// Authenticators and room policies that did not answer in time.
+    pub overdue: u64,
     /// Messages from clients that were answered with an error, by its code.
     pub rejected: BTreeMap<String, u64>,
     /// Connections refused, by reason.
@@ -75,6 +77,7 @@ pub(crate) struct Counters {
     pub(crate) lingering: AtomicU64,
     pub(crate) unhandled: AtomicU64,
     pub(crate) panics: AtomicU64,
+    pub(crate) overdue: AtomicU64,
     pub(crate) skipped_records: AtomicU64,
     /// Refusals are rare, so a map under a lock is enough.
     refused: Mutex<BTreeMap<&'static str, u64>>,
@@ -126,6 +129,7 @@ impl Counters {
             lingering: read(&self.lingering),
             unhandled: read(&self.unhandled),
             panics: read(&self.panics),
+            overdue: read(&self.overdue),
             skipped_records: read(&self.skipped_records),
             refused: refused.iter().map(|(code, count)| ((*code).to_owned(), *count)).collect(),
             rejected: rejected.clone(),

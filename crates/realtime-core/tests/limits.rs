@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use realtime_core::{
-    Admitted, ConnectRequest, Identity, LifecycleHook, Limits, Outlet, PROBE_TIMEOUT, RealtimeProvider, Refusal,
-    RefusalKind, Registration, RoomAccess, RoomPolicy,
+    Admitted, Authenticator, ConnectRequest, Identity, LifecycleHook, Limits, Outlet, PROBE_TIMEOUT, RealtimeProvider,
+    Refusal, RefusalKind, Registration, RoomAccess, RoomPolicy,
 };
 use realtime_testkit::conformance::{HookLog, Setup, Visitor};
 use support::{CoreProvider, LineCodec, eventually, in_time, runtime};
@@ -114,7 +114,7 @@ async fn at_the_limit_a_users_connections_are_asked_for_a_sign_of_life_one_round
     tokio::time::sleep(PROBE_TIMEOUT).await;
     // Whatever way it comes.
     let identity = Identity::user("ann").tenant("acme");
-    assert!(provider.dispatcher.admit_as(identity, &[], None).is_err());
+    assert!(provider.dispatcher.admit_as(identity, &[], None, None).is_err());
     assert_eq!(times(), ([2, 2], [0, 0]));
     tokio::time::sleep(PROBE_TIMEOUT).await;
     wait_for_place(&provider, acme(), Duration::from_secs(1)).await.0.unwrap_err();
@@ -201,5 +201,41 @@ async fn an_authenticator_or_a_policy_that_panics_refuses() {
         assert_eq!((refusal.kind(), refusal.message()), (RefusalKind::Internal, "internal error"));
         assert_eq!(provider.stats().panics, 1);
         assert_eq!(provider.dispatcher.stats().refused["internal"], 1);
+    }
+}
+/// Never answers.
+struct Hangs;
+
+#[async_trait]
+impl Authenticator for Hangs {
+    async fn authenticate(&self, _: &ConnectRequest<'_>) -> Result<Identity, Refusal> {
+        std::future::pending().await
+    }
+}
+
+#[async_trait]
+impl RoomPolicy for Hangs {
+    async fn access(&self, _: &Identity, _: &str) -> RoomAccess {
+        std::future::pending().await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_authenticator_or_a_policy_that_hangs_refuses_in_time() {
+    let by_authenticator = CoreProvider::full(Setup::default());
+    by_authenticator.attach(runtime().with_authenticator(Hangs)).await.unwrap();
+    let by_policy = CoreProvider::full(Setup::default().with_limits(Limits::default().with_connections_per_user(1)));
+    by_policy.attach(runtime().with_policy(Hangs).with_decision_timeout(Duration::from_secs(3))).await.unwrap();
+    for (provider, limit) in [(by_authenticator, 10), (by_policy, 3)] {
+        let start = tokio::time::Instant::now();
+        // The time is for all rooms together.
+        let refusal = provider.admit(Visitor::user("ann").room("r").room("q")).await.unwrap_err();
+        assert_eq!(start.elapsed().as_secs(), limit);
+        assert_eq!((refusal.kind(), refusal.kind().status().as_u16()), (RefusalKind::Unavailable, 503));
+        assert!(refusal.retry_after().is_some());
+        assert_eq!(provider.stats().overdue, 1);
+        assert_eq!(provider.stats().refused["unavailable"], 1);
+        // Its place is free again.
+        provider.dispatcher.admit_as(Identity::user("ann"), &[], None, None).unwrap();
     }
 }

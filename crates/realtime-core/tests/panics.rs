@@ -49,6 +49,6 @@ async fn a_node_whose_tail_loop_has_ended_is_not_ready_and_lets_nobody_in() {
     let sent = Arc::clone(&dispatcher).to_all(note("break")).await;
     assert!(matches!(sent, Err(Error::OutcomeUnknown { .. })), "{sent:?}");
     eventually("it is noticed", || !dispatcher.is_ready()).await;
-    let refused = dispatcher.admit_as(Identity::user("ann"), &[], None).unwrap_err();
+    let refused = dispatcher.admit_as(Identity::user("ann"), &[], None, None).unwrap_err();
     assert_eq!(refused.kind(), RefusalKind::Draining);
 }

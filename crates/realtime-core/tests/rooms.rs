@@ -4,8 +4,8 @@
 mod support;
 
 use realtime_core::{
-    Context, HandlerError, MemoryBackplane, Position, RealtimeBroadcast, RealtimeProvider, Reply, RoomMembership,
-    Router, Target,
+    Context, HandlerError, MemoryBackplane, Position, RealtimeBroadcast, RealtimeProvider, RefusalKind, Reply,
+    RoomMembership, Router, Target,
 };
 use realtime_testkit::FaultyBackplane;
 use realtime_testkit::conformance::{ClientUnderTest, Setup, Visitor};
@@ -79,19 +79,43 @@ async fn a_handler_knows_the_rooms_its_connection_is_in() {
     }
 }
 
-#[tokio::test]
-async fn a_client_enters_a_thousand_rooms_and_no_more() {
+/// A client can name all rooms that it is in when it comes back.
+#[tokio::test(start_paused = true)]
+async fn a_client_is_in_as_many_rooms_as_it_may_name_and_no_more() {
     let provider = started().await;
-    let mut ann = Guest::by_session(&provider, Visitor::user("ann").room("named")).await;
-    for n in 1..1_000 {
-        assert_eq!(ask(&mut ann, "subscribe", &n.to_string()).await, true, "{n}");
+    let names: Vec<_> = (0..101).map(|n| n.to_string()).collect();
+    let mut ann = Guest::by_session(&provider, Visitor::user("ann").room("0")).await;
+    for room in &names[1..100] {
+        assert_eq!(ask(&mut ann, "subscribe", room).await, true, "{room}");
     }
-    for room in ["1000", "1001"] {
-        assert_eq!(ask(&mut ann, "subscribe", room).await, "bad_request");
-        assert!(!is_member(&provider, &mut ann, room).await);
+    assert_eq!(ask(&mut ann, "subscribe", "100").await, "bad_request");
+    assert!(!is_member(&provider, &mut ann, "100").await);
+    assert_eq!(ask(&mut ann, "subscribe", "99").await, false, "it is in already");
+    assert_eq!(ask(&mut ann, "leave", "99").await, true);
+    assert_eq!(ask(&mut ann, "subscribe", "100").await, true, "a room that was left makes room");
+    let all = names[..100].iter().fold(Visitor::user("ann"), |visitor, room| visitor.room(room));
+    let mut back = Guest::by_session(&provider, all).await;
+    assert!(is_member(&provider, &mut back, "99").await);
+    let more = names.iter().fold(Visitor::user("ann"), |visitor, room| visitor.room(room));
+    let refusal = provider.admit(more).await.unwrap_err();
+    assert_eq!((refusal.kind(), refusal.setting()), (RefusalKind::BadRequest, Some("limits.rooms_per_connection")));
+}
+
+/// Stays that are over are kept for readers who are behind, and are bounded too.
+#[tokio::test(start_paused = true)]
+async fn a_client_that_comes_and_goes_is_stopped_after_a_thousand_stays() {
+    let provider = started().await;
+    let mut ann = Guest::by_session(&provider, Visitor::user("ann")).await;
+    for n in 0..1_000 {
+        let room = n.to_string();
+        assert_eq!(ask(&mut ann, "subscribe", &room).await, true, "{n}");
+        // A record in between, or the stay leaves no trace.
+        provider.dispatcher.to_room("nobody", note("1")).await.unwrap();
+        assert_eq!(ask(&mut ann, "leave", &room).await, true, "{n}");
     }
+    assert_eq!(ask(&mut ann, "subscribe", "more").await, "bad_request");
     let mut bob = Guest::by_session(&provider, Visitor::user("bob")).await;
-    assert_eq!(ask(&mut bob, "subscribe", "1000").await, true, "others are not concerned");
+    assert_eq!(ask(&mut bob, "subscribe", "more").await, true, "others are not concerned");
 }
 
 /// In a new epoch users have no rooms, but those who have not gone yet are still there.

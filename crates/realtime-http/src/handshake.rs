@@ -1,27 +1,27 @@
 use std::collections::HashSet;
 
 use http::request::Parts;
-use realtime_core::{Admitted, Codec, ConnectRequest, Dispatcher, MAX_ROOMS, Refusal};
+use realtime_core::{Admitted, Asker, Codec, ConnectRequest, Dispatcher, Identity, Refusal};
 
-use crate::Origins;
+use crate::{Origins, TrustedProxies, notice_foreign_server};
 
 /// What a client may say in the URL of a connection.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ConnectQuery {
-    /// The rooms named by `channel`, which may be repeated; each once, and no more than one over [`MAX_ROOMS`], with which
-    /// the request is refused.
+    /// The rooms named by `channel`, which may be repeated; each once, and no more than one over
+    /// what a connection may be in, with which the request is refused.
     pub channels: Vec<String>,
     /// The place to go on from, named by `lastEventId`.
     pub last_event_id: Option<String>,
 }
 
 impl ConnectQuery {
-    /// Reads it from a request.
-    pub fn of(request: &ConnectRequest<'_>) -> Self {
+    /// Reads it from a request, of which no more than this many rooms are let in.
+    pub fn of(request: &ConnectRequest<'_>, most: usize) -> Self {
         let mut channels: Vec<String> = Vec::new();
         let mut known = HashSet::new();
         for channel in request.query_all("channel") {
-            if channels.len() > MAX_ROOMS {
+            if channels.len() > most {
                 // Too many already: what else there is need not be looked at before anybody is known to ask.
                 break;
             }
@@ -34,20 +34,48 @@ impl ConnectQuery {
     }
 }
 
-/// Checks a request's origin, who it is from, the rooms it names and the limits; `last_event_id` wins over the query's.
+/// Checks a request's origin, who it is from, the rooms it names and the limits; `last_event_id` wins over the query's. The
+/// client's address is what the proxies tell.
 ///
 /// # Errors
 /// A [`Refusal`], counted and logged.
 pub async fn admit<C: Codec>(
     dispatcher: &Dispatcher<C>,
     origins: &Origins,
+    proxies: &TrustedProxies,
     parts: &Parts,
     last_event_id: Option<String>,
 ) -> Result<Admitted, Refusal> {
-    origins.check(parts).map_err(|refusal| dispatcher.refuse(refusal))?;
-    let request = ConnectRequest::new(dispatcher.config().provider, parts);
-    let query = ConnectQuery::of(&request);
+    notice_foreign_server(parts);
+    let address = proxies.client(parts);
+    let config = dispatcher.config();
+    origins.check(parts).map_err(|refusal| dispatcher.refuse(refusal, Asker { address, identity: None }))?;
+    let request = ConnectRequest::new(config.provider, parts).with_address(address);
+    let query = ConnectQuery::of(&request, config.limits.rooms_per_connection);
     dispatcher.admit(&request, &query.channels, last_event_id.or(query.last_event_id)).await
+}
+
+/// Checks a request on a route of the application's own, which knows who it is and which rooms it enters: its origin and the
+/// limits; `last_event_id` wins over the query's.
+///
+/// # Errors
+/// A [`Refusal`], counted and logged.
+pub fn admit_as<C: Codec>(
+    dispatcher: &Dispatcher<C>,
+    origins: &Origins,
+    proxies: &TrustedProxies,
+    parts: &Parts,
+    identity: Identity,
+    rooms: &[String],
+    last_event_id: Option<String>,
+) -> Result<Admitted, Refusal> {
+    notice_foreign_server(parts);
+    let address = proxies.client(parts);
+    let asker = Asker { address, identity: Some(&identity) };
+    origins.check(parts).map_err(|refusal| dispatcher.refuse(refusal, asker))?;
+    let request = ConnectRequest::new(dispatcher.config().provider, parts);
+    let cursor = last_event_id.or_else(|| ConnectQuery::of(&request, 0).last_event_id);
+    dispatcher.admit_as(identity, rooms, cursor, address)
 }
 
 #[cfg(test)]
@@ -56,7 +84,7 @@ mod tests {
 
     fn channels(query: &str) -> Vec<String> {
         let parts = http::Request::get(format!("/sse?{query}")).body(()).unwrap().into_parts().0;
-        ConnectQuery::of(&ConnectRequest::new("sse", &parts)).channels
+        ConnectQuery::of(&ConnectRequest::new("sse", &parts), 100).channels
     }
 
     #[test]
@@ -68,7 +96,7 @@ mod tests {
     #[test]
     fn rooms_beyond_the_bound_are_not_read() {
         let names: Vec<_> = (0..4_000).map(|n| format!("channel={n}")).collect();
-        assert_eq!(channels(&names.join("&")).len(), MAX_ROOMS + 1);
-        assert_eq!(channels(&names[..MAX_ROOMS].join("&")).len(), MAX_ROOMS);
+        assert_eq!(channels(&names.join("&")).len(), 101);
+        assert_eq!(channels(&names[..100].join("&")).len(), 100);
     }
 }

@@ -24,12 +24,12 @@ mod wire;
 
 pub use config::WireConfig;
 pub use guard::{Guard, GuardedStream, Link};
-pub use handshake::{ConnectQuery, admit};
+pub use handshake::{ConnectQuery, admit, admit_as};
 pub use listener::{GuardedListener, WireInfo};
 pub use origin::Origins;
 pub use paths::check_paths;
 pub use provider::HttpProvider;
-pub use proxies::{TrustedProxies, peer_of};
+pub use proxies::{TrustedProxies, notice_foreign_server, peer_of};
 pub use refusal::refusal_response;
 pub use rejection::Rejection;
 pub use serve::{Serve, serve};

@@ -63,7 +63,7 @@ impl Origins {
         if lets {
             return Ok(());
         }
-        Err(Refusal::new(RefusalKind::Origin, "this origin may not connect"))
+        Err(Refusal::new(RefusalKind::Origin, format!("pages of {} may not connect", named(&parts.headers))))
     }
 
     /// Lets the page that asked read the answer, if it may connect (Fetch §3.2.3).
@@ -82,6 +82,13 @@ impl Origins {
         let origin = origin.to_ascii_lowercase();
         (self.same && is_same_host(&origin, &parts.headers, parts)) || self.listed.contains(&origin)
     }
+}
+
+/// The page as the browser names it, for a message.
+fn named(headers: &HeaderMap) -> String {
+    let Some(origin) = headers.get(ORIGIN) else { return "another site".to_owned() };
+    let text = String::from_utf8_lossy(origin.as_bytes());
+    format!("the origin {:?}", &text[..text.floor_char_boundary(128)])
 }
 
 /// Whether a browser says that another origin's page caused the request.

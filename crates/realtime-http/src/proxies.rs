@@ -1,5 +1,6 @@
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::extract::ConnectInfo;
 use http::header::{FORWARDED, HeaderName};
@@ -138,6 +139,19 @@ fn elements_from_the_right(line: &[u8]) -> Vec<&[u8]> {
 pub fn peer_of(request: &Parts) -> Option<SocketAddr> {
     let wire = request.extensions.get::<ConnectInfo<WireInfo>>().map(|info| info.0.peer());
     wire.or_else(|| request.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0))
+}
+
+/// Warns, once in a process, when a request did not come through [`GuardedListener`](crate::GuardedListener): what the
+/// guards of [`serve`](crate::serve()) do is then not done by anybody.
+pub fn notice_foreign_server(request: &Parts) {
+    static NOTICED: AtomicBool = AtomicBool::new(false);
+    if request.extensions.get::<ConnectInfo<WireInfo>>().is_none() && !NOTICED.swap(true, Ordering::Relaxed) {
+        tracing::warn!(
+            "served without the guards of realtime_http::serve (or GuardedListener with \
+             into_make_service_with_connect_info::<WireInfo>()): clients that stop reading are cut late, those that never \
+             finish their headers not at all, and dead event streams keep their places for longer"
+        );
+    }
 }
 
 /// An address, with or without a port; one of IPv6 with a port stands in brackets.

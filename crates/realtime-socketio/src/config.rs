@@ -98,11 +98,18 @@ const SPARE_SESSIONS: usize = 1000;
 macro_rules! setters {
     ($($setter:ident $field:ident: $kind:ty;)*) => {
         impl SocketIoConfig {
+            /// Sets [`path`](Self::path).
+            #[must_use]
+            pub fn with_path(mut self, path: impl Into<String>) -> Self {
+                self.path = path.into();
+                self
+            }
+
             $(
                 #[doc = concat!("Sets [`", stringify!($field), "`](Self::", stringify!($field), ").")]
                 #[must_use]
-                pub fn $setter(mut self, $field: impl Into<$kind>) -> Self {
-                    self.$field = $field.into();
+                pub fn $setter(mut self, $field: $kind) -> Self {
+                    self.$field = $field;
                     self
                 }
             )*
@@ -111,7 +118,6 @@ macro_rules! setters {
 }
 
 setters! {
-    with_path path: String;
     with_origins origins: Origins;
     with_limits limits: Limits;
     with_outbox outbox: OutboxConfig;

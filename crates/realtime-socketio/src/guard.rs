@@ -7,14 +7,15 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::header::{ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
-use realtime_core::{Refusal, RefusalKind};
-use realtime_http::refusal_response;
+use realtime_core::{Asker, Refusal, RefusalKind};
+use realtime_http::{notice_foreign_server, refusal_response};
 
 use crate::SocketIoProvider;
 
 /// Refuses foreign pages and, on a node that goes down, new sessions; answers preflights; lets allowed pages read the answer.
 pub(crate) async fn check(State(provider): State<Arc<SocketIoProvider>>, request: Request, next: Next) -> Response {
     let (parts, body) = request.into_parts();
+    notice_foreign_server(&parts);
     let dispatcher = provider.dispatcher();
     let origins = &provider.config().origins;
     let checked = origins.check(&parts).and_then(|()| {
@@ -30,7 +31,10 @@ pub(crate) async fn check(State(provider): State<Arc<SocketIoProvider>>, request
     let mut cors = HeaderMap::new();
     origins.allow(&parts, &mut cors);
     let mut response = match checked {
-        Err(refusal) => refusal_response(&dispatcher.refuse(refusal)),
+        Err(refusal) => {
+            let address = provider.config().trusted_proxies.client(&parts);
+            refusal_response(&dispatcher.refuse(refusal, Asker { address, identity: None }))
+        }
         // Fetch standard: a preflight asks before a request with a content type of its own.
         Ok(()) if parts.method == Method::OPTIONS => StatusCode::NO_CONTENT.into_response(),
         Ok(()) => next.run(Request::from_parts(parts, body)).await,

@@ -114,7 +114,7 @@ impl SocketIoProvider {
         S: Sink<Bytes> + Send + 'static,
     {
         let dispatcher = self.dispatcher();
-        let admitted = dispatcher.admit_as(identity, &[], None)?;
+        let admitted = dispatcher.admit_as(identity, &[], None, None)?;
         Ok(dispatcher.connect_sink(admitted, sink, |frame| Bytes::copy_from_slice(frame.packet.text().as_bytes())))
     }
 
@@ -141,6 +141,7 @@ impl SocketIoProvider {
                 dispatcher: dispatcher.unowned(),
                 max_depth: self.config.max_depth,
                 max_wait: self.config.connect_timeout,
+                proxies: self.config.trusted_proxies.clone(),
             };
             Running { dispatcher, server: Server::new(&self.config.engine(), Arc::new(gate)) }
         })

@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use realtime_core::{
-    CloseReason, ConnectRequest, Dispatcher, HandlerError, Inbound, InboundPayload, Refusal, RefusalKind, Registration,
-    Take, check_depth,
+    Asker, CloseReason, ConnectRequest, Dispatcher, HandlerError, Inbound, InboundPayload, Refusal, RefusalKind,
+    Registration, Take, check_depth,
 };
+use realtime_http::TrustedProxies;
 use serde_json::Value;
 use socketioxide::socket::DisconnectReason;
 
@@ -33,6 +34,8 @@ pub(crate) struct Gate {
     pub(crate) max_depth: usize,
     /// How long a client waits for a place of its user.
     pub(crate) max_wait: Duration,
+    /// Who tells a client's address.
+    pub(crate) proxies: TrustedProxies,
 }
 
 /// What a client may say in `auth` beside what the authenticator reads.
@@ -70,16 +73,18 @@ impl Acceptor for Gate {
     }
 
     fn report(&self, refusal: Refusal) {
-        self.dispatcher.refuse(refusal);
+        self.dispatcher.refuse(refusal, Asker::default());
     }
 }
 
 impl Gate {
     /// `waited` is set when the client had to wait for a place.
     async fn admit(&self, offer: &Offer<'_>, waited: &AtomicBool) -> Result<Accepted, Refusal> {
-        let auth = self.auth(offer.auth).map_err(|refusal| self.dispatcher.refuse(refusal))?;
-        let wishes = Wishes::read(auth.as_ref()).map_err(|refusal| self.dispatcher.refuse(refusal))?;
-        let request = ConnectRequest::new(NAME, offer.parts).with_auth(auth.as_ref());
+        let address = self.proxies.client(offer.parts);
+        let refuse = |refusal| self.dispatcher.refuse(refusal, Asker { address, identity: None });
+        let auth = self.auth(offer.auth).map_err(refuse)?;
+        let wishes = Wishes::read(auth.as_ref()).map_err(refuse)?;
+        let request = ConnectRequest::new(NAME, offer.parts).with_address(address).with_auth(auth.as_ref());
         let hold = |held| {
             waited.store(true, Ordering::Relaxed);
             offer.carrier.hold_main(held);

@@ -152,7 +152,7 @@ mod tests {
     async fn what_is_small_goes_out_together_and_what_is_large_is_shared() {
         let sse = SseProvider::new(SseConfig::default());
         sse.attach(Runtime::in_memory()).await.unwrap();
-        let open = || sse.body(sse.dispatcher().admit_as(Identity::anonymous(), &[], None).unwrap(), None);
+        let open = || sse.body(sse.dispatcher().admit_as(Identity::anonymous(), &[], None, None).unwrap(), None);
         let (mut one, mut two) = (open(), open());
         let send = async |size: usize| {
             sse.broadcast().to_all(Event::json("n", &"x".repeat(size)).unwrap()).await.unwrap();

@@ -11,8 +11,8 @@ use ::http::{HeaderName, StatusCode, Version};
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::response::{IntoResponse, Response};
-use realtime_core::{Admitted, ConnectRequest, Identity, Refusal, RefusalKind};
-use realtime_http::{ConnectQuery, WireInfo, admit, refusal_response};
+use realtime_core::{Admitted, Identity, Refusal, RefusalKind};
+use realtime_http::{WireInfo, admit, admit_as, refusal_response};
 
 use crate::SseProvider;
 use crate::codec;
@@ -25,14 +25,16 @@ const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// Answers `GET` with the stream, or with the refusal.
 pub(crate) async fn stream(State(sse): State<Arc<SseProvider>>, request: Request) -> Response {
     let parts = request.into_parts().0;
-    let admitted = admit(sse.dispatcher(), &sse.config().origins, &parts, last_event_id(&parts)).await;
+    let admitted =
+        admit(sse.dispatcher(), &sse.config().origins, &sse.config().trusted_proxies, &parts, last_event_id(&parts))
+            .await;
     respond(&sse, &parts, admitted)
 }
 
 /// Answers `HEAD` with what `GET` would say in its headers, without a connection; the refusal too is told with its status.
 pub(crate) async fn head(State(sse): State<Arc<SseProvider>>, request: Request) -> Response {
     let parts = request.into_parts().0;
-    let admitted = admit(sse.dispatcher(), &sse.config().origins, &parts, None).await;
+    let admitted = admit(sse.dispatcher(), &sse.config().origins, &sse.config().trusted_proxies, &parts, None).await;
     match admitted {
         // Of unknown length, as the stream is.
         Ok(_) => with_origin(&sse, &parts, event_stream(Body::from_stream(futures_util::stream::empty::<Never>()))),
@@ -55,12 +57,8 @@ pub(crate) async fn preflight(State(sse): State<Arc<SseProvider>>, request: Requ
 
 /// The stream for a route of the application's own.
 pub(crate) fn open(sse: &SseProvider, parts: &Parts, identity: Identity, rooms: &[String]) -> Response {
-    let dispatcher = sse.dispatcher();
-    let checked = sse.config().origins.check(parts).map_err(|refusal| dispatcher.refuse(refusal));
-    let admitted = checked.and_then(|()| {
-        let query = ConnectQuery::of(&ConnectRequest::new(dispatcher.config().provider, parts));
-        dispatcher.admit_as(identity, rooms, last_event_id(parts).or(query.last_event_id))
-    });
+    let (config, cursor) = (sse.config(), last_event_id(parts));
+    let admitted = admit_as(sse.dispatcher(), &config.origins, &config.trusted_proxies, parts, identity, rooms, cursor);
     respond(sse, parts, admitted)
 }
 

@@ -72,7 +72,7 @@ impl SseProvider {
     where
         S: Sink<Bytes> + Send + 'static,
     {
-        let admitted = self.dispatcher.admit_as(identity, &[], None)?;
+        let admitted = self.dispatcher.admit_as(identity, &[], None, None)?;
         Ok(self.dispatcher.connect_sink(admitted, sink, Bytes::clone))
     }
 

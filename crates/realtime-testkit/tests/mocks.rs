@@ -128,6 +128,7 @@ async fn a_handler_is_tested_without_a_connection() {
         provider: "ws",
         identity: Identity::user("ann"),
         resumed: false,
+        address: None,
     };
     let cx = Context::detached(info, Arc::new(broadcast));
     let router = Router::new()
@@ -172,6 +173,7 @@ async fn every_other_trait_has_a_mock_too() {
         provider: "ws",
         identity: Identity::anonymous(),
         resumed: false,
+        address: None,
     };
     let cx = Context::detached(info, Arc::new(MockRealtimeBroadcast::new()));
     let router = Router::new().with_handler("x", handler);

@@ -1,9 +1,10 @@
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use realtime_core::{
-    Anonymous, Authenticator, Backplane, CloseReason, ConnectionInfo, DenyRooms, Directory, Drain, Error,
-    LifecycleHook, MemoryBackplane, MemoryDirectory, NodeId, RealtimeProvider, Result, RoomPolicy, Runtime,
+    Anonymous, Authenticator, Backplane, CloseReason, ConnectionInfo, DECISION_TIMEOUT, DenyRooms, Directory, Drain,
+    Error, LifecycleHook, MemoryBackplane, MemoryDirectory, NodeId, RealtimeProvider, Result, RoomPolicy, Runtime,
 };
 use realtime_http::HttpProvider;
 
@@ -21,6 +22,7 @@ pub struct NotificationServiceBuilder {
     backplane: Option<Arc<dyn Backplane>>,
     directory: Option<Arc<dyn Directory>>,
     hooks: Vec<Arc<dyn LifecycleHook>>,
+    decision_timeout: Option<Duration>,
 }
 
 impl NotificationServiceBuilder {
@@ -50,6 +52,13 @@ impl NotificationServiceBuilder {
     /// Decides which rooms clients may enter by naming them; default: none.
     pub fn room_policy(mut self, policy: impl RoomPolicy) -> Self {
         self.policy = Some(Arc::new(policy));
+        self
+    }
+
+    /// Sets how long the authenticator may take, and the room policy for all rooms that a client names at once; default 10 s.
+    /// Then the client is refused with 503 (`unavailable`), and an error is logged. Zero is refused.
+    pub fn decision_timeout(mut self, most: Duration) -> Self {
+        self.decision_timeout = Some(most);
         self
     }
 
@@ -104,6 +113,10 @@ impl NotificationServiceBuilder {
         if self.entries.is_empty() {
             return Err(Error::Config("no provider: call provider(…) at least once".to_owned()));
         }
+        let decision_timeout = self.decision_timeout.unwrap_or(DECISION_TIMEOUT);
+        if decision_timeout.is_zero() {
+            return Err(Error::Config("decision_timeout is zero".to_owned()));
+        }
         let registry = Registry::new(self.entries)?;
         registry.check()?;
         let runtime = Runtime {
@@ -113,6 +126,7 @@ impl NotificationServiceBuilder {
             policy: self.policy.unwrap_or_else(|| Arc::new(DenyRooms)),
             directory: self.directory.unwrap_or_else(|| Arc::new(MemoryDirectory::new())),
             hooks: self.hooks,
+            decision_timeout,
         };
         for (at, entry) in registry.iter().enumerate() {
             if let Err(error) = entry.provider.attach(runtime.clone()).await {

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use realtime_core::{Capabilities, DEFAULT_MAX_DEPTH, DispatcherConfig, Limits, OutboxConfig, Result, WindowConfig};
-use realtime_http::{Origins, check_paths};
+use realtime_http::{Origins, TrustedProxies, check_paths};
 
 use crate::provider::NAME;
 
@@ -52,6 +52,8 @@ pub struct WsConfig {
     ///
     /// One such event stays in memory once, however many clients get it, for as long as it is in the window.
     pub max_event_bytes: usize,
+    /// Reverse proxies: the addresses of clients that they tell are believed, in the log and by the authenticator; default none.
+    pub trusted_proxies: TrustedProxies,
     /// The subprotocols that are spoken (RFC 6455 §1.9); default none. The first that the client offers is answered.
     pub subprotocols: Vec<String>,
     /// How long a client may take nothing while something waits for it before the connection is given up; default 30 s.
@@ -74,6 +76,7 @@ impl Default for WsConfig {
             max_depth: DEFAULT_MAX_DEPTH,
             read_buffer_bytes: 4 * 1024,
             max_event_bytes: 16 * 1024 * 1024,
+            trusted_proxies: TrustedProxies::none(),
             subprotocols: Vec::new(),
             write_stall: Duration::from_secs(30),
             close_timeout: Duration::from_secs(5),
@@ -156,6 +159,13 @@ impl WsConfig {
     #[must_use]
     pub fn with_max_event_bytes(mut self, bytes: usize) -> Self {
         self.max_event_bytes = bytes;
+        self
+    }
+
+    /// Sets [`trusted_proxies`](Self::trusted_proxies).
+    #[must_use]
+    pub fn with_trusted_proxies(mut self, proxies: TrustedProxies) -> Self {
+        self.trusted_proxies = proxies;
         self
     }
 

@@ -9,11 +9,11 @@ use bytes::Bytes;
 use futures_util::Sink;
 use hyper_util::rt::TokioIo;
 use realtime_core::{
-    Admitted, Capabilities, CloseReason, ConnectionStats, Context, Dispatcher, Drain, HandlerError, Identity, Inbound,
-    IntoReply, Link, RealtimeBroadcast, RealtimeProvider, Refusal, Result, RoomMembership, Router, Runtime,
+    Admitted, Asker, Capabilities, CloseReason, ConnectionStats, Context, Dispatcher, Drain, HandlerError, Identity,
+    Inbound, IntoReply, Link, RealtimeBroadcast, RealtimeProvider, Refusal, Result, RoomMembership, Router, Runtime,
     SessionOutlet, SocketIoBroadcast, Stats, Target,
 };
-use realtime_http::{ConnectQuery, HttpProvider, admit, refusal_response};
+use realtime_http::{HttpProvider, admit, admit_as, refusal_response};
 use serde::de::DeserializeOwned;
 use tokio_util::task::TaskTracker;
 
@@ -161,12 +161,9 @@ impl WsProvider {
         R: IntoIterator<Item: Into<String>>,
     {
         let rooms: Vec<String> = rooms.into_iter().map(Into::into).collect();
-        let core = self.core();
-        let dispatcher = &core.dispatcher;
+        let WsConfig { origins, trusted_proxies, .. } = &self.config;
         self.upgrade(request, |parts| {
-            self.config.origins.check(parts).map_err(|refusal| dispatcher.refuse(refusal))?;
-            let query = ConnectQuery::of(&realtime_core::ConnectRequest::new(NAME, parts));
-            dispatcher.admit_as(identity, &rooms, query.last_event_id)
+            admit_as(&self.core().dispatcher, origins, trusted_proxies, parts, identity, &rooms, None)
         })
     }
 
@@ -179,7 +176,7 @@ impl WsProvider {
         S: Sink<Bytes> + Send + 'static,
     {
         let dispatcher = &self.core().dispatcher;
-        let admitted = dispatcher.admit_as(identity, &[], None)?;
+        let admitted = dispatcher.admit_as(identity, &[], None, None)?;
         Ok(dispatcher.connect_sink(admitted, sink, WsFrame::payload))
     }
 
@@ -188,8 +185,8 @@ impl WsProvider {
             Ok(handshake) => handshake,
             Err(wrong) => return wrong.response(),
         };
-        let dispatcher = &provider.core().dispatcher;
-        match admit(dispatcher, &provider.config.origins, &handshake.parts, None).await {
+        let WsConfig { origins, trusted_proxies, .. } = &provider.config;
+        match admit(&provider.core().dispatcher, origins, trusted_proxies, &handshake.parts, None).await {
             Ok(admitted) => provider.start(handshake, admitted),
             Err(refusal) => refusal_response(&refusal),
         }
@@ -211,9 +208,11 @@ impl WsProvider {
     }
 
     fn handshake(&self, request: Request) -> Result<Handshake, NoHandshake> {
-        let handshake = Handshake::of(request, &self.config.subprotocols);
+        let (parts, body) = request.into_parts();
+        let address = self.config.trusted_proxies.client(&parts);
+        let handshake = Handshake::of(Request::from_parts(parts, body), &self.config.subprotocols);
         if let Err(wrong) = &handshake {
-            self.core().dispatcher.refuse(wrong.refusal());
+            self.core().dispatcher.refuse(wrong.refusal(), Asker { address, identity: None });
         }
         handshake
     }

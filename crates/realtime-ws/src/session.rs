@@ -204,7 +204,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                         }
                     };
                 }
-                Err(error) => self.fail(close_reason(&error).unwrap_or(CloseReason::NORMAL)),
+                Err(error) => {
+                    self.registration.note_fault(&error);
+                    self.fail(close_reason(&error).unwrap_or(CloseReason::NORMAL));
+                }
             }
             if self.paused || self.closing.is_some() {
                 break;
@@ -276,7 +279,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
 
     /// The client has broken the protocol: it is told so, and nothing else any more.
     fn fail(&mut self, reason: CloseReason) {
-        tracing::debug!(connection = %self.registration.id(), %reason, "closing");
         self.registration.close(reason.clone());
         // Closed already, so this only counts it.
         self.registration.reject_at_once(&HandlerError::new(code_of(&reason), reason.text().to_owned()));

@@ -1,5 +1,6 @@
 //! From a request to a registered connection.
 
+use std::net::IpAddr;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
@@ -23,6 +24,16 @@ pub struct Admitted {
     ticket: Ticket,
     rooms: Vec<(Arc<str>, RoomAccess)>,
     cursor: Option<String>,
+    address: Option<IpAddr>,
+}
+
+/// Who was refused, as far as it is known: for the log.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Asker<'a> {
+    /// The client's address.
+    pub address: Option<IpAddr>,
+    /// Who it is.
+    pub identity: Option<&'a Identity>,
 }
 
 impl Admitted {
@@ -31,9 +42,6 @@ impl Admitted {
         &self.identity
     }
 }
-
-/// Rooms that one request to connect may name.
-pub const MAX_ROOMS: usize = 100;
 
 impl<C: Codec> Dispatcher<C> {
     /// Asks who is connecting, whether there is room for it, and whether it may enter the rooms it names.
@@ -87,24 +95,37 @@ impl<C: Codec> Dispatcher<C> {
         cursor: Option<String>,
         place: impl AsyncFnOnce(&Identity) -> Result<Ticket, Refusal>,
     ) -> Result<Admitted, Refusal> {
-        let admitted = async {
-            let runtime = self.check_open()?;
-            let ask = async { runtime.authenticator.authenticate(request).await };
-            let asked = self.guard("authenticator", self.config.provider, ask);
-            let identity = asked.await.unwrap_or_else(|| Err(internal()))?;
+        let address = request.address();
+        let identified = self.identify(request).await;
+        let identity = identified.map_err(|refusal| self.refuse(refusal, Asker { address, identity: None }))?;
+        let entry = async {
             identity.check()?;
-            if rooms.len() > MAX_ROOMS {
-                return Err(Refusal::bad_request("too many rooms"));
-            }
+            self.check_count(rooms)?;
             // Before the policy, which costs more and is the application's.
             let ticket = place(&identity).await?;
-            let mut entered = Vec::with_capacity(rooms.len());
-            for room in rooms {
-                entered.push((Arc::from(room.as_str()), self.may_enter(&identity, room).await?));
-            }
-            Ok(Admitted { identity, ticket, rooms: entered, cursor })
+            Ok((ticket, self.may_enter_all(&identity, rooms).await?))
         };
-        admitted.await.map_err(|refusal| self.refuse(refusal))
+        let entered = entry.await;
+        let (ticket, rooms) =
+            entered.map_err(|refusal| self.refuse(refusal, Asker { address, identity: Some(&identity) }))?;
+        Ok(Admitted { identity, ticket, rooms, cursor, address })
+    }
+
+    async fn identify(&self, request: &ConnectRequest<'_>) -> Result<Identity, Refusal> {
+        let runtime = self.check_open()?;
+        // The call itself may panic too.
+        self.decide("authenticator", async { runtime.authenticator.authenticate(request).await }).await?
+    }
+
+    /// Refuses a request that names more rooms than a connection may be in.
+    fn check_count(&self, rooms: &[String]) -> Result<(), Refusal> {
+        let most = self.config.limits.rooms_per_connection;
+        if rooms.len() > most {
+            return Err(
+                Refusal::bad_request(format!("more than {most} rooms")).with_setting("limits.rooms_per_connection")
+            );
+        }
+        Ok(())
     }
 
     /// Takes a place, or asks the user's connections for a sign of life.
@@ -128,31 +149,42 @@ impl<C: Codec> Dispatcher<C> {
         }
     }
 
-    /// For a route of the application's own, which knows who it is and which rooms it may enter.
+    /// For a route of the application's own, which knows who it is, which rooms it may enter, and perhaps its address.
     ///
     /// # Errors
     /// A [`Refusal`], counted and logged.
-    pub fn admit_as(&self, identity: Identity, rooms: &[String], cursor: Option<String>) -> Result<Admitted, Refusal> {
-        let admitted = || {
+    pub fn admit_as(
+        &self,
+        identity: Identity,
+        rooms: &[String],
+        cursor: Option<String>,
+        address: Option<IpAddr>,
+    ) -> Result<Admitted, Refusal> {
+        let place = || {
             self.check_open()?;
             identity.check()?;
             for room in rooms {
                 check_name("room", room).map_err(|error| Refusal::bad_request(error.to_string()))?;
             }
-            let ticket = self.place(&identity)?;
-            let rooms = rooms.iter().map(|room| (Arc::from(room.as_str()), RoomAccess::Allow)).collect();
-            Ok(Admitted { identity, ticket, rooms, cursor })
+            self.place(&identity)
         };
-        admitted().map_err(|refusal| self.refuse(refusal))
+        let ticket = place().map_err(|refusal| self.refuse(refusal, Asker { address, identity: Some(&identity) }))?;
+        let rooms = rooms.iter().map(|room| (Arc::from(room.as_str()), RoomAccess::Allow)).collect();
+        Ok(Admitted { identity, ticket, rooms, cursor, address })
     }
 
     /// Counts and logs a refusal, and gives it back for the answer.
-    pub fn refuse(&self, refusal: Refusal) -> Refusal {
+    pub fn refuse(&self, refusal: Refusal, asker: Asker<'_>) -> Refusal {
         self.counters.refused(refusal.kind());
         tracing::info!(
             provider = self.config.provider,
+            address = asker.address.map(tracing::field::display),
+            user = asker.identity.and_then(Identity::user_name),
+            tenant = asker.identity.and_then(Identity::tenant_name),
             reason = refusal.kind().code(),
-            detail = refusal.message(),
+            setting = refusal.setting(),
+            detail = ?refusal.message(),
+            hint = refusal.hint(),
             "connection refused"
         );
         refusal
@@ -160,13 +192,13 @@ impl<C: Codec> Dispatcher<C> {
 
     /// Puts an admitted connection into the hub. Its first frame is `connected`.
     pub fn register(self: &Arc<Self>, admitted: Admitted, outlet: Arc<dyn Outlet>) -> Registration<C> {
-        let Admitted { identity, ticket, rooms, cursor } = admitted;
+        let Admitted { identity, ticket, rooms, cursor, address } = admitted;
+        let (id, provider) = (ConnectionId::random(), self.config.provider);
         // Whether it is resumed is decided when it is registered.
-        let info =
-            ConnectionInfo { id: ConnectionId::random(), provider: self.config.provider, identity, resumed: false };
-        let id = info.id;
+        let info = ConnectionInfo { id, provider, identity, resumed: false, address };
         let user = info.identity.user_name();
-        let span = tracing::info_span!("connection", provider = info.provider, connection = %id, user);
+        let address = address.map(tracing::field::display);
+        let span = tracing::info_span!("connection", provider, connection = %id, user, address);
         let (hooks, gone) =
             self.runtime.get().filter(|runtime| !runtime.hooks.is_empty()).map(|_| oneshot::channel()).unzip();
         let lease = Lease { ticket, _task: self.tasks.token(), hooks };
@@ -224,7 +256,6 @@ impl<C: Codec> Dispatcher<C> {
         // Seen by the sweep or by the session itself, whichever looked first.
         if reason == CloseReason::WRITE_STALL {
             add(&self.counters.stalled, 1);
-            tracing::info!(provider = self.config.provider, connection = %id, "write stall");
         }
         // Taken before the inbox is looked for: an inbox made later finds the connection gone.
         let lease = connection.lease.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -239,11 +270,7 @@ impl<C: Codec> Dispatcher<C> {
             ask.settle(id, AckStatus::Gone, None);
         }
         self.tell_directory(DirectoryChange::Offline(id));
-        if reason == CloseReason::OVERLOADED {
-            tracing::info!(provider = self.config.provider, connection = %id, %reason, "disconnected");
-        } else {
-            tracing::debug!(provider = self.config.provider, connection = %id, %reason, "disconnected");
-        }
+        log_end(connection, &reason);
         if let Some(hooks) = lease.and_then(|lease| lease.hooks) {
             // Nobody listens when the runtime is going down.
             let _ = hooks.send(Departure { reason, inbox });
@@ -260,15 +287,38 @@ impl<C: Codec> Dispatcher<C> {
         connection.cut();
     }
 
+    /// Whether an identity may enter the rooms it names, all of them decided within one `decision_timeout`.
+    async fn may_enter_all(
+        &self,
+        identity: &Identity,
+        rooms: &[String],
+    ) -> Result<Vec<(Arc<str>, RoomAccess)>, Refusal> {
+        let mut entered = Vec::with_capacity(rooms.len());
+        if !rooms.is_empty() {
+            let all = async {
+                for room in rooms {
+                    entered.push((Arc::from(room.as_str()), self.may_enter_now(identity, room).await?));
+                }
+                Ok(())
+            };
+            self.decide("room policy", all).await??;
+        }
+        Ok(entered)
+    }
+
     /// Whether an identity may enter a room it names.
     pub(crate) async fn may_enter(&self, identity: &Identity, room: &str) -> Result<RoomAccess, Refusal> {
+        self.decide("room policy", self.may_enter_now(identity, room)).await?
+    }
+
+    async fn may_enter_now(&self, identity: &Identity, room: &str) -> Result<RoomAccess, Refusal> {
         check_name("room", room).map_err(|error| Refusal::bad_request(error.to_string()))?;
-        let runtime = self.runtime().map_err(|error| Refusal::new(RefusalKind::Draining, error.to_string()))?;
-        // The call itself may panic too.
-        let ask = async { runtime.policy.access(identity, room).await };
-        let asked = self.guard("room policy", self.config.provider, ask);
-        match asked.await.ok_or_else(internal)? {
-            RoomAccess::Deny => Err(Refusal::new(RefusalKind::Room, "not allowed into this room")),
+        let policy = &self.runtime().map_err(|error| Refusal::new(RefusalKind::Draining, error.to_string()))?.policy;
+        match policy.access(identity, room).await {
+            RoomAccess::Deny => {
+                let refusal = Refusal::new(RefusalKind::Room, format!("not allowed into the room {room:?}"));
+                Err(policy.hint().map_or(refusal.clone(), |hint| refusal.with_hint(hint)))
+            }
             access => Ok(access),
         }
     }
@@ -316,6 +366,22 @@ impl<C: Codec> Dispatcher<C> {
     }
 }
 
-fn internal() -> Refusal {
-    Refusal::new(RefusalKind::Internal, "internal error")
+/// One line for each end; at INFO for a fault, which whoever runs this is asked about.
+fn log_end<F>(connection: &Connection<F>, reason: &CloseReason) {
+    let info = &connection.info;
+    if !reason.is_fault() {
+        tracing::debug!(provider = info.provider, connection = %info.id, %reason, "disconnected");
+        return;
+    }
+    tracing::info!(
+        provider = info.provider,
+        connection = %info.id,
+        address = info.address.map(tracing::field::display),
+        user = info.identity.user_name(),
+        tenant = info.identity.tenant_name(),
+        %reason,
+        setting = reason.setting(),
+        detail = connection.fault.get().map(tracing::field::debug),
+        "disconnected for a fault"
+    );
 }

@@ -5,8 +5,9 @@ use std::panic::AssertUnwindSafe;
 use futures_util::FutureExt;
 
 use crate::name::shorten;
+use crate::runtime::DECISION_TIMEOUT;
 use crate::stats::add;
-use crate::{Codec, Dispatcher};
+use crate::{Codec, Dispatcher, Refusal, RefusalKind};
 
 impl<C: Codec> Dispatcher<C> {
     /// Runs code of the application's of this kind and name; none when it panicked, which is counted and logged.
@@ -17,5 +18,23 @@ impl<C: Codec> Dispatcher<C> {
             tracing::error!(name = ?shorten(name), "a {kind} panicked");
         }
         done.ok()
+    }
+
+    /// Runs code of the application's that decides about a client, for as long as the service's `decision_timeout`.
+    ///
+    /// # Errors
+    /// [`RefusalKind::Internal`] when it panicked, [`RefusalKind::Unavailable`] when it took too long; both are logged.
+    pub(super) async fn decide<T>(&self, kind: &'static str, run: impl Future<Output = T>) -> Result<T, Refusal> {
+        let provider = self.config.provider;
+        let most = self.runtime.get().map_or(DECISION_TIMEOUT, |runtime| runtime.decision_timeout);
+        match tokio::time::timeout(most, self.guard(kind, provider, run)).await {
+            Ok(Some(decision)) => Ok(decision),
+            Ok(None) => Err(Refusal::new(RefusalKind::Internal, "internal error")),
+            Err(_) => {
+                add(&self.counters.overdue, 1);
+                tracing::error!(provider, setting = "decision_timeout", limit = ?most, "a {kind} did not answer in time");
+                Err(Refusal::new(RefusalKind::Unavailable, "not available now"))
+            }
+        }
     }
 }

@@ -8,14 +8,16 @@ use tracing::Instrument;
 use crate::context::{Context, Control};
 use crate::hub::Connection;
 use crate::inbox::Item;
+use crate::name::shorten;
 use crate::stats::add;
 use crate::{
     CloseReason, Codec, Dispatcher, Frame, HandlerError, Inbound, Inbox, Payload, RealtimeBroadcast, Refusal, Result,
     RoomMembership,
 };
 
-/// How often one connection's client may enter rooms; those it left count for as long as the window reaches back.
-const MAX_ENTERED: usize = 1_000;
+/// How many stays of one connection in rooms that its client named are kept, or ten for each room that it may be in: those
+/// that are over count for as long as the window reaches back.
+const MAX_STAYS: usize = 1_000;
 
 impl<C: Codec> Dispatcher<C> {
     /// Starts the worker of a connection; it ends when the inbox is closed and empty.
@@ -90,6 +92,36 @@ struct OwnConnection<C: Codec> {
     connection: Arc<Connection<C::Frame>>,
 }
 
+impl<C: Codec> OwnConnection<C> {
+    /// Whether there is room for one more room.
+    fn check_rooms(&self, room: &str) -> Result<(), Refusal> {
+        let most = self.dispatcher.config.limits.rooms_per_connection;
+        let stays = self.dispatcher.hub.stays(self.connection.info.id, room);
+        if stays.is_in || (stays.now < most && stays.kept < MAX_STAYS.max(10 * most)) {
+            return Ok(());
+        }
+        let what = if stays.now < most { "too many changes of rooms within a short time" } else { "too many rooms" };
+        Err(Refusal::bad_request(what).with_setting("limits.rooms_per_connection"))
+    }
+
+    fn log_refusal(&self, room: &str, refusal: &Refusal) {
+        let info = &self.connection.info;
+        tracing::info!(
+            provider = info.provider,
+            connection = %info.id,
+            address = info.address.map(tracing::field::display),
+            user = info.identity.user_name(),
+            tenant = info.identity.tenant_name(),
+            room = ?shorten(room),
+            reason = refusal.kind().code(),
+            setting = refusal.setting(),
+            detail = ?refusal.message(),
+            hint = refusal.hint(),
+            "room refused"
+        );
+    }
+}
+
 impl<C: Codec> Control for OwnConnection<C> {
     fn enter(&self, room: &str) -> Result<bool> {
         crate::check_name("room", room)?;
@@ -99,10 +131,8 @@ impl<C: Codec> Control for OwnConnection<C> {
     fn subscribe(&self, room: String) -> BoxFuture<'_, Result<bool, Refusal>> {
         Box::pin(async move {
             let id = self.connection.info.id;
-            self.dispatcher.may_enter(&self.connection.info.identity, &room).await?;
-            if self.dispatcher.hub.entered(id) >= MAX_ENTERED {
-                return Err(Refusal::bad_request("too many rooms"));
-            }
+            let allowed = self.dispatcher.may_enter(&self.connection.info.identity, &room).await;
+            allowed.and_then(|_| self.check_rooms(&room)).inspect_err(|refusal| self.log_refusal(&room, refusal))?;
             Ok(self.dispatcher.hub.enter(id, &room.into()))
         })
     }

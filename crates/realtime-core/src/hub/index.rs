@@ -20,6 +20,17 @@ pub(super) struct Index<F> {
     entered: HashMap<ConnectionId, Memberships>,
 }
 
+/// A connection's stays in rooms that it entered itself.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stays {
+    /// Rooms that it is in.
+    pub(crate) now: usize,
+    /// Stays that are kept, those that are over included.
+    pub(crate) kept: usize,
+    /// Whether it is in the room that was asked about.
+    pub(crate) is_in: bool,
+}
+
 /// Counts of now.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Gauges {
@@ -97,8 +108,13 @@ impl<F: Frame> Index<F> {
         self.enter(connection.info.id, room, left.map_or(place, |left| left.max(place)));
     }
 
-    pub(super) fn entered(&self, id: ConnectionId) -> usize {
-        self.entered.get(&id).map_or(0, Memberships::len)
+    pub(super) fn stays(&self, id: ConnectionId, room: &str) -> Stays {
+        let none = Stays { now: 0, kept: 0, is_in: false };
+        self.entered.get(&id).map_or(none, |rooms| Stays {
+            now: rooms.current().count(),
+            kept: rooms.len(),
+            is_in: rooms.current().any(|current| **current == *room),
+        })
     }
 
     pub(super) fn leave(&mut self, id: ConnectionId, room: &str, at: Position) -> bool {

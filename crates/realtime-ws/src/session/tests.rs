@@ -30,7 +30,7 @@ impl Run {
         dispatcher.attach(Runtime::in_memory()).await.unwrap();
         let (client, server) = tokio::io::duplex(buffer);
         let outlet = Arc::new(SessionOutlet::new());
-        let admitted = dispatcher.admit_as(Identity::user("ann"), &[], None).unwrap();
+        let admitted = dispatcher.admit_as(Identity::user("ann"), &[], None, None).unwrap();
         let registration = dispatcher.register(admitted, Arc::clone(&outlet) as _);
         let settings = Arc::new(Settings::new(&config, false, false));
         let session = tokio::spawn(Session::new(server, settings, registration, outlet));
@@ -83,7 +83,7 @@ async fn a_client_that_answers_stays_for_hours() {
 
 /// Refused at the limit, which asks the connections of the user for a sign of life.
 fn at_the_limit(run: &Run) {
-    assert!(run.dispatcher.admit_as(Identity::user("ann"), &[], None).is_err());
+    assert!(run.dispatcher.admit_as(Identity::user("ann"), &[], None, None).is_err());
 }
 
 fn of_one_place() -> WsConfig {

@@ -1,0 +1,199 @@
+//! Who was refused or cut, and why, as whoever runs the server finds it in the log.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+#![cfg(all(feature = "sse", feature = "socketio", feature = "ws"))]
+
+mod support;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use futures_util::{SinkExt, StreamExt};
+use realtime_unified::{
+    Authenticator, ConnectRequest, Identity, Limits, NotificationService, NotificationServiceBuilder, Refusal,
+    SocketIoConfig, SocketIoProvider, SseConfig, SseProvider, WsConfig, WsProvider, async_trait, serve,
+};
+use support::{Collector, Line};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_tungstenite::MaybeTlsStream;
+use tokio_tungstenite::tungstenite::Message;
+use tracing::Level;
+
+/// `?token=` is the user.
+struct ByToken;
+
+#[async_trait]
+impl Authenticator for ByToken {
+    async fn authenticate(&self, request: &ConnectRequest<'_>) -> Result<Identity, Refusal> {
+        assert_eq!(request.address(), Some([127, 0, 0, 1].into()));
+        match request.token() {
+            Some(user) => Ok(Identity::user(&*user).tenant("acme")),
+            None => Err(Refusal::unauthorized("no token")),
+        }
+    }
+}
+
+fn builder() -> NotificationServiceBuilder {
+    let limits = Limits::default().with_connections_per_user(1);
+    NotificationService::builder()
+        .provider(SseProvider::new(SseConfig::default().with_limits(limits)))
+        .provider(WsProvider::new(WsConfig::default().with_limits(limits).with_max_message_bytes(1000)))
+        .provider(SocketIoProvider::new(SocketIoConfig::default().with_limits(limits).with_max_message_bytes(1000)))
+        .authenticator(ByToken)
+}
+
+async fn started() -> SocketAddr {
+    let service = builder().build().await.unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { serve(listener, service.router()).await });
+    address
+}
+
+type WebSocket = tokio_tungstenite::WebSocketStream<MaybeTlsStream<TcpStream>>;
+
+async fn websocket(address: SocketAddr, path: &str) -> WebSocket {
+    tokio_tungstenite::connect_async(format!("ws://{address}{path}")).await.unwrap().0
+}
+
+/// A Socket.IO connection of this user, with this `auth`.
+async fn socket(address: SocketAddr, user: &str, auth: &str) -> WebSocket {
+    let path = format!("/socket.io/?EIO=4&transport=websocket&token={user}");
+    let mut socket = websocket(address, &path).await;
+    text_with(&mut socket, "0{").await;
+    socket.send(Message::text(format!("40{auth}"))).await.unwrap();
+    socket
+}
+
+/// The next text that begins with this.
+async fn text_with(socket: &mut WebSocket, prefix: &str) -> String {
+    let found = async {
+        loop {
+            match socket.next().await.unwrap().unwrap() {
+                Message::Text(text) if text.starts_with(prefix) => return text.to_string(),
+                _ => {}
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), found).await.unwrap()
+}
+
+/// The head of the answer to a GET.
+async fn get(address: SocketAddr, path: &str, headers: &str) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: {address}\r\n{headers}\r\n").as_bytes()).await.unwrap();
+    let mut head = Vec::new();
+    while !head.windows(4).any(|end| end == b"\r\n\r\n") {
+        assert!(stream.read_buf(&mut head).await.unwrap() > 0, "{}", String::from_utf8_lossy(&head));
+    }
+    String::from_utf8(head).unwrap()
+}
+
+const UPGRADE: &str = "connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n\
+     sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+
+/// The only line with all of these, as soon as it is there.
+async fn line(collector: &Collector, texts: &[&str]) -> Line {
+    for _ in 0..1000 {
+        if let [line] = &collector.lines(texts)[..] {
+            return line.clone();
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    panic!("{texts:?}: {:#?}", collector.lines(&["refused"]));
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn each_refusal_is_one_line_with_who_and_the_setting() {
+    let collector = Collector::default();
+    let _guard = tracing::subscriber::set_default(collector.clone());
+    let address = started().await;
+    let foreign = "origin: http://localhost:5173\r\n";
+    let polling = "/socket.io/?EIO=4&transport=polling";
+    for (provider, path, headers) in [("sse", "/sse", ""), ("ws", "/ws", UPGRADE), ("socket", polling, "")] {
+        let answer = get(
+            address,
+            &format!("{path}{}token=o", if path.contains('?') { '&' } else { '?' }),
+            &format!("{headers}{foreign}"),
+        )
+        .await;
+        assert!(answer.starts_with("HTTP/1.1 403"), "{answer}");
+        let provider = format!("provider=\"{provider}\"");
+        let line = line(&collector, &["connection refused", &provider, "reason=\"origin\""]).await;
+        assert_eq!(line.level, Level::INFO);
+        for field in ["address=127.0.0.1 ", "setting=\"origins\"", "localhost:5173"] {
+            assert!(line.fields.contains(field), "{field}: {line:?}");
+        }
+    }
+
+    let refused_room = ["connection refused", "reason=\"room\"", "user=\"ann\"", "tenant=\"acme\""];
+    let answer = get(address, "/sse?token=ann&channel=acme/board", "").await;
+    assert!(answer.starts_with("HTTP/1.1 403"), "{answer}");
+    let room = line(&collector, &refused_room).await;
+    for field in ["setting=\"room_policy\"", "acme/board", "no room_policy(…) is set", "address=127.0.0.1 "] {
+        assert!(room.fields.contains(field), "{field}: {room:?}");
+    }
+    let mut refused = socket(address, "bob", r#"{"rooms":["acme/board"]}"#).await;
+    let said = text_with(&mut refused, "44").await;
+    assert!(said.contains(r#""code":"room""#) && said.contains("acme/board"), "{said}");
+    line(&collector, &["connection refused", "provider=\"socket\"", "user=\"bob\"", "acme/board"]).await;
+
+    let unknown = get(address, "/sse", "").await;
+    assert!(unknown.starts_with("HTTP/1.1 401"), "{unknown}");
+    line(&collector, &["connection refused", "setting=\"authenticator\"", "no token", "address=127.0.0.1 "]).await;
+
+    let _first = websocket(address, "/ws?token=carl").await;
+    let second = get(address, "/ws?token=carl", UPGRADE).await;
+    assert!(second.starts_with("HTTP/1.1 429"), "{second}");
+    let limit = ["connection refused", "user=\"carl\"", "setting=\"limits.connections_per_user\""];
+    assert_eq!(line(&collector, &limit).await.level, Level::INFO);
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_refused_room_of_a_connection_is_one_line_too() {
+    let collector = Collector::default();
+    let _guard = tracing::subscriber::set_default(collector.clone());
+    let address = started().await;
+    let mut ws = websocket(address, "/ws?token=ann").await;
+    let subscribe = r#"{"type":"subscribe","payload":{"channel":"board"},"ack":1}"#;
+    ws.send(Message::text(subscribe)).await.unwrap();
+    let said = text_with(&mut ws, r#"{"type":"error""#).await;
+    assert!(said.contains("board") && said.contains("no room_policy"), "{said}");
+    let refused = line(&collector, &["room refused", "provider=\"ws\"", "user=\"ann\"", "room=\"board\""]).await;
+    assert_eq!(refused.level, Level::INFO);
+    assert!(refused.fields.contains("address=127.0.0.1 ") && refused.fields.contains("connection="), "{refused:?}");
+
+    let mut socket = socket(address, "bob", "").await;
+    text_with(&mut socket, "40").await;
+    socket.send(Message::text(r#"421["join","board"]"#)).await.unwrap();
+    let said = text_with(&mut socket, "431").await;
+    assert!(said.contains(r#""code":"room""#) && said.contains("board"), "{said}");
+    line(&collector, &["room refused", "provider=\"socket\"", "user=\"bob\"", "room=\"board\""]).await;
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn each_end_for_a_fault_is_one_line_with_who_and_the_setting() {
+    let collector = Collector::default();
+    let _guard = tracing::subscriber::set_default(collector.clone());
+    let address = started().await;
+    let mut ws = websocket(address, "/ws?token=ann").await;
+    ws.send(Message::text("x".repeat(2000))).await.unwrap();
+    let large = ["disconnected for a fault", "provider=\"ws\"", "user=\"ann\"", "(1009)", "\"max_message_bytes\""];
+    // Until the client has ended the stream too.
+    tokio::spawn(async move { while let Some(Ok(_)) = ws.next().await {} });
+    let large = line(&collector, &large).await;
+    assert_eq!(large.level, Level::INFO);
+    assert!(large.fields.contains("address=127.0.0.1 ") && large.fields.contains("detail="), "{large:?}");
+
+    for (user, sent, code) in
+        [("bob", format!("42[\"{}\"]", "x".repeat(2000)), "(1009)"), ("carl", "4x".into(), "(1002)")]
+    {
+        let mut socket = socket(address, user, "").await;
+        text_with(&mut socket, "40").await;
+        socket.send(Message::text(sent)).await.unwrap();
+        let user = format!("user=\"{user}\"");
+        let fault = line(&collector, &["disconnected for a fault", "provider=\"socket\"", &user, code]).await;
+        assert_eq!(fault.level, Level::INFO);
+        assert!(fault.fields.contains("address=127.0.0.1 "), "{fault:?}");
+    }
+}
