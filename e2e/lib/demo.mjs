@@ -13,9 +13,9 @@ const running = new Set();
 process.on('exit', () => running.forEach((child) => child.kill('SIGKILL')));
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => process.exit(1));
 
-/** Starts the demo and resolves once it says where it listens. Unless told otherwise it drains in no time. */
+/** Starts the demo and resolves once it says where it listens. Unless told otherwise it drains in no time, and holds for none. */
 export async function startDemo(...args) {
-  const drain = args.includes('--drain') ? [] : ['--drain', '0'];
+  const drain = [...(args.includes('--drain') ? [] : ['--drain', '0']), ...(args.includes('--hold') ? [] : ['--hold', '0'])];
   const child = spawn(binary, ['--listen', '127.0.0.1:0', ...drain, ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
   running.add(child);
   let out = '';

@@ -60,7 +60,8 @@ impl World {
             // Whoever is closed last decides when it is over, and that is drawn by lot.
             resume_at += Duration::from_secs(seconds + 10);
             self.serves_until = Some(Instant::now() + Duration::from_secs(seconds));
-            let shutdown = tokio::spawn(self.server.shutdown(Drain::over(Duration::from_secs(seconds))));
+            let shutdown =
+                tokio::spawn(self.server.shutdown(Drain::over(Duration::from_secs(seconds)).hold(Duration::ZERO)));
             while !shutdown.is_finished() {
                 self.flow().await?;
                 sleep(Duration::from_millis(20)).await;

@@ -114,7 +114,7 @@ impl Publisher for Ours {
     }
 
     async fn drain(&self, over: Duration) {
-        self.service.shutdown(Drain::over(over)).await;
+        self.service.shutdown(Drain::over(over).hold(std::time::Duration::ZERO)).await;
         self.stop.notify_one();
         let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(running) = running {

@@ -1,8 +1,6 @@
-use std::time::Duration;
-
 use bytes::Bytes;
 
-use crate::{CloseReason, Cursor, Event, HandlerError, Payload};
+use crate::{CloseReason, Cursor, Drain, Event, HandlerError, Payload};
 
 /// Something encoded for the wire, cheap to clone: its bytes are shared.
 pub trait Frame: Clone + Send + Sync + 'static {
@@ -38,8 +36,9 @@ pub trait Codec: Send + Sync + 'static {
 
     /// Tells a client, before its connection is closed, when to come back; by default the event `reconnect` with
     /// `{"delayMs", "reason"}`.
-    fn reconnect(&self, after: Duration, reason: &CloseReason) -> Self::Frame {
-        let value = serde_json::json!({ "delayMs": after.as_millis() as u64, "reason": reason.text() });
+    fn reconnect(&self, drain: Drain, reason: &CloseReason) -> Self::Frame {
+        let delay = drain.reconnect_delay().as_millis() as u64;
+        let value = serde_json::json!({ "delayMs": delay, "reason": reason.text() });
         self.event(&Event::protocol("reconnect", &value), None)
     }
 }

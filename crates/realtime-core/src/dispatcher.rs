@@ -76,6 +76,10 @@ pub struct Shared<C: Codec> {
     ready: AtomicBool,
     /// Somebody has a reason to take the log for another one.
     look_wanted: Notify,
+    /// It goes down, and is not ready for that.
+    holding: AtomicBool,
+    /// Cancelled when the time is over for which everything still works.
+    hold_over: CancellationToken,
     /// Set when no more connections are taken.
     draining: OnceLock<Drain>,
     /// No more sends.
@@ -122,6 +126,8 @@ impl<C: Codec> Dispatcher<C> {
             directory_told: CancellationToken::new(),
             ready: AtomicBool::new(false),
             look_wanted: Notify::new(),
+            holding: AtomicBool::new(false),
+            hold_over: CancellationToken::new(),
             draining: OnceLock::new(),
             closing: AtomicBool::new(false),
             abandoned: CancellationToken::new(),
@@ -162,7 +168,12 @@ impl<C: Codec> Dispatcher<C> {
 
     /// Whether connections are taken: attached, the log readable, not shutting down.
     pub fn is_ready(&self) -> bool {
-        self.ready.load(Ordering::Acquire) && !self.is_draining()
+        self.is_log_read() && !self.holding.load(Ordering::Acquire)
+    }
+
+    /// Whether the log is being read, and has been read to its end.
+    fn is_log_read(&self) -> bool {
+        self.ready.load(Ordering::Acquire)
     }
 
     /// Whether a shutdown has begun: no more connections are taken. Sends are, until it is over.
@@ -170,9 +181,9 @@ impl<C: Codec> Dispatcher<C> {
         self.draining.get().is_some()
     }
 
-    /// When a client that is sent away now should come back; random, so that not all do at the same time.
-    pub fn reconnect_delay(&self) -> std::time::Duration {
-        self.draining.get().copied().unwrap_or(Drain::now()).reconnect_delay()
+    /// How it goes down; as with [`Drain::now`] while it does not.
+    pub fn drain_of_now(&self) -> Drain {
+        self.draining.get().copied().unwrap_or(Drain::now())
     }
 
     /// Whether it is shut down: no more sends are taken.
@@ -229,13 +240,15 @@ impl<C: Codec> Dispatcher<C> {
         connections.len()
     }
 
-    /// Takes no more connections, closes those there are evenly over the drain's time, each told when to come back, and
+    /// Is not ready for the time that the drain holds; then takes no more connections, closes those there are evenly over the drain's time, each told when to come back, and
     /// waits for their hooks and handlers; sends go on. What is left a second after that time is cut, and its hooks and
     /// handlers get one second more.
     ///
     /// A second call, while the first is under way, closes what is left in its own time.
     pub async fn drain(self: &Arc<Self>, drain: Drain) {
+        self.hold(drain).await;
         let _ = self.draining.set(drain);
+        self.hold_over.cancel();
         let deadline = Instant::now() + drain.duration() + SHUTDOWN_STEP;
         self.send_away(drain).await;
         self.tasks.close();
@@ -253,6 +266,13 @@ impl<C: Codec> Dispatcher<C> {
             let tasks = self.tasks.len();
             tracing::warn!(provider = self.config.provider, tasks, "drained with handlers or hooks still running");
         }
+    }
+
+    /// Says only that it is not ready, so that whoever sends clients here notices before any is refused; until another call has
+    /// held for long enough.
+    async fn hold(&self, drain: Drain) {
+        self.holding.store(true, Ordering::Release);
+        let _ = tokio::time::timeout(drain.hold_time(), self.hold_over.cancelled()).await;
     }
 
     /// Drains, then takes no more sends and ends the background tasks; the directory gets one second to be told.
@@ -301,7 +321,7 @@ impl<C: Codec> Dispatcher<C> {
     /// Closes a connection that is to come back, here or at another node, and tells it when.
     fn restart(&self, connection: &Connection<C::Frame>, drain: Drain) {
         let reason = CloseReason::RESTART;
-        let frame = self.codec.reconnect(drain.reconnect_delay(), &reason);
+        let frame = self.codec.reconnect(drain, &reason);
         // A client with a full lane would not read it in time either.
         connection.outbox.push_side(frame, false, self.config.outbox, Instant::now());
         connection.close_after(self.hub.applied(), reason);

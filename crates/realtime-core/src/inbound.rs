@@ -38,13 +38,14 @@ impl Inbound {
         self
     }
 
-    /// Checks the name that a client gave it: 1–256 bytes, no control characters, none of [`crate::RESERVED_EVENTS`].
+    /// Checks the name that a client gave it: 1–256 bytes, no control characters, none of [`crate::RESERVED_EVENTS`] but
+    /// `subscribe` and `unsubscribe`.
     ///
     /// # Errors
     /// What the client is told, with code `invalid_name` or `reserved_name`.
     pub fn check_name(&self) -> Result<(), HandlerError> {
         // The name is the client's own: it may know which ones are reserved.
-        crate::check_event_name(&self.name).map_err(|error| HandlerError::new(error.code(), error.to_string()))
+        crate::name::check_inbound_name(&self.name).map_err(|error| HandlerError::new(error.code(), error.to_string()))
     }
 
     /// Bytes it stands for in queues.

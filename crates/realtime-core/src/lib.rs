@@ -49,6 +49,7 @@ mod random;
 mod receipt;
 mod refusal;
 mod registration;
+mod room_events;
 mod router;
 mod runtime;
 mod sink;

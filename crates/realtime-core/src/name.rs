@@ -51,6 +51,14 @@ pub fn check_event_name(name: &str) -> Result<()> {
     Ok(())
 }
 
+/// Checks the name of an event from a client: [`check_event_name`], but `subscribe` and `unsubscribe` are the clients' own.
+///
+/// # Errors
+/// [`Error::InvalidName`] or [`Error::ReservedName`].
+pub(crate) fn check_inbound_name(name: &str) -> Result<()> {
+    if name == "subscribe" || name == "unsubscribe" { Ok(()) } else { check_event_name(name) }
+}
+
 /// A client's text for a log or a message back to it, cut where it gets long.
 pub(crate) fn shorten(text: &str) -> &str {
     &text[..text.floor_char_boundary(64)]

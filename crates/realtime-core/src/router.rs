@@ -6,8 +6,8 @@ use futures_util::future::BoxFuture;
 use serde::de::DeserializeOwned;
 
 use crate::handler::RawHandler;
-use crate::name::shorten;
-use crate::{Context, FnHandler, Handler, HandlerError, Inbound, IntoReply, Payload};
+use crate::name::{check_inbound_name, shorten};
+use crate::{Context, Error, FnHandler, Handler, HandlerError, Inbound, IntoReply, Payload, room_events};
 
 type Before = dyn Fn(Context, Inbound) -> BoxFuture<'static, Result<(), HandlerError>> + Send + Sync;
 
@@ -17,6 +17,8 @@ pub struct Router {
     handlers: HashMap<Arc<str>, Arc<dyn Handler>>,
     fallback: Option<Arc<dyn Handler>>,
     before: Vec<Arc<Before>>,
+    /// What cannot work, the first of it.
+    wrong: Option<Arc<str>>,
 }
 
 impl Router {
@@ -25,7 +27,10 @@ impl Router {
         Self::default()
     }
 
-    /// Handles events of this name, their payload read as `T`; the last handler for a name wins.
+    /// Handles events of this name, their payload read as `T`.
+    ///
+    /// A second handler of the same name, and one of a name that no client can send ([`crate::RESERVED_EVENTS`], but for
+    /// `subscribe` and `unsubscribe`, and what breaks the rules of names), is refused by [`Router::check`].
     pub fn on<T, F, Fut, R>(self, name: impl Into<Arc<str>>, handler: F) -> Self
     where
         F: Fn(Context, T) -> Fut + Send + Sync + 'static,
@@ -48,8 +53,48 @@ impl Router {
 
     /// Handles events of this name.
     pub fn with_handler(mut self, name: impl Into<Arc<str>>, handler: impl Handler) -> Self {
-        self.handlers.insert(name.into(), Arc::new(handler));
+        let name = name.into();
+        if let Err(error) = check_inbound_name(&name) {
+            self.refuse(format!("on({:?}, …): {error}", shorten(&name)));
+        }
+        self.insert(name, handler)
+    }
+
+    /// Handles what a transport itself passes on under this name, which no client can send.
+    pub fn with_transport_handler(self, name: &'static str, handler: impl Handler) -> Self {
+        self.insert(name.into(), handler)
+    }
+
+    /// Handles events of this name unless there is another handler for it.
+    pub(crate) fn with_default(mut self, name: &'static str, handler: impl Handler) -> Self {
+        self.handlers.entry(name.into()).or_insert_with(|| Arc::new(handler));
         self
+    }
+
+    /// Handles `subscribe` and `unsubscribe`, `join` and `leave`, by which a client enters and leaves rooms, where the
+    /// application has no handler of its own for the name.
+    pub fn with_room_events(self) -> Self {
+        room_events::handle_in(self)
+    }
+
+    fn insert(mut self, name: Arc<str>, handler: impl Handler) -> Self {
+        if self.handlers.insert(Arc::clone(&name), Arc::new(handler)).is_some() {
+            self.refuse(format!("two handlers for the event {:?}", shorten(&name)));
+        }
+        self
+    }
+
+    /// Notes what cannot work; the first reason is the one that [`Router::check`] tells.
+    pub fn refuse(&mut self, reason: String) {
+        self.wrong.get_or_insert(reason.into());
+    }
+
+    /// Refuses handlers that cannot work; called when the provider is attached.
+    ///
+    /// # Errors
+    /// [`Error::Config`].
+    pub fn check(&self) -> Result<(), Error> {
+        self.wrong.as_ref().map_or(Ok(()), |reason| Err(Error::Config(reason.to_string())))
     }
 
     /// Handles events that have no handler of their own.
@@ -63,7 +108,8 @@ impl Router {
         self
     }
 
-    /// Runs before every handler, in the order added; an error is the answer and the handler is not called.
+    /// Runs before every event, one that has no handler included, in the order added; an error is the answer and the handler
+    /// is not called.
     pub fn before<F, Fut>(mut self, hook: F) -> Self
     where
         F: Fn(Context, Inbound) -> Fut + Send + Sync + 'static,
@@ -83,14 +129,13 @@ impl Router {
     /// # Errors
     /// What the client is told.
     pub async fn handle(&self, cx: Context, inbound: Inbound) -> Result<Option<Payload>, HandlerError> {
-        let handler = self.handlers.get(&inbound.name).or(self.fallback.as_ref());
-        let Some(handler) = handler else {
-            return Err(HandlerError::new("unknown_event", format!("no handler for \"{}\"", shorten(&inbound.name))));
-        };
         for hook in &self.before {
             hook(cx.clone(), inbound.clone()).await?;
         }
-        handler.call(cx, inbound).await
+        match self.handlers.get(&inbound.name).or(self.fallback.as_ref()) {
+            Some(handler) => handler.call(cx, inbound).await,
+            None => Err(HandlerError::new("unknown_event", format!("no handler for \"{}\"", shorten(&inbound.name)))),
+        }
     }
 }
 

@@ -61,7 +61,7 @@ async fn who_is_behind_reads_nothing_of_the_next_life() {
         if drains {
             tokio::spawn({
                 let provider = provider.clone();
-                async move { provider.dispatcher.drain(Drain::over(Duration::from_millis(1))).await }
+                async move { provider.dispatcher.drain(Drain::over(Duration::from_millis(1)).hold(Duration::ZERO)).await }
             });
             tokio::time::sleep(Duration::from_millis(10)).await;
         }

@@ -19,6 +19,11 @@ async fn provider(router: Router) -> CoreProvider {
     provider
 }
 
+/// Without the time in which everything still works.
+fn over(time: Duration) -> Drain {
+    Drain::over(time).hold(Duration::ZERO)
+}
+
 fn shutdown(provider: &CoreProvider, drain: Drain) -> tokio::task::JoinHandle<()> {
     let provider = provider.clone();
     tokio::spawn(async move { provider.shutdown(drain).await })
@@ -33,6 +38,35 @@ async fn names_to_the_end(guest: &mut Guest) -> Vec<String> {
 }
 
 #[tokio::test(start_paused = true)]
+async fn everything_still_works_while_it_is_only_not_ready() {
+    let provider = provider(Router::new()).await;
+    let mut ann = Guest::by_session(&provider, Visitor::user("ann")).await;
+    let start = Instant::now();
+    let shutdown = shutdown(&provider, Drain::over(Duration::ZERO));
+    sleep(Duration::from_millis(1900)).await;
+    assert!(!provider.dispatcher.is_ready() && !provider.dispatcher.is_draining());
+    // The load balancer has not looked yet.
+    let mut bob = Guest::by_session(&provider, Visitor::user("bob")).await;
+    provider.dispatcher.to_all(note("still here")).await.unwrap();
+    for guest in [&mut ann, &mut bob] {
+        assert_eq!(names_to_the_end(guest).await, ["note", "reconnect"]);
+    }
+    in_time("the shutdown", shutdown).await.unwrap();
+    assert!((2000..2200).contains(&start.elapsed().as_millis()), "{:?}", start.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_shutdown_cuts_the_hold_short() {
+    let provider = provider(Router::new()).await;
+    let start = Instant::now();
+    let first = shutdown(&provider, Drain::over(Duration::ZERO).hold(Duration::from_secs(3600)));
+    sleep(Duration::from_secs(1)).await;
+    provider.shutdown(Drain::now()).await;
+    in_time("the first shutdown", first).await.unwrap();
+    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
 async fn connections_are_sent_away_evenly_each_with_another_delay() {
     let provider = provider(Router::new()).await;
     let mut guests = Vec::new();
@@ -40,7 +74,7 @@ async fn connections_are_sent_away_evenly_each_with_another_delay() {
         guests.push(Guest::by_session(&provider, Visitor::user(&format!("user {n}"))).await);
     }
     let start = Instant::now();
-    let drain = Drain::over(Duration::from_secs(10)).reconnect_within(Duration::from_secs(4));
+    let drain = over(Duration::from_secs(10)).reconnect_within(Duration::from_secs(4));
     let shutdown = shutdown(&provider, drain);
     let ends = guests.into_iter().map(|mut guest| async move {
         let told = guest.next().await;
@@ -72,7 +106,7 @@ async fn sends_reach_those_who_are_left_and_nobody_is_let_in() {
         guests.push(Guest::by_session(&provider, Visitor::user(&format!("user {n}"))).await);
     }
     assert!(provider.dispatcher.is_ready());
-    let shutdown = shutdown(&provider, Drain::over(Duration::from_secs(10)));
+    let shutdown = shutdown(&provider, over(Duration::from_secs(10)));
     sleep(Duration::from_millis(4500)).await;
     assert!(!provider.dispatcher.is_ready(), "a readiness probe turns red at once");
     let refusal = provider.admit(Visitor::user("late")).await.unwrap_err();
@@ -112,7 +146,7 @@ async fn a_handler_finishes_and_its_answer_arrives() {
     // Their handlers run.
     sleep(Duration::from_millis(100)).await;
     let start = Instant::now();
-    let shutdown = shutdown(&provider, Drain::over(Duration::from_secs(4)));
+    let shutdown = shutdown(&provider, over(Duration::from_secs(4)));
     let (first, second) = tokio::join!(names_to_the_end(&mut guest), names_to_the_end(&mut second));
     assert_eq!([first, second], [["ack", "reconnect"]; 2], "also the one whose turn comes at once gets its answer");
     in_time("the shutdown", shutdown).await.unwrap();
@@ -142,7 +176,7 @@ async fn a_client_that_takes_nothing_is_cut_a_second_after_the_time() {
         provider.dispatcher.to_user("ann", note(&n.to_string())).await.unwrap();
     }
     let start = Instant::now();
-    provider.shutdown(Drain::over(Duration::from_secs(2))).await;
+    provider.shutdown(over(Duration::from_secs(2))).await;
     assert!((2900..4100).contains(&start.elapsed().as_millis()), "{:?}", start.elapsed());
     assert_eq!(provider.stats().connections, 0);
 }
@@ -155,7 +189,7 @@ async fn a_second_shutdown_ends_the_first() {
         guests.push(Guest::by_session(&provider, Visitor::user(&format!("user {n}"))).await);
     }
     let start = Instant::now();
-    let first = shutdown(&provider, Drain::over(Duration::MAX));
+    let first = shutdown(&provider, over(Duration::MAX));
     sleep(Duration::from_secs(1)).await;
     assert!(!first.is_finished());
     let second = shutdown(&provider, Drain::now());
@@ -170,7 +204,7 @@ async fn a_second_shutdown_ends_the_first() {
 #[tokio::test(start_paused = true)]
 async fn drained_it_still_takes_sends() {
     let provider = provider(Router::new()).await;
-    provider.dispatcher.drain(Drain::over(Duration::from_secs(60))).await;
+    provider.dispatcher.drain(over(Duration::from_secs(60))).await;
     assert!(!provider.dispatcher.is_ready());
     let receipt = provider.dispatcher.to_all(note("to nobody here")).await.unwrap();
     assert_eq!(receipt.delivered.unwrap().matched, 0);

@@ -90,6 +90,25 @@ async fn a_handler_that_hangs_stops_its_clients_sending_and_nothing_else() {
     eventually("it goes on", || handled.load(Ordering::SeqCst) == taken + 2).await;
 }
 
+/// A hook is for all that comes, also for what no handler knows.
+#[tokio::test]
+async fn what_runs_before_handlers_sees_every_event() {
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let names = Arc::clone(&seen);
+    let router = Router::new().before(move |_: Context, inbound: Inbound| {
+        names.lock().unwrap().push(inbound.name.to_string());
+        let stop = inbound.name.as_ref() == "stop";
+        std::future::ready(if stop { Err(HandlerError::new("stopped", "")) } else { Ok(()) })
+    });
+    let provider = attached(Setup::default().with_router(router)).await;
+    let mut guest = Guest::by_session(&provider, Visitor::user("ann")).await;
+    for (name, code) in [("unheard of", "unknown_event"), ("stop", "stopped"), ("subscribe", "invalid_payload")] {
+        guest.client.send(name, &Value::Null, None).await;
+        assert_eq!(guest.next().await.payload["code"], code, "{name}");
+    }
+    assert_eq!(*seen.lock().unwrap(), ["unheard of", "stop", "subscribe"]);
+}
+
 #[tokio::test]
 async fn rooms_entered_and_left_by_a_handler_hold_from_now_on() {
     let router = Router::new()

@@ -218,7 +218,7 @@ async fn a_shutdown_waits_for_sessions_and_empties_the_directory() {
     }
     let shutdown = tokio::spawn({
         let provider = provider.clone();
-        async move { provider.shutdown(Drain::over(Duration::from_secs(10))).await }
+        async move { provider.shutdown(Drain::over(Duration::from_secs(10)).hold(Duration::ZERO)).await }
     });
     eventually("it has begun", || provider.dispatcher.is_draining()).await;
     tokio::task::yield_now().await;
@@ -237,7 +237,7 @@ async fn a_shutdown_does_not_wait_for_ever() {
     provider.attach(runtime()).await.unwrap();
     let mut guest = Guest::by_session(&provider, Visitor::user("ann")).await;
     guest.client.send("hang", &json!(null), None).await;
-    in_time("the shutdown", provider.shutdown(Drain::over(Duration::from_millis(50)))).await;
+    in_time("the shutdown", provider.shutdown(Drain::over(Duration::from_millis(50)).hold(Duration::ZERO))).await;
     assert!(matches!(provider.dispatcher.to_all(note("1")).await, Err(Error::Closed { .. })));
 }
 
@@ -255,7 +255,7 @@ async fn events_after_the_cut_start_no_worker_that_nobody_ends() {
     registration.receive(realtime_core::Inbound::new("x", "null"));
     drop(registration);
     let started = std::time::Instant::now();
-    in_time("the shutdown", provider.shutdown(Drain::over(Duration::from_secs(30)))).await;
+    in_time("the shutdown", provider.shutdown(Drain::over(Duration::from_secs(30)).hold(Duration::ZERO))).await;
     assert!(started.elapsed() < Duration::from_secs(20), "no task is left to wait for");
 }
 

@@ -7,8 +7,7 @@ use bytes::Bytes;
 use futures_util::Sink;
 use realtime_core::{
     Capabilities, CloseReason, ConnectionStats, Context, Dispatcher, Drain, HandlerError, Identity, Inbound, IntoReply,
-    Link, RealtimeBroadcast, RealtimeProvider, Reply, RoomMembership, Router, Runtime, SocketIoBroadcast, Stats,
-    Target,
+    Link, RealtimeBroadcast, RealtimeProvider, RoomMembership, Router, Runtime, SocketIoBroadcast, Stats, Target,
 };
 use realtime_http::HttpProvider;
 use serde::de::DeserializeOwned;
@@ -29,8 +28,8 @@ const CUT: Duration = Duration::from_secs(2);
 
 /// Socket.IO: the provider `"socket"`, on socketioxide.
 ///
-/// The main namespace is the provider's. Its clients may send `join` and `leave` with a room's name: the room policy
-/// decides; a handler of one's own for these names takes their place.
+/// The main namespace is the provider's. Its clients may send `join` and `leave`, or `subscribe` and `unsubscribe`, with a room's
+/// name: the room policy decides; a handler of one's own for these names takes their place.
 pub struct SocketIoProvider {
     config: SocketIoConfig,
     /// Taken by the first use, after which handlers cannot be added any more.
@@ -44,13 +43,15 @@ struct Running {
 }
 
 impl SocketIoProvider {
-    /// A provider that is not attached yet.
+    /// A provider without handlers. They are added before it is given to a service or used in any way, [`SocketIoProvider::io`]
+    /// included: one that is added later is refused when the provider is attached.
     pub fn new(config: SocketIoConfig) -> Self {
-        let router = Router::new().on_raw("join", join).on_raw("leave", leave);
-        Self { config, running: std::sync::OnceLock::new(), router }
+        Self { config, running: std::sync::OnceLock::new(), router: Router::new() }
     }
 
     /// Handles events of this name, their payload read as `T`: the only argument, or an array of several.
+    ///
+    /// A second handler of the same name, or one of a reserved name, is refused when the provider is attached.
     pub fn on<T, F, Fut, R>(self, name: impl Into<Arc<str>>, handler: F) -> Self
     where
         F: Fn(Context, T) -> Fut + Send + Sync + 'static,
@@ -81,7 +82,7 @@ impl SocketIoProvider {
         self.routed(|router| router.fallback(handler))
     }
 
-    /// Runs before every handler; an error is the answer and the handler is not called.
+    /// Runs before every event, one that has no handler included; an error is the answer and the handler is not called.
     pub fn before<F, Fut>(self, hook: F) -> Self
     where
         F: Fn(Context, Inbound) -> Fut + Send + Sync + 'static,
@@ -136,7 +137,8 @@ impl SocketIoProvider {
     fn running(&self) -> &Running {
         self.running.get_or_init(|| {
             let codec = SocketIoCodec { cursor_argument: self.config.cursor_argument };
-            let dispatcher = Dispatcher::new(self.config.dispatcher(), codec, self.router.clone());
+            let router = self.router.clone().with_room_events();
+            let dispatcher = Dispatcher::new(self.config.dispatcher(), codec, router);
             let gate = Gate {
                 dispatcher: dispatcher.unowned(),
                 max_depth: self.config.max_depth,
@@ -149,20 +151,11 @@ impl SocketIoProvider {
 
     fn routed(mut self, change: impl FnOnce(Router) -> Router) -> Self {
         self.router = change(std::mem::take(&mut self.router));
+        if self.running.take().is_some() {
+            self.router.refuse(format!("a handler of the provider \"{NAME}\" was added after the provider was used"));
+        }
         self
     }
-}
-
-/// A client names a room it wants to be in; answered with `true`, or `false` if it was in already.
-async fn join(cx: Context, inbound: Inbound) -> Result<Reply<bool>, HandlerError> {
-    let room: String = inbound.payload.json()?;
-    Ok(Reply(cx.subscribe(&room).await?))
-}
-
-/// A client leaves a room it entered itself; answered with `true`, or `false` if it had not.
-async fn leave(cx: Context, inbound: Inbound) -> Result<Reply<bool>, HandlerError> {
-    let room: String = inbound.payload.json()?;
-    Ok(Reply(cx.leave_room(&room)))
 }
 
 #[async_trait]
@@ -176,7 +169,8 @@ impl RealtimeProvider for SocketIoProvider {
     }
 
     fn check(&self) -> realtime_core::Result<()> {
-        self.config.check()
+        self.config.check()?;
+        self.router.check()
     }
 
     async fn attach(&self, runtime: Runtime) -> realtime_core::Result<()> {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use realtime_core::{CloseReason, Codec, Cursor, Event, HandlerError, Payload, Refusal};
+use realtime_core::{CloseReason, Codec, Cursor, Drain, Event, HandlerError, Payload, Refusal};
 
 /// A comment, which clients pass over (WHATWG HTML §9.2.5).
 pub(crate) const COMMENT: Bytes = Bytes::from_static(b":\n\n");
@@ -39,8 +39,8 @@ impl Codec for SseCodec {
     }
 
     /// The protocol's own way to say it: the client keeps the time and dispatches no event (WHATWG HTML §9.2.6).
-    fn reconnect(&self, after: Duration, _: &CloseReason) -> Bytes {
-        retry(after)
+    fn reconnect(&self, drain: Drain, _: &CloseReason) -> Bytes {
+        retry(drain.retry_delay())
     }
 }
 

@@ -67,7 +67,7 @@ fn respond(sse: &SseProvider, parts: &Parts, admitted: Result<Admitted, Refusal>
         Ok(admitted) => event_stream(Body::new(sse.body(admitted, under(sse, parts)))),
         // A browser's EventSource gives up for good on any other status than 200 (WHATWG HTML §9.2.3).
         Err(refusal) if refusal.kind() == RefusalKind::Draining => {
-            event_stream(Body::from(codec::retry(sse.dispatcher().reconnect_delay())))
+            event_stream(Body::from(codec::retry(sse.dispatcher().drain_of_now().retry_delay())))
         }
         Err(refusal) => match refusal.retry_after().filter(|_| is_event_source(parts)) {
             Some(after) => event_stream(Body::from(codec::refusal(&refusal, after))),

@@ -81,7 +81,7 @@ async fn a_shutdown_ends_every_stream_and_takes_no_more() {
         readers.push(server.open(&format!("user=u{i}")).await);
     }
 
-    server.sse.shutdown(Drain::over(Duration::from_millis(500))).await;
+    server.sse.shutdown(Drain::over(Duration::from_millis(500)).hold(Duration::ZERO)).await;
 
     for (i, reader) in readers.iter_mut().enumerate() {
         assert_eq!(server.life.gone(&format!("u{i}")), [CloseReason::RESTART], "the hooks have run");

@@ -18,6 +18,7 @@ use crate::registry::{Entry, Registry};
 pub struct NotificationServiceBuilder {
     entries: Vec<Entry>,
     authenticator: Option<Arc<dyn Authenticator>>,
+    anonymous: bool,
     policy: Option<Arc<dyn RoomPolicy>>,
     backplane: Option<Arc<dyn Backplane>>,
     directory: Option<Arc<dyn Directory>>,
@@ -45,8 +46,9 @@ impl NotificationServiceBuilder {
     }
 
     /// Lets everybody in as nobody: such connections get what is sent to everyone, and nothing sent to a user or tenant.
-    pub fn allow_anonymous(self) -> Self {
-        self.authenticator(Anonymous)
+    pub fn allow_anonymous(mut self) -> Self {
+        self.anonymous = true;
+        self
     }
 
     /// Decides which rooms clients may enter by naming them; default: none.
@@ -101,14 +103,24 @@ impl NotificationServiceBuilder {
     /// Attaches the providers; when this returns, sends work.
     ///
     /// # Errors
-    /// [`Error::Config`] without an authenticator, without a provider, with two of one name or path, or with a configuration
-    /// that cannot work, whose field it names;
+    /// [`Error::Config`] without an authenticator, with one beside [`NotificationServiceBuilder::allow_anonymous`], without a
+    /// provider, with two of one name or path, with handlers or a configuration that cannot work, whose field it names;
     /// [`Error::Backplane`] when the log cannot be read.
     pub async fn build(self) -> Result<NotificationService> {
-        let Some(authenticator) = self.authenticator else {
-            return Err(Error::Config(
-                "no authenticator: call authenticator(…), or allow_anonymous() if nobody needs to be known".to_owned(),
-            ));
+        let authenticator = match (self.authenticator, self.anonymous) {
+            (Some(authenticator), false) => authenticator,
+            (None, true) => Arc::new(Anonymous),
+            (Some(_), true) => {
+                return Err(Error::Config(
+                    "authenticator(…) beside allow_anonymous(): one of the two says who is connecting".to_owned(),
+                ));
+            }
+            (None, false) => {
+                return Err(Error::Config(
+                    "no authenticator: call authenticator(…), or allow_anonymous() if nobody needs to be known"
+                        .to_owned(),
+                ));
+            }
         };
         if self.entries.is_empty() {
             return Err(Error::Config("no provider: call provider(…) at least once".to_owned()));

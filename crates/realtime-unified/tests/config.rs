@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use realtime_unified::{
-    Error, Limits, NotificationService, NotificationServiceBuilder, OutboxConfig, RealtimeProvider, SocketIoConfig,
-    SocketIoProvider, SseConfig, SseProvider, WindowConfig, WsConfig, WsProvider,
+    Anonymous, Context, Error, Inbound, Limits, NotificationService, NotificationServiceBuilder, OutboxConfig,
+    RealtimeProvider, SocketIoConfig, SocketIoProvider, SseConfig, SseProvider, WindowConfig, WsConfig, WsProvider,
 };
+use serde_json::Value;
 
 fn builder() -> NotificationServiceBuilder {
     NotificationService::builder().allow_anonymous()
@@ -117,4 +118,47 @@ async fn what_is_taken_makes_a_router() {
         .build()
         .await;
     let _: axum::Router = built.unwrap().router();
+}
+
+#[tokio::test]
+async fn handlers_that_would_never_run_are_refused() {
+    let none = async |_: Context, _: Value| {};
+    let ws = || WsProvider::new(WsConfig::default());
+    let socket = || SocketIoProvider::new(SocketIoConfig::default());
+    for name in ["", "connected", "error", "ack", "a\u{7}", &"x".repeat(257)] {
+        refused(builder().provider(ws().on(name, none)), "on(").await;
+        refused(builder().provider(socket().on(name, none)), "on(").await;
+    }
+    refused(builder().provider(ws().on("x", none).on_raw("x", async |_: Context, _: Inbound| {})), "two handlers")
+        .await;
+    refused(builder().provider(socket().on("x", none).on("x", none)), "two handlers").await;
+    let text = async |_: Context, _: String| {};
+    refused(builder().provider(ws().on_text(text).on_text(text)), "two handlers").await;
+}
+
+#[tokio::test]
+async fn handlers_that_come_too_late_are_refused() {
+    let none = async |_: Context, _: Value| {};
+    let socket = SocketIoProvider::new(SocketIoConfig::default());
+    socket.io();
+    refused(builder().provider(socket.on("x", none)), "\"socket\" was added after").await;
+    let ws = WsProvider::new(WsConfig::default());
+    let _sender = ws.broadcast();
+    refused(builder().provider(ws.before(async |_: Context, _: Inbound| Ok(()))), "\"ws\" was added after").await;
+}
+
+#[tokio::test]
+async fn handlers_of_the_applications_own_for_rooms_are_taken() {
+    let own = async |_: Context, _: Value| {};
+    let ws = WsProvider::new(WsConfig::default()).on("subscribe", own).on("join", own);
+    let socket = SocketIoProvider::new(SocketIoConfig::default()).on("unsubscribe", own).on("leave", own);
+    builder().provider(ws).provider(socket).build().await.unwrap();
+}
+
+#[tokio::test]
+async fn who_is_connecting_is_said_by_one() {
+    let sse = || SseProvider::new(SseConfig::default());
+    refused(builder().provider(sse()).authenticator(Anonymous), "allow_anonymous()").await;
+    refused(NotificationService::builder().provider(sse()), "allow_anonymous()").await;
+    refused(builder().provider(sse()).decision_timeout(Duration::ZERO), "decision_timeout").await;
 }

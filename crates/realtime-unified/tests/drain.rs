@@ -20,7 +20,7 @@ async fn sends_go_on_over_every_provider_until_the_last_is_drained() {
     let _links = [connect(), connect()];
     let going = tokio::spawn({
         let service = service.clone();
-        async move { service.shutdown(Drain::over(Duration::from_secs(2))).await }
+        async move { service.shutdown(Drain::over(Duration::from_secs(2)).hold(Duration::ZERO)).await }
     });
     while service.stats()["sse"].connections == 2 {
         tokio::task::yield_now().await;

@@ -49,11 +49,8 @@ pub(crate) fn decode(text: &str, max_depth: usize, raw: bool) -> Result<Decoded,
         };
         return Ok(Decoded::Ack(ack, InboundPayload::json_text(json)));
     }
-    let is_of_protocol = name == "subscribe" || name == "unsubscribe";
     let inbound = Inbound::new(name, json);
-    if !is_of_protocol {
-        inbound.check_name().map_err(rejected)?;
-    }
+    inbound.check_name().map_err(rejected)?;
     Ok(Decoded::Event(match ack {
         Some(ack) => inbound.with_ack(ack),
         None => inbound,

@@ -17,7 +17,6 @@ mod probe;
 mod protocol;
 mod provider;
 mod raw;
-mod rooms;
 mod session;
 mod settings;
 mod writer;

@@ -23,7 +23,6 @@ use crate::WsConfig;
 use crate::codec::{WsCodec, WsFrame};
 use crate::handshake::{Handshake, NoHandshake, route};
 use crate::raw::{BINARY, BinaryHandler, IntoRawReply, TEXT, TextHandler};
-use crate::rooms;
 use crate::session::Session;
 use crate::settings::Settings;
 
@@ -64,14 +63,17 @@ struct Core {
 }
 
 impl WsProvider {
-    /// A provider without handlers. Add them before it is given to a service or used: later ones belong to a new one.
+    /// A provider without handlers. They are added before it is given to a service or used in any way: one that is added later is
+    /// refused when the provider is attached.
     pub fn new(config: WsConfig) -> Self {
         Self { config, router: Router::new(), text: false, binary: false, core: OnceLock::new() }
     }
 
-    /// Handles events of this `type`, their payload read as `T`; the last handler for a name wins.
+    /// Handles events of this `type`, their payload read as `T`.
     ///
-    /// What it returns answers the client if the event had an `ack`. Reserved names never come.
+    /// What it returns answers the client if the event had an `ack`. A handler for `subscribe`, `unsubscribe`, `join` or `leave`
+    /// takes the place of the provider's own. A second handler of the same name, or one of a reserved name, is refused when the
+    /// provider is attached.
     #[must_use]
     pub fn on<T, F, Fut, R>(self, name: impl Into<Arc<str>>, handler: F) -> Self
     where
@@ -105,9 +107,9 @@ impl WsProvider {
         self.route(|router| router.fallback(handler))
     }
 
-    /// Runs before every handler, in the order added; an error is the answer and the handler is not called.
+    /// Runs before every event, in the order added; an error is the answer and the handler is not called.
     ///
-    /// It sees `subscribe` and `unsubscribe` too, and raw messages under names that no client can send (`"\u{1}text"` and
+    /// It sees events that have no handler, and `subscribe` and its like too, and raw messages under names that no client can send (`"\u{1}text"` and
     /// `"\u{1}binary"`).
     #[must_use]
     pub fn before<F, Fut>(self, hook: F) -> Self
@@ -130,7 +132,7 @@ impl WsProvider {
         R: IntoRawReply + Send + 'static,
     {
         self.text = true;
-        self.route(|router| router.with_handler(TEXT, TextHandler(handler)))
+        self.route(|router| router.with_transport_handler(TEXT, TextHandler(handler)))
     }
 
     /// Handles binary messages, in order with the other events; without such a handler they are answered with an error.
@@ -144,7 +146,7 @@ impl WsProvider {
         R: IntoRawReply + Send + 'static,
     {
         self.binary = true;
-        self.route(|router| router.with_handler(BINARY, BinaryHandler(handler)))
+        self.route(|router| router.with_transport_handler(BINARY, BinaryHandler(handler)))
     }
 
     /// Its configuration.
@@ -241,13 +243,15 @@ impl WsProvider {
 
     fn route(mut self, add: impl FnOnce(Router) -> Router) -> Self {
         self.router = add(self.router);
-        self.core = OnceLock::new();
+        if self.core.take().is_some() {
+            self.router.refuse(format!("a handler of the provider \"{NAME}\" was added after the provider was used"));
+        }
         self
     }
 
     fn core(&self) -> &Core {
         self.core.get_or_init(|| {
-            let router = rooms::handle_in(self.router.clone());
+            let router = self.router.clone().with_room_events();
             let dispatcher = Dispatcher::new(self.config.dispatcher(), WsCodec, router);
             let settings = Arc::new(Settings::new(&self.config, self.text, self.binary));
             Core { dispatcher, settings, sessions: TaskTracker::new() }
@@ -266,7 +270,8 @@ impl RealtimeProvider for WsProvider {
     }
 
     fn check(&self) -> Result<()> {
-        self.config.check()
+        self.config.check()?;
+        self.router.check()
     }
 
     async fn attach(&self, runtime: Runtime) -> Result<()> {

@@ -313,7 +313,7 @@ async fn a_shutdown_says_goodbye_to_everybody() {
             assert_eq!(client.closed().await, (1012, "service restart".to_owned()));
         }
     };
-    tokio::join!(server.provider.shutdown(Drain::over(Duration::from_secs(1))), readers);
+    tokio::join!(server.provider.shutdown(Drain::over(Duration::from_secs(1)).hold(Duration::ZERO)), readers);
     assert_eq!(server.stats().connections, 0);
     let went = server.seen.went.lock().unwrap();
     assert_eq!(went.len(), 20);

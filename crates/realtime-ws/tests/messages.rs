@@ -397,7 +397,8 @@ async fn the_policy_and_the_rules_of_names_hold_for_rooms_too() {
         (json!({"channel": "x".repeat(257)}), "bad_request"),
         (json!({"channel": 7}), "invalid_payload"),
         (json!({}), "invalid_payload"),
-        (json!("secret"), "invalid_payload"),
+        (json!(["secret"]), "invalid_payload"),
+        (json!("secret"), "room"),
     ] {
         client.send(&json!({"type": "subscribe", "payload": payload, "ack": 3})).await;
         assert_eq!(client.error().await, (code.to_owned(), json!(3)), "{payload}");
@@ -407,7 +408,7 @@ async fn the_policy_and_the_rules_of_names_hold_for_rooms_too() {
     server.send(Target::room("secret"), "x", &1).await;
     server.send(Target::user("ann"), "end", &1).await;
     assert_eq!(client.json().await["type"], "end");
-    assert_eq!(server.stats().rejected["room"], 1);
+    assert_eq!(server.stats().rejected["room"], 2);
 }
 
 #[tokio::test]
@@ -442,4 +443,16 @@ async fn capabilities_are_what_it_can_do() {
     assert!(provider.socket_io().is_some() && provider.rooms().is_some());
     let event = realtime_core::Event::binary("b", vec![1]).unwrap();
     assert_eq!(provider.broadcast().to_all(event).await.unwrap_err().code(), "unsupported");
+}
+
+#[tokio::test]
+async fn own_handlers_take_the_place_of_those_for_rooms() {
+    let own = async |_: Context, room: String| Reply(format!("not {room}"));
+    let server = Server::start(provider().on("subscribe", own).on("join", own)).await;
+    let mut client = server.client("ann").await;
+    for (ack, name) in [(1, "subscribe"), (2, "join")] {
+        client.send(&json!({"type": name, "payload": "r", "ack": ack})).await;
+        assert_eq!(client.json().await, json!({"type": "ack", "ack": ack, "payload": "not r"}));
+    }
+    assert_eq!(server.stats().rooms, 0);
 }

@@ -1,6 +1,8 @@
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use clap::Parser;
+use realtime_unified::Drain;
 
 /// Realtime demo: Server-Sent Events, WebSocket and Socket.IO side by side.
 #[derive(Debug, Parser)]
@@ -16,12 +18,22 @@ pub(crate) struct Args {
     /// the program at once, with code 1.
     #[arg(long, value_name = "SECONDS", default_value_t = 5)]
     pub(crate) drain: u16,
+    /// Before that, say only on /readyz that the server goes down, for this many seconds, while everything still works;
+    /// default 2, and none with `--drain 0`.
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) hold: Option<u16>,
     /// How many records each transport keeps for clients that come back or are slow; who misses more is told so.
     #[arg(long, value_name = "RECORDS", default_value_t = 10_000)]
     pub(crate) window: usize,
 }
 
 impl Args {
+    pub(crate) fn drain(&self) -> Drain {
+        let seconds = |seconds: u16| Duration::from_secs(seconds.into());
+        let drain = if self.drain == 0 { Drain::now() } else { Drain::over(seconds(self.drain)) };
+        self.hold.map_or(drain, |hold| drain.hold(seconds(hold)))
+    }
+
     /// Refuses to show the demo's open door to other machines unasked.
     pub(crate) fn check(&self) -> Result<(), String> {
         if self.listen.ip().is_loopback() || self.allow_remote {

@@ -73,8 +73,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
         TcpListener::bind(args.listen).await.map_err(|error| format!("cannot listen on {}: {error}", args.listen))?;
     println!("listening on http://{}", listener.local_addr()?);
     let stop = CancellationToken::new();
-    let drain = Drain::over(Duration::from_secs(args.drain.into()));
-    tokio::spawn(stop_on_signal(service, drain, stop.clone()));
+    tokio::spawn(stop_on_signal(service, args.drain(), stop.clone()));
     serve(listener, app)
         .with_config(WireConfig::default().with_http1_buffer(HTTP1_BUFFER))
         .with_graceful_shutdown(stop.cancelled_owned())
@@ -96,7 +95,7 @@ async fn stop_on_signal(service: NotificationService, drain: Drain, stop: Cancel
     };
     let mut next = async || tokio::select! { _ = term.recv() => {}, _ = interrupt.recv() => {} };
     next().await;
-    tracing::info!(over = ?drain.duration(), "going down");
+    tracing::info!(hold = ?drain.hold_time(), over = ?drain.duration(), "going down");
     tokio::select! {
         () = service.shutdown(drain) => stop.cancel(),
         () = next() => std::process::exit(1),

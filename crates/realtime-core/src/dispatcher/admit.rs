@@ -328,7 +328,7 @@ impl<C: Codec> Dispatcher<C> {
             return Err(Refusal::new(RefusalKind::Draining, "this node is going down"));
         }
         let runtime = self.runtime().map_err(|error| Refusal::new(RefusalKind::Draining, error.to_string()))?;
-        if !self.is_ready() {
+        if !self.is_log_read() {
             // While the log is being read for the first time, its end is not known yet.
             return Err(Refusal::new(RefusalKind::Draining, "the log cannot be read at the moment"));
         }

@@ -26,6 +26,7 @@ impl<C: Codec> Dispatcher<C> {
     /// [`Error::Backplane`] when the log cannot be read, [`Error::Config`] when attached already.
     pub async fn attach(self: &Arc<Self>, runtime: Runtime) -> Result<()> {
         self.config.check()?;
+        self.router.check()?;
         let provider = self.config.provider;
         if self.runtime.set(runtime.clone()).is_err() {
             return Err(Error::Config(format!("the provider \"{provider}\" is attached already")));

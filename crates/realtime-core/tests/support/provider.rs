@@ -26,7 +26,7 @@ impl CoreProvider {
             write_stall: setup.write_stall,
             ..DispatcherConfig::new("core", capabilities)
         };
-        Self { dispatcher: Dispatcher::new(config, LineCodec::default(), setup.router) }
+        Self { dispatcher: Dispatcher::new(config, LineCodec::default(), setup.router.with_room_events()) }
     }
 
     /// With everything a provider can have but bytes.

@@ -47,7 +47,7 @@ async fn a_shutdown_ends_every_session_after_its_hooks_and_lets_none_in() {
     clients.push((polling.upgrade().await, id));
     let mut without_namespace = [server.open(Transport::Websocket).await, server.open(Transport::Polling).await];
     assert!(server.provider.is_ready());
-    soon("the shutdown", server.provider.shutdown(Drain::over(Duration::from_secs(5)))).await;
+    soon("the shutdown", server.provider.shutdown(Drain::over(Duration::from_secs(5)).hold(Duration::ZERO))).await;
     assert!(!server.provider.is_ready());
     for (client, id) in &mut clients {
         let calls = server.hooks.of(*id);
@@ -82,7 +82,7 @@ async fn a_drain_tells_each_client_when_to_come_back_and_ends_its_session() {
             client.sent_away().await;
         }
     };
-    let shutdown = server.provider.shutdown(Drain::over(Duration::from_millis(300)));
+    let shutdown = server.provider.shutdown(Drain::over(Duration::from_millis(300)).hold(Duration::ZERO));
     soon("the shutdown", async { tokio::join!(shutdown, read) }).await;
     assert_eq!(server.stats().closed[&CloseReason::RESTART.code()], 6);
 }
@@ -96,7 +96,7 @@ async fn a_session_that_connects_during_a_drain_is_sent_away_without_an_error() 
     for _ in 0..2 {
         clients.push(server.client(Transport::Websocket, "ann").await);
     }
-    let shutdown = server.provider.shutdown(Drain::over(Duration::from_secs(3)));
+    let shutdown = server.provider.shutdown(Drain::over(Duration::from_secs(3)).hold(Duration::ZERO));
     let connect = async {
         until("the drain", || !server.provider.is_ready()).await;
         for client in &mut late {

@@ -50,6 +50,7 @@ macro_rules! provider_conformance {
             expired_identity_is_closed,
             handlers_answer_in_order,
             handlers_that_fail_are_told_and_hurt_nobody,
+            clients_enter_and_leave_rooms_by_events,
             idempotency_key_delivers_once,
             keys_without_effect_are_refused,
             isolation_of_names_between_kinds,

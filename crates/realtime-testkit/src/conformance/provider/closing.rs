@@ -135,7 +135,8 @@ pub async fn shutdown_closes_and_refuses<P: ProviderUnderTest>() {
         assert_code(&two.ended().await, &CloseReason::RESTART);
     };
     let shutdown = async {
-        in_time("the shutdown", stage.provider.shutdown(Drain::over(Duration::from_secs(2)))).await;
+        in_time("the shutdown", stage.provider.shutdown(Drain::over(Duration::from_secs(2)).hold(Duration::ZERO)))
+            .await;
         for id in ids {
             assert_hooks(&stage.hooks.of(id), id, &CloseReason::RESTART);
         }

@@ -1,6 +1,6 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
-use realtime_core::{Context, HandlerError, Inbound, Reply, Router};
+use realtime_core::{Context, HandlerError, Inbound, Reply, Router, Target};
 use serde_json::{Value, json};
 
 use crate::conformance::run::eventually;
@@ -92,4 +92,46 @@ pub async fn handlers_that_fail_are_told_and_hurt_nobody<P: ProviderUnderTest>()
     eventually("the panics are counted", || stage.provider.stats().panics == 2).await;
     assert_eq!(stage.provider.stats().rejected.get("no_way"), Some(&2));
     assert_eq!(stage.provider.stats().connections, 2);
+}
+
+/// A client enters and leaves rooms by `subscribe` and `unsubscribe`, or by `join` and `leave`.
+pub async fn clients_enter_and_leave_rooms_by_events<P: ProviderUnderTest>() {
+    let stage = Stage::<P>::open(Setup::default()).await;
+    let capabilities = stage.provider.capabilities();
+    if !capabilities.bidirectional || !capabilities.rooms {
+        return;
+    }
+    let mut ann = stage.guest(Visitor::user("ann")).await;
+    let calls = [
+        ("subscribe", json!({"channel": "a"}), json!({"channel": "a"})),
+        ("subscribe", json!({"room": "b"}), json!({"channel": "b"})),
+        ("subscribe", json!("c"), json!({"channel": "c"})),
+        ("join", json!("d"), json!(true)),
+        ("join", json!({"channel": "d"}), json!(false)),
+        ("join", json!({"room": "e"}), json!(true)),
+        ("unsubscribe", json!("b"), json!({"channel": "b"})),
+        ("unsubscribe", json!({"channel": "c"}), json!({"channel": "c"})),
+        ("leave", json!("e"), json!(true)),
+        ("leave", json!({"room": "e"}), json!(false)),
+    ];
+    for (ack, (name, payload, answer)) in (1..).zip(calls) {
+        ann.send(name, payload.clone(), Some(ack)).await;
+        assert_eq!(ann.answer_to(ack).await, answer, "{name} {payload}");
+    }
+    for name in ["subscribe", "unsubscribe", "join", "leave"] {
+        for payload in [json!(1), json!({"name": "a"}), json!({"channel": 7}), Value::Null] {
+            ann.send(name, payload.clone(), Some(99)).await;
+            let error = ann.next().await;
+            let message = error.payload["message"].as_str().unwrap_or_default();
+            assert_eq!((error.name.as_str(), error.payload["code"].as_str()), ("error", Some("invalid_payload")));
+            assert!(message.contains("a room's name"), "{payload}: {message}");
+        }
+    }
+    ann.send("join", json!("secret"), Some(100)).await;
+    let refused = ann.next().await;
+    assert_eq!(refused.payload["code"], "room", "{refused:?}");
+    for (room, is_in) in [("a", true), ("b", false), ("c", false), ("d", true), ("e", false)] {
+        let matched = stage.note(Target::room(room), room).await.delivered.map(|delivered| delivered.matched);
+        assert_eq!(matched, Some(usize::from(is_in)), "{room}");
+    }
 }
