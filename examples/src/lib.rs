@@ -10,6 +10,26 @@
 //!
 //! Testing with mocks is shown by the tests of [`Orders`], in `src/orders/tests.rs`.
 
+use std::net::SocketAddr;
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
+
 mod orders;
 
 pub use orders::{Order, Orders};
+
+/// Writes the log to stderr: from INFO on, or what `RUST_LOG` says.
+pub fn start_log() {
+    let filter = EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).from_env_lossy();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+}
+
+/// A line for a shell that shows the first event of Socket.IO without its client: a session over long polling, the CONNECT of
+/// a user, and what there is for it.
+pub fn socket_io_by_hand(address: SocketAddr) -> String {
+    format!(
+        "u='http://{address}/socket.io/?EIO=4&transport=polling'; s=$(curl -s \"$u\" | cut -d '\"' -f 4); \
+         curl -s -d '40{{\"user\":\"ann\"}}' \"$u&sid=$s\"; curl -s \"$u&sid=$s\"; curl -s \"$u&sid=$s\""
+    )
+}

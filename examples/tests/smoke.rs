@@ -8,7 +8,7 @@ use futures_util::{SinkExt, StreamExt};
 use realtime_testkit::{ClientError, SseClient, WsClient};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
-use support::{Polling, Program, http, refused, within};
+use support::{Polling, Program, http, refused, shell, within};
 use tokio_tungstenite::connect_async;
 use tokio_tungstenite::tungstenite::Message;
 
@@ -195,4 +195,29 @@ async fn the_configured_provider_carries_the_notifications() {
 async fn an_unknown_provider_ends_the_program_with_the_names_there_are() {
     let said = refused(env!("CARGO_BIN_EXE_configured"), &["--provider", "smtp"]).await;
     assert_eq!(said, "error: unknown provider \"smtp\"; registered: sse, ws, socket\n");
+}
+
+/// Each program says what to try, and that shows an event.
+#[tokio::test]
+async fn what_a_program_says_to_try_shows_an_event() {
+    let programs: [(&str, &[&str]); 9] = [
+        (env!("CARGO_BIN_EXE_chat"), &[]),
+        (env!("CARGO_BIN_EXE_dashboard"), &[]),
+        (env!("CARGO_BIN_EXE_domain_events"), &[]),
+        (env!("CARGO_BIN_EXE_echo"), &[]),
+        (env!("CARGO_BIN_EXE_own_route"), &[]),
+        (env!("CARGO_BIN_EXE_rooms"), &[]),
+        (env!("CARGO_BIN_EXE_configured"), &["--provider", "sse"]),
+        (env!("CARGO_BIN_EXE_configured"), &["--provider", "ws"]),
+        (env!("CARGO_BIN_EXE_configured"), &["--provider", "socket"]),
+    ];
+    for (binary, arguments) in programs {
+        let program = Program::start(binary, arguments).await;
+        if let Some(url) = program.attempt.strip_prefix("npx wscat -c ") {
+            ws(url.trim_matches('\'').to_owned()).await;
+        } else {
+            let shown = within("an event", shell(&program.attempt, "connectionId")).await;
+            assert!(shown.contains("connectionId"), "{}: {shown}", program.attempt);
+        }
+    }
 }

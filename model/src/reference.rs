@@ -331,6 +331,9 @@ impl Reference {
             }
         }
         let is_repeat = record.what == What::Nothing;
+        if receipt.repeated() != is_repeat {
+            return wrong("it does not say whether it is a repeat's");
+        }
         if !is_repeat {
             record.id = Some(receipt.id);
         }

@@ -11,12 +11,25 @@ pub struct Receipt {
     pub position: Option<Position>,
     /// What this node's connections got; `None` where it is not known.
     pub delivered: Option<Delivered>,
+    #[serde(default)]
+    repeated: bool,
 }
 
 impl Receipt {
     /// A receipt, for mocks and providers of one's own.
     pub fn new(id: EventId, position: Option<Position>, delivered: Option<Delivered>) -> Self {
-        Self { id, position, delivered }
+        Self { id, position, delivered, repeated: false }
+    }
+
+    /// Whether the event was not delivered, because an earlier one had the same idempotency key: the rest is that one's.
+    pub fn repeated(&self) -> bool {
+        self.repeated
+    }
+
+    /// The same receipt, for an event that repeats the one it is of.
+    pub fn as_repeated(mut self) -> Self {
+        self.repeated = true;
+        self
     }
 }
 

@@ -90,7 +90,7 @@ fn may_write<'a>(cx: &'a Context, room: &str) -> Result<&'a str, HandlerError> {
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
+    realtime_examples::start_log();
     let args = Args::parse();
     let service = NotificationService::builder()
         .provider(WsProvider::new(WsConfig::default()).on("chat:send", chat).on("typing", typing))
@@ -100,7 +100,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .await?;
 
     let listener = TcpListener::bind(args.listen).await?;
-    println!("listening on http://{}", listener.local_addr()?);
+    let address = listener.local_addr()?;
+    println!("listening on http://{address}\ntry: npx wscat -c 'ws://{address}/ws?token=ann&channel=acme/general'");
     serve(listener, service.router()).await?;
     Ok(())
 }

@@ -92,21 +92,27 @@ async fn run() -> Result<(), Box<dyn Error>> {
         .build()
         .await?;
     // Asked for once here, a wrong name is an error at the start and not at the first notification.
-    service.provider(&config.provider)?;
+    let transport = service.provider(&config.provider)?.name();
     let app = Router::new()
         .route("/notify/{user}", post(notify))
         .with_state(App { service: service.clone(), provider: config.provider })
         .merge(service.router());
 
     let listener = TcpListener::bind(args.listen).await?;
-    println!("listening on http://{}", listener.local_addr()?);
+    let address = listener.local_addr()?;
+    let attempt = match transport {
+        "sse" => format!("curl -N 'http://{address}/sse?user=ann'"),
+        "ws" => format!("npx wscat -c 'ws://{address}/ws?user=ann'"),
+        _ => realtime_examples::socket_io_by_hand(address),
+    };
+    println!("listening on http://{address}\ntry: {attempt}");
     serve(listener, app).await?;
     Ok(())
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
+    realtime_examples::start_log();
     match run().await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -50,7 +50,7 @@ impl RoomPolicy for DashboardOnly {
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
+    realtime_examples::start_log();
     let args = Args::parse();
     // The default, `Everyone`, would show what is sent to the dashboard to those who did not ask for it.
     let config = SseConfig::default().with_room_delivery(RoomDelivery::Members);
@@ -63,7 +63,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let app = Router::new().route("/", get(Html(PAGE))).merge(service.router());
 
     let listener = TcpListener::bind(args.listen).await?;
-    println!("listening on http://{}", listener.local_addr()?);
+    let address = listener.local_addr()?;
+    println!("listening on http://{address}\ntry: curl -N 'http://{address}/sse?channel=dashboard'");
     tokio::spawn(push_every_second(service.clone()));
     // An open event stream never ends by itself: close them all, and the server has nothing left to wait for.
     let stop = async move {

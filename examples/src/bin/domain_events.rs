@@ -102,7 +102,7 @@ impl RoomPolicy for AdminsOnly {
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
+    realtime_examples::start_log();
     let args = Args::parse();
     let service = NotificationService::builder()
         .provider(SseProvider::new(SseConfig::default().with_room_delivery(RoomDelivery::Members)))
@@ -116,7 +116,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let app = Router::new().route("/register", post(register)).with_state(bus).merge(service.router());
 
     let listener = TcpListener::bind(args.listen).await?;
-    println!("listening on http://{}", listener.local_addr()?);
+    let address = listener.local_addr()?;
+    println!("listening on http://{address}\ntry: curl -N 'http://{address}/sse?token=admin&channel=admin-dashboard'");
     serve(listener, app).await?;
     Ok(())
 }

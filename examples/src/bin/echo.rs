@@ -19,7 +19,7 @@ struct Args {
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
+    realtime_examples::start_log();
     let args = Args::parse();
     let echo = WsProvider::new(WsConfig::default())
         .on_text(async |_, text| text)
@@ -28,7 +28,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let service = NotificationService::builder().provider(echo).allow_anonymous().build().await?;
 
     let listener = TcpListener::bind(args.listen).await?;
-    println!("listening on http://{}", listener.local_addr()?);
+    let address = listener.local_addr()?;
+    println!("listening on http://{address}\ntry: npx wscat -c 'ws://{address}/ws'");
     serve(listener, service.router()).await?;
     Ok(())
 }

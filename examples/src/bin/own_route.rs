@@ -92,7 +92,7 @@ async fn notify(
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
+    realtime_examples::start_log();
     let args = Args::parse();
     let service = NotificationService::builder()
         .provider(SseProvider::new(SseConfig::default()))
@@ -113,7 +113,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .with_state(App { service, sessions: Arc::new(sessions) });
 
     let listener = TcpListener::bind(args.listen).await?;
-    println!("listening on http://{}", listener.local_addr()?);
+    let address = listener.local_addr()?;
+    println!("listening on http://{address}\ntry: curl -N -H 'cookie: session=s-ann' 'http://{address}/api/events'");
     serve(listener, app).await?;
     Ok(())
 }

@@ -99,7 +99,7 @@ async fn ask(
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
+    realtime_examples::start_log();
     let args = Args::parse();
     let service = NotificationService::builder()
         .provider(SocketIoProvider::new(SocketIoConfig::default()).on("say", say))
@@ -117,7 +117,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .merge(service.router());
 
     let listener = TcpListener::bind(args.listen).await?;
-    println!("listening on http://{}", listener.local_addr()?);
+    let address = listener.local_addr()?;
+    // What socket.io-client does, by hand: a session, a CONNECT, and the first events.
+    println!("listening on http://{address}\ntry: {}", realtime_examples::socket_io_by_hand(address));
     serve(listener, app).await?;
     Ok(())
 }

@@ -4,7 +4,7 @@ mod polling;
 mod program;
 
 pub(crate) use polling::Polling;
-pub(crate) use program::{Program, refused};
+pub(crate) use program::{Program, refused, shell};
 
 use std::future::Future;
 use std::time::Duration;

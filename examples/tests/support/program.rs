@@ -1,6 +1,8 @@
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 
+use tokio::io::AsyncReadExt;
+
 use super::within;
 
 /// A program that runs until this is dropped, on every exit path of a test.
@@ -8,6 +10,8 @@ pub(crate) struct Program {
     child: Child,
     /// `http://` and its address.
     pub(crate) url: String,
+    /// What it says that one can try.
+    pub(crate) attempt: String,
 }
 
 impl Program {
@@ -15,11 +19,12 @@ impl Program {
     pub(crate) async fn start(binary: &str, arguments: &[&str]) -> Self {
         let child = command(binary, arguments).stdout(Stdio::piped()).spawn().unwrap();
         // Guarded before anything can fail.
-        let mut program = Self { child, url: String::new() };
-        let mut lines = BufReader::new(program.child.stdout.take().unwrap()).lines();
-        let first = tokio::task::spawn_blocking(move || lines.next());
-        let line = within("the program's address", first).await.unwrap().expect("the program ended").unwrap();
-        program.url = line.strip_prefix("listening on ").expect("an address").to_owned();
+        let mut program = Self { child, url: String::new(), attempt: String::new() };
+        let lines = BufReader::new(program.child.stdout.take().unwrap()).lines();
+        let both = tokio::task::spawn_blocking(move || lines.take(2).collect::<Result<Vec<_>, _>>());
+        let lines = within("the program's address", both).await.unwrap().unwrap();
+        program.url = lines[0].strip_prefix("listening on ").expect("an address").to_owned();
+        program.attempt = lines[1].strip_prefix("try: ").expect("what to try").to_owned();
         program
     }
 
@@ -39,8 +44,11 @@ impl Drop for Program {
 
 /// Runs a program that is to end by itself, with an error: what it says about it.
 pub(crate) async fn refused(binary: &str, arguments: &[&str]) -> String {
-    let mut program =
-        Program { child: command(binary, arguments).stderr(Stdio::piped()).spawn().unwrap(), url: String::new() };
+    let mut program = Program {
+        child: command(binary, arguments).stderr(Stdio::piped()).spawn().unwrap(),
+        url: String::new(),
+        attempt: String::new(),
+    };
     let errors = program.child.stderr.take().unwrap();
     let read = tokio::task::spawn_blocking(move || std::io::read_to_string(errors));
     let said = within("the program's end", read).await.unwrap().unwrap();
@@ -54,4 +62,22 @@ fn command(binary: &str, arguments: &[&str]) -> Command {
     // A developer's own settings are no part of the test.
     command.env_remove("NOTIFY_PROVIDER").env_remove("RUST_LOG");
     command
+}
+
+/// Runs a line in a shell until its output has this text, or it ends: the output.
+pub(crate) async fn shell(line: &str, text: &str) -> String {
+    let mut child = tokio::process::Command::new("sh")
+        .args(["-c", line])
+        .kill_on_drop(true)
+        .process_group(0)
+        .env("no_proxy", "*")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut output = child.stdout.take().unwrap();
+    let mut shown = Vec::new();
+    while !String::from_utf8_lossy(&shown).contains(text) && output.read_buf(&mut shown).await.unwrap() > 0 {}
+    String::from_utf8_lossy(&shown).into_owned()
 }

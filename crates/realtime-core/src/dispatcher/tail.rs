@@ -91,7 +91,13 @@ impl<C: Codec> Dispatcher<C> {
                 if let Some(first) = first {
                     append(Content::Nothing);
                     self.hub.skip(position);
-                    receipt = first;
+                    tracing::debug!(
+                        provider = self.config.provider,
+                        event = %envelope.id,
+                        first = %first.id,
+                        "not delivered: the idempotency key is known"
+                    );
+                    receipt = first.as_repeated();
                 } else {
                     let frame = self.codec.event(&event, Some(self.cursor_of(position, mark)));
                     let series = |key: &Arc<str>| Series { target: target.clone(), key: Arc::clone(key) };
