@@ -100,6 +100,8 @@ fn check_replies(reference: &mut Reference, waiting: &Waiting, replies: &[AckRep
                     && reply.payload.bytes() == answer(serial, waiting.number).as_bytes()
             }
             AckStatus::Gone => conn.may_end() && !in_time,
+            // It takes more asks than a schedule has.
+            AckStatus::GivenUp => false,
             AckStatus::TimedOut => !in_time && conn.went.is_none_or(|at| at + LATE > waiting.until),
         };
         if !right {
@@ -109,6 +111,7 @@ fn check_replies(reference: &mut Reference, waiting: &Waiting, replies: &[AckRep
             AckStatus::Answered => "ask answered",
             AckStatus::Gone => "ask gone",
             AckStatus::TimedOut => "ask timed out",
+            AckStatus::GivenUp => "ask given up",
         });
     }
     match waiting.must.iter().find(|serial| !named.contains(serial)) {

@@ -1,8 +1,11 @@
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::ConnectionId;
 use crate::ack::Ask;
+
+/// Asks of one node that are open with one connection at a time; one more, and the oldest is given up.
+pub const MAX_OPEN_ASKS: usize = 1024;
 
 /// The asks of this node under way, found by their number and by the connections that may still answer them, so that a
 /// connection that goes away costs no more than the asks it was put.
@@ -10,7 +13,7 @@ use crate::ack::Ask;
 pub(crate) struct Asks {
     by_number: HashMap<u64, Open>,
     /// No entry is empty.
-    by_connection: HashMap<ConnectionId, HashSet<u64>>,
+    by_connection: HashMap<ConnectionId, BTreeSet<u64>>,
 }
 
 struct Open {
@@ -25,12 +28,14 @@ impl Asks {
         self.by_number.insert(number, Open { ask, connections: HashSet::new() });
     }
 
-    /// A connection is about to get it.
-    pub(crate) fn expect(&mut self, number: u64, connection: ConnectionId) {
-        if let Some(open) = self.by_number.get_mut(&number) {
-            open.connections.insert(connection);
-            self.by_connection.entry(connection).or_default().insert(number);
-        }
+    /// A connection is about to get it; another ask, which is given up for it.
+    pub(crate) fn expect(&mut self, number: u64, connection: ConnectionId) -> Option<Arc<Ask>> {
+        let open = self.by_number.get_mut(&number)?;
+        open.connections.insert(connection);
+        let numbers = self.by_connection.entry(connection).or_default();
+        numbers.insert(number);
+        let oldest = numbers.first().copied().filter(|_| numbers.len() > MAX_OPEN_ASKS)?;
+        self.settle(oldest, connection)
     }
 
     /// A connection has an outcome; the ask, if it was waited for.

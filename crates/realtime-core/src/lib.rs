@@ -59,6 +59,7 @@ mod window;
 mod work;
 
 pub use ack::{AckReply, AckStatus, Acks};
+pub use asks::MAX_OPEN_ASKS;
 pub use auth::{Anonymous, Authenticator, ConnectRequest};
 pub use backplane::{AppendError, Backplane, Entry, LogState, Tail};
 pub use capabilities::Capabilities;

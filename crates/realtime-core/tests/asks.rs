@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use futures_util::poll;
 use realtime_core::{
-    AckStatus, Context, InboundPayload, Limits, RealtimeBroadcast, RealtimeProvider, Reply, Router, SessionOutlet,
-    SocketIoBroadcast, Target,
+    AckStatus, Context, InboundPayload, Limits, MAX_OPEN_ASKS, RealtimeBroadcast, RealtimeProvider, Reply, Router,
+    SessionOutlet, SocketIoBroadcast, Target,
 };
 use realtime_testkit::conformance::{ClientUnderTest, Setup, Visitor};
 use serde_json::json;
@@ -125,4 +125,32 @@ async fn a_timeout_without_end_is_no_overflow() {
     provider.attach(runtime()).await.unwrap();
     let acks = provider.dispatcher.to_user_with_ack("nobody", note("?"), Duration::MAX).await.unwrap();
     assert!(acks.all().await.is_empty());
+}
+
+/// A client that leaves asks open keeps so many at most, and whoever put the oldest does not wait for it in vain.
+#[tokio::test(start_paused = true)]
+async fn beyond_so_many_open_asks_the_oldest_is_given_up() {
+    let provider = CoreProvider::full(Setup::default());
+    provider.attach(runtime()).await.unwrap();
+    let mut guest = Guest::by_session(&provider, Visitor::user("ann")).await;
+    let ask = async || {
+        let start = tokio::time::Instant::now();
+        let acks = provider.dispatcher.to_user_with_ack("ann", note("?"), Duration::from_secs(60)).await.unwrap();
+        (start, acks)
+    };
+    let mut open = Vec::new();
+    for _ in 0..MAX_OPEN_ASKS + 2 {
+        open.push(ask().await);
+    }
+    let rest = open.split_off(2);
+    for (start, acks) in open {
+        assert_eq!(acks.all().await[0].status, AckStatus::GivenUp);
+        assert!(start.elapsed() < Duration::from_secs(1), "at once");
+    }
+    // One that is open is answered as ever.
+    let last = provider.dispatcher.hub().applied().get();
+    while guest.client.next().await.unwrap().ack != Some(last) {}
+    guest.client.answer(last, &json!("here")).await;
+    let replies = rest.into_iter().next_back().unwrap().1.all().await;
+    assert_eq!(replies[0].status, AckStatus::Answered);
 }

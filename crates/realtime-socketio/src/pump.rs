@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use realtime_core::MAX_OPEN_ASKS;
 use socketioxide::socket::Sid;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, Sleep, sleep, timeout};
@@ -25,8 +26,6 @@ const BACKOFF: Duration = Duration::from_millis(100);
 const LOOKS: u32 = 4;
 /// The least and the most time between two looks, whatever was configured.
 const LOOK: (Duration, Duration) = (Duration::from_millis(1), Duration::from_secs(3600));
-/// Answers that are awaited from one client; beyond, the oldest is given up.
-const MAX_ASKS: usize = 1024;
 
 /// What goes out to a connection.
 #[derive(Clone, Debug)]
@@ -212,9 +211,9 @@ impl Pump {
                 (Ok(_), None) => {}
             }
         });
-        if self.asks.len() == MAX_ASKS {
+        if self.asks.len() == MAX_OPEN_ASKS {
             self.asks.retain(|waiting| !waiting.is_finished());
-            if self.asks.len() == MAX_ASKS
+            if self.asks.len() == MAX_OPEN_ASKS
                 && let Some(oldest) = self.asks.pop_front()
             {
                 oldest.abort();

@@ -4,7 +4,7 @@ import { byId, element, fieldProblem, payloadText, problem } from './element.js'
 import { parseJson } from './json.js';
 import { shortName } from './providers.js';
 
-const STATUS = { answered: 'answered', timedOut: 'timed out', gone: 'gone' };
+const STATUS = { answered: 'answered', timedOut: 'timed out', givenUp: 'given up', gone: 'gone' };
 
 export class AskForm {
   #kind = byId('ask-target-kind');

@@ -175,7 +175,10 @@ impl<C: Codec> Dispatcher<C> {
             match pushed {
                 None => {
                     ask.expect(connection.info.id, seen);
-                    self.asks().expect(position.get(), connection.info.id);
+                    let given_up = self.asks().expect(position.get(), connection.info.id);
+                    if let Some(oldest) = given_up {
+                        oldest.settle(connection.info.id, AckStatus::GivenUp, None);
+                    }
                 }
                 // It left after it was looked up: its end may have been told before it was expected to answer.
                 Some(Pushed::Closed) => {
