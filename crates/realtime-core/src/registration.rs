@@ -60,7 +60,7 @@ impl<C: Codec> Registration<C> {
         let before = frames.len();
         let mut taken = 0;
         loop {
-            let (place, mut pass) = {
+            let (place, mut pass, losses) = {
                 let mut state = self.connection.outbox.lock();
                 let known = frames.len();
                 let drained = state.drain(budget.saturating_sub(taken), frames);
@@ -69,7 +69,9 @@ impl<C: Codec> Registration<C> {
                 *wanted |= state.is_room_wanted();
                 let found = frames.len() > before;
                 match state.place {
-                    Place::Behind(place) if state.reads_on(place) && (!found || taken < budget) => (place, state.pass),
+                    Place::Behind(place) if state.reads_on(place) && (!found || taken < budget) => {
+                        (place, state.pass, state.counts.lost)
+                    }
                     _ if found => return if state.rest() { Take::Last } else { Take::Frames },
                     _ => {
                         if let Some(reason) = state.closed() {
@@ -84,7 +86,7 @@ impl<C: Codec> Registration<C> {
             let mut read_frames = Vec::new();
             let read = {
                 let budget = budget.saturating_sub(taken);
-                self.dispatcher.window().read(place, &sight, &mut pass, budget, &mut read_frames)
+                self.dispatcher.window().read(place, &sight, (&mut pass, losses), budget, &mut read_frames)
             };
             let lost = read.lost_until.map(|until| self.dispatcher.lost(place, until));
             let lost_bytes = lost.as_ref().map_or(0, crate::Frame::size);

@@ -115,3 +115,15 @@ async fn a_reader_that_loses_the_window_gets_a_series_all_the_same() {
     let gaps = age_of(&received, rounds);
     assert!(gaps.iter().all(|gap| *gap < 60), "the series comes again and again: {gaps:?}");
 }
+
+/// A reader that is slower than the window turns over is not told of a loss with each part that it reads.
+#[tokio::test(start_paused = true)]
+async fn a_reader_that_loses_the_window_is_told_a_few_times() {
+    let window = WindowConfig::default().with_records(100);
+    let (received, rounds) = slow_reader(window, &["a", "b", "c"]).await;
+    let losses = received.iter().filter(|received| received.name == "lost").count();
+    // It falls 2 records behind in each round, and has 25 until its place is gone again.
+    assert!((2..=rounds / 12).contains(&losses), "{losses} losses in {rounds} rounds");
+    let read = received.iter().filter(|received| received.name != "lost").count();
+    assert!(read + losses >= rounds - 1, "each part but those of a loss has an event: {read}");
+}

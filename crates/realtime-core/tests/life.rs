@@ -292,7 +292,8 @@ async fn the_ends_of_a_loss_are_places_that_lead_where_they_say() {
     assert_eq!(reason(&provider, &place("from")).await, told(false, "expired"));
     let until = place("until");
     assert_eq!(lost.cursor.as_deref(), Some(&*until));
-    assert_eq!(until.parse::<Cursor>().unwrap().position(), provider.dispatcher.window().start());
+    // The oldest quarter of five records is one.
+    assert_eq!(until.parse::<Cursor>().unwrap().position(), provider.dispatcher.window().start().next());
     assert_eq!(reason(&provider, &until).await, told(true, "resumed"));
 }
 

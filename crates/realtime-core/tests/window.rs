@@ -104,7 +104,8 @@ async fn the_same_key_at_the_same_time_delivers_once() {
         async move { dispatcher.to_all(note("keyed").idempotency_key("k").unwrap()).await.unwrap() }
     });
     let receipts = futures_util::future::join_all(sends).await;
-    assert!(receipts.iter().all(|receipt| *receipt == receipts[0]));
+    assert!(receipts.iter().all(|receipt| (receipt.id, receipt.position) == (receipts[0].id, receipts[0].position)));
+    assert_eq!(receipts.iter().filter(|receipt| !receipt.repeated()).count(), 1);
     provider.dispatcher.to_all(note("end")).await.unwrap();
     assert_eq!(guest.texts_until("end").await, ["keyed"]);
 }
