@@ -262,7 +262,8 @@ test('switches: what has left the window is said to be lost, with the reason', a
       await page.waitForSelector(row('sse', 'lost'));
       await page.waitForFunction(() => /will not come/.test(document.querySelector('#panel-sse[data-phase="lost"] .state')?.textContent));
       const [sent, arrived, twice] = (await Promise.all(['missed', 'arrived', 'twice'].map((name) => figure(page, 'sse', name)))).map(Number);
-      assert.ok(sent === count && arrived >= 49 && arrived < count && twice === 0, `${sent}, ${arrived}, ${twice}`);
+      // Of the 50 in the window it goes on after the oldest quarter, and up to an eighth more.
+      assert.ok(sent === count && arrived >= 49 - 18 && arrived < count && twice === 0, `${sent}, ${arrived}, ${twice}`);
       assert.equal(await stateText(page, 'sse'), 'Events lost It was too slow, and its place has left the window. '
         + `${count - arrived} events sent meanwhile will not come.`);
       await browser.screenshot('lost', { fullPage: true });

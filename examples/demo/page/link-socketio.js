@@ -1,21 +1,20 @@
-// Socket.IO with the official library (the global `io` of socket.io.min.js): events are (data, cursor), asks are (data, ack).
-import { askedDelay, LONGEST_WAIT, refusalText, seconds } from './link.js';
+// Socket.IO over a WebSocket, spoken by hand: events are (data, cursor), asks are (data, ack). It comes back with backoff.
+import { askedDelay, LONGEST_WAIT, seconds } from './link.js';
+import { answerPacket, connectPacket, DISCONNECT, PONG, SocketIoReader } from './socketio-wire.js';
 
 const FIRST_WAIT = 500;
-
-const MEANING = {
-  'io server disconnect': 'The server closed the connection.',
-  'ping timeout': 'The server went silent.',
-  'transport close': 'The connection was cut.',
-  'transport error': 'The connection was cut.',
-  'parse error': 'The server sent something that is not Socket.IO.',
-};
+/** How long the server may take from the WebSocket's request to the answer of CONNECT, in milliseconds. */
+const CONNECT_TIMEOUT = 20_000;
 
 export class SocketIoLink {
   #on;
   #id;
   #cursor;
   #socket = null;
+  #retry = 0;
+  #alarm = 0; // of a server that has gone silent
+  #silence = 0; // how long it may be silent, in milliseconds
+  #failures = 0;
   #asked; // how long the server wants us to stay away, in milliseconds
 
   constructor(on, id, cursor = '') {
@@ -30,80 +29,127 @@ export class SocketIoLink {
 
   connect(identity) {
     this.disconnect();
+    this.#failures = 0;
     this.#on.state('connecting', '');
-    const socket = globalThis.io({
-      path: '/socket.io/',
-      forceNew: true,
-      query: { link: this.#id },
-      reconnectionDelay: FIRST_WAIT,
-      reconnectionDelayMax: LONGEST_WAIT,
-      // A function, so that every new attempt presents the newest place.
-      auth: (present) => present({ ...identity, ...(this.#cursor && { lastEventId: this.#cursor }) }),
-    });
-    this.#socket = socket;
-    const mine = (handler) => (...args) => { if (socket === this.#socket) handler(...args); };
-    socket.on('disconnect', mine((reason) => this.#lost(socket, reason)));
-    socket.on('connect_error', mine((error) => this.#refused(socket, error)));
-    socket.onAny(mine((event, ...args) => this.#event(event, args)));
+    this.#open(identity);
   }
 
   disconnect() {
+    clearTimeout(this.#retry);
+    clearTimeout(this.#alarm);
     const socket = this.#socket;
-    this.#socket = null;
-    socket?.disconnect();
+    this.#socket = null; // its late events are no longer ours
+    if (socket?.readyState === WebSocket.OPEN) socket.send(DISCONNECT);
+    socket?.close(1000);
   }
 
   forget() {
     this.#cursor = '';
   }
 
-  #lost(socket, reason) {
-    const why = MEANING[reason] ?? `Disconnected: ${reason}.`;
-    if (!socket.active) this.#on.state('closed', why);
-    else if (this.#asked === undefined) this.#on.state('connecting', why, 'Trying again.');
-    else this.#on.state('connecting', 'The server is restarting.', `Next try in ${seconds(this.#asked)}.`);
+  #open(identity) {
+    const url = new URL(`/socket.io/?${new URLSearchParams({ EIO: '4', transport: 'websocket', link: this.#id })}`, location.href);
+    url.protocol = location.protocol === 'https:' ? 'wss:' : 'ws:';
+    const socket = new WebSocket(url);
+    const reader = new SocketIoReader();
+    let opened = false;
+    this.#socket = socket;
+    socket.binaryType = 'arraybuffer';
+    this.#watch(socket, CONNECT_TIMEOUT);
+    socket.onopen = () => { opened = true; };
+    socket.onmessage = ({ data }) => {
+      if (socket !== this.#socket) return;
+      let packet;
+      try {
+        packet = reader.read(data);
+      } catch {
+        this.#again(identity, 'The server sent something that is not Socket.IO.');
+        return;
+      }
+      if (packet) this.#packet(socket, identity, packet);
+    };
+    socket.onclose = () => {
+      if (socket !== this.#socket) return;
+      // A browser hides the status of a refused handshake.
+      this.#again(identity, opened ? 'The connection was cut.' : 'The server refused or cannot be reached.');
+    };
   }
 
-  #refused(socket, error) {
-    const status = Number(error.description); // the HTTP status, when a polling request was refused
-    if (!socket.active) {
-      this.#on.state('closed', `Refused: ${String(error.message).replace(/\.?$/, '.')}`);
-    } else if (status >= 400 && status < 500) {
-      socket.disconnect(); // the same request would be refused again
-      this.#on.state('closed', refusalText(status, error.context?.responseText ?? ''));
-    } else {
-      this.#on.state('connecting', 'The server cannot be reached.', 'Trying again.');
+  #packet(socket, identity, packet) {
+    switch (packet.type) {
+      case 'open':
+        this.#silence = packet.pingInterval + packet.pingTimeout;
+        socket.send(connectPacket({ ...identity, ...(this.#cursor && { lastEventId: this.#cursor }) }));
+        break;
+      case 'ping':
+        this.#watch(socket, this.#silence);
+        socket.send(PONG);
+        break;
+      case 'connect':
+        this.#watch(socket, this.#silence);
+        break;
+      case 'refused':
+        if (packet.data?.retryAfterMs === undefined) {
+          this.#end(`Refused: ${packet.message.replace(/\.?$/, '.')}`);
+        } else {
+          this.#asked = packet.data.retryAfterMs;
+          this.#again(identity, `Refused: ${packet.message.replace(/\.?$/, '.')}`);
+        }
+        break;
+      case 'disconnect':
+        this.#end('The server closed the connection.');
+        break;
+      case 'close':
+        this.#again(identity, 'The server closed the session.');
+        break;
+      case 'event':
+        this.#event(socket, packet);
+        break;
+      default: // an answer, or another namespace's: this page asks for neither
     }
   }
 
-  #event(event, args) {
-    const answer = typeof args.at(-1) === 'function' ? args.pop() : undefined;
+  #event(socket, { event, args, id }) {
+    const answer = id === undefined ? undefined : (value) => {
+      if (socket.readyState === WebSocket.OPEN) socket.send(answerPacket(id, value));
+    };
     const cursor = args.length > 1 && typeof args.at(-1) === 'string' ? args.pop() : '';
     const data = args.length > 1 ? args : args[0];
     if (event === 'connected') {
+      this.#failures = 0;
       this.#place(cursor || data?.cursor);
-      if (this.#asked !== undefined) this.#pace(undefined);
       this.#on.welcome(data ?? {});
     } else if (event === 'cursor') {
-      this.#place(cursor || (typeof data === 'string' ? data : data?.cursor ?? data?.id));
+      this.#place(cursor || data);
     } else {
       this.#place(cursor);
-      if (event === 'reconnect') this.#pace(askedDelay(data));
+      if (event === 'reconnect') this.#asked = askedDelay(data);
       this.#on.event({ event, data, cursor, answer });
     }
   }
 
-  /** Lets the library wait for exactly `delay` before its next try, or as it did from the beginning. */
-  #pace(delay) {
-    const manager = this.#socket.io;
-    this.#asked = delay;
-    manager.reconnectionDelay(delay ?? FIRST_WAIT);
-    manager.reconnectionDelayMax(Math.max(delay ?? 0, LONGEST_WAIT));
-    manager.randomizationFactor(delay === undefined ? 0.5 : 0);
+  /** Takes a server that says nothing for so long for gone. */
+  #watch(socket, ms) {
+    clearTimeout(this.#alarm);
+    this.#alarm = setTimeout(() => socket.close(4000, 'silent'), ms);
+  }
+
+  #end(why) {
+    this.disconnect();
+    this.#on.state('closed', why);
+  }
+
+  #again(identity, why) {
+    const wait = this.#asked ?? Math.min(FIRST_WAIT * 2 ** this.#failures, LONGEST_WAIT) * (0.75 + Math.random() / 2);
+    this.disconnect();
+    this.#failures += 1;
+    this.#on.state('connecting', this.#asked === undefined ? why : `${why} It says when to come back.`, `Next try in ${seconds(wait)}.`);
+    this.#asked = undefined;
+    this.#retry = setTimeout(() => this.#open(identity), wait);
   }
 
   #place(cursor) {
-    if (!cursor || cursor === this.#cursor) return;
+    if (typeof cursor !== 'string' || !cursor || cursor === this.#cursor) return;
     this.#cursor = cursor;
     this.#on.cursor(cursor);
   }

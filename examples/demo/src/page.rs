@@ -31,7 +31,7 @@ pub(crate) fn router() -> Router {
         "/providers.js" => "providers.js", "text/javascript; charset=utf-8";
         "/rooms.js" => "rooms.js", "text/javascript; charset=utf-8";
         "/send.js" => "send.js", "text/javascript; charset=utf-8";
-        "/socket.io.min.js" => "socket.io.min.js", "text/javascript; charset=utf-8";
+        "/socketio-wire.js" => "socketio-wire.js", "text/javascript; charset=utf-8";
         "/sse-parser.js" => "sse-parser.js", "text/javascript; charset=utf-8";
         "/stats.js" => "stats.js", "text/javascript; charset=utf-8";
         "/style.css" => "style.css", "text/css; charset=utf-8";
