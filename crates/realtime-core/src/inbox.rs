@@ -329,6 +329,26 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn reading_pauses_by_bytes_too_whatever_it_is_that_waits() {
+        let ticket = Admission::new(Limits::default()).admit(&Identity::anonymous()).unwrap();
+        let text = "x".repeat(100 * 1024);
+        let event = |inbox: &Inbox| inbox.push(Inbound::new("a", text.clone()));
+        let error = |inbox: &Inbox| inbox.push_rejected(HandlerError::new("bad", text.clone()), None);
+        let adds: [&dyn Fn(&Inbox) -> bool; 2] = [&event, &error];
+        for add in adds {
+            let inbox = Inbox::new(ticket.work());
+            assert!(add(&inbox) && add(&inbox) && !inbox.is_paused(), "200 KiB");
+            assert!(!add(&inbox) && inbox.is_paused(), "300 KiB");
+            let cx = &mut Context::from_waker(std::task::Waker::noop());
+            assert!(inbox.poll_room(cx).is_pending());
+            inbox.pop().await.unwrap();
+            assert!(inbox.is_paused(), "200 KiB are more than half of the mark");
+            inbox.pop().await.unwrap();
+            assert!(!inbox.is_paused() && inbox.poll_room(cx).is_ready());
+        }
+    }
+
+    #[tokio::test]
     async fn an_event_does_not_take_the_slot_that_its_own_worker_waits_for() {
         let admission = Admission::new(Limits::default().with_connections_per_user(1));
         let ticket = admission.admit(&Identity::user("ann")).unwrap();

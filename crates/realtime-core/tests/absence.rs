@@ -4,10 +4,13 @@
 mod support;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use realtime_core::{
-    CloseReason, MemoryBackplane, MemoryDirectory, RealtimeBroadcast, RealtimeProvider, RoomMembership, WindowConfig,
+    CloseReason, Directory, DirectoryChange, Incarnation, MemoryBackplane, MemoryDirectory, NodeId, Presence,
+    RealtimeBroadcast, RealtimeProvider, Result, RoomMembership, WindowConfig,
 };
 use realtime_testkit::FaultyBackplane;
 use realtime_testkit::conformance::{Setup, Visitor};
@@ -274,4 +277,46 @@ async fn the_rooms_of_a_hundred_users_end_at_a_time() {
         assert_eq!(ends(&backplane).await, expected);
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
+}
+
+/// A directory that counts how often it is asked for a user.
+#[derive(Default)]
+struct Counting(MemoryDirectory, AtomicUsize);
+
+#[async_trait]
+impl Directory for Counting {
+    async fn update(&self, node: NodeId, changes: &[DirectoryChange], lease: Duration) -> Result<Incarnation> {
+        self.0.update(node, changes, lease).await
+    }
+
+    async fn of_user(&self, user: &str) -> Result<Vec<Presence>> {
+        self.1.fetch_add(1, Ordering::SeqCst);
+        self.0.of_user(user).await
+    }
+
+    async fn of_tenant(&self, tenant: &str) -> Result<Vec<Presence>> {
+        self.0.of_tenant(tenant).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_directory_is_asked_once_in_a_windows_age_for_who_is_at_another_node() {
+    let backplane = MemoryBackplane::default();
+    let directory = Arc::new(Counting::default());
+    let age = Duration::from_secs(20);
+    let window = WindowConfig::default().with_age(age);
+    let nodes = [(); 2].map(|()| CoreProvider::full(Setup::default().with_window(window)));
+    for node in &nodes {
+        let mut runtime = runtime().with_backplane(backplane.clone());
+        runtime.directory = Arc::clone(&directory) as _;
+        node.attach(runtime).await.unwrap();
+    }
+    let [one, two] = nodes;
+    let _there = Guest::by_session(&two, Visitor::user("ann")).await;
+    one.dispatcher.join_room("ann", "team").await.unwrap();
+    let ages = 10;
+    tokio::time::sleep(age * ages).await;
+    let asked = directory.1.load(Ordering::SeqCst);
+    assert!((1..=ages as usize).contains(&asked), "{asked} times in {ages} ages of the window");
+    assert!(is_member(&one).await);
 }

@@ -60,6 +60,7 @@ async fn an_ask_is_not_read_again_when_a_bare_cursor_stands_at_its_place() {
         provider.dispatcher.to_user("ann", note(&n.to_string())).await.unwrap();
     }
     assert_eq!(provider.connections(&realtime_core::Target::all())[0].overflows, 1);
+    assert_eq!(provider.stats().overflows, 1);
     let received = take_all(&connection);
     let names: Vec<_> = received.iter().map(|received| received.payload.as_str().unwrap_or("cursor")).collect();
     assert_eq!(names, ["0", "1", "2", "3", "4"], "no ask comes twice");

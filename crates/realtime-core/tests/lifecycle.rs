@@ -3,6 +3,7 @@
 
 mod support;
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -252,7 +253,9 @@ async fn events_after_the_cut_start_no_worker_that_nobody_ends() {
     let registration = provider.dispatcher.register(admitted, Arc::new(SessionOutlet::new()));
     provider.dispatcher.to_user("ann", note("1")).await.unwrap();
     eventually("it is cut", || provider.stats().stalled == 1).await;
-    registration.receive(realtime_core::Inbound::new("x", "null"));
+    assert!(!registration.receive(realtime_core::Inbound::new("x", "null")));
+    // As Socket.IO asks whether reading is paused.
+    assert!(!registration.inbox().is_paused());
     drop(registration);
     let started = std::time::Instant::now();
     in_time("the shutdown", provider.shutdown(Drain::over(Duration::from_secs(30)).hold(Duration::ZERO))).await;
@@ -296,4 +299,41 @@ async fn who_takes_nothing_is_cut_soon_after_the_write_stall() {
     assert_eq!(provider.stats().connections, 1);
     tokio::time::sleep(stall / 4 + Duration::from_millis(20)).await;
     assert_eq!((provider.stats().connections, provider.stats().stalled), (0, 1));
+}
+
+/// An outlet that counts how often it was told to end a session that may be stuck.
+#[derive(Default)]
+struct CutOutlet(AtomicUsize);
+
+impl Outlet for CutOutlet {
+    fn wake(&self) {}
+
+    fn cut(&self) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_may_be_stuck_is_ended_and_nothing_is_kept_for_it() {
+    let mut setup = Setup::default();
+    setup.write_stall = Duration::from_millis(50);
+    let provider = CoreProvider::full(setup);
+    provider.attach(runtime()).await.unwrap();
+    let outlets = [Arc::new(CutOutlet::default()), Arc::new(CutOutlet::default())];
+    let mut registrations = Vec::new();
+    for outlet in &outlets {
+        let admitted = provider.admit(Visitor::user("ann")).await.unwrap();
+        registrations.push(provider.dispatcher.register(admitted, Arc::clone(outlet) as _));
+        provider.dispatcher.to_user("ann", note("1")).await.unwrap();
+        eventually("it is cut", || outlet.0.load(Ordering::SeqCst) == 1).await;
+    }
+    let mut frames = Vec::new();
+    registrations[0].try_take(usize::MAX, &mut frames);
+    assert!(frames.is_empty(), "what waited is given up");
+    // The same when a drain is over.
+    let admitted = provider.admit(Visitor::user("bob")).await.unwrap();
+    let outlet = Arc::new(CutOutlet::default());
+    let _stuck = provider.dispatcher.register(admitted, Arc::clone(&outlet) as _);
+    provider.shutdown(Drain::now()).await;
+    assert_eq!(outlet.0.load(Ordering::SeqCst), 1);
 }
