@@ -1,3 +1,5 @@
+use std::borrow::Cow;
+
 use crate::HandlerError;
 
 /// How deep arrays and objects from clients may be nested by default.
@@ -30,9 +32,67 @@ pub fn check_depth(json: &[u8], most: usize) -> Result<(), HandlerError> {
     Ok(())
 }
 
+/// Escapes U+0085, U+2028 and U+2029 in JSON text, which may hold them as they are (RFC 8259 §7): client libraries that
+/// split a text at what Unicode calls line ends would cut it there. The value stays the same; a text without them is not copied.
+pub fn one_line_json(json: &[u8]) -> Cow<'_, [u8]> {
+    let Some(mut found) = next_line_end(json) else { return Cow::Borrowed(json) };
+    let mut escaped = Vec::with_capacity(json.len() + 64);
+    let mut rest = json;
+    loop {
+        let LineEnd { at, len, escape } = found;
+        escaped.extend_from_slice(&rest[..at]);
+        escaped.extend_from_slice(escape);
+        rest = &rest[at + len..];
+        match next_line_end(rest) {
+            Some(next) => found = next,
+            None => break,
+        }
+    }
+    escaped.extend_from_slice(rest);
+    Cow::Owned(escaped)
+}
+
+/// A line end of Unicode's in JSON text, which can only stand within a string.
+struct LineEnd {
+    at: usize,
+    /// Of its UTF-8.
+    len: usize,
+    escape: &'static [u8],
+}
+
+fn next_line_end(text: &[u8]) -> Option<LineEnd> {
+    // The bytes they begin with; most texts hold few of them or none.
+    memchr::memchr2_iter(0xc2, 0xe2, text).find_map(|at| match text[at..] {
+        [0xc2, 0x85, ..] => Some(LineEnd { at, len: 2, escape: br"\u0085" }),
+        [0xe2, 0x80, 0xa8, ..] => Some(LineEnd { at, len: 3, escape: br"\u2028" }),
+        [0xe2, 0x80, 0xa9, ..] => Some(LineEnd { at, len: 3, escape: br"\u2029" }),
+        _ => None,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn line_ends_of_unicode_are_escaped_and_nothing_else() {
+        let escaped = |json: &str| String::from_utf8(one_line_json(json.as_bytes()).into_owned()).unwrap();
+        assert_eq!(escaped("\"a\u{2028}b\u{2029}\u{85}c\""), r#""a\u2028b\u2029\u0085c""#);
+        assert_eq!(escaped("\"\\\\\u{2028}\""), r#""\\\u2028""#);
+        for json in ["", "1", "\"\u{2027}\u{202a}\u{a0}\u{c2}ä€😀 \\u2028\"", "[\n\r]"] {
+            assert!(
+                matches!(one_line_json(json.as_bytes()), Cow::Borrowed(text) if text == json.as_bytes()),
+                "{json:?}"
+            );
+        }
+        // What is no UTF-8 is left as it is, and not read past its end.
+        for bytes in [&b"\xe2"[..], b"\xe2\x80", b"\xc2", b"\xc2\xe2\x80\xff"] {
+            assert_eq!(*one_line_json(bytes), *bytes);
+        }
+        let text: String = ["x", "\u{2028}", "\u{85}", "\u{2029}", "é"].repeat(50).concat();
+        let json = serde_json::to_string(&text).unwrap();
+        assert_eq!(serde_json::from_str::<String>(&escaped(&json)).unwrap(), text);
+    }
 
     #[test]
     fn counts_nesting_and_not_what_stands_in_strings() {

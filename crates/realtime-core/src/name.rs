@@ -39,12 +39,16 @@ pub fn check_name(what: &'static str, name: &str) -> Result<()> {
     Err(Error::InvalidName { what, reason })
 }
 
-/// Checks the name of an event: [`check_name`], and not one of [`RESERVED_EVENTS`].
+/// Checks the name of an event: [`check_name`], not one of [`RESERVED_EVENTS`], and without U+2028 and U+2029, at which
+/// clients of an event stream may cut the line that it stands in.
 ///
 /// # Errors
 /// [`Error::InvalidName`] or [`Error::ReservedName`].
 pub fn check_event_name(name: &str) -> Result<()> {
     check_name("event", name)?;
+    if name.contains(['\u{2028}', '\u{2029}']) {
+        return Err(Error::InvalidName { what: "event", reason: "it contains a line separator" });
+    }
     if RESERVED_EVENTS.contains(&name) {
         return Err(Error::ReservedName { name: name.to_owned() });
     }
@@ -79,6 +83,14 @@ mod tests {
     fn refuses_empty_long_and_control_characters() {
         for name in ["", &"x".repeat(257), "a\nb", "a\rb", "a\0b", "a\u{85}b", "\u{7f}"] {
             assert!(matches!(check_name("room", name), Err(Error::InvalidName { what: "room", .. })), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn an_events_name_is_one_line() {
+        for name in ["a\u{2028}b", "\u{2029}"] {
+            assert!(matches!(check_event_name(name), Err(Error::InvalidName { what: "event", .. })), "{name:?}");
+            assert!(check_name("room", name).is_ok(), "{name:?}");
         }
     }
 

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use realtime_core::Refusal;
+use realtime_core::{Refusal, one_line_json};
 use serde_json::{Value, json};
 
 use crate::carrier::Carrier;
@@ -70,7 +70,8 @@ fn packet(refusal: &Refusal, message: &str) -> String {
     if let Some(after) = refusal.retry_after() {
         data["retryAfterMs"] = u64::try_from(after.as_millis()).map_or(Value::Null, Value::from);
     }
-    format!("44{}", json!({ "message": message, "data": data }))
+    let answer = json!({ "message": message, "data": data }).to_string();
+    format!("44{}", String::from_utf8_lossy(&one_line_json(answer.as_bytes())))
 }
 
 /// Where socketioxide's answer is among whole frames that are written: its begin and its end.
@@ -124,6 +125,7 @@ mod tests {
             known(packet(&refusal, "forbidden: not \"you\"")),
             json!({"message": "forbidden: not \"you\"", "data": {"code": "forbidden"}})
         );
+        assert!(packet(&refusal, "a\u{2028}b").contains(r#""a\u2028b""#));
         let refusal = Refusal::new(RefusalKind::UserLimit, "").with_retry_after(Duration::from_micros(5_000_900));
         assert_eq!(known(packet(&refusal, ""))["data"], json!({"code": "user_limit", "retryAfterMs": 5000}));
     }

@@ -1,6 +1,8 @@
+use std::borrow::Cow;
 use std::collections::VecDeque;
 
 use bytes::Bytes;
+use realtime_core::one_line_json;
 use socketioxide_core::packet::Packet;
 use socketioxide_core::{Str, Value};
 
@@ -95,9 +97,9 @@ fn push_parts(text: &mut String, parts: &[Part<'_>], comma_first: bool) -> VecDe
             text.push(',');
         }
         match part {
-            Part::Json(json) => text.push_str(json),
+            Part::Json(json) => push_json(text, json),
             Part::Attached(json, bytes) => {
-                text.push_str(json);
+                push_json(text, json);
                 attachments.extend(bytes.iter().cloned());
             }
             Part::Binary(bytes) => {
@@ -109,6 +111,14 @@ fn push_parts(text: &mut String, parts: &[Part<'_>], comma_first: bool) -> VecDe
         }
     }
     attachments
+}
+
+fn push_json(text: &mut String, json: &str) {
+    match one_line_json(json.as_bytes()) {
+        Cow::Borrowed(_) => text.push_str(json),
+        // Escapes keep it UTF-8.
+        Cow::Owned(escaped) => text.push_str(std::str::from_utf8(&escaped).unwrap_or("null")),
+    }
 }
 
 fn push_string(text: &mut String, string: &str) {
@@ -139,6 +149,15 @@ mod tests {
             panic!("not a binary event");
         };
         assert_eq!(attachments, ["one", "two"]);
+    }
+
+    #[test]
+    fn line_ends_of_unicode_are_escaped() {
+        let json = "\"a\u{2028}\u{2029}\u{85}\"";
+        let escaped = r#""a\u2028\u2029\u0085""#;
+        assert_eq!(Encoded::event("n", &[Part::Json(json)], None).text(), format!(r#"["n",{escaped}]"#));
+        assert_eq!(Encoded::event("n", &[Part::Attached(json, &[])], None).text(), format!(r#"["n",{escaped}]"#));
+        assert_eq!(Encoded::ack(7, &[Part::Json(json)]).text(), format!("[{escaped}]"));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use realtime_core::{CloseReason, Codec, Cursor, Drain, Event, HandlerError, Payload, Refusal};
+use realtime_core::{CloseReason, Codec, Cursor, Drain, Event, HandlerError, Payload, Refusal, one_line_json};
 
 /// A comment, which clients pass over (WHATWG HTML §9.2.5).
 pub(crate) const COMMENT: Bytes = Bytes::from_static(b":\n\n");
@@ -59,6 +59,7 @@ pub(crate) fn refusal(refusal: &Refusal, after: Duration) -> Bytes {
 /// Names and cursors hold no control characters, so only the text can have line breaks.
 fn block(name: &str, cursor: Option<Cursor>, text: &[u8]) -> Bytes {
     const EVENT: &[u8] = b"event: ";
+    let text = &*one_line_json(text);
     const ID: &[u8] = b"\nid: ";
     const DATA: &[u8] = b"\ndata: ";
     const END: &[u8] = b"\n\n";

@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use bytes::Bytes;
-use realtime_core::{CloseReason, Codec, Cursor, Event, Frame, HandlerError, Payload};
+use realtime_core::{CloseReason, Codec, Cursor, Event, Frame, HandlerError, Payload, one_line_json};
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{CloseCode, Data, OpCode};
 use tokio_tungstenite::tungstenite::protocol::frame::{CloseFrame, Frame as Control125, FrameHeader};
 
@@ -178,7 +178,7 @@ impl Field<'_> {
         bytes.extend_from_slice(name.as_bytes());
         bytes.extend_from_slice(b"\":");
         match self {
-            Self::Json(_, json) => bytes.extend_from_slice(json),
+            Self::Json(_, json) => bytes.extend_from_slice(&one_line_json(json)),
             Self::Number(_, number) => bytes.extend_from_slice(number.to_string().as_bytes()),
             Self::Text(_, text) => {
                 // A string always has a JSON form, and memory takes every write.
@@ -240,6 +240,19 @@ mod tests {
         let event = Event::json("a\"\\ä😀", &1).unwrap();
         let value: serde_json::Value = serde_json::from_str(&text(&WsCodec.event(&event, None))).unwrap();
         assert_eq!(value, json!({"type": "a\"\\ä😀", "payload": 1}));
+    }
+
+    #[test]
+    fn line_ends_of_unicode_are_escaped() {
+        let odd = "a\u{2028}\u{2029}\u{85}";
+        let escaped = r#""a\u2028\u2029\u0085""#;
+        let event = Event::json("n", odd).unwrap();
+        assert_eq!(text(&WsCodec.event(&event, None)), format!(r#"{{"type":"n","payload":{escaped}}}"#));
+        assert_eq!(text(&WsCodec.ask(&event, 1)), format!(r#"{{"type":"n","payload":{escaped},"ack":1}}"#));
+        let payload = Payload::Json(format!("\"{odd}\"").into());
+        assert_eq!(text(&WsCodec.ack(1, &payload)), format!(r#"{{"type":"ack","ack":1,"payload":{escaped}}}"#));
+        let error = text(&WsCodec.error(&HandlerError::new("c", odd), None));
+        assert_eq!(error, format!(r#"{{"type":"error","payload":{{"code":"c","message":{escaped}}}}}"#));
     }
 
     #[test]
