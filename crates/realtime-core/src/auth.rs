@@ -2,7 +2,7 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 
 use async_trait::async_trait;
-use http::header::{AUTHORIZATION, COOKIE};
+use http::header::{AUTHORIZATION, COOKIE, HeaderValue};
 use http::request::Parts;
 use serde_json::Value;
 
@@ -83,17 +83,22 @@ impl<'a> ConnectRequest<'a> {
 
     /// All values of a query parameter, decoded.
     pub fn query_all(&self, name: &str) -> impl Iterator<Item = Cow<'a, str>> {
-        let query = self.parts.uri.query().unwrap_or_default();
-        form_urlencoded::parse(query.as_bytes()).filter(move |(key, _)| key == name).map(|(_, value)| value)
+        self.query_pairs().filter(move |(key, _)| key == name).map(|(_, value)| value)
     }
 
-    /// A cookie's value.
+    /// All parameters of the query in their order, decoded.
+    pub fn query_pairs(&self) -> impl Iterator<Item = (Cow<'a, str>, Cow<'a, str>)> {
+        form_urlencoded::parse(self.parts.uri.query().unwrap_or_default().as_bytes())
+    }
+
+    /// A cookie's value, if it is UTF-8. Other cookies beside it may hold any bytes.
     pub fn cookie(&self, name: &str) -> Option<&'a str> {
-        let cookies = self.parts.headers.get_all(COOKIE).into_iter().filter_map(|value| value.to_str().ok());
-        cookies
-            .flat_map(|cookies| cookies.split(';'))
-            .filter_map(|cookie| cookie.trim().split_once('='))
-            .find_map(|(key, value)| (key == name).then(|| value.trim_matches('"')))
+        let lines = self.parts.headers.get_all(COOKIE).into_iter().map(HeaderValue::as_bytes);
+        lines.flat_map(|line| line.split(|byte| *byte == b';')).find_map(|cookie| {
+            let cookie = std::str::from_utf8(cookie.trim_ascii()).ok()?;
+            let (key, value) = cookie.split_once('=')?;
+            (key == name).then(|| value.trim_matches('"'))
+        })
     }
 
     /// A string in the Socket.IO `auth` object.
@@ -111,7 +116,7 @@ impl<'a> ConnectRequest<'a> {
     }
 
     fn bearer(&self) -> Option<&'a str> {
-        let value = self.parts.headers.get(AUTHORIZATION)?.to_str().ok()?;
+        let value = std::str::from_utf8(self.parts.headers.get(AUTHORIZATION)?.as_bytes()).ok()?;
         let (scheme, token) = value.split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
     }
@@ -150,6 +155,24 @@ mod tests {
         let none = parts("/sse", &[]);
         assert_eq!(ConnectRequest::new("sse", &none).with_auth(Some(&auth)).token().as_deref(), Some("d"));
         assert_eq!(ConnectRequest::new("sse", &none).token(), None);
+    }
+
+    #[test]
+    fn a_cookie_is_found_beside_others_that_are_no_ascii() {
+        let find = |cookies: &[&[u8]]| {
+            let mut parts = parts("/sse", &[]);
+            for cookies in cookies {
+                parts.headers.append(COOKIE, HeaderValue::from_bytes(cookies).unwrap());
+            }
+            ConnectRequest::new("sse", &parts).token().map(Cow::into_owned)
+        };
+        let token = Some("abc".to_owned());
+        assert_eq!(find(&["city=Zürich; token=abc".as_bytes()]), token);
+        assert_eq!(find(&[b"city=Z\xfcrich;\ttoken=\"abc\" ; x=\xff"]), token);
+        assert_eq!(find(&[b"\xff", b"token=abc"]), token);
+        assert_eq!(find(&[b"token=\xff", b"token=abc"]), token);
+        assert_eq!(find(&["token=Zürich".as_bytes()]), Some("Zürich".to_owned()));
+        assert_eq!(find(&[b"token=\xff; Token=abc; xtoken=abc"]), None);
     }
 
     #[test]
