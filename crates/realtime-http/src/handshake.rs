@@ -8,8 +8,8 @@ use crate::{Origins, TrustedProxies, notice_foreign_server};
 /// What a client may say in the URL of a connection.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ConnectQuery {
-    /// The rooms named by `channel`, which may be repeated; each once, and no more than one over
-    /// what a connection may be in, with which the request is refused.
+    /// The rooms named by `channel`, which may be repeated and written as a list (`channel[]`, `channel[0]`); each once, and
+    /// no more than one over what a connection may be in, with which the request is refused.
     pub channels: Vec<String>,
     /// The place to go on from, named by `lastEventId`.
     pub last_event_id: Option<String>,
@@ -20,7 +20,7 @@ impl ConnectQuery {
     pub fn of(request: &ConnectRequest<'_>, most: usize) -> Self {
         let mut channels: Vec<String> = Vec::new();
         let mut known = HashSet::new();
-        for channel in request.query_all("channel") {
+        for channel in request.query_pairs().filter(|(key, _)| names_rooms(key)).map(|(_, room)| room) {
             if channels.len() > most {
                 // Too many already: what else there is need not be looked at before anybody is known to ask.
                 break;
@@ -32,6 +32,13 @@ impl ConnectQuery {
         }
         Self { channels, last_event_id: request.query("lastEventId").map(Into::into) }
     }
+}
+
+/// Whether a parameter names a room: `channel`, or as query builders write a list of them, `channel[]` and `channel[0]`.
+fn names_rooms(parameter: &str) -> bool {
+    let Some(index) = parameter.strip_prefix("channel") else { return false };
+    let digits = index.strip_prefix('[').and_then(|index| index.strip_suffix(']'));
+    index.is_empty() || digits.is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 /// Checks a request's origin, who it is from, the rooms it names and the limits; `last_event_id` wins over the query's. The
@@ -91,6 +98,15 @@ mod tests {
     fn a_room_that_is_named_twice_is_one() {
         assert_eq!(channels("channel=b&x=1&channel=a&channel=b&channel=%61"), ["b", "a"]);
         assert_eq!(channels(&"channel=a&".repeat(6_000)), ["a"]);
+    }
+
+    #[test]
+    fn rooms_may_be_named_as_a_list() {
+        assert_eq!(
+            channels("channel[]=a&channel%5B%5D=b&channel[1]=c&channel=d&channel%5b0%5d=a"),
+            ["a", "b", "c", "d"]
+        );
+        assert!(channels("channels=a&channel[x]=b&channel[=c&channel]=d&channelx[]=e&xchannel=f").is_empty());
     }
 
     #[test]
