@@ -37,12 +37,12 @@ impl Origins {
 
     /// These pages and no others, each written as `scheme://host[:port]`.
     pub fn only<I: IntoIterator<Item = S>, S: Into<String>>(origins: I) -> Self {
-        Self { listed: origins.into_iter().map(normalise).collect(), any: false, same: false }
+        Self { listed: origins.into_iter().map(listed).collect(), any: false, same: false }
     }
 
     /// Also these pages.
     pub fn and(mut self, origin: impl Into<String>) -> Self {
-        self.listed.push(normalise(origin));
+        self.listed.push(listed(origin));
         self
     }
 
@@ -79,7 +79,7 @@ impl Origins {
     }
 
     fn lets(&self, origin: &str, parts: &Parts) -> bool {
-        let origin = origin.to_ascii_lowercase();
+        let origin = normalised(origin);
         (self.same && is_same_host(&origin, &parts.headers, parts)) || self.listed.contains(&origin)
     }
 }
@@ -96,16 +96,38 @@ fn is_of_another_origin(headers: &HeaderMap) -> bool {
     headers.get_all("sec-fetch-site").iter().any(|site| site != "same-origin" && site != "none")
 }
 
-fn normalise(origin: impl Into<String>) -> String {
-    origin.into().trim_end_matches('/').to_ascii_lowercase()
+/// An origin as it stands in a list.
+fn listed(origin: impl Into<String>) -> String {
+    normalised(origin.into().trim_end_matches('/'))
 }
 
-/// HTTP/1.1 names the host in `Host`, HTTP/2 in `:authority`, which is the URI's (RFC 9113 §8.3.1).
+/// An origin in lower case and without its scheme's own port, which browsers leave out.
+fn normalised(origin: &str) -> String {
+    let mut origin = origin.to_ascii_lowercase();
+    if let Some((scheme, host)) = origin.split_once("://") {
+        let without = without_default_port(scheme, host).len();
+        origin.truncate(origin.len() - (host.len() - without));
+    }
+    origin
+}
+
+/// A host without the port that the scheme has anyway (RFC 6454 §4, RFC 9110 §4.2).
+fn without_default_port<'a>(scheme: &str, host: &'a str) -> &'a str {
+    let port = match scheme {
+        "http" | "ws" => ":80",
+        "https" | "wss" => ":443",
+        _ => return host,
+    };
+    host.strip_suffix(port).unwrap_or(host)
+}
+
+/// HTTP/1.1 names the host in `Host`, HTTP/2 in `:authority`, which is the URI's (RFC 9113 §8.3.1); some proxies write it
+/// with the port that the page's scheme has anyway.
 fn is_same_host(origin: &str, headers: &HeaderMap, parts: &Parts) -> bool {
     let Some((_, origin_host)) = origin.split_once("://") else { return false };
     let host = headers.get(HOST).and_then(|host| host.to_str().ok());
     let host = host.or_else(|| parts.uri.authority().map(|authority| authority.as_str()));
-    host.is_some_and(|host| host.eq_ignore_ascii_case(origin_host))
+    host.is_some_and(|host| without_default_port(scheme, host).eq_ignore_ascii_case(origin_host))
 }
 
 #[cfg(test)]
@@ -156,6 +178,41 @@ mod tests {
     }
 
     #[test]
+    #[test]
+    fn the_port_of_the_scheme_may_be_named_or_left_out_on_either_side() {
+        let same = [
+            ("app.example:443", "https://app.example"),
+            ("app.example", "https://app.example:443"),
+            ("App.example:80", "http://app.example"),
+            ("[::1]:80", "http://[::1]"),
+            ("[::1]", "http://[::1]:80"),
+        ];
+        for (host, origin) in same {
+            assert!(Origins::default().check(&parts(host, Some(origin))).is_ok(), "{host} {origin}");
+        }
+        let other = [
+            ("app.example:80", "https://app.example"),
+            ("app.example:443", "http://app.example"),
+            ("app.example:8443", "https://app.example"),
+            ("app.example", "https://app.example:8443"),
+            ("app.example", "https://app.example:1443"),
+        ];
+        for (host, origin) in other {
+            assert!(Origins::default().check(&parts(host, Some(origin))).is_err(), "{host} {origin}");
+        }
+        for origins in [Origins::only(["https://app.example:443/"]), Origins::same_host().and("https://App.example")] {
+            for origin in ["https://app.example", "https://app.example:443"] {
+                assert!(origins.check(&parts("api.example", Some(origin))).is_ok(), "{origins:?} {origin}");
+            }
+            for origin in ["http://app.example", "https://app.example:80", "https://app.example:4430"] {
+                assert!(origins.check(&parts("api.example", Some(origin))).is_err(), "{origins:?} {origin}");
+            }
+        }
+        let mut http2 = http::Request::get("https://app.example:443/sse").body(()).unwrap().into_parts().0;
+        http2.headers.insert(ORIGIN, HeaderValue::from_static("https://app.example"));
+        assert!(Origins::default().check(&http2).is_ok());
+    }
+
     fn a_list_is_exact() {
         let origins = Origins::only(["https://App.example/"]);
         assert!(origins.check(&parts("api.example", Some("https://app.example"))).is_ok());

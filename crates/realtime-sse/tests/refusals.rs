@@ -111,6 +111,33 @@ async fn a_room_is_entered_as_the_policy_says() {
 }
 
 #[tokio::test]
+async fn rooms_may_be_named_as_a_list() {
+    let runtime = Runtime::in_memory().with_authenticator(ByQuery).with_policy(OwnRooms);
+    let sse = SseConfig::default().with_room_delivery(RoomDelivery::Members);
+    let server = Setup { runtime, sse, ..Setup::default() }.start().await;
+    let mut reader = server.open("user=ann&channel[]=ann-1&channel%5B%5D=ann-2&channel[0]=ann-3").await;
+    for room in ["ann-1", "ann-2", "ann-3"] {
+        server.send(Target::room(room), "seen", room).await;
+        reader.expect("seen", room).await;
+    }
+    assert_eq!(Reader::of(server.get("/sse?user=ann&channel[]=bob-1")).await.status, 403);
+}
+
+#[tokio::test]
+async fn a_proxy_may_name_the_port_that_the_scheme_has_anyway() {
+    let server = Server::start().await;
+    for (host, origin) in [("app.example:443", "https://app.example"), ("app.example:80", "http://app.example")] {
+        let page = Reader::of(server.get("/sse?user=ann").header("host", host).header("origin", origin)).await;
+        assert_eq!(
+            (page.status.as_u16(), &page.headers["access-control-allow-origin"]),
+            (200, &origin.parse().unwrap())
+        );
+    }
+    let other = server.get("/sse?user=ann").header("host", "app.example:443").header("origin", "http://app.example");
+    assert_eq!(Reader::of(other).await.status, 403);
+}
+
+#[tokio::test]
 async fn rooms_are_refused_by_default() {
     let server = Server::start().await;
     assert_eq!(Reader::of(server.get("/sse?user=ann&channel=red")).await.status, 403);

@@ -142,6 +142,10 @@ async fn a_full_node_says_when_to_come_back() {
 }
 
 #[tokio::test]
+    // A proxy may name the port that the scheme has anyway.
+    let proxied = from("https://page.example").replace("Host: localhost", "Host: page.example:443");
+    assert!(server.request(&proxied).await.1.starts_with("HTTP/1.1 101 "));
+    assert_eq!(refused(&server, &proxied.replace(":443", ":444")).await.0, 403);
 async fn a_handshake_that_is_never_over_gives_its_place_back() {
     let limits = Limits::default().with_connections(1);
     let server = Server::start(provider(WsConfig::default().with_limits(limits))).await;
