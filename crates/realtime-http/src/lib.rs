@@ -21,6 +21,7 @@ mod rejection;
 mod serve;
 mod throttle;
 mod wire;
+mod upgrade;
 
 pub use config::WireConfig;
 pub use guard::{Guard, GuardedStream, Link};
@@ -30,7 +31,8 @@ pub use origin::Origins;
 pub use paths::check_paths;
 pub use provider::HttpProvider;
 pub use proxies::{TrustedProxies, notice_foreign_server, peer_of};
-pub use refusal::refusal_response;
+pub use refusal::{error_response, method_response, refusal_response};
 pub use rejection::Rejection;
 pub use serve::{Serve, serve};
 pub use wire::Wire;
+pub use upgrade::{has_token, websocket_request};

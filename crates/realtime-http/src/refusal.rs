@@ -1,14 +1,13 @@
 use axum::Json;
 use axum::response::{IntoResponse, Response};
-use http::HeaderValue;
-use http::header::{CONNECTION, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{ALLOW, CONNECTION, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderValue, StatusCode};
 use realtime_core::{Refusal, RefusalKind};
 
 /// A refusal as an HTTP answer: its status, `Retry-After` where it has one, and `{"error":{"code","message"}}`.
 pub fn refusal_response(refusal: &Refusal) -> Response {
     let kind = refusal.kind();
-    let body = serde_json::json!({ "error": { "code": kind.code(), "message": refusal.message() } });
-    let mut response = (kind.status(), Json(body)).into_response();
+    let mut response = error_response(kind.status(), kind.code(), refusal.message());
     if let Some(after) = refusal.retry_after() {
         // Whole seconds, rounded up (RFC 9110 §10.2.3).
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(after.as_secs_f64().ceil() as u64));
@@ -22,4 +21,18 @@ pub fn refusal_response(refusal: &Refusal) -> Response {
         response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
     response
+}
+
+/// The answer to a request whose method a route has no use for: 405 with the methods it has (RFC 9110 §15.5.6).
+pub fn method_response(refusal: &Refusal, allowed: &'static str) -> Response {
+    let mut response = refusal_response(refusal);
+    *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
+    response
+}
+
+/// An answer of this status with the body `{"error":{"code","message"}}`.
+pub fn error_response(status: StatusCode, code: &str, message: &str) -> Response {
+    let body = serde_json::json!({ "error": { "code": code, "message": message } });
+    (status, Json(body)).into_response()
 }

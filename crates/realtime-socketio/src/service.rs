@@ -12,7 +12,7 @@ use http::{Method, Request, StatusCode, header};
 use http_body_util::BodyExt;
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
-use realtime_http::{TrustedProxies, refusal_response};
+use realtime_http::{TrustedProxies, refusal_response, websocket_request};
 use socketioxide::service::SocketIoService;
 use socketioxide::socket::Sid;
 use tokio_tungstenite::tungstenite::handshake::server::create_response_with_body;
@@ -402,7 +402,7 @@ async fn rewritten(body: Body, max_message: usize) -> Option<(Bytes, Option<(Str
 
 /// The answer to a websocket's handshake (RFC 6455 §4.2.2), or its refusal.
 fn handshake(request: &Request<Body>) -> Response {
-    create_response_with_body(request, Body::empty).unwrap_or_else(|error| {
+    create_response_with_body(&websocket_request(request), Body::empty).unwrap_or_else(|error| {
         tracing::debug!(%error, "a websocket handshake was refused");
         let mut response = failed(StatusCode::BAD_REQUEST);
         response.headers_mut().insert(header::SEC_WEBSOCKET_VERSION, header::HeaderValue::from_static("13"));

@@ -3,12 +3,12 @@
 use axum::Router;
 use axum::body::Body;
 use axum::response::Response;
-use http::header::{ALLOW, CONNECTION, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE};
+use http::header::{CONNECTION, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE};
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, StatusCode, Version};
 use hyper::upgrade::OnUpgrade;
 use realtime_core::Refusal;
-use realtime_http::refusal_response;
+use realtime_http::{method_response, refusal_response, websocket_request};
 use tokio_tungstenite::tungstenite::Error;
 use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::handshake::server::create_response_with_body;
@@ -41,7 +41,8 @@ impl Handshake {
         }
         let stream = parts.extensions.remove::<OnUpgrade>();
         let request = Request::from_parts(parts, ());
-        let mut response = create_response_with_body(&request, Body::empty).map_err(NoHandshake::from)?;
+        let asked = websocket_request(&request);
+        let mut response = create_response_with_body(&asked, Body::empty).map_err(NoHandshake::from)?;
         let Some(stream) = stream else {
             return Err(NoHandshake::new(StatusCode::BAD_REQUEST, "this connection cannot become a websocket"));
         };
@@ -65,20 +66,17 @@ impl NoHandshake {
 
     /// The answer to the client.
     pub(crate) fn response(&self) -> Response {
+        if self.status == StatusCode::METHOD_NOT_ALLOWED {
+            return method_response(&self.refusal, "GET");
+        }
         let mut response = refusal_response(&self.refusal);
         *response.status_mut() = self.status;
-        let headers = response.headers_mut();
-        match self.status {
-            StatusCode::METHOD_NOT_ALLOWED => {
-                headers.insert(ALLOW, HeaderValue::from_static("GET"));
-            }
-            StatusCode::UPGRADE_REQUIRED => {
-                // RFC 9110 §15.5.22 wants the first two, RFC 6455 §4.4 the third.
-                headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
-                headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
-                headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
-            }
-            _ => {}
+        if self.status == StatusCode::UPGRADE_REQUIRED {
+            let headers = response.headers_mut();
+            // RFC 9110 §15.5.22 wants the first two, RFC 6455 §4.4 the third.
+            headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+            headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+            headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
         }
         response
     }
@@ -103,10 +101,10 @@ impl From<Error> for NoHandshake {
 
 /// The first of the client's subprotocols that is spoken here (RFC 6455 §4.2.2).
 fn subprotocol(parts: &Parts, spoken: &[String]) -> Option<HeaderValue> {
-    let offers = parts.headers.get_all(SEC_WEBSOCKET_PROTOCOL).into_iter().filter_map(|value| value.to_str().ok());
-    let mut offers = offers.flat_map(|value| value.split(',')).map(str::trim);
-    let chosen = offers.find(|offer| spoken.iter().any(|spoken| spoken == offer))?;
-    HeaderValue::from_str(chosen).ok()
+    let lines = parts.headers.get_all(SEC_WEBSOCKET_PROTOCOL).into_iter().map(HeaderValue::as_bytes);
+    let mut offers = lines.flat_map(|line| line.split(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
+    let chosen = offers.find(|offer| spoken.iter().any(|spoken| spoken.as_bytes() == *offer))?;
+    HeaderValue::from_bytes(chosen).ok()
 }
 
 /// A route for every method, so that a wrong one is answered and counted like all else.

@@ -65,6 +65,42 @@ async fn a_request_that_is_no_handshake_gets_a_clear_answer() {
 }
 
 #[tokio::test]
+async fn a_handshake_that_a_proxy_has_written_anew_is_one() {
+    let server = Server::start(provider(WsConfig::default())).await;
+    let written = |connection: &str, upgrade: &str| {
+        format!(
+            "GET /ws?user=a HTTP/1.1\r\nHost: x\r\n{connection}\r\n{upgrade}\r\nSec-WebSocket-Version: 13\r\n\
+             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        )
+    };
+    for (connection, upgrade) in [
+        ("Connection: keep-alive\r\nConnection: Upgrade", "Upgrade: websocket"),
+        ("Connection: keep-alive,\tUpgrade", "Upgrade: websocket"),
+        ("Connection: Upgrade\t", "Upgrade: h2c, websocket"),
+        ("Connection: upgrade,keep-alive", "Upgrade: h2c\r\nUpgrade:\tWebSocket"),
+    ] {
+        let (_, head) = server.request(&written(connection, upgrade)).await;
+        assert!(head.starts_with("HTTP/1.1 101 "), "{connection} {upgrade}: {head}");
+    }
+    for (connection, upgrade) in
+        [("Connection: upgrades", "Upgrade: websocket"), ("Connection: upgrade", "Upgrade: h2c")]
+    {
+        assert_eq!(refused(&server, &written(connection, upgrade)).await.0, 426);
+    }
+}
+
+#[tokio::test]
+async fn rooms_may_be_named_as_a_list() {
+    let server = Server::start(provider(WsConfig::default())).await;
+    let mut client = server.client_at("/ws?user=ann&channel[]=red&channel%5B%5D=blue").await;
+    for room in ["red", "blue"] {
+        server.send(realtime_core::Target::room(room), "x", &room).await;
+        assert_eq!(client.json().await["payload"], room);
+    }
+    assert_eq!(refused(&server, &handshake_of("/ws?user=a&channel[]=secret")).await.0, 403);
+}
+
+#[tokio::test]
 async fn strangers_are_refused_before_the_upgrade() {
     let server = Server::start(provider(WsConfig::default())).await;
     let mut healthy = server.client("healthy").await;
@@ -106,6 +142,10 @@ async fn a_foreign_page_is_refused() {
         assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
     }
     assert_eq!(server.stats().refused["origin"], 3);
+    // A proxy may name the port that the scheme has anyway.
+    let proxied = from("https://page.example").replace("Host: localhost", "Host: page.example:443");
+    assert!(server.request(&proxied).await.1.starts_with("HTTP/1.1 101 "));
+    assert_eq!(refused(&server, &proxied.replace(":443", ":444")).await.0, 403);
     server.check(&mut healthy).await;
 }
 
@@ -142,10 +182,6 @@ async fn a_full_node_says_when_to_come_back() {
 }
 
 #[tokio::test]
-    // A proxy may name the port that the scheme has anyway.
-    let proxied = from("https://page.example").replace("Host: localhost", "Host: page.example:443");
-    assert!(server.request(&proxied).await.1.starts_with("HTTP/1.1 101 "));
-    assert_eq!(refused(&server, &proxied.replace(":443", ":444")).await.0, 403);
 async fn a_handshake_that_is_never_over_gives_its_place_back() {
     let limits = Limits::default().with_connections(1);
     let server = Server::start(provider(WsConfig::default().with_limits(limits))).await;

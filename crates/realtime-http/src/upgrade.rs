@@ -1,0 +1,61 @@
+use http::header::{CONNECTION, UPGRADE};
+use http::{HeaderMap, HeaderName, HeaderValue, Request};
+
+/// Whether a header that is a list names this token: over all its lines, split at commas, without the white space around,
+/// in whatever case (RFC 9110 §5.3, §5.6.1).
+pub fn has_token(headers: &HeaderMap, name: HeaderName, token: &str) -> bool {
+    let lines = headers.get_all(name).into_iter().map(HeaderValue::as_bytes);
+    lines
+        .flat_map(|line| line.split(|byte| *byte == b','))
+        .any(|own| own.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
+}
+
+/// The request of a WebSocket's handshake (RFC 6455 §4.2.1) for those who read only one line of a header, and that as a whole:
+/// `Connection` and `Upgrade` as they have to be for a websocket, if the request has them so at all.
+pub fn websocket_request<B>(request: &Request<B>) -> Request<()> {
+    let mut headers = request.headers().clone();
+    for (name, token) in [(CONNECTION, "upgrade"), (UPGRADE, "websocket")] {
+        if has_token(request.headers(), name.clone(), token) {
+            headers.insert(name, HeaderValue::from_static(token));
+        }
+    }
+    let mut plain = Request::new(());
+    plain.method_mut().clone_from(request.method());
+    *plain.version_mut() = request.version();
+    *plain.headers_mut() = headers;
+    plain
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(lines: &[(HeaderName, &'static [u8])]) -> Request<()> {
+        let mut request = Request::new(());
+        for (name, value) in lines {
+            request.headers_mut().append(name, HeaderValue::from_bytes(value).unwrap());
+        }
+        request
+    }
+
+    #[test]
+    fn lists_are_read_over_all_lines_and_by_their_tokens() {
+        let asks: [&[(HeaderName, &'static [u8])]; 5] = [
+            &[(CONNECTION, b"Upgrade"), (UPGRADE, b"websocket")],
+            &[(CONNECTION, b"keep-alive"), (CONNECTION, b"Upgrade"), (UPGRADE, b"h2c, websocket")],
+            &[(CONNECTION, b"keep-alive,\tUpgrade\t"), (UPGRADE, b"h2c"), (UPGRADE, b"WebSocket")],
+            &[(CONNECTION, b",, upgrade ,"), (UPGRADE, b" websocket ,x")],
+            &[(CONNECTION, b"\xff, upgrade"), (UPGRADE, b"\xff,websocket")],
+        ];
+        for lines in asks {
+            let request = websocket_request(&request(lines));
+            assert_eq!(request.headers()[CONNECTION], "upgrade", "{lines:?}");
+            assert_eq!(request.headers()[UPGRADE], "websocket", "{lines:?}");
+            assert_eq!(request.headers().len(), 2, "{lines:?}");
+        }
+        for lines in [&[(CONNECTION, &b"upgrades"[..]), (UPGRADE, b"websockets")][..], &[(CONNECTION, b"up, grade")]] {
+            let request = request(lines);
+            assert_eq!(websocket_request(&request).headers(), request.headers());
+        }
+    }
+}
