@@ -92,6 +92,7 @@ pub use outlet::{Outlet, PROBE_TIMEOUT, SessionOutlet};
 pub use policy::{AllowRooms, DenyRooms, RoomAccess, RoomPolicy};
 pub use position::Position;
 pub use provider::{RealtimeBroadcast, RealtimeProvider, RoomMembership, SocketIoBroadcast};
+pub use random::random_between;
 pub use receipt::{Delivered, Receipt};
 pub use refusal::{Refusal, RefusalKind};
 pub use registration::Registration;

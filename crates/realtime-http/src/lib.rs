@@ -7,6 +7,7 @@
 //! - [`WireConfig`]: the limits of all of them.
 //! - [`TrustedProxies`]: whose word about a client's address is believed.
 
+mod caches;
 mod config;
 mod connection;
 mod guard;
@@ -20,9 +21,10 @@ mod refusal;
 mod rejection;
 mod serve;
 mod throttle;
-mod wire;
 mod upgrade;
+mod wire;
 
+pub use caches::NO_TRANSFORM;
 pub use config::WireConfig;
 pub use guard::{Guard, GuardedStream, Link};
 pub use handshake::{ConnectQuery, admit, admit_as};
@@ -34,5 +36,5 @@ pub use proxies::{TrustedProxies, notice_foreign_server, peer_of};
 pub use refusal::{error_response, method_response, refusal_response};
 pub use rejection::Rejection;
 pub use serve::{Serve, serve};
-pub use wire::Wire;
 pub use upgrade::{has_token, websocket_request};
+pub use wire::Wire;

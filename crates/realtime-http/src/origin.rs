@@ -1,7 +1,13 @@
-use http::header::{ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_ORIGIN, HOST, ORIGIN, VARY};
+use http::header::{
+    ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
+    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS, HOST, ORIGIN, VARY,
+};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue};
 use realtime_core::{Refusal, RefusalKind};
+
+/// For how many seconds a browser may remember the answer to a preflight.
+const PREFLIGHT_AGE: HeaderValue = HeaderValue::from_static("600");
 
 /// Which web pages may connect. Browsers send `Origin` with every such request and cannot be made to lie about it
 /// (RFC 6454 §7); programs need not send it, and a request without it is let through.
@@ -78,6 +84,21 @@ impl Origins {
         }
     }
 
+    /// Answers a preflight (Fetch §4.8): a page that may connect may use these methods, and whatever headers it asks for, such as
+    /// a CSRF token or those of tracing.
+    pub fn allow_preflight(&self, parts: &Parts, methods: &'static str, answer: &mut HeaderMap) {
+        self.allow(parts, answer);
+        answer.insert(VARY, HeaderValue::from_static("origin, access-control-request-headers"));
+        if !answer.contains_key(ACCESS_CONTROL_ALLOW_ORIGIN) {
+            return;
+        }
+        answer.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(methods));
+        answer.insert(ACCESS_CONTROL_MAX_AGE, PREFLIGHT_AGE);
+        for asked in parts.headers.get_all(ACCESS_CONTROL_REQUEST_HEADERS) {
+            answer.append(ACCESS_CONTROL_ALLOW_HEADERS, asked.clone());
+        }
+    }
+
     fn lets(&self, origin: &str, parts: &Parts) -> bool {
         let origin = normalised(origin);
         (self.same && is_same_host(&origin, &parts.headers, parts)) || self.listed.contains(&origin)
@@ -124,7 +145,7 @@ fn without_default_port<'a>(scheme: &str, host: &'a str) -> &'a str {
 /// HTTP/1.1 names the host in `Host`, HTTP/2 in `:authority`, which is the URI's (RFC 9113 §8.3.1); some proxies write it
 /// with the port that the page's scheme has anyway.
 fn is_same_host(origin: &str, headers: &HeaderMap, parts: &Parts) -> bool {
-    let Some((_, origin_host)) = origin.split_once("://") else { return false };
+    let Some((scheme, origin_host)) = origin.split_once("://") else { return false };
     let host = headers.get(HOST).and_then(|host| host.to_str().ok());
     let host = host.or_else(|| parts.uri.authority().map(|authority| authority.as_str()));
     host.is_some_and(|host| without_default_port(scheme, host).eq_ignore_ascii_case(origin_host))
@@ -157,27 +178,6 @@ mod tests {
         }
     }
 
-    #[test]
-    fn what_a_foreign_page_loads_without_asking_is_refused() {
-        let loaded = |site: &'static str| {
-            let mut parts = parts("a.example", None);
-            parts.headers.insert("sec-fetch-site", HeaderValue::from_static(site));
-            parts
-        };
-        for origins in [Origins::default(), Origins::only(["https://app.example"])] {
-            for site in ["cross-site", "same-site", "whatever"] {
-                assert_eq!(origins.check(&loaded(site)).unwrap_err().kind(), RefusalKind::Origin, "{site}");
-            }
-            assert!(origins.check(&loaded("same-origin")).is_ok() && origins.check(&loaded("none")).is_ok());
-        }
-        assert!(Origins::any().check(&loaded("cross-site")).is_ok());
-        // With an origin, that alone counts.
-        let mut asked = loaded("cross-site");
-        asked.headers.insert(ORIGIN, HeaderValue::from_static("https://app.example"));
-        assert!(Origins::only(["https://app.example"]).check(&asked).is_ok());
-    }
-
-    #[test]
     #[test]
     fn the_port_of_the_scheme_may_be_named_or_left_out_on_either_side() {
         let same = [
@@ -213,12 +213,55 @@ mod tests {
         assert!(Origins::default().check(&http2).is_ok());
     }
 
+    #[test]
+    fn what_a_foreign_page_loads_without_asking_is_refused() {
+        let loaded = |site: &'static str| {
+            let mut parts = parts("a.example", None);
+            parts.headers.insert("sec-fetch-site", HeaderValue::from_static(site));
+            parts
+        };
+        for origins in [Origins::default(), Origins::only(["https://app.example"])] {
+            for site in ["cross-site", "same-site", "whatever"] {
+                assert_eq!(origins.check(&loaded(site)).unwrap_err().kind(), RefusalKind::Origin, "{site}");
+            }
+            assert!(origins.check(&loaded("same-origin")).is_ok() && origins.check(&loaded("none")).is_ok());
+        }
+        assert!(Origins::any().check(&loaded("cross-site")).is_ok());
+        // With an origin, that alone counts.
+        let mut asked = loaded("cross-site");
+        asked.headers.insert(ORIGIN, HeaderValue::from_static("https://app.example"));
+        assert!(Origins::only(["https://app.example"]).check(&asked).is_ok());
+    }
+
+    #[test]
     fn a_list_is_exact() {
         let origins = Origins::only(["https://App.example/"]);
         assert!(origins.check(&parts("api.example", Some("https://app.example"))).is_ok());
         assert!(origins.check(&parts("api.example", Some("https://api.example"))).is_err());
         assert!(origins.check(&parts("api.example", Some("https://app.example.evil"))).is_err());
         assert!(Origins::any().check(&parts("api.example", Some("null"))).is_ok());
+    }
+
+    #[test]
+    fn a_page_that_may_connect_may_use_the_headers_it_asks_for() {
+        let mut asked = parts("api.example", Some("https://app.example"));
+        for names in ["traceparent, x-csrf-token", "sentry-trace"] {
+            asked.headers.append(ACCESS_CONTROL_REQUEST_HEADERS, HeaderValue::from_static(names));
+        }
+        let answer = |origins: Origins| {
+            let mut answer = HeaderMap::new();
+            origins.allow_preflight(&asked, "GET", &mut answer);
+            assert_eq!(answer[VARY], "origin, access-control-request-headers");
+            let names = answer.get_all(ACCESS_CONTROL_ALLOW_HEADERS);
+            let names: Vec<_> = names.iter().map(|names| names.to_str().unwrap().to_owned()).collect();
+            let max_age = answer.get(ACCESS_CONTROL_MAX_AGE).map(|age| age.to_str().unwrap().to_owned());
+            (names, max_age.unwrap_or_default())
+        };
+        for origins in [Origins::only(["https://app.example"]), Origins::any()] {
+            let mirrored = vec!["traceparent, x-csrf-token".to_owned(), "sentry-trace".to_owned()];
+            assert_eq!(answer(origins), (mirrored, "600".to_owned()));
+        }
+        assert_eq!(answer(Origins::default()), (Vec::new(), String::new()));
     }
 
     #[test]

@@ -5,12 +5,18 @@ use std::sync::Arc;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use http::header::{ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN};
+use http::header::{
+    ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE,
+};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use http_body::Body as _;
 use realtime_core::{Asker, Refusal, RefusalKind};
-use realtime_http::{notice_foreign_server, refusal_response};
+use realtime_http::{NO_TRANSFORM, error_response, notice_foreign_server, refusal_response};
 
 use crate::SocketIoProvider;
+
+/// The methods of long polling.
+const METHODS: &str = "GET, POST";
 
 /// Refuses foreign pages and, on a node that goes down, new sessions; answers preflights; lets allowed pages read the answer.
 pub(crate) async fn check(State(provider): State<Arc<SocketIoProvider>>, request: Request, next: Next) -> Response {
@@ -28,21 +34,48 @@ pub(crate) async fn check(State(provider): State<Arc<SocketIoProvider>>, request
         }
         Ok(())
     });
-    let mut cors = HeaderMap::new();
-    origins.allow(&parts, &mut cors);
+    let mut headers = HeaderMap::new();
+    let is_preflight = parts.method == Method::OPTIONS;
+    if is_preflight {
+        origins.allow_preflight(&parts, METHODS, &mut headers);
+    } else {
+        origins.allow(&parts, &mut headers);
+        if headers.contains_key(ACCESS_CONTROL_ALLOW_ORIGIN) {
+            headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(METHODS));
+        }
+    }
     let mut response = match checked {
         Err(refusal) => {
             let address = provider.config().trusted_proxies.client(&parts);
             refusal_response(&dispatcher.refuse(refusal, Asker { address, identity: None }))
         }
         // Fetch standard: a preflight asks before a request with a content type of its own.
-        Ok(()) if parts.method == Method::OPTIONS => StatusCode::NO_CONTENT.into_response(),
-        Ok(()) => next.run(Request::from_parts(parts, body)).await,
+        Ok(()) if is_preflight => StatusCode::NO_CONTENT.into_response(),
+        Ok(()) => explained(next.run(Request::from_parts(parts, body)).await),
     };
-    if cors.contains_key(ACCESS_CONTROL_ALLOW_ORIGIN) {
-        cors.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, POST"));
-        cors.insert(ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("authorization, content-type"));
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static(NO_TRANSFORM));
     }
-    response.headers_mut().extend(cors);
+    response.headers_mut().extend(headers);
     response
+}
+
+/// Puts a body on an answer that says no by its status alone. Engine.IO's own errors keep theirs, which its clients know.
+fn explained(response: Response) -> Response {
+    let status = response.status();
+    if !(status.is_client_error() || status.is_server_error()) || response.body().size_hint().exact() != Some(0) {
+        return response;
+    }
+    let (code, message) = match status {
+        StatusCode::PAYLOAD_TOO_LARGE => ("too_large", "the request is larger than allowed"),
+        StatusCode::SERVICE_UNAVAILABLE => (RefusalKind::NodeLimit.code(), "this node takes no more sessions"),
+        status if status.is_server_error() => (RefusalKind::Internal.code(), "internal error"),
+        _ => (RefusalKind::BadRequest.code(), "this is no request of Engine.IO's, or its session is over"),
+    };
+    let mut explained = error_response(status, code, message);
+    let (mut parts, _) = response.into_parts();
+    parts.headers.remove(CONTENT_LENGTH);
+    parts.headers.remove(CONTENT_TYPE);
+    explained.headers_mut().extend(parts.headers);
+    explained
 }

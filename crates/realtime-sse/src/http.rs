@@ -1,18 +1,16 @@
 //! From a request to an event stream.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use ::http::header::{
-    ACCEPT, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_MAX_AGE, ALLOW, AUTHORIZATION,
-    CACHE_CONTROL, CONNECTION, CONTENT_TYPE,
-};
+use ::http::header::{ACCEPT, ALLOW, AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_TYPE};
 use ::http::request::Parts;
 use ::http::{HeaderName, StatusCode, Version};
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::response::{IntoResponse, Response};
-use realtime_core::{Admitted, Identity, Refusal, RefusalKind};
-use realtime_http::{WireInfo, admit, admit_as, refusal_response};
+use realtime_core::{Admitted, Asker, Identity, Refusal, RefusalKind, random_between};
+use realtime_http::{NO_TRANSFORM, WireInfo, admit, admit_as, method_response, refusal_response};
 
 use crate::SseProvider;
 use crate::codec;
@@ -21,6 +19,9 @@ use crate::outlet::Under;
 /// Tells nginx and those that took it over from it to pass each event on at once.
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+
+/// The methods of the route.
+const METHODS: &str = "GET, HEAD, OPTIONS";
 
 /// Answers `GET` with the stream, or with the refusal.
 pub(crate) async fn stream(State(sse): State<Arc<SseProvider>>, request: Request) -> Response {
@@ -46,13 +47,18 @@ type Never = Result<bytes::Bytes, std::convert::Infallible>;
 
 /// Answers what a browser asks before another page's script may send headers of its own (`fetch`, not `EventSource`).
 pub(crate) async fn preflight(State(sse): State<Arc<SseProvider>>, request: Request) -> Response {
-    let allowed = [
-        (ALLOW, "GET, HEAD, OPTIONS"),
-        (ACCESS_CONTROL_ALLOW_METHODS, "GET"),
-        (ACCESS_CONTROL_ALLOW_HEADERS, "authorization, cache-control, last-event-id"),
-        (ACCESS_CONTROL_MAX_AGE, "600"),
-    ];
-    with_origin(&sse, &request.into_parts().0, (StatusCode::NO_CONTENT, allowed).into_response())
+    let mut response = (StatusCode::NO_CONTENT, [(ALLOW, METHODS)]).into_response();
+    sse.config().origins.allow_preflight(&request.into_parts().0, "GET", response.headers_mut());
+    response
+}
+
+/// Answers any other method.
+pub(crate) async fn wrong_method(State(sse): State<Arc<SseProvider>>, request: Request) -> Response {
+    let parts = request.into_parts().0;
+    let address = sse.config().trusted_proxies.client(&parts);
+    let refusal = Refusal::bad_request("an event stream is asked for with GET");
+    let refusal = sse.dispatcher().refuse(refusal, Asker { address, identity: None });
+    with_origin(&sse, &parts, method_response(&refusal, METHODS))
 }
 
 /// The stream for a route of the application's own.
@@ -70,11 +76,16 @@ fn respond(sse: &SseProvider, parts: &Parts, admitted: Result<Admitted, Refusal>
             event_stream(Body::from(codec::retry(sse.dispatcher().drain_of_now().retry_delay())))
         }
         Err(refusal) => match refusal.retry_after().filter(|_| is_event_source(parts)) {
-            Some(after) => event_stream(Body::from(codec::refusal(&refusal, after))),
+            Some(after) => event_stream(Body::from(codec::refusal(&refusal, apart(&refusal, after)))),
             None => refusal_response(&refusal),
         },
     };
     with_origin(sse, parts, response)
+}
+
+/// When this client is to come back: a full node tells its time to all of them.
+fn apart(refusal: &Refusal, after: Duration) -> Duration {
+    if refusal.kind() == RefusalKind::NodeLimit { random_between(after, 2 * after) } else { after }
 }
 
 /// Whether it is an `EventSource` that asks, as the standard has it: no other kind of response is taken
@@ -97,7 +108,7 @@ fn under(sse: &SseProvider, parts: &Parts) -> Option<Under> {
 fn event_stream(body: Body) -> Response {
     let headers = [
         (CONTENT_TYPE, "text/event-stream"),
-        (CACHE_CONTROL, "no-cache"),
+        (CACHE_CONTROL, NO_TRANSFORM),
         (X_ACCEL_BUFFERING, "no"),
         (CONNECTION, "close"),
     ];

@@ -137,7 +137,8 @@ impl RealtimeProvider for SseProvider {
 impl HttpProvider for SseProvider {
     fn router(self: Arc<Self>) -> axum::Router {
         let path = self.config.path.clone();
-        axum::Router::new().route(&path, get(http::stream).head(http::head).options(http::preflight)).with_state(self)
+        let methods = get(http::stream).head(http::head).options(http::preflight).fallback(http::wrong_method);
+        axum::Router::new().route(&path, methods).with_state(self)
     }
 
     fn paths(&self) -> Vec<String> {

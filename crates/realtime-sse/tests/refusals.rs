@@ -175,13 +175,21 @@ async fn pages_of_other_hosts_are_refused_unless_listed() {
 
 #[tokio::test]
 async fn other_methods_open_no_stream() {
+    const METHODS: &str = "GET, HEAD, OPTIONS";
     let server = Setup::from(SseConfig::default().with_origins(Origins::only(["https://app.example"]))).start().await;
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     let request = |method| client.request(method, server.url("/sse?user=ann"));
 
-    for method in [Method::POST, Method::PUT, Method::DELETE, Method::PATCH] {
-        assert_eq!(Reader::of(request(method.clone())).await.status, 405, "{method}");
+    let methods = [Method::POST, Method::PUT, Method::DELETE, Method::PATCH];
+    for method in &methods {
+        let refused = Reader::of(request(method.clone()).header("origin", "https://app.example")).await;
+        assert_eq!((refused.status.as_u16(), &refused.headers["allow"]), (405, &METHODS.parse().unwrap()), "{method}");
+        assert_eq!(refused.headers["access-control-allow-origin"], "https://app.example");
+        let error = refused.error().await;
+        assert_eq!(error["code"], "bad_request", "{method}");
+        assert!(error["message"].is_string(), "{method}");
     }
+    assert_eq!(server.sse.stats().refused["bad_request"], methods.len() as u64);
     let head = Reader::of(request(Method::HEAD)).await;
     assert_eq!(head.status, 200);
     assert_eq!(head.headers["content-type"], "text/event-stream");
@@ -192,8 +200,19 @@ async fn other_methods_open_no_stream() {
     assert_eq!(preflight.status, 204);
     assert_eq!(preflight.headers["access-control-allow-origin"], "https://app.example");
     assert_eq!(preflight.headers["access-control-allow-methods"], "GET");
-    let foreign = Reader::of(request(Method::OPTIONS).header("origin", "https://evil.example")).await;
+    // What tracing and an application add to each request.
+    let names = "authorization, sentry-trace, traceparent, x-csrf-token";
+    let asking = |origin| {
+        let preflight = request(Method::OPTIONS).header("origin", origin);
+        preflight.header("access-control-request-method", "GET").header("access-control-request-headers", names)
+    };
+    let preflight = Reader::of(asking("https://app.example")).await;
+    assert_eq!(preflight.headers["access-control-allow-headers"], names);
+    assert_eq!(preflight.headers["access-control-max-age"], "600");
+    assert_eq!(preflight.headers["vary"], "origin, access-control-request-headers");
+    let foreign = Reader::of(asking("https://evil.example")).await;
     assert!(!foreign.headers.contains_key("access-control-allow-origin"));
+    assert!(!foreign.headers.contains_key("access-control-allow-headers"));
     assert_eq!(server.sse.stats().connected, 0);
 }
 

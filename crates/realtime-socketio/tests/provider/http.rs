@@ -4,6 +4,7 @@ use realtime_http::Origins;
 use realtime_socketio::SocketIoConfig;
 use reqwest::Method;
 use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::TRANSPORTS;
 use crate::support::{Client, Server, Setup, Transport, Wire, soon};
@@ -48,6 +49,64 @@ async fn foreign_pages_get_403_on_both_transports() {
     let own = format!("http://{}", server.address);
     assert_eq!(ask(&server, Method::GET, POLLING, &[("origin", &own)]).await.status(), 200);
     assert_eq!(ask(&server, Method::GET, WEBSOCKET, &[("origin", &own)]).await.status(), 101);
+    // A proxy may name the port that the scheme has anyway.
+    for (path, status) in [(POLLING, 200), (WEBSOCKET, 101)] {
+        let page = [("host", "app.example:443"), ("origin", "https://app.example")];
+        assert_eq!(ask(&server, Method::GET, path, &page).await.status(), status);
+        let other = [("host", "app.example:443"), ("origin", "http://app.example")];
+        assert_eq!(ask(&server, Method::GET, path, &other).await.status(), 403);
+    }
+}
+
+#[tokio::test]
+async fn a_page_that_may_connect_may_use_the_headers_it_asks_for() {
+    let origins = Origins::same_host().and("https://app.example");
+    let server = Setup::from(SocketIoConfig::default().with_origins(origins)).start().await;
+    // What tracing and an application's `extraHeaders` add to each request.
+    let names = ("access-control-request-headers", "content-type, sentry-trace, traceparent, x-csrf-token");
+    let asking = |origin: &'static str| [("origin", origin), ("access-control-request-method", "POST"), names];
+    let answer = ask(&server, Method::OPTIONS, POLLING, &asking("https://app.example")).await;
+    assert_eq!(
+        (answer.status().as_u16(), &answer.headers()["access-control-allow-headers"]),
+        (204, &names.1.parse().unwrap())
+    );
+    assert_eq!(answer.headers()["access-control-max-age"], "600");
+    let foreign = ask(&server, Method::OPTIONS, POLLING, &asking("https://evil.example")).await;
+    assert!(!foreign.headers().contains_key("access-control-allow-headers"));
+}
+
+#[tokio::test]
+async fn no_proxy_transforms_an_answer() {
+    let server = Server::start().await;
+    for path in [POLLING, "/socket.io/?EIO=4&transport=polling&sid=unknown"] {
+        let answer = ask(&server, Method::GET, path, &[]).await;
+        assert_eq!(answer.headers()["cache-control"], "no-cache, no-transform", "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_handshake_that_a_proxy_has_written_anew_is_one() {
+    let server = Server::start().await;
+    for (connection, upgrade) in [
+        ("Connection: keep-alive\r\nConnection: Upgrade", "Upgrade: websocket"),
+        ("Connection: keep-alive,\tUpgrade", "Upgrade: websocket"),
+        ("Connection: Upgrade\t", "Upgrade: h2c, websocket"),
+        ("Connection: upgrade,keep-alive", "Upgrade: h2c\r\nUpgrade:\tWebSocket"),
+    ] {
+        let mut client = tokio::net::TcpStream::connect(server.address).await.unwrap();
+        let request = format!(
+            "GET {WEBSOCKET} HTTP/1.1\r\nHost: x\r\n{connection}\r\n{upgrade}\r\nSec-WebSocket-Version: 13\r\n\
+             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        );
+        client.write_all(request.as_bytes()).await.unwrap();
+        let mut read = Vec::new();
+        // The opening packet comes by the websocket itself.
+        while !read.windows(7).any(|text| text == b"\"sid\":\"") {
+            let came = soon("an answer", client.read_buf(&mut read)).await.unwrap();
+            assert_ne!(came, 0, "{connection} {upgrade}: {}", String::from_utf8_lossy(&read));
+            assert!(read.starts_with(&b"HTTP/1.1 101 "[..read.len().min(13)]), "{}", String::from_utf8_lossy(&read));
+        }
+    }
 }
 
 #[tokio::test]
@@ -56,17 +115,17 @@ async fn pages_on_the_list_may_read_the_answers() {
     let server = Setup::from(SocketIoConfig::default().with_origins(origins)).start().await;
     let origin = ("origin", "https://app.example");
     let preflight = [origin, ("access-control-request-method", "POST")];
-    for answer in [
-        ask(&server, Method::OPTIONS, POLLING, &preflight).await,
-        ask(&server, Method::GET, POLLING, &[origin]).await,
-        ask(&server, Method::GET, WEBSOCKET, &[origin]).await,
+    for (answer, vary) in [
+        (ask(&server, Method::OPTIONS, POLLING, &preflight).await, "origin, access-control-request-headers"),
+        (ask(&server, Method::GET, POLLING, &[origin]).await, "origin"),
+        (ask(&server, Method::GET, WEBSOCKET, &[origin]).await, "origin"),
     ] {
         assert!(answer.status().is_success() || answer.status() == 101, "{answer:?}");
         let headers = answer.headers();
         assert_eq!(headers["access-control-allow-origin"], "https://app.example");
         assert_eq!(headers["access-control-allow-credentials"], "true");
         assert_eq!(headers["access-control-allow-methods"], "GET, POST");
-        assert_eq!(headers["vary"], "origin");
+        assert_eq!(headers["vary"], vary);
     }
 }
 
@@ -128,11 +187,26 @@ async fn requests_that_make_no_sense_get_400() {
     ] {
         let answer = ask(&server, method.clone(), &path, &[]).await;
         assert_eq!(answer.status(), 400, "{method} {path}");
+        let body = answer.json::<serde_json::Value>().await.unwrap();
+        // Engine.IO's own errors have a form of their own.
+        let error = body.get("error").unwrap_or(&body);
+        assert!(!error["code"].is_null() && error["message"].is_string(), "{method} {path}: {body}");
     }
+    let open = server.open(Transport::Polling).await.open;
+    let session = format!("{POLLING}&sid={}", open["sid"].as_str().unwrap());
+    let answer = ask(&server, Method::PUT, &session, &[]).await;
+    assert_eq!(answer.status(), 400);
+    assert_eq!(answer.json::<serde_json::Value>().await.unwrap()["error"]["code"], "bad_request");
+    let large = format!("4{}", "x".repeat(2 * 1024 * 1024));
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let answer = http.post(format!("http://{}{session}", server.address)).body(large).send().await.unwrap();
+    assert_eq!(answer.status(), 413);
+    assert_eq!(answer.json::<serde_json::Value>().await.unwrap()["error"]["code"], "too_large");
     // A plain GET is no handshake.
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
     let answer = http.get(format!("http://{}{WEBSOCKET}", server.address)).send().await.unwrap();
     assert_eq!(answer.status(), 400);
+    assert_eq!(answer.json::<serde_json::Value>().await.unwrap()["error"]["code"], "bad_request");
 }
 
 /// One connection carries the waiting GET and the POSTs beside it.
