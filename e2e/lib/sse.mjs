@@ -53,6 +53,7 @@ async function read(body, inbox) {
       text = blocks.pop();
       for (const block of blocks) inbox.push(parse(block));
     }
+    if (text) inbox.push(parse(text.replace(/\n$/, ''))); // the last line of a server that goes down
     inbox.end('the server ended the stream');
   } catch (error) {
     inbox.end(error.message);

@@ -41,6 +41,11 @@ impl Parser {
         }
         self.text.drain(..at);
         if self.chunks.as_ref().is_some_and(|chunks| chunks.ended) {
+            // The last line of a server that goes down ends no block.
+            if let Some(retry) = block(&self.text) {
+                hear(retry);
+            }
+            self.text.clear();
             hear(Heard::End);
         }
         Ok(())
@@ -100,7 +105,7 @@ mod tests {
     use super::*;
 
     const STREAM: &str =
-        "retry: 3000\n\nevent: connected\nid: a\ndata: {}\n\n:\n\nid: b\n\nevent: tick\ndata: 1\ndata: 2\n\n";
+        "retry: 3000\nevent: connected\nid: a\ndata: {}\n\n:\nid: b\n\nevent: tick\ndata: 1\ndata: 2\n\nretry: 840\n";
 
     fn heard(parser: &mut Parser, bytes: &[u8], cut: usize) -> Vec<String> {
         let mut heard = Vec::new();
@@ -121,7 +126,7 @@ mod tests {
         for cut in [1, 3, 1000] {
             assert_eq!(
                 heard(&mut Parser::new(false), STREAM.as_bytes(), cut),
-                ["Retry(3000)", "connected {} a", "tick 1 "],
+                ["connected {} a", "tick 1 "],
                 "cut at {cut}"
             );
         }
@@ -139,7 +144,7 @@ mod tests {
                 let heard = heard(&mut Parser::new(true), &body, cut);
                 assert_eq!(
                     heard[..4],
-                    ["Retry(3000)", "connected {} a", "tick 1 ", "End"],
+                    ["connected {} a", "tick 1 ", "Retry(840)", "End"],
                     "chunks of {chunk}, cut at {cut}"
                 );
             }

@@ -39,7 +39,7 @@ pub(crate) struct SseBody {
 pub(crate) struct GivenUp(CloseReason);
 
 impl SseBody {
-    /// Puts an admitted connection into the hub; `prelude` is its first block.
+    /// Puts an admitted connection into the hub; `prelude` begins its first block.
     pub(crate) fn open(
         dispatcher: &Arc<Dispatcher<SseCodec>>,
         admitted: Admitted,
@@ -159,7 +159,7 @@ mod tests {
         };
 
         let first = String::from_utf8(piece(&mut one).await.to_vec()).unwrap();
-        assert!(first.starts_with("retry: 3000\n\nevent: connected\n"), "{first}");
+        assert!(first.starts_with("retry: ") && first.contains("\nevent: connected\n"), "{first}");
         piece(&mut two).await;
         for size in [10, 20, SHARED, 30, 2 * BATCH, 40, 50] {
             send(size).await;

@@ -5,8 +5,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use realtime_core::{CloseReason, Codec, Cursor, Drain, Event, HandlerError, Payload, Refusal, one_line_json};
 
-/// A comment, which clients pass over (WHATWG HTML §9.2.5).
-pub(crate) const COMMENT: Bytes = Bytes::from_static(b":\n\n");
+/// A comment, which clients pass over (WHATWG HTML §9.2.5). One line without a blank one, which would end a block: clients
+/// that take each block for an event would find an empty one.
+pub(crate) const COMMENT: Bytes = Bytes::from_static(b":\n");
 
 /// Writes each event as one whole block.
 #[derive(Clone, Copy, Debug)]
@@ -44,22 +45,22 @@ impl Codec for SseCodec {
     }
 }
 
-/// How long a client is to wait before it comes back, in whole milliseconds.
+/// How long a client is to wait before it comes back, in whole milliseconds. A line that clients act upon by itself; it belongs
+/// to the block that follows, if one does, so that a client that takes each block for an event finds one in it.
 pub(crate) fn retry(after: Duration) -> Bytes {
-    format!("retry: {}\n\n", after.as_millis()).into()
+    format!("retry: {}\n", after.as_millis()).into()
 }
 
 /// What a client is told that is to come back later, and why.
 pub(crate) fn refusal(refusal: &Refusal, after: Duration) -> Bytes {
     let error = SseCodec.error(&HandlerError::new(refusal.kind().code(), refusal.message().to_owned()), None);
-    // One block: a client that takes each block for an event finds one in it.
-    [format!("retry: {}\n", after.as_millis()).as_bytes(), &error].concat().into()
+    [retry(after), error].concat().into()
 }
 
 /// Names and cursors hold no control characters, so only the text can have line breaks.
 fn block(name: &str, cursor: Option<Cursor>, text: &[u8]) -> Bytes {
-    const EVENT: &[u8] = b"event: ";
     let text = &*one_line_json(text);
+    const EVENT: &[u8] = b"event: ";
     const ID: &[u8] = b"\nid: ";
     const DATA: &[u8] = b"\ndata: ";
     const END: &[u8] = b"\n\n";
@@ -131,7 +132,20 @@ mod tests {
             "event: a\ndata: [1,\ndata: 2,\ndata: 3,\ndata: 4,\ndata: \ndata: 5]\ndata: \n\n"
         );
         assert_eq!(SseCodec.cursor(id), format!("id: {id}\n\n"));
-        assert_eq!(retry(Duration::from_millis(2500)), "retry: 2500\n\n");
+        assert_eq!(retry(Duration::from_millis(2500)), "retry: 2500\n");
+        let told = SseCodec.reconnect(Drain::now(), &CloseReason::RESTART);
+        let text = std::str::from_utf8(&told).unwrap();
+        assert!(text.starts_with("retry: ") && text.ends_with('\n') && text.lines().count() == 1, "{text:?}");
+    }
+
+    #[test]
+    fn line_ends_of_unicode_are_escaped() {
+        let odd = "a\u{2028}\u{2029}\u{85}";
+        let escaped = r#""a\u2028\u2029\u0085""#;
+        let event = Event::json("n", odd).unwrap();
+        assert_eq!(SseCodec.event(&event, None), format!("event: n\ndata: {escaped}\n\n"));
+        let error = SseCodec.error(&HandlerError::new("c", odd), None);
+        assert_eq!(error, format!("event: error\ndata: {{\"ack\":null,\"code\":\"c\",\"message\":{escaped}}}\n\n"));
     }
 
     #[test]

@@ -1,6 +1,7 @@
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use realtime_core::{Capabilities, DispatcherConfig, Limits, OutboxConfig, Result, RoomDelivery, WindowConfig};
+use realtime_core::{Capabilities, DispatcherConfig, Error, Limits, OutboxConfig, Result, RoomDelivery, WindowConfig};
 use realtime_http::{Origins, TrustedProxies, check_paths};
 
 use crate::provider::NAME;
@@ -35,8 +36,11 @@ pub struct SseConfig {
     pub heartbeat: Option<Duration>,
     /// Reverse proxies: their hosts are not asked for signs of life, which they would give in the clients' place; default none.
     pub trusted_proxies: TrustedProxies,
-    /// How long a client is told to wait before it comes back (`retry:`, in whole milliseconds); default 3 s.
-    pub retry: Duration,
+    /// Between which two times a client is told to wait before it comes back (`retry:`, in whole milliseconds), another one
+    /// for each connection; default 2 to 4 s.
+    ///
+    /// After a crash all clients come back within the difference of the two: the more there are, the larger it should be.
+    pub retry: RangeInclusive<Duration>,
     /// Who sees what is sent to a room; default [`RoomDelivery::Everyone`].
     ///
     /// **`Everyone` shows the content of a room to every SSE client, of whatever user and tenant, member or not**: SSE
@@ -61,7 +65,7 @@ impl Default for SseConfig {
             window: WindowConfig::default(),
             heartbeat: Some(Duration::from_secs(30)),
             trusted_proxies: TrustedProxies::none(),
-            retry: Duration::from_secs(3),
+            retry: Duration::from_secs(2)..=Duration::from_secs(4),
             room_delivery: RoomDelivery::Everyone,
             write_stall: Duration::from_secs(30),
             max_event_bytes: 16 * 1024 * 1024,
@@ -121,7 +125,7 @@ impl SseConfig {
 
     /// Sets [`retry`](Self::retry).
     #[must_use]
-    pub fn with_retry(mut self, after: Duration) -> Self {
+    pub fn with_retry(mut self, after: RangeInclusive<Duration>) -> Self {
         self.retry = after;
         self
     }
@@ -161,7 +165,11 @@ impl SseConfig {
         dispatcher.check()?;
         dispatcher.check_field("heartbeat", self.heartbeat != Some(Duration::ZERO))?;
         // Clients would come back without a pause.
-        dispatcher.check_field("retry", self.retry >= Duration::from_millis(1))
+        dispatcher.check_field("retry", *self.retry.start() >= Duration::from_millis(1))?;
+        if self.retry.is_empty() {
+            return Err(Error::Config(format!("retry of the provider \"{NAME}\" ends before it begins")));
+        }
+        Ok(())
     }
 
     pub(crate) fn dispatcher(&self) -> DispatcherConfig {

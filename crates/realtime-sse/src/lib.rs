@@ -3,7 +3,7 @@
 //! - [`SseProvider`]: the provider `"sse"`: its route, its sending side, streams for routes of the application's own.
 //! - [`SseConfig`]: its path, limits and times.
 //!
-//! A stream begins with `retry:` and the event `connected`. Every event is encoded once, as a whole block with its
+//! A stream begins with the event `connected`, in whose block stands `retry:`. Every event is encoded once, as a whole block with its
 //! cursor as `id:`, and its bytes are shared by all connections that get it. A client that comes back with
 //! `Last-Event-ID` (browsers do so by themselves), or `?lastEventId=`, goes on where it was.
 //!

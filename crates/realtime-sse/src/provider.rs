@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures_util::Sink;
 use realtime_core::{
     Admitted, Capabilities, CloseReason, ConnectionStats, Dispatcher, Drain, Identity, Link, RealtimeBroadcast,
-    RealtimeProvider, RoomMembership, Router, Runtime, Stats, Target,
+    RealtimeProvider, RoomMembership, Router, Runtime, Stats, Target, random_between,
 };
 use realtime_http::HttpProvider;
 
@@ -30,15 +30,13 @@ pub(crate) const NAME: &str = "sse";
 pub struct SseProvider {
     config: SseConfig,
     dispatcher: Arc<Dispatcher<SseCodec>>,
-    /// The first block of every stream.
-    prelude: Bytes,
 }
 
 impl SseProvider {
     /// A provider that is not attached yet.
     pub fn new(config: SseConfig) -> Self {
         let dispatcher = Dispatcher::new(config.dispatcher(), SseCodec, Router::new());
-        Self { prelude: codec::retry(config.retry), config, dispatcher }
+        Self { config, dispatcher }
     }
 
     /// What it was made with.
@@ -82,7 +80,9 @@ impl SseProvider {
 
     pub(crate) fn body(&self, admitted: Admitted, under: Option<Under>) -> SseBody {
         let heartbeat = self.config.heartbeat.map(Heartbeat::new);
-        SseBody::open(&self.dispatcher, admitted, self.prelude.clone(), heartbeat, under)
+        let (least, most) = (*self.config.retry.start(), *self.config.retry.end());
+        let prelude = codec::retry(random_between(least, most));
+        SseBody::open(&self.dispatcher, admitted, prelude, heartbeat, under)
     }
 }
 

@@ -94,7 +94,8 @@ async fn a_shutdown_ends_every_stream_and_takes_no_more() {
     assert_eq!(late.headers()["content-type"], "text/event-stream");
     assert_eq!(late.headers()["connection"], "close", "on the same connection it would ask the same node again");
     let text = late.text().await.unwrap();
-    let after: u64 = text.strip_prefix("retry: ").unwrap().strip_suffix("\n\n").unwrap().parse().unwrap();
+    // A line and no block, in which some clients would look for an event.
+    let after: u64 = text.strip_prefix("retry: ").unwrap().strip_suffix('\n').unwrap().parse().unwrap();
     assert!((100..2000).contains(&after), "{after}");
     assert_eq!(server.sse.stats().refused["draining"], 1);
     let sent = server.sse.broadcast().to_all(Event::json("n", &1).unwrap()).await;

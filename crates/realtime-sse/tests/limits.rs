@@ -51,8 +51,15 @@ async fn an_event_source_is_told_to_come_back_and_others_are_refused() {
 
     // The node's own limit frees itself too; what does not is final.
     let _second = server.open("user=bob").await;
-    let mut full = Reader::of(event_source(&server, "/sse?user=eve")).await;
-    assert_eq!((full.status.as_u16(), &full.block().await.json()["code"]), (200, &"node_limit".into()));
+    let mut delays = Vec::new();
+    for _ in 0..5 {
+        let mut full = Reader::of(event_source(&server, "/sse?user=eve")).await;
+        let error = full.block().await;
+        assert_eq!((full.status.as_u16(), &error.json()["code"]), (200, &"node_limit".into()));
+        delays.push(error.retry.unwrap().parse::<u64>().unwrap());
+    }
+    assert!(delays.iter().all(|delay| (5_000..=10_000).contains(delay)), "{delays:?}");
+    assert!(delays.iter().any(|delay| *delay != delays[0]), "{delays:?}");
     assert_eq!(Reader::of(event_source(&server, "/sse?user=banned")).await.status, 403);
 }
 

@@ -11,8 +11,9 @@ use serde_json::json;
 use support::{Reader, Server, Setup, soon};
 
 #[tokio::test]
-async fn a_stream_begins_with_its_headers_retry_and_connected() {
-    let server = Setup::from(SseConfig::default().with_retry(Duration::from_millis(1234))).start().await;
+async fn a_stream_begins_with_its_headers_and_one_block_of_retry_and_connected() {
+    const AFTER: Duration = Duration::from_millis(1234);
+    let server = Setup::from(SseConfig::default().with_retry(AFTER..=AFTER)).start().await;
 
     let mut reader = Reader::of(server.get("/sse?user=ann")).await;
 
@@ -22,13 +23,29 @@ async fn a_stream_begins_with_its_headers_retry_and_connected() {
     assert_eq!(reader.headers["cache-control"], "no-cache, no-transform");
     assert_eq!(reader.headers["x-accel-buffering"], "no");
     assert!(!reader.headers.contains_key("access-control-allow-origin"));
-    assert_eq!(reader.block().await.retry.as_deref(), Some("1234"));
+    // Clients that take each block for an event find one in it.
     let connected = reader.block().await;
+    assert_eq!(connected.retry.as_deref(), Some("1234"));
     assert_eq!(connected.name(), "connected");
     let value = connected.json();
     assert_eq!((&value["resumed"], &value["reason"]), (&json!(false), &json!("new")));
     assert_eq!(value["cursor"], connected.id());
     assert!(value["message"].is_string() && value["connectionId"].is_string());
+}
+
+#[tokio::test]
+async fn each_client_is_told_another_time_to_come_back_after() {
+    let limits = Limits::default().with_connections_per_user(100);
+    let server = Setup::from(SseConfig::default().with_limits(limits)).start().await;
+    let mut times = Vec::new();
+    for _ in 0..20 {
+        let first = Reader::of(server.get("/sse?user=ann")).await.block().await;
+        times.push(first.retry.unwrap().parse::<u64>().unwrap());
+    }
+    assert!(times.iter().all(|time| (2_000..=4_000).contains(time)), "{times:?}");
+    times.sort_unstable();
+    times.dedup();
+    assert!(times.len() > 10, "{times:?}");
 }
 
 #[tokio::test]

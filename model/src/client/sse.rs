@@ -12,7 +12,7 @@ pub(super) struct Sse {
     /// Lines of which the last one has not ended.
     text: Vec<u8>,
     block: Block,
-    /// The time to wait that every stream begins with has come.
+    /// The block that begins with the time to wait, as every stream does, has come.
     begun: bool,
 }
 
@@ -21,7 +21,6 @@ struct Block {
     name: Option<String>,
     id: Option<String>,
     data: Option<String>,
-    retry: Option<u64>,
 }
 
 impl Sse {
@@ -67,26 +66,29 @@ impl Sse {
             let known = self.block.data.take();
             self.block.data = Some(known.map_or(data.clone(), |known| known + "\n" + &data));
         } else if let Some(time) = value("retry: ").and_then(|time| time.parse().ok()) {
-            self.block.retry = Some(time);
+            self.told(time, heard);
         } else {
             return Err(format!("no line of an event stream: {line:?}"));
         }
         Ok(())
     }
 
+    /// A time to wait that comes later is what the other transports say with an event.
+    fn told(&mut self, time: u64, heard: &mut Heard) {
+        if self.begun {
+            let data = serde_json::json!({ "delayMs": time });
+            heard.words.push(Word::Event { name: "reconnect".to_owned(), data, cursor: None, ack: None });
+        }
+    }
+
     fn end_block(&mut self, heard: &mut Heard) -> Result<(), String> {
         match std::mem::take(&mut self.block) {
-            Block { name: Some(name), id: cursor, data: Some(data), .. } => {
+            Block { name: Some(name), id: cursor, data: Some(data) } => {
+                self.begun = true;
                 let data: Value = serde_json::from_str(&data).map_err(|error| format!("{error} in {data:?}"))?;
                 heard.words.push(Word::Event { name, data, cursor, ack: None });
             }
-            Block { name: None, id: Some(cursor), data: None, .. } => heard.words.push(Word::Cursor(cursor)),
-            Block { name: None, id: None, data: None, retry: Some(time) } if self.begun => {
-                // What the other transports say with an event.
-                let data = serde_json::json!({ "delayMs": time });
-                heard.words.push(Word::Event { name: "reconnect".to_owned(), data, cursor: None, ack: None });
-            }
-            Block { name: None, id: None, data: None, .. } => self.begun = true,
+            Block { name: None, id: Some(cursor), data: None } => heard.words.push(Word::Cursor(cursor)),
             _ => return Err("a block that is neither an event nor a place".to_owned()),
         }
         Ok(())
@@ -116,7 +118,7 @@ impl Protocol for Sse {
     }
 
     fn is_amid(&self) -> bool {
-        let Block { name, id, data, retry } = &self.block;
-        !self.text.is_empty() || name.is_some() || id.is_some() || data.is_some() || retry.is_some()
+        let Block { name, id, data } = &self.block;
+        !self.text.is_empty() || name.is_some() || id.is_some() || data.is_some()
     }
 }

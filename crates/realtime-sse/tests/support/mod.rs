@@ -230,7 +230,6 @@ impl Block {
                 ("data", value) => {
                     block.data = Some(block.data.map_or(value.to_owned(), |data| format!("{data}\n{value}")));
                 }
-                (":", "") => block.comment = true,
                 _ => panic!("unexpected line {line:?}"),
             }
         }
@@ -303,6 +302,11 @@ impl Reader {
     /// The next block or comment; `None` at the proper end of the stream, an error when it was cut.
     pub(crate) async fn try_block(&mut self) -> Result<Option<Block>, String> {
         loop {
+            // A comment is a line, and no block of its own.
+            if self.buffer.starts_with(b":\n") {
+                self.buffer.drain(..2);
+                return Ok(Some(Block { comment: true, ..Block::default() }));
+            }
             if let Some(end) = self.buffer.windows(2).position(|pair| pair == b"\n\n") {
                 let rest = self.buffer.split_off(end + 2);
                 let text = std::mem::replace(&mut self.buffer, rest);
@@ -311,7 +315,10 @@ impl Reader {
             match soon("a block", self.bytes.next()).await {
                 Some(piece) => self.buffer.extend_from_slice(&piece?),
                 None => {
-                    assert!(self.buffer.is_empty(), "the stream ended within a block");
+                    let rest = String::from_utf8(std::mem::take(&mut self.buffer)).unwrap();
+                    // A server that goes down says when to come back.
+                    let is_retry = rest.starts_with("retry: ") && rest.lines().count() == 1;
+                    assert!(rest.is_empty() || is_retry, "the stream ended within a block: {rest:?}");
                     return Ok(None);
                 }
             }
@@ -332,9 +339,9 @@ impl Reader {
         }
     }
 
-    /// The first event.
+    /// The first block, which is the first event.
     pub(crate) async fn connected(&mut self) -> Value {
-        let event = self.event().await;
+        let event = self.block().await;
         assert_eq!(event.name(), "connected");
         event.json()
     }
