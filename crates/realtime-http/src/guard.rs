@@ -22,6 +22,9 @@ use tokio::{
 
 use crate::{Wire, WireConfig, throttle::Throttle};
 
+/// How much of what nobody reads any more is thrown away before the connection is cut.
+const MOST_IGNORED: u32 = 64 * 1024;
+
 /// Makes guarded streams of one listener, which share a limit and a count of cuts; clones are the same guard.
 #[derive(Clone)]
 pub struct Guard(Arc<Shared>);
@@ -54,6 +57,8 @@ impl Guard {
             watchdog: None,
             write_waits: false,
             head: None,
+            read_waits: false,
+            ignored: 0,
             throttle: None,
         }
     }
@@ -129,6 +134,10 @@ pub struct GuardedStream<S: Link = TcpStream> {
     write_waits: bool,
     /// Bytes that were read to learn the protocol and are to be read again.
     head: Option<Box<[u8]>>,
+    /// Whether a read has had to wait since the last flush: then there is a reader, who learns of the end by itself.
+    read_waits: bool,
+    /// Bytes that came while nobody read and were thrown away.
+    ignored: u32,
     /// What holds writes back once a rate was set.
     throttle: Option<Box<Throttle>>,
 }
@@ -173,6 +182,32 @@ impl<S: Link> GuardedStream<S> {
             self.wire.check()?;
             if self.wire.write_rate() == Some(rate) {
                 return Poll::Pending;
+            }
+        }
+    }
+
+    /// Throws away what comes while nobody reads ([`Wire::ignore_requests`]); an error at its end.
+    ///
+    /// A server flushes each time it is woken, so this takes the place of its reading.
+    fn ignore_requests(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        if std::mem::take(&mut self.read_waits) || self.wire.paused() || !self.wire.ignores_requests() {
+            return Ok(());
+        }
+        let mut bytes = [0; 1024];
+        loop {
+            let mut buf = ReadBuf::new(&mut bytes);
+            match Pin::new(&mut self.io).poll_read(cx, &mut buf)? {
+                Poll::Pending => {
+                    self.wire.park_reader(cx.waker());
+                    return self.wire.check();
+                }
+                Poll::Ready(()) if buf.filled().is_empty() => {
+                    return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the client left"));
+                }
+                Poll::Ready(()) => self.ignored += buf.filled().len() as u32,
+            }
+            if self.ignored > MOST_IGNORED {
+                return Err(io::Error::new(io::ErrorKind::ConnectionAborted, "too much behind the last request"));
             }
         }
     }
@@ -231,6 +266,7 @@ impl<S: Link> AsyncRead for GuardedStream<S> {
             };
         }
         let polled = Pin::new(&mut this.io).poll_read(cx, buf);
+        this.read_waits = polled.is_pending();
         if polled.is_pending() {
             this.wire.park_reader(cx.waker());
             this.wire.check()?;
@@ -263,6 +299,7 @@ impl<S: Link> AsyncWrite for GuardedStream<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.ignore_requests(cx)?;
         let polled = self.guarded(cx, false, |io, cx| io.poll_flush(cx));
         if let Poll::Ready(Ok(())) = polled {
             self.wire.flushed();

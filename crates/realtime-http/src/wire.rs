@@ -7,7 +7,7 @@ use std::{
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{
-            AtomicU8, AtomicU32, AtomicU64,
+            AtomicBool, AtomicU8, AtomicU32, AtomicU64,
             Ordering::{AcqRel, Acquire, Relaxed, SeqCst},
         },
     },
@@ -57,6 +57,8 @@ pub struct Wire {
     write_rate: AtomicU32,
     /// Milliseconds for acknowledgements; 0 is what the listener was configured with.
     ack_timeout: AtomicU32,
+    /// What comes while nobody reads is thrown away.
+    ignores_requests: AtomicBool,
     flags: AtomicU8,
 }
 
@@ -71,6 +73,7 @@ impl Wire {
             drained: Mutex::new(None),
             write_rate: AtomicU32::new(0),
             ack_timeout: AtomicU32::new(0),
+            ignores_requests: AtomicBool::new(false),
             flags: AtomicU8::new(0),
         }
     }
@@ -96,6 +99,20 @@ impl Wire {
         } else if self.flags.fetch_and(!PAUSED, SeqCst) & PAUSED != 0 {
             self.reader.wake();
         }
+    }
+
+    /// Has a response under way be the connection's last one (`true`): what comes behind its request is thrown away, so that the
+    /// client's end is noticed, and more than 64 KiB of it cut the connection; or lets everything be read again (`false`).
+    ///
+    /// An HTTP/1 server that has read the beginning of a further request reads on only when the response is out. While a stream
+    /// is open it would not notice that its client went away, except by writing.
+    pub fn ignore_requests(&self, ignore: bool) {
+        self.ignores_requests.store(ignore, SeqCst);
+    }
+
+    /// Whether what nobody reads is to be thrown away.
+    pub(crate) fn ignores_requests(&self) -> bool {
+        self.ignores_requests.load(Acquire)
     }
 
     /// Lets writes pass no more than this many bytes per second from now on, or as many as the peer takes (`None`, the default).

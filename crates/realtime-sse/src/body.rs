@@ -48,6 +48,7 @@ impl SseBody {
         under: Option<Under>,
     ) -> Self {
         let outlet = Arc::new(BodyOutlet::new(under));
+        outlet.ignore_requests(true);
         let registration = dispatcher.register(admitted, Arc::clone(&outlet) as _);
         let mut blocks = vec![prelude];
         // The welcome goes out with the prelude; if there is an end already it is found again later.
@@ -86,6 +87,7 @@ impl SseBody {
 
 impl Drop for SseBody {
     fn drop(&mut self) {
+        self.outlet.ignore_requests(false);
         if self.outlet.has_stalled() {
             self.registration.set_reason(CloseReason::WRITE_STALL);
         }

@@ -37,6 +37,13 @@ impl BodyOutlet {
         &self.session
     }
 
+    /// Whether what the client sends beside its request is not to be kept for later: this is the connection's last response.
+    pub(crate) fn ignore_requests(&self, ignore: bool) {
+        if let Some(under) = self.under.as_ref().filter(|under| under.alone) {
+            under.wire.ignore_requests(ignore);
+        }
+    }
+
     /// Whether the connection was cut because its client had stopped reading.
     pub(crate) fn has_stalled(&self) -> bool {
         self.under.as_ref().is_some_and(|under| under.wire.stalled())
