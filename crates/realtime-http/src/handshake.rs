@@ -8,8 +8,8 @@ use crate::{Origins, TrustedProxies, notice_foreign_server};
 /// What a client may say in the URL of a connection.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ConnectQuery {
-    /// The rooms named by `channel`, which may be repeated and written as a list (`channel[]`, `channel[0]`); each once, and
-    /// no more than one over what a connection may be in, with which the request is refused.
+    /// The rooms named by `channel`, `room` or `rooms`, which may be repeated and written as a list (`channel[]`, `channel[0]`);
+    /// each once, and no more than one over what a connection may be in, with which the request is refused.
     pub channels: Vec<String>,
     /// The place to go on from, named by `lastEventId`.
     pub last_event_id: Option<String>,
@@ -34,11 +34,14 @@ impl ConnectQuery {
     }
 }
 
-/// Whether a parameter names a room: `channel`, or as query builders write a list of them, `channel[]` and `channel[0]`.
+/// The words by which a client names rooms when it connects.
+pub const ROOM_WORDS: [&str; 3] = ["channel", "room", "rooms"];
+
+/// Whether a parameter names a room: one of the words, or as query builders write a list, `channel[]` and `channel[0]`.
 fn names_rooms(parameter: &str) -> bool {
-    let Some(index) = parameter.strip_prefix("channel") else { return false };
-    let digits = index.strip_prefix('[').and_then(|index| index.strip_suffix(']'));
-    index.is_empty() || digits.is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()))
+    let (word, index) = parameter.split_once('[').unwrap_or((parameter, "]"));
+    let digits = index.strip_suffix(']');
+    ROOM_WORDS.contains(&word) && digits.is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 /// Checks a request's origin, who it is from, the rooms it names and the limits; `last_event_id` wins over the query's. The
@@ -107,6 +110,12 @@ mod tests {
             ["a", "b", "c", "d"]
         );
         assert!(channels("channels=a&channel[x]=b&channel[=c&channel]=d&channelx[]=e&xchannel=f").is_empty());
+    }
+
+    #[test]
+    fn a_room_has_several_words() {
+        assert_eq!(channels("room=a&rooms=b&channel=c&rooms[]=d&room%5B1%5D=e&rooms=a"), ["a", "b", "c", "d", "e"]);
+        assert!(channels("roomy=a&channels=b&room[x]=c&room[=d&[]=e&=f").is_empty());
     }
 
     #[test]

@@ -1,10 +1,12 @@
+use std::sync::OnceLock;
+
 use http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
     ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS, HOST, ORIGIN, VARY,
 };
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue};
-use realtime_core::{Refusal, RefusalKind};
+use realtime_core::{Error, Refusal, RefusalKind};
 
 /// For how many seconds a browser may remember the answer to a preflight.
 const PREFLIGHT_AGE: HeaderValue = HeaderValue::from_static("600");
@@ -23,10 +25,48 @@ pub struct Origins {
     same: bool,
 }
 
+/// The origins of one provider: its own, or else those of its service, or else the same host.
+#[derive(Debug)]
+pub struct ProviderOrigins {
+    own: Option<Origins>,
+    service: OnceLock<Origins>,
+}
+
+static SAME_HOST: Origins = Origins { listed: Vec::new(), any: false, same: true };
+
+impl ProviderOrigins {
+    /// Those that its configuration names, if it names any.
+    pub fn new(own: Option<Origins>) -> Self {
+        Self { own, service: OnceLock::new() }
+    }
+
+    /// Takes those of the service; the first ones stay.
+    pub fn set_default(&self, origins: &Origins) {
+        self.service.get_or_init(|| origins.clone());
+    }
+
+    /// Those that count.
+    pub fn get(&self) -> &Origins {
+        self.own.as_ref().or_else(|| self.service.get()).unwrap_or(&SAME_HOST)
+    }
+}
+
 impl Default for Origins {
     /// Pages of the same host and port that the request is for.
     fn default() -> Self {
         Self { listed: Vec::new(), any: false, same: true }
+    }
+}
+
+impl std::fmt::Display for Origins {
+    /// Names the pages, for a log.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.any {
+            return f.write_str("any");
+        }
+        let same = self.same.then_some("same host");
+        let names: Vec<_> = same.into_iter().chain(self.listed.iter().map(String::as_str)).collect();
+        f.write_str(if names.is_empty() { "none".to_owned() } else { names.join(", ") }.as_str())
     }
 }
 
@@ -41,7 +81,8 @@ impl Origins {
         Self { listed: Vec::new(), any: true, same: true }
     }
 
-    /// These pages and no others, each written as `scheme://host[:port]`.
+    /// These pages and no others, each written as `scheme://host[:port]`. The server's own host is one of the others: where its
+    /// pages connect too, list it, or say `Origins::same_host().and(…)`.
     pub fn only<I: IntoIterator<Item = S>, S: Into<String>>(origins: I) -> Self {
         Self { listed: origins.into_iter().map(listed).collect(), any: false, same: false }
     }
@@ -50,6 +91,17 @@ impl Origins {
     pub fn and(mut self, origin: impl Into<String>) -> Self {
         self.listed.push(listed(origin));
         self
+    }
+
+    /// Refuses a list with an origin in it that no page has; called when a service is built.
+    ///
+    /// # Errors
+    /// [`Error::Config`] that names the origin.
+    pub fn verify(&self) -> Result<(), Error> {
+        let wrong = self.listed.iter().find(|origin| !is_origin(origin));
+        wrong.map_or(Ok(()), |origin| {
+            Err(Error::Config(format!("origins: {origin:?} is no origin: it is written as scheme://host[:port]")))
+        })
     }
 
     /// Checks a request.
@@ -115,6 +167,18 @@ fn named(headers: &HeaderMap) -> String {
 /// Whether a browser says that another origin's page caused the request.
 fn is_of_another_origin(headers: &HeaderMap) -> bool {
     headers.get_all("sec-fetch-site").iter().any(|site| site != "same-origin" && site != "none")
+}
+
+/// Whether a page can have this origin (RFC 6454 §6.2): a scheme, a host and perhaps a port, or `null`.
+fn is_origin(text: &str) -> bool {
+    if text == "null" {
+        return true;
+    }
+    let Some((scheme, host)) = text.split_once("://") else { return false };
+    let is_scheme = scheme.starts_with(|first: char| first.is_ascii_alphabetic())
+        && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
+    // Extensions of browsers have origins too, whose hosts are no names of hosts.
+    is_scheme && !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_graphic() && !b"/?#@*\\".contains(&byte))
 }
 
 /// An origin as it stands in a list.
@@ -231,6 +295,33 @@ mod tests {
         let mut asked = loaded("cross-site");
         asked.headers.insert(ORIGIN, HeaderValue::from_static("https://app.example"));
         assert!(Origins::only(["https://app.example"]).check(&asked).is_ok());
+    }
+
+    #[test]
+    fn what_no_page_has_is_no_origin() {
+        for wrong in
+            ["app.example", "https://", "https://app.example/path", "https://*.example", "", "://a", "ht tp://a"]
+        {
+            let error = Origins::same_host().and(wrong).verify().unwrap_err().to_string();
+            assert!(error.contains("origins") && error.contains(wrong), "{error}");
+        }
+        let right =
+            ["https://app.example/", "http://localhost:5173", "http://[::1]:80", "null", "chrome-extension://abc"];
+        assert!(Origins::only(right).verify().is_ok());
+        assert!(Origins::any().verify().is_ok() && Origins::same_host().verify().is_ok());
+    }
+
+    #[test]
+    fn a_providers_own_origins_win_over_its_services() {
+        let (own, service) = (Origins::only(["https://own.example"]), Origins::only(["https://app.example"]));
+        let origins = ProviderOrigins::new(None);
+        assert_eq!(origins.get(), &Origins::same_host());
+        origins.set_default(&service);
+        assert_eq!(origins.get(), &service);
+        let origins = ProviderOrigins::new(Some(own.clone()));
+        origins.set_default(&service);
+        assert_eq!(origins.get(), &own);
+        assert_eq!(Origins::same_host().and("https://app.example").to_string(), "same host, https://app.example");
     }
 
     #[test]

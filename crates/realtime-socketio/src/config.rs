@@ -13,8 +13,8 @@ use crate::server::EngineConfig;
 pub struct SocketIoConfig {
     /// Where [`router`](realtime_http::HttpProvider::router) puts Socket.IO, without the last slash; default `/socket.io`.
     pub path: String,
-    /// Which web pages may connect; default: those of the same host. Others get 403.
-    pub origins: Origins,
+    /// Which web pages may connect; default: what the service says, or those of the same host. Others get 403.
+    pub origins: Option<Origins>,
     /// How many connections are taken; default 100,000 in all and 10 of one user. One more in all gets a `connect_error`.
     ///
     /// One more of a user waits for [`connect_timeout`](Self::connect_timeout) at most, as many as have places at a time,
@@ -72,7 +72,7 @@ impl Default for SocketIoConfig {
     fn default() -> Self {
         Self {
             path: "/socket.io".to_owned(),
-            origins: Origins::default(),
+            origins: None,
             limits: Limits::default(),
             outbox: OutboxConfig::default(),
             window: WindowConfig::default(),
@@ -98,6 +98,13 @@ const SPARE_SESSIONS: usize = 1000;
 macro_rules! setters {
     ($($setter:ident $field:ident: $kind:ty;)*) => {
         impl SocketIoConfig {
+            /// Sets [`origins`](Self::origins).
+            #[must_use]
+            pub fn with_origins(mut self, origins: Origins) -> Self {
+                self.origins = Some(origins);
+                self
+            }
+
             /// Sets [`path`](Self::path).
             #[must_use]
             pub fn with_path(mut self, path: impl Into<String>) -> Self {
@@ -118,7 +125,6 @@ macro_rules! setters {
 }
 
 setters! {
-    with_origins origins: Origins;
     with_limits limits: Limits;
     with_outbox outbox: OutboxConfig;
     with_window window: WindowConfig;
@@ -163,6 +169,7 @@ impl SocketIoConfig {
     /// [`Error::Config`](realtime_core::Error::Config) that names the field.
     pub fn check(&self) -> Result<()> {
         check_paths(self.paths().into_iter().map(|path| (NAME, path)))?;
+        self.origins.as_ref().map_or(Ok(()), Origins::verify)?;
         let dispatcher = self.dispatcher();
         dispatcher.check()?;
         dispatcher.check_field("ping_interval", !self.ping_interval.is_zero())?;

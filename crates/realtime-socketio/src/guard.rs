@@ -23,7 +23,7 @@ pub(crate) async fn check(State(provider): State<Arc<SocketIoProvider>>, request
     let (parts, body) = request.into_parts();
     notice_foreign_server(&parts);
     let dispatcher = provider.dispatcher();
-    let origins = &provider.config().origins;
+    let origins = provider.allowed();
     let checked = origins.check(&parts).and_then(|()| {
         let new = !parts.uri.query().unwrap_or_default().split('&').any(|pair| pair.starts_with("sid="));
         if new && dispatcher.is_draining() {

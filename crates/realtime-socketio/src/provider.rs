@@ -9,7 +9,7 @@ use realtime_core::{
     Capabilities, CloseReason, ConnectionStats, Context, Dispatcher, Drain, HandlerError, Identity, Inbound, IntoReply,
     Link, RealtimeBroadcast, RealtimeProvider, RoomMembership, Router, Runtime, SocketIoBroadcast, Stats, Target,
 };
-use realtime_http::HttpProvider;
+use realtime_http::{HttpProvider, Origins, ProviderOrigins};
 use serde::de::DeserializeOwned;
 use socketioxide::SocketIo;
 
@@ -35,6 +35,7 @@ pub struct SocketIoProvider {
     /// Taken by the first use, after which handlers cannot be added any more.
     running: std::sync::OnceLock<Running>,
     router: Router,
+    origins: ProviderOrigins,
 }
 
 struct Running {
@@ -46,7 +47,8 @@ impl SocketIoProvider {
     /// A provider without handlers. They are added before it is given to a service or used in any way, [`SocketIoProvider::io`]
     /// included: one that is added later is refused when the provider is attached.
     pub fn new(config: SocketIoConfig) -> Self {
-        Self { config, running: std::sync::OnceLock::new(), router: Router::new() }
+        let origins = ProviderOrigins::new(config.origins.clone());
+        Self { config, running: std::sync::OnceLock::new(), router: Router::new(), origins }
     }
 
     /// Handles events of this name, their payload read as `T`: the only argument, or an array of several.
@@ -117,6 +119,11 @@ impl SocketIoProvider {
         let dispatcher = self.dispatcher();
         let admitted = dispatcher.admit_as(identity, &[], None, None)?;
         Ok(dispatcher.connect_sink(admitted, sink, |frame| Bytes::copy_from_slice(frame.packet.text().as_bytes())))
+    }
+
+    /// Which pages may connect.
+    pub(crate) fn allowed(&self) -> &Origins {
+        self.origins.get()
     }
 
     /// Whether one more session may begin.
@@ -239,6 +246,14 @@ impl HttpProvider for SocketIoProvider {
 
     fn paths(&self) -> Vec<String> {
         self.config.paths()
+    }
+
+    fn set_default_origins(&self, origins: &Origins) {
+        self.origins.set_default(origins);
+    }
+
+    fn origins(&self) -> Option<&Origins> {
+        Some(self.origins.get())
     }
 
     fn is_ready(&self) -> bool {

@@ -11,7 +11,7 @@ use realtime_core::{
     Asker, CloseReason, ConnectRequest, Dispatcher, HandlerError, Inbound, InboundPayload, Refusal, RefusalKind,
     Registration, Take, check_depth,
 };
-use realtime_http::TrustedProxies;
+use realtime_http::{ConnectQuery, ROOM_WORDS, TrustedProxies};
 use serde_json::Value;
 use socketioxide::socket::DisconnectReason;
 
@@ -83,8 +83,8 @@ impl Gate {
         let address = self.proxies.client(offer.parts);
         let refuse = |refusal| self.dispatcher.refuse(refusal, Asker { address, identity: None });
         let auth = self.auth(offer.auth).map_err(refuse)?;
-        let wishes = Wishes::read(auth.as_ref()).map_err(refuse)?;
         let request = ConnectRequest::new(NAME, offer.parts).with_address(address).with_auth(auth.as_ref());
+        let wishes = Wishes::read(&request, self.dispatcher.config().limits.rooms_per_connection).map_err(refuse)?;
         let hold = |held| {
             waited.store(true, Ordering::Relaxed);
             offer.carrier.hold_main(held);
@@ -124,22 +124,43 @@ impl Gate {
 }
 
 impl Wishes {
-    fn read(auth: Option<&Value>) -> Result<Self, Refusal> {
-        let Some(auth) = auth else { return Ok(Self::default()) };
-        let mut rooms: Vec<String> = match auth.get("rooms") {
-            None | Some(Value::Null) => Vec::new(),
-            Some(rooms) => serde_json::from_value(rooms.clone())
-                .map_err(|_| Refusal::bad_request("auth.rooms must be a list of names"))?,
-        };
+    /// Reads the query and `auth`, of which no more than `most` rooms are let in.
+    fn read(request: &ConnectRequest<'_>, most: usize) -> Result<Self, Refusal> {
+        let ConnectQuery { channels: mut rooms, last_event_id } = ConnectQuery::of(request, most);
+        let Some(auth) = request.auth() else { return Ok(Self { rooms, last_event_id }) };
+        for word in ROOM_WORDS {
+            let wrong = || Refusal::bad_request(format!("auth.{word} must be a room's name or a list of names"));
+            match auth.get(word) {
+                None | Some(Value::Null) => {}
+                Some(Value::String(room)) => rooms.push(room.clone()),
+                Some(Value::Array(names)) => {
+                    let names = names.iter().map(|name| name.as_str().map(str::to_owned).ok_or_else(wrong));
+                    rooms.extend(names.collect::<Result<Vec<_>, _>>()?);
+                }
+                Some(_) => return Err(wrong()),
+            }
+        }
         let mut known = std::collections::HashSet::new();
         rooms.retain(|room| known.insert(room.clone()));
         let last_event_id = match auth.get("lastEventId") {
-            None | Some(Value::Null) => None,
+            None | Some(Value::Null) => last_event_id,
             Some(Value::String(id)) => Some(id.clone()),
             // Whatever else it is, it is no place: the client is told `resumed: false`.
             Some(other) => Some(other.to_string()),
         };
+        log_unknown(auth);
         Ok(Self { rooms, last_event_id })
+    }
+}
+
+/// Names what in `auth` has no meaning here, which may be a mistake, or the authenticator's own.
+fn log_unknown(auth: &Value) {
+    let Value::Object(auth) = auth else { return };
+    let is_known = |key: &str| ROOM_WORDS.contains(&key) || key == "lastEventId" || key == "token";
+    let unknown = auth.keys().filter(|key| !is_known(key)).map(|key| &key[..key.floor_char_boundary(64)]);
+    let unknown: Vec<_> = unknown.take(8).collect();
+    if !unknown.is_empty() {
+        tracing::debug!(provider = NAME, keys = ?unknown, "auth has keys that only an authenticator of its own can know");
     }
 }
 

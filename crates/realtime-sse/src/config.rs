@@ -13,8 +13,8 @@ use crate::provider::NAME;
 pub struct SseConfig {
     /// Where [`router`](realtime_http::HttpProvider::router) puts the stream, in axum's syntax; default `/sse`.
     pub path: String,
-    /// Which web pages may connect; default: those of the same host. Others get 403.
-    pub origins: Origins,
+    /// Which web pages may connect; default: what the service says, or those of the same host. Others get 403.
+    pub origins: Option<Origins>,
     /// How many connections are taken; default 100,000 in all and 10 of one user.
     ///
     /// At its user's limit a browser's `EventSource` is answered with an `error` event and told to come back in 5 to 10 s, others
@@ -59,7 +59,7 @@ impl Default for SseConfig {
     fn default() -> Self {
         Self {
             path: "/sse".to_owned(),
-            origins: Origins::default(),
+            origins: None,
             limits: Limits::default(),
             outbox: OutboxConfig::default(),
             window: WindowConfig::default(),
@@ -84,7 +84,7 @@ impl SseConfig {
     /// Sets [`origins`](Self::origins).
     #[must_use]
     pub fn with_origins(mut self, origins: Origins) -> Self {
-        self.origins = origins;
+        self.origins = Some(origins);
         self
     }
 
@@ -161,6 +161,7 @@ impl SseConfig {
     /// [`Error::Config`](realtime_core::Error::Config) that names the field.
     pub fn check(&self) -> Result<()> {
         check_paths([(NAME, self.path.clone())])?;
+        self.origins.as_ref().map_or(Ok(()), Origins::verify)?;
         let dispatcher = self.dispatcher();
         dispatcher.check()?;
         dispatcher.check_field("heartbeat", self.heartbeat != Some(Duration::ZERO))?;

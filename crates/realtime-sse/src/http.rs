@@ -27,15 +27,14 @@ const METHODS: &str = "GET, HEAD, OPTIONS";
 pub(crate) async fn stream(State(sse): State<Arc<SseProvider>>, request: Request) -> Response {
     let parts = request.into_parts().0;
     let admitted =
-        admit(sse.dispatcher(), &sse.config().origins, &sse.config().trusted_proxies, &parts, last_event_id(&parts))
-            .await;
+        admit(sse.dispatcher(), sse.allowed(), &sse.config().trusted_proxies, &parts, last_event_id(&parts)).await;
     respond(&sse, &parts, admitted)
 }
 
 /// Answers `HEAD` with what `GET` would say in its headers, without a connection; the refusal too is told with its status.
 pub(crate) async fn head(State(sse): State<Arc<SseProvider>>, request: Request) -> Response {
     let parts = request.into_parts().0;
-    let admitted = admit(sse.dispatcher(), &sse.config().origins, &sse.config().trusted_proxies, &parts, None).await;
+    let admitted = admit(sse.dispatcher(), sse.allowed(), &sse.config().trusted_proxies, &parts, None).await;
     match admitted {
         // Of unknown length, as the stream is.
         Ok(_) => with_origin(&sse, &parts, event_stream(Body::from_stream(futures_util::stream::empty::<Never>()))),
@@ -48,7 +47,7 @@ type Never = Result<bytes::Bytes, std::convert::Infallible>;
 /// Answers what a browser asks before another page's script may send headers of its own (`fetch`, not `EventSource`).
 pub(crate) async fn preflight(State(sse): State<Arc<SseProvider>>, request: Request) -> Response {
     let mut response = (StatusCode::NO_CONTENT, [(ALLOW, METHODS)]).into_response();
-    sse.config().origins.allow_preflight(&request.into_parts().0, "GET", response.headers_mut());
+    sse.allowed().allow_preflight(&request.into_parts().0, "GET", response.headers_mut());
     response
 }
 
@@ -64,7 +63,7 @@ pub(crate) async fn wrong_method(State(sse): State<Arc<SseProvider>>, request: R
 /// The stream for a route of the application's own.
 pub(crate) fn open(sse: &SseProvider, parts: &Parts, identity: Identity, rooms: &[String]) -> Response {
     let (config, cursor) = (sse.config(), last_event_id(parts));
-    let admitted = admit_as(sse.dispatcher(), &config.origins, &config.trusted_proxies, parts, identity, rooms, cursor);
+    let admitted = admit_as(sse.dispatcher(), sse.allowed(), &config.trusted_proxies, parts, identity, rooms, cursor);
     respond(sse, parts, admitted)
 }
 
@@ -116,7 +115,7 @@ fn event_stream(body: Body) -> Response {
 }
 
 fn with_origin(sse: &SseProvider, parts: &Parts, mut response: Response) -> Response {
-    sse.config().origins.allow(parts, response.headers_mut());
+    sse.allowed().allow(parts, response.headers_mut());
     response
 }
 

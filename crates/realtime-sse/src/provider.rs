@@ -10,7 +10,7 @@ use realtime_core::{
     Admitted, Capabilities, CloseReason, ConnectionStats, Dispatcher, Drain, Identity, Link, RealtimeBroadcast,
     RealtimeProvider, RoomMembership, Router, Runtime, Stats, Target, random_between,
 };
-use realtime_http::HttpProvider;
+use realtime_http::{HttpProvider, Origins, ProviderOrigins};
 
 use crate::SseConfig;
 use crate::body::SseBody;
@@ -29,6 +29,7 @@ pub(crate) const NAME: &str = "sse";
 #[derive(Debug)]
 pub struct SseProvider {
     config: SseConfig,
+    origins: ProviderOrigins,
     dispatcher: Arc<Dispatcher<SseCodec>>,
 }
 
@@ -36,7 +37,12 @@ impl SseProvider {
     /// A provider that is not attached yet.
     pub fn new(config: SseConfig) -> Self {
         let dispatcher = Dispatcher::new(config.dispatcher(), SseCodec, Router::new());
-        Self { config, dispatcher }
+        Self { origins: ProviderOrigins::new(config.origins.clone()), config, dispatcher }
+    }
+
+    /// Which pages may connect.
+    pub(crate) fn allowed(&self) -> &Origins {
+        self.origins.get()
     }
 
     /// What it was made with.
@@ -143,6 +149,14 @@ impl HttpProvider for SseProvider {
 
     fn paths(&self) -> Vec<String> {
         vec![self.config.path.clone()]
+    }
+
+    fn set_default_origins(&self, origins: &Origins) {
+        self.origins.set_default(origins);
+    }
+
+    fn origins(&self) -> Option<&Origins> {
+        Some(self.origins.get())
     }
 
     fn is_ready(&self) -> bool {

@@ -6,7 +6,7 @@ use realtime_core::{
     Anonymous, Authenticator, Backplane, CloseReason, ConnectionInfo, DECISION_TIMEOUT, DenyRooms, Directory, Drain,
     Error, LifecycleHook, MemoryBackplane, MemoryDirectory, NodeId, RealtimeProvider, Result, RoomPolicy, Runtime,
 };
-use realtime_http::HttpProvider;
+use realtime_http::{HttpProvider, Origins};
 
 use crate::NotificationService;
 use crate::hooks::{OnConnected, OnDisconnected};
@@ -19,7 +19,8 @@ pub struct NotificationServiceBuilder {
     entries: Vec<Entry>,
     authenticator: Option<Arc<dyn Authenticator>>,
     anonymous: bool,
-    policy: Option<Arc<dyn RoomPolicy>>,
+    origins: Option<Origins>,
+    policy: Option<(Arc<dyn RoomPolicy>, &'static str)>,
     backplane: Option<Arc<dyn Backplane>>,
     directory: Option<Arc<dyn Directory>>,
     hooks: Vec<Arc<dyn LifecycleHook>>,
@@ -51,9 +52,17 @@ impl NotificationServiceBuilder {
         self
     }
 
+    /// Says which web pages may connect, with every provider whose own configuration does not say it; default: those of the same
+    /// host and port. A dev server on another port is another origin:
+    /// `.origins(Origins::same_host().and("http://localhost:5173"))`.
+    pub fn origins(mut self, origins: Origins) -> Self {
+        self.origins = Some(origins);
+        self
+    }
+
     /// Decides which rooms clients may enter by naming them; default: none.
-    pub fn room_policy(mut self, policy: impl RoomPolicy) -> Self {
-        self.policy = Some(Arc::new(policy));
+    pub fn room_policy<P: RoomPolicy>(mut self, policy: P) -> Self {
+        self.policy = Some((Arc::new(policy), std::any::type_name::<P>()));
         self
     }
 
@@ -130,12 +139,17 @@ impl NotificationServiceBuilder {
             return Err(Error::Config("decision_timeout is zero".to_owned()));
         }
         let registry = Registry::new(self.entries)?;
+        if let Some(origins) = &self.origins {
+            origins.verify()?;
+            registry.iter().filter_map(|entry| entry.http.as_ref()).for_each(|http| http.set_default_origins(origins));
+        }
         registry.check()?;
+        let (policy, policy_name) = self.policy.unwrap_or((Arc::new(DenyRooms), "none: clients can name no rooms"));
         let runtime = Runtime {
             node: NodeId::random(),
             backplane: self.backplane.unwrap_or_else(|| Arc::new(MemoryBackplane::default())),
             authenticator,
-            policy: self.policy.unwrap_or_else(|| Arc::new(DenyRooms)),
+            policy,
             directory: self.directory.unwrap_or_else(|| Arc::new(MemoryDirectory::new())),
             hooks: self.hooks,
             decision_timeout,
@@ -149,6 +163,7 @@ impl NotificationServiceBuilder {
                 return Err(error);
             }
         }
+        registry.log_start(policy_name);
         Ok(NotificationService::new(registry, Some(runtime.directory)))
     }
 }

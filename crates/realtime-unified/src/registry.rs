@@ -63,6 +63,17 @@ impl Registry {
         check_paths(paths.flat_map(|(name, paths)| paths.into_iter().map(move |path| (name, path))))
     }
 
+    /// Says what runs, for whoever looks why a client is refused.
+    pub(crate) fn log_start(&self, policy: &'static str) {
+        let describe = |entry: &Entry| {
+            let Some(http) = &entry.http else { return entry.name().to_owned() };
+            let origins = http.origins().map_or(String::new(), |origins| format!(" (pages: {origins})"));
+            format!("{} at {}{origins}", entry.name(), http.paths().join(" and "))
+        };
+        let providers: Vec<_> = self.iter().map(describe).collect();
+        tracing::info!(providers = providers.join("; "), room_policy = policy, "notification service built");
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Entry> {
         self.entries.iter()
     }

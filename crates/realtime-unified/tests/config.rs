@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use realtime_unified::{
-    Anonymous, Context, Error, Inbound, Limits, NotificationService, NotificationServiceBuilder, OutboxConfig,
+    Anonymous, Context, Error, Inbound, Limits, NotificationService, NotificationServiceBuilder, Origins, OutboxConfig,
     RealtimeProvider, SocketIoConfig, SocketIoProvider, SseConfig, SseProvider, WindowConfig, WsConfig, WsProvider,
 };
 use serde_json::Value;
@@ -161,4 +161,14 @@ async fn who_is_connecting_is_said_by_one() {
     refused(builder().provider(sse()).authenticator(Anonymous), "allow_anonymous()").await;
     refused(NotificationService::builder().provider(sse()), "allow_anonymous()").await;
     refused(builder().provider(sse()).decision_timeout(Duration::ZERO), "decision_timeout").await;
+}
+
+#[tokio::test]
+async fn origins_that_no_page_has_are_refused() {
+    let wrong = || Origins::same_host().and("app.example");
+    refused(builder().provider(SseProvider::new(SseConfig::default())).origins(wrong()), "app.example").await;
+    refused(builder().provider(SseProvider::new(SseConfig::default().with_origins(wrong()))), "origins").await;
+    refused(builder().provider(WsProvider::new(WsConfig::default().with_origins(wrong()))), "origins").await;
+    refused(builder().provider(SocketIoProvider::new(SocketIoConfig::default().with_origins(wrong()))), "origins")
+        .await;
 }

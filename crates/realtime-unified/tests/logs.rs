@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use realtime_unified::{
-    Authenticator, ConnectRequest, Identity, Limits, NotificationService, NotificationServiceBuilder, Refusal,
+    Authenticator, ConnectRequest, Identity, Limits, NotificationService, NotificationServiceBuilder, Origins, Refusal,
     SocketIoConfig, SocketIoProvider, SseConfig, SseProvider, WsConfig, WsProvider, async_trait, serve,
 };
 use support::{Collector, Line};
@@ -86,7 +86,7 @@ async fn get(address: SocketAddr, path: &str, headers: &str) -> String {
     while !head.windows(4).any(|end| end == b"\r\n\r\n") {
         assert!(stream.read_buf(&mut head).await.unwrap() > 0, "{}", String::from_utf8_lossy(&head));
     }
-    String::from_utf8(head).unwrap()
+    String::from_utf8_lossy(&head).into_owned()
 }
 
 const UPGRADE: &str = "connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n\
@@ -196,4 +196,63 @@ async fn each_end_for_a_fault_is_one_line_with_who_and_the_setting() {
         assert_eq!(fault.level, Level::INFO);
         assert!(fault.fields.contains("address=127.0.0.1 "), "{fault:?}");
     }
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn the_start_is_one_line_with_paths_pages_and_policy() {
+    let collector = Collector::default();
+    let _guard = tracing::subscriber::set_default(collector.clone());
+    let own = SseConfig::default().with_origins(Origins::only(["https://own.example"]));
+    let service = NotificationService::builder()
+        .provider(SseProvider::new(own))
+        .provider(WsProvider::new(WsConfig::default()))
+        .provider(SocketIoProvider::new(SocketIoConfig::default()))
+        .origins(Origins::same_host().and("http://localhost:5173"))
+        .allow_anonymous()
+        .build()
+        .await
+        .unwrap();
+    let line = line(&collector, &["notification service built"]).await;
+    assert_eq!(line.level, Level::INFO);
+    let pages = "pages: same host, http://localhost:5173";
+    for part in
+        ["sse at /sse (pages: https://own.example)", &format!("ws at /ws ({pages})"), "/socket.io", "none: clients"]
+    {
+        assert!(line.fields.contains(part), "{part}: {}", line.fields);
+    }
+
+    // A provider's own pages win, and those of the service are for the others.
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { serve(listener, service.router()).await });
+    for (path, headers, own, service) in
+        [("/sse", "", 200, 403), ("/ws", UPGRADE, 403, 101), ("/socket.io/?EIO=4&transport=polling", "", 403, 200)]
+    {
+        for (origin, status) in [("https://own.example", own), ("http://localhost:5173", service)] {
+            let answer = get(address, path, &format!("{headers}origin: {origin}\r\n")).await;
+            assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{path} {origin}: {answer}");
+        }
+    }
+}
+
+/// Whoever serves the routes in another way than ours is told once what that lacks.
+#[tokio::test(flavor = "current_thread")]
+async fn a_server_without_the_guards_is_noticed_once() {
+    let collector = Collector::default();
+    let _guard = tracing::subscriber::set_default(collector.clone());
+    let service = NotificationService::builder()
+        .provider(SseProvider::new(SseConfig::default()))
+        .provider(SocketIoProvider::new(SocketIoConfig::default()))
+        .allow_anonymous()
+        .build()
+        .await
+        .unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, service.router()).await });
+    for path in ["/sse", "/socket.io/?EIO=4&transport=polling", "/sse"] {
+        assert!(get(address, path, "").await.starts_with("HTTP/1.1 200"), "{path}");
+    }
+    let notice = line(&collector, &["without the guards", "realtime_http::serve"]).await;
+    assert_eq!(notice.level, Level::WARN);
 }

@@ -12,8 +12,8 @@ use crate::provider::NAME;
 pub struct WsConfig {
     /// Where [`router`](realtime_http::HttpProvider::router) puts the WebSocket, in axum's syntax; default `/ws`.
     pub path: String,
-    /// Which web pages may connect; default: those of the same host. Others get 403.
-    pub origins: Origins,
+    /// Which web pages may connect; default: what the service says, or those of the same host. Others get 403.
+    pub origins: Option<Origins>,
     /// How many connections are taken; default 100,000 in all and 10 of one user. An idle connection costs about 3 KiB.
     ///
     /// At its user's limit a handshake is answered with 429 and `Retry-After`, and the connections that the user has are
@@ -66,7 +66,7 @@ impl Default for WsConfig {
     fn default() -> Self {
         Self {
             path: "/ws".to_owned(),
-            origins: Origins::default(),
+            origins: None,
             limits: Limits::default(),
             outbox: OutboxConfig::default(),
             window: WindowConfig::default(),
@@ -95,7 +95,7 @@ impl WsConfig {
     /// Sets [`origins`](Self::origins).
     #[must_use]
     pub fn with_origins(mut self, origins: Origins) -> Self {
-        self.origins = origins;
+        self.origins = Some(origins);
         self
     }
 
@@ -200,6 +200,7 @@ impl WsConfig {
     /// [`Error::Config`](realtime_core::Error::Config) that names the field.
     pub fn check(&self) -> Result<()> {
         check_paths([(NAME, self.mount())])?;
+        self.origins.as_ref().map_or(Ok(()), Origins::verify)?;
         let dispatcher = self.dispatcher();
         dispatcher.check()?;
         dispatcher.check_field("heartbeat", self.heartbeat != Some(Duration::ZERO))?;

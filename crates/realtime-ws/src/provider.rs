@@ -13,7 +13,7 @@ use realtime_core::{
     Inbound, IntoReply, Link, RealtimeBroadcast, RealtimeProvider, Refusal, Result, RoomMembership, Router, Runtime,
     SessionOutlet, SocketIoBroadcast, Stats, Target,
 };
-use realtime_http::{HttpProvider, admit, admit_as, refusal_response};
+use realtime_http::{HttpProvider, Origins, ProviderOrigins, admit, admit_as, refusal_response};
 use serde::de::DeserializeOwned;
 use tokio_util::task::TaskTracker;
 
@@ -51,6 +51,7 @@ pub struct WsProvider {
     binary: bool,
     /// Made on first use, when all handlers are known.
     core: OnceLock<Core>,
+    origins: ProviderOrigins,
 }
 
 /// What its connections share.
@@ -66,7 +67,8 @@ impl WsProvider {
     /// A provider without handlers. They are added before it is given to a service or used in any way: one that is added later is
     /// refused when the provider is attached.
     pub fn new(config: WsConfig) -> Self {
-        Self { config, router: Router::new(), text: false, binary: false, core: OnceLock::new() }
+        let origins = ProviderOrigins::new(config.origins.clone());
+        Self { config, router: Router::new(), text: false, binary: false, core: OnceLock::new(), origins }
     }
 
     /// Handles events of this `type`, their payload read as `T`.
@@ -163,9 +165,9 @@ impl WsProvider {
         R: IntoIterator<Item: Into<String>>,
     {
         let rooms: Vec<String> = rooms.into_iter().map(Into::into).collect();
-        let WsConfig { origins, trusted_proxies, .. } = &self.config;
+        let proxies = &self.config.trusted_proxies;
         self.upgrade(request, |parts| {
-            admit_as(&self.core().dispatcher, origins, trusted_proxies, parts, identity, &rooms, None)
+            admit_as(&self.core().dispatcher, self.origins.get(), proxies, parts, identity, &rooms, None)
         })
     }
 
@@ -187,8 +189,8 @@ impl WsProvider {
             Ok(handshake) => handshake,
             Err(wrong) => return wrong.response(),
         };
-        let WsConfig { origins, trusted_proxies, .. } = &provider.config;
-        match admit(&provider.core().dispatcher, origins, trusted_proxies, &handshake.parts, None).await {
+        let (origins, proxies) = (provider.origins.get(), &provider.config.trusted_proxies);
+        match admit(&provider.core().dispatcher, origins, proxies, &handshake.parts, None).await {
             Ok(admitted) => provider.start(handshake, admitted),
             Err(refusal) => refusal_response(&refusal),
         }
@@ -325,6 +327,14 @@ impl HttpProvider for WsProvider {
 
     fn paths(&self) -> Vec<String> {
         vec![self.config.mount()]
+    }
+
+    fn set_default_origins(&self, origins: &Origins) {
+        self.origins.set_default(origins);
+    }
+
+    fn origins(&self) -> Option<&Origins> {
+        Some(self.origins.get())
     }
 
     fn is_ready(&self) -> bool {

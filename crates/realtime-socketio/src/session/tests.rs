@@ -15,17 +15,31 @@ use tower_service::Service;
 use super::*;
 use crate::{SocketIoConfig, SocketIoProvider};
 
+fn wishes(query: &str, auth: Option<Value>) -> Result<Wishes, Refusal> {
+    let parts = Request::get(format!("/socket.io/?{query}")).body(()).unwrap().into_parts().0;
+    Wishes::read(&ConnectRequest::new(NAME, &parts).with_auth(auth.as_ref()), 100)
+}
+
 #[test]
-fn wishes_are_read_from_auth() {
-    let auth = json!({"rooms": ["a", "b", "a"], "lastEventId": "x", "token": "t"});
-    assert_eq!(
-        Wishes::read(Some(&auth)).unwrap(),
-        Wishes { rooms: vec!["a".into(), "b".into()], last_event_id: Some("x".into()) }
-    );
-    assert_eq!(Wishes::read(Some(&json!(7))).unwrap(), Wishes::default());
-    assert_eq!(Wishes::read(Some(&json!({"lastEventId": 5}))).unwrap().last_event_id.as_deref(), Some("5"));
-    for rooms in [json!("a"), json!([1]), json!({})] {
-        assert!(Wishes::read(Some(&json!({ "rooms": rooms }))).is_err());
+fn wishes_are_read_from_auth_and_query() {
+    let of = |rooms: &[&str], id: Option<&str>| Wishes {
+        rooms: rooms.iter().map(|room| (*room).to_owned()).collect(),
+        last_event_id: id.map(str::to_owned),
+    };
+    let auth = |auth| wishes("EIO=4&transport=polling", Some(auth)).unwrap();
+    assert_eq!(auth(json!({"rooms": ["a", "b", "a"], "lastEventId": "x", "token": "t"})), of(&["a", "b"], Some("x")));
+    assert_eq!(auth(json!({"room": "a", "channel": ["b"], "rooms": "c"})), of(&["b", "a", "c"], None));
+    assert_eq!(auth(json!({"rooms": null, "lastEventId": 5})), of(&[], Some("5")));
+    assert_eq!(auth(json!(7)), Wishes::default());
+    let query = "EIO=4&room=a&channel[]=b&rooms=a&lastEventId=x";
+    assert_eq!(wishes(query, None).unwrap(), of(&["a", "b"], Some("x")));
+    // What the client says at each attempt is newer than its address.
+    assert_eq!(wishes(query, Some(json!({"room": "c", "lastEventId": "y"}))).unwrap(), of(&["a", "b", "c"], Some("y")));
+    for rooms in [json!([1]), json!({}), json!(1)] {
+        for word in ROOM_WORDS {
+            let refusal = wishes("", Some(json!({ word: rooms }))).unwrap_err();
+            assert!(refusal.message().contains(&format!("auth.{word} must be")), "{refusal}");
+        }
     }
 }
 
