@@ -59,7 +59,7 @@ export function documentedSocket(at, user, transports) {
   const { seen, handlers } = record();
   const ends = [];
   const dial = ({ auth }) => io(at.url, { auth: (give) => auth((said) => give({ ...said, user })), forceNew: true, transports });
-  const code = `${snippet('Socket.IO', 'const reply')}\nreturn socket;`;
+  const code = `${snippet('Socket.IO', 'async function say')}\nreturn socket;`;
   const socket = new Function('io', 'token', 'loadState', 'show', code)(dial, undefined, () => {}, () => {});
   for (const [event, handler] of Object.entries(handlers)) socket.on(event, handler);
   socket.on('disconnect', (reason) => ends.push(reason));
