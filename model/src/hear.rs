@@ -10,7 +10,7 @@ use crate::lives::Life;
 use crate::log::{Place, What};
 use crate::reference::{Given, Reference, Sent};
 use crate::rooms::Sees;
-use crate::schedule::{Id, Scope};
+use crate::schedule::{Id, Scope, Transport};
 
 /// What a word means for the client.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -305,7 +305,9 @@ impl Reference {
             return Err("told to come back without a restart".to_owned());
         }
         let delay = data["delayMs"].as_u64();
-        if !delay.is_some_and(|delay| (100..=2_000).contains(&delay)) {
+        // A browser keeps the time of an event stream for as long as nobody answers.
+        let bounds = if self.setup.transport == Transport::Sse { 1_000..=4_000 } else { 100..=2_000 };
+        if !delay.is_some_and(|delay| bounds.contains(&delay)) {
             return Err("a delay out of its bounds".to_owned());
         }
         self.cover("told when to come back");
