@@ -183,7 +183,10 @@ fn is_origin(text: &str) -> bool {
 
 /// An origin as it stands in a list.
 fn listed(origin: impl Into<String>) -> String {
-    normalised(origin.into().trim_end_matches('/'))
+    let origin = origin.into();
+    let trimmed = origin.trim_end_matches('/');
+    // Without a host it is no origin, and an error shows it as it was written.
+    normalised(if trimmed.ends_with(':') { &origin } else { trimmed })
 }
 
 /// An origin in lower case and without its scheme's own port, which browsers leave out.
