@@ -272,7 +272,9 @@ impl<C: Codec> Dispatcher<C> {
     /// held for long enough.
     async fn hold(&self, drain: Drain) {
         self.holding.store(true, Ordering::Release);
-        let _ = tokio::time::timeout(drain.hold_time(), self.hold_over.cancelled()).await;
+        if !drain.hold_time().is_zero() {
+            let _ = tokio::time::timeout(drain.hold_time(), self.hold_over.cancelled()).await;
+        }
     }
 
     /// Drains, then takes no more sends and ends the background tasks; the directory gets one second to be told.

@@ -5,17 +5,14 @@
 mod support;
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use realtime_unified::{
     Authenticator, ConnectRequest, Identity, Limits, NotificationService, NotificationServiceBuilder, Origins, Refusal,
     SocketIoConfig, SocketIoProvider, SseConfig, SseProvider, WsConfig, WsProvider, async_trait, serve,
 };
-use support::{Collector, Line};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
-use tokio_tungstenite::MaybeTlsStream;
+use support::{Collector, UPGRADE, get, line, socket, text_with, websocket};
+use tokio::net::TcpListener;
 use tokio_tungstenite::tungstenite::Message;
 use tracing::Level;
 
@@ -48,59 +45,6 @@ async fn started() -> SocketAddr {
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move { serve(listener, service.router()).await });
     address
-}
-
-type WebSocket = tokio_tungstenite::WebSocketStream<MaybeTlsStream<TcpStream>>;
-
-async fn websocket(address: SocketAddr, path: &str) -> WebSocket {
-    tokio_tungstenite::connect_async(format!("ws://{address}{path}")).await.unwrap().0
-}
-
-/// A Socket.IO connection of this user, with this `auth`.
-async fn socket(address: SocketAddr, user: &str, auth: &str) -> WebSocket {
-    let path = format!("/socket.io/?EIO=4&transport=websocket&token={user}");
-    let mut socket = websocket(address, &path).await;
-    text_with(&mut socket, "0{").await;
-    socket.send(Message::text(format!("40{auth}"))).await.unwrap();
-    socket
-}
-
-/// The next text that begins with this.
-async fn text_with(socket: &mut WebSocket, prefix: &str) -> String {
-    let found = async {
-        loop {
-            match socket.next().await.unwrap().unwrap() {
-                Message::Text(text) if text.starts_with(prefix) => return text.to_string(),
-                _ => {}
-            }
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(10), found).await.unwrap()
-}
-
-/// The head of the answer to a GET.
-async fn get(address: SocketAddr, path: &str, headers: &str) -> String {
-    let mut stream = TcpStream::connect(address).await.unwrap();
-    stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: {address}\r\n{headers}\r\n").as_bytes()).await.unwrap();
-    let mut head = Vec::new();
-    while !head.windows(4).any(|end| end == b"\r\n\r\n") {
-        assert!(stream.read_buf(&mut head).await.unwrap() > 0, "{}", String::from_utf8_lossy(&head));
-    }
-    String::from_utf8_lossy(&head).into_owned()
-}
-
-const UPGRADE: &str = "connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n\
-     sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
-
-/// The only line with all of these, as soon as it is there.
-async fn line(collector: &Collector, texts: &[&str]) -> Line {
-    for _ in 0..1000 {
-        if let [line] = &collector.lines(texts)[..] {
-            return line.clone();
-        }
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    panic!("{texts:?}: {:#?}", collector.lines(&["refused"]));
 }
 
 #[tokio::test(flavor = "current_thread")]

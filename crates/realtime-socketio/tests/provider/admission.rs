@@ -15,9 +15,9 @@ async fn a_refusal_has_its_reason_in_connect_error() {
     let deep = format!("{}1{}", "[".repeat(100), "]".repeat(100));
     let cases = [
         (json!({"user": "mallory"}), "unauthorized: not you"),
-        (json!({"user": "ann", "rooms": ["r", "secret"]}), "room: not allowed into this room"),
-        (json!({"user": "ann", "rooms": "r"}), "bad_request: auth.rooms must be a list of names"),
-        (json!({"user": "ann", "rooms": [7]}), "bad_request: auth.rooms must be a list of names"),
+        (json!({"user": "ann", "rooms": ["r", "secret"]}), "room: not allowed into the room \"secret\""),
+        (json!({"user": "ann", "rooms": 7}), "bad_request: auth.rooms must be a room's name or a list of names"),
+        (json!({"user": "ann", "rooms": [7]}), "bad_request: auth.rooms must be a room's name or a list of names"),
         (serde_json::from_str(&deep).unwrap(), "bad_request: nested deeper than 64"),
     ];
     for transport in TRANSPORTS {

@@ -91,7 +91,10 @@ async fn clients_join_and_leave_rooms_through_the_policy() {
         }
         // Without a number the error is an event.
         client.emit("join", &[json!("secret")], None).await;
-        assert_eq!(client.event("error").await, json!({"code": "room", "message": "not allowed into this room"}));
+        assert_eq!(
+            client.event("error").await,
+            json!({"code": "room", "message": "not allowed into the room \"secret\""})
+        );
         server.send(Target::user("ann"), "n", 3).await;
         assert_eq!(client.event("n").await, 3, "nothing for the room it has left");
         assert_eq!(other.event("n").await, 3, "a room is entered by one connection");

@@ -21,7 +21,9 @@ async fn names_that_break_the_rules_never_reach_a_handler() {
     });
     let server = setup.start().await;
     let long = "x".repeat(500_000);
-    let reserved = RESERVED_EVENTS.iter().map(|name| (*name, "reserved_name"));
+    // Those for rooms are the clients' own.
+    let reserved = RESERVED_EVENTS.iter().filter(|name| !name.ends_with("subscribe"));
+    let reserved = reserved.map(|name| (*name, "reserved_name"));
     let names = ["", "a\u{85}b", "\u{7f}", &long].map(|name| (name, "invalid_name"));
     for transport in TRANSPORTS {
         let (mut client, _) = server.client(transport, "ann").await;

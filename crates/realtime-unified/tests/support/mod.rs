@@ -1,9 +1,16 @@
-//! What tests of the log share.
+//! What tests over real connections share: a collector of the log, and small clients of each transport.
 #![allow(clippy::unwrap_used, dead_code, unreachable_pub, reason = "test code, of which each file uses a part")]
 
 use std::fmt::Debug;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
+use futures_util::{SinkExt, StreamExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_tungstenite::MaybeTlsStream;
+use tokio_tungstenite::tungstenite::Message;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
@@ -84,4 +91,57 @@ impl Subscriber for Collector {
     fn exit(&self, _: &Id) {
         self.0.lock().unwrap().entered.pop();
     }
+}
+
+pub type WebSocket = tokio_tungstenite::WebSocketStream<MaybeTlsStream<TcpStream>>;
+
+pub async fn websocket(address: SocketAddr, path: &str) -> WebSocket {
+    tokio_tungstenite::connect_async(format!("ws://{address}{path}")).await.unwrap().0
+}
+
+/// A Socket.IO connection of this user, with this `auth`.
+pub async fn socket(address: SocketAddr, user: &str, auth: &str) -> WebSocket {
+    let path = format!("/socket.io/?EIO=4&transport=websocket&token={user}");
+    let mut socket = websocket(address, &path).await;
+    text_with(&mut socket, "0{").await;
+    socket.send(Message::text(format!("40{auth}"))).await.unwrap();
+    socket
+}
+
+/// The next text that begins with this.
+pub async fn text_with(socket: &mut WebSocket, prefix: &str) -> String {
+    let found = async {
+        loop {
+            match socket.next().await.unwrap().unwrap() {
+                Message::Text(text) if text.starts_with(prefix) => return text.to_string(),
+                _ => {}
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), found).await.unwrap()
+}
+
+/// The head of the answer to a GET.
+pub async fn get(address: SocketAddr, path: &str, headers: &str) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: {address}\r\n{headers}\r\n").as_bytes()).await.unwrap();
+    let mut head = Vec::new();
+    while !head.windows(4).any(|end| end == b"\r\n\r\n") {
+        assert!(stream.read_buf(&mut head).await.unwrap() > 0, "{}", String::from_utf8_lossy(&head));
+    }
+    String::from_utf8_lossy(&head).into_owned()
+}
+
+pub const UPGRADE: &str = "connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n\
+     sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+
+/// The only line with all of these, as soon as it is there.
+pub async fn line(collector: &Collector, texts: &[&str]) -> Line {
+    for _ in 0..1000 {
+        if let [line] = &collector.lines(texts)[..] {
+            return line.clone();
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    panic!("{texts:?}: {:#?}", collector.lines(&["refused"]));
 }
