@@ -224,6 +224,9 @@ impl<S: Link> GuardedStream<S> {
             self.io.set_ack_timeout(limit);
         }
         let polled = operation(Pin::new(&mut self.io), cx);
+        if let Poll::Ready(Err(_)) = polled {
+            self.wire.fail();
+        }
         if polled.is_ready() {
             if write || !self.write_waits {
                 self.write_waits = false;
@@ -270,6 +273,9 @@ impl<S: Link> AsyncRead for GuardedStream<S> {
         if polled.is_pending() {
             this.wire.park_reader(cx.waker());
             this.wire.check()?;
+        }
+        if let Poll::Ready(Err(_)) = polled {
+            this.wire.fail();
         }
         polled
     }

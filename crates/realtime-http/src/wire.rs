@@ -59,6 +59,8 @@ pub struct Wire {
     ack_timeout: AtomicU32,
     /// What comes while nobody reads is thrown away.
     ignores_requests: AtomicBool,
+    /// A read or a write has failed.
+    broken: AtomicBool,
     flags: AtomicU8,
 }
 
@@ -74,6 +76,7 @@ impl Wire {
             write_rate: AtomicU32::new(0),
             ack_timeout: AtomicU32::new(0),
             ignores_requests: AtomicBool::new(false),
+            broken: AtomicBool::new(false),
             flags: AtomicU8::new(0),
         }
     }
@@ -185,6 +188,18 @@ impl Wire {
     /// Whether the stream is gone.
     pub fn closed(&self) -> bool {
         self.flags.load(Acquire) & CLOSED != 0
+    }
+
+    /// Whether a read or a write has failed, as it does after a reset: what was written before may not have arrived.
+    ///
+    /// A peer that ends the connection in order, having read all, does not break it.
+    pub fn broken(&self) -> bool {
+        self.broken.load(Acquire) || self.dead()
+    }
+
+    /// Notes that a read or a write has failed.
+    pub(crate) fn fail(&self) {
+        self.broken.store(true, SeqCst);
     }
 
     /// Notes that a request has reached the router.

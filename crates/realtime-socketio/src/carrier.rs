@@ -1,6 +1,5 @@
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -17,6 +16,7 @@ use crate::credit::Credit;
 use crate::denial::Denials;
 use crate::probe::Passage;
 use crate::pulse::Pulse;
+use crate::repeats::Repeats;
 use crate::turnstile::Turnstile;
 
 /// The Engine.IO session under one client, as far as it can be steered from outside: credit for
@@ -54,9 +54,7 @@ pub(crate) struct Carrier {
     /// The websocket's stream ended or failed before anyone said goodbye.
     lost: AtomicBool,
     cause: OnceLock<Cause>,
-    /// The marks of the newest GET and the newest POST, hashed.
-    get_mark: AtomicU64,
-    post_mark: AtomicU64,
+    pub(crate) repeats: Repeats,
     /// Ends the session while it is on long polling.
     close_polling: OnceLock<Box<dyn Fn() + Send + Sync>>,
     /// The accepted connection between Socket.IO's middleware and its connect handler.
@@ -270,20 +268,6 @@ impl Carrier {
 
     pub(crate) fn register_writer(&self, cx: &Context<'_>) {
         self.stream_writer.register(cx.waker());
-    }
-
-    /// Whether this is the newest GET, or the newest POST, once more.
-    ///
-    /// Every request of Engine.IO's has a mark of its own. Browsers send a request again by themselves when a connection
-    /// that they had used before breaks without an answer (RFC 9110 §9.2.2 lets them); the session's part of the answer
-    /// was in the first one.
-    pub(crate) fn is_repeated(&self, get: bool, mark: &str) -> bool {
-        let mut hasher = DefaultHasher::new();
-        mark.hash(&mut hasher);
-        // Zero is no mark.
-        let mark = hasher.finish().max(1);
-        let newest = if get { &self.get_mark } else { &self.post_mark };
-        newest.swap(mark, Ordering::SeqCst) == mark
     }
 
     /// Notes that a GET of long polling waits, until the guard is dropped. A second one ends the session.

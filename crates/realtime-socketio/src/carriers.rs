@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use crate::carrier::Carrier;
 use crate::lobby::{Lobby, Turn};
+use crate::secret::Secret;
 
 /// All Engine.IO sessions of this node, connected to a namespace or not.
 #[derive(Default)]
@@ -50,7 +51,7 @@ struct Table {
     seated: usize,
     all: HashMap<u64, Session>,
     /// Those that began on long polling, whose requests name them.
-    by_sid: HashMap<Sid, Arc<Carrier>>,
+    by_secret: HashMap<Secret, (Sid, Arc<Carrier>)>,
     lobby: Lobby,
     /// A task ends those that stay too long.
     swept: bool,
@@ -140,7 +141,13 @@ impl Carriers {
         };
         carrier.place(Arc::downgrade(self), id);
         self.after(out, begin);
-        Some(Berth(Arc::new(Inner { carrier, carriers: Arc::clone(self), id, sid: OnceLock::new() })))
+        Some(Berth(Arc::new(Inner {
+            carrier,
+            carriers: Arc::clone(self),
+            id,
+            secret: Secret::new(),
+            is_named: OnceLock::new(),
+        })))
     }
 
     /// A session has its first connection, or has lost its last one; called in the order in which that happened.
@@ -229,8 +236,10 @@ impl Carriers {
         next
     }
 
-    pub(crate) fn find(&self, sid: Sid) -> Option<Arc<Carrier>> {
-        self.lock().by_sid.get(&sid).cloned()
+    /// The session on long polling that one of these names, and its id inside.
+    pub(crate) fn find(&self, secrets: &[Secret]) -> Option<(Sid, Arc<Carrier>)> {
+        let table = self.lock();
+        secrets.iter().find_map(|secret| table.by_secret.get(secret).cloned())
     }
 
     /// Counts a connection, until the guard is dropped.
@@ -288,7 +297,9 @@ struct Inner {
     carrier: Arc<Carrier>,
     carriers: Arc<Carriers>,
     id: u64,
-    sid: OnceLock<Sid>,
+    secret: Secret,
+    /// Requests find the session by its secret.
+    is_named: OnceLock<()>,
 }
 
 impl Berth {
@@ -296,10 +307,15 @@ impl Berth {
         &self.0.carrier
     }
 
-    /// From here on the session's requests find it by its id.
+    /// What the session's client is told as its id.
+    pub(crate) fn secret(&self) -> Secret {
+        self.0.secret
+    }
+
+    /// From here on the session's requests find it by its secret; inside it has this id.
     pub(crate) fn name(&self, sid: Sid) {
-        if self.0.sid.set(sid).is_ok() {
-            self.0.carriers.lock().by_sid.insert(sid, Arc::clone(&self.0.carrier));
+        if self.0.is_named.set(()).is_ok() {
+            self.0.carriers.lock().by_secret.insert(self.0.secret, (sid, Arc::clone(&self.0.carrier)));
         }
     }
 }
@@ -311,9 +327,7 @@ impl Drop for Inner {
         if table.all.remove(&self.id).is_some_and(|session| session.seated) {
             table.seated -= 1;
         }
-        if let Some(sid) = self.sid.get() {
-            table.by_sid.remove(sid);
-        }
+        table.by_secret.remove(&self.secret);
         drop(table);
         self.carrier.close();
     }
@@ -344,13 +358,15 @@ mod tests {
     fn a_carrier_is_forgotten_with_its_berth() {
         let carriers = Arc::new(Carriers::default());
         let berth = carriers.open(None).expect("not shut");
-        let sid = Sid::new();
+        let (sid, secret) = (Sid::new(), berth.secret());
+        assert!(carriers.find(&[secret]).is_none());
         berth.name(sid);
         let clone = berth.clone();
         drop(berth);
-        let carrier = carriers.find(sid).expect("still open");
+        let (found, carrier) = carriers.find(&[Secret::new(), secret]).expect("still open");
+        assert_eq!(found, sid);
         drop(clone);
-        assert!(carriers.find(sid).is_none());
+        assert!(carriers.find(&[secret]).is_none());
         assert_eq!(carriers.len(), 0);
         assert!(carrier.is_closing());
     }

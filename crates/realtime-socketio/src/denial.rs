@@ -12,6 +12,8 @@ use crate::carrier::Carrier;
 use crate::post::SEPARATOR;
 use crate::scan::whole_header;
 
+/// The first byte of a text that is one frame (RFC 6455 §5.2).
+const TEXT: u8 = 0x81;
 /// What the packet begins with; another namespace's goes on with its name.
 const ANSWER: &[u8] = b"44{";
 
@@ -77,25 +79,34 @@ fn packet(refusal: &Refusal, message: &str) -> String {
 /// Where socketioxide's answer is among whole frames that are written: its begin and its end.
 pub(crate) fn find(frames: &[u8]) -> Option<(usize, usize)> {
     let mut at = 0;
-    while let Some((header, payload)) = whole_header(&frames[at..]) {
-        let len = match header[1] & 0x7f {
-            126 => u16::from_be_bytes([header[2], header[3]]).into(),
-            127 => usize::try_from(u64::from_be_bytes(header[2..10].try_into().ok()?)).ok()?,
-            len => len.into(),
-        };
-        let payload = payload.get(..len)?;
-        let end = at + header.len() + len;
-        if header[0] == 0x81 && payload.starts_with(ANSWER) {
-            return Some((at, end));
+    while let Some((first, payload, len)) = first_frame(&frames[at..]) {
+        if first == TEXT && payload.starts_with(ANSWER) {
+            return Some((at, at + len));
         }
-        at = end;
+        at += len;
     }
     None
 }
 
+/// The payload of the text that these frames begin with, and how many bytes its frame has; none if it is not whole.
+pub(crate) fn first_text(frames: &[u8]) -> Option<(&[u8], usize)> {
+    first_frame(frames).filter(|(first, ..)| *first == TEXT).map(|(_, payload, len)| (payload, len))
+}
+
+/// The first byte of a whole frame that is not masked, its payload, and how many bytes it has.
+fn first_frame(frames: &[u8]) -> Option<(u8, &[u8], usize)> {
+    let (header, rest) = whole_header(frames)?;
+    let len = match header[1] & 0x7f {
+        126 => u16::from_be_bytes([header[2], header[3]]).into(),
+        127 => usize::try_from(u64::from_be_bytes(header[2..10].try_into().ok()?)).ok()?,
+        len => len.into(),
+    };
+    Some((header[0], rest.get(..len)?, header.len() + len))
+}
+
 /// A text as a frame that is not masked (RFC 6455 §5.2).
 pub(crate) fn frame(text: &str) -> Vec<u8> {
-    let mut frame = vec![0x81];
+    let mut frame = vec![TEXT];
     match text.len() {
         len @ 0..=125 => frame.push(len as u8),
         len @ 126..=0xffff => {

@@ -1,5 +1,5 @@
-//! What a websocket's client gets in the place of what engineioxide writes: nothing for the answer of our own namespace,
-//! the answer with data for a CONNECT that was refused, a close frame with a code.
+//! What a websocket's client gets in the place of what engineioxide writes: its own opening packet, nothing for the answer of
+//! our own namespace, the answer with data for a CONNECT that was refused, a close frame with a code.
 
 use std::borrow::Cow;
 use std::io;
@@ -10,6 +10,7 @@ use tokio::io::AsyncWrite;
 
 use crate::cause::Cause;
 use crate::denial;
+use crate::opening::Opening;
 use crate::stream::CarriedStream;
 use crate::threshold;
 
@@ -34,7 +35,15 @@ pub(crate) enum Part {
 
 impl<S> CarriedStream<S> {
     /// The first part of what is written.
-    pub(crate) fn next_part(&self, buf: &[u8]) -> Part {
+    pub(crate) fn next_part(&mut self, buf: &[u8]) -> Part {
+        // engineioxide writes the opening packet first, and by itself.
+        if let Some(secret) = self.secret.take() {
+            return match Opening::frame(buf, secret, &self.limits) {
+                Some((frame, of)) => Part::Exchanged(Exchange::new(frame, of)),
+                // Never. Nothing written is the end of the stream.
+                None => Part::Plain(0),
+            };
+        }
         let mut plain = buf.len();
         let at_boundary = self.sent.at_boundary();
         let (hides, denies) = (self.carrier.is_hiding(), self.carrier.denies());

@@ -14,6 +14,7 @@ use realtime_core::{Asker, Refusal, RefusalKind};
 use realtime_http::{NO_TRANSFORM, error_response, notice_foreign_server, refusal_response};
 
 use crate::SocketIoProvider;
+use crate::query::{Query, Sought};
 
 /// The methods of long polling.
 const METHODS: &str = "GET, POST";
@@ -25,7 +26,7 @@ pub(crate) async fn check(State(provider): State<Arc<SocketIoProvider>>, request
     let dispatcher = provider.dispatcher();
     let origins = provider.allowed();
     let checked = origins.check(&parts).and_then(|()| {
-        let new = !parts.uri.query().unwrap_or_default().split('&').any(|pair| pair.starts_with("sid="));
+        let new = Query::read(parts.uri.query().unwrap_or_default(), &parts.headers).sid == Sought::None;
         if new && dispatcher.is_draining() {
             return Err(Refusal::new(RefusalKind::Draining, "this node is going down"));
         }

@@ -6,13 +6,14 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::Body;
+use axum::extract::ConnectInfo;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::{Method, Request, StatusCode, header};
 use http_body_util::BodyExt;
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
-use realtime_http::{TrustedProxies, refusal_response, websocket_request};
+use realtime_http::{TrustedProxies, Wire, WireInfo, refusal_response, websocket_request};
 use socketioxide::service::SocketIoService;
 use socketioxide::socket::Sid;
 use tokio_tungstenite::tungstenite::handshake::server::create_response_with_body;
@@ -24,8 +25,10 @@ use crate::carrier::Carrier;
 use crate::carriers::{Berth, Carriers};
 use crate::cause::Cause;
 use crate::head::HeadScan;
+use crate::opening::Opening;
 use crate::post::{PostBody, SEPARATOR};
 use crate::probe::{Handover, Probe};
+use crate::query::{self, Query, Sought, Transport};
 use crate::stream::CarriedStream;
 use crate::threshold;
 
@@ -60,36 +63,38 @@ impl EngineService {
 
     /// The carrier of a session.
     #[cfg(test)]
-    pub(crate) fn carrier(&self, sid: Sid) -> Arc<Carrier> {
-        self.carriers.find(sid).expect("a session that goes on")
+    pub(crate) fn carrier(&self, secret: &str) -> Arc<Carrier> {
+        let secret = crate::secret::Secret::parse(secret).expect("a session's id");
+        self.carriers.find(&[secret]).expect("a session that goes on").1
     }
 
-    async fn answer(mut self, request: Request<Body>) -> Response {
-        let query = Query::of(&request);
+    async fn answer(self, request: Request<Body>) -> Response {
+        let Query { protocol, transport, sid, marks } = Query::of(&request);
+        let Some(transport) = transport else { return misasked(0, "Transport unknown") };
+        if !protocol {
+            return misasked(5, "Unsupported protocol version");
+        }
+        let secrets = match sid {
+            Sought::Session(secrets) => secrets,
+            Sought::Malformed => return unknown_session(),
+            Sought::None if request.method() != Method::GET => return misasked(2, "Bad handshake method"),
+            Sought::None if transport == Transport::Websocket => return self.open_websocket(request),
+            Sought::None => return self.open_polling(request, marks).await,
+        };
+        // engineioxide, which knows the session by the id that Socket.IO shows, sees no query of a client's from here on.
+        let Some((sid, carrier)) = self.carriers.find(&secrets) else { return unknown_session() };
+        carrier.beat();
         let get = request.method() == Method::GET;
-        match query {
-            Query { protocol: true, transport: Some(Transport::Websocket), sid, .. } if get => match sid {
-                Sought::None => self.open_websocket(request),
-                Sought::Sid(sid) => self.upgrade(request, sid),
-                Sought::Malformed => self.pass(request).await,
-            },
-            Query { protocol: true, transport: Some(Transport::Polling), sid: Sought::None, .. } if get => {
-                self.open_polling(request).await
+        match (request.method().as_str(), transport) {
+            ("GET", Transport::Websocket) => self.upgrade(addressed(request, transport, sid), carrier),
+            ("GET" | "POST", Transport::Polling) if carrier.repeats.is_unheard(get, &marks, wire_of(&request)) => {
+                tracing::debug!("a request came twice: what was in the answer to the first is lost");
+                carrier.close_for(Cause::Lost);
+                failed(StatusCode::BAD_REQUEST)
             }
-            Query { protocol: true, transport: Some(Transport::Polling), sid: Sought::Sid(sid), mark } => {
-                let post = request.method() == Method::POST;
-                match self.carriers.find(sid).inspect(|carrier| carrier.beat()) {
-                    Some(carrier) if (get || post) && mark.is_some_and(|mark| carrier.is_repeated(get, &mark)) => {
-                        tracing::debug!("a request came twice: what was in the answer to the first is lost");
-                        carrier.close_for(Cause::Lost);
-                        failed(StatusCode::BAD_REQUEST)
-                    }
-                    Some(carrier) if get => self.poll(request, carrier).await,
-                    Some(carrier) if post => self.post(request, carrier).await,
-                    _ => self.pass(request).await,
-                }
-            }
-            _ => self.pass(request).await,
+            ("GET", Transport::Polling) => self.poll(addressed(request, transport, sid), carrier).await,
+            ("POST", Transport::Polling) => self.post(addressed(request, transport, sid), carrier).await,
+            _ => misasked(3, "Bad request"),
         }
     }
 
@@ -106,8 +111,11 @@ impl EngineService {
     }
 
     /// A new session's place; it goes with the request.
-    fn open(&self, request: &mut Request<Body>) -> Option<Berth> {
+    fn open(&self, request: &mut Request<Body>, transport: Transport) -> Option<Berth> {
         let (mut parts, body) = std::mem::take(request).into_parts();
+        if let Some(uri) = query::opening_uri(&parts.uri, transport) {
+            parts.uri = uri;
+        }
         // Everybody behind a proxy of this host has the same address.
         let address = self.proxies.client(&parts).filter(|address| !address.is_loopback());
         let berth = self.carriers.open(address);
@@ -120,7 +128,7 @@ impl EngineService {
 
     /// Enters a session on long polling into our own namespace, in its client's name.
     async fn enter(&mut self, path: &str, sid: Sid, carrier: &Carrier) {
-        let uri = polling_uri(path, sid);
+        let uri = query::session_uri(path, Transport::Polling, sid);
         if let Ok(request) = Request::post(uri).body(Body::from(threshold::ENTER)) {
             self.pass(request).await;
             carrier.entered().await;
@@ -148,21 +156,23 @@ impl EngineService {
     }
 
     /// A session that begins on long polling: its id is in the answer.
-    async fn open_polling(mut self, mut request: Request<Body>) -> Response {
-        let Some(berth) = self.open(&mut request) else { return failed(StatusCode::SERVICE_UNAVAILABLE) };
+    async fn open_polling(mut self, mut request: Request<Body>, marks: Vec<String>) -> Response {
+        let Some(berth) = self.open(&mut request, Transport::Polling) else {
+            return failed(StatusCode::SERVICE_UNAVAILABLE);
+        };
         let path = request.uri().path().to_owned();
         let (mut parts, body) = self.pass(request).await.into_parts();
-        let Some((body, opened)) =
-            rewritten(body, self.limits.max_message).await.filter(|_| parts.status == StatusCode::OK)
-        else {
-            return failed(StatusCode::INTERNAL_SERVER_ERROR);
+        let opening = match collected(body).await {
+            Some(body) if parts.status == StatusCode::OK => Opening::read(&body, berth.secret(), &self.limits),
+            _ => None,
         };
-        let Some((text, sid)) = opened else { return Response::from_parts(parts, Body::from(body)) };
+        let Some(Opening { sid, packet }) = opening else { return failed(StatusCode::INTERNAL_SERVER_ERROR) };
+        berth.carrier().repeats.opened(marks);
         berth.name(sid);
         berth.carrier().on_close_polling(self.closer(&path, sid));
         self.enter(&path, sid, berth.carrier()).await;
-        parts.headers.insert(header::CONTENT_LENGTH, text.len().into());
-        Response::from_parts(parts, Body::from(text))
+        parts.headers.insert(header::CONTENT_LENGTH, packet.len().into());
+        Response::from_parts(parts, Body::from(packet))
     }
 
     /// A GET that waits for packets; its answer frees their place in the channel.
@@ -239,14 +249,16 @@ impl EngineService {
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
             return response;
         }
-        let Some(berth) = self.open(&mut request) else { return failed(StatusCode::SERVICE_UNAVAILABLE) };
-        let carrier = Arc::clone(berth.carrier());
+        let Some(berth) = self.open(&mut request, Transport::Websocket) else {
+            return failed(StatusCode::SERVICE_UNAVAILABLE);
+        };
+        let (carrier, secret) = (Arc::clone(berth.carrier()), berth.secret());
         carrier.passage.finish();
         let upgraded = hyper::upgrade::on(&mut request);
         let (parts, _) = request.into_parts();
         tokio::spawn(async move {
             if let Ok(upgraded) = upgraded.await {
-                let stream = CarriedStream::of_new_session(TokioIo::new(upgraded), carrier, self.limits);
+                let stream = CarriedStream::of_new_session(TokioIo::new(upgraded), carrier, self.limits, secret);
                 self.run(Handover::opened(stream), parts).await;
             }
         });
@@ -254,12 +266,7 @@ impl EngineService {
     }
 
     /// Probes a websocket. The session goes on with it when its client has changed over, and as it was if it does not.
-    fn upgrade(self, mut request: Request<Body>, sid: Sid) -> Response {
-        let Some(carrier) = self.carriers.find(sid).inspect(|carrier| carrier.beat()) else {
-            let mut response = failed(StatusCode::BAD_REQUEST);
-            *response.body_mut() = Body::from(r#"{"code":1,"message":"Session ID unknown"}"#);
-            return response;
-        };
+    fn upgrade(self, mut request: Request<Body>, carrier: Arc<Carrier>) -> Response {
         let response = handshake(&request);
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
             return response;
@@ -286,7 +293,7 @@ impl EngineService {
 
     /// Ends a session on long polling the only way there is: with a close packet in its client's name.
     fn closer(&self, path: &str, sid: Sid) -> impl Fn() + Send + Sync + 'static {
-        let uri = polling_uri(path, sid);
+        let uri = query::session_uri(path, Transport::Polling, sid);
         let inner = self.inner.clone();
         move || {
             let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
@@ -347,59 +354,6 @@ impl<B> Service<Request<B>> for NotFound {
     }
 }
 
-/// What engineioxide reads from a request's query, by the same rules.
-struct Query {
-    protocol: bool,
-    transport: Option<Transport>,
-    sid: Sought,
-    /// What tells one request from the next, against caches.
-    mark: Option<String>,
-}
-
-enum Transport {
-    Polling,
-    Websocket,
-}
-
-enum Sought {
-    Malformed,
-    None,
-    Sid(Sid),
-}
-
-impl Query {
-    fn of<B>(request: &Request<B>) -> Self {
-        let query = request.uri().query().unwrap_or_default();
-        let value = |name: &str| query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
-        Self {
-            protocol: value("EIO") == Some("4"),
-            transport: match value("transport") {
-                Some("polling") => Some(Transport::Polling),
-                Some("websocket") => Some(Transport::Websocket),
-                _ => None,
-            },
-            sid: match value("sid").map(str::parse) {
-                None => Sought::None,
-                Some(Ok(sid)) => Sought::Sid(sid),
-                Some(Err(_)) => Sought::Malformed,
-            },
-            mark: value("t").filter(|mark| !mark.is_empty()).map(str::to_owned),
-        }
-    }
-}
-
-/// The opening packet with the true `maxPayload`, and the session's id; without them when it is no opening packet.
-async fn rewritten(body: Body, max_message: usize) -> Option<(Bytes, Option<(String, Sid)>)> {
-    let body = collected(body).await?;
-    let opened = body.strip_prefix(b"0").and_then(|json| {
-        let mut open: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(json).ok()?;
-        let sid = open.get("sid")?.as_str()?.parse().ok()?;
-        open.insert("maxPayload".into(), max_message.into());
-        Some((format!("0{}", serde_json::Value::Object(open)), sid))
-    });
-    Some((body, opened))
-}
-
 /// The answer to a websocket's handshake (RFC 6455 §4.2.2), or its refusal.
 fn handshake(request: &Request<Body>) -> Response {
     create_response_with_body(&websocket_request(request), Body::empty).unwrap_or_else(|error| {
@@ -408,11 +362,6 @@ fn handshake(request: &Request<Body>) -> Response {
         response.headers_mut().insert(header::SEC_WEBSOCKET_VERSION, header::HeaderValue::from_static("13"));
         response
     })
-}
-
-/// Where a session on long polling is reached.
-fn polling_uri(path: &str, sid: Sid) -> String {
-    format!("{path}?EIO=4&transport=polling&sid={sid}")
 }
 
 /// What engineioxide calls the packets of an answer.
@@ -434,6 +383,29 @@ fn last_packets(carrier: &Carrier) -> Option<&'static [u8]> {
 
 fn joined(packets: &[u8], last: &'static [u8]) -> Bytes {
     if packets.is_empty() { Bytes::from_static(last) } else { [packets, &[SEPARATOR], last].concat().into() }
+}
+
+/// A request that is for no session, in the words of npm's engine.io (`errors` of its server).
+fn misasked(code: u8, message: &str) -> Response {
+    let body = format!(r#"{{"code":{code},"message":"{message}"}}"#);
+    (StatusCode::BAD_REQUEST, [(header::CONTENT_TYPE, "application/json")], body).into_response()
+}
+
+fn unknown_session() -> Response {
+    misasked(1, "Session ID unknown")
+}
+
+/// The connection that a request came on, if the listener tells.
+fn wire_of<B>(request: &Request<B>) -> Option<Arc<Wire>> {
+    request.extensions().get::<ConnectInfo<WireInfo>>().map(|ConnectInfo(info)| Arc::clone(info.wire()))
+}
+
+/// The same request, as engineioxide finds the session.
+fn addressed(mut request: Request<Body>, transport: Transport, sid: Sid) -> Request<Body> {
+    if let Ok(uri) = query::session_uri(request.uri().path(), transport, sid).parse() {
+        *request.uri_mut() = uri;
+    }
+    request
 }
 
 async fn collected(body: Body) -> Option<Bytes> {

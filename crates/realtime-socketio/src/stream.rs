@@ -13,6 +13,7 @@ use crate::exchange::{Exchange, Part};
 use crate::intake::Intake;
 use crate::packets::{Found, PacketScan};
 use crate::scan::FrameScan;
+use crate::secret::Secret;
 use crate::service::Limits;
 
 /// How long a closing session may wait for its client to take what is left.
@@ -30,7 +31,7 @@ const GOODBYE: [u8; 6] = [0x88, 0x80, 0, 0, 0, 0];
 pub(crate) struct CarriedStream<S> {
     pub(crate) io: S,
     pub(crate) carrier: Arc<Carrier>,
-    limits: Limits,
+    pub(crate) limits: Limits,
     intake: Intake,
     /// The frames that were handed on.
     pub(crate) scan: FrameScan,
@@ -38,6 +39,8 @@ pub(crate) struct CarriedStream<S> {
     pub(crate) sent: FrameScan,
     sent_packets: PacketScan,
     said_goodbye: bool,
+    /// For the opening packet of a session that begins on it, until that is written.
+    pub(crate) secret: Option<Secret>,
     /// What is written in the place of the next bytes, and was begun.
     pub(crate) exchange: Option<Exchange>,
     /// A ping that was begun, and how much of it the wire has taken; until it was flushed.
@@ -63,6 +66,7 @@ impl<S> CarriedStream<S> {
             sent: FrameScan::default(),
             sent_packets: PacketScan::default(),
             said_goodbye: false,
+            secret: None,
             exchange: None,
             ping: None,
             stall: None,
@@ -71,8 +75,9 @@ impl<S> CarriedStream<S> {
     }
 
     /// The same for a session that begins on it.
-    pub(crate) fn of_new_session(io: S, carrier: Arc<Carrier>, limits: Limits) -> Self {
+    pub(crate) fn of_new_session(io: S, carrier: Arc<Carrier>, limits: Limits, secret: Secret) -> Self {
         let mut stream = Self::new(io, carrier, limits);
+        stream.secret = Some(secret);
         stream.intake = Intake::of_new_session();
         stream
     }

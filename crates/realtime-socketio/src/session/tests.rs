@@ -195,7 +195,7 @@ async fn a_client_that_comes_too_late_is_told_of_the_end() {
     let (inside, _) = Polling::connect(&provider).await;
     let carrier = {
         let (_, sid) = inside.uri.rsplit_once('=').unwrap();
-        provider.service().carrier(sid.parse().unwrap())
+        provider.service().carrier(sid)
     };
     let asking = tokio::spawn(async move { inside.get().await });
     tokio::time::sleep(Duration::from_secs(1)).await;

@@ -237,8 +237,6 @@ async fn the_opening_packet_tells_the_limits() {
         let open = server.open(transport).await.open;
         assert_eq!((&open["pingInterval"], &open["pingTimeout"]), (&json!(7000), &json!(8000)));
         assert_eq!(open["upgrades"], upgrades);
-        if transport == Transport::Polling {
-            assert_eq!(open["maxPayload"], 12_345);
-        }
+        assert_eq!(open["maxPayload"], 12_345);
     }
 }

@@ -63,6 +63,82 @@ async fn a_post_that_comes_again_ends_the_session_and_is_not_read_twice() {
     assert_eq!(server.stats().events_in, 2);
 }
 
+/// Marks of clients that do not make one for each request: .NET's seconds, Dart's milliseconds, an application's own.
+#[tokio::test]
+async fn the_time_and_an_applications_own_mark_are_no_repeats() {
+    let server = Server::start().await;
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let millis = now.as_millis() as u64;
+    let base36 = |mut n: u64| {
+        let mut digits = Vec::new();
+        while n > 0 {
+            digits.push(b"0123456789abcdefghijklmnopqrstuvwxyz"[(n % 36) as usize]);
+            n /= 36;
+        }
+        digits.reverse();
+        String::from_utf8(digits).unwrap()
+    };
+    let marks = [now.as_secs().to_string(), millis.to_string(), base36(millis), "acme".to_owned()];
+    for keeps in [true, false] {
+        for mark in &marks {
+            let client = Client::open(server.address, Transport::Polling, "t=acme").await.unwrap();
+            let polling = client.wire.polling();
+            let url = format!("{}&t={mark}", polling.url.replace("&t=acme", ""));
+            // The same connections again, or another one for each request.
+            let http = || if keeps { polling.http.clone() } else { reqwest::Client::new() };
+            let connect = http().post(&url).body("40{\"user\":\"ann\"}").send();
+            assert_eq!(soon("an answer", connect).await.unwrap().status(), 200);
+            for n in 0..5 {
+                server.send(Target::user("ann"), "n", n).await;
+                let answer = soon("an answer", http().get(&url).send()).await.unwrap();
+                assert_eq!(answer.status(), 200, "{mark}: GET {n}");
+                answer.bytes().await.unwrap();
+                let answer = soon("an answer", http().post(&url).body("42[\"unknown\"]").send()).await.unwrap();
+                assert_eq!(answer.status(), 200, "{mark}: POST {n}");
+            }
+            http().post(&url).body("1").send().await.unwrap();
+            server.connections(0).await;
+        }
+    }
+    assert_eq!(server.stats().events_in, 40);
+}
+
+/// On one connection an answer that follows another one has come after it.
+#[tokio::test]
+async fn what_comes_again_on_the_same_connection_has_been_heard() {
+    let server = Server::start().await;
+    let (client, _) = server.client(Transport::Polling, "ann").await;
+    let again = url(&client, "a");
+    let http = reqwest::Client::new();
+    for n in 0..3 {
+        server.send(Target::user("ann"), "n", n).await;
+        let answer = soon("an answer", http.get(&again).send()).await.unwrap();
+        assert_eq!(answer.status(), 200);
+        assert!(answer.text().await.unwrap().contains(&format!("42[\"n\",{n},")));
+    }
+    // Such a client's marks tell nothing on another connection either.
+    server.send(Target::user("ann"), "n", 3).await;
+    assert_eq!(get(&again).await.0, 200);
+}
+
+/// The socket takes the answer, and the client is gone.
+#[tokio::test]
+async fn the_time_comes_again_after_a_connection_that_broke() {
+    let server = Server::start().await;
+    let (client, id) = server.client(Transport::Polling, "ann").await;
+    let again = url(&client, "1700000000");
+    let path = again.split_once(&server.address.to_string()).unwrap().1;
+    let mut wire = TcpStream::connect(server.address).await.unwrap();
+    wire.write_all(format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n").as_bytes()).await.unwrap();
+    server.send(Target::user("ann"), "n", 1).await;
+    soon("the answer", wire.readable()).await.unwrap();
+    wire.set_zero_linger().unwrap();
+    drop(wire);
+    server.send(Target::user("ann"), "n", 2).await;
+    assert_eq!(get(&again).await, (400, String::new()));
+    assert_eq!(server.ended(id).await, CloseReason::CONNECTION_LOST);
+}
+
 #[tokio::test]
 async fn requests_without_a_mark_are_never_the_same() {
     let server = Server::start().await;

@@ -25,6 +25,16 @@ pub enum Wire {
     Websocket(Box<Websocket>),
 }
 
+impl Wire {
+    /// For requests of one's own.
+    pub fn polling(&self) -> &Polling {
+        match self {
+            Self::Polling(polling) => polling,
+            Self::Websocket(_) => panic!("not on long polling"),
+        }
+    }
+}
+
 /// A Socket.IO client. It reads from the wire only while somebody waits, and answers pings then.
 pub struct Client {
     pub wire: Wire,
@@ -65,7 +75,7 @@ impl Client {
                 Err(error) => panic!("no handshake: {error}"),
             },
         };
-        let mut client = Self { wire, open: Value::Null, address, path: path.to_owned(), read: VecDeque::new() };
+        let mut client = Self { path: path.to_owned(), ..Self::of(address, wire) };
         let Ok(Packet::Text(text)) = soon("the opening packet", client.next_packet()).await else {
             panic!("no opening packet");
         };
@@ -75,6 +85,11 @@ impl Client {
             polling.name(&sid);
         }
         Ok(client)
+    }
+
+    /// One whose opening packet is still to be read.
+    pub fn of(address: SocketAddr, wire: Wire) -> Self {
+        Self { wire, open: Value::Null, address, path: "/socket.io/".to_owned(), read: VecDeque::new() }
     }
 
     /// The session's secret.

@@ -1,0 +1,185 @@
+use http::uri::PathAndQuery;
+use http::{HeaderMap, Request, Uri, header};
+use socketioxide::socket::Sid;
+
+use crate::secret::Secret;
+
+/// What a request's query says of the protocol, among what the application has put there beside it.
+///
+/// A key may come twice, once as the application's and once as the protocol's, in any order: socket.io-client writes its own
+/// over the application's, which keeps its place (engine.io-client 6.6, `createTransport`), but has no `sid` to write over
+/// the application's before the session is open; python-engineio puts its own behind (`_get_engineio_url`); SocketIOClient
+/// of .NET puts `EIO` and `transport` before and `sid` and `t` behind. npm's server takes none of them: it reads a key that
+/// comes twice as a list. So the protocol's is the value that means something to the protocol, wherever it stands.
+pub(crate) struct Query {
+    pub(crate) protocol: bool,
+    pub(crate) transport: Option<Transport>,
+    pub(crate) sid: Sought,
+    /// The values of `t`, which are there against caches, and say which request this is if each has its own.
+    pub(crate) marks: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Transport {
+    Polling,
+    Websocket,
+}
+
+/// The session that a request is for.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Sought {
+    /// One that there cannot be.
+    Malformed,
+    None,
+    /// The one of these that there is.
+    Session(Vec<Secret>),
+}
+
+/// Bytes of an id that engineioxide or npm's engine.io makes: one that is not ours was another server's.
+const IDS: [usize; 2] = [16, 20];
+
+impl Query {
+    pub(crate) fn of<B>(request: &Request<B>) -> Self {
+        Self::read(request.uri().query().unwrap_or_default(), request.headers())
+    }
+
+    pub(crate) fn read(query: &str, headers: &HeaderMap) -> Self {
+        let values =
+            |name: &'static str| query.split('&').filter_map(move |pair| pair.strip_prefix(name)?.strip_prefix('='));
+        let names = |transport: &str| values("transport").any(|value| value == transport);
+        let transport = match (names("polling"), names("websocket")) {
+            // One of them is the application's.
+            (true, true) if headers.contains_key(header::UPGRADE) => Some(Transport::Websocket),
+            (true, _) => Some(Transport::Polling),
+            (false, true) => Some(Transport::Websocket),
+            (false, false) => None,
+        };
+        Self {
+            protocol: values("EIO").any(|value| value == "4"),
+            transport,
+            sid: Sought::among(values("sid")),
+            marks: values("t").filter(|mark| !mark.is_empty()).map(str::to_owned).collect(),
+        }
+    }
+}
+
+impl Sought {
+    fn among<'a>(values: impl Iterator<Item = &'a str> + Clone) -> Self {
+        let is_id = |value: &&str| IDS.contains(&value.len()) && value.bytes().all(is_base64url);
+        let ids = values.clone().filter(is_id);
+        if ids.clone().next().is_some() {
+            return Self::Session(ids.filter_map(Secret::parse).collect());
+        }
+        // What is left is the application's, unless it is nobody's: nothing, or control characters.
+        let is_nonsense = |value: &str| value.is_empty() || value.contains("%0") || value.contains("%1");
+        if { values }.any(is_nonsense) { Self::Malformed } else { Self::None }
+    }
+}
+
+fn is_base64url(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_')
+}
+
+/// Where engineioxide finds a session.
+pub(crate) fn session_uri(path: &str, transport: Transport, sid: Sid) -> String {
+    format!("{path}?EIO=4&transport={}&sid={}", transport.name(), sid.as_str())
+}
+
+/// The URI of a request that opens a session, as engineioxide reads it, which takes the first value of each key: the
+/// protocol's come first, and a `sid`, which is the application's, has its name escaped, which the application reads as it was.
+///
+/// None when it is right as it is.
+pub(crate) fn opening_uri(uri: &Uri, transport: Transport) -> Option<Uri> {
+    let query = uri.query().unwrap_or_default();
+    let first = |name: &str| query.split('&').find(|pair| pair.starts_with(name)).unwrap_or_default();
+    let named = format!("transport={}", transport.name());
+    if first("EIO=") == "EIO=4" && first("transport=") == named && first("sid=").is_empty() {
+        return None;
+    }
+    let pairs = query.split('&').map(|pair| match pair.strip_prefix("sid=") {
+        Some(value) => format!("%73id={value}"),
+        None => pair.to_owned(),
+    });
+    let query = ["EIO=4".to_owned(), named].into_iter().chain(pairs).collect::<Vec<_>>().join("&");
+    let mut parts = uri.clone().into_parts();
+    parts.path_and_query = Some(PathAndQuery::try_from(format!("{}?{query}", uri.path())).ok()?);
+    Uri::from_parts(parts).ok()
+}
+
+impl Transport {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Polling => "polling",
+            Self::Websocket => "websocket",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OURS: &str = "AAAAAAAAAAAAAAAA";
+
+    fn read(query: &str) -> Query {
+        Query::read(query, &HeaderMap::new())
+    }
+
+    #[test]
+    fn the_protocols_keys_are_found_among_the_applications() {
+        for query in [
+            format!("EIO=4&transport=polling&sid={OURS}&t=1"),
+            format!("sid={OURS}&t=1&EIO=4&transport=polling"),
+            format!("sid=x&transport=fast&EIO=mine&t=1&transport=polling&EIO=4&sid={OURS}"),
+            format!("EIO=4&transport=polling&EIO=mine&transport=websocket&sid={OURS}&sid=x&t=1"),
+        ] {
+            let found = read(&query);
+            assert!(found.protocol, "{query}");
+            assert_eq!(found.transport, Some(Transport::Polling), "{query}");
+            assert_eq!(found.sid, Sought::Session(vec![Secret::parse(OURS).unwrap()]), "{query}");
+            assert_eq!(found.marks, ["1"], "{query}");
+        }
+        assert_eq!(read("t=acme&t=&t=2").marks, ["acme", "2"]);
+    }
+
+    #[test]
+    fn a_handshake_tells_which_transport_is_the_protocols() {
+        let headers = HeaderMap::from_iter([(header::UPGRADE, http::HeaderValue::from_static("websocket"))]);
+        for query in ["transport=polling&transport=websocket", "transport=websocket&transport=polling"] {
+            assert_eq!(Query::read(query, &headers).transport, Some(Transport::Websocket));
+            assert_eq!(read(query).transport, Some(Transport::Polling));
+        }
+        assert_eq!(Query::read("transport=polling", &headers).transport, Some(Transport::Polling));
+        assert_eq!(read("transport=websocket").transport, Some(Transport::Websocket));
+        assert_eq!(read("transport=pigeon").transport, None);
+    }
+
+    #[test]
+    fn a_session_that_there_may_have_been_is_no_new_one() {
+        assert_eq!(read("EIO=4").sid, Sought::None);
+        for own in ["x", "s%3Aabc.def", "AAAAAAAAAAAAAAA!", "AAAAAAAAAAAAAAAAA", "é"] {
+            assert_eq!(read(&format!("sid={own}")).sid, Sought::None, "{own}");
+        }
+        assert!(matches!(read(&format!("sid=x&sid={OURS}")).sid, Sought::Session(found) if found.len() == 1));
+        // Of npm's server.
+        assert_eq!(read("sid=AAAAAAAAAAAAAAAAAAAA").sid, Sought::Session(Vec::new()));
+        for nonsense in ["", "%00", "a%1fb"] {
+            assert_eq!(read(&format!("sid={nonsense}")).sid, Sought::Malformed, "{nonsense}");
+        }
+    }
+
+    #[test]
+    fn an_opening_request_is_turned_only_if_it_has_to_be() {
+        let turned =
+            |uri: &'static str| opening_uri(&Uri::from_static(uri), Transport::Polling).map(|uri| uri.to_string());
+        assert_eq!(turned("/socket.io/?token=a&EIO=4&transport=polling&t=1"), None);
+        assert_eq!(
+            turned("/socket.io/?sid=x%20y&EIO=4&transport=polling").unwrap(),
+            "/socket.io/?EIO=4&transport=polling&%73id=x%20y&EIO=4&transport=polling"
+        );
+        assert_eq!(
+            turned("/socket.io/?EIO=a&transport=b&EIO=4&transport=polling").unwrap(),
+            "/socket.io/?EIO=4&transport=polling&EIO=a&transport=b&EIO=4&transport=polling"
+        );
+    }
+}

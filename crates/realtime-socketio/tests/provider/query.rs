@@ -1,0 +1,111 @@
+//! What an application puts into the query beside what Engine.IO has there.
+
+use realtime_core::Target;
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+
+use crate::TRANSPORTS;
+use crate::support::{Client, Packet, Server, Transport, Wire, soon};
+
+/// The same session, asked for with these parameters; `SID` and `MARK` are the protocol's.
+struct Asked<'a> {
+    client: &'a mut Client,
+    template: &'a str,
+    marks: usize,
+}
+
+impl Asked<'_> {
+    fn prepare(&mut self) {
+        self.marks += 1;
+        let sid = self.client.sid().to_owned();
+        let Wire::Polling(polling) = &mut self.client.wire else { unreachable!() };
+        let base = polling.url.split_once('?').unwrap().0;
+        let query = self.template.replace("SID", &sid).replace("MARK", &format!("m{}", self.marks));
+        polling.url = format!("{base}?{query}");
+    }
+}
+
+/// As the clients of other people order them: socket.io-client, which puts its own into the place of the application's,
+/// python-engineio, SocketIOClient of .NET.
+const ORDERS: [(&str, &str); 4] = [
+    ("sid=x&t=MARK&EIO=4&transport=polling", "sid=SID&t=MARK&EIO=4&transport=polling"),
+    (
+        "sid=x&t=acme&EIO=1&transport=fast&transport=polling&EIO=4&t=MARK",
+        "sid=x&t=acme&EIO=1&transport=fast&transport=polling&EIO=4&sid=SID&t=MARK",
+    ),
+    (
+        "EIO=4&transport=polling&EIO=1&transport=fast&sid=x&t=acme&t=MARK",
+        "EIO=4&transport=polling&EIO=1&transport=fast&sid=x&t=acme&sid=SID&t=MARK",
+    ),
+    (
+        "EIO=4&transport=polling&transport=websocket&t=acme",
+        "EIO=4&transport=polling&transport=websocket&t=acme&sid=SID",
+    ),
+];
+
+async fn opened(server: &Server, query: &str) -> Client {
+    // The helper's own keys come first; these are in the order of the template.
+    let target = format!("/socket.io/?{}", query.replace("MARK", "m0"));
+    let polling = crate::support::Polling::open(server.address, &target).await.expect("a session");
+    let mut client = Client::of(server.address, Wire::Polling(polling));
+    let Ok(Packet::Text(open)) = soon("the opening packet", client.next_packet()).await else { panic!("none") };
+    client.open = serde_json::from_str(open.strip_prefix('0').unwrap()).unwrap();
+    client
+}
+
+#[tokio::test]
+async fn an_applications_keys_beside_the_protocols_do_not_break_polling() {
+    let server = Server::start().await;
+    for (opening, asking) in ORDERS {
+        let mut client = opened(&server, opening).await;
+        let mut asked = Asked { client: &mut client, template: asking, marks: 0 };
+        asked.prepare();
+        asked.client.connect("/", &json!({"user": "ann"})).await.expect(asking);
+        asked.client.event("connected").await;
+        for n in 0..5 {
+            asked.prepare();
+            server.send(Target::user("ann"), "n", n).await;
+            assert_eq!(asked.client.event("n").await, n, "{asking}");
+            asked.prepare();
+            asked.client.emit("unheard of", &[], Some(n)).await;
+            assert_eq!(asked.client.ack(n).await[0]["error"]["code"], "unknown_event");
+        }
+        client.send("1").await;
+    }
+}
+
+#[tokio::test]
+async fn an_applications_keys_reach_the_authenticator_and_do_not_break_a_websocket() {
+    let server = Server::start().await;
+    for query in ["sid=x&user=ann", "user=ann&transport=polling&EIO=1&sid=x", "t=acme&user=ann"] {
+        for transport in TRANSPORTS {
+            let mut client = Client::open(server.address, transport, query).await.unwrap();
+            client.connect("/", &Value::Null).await.expect("let in");
+            client.event("connected").await;
+            if transport == Transport::Polling {
+                client = client.upgrade().await;
+            }
+            let receipt = server.send(Target::user("ann"), "n", 1).await;
+            assert_eq!(client.event("n").await, 1, "{query} {receipt:?}");
+            client.send("1").await;
+            server.connections(0).await;
+        }
+    }
+}
+
+/// A client whose session is over must not be given another one in the place of an error.
+#[tokio::test]
+async fn a_session_that_is_over_is_unknown_wherever_its_id_stands() {
+    let server = Server::start().await;
+    let (client, id) = server.client(Transport::Polling, "ann").await;
+    let sid = client.sid().to_owned();
+    client.wire.polling().post("1").await;
+    server.ended(id).await;
+    let http = reqwest::Client::new();
+    for query in ["sid=SID&EIO=4&transport=polling", "EIO=4&transport=polling&sid=x&sid=SID"] {
+        let url = format!("http://{}/socket.io/?{}", server.address, query.replace("SID", &sid));
+        let answer = http.get(url).send().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::BAD_REQUEST);
+        assert_eq!(answer.text().await.unwrap(), r#"{"code":1,"message":"Session ID unknown"}"#);
+    }
+}

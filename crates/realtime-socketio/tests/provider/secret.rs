@@ -1,0 +1,101 @@
+//! The id under which a session answers, and those that Socket.IO shows.
+
+use realtime_core::Target;
+use realtime_socketio::DirectAdapter;
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+use socketioxide::extract::SocketRef;
+
+use crate::TRANSPORTS;
+use crate::support::{Client, Packet, Server, Transport, Websocket, soon};
+
+/// What a client or an application sees: the ids in the answers to CONNECT and on the server's side.
+async fn shown(server: &Server, client: &mut Client) -> Vec<String> {
+    let mut ids = Vec::new();
+    for namespace in ["/", "/own"] {
+        let answer = client.connect(namespace, &json!({"user": "ann"})).await.expect("let in");
+        ids.push(answer["sid"].as_str().unwrap().to_owned());
+        if namespace == "/" {
+            client.event("connected").await;
+        } else {
+            let seen = client.message().await;
+            ids.push(seen.data[1].as_str().unwrap().to_owned());
+        }
+    }
+    assert_eq!(server.provider.io().of("/own").unwrap().sockets().len(), 1);
+    ids
+}
+
+#[tokio::test]
+async fn no_id_that_socket_io_shows_answers_as_the_sessions() {
+    let server = Server::start().await;
+    server.provider.io().ns("/own", async |socket: SocketRef<DirectAdapter>| {
+        socket.emit("you are", &socket.id).unwrap();
+    });
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    for (transport, upgrades) in
+        [(Transport::Polling, false), (Transport::Polling, true), (Transport::Websocket, false)]
+    {
+        let mut client = server.open(transport).await;
+        let ids = shown(&server, &mut client).await;
+        if upgrades {
+            client = client.upgrade().await;
+        }
+        assert!(!ids.contains(&client.sid().to_owned()), "{transport:?}");
+        for id in &ids {
+            for query in [
+                "EIO=4&transport=polling&sid=ID",
+                "EIO=4=x&transport=polling&sid=ID",
+                "EIO=4&transport=polling=x&sid=ID",
+                "EIO=4&transport=polling&sid=x&sid=ID",
+                "EIO=4&EIO=4&transport=polling&%73id=x&sid=ID",
+                "EIO=4&transport=websocket&sid=ID",
+            ] {
+                let path = format!("/socket.io/?{}", query.replace("ID", id));
+                for method in [Method::GET, Method::POST, Method::PUT, Method::DELETE] {
+                    let request = http.request(method.clone(), format!("http://{}{path}", server.address)).body("1");
+                    let answer = soon("an answer", request.send()).await.unwrap();
+                    assert_eq!(answer.status(), StatusCode::BAD_REQUEST, "{method} {path}");
+                }
+                assert!(Websocket::open(server.address, &path, None).await.is_err(), "{path}");
+            }
+        }
+        // None of that did it any harm.
+        server.send(Target::user("ann"), "n", 1).await;
+        assert_eq!(client.event("n").await, 1);
+        client.send("1").await;
+        server.connections(0).await;
+    }
+}
+
+#[tokio::test]
+async fn the_id_that_socket_io_shows_is_the_same_in_all_namespaces_and_everybodys_own() {
+    let server = Server::start().await;
+    server.provider.io().ns("/own", async |socket: SocketRef<DirectAdapter>| {
+        socket.emit("you are", &socket.id).unwrap();
+    });
+    let mut all = std::collections::HashSet::new();
+    for transport in TRANSPORTS {
+        let mut client = server.open(transport).await;
+        let ids = shown(&server, &mut client).await;
+        assert!(ids.iter().all(|id| id == &ids[0]), "{ids:?}");
+        assert!(all.insert(ids[0].clone()) && all.insert(client.sid().to_owned()));
+        client.send("1").await;
+        server.connections(0).await;
+    }
+}
+
+/// The opening packet is all that comes before a client has said something, but for a ping.
+#[tokio::test]
+async fn the_opening_packet_is_the_only_one_and_whole() {
+    let server = Server::start().await;
+    for transport in TRANSPORTS {
+        let mut client = server.open(transport).await;
+        let keys: Vec<_> = client.open.as_object().unwrap().keys().cloned().collect();
+        assert_eq!(keys.len(), 5, "{keys:?}");
+        assert!(matches!(&client.open["sid"], Value::String(sid) if sid.len() == 16));
+        client.send("40").await;
+        let Ok(Packet::Text(next)) = soon("an answer", client.next_packet()).await else { panic!("text") };
+        assert!(next.starts_with("40{\"sid\":"), "{next}");
+    }
+}
