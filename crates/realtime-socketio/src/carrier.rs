@@ -14,6 +14,7 @@ use crate::cause::Cause;
 use crate::connect::Start;
 use crate::credit::Credit;
 use crate::denial::Denials;
+use crate::heartbeat::Life;
 use crate::probe::Passage;
 use crate::pulse::Pulse;
 use crate::repeats::Repeats;
@@ -30,6 +31,7 @@ pub(crate) struct Carrier {
     pub(crate) turnstile: Turnstile,
     pub(crate) denials: Denials,
     pub(crate) pulse: Pulse,
+    pub(crate) life: Life,
     /// Where it is known; none in tests.
     seat: OnceLock<Seat>,
     paused: AtomicBool,
@@ -82,14 +84,17 @@ pub(crate) const GRACE: Duration = Duration::from_secs(1);
 impl Carrier {
     /// Stops reading from the client, until [`Carrier::resume`].
     ///
-    /// What a websocket has already read (one buffer of 4 KiB) still arrives. Engine.IO's pongs wait too.
+    /// What a websocket has already read (one buffer of 4 KiB) still arrives. Engine.IO's pongs wait too, see
+    /// [`heartbeat`](crate::heartbeat).
     pub(crate) fn pause(&self) {
         self.paused.store(true, Ordering::SeqCst);
+        self.note_deaf();
     }
 
     /// Reads on; cheap when nothing was paused.
     pub(crate) fn resume(&self) {
         if self.paused.swap(false, Ordering::SeqCst) {
+            self.note_deaf();
             self.wake_readers();
         }
     }

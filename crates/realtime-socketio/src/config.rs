@@ -4,6 +4,7 @@ use realtime_core::{Capabilities, DEFAULT_MAX_DEPTH, DispatcherConfig, Limits, O
 use realtime_http::{Origins, TrustedProxies, check_paths};
 
 use crate::carriers::Bounds;
+use crate::heartbeat::Heartbeat;
 use crate::provider::NAME;
 use crate::server::EngineConfig;
 
@@ -33,11 +34,16 @@ pub struct SocketIoConfig {
     pub cursor_argument: bool,
     /// Between Engine.IO's pings; default 25 s. The first one goes out at once.
     pub ping_interval: Duration,
-    /// For the answer to a ping; default 60 s.
+    /// For a sign of life after a ping; default 60 s. Bytes that come from the client are one, also those of a message that is
+    /// not whole yet.
     ///
     /// A ping stands behind what the network already holds for a client, so a slow reader answers late: with less time
     /// it is cut although it reads. Hosts that are gone are noticed sooner by the listener.
     pub ping_timeout: Duration,
+    /// How long a client counts as there while nothing is read from it, because its events wait for their handlers (64 of them,
+    /// or 256 KiB); default 5 min. Its answers to pings stand behind events that are not read yet. After that
+    /// [`ping_timeout`](Self::ping_timeout) counts again, so that a handler that hangs keeps nobody's place for ever.
+    pub busy_timeout: Duration,
     /// How long a session may be connected to no namespace, from its begin or its last connection's end on; default 10 s.
     /// As long, but 10 s at most, may a session on long polling take to change over to a websocket; if it does not, it stays
     /// where it was. And so long does a connection wait for a place of its user.
@@ -79,6 +85,7 @@ impl Default for SocketIoConfig {
             cursor_argument: true,
             ping_interval: Duration::from_secs(25),
             ping_timeout: Duration::from_secs(60),
+            busy_timeout: Duration::from_secs(300),
             connect_timeout: Duration::from_secs(10),
             unconnected_sessions: 1000,
             unconnected_sessions_per_address: 100,
@@ -131,6 +138,7 @@ setters! {
     with_cursor_argument cursor_argument: bool;
     with_ping_interval ping_interval: Duration;
     with_ping_timeout ping_timeout: Duration;
+    with_busy_timeout busy_timeout: Duration;
     with_connect_timeout connect_timeout: Duration;
     with_unconnected_sessions unconnected_sessions: usize;
     with_unconnected_sessions_per_address unconnected_sessions_per_address: usize;
@@ -200,8 +208,7 @@ impl SocketIoConfig {
     pub(crate) fn engine(&self) -> EngineConfig {
         EngineConfig {
             path: self.mount(),
-            ping_interval: self.ping_interval,
-            ping_timeout: self.ping_timeout,
+            heartbeat: Heartbeat { interval: self.ping_interval, timeout: self.ping_timeout, busy: self.busy_timeout },
             bounds: Bounds {
                 sessions: self.unconnected_sessions,
                 sessions_per_address: self.unconnected_sessions_per_address,

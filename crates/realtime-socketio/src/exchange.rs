@@ -37,8 +37,8 @@ impl<S> CarriedStream<S> {
     /// The first part of what is written.
     pub(crate) fn next_part(&mut self, buf: &[u8]) -> Part {
         // engineioxide writes the opening packet first, and by itself.
-        if let Some(secret) = self.secret.take() {
-            return match Opening::frame(buf, secret, &self.limits) {
+        if let Some(greeting) = self.greeting.take() {
+            return match Opening::frame(buf, &greeting) {
                 Some((frame, of)) => Part::Exchanged(Exchange::new(frame, of)),
                 // Never. Nothing written is the end of the stream.
                 None => Part::Plain(0),

@@ -100,7 +100,7 @@ impl Intake {
             if read.is_empty() {
                 return Poll::Ready(Ok(()));
             }
-            carrier.beat();
+            carrier.hear();
             self.looked = 0;
             if self.look(carrier, read).is_some() && self.cleared == read.len() {
                 (self.cleared, self.looked) = (0, 0);

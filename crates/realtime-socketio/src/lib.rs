@@ -19,6 +19,7 @@ mod encoded;
 mod exchange;
 mod guard;
 mod head;
+mod heartbeat;
 mod inbound;
 mod intake;
 mod lobby;

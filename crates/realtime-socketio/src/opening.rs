@@ -1,11 +1,22 @@
 //! Engine.IO's opening packet, in which some of what engineioxide says is not for clients: ours takes its place.
 
+use std::time::Duration;
+
 use serde_json::{Map, Value};
 use socketioxide::socket::Sid;
 
 use crate::denial;
+use crate::heartbeat::Heartbeat;
 use crate::secret::Secret;
-use crate::service::Limits;
+
+/// What a client is told at a session's begin.
+#[derive(Clone, Copy)]
+pub(crate) struct Greeting {
+    pub(crate) secret: Secret,
+    pub(crate) heartbeat: Heartbeat,
+    /// Bytes of one message.
+    pub(crate) max_message: usize,
+}
 
 /// engineioxide's packet as it is read, and what the client gets instead.
 pub(crate) struct Opening {
@@ -16,52 +27,61 @@ pub(crate) struct Opening {
 
 impl Opening {
     /// None when it is no opening packet.
-    pub(crate) fn read(packet: &[u8], secret: Secret, limits: &Limits) -> Option<Self> {
+    pub(crate) fn read(packet: &[u8], greeting: &Greeting) -> Option<Self> {
         let mut open: Map<String, Value> = serde_json::from_slice(packet.strip_prefix(b"0")?).ok()?;
         let sid = open.get("sid")?.as_str()?.parse().ok()?;
+        let Greeting { secret, heartbeat, max_message } = greeting;
+        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         open.insert("sid".into(), secret.as_str().into());
-        open.insert("maxPayload".into(), limits.max_message.into());
+        open.insert("pingInterval".into(), millis(heartbeat.interval).into());
+        open.insert("pingTimeout".into(), millis(heartbeat.timeout).into());
+        open.insert("maxPayload".into(), (*max_message).into());
         Some(Self { sid, packet: format!("0{}", Value::Object(open)) })
     }
 
     /// What a new session's client gets in the place of the first frame on its websocket, and how many bytes that has.
     ///
     /// None when the frame is not whole, or no opening packet.
-    pub(crate) fn frame(frames: &[u8], secret: Secret, limits: &Limits) -> Option<(Vec<u8>, usize)> {
+    pub(crate) fn frame(frames: &[u8], greeting: &Greeting) -> Option<(Vec<u8>, usize)> {
         let (payload, end) = denial::first_text(frames)?;
-        Some((denial::frame(&Self::read(payload, secret, limits)?.packet), end))
+        Some((denial::frame(&Self::read(payload, greeting)?.packet), end))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
-    const LIMITS: Limits = Limits { max_message: 12_345, write_stall: Duration::MAX, probe: Duration::MAX };
-    const THEIRS: &str = r#"0{"sid":"AAAAAAAAAAAAAAAA","upgrades":[],"pingInterval":25000,"maxPayload":4294967295}"#;
+    fn greeting() -> Greeting {
+        let [interval, timeout, busy] = [25, 60, 300].map(Duration::from_secs);
+        Greeting { secret: Secret::new(), heartbeat: Heartbeat { interval, timeout, busy }, max_message: 12_345 }
+    }
+
+    const THEIRS: &str =
+        r#"0{"sid":"AAAAAAAAAAAAAAAA","upgrades":[],"pingInterval":31536000000,"maxPayload":4294967295}"#;
 
     #[test]
-    fn the_client_learns_the_secret_and_the_true_limit() {
-        let secret = Secret::new();
-        let Opening { sid, packet } = Opening::read(THEIRS.as_bytes(), secret, &LIMITS).unwrap();
+    fn the_client_learns_the_secret_and_the_true_times_and_limit() {
+        let greeting = greeting();
+        let Opening { sid, packet } = Opening::read(THEIRS.as_bytes(), &greeting).unwrap();
         assert_eq!(sid.as_str(), "AAAAAAAAAAAAAAAA");
         let open: Value = serde_json::from_str(&packet[1..]).unwrap();
         let expected = serde_json::json!({
-            "sid": secret.as_str(), "upgrades": [], "pingInterval": 25000, "maxPayload": 12_345,
+            "sid": greeting.secret.as_str(), "upgrades": [], "pingInterval": 25_000, "pingTimeout": 60_000,
+            "maxPayload": 12_345,
         });
         assert_eq!(open, expected);
         for other in ["", "0", "0{}", "40{\"sid\":\"AAAAAAAAAAAAAAAA\"}", "2"] {
-            assert!(Opening::read(other.as_bytes(), secret, &LIMITS).is_none(), "{other}");
+            assert!(Opening::read(other.as_bytes(), &greeting).is_none(), "{other}");
         }
     }
 
     #[test]
     fn the_first_frame_is_exchanged_when_it_is_whole() {
         let theirs = [denial::frame(THEIRS), denial::frame("2")].concat();
-        let (ours, of) = Opening::frame(&theirs, Secret::new(), &LIMITS).unwrap();
+        let (ours, of) = Opening::frame(&theirs, &greeting()).unwrap();
         assert_eq!(of, theirs.len() - 3);
         assert!(String::from_utf8_lossy(&ours).contains("12345"));
-        assert!(Opening::frame(&theirs[..of - 1], Secret::new(), &LIMITS).is_none());
+        assert!(Opening::frame(&theirs[..of - 1], &greeting()).is_none());
     }
 }

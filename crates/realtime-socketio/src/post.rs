@@ -74,7 +74,7 @@ impl PostBody {
                     return Poll::Ready(Err(error.into()));
                 }
                 Some(Ok(frame)) => {
-                    self.carrier.beat();
+                    self.carrier.hear();
                     self.chunk = frame.into_data().unwrap_or_default();
                 }
             }

@@ -158,7 +158,7 @@ impl Probe {
         for _ in 0..MAX_FRAMES {
             let mut buffer = [0; MAX_PAYLOAD];
             let frame = read_frame(io, &mut buffer).await?;
-            self.0.beat();
+            self.0.hear();
             match frame {
                 (TEXT, b"2probe") => {
                     write_frame(io, TEXT, b"3probe").await?;

@@ -13,6 +13,7 @@ use tokio::io::AsyncWrite;
 use tokio::time::timeout;
 
 use crate::carrier::Carrier;
+use crate::head::Head;
 use crate::stream::CarriedStream;
 
 /// Where the question stands, and whether an answer can be heard.
@@ -34,6 +35,15 @@ const ASKED: u8 = 2;
 const LOOKS: u32 = 8;
 /// A ping without a payload (RFC 6455 §5.5.2).
 const PING: [u8; 2] = [0x89, 0];
+/// Engine.IO's, which is a text.
+const HEARTBEAT_PING: [u8; 3] = [0x81, 1, b'2'];
+
+/// A ping that was begun, until it was flushed.
+pub(crate) struct Ping {
+    frame: &'static [u8],
+    /// How much of it the wire has taken.
+    taken: usize,
+}
 
 /// The session's part of it.
 impl Carrier {
@@ -78,33 +88,52 @@ impl Carrier {
 
     /// Notes whether a packet on the websocket has to wait.
     pub(crate) fn block(&self, blocked: bool) {
-        self.pulse.blocked.store(blocked, Ordering::Relaxed);
+        if self.is_blocked() != blocked {
+            self.pulse.blocked.store(blocked, Ordering::Relaxed);
+            self.note_deaf();
+        }
+    }
+
+    pub(crate) fn is_blocked(&self) -> bool {
+        self.pulse.blocked.load(Ordering::Relaxed)
     }
 
     /// Nothing that the client sends is read. On long polling its GETs are looked at all the same.
     fn is_deaf(&self) -> bool {
-        self.passage.is_finished() && (self.is_paused() || self.pulse.blocked.load(Ordering::Relaxed))
+        self.passage.is_finished() && (self.is_paused() || self.is_blocked())
     }
 }
 
 impl<S: AsyncWrite + Unpin> CarriedStream<S> {
-    /// Writes a ping between two frames if the client is to be asked, or the rest of one that was begun.
+    /// Writes what is due between two frames, or the rest of what was begun: a ping if the client is to be asked, and one of
+    /// Engine.IO's heartbeat.
     pub(crate) fn poll_ping(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.ping.is_none()
-            && self.exchange.is_none()
-            && self.sent.at_boundary()
-            && !self.sent.has_closed()
-            && self.carrier.asks_for_life()
-        {
-            self.ping = Some(0);
-        }
-        while let Some(taken) = self.ping.filter(|taken| *taken < PING.len()) {
-            match ready!(Pin::new(&mut self.io).poll_write(cx, &PING[taken..]))? {
-                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                written => self.ping = Some(taken + written),
+        loop {
+            while let Some(ping) = self.ping.as_mut().filter(|ping| ping.taken < ping.frame.len()) {
+                match ready!(Pin::new(&mut self.io).poll_write(cx, &ping.frame[ping.taken..]))? {
+                    0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                    written => ping.taken += written,
+                }
+            }
+            match self.due_ping() {
+                Some(frame) => self.ping = Some(Ping { frame, taken: 0 }),
+                None => return Poll::Ready(Ok(())),
             }
         }
-        Poll::Ready(Ok(()))
+    }
+
+    fn due_ping(&self) -> Option<&'static [u8]> {
+        let is_between = self.exchange.is_none() && self.greeting.is_none() && self.sent.at_boundary();
+        if !is_between || self.sent.has_closed() {
+            None
+        } else if self.carrier.asks_for_life() {
+            Some(&PING)
+        } else if self.carrier.takes_ping() {
+            self.carrier.sent(&Head::Ping);
+            Some(&HEARTBEAT_PING)
+        } else {
+            None
+        }
     }
 
     /// The same for a reader, when nobody writes; with a flush, which a writer has after all that it writes.
@@ -127,7 +156,6 @@ mod tests {
     use crate::cause::Cause;
     use crate::denial::frame;
     use crate::exchange::BARE_CLOSE;
-    use crate::head::Head;
     use crate::service::Limits;
     use std::sync::Arc;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, WriteHalf, duplex, split};

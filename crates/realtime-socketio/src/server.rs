@@ -9,6 +9,7 @@ use crate::adapter::{DirectAdapter, MainAdapter};
 use crate::carriers::{Bounds, Carriers};
 use crate::connect::{Acceptor, Connect};
 use crate::credit::{CHANNEL_PACKETS, Window};
+use crate::heartbeat::{Heartbeat, LONGEST};
 use crate::probe::MAX_PROBE;
 use crate::pump;
 use crate::service::{EngineService, Limits, NotFound};
@@ -22,10 +23,8 @@ const ENTER_TIMEOUT: Duration = Duration::from_secs(10);
 pub(crate) struct EngineConfig {
     /// Where Socket.IO is mounted (`/socket.io`).
     pub path: String,
-    /// Between pings (25 s).
-    pub ping_interval: Duration,
-    /// For a pong (60 s).
-    pub ping_timeout: Duration,
+    /// Pings each 25 s, a sign of life within 60 s, 5 min without being read.
+    pub heartbeat: Heartbeat,
     /// Of sessions without a connection; `connect_timeout` is also for the probe of a websocket, which has 10 s at most.
     pub bounds: Bounds,
     /// Who tells a client's address.
@@ -46,8 +45,11 @@ impl Default for EngineConfig {
     fn default() -> Self {
         Self {
             path: "/socket.io".into(),
-            ping_interval: Duration::from_secs(25),
-            ping_timeout: Duration::from_secs(60),
+            heartbeat: Heartbeat {
+                interval: Duration::from_secs(25),
+                timeout: Duration::from_secs(60),
+                busy: Duration::from_secs(300),
+            },
             bounds: Bounds::default(),
             proxies: TrustedProxies::none(),
             max_message: 1024 * 1024,
@@ -76,8 +78,9 @@ impl Server {
             .max_incoming_binaries(config.max_attachments);
         let (inner, io) = SocketIo::builder()
             .req_path(config.path.clone())
-            .ping_interval(config.ping_interval)
-            .ping_timeout(config.ping_timeout)
+            // The heartbeat is ours, but for the first ping.
+            .ping_interval(LONGEST)
+            .ping_timeout(LONGEST)
             // The time for a connection is ours: each session is in a namespace of ours at once.
             .connect_timeout(config.bounds.connect_timeout.max(ENTER_TIMEOUT))
             .max_buffer_size(CHANNEL_PACKETS)
@@ -104,7 +107,8 @@ impl Server {
             write_stall: config.write_stall,
             probe: config.bounds.connect_timeout.min(MAX_PROBE),
         };
-        let service = EngineService::new(inner, Arc::clone(&carriers), limits, config.proxies.clone());
+        let service =
+            EngineService::new(inner, Arc::clone(&carriers), limits, config.heartbeat, config.proxies.clone());
         Self { io, service, carriers }
     }
 

@@ -25,7 +25,8 @@ use crate::carrier::Carrier;
 use crate::carriers::{Berth, Carriers};
 use crate::cause::Cause;
 use crate::head::HeadScan;
-use crate::opening::Opening;
+use crate::heartbeat::{self, Heartbeat};
+use crate::opening::{Greeting, Opening};
 use crate::post::{PostBody, SEPARATOR};
 use crate::probe::{Handover, Probe};
 use crate::query::{self, Query, Sought, Transport};
@@ -44,6 +45,7 @@ pub(crate) struct EngineService {
     inner: Inner,
     carriers: Arc<Carriers>,
     limits: Limits,
+    heartbeat: Heartbeat,
     proxies: Arc<TrustedProxies>,
 }
 
@@ -57,8 +59,14 @@ pub(crate) struct Limits {
 }
 
 impl EngineService {
-    pub(crate) fn new(inner: Inner, carriers: Arc<Carriers>, limits: Limits, proxies: TrustedProxies) -> Self {
-        Self { inner, carriers, limits, proxies: Arc::new(proxies) }
+    pub(crate) fn new(
+        inner: Inner,
+        carriers: Arc<Carriers>,
+        limits: Limits,
+        heartbeat: Heartbeat,
+        proxies: TrustedProxies,
+    ) -> Self {
+        Self { inner, carriers, limits, heartbeat, proxies: Arc::new(proxies) }
     }
 
     /// The carrier of a session.
@@ -83,7 +91,7 @@ impl EngineService {
         };
         // engineioxide, which knows the session by the id that Socket.IO shows, sees no query of a client's from here on.
         let Some((sid, carrier)) = self.carriers.find(&secrets) else { return unknown_session() };
-        carrier.beat();
+        carrier.hear();
         let get = request.method() == Method::GET;
         match (request.method().as_str(), transport) {
             ("GET", Transport::Websocket) => self.upgrade(addressed(request, transport, sid), carrier),
@@ -121,9 +129,14 @@ impl EngineService {
         let berth = self.carriers.open(address);
         if let Some(berth) = &berth {
             parts.extensions.insert(berth.clone());
+            tokio::spawn(heartbeat::watch(Arc::clone(berth.carrier()), self.heartbeat));
         }
         *request = Request::from_parts(parts, body);
         berth
+    }
+
+    fn greeting(&self, berth: &Berth) -> Greeting {
+        Greeting { secret: berth.secret(), heartbeat: self.heartbeat, max_message: self.limits.max_message }
     }
 
     /// Enters a session on long polling into our own namespace, in its client's name.
@@ -163,7 +176,7 @@ impl EngineService {
         let path = request.uri().path().to_owned();
         let (mut parts, body) = self.pass(request).await.into_parts();
         let opening = match collected(body).await {
-            Some(body) if parts.status == StatusCode::OK => Opening::read(&body, berth.secret(), &self.limits),
+            Some(body) if parts.status == StatusCode::OK => Opening::read(&body, &self.greeting(&berth)),
             _ => None,
         };
         let Some(Opening { sid, packet }) = opening else { return failed(StatusCode::INTERNAL_SERVER_ERROR) };
@@ -186,16 +199,21 @@ impl EngineService {
             biased;
             answer = self.next_packets(request, &passing) => answer,
             // Nothing is lost with the request: engineioxide waits only while it has taken nothing from the channel.
-            () = passing.passage.noop_due() => noop(),
-            () = passing.noop_due_for_life() => noop(),
+            () = passing.passage.noop_due() => one_packet(NOOP),
+            () = passing.noop_due_for_life() => one_packet(NOOP),
+            () = passing.ping_due() => one_packet(PING),
         };
         drop(asking);
         let is_good = parts.status == StatusCode::OK;
         if is_good {
             if let Some(exchanged) = passing.with_denials(&body) {
-                parts.headers.insert(header::CONTENT_LENGTH, exchanged.len().into());
                 body = exchanged;
             }
+            // There is always something to say to a busy client.
+            if passing.takes_ping() {
+                body = joined(&body, PING);
+            }
+            parts.headers.insert(header::CONTENT_LENGTH, body.len().into());
             for packet in body.split(|byte| *byte == SEPARATOR) {
                 let mut scan = HeadScan::default();
                 let told = scan.feed(packet.iter().copied()).map(|(_, head)| head).or_else(|| scan.end());
@@ -252,13 +270,13 @@ impl EngineService {
         let Some(berth) = self.open(&mut request, Transport::Websocket) else {
             return failed(StatusCode::SERVICE_UNAVAILABLE);
         };
-        let (carrier, secret) = (Arc::clone(berth.carrier()), berth.secret());
+        let (carrier, greeting) = (Arc::clone(berth.carrier()), self.greeting(&berth));
         carrier.passage.finish();
         let upgraded = hyper::upgrade::on(&mut request);
         let (parts, _) = request.into_parts();
         tokio::spawn(async move {
             if let Ok(upgraded) = upgraded.await {
-                let stream = CarriedStream::of_new_session(TokioIo::new(upgraded), carrier, self.limits, secret);
+                let stream = CarriedStream::of_new_session(TokioIo::new(upgraded), carrier, self.limits, greeting);
                 self.run(Handover::opened(stream), parts).await;
             }
         });
@@ -367,9 +385,12 @@ fn handshake(request: &Request<Body>) -> Response {
 /// What engineioxide calls the packets of an answer.
 const TEXT: [(header::HeaderName, &str); 1] = [(header::CONTENT_TYPE, "text/plain; charset=UTF-8")];
 
-/// An answer with Engine.IO's packet that says nothing.
-fn noop() -> (http::response::Parts, Bytes) {
-    ((TEXT, ()).into_response().into_parts().0, Bytes::from_static(b"6"))
+/// Engine.IO's packet that says nothing.
+const NOOP: &[u8] = b"6";
+const PING: &[u8] = b"2";
+
+fn one_packet(packet: &'static [u8]) -> (http::response::Parts, Bytes) {
+    ((TEXT, ()).into_response().into_parts().0, Bytes::from_static(packet))
 }
 
 /// What tells a client that its session is at its end, if an answer does; Engine.IO's close packet when there is no cause.

@@ -11,9 +11,10 @@ use crate::carrier::Carrier;
 use crate::cause::Cause;
 use crate::exchange::{Exchange, Part};
 use crate::intake::Intake;
+use crate::opening::Greeting;
 use crate::packets::{Found, PacketScan};
+use crate::pulse::Ping;
 use crate::scan::FrameScan;
-use crate::secret::Secret;
 use crate::service::Limits;
 
 /// How long a closing session may wait for its client to take what is left.
@@ -31,7 +32,7 @@ const GOODBYE: [u8; 6] = [0x88, 0x80, 0, 0, 0, 0];
 pub(crate) struct CarriedStream<S> {
     pub(crate) io: S,
     pub(crate) carrier: Arc<Carrier>,
-    pub(crate) limits: Limits,
+    limits: Limits,
     intake: Intake,
     /// The frames that were handed on.
     pub(crate) scan: FrameScan,
@@ -40,11 +41,10 @@ pub(crate) struct CarriedStream<S> {
     sent_packets: PacketScan,
     said_goodbye: bool,
     /// For the opening packet of a session that begins on it, until that is written.
-    pub(crate) secret: Option<Secret>,
+    pub(crate) greeting: Option<Greeting>,
     /// What is written in the place of the next bytes, and was begun.
     pub(crate) exchange: Option<Exchange>,
-    /// A ping that was begun, and how much of it the wire has taken; until it was flushed.
-    pub(crate) ping: Option<usize>,
+    pub(crate) ping: Option<Ping>,
     /// Armed while a write waits; `closing` tells which of the two deadlines it has.
     stall: Option<Stall>,
     dead: bool,
@@ -66,7 +66,7 @@ impl<S> CarriedStream<S> {
             sent: FrameScan::default(),
             sent_packets: PacketScan::default(),
             said_goodbye: false,
-            secret: None,
+            greeting: None,
             exchange: None,
             ping: None,
             stall: None,
@@ -75,9 +75,9 @@ impl<S> CarriedStream<S> {
     }
 
     /// The same for a session that begins on it.
-    pub(crate) fn of_new_session(io: S, carrier: Arc<Carrier>, limits: Limits, secret: Secret) -> Self {
+    pub(crate) fn of_new_session(io: S, carrier: Arc<Carrier>, limits: Limits, greeting: Greeting) -> Self {
         let mut stream = Self::new(io, carrier, limits);
-        stream.secret = Some(secret);
+        stream.greeting = Some(greeting);
         stream.intake = Intake::of_new_session();
         stream
     }
@@ -167,7 +167,8 @@ impl<S: AsyncWrite + Unpin> CarriedStream<S> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for CarriedStream<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if ready!(self.carrier.poll_stream_open(cx)) {
+        let open = self.carrier.poll_stream_open(cx);
+        if open == Poll::Ready(true) {
             self.read_goodbye(buf);
             return Poll::Ready(Ok(()));
         }
@@ -178,6 +179,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for CarriedStream<S> {
             let _dead = self.settle::<()>(Err(error));
             return Poll::Ready(Ok(()));
         }
+        ready!(open);
         let before = buf.filled().len();
         let this = &mut *self;
         let read = this.intake.poll_read(&mut this.io, &this.carrier, cx, buf);

@@ -10,6 +10,7 @@ mod burst;
 mod end;
 mod flood;
 mod handlers;
+mod heartbeat;
 mod http;
 mod kicked;
 mod limit;

@@ -1,0 +1,203 @@
+//! Who counts as there: clients that are not read, and clients that are in the middle of something large.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use realtime_core::{CloseReason, Context, Inbound, Reply};
+use realtime_socketio::SocketIoConfig;
+use serde_json::json;
+use tokio::io::AsyncWriteExt;
+use tokio::sync::Semaphore;
+
+use crate::TRANSPORTS;
+use crate::support::{Packet, Server, Setup, Transport, Wire, soon, until};
+
+/// A client that is not heard of is gone after this time.
+const SILENCE: Duration = Duration::from_millis(600);
+
+fn config() -> SocketIoConfig {
+    SocketIoConfig::default().with_ping_interval(SILENCE / 3).with_ping_timeout(SILENCE / 3 * 2)
+}
+
+/// A server whose handler of `slow` waits for a permit, and which takes `up`.
+async fn server(config: SocketIoConfig) -> (Server, Arc<Semaphore>) {
+    let gate = Arc::new(Semaphore::new(0));
+    let opened = Arc::clone(&gate);
+    let setup = Setup::from(config).with_handlers(move |provider| {
+        provider
+            .on("slow", move |_: Context, (n, _): (u64, String)| {
+                let gate = Arc::clone(&opened);
+                async move {
+                    gate.acquire().await.unwrap().forget();
+                    Reply(n)
+                }
+            })
+            .on_raw("up", async |_: Context, _: Inbound| Reply(true))
+    });
+    (setup.start().await, gate)
+}
+
+/// More than may wait for a handler, and than one read takes.
+const EVENTS: u64 = 200;
+
+fn events() -> Vec<String> {
+    (0..EVENTS).map(|n| format!("42{n}{}", json!(["slow", n, "x".repeat(200)]))).collect()
+}
+
+#[tokio::test]
+async fn a_client_that_answers_its_pings_outlives_handlers_that_are_slow() {
+    for transport in TRANSPORTS {
+        let (server, gate) = server(config()).await;
+        let (mut client, id) = server.client(transport, "ann").await;
+        let sending = match &client.wire {
+            Wire::Polling(polling) => {
+                let post = polling.http.post(&polling.url).body(events().join("\u{1e}")).send();
+                Some(tokio::spawn(async move { assert!(post.await.unwrap().status().is_success()) }))
+            }
+            Wire::Websocket(_) => {
+                client.send_all(events().into_iter().map(Packet::Text).collect()).await;
+                None
+            }
+        };
+        let begun = Instant::now();
+        let (mut pings, mut acks) = (0, Vec::new());
+        while acks.len() < EVENTS as usize {
+            let packet = match &mut client.wire {
+                Wire::Polling(polling) => soon("a packet", polling.next()).await,
+                Wire::Websocket(websocket) => soon("a packet", websocket.next()).await,
+            };
+            match packet.expect("the session goes on") {
+                Packet::Text(ping) if ping == "2" => {
+                    pings += 1;
+                    // On long polling that would be a second POST beside the one that waits.
+                    if let Wire::Websocket(websocket) = &mut client.wire {
+                        websocket.send(vec![Packet::Text("3".to_owned())]).await;
+                    }
+                    if begun.elapsed() > SILENCE * 3 {
+                        gate.add_permits(EVENTS as usize);
+                    }
+                }
+                Packet::Text(text) if text.starts_with("43") => acks.push(text),
+                _ => {}
+            }
+        }
+        // The client's own clock wants one in time too.
+        assert!(pings >= 5, "{transport:?}: {pings} pings");
+        let expected: Vec<_> = (0..EVENTS).map(|n| format!("43{n}[{n}]")).collect();
+        assert_eq!(acks, expected, "{transport:?}");
+        assert_eq!(server.hooks.of(id).len(), 1, "{transport:?}: it has not come back");
+        if let Some(sending) = sending {
+            sending.await.unwrap();
+        }
+    }
+}
+
+/// Trickles these bytes for longer than a client may be silent.
+async fn trickle(wire: &mut (impl AsyncWriteExt + Unpin), bytes: &[u8]) {
+    let begun = Instant::now();
+    let pieces = 40;
+    for piece in bytes.chunks(bytes.len() / pieces) {
+        wire.write_all(piece).await.unwrap();
+        wire.flush().await.unwrap();
+        tokio::time::sleep(SILENCE * 3 / pieces as u32).await;
+    }
+    assert!(begun.elapsed() > SILENCE * 2, "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn a_large_event_on_a_slow_line_arrives() {
+    for transport in TRANSPORTS {
+        let (server, _gate) = server(config()).await;
+        let (mut client, id) = server.client(transport, "ann").await;
+        let event = format!("421{}", json!(["up", "x".repeat(200_000)]));
+        match &mut client.wire {
+            Wire::Polling(polling) => {
+                let path = polling.url.split_once(&server.address.to_string()).unwrap().1;
+                let head = format!("POST {path} HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n", event.len());
+                let mut wire = tokio::net::TcpStream::connect(server.address).await.unwrap();
+                wire.write_all(head.as_bytes()).await.unwrap();
+                trickle(&mut wire, event.as_bytes()).await;
+            }
+            Wire::Websocket(websocket) => {
+                let mut frame = vec![0x81, 0xff];
+                frame.extend((event.len() as u64).to_be_bytes());
+                frame.extend([0; 4]);
+                frame.extend(event.as_bytes());
+                trickle(websocket.0.get_mut(), &frame).await;
+            }
+        }
+        assert_eq!(client.ack(1).await, json!([true]), "{transport:?}");
+        assert_eq!(server.hooks.of(id).len(), 1, "{transport:?}: it has not come back");
+    }
+}
+
+/// A client that has gone behind a handler that hangs keeps its place for `busy_timeout` and no longer.
+#[tokio::test]
+async fn a_client_that_is_not_read_counts_as_there_for_so_long() {
+    const BUSY: Duration = Duration::from_secs(2);
+    for transport in TRANSPORTS {
+        let (server, gate) = server(config().with_busy_timeout(BUSY)).await;
+        let (mut client, id) = server.client(transport, "ann").await;
+        let begun = Instant::now();
+        let sending = tokio::spawn(async move {
+            client.send_all(events().into_iter().map(Packet::Text).collect()).await;
+            client
+        });
+        until("a pause", || server.stats().events_in >= 64).await;
+        let reason = soon("the end", async {
+            while server.stats().connections > 0 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            let ended = begun.elapsed();
+            gate.add_permits(EVENTS as usize);
+            (server.ended(id).await, ended)
+        });
+        let (reason, ended) = reason.await;
+        assert_eq!(reason, CloseReason::HEARTBEAT, "{transport:?}");
+        assert!(ended >= BUSY && ended < BUSY * 3, "{transport:?}: {ended:?}");
+        sending.abort();
+    }
+}
+
+#[tokio::test]
+async fn an_idle_client_is_pinged_at_its_pace_on_every_transport() {
+    let (server, _gate) = server(config()).await;
+    let mut clients = vec![server.client(Transport::Polling, "ann").await.0.upgrade().await];
+    for transport in TRANSPORTS {
+        clients.push(server.client(transport, "ann").await.0);
+    }
+    for mut client in clients {
+        tokio::spawn(async move { while client.next_packet().await.is_ok() {} });
+    }
+    tokio::time::sleep(SILENCE * 4).await;
+    assert_eq!((server.stats().connections, server.stats().closed.len()), (3, 0));
+}
+
+/// Pings go out between the packets of somebody who never has nothing to read.
+#[tokio::test]
+async fn a_client_with_much_to_read_is_pinged_too() {
+    for transport in TRANSPORTS {
+        let (server, _gate) = server(config()).await;
+        let (mut client, _) = server.client(transport, "ann").await;
+        let begun = Instant::now();
+        let (mut pings, mut next) = (0, 0);
+        while begun.elapsed() < SILENCE * 3 {
+            server.send_numbers("ann", next..next + 50).await;
+            next += 50;
+            let mut last = String::new();
+            while !last.contains(&format!("42[\"n\",{},", next - 1)) {
+                let packet = match &mut client.wire {
+                    Wire::Polling(polling) => polling.next().await,
+                    Wire::Websocket(websocket) => websocket.next().await,
+                };
+                let Packet::Text(text) = packet.expect("the session goes on") else { panic!("text") };
+                if text == "2" {
+                    pings += 1;
+                    client.send("3").await;
+                }
+                last = text;
+            }
+        }
+        assert!((5..=12).contains(&pings), "{transport:?}: {pings} pings");
+    }
+}
