@@ -18,6 +18,8 @@ pub struct Refusal {
 pub enum RefusalKind {
     /// The request itself is wrong (400).
     BadRequest,
+    /// A session was opened and not connected in time (503).
+    ConnectTimeout,
     /// The node is going down (503).
     Draining,
     /// A client sent more than it may before it is connected, or connected again and again (400).
@@ -45,6 +47,7 @@ impl RefusalKind {
     pub const fn code(self) -> &'static str {
         match self {
             Self::BadRequest => "bad_request",
+            Self::ConnectTimeout => "connect_timeout",
             Self::Draining => "draining",
             Self::Flood => "flood",
             Self::Forbidden => "forbidden",
@@ -62,7 +65,9 @@ impl RefusalKind {
     pub const fn status(self) -> http::StatusCode {
         match self {
             Self::BadRequest | Self::Flood => http::StatusCode::BAD_REQUEST,
-            Self::Draining | Self::NodeLimit | Self::Unavailable => http::StatusCode::SERVICE_UNAVAILABLE,
+            Self::ConnectTimeout | Self::Draining | Self::NodeLimit | Self::Unavailable => {
+                http::StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::Forbidden | Self::Origin | Self::Room => http::StatusCode::FORBIDDEN,
             Self::Internal => http::StatusCode::INTERNAL_SERVER_ERROR,
             Self::Unauthorized => http::StatusCode::UNAUTHORIZED,
@@ -89,9 +94,11 @@ impl Refusal {
     /// A refusal of this kind; the client reads the message, so it holds no secrets.
     pub fn new(kind: RefusalKind, message: impl Into<Cow<'static, str>>) -> Self {
         let retry_after = match kind {
-            RefusalKind::Draining | RefusalKind::NodeLimit | RefusalKind::Unavailable | RefusalKind::UserLimit => {
-                Some(Duration::from_secs(5))
-            }
+            RefusalKind::ConnectTimeout
+            | RefusalKind::Draining
+            | RefusalKind::NodeLimit
+            | RefusalKind::Unavailable
+            | RefusalKind::UserLimit => Some(Duration::from_secs(5)),
             _ => None,
         };
         Self { kind, message: message.into(), retry_after, setting: kind.setting(), hint: None }
@@ -112,8 +119,8 @@ impl Refusal {
         Self::new(RefusalKind::BadRequest, message)
     }
 
-    /// When a client may try again; set by default for [`RefusalKind::Draining`], [`RefusalKind::NodeLimit`],
-    /// [`RefusalKind::Unavailable`] and [`RefusalKind::UserLimit`] (5 s).
+    /// When a client may try again; set by default for [`RefusalKind::ConnectTimeout`], [`RefusalKind::Draining`],
+    /// [`RefusalKind::NodeLimit`], [`RefusalKind::Unavailable`] and [`RefusalKind::UserLimit`] (5 s).
     pub fn with_retry_after(mut self, after: Duration) -> Self {
         self.retry_after = Some(after);
         self

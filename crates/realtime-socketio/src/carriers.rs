@@ -3,12 +3,13 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use realtime_core::Refusal;
+use realtime_core::{Refusal, RefusalKind};
 use socketioxide::socket::Sid;
 use tokio::sync::Notify;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
-use crate::carrier::Carrier;
+use crate::carrier::{Carrier, GRACE};
+use crate::cause::Cause;
 use crate::lobby::{Lobby, Turn};
 use crate::secret::Secret;
 
@@ -30,14 +31,19 @@ pub(crate) struct Bounds {
     pub(crate) sessions: usize,
     /// How many from one address (100).
     pub(crate) sessions_per_address: usize,
-    /// How long each (10 s).
+    /// How long each (30 s).
     pub(crate) connect_timeout: Duration,
 }
 
 impl Default for Bounds {
     fn default() -> Self {
-        Self { sessions: 1000, sessions_per_address: 100, connect_timeout: Duration::from_secs(10) }
+        Self { sessions: 1000, sessions_per_address: 100, connect_timeout: Duration::from_secs(30) }
     }
+}
+
+/// What a client is told whose session has had its time for a connection.
+pub(crate) fn late() -> Refusal {
+    Refusal::new(RefusalKind::ConnectTimeout, "the session was not connected in time (connect_timeout)")
 }
 
 /// Held for lookups and inserts only.
@@ -229,9 +235,19 @@ impl Carriers {
             table.swept = next.is_some();
             (overdue, next)
         };
-        for carrier in overdue {
-            tracing::debug!("ending a session that has no connection");
-            carrier.close();
+        for carrier in overdue.into_iter().filter(|carrier| !carrier.is_closing()) {
+            self.report(late());
+            if !carrier.expire() {
+                carrier.close_for(Cause::ConnectTimeout);
+                continue;
+            }
+            // The answer goes out first, and ends the session only if the client leaves it at that.
+            tokio::spawn(async move {
+                sleep(GRACE).await;
+                if !carrier.is_connected() {
+                    carrier.close_for(Cause::ConnectTimeout);
+                }
+            });
         }
         next
     }

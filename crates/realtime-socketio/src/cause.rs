@@ -1,6 +1,8 @@
 /// Why this side ended a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cause {
+    /// The session was not connected in time.
+    ConnectTimeout,
     /// The client sent more than it may before it is connected, or connected again and again.
     Flood,
     /// The client gave no sign of life when its user needed the place.
@@ -21,6 +23,8 @@ impl Cause {
     /// The close frame that tells it (RFC 6455 §7.4.1), behind what else the client is told.
     pub(crate) fn last_frames(self) -> &'static [u8] {
         match self {
+            // 1013 with a word.
+            Self::ConnectTimeout => b"\x88\x11\x03\xf5connect_timeout",
             // 1008 with a word.
             Self::Flood => b"\x88\x07\x03\xf0flood",
             // 4002
@@ -41,15 +45,12 @@ impl Cause {
         }
     }
 
-    /// What tells it on long polling, where that is not a request's failure: Engine.IO's close packet, behind what else the
-    /// client is told.
-    pub(crate) fn last_packets(self) -> Option<&'static [u8]> {
+    /// What tells it on long polling, before a request fails.
+    pub(crate) fn last_packet(self) -> Option<&'static [u8]> {
         match self {
             Self::UserLimit => {
-                Some(b"42[\"error\",{\"code\":\"user_limit\",\"message\":\"this user has too many connections\"}]\x1e1")
+                Some(b"42[\"error\",{\"code\":\"user_limit\",\"message\":\"this user has too many connections\"}]")
             }
-            // It may be there after all.
-            Self::Heartbeat => Some(b"1"),
             _ => None,
         }
     }
@@ -58,7 +59,6 @@ impl Cause {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::post::SEPARATOR;
 
     /// A frame that is not masked and has a short payload, and what follows.
     fn split(frames: &[u8]) -> ((u8, &[u8]), &[u8]) {
@@ -70,6 +70,7 @@ mod tests {
     fn the_last_frame_is_a_close_frame() {
         use Cause::*;
         for (cause, code) in [
+            (ConnectTimeout, 1013),
             (Flood, 1008),
             (Heartbeat, 4002),
             (Lost, 1011),
@@ -85,7 +86,7 @@ mod tests {
             }
             let (code_bytes, word) = last.1.split_at(2);
             assert_eq!((last.0, code_bytes), (0x88, &u16::to_be_bytes(code)[..]), "{cause:?}");
-            assert!(word.iter().all(u8::is_ascii_lowercase) || word == b"user_limit", "{cause:?}");
+            assert!(word.iter().all(|byte| byte.is_ascii_lowercase() || *byte == b'_'), "{cause:?}");
         }
     }
 
@@ -96,7 +97,6 @@ mod tests {
         let ((opcode, payload), close) = split(Cause::UserLimit.last_frames());
         assert_eq!((opcode, payload), (0x81, event.as_bytes()));
         assert_eq!(split(close), ((0x88, &b"\x03\xf5user_limit"[..]), &[][..]));
-        let packets = Cause::UserLimit.last_packets().unwrap();
-        assert_eq!(packets, [event.as_bytes(), &[SEPARATOR], b"1"].concat());
+        assert_eq!(Cause::UserLimit.last_packet(), Some(event.as_bytes()));
     }
 }

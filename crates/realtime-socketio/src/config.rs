@@ -44,8 +44,9 @@ pub struct SocketIoConfig {
     /// or 256 KiB); default 5 min. Its answers to pings stand behind events that are not read yet. After that
     /// [`ping_timeout`](Self::ping_timeout) counts again, so that a handler that hangs keeps nobody's place for ever.
     pub busy_timeout: Duration,
-    /// How long a session may be connected to no namespace, from its begin or its last connection's end on; default 10 s.
-    /// As long, but 10 s at most, may a session on long polling take to change over to a websocket; if it does not, it stays
+    /// How long a session may be connected to no namespace, from its begin or its last connection's end on; default 30 s. A
+    /// client's `auth` function, which may ask a token service first, has this time, and the authenticator what is left of it.
+    /// Who is late is refused with `connect_timeout`: by `connect_error` if its CONNECT is there. As long, but 10 s at most, may a session on long polling take to change over to a websocket; if it does not, it stays
     /// where it was. And so long does a connection wait for a place of its user.
     pub connect_timeout: Duration,
     /// How many sessions may be connected to no namespace; default 1,000, 0 for any number.
@@ -86,7 +87,7 @@ impl Default for SocketIoConfig {
             ping_interval: Duration::from_secs(25),
             ping_timeout: Duration::from_secs(60),
             busy_timeout: Duration::from_secs(300),
-            connect_timeout: Duration::from_secs(10),
+            connect_timeout: Duration::from_secs(30),
             unconnected_sessions: 1000,
             unconnected_sessions_per_address: 100,
             trusted_proxies: TrustedProxies::none(),

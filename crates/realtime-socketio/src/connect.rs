@@ -12,7 +12,7 @@ use tracing::Instrument;
 
 use crate::adapter::{DirectAdapter, MainAdapter};
 use crate::carrier::{Carrier, GRACE};
-use crate::carriers::{Carriers, Connected};
+use crate::carriers::{self, Carriers, Connected};
 use crate::cause::Cause;
 use crate::inbound::{Inlet, Inline, Reader};
 use crate::pump::{Limits, Pump, Source};
@@ -126,6 +126,8 @@ impl Connect {
             // Nobody waits for the answer any more.
             () = carrier.closed() => return Err("the session has ended".into()),
             accepted = self.acceptor.accept(offer) => accepted,
+            // Counted and logged by whoever has looked at the clock.
+            () = carrier.expired() => Err(Turned::Down(carriers::late())),
         };
         if accepted.is_err() {
             carrier.answer_main(false);

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::carrier::Carrier;
 use crate::post::SEPARATOR;
-use crate::scan::whole_header;
+use crate::scan::whole_frame;
 
 /// The first byte of a text that is one frame (RFC 6455 §5.2).
 const TEXT: u8 = 0x81;
@@ -79,7 +79,7 @@ fn packet(refusal: &Refusal, message: &str) -> String {
 /// Where socketioxide's answer is among whole frames that are written: its begin and its end.
 pub(crate) fn find(frames: &[u8]) -> Option<(usize, usize)> {
     let mut at = 0;
-    while let Some((first, payload, len)) = first_frame(&frames[at..]) {
+    while let Some((first, payload, len)) = whole_frame(&frames[at..]) {
         if first == TEXT && payload.starts_with(ANSWER) {
             return Some((at, at + len));
         }
@@ -90,18 +90,7 @@ pub(crate) fn find(frames: &[u8]) -> Option<(usize, usize)> {
 
 /// The payload of the text that these frames begin with, and how many bytes its frame has; none if it is not whole.
 pub(crate) fn first_text(frames: &[u8]) -> Option<(&[u8], usize)> {
-    first_frame(frames).filter(|(first, ..)| *first == TEXT).map(|(_, payload, len)| (payload, len))
-}
-
-/// The first byte of a whole frame that is not masked, its payload, and how many bytes it has.
-fn first_frame(frames: &[u8]) -> Option<(u8, &[u8], usize)> {
-    let (header, rest) = whole_header(frames)?;
-    let len = match header[1] & 0x7f {
-        126 => u16::from_be_bytes([header[2], header[3]]).into(),
-        127 => usize::try_from(u64::from_be_bytes(header[2..10].try_into().ok()?)).ok()?,
-        len => len.into(),
-    };
-    Some((header[0], rest.get(..len)?, header.len() + len))
+    whole_frame(frames).filter(|(first, ..)| *first == TEXT).map(|(_, payload, len)| (payload, len))
 }
 
 /// A text as a frame that is not masked (RFC 6455 §5.2).

@@ -1,5 +1,6 @@
 //! What a websocket's client gets in the place of what engineioxide writes: its own opening packet, nothing for the answer of
-//! our own namespace, the answer with data for a CONNECT that was refused, a close frame with a code.
+//! our own namespace and for Engine.IO's close packet, the answer with data for a CONNECT that was refused, a close frame
+//! with a code.
 
 use std::borrow::Cow;
 use std::io;
@@ -11,11 +12,28 @@ use tokio::io::AsyncWrite;
 use crate::cause::Cause;
 use crate::denial;
 use crate::opening::Opening;
+use crate::scan::whole_frame;
 use crate::stream::CarriedStream;
 use crate::threshold;
 
 /// What engineioxide ends with: a close frame without a code.
 pub(crate) const BARE_CLOSE: [u8; 2] = [0x88, 0];
+
+/// Engine.IO's close packet, which engineioxide writes for faults. On a websocket it says less than the close frame, and
+/// python-engineio takes it for the end of all (`_receive_packet`). npm's server never sends it there.
+const CLOSE_PACKET: [u8; 3] = [0x81, 1, b'1'];
+
+/// How many bytes of these frames come before it.
+fn find_close_packet(frames: &[u8]) -> Option<usize> {
+    let mut at = 0;
+    while let Some((.., len)) = whole_frame(&frames[at..]) {
+        if frames[at..at + len] == CLOSE_PACKET {
+            return Some(at);
+        }
+        at += len;
+    }
+    None
+}
 
 /// Frames that take the place of what is written.
 pub(crate) struct Exchange {
@@ -28,6 +46,7 @@ pub(crate) struct Exchange {
 
 /// What becomes of the next bytes, so many of them.
 pub(crate) enum Part {
+    Dropped(usize),
     Exchanged(Exchange),
     Hidden(usize),
     Plain(usize),
@@ -68,6 +87,12 @@ impl<S> CarriedStream<S> {
                 None => {}
             }
         }
+        let begin = if at_boundary { 0 } else { self.sent.left(buf) };
+        match find_close_packet(&buf[begin..plain.max(begin)]) {
+            Some(0) if begin == 0 => return Part::Dropped(CLOSE_PACKET.len()),
+            Some(before) => plain = plain.min(begin + before),
+            None => {}
+        }
         match self.before_close(&buf[..plain]) {
             Some(0) => match self.fault() {
                 Some(fault) => Part::Exchanged(Exchange::new(fault.last_frames(), BARE_CLOSE.len())),
@@ -79,10 +104,9 @@ impl<S> CarriedStream<S> {
     }
 
     /// Why engineioxide closes the websocket, if it does so for a fault: without a word from either side it is a frame or
-    /// a packet that cannot be read, which it does not tell. Engine.IO's close packet is its word.
+    /// a packet that cannot be read, which it does not tell.
     fn fault(&self) -> Option<Cause> {
-        let said =
-            self.scan.has_closed() || self.sent.has_said_close() || self.carrier.is_closing() || self.carrier.is_lost();
+        let said = self.scan.has_closed() || self.carrier.is_closing() || self.carrier.is_lost();
         self.carrier.cause().or((!said).then_some(Cause::Malformed))
     }
 

@@ -47,7 +47,7 @@ impl From<Encoded> for Frame {
 pub(crate) enum Farewell {
     /// The client takes nothing: it is cut, and what waits is given up.
     Cut,
-    /// The client is told to stay away: `disconnect` with "io server disconnect".
+    /// The client is told to stay away: `disconnect` with "io server disconnect". The session stays for other namespaces.
     Final,
     /// The transport is closed, and the client comes back by itself.
     Reconnect,
@@ -265,8 +265,11 @@ impl Pump {
             Farewell::Cut => self.carrier.close_for(Cause::WriteStall),
             Farewell::Final => {
                 if self.adapter.disconnect(self.sid).is_ok() {
-                    // A proper client closes the session now; another one has it closed.
+                    // A proper client closes the session now; another one has it closed, unless it has something else there.
                     let _ = timeout(GRACE, self.carrier.closed()).await;
+                    if !self.carrier.is_left() {
+                        return;
+                    }
                 }
                 self.carrier.close();
             }

@@ -9,14 +9,7 @@ pub(crate) struct FrameScan {
     /// Payload bytes of the present message, over all its fragments.
     message: u64,
     closed: bool,
-    /// The newest frame is a whole text of one byte, not masked.
-    single: bool,
-    /// That byte is Engine.IO's close packet.
-    close_packet: bool,
 }
-
-/// Engine.IO's close packet, which is a text of its own.
-const CLOSE_PACKET: u8 = b'1';
 
 impl FrameScan {
     /// Takes the next bytes; returns the size of the largest message seen in them so far.
@@ -25,7 +18,6 @@ impl FrameScan {
         while !bytes.is_empty() {
             let skip = self.left.min(bytes.len() as u64);
             if skip > 0 {
-                self.close_packet = self.single && bytes[0] == CLOSE_PACKET;
                 self.left -= skip;
                 // The payload fits into memory, so its length fits into usize.
                 bytes = &bytes[skip as usize..];
@@ -71,14 +63,7 @@ impl FrameScan {
         self.closed
     }
 
-    /// Whether the newest frame is Engine.IO's close packet; only for frames that are not masked.
-    pub(crate) fn has_said_close(&self) -> bool {
-        self.close_packet
-    }
-
     fn begin_frame(&mut self, h: &[u8]) -> u64 {
-        self.single = h[..2] == [0x81, 1];
-        self.close_packet = false;
         self.left = match h[1] & 0x7f {
             126 => u16::from_be_bytes([h[2], h[3]]).into(),
             127 => u64::from_be_bytes([h[2], h[3], h[4], h[5], h[6], h[7], h[8], h[9]]),
@@ -108,6 +93,17 @@ pub(crate) fn whole_header(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
         _ => 0,
     };
     bytes.split_at_checked(2 + length + mask)
+}
+
+/// The frame that these bytes begin with, if it is whole and not masked: its first byte, its payload, and how many bytes it has.
+pub(crate) fn whole_frame(frames: &[u8]) -> Option<(u8, &[u8], usize)> {
+    let (header, rest) = whole_header(frames)?;
+    let len = match header[1] & 0x7f {
+        126 => u16::from_be_bytes([header[2], header[3]]).into(),
+        127 => usize::try_from(u64::from_be_bytes(header[2..10].try_into().ok()?)).ok()?,
+        len => len.into(),
+    };
+    Some((header[0], rest.get(..len)?, header.len() + len))
 }
 
 #[cfg(test)]
@@ -178,23 +174,6 @@ mod tests {
         assert!(!scan.has_closed());
         let huge = [&[0x80, 0x80 | 127][..], &[0xff; 8], &[0; 4]].concat();
         assert_eq!(scan.feed(&huge), u64::MAX);
-    }
-
-    #[test]
-    fn the_close_packet_is_a_whole_text_of_one_byte_and_the_newest_frame() {
-        let close = [0x81, 1, b'1'];
-        let others: [&[u8]; 5] =
-            [&[0x82, 1, b'1'], &[0x01, 1, b'1'], &[0x81, 1, b'6'], &[0x81, 2, b'4', b'1'], &[0x82, 3, 0x81, 1, b'1']];
-        for other in others {
-            for (bytes, said) in [([other, &close].concat(), true), ([&close, other].concat(), false)] {
-                for cut in 0..bytes.len() {
-                    let mut scan = FrameScan::default();
-                    scan.feed(&bytes[..cut]);
-                    scan.feed(&bytes[cut..]);
-                    assert_eq!((scan.has_said_close(), scan.at_boundary()), (said, true), "{bytes:?} {cut}");
-                }
-            }
-        }
     }
 
     #[test]

@@ -22,7 +22,7 @@ use tower_service::Service;
 use crate::adapter::DirectAdapter;
 use crate::answer::Answer;
 use crate::carrier::Carrier;
-use crate::carriers::{Berth, Carriers};
+use crate::carriers::{self, Berth, Carriers};
 use crate::cause::Cause;
 use crate::head::HeadScan;
 use crate::heartbeat::{self, Heartbeat};
@@ -223,14 +223,22 @@ impl EngineService {
             }
         }
         match waiting.over() {
-            // engineioxide only ends the answer, or knows the session no more; the client is to know that it is over.
-            Some(carrier) if let Some(last) = last_packets(&carrier) => {
-                let packets = if is_good { &body[..] } else { &[] };
-                // The client comes back on another connection, which a load balancer can send to another node.
-                let again = [(header::CONNECTION, "close")];
-                (TEXT, again, Body::new(Answer::new(joined(packets, last), carrier))).into_response()
+            Some(carrier) if is_good => {
+                let is_over = carrier.is_closing();
+                if is_over {
+                    // engineioxide only ends the answer.
+                    match carrier.cause().and_then(Cause::last_packet) {
+                        Some(last) => body = joined(&body, last),
+                        None if body.is_empty() || body == NOOP => return gone(&carrier),
+                        None => {}
+                    }
+                    parts.headers.insert(header::CONTENT_LENGTH, body.len().into());
+                    parts.headers.extend([AGAIN]);
+                }
+                Response::from_parts(parts, Body::new(Answer::new(body, carrier)))
             }
-            Some(carrier) if is_good => Response::from_parts(parts, Body::new(Answer::new(body, carrier))),
+            // It knows the session no more.
+            Some(carrier) if carrier.is_closing() => gone(&carrier),
             _ => Response::from_parts(parts, Body::from(body)),
         }
     }
@@ -393,13 +401,18 @@ fn one_packet(packet: &'static [u8]) -> (http::response::Parts, Bytes) {
     ((TEXT, ()).into_response().into_parts().0, Bytes::from_static(packet))
 }
 
-/// What tells a client that its session is at its end, if an answer does; Engine.IO's close packet when there is no cause.
-fn last_packets(carrier: &Carrier) -> Option<&'static [u8]> {
-    match carrier.cause() {
-        _ if !carrier.is_closing() => None,
-        None => Some(b"1"),
-        Some(cause) => cause.last_packets(),
-    }
+/// The client comes back on another connection, which a load balancer can send to another node.
+const AGAIN: (header::HeaderName, header::HeaderValue) =
+    (header::CONNECTION, header::HeaderValue::from_static("close"));
+
+/// What tells a client that its session is over, so that it comes back by itself. Engine.IO's close packet would do for
+/// socket.io-client only: python-engineio takes it for the end of all (`_receive_packet`).
+fn gone(carrier: &Carrier) -> Response {
+    let response = match carrier.cause() {
+        Some(Cause::ConnectTimeout) => refusal_response(&carriers::late()),
+        _ => unknown_session(),
+    };
+    ([AGAIN], response).into_response()
 }
 
 fn joined(packets: &[u8], last: &'static [u8]) -> Bytes {

@@ -259,8 +259,8 @@ fn payload(arguments: Arguments) -> InboundPayload {
 /// The reason as this side sees it; another one counts if this side had asked for the end.
 fn reason_of(end: Ended) -> CloseReason {
     match end.cause {
-        // The second one is of a session that has no connection.
-        Some(Cause::Flood | Cause::UserLimit) => return CloseReason::POLICY,
+        // The last two are of sessions that have no connection.
+        Some(Cause::Flood | Cause::ConnectTimeout | Cause::UserLimit) => return CloseReason::POLICY,
         Some(Cause::Heartbeat) => return CloseReason::HEARTBEAT,
         Some(Cause::Lost) => return CloseReason::CONNECTION_LOST,
         Some(Cause::Malformed) => return CloseReason::PROTOCOL_ERROR,

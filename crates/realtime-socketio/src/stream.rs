@@ -217,6 +217,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for CarriedStream<S> {
             None => self.next_part(buf),
         };
         match part {
+            Part::Dropped(bytes) => Poll::Ready(Ok(bytes)),
             Part::Exchanged(exchange) => self.poll_exchange(cx, exchange, buf),
             Part::Hidden(bytes) => {
                 self.carrier.has_hidden();
@@ -391,16 +392,23 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_the_close_packet_itself_says_goodbye() {
+    async fn the_close_packet_is_kept_off_the_wire_and_nothing_that_looks_like_it() {
         let long = [&[0x82, 3][..], &CLOSE_PACKET].concat();
-        let (two, before) = ([0x81, 2, b'4', b'1'], [&CLOSE_PACKET[..], &[0x81, 1, b'6']].concat());
+        let two = [0x81, 2, b'4', b'1'];
+        let other = [0x81, 1, b'6'];
+        let cases = [
+            (CLOSE_PACKET.to_vec(), vec![]),
+            (long.clone(), long.clone()),
+            (two.to_vec(), two.to_vec()),
+            ([&CLOSE_PACKET[..], &other].concat(), other.to_vec()),
+            ([&other[..], &CLOSE_PACKET].concat(), other.to_vec()),
+            ([&long[..], &CLOSE_PACKET, &two].concat(), [&long[..], &two].concat()),
+        ];
         for room in 1..12 {
-            for (frame, close) in
-                [(&CLOSE_PACKET[..], &BARE_CLOSE[..]), (&long, &TOLD), (&two, &TOLD), (&before, &TOLD)]
-            {
-                let expected = [frame, close].concat();
-                assert_eq!(sent(&[frame, &BARE_CLOSE], room).await, expected, "{room}");
-                assert_eq!(sent(&[&[frame, &BARE_CLOSE].concat()], room).await, expected, "{room}");
+            for (frames, left) in &cases {
+                let expected = [&left[..], &TOLD].concat();
+                assert_eq!(sent(&[frames, &BARE_CLOSE], room).await, expected, "{room}");
+                assert_eq!(sent(&[&[&frames[..], &BARE_CLOSE].concat()], room).await, expected, "{room}");
             }
         }
     }

@@ -53,6 +53,8 @@ struct State {
     bytes: u64,
     /// Pings that were sent and not answered.
     pings: usize,
+    /// The time for a connection is over.
+    late: bool,
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
@@ -236,6 +238,32 @@ impl Carrier {
         self.wake_readers();
     }
 
+    /// Whether the session is connected to a namespace.
+    pub(crate) fn is_connected(&self) -> bool {
+        self.turnstile.lock().is_connected()
+    }
+
+    /// Whether the session is connected to no namespace, nor connecting.
+    pub(crate) fn is_left(&self) -> bool {
+        let state = self.turnstile.lock();
+        state.main == Main::Out && state.own.values().all(|own| *own == Own::Leaving)
+    }
+
+    /// The session's time for a connection is over. True: a CONNECT to the main namespace is under way, which is answered.
+    pub(crate) fn expire(&self) -> bool {
+        let mut state = self.turnstile.lock();
+        state.late = true;
+        let answers = state.main == Main::UnderWay;
+        drop(state);
+        self.heard();
+        answers
+    }
+
+    /// Waits until the session's time for a connection is over.
+    pub(crate) async fn expired(&self) {
+        self.until(|| self.turnstile.lock().late).await;
+    }
+
     /// The main namespace was left.
     pub(crate) fn leave_main(&self) {
         self.change(|state| {
@@ -252,7 +280,7 @@ impl Carrier {
         let result = change(&mut state);
         let after = state.is_connected();
         if before != after {
-            (state.packets, state.bytes, state.repeats) = (0, 0, 0);
+            (state.packets, state.bytes, state.repeats, state.late) = (0, 0, 0, false);
             self.seat(after);
         }
         result

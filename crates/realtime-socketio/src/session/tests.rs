@@ -46,10 +46,15 @@ fn wishes_are_read_from_auth_and_query() {
 /// A provider for one connection of each user.
 async fn provider() -> Arc<SocketIoProvider> {
     let limits = Limits::default().with_connections_per_user(1);
-    let provider = SocketIoProvider::new(SocketIoConfig::default().with_limits(limits));
+    let provider = SocketIoProvider::new(
+        SocketIoConfig::default().with_limits(limits).with_connect_timeout(Duration::from_secs(10)),
+    );
     provider.attach(Runtime::in_memory().with_authenticator(VisitorAuthenticator)).await.unwrap();
     Arc::new(provider)
 }
+
+/// What a client is told whose session is over.
+const UNKNOWN: &str = r#"{"code":1,"message":"Session ID unknown"}"#;
 
 /// One session.
 struct Polling {
@@ -88,7 +93,7 @@ impl Polling {
     /// Goes on asking until the session ends.
     fn keep_asking(self) {
         tokio::spawn(async move {
-            while !self.get().await.ends_with('1') {
+            while self.get().await != UNKNOWN {
                 // Answers pings, and there are none too many for others.
                 self.post("3").await;
             }
@@ -121,7 +126,8 @@ async fn a_connect_at_the_limit_is_held_for_connect_timeout() {
     let begun = Instant::now();
     late.knock().await;
     let answer = late.get().await;
-    assert_eq!(answer.as_bytes(), [b"6\x1e", Cause::UserLimit.last_packets().unwrap()].concat());
+    assert_eq!(answer.as_bytes(), [b"6\x1e", Cause::UserLimit.last_packet().unwrap()].concat());
+    assert_eq!(late.get().await, UNKNOWN);
     assert_eq!(begun.elapsed().as_secs(), 10);
     assert_eq!((provider.stats().connections, provider.stats().refused["user_limit"]), (1, 1));
 }
@@ -188,7 +194,7 @@ async fn a_client_that_asks_again_or_sends_something_stays() {
     }
 }
 
-/// Its answer is a close packet, so that it comes back at once.
+/// Its answer is a failure, so that it comes back at once.
 #[tokio::test(start_paused = true)]
 async fn a_client_that_comes_too_late_is_told_of_the_end() {
     let provider = provider().await;
@@ -200,6 +206,18 @@ async fn a_client_that_comes_too_late_is_told_of_the_end() {
     let asking = tokio::spawn(async move { inside.get().await });
     tokio::time::sleep(Duration::from_secs(1)).await;
     carrier.close_for(Cause::Heartbeat);
-    assert_eq!(asking.await.unwrap(), "6\u{1e}1");
+    assert_eq!(asking.await.unwrap(), UNKNOWN);
     assert_eq!(provider.stats().closed[&4002], 1);
+}
+
+/// As one whose `auth` function asks a token service first.
+#[tokio::test(start_paused = true)]
+async fn a_session_has_half_a_minute_for_its_connection() {
+    let provider = Arc::new(SocketIoProvider::new(SocketIoConfig::default()));
+    provider.attach(Runtime::in_memory().with_authenticator(VisitorAuthenticator)).await.unwrap();
+    let client = Polling::open(&provider).await;
+    tokio::time::sleep(Duration::from_secs(29)).await;
+    client.knock().await;
+    while !client.get().await.contains("40{\"sid\"") {}
+    assert_eq!(provider.stats().connections, 1);
 }

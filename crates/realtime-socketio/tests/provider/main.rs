@@ -13,6 +13,7 @@ mod handlers;
 mod heartbeat;
 mod http;
 mod kicked;
+mod late;
 mod limit;
 mod lost;
 mod malformed;

@@ -80,17 +80,57 @@ async fn unknown_namespaces_are_refused() {
     }
 }
 
-#[tokio::test]
-async fn a_session_that_leaves_the_main_namespace_by_a_kick_ends() {
-    let server = with_echo().await;
-    let mut client = server.open(Transport::Websocket).await;
-    client.connect("/own", &json!({})).await.expect("let in");
+/// A client in the main namespace that has been told to stay away from it.
+async fn kicked(server: &Server, transport: Transport, own: bool) -> Client {
+    let mut client = server.open(transport).await;
+    if own {
+        client.connect("/own", &json!({})).await.expect("let in");
+    }
     client.connect("/", &json!({"user": "ann"})).await.expect("let in");
     client.event("connected").await;
     server.provider.close(Target::user("ann"), CloseReason::KICKED).await.unwrap();
     let goodbye = client.message().await;
     assert_eq!((goodbye.namespace.as_str(), goodbye.kind), ("/", 1));
-    client.closed().await;
+    client
+}
+
+#[tokio::test]
+async fn a_kick_from_the_main_namespace_ends_a_session_with_nothing_else() {
+    let server = with_echo().await;
+    for transport in TRANSPORTS {
+        kicked(&server, transport, false).await.closed().await;
+        let mut client = server.open(transport).await;
+        client.connect("/own", &json!({})).await.expect("let in");
+        client.connect("/", &json!({"user": "ann"})).await.expect("let in");
+        client.event("connected").await;
+        client.send("41/own,").await;
+        server.provider.close(Target::user("ann"), CloseReason::KICKED).await.unwrap();
+        client.closed().await;
+    }
+}
+
+#[tokio::test]
+async fn a_kick_from_the_main_namespace_leaves_the_applications_own_alone() {
+    let server = with_echo().await;
+    for transport in TRANSPORTS {
+        let mut client = kicked(&server, transport, true).await;
+        // The time that a client has to go by itself, twice.
+        let begun = std::time::Instant::now();
+        for n in 1.. {
+            echoes(&mut client, n).await;
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            if begun.elapsed() > std::time::Duration::from_secs(2) {
+                break;
+            }
+        }
+        // The main one can be entered again.
+        client.connect("/", &json!({"user": "ann"})).await.expect("let in");
+        client.event("connected").await;
+        server.send(Target::user("ann"), "n", 1).await;
+        assert_eq!(client.event("n").await, 1);
+        client.send("1").await;
+        server.connections(0).await;
+    }
 }
 
 /// Who knows a session's id can poll in its name.

@@ -1,0 +1,85 @@
+//! Sessions that are not connected in time.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::StreamExt;
+use realtime_core::{Authenticator, ConnectRequest, Identity, RealtimeProvider, Refusal};
+use realtime_http::{HttpProvider, serve};
+use realtime_socketio::{SocketIoConfig, SocketIoProvider};
+use realtime_testkit::conformance::HookLog;
+use serde_json::{Value, json};
+use tokio_tungstenite::tungstenite::Message as Frame;
+
+use crate::TRANSPORTS;
+use crate::support::{Server, Setup, Wire, runtime, soon, until};
+
+const BRIEF: Duration = Duration::from_millis(500);
+
+/// Never comes back.
+struct Hanging;
+
+#[async_trait]
+impl Authenticator for Hanging {
+    async fn authenticate(&self, _: &ConnectRequest<'_>) -> Result<Identity, Refusal> {
+        std::future::pending().await
+    }
+}
+
+#[tokio::test]
+async fn who_does_not_connect_in_time_is_refused_by_name() {
+    let server = Setup::from(SocketIoConfig::default().with_connect_timeout(BRIEF)).start().await;
+    for (transport, count) in TRANSPORTS.into_iter().zip(1..) {
+        let mut client = server.open(transport).await;
+        match &mut client.wire {
+            Wire::Websocket(websocket) => {
+                let end = soon("a close frame", async {
+                    loop {
+                        match websocket.0.next().await {
+                            Some(Ok(Frame::Close(Some(frame)))) => return frame,
+                            Some(Ok(_)) => {}
+                            other => panic!("no close frame: {other:?}"),
+                        }
+                    }
+                });
+                let end = end.await;
+                assert_eq!((u16::from(end.code), end.reason.as_str()), (1013, "connect_timeout"));
+            }
+            Wire::Polling(polling) => {
+                let answer = soon("a refusal", async {
+                    loop {
+                        let answer = polling.http.get(&polling.url).send().await.unwrap();
+                        if answer.status() != 200 {
+                            return answer;
+                        }
+                    }
+                });
+                let answer = answer.await;
+                assert_eq!((answer.status().as_u16(), &answer.headers()["retry-after"]), (503, &"5".parse().unwrap()));
+                assert_eq!(answer.json::<Value>().await.unwrap()["error"]["code"], "connect_timeout");
+            }
+        }
+        assert_eq!(server.stats().refused.get("connect_timeout"), Some(&count));
+    }
+}
+
+#[tokio::test]
+async fn a_client_whose_authenticator_takes_too_long_gets_a_connect_error() {
+    let provider = std::sync::Arc::new(SocketIoProvider::new(SocketIoConfig::default().with_connect_timeout(BRIEF)));
+    let hooks = HookLog::default();
+    provider.attach(runtime(&hooks).with_authenticator(Hanging)).await.unwrap();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let router = std::sync::Arc::clone(&provider).router();
+    let server = Server::of(address, provider, hooks, tokio::spawn(serve(listener, router).into_future()));
+    for (transport, count) in TRANSPORTS.into_iter().zip(1..) {
+        let mut client = server.open(transport).await;
+        client.send("40{\"user\":\"ann\"}").await;
+        let answer = client.message().await;
+        assert_eq!((answer.kind, &answer.data["data"]), (4, &json!({"code": "connect_timeout", "retryAfterMs": 5000})));
+        assert!(answer.data["message"].as_str().unwrap().starts_with("connect_timeout: "), "{answer:?}");
+        client.closed().await;
+        until("the count", || server.stats().refused.get("connect_timeout") == Some(&count)).await;
+        assert_eq!(server.stats().refused.len(), 1, "{:?}", server.stats().refused);
+    }
+}
