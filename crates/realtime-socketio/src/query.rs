@@ -7,10 +7,13 @@ use crate::secret::Secret;
 /// What a request's query says of the protocol, among what the application has put there beside it.
 ///
 /// A key may come twice, once as the application's and once as the protocol's, in any order: socket.io-client writes its own
-/// over the application's, which keeps its place (engine.io-client 6.6, `createTransport`), but has no `sid` to write over
-/// the application's before the session is open; python-engineio puts its own behind (`_get_engineio_url`); SocketIOClient
-/// of .NET puts `EIO` and `transport` before and `sid` and `t` behind. npm's server takes none of them: it reads a key that
-/// comes twice as a list. So the protocol's is the value that means something to the protocol, wherever it stands.
+/// over the application's, which keeps its place before `EIO` (engine.io-client 6.6, `createTransport`); python-engineio puts
+/// its own behind (`_get_engineio_url`); SocketIOClient of .NET puts `EIO` and `transport` before and `sid` and `t` behind.
+/// npm's server reads a key that comes twice as a list, which it does not know. So the protocol's is the value that means
+/// something to the protocol, wherever it stands.
+///
+/// The request that opens a session has no `sid` of the protocol's. One before `EIO` is the application's then, for no client
+/// puts its own there but in the place of the application's, when it has one. (npm's server takes it for a session's.)
 pub(crate) struct Query {
     pub(crate) protocol: bool,
     pub(crate) transport: Option<Transport>,
@@ -57,22 +60,22 @@ impl Query {
         Self {
             protocol: values("EIO").any(|value| value == "4"),
             transport,
-            sid: Sought::among(values("sid")),
+            sid: Sought::among(query),
             marks: values("t").filter(|mark| !mark.is_empty()).map(str::to_owned).collect(),
         }
     }
 }
 
 impl Sought {
-    fn among<'a>(values: impl Iterator<Item = &'a str> + Clone) -> Self {
+    fn among(query: &str) -> Self {
+        let sids = query.split('&').filter_map(|pair| pair.strip_prefix("sid="));
         let is_id = |value: &&str| IDS.contains(&value.len()) && value.bytes().all(is_base64url);
-        let ids = values.clone().filter(is_id);
-        if ids.clone().next().is_some() {
+        let mut ids = sids.filter(is_id).peekable();
+        if ids.peek().is_some() {
             return Self::Session(ids.filter_map(Secret::parse).collect());
         }
-        // What is left is the application's, unless it is nobody's: nothing, or control characters.
-        let is_nonsense = |value: &str| value.is_empty() || value.contains("%0") || value.contains("%1");
-        if { values }.any(is_nonsense) { Self::Malformed } else { Self::None }
+        let behind = query.split('&').skip_while(|pair| *pair != "EIO=4");
+        if behind.into_iter().any(|pair| pair.starts_with("sid=")) { Self::Malformed } else { Self::None }
     }
 }
 
@@ -157,15 +160,16 @@ mod tests {
     #[test]
     fn a_session_that_there_may_have_been_is_no_new_one() {
         assert_eq!(read("EIO=4").sid, Sought::None);
-        for own in ["x", "s%3Aabc.def", "AAAAAAAAAAAAAAA!", "AAAAAAAAAAAAAAAAA", "é"] {
-            assert_eq!(read(&format!("sid={own}")).sid, Sought::None, "{own}");
+        for own in ["", "x", "s%3Aabc.def", "AAAAAAAAAAAAAAA!", "AAAAAAAAAAAAAAAAA", "é"] {
+            assert_eq!(read(&format!("sid={own}&EIO=4")).sid, Sought::None, "{own}");
+            assert_eq!(read(&format!("EIO=4&sid={own}")).sid, Sought::Malformed, "{own}");
         }
-        assert!(matches!(read(&format!("sid=x&sid={OURS}")).sid, Sought::Session(found) if found.len() == 1));
+        for found in [format!("sid=x&EIO=4&sid={OURS}"), format!("EIO=4&sid=x&sid={OURS}"), format!("sid={OURS}&EIO=4")]
+        {
+            assert!(matches!(read(&found).sid, Sought::Session(found) if found.len() == 1), "{found}");
+        }
         // Of npm's server.
-        assert_eq!(read("sid=AAAAAAAAAAAAAAAAAAAA").sid, Sought::Session(Vec::new()));
-        for nonsense in ["", "%00", "a%1fb"] {
-            assert_eq!(read(&format!("sid={nonsense}")).sid, Sought::Malformed, "{nonsense}");
-        }
+        assert_eq!(read("sid=AAAAAAAAAAAAAAAAAAAA&EIO=4").sid, Sought::Session(Vec::new()));
     }
 
     #[test]

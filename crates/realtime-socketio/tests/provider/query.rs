@@ -5,7 +5,7 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 
 use crate::TRANSPORTS;
-use crate::support::{Client, Packet, Server, Transport, Wire, soon};
+use crate::support::{Client, Packet, Polling, Server, Transport, Websocket, Wire, soon};
 
 /// The same session, asked for with these parameters; `SID` and `MARK` are the protocol's.
 struct Asked<'a> {
@@ -34,7 +34,7 @@ const ORDERS: [(&str, &str); 4] = [
         "sid=x&t=acme&EIO=1&transport=fast&transport=polling&EIO=4&sid=SID&t=MARK",
     ),
     (
-        "EIO=4&transport=polling&EIO=1&transport=fast&sid=x&t=acme&t=MARK",
+        "EIO=4&transport=polling&EIO=1&transport=fast&t=acme&t=MARK",
         "EIO=4&transport=polling&EIO=1&transport=fast&sid=x&t=acme&sid=SID&t=MARK",
     ),
     (
@@ -43,11 +43,16 @@ const ORDERS: [(&str, &str); 4] = [
     ),
 ];
 
-async fn opened(server: &Server, query: &str) -> Client {
-    // The helper's own keys come first; these are in the order of the template.
+/// A session that is opened by exactly this query.
+async fn opened(server: &Server, transport: Transport, query: &str) -> Client {
     let target = format!("/socket.io/?{}", query.replace("MARK", "m0"));
-    let polling = crate::support::Polling::open(server.address, &target).await.expect("a session");
-    let mut client = Client::of(server.address, Wire::Polling(polling));
+    let wire = match transport {
+        Transport::Polling => Wire::Polling(Polling::open(server.address, &target).await.expect("a session")),
+        Transport::Websocket => {
+            Wire::Websocket(Box::new(Websocket::open(server.address, &target, None).await.expect("a session")))
+        }
+    };
+    let mut client = Client::of(server.address, wire);
     let Ok(Packet::Text(open)) = soon("the opening packet", client.next_packet()).await else { panic!("none") };
     client.open = serde_json::from_str(open.strip_prefix('0').unwrap()).unwrap();
     client
@@ -57,7 +62,7 @@ async fn opened(server: &Server, query: &str) -> Client {
 async fn an_applications_keys_beside_the_protocols_do_not_break_polling() {
     let server = Server::start().await;
     for (opening, asking) in ORDERS {
-        let mut client = opened(&server, opening).await;
+        let mut client = opened(&server, Transport::Polling, opening).await;
         let mut asked = Asked { client: &mut client, template: asking, marks: 0 };
         asked.prepare();
         asked.client.connect("/", &json!({"user": "ann"})).await.expect(asking);
@@ -77,16 +82,24 @@ async fn an_applications_keys_beside_the_protocols_do_not_break_polling() {
 #[tokio::test]
 async fn an_applications_keys_reach_the_authenticator_and_do_not_break_a_websocket() {
     let server = Server::start().await;
-    for query in ["sid=x&user=ann", "user=ann&transport=polling&EIO=1&sid=x", "t=acme&user=ann"] {
-        for transport in TRANSPORTS {
-            let mut client = Client::open(server.address, transport, query).await.unwrap();
+    for query in [
+        "sid=x&user=ann&EIO=4&transport=TRANSPORT",
+        "sid=x&transport=fast&EIO=1&user=ann&EIO=4&transport=TRANSPORT",
+        "EIO=4&transport=TRANSPORT&EIO=1&transport=fast&user=ann",
+        "t=acme&user=ann&EIO=4&transport=TRANSPORT",
+    ] {
+        for (transport, name) in TRANSPORTS.into_iter().zip(["polling", "websocket"]) {
+            let mut client = opened(&server, transport, &query.replace("TRANSPORT", name)).await;
+            if let Wire::Polling(polling) = &mut client.wire {
+                polling.url = format!("{}&sid={}", polling.url, client.open["sid"].as_str().unwrap());
+            }
             client.connect("/", &Value::Null).await.expect("let in");
             client.event("connected").await;
             if transport == Transport::Polling {
                 client = client.upgrade().await;
             }
-            let receipt = server.send(Target::user("ann"), "n", 1).await;
-            assert_eq!(client.event("n").await, 1, "{query} {receipt:?}");
+            server.send(Target::user("ann"), "n", 1).await;
+            assert_eq!(client.event("n").await, 1, "{query}");
             client.send("1").await;
             server.connections(0).await;
         }
