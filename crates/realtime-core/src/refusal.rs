@@ -79,7 +79,7 @@ impl RefusalKind {
     const fn setting(self) -> Option<&'static str> {
         match self {
             Self::BadRequest | Self::Draining | Self::Internal => None,
-            Self::Flood => Some("connect_timeout"),
+            Self::ConnectTimeout | Self::Flood => Some("connect_timeout"),
             Self::Forbidden | Self::Unauthorized => Some("authenticator"),
             Self::NodeLimit => Some("limits.connections"),
             Self::Origin => Some("origins"),

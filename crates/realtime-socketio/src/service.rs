@@ -102,7 +102,7 @@ impl EngineService {
             }
             ("GET", Transport::Polling) => self.poll(addressed(request, transport, sid), carrier).await,
             ("POST", Transport::Polling) => self.post(addressed(request, transport, sid), carrier).await,
-            _ => misasked(3, "Bad request"),
+            _ => failed(StatusCode::BAD_REQUEST),
         }
     }
 
