@@ -20,7 +20,8 @@ pub(crate) enum Cause {
 }
 
 impl Cause {
-    /// The close frame that tells it (RFC 6455 §7.4.1), behind what else the client is told.
+    /// The close frame that tells it (RFC 6455 §7.4.1), behind what else the client is told: Socket.IO's clients do not show
+    /// the code of a close frame, so that a fault of theirs is an event too.
     pub(crate) fn last_frames(self) -> &'static [u8] {
         match self {
             // 1013 with a word.
@@ -31,10 +32,16 @@ impl Cause {
             Self::Heartbeat => b"\x88\x02\x0f\xa2",
             // 1011
             Self::Lost => b"\x88\x02\x03\xf3",
-            // 1002
-            Self::Malformed => b"\x88\x02\x03\xea",
-            // 1009
-            Self::TooLarge => b"\x88\x02\x03\xf1",
+            // The event, then 1002.
+            Self::Malformed => {
+                b"\x81\x4c42[\"error\",{\"code\":\"protocol_error\",\"message\":\"a packet could not be read\"}]\
+                \x88\x02\x03\xea"
+            }
+            // The event, then 1009.
+            Self::TooLarge => {
+                b"\x81\x4e42[\"error\",{\"code\":\"too_large\",\"message\":\"a message was larger than allowed\"}]\
+                \x88\x02\x03\xf1"
+            }
             // The event, then 1013 with a word.
             Self::UserLimit => {
                 b"\x81\x5042[\"error\",{\"code\":\"user_limit\",\"message\":\"this user has too many connections\"}]\
@@ -87,6 +94,19 @@ mod tests {
             let (code_bytes, word) = last.1.split_at(2);
             assert_eq!((last.0, code_bytes), (0x88, &u16::to_be_bytes(code)[..]), "{cause:?}");
             assert!(word.iter().all(|byte| byte.is_ascii_lowercase() || *byte == b'_'), "{cause:?}");
+        }
+    }
+
+    #[test]
+    fn a_fault_is_told_by_an_event_first() {
+        for (cause, code, message) in [
+            (Cause::Malformed, "protocol_error", "a packet could not be read"),
+            (Cause::TooLarge, "too_large", "a message was larger than allowed"),
+        ] {
+            let event = format!("42{}", serde_json::json!(["error", realtime_core::HandlerError::new(code, message)]));
+            let (frame, close) = split(cause.last_frames());
+            assert_eq!(frame, (0x81, event.as_bytes()), "{cause:?}");
+            assert_eq!(close.len(), 4, "{cause:?}");
         }
     }
 
