@@ -52,11 +52,12 @@ impl Cause {
         }
     }
 
-    /// What tells it on long polling, before a request fails.
-    pub(crate) fn last_packet(self) -> Option<&'static [u8]> {
+    /// What tells it on long polling, where that is not a request's failure: after that socket.io-client has a `connect_error`
+    /// if it was not connected yet. Engine.IO's close packet ends it.
+    pub(crate) fn last_packets(self) -> Option<&'static [u8]> {
         match self {
             Self::UserLimit => {
-                Some(b"42[\"error\",{\"code\":\"user_limit\",\"message\":\"this user has too many connections\"}]")
+                Some(b"42[\"error\",{\"code\":\"user_limit\",\"message\":\"this user has too many connections\"}]\x1e1")
             }
             _ => None,
         }
@@ -117,6 +118,6 @@ mod tests {
         let ((opcode, payload), close) = split(Cause::UserLimit.last_frames());
         assert_eq!((opcode, payload), (0x81, event.as_bytes()));
         assert_eq!(split(close), ((0x88, &b"\x03\xf5user_limit"[..]), &[][..]));
-        assert_eq!(Cause::UserLimit.last_packet(), Some(event.as_bytes()));
+        assert_eq!(Cause::UserLimit.last_packets(), Some(format!("{event}\u{1e}1").as_bytes()));
     }
 }

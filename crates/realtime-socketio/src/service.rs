@@ -227,7 +227,7 @@ impl EngineService {
                 let is_over = carrier.is_closing();
                 if is_over {
                     // engineioxide only ends the answer.
-                    match carrier.cause().and_then(Cause::last_packet) {
+                    match carrier.cause().and_then(Cause::last_packets) {
                         Some(last) => body = joined(&body, last),
                         None if body.is_empty() || body == NOOP => return gone(&carrier),
                         None => {}

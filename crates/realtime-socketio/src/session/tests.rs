@@ -126,7 +126,7 @@ async fn a_connect_at_the_limit_is_held_for_connect_timeout() {
     let begun = Instant::now();
     late.knock().await;
     let answer = late.get().await;
-    assert_eq!(answer.as_bytes(), [b"6\x1e", Cause::UserLimit.last_packet().unwrap()].concat());
+    assert_eq!(answer.as_bytes(), [b"6\x1e", Cause::UserLimit.last_packets().unwrap()].concat());
     assert_eq!(late.get().await, UNKNOWN);
     assert_eq!(begun.elapsed().as_secs(), 10);
     assert_eq!((provider.stats().connections, provider.stats().refused["user_limit"]), (1, 1));

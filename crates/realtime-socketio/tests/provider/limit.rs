@@ -92,7 +92,7 @@ async fn who_has_waited_in_vain_is_told_by_an_event_and_its_session_ends() {
         let Ok(Packet::Text(error)) = soon("an event", late.next_packet()).await else { panic!("no event") };
         assert_eq!(error, format!(r#"42["error",{{"code":"user_limit","message":"{MESSAGE}"}}]"#));
         match &mut late.wire {
-            Wire::Polling(_) => late.sent_away().await,
+            Wire::Polling(_) => assert_eq!(late.next_packet().await, Ok(Packet::Text("1".to_owned()))),
             Wire::Websocket(websocket) => {
                 let Some(Ok(Frame::Close(Some(frame)))) = soon("the end", websocket.0.next()).await else {
                     panic!("no close frame");
