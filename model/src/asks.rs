@@ -99,6 +99,8 @@ fn check_replies(reference: &mut Reference, waiting: &Waiting, replies: &[AckRep
                 asked.answered.is_some_and(|at| at <= waiting.until)
                     && reply.payload.bytes() == answer(serial, waiting.number).as_bytes()
             }
+            // No client of the model answers so.
+            AckStatus::Unreadable => false,
             AckStatus::Gone => conn.may_end() && !in_time,
             // It takes more asks than a schedule has.
             AckStatus::GivenUp => false,
@@ -112,6 +114,7 @@ fn check_replies(reference: &mut Reference, waiting: &Waiting, replies: &[AckRep
             AckStatus::Gone => "ask gone",
             AckStatus::TimedOut => "ask timed out",
             AckStatus::GivenUp => "ask given up",
+            AckStatus::Unreadable => "ask unreadable",
         });
     }
     match waiting.must.iter().find(|serial| !named.contains(serial)) {

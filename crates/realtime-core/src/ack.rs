@@ -43,6 +43,8 @@ pub enum AckStatus {
     Gone,
     /// It was there and did not answer in time.
     TimedOut,
+    /// It answered in time, with what cannot be read.
+    Unreadable,
 }
 
 /// The answers to one ask, as a stream that ends when every matched connection has an outcome.

@@ -70,6 +70,41 @@ fn next_line_end(text: &[u8]) -> Option<LineEnd> {
     })
 }
 
+/// Replaces each half of a surrogate pair that stands alone in JSON text (`\ud83d`) by the replacement character U+FFFD.
+///
+/// JavaScript and Python write such halves when a string was cut within a character, and Rust's strings cannot hold them.
+/// The text keeps its length; what is not JSON is left as it is.
+pub fn replace_lone_surrogates(json: &str) -> Cow<'_, str> {
+    let mut mended: Option<String> = None;
+    let mut at = 0;
+    while let Some(found) = json.get(at..).and_then(|rest| rest.find('\\')) {
+        let escape = at + found;
+        at = match surrogate(json, escape) {
+            // The other escapes have one character, which may be of any length where the text is not JSON.
+            None => escape + 1 + json[escape + 1..].chars().next().map_or(0, char::len_utf8),
+            Some(0xd800..=0xdbff) if matches!(surrogate(json, escape + ESCAPE), Some(0xdc00..=0xdfff)) => {
+                escape + 2 * ESCAPE
+            }
+            Some(_) => {
+                mended.get_or_insert_with(|| json.to_owned()).replace_range(escape..escape + ESCAPE, "\\ufffd");
+                escape + ESCAPE
+            }
+        };
+    }
+    mended.map_or(Cow::Borrowed(json), Cow::Owned)
+}
+
+/// Bytes of an escaped UTF-16 unit.
+const ESCAPE: usize = 6;
+
+/// The half of a surrogate pair that is escaped here.
+fn surrogate(json: &str, at: usize) -> Option<u16> {
+    let digits = json.get(at..at + ESCAPE)?.strip_prefix("\\u")?;
+    let unit =
+        digits.bytes().all(|digit| digit.is_ascii_hexdigit()).then(|| u16::from_str_radix(digits, 16).ok())??;
+    (0xd800..=0xdfff).contains(&unit).then_some(unit)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -100,5 +135,22 @@ mod tests {
         assert!(check_depth(nested(64).as_bytes(), 64).is_ok());
         assert_eq!(check_depth(nested(65).as_bytes(), 64).unwrap_err().code(), "too_deep");
         assert!(check_depth(br#"["[[[[\"[[[[", [], [], {}]"#, 2).is_ok());
+    }
+
+    #[test]
+    fn lone_surrogates_are_replaced_and_nothing_else() {
+        for (json, mended) in [
+            (r#""\ud83d""#, r#""\ufffd""#),
+            (r#""\uDE00x""#, r#""\ufffdx""#),
+            (r#""\ud83d\ud83d\ude00\ude00""#, r#""\ufffd\ud83d\ude00\ufffd""#),
+            (r#""\ud83d\n\\\udc00""#, r#""\ufffd\n\\\ufffd""#),
+        ] {
+            assert_eq!(replace_lone_surrogates(json), mended);
+            assert!(serde_json::from_str::<String>(json).is_err() && serde_json::from_str::<String>(mended).is_ok());
+        }
+        for json in [r#""\ud83d\ude00 \u00e4""#, r#""\\ud83d""#, r#""\uffff""#, "\"ä\"", "\\", "\\é\\ud8", "\\u+d8d"]
+        {
+            assert!(matches!(replace_lone_surrogates(json), Cow::Borrowed(_)), "{json}");
+        }
     }
 }

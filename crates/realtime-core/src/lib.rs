@@ -81,7 +81,7 @@ pub use hub::Hub;
 pub use identity::Identity;
 pub use inbound::{Inbound, InboundPayload};
 pub use inbox::Inbox;
-pub use json::{DEFAULT_MAX_DEPTH, check_depth, one_line_json};
+pub use json::{DEFAULT_MAX_DEPTH, check_depth, one_line_json, replace_lone_surrogates};
 pub use json_error::describe_json_error;
 pub use lifecycle::LifecycleHook;
 pub use limits::{Admission, Ticket};

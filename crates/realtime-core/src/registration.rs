@@ -158,6 +158,11 @@ impl<C: Codec> Registration<C> {
         self.dispatcher.answer(ack, self.id(), payload)
     }
 
+    /// Notes that the client's answer to an ask cannot be read; `false` as with [`Registration::answer`].
+    pub fn answer_unreadable(&self, ack: u64) -> bool {
+        !self.is_closed() && self.dispatcher.answer_unreadable(ack, self.id())
+    }
+
     /// Puts a frame of the transport's own into the lane of replies; a full lane closes the connection.
     pub fn push(&self, frame: C::Frame) {
         self.dispatcher.hub().push_side(&self.connection, frame, false, Instant::now());

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use realtime_core::{HandlerError, Inbound, InboundPayload, check_depth, describe_json_error};
+use realtime_core::{HandlerError, Inbound, InboundPayload, check_depth, describe_json_error, replace_lone_surrogates};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -27,18 +27,24 @@ pub(crate) struct Rejected {
     pub(crate) error: HandlerError,
     /// The number under which the client waits for an answer.
     pub(crate) ack: Option<u64>,
+    /// The ask that it was to answer.
+    pub(crate) ask: Option<u64>,
 }
 
 /// Reads a text; with `raw`, one that is no envelope is [`Decoded::Text`] and no error.
 pub(crate) fn decode(text: &str, max_depth: usize, raw: bool) -> Result<Decoded, Rejected> {
+    let text = &*replace_lone_surrogates(text);
     let envelope = match envelope(text) {
         Ok(envelope) => envelope,
         Err(_) if raw => return Ok(Decoded::Text),
         Err(error) => return Err(check_depth(text.as_bytes(), max_depth).err().unwrap_or(error).into()),
     };
-    check_depth(text.as_bytes(), max_depth)?;
+    check_depth(text.as_bytes(), max_depth).map_err(|error| {
+        let ask = envelope.ack.filter(|_| envelope.name == "ack").and_then(|ack| number(ack).ok());
+        Rejected { ask, ..error.into() }
+    })?;
     let ack = envelope.ack.map(number).transpose()?;
-    let rejected = |error| Rejected { error, ack };
+    let rejected = |error| Rejected { error, ack, ask: None };
     let name = envelope.name;
     // Copied: a slice of what was read would keep the whole read buffer.
     let json =
@@ -94,7 +100,7 @@ fn invalid_envelope(reason: impl std::fmt::Display) -> HandlerError {
 
 impl From<HandlerError> for Rejected {
     fn from(error: HandlerError) -> Self {
-        Self { error, ack: None }
+        Self { error, ack: None, ask: None }
     }
 }
 
@@ -149,6 +155,21 @@ mod tests {
             assert_eq!(code(&text), ("invalid_envelope".to_owned(), None), "{text}");
         }
         assert_eq!(code(r#"{"type":"a","type":"b"}"#), ("invalid_envelope".to_owned(), None));
+    }
+
+    #[test]
+    fn a_lone_surrogate_is_a_replacement_character() {
+        let decoded = decode(r#"{"type":"cut\ud83d","payload":["\udc00"],"ack":1}"#, 64, true);
+        assert_eq!(decoded, Ok(Decoded::Event(Inbound::new("cut\u{fffd}", r#"["\ufffd"]"#).with_ack(1))));
+        let decoded = decode(r#"{"type":"ack","ack":7,"payload":"\ud83d"}"#, 64, false);
+        assert_eq!(decoded, Ok(Decoded::Ack(7, InboundPayload::json_text(r#""\ufffd""#))));
+    }
+
+    #[test]
+    fn an_answer_that_cannot_be_read_still_names_its_ask() {
+        let deep = format!("{}1{}", "[".repeat(64), "]".repeat(64));
+        let rejected = decode(&format!(r#"{{"type":"ack","ack":7,"payload":{deep}}}"#), 64, false).unwrap_err();
+        assert_eq!((rejected.error.code(), rejected.ack, rejected.ask), ("too_deep", None, Some(7)));
     }
 
     #[test]

@@ -273,7 +273,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                     self.paused = !self.registration.receive(raw::inbound(name, text.as_bytes()));
                 }
             }
-            Err(Rejected { error, ack }) => self.paused = !self.registration.reject(error, ack),
+            Err(Rejected { error, ack, ask }) => {
+                if let Some(ask) = ask {
+                    self.registration.answer_unreadable(ask);
+                }
+                self.paused = !self.registration.reject(error, ack);
+            }
         }
     }
 

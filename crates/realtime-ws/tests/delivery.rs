@@ -228,6 +228,25 @@ async fn an_ask_says_how_it_ended_for_each_connection() {
 }
 
 #[tokio::test]
+async fn an_answer_that_cannot_be_read_is_an_outcome_of_its_own() {
+    let server = server_with(WsConfig::default()).await;
+    let mut client = server.client("ann").await;
+    let io = server.provider.socket_io().unwrap();
+    let deep = format!("{}{}", "[".repeat(200), "]".repeat(200));
+    for (payload, outcome) in
+        [(r#""\ud83d""#, (AckStatus::Answered, json!("\u{fffd}"))), (&deep, (AckStatus::Unreadable, Value::Null))]
+    {
+        let question = Event::json("question", &"?").unwrap();
+        let acks = io.to_user_with_ack("ann", question, Duration::from_secs(20)).await.unwrap();
+        let ask = client.json().await;
+        client.text(&format!(r#"{{"type":"ack","ack":{},"payload":{payload}}}"#, ask["ack"])).await;
+        let reply = within(acks.all()).await.remove(0);
+        assert_eq!((reply.status, reply.json::<Value>().unwrap()), outcome);
+    }
+    assert_eq!(client.error().await.0, "too_deep");
+}
+
+#[tokio::test]
 async fn an_answer_does_not_wait_behind_the_handler_that_asked() {
     let io: Arc<OnceLock<Arc<dyn SocketIoBroadcast>>> = Arc::default();
     let provider = provider_with(WsConfig::default()).on("ask me", {

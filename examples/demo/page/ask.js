@@ -4,7 +4,9 @@ import { byId, element, fieldProblem, payloadText, problem } from './element.js'
 import { parseJson } from './json.js';
 import { shortName } from './providers.js';
 
-const STATUS = { answered: 'answered', timedOut: 'timed out', givenUp: 'given up', gone: 'gone' };
+const STATUS = {
+  answered: 'answered', timedOut: 'timed out', givenUp: 'given up', gone: 'gone', unreadable: 'unreadable',
+};
 
 export class AskForm {
   #kind = byId('ask-target-kind');

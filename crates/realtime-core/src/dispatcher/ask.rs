@@ -62,4 +62,9 @@ impl<C: Codec> Dispatcher<C> {
         let ask = self.asks().settle(ack, connection);
         ask.is_some_and(|ask| ask.settle(connection, AckStatus::Answered, Some(payload)))
     }
+
+    pub(crate) fn answer_unreadable(&self, ack: u64, connection: ConnectionId) -> bool {
+        let ask = self.asks().settle(ack, connection);
+        ask.is_some_and(|ask| ask.settle(connection, AckStatus::Unreadable, None))
+    }
 }
