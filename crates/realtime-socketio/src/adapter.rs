@@ -10,7 +10,7 @@ use socketioxide::{AckError, SocketError};
 use socketioxide_core::adapter::{BroadcastOptions, CoreAdapter, CoreLocalAdapter, DefinedAdapter, SocketEmitter};
 use socketioxide_core::packet::Packet;
 
-use crate::args::{self, Arguments, MalformedPacket};
+use crate::args::{self, Arguments, Unreadable};
 use crate::encoded::Encoded;
 
 /// A packet was not taken.
@@ -32,7 +32,7 @@ pub(crate) enum AskError {
     Gone,
     /// The answer could not be read.
     #[error(transparent)]
-    Malformed(#[from] MalformedPacket),
+    Unreadable(#[from] Unreadable),
     /// No answer came in time.
     #[error("no answer in time")]
     TimedOut,

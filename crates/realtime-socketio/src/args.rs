@@ -1,6 +1,7 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
+use realtime_core::{HandlerError, check_depth, replace_lone_surrogates};
 use serde_json::value::RawValue;
 use socketioxide_core::Value;
 
@@ -10,7 +11,7 @@ use socketioxide_core::Value;
 /// `{"_placeholder":true,"num":N}`, N being their place among the attachments, as on the wire.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Arguments {
-    /// JSON text: well-formed, of any depth.
+    /// JSON text: well-formed, of any depth, without lone surrogates.
     pub(crate) json: Bytes,
     /// The bytes beside it.
     pub(crate) attachments: Vec<Bytes>,
@@ -18,22 +19,57 @@ pub(crate) struct Arguments {
 
 /// A packet could not be read.
 #[derive(Debug, thiserror::Error)]
-#[error("malformed packet: {0}")]
-pub(crate) struct MalformedPacket(&'static str);
+pub(crate) enum Unreadable {
+    /// It has an id that no answer can carry; the client is told, and goes on.
+    #[error("the ack id is larger than {}", i64::MAX)]
+    AckId,
+    /// It is no packet of Socket.IO.
+    #[error("malformed packet: {0}")]
+    Malformed(&'static str),
+}
 
-/// Reads `["name", argument, …]`.
-pub(crate) fn read_event(value: Value) -> Result<(String, Arguments), MalformedPacket> {
+/// Reads `["name", argument, …]`, behind what [`preface`](crate::preface) has put before the name.
+pub(crate) fn read_event(value: Value) -> Result<(String, Arguments), Unreadable> {
     let (text, attachments) = parts(value)?;
+    let text = replace_lone_surrogates(&text);
     let mut items = items(&text)?.into_iter();
-    let name = items.next().ok_or(MalformedPacket("an event without a name"))?;
-    let name = serde_json::from_str(name.get()).map_err(|_| MalformedPacket("a name that is no string"))?;
+    let mut name = items.next().ok_or(Unreadable::Malformed("an event without a name"))?.get();
+    if name == "\"\"" {
+        name = items.next().ok_or(Unreadable::Malformed("an event without a name"))?.get();
+    }
+    let name = match name.as_bytes() {
+        // Only where it was put in the place of the id.
+        b"null" => return Err(Unreadable::AckId),
+        [b'-' | b'0'..=b'9', ..] => name.to_owned(),
+        _ => serde_json::from_str(name).map_err(|_| Unreadable::Malformed("a name that is no string"))?,
+    };
     Ok((name, Arguments { json: join(items.collect()), attachments }))
 }
 
 /// Reads `[argument, …]`.
-pub(crate) fn read_ack(value: Value) -> Result<Arguments, MalformedPacket> {
+pub(crate) fn read_ack(value: Value) -> Result<Arguments, Unreadable> {
     let (text, attachments) = parts(value)?;
+    let text = replace_lone_surrogates(&text);
     Ok(Arguments { json: join(items(&text)?), attachments })
+}
+
+impl Arguments {
+    /// Refuses what is nested deeper than this, and what names an attachment that there is not: passed on, it would end
+    /// whoever receives it.
+    pub(crate) fn check(&self, max_depth: usize) -> Result<(), HandlerError> {
+        check_depth(&self.json, max_depth)?;
+        if self.attachments.is_empty() {
+            return Ok(());
+        }
+        let invalid = |message: &'static str| HandlerError::new("invalid_payload", message);
+        // Deeper than serde_json goes, where the configuration would allow it.
+        let json = serde_json::from_slice(&self.json).map_err(|_| invalid("the packet cannot be read"))?;
+        if placeholders_fit(&json, self.attachments.len()) {
+            Ok(())
+        } else {
+            Err(invalid("a placeholder names no attachment"))
+        }
+    }
 }
 
 /// The bytes of a packet, attachments included.
@@ -44,21 +80,14 @@ pub(crate) fn size_of(value: &Value) -> usize {
     }
 }
 
-fn parts(value: Value) -> Result<(socketioxide_core::Str, Vec<Bytes>), MalformedPacket> {
-    let (text, attachments): (_, Vec<Bytes>) = match value {
-        Value::Str(text, attachments) => (text, attachments.map(VecDeque::into).unwrap_or_default()),
-        Value::Bytes(_) => return Err(MalformedPacket("not the common parser's format")),
-    };
-    if !attachments.is_empty() {
-        let json = serde_json::from_str(&text).map_err(|_| MalformedPacket("not a list"))?;
-        if !placeholders_fit(&json, attachments.len()) {
-            return Err(MalformedPacket("a placeholder without its attachment"));
-        }
+fn parts(value: Value) -> Result<(socketioxide_core::Str, Vec<Bytes>), Unreadable> {
+    match value {
+        Value::Str(text, attachments) => Ok((text, attachments.map(VecDeque::into).unwrap_or_default())),
+        Value::Bytes(_) => Err(Unreadable::Malformed("not the common parser's format")),
     }
-    Ok((text, attachments))
 }
 
-/// Whether every placeholder stands for an attachment: passed on, another one would end whoever receives it.
+/// Whether every placeholder stands for an attachment.
 fn placeholders_fit(json: &serde_json::Value, attachments: usize) -> bool {
     match json {
         serde_json::Value::Array(items) => items.iter().all(|item| placeholders_fit(item, attachments)),
@@ -70,8 +99,8 @@ fn placeholders_fit(json: &serde_json::Value, attachments: usize) -> bool {
     }
 }
 
-fn items(text: &str) -> Result<Vec<&RawValue>, MalformedPacket> {
-    serde_json::from_str(text).map_err(|_| MalformedPacket("not a list"))
+fn items(text: &str) -> Result<Vec<&RawValue>, Unreadable> {
+    serde_json::from_str(text).map_err(|_| Unreadable::Malformed("not a list"))
 }
 
 /// Copies, so that a waiting event does not keep the read buffer alive.
@@ -129,22 +158,36 @@ mod tests {
     fn a_placeholder_names_an_attachment_there_is() {
         for num in ["2", "-1", "0.5", "\"0\"", "null"] {
             let text = format!(r#"["up",[{{"a":{{"_placeholder":true,"num":{num}}}}}]]"#);
-            assert!(read_event(value(&text, &[b"zero", b"one"])).is_err(), "{num}");
-            assert!(read_ack(value(&text, &[b"zero", b"one"])).is_err(), "{num}");
+            let checked = |attachments: &[&'static [u8]]| read_ack(value(&text, attachments)).unwrap().check(64);
+            assert_eq!(checked(&[b"zero", b"one"]).unwrap_err().code(), "invalid_payload", "{num}");
             // Without attachments nobody takes it for a placeholder.
-            assert!(read_event(value(&text, &[])).is_ok(), "{num}");
+            assert!(checked(&[]).is_ok(), "{num}");
         }
-        assert!(read_event(value(r#"["up",{"_placeholder":false}]"#, &[b"zero"])).is_ok());
+        let checked = |text: &str| read_ack(value(text, &[b"zero"])).unwrap().check(1000);
+        assert!(checked(r#"["up",{"_placeholder":false}]"#).is_ok());
+        let deep = |depth: usize| format!("[{}{}]", "[".repeat(depth), "]".repeat(depth));
+        assert!(checked(&deep(100)).is_ok());
+        assert_eq!(checked(&deep(900)).unwrap_err().code(), "invalid_payload");
+        assert_eq!(checked(&deep(1100)).unwrap_err().code(), "too_deep");
     }
 
     #[test]
     fn names_may_be_escaped() {
-        assert_eq!(read_event(value(r#"["\u00e4\n"]"#, &[])).unwrap().0, "ä\n");
+        for (name, read) in [(r#""\u00e4\n""#, "ä\n"), (r#""\ud83d""#, "\u{fffd}"), ("7", "7"), ("\"\"", "")] {
+            assert_eq!(read_event(value(&format!(r#"["",{name},1]"#), &[])).unwrap().0, read);
+        }
+        assert!(matches!(read_event(value(r#"["",null,"a"]"#, &[])), Err(Unreadable::AckId)));
+    }
+
+    #[test]
+    fn lone_surrogates_are_replaced() {
+        assert_eq!(read_event(value(r#"["a","\ud83d"]"#, &[])).unwrap().1.json, r#""\ufffd""#);
+        assert_eq!(read_ack(value(r#"["\ud83d"]"#, &[b"x"])).unwrap().json, r#""\ufffd""#);
     }
 
     #[test]
     fn what_is_no_list_with_a_name_is_an_error() {
-        for text in ["", "{}", "[]", "[1]", "[\"a\"", "[\"a\",]", "[\"a\",nul]", "[\"a\"]x"] {
+        for text in ["", "{}", "[]", "[true]", "[\"a\"", "[\"a\",]", "[\"a\",nul]", "[\"a\"]x"] {
             assert!(read_event(value(text, &[])).is_err(), "{text}");
         }
     }

@@ -1,10 +1,11 @@
 use std::sync::Arc;
 
+use realtime_core::HandlerError;
 use socketioxide::handler::{MessageHandler, Value};
 use socketioxide::socket::Socket;
 
 use crate::adapter::DirectAdapter;
-use crate::args::{self, Arguments};
+use crate::args::{self, Arguments, Unreadable};
 use crate::carrier::Carrier;
 use crate::cause::Cause;
 
@@ -28,8 +29,11 @@ pub(crate) trait Inlet: Send + Sync + 'static {
     /// Takes one event.
     fn accept(&self, received: Received);
 
+    /// Tells the client of an error in the place of one event, in order with the others.
+    fn reject(&self, error: HandlerError);
+
     /// The client's answer to an ask of this number; called by a task of its own.
-    fn answer(&self, ask: u64, answer: Arguments);
+    fn answer(&self, ask: u64, answer: Result<Arguments, Unreadable>);
 
     /// Whether reading should pause; until the connection's end, when it was asked to end.
     fn is_full(&self) -> bool;
@@ -52,7 +56,10 @@ impl MessageHandler<DirectAdapter, Inline> for Reader {
         }
         match args::read_event(value) {
             Ok((name, arguments)) => self.inlet.accept(Received { name, arguments, ack }),
-            Err(error) => {
+            Err(error @ Unreadable::AckId) => {
+                self.inlet.reject(HandlerError::new("invalid_envelope", error.to_string()));
+            }
+            Err(error @ Unreadable::Malformed(_)) => {
                 tracing::debug!(%error, "closing");
                 return self.carrier.close_for(Cause::Malformed);
             }

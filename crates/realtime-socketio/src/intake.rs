@@ -6,6 +6,7 @@ use tokio::io::{AsyncRead, ReadBuf};
 
 use crate::carrier::Carrier;
 use crate::head::Head;
+use crate::mender::FrameMender;
 use crate::packets::{Found, PacketScan};
 use crate::threshold;
 use crate::turnstile::Verdict;
@@ -13,13 +14,14 @@ use crate::turnstile::Verdict;
 /// How many packets are read before other tasks have their turn.
 pub(crate) const TURN: usize = 32;
 
-/// The reading side of a websocket: enters the session into our own namespace, and looks at each packet before it is
-/// handed on, which some are not, and others only later.
+/// The reading side of a websocket: enters the session into our own namespace, mends what socketioxide cannot read, and looks
+/// at each packet before it is handed on, which some are not, and others only later.
 #[derive(Default)]
 pub(crate) struct Intake {
     entrance: Entrance,
+    mender: FrameMender,
     scan: PacketScan,
-    /// Read from the wire and not handed on yet: at most one read.
+    /// Read from the wire and not handed on yet: at most one read, and what was held back before to be mended.
     held: Vec<u8>,
     /// How many of them may be handed on, and how many were looked at.
     cleared: usize,
@@ -102,6 +104,14 @@ impl Intake {
             }
             carrier.hear();
             self.looked = 0;
+            if let Some(mended) = self.mender.feed(read) {
+                buf.set_filled(before);
+                if self.look(carrier, &mended).is_none() {
+                    return Poll::Ready(Ok(()));
+                }
+                self.held = mended;
+                continue;
+            }
             if self.look(carrier, read).is_some() && self.cleared == read.len() {
                 (self.cleared, self.looked) = (0, 0);
                 return Poll::Ready(Ok(()));

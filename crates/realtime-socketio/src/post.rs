@@ -11,6 +11,7 @@ use crate::carrier::Carrier;
 use crate::cause::Cause;
 use crate::head::{Head, HeadScan};
 use crate::intake::TURN;
+use crate::mender::PacketMender;
 use crate::turnstile::Verdict;
 
 /// Separates the packets of one long-polling body (Engine.IO protocol 4).
@@ -28,6 +29,7 @@ pub(crate) struct PostBody {
     /// Bytes that may still come.
     left: usize,
     head: HeadScan,
+    mender: PacketMender,
     /// The next piece of the chunk was looked at.
     looked: bool,
     /// What is in it, until it may be handed on.
@@ -58,6 +60,7 @@ impl PostBody {
             chunk: Bytes::new(),
             left: max,
             head: HeadScan::default(),
+            mender: PacketMender::default(),
             looked: false,
             waits: None,
             packets: 0,
@@ -139,17 +142,22 @@ impl http_body::Body for PostBody {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        let is_there = ready!(self.poll_chunk(cx))?;
-        let end = self.chunk.iter().position(|byte| *byte == SEPARATOR).map_or(self.chunk.len(), |at| at + 1);
-        if !self.looked {
-            let piece = self.chunk.slice(..end);
-            self.waits = self.look(&piece)?;
-            self.looked = true;
+        loop {
+            let is_there = ready!(self.poll_chunk(cx))?;
+            let end = self.chunk.iter().position(|byte| *byte == SEPARATOR).map_or(self.chunk.len(), |at| at + 1);
+            if !self.looked {
+                let piece = self.chunk.slice(..end);
+                self.waits = self.look(&piece)?;
+                self.looked = true;
+            }
+            ready!(self.poll_take())?;
+            self.looked = false;
+            let piece = self.chunk.split_to(end);
+            let is_left = is_there || !self.mender.is_empty();
+            if let Some(piece) = self.mender.feed(piece, !is_there) {
+                return Poll::Ready(is_left.then(|| Ok(Frame::data(piece))));
+            }
         }
-        ready!(self.poll_take())?;
-        self.looked = false;
-        let piece = self.chunk.split_to(end);
-        Poll::Ready(is_there.then(|| Ok(Frame::data(piece))))
     }
 }
 

@@ -11,7 +11,7 @@ use socketioxide::socket::Sid;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, Sleep, sleep, timeout};
 
-use crate::adapter::{DirectAdapter, Refused};
+use crate::adapter::{AskError, DirectAdapter, Refused};
 use crate::carrier::{Carrier, GRACE};
 use crate::cause::Cause;
 use crate::credit::Window;
@@ -206,7 +206,8 @@ impl Pump {
         let inlet = Arc::downgrade(&self.inlet);
         let waiting = tokio::spawn(async move {
             match (answer.await, inlet.upgrade()) {
-                (Ok(answer), Some(inlet)) => inlet.answer(ask, answer),
+                (Ok(answer), Some(inlet)) => inlet.answer(ask, Ok(answer)),
+                (Err(AskError::Unreadable(error)), Some(inlet)) => inlet.answer(ask, Err(error)),
                 (Err(error), _) => tracing::debug!(%error, "an ask was not answered"),
                 (Ok(_), None) => {}
             }

@@ -9,13 +9,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use realtime_core::{
     Asker, CloseReason, ConnectRequest, Dispatcher, HandlerError, Inbound, InboundPayload, Refusal, RefusalKind,
-    Registration, Take, check_depth,
+    Registration, Take, check_depth, replace_lone_surrogates,
 };
 use realtime_http::{ConnectQuery, ROOM_WORDS, TrustedProxies};
 use serde_json::Value;
 use socketioxide::socket::DisconnectReason;
 
-use crate::args::Arguments;
+use crate::args::{Arguments, Unreadable};
 use crate::carrier::Carrier;
 use crate::cause::Cause;
 use crate::codec::SocketIoCodec;
@@ -119,7 +119,9 @@ impl Gate {
         let Some(text) = text else { return Ok(None) };
         check_depth(text.as_bytes(), self.max_depth)
             .map_err(|error| Refusal::bad_request(error.message().to_owned()))?;
-        serde_json::from_str(text).map(Some).map_err(|_| Refusal::bad_request("auth is not json"))
+        serde_json::from_str(&replace_lone_surrogates(text))
+            .map(Some)
+            .map_err(|_| Refusal::bad_request("auth is not json"))
     }
 }
 
@@ -220,7 +222,7 @@ impl Inlet for Incoming {
     fn accept(&self, received: Received) {
         let Received { name, arguments, ack } = received;
         let ack = ack.map(|id| id as u64);
-        let checked = check_depth(&arguments.json, self.max_depth).and_then(|()| {
+        let checked = arguments.check(self.max_depth).and_then(|()| {
             let inbound = Inbound { name: name.into(), payload: payload(arguments), ack };
             inbound.check_name()?;
             Ok(inbound)
@@ -229,6 +231,34 @@ impl Inlet for Incoming {
             Ok(inbound) => self.registration.receive(inbound),
             Err(error) => self.registration.reject(error, ack),
         };
+        self.wait_for_room(go_on);
+    }
+
+    fn reject(&self, error: HandlerError) {
+        self.wait_for_room(self.registration.reject(error, None));
+    }
+
+    fn answer(&self, ask: u64, answer: Result<Arguments, Unreadable>) {
+        let refused = |error: HandlerError| error.message().to_owned();
+        let read = answer.map_err(|error| error.to_string());
+        match read.and_then(|answer| answer.check(self.max_depth).map_err(refused).map(|()| answer)) {
+            Ok(answer) => {
+                let _awaited = self.registration.answer(ask, payload(answer));
+            }
+            Err(error) => {
+                tracing::debug!(error, "an answer cannot be read");
+                self.registration.answer_unreadable(ask);
+            }
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.registration.is_closed() || self.registration.inbox().is_paused()
+    }
+}
+
+impl Incoming {
+    fn wait_for_room(&self, go_on: bool) {
         // The reader pauses now, see `is_full`; the handlers let it go on when they have made room, but nobody does when the
         // connection was asked to end.
         if !go_on && !self.registration.is_closed() {
@@ -241,14 +271,6 @@ impl Inlet for Incoming {
                 }
             });
         }
-    }
-
-    fn answer(&self, ask: u64, answer: Arguments) {
-        let _awaited = self.registration.answer(ask, payload(answer));
-    }
-
-    fn is_full(&self) -> bool {
-        self.registration.is_closed() || self.registration.inbox().is_paused()
     }
 }
 

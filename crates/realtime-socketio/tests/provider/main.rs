@@ -14,6 +14,7 @@ mod heartbeat;
 mod http;
 mod kicked;
 mod late;
+mod lenient;
 mod limit;
 mod lost;
 mod malformed;

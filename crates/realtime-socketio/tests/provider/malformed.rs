@@ -34,7 +34,7 @@ impl Healthy {
 async fn packets_that_cannot_be_read_end_the_session() {
     let server = Server::start().await;
     let mut healthy = Healthy::among(&server).await;
-    let holder = |num: &str| text(&format!(r#"451-["b",{{"_placeholder":true,"num":{num}}}]"#));
+    let holder = || text(r#"451-["b",{"_placeholder":true,"num":0}]"#);
     let bytes = || Packet::Binary(Bytes::from_static(b"x"));
     let cases = [
         vec![text("garbage")],
@@ -45,15 +45,13 @@ async fn packets_that_cannot_be_read_end_the_session() {
         vec![text("42[")],
         vec![text("42{}")],
         vec![text("42[]")],
-        vec![text("42[1]")],
+        vec![text("42[null]")],
+        vec![text("42[{}]")],
         vec![text("42[\"a\"")],
         vec![text("42[\"a\",nul]")],
         vec![text("42[\"a\"]x")],
         vec![text("44{}")],
-        vec![holder("5"), bytes()],
-        vec![holder("-1"), bytes()],
-        vec![holder("\"0\""), bytes()],
-        vec![holder("0"), text("42[\"a\"]")],
+        vec![holder(), text("42[\"a\"]")],
         vec![text("4599999999-[\"b\"]")],
         vec![text("45-1-[\"b\"]"), bytes()],
         vec![bytes()],

@@ -1,0 +1,339 @@
+//! Where packets are mended on their way in: among a websocket's frames, and among the packets of a POST.
+
+use bytes::Bytes;
+
+use crate::post::SEPARATOR;
+use crate::preface::{self, Preface};
+use crate::scan::whole_header;
+
+/// Bytes that are held back until a packet tells; more are left as they are, whatever the frames in them.
+const MAX_HELD: usize = 16 * 1024;
+
+/// Mends the text packets among the frames of a client's websocket (RFC 6455 §5.2), wherever frames and reads are cut.
+///
+/// A packet that is mended begins with a frame of its own, and goes on with what is left of the frame that it was in.
+#[derive(Default)]
+pub(crate) struct FrameMender {
+    /// From the begin of a frame on: it is not whole enough to tell.
+    held: Vec<u8>,
+    /// Payload bytes of the present frame that are still to come.
+    left: u64,
+}
+
+/// One frame's header.
+struct Header {
+    first: u8,
+    masked: bool,
+    len: usize,
+    key: [u8; 4],
+    payload: u64,
+}
+
+/// What becomes of a text that begins.
+enum Text {
+    /// These frames take the place of so many bytes, and so many bytes of the payload follow.
+    Mended(Vec<u8>, usize, u64),
+    Open,
+    Plain,
+}
+
+impl FrameMender {
+    /// What these bytes are to be replaced by, if they are: they may become more or less, or none yet.
+    pub(crate) fn feed(&mut self, bytes: &[u8]) -> Option<Vec<u8>> {
+        let joined = (!self.held.is_empty()).then(|| [&std::mem::take(&mut self.held), bytes].concat());
+        let all = joined.as_deref().unwrap_or(bytes);
+        let mut out = Vec::new();
+        let (mut at, mut copied) = (0, 0);
+        while at < all.len() {
+            if self.left > 0 {
+                // The bytes fit into memory, so their number fits into usize.
+                let skip = self.left.min((all.len() - at) as u64);
+                self.left -= skip;
+                at += skip as usize;
+                continue;
+            }
+            let rest = &all[at..];
+            let Some(header) = Header::read(rest) else { break };
+            let text = if header.opcode() == 1 { begin(rest) } else { Text::Plain };
+            match text {
+                Text::Open if rest.len() <= MAX_HELD => break,
+                Text::Open | Text::Plain => {
+                    at += header.len;
+                    self.left = header.payload;
+                }
+                Text::Mended(frames, taken, left) => {
+                    out.extend_from_slice(&all[copied..at]);
+                    out.extend_from_slice(&frames);
+                    at += taken;
+                    copied = at;
+                    self.left = left;
+                }
+            }
+        }
+        self.held = all[at..].to_vec();
+        if copied == 0 && at == bytes.len() && joined.is_none() {
+            return None;
+        }
+        out.extend_from_slice(&all[copied..at]);
+        Some(out)
+    }
+}
+
+/// Reads the text message that begins with these frames, as far as they tell.
+fn begin(frames: &[u8]) -> Text {
+    let (mut at, mut packet, mut between) = (0, Vec::new(), Vec::new());
+    let mut opening = None;
+    loop {
+        let Some(header) = Header::read(&frames[at..]) else { return Text::Open };
+        let rest = &frames[at + header.len..];
+        let here = usize::try_from(header.payload).map_or(rest.len(), |payload| payload.min(rest.len()));
+        let is_whole = here as u64 == header.payload;
+        if opening.is_some() && header.opcode() >= 8 {
+            // Control frames come between the fragments of a message.
+            if !is_whole {
+                return Text::Open;
+            }
+            between.extend_from_slice(&frames[at..at + header.len + here]);
+            at += header.len + here;
+            continue;
+        }
+        if opening.is_some() && header.opcode() != 0 {
+            return Text::Plain;
+        }
+        let first = *opening.get_or_insert(header.first);
+        let taken = here.min(MAX_HELD);
+        let payload = rest[..taken].iter().zip(header.key.iter().cycle()).map(|(byte, key)| byte ^ key);
+        packet.extend(payload);
+        match preface::read(&packet) {
+            Preface::Mended(of, mut mended) => {
+                mended.extend_from_slice(&packet[of..]);
+                let left = header.payload - taken as u64;
+                let mut out = between;
+                let last = if left == 0 { header.first & 0x80 } else { 0 };
+                header.push_frame(last | (first & 0x7f), &mended, &mut out);
+                if left > 0 {
+                    header.push_rest(taken, left, &mut out);
+                }
+                return Text::Mended(out, at + header.len + taken, left);
+            }
+            Preface::Open if !is_whole => return Text::Open,
+            Preface::Open if header.first & 0x80 == 0 => at += header.len + here,
+            Preface::Open | Preface::Plain => return Text::Plain,
+        }
+    }
+}
+
+impl Header {
+    fn read(bytes: &[u8]) -> Option<Self> {
+        let (h, _) = whole_header(bytes)?;
+        let len = h.len();
+        let masked = h[1] & 0x80 != 0;
+        let payload = match h[1] & 0x7f {
+            126 => u16::from_be_bytes([h[2], h[3]]).into(),
+            127 => u64::from_be_bytes([h[2], h[3], h[4], h[5], h[6], h[7], h[8], h[9]]),
+            length => length.into(),
+        };
+        let key = if masked { [h[len - 4], h[len - 3], h[len - 2], h[len - 1]] } else { [0; 4] };
+        Some(Self { first: h[0], masked, len, key, payload })
+    }
+
+    fn opcode(&self) -> u8 {
+        self.first & 0x0f
+    }
+
+    /// A whole frame, masked with zeros if this one is masked: one that is not is still refused.
+    fn push_frame(&self, first: u8, payload: &[u8], into: &mut Vec<u8>) {
+        self.push_header(first, payload.len() as u64, [0; 4], into);
+        into.extend_from_slice(payload);
+    }
+
+    /// The header of what is left of this frame, as a continuation.
+    fn push_rest(&self, taken: usize, left: u64, into: &mut Vec<u8>) {
+        let mut key = self.key;
+        key.rotate_left(taken % 4);
+        self.push_header(self.first & 0x80, left, key, into);
+    }
+
+    fn push_header(&self, first: u8, len: u64, key: [u8; 4], into: &mut Vec<u8>) {
+        let mask = if self.masked { 0x80 } else { 0 };
+        into.push(first);
+        match len {
+            0..=125 => into.push(mask | len as u8),
+            126..=0xffff => {
+                into.push(mask | 126);
+                into.extend((len as u16).to_be_bytes());
+            }
+            len => {
+                into.push(mask | 127);
+                into.extend(len.to_be_bytes());
+            }
+        }
+        if self.masked {
+            into.extend(key);
+        }
+    }
+}
+
+/// Mends the packets of a POST, which come in pieces.
+#[derive(Default)]
+pub(crate) struct PacketMender {
+    /// The begin of a packet that does not tell yet.
+    held: Vec<u8>,
+    /// The present packet has told.
+    told: bool,
+}
+
+impl PacketMender {
+    /// What this piece of a packet, or its end, is to be replaced by; none while it is held back.
+    pub(crate) fn feed(&mut self, piece: Bytes, is_end: bool) -> Option<Bytes> {
+        let is_end = is_end || piece.last() == Some(&SEPARATOR);
+        if self.told {
+            self.told = !is_end;
+            return Some(piece);
+        }
+        let piece =
+            if self.held.is_empty() { piece } else { [&std::mem::take(&mut self.held)[..], &piece].concat().into() };
+        let packet = piece.strip_suffix(&[SEPARATOR]).unwrap_or(&piece);
+        let mended = match preface::read(packet) {
+            Preface::Open if !is_end => {
+                self.held = piece.into();
+                return None;
+            }
+            Preface::Mended(of, mended) => [&mended, &piece[of..]].concat().into(),
+            Preface::Open | Preface::Plain => piece,
+        };
+        self.told = !is_end;
+        Some(mended)
+    }
+
+    /// Whether nothing is held back.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.held.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(first: u8, payload: &[u8], key: [u8; 4]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let header = Header { first, masked: true, len: 0, key, payload: 0 };
+        header.push_header(first, payload.len() as u64, key, &mut bytes);
+        bytes.extend(payload.iter().zip(key.iter().cycle()).map(|(byte, key)| byte ^ key));
+        bytes
+    }
+
+    /// The messages in these frames: their opcode and payload.
+    fn messages(mut frames: &[u8]) -> Vec<(u8, String)> {
+        let (mut all, mut open): (Vec<_>, Option<(u8, Vec<u8>)>) = (Vec::new(), None);
+        while !frames.is_empty() {
+            let header = Header::read(frames).unwrap();
+            let payload = &frames[header.len..][..header.payload as usize];
+            frames = &frames[header.len + payload.len()..];
+            let payload = payload.iter().zip(header.key.iter().cycle()).map(|(byte, key)| byte ^ key);
+            let last = header.first & 0x80 != 0;
+            if header.opcode() >= 8 {
+                all.push((header.opcode(), String::from_utf8(payload.collect()).unwrap()));
+                continue;
+            }
+            let (_, message) = match header.opcode() {
+                0 => open.as_mut().expect("a message under way"),
+                opcode => open.insert((opcode, Vec::new())),
+            };
+            message.extend(payload);
+            if last {
+                let (opcode, message) = open.take().unwrap();
+                all.push((opcode, String::from_utf8(message).unwrap()));
+            }
+        }
+        assert!(open.is_none());
+        all
+    }
+
+    #[test]
+    fn packets_are_mended_wherever_the_wire_is_cut() {
+        let long = format!("42[\"\\u00e4\",\"{}\"]", "x".repeat(300));
+        let key = [0x34, 0x5b, 0, 0xff];
+        let bytes = [
+            frame(0x81, b"42[7]", key),
+            frame(0x82, b"42[7]", key),
+            frame(0x01, b"42[\"", key),
+            frame(0x89, b"42[7]", key),
+            frame(0x00, b"", key),
+            frame(0x00, b"a\\", key),
+            frame(0x80, b"n\",1]", key),
+            frame(0x81, b"42[\"plain\"]", key),
+            frame(0x81, long.as_bytes(), key),
+            frame(0x01, b"4", key),
+            frame(0x80, b"", key),
+            frame(0x01, b"43[", key),
+            frame(0x80, b"1]", key),
+        ]
+        .concat();
+        let expected = [
+            (1, "42[\"\",7]"),
+            (2, "42[7]"),
+            (9, "42[7]"),
+            (1, "42[\"\",\"a\\n\",1]"),
+            (1, "42[\"plain\"]"),
+            (1, &long.replacen('[', "[\"\",", 1)),
+            (1, "4"),
+            (1, "439223372036854775807[1]"),
+        ]
+        .map(|(opcode, text)| (opcode, text.to_owned()));
+        let fed = |pieces: &mut dyn Iterator<Item = &[u8]>| {
+            let mut mender = FrameMender::default();
+            let out: Vec<u8> = pieces.flat_map(|piece| mender.feed(piece).unwrap_or_else(|| piece.to_vec())).collect();
+            assert!(mender.held.is_empty());
+            out
+        };
+        assert_eq!(messages(&fed(&mut [&bytes[..]].into_iter())), expected);
+        assert_eq!(messages(&fed(&mut bytes.chunks(1))), expected, "a byte at a time");
+        for cut in 0..bytes.len() {
+            assert_eq!(messages(&fed(&mut [&bytes[..cut], &bytes[cut..]].into_iter())), expected, "{cut}");
+        }
+    }
+
+    #[test]
+    fn what_needs_no_mending_is_not_copied() {
+        let mut mender = FrameMender::default();
+        let plain = [frame(0x81, b"42[\"a\",1]", [1; 4]), frame(0x81, b"3", [2; 4])].concat();
+        assert_eq!(mender.feed(&plain), None);
+        let large = frame(0x81, format!("42[\"a\",\"{}\"]", "x".repeat(70_000)).as_bytes(), [3; 4]);
+        assert!(large.chunks(4096).all(|piece| mender.feed(piece).is_none()));
+    }
+
+    #[test]
+    fn little_is_held_back_whatever_comes() {
+        let mut mender = FrameMender::default();
+        let mut passed = mender.feed(&frame(0x01, b"42", [0; 4])).unwrap().len();
+        for _ in 0..10_000 {
+            let piece = frame(0x00, b"", [0; 4]);
+            passed += mender.feed(&piece).map_or(piece.len(), |out| out.len());
+            assert!(mender.held.len() <= MAX_HELD + piece.len());
+        }
+        assert!(passed > 10_000, "what is too much goes on as it is");
+        let huge = [&[0x81, 0x80 | 127][..], &[0xff; 8], &[0; 4], b"42[7"].concat();
+        let out = FrameMender::default().feed(&huge).unwrap();
+        let rest = Header::read(&out[6 + b"42[\"\",7".len()..]).unwrap();
+        assert_eq!((rest.first, rest.payload), (0x80, u64::MAX - 4));
+    }
+
+    #[test]
+    fn packets_of_a_post_are_mended_wherever_its_chunks_are_cut() {
+        let packets = ["42[7]\x1e", "42[\"a\"]\x1e", "\x1e", "b42[7]\x1e", "43[1]"];
+        let expected = "42[\"\",7]\x1e42[\"a\"]\x1e\x1eb42[7]\x1e439223372036854775807[1]";
+        for size in 1..10 {
+            let mut mender = PacketMender::default();
+            let mut out = Vec::new();
+            for packet in packets {
+                for piece in packet.as_bytes().chunks(size) {
+                    out.extend(mender.feed(Bytes::copy_from_slice(piece), false).unwrap_or_default());
+                }
+            }
+            out.extend(mender.feed(Bytes::new(), true).unwrap_or_default());
+            assert_eq!(String::from_utf8(out).unwrap(), expected, "{size}");
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! What clients in other languages write, and readers of JSON in Rust refuse: it is understood, or answered with an error.
+
+use realtime_core::{AckStatus, Context, Inbound, RealtimeProvider, Reply};
+use realtime_socketio::DirectAdapter;
+use serde_json::{Value, json};
+use socketioxide::extract::{AckSender, Data, SocketRef};
+use tokio_tungstenite::tungstenite::Message as WsMessage;
+use tokio_tungstenite::tungstenite::protocol::frame::Frame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data as DataCode, OpCode};
+
+use crate::TRANSPORTS;
+use crate::support::{Client, PATIENCE, Server, Setup, Transport, Wire, event, soon, until};
+
+/// Answers an event with its name and its payload, whatever it is called.
+async fn mirror() -> Server {
+    let setup = Setup::default().with_handlers(|provider| {
+        provider.fallback(async |_: Context, inbound: Inbound| {
+            let attachments = inbound.payload.attachments().len();
+            inbound.payload.json::<Value>().map(|payload| Reply(json!([inbound.name.as_ref(), payload, attachments])))
+        })
+    });
+    setup.start().await
+}
+
+fn nested(depth: usize) -> String {
+    format!("{}1{}", "[".repeat(depth), "]".repeat(depth))
+}
+
+/// The session goes on.
+async fn is_well(client: &mut Client) {
+    client.emit("well", &[json!(1)], Some(77)).await;
+    assert_eq!(client.ack(77).await, json!([["well", 1, 0]]));
+}
+
+#[tokio::test]
+async fn a_name_may_be_written_with_escapes_or_as_a_number() {
+    let server = mirror().await;
+    for transport in TRANSPORTS {
+        let (mut client, _) = server.client(transport, "ann").await;
+        for (written, name) in [
+            (r#""gr\u00fcn""#, "grün"),
+            (r#""a\"b""#, "a\"b"),
+            (r#""a\\""#, "a\\"),
+            (r#""\u0061""#, "a"),
+            (r#""\ud83d\ude00""#, "😀"),
+            (r#""cut\ud83d""#, "cut\u{fffd}"),
+            ("7", "7"),
+            ("-1.5e3", "-1.5e3"),
+            (r#" "sp\u0061ce" "#, "space"),
+        ] {
+            client.send(&format!("421[{written},1]")).await;
+            assert_eq!(client.ack(1).await, json!([[name, 1, 0]]), "{written}");
+            client.send(&format!("422[{written}]")).await;
+            assert_eq!(client.ack(2).await, json!([[name, null, 0]]), "{written}");
+            let header = format!(r#"451-3[{written},{{"_placeholder":true,"num":0}}]"#);
+            client.send_binary(&header, &[b"x"]).await;
+            assert_eq!(client.message().await.data[0][0], name, "{written}");
+        }
+        client.send(r#"429["\u0000",1]"#).await;
+        assert_eq!(client.ack(9).await[0]["error"]["code"], "invalid_name");
+        client.send(&format!(r#"429["\u0061{}",1]"#, "x".repeat(400_000))).await;
+        assert_eq!(client.ack(9).await[0]["error"]["code"], "invalid_name");
+        is_well(&mut client).await;
+    }
+}
+
+#[tokio::test]
+async fn escaped_names_are_understood_wherever_frames_are_cut() {
+    let server = mirror().await;
+    let (mut client, _) = server.client(Transport::Websocket, "ann").await;
+    let packet = r#"421["gr\u00fcn",1]"#.as_bytes();
+    for cut in 0..packet.len() {
+        let Wire::Websocket(websocket) = &mut client.wire else { unreachable!() };
+        let parts = [(&packet[..cut], DataCode::Text, false), (b"", DataCode::Continue, false)];
+        for (payload, opcode, last) in parts.into_iter().chain([(&packet[cut..], DataCode::Continue, true)]) {
+            use futures_util::SinkExt;
+            let mut frame = Frame::message(payload.to_vec(), OpCode::Data(opcode), last);
+            frame.header_mut().mask = Some([1, 2, 3, cut as u8]);
+            websocket.0.send(WsMessage::Frame(frame)).await.unwrap();
+        }
+        assert_eq!(client.ack(1).await, json!([["grün", 1, 0]]), "{cut}");
+    }
+    is_well(&mut client).await;
+}
+
+#[tokio::test]
+async fn an_own_namespace_gets_names_as_its_library_can_read_them() {
+    let server = Server::start().await;
+    server.provider.io().ns("/own", async |socket: SocketRef<DirectAdapter>| {
+        for name in ["grün", "7", "a\u{fffd}b"] {
+            socket.on(name, async move |Data::<Value>(data), ack: AckSender<DirectAdapter>| {
+                ack.send(&(name, data)).unwrap();
+            });
+        }
+    });
+    for transport in TRANSPORTS {
+        let mut client = server.open(transport).await;
+        client.connect("/own", &json!({})).await.expect("let in");
+        for (written, name) in [(r#""gr\u00fcn""#, "grün"), ("7", "7"), (r#""a\"b""#, "a\u{fffd}b")] {
+            client.send(&format!("42/own,1[{written},5]")).await;
+            assert_eq!(client.message().await.data, json!([name, 5]), "{written}");
+        }
+        for packet in ["43/own,[1]", "43/own,99999999999999999999[1]"] {
+            client.send(packet).await;
+        }
+        client.send("42/own,1[\"grün\",6]").await;
+        assert_eq!(client.message().await.data, json!(["grün", 6]));
+    }
+}
+
+#[tokio::test]
+async fn a_lone_surrogate_is_a_replacement_character_with_and_without_bytes_beside_it() {
+    let server = mirror().await;
+    for transport in TRANSPORTS {
+        let (mut client, _) = server.client(transport, "ann").await;
+        client.send(r#"421["echo","x\ud83d"]"#).await;
+        assert_eq!(client.ack(1).await, json!([["echo", "x\u{fffd}", 0]]));
+        client.send_binary(r#"451-1["echo","\ud83d",{"_placeholder":true,"num":0}]"#, &[b"x"]).await;
+        let holder = json!({"_placeholder": true, "num": 0});
+        assert_eq!(client.ack(1).await, json!([["echo", ["\u{fffd}", holder], 1]]));
+        is_well(&mut client).await;
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_beside_bytes_is_answered_and_ends_nothing() {
+    let server = mirror().await;
+    for transport in TRANSPORTS {
+        let (mut client, _) = server.client(transport, "ann").await;
+        let holder = r#"{"_placeholder":true,"num":0}"#;
+        let mut cases = vec![
+            (format!(r#"["b",{},{holder}]"#, nested(100)), "too_deep"),
+            (format!(r#"["b",{},{holder}]"#, nested(200)), "too_deep"),
+            (format!(r#"["b",{},{holder}]"#, nested(50_000)), "too_deep"),
+        ];
+        for num in ["5", "-1", "0.5", "\"0\"", "null"] {
+            cases.push((format!(r#"["b",{{"_placeholder":true,"num":{num}}},{holder}]"#), "invalid_payload"));
+        }
+        for (packet, code) in cases {
+            client.send_binary(&format!("451-1{packet}"), &[b"x"]).await;
+            assert_eq!(client.ack(1).await[0]["error"]["code"], code, "{packet:.60}");
+            client.send_binary(&format!("451-{packet}"), &[b"x"]).await;
+            assert_eq!(client.event("error").await["code"], code, "{packet:.60}");
+        }
+        is_well(&mut client).await;
+    }
+}
+
+#[tokio::test]
+async fn auth_may_hold_a_lone_surrogate() {
+    let server = mirror().await;
+    for transport in TRANSPORTS {
+        let mut client = server.open(transport).await;
+        client.send(r#"40{"user":"ann","note":"\ud83d","\udc00":1}"#).await;
+        assert_eq!(client.message().await.kind, 0);
+        client.event("connected").await;
+        is_well(&mut client).await;
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_cannot_be_read_is_an_outcome_of_its_own() {
+    let server = mirror().await;
+    for transport in TRANSPORTS {
+        let (mut client, id) = server.client(transport, "ann").await;
+        let io = server.provider.socket_io().unwrap();
+        let holder = r#"{"_placeholder":true,"num":0}"#;
+        for (answer, attached, outcome) in [
+            (r#"["\ud83d"]"#.to_owned(), false, Ok(json!("\u{fffd}"))),
+            (format!(r#"["\ud83d",{holder}]"#), true, Ok(json!(["\u{fffd}", {"_placeholder": true, "num": 0}]))),
+            (format!("[{}]", nested(200)), false, Err(AckStatus::Unreadable)),
+            (format!("[{},{holder}]", nested(200)), true, Err(AckStatus::Unreadable)),
+            (r#"[{"_placeholder":true,"num":5}]"#.to_owned(), true, Err(AckStatus::Unreadable)),
+            ("[1,".to_owned(), false, Err(AckStatus::Unreadable)),
+            ("{}".to_owned(), false, Err(AckStatus::Unreadable)),
+        ] {
+            let acks = io.to_user_with_ack("ann", event("q", 1), PATIENCE).await.unwrap();
+            let number = client.message().await.id.expect("a number");
+            if attached {
+                client.send_binary(&format!("461-{number}{answer}"), &[b"x"]).await;
+            } else {
+                client.send(&format!("43{number}{answer}")).await;
+            }
+            let reply = soon("the outcome", acks.all()).await.remove(0);
+            match outcome {
+                Ok(value) => assert_eq!((reply.status, reply.json::<Value>().unwrap()), (AckStatus::Answered, value)),
+                Err(status) => assert_eq!(reply.status, status, "{answer:.60}"),
+            }
+        }
+        is_well(&mut client).await;
+        client.send("41").await;
+        server.ended(id).await;
+    }
+}
+
+#[tokio::test]
+async fn an_ack_id_that_is_too_large_is_told_and_one_that_nobody_knows_is_ignored() {
+    let server = mirror().await;
+    let count = server.stats().events_in;
+    for transport in TRANSPORTS {
+        let (mut client, _) = server.client(transport, "ann").await;
+        for id in ["9223372036854775808", "18446744073709551616", "99999999999999999999999999999999"] {
+            client.send(&format!("42{id}[\"e\",1]")).await;
+            assert_eq!(client.event("error").await["code"], "invalid_envelope", "{id}");
+            client.send_binary(&format!(r#"451-{id}["e",{{"_placeholder":true,"num":0}}]"#), &[b"x"]).await;
+            assert_eq!(client.event("error").await["code"], "invalid_envelope", "{id}");
+            client.send(&format!("43{id}[1]")).await;
+        }
+        client.send("43[1]").await;
+        client.send_binary(r#"461-[{"_placeholder":true,"num":0}]"#, &[b"x"]).await;
+        is_well(&mut client).await;
+    }
+    until("the handled events", || server.stats().events_in == count + 2).await;
+}
+
+#[tokio::test]
+async fn the_code_of_an_error_of_engine_io_is_a_number() {
+    let server = Server::start().await;
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let (websocket, _) = server.client(Transport::Websocket, "ann").await;
+    let root = format!("http://{}/socket.io/?EIO=4", server.address);
+    for (query, code) in [
+        ("&transport=polling&sid=AAAAAAAAAAAAAAAA".to_owned(), 1),
+        ("&transport=none".to_owned(), 0),
+        (format!("&transport=polling&sid={}", websocket.sid()), 3),
+    ] {
+        let answer = soon("an answer", http.get(format!("{root}{query}")).send()).await.unwrap();
+        assert_eq!(answer.status(), 400, "{query}");
+        let body: Value = answer.json().await.unwrap();
+        assert_eq!(body["code"], code, "{query}: {body}");
+    }
+}
