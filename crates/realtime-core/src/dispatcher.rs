@@ -29,8 +29,9 @@ use crate::membership::Member;
 use crate::stats::{Counters, add};
 use crate::window::Window;
 use crate::{
-    Admission, CloseReason, Codec, ConnectionStats, CursorKey, DirectoryChange, DispatcherConfig, Drain, Epoch, Error,
-    Event, EventId, Frame, HandlerError, Life, Mark, Position, Receipt, Result, Router, Runtime, Stats, Target,
+    Admission, CloseReason, Codec, ConnectionInfo, ConnectionStats, CursorKey, DirectoryChange, DispatcherConfig,
+    Drain, Epoch, Error, Event, EventId, Frame, HandlerError, Life, Mark, Position, Receipt, Result, Router, Runtime,
+    Stats, Target,
 };
 pub use admit::{Admitted, Asker};
 
@@ -343,6 +344,35 @@ impl<C: Codec> Dispatcher<C> {
         let from = self.cursor_of(from, Mark::NONE);
         let until = self.cursor_of(until, mark);
         let value = serde_json::json!({ "from": from.to_string(), "until": until.to_string() });
+        self.codec.event(&Event::protocol("lost", &value), Some(until))
+    }
+
+    /// The event that tells a client that one record was passed over, in which its user's connections have ended again and
+    /// again: what lies between the two places is that record alone.
+    pub(crate) fn passed_over(
+        &self,
+        position: Position,
+        (mark, size): (Mark, usize),
+        connection: &ConnectionInfo,
+    ) -> C::Frame {
+        add(&self.counters.lost, 1);
+        tracing::warn!(
+            provider = self.config.provider,
+            connection = %connection.id,
+            user = connection.identity.user_name(),
+            tenant = connection.identity.tenant_name(),
+            position = position.get(),
+            size,
+            "an event is passed over: three connections of this user have ended while it went out"
+        );
+        let from = self.cursor_of(position.previous(), Mark::NONE);
+        let until = self.cursor_of(position, mark);
+        let value = serde_json::json!({
+            "from": from.to_string(),
+            "until": until.to_string(),
+            "position": position.get(),
+            "size": size,
+        });
         self.codec.event(&Event::protocol("lost", &value), Some(until))
     }
 

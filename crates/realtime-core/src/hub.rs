@@ -11,6 +11,7 @@ mod index;
 mod sight;
 mod user;
 
+use crate::cuts::InFlight;
 use crate::membership::Member;
 use crate::outbox::{Outbox, Pushed};
 use crate::work::Work;
@@ -42,6 +43,8 @@ pub(crate) struct Connection<F> {
     pub(crate) outbox: Outbox<F>,
     /// Made, with its worker, by the first event from the client.
     pub(crate) inbox: OnceLock<Arc<Inbox>>,
+    /// Only touched by a take that found something, and at the end.
+    pub(crate) in_flight: Mutex<InFlight>,
     /// What is given back when the connection leaves the hub; taken once.
     pub(crate) lease: Mutex<Option<Lease>>,
     /// What the client did wrong, in words, when the connection ends for that.
@@ -136,6 +139,7 @@ impl<F: Frame> Hub<F> {
             born,
             inbox: OnceLock::new(),
             fault: OnceLock::new(),
+            in_flight: Mutex::default(),
             lease: Mutex::new(Some(newcomer.lease)),
             span: newcomer.span,
             outlet: newcomer.outlet,

@@ -21,6 +21,7 @@ mod connection_stats;
 mod context;
 mod cursor;
 mod cursor_key;
+mod cuts;
 mod directory;
 mod dispatcher;
 mod drain;

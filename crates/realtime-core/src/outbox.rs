@@ -5,6 +5,7 @@ use tokio::time::Instant;
 
 use tokio::sync::Notify;
 
+use crate::cuts::{LARGE, Large};
 use crate::pass::Pass;
 use crate::{CloseReason, Frame, OutboxConfig, Position};
 
@@ -343,17 +344,18 @@ impl<F: Frame> Outbox<F> {
 }
 
 impl<F: Frame> State<F> {
-    /// Moves the side lane and, while live, the queue into `frames`, up to `budget` bytes but at least one frame.
-    pub(crate) fn drain(&mut self, budget: usize, frames: &mut Vec<F>) -> usize {
+    /// Moves the side lane and, while live, the queue into `frames`, up to `budget` bytes but at least one frame; notes the
+    /// large records among them.
+    pub(crate) fn drain(&mut self, budget: usize, frames: &mut Vec<F>, large: &mut Vec<Large>) -> usize {
         self.waiting_since = None;
-        let taken = self.move_out(budget, frames);
+        let taken = self.move_out(budget, frames, large);
         if self.closed.is_some() || !self.side.is_empty() || !self.queue.is_empty() {
             self.waits();
         }
         taken
     }
 
-    fn move_out(&mut self, budget: usize, frames: &mut Vec<F>) -> usize {
+    fn move_out(&mut self, budget: usize, frames: &mut Vec<F>, large: &mut Vec<Large>) -> usize {
         frames.reserve(self.side.len() + self.queue.len());
         let mut taken = 0;
         while let Some(frame) = self.side.front() {
@@ -364,7 +366,7 @@ impl<F: Frame> State<F> {
             self.side_bytes -= frame.size();
             frames.extend(self.side.pop_front());
         }
-        if taken + self.queue_bytes <= budget {
+        if taken + self.queue_bytes <= budget && self.queue_bytes <= LARGE {
             // Nearly every time: all of it.
             taken += std::mem::take(&mut self.queue_bytes);
             while let Some(next) = self.queue.pop_front() {
@@ -381,6 +383,9 @@ impl<F: Frame> State<F> {
             self.queue_bytes -= size;
             if let Some(next) = self.queue.pop_front() {
                 self.told = next.told().unwrap_or(self.told);
+                if size > LARGE && next.says == Says::RecordAndPlace {
+                    large.push(Large { at: frames.len(), position: next.position, size });
+                }
                 frames.push(next.frame);
             }
         }

@@ -1,7 +1,8 @@
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use tokio::time::Instant;
 
+use crate::cuts::{InFlight, Large};
 use crate::hub::Connection;
 use crate::name::shorten;
 use crate::outbox::Place;
@@ -46,24 +47,30 @@ impl<C: Codec> Registration<C> {
     /// Takes what waits, up to `budget` bytes of frames but at least one; one taker at a time.
     pub fn try_take(&self, budget: usize, frames: &mut Vec<C::Frame>) -> Take {
         let before = frames.len();
-        let mut wanted = false;
-        let take = self.take(budget, frames, &mut wanted);
+        let (mut wanted, mut large) = (false, Vec::new());
+        let take = self.take(budget, frames, &mut wanted, &mut large);
         if wanted {
             self.connection.outbox.make_room();
+        }
+        if frames.len() > before {
+            for large in &mut large {
+                large.at -= before;
+            }
+            self.in_flight().take(frames.len() - before, large);
         }
         self.dispatcher.count_out(&frames[before..]);
         take
     }
 
-    /// `wanted` is set when somebody is to be told of the room that this has made.
-    fn take(&self, budget: usize, frames: &mut Vec<C::Frame>, wanted: &mut bool) -> Take {
+    /// `wanted` is set when somebody is to be told of the room that this has made, `large` gets the large records.
+    fn take(&self, budget: usize, frames: &mut Vec<C::Frame>, wanted: &mut bool, large: &mut Vec<Large>) -> Take {
         let before = frames.len();
         let mut taken = 0;
         loop {
             let (place, mut pass, losses) = {
                 let mut state = self.connection.outbox.lock();
                 let known = frames.len();
-                let drained = state.drain(budget.saturating_sub(taken), frames);
+                let drained = state.drain(budget.saturating_sub(taken), frames, large);
                 state.count_out(frames.len() - known, drained);
                 taken += drained;
                 *wanted |= state.is_room_wanted();
@@ -88,7 +95,10 @@ impl<C: Codec> Registration<C> {
                 let budget = budget.saturating_sub(taken);
                 self.dispatcher.window().read(place, &sight, (&mut pass, losses), budget, &mut read_frames)
             };
-            let lost = read.lost_until.map(|until| self.dispatcher.lost(place, until));
+            let passed_over =
+                read.passed_over.map(|record| self.dispatcher.passed_over(read.place, record, self.info()));
+            let lost = read.lost_until.map(|until| self.dispatcher.lost(place, until)).or(passed_over);
+            let lost_events = usize::from(lost.is_some());
             let lost_bytes = lost.as_ref().map_or(0, crate::Frame::size);
             let mut state = self.connection.outbox.lock();
             if !state.reads_on(place) {
@@ -102,11 +112,12 @@ impl<C: Codec> Registration<C> {
                 state.told = told;
             }
             let bytes = read_frames.iter().map(crate::Frame::size).sum::<usize>();
-            state.count_out(read_frames.len() + usize::from(read.lost_until.is_some()), bytes + lost_bytes);
-            state.counts.lost = state.counts.lost.saturating_add(u32::from(read.lost_until.is_some()));
+            state.count_out(read_frames.len() + lost_events, bytes + lost_bytes);
+            state.counts.lost = state.counts.lost.saturating_add(lost_events as u32);
             state.counts.superseded =
                 state.counts.superseded.saturating_add(u32::try_from(read.superseded).unwrap_or(u32::MAX));
             taken += bytes;
+            large.extend(read.large.into_iter().map(|record| Large { at: record.at + frames.len(), ..record }));
             frames.append(&mut read_frames);
             // Live only if nothing was applied since the sight was taken: what comes later is pushed here.
             let at_end = read.place >= sight.end && self.dispatcher.hub().applied() == sight.end;
@@ -206,6 +217,23 @@ impl<C: Codec> Registration<C> {
     /// Notes that a part of what was taken went out and the rest still waits: the connection is slow, not stalled.
     pub fn progressed(&self) {
         self.connection.outbox.progressed(Instant::now());
+    }
+
+    /// Notes, when the connection ends, what of all that was ever taken has gone out: so many frames as a whole, and whether
+    /// a part of the next one has.
+    ///
+    /// An event of more than 64 KiB within which the connections of a user have ended three times is passed over for that
+    /// user with a `lost`, so that a line that is too slow for it is no loop.
+    pub fn sent(&self, whole: u64, begun: bool) {
+        let within = self.in_flight().end_within(whole);
+        if let Some(large) = within.filter(|_| begun) {
+            tracing::debug!(position = large.position.get(), size = large.size, "the connection ended within an event");
+            self.dispatcher.window().count_cut(large.position, self.identity());
+        }
+    }
+
+    fn in_flight(&self) -> MutexGuard<'_, InFlight> {
+        self.connection.in_flight.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes the connection out now, for this reason unless it was asked to close for another one; dropping the

@@ -4,9 +4,10 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::SystemTime;
 use tokio::time::Instant;
 
+use crate::cuts::{Cuts, LARGE, Large};
 use crate::hub::Sight;
 use crate::pass::Pass;
-use crate::{Frame, Mark, Position, Receipt, Scope, Target, WindowConfig};
+use crate::{Frame, Identity, Mark, Position, Receipt, Scope, Target, WindowConfig};
 
 /// The newest part of a provider's log in this node's memory, encoded, and indexed by target so that
 /// a read costs what it returns. Connections read nothing but this.
@@ -32,6 +33,7 @@ struct Inner<F> {
     receipts: HashMap<Arc<str>, Receipt>,
     keys: VecDeque<(Instant, Arc<str>)>,
     bytes: usize,
+    cuts: Cuts,
 }
 
 /// One record of the window.
@@ -91,6 +93,10 @@ pub(crate) struct Read {
     pub(crate) told: Option<Position>,
     /// Events left out because a newer one of their series comes in the same pass.
     pub(crate) superseded: usize,
+    /// The record at the place is passed over; it has this mark and this size.
+    pub(crate) passed_over: Option<(Mark, usize)>,
+    /// The large records among what was found.
+    pub(crate) large: Vec<Large>,
 }
 
 /// Bookkeeping that a record costs beside its frame.
@@ -130,6 +136,7 @@ impl<F: Frame> Window<F> {
             receipts: HashMap::new(),
             keys: VecDeque::new(),
             bytes: 0,
+            cuts: Cuts::default(),
         };
         Self { config, inner: RwLock::new(inner) }
     }
@@ -143,6 +150,7 @@ impl<F: Frame> Window<F> {
         inner.receipts.clear();
         inner.keys.clear();
         inner.bytes = 0;
+        inner.cuts.clear();
         inner.start = start;
         inner.start_mark = mark;
     }
@@ -168,6 +176,14 @@ impl<F: Frame> Window<F> {
     /// Drops what has become too old.
     pub(crate) fn expire(&self, now: Instant) {
         self.write().trim(&self.config, now);
+    }
+
+    /// A connection of this identity has ended within this record, which is passed over for it from the third time on.
+    pub(crate) fn count_cut(&self, position: Position, identity: &Identity) {
+        let mut inner = self.write();
+        if inner.record(position).is_some() {
+            inner.cuts.count(position, identity);
+        }
     }
 
     /// Remembers the receipt of the first event with a key, seen now.
@@ -249,6 +265,7 @@ impl<F: Frame> Window<F> {
         }
         let mut taken = 0;
         let mut superseded = 0;
+        let (mut passed_over, mut large) = (None, Vec::new());
         // The newest event of each series that this reader is going to find.
         let mut newest: HashMap<&Series, Option<Position>> = HashMap::new();
         while let Some(Reverse((position, list, at))) = next.pop() {
@@ -273,16 +290,27 @@ impl<F: Frame> Window<F> {
                 }
                 Kind::Ask(_) | Kind::Event => {}
             }
-            if taken > 0 && taken + frame.size() > budget {
-                return Read { place: position.previous(), lost_until, told, superseded };
+            let size = frame.size();
+            let is_ask = matches!(kind, Kind::Ask(_));
+            let passes_over = !is_ask && inner.cuts.passes_over(position, size, sight.identity());
+            // It is told alone.
+            if taken > 0 && taken + size > budget || passes_over && (taken > 0 || lost_until.is_some()) {
+                return Read { place: position.previous(), lost_until, told, superseded, passed_over, large };
             }
-            taken += frame.size();
+            if passes_over {
+                passed_over = Some((record.mark, size));
+                return Read { place: position, lost_until, told: Some(position), superseded, passed_over, large };
+            }
+            taken += size;
+            if size > LARGE && !is_ask {
+                large.push(Large { at: frames.len(), position, size });
+            }
             frames.push(frame.clone());
-            if !matches!(kind, Kind::Ask(_)) {
+            if !is_ask {
                 told = Some(position);
             }
         }
-        Read { place: until.max(from), lost_until, told, superseded }
+        Read { place: until.max(from), lost_until, told, superseded, passed_over, large }
     }
 
     fn read_lock(&self) -> RwLockReadGuard<'_, Inner<F>> {
@@ -347,6 +375,7 @@ impl<F: Frame> Inner<F> {
         self.bytes -= record.size();
         self.start = record.position;
         self.start_mark = record.mark;
+        self.cuts.forget(record.position);
         let Content::Event { target, kind, .. } = &record.content else { return };
         if let Some(key) = Key::of(target.scope())
             && let Some(positions) = self.index.get_mut(&key)

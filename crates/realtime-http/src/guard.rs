@@ -165,13 +165,16 @@ impl<S: Link> GuardedStream<S> {
     fn slowed(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         loop {
             let Some(rate) = self.wire.write_rate() else {
-                return self.guarded(cx, true, |io, cx| io.poll_write(cx, buf));
+                let polled = self.guarded(cx, true, |io, cx| io.poll_write(cx, buf));
+                self.note_written(&polled);
+                return polled;
             };
             self.wire.check()?;
             let throttle = self.throttle.get_or_insert_with(|| Box::new(Throttle::new()));
             if let Poll::Ready(bytes) = throttle.poll_turn(cx, rate, buf.len()) {
                 self.wire.unpark_limited();
                 let polled = self.guarded(cx, true, |io, cx| io.poll_write(cx, &buf[..bytes]));
+                self.note_written(&polled);
                 if let (Poll::Ready(Ok(bytes)), Some(throttle)) = (&polled, &mut self.throttle) {
                     throttle.spend(*bytes, rate);
                 }
@@ -209,6 +212,12 @@ impl<S: Link> GuardedStream<S> {
             if self.ignored > MOST_IGNORED {
                 return Err(io::Error::new(io::ErrorKind::ConnectionAborted, "too much behind the last request"));
             }
+        }
+    }
+
+    fn note_written(&self, polled: &Poll<io::Result<usize>>) {
+        if let Poll::Ready(Ok(bytes)) = polled {
+            self.wire.note_written(*bytes);
         }
     }
 
@@ -286,7 +295,9 @@ impl<S: Link> AsyncWrite for GuardedStream<S> {
         if self.wire.write_rate().is_some() {
             return self.slowed(cx, buf);
         }
-        self.guarded(cx, true, |io, cx| io.poll_write(cx, buf))
+        let polled = self.guarded(cx, true, |io, cx| io.poll_write(cx, buf));
+        self.note_written(&polled);
+        polled
     }
 
     fn poll_write_vectored(
@@ -297,7 +308,9 @@ impl<S: Link> AsyncWrite for GuardedStream<S> {
         if self.wire.write_rate().is_some() {
             return self.slowed(cx, bufs.iter().find(|buf| !buf.is_empty()).map_or(&[][..], |buf| buf));
         }
-        self.guarded(cx, true, |io, cx| io.poll_write_vectored(cx, bufs))
+        let polled = self.guarded(cx, true, |io, cx| io.poll_write_vectored(cx, bufs));
+        self.note_written(&polled);
+        polled
     }
 
     fn is_write_vectored(&self) -> bool {

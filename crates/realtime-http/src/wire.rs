@@ -53,6 +53,8 @@ pub struct Wire {
     writer: AtomicWaker,
     /// Held for a clone or an exchange only.
     drained: Mutex<Option<Waker>>,
+    /// Bytes that the kernel has taken; what overflows is left out.
+    written: AtomicU32,
     /// Bytes per second that writes may pass; 0 is no limit.
     write_rate: AtomicU32,
     /// Milliseconds for acknowledgements; 0 is what the listener was configured with.
@@ -73,6 +75,7 @@ impl Wire {
             reader: AtomicWaker::new(),
             writer: AtomicWaker::new(),
             drained: Mutex::new(None),
+            written: AtomicU32::new(0),
             write_rate: AtomicU32::new(0),
             ack_timeout: AtomicU32::new(0),
             ignores_requests: AtomicBool::new(false),
@@ -156,6 +159,15 @@ impl Wire {
     pub fn write_waits(&self) -> Option<Duration> {
         let since = self.stalled_since.load(SeqCst);
         (since != 0).then(|| Duration::from_micros(self.shared.now().saturating_sub(since)))
+    }
+
+    /// Bytes that the kernel has taken of all that was ever written to the connection, modulo 2^32.
+    pub fn written(&self) -> u32 {
+        self.written.load(Relaxed)
+    }
+
+    pub(crate) fn note_written(&self, bytes: usize) {
+        self.written.fetch_add(bytes as u32, Relaxed);
     }
 
     /// Wakes `waker` after each successful flush of the stream, until it is replaced; `None` ends it.

@@ -12,6 +12,7 @@ use realtime_core::{Admitted, CloseReason, Dispatcher, Registration, Take};
 use crate::codec::{COMMENT, SseCodec};
 use crate::heartbeat::Heartbeat;
 use crate::outlet::{BodyOutlet, Under};
+use crate::progress::Progress;
 
 /// Bytes taken from the outbox at a time: what the server holds of a stream beside its outbox. Small, so that a slow
 /// client that reads at all comes back for more well before it counts as stalled.
@@ -30,6 +31,10 @@ pub(crate) struct SseBody {
     /// Taken from the outbox and not handed on yet.
     taken: VecDeque<Bytes>,
     heartbeat: Option<Heartbeat>,
+    /// Where the server's writes can be followed: in a stream that has its TCP connection for itself.
+    progress: Option<Box<Progress>>,
+    /// Blocks that were handed on, the prelude included.
+    handed: u64,
     ended: bool,
 }
 
@@ -47,13 +52,15 @@ impl SseBody {
         heartbeat: Option<Heartbeat>,
         under: Option<Under>,
     ) -> Self {
+        let alone = under.as_ref().filter(|under| under.alone);
+        let progress = alone.map(|under| Box::new(Progress::new(Arc::clone(&under.wire), under.chunked)));
         let outlet = Arc::new(BodyOutlet::new(under));
         outlet.ignore_requests(true);
         let registration = dispatcher.register(admitted, Arc::clone(&outlet) as _);
         let mut blocks = vec![prelude];
         // The welcome goes out with the prelude; if there is an end already it is found again later.
         registration.try_take(BATCH, &mut blocks);
-        Self { registration, outlet, taken: blocks.into(), heartbeat, ended: false }
+        Self { registration, outlet, taken: blocks.into(), heartbeat, progress, handed: 0, ended: false }
     }
 
     /// The next piece of what was taken: one large block, or small ones joined.
@@ -77,11 +84,25 @@ impl SseBody {
             }
             joined.freeze()
         };
+        // The prelude is none of those that were taken.
+        self.note(self.handed.saturating_sub(1), &piece);
+        self.handed += 1 + small as u64;
         if self.taken.is_empty() {
             // Most connections are idle most of the time.
             self.taken = VecDeque::new();
         }
         Some(piece)
+    }
+
+    fn note(&mut self, number: u64, piece: &[u8]) {
+        if let Some(progress) = &mut self.progress {
+            progress.hand(number, piece);
+        }
+    }
+
+    fn comment(&mut self) -> Frame<Bytes> {
+        self.note(0, &COMMENT);
+        Frame::data(COMMENT)
     }
 }
 
@@ -90,6 +111,9 @@ impl Drop for SseBody {
         self.outlet.ignore_requests(false);
         if self.outlet.has_stalled() {
             self.registration.set_reason(CloseReason::WRITE_STALL);
+        }
+        if let Some(block) = self.progress.as_ref().and_then(|progress| progress.within()) {
+            self.registration.sent(block, true);
         }
     }
 }
@@ -125,10 +149,10 @@ impl Body for SseBody {
         }
         if this.outlet.session().take_probe() {
             // Something whose acknowledgement can be waited for.
-            return Poll::Ready(Some(Ok(Frame::data(COMMENT))));
+            return Poll::Ready(Some(Ok(this.comment())));
         }
         match &mut this.heartbeat {
-            Some(heartbeat) => heartbeat.poll_due(cx).map(|()| Some(Ok(Frame::data(COMMENT)))),
+            Some(heartbeat) => heartbeat.poll_due(cx).map(|()| Some(Ok(this.comment()))),
             None => Poll::Pending,
         }
     }

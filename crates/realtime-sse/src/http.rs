@@ -99,7 +99,12 @@ fn is_event_source(parts: &Parts) -> bool {
 fn under(sse: &SseProvider, parts: &Parts) -> Option<Under> {
     let ConnectInfo(info) = parts.extensions.get::<ConnectInfo<WireInfo>>()?;
     let direct = !sse.config().trusted_proxies.contains(info.peer().ip());
-    Some(Under { wire: Arc::clone(info.wire()), alone: parts.version < Version::HTTP_2, direct })
+    Some(Under {
+        wire: Arc::clone(info.wire()),
+        alone: parts.version < Version::HTTP_2,
+        chunked: parts.version == Version::HTTP_11,
+        direct,
+    })
 }
 
 /// Its end is the end of an HTTP/1.1 connection: the client that comes back opens another, which a load balancer can send

@@ -28,6 +28,7 @@ mod config;
 mod heartbeat;
 mod http;
 mod outlet;
+mod progress;
 mod provider;
 
 pub use config::SseConfig;

@@ -13,6 +13,8 @@ pub(crate) struct Under {
     pub(crate) wire: Arc<Wire>,
     /// Whether it carries nothing but this stream (HTTP/1).
     pub(crate) alone: bool,
+    /// Whether it frames each piece of the stream (HTTP/1.1).
+    pub(crate) chunked: bool,
     /// Whether its other end is the client, as far as is known: a proxy would answer for it.
     pub(crate) direct: bool,
 }

@@ -265,3 +265,38 @@ async fn a_shutdown_cuts_those_who_do_not_read_also_under_a_server_of_the_applic
     soon("the end of the server", serving).await.unwrap().unwrap();
     assert!(started.elapsed() < Duration::from_secs(15), "sooner than after the 30 s of a write stall");
 }
+
+/// A line that is too slow for a large event: something on the way ends the connection before it is there.
+#[tokio::test]
+async fn a_large_event_that_is_cut_three_times_is_passed_over() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    for version in ["1.0", "1.1"] {
+        let server = Setup { wire: wire(), ..Setup::default() }.start().await;
+        let mut first = Reader::of(server.get("/sse?user=ann")).await;
+        let place = first.connected().await["cursor"].as_str().unwrap().to_owned();
+        drop(first);
+        server.send(Target::user("ann"), "before", 1).await;
+        server.send(Target::user("ann"), "large", "x".repeat(1024 * 1024)).await;
+        server.send(Target::user("ann"), "behind", 2).await;
+        for cut in 0..3 {
+            server.connections(0).await;
+            let socket = tokio::net::TcpSocket::new_v4().unwrap();
+            socket.set_recv_buffer_size(8 * 1024).unwrap();
+            let mut stream = soon("a connection", socket.connect(server.address)).await.unwrap();
+            let request = format!("GET /sse?user=ann&lastEventId={place} HTTP/{version}\r\nhost: x\r\n\r\n");
+            stream.write_all(request.as_bytes()).await.unwrap();
+            let mut some = vec![0; 32 * 1024];
+            soon("a part", stream.read_exact(&mut some)).await.unwrap();
+            let some = String::from_utf8(some).unwrap();
+            assert!(some.contains("event: before") && some.contains("event: large"), "{version} {cut}");
+        }
+        server.connections(0).await;
+        let mut last = server.open(&format!("user=ann&lastEventId={place}")).await;
+        assert_eq!(last.event().await.name(), "before");
+        let lost = last.event().await;
+        assert_eq!((lost.name(), &lost.json()["position"]), ("lost", &serde_json::json!(2)), "{version}");
+        assert!(lost.json()["size"].as_u64().unwrap() > 1024 * 1024);
+        assert_eq!(last.event().await.name(), "behind");
+        assert_eq!(server.sse.stats().lost, 1);
+    }
+}

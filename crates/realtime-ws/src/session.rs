@@ -421,6 +421,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     }
 }
 
+impl<S> Drop for Session<S> {
+    fn drop(&mut self) {
+        let (whole, begun) = self.writer.messages();
+        self.registration.sent(whole, begun);
+    }
+}
+
 impl<S: AsyncRead + AsyncWrite + Unpin> Future for Session<S> {
     type Output = ();
 

@@ -20,12 +20,18 @@ pub(crate) struct Writer {
     unflushed: bool,
     /// Bytes that the connection has taken so far.
     sent: u64,
+    /// Messages that it has taken as a whole.
+    whole: u64,
+    /// Messages of which the rest is the head, or is in it.
+    in_head: u64,
 }
 
 /// Pieces handed to one write.
 const MAX_PIECES: usize = 64;
 /// Room for messages that an idle connection keeps.
 const IDLE_FRAMES: usize = 16;
+/// Bytes that are joined at most: larger messages go out by themselves, so that it is known of each whether it is out.
+const MAX_JOINED: usize = 64 * 1024;
 /// Control frames beyond which no more are to be asked for.
 const MAX_CONTROL: usize = 1024;
 
@@ -54,6 +60,11 @@ impl Writer {
     /// Bytes that the connection has taken so far.
     pub(crate) fn sent(&self) -> u64 {
         self.sent
+    }
+
+    /// How many messages the connection has taken as a whole, and whether it has taken a part of the next one.
+    pub(crate) fn messages(&self) -> (u64, bool) {
+        (self.whole, self.in_head > 0)
     }
 
     /// Whether everything is written and flushed.
@@ -96,7 +107,8 @@ impl Writer {
         {
             return Pin::new(io).poll_write(cx, frame.bytes());
         }
-        if !io.is_write_vectored() {
+        let joins = !io.is_write_vectored();
+        if joins {
             self.join();
         }
         let mut pieces = [IoSlice::new(&[]); MAX_PIECES];
@@ -108,6 +120,7 @@ impl Writer {
             count += 1;
         }
         match &pieces[..count] {
+            [piece, ..] if joins => Pin::new(io).poll_write(cx, piece),
             [piece] => Pin::new(io).poll_write(cx, piece),
             pieces => Pin::new(io).poll_write_vectored(cx, pieces),
         }
@@ -119,6 +132,11 @@ impl Writer {
         if frames + usize::from(!self.head.is_empty()) + usize::from(!self.control.is_empty()) < 2 {
             return;
         }
+        let waiting: usize = self.frames[self.next..].iter().map(|frame| frame.bytes().len()).sum();
+        if self.head.len() + self.control.len() + waiting > MAX_JOINED {
+            return;
+        }
+        self.in_head += frames as u64;
         let mut whole = self.head.to_vec();
         whole.append(&mut self.control);
         for frame in &self.frames[self.next..] {
@@ -136,6 +154,7 @@ impl Writer {
             if !self.head.is_empty() {
                 return;
             }
+            self.whole += std::mem::take(&mut self.in_head);
         }
         // What was cut in its middle is the head now.
         if written < self.control.len() {
@@ -153,12 +172,14 @@ impl Writer {
             if written < size {
                 if written > 0 {
                     self.head = frame.bytes().slice(written..);
+                    self.in_head = 1;
                     self.next += 1;
                 }
                 return;
             }
             written -= size;
             self.next += 1;
+            self.whole += 1;
         }
         self.clear();
     }
@@ -263,6 +284,15 @@ mod tests {
                 let mut cx = Context::from_waker(Waker::noop());
                 let before = writer.poll_write(&mut pipe, &mut cx);
                 assert_eq!(before.is_ready(), cut == whole);
+                let ends = messages.iter().scan(0, |end, frame| {
+                    *end += frame.bytes().len();
+                    Some(*end)
+                });
+                let out = ends.clone().filter(|end| *end <= cut).count() as u64;
+                let begun = cut > 0 && ends.clone().all(|end| end != cut);
+                // What is joined is out together.
+                let expected = if vectored || cut == whole { (out, begun) } else { (0, true) };
+                assert_eq!(writer.messages(), expected, "cut {cut} {vectored}");
                 writer.control().extend_from_slice(b"\x89\0");
                 while writer.poll_write(&mut pipe, &mut cx).is_pending() {
                     pipe.allowed = 1;
@@ -279,6 +309,20 @@ mod tests {
                 assert_eq!(seen.len(), 4, "cut {cut}");
             }
         }
+    }
+
+    #[test]
+    fn large_messages_are_not_joined() {
+        let large = "x".repeat(MAX_JOINED);
+        let mut pipe = Pipe { taken: Vec::new(), allowed: 100, vectored: false, writes: 0 };
+        let mut writer = Writer::default();
+        writer.frames().extend(texts(&["first", &large, "third"]));
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(writer.poll_write(&mut pipe, &mut cx).is_pending());
+        assert_eq!(writer.messages(), (1, true));
+        pipe.allowed = usize::MAX;
+        assert!(writer.poll_write(&mut pipe, &mut cx).is_ready());
+        assert_eq!((writer.messages(), pipe.taken.ends_with(b"x\x81\x05third")), ((3, false), true));
     }
 
     #[test]

@@ -36,6 +36,11 @@ impl Sight {
         in_room && target.lets(self.id, &self.identity)
     }
 
+    /// Who it is.
+    pub(crate) fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
     /// Whether it was connected when this record was applied.
     pub(crate) fn was_there(&self, position: Position) -> bool {
         position > self.born

@@ -1,0 +1,159 @@
+//! Large records in which connections end again and again.
+//!
+//! On a slow line such a record can take longer than the connection lasts (a heartbeat behind it, a proxy's time). Its client
+//! comes back to the same place, and is cut in it again: without an end to that nothing behind the record ever arrives.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use crate::{Identity, Position};
+
+/// The size of a frame above which it is looked after; smaller records are never passed over.
+pub(crate) const LARGE: usize = 64 * 1024;
+/// In how many connections of a user a record may be cut before it is passed over for that user.
+const MOST: u32 = 3;
+/// Records and users that are counted; the oldest record is forgotten for a newer one.
+const MAX: usize = 1000;
+/// Large frames of one connection that are remembered until it is told what of them has gone out: no transport takes more
+/// before that.
+const MAX_IN_FLIGHT: usize = 8;
+
+/// A large record that was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Large {
+    /// Which one it is of the frames that were taken with it.
+    pub(crate) at: usize,
+    pub(crate) position: Position,
+    pub(crate) size: usize,
+}
+
+/// How often each record was cut, for each user of each tenant.
+#[derive(Debug, Default)]
+pub(crate) struct Cuts(BTreeMap<(Position, Whose), u32>);
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Whose {
+    tenant: Option<Arc<str>>,
+    user: Arc<str>,
+}
+
+impl Whose {
+    /// Nobody's whose name is not known: all of them would count together.
+    fn of(identity: &Identity) -> Option<Self> {
+        let user = Arc::clone(identity.shared_user()?);
+        Some(Self { tenant: identity.shared_tenant().cloned(), user })
+    }
+}
+
+impl Cuts {
+    /// A connection of this identity has ended within this record.
+    pub(crate) fn count(&mut self, position: Position, identity: &Identity) {
+        let Some(whose) = Whose::of(identity) else { return };
+        if let Some(count) = self.0.get_mut(&(position, whose.clone())) {
+            *count += 1;
+            return;
+        }
+        if self.0.len() == MAX {
+            self.0.pop_first();
+        }
+        self.0.insert((position, whose), 1);
+    }
+
+    /// Whether a record of this size is passed over for this identity.
+    pub(crate) fn passes_over(&self, position: Position, size: usize, identity: &Identity) -> bool {
+        size > LARGE
+            && !self.0.is_empty()
+            && Whose::of(identity).is_some_and(|whose| self.0.get(&(position, whose)).is_some_and(|cuts| *cuts >= MOST))
+    }
+
+    /// Everything up to here has left the window.
+    pub(crate) fn forget(&mut self, start: Position) {
+        while self.0.first_key_value().is_some_and(|((position, _), _)| *position <= start) {
+            self.0.pop_first();
+        }
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.0.clear();
+    }
+}
+
+/// What one connection has taken and may not have sent.
+#[derive(Debug, Default)]
+pub(crate) struct InFlight {
+    /// Frames that were taken in all.
+    taken: u64,
+    /// The large ones among them, by their number; most connections have none.
+    large: Option<Box<VecDeque<(u64, Large)>>>,
+}
+
+impl InFlight {
+    /// So many frames were taken, with these large ones among them.
+    pub(crate) fn take(&mut self, frames: usize, large: Vec<Large>) {
+        for large in large {
+            let all = self.large.get_or_insert_default();
+            if all.len() == MAX_IN_FLIGHT {
+                all.pop_front();
+            }
+            all.push_back((self.taken + large.at as u64, large));
+        }
+        self.taken += frames as u64;
+    }
+
+    /// The large record that is this frame, told once.
+    pub(crate) fn end_within(&mut self, frame: u64) -> Option<Large> {
+        let large = self.large.take()?;
+        large.into_iter().find_map(|(number, large)| (number == frame).then_some(large))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn at(number: u64) -> Position {
+        Position::new(number)
+    }
+
+    #[test]
+    fn cuts_count_for_each_user_of_each_tenant_and_record() {
+        let mut cuts = Cuts::default();
+        let [ann, other, bob] = [Identity::user("ann"), Identity::user("ann").tenant("t"), Identity::user("bob")];
+        for _ in 0..MOST {
+            assert!(!cuts.passes_over(at(7), LARGE + 1, &ann));
+            cuts.count(at(7), &ann);
+            cuts.count(at(7), &Identity::anonymous());
+        }
+        assert!(cuts.passes_over(at(7), LARGE + 1, &ann));
+        assert!(!cuts.passes_over(at(7), LARGE, &ann), "small");
+        assert!(!cuts.passes_over(at(8), LARGE + 1, &ann));
+        for identity in [&other, &bob, &Identity::anonymous()] {
+            assert!(!cuts.passes_over(at(7), LARGE + 1, identity));
+        }
+        cuts.forget(at(6));
+        assert!(cuts.passes_over(at(7), LARGE + 1, &ann));
+        cuts.forget(at(7));
+        assert!(cuts.0.is_empty());
+    }
+
+    #[test]
+    fn few_are_counted_and_the_newest_stay() {
+        let mut cuts = Cuts::default();
+        for number in 0..2 * MAX as u64 {
+            cuts.count(at(number), &Identity::user("ann"));
+        }
+        assert_eq!((cuts.0.len(), cuts.0.keys().next().unwrap().0), (MAX, at(MAX as u64)));
+    }
+
+    #[test]
+    fn the_frame_is_found_by_its_number_once() {
+        let mut in_flight = InFlight::default();
+        let large = |at: usize, number| Large { at, position: Position::new(number), size: 100_000 };
+        in_flight.take(3, vec![large(1, 10)]);
+        in_flight.take(2, vec![large(0, 11), large(1, 12)]);
+        assert_eq!(in_flight.end_within(4), Some(large(1, 12)));
+        assert_eq!(in_flight.end_within(4), None);
+        in_flight.take(100, (0..100).map(|n| large(n, 20)).collect());
+        assert_eq!(in_flight.large.unwrap().len(), MAX_IN_FLIGHT);
+    }
+}
