@@ -3,7 +3,7 @@
 //! On a slow line such a record can take longer than the connection lasts (a heartbeat behind it, a proxy's time). Its client
 //! comes back to the same place, and is cut in it again: without an end to that nothing behind the record ever arrives.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::{Identity, Position};
@@ -84,25 +84,24 @@ pub(crate) struct InFlight {
     /// Frames that were taken in all.
     taken: u64,
     /// The large ones among them, by their number; most connections have none.
-    large: Option<Box<VecDeque<(u64, Large)>>>,
+    large: Vec<(u64, Large)>,
 }
 
 impl InFlight {
     /// So many frames were taken, with these large ones among them.
     pub(crate) fn take(&mut self, frames: usize, large: Vec<Large>) {
         for large in large {
-            let all = self.large.get_or_insert_default();
-            if all.len() == MAX_IN_FLIGHT {
-                all.pop_front();
+            if self.large.len() == MAX_IN_FLIGHT {
+                self.large.remove(0);
             }
-            all.push_back((self.taken + large.at as u64, large));
+            self.large.push((self.taken + large.at as u64, large));
         }
         self.taken += frames as u64;
     }
 
     /// The large record that is this frame, told once.
     pub(crate) fn end_within(&mut self, frame: u64) -> Option<Large> {
-        let large = self.large.take()?;
+        let large = std::mem::take(&mut self.large);
         large.into_iter().find_map(|(number, large)| (number == frame).then_some(large))
     }
 }
@@ -154,6 +153,6 @@ mod tests {
         assert_eq!(in_flight.end_within(4), Some(large(1, 12)));
         assert_eq!(in_flight.end_within(4), None);
         in_flight.take(100, (0..100).map(|n| large(n, 20)).collect());
-        assert_eq!(in_flight.large.unwrap().len(), MAX_IN_FLIGHT);
+        assert_eq!(in_flight.large.len(), MAX_IN_FLIGHT);
     }
 }

@@ -5,6 +5,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
+use realtime_http::Wire;
 
 use crate::carrier::Carrier;
 use crate::cause::Cause;
@@ -17,14 +18,32 @@ const CHUNK: usize = 64 * 1024;
 /// its packets in the channel. One that does not go out as a whole ends the session: its packets come from nowhere else.
 pub(crate) struct Answer {
     left: Bytes,
-    packets: usize,
-    bytes: usize,
+    packets: Bytes,
     carrier: Arc<Carrier>,
+    /// The TCP connection under it, and what it had taken before, where the answer has it for itself.
+    wire: Option<(Arc<Wire>, u32)>,
 }
 
+/// More than the head of the response has.
+const HEAD: usize = 4 * 1024;
+
 impl Answer {
-    pub(crate) fn new(body: Bytes, carrier: Arc<Carrier>) -> Self {
-        Self { packets: post::count_packets(&body), bytes: body.len(), left: body, carrier }
+    pub(crate) fn new(body: Bytes, carrier: Arc<Carrier>, wire: Option<Arc<Wire>>) -> Self {
+        let wire = wire.map(|wire| (Arc::clone(&wire), wire.written()));
+        Self { left: body.clone(), packets: body, carrier, wire }
+    }
+
+    /// How many of its bytes have gone out, at least and at most.
+    fn sent(&self) -> (usize, usize) {
+        let handed = self.packets.len() - self.left.len();
+        match &self.wire {
+            Some((wire, before)) if !self.left.is_empty() => {
+                let written = wire.written().wrapping_sub(*before) as usize;
+                (written.saturating_sub(HEAD).min(handed), written.min(handed))
+            }
+            _ if self.left.is_empty() => (handed, handed),
+            _ => (0, handed),
+        }
     }
 }
 
@@ -36,14 +55,14 @@ impl http_body::Body for Answer {
         if self.left.is_empty() {
             return Poll::Ready(None);
         }
-        if self.left.len() < self.bytes {
+        if self.left.len() < self.packets.len() {
             // The client has taken what came before.
             self.carrier.beat();
         }
         let end = self.left.len().min(CHUNK);
         let chunk = self.left.split_to(end);
         if self.left.is_empty() {
-            self.carrier.credit.taken(self.packets, self.bytes);
+            self.carrier.credit.taken(post::count_packets(&self.packets), self.packets.len());
         } else {
             self.carrier.credit.step();
         }
@@ -61,6 +80,8 @@ impl http_body::Body for Answer {
 
 impl Drop for Answer {
     fn drop(&mut self) {
+        let (least, most) = self.sent();
+        self.carrier.outflow.note_answer(&self.packets, least, most);
         if !self.left.is_empty() {
             self.carrier.close_for(Cause::Lost);
         }
@@ -80,7 +101,7 @@ mod tests {
         for _ in 0..2 {
             carrier.credit.spend(1);
         }
-        let mut answer = Answer::new(body.clone().into(), Arc::clone(&carrier));
+        let mut answer = Answer::new(body.clone().into(), Arc::clone(&carrier), None);
         let mut read = Vec::new();
         for idle in [false, true] {
             let steps = carrier.credit.steps();
@@ -95,7 +116,7 @@ mod tests {
     #[test]
     fn one_that_is_given_up_ends_the_session() {
         let carrier = Arc::new(Carrier::default());
-        let mut answer = Answer::new("x".repeat(CHUNK + 1).into(), Arc::clone(&carrier));
+        let mut answer = Answer::new("x".repeat(CHUNK + 1).into(), Arc::clone(&carrier), None);
         let _ = answer.frame().now_or_never();
         assert!(!carrier.is_closing());
         drop(answer);

@@ -15,6 +15,7 @@ use crate::connect::Start;
 use crate::credit::Credit;
 use crate::denial::Denials;
 use crate::heartbeat::Life;
+use crate::outflow::Outflow;
 use crate::probe::Passage;
 use crate::pulse::Pulse;
 use crate::repeats::Repeats;
@@ -30,6 +31,7 @@ pub(crate) struct Carrier {
     pub(crate) credit: Credit,
     pub(crate) turnstile: Turnstile,
     pub(crate) denials: Denials,
+    pub(crate) outflow: Outflow,
     pub(crate) pulse: Pulse,
     pub(crate) life: Life,
     /// Where it is known; none in tests.

@@ -69,7 +69,13 @@ pub struct SocketIoConfig {
     pub max_attachments: usize,
     /// How deep JSON from clients may be nested; default 64.
     pub max_depth: usize,
-    /// The largest payload of an event, in bytes; default 16 MiB. Larger ones are refused when sent.
+    /// The largest payload of an event, in bytes; default 1 MiB. Larger ones are refused when sent.
+    ///
+    /// While an event is on its way nothing else is, pings included, and the client's own timer ends a connection without
+    /// one. So an event is too large for a line on which its size ÷ the line's rate comes near
+    /// [`ping_interval`](Self::ping_interval) + [`ping_timeout`](Self::ping_timeout): with the defaults 1 MiB needs 13 kB/s. Its
+    /// client comes back and gets it again; the third time that it is cut in an event of more than 64 KiB, that event is passed
+    /// over with a `lost`. Over long polling a whole answer counts.
     pub max_event_bytes: usize,
     /// How long a client may take nothing while something waits for it; default 30 s.
     pub write_stall: Duration,
@@ -94,7 +100,7 @@ impl Default for SocketIoConfig {
             max_message_bytes: 1024 * 1024,
             max_attachments: 64,
             max_depth: DEFAULT_MAX_DEPTH,
-            max_event_bytes: 16 * 1024 * 1024,
+            max_event_bytes: 1024 * 1024,
             write_stall: Duration::from_secs(30),
         }
     }

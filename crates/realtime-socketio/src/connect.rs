@@ -73,6 +73,8 @@ pub(crate) struct Ended {
     pub cause: Option<Cause>,
     /// Whether a websocket's stream ended by itself; if not, an error of the transport is a broken protocol.
     pub lost: bool,
+    /// How many packets had gone out as a whole, and whether a part of the next one had.
+    pub sent: (u64, bool),
 }
 
 /// A taken connection whose client does not know yet.
@@ -178,7 +180,8 @@ impl Goodbye {
             self.carrier.credit.wake();
             // A client that leaves only this namespace may come back on the same session.
             self.carrier.resume();
-            ended(Ended { reason, cause: self.carrier.cause(), lost: self.carrier.is_lost() });
+            let (cause, lost, sent) = (self.carrier.cause(), self.carrier.is_lost(), self.carrier.outflow.now());
+            ended(Ended { reason, cause, lost, sent });
         }
     }
 }

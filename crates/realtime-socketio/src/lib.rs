@@ -25,6 +25,7 @@ mod intake;
 mod lobby;
 mod mender;
 mod opening;
+mod outflow;
 mod outlet;
 mod packets;
 mod post;

@@ -179,7 +179,7 @@ pub(crate) fn count_packets(body: &[u8]) -> usize {
 }
 
 /// `4` message, then `2` event, `3` ack, `5N-` and `6N-` the same with attachments; a `/` begins another namespace.
-fn is_ours(packet: &[u8]) -> bool {
+pub(crate) fn is_ours(packet: &[u8]) -> bool {
     let rest = match packet {
         [b'4', b'2' | b'3', rest @ ..] => rest,
         [b'4', b'5' | b'6', rest @ ..] => match rest.iter().position(|byte| *byte == b'-') {

@@ -9,7 +9,7 @@ use axum::body::Body;
 use axum::extract::ConnectInfo;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use http::{Method, Request, StatusCode, header};
+use http::{Method, Request, StatusCode, Version, header};
 use http_body_util::BodyExt;
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
@@ -193,6 +193,8 @@ impl EngineService {
     /// A client that gives up waiting, or is cut off, will not hear what comes next: dropped, this ends the session.
     async fn poll(mut self, request: Request<Body>, carrier: Arc<Carrier>) -> Response {
         let asking = carrier.ask();
+        // Another stream's bytes are no part of this answer.
+        let wire = wire_of(&request).filter(|_| request.version() < Version::HTTP_2);
         let passing = Arc::clone(&carrier);
         let waiting = Waiting(Some(carrier));
         let (mut parts, mut body) = tokio::select! {
@@ -235,7 +237,7 @@ impl EngineService {
                     parts.headers.insert(header::CONTENT_LENGTH, body.len().into());
                     parts.headers.extend([AGAIN]);
                 }
-                Response::from_parts(parts, Body::new(Answer::new(body, carrier)))
+                Response::from_parts(parts, Body::new(Answer::new(body, carrier, wire)))
             }
             // It knows the session no more.
             Some(carrier) if carrier.is_closing() => gone(&carrier),

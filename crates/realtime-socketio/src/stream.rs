@@ -12,6 +12,7 @@ use crate::cause::Cause;
 use crate::exchange::{Exchange, Part};
 use crate::intake::Intake;
 use crate::opening::Greeting;
+use crate::outflow::OutflowScan;
 use crate::packets::{Found, PacketScan};
 use crate::pulse::Ping;
 use crate::scan::FrameScan;
@@ -39,6 +40,7 @@ pub(crate) struct CarriedStream<S> {
     /// The frames that the wire has taken, and the packets in them.
     pub(crate) sent: FrameScan,
     sent_packets: PacketScan,
+    outflow: OutflowScan,
     said_goodbye: bool,
     /// For the opening packet of a session that begins on it, until that is written.
     pub(crate) greeting: Option<Greeting>,
@@ -65,6 +67,7 @@ impl<S> CarriedStream<S> {
             scan: FrameScan::default(),
             sent: FrameScan::default(),
             sent_packets: PacketScan::default(),
+            outflow: OutflowScan::default(),
             said_goodbye: false,
             greeting: None,
             exchange: None,
@@ -143,6 +146,7 @@ impl<S: AsyncWrite + Unpin> CarriedStream<S> {
     /// These bytes have gone to the client.
     pub(crate) fn note(&mut self, mut bytes: &[u8]) {
         self.sent.feed(bytes);
+        self.outflow.feed(bytes, &self.carrier.outflow);
         while !bytes.is_empty() || !self.sent_packets.is_done() {
             let (taken, found) = self.sent_packets.next(bytes);
             bytes = &bytes[taken..];

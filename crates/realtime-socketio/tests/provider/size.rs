@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use realtime_core::{CloseReason, Context, Reply, Target};
+use realtime_core::{CloseReason, Context, RealtimeProvider, Reply, Target};
 use realtime_socketio::SocketIoConfig;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::support::{Client, Server, Setup, Transport, Wire, soon};
+use crate::support::{Client, Server, Setup, Transport, Wire, event, soon};
 
 const LIMIT: usize = 10_000;
 
@@ -170,8 +170,11 @@ async fn a_hundred_megabytes_are_refused_early_by_polling() {
 /// An event of the server's own may be far larger than what a client may send.
 #[tokio::test]
 async fn large_events_go_out_whole() {
-    let server = server().await;
     let large = "x".repeat(8 * 1024 * 1024);
+    let small = Server::start().await;
+    let sent = small.provider.broadcast().to_all(event("large", "x".repeat(1024 * 1024))).await;
+    assert!(matches!(sent, Err(realtime_core::Error::TooLarge { limit: 1_048_576, .. })), "1 MiB by default: {sent:?}");
+    let server = Setup::from(SocketIoConfig::default().with_max_event_bytes(16 * 1024 * 1024usize)).start().await;
     for transport in crate::TRANSPORTS {
         let (mut client, id) = server.client(transport, "ann").await;
         server.send(Target::user("ann"), "large", &large).await;
