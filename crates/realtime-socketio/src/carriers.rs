@@ -1,4 +1,4 @@
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
@@ -23,6 +23,10 @@ pub(crate) struct Carriers {
     /// Told when the last connection is over.
     emptied: Notify,
 }
+
+/// How many sessions are remembered that are to be told of their end, and for how long.
+const MAX_TO_BE_TOLD: usize = 1000;
+const TO_BE_TOLD: Duration = Duration::from_secs(30);
 
 /// The bounds of sessions that are connected to no namespace; zero is none.
 #[derive(Clone, Copy, Debug)]
@@ -58,6 +62,8 @@ struct Table {
     all: HashMap<u64, Session>,
     /// Those that began on long polling, whose requests name them.
     by_secret: HashMap<Secret, (Sid, Arc<Carrier>)>,
+    /// Ended for a broken packet, and since when: a client that asks again is to be told of the end.
+    to_be_told: VecDeque<(Secret, Instant)>,
     lobby: Lobby,
     /// A task ends those that stay too long.
     swept: bool,
@@ -258,6 +264,14 @@ impl Carriers {
         secrets.iter().find_map(|secret| table.by_secret.get(secret).cloned())
     }
 
+    /// Whether one of these names a session that has ended for a broken packet a short time ago, and whose client asks for the
+    /// first time since.
+    pub(crate) fn is_to_be_told(&self, secrets: &[Secret]) -> bool {
+        let mut table = self.lock();
+        let found = table.to_be_told.iter().position(|(known, _)| secrets.contains(known));
+        found.and_then(|at| table.to_be_told.remove(at)).is_some_and(|(_, since)| since.elapsed() < TO_BE_TOLD)
+    }
+
     /// Counts a connection, until the guard is dropped.
     pub(crate) fn connect(self: &Arc<Self>) -> Connected {
         self.lock().connections += 1;
@@ -343,7 +357,10 @@ impl Drop for Inner {
         if table.all.remove(&self.id).is_some_and(|session| session.seated) {
             table.seated -= 1;
         }
-        table.by_secret.remove(&self.secret);
+        if table.by_secret.remove(&self.secret).is_some() && self.carrier.cause() == Some(Cause::Malformed) {
+            table.to_be_told.truncate(MAX_TO_BE_TOLD - 1);
+            table.to_be_told.push_front((self.secret, Instant::now()));
+        }
         drop(table);
         self.carrier.close();
     }

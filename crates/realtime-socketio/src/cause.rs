@@ -59,6 +59,8 @@ impl Cause {
             Self::UserLimit => {
                 Some(b"42[\"error\",{\"code\":\"user_limit\",\"message\":\"this user has too many connections\"}]\x1e1")
             }
+            // python-socketio stays away after it, as well it may: it would send the same again.
+            Self::Malformed => Some(b"1"),
             _ => None,
         }
     }

@@ -21,7 +21,7 @@ use tower_service::Service;
 
 use crate::adapter::DirectAdapter;
 use crate::answer::Answer;
-use crate::carrier::Carrier;
+use crate::carrier::{Carrier, GRACE};
 use crate::carriers::{self, Berth, Carriers};
 use crate::cause::Cause;
 use crate::head::HeadScan;
@@ -90,7 +90,10 @@ impl EngineService {
             Sought::None => return self.open_polling(request, marks).await,
         };
         // engineioxide, which knows the session by the id that Socket.IO shows, sees no query of a client's from here on.
-        let Some((sid, carrier)) = self.carriers.find(&secrets) else { return unknown_session() };
+        let Some((sid, carrier)) = self.carriers.find(&secrets) else {
+            let polls = request.method() == Method::GET && transport == Transport::Polling;
+            return if polls && self.carriers.is_to_be_told(&secrets) { closed() } else { unknown_session() };
+        };
         carrier.hear();
         let get = request.method() == Method::GET;
         match (request.method().as_str(), transport) {
@@ -207,6 +210,10 @@ impl EngineService {
         };
         drop(asking);
         let is_good = parts.status == StatusCode::OK;
+        if !is_good || body.is_empty() {
+            // engineioxide has ended the session, and tells so when the request is over.
+            let _ = tokio::time::timeout(GRACE, passing.closed()).await;
+        }
         if is_good {
             if let Some(exchanged) = passing.with_denials(&body) {
                 body = exchanged;
@@ -407,11 +414,17 @@ fn one_packet(packet: &'static [u8]) -> (http::response::Parts, Bytes) {
 const AGAIN: (header::HeaderName, header::HeaderValue) =
     (header::CONNECTION, header::HeaderValue::from_static("close"));
 
+/// Engine.IO's close packet.
+fn closed() -> Response {
+    (TEXT, "1").into_response()
+}
+
 /// What tells a client that its session is over, so that it comes back by itself. Engine.IO's close packet would do for
 /// socket.io-client only: python-engineio takes it for the end of all (`_receive_packet`).
 fn gone(carrier: &Carrier) -> Response {
     let response = match carrier.cause() {
         Some(Cause::ConnectTimeout) => refusal_response(&carriers::late()),
+        Some(Cause::Malformed) => closed(),
         _ => unknown_session(),
     };
     ([AGAIN], response).into_response()

@@ -14,6 +14,7 @@ use socketioxide::socket::{DisconnectReason, Socket};
 
 use crate::adapter::DirectAdapter;
 use crate::carrier::Carrier;
+use crate::cause::Cause;
 use crate::inbound::Inline;
 use crate::post::SEPARATOR;
 use crate::service;
@@ -60,9 +61,12 @@ impl DisconnectHandler<DirectAdapter, Inline> for End {
     fn call_with_defer(
         &self,
         socket: Arc<Socket<DirectAdapter>>,
-        _: DisconnectReason,
+        reason: DisconnectReason,
         defer: fn(Arc<Socket<DirectAdapter>>),
     ) {
+        if reason == DisconnectReason::PacketParsingError {
+            self.0.close_for(Cause::Malformed);
+        }
         self.0.close();
         defer(socket);
     }

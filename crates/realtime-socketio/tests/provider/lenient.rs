@@ -1,6 +1,6 @@
 //! What clients in other languages write, and readers of JSON in Rust refuse: it is understood, or answered with an error.
 
-use realtime_core::{AckStatus, Context, Inbound, RealtimeProvider, Reply};
+use realtime_core::{AckStatus, CloseReason, Context, Inbound, RealtimeProvider, Reply};
 use realtime_socketio::DirectAdapter;
 use serde_json::{Value, json};
 use socketioxide::extract::{AckSender, Data, SocketRef};
@@ -213,6 +213,33 @@ async fn an_ack_id_that_is_too_large_is_told_and_one_that_nobody_knows_is_ignore
     until("the handled events", || server.stats().events_in == count + 2).await;
 }
 
+/// One GET: its status and its text.
+async fn get(http: reqwest::Client, url: String) -> (u16, String) {
+    let answer = soon("an answer", http.get(&url).send()).await.unwrap();
+    (answer.status().as_u16(), soon("its text", answer.text()).await.unwrap())
+}
+
+#[tokio::test]
+async fn on_polling_a_broken_packet_is_told_by_the_close_packet() {
+    let server = mirror().await;
+    for packet in ["42[", "42{}", "garbage", "9"] {
+        for waits in [true, false] {
+            let (mut client, id) = server.client(Transport::Polling, "ann").await;
+            let Wire::Polling(polling) = &mut client.wire else { unreachable!() };
+            let (http, url) = (polling.http.clone(), polling.url.clone());
+            let waiting = waits.then(|| tokio::spawn(get(http.clone(), url.clone())));
+            polling.post(packet).await;
+            assert_eq!(server.ended(id).await, CloseReason::PROTOCOL_ERROR);
+            let (status, text) = match waiting {
+                Some(waiting) => waiting.await.unwrap(),
+                None => get(http.clone(), url.clone()).await,
+            };
+            assert!(status == 200 && text.ends_with('1'), "{packet} {waits}: {status} {text}");
+            assert_eq!(get(http, url).await.0, 400, "once");
+        }
+    }
+}
+
 #[tokio::test]
 async fn the_code_of_an_error_of_engine_io_is_a_number() {
     let server = Server::start().await;
@@ -222,7 +249,7 @@ async fn the_code_of_an_error_of_engine_io_is_a_number() {
     for (query, code) in [
         ("&transport=polling&sid=AAAAAAAAAAAAAAAA".to_owned(), 1),
         ("&transport=none".to_owned(), 0),
-        (format!("&transport=polling&sid={}", websocket.sid()), 3),
+        (format!("&transport=polling&sid={}", websocket.sid()), 1),
     ] {
         let answer = soon("an answer", http.get(format!("{root}{query}")).send()).await.unwrap();
         assert_eq!(answer.status(), 400, "{query}");
