@@ -1,3 +1,4 @@
+use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
@@ -17,6 +18,7 @@ use crate::denial::Denials;
 use crate::heartbeat::Life;
 use crate::outflow::Outflow;
 use crate::probe::Passage;
+use crate::provider::NAME;
 use crate::pulse::Pulse;
 use crate::repeats::Repeats;
 use crate::turnstile::Turnstile;
@@ -58,6 +60,8 @@ pub(crate) struct Carrier {
     /// The websocket's stream ended or failed before anyone said goodbye.
     lost: AtomicBool,
     cause: OnceLock<Cause>,
+    /// The client's address, where it is known.
+    client: OnceLock<IpAddr>,
     pub(crate) repeats: Repeats,
     /// Ends the session while it is on long polling.
     close_polling: OnceLock<Box<dyn Fn() + Send + Sync>>,
@@ -127,8 +131,34 @@ impl Carrier {
 
     /// Ends the session and remembers why; the first cause counts.
     pub(crate) fn close_for(&self, cause: Cause) {
-        self.cause.get_or_init(|| cause);
+        if self.cause.set(cause).is_ok() && !self.is_main_connected() {
+            self.log_end(cause);
+        }
         self.close();
+    }
+
+    /// One line for a fault that no connection of the main namespace ends with, which has a line of its own.
+    fn log_end(&self, cause: Cause) {
+        let Some((reason, setting)) = cause.fault() else { return };
+        tracing::info!(
+            provider = NAME,
+            address = self.client.get().map(tracing::field::display),
+            reason,
+            setting,
+            "session ended for a fault"
+        );
+    }
+
+    /// Notes where the client is.
+    pub(crate) fn set_client(&self, address: Option<IpAddr>) {
+        if let Some(address) = address {
+            self.client.get_or_init(|| address);
+        }
+    }
+
+    /// The client's address, where it is known.
+    pub(crate) fn client(&self) -> Option<IpAddr> {
+        self.client.get().copied()
     }
 
     /// Ends the session for a flood; whether that is its cause now and was not before.
@@ -200,7 +230,7 @@ impl Carrier {
     }
 
     pub(crate) fn report(&self, refusal: Refusal) {
-        self.at_table(|carriers, _| carriers.report(refusal));
+        self.at_table(|carriers, _| carriers.report(refusal, self.client()));
     }
 
     fn at_table(&self, tell: impl FnOnce(&Arc<Carriers>, u64)) {

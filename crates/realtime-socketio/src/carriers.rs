@@ -13,12 +13,15 @@ use crate::cause::Cause;
 use crate::lobby::{Lobby, Turn};
 use crate::secret::Secret;
 
+/// Told of each refusal, and of the client's address where it is known.
+type Reporter = Box<dyn Fn(Refusal, Option<IpAddr>) + Send + Sync>;
+
 /// All Engine.IO sessions of this node, connected to a namespace or not.
 #[derive(Default)]
 pub(crate) struct Carriers {
     bounds: Bounds,
     /// Counts and logs a refusal.
-    reporter: Option<Box<dyn Fn(Refusal) + Send + Sync>>,
+    reporter: Option<Reporter>,
     table: Mutex<Table>,
     /// Told when the last connection is over.
     emptied: Notify,
@@ -127,7 +130,7 @@ impl Table {
 }
 
 impl Carriers {
-    pub(crate) fn new(bounds: Bounds, reporter: impl Fn(Refusal) + Send + Sync + 'static) -> Self {
+    pub(crate) fn new(bounds: Bounds, reporter: impl Fn(Refusal, Option<IpAddr>) + Send + Sync + 'static) -> Self {
         Self { bounds, reporter: Some(Box::new(reporter)), ..Self::default() }
     }
 
@@ -196,10 +199,10 @@ impl Carriers {
         self.after(out, begin);
     }
 
-    /// Counts and logs a refusal.
-    pub(crate) fn report(&self, refusal: Refusal) {
+    /// Counts and logs a refusal of the client with this address.
+    pub(crate) fn report(&self, refusal: Refusal, address: Option<IpAddr>) {
         if let Some(reporter) = &self.reporter {
-            reporter(refusal);
+            reporter(refusal, address);
         }
     }
 
@@ -242,7 +245,7 @@ impl Carriers {
             (overdue, next)
         };
         for carrier in overdue.into_iter().filter(|carrier| !carrier.is_closing()) {
-            self.report(late());
+            self.report(late(), carrier.client());
             if !carrier.expire() {
                 carrier.close_for(Cause::ConnectTimeout);
                 continue;
@@ -406,7 +409,7 @@ mod tests {
 
     fn bounded(sessions: usize, per_address: usize) -> Arc<Carriers> {
         let bounds = Bounds { sessions, sessions_per_address: per_address, connect_timeout: Duration::from_secs(10) };
-        Arc::new(Carriers::new(bounds, |_| {}))
+        Arc::new(Carriers::new(bounds, |_, _| {}))
     }
 
     fn open(carriers: &Arc<Carriers>, address: &str) -> Berth {

@@ -20,6 +20,17 @@ pub(crate) enum Cause {
 }
 
 impl Cause {
+    /// What the client did wrong, in a word, and the setting that decides, if it is a fault and none of those that are logged as
+    /// refusals.
+    pub(crate) fn fault(self) -> Option<(&'static str, Option<&'static str>)> {
+        match self {
+            Self::Malformed => Some(("protocol_error", None)),
+            Self::TooLarge => Some(("too_large", Some("max_message_bytes"))),
+            Self::WriteStall => Some(("write_stall", Some("write_stall"))),
+            Self::ConnectTimeout | Self::Flood | Self::Heartbeat | Self::Lost | Self::UserLimit => None,
+        }
+    }
+
     /// The close frame that tells it (RFC 6455 §7.4.1), behind what else the client is told: Socket.IO's clients do not show
     /// the code of a close frame, so that a fault of theirs is an event too.
     pub(crate) fn last_frames(self) -> &'static [u8] {
@@ -59,8 +70,10 @@ impl Cause {
             Self::UserLimit => {
                 Some(b"42[\"error\",{\"code\":\"user_limit\",\"message\":\"this user has too many connections\"}]\x1e1")
             }
-            // python-socketio stays away after it, as well it may: it would send the same again.
-            Self::Malformed => Some(b"1"),
+            // python-socketio stays away after the close packet, as well it may: it would send the same again.
+            Self::Malformed => {
+                Some(b"42[\"error\",{\"code\":\"protocol_error\",\"message\":\"a packet could not be read\"}]\x1e1")
+            }
             _ => None,
         }
     }

@@ -1,5 +1,6 @@
 use std::fmt::Display;
 use std::future::Future;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -26,8 +27,8 @@ pub(crate) trait Acceptor: Send + Sync + 'static {
     /// Dropped when the session ends meanwhile.
     async fn accept(&self, offer: Offer<'_>) -> Result<Accepted, Turned>;
 
-    /// Counts and logs somebody who was refused before that.
-    fn report(&self, refusal: Refusal);
+    /// Counts and logs somebody who was refused before that, with the client's address where it is known.
+    fn report(&self, refusal: Refusal, client: Option<IpAddr>);
 }
 
 /// Somebody who was not taken.

@@ -92,7 +92,7 @@ impl Server {
             .with_adapter::<DirectAdapter>(main.clone())
             .build_with_inner_svc(NotFound);
         let reporter = Arc::clone(&acceptor);
-        let carriers = Arc::new(Carriers::new(config.bounds, move |refusal| reporter.report(refusal)));
+        let carriers = Arc::new(Carriers::new(config.bounds, move |refusal, client| reporter.report(refusal, client)));
         let connect = Connect {
             acceptor,
             main,
@@ -142,6 +142,8 @@ impl Server {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use super::*;
     use crate::connect::{Accepted, Offer, Turned};
     use async_trait::async_trait;
@@ -159,7 +161,7 @@ mod tests {
             Err(Turned::Down(Refusal::forbidden("nobody")))
         }
 
-        fn report(&self, _: Refusal) {}
+        fn report(&self, _: Refusal, _: Option<IpAddr>) {}
     }
 
     fn server(sessions: usize) -> Server {

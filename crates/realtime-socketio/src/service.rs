@@ -128,9 +128,10 @@ impl EngineService {
             parts.uri = uri;
         }
         // Everybody behind a proxy of this host has the same address.
-        let address = self.proxies.client(&parts).filter(|address| !address.is_loopback());
-        let berth = self.carriers.open(address);
+        let client = self.proxies.client(&parts);
+        let berth = self.carriers.open(client.filter(|address| !address.is_loopback()));
         if let Some(berth) = &berth {
+            berth.carrier().set_client(client);
             parts.extensions.insert(berth.clone());
             tokio::spawn(heartbeat::watch(Arc::clone(berth.carrier()), self.heartbeat));
         }

@@ -1,6 +1,7 @@
 //! One connection of the main namespace between the core and Engine.IO.
 
 use std::collections::VecDeque;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, ready};
@@ -72,8 +73,8 @@ impl Acceptor for Gate {
         })
     }
 
-    fn report(&self, refusal: Refusal) {
-        self.dispatcher.refuse(refusal, Asker::default());
+    fn report(&self, refusal: Refusal, client: Option<IpAddr>) {
+        self.dispatcher.refuse(refusal, Asker { address: client, identity: None });
     }
 }
 

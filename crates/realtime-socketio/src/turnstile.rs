@@ -243,6 +243,11 @@ impl Carrier {
         self.turnstile.lock().is_connected()
     }
 
+    /// Whether the session is connected to the main namespace.
+    pub(crate) fn is_main_connected(&self) -> bool {
+        self.turnstile.lock().main == Main::Connected
+    }
+
     /// Whether the session is connected to no namespace, nor connecting.
     pub(crate) fn is_left(&self) -> bool {
         let state = self.turnstile.lock();

@@ -146,6 +146,31 @@ async fn each_end_for_a_fault_is_one_line_with_who_and_the_setting() {
     }
 }
 
+/// A session that is no connection yet is known by its address.
+#[tokio::test(flavor = "current_thread")]
+async fn each_end_of_a_session_for_a_fault_is_one_line() {
+    let collector = Collector::default();
+    let _guard = tracing::subscriber::set_default(collector.clone());
+    let address = started().await;
+    let ends = [
+        ("x".repeat(2000), ["session ended for a fault", "\"too_large\"", "\"max_message_bytes\""]),
+        ("4x".to_owned(), ["session ended for a fault", "\"protocol_error\"", "provider=\"socket\""]),
+        ("4".repeat(20), ["connection refused", "reason=\"flood\"", "provider=\"socket\""]),
+    ];
+    for (sent, texts) in ends {
+        let mut session = websocket(address, "/socket.io/?EIO=4&transport=websocket").await;
+        text_with(&mut session, "0{").await;
+        let sends = if sent.len() == 20 { 20 } else { 1 };
+        for _ in 0..sends {
+            session.send(Message::text(if sends == 1 { sent.clone() } else { "42/own,[]".to_owned() })).await.unwrap();
+        }
+        tokio::spawn(async move { while let Some(Ok(_)) = session.next().await {} });
+        let line = line(&collector, &texts).await;
+        assert_eq!(line.level, Level::INFO);
+        assert!(line.fields.contains("address=127.0.0.1 "), "{line:?}");
+    }
+}
+
 #[tokio::test(flavor = "current_thread")]
 async fn the_start_is_one_line_with_paths_pages_and_policy() {
     let collector = Collector::default();
