@@ -166,3 +166,64 @@ async fn a_client_that_was_closed_is_not_heard_any_more() {
         assert_eq!(provider.stats().closed[&reason.code()], 1);
     }
 }
+
+/// A session may be stuck in a write and hear late that its connection was closed: its client is not heard meanwhile.
+#[tokio::test(start_paused = true)]
+async fn what_a_kicked_client_has_queued_is_dropped_before_its_session_hears_of_it() {
+    let (provider, gate) = attached(Limits::default()).await;
+    let registration = registered(&provider, Visitor::user("ann")).await;
+    send(&registration, 10);
+    eventually("the first one begins", || gate.running() == 1).await;
+    provider.close(Target::user("ann"), CloseReason::KICKED).await.unwrap();
+    gate.open.add_permits(10);
+    eventually("the first one is over", || gate.handled() == 1).await;
+    tokio::time::sleep(std::time::Duration::from_secs(60)).await;
+    assert_eq!(gate.handled(), 1);
+    drop(registration);
+    assert_eq!(provider.stats().unhandled, 9);
+}
+
+/// With the handler of a connection that has left in one of two slots, the two connections there are share the other.
+#[tokio::test(start_paused = true)]
+async fn connections_that_share_a_slot_take_turns() {
+    let names = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let router =
+        Router::new().on("hang", async |_: Context, _: Value| std::future::pending::<()>().await).on("name", {
+            let names = Arc::clone(&names);
+            move |_: Context, name: String| {
+                let names = Arc::clone(&names);
+                async move {
+                    tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+                    names.lock().unwrap().push(name);
+                }
+            }
+        });
+    let limits = Limits::default().with_connections_per_user(2);
+    let provider = CoreProvider::full(Setup::default().with_router(router).with_limits(limits));
+    provider.attach(runtime()).await.unwrap();
+    let gone = registered(&provider, Visitor::user("ann")).await;
+    gone.receive(Inbound::new("hang", "null"));
+    tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+    gone.end(CloseReason::CONNECTION_LOST);
+    assert_eq!(provider.stats().lingering, 1);
+
+    let [one, two] =
+        [registered(&provider, Visitor::user("ann")).await, registered(&provider, Visitor::user("ann")).await];
+    let say = |by: &Registration<LineCodec>, name: &str| by.receive(Inbound::new("name", format!("{name:?}")));
+    // One that has nothing to do holds no slot.
+    say(&one, "first");
+    eventually("it is handled", || names.lock().unwrap().len() == 1).await;
+    say(&two, "second");
+    eventually("it is handled", || names.lock().unwrap().len() == 2).await;
+    // One that has much to do lets the other one have its turn after each event.
+    for _ in 0..20 {
+        say(&one, "much");
+    }
+    for _ in 0..2 {
+        say(&two, "little");
+    }
+    eventually("all are handled", || names.lock().unwrap().len() == 24).await;
+    let names = names.lock().unwrap();
+    let places: Vec<_> = (0..names.len()).filter(|at| names[*at] == "little").collect();
+    assert!(places[1] < 10, "{places:?}");
+}
