@@ -227,6 +227,22 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn others_have_their_turn_while_a_burst_is_read() {
+        let burst = "42[\"a\"]\u{1e}".repeat(100);
+        let (mut body, carrier) = post(burst.leak(), 10_000);
+        carrier.answer_main(true);
+        let (mut packets, mut turns) = (0, 0);
+        while packets < 100 {
+            match next(&mut body).now_or_never() {
+                Some(packet) => packets += packet.is_some_and(|packet| packet.is_ok()) as usize,
+                None => turns += 1,
+            }
+            assert!(packets <= (turns + 1) * TURN && turns < 100, "{packets} packets in {turns} turns");
+        }
+        assert_eq!(turns, 100 / TURN);
+    }
+
+    #[tokio::test]
     async fn one_byte_too_many_is_an_error() {
         let (mut body, _) = post("12345", 5);
         assert!(next(&mut body).await.unwrap().is_ok());

@@ -433,6 +433,25 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn others_have_their_turn_while_a_burst_is_read() {
+        use futures_util::FutureExt;
+        let burst = [&[0x81, 0x80 | 7, 0, 0, 0, 0][..], b"42[\"a\"]"].concat().repeat(100);
+        let (mut stream, carrier, mut peer) = stream_of(burst.len());
+        carrier.answer_main(true);
+        peer.write_all(&burst).await.unwrap();
+        // What comes with one read is looked at together; the next read waits.
+        let mut buffer = vec![0; burst.len() / 10];
+        let (mut got, mut turns) = (0, 0);
+        while got < burst.len() && turns < 100 {
+            match stream.read(&mut buffer).now_or_never() {
+                Some(read) => got += read.unwrap(),
+                None => turns += 1,
+            }
+        }
+        assert!(got == burst.len() && (1..10).contains(&turns), "{got} bytes in {turns} turns");
+    }
+
+    #[tokio::test]
     async fn the_session_ends_with_its_stream() {
         let (stream, carrier, _peer) = stream();
         drop(stream);
