@@ -10,6 +10,7 @@
 //!
 //! Testing with mocks is shown by the tests of [`Orders`], in `src/orders/tests.rs`.
 
+use std::io::IsTerminal;
 use std::net::SocketAddr;
 
 use tracing_subscriber::EnvFilter;
@@ -22,14 +23,15 @@ pub use orders::{Order, Orders};
 /// Writes the log to stderr: from INFO on, or what `RUST_LOG` says.
 pub fn start_log() {
     let filter = EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).from_env_lossy();
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let colored = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colored).init();
 }
 
 /// A line for a shell that shows the first event of Socket.IO without its client: a session over long polling, the CONNECT of
 /// a user, and what there is for it.
 pub fn socket_io_by_hand(address: SocketAddr) -> String {
     format!(
-        "u='http://{address}/socket.io/?EIO=4&transport=polling'; s=$(curl -s \"$u\" | cut -d '\"' -f 4); \
+        "u='http://{address}/socket.io/?EIO=4&transport=polling'; s=$(curl -s \"$u\" | sed 's/.*\"sid\":\"//; s/\".*//'); \
          curl -s -d '40{{\"user\":\"ann\"}}' \"$u&sid=$s\"; curl -s \"$u&sid=$s\"; curl -s \"$u&sid=$s\""
     )
 }
