@@ -443,16 +443,4 @@ impl<F: Frame> State<F> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::mem::{offset_of, size_of};
-
-    use bytes::Bytes;
-
-    use super::*;
-
-    #[test]
-    fn what_a_push_touches_lies_in_two_cache_lines() {
-        let start = offset_of!(Outbox<Bytes>, state) + offset_of!(State<Bytes>, closed);
-        assert!(start / 64 + 2 >= size_of::<Outbox<Bytes>>() / 64, "{start} of {}", size_of::<Outbox<Bytes>>());
-    }
-}
+mod tests;
