@@ -13,8 +13,9 @@ use std::{
     time::Duration,
 };
 
+use futures_util::future::BoxFuture;
 use tokio::{
-    io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf},
+    io::{AsyncRead, AsyncWrite, DuplexStream, Interest, ReadBuf},
     net::TcpStream,
     task::AbortHandle,
     time::Instant,
@@ -59,7 +60,7 @@ impl Guard {
             head: None,
             read_waits: false,
             ignored: 0,
-            throttle: None,
+            seldom: None,
         }
     }
 
@@ -96,6 +97,11 @@ pub trait Link: AsyncRead + AsyncWrite + Unpin {
 
     /// Sets how long the peer's host may leave bytes unacknowledged, see [`Wire::set_ack_timeout`]; by default nothing.
     fn set_ack_timeout(&self, _: Option<Duration>) {}
+
+    /// Waits for the peer's reset, without reading; `None`, as by default, where it cannot be known.
+    fn watch_reset(&self) -> Option<BoxFuture<'static, ()>> {
+        None
+    }
 }
 
 impl Link for TcpStream {
@@ -109,6 +115,19 @@ impl Link for TcpStream {
         if let Err(error) = socket2::SockRef::from(self).set_tcp_user_timeout(limit) {
             tracing::debug!(%error, "cannot set the time for acknowledgements");
         }
+    }
+
+    /// It holds a second descriptor of the socket until it is dropped; without a free one nothing is watched.
+    #[cfg(unix)]
+    fn watch_reset(&self) -> Option<BoxFuture<'static, ()>> {
+        let socket = socket2::SockRef::from(self).try_clone().and_then(|socket| TcpStream::from_std(socket.into()));
+        let socket = socket.inspect_err(|error| tracing::debug!(%error, "cannot watch for a reset")).ok()?;
+        Some(Box::pin(async move {
+            if socket.ready(Interest::ERROR).await.is_err() {
+                // The runtime ends.
+                std::future::pending().await
+            }
+        }))
     }
 }
 
@@ -138,8 +157,16 @@ pub struct GuardedStream<S: Link = TcpStream> {
     read_waits: bool,
     /// Bytes that came while nobody read and were thrown away.
     ignored: u32,
+    /// Apart, since most connections never have any of it.
+    seldom: Option<Box<Seldom>>,
+}
+
+#[derive(Default)]
+struct Seldom {
     /// What holds writes back once a rate was set.
-    throttle: Option<Box<Throttle>>,
+    throttle: Option<Throttle>,
+    /// What waits for a reset while nobody reads ([`Wire::watch_reset`]).
+    reset: Option<BoxFuture<'static, ()>>,
 }
 
 impl<S: Link> GuardedStream<S> {
@@ -170,12 +197,13 @@ impl<S: Link> GuardedStream<S> {
                 return polled;
             };
             self.wire.check()?;
-            let throttle = self.throttle.get_or_insert_with(|| Box::new(Throttle::new()));
+            let throttle = self.seldom.get_or_insert_default().throttle.get_or_insert_with(Throttle::new);
             if let Poll::Ready(bytes) = throttle.poll_turn(cx, rate, buf.len()) {
                 self.wire.unpark_limited();
                 let polled = self.guarded(cx, true, |io, cx| io.poll_write(cx, &buf[..bytes]));
                 self.note_written(&polled);
-                if let (Poll::Ready(Ok(bytes)), Some(throttle)) = (&polled, &mut self.throttle) {
+                let throttle = self.seldom.as_mut().and_then(|seldom| seldom.throttle.as_mut());
+                if let (Poll::Ready(Ok(bytes)), Some(throttle)) = (&polled, throttle) {
                     throttle.spend(*bytes, rate);
                 }
                 return polled;
@@ -219,6 +247,27 @@ impl<S: Link> GuardedStream<S> {
         if let Poll::Ready(Ok(bytes)) = polled {
             self.wire.note_written(*bytes);
         }
+    }
+
+    /// Notices a reset while nobody reads ([`Wire::watch_reset`]); an error when it has come.
+    ///
+    /// Readiness to read says nothing here, since there is something unread all the time; hence a watch for errors alone.
+    fn watch_reset(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        if !self.wire.watches_reset() {
+            if let Some(seldom) = &mut self.seldom {
+                seldom.reset = None;
+            }
+            return Ok(());
+        }
+        let reset = &mut self.seldom.get_or_insert_default().reset;
+        if reset.is_none() {
+            *reset = self.io.watch_reset();
+        }
+        if reset.as_mut().is_some_and(|reset| reset.as_mut().poll(cx).is_ready()) {
+            self.wire.fail();
+            return Err(io::ErrorKind::ConnectionReset.into());
+        }
+        Ok(())
     }
 
     /// Does one operation of the write side under the clock.
@@ -319,6 +368,7 @@ impl<S: Link> AsyncWrite for GuardedStream<S> {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.ignore_requests(cx)?;
+        self.watch_reset(cx)?;
         let polled = self.guarded(cx, false, |io, cx| io.poll_flush(cx));
         if let Poll::Ready(Ok(())) = polled {
             self.wire.flushed();

@@ -61,6 +61,8 @@ pub struct Wire {
     ack_timeout: AtomicU32,
     /// What comes while nobody reads is thrown away.
     ignores_requests: AtomicBool,
+    /// A reset is noticed while nobody reads.
+    watches_reset: AtomicBool,
     /// A read or a write has failed.
     broken: AtomicBool,
     flags: AtomicU8,
@@ -79,6 +81,7 @@ impl Wire {
             write_rate: AtomicU32::new(0),
             ack_timeout: AtomicU32::new(0),
             ignores_requests: AtomicBool::new(false),
+            watches_reset: AtomicBool::new(false),
             broken: AtomicBool::new(false),
             flags: AtomicU8::new(0),
         }
@@ -119,6 +122,19 @@ impl Wire {
     /// Whether what nobody reads is to be thrown away.
     pub(crate) fn ignores_requests(&self) -> bool {
         self.ignores_requests.load(Acquire)
+    }
+
+    /// Has the stream's flushes notice the peer's reset (`true`), for a session that does not read for a while: they fail then
+    /// with [`io::ErrorKind::ConnectionReset`], and the task that flushed last is woken. Unix only, elsewhere without effect.
+    ///
+    /// It takes a second file descriptor, given back by the first flush after `false`. A peer that only ends its side (FIN) is
+    /// not noticed: what it has sent before may end with its goodbye, and is to be read first.
+    pub fn watch_reset(&self, watch: bool) {
+        self.watches_reset.store(watch, SeqCst);
+    }
+
+    pub(crate) fn watches_reset(&self) -> bool {
+        self.watches_reset.load(Acquire)
     }
 
     /// Lets writes pass no more than this many bytes per second from now on, or as many as the peer takes (`None`, the default).

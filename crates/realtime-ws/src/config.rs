@@ -29,6 +29,11 @@ pub struct WsConfig {
     /// How often a ping is sent, so that proxies keep the connection open and a client that is gone is noticed; default
     /// 30 s, `None` for never, zero is refused.
     ///
+    /// While a connection's handlers have enough to do nothing is read from it. Where the listener is `realtime-http`'s (`serve()`,
+    /// `GuardedListener` with `WireInfo`) a reset is noticed then too, at the cost of a second file descriptor for as long; under
+    /// another server, and where the client only shut its side, a client that is gone is noticed by the next thing that is written
+    /// to it: an event, or this ping.
+    ///
     /// Costs one timer for each connection, two bytes for each ping and six for its answer.
     pub heartbeat: Option<Duration>,
     /// How long after a ping anything at all must have come from the client; default 20 s, then it is closed (4002).

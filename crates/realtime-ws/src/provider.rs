@@ -3,7 +3,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use axum::extract::{Request, State};
+use axum::extract::{ConnectInfo, Request, State};
 use axum::response::Response;
 use bytes::Bytes;
 use futures_util::Sink;
@@ -13,7 +13,7 @@ use realtime_core::{
     Inbound, IntoReply, Link, RealtimeBroadcast, RealtimeProvider, Refusal, Result, RoomMembership, Router, Runtime,
     SessionOutlet, SocketIoBroadcast, Stats, Target,
 };
-use realtime_http::{HttpProvider, Origins, ProviderOrigins, admit, admit_as, refusal_response};
+use realtime_http::{HttpProvider, Origins, ProviderOrigins, WireInfo, admit, admit_as, refusal_response};
 use serde::de::DeserializeOwned;
 use tokio_util::task::TaskTracker;
 
@@ -225,7 +225,8 @@ impl WsProvider {
     /// comes.
     fn start(&self, handshake: Handshake, admitted: Admitted) -> Response {
         let Core { dispatcher, settings, sessions } = self.core().clone();
-        let Handshake { stream, response, .. } = handshake;
+        let Handshake { parts, stream, response } = handshake;
+        let wire = parts.extensions.get::<ConnectInfo<WireInfo>>().map(|ConnectInfo(info)| Arc::clone(info.wire()));
         // A client that dawdles does not keep the provider.
         let dispatcher = dispatcher.unowned();
         sessions.spawn(async move {
@@ -238,7 +239,7 @@ impl WsProvider {
             let registration = dispatcher.register(admitted, Arc::clone(&outlet) as _);
             drop(dispatcher);
             let span = registration.span().clone();
-            Session::new(stream, settings, registration, outlet).instrument(span).await;
+            Session::new(stream, settings, registration, outlet, wire).instrument(span).await;
         });
         response
     }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use realtime_core::{CloseReason, HandlerError, Registration, SessionOutlet, Take};
+use realtime_http::Wire;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Message;
@@ -40,11 +41,13 @@ pub(crate) struct Session<S> {
     heard_at: u64,
     /// When a close that is under way has taken too long.
     close_at: Option<Instant>,
+    /// The TCP connection below, where the listener tells of it.
+    wire: Option<Arc<Wire>>,
     /// The handlers have enough to do: nothing is read.
     paused: bool,
     /// Nothing was there to read, and the task is woken when there is; known until the task's next poll.
     drained: bool,
-    closing: Option<Closing>,
+    closing: Option<Box<Closing>>,
 }
 
 /// A connection that has said, or been told, that it ends.
@@ -88,6 +91,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         settings: Arc<Settings>,
         registration: Registration<WsCodec>,
         outlet: Arc<SessionOutlet>,
+        wire: Option<Arc<Wire>>,
     ) -> Self {
         let heartbeat = settings.heartbeat.map(|every| Heartbeat::new(every, settings.pong_timeout, Instant::now()));
         Self {
@@ -103,6 +107,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             probe: None,
             heard_at: 0,
             close_at: None,
+            wire,
             paused: false,
             drained: false,
             closing: None,
@@ -182,10 +187,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
 
     /// Handles what the client has sent; `true` if there may be more.
     fn read(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
-        if self.paused && self.registration.poll_room(cx).is_pending() {
-            return Ok(false);
+        if self.paused {
+            self.paused = self.registration.poll_room(cx).is_pending();
+            self.watch_reset(cx)?;
+            if self.paused {
+                return Ok(false);
+            }
         }
-        self.paused = false;
         // A client that sends pings and does not read the answers is not asked for more.
         if self.writer.is_clogged() || (self.drained && self.protocol.is_starved()) {
             return Ok(false);
@@ -214,6 +222,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             }
         }
         Ok(true)
+    }
+
+    /// Notices that the client is gone while nothing is read.
+    fn watch_reset(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        let Some(wire) = &self.wire else { return Ok(()) };
+        wire.watch_reset(self.paused);
+        match Pin::new(&mut self.io).poll_flush(cx) {
+            Poll::Ready(flushed) => flushed,
+            Poll::Pending => Ok(()),
+        }
     }
 
     /// Reads once from the stream; the bytes stand on the stack until then, so that nothing is held while there are none.
@@ -314,7 +332,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     fn start_closing(&mut self, reason: CloseReason, stage: Stage) {
         self.limit_close();
         self.stall_at = None;
-        self.closing = Some(Closing { reason, stage, shut: false, eof: false });
+        self.closing = Some(Box::new(Closing { reason, stage, shut: false, eof: false }));
     }
 
     fn limit_close(&mut self) {

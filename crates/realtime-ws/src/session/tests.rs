@@ -33,7 +33,7 @@ impl Run {
         let admitted = dispatcher.admit_as(Identity::user("ann"), &[], None, None).unwrap();
         let registration = dispatcher.register(admitted, Arc::clone(&outlet) as _);
         let settings = Arc::new(Settings::new(&config, false, false));
-        let session = tokio::spawn(Session::new(server, settings, registration, outlet));
+        let session = tokio::spawn(Session::new(server, settings, registration, outlet, None));
         (Self { dispatcher, session, begun: Instant::now() }, client)
     }
 
