@@ -17,6 +17,9 @@ pub struct WireConfig {
     /// cut, the kernel drops the others' first packets, and they try again after one second, three, seven.
     pub backlog: u32,
     /// How long a write may wait without one byte being accepted before the connection is cut; default 30 s.
+    ///
+    /// [`serve`](crate::serve()) cuts an HTTP/2 connection too, when for as long one of its responses has waited and no piece
+    /// (16 KiB at most) of any was taken: a client may shut the windows of its streams and read from the socket all the same.
     pub write_stall: Duration,
     /// How many unsent bytes the kernel keeps for one connection (`TCP_NOTSENT_LOWAT`, Linux and Android only); default 128 KiB.
     ///
@@ -36,12 +39,24 @@ pub struct WireConfig {
     ///
     /// The time to tell HTTP/1 from HTTP/2 and an idle HTTP/1 connection between two requests are bounded by it too.
     pub header_read_timeout: Duration,
+    /// How long a handler that reads a request's body waits without one byte of it; default 30 s, `None` for ever.
+    /// Used by [`serve`](crate::serve()) only.
+    ///
+    /// Reading fails then, and an error that the handler answers with for that becomes 408, after which an HTTP/1 connection
+    /// is closed. It bounds the time between two bytes, not the time for all.
+    pub body_read_timeout: Option<Duration>,
     /// How many bytes of headers, or of an unread body, HTTP/1 buffers in each direction; default 64 KiB, at least 8 KiB. Used by [`serve`](crate::serve()) only.
     ///
     /// Allocated as needed: an idle connection holds about 8 KiB each way.
     pub http1_buffer: usize,
-    /// How many requests one HTTP/2 connection may have open at a time; default 200. Used by [`serve`](crate::serve()) only.
+    /// How many requests one HTTP/2 connection may have open at a time; default 100. Used by [`serve`](crate::serve()) only.
     pub http2_max_streams: u32,
+    /// How long an HTTP/2 connection may be without a request under way before it is closed; default 60 s, `None` for ever.
+    /// Used by [`serve`](crate::serve()) only.
+    ///
+    /// A handler that is at work, an event stream or a long poll is a request under way. The client is told first (GOAWAY),
+    /// and cut when it is still there after as long again. HTTP/1 has `header_read_timeout` for it.
+    pub http2_idle_timeout: Option<Duration>,
     /// How often a quiet HTTP/2 connection is pinged; default 20 s. Used by [`serve`](crate::serve()) only.
     pub http2_ping_interval: Duration,
     /// How long the answer to an HTTP/2 ping may take before the connection is closed; default 20 s. Used by [`serve`](crate::serve()) only.
@@ -57,8 +72,10 @@ impl Default for WireConfig {
             ack_timeout: Some(Duration::from_secs(60)),
             nodelay: true,
             header_read_timeout: Duration::from_secs(10),
+            body_read_timeout: Some(Duration::from_secs(30)),
             http1_buffer: 64 * 1024,
-            http2_max_streams: 200,
+            http2_max_streams: 100,
+            http2_idle_timeout: Some(Duration::from_secs(60)),
             http2_ping_interval: Duration::from_secs(20),
             http2_ping_timeout: Duration::from_secs(20),
         }
@@ -108,6 +125,13 @@ impl WireConfig {
         self
     }
 
+    /// Sets [`body_read_timeout`](Self::body_read_timeout).
+    #[must_use]
+    pub fn with_body_read_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
+        self.body_read_timeout = limit.into();
+        self
+    }
+
     /// Sets [`http1_buffer`](Self::http1_buffer), in bytes; less than 8 KiB counts as 8 KiB.
     #[must_use]
     pub fn with_http1_buffer(mut self, bytes: usize) -> Self {
@@ -119,6 +143,13 @@ impl WireConfig {
     #[must_use]
     pub fn with_http2_max_streams(mut self, streams: u32) -> Self {
         self.http2_max_streams = streams;
+        self
+    }
+
+    /// Sets [`http2_idle_timeout`](Self::http2_idle_timeout).
+    #[must_use]
+    pub fn with_http2_idle_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
+        self.http2_idle_timeout = limit.into();
         self
     }
 
@@ -146,6 +177,8 @@ impl WireConfig {
             ("unsent_low_water", self.unsent_low_water == Some(0)),
             ("ack_timeout", self.ack_timeout == Some(Duration::ZERO)),
             ("header_read_timeout", self.header_read_timeout.is_zero()),
+            ("body_read_timeout", self.body_read_timeout == Some(Duration::ZERO)),
+            ("http2_idle_timeout", self.http2_idle_timeout == Some(Duration::ZERO)),
             ("http2_max_streams", self.http2_max_streams == 0),
             ("http2_ping_interval", self.http2_ping_interval.is_zero()),
             ("http2_ping_timeout", self.http2_ping_timeout.is_zero()),
@@ -175,6 +208,8 @@ mod tests {
             ("unsent_low_water", config().with_unsent_low_water(0)),
             ("ack_timeout", config().with_ack_timeout(Duration::ZERO)),
             ("header_read_timeout", config().with_header_read_timeout(Duration::ZERO)),
+            ("body_read_timeout", config().with_body_read_timeout(Duration::ZERO)),
+            ("http2_idle_timeout", config().with_http2_idle_timeout(Duration::ZERO)),
             ("http2_max_streams", config().with_http2_max_streams(0)),
             ("http2_ping_interval", config().with_http2_ping_interval(Duration::ZERO)),
             ("http2_ping_timeout", config().with_http2_ping_timeout(Duration::ZERO)),

@@ -9,15 +9,23 @@ use axum::{
     response::Response,
     routing::future::RouteFuture,
 };
+use futures_util::{
+    FutureExt as _,
+    future::{BoxFuture, Either},
+};
 use hyper::{
-    body::Incoming,
+    body::{Body as _, Incoming},
     server::conn::{http1, http2},
 };
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::{io::AsyncReadExt as _, sync::watch, time::timeout};
 use tower_service::Service as _;
 
-use crate::{GuardedStream, Wire, WireConfig, WireInfo};
+use crate::{
+    GuardedStream, Wire, WireConfig, WireInfo,
+    activity::{Activity, Verdict},
+    upload::Upload,
+};
 
 /// What an HTTP/2 client with prior knowledge sends first (RFC 9113 §3.4).
 const HTTP2_PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -44,7 +52,7 @@ pub(crate) enum Phase {
 /// The two protocols with their settings, and the routes they lead to; one for all connections.
 pub(crate) struct Protocols {
     router: Router,
-    header_read_timeout: Duration,
+    config: WireConfig,
     http1: http1::Builder,
     http2: http2::Builder<TokioExecutor>,
 }
@@ -71,7 +79,7 @@ impl Protocols {
             .initial_connection_window_size(HTTP2_CONNECTION_WINDOW)
             // Extended CONNECT (RFC 8441) is not offered: a browser would use it for websockets, which are taken over HTTP/1.1.
             .max_send_buf_size(HTTP2_SEND_BUFFER);
-        Self { router, header_read_timeout: config.header_read_timeout, http1, http2 }
+        Self { router, config: config.clone(), http1, http2 }
     }
 
     /// Serves one connection until it ends, is upgraded, or the server stops; the receiver is dropped with it.
@@ -79,14 +87,19 @@ impl Protocols {
         let wire = Arc::clone(stream.wire());
         // hyper-util's detection waits for ever on a client that sends nothing; hence an own one.
         let version = tokio::select! {
-            version = timeout(self.header_read_timeout, detect(&mut stream)) => match version {
+            version = timeout(self.config.header_read_timeout, detect(&mut stream)) => match version {
                 Ok(Ok(version)) => version,
                 Ok(Err(error)) => return tracing::trace!(peer = %wire.peer(), %error, "connection ended before a request"),
                 Err(_) => return tracing::debug!(peer = %wire.peer(), "closing a connection that sent no request in time"),
             },
             _ = phase.changed() => return,
         };
-        let routes = Routes { router: self.router.clone(), wire: Arc::clone(&wire) };
+        let mut routes = Routes {
+            router: self.router.clone(),
+            wire: Arc::clone(&wire),
+            body_read_timeout: self.config.body_read_timeout,
+            activity: None,
+        };
         let io = TokioIo::new(stream);
         let ended = match version {
             Version::Http1 => {
@@ -107,6 +120,9 @@ impl Protocols {
             // Apart, so that an HTTP/1 connection does not take the memory of both.
             Version::Http2 => {
                 Box::pin(async {
+                    let activity = Activity::new(&self.config);
+                    routes.activity = Some(Arc::clone(&activity));
+                    let mut was_idle = false;
                     let mut connection = pin!(self.http2.serve_connection(io, routes));
                     loop {
                         tokio::select! {
@@ -117,6 +133,23 @@ impl Protocols {
                                 }
                                 connection.as_mut().graceful_shutdown();
                             }
+                            verdict = activity.watch() => match verdict {
+                                Verdict::Idle if was_idle => {
+                                    wire.kill();
+                                    break Ok(());
+                                }
+                                Verdict::Idle => {
+                                    was_idle = true;
+                                    connection.as_mut().graceful_shutdown();
+                                }
+                                // One of its streams would be waited for by nobody: hyper does not ask a body for more
+                                // whose window is shut.
+                                Verdict::Stalled => {
+                                    tracing::debug!(peer = %wire.peer(), "cutting a connection whose streams take nothing");
+                                    wire.stall();
+                                    break Ok(());
+                                }
+                            },
                         }
                     }
                 })
@@ -164,19 +197,45 @@ async fn detect(stream: &mut GuardedStream) -> io::Result<Version> {
 struct Routes {
     router: Router,
     wire: Arc<Wire>,
+    body_read_timeout: Option<Duration>,
+    /// Of an HTTP/2 connection.
+    activity: Option<Arc<Activity>>,
 }
 
 impl hyper::service::Service<hyper::Request<Incoming>> for Routes {
     type Response = Response;
     type Error = Infallible;
-    type Future = RouteFuture<Infallible>;
+    type Future = Either<RouteFuture<Infallible>, BoxFuture<'static, Result<Response, Infallible>>>;
 
     fn call(&self, request: hyper::Request<Incoming>) -> Self::Future {
         self.wire.note_request();
-        let mut request: Request = request.map(Body::new);
+        let mut late = None;
+        let mut request: Request = request.map(|body| match self.body_read_timeout {
+            Some(limit) if !body.is_end_stream() => {
+                let upload = Upload::new(body, limit);
+                late = Some(upload.late());
+                Body::new(upload)
+            }
+            _ => Body::new(body),
+        });
         let extensions = request.extensions_mut();
         extensions.insert(ConnectInfo(WireInfo::new(&self.wire)));
         extensions.insert(ConnectInfo(self.wire.peer()));
-        self.router.clone().call(request)
+        let under_way = self.activity.as_ref().map(Activity::begin);
+        let response = self.router.clone().call(request);
+        if late.is_none() && under_way.is_none() {
+            return Either::Left(response);
+        }
+        let followed = async move {
+            let mut response = response.await?;
+            if let Some(late) = late {
+                response = late.answer(response);
+            }
+            Ok(match under_way {
+                Some(under_way) => response.map(|body| under_way.follow(body)),
+                None => response,
+            })
+        };
+        Either::Right(followed.boxed())
     }
 }

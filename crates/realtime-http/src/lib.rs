@@ -7,6 +7,7 @@
 //! - [`WireConfig`]: the limits of all of them.
 //! - [`TrustedProxies`]: whose word about a client's address is believed.
 
+mod activity;
 mod caches;
 mod config;
 mod connection;
@@ -22,6 +23,7 @@ mod rejection;
 mod serve;
 mod throttle;
 mod upgrade;
+mod upload;
 mod wire;
 
 pub use caches::NO_TRANSFORM;

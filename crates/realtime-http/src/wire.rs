@@ -333,8 +333,7 @@ impl Wire {
             tokio::time::sleep_until(deadline).await;
             let now = self.stalled_since.load(SeqCst);
             if now == since {
-                self.shared.count_stall();
-                self.end(STALLED);
+                self.stall();
                 return;
             }
             since = now;
@@ -347,6 +346,12 @@ impl Wire {
         drop(self.reader.take());
         drop(self.writer.take());
         self.end_drain();
+    }
+
+    /// Ends a connection whose peer takes nothing, and counts it.
+    pub(crate) fn stall(&self) {
+        self.shared.count_stall();
+        self.end(STALLED);
     }
 
     fn end(&self, why: u8) {

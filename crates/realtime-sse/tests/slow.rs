@@ -160,6 +160,33 @@ async fn an_http2_stream_without_window_is_given_up_alone() {
 }
 
 #[tokio::test]
+async fn an_http2_connection_on_which_nobody_reads_is_ended_with_its_streams() {
+    let wire = wire().with_write_stall(STALL);
+    let server = Setup { wire, ..Setup::default() }.start().await;
+    let mut client = http2_client(server.address, 1000).await;
+    let mut stuck = http2_get(&mut client, server.url("/sse?user=stuck")).await;
+    let _quiet = http2_get(&mut client, server.url("/sse?user=quiet")).await;
+    let start = Instant::now();
+    for i in 0..3 {
+        server.send(Target::user("stuck"), "n", (i, "x".repeat(5_000))).await;
+    }
+
+    // Long before the provider's own time of 30 s, and hyper asks the body for nothing all the while.
+    until("the hook", || server.life.gone("stuck") == [CloseReason::WRITE_STALL]).await;
+
+    assert!(start.elapsed() >= STALL, "{:?}", start.elapsed());
+    server.connections(0).await;
+    let error = loop {
+        match soon("the end", stuck.frame()).await.expect("no proper end") {
+            Ok(_) => {}
+            Err(error) => break error,
+        }
+    };
+    assert!(!error.to_string().is_empty());
+    until("the end of the connection", || client.is_closed()).await;
+}
+
+#[tokio::test]
 async fn an_http2_stream_without_window_can_be_closed() {
     let sse = SseConfig::default().with_write_stall(STALL);
     let server = Setup::from(sse).start().await;

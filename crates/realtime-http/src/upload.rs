@@ -1,0 +1,88 @@
+//! A request's body that may not stay half sent.
+
+use std::{
+    io,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use axum::{
+    BoxError,
+    body::{Bytes, HttpBody},
+    response::{IntoResponse as _, Response},
+};
+use http::{StatusCode, header::CONNECTION};
+use hyper::body::{Frame, Incoming, SizeHint};
+use tokio::time::{Sleep, sleep};
+
+use crate::error_response;
+
+/// The body of a request, which fails when the client sends no byte of it for too long while it is read.
+pub(crate) struct Upload {
+    body: Incoming,
+    limit: Duration,
+    /// Runs while a reader waits.
+    sleep: Option<Pin<Box<Sleep>>>,
+    late: Late,
+}
+
+/// Whether a body was given up.
+#[derive(Clone, Default)]
+pub(crate) struct Late(Arc<AtomicBool>);
+
+impl Upload {
+    pub(crate) fn new(body: Incoming, limit: Duration) -> Self {
+        Self { body, limit, sleep: None, late: Late::default() }
+    }
+
+    pub(crate) fn late(&self) -> Late {
+        self.late.clone()
+    }
+}
+
+impl Late {
+    /// What to answer: if the body was given up and the handler failed for that, that it came too late.
+    pub(crate) fn answer(&self, response: Response) -> Response {
+        let failed = response.status().is_client_error() || response.status().is_server_error();
+        if failed && self.0.load(SeqCst) {
+            // What may come of the body is of no use any more.
+            let late = error_response(StatusCode::REQUEST_TIMEOUT, "body_timeout", "the body did not come in time");
+            return ([(CONNECTION, "close")], late).into_response();
+        }
+        response
+    }
+}
+
+impl HttpBody for Upload {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let this = self.get_mut();
+        if !this.late.0.load(SeqCst) {
+            if let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(cx) {
+                this.sleep = None;
+                return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
+            }
+            let limit = this.limit;
+            std::task::ready!(this.sleep.get_or_insert_with(|| Box::pin(sleep(limit))).as_mut().poll(cx));
+            this.sleep = None;
+            this.late.0.store(true, SeqCst);
+        }
+        let error = io::Error::new(io::ErrorKind::TimedOut, "the body did not come in time");
+        Poll::Ready(Some(Err(error.into())))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
