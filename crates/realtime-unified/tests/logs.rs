@@ -8,8 +8,9 @@ use std::net::SocketAddr;
 
 use futures_util::{SinkExt, StreamExt};
 use realtime_unified::{
-    Authenticator, ConnectRequest, Identity, Limits, NotificationService, NotificationServiceBuilder, Origins, Refusal,
-    SocketIoConfig, SocketIoProvider, SseConfig, SseProvider, WsConfig, WsProvider, async_trait, serve,
+    Authenticator, ConnectRequest, Event, Identity, Limits, NotificationService, NotificationServiceBuilder, Origins,
+    RealtimeProvider, Refusal, Rejection, SocketIoConfig, SocketIoProvider, SseConfig, SseProvider, WsConfig,
+    WsProvider, async_trait, serve,
 };
 use support::{Collector, UPGRADE, get, line, socket, text_with, websocket};
 use tokio::net::TcpListener;
@@ -228,4 +229,25 @@ async fn a_server_without_the_guards_is_noticed_once() {
     }
     let notice = line(&collector, &["without the guards", "realtime_http::serve"]).await;
     assert_eq!(notice.level, Level::WARN);
+}
+
+/// What an application did wrong is for its own log, and a repeat is seen by whoever looks for it.
+#[tokio::test(flavor = "current_thread")]
+async fn mistakes_of_the_application_are_errors_and_repeats_are_told() {
+    let collector = Collector::default();
+    let _guard = tracing::subscriber::set_default(collector.clone());
+    let service = builder().build().await.unwrap();
+    let mistake = service.broadcast_to_user("sokcet", "ann", "news", &1).await.unwrap_err();
+    let response = axum::response::IntoResponse::into_response(Rejection::from(mistake));
+    assert_eq!(response.status(), 500);
+    let error =
+        line(&collector, &["a request failed", "unknown provider \"sokcet\"", "code=\"unknown_provider\""]).await;
+    assert_eq!(error.level, Level::ERROR);
+
+    let event = || Event::json("paid", &1).unwrap().idempotency_key("order 7").unwrap();
+    let sse = service.sse().unwrap().broadcast();
+    let first = sse.to_all(event()).await.unwrap();
+    assert!(!first.repeated() && sse.to_all(event()).await.unwrap().repeated());
+    let repeat = line(&collector, &["the idempotency key is known", &format!("first={}", first.id)]).await;
+    assert_eq!(repeat.level, Level::DEBUG);
 }
