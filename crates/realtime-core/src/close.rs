@@ -70,10 +70,10 @@ impl CloseReason {
         *self == Self::NORMAL || *self == Self::RESTART
     }
 
-    /// Whether it is a fault: the client broke a rule, or did not keep up. A connection that is lost is none.
+    /// Whether it is a fault: the client broke a rule, or did not keep up. A connection that is lost is none, and an application
+    /// may close one for its policy; a flood is logged as a refusal.
     pub(crate) fn is_fault(&self) -> bool {
-        [Self::INVALID_UTF8, Self::OVERLOADED, Self::POLICY, Self::PROTOCOL_ERROR, Self::TOO_LARGE, Self::WRITE_STALL]
-            .contains(self)
+        [Self::INVALID_UTF8, Self::OVERLOADED, Self::PROTOCOL_ERROR, Self::TOO_LARGE, Self::WRITE_STALL].contains(self)
     }
 
     /// The setting of the server that decides, if there is one.

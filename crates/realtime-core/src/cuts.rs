@@ -3,7 +3,7 @@
 //! On a slow line such a record can take longer than the connection lasts (a heartbeat behind it, a proxy's time). Its client
 //! comes back to the same place, and is cut in it again: without an end to that nothing behind the record ever arrives.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use crate::{Identity, Position};
@@ -12,7 +12,7 @@ use crate::{Identity, Position};
 pub(crate) const LARGE: usize = 64 * 1024;
 /// In how many connections of a user a record may be cut before it is passed over for that user.
 const MOST: u32 = 3;
-/// Records and users that are counted; the oldest record is forgotten for a newer one.
+/// Records and users that are counted; the one that was counted first is forgotten for a new one.
 const MAX: usize = 1000;
 /// Large frames of one connection that are remembered until it is told what of them has gone out: no transport takes more
 /// before that.
@@ -29,7 +29,11 @@ pub(crate) struct Large {
 
 /// How often each record was cut, for each user of each tenant.
 #[derive(Debug, Default)]
-pub(crate) struct Cuts(BTreeMap<(Position, Whose), u32>);
+pub(crate) struct Cuts {
+    counts: BTreeMap<(Position, Whose), u32>,
+    /// What is counted, in the order in which it was counted first: which user sorts where decides nothing.
+    order: VecDeque<(Position, Whose)>,
+}
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Whose {
@@ -49,32 +53,39 @@ impl Cuts {
     /// A connection of this identity has ended within this record.
     pub(crate) fn count(&mut self, position: Position, identity: &Identity) {
         let Some(whose) = Whose::of(identity) else { return };
-        if let Some(count) = self.0.get_mut(&(position, whose.clone())) {
+        let key = (position, whose);
+        if let Some(count) = self.counts.get_mut(&key) {
             *count += 1;
             return;
         }
-        if self.0.len() == MAX {
-            self.0.pop_first();
+        if self.order.len() >= MAX
+            && let Some(first) = self.order.pop_front()
+        {
+            self.counts.remove(&first);
         }
-        self.0.insert((position, whose), 1);
+        self.order.push_back(key.clone());
+        self.counts.insert(key, 1);
     }
 
     /// Whether a record of this size is passed over for this identity.
     pub(crate) fn passes_over(&self, position: Position, size: usize, identity: &Identity) -> bool {
         size > LARGE
-            && !self.0.is_empty()
-            && Whose::of(identity).is_some_and(|whose| self.0.get(&(position, whose)).is_some_and(|cuts| *cuts >= MOST))
+            && !self.counts.is_empty()
+            && Whose::of(identity)
+                .is_some_and(|whose| self.counts.get(&(position, whose)).is_some_and(|cuts| *cuts >= MOST))
     }
 
     /// Everything up to here has left the window.
     pub(crate) fn forget(&mut self, start: Position) {
-        while self.0.first_key_value().is_some_and(|((position, _), _)| *position <= start) {
-            self.0.pop_first();
+        if self.counts.first_key_value().is_some_and(|((position, _), _)| *position <= start) {
+            self.counts.retain(|(position, _), _| *position > start);
+            self.order.retain(|(position, _)| *position > start);
         }
     }
 
     pub(crate) fn clear(&mut self) {
-        self.0.clear();
+        self.counts.clear();
+        self.order.clear();
     }
 }
 
@@ -132,7 +143,7 @@ mod tests {
         cuts.forget(at(6));
         assert!(cuts.passes_over(at(7), LARGE + 1, &ann));
         cuts.forget(at(7));
-        assert!(cuts.0.is_empty());
+        assert!(cuts.counts.is_empty() && cuts.order.is_empty());
     }
 
     #[test]
@@ -141,7 +152,7 @@ mod tests {
         for number in 0..2 * MAX as u64 {
             cuts.count(at(number), &Identity::user("ann"));
         }
-        assert_eq!((cuts.0.len(), cuts.0.keys().next().unwrap().0), (MAX, at(MAX as u64)));
+        assert_eq!((cuts.counts.len(), cuts.counts.keys().next().unwrap().0), (MAX, at(MAX as u64)));
     }
 
     #[test]
@@ -154,5 +165,21 @@ mod tests {
         assert_eq!(in_flight.end_within(4), None);
         in_flight.take(100, (0..100).map(|n| large(n, 20)).collect());
         assert_eq!(in_flight.large.len(), MAX_IN_FLIGHT);
+    }
+
+    /// Of one record and more users than are counted, who comes later is helped all the same.
+    #[test]
+    fn which_user_sorts_where_decides_nothing() {
+        let mut cuts = Cuts::default();
+        for n in (0..2 * MAX).rev() {
+            let user = Identity::user(format!("{n:05}"));
+            for _ in 0..MOST {
+                cuts.count(at(1), &user);
+            }
+            assert!(cuts.passes_over(at(1), LARGE + 1, &user), "{n}");
+        }
+        assert_eq!((cuts.counts.len(), cuts.order.len()), (MAX, MAX));
+        cuts.forget(at(1));
+        assert!(cuts.counts.is_empty() && cuts.order.is_empty());
     }
 }

@@ -109,10 +109,11 @@ impl Error {
         }
     }
 
-    /// Whether what a client sent can be the reason: a name, a payload or a size that is not allowed, or a refusal. Everything
-    /// else is the application's own mistake, or a failure of the system, and is not for its clients to read.
+    /// Whether what a client sent can be the reason: a name or a size that is not allowed, or a refusal. Everything else is the
+    /// application's own mistake (a value of its own without a JSON form too), or a failure of the system, and is not for its
+    /// clients to read.
     pub fn is_client_error(&self) -> bool {
-        matches!(self, Self::InvalidName { .. } | Self::InvalidPayload(_) | Self::Refused(_) | Self::TooLarge { .. })
+        matches!(self, Self::InvalidName { .. } | Self::Refused(_) | Self::TooLarge { .. })
     }
 }
 

@@ -78,8 +78,8 @@ impl RefusalKind {
     /// The setting of the server that decides, if there is one.
     const fn setting(self) -> Option<&'static str> {
         match self {
-            Self::BadRequest | Self::Draining | Self::Internal => None,
-            Self::ConnectTimeout | Self::Flood => Some("connect_timeout"),
+            Self::BadRequest | Self::Draining | Self::Flood | Self::Internal => None,
+            Self::ConnectTimeout => Some("connect_timeout"),
             Self::Forbidden | Self::Unauthorized => Some("authenticator"),
             Self::NodeLimit => Some("limits.connections"),
             Self::Origin => Some("origins"),

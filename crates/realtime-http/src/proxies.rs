@@ -147,9 +147,9 @@ pub fn notice_foreign_server(request: &Parts) {
     static NOTICED: AtomicBool = AtomicBool::new(false);
     if request.extensions.get::<ConnectInfo<WireInfo>>().is_none() && !NOTICED.swap(true, Ordering::Relaxed) {
         tracing::warn!(
-            "served without the guards of realtime_http::serve (or GuardedListener with \
-             into_make_service_with_connect_info::<WireInfo>()): clients that stop reading are cut late, those that never \
-             finish their headers not at all, and dead event streams keep their places for longer"
+            "served without the guards of realtime_http::serve: clients that stop reading are cut late, those that never \
+             finish their headers not at all, and dead event streams keep their places for longer; GuardedListener with \
+             into_make_service_with_connect_info::<WireInfo>() helps against all but the second"
         );
     }
 }

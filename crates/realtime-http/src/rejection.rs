@@ -10,7 +10,7 @@ use crate::refusal_response;
 /// | error | status | the client reads |
 /// |---|---|---|
 /// | [`Error::Refused`] | the refusal's | code and message |
-/// | [`Error::InvalidName`], [`Error::InvalidPayload`], [`Error::TooLarge`] | 400 | code and message |
+/// | [`Error::InvalidName`], [`Error::TooLarge`] | 400 | code and message |
 /// | [`Error::OutcomeUnknown`] | 503 | that it may repeat the request with the same key |
 /// | [`Error::Backplane`], [`Error::Closed`] | 503 | "not available now" |
 /// | any other: a mistake of the application's own | 500 | "internal error" |
@@ -85,6 +85,7 @@ mod tests {
             Error::Unsupported { provider: provider(), what: "binary events" },
             Error::NotAttached { provider: provider() },
             Error::Config("of no use".to_owned()),
+            Error::InvalidPayload("key must be a string".into()),
         ];
         for error in mistakes {
             let internal = json!({"error": {"code": "internal", "message": "internal error"}});

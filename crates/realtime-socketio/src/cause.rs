@@ -74,6 +74,10 @@ impl Cause {
             Self::Malformed => {
                 Some(b"42[\"error\",{\"code\":\"protocol_error\",\"message\":\"a packet could not be read\"}]\x1e1")
             }
+            // Without the close packet: the same message is not sent again by itself.
+            Self::TooLarge => {
+                Some(b"42[\"error\",{\"code\":\"too_large\",\"message\":\"a message was larger than allowed\"}]")
+            }
             _ => None,
         }
     }

@@ -13,6 +13,7 @@ use http::{Method, Request, StatusCode, Version, header};
 use http_body_util::BodyExt;
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
+use realtime_core::Refusal;
 use realtime_http::{TrustedProxies, Wire, WireInfo, refusal_response, websocket_request};
 use socketioxide::service::SocketIoService;
 use socketioxide::socket::Sid;
@@ -76,16 +77,28 @@ impl EngineService {
         self.carriers.find(&[secret]).expect("a session that goes on").1
     }
 
+    /// Answers a request that opens no session as Engine.IO does; counted and logged.
+    fn refuse(&self, request: &Request<Body>, code: u8, message: &'static str) -> Response {
+        self.report(request, message);
+        misasked(code, message)
+    }
+
+    fn report(&self, request: &Request<Body>, message: &'static str) {
+        let mut parts = Request::new(()).into_parts().0;
+        (parts.headers, parts.extensions) = (request.headers().clone(), request.extensions().clone());
+        self.carriers.report(Refusal::bad_request(message), self.proxies.client(&parts));
+    }
+
     async fn answer(self, request: Request<Body>) -> Response {
         let Query { protocol, transport, sid, marks } = Query::of(&request);
-        let Some(transport) = transport else { return misasked(0, "Transport unknown") };
+        let Some(transport) = transport else { return self.refuse(&request, 0, "Transport unknown") };
         if !protocol {
-            return misasked(5, "Unsupported protocol version");
+            return self.refuse(&request, 5, "Unsupported protocol version");
         }
         let secrets = match sid {
             Sought::Session(secrets) => secrets,
             Sought::Malformed => return unknown_session(),
-            Sought::None if request.method() != Method::GET => return misasked(2, "Bad handshake method"),
+            Sought::None if request.method() != Method::GET => return self.refuse(&request, 2, "Bad handshake method"),
             Sought::None if transport == Transport::Websocket => return self.open_websocket(request),
             Sought::None => return self.open_polling(request, marks).await,
         };
@@ -283,6 +296,7 @@ impl EngineService {
     fn open_websocket(self, mut request: Request<Body>) -> Response {
         let response = handshake(&request);
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            self.report(&request, "no handshake of a websocket");
             return response;
         }
         let Some(berth) = self.open(&mut request, Transport::Websocket) else {

@@ -58,7 +58,14 @@ impl Registry {
 
     /// Checks every provider's configuration, and that no two have routes that are in each other's way.
     pub(crate) fn check(&self) -> Result<()> {
-        self.iter().try_for_each(|entry| entry.provider.check())?;
+        for entry in self.iter() {
+            entry.provider.check().map_err(|error| match error {
+                Error::Config(text) if !text.contains(entry.name()) => {
+                    Error::Config(format!("provider \"{}\": {text}", entry.name()))
+                }
+                error => error,
+            })?;
+        }
         let paths = self.iter().filter_map(|entry| Some((entry.name(), entry.http.as_ref()?.paths())));
         check_paths(paths.flat_map(|(name, paths)| paths.into_iter().map(move |path| (name, path))))
     }

@@ -31,7 +31,7 @@ async fn logs_name_the_connection_and_the_event() {
     assert!(spans.iter().any(|span| span.trim() == connection), "{spans:?}");
     let applied = collector.lines(&["applied", &format!("event={}", receipt.id)]);
     assert!(applied.first().is_some_and(|line| line.fields.contains("position=1")), "{applied:?}");
-    let panicked = collector.lines(&["a handler panicked"]);
+    let panicked = collector.lines(&["the handler panicked"]);
     assert!(panicked.first().is_some_and(|line| line.span.trim() == connection), "{panicked:?}");
     assert!(collector.lines(&["secret payload"]).is_empty(), "a payload in the log");
 }

@@ -24,7 +24,7 @@ pub(crate) fn ws(provider: WsProvider) -> WsProvider {
 
 /// What Socket.IO clients may send.
 pub(crate) fn socket(provider: SocketIoProvider) -> SocketIoProvider {
-    provider.on_raw("echo", echo).on("chat:send", chat).on("typing:start", typing).on("wait", wait)
+    provider.on_raw("echo", echo).on("chat:send", chat).on("typing:start", typing).on("wait", wait).on("say", say)
 }
 
 /// Answers what it was sent, bytes included: as the ack if the client asked for one, else as an event of the same name.
@@ -35,6 +35,19 @@ async fn echo(cx: Context, inbound: Inbound) -> Result<Option<Payload>, HandlerE
     }
     cx.to(Target::connection(cx.connection_id())).send_payload("echo", payload).await?;
     Ok(None)
+}
+
+#[derive(Deserialize)]
+struct Say {
+    room: String,
+    text: String,
+}
+
+/// Passes a text on to all in its room, and has nothing to answer.
+async fn say(cx: Context, Say { room, text }: Say) -> Result<(), HandlerError> {
+    check_member(&cx, &room)?;
+    cx.to_room(&room).send("said", &json!({ "text": text })).await?;
+    Ok(())
 }
 
 /// Passes a text on to the others in its room.

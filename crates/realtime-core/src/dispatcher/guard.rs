@@ -15,7 +15,7 @@ impl<C: Codec> Dispatcher<C> {
         let done = AssertUnwindSafe(run).catch_unwind().await;
         if done.is_err() {
             add(&self.counters.panics, 1);
-            tracing::error!(name = ?shorten(name), "a {kind} panicked");
+            tracing::error!(provider = self.config.provider, name = ?shorten(name), "the {kind} panicked");
         }
         done.ok()
     }
@@ -32,7 +32,7 @@ impl<C: Codec> Dispatcher<C> {
             Ok(None) => Err(Refusal::new(RefusalKind::Internal, "internal error")),
             Err(_) => {
                 add(&self.counters.overdue, 1);
-                tracing::error!(provider, setting = "decision_timeout", limit = ?most, "a {kind} did not answer in time");
+                tracing::error!(provider, setting = "decision_timeout", limit = ?most, "the {kind} did not answer in time");
                 Err(Refusal::new(RefusalKind::Unavailable, "not available now"))
             }
         }
