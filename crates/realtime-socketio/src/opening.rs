@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use serde_json::{Map, Value};
+use serde::Serialize;
+use serde_json::Value;
 use socketioxide::socket::Sid;
 
 use crate::denial;
@@ -25,18 +26,32 @@ pub(crate) struct Opening {
     pub(crate) packet: String,
 }
 
+/// The fields in the order in which npm's server writes them: whoever reads them by hand expects the session's id first.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Packet<'a> {
+    sid: &'a str,
+    upgrades: &'a Value,
+    ping_interval: u64,
+    ping_timeout: u64,
+    max_payload: usize,
+}
+
 impl Opening {
     /// None when it is no opening packet.
     pub(crate) fn read(packet: &[u8], greeting: &Greeting) -> Option<Self> {
-        let mut open: Map<String, Value> = serde_json::from_slice(packet.strip_prefix(b"0")?).ok()?;
-        let sid = open.get("sid")?.as_str()?.parse().ok()?;
+        let theirs: Value = serde_json::from_slice(packet.strip_prefix(b"0")?).ok()?;
+        let sid = theirs.get("sid")?.as_str()?.parse().ok()?;
         let Greeting { secret, heartbeat, max_message } = greeting;
         let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-        open.insert("sid".into(), secret.as_str().into());
-        open.insert("pingInterval".into(), millis(heartbeat.interval).into());
-        open.insert("pingTimeout".into(), millis(heartbeat.timeout).into());
-        open.insert("maxPayload".into(), (*max_message).into());
-        Some(Self { sid, packet: format!("0{}", Value::Object(open)) })
+        let ours = Packet {
+            sid: secret.as_str(),
+            upgrades: theirs.get("upgrades")?,
+            ping_interval: millis(heartbeat.interval),
+            ping_timeout: millis(heartbeat.timeout),
+            max_payload: *max_message,
+        };
+        Some(Self { sid, packet: format!("0{}", serde_json::to_string(&ours).ok()?) })
     }
 
     /// What a new session's client gets in the place of the first frame on its websocket, and how many bytes that has.
@@ -71,6 +86,7 @@ mod tests {
             "maxPayload": 12_345,
         });
         assert_eq!(open, expected);
+        assert!(packet.starts_with("0{\"sid\":"), "{packet}");
         for other in ["", "0", "0{}", "40{\"sid\":\"AAAAAAAAAAAAAAAA\"}", "2"] {
             assert!(Opening::read(other.as_bytes(), &greeting).is_none(), "{other}");
         }
