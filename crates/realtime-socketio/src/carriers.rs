@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep};
 use crate::carrier::{Carrier, GRACE};
 use crate::cause::Cause;
 use crate::lobby::{Lobby, Turn};
+use crate::provider::NAME;
 use crate::secret::Secret;
 
 /// Told of each refusal, and of the client's address where it is known.
@@ -209,7 +210,8 @@ impl Carriers {
     /// What is done without the lock after a session has come into the lobby.
     fn after(self: &Arc<Self>, out: Vec<Arc<Carrier>>, begin_sweep: bool) {
         for carrier in out {
-            tracing::debug!("ending the oldest session without a connection for another one");
+            let address = carrier.client().map(tracing::field::display);
+            tracing::info!(provider = NAME, address, setting = "unconnected_sessions", "session ended for a newer one");
             carrier.close();
         }
         if begin_sweep {

@@ -35,6 +35,9 @@ pub(crate) trait Inlet: Send + Sync + 'static {
     /// The client's answer to an ask of this number; called by a task of its own.
     fn answer(&self, ask: u64, answer: Result<Arguments, Unreadable>);
 
+    /// Notes what the client did wrong, for the line in the log with which it ends.
+    fn note_fault(&self, fault: &Unreadable);
+
     /// Whether reading should pause; until the connection's end, when it was asked to end.
     fn is_full(&self) -> bool;
 }
@@ -60,7 +63,7 @@ impl MessageHandler<DirectAdapter, Inline> for Reader {
                 self.inlet.reject(HandlerError::new("invalid_envelope", error.to_string()));
             }
             Err(error @ Unreadable::Malformed(_)) => {
-                tracing::debug!(%error, "closing");
+                self.inlet.note_fault(&error);
                 return self.carrier.close_for(Cause::Malformed);
             }
         }

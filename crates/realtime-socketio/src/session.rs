@@ -254,6 +254,10 @@ impl Inlet for Incoming {
         }
     }
 
+    fn note_fault(&self, fault: &Unreadable) {
+        self.registration.note_fault(fault);
+    }
+
     fn is_full(&self) -> bool {
         self.registration.is_closed() || self.registration.inbox().is_paused()
     }
