@@ -79,12 +79,21 @@ impl FrameMender {
     }
 }
 
+/// The most frames in which the begin of a message may come: they are read anew with each of them, so that a stranger who
+/// sends one byte in each could keep a core busy. What comes in more is not mended.
+const MAX_FRAMES: usize = 16;
+
 /// Reads the text message that begins with these frames, as far as they tell.
 fn begin(frames: &[u8]) -> Text {
     let (mut at, mut packet, mut between) = (0, Vec::new(), Vec::new());
     let mut opening = None;
+    let mut seen = 0;
     loop {
         let Some(header) = Header::read(&frames[at..]) else { return Text::Open };
+        seen += 1;
+        if seen > MAX_FRAMES {
+            return Text::Plain;
+        }
         let rest = &frames[at + header.len..];
         let here = usize::try_from(header.payload).map_or(rest.len(), |payload| payload.min(rest.len()));
         let is_whole = here as u64 == header.payload;
@@ -335,5 +344,23 @@ mod tests {
             out.extend(mender.feed(Bytes::new(), true).unwrap_or_default());
             assert_eq!(String::from_utf8(out).unwrap(), expected, "{size}");
         }
+    }
+
+    /// What is held is read anew with each frame, so that it has to stay small in frames too.
+    #[test]
+    fn a_message_in_very_many_frames_is_handed_on_as_it_is() {
+        let text = format!("42/{},[\"x\"]", "a".repeat(2000));
+        let last = text.len() - 1;
+        let mut mender = FrameMender::default();
+        let (mut sent, mut got) = (Vec::new(), Vec::new());
+        for (at, byte) in text.bytes().enumerate() {
+            let first = if at == 0 { 0x01 } else { 0 } | if at == last { 0x80 } else { 0 };
+            let piece = frame(first, &[byte], [1, 2, 3, 4]);
+            got.extend(mender.feed(&piece).unwrap_or_else(|| piece.clone()));
+            sent.extend(piece);
+            let held = (sent.len() - got.len()) / 7;
+            assert!(held <= MAX_FRAMES, "{held} frames are held");
+        }
+        assert_eq!(got, sent);
     }
 }
