@@ -4,8 +4,8 @@
 //! comes back to the same place, and is cut in it again: without an end to that nothing behind the record ever arrives.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
 
+use crate::membership::Member;
 use crate::{Identity, Position};
 
 /// The size of a frame above which it is looked after; smaller records are never passed over.
@@ -30,30 +30,17 @@ pub(crate) struct Large {
 /// How often each record was cut, for each user of each tenant.
 #[derive(Debug, Default)]
 pub(crate) struct Cuts {
-    counts: BTreeMap<(Position, Whose), u32>,
+    counts: BTreeMap<(Position, Member), u32>,
     /// What is counted, in the order in which it was counted first: which user sorts where decides nothing.
-    order: VecDeque<(Position, Whose)>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Whose {
-    tenant: Option<Arc<str>>,
-    user: Arc<str>,
-}
-
-impl Whose {
-    /// Nobody's whose name is not known: all of them would count together.
-    fn of(identity: &Identity) -> Option<Self> {
-        let user = Arc::clone(identity.shared_user()?);
-        Some(Self { tenant: identity.shared_tenant().cloned(), user })
-    }
+    order: VecDeque<(Position, Member)>,
 }
 
 impl Cuts {
-    /// A connection of this identity has ended within this record.
+    /// A connection of this identity has ended within this record. Nobody's whose name is not known: all of them would count
+    /// together.
     pub(crate) fn count(&mut self, position: Position, identity: &Identity) {
-        let Some(whose) = Whose::of(identity) else { return };
-        let key = (position, whose);
+        let Some(member) = Member::of(identity) else { return };
+        let key = (position, member);
         if let Some(count) = self.counts.get_mut(&key) {
             *count += 1;
             return;
@@ -71,8 +58,8 @@ impl Cuts {
     pub(crate) fn passes_over(&self, position: Position, size: usize, identity: &Identity) -> bool {
         size > LARGE
             && !self.counts.is_empty()
-            && Whose::of(identity)
-                .is_some_and(|whose| self.counts.get(&(position, whose)).is_some_and(|cuts| *cuts >= MOST))
+            && Member::of(identity)
+                .is_some_and(|member| self.counts.get(&(position, member)).is_some_and(|cuts| *cuts >= MOST))
     }
 
     /// Everything up to here has left the window.

@@ -96,7 +96,7 @@ impl Admission {
     }
 
     fn enter(self: &Arc<Self>, identity: &Identity, waits: bool) -> Result<Entry, Refusal> {
-        let owner = owner(identity);
+        let owner = Member::of(identity);
         let mut guard = self.lock();
         let counts = &mut *guard;
         if counts.connections >= self.limits.connections {
@@ -139,7 +139,7 @@ impl Admission {
     /// Whether the connections of this user are to be asked for a sign of life now; false while they have time to give one.
     pub(crate) fn begins_probe(&self, identity: &Identity) -> bool {
         let mut counts = self.lock();
-        let Some(user) = owner(identity).and_then(|owner| counts.users.get_mut(&owner)) else { return false };
+        let Some(user) = Member::of(identity).and_then(|owner| counts.users.get_mut(&owner)) else { return false };
         let now = Instant::now();
         let is_due = user.probed.is_none_or(|probed| now.saturating_duration_since(probed) >= PROBE_TIMEOUT);
         if is_due {
@@ -222,12 +222,6 @@ impl Drop for NodePlace {
     fn drop(&mut self) {
         self.0.lock().connections -= 1;
     }
-}
-
-/// Whose places a connection takes; none when it is nobody's.
-fn owner(identity: &Identity) -> Option<Member> {
-    let user = Arc::clone(identity.shared_user()?);
-    Some(Member { user, tenant: identity.shared_tenant().cloned() })
 }
 
 fn node_limit() -> Refusal {

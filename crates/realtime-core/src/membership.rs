@@ -1,7 +1,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::{Position, Result, check_name};
+use crate::{Identity, Position, Result, check_name};
 
 /// Whom a join or a leave means: a user in every tenant, which is what a bare name says, or in one.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -19,6 +19,12 @@ impl Member {
     /// The user of this name in this tenant.
     pub(crate) fn of_tenant(tenant: &str, user: &str) -> Self {
         Self { user: user.into(), tenant: Some(tenant.into()) }
+    }
+
+    /// The user of this identity, of its tenant or of none; nobody where it names no user.
+    pub(crate) fn of(identity: &Identity) -> Option<Self> {
+        let user = Arc::clone(identity.shared_user()?);
+        Some(Self { user, tenant: identity.shared_tenant().cloned() })
     }
 
     /// Checks both names.

@@ -78,27 +78,25 @@ impl EngineService {
     }
 
     /// Answers a request that opens no session as Engine.IO does; counted and logged.
-    fn refuse(&self, request: &Request<Body>, code: u8, message: &'static str) -> Response {
+    fn refuse(&self, request: Request<Body>, code: u8, message: &'static str) -> Response {
         self.report(request, message);
         misasked(code, message)
     }
 
-    fn report(&self, request: &Request<Body>, message: &'static str) {
-        let mut parts = Request::new(()).into_parts().0;
-        (parts.headers, parts.extensions) = (request.headers().clone(), request.extensions().clone());
-        self.carriers.report(Refusal::bad_request(message), self.proxies.client(&parts));
+    fn report(&self, request: Request<Body>, message: &'static str) {
+        self.carriers.report(Refusal::bad_request(message), self.proxies.client(&request.into_parts().0));
     }
 
     async fn answer(self, request: Request<Body>) -> Response {
         let Query { protocol, transport, sid, marks } = Query::of(&request);
-        let Some(transport) = transport else { return self.refuse(&request, 0, "Transport unknown") };
+        let Some(transport) = transport else { return self.refuse(request, 0, "Transport unknown") };
         if !protocol {
-            return self.refuse(&request, 5, "Unsupported protocol version");
+            return self.refuse(request, 5, "Unsupported protocol version");
         }
         let secrets = match sid {
             Sought::Session(secrets) => secrets,
             Sought::Malformed => return unknown_session(),
-            Sought::None if request.method() != Method::GET => return self.refuse(&request, 2, "Bad handshake method"),
+            Sought::None if request.method() != Method::GET => return self.refuse(request, 2, "Bad handshake method"),
             Sought::None if transport == Transport::Websocket => return self.open_websocket(request),
             Sought::None => return self.open_polling(request, marks).await,
         };
@@ -296,7 +294,7 @@ impl EngineService {
     fn open_websocket(self, mut request: Request<Body>) -> Response {
         let response = handshake(&request);
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-            self.report(&request, "no handshake of a websocket");
+            self.report(request, "no handshake of a websocket");
             return response;
         }
         let Some(berth) = self.open(&mut request, Transport::Websocket) else {
