@@ -75,3 +75,113 @@ fn progress_begins_the_time_of_what_waits_anew() {
     assert!(!outbox.has_stalled(after(9), Duration::from_secs(3)));
     assert!(outbox.has_stalled(after(10), Duration::from_secs(3)));
 }
+
+/// One with frames of these sizes in its lanes, in the queue from position 1 on.
+fn filled(side: &[usize], queue: &[usize]) -> Outbox<Bytes> {
+    let (bound, now) = (OutboxConfig::default().with_bytes(1 << 30), Instant::now());
+    let outbox = live();
+    for (size, n) in queue.iter().zip(1..) {
+        outbox.push(at(n), &frame(*size), true, bound, now);
+    }
+    for size in side {
+        outbox.push_side(frame(*size), false, bound, now);
+    }
+    outbox
+}
+
+#[test]
+fn a_take_is_within_its_budget_but_at_least_one_frame() {
+    for (side, queue, budget, sizes) in [
+        (&[20, 30, 40][..], &[][..], 1, &[20][..]),
+        (&[20, 30, 40], &[], 49, &[20]),
+        (&[20, 30, 40], &[], 50, &[20, 30]),
+        (&[20], &[15, 15], 50, &[20, 15, 15]),
+        (&[20], &[15, 15], 49, &[20, 15]),
+        (&[20], &[15, 15], 35, &[20, 15]),
+        (&[20], &[15, 15], 34, &[20]),
+        (&[], &[15, 15], 1, &[15]),
+        (&[], &[15, 15, 2], 30, &[15, 15]),
+        (&[], &[LARGE + 1, 2], LARGE + 2, &[LARGE + 1]),
+        (&[], &[LARGE + 1, 2], LARGE + 3, &[LARGE + 1, 2]),
+    ] {
+        let outbox = filled(side, queue);
+        let mut frames = Vec::new();
+        let taken = outbox.lock().drain(budget, &mut frames, &mut Vec::new());
+        assert_eq!(frames.iter().map(Bytes::len).collect::<Vec<_>>(), sizes, "{side:?} {queue:?} {budget}");
+        assert_eq!(taken, sizes.iter().sum::<usize>());
+        let all = side.iter().chain(queue);
+        let standing = outbox.standing(Instant::now());
+        assert_eq!(standing.queued_events, all.clone().count() - sizes.len());
+        assert_eq!(standing.queued_bytes, all.sum::<usize>() - taken);
+        // What the client knows its place to be: the newest of the queue that it took.
+        let told = sizes.len().saturating_sub(side.len());
+        assert_eq!(standing.told, at(told as u64));
+    }
+}
+
+/// The time of what a take has left runs from that take, and none runs when it has left nothing.
+#[tokio::test(start_paused = true)]
+async fn what_a_take_leaves_waits_from_then_on() {
+    for (side, queue, closed, waits) in [
+        (&[20, 30][..], &[][..], false, true),
+        (&[20], &[30], false, true),
+        (&[], &[20, 30], false, true),
+        (&[20], &[], true, true),
+        (&[20], &[], false, false),
+        (&[], &[20], false, false),
+    ] {
+        let outbox = filled(side, queue);
+        if closed {
+            outbox.close(CloseReason::NORMAL, Position::START);
+        }
+        tokio::time::advance(Duration::from_secs(5)).await;
+        outbox.lock().drain(20, &mut Vec::new(), &mut Vec::new());
+        tokio::time::advance(Duration::from_secs(3)).await;
+        let waiting = outbox.standing(Instant::now()).waiting;
+        assert_eq!(waiting, Duration::from_secs(if waits { 3 } else { 0 }), "{side:?} {queue:?} {closed}");
+    }
+}
+
+#[test]
+fn large_records_are_noted_with_the_frame_that_they_are() {
+    let outbox = filled(&[20, LARGE + 1], &[5, LARGE, LARGE + 1, 7, LARGE + 2]);
+    let now = Instant::now();
+    // A question's record tells no place, so nobody can come back to before it.
+    outbox.push(at(6), &frame(LARGE + 3), false, OutboxConfig::default().with_bytes(1 << 30), now);
+    let mut large = Vec::new();
+    outbox.lock().drain(usize::MAX, &mut Vec::new(), &mut large);
+    let [first, second] = [(4, 3, LARGE + 1), (6, 5, LARGE + 2)].map(|(at, position, size)| Large {
+        at,
+        position: Position::new(position),
+        size,
+    });
+    assert_eq!(large, [first, second]);
+    assert_eq!(outbox.standing(now).queued_bytes, 0);
+}
+
+#[test]
+fn the_side_lane_may_be_full_by_bytes_or_frames() {
+    let bound = OutboxConfig::default().with_bytes(50).with_frames(3);
+    let now = Instant::now();
+    for (sizes, last) in [
+        (&[20, 30][..], Pushed::Queued),
+        (&[20, 31], Pushed::Full),
+        (&[51], Pushed::Queued),
+        (&[1, 1, 1], Pushed::Queued),
+        (&[1, 1, 1, 1], Pushed::Full),
+    ] {
+        let outbox = live();
+        let pushes: Vec<_> = sizes.iter().map(|size| outbox.push_side(frame(*size), false, bound, now).0).collect();
+        assert_eq!(pushes.last(), Some(&last), "{sizes:?}");
+        assert!(pushes[..pushes.len() - 1].iter().all(|pushed| *pushed == Pushed::Queued), "{sizes:?}");
+    }
+}
+
+#[test]
+fn what_is_handed_to_the_wire_is_counted() {
+    let outbox = live();
+    outbox.lock().count_out(3, 40);
+    outbox.lock().count_out(2, 10);
+    let counts = outbox.standing(Instant::now()).counts;
+    assert_eq!((counts.events_out, counts.bytes_out), (5, 50));
+}
