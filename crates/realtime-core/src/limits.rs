@@ -1,13 +1,11 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Duration;
 
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::Instant;
 
 use crate::membership::Member;
 use crate::outlet::PROBE_TIMEOUT;
-use crate::random::random_between;
 use crate::work::{Slots, Work};
 use crate::{Identity, Limits, Refusal, RefusalKind};
 
@@ -65,9 +63,6 @@ pub(crate) enum Entry {
     /// The place comes here.
     Wait(oneshot::Receiver<UserPlace>),
 }
-
-/// When a client that was refused at its user's limit may try again, in seconds: another time for each.
-const RETRY: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(10));
 
 impl Admission {
     /// Counts from zero.
@@ -229,8 +224,7 @@ fn node_limit() -> Refusal {
 }
 
 pub(crate) fn user_limit() -> Refusal {
-    let refusal = Refusal::new(RefusalKind::UserLimit, "this user has too many connections");
-    refusal.with_retry_after(random_between(RETRY.0, RETRY.1))
+    Refusal::new(RefusalKind::UserLimit, "this user has too many connections")
 }
 
 #[cfg(test)]
@@ -268,16 +262,6 @@ mod tests {
         let places = [ann(), ann().tenant("acme"), ann().tenant("globex")].map(|ann| admission.admit(&ann));
         assert!(places.iter().all(Result::is_ok));
         assert_eq!(admission.admit(&ann().tenant("acme")).unwrap_err().kind(), RefusalKind::UserLimit);
-    }
-
-    #[test]
-    fn a_refused_user_is_told_when_to_try_again() {
-        let admission = admission(10, 1);
-        let _place = admission.admit(&Identity::user("ann")).unwrap();
-        let times = || admission.admit(&Identity::user("ann")).unwrap_err().retry_after().unwrap();
-        let times: Vec<_> = std::iter::repeat_with(times).take(100).collect();
-        assert!(times.iter().all(|time| (RETRY.0..RETRY.1).contains(time)), "{times:?}");
-        assert!(times.iter().any(|time| *time != times[0]));
     }
 
     #[test]

@@ -1,6 +1,11 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
+use crate::random::random_between;
+
+/// When a client may try again that was refused for what passes: another time for each.
+const RETRY: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(10));
+
 /// Why a connection was not let in: a kind that transports map to a status, and a text for the client.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
@@ -92,13 +97,15 @@ impl RefusalKind {
 
 impl Refusal {
     /// A refusal of this kind; the client reads the message, so it holds no secrets.
+    ///
+    /// Those that time heals tell when to try again, see [`Refusal::with_retry_after`].
     pub fn new(kind: RefusalKind, message: impl Into<Cow<'static, str>>) -> Self {
         let retry_after = match kind {
             RefusalKind::ConnectTimeout
             | RefusalKind::Draining
             | RefusalKind::NodeLimit
             | RefusalKind::Unavailable
-            | RefusalKind::UserLimit => Some(Duration::from_secs(5)),
+            | RefusalKind::UserLimit => Some(random_between(RETRY.0, RETRY.1)),
             _ => None,
         };
         Self { kind, message: message.into(), retry_after, setting: kind.setting(), hint: None }
@@ -119,8 +126,9 @@ impl Refusal {
         Self::new(RefusalKind::BadRequest, message)
     }
 
-    /// When a client may try again; set by default for [`RefusalKind::ConnectTimeout`], [`RefusalKind::Draining`],
-    /// [`RefusalKind::NodeLimit`], [`RefusalKind::Unavailable`] and [`RefusalKind::UserLimit`] (5 s).
+    /// When a client may try again. By default a random time of 5 to 10 s for [`RefusalKind::ConnectTimeout`],
+    /// [`RefusalKind::Draining`], [`RefusalKind::NodeLimit`], [`RefusalKind::Unavailable`] and [`RefusalKind::UserLimit`],
+    /// and none for the others.
     pub fn with_retry_after(mut self, after: Duration) -> Self {
         self.retry_after = Some(after);
         self
@@ -133,8 +141,12 @@ impl Refusal {
     }
 
     /// Adds what a developer should know: it goes to the log, and in debug builds to the client too, behind the message.
-    pub fn with_hint(mut self, hint: &'static str) -> Self {
-        if cfg!(debug_assertions) {
+    pub fn with_hint(self, hint: &'static str) -> Self {
+        self.with_hint_in(hint, cfg!(debug_assertions))
+    }
+
+    fn with_hint_in(mut self, hint: &'static str, debug_build: bool) -> Self {
+        if debug_build {
             self.message = format!("{} ({hint})", self.message).into();
         }
         self.hint = Some(hint);
@@ -164,5 +176,37 @@ impl Refusal {
     /// The setting of the server that decides, if there is one.
     pub fn setting(&self) -> Option<&'static str> {
         self.setting
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Else all clients of a node whose authenticator hung, or whose limit was reached, come back at the same moment.
+    #[test]
+    fn each_client_that_may_try_again_is_told_another_time() {
+        for kind in [
+            RefusalKind::ConnectTimeout,
+            RefusalKind::Draining,
+            RefusalKind::NodeLimit,
+            RefusalKind::Unavailable,
+            RefusalKind::UserLimit,
+        ] {
+            let times: Vec<_> = (0..100).map(|_| Refusal::new(kind, "").retry_after().unwrap_or_default()).collect();
+            assert!(times.iter().all(|time| (RETRY.0..RETRY.1).contains(time)), "{kind:?} {times:?}");
+            assert!(times.iter().any(|time| time.as_secs() != times[0].as_secs()), "{kind:?} {times:?}");
+        }
+        assert_eq!(Refusal::forbidden("").retry_after(), None);
+        let own = Refusal::new(RefusalKind::NodeLimit, "").with_retry_after(Duration::from_secs(60));
+        assert_eq!(own.retry_after(), Some(Duration::from_secs(60)));
+    }
+
+    #[test]
+    fn a_hint_is_for_the_log_and_reaches_clients_in_debug_builds_only() {
+        let refusal = |debug_build| Refusal::forbidden("no").with_hint_in("no room_policy is set", debug_build);
+        assert_eq!((refusal(false).message(), refusal(false).hint()), ("no", Some("no room_policy is set")));
+        assert_eq!(refusal(true).message(), "no (no room_policy is set)");
+        assert_eq!(refusal(true).hint(), refusal(false).hint());
     }
 }

@@ -1,7 +1,6 @@
 //! From a request to an event stream.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use ::http::header::{ACCEPT, ALLOW, AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_TYPE};
 use ::http::request::Parts;
@@ -9,7 +8,7 @@ use ::http::{HeaderName, StatusCode, Version};
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::response::{IntoResponse, Response};
-use realtime_core::{Admitted, Asker, Identity, Refusal, RefusalKind, random_between};
+use realtime_core::{Admitted, Asker, Identity, Refusal, RefusalKind};
 use realtime_http::{NO_TRANSFORM, WireInfo, admit, admit_as, method_response, refusal_response};
 
 use crate::SseProvider;
@@ -75,16 +74,11 @@ fn respond(sse: &SseProvider, parts: &Parts, admitted: Result<Admitted, Refusal>
             event_stream(Body::from(codec::retry(sse.dispatcher().drain_of_now().retry_delay())))
         }
         Err(refusal) => match refusal.retry_after().filter(|_| is_event_source(parts)) {
-            Some(after) => event_stream(Body::from(codec::refusal(&refusal, apart(&refusal, after)))),
+            Some(after) => event_stream(Body::from(codec::refusal(&refusal, after))),
             None => refusal_response(&refusal),
         },
     };
     with_origin(sse, parts, response)
-}
-
-/// When this client is to come back: a full node tells its time to all of them.
-fn apart(refusal: &Refusal, after: Duration) -> Duration {
-    if refusal.kind() == RefusalKind::NodeLimit { random_between(after, 2 * after) } else { after }
 }
 
 /// Whether it is an `EventSource` that asks, as the standard has it: no other kind of response is taken
