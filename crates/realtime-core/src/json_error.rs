@@ -19,7 +19,9 @@ pub fn describe_json_error(error: &serde_json::Error) -> String {
 
 fn in_json(text: &str) -> String {
     let (text, place) = text.rfind(" at line ").map_or((text, ""), |at| text.split_at(at));
-    if text.starts_with("data did not match any variant of untagged enum") {
+    if text.starts_with("data did not match any variant of untagged enum")
+        || (text.starts_with("no variant of enum ") && text.ends_with(" found in flattened data"))
+    {
         return format!("the value has none of the forms that are accepted{place}");
     }
     let Some((wrong, expected)) = text.rsplit_once(", expected ") else { return text.to_owned() + place };
@@ -34,6 +36,8 @@ fn found(value: &str) -> String {
         "map" => "object".to_owned(),
         "sequence" => "array".to_owned(),
         "unit value" => "null".to_owned(),
+        "unit variant" => "string".to_owned(),
+        "newtype variant" | "tuple variant" | "struct variant" => "object".to_owned(),
         _ => match (quoted("integer `").or(quoted("floating point `")), quoted("boolean `")) {
             (Some(number), _) => format!("number {number}"),
             (_, Some(boolean)) => boolean.to_owned(),
@@ -55,8 +59,11 @@ fn wanted(expected: &str) -> &str {
         "a sequence" => "an array",
         "option" => "a value or null",
         "unit" => "null",
+        "unit variant" | "variant identifier" | "field identifier" => "a string",
+        "newtype variant" | "tuple variant" | "struct variant" => "an object",
         _ if is(&["a nonzero "]) => "a whole number other than 0",
         _ if is(&["unit struct ", "unit variant "]) => "null",
+        _ if is(&["struct variant "]) => "an object",
         _ if is(&["struct ", "internally tagged enum ", "adjacently tagged enum "]) => "an object",
         _ if is(&["enum ", "variant of enum "]) => "a string or an object",
         _ if is(&["tuple ", "a tuple", "an array of length"]) => "an array of another length or kind",
@@ -101,6 +108,37 @@ mod tests {
     #[expect(dead_code, reason = "only read into")]
     struct Pair(i64, i64);
 
+    #[derive(Debug, Deserialize)]
+    #[serde(rename_all = "lowercase")]
+    #[expect(dead_code, reason = "only read into")]
+    enum Shape {
+        Point,
+        Circle(u64),
+        Pair(u64, u64),
+        Rect { w: u64 },
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[expect(dead_code, reason = "only read into")]
+    struct Flat {
+        #[serde(flatten)]
+        shape: Shape,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(tag = "type", rename_all = "lowercase")]
+    #[expect(dead_code, reason = "only read into")]
+    enum Tagged {
+        A { x: u64 },
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(tag = "t", content = "c", rename_all = "lowercase")]
+    #[expect(dead_code, reason = "only read into")]
+    enum Adjacent {
+        A(u64),
+    }
+
     fn said<T: DeserializeOwned + std::fmt::Debug>(json: &str) -> String {
         describe_json_error(&serde_json::from_str::<T>(json).unwrap_err())
     }
@@ -118,11 +156,32 @@ mod tests {
         assert_eq!(said::<bool>("[]"), "invalid type: array, expected true or false at line 1 column 0");
         assert_eq!(said::<HashMap<String, u8>>("true"), "invalid type: true, expected an object at line 1 column 4");
         assert_eq!(said::<Either>("\"\""), "the value has none of the forms that are accepted");
+        assert_eq!(said::<Flat>(r#"{"x":1}"#), "the value has none of the forms that are accepted at line 1 column 7");
+        assert_eq!(said::<Shape>("\"circle\""), "invalid type: string, expected an object");
+        assert_eq!(said::<Shape>(r#"{"point":1}"#), "invalid type: number 1, expected null at line 1 column 10");
         let wrong = [
             said::<Move>("[1]"),
             said::<Move>(r#"{"x":1,"on":true,"kind":7}"#),
             said::<Move>(r#"{"x":1,"on":true,"kind":"pawn","label":1}"#),
             said::<Kind>("[]"),
+            said::<Shape>("\"rect\""),
+            said::<Shape>("\"pair\""),
+            said::<Shape>(r#"{"rect":1}"#),
+            said::<Shape>(r#"{"pair":1}"#),
+            said::<Shape>(r#"{"circle":"x"}"#),
+            said::<Shape>(r#"{"rect":{"w":"x"}}"#),
+            said::<Flat>(r#"{"circle":"x"}"#),
+            said::<Flat>(r#"{"rect":1}"#),
+            said::<Flat>(r#"{"pair":1}"#),
+            said::<Flat>(r#"{"point":1}"#),
+            said::<Flat>("1"),
+            said::<Tagged>(r#"{"type":1}"#),
+            said::<Tagged>(r#"{"type":"a","x":"y"}"#),
+            said::<Tagged>("[]"),
+            said::<Tagged>("7"),
+            said::<Adjacent>(r#"{"t":"a","c":"y"}"#),
+            said::<Adjacent>(r#"{"t":7}"#),
+            said::<Adjacent>("[]"),
             said::<Pair>("[1]"),
             said::<Pair>("{}"),
             said::<(i64, i64)>("[1]"),
@@ -130,7 +189,25 @@ mod tests {
             said::<()>("1"),
         ];
         for text in wrong {
-            for word in ["struct", "enum", "tuple", "Move", "Kind", "Pair", "u32", "unit", "sequence", "map"] {
+            for word in [
+                "struct",
+                "enum",
+                "tuple",
+                "Move",
+                "Kind",
+                "Pair",
+                "u32",
+                "u64",
+                "unit",
+                "sequence",
+                "map",
+                "variant ",
+                "Shape",
+                "Flat",
+                "Tagged",
+                "Adjacent",
+                "identifier",
+            ] {
                 assert!(!text.contains(word), "{text:?} says {word:?}");
             }
         }

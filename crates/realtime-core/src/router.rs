@@ -79,7 +79,7 @@ impl Router {
 
     fn insert(mut self, name: Arc<str>, handler: impl Handler) -> Self {
         if self.handlers.insert(Arc::clone(&name), Arc::new(handler)).is_some() {
-            self.refuse(format!("two handlers for the event {:?}", shorten(&name)));
+            self.refuse(format!("two handlers for the event {:?}: only one would run", shorten(&name)));
         }
         self
     }

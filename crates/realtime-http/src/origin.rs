@@ -169,9 +169,10 @@ fn is_of_another_origin(headers: &HeaderMap) -> bool {
     headers.get_all("sec-fetch-site").iter().any(|site| site != "same-origin" && site != "none")
 }
 
-/// Whether a page can have this origin (RFC 6454 §6.2): a scheme, a host and perhaps a port, or `null`.
+/// Whether a page can have this origin (RFC 6454 §6.2): a scheme, a host and perhaps a port, or `null`; or that of pages in
+/// the web view of a mobile application, which have no host.
 fn is_origin(text: &str) -> bool {
-    if text == "null" {
+    if matches!(text, "null" | "file://") {
         return true;
     }
     let Some((scheme, host)) = text.split_once("://") else { return false };
@@ -308,8 +309,14 @@ mod tests {
             let error = Origins::same_host().and(wrong).verify().unwrap_err().to_string();
             assert!(error.contains("origins") && error.contains(wrong), "{error}");
         }
-        let right =
-            ["https://app.example/", "http://localhost:5173", "http://[::1]:80", "null", "chrome-extension://abc"];
+        let right = [
+            "https://app.example/",
+            "http://localhost:5173",
+            "http://[::1]:80",
+            "null",
+            "file://",
+            "chrome-extension://abc",
+        ];
         assert!(Origins::only(right).verify().is_ok());
         assert!(Origins::any().verify().is_ok() && Origins::same_host().verify().is_ok());
     }

@@ -1,3 +1,4 @@
+use matchit::InsertError;
 use realtime_core::{Error, Result};
 
 /// Checks that the paths of routes, each with its provider's name, are in the syntax of [`axum::Router::route`] (`/a/{b}`), and that
@@ -11,6 +12,7 @@ where
     P: Into<String>,
 {
     let mut router = matchit::Router::new();
+    let mut owners = Vec::new();
     for (provider, path) in paths {
         let path = path.into();
         let wrong = |reason: String| {
@@ -22,8 +24,16 @@ where
         if path.split('/').any(|segment| segment.starts_with([':', '*'])) {
             return wrong("a segment begins with \":\" or \"*\"; captures are written \"{name}\"".to_owned());
         }
-        if let Err(error) = router.insert(&path, ()) {
-            return wrong(error.to_string());
+        match router.insert(&path, ()) {
+            Ok(()) => owners.push((path, provider)),
+            Err(InsertError::Conflict { with }) => {
+                let owner = owners.iter().find(|(path, _)| *path == with).map_or(provider, |(_, owner)| owner);
+                return wrong(format!(
+                    "the provider \"{owner}\" has {with:?} already, which takes the same requests: give one of them another \
+                     path by with_path(…)"
+                ));
+            }
+            Err(error) => return wrong(error.to_string()),
         }
     }
     Ok(())
@@ -57,7 +67,10 @@ mod tests {
     #[test]
     fn two_that_are_in_each_others_way_are_refused() {
         for paths in [["/a", "/a"], ["/{a}", "/{b}"], ["/a/{*b}", "/a/{*c}"]] {
-            assert!(refused(&paths).is_some(), "{paths:?}");
+            let error = check_paths([("sse", paths[0]), ("ws", paths[1])]).unwrap_err().to_string();
+            for said in ["\"sse\"", "\"ws\"", paths[0], paths[1], "with_path"] {
+                assert!(error.contains(said), "{said} {error}");
+            }
         }
     }
 }

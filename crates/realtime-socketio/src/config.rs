@@ -12,7 +12,8 @@ use crate::server::EngineConfig;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SocketIoConfig {
-    /// Where [`router`](realtime_http::HttpProvider::router) puts Socket.IO, without the last slash; default `/socket.io`.
+    /// Where [`router`](realtime_http::HttpProvider::router) puts Socket.IO, with and without the last slash; begins with
+    /// one; default `/socket.io`.
     pub path: String,
     /// Which web pages may connect; default: what the service says, or those of the same host. Others get 403.
     pub origins: Option<Origins>,
@@ -183,6 +184,7 @@ impl SocketIoConfig {
     /// # Errors
     /// [`Error::Config`](realtime_core::Error::Config) that names the field.
     pub fn check(&self) -> Result<()> {
+        check_paths([(NAME, self.path.as_str())])?;
         check_paths(self.paths().into_iter().map(|path| (NAME, path)))?;
         self.origins.as_ref().map_or(Ok(()), Origins::verify)?;
         let dispatcher = self.dispatcher();
@@ -203,8 +205,7 @@ impl SocketIoConfig {
 
     /// The path without the last slash; empty for the root.
     pub(crate) fn mount(&self) -> String {
-        let path = self.path.trim_matches('/');
-        if path.is_empty() { String::new() } else { format!("/{path}") }
+        self.path.trim_end_matches('/').to_owned()
     }
 
     /// How many sessions are connected at most: some to namespaces of the application's own only.

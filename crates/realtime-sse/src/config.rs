@@ -11,7 +11,7 @@ use crate::provider::NAME;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SseConfig {
-    /// Where [`router`](realtime_http::HttpProvider::router) puts the stream, in axum's syntax; default `/sse`.
+    /// Where [`router`](realtime_http::HttpProvider::router) puts the stream, in axum's syntax with its first slash; default `/sse`.
     pub path: String,
     /// Which web pages may connect; default: what the service says, or those of the same host. Others get 403.
     pub origins: Option<Origins>,

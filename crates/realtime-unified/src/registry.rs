@@ -60,8 +60,8 @@ impl Registry {
     pub(crate) fn check(&self) -> Result<()> {
         for entry in self.iter() {
             entry.provider.check().map_err(|error| match error {
-                Error::Config(text) if !text.contains(entry.name()) => {
-                    Error::Config(format!("provider \"{}\": {text}", entry.name()))
+                Error::Config(text) if !text.contains(&quoted(entry.name())) => {
+                    Error::Config(format!("provider {}: {text}", quoted(entry.name())))
                 }
                 error => error,
             })?;
@@ -104,4 +104,8 @@ impl Registry {
             },
         }
     }
+}
+
+fn quoted(name: &str) -> String {
+    format!("\"{name}\"")
 }

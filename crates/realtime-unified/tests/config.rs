@@ -88,10 +88,11 @@ async fn zero_is_refused_by_every_provider() {
 
 #[tokio::test]
 async fn paths_that_no_router_takes_are_refused() {
-    for path in ["sse", "", "/{a", "/:user", "/{*rest}/more"] {
+    for path in ["", "/{a", "/:user", "/{*rest}/more"] {
         refused(builder().provider(SseProvider::new(SseConfig::default().with_path(path))), "path").await;
     }
-    for path in ["/{a", "{a", "/*all"] {
+    for path in ["live", "/{a", "/*all"] {
+        refused(builder().provider(SseProvider::new(SseConfig::default().with_path(path))), "path").await;
         refused(builder().provider(WsProvider::new(WsConfig::default().with_path(path))), "path").await;
         let config = SocketIoConfig::default().with_path(path);
         refused(builder().provider(SocketIoProvider::new(config)), "path").await;
@@ -103,18 +104,21 @@ async fn two_providers_on_one_path_are_refused() {
     let sse = |path: &str| builder().provider(SseProvider::new(SseConfig::default().with_path(path)));
     let ws = |path: &str| WsProvider::new(WsConfig::default().with_path(path));
     refused(sse("/live").provider(ws("/live")), "path").await;
-    refused(sse("/live").provider(ws("live")), "path").await;
     refused(sse("/{a}").provider(ws("/{b}")), "path").await;
-    let socket = SocketIoProvider::new(SocketIoConfig::default().with_path("live"));
-    refused(sse("/live/").provider(socket), "path").await;
+    let socket = SocketIoProvider::new(SocketIoConfig::default().with_path("/live"));
+    refused(sse("/live/").provider(socket), "\"sse\"").await;
+    for (provider, path) in [("\"sse\"", "/live"), ("\"ws\"", "/live"), ("with_path(…)", "/live")] {
+        let both = sse(path).provider(ws(path));
+        refused(both, provider).await;
+    }
 }
 
 #[tokio::test]
 async fn what_is_taken_makes_a_router() {
     let built = builder()
         .provider(SseProvider::new(SseConfig::default().with_path("/{tenant}/sse").with_heartbeat(None::<Duration>)))
-        .provider(WsProvider::new(WsConfig::default().with_path("ws").with_heartbeat(None::<Duration>)))
-        .provider(SocketIoProvider::new(SocketIoConfig::default().with_path("live/").with_max_attachments(0usize)))
+        .provider(WsProvider::new(WsConfig::default().with_path("/").with_heartbeat(None::<Duration>)))
+        .provider(SocketIoProvider::new(SocketIoConfig::default().with_path("/live/").with_max_attachments(0usize)))
         .build()
         .await;
     let _: axum::Router = built.unwrap().router();
@@ -132,6 +136,8 @@ async fn handlers_that_would_never_run_are_refused() {
     refused(builder().provider(ws().on("x", none).on_raw("x", async |_: Context, _: Inbound| {})), "two handlers")
         .await;
     refused(builder().provider(socket().on("x", none).on("x", none)), "two handlers").await;
+    // It is said of which provider, though its name may stand in the event's.
+    refused(builder().provider(ws().on("news", none).on("news", none)), "\"ws\"").await;
     let text = async |_: Context, _: String| {};
     refused(builder().provider(ws().on_text(text).on_text(text)), "two handlers").await;
 }

@@ -10,7 +10,7 @@ use crate::provider::NAME;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct WsConfig {
-    /// Where [`router`](realtime_http::HttpProvider::router) puts the WebSocket, in axum's syntax; default `/ws`.
+    /// Where [`router`](realtime_http::HttpProvider::router) puts the WebSocket, in axum's syntax with its first slash; default `/ws`.
     pub path: String,
     /// Which web pages may connect; default: what the service says, or those of the same host. Others get 403.
     pub origins: Option<Origins>,
@@ -204,7 +204,7 @@ impl WsConfig {
     /// # Errors
     /// [`Error::Config`](realtime_core::Error::Config) that names the field.
     pub fn check(&self) -> Result<()> {
-        check_paths([(NAME, self.mount())])?;
+        check_paths([(NAME, self.path.as_str())])?;
         self.origins.as_ref().map_or(Ok(()), Origins::verify)?;
         let dispatcher = self.dispatcher();
         dispatcher.check()?;
@@ -213,11 +213,6 @@ impl WsConfig {
         dispatcher.check_field("close_timeout", !self.close_timeout.is_zero())?;
         dispatcher.check_field("max_message_bytes", self.max_message_bytes > 0)?;
         dispatcher.check_field("max_depth", self.max_depth > 0)
-    }
-
-    /// The path as it stands in the router.
-    pub(crate) fn mount(&self) -> String {
-        if self.path.starts_with('/') { self.path.clone() } else { format!("/{}", self.path) }
     }
 
     pub(crate) fn dispatcher(&self) -> DispatcherConfig {

@@ -322,12 +322,12 @@ impl RealtimeProvider for WsProvider {
 
 impl HttpProvider for WsProvider {
     fn router(self: Arc<Self>) -> axum::Router {
-        let path = self.config.mount();
+        let path = self.config.path.clone();
         route(&path, Self::accept, self)
     }
 
     fn paths(&self) -> Vec<String> {
-        vec![self.config.mount()]
+        vec![self.config.path.clone()]
     }
 
     fn set_default_origins(&self, origins: &Origins) {
