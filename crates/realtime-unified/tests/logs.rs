@@ -116,6 +116,22 @@ async fn a_refused_room_of_a_connection_is_one_line_too() {
     line(&collector, &["room refused", "provider=\"socket\"", "user=\"bob\"", "room=\"board\""]).await;
 }
 
+/// A key that is misspelt would be ignored without a word.
+#[tokio::test(flavor = "current_thread")]
+async fn an_unknown_key_of_auth_is_told_at_debug() {
+    let collector = Collector::default();
+    let _guard = tracing::subscriber::set_default(collector.clone());
+    let address = started().await;
+    let known = r#"{"token":"ann","lastEventId":null,"room":null,"rooms":[],"channel":null"#;
+    for (user, more) in [("ann", ""), ("bob", r#","chanels":["x"],"lang":"de""#)] {
+        let mut socket = socket(address, user, &format!("{known}{more}}}")).await;
+        text_with(&mut socket, "40").await;
+    }
+    let told = line(&collector, &["auth has keys", "[\"chanels\", \"lang\"]", "provider=\"socket\""]).await;
+    assert_eq!(told.level, Level::DEBUG);
+    assert_eq!(collector.lines(&["auth has keys"]).len(), 1);
+}
+
 #[tokio::test(flavor = "current_thread")]
 async fn each_end_for_a_fault_is_one_line_with_who_and_the_setting() {
     let collector = Collector::default();

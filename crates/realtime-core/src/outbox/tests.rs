@@ -185,3 +185,17 @@ fn what_is_handed_to_the_wire_is_counted() {
     let counts = outbox.standing(Instant::now()).counts;
     assert_eq!((counts.events_out, counts.bytes_out), (5, 50));
 }
+
+/// Most connections are idle most of the time, and the next frame is to lie where the last one did.
+#[test]
+fn the_room_of_a_burst_is_given_back_and_a_little_is_kept() {
+    for (side, queue, kept) in [(4, 64, (true, true)), (5, 65, (false, false))] {
+        let outbox = filled(&vec![1; side], &vec![1; queue]);
+        let mut state = outbox.lock();
+        state.side.shrink_to_fit();
+        state.queue.shrink_to_fit();
+        state.drain(usize::MAX, &mut Vec::new(), &mut Vec::new());
+        assert_eq!((state.side.capacity() == side, state.queue.capacity() == queue), kept);
+        assert_eq!((state.side.capacity() == 0, state.queue.capacity() == 0), (!kept.0, !kept.1));
+    }
+}
