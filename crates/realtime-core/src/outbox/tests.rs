@@ -199,3 +199,41 @@ fn the_room_of_a_burst_is_given_back_and_a_little_is_kept() {
         assert_eq!((state.side.capacity() == 0, state.queue.capacity() == 0), (!kept.0, !kept.1));
     }
 }
+
+/// A session that goes to sleep while something is left would not be woken for it.
+#[test]
+fn a_taker_rests_when_nothing_at_all_is_left() {
+    let now = Instant::now();
+    let rests = |outbox: &Outbox<Bytes>| outbox.lock().rest();
+    assert!(rests(&filled(&[], &[])));
+    assert!(!rests(&filled(&[1], &[])));
+    assert!(!rests(&filled(&[], &[1])));
+    assert!(!rests(&filled(&[1], &[1])));
+    let closed = filled(&[], &[]);
+    closed.close(CloseReason::NORMAL, Position::START);
+    assert!(!rests(&closed));
+    let behind = Outbox::new(Position::START, frame(7));
+    behind.lock().drain(usize::MAX, &mut Vec::new(), &mut Vec::new());
+    assert!(!rests(&behind), "it reads the window");
+    // And who rests is woken by the next push, once.
+    let outbox = filled(&[], &[]);
+    assert!(rests(&outbox));
+    let bound = OutboxConfig::default();
+    assert!(outbox.push(at(1), &frame(1), true, bound, now).1);
+    assert!(!outbox.push(at(2), &frame(1), true, bound, now).1);
+}
+
+#[tokio::test]
+async fn who_waits_for_room_is_told_by_the_take_that_makes_it() {
+    let bound = OutboxConfig::default().with_bytes(50);
+    let outbox = filled(&[50], &[]);
+    assert!(!outbox.lock().is_room_wanted(), "nobody waits");
+    let mut room = Box::pin(outbox.room(1, bound));
+    assert!(futures_util::poll!(room.as_mut()).is_pending());
+    outbox.lock().drain(usize::MAX, &mut Vec::new(), &mut Vec::new());
+    assert!(outbox.lock().is_room_wanted());
+    assert!(!outbox.lock().is_room_wanted(), "they ask again");
+    outbox.make_room();
+    room.await;
+    outbox.room(50, bound).await;
+}
