@@ -237,3 +237,11 @@ async fn who_waits_for_room_is_told_by_the_take_that_makes_it() {
     room.await;
     outbox.room(50, bound).await;
 }
+
+#[test]
+fn who_is_behind_and_closed_reads_up_to_the_last_call_and_no_further() {
+    let outbox = filled(&[], &[]);
+    assert!(outbox.lock().reads_on(at(9)), "not closed");
+    outbox.close(CloseReason::NORMAL, at(5));
+    assert_eq!([4, 5, 6].map(|place| outbox.lock().reads_on(at(place))), [true, false, false]);
+}
