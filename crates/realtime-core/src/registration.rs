@@ -116,7 +116,6 @@ impl<C: Codec> Registration<C> {
             state.counts.lost = state.counts.lost.saturating_add(lost_events as u32);
             state.counts.superseded =
                 state.counts.superseded.saturating_add(u32::try_from(read.superseded).unwrap_or(u32::MAX));
-            taken += bytes;
             large.extend(read.large.into_iter().map(|record| Large { at: record.at + frames.len(), ..record }));
             frames.append(&mut read_frames);
             // Live only if nothing was applied since the sight was taken: what comes later is pushed here.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use realtime_core::{
     Event, OutboxConfig, RealtimeBroadcast, RealtimeProvider, Registration, SessionOutlet, SocketIoBroadcast, Take,
-    WindowConfig,
+    Target, WindowConfig,
 };
 use realtime_testkit::conformance::{Received, Setup, Visitor};
 use support::{CoreProvider, LineCodec, note, parse, runtime};
@@ -127,4 +127,67 @@ async fn a_reader_that_loses_the_window_is_told_a_few_times() {
     assert!((2..=rounds / 12).contains(&losses), "{losses} losses in {rounds} rounds");
     let read = received.iter().filter(|received| received.name != "lost").count();
     assert!(read + losses >= rounds - 1, "each part but those of a loss has an event: {read}");
+}
+
+/// What waits beside the window counts into the budget of a take that reads the window too.
+#[tokio::test]
+async fn a_take_of_one_that_is_behind_is_within_its_budget() {
+    let provider = CoreProvider::full(Setup::default());
+    provider.attach(runtime()).await.unwrap();
+    let line = |place: Option<String>| {
+        let visitor = Visitor::user("ann");
+        let visitor = place.map_or(visitor.clone(), |place| visitor.resume(&place));
+        let (provider, dispatcher) = (&provider, &provider.dispatcher);
+        async move { dispatcher.register(provider.admit(visitor).await.unwrap(), Arc::new(SessionOutlet::new())) }
+    };
+    let first = line(None).await;
+    let mut frames = Vec::new();
+    first.try_take(usize::MAX, &mut frames);
+    let place = parse(&frames[0]).cursor.unwrap();
+    for _ in 0..3 {
+        provider.dispatcher.to_all(note("missed")).await.unwrap();
+    }
+    let mut whole = Vec::new();
+    let sizes = {
+        let all = line(Some(place.clone())).await;
+        while all.try_take(usize::MAX, &mut whole) != Take::Empty {}
+        whole.iter().map(bytes::Bytes::len).collect::<Vec<_>>()
+    };
+    assert_eq!(sizes.len(), 4, "the welcome and three records");
+    for (budget, count) in [
+        (1, 1),
+        (sizes[0] - 1, 1),
+        (sizes[0], 1),
+        (sizes[0] + sizes[1], 2),
+        (sizes[0] + sizes[1] + sizes[2], 3),
+        (sizes.iter().sum(), 4),
+    ] {
+        let late = line(Some(place.clone())).await;
+        let mut frames = Vec::new();
+        late.try_take(budget, &mut frames);
+        assert_eq!(frames.len(), count, "{budget} of {sizes:?}");
+        let bytes: usize = sizes[..count].iter().sum();
+        let stats = provider.dispatcher.connections(&Target::connection(late.id())).remove(0);
+        assert_eq!((stats.events_out, stats.bytes_out), (count as u64, bytes as u64));
+    }
+}
+
+/// What is told of a loss is counted like any other event.
+#[tokio::test]
+async fn a_lost_is_an_event_that_went_out() {
+    let window = WindowConfig::default().with_records(4);
+    let provider = CoreProvider::full(Setup::default().with_window(window));
+    provider.attach(runtime()).await.unwrap();
+    let slow = provider.admit(Visitor::user("ann")).await.unwrap();
+    let slow = provider.dispatcher.register(slow, Arc::new(SessionOutlet::new()));
+    for _ in 0..50 {
+        provider.dispatcher.to_all(note("many")).await.unwrap();
+    }
+    let mut frames = Vec::new();
+    while slow.try_take(1, &mut frames) != Take::Empty {}
+    assert!(frames.iter().any(|frame| parse(frame).name == "lost"));
+    let stats = provider.dispatcher.connections(&Target::connection(slow.id())).remove(0);
+    let bytes: usize = frames.iter().map(bytes::Bytes::len).sum();
+    assert_eq!((stats.events_out, stats.bytes_out, stats.lost), (frames.len() as u64, bytes as u64, 1));
+    assert_eq!(provider.stats().bytes_out, bytes as u64);
 }
