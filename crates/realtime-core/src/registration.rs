@@ -79,6 +79,11 @@ impl<C: Codec> Registration<C> {
                     Place::Behind(place) if state.reads_on(place) && (!found || taken < budget) => {
                         (place, state.pass, state.counts.lost)
                     }
+                    Place::Behind(place) if state.reads_on(place) => {
+                        // The window is read by the next take.
+                        state.waits();
+                        return Take::Frames;
+                    }
                     _ if found => return if state.rest() { Take::Last } else { Take::Frames },
                     _ => {
                         if let Some(reason) = state.closed() {

@@ -191,3 +191,48 @@ async fn a_lost_is_an_event_that_went_out() {
     assert_eq!((stats.events_out, stats.bytes_out, stats.lost), (frames.len() as u64, bytes as u64, 1));
     assert_eq!(provider.stats().bytes_out, bytes as u64);
 }
+
+/// A connection of ann's that goes on before three records for this user.
+async fn resumed_before_three_for(provider: &CoreProvider, user: &str) -> Registration<LineCodec> {
+    let first = provider
+        .dispatcher
+        .register(provider.admit(Visitor::user("ann")).await.unwrap(), Arc::new(SessionOutlet::new()));
+    let mut frames = Vec::new();
+    first.try_take(usize::MAX, &mut frames);
+    let place = parse(&frames[0]).cursor.unwrap();
+    drop(first);
+    for _ in 0..3 {
+        provider.dispatcher.to_user(user, note("missed")).await.unwrap();
+    }
+    let admitted = provider.admit(Visitor::user("ann").resume(&place)).await.unwrap();
+    provider.dispatcher.register(admitted, Arc::new(SessionOutlet::new()))
+}
+
+#[tokio::test]
+async fn a_take_that_finds_only_what_is_for_others_is_empty() {
+    let provider = CoreProvider::full(Setup::default());
+    provider.attach(runtime()).await.unwrap();
+    let ann = resumed_before_three_for(&provider, "bob").await;
+    let mut frames = Vec::new();
+    assert_eq!(ann.try_take(1, &mut frames), Take::Frames);
+    assert_eq!(ann.try_take(1, &mut frames), Take::Empty);
+    assert_eq!(frames.len(), 1, "the welcome");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_left_in_the_window_waits_like_what_is_in_the_queue() {
+    let provider = CoreProvider::full(Setup::default());
+    provider.attach(runtime()).await.unwrap();
+    let ann = resumed_before_three_for(&provider, "ann").await;
+    let waits = async || {
+        tokio::time::advance(Duration::from_millis(500)).await;
+        provider.dispatcher.connections(&Target::connection(ann.id())).remove(0).waiting_ms
+    };
+    let mut frames = Vec::new();
+    for _ in 0..3 {
+        ann.try_take(1, &mut frames);
+        assert_eq!(waits().await, 500);
+    }
+    while ann.try_take(1, &mut frames) != Take::Empty {}
+    assert_eq!((frames.len(), waits().await), (4, 0));
+}
