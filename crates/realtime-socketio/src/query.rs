@@ -12,8 +12,11 @@ use crate::secret::Secret;
 /// npm's server reads a key that comes twice as a list, which it does not know. So the protocol's is the value that means
 /// something to the protocol, wherever it stands.
 ///
-/// The request that opens a session has no `sid` of the protocol's. One before `EIO` is the application's then, for no client
-/// puts its own there but in the place of the application's, when it has one. (npm's server takes it for a session's.)
+/// A session's id is known by its form ([`Secret`]), wherever it stands and however often `sid` occurs. Any other `sid`
+/// is the application's, except in the place of the protocol's own, behind both `EIO` and `transport`, where the
+/// official clients put theirs: there it may be another server's, whose client has to hear that its session is over.
+/// What cannot be told apart is a `sid` of the application's in that place in the request that opens a session, as
+/// .NET's and Java's clients write it.
 pub(crate) struct Query {
     pub(crate) protocol: bool,
     pub(crate) transport: Option<Transport>,
@@ -31,15 +34,13 @@ pub(crate) enum Transport {
 /// The session that a request is for.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Sought {
-    /// One that there cannot be.
-    Malformed,
+    /// Another server's.
+    Foreign,
+    /// A new one.
     None,
     /// The one of these that there is.
     Session(Vec<Secret>),
 }
-
-/// Bytes of an id that engineioxide or npm's engine.io makes: one that is not ours was another server's.
-const IDS: [usize; 2] = [16, 20];
 
 impl Query {
     pub(crate) fn of<B>(request: &Request<B>) -> Self {
@@ -68,19 +69,21 @@ impl Query {
 
 impl Sought {
     fn among(query: &str) -> Self {
-        let sids = query.split('&').filter_map(|pair| pair.strip_prefix("sid="));
-        let is_id = |value: &&str| IDS.contains(&value.len()) && value.bytes().all(is_base64url);
-        let mut ids = sids.filter(is_id).peekable();
-        if ids.peek().is_some() {
-            return Self::Session(ids.filter_map(Secret::parse).collect());
+        let secrets: Vec<_> =
+            query.split('&').filter_map(|pair| pair.strip_prefix("sid=")).filter_map(Secret::parse).collect();
+        if !secrets.is_empty() {
+            return Self::Session(secrets);
         }
-        let behind = query.split('&').skip_while(|pair| *pair != "EIO=4");
-        if behind.into_iter().any(|pair| pair.starts_with("sid=")) { Self::Malformed } else { Self::None }
+        let (mut version, mut transport) = (false, false);
+        for pair in query.split('&') {
+            version |= pair == "EIO=4";
+            transport |= matches!(pair, "transport=polling" | "transport=websocket");
+            if version && transport && pair.starts_with("sid=") {
+                return Self::Foreign;
+            }
+        }
+        Self::None
     }
-}
-
-fn is_base64url(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_')
 }
 
 /// Where engineioxide finds a session.
@@ -122,7 +125,7 @@ impl Transport {
 mod tests {
     use super::*;
 
-    const OURS: &str = "AAAAAAAAAAAAAAAA";
+    const OURS: &str = "realtime-AAAAAAAAAAAAAAAABBBBBBBBBBBBBBBB";
 
     fn read(query: &str) -> Query {
         Query::read(query, &HeaderMap::new())
@@ -157,19 +160,51 @@ mod tests {
         assert_eq!(read("transport=pigeon").transport, None);
     }
 
+    /// Of engineioxide and npm's server, of other forms, and what is none.
+    const OTHERS: [&str; 8] = [
+        "",
+        "x",
+        "s%3Aabc.def",
+        "AAAAAAAAAAAAAAAA",
+        "AAAAAAAAAAAAAAAAAAAA",
+        "6ba7b810-9dad-11d1-80b4-00c04fd430c8",
+        "realtime-AAAAAAAAAAAAAAAABBBBBBBBBBBBBBB",
+        "é",
+    ];
+
     #[test]
     fn a_session_that_there_may_have_been_is_no_new_one() {
-        assert_eq!(read("EIO=4").sid, Sought::None);
-        for own in ["", "x", "s%3Aabc.def", "AAAAAAAAAAAAAAA!", "AAAAAAAAAAAAAAAAA", "é"] {
-            assert_eq!(read(&format!("sid={own}&EIO=4")).sid, Sought::None, "{own}");
-            assert_eq!(read(&format!("EIO=4&sid={own}")).sid, Sought::Malformed, "{own}");
+        assert_eq!(read("EIO=4&transport=polling").sid, Sought::None);
+        for other in OTHERS {
+            for behind in ["EIO=4&transport=polling", "transport=websocket&EIO=4", "t=1&EIO=4&a=b&transport=polling"] {
+                assert_eq!(read(&format!("{behind}&sid={other}")).sid, Sought::Foreign, "{behind} {other}");
+                assert_eq!(read(&format!("sid=x&{behind}&sid={other}&t=1")).sid, Sought::Foreign, "{behind} {other}");
+            }
         }
-        for found in [format!("sid=x&EIO=4&sid={OURS}"), format!("EIO=4&sid=x&sid={OURS}"), format!("sid={OURS}&EIO=4")]
-        {
-            assert!(matches!(read(&found).sid, Sought::Session(found) if found.len() == 1), "{found}");
+    }
+
+    #[test]
+    fn an_applications_sid_is_none_of_a_session() {
+        for own in OTHERS {
+            for query in [
+                format!("sid={own}&EIO=4&transport=polling"),
+                format!("EIO=4&sid={own}&transport=polling"),
+                format!("transport=websocket&sid={own}&EIO=4"),
+                format!("EIO=1&transport=fast&sid={own}&EIO=4&transport=polling"),
+            ] {
+                assert_eq!(read(&query).sid, Sought::None, "{query}");
+            }
+            let ours = Sought::Session(vec![Secret::parse(OURS).unwrap()]);
+            for query in [
+                format!("sid={own}&EIO=4&transport=polling&sid={OURS}"),
+                format!("EIO=4&transport=polling&sid={own}&sid={OURS}&t=1"),
+                format!("EIO=4&transport=polling&sid={OURS}&sid={own}"),
+                format!("sid={OURS}&EIO=4&transport=polling&sid={own}"),
+                format!("sid={OURS}&sid={own}&EIO=4&transport=websocket"),
+            ] {
+                assert_eq!(read(&query).sid, ours, "{query}");
+            }
         }
-        // Of npm's server.
-        assert_eq!(read("sid=AAAAAAAAAAAAAAAAAAAA&EIO=4").sid, Sought::Session(Vec::new()));
     }
 
     #[test]

@@ -95,7 +95,7 @@ impl EngineService {
         }
         let secrets = match sid {
             Sought::Session(secrets) => secrets,
-            Sought::Malformed => return unknown_session(),
+            Sought::Foreign => return unknown_session(),
             Sought::None if request.method() != Method::GET => return self.refuse(request, 2, "Bad handshake method"),
             Sought::None if transport == Transport::Websocket => return self.open_websocket(request),
             Sought::None => return self.open_polling(request, marks).await,

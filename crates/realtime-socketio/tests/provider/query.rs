@@ -106,6 +106,57 @@ async fn an_applications_keys_reach_the_authenticator_and_do_not_break_a_websock
     }
 }
 
+/// Of engineioxide and npm's server, and of no server.
+const OWN: [&str; 3] = ["AAAAAAAAAAAAAAAA", "AAAAAAAAAAAAAAAAAAAA", "x"];
+
+#[tokio::test]
+async fn an_applications_sid_is_not_taken_for_the_sessions_whatever_its_form() {
+    let server = Server::start().await;
+    let orders = [
+        ("sid=OWN&EIO=4&transport=TRANSPORT", "sid=OWN&EIO=4&transport=TRANSPORT&sid=SID&t=MARK"),
+        ("sid=OWN&transport=TRANSPORT&EIO=4", "sid=SID&EIO=4&transport=TRANSPORT&t=MARK&sid=OWN"),
+        ("EIO=4&sid=OWN&transport=TRANSPORT&sid", "EIO=4&transport=TRANSPORT&sid=OWN&sid=SID&t=MARK&sid=OWN"),
+    ];
+    for own in OWN {
+        for (opening, asking) in
+            orders.map(|(opening, asking)| (opening.replace("OWN", own), asking.replace("OWN", own)))
+        {
+            let polling = asking.replace("TRANSPORT", "polling");
+            let mut client = opened(&server, Transport::Polling, &opening.replace("TRANSPORT", "polling")).await;
+            let mut asked = Asked { client: &mut client, template: &polling, marks: 0 };
+            asked.prepare();
+            asked.client.connect("/", &json!({"user": "ann"})).await.expect(&asking);
+            asked.client.event("connected").await;
+            asked.prepare();
+            let query = asking.replace("TRANSPORT", "websocket").replace("SID", client.sid());
+            client = client.upgrade_at(&format!("/socket.io/?{query}")).await;
+            server.send(Target::user("ann"), "n", 1).await;
+            assert_eq!(client.event("n").await, 1, "{asking}");
+            client.send("1").await;
+            server.connections(0).await;
+            let mut client = opened(&server, Transport::Websocket, &opening.replace("TRANSPORT", "websocket")).await;
+            client.connect("/", &json!({})).await.expect("let in");
+        }
+    }
+}
+
+/// That is where clients put the id that they were told, by whichever server.
+#[tokio::test]
+async fn a_foreign_sid_in_the_protocols_place_is_unknown() {
+    let server = Server::start().await;
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    for own in OWN {
+        for order in ["EIO=4&transport=polling&t=1&sid=OWN", "sid=y&transport=polling&EIO=4&sid=OWN&t=1"] {
+            let url = format!("http://{}/socket.io/?{}", server.address, order.replace("OWN", own));
+            for request in [http.get(&url), http.post(&url).body("40")] {
+                let answer = soon("an answer", request.send()).await.unwrap();
+                assert_eq!(answer.status(), StatusCode::BAD_REQUEST, "{url}");
+                assert_eq!(answer.text().await.unwrap(), r#"{"code":1,"message":"Session ID unknown"}"#);
+            }
+        }
+    }
+}
+
 /// A client whose session is over must not be given another one in the place of an error.
 #[tokio::test]
 async fn a_session_that_is_over_is_unknown_wherever_its_id_stands() {

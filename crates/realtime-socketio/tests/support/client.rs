@@ -244,11 +244,15 @@ impl Client {
     }
 
     /// Goes on with a websocket, as Engine.IO's protocol has it: the GET under way ends, then the websocket takes over.
-    pub async fn upgrade(mut self) -> Self {
-        let sid = self.sid().to_owned();
+    pub async fn upgrade(self) -> Self {
+        let path = format!("{}?EIO=4&transport=websocket&sid={}", self.path, self.sid());
+        self.upgrade_at(&path).await
+    }
+
+    /// The same by a handshake for this path and query.
+    pub async fn upgrade_at(mut self, path: &str) -> Self {
         let Wire::Polling(mut polling) = self.wire else { panic!("upgraded already") };
-        let path = format!("{}?EIO=4&transport=websocket&sid={sid}", self.path);
-        let mut websocket = Websocket::open(self.address, &path, None).await.unwrap();
+        let mut websocket = Websocket::open(self.address, path, None).await.unwrap();
         let probe = async {
             websocket.send(vec![Packet::Text("2probe".to_owned())]).await;
             assert_eq!(soon("the probe's answer", websocket.next()).await, Ok(Packet::Text("3probe".to_owned())));
