@@ -5,6 +5,8 @@ use realtime_core::{HandlerError, check_depth, replace_lone_surrogates};
 use serde_json::value::RawValue;
 use socketioxide_core::Value;
 
+use crate::preface;
+
 /// What a client's event or answer carries.
 ///
 /// No argument is `null`, one is itself, several are one array. Bytes stand in the JSON as
@@ -75,7 +77,9 @@ impl Arguments {
 /// The bytes of a packet, attachments included.
 pub(crate) fn size_of(value: &Value) -> usize {
     match value {
-        Value::Str(text, attachments) => text.len() + attachments.iter().flatten().map(Bytes::len).sum::<usize>(),
+        Value::Str(text, attachments) => {
+            text.len() - preface::growth_of(text) + attachments.iter().flatten().map(Bytes::len).sum::<usize>()
+        }
         Value::Bytes(bytes) => bytes.len(),
     }
 }

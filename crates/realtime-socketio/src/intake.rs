@@ -41,9 +41,14 @@ enum Entrance {
 }
 
 impl Intake {
-    /// For a session that begins on this websocket.
-    pub(crate) fn of_new_session() -> Self {
-        Self { entrance: Entrance::Begins, ..Self::default() }
+    /// For messages of so many bytes.
+    pub(crate) fn new(max_message: usize) -> Self {
+        Self { mender: FrameMender::new(max_message), ..Self::default() }
+    }
+
+    /// The same for a session that begins on this websocket.
+    pub(crate) fn of_new_session(max_message: usize) -> Self {
+        Self { entrance: Entrance::Begins, ..Self::new(max_message) }
     }
 
     /// Whether a packet waits, and nothing is read meanwhile.

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use crate::post::SEPARATOR;
-use crate::preface::{self, Preface};
+use crate::preface::{self, MAX_GROWTH, Preface};
 use crate::scan::whole_header;
 
 /// Bytes that are held back until a packet tells; more are left as they are, whatever the frames in them.
@@ -12,8 +12,16 @@ const MAX_HELD: usize = 16 * 1024;
 /// Mends the text packets among the frames of a client's websocket (RFC 6455 §5.2), wherever frames and reads are cut.
 ///
 /// A packet that is mended begins with a frame of its own, and goes on with what is left of the frame that it was in.
-#[derive(Default)]
+///
+/// The size of a message is looked at here, as the client has sent it. One that is too large becomes a frame that
+/// whoever reads it next has to refuse, by its header.
 pub(crate) struct FrameMender {
+    /// Bytes that a message may have.
+    max: u64,
+    /// Payload bytes of the present message, over all its frames so far.
+    message: u64,
+    /// A message was too large: nothing comes after it.
+    over: bool,
     /// From the begin of a frame on: it is not whole enough to tell.
     held: Vec<u8>,
     /// Payload bytes of the present frame that are still to come.
@@ -31,18 +39,41 @@ struct Header {
 
 /// What becomes of a text that begins.
 enum Text {
-    /// These frames take the place of so many bytes, and so many bytes of the payload follow.
-    Mended(Vec<u8>, usize, u64),
+    Mended(Mended),
     Open,
     Plain,
 }
 
+struct Mended {
+    /// What takes the place of the first frames.
+    frames: Vec<u8>,
+    /// How many bytes these have, without what follows of the last one's payload.
+    of: usize,
+    left: u64,
+    /// Payload bytes of the message up to the end of the last one.
+    message: u64,
+}
+
+impl Default for FrameMender {
+    fn default() -> Self {
+        Self::new(usize::MAX)
+    }
+}
+
 impl FrameMender {
+    /// For messages of so many bytes.
+    pub(crate) fn new(max: usize) -> Self {
+        Self { max: max as u64, message: 0, over: false, held: Vec::new(), left: 0 }
+    }
+
     /// What these bytes are to be replaced by, if they are: they may become more or less, or none yet.
     pub(crate) fn feed(&mut self, bytes: &[u8]) -> Option<Vec<u8>> {
         let joined = (!self.held.is_empty()).then(|| [&std::mem::take(&mut self.held), bytes].concat());
         let all = joined.as_deref().unwrap_or(bytes);
         let mut out = Vec::new();
+        if self.over {
+            return Some(out);
+        }
         let (mut at, mut copied) = (0, 0);
         while at < all.len() {
             if self.left > 0 {
@@ -54,19 +85,27 @@ impl FrameMender {
             }
             let rest = &all[at..];
             let Some(header) = Header::read(rest) else { break };
-            let text = if header.opcode() == 1 { begin(rest) } else { Text::Plain };
+            let message = header.message_after(self.message);
+            if message > self.max {
+                out.extend_from_slice(&all[copied..at]);
+                header.push_header(header.first, header.payload.max(refused_by(self.max)), header.key, &mut out);
+                self.over = true;
+                return Some(out);
+            }
+            let text = if header.opcode() == 1 { begin(rest, self.max) } else { Text::Plain };
             match text {
                 Text::Open if rest.len() <= MAX_HELD => break,
                 Text::Open | Text::Plain => {
                     at += header.len;
                     self.left = header.payload;
+                    self.message = message;
                 }
-                Text::Mended(frames, taken, left) => {
+                Text::Mended(mended) => {
                     out.extend_from_slice(&all[copied..at]);
-                    out.extend_from_slice(&frames);
-                    at += taken;
+                    out.extend_from_slice(&mended.frames);
+                    at += mended.of;
                     copied = at;
-                    self.left = left;
+                    (self.left, self.message) = (mended.left, mended.message);
                 }
             }
         }
@@ -83,11 +122,16 @@ impl FrameMender {
 /// sends one byte in each could keep a core busy. What comes in more is not mended.
 const MAX_FRAMES: usize = 16;
 
-/// Reads the text message that begins with these frames, as far as they tell.
-fn begin(frames: &[u8]) -> Text {
+/// The smallest payload that is refused where messages of so many bytes are let in, and mended ones.
+pub(crate) fn refused_by(max: u64) -> u64 {
+    max.saturating_add(MAX_GROWTH as u64 + 1)
+}
+
+/// Reads the text message that begins with these frames, as far as they tell and it is not too large.
+fn begin(frames: &[u8], max: u64) -> Text {
     let (mut at, mut packet, mut between) = (0, Vec::new(), Vec::new());
     let mut opening = None;
-    let mut seen = 0;
+    let (mut seen, mut message) = (0, 0);
     loop {
         let Some(header) = Header::read(&frames[at..]) else { return Text::Open };
         seen += 1;
@@ -109,6 +153,10 @@ fn begin(frames: &[u8]) -> Text {
         if opening.is_some() && header.opcode() != 0 {
             return Text::Plain;
         }
+        message = header.message_after(message);
+        if message > max {
+            return Text::Plain;
+        }
         let first = *opening.get_or_insert(header.first);
         let taken = here.min(MAX_HELD);
         let payload = rest[..taken].iter().zip(header.key.iter().cycle()).map(|(byte, key)| byte ^ key);
@@ -123,7 +171,7 @@ fn begin(frames: &[u8]) -> Text {
                 if left > 0 {
                     header.push_rest(taken, left, &mut out);
                 }
-                return Text::Mended(out, at + header.len + taken, left);
+                return Text::Mended(Mended { frames: out, of: at + header.len + taken, left, message });
             }
             Preface::Open if !is_whole => return Text::Open,
             Preface::Open if header.first & 0x80 == 0 => at += header.len + here,
@@ -148,6 +196,16 @@ impl Header {
 
     fn opcode(&self) -> u8 {
         self.first & 0x0f
+    }
+
+    /// Payload bytes of the message under way with this frame, before which there were so many.
+    fn message_after(&self, before: u64) -> u64 {
+        match self.opcode() {
+            0 => before.saturating_add(self.payload),
+            1 | 2 => self.payload,
+            // Control frames come between the fragments of a message.
+            _ => before,
+        }
     }
 
     /// A whole frame, masked with zeros if this one is masked: one that is not is still refused.
@@ -302,6 +360,48 @@ mod tests {
         for cut in 0..bytes.len() {
             assert_eq!(messages(&fed(&mut [&bytes[..cut], &bytes[cut..]].into_iter())), expected, "{cut}");
         }
+    }
+
+    /// What is handed on where a message may have so many bytes, whatever the cuts.
+    fn limited(max: usize, bytes: &[u8]) -> Vec<u8> {
+        let whole = FrameMender::new(max).feed(bytes).unwrap_or_else(|| bytes.to_vec());
+        for cut in 0..bytes.len() {
+            let mut mender = FrameMender::new(max);
+            let parts = [&bytes[..cut], &bytes[cut..]];
+            let out: Vec<u8> =
+                parts.iter().flat_map(|part| mender.feed(part).unwrap_or_else(|| part.to_vec())).collect();
+            // A packet whose frame is cut may be mended in more pieces.
+            assert!(out.len() >= whole.len(), "{cut}");
+            assert!(out.ends_with(&whole[whole.len() - 4..]), "{cut}");
+        }
+        whole
+    }
+
+    #[test]
+    fn a_message_is_measured_as_it_came() {
+        let key = [1, 2, 3, 4];
+        let mended = |max| limited(max, &[frame(0x81, b"42[7]", key), frame(0x81, b"3", key)].concat());
+        assert_eq!(messages(&mended(5)), [(1, "42[\"\",7]".to_owned()), (1, "3".to_owned())]);
+        // Of one that is too large a header is left.
+        let over = Header::read(&mended(4)).unwrap();
+        assert_eq!((over.first, over.payload), (0x81, refused_by(4)));
+        for last in [b"42[\"\\u0061".as_slice(), b"42[\"aaaaaaaaa"] {
+            let fragments = [
+                frame(0x82, b"12345", key),
+                frame(0x01, last, key),
+                frame(0x89, b"12345", key),
+                frame(0x00, b"12345", key),
+                frame(0x80, b"6", key),
+                frame(0x81, b"3", key),
+            ];
+            let whole = messages(&limited(last.len() + 6, &fragments.concat()));
+            assert_eq!(whole.len(), 4, "{whole:?}");
+            let out = limited(last.len() + 5, &fragments.concat());
+            let over = Header::read(&out[out.len() - 8..]).unwrap();
+            assert_eq!((over.first, over.payload), (0x80, refused_by(last.len() as u64 + 5)));
+        }
+        let huge = [&[0x81, 0x80 | 127][..], &[0xff; 8], &key, b"42[7]"].concat();
+        assert_eq!(FrameMender::new(10).feed(&huge).unwrap(), huge[..14]);
     }
 
     #[test]

@@ -20,6 +20,14 @@ const MAX_OWN_NAME: usize = 6 * MAX_NAME;
 /// The longest namespace, number or white space that is looked at.
 const MAX_PART: usize = 256;
 
+/// How many bytes a packet may have more when it is mended: each escape of a name may become U+FFFD.
+pub(crate) const MAX_GROWTH: usize = MAX_OWN_NAME;
+
+/// How many bytes this list of an event's has more than its client has written.
+pub(crate) fn growth_of(list: &str) -> usize {
+    if list.strip_prefix('[').is_some_and(|items| items.as_bytes().starts_with(MARK)) { MARK.len() } else { 0 }
+}
+
 /// What is known of a packet from its first bytes.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Preface {
@@ -220,6 +228,23 @@ mod tests {
         ] {
             assert_eq!(mended(packet), expected);
         }
+    }
+
+    #[test]
+    fn a_packet_grows_by_so_much_and_no_more() {
+        let escapes = r"\n".repeat(MAX_OWN_NAME / 2 - 1);
+        for packet in [
+            format!("42/own,[\"{escapes}\",1]"),
+            format!("42/own,[\"{}\",1]", r"\u0001".repeat(MAX_OWN_NAME / 6 - 1)),
+            "42/own,[7]".to_owned(),
+            "43[1]".to_owned(),
+            format!("429223372036854775808[{}]", "\"a\""),
+            r#"42["\n"]"#.to_owned(),
+        ] {
+            let grown = mended(&packet);
+            assert!(grown != packet && grown.len() <= packet.len() + MAX_GROWTH, "{packet}");
+        }
+        assert_eq!((growth_of(r#"["","\n"]"#), growth_of(r#"["a",1]"#), growth_of("")), (3, 0, 0));
     }
 
     #[test]

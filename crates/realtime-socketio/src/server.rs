@@ -10,6 +10,7 @@ use crate::carriers::{Bounds, Carriers};
 use crate::connect::{Acceptor, Connect};
 use crate::credit::{CHANNEL_PACKETS, Window};
 use crate::heartbeat::{Heartbeat, LONGEST};
+use crate::preface::MAX_GROWTH;
 use crate::probe::MAX_PROBE;
 use crate::pump;
 use crate::service::{EngineService, Limits, NotFound};
@@ -86,8 +87,9 @@ impl Server {
             .max_buffer_size(CHANNEL_PACKETS)
             // Our service bounds requests. An answer that reached this bound would lose a packet in an upgrade.
             .max_payload(u32::MAX.into())
-            .ws_max_message_size(config.max_message)
-            .ws_max_frame_size(config.max_message)
+            // Mended messages are larger than they came; how they came is looked at before.
+            .ws_max_message_size(config.max_message.saturating_add(MAX_GROWTH))
+            .ws_max_frame_size(config.max_message.saturating_add(MAX_GROWTH))
             .with_parser(parser)
             .with_adapter::<DirectAdapter>(main.clone())
             .build_with_inner_svc(NotFound);

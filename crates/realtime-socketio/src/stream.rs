@@ -11,6 +11,7 @@ use crate::carrier::Carrier;
 use crate::cause::Cause;
 use crate::exchange::{Exchange, Part};
 use crate::intake::Intake;
+use crate::mender;
 use crate::opening::Greeting;
 use crate::outflow::OutflowScan;
 use crate::packets::{Found, PacketScan};
@@ -63,7 +64,7 @@ impl<S> CarriedStream<S> {
             io,
             carrier,
             limits,
-            intake: Intake::default(),
+            intake: Intake::new(limits.max_message),
             scan: FrameScan::default(),
             sent: FrameScan::default(),
             sent_packets: PacketScan::default(),
@@ -81,7 +82,7 @@ impl<S> CarriedStream<S> {
     pub(crate) fn of_new_session(io: S, carrier: Arc<Carrier>, limits: Limits, greeting: Greeting) -> Self {
         let mut stream = Self::new(io, carrier, limits);
         stream.greeting = Some(greeting);
-        stream.intake = Intake::of_new_session();
+        stream.intake = Intake::of_new_session(limits.max_message);
         stream
     }
 
@@ -198,8 +199,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for CarriedStream<S> {
             return Poll::Ready(read);
         }
         let message = self.scan.feed(&buf.filled()[before..]);
-        if message > self.limits.max_message as u64 {
-            // tungstenite refuses the message when it reads this frame's header.
+        if message >= mender::refused_by(self.limits.max_message as u64) {
+            // The mender has made it so large; tungstenite refuses the message when it reads this frame's header.
             self.carrier.close_for(Cause::TooLarge);
         }
         Poll::Ready(Ok(()))
@@ -349,7 +350,8 @@ mod tests {
     async fn a_message_too_large_is_told_by_its_code() {
         let (mut stream, carrier, mut peer) = stream();
         peer.write_all(&[0x82, 0x80 | 11, 0, 0, 0, 0]).await.unwrap();
-        assert_eq!(stream.read(&mut [0; 64]).await.unwrap(), 6);
+        // The header of a frame that tungstenite refuses.
+        assert_eq!(stream.read(&mut [0; 64]).await.unwrap(), 8);
         assert_eq!(carrier.cause(), Some(Cause::TooLarge));
         let told = Cause::TooLarge.last_frames();
         let mut got = vec![0; told.len()];

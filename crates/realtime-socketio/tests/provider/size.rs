@@ -2,13 +2,18 @@
 
 use std::time::Duration;
 
-use futures_util::StreamExt;
+use futures_util::{SinkExt, StreamExt};
 use realtime_core::{CloseReason, Context, RealtimeProvider, Reply, Target};
-use realtime_socketio::SocketIoConfig;
+use realtime_socketio::{DirectAdapter, SocketIoConfig};
 use serde_json::{Value, json};
+use socketioxide::extract::{AckSender, SocketRef};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio_tungstenite::tungstenite::Message as WsMessage;
+use tokio_tungstenite::tungstenite::protocol::frame::Frame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data as DataCode, OpCode};
 
-use crate::support::{Client, Server, Setup, Transport, Wire, event, soon};
+use crate::TRANSPORTS;
+use crate::support::{Client, Packet, Server, Setup, Transport, Wire, event, soon};
 
 const LIMIT: usize = 10_000;
 
@@ -65,6 +70,63 @@ async fn one_byte_over_the_limit_is_too_much_by_polling() {
         is_too_large(&server, &mut client, id).await;
     }
     assert_eq!(server.stats().rejected.get("too_large"), Some(&2));
+}
+
+/// What is written anew for socketioxide counts as the client wrote it.
+#[tokio::test]
+async fn a_packet_that_is_mended_may_be_as_large_as_any_other() {
+    let server = server().await;
+    server.provider.io().ns("/own", async |socket: SocketRef<DirectAdapter>| {
+        socket.on_fallback(async |ack: AckSender<DirectAdapter>| ack.send(&true).unwrap());
+    });
+    let filled = |begin: &str, bytes: usize| format!("{begin}{}\"]", "x".repeat(bytes - begin.len() - 2));
+    let escapes = format!(r#"42/own,2["{}",""#, r"\n".repeat(100));
+    for transport in TRANSPORTS {
+        let (mut client, id) = server.client(transport, "ann").await;
+        client.connect("/own", &json!({})).await.expect("let in");
+        let events = server.stats().events_in;
+        for begin in [r#"42["\u0065",""#, r#"42/,["\u0065",""#, r#"421["\u0065",""#, r#"43[""#, escapes.as_str()] {
+            client.send(&filled(begin, LIMIT)).await;
+            if let Wire::Websocket(websocket) = &mut client.wire {
+                // In two frames, of which the first one tells.
+                let packet = filled(begin, LIMIT);
+                let (first, last) = packet.split_at(begin.len() + 10);
+                for (payload, code, is_last) in [(first, DataCode::Text, false), (last, DataCode::Continue, true)] {
+                    let mut frame = Frame::message(payload.as_bytes().to_vec(), OpCode::Data(code), is_last);
+                    frame.header_mut().mask = Some([1, 2, 3, 4]);
+                    websocket.0.send(WsMessage::Frame(frame)).await.unwrap();
+                }
+            }
+            client.emit("e", &[json!(1)], Some(7)).await;
+            let mut answers = Vec::new();
+            while answers.last() != Some(&Some(7)) {
+                let message = client.message().await;
+                assert_eq!((message.kind, message.data), (3, json!([true])), "{begin}");
+                answers.push(message.id);
+            }
+        }
+        let sent = if transport == Transport::Polling { 8 } else { 11 };
+        assert_eq!(server.stats().events_in - events, sent, "{transport:?}");
+        client.send(&filled(r#"421["\u0065",""#, LIMIT + 1)).await;
+        is_too_large(&server, &mut client, id).await;
+    }
+}
+
+/// Whatever comes in one read with it.
+#[tokio::test]
+async fn what_comes_before_a_message_that_is_too_large_is_handled_and_the_message_is_not() {
+    let server = server().await;
+    for begin in [r#"42["e",""#, r#"42["\u0065",""#] {
+        let events = server.stats().events_in;
+        let (mut client, id) = server.client(Transport::Websocket, "ann").await;
+        let over = format!("{begin}{}\"]", "x".repeat(LIMIT + 1 - begin.len() - 2));
+        let packets = [r#"42["e",1]"#, r#"42["\u0065",2]"#, &over, r#"42["e",3]"#];
+        client.send_all(packets.map(|packet| Packet::Text(packet.to_owned())).to_vec()).await;
+        // The close frame may be lost behind what was not read.
+        client.closed().await;
+        assert_eq!(server.ended(id).await, CloseReason::TOO_LARGE);
+        assert_eq!(server.stats().events_in - events, 2);
+    }
 }
 
 #[tokio::test]
