@@ -265,7 +265,19 @@ impl Pump {
         match farewell {
             Farewell::Cut => self.carrier.close_for(Cause::WriteStall),
             Farewell::Final => {
-                if self.adapter.disconnect(self.sid).is_ok() {
+                let telling = async {
+                    // What waits for the application's own namespaces may fill the channel.
+                    while self.adapter.disconnect(self.sid).is_err() {
+                        sleep(BACKOFF).await;
+                    }
+                };
+                let told = tokio::select! {
+                    biased;
+                    () = self.carrier.closed() => false,
+                    // Whoever takes nothing for so long is cut anyway.
+                    told = timeout(self.limits.write_stall, telling) => told.is_ok(),
+                };
+                if told {
                     // A proper client closes the session now; another one has it closed, unless it has something else there.
                     let _ = timeout(GRACE, self.carrier.closed()).await;
                     if !self.carrier.is_left() {

@@ -1,12 +1,15 @@
 //! Namespaces of the application's own beside the main one, and the session's secret.
 
+use std::time::Duration;
+
 use realtime_core::{CloseReason, Context, RealtimeProvider, Target};
-use realtime_socketio::DirectAdapter;
+use realtime_http::WireConfig;
+use realtime_socketio::{DirectAdapter, SocketIoConfig};
 use serde_json::{Value, json};
 use socketioxide::extract::{AckSender, Data, SocketRef};
 
 use crate::TRANSPORTS;
-use crate::support::{Client, Server, Setup, Transport};
+use crate::support::{Client, Packet, Server, Setup, Transport, until};
 
 async fn with_echo() -> Server {
     let server = Server::start().await;
@@ -168,6 +171,65 @@ async fn the_secret_of_a_session_is_shown_to_nobody_else() {
                 break;
             }
         }
+/// A client that was kicked from the main namespace while so much of the application's own waits for it that nothing
+/// more can be put behind it.
+async fn kicked_while_full(
+    config: SocketIoConfig,
+    transport: Transport,
+) -> (Server, Client, realtime_core::ConnectionId) {
+    let wire = WireConfig::default().with_unsent_low_water(16 * 1024);
+    let server = Setup::from(config).with_wire(wire).start().await;
+    server.provider.io().ns("/own", async |socket: SocketRef<DirectAdapter>| {
+        socket.on("echo", async |Data::<Value>(data), ack: AckSender<DirectAdapter>| ack.send(&data).unwrap());
+    });
+    let client = Client::open_with(server.address, transport, "/socket.io/", "", Some(4096)).await;
+    let mut client = client.expect("a session");
+    client.connect("/own", &json!({})).await.expect("let in");
+    client.connect("/", &json!({"user": "ann"})).await.expect("let in");
+    let welcome = client.event("connected").await;
+    let socket = server.provider.io().of("/own").unwrap().sockets().pop().unwrap();
+    let large = "x".repeat(100_000);
+    // Until the wire takes nothing more either.
+    let mut full = 0;
+    while full < 20 {
+        full = if socket.emit("fill", &large).is_err() { full + 1 } else { 0 };
+        tokio::time::sleep(Duration::from_millis(u64::from(full > 0))).await;
+    }
+    server.provider.close(Target::user("ann"), CloseReason::KICKED).await.unwrap();
+    (server, client, welcome["connectionId"].as_str().unwrap().parse().unwrap())
+}
+
+#[tokio::test]
+async fn a_kick_that_finds_no_room_leaves_the_applications_own_alone() {
+    for transport in TRANSPORTS {
+        let (server, mut client, id) = kicked_while_full(SocketIoConfig::default(), transport).await;
+        // The kick has tried in vain by then.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let mut filled = 0;
+        let goodbye = loop {
+            let message = client.message().await;
+            match message.namespace.as_str() {
+                "/own" => filled += 1,
+                _ => break message,
+            }
+        };
+        assert_eq!((goodbye.kind, filled > 200), (1, true), "{transport:?}");
+        assert_eq!(server.ended(id).await, CloseReason::KICKED);
+        client.send("42/own,7[\"echo\",7]").await;
+        while client.message().await.kind != 3 {}
+    }
+}
+
+#[tokio::test]
+async fn a_kick_waits_for_room_only_for_as_long_as_a_client_may_take_nothing() {
+    let config = SocketIoConfig::default().with_write_stall(Duration::from_secs(2));
+    for transport in TRANSPORTS {
+        let (server, _client, id) = kicked_while_full(config.clone(), transport).await;
+        assert_eq!(server.ended(id).await, CloseReason::KICKED);
+        until("the session's end", || server.provider.io().of("/own").unwrap().sockets().is_empty()).await;
+    }
+}
+
         assert!(seen.contains("shouted") && !seen.contains(&sid), "{seen}");
         let id = welcome.data[1]["connectionId"].as_str().unwrap().parse().unwrap();
         assert!(!format!("{:?}", server.hooks.of(id)).contains(&sid));
