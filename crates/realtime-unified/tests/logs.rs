@@ -5,6 +5,7 @@
 mod support;
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use realtime_unified::{
@@ -12,7 +13,7 @@ use realtime_unified::{
     RealtimeProvider, Refusal, Rejection, SocketIoConfig, SocketIoProvider, SseConfig, SseProvider, WsConfig,
     WsProvider, async_trait, serve,
 };
-use support::{Collector, UPGRADE, get, line, socket, text_with, websocket};
+use support::{Collector, UPGRADE, get, line, lines, socket, text_with, websocket};
 use tokio::net::TcpListener;
 use tokio_tungstenite::tungstenite::Message;
 use tracing::Level;
@@ -185,6 +186,61 @@ async fn each_end_of_a_session_for_a_fault_is_one_line() {
         let line = line(&collector, &texts).await;
         assert_eq!(line.level, Level::INFO);
         assert!(line.fields.contains("address=127.0.0.1 "), "{line:?}");
+    }
+}
+
+/// Never answers for `hanging`.
+struct Slow;
+
+#[async_trait]
+impl Authenticator for Slow {
+    async fn authenticate(&self, request: &ConnectRequest<'_>) -> Result<Identity, Refusal> {
+        match request.token() {
+            Some(user) if user == "hanging" => std::future::pending().await,
+            user => Ok(Identity::user(&*user.unwrap_or_default())),
+        }
+    }
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn who_connects_too_late_is_one_line_with_where_from_and_the_setting() {
+    let collector = Collector::default();
+    let _guard = tracing::subscriber::set_default(collector.clone());
+    let config = SocketIoConfig::default().with_connect_timeout(Duration::from_millis(200));
+    let builder = NotificationService::builder().provider(SocketIoProvider::new(config)).authenticator(Slow);
+    let service = builder.build().await.unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { serve(listener, service.router()).await });
+    let late = ["connection refused", "provider=\"socket\"", "reason=\"connect_timeout\""];
+    // One that connects to no namespace, one whose authenticator takes too long, and one that has left.
+    for count in 1..=3 {
+        let client = match count {
+            1 => {
+                let mut client = websocket(address, "/socket.io/?EIO=4&transport=websocket").await;
+                text_with(&mut client, "0{").await;
+                client
+            }
+            2 => {
+                let mut client = socket(address, "hanging", "").await;
+                let said = text_with(&mut client, "44").await;
+                assert!(said.contains(r#""code":"connect_timeout""#), "{said}");
+                client
+            }
+            _ => {
+                let mut client = socket(address, "ann", "").await;
+                text_with(&mut client, "40").await;
+                client.send(Message::text("41")).await.unwrap();
+                client
+            }
+        };
+        tokio::spawn(client.for_each(async |_| {}));
+        let lines = lines(&collector, &late, count).await;
+        let line = lines.last().unwrap();
+        assert_eq!(line.level, Level::INFO);
+        for field in ["address=127.0.0.1 ", "setting=\"connect_timeout\"", "not connected in time"] {
+            assert!(line.fields.contains(field), "{field}: {line:?}");
+        }
     }
 }
 

@@ -137,9 +137,15 @@ pub const UPGRADE: &str = "connection: upgrade\r\nupgrade: websocket\r\nsec-webs
 
 /// The only line with all of these, as soon as it is there.
 pub async fn line(collector: &Collector, texts: &[&str]) -> Line {
+    lines(collector, texts, 1).await.remove(0)
+}
+
+/// The lines with all of these, as soon as there are so many.
+pub async fn lines(collector: &Collector, texts: &[&str], count: usize) -> Vec<Line> {
     for _ in 0..1000 {
-        if let [line] = &collector.lines(texts)[..] {
-            return line.clone();
+        let lines = collector.lines(texts);
+        if lines.len() == count {
+            return lines;
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
