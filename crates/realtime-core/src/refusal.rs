@@ -33,6 +33,8 @@ pub enum RefusalKind {
     Forbidden,
     /// Something on the server failed (500).
     Internal,
+    /// Socket.IO: there is no namespace of this name (404).
+    Namespace,
     /// The node has as many connections as it takes (503).
     NodeLimit,
     /// The browser's origin is not on the list (403).
@@ -57,6 +59,7 @@ impl RefusalKind {
             Self::Flood => "flood",
             Self::Forbidden => "forbidden",
             Self::Internal => "internal",
+            Self::Namespace => "namespace",
             Self::NodeLimit => "node_limit",
             Self::Origin => "origin",
             Self::Room => "room",
@@ -75,6 +78,7 @@ impl RefusalKind {
             }
             Self::Forbidden | Self::Origin | Self::Room => http::StatusCode::FORBIDDEN,
             Self::Internal => http::StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Namespace => http::StatusCode::NOT_FOUND,
             Self::Unauthorized => http::StatusCode::UNAUTHORIZED,
             Self::UserLimit => http::StatusCode::TOO_MANY_REQUESTS,
         }
@@ -86,6 +90,7 @@ impl RefusalKind {
             Self::BadRequest | Self::Draining | Self::Flood | Self::Internal => None,
             Self::ConnectTimeout => Some("connect_timeout"),
             Self::Forbidden | Self::Unauthorized => Some("authenticator"),
+            Self::Namespace => Some("SocketIoProvider::io"),
             Self::NodeLimit => Some("limits.connections"),
             Self::Origin => Some("origins"),
             Self::Room => Some("room_policy"),

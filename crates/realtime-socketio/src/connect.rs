@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use realtime_core::Refusal;
+use realtime_core::{Refusal, RefusalKind};
 use socketioxide::handler::{ConnectHandler, DisconnectHandler, Value};
 use socketioxide::socket::{DisconnectReason, Socket};
 use tracing::Instrument;
@@ -115,9 +115,13 @@ impl ConnectHandler<DirectAdapter, Inline> for Connect {
 
 impl Connect {
     async fn connect(&self, socket: &Socket<DirectAdapter>, auth: Option<&Value>) -> Result<(), String> {
-        let carrier = service::carrier_of(socket.req_parts());
-        let (Some(carrier), Some(adapter)) = (carrier, self.main.find()) else {
-            return Err("internal error".into());
+        // Every session of ours has one.
+        let Some(carrier) = service::carrier_of(socket.req_parts()) else { return Err("internal error".into()) };
+        let Some(adapter) = self.main.find() else {
+            let refusal = Refusal::new(RefusalKind::Internal, "internal error");
+            self.acceptor.report(refusal.clone(), carrier.client());
+            carrier.answer_main(false);
+            return Err(carrier.deny(&refusal));
         };
         let offer = Offer {
             parts: socket.req_parts(),
@@ -127,7 +131,7 @@ impl Connect {
         let accepted = tokio::select! {
             biased;
             // Nobody waits for the answer any more.
-            () = carrier.closed() => return Err("the session has ended".into()),
+            () = carrier.closed() => return Err(carrier.deny(&Refusal::bad_request("the session has ended"))),
             accepted = self.acceptor.accept(offer) => accepted,
             // Counted and logged by whoever has looked at the clock.
             () = carrier.expired() => Err(Turned::Down(carriers::late())),
@@ -142,7 +146,8 @@ impl Connect {
                 carrier.send_away(cause).await;
                 // Until then what is returned here would still reach the client.
                 tokio::time::sleep(GRACE).await;
-                return Err("sent away".into());
+                let kind = if cause == Some(Cause::UserLimit) { RefusalKind::UserLimit } else { RefusalKind::Draining };
+                return Err(carrier.deny(&Refusal::new(kind, "sent away, to come back")));
             }
         };
         let gone = Arc::new(AtomicBool::new(false));

@@ -1,11 +1,12 @@
-//! The answer to a CONNECT to the main namespace that was refused: with data, which socketioxide's own has not, so that
-//! ours takes its place on the way to the client.
+//! The answer to a CONNECT that was refused: with data, which socketioxide's own has not, so that ours takes its place
+//! on the way to the client. Those of the application's own namespaces are counted and logged there too, for
+//! socketioxide tells of none.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use realtime_core::{Refusal, one_line_json};
+use realtime_core::{Refusal, RefusalKind, one_line_json};
 use serde_json::{Value, json};
 
 use crate::carrier::Carrier;
@@ -14,8 +15,11 @@ use crate::scan::whole_frame;
 
 /// The first byte of a text that is one frame (RFC 6455 §5.2).
 const TEXT: u8 = 0x81;
-/// What the packet begins with; another namespace's goes on with its name.
-const ANSWER: &[u8] = b"44{";
+/// What the packet begins with, of the main namespace and of another one, whose name goes on.
+const MAIN: &[u8] = b"44{";
+const OWN: &[u8] = b"44/";
+/// What socketioxide, as npm's server, says of a namespace that there is not.
+const UNKNOWN: &str = "Invalid namespace";
 
 /// The answers of one session that have not gone out yet, in the order of those of socketioxide's.
 #[derive(Default)]
@@ -33,29 +37,36 @@ impl Carrier {
     /// message.
     pub(crate) fn deny(&self, refusal: &Refusal) -> String {
         let message = format!("{}: {}", refusal.kind().code(), refusal.message());
-        self.denials.lock().push_back(packet(refusal, &message));
+        self.denials.lock().push_back(packet_of("44", refusal, &message));
         message
     }
 
-    /// Whether there is one that has not gone out.
-    pub(crate) fn denies(&self) -> bool {
-        !self.denials.lock().is_empty()
-    }
-
-    /// The next one, for the next answer of socketioxide's.
-    pub(crate) fn next_denial(&self) -> Option<String> {
-        self.denials.lock().pop_front()
+    /// What takes the place of this answer of socketioxide's, which is about to go out.
+    pub(crate) fn denial(&self, packet: &[u8]) -> Option<String> {
+        if packet.starts_with(MAIN) {
+            return self.denials.lock().pop_front();
+        }
+        let (namespace, message) = read_own(packet)?;
+        // Logged without the application's word for it, which is for the client.
+        let refusal = match message.as_str() {
+            UNKNOWN => Refusal::new(RefusalKind::Namespace, format!("there is no namespace {namespace:?}")),
+            _ => Refusal::forbidden(format!("the namespace {namespace:?} does not let this client in"))
+                .with_setting("namespace middleware"),
+        };
+        let answer = packet_of(&format!("44{namespace},"), &refusal, &message);
+        self.report(refusal);
+        Some(answer)
     }
 
     /// The packets of a long-polling answer with those that are ours; none when there are none to exchange.
     pub(crate) fn with_denials(&self, packets: &[u8]) -> Option<Bytes> {
-        if !self.denies() {
+        if !packets.split(|byte| *byte == SEPARATOR).any(is_answer) {
             return None;
         }
         let mut exchanged = false;
         let packets: Vec<_> = packets
             .split(|byte| *byte == SEPARATOR)
-            .map(|packet| match packet.starts_with(ANSWER).then(|| self.next_denial()).flatten() {
+            .map(|packet| match self.denial(packet) {
                 Some(ours) => {
                     exchanged = true;
                     ours.into_bytes()
@@ -67,20 +78,34 @@ impl Carrier {
     }
 }
 
-fn packet(refusal: &Refusal, message: &str) -> String {
+fn is_answer(packet: &[u8]) -> bool {
+    packet.starts_with(MAIN) || packet.starts_with(OWN)
+}
+
+/// The namespace and the message of an answer for one of the application's own.
+fn read_own(packet: &[u8]) -> Option<(&str, String)> {
+    let text = std::str::from_utf8(packet.strip_prefix(b"44")?).ok().filter(|text| text.starts_with('/'))?;
+    let (namespace, answer) = text.split_once(',')?;
+    match serde_json::from_str::<Value>(answer).ok()?.get_mut("message")?.take() {
+        Value::String(message) => Some((namespace, message)),
+        _ => None,
+    }
+}
+
+fn packet_of(head: &str, refusal: &Refusal, message: &str) -> String {
     let mut data = json!({ "code": refusal.kind().code() });
     if let Some(after) = refusal.retry_after() {
         data["retryAfterMs"] = u64::try_from(after.as_millis()).map_or(Value::Null, Value::from);
     }
     let answer = json!({ "message": message, "data": data }).to_string();
-    format!("44{}", String::from_utf8_lossy(&one_line_json(answer.as_bytes())))
+    format!("{head}{}", String::from_utf8_lossy(&one_line_json(answer.as_bytes())))
 }
 
 /// Where socketioxide's answer is among whole frames that are written: its begin and its end.
 pub(crate) fn find(frames: &[u8]) -> Option<(usize, usize)> {
     let mut at = 0;
     while let Some((first, payload, len)) = whole_frame(&frames[at..]) {
-        if first == TEXT && payload.starts_with(ANSWER) {
+        if first == TEXT && is_answer(payload) {
             return Some((at, at + len));
         }
         at += len;
@@ -114,51 +139,66 @@ pub(crate) fn frame(text: &str) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use realtime_core::RefusalKind;
     use std::time::Duration;
 
     #[test]
     fn an_answer_has_its_code_and_the_time_after_which_to_come_back() {
-        let known = |text: String| serde_json::from_str::<Value>(text.strip_prefix("44").unwrap()).unwrap();
+        let known = |refusal: &Refusal, message: &str| {
+            let text = packet_of("44", refusal, message);
+            serde_json::from_str::<Value>(text.strip_prefix("44").unwrap()).unwrap()
+        };
         let refusal = Refusal::forbidden("not \"you\"");
         assert_eq!(
-            known(packet(&refusal, "forbidden: not \"you\"")),
+            known(&refusal, "forbidden: not \"you\""),
             json!({"message": "forbidden: not \"you\"", "data": {"code": "forbidden"}})
         );
-        assert!(packet(&refusal, "a\u{2028}b").contains(r#""a\u2028b""#));
+        assert!(packet_of("44", &refusal, "a\u{2028}b").contains(r#""a\u2028b""#));
         let refusal = Refusal::new(RefusalKind::UserLimit, "").with_retry_after(Duration::from_micros(5_000_900));
-        assert_eq!(known(packet(&refusal, ""))["data"], json!({"code": "user_limit", "retryAfterMs": 5000}));
+        assert_eq!(known(&refusal, "")["data"], json!({"code": "user_limit", "retryAfterMs": 5000}));
     }
 
     #[test]
-    fn each_answer_of_the_main_namespace_is_exchanged_in_its_turn_and_no_other() {
+    fn each_answer_is_exchanged_in_its_turn_and_nothing_else() {
         let carrier = Carrier::default();
-        let theirs =
-            "2\u{1e}44/own,{\"message\":\"a\"}\u{1e}44{\"message\":\"b\"}\u{1e}42[\"44{\"]\u{1e}44{\"message\":\"c\"}";
-        assert_eq!(carrier.with_denials(theirs.as_bytes()), None);
+        let others = "2\u{1e}42[\"44{\"]\u{1e}40/own,{}\u{1e}44\u{1e}44/own\u{1e}44/own,[]";
+        assert_eq!(carrier.with_denials(others.as_bytes()), None);
+        assert_eq!(carrier.with_denials(b"44{\"message\":\"a\"}"), None, "not ours");
+        let theirs = [
+            r#"44/own,{"message":"a"}"#,
+            r#"44{"message":"b"}"#,
+            "2",
+            r#"44/x"y,{"message":"Invalid namespace"}"#,
+            r#"44{"message":"c"}"#,
+            r#"44{"message":"d"}"#,
+        ]
+        .join("\u{1e}");
         assert_eq!(carrier.deny(&Refusal::forbidden("b")), "forbidden: b");
-        assert_eq!(carrier.with_denials(b"2\x1e44/own,{\"message\":\"a\"}"), None);
         carrier.deny(&Refusal::unauthorized("c"));
-        let ours =
-            ["forbidden", "unauthorized"].into_iter().zip(["b", "c"]).fold(theirs.to_owned(), |text, (code, m)| {
-                let ours = json!({"message": format!("{code}: {m}"), "data": {"code": code}});
-                text.replace(&format!("{{\"message\":\"{m}\"}}"), &ours.to_string())
-            });
-        assert_eq!(carrier.with_denials(theirs.as_bytes()).unwrap(), ours);
-        assert!(!carrier.denies());
+        let answer = |message: &str, code: &str| json!({"message": message, "data": {"code": code}});
+        let expected = format!(
+            "44/own,{}\u{1e}44{}\u{1e}2\u{1e}44/x\"y,{}\u{1e}44{}\u{1e}44{{\"message\":\"d\"}}",
+            answer("a", "forbidden"),
+            answer("forbidden: b", "forbidden"),
+            answer("Invalid namespace", "namespace"),
+            answer("unauthorized: c", "unauthorized")
+        );
+        assert_eq!(carrier.with_denials(theirs.as_bytes()).unwrap(), expected);
     }
 
     #[test]
     fn an_answer_is_found_among_frames_of_all_lengths() {
         for len in [0, 125, 126, 65_536] {
-            let answer = frame(&format!("44{{{}", "x".repeat(len)));
-            let before = [frame("44/own,{}"), frame(&"y".repeat(len)), vec![0x82, 3], b"44{".to_vec(), vec![0x89, 0]];
-            let before = before.concat();
-            let frames = [&before[..], &answer, &frame("2")].concat();
-            assert_eq!(find(&frames), Some((before.len(), before.len() + answer.len())), "{len}");
-            assert_eq!(find(&frames[before.len()..]), Some((0, answer.len())), "{len}");
-            assert_eq!(find(&frames[..before.len() + answer.len() - 1]), None, "{len}");
-            assert_eq!(find(&before), None, "{len}");
+            for begin in ["44{", "44/own,{"] {
+                let answer = frame(&format!("{begin}{}", "x".repeat(len)));
+                let before =
+                    [frame("43/own,{}"), frame(&"y".repeat(len)), vec![0x82, 3], b"44{".to_vec(), vec![0x89, 0]];
+                let before = before.concat();
+                let frames = [&before[..], &answer, &frame("2")].concat();
+                assert_eq!(find(&frames), Some((before.len(), before.len() + answer.len())), "{len}");
+                assert_eq!(find(&frames[before.len()..]), Some((0, answer.len())), "{len}");
+                assert_eq!(find(&frames[..before.len() + answer.len() - 1]), None, "{len}");
+                assert_eq!(find(&before), None, "{len}");
+            }
         }
         assert_eq!(find(&[&[0x81, 127][..], &[0xff; 8]].concat()), None);
     }

@@ -65,9 +65,10 @@ impl<S> CarriedStream<S> {
         }
         let mut plain = buf.len();
         let at_boundary = self.sent.at_boundary();
-        let (hides, denies) = (self.carrier.is_hiding(), self.carrier.denies());
-        if (hides || denies) && !at_boundary {
-            plain = self.sent.left(buf);
+        let hides = self.carrier.is_hiding();
+        let begin = if at_boundary { 0 } else { self.sent.left(buf) };
+        if hides && !at_boundary {
+            plain = begin;
         }
         if hides && at_boundary {
             match threshold::find_answer(buf) {
@@ -76,18 +77,17 @@ impl<S> CarriedStream<S> {
                 None => {}
             }
         }
-        if denies && at_boundary {
-            match denial::find(&buf[..plain]) {
-                Some((0, of)) => {
-                    if let Some(text) = self.carrier.next_denial() {
-                        return Part::Exchanged(Exchange::new(denial::frame(&text), of));
-                    }
+        match denial::find(&buf[begin..plain.max(begin)]) {
+            Some((0, of)) if begin == 0 => {
+                let payload = denial::first_text(buf).map_or(&[][..], |(payload, _)| payload);
+                match self.carrier.denial(payload) {
+                    Some(text) => return Part::Exchanged(Exchange::new(denial::frame(&text), of)),
+                    None => plain = of,
                 }
-                Some((begin, _)) => plain = begin,
-                None => {}
             }
+            Some((before, _)) => plain = begin + before,
+            None => {}
         }
-        let begin = if at_boundary { 0 } else { self.sent.left(buf) };
         match find_close_packet(&buf[begin..plain.max(begin)]) {
             Some(0) if begin == 0 => return Part::Dropped(CLOSE_PACKET.len()),
             Some(before) => plain = plain.min(begin + before),
@@ -189,11 +189,26 @@ mod tests {
                 let carrier = Arc::new(Carrier::default());
                 carrier.deny(&Refusal::forbidden("a"));
                 assert_eq!(sent(&carrier, writes, room).await, expected, "{room}");
-                assert!(!carrier.denies());
             }
         }
         let carrier = Arc::new(Carrier::default());
         assert_eq!(sent(&carrier, &[&whole], 1000).await, whole, "nothing to exchange");
+    }
+
+    #[tokio::test]
+    async fn answers_of_own_namespaces_are_exchanged_wherever_they_stand() {
+        let [mut theirs, mut ours] = [denial::frame("44{\"message\":\"not ours\"}"), Vec::new()];
+        ours.extend(&theirs);
+        for (namespace, message, code) in [("/a", "no", "forbidden"), ("/b", "Invalid namespace", "namespace")] {
+            theirs.extend(denial::frame(&format!("44{namespace},{{\"message\":\"{message}\"}}")));
+            let data = format!("{{\"data\":{{\"code\":\"{code}\"}},\"message\":\"{message}\"}}");
+            ours.extend(denial::frame(&format!("44{namespace},{data}")));
+        }
+        for room in 1..=theirs.len() {
+            for writes in [&[&theirs[..]][..], &[&theirs[..26], &theirs[26..]]] {
+                assert_eq!(sent(&Arc::new(Carrier::default()), writes, room).await, ours, "{room}");
+            }
+        }
     }
 
     #[tokio::test]

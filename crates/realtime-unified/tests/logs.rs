@@ -245,6 +245,23 @@ async fn who_connects_too_late_is_one_line_with_where_from_and_the_setting() {
 }
 
 #[tokio::test(flavor = "current_thread")]
+async fn a_namespace_that_there_is_not_is_one_line_with_its_name() {
+    let collector = Collector::default();
+    let _guard = tracing::subscriber::set_default(collector.clone());
+    let address = started().await;
+    let mut client = websocket(address, "/socket.io/?EIO=4&transport=websocket").await;
+    client.send(Message::text("40/none,")).await.unwrap();
+    let said = text_with(&mut client, "44/none,").await;
+    assert!(said.contains(r#""code":"namespace""#), "{said}");
+    let refused = ["connection refused", "provider=\"socket\"", "reason=\"namespace\""];
+    let line = line(&collector, &refused).await;
+    assert_eq!(line.level, Level::INFO);
+    for field in ["address=127.0.0.1 ", "setting=\"SocketIoProvider::io\"", "/none"] {
+        assert!(line.fields.contains(field), "{field}: {line:?}");
+    }
+}
+
+#[tokio::test(flavor = "current_thread")]
 async fn the_start_is_one_line_with_paths_pages_and_policy() {
     let collector = Collector::default();
     let _guard = tracing::subscriber::set_default(collector.clone());

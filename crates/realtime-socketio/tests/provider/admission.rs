@@ -68,7 +68,7 @@ async fn a_refusal_that_is_not_for_good_says_when_to_come_back() {
 }
 
 #[tokio::test]
-async fn a_refusal_by_an_own_namespace_is_left_as_it_is() {
+async fn a_refusal_by_an_own_namespace_keeps_its_message_and_has_a_code() {
     let server = Server::start().await;
     let middleware = async |_: SocketRef<DirectAdapter>| Err::<(), _>("not here");
     server.provider.io().ns("/own", (async |_: SocketRef<DirectAdapter>| {}).with(middleware));
@@ -82,7 +82,7 @@ async fn a_refusal_by_an_own_namespace_is_left_as_it_is() {
                 let answer = client.message().await;
                 match answer.namespace.as_str() {
                     "/own" => {
-                        assert_eq!(answer.data, json!({"message": "not here"}));
+                        assert_eq!(answer.data, json!({"message": "not here", "data": {"code": "forbidden"}}));
                         own += 1;
                     }
                     _ => {

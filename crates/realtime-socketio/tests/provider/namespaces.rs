@@ -7,6 +7,7 @@ use realtime_http::WireConfig;
 use realtime_socketio::{DirectAdapter, SocketIoConfig};
 use serde_json::{Value, json};
 use socketioxide::extract::{AckSender, Data, SocketRef};
+use socketioxide::handler::ConnectHandler;
 
 use crate::TRANSPORTS;
 use crate::support::{Client, Packet, Server, Setup, Transport, until};
@@ -80,7 +81,41 @@ async fn unknown_namespaces_are_refused() {
         let mut client = server.open(transport).await;
         assert_eq!(client.connect("/other", &json!({})).await, Err("Invalid namespace".to_owned()));
         client.connect("/", &json!({})).await.expect("let in");
+        client.event("connected").await;
+        client.send("40/a\"b,").await;
+        let refused = client.message().await;
+        let expected = json!({"message": "Invalid namespace", "data": {"code": "namespace"}});
+        assert_eq!((refused.namespace.as_str(), refused.kind, refused.data), ("/a\"b", 4, expected));
     }
+    assert_eq!(server.stats().refused.get("namespace"), Some(&4));
+}
+
+/// Its message is the application's.
+#[tokio::test]
+async fn who_is_refused_by_an_own_namespace_is_told_a_code_too() {
+    let server = Server::start().await;
+    let middleware = async |_: SocketRef<DirectAdapter>| Err::<(), _>("not \"you\"");
+    let handler = async |_: SocketRef<DirectAdapter>| {};
+    server.provider.io().ns("/own", handler.with(middleware));
+    for transport in TRANSPORTS {
+        let mut client = server.open(transport).await;
+        // Before and after it is connected to another one, and several at once.
+        for (packets, count) in [(&["40/own,"][..], 1), (&["40", "40/own,", "40/other,"], 2), (&["40/own,"], 1)] {
+            client.send_all(packets.iter().map(|packet| Packet::Text((*packet).to_owned())).collect()).await;
+            let mut refused = 0;
+            while refused < count {
+                let answer = client.message().await;
+                let expected = match answer.namespace.as_str() {
+                    "/own" => json!({"message": "not \"you\"", "data": {"code": "forbidden"}}),
+                    "/other" => json!({"message": "Invalid namespace", "data": {"code": "namespace"}}),
+                    _ => continue,
+                };
+                assert_eq!((answer.kind, answer.data), (4, expected));
+                refused += 1;
+            }
+        }
+    }
+    assert_eq!(server.stats().refused.get("forbidden"), Some(&6));
 }
 
 /// A client in the main namespace that has been told to stay away from it.
@@ -136,41 +171,6 @@ async fn a_kick_from_the_main_namespace_leaves_the_applications_own_alone() {
     }
 }
 
-/// Who knows a session's id can poll in its name.
-#[tokio::test]
-async fn the_secret_of_a_session_is_shown_to_nobody_else() {
-    let setup = Setup::default().with_handlers(|provider| {
-        provider
-            .on("shout", async |cx: Context, text: String| {
-                let seen = json!({"text": text, "from": cx.connection_id(), "context": format!("{cx:?}")});
-                cx.to_all().send("shouted", &seen).await
-            })
-            .on("boom", async |cx: Context, (): ()| {
-                Err::<(), _>(realtime_core::HandlerError::new("boom", format!("{cx:?}")))
-            })
-    });
-    let server = setup.start().await;
-    for transport in TRANSPORTS {
-        let (mut watcher, watcher_id) = server.client(transport, "ann").await;
-        let mut ann = server.open(transport).await;
-        let sid = ann.sid().to_owned();
-        ann.connect("/", &json!({"user": "ann", "rooms": ["r"]})).await.expect("let in");
-        let welcome = ann.message().await;
-        assert!(!welcome.data.to_string().contains(&sid), "not even its own connection id is made of it");
-        ann.emit("shout", &[json!("hi")], None).await;
-        ann.emit("boom", &[Value::Null], Some(1)).await;
-        // Handled, and so told to all.
-        while ann.message().await.kind != 3 {}
-        server.send(Target::room("r"), "n", 1).await;
-        server.send(Target::user("ann"), "last", 1).await;
-        let mut seen = String::new();
-        loop {
-            let message = watcher.message().await;
-            seen.push_str(&message.data.to_string());
-            if message.name() == "last" {
-                break;
-            }
-        }
 /// A client that was kicked from the main namespace while so much of the application's own waits for it that nothing
 /// more can be put behind it.
 async fn kicked_while_full(
@@ -230,6 +230,41 @@ async fn a_kick_waits_for_room_only_for_as_long_as_a_client_may_take_nothing() {
     }
 }
 
+/// Who knows a session's id can poll in its name.
+#[tokio::test]
+async fn the_secret_of_a_session_is_shown_to_nobody_else() {
+    let setup = Setup::default().with_handlers(|provider| {
+        provider
+            .on("shout", async |cx: Context, text: String| {
+                let seen = json!({"text": text, "from": cx.connection_id(), "context": format!("{cx:?}")});
+                cx.to_all().send("shouted", &seen).await
+            })
+            .on("boom", async |cx: Context, (): ()| {
+                Err::<(), _>(realtime_core::HandlerError::new("boom", format!("{cx:?}")))
+            })
+    });
+    let server = setup.start().await;
+    for transport in TRANSPORTS {
+        let (mut watcher, watcher_id) = server.client(transport, "ann").await;
+        let mut ann = server.open(transport).await;
+        let sid = ann.sid().to_owned();
+        ann.connect("/", &json!({"user": "ann", "rooms": ["r"]})).await.expect("let in");
+        let welcome = ann.message().await;
+        assert!(!welcome.data.to_string().contains(&sid), "not even its own connection id is made of it");
+        ann.emit("shout", &[json!("hi")], None).await;
+        ann.emit("boom", &[Value::Null], Some(1)).await;
+        // Handled, and so told to all.
+        while ann.message().await.kind != 3 {}
+        server.send(Target::room("r"), "n", 1).await;
+        server.send(Target::user("ann"), "last", 1).await;
+        let mut seen = String::new();
+        loop {
+            let message = watcher.message().await;
+            seen.push_str(&message.data.to_string());
+            if message.name() == "last" {
+                break;
+            }
+        }
         assert!(seen.contains("shouted") && !seen.contains(&sid), "{seen}");
         let id = welcome.data[1]["connectionId"].as_str().unwrap().parse().unwrap();
         assert!(!format!("{:?}", server.hooks.of(id)).contains(&sid));
