@@ -69,7 +69,6 @@ fn explained(response: Response) -> Response {
     }
     let (code, message) = match status {
         StatusCode::PAYLOAD_TOO_LARGE => ("too_large", "the request is larger than allowed"),
-        StatusCode::SERVICE_UNAVAILABLE => (RefusalKind::NodeLimit.code(), "this node takes no more sessions"),
         status if status.is_server_error() => (RefusalKind::Internal.code(), "internal error"),
         _ => (RefusalKind::BadRequest.code(), "this is no request of Engine.IO's, or its session is over"),
     };

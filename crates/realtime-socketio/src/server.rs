@@ -212,6 +212,26 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_server_that_is_shut_says_so_and_when_to_come_back() {
+        let server = server(10);
+        server.shut();
+        let websocket = Request::get("/socket.io/?EIO=4&transport=websocket")
+            .header("connection", "upgrade")
+            .header("upgrade", "websocket")
+            .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")
+            .header("sec-websocket-version", "13");
+        for request in [Request::get("/socket.io/?EIO=4&transport=polling"), websocket] {
+            let answer = server.service().call(request.body(Body::empty()).unwrap()).await.unwrap();
+            assert_eq!(answer.status(), 503);
+            assert_eq!(answer.headers().get("retry-after").unwrap(), "5");
+            assert_eq!(answer.headers().get("connection").unwrap(), "close");
+            let body = answer.into_body().collect().await.unwrap().to_bytes();
+            let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+            assert_eq!(body["error"]["code"], "draining");
+        }
+    }
+
+    #[tokio::test]
     async fn one_that_is_turned_out_is_forgotten_too() {
         let server = server(10);
         let mut uris = Vec::new();

@@ -13,7 +13,7 @@ use http::{Method, Request, StatusCode, Version, header};
 use http_body_util::BodyExt;
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
-use realtime_core::Refusal;
+use realtime_core::{Refusal, RefusalKind};
 use realtime_http::{TrustedProxies, Wire, WireInfo, refusal_response, websocket_request};
 use socketioxide::service::SocketIoService;
 use socketioxide::socket::Sid;
@@ -81,6 +81,13 @@ impl EngineService {
     fn refuse(&self, request: Request<Body>, code: u8, message: &'static str) -> Response {
         self.report(request, message);
         misasked(code, message)
+    }
+
+    /// Answers a request for a new session where there are none any more; counted and logged.
+    fn turn_away(&self, request: Request<Body>) -> Response {
+        let refusal = Refusal::new(RefusalKind::Draining, "this node is going down");
+        self.carriers.report(refusal.clone(), self.proxies.client(&request.into_parts().0));
+        refusal_response(&refusal)
     }
 
     fn report(&self, request: Request<Body>, message: &'static str) {
@@ -185,9 +192,7 @@ impl EngineService {
 
     /// A session that begins on long polling: its id is in the answer.
     async fn open_polling(mut self, mut request: Request<Body>, marks: Vec<String>) -> Response {
-        let Some(berth) = self.open(&mut request, Transport::Polling) else {
-            return failed(StatusCode::SERVICE_UNAVAILABLE);
-        };
+        let Some(berth) = self.open(&mut request, Transport::Polling) else { return self.turn_away(request) };
         let path = request.uri().path().to_owned();
         let (mut parts, body) = self.pass(request).await.into_parts();
         let opening = match collected(body).await {
@@ -297,9 +302,7 @@ impl EngineService {
             self.report(request, "no handshake of a websocket");
             return response;
         }
-        let Some(berth) = self.open(&mut request, Transport::Websocket) else {
-            return failed(StatusCode::SERVICE_UNAVAILABLE);
-        };
+        let Some(berth) = self.open(&mut request, Transport::Websocket) else { return self.turn_away(request) };
         let (carrier, greeting) = (Arc::clone(berth.carrier()), self.greeting(&berth));
         carrier.passage.finish();
         let upgraded = hyper::upgrade::on(&mut request);
