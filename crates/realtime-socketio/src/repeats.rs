@@ -43,6 +43,11 @@ impl Repeats {
     /// It can have seen what came on the same connection. On another one the mark tells, if it is one that each request has
     /// for itself: what the first connection's socket has taken may still have been lost, on the network or behind a proxy.
     /// If it is not, the first connection tells, when it is known to have broken.
+    ///
+    /// That the first answer went out whole tells nothing: it did so to the proxy in front, whose connection to the
+    /// client then broke, and only the browser's repeat shows it. With such an answer taken for seen, its packets would
+    /// be lost without a word; an answer that did not go out whole has ended the session by itself
+    /// ([`Answer`](crate::answer::Answer)).
     pub(crate) fn is_unheard(&self, get: bool, marks: &[String], wire: Option<Arc<Wire>>) -> bool {
         if marks.is_empty() {
             return false;

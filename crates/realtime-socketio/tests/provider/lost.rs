@@ -10,8 +10,8 @@ use realtime_socketio::DirectAdapter;
 use serde_json::json;
 use socketioxide::extract::SocketRef;
 use socketioxide::handler::ConnectHandler;
-use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
 use crate::support::{Client, Server, Transport, Wire, soon};
@@ -191,6 +191,54 @@ async fn the_new_session_goes_on_where_the_client_was() {
     server.ended(id).await;
     let (mut back, _) =
         server.client_with(Transport::Polling, &json!({"user": "ann", "lastEventId": seen.data[2]})).await;
+    for n in [2, 3] {
+        assert_eq!(back.event("n").await, n);
+    }
+}
+
+/// The proxy has taken the answer whole when its connection to the client breaks; the browser sends its GET again.
+#[tokio::test]
+async fn an_answer_that_a_proxy_took_and_its_client_did_not_comes_with_the_next_session() {
+    let server = Server::start().await;
+    let (mut client, id) = server.client(Transport::Polling, "ann").await;
+    server.send(Target::user("ann"), "n", 1).await;
+    let seen = client.message().await;
+    let upstream = reqwest::Client::builder().no_proxy().build().unwrap();
+    let proxy = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = proxy.local_addr().unwrap();
+    let (to_server, http) = (server.address, upstream.clone());
+    let relaying = tokio::spawn(async move {
+        let mut taken = Vec::new();
+        for breaks in [true, false] {
+            let (mut stream, _) = proxy.accept().await.unwrap();
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                stream.read_buf(&mut head).await.unwrap();
+            }
+            let path = std::str::from_utf8(&head).unwrap().split(' ').nth(1).unwrap().to_owned();
+            // Each by a connection of its own, as nginx does by default.
+            let http = if breaks { http.clone() } else { reqwest::Client::new() };
+            let answer = http.get(format!("http://{to_server}{path}")).send().await.unwrap();
+            let status = answer.status();
+            let body = answer.text().await.unwrap();
+            if !breaks {
+                let answer = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+                stream.write_all(answer.as_bytes()).await.unwrap();
+            }
+            taken.push(body);
+        }
+        taken
+    });
+    let get = url(&client, "mark").replace(&server.address.to_string(), &address.to_string());
+    server.send(Target::user("ann"), "n", 2).await;
+    assert!(soon("a break", upstream.get(&get).send()).await.is_err());
+    server.send(Target::user("ann"), "n", 3).await;
+    let again = soon("an answer", upstream.get(&get).send()).await.unwrap();
+    assert_eq!(again.status(), 400, "the browser would go on without 2: {}", again.text().await.unwrap());
+    assert!(soon("the proxy", relaying).await.unwrap()[0].contains("42[\"n\",2,"), "taken whole");
+    server.ended(id).await;
+    let auth = json!({"user": "ann", "lastEventId": seen.data[2]});
+    let (mut back, _) = server.client_with(Transport::Polling, &auth).await;
     for n in [2, 3] {
         assert_eq!(back.event("n").await, n);
     }
