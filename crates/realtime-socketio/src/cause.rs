@@ -5,7 +5,7 @@ pub(crate) enum Cause {
     ConnectTimeout,
     /// The client sent more than it may before it is connected, or connected again and again.
     Flood,
-    /// The client gave no sign of life when its user needed the place.
+    /// The client gave no sign of life in time: after a ping of the heartbeat's, or when its user needed the place.
     Heartbeat,
     /// A request of long polling, or the answer to one, did not arrive.
     Lost,
@@ -63,14 +63,17 @@ impl Cause {
         }
     }
 
-    /// What tells it on long polling, where that is not a request's failure: after that socket.io-client has a `connect_error`
-    /// if it was not connected yet. Engine.IO's close packet ends it.
+    /// What tells it on long polling, behind what else is left for the client. Without that a request fails with 400,
+    /// upon which each client comes back.
+    ///
+    /// Engine.IO's close packet, `1`, ends what two are told. Who has waited for a place is not connected yet:
+    /// socket.io-client would have a `connect_error` from a failure. Who has sent a broken packet would do so again:
+    /// python-socketio stays away after `1`.
     pub(crate) fn last_packets(self) -> Option<&'static [u8]> {
         match self {
             Self::UserLimit => {
                 Some(b"42[\"error\",{\"code\":\"user_limit\",\"message\":\"this user has too many connections\"}]\x1e1")
             }
-            // python-socketio stays away after the close packet, as well it may: it would send the same again.
             Self::Malformed => {
                 Some(b"42[\"error\",{\"code\":\"protocol_error\",\"message\":\"a packet could not be read\"}]\x1e1")
             }
