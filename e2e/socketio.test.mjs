@@ -169,9 +169,10 @@ for (const [name, transports] of Object.entries(TRAVEL)) {
     assert.equal(await client.ask('echo', 'still here'), 'still here');
   }));
 
-  check('an identity in the query will do', async () => {
+  check('an identity in the query will do, beside names that are the protocol’s', async () => {
     const user = unique('alice');
-    const client = await openSocket(demo, {}, transports, { query: { user, tenant: 'acme' } });
+    const query = { user, tenant: 'acme', sid: 'AAAAAAAAAAAAAAAA', t: 'acme' };
+    const client = await openSocket(demo, {}, transports, { query });
     const receipt = await demo.send('socket', { user }, 'news', 0);
     assert.equal(receipt.delivered.matched, 1);
     client.close();
