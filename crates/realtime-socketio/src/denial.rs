@@ -58,6 +58,23 @@ impl Carrier {
         Some(answer)
     }
 
+    /// What takes the place of the answers of socketioxide's that these frames begin with, and how many bytes those
+    /// have. All go in one write, as they came: what is still to be sent when a flood ends the session is lost.
+    pub(crate) fn exchange_answers(&self, frames: &[u8]) -> (Vec<u8>, usize) {
+        let (mut ours, mut of) = (Vec::new(), 0);
+        while let Some((TEXT, payload, len)) = whole_frame(&frames[of..]) {
+            if !is_answer(payload) {
+                break;
+            }
+            match self.denial(payload) {
+                Some(text) => ours.extend(frame(&text)),
+                None => ours.extend_from_slice(&frames[of..of + len]),
+            }
+            of += len;
+        }
+        (ours, of)
+    }
+
     /// The packets of a long-polling answer with those that are ours; none when there are none to exchange.
     pub(crate) fn with_denials(&self, packets: &[u8]) -> Option<Bytes> {
         if !packets.split(|byte| *byte == SEPARATOR).any(is_answer) {
@@ -101,12 +118,12 @@ fn packet_of(head: &str, refusal: &Refusal, message: &str) -> String {
     format!("{head}{}", String::from_utf8_lossy(&one_line_json(answer.as_bytes())))
 }
 
-/// Where socketioxide's answer is among whole frames that are written: its begin and its end.
-pub(crate) fn find(frames: &[u8]) -> Option<(usize, usize)> {
+/// How many bytes of these frames come before the first of socketioxide's answers that is whole.
+pub(crate) fn find(frames: &[u8]) -> Option<usize> {
     let mut at = 0;
     while let Some((first, payload, len)) = whole_frame(&frames[at..]) {
         if first == TEXT && is_answer(payload) {
-            return Some((at, at + len));
+            return Some(at);
         }
         at += len;
     }
@@ -186,6 +203,24 @@ mod tests {
     }
 
     #[test]
+    fn answers_that_are_written_together_go_together() {
+        let carrier = Carrier::default();
+        carrier.deny(&Refusal::forbidden("a"));
+        let texts = ["44{\"message\":\"forbidden: a\"}", "44{\"message\":\"b\"}", "44/own,{\"message\":\"c\"}"];
+        let theirs = [&texts.map(frame).concat()[..], &frame("2"), &frame(texts[2])].concat();
+        let (ours, of) = carrier.exchange_answers(&theirs);
+        assert_eq!(of, texts.map(frame).concat().len());
+        let data = "\"data\":{\"code\":\"forbidden\"}";
+        let expected = [
+            &format!("44{{{data},\"message\":\"forbidden: a\"}}"),
+            texts[1],
+            &format!("44/own,{{{data},\"message\":\"c\"}}"),
+        ];
+        assert_eq!(ours, expected.map(frame).concat());
+        assert_eq!(carrier.exchange_answers(&theirs[of..]), (Vec::new(), 0));
+    }
+
+    #[test]
     fn an_answer_is_found_among_frames_of_all_lengths() {
         for len in [0, 125, 126, 65_536] {
             for begin in ["44{", "44/own,{"] {
@@ -194,8 +229,8 @@ mod tests {
                     [frame("43/own,{}"), frame(&"y".repeat(len)), vec![0x82, 3], b"44{".to_vec(), vec![0x89, 0]];
                 let before = before.concat();
                 let frames = [&before[..], &answer, &frame("2")].concat();
-                assert_eq!(find(&frames), Some((before.len(), before.len() + answer.len())), "{len}");
-                assert_eq!(find(&frames[before.len()..]), Some((0, answer.len())), "{len}");
+                assert_eq!(find(&frames), Some(before.len()), "{len}");
+                assert_eq!(find(&frames[before.len()..]), Some(0), "{len}");
                 assert_eq!(find(&frames[..before.len() + answer.len() - 1]), None, "{len}");
                 assert_eq!(find(&before), None, "{len}");
             }

@@ -78,14 +78,11 @@ impl<S> CarriedStream<S> {
             }
         }
         match denial::find(&buf[begin..plain.max(begin)]) {
-            Some((0, of)) if begin == 0 => {
-                let payload = denial::first_text(buf).map_or(&[][..], |(payload, _)| payload);
-                match self.carrier.denial(payload) {
-                    Some(text) => return Part::Exchanged(Exchange::new(denial::frame(&text), of)),
-                    None => plain = of,
-                }
+            Some(0) if begin == 0 => {
+                let (frames, of) = self.carrier.exchange_answers(&buf[..plain]);
+                return Part::Exchanged(Exchange::new(frames, of));
             }
-            Some((before, _)) => plain = begin + before,
+            Some(before) => plain = begin + before,
             None => {}
         }
         match find_close_packet(&buf[begin..plain.max(begin)]) {
