@@ -63,7 +63,9 @@ async fn a_refusal_that_is_not_for_good_says_when_to_come_back() {
         let mut eve = server.open(transport).await;
         eve.send("40{\"user\":\"eve\"}").await;
         let refused = eve.message().await;
-        assert_eq!(refused.data["data"], json!({"code": "node_limit", "retryAfterMs": 5000}));
+        let data = &refused.data["data"];
+        assert_eq!(data["code"], "node_limit");
+        assert!((5000..=10_000).contains(&data["retryAfterMs"].as_u64().unwrap()), "{refused:?}");
     }
 }
 

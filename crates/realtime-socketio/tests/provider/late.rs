@@ -55,7 +55,9 @@ async fn who_does_not_connect_in_time_is_refused_by_name() {
                     }
                 });
                 let answer = answer.await;
-                assert_eq!((answer.status().as_u16(), &answer.headers()["retry-after"]), (503, &"5".parse().unwrap()));
+                assert_eq!(answer.status().as_u16(), 503);
+                let after: u64 = answer.headers()["retry-after"].to_str().unwrap().parse().unwrap();
+                assert!((5..=10).contains(&after), "{after}");
                 assert_eq!(answer.json::<Value>().await.unwrap()["error"]["code"], "connect_timeout");
             }
         }
@@ -76,7 +78,9 @@ async fn a_client_whose_authenticator_takes_too_long_gets_a_connect_error() {
         let mut client = server.open(transport).await;
         client.send("40{\"user\":\"ann\"}").await;
         let answer = client.message().await;
-        assert_eq!((answer.kind, &answer.data["data"]), (4, &json!({"code": "connect_timeout", "retryAfterMs": 5000})));
+        assert_eq!((answer.kind, &answer.data["data"]["code"]), (4, &json!("connect_timeout")));
+        let after = answer.data["data"]["retryAfterMs"].as_u64().unwrap();
+        assert!((5000..=10_000).contains(&after), "{answer:?}");
         assert!(answer.data["message"].as_str().unwrap().starts_with("connect_timeout: "), "{answer:?}");
         client.closed().await;
         until("the count", || server.stats().refused.get("connect_timeout") == Some(&count)).await;
