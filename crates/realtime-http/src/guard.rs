@@ -21,7 +21,7 @@ use tokio::{
     time::Instant,
 };
 
-use crate::{Wire, WireConfig, throttle::Throttle};
+use crate::{SendQueue, Wire, WireConfig, throttle::Throttle};
 
 /// How much of what nobody reads any more is thrown away before the connection is cut.
 const MOST_IGNORED: u32 = 64 * 1024;
@@ -52,9 +52,10 @@ impl Guard {
 
     /// Puts the guard over a connection.
     pub fn wrap<S: Link>(&self, io: S, peer: SocketAddr) -> GuardedStream<S> {
+        let wire = Arc::new(Wire::new(peer, Arc::clone(&self.0), io.send_queue()));
         GuardedStream {
             io,
-            wire: Arc::new(Wire::new(peer, Arc::clone(&self.0))),
+            wire,
             watchdog: None,
             write_waits: false,
             head: None,
@@ -102,6 +103,12 @@ pub trait Link: AsyncRead + AsyncWrite + Unpin {
     fn watch_reset(&self) -> Option<BoxFuture<'static, ()>> {
         None
     }
+
+    /// Where the bytes that the peer's host has not acknowledged are counted, of a socket that is open for as long as this
+    /// is there; `None`, as by default, where that cannot be known. Asked once.
+    fn send_queue(&self) -> Option<SendQueue> {
+        None
+    }
 }
 
 impl Link for TcpStream {
@@ -128,6 +135,10 @@ impl Link for TcpStream {
                 std::future::pending().await
             }
         }))
+    }
+
+    fn send_queue(&self) -> Option<SendQueue> {
+        SendQueue::of(self)
     }
 }
 
@@ -233,6 +244,7 @@ impl<S: Link> GuardedStream<S> {
                     return self.wire.check();
                 }
                 Poll::Ready(()) if buf.filled().is_empty() => {
+                    self.wire.end_reads();
                     return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the client left"));
                 }
                 Poll::Ready(()) => self.ignored += buf.filled().len() as u32,
@@ -326,14 +338,17 @@ impl<S: Link> AsyncRead for GuardedStream<S> {
                 _ => Poll::Ready(Ok(())),
             };
         }
+        let (before, room) = (buf.filled().len(), buf.remaining());
         let polled = Pin::new(&mut this.io).poll_read(cx, buf);
         this.read_waits = polled.is_pending();
         if polled.is_pending() {
             this.wire.park_reader(cx.waker());
             this.wire.check()?;
         }
-        if let Poll::Ready(Err(_)) = polled {
-            this.wire.fail();
+        match polled {
+            Poll::Ready(Err(_)) => this.wire.fail(),
+            Poll::Ready(Ok(())) if room > 0 && buf.filled().len() == before => this.wire.end_reads(),
+            _ => {}
         }
         polled
     }
@@ -377,7 +392,11 @@ impl<S: Link> AsyncWrite for GuardedStream<S> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.guarded(cx, false, |io, cx| io.poll_shutdown(cx))
+        let polled = self.guarded(cx, false, |io, cx| io.poll_shutdown(cx));
+        if let Poll::Ready(Ok(())) = polled {
+            self.wire.end_writes();
+        }
+        polled
     }
 }
 

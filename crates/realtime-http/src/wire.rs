@@ -5,7 +5,7 @@ use std::{
     net::SocketAddr,
     num::NonZeroU32,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{
             AtomicBool, AtomicU8, AtomicU32, AtomicU64,
             Ordering::{AcqRel, Acquire, Relaxed, SeqCst},
@@ -17,7 +17,7 @@ use std::{
 
 use futures_util::task::AtomicWaker;
 
-use crate::guard::Shared;
+use crate::{SendQueue, guard::Shared, unacknowledged::Unacknowledged};
 
 /// A write waited for the whole limit.
 const STALLED: u8 = 1;
@@ -51,14 +51,11 @@ pub struct Wire {
     /// Reader and writer may be two tasks after an upgrade; both must learn of the end.
     reader: AtomicWaker,
     writer: AtomicWaker,
-    /// Held for a clone or an exchange only.
-    drained: Mutex<Option<Waker>>,
     /// Bytes that the kernel has taken; what overflows is left out.
     written: AtomicU32,
-    /// Bytes per second that writes may pass; 0 is no limit.
-    write_rate: AtomicU32,
-    /// Milliseconds for acknowledgements; 0 is what the listener was configured with.
-    ack_timeout: AtomicU32,
+    unacknowledged: Unacknowledged,
+    /// Apart, since most connections never have any of it.
+    seldom: OnceLock<Box<Seldom>>,
     /// What comes while nobody reads is thrown away.
     ignores_requests: AtomicBool,
     /// A reset is noticed while nobody reads.
@@ -68,23 +65,36 @@ pub struct Wire {
     flags: AtomicU8,
 }
 
+#[derive(Default)]
+struct Seldom {
+    /// Held for a clone or an exchange only.
+    drained: Mutex<Option<Waker>>,
+    /// Bytes per second that writes may pass; 0 is no limit.
+    write_rate: AtomicU32,
+    /// Milliseconds for acknowledgements; 0 is what the listener was configured with.
+    ack_timeout: AtomicU32,
+}
+
 impl Wire {
-    pub(crate) fn new(peer: SocketAddr, shared: Arc<Shared>) -> Self {
+    pub(crate) fn new(peer: SocketAddr, shared: Arc<Shared>, queue: Option<SendQueue>) -> Self {
         Self {
             peer,
             shared,
             stalled_since: AtomicU64::new(0),
             reader: AtomicWaker::new(),
             writer: AtomicWaker::new(),
-            drained: Mutex::new(None),
             written: AtomicU32::new(0),
-            write_rate: AtomicU32::new(0),
-            ack_timeout: AtomicU32::new(0),
+            unacknowledged: Unacknowledged::new(queue),
+            seldom: OnceLock::new(),
             ignores_requests: AtomicBool::new(false),
             watches_reset: AtomicBool::new(false),
             broken: AtomicBool::new(false),
             flags: AtomicU8::new(0),
         }
+    }
+
+    fn seldom(&self) -> &Seldom {
+        self.seldom.get_or_init(Box::default)
     }
 
     /// The client's address as the socket saw it: behind a proxy it is the proxy's.
@@ -143,7 +153,7 @@ impl Wire {
     /// write that waits for its turn is not a stalled one. Bytes that the kernel has taken before are not held back.
     pub fn set_write_rate(&self, bytes_per_second: Option<NonZeroU32>) {
         let rate = bytes_per_second.map_or(0, NonZeroU32::get);
-        if self.write_rate.swap(rate, SeqCst) != rate {
+        if self.seldom().write_rate.swap(rate, SeqCst) != rate {
             // A write may be waiting for its turn at the old rate.
             self.writer.wake();
         }
@@ -154,7 +164,7 @@ impl Wire {
     /// milliseconds, on Linux (`TCP_USER_TIMEOUT`), elsewhere without effect.
     pub fn set_ack_timeout(&self, limit: Option<Duration>) {
         let millis = limit.map_or(0, |limit| u32::try_from(limit.as_millis()).unwrap_or(u32::MAX).max(1));
-        if self.ack_timeout.swap(millis, SeqCst) != millis {
+        if self.seldom().ack_timeout.swap(millis, SeqCst) != millis {
             self.flags.fetch_or(ACK_TIMEOUT, SeqCst);
         }
     }
@@ -165,7 +175,7 @@ impl Wire {
             return None;
         }
         self.flags.fetch_and(!ACK_TIMEOUT, SeqCst);
-        Some(match self.ack_timeout.load(SeqCst) {
+        Some(match self.seldom().ack_timeout.load(SeqCst) {
             0 => self.shared.ack_timeout,
             millis => Some(Duration::from_millis(millis.into())),
         })
@@ -182,6 +192,26 @@ impl Wire {
         self.written.load(Relaxed)
     }
 
+    /// Bytes of these that the peer's host has acknowledged, modulo 2^32, at the latest when the stream was closed; all of them
+    /// where the kernel does not tell (only that of Linux and Android does), and where the stream was closed by its own side
+    /// alone, for the kernel goes on by itself then.
+    ///
+    /// It asks the kernel. Behind a reverse proxy the host is the proxy's.
+    pub fn acknowledged(&self) -> u32 {
+        let unacknowledged = self.unacknowledged.bytes();
+        self.written().wrapping_sub(unacknowledged)
+    }
+
+    /// Notes that the stream's own side has ended.
+    pub(crate) fn end_writes(&self) {
+        self.unacknowledged.end();
+    }
+
+    /// Notes that the peer's side has ended.
+    pub(crate) fn end_reads(&self) {
+        self.unacknowledged.leave();
+    }
+
     pub(crate) fn note_written(&self, bytes: usize) {
         self.written.fetch_add(bytes as u32, Relaxed);
     }
@@ -194,7 +224,7 @@ impl Wire {
         let waker = waker.into();
         let wanted = waker.is_some();
         let old = {
-            let mut slot = self.drained.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut slot = self.seldom().drained.lock().unwrap_or_else(PoisonError::into_inner);
             if wanted {
                 self.flags.fetch_or(DRAIN_WANTED, SeqCst);
             } else {
@@ -259,7 +289,7 @@ impl Wire {
     }
 
     pub(crate) fn write_rate(&self) -> Option<NonZeroU32> {
-        NonZeroU32::new(self.write_rate.load(Acquire))
+        NonZeroU32::new(self.seldom.get()?.write_rate.load(Acquire))
     }
 
     /// Leaves the waker of a writer that waits for its turn; the caller looks at the rate and the flags again afterwards.
@@ -304,7 +334,7 @@ impl Wire {
     pub(crate) fn flushed(&self) {
         if self.flags.load(Acquire) & DRAIN_WANTED != 0 {
             let waker = {
-                let slot = self.drained.lock().unwrap_or_else(PoisonError::into_inner);
+                let slot = self.seldom().drained.lock().unwrap_or_else(PoisonError::into_inner);
                 slot.clone()
             };
             if let Some(waker) = waker {
@@ -342,6 +372,7 @@ impl Wire {
 
     /// Lets go of every waker: the stream is gone, and a task must not be kept alive by its own connection.
     pub(crate) fn close(&self) {
+        self.unacknowledged.close(self.broken());
         self.flags.fetch_or(CLOSED, SeqCst);
         drop(self.reader.take());
         drop(self.writer.take());
@@ -362,8 +393,9 @@ impl Wire {
     }
 
     fn end_drain(&self) {
+        let Some(seldom) = self.seldom.get() else { return };
         let waker = {
-            let mut slot = self.drained.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut slot = seldom.drained.lock().unwrap_or_else(PoisonError::into_inner);
             self.flags.fetch_and(!DRAIN_WANTED, SeqCst);
             slot.take()
         };

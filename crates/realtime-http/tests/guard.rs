@@ -346,3 +346,75 @@ fn guard_is_small() {
     let over = size_of::<GuardedStream<TcpStream>>() - size_of::<TcpStream>();
     assert!(over <= 48, "{over}");
 }
+
+/// A guarded connection, and the peer's end of it, whose host keeps little of what it does not read.
+#[cfg(target_os = "linux")]
+async fn tcp() -> (GuardedStream, TcpStream) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(8 * 1024).unwrap();
+    let peer = socket.connect(listener.local_addr().unwrap()).await.unwrap();
+    let (stream, address) = listener.accept().await.unwrap();
+    (Guard::new(&WireConfig::default()).wrap(stream, address), peer)
+}
+
+/// Waits until the peer's host has acknowledged so many.
+#[cfg(target_os = "linux")]
+async fn acknowledged(wire: &Wire, bytes: u32) {
+    while wire.acknowledged() != bytes {
+        sleep(MOMENT).await;
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn what_the_peers_host_has_not_acknowledged_is_known_also_when_the_stream_is_gone() {
+    for reset in [true, false] {
+        let (mut stream, mut peer) = tcp().await;
+        let wire = Arc::clone(stream.wire());
+        stream.write_all(&[7; 100_000]).await.unwrap();
+        peer.read_exact(&mut [0; 30_000]).await.unwrap();
+        if reset {
+            drop(peer);
+            assert_eq!(soon(stream.read_u8()).await.unwrap_err().kind(), ErrorKind::ConnectionReset);
+        } else {
+            wire.kill();
+            assert!(stream.read_u8().await.is_err());
+        }
+        let before = wire.acknowledged();
+        assert!((30_000..90_000).contains(&before), "{before}");
+        drop(stream);
+        assert_eq!((wire.written(), wire.acknowledged()), (100_000, before));
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn what_has_been_acknowledged_stays_so_whatever_becomes_of_the_end() {
+    let (mut stream, mut peer) = tcp().await;
+    let wire = Arc::clone(stream.wire());
+    stream.write_all(&[7; 20_000]).await.unwrap();
+    peer.read_exact(&mut [0; 20_000]).await.unwrap();
+    soon(acknowledged(&wire, 20_000)).await;
+    // A program that drops each packet: BPF_RET | BPF_K with zero.
+    socket2::SockRef::from(&peer).attach_filter(&[socket2::SockFilter::new(6, 0, 0, 0)]).unwrap();
+    stream.shutdown().await.unwrap();
+    assert_eq!(wire.acknowledged(), 20_000, "the end is no byte");
+    wire.kill();
+    drop(stream);
+    assert_eq!(wire.acknowledged(), 20_000);
+}
+
+/// The kernel goes on with it, and nobody hears how far it comes.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn what_is_left_when_our_own_side_ends_in_order_counts_as_acknowledged() {
+    let (mut stream, mut peer) = tcp().await;
+    let wire = Arc::clone(stream.wire());
+    stream.write_all(&[7; 100_000]).await.unwrap();
+    stream.shutdown().await.unwrap();
+    assert!(wire.acknowledged() < 90_000);
+    drop(stream);
+    assert_eq!(wire.acknowledged(), 100_000);
+    assert_eq!(soon(peer.read_to_end(&mut Vec::new())).await.unwrap(), 100_000);
+}
