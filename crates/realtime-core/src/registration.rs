@@ -223,14 +223,14 @@ impl<C: Codec> Registration<C> {
         self.connection.outbox.progressed(Instant::now());
     }
 
-    /// Notes, when the connection ends, what of all that was ever taken has gone out: so many frames as a whole, and whether
-    /// a part of the next one has.
+    /// Notes, when the connection ends, that of all the frames that were ever taken the one with this number (from 0 on) has
+    /// gone out in part.
     ///
     /// An event of more than 64 KiB within which the connections of a user have ended three times is passed over for that
     /// user with a `lost`, so that a line that is too slow for it is no loop.
-    pub fn sent(&self, whole: u64, begun: bool) {
-        let within = self.in_flight().end_within(whole);
-        if let Some(large) = within.filter(|_| begun) {
+    pub fn cut_within(&self, number: u64) {
+        let within = self.in_flight().end_within(number);
+        if let Some(large) = within {
             tracing::debug!(position = large.position.get(), size = large.size, "the connection ended within an event");
             self.dispatcher.window().count_cut(large.position, self.identity());
         }

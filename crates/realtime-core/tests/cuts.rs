@@ -51,15 +51,10 @@ impl Line {
         self.taken.iter().map(|received| received.name.as_str()).collect()
     }
 
-    /// It ends with this frame: of which bytes have gone out, or none have.
-    fn end_in(self, name: &str, begun: bool) {
-        let whole = self.taken.iter().position(|received| received.name == name).unwrap();
-        self.registration.sent(whole as u64, begun);
-    }
-
-    /// It ends when all is out.
-    fn end(self) {
-        self.registration.sent(self.taken.len() as u64, false);
+    /// It ends with this frame, of which a part has gone out.
+    fn end_in(self, name: &str) {
+        let number = self.taken.iter().position(|received| received.name == name).unwrap();
+        self.registration.cut_within(number as u64);
     }
 }
 
@@ -90,7 +85,7 @@ async fn an_event_that_was_cut_three_times_is_passed_over_and_named() {
         let line = back(&provider, &place).await;
         assert_eq!(line.names(), ALL);
         size = line.sizes[2];
-        line.end_in("large", true);
+        line.end_in("large");
     }
     let mut line = back(&provider, &place).await;
     assert_eq!(line.names(), ["connected", "note", "lost", "note"]);
@@ -104,25 +99,19 @@ async fn an_event_that_was_cut_three_times_is_passed_over_and_named() {
     provider.dispatcher.to_all(note("later")).await.unwrap();
     line.take();
     assert_eq!(line.names()[4..], ["note"]);
-    line.end();
+    drop(line);
     let line = back(&provider, &until).await;
     assert_eq!(line.names(), ["connected", "note", "note"]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn returns_without_a_byte_written_pass_over_nothing() {
+async fn returns_that_do_not_end_within_it_pass_over_nothing() {
     let provider = provider().await;
     let place = missed(&provider, LARGE).await;
     for _ in 0..5 {
-        let line = back(&provider, &place).await;
-        assert_eq!(line.names(), ALL);
-        line.end_in("large", false);
-    }
-    for _ in 0..5 {
-        // Out as a whole, and the next one begun.
-        let line = back(&provider, &place).await;
-        line.registration.sent(3, true);
-        // Ended without a word of what went out.
+        for number in [1, 3, 4] {
+            back(&provider, &place).await.registration.cut_within(number);
+        }
         drop(back(&provider, &place).await);
     }
     assert_eq!(back(&provider, &place).await.names(), ALL);
@@ -133,7 +122,7 @@ async fn smaller_events_are_never_passed_over() {
     let provider = provider().await;
     let place = missed(&provider, 60_000).await;
     for _ in 0..5 {
-        back(&provider, &place).await.end_in("large", true);
+        back(&provider, &place).await.end_in("large");
     }
     assert_eq!(back(&provider, &place).await.names(), ALL);
 }
@@ -145,8 +134,8 @@ async fn cuts_of_others_do_not_count() {
     let anonymous = || Visitor::anonymous().resume(&place);
     let other = || Visitor::user("ann").tenant("acme").resume(&place);
     for _ in 0..3 {
-        Line::open(&provider, anonymous()).await.end_in("large", true);
-        Line::open(&provider, other()).await.end_in("large", true);
+        Line::open(&provider, anonymous()).await.end_in("large");
+        Line::open(&provider, other()).await.end_in("large");
     }
     assert_eq!(back(&provider, &place).await.names(), ALL);
     assert_eq!(Line::open(&provider, anonymous()).await.names(), ALL, "nobody's in particular");
@@ -167,7 +156,7 @@ async fn one_that_was_live_when_it_was_cut_counts_too_and_the_count_ends_with_th
             back(&provider, &place).await
         };
         line.take();
-        line.end_in("large", true);
+        line.end_in("large");
     }
     assert_eq!(back(&provider, &place).await.names(), ["connected", "lost"]);
     // Out of the window, it is lost like everything else.

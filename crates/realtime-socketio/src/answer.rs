@@ -20,30 +20,13 @@ pub(crate) struct Answer {
     left: Bytes,
     packets: Bytes,
     carrier: Arc<Carrier>,
-    /// The TCP connection under it, and what it had taken before, where the answer has it for itself.
-    wire: Option<(Arc<Wire>, u32)>,
 }
 
-/// More than the head of the response has.
-const HEAD: usize = 4 * 1024;
-
 impl Answer {
+    /// `wire` is the TCP connection under it, where the answer has it for itself.
     pub(crate) fn new(body: Bytes, carrier: Arc<Carrier>, wire: Option<Arc<Wire>>) -> Self {
-        let wire = wire.map(|wire| (Arc::clone(&wire), wire.written()));
-        Self { left: body.clone(), packets: body, carrier, wire }
-    }
-
-    /// How many of its bytes have gone out, at least and at most.
-    fn sent(&self) -> (usize, usize) {
-        let handed = self.packets.len() - self.left.len();
-        match &self.wire {
-            Some((wire, before)) if !self.left.is_empty() => {
-                let written = wire.written().wrapping_sub(*before) as usize;
-                (written.saturating_sub(HEAD).min(handed), written.min(handed))
-            }
-            _ if self.left.is_empty() => (handed, handed),
-            _ => (0, handed),
-        }
+        carrier.outflow.note_answer(&body, wire.as_ref());
+        Self { left: body.clone(), packets: body, carrier }
     }
 }
 
@@ -80,8 +63,6 @@ impl http_body::Body for Answer {
 
 impl Drop for Answer {
     fn drop(&mut self) {
-        let (least, most) = self.sent();
-        self.carrier.outflow.note_answer(&self.packets, least, most);
         if !self.left.is_empty() {
             self.carrier.close_for(Cause::Lost);
         }

@@ -310,6 +310,7 @@ impl Carrier {
     /// Notes that a GET of long polling waits, until the guard is dropped. A second one ends the session.
     pub(crate) fn ask(self: &Arc<Self>) -> Asking {
         self.asks.fetch_add(1, Ordering::SeqCst);
+        self.outflow.arrived();
         self.asking.store(true, Ordering::SeqCst);
         self.heard();
         Asking(Arc::clone(self))

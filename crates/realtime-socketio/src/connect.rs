@@ -74,8 +74,8 @@ pub(crate) struct Ended {
     pub cause: Option<Cause>,
     /// Whether a websocket's stream ended by itself; if not, an error of the transport is a broken protocol.
     pub lost: bool,
-    /// How many packets had gone out as a whole, and whether a part of the next one had.
-    pub sent: (u64, bool),
+    /// The number of the large packet of which a part had arrived and not all.
+    pub cut: Option<u64>,
 }
 
 /// A taken connection whose client does not know yet.
@@ -186,8 +186,8 @@ impl Goodbye {
             self.carrier.credit.wake();
             // A client that leaves only this namespace may come back on the same session.
             self.carrier.resume();
-            let (cause, lost, sent) = (self.carrier.cause(), self.carrier.is_lost(), self.carrier.outflow.now());
-            ended(Ended { reason, cause, lost, sent });
+            let (cause, lost, cut) = (self.carrier.cause(), self.carrier.is_lost(), self.carrier.outflow.cut());
+            ended(Ended { reason, cause, lost, cut });
         }
     }
 }

@@ -1,6 +1,9 @@
 //! How far the packets of the main namespace have gone out, for those who ask when the connection has ended.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use realtime_http::{Spans, Wire};
 
 use crate::post::{SEPARATOR, is_ours};
 use crate::scan::whole_header;
@@ -8,20 +11,58 @@ use crate::scan::whole_header;
 /// The events and answers of one connection to the main namespace.
 #[derive(Default)]
 pub(crate) struct Outflow {
-    /// Those that have gone out with all their attachments.
+    /// Those that were written with all their attachments.
     whole: AtomicU64,
-    /// A part of the next one has.
+    /// A part of the next one was, on a websocket.
     begun: AtomicBool,
+    /// Where that begins.
+    begin: AtomicU32,
+    /// Bytes written to the websocket, modulo 2^32, by its wire's count if there is one.
+    written: AtomicU32,
+    websocket: OnceLock<Arc<Wire>>,
+    large: Mutex<Large>,
 }
 
+/// Where large ones are that were written as a whole.
+#[derive(Default)]
+struct Large {
+    spans: Spans,
+    /// The connection that the last answer of long polling went out on.
+    answer: Option<Arc<Wire>>,
+}
+
+/// More than the head of a response has.
+const HEAD: u32 = 4 * 1024;
+/// More than a packet has whose end was not written yet.
+const NO_END: u32 = 1 << 30;
+
 impl Outflow {
-    /// How many have gone out as a whole, and whether a part of the next one has.
-    pub(crate) fn now(&self) -> (u64, bool) {
-        (self.whole.load(Ordering::SeqCst), self.begun.load(Ordering::SeqCst))
+    /// Notes that the session is on a websocket now, on this connection if the listener tells.
+    pub(crate) fn begin_websocket(&self, wire: Option<Arc<Wire>>) {
+        self.arrived();
+        if let Some(wire) = wire {
+            let _ = self.websocket.set(wire);
+        }
     }
 
-    /// Of the packets of a long-polling answer at least this many bytes have gone out, and at most that many.
-    pub(crate) fn note_answer(&self, packets: &[u8], least: usize, most: usize) {
+    /// The number of the large packet of which a part has arrived and not all, now that the connection has ended.
+    pub(crate) fn cut(&self) -> Option<u64> {
+        let mut large = self.lock();
+        if self.begun.load(Ordering::SeqCst) {
+            let begin = self.begin.load(Ordering::SeqCst);
+            large.spans.push(self.whole.load(Ordering::SeqCst), begin, begin.wrapping_add(NO_END));
+        }
+        if large.spans.is_empty() {
+            return None;
+        }
+        let wire = large.answer.as_ref().or_else(|| self.websocket.get());
+        let arrived = wire.map_or_else(|| self.written.load(Ordering::SeqCst), |wire| wire.acknowledged());
+        large.spans.within(arrived)
+    }
+
+    /// The packets of a long-polling answer go out, on this connection if it has it for itself.
+    pub(crate) fn note_answer(&self, packets: &[u8], wire: Option<&Arc<Wire>>) {
+        let base = wire.map_or(0, |wire| wire.written());
         let mut end = 0;
         // The attachments of a packet follow it.
         let mut ours: Option<usize> = None;
@@ -31,10 +72,8 @@ impl Outflow {
             if packet.first() == Some(&b'b') {
                 continue;
             }
-            if let Some(begin) = ours.take()
-                && !self.note_packet(least > begin, end - packet.len() - 2 <= most)
-            {
-                return;
+            if let Some(ours) = ours.take() {
+                self.note_packet(ours, begin - 1, base, wire);
             }
             if is_connect(packet) {
                 self.restart();
@@ -42,23 +81,52 @@ impl Outflow {
             ours = is_ours(packet).then_some(begin);
         }
         if let Some(begin) = ours {
-            self.note_packet(least > begin, packets.len() <= most);
+            self.note_packet(begin, packets.len(), base, wire);
         }
     }
 
-    /// Whether it is out.
-    fn note_packet(&self, begun: bool, whole: bool) -> bool {
-        if whole {
-            self.whole.fetch_add(1, Ordering::SeqCst);
+    /// A packet of an answer lies between these bytes of it.
+    fn note_packet(&self, begin: usize, end: usize, base: u32, wire: Option<&Arc<Wire>>) {
+        let number = self.whole.fetch_add(1, Ordering::SeqCst);
+        if let Some(wire) = wire
+            && end - begin > HEAD as usize
+        {
+            let mut large = self.lock();
+            large.spans.push(number, base.wrapping_add(begin as u32 + HEAD), base.wrapping_add(end as u32));
+            large.answer = Some(Arc::clone(wire));
         }
-        self.begun.store(begun && !whole, Ordering::SeqCst);
-        whole
+    }
+
+    /// Notes bytes that were written to the websocket; where they end.
+    fn note_written(&self, bytes: usize) -> u32 {
+        match self.websocket.get() {
+            Some(wire) => wire.written(),
+            None => self.written.fetch_add(bytes as u32, Ordering::SeqCst).wrapping_add(bytes as u32),
+        }
+    }
+
+    /// A packet that lies between these places was written to the websocket.
+    fn end_packet(&self, begin: u32, end: u32) {
+        let number = self.whole.fetch_add(1, Ordering::SeqCst);
+        if end.wrapping_sub(begin) > HEAD {
+            self.lock().spans.push(number, begin, end);
+        }
+    }
+
+    /// The last answer of long polling has arrived.
+    pub(crate) fn arrived(&self) {
+        *self.lock() = Large::default();
     }
 
     /// A connection begins with the answer to its CONNECT.
     fn restart(&self) {
         self.whole.store(0, Ordering::SeqCst);
         self.begun.store(false, Ordering::SeqCst);
+        self.arrived();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Large> {
+        self.large.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -82,13 +150,20 @@ pub(crate) struct OutflowScan {
     begin: Vec<u8>,
     /// Attachments of the present packet that are still to come, if it is one of ours.
     attachments: Option<usize>,
+    /// Where the present text begins.
+    place: u32,
 }
 
 impl OutflowScan {
-    /// These bytes have gone out.
+    /// These bytes were written.
     pub(crate) fn feed(&mut self, mut bytes: &[u8], outflow: &Outflow) {
+        let end = outflow.note_written(bytes.len());
         while !bytes.is_empty() {
+            let place = end.wrapping_sub(bytes.len() as u32);
             if self.left == 0 {
+                if self.have == 0 && bytes[0] & 0x0f == 1 {
+                    self.place = place;
+                }
                 self.header[self.have] = bytes[0];
                 self.have += 1;
                 bytes = &bytes[1..];
@@ -96,7 +171,7 @@ impl OutflowScan {
                 if let Some((header, _)) = whole_header(&header[..self.have]) {
                     self.begin_frame(header);
                     if self.left == 0 {
-                        self.end_frame(outflow);
+                        self.end_frame(place.wrapping_add(1), outflow);
                     }
                 }
                 continue;
@@ -109,10 +184,11 @@ impl OutflowScan {
             self.left -= run as u64;
             bytes = &bytes[run..];
             if self.left == 0 {
-                self.end_frame(outflow);
+                self.end_frame(end.wrapping_sub(bytes.len() as u32), outflow);
             }
         }
         let begun = self.attachments.is_some() || (self.text && self.left > 0 && is_ours(&self.begin));
+        outflow.begin.store(self.place, Ordering::SeqCst);
         outflow.begun.store(begun, Ordering::SeqCst);
     }
 
@@ -130,7 +206,7 @@ impl OutflowScan {
         }
     }
 
-    fn end_frame(&mut self, outflow: &Outflow) {
+    fn end_frame(&mut self, end: u32, outflow: &Outflow) {
         let binary = self.header[0] & 0x0f == 2;
         if self.text {
             if is_connect(&self.begin) {
@@ -142,7 +218,7 @@ impl OutflowScan {
         }
         if (self.text || binary) && self.attachments == Some(0) {
             self.attachments = None;
-            outflow.whole.fetch_add(1, Ordering::SeqCst);
+            outflow.end_packet(self.place, end);
         }
         self.text = false;
     }
@@ -157,6 +233,8 @@ fn attachments(packet: &[u8]) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use realtime_http::{Guard, WireConfig};
+
     use super::*;
     use crate::denial::frame;
 
@@ -182,37 +260,65 @@ mod tests {
             within.push(payload + 5..bytes.len());
         }
         let (mut scan, outflow) = (OutflowScan::default(), Outflow::default());
+        let now = |outflow: &Outflow| (outflow.whole.load(Ordering::SeqCst), outflow.begun.load(Ordering::SeqCst));
         let connected = frame("42[\"of the connection before\"]").len() + frame("40{\"sid\":\"x\"}").len();
         for at in 1..=bytes.len() {
             scan.feed(&bytes[at - 1..at], &outflow);
             if at >= connected {
-                let whole = ends.iter().filter(|end| **end <= at).count() as u64;
-                assert_eq!(outflow.now().0, whole, "{at}");
-                assert!(outflow.now().1 || !within.iter().any(|within| within.contains(&at)), "{at}");
-                assert!(!outflow.now().1 || ends.iter().all(|end| *end != at), "{at}");
+                let (whole, begun) = now(&outflow);
+                assert_eq!(whole, ends.iter().filter(|end| **end <= at).count() as u64, "{at}");
+                assert!(begun || !within.iter().any(|within| within.contains(&at)), "{at}");
+                assert!(!begun || ends.iter().all(|end| *end != at), "{at}");
             }
         }
         let (mut scan, all) = (OutflowScan::default(), Outflow::default());
         scan.feed(&bytes, &all);
-        assert_eq!(all.now(), outflow.now(), "in one piece");
+        assert_eq!(now(&all), now(&outflow), "in one piece");
     }
 
+    /// Under a listener that tells nothing of its connections: what the stream has taken has arrived.
     #[test]
-    fn what_has_gone_out_of_an_answer_is_known_by_its_bytes() {
-        let large = "x".repeat(100);
+    fn a_large_packet_of_a_websocket_is_cut_between_its_first_byte_and_its_last() {
+        let large = "x".repeat(100_000);
+        let parts = [frame("40{}"), frame("42[0]"), frame(&format!("451-[\"{large}\",{{}}]")), vec![0x82, 3, 7, 7, 7]];
+        let bytes = parts.concat();
+        let begin = parts[0].len() + parts[1].len();
+        // What is ours is known by its payload.
+        for (at, expected) in [
+            (begin, None),
+            (begin + 20, Some(1)),
+            (begin + 90_000, Some(1)),
+            (bytes.len() - 1, Some(1)),
+            (bytes.len(), None),
+        ] {
+            let (mut scan, outflow) = (OutflowScan::default(), Outflow::default());
+            scan.feed(&bytes[..at], &outflow);
+            assert_eq!(outflow.cut(), expected, "{at}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_large_packet_of_an_answer_is_cut_where_its_connection_ends() {
+        use tokio::io::AsyncWriteExt;
+        let large = "x".repeat(100_000);
         let packets = format!("42[0]\x1e40{{}}\x1e42[1]\x1e451-[\"{large}\",{{}}]\x1eb{large}\x1e2\x1e42[3]");
         let (begin, end) = (packets.find("451-").unwrap(), packets.find("\x1e2").unwrap());
-        for (least, most, expected) in [
-            (packets.len(), packets.len(), (3, false)),
-            (begin, begin, (1, false)),
-            (begin + 1, begin + 1, (1, true)),
-            (end - 1, end - 1, (1, true)),
-            (end, end, (2, false)),
-            (begin, end, (2, false)),
+        for (sent, expected) in [
+            (begin, None),
+            (begin + HEAD as usize, None),
+            (begin + HEAD as usize + 1, Some(1)),
+            (end - 1, Some(1)),
+            (end, None),
+            (packets.len(), None),
         ] {
+            let (io, _peer) = tokio::io::duplex(packets.len());
+            let mut stream = Guard::new(&WireConfig::default()).wrap(io, ([127, 0, 0, 1], 7).into());
             let outflow = Outflow::default();
-            outflow.note_answer(packets.as_bytes(), least, most);
-            assert_eq!(outflow.now(), expected, "{least} {most}");
+            outflow.note_answer(packets.as_bytes(), Some(stream.wire()));
+            stream.write_all(&packets.as_bytes()[..sent]).await.unwrap();
+            assert_eq!((outflow.cut(), outflow.whole.load(Ordering::SeqCst)), (expected, 3), "{sent}");
+            outflow.arrived();
+            assert_eq!(outflow.cut(), None);
         }
     }
 }

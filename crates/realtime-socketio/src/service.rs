@@ -213,8 +213,7 @@ impl EngineService {
     /// A client that gives up waiting, or is cut off, will not hear what comes next: dropped, this ends the session.
     async fn poll(mut self, request: Request<Body>, carrier: Arc<Carrier>) -> Response {
         let asking = carrier.ask();
-        // Another stream's bytes are no part of this answer.
-        let wire = wire_of(&request).filter(|_| request.version() < Version::HTTP_2);
+        let wire = own_wire_of(&request);
         let passing = Arc::clone(&carrier);
         let waiting = Waiting(Some(carrier));
         let (mut parts, mut body) = tokio::select! {
@@ -305,6 +304,7 @@ impl EngineService {
         let Some(berth) = self.open(&mut request, Transport::Websocket) else { return self.turn_away(request) };
         let (carrier, greeting) = (Arc::clone(berth.carrier()), self.greeting(&berth));
         carrier.passage.finish();
+        carrier.outflow.begin_websocket(own_wire_of(&request));
         let upgraded = hyper::upgrade::on(&mut request);
         let (parts, _) = request.into_parts();
         tokio::spawn(async move {
@@ -323,11 +323,13 @@ impl EngineService {
             return response;
         }
         let Some(probe) = Probe::begin(carrier) else { return failed(StatusCode::BAD_REQUEST) };
+        let wire = own_wire_of(&request);
         let upgraded = hyper::upgrade::on(&mut request);
         let (parts, _) = request.into_parts();
         tokio::spawn(async move {
             let opened = async { upgraded.await.map(TokioIo::new) };
             if let Some((io, carrier)) = probe.carry_out(opened, self.limits.probe).await {
+                carrier.outflow.begin_websocket(wire);
                 let stream = CarriedStream::new(io, carrier, self.limits);
                 self.run(Handover::probed(stream), parts).await;
             }
@@ -463,6 +465,11 @@ fn unknown_session() -> Response {
 /// The connection that a request came on, if the listener tells.
 fn wire_of<B>(request: &Request<B>) -> Option<Arc<Wire>> {
     request.extensions().get::<ConnectInfo<WireInfo>>().map(|ConnectInfo(info)| Arc::clone(info.wire()))
+}
+
+/// The same, if it carries nothing else meanwhile: another stream's bytes are no part of this answer.
+fn own_wire_of<B>(request: &Request<B>) -> Option<Arc<Wire>> {
+    wire_of(request).filter(|_| request.version() < Version::HTTP_2)
 }
 
 /// The same request, as engineioxide finds the session.

@@ -104,7 +104,9 @@ impl Gate {
             source: Box::new(Outgoing { registration, outlet, taken: Vec::new(), handed: 0 }),
             ended: Box::new(move |end| {
                 let reason = reason_of(end);
-                ended.sent(end.sent.0, end.sent.1);
+                if let Some(number) = end.cut {
+                    ended.cut_within(number);
+                }
                 if let Some(code) = fault_of(&reason)
                     && ended.close_reason().is_none()
                 {

@@ -113,7 +113,7 @@ impl Drop for SseBody {
             self.registration.set_reason(CloseReason::WRITE_STALL);
         }
         if let Some(block) = self.progress.as_ref().and_then(|progress| progress.within()) {
-            self.registration.sent(block, true);
+            self.registration.cut_within(block);
         }
     }
 }

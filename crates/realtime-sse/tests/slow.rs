@@ -14,6 +14,8 @@ use realtime_http::{GuardedListener, HttpProvider, WireConfig, WireInfo};
 use realtime_sse::{SseConfig, SseProvider};
 use support::http2::{client as http2_client, get as http2_get};
 use support::{ByQuery, Life, Reader, Server, Setup, open_raw, soon, until};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpSocket;
 
 /// Long enough for a healthy client on a loaded machine to show that it reads.
 const STALL: Duration = Duration::from_millis(1500);
@@ -293,37 +295,80 @@ async fn a_shutdown_cuts_those_who_do_not_read_also_under_a_server_of_the_applic
     assert!(started.elapsed() < Duration::from_secs(15), "sooner than after the 30 s of a write stall");
 }
 
+/// A place of ann's, and what she has missed since: a first event, a large one and a small one behind it.
+async fn missed(wire: WireConfig, first: usize, large: usize) -> (Server, String) {
+    let server = Setup { wire, ..Setup::default() }.start().await;
+    let mut reader = Reader::of(server.get("/sse?user=ann")).await;
+    let place = reader.connected().await["cursor"].as_str().unwrap().to_owned();
+    drop(reader);
+    for (name, size) in [("before", first), ("large", large), ("behind", 1)] {
+        server.send(Target::user("ann"), name, "x".repeat(size)).await;
+    }
+    (server, place)
+}
+
+/// The first bytes of ann's next connection, whose host keeps little of what she does not read; it ends then.
+async fn read_some(server: &Server, place: &str, version: &str, bytes: usize) -> String {
+    server.connections(0).await;
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(8 * 1024).unwrap();
+    let mut stream = soon("a connection", socket.connect(server.address)).await.unwrap();
+    let request = format!("GET /sse?user=ann&lastEventId={place} HTTP/{version}\r\nhost: x\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut some = vec![0; bytes];
+    soon("a part", stream.read_exact(&mut some)).await.unwrap();
+    String::from_utf8(some).unwrap()
+}
+
 /// A line that is too slow for a large event: something on the way ends the connection before it is there.
 #[tokio::test]
 async fn a_large_event_that_is_cut_three_times_is_passed_over() {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    for version in ["1.0", "1.1"] {
-        let server = Setup { wire: wire(), ..Setup::default() }.start().await;
-        let mut first = Reader::of(server.get("/sse?user=ann")).await;
-        let place = first.connected().await["cursor"].as_str().unwrap().to_owned();
-        drop(first);
-        server.send(Target::user("ann"), "before", 1).await;
-        server.send(Target::user("ann"), "large", "x".repeat(1024 * 1024)).await;
-        server.send(Target::user("ann"), "behind", 2).await;
+    let mut cases = vec![(wire(), 1024 * 1024)];
+    // The kernel takes the smaller ones whole.
+    cases.extend([70_000, 100_000, 200_000, 1_000_000].map(|size| (WireConfig::default(), size)));
+    for (case, version) in cases.iter().flat_map(|case| [(case, "1.0"), (case, "1.1")]) {
+        let (wire, size) = case.clone();
+        let (server, place) = missed(wire, 1, size).await;
         for cut in 0..3 {
-            server.connections(0).await;
-            let socket = tokio::net::TcpSocket::new_v4().unwrap();
-            socket.set_recv_buffer_size(8 * 1024).unwrap();
-            let mut stream = soon("a connection", socket.connect(server.address)).await.unwrap();
-            let request = format!("GET /sse?user=ann&lastEventId={place} HTTP/{version}\r\nhost: x\r\n\r\n");
-            stream.write_all(request.as_bytes()).await.unwrap();
-            let mut some = vec![0; 32 * 1024];
-            soon("a part", stream.read_exact(&mut some)).await.unwrap();
-            let some = String::from_utf8(some).unwrap();
-            assert!(some.contains("event: before") && some.contains("event: large"), "{version} {cut}");
+            let some = read_some(&server, &place, version, 32 * 1024).await;
+            assert!(some.contains("event: before") && some.contains("event: large"), "{size} {version} {cut}");
         }
         server.connections(0).await;
         let mut last = server.open(&format!("user=ann&lastEventId={place}")).await;
         assert_eq!(last.event().await.name(), "before");
         let lost = last.event().await;
-        assert_eq!((lost.name(), &lost.json()["position"]), ("lost", &serde_json::json!(2)), "{version}");
-        assert!(lost.json()["size"].as_u64().unwrap() > 1024 * 1024);
+        assert_eq!((lost.name(), &lost.json()["position"]), ("lost", &serde_json::json!(2)), "{size} {version}");
+        assert!(lost.json()["size"].as_u64().unwrap() > size as u64);
         assert_eq!(last.event().await.name(), "behind");
         assert_eq!(server.sse.stats().lost, 1);
+    }
+}
+
+#[tokio::test]
+async fn a_large_event_that_has_arrived_is_not_passed_over() {
+    let (server, place) = missed(WireConfig::default(), 1, 70_000).await;
+    for _ in 0..4 {
+        let mut reader = server.open(&format!("user=ann&lastEventId={place}")).await;
+        // With something unread its host would answer with a reset, which acknowledges nothing.
+        for name in ["before", "large", "behind"] {
+            assert_eq!(reader.event().await.name(), name);
+        }
+        drop(reader);
+        server.connections(0).await;
+    }
+}
+
+#[tokio::test]
+async fn a_large_event_of_which_nothing_has_arrived_is_not_passed_over() {
+    // What comes before it fills all that the client's host has room for.
+    let (server, place) = missed(WireConfig::default(), 60_000, 400_000).await;
+    for _ in 0..4 {
+        let some = read_some(&server, &place, "1.1", 4 * 1024).await;
+        assert!(some.contains("event: before") && !some.contains("event: large"));
+    }
+    server.connections(0).await;
+    let mut last = server.open(&format!("user=ann&lastEventId={place}")).await;
+    for name in ["before", "large", "behind"] {
+        assert_eq!(last.event().await.name(), name);
     }
 }

@@ -441,8 +441,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
 
 impl<S> Drop for Session<S> {
     fn drop(&mut self) {
-        let (whole, begun) = self.writer.messages();
-        self.registration.sent(whole, begun);
+        if let Some(number) = self.writer.cut(self.wire.as_deref()) {
+            self.registration.cut_within(number);
+        }
     }
 }
 

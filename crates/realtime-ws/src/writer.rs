@@ -3,6 +3,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use realtime_http::{Spans, Wire};
 use tokio::io::AsyncWrite;
 
 use crate::codec::WsFrame;
@@ -22,6 +23,8 @@ pub(crate) struct Writer {
     sent: u64,
     /// Messages that it has taken as a whole.
     whole: u64,
+    /// Where the large ones among them are, and the one that it is taking.
+    large: Spans,
     /// Messages of which the rest is the head, or is in it.
     in_head: u64,
 }
@@ -62,9 +65,18 @@ impl Writer {
         self.sent
     }
 
-    /// How many messages the connection has taken as a whole, and whether it has taken a part of the next one.
-    pub(crate) fn messages(&self) -> (u64, bool) {
-        (self.whole, self.in_head > 0)
+    /// The number of the large message of which a part has arrived and not all, now that the connection below has ended;
+    /// where nothing is known of it, what it has taken has arrived.
+    pub(crate) fn cut(&self, below: Option<&Wire>) -> Option<u64> {
+        if self.large.is_empty() {
+            return None;
+        }
+        self.cut_behind(below.map_or(0, |wire| wire.written().wrapping_sub(wire.acknowledged())))
+    }
+
+    /// The same when the last bytes, so many, have not arrived.
+    fn cut_behind(&self, unacknowledged: u32) -> Option<u64> {
+        self.large.within((self.sent as u32).wrapping_sub(unacknowledged))
     }
 
     /// Whether everything is written and flushed.
@@ -169,6 +181,10 @@ impl Writer {
         }
         for frame in &self.frames[self.next..] {
             let size = frame.bytes().len();
+            if written > 0 {
+                let begin = self.sent - written as u64;
+                self.large.push(self.whole, begin as u32, (begin + size as u64) as u32);
+            }
             if written < size {
                 if written > 0 {
                     self.head = frame.bytes().slice(written..);
@@ -292,7 +308,7 @@ mod tests {
                 let begun = cut > 0 && ends.clone().all(|end| end != cut);
                 // What is joined is out together.
                 let expected = if vectored || cut == whole { (out, begun) } else { (0, true) };
-                assert_eq!(writer.messages(), expected, "cut {cut} {vectored}");
+                assert_eq!((writer.whole, writer.in_head > 0), expected, "cut {cut} {vectored}");
                 writer.control().extend_from_slice(b"\x89\0");
                 while writer.poll_write(&mut pipe, &mut cx).is_pending() {
                     pipe.allowed = 1;
@@ -319,10 +335,16 @@ mod tests {
         writer.frames().extend(texts(&["first", &large, "third"]));
         let mut cx = Context::from_waker(Waker::noop());
         assert!(writer.poll_write(&mut pipe, &mut cx).is_pending());
-        assert_eq!(writer.messages(), (1, true));
+        assert_eq!((writer.whole, writer.in_head > 0, writer.cut(None)), (1, true, Some(1)));
+        // Of what the connection has taken the peer has not got a byte of it, or one.
+        assert_eq!((writer.cut_behind(100 - 7), writer.cut_behind(100 - 7 - 1)), (None, Some(1)));
         pipe.allowed = usize::MAX;
         assert!(writer.poll_write(&mut pipe, &mut cx).is_ready());
-        assert_eq!((writer.messages(), pipe.taken.ends_with(b"x\x81\x05third")), ((3, false), true));
+        assert_eq!((writer.whole, pipe.taken.ends_with(b"x\x81\x05third")), (3, true));
+        assert_eq!(
+            [0, 7, 8, large.len() as u32 + 7 + 9, large.len() as u32 + 7 + 10].map(|left| writer.cut_behind(left)),
+            [None, None, Some(1), Some(1), None]
+        );
     }
 
     #[test]

@@ -14,9 +14,7 @@ use realtime_core::{
 use realtime_ws::{WsConfig, WsProvider};
 use serde_json::{Value, json};
 use support::{Client, Server, eventually, within};
-use tokio::io::AsyncReadExt;
 use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 
 fn provider_with(config: WsConfig) -> WsProvider {
     WsProvider::new(config).on("echo", async |_, value: Value| Reply(value))
@@ -227,43 +225,6 @@ async fn an_ask_says_how_it_ended_for_each_connection() {
     silent.send(&json!({"type": "ack", "ack": 1, "payload": 1})).await;
     silent.send(&json!({"type": "echo", "payload": 2, "ack": 3})).await;
     assert_eq!(silent.json().await["payload"], 2);
-}
-
-/// A line that is too slow for a large event: the client's own time is over before it is there.
-#[tokio::test]
-async fn a_large_event_that_is_cut_three_times_is_passed_over() {
-    let wire = realtime_http::WireConfig::default().with_unsent_low_water(16 * 1024);
-    let server = Server::start_with(provider_with(WsConfig::default()), wire, |router| router).await;
-    let mut first = server.client("ann").await;
-    let place = first.welcome["id"].as_str().unwrap().to_owned();
-    first.socket.close(None).await.unwrap();
-    server.send(Target::user("ann"), "before", &1).await;
-    server.send(Target::user("ann"), "large", &"x".repeat(1024 * 1024)).await;
-    server.send(Target::user("ann"), "behind", &2).await;
-    for cut in 0..3 {
-        eventually(|| server.stats().connections == 0).await;
-        let socket = tokio::net::TcpSocket::new_v4().unwrap();
-        socket.set_recv_buffer_size(8 * 1024).unwrap();
-        let stream = socket.connect(server.addr).await.unwrap();
-        let url = format!("ws://{}/ws?user=ann&lastEventId={place}", server.addr);
-        let config = WebSocketConfig::default().read_buffer_size(4 * 1024);
-        let handshake = tokio_tungstenite::client_async_with_config(url, stream, Some(config));
-        let (mut socket, _) = within(handshake).await.unwrap();
-        for name in ["connected", "before"] {
-            let text = within(socket.next()).await.unwrap().unwrap();
-            assert!(text.to_text().unwrap().contains(name), "{cut} {text}");
-        }
-        // More of the large one than what comes before it.
-        let mut some = vec![0; 16 * 1024];
-        within(socket.get_mut().read_exact(&mut some)).await.unwrap();
-    }
-    eventually(|| server.stats().connections == 0).await;
-    let mut last = server.client_at(&format!("/ws?user=ann&lastEventId={place}")).await;
-    assert_eq!(last.json().await["type"], "before");
-    let lost = last.json().await;
-    assert_eq!((&lost["type"], &lost["payload"]["position"]), (&json!("lost"), &json!(2)), "{lost}");
-    assert!(lost["payload"]["size"].as_u64().unwrap() > 1024 * 1024);
-    assert_eq!(last.json().await["type"], "behind");
 }
 
 #[tokio::test]

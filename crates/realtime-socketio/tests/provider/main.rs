@@ -7,6 +7,7 @@ mod support;
 mod admission;
 mod asks;
 mod burst;
+mod cut;
 mod end;
 mod flood;
 mod handlers;

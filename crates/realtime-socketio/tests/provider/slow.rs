@@ -45,7 +45,7 @@ async fn read_slowly(stream: &mut TcpStream) -> Vec<u8> {
     read
 }
 
-async fn small_stream(server: &Server) -> TcpStream {
+pub(crate) async fn small_stream(server: &Server) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(8 * 1024).unwrap();
     socket.connect(server.address).await.unwrap()
@@ -90,61 +90,4 @@ async fn an_answer_to_a_poll_that_is_read_slowly_is_not_cut() {
         assert_eq!(client.event("n").await, n);
     }
     assert_eq!((server.stats().connections, server.stats().stalled, server.stats().lost), (1, 0, 0));
-}
-
-/// A line that is too slow for a large event: the client's own timer ends the connection before it is there.
-#[tokio::test]
-async fn a_large_event_that_is_cut_three_times_is_passed_over() {
-    for transport in crate::TRANSPORTS {
-        let wire = WireConfig::default().with_unsent_low_water(16 * 1024);
-        let server = Setup::default().with_wire(wire).start().await;
-        let mut first = server.open(transport).await;
-        first.connect("/", &json!({"user": "ann"})).await.unwrap();
-        let place = first.event("connected").await["cursor"].clone();
-        let auth = json!({"user": "ann", "lastEventId": place});
-        first.send("41").await;
-        server.connections(0).await;
-        server.send(Target::user("ann"), "before", 1).await;
-        server.send(Target::user("ann"), "large", "x".repeat(900_000)).await;
-        server.send(Target::user("ann"), "behind", 2).await;
-        for cut in 0..3 {
-            let buffer = Some(8 * 1024);
-            let mut client = Client::open_with(server.address, transport, "/socket.io/", "", buffer).await.unwrap();
-            match &mut client.wire {
-                Wire::Websocket(websocket) => {
-                    websocket.send(vec![crate::support::Packet::Text(format!("40{auth}"))]).await;
-                    let mut some = vec![0; 32 * 1024];
-                    soon("a part", websocket.0.get_mut().read_exact(&mut some)).await.unwrap();
-                }
-                Wire::Polling(polling) => {
-                    polling.post(format!("40{auth}")).await;
-                    let path = polling.url.split_once(&server.address.to_string()).unwrap().1;
-                    let mut read = String::new();
-                    while !read.contains("large") {
-                        let mut stream = small_stream(&server).await;
-                        stream.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes()).await.unwrap();
-                        read.clear();
-                        let mut some = vec![0; 32 * 1024];
-                        while read.len() < 16 * 1024 {
-                            match soon("a part", stream.read(&mut some)).await.unwrap() {
-                                0 => break,
-                                count => read.push_str(std::str::from_utf8(&some[..count]).unwrap()),
-                            }
-                        }
-                    }
-                }
-            }
-            drop(client);
-            soon("the end", server.connections(0)).await;
-            assert_eq!(server.stats().lost, 0, "{transport:?} {cut}");
-        }
-        let mut last = server.open(transport).await;
-        last.connect("/", &auth).await.unwrap();
-        assert_eq!(last.event("connected").await["resumed"], true);
-        last.event("before").await;
-        let lost = last.event("lost").await;
-        assert_eq!(lost["position"], 2, "{transport:?}");
-        assert!(lost["size"].as_u64().unwrap() > 900_000);
-        assert_eq!(last.event("behind").await, 2);
-    }
 }
