@@ -14,7 +14,8 @@ use realtime_unified::{
     WsProvider, async_trait, serve,
 };
 use support::{Collector, UPGRADE, get, line, lines, socket, text_with, websocket};
-use tokio::net::TcpListener;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpSocket};
 use tokio_tungstenite::tungstenite::Message;
 use tracing::Level;
 
@@ -339,4 +340,49 @@ async fn mistakes_of_the_application_are_errors_and_repeats_are_told() {
     assert!(!first.repeated() && sse.to_all(event()).await.unwrap().repeated());
     let repeat = line(&collector, &["the idempotency key is known", &format!("first={}", first.id)]).await;
     assert_eq!(repeat.level, Level::DEBUG);
+}
+
+/// A line that is too slow for an event is nothing that its client could tell.
+#[tokio::test(flavor = "current_thread")]
+async fn an_event_that_is_passed_over_is_a_warning_with_who_and_which() {
+    let collector = Collector::default();
+    let _guard = tracing::subscriber::set_default(collector.clone());
+    let service = builder().build().await.unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let router = service.router();
+    tokio::spawn(async move { serve(listener, router).await });
+    let left = || async {
+        while service.stats()["sse"].connections > 0 {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    let welcome = read(address, "", 300).await;
+    let place = welcome.split("id: ").nth(1).and_then(|rest| rest.lines().next()).unwrap();
+    left().await;
+    service.broadcast_to_user("sse", "ann", "large", &"x".repeat(1_000_000)).await.unwrap();
+    for _ in 0..3 {
+        assert!(collector.lines(&["an event is passed over"]).is_empty());
+        read(address, place, 32 * 1024).await;
+        left().await;
+    }
+    read(address, place, 300).await;
+    let passed = ["an event is passed over", "provider=\"sse\"", "user=\"ann\"", "tenant=\"acme\"", "position=1 "];
+    let passed = line(&collector, &passed).await;
+    assert_eq!(passed.level, Level::WARN);
+    let size = passed.fields.split("size=").nth(1).unwrap().split(' ').next().unwrap().parse::<usize>().unwrap();
+    assert!((1_000_000..1_001_000).contains(&size) && passed.fields.contains("connection="), "{passed:?}");
+}
+
+/// The first bytes of ann's stream from this place on, whose host keeps little of what is not read.
+async fn read(address: SocketAddr, place: &str, bytes: usize) -> String {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(8 * 1024).unwrap();
+    let mut stream = socket.connect(address).await.unwrap();
+    let resume = if place.is_empty() { String::new() } else { format!("last-event-id: {place}\r\n") };
+    let request = format!("GET /sse?token=ann HTTP/1.1\r\nhost: {address}\r\n{resume}\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut some = vec![0; bytes];
+    stream.read_exact(&mut some).await.unwrap();
+    String::from_utf8(some).unwrap()
 }
