@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use tokio::time::Instant;
 
 use crate::log::{Place, Viewer};
+use crate::pipe::Looker;
 use crate::schedule::Id;
 
 /// Where the server was at some moment, at the latest.
@@ -57,6 +58,8 @@ pub(crate) struct Conn {
     /// Events that were passed over for newer ones of their series, which are still to come.
     pub(crate) owed: Vec<Owed>,
     pub(crate) volatile: BTreeSet<u64>,
+    /// Looks on at its wire.
+    pub(crate) looker: Option<Looker>,
 }
 
 /// Into or out of a room; one at a time.
@@ -85,6 +88,12 @@ pub(crate) struct Asked {
 }
 
 impl Conn {
+    /// Whether it has, or may have, ended within this large event after a byte of it was written.
+    pub(crate) fn ended_within(&self, number: u64) -> bool {
+        let amid = self.looker.as_ref().and_then(Looker::amid);
+        (self.over || self.went.is_some()) && amid.is_some_and(|amid| amid.number.is_none_or(|known| known == number))
+    }
+
     /// Whether the server may have it in its hub.
     pub(crate) fn may_be_there(&self) -> bool {
         self.went.is_none()

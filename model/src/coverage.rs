@@ -33,6 +33,8 @@ impl Coverage {
         let wanted = everywhere.chain(both_ways).flat_map(|(what, both_ways)| {
             transports.iter().filter(move |on| !both_ways || on.is_bidirectional()).map(move |on| (what, *on))
         });
+        let websockets = [Transport::SocketIo, Transport::Ws].map(|on| ("event passed over", on));
+        let wanted = wanted.chain(websockets.into_iter().filter(|(_, on)| transports.contains(on)));
         wanted.filter(|(what, on)| self.count(what, *on) == 0).map(|(what, on)| format!("{what} ({on})")).collect()
     }
 }

@@ -82,7 +82,7 @@ impl Generator {
         if !self.connected[client] && self.rng.percent(30) {
             return self.connect(client);
         }
-        let weights = [34, 10, 2, 2, 5, 5, 4, 6, 4 * talks, 3 * talks, 1, 10, 8, 1, 1, 10, 2, talks, 1];
+        let weights = [34, 10, 2, 2, 5, 5, 4, 6, 4 * talks, 3 * talks, 1, 10, 8, 1, 1, 10, 2, talks, 1, 3];
         let step = match self.rng.weighted(&weights) {
             0 => return self.calls(),
             1 => {
@@ -124,6 +124,7 @@ impl Generator {
                 1 => return self.new_life(client),
                 _ => return self.rolled_back(client),
             },
+            19 => return self.cut_within(client),
             _ => Step::Yield(self.rng.between(1, 12)),
         };
         self.steps.push(step);
@@ -300,6 +301,32 @@ impl Generator {
             }
         }
         self.steps.extend([Step::Flow { client }, Step::Settle]);
+    }
+
+    /// A client is cut again and again while a large event, or one that is not quite large, is on its way to it.
+    fn cut_within(&mut self, client: usize) {
+        let Setup { window_records, window_bytes, window_seconds, pipe_bytes, .. } = self.setup;
+        let stays = window_records >= 8 && window_bytes >= 1 << 20 && window_seconds >= 20;
+        let Some(user) = self.setup.persons[client].user.filter(|_| stays && pipe_bytes >= 2_000) else { return };
+        let send = |pad| Call::Send { scope: Scope::User(user), except: None, kind: Kind::Plain, pad };
+        let pad = self.rng.pick(&[70_000, 70_000, 40_000]);
+        let gone = || Step::Cut { client, up: false, after: 0 };
+        let back = || Step::Connect { client, present: Present::Own, rooms: Vec::new(), door: 0 };
+        if !self.connected[client] {
+            self.steps.push(back());
+        }
+        self.steps.extend([Step::Flow { client }, Step::Settle, gone()]);
+        let small = self.rng.percent(50).then(|| send(20));
+        self.steps.push(Step::Calls(small.into_iter().chain([send(pad), send(20)]).collect()));
+        for _ in 0..self.rng.between(3, 6) {
+            let after = self.rng.pick(&[0, 1_000, pad / 2, pad / 2, pad]) + self.rng.below(2_000);
+            self.steps.extend([back(), Step::Cut { client, up: false, after }]);
+            let yields = self.rng.between(1, 30);
+            self.steps.push(if self.rng.percent(70) { Step::Settle } else { Step::Yield(yields) });
+            self.steps.push(gone());
+        }
+        self.steps.extend([back(), Step::Settle]);
+        self.connected[client] = true;
     }
 
     /// A client has not read its asks when it is told its place, and then its outbox overflows.

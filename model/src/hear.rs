@@ -11,6 +11,7 @@ use crate::log::{Place, What};
 use crate::reference::{Given, Reference, Sent};
 use crate::rooms::Sees;
 use crate::schedule::{Id, Scope, Transport};
+use crate::tap::LARGE;
 
 /// What a word means for the client.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -274,6 +275,9 @@ impl Reference {
         if from < self.conns[serial].place || until <= from {
             return Err(format!("lost {from} to {until}, but everything up to {} came", self.conns[serial].place));
         }
+        if !data["position"].is_null() {
+            return self.hear_passed_over(serial, data, (from, until));
+        }
         // Who has lost its place goes on after the oldest quarter of the window, and an eighth more at most.
         let records = now.end - now.start;
         let most = now.start + records / 4 + records / 8;
@@ -286,6 +290,36 @@ impl Reference {
         // What would have come instead may be among what is lost.
         conn.owed.clear();
         self.cover("lost");
+        Ok(Meaning::Nothing)
+    }
+
+    /// One event was passed over, for it is large and connections of the user have ended within it, three times at least.
+    fn hear_passed_over(&mut self, serial: usize, data: &Value, place: (Place, Place)) -> Result<Meaning, String> {
+        let (from, until) = place;
+        let (conn, size) = (&self.conns[serial], data["size"].as_u64().unwrap_or_default() as usize);
+        let log = self.log_of(conn);
+        let record = log.record(until);
+        if data["position"] != until || from + 1 != until {
+            return Err(format!("passed over at {}, but lost {from} to {until}", data["position"]));
+        }
+        if record.what != What::Event || log.sees(&conn.viewer, until) == Sees::No {
+            return Err("passed over, which was not for it".to_owned());
+        }
+        let Some(Sent::Logged { pad, .. }) = self.sent.get(record.number as usize) else {
+            return Err("passed over, which was never sent".to_owned());
+        };
+        if size <= LARGE || !(*pad..*pad + 700).contains(&size) {
+            return Err(format!("passed over with a size of {size}, and {pad} of padding"));
+        }
+        let of_now = self.conns[self.first..].iter();
+        let of_the_user = of_now.filter(|other| other.viewer.person == conn.viewer.person && other.life == conn.life);
+        let cuts = of_the_user.filter(|other| other.ended_within(record.number)).count();
+        if cuts < 3 || conn.viewer.person.user.is_none() {
+            return Err(format!("passed over, and {cuts} connections of the user have ended within it"));
+        }
+        self.check_gap(serial, from)?;
+        self.conns[serial].place = until;
+        self.cover("event passed over");
         Ok(Meaning::Nothing)
     }
 

@@ -29,6 +29,7 @@ mod run;
 mod schedule;
 mod server;
 mod steps;
+mod tap;
 mod tape;
 mod users;
 mod world;

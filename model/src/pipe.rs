@@ -8,6 +8,8 @@ use std::task::{Context, Poll, Waker};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use crate::tap::{Amid, Tap};
+
 /// How a wire behaves.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PipeConfig {
@@ -25,6 +27,7 @@ struct Pipe {
     down: Lane,
     up: Lane,
     cut: bool,
+    tap: Tap,
 }
 
 /// One direction.
@@ -76,13 +79,30 @@ impl Pipe {
 #[derive(Debug)]
 pub(crate) struct ClientEnd(Arc<Mutex<Pipe>>);
 
+/// Tells how far the server has come on a wire, also when that is cut.
+#[derive(Debug)]
+pub(crate) struct Looker(Arc<Mutex<Pipe>>);
+
+impl Looker {
+    /// The large frame that the server is in, or was in when the wire was cut.
+    pub(crate) fn amid(&self) -> Option<Amid> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).tap.amid()
+    }
+}
+
 /// The server's end.
 #[derive(Debug)]
 pub(crate) struct ServerEnd(Arc<Mutex<Pipe>>);
 
 /// A new wire.
 pub(crate) fn pipe(config: PipeConfig) -> (ClientEnd, ServerEnd) {
-    let pipe = Arc::new(Mutex::new(Pipe { config, down: Lane::default(), up: Lane::default(), cut: false }));
+    let pipe = Arc::new(Mutex::new(Pipe {
+        config,
+        down: Lane::default(),
+        up: Lane::default(),
+        cut: false,
+        tap: Tap::default(),
+    }));
     (ClientEnd(Arc::clone(&pipe)), ServerEnd(pipe))
 }
 
@@ -108,6 +128,10 @@ impl ClientEnd {
         pipe.up.bytes.extend(bytes.drain(..length));
         pipe.up.wake();
         true
+    }
+
+    pub(crate) fn looker(&self) -> Looker {
+        Looker(Arc::clone(&self.0))
     }
 
     /// Whether nothing more can come.
@@ -190,6 +214,7 @@ impl AsyncWrite for ServerEnd {
         for piece in pieces {
             let length = piece.len().min(room);
             pipe.down.bytes.extend(&piece[..length]);
+            pipe.tap.feed(&piece[..length]);
             room -= length;
             written += length;
         }

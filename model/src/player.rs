@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use tokio::time::Instant;
 
 use crate::client::{Heard, Protocol, Say, Wish, Word, protocol};
-use crate::pipe::{ClientEnd, PipeConfig, ServerEnd, pipe};
+use crate::pipe::{ClientEnd, Looker, PipeConfig, ServerEnd, pipe};
 use crate::schedule::{Id, Transport};
 
 /// How a client reads.
@@ -118,6 +118,11 @@ impl Link {
     /// Writes what waits; whether anything went.
     fn write(&mut self) -> bool {
         self.ends.iter().zip(&mut self.unsent).fold(false, |moved, (end, unsent)| end.write(unsent) || moved)
+    }
+
+    /// For whoever looks on at the first wire, which on websockets is the only one.
+    pub(crate) fn looker(&self) -> Option<Looker> {
+        self.ends.first().map(ClientEnd::looker)
     }
 
     pub(crate) fn say(&mut self, say: Say) {

@@ -154,6 +154,7 @@ impl Reference {
             asks: Default::default(),
             owed: Vec::new(),
             volatile: BTreeSet::new(),
+            looker: None,
         });
         self.conns.len() - 1
     }

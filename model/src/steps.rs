@@ -129,6 +129,7 @@ impl World {
         person.tenant.iter().for_each(|tenant| query += &format!("&tenant={}", tenant_name(*tenant)));
         let wish = Wish { query, rooms: rooms.iter().map(|room| room_name(*room)).collect(), cursor: presented };
         let (link, ends) = Link::open(serial, self.setup.transport, &wish, serial.is_multiple_of(3), self.pipe());
+        self.reference.conns[serial].looker = link.looker();
         self.players[client].link = Some(link);
         ends.into_iter().for_each(|end| self.server.accept(end));
         self.note(|| format!("  c{client}#{serial} asks: {}", wish.query));

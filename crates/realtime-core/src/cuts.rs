@@ -14,8 +14,8 @@ pub(crate) const LARGE: usize = 64 * 1024;
 const MOST: u32 = 3;
 /// Records and users that are counted; the one that was counted first is forgotten for a new one.
 const MAX: usize = 1000;
-/// Large frames of one connection that are remembered until it is told what of them has gone out: no transport takes more
-/// before that.
+/// Large frames of one connection that are remembered until it has ended: no kernel takes more before it is rid of the
+/// first.
 const MAX_IN_FLIGHT: usize = 8;
 
 /// A large record that was taken.
@@ -76,7 +76,7 @@ impl Cuts {
     }
 }
 
-/// What one connection has taken and may not have sent.
+/// What one connection has taken and may not have arrived.
 #[derive(Debug, Default)]
 pub(crate) struct InFlight {
     /// Frames that were taken in all.

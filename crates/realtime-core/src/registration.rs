@@ -224,7 +224,7 @@ impl<C: Codec> Registration<C> {
     }
 
     /// Notes, when the connection ends, that of all the frames that were ever taken the one with this number (from 0 on) has
-    /// gone out in part.
+    /// arrived at the client's host in part.
     ///
     /// An event of more than 64 KiB within which the connections of a user have ended three times is passed over for that
     /// user with a `lost`, so that a line that is too slow for it is no loop.

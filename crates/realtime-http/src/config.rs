@@ -25,7 +25,7 @@ pub struct WireConfig {
     ///
     /// It bounds the kernel's memory for a slow client. It also makes `write_stall` fair: with the kernel's own bound of
     /// several MiB a client that reads slowly but steadily would not make a waiting write go on for minutes.
-    /// `None` leaves the kernel's bound.
+    /// What it keeps has not arrived, see [`Wire::acknowledged`](crate::Wire::acknowledged). `None` leaves the kernel's bound.
     pub unsent_low_water: Option<u32>,
     /// How long sent bytes may stay unacknowledged before the kernel gives the peer up (`TCP_USER_TIMEOUT`, Linux and Android only); default 60 s.
     ///

@@ -1,4 +1,4 @@
-//! How far the packets of the main namespace have gone out, for those who ask when the connection has ended.
+//! Within which packet of the main namespace a connection has ended.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
