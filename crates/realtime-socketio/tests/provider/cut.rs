@@ -59,14 +59,17 @@ async fn read_answers(
     more: usize,
 ) -> (TcpStream, String) {
     polling.post(format!("40{auth}")).await;
-    loop {
-        let mut stream = small_stream(server).await;
-        let path = polling.url.split_once(&server.address.to_string()).unwrap().1;
-        stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n").as_bytes()).await.unwrap();
-        if let Some(some) = read_behind(&mut stream, name, more).await {
-            return (stream, some);
+    let path = polling.url.split_once(&server.address.to_string()).unwrap().1;
+    let found = async {
+        loop {
+            let mut stream = small_stream(server).await;
+            stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n").as_bytes()).await.unwrap();
+            if let Some(some) = read_behind(&mut stream, name, more).await {
+                return (stream, some);
+            }
         }
-    }
+    };
+    soon(name, found).await
 }
 
 /// None when the stream, or the answer, has ended before.
