@@ -4,7 +4,8 @@ use std::time::Duration;
 use realtime_core::{Capabilities, DispatcherConfig, Error, Limits, OutboxConfig, Result, RoomDelivery, WindowConfig};
 use realtime_http::{Origins, TrustedProxies, check_paths};
 
-use crate::provider::NAME;
+/// The provider's name.
+pub(crate) const NAME: &str = "sse";
 
 /// Path, limits and times of an [`SseProvider`](crate::SseProvider). What cannot work, as zero where nothing says what it means,
 /// is refused when the provider is attached.

@@ -8,12 +8,15 @@ use ::http::{HeaderName, StatusCode, Version};
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::response::{IntoResponse, Response};
+use axum::routing::get;
 use realtime_core::{Admitted, Asker, Identity, Refusal, RefusalKind};
-use realtime_http::{NO_TRANSFORM, WireInfo, admit, admit_as, method_response, refusal_response};
+use realtime_http::{
+    HttpProvider, NO_TRANSFORM, Origins, WireInfo, admit, admit_as, method_response, refusal_response,
+};
 
-use crate::SseProvider;
 use crate::codec;
 use crate::outlet::Under;
+use crate::provider::SseProvider;
 
 /// Tells nginx and those that took it over from it to pass each event on at once.
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
@@ -22,18 +25,60 @@ const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// The methods of the route.
 const METHODS: &str = "GET, HEAD, OPTIONS";
 
+impl HttpProvider for SseProvider {
+    fn router(self: Arc<Self>) -> axum::Router {
+        let path = self.config().path.clone();
+        let methods = get(stream).head(head).options(preflight).fallback(wrong_method);
+        axum::Router::new().route(&path, methods).with_state(self)
+    }
+
+    fn paths(&self) -> Vec<String> {
+        vec![self.config().path.clone()]
+    }
+
+    fn set_default_origins(&self, origins: &Origins) {
+        self.origins().set_default(origins);
+    }
+
+    fn origins(&self) -> Option<&Origins> {
+        Some(self.origins().get())
+    }
+
+    fn is_ready(&self) -> bool {
+        self.dispatcher().is_ready()
+    }
+}
+
+impl SseProvider {
+    /// The event stream for a route of the application's own, which knows who is asking and which rooms that is in.
+    ///
+    /// The origin, the limits and `Last-Event-ID` (or `?lastEventId=`) count as on the ready route; the authenticator, the
+    /// room policy and `?channel=` do not. A refusal is answered with its status, see
+    /// [`refusal_response`](realtime_http::refusal_response).
+    pub async fn open(
+        &self,
+        request: Request,
+        identity: Identity,
+        rooms: impl IntoIterator<Item = impl Into<String>>,
+    ) -> Response {
+        let rooms: Vec<String> = rooms.into_iter().map(Into::into).collect();
+        open(self, &request.into_parts().0, identity, &rooms)
+    }
+}
+
 /// Answers `GET` with the stream, or with the refusal.
-pub(crate) async fn stream(State(sse): State<Arc<SseProvider>>, request: Request) -> Response {
+async fn stream(State(sse): State<Arc<SseProvider>>, request: Request) -> Response {
     let parts = request.into_parts().0;
     let admitted =
-        admit(sse.dispatcher(), sse.allowed(), &sse.config().trusted_proxies, &parts, last_event_id(&parts)).await;
+        admit(sse.dispatcher(), sse.origins().get(), &sse.config().trusted_proxies, &parts, last_event_id(&parts))
+            .await;
     respond(&sse, &parts, admitted)
 }
 
 /// Answers `HEAD` with what `GET` would say in its headers, without a connection; the refusal too is told with its status.
-pub(crate) async fn head(State(sse): State<Arc<SseProvider>>, request: Request) -> Response {
+async fn head(State(sse): State<Arc<SseProvider>>, request: Request) -> Response {
     let parts = request.into_parts().0;
-    let admitted = admit(sse.dispatcher(), sse.allowed(), &sse.config().trusted_proxies, &parts, None).await;
+    let admitted = admit(sse.dispatcher(), sse.origins().get(), &sse.config().trusted_proxies, &parts, None).await;
     match admitted {
         // Of unknown length, as the stream is.
         Ok(_) => with_origin(&sse, &parts, event_stream(Body::from_stream(futures_util::stream::empty::<Never>()))),
@@ -44,14 +89,14 @@ pub(crate) async fn head(State(sse): State<Arc<SseProvider>>, request: Request) 
 type Never = Result<bytes::Bytes, std::convert::Infallible>;
 
 /// Answers what a browser asks before another page's script may send headers of its own (`fetch`, not `EventSource`).
-pub(crate) async fn preflight(State(sse): State<Arc<SseProvider>>, request: Request) -> Response {
+async fn preflight(State(sse): State<Arc<SseProvider>>, request: Request) -> Response {
     let mut response = (StatusCode::NO_CONTENT, [(ALLOW, METHODS)]).into_response();
-    sse.allowed().allow_preflight(&request.into_parts().0, "GET", response.headers_mut());
+    sse.origins().get().allow_preflight(&request.into_parts().0, "GET", response.headers_mut());
     response
 }
 
 /// Answers any other method.
-pub(crate) async fn wrong_method(State(sse): State<Arc<SseProvider>>, request: Request) -> Response {
+async fn wrong_method(State(sse): State<Arc<SseProvider>>, request: Request) -> Response {
     let parts = request.into_parts().0;
     let address = sse.config().trusted_proxies.client(&parts);
     let refusal = Refusal::bad_request("an event stream is asked for with GET");
@@ -60,9 +105,10 @@ pub(crate) async fn wrong_method(State(sse): State<Arc<SseProvider>>, request: R
 }
 
 /// The stream for a route of the application's own.
-pub(crate) fn open(sse: &SseProvider, parts: &Parts, identity: Identity, rooms: &[String]) -> Response {
+fn open(sse: &SseProvider, parts: &Parts, identity: Identity, rooms: &[String]) -> Response {
     let (config, cursor) = (sse.config(), last_event_id(parts));
-    let admitted = admit_as(sse.dispatcher(), sse.allowed(), &config.trusted_proxies, parts, identity, rooms, cursor);
+    let admitted =
+        admit_as(sse.dispatcher(), sse.origins().get(), &config.trusted_proxies, parts, identity, rooms, cursor);
     respond(sse, parts, admitted)
 }
 
@@ -114,7 +160,7 @@ fn event_stream(body: Body) -> Response {
 }
 
 fn with_origin(sse: &SseProvider, parts: &Parts, mut response: Response) -> Response {
-    sse.allowed().allow(parts, response.headers_mut());
+    sse.origins().get().allow(parts, response.headers_mut());
     response
 }
 

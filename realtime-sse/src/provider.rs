@@ -1,26 +1,19 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use axum::extract::Request;
-use axum::response::Response;
-use axum::routing::get;
 use bytes::Bytes;
 use futures_util::Sink;
 use realtime_core::{
     Admitted, Capabilities, CloseReason, ConnectionStats, Dispatcher, Drain, Identity, Link, RealtimeBroadcast,
     RealtimeProvider, RoomMembership, Router, Runtime, Stats, Target, random_between,
 };
-use realtime_http::{HttpProvider, Origins, ProviderOrigins};
+use realtime_http::ProviderOrigins;
 
-use crate::SseConfig;
 use crate::body::SseBody;
 use crate::codec::{self, SseCodec};
+use crate::config::{NAME, SseConfig};
 use crate::heartbeat::Heartbeat;
-use crate::http;
 use crate::outlet::Under;
-
-/// The provider's name.
-pub(crate) const NAME: &str = "sse";
 
 /// Server-Sent Events: the provider `"sse"`.
 ///
@@ -41,28 +34,13 @@ impl SseProvider {
     }
 
     /// Which pages may connect.
-    pub(crate) fn allowed(&self) -> &Origins {
-        self.origins.get()
+    pub(crate) fn origins(&self) -> &ProviderOrigins {
+        &self.origins
     }
 
     /// What it was made with.
     pub fn config(&self) -> &SseConfig {
         &self.config
-    }
-
-    /// The event stream for a route of the application's own, which knows who is asking and which rooms that is in.
-    ///
-    /// The origin, the limits and `Last-Event-ID` (or `?lastEventId=`) count as on the ready route; the authenticator, the
-    /// room policy and `?channel=` do not. A refusal is answered with its status, see
-    /// [`refusal_response`](realtime_http::refusal_response).
-    pub async fn open(
-        &self,
-        request: Request,
-        identity: Identity,
-        rooms: impl IntoIterator<Item = impl Into<String>>,
-    ) -> Response {
-        let rooms: Vec<String> = rooms.into_iter().map(Into::into).collect();
-        http::open(self, &request.into_parts().0, identity, &rooms)
     }
 
     /// Delivers into any sink what a client of this identity would get, a block at a time (without `retry:` and heartbeat).
@@ -137,29 +115,5 @@ impl RealtimeProvider for SseProvider {
 
     fn connections(&self, target: &Target) -> Vec<ConnectionStats> {
         self.dispatcher.connections(target)
-    }
-}
-
-impl HttpProvider for SseProvider {
-    fn router(self: Arc<Self>) -> axum::Router {
-        let path = self.config.path.clone();
-        let methods = get(http::stream).head(http::head).options(http::preflight).fallback(http::wrong_method);
-        axum::Router::new().route(&path, methods).with_state(self)
-    }
-
-    fn paths(&self) -> Vec<String> {
-        vec![self.config.path.clone()]
-    }
-
-    fn set_default_origins(&self, origins: &Origins) {
-        self.origins.set_default(origins);
-    }
-
-    fn origins(&self) -> Option<&Origins> {
-        Some(self.origins.get())
-    }
-
-    fn is_ready(&self) -> bool {
-        self.dispatcher.is_ready()
     }
 }

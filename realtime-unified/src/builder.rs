@@ -27,6 +27,13 @@ pub struct NotificationServiceBuilder {
     decision_timeout: Option<Duration>,
 }
 
+impl NotificationService {
+    /// Begins a service.
+    pub fn builder() -> NotificationServiceBuilder {
+        NotificationServiceBuilder::default()
+    }
+}
+
 impl NotificationServiceBuilder {
     /// Adds a provider with routes.
     pub fn provider(mut self, provider: impl HttpProvider) -> Self {

@@ -10,8 +10,8 @@ use realtime_core::{
 use realtime_http::HttpProvider;
 use serde::Serialize;
 
+use crate::outcomes::Outcomes;
 use crate::registry::{Entry, Registry};
-use crate::{NotificationServiceBuilder, Outcomes};
 
 /// One application's providers, picked by name. Cheap to clone; fits into axum's state.
 ///
@@ -26,11 +26,6 @@ pub struct NotificationService {
 }
 
 impl NotificationService {
-    /// Begins a service.
-    pub fn builder() -> NotificationServiceBuilder {
-        NotificationServiceBuilder::default()
-    }
-
     /// A service over mocks, for the tests of an application: nothing is attached, nothing runs.
     ///
     /// # Panics

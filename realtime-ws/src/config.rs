@@ -3,7 +3,8 @@ use std::time::Duration;
 use realtime_core::{Capabilities, DEFAULT_MAX_DEPTH, DispatcherConfig, Limits, OutboxConfig, Result, WindowConfig};
 use realtime_http::{Origins, TrustedProxies, check_paths};
 
-use crate::provider::NAME;
+/// The provider's name.
+pub(crate) const NAME: &str = "ws";
 
 /// Path, limits and times of a [`WsProvider`](crate::WsProvider). What cannot work, as zero where nothing says what it means, is
 /// refused when the provider is attached.

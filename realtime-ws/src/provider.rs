@@ -19,15 +19,12 @@ use tokio_util::task::TaskTracker;
 
 use tracing::Instrument;
 
-use crate::WsConfig;
 use crate::codec::{WsCodec, WsFrame};
+use crate::config::{NAME, WsConfig};
 use crate::handshake::{Handshake, NoHandshake, route};
 use crate::raw::{BINARY, BinaryHandler, IntoRawReply, TEXT, TextHandler};
 use crate::session::Session;
 use crate::settings::Settings;
-
-/// The provider's name.
-pub(crate) const NAME: &str = "ws";
 
 /// How long the last goodbyes may take when a drain is over.
 const GRACE: Duration = Duration::from_secs(1);

@@ -1,0 +1,13 @@
+//! From the log to each connection, and the way back into it: dispatcher, window, hub, outboxes.
+
+pub(crate) mod asks;
+pub(crate) mod cuts;
+pub(crate) mod dispatcher;
+pub(crate) mod hub;
+pub(crate) mod key;
+pub(crate) mod membership;
+pub(crate) mod outbox;
+pub(crate) mod pass;
+pub(crate) mod registration;
+pub(crate) mod sink;
+pub(crate) mod window;

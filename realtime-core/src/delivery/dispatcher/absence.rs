@@ -1,0 +1,74 @@
+//! The end of an absent user's rooms: a record like any other, so that it has its place on every node, and whoever comes back
+//! from before it is told.
+//!
+//! It is written by the node that saw the user's last connection go, or that made the join if there never was one, when that
+//! was longer ago than the window reaches; by any other node if that one has not for several times as long. The directory is
+//! asked first whether the user is at another node: nodes that share a log share a directory too. If the record comes all the
+//! same while a connection is there, that one is sent back to begin anew.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::delivery::dispatcher::Dispatcher;
+use crate::log::envelope::Body;
+use crate::traits::codec::Codec;
+use crate::values::error::{Error, Result};
+use crate::values::event_id::EventId;
+use crate::values::member::Member;
+
+/// How many users' rooms are ended at one beat.
+pub(super) const MOST_ENDED: usize = 100;
+/// How long the directory may take to say whether a user is online.
+const ANSWER: Duration = Duration::from_secs(2);
+
+impl<C: Codec> Dispatcher<C> {
+    /// Ends the rooms of these users, one after the other and beside the tail loop, unless it is still busy with others: who
+    /// is left out is still absent at the next beat.
+    pub(super) fn end_absent(&self, absent: Vec<Member>) {
+        if absent.is_empty() || self.ending.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let dispatcher = self.unowned();
+        tokio::spawn(self.stop.clone().run_until_cancelled_owned(async move {
+            let _busy = Busy(&dispatcher.ending);
+            for member in absent {
+                if let Err(error) = dispatcher.end_rooms(&member).await {
+                    let provider = dispatcher.config.provider;
+                    tracing::debug!(provider, %error, "an absent user's rooms could not be ended; trying again");
+                    break;
+                }
+            }
+        }));
+    }
+
+    async fn end_rooms(&self, member: &Member) -> Result<()> {
+        if self.is_elsewhere(member).await? {
+            self.hub.put_off_absent(member, Instant::now());
+            return Ok(());
+        }
+        let Some(seen) = self.hub.say_absent(member, self.config.window.age, Instant::now()) else { return Ok(()) };
+        self.append(EventId::random(), Body::Absent { member: member.clone(), seen }, None).await.map(drop)
+    }
+
+    /// Whether the directory knows of a connection of this user, with this provider.
+    async fn is_elsewhere(&self, member: &Member) -> Result<bool> {
+        let online = self.runtime()?.directory.of_user(&member.user);
+        let online = tokio::time::timeout(ANSWER, online).await;
+        let online = online.map_err(|_| Error::Backplane("the directory did not answer in time".into()))??;
+        Ok(online.iter().any(|presence| {
+            presence.provider == self.config.provider
+                && (member.tenant.is_none() || member.tenant.as_deref() == presence.tenant.as_deref())
+        }))
+    }
+}
+
+/// Takes the mark away when the task ends, however it ends.
+struct Busy<'a>(&'a AtomicBool);
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
+}

@@ -1,0 +1,78 @@
+//! Asks: events that each matched connection answers.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+use tokio::time::Instant;
+
+use async_trait::async_trait;
+
+use crate::delivery::dispatcher::Dispatcher;
+use crate::log::envelope::Body;
+use crate::traits::codec::Codec;
+use crate::traits::provider::SocketIoBroadcast;
+use crate::values::ack::{AckStatus, Acks, Ask};
+use crate::values::connection::ConnectionId;
+use crate::values::error::Result;
+use crate::values::event::Event;
+use crate::values::event_id::EventId;
+use crate::values::inbound::InboundPayload;
+use crate::values::target::Target;
+
+/// The longest an ask waits; more counts as this.
+const MAX_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
+
+#[async_trait]
+impl<C: Codec> SocketIoBroadcast for Arc<Dispatcher<C>> {
+    async fn to_user_with_ack(&self, user: &str, event: Event, timeout: Duration) -> Result<Acks> {
+        Dispatcher::ask(self, Target::user(user), event, timeout).await
+    }
+
+    async fn to_room_with_ack(&self, room: &str, event: Event, timeout: Duration) -> Result<Acks> {
+        Dispatcher::ask(self, Target::room(room), event, timeout).await
+    }
+
+    async fn ask(&self, target: Target, event: Event, timeout: Duration) -> Result<Acks> {
+        Dispatcher::ask(self, target, event, timeout).await
+    }
+}
+
+impl<C: Codec> Dispatcher<C> {
+    /// Asks the connections of a target; the answers come as they arrive, for this long (and a day) at most.
+    ///
+    /// # Errors
+    /// Those of [`crate::RealtimeBroadcast::send`]; [`crate::Error::Unsupported`] where clients cannot answer, and for a volatile
+    /// event or one with a key.
+    pub async fn ask(self: &Arc<Self>, target: Target, event: Event, timeout: Duration) -> Result<Acks> {
+        if !self.config().capabilities.acks {
+            return Err(self.unsupported("acks"));
+        }
+        if event.is_volatile() {
+            return Err(self.unsupported("volatile asks"));
+        }
+        self.check_keys(&event, "idempotency keys of asks", "latest keys of asks")?;
+        self.check_event(&target, &event)?;
+        let timeout = timeout.min(MAX_TIMEOUT);
+        let deadline = Instant::now() + timeout;
+        let ask = Arc::new(Ask::new());
+        let body = Body::Ask { target, event, deadline: SystemTime::now() + timeout };
+        // Made before the append, so that whoever gives up in between leaves nothing behind.
+        let acks = Acks::new(Arc::clone(&ask), deadline, {
+            let (dispatcher, ask) = (self.unowned(), Arc::clone(&ask));
+            move || {
+                dispatcher.asks().end(ask.number(), &ask);
+            }
+        });
+        self.append(EventId::random(), body, Some(ask)).await?;
+        Ok(acks)
+    }
+
+    pub(crate) fn answer(&self, ack: u64, connection: ConnectionId, payload: InboundPayload) -> bool {
+        let ask = self.asks().settle(ack, connection);
+        ask.is_some_and(|ask| ask.settle(connection, AckStatus::Answered, Some(payload)))
+    }
+
+    pub(crate) fn answer_unreadable(&self, ack: u64, connection: ConnectionId) -> bool {
+        let ask = self.asks().settle(ack, connection);
+        ask.is_some_and(|ask| ask.settle(connection, AckStatus::Unreadable, None))
+    }
+}

@@ -1,0 +1,234 @@
+//! Sends: into the log, or past it for what is not durable.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::time::Instant;
+
+use async_trait::async_trait;
+use tokio::sync::oneshot;
+
+use super::Waiter;
+use crate::delivery::dispatcher::Dispatcher;
+use crate::log::backplane::AppendError;
+use crate::log::envelope::{Body, Envelope};
+use crate::traits::codec::Codec;
+use crate::traits::provider::RealtimeBroadcast;
+use crate::values::ack::Ask;
+use crate::values::config::RoomDelivery;
+use crate::values::error::{Error, Result};
+use crate::values::event::Event;
+use crate::values::event_id::EventId;
+use crate::values::receipt::Receipt;
+use crate::values::stats::add;
+use crate::values::target::{Scope, Target};
+
+/// How long a send waits for its record to come back through the log.
+const OUTCOME: Duration = Duration::from_secs(2);
+
+#[async_trait]
+impl<C: Codec> RealtimeBroadcast for Arc<Dispatcher<C>> {
+    async fn send(&self, target: Target, event: Event) -> Result<Receipt> {
+        if event.is_volatile() {
+            self.check_keys(&event, "idempotency keys of volatile events", "latest keys of volatile events")?;
+        } else if matches!(target.scope(), Scope::Connection(_)) {
+            let (idempotency, latest) =
+                ("idempotency keys of events for one connection", "latest keys of events for one connection");
+            self.check_keys(&event, idempotency, latest)?;
+        }
+        self.check_event(&target, &event)?;
+        let target = self.audience_of(target);
+        let id = EventId::random();
+        if event.is_volatile() || matches!(target.scope(), Scope::Connection(_)) {
+            return self.send_now(id, target, event).await;
+        }
+        self.append(id, Body::Event { target, event }, None).await
+    }
+}
+
+impl<C: Codec> Dispatcher<C> {
+    /// Refuses what could never be delivered, before anything is logged.
+    pub(crate) fn check_event(&self, target: &Target, event: &Event) -> Result<()> {
+        let config = self.config();
+        if self.is_closing() {
+            return Err(Error::Closed { provider: config.provider.to_owned() });
+        }
+        target.check()?;
+        if event.payload().is_binary() && !config.capabilities.binary {
+            return Err(self.unsupported("binary events"));
+        }
+        let size = event.payload().size();
+        if size > config.max_event_bytes {
+            return Err(Error::TooLarge { size, limit: config.max_event_bytes });
+        }
+        Ok(())
+    }
+
+    /// Refuses the keys of an event that is in no log, or is not caught up with: they would be without effect.
+    pub(crate) fn check_keys(&self, event: &Event, idempotency: &'static str, latest: &'static str) -> Result<()> {
+        if event.key().is_some() {
+            return Err(self.unsupported(idempotency));
+        }
+        if event.latest().is_some() {
+            return Err(self.unsupported(latest));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn unsupported(&self, what: &'static str) -> Error {
+        Error::Unsupported { provider: self.config().provider.to_owned(), what }
+    }
+
+    /// Appends a record and waits until it has been applied here.
+    pub(crate) async fn append(&self, id: EventId, body: Body, ask: Option<Arc<Ask>>) -> Result<Receipt> {
+        if self.is_closing() {
+            return Err(Error::Closed { provider: self.config().provider.to_owned() });
+        }
+        let runtime = self.runtime()?;
+        let (done, applied) = oneshot::channel();
+        // Before the append: the record may come back before the append's own answer does.
+        self.waiters().insert(id, Waiter { done, ask });
+        let _forget = ForgetWaiter { dispatcher: self, id };
+        let record = Envelope { id, node: runtime.node, body }.encode();
+        let provider = self.config().provider;
+        let outcome = async {
+            let mut applied = applied;
+            // Whichever comes first counts: a record that has come through the log is in it, whatever its append says.
+            tokio::select! {
+                biased;
+                receipt = &mut applied => return receipt.map_err(|_| Error::OutcomeUnknown { id }),
+                answer = runtime.backplane.append(provider, self.life().epoch(), id, record) => {
+                    answer.map_err(|error| {
+                        tracing::debug!(provider, event = %id, %error, "an append failed");
+                        if matches!(error, AppendError::Epoch) {
+                            self.look_wanted.notify_one();
+                        }
+                        error.into_error(id)
+                    })?;
+                }
+            }
+            applied.await.map_err(|_| Error::OutcomeUnknown { id })
+        };
+        let receipt = tokio::time::timeout(OUTCOME, outcome).await.unwrap_or(Err(Error::OutcomeUnknown { id }))?;
+        tracing::trace!(provider, event = %id, position = ?receipt.position, "sent");
+        Ok(receipt)
+    }
+
+    /// Delivers to whoever is here, and tells the other nodes, without the log.
+    async fn send_now(&self, id: EventId, target: Target, event: Event) -> Result<Receipt> {
+        self.runtime()?;
+        let alone = matches!(target.scope(), Scope::Connection(_)) && !event.is_volatile();
+        let delivered = if alone {
+            self.deliver_in_turn(&target, &event).await.delivered
+        } else {
+            self.deliver_now(&target, &event).delivered
+        };
+        if !alone || delivered.matched == 0 {
+            self.publish_to_others(id, Body::Event { target, event }).await?;
+        }
+        Ok(Receipt::new(id, None, Some(delivered)))
+    }
+
+    /// To one connection, when its lane has room: whoever sends faster than the client reads waits for it.
+    async fn deliver_in_turn(&self, target: &Target, event: &Event) -> crate::delivery::hub::Outcome {
+        let mut outcome = crate::delivery::hub::Outcome::default();
+        for connection in self.hub().matching(target) {
+            let frame = self.codec().event(event, None);
+            outcome.count(self.hub().push_side_in_turn(&connection, frame).await);
+        }
+        add(&self.counters.dropped, outcome.delivered.dropped);
+        outcome
+    }
+
+    pub(crate) fn deliver_now(&self, target: &Target, event: &Event) -> crate::delivery::hub::Outcome {
+        let frame = self.codec().event(event, None);
+        let outcome = self.hub().deliver_now(target, &frame, event.is_volatile(), Instant::now());
+        add(&self.counters.dropped, outcome.delivered.dropped);
+        outcome
+    }
+
+    pub(crate) async fn publish_to_others(&self, id: EventId, body: Body) -> Result<()> {
+        let runtime = self.runtime()?;
+        let message = Envelope { id, node: runtime.node, body }.encode();
+        runtime.backplane.publish(self.config().provider, message).await
+    }
+
+    /// Who a target means with this provider: without members, a room is everyone.
+    fn audience_of(&self, target: Target) -> Target {
+        if self.config().room_delivery == RoomDelivery::Members || !matches!(target.scope(), Scope::Room { .. }) {
+            return target;
+        }
+        if !self.widened.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                provider = self.config().provider,
+                "an event for a room is shown to every connection (room_delivery)"
+            );
+        }
+        target.widen_room()
+    }
+}
+
+/// Takes a waiter away when its send ends, however it ends.
+struct ForgetWaiter<'a, C: Codec> {
+    dispatcher: &'a Dispatcher<C>,
+    id: EventId,
+}
+
+impl<C: Codec> Drop for ForgetWaiter<'_, C> {
+    fn drop(&mut self) {
+        self.dispatcher.waiters().remove(&self.id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use futures_util::FutureExt;
+
+    use super::*;
+    use crate::inbound::router::Router;
+    use crate::traits::runtime::Runtime;
+    use crate::values::capabilities::Capabilities;
+    use crate::values::config::DispatcherConfig;
+    use crate::values::cursor::Cursor;
+    use crate::values::event::Payload;
+    use crate::values::handler_error::HandlerError;
+
+    /// Encodes everything as nothing.
+    struct Empty;
+
+    impl Codec for Empty {
+        type Frame = Bytes;
+
+        fn event(&self, _: &Event, _: Option<Cursor>) -> Bytes {
+            Bytes::new()
+        }
+
+        fn ask(&self, _: &Event, _: u64) -> Bytes {
+            Bytes::new()
+        }
+
+        fn ack(&self, _: u64, _: &Payload) -> Bytes {
+            Bytes::new()
+        }
+
+        fn error(&self, _: &HandlerError, _: Option<u64>) -> Bytes {
+            Bytes::new()
+        }
+
+        fn cursor(&self, _: Cursor) -> Bytes {
+            Bytes::new()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_send_that_is_given_up_leaves_nothing() {
+        let dispatcher = Dispatcher::new(DispatcherConfig::new("core", Capabilities::none()), Empty, Router::new());
+        dispatcher.attach(Runtime::in_memory()).await.unwrap();
+        let mut send = dispatcher.to_all(Event::json("note", "given up").unwrap());
+        assert!((&mut send).now_or_never().is_none(), "its record has still to come through the log");
+        assert_eq!(dispatcher.waiters().len(), 1);
+        drop(send);
+        assert!(dispatcher.waiters().is_empty());
+    }
+}

@@ -1,0 +1,295 @@
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+use super::group::Group;
+use super::user::{Standing, User};
+use super::{Connection, Sight};
+use crate::delivery::membership::Memberships;
+use crate::traits::codec::Frame;
+use crate::values::connection::ConnectionId;
+use crate::values::identity::Identity;
+use crate::values::member::Member;
+use crate::values::position::Position;
+use crate::values::target::Scope;
+
+/// The hub's tables; every change keeps them consistent with each other.
+pub(super) struct Index<F> {
+    all: Group<F>,
+    tenants: HashMap<Arc<str>, Group<F>>,
+    users: HashMap<Arc<str>, User<F>>,
+    /// Members of now, by either way of being in: entered by the connection, or joined by its user.
+    rooms: HashMap<Arc<str>, Group<F>>,
+    /// The rooms each connection entered itself (only those that entered one): the way back from a connection to its rooms.
+    entered: HashMap<ConnectionId, Memberships>,
+}
+
+/// A connection's stays in rooms that it entered itself.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stays {
+    /// Rooms that it is in.
+    pub(crate) now: usize,
+    /// Stays that are kept, those that are over included.
+    pub(crate) kept: usize,
+    /// Whether it is in the room that was asked about.
+    pub(crate) is_in: bool,
+}
+
+/// Counts of now.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Gauges {
+    pub(crate) connections: usize,
+    pub(crate) users: usize,
+    pub(crate) rooms: usize,
+    pub(crate) behind: usize,
+}
+
+impl<F: Frame> Index<F> {
+    pub(super) fn new() -> Self {
+        Self {
+            all: Group::default(),
+            tenants: HashMap::new(),
+            users: HashMap::new(),
+            rooms: HashMap::new(),
+            entered: HashMap::new(),
+        }
+    }
+
+    pub(super) fn insert(&mut self, connection: &Arc<Connection<F>>) {
+        self.all.insert(connection);
+        let identity = &connection.info.identity;
+        if let Some(tenant) = identity.shared_tenant() {
+            self.tenants.entry(Arc::clone(tenant)).or_default().insert(connection);
+        }
+        if let Some(name) = identity.shared_user() {
+            let user = self.users.entry(Arc::clone(name)).or_default();
+            user.insert(connection);
+            for room in user.joined_rooms(identity.tenant_name()) {
+                self.rooms.entry(Arc::clone(room)).or_default().insert(connection);
+            }
+        }
+    }
+
+    pub(super) fn remove(&mut self, connection: &Connection<F>, now: Instant) -> bool {
+        let id = connection.info.id;
+        if !self.all.remove(id) {
+            return false;
+        }
+        let identity = &connection.info.identity;
+        if let Some(tenant) = identity.tenant_name() {
+            remove_from(&mut self.tenants, tenant, id);
+        }
+        if let Some(name) = identity.user_name()
+            && let Some(user) = self.users.get_mut(name)
+        {
+            for room in user.joined_rooms(identity.tenant_name()) {
+                remove_from(&mut self.rooms, room, id);
+            }
+            if user.remove(connection, now) {
+                self.users.remove(name);
+            }
+        }
+        if let Some(rooms) = self.entered.remove(&id) {
+            for room in rooms.current() {
+                remove_from(&mut self.rooms, room, id);
+            }
+        }
+        true
+    }
+
+    pub(super) fn enter(&mut self, id: ConnectionId, room: &Arc<str>, at: Position) -> bool {
+        let Some(connection) = self.all.find(id) else { return false };
+        let entered = self.entered.entry(id).or_default().enter(room, at);
+        self.rooms.entry(Arc::clone(room)).or_default().insert(connection);
+        entered
+    }
+
+    /// A connection names a room whose past is for it: from its place on, but nothing of before the server took it out.
+    pub(super) fn enter_from(&mut self, connection: &Connection<F>, room: &Arc<str>, place: Position) {
+        let identity = &connection.info.identity;
+        let user = identity.user_name().and_then(|name| self.users.get(name));
+        let left = user.and_then(|user| user.left(identity.tenant_name(), room));
+        self.enter(connection.info.id, room, left.map_or(place, |left| left.max(place)));
+    }
+
+    pub(super) fn stays(&self, id: ConnectionId, room: &str) -> Stays {
+        let none = Stays { now: 0, kept: 0, is_in: false };
+        self.entered.get(&id).map_or(none, |rooms| Stays {
+            now: rooms.current().count(),
+            kept: rooms.len(),
+            is_in: rooms.current().any(|current| **current == *room),
+        })
+    }
+
+    pub(super) fn leave(&mut self, id: ConnectionId, room: &str, at: Position) -> bool {
+        let left = self.entered.get_mut(&id).is_some_and(|rooms| rooms.leave(room, at));
+        let joined = self.all.find(id).is_some_and(|connection| {
+            let identity = &connection.info.identity;
+            let user = identity.user_name().and_then(|name| self.users.get(name));
+            user.is_some_and(|user| user.is_joined(identity.tenant_name(), room))
+        });
+        if left && !joined {
+            remove_from(&mut self.rooms, room, id);
+        }
+        left
+    }
+
+    pub(super) fn is_in(&self, id: ConnectionId, room: &str) -> bool {
+        self.rooms.get(room).is_some_and(|members| members.find(id).is_some())
+    }
+
+    /// Joins a user to a room, in every tenant or in one.
+    pub(super) fn join_user(&mut self, member: &Member, room: &Arc<str>, at: Position, ours: bool, now: Instant) {
+        let user = self.users.entry(Arc::clone(&member.user)).or_default();
+        user.join(member.tenant.as_ref(), room, at, ours, now);
+        for connection in user.connections_in(member.tenant.as_deref()) {
+            self.rooms.entry(Arc::clone(room)).or_default().insert(connection);
+        }
+    }
+
+    /// Takes the connections that a user's name means, in every tenant or in one, out of a room, by whichever way each of
+    /// them was in.
+    pub(super) fn leave_user(&mut self, member: &Member, room: &Arc<str>, at: Position) {
+        let user = self.users.entry(Arc::clone(&member.user)).or_default();
+        user.leave(member.tenant.as_ref(), room, at);
+        for connection in user.connections_in(member.tenant.as_deref()) {
+            let id = connection.info.id;
+            if let Some(entered) = self.entered.get_mut(&id) {
+                entered.leave(room, at);
+            }
+            remove_from(&mut self.rooms, room, id);
+        }
+    }
+
+    pub(super) fn audience(&mut self, scope: &Scope) -> Arc<[Arc<Connection<F>>]> {
+        let group = match scope {
+            Scope::All => Some(&mut self.all),
+            Scope::Connection(id) => return self.all.find(*id).cloned().into_iter().collect(),
+            Scope::Room { name, .. } => self.rooms.get_mut(name),
+            Scope::Tenant(name) => self.tenants.get_mut(name),
+            Scope::User { name, .. } => self.users.get_mut(name).map(|user| &mut user.connections),
+        };
+        group.map_or_else(|| Arc::new([]) as Arc<[_]>, Group::list)
+    }
+
+    pub(super) fn everyone(&mut self) -> Arc<[Arc<Connection<F>>]> {
+        self.all.list()
+    }
+
+    pub(super) fn sight(&self, connection: &Connection<F>, end: Position) -> Sight {
+        let identity = &connection.info.identity;
+        let user = identity.user_name().and_then(|name| self.users.get(name));
+        Sight {
+            id: connection.info.id,
+            identity: identity.clone(),
+            own: self.entered.get(&connection.info.id).cloned().unwrap_or_default(),
+            joined: user.map(|user| user.joined(identity.tenant_name())).unwrap_or_default(),
+            born: connection.born,
+            end,
+        }
+    }
+
+    /// The rooms a user was joined to, and those that the user's connections of this node entered themselves: of every
+    /// tenant or of one.
+    pub(super) fn user_rooms(&self, member: &Member) -> Vec<String> {
+        let Some(user) = self.users.get(&member.user) else { return Vec::new() };
+        let tenant = member.tenant.as_deref();
+        let entered = user.connections_in(tenant).filter_map(|connection| self.entered.get(&connection.info.id));
+        let mut rooms: BTreeSet<&str> = entered.flat_map(Memberships::current).map(AsRef::as_ref).collect();
+        match tenant {
+            None => rooms.extend(user.all_joined_rooms().map(AsRef::as_ref)),
+            tenant => rooms.extend(user.joined_rooms(tenant).map(AsRef::as_ref)),
+        }
+        rooms.into_iter().map(str::to_owned).collect()
+    }
+
+    /// Ends, as of this place, the rooms of a user who is absent, as far as they were joined up to another one. Answers the
+    /// connections that are here all the same, if there was something to end.
+    pub(super) fn end(
+        &mut self,
+        member: &Member,
+        seen: Position,
+        at: Position,
+        now: Instant,
+    ) -> Vec<Arc<Connection<F>>> {
+        let Some(user) = self.users.get_mut(&member.user) else { return Vec::new() };
+        let rooms = user.end(member.tenant.as_deref(), seen, at, now);
+        if rooms.is_empty() {
+            return Vec::new();
+        }
+        let here: Vec<_> = user.connections_in(member.tenant.as_deref()).cloned().collect();
+        for connection in &here {
+            let id = connection.info.id;
+            let entered = self.entered.get(&id);
+            for room in &rooms {
+                let joined = user.is_joined(connection.info.identity.tenant_name(), room);
+                if !joined && !entered.is_some_and(|entered| entered.is_in(room)) {
+                    remove_from(&mut self.rooms, room, id);
+                }
+            }
+        }
+        here
+    }
+
+    /// The place before which one is expired for this identity, because rooms ended there by absence.
+    pub(super) fn ended(&self, identity: &Identity) -> Option<Position> {
+        self.users.get(identity.user_name()?)?.ended(identity.tenant_name())
+    }
+
+    /// What a user was joined to, if nobody is here for whom it holds.
+    pub(super) fn absent(&mut self, member: &Member) -> Option<&mut Standing> {
+        self.users.get_mut(&member.user)?.absent(member.tenant.as_deref())
+    }
+
+    /// Forgets what nobody can read any more. Answers whose rooms should end, up to so many, because they have been away for
+    /// this long.
+    pub(super) fn forget(&mut self, start: Position, time: Duration, now: Instant, most: usize) -> Vec<Member> {
+        let mut absent = Vec::new();
+        self.users.retain(|name, user| {
+            !user.forget(start, |standing, tenant| {
+                if absent.len() < most && standing.is_absent(time, now) {
+                    absent.push(Member { user: Arc::clone(name), tenant: tenant.cloned() });
+                }
+            })
+        });
+        self.entered.values_mut().for_each(|rooms| rooms.forget_before(start));
+        absent.sort_unstable();
+        absent
+    }
+
+    /// In a new epoch the positions of before mean nothing, so joins of before are gone.
+    pub(super) fn forget_memberships(&mut self) {
+        for user in self.users.values_mut() {
+            for room in user.forget_rooms() {
+                for connection in user.connections.iter() {
+                    let id = connection.info.id;
+                    if let Some(entered) = self.entered.get_mut(&id) {
+                        entered.leave(&room, Position::START);
+                    }
+                    remove_from(&mut self.rooms, &room, id);
+                }
+            }
+        }
+        self.users.retain(|_, user| !user.is_empty());
+    }
+
+    pub(super) fn gauges(&self) -> Gauges {
+        Gauges {
+            connections: self.all.len(),
+            users: self.users.values().filter(|user| !user.connections.is_empty()).count(),
+            rooms: self.rooms.len(),
+            behind: 0,
+        }
+    }
+}
+
+/// Takes a connection out of a group, and the group out of the table when it is empty.
+fn remove_from<F>(groups: &mut HashMap<Arc<str>, Group<F>>, name: &str, id: ConnectionId) {
+    if let Some(group) = groups.get_mut(name) {
+        group.remove(id);
+        if group.is_empty() {
+            groups.remove(name);
+        }
+    }
+}

@@ -1,0 +1,71 @@
+use crate::values::position::Position;
+
+/// One pass of a connection that is behind over what the log held when the pass began.
+///
+/// An event of a series is passed over only for a newer one of the same pass. So a reader that never catches up gets each
+/// series once in a pass, however fast it is renewed. A reader that is too slow for a whole pass loses the window first:
+/// then the next pass goes over half as many records, until one comes to its end, and over twice as many after that.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pass {
+    /// Its last record.
+    until: Position,
+    /// How many records it goes over.
+    length: u32,
+    /// How many it may go over.
+    reach: u32,
+}
+
+impl Pass {
+    /// A pass over nothing; the next one goes over everything.
+    pub(crate) fn new() -> Self {
+        Self { until: Position::START, length: 0, reach: u32::MAX }
+    }
+
+    /// The last record of the pass for a reader that has taken everything up to `place`, in a log from after `start` to
+    /// `end`; a new pass when the last one is over, or cannot be finished because the window has dropped a part of it.
+    pub(crate) fn over(&mut self, place: Position, start: Position, end: Position) -> Position {
+        if place >= self.until {
+            self.reach = self.reach.saturating_mul(2);
+            self.begin(place.max(start), end);
+        } else if place < start {
+            self.reach = (self.length / 2).max(1);
+            self.begin(start, end);
+        }
+        self.until.min(end)
+    }
+
+    fn begin(&mut self, from: Position, end: Position) {
+        let ahead = end.get().saturating_sub(from.get());
+        self.length = u32::try_from(ahead).unwrap_or(u32::MAX).min(self.reach);
+        self.until = Position::new(from.get() + u64::from(self.length));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn at(number: u64) -> Position {
+        Position::new(number)
+    }
+
+    #[test]
+    fn it_ends_where_the_log_ended_when_it_began() {
+        let mut pass = Pass::new();
+        assert_eq!(pass.over(at(10), at(0), at(100)), at(100));
+        assert_eq!(pass.over(at(60), at(0), at(150)), at(100));
+        assert_eq!(pass.over(at(100), at(0), at(190)), at(190));
+    }
+
+    #[test]
+    fn one_that_loses_a_part_of_it_is_followed_by_shorter_ones() {
+        let mut pass = Pass::new();
+        pass.over(at(0), at(0), at(100));
+        assert_eq!(pass.over(at(10), at(50), at(150)), at(100), "50 of 100");
+        assert_eq!(pass.over(at(60), at(90), at(190)), at(115));
+        let ends = [200, 300, 400, 500, 600].map(|start| pass.over(at(start - 100), at(start), at(start + 100)).get());
+        assert_eq!(ends, [212, 306, 403, 501, 601]);
+        let ends = [601, 603, 607, 615].map(|place| pass.over(at(place), at(600), at(700)).get());
+        assert_eq!(ends, [603, 607, 615, 631], "longer and longer");
+    }
+}

@@ -1,0 +1,145 @@
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use serde::de::DeserializeOwned;
+
+use crate::inbound::context::Context;
+use crate::inbound::handler::{FnHandler, Handler, IntoReply, RawHandler};
+use crate::values::error::Error;
+use crate::values::event::Payload;
+use crate::values::handler_error::HandlerError;
+use crate::values::inbound::Inbound;
+use crate::values::name::{check_inbound_name, shorten};
+
+type Before = dyn Fn(Context, Inbound) -> BoxFuture<'static, Result<(), HandlerError>> + Send + Sync;
+
+/// Finds the handler for an inbound event by the event's name.
+#[derive(Clone, Default)]
+pub struct Router {
+    handlers: HashMap<Arc<str>, Arc<dyn Handler>>,
+    fallback: Option<Arc<dyn Handler>>,
+    before: Vec<Arc<Before>>,
+    /// What cannot work, the first of it.
+    wrong: Option<Arc<str>>,
+}
+
+impl Router {
+    /// A router without handlers: every event is answered with `unknown_event`.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Handles events of this name, their payload read as `T`.
+    ///
+    /// A second handler of the same name, and one of a name that no client can send ([`crate::RESERVED_EVENTS`], but for
+    /// `subscribe` and `unsubscribe`, and what breaks the rules of names), is refused by [`Router::check`].
+    pub fn on<T, F, Fut, R>(self, name: impl Into<Arc<str>>, handler: F) -> Self
+    where
+        F: Fn(Context, T) -> Fut + Send + Sync + 'static,
+        T: DeserializeOwned + Send + 'static,
+        Fut: Future<Output = R> + Send + 'static,
+        R: IntoReply + Send + 'static,
+    {
+        self.with_handler(name, FnHandler::new(handler))
+    }
+
+    /// Handles events of this name, seeing them whole: JSON text, attachments, the ack's number.
+    pub fn on_raw<F, Fut, R>(self, name: impl Into<Arc<str>>, handler: F) -> Self
+    where
+        F: Fn(Context, Inbound) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = R> + Send + 'static,
+        R: IntoReply + Send + 'static,
+    {
+        self.with_handler(name, RawHandler(handler))
+    }
+
+    /// Handles events of this name.
+    pub fn with_handler(mut self, name: impl Into<Arc<str>>, handler: impl Handler) -> Self {
+        let name = name.into();
+        if let Err(error) = check_inbound_name(&name) {
+            self.refuse(format!("on({:?}, …): {error}", shorten(&name)));
+        }
+        self.insert(name, handler)
+    }
+
+    /// Handles what a transport itself passes on under this name, which no client can send.
+    pub fn with_transport_handler(self, name: &'static str, handler: impl Handler) -> Self {
+        self.insert(name.into(), handler)
+    }
+
+    /// Handles events of this name unless there is another handler for it.
+    pub(crate) fn with_default(mut self, name: &'static str, handler: impl Handler) -> Self {
+        self.handlers.entry(name.into()).or_insert_with(|| Arc::new(handler));
+        self
+    }
+
+    fn insert(mut self, name: Arc<str>, handler: impl Handler) -> Self {
+        if self.handlers.insert(Arc::clone(&name), Arc::new(handler)).is_some() {
+            self.refuse(format!("two handlers for the event {:?}: only one would run", shorten(&name)));
+        }
+        self
+    }
+
+    /// Notes what cannot work; the first reason is the one that [`Router::check`] tells.
+    pub fn refuse(&mut self, reason: String) {
+        self.wrong.get_or_insert(reason.into());
+    }
+
+    /// Refuses handlers that cannot work; called when the provider is attached.
+    ///
+    /// # Errors
+    /// [`Error::Config`].
+    pub fn check(&self) -> Result<(), Error> {
+        self.wrong.as_ref().map_or(Ok(()), |reason| Err(Error::Config(reason.to_string())))
+    }
+
+    /// Handles events that have no handler of their own.
+    pub fn fallback<F, Fut, R>(mut self, handler: F) -> Self
+    where
+        F: Fn(Context, Inbound) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = R> + Send + 'static,
+        R: IntoReply + Send + 'static,
+    {
+        self.fallback = Some(Arc::new(RawHandler(handler)));
+        self
+    }
+
+    /// Runs before every event, one that has no handler included, in the order added; an error is the answer and the handler
+    /// is not called.
+    pub fn before<F, Fut>(mut self, hook: F) -> Self
+    where
+        F: Fn(Context, Inbound) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<(), HandlerError>> + Send + 'static,
+    {
+        self.before.push(Arc::new(move |cx, inbound| Box::pin(hook(cx, inbound))));
+        self
+    }
+
+    /// Whether any event has a handler.
+    pub fn is_empty(&self) -> bool {
+        self.handlers.is_empty() && self.fallback.is_none()
+    }
+
+    /// Handles one event: the hooks, then its handler, the fallback, or the error `unknown_event`.
+    ///
+    /// # Errors
+    /// What the client is told.
+    pub async fn handle(&self, cx: Context, inbound: Inbound) -> Result<Option<Payload>, HandlerError> {
+        for hook in &self.before {
+            hook(cx.clone(), inbound.clone()).await?;
+        }
+        match self.handlers.get(&inbound.name).or(self.fallback.as_ref()) {
+            Some(handler) => handler.call(cx, inbound).await,
+            None => Err(HandlerError::new("unknown_event", format!("no handler for \"{}\"", shorten(&inbound.name)))),
+        }
+    }
+}
+
+impl std::fmt::Debug for Router {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let names: Vec<_> = self.handlers.keys().collect();
+        f.debug_struct("Router").field("handlers", &names).field("fallback", &self.fallback.is_some()).finish()
+    }
+}

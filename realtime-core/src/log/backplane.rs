@@ -1,0 +1,135 @@
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_core::stream::BoxStream;
+
+use crate::values::cursor::Epoch;
+use crate::values::cursor_key::CursorKey;
+use crate::values::error::{BoxError, Error, Result};
+use crate::values::event_id::EventId;
+use crate::values::position::Position;
+
+/// Batches of records, oldest first and without a gap.
+pub type Tail = BoxStream<'static, Result<Vec<Entry>>>;
+
+/// What joins nodes: per subject an ordered log, and beside it a pipe that delivers at most once. Bytes only.
+///
+/// A backplane stays dumb: what an entry means, who gets it and what a window keeps is the dispatcher's. It keeps a log's
+/// newest record however old that is, so that its place can be told from the same place after records were lost.
+#[async_trait]
+pub trait Backplane: Send + Sync + 'static {
+    /// Appends a record, with its id, to this life of the log, and answers its position, one past the last one's.
+    ///
+    /// May be dropped before it answers, as after [`AppendError::Unknown`].
+    ///
+    /// # Errors
+    /// [`AppendError`]. One that is certain is only given when the record was not handed on at all, or the log has
+    /// answered that it took nothing; a connection that broke, or no answer in time, is [`AppendError::Unknown`].
+    async fn append(
+        &self,
+        subject: &str,
+        epoch: Epoch,
+        id: EventId,
+        record: Bytes,
+    ) -> std::result::Result<Position, AppendError>;
+
+    /// Up to `most` records after this position, oldest first; from the oldest one on if that is later.
+    ///
+    /// # Errors
+    /// [`crate::Error::Backplane`].
+    async fn range(&self, subject: &str, after: Position, most: usize) -> Result<Vec<Entry>>;
+
+    /// Every record after this position, those to come included; ends only with an error. A tail whose log has lost records
+    /// that it has handed out does not go on with others in their places: it ends, or gives nothing.
+    fn tail(&self, subject: &str, after: Position) -> Tail;
+
+    /// The log's life and extent, the same for all nodes. A log without a state begins with [`LogState::begin`], and one
+    /// whose stored epoch or key is missing or unreadable begins a new life: there is no state without a key.
+    ///
+    /// # Errors
+    /// [`crate::Error::Backplane`].
+    async fn state(&self, subject: &str) -> Result<LogState>;
+
+    /// Begins a new life of a log that has lost records, and answers the state that holds: with a new random epoch and a
+    /// new random [`CursorKey`] if, all in one step,
+    /// - the epoch is still the one that the caller has seen, and
+    /// - this position lies beyond the end, or the record there has another id.
+    ///
+    /// A position whose record was dropped from the log's beginning, or [`Position::START`], begins nothing. Of two nodes
+    /// that notice the loss at the same time, the second finds another epoch than the one it has seen, and gets the first
+    /// one's. Whether a new life still holds records of the old one, and where its positions begin, is the log's matter.
+    ///
+    /// Called about once a second for the place that a node has applied, so it should cost little when nothing was lost.
+    ///
+    /// # Errors
+    /// [`crate::Error::Backplane`].
+    async fn renew(&self, subject: &str, seen: Epoch, position: Position, id: EventId) -> Result<LogState>;
+
+    /// Tells all nodes that subscribe now, this one included; may be lost.
+    ///
+    /// # Errors
+    /// [`crate::Error::Backplane`].
+    async fn publish(&self, subject: &str, message: Bytes) -> Result<()>;
+
+    /// What is published from now on.
+    ///
+    /// # Errors
+    /// [`crate::Error::Backplane`].
+    async fn subscribe(&self, subject: &str) -> Result<BoxStream<'static, Bytes>>;
+}
+
+/// Why an append has no position to answer.
+#[non_exhaustive]
+#[derive(Debug, thiserror::Error)]
+pub enum AppendError {
+    /// The log is in another life than the one that was named. Certain: nobody will ever read the record.
+    #[error("the log has begun anew")]
+    Epoch,
+    /// The log did not take it. Certain: nobody will ever read the record.
+    #[error("the log did not take the record: {0}")]
+    Refused(#[source] BoxError),
+    /// It is open whether the log took it: it may still be read.
+    #[error("it is open whether the log took the record: {0}")]
+    Unknown(#[source] BoxError),
+}
+
+impl AppendError {
+    /// What the sender of the event with this id is told.
+    pub fn into_error(self, id: EventId) -> Error {
+        match self {
+            Self::Refused(error) => Error::Backplane(error),
+            Self::Epoch => Error::Backplane(Box::new(self)),
+            Self::Unknown(_) => Error::OutcomeUnknown { id },
+        }
+    }
+}
+
+/// One record with its place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Its place in the log.
+    pub position: Position,
+    /// The id it was appended with.
+    pub id: EventId,
+    /// What was appended.
+    pub record: Bytes,
+}
+
+/// A log's life and extent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogState {
+    /// Its life; another one means that positions of before mean nothing.
+    pub epoch: Epoch,
+    /// The newest record, or [`Position::START`].
+    pub last: Position,
+    /// The place before the oldest record that can still be read.
+    pub start: Position,
+    /// With what the cursors of this life are made; made anew by whoever begins an epoch, and stored with it.
+    pub key: CursorKey,
+}
+
+impl LogState {
+    /// A new life of an empty log: a random epoch, a random key, no records.
+    pub fn begin() -> Self {
+        Self { epoch: Epoch::random(), last: Position::START, start: Position::START, key: CursorKey::random() }
+    }
+}

@@ -1,0 +1,128 @@
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+use crate::values::connection::{ConnectionId, ConnectionInfo};
+use crate::values::error::Result;
+
+/// The name of one node, random at each start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct NodeId(#[serde(with = "uuid::serde::simple")] uuid::Uuid);
+
+impl NodeId {
+    /// A new random id.
+    pub fn random() -> Self {
+        Self(uuid::Uuid::new_v4())
+    }
+}
+
+impl std::fmt::Display for NodeId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.simple().fmt(f)
+    }
+}
+
+/// Which life of a node's entries in a directory: a directory that has lost them begins another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Incarnation(u64);
+
+impl Incarnation {
+    /// A new random incarnation.
+    pub fn random() -> Self {
+        Self(uuid::Uuid::new_v4().as_u64_pair().0)
+    }
+
+    /// The incarnation with this number, as a directory has stored it.
+    pub const fn new(number: u64) -> Self {
+        Self(number)
+    }
+
+    /// The number, for a directory to store.
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+}
+
+/// Who is online where: each node's connections, as leases that end when the node stops renewing them.
+#[async_trait]
+pub trait Directory: Send + Sync + 'static {
+    /// Applies a node's changes, in order, and renews its lease for this long. A change that was applied before changes
+    /// nothing.
+    ///
+    /// Answers the incarnation of the node's entries: made when the directory holds nothing of the node, not even that
+    /// it has no entries, and kept with them in the same step, so that it is lost with them. Each provider of a node
+    /// updates for itself, and offers all its entries again when the answer is another one than its last.
+    ///
+    /// # Errors
+    /// [`crate::Error::Backplane`], whether or not the changes were applied; the node offers the same changes again.
+    async fn update(&self, node: NodeId, changes: &[DirectoryChange], lease: Duration) -> Result<Incarnation>;
+
+    /// A user's connections, on all nodes whose lease holds.
+    ///
+    /// # Errors
+    /// [`crate::Error::Backplane`].
+    async fn of_user(&self, user: &str) -> Result<Vec<Presence>>;
+
+    /// A tenant's connections, on all nodes whose lease holds.
+    ///
+    /// # Errors
+    /// [`crate::Error::Backplane`].
+    async fn of_tenant(&self, tenant: &str) -> Result<Vec<Presence>>;
+}
+
+#[async_trait]
+impl<T: Directory + ?Sized> Directory for Arc<T> {
+    async fn update(&self, node: NodeId, changes: &[DirectoryChange], lease: Duration) -> Result<Incarnation> {
+        (**self).update(node, changes, lease).await
+    }
+
+    async fn of_user(&self, user: &str) -> Result<Vec<Presence>> {
+        (**self).of_user(user).await
+    }
+
+    async fn of_tenant(&self, tenant: &str) -> Result<Vec<Presence>> {
+        (**self).of_tenant(tenant).await
+    }
+}
+
+/// One step of a node's part of the directory.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DirectoryChange {
+    /// A connection came.
+    Online(Presence),
+    /// A connection went.
+    Offline(ConnectionId),
+}
+
+/// One connection, as the directory knows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Presence {
+    /// The connection.
+    pub connection: ConnectionId,
+    /// The provider it came through.
+    pub provider: String,
+    /// Its user.
+    pub user: Option<String>,
+    /// Its tenant.
+    pub tenant: Option<String>,
+    /// Since when.
+    pub since: SystemTime,
+}
+
+impl Presence {
+    /// A connection of this node.
+    pub(crate) fn of(info: &ConnectionInfo, since: SystemTime) -> Self {
+        Self {
+            connection: info.id,
+            provider: info.provider.to_owned(),
+            user: info.identity.user_name().map(str::to_owned),
+            tenant: info.identity.tenant_name().map(str::to_owned),
+            since,
+        }
+    }
+}

@@ -1,0 +1,346 @@
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_core::stream::BoxStream;
+use futures_util::{StreamExt, stream};
+use tokio::sync::{Notify, broadcast};
+
+use crate::log::backplane::{AppendError, Backplane, Entry, LogState, Tail};
+use crate::values::cursor::Epoch;
+use crate::values::cursor_key::CursorKey;
+use crate::values::error::Result;
+use crate::values::event_id::EventId;
+use crate::values::position::Position;
+
+/// The log and pipe of nodes that share this value; usually one.
+///
+/// A record is kept until every tail has read it and then as long as there is room, so that a node
+/// that starts later can fill its window. When the slowest tail is a whole log behind, `append` waits for it.
+#[derive(Clone, Debug)]
+pub struct MemoryBackplane {
+    most: Bound,
+    subjects: Arc<Mutex<HashMap<String, Arc<Subject>>>>,
+}
+
+/// How much a subject keeps.
+#[derive(Clone, Copy, Debug)]
+struct Bound {
+    records: usize,
+    bytes: usize,
+}
+
+/// Messages that wait for one subscriber of the pipe before it starts to miss some.
+const PIPE_CAPACITY: usize = 1024;
+/// Records handed to a tail at a time.
+const BATCH: usize = 256;
+
+#[derive(Debug)]
+struct Subject {
+    log: Mutex<Log>,
+    /// Tails wait for records here.
+    appended: Notify,
+    /// Appends wait for the slowest tail here.
+    read: Notify,
+    pipe: broadcast::Sender<Bytes>,
+}
+
+#[derive(Debug)]
+struct Log {
+    epoch: Epoch,
+    key: CursorKey,
+    /// The place before the oldest entry.
+    start: Position,
+    entries: VecDeque<(EventId, Bytes)>,
+    bytes: usize,
+    /// How far each tail has read, by the tail's number.
+    tails: HashMap<u64, Position>,
+    next_tail: u64,
+}
+
+impl Default for MemoryBackplane {
+    fn default() -> Self {
+        Self::new(10_000)
+    }
+}
+
+impl MemoryBackplane {
+    /// A backplane that keeps this many records per subject (at least one), and 64 MiB of them.
+    pub fn new(records: usize) -> Self {
+        Self { most: Bound { records: records.max(1), bytes: 64 * 1024 * 1024 }, subjects: Arc::default() }
+    }
+
+    /// Keeps this many bytes of records per subject; a larger record is kept alone.
+    pub fn with_bytes(mut self, bytes: usize) -> Self {
+        self.most.bytes = bytes;
+        self
+    }
+
+    fn subject(&self, name: &str) -> Arc<Subject> {
+        let mut subjects = self.subjects.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(subject) = subjects.get(name) {
+            return Arc::clone(subject);
+        }
+        let LogState { epoch, key, start, last: _ } = LogState::begin();
+        let log = Log { epoch, key, start, entries: VecDeque::new(), bytes: 0, tails: HashMap::new(), next_tail: 0 };
+        let subject = Arc::new(Subject {
+            log: Mutex::new(log),
+            appended: Notify::new(),
+            read: Notify::new(),
+            pipe: broadcast::channel(PIPE_CAPACITY).0,
+        });
+        subjects.insert(name.to_owned(), Arc::clone(&subject));
+        subject
+    }
+}
+
+impl Subject {
+    fn log(&self) -> MutexGuard<'_, Log> {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Log {
+    fn last(&self) -> Position {
+        Position::new(self.start.get() + self.entries.len() as u64)
+    }
+
+    fn after(&self, position: Position, most: usize) -> Vec<Entry> {
+        let skip = position.get().saturating_sub(self.start.get()) as usize;
+        let first = self.start.get() + skip as u64 + 1;
+        let entries = self.entries.iter().skip(skip).take(most);
+        entries
+            .enumerate()
+            .map(|(i, (id, record))| Entry {
+                position: Position::new(first + i as u64),
+                id: *id,
+                record: record.clone(),
+            })
+            .collect()
+    }
+
+    fn state(&self) -> LogState {
+        LogState { epoch: self.epoch, last: self.last(), start: self.start, key: self.key.clone() }
+    }
+
+    /// Whether the record with this id is missing from its place, and was not just dropped as the oldest.
+    fn has_lost(&self, position: Position, id: EventId) -> bool {
+        let at = position.get().checked_sub(self.start.get() + 1);
+        match at.map(|at| self.entries.get(at as usize)) {
+            Some(found) => found.is_none_or(|(found, _)| *found != id),
+            None => false,
+        }
+    }
+
+    /// Makes room for a record of this size, unless a tail still needs the oldest; says whether there is room.
+    fn make_room(&mut self, size: usize, most: Bound) -> bool {
+        while let Some((_, entry)) = self.entries.front()
+            && (self.entries.len() >= most.records || self.bytes + size > most.bytes)
+        {
+            let oldest = self.start.next();
+            if self.tails.values().any(|read| *read < oldest) {
+                return false;
+            }
+            self.bytes -= entry.len();
+            self.entries.pop_front();
+            self.start = oldest;
+        }
+        true
+    }
+}
+
+#[async_trait]
+impl Backplane for MemoryBackplane {
+    async fn append(
+        &self,
+        subject: &str,
+        epoch: Epoch,
+        id: EventId,
+        record: Bytes,
+    ) -> std::result::Result<Position, AppendError> {
+        let subject = self.subject(subject);
+        loop {
+            let read = subject.read.notified();
+            {
+                let mut log = subject.log();
+                if log.epoch != epoch {
+                    return Err(AppendError::Epoch);
+                }
+                if log.make_room(record.len(), self.most) {
+                    log.bytes += record.len();
+                    log.entries.push_back((id, record));
+                    let position = log.last();
+                    drop(log);
+                    subject.appended.notify_waiters();
+                    return Ok(position);
+                }
+            }
+            read.await;
+        }
+    }
+
+    async fn range(&self, subject: &str, after: Position, most: usize) -> Result<Vec<Entry>> {
+        Ok(self.subject(subject).log().after(after, most))
+    }
+
+    fn tail(&self, subject: &str, after: Position) -> Tail {
+        let guard = TailGuard::new(self.subject(subject), after);
+        stream::unfold(guard, |mut guard| async move {
+            let entries = guard.next().await;
+            Some((Ok(entries), guard))
+        })
+        .boxed()
+    }
+
+    async fn state(&self, subject: &str) -> Result<LogState> {
+        let subject = self.subject(subject);
+        let log = subject.log();
+        Ok(log.state())
+    }
+
+    async fn renew(&self, subject: &str, seen: Epoch, position: Position, id: EventId) -> Result<LogState> {
+        let subject = self.subject(subject);
+        let mut log = subject.log();
+        if log.epoch == seen && log.has_lost(position, id) {
+            LogState { epoch: log.epoch, key: log.key, .. } = LogState::begin();
+            // Appends that wait for room belong to the life that is over.
+            subject.read.notify_waiters();
+        }
+        Ok(log.state())
+    }
+
+    async fn publish(&self, subject: &str, message: Bytes) -> Result<()> {
+        // An error only says that nobody subscribes, which is no failure of a pipe that may lose.
+        let _ = self.subject(subject).pipe.send(message);
+        Ok(())
+    }
+
+    async fn subscribe(&self, subject: &str) -> Result<BoxStream<'static, Bytes>> {
+        let receiver = self.subject(subject).pipe.subscribe();
+        let messages = stream::unfold(receiver, |mut receiver| async move {
+            loop {
+                match receiver.recv().await {
+                    Ok(message) => return Some((message, receiver)),
+                    Err(broadcast::error::RecvError::Lagged(missed)) => {
+                        tracing::debug!(missed, "the pipe was read too slowly");
+                    }
+                    Err(broadcast::error::RecvError::Closed) => return None,
+                }
+            }
+        });
+        Ok(messages.boxed())
+    }
+}
+
+/// A tail's place in the log; dropping it stops it from holding records back.
+struct TailGuard {
+    subject: Arc<Subject>,
+    number: u64,
+}
+
+impl TailGuard {
+    fn new(subject: Arc<Subject>, after: Position) -> Self {
+        let mut log = subject.log();
+        let number = log.next_tail;
+        log.next_tail += 1;
+        let after = after.max(log.start);
+        log.tails.insert(number, after);
+        drop(log);
+        Self { subject, number }
+    }
+
+    /// The next batch; what it returned before counts as read.
+    async fn next(&mut self) -> Vec<Entry> {
+        loop {
+            let appended = self.subject.appended.notified();
+            {
+                let mut log = self.subject.log();
+                let read = log.tails.get(&self.number).copied().unwrap_or(log.start);
+                let entries = log.after(read, BATCH);
+                if let Some(last) = entries.last() {
+                    log.tails.insert(self.number, last.position);
+                    drop(log);
+                    self.subject.read.notify_waiters();
+                    return entries;
+                }
+            }
+            appended.await;
+        }
+    }
+}
+
+impl Drop for TailGuard {
+    fn drop(&mut self) {
+        self.subject.log().tails.remove(&self.number);
+        self.subject.read.notify_waiters();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn append(backplane: &MemoryBackplane, record: Bytes) -> std::result::Result<Position, AppendError> {
+        let epoch = backplane.state("a").await.unwrap().epoch;
+        backplane.append("a", epoch, EventId::random(), record).await
+    }
+
+    #[tokio::test]
+    async fn a_slow_tail_holds_appends_back_and_loses_nothing() {
+        let backplane = MemoryBackplane::new(10);
+        let mut tail = backplane.tail("a", Position::START);
+        let writer = tokio::spawn({
+            let backplane = backplane.clone();
+            async move {
+                for i in 0..1000u32 {
+                    append(&backplane, Bytes::from(i.to_string())).await.unwrap();
+                }
+            }
+        });
+        let mut seen = Vec::new();
+        while seen.len() < 1000 {
+            seen.extend(tail.next().await.unwrap().unwrap());
+            tokio::task::yield_now().await;
+        }
+        writer.await.unwrap();
+        for (i, entry) in seen.iter().enumerate() {
+            assert_eq!(entry.position.get(), i as u64 + 1);
+            assert_eq!(entry.record, i.to_string());
+        }
+    }
+
+    #[tokio::test]
+    async fn an_append_waits_while_the_slowest_tail_is_a_log_behind() {
+        let backplane = MemoryBackplane::new(2);
+        let tail = backplane.tail("a", Position::START);
+        for _ in 0..2 {
+            append(&backplane, Bytes::from_static(b"x")).await.unwrap();
+        }
+        let mut blocked = Box::pin(append(&backplane, Bytes::from_static(b"y")));
+        assert!(futures_util::poll!(blocked.as_mut()).is_pending());
+        drop(tail);
+        assert_eq!(blocked.await.unwrap(), Position::new(3));
+        assert_eq!(backplane.state("a").await.unwrap().start, Position::new(1));
+    }
+
+    #[tokio::test]
+    async fn bytes_are_bounded_and_a_larger_record_is_kept_alone() {
+        let backplane = MemoryBackplane::new(100).with_bytes(10);
+        for size in [4, 4, 4, 50] {
+            append(&backplane, vec![0; size].into()).await.unwrap();
+        }
+        assert_eq!(backplane.state("a").await.unwrap().start, Position::new(3));
+        append(&backplane, Bytes::from_static(b"x")).await.unwrap();
+        assert_eq!(backplane.state("a").await.unwrap().start, Position::new(4));
+    }
+
+    #[tokio::test]
+    async fn subjects_are_apart_and_a_new_backplane_has_another_epoch() {
+        let one = MemoryBackplane::default();
+        append(&one, Bytes::from_static(b"x")).await.unwrap();
+        assert_eq!(one.state("b").await.unwrap().last, Position::START);
+        let two = MemoryBackplane::default();
+        assert_ne!(one.state("a").await.unwrap().epoch, two.state("a").await.unwrap().epoch);
+    }
+}

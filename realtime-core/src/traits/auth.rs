@@ -1,0 +1,184 @@
+use std::borrow::Cow;
+use std::net::IpAddr;
+
+use async_trait::async_trait;
+use http::header::{AUTHORIZATION, COOKIE, HeaderValue};
+use http::request::Parts;
+use serde_json::Value;
+
+use crate::values::identity::Identity;
+use crate::values::refusal::Refusal;
+
+/// Says who is connecting.
+#[async_trait]
+pub trait Authenticator: Send + Sync + 'static {
+    /// The identity behind this request.
+    ///
+    /// # Errors
+    /// A [`Refusal`], whose message the client reads: keep secrets out of it.
+    async fn authenticate(&self, request: &ConnectRequest<'_>) -> Result<Identity, Refusal>;
+}
+
+/// Lets everybody in as nobody: what `allow_anonymous()` uses.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Anonymous;
+
+#[async_trait]
+impl Authenticator for Anonymous {
+    async fn authenticate(&self, _: &ConnectRequest<'_>) -> Result<Identity, Refusal> {
+        Ok(Identity::anonymous())
+    }
+}
+
+/// A request to connect, as an [`Authenticator`] sees it.
+#[derive(Clone, Copy)]
+pub struct ConnectRequest<'a> {
+    parts: &'a Parts,
+    address: Option<IpAddr>,
+    auth: Option<&'a Value>,
+    provider: &'static str,
+}
+
+impl<'a> ConnectRequest<'a> {
+    /// A request without a Socket.IO `auth` value.
+    pub fn new(provider: &'static str, parts: &'a Parts) -> Self {
+        Self { parts, address: None, auth: None, provider }
+    }
+
+    /// Adds the client's address.
+    pub fn with_address(mut self, address: Option<IpAddr>) -> Self {
+        self.address = address;
+        self
+    }
+
+    /// Adds what a Socket.IO client passed as `auth`.
+    pub fn with_auth(mut self, auth: Option<&'a Value>) -> Self {
+        self.auth = auth;
+        self
+    }
+
+    /// The provider that is asked.
+    pub fn provider(&self) -> &'static str {
+        self.provider
+    }
+
+    /// The client's address, where it is known: the one that trusted proxies tell, or the connection's own.
+    pub fn address(&self) -> Option<IpAddr> {
+        self.address
+    }
+
+    /// Method, path, headers and extensions of the HTTP request.
+    pub fn parts(&self) -> &'a Parts {
+        self.parts
+    }
+
+    /// What a Socket.IO client passed as `auth`.
+    pub fn auth(&self) -> Option<&'a Value> {
+        self.auth
+    }
+
+    /// The first value of a query parameter, decoded.
+    pub fn query(&self, name: &str) -> Option<Cow<'a, str>> {
+        self.query_all(name).next()
+    }
+
+    /// All values of a query parameter, decoded.
+    pub fn query_all(&self, name: &str) -> impl Iterator<Item = Cow<'a, str>> {
+        self.query_pairs().filter(move |(key, _)| key == name).map(|(_, value)| value)
+    }
+
+    /// All parameters of the query in their order, decoded.
+    pub fn query_pairs(&self) -> impl Iterator<Item = (Cow<'a, str>, Cow<'a, str>)> {
+        form_urlencoded::parse(self.parts.uri.query().unwrap_or_default().as_bytes())
+    }
+
+    /// A cookie's value, if it is UTF-8. Other cookies beside it may hold any bytes.
+    pub fn cookie(&self, name: &str) -> Option<&'a str> {
+        let lines = self.parts.headers.get_all(COOKIE).into_iter().map(HeaderValue::as_bytes);
+        lines.flat_map(|line| line.split(|byte| *byte == b';')).find_map(|cookie| {
+            let cookie = std::str::from_utf8(cookie.trim_ascii()).ok()?;
+            let (key, value) = cookie.split_once('=')?;
+            (key == name).then(|| value.trim_matches('"'))
+        })
+    }
+
+    /// A string in the Socket.IO `auth` object.
+    pub fn auth_text(&self, name: &str) -> Option<&'a str> {
+        self.auth?.get(name)?.as_str()
+    }
+
+    /// The token: `Authorization: Bearer …`, the cookie `token`, `?token=`, or Socket.IO's `auth.token`, in this order.
+    pub fn token(&self) -> Option<Cow<'a, str>> {
+        self.bearer()
+            .or_else(|| self.cookie("token"))
+            .map(Cow::Borrowed)
+            .or_else(|| self.query("token"))
+            .or_else(|| self.auth_text("token").map(Cow::Borrowed))
+    }
+
+    fn bearer(&self) -> Option<&'a str> {
+        let value = std::str::from_utf8(self.parts.headers.get(AUTHORIZATION)?.as_bytes()).ok()?;
+        let (scheme, token) = value.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+    }
+}
+
+impl std::fmt::Debug for ConnectRequest<'_> {
+    /// Names the request without its query, headers and `auth`, which may hold secrets.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ConnectRequest")
+            .field("provider", &self.provider)
+            .field("method", &self.parts.method)
+            .field("path", &self.parts.uri.path())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parts(uri: &str, headers: &[(&str, &str)]) -> Parts {
+        let request =
+            headers.iter().fold(http::Request::get(uri), |request, (key, value)| request.header(*key, *value));
+        request.body(()).unwrap().into_parts().0
+    }
+
+    #[test]
+    fn the_token_is_found_in_each_place_and_in_this_order() {
+        let auth = serde_json::json!({"token": "d"});
+        let all = parts("/sse?token=c%20c", &[("authorization", "bearer a"), ("cookie", "x=1; token=\"b\"")]);
+        assert_eq!(ConnectRequest::new("sse", &all).with_auth(Some(&auth)).token().as_deref(), Some("a"));
+        let cookie = parts("/sse?token=c%20c", &[("authorization", "Basic a"), ("cookie", "x=1; token=\"b\"")]);
+        assert_eq!(ConnectRequest::new("sse", &cookie).token().as_deref(), Some("b"));
+        let query = parts("/sse?token=c%20c", &[]);
+        assert_eq!(ConnectRequest::new("sse", &query).token().as_deref(), Some("c c"));
+        let none = parts("/sse", &[]);
+        assert_eq!(ConnectRequest::new("sse", &none).with_auth(Some(&auth)).token().as_deref(), Some("d"));
+        assert_eq!(ConnectRequest::new("sse", &none).token(), None);
+    }
+
+    #[test]
+    fn a_cookie_is_found_beside_others_that_are_no_ascii() {
+        let find = |cookies: &[&[u8]]| {
+            let mut parts = parts("/sse", &[]);
+            for cookies in cookies {
+                parts.headers.append(COOKIE, HeaderValue::from_bytes(cookies).unwrap());
+            }
+            ConnectRequest::new("sse", &parts).token().map(Cow::into_owned)
+        };
+        let token = Some("abc".to_owned());
+        assert_eq!(find(&["city=Zürich; token=abc".as_bytes()]), token);
+        assert_eq!(find(&[b"city=Z\xfcrich;\ttoken=\"abc\" ; x=\xff"]), token);
+        assert_eq!(find(&[b"\xff", b"token=abc"]), token);
+        assert_eq!(find(&[b"token=\xff", b"token=abc"]), token);
+        assert_eq!(find(&["token=Zürich".as_bytes()]), Some("Zürich".to_owned()));
+        assert_eq!(find(&[b"token=\xff; Token=abc; xtoken=abc"]), None);
+    }
+
+    #[test]
+    fn debug_shows_no_secret() {
+        let parts = parts("/sse?token=secret", &[("authorization", "Bearer secret")]);
+        assert!(!format!("{:?}", ConnectRequest::new("sse", &parts)).contains("secret"));
+    }
+}

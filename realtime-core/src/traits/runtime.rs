@@ -1,0 +1,82 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::log::backplane::Backplane;
+use crate::log::directory::{Directory, NodeId};
+use crate::log::memory::{MemoryBackplane, MemoryDirectory};
+use crate::traits::auth::{Anonymous, Authenticator};
+use crate::traits::lifecycle::LifecycleHook;
+use crate::traits::policy::{DenyRooms, RoomPolicy};
+
+/// What a service gives each of its providers.
+#[derive(Clone)]
+pub struct Runtime {
+    /// This node.
+    pub node: NodeId,
+    /// The log and pipe between nodes.
+    pub backplane: Arc<dyn Backplane>,
+    /// Who is connecting.
+    pub authenticator: Arc<dyn Authenticator>,
+    /// Which rooms clients may enter by themselves.
+    pub policy: Arc<dyn RoomPolicy>,
+    /// Who is online where.
+    pub directory: Arc<dyn Directory>,
+    /// Told of connections that come and go.
+    pub hooks: Vec<Arc<dyn LifecycleHook>>,
+    /// How long the authenticator may take, and the room policy for all rooms that one request names.
+    pub decision_timeout: Duration,
+}
+
+/// How long an authenticator or a room policy may take by default.
+pub const DECISION_TIMEOUT: Duration = Duration::from_secs(10);
+
+impl Runtime {
+    /// One node in memory, anonymous clients, no rooms by the clients' own choice: what tests start from.
+    pub fn in_memory() -> Self {
+        Self {
+            node: NodeId::random(),
+            backplane: Arc::new(MemoryBackplane::default()),
+            authenticator: Arc::new(Anonymous),
+            policy: Arc::new(DenyRooms),
+            directory: Arc::new(MemoryDirectory::new()),
+            hooks: Vec::new(),
+            decision_timeout: DECISION_TIMEOUT,
+        }
+    }
+
+    /// With this authenticator.
+    pub fn with_authenticator(mut self, authenticator: impl Authenticator) -> Self {
+        self.authenticator = Arc::new(authenticator);
+        self
+    }
+
+    /// With this backplane.
+    pub fn with_backplane(mut self, backplane: impl Backplane) -> Self {
+        self.backplane = Arc::new(backplane);
+        self
+    }
+
+    /// With this room policy.
+    pub fn with_policy(mut self, policy: impl RoomPolicy) -> Self {
+        self.policy = Arc::new(policy);
+        self
+    }
+
+    /// With this time for the authenticator and the room policy.
+    pub fn with_decision_timeout(mut self, most: Duration) -> Self {
+        self.decision_timeout = most;
+        self
+    }
+
+    /// With one more hook.
+    pub fn with_hook(mut self, hook: impl LifecycleHook) -> Self {
+        self.hooks.push(Arc::new(hook));
+        self
+    }
+}
+
+impl std::fmt::Debug for Runtime {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Runtime").field("node", &self.node).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,265 @@
+use std::fmt;
+use std::str::FromStr;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use hmac::{Hmac, KeyInit, Mac};
+use serde::{Deserialize, Serialize};
+use sha2::Sha256;
+
+use crate::values::cursor_key::CursorKey;
+use crate::values::event_id::EventId;
+use crate::values::position::Position;
+
+/// Which life of a log a position belongs to: a log that lost its records has a new one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Epoch(u64);
+
+impl Epoch {
+    /// A new random epoch.
+    pub fn random() -> Self {
+        Self(uuid::Uuid::new_v4().as_u64_pair().0)
+    }
+
+    /// The epoch with this number, as a log has stored it.
+    pub const fn new(number: u64) -> Self {
+        Self(number)
+    }
+
+    /// The number, for a log to store.
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+}
+
+/// What tells the record at a place from another one that was there before a log lost records: 32 random bits of its id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Mark(u32);
+
+impl Mark {
+    /// There is no record ([`Position::START`]), or it is gone and was never seen here.
+    pub const NONE: Self = Self(0);
+
+    /// The mark of the record with this id: the last bits, which hold neither the time nor a counter.
+    pub fn of(id: EventId) -> Self {
+        let [.., a, b, c, d] = id.to_bytes();
+        Self(u32::from_be_bytes([a, b, c, d]).max(1))
+    }
+}
+
+/// A client's place in a log, as text of `[A-Za-z0-9_-]`: version, epoch, position, mark of the record there, and a MAC of
+/// all of them, which only those who know the log's [`CursorKey`] can make.
+///
+/// It says nothing about who may read: that is decided by who presents it. One that was read from a text may be made up
+/// until [`Life::made`] says otherwise.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Cursor([u8; BYTES]);
+
+/// Why a text is no cursor.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CursorError {
+    /// It is not the text of a cursor: truncated, altered, or something else.
+    #[error("not a cursor")]
+    Malformed,
+    /// It is of a version that this build does not know.
+    #[error("unknown cursor version")]
+    Version,
+}
+
+/// What makes the cursors of one life of a log, and tells them from made-up ones.
+#[derive(Clone)]
+pub struct Life {
+    epoch: Epoch,
+    /// With the key worked in already, so that a cursor costs two blocks.
+    mac: Hmac<Sha256>,
+}
+
+const VERSION: u8 = 2;
+/// What the MAC is over: version, epoch, position, mark.
+const BODY: usize = 1 + 8 + 8 + 4;
+const BYTES: usize = BODY + 16;
+/// No cursor, of whatever version, is longer than what clients are told.
+const MOST_CHARACTERS: usize = 256;
+
+impl Life {
+    /// The life with this epoch, whose cursors are made with this key.
+    pub fn new(epoch: Epoch, key: &CursorKey) -> Self {
+        // A key shorter than a block is one that is filled up with zeros (RFC 2104).
+        let mut block = [0; 64];
+        block[..CursorKey::BYTES].copy_from_slice(key.as_bytes());
+        Self { epoch, mac: Hmac::new(&block.into()) }
+    }
+
+    /// The epoch.
+    pub const fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// The cursor for this place, at which there is a record with this mark.
+    pub fn cursor(&self, position: Position, mark: Mark) -> Cursor {
+        let mut bytes = [0; BYTES];
+        bytes[0] = VERSION;
+        bytes[1..9].copy_from_slice(&self.epoch.0.to_be_bytes());
+        bytes[9..17].copy_from_slice(&position.get().to_be_bytes());
+        bytes[17..BODY].copy_from_slice(&mark.0.to_be_bytes());
+        let sum = self.mac.clone().chain_update(&bytes[..BODY]).finalize().into_bytes();
+        bytes[BODY..].copy_from_slice(&sum[..BYTES - BODY]);
+        Cursor(bytes)
+    }
+
+    /// Whether this cursor was made in this life, and not altered since.
+    pub fn made(&self, cursor: &Cursor) -> bool {
+        let (body, sum) = cursor.0.split_at(BODY);
+        // Compares in constant time.
+        cursor.epoch() == self.epoch && self.mac.clone().chain_update(body).verify_truncated_left(sum).is_ok()
+    }
+}
+
+impl fmt::Debug for Life {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Life").field("epoch", &self.epoch).finish_non_exhaustive()
+    }
+}
+
+impl Cursor {
+    /// The log's life.
+    pub fn epoch(&self) -> Epoch {
+        Epoch(self.number(1))
+    }
+
+    /// The place.
+    pub fn position(&self) -> Position {
+        Position::new(self.number(9))
+    }
+
+    /// The mark of the record at the place.
+    pub fn mark(&self) -> Mark {
+        Mark(u32::from_be_bytes(std::array::from_fn(|i| self.0[17 + i])))
+    }
+
+    fn number(&self, at: usize) -> u64 {
+        u64::from_be_bytes(std::array::from_fn(|i| self.0[at + i]))
+    }
+}
+
+impl fmt::Debug for Cursor {
+    /// Without the MAC: what is logged is not to be presented.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cursor")
+            .field("epoch", &self.epoch())
+            .field("position", &self.position())
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Display for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = [0; BYTES.div_ceil(3) * 4];
+        let len = URL_SAFE_NO_PAD.encode_slice(self.0, &mut text).map_err(|_| fmt::Error)?;
+        f.write_str(std::str::from_utf8(&text[..len]).map_err(|_| fmt::Error)?)
+    }
+}
+
+impl FromStr for Cursor {
+    type Err = CursorError;
+
+    /// Reads a cursor of this version, genuine or not.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text.len() > MOST_CHARACTERS {
+            return Err(CursorError::Malformed);
+        }
+        let mut bytes = [0; MOST_CHARACTERS / 4 * 3];
+        let len = URL_SAFE_NO_PAD.decode_slice(text, &mut bytes).map_err(|_| CursorError::Malformed)?;
+        if len > 0 && bytes[0] != VERSION {
+            return Err(CursorError::Version);
+        }
+        bytes[..len].try_into().map(Self).map_err(|_| CursorError::Malformed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn life() -> Life {
+        Life::new(Epoch::new(u64::MAX), &CursorKey::new([7; CursorKey::BYTES]))
+    }
+
+    #[test]
+    fn a_cursor_survives_its_text() {
+        let mark = Mark::of(EventId::random());
+        let cursor = life().cursor(Position::new(42), mark);
+        let text = cursor.to_string();
+        assert_eq!(text.len(), 50);
+        assert!(text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-'), "{text}");
+        let read: Cursor = text.parse().unwrap();
+        assert_eq!(read, cursor);
+        assert_eq!((read.epoch(), read.position(), read.mark()), (Epoch::new(u64::MAX), Position::new(42), mark));
+        assert!(life().made(&read));
+    }
+
+    /// The MAC is HMAC-SHA-256 of the first 21 bytes, cut to 16: what another implementation makes of it.
+    #[test]
+    fn the_text_is_what_is_written_down() {
+        let cursor = Life::new(Epoch::new(7), &CursorKey::new([1; 32])).cursor(Position::new(9), Mark(0x0a0b_0c0d));
+        // python3: hmac.digest(b'\1' * 32, bytes.fromhex('02' + '%016x' % 7 + '%016x' % 9 + '0a0b0c0d'), 'sha256')[:16]
+        assert_eq!(cursor.to_string(), "AgAAAAAAAAAHAAAAAAAAAAkKCwwNCEj5WukOdLIR8FideiVMvQ");
+    }
+
+    #[test]
+    fn every_truncation_and_every_altered_character_is_noticed() {
+        let genuine = life().cursor(Position::new(9), Mark::of(EventId::random()));
+        let text = genuine.to_string();
+        let is_made = |text: &str| text.parse::<Cursor>().is_ok_and(|cursor| life().made(&cursor));
+        assert!(is_made(&text));
+        for end in 0..text.len() {
+            assert!(!is_made(&text[..end]), "cut at {end}");
+        }
+        for at in 0..text.len() {
+            let mut altered = text.clone().into_bytes();
+            altered[at] = if altered[at] == b'A' { b'B' } else { b'A' };
+            let altered = String::from_utf8(altered).unwrap();
+            assert!(!is_made(&altered), "{altered}");
+        }
+        for text in ["", "ä", "....", &"A".repeat(10_000), &format!("{text}A"), &format!("{text}=")] {
+            assert!(!is_made(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn another_key_and_another_epoch_make_other_cursors() {
+        let (epoch, key) = (Epoch::new(7), CursorKey::random());
+        let cursor = Life::new(epoch, &key).cursor(Position::START, Mark::NONE);
+        assert!(Life::new(epoch, &key).made(&cursor));
+        assert!(!Life::new(epoch, &CursorKey::random()).made(&cursor));
+        assert!(!Life::new(Epoch::new(8), &key).made(&cursor));
+    }
+
+    #[test]
+    fn a_mark_is_of_the_random_part_and_never_none() {
+        let mut bytes = [0; 16];
+        assert_ne!(Mark::of(EventId::from_bytes(bytes)), Mark::NONE);
+        bytes[15] = 5;
+        assert_eq!(Mark::of(EventId::from_bytes(bytes)), Mark(5));
+        // Made in the same millisecond, ids differ in what the mark is made of.
+        let marks: std::collections::HashSet<_> = (0..1_000).map(|_| Mark::of(EventId::random())).collect();
+        assert!(marks.len() > 990, "{}", marks.len());
+    }
+
+    #[test]
+    fn older_versions_are_told_apart_by_their_first_byte() {
+        for len in [21, 37, 60] {
+            let mut bytes = vec![0; len];
+            bytes[0] = 1;
+            assert_eq!(URL_SAFE_NO_PAD.encode(&bytes).parse::<Cursor>(), Err(CursorError::Version), "{len}");
+        }
+    }
+
+    #[test]
+    fn what_is_printed_cannot_be_presented() {
+        let text = format!("{:?} {:?}", life(), life().cursor(Position::new(9), Mark::NONE));
+        assert!(!text.contains("mac") && text.contains("Position(9)"), "{text}");
+    }
+}

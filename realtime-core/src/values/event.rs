@@ -1,0 +1,232 @@
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::Serialize;
+
+use crate::values::error::{Error, Result};
+use crate::values::name::{check_event_name, check_name};
+
+/// What an event carries; bytes are shared, a clone copies nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Payload {
+    /// One JSON value, serialised.
+    Json(Bytes),
+    /// Any bytes.
+    Binary(Bytes),
+    /// One JSON value with bytes in it, which stand as `{"_placeholder":true,"num":N}`, N being their place in the list
+    /// (as in the Socket.IO protocol, revision 5).
+    Attached {
+        /// The JSON text.
+        json: Bytes,
+        /// The bytes.
+        attachments: Arc<[Bytes]>,
+    },
+}
+
+impl Payload {
+    /// Serialises a value, once.
+    ///
+    /// # Errors
+    /// [`Error::InvalidPayload`] when the value has no JSON form.
+    pub fn json<T: Serialize + ?Sized>(value: &T) -> Result<Self> {
+        serde_json::to_vec(value)
+            .map(|bytes| Self::Json(bytes.into()))
+            .map_err(|error| Error::InvalidPayload(error.into()))
+    }
+
+    /// The JSON text, or the bytes of [`Payload::Binary`].
+    pub fn bytes(&self) -> &Bytes {
+        match self {
+            Self::Json(bytes) | Self::Binary(bytes) | Self::Attached { json: bytes, .. } => bytes,
+        }
+    }
+
+    /// The bytes beside the JSON text.
+    pub fn attachments(&self) -> &[Bytes] {
+        match self {
+            Self::Json(_) | Self::Binary(_) => &[],
+            Self::Attached { attachments, .. } => attachments,
+        }
+    }
+
+    /// Its size in bytes, attachments included.
+    pub fn size(&self) -> usize {
+        self.bytes().len() + self.attachments().iter().map(Bytes::len).sum::<usize>()
+    }
+
+    /// Whether there are bytes in it that JSON cannot hold.
+    pub fn is_binary(&self) -> bool {
+        !matches!(self, Self::Json(_))
+    }
+}
+
+/// A name and a payload, to be delivered; durable unless made [`Event::volatile`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    name: Arc<str>,
+    payload: Payload,
+    volatile: bool,
+    idempotency_key: Option<Arc<str>>,
+    latest_key: Option<Arc<str>>,
+}
+
+impl Event {
+    /// An event whose payload is this value as JSON, serialised here and never again.
+    ///
+    /// # Errors
+    /// [`Error::InvalidName`], [`Error::ReservedName`], [`Error::InvalidPayload`].
+    pub fn json<T: Serialize + ?Sized>(name: impl Into<Arc<str>>, value: &T) -> Result<Self> {
+        Self::with_payload(name, Payload::json(value)?)
+    }
+
+    /// An event whose payload is bytes.
+    ///
+    /// # Errors
+    /// [`Error::InvalidName`], [`Error::ReservedName`].
+    pub fn binary(name: impl Into<Arc<str>>, bytes: impl Into<Bytes>) -> Result<Self> {
+        Self::with_payload(name, Payload::Binary(bytes.into()))
+    }
+
+    /// An event whose payload is a JSON value with bytes in it, see [`Payload::Attached`].
+    ///
+    /// # Errors
+    /// [`Error::InvalidName`], [`Error::ReservedName`], [`Error::InvalidPayload`] when the value has no JSON form.
+    pub fn with_attachments<T: Serialize + ?Sized>(
+        name: impl Into<Arc<str>>,
+        value: &T,
+        attachments: impl Into<Arc<[Bytes]>>,
+    ) -> Result<Self> {
+        let json = Payload::json(value)?.bytes().clone();
+        Self::with_payload(name, Payload::Attached { json, attachments: attachments.into() })
+    }
+
+    /// An event whose payload is JSON text already.
+    ///
+    /// # Errors
+    /// [`Error::InvalidName`], [`Error::ReservedName`], [`Error::InvalidPayload`] when the text is not one JSON value.
+    pub fn raw_json(name: impl Into<Arc<str>>, json: impl Into<Bytes>) -> Result<Self> {
+        let json = json.into();
+        serde_json::from_slice::<&serde_json::value::RawValue>(&json)
+            .map_err(|error| Error::InvalidPayload(error.into()))?;
+        Self::with_payload(name, Payload::Json(json))
+    }
+
+    /// An event with this payload, whose JSON text, if it has one, is checked.
+    ///
+    /// # Errors
+    /// [`Error::InvalidName`], [`Error::ReservedName`], [`Error::InvalidPayload`] when the text is not one JSON value.
+    pub fn with_checked_payload(name: impl Into<Arc<str>>, payload: Payload) -> Result<Self> {
+        if let Payload::Json(json) | Payload::Attached { json, .. } = &payload {
+            serde_json::from_slice::<&serde_json::value::RawValue>(json)
+                .map_err(|error| Error::InvalidPayload(error.into()))?;
+        }
+        Self::with_payload(name, payload)
+    }
+
+    /// Makes it volatile: it skips the log, is never replayed, and is dropped for connections that are behind.
+    pub fn volatile(mut self) -> Self {
+        self.volatile = true;
+        self
+    }
+
+    /// Gives it a key: within the window's age after the first event with this key, another one with the same key is not
+    /// delivered and gets the first one's receipt. It needs the log: a volatile event, an ask or an event for one
+    /// connection with a key is refused when it is sent ([`Error::Unsupported`]).
+    ///
+    /// Of the newest [`crate::WindowConfig::keys`] events with a key only. A key is the provider's, whatever the target, the
+    /// name and the payload: where clients choose keys, put the tenant or the user into them.
+    ///
+    /// # Errors
+    /// [`Error::InvalidName`] when the key breaks the rules of names.
+    pub fn idempotency_key(mut self, key: impl Into<Arc<str>>) -> Result<Self> {
+        let key = key.into();
+        check_name("idempotency key", &key)?;
+        self.idempotency_key = Some(key);
+        Ok(self)
+    }
+
+    /// Makes it one of a series of which only the newest matters (a price, a progress, a position on a map): a connection
+    /// that catches up gets it only if no newer event with the same key and the same target was there for it when it began
+    /// to read what it missed.
+    ///
+    /// Connections that are live get every one. One that never catches up reads in passes, each over what has come
+    /// during the one before, and gets the newest of each: never none, however fast the series is renewed, and never one
+    /// that is older than the window. A volatile event, an ask or an event for one connection with such a key is refused
+    /// when it is sent ([`Error::Unsupported`]), for nobody catches up with those.
+    ///
+    /// # Errors
+    /// [`Error::InvalidName`] when the key breaks the rules of names.
+    pub fn latest_key(mut self, key: impl Into<Arc<str>>) -> Result<Self> {
+        let key = key.into();
+        check_name("latest key", &key)?;
+        self.latest_key = Some(key);
+        Ok(self)
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What it carries.
+    pub fn payload(&self) -> &Payload {
+        &self.payload
+    }
+
+    /// Whether it may be dropped.
+    pub fn is_volatile(&self) -> bool {
+        self.volatile
+    }
+
+    /// Its key, if it has one.
+    pub fn key(&self) -> Option<&str> {
+        self.idempotency_key.as_deref()
+    }
+
+    /// The key of the series of which only the newest matters, if it is of one.
+    pub fn latest(&self) -> Option<&Arc<str>> {
+        self.latest_key.as_ref()
+    }
+
+    /// An event of the protocol itself (`connected`, `lost`, …): its name is reserved, so nobody else can make it.
+    pub(crate) fn protocol<T: Serialize + ?Sized>(name: &'static str, value: &T) -> Self {
+        let payload = Payload::json(value).unwrap_or_else(|_| Payload::Json(Bytes::from_static(b"null")));
+        Self { name: name.into(), payload, volatile: false, idempotency_key: None, latest_key: None }
+    }
+
+    /// An event read back from an envelope, whose name was checked when it was made.
+    pub(crate) fn restored(
+        name: Arc<str>,
+        payload: Payload,
+        volatile: bool,
+        idempotency_key: Option<Arc<str>>,
+        latest_key: Option<Arc<str>>,
+    ) -> Self {
+        Self { name, payload, volatile, idempotency_key, latest_key }
+    }
+
+    fn with_payload(name: impl Into<Arc<str>>, payload: Payload) -> Result<Self> {
+        let name = name.into();
+        check_event_name(&name)?;
+        Ok(Self { name, payload, volatile: false, idempotency_key: None, latest_key: None })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn raw_json_must_be_one_json_value() {
+        assert!(Event::raw_json("a", "{\"b\":\n1}").is_ok());
+        for text in ["", "{", "1 2", "nul"] {
+            assert!(matches!(Event::raw_json("a", text), Err(Error::InvalidPayload(_))), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_value_without_json_form_is_an_error() {
+        let map = std::collections::HashMap::from([((1, 2), 3)]);
+        assert!(matches!(Event::json("a", &map), Err(Error::InvalidPayload(_))));
+    }
+}

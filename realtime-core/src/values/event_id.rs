@@ -1,0 +1,29 @@
+use serde::{Deserialize, Serialize};
+
+/// The publisher's name for one event; a time-ordered random id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct EventId(#[serde(with = "uuid::serde::simple")] uuid::Uuid);
+
+impl EventId {
+    /// A new id.
+    pub fn random() -> Self {
+        Self(uuid::Uuid::now_v7())
+    }
+
+    /// The id of these bytes, as a log has stored them.
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(uuid::Uuid::from_bytes(bytes))
+    }
+
+    /// The bytes, for a log to store.
+    pub const fn to_bytes(self) -> [u8; 16] {
+        self.0.into_bytes()
+    }
+}
+
+impl std::fmt::Display for EventId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.simple().fmt(f)
+    }
+}

@@ -1,0 +1,140 @@
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use serde::{Deserialize, Serialize};
+
+use crate::values::refusal::RefusalKind;
+
+/// What one provider has done on this node since it started; counters only grow, gauges are of now.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Stats {
+    /// Connections of now.
+    pub connections: u64,
+    /// Users with a connection now.
+    pub users: u64,
+    /// Rooms with a member connected now.
+    pub rooms: u64,
+    /// Connections that are reading the window now instead of being live.
+    pub behind: u64,
+    /// Connections let in.
+    pub connected: u64,
+    /// Events from clients.
+    pub events_in: u64,
+    /// Events, replies and acks handed to the wire, counted per connection.
+    pub events_out: u64,
+    /// Bytes of events from clients.
+    pub bytes_in: u64,
+    /// Bytes of frames handed to the wire.
+    pub bytes_out: u64,
+    /// Deliveries that will not happen (volatile events to full outboxes, connections just closed).
+    pub dropped: u64,
+    /// Times a full outbox put its connection behind.
+    pub overflows: u64,
+    /// Times a connection was told that its place had left the window.
+    pub lost: u64,
+    /// Events left out because a newer one with the same [`crate::Event::latest_key`] was there.
+    pub superseded: u64,
+    /// Connections cut because they took nothing for too long.
+    pub stalled: u64,
+    /// Handlers that still run, or have something left to handle, for connections that have left.
+    pub lingering: u64,
+    /// Events from clients that no handler began, because their connection was lost or closed by this side first, or came
+    /// after the begin of a drain.
+    pub unhandled: u64,
+    /// Handlers, lifecycle hooks, authenticators and room policies that panicked.
+    pub panics: u64,
+    /// Authenticators and room policies that did not answer in time.
+    pub overdue: u64,
+    /// Messages from clients that were answered with an error, by its code.
+    pub rejected: BTreeMap<String, u64>,
+    /// Connections refused, by reason.
+    pub refused: BTreeMap<String, u64>,
+    /// Connections that ended, by the code of their [`crate::CloseReason`].
+    pub closed: BTreeMap<u16, u64>,
+    /// Records of the log that could not be read and were skipped.
+    pub skipped_records: u64,
+    /// Records in the window.
+    pub window_records: u64,
+    /// Bytes in the window.
+    pub window_bytes: u64,
+}
+
+/// The counters behind [`Stats`].
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) connected: AtomicU64,
+    pub(crate) events_in: AtomicU64,
+    pub(crate) events_out: AtomicU64,
+    pub(crate) bytes_in: AtomicU64,
+    pub(crate) bytes_out: AtomicU64,
+    pub(crate) dropped: AtomicU64,
+    pub(crate) overflows: AtomicU64,
+    pub(crate) lost: AtomicU64,
+    pub(crate) superseded: AtomicU64,
+    pub(crate) stalled: AtomicU64,
+    pub(crate) lingering: AtomicU64,
+    pub(crate) unhandled: AtomicU64,
+    pub(crate) panics: AtomicU64,
+    pub(crate) overdue: AtomicU64,
+    pub(crate) skipped_records: AtomicU64,
+    /// Refusals are rare, so a map under a lock is enough.
+    refused: Mutex<BTreeMap<&'static str, u64>>,
+    /// Codes are chosen by handlers, so at most [`MAX_CODES`] different ones are kept apart.
+    rejected: Mutex<BTreeMap<String, u64>>,
+    /// Codes are numbers, and the application's own ones are few.
+    closed: Mutex<BTreeMap<u16, u64>>,
+}
+
+const MAX_CODES: usize = 64;
+
+pub(crate) fn add(counter: &AtomicU64, amount: usize) {
+    counter.fetch_add(amount as u64, Ordering::Relaxed);
+}
+
+impl Counters {
+    pub(crate) fn refused(&self, kind: RefusalKind) {
+        let mut refused = self.refused.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        *refused.entry(kind.code()).or_default() += 1;
+    }
+
+    pub(crate) fn rejected(&self, code: &str) {
+        let mut rejected = self.rejected.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let code = if rejected.len() >= MAX_CODES && !rejected.contains_key(code) { "other" } else { code };
+        *rejected.entry(code.to_owned()).or_default() += 1;
+    }
+
+    pub(crate) fn closed(&self, code: u16) {
+        let mut closed = self.closed.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        *closed.entry(code).or_default() += 1;
+    }
+
+    /// The counters as [`Stats`]; the gauges are for the caller to fill in.
+    pub(crate) fn read(&self) -> Stats {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let refused = self.refused.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let rejected = self.rejected.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        Stats {
+            connected: read(&self.connected),
+            events_in: read(&self.events_in),
+            events_out: read(&self.events_out),
+            bytes_in: read(&self.bytes_in),
+            bytes_out: read(&self.bytes_out),
+            dropped: read(&self.dropped),
+            overflows: read(&self.overflows),
+            lost: read(&self.lost),
+            superseded: read(&self.superseded),
+            stalled: read(&self.stalled),
+            lingering: read(&self.lingering),
+            unhandled: read(&self.unhandled),
+            panics: read(&self.panics),
+            overdue: read(&self.overdue),
+            skipped_records: read(&self.skipped_records),
+            refused: refused.iter().map(|(code, count)| ((*code).to_owned(), *count)).collect(),
+            rejected: rejected.clone(),
+            closed: self.closed.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone(),
+            ..Stats::default()
+        }
+    }
+}

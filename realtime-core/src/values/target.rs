@@ -1,0 +1,174 @@
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::values::connection::ConnectionId;
+use crate::values::error::Result;
+use crate::values::identity::Identity;
+use crate::values::name::check_name;
+
+/// Who an event is for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Target {
+    scope: Scope,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    except_connections: Vec<ConnectionId>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    except_users: Vec<Arc<str>>,
+    /// Tenants with a user of each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    except_users_in: Vec<(Arc<str>, Arc<str>)>,
+}
+
+/// The set of connections a [`Target`] starts from.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scope {
+    /// Every connection.
+    All,
+    /// One connection; never durable.
+    Connection(ConnectionId),
+    /// The members of a room, of one tenant if named.
+    Room {
+        /// The room.
+        name: Arc<str>,
+        /// Only members of this tenant.
+        tenant: Option<Arc<str>>,
+    },
+    /// Every connection of a tenant.
+    Tenant(Arc<str>),
+    /// Every connection of a user, in one tenant if named.
+    User {
+        /// The user.
+        name: Arc<str>,
+        /// Only connections of this tenant.
+        tenant: Option<Arc<str>>,
+    },
+}
+
+impl Target {
+    /// Everyone.
+    pub fn all() -> Self {
+        Self::new(Scope::All)
+    }
+
+    /// One connection. What is sent to it does not pass through the log: from another node it comes at most once, and is
+    /// not made up for after a loss.
+    pub fn connection(id: ConnectionId) -> Self {
+        Self::new(Scope::Connection(id))
+    }
+
+    /// The members of a room, whatever their tenant.
+    pub fn room(room: impl Into<Arc<str>>) -> Self {
+        Self::new(Scope::Room { name: room.into(), tenant: None })
+    }
+
+    /// The members of a room who belong to this tenant.
+    pub fn room_in(tenant: impl Into<Arc<str>>, room: impl Into<Arc<str>>) -> Self {
+        Self::new(Scope::Room { name: room.into(), tenant: Some(tenant.into()) })
+    }
+
+    /// Every connection of a tenant.
+    pub fn tenant(tenant: impl Into<Arc<str>>) -> Self {
+        Self::new(Scope::Tenant(tenant.into()))
+    }
+
+    /// Every connection of a user, whatever the tenant.
+    pub fn user(user: impl Into<Arc<str>>) -> Self {
+        Self::new(Scope::User { name: user.into(), tenant: None })
+    }
+
+    /// Every connection of a user in this tenant.
+    pub fn user_in(tenant: impl Into<Arc<str>>, user: impl Into<Arc<str>>) -> Self {
+        Self::new(Scope::User { name: user.into(), tenant: Some(tenant.into()) })
+    }
+
+    /// The same target without this connection.
+    pub fn except_connection(mut self, id: ConnectionId) -> Self {
+        self.except_connections.push(id);
+        self
+    }
+
+    /// The same target without any connection of this user, whatever the tenant.
+    pub fn except_user(mut self, user: impl Into<Arc<str>>) -> Self {
+        self.except_users.push(user.into());
+        self
+    }
+
+    /// The same target without any connection of this user in this tenant.
+    pub fn except_user_in(mut self, tenant: impl Into<Arc<str>>, user: impl Into<Arc<str>>) -> Self {
+        self.except_users_in.push((tenant.into(), user.into()));
+        self
+    }
+
+    /// The set it starts from.
+    pub fn scope(&self) -> &Scope {
+        &self.scope
+    }
+
+    /// Checks every name in it.
+    ///
+    /// # Errors
+    /// [`crate::Error::InvalidName`].
+    pub fn check(&self) -> Result<()> {
+        match &self.scope {
+            Scope::All | Scope::Connection(_) => {}
+            Scope::Room { name, tenant } => {
+                check_name("room", name)?;
+                tenant.as_ref().map_or(Ok(()), |tenant| check_name("tenant", tenant))?;
+            }
+            Scope::Tenant(tenant) => check_name("tenant", tenant)?,
+            Scope::User { name, tenant } => {
+                check_name("user", name)?;
+                tenant.as_ref().map_or(Ok(()), |tenant| check_name("tenant", tenant))?;
+            }
+        }
+        self.except_users.iter().try_for_each(|user| check_name("user", user))?;
+        self.except_users_in.iter().try_for_each(|(tenant, user)| {
+            check_name("tenant", tenant)?;
+            check_name("user", user)
+        })
+    }
+
+    /// Whether the tenant filter and the exceptions let this connection through; the scope's own set is not looked at.
+    pub fn lets(&self, id: ConnectionId, identity: &Identity) -> bool {
+        self.tenant_only().is_none_or(|tenant| identity.tenant_name() == Some(tenant))
+            && !self.except_connections.contains(&id)
+            && !identity.user_name().is_some_and(|user| self.excepts(identity.tenant_name(), user))
+    }
+
+    /// Whether [`Target::lets`] says yes to every connection.
+    pub(crate) fn lets_all(&self) -> bool {
+        self.tenant_only().is_none()
+            && self.except_connections.is_empty()
+            && self.except_users.is_empty()
+            && self.except_users_in.is_empty()
+    }
+
+    fn excepts(&self, tenant: Option<&str>, user: &str) -> bool {
+        self.except_users.iter().any(|except| &**except == user)
+            || self.except_users_in.iter().any(|(of, except)| &**except == user && Some(&**of) == tenant)
+    }
+
+    /// For providers that show rooms to everyone: the room's audience without the room.
+    pub(crate) fn widen_room(mut self) -> Self {
+        self.scope = match self.scope {
+            Scope::Room { tenant: None, .. } => Scope::All,
+            Scope::Room { tenant: Some(tenant), .. } => Scope::Tenant(tenant),
+            other => other,
+        };
+        self
+    }
+
+    /// The tenant that the scope's set is cut down to.
+    fn tenant_only(&self) -> Option<&str> {
+        match &self.scope {
+            Scope::Room { tenant, .. } | Scope::User { tenant, .. } => tenant.as_deref(),
+            Scope::All | Scope::Connection(_) | Scope::Tenant(_) => None,
+        }
+    }
+
+    fn new(scope: Scope) -> Self {
+        Self { scope, except_connections: Vec::new(), except_users: Vec::new(), except_users_in: Vec::new() }
+    }
+}
