@@ -29,6 +29,7 @@ pub use inbound::inbox::Inbox;
 pub use inbound::router::Router;
 pub use log::backplane::{AppendError, Backplane, Entry, LogState, Tail};
 pub use log::directory::{Directory, DirectoryChange, Incarnation, NodeId, Presence};
+pub use log::handle::Log;
 pub use log::memory::{MemoryBackplane, MemoryDirectory};
 pub use traits::auth::{Anonymous, Authenticator, ConnectRequest};
 pub use traits::codec::{Codec, Frame};

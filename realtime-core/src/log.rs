@@ -1,6 +1,12 @@
-//! The log and what joins nodes: their traits, what a record is, and both in memory.
+//! The log and what joins nodes: their traits, what a record is, a node's side of it, and both in memory.
 
+mod backoff;
 pub(crate) mod backplane;
 pub(crate) mod directory;
 pub(crate) mod envelope;
+pub(crate) mod feed;
+mod follow;
+pub(crate) mod handle;
 pub(crate) mod memory;
+mod pipe;
+mod tail;

@@ -65,7 +65,7 @@ async fn who_is_behind_reads_nothing_of_the_next_life() {
             });
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        backplane.roll_back("core", Position::new(12)).await;
+        backplane.roll_back(Position::new(12)).await;
         eventually("it is noticed", || epoch_of(&provider) != old).await;
         let (received, take) = take_all(&ann);
         assert!(matches!(take, Take::Closed(_)));
@@ -90,9 +90,9 @@ async fn who_reads_while_the_log_begins_anew_reads_nothing_of_the_next_life() {
         let readers: Vec<_> = join_all((0..8).map(|_| connect(&provider, Visitor::user("ann")))).await;
         send(&provider, 5_000).await;
         let next = MemoryBackplane::new(20_000);
-        let epoch = next.state("core").await.unwrap().epoch;
+        let epoch = next.state().await.unwrap().epoch;
         for _ in 0..11_000 {
-            next.append("core", epoch, EventId::random(), "x".into()).await.unwrap();
+            next.append(epoch, EventId::random(), "x".into()).await.unwrap();
         }
         let old = epoch_of(&provider);
         let reading = Arc::new(AtomicUsize::new(0));

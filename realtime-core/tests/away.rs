@@ -28,41 +28,35 @@ struct Counting {
 
 #[async_trait]
 impl Backplane for Counting {
-    async fn append(
-        &self,
-        subject: &str,
-        epoch: Epoch,
-        id: EventId,
-        record: Bytes,
-    ) -> std::result::Result<Position, AppendError> {
-        self.inner.append(subject, epoch, id, record).await
+    async fn append(&self, epoch: Epoch, id: EventId, record: Bytes) -> std::result::Result<Position, AppendError> {
+        self.inner.append(epoch, id, record).await
     }
 
-    async fn range(&self, subject: &str, after: Position, most: usize) -> Result<Vec<Entry>> {
-        self.inner.range(subject, after, most).await
+    async fn range(&self, after: Position, most: usize) -> Result<Vec<Entry>> {
+        self.inner.range(after, most).await
     }
 
-    fn tail(&self, subject: &str, after: Position) -> Tail {
+    fn tail(&self, after: Position) -> Tail {
         let twice = |batch: Result<Vec<Entry>>| batch.map(|entries| [entries.clone(), entries].concat());
-        self.inner.tail(subject, after).map(twice).boxed()
+        self.inner.tail(after).map(twice).boxed()
     }
 
-    async fn state(&self, subject: &str) -> Result<LogState> {
-        self.inner.state(subject).await
+    async fn state(&self) -> Result<LogState> {
+        self.inner.state().await
     }
 
-    async fn renew(&self, subject: &str, seen: Epoch, position: Position, id: EventId) -> Result<LogState> {
+    async fn renew(&self, seen: Epoch, position: Position, id: EventId) -> Result<LogState> {
         // A node that asks without a pause would stop the paused clock.
         assert!(self.asked.fetch_add(1, Ordering::Relaxed) < 10_000);
-        self.inner.renew(subject, seen, position, id).await
+        self.inner.renew(seen, position, id).await
     }
 
-    async fn publish(&self, subject: &str, message: Bytes) -> Result<()> {
-        self.inner.publish(subject, message).await
+    async fn publish(&self, message: Bytes) -> Result<()> {
+        self.inner.publish(message).await
     }
 
-    async fn subscribe(&self, subject: &str) -> Result<BoxStream<'static, Bytes>> {
-        self.inner.subscribe(subject).await
+    async fn subscribe(&self) -> Result<BoxStream<'static, Bytes>> {
+        self.inner.subscribe().await
     }
 }
 
@@ -130,14 +124,14 @@ async fn nothing_of_another_log_is_read_after_an_error() {
             provider.dispatcher.to_all(note(&n.to_string())).await.unwrap();
         }
         assert_eq!(guest.texts_until("9").await.len(), 9);
-        let records = backplane.range("core", Position::START, 10).await.unwrap();
-        let epoch = backplane.state("core").await.unwrap().epoch;
+        let records = backplane.range(Position::START, 10).await.unwrap();
+        let epoch = backplane.state().await.unwrap().epoch;
         backplane.set_up(false);
         eventually("it is noticed", || !provider.dispatcher.is_ready()).await;
-        backplane.roll_back("core", Position::new(kept)).await;
+        backplane.roll_back(Position::new(kept)).await;
         backplane.set_up(true);
         for Entry { record, .. } in records {
-            backplane.append("core", epoch, EventId::random(), record).await.unwrap();
+            backplane.append(epoch, EventId::random(), record).await.unwrap();
         }
         let told = loop {
             match guest.client_next().await {
@@ -164,7 +158,7 @@ async fn who_missed_what_the_log_has_dropped_is_sent_away_and_told() {
     eventually("it is noticed", || !provider.dispatcher.is_ready()).await;
     let (log, epoch) = (backplane.log(), place.parse::<realtime_core::Cursor>().unwrap().epoch());
     for _ in 0..20 {
-        log.append("core", epoch, EventId::random(), "x".into()).await.unwrap();
+        log.append(epoch, EventId::random(), "x".into()).await.unwrap();
     }
     backplane.set_up(true);
     assert_eq!(guest.ended().await.code, Some(CloseReason::RESTART.code()));

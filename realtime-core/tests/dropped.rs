@@ -126,8 +126,8 @@ async fn what_a_handler_was_given_does_not_keep_it() {
 #[tokio::test]
 async fn an_attach_that_is_given_up_leaves_nothing() {
     let log = MemoryBackplane::default();
-    let epoch = log.state("core").await.unwrap().epoch;
-    log.append("core", epoch, EventId::random(), Bytes::from_static(b"a record")).await.unwrap();
+    let epoch = log.state().await.unwrap().epoch;
+    log.append(epoch, EventId::random(), Bytes::from_static(b"a record")).await.unwrap();
     let backplane = FaultyBackplane::new(log);
     backplane.set_up(false);
     let provider = CoreProvider::full(Setup::default());

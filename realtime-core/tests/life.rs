@@ -78,7 +78,7 @@ async fn a_node_is_ready_again_only_when_it_has_caught_up() {
     // The log goes on without this node.
     let (log, epoch) = (backplane.log(), epoch_of(&other));
     for _ in 0..1_000 {
-        log.append("core", epoch, realtime_core::EventId::random(), "x".into()).await.unwrap();
+        log.append(epoch, realtime_core::EventId::random(), "x".into()).await.unwrap();
     }
     backplane.set_silent(true);
     backplane.set_up(true);
@@ -138,8 +138,8 @@ async fn a_log_that_was_rolled_back_begins_a_new_epoch() {
             backplane.set_up(false);
             eventually("it is noticed", || !provider.dispatcher.is_ready()).await;
         }
-        backplane.roll_back("core", Position::new(5)).await;
-        assert_eq!(backplane.state("core").await.unwrap().epoch, old, "the log does not know");
+        backplane.roll_back(Position::new(5)).await;
+        assert_eq!(backplane.state().await.unwrap().epoch, old, "the log does not know");
         backplane.set_up(true);
         assert_eq!(guest.ended().await.code, Some(CloseReason::RESTART.code()));
         eventually("it is back", || provider.dispatcher.is_ready()).await;
@@ -160,10 +160,10 @@ async fn a_log_that_was_rolled_back_and_filled_again_begins_a_new_epoch() {
             let cursor = Guest::by_sink(&provider, Visitor::user("ann")).await.cursor;
             let old = epoch_of(&provider);
             backplane.set_silent(true);
-            backplane.roll_back("core", Position::new(kept)).await;
+            backplane.roll_back(Position::new(kept)).await;
             for _ in kept..10 + more {
                 let id = realtime_core::EventId::random();
-                backplane.append("core", old, id, "another record".into()).await.unwrap();
+                backplane.append(old, id, "another record".into()).await.unwrap();
             }
             // Whether the tail has failed meanwhile or not.
             backplane.set_up(false);
@@ -190,7 +190,7 @@ async fn a_log_that_was_rolled_back_with_all_its_nodes_is_noticed_by_the_places(
     }
     let epoch = epoch_of(&old);
     old.shutdown(Drain::now()).await;
-    backplane.roll_back("core", Position::new(4)).await;
+    backplane.roll_back(Position::new(4)).await;
     let new = node(&backplane).await;
     assert_eq!(epoch_of(&new), epoch, "nobody has noticed");
     for (at, place) in places.iter().enumerate() {
@@ -214,10 +214,10 @@ async fn nodes_that_notice_at_the_same_time_agree_on_one_epoch() {
     send(&nodes[0], 0..10).await;
     eventually("all are there", || nodes.iter().all(|node| node.dispatcher.hub().applied().get() == 10)).await;
     let old = epoch_of(&nodes[0]);
-    backplane.roll_back("core", Position::new(5)).await;
+    backplane.roll_back(Position::new(5)).await;
     eventually("all have noticed", || nodes.iter().all(|node| epoch_of(node) != old)).await;
     sleep(Duration::from_secs(5)).await;
-    let epoch = backplane.state("core").await.unwrap().epoch;
+    let epoch = backplane.state().await.unwrap().epoch;
     assert!(nodes.iter().all(|node| epoch_of(node) == epoch), "one epoch, and it stays");
     eventually("all are ready", || nodes.iter().all(|node| node.dispatcher.is_ready())).await;
 }
@@ -399,7 +399,7 @@ async fn an_ask_of_a_life_that_is_over_leaves_the_one_that_has_its_number_alone(
     let mut before = provider.dispatcher.to_user_with_ack("ann", note("old?"), time).await.unwrap();
     let number = ann.next().await.ack;
     // From here on she reads nothing, so that her connection stays for a while.
-    backplane.roll_back("core", Position::new(2)).await;
+    backplane.roll_back(Position::new(2)).await;
     eventually("it is noticed", || epoch_of(&provider) != old && provider.dispatcher.is_ready()).await;
     let mut bob = Guest::by_session(&provider, Visitor::user("bob")).await;
     let after = provider.dispatcher.to_user_with_ack("bob", note("new?"), time).await.unwrap();

@@ -44,7 +44,7 @@ async fn a_volatile_event_reaches_a_user_here_and_at_another_node() {
 async fn an_event_for_one_connection_goes_to_other_nodes_only_if_it_is_not_here() {
     let backplane = MemoryBackplane::default();
     let one = node(&backplane, Setup::default()).await;
-    let mut pipe = backplane.subscribe("core").await.unwrap();
+    let mut pipe = backplane.subscribe().await.unwrap();
     let mut here = Guest::by_session(&one, Visitor::user("ann")).await;
     one.dispatcher.send(Target::connection(here.id), note("here")).await.unwrap();
     assert_eq!(here.next().await.payload, "here");

@@ -44,13 +44,12 @@ struct Inner {
     /// What is published goes here, whatever happens to the log.
     pipe: MemoryBackplane,
     fault: Option<AppendFault>,
-    /// The epochs and keys that logs had before they lost records, by subject: they have them still.
-    kept: Vec<Kept>,
+    /// The epoch and key that the log had before it lost records: it has them still.
+    kept: Option<Kept>,
 }
 
 #[derive(Clone, Debug)]
 struct Kept {
-    subject: String,
     epoch: Epoch,
     key: CursorKey,
     /// The epoch of the log beneath.
@@ -60,7 +59,7 @@ struct Kept {
 impl FaultyBackplane {
     /// Has no faults yet.
     pub fn new(log: MemoryBackplane) -> Self {
-        let inner = Inner { pipe: log.clone(), log, fault: None, kept: Vec::new() };
+        let inner = Inner { pipe: log.clone(), log, fault: None, kept: None };
         Self {
             inner: Arc::new(Mutex::new(inner)),
             up: watch::Sender::new(true),
@@ -79,7 +78,7 @@ impl FaultyBackplane {
         let mut inner = self.inner();
         inner.pipe = log.clone();
         inner.log = log;
-        inner.kept.clear();
+        inner.kept = None;
     }
 
     /// Takes the log away and gives it back. While it is away appends are refused, all else but [`Backplane::state`] fails,
@@ -108,19 +107,18 @@ impl FaultyBackplane {
     ///
     /// # Panics
     /// When the log does not reach back to its beginning.
-    pub async fn roll_back(&self, subject: &str, last: Position) {
+    pub async fn roll_back(&self, last: Position) {
         let (old, shorter) = (self.log(), MemoryBackplane::default());
-        let state = self.state(subject).await.expect("a log in memory has a state");
+        let state = self.state().await.expect("a log in memory has a state");
         assert_eq!(state.start, Position::START, "the log has dropped its beginning");
-        let beneath = shorter.state(subject).await.expect("a log in memory has a state").epoch;
-        let kept = old.range(subject, Position::START, last.get() as usize).await.expect("a log in memory is readable");
+        let beneath = shorter.state().await.expect("a log in memory has a state").epoch;
+        let kept = old.range(Position::START, last.get() as usize).await.expect("a log in memory is readable");
         for Entry { id, record, .. } in kept {
-            shorter.append(subject, beneath, id, record).await.expect("nobody reads it yet");
+            shorter.append(beneath, id, record).await.expect("nobody reads it yet");
         }
         let mut inner = self.inner();
         inner.log = shorter;
-        inner.kept.retain(|kept| kept.subject != subject);
-        inner.kept.push(Kept { subject: subject.to_owned(), epoch: state.epoch, key: state.key, beneath });
+        inner.kept = Some(Kept { epoch: state.epoch, key: state.key, beneath });
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -131,21 +129,21 @@ impl FaultyBackplane {
         if *self.up.borrow() { Ok(()) } else { Err("it is away") }
     }
 
-    fn kept(&self, subject: &str) -> Option<Kept> {
-        self.inner().kept.iter().find(|kept| kept.subject == subject).cloned()
+    fn kept(&self) -> Option<Kept> {
+        self.inner().kept.clone()
     }
 
     /// The epoch of the log beneath that is meant by this one.
-    fn beneath(&self, subject: &str, epoch: Epoch) -> Epoch {
-        match self.kept(subject) {
+    fn beneath(&self, epoch: Epoch) -> Epoch {
+        match self.kept() {
             Some(kept) if kept.epoch == epoch => kept.beneath,
             _ => epoch,
         }
     }
 
     /// The state as the nodes see it.
-    fn seen(&self, subject: &str, state: LogState) -> LogState {
-        match self.kept(subject) {
+    fn seen(&self, state: LogState) -> LogState {
+        match self.kept() {
             Some(kept) if kept.beneath == state.epoch => LogState { epoch: kept.epoch, key: kept.key, ..state },
             _ => state,
         }
@@ -154,13 +152,7 @@ impl FaultyBackplane {
 
 #[async_trait]
 impl Backplane for FaultyBackplane {
-    async fn append(
-        &self,
-        subject: &str,
-        epoch: Epoch,
-        id: EventId,
-        record: Bytes,
-    ) -> std::result::Result<Position, AppendError> {
+    async fn append(&self, epoch: Epoch, id: EventId, record: Bytes) -> std::result::Result<Position, AppendError> {
         self.check().map_err(|away| AppendError::Refused(away.into()))?;
         let fault = self.inner().fault;
         let broken = || AppendError::Unknown("the connection broke".into());
@@ -169,7 +161,7 @@ impl Backplane for FaultyBackplane {
             Some(AppendFault::Mute) => std::future::pending::<()>().await,
             _ => {}
         }
-        let position = self.log().append(subject, self.beneath(subject, epoch), id, record).await?;
+        let position = self.log().append(self.beneath(epoch), id, record).await?;
         let Some(fault) = fault else { return Ok(position) };
         if fault == AppendFault::MuteThoughTaken {
             std::future::pending::<()>().await;
@@ -181,13 +173,13 @@ impl Backplane for FaultyBackplane {
         })
     }
 
-    async fn range(&self, subject: &str, after: Position, most: usize) -> Result<Vec<Entry>> {
+    async fn range(&self, after: Position, most: usize) -> Result<Vec<Entry>> {
         self.check().map_err(|away| Error::Backplane(away.into()))?;
-        self.log().range(subject, after, most).await
+        self.log().range(after, most).await
     }
 
-    fn tail(&self, subject: &str, after: Position) -> Tail {
-        let tail = self.log().tail(subject, after);
+    fn tail(&self, after: Position) -> Tail {
+        let tail = self.log().tail(after);
         let (up, silent) = (self.up.subscribe(), self.silent.subscribe());
         let begun = *up.borrow();
         stream::unfold((tail, up, silent, begun), |(mut tail, mut up, mut silent, begun)| async move {
@@ -209,30 +201,30 @@ impl Backplane for FaultyBackplane {
         .boxed()
     }
 
-    async fn state(&self, subject: &str) -> Result<LogState> {
-        let state = self.log().state(subject).await?;
-        Ok(self.seen(subject, state))
+    async fn state(&self) -> Result<LogState> {
+        let state = self.log().state().await?;
+        Ok(self.seen(state))
     }
 
-    async fn renew(&self, subject: &str, seen: Epoch, position: Position, id: EventId) -> Result<LogState> {
+    async fn renew(&self, seen: Epoch, position: Position, id: EventId) -> Result<LogState> {
         self.check().map_err(|away| Error::Backplane(away.into()))?;
-        let state = self.log().renew(subject, self.beneath(subject, seen), position, id).await?;
-        Ok(self.seen(subject, state))
+        let state = self.log().renew(self.beneath(seen), position, id).await?;
+        Ok(self.seen(state))
     }
 
-    async fn publish(&self, subject: &str, message: Bytes) -> Result<()> {
+    async fn publish(&self, message: Bytes) -> Result<()> {
         self.check().map_err(|away| Error::Backplane(away.into()))?;
         let pipe = self.inner().pipe.clone();
-        pipe.publish(subject, message).await
+        pipe.publish(message).await
     }
 
-    async fn subscribe(&self, subject: &str) -> Result<BoxStream<'static, Bytes>> {
+    async fn subscribe(&self) -> Result<BoxStream<'static, Bytes>> {
         let mut up = self.pipe_up.subscribe();
         if !*up.borrow() {
             return Err(Error::Backplane("the pipe is away".into()));
         }
         let pipe = self.inner().pipe.clone();
-        let messages = pipe.subscribe(subject).await?;
+        let messages = pipe.subscribe().await?;
         Ok(messages.take_until(async move { wait_for(&mut up, false).await }).boxed())
     }
 }

@@ -151,17 +151,16 @@ mock! {
     impl Backplane for Backplane {
         async fn append(
             &self,
-            subject: &str,
             epoch: Epoch,
             id: EventId,
             record: Bytes,
         ) -> std::result::Result<Position, AppendError>;
-        async fn range(&self, subject: &str, after: Position, most: usize) -> Result<Vec<Entry>>;
-        fn tail(&self, subject: &str, after: Position) -> Tail;
-        async fn state(&self, subject: &str) -> Result<LogState>;
-        async fn renew(&self, subject: &str, seen: Epoch, position: Position, id: EventId) -> Result<LogState>;
-        async fn publish(&self, subject: &str, message: Bytes) -> Result<()>;
-        async fn subscribe(&self, subject: &str) -> Result<BoxStream<'static, Bytes>>;
+        async fn range(&self, after: Position, most: usize) -> Result<Vec<Entry>>;
+        fn tail(&self, after: Position) -> Tail;
+        async fn state(&self) -> Result<LogState>;
+        async fn renew(&self, seen: Epoch, position: Position, id: EventId) -> Result<LogState>;
+        async fn publish(&self, message: Bytes) -> Result<()>;
+        async fn subscribe(&self) -> Result<BoxStream<'static, Bytes>>;
     }
 }
 

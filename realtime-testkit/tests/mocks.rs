@@ -152,7 +152,7 @@ async fn every_other_trait_has_a_mock_too() {
     let mut rooms = MockRoomMembership::new();
     rooms.expect_leave_room().once().returning(|_, _| Ok(()));
     let mut backplane = MockBackplane::new();
-    backplane.expect_append().once().returning(|_, _, _, _| Ok(Position::new(7)));
+    backplane.expect_append().once().returning(|_, _, _| Ok(Position::new(7)));
     let mut directory = MockDirectory::new();
     directory.expect_of_user().once().returning(|_| Ok(Vec::new()));
 
@@ -165,7 +165,7 @@ async fn every_other_trait_has_a_mock_too() {
         .with_backplane(backplane);
     assert_eq!(runtime.authenticator.authenticate(&request).await.unwrap().user_name(), Some("ann"));
     assert_eq!(runtime.policy.access(&Identity::anonymous(), "q").await, RoomAccess::Deny);
-    let appended = runtime.backplane.append("s", Epoch::new(1), EventId::random(), Vec::new().into()).await;
+    let appended = runtime.log.backplane().append(Epoch::new(1), EventId::random(), Vec::new().into()).await;
     assert_eq!(appended.unwrap(), Position::new(7));
     assert_eq!(runtime.hooks.len(), 1);
     let info = realtime_core::ConnectionInfo {

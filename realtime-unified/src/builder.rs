@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use realtime_core::{
     Anonymous, Authenticator, Backplane, CloseReason, ConnectionInfo, DECISION_TIMEOUT, DenyRooms, Directory, Drain,
-    Error, LifecycleHook, MemoryBackplane, MemoryDirectory, NodeId, RealtimeProvider, Result, RoomPolicy, Runtime,
+    Error, LifecycleHook, Log, MemoryBackplane, MemoryDirectory, NodeId, RealtimeProvider, Result, RoomPolicy, Runtime,
 };
 use realtime_http::{HttpProvider, Origins};
 
@@ -154,7 +154,7 @@ impl NotificationServiceBuilder {
         let (policy, policy_name) = self.policy.unwrap_or((Arc::new(DenyRooms), "none: clients can name no rooms"));
         let runtime = Runtime {
             node: NodeId::random(),
-            backplane: self.backplane.unwrap_or_else(|| Arc::new(MemoryBackplane::default())),
+            log: Log::new(self.backplane.unwrap_or_else(|| Arc::new(MemoryBackplane::default()))),
             authenticator,
             policy,
             directory: self.directory.unwrap_or_else(|| Arc::new(MemoryDirectory::new())),

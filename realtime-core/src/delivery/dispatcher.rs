@@ -1,22 +1,18 @@
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use tokio::time::Instant;
 
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 mod absence;
 mod admit;
 mod ask;
-mod backoff;
 mod directory;
-mod follow;
 mod guard;
 mod life;
 mod owner;
-mod pipe;
 mod rooms;
 mod send;
 mod tail;
@@ -28,9 +24,9 @@ use crate::delivery::hub::{Connection, Hub};
 use crate::delivery::window::Window;
 use crate::inbound::router::Router;
 use crate::log::directory::DirectoryChange;
+use crate::log::envelope::Providers;
 use crate::traits::codec::{Codec, Frame};
 use crate::traits::runtime::Runtime;
-use crate::values::ack::Ask;
 use crate::values::close::CloseReason;
 use crate::values::config::DispatcherConfig;
 use crate::values::connection::ConnectionInfo;
@@ -44,7 +40,6 @@ use crate::values::event_id::EventId;
 use crate::values::handler_error::HandlerError;
 use crate::values::member::Member;
 use crate::values::position::Position;
-use crate::values::receipt::Receipt;
 use crate::values::stats::{Counters, Stats, add};
 use crate::values::target::Target;
 pub use admit::{Admitted, Asker};
@@ -78,8 +73,6 @@ pub struct Shared<C: Codec> {
     life: RwLock<Life>,
     /// The end of the log when it was taken up: closes up to here came before any connection there is.
     filled: AtomicU64,
-    /// Sends of this node that wait for their record to come back through the log.
-    waiters: Mutex<HashMap<EventId, Waiter>>,
     /// Asks of this node under way, by the position of their record, which is the number clients answer with.
     asks: Mutex<Asks>,
     /// What the directory has not been offered yet; bounded by the connections that come and go within one update.
@@ -89,8 +82,10 @@ pub struct Shared<C: Codec> {
     directory_told: CancellationToken,
     /// Whether the log is being read, and has been read to its end; false while the backplane is away.
     ready: AtomicBool,
-    /// Somebody has a reason to take the log for another one.
-    look_wanted: Notify,
+    /// By which the log knows it.
+    seat: OnceLock<u64>,
+    /// This provider alone, as records name it.
+    only: Providers,
     /// It goes down, and is not ready for that.
     holding: AtomicBool,
     /// Cancelled when the time is over for which everything still works.
@@ -114,16 +109,11 @@ pub struct Shared<C: Codec> {
 /// What a shutdown gives the last connections, then their hooks, then the directory.
 const SHUTDOWN_STEP: std::time::Duration = std::time::Duration::from_secs(1);
 
-struct Waiter {
-    done: oneshot::Sender<Receipt>,
-    /// An ask to be told of the connections its record matches.
-    ask: Option<Arc<Ask>>,
-}
-
 impl<C: Codec> Dispatcher<C> {
     /// A dispatcher that is not attached yet; `router` handles what clients send.
     pub fn new(config: DispatcherConfig, codec: C, router: Router) -> Arc<Self> {
         Self::owned(Shared {
+            only: Providers::one(config.provider),
             hub: Hub::new(config.outbox),
             window: Window::new(config.window),
             admission: Admission::new(config.limits),
@@ -134,13 +124,12 @@ impl<C: Codec> Dispatcher<C> {
             runtime: OnceLock::new(),
             life: RwLock::new(Life::new(Epoch::random(), &CursorKey::random())),
             filled: AtomicU64::new(0),
-            waiters: Mutex::default(),
             asks: Mutex::default(),
             directory_changes: Mutex::default(),
             directory_changed: Notify::new(),
             directory_told: CancellationToken::new(),
             ready: AtomicBool::new(false),
-            look_wanted: Notify::new(),
+            seat: OnceLock::new(),
             holding: AtomicBool::new(false),
             hold_over: CancellationToken::new(),
             draining: OnceLock::new(),
@@ -296,6 +285,9 @@ impl<C: Codec> Dispatcher<C> {
     pub async fn shutdown(self: &Arc<Self>, drain: Drain) {
         self.drain(drain).await;
         self.closing.store(true, Ordering::Release);
+        if let (Some(runtime), Some(seat)) = (self.runtime.get(), self.seat.get()) {
+            runtime.log.leave(*seat);
+        }
         self.stop.cancel();
         if self.runtime.get().is_some() {
             // Entries that could not be taken back end with the node's lease.
@@ -404,10 +396,6 @@ impl<C: Codec> Dispatcher<C> {
 
     pub(crate) fn count_rejected(&self, error: &HandlerError) {
         self.counters.rejected(error.code());
-    }
-
-    fn waiters(&self) -> MutexGuard<'_, HashMap<EventId, Waiter>> {
-        self.waiters.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn asks(&self) -> MutexGuard<'_, Asks> {

@@ -11,7 +11,7 @@ use crate::values::position::Position;
 /// Batches of records, oldest first and without a gap.
 pub type Tail = BoxStream<'static, Result<Vec<Entry>>>;
 
-/// What joins nodes: per subject an ordered log, and beside it a pipe that delivers at most once. Bytes only.
+/// What joins nodes: one ordered log, and beside it a pipe that delivers at most once. Bytes only.
 ///
 /// A backplane stays dumb: what an entry means, who gets it and what a window keeps is the dispatcher's. It keeps a log's
 /// newest record however old that is, so that its place can be told from the same place after records were lost.
@@ -24,30 +24,24 @@ pub trait Backplane: Send + Sync + 'static {
     /// # Errors
     /// [`AppendError`]. One that is certain is only given when the record was not handed on at all, or the log has
     /// answered that it took nothing; a connection that broke, or no answer in time, is [`AppendError::Unknown`].
-    async fn append(
-        &self,
-        subject: &str,
-        epoch: Epoch,
-        id: EventId,
-        record: Bytes,
-    ) -> std::result::Result<Position, AppendError>;
+    async fn append(&self, epoch: Epoch, id: EventId, record: Bytes) -> std::result::Result<Position, AppendError>;
 
     /// Up to `most` records after this position, oldest first; from the oldest one on if that is later.
     ///
     /// # Errors
     /// [`crate::Error::Backplane`].
-    async fn range(&self, subject: &str, after: Position, most: usize) -> Result<Vec<Entry>>;
+    async fn range(&self, after: Position, most: usize) -> Result<Vec<Entry>>;
 
     /// Every record after this position, those to come included; ends only with an error. A tail whose log has lost records
     /// that it has handed out does not go on with others in their places: it ends, or gives nothing.
-    fn tail(&self, subject: &str, after: Position) -> Tail;
+    fn tail(&self, after: Position) -> Tail;
 
     /// The log's life and extent, the same for all nodes. A log without a state begins with [`LogState::begin`], and one
     /// whose stored epoch or key is missing or unreadable begins a new life: there is no state without a key.
     ///
     /// # Errors
     /// [`crate::Error::Backplane`].
-    async fn state(&self, subject: &str) -> Result<LogState>;
+    async fn state(&self) -> Result<LogState>;
 
     /// Begins a new life of a log that has lost records, and answers the state that holds: with a new random epoch and a
     /// new random [`CursorKey`] if, all in one step,
@@ -62,19 +56,19 @@ pub trait Backplane: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`crate::Error::Backplane`].
-    async fn renew(&self, subject: &str, seen: Epoch, position: Position, id: EventId) -> Result<LogState>;
+    async fn renew(&self, seen: Epoch, position: Position, id: EventId) -> Result<LogState>;
 
     /// Tells all nodes that subscribe now, this one included; may be lost.
     ///
     /// # Errors
     /// [`crate::Error::Backplane`].
-    async fn publish(&self, subject: &str, message: Bytes) -> Result<()>;
+    async fn publish(&self, message: Bytes) -> Result<()>;
 
     /// What is published from now on.
     ///
     /// # Errors
     /// [`crate::Error::Backplane`].
-    async fn subscribe(&self, subject: &str) -> Result<BoxStream<'static, Bytes>>;
+    async fn subscribe(&self) -> Result<BoxStream<'static, Bytes>>;
 }
 
 /// Why an append has no position to answer.

@@ -22,8 +22,14 @@ const PREFIX: usize = 1 + 4;
 pub(crate) struct Envelope {
     pub(crate) id: EventId,
     pub(crate) node: NodeId,
+    /// Whom it is for.
+    pub(crate) providers: Providers,
     pub(crate) body: Body,
 }
+
+/// The providers that a record is for, by name: all of them, or these.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Providers(Option<Arc<[Box<str>]>>);
 
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Body {
@@ -54,6 +60,8 @@ pub(crate) enum EnvelopeError {
 struct Header<'a> {
     id: EventId,
     node: NodeId,
+    #[serde(default, borrow, skip_serializing_if = "Option::is_none")]
+    providers: Option<Vec<std::borrow::Cow<'a, str>>>,
     #[serde(borrow)]
     kind: Kind<'a>,
 }
@@ -151,6 +159,21 @@ fn is_false(value: &bool) -> bool {
     !value
 }
 
+impl Providers {
+    /// All there are, on every node.
+    pub(crate) const ALL: Self = Self(None);
+
+    /// This one alone.
+    pub(crate) fn one(name: &str) -> Self {
+        Self(Some([name.into()].into()))
+    }
+
+    /// Whether this one is among them.
+    pub(crate) fn mean(&self, provider: &str) -> bool {
+        self.0.as_ref().is_none_or(|names| names.iter().any(|name| **name == *provider))
+    }
+}
+
 impl Envelope {
     pub(crate) fn encode(&self) -> Bytes {
         use std::borrow::Cow::Borrowed;
@@ -189,7 +212,9 @@ impl Envelope {
             }
             Body::Close { target, reason } => (Kind::Close { target: Borrowed(target), reason: reason.clone() }, None),
         };
-        let header = Header { id: self.id, node: self.node, kind };
+        let names = self.providers.0.as_ref();
+        let providers = names.map(|names| names.iter().map(|name| Borrowed(&**name)).collect());
+        let header = Header { id: self.id, node: self.node, providers, kind };
         let mut bytes = BytesMut::with_capacity(PREFIX + 256 + payload.map_or(0, Payload::size));
         bytes.put_u8(VERSION);
         bytes.put_u32(0);
@@ -214,7 +239,8 @@ impl Envelope {
         let end = PREFIX + u32::from_be_bytes(length) as usize;
         let header = bytes.get(PREFIX..end).ok_or(EnvelopeError::Malformed)?;
         let payload = bytes.slice(end..);
-        let Header { id, node, kind } = serde_json::from_slice(header).map_err(|_| EnvelopeError::Malformed)?;
+        let Header { id, node, providers, kind } =
+            serde_json::from_slice(header).map_err(|_| EnvelopeError::Malformed)?;
         let event = |name, shape: Shape, volatile, key, latest| {
             let payload = shape.read(&payload).ok_or(EnvelopeError::Malformed)?;
             Ok(Event::restored(name, payload, volatile, key, latest))
@@ -231,7 +257,8 @@ impl Envelope {
             Kind::Absent { user, tenant, seen } => Body::Absent { member: Member { user, tenant }, seen },
             Kind::Close { target, reason } => Body::Close { target: target.into_owned(), reason },
         };
-        Ok(Self { id, node, body })
+        let providers = Providers(providers.map(|names| names.into_iter().map(Into::into).collect()));
+        Ok(Self { id, node, providers, body })
     }
 }
 
@@ -240,7 +267,7 @@ mod tests {
     use super::*;
 
     fn envelope(body: Body) -> Envelope {
-        Envelope { id: EventId::random(), node: NodeId::random(), body }
+        Envelope { id: EventId::random(), node: NodeId::random(), providers: Providers::one("a\"b"), body }
     }
 
     fn all() -> Vec<Envelope> {
@@ -272,6 +299,16 @@ mod tests {
         for envelope in all() {
             assert_eq!(Envelope::decode(&envelope.encode()), Ok(envelope));
         }
+    }
+
+    #[test]
+    fn a_record_may_be_for_all_providers_or_for_some() {
+        let record = Envelope {
+            providers: Providers::ALL,
+            ..envelope(Body::Join { member: Member::bare("u"), room: "r".into() })
+        };
+        assert_eq!(Envelope::decode(&record.encode()), Ok(record));
+        assert!(Providers::ALL.mean("ws") && Providers::one("ws").mean("ws") && !Providers::one("ws").mean("sse"));
     }
 
     #[test]

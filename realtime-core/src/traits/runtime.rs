@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use crate::log::backplane::Backplane;
 use crate::log::directory::{Directory, NodeId};
+use crate::log::handle::Log;
 use crate::log::memory::{MemoryBackplane, MemoryDirectory};
 use crate::traits::auth::{Anonymous, Authenticator};
 use crate::traits::lifecycle::LifecycleHook;
@@ -13,8 +14,8 @@ use crate::traits::policy::{DenyRooms, RoomPolicy};
 pub struct Runtime {
     /// This node.
     pub node: NodeId,
-    /// The log and pipe between nodes.
-    pub backplane: Arc<dyn Backplane>,
+    /// The log of all providers, and the pipe between nodes.
+    pub log: Log,
     /// Who is connecting.
     pub authenticator: Arc<dyn Authenticator>,
     /// Which rooms clients may enter by themselves.
@@ -35,7 +36,7 @@ impl Runtime {
     pub fn in_memory() -> Self {
         Self {
             node: NodeId::random(),
-            backplane: Arc::new(MemoryBackplane::default()),
+            log: Log::new(Arc::new(MemoryBackplane::default())),
             authenticator: Arc::new(Anonymous),
             policy: Arc::new(DenyRooms),
             directory: Arc::new(MemoryDirectory::new()),
@@ -52,7 +53,7 @@ impl Runtime {
 
     /// With this backplane.
     pub fn with_backplane(mut self, backplane: impl Backplane) -> Self {
-        self.backplane = Arc::new(backplane);
+        self.log = Log::new(Arc::new(backplane));
         self
     }
 

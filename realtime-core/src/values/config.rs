@@ -138,7 +138,7 @@ pub enum RoomDelivery {
 /// What a provider tells its [`crate::Dispatcher`]; filled from the provider's own configuration.
 #[derive(Clone, Debug)]
 pub struct DispatcherConfig {
-    /// The provider's name, which is also the log's subject.
+    /// The provider's name, by which records mean it.
     pub provider: &'static str,
     /// What the provider can do.
     pub capabilities: Capabilities,

@@ -27,6 +27,17 @@ impl Receipt {
         self.repeated
     }
 
+    /// Adds what another provider made of the same record.
+    pub(crate) fn add(&mut self, part: Self) {
+        if part.repeated {
+            *self = part;
+        } else if let (Some(all), Some(part)) = (&mut self.delivered, part.delivered) {
+            all.matched += part.matched;
+            all.queued += part.queued;
+            all.dropped += part.dropped;
+        }
+    }
+
     /// The same receipt, for an event that repeats the one it is of.
     pub fn as_repeated(mut self) -> Self {
         self.repeated = true;

@@ -13,7 +13,7 @@ pub struct Logged {
 
 /// Reads a whole log: the envelope of version 1 is a version byte, the header's length, the header as JSON, the payload.
 pub async fn read_log(backplane: &MemoryBackplane) -> Vec<Logged> {
-    let entries = backplane.range("core", Position::START, usize::MAX).await.unwrap();
+    let entries = backplane.range(Position::START, usize::MAX).await.unwrap();
     entries
         .into_iter()
         .map(|entry| {

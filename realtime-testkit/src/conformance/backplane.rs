@@ -31,7 +31,6 @@ macro_rules! backplane_conformance {
             renewals_of_what_is_lost_begin_a_life_with_a_key_of_its_own,
             state_is_the_same_for_nodes_that_ask_first_at_the_same_time,
             state_tells_life_and_extent,
-            subjects_are_apart,
             tails_of_all_nodes_see_the_same,
             tail_that_is_dropped_holds_nothing_up,
         }
@@ -50,28 +49,26 @@ pub mod tests {
     use super::BackplaneUnderTest;
     use crate::conformance::run::in_time;
 
-    const SUBJECT: &str = "conformance";
-
     async fn append(node: &Arc<dyn Backplane>, record: &str) -> Position {
-        append_bytes(node, SUBJECT, Bytes::copy_from_slice(record.as_bytes())).await
+        append_bytes(node, Bytes::copy_from_slice(record.as_bytes())).await
     }
 
-    async fn append_bytes(node: &Arc<dyn Backplane>, subject: &str, record: Bytes) -> Position {
-        let epoch = in_time("a state", node.state(subject)).await.expect("a state").epoch;
-        let appended = node.append(subject, epoch, EventId::random(), record);
+    async fn append_bytes(node: &Arc<dyn Backplane>, record: Bytes) -> Position {
+        let epoch = in_time("a state", node.state()).await.expect("a state").epoch;
+        let appended = node.append(epoch, EventId::random(), record);
         in_time("an append", appended).await.expect("appended")
     }
 
     async fn append_as(node: &Arc<dyn Backplane>, epoch: Epoch, id: EventId) -> Result<Position, AppendError> {
-        in_time("an append", node.append(SUBJECT, epoch, id, Bytes::from_static(b"x"))).await
+        in_time("an append", node.append(epoch, id, Bytes::from_static(b"x"))).await
     }
 
     async fn state_of(node: &Arc<dyn Backplane>) -> LogState {
-        in_time("a state", node.state(SUBJECT)).await.expect("a state")
+        in_time("a state", node.state()).await.expect("a state")
     }
 
     async fn renew(node: &Arc<dyn Backplane>, seen: Epoch, position: Position, id: EventId) -> LogState {
-        in_time("a renewal", node.renew(SUBJECT, seen, position, id)).await.expect("a state")
+        in_time("a renewal", node.renew(seen, position, id)).await.expect("a state")
     }
 
     async fn read(tail: &mut Tail, count: usize) -> Vec<Entry> {
@@ -123,7 +120,7 @@ pub mod tests {
         let mut appended: Vec<_> =
             join_all(writers).await.into_iter().flat_map(|appended| appended.expect("it ends")).collect();
         appended.sort();
-        let entries = read(&mut backplane.node().await.tail(SUBJECT, Position::START), 400).await;
+        let entries = read(&mut backplane.node().await.tail(Position::START), 400).await;
         let entries: Vec<_> = entries
             .into_iter()
             .map(|entry| (entry.position, String::from_utf8(entry.record.to_vec()).expect("text")))
@@ -136,14 +133,14 @@ pub mod tests {
     pub async fn range_is_what_lies_after_a_place<B: BackplaneUnderTest>() {
         let backplane = B::start().await;
         let node = backplane.node().await;
-        assert!(node.range(SUBJECT, Position::START, 10).await.expect("a range").is_empty());
+        assert!(node.range(Position::START, 10).await.expect("a range").is_empty());
         for n in 1..=10 {
             append(&node, &n.to_string()).await;
         }
         for (after, most, expected) in
             [(0, 3, vec!["1", "2", "3"]), (7, 10, vec!["8", "9", "10"]), (9, 1, vec!["10"]), (10, 5, vec![])]
         {
-            let entries = node.range(SUBJECT, Position::new(after), most).await.expect("a range");
+            let entries = node.range(Position::new(after), most).await.expect("a range");
             assert_eq!(texts(&entries), expected, "{most} after {after}");
             assert_gapless_after(Position::new(after), &entries);
         }
@@ -156,8 +153,8 @@ pub mod tests {
         for n in 1..=5 {
             append(&one, &n.to_string()).await;
         }
-        let mut all = one.tail(SUBJECT, Position::START);
-        let mut some = two.tail(SUBJECT, Position::new(3));
+        let mut all = one.tail(Position::START);
+        let mut some = two.tail(Position::new(3));
         assert_eq!(texts(&read(&mut some, 2).await), ["4", "5"]);
         let waiting = tokio::spawn(async move {
             let entries = read(&mut some, 300).await;
@@ -178,52 +175,34 @@ pub mod tests {
         let backplane = B::start().await;
         let node = backplane.node().await;
         append(&node, "1").await;
-        let mut read_once = node.tail(SUBJECT, Position::START);
+        let mut read_once = node.tail(Position::START);
         read(&mut read_once, 1).await;
-        let never_read = node.tail(SUBJECT, Position::START);
+        let never_read = node.tail(Position::START);
         drop((read_once, never_read));
         let record = Bytes::from(vec![b'x'; 1024]);
         let epoch = state_of(&node).await.epoch;
         for n in 2..=12_000u64 {
-            let appended = node.append(SUBJECT, epoch, EventId::random(), record.clone());
+            let appended = node.append(epoch, EventId::random(), record.clone());
             let position = in_time("an append", appended).await.expect("appended");
             assert_eq!(position, Position::new(n));
         }
-    }
-
-    /// Each subject has a log and a pipe of its own.
-    pub async fn subjects_are_apart<B: BackplaneUnderTest>() {
-        let backplane = B::start().await;
-        let node = backplane.node().await;
-        let mut pipe = node.subscribe("a").await.expect("subscribed");
-        let mut tail = node.tail("a", Position::START);
-        append_bytes(&node, "b", Bytes::from_static(b"other")).await;
-        node.publish("b", Bytes::from_static(b"other")).await.expect("published");
-        let position = append_bytes(&node, "a", Bytes::from_static(b"own")).await;
-        node.publish("a", Bytes::from_static(b"own")).await.expect("published");
-        assert_eq!(position, Position::new(1));
-        assert_eq!(texts(&read(&mut tail, 1).await), ["own"]);
-        assert_eq!(in_time("a message", pipe.next()).await.as_deref(), Some(&b"own"[..]));
-        assert_eq!(node.state("c").await.expect("a state").last, Position::START);
     }
 
     /// The same life for all nodes, and how far the log reaches.
     pub async fn state_tells_life_and_extent<B: BackplaneUnderTest>() {
         let backplane = B::start().await;
         let (one, two) = (backplane.node().await, backplane.node().await);
-        let empty = one.state(SUBJECT).await.expect("a state");
+        let empty = one.state().await.expect("a state");
         assert_eq!((empty.last, empty.start), (Position::START, Position::START));
         for n in 1..=3 {
             append(&one, &n.to_string()).await;
         }
-        let state = two.state(SUBJECT).await.expect("a state");
+        let state = two.state().await.expect("a state");
         assert_eq!((state.epoch, state.last, state.start), (empty.epoch, Position::new(3), Position::START));
         assert_eq!(state.key, empty.key, "one life has one key");
-        let other = B::start().await.node().await.state(SUBJECT).await.expect("a state");
+        let other = B::start().await.node().await.state().await.expect("a state");
         assert_ne!(other.epoch, state.epoch, "another log has another life");
         assert_ne!(other.key, state.key, "another life has another key");
-        let subject = one.state("another subject").await.expect("a state");
-        assert_ne!(subject.key, state.key, "another log has another key");
     }
 
     /// Nodes that ask for a log's state before it has one get the same one.
@@ -248,7 +227,7 @@ pub mod tests {
         let refused = append_as(&node, Epoch::new(epoch.get() ^ 1), EventId::random()).await;
         assert!(matches!(refused, Err(AppendError::Epoch)), "{refused:?}");
         assert_eq!(append(&node, "2").await, Position::new(2));
-        let entries = node.range(SUBJECT, Position::START, 10).await.expect("a range");
+        let entries = node.range(Position::START, 10).await.expect("a range");
         assert_eq!(texts(&entries), ["1", "2"]);
     }
 
@@ -262,9 +241,9 @@ pub mod tests {
             append_as(&node, epoch, id).await.expect("appended");
         }
         let of = |entries: &[Entry]| entries.iter().map(|entry| entry.id).collect::<Vec<_>>();
-        let entries = node.range(SUBJECT, Position::START, 10).await.expect("a range");
+        let entries = node.range(Position::START, 10).await.expect("a range");
         assert_eq!(of(&entries), ids);
-        assert_eq!(of(&read(&mut node.tail(SUBJECT, Position::START), 3).await), ids);
+        assert_eq!(of(&read(&mut node.tail(Position::START), 3).await), ids);
     }
 
     /// Asking for a new life of a log that has lost nothing changes nothing.
@@ -327,14 +306,14 @@ pub mod tests {
     pub async fn pipe_reaches_who_subscribes_now<B: BackplaneUnderTest>() {
         let backplane = B::start().await;
         let (one, two) = (backplane.node().await, backplane.node().await);
-        one.publish(SUBJECT, Bytes::from_static(b"to nobody")).await.expect("published");
-        let mut own = one.subscribe(SUBJECT).await.expect("subscribed");
-        let mut other = two.subscribe(SUBJECT).await.expect("subscribed");
+        one.publish(Bytes::from_static(b"to nobody")).await.expect("published");
+        let mut own = one.subscribe().await.expect("subscribed");
+        let mut other = two.subscribe().await.expect("subscribed");
         for n in 0..50 {
-            one.publish(SUBJECT, Bytes::from(n.to_string())).await.expect("published");
+            one.publish(Bytes::from(n.to_string())).await.expect("published");
         }
-        let mut late = two.subscribe(SUBJECT).await.expect("subscribed");
-        one.publish(SUBJECT, Bytes::from_static(b"last")).await.expect("published");
+        let mut late = two.subscribe().await.expect("subscribed");
+        one.publish(Bytes::from_static(b"last")).await.expect("published");
         for pipe in [&mut own, &mut other] {
             for n in 0..50 {
                 assert_eq!(in_time("a message", pipe.next()).await, Some(Bytes::from(n.to_string())));
@@ -343,7 +322,7 @@ pub mod tests {
         for pipe in [&mut own, &mut other, &mut late] {
             assert_eq!(in_time("a message", pipe.next()).await.as_deref(), Some(&b"last"[..]));
         }
-        assert_eq!(one.state(SUBJECT).await.expect("a state").last, Position::START, "the pipe is no log");
+        assert_eq!(one.state().await.expect("a state").last, Position::START, "the pipe is no log");
     }
 
     /// A record is bytes: any, none, many.
@@ -352,10 +331,10 @@ pub mod tests {
         let node = backplane.node().await;
         let records = [Bytes::new(), Bytes::from_static(&[0, 255, 10, 13]), Bytes::from(vec![7; 1024 * 1024])];
         for record in &records {
-            append_bytes(&node, SUBJECT, record.clone()).await;
+            append_bytes(&node, record.clone()).await;
         }
-        let entries = read(&mut node.tail(SUBJECT, Position::START), 3).await;
-        let range = node.range(SUBJECT, Position::START, 3).await.expect("a range");
+        let entries = read(&mut node.tail(Position::START), 3).await;
+        let range = node.range(Position::START, 3).await.expect("a range");
         for (at, record) in records.iter().enumerate() {
             assert!(entries[at].record == *record && range[at].record == *record, "record {at}");
         }

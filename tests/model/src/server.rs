@@ -79,11 +79,6 @@ impl Server {
         });
     }
 
-    /// The name under which its log is kept.
-    pub(crate) fn name(&self) -> &str {
-        self.provider.name()
-    }
-
     pub(crate) fn stats(&self) -> Stats {
         self.provider.stats()
     }

@@ -104,15 +104,15 @@ impl Tape {
     }
 
     /// Loses all records after a place, or all and with them its epoch; then another node writes these.
-    pub(crate) async fn lose(&self, subject: &str, kept: Option<Place>, others: Vec<Bytes>) -> Result<()> {
+    pub(crate) async fn lose(&self, kept: Option<Place>, others: Vec<Bytes>) -> Result<()> {
         match kept {
-            Some(kept) => self.log.roll_back(subject, Position::new(kept)).await,
+            Some(kept) => self.log.roll_back(Position::new(kept)).await,
             None => self.log.exchange(blank()),
         }
-        let epoch = self.log.state(subject).await?.epoch;
+        let epoch = self.log.state().await?.epoch;
         let mut end = kept.unwrap_or_default();
         for record in others {
-            let position = self.log.append(subject, epoch, EventId::random(), record).await;
+            let position = self.log.append(epoch, EventId::random(), record).await;
             end = position.map_err(|error| error.into_error(EventId::random()))?.get();
         }
         let mut state = self.lock();
@@ -158,14 +158,8 @@ pub(crate) fn of_another_node(name: &str, data: &Value) -> Bytes {
 
 #[async_trait]
 impl Backplane for Tape {
-    async fn append(
-        &self,
-        subject: &str,
-        epoch: Epoch,
-        id: EventId,
-        record: Bytes,
-    ) -> std::result::Result<Position, AppendError> {
-        let position = self.log.append(subject, epoch, id, record.clone()).await?;
+    async fn append(&self, epoch: Epoch, id: EventId, record: Bytes) -> std::result::Result<Position, AppendError> {
+        let position = self.log.append(epoch, id, record.clone()).await?;
         let mut state = self.lock();
         state.end = position.get();
         match ended(position, &record) {
@@ -176,11 +170,11 @@ impl Backplane for Tape {
         Ok(position)
     }
 
-    async fn range(&self, subject: &str, after: Position, most: usize) -> Result<Vec<Entry>> {
-        self.log.range(subject, after, most).await
+    async fn range(&self, after: Position, most: usize) -> Result<Vec<Entry>> {
+        self.log.range(after, most).await
     }
 
-    fn tail(&self, subject: &str, after: Position) -> Tail {
+    fn tail(&self, after: Position) -> Tail {
         let mut state = self.lock();
         (state.from, state.handed) = (after.get(), after.get());
         if let Some(epoch) = state.next.take() {
@@ -190,13 +184,13 @@ impl Backplane for Tape {
         }
         drop(state);
         let tape = self.clone();
-        let entries = self.log.tail(subject, after);
+        let entries = self.log.tail(after);
         let handed = entries.inspect(move |batch| batch.iter().flatten().for_each(|entry| tape.hand(entry)));
         Box::pin(handed)
     }
 
-    async fn state(&self, subject: &str) -> Result<LogState> {
-        let found = self.log.state(subject).await?;
+    async fn state(&self) -> Result<LogState> {
+        let found = self.log.state().await?;
         let mut state = self.lock();
         if state.epoch.is_none() {
             (state.epoch, state.end) = (Some(found.epoch), found.last.get());
@@ -204,18 +198,18 @@ impl Backplane for Tape {
         Ok(found)
     }
 
-    async fn renew(&self, subject: &str, seen: Epoch, position: Position, id: EventId) -> Result<LogState> {
-        let found = self.log.renew(subject, seen, position, id).await?;
+    async fn renew(&self, seen: Epoch, position: Position, id: EventId) -> Result<LogState> {
+        let found = self.log.renew(seen, position, id).await?;
         let mut state = self.lock();
         state.next = Some(found.epoch).filter(|epoch| state.epoch != Some(*epoch));
         Ok(found)
     }
 
-    async fn publish(&self, subject: &str, message: Bytes) -> Result<()> {
-        self.log.publish(subject, message).await
+    async fn publish(&self, message: Bytes) -> Result<()> {
+        self.log.publish(message).await
     }
 
-    async fn subscribe(&self, subject: &str) -> Result<BoxStream<'static, Bytes>> {
-        self.log.subscribe(subject).await
+    async fn subscribe(&self) -> Result<BoxStream<'static, Bytes>> {
+        self.log.subscribe().await
     }
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::delivery::dispatcher::Dispatcher;
-use crate::log::envelope::Body;
+use crate::log::envelope::{Body, Providers};
 use crate::traits::codec::Codec;
 use crate::values::error::{Error, Result};
 use crate::values::event_id::EventId;
@@ -49,18 +49,19 @@ impl<C: Codec> Dispatcher<C> {
             return Ok(());
         }
         let Some(seen) = self.hub.say_absent(member, self.config.window.age, Instant::now()) else { return Ok(()) };
-        self.append(EventId::random(), Body::Absent { member: member.clone(), seen }, None).await.map(drop)
+        self.append_for(Providers::ALL, EventId::random(), Body::Absent { member: member.clone(), seen }, None)
+            .await
+            .map(drop)
     }
 
-    /// Whether the directory knows of a connection of this user, with this provider.
+    /// Whether the directory knows of a connection of this user, over whatever.
     async fn is_elsewhere(&self, member: &Member) -> Result<bool> {
         let online = self.runtime()?.directory.of_user(&member.user);
         let online = tokio::time::timeout(ANSWER, online).await;
         let online = online.map_err(|_| Error::Backplane("the directory did not answer in time".into()))??;
-        Ok(online.iter().any(|presence| {
-            presence.provider == self.config.provider
-                && (member.tenant.is_none() || member.tenant.as_deref() == presence.tenant.as_deref())
-        }))
+        Ok(online
+            .iter()
+            .any(|presence| member.tenant.is_none() || member.tenant.as_deref() == presence.tenant.as_deref()))
     }
 }
 

@@ -3,14 +3,10 @@
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
-use super::follow::Tip;
 use crate::delivery::dispatcher::Dispatcher;
 use crate::log::backplane::LogState;
 use crate::traits::codec::Codec;
-use crate::traits::runtime::Runtime;
 use crate::values::cursor::{Cursor, CursorError, Life, Mark};
-use crate::values::error::Result;
-use crate::values::event_id::EventId;
 use crate::values::position::Position;
 
 impl<C: Codec> Dispatcher<C> {
@@ -65,31 +61,12 @@ impl<C: Codec> Dispatcher<C> {
         }
     }
 
-    /// Begins at the oldest place that the log and the window still hold; `before` is the id of the record there.
-    pub(super) fn take_up(&self, state: &LogState, before: Option<EventId>) -> Tip {
-        let mark = before.map_or(Mark::NONE, Mark::of);
-        let start = self.start_in(state);
+    /// Begins after this place, at which there is a record with this mark, in the life of this state.
+    pub(super) fn begin_life(&self, state: &LogState, start: Position, mark: Mark) {
         self.filled.store(state.last.get(), Ordering::Release);
         self.hub.restart(start, || {
             *self.life.write().unwrap_or_else(PoisonError::into_inner) = Life::new(state.epoch, &state.key);
             self.window.restart(start, mark);
         });
-        Tip::new(start, before)
-    }
-
-    /// The id of the record after which a log is read; nothing if it is no longer there.
-    pub(super) async fn before_start(&self, runtime: &Runtime, state: &LogState) -> Result<Option<EventId>> {
-        let start = self.start_in(state);
-        if start == Position::START {
-            return Ok(None);
-        }
-        let entries = runtime.backplane.range(self.config.provider, start.previous(), 1).await?;
-        Ok(entries.first().filter(|entry| entry.position == start).map(|entry| entry.id))
-    }
-
-    /// The place after which a log is read into the window.
-    fn start_in(&self, state: &LogState) -> Position {
-        let most = self.config.window.records as u64;
-        state.start.max(Position::new(state.last.get().saturating_sub(most)))
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::delivery::dispatcher::Dispatcher;
-use crate::log::envelope::Body;
+use crate::log::envelope::{Body, Providers};
 use crate::traits::codec::Codec;
 use crate::traits::provider::RoomMembership;
 use crate::values::error::Result;
@@ -44,13 +44,17 @@ impl<C: Codec> Dispatcher<C> {
     async fn join(&self, member: Member, room: &str) -> Result<()> {
         member.check()?;
         check_name("room", room)?;
-        self.append(EventId::random(), Body::Join { member, room: room.into() }, None).await.map(drop)
+        self.append_for(Providers::ALL, EventId::random(), Body::Join { member, room: room.into() }, None)
+            .await
+            .map(drop)
     }
 
     async fn leave(&self, member: Member, room: &str) -> Result<()> {
         member.check()?;
         check_name("room", room)?;
-        self.append(EventId::random(), Body::Leave { member, room: room.into() }, None).await.map(drop)
+        self.append_for(Providers::ALL, EventId::random(), Body::Leave { member, room: room.into() }, None)
+            .await
+            .map(drop)
     }
 
     fn rooms_of(&self, member: &Member) -> Result<Vec<String>> {

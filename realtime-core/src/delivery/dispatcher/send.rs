@@ -2,16 +2,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 use tokio::time::Instant;
 
 use async_trait::async_trait;
-use tokio::sync::oneshot;
 
-use super::Waiter;
 use crate::delivery::dispatcher::Dispatcher;
-use crate::log::backplane::AppendError;
-use crate::log::envelope::{Body, Envelope};
+use crate::log::envelope::{Body, Providers};
 use crate::traits::codec::Codec;
 use crate::traits::provider::RealtimeBroadcast;
 use crate::values::ack::Ask;
@@ -22,9 +18,6 @@ use crate::values::event_id::EventId;
 use crate::values::receipt::Receipt;
 use crate::values::stats::add;
 use crate::values::target::{Scope, Target};
-
-/// How long a send waits for its record to come back through the log.
-const OUTCOME: Duration = Duration::from_secs(2);
 
 #[async_trait]
 impl<C: Codec> RealtimeBroadcast for Arc<Dispatcher<C>> {
@@ -79,38 +72,24 @@ impl<C: Codec> Dispatcher<C> {
         Error::Unsupported { provider: self.config().provider.to_owned(), what }
     }
 
-    /// Appends a record and waits until it has been applied here.
+    /// Appends a record for this provider alone, and waits until it has been applied here.
     pub(crate) async fn append(&self, id: EventId, body: Body, ask: Option<Arc<Ask>>) -> Result<Receipt> {
+        self.append_for(self.only.clone(), id, body, ask).await
+    }
+
+    /// Appends a record for these providers, and waits until it has been applied here.
+    pub(crate) async fn append_for(
+        &self,
+        providers: Providers,
+        id: EventId,
+        body: Body,
+        ask: Option<Arc<Ask>>,
+    ) -> Result<Receipt> {
         if self.is_closing() {
             return Err(Error::Closed { provider: self.config().provider.to_owned() });
         }
-        let runtime = self.runtime()?;
-        let (done, applied) = oneshot::channel();
-        // Before the append: the record may come back before the append's own answer does.
-        self.waiters().insert(id, Waiter { done, ask });
-        let _forget = ForgetWaiter { dispatcher: self, id };
-        let record = Envelope { id, node: runtime.node, body }.encode();
-        let provider = self.config().provider;
-        let outcome = async {
-            let mut applied = applied;
-            // Whichever comes first counts: a record that has come through the log is in it, whatever its append says.
-            tokio::select! {
-                biased;
-                receipt = &mut applied => return receipt.map_err(|_| Error::OutcomeUnknown { id }),
-                answer = runtime.backplane.append(provider, self.life().epoch(), id, record) => {
-                    answer.map_err(|error| {
-                        tracing::debug!(provider, event = %id, %error, "an append failed");
-                        if matches!(error, AppendError::Epoch) {
-                            self.look_wanted.notify_one();
-                        }
-                        error.into_error(id)
-                    })?;
-                }
-            }
-            applied.await.map_err(|_| Error::OutcomeUnknown { id })
-        };
-        let receipt = tokio::time::timeout(OUTCOME, outcome).await.unwrap_or(Err(Error::OutcomeUnknown { id }))?;
-        tracing::trace!(provider, event = %id, position = ?receipt.position, "sent");
+        let receipt = self.runtime()?.log.append(providers, id, body, ask).await?;
+        tracing::trace!(provider = self.config().provider, event = %id, position = ?receipt.position, "sent");
         Ok(receipt)
     }
 
@@ -148,9 +127,7 @@ impl<C: Codec> Dispatcher<C> {
     }
 
     pub(crate) async fn publish_to_others(&self, id: EventId, body: Body) -> Result<()> {
-        let runtime = self.runtime()?;
-        let message = Envelope { id, node: runtime.node, body }.encode();
-        runtime.backplane.publish(self.config().provider, message).await
+        self.runtime()?.log.publish(self.only.clone(), id, body).await
     }
 
     /// Who a target means with this provider: without members, a room is everyone.
@@ -165,18 +142,6 @@ impl<C: Codec> Dispatcher<C> {
             );
         }
         target.widen_room()
-    }
-}
-
-/// Takes a waiter away when its send ends, however it ends.
-struct ForgetWaiter<'a, C: Codec> {
-    dispatcher: &'a Dispatcher<C>,
-    id: EventId,
-}
-
-impl<C: Codec> Drop for ForgetWaiter<'_, C> {
-    fn drop(&mut self) {
-        self.dispatcher.waiters().remove(&self.id);
     }
 }
 
@@ -227,8 +192,8 @@ mod tests {
         dispatcher.attach(Runtime::in_memory()).await.unwrap();
         let mut send = dispatcher.to_all(Event::json("note", "given up").unwrap());
         assert!((&mut send).now_or_never().is_none(), "its record has still to come through the log");
-        assert_eq!(dispatcher.waiters().len(), 1);
+        assert_eq!(dispatcher.runtime().unwrap().log.waiting(), 1);
         drop(send);
-        assert!(dispatcher.waiters().is_empty());
+        assert_eq!(dispatcher.runtime().unwrap().log.waiting(), 0);
     }
 }

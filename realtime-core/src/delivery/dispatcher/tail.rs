@@ -1,32 +1,33 @@
-//! The tail loop: every record of the log, in order, into the window and the hub.
+//! What a provider does with each record of the log: into the window and the hub.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 
-use super::follow::Progress;
 use crate::delivery::dispatcher::Dispatcher;
 use crate::delivery::hub::Outcome;
 use crate::delivery::outbox::Pushed;
-use crate::delivery::window::{Content, Kind, Record, Series};
-use crate::log::backplane::Entry;
-use crate::log::envelope::{Body, Envelope};
+use crate::delivery::window::{Content, Kind, Record as Kept, Series};
+use crate::log::backplane::LogState;
+use crate::log::envelope::Body;
+use crate::log::feed::{Feed, Record};
 use crate::traits::codec::Codec;
 use crate::traits::runtime::Runtime;
-use crate::values::ack::AckStatus;
+use crate::values::ack::{AckStatus, Ask};
 use crate::values::close::CloseReason;
 use crate::values::cursor::Mark;
 use crate::values::drain::Drain;
 use crate::values::error::{Error, Result};
 use crate::values::event::Event;
+use crate::values::event_id::EventId;
 use crate::values::position::Position;
-use crate::values::receipt::Receipt;
+use crate::values::receipt::{Delivered, Receipt};
 use crate::values::stats::add;
 use crate::values::target::Target;
 
-/// How long an attach waits for the window to be filled.
-const FILL: Duration = Duration::from_secs(10);
+/// How often connections, the window and the directory are looked after.
+const BEAT: Duration = Duration::from_secs(1);
 
 impl<C: Codec> Dispatcher<C> {
     /// Attaches it: reads the log's newest part into the window, then follows it.
@@ -40,21 +41,9 @@ impl<C: Codec> Dispatcher<C> {
         if self.runtime.set(runtime.clone()).is_err() {
             return Err(Error::Config(format!("the provider \"{provider}\" is attached already")));
         }
-        // Subscribed before anything can be published for us.
-        let pipe = runtime.backplane.subscribe(provider).await?;
-        let state = runtime.backplane.state(provider).await?;
-        let tip = self.take_up(&state, self.before_start(&runtime, &state).await?);
-        let progress = Progress::new(tip, state.last);
-        let filled = Arc::new(tokio::sync::Notify::new());
-        tokio::spawn(self.unowned().await_abandonment());
-        tokio::spawn(self.stop.clone().run_until_cancelled_owned({
-            let (dispatcher, filled) = (self.unowned(), Arc::clone(&filled));
-            async move { dispatcher.follow(progress, &filled).await }
-        }));
-        tokio::spawn(self.stop.clone().run_until_cancelled_owned({
-            let dispatcher = self.unowned();
-            async move { dispatcher.follow_pipe(pipe).await }
-        }));
+        // It is there for the log for as long as it runs.
+        let feed = self.unowned();
+        tokio::spawn(Arc::clone(&feed).await_abandonment());
         tokio::spawn({
             let dispatcher = self.unowned();
             async move {
@@ -62,125 +51,62 @@ impl<C: Codec> Dispatcher<C> {
                 dispatcher.directory_told.cancel();
             }
         });
-        tokio::time::timeout(FILL, filled.notified())
-            .await
-            .map_err(|_| Error::Backplane("the log could not be read in time".into()))
-    }
-
-    /// Applies one record. Only the tail loop calls this, so records are applied one after the other.
-    pub(super) fn apply(&self, entry: Entry, runtime: &Runtime) {
-        let position = entry.position;
-        if position <= self.hub.applied() {
-            return;
-        }
-        if position > self.hub.applied().next() {
-            tracing::warn!(provider = self.config.provider, %position, "the log has a gap");
-            self.hub.jump(position.previous(), || self.window.restart(position.previous(), Mark::NONE));
-            self.restart_all();
-        }
-        let seen = Instant::now();
-        let mark = Mark::of(entry.id);
-        let append = |content| self.window.append(Record { position, mark, content, seen });
-        let envelope = match Envelope::decode(&entry.record) {
-            Ok(envelope) => envelope,
-            Err(error) => {
-                add(&self.counters.skipped_records, 1);
-                tracing::warn!(provider = self.config.provider, %position, %error, "a record was skipped");
-                append(Content::Nothing);
-                self.hub.skip(position);
-                return;
-            }
+        let feed: Arc<dyn Feed> = feed;
+        let sit = |seat| {
+            let _ = self.seat.set(seat);
         };
-        let waiter = if envelope.node == runtime.node { self.waiters().remove(&envelope.id) } else { None };
-        let mut receipt = Receipt::new(envelope.id, Some(position), Some(crate::values::receipt::Delivered::default()));
-        let ask = waiter.as_ref().and_then(|waiter| waiter.ask.clone());
-        match envelope.body {
-            Body::Event { target, event } => {
-                let first = event.key().and_then(|key| self.window.receipt(key));
-                if let Some(first) = first {
-                    append(Content::Nothing);
-                    self.hub.skip(position);
-                    tracing::debug!(
-                        provider = self.config.provider,
-                        event = %envelope.id,
-                        first = %first.id,
-                        "not delivered: the idempotency key is known"
-                    );
-                    receipt = first.as_repeated();
-                } else {
-                    let frame = self.codec.event(&event, Some(self.cursor_of(position, mark)));
-                    let series = |key: &Arc<str>| Series { target: target.clone(), key: Arc::clone(key) };
-                    let kind = event.latest().map_or(Kind::Event, |key| Kind::Latest(Arc::new(series(key))));
-                    append(Content::Event { target: target.clone(), frame: frame.clone(), kind });
-                    let outcome = self.hub.deliver(position, &target, &frame, true, seen, |_, _| {});
-                    self.count_outcome(outcome);
-                    receipt.delivered = Some(outcome.delivered);
-                    if let Some(key) = event.key() {
-                        self.window.remember(key.into(), receipt.clone(), seen);
-                    }
-                }
-            }
-            Body::Ask { target, event, deadline } => {
-                let outcome = self.apply_ask(position, target, &event, deadline, ask, seen, &append);
-                receipt.delivered = Some(outcome.delivered);
-            }
-            Body::Join { member, room } => {
-                append(Content::Nothing);
-                self.hub.join_user(position, &member, &room, envelope.node == runtime.node, seen);
-            }
-            Body::Leave { member, room } => {
-                append(Content::Nothing);
-                self.hub.leave_user(position, &member, &room);
-            }
-            Body::Absent { member, seen: until } => {
-                append(Content::Nothing);
-                // They came back while it was said: they are told that their rooms have ended.
-                for connection in self.hub.end_absent(position, &member, until, seen) {
-                    self.restart(&connection, Drain::now());
-                }
-            }
-            Body::Close { target, reason } => {
-                append(Content::Nothing);
-                self.hub.skip(position);
-                self.apply_close(position, &target, &reason);
-            }
+        let joined = runtime.log.join(&feed, runtime.node, sit).await;
+        if let Some(seat) = self.seat.get().filter(|_| self.is_closing()) {
+            // It was shut down meanwhile.
+            runtime.log.leave(*seat);
         }
-        tracing::debug!(
-            provider = self.config.provider,
-            event = %envelope.id,
-            %position,
-            delivered = ?receipt.delivered,
-            "applied"
-        );
-        if let Some(waiter) = waiter
-            && waiter.done.send(receipt).is_err()
-        {
-            // The sender has given up meanwhile; if it asked, nobody waits for the answers.
-            if let Some(ask) = &waiter.ask {
-                self.asks().end(position.get(), ask);
-            }
-        }
+        joined
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the parts of one record")]
-    fn apply_ask(
-        &self,
-        position: Position,
-        target: Target,
-        event: &Event,
-        deadline: SystemTime,
-        ask: Option<Arc<crate::values::ack::Ask>>,
-        seen: Instant,
-        append: &dyn Fn(Content<C::Frame>),
-    ) -> Outcome {
+    /// The record is an event.
+    fn apply_event(&self, record: &Record<'_>, target: &Target, event: &Event) -> Receipt {
+        let &Record { position, mark, id, seen, .. } = record;
+        if let Some(first) = event.key().and_then(|key| self.window.receipt(key)) {
+            self.keep(record, Content::Nothing);
+            self.hub.skip(position);
+            tracing::debug!(
+                provider = self.config.provider,
+                event = %id,
+                first = %first.id,
+                "not delivered: the idempotency key is known"
+            );
+            return first.as_repeated();
+        }
+        let frame = self.codec.event(event, Some(self.cursor_of(position, mark)));
+        let series = |key: &Arc<str>| Series { target: target.clone(), key: Arc::clone(key) };
+        let kind = event.latest().map_or(Kind::Event, |key| Kind::Latest(Arc::new(series(key))));
+        self.keep(record, Content::Event { target: target.clone(), frame: frame.clone(), kind });
+        let outcome = self.hub.deliver(position, target, &frame, true, seen, |_, _| {});
+        self.count_outcome(outcome);
+        let receipt = Receipt::new(id, Some(position), Some(outcome.delivered));
+        if let Some(key) = event.key() {
+            self.window.remember(key.into(), receipt.clone(), seen);
+        }
+        receipt
+    }
+
+    /// Puts a record into the window.
+    fn keep(&self, record: &Record<'_>, content: Content<C::Frame>) {
+        let &Record { position, mark, seen, .. } = record;
+        self.window.append(Kept { position, mark, content, seen });
+    }
+
+    /// The record is an ask.
+    fn apply_ask(&self, record: &Record<'_>, target: &Target, event: &Event, deadline: SystemTime) -> Outcome {
+        let &Record { position, seen, ask, .. } = record;
         let frame = self.codec.ask(event, position.get());
-        if let Some(ask) = &ask {
+        if let Some(ask) = ask {
             ask.set_number(position.get());
             self.asks().begin(position.get(), Arc::clone(ask));
         }
-        append(Content::Event { target: target.clone(), frame: frame.clone(), kind: Kind::Ask(deadline) });
-        let outcome = self.hub.deliver(position, &target, &frame, false, seen, |connection, pushed| {
-            let Some(ask) = &ask else { return };
+        self.keep(record, Content::Event { target: target.clone(), frame: frame.clone(), kind: Kind::Ask(deadline) });
+        let outcome = self.hub.deliver(position, target, &frame, false, seen, |connection, pushed| {
+            let Some(ask) = ask else { return };
             match pushed {
                 None => {
                     ask.expect(connection.info.id, seen);
@@ -218,7 +144,7 @@ impl<C: Codec> Dispatcher<C> {
     }
 
     /// Between two records: looks after connections, and tells quiet ones their place.
-    pub(super) fn beat(&self) {
+    fn look_after(&self) {
         let now = Instant::now();
         self.end_absent(self.sweep(now));
         let applied = self.hub.applied();
@@ -228,5 +154,103 @@ impl<C: Codec> Dispatcher<C> {
         if told > Position::START && told <= applied {
             self.hub.push_cursors(told, &self.codec.cursor(self.cursor(applied)), now);
         }
+    }
+}
+
+impl<C: Codec> Feed for Dispatcher<C> {
+    fn provider(&self) -> &'static str {
+        self.config.provider
+    }
+
+    fn beats_every(&self) -> Duration {
+        BEAT.min(self.config.write_stall / 4).max(Duration::from_millis(10))
+    }
+
+    fn applied(&self) -> Position {
+        self.hub.applied()
+    }
+
+    fn start_in(&self, state: &LogState) -> Position {
+        let most = self.config.window.records as u64;
+        state.start.max(Position::new(state.last.get().saturating_sub(most)))
+    }
+
+    fn take_up(&self, state: &LogState, before: Option<EventId>) {
+        self.begin_life(state, self.start_in(state), before.map_or(Mark::NONE, Mark::of));
+    }
+
+    fn jump(&self, place: Position) {
+        self.hub.jump(place, || self.window.restart(place, Mark::NONE));
+        self.restart_all();
+    }
+
+    fn apply(&self, record: &Record<'_>) -> Receipt {
+        let &Record { position, id, ours, seen, .. } = record;
+        let delivered = match record.body {
+            Body::Event { target, event } => return self.apply_event(record, target, event),
+            Body::Ask { target, event, deadline } => self.apply_ask(record, target, event, *deadline).delivered,
+            other => {
+                self.keep(record, Content::Nothing);
+                match other {
+                    Body::Join { member, room } => self.hub.join_user(position, member, room, ours, seen),
+                    Body::Leave { member, room } => self.hub.leave_user(position, member, room),
+                    Body::Absent { member, seen: until } => {
+                        // They came back while it was said: they are told that their rooms have ended.
+                        for connection in self.hub.end_absent(position, member, *until, seen) {
+                            self.restart(&connection, Drain::now());
+                        }
+                    }
+                    Body::Close { target, reason } => {
+                        self.hub.skip(position);
+                        self.apply_close(position, target, reason);
+                    }
+                    Body::Event { .. } | Body::Ask { .. } => {}
+                }
+                Delivered::default()
+            }
+        };
+        Receipt::new(id, Some(position), Some(delivered))
+    }
+
+    fn pass(&self, position: Position, mark: Mark, seen: Instant) {
+        self.window.append(Kept { position, mark, content: Content::Nothing, seen });
+        self.hub.skip(position);
+    }
+
+    fn count_skipped(&self) {
+        add(&self.counters.skipped_records, 1);
+    }
+
+    fn end_ask(&self, position: Position, ask: &Arc<Ask>) {
+        self.asks().end(position.get(), ask);
+    }
+
+    fn beat(&self) {
+        self.look_after();
+    }
+
+    fn set_ready(&self, ready: bool) {
+        self.ready.store(ready, Ordering::Release);
+    }
+
+    fn is_ready(&self) -> bool {
+        self.is_log_read()
+    }
+
+    fn send_back(&self) {
+        self.restart_all();
+    }
+
+    fn end_asks(&self) {
+        let asks = self.asks().begin_anew();
+        for (ask, connections) in asks {
+            for connection in connections {
+                ask.settle(connection, AckStatus::Gone, None);
+            }
+        }
+    }
+
+    fn hear(&self, target: &Target, event: &Event) {
+        self.deliver_now(target, event);
     }
 }

@@ -21,10 +21,10 @@ use crate::values::position::Position;
 #[derive(Clone, Debug)]
 pub struct MemoryBackplane {
     most: Bound,
-    subjects: Arc<Mutex<HashMap<String, Arc<Subject>>>>,
+    shared: Arc<Shared>,
 }
 
-/// How much a subject keeps.
+/// How much is kept.
 #[derive(Clone, Copy, Debug)]
 struct Bound {
     records: usize,
@@ -37,7 +37,7 @@ const PIPE_CAPACITY: usize = 1024;
 const BATCH: usize = 256;
 
 #[derive(Debug)]
-struct Subject {
+struct Shared {
     log: Mutex<Log>,
     /// Tails wait for records here.
     appended: Notify,
@@ -66,36 +66,27 @@ impl Default for MemoryBackplane {
 }
 
 impl MemoryBackplane {
-    /// A backplane that keeps this many records per subject (at least one), and 64 MiB of them.
+    /// A backplane that keeps this many records (at least one), and 64 MiB of them.
     pub fn new(records: usize) -> Self {
-        Self { most: Bound { records: records.max(1), bytes: 64 * 1024 * 1024 }, subjects: Arc::default() }
-    }
-
-    /// Keeps this many bytes of records per subject; a larger record is kept alone.
-    pub fn with_bytes(mut self, bytes: usize) -> Self {
-        self.most.bytes = bytes;
-        self
-    }
-
-    fn subject(&self, name: &str) -> Arc<Subject> {
-        let mut subjects = self.subjects.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(subject) = subjects.get(name) {
-            return Arc::clone(subject);
-        }
         let LogState { epoch, key, start, last: _ } = LogState::begin();
         let log = Log { epoch, key, start, entries: VecDeque::new(), bytes: 0, tails: HashMap::new(), next_tail: 0 };
-        let subject = Arc::new(Subject {
+        let shared = Shared {
             log: Mutex::new(log),
             appended: Notify::new(),
             read: Notify::new(),
             pipe: broadcast::channel(PIPE_CAPACITY).0,
-        });
-        subjects.insert(name.to_owned(), Arc::clone(&subject));
-        subject
+        };
+        Self { most: Bound { records: records.max(1), bytes: 64 * 1024 * 1024 }, shared: Arc::new(shared) }
+    }
+
+    /// Keeps this many bytes of records; a larger record is kept alone.
+    pub fn with_bytes(mut self, bytes: usize) -> Self {
+        self.most.bytes = bytes;
+        self
     }
 }
 
-impl Subject {
+impl Shared {
     fn log(&self) -> MutexGuard<'_, Log> {
         self.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -152,18 +143,12 @@ impl Log {
 
 #[async_trait]
 impl Backplane for MemoryBackplane {
-    async fn append(
-        &self,
-        subject: &str,
-        epoch: Epoch,
-        id: EventId,
-        record: Bytes,
-    ) -> std::result::Result<Position, AppendError> {
-        let subject = self.subject(subject);
+    async fn append(&self, epoch: Epoch, id: EventId, record: Bytes) -> std::result::Result<Position, AppendError> {
+        let shared = &self.shared;
         loop {
-            let read = subject.read.notified();
+            let read = shared.read.notified();
             {
-                let mut log = subject.log();
+                let mut log = shared.log();
                 if log.epoch != epoch {
                     return Err(AppendError::Epoch);
                 }
@@ -172,7 +157,7 @@ impl Backplane for MemoryBackplane {
                     log.entries.push_back((id, record));
                     let position = log.last();
                     drop(log);
-                    subject.appended.notify_waiters();
+                    shared.appended.notify_waiters();
                     return Ok(position);
                 }
             }
@@ -180,12 +165,12 @@ impl Backplane for MemoryBackplane {
         }
     }
 
-    async fn range(&self, subject: &str, after: Position, most: usize) -> Result<Vec<Entry>> {
-        Ok(self.subject(subject).log().after(after, most))
+    async fn range(&self, after: Position, most: usize) -> Result<Vec<Entry>> {
+        Ok(self.shared.log().after(after, most))
     }
 
-    fn tail(&self, subject: &str, after: Position) -> Tail {
-        let guard = TailGuard::new(self.subject(subject), after);
+    fn tail(&self, after: Position) -> Tail {
+        let guard = TailGuard::new(Arc::clone(&self.shared), after);
         stream::unfold(guard, |mut guard| async move {
             let entries = guard.next().await;
             Some((Ok(entries), guard))
@@ -193,31 +178,29 @@ impl Backplane for MemoryBackplane {
         .boxed()
     }
 
-    async fn state(&self, subject: &str) -> Result<LogState> {
-        let subject = self.subject(subject);
-        let log = subject.log();
-        Ok(log.state())
+    async fn state(&self) -> Result<LogState> {
+        Ok(self.shared.log().state())
     }
 
-    async fn renew(&self, subject: &str, seen: Epoch, position: Position, id: EventId) -> Result<LogState> {
-        let subject = self.subject(subject);
-        let mut log = subject.log();
+    async fn renew(&self, seen: Epoch, position: Position, id: EventId) -> Result<LogState> {
+        let shared = &self.shared;
+        let mut log = shared.log();
         if log.epoch == seen && log.has_lost(position, id) {
             LogState { epoch: log.epoch, key: log.key, .. } = LogState::begin();
             // Appends that wait for room belong to the life that is over.
-            subject.read.notify_waiters();
+            shared.read.notify_waiters();
         }
         Ok(log.state())
     }
 
-    async fn publish(&self, subject: &str, message: Bytes) -> Result<()> {
+    async fn publish(&self, message: Bytes) -> Result<()> {
         // An error only says that nobody subscribes, which is no failure of a pipe that may lose.
-        let _ = self.subject(subject).pipe.send(message);
+        let _ = self.shared.pipe.send(message);
         Ok(())
     }
 
-    async fn subscribe(&self, subject: &str) -> Result<BoxStream<'static, Bytes>> {
-        let receiver = self.subject(subject).pipe.subscribe();
+    async fn subscribe(&self) -> Result<BoxStream<'static, Bytes>> {
+        let receiver = self.shared.pipe.subscribe();
         let messages = stream::unfold(receiver, |mut receiver| async move {
             loop {
                 match receiver.recv().await {
@@ -235,33 +218,33 @@ impl Backplane for MemoryBackplane {
 
 /// A tail's place in the log; dropping it stops it from holding records back.
 struct TailGuard {
-    subject: Arc<Subject>,
+    shared: Arc<Shared>,
     number: u64,
 }
 
 impl TailGuard {
-    fn new(subject: Arc<Subject>, after: Position) -> Self {
-        let mut log = subject.log();
+    fn new(shared: Arc<Shared>, after: Position) -> Self {
+        let mut log = shared.log();
         let number = log.next_tail;
         log.next_tail += 1;
         let after = after.max(log.start);
         log.tails.insert(number, after);
         drop(log);
-        Self { subject, number }
+        Self { shared, number }
     }
 
     /// The next batch; what it returned before counts as read.
     async fn next(&mut self) -> Vec<Entry> {
         loop {
-            let appended = self.subject.appended.notified();
+            let appended = self.shared.appended.notified();
             {
-                let mut log = self.subject.log();
+                let mut log = self.shared.log();
                 let read = log.tails.get(&self.number).copied().unwrap_or(log.start);
                 let entries = log.after(read, BATCH);
                 if let Some(last) = entries.last() {
                     log.tails.insert(self.number, last.position);
                     drop(log);
-                    self.subject.read.notify_waiters();
+                    self.shared.read.notify_waiters();
                     return entries;
                 }
             }
@@ -272,8 +255,8 @@ impl TailGuard {
 
 impl Drop for TailGuard {
     fn drop(&mut self) {
-        self.subject.log().tails.remove(&self.number);
-        self.subject.read.notify_waiters();
+        self.shared.log().tails.remove(&self.number);
+        self.shared.read.notify_waiters();
     }
 }
 
@@ -282,14 +265,14 @@ mod tests {
     use super::*;
 
     async fn append(backplane: &MemoryBackplane, record: Bytes) -> std::result::Result<Position, AppendError> {
-        let epoch = backplane.state("a").await.unwrap().epoch;
-        backplane.append("a", epoch, EventId::random(), record).await
+        let epoch = backplane.state().await.unwrap().epoch;
+        backplane.append(epoch, EventId::random(), record).await
     }
 
     #[tokio::test]
     async fn a_slow_tail_holds_appends_back_and_loses_nothing() {
         let backplane = MemoryBackplane::new(10);
-        let mut tail = backplane.tail("a", Position::START);
+        let mut tail = backplane.tail(Position::START);
         let writer = tokio::spawn({
             let backplane = backplane.clone();
             async move {
@@ -313,7 +296,7 @@ mod tests {
     #[tokio::test]
     async fn an_append_waits_while_the_slowest_tail_is_a_log_behind() {
         let backplane = MemoryBackplane::new(2);
-        let tail = backplane.tail("a", Position::START);
+        let tail = backplane.tail(Position::START);
         for _ in 0..2 {
             append(&backplane, Bytes::from_static(b"x")).await.unwrap();
         }
@@ -321,7 +304,7 @@ mod tests {
         assert!(futures_util::poll!(blocked.as_mut()).is_pending());
         drop(tail);
         assert_eq!(blocked.await.unwrap(), Position::new(3));
-        assert_eq!(backplane.state("a").await.unwrap().start, Position::new(1));
+        assert_eq!(backplane.state().await.unwrap().start, Position::new(1));
     }
 
     #[tokio::test]
@@ -330,17 +313,14 @@ mod tests {
         for size in [4, 4, 4, 50] {
             append(&backplane, vec![0; size].into()).await.unwrap();
         }
-        assert_eq!(backplane.state("a").await.unwrap().start, Position::new(3));
+        assert_eq!(backplane.state().await.unwrap().start, Position::new(3));
         append(&backplane, Bytes::from_static(b"x")).await.unwrap();
-        assert_eq!(backplane.state("a").await.unwrap().start, Position::new(4));
+        assert_eq!(backplane.state().await.unwrap().start, Position::new(4));
     }
 
     #[tokio::test]
-    async fn subjects_are_apart_and_a_new_backplane_has_another_epoch() {
-        let one = MemoryBackplane::default();
-        append(&one, Bytes::from_static(b"x")).await.unwrap();
-        assert_eq!(one.state("b").await.unwrap().last, Position::START);
-        let two = MemoryBackplane::default();
-        assert_ne!(one.state("a").await.unwrap().epoch, two.state("a").await.unwrap().epoch);
+    async fn a_new_backplane_has_another_epoch() {
+        let [one, two] = [MemoryBackplane::default(), MemoryBackplane::default()];
+        assert_ne!(one.state().await.unwrap().epoch, two.state().await.unwrap().epoch);
     }
 }

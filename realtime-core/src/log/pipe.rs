@@ -1,64 +1,60 @@
 //! The pipe: what other nodes send past the log, at most once.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_core::stream::BoxStream;
 use futures_util::StreamExt;
 
-use super::backoff::Backoff;
-use crate::delivery::dispatcher::Dispatcher;
-use crate::log::directory::NodeId;
+use crate::log::backoff::Backoff;
 use crate::log::envelope::{Body, Envelope};
-use crate::traits::codec::Codec;
-use crate::traits::runtime::Runtime;
+use crate::log::handle::Shared;
 use crate::values::error::{Error, Result};
-use crate::values::stats::add;
 
 /// The longest wait between two attempts to subscribe.
 const RETRY: Duration = Duration::from_secs(2);
 /// How long one attempt may take.
 const ATTEMPT: Duration = Duration::from_secs(10);
 
-impl<C: Codec> Dispatcher<C> {
+impl Shared {
     /// Follows the pipe for good: what ends is subscribed again, and what was published meanwhile is missed.
-    pub(super) async fn follow_pipe(&self, mut pipe: BoxStream<'static, Bytes>) {
-        let Ok(runtime) = self.runtime() else { return };
-        let provider = self.config.provider;
+    pub(crate) async fn follow_pipe(self: Arc<Self>, mut pipe: BoxStream<'static, Bytes>) {
         let mut backoff = Backoff::new(RETRY);
         loop {
             while let Some(message) = pipe.next().await {
                 backoff.reset();
-                self.hear(&message, runtime.node);
+                self.hear(&message);
             }
-            tracing::warn!(provider, "the pipe has ended; subscribing again");
+            tracing::warn!("the pipe has ended; subscribing again");
             pipe = loop {
                 tokio::time::sleep(backoff.delay()).await;
-                match self.subscribe(runtime).await {
+                match self.subscribe().await {
                     Ok(pipe) => break pipe,
-                    Err(error) => tracing::debug!(provider, %error, "the pipe is still away"),
+                    Err(error) => tracing::debug!(%error, "the pipe is still away"),
                 }
             };
         }
     }
 
-    async fn subscribe(&self, runtime: &Runtime) -> Result<BoxStream<'static, Bytes>> {
-        let attempt = runtime.backplane.subscribe(self.config.provider);
-        tokio::time::timeout(ATTEMPT, attempt)
+    async fn subscribe(&self) -> Result<BoxStream<'static, Bytes>> {
+        tokio::time::timeout(ATTEMPT, self.backplane.subscribe())
             .await
             .unwrap_or_else(|_| Err(Error::Backplane("no answer to a subscription".into())))
     }
 
     /// Delivers one message, unless it is this node's own.
-    fn hear(&self, message: &Bytes, node: NodeId) {
+    fn hear(&self, message: &Bytes) {
         match Envelope::decode(message) {
-            Ok(envelope) if envelope.node == node => {}
-            Ok(Envelope { body: Body::Event { target, event }, .. }) => {
-                self.deliver_now(&target, &event);
+            Ok(envelope) if envelope.node == self.life().0 => {}
+            Ok(Envelope { body: Body::Event { target, event }, providers, .. }) => {
+                let feeds = self.feeds();
+                let meant = feeds.iter().filter(|feed| providers.mean(feed.provider()));
+                meant.for_each(|feed| feed.hear(&target, &event));
             }
             Ok(_) => tracing::debug!("a record that belongs into the log came through the pipe"),
             Err(error) => {
-                add(&self.counters.skipped_records, 1);
+                self.feeds().iter().for_each(|feed| feed.count_skipped());
                 tracing::debug!(%error, "a message was skipped");
             }
         }

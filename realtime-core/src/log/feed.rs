@@ -1,0 +1,82 @@
+//! What a log hands its records to.
+
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+use crate::log::backplane::LogState;
+use crate::log::envelope::Body;
+use crate::values::ack::Ask;
+use crate::values::cursor::Mark;
+use crate::values::event::Event;
+use crate::values::event_id::EventId;
+use crate::values::position::Position;
+use crate::values::receipt::Receipt;
+use crate::values::target::Target;
+
+/// One provider's side of the log: what it does with each record. Its methods are called one after the other, by the tail
+/// loop, but for those about the provider itself.
+pub(crate) trait Feed: Send + Sync + 'static {
+    /// The provider's name, by which records mean it.
+    fn provider(&self) -> &'static str;
+
+    /// How often [`Feed::beat`] is to be called.
+    fn beats_every(&self) -> Duration;
+
+    /// The place of the last record that was applied or passed.
+    fn applied(&self) -> Position;
+
+    /// The place after which it would read a log in this state.
+    fn start_in(&self, state: &LogState) -> Position;
+
+    /// Begins, or begins anew, with a log in this state after its start in it; `before` is the id of the record there, if it
+    /// can still be read.
+    fn take_up(&self, state: &LogState, before: Option<EventId>);
+
+    /// Goes on after this place, before which records are missing.
+    fn jump(&self, place: Position);
+
+    /// Applies a record that is for it.
+    fn apply(&self, record: &Record<'_>) -> Receipt;
+
+    /// Passes over a record that is not for it, or that nobody can read.
+    fn pass(&self, position: Position, mark: Mark, seen: Instant);
+
+    /// Counts a record that nobody can read.
+    fn count_skipped(&self);
+
+    /// Nobody waits for the answers to this ask any more.
+    fn end_ask(&self, position: Position, ask: &Arc<Ask>);
+
+    /// Between two records: looks after connections.
+    fn beat(&self);
+
+    /// Whether the log is being read, and this provider has all that was in it when the reading began.
+    fn set_ready(&self, ready: bool);
+
+    /// What was set last; not ready at first.
+    fn is_ready(&self) -> bool;
+
+    /// Sends every connection back to begin anew.
+    fn send_back(&self);
+
+    /// The asks under way have lost their numbers.
+    fn end_asks(&self);
+
+    /// Delivers what came past the log.
+    fn hear(&self, target: &Target, event: &Event);
+}
+
+/// A record as it is applied.
+pub(crate) struct Record<'a> {
+    pub(crate) position: Position,
+    pub(crate) mark: Mark,
+    pub(crate) id: EventId,
+    /// Whether this node made it.
+    pub(crate) ours: bool,
+    pub(crate) body: &'a Body,
+    /// The ask of this node that it is, if somebody waits for the answers.
+    pub(crate) ask: Option<&'a Arc<Ask>>,
+    /// When it came.
+    pub(crate) seen: Instant,
+}
