@@ -9,4 +9,5 @@ mod follow;
 pub(crate) mod handle;
 pub(crate) mod memory;
 mod pipe;
+mod send;
 mod tail;

@@ -171,7 +171,7 @@ impl NotificationServiceBuilder {
             }
         }
         registry.log_start(policy_name);
-        Ok(NotificationService::new(registry, Some(runtime.directory)))
+        Ok(NotificationService::new(registry, Some(runtime.log), Some(runtime.directory)))
     }
 }
 

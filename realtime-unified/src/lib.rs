@@ -5,6 +5,7 @@
 )]
 
 mod builder;
+mod everywhere;
 mod hooks;
 mod outcomes;
 mod registry;

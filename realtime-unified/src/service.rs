@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use futures_util::future::join_all;
 use realtime_core::{
-    Capabilities, CloseReason, ConnectionStats, Directory, Drain, Error, Event, Presence, RealtimeProvider, Receipt,
-    Result, RoomMembership, SocketIoBroadcast, Stats, Target,
+    Capabilities, CloseReason, ConnectionStats, Directory, Drain, Error, Event, Log, Presence, RealtimeProvider,
+    Receipt, Result, RoomMembership, SocketIoBroadcast, Stats, Target,
 };
 use realtime_http::HttpProvider;
 use serde::Serialize;
@@ -20,7 +20,9 @@ use crate::registry::{Entry, Registry};
 /// [`Drain::now`]. A hook or a handler that holds the service keeps it; a [`Context`](realtime_core::Context) does not.
 #[derive(Clone)]
 pub struct NotificationService {
-    registry: Arc<Registry>,
+    pub(crate) registry: Arc<Registry>,
+    /// `None` for mocks.
+    pub(crate) log: Option<Log>,
     /// `None` for mocks.
     directory: Option<Arc<dyn Directory>>,
 }
@@ -33,13 +35,13 @@ impl NotificationService {
     pub fn mocked<P: RealtimeProvider + 'static>(providers: impl IntoIterator<Item = P>) -> Self {
         let entries = providers.into_iter().map(|provider| Entry::custom(Arc::new(provider))).collect();
         match Registry::new(entries) {
-            Ok(registry) => Self::new(registry, None),
+            Ok(registry) => Self::new(registry, None, None),
             Err(error) => panic!("{error}"),
         }
     }
 
-    pub(crate) fn new(registry: Registry, directory: Option<Arc<dyn Directory>>) -> Self {
-        Self { registry: Arc::new(registry), directory }
+    pub(crate) fn new(registry: Registry, log: Option<Log>, directory: Option<Arc<dyn Directory>>) -> Self {
+        Self { registry: Arc::new(registry), log, directory }
     }
 
     /// The provider of this name.

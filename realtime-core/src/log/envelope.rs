@@ -168,6 +168,16 @@ impl Providers {
         Self(Some([name.into()].into()))
     }
 
+    /// These.
+    pub(crate) fn these<'a>(names: impl IntoIterator<Item = &'a str>) -> Self {
+        Self(Some(names.into_iter().map(Into::into).collect()))
+    }
+
+    /// Whether it is one alone.
+    pub(crate) fn is_one(&self) -> bool {
+        self.0.as_ref().is_some_and(|names| names.len() == 1)
+    }
+
     /// Whether this one is among them.
     pub(crate) fn mean(&self, provider: &str) -> bool {
         self.0.as_ref().is_none_or(|names| names.iter().any(|name| **name == *provider))

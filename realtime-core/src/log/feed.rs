@@ -8,10 +8,11 @@ use crate::log::backplane::LogState;
 use crate::log::envelope::Body;
 use crate::values::ack::Ask;
 use crate::values::cursor::Mark;
+use crate::values::error::Result;
 use crate::values::event::Event;
 use crate::values::event_id::EventId;
 use crate::values::position::Position;
-use crate::values::receipt::Receipt;
+use crate::values::receipt::{Delivered, Receipt};
 use crate::values::target::Target;
 
 /// One provider's side of the log: what it does with each record. Its methods are called one after the other, by the tail
@@ -63,8 +64,14 @@ pub(crate) trait Feed: Send + Sync + 'static {
     /// The asks under way have lost their numbers.
     fn end_asks(&self);
 
-    /// Delivers what came past the log.
-    fn hear(&self, target: &Target, event: &Event);
+    /// Whether it can carry this event.
+    ///
+    /// # Errors
+    /// Those of [`crate::RealtimeBroadcast::send`] that are certain before the event is in the log.
+    fn check(&self, target: &Target, event: &Event) -> Result<()>;
+
+    /// Delivers what goes past the log.
+    fn hear(&self, target: &Target, event: &Event) -> Delivered;
 }
 
 /// A record as it is applied.

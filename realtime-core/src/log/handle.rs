@@ -181,6 +181,11 @@ impl Log {
         self.0.backplane.publish(Envelope { id, node, providers, body }.encode()).await
     }
 
+    /// The providers that are attached.
+    pub(crate) fn feeds(&self) -> Vec<Arc<dyn Feed>> {
+        self.0.feeds()
+    }
+
     /// How many sends wait for their record.
     #[cfg(test)]
     pub(crate) fn waiting(&self) -> usize {

@@ -49,8 +49,9 @@ impl Shared {
             Ok(envelope) if envelope.node == self.life().0 => {}
             Ok(Envelope { body: Body::Event { target, event }, providers, .. }) => {
                 let feeds = self.feeds();
-                let meant = feeds.iter().filter(|feed| providers.mean(feed.provider()));
-                meant.for_each(|feed| feed.hear(&target, &event));
+                for feed in feeds.iter().filter(|feed| providers.mean(feed.provider())) {
+                    feed.hear(&target, &event);
+                }
             }
             Ok(_) => tracing::debug!("a record that belongs into the log came through the pipe"),
             Err(error) => {

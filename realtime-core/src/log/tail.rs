@@ -46,7 +46,11 @@ impl Shared {
             }
             let body = &envelope.body;
             let part = feed.apply(&Record { position, mark, id: envelope.id, ours, body, ask, seen });
-            receipt.add(part);
+            if envelope.providers.is_one() {
+                receipt = part;
+            } else {
+                receipt.add(feed.provider(), part);
+            }
         }
         tracing::debug!(event = %envelope.id, %position, delivered = ?receipt.delivered, "applied");
         let Some(waiter) = waiter else { return };

@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::values::event_id::EventId;
@@ -12,6 +14,12 @@ pub struct Receipt {
     pub position: Option<Position>,
     /// What this node's connections got; `None` where it is not known.
     pub delivered: Option<Delivered>,
+    /// The parts of it by provider, where the event was for more than one.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub by_provider: BTreeMap<String, Delivered>,
+    /// Providers that cannot carry the event, where it was for all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub skipped: Vec<String>,
     #[serde(default)]
     repeated: bool,
 }
@@ -19,7 +27,7 @@ pub struct Receipt {
 impl Receipt {
     /// A receipt, for mocks and providers of one's own.
     pub fn new(id: EventId, position: Option<Position>, delivered: Option<Delivered>) -> Self {
-        Self { id, position, delivered, repeated: false }
+        Self { id, position, delivered, by_provider: BTreeMap::new(), skipped: Vec::new(), repeated: false }
     }
 
     /// Whether the event was not delivered, because an earlier one had the same idempotency key: the rest is that one's.
@@ -27,15 +35,18 @@ impl Receipt {
         self.repeated
     }
 
-    /// Adds what another provider made of the same record.
-    pub(crate) fn add(&mut self, part: Self) {
+    /// Adds what one of several providers made of the same event.
+    pub fn add(&mut self, provider: &str, part: Self) {
         if part.repeated {
-            *self = part;
-        } else if let (Some(all), Some(part)) = (&mut self.delivered, part.delivered) {
-            all.matched += part.matched;
-            all.queued += part.queued;
-            all.dropped += part.dropped;
+            self.repeated = true;
+            (self.id, self.position) = (part.id, part.position);
         }
+        let Some(part) = part.delivered else { return };
+        let all = self.delivered.get_or_insert_default();
+        all.matched += part.matched;
+        all.queued += part.queued;
+        all.dropped += part.dropped;
+        self.by_provider.insert(provider.to_owned(), part);
     }
 
     /// The same receipt, for an event that repeats the one it is of.

@@ -22,13 +22,6 @@ use crate::values::target::{Scope, Target};
 #[async_trait]
 impl<C: Codec> RealtimeBroadcast for Arc<Dispatcher<C>> {
     async fn send(&self, target: Target, event: Event) -> Result<Receipt> {
-        if event.is_volatile() {
-            self.check_keys(&event, "idempotency keys of volatile events", "latest keys of volatile events")?;
-        } else if matches!(target.scope(), Scope::Connection(_)) {
-            let (idempotency, latest) =
-                ("idempotency keys of events for one connection", "latest keys of events for one connection");
-            self.check_keys(&event, idempotency, latest)?;
-        }
         self.check_event(&target, &event)?;
         let target = self.audience_of(target);
         let id = EventId::random();
@@ -43,6 +36,13 @@ impl<C: Codec> Dispatcher<C> {
     /// Refuses what could never be delivered, before anything is logged.
     pub(crate) fn check_event(&self, target: &Target, event: &Event) -> Result<()> {
         let config = self.config();
+        if event.is_volatile() {
+            self.check_keys(event, "idempotency keys of volatile events", "latest keys of volatile events")?;
+        } else if matches!(target.scope(), Scope::Connection(_)) {
+            let (idempotency, latest) =
+                ("idempotency keys of events for one connection", "latest keys of events for one connection");
+            self.check_keys(event, idempotency, latest)?;
+        }
         if self.is_closing() {
             return Err(Error::Closed { provider: config.provider.to_owned() });
         }

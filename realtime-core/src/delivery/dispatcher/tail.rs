@@ -250,7 +250,11 @@ impl<C: Codec> Feed for Dispatcher<C> {
         }
     }
 
-    fn hear(&self, target: &Target, event: &Event) {
-        self.deliver_now(target, event);
+    fn check(&self, target: &Target, event: &Event) -> Result<()> {
+        self.check_event(target, event)
+    }
+
+    fn hear(&self, target: &Target, event: &Event) -> Delivered {
+        self.deliver_now(target, event).delivered
     }
 }

@@ -1,0 +1,72 @@
+//! Sends over several providers: one record for all of them.
+
+use std::sync::Arc;
+
+use crate::log::envelope::{Body, Providers};
+use crate::log::feed::Feed;
+use crate::log::handle::Log;
+use crate::values::error::{Error, Result};
+use crate::values::event::Event;
+use crate::values::event_id::EventId;
+use crate::values::receipt::Receipt;
+use crate::values::target::Target;
+
+/// Providers that can carry an event, and the names of those that cannot.
+type Carriers = (Vec<Arc<dyn Feed>>, Vec<String>);
+
+impl Log {
+    /// Sends an event over these of the attached providers, all or nothing: one record. An event for a room reaches its members,
+    /// over SSE too. Without names it goes over all that can carry it, on every node; the others are in the receipt's `skipped`.
+    ///
+    /// # Errors
+    /// Those of [`crate::RealtimeBroadcast::send`], before anything is in the log, from a named provider that cannot carry the
+    /// event, or from the first one when none can; [`Error::NotAttached`] when none of them is attached.
+    pub async fn send(&self, names: Option<&[&str]>, target: Target, event: Event) -> Result<Receipt> {
+        target.check()?;
+        let (feeds, skipped) = self.carriers(names, &target, &event)?;
+        let providers = match names {
+            None if skipped.is_empty() => Providers::ALL,
+            _ => Providers::these(feeds.iter().map(|feed| feed.provider())),
+        };
+        let id = EventId::random();
+        let mut receipt = if event.is_volatile() {
+            let mut receipt = Receipt::new(id, None, None);
+            for feed in &feeds {
+                receipt.add(feed.provider(), Receipt::new(id, None, Some(feed.hear(&target, &event))));
+            }
+            self.publish(providers, id, Body::Event { target, event }).await?;
+            receipt
+        } else {
+            self.append(providers, id, Body::Event { target, event }, None).await?
+        };
+        receipt.skipped = skipped;
+        Ok(receipt)
+    }
+
+    /// Whether a provider of this name is attached.
+    pub fn has(&self, name: &str) -> bool {
+        self.feeds().iter().any(|feed| feed.provider() == name)
+    }
+
+    fn carriers(&self, names: Option<&[&str]>, target: &Target, event: &Event) -> Result<Carriers> {
+        let (mut carriers, mut skipped, mut first) = (Vec::new(), Vec::new(), None);
+        for feed in self.feeds() {
+            if names.is_some_and(|names| !names.contains(&feed.provider())) {
+                continue;
+            }
+            match feed.check(target, event) {
+                Ok(()) => carriers.push(feed),
+                Err(error) if names.is_some() => return Err(error),
+                Err(error) => {
+                    skipped.push(feed.provider().to_owned());
+                    first.get_or_insert(error);
+                }
+            }
+        }
+        if carriers.is_empty() {
+            let missing = || Error::NotAttached { provider: names.unwrap_or(&["any"]).join(", ") };
+            return Err(first.unwrap_or_else(missing));
+        }
+        Ok((carriers, skipped))
+    }
+}
