@@ -62,7 +62,8 @@ async fn a_full_node_says_when_to_come_back() {
     let second = Reader::of(server.get("/sse?user=bob")).await;
 
     assert_eq!(second.status, 503);
-    assert_eq!(second.headers["retry-after"], "5");
+    let after: u64 = second.headers["retry-after"].to_str().unwrap().parse().unwrap();
+    assert!((5..=10).contains(&after), "{after}");
     assert_eq!(second.error().await["code"], "node_limit");
 }
 

@@ -145,7 +145,7 @@ async fn it_is_found_with_and_without_the_last_slash() {
 
 #[tokio::test]
 async fn the_path_can_be_another_one() {
-    for (path, reached) in [("/live/", "/live"), ("live", "/live/"), ("/", "/")] {
+    for (path, reached) in [("/live/", "/live"), ("/live", "/live/"), ("/", "/")] {
         let server = Setup::from(SocketIoConfig::default().with_path(path)).start().await;
         for transport in TRANSPORTS {
             let mut client = Client::open_with(server.address, transport, reached, "", None).await.unwrap();
