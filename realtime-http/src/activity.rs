@@ -11,7 +11,7 @@ use axum::body::{Body, Bytes, HttpBody};
 use hyper::body::{Frame, SizeHint};
 use tokio::time::{Instant, sleep_until};
 
-use crate::WireConfig;
+use crate::config::WireConfig;
 
 /// The most bytes that are handed on at a time: a slow client that reads at all comes back for more in time, however large
 /// the pieces of a response are. HTTP/2 sends no larger frames by default.

@@ -198,7 +198,7 @@ impl WireConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::serve;
+    use crate::serve::serve;
 
     #[tokio::test]
     async fn a_server_with_a_limit_of_zero_does_not_begin() {

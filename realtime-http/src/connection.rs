@@ -21,11 +21,12 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::{io::AsyncReadExt as _, sync::watch, time::timeout};
 use tower_service::Service as _;
 
-use crate::{
-    GuardedStream, Wire, WireConfig, WireInfo,
-    activity::{Activity, Verdict},
-    upload::Upload,
-};
+use crate::activity::{Activity, Verdict};
+use crate::config::WireConfig;
+use crate::guard::GuardedStream;
+use crate::listener::WireInfo;
+use crate::upload::Upload;
+use crate::wire::Wire;
 
 /// What an HTTP/2 client with prior knowledge sends first (RFC 9113 §3.4).
 const HTTP2_PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";

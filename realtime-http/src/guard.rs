@@ -21,7 +21,10 @@ use tokio::{
     time::Instant,
 };
 
-use crate::{SendQueue, Wire, WireConfig, throttle::Throttle};
+use crate::config::WireConfig;
+use crate::throttle::Throttle;
+use crate::unacknowledged::SendQueue;
+use crate::wire::{Shared, Wire};
 
 /// How much of what nobody reads any more is thrown away before the connection is cut.
 const MOST_IGNORED: u32 = 64 * 1024;
@@ -29,15 +32,6 @@ const MOST_IGNORED: u32 = 64 * 1024;
 /// Makes guarded streams of one listener, which share a limit and a count of cuts; clones are the same guard.
 #[derive(Clone)]
 pub struct Guard(Arc<Shared>);
-
-/// What the connections of one guard have in common.
-pub(crate) struct Shared {
-    pub(crate) write_stall: Duration,
-    pub(crate) ack_timeout: Option<Duration>,
-    /// Zero of the wires' clocks, which are kept as one small integer each.
-    pub(crate) epoch: Instant,
-    stalls: AtomicU64,
-}
 
 impl Guard {
     /// Makes a guard with [`write_stall`](WireConfig::write_stall) and [`ack_timeout`](WireConfig::ack_timeout) of `config`.
@@ -74,18 +68,6 @@ impl Guard {
 impl fmt::Debug for Guard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Guard").field("write_stall", &self.0.write_stall).field("stalls", &self.stalls()).finish()
-    }
-}
-
-impl Shared {
-    /// Microseconds since the epoch, never 0, which means "none".
-    pub(crate) fn now(&self) -> u64 {
-        let elapsed = Instant::now().saturating_duration_since(self.epoch);
-        u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX).max(1)
-    }
-
-    pub(crate) fn count_stall(&self) {
-        self.stalls.fetch_add(1, Relaxed);
     }
 }
 

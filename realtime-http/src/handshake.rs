@@ -3,7 +3,8 @@ use std::collections::HashSet;
 use http::request::Parts;
 use realtime_core::{Admitted, Asker, Codec, ConnectRequest, Dispatcher, Identity, Refusal};
 
-use crate::{Origins, TrustedProxies, notice_foreign_server};
+use crate::origin::Origins;
+use crate::proxies::{TrustedProxies, notice_foreign_server};
 
 /// What a client may say in the URL of a connection.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -13,7 +13,9 @@ use axum::{
 };
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::{Guard, GuardedStream, Wire, WireConfig};
+use crate::config::WireConfig;
+use crate::guard::{Guard, GuardedStream};
+use crate::wire::Wire;
 
 /// How long to wait after an accept failed for want of something, such as file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

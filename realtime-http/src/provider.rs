@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use realtime_core::RealtimeProvider;
 
-use crate::Origins;
+use crate::origin::Origins;
 
 /// A provider that is reached over HTTP: it brings its own routes.
 pub trait HttpProvider: RealtimeProvider + Any + 'static {

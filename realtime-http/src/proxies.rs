@@ -7,7 +7,7 @@ use http::header::{FORWARDED, HeaderName};
 use http::request::Parts;
 use realtime_core::Error;
 
-use crate::WireInfo;
+use crate::listener::WireInfo;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 

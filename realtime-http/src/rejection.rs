@@ -3,7 +3,7 @@ use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use realtime_core::Error;
 
-use crate::refusal_response;
+use crate::refusal::refusal_response;
 
 /// An [`Error`] as the answer of an axum handler, so that `?` works in one.
 ///

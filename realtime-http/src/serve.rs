@@ -6,10 +6,10 @@ use axum::{Router, serve::Listener as _};
 use futures_util::{FutureExt as _, future::BoxFuture};
 use tokio::{net::TcpListener, sync::watch};
 
-use crate::{
-    Guard, GuardedListener, WireConfig,
-    connection::{Phase, Protocols},
-};
+use crate::config::WireConfig;
+use crate::connection::{Phase, Protocols};
+use crate::guard::Guard;
+use crate::listener::GuardedListener;
 
 /// How long connections may go on after the graceful signal, if nothing else is said.
 const DEADLINE: Duration = Duration::from_secs(30);

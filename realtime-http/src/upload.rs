@@ -20,7 +20,7 @@ use http::{StatusCode, header::CONNECTION};
 use hyper::body::{Frame, Incoming, SizeHint};
 use tokio::time::{Sleep, sleep};
 
-use crate::error_response;
+use crate::refusal::error_response;
 
 /// The body of a request, which fails when the client sends no byte of it for too long while it is read.
 pub(crate) struct Upload {

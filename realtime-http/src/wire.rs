@@ -16,8 +16,9 @@ use std::{
 };
 
 use futures_util::task::AtomicWaker;
+use tokio::time::Instant;
 
-use crate::{SendQueue, guard::Shared, unacknowledged::Unacknowledged};
+use crate::unacknowledged::{SendQueue, Unacknowledged};
 
 /// A write waited for the whole limit.
 const STALLED: u8 = 1;
@@ -38,6 +39,15 @@ const ACK_TIMEOUT: u8 = 1 << 7;
 
 /// What fails every read and write.
 const DEAD: u8 = STALLED | KILLED;
+
+/// What the connections of one guard have in common.
+pub(crate) struct Shared {
+    pub(crate) write_stall: Duration,
+    pub(crate) ack_timeout: Option<Duration>,
+    /// Zero of the wires' clocks, which are kept as one small integer each.
+    pub(crate) epoch: Instant,
+    pub(crate) stalls: AtomicU64,
+}
 
 /// The handle of one accepted connection, shared by its [`GuardedStream`](crate::GuardedStream) and whoever found it through
 /// [`WireInfo`](crate::WireInfo).
@@ -73,6 +83,18 @@ struct Seldom {
     write_rate: AtomicU32,
     /// Milliseconds for acknowledgements; 0 is what the listener was configured with.
     ack_timeout: AtomicU32,
+}
+
+impl Shared {
+    /// Microseconds since the epoch, never 0, which means "none".
+    pub(crate) fn now(&self) -> u64 {
+        let elapsed = Instant::now().saturating_duration_since(self.epoch);
+        u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX).max(1)
+    }
+
+    pub(crate) fn count_stall(&self) {
+        self.stalls.fetch_add(1, Relaxed);
+    }
 }
 
 impl Wire {

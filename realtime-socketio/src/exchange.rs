@@ -10,11 +10,10 @@ use std::task::{Context, Poll};
 use tokio::io::AsyncWrite;
 
 use crate::cause::Cause;
-use crate::denial;
 use crate::opening::Opening;
 use crate::scan::whole_frame;
 use crate::stream::CarriedStream;
-use crate::threshold;
+use crate::{denial, threshold};
 
 /// What engineioxide ends with: a close frame without a code.
 pub(crate) const BARE_CLOSE: [u8; 2] = [0x88, 0];

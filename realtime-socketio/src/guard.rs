@@ -13,7 +13,7 @@ use http_body::Body as _;
 use realtime_core::{Asker, Refusal, RefusalKind};
 use realtime_http::{NO_TRANSFORM, error_response, notice_foreign_server, refusal_response};
 
-use crate::SocketIoProvider;
+use crate::provider::SocketIoProvider;
 use crate::query::{Query, Sought};
 
 /// The methods of long polling.

@@ -13,9 +13,9 @@ use realtime_http::{HttpProvider, Origins, ProviderOrigins};
 use serde::de::DeserializeOwned;
 use socketioxide::SocketIo;
 
-use crate::SocketIoConfig;
 use crate::adapter::DirectAdapter;
 use crate::codec::SocketIoCodec;
+use crate::config::SocketIoConfig;
 use crate::guard;
 use crate::server::Server;
 use crate::session::Gate;

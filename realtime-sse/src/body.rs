@@ -168,7 +168,8 @@ mod tests {
     use realtime_core::{Event, Identity, RealtimeProvider, Runtime};
 
     use super::*;
-    use crate::{SseConfig, SseProvider};
+    use crate::config::SseConfig;
+    use crate::provider::SseProvider;
 
     async fn piece(body: &mut SseBody) -> Bytes {
         body.frame().await.unwrap().unwrap().into_data().unwrap()

@@ -8,9 +8,9 @@ use realtime_core::{
 };
 use realtime_http::{HttpProvider, Origins};
 
-use crate::NotificationService;
 use crate::hooks::{OnConnected, OnDisconnected};
 use crate::registry::{Entry, Registry};
+use crate::service::NotificationService;
 
 /// Puts a [`NotificationService`] together.
 #[derive(Default)]

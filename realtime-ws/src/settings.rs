@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 
-use crate::WsConfig;
+use crate::config::WsConfig;
 use crate::raw::{BINARY, TEXT};
 
 /// What sessions need of the configuration; one for all of them.

@@ -13,7 +13,8 @@ use tokio::time::Instant;
 use tower_service::Service;
 
 use super::*;
-use crate::{SocketIoConfig, SocketIoProvider};
+use crate::config::SocketIoConfig;
+use crate::provider::SocketIoProvider;
 
 fn wishes(query: &str, auth: Option<Value>) -> Result<Wishes, Refusal> {
     let parts = Request::get(format!("/socket.io/?{query}")).body(()).unwrap().into_parts().0;

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use serde_json::Value;
 
 use super::{ClientUnderTest, Ended, Received, Refused, Visitor};
-use crate::{ClientError, SseClient, SseItem, WsClient};
+use crate::clients::{ClientError, SseClient, SseItem, WsClient};
 
 /// Longer than any wait of the suite, whose own deadlines tell what was waited for.
 const PATIENCE: Duration = Duration::from_secs(120);

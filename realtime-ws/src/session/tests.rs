@@ -11,7 +11,7 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
 use super::*;
-use crate::WsConfig;
+use crate::config::WsConfig;
 
 struct Run {
     dispatcher: Arc<Dispatcher<WsCodec>>,
