@@ -7,14 +7,16 @@ mod support;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use futures_util::SinkExt;
 use realtime_unified::{
-    AllowRooms, Authenticator, ConnectRequest, Event, Identity, NotificationService, Refusal, SocketIoConfig,
+    AllowRooms, Authenticator, ConnectRequest, Context, Event, Identity, NotificationService, Refusal, SocketIoConfig,
     SocketIoProvider, SseConfig, SseProvider, Target, WsConfig, WsProvider, async_trait, serve,
 };
 use serde_json::Value;
 use support::{WebSocket, socket, text_with, websocket};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio_tungstenite::tungstenite::Message;
 
 /// `?token=` is the user.
 struct ByToken;
@@ -27,10 +29,12 @@ impl Authenticator for ByToken {
 }
 
 async fn started() -> (NotificationService, SocketAddr) {
+    let say = async |cx: Context, text: String| cx.to_room("board").except_self().send("said", &text).await;
+    let whisper = async |cx: Context, text: String| cx.to_room("board").over("ws").send("said", &text).await;
     let service = NotificationService::builder()
         .provider(SseProvider::new(SseConfig::default()))
-        .provider(WsProvider::new(WsConfig::default()))
-        .provider(SocketIoProvider::new(SocketIoConfig::default()))
+        .provider(WsProvider::new(WsConfig::default()).on("say", say).on("whisper", whisper))
+        .provider(SocketIoProvider::new(SocketIoConfig::default()).on("say", say).on("whisper", whisper))
         .authenticator(ByToken)
         .room_policy(AllowRooms)
         .build()
@@ -66,6 +70,20 @@ impl Client {
             _ => {
                 let auth = cursor.map(|cursor| format!(r#"{{"lastEventId":"{cursor}"}}"#)).unwrap_or_default();
                 Self::Socket(socket(address, "ann", &auth).await)
+            }
+        }
+    }
+
+    async fn send(&mut self, event: &str, text: &str) {
+        match self {
+            Self::Sse(..) => panic!("nothing comes in over SSE"),
+            Self::Ws(socket) => {
+                let message = serde_json::json!({ "type": event, "payload": text }).to_string();
+                socket.send(Message::text(message)).await.unwrap();
+            }
+            Self::Socket(socket) => {
+                let packet = format!("42{}", serde_json::json!([event, text]));
+                socket.send(Message::text(packet)).await.unwrap();
             }
         }
     }
@@ -194,5 +212,31 @@ async fn a_user_that_is_joined_to_a_room_is_in_it_over_every_transport() {
     service.to_user("ann", "note", &3).await.unwrap();
     for client in &mut clients {
         assert_eq!([client.next().await.1, client.next().await.1], [1, 3]);
+    }
+}
+
+#[tokio::test]
+async fn what_a_handler_says_in_a_room_is_heard_over_every_transport() {
+    let (service, address) = started().await;
+    service.join_room("ann", "board").await.into_result().unwrap();
+    let mut clients = Vec::new();
+    for transport in TRANSPORTS {
+        let mut client = Client::connect(address, transport, None).await;
+        client.next().await;
+        clients.push(client);
+    }
+    for from in [1, 2] {
+        clients[from].send("say", TRANSPORTS[from]).await;
+        for (at, client) in clients.iter_mut().enumerate().filter(|(at, _)| *at != from) {
+            let (name, text, _) = client.next().await;
+            assert_eq!((name.as_str(), text), ("said", TRANSPORTS[from].into()), "{}", TRANSPORTS[at]);
+        }
+    }
+    // Over one transport only, and not to who has said something itself.
+    clients[2].send("whisper", "to ws").await;
+    assert_eq!(clients[1].next().await.1, "to ws");
+    service.to_user("ann", "last", &"").await.unwrap();
+    for client in &mut clients {
+        assert_eq!(client.next().await.0, "last");
     }
 }

@@ -25,8 +25,10 @@ pub struct Context {
     control: Option<Arc<dyn Control>>,
 }
 
-/// What a handler can do to its own connection.
+/// What a handler can do with what is around it: its own connection, and the log.
 pub(crate) trait Control: Send + Sync {
+    /// Sends over all providers, or over one.
+    fn send(&self, over: Option<String>, target: Target, event: Event) -> BoxFuture<'static, Result<Receipt>>;
     fn enter(&self, room: &str) -> Result<bool>;
     fn subscribe(&self, room: String) -> BoxFuture<'_, Result<bool, Refusal>>;
     fn leave(&self, room: &str) -> bool;
@@ -36,7 +38,7 @@ pub(crate) trait Control: Send + Sync {
 }
 
 impl Context {
-    /// A context without a live connection, for tests of handlers: sends go to `broadcast`,
+    /// A context without a live connection, for tests of handlers: sends go to `broadcast`, whatever they are to go over,
     /// [`Context::reply`] as a send to [`Target::connection`].
     pub fn detached(connection: ConnectionInfo, broadcast: Arc<dyn RealtimeBroadcast>) -> Self {
         Self { connection: Arc::new(connection), broadcast, control: None }
@@ -65,7 +67,7 @@ impl Context {
         self.connection.provider
     }
 
-    /// The provider's sending side.
+    /// The sending side of the provider it came through, which reaches those who are connected with that one alone.
     pub fn broadcast(&self) -> &Arc<dyn RealtimeBroadcast> {
         &self.broadcast
     }
@@ -158,7 +160,14 @@ impl Context {
     }
 
     fn outgoing(&self, target: Target) -> Outgoing {
-        Outgoing { own: self.connection.id, broadcast: Arc::clone(&self.broadcast), target, volatile: false }
+        Outgoing {
+            own: self.connection.id,
+            broadcast: Arc::clone(&self.broadcast),
+            control: self.control.clone(),
+            over: None,
+            target,
+            volatile: false,
+        }
     }
 }
 
@@ -168,11 +177,15 @@ impl std::fmt::Debug for Context {
     }
 }
 
-/// A send that a handler is putting together.
+/// A send that a handler is putting together. It goes over all providers of the service that can carry it, to people over
+/// whatever they are connected with, unless [`Outgoing::over`] names one.
 #[must_use = "nothing is sent before send()"]
 pub struct Outgoing {
     own: ConnectionId,
+    /// Where it goes without a live connection.
     broadcast: Arc<dyn RealtimeBroadcast>,
+    control: Option<Arc<dyn Control>>,
+    over: Option<String>,
     target: Target,
     volatile: bool,
 }
@@ -193,6 +206,12 @@ impl Outgoing {
     /// Not to any connection of this user in this tenant.
     pub fn except_user_in(mut self, tenant: &str, user: &str) -> Self {
         self.target = self.target.except_user_in(tenant, user);
+        self
+    }
+
+    /// Over this provider alone.
+    pub fn over(mut self, provider: &str) -> Self {
+        self.over = Some(provider.to_owned());
         self
     }
 
@@ -231,6 +250,9 @@ impl Outgoing {
     /// Those of [`RealtimeBroadcast::send`].
     pub async fn send_event(self, event: Event) -> Result<Receipt> {
         let event = if self.volatile { event.volatile() } else { event };
-        self.broadcast.send(self.target, event).await
+        match &self.control {
+            Some(control) => control.send(self.over, self.target, event).await,
+            None => self.broadcast.send(self.target, event).await,
+        }
     }
 }

@@ -12,13 +12,15 @@ use crate::inbound::inbox::{Inbox, Item};
 use crate::traits::codec::{Codec, Frame};
 use crate::traits::provider::{RealtimeBroadcast, RoomMembership};
 use crate::values::close::CloseReason;
-use crate::values::error::Result;
-use crate::values::event::Payload;
+use crate::values::error::{Error, Result};
+use crate::values::event::{Event, Payload};
 use crate::values::handler_error::HandlerError;
 use crate::values::inbound::Inbound;
 use crate::values::name::shorten;
+use crate::values::receipt::Receipt;
 use crate::values::refusal::Refusal;
 use crate::values::stats::add;
+use crate::values::target::{Scope, Target};
 
 /// How many stays of one connection in rooms that its client named are kept, or ten for each room that it may be in: those
 /// that are over count for as long as the window reaches back.
@@ -128,6 +130,22 @@ impl<C: Codec> OwnConnection<C> {
 }
 
 impl<C: Codec> Control for OwnConnection<C> {
+    fn send(&self, over: Option<String>, target: Target, event: Event) -> BoxFuture<'static, Result<Receipt>> {
+        let dispatcher = Arc::clone(&self.dispatcher);
+        Box::pin(async move {
+            let own = dispatcher.config.provider;
+            if dispatcher.is_closing() {
+                return Err(Error::Closed { provider: own.to_owned() });
+            }
+            // A connection is one provider's; most often it is the handler's own.
+            if matches!(target.scope(), Scope::Connection(_)) {
+                return dispatcher.send(target, event).await;
+            }
+            let over = over.as_deref().map(|name| [name]);
+            dispatcher.runtime()?.log.send(over.as_ref().map(|names| &names[..]), target, event).await
+        })
+    }
+
     fn enter(&self, room: &str) -> Result<bool> {
         crate::values::name::check_name("room", room)?;
         Ok(self.dispatcher.hub.enter(self.connection.info.id, &room.into()))
