@@ -15,8 +15,8 @@ struct Span {
 /// The size above which a piece is remembered: less than the 64 KiB above which an event is passed over, since that is not
 /// measured on the line.
 const LARGE: u32 = 48 * 1024;
-/// Pieces that are remembered; no kernel takes more large ones before it is rid of the first.
-const MOST: usize = 8;
+/// Pieces that are remembered: more large ones than fit into 4 MiB, which is what Linux lets wait for a peer by default.
+const MOST: usize = 128;
 
 impl Spans {
     /// The piece with this number lies between these places, which are modulo 2^32; a small one is passed over.
@@ -84,7 +84,10 @@ mod tests {
         for number in 0..2 * MOST as u32 {
             spans.push(number.into(), number * large, (number + 1) * large);
         }
-        assert_eq!((spans.0.len(), spans.within(1), spans.within(MOST as u32 * large + 1)), (MOST, None, Some(8)));
+        assert_eq!(
+            (spans.0.len(), spans.within(1), spans.within(MOST as u32 * large + 1)),
+            (MOST, None, Some(MOST as u64))
+        );
         spans.clear();
         assert_eq!(spans.within(MOST as u32 * large + 1), None);
     }

@@ -61,8 +61,12 @@ struct State {
 }
 
 impl State {
-    fn bytes(&self) -> u32 {
-        if self.is_open {
+    fn bytes(&self, broken: bool) -> u32 {
+        // After our own end in order the kernel goes on until all is acknowledged, and nobody is told.
+        let goes_on = self.ended && !self.left && !broken;
+        if goes_on {
+            0
+        } else if self.is_open {
             // Our own end is acknowledged last.
             SendQueue(self.number).bytes().saturating_sub(self.ended.into())
         } else {
@@ -77,8 +81,8 @@ impl Unacknowledged {
         Self(Mutex::new(State { number, is_open, ended: false, left: false }))
     }
 
-    pub(crate) fn bytes(&self) -> u32 {
-        self.lock().bytes()
+    pub(crate) fn bytes(&self, broken: bool) -> u32 {
+        self.lock().bytes(broken)
     }
 
     /// Notes that our side has ended.
@@ -94,9 +98,7 @@ impl Unacknowledged {
     /// Notes how many there are, for the socket is about to be closed.
     pub(crate) fn close(&self, broken: bool) {
         let mut state = self.lock();
-        // After our own end in order the kernel goes on until all is acknowledged, and nobody is told.
-        let goes_on = state.ended && !state.left && !broken;
-        state.number = if goes_on { 0 } else { state.bytes().cast_signed() };
+        state.number = state.bytes(broken).cast_signed();
         state.is_open = false;
     }
 

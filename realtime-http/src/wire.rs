@@ -220,7 +220,7 @@ impl Wire {
     ///
     /// It asks the kernel. Behind a reverse proxy the host is the proxy's.
     pub fn acknowledged(&self) -> u32 {
-        let unacknowledged = self.unacknowledged.bytes();
+        let unacknowledged = self.unacknowledged.bytes(self.broken());
         self.written().wrapping_sub(unacknowledged)
     }
 

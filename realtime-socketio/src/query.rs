@@ -95,12 +95,15 @@ pub(crate) fn session_uri(path: &str, transport: Transport, sid: Sid) -> String 
 /// protocol's come first, and a `sid`, which is the application's, has its name escaped, which the application reads as it was.
 ///
 /// None when it is right as it is.
-pub(crate) fn opening_uri(uri: &Uri, transport: Transport) -> Option<Uri> {
+///
+/// # Errors
+/// When it would be longer than a URI can be: as it came, engineioxide would look for the session that its `sid` names.
+pub(crate) fn opening_uri(uri: &Uri, transport: Transport) -> Result<Option<Uri>, TooLong> {
     let query = uri.query().unwrap_or_default();
     let first = |name: &str| query.split('&').find(|pair| pair.starts_with(name)).unwrap_or_default();
     let named = format!("transport={}", transport.name());
     if first("EIO=") == "EIO=4" && first("transport=") == named && first("sid=").is_empty() {
-        return None;
+        return Ok(None);
     }
     let pairs = query.split('&').map(|pair| match pair.strip_prefix("sid=") {
         Some(value) => format!("%73id={value}"),
@@ -108,9 +111,13 @@ pub(crate) fn opening_uri(uri: &Uri, transport: Transport) -> Option<Uri> {
     });
     let query = ["EIO=4".to_owned(), named].into_iter().chain(pairs).collect::<Vec<_>>().join("&");
     let mut parts = uri.clone().into_parts();
-    parts.path_and_query = Some(PathAndQuery::try_from(format!("{}?{query}", uri.path())).ok()?);
-    Uri::from_parts(parts).ok()
+    parts.path_and_query = Some(PathAndQuery::try_from(format!("{}?{query}", uri.path())).map_err(|_| TooLong)?);
+    Uri::from_parts(parts).map(Some).map_err(|_| TooLong)
 }
+
+/// A URI that is too long to be written anew.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct TooLong;
 
 impl Transport {
     fn name(self) -> &'static str {
@@ -209,8 +216,10 @@ mod tests {
 
     #[test]
     fn an_opening_request_is_turned_only_if_it_has_to_be() {
-        let turned =
-            |uri: &'static str| opening_uri(&Uri::from_static(uri), Transport::Polling).map(|uri| uri.to_string());
+        let turned = |uri: &'static str| {
+            let turned = opening_uri(&Uri::from_static(uri), Transport::Polling).unwrap();
+            turned.map(|uri| uri.to_string())
+        };
         assert_eq!(turned("/socket.io/?token=a&EIO=4&transport=polling&t=1"), None);
         assert_eq!(
             turned("/socket.io/?sid=x%20y&EIO=4&transport=polling").unwrap(),
@@ -220,5 +229,11 @@ mod tests {
             turned("/socket.io/?EIO=a&transport=b&EIO=4&transport=polling").unwrap(),
             "/socket.io/?EIO=4&transport=polling&EIO=a&transport=b&EIO=4&transport=polling"
         );
+    }
+
+    #[test]
+    fn one_that_grows_too_long_is_an_error_and_not_left_as_it_is() {
+        let long = format!("/socket.io/?sid=AAAAAAAAAAAAAAAA&{}EIO=4&transport=polling", "sid=&".repeat(9_400));
+        assert_eq!(opening_uri(&long.parse().unwrap(), Transport::Polling), Err(TooLong));
     }
 }

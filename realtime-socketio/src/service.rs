@@ -94,7 +94,7 @@ impl EngineService {
         self.carriers.report(Refusal::bad_request(message), self.proxies.client(&request.into_parts().0));
     }
 
-    async fn answer(self, request: Request<Body>) -> Response {
+    async fn answer(self, mut request: Request<Body>) -> Response {
         let Query { protocol, transport, sid, marks } = Query::of(&request);
         let Some(transport) = transport else { return self.refuse(request, 0, "Transport unknown") };
         if !protocol {
@@ -104,8 +104,17 @@ impl EngineService {
             Sought::Session(secrets) => secrets,
             Sought::Foreign => return unknown_session(),
             Sought::None if request.method() != Method::GET => return self.refuse(request, 2, "Bad handshake method"),
-            Sought::None if transport == Transport::Websocket => return self.open_websocket(request),
-            Sought::None => return self.open_polling(request, marks).await,
+            Sought::None => {
+                match query::opening_uri(request.uri(), transport) {
+                    Ok(None) => {}
+                    Ok(Some(uri)) => *request.uri_mut() = uri,
+                    Err(query::TooLong) => return self.refuse(request, 3, "Bad request"),
+                }
+                return match transport {
+                    Transport::Websocket => self.open_websocket(request),
+                    Transport::Polling => self.open_polling(request, marks).await,
+                };
+            }
         };
         // engineioxide, which knows the session by the id that Socket.IO shows, sees no query of a client's from here on.
         let Some((sid, carrier)) = self.carriers.find(&secrets) else {
@@ -140,11 +149,8 @@ impl EngineService {
     }
 
     /// A new session's place; it goes with the request.
-    fn open(&self, request: &mut Request<Body>, transport: Transport) -> Option<Berth> {
+    fn open(&self, request: &mut Request<Body>) -> Option<Berth> {
         let (mut parts, body) = std::mem::take(request).into_parts();
-        if let Some(uri) = query::opening_uri(&parts.uri, transport) {
-            parts.uri = uri;
-        }
         // Everybody behind a proxy of this host has the same address.
         let client = self.proxies.client(&parts);
         let berth = self.carriers.open(client.filter(|address| !address.is_loopback()));
@@ -192,7 +198,7 @@ impl EngineService {
 
     /// A session that begins on long polling: its id is in the answer.
     async fn open_polling(mut self, mut request: Request<Body>, marks: Vec<String>) -> Response {
-        let Some(berth) = self.open(&mut request, Transport::Polling) else { return self.turn_away(request) };
+        let Some(berth) = self.open(&mut request) else { return self.turn_away(request) };
         let path = request.uri().path().to_owned();
         let (mut parts, body) = self.pass(request).await.into_parts();
         let opening = match collected(body).await {
@@ -301,7 +307,7 @@ impl EngineService {
             self.report(request, "no handshake of a websocket");
             return response;
         }
-        let Some(berth) = self.open(&mut request, Transport::Websocket) else { return self.turn_away(request) };
+        let Some(berth) = self.open(&mut request) else { return self.turn_away(request) };
         let (carrier, greeting) = (Arc::clone(berth.carrier()), self.greeting(&berth));
         carrier.passage.finish();
         carrier.outflow.begin_websocket(own_wire_of(&request));

@@ -36,6 +36,8 @@ pub(crate) struct SseBody {
     /// Blocks that were handed on, the prelude included.
     handed: u64,
     ended: bool,
+    /// Ended, and not given up.
+    ended_in_order: bool,
 }
 
 /// The server gave the stream up, so it must not look complete: HTTP/1.1 cuts the connection, HTTP/2 resets the stream.
@@ -60,7 +62,16 @@ impl SseBody {
         let mut blocks = vec![prelude];
         // The welcome goes out with the prelude; if there is an end already it is found again later.
         registration.try_take(BATCH, &mut blocks);
-        Self { registration, outlet, taken: blocks.into(), heartbeat, progress, handed: 0, ended: false }
+        Self {
+            registration,
+            outlet,
+            taken: blocks.into(),
+            heartbeat,
+            progress,
+            handed: 0,
+            ended: false,
+            ended_in_order: false,
+        }
     }
 
     /// The next piece of what was taken: one large block, or small ones joined.
@@ -112,7 +123,9 @@ impl Drop for SseBody {
         if self.outlet.has_stalled() {
             self.registration.set_reason(CloseReason::WRITE_STALL);
         }
-        if let Some(block) = self.progress.as_ref().and_then(|progress| progress.within()) {
+        // What has ended in order goes on to the client without us.
+        let cut = self.progress.as_ref().filter(|_| !self.ended_in_order).and_then(|progress| progress.within());
+        if let Some(block) = cut {
             self.registration.cut_within(block);
         }
     }
@@ -135,6 +148,7 @@ impl Body for SseBody {
             this.taken = blocks.into();
             if let Poll::Ready(Take::Closed(reason)) = take {
                 this.ended = true;
+                this.ended_in_order = reason != CloseReason::WRITE_STALL;
                 return Poll::Ready((reason == CloseReason::WRITE_STALL).then_some(Err(GivenUp(reason))));
             }
         } else {

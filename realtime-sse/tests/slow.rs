@@ -309,6 +309,10 @@ async fn missed(wire: WireConfig, first: usize, large: usize) -> (Server, String
 
 /// The first bytes of ann's next connection, whose host keeps little of what she does not read; it ends then.
 async fn read_some(server: &Server, place: &str, version: &str, bytes: usize) -> String {
+    begin_to_read(server, place, version, bytes).await.0
+}
+
+async fn begin_to_read(server: &Server, place: &str, version: &str, bytes: usize) -> (String, tokio::net::TcpStream) {
     server.connections(0).await;
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(8 * 1024).unwrap();
@@ -317,7 +321,23 @@ async fn read_some(server: &Server, place: &str, version: &str, bytes: usize) ->
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut some = vec![0; bytes];
     soon("a part", stream.read_exact(&mut some)).await.unwrap();
-    String::from_utf8(some).unwrap()
+    (String::from_utf8(some).unwrap(), stream)
+}
+
+/// The kernel goes on with what is left when the server ends the stream.
+#[tokio::test]
+async fn a_large_event_behind_which_the_server_ends_the_stream_is_not_passed_over() {
+    let (server, place) = missed(WireConfig::default(), 1, 70_000).await;
+    for _ in 0..4 {
+        let (some, mut stream) = begin_to_read(&server, &place, "1.1", 32 * 1024).await;
+        assert!(some.contains("event: large"));
+        server.sse.close(Target::user("ann"), CloseReason::KICKED).await.unwrap();
+        server.connections(0).await;
+        let mut rest = Vec::new();
+        soon("the end", stream.read_to_end(&mut rest)).await.unwrap();
+        assert!(String::from_utf8_lossy(&rest).contains("event: behind"));
+    }
+    assert_eq!(server.sse.stats().lost, 0);
 }
 
 /// A line that is too slow for a large event: something on the way ends the connection before it is there.

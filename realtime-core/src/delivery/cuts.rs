@@ -15,9 +15,9 @@ pub(crate) const LARGE: usize = 64 * 1024;
 const MOST: u32 = 3;
 /// Records and users that are counted; the one that was counted first is forgotten for a new one.
 const MAX: usize = 1000;
-/// Large frames of one connection that are remembered until it has ended: no kernel takes more before it is rid of the
-/// first.
-const MAX_IN_FLIGHT: usize = 8;
+/// Large frames of one connection that are remembered until it has ended: more than fit into 4 MiB, which is what Linux lets
+/// wait for a peer by default.
+const MAX_IN_FLIGHT: usize = 128;
 
 /// A large record that was taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -151,7 +151,7 @@ mod tests {
         in_flight.take(2, vec![large(0, 11), large(1, 12)]);
         assert_eq!(in_flight.end_within(4), Some(large(1, 12)));
         assert_eq!(in_flight.end_within(4), None);
-        in_flight.take(100, (0..100).map(|n| large(n, 20)).collect());
+        in_flight.take(2 * MAX_IN_FLIGHT, (0..2 * MAX_IN_FLIGHT).map(|n| large(n, 20)).collect());
         assert_eq!(in_flight.large.len(), MAX_IN_FLIGHT);
     }
 

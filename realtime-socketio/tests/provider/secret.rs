@@ -99,3 +99,24 @@ async fn the_opening_packet_is_the_only_one_and_whole() {
         assert!(next.starts_with("40{\"sid\":"), "{next}");
     }
 }
+
+/// A query that cannot be written anew, because it would be too long, is none that engineioxide sees: it would look for the
+/// session that its first `sid` names.
+#[tokio::test]
+async fn a_query_that_is_too_long_reaches_no_session_by_the_id_that_socket_io_shows() {
+    let server = Server::start().await;
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    for transport in TRANSPORTS {
+        let mut client = server.open(transport).await;
+        let id =
+            client.connect("/", &json!({"user": "ann"})).await.expect("let in")["sid"].as_str().unwrap().to_owned();
+        client.event("connected").await;
+        for name in ["polling", "websocket"] {
+            let path = format!("/socket.io/?sid={id}&{}EIO=4&transport={name}", "sid=&".repeat(9_400));
+            let answer = soon("an answer", http.get(format!("http://{}{path}", server.address)).send()).await.unwrap();
+            assert_eq!(answer.status(), StatusCode::BAD_REQUEST, "{name}");
+        }
+        server.send(Target::user("ann"), "still", &1).await;
+        client.event("still").await;
+    }
+}
