@@ -381,3 +381,6 @@ impl<F: Frame> Inner<F> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
