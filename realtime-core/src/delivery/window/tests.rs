@@ -43,3 +43,81 @@ fn the_newest_quarter_is_known_by_bytes() {
         assert_eq!(window.quarter(begun).get(), expected, "{records}");
     }
 }
+
+#[test]
+fn each_bound_holds_to_the_last_record() {
+    let begun = Instant::now();
+    let many = WindowConfig::default().with_age(Duration::from_secs(100));
+    let kept = |config: WindowConfig, seconds: &[u64]| window(config, begun, seconds).size().0;
+    assert_eq!([3, 4, 5].map(|records| kept(many.with_records(4), &vec![0; records])), [3, 4, 4]);
+    assert_eq!([3, 4, 5].map(|records| kept(many.with_bytes(4 * SIZE), &vec![0; records])), [3, 4, 4]);
+    assert_eq!([4, 5].map(|records| kept(many.with_bytes(4 * SIZE - 1), &vec![0; records])), [3, 3]);
+    assert_eq!(kept(many.with_bytes(1), &[0, 0]), 1, "the newest stays whatever its size");
+    // As old as it may be, and older.
+    assert_eq!([100, 101].map(|second| kept(many, &[0, second])), [2, 1]);
+    let window = window(many, begun, &[0, 50]);
+    for (second, records) in [(100, 2), (101, 1), (150, 1), (151, 0)] {
+        window.expire(begun + Duration::from_secs(second));
+        assert_eq!(window.size(), (records, records * SIZE), "{second}");
+    }
+    assert_eq!(window.start(), Position::new(2));
+}
+
+#[test]
+fn keys_are_bounded_by_number_and_age() {
+    let begun = Instant::now();
+    let config = WindowConfig::default().with_age(Duration::from_secs(100)).with_keys(2);
+    let window = Window::<Bytes>::new(config);
+    let receipt = || Receipt::new(crate::values::event_id::EventId::random(), None, None);
+    let known = || ["a", "b", "c"].map(|key| window.receipt(key).is_some());
+    for (key, second) in [("a", 0), ("b", 50), ("c", 60)] {
+        window.remember(key.into(), receipt(), begun + Duration::from_secs(second));
+    }
+    assert_eq!(known(), [false, true, true]);
+    for (second, expected) in [(150, [false, true, true]), (151, [false, false, true]), (161, [false; 3])] {
+        window.expire(begun + Duration::from_secs(second));
+        assert_eq!(known(), expected, "{second}");
+    }
+}
+
+#[test]
+fn places_are_known_from_the_start_to_the_end() {
+    let window = window(WindowConfig::default().with_records(3), Instant::now(), &[0; 5]);
+    let marks = (0..7).map(|place| window.mark(Position::new(place)).is_some()).collect::<Vec<_>>();
+    // The start is a place too.
+    assert_eq!(marks, [false, false, true, true, true, true, false]);
+    assert_eq!((window.read_lock().end(), window.start()), (Position::new(5), Position::new(2)));
+    window.restart(Position::new(9), Mark::NONE);
+    assert_eq!((window.size(), window.read_lock().end()), ((0, 0), Position::new(9)));
+    assert_eq!([8, 9, 10].map(|place| window.mark(Position::new(place)).is_some()), [false, true, false]);
+}
+
+#[test]
+fn who_has_lost_its_place_goes_on_after_the_oldest_quarter_and_up_to_an_eighth_more() {
+    let window = window(WindowConfig::default().with_records(16), Instant::now(), &[0; 20]);
+    let inner = window.read_lock();
+    let places = (0..5).map(|losses| inner.well_inside(losses).0.get()).collect::<Vec<_>>();
+    assert_eq!(places, [8, 9, 10, 8, 9], "from the start at 4");
+}
+
+#[test]
+fn nothing_is_kept_of_what_has_left() {
+    let window = Window::<Bytes>::new(WindowConfig::default().with_records(1));
+    let series = Arc::new(Series { target: Target::user("ann"), key: "k".into() });
+    let event = |number, target, kind| Record {
+        position: Position::new(number),
+        mark: Mark::NONE,
+        content: Content::Event { target, frame: Bytes::new(), kind },
+        seen: Instant::now(),
+    };
+    window.append(event(1, Target::user("ann"), Kind::Latest(Arc::clone(&series))));
+    assert_eq!((window.read_lock().index.len(), window.read_lock().latest.len()), (1, 1));
+    window.append(event(2, Target::user("ann"), Kind::Latest(series)));
+    assert_eq!((window.read_lock().index.len(), window.read_lock().latest.len()), (1, 1));
+    window.append(event(3, Target::all(), Kind::Event));
+    assert_eq!((window.read_lock().index.len(), window.read_lock().latest.len()), (1, 0));
+    // No reader finds it by its target: it is one connection's.
+    let connection = Target::connection(crate::values::connection::ConnectionId::random());
+    window.append(event(4, connection, Kind::Event));
+    assert_eq!(window.read_lock().index.len(), 0);
+}
