@@ -403,7 +403,10 @@ impl Wire {
 
     /// Ends a connection whose peer takes nothing, and counts it.
     pub(crate) fn stall(&self) {
-        self.shared.count_stall();
+        // Several clocks may find it at once.
+        if self.flags.fetch_or(STALLED, SeqCst) & STALLED == 0 {
+            self.shared.count_stall();
+        }
         self.end(STALLED);
     }
 
