@@ -40,6 +40,8 @@ struct Inner<F> {
     receipts: HashMap<Arc<str>, Receipt>,
     keys: VecDeque<(Instant, Arc<str>)>,
     bytes: usize,
+    /// How many of the records are other providers'.
+    passed: usize,
     cuts: Cuts,
 }
 
@@ -60,6 +62,8 @@ pub(crate) enum Content<F> {
     Event { target: Target, frame: F, kind: Kind },
     /// Applied already (joins, leaves, duplicates, what could not be read): it only fills its place.
     Nothing,
+    /// For other providers: its place is known, and it counts for no bound but that of places.
+    Passed,
 }
 
 /// What a reader of the window has to know of an event beside its target.
@@ -97,16 +101,22 @@ pub(crate) struct Read {
     pub(crate) large: Vec<Large>,
 }
 
+/// How many times as many places are kept as records, where most are other providers'.
+const PLACES: usize = 8;
 /// Bookkeeping that a record costs beside its frame.
 const RECORD_BYTES: usize = 160;
 
 impl<F: Frame> Record<F> {
     fn size(&self) -> usize {
-        RECORD_BYTES
-            + match &self.content {
-                Content::Event { frame, .. } => frame.size(),
-                Content::Nothing => 0,
-            }
+        match &self.content {
+            Content::Event { frame, .. } => RECORD_BYTES + frame.size(),
+            Content::Nothing => RECORD_BYTES,
+            Content::Passed => 0,
+        }
+    }
+
+    fn is_passed(&self) -> bool {
+        matches!(self.content, Content::Passed)
     }
 }
 
@@ -122,6 +132,7 @@ impl<F: Frame> Window<F> {
             receipts: HashMap::new(),
             keys: VecDeque::new(),
             bytes: 0,
+            passed: 0,
             cuts: Cuts::default(),
         };
         Self { config, inner: RwLock::new(inner) }
@@ -136,6 +147,7 @@ impl<F: Frame> Window<F> {
         inner.receipts.clear();
         inner.keys.clear();
         inner.bytes = 0;
+        inner.passed = 0;
         inner.cuts.clear();
         inner.start = start;
         inner.start_mark = mark;
@@ -154,6 +166,7 @@ impl<F: Frame> Window<F> {
             }
         }
         inner.bytes += record.size();
+        inner.passed += usize::from(record.is_passed());
         let now = record.seen;
         inner.records.push_back(record);
         inner.trim(&self.config, now);
@@ -221,7 +234,7 @@ impl<F: Frame> Window<F> {
     /// Records and bytes held now.
     pub fn size(&self) -> (usize, usize) {
         let inner = self.read_lock();
-        (inner.records.len(), inner.bytes)
+        (inner.records.len() - inner.passed, inner.bytes)
     }
 
     /// Collects what this reader may see after `place`, up to the end of its pass or `budget` bytes (but at least one frame); it
@@ -339,7 +352,9 @@ impl<F: Frame> Inner<F> {
         while let Some(oldest) = self.records.front() {
             let too_old = now.saturating_duration_since(oldest.seen) > config.age;
             // The newest record stays whatever its size: an event larger than the bound still has to be read.
-            let too_much = self.records.len() > 1 && (self.records.len() > config.records || self.bytes > config.bytes);
+            let own = self.records.len() - self.passed;
+            let too_many = own > config.records || self.records.len() > config.records.saturating_mul(PLACES);
+            let too_much = self.records.len() > 1 && (too_many || self.bytes > config.bytes);
             if !too_old && !too_much {
                 break;
             }
@@ -359,6 +374,7 @@ impl<F: Frame> Inner<F> {
     fn drop_oldest(&mut self) {
         let Some(record) = self.records.pop_front() else { return };
         self.bytes -= record.size();
+        self.passed -= usize::from(record.is_passed());
         self.start = record.position;
         self.start_mark = record.mark;
         self.cuts.forget(record.position);

@@ -213,7 +213,7 @@ impl<C: Codec> Feed for Dispatcher<C> {
     }
 
     fn pass(&self, position: Position, mark: Mark, seen: Instant) {
-        self.window.append(Kept { position, mark, content: Content::Nothing, seen });
+        self.window.append(Kept { position, mark, content: Content::Passed, seen });
         self.hub.skip(position);
     }
 

@@ -121,3 +121,28 @@ fn nothing_is_kept_of_what_has_left() {
     window.append(event(4, connection, Kind::Event));
     assert_eq!(window.read_lock().index.len(), 0);
 }
+
+/// What is for other providers takes nothing of this one's window but a place, and of these there is a bound too.
+#[test]
+fn records_of_others_leave_this_ones_in_the_window() {
+    let window = Window::<Bytes>::new(WindowConfig::default().with_records(10));
+    let append = |number, content| {
+        window.append(Record { position: Position::new(number), mark: Mark::NONE, content, seen: Instant::now() });
+    };
+    for number in 1..=10 {
+        append(number, Content::Event { target: Target::all(), frame: Bytes::new(), kind: Kind::Event });
+    }
+    for number in 11..=80 {
+        append(number, Content::Passed);
+    }
+    assert_eq!((window.size(), window.start()), ((10, 10 * RECORD_BYTES), Position::START));
+    assert!(window.mark(Position::new(80)).is_some(), "a place that a client may have from another provider");
+    append(81, Content::Passed);
+    assert_eq!((window.size().0, window.start()), (9, Position::new(1)));
+    for number in 82..=90 {
+        append(number, Content::Passed);
+    }
+    assert_eq!((window.size(), window.start()), ((0, 0), Position::new(10)));
+    append(91, Content::Nothing);
+    assert_eq!(window.size(), (1, RECORD_BYTES));
+}
