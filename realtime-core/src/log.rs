@@ -9,5 +9,6 @@ mod follow;
 pub(crate) mod handle;
 pub(crate) mod memory;
 mod pipe;
+mod rooms;
 mod send;
 mod tail;

@@ -5,14 +5,13 @@
 )]
 
 mod builder;
-mod everywhere;
 mod hooks;
-mod outcomes;
 mod registry;
+mod rooms;
+mod send;
 mod service;
 
 pub use builder::NotificationServiceBuilder;
-pub use outcomes::Outcomes;
 pub use service::NotificationService;
 
 /// Goes above an `impl` of [`Authenticator`], [`RoomPolicy`], [`LifecycleHook`] and the other traits with async methods.

@@ -4,13 +4,12 @@ use std::sync::Arc;
 
 use futures_util::future::join_all;
 use realtime_core::{
-    Capabilities, CloseReason, ConnectionStats, Directory, Drain, Error, Event, Log, Presence, RealtimeProvider,
-    Receipt, Result, RoomMembership, SocketIoBroadcast, Stats, Target,
+    Capabilities, ConnectionStats, Directory, Drain, Error, Event, Log, Presence, RealtimeProvider, Receipt, Result,
+    SocketIoBroadcast, Stats, Target,
 };
 use realtime_http::HttpProvider;
 use serde::Serialize;
 
-use crate::outcomes::Outcomes;
 use crate::registry::{Entry, Registry};
 
 /// One application's providers, picked by name. Cheap to clone; fits into axum's state.
@@ -168,93 +167,6 @@ impl NotificationService {
         }
     }
 
-    /// Sends a value to a room's members over every provider that has rooms.
-    ///
-    /// # Errors
-    /// Those of [`Event::json`]; [`Error::Unsupported`] when no provider has rooms; the error of the first provider
-    /// when all of them failed. A provider that failed beside one that did not is in the [`Outcomes`].
-    pub fn broadcast_to_room<T: Serialize + ?Sized>(
-        &self,
-        room: &str,
-        event: &str,
-        data: &T,
-    ) -> impl Future<Output = Result<Outcomes>> + Send + use<T> {
-        let event = Event::json(event, data);
-        let room = room.to_owned();
-        let providers: Vec<_> = self.with_rooms().collect();
-        let all: Vec<_> = self.registry.iter().map(Entry::name).collect();
-        async move {
-            let event = event?;
-            if providers.is_empty() {
-                let names: Vec<_> = all.iter().map(|name| (*name).to_owned()).collect();
-                return Err(Error::Unsupported { provider: names.join(", "), what: "rooms" });
-            }
-            let sends = providers.iter().map(|provider| async {
-                (provider.name().to_owned(), provider.broadcast().to_room(&room, event.clone()).await)
-            });
-            let each = join_all(sends).await;
-            if each.iter().all(|(_, result)| result.is_err()) {
-                return Outcomes::new(each).into_result().map(|_| Outcomes::new(Vec::new()));
-            }
-            Ok(Outcomes::new(each))
-        }
-    }
-
-    /// Sends one event over several providers, with one result each; the payload is serialised once.
-    pub async fn broadcast(&self, providers: &[&str], target: Target, event: Event) -> Outcomes {
-        let sends = providers.iter().map(|name| {
-            let (target, event) = (target.clone(), event.clone());
-            async move {
-                let result = match self.provider(name) {
-                    Ok(provider) => provider.broadcast().send(target, event).await,
-                    Err(error) => Err(error),
-                };
-                ((*name).to_owned(), result)
-            }
-        });
-        Outcomes::new(join_all(sends).await)
-    }
-
-    /// Joins a user to a room, in every tenant, with every provider that keeps rooms.
-    pub async fn join_room(&self, user: &str, room: &str) -> Outcomes<()> {
-        let calls = self.memberships().map(|(name, rooms)| async move { (name, rooms.join_room(user, room).await) });
-        Outcomes::new(join_all(calls).await)
-    }
-
-    /// Joins the user of one tenant to a room with every provider that keeps rooms.
-    pub async fn join_room_in(&self, tenant: &str, user: &str, room: &str) -> Outcomes<()> {
-        let calls =
-            self.memberships().map(|(name, rooms)| async move { (name, rooms.join_room_in(tenant, user, room).await) });
-        Outcomes::new(join_all(calls).await)
-    }
-
-    /// Takes a user out of a room, in every tenant, with every provider that keeps rooms.
-    pub async fn leave_room(&self, user: &str, room: &str) -> Outcomes<()> {
-        let calls = self.memberships().map(|(name, rooms)| async move { (name, rooms.leave_room(user, room).await) });
-        Outcomes::new(join_all(calls).await)
-    }
-
-    /// Takes the user of one tenant out of a room with every provider that keeps rooms, also if it was joined by its bare name.
-    pub async fn leave_room_in(&self, tenant: &str, user: &str, room: &str) -> Outcomes<()> {
-        let calls = self
-            .memberships()
-            .map(|(name, rooms)| async move { (name, rooms.leave_room_in(tenant, user, room).await) });
-        Outcomes::new(join_all(calls).await)
-    }
-
-    /// The rooms a user has been joined to, in whatever tenant, by provider.
-    pub async fn user_rooms(&self, user: &str) -> Outcomes<Vec<String>> {
-        let calls = self.memberships().map(|(name, rooms)| async move { (name, rooms.user_rooms(user).await) });
-        Outcomes::new(join_all(calls).await)
-    }
-
-    /// The rooms that the user of one tenant has been joined to, by provider.
-    pub async fn user_rooms_in(&self, tenant: &str, user: &str) -> Outcomes<Vec<String>> {
-        let calls =
-            self.memberships().map(|(name, rooms)| async move { (name, rooms.user_rooms_in(tenant, user).await) });
-        Outcomes::new(join_all(calls).await)
-    }
-
     /// Where a user is online, in whatever tenant, on all nodes.
     ///
     /// # Errors
@@ -274,15 +186,6 @@ impl NotificationService {
         let mut online = self.online(user).await?;
         online.retain(|presence| presence.tenant.as_deref() == Some(tenant));
         Ok(online)
-    }
-
-    /// Closes the connections a target means, with every provider and on all nodes.
-    pub async fn close(&self, target: Target, reason: CloseReason) -> Outcomes<usize> {
-        let closes = self.registry.iter().map(|entry| {
-            let (target, reason) = (target.clone(), reason.clone());
-            async move { (entry.name().to_owned(), entry.provider.close(target, reason).await) }
-        });
-        Outcomes::new(join_all(closes).await)
     }
 
     /// What each provider has done on this node.
@@ -322,15 +225,6 @@ impl NotificationService {
         data: &T,
     ) -> Result<(Arc<dyn RealtimeProvider>, Event)> {
         Ok((self.provider(provider)?, Event::json(event, data)?))
-    }
-
-    fn with_rooms(&self) -> impl Iterator<Item = Arc<dyn RealtimeProvider>> {
-        let rooms = self.registry.iter().filter(|entry| entry.provider.capabilities().rooms);
-        rooms.map(|entry| Arc::clone(&entry.provider))
-    }
-
-    fn memberships(&self) -> impl Iterator<Item = (String, Arc<dyn RoomMembership>)> {
-        self.registry.iter().filter_map(|entry| Some((entry.name().to_owned(), entry.provider.rooms()?)))
     }
 }
 

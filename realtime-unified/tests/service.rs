@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use realtime_testkit::{MockRealtimeBroadcast, MockRealtimeProvider, RecordingProvider};
 use realtime_unified::{
-    Capabilities, CloseReason, Drain, Error, Event, EventId, NotificationService, Position, RealtimeProvider, Receipt,
-    Target,
+    Capabilities, CloseReason, Delivered, Drain, Error, Event, EventId, NotificationService, Position,
+    RealtimeProvider, Receipt, Target,
 };
 use serde_json::json;
 
 fn receipt() -> Receipt {
-    Receipt::new(EventId::random(), Some(Position::new(7)), None)
+    Receipt::new(EventId::random(), Some(Position::new(7)), Some(Delivered::default()))
 }
 
 fn failing() -> Error {
@@ -87,40 +87,39 @@ async fn a_room_is_reached_over_every_provider_that_has_rooms() {
     let service = NotificationService::mocked([
         room_provider("a", true, || Ok(receipt())),
         room_provider("b", false, || Ok(receipt())),
-        room_provider("c", true, || Err(failing())),
+        room_provider("c", true, || Ok(receipt())),
     ]);
-    let outcomes = service.broadcast_to_room("r", "message", &1).await.unwrap();
-    assert_eq!(
-        outcomes.iter().map(|(name, result)| (name, result.is_ok())).collect::<Vec<_>>(),
-        [("a", true), ("c", false)]
-    );
-    assert!(!outcomes.is_ok());
-    assert!(outcomes.into_result().is_err());
+    let sent = service.broadcast_to_room("r", "message", &1).await.unwrap();
+    assert_eq!(sent.by_provider.keys().collect::<Vec<_>>(), ["a", "c"]);
+    assert_eq!((sent.position, sent.skipped), (Some(Position::new(7)), vec!["b".to_owned()]));
 }
 
 #[tokio::test]
 async fn a_room_that_nobody_can_reach_is_an_error() {
     let service = NotificationService::mocked([room_provider("a", false, || Ok(receipt()))]);
-    assert_eq!(service.broadcast_to_room("r", "message", &1).await.unwrap_err().code(), "unsupported");
+    let error = service.broadcast_to_room("r", "message", &1).await.unwrap_err();
+    assert_eq!(error.to_string(), "the provider \"a\" does not support rooms");
     let service = NotificationService::mocked([room_provider("a", true, || Err(failing()))]);
     assert_eq!(service.broadcast_to_room("r", "message", &1).await.unwrap_err().code(), "backplane");
 }
 
 #[tokio::test]
-async fn several_providers_give_one_result_each() {
-    let service = NotificationService::mocked([MockRealtimeProvider::named("socket", {
+async fn nothing_is_sent_when_one_of_the_named_is_unknown() {
+    let mocked = |sends| {
         let mut broadcast = MockRealtimeBroadcast::new();
-        broadcast
-            .expect_send()
-            .withf(|target, _| *target == Target::user("ann"))
-            .times(1)
-            .returning(|_, _| Ok(receipt()));
-        broadcast
-    })]);
-    let event = Event::json("a", &1).unwrap();
-    let outcomes = service.broadcast(&["socket", "pigeon"], Target::user("ann"), event).await;
-    assert!(outcomes.of("socket").unwrap().is_ok());
-    assert_eq!(outcomes.of("pigeon").unwrap().as_ref().unwrap_err().code(), "unknown_provider");
+        let to = |target: &Target, _: &Event| *target == Target::user("ann");
+        broadcast.expect_send().withf(to).times(sends).returning(|_, _| Ok(receipt()));
+        NotificationService::mocked([MockRealtimeProvider::named("socket", broadcast)])
+    };
+    let event = || Event::json("a", &1).unwrap();
+    let service = mocked(1);
+    let sent = service.broadcast(&["socket", "socket"], Target::user("ann"), event()).await.unwrap();
+    assert_eq!(sent.by_provider.keys().collect::<Vec<_>>(), ["socket"]);
+    let service = mocked(0);
+    for names in [&["socket", "pigeon"][..], &["pigeon"], &[]] {
+        let error = service.broadcast(names, Target::user("ann"), event()).await.unwrap_err();
+        assert_eq!(error.code(), "unknown_provider", "{names:?}");
+    }
 }
 
 #[tokio::test]
@@ -141,21 +140,21 @@ async fn a_custom_provider_is_attached_joined_closed_and_shut_down() {
     let recorder = Arc::new(RecordingProvider::new("recorder"));
     let service =
         NotificationService::builder().custom(Arc::clone(&recorder) as _).allow_anonymous().build().await.unwrap();
-    service.join_room("ann", "r").await.into_result().unwrap();
-    assert_eq!(service.user_rooms("ann").await.into_result().unwrap(), [["r"]]);
-    service.broadcast_to_room("r", "message", &1).await.unwrap().into_result().unwrap();
-    service.leave_room("ann", "r").await.into_result().unwrap();
-    assert_eq!(service.user_rooms("ann").await.into_result().unwrap(), [Vec::<String>::new()]);
-    service.join_room_in("acme", "ann", "r").await.into_result().unwrap();
-    assert_eq!(service.user_rooms_in("acme", "ann").await.into_result().unwrap(), [["r"]]);
-    assert_eq!(service.user_rooms_in("globex", "ann").await.into_result().unwrap(), [Vec::<String>::new()]);
-    service.leave_room_in("acme", "ann", "r").await.into_result().unwrap();
-    assert_eq!(service.user_rooms("ann").await.into_result().unwrap(), [Vec::<String>::new()]);
+    service.join_room("ann", "r").await.unwrap();
+    assert_eq!(service.user_rooms("ann").await.unwrap(), ["r"]);
+    service.broadcast_to_room("r", "message", &1).await.unwrap();
+    service.leave_room("ann", "r").await.unwrap();
+    assert_eq!(service.user_rooms("ann").await.unwrap(), Vec::<String>::new());
+    service.join_room_in("acme", "ann", "r").await.unwrap();
+    assert_eq!(service.user_rooms_in("acme", "ann").await.unwrap(), ["r"]);
+    assert_eq!(service.user_rooms_in("globex", "ann").await.unwrap(), Vec::<String>::new());
+    service.leave_room_in("acme", "ann", "r").await.unwrap();
+    assert_eq!(service.user_rooms("ann").await.unwrap(), Vec::<String>::new());
     service.broadcast_to_user_in("recorder", "acme", "ann", "message", &1).await.unwrap();
     assert_eq!(recorder.take().pop().unwrap().target, Target::user_in("acme", "ann"));
     assert!(service.online_in("acme", "ann").await.unwrap().is_empty());
     assert!(service.online("ann").await.unwrap().is_empty());
-    service.close(Target::all(), CloseReason::KICKED).await.into_result().unwrap();
+    service.close(Target::all(), CloseReason::KICKED).await.unwrap();
     assert_eq!(service.stats().keys().copied().collect::<Vec<_>>(), ["recorder"]);
     tokio::time::timeout(Duration::from_secs(5), service.shutdown(Drain::now())).await.unwrap();
 }

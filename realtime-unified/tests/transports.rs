@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use futures_util::SinkExt;
 use realtime_unified::{
-    AllowRooms, Authenticator, ConnectRequest, Context, Event, Identity, NotificationService, Refusal, SocketIoConfig,
-    SocketIoProvider, SseConfig, SseProvider, Target, WsConfig, WsProvider, async_trait, serve,
+    AllowRooms, Authenticator, CloseReason, ConnectRequest, Context, Drain, Event, Identity, NotificationService,
+    Refusal, SocketIoConfig, SocketIoProvider, SseConfig, SseProvider, Target, WsConfig, WsProvider, async_trait,
+    serve,
 };
 use serde_json::Value;
 use support::{WebSocket, socket, text_with, websocket};
@@ -218,7 +219,7 @@ async fn a_user_that_is_joined_to_a_room_is_in_it_over_every_transport() {
 #[tokio::test]
 async fn what_a_handler_says_in_a_room_is_heard_over_every_transport() {
     let (service, address) = started().await;
-    service.join_room("ann", "board").await.into_result().unwrap();
+    service.join_room("ann", "board").await.unwrap();
     let mut clients = Vec::new();
     for transport in TRANSPORTS {
         let mut client = Client::connect(address, transport, None).await;
@@ -239,4 +240,46 @@ async fn what_a_handler_says_in_a_room_is_heard_over_every_transport() {
     for client in &mut clients {
         assert_eq!(client.next().await.0, "last");
     }
+}
+
+#[tokio::test]
+async fn a_call_that_means_several_providers_is_one_record_or_none() {
+    let (service, address) = started().await;
+    let mut clients = Vec::new();
+    for transport in TRANSPORTS {
+        let mut client = Client::connect(address, transport, None).await;
+        client.next().await;
+        clients.push(client);
+    }
+    let place = async || service.to_user("nobody", "note", &0).await.unwrap().position.unwrap().get();
+    let begin = place().await;
+    let binary = Event::binary("note", vec![1]).unwrap();
+    let refused = service.broadcast(&["socket", "ws"], Target::user("ann"), binary).await.unwrap_err();
+    assert_eq!(refused.to_string(), "the provider \"ws\" does not support binary events");
+    assert_eq!(place().await, begin + 1, "nothing was appended");
+
+    let note = Event::json("note", &1).unwrap();
+    let sent = service.broadcast(&["ws", "sse"], Target::user("ann"), note).await.unwrap();
+    assert_eq!(sent.by_provider.keys().collect::<Vec<_>>(), ["sse", "ws"]);
+    let one = service.broadcast(&["ws"], Target::user("ann"), Event::json("note", &2).unwrap()).await.unwrap();
+    assert_eq!(one.by_provider.keys().collect::<Vec<_>>(), ["ws"]);
+    let joined = service.join_room("ann", "board").await.unwrap();
+    assert_eq!(service.user_rooms("ann").await.unwrap(), ["board"]);
+    let said = service.broadcast_to_room("board", "note", &3).await.unwrap();
+    let left = service.leave_room("ann", "board").await.unwrap();
+    assert!(service.user_rooms("ann").await.unwrap().is_empty());
+    let places = [sent, one, joined, said, left].map(|receipt| receipt.position.unwrap().get());
+    assert_eq!(places, [2, 3, 4, 5, 6].map(|at| begin + at));
+
+    assert_eq!(service.close(Target::user("ann"), CloseReason::KICKED).await.unwrap(), 3);
+    assert_eq!(place().await, begin + 8, "the close is one record");
+    for (client, expected) in clients.iter_mut().zip([&[1, 3][..], &[1, 2, 3], &[3]]) {
+        for number in expected {
+            assert_eq!(client.next().await.1, *number);
+        }
+    }
+    service.shutdown(Drain::now()).await;
+    let error = service.to_all("note", &4).await.unwrap_err();
+    assert_eq!(error.code(), "closed", "{error}");
+    assert_eq!(service.join_room("ann", "board").await.unwrap_err().code(), "closed");
 }

@@ -87,7 +87,7 @@ test('api: a body that cannot be is refused', async () => {
     await refused('POST', path, Buffer.from([0x7b, 0xff, 0x7d]));
     await refused('POST', path, `{"data":${'['.repeat(200)}${']'.repeat(200)}}`);
   }
-  for (const field of ['provider', 'target', 'event']) {
+  for (const field of ['target', 'event']) {
     const { [field]: _, ...rest } = send;
     await refused('POST', '/api/send', rest);
   }
@@ -127,6 +127,23 @@ test('api: a send over several providers gives one receipt each, in the order as
   for (const { receipt } of answer.body.receipts) assert.deepEqual(receipt.delivered, { matched: 1, queued: 1, dropped: 0 });
   for (const client of clients) {
     assert.deepEqual((await client.inbox.next((i) => i.event === 'news', 'news')).data, { a: 1 });
+    client.close();
+  }
+});
+
+test('api: a send that names no provider goes over all of them, once', async () => {
+  const user = unique('alice');
+  const clients = await Promise.all([openSse(demo, { user }), openWs(demo, { user }), openSocket(demo, { user })]);
+  const answer = await demo.request('POST', '/api/send', { target: { user }, event: 'news', data: { a: 1 } });
+  assert.equal(answer.status, 200);
+  assert.deepEqual(answer.body.receipts.map((r) => r.provider).sort(), ['socket', 'sse', 'ws']);
+  const places = answer.body.receipts.map(({ receipt }) => `${receipt.id} ${receipt.position}`);
+  assert.equal(new Set(places).size, 1, 'it is one record');
+  await demo.request('POST', '/api/send', { target: { user }, event: 'end', data: null });
+  for (const client of clients) {
+    const got = [];
+    for (let item; item?.event !== 'end'; got.push(item.event)) item = await client.inbox.next((i) => ['news', 'end'].includes(i.event), 'news');
+    assert.deepEqual(got, ['news', 'end']);
     client.close();
   }
 });

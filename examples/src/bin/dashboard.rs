@@ -96,7 +96,7 @@ async fn push(service: &NotificationService, sent_before: &mut u64) -> Result<()
     *sent_before = stats.events_out;
     // Volatile: whoever was away wants the newest numbers, not all the old ones.
     let event = Event::json("metric-update", &metrics)?.volatile();
-    service.broadcast(&["sse"], Target::room("dashboard"), event).await.into_result()?;
+    service.broadcast(&["sse"], Target::room("dashboard"), event).await?;
     Ok(())
 }
 

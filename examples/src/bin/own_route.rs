@@ -74,7 +74,7 @@ async fn socket(who: SignedIn, State(app): State<App>, request: Request) -> Resu
     Ok(app.service.ws()?.open(request, who.identity(), who.rooms()).await)
 }
 
-/// One event over both transports, with one result for each.
+/// One event over both transports.
 async fn notify(
     from: SignedIn,
     State(app): State<App>,
@@ -84,9 +84,8 @@ async fn notify(
     let event = Event::json("notification", &json!({ "from": from.0.user, "text": text }))?;
     // Names of users are global; this keeps a team's messages within the team.
     let target = Target::user_in(from.0.team, to);
-    let outcomes = app.service.broadcast(&["sse", "ws"], target, event).await;
-    let reached = |receipt: realtime_unified::Receipt| receipt.delivered.map_or(0, |delivered| delivered.matched);
-    let connections: usize = outcomes.into_result()?.into_iter().map(reached).sum();
+    let receipt = app.service.broadcast(&["sse", "ws"], target, event).await?;
+    let connections = receipt.delivered.map_or(0, |delivered| delivered.matched);
     Ok(Json(json!({ "connections": connections })))
 }
 

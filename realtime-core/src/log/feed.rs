@@ -7,10 +7,12 @@ use tokio::time::Instant;
 use crate::log::backplane::LogState;
 use crate::log::envelope::Body;
 use crate::values::ack::Ask;
+use crate::values::close::CloseReason;
 use crate::values::cursor::Mark;
 use crate::values::error::Result;
 use crate::values::event::Event;
 use crate::values::event_id::EventId;
+use crate::values::member::Member;
 use crate::values::position::Position;
 use crate::values::receipt::{Delivered, Receipt};
 use crate::values::target::Target;
@@ -72,6 +74,12 @@ pub(crate) trait Feed: Send + Sync + 'static {
 
     /// Delivers what goes past the log.
     fn hear(&self, target: &Target, event: &Event) -> Delivered;
+
+    /// The rooms of a user, as far as this provider knows them.
+    fn user_rooms(&self, member: &Member) -> Vec<String>;
+
+    /// Closes the connections of a target that are here now; answers how many were told.
+    fn close(&self, target: &Target, reason: &CloseReason) -> usize;
 }
 
 /// A record as it is applied.

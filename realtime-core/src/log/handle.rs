@@ -186,6 +186,11 @@ impl Log {
         self.0.feeds()
     }
 
+    /// Whether a provider was ever attached.
+    pub(crate) fn had_providers(&self) -> bool {
+        self.0.state().next > 0
+    }
+
     /// How many sends wait for their record.
     #[cfg(test)]
     pub(crate) fn waiting(&self) -> usize {

@@ -11,6 +11,9 @@ use crate::values::event_id::EventId;
 use crate::values::receipt::Receipt;
 use crate::values::target::Target;
 
+/// What an error calls a provider when any would do.
+pub(crate) const ANY: &str = "any";
+
 /// Providers that can carry an event, and the names of those that cannot.
 type Carriers = (Vec<Arc<dyn Feed>>, Vec<String>);
 
@@ -20,7 +23,8 @@ impl Log {
     ///
     /// # Errors
     /// Those of [`crate::RealtimeBroadcast::send`], before anything is in the log, from a named provider that cannot carry the
-    /// event, or from the first one when none can; [`Error::NotAttached`] when none of them is attached.
+    /// event, or from the first one when none can; [`Error::NotAttached`] when none of them is attached, [`Error::Closed`] when none is any
+    /// more.
     pub async fn send(&self, names: Option<&[&str]>, target: Target, event: Event) -> Result<Receipt> {
         target.check()?;
         let (feeds, skipped) = self.carriers(names, &target, &event)?;
@@ -39,6 +43,9 @@ impl Log {
         } else {
             self.append(providers, id, Body::Event { target, event }, None).await?
         };
+        if let ([feed], Some(delivered)) = (&*feeds, receipt.delivered) {
+            receipt.by_provider.entry(feed.provider().to_owned()).or_insert(delivered);
+        }
         receipt.skipped = skipped;
         Ok(receipt)
     }
@@ -64,9 +71,14 @@ impl Log {
             }
         }
         if carriers.is_empty() {
-            let missing = || Error::NotAttached { provider: names.unwrap_or(&["any"]).join(", ") };
-            return Err(first.unwrap_or_else(missing));
+            return Err(first.unwrap_or_else(|| self.nobody(&names.unwrap_or(&[ANY]).join(", "))));
         }
         Ok((carriers, skipped))
+    }
+
+    /// Why there is no provider of this name.
+    pub(crate) fn nobody(&self, provider: &str) -> Error {
+        let provider = provider.to_owned();
+        if self.had_providers() { Error::Closed { provider } } else { Error::NotAttached { provider } }
     }
 }

@@ -24,8 +24,7 @@ pub(super) async fn join(
     match tenant {
         None => service.join_room(user, room).await,
         Some(tenant) => service.join_room_in(tenant, user, room).await,
-    }
-    .into_result()?;
+    }?;
     Ok(Json(request))
 }
 
@@ -37,8 +36,7 @@ pub(super) async fn leave(
     match tenant {
         None => service.leave_room(user, room).await,
         Some(tenant) => service.leave_room_in(tenant, user, room).await,
-    }
-    .into_result()?;
+    }?;
     Ok(Json(request))
 }
 
@@ -47,13 +45,14 @@ pub(super) async fn list(
     RawQuery(query): RawQuery,
 ) -> Result<Json<Value>, Failure> {
     let Of { user, tenant } = Of::from_query(query)?;
-    let by_provider = match &tenant {
-        None => service.user_rooms(&user).await,
-        Some(tenant) => service.user_rooms_in(tenant, &user).await,
-    };
     let mut rooms = Map::new();
-    for (provider, names) in by_provider {
-        rooms.insert(provider, json!(names?));
+    for (name, _) in service.providers() {
+        let Some(membership) = service.provider(name)?.rooms() else { continue };
+        let names = match &tenant {
+            None => membership.user_rooms(&user).await,
+            Some(tenant) => membership.user_rooms_in(tenant, &user).await,
+        };
+        rooms.insert(name.to_owned(), json!(names?));
     }
     Ok(Json(json!({ "user": user, "rooms": rooms })))
 }

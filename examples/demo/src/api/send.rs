@@ -1,9 +1,9 @@
-use std::collections::HashSet;
+use std::mem::take;
 
 use axum::Json;
 use axum::extract::State;
 use realtime_unified::{Event, NotificationService, Target};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
@@ -12,7 +12,9 @@ use super::failure::{Body, Failure};
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub(super) struct Send {
-    provider: OneOrMany,
+    /// Without it, whatever people are connected with.
+    #[serde(default, deserialize_with = "named")]
+    provider: Option<OneOrMany>,
     target: Audience,
     event: String,
     data: Option<Box<RawValue>>,
@@ -27,6 +29,11 @@ pub(super) struct Send {
 enum OneOrMany {
     One(String),
     Many(Vec<String>),
+}
+
+/// A `null` names nobody by mistake.
+fn named<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<OneOrMany>, D::Error> {
+    OneOrMany::deserialize(deserializer).map(Some)
 }
 
 #[derive(Deserialize)]
@@ -53,19 +60,14 @@ pub(super) async fn send(
     State(service): State<NotificationService>,
     Body(request): Body<Send>,
 ) -> Result<Json<Value>, Failure> {
-    let mut names = match request.provider {
-        OneOrMany::One(name) => vec![name],
-        OneOrMany::Many(names) => names,
+    let names = match request.provider {
+        None => None,
+        Some(OneOrMany::One(name)) => Some(vec![name]),
+        Some(OneOrMany::Many(names)) if names.is_empty() => {
+            return Err(Failure::bad_request("invalid_body", "name at least one provider, or leave `provider` out"));
+        }
+        Some(OneOrMany::Many(names)) => Some(names),
     };
-    let mut known = HashSet::new();
-    names.retain(|name| known.insert(name.clone()));
-    if names.is_empty() {
-        return Err(Failure::bad_request("invalid_body", "name at least one provider"));
-    }
-    // All or nothing for what is wrong with the request itself.
-    for name in &names {
-        service.provider(name)?;
-    }
     let target = Target::from(request.target);
     target.check()?;
     let json = request.data.map_or_else(|| "null".to_owned(), |data| Box::<str>::from(data).into_string());
@@ -91,18 +93,18 @@ pub(super) async fn send(
     if let Some(key) = request.latest_key {
         event = event.latest_key(key)?;
     }
-    let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    let outcomes = service.broadcast(&names, target, event).await;
-    let alone = names.len() == 1;
-    let mut receipts = Vec::new();
-    for (provider, result) in outcomes {
-        receipts.push(match result {
-            Ok(receipt) => json!({ "provider": provider, "receipt": receipt }),
-            Err(error) if alone => return Err(error.into()),
-            Err(error) => {
-                json!({ "provider": provider, "error": { "code": error.code(), "message": error.to_string() } })
-            }
-        });
-    }
-    Ok(Json(json!({ "receipts": receipts })))
+    let names: Option<Vec<&str>> = names.as_ref().map(|names| names.iter().map(String::as_str).collect());
+    let mut receipt = match &names {
+        None => service.send(target, event).await?,
+        Some(names) => service.broadcast(names, target, event).await?,
+    };
+    let (by_provider, skipped) = (take(&mut receipt.by_provider), take(&mut receipt.skipped));
+    let mut parts: Vec<_> = by_provider.into_iter().collect();
+    // In the order asked.
+    parts.sort_by_key(|(provider, _)| names.iter().flatten().position(|name| name == provider));
+    let parts = parts.into_iter().map(|(provider, delivered)| {
+        receipt.delivered = Some(delivered);
+        json!({ "provider": provider, "receipt": receipt })
+    });
+    Ok(Json(json!({ "receipts": parts.collect::<Vec<_>>(), "skipped": skipped })))
 }

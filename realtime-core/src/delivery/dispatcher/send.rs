@@ -8,6 +8,7 @@ use async_trait::async_trait;
 
 use crate::delivery::dispatcher::Dispatcher;
 use crate::log::envelope::{Body, Providers};
+use crate::log::handle::Log;
 use crate::traits::codec::Codec;
 use crate::traits::provider::RealtimeBroadcast;
 use crate::values::ack::Ask;
@@ -85,12 +86,17 @@ impl<C: Codec> Dispatcher<C> {
         body: Body,
         ask: Option<Arc<Ask>>,
     ) -> Result<Receipt> {
+        let receipt = self.open_log()?.append(providers, id, body, ask).await?;
+        tracing::trace!(provider = self.config().provider, event = %id, position = ?receipt.position, "sent");
+        Ok(receipt)
+    }
+
+    /// The log that it is attached to, while it takes sends.
+    pub(crate) fn open_log(&self) -> Result<&Log> {
         if self.is_closing() {
             return Err(Error::Closed { provider: self.config().provider.to_owned() });
         }
-        let receipt = self.runtime()?.log.append(providers, id, body, ask).await?;
-        tracing::trace!(provider = self.config().provider, event = %id, position = ?receipt.position, "sent");
-        Ok(receipt)
+        Ok(&self.runtime()?.log)
     }
 
     /// Delivers to whoever is here, and tells the other nodes, without the log.

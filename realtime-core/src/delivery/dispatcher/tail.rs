@@ -21,6 +21,7 @@ use crate::values::drain::Drain;
 use crate::values::error::{Error, Result};
 use crate::values::event::Event;
 use crate::values::event_id::EventId;
+use crate::values::member::Member;
 use crate::values::position::Position;
 use crate::values::receipt::{Delivered, Receipt};
 use crate::values::stats::add;
@@ -256,5 +257,13 @@ impl<C: Codec> Feed for Dispatcher<C> {
 
     fn hear(&self, target: &Target, event: &Event) -> Delivered {
         self.deliver_now(target, event).delivered
+    }
+
+    fn user_rooms(&self, member: &Member) -> Vec<String> {
+        self.hub.user_rooms(member)
+    }
+
+    fn close(&self, target: &Target, reason: &CloseReason) -> usize {
+        self.close_here(target, reason)
     }
 }

@@ -1,4 +1,4 @@
-//! Sends over whatever people are connected with.
+//! Sends over several providers, by name or over whatever people are connected with.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -8,7 +8,11 @@ use futures_util::future::BoxFuture;
 use realtime_core::{Error, Event, RealtimeBroadcast, Receipt, Result, Scope, Target};
 use serde::Serialize;
 
+use crate::registry::Entry;
 use crate::service::NotificationService;
+
+/// What a provider without members does not support.
+pub(crate) const ROOMS: &str = "rooms";
 
 /// How a provider that is not attached to the log is asked for the same send.
 type Call = Box<dyn Fn(Arc<dyn RealtimeBroadcast>, Event) -> BoxFuture<'static, Result<Receipt>> + Send + Sync>;
@@ -100,6 +104,20 @@ impl NotificationService {
         })
     }
 
+    /// Sends a value to a room's members over every provider that has rooms: [`NotificationService::to_room`] by the name that
+    /// other libraries give it.
+    ///
+    /// # Errors
+    /// Those of [`NotificationService::send`] and [`Event::json`].
+    pub fn broadcast_to_room<T: Serialize + ?Sized>(
+        &self,
+        room: &str,
+        event: &str,
+        data: &T,
+    ) -> impl Future<Output = Result<Receipt>> + Send + use<T> {
+        self.to_room(room, event, data)
+    }
+
     /// Sends an event to any target over every provider that can carry it: one record in the log, so all or nothing. Providers
     /// that cannot are in the receipt's `skipped`, and what each of the others made of it in its `by_provider`.
     ///
@@ -107,17 +125,34 @@ impl NotificationService {
     ///
     /// # Errors
     /// Those of [`RealtimeBroadcast::send`] when no provider can carry the event, or the log does not take it; the first error
-    /// of a provider that is none of ours.
+    /// of a provider that is none of ours, when those before it have the event.
     pub async fn send(&self, target: Target, event: Event) -> Result<Receipt> {
+        self.send_over(None, target, event).await
+    }
+
+    /// Sends one event over these providers, as [`NotificationService::send`] does: one record in the log, so all or nothing.
+    ///
+    /// # Errors
+    /// [`Error::UnknownProvider`], also when none is named, and whatever makes one of them unable to carry the event, before
+    /// anything is in the log; those of [`NotificationService::send`].
+    pub async fn broadcast(&self, providers: &[&str], target: Target, event: Event) -> Result<Receipt> {
+        // An empty list, of a user who wants no notifications for instance, is not everything there is.
+        for name in if providers.is_empty() { &[""] } else { providers } {
+            self.registry.find(name)?;
+        }
+        self.send_over(Some(providers), target, event).await
+    }
+
+    async fn send_over(&self, names: Option<&[&str]>, target: Target, event: Event) -> Result<Receipt> {
         if let Scope::Connection(_) = target.scope() {
-            return self.to_connection(target, event).await;
+            return self.to_connection(names, target, event).await;
         }
         let to = target.clone();
-        self.over_all(target, Ok(event), move |broadcast, event| {
+        let call = move |broadcast: Arc<dyn RealtimeBroadcast>, event| {
             let target = to.clone();
-            Box::pin(async move { broadcast.send(target, event).await })
-        })
-        .await
+            async move { broadcast.send(target, event).await }.boxed()
+        };
+        self.send_everywhere(names, target, event, Box::new(call)).await
     }
 
     fn over_all(
@@ -128,28 +163,61 @@ impl NotificationService {
     ) -> BoxFuture<'static, Result<Receipt>> {
         let service = self.clone();
         let call: Call = Box::new(call);
-        async move { service.send_everywhere(target, event?, call).await }.boxed()
+        async move { service.send_everywhere(None, target, event?, call).await }.boxed()
     }
 
-    async fn send_everywhere(&self, target: Target, event: Event, call: Call) -> Result<Receipt> {
-        let entries = self.registry.iter().map(|entry| (entry.name(), &entry.provider));
-        let (ours, others): (Vec<_>, Vec<_>) =
-            entries.partition(|(name, _)| self.log.as_ref().is_some_and(|log| log.has(name)));
-        let mut receipt = match &self.log {
-            Some(log) if !ours.is_empty() => Some(log.send(None, target, event.clone()).await?),
-            _ => None,
-        };
-        for (name, provider) in others {
-            let part = call(provider.broadcast(), event.clone()).await?;
-            receipt.get_or_insert_with(|| Receipt::new(part.id, part.position, None)).add(name, part);
+    async fn send_everywhere(
+        &self,
+        names: Option<&[&str]>,
+        target: Target,
+        event: Event,
+        call: Call,
+    ) -> Result<Receipt> {
+        let (ours, others) = self.named(names);
+        let mut unable = Vec::new();
+        let mut able = Vec::new();
+        for entry in others {
+            match inability(entry, &target, &event) {
+                None => able.push(entry),
+                Some(error) if names.is_none() => unable.push((entry.name(), error)),
+                // What a room is without members is the provider's own matter, when it is asked by name.
+                Some(Error::Unsupported { what: ROOMS, .. }) => able.push(entry),
+                Some(error) => return Err(error),
+            }
         }
-        receipt.ok_or_else(|| Error::NotAttached { provider: "any".to_owned() })
+        let mut receipt = None;
+        if let Some(log) = self.log.as_ref().filter(|_| !ours.is_empty()) {
+            let named: Vec<_> = ours.iter().map(|entry| entry.name()).collect();
+            match log.send(names.map(|_| &*named), target, event.clone()).await {
+                Ok(sent) => receipt = Some(sent),
+                // None of ours can carry it, but another may.
+                Err(error @ (Error::Unsupported { .. } | Error::TooLarge { .. })) if names.is_none() => {
+                    let first = std::iter::once((named[0], error));
+                    unable.splice(0..0, first);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        for entry in able {
+            let part = call(entry.provider.broadcast(), event.clone()).await?;
+            receipt.get_or_insert_with(|| Receipt::new(part.id, part.position, None)).add(entry.name(), part);
+        }
+        match receipt {
+            Some(mut receipt) => {
+                receipt.skipped.extend(unable.into_iter().map(|(name, _)| name.to_owned()));
+                Ok(receipt)
+            }
+            None => {
+                let first = unable.into_iter().next().map(|(_, error)| error);
+                Err(first.unwrap_or_else(|| Error::NotAttached { provider: "any".to_owned() }))
+            }
+        }
     }
 
     /// The provider that has the connection tells its node; where none has, all of them tell the others.
-    async fn to_connection(&self, target: Target, event: Event) -> Result<Receipt> {
+    async fn to_connection(&self, names: Option<&[&str]>, target: Target, event: Event) -> Result<Receipt> {
         let mut last = Err(Error::NotAttached { provider: "any".to_owned() });
-        for entry in self.registry.iter() {
+        for entry in self.registry.iter().filter(|entry| is_named(names, entry)) {
             last = entry.provider.broadcast().send(target.clone(), event.clone()).await;
             if last.as_ref().is_ok_and(|receipt| receipt.delivered.is_some_and(|delivered| delivered.matched > 0)) {
                 break;
@@ -157,4 +225,27 @@ impl NotificationService {
         }
         last
     }
+
+    /// Of these providers, or of all, those that the log hands its records to, and the others.
+    pub(crate) fn named(&self, names: Option<&[&str]>) -> (Vec<&Entry>, Vec<&Entry>) {
+        let entries = self.registry.iter().filter(|entry| is_named(names, entry));
+        entries.partition(|entry| self.log.as_ref().is_some_and(|log| log.has(entry.name())))
+    }
+}
+
+fn is_named(names: Option<&[&str]>, entry: &Entry) -> bool {
+    names.is_none_or(|names| names.contains(&entry.name()))
+}
+
+/// Why a provider that is none of ours cannot carry this event, as far as it says.
+fn inability(entry: &Entry, target: &Target, event: &Event) -> Option<Error> {
+    let capabilities = entry.provider.capabilities();
+    let unsupported = |what| Some(Error::Unsupported { provider: entry.name().to_owned(), what });
+    if event.payload().is_binary() && !capabilities.binary {
+        return unsupported("binary events");
+    }
+    if matches!(target.scope(), Scope::Room { .. }) && !capabilities.rooms {
+        return unsupported(ROOMS);
+    }
+    None
 }

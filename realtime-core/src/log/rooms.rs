@@ -1,0 +1,70 @@
+//! Users' rooms and closes: one record for all providers, applied by each in log order.
+
+use std::collections::BTreeSet;
+
+use crate::log::envelope::{Body, Providers};
+use crate::log::handle::Log;
+use crate::log::send::ANY;
+use crate::values::close::CloseReason;
+use crate::values::error::Result;
+use crate::values::event_id::EventId;
+use crate::values::member::Member;
+use crate::values::name::check_name;
+use crate::values::receipt::Receipt;
+use crate::values::target::Target;
+
+impl Log {
+    /// Joins a user to a room with every provider, on every node: the user of one tenant, or of this name in every tenant.
+    ///
+    /// # Errors
+    /// Those of [`crate::RoomMembership::join_room`]; [`crate::Error::NotAttached`] without a provider.
+    pub async fn join_room(&self, user: &str, tenant: Option<&str>, room: &str) -> Result<Receipt> {
+        let (member, room) = (member(user, tenant)?, check_name("room", room).map(|()| room.into())?);
+        self.append_for_all(Body::Join { member, room }).await
+    }
+
+    /// Takes a user out of a room with every provider, on every node, as [`crate::RoomMembership::leave_room`] does.
+    ///
+    /// # Errors
+    /// Those of [`crate::RoomMembership::leave_room`]; [`crate::Error::NotAttached`] without a provider.
+    pub async fn leave_room(&self, user: &str, tenant: Option<&str>, room: &str) -> Result<Receipt> {
+        let (member, room) = (member(user, tenant)?, check_name("room", room).map(|()| room.into())?);
+        self.append_for_all(Body::Leave { member, room }).await
+    }
+
+    /// The rooms that a user has been joined to, and those that its connections of this node entered, with whatever provider;
+    /// sorted by name.
+    ///
+    /// # Errors
+    /// [`crate::Error::InvalidName`].
+    pub fn user_rooms(&self, user: &str, tenant: Option<&str>) -> Result<Vec<String>> {
+        let member = member(user, tenant)?;
+        let rooms: BTreeSet<_> = self.feeds().iter().flat_map(|feed| feed.user_rooms(&member)).collect();
+        Ok(rooms.into_iter().collect())
+    }
+
+    /// Closes the connections of a target with every provider: those of this node at once, and those of every node that came
+    /// before the close's place in the log. Answers how many of this node were told.
+    ///
+    /// # Errors
+    /// Those of [`crate::RealtimeProvider::close`]; [`crate::Error::NotAttached`] without a provider.
+    pub async fn close(&self, target: Target, reason: CloseReason) -> Result<usize> {
+        target.check()?;
+        let told = self.feeds().iter().map(|feed| feed.close(&target, &reason)).sum();
+        self.append_for_all(Body::Close { target, reason }).await?;
+        Ok(told)
+    }
+
+    async fn append_for_all(&self, body: Body) -> Result<Receipt> {
+        if self.feeds().is_empty() {
+            return Err(self.nobody(ANY));
+        }
+        self.append(Providers::ALL, EventId::random(), body, None).await
+    }
+}
+
+fn member(user: &str, tenant: Option<&str>) -> Result<Member> {
+    let member = tenant.map_or_else(|| Member::bare(user), |tenant| Member::of_tenant(tenant, user));
+    member.check()?;
+    Ok(member)
+}

@@ -1,0 +1,138 @@
+//! Users' rooms and closes, with every provider.
+
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::sync::Arc;
+
+use realtime_core::{CloseReason, Delivered, Error, EventId, Log, Receipt, Result, RoomMembership, Target};
+
+use crate::registry::Entry;
+use crate::send::ROOMS;
+use crate::service::NotificationService;
+
+/// A provider's name and its rooms.
+type Named = (&'static str, Arc<dyn RoomMembership>);
+
+impl NotificationService {
+    /// Joins a user to a room, in every tenant, over whatever it is or will be connected with: one record in the log, so all or
+    /// nothing.
+    ///
+    /// # Errors
+    /// Those of [`RoomMembership::join_room`]; [`Error::Unsupported`] when no provider has rooms; the first error of a provider
+    /// that is none of ours, when those before it have done it.
+    pub async fn join_room(&self, user: &str, room: &str) -> Result<Receipt> {
+        let others = self.other_rooms();
+        let others = others.iter().map(|(name, rooms)| async { (*name, rooms.join_room(user, room).await) });
+        change(self.log_in_use().map(|log| log.join_room(user, None, room)), others).await
+    }
+
+    /// Joins the user of one tenant to a room, over whatever it is or will be connected with.
+    ///
+    /// # Errors
+    /// Those of [`NotificationService::join_room`].
+    pub async fn join_room_in(&self, tenant: &str, user: &str, room: &str) -> Result<Receipt> {
+        let others = self.other_rooms();
+        let others = others.iter().map(|(name, rooms)| async { (*name, rooms.join_room_in(tenant, user, room).await) });
+        change(self.log_in_use().map(|log| log.join_room(user, Some(tenant), room)), others).await
+    }
+
+    /// Takes a user out of a room, in every tenant, over whatever it is connected with: one record in the log.
+    ///
+    /// # Errors
+    /// Those of [`NotificationService::join_room`].
+    pub async fn leave_room(&self, user: &str, room: &str) -> Result<Receipt> {
+        let others = self.other_rooms();
+        let others = others.iter().map(|(name, rooms)| async { (*name, rooms.leave_room(user, room).await) });
+        change(self.log_in_use().map(|log| log.leave_room(user, None, room)), others).await
+    }
+
+    /// Takes the user of one tenant out of a room, also if it was joined by its bare name.
+    ///
+    /// # Errors
+    /// Those of [`NotificationService::join_room`].
+    pub async fn leave_room_in(&self, tenant: &str, user: &str, room: &str) -> Result<Receipt> {
+        let others = self.other_rooms();
+        let others =
+            others.iter().map(|(name, rooms)| async { (*name, rooms.leave_room_in(tenant, user, room).await) });
+        change(self.log_in_use().map(|log| log.leave_room(user, Some(tenant), room)), others).await
+    }
+
+    /// The rooms that a user has been joined to, in whatever tenant, and those that its connections of this node entered, with
+    /// whatever provider; sorted by name.
+    ///
+    /// # Errors
+    /// [`Error::InvalidName`]; the first error of a provider that is none of ours.
+    pub async fn user_rooms(&self, user: &str) -> Result<Vec<String>> {
+        let others = self.other_rooms();
+        let others = others.iter().map(|(_, rooms)| rooms.user_rooms(user));
+        union(self.log_in_use().map(|log| log.user_rooms(user, None)), others).await
+    }
+
+    /// The rooms of one tenant's user, as [`NotificationService::user_rooms`] says.
+    ///
+    /// # Errors
+    /// Those of [`NotificationService::user_rooms`].
+    pub async fn user_rooms_in(&self, tenant: &str, user: &str) -> Result<Vec<String>> {
+        let others = self.other_rooms();
+        let others = others.iter().map(|(_, rooms)| rooms.user_rooms_in(tenant, user));
+        union(self.log_in_use().map(|log| log.user_rooms(user, Some(tenant))), others).await
+    }
+
+    /// Closes the connections of a target with every provider, here at once and on all nodes through the log; answers how many
+    /// of this node were told.
+    ///
+    /// # Errors
+    /// Those of [`realtime_core::RealtimeProvider::close`], when all providers were told.
+    pub async fn close(&self, target: Target, reason: CloseReason) -> Result<usize> {
+        let mut told = match self.log_in_use() {
+            Some(log) => log.close(target.clone(), reason.clone()).await,
+            None => Ok(0),
+        };
+        for entry in self.named(None).1 {
+            let closed = entry.provider.close(target.clone(), reason.clone()).await;
+            told = told.and_then(|told| Ok(told + closed?));
+        }
+        told
+    }
+
+    /// The log, if it hands its records to a provider of this service.
+    fn log_in_use(&self) -> Option<&Log> {
+        self.log.as_ref().filter(|_| !self.named(None).0.is_empty())
+    }
+
+    /// Those with rooms among the providers that the log does not reach.
+    fn other_rooms(&self) -> Vec<Named> {
+        let rooms = |entry: &Entry| Some((entry.name(), entry.provider.rooms()?));
+        self.named(None).1.into_iter().filter_map(rooms).collect()
+    }
+}
+
+/// Changes the rooms of a user with the log, then with the other providers, one after the other.
+async fn change<F: Future<Output = (&'static str, Result<()>)>>(
+    logged: Option<impl Future<Output = Result<Receipt>>>,
+    others: impl Iterator<Item = F>,
+) -> Result<Receipt> {
+    let mut receipt = match logged {
+        Some(logged) => Some(logged.await?),
+        None => None,
+    };
+    for other in others {
+        let (name, result) = other.await;
+        result?;
+        let receipt = receipt.get_or_insert_with(|| Receipt::new(EventId::random(), None, None));
+        receipt.add(name, Receipt::new(receipt.id, None, Some(Delivered::default())));
+    }
+    receipt.ok_or_else(|| Error::Unsupported { provider: "any".to_owned(), what: ROOMS })
+}
+
+/// All the names that the log and the other providers answer.
+async fn union<F: Future<Output = Result<Vec<String>>>>(
+    logged: Option<Result<Vec<String>>>,
+    others: impl Iterator<Item = F>,
+) -> Result<Vec<String>> {
+    let mut rooms: BTreeSet<_> = logged.transpose()?.into_iter().flatten().collect();
+    for other in others {
+        rooms.extend(other.await?);
+    }
+    Ok(rooms.into_iter().collect())
+}
