@@ -139,11 +139,11 @@ test('api: a send that names no provider goes over all of them, once', async () 
   assert.deepEqual(answer.body.receipts.map((r) => r.provider).sort(), ['socket', 'sse', 'ws']);
   const places = answer.body.receipts.map(({ receipt }) => `${receipt.id} ${receipt.position}`);
   assert.equal(new Set(places).size, 1, 'it is one record');
-  await demo.request('POST', '/api/send', { target: { user }, event: 'end', data: null });
+  await demo.request('POST', '/api/send', { target: { user }, event: 'sentinel', data: null });
   for (const client of clients) {
     const got = [];
-    for (let item; item?.event !== 'end'; got.push(item.event)) item = await client.inbox.next((i) => ['news', 'end'].includes(i.event), 'news');
-    assert.deepEqual(got, ['news', 'end']);
+    for (let item; item?.event !== 'sentinel'; got.push(item.event)) item = await client.inbox.next((i) => ['news', 'sentinel'].includes(i.event), 'news');
+    assert.deepEqual(got, ['news', 'sentinel']);
     client.close();
   }
 });
