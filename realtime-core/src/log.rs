@@ -1,5 +1,6 @@
 //! The log and what joins nodes: their traits, what a record is, a node's side of it, and both in memory.
 
+mod apply;
 mod backoff;
 pub(crate) mod backplane;
 pub(crate) mod directory;
@@ -9,6 +10,7 @@ mod follow;
 pub(crate) mod handle;
 pub(crate) mod memory;
 mod pipe;
+pub(crate) mod record;
+pub(crate) mod repeat;
 mod rooms;
 mod send;
-mod tail;

@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use realtime_core::{
-    Backplane, Cursor, Drain, Epoch, EventId, MemoryBackplane, OutboxConfig, Position, RealtimeBroadcast,
-    RealtimeProvider, Registration, SessionOutlet, Take, WindowConfig,
+    Backplane, Cursor, Drain, Epoch, MemoryBackplane, OutboxConfig, Position, RealtimeBroadcast, RealtimeProvider,
+    Registration, SessionOutlet, Take, WindowConfig,
 };
 use realtime_testkit::conformance::{Received, Setup, Visitor};
-use support::{CoreProvider, FaultyBackplane, LineCodec, eventually, note, parse, runtime};
+use support::{CoreProvider, FaultyBackplane, LineCodec, eventually, foreign, note, parse, runtime};
 
 /// A node with a window of so many records, and outboxes that a client who reads nothing leaves at once.
 async fn started(records: usize) -> (FaultyBackplane, CoreProvider) {
@@ -92,7 +92,7 @@ async fn who_reads_while_the_log_begins_anew_reads_nothing_of_the_next_life() {
         let next = MemoryBackplane::new(20_000);
         let epoch = next.state().await.unwrap().epoch;
         for _ in 0..11_000 {
-            next.append(epoch, EventId::random(), "x".into()).await.unwrap();
+            next.append(epoch, foreign(), None).await.unwrap();
         }
         let old = epoch_of(&provider);
         let reading = Arc::new(AtomicUsize::new(0));

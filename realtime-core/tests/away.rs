@@ -12,24 +12,30 @@ use bytes::Bytes;
 use futures_core::stream::BoxStream;
 use futures_util::StreamExt;
 use realtime_core::{
-    AppendError, Backplane, CloseReason, Entry, Epoch, EventId, LogState, MemoryBackplane, Position, RealtimeBroadcast,
-    RealtimeProvider, Result, Tail,
+    AppendError, Appended, Backplane, CloseReason, Entry, Epoch, Error, EventId, LogState, MemoryBackplane, Position,
+    RealtimeBroadcast, RealtimeProvider, Record, RepeatKey, Result, Stored, Tail,
 };
 use realtime_testkit::conformance::{Setup, Visitor};
-use support::{CoreProvider, FaultyBackplane, Guest, eventually, note, runtime};
+use support::{CoreProvider, FaultyBackplane, Guest, eventually, foreign, note, runtime};
 use tokio::time::sleep;
 
-/// Counts how often a node asks for the log's state, and gives it every record twice.
+/// Counts how often a node asks for the log's state, and gives it every record twice, but one that nobody can read.
 #[derive(Clone)]
 struct Counting {
     inner: FaultyBackplane,
     asked: Arc<AtomicUsize>,
+    unreadable: Option<Position>,
 }
 
 #[async_trait]
 impl Backplane for Counting {
-    async fn append(&self, epoch: Epoch, id: EventId, record: Bytes) -> std::result::Result<Position, AppendError> {
-        self.inner.append(epoch, id, record).await
+    async fn append(
+        &self,
+        epoch: Epoch,
+        record: Arc<Record>,
+        key: Option<RepeatKey>,
+    ) -> std::result::Result<Appended, AppendError> {
+        self.inner.append(epoch, record, key).await
     }
 
     async fn range(&self, after: Position, most: usize) -> Result<Vec<Entry>> {
@@ -37,7 +43,14 @@ impl Backplane for Counting {
     }
 
     fn tail(&self, after: Position) -> Tail {
-        let twice = |batch: Result<Vec<Entry>>| batch.map(|entries| [entries.clone(), entries].concat());
+        let unreadable = self.unreadable;
+        let garble = move |entry: Entry| match entry.position {
+            position if Some(position) == unreadable => Entry { record: Bytes::from_static(b"x").into(), ..entry },
+            _ => entry,
+        };
+        let twice = move |batch: Result<Vec<Entry>>| {
+            batch.map(|entries| [entries.clone(), entries].concat().into_iter().map(garble).collect())
+        };
         self.inner.tail(after).map(twice).boxed()
     }
 
@@ -51,11 +64,11 @@ impl Backplane for Counting {
         self.inner.renew(seen, position, id).await
     }
 
-    async fn publish(&self, message: Bytes) -> Result<()> {
-        self.inner.publish(message).await
+    async fn publish(&self, record: Arc<Record>) -> Result<()> {
+        self.inner.publish(record).await
     }
 
-    async fn subscribe(&self) -> Result<BoxStream<'static, Bytes>> {
+    async fn subscribe(&self) -> Result<BoxStream<'static, Stored>> {
         self.inner.subscribe().await
     }
 }
@@ -63,7 +76,7 @@ impl Backplane for Counting {
 #[tokio::test(start_paused = true)]
 async fn a_log_that_is_away_is_asked_for_less_and_less_often() {
     let inner = FaultyBackplane::new(MemoryBackplane::default());
-    let backplane = Counting { inner: inner.clone(), asked: Arc::default() };
+    let backplane = Counting { inner: inner.clone(), asked: Arc::default(), unreadable: None };
     let provider = CoreProvider::full(Setup::default());
     provider.attach(runtime().with_backplane(backplane.clone())).await.unwrap();
     let asked_in = async |time: Duration| {
@@ -88,7 +101,8 @@ async fn a_log_that_is_away_is_asked_for_less_and_less_often() {
 
 #[tokio::test(start_paused = true)]
 async fn a_record_that_is_read_twice_is_delivered_once() {
-    let backplane = Counting { inner: FaultyBackplane::new(MemoryBackplane::default()), asked: Arc::default() };
+    let inner = FaultyBackplane::new(MemoryBackplane::default());
+    let backplane = Counting { inner, asked: Arc::default(), unreadable: None };
     let provider = CoreProvider::full(Setup::default());
     provider.attach(runtime().with_backplane(backplane)).await.unwrap();
     let mut guest = Guest::by_session(&provider, Visitor::user("ann")).await;
@@ -99,9 +113,29 @@ async fn a_record_that_is_read_twice_is_delivered_once() {
     assert_eq!(provider.dispatcher.hub().applied(), Position::new(3));
 }
 
+/// As one of a newer build would be.
+#[tokio::test(start_paused = true)]
+async fn a_record_that_nobody_can_read_is_skipped_and_counted() {
+    let inner = FaultyBackplane::new(MemoryBackplane::default());
+    let backplane = Counting { inner: inner.clone(), asked: Arc::default(), unreadable: Some(Position::new(2)) };
+    let provider = CoreProvider::full(Setup::default());
+    provider.attach(runtime().with_backplane(backplane)).await.unwrap();
+    let mut guest = Guest::by_session(&provider, Visitor::user("ann")).await;
+    provider.dispatcher.to_all(note("1")).await.unwrap();
+    let unread = provider.dispatcher.to_all(note("unread")).await;
+    assert!(matches!(unread, Err(Error::OutcomeUnknown { .. })), "{unread:?}");
+    provider.dispatcher.to_all(note("end")).await.unwrap();
+    assert_eq!(guest.texts_until("end").await, ["1"]);
+    assert_eq!(
+        (provider.dispatcher.hub().applied(), provider.dispatcher.stats().skipped_records),
+        (Position::new(3), 1)
+    );
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_log_that_is_there_is_looked_at_once_a_second() {
-    let backplane = Counting { inner: FaultyBackplane::new(MemoryBackplane::default()), asked: Arc::default() };
+    let inner = FaultyBackplane::new(MemoryBackplane::default());
+    let backplane = Counting { inner, asked: Arc::default(), unreadable: None };
     let provider = CoreProvider::full(Setup::default());
     provider.attach(runtime().with_backplane(backplane.clone())).await.unwrap();
     provider.dispatcher.to_all(note("record")).await.unwrap();
@@ -131,7 +165,10 @@ async fn nothing_of_another_log_is_read_after_an_error() {
         backplane.roll_back(Position::new(kept)).await;
         backplane.set_up(true);
         for Entry { record, .. } in records {
-            backplane.append(epoch, EventId::random(), record).await.unwrap();
+            let record = record.decode().unwrap();
+            let (target, event) = record.event().unwrap();
+            let record = Record::of_event(EventId::random(), target.clone(), event.clone());
+            backplane.append(epoch, Arc::new(record), None).await.unwrap();
         }
         let told = loop {
             match guest.client_next().await {
@@ -158,7 +195,7 @@ async fn who_missed_what_the_log_has_dropped_is_sent_away_and_told() {
     eventually("it is noticed", || !provider.dispatcher.is_ready()).await;
     let (log, epoch) = (backplane.log(), place.parse::<realtime_core::Cursor>().unwrap().epoch());
     for _ in 0..20 {
-        log.append(epoch, EventId::random(), "x".into()).await.unwrap();
+        log.append(epoch, foreign(), None).await.unwrap();
     }
     backplane.set_up(true);
     assert_eq!(guest.ended().await.code, Some(CloseReason::RESTART.code()));

@@ -7,11 +7,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use realtime_core::{
-    Backplane, CloseReason, Directory, Error, EventId, Inbound, MemoryBackplane, MemoryDirectory, RealtimeBroadcast,
+    Backplane, CloseReason, Directory, Error, Inbound, MemoryBackplane, MemoryDirectory, RealtimeBroadcast,
     RealtimeProvider, Router,
 };
 use realtime_testkit::conformance::{HookLog, Setup, Visitor};
-use support::{CoreProvider, FaultyBackplane, Guest, Message, eventually, in_time, note, runtime};
+use support::{CoreProvider, FaultyBackplane, Guest, Message, eventually, foreign, in_time, note, runtime};
 
 /// Tasks of this test's own runtime.
 fn tasks() -> usize {
@@ -127,7 +127,7 @@ async fn what_a_handler_was_given_does_not_keep_it() {
 async fn an_attach_that_is_given_up_leaves_nothing() {
     let log = MemoryBackplane::default();
     let epoch = log.state().await.unwrap().epoch;
-    log.append(epoch, EventId::random(), Bytes::from_static(b"a record")).await.unwrap();
+    log.append(epoch, foreign(), None).await.unwrap();
     let backplane = FaultyBackplane::new(log);
     backplane.set_up(false);
     let provider = CoreProvider::full(Setup::default());

@@ -13,7 +13,7 @@ use realtime_core::{
 };
 use realtime_testkit::conformance::{ClientUnderTest, Setup, Visitor};
 use serde_json::json;
-use support::{AppendFault, CoreProvider, FaultyBackplane, Guest, eventually, in_time, note, runtime};
+use support::{AppendFault, CoreProvider, FaultyBackplane, Guest, eventually, foreign, in_time, note, runtime};
 use tokio::time::{Instant, sleep};
 
 async fn node(backplane: &FaultyBackplane) -> CoreProvider {
@@ -78,7 +78,7 @@ async fn a_node_is_ready_again_only_when_it_has_caught_up() {
     // The log goes on without this node.
     let (log, epoch) = (backplane.log(), epoch_of(&other));
     for _ in 0..1_000 {
-        log.append(epoch, realtime_core::EventId::random(), "x".into()).await.unwrap();
+        log.append(epoch, foreign(), None).await.unwrap();
     }
     backplane.set_silent(true);
     backplane.set_up(true);
@@ -162,8 +162,7 @@ async fn a_log_that_was_rolled_back_and_filled_again_begins_a_new_epoch() {
             backplane.set_silent(true);
             backplane.roll_back(Position::new(kept)).await;
             for _ in kept..10 + more {
-                let id = realtime_core::EventId::random();
-                backplane.append(old, id, "another record".into()).await.unwrap();
+                backplane.append(old, foreign(), None).await.unwrap();
             }
             // Whether the tail has failed meanwhile or not.
             backplane.set_up(false);

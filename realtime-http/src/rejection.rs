@@ -11,6 +11,7 @@ use crate::refusal::refusal_response;
 /// |---|---|---|
 /// | [`Error::Refused`] | the refusal's | code and message |
 /// | [`Error::InvalidName`], [`Error::TooLarge`] | 400 | code and message |
+/// | [`Error::KeyReused`] | 422 | code and message |
 /// | [`Error::OutcomeUnknown`] | 503 | that it may repeat the request with the same key |
 /// | [`Error::Backplane`], [`Error::Closed`] | 503 | "not available now" |
 /// | any other: a mistake of the application's own | 500 | "internal error" |
@@ -32,6 +33,7 @@ impl IntoResponse for Rejection {
             return refusal_response(refusal);
         }
         let (status, code, message) = match &error {
+            Error::KeyReused { .. } => (StatusCode::UNPROCESSABLE_ENTITY, error.code(), error.to_string()),
             error if error.is_client_error() => (StatusCode::BAD_REQUEST, error.code(), error.to_string()),
             Error::OutcomeUnknown { .. } => (
                 StatusCode::SERVICE_UNAVAILABLE,
@@ -72,6 +74,8 @@ mod tests {
         let message = "invalid room name: it is empty";
         assert_eq!(answer(name).await, (400, json!({"error": {"code": "invalid_name", "message": message}})));
         assert_eq!(answer(Error::TooLarge { size: 2, limit: 1 }).await.0, 400);
+        let (status, body) = answer(Error::KeyReused { key: "order 7".to_owned() }).await;
+        assert_eq!((status, body["error"]["code"].as_str()), (422, Some("key_reused")));
         assert_eq!(answer(Refusal::unauthorized("who is it?").into()).await.0, 401);
     }
 

@@ -1,11 +1,11 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use futures_core::stream::BoxStream;
 use futures_util::{StreamExt, stream};
 use realtime_core::{
-    AppendError, Backplane, CursorKey, Entry, Epoch, Error, EventId, LogState, MemoryBackplane, Position, Result, Tail,
+    AppendError, Appended, Backplane, Entry, Epoch, Error, EventId, LogState, MemoryBackplane, Position, Record,
+    RepeatKey, Result, Stored, Tail,
 };
 use tokio::sync::watch;
 
@@ -24,7 +24,8 @@ pub enum AppendFault {
     RefusedThoughTaken,
 }
 
-/// A memory backplane that can be taken away, exchanged for another one, and robbed of records behind its nodes' backs.
+/// A memory backplane that can be taken away, exchanged for another one, and robbed of records behind its nodes' backs. As a
+/// broker does, it answers no append at once, and gives records back as bytes.
 ///
 /// Clones are the same backplane: give one to every node of a test.
 #[derive(Clone, Debug)]
@@ -44,22 +45,12 @@ struct Inner {
     /// What is published goes here, whatever happens to the log.
     pipe: MemoryBackplane,
     fault: Option<AppendFault>,
-    /// The epoch and key that the log had before it lost records: it has them still.
-    kept: Option<Kept>,
-}
-
-#[derive(Clone, Debug)]
-struct Kept {
-    epoch: Epoch,
-    key: CursorKey,
-    /// The epoch of the log beneath.
-    beneath: Epoch,
 }
 
 impl FaultyBackplane {
     /// Has no faults yet.
     pub fn new(log: MemoryBackplane) -> Self {
-        let inner = Inner { pipe: log.clone(), log, fault: None, kept: None };
+        let inner = Inner { pipe: log.clone(), log, fault: None };
         Self {
             inner: Arc::new(Mutex::new(inner)),
             up: watch::Sender::new(true),
@@ -78,7 +69,6 @@ impl FaultyBackplane {
         let mut inner = self.inner();
         inner.pipe = log.clone();
         inner.log = log;
-        inner.kept = None;
     }
 
     /// Takes the log away and gives it back. While it is away appends are refused, all else but [`Backplane::state`] fails,
@@ -108,17 +98,10 @@ impl FaultyBackplane {
     /// # Panics
     /// When the log does not reach back to its beginning.
     pub async fn roll_back(&self, last: Position) {
-        let (old, shorter) = (self.log(), MemoryBackplane::default());
-        let state = self.state().await.expect("a log in memory has a state");
-        assert_eq!(state.start, Position::START, "the log has dropped its beginning");
-        let beneath = shorter.state().await.expect("a log in memory has a state").epoch;
-        let kept = old.range(Position::START, last.get() as usize).await.expect("a log in memory is readable");
-        for Entry { id, record, .. } in kept {
-            shorter.append(beneath, id, record).await.expect("nobody reads it yet");
-        }
-        let mut inner = self.inner();
-        inner.log = shorter;
-        inner.kept = Some(Kept { epoch: state.epoch, key: state.key, beneath });
+        let shorter = self.log().copy_up_to(last);
+        let start = shorter.state().await.expect("a log in memory has a state").start;
+        assert_eq!(start, Position::START, "the log has dropped its beginning");
+        self.inner().log = shorter;
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -128,31 +111,16 @@ impl FaultyBackplane {
     fn check(&self) -> std::result::Result<(), &'static str> {
         if *self.up.borrow() { Ok(()) } else { Err("it is away") }
     }
-
-    fn kept(&self) -> Option<Kept> {
-        self.inner().kept.clone()
-    }
-
-    /// The epoch of the log beneath that is meant by this one.
-    fn beneath(&self, epoch: Epoch) -> Epoch {
-        match self.kept() {
-            Some(kept) if kept.epoch == epoch => kept.beneath,
-            _ => epoch,
-        }
-    }
-
-    /// The state as the nodes see it.
-    fn seen(&self, state: LogState) -> LogState {
-        match self.kept() {
-            Some(kept) if kept.beneath == state.epoch => LogState { epoch: kept.epoch, key: kept.key, ..state },
-            _ => state,
-        }
-    }
 }
 
 #[async_trait]
 impl Backplane for FaultyBackplane {
-    async fn append(&self, epoch: Epoch, id: EventId, record: Bytes) -> std::result::Result<Position, AppendError> {
+    async fn append(
+        &self,
+        epoch: Epoch,
+        record: Arc<Record>,
+        key: Option<RepeatKey>,
+    ) -> std::result::Result<Appended, AppendError> {
         self.check().map_err(|away| AppendError::Refused(away.into()))?;
         let fault = self.inner().fault;
         let broken = || AppendError::Unknown("the connection broke".into());
@@ -161,8 +129,8 @@ impl Backplane for FaultyBackplane {
             Some(AppendFault::Mute) => std::future::pending::<()>().await,
             _ => {}
         }
-        let position = self.log().append(self.beneath(epoch), id, record).await?;
-        let Some(fault) = fault else { return Ok(position) };
+        let appended = self.log().append(epoch, record, key).await?;
+        let Some(fault) = fault else { return Ok(appended) };
         if fault == AppendFault::MuteThoughTaken {
             std::future::pending::<()>().await;
         }
@@ -175,7 +143,7 @@ impl Backplane for FaultyBackplane {
 
     async fn range(&self, after: Position, most: usize) -> Result<Vec<Entry>> {
         self.check().map_err(|away| Error::Backplane(away.into()))?;
-        self.log().range(after, most).await
+        Ok(self.log().range(after, most).await?.into_iter().map(as_bytes).collect())
     }
 
     fn tail(&self, after: Position) -> Tail {
@@ -191,7 +159,7 @@ impl Backplane for FaultyBackplane {
                 biased;
                 () = wait_for(&mut up, false) => Some(Err(Error::Backplane("it went away".into()))),
                 batch = async {
-                    let batch = tail.next().await;
+                    let batch = tail.next().await.map(|batch| batch.map(|batch| batch.into_iter().map(as_bytes).collect()));
                     wait_for(&mut silent, false).await;
                     batch
                 } => batch,
@@ -202,31 +170,34 @@ impl Backplane for FaultyBackplane {
     }
 
     async fn state(&self) -> Result<LogState> {
-        let state = self.log().state().await?;
-        Ok(self.seen(state))
+        self.log().state().await
     }
 
     async fn renew(&self, seen: Epoch, position: Position, id: EventId) -> Result<LogState> {
         self.check().map_err(|away| Error::Backplane(away.into()))?;
-        let state = self.log().renew(self.beneath(seen), position, id).await?;
-        Ok(self.seen(state))
+        self.log().renew(seen, position, id).await
     }
 
-    async fn publish(&self, message: Bytes) -> Result<()> {
+    async fn publish(&self, record: Arc<Record>) -> Result<()> {
         self.check().map_err(|away| Error::Backplane(away.into()))?;
         let pipe = self.inner().pipe.clone();
-        pipe.publish(message).await
+        pipe.publish(record).await
     }
 
-    async fn subscribe(&self) -> Result<BoxStream<'static, Bytes>> {
+    async fn subscribe(&self) -> Result<BoxStream<'static, Stored>> {
         let mut up = self.pipe_up.subscribe();
         if !*up.borrow() {
             return Err(Error::Backplane("the pipe is away".into()));
         }
         let pipe = self.inner().pipe.clone();
         let messages = pipe.subscribe().await?;
+        let messages = messages.map(|message| Stored::Bytes(message.bytes().clone()));
         Ok(messages.take_until(async move { wait_for(&mut up, false).await }).boxed())
     }
+}
+
+fn as_bytes(entry: Entry) -> Entry {
+    Entry { record: Stored::Bytes(entry.record.bytes().clone()), ..entry }
 }
 
 async fn wait_for(switch: &mut watch::Receiver<bool>, wanted: bool) {

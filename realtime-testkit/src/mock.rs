@@ -6,15 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use futures_core::stream::BoxStream;
 use mockall::mock;
 use realtime_core::{
-    Acks, AppendError, Authenticator, Backplane, Capabilities, CloseReason, ConnectRequest, ConnectionInfo,
+    Acks, AppendError, Appended, Authenticator, Backplane, Capabilities, CloseReason, ConnectRequest, ConnectionInfo,
     ConnectionStats, Context, Directory, DirectoryChange, Drain, Entry, Epoch, Event, EventId, Handler, HandlerError,
     Identity, Inbound, Incarnation, LifecycleHook, LogState, NodeId, Payload, Position, Presence, RealtimeBroadcast,
-    RealtimeProvider, Receipt, Refusal, Result, RoomAccess, RoomMembership, RoomPolicy, Runtime, SocketIoBroadcast,
-    Stats, Tail, Target,
+    RealtimeProvider, Receipt, Record, Refusal, RepeatKey, Result, RoomAccess, RoomMembership, RoomPolicy, Runtime,
+    SocketIoBroadcast, Stats, Stored, Tail, Target,
 };
 
 mock! {
@@ -152,15 +151,21 @@ mock! {
         async fn append(
             &self,
             epoch: Epoch,
-            id: EventId,
-            record: Bytes,
-        ) -> std::result::Result<Position, AppendError>;
+            record: Arc<Record>,
+            key: Option<RepeatKey>,
+        ) -> std::result::Result<Appended, AppendError>;
+        fn append_now(
+            &self,
+            epoch: Epoch,
+            record: &Arc<Record>,
+            key: Option<RepeatKey>,
+        ) -> Option<std::result::Result<Appended, AppendError>>;
         async fn range(&self, after: Position, most: usize) -> Result<Vec<Entry>>;
         fn tail(&self, after: Position) -> Tail;
         async fn state(&self) -> Result<LogState>;
         async fn renew(&self, seen: Epoch, position: Position, id: EventId) -> Result<LogState>;
-        async fn publish(&self, message: Bytes) -> Result<()>;
-        async fn subscribe(&self) -> Result<BoxStream<'static, Bytes>>;
+        async fn publish(&self, record: Arc<Record>) -> Result<()>;
+        async fn subscribe(&self) -> Result<BoxStream<'static, Stored>>;
     }
 }
 

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use realtime_core::{
-    AckReply, AckStatus, Acks, CloseReason, ConnectionId, Context, Delivered, Epoch, Error, Event, EventId, Handler,
-    Identity, Inbound, LifecycleHook, Position, RealtimeBroadcast, RealtimeProvider, Receipt, RoomAccess, RoomPolicy,
-    Router, Runtime, SocketIoBroadcast, Target,
+    AckReply, AckStatus, Acks, Appended, CloseReason, ConnectionId, Context, Delivered, Epoch, Error, Event, EventId,
+    Handler, Identity, Inbound, LifecycleHook, Position, RealtimeBroadcast, RealtimeProvider, Receipt, Record,
+    RoomAccess, RoomPolicy, Router, Runtime, SocketIoBroadcast, Target,
 };
 use realtime_testkit::{
     MockAuthenticator, MockBackplane, MockDirectory, MockHandler, MockLifecycleHook, MockRealtimeBroadcast,
@@ -152,7 +152,10 @@ async fn every_other_trait_has_a_mock_too() {
     let mut rooms = MockRoomMembership::new();
     rooms.expect_leave_room().once().returning(|_, _| Ok(()));
     let mut backplane = MockBackplane::new();
-    backplane.expect_append().once().returning(|_, _, _| Ok(Position::new(7)));
+    backplane
+        .expect_append()
+        .once()
+        .returning(|_, record, _| Ok(Appended { position: Position::new(7), id: record.id(), repeated: false }));
     let mut directory = MockDirectory::new();
     directory.expect_of_user().once().returning(|_| Ok(Vec::new()));
 
@@ -165,8 +168,10 @@ async fn every_other_trait_has_a_mock_too() {
         .with_backplane(backplane);
     assert_eq!(runtime.authenticator.authenticate(&request).await.unwrap().user_name(), Some("ann"));
     assert_eq!(runtime.policy.access(&Identity::anonymous(), "q").await, RoomAccess::Deny);
-    let appended = runtime.log.backplane().append(Epoch::new(1), EventId::random(), Vec::new().into()).await;
-    assert_eq!(appended.unwrap(), Position::new(7));
+    let event = Event::json("note", &1).unwrap();
+    let record = Arc::new(Record::of_event(EventId::random(), Target::all(), event));
+    let appended = runtime.log.backplane().append(Epoch::new(1), Arc::clone(&record), None).await;
+    assert_eq!(appended.unwrap().position, Position::new(7));
     assert_eq!(runtime.hooks.len(), 1);
     let info = realtime_core::ConnectionInfo {
         id: ConnectionId::random(),

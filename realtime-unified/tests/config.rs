@@ -27,7 +27,7 @@ async fn zero_is_refused_by_every_provider() {
     let ws = WsConfig::default();
     let socket = SocketIoConfig::default();
     let zero = Duration::ZERO;
-    let fields: [(&str, [Option<NotificationServiceBuilder>; 3]); 18] = {
+    let fields: [(&str, [Option<NotificationServiceBuilder>; 3]); 17] = {
         let sse = |change: fn(SseConfig) -> SseConfig| Some(builder().provider(SseProvider::new(change(sse.clone()))));
         let ws = |change: fn(WsConfig) -> WsConfig| Some(builder().provider(WsProvider::new(change(ws.clone()))));
         let socket = |change: fn(SocketIoConfig) -> SocketIoConfig| {
@@ -47,7 +47,6 @@ async fn zero_is_refused_by_every_provider() {
             ("outbox.frames", all!(|config| config.with_outbox(OutboxConfig::default().with_frames(0)))),
             ("window.age", all!(|config| config.with_window(WindowConfig::default().with_age(Duration::ZERO)))),
             ("window.bytes", all!(|config| config.with_window(WindowConfig::default().with_bytes(0)))),
-            ("window.keys", all!(|config| config.with_window(WindowConfig::default().with_keys(0)))),
             ("window.records", all!(|config| config.with_window(WindowConfig::default().with_records(0)))),
             (
                 "heartbeat",

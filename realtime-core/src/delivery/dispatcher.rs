@@ -24,7 +24,7 @@ use crate::delivery::hub::{Connection, Hub};
 use crate::delivery::window::Window;
 use crate::inbound::router::Router;
 use crate::log::directory::DirectoryChange;
-use crate::log::envelope::Providers;
+use crate::log::record::{Body, Providers};
 use crate::traits::codec::{Codec, Frame};
 use crate::traits::runtime::Runtime;
 use crate::values::close::CloseReason;
@@ -232,7 +232,7 @@ impl<C: Codec> Dispatcher<C> {
         target.check()?;
         self.runtime()?;
         let told = self.close_here(&target, &reason);
-        self.append(EventId::random(), crate::log::envelope::Body::Close { target, reason }, None).await?;
+        self.append(EventId::random(), Body::Close { target, reason }, None).await?;
         Ok(told)
     }
 

@@ -16,6 +16,7 @@ use crate::admission::work::Work;
 use crate::delivery::cuts::InFlight;
 use crate::delivery::outbox::{Outbox, Pushed};
 use crate::inbound::inbox::Inbox;
+use crate::log::feed::{Wake, Wakes};
 use crate::traits::codec::Frame;
 use crate::traits::outlet::Outlet;
 use crate::traits::policy::RoomAccess;
@@ -221,7 +222,9 @@ impl<F: Frame> Hub<F> {
     }
 
     /// Applies a record for a target: every matching connection gets the frame or will read it from the window.
-    /// `tells` says whether the frame carries its place. `matched` sees each connection before the push and after it.
+    /// `tells` says whether the frame carries its place. `matched` sees each connection before the push and after it, `wakes`
+    /// each one that is to be woken.
+    #[expect(clippy::too_many_arguments, reason = "what a record comes with, and two that look on")]
     pub(crate) fn deliver(
         &self,
         position: Position,
@@ -230,6 +233,7 @@ impl<F: Frame> Hub<F> {
         tells: bool,
         now: Instant,
         mut matched: impl FnMut(&Connection<F>, Option<Pushed>),
+        wakes: &mut Wakes,
     ) -> Outcome {
         let audience = {
             let mut index = self.lock();
@@ -247,7 +251,7 @@ impl<F: Frame> Hub<F> {
             matched(connection, Some(pushed));
             outcome.count(pushed);
             if wake {
-                connection.outlet.wake();
+                wakes.add(Arc::clone(connection) as Arc<dyn Wake>);
             }
         }
         outcome
@@ -408,6 +412,12 @@ impl<F: Frame> Connection<F> {
     pub(crate) fn work(&self) -> Work {
         let lease = self.lease.lock().unwrap_or_else(PoisonError::into_inner);
         lease.as_ref().map(|lease| Work::of(&lease.ticket)).unwrap_or_default()
+    }
+}
+
+impl<F: Frame> Wake for Connection<F> {
+    fn wake(&self) {
+        self.outlet.wake();
     }
 }
 

@@ -13,7 +13,6 @@ use crate::values::config::WindowConfig;
 use crate::values::cursor::Mark;
 use crate::values::identity::Identity;
 use crate::values::position::Position;
-use crate::values::receipt::Receipt;
 use crate::values::target::Target;
 
 /// The newest part of a provider's log in this node's memory, encoded, and indexed by target so that
@@ -35,10 +34,6 @@ struct Inner<F> {
     index: HashMap<Key, VecDeque<Position>>,
     /// The events of each series.
     latest: HashMap<Arc<Series>, VecDeque<Position>>,
-    /// The receipts of events with an idempotency key, and the keys by age; they outlive records that only the other
-    /// bounds drop.
-    receipts: HashMap<Arc<str>, Receipt>,
-    keys: VecDeque<(Instant, Arc<str>)>,
     bytes: usize,
     /// How many of the records are other providers'.
     passed: usize,
@@ -60,7 +55,7 @@ pub(crate) struct Record<F> {
 pub(crate) enum Content<F> {
     /// For whom, and the encoded frame.
     Event { target: Target, frame: F, kind: Kind },
-    /// Applied already (joins, leaves, duplicates, what could not be read): it only fills its place.
+    /// Applied already (joins, leaves, what could not be read): it only fills its place.
     Nothing,
     /// For other providers: its place is known, and it counts for no bound but that of places.
     Passed,
@@ -129,8 +124,6 @@ impl<F: Frame> Window<F> {
             records: VecDeque::new(),
             index: HashMap::new(),
             latest: HashMap::new(),
-            receipts: HashMap::new(),
-            keys: VecDeque::new(),
             bytes: 0,
             passed: 0,
             cuts: Cuts::default(),
@@ -144,8 +137,6 @@ impl<F: Frame> Window<F> {
         inner.records.clear();
         inner.index.clear();
         inner.latest.clear();
-        inner.receipts.clear();
-        inner.keys.clear();
         inner.bytes = 0;
         inner.passed = 0;
         inner.cuts.clear();
@@ -183,19 +174,6 @@ impl<F: Frame> Window<F> {
         if inner.record(position).is_some() {
             inner.cuts.count(position, identity);
         }
-    }
-
-    /// Remembers the receipt of the first event with a key, seen now.
-    pub(crate) fn remember(&self, key: Arc<str>, receipt: Receipt, now: Instant) {
-        let mut inner = self.write();
-        inner.receipts.insert(Arc::clone(&key), receipt);
-        inner.keys.push_back((now, key));
-        inner.trim(&self.config, now);
-    }
-
-    /// The receipt of the first event with this key, if it is remembered.
-    pub(crate) fn receipt(&self, key: &str) -> Option<Receipt> {
-        self.read_lock().receipts.get(key).cloned()
     }
 
     /// The mark of the record at this place, [`Mark::NONE`] if it was never seen here; nothing if the place is not one of
@@ -359,15 +337,6 @@ impl<F: Frame> Inner<F> {
                 break;
             }
             self.drop_oldest();
-        }
-        while let Some((seen, _)) = self.keys.front() {
-            let too_old = now.saturating_duration_since(*seen) > config.age;
-            if !too_old && self.keys.len() <= config.keys {
-                break;
-            }
-            if let Some((_, key)) = self.keys.pop_front() {
-                self.receipts.remove(&key);
-            }
         }
     }
 

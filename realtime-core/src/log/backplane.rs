@@ -1,7 +1,10 @@
+use std::sync::Arc;
+
 use async_trait::async_trait;
-use bytes::Bytes;
 use futures_core::stream::BoxStream;
 
+use crate::log::record::{Record, Stored};
+use crate::log::repeat::RepeatKey;
 use crate::values::cursor::Epoch;
 use crate::values::cursor_key::CursorKey;
 use crate::values::error::{BoxError, Error, Result};
@@ -11,20 +14,40 @@ use crate::values::position::Position;
 /// Batches of records, oldest first and without a gap.
 pub type Tail = BoxStream<'static, Result<Vec<Entry>>>;
 
-/// What joins nodes: one ordered log, and beside it a pipe that delivers at most once. Bytes only.
+/// What joins nodes: one ordered log, and beside it a pipe that delivers at most once. One value is one log.
 ///
-/// A backplane stays dumb: what an entry means, who gets it and what a window keeps is the dispatcher's. It keeps a log's
-/// newest record however old that is, so that its place can be told from the same place after records were lost.
+/// It carries records as values; one that leaves the process takes [`Record::bytes`], and gives [`Stored::Bytes`] back. A
+/// backplane stays dumb: what a record means, who gets it and what a window keeps is not its matter. It keeps a log's newest
+/// record however old that is, so that its place can be told from the same place after records were lost, and the keys of
+/// repetition for as long as each says, or as many as it has room for.
 #[async_trait]
 pub trait Backplane: Send + Sync + 'static {
-    /// Appends a record, with its id, to this life of the log, and answers its position, one past the last one's.
+    /// Appends a record, with its id, to this life of the log, and answers its position, one past the last one's. With a key
+    /// that the log remembers from this life, nothing is appended: the answer is the first record's, if the content is the
+    /// same. Whether it is, and the append, are one step for all nodes.
     ///
     /// May be dropped before it answers, as after [`AppendError::Unknown`].
     ///
     /// # Errors
     /// [`AppendError`]. One that is certain is only given when the record was not handed on at all, or the log has
     /// answered that it took nothing; a connection that broke, or no answer in time, is [`AppendError::Unknown`].
-    async fn append(&self, epoch: Epoch, id: EventId, record: Bytes) -> std::result::Result<Position, AppendError>;
+    async fn append(
+        &self,
+        epoch: Epoch,
+        record: Arc<Record>,
+        key: Option<RepeatKey>,
+    ) -> std::result::Result<Appended, AppendError>;
+
+    /// Appends as [`Backplane::append`] does, without waiting for anything: nothing where that cannot be, which is the default.
+    /// It is what a log in this process has, so that who sends can deliver its own record.
+    fn append_now(
+        &self,
+        _epoch: Epoch,
+        _record: &Arc<Record>,
+        _key: Option<RepeatKey>,
+    ) -> Option<std::result::Result<Appended, AppendError>> {
+        None
+    }
 
     /// Up to `most` records after this position, oldest first; from the oldest one on if that is later.
     ///
@@ -62,13 +85,24 @@ pub trait Backplane: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`crate::Error::Backplane`].
-    async fn publish(&self, message: Bytes) -> Result<()>;
+    async fn publish(&self, record: Arc<Record>) -> Result<()>;
 
     /// What is published from now on.
     ///
     /// # Errors
     /// [`crate::Error::Backplane`].
-    async fn subscribe(&self) -> Result<BoxStream<'static, Bytes>>;
+    async fn subscribe(&self) -> Result<BoxStream<'static, Stored>>;
+}
+
+/// What an append came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Appended {
+    /// The place of the record with this id.
+    pub position: Position,
+    /// The record's id: the one that was appended, or the first one with the same key.
+    pub id: EventId,
+    /// Whether an earlier record has the same key, so that nothing was appended.
+    pub repeated: bool,
 }
 
 /// Why an append has no position to answer.
@@ -78,6 +112,9 @@ pub enum AppendError {
     /// The log is in another life than the one that was named. Certain: nobody will ever read the record.
     #[error("the log has begun anew")]
     Epoch,
+    /// The key is another record's, which says something else. Certain: nobody will ever read the record.
+    #[error("the key is another record's")]
+    KeyReused,
     /// The log did not take it. Certain: nobody will ever read the record.
     #[error("the log did not take the record: {0}")]
     Refused(#[source] BoxError),
@@ -91,21 +128,21 @@ impl AppendError {
     pub fn into_error(self, id: EventId) -> Error {
         match self {
             Self::Refused(error) => Error::Backplane(error),
-            Self::Epoch => Error::Backplane(Box::new(self)),
+            Self::Epoch | Self::KeyReused => Error::Backplane(Box::new(self)),
             Self::Unknown(_) => Error::OutcomeUnknown { id },
         }
     }
 }
 
 /// One record with its place.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Entry {
     /// Its place in the log.
     pub position: Position,
     /// The id it was appended with.
     pub id: EventId,
     /// What was appended.
-    pub record: Bytes,
+    pub record: Stored,
 }
 
 /// A log's life and extent.

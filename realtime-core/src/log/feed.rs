@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::log::backplane::LogState;
-use crate::log::envelope::Body;
+use crate::log::record::Record;
 use crate::values::ack::Ask;
 use crate::values::close::CloseReason;
 use crate::values::cursor::Mark;
@@ -17,14 +17,17 @@ use crate::values::position::Position;
 use crate::values::receipt::{Delivered, Receipt};
 use crate::values::target::Target;
 
-/// One provider's side of the log: what it does with each record. Its methods are called one after the other, by the tail
-/// loop, but for those about the provider itself.
+/// One provider's side of the log: what it does with each record. What changes with the log (from [`Feed::applied`] to
+/// [`Feed::beat`], and [`Feed::send_back`]) is called under the lock of what is applied, one call after the other.
 pub(crate) trait Feed: Send + Sync + 'static {
     /// The provider's name, by which records mean it.
     fn provider(&self) -> &'static str;
 
     /// How often [`Feed::beat`] is to be called.
     fn beats_every(&self) -> Duration;
+
+    /// For how long the repeat of an event that it was given is known.
+    fn knows_repeats_for(&self) -> Duration;
 
     /// The place of the last record that was applied or passed.
     fn applied(&self) -> Position;
@@ -39,8 +42,8 @@ pub(crate) trait Feed: Send + Sync + 'static {
     /// Goes on after this place, before which records are missing.
     fn jump(&self, place: Position);
 
-    /// Applies a record that is for it.
-    fn apply(&self, record: &Record<'_>) -> Receipt;
+    /// Applies a record that is for it. Connections that have something to take now are added to those to wake.
+    fn apply(&self, record: &Placed<'_>, wakes: &mut Wakes) -> Receipt;
 
     /// Passes over a record that is not for it, or that nobody can read.
     fn pass(&self, position: Position, mark: Mark, seen: Instant);
@@ -72,8 +75,8 @@ pub(crate) trait Feed: Send + Sync + 'static {
     /// Those of [`crate::RealtimeBroadcast::send`] that are certain before the event is in the log.
     fn check(&self, target: &Target, event: &Event) -> Result<()>;
 
-    /// Delivers what goes past the log.
-    fn hear(&self, target: &Target, event: &Event) -> Delivered;
+    /// Delivers what goes past the log; `widen` lets it show a room's event to everyone, if that is its setting.
+    fn hear(&self, target: &Target, event: &Event, widen: bool) -> Delivered;
 
     /// The rooms of a user, as far as this provider knows them.
     fn user_rooms(&self, member: &Member) -> Vec<String>;
@@ -83,15 +86,43 @@ pub(crate) trait Feed: Send + Sync + 'static {
 }
 
 /// A record as it is applied.
-pub(crate) struct Record<'a> {
+pub(crate) struct Placed<'a> {
     pub(crate) position: Position,
     pub(crate) mark: Mark,
-    pub(crate) id: EventId,
+    pub(crate) record: &'a Record,
     /// Whether this node made it.
     pub(crate) ours: bool,
-    pub(crate) body: &'a Body,
     /// The ask of this node that it is, if somebody waits for the answers.
     pub(crate) ask: Option<&'a Arc<Ask>>,
     /// When it came.
     pub(crate) seen: Instant,
+}
+
+/// Something that waits for records.
+pub(crate) trait Wake: Send + Sync {
+    /// There is something for it.
+    fn wake(&self);
+}
+
+/// Who is to be woken when a record has been applied and the lock is free again. In a large fan-out some are woken before,
+/// so that their sessions write while the others still get theirs.
+#[derive(Default)]
+pub(crate) struct Wakes(Vec<Arc<dyn Wake>>);
+
+impl Wakes {
+    /// How many are kept.
+    const MOST: usize = 256;
+
+    /// Adds one.
+    pub(crate) fn add(&mut self, one: Arc<dyn Wake>) {
+        if self.0.len() == Self::MOST {
+            self.wake();
+        }
+        self.0.push(one);
+    }
+
+    /// Wakes all that were added.
+    pub(crate) fn wake(&mut self) {
+        self.0.drain(..).for_each(|one| one.wake());
+    }
 }

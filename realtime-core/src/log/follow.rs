@@ -7,7 +7,8 @@ use futures_util::future::{BoxFuture, OptionFuture};
 use futures_util::{FutureExt, StreamExt};
 use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
 
-use crate::log::backplane::{Entry, LogState};
+use crate::log::apply::{Applied, Tip};
+use crate::log::backplane::LogState;
 use crate::log::feed::Feed;
 use crate::log::handle::Shared;
 use crate::values::error::{Error, Result};
@@ -23,19 +24,9 @@ const MISSED_LOOKS: u32 = 1;
 const FIRST_RETRY: Duration = Duration::from_millis(50);
 const LAST_RETRY: Duration = Duration::from_secs(2);
 
-/// A record that was applied here, and its place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Tip {
-    position: Position,
-    /// All zeros at the start, and for a record that this node never saw: such a place is lost only beyond the end.
-    id: EventId,
-}
-
 /// How far the log has been followed.
 pub(crate) struct Progress {
-    /// The last record that was applied.
-    tip: Tip,
-    /// The last one at the last look: the log still had it.
+    /// The last record that was applied at the last look: the log still had it.
     seen: Tip,
     /// What has to be applied before the node is ready; not known from an error to the next look.
     last: Option<Position>,
@@ -54,10 +45,9 @@ enum Turn {
 }
 
 impl Progress {
-    /// Nothing has been read yet after this place, at which there is a record with this id; the node is ready with `last`.
-    pub(crate) fn new(start: Position, before: Option<EventId>, last: Position) -> Self {
-        let tip = Tip { position: start, id: before.unwrap_or(EventId::from_bytes([0; 16])) };
-        Self { tip, seen: tip, last: Some(last), missed: 0, retry: FIRST_RETRY }
+    /// Nothing has been read yet after this place; the node is ready with `last`.
+    pub(crate) fn new(start: Tip, last: Position) -> Self {
+        Self { seen: start, last: Some(last), missed: 0, retry: FIRST_RETRY }
     }
 }
 
@@ -72,6 +62,8 @@ impl Shared {
                 Turn::Rewind => beat = beats_of(&self.feeds()),
                 Turn::Anew => self.set_ready(false),
                 Turn::Error(error) => {
+                    // Until it is known that the log is still the same.
+                    self.lock_applied().held = true;
                     self.set_ready(false);
                     tracing::warn!(%error, "the log cannot be read; trying again");
                     progress.last = None;
@@ -92,10 +84,8 @@ impl Shared {
                 return turn;
             }
         }
-        // Those that come later are for the next turn.
-        let mut feeds = self.feeds();
-        let after = feeds.iter().map(|feed| feed.applied()).min().unwrap_or(progress.tip.position);
-        let mut tail = self.backplane.tail(after.min(progress.tip.position));
+        let (mut feeds, after) = self.begin_to_read();
+        let mut tail = self.backplane.tail(after);
         let mut looks = interval(LOOK);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut look = None;
@@ -107,7 +97,9 @@ impl Shared {
                     progress.retry = FIRST_RETRY;
                     // Not those that have left meanwhile.
                     feeds = self.feeds();
-                    entries.into_iter().for_each(|entry| self.advance(entry, &feeds, progress));
+                    if !entries.into_iter().all(|entry| self.apply(entry, &feeds)) {
+                        return Turn::Rewind;
+                    }
                 }
                 Some(Some(Err(error))) => return Turn::Error(error),
                 Some(None) => return Turn::Error(Error::Backplane("the tail ended".into())),
@@ -126,7 +118,7 @@ impl Shared {
                         return turn;
                     }
                 }
-                _ = beat.tick() => self.feeds().iter().for_each(|feed| feed.beat()),
+                _ = beat.tick() => self.beat(),
                 _ = looks.tick(), if look.is_none() => look = Some(self.look(progress)),
                 () = self.look_wanted.notified(), if look.is_none() => look = Some(self.look(progress)),
                 () = self.rewind_wanted.notified() => return Turn::Rewind,
@@ -155,19 +147,26 @@ impl Shared {
         }
     }
 
-    fn advance(&self, entry: Entry, feeds: &[Arc<dyn Feed>], progress: &mut Progress) {
-        let tip = Tip { position: entry.position, id: entry.id };
-        self.apply(entry, feeds);
-        if tip.position > progress.tip.position {
-            progress.tip = tip;
-        }
+    /// The providers of now, and the place after which the one that is furthest back goes on. Those that come later are for
+    /// the next turn.
+    fn begin_to_read(&self) -> (Vec<Arc<dyn Feed>>, Position) {
+        let mut applied = self.lock_applied();
+        applied.held = false;
+        let feeds = self.feeds();
+        let after = feeds.iter().map(|feed| feed.applied()).fold(applied.tip.position, Position::min);
+        (feeds, after)
+    }
+
+    fn beat(&self) {
+        let _between_two_records = self.lock_applied();
+        self.feeds().iter().for_each(|feed| feed.beat());
     }
 
     /// Asks whether the log still has what was applied here up to now, and what it had at the last look: a log that was
     /// rolled back may have passed either place again with other records. Begins a new epoch if it has not.
     fn look(&self, progress: &Progress) -> BoxFuture<'static, Result<(LogState, Tip)>> {
         let backplane = Arc::clone(&self.backplane);
-        let (epoch, seen, tip) = (self.life().1, progress.seen, progress.tip);
+        let (epoch, seen, tip) = (self.life().1, progress.seen, self.lock_applied().tip);
         let ask = move |Tip { position, id }| {
             let backplane = Arc::clone(&backplane);
             async move { backplane.renew(epoch, position, id).await }
@@ -201,6 +200,8 @@ impl Shared {
             }
             taken_up.push((feed, before));
         }
+        let mut applied = self.lock_applied();
+        *applied = Applied { tip: Tip::new(first.0, first.1), held: true };
         self.set_epoch(state.epoch);
         for (feed, before) in taken_up {
             // Told before they end, which they do with their life.
@@ -208,7 +209,7 @@ impl Shared {
             feed.take_up(state, before);
             feed.end_asks();
         }
-        *progress = Progress::new(first.0, first.1, state.last);
+        *progress = Progress::new(applied.tip, state.last);
     }
 
     /// The id of the record after which a log in this state is read; nothing if it is no longer there.

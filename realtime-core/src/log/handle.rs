@@ -5,20 +5,23 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 use tokio::time::Instant;
 
-use bytes::Bytes;
+use futures_core::stream::BoxStream;
 use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use crate::log::backplane::{AppendError, Backplane, LogState};
+use crate::log::apply::{Applied, AtOnce, Tip};
+use crate::log::backplane::{AppendError, Appended, Backplane, LogState};
 use crate::log::directory::NodeId;
-use crate::log::envelope::{Body, Envelope, Providers};
 use crate::log::feed::Feed;
 use crate::log::follow::Progress;
+use crate::log::record::{Body, Providers, Record, Stored};
+use crate::log::repeat::RepeatKey;
 use crate::values::ack::Ask;
 use crate::values::cursor::Epoch;
 use crate::values::error::{Error, Result};
 use crate::values::event_id::EventId;
-use crate::values::receipt::Receipt;
+use crate::values::position::Position;
+use crate::values::receipt::{Delivered, Receipt};
 
 /// How long a send waits for its record to come back through the log.
 const OUTCOME: Duration = Duration::from_secs(2);
@@ -37,6 +40,8 @@ pub struct Log(Arc<Shared>);
 /// What the handles and the loops of a log share.
 pub(crate) struct Shared {
     pub(crate) backplane: Arc<dyn Backplane>,
+    /// How far it has been applied. Locked before the state, where both are.
+    pub(crate) applied: Mutex<Applied>,
     state: Mutex<State>,
     /// Sends of this node that wait for their record to come back through the log.
     waiters: Mutex<HashMap<EventId, Waiter>>,
@@ -61,6 +66,13 @@ struct State {
     node: Option<NodeId>,
 }
 
+/// A send that waits for its record to be applied.
+pub(crate) struct Waiting {
+    shared: Arc<Shared>,
+    id: EventId,
+    applied: oneshot::Receiver<Receipt>,
+}
+
 pub(crate) struct Waiter {
     pub(crate) done: oneshot::Sender<Receipt>,
     /// An ask to be told of the connections its record matches.
@@ -73,6 +85,7 @@ impl Log {
         let state = State { feeds: Vec::new(), next: 0, running: None, epoch: None, node: None };
         Self(Arc::new(Shared {
             backplane,
+            applied: Mutex::new(Applied { tip: Tip::new(Position::START, None), held: true }),
             state: Mutex::new(state),
             waiters: Mutex::default(),
             look_wanted: Notify::new(),
@@ -148,29 +161,31 @@ impl Log {
         ask: Option<Arc<Ask>>,
     ) -> Result<Receipt> {
         let shared = &self.0;
+        let key = shared.repeat_key(&providers, &body);
         let (node, epoch) = shared.life();
-        let (done, applied) = oneshot::channel();
-        // Before the append: the record may come back before the append's own answer does.
-        shared.waiters().insert(id, Waiter { done, ask });
-        let _forget = ForgetWaiter { shared, id };
-        let record = Envelope { id, node, providers, body }.encode();
+        let record = Arc::new(Record::new(id, node, providers, body));
         let outcome = async {
-            let mut applied = applied;
-            // Whichever comes first counts: a record that has come through the log is in it, whatever its append says.
-            tokio::select! {
-                biased;
-                receipt = &mut applied => return receipt.map_err(|_| Error::OutcomeUnknown { id }),
-                answer = shared.backplane.append(epoch, id, record) => {
-                    answer.map_err(|error| {
-                        tracing::debug!(event = %id, %error, "an append failed");
-                        if matches!(error, AppendError::Epoch) {
-                            shared.look_wanted.notify_one();
+            let appended = match shared.append_at_once(epoch, &record, key, ask.as_ref()) {
+                AtOnce::Applied(receipt) => return Ok(receipt),
+                AtOnce::Waits(mut waiting) => return waiting.applied().await,
+                AtOnce::Refused(error) => return Err(shared.refused(error, &record)),
+                AtOnce::Appended(appended) => appended,
+                AtOnce::No => {
+                    // Before the append: the record may come back before the append's own answer does.
+                    let mut waiting = shared.wait_for(id, ask);
+                    // Whichever comes first counts: a record that has come through the log is in it, whatever its append says.
+                    tokio::select! {
+                        biased;
+                        receipt = waiting.applied() => return receipt,
+                        answer = shared.backplane.append(epoch, Arc::clone(&record), key) => match answer {
+                            Ok(appended) if appended.repeated => appended,
+                            Ok(_) => return waiting.applied().await,
+                            Err(error) => return Err(shared.refused(error, &record)),
                         }
-                        error.into_error(id)
-                    })?;
+                    }
                 }
-            }
-            applied.await.map_err(|_| Error::OutcomeUnknown { id })
+            };
+            Ok(shared.repeated(appended, &record).await)
         };
         tokio::time::timeout(OUTCOME, outcome).await.unwrap_or(Err(Error::OutcomeUnknown { id }))
     }
@@ -178,7 +193,7 @@ impl Log {
     /// Tells the other nodes, past the log.
     pub(crate) async fn publish(&self, providers: Providers, id: EventId, body: Body) -> Result<()> {
         let (node, _) = self.0.life();
-        self.0.backplane.publish(Envelope { id, node, providers, body }.encode()).await
+        self.0.backplane.publish(Arc::new(Record::new(id, node, providers, body))).await
     }
 
     /// The providers that are attached.
@@ -189,6 +204,12 @@ impl Log {
     /// Whether a provider was ever attached.
     pub(crate) fn had_providers(&self) -> bool {
         self.0.state().next > 0
+    }
+
+    /// Keeps everybody else from applying records.
+    #[cfg(test)]
+    pub(crate) fn hold(&self) -> MutexGuard<'_, Applied> {
+        self.0.lock_applied()
     }
 
     /// How many sends wait for their record.
@@ -206,15 +227,18 @@ impl Shared {
         feed: &Arc<dyn Feed>,
         found: &LogState,
         before: Option<EventId>,
-        pipe: Option<futures_core::stream::BoxStream<'static, Bytes>>,
+        pipe: Option<BoxStream<'static, Stored>>,
         node: NodeId,
     ) -> Option<u64> {
+        // Nothing is applied meanwhile.
+        let mut applied = self.lock_applied();
         let mut state = self.state();
         let number = state.next;
         match (&state.running, pipe) {
             (Some(_), _) if state.epoch != Some(found.epoch) => return None,
             (Some(_), _) => {
                 feed.take_up(found, before);
+                applied.held = true;
                 self.rewind_wanted.notify_one();
             }
             // The loops have ended meanwhile.
@@ -224,7 +248,8 @@ impl Shared {
                 let stop = CancellationToken::new();
                 (state.epoch, state.node) = (Some(found.epoch), Some(node));
                 state.running = Some(stop.clone());
-                let progress = Progress::new(feed.start_in(found), before, found.last);
+                *applied = Applied { tip: Tip::new(feed.start_in(found), before), held: true };
+                let progress = Progress::new(applied.tip, found.last);
                 tokio::spawn(stop.clone().run_until_cancelled_owned(Arc::clone(self).follow(progress)));
                 tokio::spawn(stop.run_until_cancelled_owned(Arc::clone(self).follow_pipe(pipe)));
             }
@@ -251,6 +276,45 @@ impl Shared {
         (state.node.unwrap_or_else(NodeId::random), state.epoch.unwrap_or_else(Epoch::random))
     }
 
+    /// How the log knows that this is a repeat, if it is an event with a key.
+    fn repeat_key(&self, providers: &Providers, body: &Body) -> Option<RepeatKey> {
+        let Body::Event { target, event, .. } = body else { return None };
+        event.key()?;
+        let feeds = self.feeds();
+        let times = feeds.iter().filter(|feed| providers.mean(feed.provider())).map(|feed| feed.knows_repeats_for());
+        RepeatKey::of(providers, target, event, times.max().unwrap_or_default())
+    }
+
+    /// What the sender of a record is told that the log has not taken, or may not have.
+    fn refused(&self, error: AppendError, record: &Record) -> Error {
+        tracing::debug!(event = %record.id, %error, "an append failed");
+        match (&error, record.event().and_then(|(_, event)| event.key())) {
+            (AppendError::KeyReused, Some(key)) => return Error::KeyReused { key: key.to_owned() },
+            (AppendError::Epoch, _) => self.look_wanted.notify_one(),
+            _ => {}
+        }
+        error.into_error(record.id)
+    }
+
+    /// The receipt for a record that repeats this one, when that has been applied.
+    async fn repeated(&self, first: Appended, record: &Record) -> Receipt {
+        tracing::debug!(event = %record.id, first = %first.id, "not delivered: the idempotency key is known");
+        loop {
+            let read = self.read.notified();
+            if self.lock_applied().tip.position >= first.position {
+                return Receipt::new(first.id, Some(first.position), Some(Delivered::default())).as_repeated();
+            }
+            read.await;
+        }
+    }
+
+    /// Lets a send wait for its record; before it can be applied.
+    pub(crate) fn wait_for(self: &Arc<Self>, id: EventId, ask: Option<Arc<Ask>>) -> Waiting {
+        let (done, applied) = oneshot::channel();
+        self.waiters().insert(id, Waiter { done, ask });
+        Waiting { shared: Arc::clone(self), id, applied }
+    }
+
     /// The waiting send of this event, if it is one of this node.
     pub(crate) fn take_waiter(&self, id: EventId) -> Option<Waiter> {
         self.waiters().remove(&id)
@@ -265,13 +329,15 @@ impl Shared {
     }
 }
 
-/// Takes a waiter away when its send ends, however it ends.
-struct ForgetWaiter<'a> {
-    shared: &'a Shared,
-    id: EventId,
+impl Waiting {
+    /// Waits until it is applied.
+    async fn applied(&mut self) -> Result<Receipt> {
+        (&mut self.applied).await.map_err(|_| Error::OutcomeUnknown { id: self.id })
+    }
 }
 
-impl Drop for ForgetWaiter<'_> {
+impl Drop for Waiting {
+    /// Takes the waiter away when its send ends, however it ends.
     fn drop(&mut self) {
         self.shared.waiters().remove(&self.id);
     }

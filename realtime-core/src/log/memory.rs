@@ -2,6 +2,7 @@
 
 mod backplane;
 mod directory;
+mod keys;
 
 pub use backplane::MemoryBackplane;
 pub use directory::MemoryDirectory;

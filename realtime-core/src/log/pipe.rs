@@ -3,13 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_core::stream::BoxStream;
 use futures_util::StreamExt;
 
 use crate::log::backoff::Backoff;
-use crate::log::envelope::{Body, Envelope};
 use crate::log::handle::Shared;
+use crate::log::record::{Body, Stored};
 use crate::values::error::{Error, Result};
 
 /// The longest wait between two attempts to subscribe.
@@ -19,7 +18,7 @@ const ATTEMPT: Duration = Duration::from_secs(10);
 
 impl Shared {
     /// Follows the pipe for good: what ends is subscribed again, and what was published meanwhile is missed.
-    pub(crate) async fn follow_pipe(self: Arc<Self>, mut pipe: BoxStream<'static, Bytes>) {
+    pub(crate) async fn follow_pipe(self: Arc<Self>, mut pipe: BoxStream<'static, Stored>) {
         let mut backoff = Backoff::new(RETRY);
         loop {
             while let Some(message) = pipe.next().await {
@@ -37,23 +36,25 @@ impl Shared {
         }
     }
 
-    async fn subscribe(&self) -> Result<BoxStream<'static, Bytes>> {
+    async fn subscribe(&self) -> Result<BoxStream<'static, Stored>> {
         tokio::time::timeout(ATTEMPT, self.backplane.subscribe())
             .await
             .unwrap_or_else(|_| Err(Error::Backplane("no answer to a subscription".into())))
     }
 
     /// Delivers one message, unless it is this node's own.
-    fn hear(&self, message: &Bytes) {
-        match Envelope::decode(message) {
-            Ok(envelope) if envelope.node == self.life().0 => {}
-            Ok(Envelope { body: Body::Event { target, event }, providers, .. }) => {
-                let feeds = self.feeds();
-                for feed in feeds.iter().filter(|feed| providers.mean(feed.provider())) {
-                    feed.hear(&target, &event);
+    fn hear(&self, message: &Stored) {
+        match message.decode() {
+            Ok(record) if record.node == self.life().0 => {}
+            Ok(record) => {
+                let Body::Event { target, event, widen } = &record.body else {
+                    tracing::debug!("a record that belongs into the log came through the pipe");
+                    return;
+                };
+                for feed in self.feeds().iter().filter(|feed| record.providers.mean(feed.provider())) {
+                    feed.hear(target, event, *widen);
                 }
             }
-            Ok(_) => tracing::debug!("a record that belongs into the log came through the pipe"),
             Err(error) => {
                 self.feeds().iter().for_each(|feed| feed.count_skipped());
                 tracing::debug!(%error, "a message was skipped");

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use crate::log::envelope::{Body, Providers};
 use crate::log::handle::Log;
+use crate::log::record::{Body, Providers};
 use crate::log::send::ANY;
 use crate::values::close::CloseReason;
 use crate::values::error::Result;

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::log::envelope::{Body, Providers};
 use crate::log::feed::Feed;
 use crate::log::handle::Log;
+use crate::log::record::{Body, Providers};
 use crate::values::error::{Error, Result};
 use crate::values::event::Event;
 use crate::values::event_id::EventId;
@@ -36,15 +36,21 @@ impl Log {
         let mut receipt = if event.is_volatile() {
             let mut receipt = Receipt::new(id, None, None);
             for feed in &feeds {
-                receipt.add(feed.provider(), Receipt::new(id, None, Some(feed.hear(&target, &event))));
+                receipt.add(feed.provider(), Receipt::new(id, None, Some(feed.hear(&target, &event, false))));
             }
-            self.publish(providers, id, Body::Event { target, event }).await?;
+            self.publish(providers, id, Body::Event { target, event, widen: false }).await?;
             receipt
         } else {
-            self.append(providers, id, Body::Event { target, event }, None).await?
+            self.append(providers, id, Body::Event { target, event, widen: false }, None).await?
         };
-        if let ([feed], Some(delivered)) = (&*feeds, receipt.delivered) {
-            receipt.by_provider.entry(feed.provider().to_owned()).or_insert(delivered);
+        match (&*feeds, receipt.delivered) {
+            ([feed], Some(delivered)) => {
+                receipt.by_provider.entry(feed.provider().to_owned()).or_insert(delivered);
+            }
+            (feeds, Some(nothing)) if receipt.repeated() => {
+                receipt.by_provider = feeds.iter().map(|feed| (feed.provider().to_owned(), nothing)).collect();
+            }
+            _ => {}
         }
         receipt.skipped = skipped;
         Ok(receipt)

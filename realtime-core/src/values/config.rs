@@ -86,15 +86,13 @@ pub struct WindowConfig {
     pub age: Duration,
     /// Bytes of encoded frames and their bookkeeping; default 64 MiB.
     pub bytes: usize,
-    /// Idempotency keys remembered, whether or not their records are still there; default 100,000 (up to 40 MiB).
-    pub keys: usize,
     /// Records; default 10,000.
     pub records: usize,
 }
 
 impl Default for WindowConfig {
     fn default() -> Self {
-        Self { age: Duration::from_secs(300), bytes: 64 * 1024 * 1024, keys: 100_000, records: 10_000 }
+        Self { age: Duration::from_secs(300), bytes: 64 * 1024 * 1024, records: 10_000 }
     }
 }
 
@@ -108,12 +106,6 @@ impl WindowConfig {
     /// Sets [`WindowConfig::bytes`].
     pub fn with_bytes(mut self, bytes: usize) -> Self {
         self.bytes = bytes;
-        self
-    }
-
-    /// Sets [`WindowConfig::keys`].
-    pub fn with_keys(mut self, keys: usize) -> Self {
-        self.keys = keys;
         self
     }
 
@@ -175,7 +167,7 @@ impl DispatcherConfig {
     /// # Errors
     /// [`Error::Config`] that names the field.
     pub fn check(&self) -> Result<()> {
-        let WindowConfig { age, bytes, keys, records } = self.window;
+        let WindowConfig { age, bytes, records } = self.window;
         let numbers = [
             ("limits.connections", self.limits.connections),
             ("limits.connections_per_user", self.limits.connections_per_user),
@@ -184,7 +176,6 @@ impl DispatcherConfig {
             ("outbox.bytes", self.outbox.bytes),
             ("outbox.frames", self.outbox.frames),
             ("window.bytes", bytes),
-            ("window.keys", keys),
             ("window.records", records),
         ];
         for (field, number) in numbers {

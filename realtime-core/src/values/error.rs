@@ -42,6 +42,12 @@ pub enum Error {
     /// The payload could not be turned into JSON, or is not JSON.
     #[error("invalid payload: {0}")]
     InvalidPayload(#[source] BoxError),
+    /// Another event had this idempotency key, with another target, name or payload: nobody got this one.
+    #[error("the idempotency key \"{key}\" was another event's")]
+    KeyReused {
+        /// The key.
+        key: String,
+    },
     /// The provider has not been attached to a service yet.
     #[error("the provider \"{provider}\" is not attached to a service yet")]
     NotAttached {
@@ -100,6 +106,7 @@ impl Error {
             Self::FeatureOff { .. } => "feature_off",
             Self::InvalidName { .. } => "invalid_name",
             Self::InvalidPayload(_) => "invalid_payload",
+            Self::KeyReused { .. } => "key_reused",
             Self::NotAttached { .. } => "not_attached",
             Self::OutcomeUnknown { .. } => "outcome_unknown",
             Self::Refused(refusal) => refusal.kind().code(),
@@ -110,11 +117,11 @@ impl Error {
         }
     }
 
-    /// Whether what a client sent can be the reason: a name or a size that is not allowed, or a refusal. Everything else is the
+    /// Whether what a client sent can be the reason: a name or a size that is not allowed, a key that it has used, or a refusal. Everything else is the
     /// application's own mistake (a value of its own without a JSON form too), or a failure of the system, and is not for its
     /// clients to read.
     pub fn is_client_error(&self) -> bool {
-        matches!(self, Self::InvalidName { .. } | Self::Refused(_) | Self::TooLarge { .. })
+        matches!(self, Self::InvalidName { .. } | Self::KeyReused { .. } | Self::Refused(_) | Self::TooLarge { .. })
     }
 }
 

@@ -129,12 +129,14 @@ impl Event {
         self
     }
 
-    /// Gives it a key: within the window's age after the first event with this key, another one with the same key is not
-    /// delivered and gets the first one's receipt. It needs the log: a volatile event, an ask or an event for one
-    /// connection with a key is refused when it is sent ([`Error::Unsupported`]).
+    /// Gives it a key: within the window's age after the first event with this key over the same providers, it is not
+    /// delivered again, and the receipt has the first one's id and position ([`crate::Receipt::repeated`]). The log decides it, at
+    /// the append, for all nodes. It needs the log: a volatile event, an ask or an event for one connection with a key is
+    /// refused when it is sent ([`Error::Unsupported`]).
     ///
-    /// Of the newest [`crate::WindowConfig::keys`] events with a key only. A key is the provider's, whatever the target, the
-    /// name and the payload: where clients choose keys, put the tenant or the user into them.
+    /// An event with another target, name or payload and the same key is refused ([`Error::KeyReused`]): where clients choose
+    /// keys, put the tenant or the user into them. A log remembers only so many keys
+    /// ([`crate::MemoryBackplane::with_keys`]).
     ///
     /// # Errors
     /// [`Error::InvalidName`] when the key breaks the rules of names.
@@ -195,14 +197,8 @@ impl Event {
     }
 
     /// An event read back from an envelope, whose name was checked when it was made.
-    pub(crate) fn restored(
-        name: Arc<str>,
-        payload: Payload,
-        volatile: bool,
-        idempotency_key: Option<Arc<str>>,
-        latest_key: Option<Arc<str>>,
-    ) -> Self {
-        Self { name, payload, volatile, idempotency_key, latest_key }
+    pub(crate) fn restored(name: Arc<str>, payload: Payload, volatile: bool, latest_key: Option<Arc<str>>) -> Self {
+        Self { name, payload, volatile, idempotency_key: None, latest_key }
     }
 
     fn with_payload(name: impl Into<Arc<str>>, payload: Payload) -> Result<Self> {

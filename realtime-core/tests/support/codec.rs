@@ -6,7 +6,7 @@ use realtime_core::{Codec, Cursor, Event, HandlerError, Payload};
 use realtime_testkit::conformance::Received;
 use serde_json::{Value, json};
 
-/// One JSON object a frame: `name`, `payload`, `cursor`, `ack`.
+/// One JSON object a frame: `name`, `payload`, `cursor`, `ack`. It panics over an event that is named `broken`.
 #[derive(Clone, Default)]
 pub struct LineCodec {
     /// How many events were encoded.
@@ -18,6 +18,7 @@ impl Codec for LineCodec {
 
     fn event(&self, event: &Event, cursor: Option<Cursor>) -> Bytes {
         self.encoded.fetch_add(1, Ordering::Relaxed);
+        assert!(event.name() != "broken", "this codec panics");
         frame(event.name(), payload(event.payload()), cursor, None)
     }
 

@@ -17,10 +17,11 @@ pub async fn read_log(backplane: &MemoryBackplane) -> Vec<Logged> {
     entries
         .into_iter()
         .map(|entry| {
-            assert_eq!(entry.record[0], 1);
-            let end = 5 + u32::from_be_bytes(entry.record[1..5].try_into().unwrap()) as usize;
-            let header: Value = serde_json::from_slice(&entry.record[5..end]).unwrap();
-            Logged { position: entry.position.get(), kind: header["kind"].clone(), payload: entry.record.slice(end..) }
+            let record = entry.record.bytes();
+            assert_eq!(record[0], 1);
+            let end = 5 + u32::from_be_bytes(record[1..5].try_into().unwrap()) as usize;
+            let header: Value = serde_json::from_slice(&record[5..end]).unwrap();
+            Logged { position: entry.position.get(), kind: header["kind"].clone(), payload: record.slice(end..) }
         })
         .collect()
 }

@@ -21,6 +21,6 @@ pub use codec::{LineCodec, parse};
 pub use dice::Dice;
 pub use guest::Guest;
 pub use log::{Logged, read_log};
-pub use provider::{CoreProvider, note, refused, runtime};
+pub use provider::{CoreProvider, foreign, note, refused, runtime};
 pub use realtime_testkit::{AppendFault, FaultyBackplane, FaultyDirectory, UpdateFault};
 pub use wait::{WAIT, eventually, in_time};

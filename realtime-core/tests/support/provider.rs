@@ -3,7 +3,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use realtime_core::{
     Admitted, Capabilities, CloseReason, ConnectRequest, ConnectionStats, Dispatcher, DispatcherConfig, Drain, Event,
-    RealtimeBroadcast, RealtimeProvider, Refusal, Result, RoomMembership, Runtime, SocketIoBroadcast, Stats, Target,
+    EventId, RealtimeBroadcast, RealtimeProvider, Record, Refusal, Result, RoomMembership, Runtime, SocketIoBroadcast,
+    Stats, Target,
 };
 use realtime_testkit::conformance::{Refused, Setup, Visitor, VisitorAuthenticator, VisitorPolicy};
 
@@ -95,6 +96,11 @@ impl RealtimeProvider for CoreProvider {
     fn connections(&self, target: &Target) -> Vec<ConnectionStats> {
         self.dispatcher.connections(target)
     }
+}
+
+/// A record that another node has made, for a user who is not here.
+pub fn foreign() -> Arc<Record> {
+    Arc::new(Record::of_event(EventId::random(), Target::user("nobody"), note("elsewhere")))
 }
 
 /// A runtime that knows the visitors.

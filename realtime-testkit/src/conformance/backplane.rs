@@ -22,9 +22,13 @@ macro_rules! backplane_conformance {
             appends_are_numbered_without_a_gap,
             appends_at_the_same_time_have_one_order,
             appends_name_the_life_they_mean,
+            keys_end_with_their_life,
+            keys_end_with_their_time,
+            keys_of_records_with_another_content_are_refused,
+            keys_that_are_known_append_nothing,
             pipe_reaches_who_subscribes_now,
             range_is_what_lies_after_a_place,
-            records_are_any_bytes,
+            records_come_back_as_they_were,
             records_keep_their_ids,
             renewals_at_the_same_time_begin_one_life,
             renewals_of_what_is_not_lost_begin_nothing,
@@ -40,27 +44,43 @@ macro_rules! backplane_conformance {
 /// The backplane suite: one function a test.
 pub mod tests {
     use std::sync::Arc;
+    use std::time::Duration;
 
-    use bytes::Bytes;
     use futures_util::StreamExt;
     use futures_util::future::join_all;
-    use realtime_core::{AppendError, Backplane, Entry, Epoch, EventId, LogState, Position, Tail};
+    use realtime_core::{
+        AppendError, Appended, Backplane, Entry, Epoch, Event, EventId, LogState, Position, Record, RepeatKey, Stored,
+        Tail, Target,
+    };
 
     use super::BackplaneUnderTest;
     use crate::conformance::run::in_time;
 
-    async fn append(node: &Arc<dyn Backplane>, record: &str) -> Position {
-        append_bytes(node, Bytes::copy_from_slice(record.as_bytes())).await
+    fn record_of(id: EventId, text: &str) -> Arc<Record> {
+        let event = Event::binary("record", text.as_bytes().to_vec()).expect("an event");
+        Arc::new(Record::of_event(id, Target::all(), event))
     }
 
-    async fn append_bytes(node: &Arc<dyn Backplane>, record: Bytes) -> Position {
-        let epoch = in_time("a state", node.state()).await.expect("a state").epoch;
-        let appended = node.append(epoch, EventId::random(), record);
-        in_time("an append", appended).await.expect("appended")
+    async fn append(node: &Arc<dyn Backplane>, text: &str) -> Position {
+        let epoch = state_of(node).await.epoch;
+        let appended = node.append(epoch, record_of(EventId::random(), text), None);
+        in_time("an append", appended).await.expect("appended").position
     }
 
     async fn append_as(node: &Arc<dyn Backplane>, epoch: Epoch, id: EventId) -> Result<Position, AppendError> {
-        in_time("an append", node.append(epoch, id, Bytes::from_static(b"x"))).await
+        let appended = in_time("an append", node.append(epoch, record_of(id, "x"), None)).await?;
+        assert_eq!((appended.id, appended.repeated), (id, false));
+        Ok(appended.position)
+    }
+
+    /// A key of this number, whose record has this content, for this long.
+    fn key(number: u8, content: u8, keep: Duration) -> RepeatKey {
+        RepeatKey { key: [number; 16], content: [content; 16], keep }
+    }
+
+    async fn append_with(node: &Arc<dyn Backplane>, key: RepeatKey) -> Result<Appended, AppendError> {
+        let epoch = state_of(node).await.epoch;
+        in_time("an append", node.append(epoch, record_of(EventId::random(), "keyed"), Some(key))).await
     }
 
     async fn state_of(node: &Arc<dyn Backplane>) -> LogState {
@@ -81,8 +101,14 @@ pub mod tests {
         entries
     }
 
-    fn texts(entries: &[Entry]) -> Vec<&str> {
-        entries.iter().map(|entry| std::str::from_utf8(&entry.record).expect("text")).collect()
+    fn text(record: &Stored) -> String {
+        let record = record.decode().expect("a record");
+        let (_, event) = record.event().expect("an event");
+        String::from_utf8(event.payload().bytes().to_vec()).expect("text")
+    }
+
+    fn texts(entries: &[Entry]) -> Vec<String> {
+        entries.iter().map(|entry| text(&entry.record)).collect()
     }
 
     fn assert_gapless_after(after: Position, entries: &[Entry]) {
@@ -121,10 +147,7 @@ pub mod tests {
             join_all(writers).await.into_iter().flat_map(|appended| appended.expect("it ends")).collect();
         appended.sort();
         let entries = read(&mut backplane.node().await.tail(Position::START), 400).await;
-        let entries: Vec<_> = entries
-            .into_iter()
-            .map(|entry| (entry.position, String::from_utf8(entry.record.to_vec()).expect("text")))
-            .collect();
+        let entries: Vec<_> = entries.into_iter().map(|entry| (entry.position, text(&entry.record))).collect();
         assert_eq!(entries, appended);
         assert_eq!(entries.last().map(|(position, _)| position.get()), Some(400));
     }
@@ -179,12 +202,12 @@ pub mod tests {
         read(&mut read_once, 1).await;
         let never_read = node.tail(Position::START);
         drop((read_once, never_read));
-        let record = Bytes::from(vec![b'x'; 1024]);
+        let text = "x".repeat(1024);
         let epoch = state_of(&node).await.epoch;
         for n in 2..=12_000u64 {
-            let appended = node.append(epoch, EventId::random(), record.clone());
-            let position = in_time("an append", appended).await.expect("appended");
-            assert_eq!(position, Position::new(n));
+            let appended = node.append(epoch, record_of(EventId::random(), &text), None);
+            let appended = in_time("an append", appended).await.expect("appended");
+            assert_eq!(appended.position, Position::new(n));
         }
     }
 
@@ -306,37 +329,108 @@ pub mod tests {
     pub async fn pipe_reaches_who_subscribes_now<B: BackplaneUnderTest>() {
         let backplane = B::start().await;
         let (one, two) = (backplane.node().await, backplane.node().await);
-        one.publish(Bytes::from_static(b"to nobody")).await.expect("published");
+        let publish = async |text: &str| {
+            one.publish(record_of(EventId::random(), text)).await.expect("published");
+        };
+        publish("to nobody").await;
         let mut own = one.subscribe().await.expect("subscribed");
         let mut other = two.subscribe().await.expect("subscribed");
         for n in 0..50 {
-            one.publish(Bytes::from(n.to_string())).await.expect("published");
+            publish(&n.to_string()).await;
         }
         let mut late = two.subscribe().await.expect("subscribed");
-        one.publish(Bytes::from_static(b"last")).await.expect("published");
+        publish("last").await;
         for pipe in [&mut own, &mut other] {
             for n in 0..50 {
-                assert_eq!(in_time("a message", pipe.next()).await, Some(Bytes::from(n.to_string())));
+                let message = in_time("a message", pipe.next()).await.expect("a message");
+                assert_eq!(text(&message), n.to_string());
             }
         }
         for pipe in [&mut own, &mut other, &mut late] {
-            assert_eq!(in_time("a message", pipe.next()).await.as_deref(), Some(&b"last"[..]));
+            let message = in_time("a message", pipe.next()).await.expect("a message");
+            assert_eq!(text(&message), "last");
         }
         assert_eq!(one.state().await.expect("a state").last, Position::START, "the pipe is no log");
     }
 
-    /// A record is bytes: any, none, many.
-    pub async fn records_are_any_bytes<B: BackplaneUnderTest>() {
+    /// A record comes back as it was, whatever its size, by range and tail; as a value or as bytes.
+    pub async fn records_come_back_as_they_were<B: BackplaneUnderTest>() {
         let backplane = B::start().await;
         let node = backplane.node().await;
-        let records = [Bytes::new(), Bytes::from_static(&[0, 255, 10, 13]), Bytes::from(vec![7; 1024 * 1024])];
+        let epoch = state_of(&node).await.epoch;
+        let json = Event::json("räume", "a\"b").expect("an event").latest_key("k").expect("a key");
+        let records = [
+            record_of(EventId::random(), ""),
+            record_of(EventId::random(), &"x".repeat(1024 * 1024)),
+            Arc::new(Record::of_event(EventId::random(), Target::room("r").except_user("u"), json)),
+        ];
         for record in &records {
-            append_bytes(&node, record.clone()).await;
+            in_time("an append", node.append(epoch, Arc::clone(record), None)).await.expect("appended");
         }
         let entries = read(&mut node.tail(Position::START), 3).await;
         let range = node.range(Position::START, 3).await.expect("a range");
         for (at, record) in records.iter().enumerate() {
-            assert!(entries[at].record == *record && range[at].record == *record, "record {at}");
+            for entry in [&entries[at], &range[at]] {
+                assert!(entry.record.decode().expect("a record") == *record, "record {at}");
+            }
         }
+    }
+
+    /// The first record with a key is appended; for every other one the answer is the first one's, from every node.
+    pub async fn keys_that_are_known_append_nothing<B: BackplaneUnderTest>() {
+        let backplane = B::start().await;
+        let (one, two) = (backplane.node().await, backplane.node().await);
+        let keyed = key(1, 1, Duration::from_secs(60));
+        let first = append_with(&one, keyed).await.expect("appended");
+        assert!(!first.repeated);
+        for node in [&one, &two] {
+            let again = append_with(node, keyed).await.expect("answered");
+            assert_eq!(again, Appended { repeated: true, ..first });
+        }
+        let other = append_with(&two, key(2, 1, Duration::from_secs(60))).await.expect("appended");
+        assert_eq!((other.position, other.repeated), (first.position.next(), false), "another key");
+        let sends = (3..8).flat_map(|number| [(number, &one), (number, &two)]);
+        let answers =
+            join_all(sends.map(|(number, node)| append_with(node, key(number, 1, Duration::from_secs(60))))).await;
+        let answers: Vec<_> = answers.into_iter().map(|answer| answer.expect("answered")).collect();
+        assert_eq!(answers.iter().filter(|answer| answer.repeated).count(), 5, "{answers:?}");
+        assert_eq!(state_of(&one).await.last, Position::new(7));
+    }
+
+    /// A key that another record has, which says something else, is refused for certain.
+    pub async fn keys_of_records_with_another_content_are_refused<B: BackplaneUnderTest>() {
+        let backplane = B::start().await;
+        let node = backplane.node().await;
+        append_with(&node, key(1, 1, Duration::from_secs(60))).await.expect("appended");
+        let refused = append_with(&node, key(1, 2, Duration::from_secs(60))).await;
+        assert!(matches!(refused, Err(AppendError::KeyReused)), "{refused:?}");
+        assert_eq!(state_of(&node).await.last, Position::new(1));
+    }
+
+    /// A key is forgotten when its time is over.
+    pub async fn keys_end_with_their_time<B: BackplaneUnderTest>() {
+        let backplane = B::start().await;
+        let node = backplane.node().await;
+        let keyed = key(1, 1, Duration::from_millis(300));
+        let first = append_with(&node, keyed).await.expect("appended");
+        let again = loop {
+            let again = append_with(&node, keyed).await.expect("answered");
+            if !again.repeated {
+                break again;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        };
+        assert_eq!(again.position, first.position.next());
+    }
+
+    /// A key is of the life in which it came.
+    pub async fn keys_end_with_their_life<B: BackplaneUnderTest>() {
+        let backplane = B::start().await;
+        let node = backplane.node().await;
+        let keyed = key(1, 1, Duration::from_secs(60));
+        append_with(&node, keyed).await.expect("appended");
+        let old = state_of(&node).await;
+        renew(&node, old.epoch, Position::new(1_000), EventId::random()).await;
+        assert!(!append_with(&node, keyed).await.expect("appended").repeated);
     }
 }

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use realtime_core::{
-    Acks, ConnectionId, Event, Payload, RealtimeBroadcast, Receipt, RoomMembership, SocketIoBroadcast, Target,
+    Acks, ConnectionId, Error, Event, Payload, RealtimeBroadcast, Receipt, RoomMembership, SocketIoBroadcast, Target,
 };
 use serde_json::json;
 
+use crate::log::Audience;
 use crate::reference::Predicted;
 use crate::schedule::{Except, Id, Kind, Member, Scope};
 use crate::server::{room_name, tenant_name, user_name};
@@ -20,7 +21,8 @@ pub(crate) type Pending = BoxFuture<'static, Result<Done, String>>;
 pub(crate) enum Done {
     Ask(u64, Acks),
     Rooms,
-    Send(Predicted, Receipt),
+    /// Without a receipt the key is another event's.
+    Send(Predicted, Option<Receipt>),
 }
 
 /// Who is left out beside a connection.
@@ -48,44 +50,52 @@ fn event(name: &'static str, number: u64, pad: usize) -> Result<Event, String> {
     Event::with_checked_payload(name, payload).map_err(|error| error.to_string())
 }
 
-pub(crate) fn send(
-    broadcast: Arc<dyn RealtimeBroadcast>,
-    scope: Scope,
-    (user, connection): (Option<Member>, Option<String>),
-    predicted: Predicted,
-    pad: usize,
-) -> Pending {
+/// Something to be sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Sending {
+    pub(crate) scope: Scope,
+    /// Whom that means, exceptions included.
+    pub(crate) audience: Audience,
+    pub(crate) kind: Kind,
+    pub(crate) pad: usize,
+}
+
+pub(crate) fn send(broadcast: Arc<dyn RealtimeBroadcast>, predicted: Predicted) -> Pending {
+    let Sending { scope, audience, kind, pad } = predicted.sending.clone();
     let mut target = target(scope);
-    target = match user {
+    target = match audience.except_user {
         Some(Member { user, tenant: None }) => target.except_user(user_name(user)),
         Some(Member { user, tenant: Some(tenant) }) => target.except_user_in(tenant_name(tenant), user_name(user)),
         None => target,
     };
-    if let Some(id) = connection.and_then(|id| id.parse::<ConnectionId>().ok()) {
+    if let Some(id) = audience.except_connection.and_then(|id| id.parse::<ConnectionId>().ok()) {
         target = target.except_connection(id);
     }
     Box::pin(async move {
-        let event = event(predicted.kind.name(), predicted.number, pad)?;
-        let event = match predicted.kind {
+        let event = event(kind.name(), predicted.number, pad)?;
+        let event = match kind {
             Kind::Latest(key) => event.latest_key(format!("latest {key}")).map_err(|error| error.to_string())?,
             Kind::Once(key) => event.idempotency_key(format!("once {key}")).map_err(|error| error.to_string())?,
             Kind::Plain => event,
             Kind::Volatile => event.volatile(),
         };
-        let receipt = broadcast.send(target, event).await.map_err(|error| format!("a send failed: {error}"))?;
-        Ok(Done::Send(predicted, receipt))
+        match broadcast.send(target, event).await {
+            Ok(receipt) => Ok(Done::Send(predicted, Some(receipt))),
+            Err(Error::KeyReused { .. }) => Ok(Done::Send(predicted, None)),
+            Err(error) => Err(format!("a send failed: {error}")),
+        }
     })
 }
 
-pub(crate) fn ask(asks: Arc<dyn SocketIoBroadcast>, scope: Scope, predicted: Predicted, timeout: Duration) -> Pending {
+pub(crate) fn ask(asks: Arc<dyn SocketIoBroadcast>, scope: Scope, number: u64, timeout: Duration) -> Pending {
     Box::pin(async move {
-        let event = event("q", predicted.number, 0)?;
+        let event = event("q", number, 0)?;
         let acks = match scope {
             Scope::Room(room) => asks.to_room_with_ack(&room_name(room), event, timeout).await,
             Scope::User(user) => asks.to_user_with_ack(&user_name(user), event, timeout).await,
             scope => asks.ask(target(scope), event, timeout).await,
         };
-        Ok(Done::Ask(predicted.number, acks.map_err(|error| format!("an ask failed: {error}"))?))
+        Ok(Done::Ask(number, acks.map_err(|error| format!("an ask failed: {error}"))?))
     })
 }
 

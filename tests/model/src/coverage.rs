@@ -40,7 +40,7 @@ impl Coverage {
 }
 
 /// What every transport has.
-const EVERYWHERE: [&str; 65] = [
+const EVERYWHERE: [&str; 66] = [
     "connected while the log began anew",
     "connected: epoch",
     "connected: epoch, for its record is gone",
@@ -69,6 +69,7 @@ const EVERYWHERE: [&str; 65] = [
     "event with a latest key",
     "event with an exception",
     "event with an idempotency key",
+    "idempotency key of another event",
     "log rolled back",
     "log rolled back and filled again",
     "log wiped",

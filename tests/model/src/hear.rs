@@ -183,7 +183,7 @@ impl Reference {
             return Err(format!("not its place, which is {place}"));
         }
         let record = self.log_of(&self.conns[serial]).record(place);
-        if !matches!(record.what, What::Event | What::Unsure) || record.number != number {
+        if record.what != What::Event || record.number != number {
             return Err("not delivered as an event".to_owned());
         }
         let (scope, latest, of_another_node) = (record.audience.scope, record.latest, record.process.is_none());
@@ -407,7 +407,7 @@ impl Reference {
             let due = match record.what {
                 What::Event => true,
                 What::Ask => self.is_live(serial, place),
-                What::Nothing | What::Unsure => false,
+                What::Nothing => false,
             };
             if !due || log.sees(&conn.viewer, place) != Sees::Yes {
                 continue;

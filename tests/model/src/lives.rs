@@ -5,7 +5,7 @@ use tokio::time::Instant;
 
 use crate::conn::{Conn, Moment};
 use crate::log::{Audience, Change, Log, Place, Record, What};
-use crate::reference::{Key, Reference, Sent};
+use crate::reference::{Reference, Sent};
 use crate::schedule::{Kind, Scope};
 use crate::tape::Ended;
 
@@ -99,6 +99,7 @@ impl Reference {
         let numbers = numbers.collect();
         let wiped = kept.is_none() || last.as_ref().is_some_and(|last| last.wiped);
         let since = last.map_or(Instant::now(), |last| last.since);
+        self.keys.retain(|known| known.place <= kept.unwrap_or_default());
         self.beneath = Some(Beneath { filled: log.end() >= end, log, wiped, since });
         numbers
     }
@@ -126,6 +127,8 @@ impl Reference {
             Beneath { filled: true, .. } => "log rolled back and filled again",
             _ => "log rolled back",
         });
+        // They are of the life that is over.
+        self.keys.clear();
         self.take_up(epoch, beneath.log, from, at, false);
         let first = self.first;
         self.conns[first..].iter_mut().for_each(|conn| conn.sent_back = true);
@@ -156,18 +159,6 @@ impl Reference {
     fn take_up(&mut self, epoch: Epoch, mut log: Log, from: Place, now: Instant, alone: bool) {
         log.take_up(from, self.log().users.anew(alone, now), self.process, now);
         self.lives.push(Life { epoch, log, begun: from });
-        // What is a repeat is decided anew, by what is read.
-        self.keys.clear();
-        for place in from + 1..=self.log().end() {
-            let Some(key) = self.log().record(place).once else { continue };
-            let what = self.repeats(key);
-            let record = self.log_mut().record_mut(place);
-            record.what = what;
-            let id = record.id;
-            if what == What::Event {
-                self.keys.push(Key { key, place, id, at: now });
-            }
-        }
     }
 
     /// The server has ended an absent user's rooms by itself, which has taken the log's next place.
@@ -227,7 +218,6 @@ impl Reference {
             change: None,
             audience,
             latest: None,
-            once: None,
             id: None,
             at: Instant::now(),
             least_bytes: 0,
@@ -250,8 +240,7 @@ impl Record {
         let mut record = Self { least_bytes: pad, ..self };
         match kind {
             Kind::Latest(key) => record.latest = Some(key),
-            Kind::Once(key) => record.once = Some(key),
-            Kind::Plain | Kind::Volatile => {}
+            Kind::Once(_) | Kind::Plain | Kind::Volatile => {}
         }
         record
     }

@@ -28,10 +28,8 @@ pub(crate) struct Audience {
 pub(crate) enum What {
     Ask,
     Event,
-    /// A join, a leave, or a repeat: it only takes its place.
+    /// A join or a leave: it only takes its place.
     Nothing,
-    /// An event that may turn out to be a repeat.
-    Unsure,
 }
 
 /// What a record changes.
@@ -54,8 +52,6 @@ pub(crate) struct Record {
     pub(crate) change: Option<Change>,
     pub(crate) audience: Audience,
     pub(crate) latest: Option<Id>,
-    /// Its idempotency key.
-    pub(crate) once: Option<Id>,
     /// Its id, if its receipt has told.
     pub(crate) id: Option<EventId>,
     /// When the process saw it.

@@ -30,7 +30,8 @@ impl World {
         let numbers = self.reference.lose(kept, loss.others);
         let others =
             numbers.iter().map(|number| of_another_node(Kind::Plain.name(), &json!({ "n": number, "pad": "" })));
-        let lost = self.server.tape().lose(kept, others.collect()).await;
+        let others: Result<_, _> = others.collect();
+        let lost = self.server.tape().lose(kept, others.map_err(|error| error.to_string())?).await;
         let end = self.reference.end_beneath();
         self.note(|| format!("  the log ends at {end}, of which {kept:?} are the old ones"));
         lost.map_err(|error| error.to_string())

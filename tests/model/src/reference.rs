@@ -6,6 +6,7 @@ use std::time::Duration;
 use realtime_core::{Epoch, EventId, Receipt, Stats};
 use tokio::time::Instant;
 
+use crate::calls::Sending;
 use crate::conn::{Conn, Moment, RoomRequest};
 use crate::coverage::Coverage;
 use crate::generate::CLOSED_ROOM;
@@ -44,10 +45,7 @@ pub(crate) struct Reference {
     pub(crate) first: usize,
     pub(crate) first_life: usize,
     pub(crate) sent: Vec<Sent>,
-    /// The idempotency key among the calls under way: one at most, for which key is remembered last is not known beforehand
-    /// if it is not known which of them is a repeat.
-    once: Option<(Id, What)>,
-    /// Idempotency keys in the order of their first events.
+    /// Idempotency keys in the order of their first events, of the life that the log is in.
     pub(crate) keys: Vec<Key>,
     /// What each client has received by its own cursor, with the epoch.
     pub(crate) delivered: Vec<BTreeSet<(u64, Place)>>,
@@ -66,6 +64,9 @@ pub(crate) struct Given {
 pub(crate) struct Key {
     pub(crate) key: Id,
     pub(crate) place: Place,
+    /// What was sent, and its number.
+    sending: Sending,
+    number: u64,
     /// Known when its receipt is there.
     pub(crate) id: Option<EventId>,
     pub(crate) at: Instant,
@@ -75,11 +76,23 @@ pub(crate) struct Key {
 #[derive(Clone, Debug)]
 pub(crate) struct Predicted {
     pub(crate) number: u64,
-    pub(crate) kind: Kind,
-    /// None for what is volatile.
-    pub(crate) place: Option<Place>,
+    pub(crate) sending: Sending,
+    pub(crate) becomes: Becomes,
     /// How many connections it matches, at least and at most.
     matches: (usize, usize),
+}
+
+/// What the log is to make of a send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Becomes {
+    /// A record at this place.
+    Record(Place),
+    /// Nothing: the same was sent with its key before, and is at this place.
+    Repeat(Place),
+    /// Nothing: its key is another event's.
+    Refused,
+    /// Nothing: it is volatile.
+    Volatile,
 }
 
 impl Reference {
@@ -97,7 +110,6 @@ impl Reference {
             first: 0,
             first_life: 0,
             sent: Vec::new(),
-            once: None,
             keys: Vec::new(),
             delivered,
             coverage: Coverage::default(),
@@ -203,7 +215,6 @@ impl Reference {
     /// Calls begin that do not wait for each other.
     pub(crate) fn begin_calls(&mut self) {
         self.before = self.log().end();
-        self.once = None;
     }
 
     /// A user joins a room, which takes the log's next place.
@@ -248,49 +259,53 @@ impl Reference {
         Audience { scope, except_user, except_connection }
     }
 
-    /// An event is sent.
-    pub(crate) fn send(&mut self, audience: Audience, mut kind: Kind, pad: usize) -> Predicted {
-        if let Kind::Once(key) = kind
-            && self.once.is_some_and(|(known, what)| known != key || what == What::Unsure)
-        {
-            kind = Kind::Plain;
-        }
+    /// An event is sent. Who sends one with a key that is known sends the same once more, unless it leaves somebody out.
+    pub(crate) fn send(&mut self, sending: Sending) -> Predicted {
         let number = self.sent.len() as u64;
-        let what = match kind {
-            Kind::Once(key) => {
-                let what = if self.once.is_some() { What::Nothing } else { self.repeats(key) };
-                self.once = Some((key, what));
-                if what == What::Event {
-                    self.keys.push(Key { key, place: self.log().end() + 1, id: None, at: Instant::now() });
-                }
-                what
+        if let Kind::Once(key) = sending.kind
+            && let Some(known) = self.known(key)
+        {
+            let (place, first) = (known.place, known.sending.clone());
+            let except = &sending.audience;
+            if except.except_user.is_some() || except.except_connection.is_some() {
+                self.cover("idempotency key of another event");
+                return Predicted { number, sending, becomes: Becomes::Refused, matches: (0, 0) };
             }
-            Kind::Latest(_) | Kind::Plain => What::Event,
-            Kind::Volatile => {
-                // It goes at once, before what was called with it has been applied.
-                let place = self.before + 1;
-                let sees = |conn: &Conn| self.log().is_for(&conn.viewer, &audience, place) != Sees::No;
-                let may = |conn: &Conn| conn.may_be_there() && (conn.sent_back || sees(conn));
-                let may = self.of_now_numbered().filter(|(_, conn)| may(conn));
-                let may = may.map(|(serial, _)| serial).collect();
-                self.sent.push(Sent::Volatile { may, pad });
-                let matches = self.matches(&audience, place);
-                return Predicted { number, kind, place: None, matches };
-            }
-        };
-        let record = self.record(number, what, audience.clone()).of(kind, pad);
+            return Predicted {
+                number: known.number,
+                sending: first,
+                becomes: Becomes::Repeat(place),
+                matches: (0, 0),
+            };
+        }
+        let (audience, kind, pad) = (sending.audience.clone(), sending.kind, sending.pad);
+        if kind == Kind::Volatile {
+            // It goes at once, before what was called with it has been applied.
+            let place = self.before + 1;
+            let sees = |conn: &Conn| self.log().is_for(&conn.viewer, &audience, place) != Sees::No;
+            let may = |conn: &Conn| conn.may_be_there() && (conn.sent_back || sees(conn));
+            let may = self.of_now_numbered().filter(|(_, conn)| may(conn));
+            let may = may.map(|(serial, _)| serial).collect();
+            self.sent.push(Sent::Volatile { may, pad });
+            let matches = self.matches(&audience, place);
+            return Predicted { number, sending, becomes: Becomes::Volatile, matches };
+        }
+        let record = self.record(number, What::Event, audience.clone()).of(kind, pad);
         let place = self.log_mut().push(record);
+        if let Kind::Once(key) = kind {
+            self.keys.push(Key { key, place, sending: sending.clone(), number, id: None, at: Instant::now() });
+        }
         self.sent.push(Sent::Logged { place, pad });
-        Predicted { number, kind, place: Some(place), matches: self.matches(&audience, place) }
+        Predicted { number, sending, becomes: Becomes::Record(place), matches: self.matches(&audience, place) }
     }
 
-    /// An ask is sent.
-    pub(crate) fn ask(&mut self, audience: Audience) -> Predicted {
+    /// An ask is sent; its number.
+    pub(crate) fn ask(&mut self, audience: Audience) -> u64 {
         let number = self.sent.len() as u64;
-        let record = self.record(number, What::Ask, audience.clone());
+        let record = self.record(number, What::Ask, audience);
         let place = self.log_mut().push(record);
         self.sent.push(Sent::Logged { place, pad: 0 });
-        Predicted { number, kind: Kind::Plain, place: Some(place), matches: self.matches(&audience, place) }
+        number
     }
 
     /// How many connections something for this audience matches, at least and at most.
@@ -303,55 +318,43 @@ impl Reference {
         (least, most)
     }
 
-    /// Whether an event with this key is a repeat: only so many keys are remembered, and only for so long.
-    pub(crate) fn repeats(&self, key: Id) -> What {
-        let remembered = self.keys.len().saturating_sub(self.setup.window_keys);
-        match self.keys[remembered..].iter().rfind(|known| known.key == key).map(|known| known.at.elapsed()) {
-            Some(elapsed) if elapsed <= self.age() => What::Nothing,
-            Some(elapsed) if elapsed <= self.age() + LATE => What::Unsure,
-            _ => What::Event,
-        }
+    /// The first event with this key: only so many keys are remembered, and only for so long.
+    fn known(&self, key: Id) -> Option<&Key> {
+        let forgotten = self.keys.len().saturating_sub(self.setup.window_keys);
+        let known = self.keys[forgotten..].iter().rfind(|known| known.key == key);
+        known.filter(|known| known.at.elapsed() < self.age())
     }
 
     /// What a send has come to.
-    pub(crate) fn receipt(&mut self, predicted: &Predicted, receipt: &Receipt) -> Result<(), String> {
-        let wrong = |what: &str| Err(format!("{what}: n={} at {:?}: {receipt:?}", predicted.number, predicted.place));
-        let Some(place) = predicted.place else {
-            if receipt.position.is_some() {
-                return wrong("a volatile event with a place");
-            }
-            return matched(predicted, receipt);
+    pub(crate) fn sent(&mut self, predicted: &Predicted, receipt: Option<&Receipt>) -> Result<(), String> {
+        let &Predicted { number, becomes, .. } = predicted;
+        let wrong = |what: &str| Err(format!("{what}: n={number}, {becomes:?}: {receipt:?}"));
+        let Some(receipt) = receipt else {
+            return if becomes == Becomes::Refused { Ok(()) } else { wrong("its key is said to be another event's") };
         };
-        let position = receipt.position.map(realtime_core::Position::get);
-        let life = self.life();
-        let record = self.lives[life].log.record_mut(place);
-        if record.what == What::Unsure {
-            record.what = if position == Some(place) { What::Event } else { What::Nothing };
-            if let (What::Event, Kind::Once(key)) = (record.what, predicted.kind) {
-                self.keys.push(Key { key, place, id: None, at: Instant::now() });
-            }
-        }
-        let is_repeat = record.what == What::Nothing;
+        let (place, is_repeat) = match becomes {
+            Becomes::Record(place) => (Some(place), false),
+            Becomes::Repeat(place) => (Some(place), true),
+            Becomes::Volatile => (None, false),
+            Becomes::Refused => return wrong("the key of another event was taken"),
+        };
         if receipt.repeated() != is_repeat {
             return wrong("it does not say whether it is a repeat's");
         }
-        if !is_repeat {
-            record.id = Some(receipt.id);
-        }
-        if is_repeat {
-            let first = self.keys.iter().rfind(|known| predicted.kind == Kind::Once(known.key) && known.place < place);
-            if first.is_none_or(|first| position != Some(first.place) || first.id.is_some_and(|id| id != receipt.id)) {
-                return wrong("a repeat without the first one's receipt");
-            }
-            self.cover("repeat of an idempotency key");
-            return Ok(());
-        }
-        if position != Some(place) {
+        if receipt.position.map(realtime_core::Position::get) != place {
             return wrong("not at its place");
         }
+        let Some(place) = place else { return matched(predicted, receipt) };
         if let Some(key) = self.keys.iter_mut().rfind(|known| known.place == place) {
+            if key.id.is_some_and(|id| id != receipt.id) {
+                return wrong("a repeat without the first one's id");
+            }
             key.id = Some(receipt.id);
-            self.cover("event with an idempotency key");
+            self.cover(if is_repeat { "repeat of an idempotency key" } else { "event with an idempotency key" });
+        }
+        if !is_repeat {
+            let life = self.life();
+            self.lives[life].log.record_mut(place).id = Some(receipt.id);
         }
         matched(predicted, receipt)
     }

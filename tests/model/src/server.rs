@@ -117,8 +117,7 @@ fn provider(setup: &Setup) -> Arc<dyn HttpProvider> {
     let window = WindowConfig::default()
         .with_records(setup.window_records)
         .with_bytes(setup.window_bytes)
-        .with_age(Duration::from_secs(setup.window_seconds))
-        .with_keys(setup.window_keys);
+        .with_age(Duration::from_secs(setup.window_seconds));
     match setup.transport {
         Transport::Polling | Transport::SocketIo => {
             let config = SocketIoConfig::default().with_limits(limits).with_outbox(outbox).with_window(window);

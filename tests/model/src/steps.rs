@@ -90,7 +90,7 @@ impl World {
                 match result? {
                     Done::Ask(number, acks) => self.asks.collect(number, acks),
                     Done::Rooms => {}
-                    Done::Send(predicted, receipt) => self.reference.receipt(&predicted, &receipt)?,
+                    Done::Send(predicted, receipt) => self.reference.sent(&predicted, receipt.as_ref())?,
                 }
             }
             if pending.iter().all(Option::is_none) {

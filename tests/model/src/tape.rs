@@ -4,14 +4,14 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use realtime_core::{
-    AppendError, Backplane, Entry, Epoch, EventId, LogState, MemoryBackplane, NodeId, Position, Result, Tail, Target,
+    AppendError, Appended, Backplane, Entry, Epoch, Event, EventId, LogState, MemoryBackplane, Position, Record,
+    RepeatKey, Result, Stored, Tail, Target,
 };
 use realtime_testkit::FaultyBackplane;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::log::Place;
@@ -41,6 +41,7 @@ pub(crate) enum Told {
 #[derive(Clone)]
 pub(crate) struct Tape {
     log: FaultyBackplane,
+    keys: usize,
     state: Arc<Mutex<State>>,
 }
 
@@ -63,8 +64,9 @@ struct State {
 }
 
 impl Tape {
-    pub(crate) fn new() -> Self {
-        Self { log: FaultyBackplane::new(blank()), state: Arc::default() }
+    /// It remembers so many idempotency keys.
+    pub(crate) fn new(keys: usize) -> Self {
+        Self { log: FaultyBackplane::new(blank(keys)), keys, state: Arc::default() }
     }
 
     /// A process begins, which knows nothing of the one before.
@@ -104,16 +106,16 @@ impl Tape {
     }
 
     /// Loses all records after a place, or all and with them its epoch; then another node writes these.
-    pub(crate) async fn lose(&self, kept: Option<Place>, others: Vec<Bytes>) -> Result<()> {
+    pub(crate) async fn lose(&self, kept: Option<Place>, others: Vec<Arc<Record>>) -> Result<()> {
         match kept {
             Some(kept) => self.log.roll_back(Position::new(kept)).await,
-            None => self.log.exchange(blank()),
+            None => self.log.exchange(blank(self.keys)),
         }
         let epoch = self.log.state().await?.epoch;
         let mut end = kept.unwrap_or_default();
         for record in others {
-            let position = self.log.append(epoch, EventId::random(), record).await;
-            end = position.map_err(|error| error.into_error(EventId::random()))?.get();
+            let id = record.id();
+            end = self.log.append(epoch, record, None).await.map_err(|error| error.into_error(id))?.position.get();
         }
         let mut state = self.lock();
         state.end = end;
@@ -125,7 +127,7 @@ impl Tape {
         let mut state = self.lock();
         state.handed = entry.position.get();
         state.written.retain(|ended| ended.place > entry.position.get());
-        state.told.extend(ended(entry.position, &entry.record).map(Told::Ended));
+        state.told.extend(ended(entry.position, entry.record.bytes()).map(Told::Ended));
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -134,8 +136,8 @@ impl Tape {
 }
 
 /// It keeps everything, for only such a log can be rolled back.
-fn blank() -> MemoryBackplane {
-    MemoryBackplane::new(1_000_000)
+fn blank(keys: usize) -> MemoryBackplane {
+    MemoryBackplane::new(1_000_000).with_keys(keys)
 }
 
 /// Reads a record: a version byte, the header's length, the header as JSON.
@@ -149,25 +151,31 @@ fn ended(position: Position, record: &[u8]) -> Option<Ended> {
 }
 
 /// An event for everybody, as another node writes it.
-pub(crate) fn of_another_node(name: &str, data: &Value) -> Bytes {
-    let kind = json!({ "event": { "target": Target::all(), "name": name } });
-    let header = json!({ "id": EventId::random(), "node": NodeId::random(), "kind": kind }).to_string();
-    let length = (header.len() as u32).to_be_bytes();
-    [&[1], &length[..], header.as_bytes(), data.to_string().as_bytes()].concat().into()
+pub(crate) fn of_another_node(name: &str, data: &Value) -> Result<Arc<Record>> {
+    Ok(Arc::new(Record::of_event(EventId::random(), Target::all(), Event::json(name, data)?)))
 }
 
 #[async_trait]
 impl Backplane for Tape {
-    async fn append(&self, epoch: Epoch, id: EventId, record: Bytes) -> std::result::Result<Position, AppendError> {
-        let position = self.log.append(epoch, id, record.clone()).await?;
+    async fn append(
+        &self,
+        epoch: Epoch,
+        record: Arc<Record>,
+        key: Option<RepeatKey>,
+    ) -> std::result::Result<Appended, AppendError> {
+        let appended = self.log.append(epoch, Arc::clone(&record), key).await?;
+        if appended.repeated {
+            return Ok(appended);
+        }
+        let position = appended.position;
         let mut state = self.lock();
         state.end = position.get();
-        match ended(position, &record) {
+        match ended(position, record.bytes()) {
             Some(ended) if state.lost => state.told.push(Told::Written(ended)),
             Some(ended) => state.written.push(ended),
             None => {}
         }
-        Ok(position)
+        Ok(appended)
     }
 
     async fn range(&self, after: Position, most: usize) -> Result<Vec<Entry>> {
@@ -205,11 +213,11 @@ impl Backplane for Tape {
         Ok(found)
     }
 
-    async fn publish(&self, message: Bytes) -> Result<()> {
-        self.log.publish(message).await
+    async fn publish(&self, record: Arc<Record>) -> Result<()> {
+        self.log.publish(record).await
     }
 
-    async fn subscribe(&self) -> Result<BoxStream<'static, Bytes>> {
+    async fn subscribe(&self) -> Result<BoxStream<'static, Stored>> {
         self.log.subscribe().await
     }
 }

@@ -6,6 +6,7 @@ use realtime_core::Drain;
 use tokio::time::{Instant, sleep};
 
 use crate::asks::{self, Asks};
+use crate::calls::Sending;
 use crate::client::{Say, Word};
 use crate::conn::Moment;
 use crate::coverage::Coverage;
@@ -48,7 +49,8 @@ impl World {
     pub(crate) async fn new(schedule: &Schedule, traced: bool) -> Result<Self, String> {
         let setup = schedule.setup.clone();
         let begun = Instant::now();
-        let server = Server::start(&setup, Tape::new(), begun).await.map_err(|error| error.to_string())?;
+        let server =
+            Server::start(&setup, Tape::new(setup.window_keys), begun).await.map_err(|error| error.to_string())?;
         let epoch = server.tape().epoch().ok_or("the log was not asked for its epoch")?;
         Ok(Self {
             reference: Reference::new(setup.clone(), epoch),
@@ -304,11 +306,11 @@ impl World {
             Call::Ask { scope, seconds, answers } => {
                 let asks = self.server.asks()?;
                 let audience = self.reference.audience(scope, None);
-                let predicted = self.reference.ask(audience);
+                let number = self.reference.ask(audience);
                 let timeout = Duration::from_secs(seconds);
-                self.answers.push((predicted.number, answers));
-                self.asks.begin(&self.reference, predicted.number, timeout);
-                Some(crate::calls::ask(asks, scope, predicted, timeout))
+                self.answers.push((number, answers));
+                self.asks.begin(&self.reference, number, timeout);
+                Some(crate::calls::ask(asks, scope, number, timeout))
             }
             Call::Join { member, room } => {
                 let rooms = self.server.rooms()?;
@@ -322,10 +324,9 @@ impl World {
             }
             Call::Send { scope, except, kind, pad } => {
                 let audience = self.reference.audience(scope, except);
-                let connection = audience.except_connection.clone();
-                let predicted = self.reference.send(audience, kind, pad);
-                let exceptions = (crate::calls::except_user(except), connection);
-                Some(crate::calls::send(self.server.broadcast(), scope, exceptions, predicted, pad))
+                let sending = Sending { scope, audience, kind, pad };
+                let predicted = self.reference.send(sending);
+                Some(crate::calls::send(self.server.broadcast(), predicted))
             }
         }
     }

@@ -29,6 +29,7 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let status = match &error {
             Error::Refused(refusal) => refusal.kind().status(),
+            Error::KeyReused { .. } => StatusCode::UNPROCESSABLE_ENTITY,
             Error::Backplane(_) | Error::Closed { .. } | Error::NotAttached { .. } | Error::OutcomeUnknown { .. } => {
                 StatusCode::SERVICE_UNAVAILABLE
             }

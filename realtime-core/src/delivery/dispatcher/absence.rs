@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::delivery::dispatcher::Dispatcher;
-use crate::log::envelope::{Body, Providers};
+use crate::log::record::{Body, Providers};
 use crate::traits::codec::Codec;
 use crate::values::error::{Error, Result};
 use crate::values::event_id::EventId;

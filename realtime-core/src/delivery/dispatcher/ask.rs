@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use async_trait::async_trait;
 
 use crate::delivery::dispatcher::Dispatcher;
-use crate::log::envelope::Body;
+use crate::log::record::Body;
 use crate::traits::codec::Codec;
 use crate::traits::provider::SocketIoBroadcast;
 use crate::values::ack::{AckStatus, Acks, Ask};

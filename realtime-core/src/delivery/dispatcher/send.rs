@@ -1,5 +1,6 @@
 //! Sends: into the log, or past it for what is not durable.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tokio::time::Instant;
@@ -7,8 +8,8 @@ use tokio::time::Instant;
 use async_trait::async_trait;
 
 use crate::delivery::dispatcher::Dispatcher;
-use crate::log::envelope::{Body, Providers};
 use crate::log::handle::Log;
+use crate::log::record::{Body, Providers};
 use crate::traits::codec::Codec;
 use crate::traits::provider::RealtimeBroadcast;
 use crate::values::ack::Ask;
@@ -24,12 +25,11 @@ use crate::values::target::{Scope, Target};
 impl<C: Codec> RealtimeBroadcast for Arc<Dispatcher<C>> {
     async fn send(&self, target: Target, event: Event) -> Result<Receipt> {
         self.check_event(&target, &event)?;
-        let target = self.audience_of(target);
         let id = EventId::random();
         if event.is_volatile() || matches!(target.scope(), Scope::Connection(_)) {
             return self.send_now(id, target, event).await;
         }
-        self.append(id, Body::Event { target, event }, None).await
+        self.append(id, Body::Event { target, event, widen: true }, None).await
     }
 }
 
@@ -106,10 +106,10 @@ impl<C: Codec> Dispatcher<C> {
         let delivered = if alone {
             self.deliver_in_turn(&target, &event).await.delivered
         } else {
-            self.deliver_now(&target, &event).delivered
+            self.deliver_now(&target, &event, true).delivered
         };
         if !alone || delivered.matched == 0 {
-            self.publish_to_others(id, Body::Event { target, event }).await?;
+            self.publish_to_others(id, Body::Event { target, event, widen: true }).await?;
         }
         Ok(Receipt::new(id, None, Some(delivered)))
     }
@@ -125,7 +125,9 @@ impl<C: Codec> Dispatcher<C> {
         outcome
     }
 
-    pub(crate) fn deliver_now(&self, target: &Target, event: &Event) -> crate::delivery::hub::Outcome {
+    /// Delivers to whoever is here; `widen` lets it show a room's event to everyone, if that is the setting.
+    pub(crate) fn deliver_now(&self, target: &Target, event: &Event, widen: bool) -> crate::delivery::hub::Outcome {
+        let target = &*self.audience_of(target, widen);
         let frame = self.codec().event(event, None);
         let outcome = self.hub().deliver_now(target, &frame, event.is_volatile(), Instant::now());
         add(&self.counters.dropped, outcome.delivered.dropped);
@@ -136,10 +138,11 @@ impl<C: Codec> Dispatcher<C> {
         self.runtime()?.log.publish(self.only.clone(), id, body).await
     }
 
-    /// Who a target means with this provider: without members, a room is everyone.
-    fn audience_of(&self, target: Target) -> Target {
-        if self.config().room_delivery == RoomDelivery::Members || !matches!(target.scope(), Scope::Room { .. }) {
-            return target;
+    /// Whom a target means here: what the provider's own broadcast sends to a room may be shown to everyone.
+    pub(crate) fn audience_of<'a>(&self, target: &'a Target, widen: bool) -> Cow<'a, Target> {
+        let is_for_members = self.config().room_delivery == RoomDelivery::Members;
+        if !widen || is_for_members || !matches!(target.scope(), Scope::Room { .. }) {
+            return Cow::Borrowed(target);
         }
         if !self.widened.swap(true, Ordering::Relaxed) {
             tracing::warn!(
@@ -147,7 +150,7 @@ impl<C: Codec> Dispatcher<C> {
                 "an event for a room is shown to every connection (room_delivery)"
             );
         }
-        target.widen_room()
+        Cow::Owned(target.clone().widen_room())
     }
 }
 
@@ -196,10 +199,13 @@ mod tests {
     async fn a_send_that_is_given_up_leaves_nothing() {
         let dispatcher = Dispatcher::new(DispatcherConfig::new("core", Capabilities::none()), Empty, Router::new());
         dispatcher.attach(Runtime::in_memory()).await.unwrap();
+        let log = &dispatcher.runtime().unwrap().log;
         let mut send = dispatcher.to_all(Event::json("note", "given up").unwrap());
+        let applying = log.hold();
         assert!((&mut send).now_or_never().is_none(), "its record has still to come through the log");
-        assert_eq!(dispatcher.runtime().unwrap().log.waiting(), 1);
+        drop(applying);
+        assert_eq!(log.waiting(), 1);
         drop(send);
-        assert_eq!(dispatcher.runtime().unwrap().log.waiting(), 0);
+        assert_eq!(log.waiting(), 0);
     }
 }

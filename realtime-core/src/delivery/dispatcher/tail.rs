@@ -6,12 +6,12 @@ use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 
 use crate::delivery::dispatcher::Dispatcher;
-use crate::delivery::hub::Outcome;
+use crate::delivery::hub::{Connection, Outcome};
 use crate::delivery::outbox::Pushed;
 use crate::delivery::window::{Content, Kind, Record as Kept, Series};
 use crate::log::backplane::LogState;
-use crate::log::envelope::Body;
-use crate::log::feed::{Feed, Record};
+use crate::log::feed::{Feed, Placed, Wakes};
+use crate::log::record::Body;
 use crate::traits::codec::Codec;
 use crate::traits::runtime::Runtime;
 use crate::values::ack::{AckStatus, Ask};
@@ -65,48 +65,38 @@ impl<C: Codec> Dispatcher<C> {
     }
 
     /// The record is an event.
-    fn apply_event(&self, record: &Record<'_>, target: &Target, event: &Event) -> Receipt {
-        let &Record { position, mark, id, seen, .. } = record;
-        if let Some(first) = event.key().and_then(|key| self.window.receipt(key)) {
-            self.keep(record, Content::Nothing);
-            self.hub.skip(position);
-            tracing::debug!(
-                provider = self.config.provider,
-                event = %id,
-                first = %first.id,
-                "not delivered: the idempotency key is known"
-            );
-            return first.as_repeated();
-        }
+    fn apply_event(&self, placed: &Placed<'_>, target: &Target, event: &Event, wakes: &mut Wakes) -> Outcome {
+        let &Placed { position, mark, seen, .. } = placed;
         let frame = self.codec.event(event, Some(self.cursor_of(position, mark)));
         let series = |key: &Arc<str>| Series { target: target.clone(), key: Arc::clone(key) };
         let kind = event.latest().map_or(Kind::Event, |key| Kind::Latest(Arc::new(series(key))));
-        self.keep(record, Content::Event { target: target.clone(), frame: frame.clone(), kind });
-        let outcome = self.hub.deliver(position, target, &frame, true, seen, |_, _| {});
-        self.count_outcome(outcome);
-        let receipt = Receipt::new(id, Some(position), Some(outcome.delivered));
-        if let Some(key) = event.key() {
-            self.window.remember(key.into(), receipt.clone(), seen);
-        }
-        receipt
+        self.keep(placed, Content::Event { target: target.clone(), frame: frame.clone(), kind });
+        self.hub.deliver(position, target, &frame, true, seen, |_, _| {}, wakes)
     }
 
     /// Puts a record into the window.
-    fn keep(&self, record: &Record<'_>, content: Content<C::Frame>) {
-        let &Record { position, mark, seen, .. } = record;
+    fn keep(&self, placed: &Placed<'_>, content: Content<C::Frame>) {
+        let &Placed { position, mark, seen, .. } = placed;
         self.window.append(Kept { position, mark, content, seen });
     }
 
     /// The record is an ask.
-    fn apply_ask(&self, record: &Record<'_>, target: &Target, event: &Event, deadline: SystemTime) -> Outcome {
-        let &Record { position, seen, ask, .. } = record;
+    fn apply_ask(
+        &self,
+        placed: &Placed<'_>,
+        target: &Target,
+        event: &Event,
+        deadline: SystemTime,
+        wakes: &mut Wakes,
+    ) -> Outcome {
+        let &Placed { position, seen, ask, .. } = placed;
         let frame = self.codec.ask(event, position.get());
         if let Some(ask) = ask {
             ask.set_number(position.get());
             self.asks().begin(position.get(), Arc::clone(ask));
         }
-        self.keep(record, Content::Event { target: target.clone(), frame: frame.clone(), kind: Kind::Ask(deadline) });
-        let outcome = self.hub.deliver(position, target, &frame, false, seen, |connection, pushed| {
+        self.keep(placed, Content::Event { target: target.clone(), frame: frame.clone(), kind: Kind::Ask(deadline) });
+        let expect = |connection: &Connection<C::Frame>, pushed| {
             let Some(ask) = ask else { return };
             match pushed {
                 None => {
@@ -123,9 +113,8 @@ impl<C: Codec> Dispatcher<C> {
                 }
                 Some(_) => {}
             }
-        });
-        self.count_outcome(outcome);
-        outcome
+        };
+        self.hub.deliver(position, target, &frame, false, seen, expect, wakes)
     }
 
     /// Closes whom a target means of those that came before this place; none while the window is filled, since whoever is
@@ -167,6 +156,10 @@ impl<C: Codec> Feed for Dispatcher<C> {
         BEAT.min(self.config.write_stall / 4).max(Duration::from_millis(10))
     }
 
+    fn knows_repeats_for(&self) -> Duration {
+        self.config.window.age
+    }
+
     fn applied(&self) -> Position {
         self.hub.applied()
     }
@@ -185,13 +178,15 @@ impl<C: Codec> Feed for Dispatcher<C> {
         self.restart_all();
     }
 
-    fn apply(&self, record: &Record<'_>) -> Receipt {
-        let &Record { position, id, ours, seen, .. } = record;
-        let delivered = match record.body {
-            Body::Event { target, event } => return self.apply_event(record, target, event),
-            Body::Ask { target, event, deadline } => self.apply_ask(record, target, event, *deadline).delivered,
+    fn apply(&self, placed: &Placed<'_>, wakes: &mut Wakes) -> Receipt {
+        let &Placed { position, record, ours, seen, .. } = placed;
+        let outcome = match &record.body {
+            Body::Event { target, event, widen } => {
+                self.apply_event(placed, &self.audience_of(target, *widen), event, wakes)
+            }
+            Body::Ask { target, event, deadline } => self.apply_ask(placed, target, event, *deadline, wakes),
             other => {
-                self.keep(record, Content::Nothing);
+                self.keep(placed, Content::Nothing);
                 match other {
                     Body::Join { member, room } => self.hub.join_user(position, member, room, ours, seen),
                     Body::Leave { member, room } => self.hub.leave_user(position, member, room),
@@ -207,10 +202,11 @@ impl<C: Codec> Feed for Dispatcher<C> {
                     }
                     Body::Event { .. } | Body::Ask { .. } => {}
                 }
-                Delivered::default()
+                Outcome::default()
             }
         };
-        Receipt::new(id, Some(position), Some(delivered))
+        self.count_outcome(outcome);
+        Receipt::new(record.id, Some(position), Some(outcome.delivered))
     }
 
     fn pass(&self, position: Position, mark: Mark, seen: Instant) {
@@ -255,8 +251,8 @@ impl<C: Codec> Feed for Dispatcher<C> {
         self.check_event(target, event)
     }
 
-    fn hear(&self, target: &Target, event: &Event) -> Delivered {
-        self.deliver_now(target, event).delivered
+    fn hear(&self, target: &Target, event: &Event, widen: bool) -> Delivered {
+        self.deliver_now(target, event, widen).delivered
     }
 
     fn user_rooms(&self, member: &Member) -> Vec<String> {

@@ -64,23 +64,6 @@ fn each_bound_holds_to_the_last_record() {
 }
 
 #[test]
-fn keys_are_bounded_by_number_and_age() {
-    let begun = Instant::now();
-    let config = WindowConfig::default().with_age(Duration::from_secs(100)).with_keys(2);
-    let window = Window::<Bytes>::new(config);
-    let receipt = || Receipt::new(crate::values::event_id::EventId::random(), None, None);
-    let known = || ["a", "b", "c"].map(|key| window.receipt(key).is_some());
-    for (key, second) in [("a", 0), ("b", 50), ("c", 60)] {
-        window.remember(key.into(), receipt(), begun + Duration::from_secs(second));
-    }
-    assert_eq!(known(), [false, true, true]);
-    for (second, expected) in [(150, [false, true, true]), (151, [false, false, true]), (161, [false; 3])] {
-        window.expire(begun + Duration::from_secs(second));
-        assert_eq!(known(), expected, "{second}");
-    }
-}
-
-#[test]
 fn places_are_known_from_the_start_to_the_end() {
     let window = window(WindowConfig::default().with_records(3), Instant::now(), &[0; 5]);
     let marks = (0..7).map(|place| window.mark(Position::new(place)).is_some()).collect::<Vec<_>>();

@@ -2,19 +2,22 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use futures_core::stream::BoxStream;
 use futures_util::{StreamExt, stream};
 use tokio::sync::{Notify, broadcast};
+use tokio::time::Instant;
 
-use crate::log::backplane::{AppendError, Backplane, Entry, LogState, Tail};
+use crate::log::backplane::{AppendError, Appended, Backplane, Entry, LogState, Tail};
+use crate::log::memory::keys::Keys;
+use crate::log::record::{Record, Stored};
+use crate::log::repeat::RepeatKey;
 use crate::values::cursor::Epoch;
 use crate::values::cursor_key::CursorKey;
 use crate::values::error::Result;
 use crate::values::event_id::EventId;
 use crate::values::position::Position;
 
-/// The log and pipe of nodes that share this value; usually one.
+/// The log and pipe of nodes that share this value; usually one. Records stay values.
 ///
 /// A record is kept until every tail has read it and then as long as there is room, so that a node
 /// that starts later can fill its window. When the slowest tail is a whole log behind, `append` waits for it.
@@ -31,6 +34,8 @@ struct Bound {
     bytes: usize,
 }
 
+/// Idempotency keys that are remembered by default (up to 12 MiB).
+const KEYS: usize = 100_000;
 /// Messages that wait for one subscriber of the pipe before it starts to miss some.
 const PIPE_CAPACITY: usize = 1024;
 /// Records handed to a tail at a time.
@@ -43,7 +48,7 @@ struct Shared {
     appended: Notify,
     /// Appends wait for the slowest tail here.
     read: Notify,
-    pipe: broadcast::Sender<Bytes>,
+    pipe: broadcast::Sender<Arc<Record>>,
 }
 
 #[derive(Debug)]
@@ -52,8 +57,9 @@ struct Log {
     key: CursorKey,
     /// The place before the oldest entry.
     start: Position,
-    entries: VecDeque<(EventId, Bytes)>,
+    entries: VecDeque<Arc<Record>>,
     bytes: usize,
+    keys: Keys,
     /// How far each tail has read, by the tail's number.
     tails: HashMap<u64, Position>,
     next_tail: u64,
@@ -69,14 +75,17 @@ impl MemoryBackplane {
     /// A backplane that keeps this many records (at least one), and 64 MiB of them.
     pub fn new(records: usize) -> Self {
         let LogState { epoch, key, start, last: _ } = LogState::begin();
-        let log = Log { epoch, key, start, entries: VecDeque::new(), bytes: 0, tails: HashMap::new(), next_tail: 0 };
-        let shared = Shared {
-            log: Mutex::new(log),
-            appended: Notify::new(),
-            read: Notify::new(),
-            pipe: broadcast::channel(PIPE_CAPACITY).0,
+        let log = Log {
+            epoch,
+            key,
+            start,
+            entries: VecDeque::new(),
+            bytes: 0,
+            keys: Keys::new(KEYS),
+            tails: HashMap::new(),
+            next_tail: 0,
         };
-        Self { most: Bound { records: records.max(1), bytes: 64 * 1024 * 1024 }, shared: Arc::new(shared) }
+        Self { most: Bound { records: records.max(1), bytes: 64 * 1024 * 1024 }, shared: Arc::new(Shared::new(log)) }
     }
 
     /// Keeps this many bytes of records; a larger record is kept alone.
@@ -84,9 +93,73 @@ impl MemoryBackplane {
         self.most.bytes = bytes;
         self
     }
+
+    /// Another log with the records of this one up to a place, as a backup that was made then: it is in the same life, and what
+    /// is appended to one of them is not in the other.
+    pub fn copy_up_to(&self, last: Position) -> Self {
+        let log = self.shared.log();
+        let kept = last.get().saturating_sub(log.start.get()) as usize;
+        let entries: VecDeque<_> = log.entries.iter().take(kept).cloned().collect();
+        let copy = Log {
+            epoch: log.epoch,
+            key: log.key.clone(),
+            start: log.start,
+            bytes: entries.iter().map(|entry| entry.size()).sum(),
+            entries,
+            keys: log.keys.copy_up_to(last),
+            tails: HashMap::new(),
+            next_tail: 0,
+        };
+        Self { most: self.most, shared: Arc::new(Shared::new(copy)) }
+    }
+
+    /// Remembers this many idempotency keys (at least one), whether or not their records are still there; default 100,000.
+    pub fn with_keys(self, keys: usize) -> Self {
+        self.shared.log().keys.most = keys.max(1);
+        self
+    }
 }
 
 impl Shared {
+    fn new(log: Log) -> Self {
+        Self {
+            log: Mutex::new(log),
+            appended: Notify::new(),
+            read: Notify::new(),
+            pipe: broadcast::channel(PIPE_CAPACITY).0,
+        }
+    }
+
+    /// Appends, unless the slowest tail is a whole log behind.
+    fn append(
+        &self,
+        epoch: Epoch,
+        record: &Arc<Record>,
+        key: Option<&RepeatKey>,
+        most: Bound,
+    ) -> Option<std::result::Result<Appended, AppendError>> {
+        let mut log = self.log();
+        if log.epoch != epoch {
+            return Some(Err(AppendError::Epoch));
+        }
+        let key = key.map(|key| (key, Instant::now()));
+        if let Some(repeat) = key.and_then(|(key, now)| log.keys.repeat(key, now)) {
+            return Some(repeat);
+        }
+        if !log.make_room(record.size(), most) {
+            return None;
+        }
+        log.bytes += record.size();
+        log.entries.push_back(Arc::clone(record));
+        let (position, id) = (log.last(), record.id());
+        if let Some((key, now)) = key {
+            log.keys.remember(key, position, id, now);
+        }
+        drop(log);
+        self.appended.notify_waiters();
+        Some(Ok(Appended { position, id, repeated: false }))
+    }
+
     fn log(&self) -> MutexGuard<'_, Log> {
         self.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -103,10 +176,10 @@ impl Log {
         let entries = self.entries.iter().skip(skip).take(most);
         entries
             .enumerate()
-            .map(|(i, (id, record))| Entry {
+            .map(|(i, record)| Entry {
                 position: Position::new(first + i as u64),
-                id: *id,
-                record: record.clone(),
+                id: record.id(),
+                record: Stored::Value(Arc::clone(record)),
             })
             .collect()
     }
@@ -119,21 +192,21 @@ impl Log {
     fn has_lost(&self, position: Position, id: EventId) -> bool {
         let at = position.get().checked_sub(self.start.get() + 1);
         match at.map(|at| self.entries.get(at as usize)) {
-            Some(found) => found.is_none_or(|(found, _)| *found != id),
+            Some(found) => found.is_none_or(|found| found.id() != id),
             None => false,
         }
     }
 
     /// Makes room for a record of this size, unless a tail still needs the oldest; says whether there is room.
     fn make_room(&mut self, size: usize, most: Bound) -> bool {
-        while let Some((_, entry)) = self.entries.front()
+        while let Some(entry) = self.entries.front()
             && (self.entries.len() >= most.records || self.bytes + size > most.bytes)
         {
             let oldest = self.start.next();
             if self.tails.values().any(|read| *read < oldest) {
                 return false;
             }
-            self.bytes -= entry.len();
+            self.bytes -= entry.size();
             self.entries.pop_front();
             self.start = oldest;
         }
@@ -143,26 +216,28 @@ impl Log {
 
 #[async_trait]
 impl Backplane for MemoryBackplane {
-    async fn append(&self, epoch: Epoch, id: EventId, record: Bytes) -> std::result::Result<Position, AppendError> {
-        let shared = &self.shared;
+    async fn append(
+        &self,
+        epoch: Epoch,
+        record: Arc<Record>,
+        key: Option<RepeatKey>,
+    ) -> std::result::Result<Appended, AppendError> {
         loop {
-            let read = shared.read.notified();
-            {
-                let mut log = shared.log();
-                if log.epoch != epoch {
-                    return Err(AppendError::Epoch);
-                }
-                if log.make_room(record.len(), self.most) {
-                    log.bytes += record.len();
-                    log.entries.push_back((id, record));
-                    let position = log.last();
-                    drop(log);
-                    shared.appended.notify_waiters();
-                    return Ok(position);
-                }
+            let read = self.shared.read.notified();
+            if let Some(answer) = self.shared.append(epoch, &record, key.as_ref(), self.most) {
+                return answer;
             }
             read.await;
         }
+    }
+
+    fn append_now(
+        &self,
+        epoch: Epoch,
+        record: &Arc<Record>,
+        key: Option<RepeatKey>,
+    ) -> Option<std::result::Result<Appended, AppendError>> {
+        self.shared.append(epoch, record, key.as_ref(), self.most)
     }
 
     async fn range(&self, after: Position, most: usize) -> Result<Vec<Entry>> {
@@ -187,24 +262,25 @@ impl Backplane for MemoryBackplane {
         let mut log = shared.log();
         if log.epoch == seen && log.has_lost(position, id) {
             LogState { epoch: log.epoch, key: log.key, .. } = LogState::begin();
+            log.keys.clear();
             // Appends that wait for room belong to the life that is over.
             shared.read.notify_waiters();
         }
         Ok(log.state())
     }
 
-    async fn publish(&self, message: Bytes) -> Result<()> {
+    async fn publish(&self, record: Arc<Record>) -> Result<()> {
         // An error only says that nobody subscribes, which is no failure of a pipe that may lose.
-        let _ = self.shared.pipe.send(message);
+        let _ = self.shared.pipe.send(record);
         Ok(())
     }
 
-    async fn subscribe(&self) -> Result<BoxStream<'static, Bytes>> {
+    async fn subscribe(&self) -> Result<BoxStream<'static, Stored>> {
         let receiver = self.shared.pipe.subscribe();
         let messages = stream::unfold(receiver, |mut receiver| async move {
             loop {
                 match receiver.recv().await {
-                    Ok(message) => return Some((message, receiver)),
+                    Ok(record) => return Some((Stored::Value(record), receiver)),
                     Err(broadcast::error::RecvError::Lagged(missed)) => {
                         tracing::debug!(missed, "the pipe was read too slowly");
                     }
@@ -262,11 +338,17 @@ impl Drop for TailGuard {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use bytes::Bytes;
 
-    async fn append(backplane: &MemoryBackplane, record: Bytes) -> std::result::Result<Position, AppendError> {
+    use super::*;
+    use crate::values::event::Event;
+    use crate::values::target::Target;
+
+    async fn append(backplane: &MemoryBackplane, payload: impl Into<Bytes>) -> Position {
         let epoch = backplane.state().await.unwrap().epoch;
-        backplane.append(epoch, EventId::random(), record).await
+        let event = Event::binary("e", payload.into()).unwrap();
+        let record = Record::of_event(EventId::random(), Target::all(), event);
+        backplane.append(epoch, record.into(), None).await.unwrap().position
     }
 
     #[tokio::test]
@@ -277,7 +359,7 @@ mod tests {
             let backplane = backplane.clone();
             async move {
                 for i in 0..1000u32 {
-                    append(&backplane, Bytes::from(i.to_string())).await.unwrap();
+                    append(&backplane, i.to_string()).await;
                 }
             }
         });
@@ -289,7 +371,8 @@ mod tests {
         writer.await.unwrap();
         for (i, entry) in seen.iter().enumerate() {
             assert_eq!(entry.position.get(), i as u64 + 1);
-            assert_eq!(entry.record, i.to_string());
+            let record = entry.record.decode().unwrap();
+            assert_eq!(record.event().unwrap().1.payload().bytes(), &i.to_string());
         }
     }
 
@@ -298,23 +381,23 @@ mod tests {
         let backplane = MemoryBackplane::new(2);
         let tail = backplane.tail(Position::START);
         for _ in 0..2 {
-            append(&backplane, Bytes::from_static(b"x")).await.unwrap();
+            append(&backplane, "x").await;
         }
-        let mut blocked = Box::pin(append(&backplane, Bytes::from_static(b"y")));
+        let mut blocked = Box::pin(append(&backplane, "y"));
         assert!(futures_util::poll!(blocked.as_mut()).is_pending());
         drop(tail);
-        assert_eq!(blocked.await.unwrap(), Position::new(3));
+        assert_eq!(blocked.await, Position::new(3));
         assert_eq!(backplane.state().await.unwrap().start, Position::new(1));
     }
 
     #[tokio::test]
     async fn bytes_are_bounded_and_a_larger_record_is_kept_alone() {
-        let backplane = MemoryBackplane::new(100).with_bytes(10);
-        for size in [4, 4, 4, 50] {
-            append(&backplane, vec![0; size].into()).await.unwrap();
+        let backplane = MemoryBackplane::new(100).with_bytes(10_000);
+        for size in [4_000, 4_000, 4_000, 50_000] {
+            append(&backplane, vec![0; size]).await;
         }
         assert_eq!(backplane.state().await.unwrap().start, Position::new(3));
-        append(&backplane, Bytes::from_static(b"x")).await.unwrap();
+        append(&backplane, "x").await;
         assert_eq!(backplane.state().await.unwrap().start, Position::new(4));
     }
 

@@ -129,15 +129,22 @@ pub async fn binary_events_arrive_or_are_refused<P: ProviderUnderTest>() {
     assert!(stage.labels(&mut guest).await.is_empty());
 }
 
-/// A second event with the same key is not delivered and gets the first one's receipt, which says so.
+/// The same event with the same key again is not delivered: the receipt has the first one's place, and says so. Another event
+/// with that key is refused.
 pub async fn idempotency_key_delivers_once<P: ProviderUnderTest>() {
     let stage = Stage::<P>::open(Setup::default()).await;
     let mut guest = stage.guest(Visitor::user("ann")).await;
     let keyed = |label: &str, key: &str| note(label).idempotency_key(key).expect("a key");
     let first = stage.broadcast().to_user("ann", keyed("1", "k")).await.expect("sent");
-    let again = stage.broadcast().to_user("ann", keyed("not again", "k")).await.expect("sent");
+    let again = stage.broadcast().to_user("ann", keyed("1", "k")).await.expect("sent");
     assert!(!first.repeated() && again.repeated());
-    assert_eq!(first.as_repeated(), again);
+    assert_eq!((first.id, first.position), (again.id, again.position));
+    assert_eq!(again.delivered, Some(Delivered::default()), "nobody got it again");
+    let others = [(Target::user("ann"), "not 1"), (Target::all(), "1")];
+    for (target, label) in others {
+        let refused = stage.broadcast().send(target, keyed(label, "k")).await;
+        assert!(matches!(&refused, Err(Error::KeyReused { key }) if key == "k"), "{refused:?}");
+    }
     let other = stage.broadcast().to_user("ann", keyed("2", "l")).await.expect("sent");
     assert!(other.id != again.id && !other.repeated());
     assert_eq!(stage.labels(&mut guest).await, ["1", "2"]);

@@ -1,0 +1,188 @@
+//! Applying records, one after the other, each to the providers that it is for: by the tail loop, or by who has appended it.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, MutexGuard, PoisonError, TryLockError};
+use tokio::time::Instant;
+
+use crate::log::backplane::{AppendError, Appended, Entry};
+use crate::log::feed::{Feed, Placed, Wakes};
+use crate::log::handle::{Shared, Waiting};
+use crate::log::record::{Body, Record};
+use crate::log::repeat::RepeatKey;
+use crate::values::ack::Ask;
+use crate::values::cursor::{Epoch, Mark};
+use crate::values::event_id::EventId;
+use crate::values::position::Position;
+use crate::values::receipt::{Delivered, Receipt};
+
+/// A record that was applied here, and its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Tip {
+    pub(crate) position: Position,
+    /// All zeros at the start, and for a record that this node never saw: such a place is lost only beyond the end.
+    pub(crate) id: EventId,
+}
+
+/// How far the log has been applied. Whoever applies a record holds its lock.
+pub(crate) struct Applied {
+    /// The last record that was applied.
+    pub(crate) tip: Tip,
+    /// The tail loop has to begin to read anew before anything is applied: nobody else applies, and what it has read
+    /// before is not applied either.
+    pub(crate) held: bool,
+}
+
+/// What an append that need not wait came to.
+pub(crate) enum AtOnce {
+    /// The log cannot say at once, or somebody else applies a record just now.
+    No,
+    /// It was refused.
+    Refused(AppendError),
+    /// It is in the log, or an earlier one is.
+    Appended(Appended),
+    /// It is in the log, and applied.
+    Applied(Receipt),
+    /// It is in the log, behind records that are not applied yet.
+    Waits(Waiting),
+}
+
+impl Tip {
+    /// Nothing has been read yet after this place, at which there is a record with this id.
+    pub(crate) fn new(position: Position, id: Option<EventId>) -> Self {
+        Self { position, id: id.unwrap_or(EventId::from_bytes([0; 16])) }
+    }
+}
+
+impl Shared {
+    /// Appends a record, and applies it if everything before it is applied. It never waits, so a send from inside an apply gets
+    /// its turn later.
+    pub(crate) fn append_at_once(
+        self: &Arc<Self>,
+        epoch: Epoch,
+        record: &Arc<Record>,
+        key: Option<RepeatKey>,
+        ask: Option<&Arc<Ask>>,
+    ) -> AtOnce {
+        let mut wakes = Wakes::default();
+        let mut applied = match self.applied.try_lock() {
+            Ok(applied) => applied,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return AtOnce::No,
+        };
+        let appended = match self.backplane.append_now(epoch, record, key) {
+            None => return AtOnce::No,
+            Some(Err(error)) => return AtOnce::Refused(error),
+            Some(Ok(appended)) => appended,
+        };
+        if appended.repeated {
+            return AtOnce::Appended(appended);
+        }
+        let feeds = self.feeds();
+        let is_next = |place: Position| place.next() == appended.position;
+        if applied.held || !is_next(applied.tip.position) || !feeds.iter().all(|feed| is_next(feed.applied())) {
+            // Before the lock is free: nobody can have applied it yet.
+            return AtOnce::Waits(self.wait_for(record.id, ask.cloned()));
+        }
+        let receipt =
+            self.hand_out(appended.position, record, true, ask, &feeds.iter().collect::<Vec<_>>(), &mut wakes);
+        applied.tip = Tip { position: appended.position, id: record.id };
+        drop(applied);
+        wakes.wake();
+        AtOnce::Applied(receipt)
+    }
+
+    /// Applies a record that the tail loop has read; `false` if it has to begin to read anew.
+    pub(crate) fn apply(&self, entry: Entry, feeds: &[Arc<dyn Feed>]) -> bool {
+        let mut wakes = Wakes::default();
+        let mut applied = self.lock_applied();
+        if applied.held {
+            return false;
+        }
+        let tip = Tip { position: entry.position, id: entry.id };
+        self.apply_entry(entry, feeds, &mut wakes);
+        if tip.position > applied.tip.position {
+            applied.tip = tip;
+        }
+        drop(applied);
+        wakes.wake();
+        true
+    }
+
+    fn apply_entry(&self, entry: Entry, feeds: &[Arc<dyn Feed>], wakes: &mut Wakes) {
+        let Entry { position, id, record } = entry;
+        // Who came later reads again what the others have; what was applied by who had sent it is read again too.
+        let feeds: Vec<_> = feeds.iter().filter(|feed| feed.applied() < position).collect();
+        if feeds.is_empty() {
+            return;
+        }
+        for feed in feeds.iter().filter(|feed| feed.applied().next() < position) {
+            tracing::warn!(provider = feed.provider(), %position, "the log has a gap");
+            feed.jump(position.previous());
+        }
+        let record = match record.decode() {
+            Ok(record) => record,
+            Err(error) => {
+                tracing::warn!(%position, %error, "a record was skipped");
+                for feed in feeds {
+                    feed.count_skipped();
+                    feed.pass(position, Mark::of(id), Instant::now());
+                }
+                return;
+            }
+        };
+        let ours = record.node == self.life().0;
+        let waiter = if ours { self.take_waiter(record.id) } else { None };
+        let ask = waiter.as_ref().and_then(|waiter| waiter.ask.as_ref());
+        let receipt = self.hand_out(position, &record, ours, ask, &feeds, wakes);
+        let Some(waiter) = waiter else { return };
+        if waiter.done.send(receipt).is_err()
+            && matches!(record.body, Body::Ask { .. })
+            && let Some(ask) = &waiter.ask
+        {
+            // The sender has given up meanwhile: nobody waits for the answers.
+            feeds.iter().for_each(|feed| feed.end_ask(position, ask));
+        }
+    }
+
+    /// Hands a record to the providers that it is for; the others only move their place.
+    fn hand_out(
+        &self,
+        position: Position,
+        record: &Record,
+        ours: bool,
+        ask: Option<&Arc<Ask>>,
+        feeds: &[&Arc<dyn Feed>],
+        wakes: &mut Wakes,
+    ) -> Receipt {
+        let (seen, mark) = (Instant::now(), Mark::of(record.id));
+        let placed = Placed { position, mark, record, ours, ask, seen };
+        let mut receipt = Receipt::new(record.id, Some(position), Some(Delivered::default()));
+        for feed in feeds {
+            if !record.providers.mean(feed.provider()) {
+                feed.pass(position, mark, seen);
+                continue;
+            }
+            // A codec is the provider's own code: what it does to one record is no matter of the others.
+            let Ok(part) = catch_unwind(AssertUnwindSafe(|| feed.apply(&placed, wakes))) else {
+                tracing::error!(provider = feed.provider(), event = %record.id, %position, "a record was skipped: the provider panicked");
+                feed.count_skipped();
+                if feed.applied() < position {
+                    feed.pass(position, mark, seen);
+                }
+                continue;
+            };
+            if record.providers.is_one() {
+                receipt = part;
+            } else {
+                receipt.add(feed.provider(), part);
+            }
+        }
+        tracing::debug!(event = %record.id, %position, delivered = ?receipt.delivered, "applied");
+        receipt
+    }
+
+    /// Keeps everybody else from applying.
+    pub(crate) fn lock_applied(&self) -> MutexGuard<'_, Applied> {
+        self.applied.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

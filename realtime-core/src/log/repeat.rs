@@ -1,0 +1,99 @@
+//! How a log knows that an event is a repeat of another one.
+
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+
+use crate::log::record::Providers;
+use crate::values::event::Event;
+use crate::values::target::Target;
+
+/// What the log decides by whether a record repeats another one: an idempotency key, which counts together with the
+/// providers that the record names, and what the record says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RepeatKey {
+    /// The key and the providers, as the first 128 bits of a SHA-256.
+    pub key: [u8; 16],
+    /// Target, name and payload, as the first 128 bits of a SHA-256. Two records with the same key and not the same content are
+    /// no repeat: the second one is refused.
+    pub content: [u8; 16],
+    /// For how long the log has to remember it.
+    pub keep: Duration,
+}
+
+impl RepeatKey {
+    /// The key of an event for these providers, if it has one.
+    pub(crate) fn of(providers: &Providers, target: &Target, event: &Event, keep: Duration) -> Option<Self> {
+        let mut key = Sha256::new();
+        add(&mut key, event.key()?.as_bytes());
+        let mut names: Vec<_> = providers.names().unwrap_or_default().iter().collect();
+        names.sort_unstable();
+        // All are not none.
+        add(&mut key, if providers.names().is_some() { b"these" } else { b"all" });
+        names.iter().for_each(|name| add(&mut key, name.as_bytes()));
+        let mut content = Sha256::new();
+        add(&mut content, &serde_json::to_vec(target).unwrap_or_default());
+        add(&mut content, event.name().as_bytes());
+        add(&mut content, event.latest().map_or(&[], |latest| latest.as_bytes()));
+        let payload = event.payload();
+        add(&mut content, if payload.is_binary() { b"bytes" } else { b"json" });
+        std::iter::once(payload.bytes()).chain(payload.attachments()).for_each(|part| add(&mut content, part));
+        Some(Self { key: first(key), content: first(content), keep })
+    }
+}
+
+/// Adds a part in such a way that no two lists of parts are the same bytes.
+fn add(hash: &mut Sha256, part: &[u8]) {
+    hash.update((part.len() as u64).to_be_bytes());
+    hash.update(part);
+}
+
+fn first(hash: Sha256) -> [u8; 16] {
+    let sum = hash.finalize();
+    std::array::from_fn(|at| sum[at])
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    fn of(providers: &Providers, target: &Target, event: Event) -> RepeatKey {
+        let event = event.idempotency_key("k").unwrap();
+        RepeatKey::of(providers, target, &event, Duration::ZERO).unwrap()
+    }
+
+    #[test]
+    fn a_key_counts_with_the_providers_in_whatever_order() {
+        let event = || Event::json("e", &1).unwrap();
+        let key = |providers: &Providers| of(providers, &Target::all(), event()).key;
+        assert_eq!(key(&Providers::these(["a", "b"])), key(&Providers::these(["b", "a"])));
+        let all =
+            [Providers::ALL, Providers::these([]), Providers::one("a"), Providers::one("b"), Providers::one("ab")];
+        let keys: std::collections::HashSet<_> = all.iter().map(key).collect();
+        assert_eq!(keys.len(), all.len());
+        assert_eq!(RepeatKey::of(&Providers::ALL, &Target::all(), &event(), Duration::ZERO), None);
+    }
+
+    #[test]
+    fn target_name_and_payload_are_the_content() {
+        let attached = |bytes| Event::with_attachments("e", &1, [Bytes::from_static(bytes)]).unwrap();
+        let all = [
+            (Target::all(), Event::json("e", &1).unwrap()),
+            (Target::all(), Event::json("e", &2).unwrap()),
+            (Target::all(), Event::json("f", &1).unwrap()),
+            (Target::all(), Event::binary("e", "1").unwrap()),
+            (Target::all(), attached(b"x")),
+            (Target::all(), attached(b"y")),
+            (Target::all(), Event::json("e", &1).unwrap().latest_key("l").unwrap()),
+            (Target::user("u"), Event::json("e", &1).unwrap()),
+            (Target::user("u").except_user("v"), Event::json("e", &1).unwrap()),
+        ];
+        let contents: std::collections::HashSet<_> =
+            all.iter().map(|(target, event)| of(&Providers::ALL, target, event.clone()).content).collect();
+        assert_eq!(contents.len(), all.len());
+        let same = |(target, event): &(Target, Event)| of(&Providers::ALL, target, event.clone());
+        assert!(all.iter().all(|one| same(one) == same(one)));
+    }
+}
