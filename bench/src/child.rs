@@ -1,5 +1,6 @@
 //! A server in a process of its own: this program once more, with the argument `serve`.
 
+use std::ffi::OsString;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -32,7 +33,18 @@ impl ServerProcess {
     /// # Errors
     /// When it cannot be started or ends early.
     pub async fn start(options: &ServeOptions) -> Result<Self> {
-        let mut child = Command::new(std::env::current_exe()?)
+        Self::start_under(&[], options).await
+    }
+
+    /// Starts one under another program, given with its arguments, and waits until it listens.
+    ///
+    /// # Errors
+    /// When it cannot be started or ends early.
+    pub async fn start_under(program: &[OsString], options: &ServeOptions) -> Result<Self> {
+        let mut line = program.to_vec();
+        line.push(std::env::current_exe()?.into());
+        let mut child = Command::new(&line[0])
+            .args(&line[1..])
             .arg("serve")
             .args(options.arguments())
             .stdin(Stdio::piped())

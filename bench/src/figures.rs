@@ -12,6 +12,11 @@ pub fn median(samples: &[f64]) -> f64 {
     }
 }
 
+/// The least sample, which is what the machine disturbed least; infinite of none.
+pub fn least(samples: &[f64]) -> f64 {
+    samples.iter().copied().fold(f64::INFINITY, f64::min)
+}
+
 /// The median of the samples' ratios, pair by pair: what two interleaved runs differ by.
 pub fn median_ratio(samples: &[f64], base: &[f64]) -> f64 {
     let ratios: Vec<f64> = samples.iter().zip(base).map(|(sample, base)| sample / base).collect();
@@ -52,6 +57,12 @@ mod tests {
         assert!(same(median(&[3.0, 1.0, 2.0]), 2.0));
         assert!(same(median(&[4.0, 1.0, 2.0, 3.0]), 2.5));
         assert!(median(&[]).is_nan());
+    }
+
+    #[test]
+    fn the_least_of_some_and_no_samples() {
+        assert!(same(least(&[3.0, 1.0, 2.0]), 1.0));
+        assert!(least(&[]).is_infinite());
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! One server with its subscribers, and the server's CPU for each delivery of a fan-out.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -7,10 +8,12 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 
+use crate::callgrind::{self, Callgrind};
 use crate::child::ServerProcess;
 use crate::client::{Dial, Transport};
+use crate::contest::Contestant;
 use crate::server::control::{Command, Control};
-use crate::server::{Kind, ServeOptions};
+use crate::server::{Audience, Kind, ServeOptions, user_name};
 use crate::swarm::{Observer, Swarm};
 use crate::{Error, Result};
 
@@ -38,6 +41,25 @@ impl Observer for Arrivals {
     }
 }
 
+/// What a lane is to be.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// What it is called in tables and errors.
+    pub name: &'static str,
+    /// What serves.
+    pub options: ServeOptions,
+    /// How the clients speak, in turn.
+    pub transports: Vec<Transport>,
+    /// How many there are.
+    pub clients: usize,
+    /// Bytes of JSON in each event.
+    pub size: usize,
+    /// Whether each client is a user of its own and a publish is a send to each user in turn, instead of one to all.
+    pub targeted: bool,
+    /// Where callgrind, under which the server runs, is to write what it counts; it runs by itself if `None`.
+    pub callgrind: Option<PathBuf>,
+}
+
 /// One server with its subscribers.
 pub struct Lane {
     /// What it is called in tables and errors.
@@ -46,6 +68,7 @@ pub struct Lane {
     control: Control,
     swarm: Swarm,
     arrivals: Arc<Arrivals>,
+    callgrind: Option<Callgrind>,
 }
 
 /// What one measurement showed.
@@ -57,30 +80,62 @@ pub struct Sample {
     pub rate: f64,
 }
 
+impl Plan {
+    /// Every client of its transport, and each publish for all of them.
+    pub fn new(contestant: &Contestant, clients: usize, size: usize) -> Self {
+        let &Contestant { name, kind, transport } = contestant;
+        let options =
+            if kind == Kind::Ours { ServeOptions::ours(transport.provider()) } else { ServeOptions::peer(kind) };
+        Self { name, options, transports: vec![transport], clients, size, targeted: false, callgrind: None }
+    }
+
+    /// Each client a user of its own, and each publish a send to each user in turn.
+    #[must_use]
+    pub fn targeted(mut self) -> Self {
+        self.targeted = true;
+        self
+    }
+
+    /// With the server on these processors.
+    #[must_use]
+    pub fn on(mut self, cpus: &[usize]) -> Self {
+        self.options = self.options.on(cpus);
+        self
+    }
+
+    /// With the server under callgrind, which writes here.
+    #[must_use]
+    pub fn under_callgrind(mut self, output: PathBuf) -> Self {
+        self.callgrind = Some(output);
+        self
+    }
+}
+
 impl Lane {
-    /// Starts a server of this kind on these processors, with its subscribers.
+    /// Starts the server, with its subscribers.
     ///
     /// # Errors
     /// When it does not start, or a client cannot connect.
-    pub async fn open(
-        name: &'static str,
-        kind: Kind,
-        transport: Transport,
-        clients: usize,
-        size: usize,
-        cpus: &[usize],
-    ) -> Result<Self> {
-        let options =
-            if kind == Kind::Ours { ServeOptions::ours(transport.provider()) } else { ServeOptions::peer(kind) };
-        let server = ServerProcess::start(&options.on(cpus)).await?;
+    pub async fn open(plan: &Plan) -> Result<Self> {
+        let &Plan { name, clients, size, targeted, .. } = plan;
+        let server = match &plan.callgrind {
+            Some(output) => ServerProcess::start_under(&callgrind::command(output), &plan.options).await?,
+            None => ServerProcess::start(&plan.options).await?,
+        };
         let mut control = server.control().await?;
-        control.call(&Command::Prepare { size }).await?;
+        let users = targeted.then_some(clients);
+        control.call(&Command::Prepare { size, users }).await?;
         let counts = std::array::from_fn(|_| AtomicUsize::new(0));
         let arrivals = Arc::new(Arrivals { clients, counts, free: Semaphore::new(0) });
         let address = server.addresses().http;
-        let dial = |number| Dial { transport, server: address, user: None, number, receive_buffer: None };
+        let dial = |number: usize| {
+            let transport = plan.transports[number % plan.transports.len()];
+            let user = targeted.then(|| user_name(number));
+            Dial { transport, server: address, user, number, receive_buffer: None }
+        };
         let swarm = Swarm::connect(clients, dial, &arrivals).await.map_err(|error| format!("{name}: {error}"))?;
-        Ok(Self { name, server, control, swarm, arrivals })
+        let callgrind = plan.callgrind.clone().map(|output| Callgrind::new(server.process(), output));
+        Ok(Self { name, server, control, swarm, arrivals, callgrind })
     }
 
     /// Publishes for a time, beginning a publish whenever fewer than this many (at most [`MOST_UNDER_WAY`]) are under way.
@@ -88,25 +143,56 @@ impl Lane {
     /// # Errors
     /// When the server or a client is gone, or an event does not arrive.
     pub async fn measure(&mut self, under_way: usize, time: Duration) -> Result<Sample> {
-        let Self { name, server, control, swarm, arrivals } = self;
+        let cpu = self.server.process().cpu_time()?;
+        let start = Instant::now();
+        let deliveries = self.publish(under_way, |_| start.elapsed() < time).await?;
+        let elapsed = start.elapsed();
+        let cpu = self.server.process().cpu_time()?.saturating_sub(cpu);
+        Ok(Sample { cpu: cpu.as_secs_f64() * 1e6 / deliveries, rate: deliveries / elapsed.as_secs_f64() })
+    }
+
+    /// Sends so many events to a user who is not connected, one after the other, and answers the microseconds of server CPU for
+    /// each.
+    ///
+    /// # Errors
+    /// When the server is gone, or a send fails.
+    pub async fn unheard(&mut self, count: u32, size: usize) -> Result<f64> {
+        let cpu = self.server.process().cpu_time()?;
+        self.control.call(&Command::Burst { count, size, to: Audience::User("nobody".to_owned()) }).await?;
+        Ok(self.server.process().cpu_time()?.saturating_sub(cpu).as_secs_f64() * 1e6 / f64::from(count))
+    }
+
+    /// Publishes so many times, one after the other, and answers how many instructions that took the server for each delivery,
+    /// the kernel's not among them.
+    ///
+    /// # Errors
+    /// Those of [`Lane::measure`]; when the server does not run under callgrind.
+    pub async fn instructions(&mut self, publishes: usize) -> Result<f64> {
+        let mut counter = self.callgrind.take().ok_or("the server does not run under callgrind")?;
+        counter.zero().await?;
+        let deliveries = self.publish(1, |published| published < publishes).await?;
+        let instructions = counter.dump().await?;
+        self.callgrind = Some(counter);
+        Ok(instructions / deliveries)
+    }
+
+    /// Publishes for as long as `goes_on` says so of the number published, waits for the last one, and answers how many
+    /// deliveries that made.
+    async fn publish(&mut self, under_way: usize, goes_on: impl Fn(usize) -> bool) -> Result<f64> {
+        let Self { name, control, swarm, arrivals, .. } = self;
         let failed = |error: Error| format!("{name}: {error}");
         let most = u32::try_from(under_way)?;
-        let cpu = server.process().cpu_time()?;
-        let start = Instant::now();
         let mut published = 0;
         arrivals.free.add_permits(under_way);
-        while start.elapsed() < time {
+        while goes_on(published) {
             wait(arrivals, 1).await.map_err(failed)?;
             control.publish_prepared().await?;
             published += 1;
         }
         wait(arrivals, most).await.map_err(failed)?;
-        let elapsed = start.elapsed();
-        let cpu = server.process().cpu_time()?.saturating_sub(cpu);
         swarm.check().map_err(failed)?;
         #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^52")]
-        let deliveries = (published * arrivals.clients) as f64;
-        Ok(Sample { cpu: cpu.as_secs_f64() * 1e6 / deliveries, rate: deliveries / elapsed.as_secs_f64() })
+        Ok((published * arrivals.clients) as f64)
     }
 
     /// Ends the clients and the server.

@@ -5,14 +5,17 @@
 //! - [`client`]: raw clients of the three transports; [`swarm`] holds many of them.
 //! - [`crowd`]: many clients that come back by themselves; [`relay`]: one port in front of several
 //!   servers; [`closings`]: how evenly connections ended.
-//! - [`lane`]: a server with its swarm, and the CPU of a fan-out.
+//! - [`lane`]: a server with its swarm, and the CPU of a delivery; [`callgrind`]: its instructions;
+//!   [`contest`]: several of them in turns.
 //! - [`returner`]: a client that is cut and comes back; [`straggler`]: one that stalls and catches up; [`sequence`] says whether it lost something.
 //! - [`process`], [`deliveries`], [`latency`], [`figures`], [`payload`]: what is measured, and with what.
-//! - [`program`]: what the programs `idle`, `stall` and `fanout` have in common.
+//! - [`program`]: what the programs have in common.
 
+pub mod callgrind;
 pub mod child;
 pub mod client;
 pub mod closings;
+pub mod contest;
 pub mod crowd;
 pub mod deliveries;
 pub mod figures;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use axum::http::Uri;
 use bytes::Bytes;
 
 use crate::Result;
@@ -9,6 +10,7 @@ use crate::server::Audience;
 
 pub mod axum_sse;
 pub mod floor;
+pub mod mailboxes;
 pub mod plain;
 pub mod socketioxide;
 pub mod tungstenite;
@@ -17,7 +19,7 @@ pub mod tungstenite;
 const BROADCAST: usize = 1024;
 
 /// A cursor's worth of text: the peers send as many bytes as our transports do.
-const ID: &str = "AXRbgv5pcHZ6AAAAAAAAAAEAAAAB";
+const ID: &str = "AgFdG7_mlwdnoAAAAAAAAAABAAAAAYb3p0d1Q2kzX1mWq8sT5u";
 
 /// A published text, shared by all connections.
 type Text = Arc<str>;
@@ -28,7 +30,13 @@ fn envelope(json: &Bytes) -> Result<String> {
     Ok(format!("{{\"type\":\"{event}\",\"payload\":{},\"id\":\"{ID}\"}}", std::str::from_utf8(json)?))
 }
 
-/// Peers have no users.
+/// The user that a client says it is.
+fn user_in(uri: &Uri) -> Option<String> {
+    let pairs = uri.query().unwrap_or_default().split('&');
+    pairs.filter_map(|pair| pair.split_once('=')).find_map(|(name, value)| (name == "user").then(|| value.to_owned()))
+}
+
+/// For peers that have no users.
 fn everyone(audience: &Audience) -> Result<()> {
     match audience {
         Audience::All => Ok(()),

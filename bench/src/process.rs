@@ -20,6 +20,11 @@ impl Process {
         Self { pid }
     }
 
+    /// Its id.
+    pub fn id(self) -> u32 {
+        self.pid
+    }
+
     /// CPU time of its threads since they began, user and kernel together, to the nanosecond; threads that have ended do not count.
     ///
     /// # Errors

@@ -41,6 +41,9 @@ pub struct ServeOptions {
     /// How long one of our connections may take nothing, in milliseconds
     #[arg(long, default_value_t = 30_000)]
     pub write_stall_ms: u64,
+    /// How a publish goes over several of our providers
+    #[arg(long, value_enum, default_value = "each")]
+    pub over: Over,
     /// The most records in a provider's window
     #[arg(long, default_value_t = WindowConfig::default().records)]
     pub window_records: usize,
@@ -60,6 +63,10 @@ pub struct ServeOptions {
 pub enum Kind {
     /// axum's `Sse` over a `tokio::sync::broadcast`.
     AxumSse,
+    /// axum's `Sse` over a `tokio::sync::mpsc` for each user.
+    AxumSseMpsc,
+    /// axum's websockets over a `tokio::sync::mpsc` for each user.
+    AxumWsMpsc,
     /// The floor: one `try_write` of one pre-encoded WebSocket frame for each connection and message.
     Floor,
     /// The providers of this workspace.
@@ -70,6 +77,17 @@ pub enum Kind {
     Socketioxide,
     /// tokio-tungstenite over a `tokio::sync::broadcast`.
     Tungstenite,
+}
+
+/// How a publish goes over several of our providers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Over {
+    /// A send for each of them, one after the other.
+    Each,
+    /// A send over the first one alone.
+    First,
+    /// One send over all of them.
+    Record,
 }
 
 /// Where a server process listens: its first line on standard output, as JSON.
@@ -89,8 +107,13 @@ pub enum Audience {
     All,
     /// The members of one room; only with our server.
     Room(String),
-    /// The connections of one user; only with our server.
+    /// The connections of one user; not with the peers that have one broadcast.
     User(String),
+}
+
+/// The user that has this number, where a publish is for many users in turn.
+pub fn user_name(number: usize) -> String {
+    format!("user-{number}")
 }
 
 /// A running server, seen from its control port.
@@ -120,6 +143,7 @@ impl ServeOptions {
             kind: Kind::Ours,
             providers: vec![provider.to_owned()],
             write_stall_ms: 30_000,
+            over: Over::Each,
             window_records: WindowConfig::default().records,
             drain_ms: None,
             cpus: Vec::new(),
@@ -136,6 +160,14 @@ impl ServeOptions {
     #[must_use]
     pub fn on(mut self, cpus: &[usize]) -> Self {
         self.cpus = cpus.to_vec();
+        self
+    }
+
+    /// With these of our providers, published over in this way.
+    #[must_use]
+    pub fn over(mut self, providers: &[&str], over: Over) -> Self {
+        self.providers = providers.iter().map(|&name| name.to_owned()).collect();
+        self.over = over;
         self
     }
 
@@ -162,10 +194,11 @@ impl ServeOptions {
 
     /// The same as arguments of a command line.
     pub fn arguments(&self) -> Vec<String> {
-        let kind = self.kind.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
+        let kind = argument(&self.kind);
         let mut arguments = vec![
             format!("--kind={kind}"),
             format!("--providers={}", self.providers.join(",")),
+            format!("--over={}", argument(&self.over)),
             format!("--write-stall-ms={}", self.write_stall_ms),
             format!("--window-records={}", self.window_records),
         ];
@@ -179,6 +212,11 @@ impl ServeOptions {
         }
         arguments
     }
+}
+
+/// How a value is written on a command line.
+fn argument(value: &impl ValueEnum) -> String {
+    value.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
 }
 
 /// Serves until the process ends.
@@ -208,6 +246,8 @@ async fn serve(options: &ServeOptions) -> Result<()> {
     let addresses = Addresses { http: listener.local_addr()?, control: commands.local_addr()? };
     let publisher: Arc<dyn Publisher> = match options.kind {
         Kind::AxumSse => peer::axum_sse::start(listener),
+        Kind::AxumSseMpsc => peer::mailboxes::start_sse(listener),
+        Kind::AxumWsMpsc => peer::mailboxes::start_ws(listener),
         Kind::Floor => peer::floor::start(listener),
         Kind::Ours => ours::start(listener, options).await?,
         Kind::Plain => peer::plain::start(listener),
@@ -244,6 +284,7 @@ mod tests {
     fn options_survive_the_command_line() {
         let options = ServeOptions::ours("ws").on(&[0, 2]).with_write_stall(Duration::from_secs(2));
         let options = options.with_window_records(64).with_drain(Duration::from_secs(1));
+        let options = options.over(&["ws", "sse"], Over::Record);
         let line = Line::parse_from([vec!["serve".to_owned()], options.arguments()].concat());
         assert_eq!(format!("{:?}", line.options), format!("{options:?}"));
     }

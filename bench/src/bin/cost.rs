@@ -1,4 +1,5 @@
-//! What log, window and outboxes add to a plain fan-out of pre-encoded frames: server CPU for each delivery, in one run.
+//! What log, window and outboxes add to a plain fan-out of pre-encoded frames, and what a send over several providers costs:
+//! server CPU, in one run.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -6,15 +7,23 @@ use std::time::Duration;
 use clap::Parser;
 use realtime_bench::Result;
 use realtime_bench::client::Transport;
-use realtime_bench::figures::{median, quartiles};
-use realtime_bench::lane::{Lane, MOST_UNDER_WAY};
+use realtime_bench::contest::Contestant;
+use realtime_bench::figures::{least, median, median_ratio, quartiles};
+use realtime_bench::lane::{Lane, MOST_UNDER_WAY, Plan};
 use realtime_bench::program::{self, Setup};
-use realtime_bench::server::Kind;
+use realtime_bench::server::{Kind, Over};
 
 /// CPU for each delivery, as a multiple of the plain fan-out's.
 const BUDGET: f64 = 1.1;
 /// The least number of subscribers that the budget is for: with fewer, the price of a publish counts, not of a delivery.
 const BUDGET_FROM: usize = 1000;
+
+/// CPU of a send over three providers as one record, as a multiple of three sends over one each.
+const BUDGET_RECORD: f64 = 0.6;
+/// Users that are connected where a send reaches somebody.
+const USERS: usize = 999;
+/// Sends in one measurement where it reaches nobody.
+const UNHEARD: u32 = 5_000;
 
 #[derive(Parser)]
 struct Args {
@@ -41,7 +50,7 @@ struct Args {
 fn main() -> ExitCode {
     let setup = |args: &Args| Setup {
         pin: !args.no_pin,
-        open_files: (args.subscribers.iter().max().unwrap_or(&0) * 2 + 256) as u64,
+        open_files: ((args.subscribers.iter().max().unwrap_or(&0) * 2).max(USERS * 3) + 256) as u64,
         deadline: Duration::from_secs(1200),
     };
     program::main(setup, async |args: Args, cpus| {
@@ -59,14 +68,15 @@ fn main() -> ExitCode {
         for subscribers in &args.subscribers {
             within &= table(*subscribers, &args, &cpus).await?;
         }
+        within &= sends(&args, &cpus).await?;
         Ok(within)
     })
 }
 
 async fn table(subscribers: usize, args: &Args, cpus: &[usize]) -> Result<bool> {
-    let open = |name, kind| Lane::open(name, kind, Transport::Ws, subscribers, args.size, cpus);
-    let mut plain = open("plain", Kind::Plain).await?;
-    let mut ours = open("ours", Kind::Ours).await?;
+    let plan = |name, kind| Plan::new(&Contestant::new(name, kind, Transport::Ws), subscribers, args.size).on(cpus);
+    let mut plain = Lane::open(&plan("plain", Kind::Plain)).await?;
+    let mut ours = Lane::open(&plan("ours", Kind::Ours)).await?;
     let mut within = true;
     for under_way in &args.under_way {
         within &= row(subscribers, *under_way, args, &mut plain, &mut ours).await?;
@@ -108,4 +118,47 @@ async fn row(subscribers: usize, under_way: usize, args: &Args, plain: &mut Lane
         println!("             OVER BUDGET: CPU for each delivery");
     }
     Ok(!over)
+}
+
+/// Measures sends to users over three providers, in the three ways there are, in turns; says whether they are within budget.
+async fn sends(args: &Args, cpus: &[usize]) -> Result<bool> {
+    let ways = [("one provider", Over::First), ("three sends", Over::Each), ("one record", Over::Record)];
+    let mut lanes = Vec::new();
+    for (name, over) in ways {
+        let mut plan = Plan::new(&Contestant::new(name, Kind::Ours, Transport::Ws), USERS, args.size).targeted();
+        plan.options = plan.options.over(&Transport::ALL.map(Transport::provider), over).on(cpus);
+        if over != Over::First {
+            plan.transports = Transport::ALL.to_vec();
+        }
+        lanes.push(Lane::open(&plan).await?);
+    }
+    let mut connected = vec![Vec::new(); lanes.len()];
+    let mut unheard = connected.clone();
+    for round in 0..=args.rounds {
+        for (number, lane) in lanes.iter_mut().enumerate() {
+            let heard = lane.measure(1, Duration::from_millis(args.millis)).await?.cpu;
+            let alone = lane.unheard(UNHEARD, args.size).await?;
+            if round > 0 {
+                connected[number].push(heard);
+                unheard[number].push(alone);
+            }
+        }
+    }
+    for lane in lanes {
+        lane.stop().await?;
+    }
+    println!("\na send to one user of three providers, {} rounds; server CPU µs, best (median)", args.rounds);
+    println!("                       |      one provider |       three sends |        one record | ÷ three sends");
+    let within = send_row("who has one connection", &connected, None);
+    Ok(send_row("who has no connection", &unheard, Some(BUDGET_RECORD)) && within)
+}
+
+/// Prints one line, and says whether it is within the budget.
+fn send_row(to: &str, cpu: &[Vec<f64>], budget: Option<f64>) -> bool {
+    let cells: Vec<_> = cpu.iter().map(|cpu| format!("{:7.2} ({:7.2})", least(cpu), median(cpu))).collect();
+    let ratio = least(&cpu[2]) / least(&cpu[1]);
+    let over = budget.is_some_and(|budget| ratio > budget);
+    let verdict = if over { " OVER BUDGET" } else { "" };
+    println!("{to:22} | {} | {ratio:.2} ({:.2}){verdict}", cells.join(" | "), median_ratio(&cpu[2], &cpu[1]));
+    !over
 }

@@ -1,21 +1,28 @@
 //! The least that can be done: a frame encoded once and one `try_write` for each connection.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::{envelope, everyone};
+use super::{envelope, user_in};
 use crate::Result;
 use crate::client::ws;
 use crate::server::{Audience, Publisher};
 
 #[derive(Clone, Default)]
 struct Floor {
-    /// Held while all of them are written to, as nothing else is done here.
-    connections: Arc<Mutex<Vec<TcpStream>>>,
+    /// Held while they are written to, as nothing else is done here.
+    connections: Arc<Mutex<Connections>>,
+}
+
+#[derive(Default)]
+struct Connections {
+    nobody: Vec<TcpStream>,
+    users: HashMap<String, TcpStream>,
 }
 
 /// Serves in a task of its own.
@@ -30,16 +37,22 @@ impl Floor {
         while let Ok((stream, _)) = listener.accept().await {
             let floor = self.clone();
             tokio::spawn(async move {
-                if let Ok(stream) = open(stream).await {
-                    floor.connections.lock().unwrap_or_else(PoisonError::into_inner).push(stream);
+                match open(stream).await {
+                    Ok((stream, Some(user))) => drop(floor.lock().users.insert(user, stream)),
+                    Ok((stream, None)) => floor.lock().nobody.push(stream),
+                    Err(error) => eprintln!("handshake: {error}"),
                 }
             });
         }
     }
+
+    fn lock(&self) -> MutexGuard<'_, Connections> {
+        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
-/// Answers the handshake without looking at it, and greets.
-async fn open(mut stream: TcpStream) -> Result<TcpStream> {
+/// Answers the handshake, of which it looks only at the user, and greets.
+async fn open(mut stream: TcpStream) -> Result<(TcpStream, Option<String>)> {
     stream.set_nodelay(true)?;
     let mut request = Vec::new();
     while !request.ends_with(b"\r\n\r\n") {
@@ -50,17 +63,26 @@ async fn open(mut stream: TcpStream) -> Result<TcpStream> {
     let mut answer = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n".to_vec();
     answer.extend(ws::text(b"{\"type\":\"connected\",\"payload\":{}}"));
     stream.write_all(&answer).await?;
-    Ok(stream)
+    let uri = std::str::from_utf8(&request)?.split(' ').nth(1).ok_or("not a request")?;
+    Ok((stream, user_in(&uri.parse()?)))
 }
 
 #[async_trait]
 impl Publisher for Floor {
     async fn publish(&self, audience: &Audience, json: Bytes) -> Result<()> {
-        everyone(audience)?;
         let frame = ws::text(envelope(&json)?.as_bytes());
-        let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
-        // A client that does not take a whole frame is out.
-        connections.retain(|stream| stream.try_write(&frame).is_ok_and(|written| written == frame.len()));
+        let takes = |stream: &TcpStream| stream.try_write(&frame).is_ok_and(|written| written == frame.len());
+        let mut connections = self.lock();
+        match audience {
+            // A client that does not take a whole frame is out.
+            Audience::All => connections.nobody.retain(takes),
+            Audience::Room(_) => return Err("this server has no rooms".into()),
+            Audience::User(user) => {
+                if !connections.users.get(user).is_some_and(takes) {
+                    return Err(format!("{user} does not take it").into());
+                }
+            }
+        }
         Ok(())
     }
 }

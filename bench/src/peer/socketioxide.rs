@@ -1,4 +1,4 @@
-//! socketioxide, as its examples use it: every client in one room, and `io.to(room).emit`.
+//! socketioxide, as its examples use it: every client in one room, or in one of its user, and `io.to(room).emit`.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use socketioxide::SocketIo;
 use socketioxide::extract::SocketRef;
 use tokio::net::TcpListener;
 
-use super::{ID, everyone};
+use super::{ID, user_in};
 use crate::Result;
 use crate::payload::EVENT;
 use crate::server::{Audience, Publisher};
@@ -26,7 +26,10 @@ struct Socketioxide {
 pub fn start(listener: TcpListener) -> Arc<dyn Publisher> {
     let (layer, io) = SocketIo::new_layer();
     io.ns("/", async |socket: SocketRef| {
-        socket.join(ROOM);
+        match user_in(&socket.req_parts().uri) {
+            Some(user) => socket.join(user),
+            None => socket.join(ROOM),
+        }
         let _ = socket.emit("connected", &());
     });
     let listener = listener.tap_io(|stream| {
@@ -40,8 +43,12 @@ pub fn start(listener: TcpListener) -> Arc<dyn Publisher> {
 #[async_trait]
 impl Publisher for Socketioxide {
     async fn publish(&self, audience: &Audience, json: Bytes) -> Result<()> {
-        everyone(audience)?;
+        let room = match audience {
+            Audience::All => ROOM,
+            Audience::Room(_) => return Err("this server has no rooms of its clients".into()),
+            Audience::User(user) => user,
+        };
         let json = RawValue::from_string(std::str::from_utf8(&json)?.to_owned())?;
-        self.io.to(ROOM).emit(EVENT, &(json, ID)).await.map_err(|error| error.to_string().into())
+        self.io.to(room.to_owned()).emit(EVENT, &(json, ID)).await.map_err(|error| error.to_string().into())
     }
 }

@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
-use super::{Audience, Publisher, Report};
+use super::{Audience, Publisher, Report, user_name};
 use crate::payload::{numbered, payload};
 use crate::{Error, Result};
 
@@ -50,10 +50,12 @@ pub enum Command {
         /// Bytes of JSON in each event.
         size: usize,
     },
-    /// Prepare the event for everyone that each line `p` on this connection publishes.
+    /// Prepare the event that each line `p` on this connection publishes.
     Prepare {
         /// Bytes of JSON in it.
         size: usize,
+        /// For how many users of [`user_name`], one after the other, each publish awaited; one for everyone if `None`.
+        users: Option<usize>,
     },
     /// Say what was seen so far.
     Report,
@@ -147,21 +149,20 @@ async fn obey(stream: TcpStream, publisher: &Arc<dyn Publisher>) -> Result<()> {
     stream.set_nodelay(true)?;
     let (reader, mut writer) = stream.into_split();
     let mut lines = BufReader::new(reader).lines();
-    let mut prepared = Bytes::new();
+    let (mut prepared, mut audiences) = (Bytes::new(), Arc::default());
     while let Some(line) = lines.next_line().await? {
         if line == PUBLISH {
-            let (publisher, json) = (Arc::clone(publisher), prepared.clone());
             // In a task, so that several are under way at a time.
-            tokio::spawn(async move {
-                if let Err(error) = publisher.publish(&Audience::All, json).await {
-                    eprintln!("publish: {error}");
-                }
-            });
+            tokio::spawn(publish_prepared(Arc::clone(publisher), Arc::clone(&audiences), prepared.clone()));
             continue;
         }
         let answer = match serde_json::from_str(&line) {
-            Ok(Command::Prepare { size }) => {
+            Ok(Command::Prepare { size, users }) => {
                 prepared = payload(size);
+                audiences = match users {
+                    Some(count) => (0..count).map(|number| Audience::User(user_name(number))).collect(),
+                    None => Arc::from([Audience::All]),
+                };
                 Answer::default()
             }
             Ok(command) => obey_one(command, publisher.as_ref()).await.unwrap_or_else(Answer::failed),
@@ -170,6 +171,14 @@ async fn obey(stream: TcpStream, publisher: &Arc<dyn Publisher>) -> Result<()> {
         writer.write_all((serde_json::to_string(&answer)? + "\n").as_bytes()).await?;
     }
     Ok(())
+}
+
+async fn publish_prepared(publisher: Arc<dyn Publisher>, audiences: Arc<[Audience]>, json: Bytes) {
+    for audience in audiences.iter() {
+        if let Err(error) = publisher.publish(audience, json.clone()).await {
+            eprintln!("publish: {error}");
+        }
+    }
 }
 
 async fn obey_one(command: Command, publisher: &dyn Publisher) -> Result<Answer> {

@@ -10,19 +10,20 @@ use axum::routing::get;
 use bytes::Bytes;
 use realtime_unified::{
     AllowRooms, Authenticator, CloseReason, ConnectRequest, ConnectionInfo, Drain, Event, Identity, LifecycleHook,
-    Limits, NotificationService, RealtimeBroadcast, Refusal, RoomDelivery, RoomMembership, SocketIoConfig,
+    Limits, NotificationService, RealtimeBroadcast, Receipt, Refusal, RoomDelivery, RoomMembership, SocketIoConfig,
     SocketIoProvider, SseConfig, SseProvider, Target, WindowConfig, WireConfig, WsConfig, WsProvider, serve,
 };
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
-use super::{Audience, Publisher, Report, ServeOptions};
+use super::{Audience, Over, Publisher, Report, ServeOptions};
 use crate::Result;
 use crate::payload::EVENT;
 
 struct Ours {
     service: NotificationService,
+    over: Over,
     senders: Vec<Arc<dyn RealtimeBroadcast>>,
     rooms: Vec<Arc<dyn RoomMembership>>,
     hooks: Hooks,
@@ -83,12 +84,17 @@ pub(super) async fn start(listener: TcpListener, options: &ServeOptions) -> Resu
         .with_graceful_shutdown(async move { stopped.notified().await })
         .with_deadline(LAST);
     let running = Mutex::new(Some(tokio::spawn(server.into_future())));
-    Ok(Arc::new(Ours { service, senders, rooms, hooks, stop, running }))
+    Ok(Arc::new(Ours { service, over: options.over, senders, rooms, hooks, stop, running }))
 }
 
 /// What a load balancer asks.
 fn readiness(service: &NotificationService) -> StatusCode {
     if service.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
+}
+
+/// Whether a receipt says what this node's connections got, as that of every measured send has to.
+fn delivered(receipt: &Receipt) -> Result<()> {
+    receipt.delivered.map(|_| ()).ok_or_else(|| "a receipt does not say what was delivered".into())
 }
 
 #[async_trait]
@@ -100,8 +106,12 @@ impl Publisher for Ours {
             Audience::User(user) => Target::user(user.as_str()),
         };
         let event = Event::raw_json(EVENT, json)?;
-        for sender in &self.senders {
-            sender.send(target.clone(), event.clone()).await?;
+        if self.over == Over::Record {
+            return delivered(&self.service.send(target, event).await?);
+        }
+        let senders = if self.over == Over::First { &self.senders[..1] } else { &self.senders };
+        for sender in senders {
+            delivered(&sender.send(target.clone(), event.clone()).await?)?;
         }
         Ok(())
     }

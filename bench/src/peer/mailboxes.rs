@@ -1,0 +1,118 @@
+//! axum's `Sse` and its websockets over one `tokio::sync::mpsc` for each user, as an application writes them that sends to
+//! one user at a time.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use axum::Router;
+use axum::extract::ws::{Message, Utf8Bytes, WebSocket, WebSocketUpgrade};
+use axum::extract::{Query, State};
+use axum::response::Response;
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::routing::get;
+use axum::serve::ListenerExt;
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt, stream};
+use serde::Deserialize;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+
+use super::{ID, Text, envelope};
+use crate::Result;
+use crate::payload::EVENT;
+use crate::server::{Audience, Publisher};
+
+/// Events that wait for one connection, as in our outboxes.
+const CAPACITY: usize = 256;
+
+/// The sending side of each user's connection.
+struct Mailboxes<T> {
+    /// Held to look a user up.
+    users: Mutex<HashMap<String, mpsc::Sender<T>>>,
+    /// What the connections are sent for an event with this JSON.
+    encode: fn(&Bytes) -> Result<T>,
+}
+
+#[derive(Deserialize)]
+struct Who {
+    user: String,
+}
+
+/// Serves event streams in a task of its own.
+pub fn start_sse(listener: TcpListener) -> Arc<dyn Publisher> {
+    start(listener, |json| Ok(std::str::from_utf8(json)?.into()), Router::new().route("/sse", get(subscribe)))
+}
+
+/// Serves websockets in a task of its own.
+pub fn start_ws(listener: TcpListener) -> Arc<dyn Publisher> {
+    start(listener, |json| Ok(envelope(json)?.into()), Router::new().route("/ws", get(upgrade)))
+}
+
+fn start<T: Send + 'static>(
+    listener: TcpListener,
+    encode: fn(&Bytes) -> Result<T>,
+    app: Router<Arc<Mailboxes<T>>>,
+) -> Arc<dyn Publisher> {
+    let mailboxes = Arc::new(Mailboxes { users: Mutex::default(), encode });
+    let listener = listener.tap_io(|stream| {
+        let _ = stream.set_nodelay(true);
+    });
+    let app = app.with_state(Arc::clone(&mailboxes));
+    tokio::spawn(std::future::IntoFuture::into_future(axum::serve(listener, app)));
+    mailboxes
+}
+
+async fn subscribe(
+    State(mailboxes): State<Arc<Mailboxes<Text>>>,
+    Query(who): Query<Who>,
+) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
+    let hello = stream::iter([Ok(Event::default().event("connected").data("{}"))]);
+    let events = stream::unfold(mailboxes.open(who.user), async |mut events| {
+        let text = events.recv().await?;
+        Some((Ok(Event::default().event(EVENT).id(ID).data(text)), events))
+    });
+    Sse::new(hello.chain(events)).keep_alive(KeepAlive::default())
+}
+
+async fn upgrade(
+    State(mailboxes): State<Arc<Mailboxes<Utf8Bytes>>>,
+    Query(who): Query<Who>,
+    upgrade: WebSocketUpgrade,
+) -> Response {
+    let events = mailboxes.open(who.user);
+    // A client that is missed is noticed by the clients' side.
+    upgrade.on_upgrade(async move |socket| drop(converse(socket, events).await))
+}
+
+async fn converse(mut socket: WebSocket, mut events: mpsc::Receiver<Utf8Bytes>) -> Result<()> {
+    socket.send(Message::text("{\"type\":\"connected\",\"payload\":{}}")).await?;
+    loop {
+        tokio::select! {
+            event = events.recv() => match event {
+                Some(text) => socket.send(Message::Text(text)).await?,
+                None => return Ok(()),
+            },
+            message = socket.recv() => if message.transpose()?.is_none() { return Ok(()) },
+        }
+    }
+}
+
+impl<T> Mailboxes<T> {
+    fn open(&self, user: String) -> mpsc::Receiver<T> {
+        let (sender, events) = mpsc::channel(CAPACITY);
+        self.users.lock().unwrap_or_else(PoisonError::into_inner).insert(user, sender);
+        events
+    }
+}
+
+#[async_trait]
+impl<T: Send + 'static> Publisher for Mailboxes<T> {
+    async fn publish(&self, audience: &Audience, json: Bytes) -> Result<()> {
+        let Audience::User(user) = audience else { return Err("this server only sends to users".into()) };
+        let sender = self.users.lock().unwrap_or_else(PoisonError::into_inner).get(user).cloned();
+        let sender = sender.ok_or("nobody has this name")?;
+        sender.send((self.encode)(&json)?).await.map_err(|_| "the user has left".into())
+    }
+}
