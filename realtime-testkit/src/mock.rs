@@ -10,11 +10,10 @@ use bytes::Bytes;
 use futures_core::stream::BoxStream;
 use mockall::mock;
 use realtime_core::{
-    Acks, AppendError, Authenticator, Backplane, Capabilities, CloseReason, ConnectRequest, ConnectionInfo,
-    ConnectionStats, Context, Directory, DirectoryChange, Drain, Entry, Epoch, Event, EventId, Handler, HandlerError,
-    Identity, Inbound, Incarnation, LifecycleHook, LogState, NodeId, Payload, Position, Presence, RealtimeBroadcast,
-    RealtimeProvider, Receipt, Refusal, Result, RoomAccess, RoomMembership, RoomPolicy, Runtime, SocketIoBroadcast,
-    Stats, Tail, Target,
+    Acks, AppendError, Authenticator, Backplane, Capabilities, CloseReason, ConnectRequest, ConnectionStats, Context,
+    Directory, DirectoryChange, Drain, Entry, Epoch, Event, EventId, Handler, HandlerError, Identity, Inbound,
+    Incarnation, LifecycleHook, LogState, NodeId, Payload, Position, Presence, RealtimeBroadcast, RealtimeProvider,
+    Receipt, Refusal, Result, RoomAccess, RoomMembership, RoomPolicy, Runtime, SocketIoBroadcast, Stats, Tail, Target,
 };
 
 mock! {
@@ -198,7 +197,7 @@ mock! {
 
     #[async_trait]
     impl RoomPolicy for RoomPolicy {
-        async fn access(&self, identity: &Identity, room: &str) -> RoomAccess;
+        async fn access(&self, cx: &Context, room: &str) -> RoomAccess;
     }
 }
 
@@ -218,7 +217,7 @@ mock! {
 
     #[async_trait]
     impl LifecycleHook for LifecycleHook {
-        async fn connected(&self, connection: &ConnectionInfo);
-        async fn disconnected(&self, connection: &ConnectionInfo, reason: &CloseReason);
+        async fn connected(&self, cx: &Context);
+        async fn disconnected(&self, cx: &Context, reason: &CloseReason);
     }
 }

@@ -5,13 +5,17 @@
 )]
 
 mod builder;
+mod context;
+mod handlers;
 mod hooks;
+pub mod prelude;
 mod registry;
 mod rooms;
 mod send;
 mod service;
 
 pub use builder::NotificationServiceBuilder;
+pub use context::ContextExt;
 pub use service::NotificationService;
 
 /// Goes above an `impl` of [`Authenticator`], [`RoomPolicy`], [`LifecycleHook`] and the other traits with async methods.

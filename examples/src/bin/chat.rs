@@ -49,8 +49,8 @@ impl OwnTenant {
 
 #[async_trait]
 impl RoomPolicy for OwnTenant {
-    async fn access(&self, identity: &Identity, room: &str) -> RoomAccess {
-        if Self::lets(identity, room) { RoomAccess::Allow } else { RoomAccess::Deny }
+    async fn access(&self, cx: &Context, room: &str) -> RoomAccess {
+        if Self::lets(cx.identity(), room) { RoomAccess::Allow } else { RoomAccess::Deny }
     }
 }
 

@@ -8,6 +8,8 @@ use crate::log::memory::{MemoryBackplane, MemoryDirectory};
 use crate::traits::auth::{Anonymous, Authenticator};
 use crate::traits::lifecycle::LifecycleHook;
 use crate::traits::policy::{DenyRooms, RoomPolicy};
+use crate::traits::router::Router;
+use crate::values::states::States;
 
 /// What a service gives each of its providers.
 #[derive(Clone)]
@@ -22,6 +24,10 @@ pub struct Runtime {
     pub policy: Arc<dyn RoomPolicy>,
     /// Who is online where.
     pub directory: Arc<dyn Directory>,
+    /// The handlers for events of clients, whichever bidirectional provider they come through; a provider's own win.
+    pub router: Router,
+    /// What handlers, hooks and policies find in their context.
+    pub states: States,
     /// Told of connections that come and go.
     pub hooks: Vec<Arc<dyn LifecycleHook>>,
     /// How long the authenticator may take, and the room policy for all rooms that one request names.
@@ -40,6 +46,8 @@ impl Runtime {
             authenticator: Arc::new(Anonymous),
             policy: Arc::new(DenyRooms),
             directory: Arc::new(MemoryDirectory::new()),
+            router: Router::new(),
+            states: States::default(),
             hooks: Vec::new(),
             decision_timeout: DECISION_TIMEOUT,
         }
@@ -66,6 +74,18 @@ impl Runtime {
     /// With this time for the authenticator and the room policy.
     pub fn with_decision_timeout(mut self, most: Duration) -> Self {
         self.decision_timeout = most;
+        self
+    }
+
+    /// With these handlers for every bidirectional provider.
+    pub fn with_router(mut self, router: Router) -> Self {
+        self.router = router;
+        self
+    }
+
+    /// With this state.
+    pub fn with_state<T: Send + Sync + 'static>(mut self, state: T) -> Self {
+        self.states = self.states.with(state);
         self
     }
 

@@ -42,6 +42,12 @@ pub enum Error {
     /// The payload could not be turned into JSON, or is not JSON.
     #[error("invalid payload: {0}")]
     InvalidPayload(#[source] BoxError),
+    /// A handler, hook or policy asked for a state that the service was not given.
+    #[error("the service has no state of the type {of}: it is given to the builder by state(…)")]
+    NoState {
+        /// The type asked for.
+        of: &'static str,
+    },
     /// The provider has not been attached to a service yet.
     #[error("the provider \"{provider}\" is not attached to a service yet")]
     NotAttached {
@@ -100,6 +106,7 @@ impl Error {
             Self::FeatureOff { .. } => "feature_off",
             Self::InvalidName { .. } => "invalid_name",
             Self::InvalidPayload(_) => "invalid_payload",
+            Self::NoState { .. } => "no_state",
             Self::NotAttached { .. } => "not_attached",
             Self::OutcomeUnknown { .. } => "outcome_unknown",
             Self::Refused(refusal) => refusal.kind().code(),

@@ -8,8 +8,8 @@ use async_trait::async_trait;
 
 use crate::delivery::dispatcher::Dispatcher;
 use crate::log::envelope::Body;
+use crate::traits::broadcast::SocketIoBroadcast;
 use crate::traits::codec::Codec;
-use crate::traits::provider::SocketIoBroadcast;
 use crate::values::ack::{AckStatus, Acks, Ask};
 use crate::values::connection::ConnectionId;
 use crate::values::error::Result;
