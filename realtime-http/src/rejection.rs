@@ -1,7 +1,7 @@
 use axum::Json;
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
-use realtime_core::Error;
+use realtime_core::{Error, Refusal};
 
 use crate::refusal::refusal_response;
 
@@ -22,6 +22,12 @@ pub struct Rejection(Error);
 impl From<Error> for Rejection {
     fn from(error: Error) -> Self {
         Self(error)
+    }
+}
+
+impl From<Refusal> for Rejection {
+    fn from(refusal: Refusal) -> Self {
+        Self(refusal.into())
     }
 }
 
@@ -73,6 +79,7 @@ mod tests {
         assert_eq!(answer(name).await, (400, json!({"error": {"code": "invalid_name", "message": message}})));
         assert_eq!(answer(Error::TooLarge { size: 2, limit: 1 }).await.0, 400);
         assert_eq!(answer(Refusal::unauthorized("who is it?").into()).await.0, 401);
+        assert_eq!(Rejection::from(Refusal::forbidden("not you")).into_response().status(), 403);
     }
 
     #[tokio::test]

@@ -142,7 +142,7 @@ impl NotificationServiceBuilder {
             hooks: self.hooks,
             decision_timeout,
         };
-        let service = NotificationService::new(registry, Some(runtime.clone()));
+        let service = NotificationService::new(registry, Some(runtime.clone()), self.origins.unwrap_or_default());
         // Before anybody can be connected and ask for it.
         slot.fill(&service);
         for (at, entry) in service.registry().iter().enumerate() {

@@ -5,6 +5,7 @@
 )]
 
 mod builder;
+mod caller;
 mod context;
 mod handlers;
 mod hooks;
@@ -15,6 +16,7 @@ mod send;
 mod service;
 
 pub use builder::NotificationServiceBuilder;
+pub use caller::Caller;
 pub use context::ContextExt;
 pub use service::NotificationService;
 

@@ -1,8 +1,8 @@
 //! What most applications name: `use realtime_unified::prelude::*;`.
 
 pub use crate::{
-    Authenticator, ConnectRequest, Context, ContextExt, Drain, Event, HandlerError, Identity, NotificationService,
-    Receipt, Refusal, Rejection, Reply, RoomAccess, RoomPolicy, Target, async_trait, serve,
+    Authenticator, Caller, ConnectRequest, Context, ContextExt, Drain, Event, HandlerError, Identity,
+    NotificationService, Receipt, Refusal, Rejection, Reply, RoomAccess, RoomPolicy, Target, async_trait, serve,
 };
 #[cfg(feature = "socketio")]
 pub use crate::{SocketIoConfig, SocketIoProvider};

@@ -10,7 +10,7 @@ use realtime_core::{
     Capabilities, ConnectionStats, Drain, Error, Event, Log, Presence, RealtimeProvider, Receipt, Result, Runtime,
     SocketIoBroadcast, Stats, Target,
 };
-use realtime_http::HttpProvider;
+use realtime_http::{HttpProvider, Origins};
 use serde::Serialize;
 
 use crate::registry::{Entry, Registry};
@@ -27,6 +27,8 @@ pub(crate) struct Parts {
     registry: Registry,
     /// `None` for mocks.
     runtime: Option<Runtime>,
+    /// Which pages may ask for what the providers' own configurations do not guard.
+    origins: Origins,
 }
 
 impl NotificationService {
@@ -37,13 +39,17 @@ impl NotificationService {
     pub fn mocked<P: RealtimeProvider + 'static>(providers: impl IntoIterator<Item = P>) -> Self {
         let entries = providers.into_iter().map(|provider| Entry::custom(Arc::new(provider))).collect();
         match Registry::new(entries) {
-            Ok(registry) => Self::new(registry, None),
+            Ok(registry) => Self::new(registry, None, Origins::default()),
             Err(error) => panic!("{error}"),
         }
     }
 
-    pub(crate) fn new(registry: Registry, runtime: Option<Runtime>) -> Self {
-        Self(Arc::new(Parts { registry, runtime }))
+    pub(crate) fn new(registry: Registry, runtime: Option<Runtime>, origins: Origins) -> Self {
+        Self(Arc::new(Parts { registry, runtime, origins }))
+    }
+
+    pub(crate) fn origins(&self) -> &Origins {
+        &self.0.origins
     }
 
     pub(crate) fn registry(&self) -> &Registry {

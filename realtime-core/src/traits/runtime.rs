@@ -1,14 +1,19 @@
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
+
+use futures_util::FutureExt;
 
 use crate::log::backplane::Backplane;
 use crate::log::directory::{Directory, NodeId};
 use crate::log::handle::Log;
 use crate::log::memory::{MemoryBackplane, MemoryDirectory};
-use crate::traits::auth::{Anonymous, Authenticator};
+use crate::traits::auth::{Anonymous, Authenticator, ConnectRequest};
 use crate::traits::lifecycle::LifecycleHook;
 use crate::traits::policy::{DenyRooms, RoomPolicy};
 use crate::traits::router::Router;
+use crate::values::identity::Identity;
+use crate::values::refusal::{Refusal, RefusalKind};
 use crate::values::states::States;
 
 /// What a service gives each of its providers.
@@ -51,6 +56,30 @@ impl Runtime {
             hooks: Vec::new(),
             decision_timeout: DECISION_TIMEOUT,
         }
+    }
+
+    /// Asks the authenticator about a request, for as long as `decision_timeout`, and checks the identity.
+    ///
+    /// # Errors
+    /// The authenticator's [`Refusal`]; [`RefusalKind::Internal`] when it panicked, [`RefusalKind::Unavailable`] when it took too
+    /// long, both logged; what an identity that cannot connect is refused with.
+    pub async fn identify(&self, request: &ConnectRequest<'_>) -> Result<Identity, Refusal> {
+        // The call itself may panic too.
+        let asked = AssertUnwindSafe(async { self.authenticator.authenticate(request).await }).catch_unwind();
+        let identity = match tokio::time::timeout(self.decision_timeout, asked).await {
+            Ok(Ok(decided)) => decided?,
+            Ok(Err(_)) => {
+                tracing::error!(provider = request.provider(), "the authenticator panicked");
+                return Err(Refusal::new(RefusalKind::Internal, "internal error"));
+            }
+            Err(_) => {
+                let limit = self.decision_timeout;
+                tracing::error!(setting = "decision_timeout", ?limit, "the authenticator did not answer in time");
+                return Err(Refusal::new(RefusalKind::Unavailable, "not available now"));
+            }
+        };
+        identity.check()?;
+        Ok(identity)
     }
 
     /// With this authenticator.
