@@ -79,6 +79,15 @@ impl NotificationService {
         self.registry().find(name).cloned()
     }
 
+    /// The provider of this name in its own type, for routes of the application's own: `service.provider_as::<WsProvider>("admin")`
+    /// for one that was given another name.
+    ///
+    /// # Errors
+    /// Those of [`NotificationService::provider`]; [`Error::UnknownProvider`] also when it is of another type.
+    pub fn provider_as<P: HttpProvider>(&self, name: &str) -> Result<Arc<P>> {
+        self.registry().find_as(name)
+    }
+
     /// The acks and rooms of the provider of this name.
     ///
     /// # Errors
@@ -93,31 +102,31 @@ impl NotificationService {
         self.registry().iter().map(|entry| (entry.name(), entry.provider.capabilities())).collect()
     }
 
-    /// The SSE provider, for routes of the application's own.
+    /// The SSE provider `"sse"`, for routes of the application's own.
     ///
     /// # Errors
-    /// [`Error::UnknownProvider`] when it was not added.
+    /// [`Error::UnknownProvider`] when none of its name was added.
     #[cfg(feature = "sse")]
     pub fn sse(&self) -> Result<Arc<crate::SseProvider>> {
-        self.registry().find_typed("sse")
+        self.registry().find_as("sse")
     }
 
-    /// The WebSocket provider, for routes of the application's own.
+    /// The WebSocket provider `"ws"`, for routes of the application's own.
     ///
     /// # Errors
-    /// [`Error::UnknownProvider`] when it was not added.
+    /// [`Error::UnknownProvider`] when none of its name was added.
     #[cfg(feature = "ws")]
     pub fn ws(&self) -> Result<Arc<crate::WsProvider>> {
-        self.registry().find_typed("ws")
+        self.registry().find_as("ws")
     }
 
-    /// The Socket.IO provider, for namespaces of the application's own.
+    /// The Socket.IO provider `"socket"`, for namespaces of the application's own.
     ///
     /// # Errors
-    /// [`Error::UnknownProvider`] when it was not added.
+    /// [`Error::UnknownProvider`] when none of its name was added.
     #[cfg(feature = "socketio")]
     pub fn socket(&self) -> Result<Arc<crate::SocketIoProvider>> {
-        self.registry().find_typed("socket")
+        self.registry().find_as("socket")
     }
 
     /// Sends a value to every connection that a user has with one provider, whatever the tenant.
