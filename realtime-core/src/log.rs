@@ -1,5 +1,6 @@
 //! The log and what joins nodes: their traits, what a record is, a node's side of it, and both in memory.
 
+pub(crate) mod ask;
 mod backoff;
 pub(crate) mod backplane;
 pub(crate) mod directory;

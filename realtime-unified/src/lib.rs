@@ -4,6 +4,7 @@
     doc = "Several realtime transports behind one `NotificationService`; this build lacks some of them."
 )]
 
+mod ask;
 mod builder;
 mod caller;
 mod context;
