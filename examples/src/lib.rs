@@ -1,7 +1,8 @@
 //! Small programs, one idea each: `cargo run -p realtime-examples --bin NAME`, and it prints where it listens.
 //!
 //! - `dashboard`: metrics over Server-Sent Events, to everyone and to a room, with a page
-//! - `chat`: WebSocket rooms through a policy, messages to the others, volatile typing indicators
+//! - `chat`: people on Server-Sent Events, WebSocket and Socket.IO talk to each other in one room
+//! - `typing`: rooms of tenants through a policy, messages to the others, volatile typing indicators
 //! - `echo`: WebSocket messages outside the envelope, text and binary
 //! - `rooms`: Socket.IO rooms, and acks in both directions
 //! - `domain_events`: a subscriber that turns domain events into notifications

@@ -54,8 +54,34 @@ async fn dashboard_pushes_metrics_to_those_who_asked_and_a_count_to_everyone() {
 }
 
 #[tokio::test]
-async fn chat_reaches_the_others_in_the_room_and_nobody_else() {
+async fn people_on_all_transports_talk_to_each_other_in_one_chat() {
     let program = Program::start(env!("CARGO_BIN_EXE_chat"), &[]).await;
+    let mut ann = sse(format!("{}/sse?user=ann&channel=lobby", program.url)).await;
+    let mut bob = ws(format!("{}/ws?user=bob&channel=lobby", program.ws_url())).await;
+    let mut eve = Polling::connect(&program.url, &json!({ "user": "eve", "room": "lobby" })).await;
+    let mut outside = ws(format!("{}/ws?user=out", program.ws_url())).await;
+
+    let posted = http().post(format!("{}/say?user=ann", program.url)).body("by post").send();
+    assert_eq!(within("an answer", posted).await.unwrap().status(), StatusCode::OK);
+    bob.request("say", "by ws").await.unwrap();
+    eve.emit(None, &json!(["say", "by socket"])).await;
+    for (user, text) in [("ann", "by post"), ("bob", "by ws"), ("eve", "by socket")] {
+        let said = json!({ "user": user, "text": text });
+        assert_eq!(ann.next_of("said").await.unwrap().json::<Value>(), said);
+        assert_eq!(bob.next_of("said").await.unwrap().payload, said);
+        assert_eq!(eve.event("said").await.arguments[0], said);
+    }
+    // Nothing was heard outside the room until its client enters it.
+    outside.request("subscribe", "lobby").await.unwrap();
+    bob.request("say", "last").await.unwrap();
+    assert_eq!(outside.next_event().await.unwrap().payload["text"], "last");
+    let posted = http().post(format!("{}/say", program.url)).body("by nobody").send();
+    assert_eq!(within("a refusal", posted).await.unwrap().status(), StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn typing_reaches_the_others_in_the_room_and_nobody_else() {
+    let program = Program::start(env!("CARGO_BIN_EXE_typing"), &[]).await;
     let mut ann = ws(format!("{}/ws?token=ann&channel=acme/general", program.ws_url())).await;
     let mut bob = ws(format!("{}/ws?token=bob", program.ws_url())).await;
     let mut eve = ws(format!("{}/ws?token=eve", program.ws_url())).await;
@@ -201,13 +227,14 @@ async fn an_unknown_provider_ends_the_program_with_the_names_there_are() {
 /// Each program says what to try, and that shows an event.
 #[tokio::test]
 async fn what_a_program_says_to_try_shows_an_event() {
-    let programs: [(&str, &[&str]); 9] = [
+    let programs: [(&str, &[&str]); 10] = [
         (env!("CARGO_BIN_EXE_chat"), &[]),
         (env!("CARGO_BIN_EXE_dashboard"), &[]),
         (env!("CARGO_BIN_EXE_domain_events"), &[]),
         (env!("CARGO_BIN_EXE_echo"), &[]),
         (env!("CARGO_BIN_EXE_own_route"), &[]),
         (env!("CARGO_BIN_EXE_rooms"), &[]),
+        (env!("CARGO_BIN_EXE_typing"), &[]),
         (env!("CARGO_BIN_EXE_configured"), &["--provider", "sse"]),
         (env!("CARGO_BIN_EXE_configured"), &["--provider", "ws"]),
         (env!("CARGO_BIN_EXE_configured"), &["--provider", "socket"]),

@@ -1,7 +1,4 @@
-//! What clients send: from the queue of a connection to its handler.
+//! What clients send: the queue of a connection, and the events by which it enters and leaves rooms.
 
-pub(crate) mod context;
-pub(crate) mod handler;
 pub(crate) mod inbox;
 pub(crate) mod room_events;
-pub(crate) mod router;

@@ -1,6 +1,7 @@
 //! The log and what joins nodes: their traits, what a record is, a node's side of it, and both in memory.
 
 mod apply;
+pub(crate) mod ask;
 mod backoff;
 pub(crate) mod backplane;
 pub(crate) mod directory;

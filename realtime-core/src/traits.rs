@@ -1,9 +1,15 @@
-//! What applications and providers implement, and what a service gives its providers.
+//! What applications and providers implement, what they are called with, and what a service gives its providers.
 
 pub(crate) mod auth;
+pub(crate) mod broadcast;
 pub(crate) mod codec;
+pub(crate) mod context;
+pub(crate) mod control;
+pub(crate) mod handler;
 pub(crate) mod lifecycle;
+pub(crate) mod outgoing;
 pub(crate) mod outlet;
 pub(crate) mod policy;
 pub(crate) mod provider;
+pub(crate) mod router;
 pub(crate) mod runtime;

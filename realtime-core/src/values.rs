@@ -2,9 +2,11 @@
 
 pub(crate) mod ack;
 pub(crate) mod capabilities;
+pub(crate) mod claims;
 pub(crate) mod close;
 pub(crate) mod config;
 pub(crate) mod connection;
+pub(crate) mod connection_data;
 pub(crate) mod connection_stats;
 pub(crate) mod cursor;
 pub(crate) mod cursor_key;
@@ -23,5 +25,6 @@ pub(crate) mod position;
 pub(crate) mod random;
 pub(crate) mod receipt;
 pub(crate) mod refusal;
+pub(crate) mod states;
 pub(crate) mod stats;
 pub(crate) mod target;

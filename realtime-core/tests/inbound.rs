@@ -170,7 +170,7 @@ async fn what_a_client_sent_before_its_goodbye_is_handled_before_the_hooks_hear_
     struct Hook(Arc<Mutex<Vec<String>>>);
     #[async_trait::async_trait]
     impl realtime_core::LifecycleHook for Hook {
-        async fn disconnected(&self, _: &realtime_core::ConnectionInfo, _: &CloseReason) {
+        async fn disconnected(&self, _: &realtime_core::Context, _: &CloseReason) {
             self.0.lock().unwrap().push("gone".to_owned());
         }
     }

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use realtime_core::{
-    Admitted, Authenticator, ConnectRequest, Identity, LifecycleHook, Limits, Outlet, PROBE_TIMEOUT, RealtimeProvider,
-    Refusal, RefusalKind, Registration, RoomAccess, RoomPolicy,
+    Admitted, Authenticator, ConnectRequest, Context, Identity, LifecycleHook, Limits, Outlet, PROBE_TIMEOUT,
+    RealtimeProvider, Refusal, RefusalKind, Registration, RoomAccess, RoomPolicy,
 };
 use realtime_testkit::conformance::{HookLog, Setup, Visitor};
 use support::{CoreProvider, LineCodec, eventually, in_time, runtime};
@@ -126,7 +126,7 @@ struct Asked(Arc<AtomicUsize>);
 
 #[async_trait]
 impl RoomPolicy for Asked {
-    async fn access(&self, _: &Identity, _: &str) -> RoomAccess {
+    async fn access(&self, _: &Context, _: &str) -> RoomAccess {
         self.0.fetch_add(1, Ordering::SeqCst);
         RoomAccess::Allow
     }
@@ -152,18 +152,18 @@ struct Panics;
 
 #[async_trait]
 impl LifecycleHook for Panics {
-    async fn connected(&self, _: &realtime_core::ConnectionInfo) {
+    async fn connected(&self, _: &realtime_core::Context) {
         panic!("on purpose");
     }
 
-    async fn disconnected(&self, _: &realtime_core::ConnectionInfo, _: &realtime_core::CloseReason) {
+    async fn disconnected(&self, _: &realtime_core::Context, _: &realtime_core::CloseReason) {
         panic!("on purpose");
     }
 }
 
 #[async_trait]
 impl RoomPolicy for Panics {
-    async fn access(&self, _: &Identity, _: &str) -> RoomAccess {
+    async fn access(&self, _: &Context, _: &str) -> RoomAccess {
         panic!("on purpose");
     }
 }
@@ -215,7 +215,7 @@ impl Authenticator for Hangs {
 
 #[async_trait]
 impl RoomPolicy for Hangs {
-    async fn access(&self, _: &Identity, _: &str) -> RoomAccess {
+    async fn access(&self, _: &Context, _: &str) -> RoomAccess {
         std::future::pending().await
     }
 }

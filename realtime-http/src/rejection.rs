@@ -1,7 +1,7 @@
 use axum::Json;
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
-use realtime_core::Error;
+use realtime_core::{Error, Refusal};
 
 use crate::refusal::refusal_response;
 
@@ -23,6 +23,12 @@ pub struct Rejection(Error);
 impl From<Error> for Rejection {
     fn from(error: Error) -> Self {
         Self(error)
+    }
+}
+
+impl From<Refusal> for Rejection {
+    fn from(refusal: Refusal) -> Self {
+        Self(refusal.into())
     }
 }
 
@@ -77,6 +83,7 @@ mod tests {
         let (status, body) = answer(Error::KeyReused { key: "order 7".to_owned() }).await;
         assert_eq!((status, body["error"]["code"].as_str()), (422, Some("key_reused")));
         assert_eq!(answer(Refusal::unauthorized("who is it?").into()).await.0, 401);
+        assert_eq!(Rejection::from(Refusal::forbidden("not you")).into_response().status(), 403);
     }
 
     #[tokio::test]

@@ -18,7 +18,6 @@ use crate::denial::Denials;
 use crate::heartbeat::Life;
 use crate::outflow::Outflow;
 use crate::probe::Passage;
-use crate::provider::NAME;
 use crate::pulse::Pulse;
 use crate::repeats::Repeats;
 use crate::turnstile::Turnstile;
@@ -140,8 +139,9 @@ impl Carrier {
     /// One line for a fault that no connection of the main namespace ends with, which has a line of its own.
     fn log_end(&self, cause: Cause) {
         let Some((reason, setting)) = cause.fault() else { return };
+        let carriers = self.seat.get().and_then(|seat| seat.carriers.upgrade());
         tracing::info!(
-            provider = NAME,
+            provider = carriers.map(|carriers| carriers.provider()),
             address = self.client.get().map(tracing::field::display),
             reason,
             setting,

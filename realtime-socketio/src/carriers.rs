@@ -35,6 +35,8 @@ const TO_BE_TOLD: Duration = Duration::from_secs(30);
 /// The bounds of sessions that are connected to no namespace; zero is none.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds {
+    /// Whose sessions they are, for the log.
+    pub(crate) provider: &'static str,
     /// How many (1,000).
     pub(crate) sessions: usize,
     /// How many from one address (100).
@@ -45,7 +47,7 @@ pub(crate) struct Bounds {
 
 impl Default for Bounds {
     fn default() -> Self {
-        Self { sessions: 1000, sessions_per_address: 100, connect_timeout: Duration::from_secs(30) }
+        Self { provider: NAME, sessions: 1000, sessions_per_address: 100, connect_timeout: Duration::from_secs(30) }
     }
 }
 
@@ -200,6 +202,11 @@ impl Carriers {
         self.after(out, begin);
     }
 
+    /// Whose sessions they are.
+    pub(crate) fn provider(&self) -> &'static str {
+        self.bounds.provider
+    }
+
     /// Counts and logs a refusal of the client with this address.
     pub(crate) fn report(&self, refusal: Refusal, address: Option<IpAddr>) {
         if let Some(reporter) = &self.reporter {
@@ -211,7 +218,12 @@ impl Carriers {
     fn after(self: &Arc<Self>, out: Vec<Arc<Carrier>>, begin_sweep: bool) {
         for carrier in out {
             let address = carrier.client().map(tracing::field::display);
-            tracing::info!(provider = NAME, address, setting = "unconnected_sessions", "session ended for a newer one");
+            tracing::info!(
+                provider = self.bounds.provider,
+                address,
+                setting = "unconnected_sessions",
+                "session ended for a newer one"
+            );
             carrier.close();
         }
         if begin_sweep {
@@ -410,7 +422,8 @@ mod tests {
     }
 
     fn bounded(sessions: usize, per_address: usize) -> Arc<Carriers> {
-        let bounds = Bounds { sessions, sessions_per_address: per_address, connect_timeout: Duration::from_secs(10) };
+        let connect_timeout = Duration::from_secs(10);
+        let bounds = Bounds { sessions, sessions_per_address: per_address, connect_timeout, ..Bounds::default() };
         Arc::new(Carriers::new(bounds, |_, _| {}))
     }
 

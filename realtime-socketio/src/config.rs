@@ -12,6 +12,8 @@ use crate::server::EngineConfig;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SocketIoConfig {
+    /// The provider's name, set by `named`.
+    pub(crate) name: &'static str,
     /// Where [`router`](realtime_http::HttpProvider::router) puts Socket.IO, with and without the last slash; begins with
     /// one; default `/socket.io`.
     pub path: String,
@@ -85,6 +87,7 @@ pub struct SocketIoConfig {
 impl Default for SocketIoConfig {
     fn default() -> Self {
         Self {
+            name: NAME,
             path: "/socket.io".to_owned(),
             origins: None,
             limits: Limits::default(),
@@ -175,7 +178,7 @@ impl SocketIoConfig {
             outbox: self.outbox,
             window: self.window,
             write_stall: self.write_stall,
-            ..DispatcherConfig::new(NAME, self.capabilities())
+            ..DispatcherConfig::new(self.name, self.capabilities())
         }
     }
 
@@ -184,8 +187,8 @@ impl SocketIoConfig {
     /// # Errors
     /// [`Error::Config`](realtime_core::Error::Config) that names the field.
     pub fn check(&self) -> Result<()> {
-        check_paths([(NAME, self.path.as_str())])?;
-        check_paths(self.paths().into_iter().map(|path| (NAME, path)))?;
+        check_paths([(self.name, self.path.as_str())])?;
+        check_paths(self.paths().into_iter().map(|path| (self.name, path)))?;
         self.origins.as_ref().map_or(Ok(()), Origins::verify)?;
         let dispatcher = self.dispatcher();
         dispatcher.check()?;
@@ -218,6 +221,7 @@ impl SocketIoConfig {
             path: self.mount(),
             heartbeat: Heartbeat { interval: self.ping_interval, timeout: self.ping_timeout, busy: self.busy_timeout },
             bounds: Bounds {
+                provider: self.name,
                 sessions: self.unconnected_sessions,
                 sessions_per_address: self.unconnected_sessions_per_address,
                 connect_timeout: self.connect_timeout,

@@ -20,13 +20,13 @@ use crate::guard;
 use crate::server::Server;
 use crate::session::Gate;
 
-/// The provider's name.
+/// The provider's name, unless it is given another.
 pub(crate) const NAME: &str = "socket";
 
 /// How long cutting all sessions may take; one that takes nothing any more needs a second.
 const CUT: Duration = Duration::from_secs(2);
 
-/// Socket.IO: the provider `"socket"`, on socketioxide.
+/// Socket.IO: the provider `"socket"`, unless it is [`named`](Self::named) otherwise, on socketioxide.
 ///
 /// The main namespace is the provider's. Its clients may send `join` and `leave`, or `subscribe` and `unsubscribe`, with a room's
 /// name: the room policy decides; a handler of one's own for these names takes their place.
@@ -49,6 +49,12 @@ impl SocketIoProvider {
     pub fn new(config: SocketIoConfig) -> Self {
         let origins = ProviderOrigins::new(config.origins.clone());
         Self { config, running: std::sync::OnceLock::new(), router: Router::new(), origins }
+    }
+
+    /// A provider of another name than `"socket"`, by which a service finds it and records mean it: for a second one in a service,
+    /// which then needs a path of its own.
+    pub fn named(name: &'static str, config: SocketIoConfig) -> Self {
+        Self::new(SocketIoConfig { name, ..config })
     }
 
     /// Handles events of this name, their payload read as `T`: the only argument, or an array of several.
@@ -159,7 +165,8 @@ impl SocketIoProvider {
     fn routed(mut self, change: impl FnOnce(Router) -> Router) -> Self {
         self.router = change(std::mem::take(&mut self.router));
         if self.running.take().is_some() {
-            self.router.refuse(format!("a handler of the provider \"{NAME}\" was added after the provider was used"));
+            let name = self.config.name;
+            self.router.refuse(format!("a handler of the provider \"{name}\" was added after the provider was used"));
         }
         self
     }
@@ -168,7 +175,7 @@ impl SocketIoProvider {
 #[async_trait]
 impl RealtimeProvider for SocketIoProvider {
     fn name(&self) -> &'static str {
-        NAME
+        self.config.name
     }
 
     fn capabilities(&self) -> Capabilities {

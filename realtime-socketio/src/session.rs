@@ -24,7 +24,6 @@ use crate::connect::{Accepted, Acceptor, Ended, Offer, Turned};
 use crate::credit::Window;
 use crate::inbound::{Inlet, Received};
 use crate::outlet::PumpOutlet;
-use crate::provider::NAME;
 use crate::pump::{Farewell, Frame, Source};
 
 type Core = Dispatcher<SocketIoCodec>;
@@ -84,7 +83,9 @@ impl Gate {
         let address = self.proxies.client(offer.parts);
         let refuse = |refusal| self.dispatcher.refuse(refusal, Asker { address, identity: None });
         let auth = self.auth(offer.auth).map_err(refuse)?;
-        let request = ConnectRequest::new(NAME, offer.parts).with_address(address).with_auth(auth.as_ref());
+        let request = ConnectRequest::new(self.dispatcher.config().provider, offer.parts)
+            .with_address(address)
+            .with_auth(auth.as_ref());
         let wishes = Wishes::read(&request, self.dispatcher.config().limits.rooms_per_connection).map_err(refuse)?;
         let hold = |held| {
             waited.store(true, Ordering::Relaxed);
@@ -154,19 +155,19 @@ impl Wishes {
             // Whatever else it is, it is no place: the client is told `resumed: false`.
             Some(other) => Some(other.to_string()),
         };
-        log_unknown(auth);
+        log_unknown(request.provider(), auth);
         Ok(Self { rooms, last_event_id })
     }
 }
 
 /// Names what in `auth` has no meaning here, which may be a mistake, or the authenticator's own.
-fn log_unknown(auth: &Value) {
+fn log_unknown(provider: &str, auth: &Value) {
     let Value::Object(auth) = auth else { return };
     let is_known = |key: &str| ROOM_WORDS.contains(&key) || key == "lastEventId" || key == "token";
     let unknown = auth.keys().filter(|key| !is_known(key)).map(|key| &key[..key.floor_char_boundary(64)]);
     let unknown: Vec<_> = unknown.take(8).collect();
     if !unknown.is_empty() {
-        tracing::debug!(provider = NAME, keys = ?unknown, "auth has keys that only an authenticator of its own can know");
+        tracing::debug!(provider, keys = ?unknown, "auth has keys that only an authenticator of its own can know");
     }
 }
 

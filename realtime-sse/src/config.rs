@@ -4,14 +4,16 @@ use std::time::Duration;
 use realtime_core::{Capabilities, DispatcherConfig, Error, Limits, OutboxConfig, Result, RoomDelivery, WindowConfig};
 use realtime_http::{Origins, TrustedProxies, check_paths};
 
-/// The provider's name.
-pub(crate) const NAME: &str = "sse";
+/// The provider's name, unless it is given another.
+const NAME: &str = "sse";
 
 /// Path, limits and times of an [`SseProvider`](crate::SseProvider). What cannot work, as zero where nothing says what it means,
 /// is refused when the provider is attached.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SseConfig {
+    /// The provider's name, set by `named`.
+    pub(crate) name: &'static str,
     /// Where [`router`](realtime_http::HttpProvider::router) puts the stream, in axum's syntax with its first slash; default `/sse`.
     pub path: String,
     /// Which web pages may connect; default: what the service says, or those of the same host. Others get 403.
@@ -59,6 +61,7 @@ pub struct SseConfig {
 impl Default for SseConfig {
     fn default() -> Self {
         Self {
+            name: NAME,
             path: "/sse".to_owned(),
             origins: None,
             limits: Limits::default(),
@@ -161,7 +164,7 @@ impl SseConfig {
     /// # Errors
     /// [`Error::Config`](realtime_core::Error::Config) that names the field.
     pub fn check(&self) -> Result<()> {
-        check_paths([(NAME, self.path.clone())])?;
+        check_paths([(self.name, self.path.clone())])?;
         self.origins.as_ref().map_or(Ok(()), Origins::verify)?;
         let dispatcher = self.dispatcher();
         dispatcher.check()?;
@@ -169,7 +172,7 @@ impl SseConfig {
         // Clients would come back without a pause.
         dispatcher.check_field("retry", *self.retry.start() >= Duration::from_millis(1))?;
         if self.retry.is_empty() {
-            return Err(Error::Config(format!("retry of the provider \"{NAME}\" ends before it begins")));
+            return Err(Error::Config(format!("retry of the provider \"{}\" ends before it begins", self.name)));
         }
         Ok(())
     }
@@ -182,7 +185,7 @@ impl SseConfig {
             room_delivery: self.room_delivery,
             window: self.window,
             write_stall: self.write_stall,
-            ..DispatcherConfig::new(NAME, self.capabilities())
+            ..DispatcherConfig::new(self.name, self.capabilities())
         }
     }
 }

@@ -11,11 +11,11 @@ use realtime_http::ProviderOrigins;
 
 use crate::body::SseBody;
 use crate::codec::{self, SseCodec};
-use crate::config::{NAME, SseConfig};
+use crate::config::SseConfig;
 use crate::heartbeat::Heartbeat;
 use crate::outlet::Under;
 
-/// Server-Sent Events: the provider `"sse"`.
+/// Server-Sent Events: the provider `"sse"`, unless it is [`named`](Self::named) otherwise.
 ///
 /// Users can be joined to rooms in any case; with [`RoomDelivery::Everyone`](realtime_core::RoomDelivery::Everyone),
 /// the default, that changes nothing about who gets what.
@@ -31,6 +31,12 @@ impl SseProvider {
     pub fn new(config: SseConfig) -> Self {
         let dispatcher = Dispatcher::new(config.dispatcher(), SseCodec, Router::new());
         Self { origins: ProviderOrigins::new(config.origins.clone()), config, dispatcher }
+    }
+
+    /// A provider of another name than `"sse"`, by which a service finds it and records mean it: for a second one in a service,
+    /// which then needs a path of its own.
+    pub fn named(name: &'static str, config: SseConfig) -> Self {
+        Self::new(SseConfig { name, ..config })
     }
 
     /// Which pages may connect.
@@ -73,7 +79,7 @@ impl SseProvider {
 #[async_trait]
 impl RealtimeProvider for SseProvider {
     fn name(&self) -> &'static str {
-        NAME
+        self.config.name
     }
 
     fn capabilities(&self) -> Capabilities {

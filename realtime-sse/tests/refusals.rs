@@ -11,8 +11,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use http::Method;
 use realtime_core::{
-    Authenticator, ConnectRequest, Identity, Limits, RealtimeProvider, Refusal, RoomAccess, RoomDelivery, RoomPolicy,
-    Runtime, Target,
+    Authenticator, ConnectRequest, Context, Identity, Limits, RealtimeProvider, Refusal, RoomAccess, RoomDelivery,
+    RoomPolicy, Runtime, Target,
 };
 use realtime_http::{HttpProvider, Origins, serve};
 use realtime_sse::{SseConfig, SseProvider};
@@ -25,8 +25,8 @@ struct OwnRooms;
 
 #[async_trait]
 impl RoomPolicy for OwnRooms {
-    async fn access(&self, identity: &Identity, room: &str) -> RoomAccess {
-        let own = identity.user_name().is_some_and(|user| room.starts_with(user));
+    async fn access(&self, cx: &Context, room: &str) -> RoomAccess {
+        let own = cx.identity().user_name().is_some_and(|user| room.starts_with(user));
         if own { RoomAccess::Allow } else { RoomAccess::Deny }
     }
 }

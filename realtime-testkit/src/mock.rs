@@ -9,11 +9,11 @@ use async_trait::async_trait;
 use futures_core::stream::BoxStream;
 use mockall::mock;
 use realtime_core::{
-    Acks, AppendError, Appended, Authenticator, Backplane, Capabilities, CloseReason, ConnectRequest, ConnectionInfo,
-    ConnectionStats, Context, Directory, DirectoryChange, Drain, Entry, Epoch, Event, EventId, Handler, HandlerError,
-    Identity, Inbound, Incarnation, LifecycleHook, LogState, NodeId, Payload, Position, Presence, RealtimeBroadcast,
-    RealtimeProvider, Receipt, Record, Refusal, RepeatKey, Result, RoomAccess, RoomMembership, RoomPolicy, Runtime,
-    SocketIoBroadcast, Stats, Stored, Tail, Target,
+    Acks, AppendError, Appended, Authenticator, Backplane, Capabilities, CloseReason, ConnectRequest, ConnectionStats,
+    Context, Directory, DirectoryChange, Drain, Entry, Epoch, Event, EventId, Handler, HandlerError, Identity, Inbound,
+    Incarnation, LifecycleHook, LogState, NodeId, Payload, Position, Presence, RealtimeBroadcast, RealtimeProvider,
+    Receipt, Record, Refusal, RepeatKey, Result, RoomAccess, RoomMembership, RoomPolicy, Runtime, SocketIoBroadcast,
+    Stats, Stored, Tail, Target,
 };
 
 mock! {
@@ -203,7 +203,7 @@ mock! {
 
     #[async_trait]
     impl RoomPolicy for RoomPolicy {
-        async fn access(&self, identity: &Identity, room: &str) -> RoomAccess;
+        async fn access(&self, cx: &Context, room: &str) -> RoomAccess;
     }
 }
 
@@ -223,7 +223,7 @@ mock! {
 
     #[async_trait]
     impl LifecycleHook for LifecycleHook {
-        async fn connected(&self, connection: &ConnectionInfo);
-        async fn disconnected(&self, connection: &ConnectionInfo, reason: &CloseReason);
+        async fn connected(&self, cx: &Context);
+        async fn disconnected(&self, cx: &Context, reason: &CloseReason);
     }
 }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use realtime_core::{
-    AckReply, AckStatus, Acks, Appended, CloseReason, ConnectionId, Context, Delivered, Epoch, Error, Event, EventId,
-    Handler, Identity, Inbound, LifecycleHook, Position, RealtimeBroadcast, RealtimeProvider, Receipt, Record,
-    RoomAccess, RoomPolicy, Router, Runtime, SocketIoBroadcast, Target,
+    AckReply, AckStatus, Acks, Appended, CloseReason, ConnectionId, ConnectionInfo, Context, Delivered, Epoch, Error,
+    Event, EventId, Handler, HandlerError, Identity, Inbound, LifecycleHook, Position, RealtimeBroadcast,
+    RealtimeProvider, Receipt, Record, RefusalKind, RoomAccess, RoomPolicy, Router, Runtime, SocketIoBroadcast, Target,
 };
 use realtime_testkit::{
     MockAuthenticator, MockBackplane, MockDirectory, MockHandler, MockLifecycleHook, MockRealtimeBroadcast,
@@ -115,25 +115,36 @@ async fn a_provider_with_acks_and_rooms_has_one_mock_for_all_three_traits() {
     assert_eq!(provider.close(Target::user("ann"), CloseReason::KICKED).await.unwrap(), 1);
 }
 
+struct Greeting(&'static str);
+
 #[tokio::test]
 async fn a_handler_is_tested_without_a_connection() {
     let mut broadcast = MockRealtimeBroadcast::new();
     broadcast
         .expect_send()
         .withf(|target, event| matches!(target.scope(), realtime_core::Scope::Room { .. }) && event.name() == "said")
+        .withf(|_, event| event.payload().bytes().as_ref() == b"\"hi, bob\"")
         .once()
         .returning(|_, _| Ok(receipt(1)));
-    let info = realtime_core::ConnectionInfo {
-        id: ConnectionId::random(),
-        provider: "ws",
-        identity: Identity::user("ann"),
-        resumed: false,
-        address: None,
-    };
-    let cx = Context::detached(info, Arc::new(broadcast));
-    let router = Router::new()
-        .on("say", async |cx: Context, text: String| cx.to_room("r").except_self().send("said", &text).await);
-    assert_eq!(router.handle(cx, Inbound::new("say", "\"hi\"")).await, Ok(None));
+    let cx = Context::detached(ConnectionInfo::new("ws", Identity::user("ann")), Arc::new(broadcast))
+        .with_state(Greeting("hi"));
+    let router = Router::new().on("say", async |cx: Context, text: String| {
+        if !cx.is_in_room("r") {
+            return Err(HandlerError::new("not_in_room", "join the room first"));
+        }
+        let Greeting(greeting) = cx.state()?;
+        cx.data().set(text.len());
+        Ok(cx.to_room("r").except_self().send("said", &format!("{greeting}, {text}")).await?)
+    });
+    let say = async || router.handle(cx.clone(), Inbound::new("say", "\"bob\"")).await;
+    assert_eq!(say().await.unwrap_err().code(), "not_in_room");
+    assert!(cx.enter_room("r").unwrap() && !cx.subscribe("r").await.unwrap(), "once in, it is in");
+    assert_eq!(say().await, Ok(None));
+    assert_eq!(cx.data().get::<usize>().as_deref(), Some(&3));
+    assert_eq!((cx.leave_room("r"), cx.leave_room("r"), cx.is_in_room("r")), (true, false, false));
+    assert_eq!(say().await.unwrap_err().code(), "not_in_room");
+    assert!(matches!(cx.enter_room(""), Err(Error::InvalidName { .. })));
+    assert_eq!(cx.subscribe("").await.unwrap_err().kind(), RefusalKind::BadRequest);
 }
 
 #[tokio::test]
@@ -167,20 +178,14 @@ async fn every_other_trait_has_a_mock_too() {
         .with_hook(hook)
         .with_backplane(backplane);
     assert_eq!(runtime.authenticator.authenticate(&request).await.unwrap().user_name(), Some("ann"));
-    assert_eq!(runtime.policy.access(&Identity::anonymous(), "q").await, RoomAccess::Deny);
+    let info = ConnectionInfo::new("ws", Identity::anonymous());
+    let cx = Context::detached(info, Arc::new(MockRealtimeBroadcast::new()));
+    assert_eq!(runtime.policy.access(&cx, "q").await, RoomAccess::Deny);
     let event = Event::json("note", &1).unwrap();
     let record = Arc::new(Record::of_event(EventId::random(), Target::all(), event));
     let appended = runtime.log.backplane().append(Epoch::new(1), Arc::clone(&record), None).await;
     assert_eq!(appended.unwrap().position, Position::new(7));
     assert_eq!(runtime.hooks.len(), 1);
-    let info = realtime_core::ConnectionInfo {
-        id: ConnectionId::random(),
-        provider: "ws",
-        identity: Identity::anonymous(),
-        resumed: false,
-        address: None,
-    };
-    let cx = Context::detached(info, Arc::new(MockRealtimeBroadcast::new()));
     let router = Router::new().with_handler("x", handler);
     assert_eq!(router.handle(cx, Inbound::new("x", "1")).await, Ok(None));
     let rooms: Arc<dyn realtime_core::RoomMembership> = Arc::new(rooms);

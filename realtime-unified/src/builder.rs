@@ -1,14 +1,13 @@
-use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
 use realtime_core::{
-    Anonymous, Authenticator, Backplane, CloseReason, ConnectionInfo, DECISION_TIMEOUT, DenyRooms, Directory, Drain,
-    Error, LifecycleHook, Log, MemoryBackplane, MemoryDirectory, NodeId, RealtimeProvider, Result, RoomPolicy, Runtime,
+    Anonymous, Authenticator, Backplane, DECISION_TIMEOUT, DenyRooms, Directory, Drain, Error, LifecycleHook, Log,
+    MemoryBackplane, MemoryDirectory, NodeId, RealtimeProvider, Result, RoomPolicy, Router, Runtime, States,
 };
 use realtime_http::{HttpProvider, Origins};
 
-use crate::hooks::{OnConnected, OnDisconnected};
+use crate::context::Slot;
 use crate::registry::{Entry, Registry};
 use crate::service::NotificationService;
 
@@ -23,7 +22,9 @@ pub struct NotificationServiceBuilder {
     policy: Option<(Arc<dyn RoomPolicy>, &'static str)>,
     backplane: Option<Arc<dyn Backplane>>,
     directory: Option<Arc<dyn Directory>>,
-    hooks: Vec<Arc<dyn LifecycleHook>>,
+    pub(crate) hooks: Vec<Arc<dyn LifecycleHook>>,
+    pub(crate) router: Router,
+    pub(crate) states: States,
     decision_timeout: Option<Duration>,
 }
 
@@ -92,30 +93,6 @@ impl NotificationServiceBuilder {
         self
     }
 
-    /// Is told of connections that come and go; may be called several times.
-    pub fn hook(mut self, hook: impl LifecycleHook) -> Self {
-        self.hooks.push(Arc::new(hook));
-        self
-    }
-
-    /// Runs when a connection has come.
-    pub fn on_connected<F, Fut>(self, call: F) -> Self
-    where
-        F: Fn(ConnectionInfo) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = ()> + Send + 'static,
-    {
-        self.hook(OnConnected(call))
-    }
-
-    /// Runs when a connection has gone, after the last of its handlers.
-    pub fn on_disconnected<F, Fut>(self, call: F) -> Self
-    where
-        F: Fn(ConnectionInfo, CloseReason) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = ()> + Send + 'static,
-    {
-        self.hook(OnDisconnected(call))
-    }
-
     /// Attaches the providers; when this returns, sends work.
     ///
     /// # Errors
@@ -151,27 +128,34 @@ impl NotificationServiceBuilder {
             registry.iter().filter_map(|entry| entry.http.as_ref()).for_each(|http| http.set_default_origins(origins));
         }
         registry.check()?;
+        self.router.check()?;
         let (policy, policy_name) = self.policy.unwrap_or((Arc::new(DenyRooms), "none: clients can name no rooms"));
+        let slot = Slot::default();
         let runtime = Runtime {
             node: NodeId::random(),
             log: Log::new(self.backplane.unwrap_or_else(|| Arc::new(MemoryBackplane::default()))),
             authenticator,
             policy,
             directory: self.directory.unwrap_or_else(|| Arc::new(MemoryDirectory::new())),
+            router: self.router,
+            states: self.states.with(slot.clone()),
             hooks: self.hooks,
             decision_timeout,
         };
-        for (at, entry) in registry.iter().enumerate() {
+        let service = NotificationService::new(registry, Some(runtime.clone()), self.origins.unwrap_or_default());
+        // Before anybody can be connected and ask for it.
+        slot.fill(&service);
+        for (at, entry) in service.registry().iter().enumerate() {
             if let Err(error) = entry.provider.attach(runtime.clone()).await {
                 // Those that run already would go on without a service.
-                for earlier in registry.iter().take(at) {
+                for earlier in service.registry().iter().take(at) {
                     earlier.provider.shutdown(Drain::now()).await;
                 }
                 return Err(error);
             }
         }
-        registry.log_start(policy_name);
-        Ok(NotificationService::new(registry, Some(runtime.log), Some(runtime.directory)))
+        service.registry().log_start(policy_name);
+        Ok(service)
     }
 }
 

@@ -3,29 +3,78 @@
 use std::future::Future;
 
 use async_trait::async_trait;
-use realtime_core::{CloseReason, ConnectionInfo, LifecycleHook};
+use realtime_core::{CloseReason, Context, IntoReply, LifecycleHook};
 
-pub(crate) struct OnConnected<F>(pub(crate) F);
-pub(crate) struct OnDisconnected<F>(pub(crate) F);
+use crate::builder::NotificationServiceBuilder;
+
+impl NotificationServiceBuilder {
+    /// Is told of connections that come and go; may be called several times.
+    pub fn hook(mut self, hook: impl LifecycleHook) -> Self {
+        self.hooks.push(std::sync::Arc::new(hook));
+        self
+    }
+
+    /// Runs when a connection has come. It may send, and return what a handler may return: an error is logged, any other value is
+    /// ignored.
+    ///
+    /// ```
+    /// use realtime_unified::{Context, NotificationService};
+    ///
+    /// NotificationService::builder()
+    ///     .on_connected(async |cx: Context| cx.to_room("lobby").except_self().send("online", &cx.identity().user_name()).await);
+    /// ```
+    pub fn on_connected<F, Fut, R>(self, call: F) -> Self
+    where
+        F: Fn(Context) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = R> + Send + 'static,
+        R: IntoReply,
+    {
+        self.hook(OnConnected(call))
+    }
+
+    /// Runs when a connection has gone, after the last of its handlers; otherwise as
+    /// [`NotificationServiceBuilder::on_connected`].
+    pub fn on_disconnected<F, Fut, R>(self, call: F) -> Self
+    where
+        F: Fn(Context, CloseReason) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = R> + Send + 'static,
+        R: IntoReply,
+    {
+        self.hook(OnDisconnected(call))
+    }
+}
+
+struct OnConnected<F>(F);
+struct OnDisconnected<F>(F);
 
 #[async_trait]
-impl<F, Fut> LifecycleHook for OnConnected<F>
+impl<F, Fut, R> LifecycleHook for OnConnected<F>
 where
-    F: Fn(ConnectionInfo) -> Fut + Send + Sync + 'static,
-    Fut: Future<Output = ()> + Send + 'static,
+    F: Fn(Context) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = R> + Send + 'static,
+    R: IntoReply,
 {
-    async fn connected(&self, connection: &ConnectionInfo) {
-        (self.0)(connection.clone()).await;
+    async fn connected(&self, cx: &Context) {
+        let returned = (self.0)(cx.clone()).await.into_reply();
+        log_error(returned.err());
     }
 }
 
 #[async_trait]
-impl<F, Fut> LifecycleHook for OnDisconnected<F>
+impl<F, Fut, R> LifecycleHook for OnDisconnected<F>
 where
-    F: Fn(ConnectionInfo, CloseReason) -> Fut + Send + Sync + 'static,
-    Fut: Future<Output = ()> + Send + 'static,
+    F: Fn(Context, CloseReason) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = R> + Send + 'static,
+    R: IntoReply,
 {
-    async fn disconnected(&self, connection: &ConnectionInfo, reason: &CloseReason) {
-        (self.0)(connection.clone(), reason.clone()).await;
+    async fn disconnected(&self, cx: &Context, reason: &CloseReason) {
+        let returned = (self.0)(cx.clone(), reason.clone()).await.into_reply();
+        log_error(returned.err());
+    }
+}
+
+fn log_error(error: Option<realtime_core::HandlerError>) {
+    if let Some(error) = error {
+        tracing::warn!(%error, "a lifecycle hook failed");
     }
 }

@@ -4,14 +4,21 @@
     doc = "Several realtime transports behind one `NotificationService`; this build lacks some of them."
 )]
 
+mod ask;
 mod builder;
+mod caller;
+mod context;
+mod handlers;
 mod hooks;
+pub mod prelude;
 mod registry;
 mod rooms;
 mod send;
 mod service;
 
 pub use builder::NotificationServiceBuilder;
+pub use caller::Caller;
+pub use context::ContextExt;
 pub use service::NotificationService;
 
 /// Goes above an `impl` of [`Authenticator`], [`RoomPolicy`], [`LifecycleHook`] and the other traits with async methods.

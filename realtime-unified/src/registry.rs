@@ -1,7 +1,7 @@
 use std::any::Any;
 use std::sync::Arc;
 
-use realtime_core::{Error, RealtimeProvider, Result};
+use realtime_core::{Error, RealtimeProvider, Result, check_name};
 use realtime_http::{HttpProvider, check_paths};
 
 /// The providers of a service, in the order they were added.
@@ -16,10 +16,6 @@ pub(crate) struct Entry {
     /// Set for providers that bring routes.
     pub(crate) http: Option<Arc<dyn HttpProvider>>,
     /// The same provider, to be found again by its type.
-    #[cfg_attr(
-        not(any(feature = "socketio", feature = "sse", feature = "ws")),
-        expect(dead_code, reason = "no type to find")
-    )]
     typed: Option<Arc<dyn Any + Send + Sync>>,
 }
 
@@ -46,9 +42,10 @@ impl Entry {
 }
 
 impl Registry {
-    /// Checks that no two providers have the same name.
+    /// Checks the providers' names, and that no two have the same.
     pub(crate) fn new(entries: Vec<Entry>) -> Result<Self> {
         for (at, entry) in entries.iter().enumerate() {
+            check_name("provider", entry.name()).map_err(|error| Error::Config(error.to_string()))?;
             if entries[..at].iter().any(|earlier| earlier.name() == entry.name()) {
                 return Err(Error::Config(format!("two providers are named \"{}\"", entry.name())));
             }
@@ -89,10 +86,10 @@ impl Registry {
         self.iter().find(|entry| entry.name() == name).map(|entry| &entry.provider).ok_or_else(|| self.unknown(name))
     }
 
-    #[cfg(any(feature = "socketio", feature = "sse", feature = "ws"))]
-    pub(crate) fn find_typed<P: Send + Sync + 'static>(&self, name: &str) -> Result<Arc<P>> {
-        let mut typed = self.iter().filter_map(|entry| Arc::clone(entry.typed.as_ref()?).downcast::<P>().ok());
-        typed.next().ok_or_else(|| self.unknown(name))
+    pub(crate) fn find_as<P: HttpProvider>(&self, name: &str) -> Result<Arc<P>> {
+        let entry = self.iter().find(|entry| entry.name() == name);
+        let typed = entry.and_then(|entry| Arc::clone(entry.typed.as_ref()?).downcast::<P>().ok());
+        typed.ok_or_else(|| self.unknown(name))
     }
 
     fn unknown(&self, name: &str) -> Error {

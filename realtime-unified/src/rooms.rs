@@ -97,7 +97,7 @@ impl NotificationService {
 
     /// The log, if it hands its records to a provider of this service.
     fn log_in_use(&self) -> Option<&Log> {
-        self.log.as_ref().filter(|_| !self.named(None).0.is_empty())
+        self.log().filter(|_| !self.named(None).0.is_empty())
     }
 
     /// Those with rooms among the providers that the log does not reach.

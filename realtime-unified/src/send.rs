@@ -138,7 +138,7 @@ impl NotificationService {
     pub async fn broadcast(&self, providers: &[&str], target: Target, event: Event) -> Result<Receipt> {
         // An empty list, of a user who wants no notifications for instance, is not everything there is.
         for name in if providers.is_empty() { &[""] } else { providers } {
-            self.registry.find(name)?;
+            self.registry().find(name)?;
         }
         self.send_over(Some(providers), target, event).await
     }
@@ -186,7 +186,7 @@ impl NotificationService {
             }
         }
         let mut receipt = None;
-        if let Some(log) = self.log.as_ref().filter(|_| !ours.is_empty()) {
+        if let Some(log) = self.log().filter(|_| !ours.is_empty()) {
             let named: Vec<_> = ours.iter().map(|entry| entry.name()).collect();
             match log.send(names.map(|_| &*named), target, event.clone()).await {
                 Ok(sent) => receipt = Some(sent),
@@ -217,7 +217,7 @@ impl NotificationService {
     /// The provider that has the connection tells its node; where none has, all of them tell the others.
     async fn to_connection(&self, names: Option<&[&str]>, target: Target, event: Event) -> Result<Receipt> {
         let mut last = Err(Error::NotAttached { provider: "any".to_owned() });
-        for entry in self.registry.iter().filter(|entry| is_named(names, entry)) {
+        for entry in self.registry().iter().filter(|entry| is_named(names, entry)) {
             last = entry.provider.broadcast().send(target.clone(), event.clone()).await;
             if last.as_ref().is_ok_and(|receipt| receipt.delivered.is_some_and(|delivered| delivered.matched > 0)) {
                 break;
@@ -228,8 +228,8 @@ impl NotificationService {
 
     /// Of these providers, or of all, those that the log hands its records to, and the others.
     pub(crate) fn named(&self, names: Option<&[&str]>) -> (Vec<&Entry>, Vec<&Entry>) {
-        let entries = self.registry.iter().filter(|entry| is_named(names, entry));
-        entries.partition(|entry| self.log.as_ref().is_some_and(|log| log.has(entry.name())))
+        let entries = self.registry().iter().filter(|entry| is_named(names, entry));
+        entries.partition(|entry| self.log().is_some_and(|log| log.has(entry.name())))
     }
 }
 

@@ -1,13 +1,16 @@
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::Response;
 use futures_util::future::join_all;
 use realtime_core::{
-    Capabilities, ConnectionStats, Directory, Drain, Error, Event, Log, Presence, RealtimeProvider, Receipt, Result,
+    Capabilities, ConnectionStats, Drain, Error, Event, Log, Presence, RealtimeProvider, Receipt, Result, Runtime,
     SocketIoBroadcast, Stats, Target,
 };
-use realtime_http::HttpProvider;
+use realtime_http::{HttpProvider, Origins};
 use serde::Serialize;
 
 use crate::registry::{Entry, Registry};
@@ -18,12 +21,14 @@ use crate::registry::{Entry, Registry};
 /// HTTP connections hold them too), its providers and their sending sides. What is dropped so closes its connections as with
 /// [`Drain::now`]. A hook or a handler that holds the service keeps it; a [`Context`](realtime_core::Context) does not.
 #[derive(Clone)]
-pub struct NotificationService {
-    pub(crate) registry: Arc<Registry>,
+pub struct NotificationService(Arc<Parts>);
+
+pub(crate) struct Parts {
+    registry: Registry,
     /// `None` for mocks.
-    pub(crate) log: Option<Log>,
-    /// `None` for mocks.
-    directory: Option<Arc<dyn Directory>>,
+    runtime: Option<Runtime>,
+    /// Which pages may ask for what the providers' own configurations do not guard.
+    origins: Origins,
 }
 
 impl NotificationService {
@@ -34,13 +39,36 @@ impl NotificationService {
     pub fn mocked<P: RealtimeProvider + 'static>(providers: impl IntoIterator<Item = P>) -> Self {
         let entries = providers.into_iter().map(|provider| Entry::custom(Arc::new(provider))).collect();
         match Registry::new(entries) {
-            Ok(registry) => Self::new(registry, None, None),
+            Ok(registry) => Self::new(registry, None, Origins::default()),
             Err(error) => panic!("{error}"),
         }
     }
 
-    pub(crate) fn new(registry: Registry, log: Option<Log>, directory: Option<Arc<dyn Directory>>) -> Self {
-        Self { registry: Arc::new(registry), log, directory }
+    pub(crate) fn new(registry: Registry, runtime: Option<Runtime>, origins: Origins) -> Self {
+        Self(Arc::new(Parts { registry, runtime, origins }))
+    }
+
+    pub(crate) fn origins(&self) -> &Origins {
+        &self.0.origins
+    }
+
+    pub(crate) fn registry(&self) -> &Registry {
+        &self.0.registry
+    }
+
+    /// What its providers were attached with; none for mocks.
+    pub(crate) fn runtime(&self) -> Option<&Runtime> {
+        self.0.runtime.as_ref()
+    }
+
+    /// The log; none for mocks.
+    pub(crate) fn log(&self) -> Option<&Log> {
+        self.runtime().map(|runtime| &runtime.log)
+    }
+
+    /// A handle that does not keep it.
+    pub(crate) fn downgrade(&self) -> Weak<Parts> {
+        Arc::downgrade(&self.0)
     }
 
     /// The provider of this name.
@@ -48,7 +76,16 @@ impl NotificationService {
     /// # Errors
     /// [`Error::UnknownProvider`] with the names there are; [`Error::FeatureOff`] when this build lacks it.
     pub fn provider(&self, name: &str) -> Result<Arc<dyn RealtimeProvider>> {
-        self.registry.find(name).cloned()
+        self.registry().find(name).cloned()
+    }
+
+    /// The provider of this name in its own type, for routes of the application's own: `service.provider_as::<WsProvider>("admin")`
+    /// for one that was given another name.
+    ///
+    /// # Errors
+    /// Those of [`NotificationService::provider`]; [`Error::UnknownProvider`] also when it is of another type.
+    pub fn provider_as<P: HttpProvider>(&self, name: &str) -> Result<Arc<P>> {
+        self.registry().find_as(name)
     }
 
     /// The acks and rooms of the provider of this name.
@@ -62,34 +99,34 @@ impl NotificationService {
 
     /// The providers' names with what each can do, in the order they were added.
     pub fn providers(&self) -> Vec<(&'static str, Capabilities)> {
-        self.registry.iter().map(|entry| (entry.name(), entry.provider.capabilities())).collect()
+        self.registry().iter().map(|entry| (entry.name(), entry.provider.capabilities())).collect()
     }
 
-    /// The SSE provider, for routes of the application's own.
+    /// The SSE provider `"sse"`, for routes of the application's own.
     ///
     /// # Errors
-    /// [`Error::UnknownProvider`] when it was not added.
+    /// [`Error::UnknownProvider`] when none of its name was added.
     #[cfg(feature = "sse")]
     pub fn sse(&self) -> Result<Arc<crate::SseProvider>> {
-        self.registry.find_typed("sse")
+        self.registry().find_as("sse")
     }
 
-    /// The WebSocket provider, for routes of the application's own.
+    /// The WebSocket provider `"ws"`, for routes of the application's own.
     ///
     /// # Errors
-    /// [`Error::UnknownProvider`] when it was not added.
+    /// [`Error::UnknownProvider`] when none of its name was added.
     #[cfg(feature = "ws")]
     pub fn ws(&self) -> Result<Arc<crate::WsProvider>> {
-        self.registry.find_typed("ws")
+        self.registry().find_as("ws")
     }
 
-    /// The Socket.IO provider, for namespaces of the application's own.
+    /// The Socket.IO provider `"socket"`, for namespaces of the application's own.
     ///
     /// # Errors
-    /// [`Error::UnknownProvider`] when it was not added.
+    /// [`Error::UnknownProvider`] when none of its name was added.
     #[cfg(feature = "socketio")]
     pub fn socket(&self) -> Result<Arc<crate::SocketIoProvider>> {
-        self.registry.find_typed("socket")
+        self.registry().find_as("socket")
     }
 
     /// Sends a value to every connection that a user has with one provider, whatever the tenant.
@@ -172,8 +209,8 @@ impl NotificationService {
     /// # Errors
     /// [`Error::Backplane`] when the directory does not answer.
     pub async fn online(&self, user: &str) -> Result<Vec<Presence>> {
-        match &self.directory {
-            Some(directory) => directory.of_user(user).await,
+        match self.runtime() {
+            Some(runtime) => runtime.directory.of_user(user).await,
             None => Ok(Vec::new()),
         }
     }
@@ -190,32 +227,34 @@ impl NotificationService {
 
     /// What each provider has done on this node.
     pub fn stats(&self) -> BTreeMap<&'static str, Stats> {
-        self.registry.iter().map(|entry| (entry.name(), entry.provider.stats())).collect()
+        self.registry().iter().map(|entry| (entry.name(), entry.provider.stats())).collect()
     }
 
     /// How the connections of a target stand, by provider, those of this node: who is behind, by how much, what waits.
     pub fn connections(&self, target: &Target) -> BTreeMap<&'static str, Vec<ConnectionStats>> {
-        self.registry.iter().map(|entry| (entry.name(), entry.provider.connections(target))).collect()
+        self.registry().iter().map(|entry| (entry.name(), entry.provider.connections(target))).collect()
     }
 
     /// Whether every provider with routes takes connections; for a readiness probe.
     pub fn is_ready(&self) -> bool {
-        self.registry.iter().filter_map(|entry| entry.http.as_ref()).all(|provider| provider.is_ready())
+        self.registry().iter().filter_map(|entry| entry.http.as_ref()).all(|provider| provider.is_ready())
     }
 
-    /// The routes of all providers: `GET /sse`, `GET /ws`, `/socket.io/`, unless configured otherwise.
+    /// The routes of all providers: `GET /sse`, `GET /ws`, `/socket.io/`, unless configured otherwise. They keep the service.
     ///
     /// They need no state, so they merge into a router of any.
     pub fn router<S: Clone + Send + Sync + 'static>(&self) -> axum::Router<S> {
-        let routers = self.registry.iter().filter_map(|entry| entry.http.clone()).map(HttpProvider::router);
-        routers.fold(axum::Router::new(), axum::Router::merge).with_state(())
+        let routers = self.registry().iter().filter_map(|entry| entry.http.clone()).map(HttpProvider::router);
+        let router = routers.fold(axum::Router::new(), axum::Router::merge);
+        // Not in the requests, which sessions may keep.
+        router.layer(axum::middleware::from_fn_with_state(self.clone(), keep)).with_state(())
     }
 
     /// Takes no more connections and closes those there are evenly over the drain's time, with every provider side by side;
     /// sends go on until all of them are done.
     pub async fn shutdown(&self, drain: Drain) {
-        join_all(self.registry.iter().map(|entry| entry.provider.drain(drain))).await;
-        join_all(self.registry.iter().map(|entry| entry.provider.shutdown(Drain::now()))).await;
+        join_all(self.registry().iter().map(|entry| entry.provider.drain(drain))).await;
+        join_all(self.registry().iter().map(|entry| entry.provider.shutdown(Drain::now()))).await;
     }
 
     fn prepare<T: Serialize + ?Sized>(
@@ -228,9 +267,20 @@ impl NotificationService {
     }
 }
 
+/// Passes a request on, for routes that hold the service.
+async fn keep(State(_): State<NotificationService>, request: Request, next: Next) -> Response {
+    next.run(request).await
+}
+
+impl From<Arc<Parts>> for NotificationService {
+    fn from(parts: Arc<Parts>) -> Self {
+        Self(parts)
+    }
+}
+
 impl std::fmt::Debug for NotificationService {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let names: Vec<_> = self.registry.iter().map(Entry::name).collect();
+        let names: Vec<_> = self.registry().iter().map(Entry::name).collect();
         f.debug_struct("NotificationService").field("providers", &names).finish()
     }
 }

@@ -137,6 +137,11 @@ async fn handlers_that_would_never_run_are_refused() {
     refused(builder().provider(socket().on("x", none).on("x", none)), "two handlers").await;
     // It is said of which provider, though its name may stand in the event's.
     refused(builder().provider(ws().on("news", none).on("news", none)), "\"ws\"").await;
+    for name in ["", "connected"] {
+        refused(builder().provider(ws()).on(name, none), "on(").await;
+    }
+    refused(builder().provider(ws()).on("x", none).on("x", none), "two handlers").await;
+    refused(builder().provider(ws()).state(1_u8).state(2_u8), "two states of the type u8").await;
     let text = async |_: Context, _: String| {};
     refused(builder().provider(ws().on_text(text).on_text(text)), "two handlers").await;
 }

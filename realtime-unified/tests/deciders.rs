@@ -8,8 +8,8 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use realtime_unified::{
-    Authenticator, ConnectRequest, Identity, NotificationService, Refusal, RoomAccess, RoomPolicy, SocketIoConfig,
-    SocketIoProvider, SseConfig, SseProvider, WsConfig, WsProvider, async_trait, serve,
+    Authenticator, ConnectRequest, Context, Identity, NotificationService, Refusal, RoomAccess, RoomPolicy,
+    SocketIoConfig, SocketIoProvider, SseConfig, SseProvider, WsConfig, WsProvider, async_trait, serve,
 };
 use support::{Collector, UPGRADE, get, line, socket, text_with};
 use tokio::net::TcpListener;
@@ -37,7 +37,7 @@ impl Authenticator for ByName {
 
 #[async_trait]
 impl RoomPolicy for ByName {
-    async fn access(&self, _: &Identity, room: &str) -> RoomAccess {
+    async fn access(&self, _: &Context, room: &str) -> RoomAccess {
         decide(room).await;
         RoomAccess::Allow
     }

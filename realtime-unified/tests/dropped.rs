@@ -5,11 +5,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::{StreamExt, sink};
+use futures_util::{SinkExt, StreamExt, sink};
 use realtime_testkit::{SseClient, WsClient};
 use realtime_unified::{
-    Directory, Event, Identity, MemoryDirectory, NotificationService, RealtimeProvider, Runtime, SocketIoConfig,
-    SocketIoProvider, SseConfig, SseProvider, Target, WsConfig, WsProvider, serve,
+    Context, ContextExt, Directory, Error, Event, Identity, Inbound, MemoryDirectory, NotificationService,
+    RealtimeProvider, Reply, Runtime, SocketIoConfig, SocketIoProvider, SseConfig, SseProvider, Target, WsConfig,
+    WsProvider, serve,
 };
 
 const WAIT: Duration = Duration::from_secs(15);
@@ -93,6 +94,68 @@ async fn a_dropped_service_leaves_nothing() {
     }
     until("all tasks have ended", async || tasks() == 0).await;
     assert!(is_empty(&directory).await);
+}
+
+#[tokio::test]
+async fn a_context_that_is_held_keeps_no_service() {
+    let (tell, told) = tokio::sync::oneshot::channel::<Context>();
+    let tell = std::sync::Mutex::new(Some(tell));
+    let service = NotificationService::builder()
+        .provider(WsProvider::new(WsConfig::default()))
+        .on("hold", move |cx: Context, (): ()| {
+            tell.lock().unwrap().take().unwrap().send(cx.clone()).ok().unwrap();
+            async move {
+                while cx.service().is_ok() {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+                cx.service().map(|_| ())
+            }
+        })
+        .allow_anonymous()
+        .build()
+        .await
+        .unwrap();
+    let link = service.ws().unwrap().connect(Identity::user("ann"), sink::drain()).unwrap();
+    assert!(link.receive(Inbound::new("hold", "null")));
+    let held = told.await.unwrap();
+    held.service().unwrap().to_user("ann", "news", &1).await.unwrap();
+    drop(service);
+    tokio::time::timeout(WAIT, link.closed()).await.expect("the connection is closed");
+    until("all tasks have ended", async || tasks() == 0).await;
+    assert!(matches!(held.service(), Err(Error::Closed { .. })));
+    assert!(matches!(held.to_all().send("news", &2).await, Err(Error::Closed { .. })));
+}
+
+/// For as long as they are served, handlers find the service.
+#[tokio::test]
+async fn routes_keep_the_service_too() {
+    let state = Arc::new(());
+    let left = Arc::downgrade(&state);
+    let service = NotificationService::builder()
+        .provider(WsProvider::new(WsConfig::default()))
+        .provider(SocketIoProvider::new(SocketIoConfig::default()))
+        .on("who", async |cx: Context, (): ()| cx.service().map(|service| Reply(service.providers().len())))
+        .state(state)
+        .allow_anonymous()
+        .build()
+        .await
+        .unwrap();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = tokio::spawn(serve(listener, service.router()).into_future());
+    drop(service);
+    let mut ws = WsClient::new(format!("ws://{address}/ws")).without_reconnect();
+    ws.next_of("connected").await.unwrap();
+    assert_eq!(ws.request("who", &()).await.unwrap(), 2);
+    let url = format!("ws://{address}/socket.io/?EIO=4&transport=websocket");
+    let (mut socket, _) = tokio_tungstenite::connect_async(url).await.unwrap();
+    socket.send("40".into()).await.unwrap();
+    server.abort();
+    let ended = async { while ws.next_event().await.is_ok() {} };
+    tokio::time::timeout(WAIT, ended).await.expect("the websocket is closed");
+    let ended = async { while let Some(Ok(_)) = socket.next().await {} };
+    tokio::time::timeout(WAIT, ended).await.expect("the session is ended");
+    until("nothing is left of the service", async || left.upgrade().is_none()).await;
 }
 
 #[tokio::test]

@@ -3,14 +3,16 @@ use std::time::Duration;
 use realtime_core::{Capabilities, DEFAULT_MAX_DEPTH, DispatcherConfig, Limits, OutboxConfig, Result, WindowConfig};
 use realtime_http::{Origins, TrustedProxies, check_paths};
 
-/// The provider's name.
-pub(crate) const NAME: &str = "ws";
+/// The provider's name, unless it is given another.
+const NAME: &str = "ws";
 
 /// Path, limits and times of a [`WsProvider`](crate::WsProvider). What cannot work, as zero where nothing says what it means, is
 /// refused when the provider is attached.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct WsConfig {
+    /// The provider's name, set by `named`.
+    pub(crate) name: &'static str,
     /// Where [`router`](realtime_http::HttpProvider::router) puts the WebSocket, in axum's syntax with its first slash; default `/ws`.
     pub path: String,
     /// Which web pages may connect; default: what the service says, or those of the same host. Others get 403.
@@ -71,6 +73,7 @@ pub struct WsConfig {
 impl Default for WsConfig {
     fn default() -> Self {
         Self {
+            name: NAME,
             path: "/ws".to_owned(),
             origins: None,
             limits: Limits::default(),
@@ -205,7 +208,7 @@ impl WsConfig {
     /// # Errors
     /// [`Error::Config`](realtime_core::Error::Config) that names the field.
     pub fn check(&self) -> Result<()> {
-        check_paths([(NAME, self.path.as_str())])?;
+        check_paths([(self.name, self.path.as_str())])?;
         self.origins.as_ref().map_or(Ok(()), Origins::verify)?;
         let dispatcher = self.dispatcher();
         dispatcher.check()?;
@@ -223,7 +226,7 @@ impl WsConfig {
             outbox: self.outbox,
             window: self.window,
             write_stall: self.write_stall,
-            ..DispatcherConfig::new(NAME, Self::capabilities())
+            ..DispatcherConfig::new(self.name, Self::capabilities())
         }
     }
 }

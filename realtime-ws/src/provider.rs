@@ -20,7 +20,7 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
 use crate::codec::{WsCodec, WsFrame};
-use crate::config::{NAME, WsConfig};
+use crate::config::WsConfig;
 use crate::handshake::{Handshake, NoHandshake, route};
 use crate::raw::{BINARY, BinaryHandler, IntoRawReply, TEXT, TextHandler};
 use crate::session::Session;
@@ -29,7 +29,7 @@ use crate::settings::Settings;
 /// How long the last goodbyes may take when a drain is over.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// The raw WebSocket provider, `"ws"`.
+/// The raw WebSocket provider, `"ws"` unless it is [`named`](Self::named) otherwise.
 ///
 /// ```
 /// use realtime_core::Context;
@@ -66,6 +66,12 @@ impl WsProvider {
     pub fn new(config: WsConfig) -> Self {
         let origins = ProviderOrigins::new(config.origins.clone());
         Self { config, router: Router::new(), text: false, binary: false, core: OnceLock::new(), origins }
+    }
+
+    /// A provider of another name than `"ws"`, by which a service finds it and records mean it: for a second one in a service,
+    /// which then needs a path of its own.
+    pub fn named(name: &'static str, config: WsConfig) -> Self {
+        Self::new(WsConfig { name, ..config })
     }
 
     /// Handles events of this `type`, their payload read as `T`.
@@ -244,7 +250,8 @@ impl WsProvider {
     fn route(mut self, add: impl FnOnce(Router) -> Router) -> Self {
         self.router = add(self.router);
         if self.core.take().is_some() {
-            self.router.refuse(format!("a handler of the provider \"{NAME}\" was added after the provider was used"));
+            let name = self.config.name;
+            self.router.refuse(format!("a handler of the provider \"{name}\" was added after the provider was used"));
         }
         self
     }
@@ -262,7 +269,7 @@ impl WsProvider {
 #[async_trait]
 impl RealtimeProvider for WsProvider {
     fn name(&self) -> &'static str {
-        NAME
+        self.config.name
     }
 
     fn capabilities(&self) -> Capabilities {

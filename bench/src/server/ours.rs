@@ -9,8 +9,8 @@ use axum::http::StatusCode;
 use axum::routing::get;
 use bytes::Bytes;
 use realtime_unified::{
-    AllowRooms, Authenticator, CloseReason, ConnectRequest, ConnectionInfo, Drain, Event, Identity, LifecycleHook,
-    Limits, NotificationService, RealtimeBroadcast, Receipt, Refusal, RoomDelivery, RoomMembership, SocketIoConfig,
+    AllowRooms, Authenticator, CloseReason, ConnectRequest, Context, Drain, Event, Identity, LifecycleHook, Limits,
+    NotificationService, RealtimeBroadcast, Receipt, Refusal, RoomDelivery, RoomMembership, SocketIoConfig,
     SocketIoProvider, SseConfig, SseProvider, Target, WindowConfig, WireConfig, WsConfig, WsProvider, serve,
 };
 use tokio::net::TcpListener;
@@ -153,11 +153,11 @@ impl Authenticator for FromQuery {
 
 #[async_trait]
 impl LifecycleHook for Hooks {
-    async fn connected(&self, _: &ConnectionInfo) {
+    async fn connected(&self, _: &Context) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).connected += 1;
     }
 
-    async fn disconnected(&self, _: &ConnectionInfo, reason: &CloseReason) {
+    async fn disconnected(&self, _: &Context, reason: &CloseReason) {
         let mut report = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         *report.disconnected.entry(reason.to_string()).or_default() += 1;
     }

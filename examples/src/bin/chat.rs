@@ -1,20 +1,14 @@
-//! A chat over WebSocket with typing indicators.
+//! A chat in which people on Server-Sent Events, WebSocket and Socket.IO talk to each other in one room.
 //!
-//! Connect to `/ws?token=ann&channel=acme/general`, or send `{"type":"subscribe","payload":{"channel":"acme/general"}}`
-//! later; then `{"type":"chat:send","payload":{"channel":"acme/general","text":"hi"}}`.
+//! With `/ws?user=ann&channel=lobby` or Socket.IO (`auth: {user, room: "lobby"}`) send `say` with a text; beside
+//! `/sse?user=ann&channel=lobby`, which carries nothing back, `POST /say?user=ann` it.
 
-use std::error::Error;
-use std::net::SocketAddr;
+use std::{error::Error, net::SocketAddr};
 
+use axum::{Router, extract::State, routing::post};
 use clap::Parser;
-use realtime_unified::async_trait;
-use realtime_unified::{
-    Authenticator, ConnectRequest, Context, HandlerError, Identity, NotificationService, Receipt, Refusal, RoomAccess,
-    RoomPolicy, WsConfig, WsProvider, serve,
-};
-use serde::Deserialize;
+use realtime_unified::{AllowRooms, Result, prelude::*};
 use serde_json::json;
-use tokio::net::TcpListener;
 
 #[derive(Parser)]
 struct Args {
@@ -23,85 +17,42 @@ struct Args {
     listen: SocketAddr,
 }
 
-/// Token, user, tenant. An application looks into its sessions, or verifies a signed token.
-const TOKENS: [(&str, &str, &str); 3] = [("ann", "Ann", "acme"), ("bob", "Bob", "acme"), ("eve", "Eve", "other")];
-
-struct Tokens;
+/// Believes `?user=`, or Socket.IO's `auth.user`. An application verifies a token.
+struct ByName;
 
 #[async_trait]
-impl Authenticator for Tokens {
+impl Authenticator for ByName {
     async fn authenticate(&self, request: &ConnectRequest<'_>) -> Result<Identity, Refusal> {
-        let token = request.token().ok_or(Refusal::unauthorized("no token"))?;
-        let found = TOKENS.iter().find(|(known, ..)| *known == token);
-        let (_, user, tenant) = found.ok_or(Refusal::unauthorized("unknown token"))?;
-        Ok(Identity::user(*user).tenant(*tenant))
+        let user = request.query("user").or_else(|| request.auth_text("user").map(Into::into));
+        Ok(Identity::user(&*user.ok_or(Refusal::unauthorized("say who you are"))?))
     }
 }
 
-/// Rooms are named `tenant/room`, and are open to the people of that tenant.
-struct OwnTenant;
-
-impl OwnTenant {
-    fn lets(identity: &Identity, room: &str) -> bool {
-        room.split_once('/').is_some_and(|(tenant, _)| identity.tenant_name() == Some(tenant))
-    }
+/// Everybody in the room hears it, over whatever they are connected with.
+async fn say(service: NotificationService, who: &Identity, text: &str) -> Result<Receipt> {
+    service.to_room("lobby", "said", &json!({ "user": who.user_name(), "text": text })).await
 }
 
-#[async_trait]
-impl RoomPolicy for OwnTenant {
-    async fn access(&self, identity: &Identity, room: &str) -> RoomAccess {
-        if Self::lets(identity, room) { RoomAccess::Allow } else { RoomAccess::Deny }
-    }
-}
-
-#[derive(Deserialize)]
-struct ChatSend {
-    channel: String,
-    text: String,
-}
-
-#[derive(Deserialize)]
-struct Typing {
-    channel: String,
-    typing: bool,
-}
-
-/// Passes a text on to the others in its room. To "self" belongs this connection only: a client that comes back is another
-/// one, and may be given its own last message as one it missed.
-async fn chat(cx: Context, message: ChatSend) -> Result<Receipt, HandlerError> {
-    let user = may_write(&cx, &message.channel)?;
-    let value = json!({ "user": user, "channel": message.channel, "text": message.text });
-    Ok(cx.to_room(&message.channel).except_self().send("chat:message", &value).await?)
-}
-
-/// Volatile: not kept for those who come back, and the first thing to be dropped for a slow client.
-async fn typing(cx: Context, now: Typing) -> Result<Receipt, HandlerError> {
-    let user = may_write(&cx, &now.channel)?;
-    let value = json!({ "user": user, "channel": now.channel, "isTyping": now.typing });
-    // The user's other tabs need not be told either.
-    Ok(cx.to_room(&now.channel).except_user(user).volatile().send("typing:indicator", &value).await?)
-}
-
-/// The policy guards who enters a room; who may send to one is for the handler to say.
-fn may_write<'a>(cx: &'a Context, room: &str) -> Result<&'a str, HandlerError> {
-    let user = cx.identity().user_name().filter(|_| OwnTenant::lets(cx.identity(), room));
-    user.ok_or_else(|| HandlerError::new("forbidden", "not your room"))
+async fn post_say(Caller(who): Caller, State(app): State<NotificationService>, text: String) -> Result<(), Rejection> {
+    Ok(say(app, &who, &text).await.map(drop)?)
 }
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     realtime_examples::start_log();
-    let args = Args::parse();
     let service = NotificationService::builder()
-        .provider(WsProvider::new(WsConfig::default()).on("chat:send", chat).on("typing", typing))
-        .authenticator(Tokens)
-        .room_policy(OwnTenant)
+        .provider(SseProvider::new(SseConfig::default()))
+        .provider(WsProvider::new(WsConfig::default()))
+        .provider(SocketIoProvider::new(SocketIoConfig::default()))
+        .on("say", async |cx: Context, text: String| say(cx.service()?, cx.identity(), &text).await)
+        .authenticator(ByName)
+        .room_policy(AllowRooms)
         .build()
         .await?;
-
-    let listener = TcpListener::bind(args.listen).await?;
+    let app = Router::new().route("/say", post(post_say)).with_state(service.clone()).merge(service.router());
+    let listener = tokio::net::TcpListener::bind(Args::parse().listen).await?;
     let address = listener.local_addr()?;
-    println!("listening on http://{address}\ntry: npx wscat -c 'ws://{address}/ws?token=ann&channel=acme/general'");
-    serve(listener, service.router()).await?;
+    println!("listening on http://{address}\ntry: curl -N 'http://{address}/sse?user=ann&channel=lobby'");
+    serve(listener, app).await?;
     Ok(())
 }

@@ -12,7 +12,7 @@ use axum::routing::get;
 use clap::Parser;
 use realtime_unified::async_trait;
 use realtime_unified::{
-    Authenticator, ConnectRequest, Drain, Event, Identity, NotificationService, Refusal, Result, RoomAccess,
+    Authenticator, ConnectRequest, Context, Drain, Event, Identity, NotificationService, Refusal, Result, RoomAccess,
     RoomDelivery, RoomPolicy, SseConfig, SseProvider, Target, serve,
 };
 use serde_json::json;
@@ -43,7 +43,7 @@ struct DashboardOnly;
 
 #[async_trait]
 impl RoomPolicy for DashboardOnly {
-    async fn access(&self, _: &Identity, room: &str) -> RoomAccess {
+    async fn access(&self, _: &Context, room: &str) -> RoomAccess {
         if room == "dashboard" { RoomAccess::Allow } else { RoomAccess::Deny }
     }
 }

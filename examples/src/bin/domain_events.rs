@@ -13,8 +13,8 @@ use axum::{Json, Router};
 use clap::Parser;
 use realtime_unified::async_trait;
 use realtime_unified::{
-    Authenticator, ConnectRequest, Event, Identity, NotificationService, Refusal, Result, RoomAccess, RoomDelivery,
-    RoomPolicy, SseConfig, SseProvider, WsConfig, WsProvider, serve,
+    Authenticator, ConnectRequest, Context, Event, Identity, NotificationService, Refusal, Result, RoomAccess,
+    RoomDelivery, RoomPolicy, SseConfig, SseProvider, WsConfig, WsProvider, serve,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -95,8 +95,8 @@ struct AdminsOnly;
 
 #[async_trait]
 impl RoomPolicy for AdminsOnly {
-    async fn access(&self, identity: &Identity, _: &str) -> RoomAccess {
-        if identity.tenant_name() == Some("admins") { RoomAccess::Allow } else { RoomAccess::Deny }
+    async fn access(&self, cx: &Context, _: &str) -> RoomAccess {
+        if cx.identity().tenant_name() == Some("admins") { RoomAccess::Allow } else { RoomAccess::Deny }
     }
 }
 

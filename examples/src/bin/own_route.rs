@@ -1,4 +1,5 @@
-//! Routes of one's own, with an extractor of one's own: the application knows who is asking before any provider does.
+//! Routes of one's own, with an extractor of one's own: the application knows who is asking before any provider does. (Where
+//! the service's authenticator knows it, [`Caller`](realtime_unified::Caller) is such an extractor.)
 //!
 //! `GET /api/events` is an event stream and `GET /api/socket` a WebSocket for whoever the cookie `session` belongs to;
 //! `POST /api/notify/{user}` sends to both. Try `curl -N -H 'cookie: session=s-ann' …/api/events`.
@@ -9,14 +10,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, Path, Request, State};
-use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::response::Response;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use clap::Parser;
 use realtime_unified::{
-    ConnectRequest, Event, Identity, NotificationService, Rejection, SseConfig, SseProvider, Target, WsConfig,
+    ConnectRequest, Event, Identity, NotificationService, Refusal, Rejection, SseConfig, SseProvider, Target, WsConfig,
     WsProvider, serve,
 };
 use serde_json::{Value, json};
@@ -46,12 +46,12 @@ struct Account {
 struct SignedIn(Account);
 
 impl FromRequestParts<App> for SignedIn {
-    type Rejection = (StatusCode, &'static str);
+    type Rejection = Rejection;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Self::Rejection> {
         let session = ConnectRequest::new("own", parts).cookie("session");
         let account = session.and_then(|session| app.sessions.get(session));
-        account.copied().map(Self).ok_or((StatusCode::UNAUTHORIZED, "sign in first"))
+        Ok(Self(*account.ok_or(Refusal::unauthorized("sign in first"))?))
     }
 }
 

@@ -43,7 +43,7 @@ struct PublicRooms;
 
 #[async_trait]
 impl RoomPolicy for PublicRooms {
-    async fn access(&self, _: &Identity, room: &str) -> RoomAccess {
+    async fn access(&self, _: &Context, room: &str) -> RoomAccess {
         if room.starts_with("public/") { RoomAccess::Allow } else { RoomAccess::Deny }
     }
 }

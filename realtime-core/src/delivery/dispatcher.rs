@@ -9,6 +9,7 @@ use tokio_util::task::TaskTracker;
 mod absence;
 mod admit;
 mod ask;
+mod context;
 mod directory;
 mod guard;
 mod life;
@@ -22,10 +23,10 @@ use crate::admission::limits::Admission;
 use crate::delivery::asks::Asks;
 use crate::delivery::hub::{Connection, Hub};
 use crate::delivery::window::Window;
-use crate::inbound::router::Router;
 use crate::log::directory::DirectoryChange;
 use crate::log::record::{Body, Providers};
 use crate::traits::codec::{Codec, Frame};
+use crate::traits::router::Router;
 use crate::traits::runtime::Runtime;
 use crate::values::close::CloseReason;
 use crate::values::config::DispatcherConfig;
@@ -168,6 +169,11 @@ impl<C: Codec> Dispatcher<C> {
     /// [`Error::NotAttached`].
     pub fn runtime(&self) -> Result<&Runtime> {
         self.runtime.get().ok_or_else(|| Error::NotAttached { provider: self.config.provider.to_owned() })
+    }
+
+    /// The service's handlers, which are for providers whose clients can send.
+    fn common_router(&self) -> Option<&Router> {
+        self.runtime.get().filter(|_| self.config.capabilities.bidirectional).map(|runtime| &runtime.router)
     }
 
     /// Whether connections are taken: attached, the log readable, not shutting down.

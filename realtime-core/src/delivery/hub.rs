@@ -23,6 +23,7 @@ use crate::traits::policy::RoomAccess;
 use crate::values::close::CloseReason;
 use crate::values::config::OutboxConfig;
 use crate::values::connection::{ConnectionId, ConnectionInfo};
+use crate::values::connection_data::ConnectionData;
 use crate::values::member::Member;
 use crate::values::position::Position;
 use crate::values::receipt::Delivered;
@@ -51,6 +52,8 @@ pub(crate) struct Connection<F> {
     pub(crate) outbox: Outbox<F>,
     /// Made, with its worker, by the first event from the client.
     pub(crate) inbox: OnceLock<Arc<Inbox>>,
+    /// Made when the first policy, hook or handler is called for it.
+    pub(crate) data: OnceLock<ConnectionData>,
     /// Only touched by a take that found something, and at the end.
     pub(crate) in_flight: Mutex<InFlight>,
     /// What is given back when the connection leaves the hub; taken once.
@@ -84,6 +87,7 @@ pub(crate) struct Newcomer<'a> {
     pub(crate) outlet: Arc<dyn Outlet>,
     /// Rooms it named, and whether what it missed there is for it.
     pub(crate) rooms: &'a [(Arc<str>, RoomAccess)],
+    pub(crate) data: OnceLock<ConnectionData>,
     pub(crate) lease: Lease,
     pub(crate) span: tracing::Span,
 }
@@ -146,6 +150,7 @@ impl<F: Frame> Hub<F> {
             since: Instant::now(),
             born,
             inbox: OnceLock::new(),
+            data: newcomer.data,
             fault: OnceLock::new(),
             in_flight: Mutex::default(),
             lease: Mutex::new(Some(newcomer.lease)),

@@ -3,9 +3,9 @@
 use async_trait::async_trait;
 use serde_json::{Value, json};
 
-use crate::inbound::context::Context;
-use crate::inbound::handler::Handler;
-use crate::inbound::router::Router;
+use crate::traits::context::Context;
+use crate::traits::handler::Handler;
+use crate::traits::router::Router;
 use crate::values::event::Payload;
 use crate::values::handler_error::HandlerError;
 use crate::values::inbound::{Inbound, InboundPayload};

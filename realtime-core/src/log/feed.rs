@@ -75,6 +75,12 @@ pub(crate) trait Feed: Send + Sync + 'static {
     /// Those of [`crate::RealtimeBroadcast::send`] that are certain before the event is in the log.
     fn check(&self, target: &Target, event: &Event) -> Result<()>;
 
+    /// Whether its clients can be asked this.
+    ///
+    /// # Errors
+    /// Those of [`Feed::check`], and those of [`Log::ask`](crate::log::handle::Log::ask) for a provider.
+    fn check_ask(&self, target: &Target, event: &Event) -> Result<()>;
+
     /// Delivers what goes past the log; `widen` lets it show a room's event to everyone, if that is its setting.
     fn hear(&self, target: &Target, event: &Event, widen: bool) -> Delivered;
 

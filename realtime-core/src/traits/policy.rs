@@ -1,12 +1,13 @@
 use async_trait::async_trait;
 
-use crate::values::identity::Identity;
+use crate::traits::context::Context;
 
 /// Which rooms a client may enter by naming them itself. Rooms the server joins a user to are not asked about.
 #[async_trait]
 pub trait RoomPolicy: Send + Sync + 'static {
-    /// Decides for one room, whose name has been checked.
-    async fn access(&self, identity: &Identity, room: &str) -> RoomAccess;
+    /// Decides for one room, whose name has been checked. For the rooms that a client names when it connects it is asked before
+    /// the connection is there: what is sent to that does not come then, and it is in no room yet.
+    async fn access(&self, cx: &Context, room: &str) -> RoomAccess;
 
     /// What a developer should know where it denies: it goes to the log, and in debug builds to the client too. By default
     /// nothing.
@@ -36,7 +37,7 @@ pub struct DenyRooms;
 
 #[async_trait]
 impl RoomPolicy for DenyRooms {
-    async fn access(&self, _: &Identity, _: &str) -> RoomAccess {
+    async fn access(&self, _: &Context, _: &str) -> RoomAccess {
         RoomAccess::Deny
     }
 
@@ -54,7 +55,7 @@ pub struct AllowRooms;
 
 #[async_trait]
 impl RoomPolicy for AllowRooms {
-    async fn access(&self, _: &Identity, _: &str) -> RoomAccess {
+    async fn access(&self, _: &Context, _: &str) -> RoomAccess {
         RoomAccess::Allow
     }
 }

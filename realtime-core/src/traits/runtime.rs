@@ -1,13 +1,20 @@
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
+
+use futures_util::FutureExt;
 
 use crate::log::backplane::Backplane;
 use crate::log::directory::{Directory, NodeId};
 use crate::log::handle::Log;
 use crate::log::memory::{MemoryBackplane, MemoryDirectory};
-use crate::traits::auth::{Anonymous, Authenticator};
+use crate::traits::auth::{Anonymous, Authenticator, ConnectRequest};
 use crate::traits::lifecycle::LifecycleHook;
 use crate::traits::policy::{DenyRooms, RoomPolicy};
+use crate::traits::router::Router;
+use crate::values::identity::Identity;
+use crate::values::refusal::{Refusal, RefusalKind};
+use crate::values::states::States;
 
 /// What a service gives each of its providers.
 #[derive(Clone)]
@@ -22,6 +29,10 @@ pub struct Runtime {
     pub policy: Arc<dyn RoomPolicy>,
     /// Who is online where.
     pub directory: Arc<dyn Directory>,
+    /// The handlers for events of clients, whichever bidirectional provider they come through; a provider's own win.
+    pub router: Router,
+    /// What handlers, hooks and policies find in their context.
+    pub states: States,
     /// Told of connections that come and go.
     pub hooks: Vec<Arc<dyn LifecycleHook>>,
     /// How long the authenticator may take, and the room policy for all rooms that one request names.
@@ -40,9 +51,35 @@ impl Runtime {
             authenticator: Arc::new(Anonymous),
             policy: Arc::new(DenyRooms),
             directory: Arc::new(MemoryDirectory::new()),
+            router: Router::new(),
+            states: States::default(),
             hooks: Vec::new(),
             decision_timeout: DECISION_TIMEOUT,
         }
+    }
+
+    /// Asks the authenticator about a request, for as long as `decision_timeout`, and checks the identity.
+    ///
+    /// # Errors
+    /// The authenticator's [`Refusal`]; [`RefusalKind::Internal`] when it panicked, [`RefusalKind::Unavailable`] when it took too
+    /// long, both logged; what an identity that cannot connect is refused with.
+    pub async fn identify(&self, request: &ConnectRequest<'_>) -> Result<Identity, Refusal> {
+        // The call itself may panic too.
+        let asked = AssertUnwindSafe(async { self.authenticator.authenticate(request).await }).catch_unwind();
+        let identity = match tokio::time::timeout(self.decision_timeout, asked).await {
+            Ok(Ok(decided)) => decided?,
+            Ok(Err(_)) => {
+                tracing::error!(provider = request.provider(), "the authenticator panicked");
+                return Err(Refusal::new(RefusalKind::Internal, "internal error"));
+            }
+            Err(_) => {
+                let limit = self.decision_timeout;
+                tracing::error!(setting = "decision_timeout", ?limit, "the authenticator did not answer in time");
+                return Err(Refusal::new(RefusalKind::Unavailable, "not available now"));
+            }
+        };
+        identity.check()?;
+        Ok(identity)
     }
 
     /// With this authenticator.
@@ -66,6 +103,18 @@ impl Runtime {
     /// With this time for the authenticator and the room policy.
     pub fn with_decision_timeout(mut self, most: Duration) -> Self {
         self.decision_timeout = most;
+        self
+    }
+
+    /// With these handlers for every bidirectional provider.
+    pub fn with_router(mut self, router: Router) -> Self {
+        self.router = router;
+        self
+    }
+
+    /// With this state.
+    pub fn with_state<T: Send + Sync + 'static>(mut self, state: T) -> Self {
+        self.states = self.states.with(state);
         self
     }
 

@@ -24,6 +24,8 @@ use crate::values::inbound::InboundPayload;
 pub struct AckReply {
     /// The connection.
     pub connection: ConnectionId,
+    /// The connection's provider; empty where it is not said.
+    pub provider: &'static str,
     /// Whether it answered.
     pub status: AckStatus,
     /// From the ask's delivery here to this outcome.
@@ -58,6 +60,8 @@ pub struct Acks {
     deadline: Option<Pin<Box<Sleep>>>,
     /// Called when nobody waits any more.
     on_drop: Option<Box<dyn FnOnce() + Send + Sync>>,
+    /// Others that come in between, each from a provider of this name.
+    others: Vec<(&'static str, Acks)>,
 }
 
 /// One ask under way on this node.
@@ -70,8 +74,8 @@ pub(crate) struct Ask {
 
 #[derive(Default)]
 struct AskState {
-    /// Bounded by the connections that matched.
-    waiting: HashMap<ConnectionId, Instant>,
+    /// With their providers, and since when; bounded by the connections that matched.
+    waiting: HashMap<ConnectionId, (&'static str, Instant)>,
     ready: VecDeque<AckReply>,
 }
 
@@ -86,12 +90,19 @@ impl AckReply {
         value: &T,
     ) -> crate::values::error::Result<Self> {
         let payload = InboundPayload::json_text(crate::values::event::Payload::json(value)?.bytes().clone());
-        Ok(Self { connection, status: AckStatus::Answered, elapsed, payload })
+        Ok(Self { connection, provider: "", status: AckStatus::Answered, elapsed, payload })
     }
 
     /// No answer, for mocks.
     pub fn unanswered(connection: ConnectionId, status: AckStatus, elapsed: Duration) -> Self {
-        Self { connection, status, elapsed, payload: InboundPayload::json_text(Bytes::from_static(b"null")) }
+        let payload = InboundPayload::json_text(Bytes::from_static(b"null"));
+        Self { connection, provider: "", status, elapsed, payload }
+    }
+
+    /// The same outcome, of a connection of this provider.
+    pub fn over(mut self, provider: &'static str) -> Self {
+        self.provider = provider;
+        self
     }
 
     /// What it answered, as a value.
@@ -106,14 +117,21 @@ impl AckReply {
 impl Acks {
     pub(crate) fn new(ask: Arc<Ask>, deadline: Instant, on_drop: impl FnOnce() + Send + Sync + 'static) -> Self {
         let deadline = Some(Box::pin(tokio::time::sleep_until(deadline)));
-        Self { ask, deadline, on_drop: Some(Box::new(on_drop)) }
+        Self { ask, deadline, on_drop: Some(Box::new(on_drop)), others: Vec::new() }
     }
 
     /// Answers that are there already, for mocks.
     pub fn ready(replies: impl IntoIterator<Item = AckReply>) -> Self {
         let ask = Ask::new();
         ask.lock().ready.extend(replies);
-        Self { ask: Arc::new(ask), deadline: None, on_drop: None }
+        Self { ask: Arc::new(ask), deadline: None, on_drop: None, others: Vec::new() }
+    }
+
+    /// These, and those of another ask as they come, whose provider has this name where it does not say one.
+    #[must_use]
+    pub fn and(mut self, provider: &'static str, other: Self) -> Self {
+        self.others.push((provider, other));
+        self
     }
 
     /// The next outcome, as soon as it is known; `None` when there are no more.
@@ -127,10 +145,8 @@ impl Acks {
     }
 }
 
-impl Stream for Acks {
-    type Item = AckReply;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<AckReply>> {
+impl Acks {
+    fn poll_own(&mut self, cx: &mut Context<'_>) -> Poll<Option<AckReply>> {
         self.ask.waker.register(cx.waker());
         if let Some(next) = self.ask.next() {
             return Poll::Ready(next);
@@ -140,6 +156,28 @@ impl Stream for Acks {
         }
         self.ask.time_out();
         Poll::Ready(self.ask.next().flatten())
+    }
+}
+
+impl Stream for Acks {
+    type Item = AckReply;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<AckReply>> {
+        let mut end = self.poll_own(cx);
+        if let Poll::Ready(Some(_)) = end {
+            return end;
+        }
+        for (provider, other) in &mut self.others {
+            match Pin::new(other).poll_next(cx) {
+                Poll::Ready(Some(reply)) if reply.provider.is_empty() => {
+                    return Poll::Ready(Some(reply.over(provider)));
+                }
+                Poll::Ready(Some(reply)) => return Poll::Ready(Some(reply)),
+                Poll::Ready(None) => {}
+                Poll::Pending => end = Poll::Pending,
+            }
+        }
+        end
     }
 }
 
@@ -172,15 +210,15 @@ impl Ask {
     }
 
     /// A connection is about to get the ask.
-    pub(crate) fn expect(&self, connection: ConnectionId, now: Instant) {
-        self.lock().waiting.insert(connection, now);
+    pub(crate) fn expect(&self, connection: ConnectionId, provider: &'static str, now: Instant) {
+        self.lock().waiting.insert(connection, (provider, now));
     }
 
     /// A connection answered, or went away; `false` if its outcome was known or not awaited.
     pub(crate) fn settle(&self, connection: ConnectionId, status: AckStatus, payload: Option<InboundPayload>) -> bool {
         let mut state = self.lock();
-        let Some(since) = state.waiting.remove(&connection) else { return false };
-        let mut reply = AckReply::unanswered(connection, status, since.elapsed());
+        let Some((provider, since)) = state.waiting.remove(&connection) else { return false };
+        let mut reply = AckReply::unanswered(connection, status, since.elapsed()).over(provider);
         if let Some(payload) = payload {
             reply.payload = payload;
         }
@@ -202,9 +240,9 @@ impl Ask {
     fn time_out(&self) {
         let mut state = self.lock();
         let late: Vec<_> = state.waiting.drain().collect();
-        state
-            .ready
-            .extend(late.into_iter().map(|(id, since)| AckReply::unanswered(id, AckStatus::TimedOut, since.elapsed())));
+        state.ready.extend(late.into_iter().map(|(id, (provider, since))| {
+            AckReply::unanswered(id, AckStatus::TimedOut, since.elapsed()).over(provider)
+        }));
     }
 
     fn lock(&self) -> MutexGuard<'_, AskState> {

@@ -53,3 +53,10 @@ pub struct ConnectionInfo {
     /// The client's address, where it is known: the one that trusted proxies tell, or the connection's own.
     pub address: Option<IpAddr>,
 }
+
+impl ConnectionInfo {
+    /// A new connection of this identity, for tests.
+    pub fn new(provider: &'static str, identity: Identity) -> Self {
+        Self { id: ConnectionId::random(), provider, identity, resumed: false, address: None }
+    }
+}

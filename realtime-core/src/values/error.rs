@@ -48,6 +48,12 @@ pub enum Error {
         /// The key.
         key: String,
     },
+    /// A handler, hook or policy asked for a state that the service was not given.
+    #[error("the service has no state of the type {of}: it is given to the builder by state(…)")]
+    NoState {
+        /// The type asked for.
+        of: &'static str,
+    },
     /// The provider has not been attached to a service yet.
     #[error("the provider \"{provider}\" is not attached to a service yet")]
     NotAttached {
@@ -107,6 +113,7 @@ impl Error {
             Self::InvalidName { .. } => "invalid_name",
             Self::InvalidPayload(_) => "invalid_payload",
             Self::KeyReused { .. } => "key_reused",
+            Self::NoState { .. } => "no_state",
             Self::NotAttached { .. } => "not_attached",
             Self::OutcomeUnknown { .. } => "outcome_unknown",
             Self::Refused(refusal) => refusal.kind().code(),

@@ -1,15 +1,17 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use crate::values::claims::Claims;
 use crate::values::name::check_name;
 use crate::values::refusal::Refusal;
 
-/// Who a connection belongs to: a user, a tenant, and until when that holds.
+/// Who a connection belongs to: a user, a tenant, what else the application says of it, and until when that holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Identity {
     user: Option<Arc<str>>,
     tenant: Option<Arc<str>>,
     expires_at: Option<SystemTime>,
+    claims: Option<Claims>,
 }
 
 impl Identity {
@@ -33,6 +35,27 @@ impl Identity {
     pub fn expires_at(mut self, at: SystemTime) -> Self {
         self.expires_at = Some(at);
         self
+    }
+
+    /// The same identity with what else the application knows of it: roles, the session's id, a verified token. Handlers, hooks and
+    /// policies read it back. There is one value; a second one takes its place. It stays on this node, and is in no log.
+    ///
+    /// ```
+    /// use realtime_core::Identity;
+    ///
+    /// struct Roles(Vec<&'static str>);
+    ///
+    /// let identity = Identity::user("ann").with_claims(Roles(vec!["editor"]));
+    /// assert!(identity.claims::<Roles>().is_some_and(|roles| roles.0.contains(&"editor")));
+    /// ```
+    pub fn with_claims<T: Send + Sync + 'static>(mut self, claims: T) -> Self {
+        self.claims = Some(Claims::new(claims));
+        self
+    }
+
+    /// What the authenticator said by [`Identity::with_claims`]; none if it said nothing, or in another type.
+    pub fn claims<T: Send + Sync + 'static>(&self) -> Option<&T> {
+        self.claims.as_ref()?.get()
     }
 
     /// The user's name, if there is one.
@@ -74,5 +97,26 @@ impl Identity {
             return Err(Refusal::unauthorized("the identity has expired"));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug)]
+    struct Token(&'static str);
+
+    #[test]
+    fn claims_are_found_by_their_type_and_shown_nowhere() {
+        let ann = Identity::user("ann");
+        assert!(ann.claims::<Token>().is_none());
+        let signed = ann.clone().with_claims(1_u32).with_claims(Token("secret"));
+        assert_eq!(signed.claims::<Token>().map(|token| token.0), Some("secret"));
+        assert!(signed.claims::<u32>().is_none());
+        assert!(!format!("{signed:?}").contains("secret"), "{signed:?}");
+        assert_eq!(signed, signed.clone());
+        assert_ne!(signed, ann);
+        assert_ne!(signed, ann.with_claims(Token("secret")), "who says the same may mean something else");
     }
 }

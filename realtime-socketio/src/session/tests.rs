@@ -18,7 +18,7 @@ use crate::provider::SocketIoProvider;
 
 fn wishes(query: &str, auth: Option<Value>) -> Result<Wishes, Refusal> {
     let parts = Request::get(format!("/socket.io/?{query}")).body(()).unwrap().into_parts().0;
-    Wishes::read(&ConnectRequest::new(NAME, &parts).with_auth(auth.as_ref()), 100)
+    Wishes::read(&ConnectRequest::new("socket", &parts).with_auth(auth.as_ref()), 100)
 }
 
 #[test]

@@ -13,8 +13,8 @@ use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 use http::{HeaderMap, StatusCode};
 use realtime_core::{
-    Authenticator, CloseReason, ConnectRequest, ConnectionInfo, Event, Identity, LifecycleHook, RealtimeProvider,
-    Receipt, Refusal, Runtime, Target,
+    Authenticator, CloseReason, ConnectRequest, ConnectionInfo, Context, Event, Identity, LifecycleHook,
+    RealtimeProvider, Receipt, Refusal, Runtime, Target,
 };
 use realtime_http::{HttpProvider, WireConfig, serve};
 use realtime_sse::{SseConfig, SseProvider};
@@ -83,12 +83,12 @@ struct Passage {
 
 #[async_trait]
 impl LifecycleHook for Life {
-    async fn connected(&self, connection: &ConnectionInfo) {
-        self.note(connection, None);
+    async fn connected(&self, cx: &Context) {
+        self.note(cx.connection(), None);
     }
 
-    async fn disconnected(&self, connection: &ConnectionInfo, reason: &CloseReason) {
-        self.note(connection, Some(reason.clone()));
+    async fn disconnected(&self, cx: &Context, reason: &CloseReason) {
+        self.note(cx.connection(), Some(reason.clone()));
     }
 }
 

@@ -1,7 +1,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use realtime_core::{CloseReason, ConnectionId, ConnectionInfo, LifecycleHook};
+use realtime_core::{CloseReason, ConnectionId, ConnectionInfo, Context, LifecycleHook};
 use tokio::sync::watch;
 
 /// What lifecycle hooks were told, in order; several hooks may share one log.
@@ -69,11 +69,11 @@ impl Hook {
 
 #[async_trait]
 impl LifecycleHook for Hook {
-    async fn connected(&self, connection: &ConnectionInfo) {
-        self.told(connection, None);
+    async fn connected(&self, cx: &Context) {
+        self.told(cx.connection(), None);
     }
 
-    async fn disconnected(&self, connection: &ConnectionInfo, reason: &CloseReason) {
-        self.told(connection, Some(reason.clone()));
+    async fn disconnected(&self, cx: &Context, reason: &CloseReason) {
+        self.told(cx.connection(), Some(reason.clone()));
     }
 }

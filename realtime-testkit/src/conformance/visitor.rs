@@ -1,7 +1,7 @@
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
-use realtime_core::{Authenticator, ConnectRequest, Identity, Refusal, RoomAccess, RoomPolicy};
+use realtime_core::{Authenticator, ConnectRequest, Context, Identity, Refusal, RoomAccess, RoomPolicy};
 use serde_json::{Value, json};
 
 /// Who a client says it is, and what it asks for when it connects.
@@ -124,7 +124,7 @@ pub struct VisitorPolicy;
 
 #[async_trait]
 impl RoomPolicy for VisitorPolicy {
-    async fn access(&self, _: &Identity, room: &str) -> RoomAccess {
+    async fn access(&self, _: &Context, room: &str) -> RoomAccess {
         if room.starts_with("secret") {
             RoomAccess::Deny
         } else if room.starts_with("fresh") {

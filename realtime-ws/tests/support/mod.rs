@@ -9,8 +9,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::{SinkExt, StreamExt};
 use realtime_core::{
-    Authenticator, CloseReason, ConnectRequest, ConnectionInfo, Event, Identity, LifecycleHook, RealtimeProvider,
-    Refusal, RoomAccess, RoomPolicy, Runtime, Stats, Target,
+    Authenticator, CloseReason, ConnectRequest, ConnectionInfo, Context, Event, Identity, LifecycleHook,
+    RealtimeProvider, Refusal, RoomAccess, RoomPolicy, Runtime, Stats, Target,
 };
 use realtime_http::{HttpProvider, WireConfig, serve};
 use realtime_ws::WsProvider;
@@ -300,12 +300,12 @@ struct Hook(Arc<Seen>);
 
 #[async_trait]
 impl LifecycleHook for Hook {
-    async fn connected(&self, connection: &ConnectionInfo) {
-        self.0.came.lock().unwrap().push(user_of(connection));
+    async fn connected(&self, cx: &Context) {
+        self.0.came.lock().unwrap().push(user_of(cx.connection()));
     }
 
-    async fn disconnected(&self, connection: &ConnectionInfo, reason: &CloseReason) {
-        self.0.went.lock().unwrap().push((user_of(connection), reason.clone()));
+    async fn disconnected(&self, cx: &Context, reason: &CloseReason) {
+        self.0.went.lock().unwrap().push((user_of(cx.connection()), reason.clone()));
     }
 }
 
@@ -336,7 +336,7 @@ struct NoSecrets;
 
 #[async_trait]
 impl RoomPolicy for NoSecrets {
-    async fn access(&self, _: &Identity, room: &str) -> RoomAccess {
+    async fn access(&self, _: &Context, room: &str) -> RoomAccess {
         if room == "secret" { RoomAccess::Deny } else { RoomAccess::Allow }
     }
 }

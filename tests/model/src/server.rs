@@ -10,9 +10,9 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use realtime_core::{
-    Authenticator, CloseReason, ConnectRequest, ConnectionId, ConnectionInfo, Drain, Error, Identity, LifecycleHook,
-    Limits, OutboxConfig, RealtimeBroadcast, Refusal, RoomAccess, RoomDelivery, RoomMembership, RoomPolicy, Runtime,
-    SocketIoBroadcast, Stats, WindowConfig,
+    Authenticator, CloseReason, ConnectRequest, ConnectionId, ConnectionInfo, Context, Drain, Error, Identity,
+    LifecycleHook, Limits, OutboxConfig, RealtimeBroadcast, Refusal, RoomAccess, RoomDelivery, RoomMembership,
+    RoomPolicy, Runtime, SocketIoBroadcast, Stats, WindowConfig,
 };
 use realtime_http::HttpProvider;
 use realtime_socketio::{SocketIoConfig, SocketIoProvider};
@@ -178,7 +178,7 @@ struct Rooms;
 
 #[async_trait]
 impl RoomPolicy for Rooms {
-    async fn access(&self, _: &Identity, room: &str) -> RoomAccess {
+    async fn access(&self, _: &Context, room: &str) -> RoomAccess {
         if room == room_name(CLOSED_ROOM) {
             RoomAccess::Deny
         } else if room == room_name(FROM_NOW_ROOM) {
@@ -201,11 +201,11 @@ impl Notes {
 
 #[async_trait]
 impl LifecycleHook for Notes {
-    async fn connected(&self, connection: &ConnectionInfo) {
-        self.add(connection, Some(connection.id));
+    async fn connected(&self, cx: &Context) {
+        self.add(cx.connection(), Some(cx.connection_id()));
     }
 
-    async fn disconnected(&self, connection: &ConnectionInfo, _: &CloseReason) {
-        self.add(connection, None);
+    async fn disconnected(&self, cx: &Context, _: &CloseReason) {
+        self.add(cx.connection(), None);
     }
 }

@@ -2,8 +2,7 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
-use futures_util::future::join_all;
-use realtime_unified::{AckReply, Event, NotificationService};
+use realtime_unified::{AckReply, Event, NotificationService, Target};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -38,25 +37,19 @@ pub(super) async fn ask(
     let timeout = Duration::from_millis(request.timeout_ms);
     let json = request.data.map_or_else(|| "null".to_owned(), |data| Box::<str>::from(data).into_string());
     let event = Event::raw_json(request.event, json)?;
-    let mut asks = Vec::new();
-    for (name, capabilities) in service.providers() {
-        let provider = service.provider(name)?;
-        let Some(socket) = provider.socket_io().filter(|_| capabilities.acks) else { continue };
-        let acks = match (&request.user, &request.room) {
-            (Some(user), None) => socket.to_user_with_ack(user, event.clone(), timeout).await?,
-            (None, Some(room)) => socket.to_room_with_ack(room, event.clone(), timeout).await?,
-            _ => return Err(Failure::bad_request("invalid_body", "name either a user or a room")),
-        };
-        asks.push(async move { acks.all().await.into_iter().map(|reply| shown(name, &reply)).collect::<Vec<_>>() });
-    }
-    let acks: Vec<Value> = join_all(asks).await.into_iter().flatten().collect();
-    Ok(Json(json!({ "acks": acks })))
+    let target = match (request.user, request.room) {
+        (Some(user), None) => Target::user(user),
+        (None, Some(room)) => Target::room(room),
+        _ => return Err(Failure::bad_request("invalid_body", "name either a user or a room")),
+    };
+    let acks = service.ask_each(target, event, timeout).await?.all().await;
+    Ok(Json(json!({ "acks": acks.iter().map(shown).collect::<Vec<_>>() })))
 }
 
-fn shown(provider: &str, reply: &AckReply) -> Value {
+fn shown(reply: &AckReply) -> Value {
     json!({
         "connectionId": reply.connection.to_string(),
-        "provider": provider,
+        "provider": reply.provider,
         "status": reply.status,
         "ms": reply.elapsed.as_secs_f64() * 1000.0,
         "data": reply.json::<Value>().unwrap_or(Value::Null),

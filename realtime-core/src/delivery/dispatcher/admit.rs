@@ -1,7 +1,7 @@
 //! From a request to a registered connection.
 
 use std::net::IpAddr;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 
@@ -14,11 +14,13 @@ use crate::delivery::hub::{Beginning, Connection, Departure, Lease, Newcomer};
 use crate::log::directory::{DirectoryChange, Presence};
 use crate::traits::auth::ConnectRequest;
 use crate::traits::codec::Codec;
+use crate::traits::context::Context;
 use crate::traits::outlet::Outlet;
 use crate::traits::policy::RoomAccess;
 use crate::values::ack::AckStatus;
 use crate::values::close::CloseReason;
 use crate::values::connection::{ConnectionId, ConnectionInfo};
+use crate::values::connection_data::ConnectionData;
 use crate::values::event::Event;
 use crate::values::identity::Identity;
 use crate::values::name::check_name;
@@ -30,9 +32,12 @@ use crate::values::target::Target;
 /// A connection that may come in: who it is, its counted place, the rooms it named, and where it wants to go on.
 #[derive(Debug)]
 pub struct Admitted {
+    id: ConnectionId,
     identity: Identity,
     ticket: Ticket,
     rooms: Vec<(Arc<str>, RoomAccess)>,
+    /// Made when a policy was asked.
+    data: OnceLock<ConnectionData>,
     cursor: Option<String>,
     address: Option<IpAddr>,
 }
@@ -108,17 +113,24 @@ impl<C: Codec> Dispatcher<C> {
         let address = request.address();
         let identified = self.identify(request).await;
         let identity = identified.map_err(|refusal| self.refuse(refusal, Asker { address, identity: None }))?;
+        let (id, data) = (ConnectionId::random(), OnceLock::new());
         let entry = async {
             identity.check()?;
             self.check_count(rooms)?;
             // Before the policy, which costs more and is the application's.
             let ticket = place(&identity).await?;
-            Ok((ticket, self.may_enter_all(&identity, rooms).await?))
+            if rooms.is_empty() {
+                return Ok((ticket, Vec::new()));
+            }
+            let identity = identity.clone();
+            let info = ConnectionInfo { id, provider: self.config.provider, identity, resumed: false, address };
+            let cx = self.context_before(info, data.get_or_init(ConnectionData::default).clone());
+            Ok((ticket, self.may_enter_all(&cx, rooms).await?))
         };
         let entered = entry.await;
         let (ticket, rooms) =
             entered.map_err(|refusal| self.refuse(refusal, Asker { address, identity: Some(&identity) }))?;
-        Ok(Admitted { identity, ticket, rooms, cursor, address })
+        Ok(Admitted { id, identity, ticket, rooms, data, cursor, address })
     }
 
     async fn identify(&self, request: &ConnectRequest<'_>) -> Result<Identity, Refusal> {
@@ -180,7 +192,8 @@ impl<C: Codec> Dispatcher<C> {
         };
         let ticket = place().map_err(|refusal| self.refuse(refusal, Asker { address, identity: Some(&identity) }))?;
         let rooms = rooms.iter().map(|room| (Arc::from(room.as_str()), RoomAccess::Allow)).collect();
-        Ok(Admitted { identity, ticket, rooms, cursor, address })
+        let (id, data) = (ConnectionId::random(), OnceLock::new());
+        Ok(Admitted { id, identity, ticket, rooms, data, cursor, address })
     }
 
     /// Counts and logs a refusal, and gives it back for the answer.
@@ -202,8 +215,8 @@ impl<C: Codec> Dispatcher<C> {
 
     /// Puts an admitted connection into the hub.
     pub(crate) fn enter(self: &Arc<Self>, admitted: Admitted, outlet: Arc<dyn Outlet>) -> Arc<Connection<C::Frame>> {
-        let Admitted { identity, ticket, rooms, cursor, address } = admitted;
-        let (id, provider) = (ConnectionId::random(), self.config.provider);
+        let Admitted { id, identity, ticket, rooms, data, cursor, address } = admitted;
+        let provider = self.config.provider;
         // Whether it is resumed is decided when it is registered.
         let info = ConnectionInfo { id, provider, identity, resumed: false, address };
         let user = info.identity.user_name();
@@ -212,7 +225,7 @@ impl<C: Codec> Dispatcher<C> {
         let (hooks, gone) =
             self.runtime.get().filter(|runtime| !runtime.hooks.is_empty()).map(|_| oneshot::channel()).unzip();
         let lease = Lease { ticket, _task: self.tasks.token(), hooks };
-        let newcomer = Newcomer { info, outlet, rooms: &rooms, lease, span };
+        let newcomer = Newcomer { info, outlet, rooms: &rooms, data, lease, span };
         let connection = self.hub.register(newcomer, |applied, ended| {
             let (resume, reason) = self.place_of(cursor.as_deref(), applied, ended);
             let welcome = self.welcome(id, resume.unwrap_or(applied), resume.is_some(), reason);
@@ -296,34 +309,29 @@ impl<C: Codec> Dispatcher<C> {
         connection.cut();
     }
 
-    /// Whether an identity may enter the rooms it names, all of them decided within one `decision_timeout`.
-    async fn may_enter_all(
-        &self,
-        identity: &Identity,
-        rooms: &[String],
-    ) -> Result<Vec<(Arc<str>, RoomAccess)>, Refusal> {
+    /// Whether a connection that has still to come may enter the rooms it names, all of them decided within one
+    /// `decision_timeout`.
+    async fn may_enter_all(&self, cx: &Context, rooms: &[String]) -> Result<Vec<(Arc<str>, RoomAccess)>, Refusal> {
         let mut entered = Vec::with_capacity(rooms.len());
-        if !rooms.is_empty() {
-            let all = async {
-                for room in rooms {
-                    entered.push((Arc::from(room.as_str()), self.may_enter_now(identity, room).await?));
-                }
-                Ok(())
-            };
-            self.decide("room policy", all).await??;
-        }
+        let all = async {
+            for room in rooms {
+                entered.push((Arc::from(room.as_str()), self.may_enter_now(cx, room).await?));
+            }
+            Ok(())
+        };
+        self.decide("room policy", all).await??;
         Ok(entered)
     }
 
-    /// Whether an identity may enter a room it names.
-    pub(crate) async fn may_enter(&self, identity: &Identity, room: &str) -> Result<RoomAccess, Refusal> {
-        self.decide("room policy", self.may_enter_now(identity, room)).await?
+    /// Whether a connection may enter a room it names.
+    pub(crate) async fn may_enter(&self, cx: &Context, room: &str) -> Result<RoomAccess, Refusal> {
+        self.decide("room policy", self.may_enter_now(cx, room)).await?
     }
 
-    async fn may_enter_now(&self, identity: &Identity, room: &str) -> Result<RoomAccess, Refusal> {
+    async fn may_enter_now(&self, cx: &Context, room: &str) -> Result<RoomAccess, Refusal> {
         check_name("room", room).map_err(|error| Refusal::bad_request(error.to_string()))?;
         let policy = &self.runtime().map_err(|error| Refusal::new(RefusalKind::Draining, error.to_string()))?.policy;
-        match policy.access(identity, room).await {
+        match policy.access(cx, room).await {
             RoomAccess::Deny => {
                 let refusal = Refusal::new(RefusalKind::Room, format!("not allowed into the room {room:?}"));
                 Err(policy.hint().map_or(refusal.clone(), |hint| refusal.with_hint(hint)))
@@ -352,22 +360,22 @@ impl<C: Codec> Dispatcher<C> {
     /// Runs a connection's hooks in order: at once, and when it has gone. One that panics keeps no other one from its call.
     fn run_hooks(
         self: &Arc<Self>,
-        connection: &Connection<C::Frame>,
+        connection: &Arc<Connection<C::Frame>>,
         gone: oneshot::Receiver<Departure>,
     ) -> impl Future<Output = ()> + Send + use<C> {
         let dispatcher = self.unowned();
         let hooks = self.runtime.get().map(|runtime| runtime.hooks.clone()).unwrap_or_default();
-        let info = connection.info.clone();
+        let cx = self.context(connection);
         let run = async move {
             for hook in &hooks {
-                dispatcher.guard("lifecycle hook", "connected", async { hook.connected(&info).await }).await;
+                dispatcher.guard("lifecycle hook", "connected", async { hook.connected(&cx).await }).await;
             }
             let Ok(departure) = gone.await else { return };
             if let Some(inbox) = departure.inbox {
                 inbox.finished().await;
             }
             for hook in &hooks {
-                let run = async { hook.disconnected(&info, &departure.reason).await };
+                let run = async { hook.disconnected(&cx, &departure.reason).await };
                 dispatcher.guard("lifecycle hook", "disconnected", run).await;
             }
         };

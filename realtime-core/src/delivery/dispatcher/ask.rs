@@ -1,25 +1,20 @@
 //! Asks: events that each matched connection answers.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
-use tokio::time::Instant;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
 use crate::delivery::dispatcher::Dispatcher;
-use crate::log::record::Body;
+use crate::log::ask::ACKS;
+use crate::traits::broadcast::SocketIoBroadcast;
 use crate::traits::codec::Codec;
-use crate::traits::provider::SocketIoBroadcast;
-use crate::values::ack::{AckStatus, Acks, Ask};
+use crate::values::ack::{AckStatus, Acks};
 use crate::values::connection::ConnectionId;
 use crate::values::error::Result;
 use crate::values::event::Event;
-use crate::values::event_id::EventId;
 use crate::values::inbound::InboundPayload;
 use crate::values::target::Target;
-
-/// The longest an ask waits; more counts as this.
-const MAX_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
 
 #[async_trait]
 impl<C: Codec> SocketIoBroadcast for Arc<Dispatcher<C>> {
@@ -43,27 +38,19 @@ impl<C: Codec> Dispatcher<C> {
     /// Those of [`crate::RealtimeBroadcast::send`]; [`crate::Error::Unsupported`] where clients cannot answer, and for a volatile
     /// event or one with a key.
     pub async fn ask(self: &Arc<Self>, target: Target, event: Event, timeout: Duration) -> Result<Acks> {
-        if !self.config().capabilities.acks {
-            return Err(self.unsupported("acks"));
+        self.check_question(&target, &event)?;
+        self.open_log()?.ask(Some(&[self.config.provider]), target, event, timeout).await
+    }
+
+    pub(super) fn check_question(&self, target: &Target, event: &Event) -> Result<()> {
+        if !self.config.capabilities.acks {
+            return Err(self.unsupported(ACKS));
         }
         if event.is_volatile() {
             return Err(self.unsupported("volatile asks"));
         }
-        self.check_keys(&event, "idempotency keys of asks", "latest keys of asks")?;
-        self.check_event(&target, &event)?;
-        let timeout = timeout.min(MAX_TIMEOUT);
-        let deadline = Instant::now() + timeout;
-        let ask = Arc::new(Ask::new());
-        let body = Body::Ask { target, event, deadline: SystemTime::now() + timeout };
-        // Made before the append, so that whoever gives up in between leaves nothing behind.
-        let acks = Acks::new(Arc::clone(&ask), deadline, {
-            let (dispatcher, ask) = (self.unowned(), Arc::clone(&ask));
-            move || {
-                dispatcher.asks().end(ask.number(), &ask);
-            }
-        });
-        self.append(EventId::random(), body, Some(ask)).await?;
-        Ok(acks)
+        self.check_keys(event, "idempotency keys of asks", "latest keys of asks")?;
+        self.check_event(target, event)
     }
 
     pub(crate) fn answer(&self, ack: u64, connection: ConnectionId, payload: InboundPayload) -> bool {

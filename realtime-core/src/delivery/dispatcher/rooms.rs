@@ -5,8 +5,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::delivery::dispatcher::Dispatcher;
+use crate::traits::broadcast::RoomMembership;
 use crate::traits::codec::Codec;
-use crate::traits::provider::RoomMembership;
 use crate::values::error::Result;
 use crate::values::member::Member;
 

@@ -10,8 +10,8 @@ use async_trait::async_trait;
 use crate::delivery::dispatcher::Dispatcher;
 use crate::log::handle::Log;
 use crate::log::record::{Body, Providers};
+use crate::traits::broadcast::RealtimeBroadcast;
 use crate::traits::codec::Codec;
-use crate::traits::provider::RealtimeBroadcast;
 use crate::values::ack::Ask;
 use crate::values::config::RoomDelivery;
 use crate::values::error::{Error, Result};
@@ -160,7 +160,7 @@ mod tests {
     use futures_util::FutureExt;
 
     use super::*;
-    use crate::inbound::router::Router;
+    use crate::traits::router::Router;
     use crate::traits::runtime::Runtime;
     use crate::values::capabilities::Capabilities;
     use crate::values::config::DispatcherConfig;

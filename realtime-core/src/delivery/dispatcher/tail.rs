@@ -100,7 +100,7 @@ impl<C: Codec> Dispatcher<C> {
             let Some(ask) = ask else { return };
             match pushed {
                 None => {
-                    ask.expect(connection.info.id, seen);
+                    ask.expect(connection.info.id, self.config.provider, seen);
                     let given_up = self.asks().expect(position.get(), connection.info.id);
                     if let Some(oldest) = given_up {
                         oldest.settle(connection.info.id, AckStatus::GivenUp, None);
@@ -249,6 +249,10 @@ impl<C: Codec> Feed for Dispatcher<C> {
 
     fn check(&self, target: &Target, event: &Event) -> Result<()> {
         self.check_event(target, event)
+    }
+
+    fn check_ask(&self, target: &Target, event: &Event) -> Result<()> {
+        self.check_question(target, event)
     }
 
     fn hear(&self, target: &Target, event: &Event, widen: bool) -> Delivered {

@@ -2,29 +2,17 @@
 
 use std::sync::Arc;
 
-use futures_util::future::BoxFuture;
 use tracing::Instrument;
 
 use crate::delivery::dispatcher::Dispatcher;
 use crate::delivery::hub::Connection;
-use crate::inbound::context::{Context, Control};
 use crate::inbound::inbox::{Inbox, Item};
 use crate::traits::codec::{Codec, Frame};
-use crate::traits::provider::{RealtimeBroadcast, RoomMembership};
-use crate::values::close::CloseReason;
-use crate::values::error::{Error, Result};
-use crate::values::event::{Event, Payload};
+use crate::traits::context::Context;
+use crate::values::event::Payload;
 use crate::values::handler_error::HandlerError;
 use crate::values::inbound::Inbound;
-use crate::values::name::shorten;
-use crate::values::receipt::Receipt;
-use crate::values::refusal::Refusal;
 use crate::values::stats::add;
-use crate::values::target::{Scope, Target};
-
-/// How many stays of one connection in rooms that its client named are kept, or ten for each room that it may be in: those
-/// that are over count for as long as the window reaches back.
-const MAX_STAYS: usize = 1_000;
 
 impl<C: Codec> Dispatcher<C> {
     /// Starts the worker of a connection; it ends when the inbox is closed and empty.
@@ -43,13 +31,7 @@ struct Worker<C: Codec> {
 
 impl<C: Codec> Worker<C> {
     async fn run(self, inbox: Arc<Inbox>) {
-        let info = Arc::new(self.connection.info.clone());
-        let broadcast = Arc::new(Arc::clone(&self.dispatcher)) as Arc<dyn RealtimeBroadcast>;
-        let control = Arc::new(OwnConnection {
-            dispatcher: Arc::clone(&self.dispatcher),
-            connection: Arc::clone(&self.connection),
-        });
-        let cx = Context::new(info, broadcast, control);
+        let cx = self.dispatcher.context(&self.connection);
         while let Some(item) = inbox.pop().await {
             match item {
                 Item::Event(inbound) => self.handle(&cx, inbound).await,
@@ -64,7 +46,7 @@ impl<C: Codec> Worker<C> {
     async fn handle(&self, cx: &Context, inbound: Inbound) {
         let ack = inbound.ack;
         let name = Arc::clone(&inbound.name);
-        let run = self.dispatcher.router.handle(cx.clone(), inbound);
+        let run = self.dispatcher.router.handle_over(self.dispatcher.common_router(), cx.clone(), inbound);
         let handled = self.dispatcher.guard("handler", &name, run).await;
         let outcome = handled.unwrap_or_else(|| Err(HandlerError::new("internal", "internal error")));
         match (outcome, ack) {
@@ -90,89 +72,5 @@ impl<C: Codec> Worker<C> {
         if frame.size() > 0 {
             self.dispatcher.hub.push_side_in_turn(&self.connection, frame).await;
         }
-    }
-}
-
-/// What a handler may do to the connection it runs for.
-struct OwnConnection<C: Codec> {
-    dispatcher: Arc<Dispatcher<C>>,
-    connection: Arc<Connection<C::Frame>>,
-}
-
-impl<C: Codec> OwnConnection<C> {
-    /// Whether there is room for one more room.
-    fn check_rooms(&self, room: &str) -> Result<(), Refusal> {
-        let most = self.dispatcher.config.limits.rooms_per_connection;
-        let stays = self.dispatcher.hub.stays(self.connection.info.id, room);
-        if stays.is_in || (stays.now < most && stays.kept < MAX_STAYS.max(10 * most)) {
-            return Ok(());
-        }
-        let what = if stays.now < most { "too many changes of rooms within a short time" } else { "too many rooms" };
-        Err(Refusal::bad_request(what).with_setting("limits.rooms_per_connection"))
-    }
-
-    fn log_refusal(&self, room: &str, refusal: &Refusal) {
-        let info = &self.connection.info;
-        tracing::info!(
-            provider = info.provider,
-            connection = %info.id,
-            address = info.address.map(tracing::field::display),
-            user = info.identity.user_name(),
-            tenant = info.identity.tenant_name(),
-            room = ?shorten(room),
-            reason = refusal.kind().code(),
-            setting = refusal.setting(),
-            detail = ?refusal.message(),
-            hint = refusal.hint(),
-            "room refused"
-        );
-    }
-}
-
-impl<C: Codec> Control for OwnConnection<C> {
-    fn send(&self, over: Option<String>, target: Target, event: Event) -> BoxFuture<'static, Result<Receipt>> {
-        let dispatcher = Arc::clone(&self.dispatcher);
-        Box::pin(async move {
-            let own = dispatcher.config.provider;
-            if dispatcher.is_closing() {
-                return Err(Error::Closed { provider: own.to_owned() });
-            }
-            // A connection is one provider's; most often it is the handler's own.
-            if matches!(target.scope(), Scope::Connection(_)) {
-                return dispatcher.send(target, event).await;
-            }
-            let over = over.as_deref().map(|name| [name]);
-            dispatcher.runtime()?.log.send(over.as_ref().map(|names| &names[..]), target, event).await
-        })
-    }
-
-    fn enter(&self, room: &str) -> Result<bool> {
-        crate::values::name::check_name("room", room)?;
-        Ok(self.dispatcher.hub.enter(self.connection.info.id, &room.into()))
-    }
-
-    fn subscribe(&self, room: String) -> BoxFuture<'_, Result<bool, Refusal>> {
-        Box::pin(async move {
-            let id = self.connection.info.id;
-            let allowed = self.dispatcher.may_enter(&self.connection.info.identity, &room).await;
-            allowed.and_then(|_| self.check_rooms(&room)).inspect_err(|refusal| self.log_refusal(&room, refusal))?;
-            Ok(self.dispatcher.hub.enter(id, &room.into()))
-        })
-    }
-
-    fn leave(&self, room: &str) -> bool {
-        self.dispatcher.hub.leave(self.connection.info.id, room)
-    }
-
-    fn is_in(&self, room: &str) -> bool {
-        self.dispatcher.hub.is_in(self.connection.info.id, room)
-    }
-
-    fn rooms(&self) -> Arc<dyn RoomMembership> {
-        Arc::new(Arc::clone(&self.dispatcher))
-    }
-
-    fn close(&self, reason: CloseReason) {
-        self.connection.close(reason);
     }
 }

@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::inbound::context::Context;
+use crate::traits::context::Context;
 use crate::values::event::Payload;
 use crate::values::handler_error::HandlerError;
 use crate::values::inbound::Inbound;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use serde::de::DeserializeOwned;
 
-use crate::inbound::context::Context;
-use crate::inbound::handler::{FnHandler, Handler, IntoReply, RawHandler};
+use crate::traits::context::Context;
+use crate::traits::handler::{FnHandler, Handler, IntoReply, RawHandler};
 use crate::values::error::Error;
 use crate::values::event::Payload;
 use crate::values::handler_error::HandlerError;
@@ -19,6 +19,8 @@ type Before = dyn Fn(Context, Inbound) -> BoxFuture<'static, Result<(), HandlerE
 #[derive(Clone, Default)]
 pub struct Router {
     handlers: HashMap<Arc<str>, Arc<dyn Handler>>,
+    /// For names that have no handler of the application's.
+    defaults: HashMap<Arc<str>, Arc<dyn Handler>>,
     fallback: Option<Arc<dyn Handler>>,
     before: Vec<Arc<Before>>,
     /// What cannot work, the first of it.
@@ -71,7 +73,7 @@ impl Router {
 
     /// Handles events of this name unless there is another handler for it.
     pub(crate) fn with_default(mut self, name: &'static str, handler: impl Handler) -> Self {
-        self.handlers.entry(name.into()).or_insert_with(|| Arc::new(handler));
+        self.defaults.insert(name.into(), Arc::new(handler));
         self
     }
 
@@ -119,7 +121,7 @@ impl Router {
 
     /// Whether any event has a handler.
     pub fn is_empty(&self) -> bool {
-        self.handlers.is_empty() && self.fallback.is_none()
+        self.handlers.is_empty() && self.defaults.is_empty() && self.fallback.is_none()
     }
 
     /// Handles one event: the hooks, then its handler, the fallback, or the error `unknown_event`.
@@ -127,12 +129,35 @@ impl Router {
     /// # Errors
     /// What the client is told.
     pub async fn handle(&self, cx: Context, inbound: Inbound) -> Result<Option<Payload>, HandlerError> {
-        for hook in &self.before {
+        self.handle_over(None, cx, inbound).await
+    }
+
+    /// Handles one event with the handlers of another router beneath its own. The other's hooks run first, then its own; then the
+    /// first of these that there is: its own handler for the name, the other's, the ready-made one (of
+    /// [`Router::with_room_events`]), its own fallback, the other's fallback.
+    ///
+    /// # Errors
+    /// What the client is told.
+    pub async fn handle_over(
+        &self,
+        common: Option<&Self>,
+        cx: Context,
+        inbound: Inbound,
+    ) -> Result<Option<Payload>, HandlerError> {
+        for hook in common.iter().flat_map(|common| &common.before).chain(&self.before) {
             hook(cx.clone(), inbound.clone()).await?;
         }
-        match self.handlers.get(&inbound.name).or(self.fallback.as_ref()) {
+        let name = &inbound.name;
+        let found = self
+            .handlers
+            .get(name)
+            .or_else(|| common?.handlers.get(name))
+            .or_else(|| self.defaults.get(name))
+            .or(self.fallback.as_ref())
+            .or_else(|| common?.fallback.as_ref());
+        match found {
             Some(handler) => handler.call(cx, inbound).await,
-            None => Err(HandlerError::new("unknown_event", format!("no handler for \"{}\"", shorten(&inbound.name)))),
+            None => Err(HandlerError::new("unknown_event", format!("no handler for \"{}\"", shorten(name)))),
         }
     }
 }

@@ -1,0 +1,90 @@
+use std::future::Future;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::traits::control::Control;
+use crate::values::connection::ConnectionId;
+use crate::values::error::Result;
+use crate::values::event::{Event, Payload};
+use crate::values::receipt::Receipt;
+use crate::values::target::Target;
+
+/// A send that a handler is putting together. It goes over all providers of the service that can carry it, to people over
+/// whatever they are connected with, unless [`Outgoing::over`] names one.
+#[must_use = "nothing is sent before send()"]
+pub struct Outgoing {
+    own: ConnectionId,
+    control: Arc<dyn Control>,
+    over: Option<String>,
+    target: Target,
+    volatile: bool,
+}
+
+impl Outgoing {
+    pub(crate) fn new(own: ConnectionId, control: Arc<dyn Control>, target: Target) -> Self {
+        Self { own, control, over: None, target, volatile: false }
+    }
+
+    /// Not to the connection the handled event came from.
+    pub fn except_self(mut self) -> Self {
+        self.target = self.target.except_connection(self.own);
+        self
+    }
+
+    /// Not to any connection of this user, whatever the tenant.
+    pub fn except_user(mut self, user: &str) -> Self {
+        self.target = self.target.except_user(user);
+        self
+    }
+
+    /// Not to any connection of this user in this tenant.
+    pub fn except_user_in(mut self, tenant: &str, user: &str) -> Self {
+        self.target = self.target.except_user_in(tenant, user);
+        self
+    }
+
+    /// Over this provider alone.
+    pub fn over(mut self, provider: &str) -> Self {
+        self.over = Some(provider.to_owned());
+        self
+    }
+
+    /// As a volatile event.
+    pub fn volatile(mut self) -> Self {
+        self.volatile = true;
+        self
+    }
+
+    /// Sends a value as JSON.
+    ///
+    /// # Errors
+    /// Those of [`Event::json`] and [`RealtimeBroadcast::send`](crate::RealtimeBroadcast::send).
+    pub fn send<T: Serialize + ?Sized>(
+        self,
+        event: &str,
+        data: &T,
+    ) -> impl Future<Output = Result<Receipt>> + Send + 'static {
+        // Serialised before the future exists, so that the value need not be `Send` or live as long.
+        let event = Event::json(event, data);
+        async move { self.send_event(event?).await }
+    }
+
+    /// Sends a payload as it is.
+    ///
+    /// # Errors
+    /// Those of [`Event`]'s constructors and [`RealtimeBroadcast::send`](crate::RealtimeBroadcast::send).
+    pub async fn send_payload(self, event: &str, payload: Payload) -> Result<Receipt> {
+        let event = Event::with_checked_payload(event, payload)?;
+        self.send_event(event).await
+    }
+
+    /// Sends an event.
+    ///
+    /// # Errors
+    /// Those of [`RealtimeBroadcast::send`](crate::RealtimeBroadcast::send).
+    pub async fn send_event(self, event: Event) -> Result<Receipt> {
+        let event = if self.volatile { event.volatile() } else { event };
+        self.control.send(self.over, self.target, event).await
+    }
+}

@@ -1,0 +1,67 @@
+use axum::extract::{FromRef, FromRequestParts};
+use axum::http::request::Parts;
+use realtime_core::{ConnectRequest, Error, Identity, Refusal, Result};
+use realtime_http::{Rejection, peer_of};
+
+use crate::service::NotificationService;
+
+/// Who makes a request to a route of the application's own: an extractor that asks the service's authenticator, as the ready
+/// routes do. What that sees as [`ConnectRequest::provider`] is `"http"`, as the address the TCP connection's.
+///
+/// A request from a page that may not connect ([`origins`](crate::NotificationServiceBuilder::origins)) is refused, so that no
+/// other page posts with its visitor's cookies. The service is a part of the router's state, see [`FromRef`].
+///
+/// ```
+/// use axum::{Router, extract::State, routing::post};
+/// use realtime_unified::{Caller, NotificationService, Rejection};
+///
+/// async fn say(Caller(who): Caller, State(service): State<NotificationService>, text: String) -> Result<(), Rejection> {
+///     service.to_room("lobby", "said", &(who.user_name(), text)).await?;
+///     Ok(())
+/// }
+///
+/// let routes: Router<NotificationService> = Router::new().route("/say", post(say));
+/// ```
+#[derive(Clone, Debug)]
+pub struct Caller(pub Identity);
+
+impl<S> FromRequestParts<S> for Caller
+where
+    NotificationService: FromRef<S>,
+    S: Send + Sync,
+{
+    type Rejection = Rejection;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Rejection> {
+        Ok(Self(NotificationService::from_ref(state).identify(parts).await?))
+    }
+}
+
+/// What an authenticator sees as the provider.
+const HTTP: &str = "http";
+
+impl NotificationService {
+    /// Asks the authenticator who makes a request to a route of the application's own, as [`Caller`] does.
+    ///
+    /// # Errors
+    /// [`Error::Refused`], logged: by the authenticator, or since the page may not connect; [`Error::NotAttached`] for mocks.
+    pub async fn identify(&self, parts: &Parts) -> Result<Identity> {
+        let runtime = self.runtime().ok_or_else(|| Error::NotAttached { provider: HTTP.to_owned() })?;
+        let address = peer_of(parts).map(|peer| peer.ip().to_canonical());
+        let request = ConnectRequest::new(HTTP, parts).with_address(address);
+        let identified = match self.origins().check(parts) {
+            Ok(()) => runtime.identify(&request).await,
+            Err(refusal) => Err(refusal),
+        };
+        Ok(identified.inspect_err(|refusal: &Refusal| {
+            tracing::info!(
+                path = parts.uri.path(),
+                address = address.map(tracing::field::display),
+                reason = refusal.kind().code(),
+                setting = refusal.setting(),
+                detail = ?refusal.message(),
+                "request refused"
+            );
+        })?)
+    }
+}
