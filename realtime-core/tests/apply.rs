@@ -48,6 +48,14 @@ impl Backplane for Crossed {
         self.log.append_now(epoch, record, key)
     }
 
+    fn wake_tails(&self) {
+        self.log.wake_tails();
+    }
+
+    fn tails(&self) -> usize {
+        self.log.tails()
+    }
+
     async fn range(&self, after: Position, most: usize) -> Result<Vec<Entry>> {
         self.log.range(after, most).await
     }

@@ -160,6 +160,8 @@ mock! {
             record: &Arc<Record>,
             key: Option<RepeatKey>,
         ) -> Option<std::result::Result<Appended, AppendError>>;
+        fn wake_tails(&self);
+        fn tails(&self) -> usize;
         async fn range(&self, after: Position, most: usize) -> Result<Vec<Entry>>;
         fn tail(&self, after: Position) -> Tail;
         async fn state(&self) -> Result<LogState>;

@@ -1,5 +1,6 @@
 //! Applying records, one after the other, each to the providers that it is for: by the tail loop, or by who has appended it.
 
+use std::cell::OnceCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, MutexGuard, PoisonError, TryLockError};
 use tokio::time::Instant;
@@ -27,8 +28,8 @@ pub(crate) struct Tip {
 pub(crate) struct Applied {
     /// The last record that was applied.
     pub(crate) tip: Tip,
-    /// The tail loop has to begin to read anew before anything is applied: nobody else applies, and what it has read
-    /// before is not applied either.
+    /// The tail loop does not read, or has to begin anew: nobody else applies, and what it has read before is not applied
+    /// either. While it is not set, one of the backplane's tails is this node's.
     pub(crate) held: bool,
 }
 
@@ -81,11 +82,17 @@ impl Shared {
         let is_next = |place: Position| place.next() == appended.position;
         if applied.held || !is_next(applied.tip.position) || !feeds.iter().all(|feed| is_next(feed.applied())) {
             // Before the lock is free: nobody can have applied it yet.
-            return AtOnce::Waits(self.wait_for(record.id, ask.cloned()));
+            let waiting = self.wait_for(record.id, ask.cloned());
+            self.backplane.wake_tails();
+            return AtOnce::Waits(waiting);
         }
         let receipt =
             self.hand_out(appended.position, record, true, ask, &feeds.iter().collect::<Vec<_>>(), &mut wakes);
         applied.tip = Tip { position: appended.position, id: record.id };
+        if self.backplane.tails() > 1 {
+            // Other nodes read it. This one's tail passes over it at the next beat: to wake it costs as much as a delivery.
+            self.backplane.wake_tails();
+        }
         drop(applied);
         wakes.wake();
         AtOnce::Applied(receipt)
@@ -155,7 +162,7 @@ impl Shared {
         wakes: &mut Wakes,
     ) -> Receipt {
         let (seen, mark) = (Instant::now(), Mark::of(record.id));
-        let placed = Placed { position, mark, record, ours, ask, seen };
+        let placed = Placed { position, mark, record, ours, ask, seen, cursor: OnceCell::new() };
         let mut receipt = Receipt::new(record.id, Some(position), Some(Delivered::default()));
         for feed in feeds {
             if !record.providers.mean(feed.provider()) {

@@ -39,7 +39,8 @@ pub trait Backplane: Send + Sync + 'static {
     ) -> std::result::Result<Appended, AppendError>;
 
     /// Appends as [`Backplane::append`] does, without waiting for anything: nothing where that cannot be, which is the default.
-    /// It is what a log in this process has, so that who sends can deliver its own record.
+    /// It is what a log in this process has, so that who sends can deliver its own record. It wakes no tail: who calls it
+    /// calls [`Backplane::wake_tails`], unless it has applied the record itself and the only tail is its own.
     fn append_now(
         &self,
         _epoch: Epoch,
@@ -47,6 +48,14 @@ pub trait Backplane: Send + Sync + 'static {
         _key: Option<RepeatKey>,
     ) -> Option<std::result::Result<Appended, AppendError>> {
         None
+    }
+
+    /// Lets the tails read what [`Backplane::append_now`] has appended.
+    fn wake_tails(&self) {}
+
+    /// How many tails read what [`Backplane::append_now`] appends, those of other nodes included.
+    fn tails(&self) -> usize {
+        0
     }
 
     /// Up to `most` records after this position, oldest first; from the oldest one on if that is later.

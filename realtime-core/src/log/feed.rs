@@ -1,5 +1,6 @@
 //! What a log hands its records to.
 
+use std::cell::OnceCell;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -8,7 +9,7 @@ use crate::log::backplane::LogState;
 use crate::log::record::Record;
 use crate::values::ack::Ask;
 use crate::values::close::CloseReason;
-use crate::values::cursor::Mark;
+use crate::values::cursor::{Cursor, Mark};
 use crate::values::error::Result;
 use crate::values::event::Event;
 use crate::values::event_id::EventId;
@@ -102,6 +103,8 @@ pub(crate) struct Placed<'a> {
     pub(crate) ask: Option<&'a Arc<Ask>>,
     /// When it came.
     pub(crate) seen: Instant,
+    /// The cursor for its place, made by the first provider that needs it.
+    pub(crate) cursor: OnceCell<Cursor>,
 }
 
 /// Something that waits for records.

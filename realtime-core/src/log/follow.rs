@@ -8,7 +8,7 @@ use futures_util::{FutureExt, StreamExt};
 use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
 
 use crate::log::apply::{Applied, Tip};
-use crate::log::backplane::LogState;
+use crate::log::backplane::{LogState, Tail};
 use crate::log::feed::Feed;
 use crate::log::handle::Shared;
 use crate::values::error::{Error, Result};
@@ -62,8 +62,6 @@ impl Shared {
                 Turn::Rewind => beat = beats_of(&self.feeds()),
                 Turn::Anew => self.set_ready(false),
                 Turn::Error(error) => {
-                    // Until it is known that the log is still the same.
-                    self.lock_applied().held = true;
                     self.set_ready(false);
                     tracing::warn!(%error, "the log cannot be read; trying again");
                     progress.last = None;
@@ -84,8 +82,8 @@ impl Shared {
                 return turn;
             }
         }
-        let (mut feeds, after) = self.begin_to_read();
-        let mut tail = self.backplane.tail(after);
+        let (mut feeds, mut tail) = self.begin_to_read();
+        let _reading = Reading(self);
         let mut looks = interval(LOOK);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut look = None;
@@ -147,19 +145,22 @@ impl Shared {
         }
     }
 
-    /// The providers of now, and the place after which the one that is furthest back goes on. Those that come later are for
-    /// the next turn.
-    fn begin_to_read(&self) -> (Vec<Arc<dyn Feed>>, Position) {
+    /// The providers of now, and what they have not had, from the place of the one that is furthest back. Those that come
+    /// later are for the next turn.
+    fn begin_to_read(&self) -> (Vec<Arc<dyn Feed>>, Tail) {
         let mut applied = self.lock_applied();
         applied.held = false;
         let feeds = self.feeds();
         let after = feeds.iter().map(|feed| feed.applied()).fold(applied.tip.position, Position::min);
-        (feeds, after)
+        (feeds, self.backplane.tail(after))
     }
 
     fn beat(&self) {
-        let _between_two_records = self.lock_applied();
-        self.feeds().iter().for_each(|feed| feed.beat());
+        {
+            let _between_two_records = self.lock_applied();
+            self.feeds().iter().for_each(|feed| feed.beat());
+        }
+        self.backplane.wake_tails();
     }
 
     /// Asks whether the log still has what was applied here up to now, and what it had at the last look: a log that was
@@ -232,6 +233,16 @@ fn beats_of(feeds: &[Arc<dyn Feed>]) -> Interval {
     let mut beat = interval(every);
     beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     beat
+}
+
+/// Holds everybody back from applying when the tail loop reads no more, before its tail is gone: what comes next may be
+/// of another log.
+struct Reading<'a>(&'a Shared);
+
+impl Drop for Reading<'_> {
+    fn drop(&mut self) {
+        self.0.lock_applied().held = true;
+    }
 }
 
 /// Takes the readiness away when the tail loop ends, by a panic too.

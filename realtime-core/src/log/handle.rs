@@ -73,6 +73,16 @@ pub(crate) struct Waiting {
     applied: oneshot::Receiver<Receipt>,
 }
 
+/// What is known of a record that waits.
+enum Known {
+    /// It is in the log.
+    Appended(Waiting),
+    /// It repeats one that is in the log.
+    Repeats(Appended),
+    /// It is still to be appended.
+    Nothing(Waiting),
+}
+
 pub(crate) struct Waiter {
     pub(crate) done: oneshot::Sender<Receipt>,
     /// An ask to be told of the connections its record matches.
@@ -164,29 +174,15 @@ impl Log {
         let key = shared.repeat_key(&providers, &body);
         let (node, epoch) = shared.life();
         let record = Arc::new(Record::new(id, node, providers, body));
-        let outcome = async {
-            let appended = match shared.append_at_once(epoch, &record, key, ask.as_ref()) {
-                AtOnce::Applied(receipt) => return Ok(receipt),
-                AtOnce::Waits(mut waiting) => return waiting.applied().await,
-                AtOnce::Refused(error) => return Err(shared.refused(error, &record)),
-                AtOnce::Appended(appended) => appended,
-                AtOnce::No => {
-                    // Before the append: the record may come back before the append's own answer does.
-                    let mut waiting = shared.wait_for(id, ask);
-                    // Whichever comes first counts: a record that has come through the log is in it, whatever its append says.
-                    tokio::select! {
-                        biased;
-                        receipt = waiting.applied() => return receipt,
-                        answer = shared.backplane.append(epoch, Arc::clone(&record), key) => match answer {
-                            Ok(appended) if appended.repeated => appended,
-                            Ok(_) => return waiting.applied().await,
-                            Err(error) => return Err(shared.refused(error, &record)),
-                        }
-                    }
-                }
-            };
-            Ok(shared.repeated(appended, &record).await)
+        let known = match shared.append_at_once(epoch, &record, key, ask.as_ref()) {
+            AtOnce::Applied(receipt) => return Ok(receipt),
+            AtOnce::Refused(error) => return Err(shared.refused(error, &record)),
+            AtOnce::Waits(waiting) => Known::Appended(waiting),
+            AtOnce::Appended(first) => Known::Repeats(first),
+            // Before the append: the record may come back before the append's own answer does.
+            AtOnce::No => Known::Nothing(shared.wait_for(id, ask)),
         };
+        let outcome = shared.outcome(known, epoch, &record, key);
         tokio::time::timeout(OUTCOME, outcome).await.unwrap_or(Err(Error::OutcomeUnknown { id }))
     }
 
@@ -274,6 +270,32 @@ impl Shared {
     pub(crate) fn life(&self) -> (NodeId, Epoch) {
         let state = self.state();
         (state.node.unwrap_or_else(NodeId::random), state.epoch.unwrap_or_else(Epoch::random))
+    }
+
+    /// What becomes of a record of which so much is known.
+    async fn outcome(
+        &self,
+        known: Known,
+        epoch: Epoch,
+        record: &Arc<Record>,
+        key: Option<RepeatKey>,
+    ) -> Result<Receipt> {
+        let mut waiting = match known {
+            Known::Appended(mut waiting) => return waiting.applied().await,
+            Known::Repeats(first) => return Ok(self.repeated(first, record).await),
+            Known::Nothing(waiting) => waiting,
+        };
+        // Whichever comes first counts: a record that has come through the log is in it, whatever its append says.
+        let appended = tokio::select! {
+            biased;
+            receipt = waiting.applied() => return receipt,
+            answer = self.backplane.append(epoch, Arc::clone(record), key) => answer,
+        };
+        match appended {
+            Ok(first) if first.repeated => Ok(self.repeated(first, record).await),
+            Ok(_) => waiting.applied().await,
+            Err(error) => Err(self.refused(error, record)),
+        }
     }
 
     /// How the log knows that this is a repeat, if it is an event with a key.

@@ -67,7 +67,8 @@ impl<C: Codec> Dispatcher<C> {
     /// The record is an event.
     fn apply_event(&self, placed: &Placed<'_>, target: &Target, event: &Event, wakes: &mut Wakes) -> Outcome {
         let &Placed { position, mark, seen, .. } = placed;
-        let frame = self.codec.event(event, Some(self.cursor_of(position, mark)));
+        let cursor = *placed.cursor.get_or_init(|| self.cursor_of(position, mark));
+        let frame = self.codec.event(event, Some(cursor));
         let series = |key: &Arc<str>| Series { target: target.clone(), key: Arc::clone(key) };
         let kind = event.latest().map_or(Kind::Event, |key| Kind::Latest(Arc::new(series(key))));
         self.keep(placed, Content::Event { target: target.clone(), frame: frame.clone(), kind });

@@ -155,8 +155,6 @@ impl Shared {
         if let Some((key, now)) = key {
             log.keys.remember(key, position, id, now);
         }
-        drop(log);
-        self.appended.notify_waiters();
         Some(Ok(Appended { position, id, repeated: false }))
     }
 
@@ -224,10 +222,12 @@ impl Backplane for MemoryBackplane {
     ) -> std::result::Result<Appended, AppendError> {
         loop {
             let read = self.shared.read.notified();
-            if let Some(answer) = self.shared.append(epoch, &record, key.as_ref(), self.most) {
-                return answer;
+            let answer = self.shared.append(epoch, &record, key.as_ref(), self.most);
+            self.wake_tails();
+            match answer {
+                Some(answer) => return answer,
+                None => read.await,
             }
-            read.await;
         }
     }
 
@@ -238,6 +238,14 @@ impl Backplane for MemoryBackplane {
         key: Option<RepeatKey>,
     ) -> Option<std::result::Result<Appended, AppendError>> {
         self.shared.append(epoch, record, key.as_ref(), self.most)
+    }
+
+    fn wake_tails(&self) {
+        self.shared.appended.notify_waiters();
+    }
+
+    fn tails(&self) -> usize {
+        self.shared.log().tails.len()
     }
 
     async fn range(&self, after: Position, most: usize) -> Result<Vec<Entry>> {
