@@ -15,7 +15,7 @@ mod log;
 mod traits;
 mod values;
 
-pub use admission::limits::{Admission, Ticket};
+pub use admission::limits::{Admission, PROBE_TIMEOUT, Ticket};
 pub use delivery::asks::MAX_OPEN_ASKS;
 pub use delivery::dispatcher::{Admitted, Asker, Dispatcher};
 pub use delivery::hub::Hub;
@@ -37,7 +37,7 @@ pub use traits::context::Context;
 pub use traits::handler::{FnHandler, Handler, IntoReply, Reply};
 pub use traits::lifecycle::LifecycleHook;
 pub use traits::outgoing::Outgoing;
-pub use traits::outlet::{Outlet, PROBE_TIMEOUT, SessionOutlet};
+pub use traits::outlet::{Outlet, SessionOutlet};
 pub use traits::policy::{AllowRooms, DenyRooms, RoomAccess, RoomPolicy};
 pub use traits::provider::RealtimeProvider;
 pub use traits::router::Router;

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use realtime_core::{
-    Admitted, Authenticator, ConnectRequest, Context, Identity, LifecycleHook, Limits, Outlet, PROBE_TIMEOUT,
-    RealtimeProvider, Refusal, RefusalKind, Registration, RoomAccess, RoomPolicy,
+    Admission, Admitted, Authenticator, ConnectRequest, Context, Identity, LifecycleHook, Limits, Outlet,
+    PROBE_TIMEOUT, RealtimeProvider, Refusal, RefusalKind, Registration, RoomAccess, RoomPolicy,
 };
 use realtime_testkit::conformance::{HookLog, Setup, Visitor};
 use support::{CoreProvider, LineCodec, eventually, in_time, runtime};
@@ -130,6 +130,37 @@ impl RoomPolicy for Asked {
         self.0.fetch_add(1, Ordering::SeqCst);
         RoomAccess::Allow
     }
+}
+
+/// Three with two providers together, of which each has two.
+#[tokio::test(start_paused = true)]
+async fn a_users_places_are_counted_over_all_providers_too() {
+    let mut runtime = runtime();
+    runtime.places = Admission::of_service(Some(3));
+    let limits = Setup::default().with_limits(Limits::default().with_connections_per_user(2));
+    let [one, two] = std::array::from_fn(|_| CoreProvider::full(limits.clone()));
+    one.attach(runtime.clone()).await.unwrap();
+    two.attach(runtime.clone()).await.unwrap();
+    let ann = || Visitor::user("ann");
+    let (first, probed) = register(&one, ann()).await;
+    let (_second, _) = register(&one, ann()).await;
+    let (_third, elsewhere) = register(&two, ann()).await;
+    let refusal = two.admit(ann()).await.unwrap_err();
+    assert_eq!((refusal.kind(), refusal.setting()), (RefusalKind::UserLimit, Some("connections_per_user")));
+    assert_eq!((probed.times(), elsewhere.times()), (1, 1), "those of all providers");
+    assert!(two.admit(Visitor::user("bob")).await.is_ok());
+    let waits = wait_for_place(&two, ann(), Duration::from_secs(5));
+    let ends = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        drop(first);
+    };
+    let ((admitted, told), ()) = tokio::join!(waits, ends);
+    let admitted = admitted.unwrap();
+    assert_eq!(told, [true, false]);
+    // With its own provider there is no place, whatever the service has.
+    assert_eq!(two.admit(ann()).await.unwrap_err().setting(), Some("limits.connections_per_user"));
+    drop(admitted);
+    assert!(two.admit(ann()).await.is_ok(), "both places came back");
 }
 
 #[tokio::test]

@@ -52,7 +52,8 @@ pub struct SseConfig {
     pub room_delivery: RoomDelivery,
     /// How long a client may take nothing while something waits for it before the connection is given up; default 30 s.
     pub write_stall: Duration,
-    /// The largest payload of an event, in bytes of JSON; default 16 MiB. Larger ones are refused when sent.
+    /// The largest payload of an event, in bytes of JSON; default 16 MiB. Larger ones are refused when sent, and so
+    /// are those that are larger than the service's limit (1 MiB by default).
     ///
     /// One such event stays in memory once, however many clients get it, for as long as it is in the window.
     pub max_event_bytes: usize,

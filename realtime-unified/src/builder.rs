@@ -2,14 +2,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use realtime_core::{
-    Anonymous, Authenticator, Backplane, DECISION_TIMEOUT, DenyRooms, Directory, Drain, Error, LifecycleHook, Log,
-    MemoryBackplane, MemoryDirectory, NodeId, RealtimeProvider, Result, RoomPolicy, Router, Runtime, States,
+    Admission, Anonymous, Authenticator, Backplane, DECISION_TIMEOUT, DenyRooms, Directory, Drain, Error,
+    LifecycleHook, Log, MemoryBackplane, MemoryDirectory, NodeId, RealtimeProvider, Result, RoomPolicy, Router,
+    Runtime, States,
 };
 use realtime_http::{HttpProvider, Origins};
 
 use crate::context::Slot;
 use crate::registry::{Entry, Registry};
 use crate::service::NotificationService;
+
+/// The largest payload of an event by default.
+const MAX_EVENT_BYTES: usize = 1024 * 1024;
 
 /// Puts a [`NotificationService`] together.
 #[derive(Default)]
@@ -26,6 +30,8 @@ pub struct NotificationServiceBuilder {
     pub(crate) router: Router,
     pub(crate) states: States,
     decision_timeout: Option<Duration>,
+    connections_per_user: Option<usize>,
+    max_event_bytes: Option<usize>,
 }
 
 impl NotificationService {
@@ -81,6 +87,21 @@ impl NotificationServiceBuilder {
         self
     }
 
+    /// Sets how many connections one user, of one tenant, may have with all providers on this node together; default 30, and as
+    /// many as with any one of them. Each provider has a limit of its own beside it (`Limits::connections_per_user`). Zero is
+    /// refused.
+    pub fn connections_per_user(mut self, most: usize) -> Self {
+        self.connections_per_user = Some(most);
+        self
+    }
+
+    /// Sets the largest payload of an event from the server, in bytes; default 1 MiB. A provider's own limit counts where it is
+    /// lower. Zero is refused.
+    pub fn max_event_bytes(mut self, bytes: usize) -> Self {
+        self.max_event_bytes = Some(bytes);
+        self
+    }
+
     /// Joins this node to others; default: one node, in memory.
     pub fn backplane(mut self, backplane: impl Backplane) -> Self {
         self.backplane = Some(Arc::new(backplane));
@@ -122,6 +143,13 @@ impl NotificationServiceBuilder {
         if decision_timeout.is_zero() {
             return Err(Error::Config("decision_timeout is zero".to_owned()));
         }
+        for (field, number) in
+            [("connections_per_user", self.connections_per_user), ("max_event_bytes", self.max_event_bytes)]
+        {
+            if number == Some(0) {
+                return Err(Error::Config(format!("{field} is zero")));
+            }
+        }
         let registry = Registry::new(self.entries)?;
         if let Some(origins) = &self.origins {
             origins.verify()?;
@@ -140,6 +168,8 @@ impl NotificationServiceBuilder {
             router: self.router,
             states: self.states.with(slot.clone()),
             hooks: self.hooks,
+            places: Admission::of_service(self.connections_per_user),
+            max_event_bytes: self.max_event_bytes.unwrap_or(MAX_EVENT_BYTES),
             decision_timeout,
         };
         let service = NotificationService::new(registry, Some(runtime.clone()), self.origins.unwrap_or_default());

@@ -171,6 +171,8 @@ async fn who_is_connecting_is_said_by_one() {
     refused(builder().provider(sse()).authenticator(Anonymous), "allow_anonymous()").await;
     refused(NotificationService::builder().provider(sse()), "allow_anonymous()").await;
     refused(builder().provider(sse()).decision_timeout(Duration::ZERO), "decision_timeout").await;
+    refused(builder().provider(sse()).connections_per_user(0), "connections_per_user").await;
+    refused(builder().provider(sse()).max_event_bytes(0), "max_event_bytes").await;
 }
 
 #[tokio::test]
@@ -181,4 +183,21 @@ async fn origins_that_no_page_has_are_refused() {
     refused(builder().provider(WsProvider::new(WsConfig::default().with_origins(wrong()))), "origins").await;
     refused(builder().provider(SocketIoProvider::new(SocketIoConfig::default().with_origins(wrong()))), "origins")
         .await;
+}
+
+/// One bound for all providers, where their own is not lower.
+#[tokio::test]
+async fn an_event_is_as_large_as_the_service_and_the_provider_let_it_be() {
+    let small = WsProvider::new(WsConfig::default().with_max_event_bytes(50usize));
+    let sse = SseProvider::new(SseConfig::default());
+    let service = builder().provider(sse).provider(small).max_event_bytes(100).build().await.unwrap();
+    let text = |bytes: usize| "x".repeat(bytes - 2);
+    for (provider, largest) in [("sse", 100), ("ws", 50)] {
+        assert!(service.broadcast_to_user(provider, "ann", "e", &text(largest)).await.is_ok());
+        let refused = service.broadcast_to_user(provider, "ann", "e", &text(largest + 1)).await;
+        assert!(matches!(refused, Err(Error::TooLarge { limit, .. }) if limit == largest), "{refused:?}");
+    }
+    let over_one = service.to_user("ann", "e", &text(60)).await.unwrap();
+    assert_eq!(over_one.skipped, ["ws"]);
+    assert!(matches!(service.to_user("ann", "e", &text(101)).await, Err(Error::TooLarge { .. })));
 }

@@ -56,7 +56,8 @@ pub struct WsConfig {
     ///
     /// A connection holds them only while a part of a message has come: an idle one has no read buffer.
     pub read_buffer_bytes: usize,
-    /// The largest payload of an event, in bytes of JSON; default 16 MiB. Larger ones are refused when sent.
+    /// The largest payload of an event, in bytes of JSON; default 16 MiB. Larger ones are refused when sent, and so
+    /// are those that are larger than the service's limit (1 MiB by default).
     ///
     /// One such event stays in memory once, however many clients get it, for as long as it is in the window.
     pub max_event_bytes: usize,

@@ -1,20 +1,32 @@
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::Instant;
 
-use crate::traits::outlet::PROBE_TIMEOUT;
 use crate::values::config::Limits;
 use crate::values::identity::Identity;
 use crate::values::member::Member;
 use crate::values::refusal::{Refusal, RefusalKind};
 
+/// How long a client that is probed has to give a sign of life.
+pub const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
+/// The connections of one user, of one tenant, with all providers of a service on a node, by default.
+const OF_USER: usize = 30;
+
 /// Counts connections against their limits. Apart from the hub, so that a transport can refuse before an upgrade.
 #[derive(Debug)]
 pub struct Admission {
-    limits: Limits,
+    /// Connections in all.
+    most: usize,
+    /// Connections of one user.
+    of_user: AtomicUsize,
+    /// What the log names where a user has too many.
+    setting: &'static str,
+    /// Whether the limit of a provider may raise it.
+    is_default: bool,
     /// What the workers of all connections share: as many handlers run as connections may be here.
     handlers: Arc<Semaphore>,
     /// Check and insert are one critical section, so no race lets one too many in.
@@ -54,6 +66,8 @@ pub(crate) struct Slots {
 pub struct Ticket {
     user: Option<UserPlace>,
     node: NodePlace,
+    /// Its place in the service.
+    _of_service: Option<Box<Ticket>>,
 }
 
 /// One of a user's places; given back it goes to the newcomer that has waited for longest.
@@ -79,8 +93,32 @@ pub(crate) enum Entry {
 impl Admission {
     /// Counts from zero.
     pub fn new(limits: Limits) -> Arc<Self> {
-        let handlers = Arc::new(Semaphore::new(limits.connections.min(Semaphore::MAX_PERMITS)));
-        Arc::new(Self { limits, handlers, counts: Mutex::default() })
+        Self::counting(limits.connections, limits.connections_per_user, "limits.connections_per_user", false)
+    }
+
+    /// The places that each user has with all providers of a service on a node: so many, or 30, and at least as many as with
+    /// any one of its providers.
+    pub fn of_service(of_user: Option<usize>) -> Arc<Self> {
+        Self::counting(usize::MAX, of_user.unwrap_or(OF_USER), "connections_per_user", of_user.is_none())
+    }
+
+    fn counting(most: usize, of_user: usize, setting: &'static str, is_default: bool) -> Arc<Self> {
+        let handlers = Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS)));
+        Arc::new(Self {
+            most,
+            of_user: AtomicUsize::new(of_user),
+            setting,
+            is_default,
+            handlers,
+            counts: Mutex::default(),
+        })
+    }
+
+    /// Lets a user have as many connections with the whole service as with one of its providers, where nobody has set less.
+    pub(crate) fn raise(&self, of_user: usize) {
+        if self.is_default {
+            self.of_user.fetch_max(of_user, Ordering::Relaxed);
+        }
     }
 
     /// Takes a place for a connection of this identity. Users of one name in several tenants have places of their own.
@@ -90,8 +128,13 @@ impl Admission {
     pub fn admit(self: &Arc<Self>, identity: &Identity) -> Result<Ticket, Refusal> {
         match self.enter(identity, false)? {
             Entry::Place(ticket) => Ok(ticket),
-            Entry::Wait(_) => Err(user_limit()),
+            Entry::Wait(_) => Err(self.user_limit()),
         }
+    }
+
+    /// What one is told who finds no place of its user.
+    pub(crate) fn user_limit(&self) -> Refusal {
+        Refusal::new(RefusalKind::UserLimit, "this user has too many connections").with_setting(self.setting)
     }
 
     /// Takes a place, or waits for the next one of this user that is given back; as many may wait as have places.
@@ -106,16 +149,16 @@ impl Admission {
         let owner = Member::of(identity);
         let mut guard = self.lock();
         let counts = &mut *guard;
-        if counts.connections >= self.limits.connections {
+        if counts.connections >= self.most {
             return Err(node_limit());
         }
         if let Some(owner) = &owner {
-            let most = self.limits.connections_per_user;
+            let most = self.of_user.load(Ordering::Relaxed);
             let user = counts.users.entry(owner.clone()).or_default();
             if user.connections >= most {
                 user.waiting.retain(|newcomer| !newcomer.is_closed());
                 if !waits || user.waiting.len() >= most {
-                    return Err(user_limit());
+                    return Err(self.user_limit());
                 }
                 let (newcomer, turn) = oneshot::channel();
                 user.waiting.push_back(newcomer);
@@ -125,7 +168,7 @@ impl Admission {
         }
         counts.connections += 1;
         let user = owner.map(|owner| UserPlace { admission: Some(Arc::clone(self)), owner });
-        Ok(Entry::Place(Ticket { user, node: NodePlace(Arc::clone(self)) }))
+        Ok(Entry::Place(Ticket { user, node: NodePlace(Arc::clone(self)), _of_service: None }))
     }
 
     /// The whole place of a newcomer that has waited for its user's.
@@ -135,9 +178,9 @@ impl Admission {
     pub(crate) fn complete(self: &Arc<Self>, place: UserPlace) -> Result<Ticket, Refusal> {
         {
             let mut counts = self.lock();
-            if counts.connections < self.limits.connections {
+            if counts.connections < self.most {
                 counts.connections += 1;
-                return Ok(Ticket { user: Some(place), node: NodePlace(Arc::clone(self)) });
+                return Ok(Ticket { user: Some(place), node: NodePlace(Arc::clone(self)), _of_service: None });
             }
         }
         Err(node_limit())
@@ -182,7 +225,7 @@ impl Admission {
         let mut counts = self.lock();
         let user = counts.users.entry(owner.clone()).or_default();
         user.slots.upgrade().unwrap_or_else(|| {
-            let slots = Arc::new(Slots::new(self.limits.connections_per_user, Arc::clone(self), owner.clone()));
+            let slots = Arc::new(Slots::new(self.of_user.load(Ordering::Relaxed), Arc::clone(self), owner.clone()));
             user.slots = Arc::downgrade(&slots);
             slots
         })
@@ -210,6 +253,11 @@ impl Counts {
 }
 
 impl Ticket {
+    /// With its place in the service, which it gives back with its own.
+    pub(crate) fn within(self, of_service: Self) -> Self {
+        Self { _of_service: Some(Box::new(of_service)), ..self }
+    }
+
     /// What the connection's worker shares with the user's others, and with the node's.
     pub(crate) fn shared(&self) -> (Option<Arc<Slots>>, Arc<Semaphore>) {
         let slots = self.user.as_ref().and_then(|place| Some(place.admission.as_ref()?.slots(&place.owner)));
@@ -248,10 +296,6 @@ fn node_limit() -> Refusal {
     Refusal::new(RefusalKind::NodeLimit, "this node takes no more connections")
 }
 
-pub(crate) fn user_limit() -> Refusal {
-    Refusal::new(RefusalKind::UserLimit, "this user has too many connections")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -278,6 +322,15 @@ mod tests {
         assert_eq!(admission.admit(&Identity::anonymous()).unwrap_err().kind(), RefusalKind::NodeLimit);
         drop(first);
         assert!(admission.admit(&ann).is_ok());
+    }
+
+    #[test]
+    fn a_provider_raises_the_places_of_a_service_where_nobody_has_set_them() {
+        for (set, own, expected) in [(None, 10, 30), (None, 50, 50), (Some(20), 50, 20)] {
+            let places = Admission::of_service(set);
+            places.raise(own);
+            assert_eq!(places.of_user.load(Ordering::Relaxed), expected);
+        }
     }
 
     #[test]

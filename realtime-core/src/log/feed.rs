@@ -13,6 +13,7 @@ use crate::values::cursor::{Cursor, Mark};
 use crate::values::error::Result;
 use crate::values::event::Event;
 use crate::values::event_id::EventId;
+use crate::values::identity::Identity;
 use crate::values::member::Member;
 use crate::values::position::Position;
 use crate::values::receipt::{Delivered, Receipt};
@@ -84,6 +85,9 @@ pub(crate) trait Feed: Send + Sync + 'static {
 
     /// Delivers what goes past the log; `widen` lets it show a room's event to everyone, if that is its setting.
     fn hear(&self, target: &Target, event: &Event, widen: bool) -> Delivered;
+
+    /// Asks the connections of this user, of this tenant, for a sign of life.
+    fn probe(&self, identity: &Identity);
 
     /// The rooms of a user, as far as this provider knows them.
     fn user_rooms(&self, member: &Member) -> Vec<String>;

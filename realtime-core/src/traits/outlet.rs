@@ -1,6 +1,5 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Context;
-use std::time::Duration;
 
 use futures_util::task::AtomicWaker;
 
@@ -17,12 +16,9 @@ pub trait Outlet: Send + Sync + 'static {
     fn cut(&self) {}
 
     /// Its user has no free place: finds out whether the client is still there, and ends the connection if it gives no sign
-    /// of life within [`PROBE_TIMEOUT`]. By default nothing, where that cannot be found out.
+    /// of life within [`PROBE_TIMEOUT`](crate::PROBE_TIMEOUT). By default nothing, where that cannot be found out.
     fn probe(&self) {}
 }
-
-/// How long a client that is probed has to give a sign of life.
-pub const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The outlet of a connection that has a task of its own: it wakes that task.
 #[derive(Debug, Default)]

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 
+use crate::admission::limits::Admission;
 use crate::log::backplane::Backplane;
 use crate::log::directory::{Directory, NodeId};
 use crate::log::handle::Log;
@@ -35,6 +36,10 @@ pub struct Runtime {
     pub states: States,
     /// Told of connections that come and go.
     pub hooks: Vec<Arc<dyn LifecycleHook>>,
+    /// The places that each user has with all providers of the service.
+    pub places: Arc<Admission>,
+    /// The largest payload of an event in bytes, whatever a provider's own limit is.
+    pub max_event_bytes: usize,
     /// How long the authenticator may take, and the room policy for all rooms that one request names.
     pub decision_timeout: Duration,
 }
@@ -43,7 +48,8 @@ pub struct Runtime {
 pub const DECISION_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Runtime {
-    /// One node in memory, anonymous clients, no rooms by the clients' own choice: what tests start from.
+    /// One node in memory, anonymous clients, no rooms by the clients' own choice, no limits but the providers': what tests start
+    /// from.
     pub fn in_memory() -> Self {
         Self {
             node: NodeId::random(),
@@ -54,6 +60,8 @@ impl Runtime {
             router: Router::new(),
             states: States::default(),
             hooks: Vec::new(),
+            places: Admission::of_service(Some(usize::MAX)),
+            max_event_bytes: usize::MAX,
             decision_timeout: DECISION_TIMEOUT,
         }
     }

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use tokio::sync::oneshot;
 use tracing::Instrument;
 
-use crate::admission::limits::{Entry, Ticket, user_limit};
+use crate::admission::limits::{Admission, Entry, Ticket};
 use crate::delivery::dispatcher::Dispatcher;
 use crate::delivery::hub::{Beginning, Connection, Departure, Lease, Newcomer};
 use crate::log::directory::{DirectoryChange, Presence};
@@ -17,6 +17,7 @@ use crate::traits::codec::Codec;
 use crate::traits::context::Context;
 use crate::traits::outlet::Outlet;
 use crate::traits::policy::RoomAccess;
+use crate::traits::runtime::Runtime;
 use crate::values::ack::AckStatus;
 use crate::values::close::CloseReason;
 use crate::values::connection::{ConnectionId, ConnectionInfo};
@@ -89,16 +90,22 @@ impl<C: Codec> Dispatcher<C> {
         held: impl Fn(bool) + Send + Sync,
     ) -> Result<Admitted, Refusal> {
         self.admit_in(request, rooms, cursor, async |identity| {
-            let mut turn = match self.admission.admit_or_wait(identity) {
-                Ok(Entry::Place(ticket)) => return Ok(ticket),
-                Ok(Entry::Wait(turn)) => turn,
-                Err(refusal) => return Err(refusal),
+            let until = Instant::now() + most;
+            let place = async |admission: &Arc<Admission>, probe: &(dyn Fn() + Sync)| {
+                let mut turn = match admission.admit_or_wait(identity)? {
+                    Entry::Place(ticket) => return Ok(ticket),
+                    Entry::Wait(turn) => turn,
+                };
+                probe();
+                held(true);
+                let place = tokio::time::timeout_at(until, &mut turn).await;
+                held(false);
+                let place = place.ok().and_then(Result::ok).ok_or_else(|| admission.user_limit())?;
+                admission.complete(place)
             };
-            self.probe(identity);
-            held(true);
-            let place = tokio::time::timeout(most, &mut turn).await;
-            held(false);
-            place.ok().and_then(Result::ok).map_or_else(|| Err(user_limit()), |place| self.admission.complete(place))
+            let own = place(&self.admission, &|| self.probe(identity)).await?;
+            let runtime = self.check_open()?;
+            Ok(own.within(place(&runtime.places, &|| probe_all(runtime, identity)).await?))
         })
         .await
     }
@@ -150,25 +157,37 @@ impl<C: Codec> Dispatcher<C> {
         Ok(())
     }
 
-    /// Takes a place, or asks the user's connections for a sign of life.
+    /// Takes a place with this provider and one with the service, or asks the user's connections for a sign of life.
     fn place(&self, identity: &Identity) -> Result<Ticket, Refusal> {
-        self.admission.admit(identity).inspect_err(|refusal| {
-            if refusal.kind() == RefusalKind::UserLimit {
+        let runtime = self.check_open()?;
+        let at_limit = |refusal: &Refusal| refusal.kind() == RefusalKind::UserLimit;
+        let own = self.admission.admit(identity).inspect_err(|refusal| {
+            if at_limit(refusal) {
                 self.probe(identity);
             }
-        })
+        })?;
+        let of_service = runtime.places.admit(identity).inspect_err(|refusal| {
+            if at_limit(refusal) {
+                probe_all(runtime, identity);
+            }
+        })?;
+        Ok(own.within(of_service))
     }
 
     /// Asks the connections of this user for a sign of life, one round at a time.
     fn probe(&self, identity: &Identity) {
-        let Some(user) = identity.user_name() else { return };
         if self.admission.begins_probe(identity) {
-            let connections = self.hub.matching(&Target::user(user));
-            let own = |connection: &&Arc<Connection<C::Frame>>| {
-                connection.info.identity.tenant_name() == identity.tenant_name()
-            };
-            connections.iter().filter(own).for_each(|connection| connection.probe());
+            self.probe_user(identity);
         }
+    }
+
+    /// Asks the connections of this user, of this tenant, for a sign of life.
+    pub(super) fn probe_user(&self, identity: &Identity) {
+        let Some(user) = identity.user_name() else { return };
+        let connections = self.hub.matching(&Target::user(user));
+        let own =
+            |connection: &&Arc<Connection<C::Frame>>| connection.info.identity.tenant_name() == identity.tenant_name();
+        connections.iter().filter(own).for_each(|connection| connection.probe());
     }
 
     /// For a route of the application's own, which knows who it is, which rooms it may enter, and perhaps its address.
@@ -380,6 +399,13 @@ impl<C: Codec> Dispatcher<C> {
             }
         };
         run.instrument(connection.span.clone())
+    }
+}
+
+/// Asks the connections that a user has with all providers for a sign of life, one round at a time.
+fn probe_all(runtime: &Runtime, identity: &Identity) {
+    if runtime.places.begins_probe(identity) {
+        runtime.log.feeds().iter().for_each(|feed| feed.probe(identity));
     }
 }
 

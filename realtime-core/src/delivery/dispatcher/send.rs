@@ -52,8 +52,10 @@ impl<C: Codec> Dispatcher<C> {
             return Err(self.unsupported("binary events"));
         }
         let size = event.payload().size();
-        if size > config.max_event_bytes {
-            return Err(Error::TooLarge { size, limit: config.max_event_bytes });
+        let of_service = self.runtime.get().map_or(usize::MAX, |runtime| runtime.max_event_bytes);
+        let limit = config.max_event_bytes.min(of_service);
+        if size > limit {
+            return Err(Error::TooLarge { size, limit });
         }
         Ok(())
     }

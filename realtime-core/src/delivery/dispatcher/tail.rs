@@ -21,6 +21,7 @@ use crate::values::drain::Drain;
 use crate::values::error::{Error, Result};
 use crate::values::event::Event;
 use crate::values::event_id::EventId;
+use crate::values::identity::Identity;
 use crate::values::member::Member;
 use crate::values::position::Position;
 use crate::values::receipt::{Delivered, Receipt};
@@ -52,6 +53,7 @@ impl<C: Codec> Dispatcher<C> {
                 dispatcher.directory_told.cancel();
             }
         });
+        runtime.places.raise(self.config.limits.connections_per_user);
         let feed: Arc<dyn Feed> = feed;
         let sit = |seat| {
             let _ = self.seat.set(seat);
@@ -258,6 +260,10 @@ impl<C: Codec> Feed for Dispatcher<C> {
 
     fn hear(&self, target: &Target, event: &Event, widen: bool) -> Delivered {
         self.deliver_now(target, event, widen).delivered
+    }
+
+    fn probe(&self, identity: &Identity) {
+        self.probe_user(identity);
     }
 
     fn user_rooms(&self, member: &Member) -> Vec<String> {
