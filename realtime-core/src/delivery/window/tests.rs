@@ -1,8 +1,15 @@
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio_util::task::TaskTracker;
 
 use super::*;
+use crate::admission::limits::Admission;
+use crate::delivery::hub::{Beginning, Hub, Lease, Newcomer};
+use crate::traits::outlet::SessionOutlet;
+use crate::values::config::{Limits, OutboxConfig};
+use crate::values::connection::{ConnectionId, ConnectionInfo};
 
 /// A window with one event for each of these times, each of 90 bytes beside what a record costs.
 fn window(config: WindowConfig, begun: Instant, seconds: &[u64]) -> Window<Bytes> {
@@ -128,4 +135,96 @@ fn records_of_others_leave_this_ones_in_the_window() {
     assert_eq!((window.size(), window.start()), ((0, 0), Position::new(10)));
     append(91, Content::Nothing);
     assert_eq!(window.size(), (1, RECORD_BYTES));
+}
+
+/// What a connection of ann's, which came at the log's begin, may see of a log that ends here.
+fn sight(end: u64) -> Sight {
+    let (hub, identity) = (Hub::<Bytes>::new(OutboxConfig::default()), Identity::user("ann"));
+    let ticket = Admission::new(Limits::default()).admit(&identity).unwrap();
+    let newcomer = Newcomer {
+        info: ConnectionInfo { id: ConnectionId::random(), provider: "test", identity, resumed: false, address: None },
+        outlet: Arc::new(SessionOutlet::new()),
+        rooms: &[],
+        data: OnceLock::new(),
+        lease: Lease { ticket, _task: TaskTracker::new().token(), hooks: None },
+        span: tracing::Span::none(),
+    };
+    let connection = hub.register(newcomer, |_, _| Beginning { resume: None, welcome: Bytes::new() });
+    hub.skip(Position::new(end));
+    hub.sight(&connection)
+}
+
+/// Appends an event for everyone that is of this size.
+fn append(window: &Window<Bytes>, size: usize, kind: Kind) {
+    let frame = Bytes::from(vec![b'x'; size]);
+    let content = Content::Event { target: Target::all(), frame, kind };
+    let position = window.read_lock().end().next();
+    window.append(Record { position, mark: Mark::NONE, content, seen: Instant::now() });
+}
+
+/// One read of everything after this place, and the sizes of what it found.
+fn read(window: &Window<Bytes>, place: u64) -> (Read, Vec<usize>) {
+    let mut frames = Vec::new();
+    let sight = sight(window.read_lock().end().get());
+    let read = window.read(Position::new(place), &sight, (&mut Pass::new(), 0), usize::MAX, &mut frames);
+    (read, frames.iter().map(Bytes::len).collect())
+}
+
+/// Ann's connections have ended within this record so often that it is passed over.
+fn cut(window: &Window<Bytes>, position: u64) {
+    for _ in 0..3 {
+        window.count_cut(Position::new(position), &Identity::user("ann"));
+    }
+}
+
+/// Only they can be passed over, and asks never are: what else was remembered of a connection would push them out.
+#[test]
+fn a_read_names_the_large_events_and_nothing_else() {
+    let window = Window::new(WindowConfig::default());
+    let deadline = SystemTime::now() + Duration::from_secs(60);
+    append(&window, 10, Kind::Event);
+    append(&window, LARGE, Kind::Event);
+    append(&window, LARGE + 1, Kind::Ask(deadline));
+    append(&window, LARGE + 1, Kind::Event);
+    append(&window, LARGE + 2, Kind::Event);
+    let (read, sizes) = read(&window, 0);
+    assert_eq!(sizes, [10, LARGE, LARGE + 1, LARGE + 1, LARGE + 2]);
+    let large = [(3, 4, LARGE + 1), (4, 5, LARGE + 2)];
+    let large = large.map(|(at, number, size)| Large { at, position: Position::new(number), size });
+    assert_eq!(read.large, large);
+}
+
+/// It is told in front of the frames of its read, so that one behind others would be told before them.
+#[test]
+fn what_is_passed_over_is_the_only_thing_in_its_read() {
+    let window = Window::new(WindowConfig::default());
+    for size in [10, LARGE + 1, 20] {
+        append(&window, size, Kind::Event);
+    }
+    cut(&window, 2);
+    for (place, until, passed_over, expected) in
+        [(0, 1, false, vec![10]), (1, 2, true, vec![]), (2, 3, false, vec![20])]
+    {
+        let (read, sizes) = read(&window, place);
+        assert_eq!((read.place, read.told), (Position::new(until), Some(Position::new(until))));
+        assert_eq!(read.passed_over, passed_over.then_some((Mark::NONE, LARGE + 1)));
+        assert_eq!(sizes, expected);
+    }
+}
+
+/// A read tells one loss: that of the place comes first.
+#[test]
+fn what_is_passed_over_is_not_in_the_read_of_a_place_that_is_gone() {
+    let window = Window::new(WindowConfig::default().with_records(4));
+    for size in [10, 10, LARGE + 1, 10, 10] {
+        append(&window, size, Kind::Event);
+    }
+    cut(&window, 3);
+    let (gone, sizes) = read(&window, 0);
+    let inside = Position::new(2);
+    assert_eq!((gone.lost_until, gone.place, gone.told), (Some((inside, Mark::NONE)), inside, Some(inside)));
+    assert_eq!((gone.passed_over, sizes), (None, vec![]));
+    let (over, sizes) = read(&window, 2);
+    assert_eq!((over.lost_until, over.place), (None, Position::new(3)));
+    assert_eq!((over.passed_over, sizes), (Some((Mark::NONE, LARGE + 1)), vec![]));
 }
