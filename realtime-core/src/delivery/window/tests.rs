@@ -10,6 +10,7 @@ use crate::delivery::hub::{Beginning, Hub, Lease, Newcomer};
 use crate::traits::outlet::SessionOutlet;
 use crate::values::config::{Limits, OutboxConfig};
 use crate::values::connection::{ConnectionId, ConnectionInfo};
+use crate::values::event_id::EventId;
 
 /// A window with one event for each of these times, each of 90 bytes beside what a record costs.
 fn window(config: WindowConfig, begun: Instant, seconds: &[u64]) -> Window<Bytes> {
@@ -90,6 +91,17 @@ fn who_has_lost_its_place_goes_on_after_the_oldest_quarter_and_up_to_an_eighth_m
     assert_eq!(places, [8, 9, 10, 8, 9], "from the start at 4");
 }
 
+/// Of the record at that place, even when it was the last one to leave.
+#[test]
+fn who_has_lost_its_place_is_told_the_mark_of_where_it_goes_on() {
+    for (records, place) in [(3, 7), (4, 7), (8, 4)] {
+        let window = Window::new(WindowConfig::default().with_records(records));
+        let marks: Vec<_> = (0..10).map(|_| append(&window, 10, Kind::Event)).collect();
+        let expected = (Position::new(place), marks[place as usize - 1]);
+        assert_eq!(window.read_lock().well_inside(0), expected, "{records}");
+    }
+}
+
 #[test]
 fn nothing_is_kept_of_what_has_left() {
     let window = Window::<Bytes>::new(WindowConfig::default().with_records(1));
@@ -106,10 +118,14 @@ fn nothing_is_kept_of_what_has_left() {
     assert_eq!((window.read_lock().index.len(), window.read_lock().latest.len()), (1, 1));
     window.append(event(3, Target::all(), Kind::Event));
     assert_eq!((window.read_lock().index.len(), window.read_lock().latest.len()), (1, 0));
+    cut(&window, 3);
+    let passes_over = || window.read_lock().cuts.passes_over(Position::new(3), LARGE + 1, &Identity::user("ann"));
+    assert!(passes_over());
     // No reader finds it by its target: it is one connection's.
-    let connection = Target::connection(crate::values::connection::ConnectionId::random());
+    let connection = Target::connection(ConnectionId::random());
     window.append(event(4, connection, Kind::Event));
     assert_eq!(window.read_lock().index.len(), 0);
+    assert!(!passes_over());
 }
 
 /// What is for other providers takes nothing of this one's window but a place, and of these there is a bound too.
@@ -154,12 +170,14 @@ fn sight(end: u64) -> Sight {
     hub.sight(&connection)
 }
 
-/// Appends an event for everyone that is of this size.
-fn append(window: &Window<Bytes>, size: usize, kind: Kind) {
+/// Appends an event for everyone that is of this size, and answers its mark.
+fn append(window: &Window<Bytes>, size: usize, kind: Kind) -> Mark {
+    let mark = Mark::of(EventId::random());
     let frame = Bytes::from(vec![b'x'; size]);
     let content = Content::Event { target: Target::all(), frame, kind };
     let position = window.read_lock().end().next();
-    window.append(Record { position, mark: Mark::NONE, content, seen: Instant::now() });
+    window.append(Record { position, mark, content, seen: Instant::now() });
+    mark
 }
 
 /// One read of everything after this place, and the sizes of what it found.
@@ -198,16 +216,15 @@ fn a_read_names_the_large_events_and_nothing_else() {
 #[test]
 fn what_is_passed_over_is_the_only_thing_in_its_read() {
     let window = Window::new(WindowConfig::default());
-    for size in [10, LARGE + 1, 20] {
-        append(&window, size, Kind::Event);
-    }
+    let marks = [10, LARGE + 1, 20].map(|size| append(&window, size, Kind::Event));
+    // Small ones never are.
+    cut(&window, 1);
     cut(&window, 2);
-    for (place, until, passed_over, expected) in
-        [(0, 1, false, vec![10]), (1, 2, true, vec![]), (2, 3, false, vec![20])]
-    {
+    for (place, expected) in [(0, vec![10]), (1, vec![]), (2, vec![20])] {
         let (read, sizes) = read(&window, place);
-        assert_eq!((read.place, read.told), (Position::new(until), Some(Position::new(until))));
-        assert_eq!(read.passed_over, passed_over.then_some((Mark::NONE, LARGE + 1)));
+        let until = Position::new(place + 1);
+        assert_eq!((read.place, read.told), (until, Some(until)));
+        assert_eq!(read.passed_over, (place == 1).then_some((marks[1], LARGE + 1)));
         assert_eq!(sizes, expected);
     }
 }
@@ -216,15 +233,61 @@ fn what_is_passed_over_is_the_only_thing_in_its_read() {
 #[test]
 fn what_is_passed_over_is_not_in_the_read_of_a_place_that_is_gone() {
     let window = Window::new(WindowConfig::default().with_records(4));
-    for size in [10, 10, LARGE + 1, 10, 10] {
-        append(&window, size, Kind::Event);
-    }
+    let marks = [10, 10, LARGE + 1, 10, 10].map(|size| append(&window, size, Kind::Event));
     cut(&window, 3);
     let (gone, sizes) = read(&window, 0);
     let inside = Position::new(2);
-    assert_eq!((gone.lost_until, gone.place, gone.told), (Some((inside, Mark::NONE)), inside, Some(inside)));
+    assert_eq!((gone.lost_until, gone.place, gone.told), (Some((inside, marks[1])), inside, Some(inside)));
     assert_eq!((gone.passed_over, sizes), (None, vec![]));
     let (over, sizes) = read(&window, 2);
     assert_eq!((over.lost_until, over.place), (None, Position::new(3)));
-    assert_eq!((over.passed_over, sizes), (Some((Mark::NONE, LARGE + 1)), vec![]));
+    assert_eq!((over.passed_over, sizes), (Some((marks[2], LARGE + 1)), vec![]));
+}
+
+/// However a read ends: before or at what is passed over, or at the end of the log.
+#[test]
+fn each_read_counts_what_it_left_out_for_newer_ones() {
+    let window = Window::new(WindowConfig::default());
+    let series = Arc::new(Series { target: Target::all(), key: "k".into() });
+    let latest = || Kind::Latest(Arc::clone(&series));
+    for (size, kind) in [(1, latest()), (2, Kind::Event), (3, latest()), (LARGE + 1, Kind::Event), (5, latest())] {
+        append(&window, size, kind);
+    }
+    append(&window, 6, Kind::Event);
+    append(&window, 7, latest());
+    cut(&window, 4);
+    for (place, until, superseded, expected) in [(0, 3, 2, vec![2]), (2, 4, 1, vec![]), (4, 7, 1, vec![6, 7])] {
+        let (read, sizes) = read(&window, place);
+        assert_eq!((read.place, read.superseded, sizes), (Position::new(until), superseded, expected));
+    }
+}
+
+#[test]
+fn who_loses_its_place_within_a_pass_goes_over_half_as_much() {
+    let window = Window::new(WindowConfig::default().with_records(16));
+    let mut pass = Pass::new();
+    let mut read = |place, budget| {
+        let sight = sight(window.read_lock().end().get());
+        window.read(Position::new(place), &sight, (&mut pass, 0), budget, &mut Vec::new()).place.get()
+    };
+    let more = || {
+        for _ in 0..16 {
+            append(&window, 10, Kind::Event);
+        }
+    };
+    more();
+    assert_eq!(read(0, 1), 1, "of 16");
+    more();
+    assert_eq!(read(1, usize::MAX), 28, "8 from the place at 20");
+}
+
+/// The window may have gone on since it was looked how far the log goes.
+#[test]
+fn no_read_goes_back_behind_what_it_says_is_lost() {
+    let window = window(WindowConfig::default().with_records(8), Instant::now(), &[0; 20]);
+    let mut frames = Vec::new();
+    let read = window.read(Position::new(1), &sight(3), (&mut Pass::new(), 0), usize::MAX, &mut frames);
+    let inside = Position::new(14);
+    assert_eq!((read.lost_until, read.place, read.told), (Some((inside, Mark::NONE)), inside, Some(inside)));
+    assert!(frames.is_empty());
 }
