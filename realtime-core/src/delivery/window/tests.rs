@@ -153,8 +153,8 @@ fn records_of_others_leave_this_ones_in_the_window() {
     assert_eq!(window.size(), (1, RECORD_BYTES));
 }
 
-/// What a connection of ann's, which came at the log's begin, may see of a log that ends here.
-fn sight(end: u64) -> Sight {
+/// What a connection of ann's, which came after one place, may see of a log that ends at another.
+fn sight(born: u64, end: u64) -> Sight {
     let (hub, identity) = (Hub::<Bytes>::new(OutboxConfig::default()), Identity::user("ann"));
     let ticket = Admission::new(Limits::default()).admit(&identity).unwrap();
     let newcomer = Newcomer {
@@ -165,6 +165,7 @@ fn sight(end: u64) -> Sight {
         lease: Lease { ticket, _task: TaskTracker::new().token(), hooks: None },
         span: tracing::Span::none(),
     };
+    hub.skip(Position::new(born));
     let connection = hub.register(newcomer, |_, _| Beginning { resume: None, welcome: Bytes::new() });
     hub.skip(Position::new(end));
     hub.sight(&connection)
@@ -183,7 +184,7 @@ fn append(window: &Window<Bytes>, size: usize, kind: Kind) -> Mark {
 /// One read of everything after this place, and the sizes of what it found.
 fn read(window: &Window<Bytes>, place: u64) -> (Read, Vec<usize>) {
     let mut frames = Vec::new();
-    let sight = sight(window.read_lock().end().get());
+    let sight = sight(0, window.read_lock().end().get());
     let read = window.read(Position::new(place), &sight, (&mut Pass::new(), 0), usize::MAX, &mut frames);
     (read, frames.iter().map(Bytes::len).collect())
 }
@@ -210,6 +211,21 @@ fn a_read_names_the_large_events_and_nothing_else() {
     let large = [(3, 4, LARGE + 1), (4, 5, LARGE + 2)];
     let large = large.map(|(at, number, size)| Large { at, position: Position::new(number), size });
     assert_eq!(read.large, large);
+}
+
+#[test]
+fn asks_are_for_who_was_there_and_only_in_time() {
+    let window = Window::new(WindowConfig::default());
+    let (now, minute) = (SystemTime::now(), Duration::from_secs(60));
+    for (size, deadline) in [(1, now + minute), (2, now - minute), (3, now + minute)] {
+        append(&window, size, Kind::Ask(deadline));
+    }
+    for (born, expected) in [(0, vec![1, 3]), (1, vec![3]), (3, vec![])] {
+        let mut frames = Vec::new();
+        let read = window.read(Position::START, &sight(born, 3), (&mut Pass::new(), 0), usize::MAX, &mut frames);
+        assert_eq!(frames.iter().map(Bytes::len).collect::<Vec<_>>(), expected, "came after {born}");
+        assert_eq!((read.place, read.told), (Position::new(3), None), "asks tell no place");
+    }
 }
 
 /// It is told in front of the frames of its read, so that one behind others would be told before them.
@@ -267,7 +283,7 @@ fn who_loses_its_place_within_a_pass_goes_over_half_as_much() {
     let window = Window::new(WindowConfig::default().with_records(16));
     let mut pass = Pass::new();
     let mut read = |place, budget| {
-        let sight = sight(window.read_lock().end().get());
+        let sight = sight(0, window.read_lock().end().get());
         window.read(Position::new(place), &sight, (&mut pass, 0), budget, &mut Vec::new()).place.get()
     };
     let more = || {
@@ -286,7 +302,7 @@ fn who_loses_its_place_within_a_pass_goes_over_half_as_much() {
 fn no_read_goes_back_behind_what_it_says_is_lost() {
     let window = window(WindowConfig::default().with_records(8), Instant::now(), &[0; 20]);
     let mut frames = Vec::new();
-    let read = window.read(Position::new(1), &sight(3), (&mut Pass::new(), 0), usize::MAX, &mut frames);
+    let read = window.read(Position::new(1), &sight(0, 3), (&mut Pass::new(), 0), usize::MAX, &mut frames);
     let inside = Position::new(14);
     assert_eq!((read.lost_until, read.place, read.told), (Some((inside, Mark::NONE)), inside, Some(inside)));
     assert!(frames.is_empty());
