@@ -1,7 +1,6 @@
-use std::sync::Arc;
 use std::time::Duration;
 
-use realtime_unified::{AckStatus, Error, Event, NotificationService, Result, SocketIoBroadcast};
+use realtime_unified::{AckStatus, Event, NotificationService, Result, Target};
 use serde::{Deserialize, Serialize};
 
 /// What was ordered, and by whom.
@@ -29,7 +28,8 @@ impl Orders {
         Self { service }
     }
 
-    /// Tells the customer on every device that the order is paid, and the kitchen that there is work.
+    /// Tells the customer on every device, over whatever it is connected with, that the order is paid, and the kitchen that there
+    /// is work.
     ///
     /// # Errors
     /// When the customer could not be told. The kitchen has a printer: that it could not be told is only logged.
@@ -37,28 +37,23 @@ impl Orders {
         if let Err(error) = self.kitchen(order).await {
             tracing::warn!(%error, order = order.id, "the kitchen was not told");
         }
-        self.service.broadcast_to_user("socket", &order.customer, "order:paid", order).await.map(drop)
+        self.service.to_user(&order.customer, "order:paid", order).await.map(drop)
     }
 
-    /// Asks the customer's devices whether a substitute will do; the first yes counts.
+    /// Asks the customer's devices, those that can answer, whether a substitute will do; the first yes counts.
     ///
     /// # Errors
     /// When the customer could not be asked. Not to answer is a no.
     pub async fn accepts_substitute(&self, order: &Order, substitute: &str) -> Result<bool> {
         let question = Event::json("order:substitute?", &(order.id, substitute))?;
-        let answers = self.with_acks()?.to_user_with_ack(&order.customer, question, PATIENCE).await?.all().await;
+        let answers = self.service.ask(&order.customer, question, PATIENCE).await?.all().await;
         let mut answered = answers.iter().filter(|answer| answer.status == AckStatus::Answered);
         Ok(answered.any(|answer| answer.json().unwrap_or(false)))
     }
 
     async fn kitchen(&self, order: &Order) -> Result<()> {
         let event = Event::json("order:new", order)?.idempotency_key(format!("order:new:{}", order.id))?;
-        self.service.provider("sse")?.broadcast().to_room("kitchen", event).await.map(drop)
-    }
-
-    fn with_acks(&self) -> Result<Arc<dyn SocketIoBroadcast>> {
-        let unsupported = || Error::Unsupported { provider: "socket".to_owned(), what: "acks" };
-        self.service.provider("socket")?.socket_io().ok_or_else(unsupported)
+        self.service.send(Target::room("kitchen"), event).await.map(drop)
     }
 }
 

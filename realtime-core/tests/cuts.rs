@@ -6,7 +6,9 @@ mod support;
 use std::sync::Arc;
 use std::time::Duration;
 
-use realtime_core::{Event, RealtimeBroadcast, RealtimeProvider, Registration, SessionOutlet, Take, WindowConfig};
+use realtime_core::{
+    Event, Position, RealtimeBroadcast, RealtimeProvider, Registration, SessionOutlet, Take, WindowConfig,
+};
 use realtime_testkit::conformance::{Received, Setup, Visitor};
 use serde_json::json;
 use support::{CoreProvider, LineCodec, note, parse, runtime};
@@ -32,17 +34,27 @@ struct Line {
 
 impl Line {
     async fn open(provider: &CoreProvider, visitor: Visitor) -> Self {
-        let admitted = provider.admit(visitor).await.unwrap();
-        let registration = provider.dispatcher.register(admitted, Arc::new(SessionOutlet::new()));
-        let mut line = Self { registration, taken: Vec::new(), sizes: Vec::new() };
+        let mut line = Self::enter(provider, visitor).await;
         line.take();
         line
     }
 
+    /// It has taken nothing yet.
+    async fn enter(provider: &CoreProvider, visitor: Visitor) -> Self {
+        let admitted = provider.admit(visitor).await.unwrap();
+        let registration = provider.dispatcher.register(admitted, Arc::new(SessionOutlet::new()));
+        Self { registration, taken: Vec::new(), sizes: Vec::new() }
+    }
+
     /// Takes all that waits, a little at a time.
     fn take(&mut self) {
+        self.take_by(1);
+    }
+
+    /// Takes all that waits, so many bytes at a time.
+    fn take_by(&mut self, budget: usize) {
         let mut frames = Vec::new();
-        while self.registration.try_take(1, &mut frames) != Take::Empty {}
+        while self.registration.try_take(budget, &mut frames) != Take::Empty {}
         self.sizes.extend(frames.iter().map(bytes::Bytes::len));
         self.taken.extend(frames.iter().map(parse));
     }
@@ -102,6 +114,42 @@ async fn an_event_that_was_cut_three_times_is_passed_over_and_named() {
     drop(line);
     let line = back(&provider, &until).await;
     assert_eq!(line.names(), ["connected", "note", "note"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_is_named_at_its_place_when_all_is_taken_at_once() {
+    let provider = provider().await;
+    let place = missed(&provider, LARGE).await;
+    for _ in 0..3 {
+        back(&provider, &place).await.end_in("large");
+    }
+    let mut line = Line::enter(&provider, Visitor::user("ann").resume(&place)).await;
+    line.take_by(usize::MAX);
+    assert_eq!(line.names(), ["connected", "note", "lost", "note"]);
+}
+
+/// The first event behind what was lost is passed over: both are told.
+#[tokio::test(start_paused = true)]
+async fn it_is_named_beside_what_has_left_the_window() {
+    let provider = provider().await;
+    let mut slow = Line::enter(&provider, Visitor::user("ann")).await;
+    for _ in 1..=6 {
+        provider.dispatcher.to_all(note("before")).await.unwrap();
+    }
+    let place = provider.dispatcher.cursor(Position::new(6)).to_string();
+    provider.dispatcher.to_all(event(LARGE)).await.unwrap();
+    for _ in 0..3 {
+        back(&provider, &place).await.end_in("large");
+    }
+    // A window of 20 records from the second one on: who has lost its place goes on after the sixth.
+    for _ in 8..=21 {
+        provider.dispatcher.to_all(note("behind")).await.unwrap();
+    }
+    slow.take_by(usize::MAX);
+    assert_eq!(slow.names()[..3], ["connected", "lost", "lost"]);
+    assert_eq!(slow.taken[1].cursor.as_deref(), Some(&*place));
+    assert_eq!(slow.taken[2].payload["position"], 7);
+    assert!(slow.names()[3..] == ["note"; 14] && provider.stats().lost == 2);
 }
 
 #[tokio::test(start_paused = true)]

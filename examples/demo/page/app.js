@@ -4,6 +4,7 @@ import { byId, fieldProblem } from './element.js';
 import { Plot } from './plot.js';
 import { PROVIDERS } from './providers.js';
 import { Rooms } from './rooms.js';
+import { SayForm } from './say.js';
 import { SendForm } from './send.js';
 import { watchStats } from './stats.js';
 import { suggest } from './suggest.js';
@@ -26,6 +27,7 @@ const transports = PROVIDERS.map((provider) => new Transport(provider, {
   answer: () => ask.answer,
   announce,
 }));
+new SayForm(Object.fromEntries(PROVIDERS.map(({ name }, at) => [name, transports[at]])));
 
 /** Takes user and tenant from the form; a new identity starts with empty logs and no place. False if a name is missing. */
 function takeIdentity() {

@@ -1,6 +1,6 @@
 // Socket.IO over a WebSocket, spoken by hand: events are (data, cursor), asks are (data, ack). It comes back with backoff.
 import { askedDelay, LONGEST_WAIT, seconds } from './link.js';
-import { answerPacket, connectPacket, DISCONNECT, PONG, SocketIoReader } from './socketio-wire.js';
+import { answerPacket, connectPacket, DISCONNECT, eventPacket, PONG, SocketIoReader } from './socketio-wire.js';
 
 const FIRST_WAIT = 500;
 /** How long the server may take from the WebSocket's request to the answer of CONNECT, in milliseconds. */
@@ -45,6 +45,12 @@ export class SocketIoLink {
 
   forget() {
     this.#cursor = '';
+  }
+
+  send(event, data) {
+    if (this.#socket?.readyState !== WebSocket.OPEN) return false;
+    this.#socket.send(eventPacket(event, data));
+    return true;
   }
 
   #open(identity) {

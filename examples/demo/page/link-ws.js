@@ -56,6 +56,12 @@ export class WsLink {
     this.#cursor = '';
   }
 
+  send(event, data) {
+    if (this.#socket?.readyState !== WebSocket.OPEN) return false;
+    this.#socket.send(JSON.stringify({ type: event, payload: data }));
+    return true;
+  }
+
   #open(identity) {
     const query = new URLSearchParams({ ...identity, link: this.#id });
     if (this.#cursor) query.set('lastEventId', this.#cursor);

@@ -1,5 +1,6 @@
 // What the three links share. A link is made with `on`, an id that all its requests carry (`?link=`), and a cursor to begin from.
-// It has connect({user, tenant}), disconnect(), forget() and `cursor`, and reports to
+// It has connect({user, tenant}), disconnect(), forget() and `cursor`, and where clients can send, send(event, data), which
+// says whether it could. It reports to
 // `on`: state(name, reason, next), welcome(data), cursor(text), event({event, data, cursor?, answer?}).
 // `next` says when it tries again. States: "connecting", "open" (the welcome has come), "closed".
 

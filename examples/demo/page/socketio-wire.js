@@ -70,3 +70,7 @@ export function connectPacket(auth) {
 export function answerPacket(id, value) {
   return `4${ACK}${id}${JSON.stringify([value ?? null])}`;
 }
+
+export function eventPacket(event, data) {
+  return `4${EVENT}${JSON.stringify([event, data])}`;
+}

@@ -76,6 +76,15 @@ export class Transport {
     this.#show();
   }
 
+  get title() {
+    return this.#provider.title;
+  }
+
+  /** Sends an event over this connection; false while it is not open. */
+  send(event, data) {
+    return this.state === 'open' && this.#link.send(event, data);
+  }
+
   /** The connections of this page, by id. */
   get ids() {
     return [this.panel.connectionId, this.#witness ? this.#witnessId : ''].filter(Boolean);

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use realtime_unified::{
-    Context, HandlerError, Inbound, Payload, Receipt, Reply, Result, SocketIoProvider, Target, WsProvider,
+    Context, HandlerError, Inbound, NotificationServiceBuilder, Payload, Receipt, Reply, Result, Target,
 };
 use serde::Deserialize;
 use serde_json::json;
@@ -17,14 +17,9 @@ struct Typing {
     channel: String,
 }
 
-/// What WebSocket clients may send.
-pub(crate) fn ws(provider: WsProvider) -> WsProvider {
-    provider.on_raw("echo", echo).on("chat:send", chat).on("typing:start", typing).on("wait", wait)
-}
-
-/// What Socket.IO clients may send.
-pub(crate) fn socket(provider: SocketIoProvider) -> SocketIoProvider {
-    provider.on_raw("echo", echo).on("chat:send", chat).on("typing:start", typing).on("wait", wait).on("say", say)
+/// What clients may send, over WebSocket and Socket.IO alike.
+pub(crate) fn register(service: NotificationServiceBuilder) -> NotificationServiceBuilder {
+    service.on_raw("echo", echo).on("chat:send", chat).on("typing:start", typing).on("wait", wait).on("say", say)
 }
 
 /// Answers what it was sent, bytes included: as the ack if the client asked for one, else as an event of the same name.
@@ -43,14 +38,14 @@ struct Say {
     text: String,
 }
 
-/// Passes a text on to all in its room, and has nothing to answer.
+/// Passes a text on to all in its room, over whatever they are connected with, and has nothing to answer.
 async fn say(cx: Context, Say { room, text }: Say) -> Result<(), HandlerError> {
     check_member(&cx, &room)?;
     cx.to_room(&room).send("said", &json!({ "text": text })).await?;
     Ok(())
 }
 
-/// Passes a text on to the others in its room.
+/// Passes a text on to the others in its room, over whatever they are connected with.
 async fn chat(cx: Context, message: ChatSend) -> Result<Receipt, HandlerError> {
     check_member(&cx, &message.channel)?;
     let user = cx.identity().user_name().unwrap_or("somebody").to_owned();

@@ -53,13 +53,13 @@ async fn run() -> Result<(), Box<dyn Error>> {
     let args = Args::parse();
     args.check()?;
     let window = WindowConfig::default().with_records(args.window);
-    let service = NotificationService::builder()
+    let service = handlers::register(NotificationService::builder())
         .provider(SseProvider::new(SseConfig::default().with_room_delivery(RoomDelivery::Members).with_window(window)))
-        .provider(handlers::ws(WsProvider::new(WsConfig::default().with_window(window))))
-        .provider(handlers::socket(SocketIoProvider::new(
+        .provider(WsProvider::new(WsConfig::default().with_window(window)))
+        .provider(SocketIoProvider::new(
             // Who waits at a user's limit is to see the end of that.
             SocketIoConfig::default().with_window(window).with_connect_timeout(Duration::from_secs(10)),
-        )))
+        ))
         .authenticator(auth::FromQuery)
         .room_policy(AllowRooms)
         .build()

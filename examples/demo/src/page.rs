@@ -30,6 +30,7 @@ pub(crate) fn router() -> Router {
         "/plot.js" => "plot.js", "text/javascript; charset=utf-8";
         "/providers.js" => "providers.js", "text/javascript; charset=utf-8";
         "/rooms.js" => "rooms.js", "text/javascript; charset=utf-8";
+        "/say.js" => "say.js", "text/javascript; charset=utf-8";
         "/send.js" => "send.js", "text/javascript; charset=utf-8";
         "/socketio-wire.js" => "socketio-wire.js", "text/javascript; charset=utf-8";
         "/sse-parser.js" => "sse-parser.js", "text/javascript; charset=utf-8";

@@ -13,7 +13,7 @@ use clap::Parser;
 use realtime_unified::async_trait;
 use realtime_unified::{
     Authenticator, ConnectRequest, Context, Drain, Event, Identity, NotificationService, Refusal, Result, RoomAccess,
-    RoomDelivery, RoomPolicy, SseConfig, SseProvider, Target, serve,
+    RoomPolicy, SseConfig, SseProvider, Target, serve,
 };
 use serde_json::json;
 use tokio::net::TcpListener;
@@ -52,10 +52,8 @@ impl RoomPolicy for DashboardOnly {
 async fn main() -> Result<(), Box<dyn Error>> {
     realtime_examples::start_log();
     let args = Args::parse();
-    // The default, `Everyone`, would show what is sent to the dashboard to those who did not ask for it.
-    let config = SseConfig::default().with_room_delivery(RoomDelivery::Members);
     let service = NotificationService::builder()
-        .provider(SseProvider::new(config))
+        .provider(SseProvider::new(SseConfig::default()))
         .authenticator(ByName)
         .room_policy(DashboardOnly)
         .build()
@@ -91,12 +89,12 @@ async fn push_every_second(service: NotificationService) {
 
 async fn push(service: &NotificationService, sent_before: &mut u64) -> Result<()> {
     let stats = service.provider("sse")?.stats();
-    service.broadcast_to_all("sse", "online", &json!({ "connections": stats.connections })).await?;
+    service.to_all("online", &json!({ "connections": stats.connections })).await?;
     let metrics = json!({ "users": stats.users, "eventsPerSecond": stats.events_out - *sent_before });
     *sent_before = stats.events_out;
     // Volatile: whoever was away wants the newest numbers, not all the old ones.
     let event = Event::json("metric-update", &metrics)?.volatile();
-    service.broadcast(&["sse"], Target::room("dashboard"), event).await?;
+    service.send(Target::room("dashboard"), event).await?;
     Ok(())
 }
 

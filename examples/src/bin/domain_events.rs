@@ -1,7 +1,7 @@
 //! From domain events to notifications: the code that registers a user knows nothing of transports.
 //!
-//! `POST /register` publishes `UserRegistered`; a subscriber tells the admins over Server-Sent Events
-//! (`/sse?token=admin&channel=admin-dashboard`) and the user over WebSocket (`/ws?token=user:{id}`).
+//! `POST /register` publishes `UserRegistered`; a subscriber tells the admins' room and the user, over whatever they are connected
+//! with: Server-Sent Events (`/sse?token=admin&channel=admin-dashboard`) or WebSocket (`/ws?token=user:{id}`).
 
 use std::error::Error;
 use std::net::SocketAddr;
@@ -13,8 +13,8 @@ use axum::{Json, Router};
 use clap::Parser;
 use realtime_unified::async_trait;
 use realtime_unified::{
-    Authenticator, ConnectRequest, Context, Event, Identity, NotificationService, Refusal, Result, RoomAccess,
-    RoomDelivery, RoomPolicy, SseConfig, SseProvider, WsConfig, WsProvider, serve,
+    Authenticator, ConnectRequest, Context, Identity, NotificationService, Refusal, Result, RoomAccess, RoomPolicy,
+    SseConfig, SseProvider, WsConfig, WsProvider, serve,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -60,10 +60,9 @@ impl NotificationSubscriber {
     }
 
     async fn user_registered(&self, registered: &UserRegistered) -> Result<()> {
-        let admins = self.service.provider("sse")?.broadcast();
-        admins.to_room("admin-dashboard", Event::json("user:registered", registered)?).await?;
+        self.service.to_room("admin-dashboard", "user:registered", registered).await?;
         let welcome = json!({ "title": "Welcome!", "body": "Your account has been created successfully" });
-        self.service.broadcast_to_user("ws", &registered.user_id, "notification", &welcome).await?;
+        self.service.to_user(&registered.user_id, "notification", &welcome).await?;
         Ok(())
     }
 }
@@ -105,7 +104,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     realtime_examples::start_log();
     let args = Args::parse();
     let service = NotificationService::builder()
-        .provider(SseProvider::new(SseConfig::default().with_room_delivery(RoomDelivery::Members)))
+        .provider(SseProvider::new(SseConfig::default()))
         .provider(WsProvider::new(WsConfig::default()))
         .authenticator(Tokens)
         .room_policy(AdminsOnly)

@@ -4,7 +4,6 @@
 
 use std::error::Error;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{Path, State};
@@ -14,7 +13,7 @@ use clap::Parser;
 use realtime_unified::async_trait;
 use realtime_unified::{
     Authenticator, ConnectRequest, Context, Event, HandlerError, Identity, NotificationService, Refusal, Rejection,
-    Reply, RoomAccess, RoomPolicy, SocketIoBroadcast, SocketIoConfig, SocketIoProvider, serve,
+    Reply, RoomAccess, RoomPolicy, SocketIoConfig, SocketIoProvider, Target, serve,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -64,32 +63,32 @@ async fn say(cx: Context, say: Say) -> Result<Reply<Value>, HandlerError> {
     Ok(Reply(json!({ "position": receipt.position })))
 }
 
-type Socket = State<Arc<dyn SocketIoBroadcast>>;
+type Service = State<NotificationService>;
 
-/// `POST /rooms/{room}/members/{user}`: joins all of the user's sockets, those to come included. No policy is asked.
-async fn join(State(socket): Socket, Path((room, user)): Path<(String, String)>) -> Result<(), Rejection> {
-    Ok(socket.join_room(&user, &room).await?)
+/// `POST /rooms/{room}/members/{user}`: joins all of the user's connections, those to come included. No policy is asked.
+async fn join(State(service): Service, Path((room, user)): Path<(String, String)>) -> Result<(), Rejection> {
+    Ok(service.join_room(&user, &room).await.map(drop)?)
 }
 
 /// `DELETE /rooms/{room}/members/{user}`.
-async fn leave(State(socket): Socket, Path((room, user)): Path<(String, String)>) -> Result<(), Rejection> {
-    Ok(socket.leave_room(&user, &room).await?)
+async fn leave(State(service): Service, Path((room, user)): Path<(String, String)>) -> Result<(), Rejection> {
+    Ok(service.leave_room(&user, &room).await.map(drop)?)
 }
 
 /// `GET /users/{user}/rooms`.
-async fn rooms_of(State(socket): Socket, Path(user): Path<String>) -> Result<Json<Vec<String>>, Rejection> {
-    Ok(Json(socket.user_rooms(&user).await?))
+async fn rooms_of(State(service): Service, Path(user): Path<String>) -> Result<Json<Vec<String>>, Rejection> {
+    Ok(Json(service.user_rooms(&user).await?))
 }
 
 /// `POST /rooms/{room}/question`: asks every member, and shows who answered what, and who did not.
 async fn ask(
-    State(socket): Socket,
+    State(service): Service,
     Path(room): Path<String>,
     Json(question): Json<Value>,
 ) -> Result<Json<Vec<Value>>, Rejection> {
     let event = Event::json("question", &question)?;
     // A stream too, for those who want each answer as it comes.
-    let acks = socket.to_room_with_ack(&room, event, Duration::from_secs(5)).await?.all().await;
+    let acks = service.ask_each(Target::room(room), event, Duration::from_secs(5)).await?.all().await;
     let shown = acks.into_iter().map(|ack| {
         let answer = ack.json::<Value>().unwrap_or_default();
         json!({ "connection": ack.connection, "status": ack.status, "ms": ack.elapsed.as_millis(), "answer": answer })
@@ -102,18 +101,17 @@ async fn main() -> Result<(), Box<dyn Error>> {
     realtime_examples::start_log();
     let args = Args::parse();
     let service = NotificationService::builder()
-        .provider(SocketIoProvider::new(SocketIoConfig::default()).on("say", say))
+        .provider(SocketIoProvider::new(SocketIoConfig::default()))
+        .on("say", say)
         .authenticator(ByName)
         .room_policy(PublicRooms)
         .build()
         .await?;
-    // Of a provider chosen by configuration it would be a question whether it has acks; this one does.
-    let socket = service.provider("socket")?.socket_io().ok_or("no acks")?;
     let app = Router::new()
         .route("/rooms/{room}/members/{user}", post(join).delete(leave))
         .route("/rooms/{room}/question", post(ask))
         .route("/users/{user}/rooms", get(rooms_of))
-        .with_state(socket)
+        .with_state(service.clone())
         .merge(service.router());
 
     let listener = TcpListener::bind(args.listen).await?;

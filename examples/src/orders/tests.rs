@@ -1,5 +1,5 @@
 use realtime_testkit::{MockRealtimeBroadcast, MockRealtimeProvider, MockSocketIoBroadcast, RecordingProvider};
-use realtime_unified::{AckReply, Acks, ConnectionId, EventId, Receipt};
+use realtime_unified::{AckReply, Acks, ConnectionId, Error, EventId, Receipt};
 
 use super::*;
 
@@ -14,28 +14,27 @@ fn receipt() -> Receipt {
 /// The shortest way: one provider, one expectation.
 #[tokio::test]
 async fn the_customer_is_told_and_a_missing_kitchen_is_no_error() {
-    let mut socket = MockRealtimeBroadcast::new();
-    socket
-        .expect_to_user()
+    let mut sse = MockRealtimeBroadcast::new();
+    sse.expect_to_user()
         .withf(|user, event| user == "ann" && event.name() == "order:paid")
         .times(1)
         .returning(|_, _| Ok(receipt()));
-    let orders = Orders::new(NotificationService::mocked([MockRealtimeProvider::named("socket", socket)]));
+    let orders = Orders::new(NotificationService::mocked([MockRealtimeProvider::named("sse", sse)]));
     orders.paid(&order()).await.unwrap();
 }
 
 /// A mock can fail where the real thing hardly ever does.
 #[tokio::test]
 async fn a_customer_who_cannot_be_told_is_an_error_but_the_kitchen_cooks() {
-    let mut socket = MockRealtimeBroadcast::new();
+    let mut socket = MockSocketIoBroadcast::new();
     socket.expect_to_user().returning(|_, _| Err(Error::Backplane("the log is away".into())));
-    let mut sse = MockRealtimeBroadcast::new();
-    sse.expect_to_room()
-        .withf(|room, event| room == "kitchen" && event.key() == Some("order:new:7"))
+    socket
+        .expect_send()
+        .withf(|target, event| *target == Target::room("kitchen") && event.key() == Some("order:new:7"))
         .times(1)
         .returning(|_, _| Ok(receipt()));
-    let providers = [MockRealtimeProvider::named("socket", socket), MockRealtimeProvider::named("sse", sse)];
-    let failed = Orders::new(NotificationService::mocked(providers)).paid(&order()).await;
+    let provider = MockRealtimeProvider::named_with_socket_io("socket", socket);
+    let failed = Orders::new(NotificationService::mocked([provider])).paid(&order()).await;
     assert!(matches!(failed, Err(Error::Backplane(_))), "{failed:?}");
 }
 
@@ -48,8 +47,8 @@ async fn the_first_yes_counts() {
         let silent = AckReply::unanswered(ConnectionId::random(), AckStatus::TimedOut, PATIENCE);
         let replies: Vec<_> = answers.into_iter().map(answered).chain([silent]).collect();
         socket
-            .expect_to_user_with_ack()
-            .withf(|user, event, timeout| user == "ann" && event.name() == "order:substitute?" && *timeout == PATIENCE)
+            .expect_ask()
+            .withf(|target, event, _| *target == Target::user("ann") && event.name() == "order:substitute?")
             .times(1)
             .return_once(move |_, _, _| Ok(Acks::ready(replies)));
         let provider = MockRealtimeProvider::named_with_socket_io("socket", socket);
@@ -64,8 +63,10 @@ async fn what_was_sent_can_be_looked_at_afterwards() {
     let (socket, sse) = (RecordingProvider::new("socket"), RecordingProvider::new("sse"));
     let orders = Orders::new(NotificationService::mocked([socket.clone(), sse.clone()]));
     orders.paid(&order()).await.unwrap();
-    let to_ann: Vec<Order> = socket.sent_to_user("ann").iter().map(|sent| sent.json()).collect();
-    assert_eq!(to_ann, [order()]);
+    for provider in [&socket, &sse] {
+        let to_ann: Vec<Order> = provider.sent_to_user("ann").iter().map(|sent| sent.json()).collect();
+        assert_eq!(to_ann, [order()]);
+    }
     let kitchen = sse.sent_to_room("kitchen");
     assert_eq!(kitchen.iter().map(|sent| sent.event.name()).collect::<Vec<_>>(), ["order:new"]);
 

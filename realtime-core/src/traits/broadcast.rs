@@ -9,7 +9,8 @@ use crate::values::event::Event;
 use crate::values::receipt::Receipt;
 use crate::values::target::{Scope, Target};
 
-/// Sends events to users, tenants, rooms and everyone.
+/// Sends events to users, tenants, rooms and everyone, as far as they are connected with one provider. What the service itself
+/// and a [`Context`](crate::Context) send reaches them over all of them.
 ///
 /// The name of a user or a room is global: it means the user of this name in every tenant. The calls that end in `_in` mean
 /// the user, or the members, of one tenant only.

@@ -1,8 +1,16 @@
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio_util::task::TaskTracker;
 
 use super::*;
+use crate::admission::limits::Admission;
+use crate::delivery::hub::{Beginning, Hub, Lease, Newcomer};
+use crate::traits::outlet::SessionOutlet;
+use crate::values::config::{Limits, OutboxConfig};
+use crate::values::connection::{ConnectionId, ConnectionInfo};
+use crate::values::event_id::EventId;
 
 /// A window with one event for each of these times, each of 90 bytes beside what a record costs.
 fn window(config: WindowConfig, begun: Instant, seconds: &[u64]) -> Window<Bytes> {
@@ -83,6 +91,17 @@ fn who_has_lost_its_place_goes_on_after_the_oldest_quarter_and_up_to_an_eighth_m
     assert_eq!(places, [8, 9, 10, 8, 9], "from the start at 4");
 }
 
+/// Of the record at that place, even when it was the last one to leave.
+#[test]
+fn who_has_lost_its_place_is_told_the_mark_of_where_it_goes_on() {
+    for (records, place) in [(3, 7), (4, 7), (8, 4)] {
+        let window = Window::new(WindowConfig::default().with_records(records));
+        let marks: Vec<_> = (0..10).map(|_| append(&window, 10, Kind::Event)).collect();
+        let expected = (Position::new(place), marks[place as usize - 1]);
+        assert_eq!(window.read_lock().well_inside(0), expected, "{records}");
+    }
+}
+
 #[test]
 fn nothing_is_kept_of_what_has_left() {
     let window = Window::<Bytes>::new(WindowConfig::default().with_records(1));
@@ -99,10 +118,14 @@ fn nothing_is_kept_of_what_has_left() {
     assert_eq!((window.read_lock().index.len(), window.read_lock().latest.len()), (1, 1));
     window.append(event(3, Target::all(), Kind::Event));
     assert_eq!((window.read_lock().index.len(), window.read_lock().latest.len()), (1, 0));
+    cut(&window, 3);
+    let passes_over = || window.read_lock().cuts.passes_over(Position::new(3), LARGE + 1, &Identity::user("ann"));
+    assert!(passes_over());
     // No reader finds it by its target: it is one connection's.
-    let connection = Target::connection(crate::values::connection::ConnectionId::random());
+    let connection = Target::connection(ConnectionId::random());
     window.append(event(4, connection, Kind::Event));
     assert_eq!(window.read_lock().index.len(), 0);
+    assert!(!passes_over());
 }
 
 /// What is for other providers takes nothing of this one's window but a place, and of these there is a bound too.
@@ -128,4 +151,159 @@ fn records_of_others_leave_this_ones_in_the_window() {
     assert_eq!((window.size(), window.start()), ((0, 0), Position::new(10)));
     append(91, Content::Nothing);
     assert_eq!(window.size(), (1, RECORD_BYTES));
+}
+
+/// What a connection of ann's, which came after one place, may see of a log that ends at another.
+fn sight(born: u64, end: u64) -> Sight {
+    let (hub, identity) = (Hub::<Bytes>::new(OutboxConfig::default()), Identity::user("ann"));
+    let ticket = Admission::new(Limits::default()).admit(&identity).unwrap();
+    let newcomer = Newcomer {
+        info: ConnectionInfo { id: ConnectionId::random(), provider: "test", identity, resumed: false, address: None },
+        outlet: Arc::new(SessionOutlet::new()),
+        rooms: &[],
+        data: OnceLock::new(),
+        lease: Lease { ticket, _task: TaskTracker::new().token(), hooks: None },
+        span: tracing::Span::none(),
+    };
+    hub.skip(Position::new(born));
+    let connection = hub.register(newcomer, |_, _| Beginning { resume: None, welcome: Bytes::new() });
+    hub.skip(Position::new(end));
+    hub.sight(&connection)
+}
+
+/// Appends an event for everyone that is of this size, and answers its mark.
+fn append(window: &Window<Bytes>, size: usize, kind: Kind) -> Mark {
+    let mark = Mark::of(EventId::random());
+    let frame = Bytes::from(vec![b'x'; size]);
+    let content = Content::Event { target: Target::all(), frame, kind };
+    let position = window.read_lock().end().next();
+    window.append(Record { position, mark, content, seen: Instant::now() });
+    mark
+}
+
+/// One read of everything after this place, and the sizes of what it found.
+fn read(window: &Window<Bytes>, place: u64) -> (Read, Vec<usize>) {
+    let mut frames = Vec::new();
+    let sight = sight(0, window.read_lock().end().get());
+    let read = window.read(Position::new(place), &sight, (&mut Pass::new(), 0), usize::MAX, &mut frames);
+    (read, frames.iter().map(Bytes::len).collect())
+}
+
+/// Ann's connections have ended within this record so often that it is passed over.
+fn cut(window: &Window<Bytes>, position: u64) {
+    for _ in 0..3 {
+        window.count_cut(Position::new(position), &Identity::user("ann"));
+    }
+}
+
+/// Only they can be passed over, and asks never are: what else was remembered of a connection would push them out.
+#[test]
+fn a_read_names_the_large_events_and_nothing_else() {
+    let window = Window::new(WindowConfig::default());
+    let deadline = SystemTime::now() + Duration::from_secs(60);
+    append(&window, 10, Kind::Event);
+    append(&window, LARGE, Kind::Event);
+    append(&window, LARGE + 1, Kind::Ask(deadline));
+    append(&window, LARGE + 1, Kind::Event);
+    append(&window, LARGE + 2, Kind::Event);
+    let (read, sizes) = read(&window, 0);
+    assert_eq!(sizes, [10, LARGE, LARGE + 1, LARGE + 1, LARGE + 2]);
+    let large = [(3, 4, LARGE + 1), (4, 5, LARGE + 2)];
+    let large = large.map(|(at, number, size)| Large { at, position: Position::new(number), size });
+    assert_eq!(read.large, large);
+}
+
+#[test]
+fn asks_are_for_who_was_there_and_only_in_time() {
+    let window = Window::new(WindowConfig::default());
+    let (now, minute) = (SystemTime::now(), Duration::from_secs(60));
+    for (size, deadline) in [(1, now + minute), (2, now - minute), (3, now + minute)] {
+        append(&window, size, Kind::Ask(deadline));
+    }
+    for (born, expected) in [(0, vec![1, 3]), (1, vec![3]), (3, vec![])] {
+        let mut frames = Vec::new();
+        let read = window.read(Position::START, &sight(born, 3), (&mut Pass::new(), 0), usize::MAX, &mut frames);
+        assert_eq!(frames.iter().map(Bytes::len).collect::<Vec<_>>(), expected, "came after {born}");
+        assert_eq!((read.place, read.told), (Position::new(3), None), "asks tell no place");
+    }
+}
+
+/// It is told in front of the frames of its read, so that one behind others would be told before them.
+#[test]
+fn what_is_passed_over_is_the_only_thing_in_its_read() {
+    let window = Window::new(WindowConfig::default());
+    let marks = [10, LARGE + 1, 20].map(|size| append(&window, size, Kind::Event));
+    // Small ones never are.
+    cut(&window, 1);
+    cut(&window, 2);
+    for (place, expected) in [(0, vec![10]), (1, vec![]), (2, vec![20])] {
+        let (read, sizes) = read(&window, place);
+        let until = Position::new(place + 1);
+        assert_eq!((read.place, read.told), (until, Some(until)));
+        assert_eq!(read.passed_over, (place == 1).then_some((marks[1], LARGE + 1)));
+        assert_eq!(sizes, expected);
+    }
+}
+
+/// A read tells one loss: that of the place comes first.
+#[test]
+fn what_is_passed_over_is_not_in_the_read_of_a_place_that_is_gone() {
+    let window = Window::new(WindowConfig::default().with_records(4));
+    let marks = [10, 10, LARGE + 1, 10, 10].map(|size| append(&window, size, Kind::Event));
+    cut(&window, 3);
+    let (gone, sizes) = read(&window, 0);
+    let inside = Position::new(2);
+    assert_eq!((gone.lost_until, gone.place, gone.told), (Some((inside, marks[1])), inside, Some(inside)));
+    assert_eq!((gone.passed_over, sizes), (None, vec![]));
+    let (over, sizes) = read(&window, 2);
+    assert_eq!((over.lost_until, over.place), (None, Position::new(3)));
+    assert_eq!((over.passed_over, sizes), (Some((marks[2], LARGE + 1)), vec![]));
+}
+
+/// However a read ends: before or at what is passed over, or at the end of the log.
+#[test]
+fn each_read_counts_what_it_left_out_for_newer_ones() {
+    let window = Window::new(WindowConfig::default());
+    let series = Arc::new(Series { target: Target::all(), key: "k".into() });
+    let latest = || Kind::Latest(Arc::clone(&series));
+    for (size, kind) in [(1, latest()), (2, Kind::Event), (3, latest()), (LARGE + 1, Kind::Event), (5, latest())] {
+        append(&window, size, kind);
+    }
+    append(&window, 6, Kind::Event);
+    append(&window, 7, latest());
+    cut(&window, 4);
+    for (place, until, superseded, expected) in [(0, 3, 2, vec![2]), (2, 4, 1, vec![]), (4, 7, 1, vec![6, 7])] {
+        let (read, sizes) = read(&window, place);
+        assert_eq!((read.place, read.superseded, sizes), (Position::new(until), superseded, expected));
+    }
+}
+
+#[test]
+fn who_loses_its_place_within_a_pass_goes_over_half_as_much() {
+    let window = Window::new(WindowConfig::default().with_records(16));
+    let mut pass = Pass::new();
+    let mut read = |place, budget| {
+        let sight = sight(0, window.read_lock().end().get());
+        window.read(Position::new(place), &sight, (&mut pass, 0), budget, &mut Vec::new()).place.get()
+    };
+    let more = || {
+        for _ in 0..16 {
+            append(&window, 10, Kind::Event);
+        }
+    };
+    more();
+    assert_eq!(read(0, 1), 1, "of 16");
+    more();
+    assert_eq!(read(1, usize::MAX), 28, "8 from the place at 20");
+}
+
+/// The window may have gone on since it was looked how far the log goes.
+#[test]
+fn no_read_goes_back_behind_what_it_says_is_lost() {
+    let window = window(WindowConfig::default().with_records(8), Instant::now(), &[0; 20]);
+    let mut frames = Vec::new();
+    let read = window.read(Position::new(1), &sight(0, 3), (&mut Pass::new(), 0), usize::MAX, &mut frames);
+    let inside = Position::new(14);
+    assert_eq!((read.lost_until, read.place, read.told), (Some((inside, Mark::NONE)), inside, Some(inside)));
+    assert!(frames.is_empty());
 }

@@ -1,0 +1,25 @@
+// A chat: a text that one of the page's connections sends, and everybody in the room hears, over whatever they are connected with.
+import { byId, problem } from './element.js';
+
+export class SayForm {
+  #transports;
+
+  /** `transports` are those that can send, by name. */
+  constructor(transports) {
+    this.#transports = transports;
+    byId('say-form').addEventListener('submit', (event) => {
+      event.preventDefault();
+      this.#say();
+    });
+  }
+
+  #say() {
+    const text = byId('say-text');
+    const transport = this.#transports[byId('say-over').value];
+    if (text.value === '') return problem(byId('say-error'), 'Enter what to say.');
+    // Whether this connection is in the room is the server's to say, as an event `error`.
+    const sent = transport.send('say', { room: byId('room-name').value, text: text.value });
+    problem(byId('say-error'), sent ? '' : `${transport.title} is not connected.`);
+    if (sent) text.value = '';
+  }
+}
