@@ -40,6 +40,25 @@ test('page: three panels open, and each shows what is sent to its user over its 
   await browser.screenshot('page', { fullPage: true });
 }));
 
+test('page: what is sent with every box checked is one record, shown once on every panel', () => withPage(demo, {}, async (page) => {
+  const { user, tenant } = await connect(page);
+  const targets = [{ kind: 'user', name: user }, { kind: 'tenant', name: tenant }, { kind: 'all' }];
+  const asked = [];
+  page.on('request', (request) => { if (request.url().endsWith('/api/send')) asked.push(request.postDataJSON()); });
+  const shown = async (event) => { for (const provider of PROVIDERS) await page.waitForSelector(row(provider, event)); };
+  for (const target of targets) {
+    await send(page, { ...target, event: `all:${target.kind}` });
+    await shown(`all:${target.kind}`);
+  }
+  await send(page, { kind: 'user', name: user, event: 'all:end' });
+  // In order, so that what could still come has come.
+  await shown('all:end');
+  for (const provider of PROVIDERS) {
+    for (const { kind } of targets) assert.equal(await page.locator(row(provider, `all:${kind}`)).count(), 1, `${kind} over ${provider}`);
+  }
+  assert.deepEqual(asked.map(({ provider }) => provider), Array(4).fill(undefined), 'each is one request, for no provider in particular');
+}));
+
 test('page: text is shown as text, never as markup', () => withPage(demo, {}, async (page) => {
   const { user } = await connect(page);
   await send(page, { kind: 'user', name: user, event: '<img src=x onerror=alert(1)>', data: '"<script>document.title=1</script>"' });

@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use realtime_core::{
-    Acks, ConnectionId, Error, Event, Payload, RealtimeBroadcast, Receipt, RoomMembership, SocketIoBroadcast, Target,
+    Acks, ConnectionId, Context, Error, Event, Log, Payload, RealtimeBroadcast, Receipt, RoomMembership,
+    SocketIoBroadcast, Target,
 };
 use serde_json::json;
 
 use crate::log::Audience;
-use crate::reference::Predicted;
-use crate::schedule::{Except, Id, Kind, Member, Scope};
+use crate::receipts::Predicted;
+use crate::schedule::{By, Except, Id, Kind, Member, Providers, Scope};
 use crate::server::{room_name, tenant_name, user_name};
 
 /// A call under way.
@@ -54,14 +55,33 @@ fn event(name: &'static str, number: u64, pad: usize) -> Result<Event, String> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Sending {
     pub(crate) scope: Scope,
-    /// Whom that means, exceptions included.
+    /// Whom that means, exceptions included, and over which providers.
     pub(crate) audience: Audience,
     pub(crate) kind: Kind,
     pub(crate) pad: usize,
+    pub(crate) by: By,
 }
 
-pub(crate) fn send(broadcast: Arc<dyn RealtimeBroadcast>, predicted: Predicted) -> Pending {
-    let Sending { scope, audience, kind, pad } = predicted.sending.clone();
+/// The side from which an event is sent.
+pub(crate) enum Sender {
+    Handler(Context),
+    Log(Log, Option<Providers>),
+    Provider(Arc<dyn RealtimeBroadcast>),
+}
+
+impl Sender {
+    async fn send(self, target: Target, event: Event) -> Result<Receipt, Error> {
+        match self {
+            Self::Handler(context) => context.to(target).send_event(event).await,
+            Self::Log(log, None) => log.send(None, target, event).await,
+            Self::Log(log, Some(providers)) => log.send(Some(&providers.names()), target, event).await,
+            Self::Provider(broadcast) => broadcast.send(target, event).await,
+        }
+    }
+}
+
+pub(crate) fn send(sender: Sender, predicted: Predicted) -> Pending {
+    let Sending { scope, audience, kind, pad, .. } = predicted.sending.clone();
     let mut target = target(scope);
     target = match audience.except_user {
         Some(Member { user, tenant: None }) => target.except_user(user_name(user)),
@@ -79,7 +99,7 @@ pub(crate) fn send(broadcast: Arc<dyn RealtimeBroadcast>, predicted: Predicted) 
             Kind::Plain => event,
             Kind::Volatile => event.volatile(),
         };
-        match broadcast.send(target, event).await {
+        match sender.send(target, event).await {
             Ok(receipt) => Ok(Done::Send(predicted, Some(receipt))),
             Err(Error::KeyReused { .. }) => Ok(Done::Send(predicted, None)),
             Err(error) => Err(format!("a send failed: {error}")),

@@ -10,6 +10,9 @@ use serde_json::Value;
 
 use crate::schedule::Transport;
 
+/// The event that a client says so that a handler hears it.
+pub(crate) const HELLO: &str = "hello";
+
 /// Something whole that a client has received.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Word {
@@ -47,6 +50,8 @@ pub(crate) struct Wish {
 pub(crate) enum Say {
     /// The answer to an ask.
     Answer { ack: u64, json: String },
+    /// The event [`HELLO`].
+    Hello,
     /// The client leaves, in the way its protocol has.
     Goodbye,
     /// Into a room; the server answers with this number.

@@ -40,7 +40,7 @@ impl Coverage {
 }
 
 /// What every transport has.
-const EVERYWHERE: [&str; 66] = [
+const EVERYWHERE: [&str; 72] = [
     "connected while the log began anew",
     "connected: epoch",
     "connected: epoch, for its record is gone",
@@ -56,7 +56,11 @@ const EVERYWHERE: [&str; 66] = [
     "cut on the way up",
     "drained restart",
     "event",
+    "event of a handler, over all transports",
     "event of another node",
+    "event over all transports",
+    "event over one transport",
+    "event over two transports",
     "event seen after a resume",
     "event superseded",
     "event to a room",
@@ -70,6 +74,7 @@ const EVERYWHERE: [&str; 66] = [
     "event with an exception",
     "event with an idempotency key",
     "idempotency key of another event",
+    "left for another transport, and resumed",
     "log rolled back",
     "log rolled back and filled again",
     "log wiped",
@@ -94,6 +99,7 @@ const EVERYWHERE: [&str; 66] = [
     "restart with the same log",
     "restart without a drain",
     "resumed at the end of a quiet log",
+    "resumed from another transport",
     "room joined",
     "room joined within a tenant",
     "room left",

@@ -1,13 +1,19 @@
 //! From a seed to a schedule.
 
+mod scenes;
+
 use crate::guess::Guess;
 use crate::rng::Rng;
-use crate::schedule::{Call, Except, Id, Kind, Loss, Member, Person, Present, Schedule, Scope, Setup, Step, Transport};
+use crate::schedule::{
+    By, Call, Except, Id, Kind, Loss, Member, Person, Present, Providers, Schedule, Scope, Setup, Step, Transport,
+};
 
 const USERS: usize = 3;
 const TENANTS: usize = 2;
 /// The last of them is closed to clients, the one before shows only what is sent from now on.
 pub(crate) const ROOMS: usize = 4;
+/// In so many of a hundred schedules clients change their transports.
+const MIXED: usize = 20;
 /// The room that no client may enter by itself.
 pub(crate) const CLOSED_ROOM: Id = 3;
 /// The room whose past is not shown to those who name it.
@@ -18,8 +24,13 @@ impl Schedule {
     pub fn of(seed: u64, transport: Option<Transport>) -> Self {
         let mut rng = Rng::new(seed);
         let drawn = rng.pick(&Transport::ALL);
-        let setup = setup(&mut rng, transport.unwrap_or(drawn));
-        let mut generator = Generator { connected: vec![false; setup.persons.len()], setup, rng, steps: Vec::new() };
+        let mut setup = setup(&mut rng, transport.unwrap_or(drawn));
+        // By a lot of its own, so that the other schedules stay as they are.
+        if Rng::new(!seed).percent(MIXED) {
+            setup = mixed(setup);
+        }
+        let (connected, over) = setup.persons.iter().map(|_| (false, setup.transport)).unzip();
+        let mut generator = Generator { connected, over, setup, rng, steps: Vec::new() };
         generator.run();
         Self { seed, setup: generator.setup, steps: generator.steps }
     }
@@ -38,6 +49,7 @@ fn setup(rng: &mut Rng, transport: Transport) -> Setup {
     }
     Setup {
         transport,
+        mixed: false,
         persons,
         everyone: transport == Transport::Sse && rng.percent(20),
         window_records: rng.pick(&[3, 8, 20, 60, 10_000]),
@@ -52,12 +64,26 @@ fn setup(rng: &mut Rng, transport: Transport) -> Setup {
     }
 }
 
+/// With all providers, and windows that have all there is, so that it is known beforehand what each of them has.
+fn mixed(setup: Setup) -> Setup {
+    Setup {
+        mixed: true,
+        everyone: false,
+        window_records: 10_000,
+        window_bytes: 1 << 30,
+        window_seconds: 100_000,
+        ..setup
+    }
+}
+
 struct Generator {
     setup: Setup,
     rng: Rng,
     steps: Vec<Step>,
     /// Whether a client is connected, as far as that can be known beforehand.
     connected: Vec<bool>,
+    /// Over which transport each client connects.
+    over: Vec<Transport>,
 }
 
 impl Generator {
@@ -77,12 +103,13 @@ impl Generator {
 
     fn step(&mut self) {
         let client = self.rng.below(self.connected.len());
-        let talks = usize::from(self.setup.transport.is_bidirectional());
+        let talks = usize::from(self.over[client].is_bidirectional());
+        let crosses = 4 * usize::from(self.setup.mixed);
         // Who is away comes back soon.
         if !self.connected[client] && self.rng.percent(30) {
             return self.connect(client);
         }
-        let weights = [34, 10, 2, 2, 5, 5, 4, 6, 4 * talks, 3 * talks, 1, 10, 8, 1, 1, 10, 2, talks, 1, 3];
+        let weights = [34, 10, 2, 2, 5, 5, 4, 6, 4 * talks, 3 * talks, 1, 10, 8, 1, 1, 10, 2, talks, 1, 3, crosses];
         let step = match self.rng.weighted(&weights) {
             0 => return self.calls(),
             1 => {
@@ -125,6 +152,7 @@ impl Generator {
                 _ => return self.rolled_back(client),
             },
             19 => return self.cut_within(client),
+            20 => return self.crossing(client),
             _ => Step::Yield(self.rng.between(1, 12)),
         };
         self.steps.push(step);
@@ -148,207 +176,6 @@ impl Generator {
         Loss { records, others: if records.is_some() || rng.percent(20) { rng.pick(&[0, 0, 1, 2, 5, 12]) } else { 0 } }
     }
 
-    /// So many events for everybody.
-    fn events(&mut self, count: usize) {
-        let send = Call::Send { scope: Scope::All, except: None, kind: Kind::Plain, pad: 5 };
-        self.steps.push(Step::Calls(vec![send; count]));
-    }
-
-    /// The log begins anew while a client connects, or while one is asked something.
-    fn new_life(&mut self, client: usize) {
-        if self.rng.percent(30) {
-            return self.ask_of_before(client);
-        }
-        let count = self.rng.between(1, 5);
-        self.events(count);
-        if self.rng.percent(50) {
-            self.steps.push(Step::Settle);
-        }
-        if self.connected[client] && self.rng.percent(80) {
-            self.steps.push(Step::Cut { client, up: false, after: 0 });
-        }
-        let (lost, others) = (self.rng.between(1, count) as u64, self.rng.between(0, 2 * count));
-        let records = (!self.rng.percent(15)).then_some(lost);
-        self.steps.push(Step::Lose(Loss { records, others }));
-        if self.rng.percent(50) {
-            self.steps.push(Step::Wait(self.rng.between(1, 900) as u64));
-        }
-        self.connect_slowly(client);
-        if self.rng.percent(50) {
-            self.steps.push(Step::Wait(self.rng.between(800, 1_200) as u64));
-        }
-        let count = self.rng.between(1, 2);
-        self.events(count);
-        self.steps.push(Step::Settle);
-        self.connected.fill(false);
-        self.connected[client] = true;
-    }
-
-    /// Whoever is asked something is gone without a word; then another ask gets that one's place.
-    fn ask_of_before(&mut self, client: usize) {
-        let Some(user) = self.setup.persons[client].user.filter(|_| self.setup.transport.is_bidirectional()) else {
-            return;
-        };
-        let ask = Call::Ask { scope: Scope::User(user), seconds: 40, answers: 0 };
-        if !self.connected[client] {
-            self.connect(client);
-        }
-        self.steps.extend([
-            Step::Flow { client },
-            Step::Settle,
-            Step::Stall { client },
-            Step::Calls(vec![ask]),
-            Step::Vanish { client },
-            Step::Lose(Loss { records: Some(1), others: 0 }),
-            Step::Wait(1_000),
-            Step::Flow { client },
-            Step::Calls(vec![ask]),
-        ]);
-        self.connected.fill(false);
-        self.connect(client);
-        self.steps.push(Step::Settle);
-    }
-
-    /// The log is set back while nothing runs, and goes on with other records beyond the places of some clients.
-    fn rolled_back(&mut self, client: usize) {
-        if !self.connected[client] {
-            self.connect(client);
-        }
-        let count = self.rng.between(1, 6);
-        self.steps.extend([Step::Flow { client }, Step::Settle]);
-        self.events(count);
-        self.steps.push(Step::Settle);
-        let (lost, others) = (self.rng.between(1, count) as u64, self.rng.between(0, count));
-        let drain = self.rng.percent(20).then_some(0);
-        self.steps.push(Step::Restart { drain, loss: Some(Loss { records: Some(lost), others }) });
-        self.connected.fill(false);
-        if self.rng.percent(70) {
-            self.events(count);
-        }
-        self.steps.push(Step::Connect { client, present: Present::Own, rooms: Vec::new(), door: 0 });
-        self.connected[client] = true;
-        self.steps.push(Step::Settle);
-    }
-
-    /// A member of a room is away for about as long as the window reaches, and the room goes on.
-    fn absence(&mut self, client: usize) {
-        let rng = &mut self.rng;
-        let window = self.setup.window_seconds as usize * 1_000;
-        let person = self.setup.persons[client];
-        let Some(user) = person.user.filter(|_| window <= 20_000) else { return };
-        let member = Member { user, tenant: person.tenant.filter(|_| rng.percent(40)) };
-        let room = rng.below(ROOMS) as Id;
-        let send = |scope| Step::Calls(vec![Call::Send { scope, except: None, kind: Kind::Plain, pad: 5 }]);
-        let away = rng.between(window / 2, window);
-        let still_away = rng.between(window / 4, window);
-        self.steps.extend([
-            Step::Flow { client },
-            Step::Calls(vec![Call::Join { member, room }]),
-            // So that its place outlives the window for as long as nothing else is sent.
-            send(Scope::User(user)),
-            Step::Settle,
-            Step::Cut { client, up: false, after: 0 },
-            Step::Wait(away as u64),
-            send(Scope::Room(room)),
-            Step::Wait(still_away as u64),
-        ]);
-        self.connected[client] = false;
-        self.connect(client);
-        self.steps.push(Step::Settle);
-    }
-
-    /// Nothing is sent for longer than the window reaches; then a client is cut for a moment.
-    fn quiet(&mut self, client: usize) {
-        let window = self.setup.window_seconds as usize * 1_000;
-        if window > 20_000 {
-            return;
-        }
-        if !self.connected[client] {
-            self.connect(client);
-        }
-        self.steps.extend([
-            Step::Flow { client },
-            Step::Settle,
-            Step::Wait((window + self.rng.between(1_500, 4_000)) as u64),
-            Step::Cut { client, up: false, after: 0 },
-            Step::Wait(self.rng.between(1, window / 2) as u64),
-        ]);
-        self.connected[client] = false;
-        if self.rng.percent(50) {
-            self.calls();
-        }
-        self.steps.push(Step::Connect { client, present: Present::Own, rooms: Vec::new(), door: 0 });
-        self.connected[client] = true;
-        self.steps.push(Step::Settle);
-    }
-
-    /// A client reads about as much as is sent, some way behind, while a series is renewed all the time.
-    fn renewal(&mut self, client: usize) {
-        let Setup { outbox_frames, outbox_bytes, window_bytes, window_records, pipe_bytes, .. } = self.setup;
-        let falls_behind = outbox_frames <= 16 || outbox_bytes <= 8_000;
-        if !falls_behind || window_bytes < 1 << 20 || window_records < 60 || pipe_bytes < 16_000 {
-            return;
-        }
-        let send = |kind, pad| Call::Send { scope: Scope::All, except: None, kind, pad };
-        let plain = || send(Kind::Plain, 20_000);
-        let round = || Step::Calls(vec![plain(), send(Kind::Latest(0), 20), plain(), plain()]);
-        self.steps.extend([Step::Flow { client }, Step::Settle, Step::Stall { client }]);
-        self.steps.extend((0..4).map(|_| round()));
-        for _ in 0..self.rng.between(6, 12) {
-            self.steps.push(round());
-            for _ in 0..60_000 / pipe_bytes.min(60_000) + 1 {
-                self.steps.extend([Step::Sip { client, bytes: 60_000 }, Step::Yield(6)]);
-            }
-        }
-        self.steps.extend([Step::Flow { client }, Step::Settle]);
-    }
-
-    /// A client is cut again and again while a large event, or one that is not quite large, is on its way to it.
-    fn cut_within(&mut self, client: usize) {
-        let Setup { window_records, window_bytes, window_seconds, pipe_bytes, .. } = self.setup;
-        let stays = window_records >= 8 && window_bytes >= 1 << 20 && window_seconds >= 20;
-        let Some(user) = self.setup.persons[client].user.filter(|_| stays && pipe_bytes >= 2_000) else { return };
-        let send = |pad| Call::Send { scope: Scope::User(user), except: None, kind: Kind::Plain, pad };
-        let pad = self.rng.pick(&[70_000, 70_000, 40_000]);
-        let gone = || Step::Cut { client, up: false, after: 0 };
-        let back = || Step::Connect { client, present: Present::Own, rooms: Vec::new(), door: 0 };
-        if !self.connected[client] {
-            self.steps.push(back());
-        }
-        self.steps.extend([Step::Flow { client }, Step::Settle, gone()]);
-        let small = self.rng.percent(50).then(|| send(20));
-        self.steps.push(Step::Calls(small.into_iter().chain([send(pad), send(20)]).collect()));
-        for _ in 0..self.rng.between(3, 6) {
-            let after = self.rng.pick(&[0, 1_000, pad / 2, pad / 2, pad]) + self.rng.below(2_000);
-            self.steps.extend([back(), Step::Cut { client, up: false, after }]);
-            let yields = self.rng.between(1, 30);
-            self.steps.push(if self.rng.percent(70) { Step::Settle } else { Step::Yield(yields) });
-            self.steps.push(gone());
-        }
-        self.steps.extend([back(), Step::Settle]);
-        self.connected[client] = true;
-    }
-
-    /// A client has not read its asks when it is told its place, and then its outbox overflows.
-    fn unread_asks(&mut self, client: usize) {
-        let Some(user) = self.setup.persons[client].user else { return };
-        let Setup { outbox_frames, window_records, window_seconds, .. } = self.setup;
-        let quarter = window_records / 4;
-        if outbox_frames > 4 || window_records <= outbox_frames + 1 || quarter > 15 && window_seconds > 3 {
-            return;
-        }
-        let ask = || Step::Calls(vec![Call::Ask { scope: Scope::User(user), seconds: 40, answers: 0 }]);
-        self.steps.extend([Step::Flow { client }, Step::Settle, Step::Stall { client }]);
-        let asks = if window_seconds <= 3 { self.rng.between(1, 3) } else { quarter.max(1) };
-        for _ in 0..asks {
-            self.steps.extend([ask(), Step::Yield(12)]);
-        }
-        self.steps.push(Step::Wait(self.rng.between(1_000, 1_800) as u64));
-        let plain = Call::Send { scope: Scope::User(user), except: None, kind: Kind::Plain, pad: 5 };
-        self.steps.push(Step::Calls(vec![plain; outbox_frames + 1]));
-        self.steps.extend([Step::Flow { client }, Step::Settle]);
-    }
-
     fn connect(&mut self, client: usize) {
         if self.rng.percent(8) { self.connect_slowly(client) } else { self.connect_in(client, 0) }
     }
@@ -361,6 +188,10 @@ impl Generator {
 
     fn connect_in(&mut self, client: usize, door: u64) {
         self.connected[client] = true;
+        if self.setup.mixed && self.rng.percent(40) {
+            let to = self.rng.pick(&Transport::ALL);
+            self.move_to(client, to);
+        }
         let rng = &mut self.rng;
         let others = self.setup.persons.len();
         let any = rng.below(224) as u64;
@@ -429,7 +260,8 @@ impl Generator {
                     2 => Kind::Once(rng.below(4) as Id),
                     _ => Kind::Volatile,
                 };
-                Call::Send { scope, except, kind, pad: rng.below(pad) }
+                let pad = rng.below(pad);
+                Call::Send { scope, except, kind, pad, by: self.by(kind) }
             }
             1 => Call::Join { member, room },
             2 => Call::Leave { member, room },
@@ -444,6 +276,33 @@ impl Generator {
                 answers: rng.below(3usize.pow(5)) as u16,
             },
         }
+    }
+
+    /// By whom something is sent that has no key.
+    fn by_any(&mut self) -> By {
+        self.by(Kind::Plain)
+    }
+
+    /// By whom something is sent.
+    fn by(&mut self, kind: Kind) -> By {
+        let rng = &mut self.rng;
+        if !self.setup.mixed {
+            return By::Provider;
+        }
+        let (one, other) = (rng.pick(&Transport::ALL), rng.pick(&Transport::ALL));
+        // A key counts over the same providers alone.
+        let narrow = if matches!(kind, Kind::Once(_)) { 0 } else { 20 };
+        match rng.weighted(&[35, 25, narrow, narrow]) {
+            0 => By::All,
+            1 => By::Handler(rng.below(self.connected.len())),
+            2 if one.provider() != other.provider() => By::Named(Providers::of(&[one, other])),
+            _ => By::Provider,
+        }
+    }
+
+    fn move_to(&mut self, client: usize, to: Transport) {
+        self.over[client] = to;
+        self.steps.push(Step::Move { client, to });
     }
 
     fn scope(&mut self) -> Scope {

@@ -4,13 +4,13 @@ use realtime_core::Cursor;
 use serde_json::Value;
 
 use crate::client::Word;
-use crate::conn::{Asked, Moment, Owed};
+use crate::conn::{Asked, Moment};
 use crate::generate::{CLOSED_ROOM, FROM_NOW_ROOM};
 use crate::lives::Life;
 use crate::log::{Place, What};
 use crate::reference::{Given, Reference, Sent};
 use crate::rooms::Sees;
-use crate::schedule::{Id, Scope, Transport};
+use crate::schedule::{By, Id, Scope, Transport};
 use crate::tap::LARGE;
 
 /// What a word means for the client.
@@ -135,6 +135,10 @@ impl Reference {
         }
         let across = self.conns[serial].asked.life != life;
         self.cover(covered);
+        if let Some((from, to)) = self.crossing(serial).filter(|_| resumed) {
+            self.coverage.add(from, "left for another transport, and resumed", 1);
+            self.coverage.add(to, "resumed from another transport", 1);
+        }
         if across {
             self.cover("connected while the log began anew");
         }
@@ -188,6 +192,7 @@ impl Reference {
         }
         let (scope, latest, of_another_node) = (record.audience.scope, record.latest, record.process.is_none());
         let exception = record.audience.except_user.is_some() || record.audience.except_connection.is_some();
+        let by = record.by;
         self.arrive(serial, place)?;
         let life = self.conns[serial].life.unwrap_or(self.life());
         let (conn, Life { epoch, log, .. }) = (&mut self.conns[serial], &self.lives[life]);
@@ -209,6 +214,16 @@ impl Reference {
         });
         if resumed && place <= born {
             self.cover("event seen after a resume");
+        }
+        let transport = self.conns[serial].viewer.transport;
+        let sent_by = match by {
+            By::All => "event over all transports",
+            By::Handler(_) => "event of a handler, over all transports",
+            By::Named(_) => "event over two transports",
+            By::Provider => "event over one transport",
+        };
+        if self.setup.mixed {
+            self.coverage.add(transport, sent_by, 1);
         }
         if of_another_node {
             self.cover("event of another node");
@@ -278,6 +293,9 @@ impl Reference {
         if !data["position"].is_null() {
             return self.hear_passed_over(serial, data, (from, until));
         }
+        if self.setup.mixed {
+            return Err("lost, but the window has all there is".to_owned());
+        }
         // Who has lost its place goes on after the oldest quarter of the window, and an eighth more at most.
         let records = now.end - now.start;
         let most = now.start + records / 4 + records / 8;
@@ -340,7 +358,7 @@ impl Reference {
         }
         let delay = data["delayMs"].as_u64();
         // A browser keeps the time of an event stream for as long as nobody answers.
-        let bounds = if self.setup.transport == Transport::Sse { 1_000..=4_000 } else { 100..=2_000 };
+        let bounds = if self.conns[serial].viewer.transport == Transport::Sse { 1_000..=4_000 } else { 100..=2_000 };
         if !delay.is_some_and(|delay| bounds.contains(&delay)) {
             return Err("a delay out of its bounds".to_owned());
         }
@@ -381,84 +399,6 @@ impl Reference {
             self.cover("room exited");
             Ok(Meaning::Exited(room))
         }
-    }
-
-    /// Whether a record may come now: it is for this connection, it is the next one, and none is missing before it.
-    fn arrive(&mut self, serial: usize, place: Place) -> Result<(), String> {
-        let conn = &self.conns[serial];
-        if place <= conn.place {
-            return Err(format!("a duplicate or out of order: everything up to {} has come", conn.place));
-        }
-        let log = self.log_of(conn);
-        if log.sees(&conn.viewer, place) == Sees::No {
-            return Err(format!("for others: {:?}, not {:?}", log.record(place).audience, conn.viewer));
-        }
-        self.check_gap(serial, place - 1)
-    }
-
-    /// Whether nothing is missing up to here.
-    pub(crate) fn check_gap(&mut self, serial: usize, until: Place) -> Result<(), String> {
-        self.check_owed(serial, until)?;
-        let mut superseded = Vec::new();
-        let conn = &self.conns[serial];
-        let log = self.log_of(conn);
-        for place in conn.place + 1..=until {
-            let record = log.record(place);
-            let due = match record.what {
-                What::Event => true,
-                What::Ask => self.is_live(serial, place),
-                What::Nothing => false,
-            };
-            if !due || log.sees(&conn.viewer, place) != Sees::Yes {
-                continue;
-            }
-            if log.is_superseded(&conn.viewer, place) && !self.is_live(serial, place) {
-                superseded.push(Owed { place, until: log.end() });
-                continue;
-            }
-            return Err(format!("a gap: n={} at {place} did not come: {:?}", record.number, record.audience));
-        }
-        for _ in &superseded {
-            self.cover("event superseded");
-        }
-        self.conns[serial].owed.extend(superseded);
-        Ok(())
-    }
-
-    /// Whether nothing that was passed over for a newer one is kept from the client for longer than the log of that moment.
-    fn check_owed(&mut self, serial: usize, until: Place) -> Result<(), String> {
-        let conn = &self.conns[serial];
-        let log = self.log_of(conn);
-        let is_over = |owed: &&Owed| owed.until < until;
-        let mut over = conn.owed.iter().filter(is_over);
-        if let Some(owed) = over.find(|owed| log.has_newer(&conn.viewer, owed.place, owed.until)) {
-            let Owed { place, until } = owed;
-            return Err(format!("a series is kept back: {place} was passed over, and no newer one came up to {until}"));
-        }
-        self.conns[serial].owed.retain(|owed| owed.until >= until);
-        Ok(())
-    }
-
-    /// Whether a connection cannot have been behind when this record was applied: it had taken everything before, and less
-    /// was sent since than its outbox holds.
-    fn is_live(&self, serial: usize, place: Place) -> bool {
-        let Some(settled) = self.conns[serial].settled.filter(|settled| *settled < place) else { return false };
-        let log = self.log_of(&self.conns[serial]);
-        let since = settled + 1..=log.end();
-        // What a frame takes at the most, beside the padding.
-        let bytes: usize = since.clone().map(|place| log.record(place).least_bytes + 700).sum();
-        since.count() < self.setup.outbox_frames && bytes < self.setup.outbox_bytes
-    }
-
-    /// Whether a connection has received all there is for it, now that everything has happened.
-    pub(crate) fn check_settled(&mut self, serial: usize) -> Result<(), String> {
-        if self.conns[serial].sent_back {
-            return Err("it is deaf: the log has begun anew, and it was not sent back".to_owned());
-        }
-        let end = self.log().end();
-        self.check_gap(serial, end)?;
-        self.conns[serial].settled = Some(end);
-        Ok(())
     }
 
     /// A place in the life of the log that a connection belongs to.

@@ -1,12 +1,12 @@
 //! A model test of the `realtime-*` crates.
 //!
 //! From a seed follows a [`Schedule`]: publishing, connecting, cuts at any byte, stalls, joins and
-//! leaves, asks, restarts, logs that lose records. It is played against a real provider (its router behind hyper, over wires
+//! leaves, asks, restarts, logs that lose records. It is played against real providers (their routers behind hyper, over wires
 //! in memory, in simulated time), and everything a client receives is held against a simple
 //! reference: a list of records, who was where when, and from that who must see what.
 //!
-//! What a client may see is decided in `log`, what it does see is held against that in `hear`, and
-//! `world` lets it all happen.
+//! What a client may see is decided in `log`, what it does see is held against that in `hear` and `gaps`, what a sender is
+//! told in `receipts`, and `world` lets it all happen.
 
 mod asks;
 mod calls;
@@ -14,6 +14,7 @@ mod campaign;
 mod client;
 mod conn;
 mod coverage;
+mod gaps;
 mod generate;
 mod guess;
 mod hear;
@@ -22,6 +23,7 @@ mod log;
 mod losses;
 mod pipe;
 mod player;
+mod receipts;
 mod reference;
 mod rng;
 mod rooms;

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 use crate::conn::{Conn, Moment};
 use crate::log::{Audience, Change, Log, Place, Record, What};
 use crate::reference::{Reference, Sent};
-use crate::schedule::{Kind, Scope};
+use crate::schedule::{By, Kind};
 use crate::tape::Ended;
 
 /// One life of the log, as one process has known it.
@@ -15,7 +15,7 @@ pub(crate) struct Life {
     pub(crate) epoch: Epoch,
     pub(crate) log: Log,
     /// Where the process began to read.
-    begun: Place,
+    pub(crate) begun: Place,
 }
 
 /// What the log holds beneath a process that has not noticed yet.
@@ -90,7 +90,7 @@ impl Reference {
         let mut log = last.as_ref().map_or(self.log(), |last| &last.log).up_to(kept.unwrap_or_default());
         let numbers = (0..others).map(|_| {
             let number = self.sent.len() as u64;
-            let audience = Audience { scope: Scope::All, except_user: None, except_connection: None };
+            let audience = Audience::everybody();
             let record = Record { process: None, ..self.record(number, What::Event, audience) };
             let place = log.push(record);
             self.sent.push(Sent::Logged { place, pad: 0 });
@@ -214,6 +214,7 @@ impl Reference {
             mark: self.marks,
             process: Some(self.process),
             number,
+            by: By::Provider,
             what,
             change: None,
             audience,
@@ -225,7 +226,7 @@ impl Reference {
     }
 
     pub(crate) fn record_of(&mut self, change: Change) -> Record {
-        let audience = Audience { scope: Scope::All, except_user: None, except_connection: None };
+        let audience = Audience::everybody();
         Record { change: Some(change), ..self.record(u64::MAX, What::Nothing, audience) }
     }
 }
@@ -236,8 +237,8 @@ fn is_at(ended: &Ended, place: Place) -> Result<(), String> {
 
 impl Record {
     /// With what the kind of event asks for.
-    pub(crate) fn of(self, kind: Kind, pad: usize) -> Self {
-        let mut record = Self { least_bytes: pad, ..self };
+    pub(crate) fn of(self, kind: Kind, pad: usize, by: By) -> Self {
+        let mut record = Self { least_bytes: pad, by, ..self };
         match kind {
             Kind::Latest(key) => record.latest = Some(key),
             Kind::Once(_) | Kind::Plain | Kind::Volatile => {}

@@ -8,7 +8,7 @@ use realtime_core::EventId;
 use tokio::time::Instant;
 
 use crate::rooms::{Rooms, Sees};
-use crate::schedule::{Id, Member, Person, Scope};
+use crate::schedule::{By, Id, Member, Person, Providers, Scope, Transport};
 use crate::tape::Ended;
 use crate::users::Users;
 
@@ -21,6 +21,20 @@ pub(crate) struct Audience {
     pub(crate) scope: Scope,
     pub(crate) except_user: Option<Member>,
     pub(crate) except_connection: Option<String>,
+    /// Over which it reaches whom it is for.
+    pub(crate) providers: Providers,
+}
+
+impl Audience {
+    /// Everybody, over whatever.
+    pub(crate) fn everybody() -> Self {
+        Self { scope: Scope::All, except_user: None, except_connection: None, providers: Providers::ALL }
+    }
+
+    /// Whether both are for the same people, over whatever.
+    fn is_for_same(&self, other: &Self) -> bool {
+        Self { providers: Providers::ALL, ..self.clone() } == Self { providers: Providers::ALL, ..other.clone() }
+    }
 }
 
 /// What a record is.
@@ -48,6 +62,8 @@ pub(crate) struct Record {
     pub(crate) process: Option<usize>,
     /// The event's own number.
     pub(crate) number: u64,
+    /// By whom it was sent.
+    pub(crate) by: By,
     pub(crate) what: What,
     pub(crate) change: Option<Change>,
     pub(crate) audience: Audience,
@@ -64,6 +80,8 @@ pub(crate) struct Record {
 #[derive(Clone, Debug)]
 pub(crate) struct Viewer {
     pub(crate) person: Person,
+    /// By which it is connected.
+    pub(crate) transport: Transport,
     /// The connection's id, once told.
     pub(crate) connection: Option<String>,
     /// The rooms that the connection entered itself.
@@ -141,7 +159,8 @@ impl Log {
     pub(crate) fn is_for(&self, viewer: &Viewer, audience: &Audience, position: Place) -> Sees {
         let Person { user, tenant } = viewer.person;
         let left_out = audience.except_user.is_some_and(|member| member.means(viewer.person))
-            || audience.except_connection.is_some() && audience.except_connection == viewer.connection;
+            || audience.except_connection.is_some() && audience.except_connection == viewer.connection
+            || !audience.providers.serve(viewer.transport);
         let yes = |is: bool| if is && !left_out { Sees::Yes } else { Sees::No };
         let in_room =
             |room: Id| viewer.own.sees(room, position).max(self.users.is_joined(viewer.person, room, position));
@@ -168,7 +187,7 @@ impl Log {
     /// Whether both are of one series.
     pub(crate) fn is_same_series(&self, position: Place, other: Place) -> bool {
         let (one, other) = (self.record(position), self.record(other));
-        one.latest.is_some() && one.latest == other.latest && one.audience == other.audience
+        one.latest.is_some() && one.latest == other.latest && one.audience.is_for_same(&other.audience)
     }
 
     fn newer(&self, position: Place, until: Place) -> impl Iterator<Item = Place> {

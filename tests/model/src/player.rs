@@ -19,6 +19,8 @@ pub(crate) enum Flow {
 
 pub(crate) struct Player {
     pub(crate) flow: Flow,
+    /// Over which it connects.
+    pub(crate) transport: Transport,
     pub(crate) link: Option<Link>,
     /// The place of the last whole thing it received that has one.
     pub(crate) cursor: Option<String>,
@@ -48,9 +50,10 @@ pub(crate) struct Link {
 }
 
 impl Player {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(transport: Transport) -> Self {
         Self {
             flow: Flow::Flowing,
+            transport,
             link: None,
             cursor: None,
             past: Vec::new(),

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
-use realtime_core::{Epoch, EventId, Receipt, Stats};
+use realtime_core::{Epoch, EventId, Stats};
 use tokio::time::Instant;
 
 use crate::calls::Sending;
@@ -12,8 +12,9 @@ use crate::coverage::Coverage;
 use crate::generate::CLOSED_ROOM;
 use crate::lives::{Beneath, Life};
 use crate::log::{Audience, Change, LATE, Place, Viewer, What};
+use crate::receipts::{Becomes, Predicted};
 use crate::rooms::{Rooms, Sees};
-use crate::schedule::{Except, Id, Kind, Member, Present, Scope, Setup};
+use crate::schedule::{Except, Id, Kind, Member, Present, Providers, Scope, Setup, Transport};
 use crate::server::Note;
 
 /// Where an event went.
@@ -72,29 +73,6 @@ pub(crate) struct Key {
     pub(crate) at: Instant,
 }
 
-/// What a send is to come to.
-#[derive(Clone, Debug)]
-pub(crate) struct Predicted {
-    pub(crate) number: u64,
-    pub(crate) sending: Sending,
-    pub(crate) becomes: Becomes,
-    /// How many connections it matches, at least and at most.
-    matches: (usize, usize),
-}
-
-/// What the log is to make of a send.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Becomes {
-    /// A record at this place.
-    Record(Place),
-    /// Nothing: the same was sent with its key before, and is at this place.
-    Repeat(Place),
-    /// Nothing: its key is another event's.
-    Refused,
-    /// Nothing: it is volatile.
-    Volatile,
-}
-
 impl Reference {
     pub(crate) fn new(setup: Setup, epoch: Epoch) -> Self {
         let delivered = vec![BTreeSet::new(); setup.persons.len()];
@@ -126,13 +104,16 @@ impl Reference {
 
     /// Where the server is, which has applied everything up to here.
     pub(crate) fn moment(&self, stats: &Stats, end: Place) -> Moment {
-        Moment { life: self.life(), end, start: end.saturating_sub(stats.window_records) }
+        // Where others are there too, a window has fewer records than places; it is then large enough for all there are.
+        let begun = self.lives[self.life()].begun;
+        let start = if self.setup.mixed { begun } else { end.saturating_sub(stats.window_records) };
+        Moment { life: self.life(), end, start }
     }
 
     /// A client asks for a connection; its serial number.
     pub(crate) fn ask_to_connect(
         &mut self,
-        client: usize,
+        (client, transport): (usize, Transport),
         present: Present,
         presented: Option<String>,
         named: &[Id],
@@ -143,7 +124,7 @@ impl Reference {
         }
         let mut own = Rooms::default();
         named.iter().filter(|room| **room != CLOSED_ROOM).for_each(|room| own.enter(*room, 0, Place::MAX));
-        let viewer = Viewer { person: self.setup.persons[client], connection: None, own };
+        let viewer = Viewer { person: self.setup.persons[client], transport, connection: None, own };
         self.conns.push(Conn {
             client,
             viewer,
@@ -241,8 +222,8 @@ impl Reference {
         self.cover(if member.tenant.is_some() { "room left within a tenant" } else { "room left" });
     }
 
-    /// Whom something is for.
-    pub(crate) fn audience(&self, scope: Scope, except: Option<Except>) -> Audience {
+    /// Whom something is for, over these providers.
+    pub(crate) fn audience(&self, scope: Scope, except: Option<Except>, providers: Providers) -> Audience {
         let scope = match scope {
             Scope::Room(_) if self.setup.everyone => Scope::All,
             Scope::RoomIn(tenant, _) if self.setup.everyone => Scope::Tenant(tenant),
@@ -256,7 +237,7 @@ impl Reference {
             }
             except => except_user = crate::calls::except_user(except),
         }
-        Audience { scope, except_user, except_connection }
+        Audience { scope, except_user, except_connection, providers }
     }
 
     /// An event is sent. Who sends one with a key that is known sends the same once more, unless it leaves somebody out.
@@ -269,16 +250,16 @@ impl Reference {
             let except = &sending.audience;
             if except.except_user.is_some() || except.except_connection.is_some() {
                 self.cover("idempotency key of another event");
-                return Predicted { number, sending, becomes: Becomes::Refused, matches: (0, 0) };
+                return Predicted { number, sending, becomes: Becomes::Refused, matches: Vec::new() };
             }
             return Predicted {
                 number: known.number,
                 sending: first,
                 becomes: Becomes::Repeat(place),
-                matches: (0, 0),
+                matches: Vec::new(),
             };
         }
-        let (audience, kind, pad) = (sending.audience.clone(), sending.kind, sending.pad);
+        let Sending { audience, kind, pad, by, .. } = sending.clone();
         if kind == Kind::Volatile {
             // It goes at once, before what was called with it has been applied.
             let place = self.before + 1;
@@ -290,7 +271,7 @@ impl Reference {
             let matches = self.matches(&audience, place);
             return Predicted { number, sending, becomes: Becomes::Volatile, matches };
         }
-        let record = self.record(number, What::Event, audience.clone()).of(kind, pad);
+        let record = self.record(number, What::Event, audience.clone()).of(kind, pad, by);
         let place = self.log_mut().push(record);
         if let Kind::Once(key) = kind {
             self.keys.push(Key { key, place, sending: sending.clone(), number, id: None, at: Instant::now() });
@@ -308,16 +289,6 @@ impl Reference {
         number
     }
 
-    /// How many connections something for this audience matches, at least and at most.
-    fn matches(&self, audience: &Audience, place: Place) -> (usize, usize) {
-        let sees = |conn: &Conn| self.log().is_for(&conn.viewer, audience, place);
-        let least = self.of_now().filter(|conn| conn.is_there() && sees(conn) == Sees::Yes).count();
-        // The rooms of those that were sent back are not known any more.
-        let may_see = |conn: &&Conn| conn.may_be_there() && (conn.sent_back || sees(conn) != Sees::No);
-        let most = self.of_now().filter(may_see).count();
-        (least, most)
-    }
-
     /// The first event with this key: only so many keys are remembered, and only for so long.
     fn known(&self, key: Id) -> Option<&Key> {
         let forgotten = self.keys.len().saturating_sub(self.setup.window_keys);
@@ -325,38 +296,12 @@ impl Reference {
         known.filter(|known| known.at.elapsed() < self.age())
     }
 
-    /// What a send has come to.
-    pub(crate) fn sent(&mut self, predicted: &Predicted, receipt: Option<&Receipt>) -> Result<(), String> {
-        let &Predicted { number, becomes, .. } = predicted;
-        let wrong = |what: &str| Err(format!("{what}: n={number}, {becomes:?}: {receipt:?}"));
-        let Some(receipt) = receipt else {
-            return if becomes == Becomes::Refused { Ok(()) } else { wrong("its key is said to be another event's") };
-        };
-        let (place, is_repeat) = match becomes {
-            Becomes::Record(place) => (Some(place), false),
-            Becomes::Repeat(place) => (Some(place), true),
-            Becomes::Volatile => (None, false),
-            Becomes::Refused => return wrong("the key of another event was taken"),
-        };
-        if receipt.repeated() != is_repeat {
-            return wrong("it does not say whether it is a repeat's");
-        }
-        if receipt.position.map(realtime_core::Position::get) != place {
-            return wrong("not at its place");
-        }
-        let Some(place) = place else { return matched(predicted, receipt) };
-        if let Some(key) = self.keys.iter_mut().rfind(|known| known.place == place) {
-            if key.id.is_some_and(|id| id != receipt.id) {
-                return wrong("a repeat without the first one's id");
-            }
-            key.id = Some(receipt.id);
-            self.cover(if is_repeat { "repeat of an idempotency key" } else { "event with an idempotency key" });
-        }
-        if !is_repeat {
-            let life = self.life();
-            self.lives[life].log.record_mut(place).id = Some(receipt.id);
-        }
-        matched(predicted, receipt)
+    /// From which transport to which a client has come, if it presents its own place and is over another one than before.
+    pub(crate) fn crossing(&self, serial: usize) -> Option<(Transport, Transport)> {
+        let Conn { client, viewer, presented, .. } = &self.conns[serial];
+        let before = self.conns[..serial].iter().rfind(|conn| conn.client == *client && conn.connected)?;
+        let is_own = presented.is_some() && before.viewer.transport != viewer.transport;
+        is_own.then_some((before.viewer.transport, viewer.transport))
     }
 
     /// The connections of this process.
@@ -381,8 +326,22 @@ impl Reference {
         }
     }
 
-    /// Looks whether the window holds what its bounds say; only when nothing is under way.
-    pub(crate) fn check_window(&mut self, stats: &Stats) -> Result<(), String> {
+    /// Looks whether a provider's window, which is large enough for all there are, holds just its own records.
+    fn check_own_records(&self, transport: Transport, stats: &Stats) -> Result<(), String> {
+        let log = self.log();
+        let places = self.lives[self.life()].begun + 1..=log.end();
+        let own = places.filter(|place| log.record(*place).audience.providers.serve(transport)).count() as u64;
+        if stats.window_records == own {
+            return Ok(());
+        }
+        Err(format!("the window of {transport} has {} records of its {own}", stats.window_records))
+    }
+
+    /// Looks whether a provider's window holds what its bounds say; only when nothing is under way.
+    pub(crate) fn check_window(&mut self, (transport, stats): &(Transport, Stats)) -> Result<(), String> {
+        if self.setup.mixed {
+            return self.check_own_records(*transport, stats);
+        }
         let end = self.log().end();
         let start = end.saturating_sub(stats.window_records);
         let (records, bytes) = (self.setup.window_records as u64, self.setup.window_bytes as u64);
@@ -412,14 +371,5 @@ impl Reference {
             self.cover(if by_count >= may_be_gone { "window exceeded by count" } else { "window exceeded by age" });
         }
         Ok(())
-    }
-}
-
-/// Whether a receipt counts the right connections.
-fn matched(predicted: &Predicted, receipt: &Receipt) -> Result<(), String> {
-    let (least, most) = predicted.matches;
-    match receipt.delivered {
-        Some(told) if (least..=most).contains(&told.matched) && told.queued + told.dropped == told.matched => Ok(()),
-        told => Err(format!("n={} matched {told:?} and not {least} to {most}", predicted.number)),
     }
 }

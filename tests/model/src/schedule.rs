@@ -22,6 +22,15 @@ impl Transport {
     /// Every transport.
     pub const ALL: [Self; 4] = [Self::Polling, Self::SocketIo, Self::Sse, Self::Ws];
 
+    /// The name of the provider that serves it.
+    pub(crate) fn provider(self) -> &'static str {
+        match self {
+            Self::Polling | Self::SocketIo => "socket",
+            Self::Sse => "sse",
+            Self::Ws => "ws",
+        }
+    }
+
     /// Whether clients can say something on their connection.
     pub(crate) fn is_bidirectional(self) -> bool {
         self != Self::Sse
@@ -71,10 +80,44 @@ impl Member {
     }
 }
 
+/// Some of the providers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Providers {
+    socket: bool,
+    sse: bool,
+    ws: bool,
+}
+
+impl Providers {
+    pub(crate) const ALL: Self = Self { socket: true, sse: true, ws: true };
+
+    /// Those that serve these transports.
+    pub(crate) fn of(transports: &[Transport]) -> Self {
+        let has = |name| transports.iter().any(|transport| transport.provider() == name);
+        Self { socket: has("socket"), sse: has("sse"), ws: has("ws") }
+    }
+
+    pub(crate) fn names(self) -> Vec<&'static str> {
+        let named = [(self.socket, "socket"), (self.sse, "sse"), (self.ws, "ws")];
+        named.into_iter().filter_map(|(is_named, name)| is_named.then_some(name)).collect()
+    }
+
+    pub(crate) fn serve(self, transport: Transport) -> bool {
+        match transport {
+            Transport::Polling | Transport::SocketIo => self.socket,
+            Transport::Sse => self.sse,
+            Transport::Ws => self.ws,
+        }
+    }
+}
+
 /// How server, wires and clients are made.
 #[derive(Clone, Debug)]
 pub(crate) struct Setup {
+    /// Over which each client begins, and whose provider asks and is asked by name.
     pub(crate) transport: Transport,
+    /// All providers are there, and clients come back over another transport than they left.
+    pub(crate) mixed: bool,
     pub(crate) persons: Vec<Person>,
     /// Rooms are for everyone, as SSE has it by default.
     pub(crate) everyone: bool,
@@ -130,6 +173,19 @@ pub(crate) enum Answer {
     Now,
 }
 
+/// By whom an event is sent, and over which providers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum By {
+    /// The service, over all.
+    All,
+    /// A handler of what this client has said on its connection, over all.
+    Handler(usize),
+    /// The service, over these.
+    Named(Providers),
+    /// The provider of the schedule's transport.
+    Provider,
+}
+
 /// One call of the server's side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Call {
@@ -152,6 +208,7 @@ pub(crate) enum Call {
         except: Option<Except>,
         kind: Kind,
         pad: usize,
+        by: By,
     },
 }
 
@@ -238,6 +295,11 @@ pub(crate) enum Step {
     },
     /// The log loses records while the process runs.
     Lose(Loss),
+    /// From its next connection on the client is over this transport.
+    Move {
+        client: usize,
+        to: Transport,
+    },
     /// The process ends and another one begins, with or without a drain, and with the same log or with one that has lost
     /// records.
     Restart {

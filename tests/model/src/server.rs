@@ -1,29 +1,33 @@
-//! The process under test: one provider, its router behind hyper, and what its hooks tell.
+//! The process under test: one provider or all of them, their routers behind hyper, and what its hooks and handlers tell.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, join_all};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use realtime_core::{
     Authenticator, CloseReason, ConnectRequest, ConnectionId, ConnectionInfo, Context, Drain, Error, Identity,
-    LifecycleHook, Limits, OutboxConfig, RealtimeBroadcast, Refusal, RoomAccess, RoomDelivery, RoomMembership,
-    RoomPolicy, Runtime, SocketIoBroadcast, Stats, WindowConfig,
+    LifecycleHook, Limits, Log, OutboxConfig, Refusal, RoomAccess, RoomDelivery, RoomMembership, RoomPolicy, Runtime,
+    SocketIoBroadcast, Stats, WindowConfig,
 };
 use realtime_http::HttpProvider;
 use realtime_socketio::{SocketIoConfig, SocketIoProvider};
 use realtime_sse::{SseConfig, SseProvider};
 use realtime_ws::{WsConfig, WsProvider};
+use serde_json::Value;
 use tokio::time::Instant;
 use tower_service::Service;
 
+use crate::calls::Sender;
+use crate::client::HELLO;
 use crate::generate::{CLOSED_ROOM, FROM_NOW_ROOM};
 use crate::pipe::ServerEnd;
-use crate::schedule::{Id, Setup, Transport};
+use crate::schedule::{By, Id, Setup, Transport};
 use crate::tape::Tape;
 
 /// What a hook has told of a connection.
@@ -37,12 +41,19 @@ pub(crate) struct Note {
 }
 
 pub(crate) struct Server {
-    provider: Arc<dyn HttpProvider>,
+    /// The one of the schedule's transport is the first.
+    providers: Vec<(Transport, Arc<dyn HttpProvider>)>,
     router: axum::Router,
     http: http1::Builder,
     notes: Notes,
+    log: Log,
+    contexts: Contexts,
     tape: Tape,
 }
+
+/// The contexts of handlers, by the serial numbers of the connections that have said something.
+#[derive(Clone, Default)]
+struct Contexts(Arc<Mutex<HashMap<usize, Context>>>);
 
 #[derive(Clone, Default)]
 struct Notes(Arc<Mutex<Vec<Note>>>);
@@ -50,7 +61,12 @@ struct Notes(Arc<Mutex<Vec<Note>>>);
 impl Server {
     /// Begins with this log, of which it knows nothing; `begun` is when time began.
     pub(crate) async fn start(setup: &Setup, tape: Tape, begun: Instant) -> Result<Self, Error> {
-        let provider = provider(setup);
+        let mut transports = vec![setup.transport];
+        if setup.mixed {
+            let others = [Transport::SocketIo, Transport::Sse, Transport::Ws];
+            transports.extend(others.into_iter().filter(|other| other.provider() != setup.transport.provider()));
+        }
+        let contexts = Contexts::default();
         let notes = Notes::default();
         tape.begin();
         let runtime = Runtime::in_memory()
@@ -58,11 +74,17 @@ impl Server {
             .with_policy(Rooms)
             .with_backplane(tape.clone())
             .with_hook(notes.clone());
-        provider.attach(runtime).await?;
+        let (mut providers, mut router) = (Vec::new(), axum::Router::new());
+        for transport in transports {
+            let provider = provider(transport, setup, &contexts);
+            provider.attach(runtime.clone()).await?;
+            router = router.merge(Arc::clone(&provider).router());
+            providers.push((transport, provider));
+        }
         let mut http = http1::Builder::new();
         // The least that hyper takes, so that what a stalled client leaves waits in the outbox and not there.
         http.max_buf_size(8 * 1024);
-        Ok(Self { router: Arc::clone(&provider).router(), provider, http, notes, tape })
+        Ok(Self { providers, router, http, notes, log: runtime.log, contexts, tape })
     }
 
     /// Serves one connection, as a listener would.
@@ -79,20 +101,31 @@ impl Server {
         });
     }
 
-    pub(crate) fn stats(&self) -> Stats {
-        self.provider.stats()
+    /// What each provider has done, that of the schedule's transport first.
+    pub(crate) fn stats(&self) -> Vec<(Transport, Stats)> {
+        self.providers.iter().map(|(transport, provider)| (*transport, provider.stats())).collect()
     }
 
-    pub(crate) fn broadcast(&self) -> Arc<dyn RealtimeBroadcast> {
-        self.provider.broadcast()
+    /// From where an event can be sent by this; nowhere while no handler has heard the connection with this serial number.
+    pub(crate) fn sender(&self, by: By, serial: Option<usize>) -> Option<Sender> {
+        Some(match by {
+            By::All => Sender::Log(self.log.clone(), None),
+            By::Handler(_) => Sender::Handler(self.contexts.lock().get(&serial?)?.clone()),
+            By::Named(providers) => Sender::Log(self.log.clone(), Some(providers)),
+            By::Provider => Sender::Provider(self.first().broadcast()),
+        })
     }
 
     pub(crate) fn rooms(&self) -> Option<Arc<dyn RoomMembership>> {
-        self.provider.rooms()
+        self.first().rooms()
     }
 
     pub(crate) fn asks(&self) -> Option<Arc<dyn SocketIoBroadcast>> {
-        self.provider.socket_io()
+        self.first().socket_io()
+    }
+
+    fn first(&self) -> &dyn HttpProvider {
+        &*self.providers[0].1
     }
 
     /// What the hooks have told since the last call.
@@ -106,22 +139,31 @@ impl Server {
     }
 
     pub(crate) fn shutdown(&self, drain: Drain) -> BoxFuture<'static, ()> {
-        let provider = Arc::clone(&self.provider);
-        Box::pin(async move { provider.shutdown(drain).await })
+        let providers: Vec<_> = self.providers.iter().map(|(_, provider)| Arc::clone(provider)).collect();
+        Box::pin(async move {
+            // As the service does it.
+            join_all(providers.iter().map(|provider| provider.drain(drain))).await;
+            join_all(providers.iter().map(|provider| provider.shutdown(Drain::now()))).await;
+        })
     }
 }
 
-fn provider(setup: &Setup) -> Arc<dyn HttpProvider> {
+fn provider(transport: Transport, setup: &Setup, contexts: &Contexts) -> Arc<dyn HttpProvider> {
     let limits = Limits::default().with_connections_per_user(10_000);
     let outbox = OutboxConfig::default().with_frames(setup.outbox_frames).with_bytes(setup.outbox_bytes);
     let window = WindowConfig::default()
         .with_records(setup.window_records)
         .with_bytes(setup.window_bytes)
         .with_age(Duration::from_secs(setup.window_seconds));
-    match setup.transport {
+    let contexts = contexts.clone();
+    let keep = move |context: Context, _: Value| {
+        contexts.keep(context);
+        std::future::ready(())
+    };
+    match transport {
         Transport::Polling | Transport::SocketIo => {
             let config = SocketIoConfig::default().with_limits(limits).with_outbox(outbox).with_window(window);
-            Arc::new(SocketIoProvider::new(config))
+            Arc::new(SocketIoProvider::new(config).on(HELLO, keep))
         }
         Transport::Sse => {
             let delivery = if setup.everyone { RoomDelivery::Everyone } else { RoomDelivery::Members };
@@ -130,7 +172,7 @@ fn provider(setup: &Setup) -> Arc<dyn HttpProvider> {
         }
         Transport::Ws => {
             let config = WsConfig::default().with_limits(limits).with_outbox(outbox).with_window(window);
-            Arc::new(WsProvider::new(config))
+            Arc::new(WsProvider::new(config).on(HELLO, keep))
         }
     }
 }
@@ -189,11 +231,28 @@ impl RoomPolicy for Rooms {
     }
 }
 
+/// The number that a connection's client gave it.
+fn serial_of(identity: &Identity) -> Option<usize> {
+    let end = identity.expiry().and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH + NEVER).ok());
+    end.map(|serial| serial.as_secs() as usize)
+}
+
+impl Contexts {
+    fn keep(&self, context: Context) {
+        if let Some(serial) = serial_of(context.identity()) {
+            self.lock().insert(serial, context);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<usize, Context>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl Notes {
     fn add(&self, connection: &ConnectionInfo, came: Option<ConnectionId>) {
-        let end = connection.identity.expiry().and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH + NEVER).ok());
-        if let Some(serial) = end {
-            let note = Note { serial: serial.as_secs() as usize, came, at: Instant::now() };
+        if let Some(serial) = serial_of(&connection.identity) {
+            let note = Note { serial, came, at: Instant::now() };
             self.0.lock().unwrap_or_else(PoisonError::into_inner).push(note);
         }
     }

@@ -10,7 +10,7 @@ use crate::calls::{Done, Pending};
 use crate::client::{Say, Wish, Word};
 use crate::guess::Guess;
 use crate::player::{Flow, Link, Player};
-use crate::schedule::{Call, Id, Kind, Present, Scope, Setup, Step};
+use crate::schedule::{By, Call, Id, Kind, Present, Scope, Setup, Step};
 use crate::server::{room_name, tenant_name, user_name};
 use crate::world::World;
 
@@ -24,6 +24,7 @@ impl World {
             Step::Flow { client } => self.players[*client].flow = Flow::Flowing,
             Step::Goodbye { client } => self.goodbye(*client),
             Step::Lose(loss) => self.lose(*loss).await?,
+            Step::Move { client, to } => self.players[*client].transport = *to,
             Step::Restart { drain, loss } => self.restart(*drain, *loss).await?,
             Step::Settle => self.settle().await?,
             Step::Sip { client, bytes } => {
@@ -56,7 +57,8 @@ impl World {
             self.connect(client, Present::Own, &[], 0);
         }
         self.settle().await?;
-        self.calls(&[Call::Send { scope: Scope::All, except: None, kind: Kind::Plain, pad: 5 }]).await?;
+        let by = if self.setup.mixed { By::All } else { By::Provider };
+        self.calls(&[Call::Send { scope: Scope::All, except: None, kind: Kind::Plain, pad: 5, by }]).await?;
         self.settle().await?;
         if let Some(until) = self.asks.until() {
             self.wait(until.saturating_duration_since(Instant::now()) + Duration::from_secs(1)).await?;
@@ -95,7 +97,7 @@ impl World {
             }
             if pending.iter().all(Option::is_none) {
                 self.hear_log()?;
-                return self.reference.check_window(&self.server.stats());
+                return self.check_windows();
             }
             // Whoever reads does so while the calls are under way.
             self.look()?;
@@ -116,7 +118,8 @@ impl World {
         // It is no longer where it was, wherever that is.
         player.cursor = presented.clone().or(player.cursor.take());
         let moment = self.moment();
-        let serial = self.reference.ask_to_connect(client, present, presented.clone(), &rooms, moment);
+        let transport = self.players[client].transport;
+        let serial = self.reference.ask_to_connect((client, transport), present, presented.clone(), &rooms, moment);
         let conn = &mut self.reference.conns[serial];
         conn.admitted += Duration::from_millis(door);
         conn.calm = is_fair(&self.setup, self.players[client].flow);
@@ -128,7 +131,7 @@ impl World {
         person.user.iter().for_each(|user| query += &format!("&user={}", user_name(*user)));
         person.tenant.iter().for_each(|tenant| query += &format!("&tenant={}", tenant_name(*tenant)));
         let wish = Wish { query, rooms: rooms.iter().map(|room| room_name(*room)).collect(), cursor: presented };
-        let (link, ends) = Link::open(serial, self.setup.transport, &wish, serial.is_multiple_of(3), self.pipe());
+        let (link, ends) = Link::open(serial, transport, &wish, serial.is_multiple_of(3), self.pipe());
         self.reference.conns[serial].looker = link.looker();
         self.players[client].link = Some(link);
         ends.into_iter().for_each(|end| self.server.accept(end));
@@ -217,7 +220,7 @@ impl World {
     fn goodbye(&mut self, client: usize) {
         self.disturb(client);
         if let Some(link) = &mut self.players[client].link
-            && self.setup.transport.is_bidirectional()
+            && self.reference.conns[link.serial].viewer.transport.is_bidirectional()
         {
             link.say(Say::Goodbye);
             self.reference.cover("goodbye");
@@ -228,7 +231,7 @@ impl World {
         let ack = self.players[client].next_ack();
         let Some(link) = &mut self.players[client].link else { return };
         let conn = &self.reference.conns[link.serial];
-        if !conn.connected || conn.request.is_some() {
+        if !conn.connected || conn.request.is_some() || !conn.viewer.transport.is_bidirectional() {
             return;
         }
         let say = if enter {

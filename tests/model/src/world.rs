@@ -15,7 +15,7 @@ use crate::log::LATE;
 use crate::pipe::{ClientEnd, PipeConfig};
 use crate::player::{Late, Player};
 use crate::reference::Reference;
-use crate::schedule::{Answer, Call, Kind, Schedule, Setup};
+use crate::schedule::{Answer, By, Call, Kind, Providers, Schedule, Setup};
 use crate::server::Server;
 use crate::steps::Digest;
 use crate::tape::{Tape, Told};
@@ -54,7 +54,7 @@ impl World {
         let epoch = server.tape().epoch().ok_or("the log was not asked for its epoch")?;
         Ok(Self {
             reference: Reference::new(setup.clone(), epoch),
-            players: setup.persons.iter().map(|_| Player::new()).collect(),
+            players: setup.persons.iter().map(|_| Player::new(setup.transport)).collect(),
             server,
             dead: Vec::new(),
             asks: Asks::default(),
@@ -116,7 +116,7 @@ impl World {
 
     /// Where the process is now.
     pub(crate) fn moment(&self) -> Moment {
-        self.reference.moment(&self.server.stats(), self.server.tape().applied())
+        self.reference.moment(&self.server.stats()[0].1, self.server.tape().applied())
     }
 
     /// One client reads and answers; whether anything moved.
@@ -155,7 +155,12 @@ impl World {
         }
         match hearing.meaning {
             Meaning::Ask { ack, number } => self.answer(client, ack, number),
-            Meaning::Connected => player.rooms.extend(&self.reference.conns[serial].named),
+            Meaning::Connected => {
+                player.rooms.extend(&self.reference.conns[serial].named);
+                if self.setup.mixed && self.reference.conns[serial].viewer.transport.is_bidirectional() {
+                    player.link.iter_mut().for_each(|link| link.say(Say::Hello));
+                }
+            }
             Meaning::End => return Ok(true),
             Meaning::Entered(room) => drop(player.rooms.insert(room)),
             Meaning::Exited(room) => drop(player.rooms.remove(&room)),
@@ -275,8 +280,7 @@ impl World {
             }
         }
         self.hear_log()?;
-        let stats = self.server.stats();
-        self.reference.check_window(&stats)?;
+        self.check_windows()?;
         let now = Instant::now();
         for (client, player) in self.players.iter_mut().enumerate() {
             let reads = player.budget() > 0;
@@ -300,12 +304,18 @@ impl World {
         Ok(())
     }
 
+    /// Looks at each provider's window; only when nothing is under way.
+    pub(crate) fn check_windows(&mut self) -> Result<(), String> {
+        self.server.stats().iter().try_for_each(|stats| self.reference.check_window(stats))
+    }
+
     /// A call of the server's side, to be polled with the others of its step; none when it cannot be.
     pub(crate) fn call(&mut self, call: Call) -> Option<crate::calls::Pending> {
         match call {
             Call::Ask { scope, seconds, answers } => {
                 let asks = self.server.asks()?;
-                let audience = self.reference.audience(scope, None);
+                let providers = self.providers_of(By::Provider);
+                let audience = self.reference.audience(scope, None, providers);
                 let number = self.reference.ask(audience);
                 let timeout = Duration::from_secs(seconds);
                 self.answers.push((number, answers));
@@ -322,12 +332,24 @@ impl World {
                 self.reference.leave(member, room);
                 Some(crate::calls::leave(rooms, member, room))
             }
-            Call::Send { scope, except, kind, pad } => {
-                let audience = self.reference.audience(scope, except);
-                let sending = Sending { scope, audience, kind, pad };
-                let predicted = self.reference.send(sending);
-                Some(crate::calls::send(self.server.broadcast(), predicted))
+            Call::Send { scope, except, kind, pad, by } => {
+                let link = |client: usize| self.players[client].link.as_ref();
+                let serial = if let By::Handler(client) = by { link(client).map(|link| link.serial) } else { None };
+                let sender = self.server.sender(by, serial)?;
+                let audience = self.reference.audience(scope, except, self.providers_of(by));
+                let predicted = self.reference.send(Sending { scope, audience, kind, pad, by });
+                Some(crate::calls::send(sender, predicted))
             }
+        }
+    }
+
+    /// Over which providers something goes.
+    fn providers_of(&self, by: By) -> Providers {
+        match by {
+            // Where there is only one, it makes no difference whom a record is for.
+            By::Provider if self.setup.mixed => Providers::of(&[self.setup.transport]),
+            By::All | By::Handler(_) | By::Provider => Providers::ALL,
+            By::Named(providers) => providers,
         }
     }
 
@@ -351,14 +373,14 @@ impl World {
         self.server.shutdown(Drain::now()).await;
         sleep(Duration::from_millis(1)).await;
         self.hear_hooks()?;
-        let transport = self.setup.transport;
-        let stats = self.server.stats();
-        let coverage = &mut self.reference.coverage;
-        coverage.add(transport, "overflow", stats.overflows);
-        coverage.add(transport, "volatile event dropped", stats.dropped);
-        coverage.add(transport, "connection cut for its stall", stats.stalled);
-        if stats.panics > 0 || stats.skipped_records > 0 {
-            return Err(format!("panics or skipped records: {stats:?}"));
+        for (transport, stats) in self.server.stats() {
+            let coverage = &mut self.reference.coverage;
+            coverage.add(transport, "overflow", stats.overflows);
+            coverage.add(transport, "volatile event dropped", stats.dropped);
+            coverage.add(transport, "connection cut for its stall", stats.stalled);
+            if stats.panics > 0 || stats.skipped_records > 0 {
+                return Err(format!("panics or skipped records: {stats:?}"));
+            }
         }
         Ok(())
     }

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::http;
 use super::ws::{Message, Socket, close_frame, text_frame};
-use super::{Heard, Protocol, Say, Wish, Word, text};
+use super::{HELLO, Heard, Protocol, Say, Wish, Word, text};
 
 /// Socket.IO's packets, on whatever carries them.
 pub(super) struct Packets {
@@ -66,6 +66,7 @@ impl Packets {
         match say {
             Say::Answer { ack, json } => format!("43{ack}[{json}]"),
             Say::Goodbye => "41".to_owned(),
+            Say::Hello => format!("42{}", json!([HELLO, null])),
             Say::Subscribe { room, ack } => format!("42{ack}{}", json!(["join", room])),
             Say::Unsubscribe { room, ack } => format!("42{ack}{}", json!(["leave", room])),
         }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::http::{self, Part, Responses};
-use super::{Heard, Protocol, Say, Wish, Word, text};
+use super::{HELLO, Heard, Protocol, Say, Wish, Word, text};
 
 /// A websocket from its handshake on.
 #[derive(Default)]
@@ -138,6 +138,7 @@ impl Protocol for Ws {
         let envelope = match say {
             Say::Answer { ack, json } => format!("{{\"type\":\"ack\",\"ack\":{ack},\"payload\":{json}}}"),
             Say::Goodbye => return vec![(0, close_frame())],
+            Say::Hello => json!({"type": HELLO, "payload": null}).to_string(),
             Say::Subscribe { room, ack } => {
                 json!({"type": "subscribe", "payload": {"channel": room}, "ack": ack}).to_string()
             }

@@ -1,0 +1,237 @@
+//! Things that chance alone would rarely bring about, several steps each.
+
+use super::{Generator, ROOMS};
+use crate::schedule::{By, Call, Id, Kind, Loss, Member, Present, Scope, Setup, Step, Transport};
+
+impl Generator {
+    /// So many events for everybody.
+    fn events(&mut self, count: usize) {
+        let send = Call::Send { scope: Scope::All, except: None, kind: Kind::Plain, pad: 5, by: self.by_any() };
+        self.steps.push(Step::Calls(vec![send; count]));
+    }
+
+    /// The log begins anew while a client connects, or while one is asked something.
+    pub(super) fn new_life(&mut self, client: usize) {
+        if self.rng.percent(30) {
+            return self.ask_of_before(client);
+        }
+        let count = self.rng.between(1, 5);
+        self.events(count);
+        if self.rng.percent(50) {
+            self.steps.push(Step::Settle);
+        }
+        if self.connected[client] && self.rng.percent(80) {
+            self.steps.push(Step::Cut { client, up: false, after: 0 });
+        }
+        let (lost, others) = (self.rng.between(1, count) as u64, self.rng.between(0, 2 * count));
+        let records = (!self.rng.percent(15)).then_some(lost);
+        self.steps.push(Step::Lose(Loss { records, others }));
+        if self.rng.percent(50) {
+            self.steps.push(Step::Wait(self.rng.between(1, 900) as u64));
+        }
+        self.connect_slowly(client);
+        if self.rng.percent(50) {
+            self.steps.push(Step::Wait(self.rng.between(800, 1_200) as u64));
+        }
+        let count = self.rng.between(1, 2);
+        self.events(count);
+        self.steps.push(Step::Settle);
+        self.connected.fill(false);
+        self.connected[client] = true;
+    }
+
+    /// Whoever is asked something is gone without a word; then another ask gets that one's place.
+    fn ask_of_before(&mut self, client: usize) {
+        let is_asked = self.over[client].provider() == self.setup.transport.provider();
+        let is_asked = is_asked && self.setup.transport.is_bidirectional();
+        let Some(user) = self.setup.persons[client].user.filter(|_| is_asked) else { return };
+        let ask = Call::Ask { scope: Scope::User(user), seconds: 40, answers: 0 };
+        if !self.connected[client] {
+            self.connect(client);
+        }
+        self.steps.extend([
+            Step::Flow { client },
+            Step::Settle,
+            Step::Stall { client },
+            Step::Calls(vec![ask]),
+            Step::Vanish { client },
+            Step::Lose(Loss { records: Some(1), others: 0 }),
+            Step::Wait(1_000),
+            Step::Flow { client },
+            Step::Calls(vec![ask]),
+        ]);
+        self.connected.fill(false);
+        self.connect(client);
+        self.steps.push(Step::Settle);
+    }
+
+    /// The log is set back while nothing runs, and goes on with other records beyond the places of some clients.
+    pub(super) fn rolled_back(&mut self, client: usize) {
+        if !self.connected[client] {
+            self.connect(client);
+        }
+        let count = self.rng.between(1, 6);
+        self.steps.extend([Step::Flow { client }, Step::Settle]);
+        self.events(count);
+        self.steps.push(Step::Settle);
+        let (lost, others) = (self.rng.between(1, count) as u64, self.rng.between(0, count));
+        let drain = self.rng.percent(20).then_some(0);
+        self.steps.push(Step::Restart { drain, loss: Some(Loss { records: Some(lost), others }) });
+        self.connected.fill(false);
+        if self.rng.percent(70) {
+            self.events(count);
+        }
+        self.steps.push(Step::Connect { client, present: Present::Own, rooms: Vec::new(), door: 0 });
+        self.connected[client] = true;
+        self.steps.push(Step::Settle);
+    }
+
+    /// A member of a room is away for about as long as the window reaches, and the room goes on.
+    pub(super) fn absence(&mut self, client: usize) {
+        let rng = &mut self.rng;
+        let window = self.setup.window_seconds as usize * 1_000;
+        let person = self.setup.persons[client];
+        let Some(user) = person.user.filter(|_| window <= 20_000) else { return };
+        let member = Member { user, tenant: person.tenant.filter(|_| rng.percent(40)) };
+        let room = rng.below(ROOMS) as Id;
+        let by = By::Provider;
+        let send = |scope| Step::Calls(vec![Call::Send { scope, except: None, kind: Kind::Plain, pad: 5, by }]);
+        let away = rng.between(window / 2, window);
+        let still_away = rng.between(window / 4, window);
+        self.steps.extend([
+            Step::Flow { client },
+            Step::Calls(vec![Call::Join { member, room }]),
+            // So that its place outlives the window for as long as nothing else is sent.
+            send(Scope::User(user)),
+            Step::Settle,
+            Step::Cut { client, up: false, after: 0 },
+            Step::Wait(away as u64),
+            send(Scope::Room(room)),
+            Step::Wait(still_away as u64),
+        ]);
+        self.connected[client] = false;
+        self.connect(client);
+        self.steps.push(Step::Settle);
+    }
+
+    /// Nothing is sent for longer than the window reaches; then a client is cut for a moment.
+    pub(super) fn quiet(&mut self, client: usize) {
+        let window = self.setup.window_seconds as usize * 1_000;
+        if window > 20_000 {
+            return;
+        }
+        if !self.connected[client] {
+            self.connect(client);
+        }
+        self.steps.extend([
+            Step::Flow { client },
+            Step::Settle,
+            Step::Wait((window + self.rng.between(1_500, 4_000)) as u64),
+            Step::Cut { client, up: false, after: 0 },
+            Step::Wait(self.rng.between(1, window / 2) as u64),
+        ]);
+        self.connected[client] = false;
+        if self.rng.percent(50) {
+            self.calls();
+        }
+        self.steps.push(Step::Connect { client, present: Present::Own, rooms: Vec::new(), door: 0 });
+        self.connected[client] = true;
+        self.steps.push(Step::Settle);
+    }
+
+    /// A client reads about as much as is sent, some way behind, while a series is renewed all the time.
+    pub(super) fn renewal(&mut self, client: usize) {
+        let Setup { outbox_frames, outbox_bytes, window_bytes, window_records, pipe_bytes, .. } = self.setup;
+        let falls_behind = outbox_frames <= 16 || outbox_bytes <= 8_000;
+        if !falls_behind || window_bytes < 1 << 20 || window_records < 60 || pipe_bytes < 16_000 {
+            return;
+        }
+        let by = self.by_any();
+        let send = |kind, pad| Call::Send { scope: Scope::All, except: None, kind, pad, by };
+        let plain = || send(Kind::Plain, 20_000);
+        let round = || Step::Calls(vec![plain(), send(Kind::Latest(0), 20), plain(), plain()]);
+        self.steps.extend([Step::Flow { client }, Step::Settle, Step::Stall { client }]);
+        self.steps.extend((0..4).map(|_| round()));
+        for _ in 0..self.rng.between(6, 12) {
+            self.steps.push(round());
+            for _ in 0..60_000 / pipe_bytes.min(60_000) + 1 {
+                self.steps.extend([Step::Sip { client, bytes: 60_000 }, Step::Yield(6)]);
+            }
+        }
+        self.steps.extend([Step::Flow { client }, Step::Settle]);
+    }
+
+    /// A client is cut again and again while a large event, or one that is not quite large, is on its way to it.
+    pub(super) fn cut_within(&mut self, client: usize) {
+        let Setup { window_records, window_bytes, window_seconds, pipe_bytes, .. } = self.setup;
+        let stays = window_records >= 8 && window_bytes >= 1 << 20 && window_seconds >= 20;
+        let Some(user) = self.setup.persons[client].user.filter(|_| stays && pipe_bytes >= 2_000) else { return };
+        let by = self.by_any();
+        let send = |pad| Call::Send { scope: Scope::User(user), except: None, kind: Kind::Plain, pad, by };
+        let pad = self.rng.pick(&[70_000, 70_000, 40_000]);
+        let gone = || Step::Cut { client, up: false, after: 0 };
+        let back = || Step::Connect { client, present: Present::Own, rooms: Vec::new(), door: 0 };
+        if !self.connected[client] {
+            self.steps.push(back());
+        }
+        self.steps.extend([Step::Flow { client }, Step::Settle, gone()]);
+        let small = self.rng.percent(50).then(|| send(20));
+        self.steps.push(Step::Calls(small.into_iter().chain([send(pad), send(20)]).collect()));
+        for _ in 0..self.rng.between(3, 6) {
+            let after = self.rng.pick(&[0, 1_000, pad / 2, pad / 2, pad]) + self.rng.below(2_000);
+            self.steps.extend([back(), Step::Cut { client, up: false, after }]);
+            let yields = self.rng.between(1, 30);
+            self.steps.push(if self.rng.percent(70) { Step::Settle } else { Step::Yield(yields) });
+            self.steps.push(gone());
+        }
+        self.steps.extend([back(), Step::Settle]);
+        self.connected[client] = true;
+    }
+
+    /// A client has not read its asks when it is told its place, and then its outbox overflows.
+    pub(super) fn unread_asks(&mut self, client: usize) {
+        let Some(user) = self.setup.persons[client].user else { return };
+        let Setup { outbox_frames, window_records, window_seconds, .. } = self.setup;
+        let quarter = window_records / 4;
+        if outbox_frames > 4 || window_records <= outbox_frames + 1 || quarter > 15 && window_seconds > 3 {
+            return;
+        }
+        let ask = || Step::Calls(vec![Call::Ask { scope: Scope::User(user), seconds: 40, answers: 0 }]);
+        self.steps.extend([Step::Flow { client }, Step::Settle, Step::Stall { client }]);
+        let asks = if window_seconds <= 3 { self.rng.between(1, 3) } else { quarter.max(1) };
+        for _ in 0..asks {
+            self.steps.extend([ask(), Step::Yield(12)]);
+        }
+        self.steps.push(Step::Wait(self.rng.between(1_000, 1_800) as u64));
+        let by = self.by_any();
+        let plain = Call::Send { scope: Scope::User(user), except: None, kind: Kind::Plain, pad: 5, by };
+        self.steps.push(Step::Calls(vec![plain; outbox_frames + 1]));
+        self.steps.extend([Step::Flow { client }, Step::Settle]);
+    }
+
+    /// A client is cut again and again, and each time is back over another transport with its own place, while all goes on.
+    pub(super) fn crossing(&mut self, client: usize) {
+        if !self.connected[client] {
+            self.connect(client);
+        }
+        self.steps.extend([Step::Flow { client }, Step::Settle]);
+        let mut others: Vec<_> = Transport::ALL.into_iter().filter(|other| *other != self.over[client]).collect();
+        while !others.is_empty() {
+            let to = others.swap_remove(self.rng.below(others.len()));
+            let after = self.rng.pick(&[0, 0, 1, 100, 1_000]);
+            self.steps.push(Step::Cut { client, up: false, after });
+            self.calls();
+            if self.rng.percent(50) {
+                self.calls();
+            }
+            self.steps.push(Step::Cut { client, up: false, after: 0 });
+            self.move_to(client, to);
+            self.steps.push(Step::Connect { client, present: Present::Own, rooms: Vec::new(), door: 0 });
+            if self.rng.percent(50) {
+                self.calls();
+            }
+            self.steps.push(Step::Settle);
+        }
+        self.connected[client] = true;
+    }
+}
