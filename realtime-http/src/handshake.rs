@@ -86,7 +86,8 @@ pub fn admit_as<C: Codec>(
     origins.check(parts).map_err(|refusal| dispatcher.refuse(refusal, asker))?;
     let request = ConnectRequest::new(dispatcher.config().provider, parts);
     let cursor = last_event_id.or_else(|| ConnectQuery::of(&request, 0).last_event_id);
-    dispatcher.admit_as(identity, rooms, cursor, address)
+    let former = request.former_connection();
+    Ok(dispatcher.admit_as(identity, rooms, cursor, address)?.formerly(former))
 }
 
 #[cfg(test)]

@@ -163,7 +163,7 @@ impl Wishes {
 /// Names what in `auth` has no meaning here, which may be a mistake, or the authenticator's own.
 fn log_unknown(provider: &str, auth: &Value) {
     let Value::Object(auth) = auth else { return };
-    let is_known = |key: &str| ROOM_WORDS.contains(&key) || key == "lastEventId" || key == "token";
+    let is_known = |key: &str| ROOM_WORDS.contains(&key) || ["connectionId", "lastEventId", "token"].contains(&key);
     let unknown = auth.keys().filter(|key| !is_known(key)).map(|key| &key[..key.floor_char_boundary(64)]);
     let unknown: Vec<_> = unknown.take(8).collect();
     if !unknown.is_empty() {

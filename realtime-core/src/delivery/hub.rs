@@ -45,6 +45,8 @@ pub struct Hub<F> {
 /// One live connection.
 pub(crate) struct Connection<F> {
     pub(crate) info: ConnectionInfo,
+    /// Which one its client had before, if it has gone on from there.
+    former: Option<ConnectionId>,
     /// When it came.
     pub(crate) since: Instant,
     /// What had been applied when it came: asks of before are not for it.
@@ -84,6 +86,8 @@ pub(crate) struct Departure {
 /// What is needed to put a connection into the hub.
 pub(crate) struct Newcomer<'a> {
     pub(crate) info: ConnectionInfo,
+    /// The connection that its client says it had before.
+    pub(crate) former: Option<ConnectionId>,
     pub(crate) outlet: Arc<dyn Outlet>,
     /// Rooms it named, and whether what it missed there is for it.
     pub(crate) rooms: &'a [(Arc<str>, RoomAccess)],
@@ -147,6 +151,7 @@ impl<F: Frame> Hub<F> {
         let connection = Arc::new(Connection {
             outbox: Outbox::new(place, welcome),
             info: ConnectionInfo { resumed: resume.is_some(), ..newcomer.info },
+            former: newcomer.former.filter(|_| resume.is_some()),
             since: Instant::now(),
             born,
             inbox: OnceLock::new(),
@@ -248,7 +253,7 @@ impl<F: Frame> Hub<F> {
         let mut outcome = Outcome::default();
         let everybody = target.lets_all();
         for connection in audience.iter() {
-            if !everybody && !target.lets(connection.info.id, &connection.info.identity) {
+            if !everybody && !connection.is_let(target) {
                 continue;
             }
             matched(connection, None);
@@ -311,7 +316,7 @@ impl<F: Frame> Hub<F> {
     /// The connections a target means now.
     pub(crate) fn matching(&self, target: &Target) -> Vec<Arc<Connection<F>>> {
         let audience = self.lock().audience(target.scope());
-        let lets = |connection: &&Arc<Connection<F>>| target.lets(connection.info.id, &connection.info.identity);
+        let lets = |connection: &&Arc<Connection<F>>| connection.is_let(target);
         audience.iter().filter(lets).cloned().collect()
     }
 
@@ -380,6 +385,11 @@ impl<F: Frame> Hub<F> {
 }
 
 impl<F: Frame> Connection<F> {
+    /// Whether a target's tenant and exceptions let this connection through.
+    fn is_let(&self, target: &Target) -> bool {
+        target.lets(self.info.id, &self.info.identity) && self.former.is_none_or(|former| !target.excludes(former))
+    }
+
     /// Whether it has been taken out and its inbox, if there was one, closed.
     pub(crate) fn has_left(&self) -> bool {
         self.lease.lock().unwrap_or_else(PoisonError::into_inner).is_none()

@@ -6,6 +6,7 @@ use http::header::{AUTHORIZATION, COOKIE, HeaderValue};
 use http::request::Parts;
 use serde_json::Value;
 
+use crate::values::connection::ConnectionId;
 use crate::values::identity::Identity;
 use crate::values::refusal::Refusal;
 
@@ -105,6 +106,13 @@ impl<'a> ConnectRequest<'a> {
     /// A string in the Socket.IO `auth` object.
     pub fn auth_text(&self, name: &str) -> Option<&'a str> {
         self.auth?.get(name)?.as_str()
+    }
+
+    /// The connection that a client says it was before it was cut: `connectionId` in Socket.IO's `auth` or in the query, as it was
+    /// told in `connected`. Nothing for what is no such id.
+    pub fn former_connection(&self) -> Option<ConnectionId> {
+        const NAME: &str = "connectionId";
+        self.auth_text(NAME).map(Cow::Borrowed).or_else(|| self.query(NAME))?.parse().ok()
     }
 
     /// The token: `Authorization: Bearer …`, the cookie `token`, `?token=`, or Socket.IO's `auth.token`, in this order.

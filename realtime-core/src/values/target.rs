@@ -133,8 +133,13 @@ impl Target {
     /// Whether the tenant filter and the exceptions let this connection through; the scope's own set is not looked at.
     pub fn lets(&self, id: ConnectionId, identity: &Identity) -> bool {
         self.tenant_only().is_none_or(|tenant| identity.tenant_name() == Some(tenant))
-            && !self.except_connections.contains(&id)
+            && !self.excludes(id)
             && !identity.user_name().is_some_and(|user| self.excepts(identity.tenant_name(), user))
+    }
+
+    /// Whether this connection is one of the exceptions.
+    pub(crate) fn excludes(&self, id: ConnectionId) -> bool {
+        self.except_connections.contains(&id)
     }
 
     /// Whether [`Target::lets`] says yes to every connection.

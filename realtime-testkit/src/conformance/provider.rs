@@ -69,6 +69,7 @@ macro_rules! provider_conformance {
             resume_from_a_cursor,
             resume_from_a_cursor_that_cannot_be,
             resume_from_a_cursor_that_was_made_up,
+            resume_keeps_the_exceptions_of_the_connection_before,
             resume_shows_nothing_of_others,
             rooms_except_and_within_a_tenant,
             rooms_follow_the_user,

@@ -18,6 +18,8 @@ pub struct Visitor {
     pub cursor: Option<String>,
     /// How long its identity holds.
     pub lifetime: Option<Duration>,
+    /// The connection that it had before.
+    pub former: Option<String>,
 }
 
 /// The user that [`VisitorAuthenticator`] refuses.
@@ -52,6 +54,12 @@ impl Visitor {
         self
     }
 
+    /// Having been this connection before.
+    pub fn formerly(mut self, connection: impl ToString) -> Self {
+        self.former = Some(connection.to_string());
+        self
+    }
+
     /// With an identity that ends after this time.
     pub fn lifetime(mut self, lifetime: Duration) -> Self {
         self.lifetime = Some(lifetime);
@@ -59,12 +67,17 @@ impl Visitor {
     }
 
     /// The query of a request of this visitor, for transports that are asked by URL: `user`, `tenant`, `lifetimeMs`,
-    /// `channel` (repeated), `lastEventId`.
+    /// `channel` (repeated), `lastEventId`, `connectionId`.
     pub fn query(&self) -> String {
         let mut query = form_urlencoded::Serializer::new(String::new());
         let lifetime = self.lifetime.map(|lifetime| lifetime.as_millis().to_string());
-        let single =
-            [("user", &self.user), ("tenant", &self.tenant), ("lifetimeMs", &lifetime), ("lastEventId", &self.cursor)];
+        let single = [
+            ("user", &self.user),
+            ("tenant", &self.tenant),
+            ("lifetimeMs", &lifetime),
+            ("lastEventId", &self.cursor),
+            ("connectionId", &self.former),
+        ];
         for (name, value) in single {
             if let Some(value) = value {
                 query.append_pair(name, value);
@@ -76,12 +89,18 @@ impl Visitor {
         query.finish()
     }
 
-    /// The `auth` of this visitor, for Socket.IO: `user`, `tenant`, `lifetimeMs`, `rooms`, `lastEventId`.
+    /// The `auth` of this visitor, for Socket.IO: `user`, `tenant`, `lifetimeMs`, `rooms`, `lastEventId`,
+    /// `connectionId`.
     pub fn auth(&self) -> Value {
         let mut auth = serde_json::Map::new();
         let lifetime = self.lifetime.map(|lifetime| lifetime.as_millis().to_string());
-        let single =
-            [("user", &self.user), ("tenant", &self.tenant), ("lifetimeMs", &lifetime), ("lastEventId", &self.cursor)];
+        let single = [
+            ("user", &self.user),
+            ("tenant", &self.tenant),
+            ("lifetimeMs", &lifetime),
+            ("lastEventId", &self.cursor),
+            ("connectionId", &self.former),
+        ];
         for (name, value) in single {
             if let Some(value) = value {
                 auth.insert(name.to_owned(), json!(value));

@@ -40,6 +40,7 @@ pub struct Admitted {
     /// Made when a policy was asked.
     data: OnceLock<ConnectionData>,
     cursor: Option<String>,
+    former: Option<ConnectionId>,
     address: Option<IpAddr>,
 }
 
@@ -56,6 +57,13 @@ impl Admitted {
     /// Who it is.
     pub fn identity(&self) -> &Identity {
         &self.identity
+    }
+
+    /// With the connection that its client had before: if it goes on where that was, what excludes that connection is not for
+    /// this one either.
+    pub fn formerly(mut self, former: Option<ConnectionId>) -> Self {
+        self.former = former;
+        self
     }
 }
 
@@ -137,7 +145,8 @@ impl<C: Codec> Dispatcher<C> {
         let entered = entry.await;
         let (ticket, rooms) =
             entered.map_err(|refusal| self.refuse(refusal, Asker { address, identity: Some(&identity) }))?;
-        Ok(Admitted { id, identity, ticket, rooms, data, cursor, address })
+        let former = request.former_connection();
+        Ok(Admitted { id, identity, ticket, rooms, data, cursor, former, address })
     }
 
     async fn identify(&self, request: &ConnectRequest<'_>) -> Result<Identity, Refusal> {
@@ -212,7 +221,7 @@ impl<C: Codec> Dispatcher<C> {
         let ticket = place().map_err(|refusal| self.refuse(refusal, Asker { address, identity: Some(&identity) }))?;
         let rooms = rooms.iter().map(|room| (Arc::from(room.as_str()), RoomAccess::Allow)).collect();
         let (id, data) = (ConnectionId::random(), OnceLock::new());
-        Ok(Admitted { id, identity, ticket, rooms, data, cursor, address })
+        Ok(Admitted { id, identity, ticket, rooms, data, cursor, former: None, address })
     }
 
     /// Counts and logs a refusal, and gives it back for the answer.
@@ -234,7 +243,7 @@ impl<C: Codec> Dispatcher<C> {
 
     /// Puts an admitted connection into the hub.
     pub(crate) fn enter(self: &Arc<Self>, admitted: Admitted, outlet: Arc<dyn Outlet>) -> Arc<Connection<C::Frame>> {
-        let Admitted { id, identity, ticket, rooms, data, cursor, address } = admitted;
+        let Admitted { id, identity, ticket, rooms, data, cursor, former, address } = admitted;
         let provider = self.config.provider;
         // Whether it is resumed is decided when it is registered.
         let info = ConnectionInfo { id, provider, identity, resumed: false, address };
@@ -244,7 +253,7 @@ impl<C: Codec> Dispatcher<C> {
         let (hooks, gone) =
             self.runtime.get().filter(|runtime| !runtime.hooks.is_empty()).map(|_| oneshot::channel()).unzip();
         let lease = Lease { ticket, _task: self.tasks.token(), hooks };
-        let newcomer = Newcomer { info, outlet, rooms: &rooms, data, lease, span };
+        let newcomer = Newcomer { info, former, outlet, rooms: &rooms, data, lease, span };
         let connection = self.hub.register(newcomer, |applied, ended| {
             let (resume, reason) = self.place_of(cursor.as_deref(), applied, ended);
             let welcome = self.welcome(id, resume.unwrap_or(applied), resume.is_some(), reason);

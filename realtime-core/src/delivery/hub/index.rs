@@ -182,6 +182,7 @@ impl<F: Frame> Index<F> {
         let user = identity.user_name().and_then(|name| self.users.get(name));
         Sight {
             id: connection.info.id,
+            former: connection.former,
             identity: identity.clone(),
             own: self.entered.get(&connection.info.id).cloned().unwrap_or_default(),
             joined: user.map(|user| user.joined(identity.tenant_name())).unwrap_or_default(),

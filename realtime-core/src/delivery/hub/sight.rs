@@ -11,6 +11,7 @@ use crate::values::target::{Scope, Target};
 /// What one connection may see of the log, as of one moment: who it is and which rooms it was in when.
 pub(crate) struct Sight {
     pub(super) id: ConnectionId,
+    pub(super) former: Option<ConnectionId>,
     pub(super) identity: Identity,
     /// What it entered itself.
     pub(super) own: Memberships,
@@ -36,7 +37,7 @@ impl Sight {
             Scope::Room { name, .. } => self.own.was_in(name, position) || self.joined.was_in(name, position),
             _ => true,
         };
-        in_room && target.lets(self.id, &self.identity)
+        in_room && target.lets(self.id, &self.identity) && self.former.is_none_or(|former| !target.excludes(former))
     }
 
     /// Who it is.

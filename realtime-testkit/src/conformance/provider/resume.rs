@@ -47,6 +47,30 @@ pub async fn resume_from_a_cursor<P: ProviderUnderTest>() {
     assert_eq!(stage.labels(&mut again).await, expected);
 }
 
+/// Who goes on where another connection was, and names it, does not get what excludes that one, replayed or live; whoever does not
+/// resume has no former connection.
+pub async fn resume_keeps_the_exceptions_of_the_connection_before<P: ProviderUnderTest>() {
+    let stage = Stage::<P>::open(Setup::default()).await;
+    if !stage.provider.capabilities().resume {
+        return;
+    }
+    let guest = stage.guest(Visitor::user("ann")).await;
+    let former = guest.id;
+    let cursor = cut(&stage, guest).await;
+    let to_others = || Target::user("ann").except_connection(former);
+    stage.note(to_others(), "own").await;
+    stage.note(Target::user("ann"), "1").await;
+    let mut back = stage.guest(Visitor::user("ann").resume(&cursor).formerly(former)).await;
+    let mut other = stage.guest(Visitor::user("ann").resume(&cursor)).await;
+    let mut new = stage.guest(Visitor::user("ann").formerly(former)).await;
+    stage.note(to_others(), "own too").await;
+    stage.note(Target::user("ann"), "2").await;
+    let mark = stage.mark().await;
+    assert_eq!(back.labels_until(&mark).await, ["1", "2"]);
+    assert_eq!(other.labels_until(&mark).await, ["own", "1", "own too", "2"]);
+    assert_eq!(new.labels_until(&mark).await, ["own too", "2"]);
+}
+
 /// What is replayed is decided by who presents a cursor, not by whose it was.
 pub async fn resume_shows_nothing_of_others<P: ProviderUnderTest>() {
     let stage = Stage::<P>::open(Setup::default()).await;
