@@ -9,17 +9,19 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use futures_util::poll;
 use realtime_core::{
-    AckStatus, Context, InboundPayload, Limits, MAX_OPEN_ASKS, RealtimeBroadcast, RealtimeProvider, Reply, Router,
-    SessionOutlet, SocketIoBroadcast, Target,
+    AckStatus, Context, InboundPayload, Limits, MAX_OPEN_ASKS, MemoryBackplane, RealtimeBroadcast, RealtimeProvider,
+    Reply, Router, SessionOutlet, SocketIoBroadcast, Target,
 };
 use realtime_testkit::conformance::{ClientUnderTest, Setup, Visitor};
 use serde_json::json;
-use support::{Client, CoreProvider, Guest, eventually, in_time, note, parse, runtime};
+use support::{Client, CoreProvider, FaultyBackplane, Guest, eventually, in_time, note, parse, runtime};
 
 #[tokio::test]
 async fn an_ask_that_is_given_up_before_it_is_answered_leaves_nothing_behind() {
     let provider = CoreProvider::full(Setup::default());
-    provider.attach(runtime()).await.unwrap();
+    // One whose records come back later, as from another process.
+    let backplane = FaultyBackplane::new(MemoryBackplane::default());
+    provider.attach(runtime().with_backplane(backplane)).await.unwrap();
     let admitted = provider.admit(Visitor::user("ann")).await.unwrap();
     let registration = provider.dispatcher.register(admitted, Arc::new(SessionOutlet::new()));
     for applied_first in [true, false] {

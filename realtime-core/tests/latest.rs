@@ -103,6 +103,8 @@ async fn a_connection_that_falls_behind_says_so_in_its_stats() {
     let mut other = Guest::by_session(&provider, Visitor::user("bob")).await;
     for n in 0..50 {
         provider.dispatcher.to_user("ann", note(&n.to_string())).await.unwrap();
+        // Its session takes them one by one, or it would have them all at once.
+        tokio::task::yield_now().await;
     }
     provider.dispatcher.to_all(note("mark")).await.unwrap();
     assert!(other.texts_until("mark").await.is_empty());

@@ -107,7 +107,8 @@ async fn an_append_without_an_answer_is_an_unknown_outcome() {
 #[tokio::test]
 async fn a_send_that_is_given_up_is_delivered_once_and_hurts_no_other() {
     let provider = CoreProvider::full(Setup::default());
-    provider.attach(runtime()).await.unwrap();
+    let backplane = FaultyBackplane::new(MemoryBackplane::default());
+    provider.attach(runtime().with_backplane(backplane)).await.unwrap();
     let mut guest = Guest::by_sink(&provider, Visitor::user("ann")).await;
     for n in 0..50 {
         let text = format!("given up {n}");
@@ -294,6 +295,8 @@ async fn who_takes_nothing_is_cut_soon_after_the_write_stall() {
     tokio::time::sleep(Duration::from_millis(130)).await;
     for n in 0..5 {
         provider.dispatcher.to_user("ann", note(&n.to_string())).await.unwrap();
+        // Its session takes them one by one, or it would have them all at once.
+        tokio::task::yield_now().await;
     }
     tokio::time::sleep(stall - Duration::from_millis(10)).await;
     assert_eq!(provider.stats().connections, 1);

@@ -1,5 +1,6 @@
 //! Following the log: when a node is ready, and what it does when the log is away or has lost records.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -158,7 +159,15 @@ impl Shared {
     fn beat(&self) {
         {
             let _between_two_records = self.lock_applied();
-            self.feeds().iter().for_each(|feed| feed.beat());
+            for feed in self.feeds() {
+                // As for a record: what one provider does is no matter of the others.
+                if catch_unwind(AssertUnwindSafe(|| feed.beat())).is_err() {
+                    tracing::error!(
+                        provider = feed.provider(),
+                        "the provider panicked while it looked after its connections"
+                    );
+                }
+            }
         }
         self.backplane.wake_tails();
     }
