@@ -18,10 +18,9 @@ impl NotificationServiceBuilder {
     /// [`NotificationServiceBuilder::fallback`]. Two of the same name given here, or one of a reserved name, are refused by `build`.
     ///
     /// ```
-    /// use realtime_unified::{Context, NotificationService, WsConfig, WsProvider};
+    /// use realtime_unified::{Context, NotificationService};
     ///
     /// NotificationService::builder()
-    ///     .provider(WsProvider::new(WsConfig::default()))
     ///     .on("say", async |cx: Context, text: String| cx.to_room("lobby").except_self().send("said", &text).await);
     /// ```
     pub fn on<T, F, Fut, R>(self, name: impl Into<Arc<str>>, handler: F) -> Self

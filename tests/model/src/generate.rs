@@ -25,10 +25,12 @@ impl Schedule {
         let mut rng = Rng::new(seed);
         let drawn = rng.pick(&Transport::ALL);
         let mut setup = setup(&mut rng, transport.unwrap_or(drawn));
-        // By a lot of its own, so that the other schedules stay as they are.
-        if Rng::new(!seed).percent(MIXED) {
+        // By lots of their own, so that the other schedules stay as they are.
+        let mut lots = Rng::new(!seed);
+        if lots.percent(MIXED) {
             setup = mixed(setup);
         }
+        setup.at_once = lots.percent(50);
         let (connected, over) = setup.persons.iter().map(|_| (false, setup.transport)).unzip();
         let mut generator = Generator { connected, over, setup, rng, steps: Vec::new() };
         generator.run();
@@ -50,6 +52,7 @@ fn setup(rng: &mut Rng, transport: Transport) -> Setup {
     Setup {
         transport,
         mixed: false,
+        at_once: false,
         persons,
         everyone: transport == Transport::Sse && rng.percent(20),
         window_records: rng.pick(&[3, 8, 20, 60, 10_000]),

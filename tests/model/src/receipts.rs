@@ -1,5 +1,7 @@
 //! What a send is to come to, and what its receipt has told.
 
+use std::ops::RangeInclusive;
+
 use realtime_core::{Delivered, Receipt};
 
 use crate::calls::Sending;
@@ -40,9 +42,17 @@ pub(crate) struct Matches {
 }
 
 impl Reference {
-    /// How many connections something for this audience matches.
-    pub(crate) fn matches(&self, audience: &Audience, place: Place) -> Vec<Matches> {
-        let sees = |conn: &Conn| self.log().is_for(&conn.viewer, audience, place);
+    /// Whether something for this audience is for someone, at whichever of these places it is.
+    pub(crate) fn sees_between(&self, conn: &Conn, audience: &Audience, mut places: RangeInclusive<Place>) -> Sees {
+        let first = places.next().map(|place| self.log().is_for(&conn.viewer, audience, place));
+        let first = first.unwrap_or(Sees::No);
+        let is_same = |place| self.log().is_for(&conn.viewer, audience, place) == first;
+        if places.all(is_same) { first } else { Sees::Maybe }
+    }
+
+    /// How many connections something for this audience matches, at one of these places.
+    pub(crate) fn matches(&self, audience: &Audience, places: RangeInclusive<Place>) -> Vec<Matches> {
+        let sees = |conn: &Conn| self.sees_between(conn, audience, places.clone());
         let over = |provider| {
             let conns = || self.of_now().filter(|conn| conn.viewer.transport.provider() == provider);
             let least = conns().filter(|conn| conn.is_there() && sees(conn) == Sees::Yes).count();

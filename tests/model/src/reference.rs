@@ -261,14 +261,15 @@ impl Reference {
         }
         let Sending { audience, kind, pad, by, .. } = sending.clone();
         if kind == Kind::Volatile {
-            // It goes at once, before what was called with it has been applied.
-            let place = self.before + 1;
-            let sees = |conn: &Conn| self.log().is_for(&conn.viewer, &audience, place) != Sees::No;
+            // It goes at once: before what was called with it has been applied, or after what was applied at once.
+            let latest = if self.setup.at_once { self.log().end() } else { self.before };
+            let places = self.before + 1..=latest + 1;
+            let sees = |conn: &Conn| self.sees_between(conn, &audience, places.clone()) != Sees::No;
             let may = |conn: &Conn| conn.may_be_there() && (conn.sent_back || sees(conn));
             let may = self.of_now_numbered().filter(|(_, conn)| may(conn));
             let may = may.map(|(serial, _)| serial).collect();
             self.sent.push(Sent::Volatile { may, pad });
-            let matches = self.matches(&audience, place);
+            let matches = self.matches(&audience, places);
             return Predicted { number, sending, becomes: Becomes::Volatile, matches };
         }
         let record = self.record(number, What::Event, audience.clone()).of(kind, pad, by);
@@ -277,7 +278,7 @@ impl Reference {
             self.keys.push(Key { key, place, sending: sending.clone(), number, id: None, at: Instant::now() });
         }
         self.sent.push(Sent::Logged { place, pad });
-        Predicted { number, sending, becomes: Becomes::Record(place), matches: self.matches(&audience, place) }
+        Predicted { number, sending, becomes: Becomes::Record(place), matches: self.matches(&audience, place..=place) }
     }
 
     /// An ask is sent; its number.

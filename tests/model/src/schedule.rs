@@ -118,6 +118,8 @@ pub(crate) struct Setup {
     pub(crate) transport: Transport,
     /// All providers are there, and clients come back over another transport than they left.
     pub(crate) mixed: bool,
+    /// The log answers appends at once.
+    pub(crate) at_once: bool,
     pub(crate) persons: Vec<Person>,
     /// Rooms are for everyone, as SSE has it by default.
     pub(crate) everyone: bool,

@@ -49,8 +49,9 @@ impl World {
     pub(crate) async fn new(schedule: &Schedule, traced: bool) -> Result<Self, String> {
         let setup = schedule.setup.clone();
         let begun = Instant::now();
-        let server =
-            Server::start(&setup, Tape::new(setup.window_keys), begun).await.map_err(|error| error.to_string())?;
+        let server = Server::start(&setup, Tape::new(setup.window_keys, setup.at_once), begun)
+            .await
+            .map_err(|error| error.to_string())?;
         let epoch = server.tape().epoch().ok_or("the log was not asked for its epoch")?;
         Ok(Self {
             reference: Reference::new(setup.clone(), epoch),
