@@ -30,13 +30,16 @@ pub(crate) struct Credit {
     bytes: AtomicUsize,
     /// Counts signs of life of the reading side.
     steps: AtomicUsize,
-    /// Who waits for room. A lock, and no atomic waker, because a connection that is over must not take the place of
+    /// Somebody waits until packets have left the channel.
+    wanted: AtomicBool,
+    /// Who is to be woken. A lock, and no atomic waker, because a connection that is over must not take the place of
     /// the next one on the same session.
     waiting: Mutex<Option<Waker>>,
 }
 
 impl Credit {
-    /// What fits now; wakes this task when it changes. None when the connection is gone.
+    /// What fits now; this task is woken when more fits, if it has said that it waits ([`Credit::want`]), and when the connection
+    /// is gone. None when it is.
     pub(crate) fn room(&self, window: Window, gone: &AtomicBool, cx: &Context<'_>) -> Option<Window> {
         {
             let mut waiting = self.waiting();
@@ -51,6 +54,12 @@ impl Credit {
         let packets = window.packets.saturating_sub(self.packets.load(Ordering::SeqCst));
         let bytes = window.bytes.saturating_sub(self.bytes.load(Ordering::SeqCst));
         Some(if packets == 0 || bytes == 0 { Window { packets: 0, bytes: 0 } } else { Window { packets, bytes } })
+    }
+
+    /// Says that the task of the last [`Credit::room`] waits until packets have left the channel; it has to look once more
+    /// then. Whoever does not wait is not woken for each packet that goes out.
+    pub(crate) fn want(&self) {
+        self.wanted.store(true, Ordering::SeqCst);
     }
 
     /// One packet goes into the channel; said before it does, so that its own drain signal comes after.
@@ -69,8 +78,7 @@ impl Credit {
     pub(crate) fn drained(&self) {
         self.packets.store(0, Ordering::SeqCst);
         self.bytes.store(0, Ordering::SeqCst);
-        self.step();
-        self.wake();
+        self.left();
     }
 
     /// So many packets have left the channel.
@@ -80,8 +88,14 @@ impl Credit {
         } else {
             subtract(&self.bytes, bytes);
         }
+        self.left();
+    }
+
+    fn left(&self) {
         self.step();
-        self.wake();
+        if self.wanted.swap(false, Ordering::SeqCst) {
+            self.wake();
+        }
     }
 
     /// The client took something.
@@ -97,7 +111,7 @@ impl Credit {
         self.packets.load(Ordering::SeqCst) == 0
     }
 
-    /// Wakes whoever waits for room.
+    /// Wakes the task of the last [`Credit::room`].
     pub(crate) fn wake(&self) {
         let waker = self.waiting().take();
         if let Some(waker) = waker {
@@ -147,8 +161,32 @@ mod tests {
         assert!(wait(&old, false).is_some());
         assert!(wait(&new, false).is_some());
         assert!(wait(&old, true).is_none());
+        credit.want();
         credit.drained();
         assert_eq!((old.0.load(Ordering::SeqCst), new.0.load(Ordering::SeqCst)), (0, 1));
+    }
+
+    #[test]
+    fn only_who_waits_for_room_is_woken_by_it() {
+        let credit = Credit::default();
+        let woken = Arc::new(Woken::default());
+        let waker = Waker::from(Arc::clone(&woken));
+        let times = || woken.0.load(Ordering::SeqCst);
+        let room = || credit.room(WINDOW, &AtomicBool::new(false), &Context::from_waker(&waker)).unwrap();
+        room();
+        credit.spend(1);
+        credit.taken(1, 1);
+        credit.drained();
+        assert_eq!(times(), 0, "it waits for something else");
+        (0..3).for_each(|_| credit.spend(1));
+        assert_eq!(room().packets, 0);
+        credit.want();
+        credit.taken(1, 1);
+        credit.taken(1, 1);
+        assert_eq!(times(), 1, "once, and then it looks again");
+        room();
+        credit.wake();
+        assert_eq!(times(), 2, "the end is told in any case");
     }
 
     #[test]

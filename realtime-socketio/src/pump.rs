@@ -87,6 +87,8 @@ pub(crate) struct Pump {
     limits: Limits,
     batch: VecDeque<Frame>,
     asks: VecDeque<AbortHandle>,
+    /// It has said that it waits for room.
+    waits: bool,
     /// What a pump waits for at times, and most of the time does not.
     timers: Option<Box<Timers>>,
 }
@@ -130,7 +132,7 @@ impl Pump {
         limits: Limits,
     ) -> Self {
         let (batch, asks) = (VecDeque::new(), VecDeque::new());
-        Self { adapter, carrier, gone, sid, source, inlet, limits, batch, asks, timers: None }
+        Self { adapter, carrier, gone, sid, source, inlet, limits, batch, asks, waits: false, timers: None }
     }
 
     /// Runs until the connection is over.
@@ -151,14 +153,24 @@ impl Pump {
                 ready!(backoff.as_mut().poll(cx));
                 timers.backoff = None;
             }
+            if room.packets == 0 && !self.waits {
+                // And look once more, for it may have left meanwhile.
+                self.waits = true;
+                self.carrier.credit.want();
+                continue;
+            }
+            self.waits = false;
             if self.batch.is_empty() {
                 match self.source.poll_take(cx, room, &mut self.batch) {
                     Poll::Ready(Ok(())) => {}
-                    Poll::Ready(Err(farewell)) if farewell == Farewell::Cut || self.carrier.credit.is_idle() => {
-                        return Poll::Ready(Some(farewell));
+                    Poll::Ready(Err(farewell)) => {
+                        // The last frames may still be on their way. Said before it is looked at.
+                        self.carrier.credit.want();
+                        if farewell == Farewell::Cut || self.carrier.credit.is_idle() {
+                            return Poll::Ready(Some(farewell));
+                        }
+                        return self.poll_timers(cx);
                     }
-                    // The last frames are still on their way.
-                    Poll::Ready(Err(_)) => return self.poll_timers(cx),
                     Poll::Pending => {
                         // An idle connection keeps no buffer.
                         self.batch = VecDeque::new();
