@@ -87,6 +87,28 @@ test('page: a room is joined, gets its events, and is left', () => withPage(demo
   }
 }));
 
+test('page: what is said to a room over one transport shows once on every panel whose connection is in it', () => withPage(demo, {}, async (page) => {
+  await connect(page);
+  const room = unique('room');
+  await page.fill('#room-name', room);
+  await page.click('#room-join');
+  await page.waitForSelector(`#rooms-list [data-room="${room}"]`);
+  const said = (provider, text) => page.locator(row(provider, 'said'), { hasText: text });
+  for (const over of ['ws', 'socket']) {
+    const text = `over ${over}`;
+    await page.selectOption('#say-over', over);
+    await page.fill('#say-text', text);
+    await page.click('#say-submit');
+    for (const provider of PROVIDERS) await said(provider, text).first().waitFor();
+  }
+  // In order, so that what could still come has come.
+  await send(page, { kind: 'room', name: room, event: 'after:say' });
+  for (const provider of PROVIDERS) {
+    await page.waitForSelector(row(provider, 'after:say'));
+    for (const over of ['ws', 'socket']) assert.equal(await said(provider, `over ${over}`).count(), 1, `${over} to ${provider}`);
+  }
+}));
+
 test('page: an ask shows every device with its answer and its time', () => withPage(demo, {}, async (page, browser) => {
   const { user } = await connect(page);
   const device = await openSocket(demo, { user });
