@@ -28,8 +28,9 @@ pub use log::backplane::{AppendError, Appended, Backplane, Entry, LogState, Tail
 pub use log::directory::{Directory, DirectoryChange, Incarnation, NodeId, Presence};
 pub use log::handle::Log;
 pub use log::memory::{MemoryBackplane, MemoryDirectory};
-pub use log::record::{Record, RecordError, Stored};
+pub use log::record::Record;
 pub use log::repeat::RepeatKey;
+pub use log::stored::{RecordError, Stored};
 pub use traits::auth::{Anonymous, Authenticator, ConnectRequest};
 pub use traits::broadcast::{RealtimeBroadcast, RoomMembership, SocketIoBroadcast};
 pub use traits::codec::{Codec, Frame};

@@ -1,5 +1,6 @@
 //! The log and what joins nodes: their traits, what a record is, a node's side of it, and both in memory.
 
+mod append;
 mod apply;
 pub(crate) mod ask;
 mod backoff;
@@ -15,3 +16,5 @@ pub(crate) mod record;
 pub(crate) mod repeat;
 mod rooms;
 mod send;
+pub(crate) mod shared;
+pub(crate) mod stored;

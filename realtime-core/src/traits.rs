@@ -4,7 +4,7 @@ pub(crate) mod auth;
 pub(crate) mod broadcast;
 pub(crate) mod codec;
 pub(crate) mod context;
-pub(crate) mod control;
+mod detached;
 pub(crate) mod handler;
 pub(crate) mod lifecycle;
 pub(crate) mod outgoing;

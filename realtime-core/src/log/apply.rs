@@ -2,36 +2,18 @@
 
 use std::cell::OnceCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, TryLockError};
 use tokio::time::Instant;
 
 use crate::log::backplane::{AppendError, Appended, Entry};
 use crate::log::feed::{Feed, Placed, Wakes};
-use crate::log::handle::{Shared, Waiting};
 use crate::log::record::{Body, Record};
 use crate::log::repeat::RepeatKey;
+use crate::log::shared::{Shared, Tip, Waiting};
 use crate::values::ack::Ask;
 use crate::values::cursor::{Epoch, Mark};
-use crate::values::event_id::EventId;
 use crate::values::position::Position;
 use crate::values::receipt::{Delivered, Receipt};
-
-/// A record that was applied here, and its place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Tip {
-    pub(crate) position: Position,
-    /// All zeros at the start, and for a record that this node never saw: such a place is lost only beyond the end.
-    pub(crate) id: EventId,
-}
-
-/// How far the log has been applied. Whoever applies a record holds its lock.
-pub(crate) struct Applied {
-    /// The last record that was applied.
-    pub(crate) tip: Tip,
-    /// The tail loop does not read, or has to begin anew: nobody else applies, and what it has read before is not applied
-    /// either. While it is not set, one of the backplane's tails is this node's.
-    pub(crate) held: bool,
-}
 
 /// What an append that need not wait came to.
 pub(crate) enum AtOnce {
@@ -45,13 +27,6 @@ pub(crate) enum AtOnce {
     Applied(Receipt),
     /// It is in the log, behind records that are not applied yet.
     Waits(Waiting),
-}
-
-impl Tip {
-    /// Nothing has been read yet after this place, at which there is a record with this id.
-    pub(crate) fn new(position: Position, id: Option<EventId>) -> Self {
-        Self { position, id: id.unwrap_or(EventId::from_bytes([0; 16])) }
-    }
 }
 
 impl Shared {
@@ -186,10 +161,5 @@ impl Shared {
         }
         tracing::debug!(event = %record.id, %position, delivered = ?receipt.delivered, "applied");
         receipt
-    }
-
-    /// Keeps everybody else from applying.
-    pub(crate) fn lock_applied(&self) -> MutexGuard<'_, Applied> {
-        self.applied.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

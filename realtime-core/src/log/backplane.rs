@@ -3,8 +3,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures_core::stream::BoxStream;
 
-use crate::log::record::{Record, Stored};
+use crate::log::record::Record;
 use crate::log::repeat::RepeatKey;
+use crate::log::stored::Stored;
 use crate::values::cursor::Epoch;
 use crate::values::cursor_key::CursorKey;
 use crate::values::error::{BoxError, Error, Result};

@@ -130,8 +130,15 @@ fn is_false(value: &bool) -> bool {
     !value
 }
 
+impl Record {
+    /// The record as bytes, which every version that knows them reads; encoded by the first call.
+    pub fn bytes(&self) -> &Bytes {
+        self.encoded.get_or_init(|| encode(self))
+    }
+}
+
 /// A record as bytes.
-pub(crate) fn encode(record: &Record) -> Bytes {
+fn encode(record: &Record) -> Bytes {
     use std::borrow::Cow::Borrowed;
     let (kind, payload) = match &record.body {
         Body::Event { target, event, widen } => {

@@ -8,10 +8,9 @@ use futures_util::future::{BoxFuture, OptionFuture};
 use futures_util::{FutureExt, StreamExt};
 use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
 
-use crate::log::apply::{Applied, Tip};
 use crate::log::backplane::{LogState, Tail};
 use crate::log::feed::Feed;
-use crate::log::handle::Shared;
+use crate::log::shared::{Applied, Shared, Tip};
 use crate::values::error::{Error, Result};
 use crate::values::event_id::EventId;
 use crate::values::position::Position;

@@ -7,8 +7,9 @@ use futures_core::stream::BoxStream;
 use futures_util::StreamExt;
 
 use crate::log::backoff::Backoff;
-use crate::log::handle::Shared;
-use crate::log::record::{Body, Stored};
+use crate::log::record::Body;
+use crate::log::shared::Shared;
+use crate::log::stored::Stored;
 use crate::values::error::{Error, Result};
 
 /// The longest wait between two attempts to subscribe.

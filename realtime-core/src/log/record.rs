@@ -1,4 +1,4 @@
-//! What a log holds: a record, as a value or as bytes.
+//! What a log holds: a record.
 
 use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
@@ -6,7 +6,6 @@ use std::time::SystemTime;
 use bytes::Bytes;
 
 use crate::log::directory::NodeId;
-use crate::log::envelope::{self, EnvelopeError};
 use crate::values::close::CloseReason;
 use crate::values::event::Event;
 use crate::values::event_id::EventId;
@@ -24,7 +23,8 @@ pub struct Record {
     /// Whom it is for.
     pub(crate) providers: Providers,
     pub(crate) body: Body,
-    encoded: OnceLock<Bytes>,
+    /// Made by the first who asks for them.
+    pub(super) encoded: OnceLock<Bytes>,
 }
 
 /// The providers that a record is for, by name: all of them, or these.
@@ -46,20 +46,6 @@ pub(crate) enum Body {
     /// The connections of a target that are there are closed.
     Close { target: Target, reason: CloseReason },
 }
-
-/// A record as a backplane gives it back: the value that was appended, where that is still in this process, or its bytes.
-#[derive(Clone, Debug)]
-pub enum Stored {
-    /// The record itself.
-    Value(Arc<Record>),
-    /// What [`Record::bytes`] gave; whatever else is in the log is skipped by its readers.
-    Bytes(Bytes),
-}
-
-/// Why bytes are no record.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(transparent)]
-pub struct RecordError(EnvelopeError);
 
 /// What a record takes in memory beside its payload, names included.
 const RECORD_BYTES: usize = 256;
@@ -87,11 +73,6 @@ impl Record {
         }
     }
 
-    /// The record as bytes, which every version that knows them reads; encoded by the first call.
-    pub fn bytes(&self) -> &Bytes {
-        self.encoded.get_or_init(|| envelope::encode(self))
-    }
-
     /// About as many bytes as it takes in memory.
     pub fn size(&self) -> usize {
         match &self.body {
@@ -105,42 +86,6 @@ impl PartialEq for Record {
     fn eq(&self, other: &Self) -> bool {
         let Self { id, node, providers, body, encoded: _ } = self;
         (id, node, providers, body) == (&other.id, &other.node, &other.providers, &other.body)
-    }
-}
-
-impl Stored {
-    /// The record.
-    ///
-    /// # Errors
-    /// [`RecordError`] when the bytes are none that this build knows.
-    pub fn decode(&self) -> Result<Arc<Record>, RecordError> {
-        match self {
-            Self::Value(record) => Ok(Arc::clone(record)),
-            Self::Bytes(bytes) => envelope::decode(bytes).map(Arc::new).map_err(RecordError),
-        }
-    }
-
-    /// The record's bytes.
-    pub fn bytes(&self) -> &Bytes {
-        match self {
-            Self::Value(record) => record.bytes(),
-            Self::Bytes(bytes) => bytes,
-        }
-    }
-}
-
-impl PartialEq for Stored {
-    fn eq(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Value(one), Self::Value(other)) => Arc::ptr_eq(one, other) || one == other,
-            _ => self.bytes() == other.bytes(),
-        }
-    }
-}
-
-impl From<Bytes> for Stored {
-    fn from(bytes: Bytes) -> Self {
-        Self::Bytes(bytes)
     }
 }
 

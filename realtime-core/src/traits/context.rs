@@ -1,11 +1,11 @@
 use std::future::Future;
 use std::sync::Arc;
 
+use futures_util::future::BoxFuture;
 use serde::Serialize;
 
 use crate::traits::broadcast::{RealtimeBroadcast, RoomMembership};
-use crate::traits::control::{Control, Detached};
-use crate::traits::outgoing::Outgoing;
+use crate::traits::outgoing::{Outgoing, Sends};
 use crate::values::close::CloseReason;
 use crate::values::connection::{ConnectionId, ConnectionInfo};
 use crate::values::connection_data::ConnectionData;
@@ -25,6 +25,16 @@ use crate::values::target::Target;
 #[derive(Clone)]
 pub struct Context(Arc<Inner>);
 
+/// What a handler can do with what is around it: its own connection, and the log.
+pub(crate) trait Control: Sends {
+    fn enter(&self, room: &str) -> bool;
+    fn subscribe<'a>(&'a self, cx: &'a Context, room: &'a str) -> BoxFuture<'a, Result<bool, Refusal>>;
+    fn leave(&self, room: &str) -> bool;
+    fn is_in(&self, room: &str) -> bool;
+    fn rooms(&self) -> Option<Arc<dyn RoomMembership>>;
+    fn close(&self, reason: CloseReason);
+}
+
 #[derive(Clone)]
 struct Inner {
     connection: ConnectionInfo,
@@ -35,14 +45,6 @@ struct Inner {
 }
 
 impl Context {
-    /// A context without a live connection, for tests of handlers, hooks and policies: sends go to `broadcast`, whatever they
-    /// are to go over, [`Context::reply`] as a send to [`Target::connection`]; it is in the rooms that it has entered, by
-    /// [`Context::subscribe`] too, which asks no policy.
-    pub fn detached(connection: ConnectionInfo, broadcast: Arc<dyn RealtimeBroadcast>) -> Self {
-        let control = Arc::new(Detached::new(Arc::clone(&broadcast)));
-        Self::new(connection, ConnectionData::default(), States::default(), (broadcast, control))
-    }
-
     pub(crate) fn new(
         connection: ConnectionInfo,
         data: ConnectionData,
@@ -187,7 +189,7 @@ impl Context {
     }
 
     fn outgoing(&self, target: Target) -> Outgoing {
-        Outgoing::new(self.0.connection.id, Arc::clone(&self.0.control), target)
+        Outgoing::new(self.0.connection.id, Arc::clone(&self.0.control) as _, target)
     }
 }
 

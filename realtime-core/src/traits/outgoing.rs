@@ -1,29 +1,35 @@
 use std::future::Future;
 use std::sync::Arc;
 
+use futures_util::future::BoxFuture;
 use serde::Serialize;
 
-use crate::traits::control::Control;
 use crate::values::connection::ConnectionId;
 use crate::values::error::Result;
 use crate::values::event::{Event, Payload};
 use crate::values::receipt::Receipt;
 use crate::values::target::Target;
 
+/// Where what is put together goes.
+pub(crate) trait Sends: Send + Sync {
+    /// Sends over all providers, or over one.
+    fn send(&self, over: Option<String>, target: Target, event: Event) -> BoxFuture<'static, Result<Receipt>>;
+}
+
 /// A send that a handler is putting together. It goes over all providers of the service that can carry it, to people over
 /// whatever they are connected with, unless [`Outgoing::over`] names one.
 #[must_use = "nothing is sent before send()"]
 pub struct Outgoing {
     own: ConnectionId,
-    control: Arc<dyn Control>,
+    sends: Arc<dyn Sends>,
     over: Option<String>,
     target: Target,
     volatile: bool,
 }
 
 impl Outgoing {
-    pub(crate) fn new(own: ConnectionId, control: Arc<dyn Control>, target: Target) -> Self {
-        Self { own, control, over: None, target, volatile: false }
+    pub(crate) fn new(own: ConnectionId, sends: Arc<dyn Sends>, target: Target) -> Self {
+        Self { own, sends, over: None, target, volatile: false }
     }
 
     /// Not to the connection the handled event came from.
@@ -85,6 +91,6 @@ impl Outgoing {
     /// Those of [`RealtimeBroadcast::send`](crate::RealtimeBroadcast::send).
     pub async fn send_event(self, event: Event) -> Result<Receipt> {
         let event = if self.volatile { event.volatile() } else { event };
-        self.control.send(self.over, self.target, event).await
+        self.sends.send(self.over, self.target, event).await
     }
 }

@@ -9,8 +9,8 @@ use crate::delivery::dispatcher::Dispatcher;
 use crate::delivery::hub::Connection;
 use crate::traits::broadcast::{RealtimeBroadcast, RoomMembership};
 use crate::traits::codec::Codec;
-use crate::traits::context::Context;
-use crate::traits::control::Control;
+use crate::traits::context::{Context, Control};
+use crate::traits::outgoing::Sends;
 use crate::values::close::CloseReason;
 use crate::values::connection::ConnectionInfo;
 use crate::values::connection_data::ConnectionData;
@@ -70,7 +70,7 @@ impl<C: Codec> Own<C> {
     }
 }
 
-impl<C: Codec> Control for Own<C> {
+impl<C: Codec> Sends for Own<C> {
     fn send(&self, over: Option<String>, target: Target, event: Event) -> BoxFuture<'static, Result<Receipt>> {
         let dispatcher = Arc::clone(&self.dispatcher);
         Box::pin(async move {
@@ -86,7 +86,9 @@ impl<C: Codec> Control for Own<C> {
             dispatcher.runtime()?.log.send(over.as_ref().map(|names| &names[..]), target, event).await
         })
     }
+}
 
+impl<C: Codec> Control for Own<C> {
     fn enter(&self, room: &str) -> bool {
         let enter = |connection: &Arc<Connection<_>>| self.dispatcher.hub.enter(connection.info.id, &room.into());
         self.connection.as_ref().is_some_and(enter)

@@ -9,8 +9,9 @@ use tokio::time::Instant;
 
 use crate::log::backplane::{AppendError, Appended, Backplane, Entry, LogState, Tail};
 use crate::log::memory::keys::Keys;
-use crate::log::record::{Record, Stored};
+use crate::log::record::Record;
 use crate::log::repeat::RepeatKey;
+use crate::log::stored::Stored;
 use crate::values::cursor::Epoch;
 use crate::values::cursor_key::CursorKey;
 use crate::values::error::Result;

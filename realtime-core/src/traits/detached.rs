@@ -1,3 +1,5 @@
+//! Contexts without a live connection.
+
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -5,35 +7,37 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
 use crate::traits::broadcast::{RealtimeBroadcast, RoomMembership};
-use crate::traits::context::Context;
+use crate::traits::context::{Context, Control};
+use crate::traits::outgoing::Sends;
 use crate::values::close::CloseReason;
+use crate::values::connection::ConnectionInfo;
+use crate::values::connection_data::ConnectionData;
 use crate::values::error::Result;
 use crate::values::event::Event;
 use crate::values::name::check_name;
 use crate::values::receipt::Receipt;
 use crate::values::refusal::Refusal;
+use crate::values::states::States;
 use crate::values::target::Target;
 
-/// What a handler can do with what is around it: its own connection, and the log.
-pub(crate) trait Control: Send + Sync {
-    /// Sends over all providers, or over one.
-    fn send(&self, over: Option<String>, target: Target, event: Event) -> BoxFuture<'static, Result<Receipt>>;
-    fn enter(&self, room: &str) -> bool;
-    fn subscribe<'a>(&'a self, cx: &'a Context, room: &'a str) -> BoxFuture<'a, Result<bool, Refusal>>;
-    fn leave(&self, room: &str) -> bool;
-    fn is_in(&self, room: &str) -> bool;
-    fn rooms(&self) -> Option<Arc<dyn RoomMembership>>;
-    fn close(&self, reason: CloseReason);
+impl Context {
+    /// A context without a live connection, for tests of handlers, hooks and policies: sends go to `broadcast`, whatever they
+    /// are to go over, [`Context::reply`] as a send to [`Target::connection`]; it is in the rooms that it has entered, by
+    /// [`Context::subscribe`] too, which asks no policy.
+    pub fn detached(connection: ConnectionInfo, broadcast: Arc<dyn RealtimeBroadcast>) -> Self {
+        let control = Arc::new(Detached::new(Arc::clone(&broadcast)));
+        Self::new(connection, ConnectionData::default(), States::default(), (broadcast, control))
+    }
 }
 
 /// The control of a context without a live connection.
-pub(crate) struct Detached {
+struct Detached {
     broadcast: Arc<dyn RealtimeBroadcast>,
     rooms: Mutex<BTreeSet<String>>,
 }
 
 impl Detached {
-    pub(crate) fn new(broadcast: Arc<dyn RealtimeBroadcast>) -> Self {
+    fn new(broadcast: Arc<dyn RealtimeBroadcast>) -> Self {
         Self { broadcast, rooms: Mutex::default() }
     }
 
@@ -42,12 +46,14 @@ impl Detached {
     }
 }
 
-impl Control for Detached {
+impl Sends for Detached {
     fn send(&self, _: Option<String>, target: Target, event: Event) -> BoxFuture<'static, Result<Receipt>> {
         let broadcast = Arc::clone(&self.broadcast);
         async move { broadcast.send(target, event).await }.boxed()
     }
+}
 
+impl Control for Detached {
     fn enter(&self, room: &str) -> bool {
         self.entered().insert(room.to_owned())
     }
