@@ -159,6 +159,7 @@ fn sight(born: u64, end: u64) -> Sight {
     let ticket = Admission::new(Limits::default()).admit(&identity).unwrap();
     let newcomer = Newcomer {
         info: ConnectionInfo { id: ConnectionId::random(), provider: "test", identity, resumed: false, address: None },
+        former: None,
         outlet: Arc::new(SessionOutlet::new()),
         rooms: &[],
         data: OnceLock::new(),
