@@ -5,17 +5,17 @@
 mod support;
 
 use std::net::SocketAddr;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use futures_util::SinkExt;
-use realtime_testkit::{SseClient, WsClient};
+use realtime_testkit::{MockRealtimeBroadcast, MockRealtimeProvider, SseClient, WsClient};
 use realtime_unified::{
-    Authenticator, CloseReason, ConnectRequest, Context, ContextExt, HandlerError, Identity, Inbound,
-    NotificationService, NotificationServiceBuilder, Refusal, Reply, RoomAccess, RoomPolicy, SocketIoConfig,
-    SocketIoProvider, SseConfig, SseProvider, WsConfig, WsProvider, async_trait, serve,
+    Authenticator, CloseReason, ConnectRequest, ConnectionInfo, Context, ContextExt, Error, EventId, HandlerError,
+    Identity, Inbound, NotificationService, NotificationServiceBuilder, Receipt, Refusal, Reply, RoomAccess,
+    RoomPolicy, SocketIoConfig, SocketIoProvider, SseConfig, SseProvider, WsConfig, WsProvider, async_trait, serve,
 };
 use serde_json::{Value, json};
-use support::{WebSocket, socket, text_with};
+use support::{Collector, WebSocket, line, socket, text_with};
 use tokio_tungstenite::tungstenite::Message;
 
 /// What the authenticator knows beyond the name.
@@ -222,4 +222,38 @@ async fn hooks_and_policies_know_who_it_is_and_send_to_every_transport() {
     drop(carl);
     assert_eq!(ann.next_of("offline").await.unwrap().json::<String>(), "let into c");
     drop(service);
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn an_error_of_a_hook_is_in_the_log() {
+    let collector = Collector::default();
+    let _guard = tracing::subscriber::set_default(collector.clone());
+    let service = builder()
+        .provider(WsProvider::new(WsConfig::default()))
+        .on_connected(async |_: Context| Err::<(), _>(HandlerError::new("mine", "went wrong")))
+        .build()
+        .await
+        .unwrap();
+    let _link = service.ws().unwrap().connect(Identity::user("ann"), futures_util::sink::drain()).unwrap();
+    let failed = line(&collector, &["a lifecycle hook failed", "went wrong"]).await;
+    assert_eq!(failed.level, tracing::Level::WARN);
+    assert!(failed.span.contains("user=\"ann\""), "{failed:?}");
+}
+
+/// A handler that asks for the service is tested as any other: with mocks, and without a connection.
+#[tokio::test]
+async fn a_detached_context_finds_the_service_that_it_is_given() {
+    let mut ws = MockRealtimeBroadcast::new();
+    ws.expect_to_user()
+        .withf(|user, event| user == "bob" && event.name() == "told")
+        .once()
+        .returning(|_, _| Ok(Receipt::new(EventId::random(), None, None)));
+    let service = NotificationService::mocked([MockRealtimeProvider::named("ws", ws)]);
+    let info = ConnectionInfo::new("ws", Identity::user("ann"));
+    let cx = Context::detached(info, Arc::new(MockRealtimeBroadcast::new()));
+    assert!(matches!(cx.service(), Err(Error::NotAttached { .. })));
+    let cx = cx.with_service(&service);
+    cx.service().unwrap().to_user("bob", "told", &1).await.unwrap();
+    drop(service);
+    assert!(matches!(cx.service(), Err(Error::Closed { .. })), "it keeps none");
 }

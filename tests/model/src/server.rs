@@ -148,6 +148,13 @@ impl Server {
     }
 }
 
+impl Drop for Server {
+    /// The contexts lead to the providers, whose handlers keep them.
+    fn drop(&mut self) {
+        self.contexts.lock().clear();
+    }
+}
+
 fn provider(transport: Transport, setup: &Setup, contexts: &Contexts) -> Arc<dyn HttpProvider> {
     let limits = Limits::default().with_connections_per_user(10_000);
     let outbox = OutboxConfig::default().with_frames(setup.outbox_frames).with_bytes(setup.outbox_bytes);
