@@ -205,6 +205,8 @@ async fn obey_one(command: Command, publisher: &dyn Publisher) -> Result<Answer>
                     publisher.publish(to, numbered(size, first + number)).await?;
                     answer.published += 1;
                 }
+                // A send that is applied at once waits for nobody: the sessions take their turns between two.
+                tokio::task::yield_now().await;
             }
         }
         Command::Prepare { .. } => {}
