@@ -33,7 +33,7 @@ pub async fn close_one_connection<P: ProviderUnderTest>() {
     assert_eq!(stage.labels(&mut two).await, ["1"]);
     assert_eq!(stage.provider.stats().connections, 1);
     assert_eq!(stage.hooks.of(one.id).len(), 4, "once each");
-    assert_eq!(stage.hooks.of(two.id).len(), 2);
+    assert_eq!(in_time("the hooks", stage.hooks.wait_of(two.id, 2)).await.len(), 2);
     let nobody = stage.provider.close(Target::connection(ConnectionId::random()), reason).await.expect("nobody");
     assert_eq!(nobody, 0);
 }
