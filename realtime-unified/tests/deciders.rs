@@ -69,8 +69,7 @@ async fn who_is_decided_about_hears_of_it_in_time() {
         [("panics", 500, "internal", "panicked"), ("hangs", 503, "unavailable", "did not answer in time")]
     {
         for (kind, user, room) in [("authenticator", name, "r"), ("room policy", "ann", name)] {
-            let collector = Collector::default();
-            let _guard = tracing::subscriber::set_default(collector.clone());
+            let (collector, _guard) = Collector::listen();
             let (service, address) = started().await;
             let start = Instant::now();
             for (path, headers) in [("/sse", ""), ("/ws", UPGRADE)] {

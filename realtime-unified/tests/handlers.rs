@@ -226,8 +226,7 @@ async fn hooks_and_policies_know_who_it_is_and_send_to_every_transport() {
 
 #[tokio::test(flavor = "current_thread")]
 async fn an_error_of_a_hook_is_in_the_log() {
-    let collector = Collector::default();
-    let _guard = tracing::subscriber::set_default(collector.clone());
+    let (collector, _guard) = Collector::listen();
     let service = builder()
         .provider(WsProvider::new(WsConfig::default()))
         .on_connected(async |_: Context| Err::<(), _>(HandlerError::new("mine", "went wrong")))

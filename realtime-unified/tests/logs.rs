@@ -52,8 +52,7 @@ async fn started() -> SocketAddr {
 
 #[tokio::test(flavor = "current_thread")]
 async fn each_refusal_is_one_line_with_who_and_the_setting() {
-    let collector = Collector::default();
-    let _guard = tracing::subscriber::set_default(collector.clone());
+    let (collector, _guard) = Collector::listen();
     let address = started().await;
     let foreign = "origin: http://localhost:5173\r\n";
     let polling = "/socket.io/?EIO=4&transport=polling";
@@ -98,8 +97,7 @@ async fn each_refusal_is_one_line_with_who_and_the_setting() {
 
 #[tokio::test(flavor = "current_thread")]
 async fn a_refused_room_of_a_connection_is_one_line_too() {
-    let collector = Collector::default();
-    let _guard = tracing::subscriber::set_default(collector.clone());
+    let (collector, _guard) = Collector::listen();
     let address = started().await;
     let mut ws = websocket(address, "/ws?token=ann").await;
     let subscribe = r#"{"type":"subscribe","payload":{"channel":"board"},"ack":1}"#;
@@ -121,8 +119,7 @@ async fn a_refused_room_of_a_connection_is_one_line_too() {
 /// A key that is misspelt would be ignored without a word.
 #[tokio::test(flavor = "current_thread")]
 async fn an_unknown_key_of_auth_is_told_at_debug() {
-    let collector = Collector::default();
-    let _guard = tracing::subscriber::set_default(collector.clone());
+    let (collector, _guard) = Collector::listen();
     let address = started().await;
     let known = r#"{"token":"ann","lastEventId":null,"room":null,"rooms":[],"channel":null"#;
     for (user, more) in [("ann", ""), ("bob", r#","chanels":["x"],"lang":"de""#)] {
@@ -136,8 +133,7 @@ async fn an_unknown_key_of_auth_is_told_at_debug() {
 
 #[tokio::test(flavor = "current_thread")]
 async fn each_end_for_a_fault_is_one_line_with_who_and_the_setting() {
-    let collector = Collector::default();
-    let _guard = tracing::subscriber::set_default(collector.clone());
+    let (collector, _guard) = Collector::listen();
     let address = started().await;
     let mut ws = websocket(address, "/ws?token=ann").await;
     ws.send(Message::text("x".repeat(2000))).await.unwrap();
@@ -168,8 +164,7 @@ async fn each_end_for_a_fault_is_one_line_with_who_and_the_setting() {
 /// A session that is no connection yet is known by its address.
 #[tokio::test(flavor = "current_thread")]
 async fn each_end_of_a_session_for_a_fault_is_one_line() {
-    let collector = Collector::default();
-    let _guard = tracing::subscriber::set_default(collector.clone());
+    let (collector, _guard) = Collector::listen();
     let address = started().await;
     let ends = [
         ("x".repeat(2000), ["session ended for a fault", "\"too_large\"", "\"max_message_bytes\""]),
@@ -205,8 +200,7 @@ impl Authenticator for Slow {
 
 #[tokio::test(flavor = "current_thread")]
 async fn who_connects_too_late_is_one_line_with_where_from_and_the_setting() {
-    let collector = Collector::default();
-    let _guard = tracing::subscriber::set_default(collector.clone());
+    let (collector, _guard) = Collector::listen();
     let config = SocketIoConfig::default().with_connect_timeout(Duration::from_millis(200));
     let builder = NotificationService::builder().provider(SocketIoProvider::new(config)).authenticator(Slow);
     let service = builder.build().await.unwrap();
@@ -247,8 +241,7 @@ async fn who_connects_too_late_is_one_line_with_where_from_and_the_setting() {
 
 #[tokio::test(flavor = "current_thread")]
 async fn a_namespace_that_there_is_not_is_one_line_with_its_name() {
-    let collector = Collector::default();
-    let _guard = tracing::subscriber::set_default(collector.clone());
+    let (collector, _guard) = Collector::listen();
     let address = started().await;
     let mut client = websocket(address, "/socket.io/?EIO=4&transport=websocket").await;
     client.send(Message::text("40/none,")).await.unwrap();
@@ -264,8 +257,7 @@ async fn a_namespace_that_there_is_not_is_one_line_with_its_name() {
 
 #[tokio::test(flavor = "current_thread")]
 async fn the_start_is_one_line_with_paths_pages_and_policy() {
-    let collector = Collector::default();
-    let _guard = tracing::subscriber::set_default(collector.clone());
+    let (collector, _guard) = Collector::listen();
     let own = SseConfig::default().with_origins(Origins::only(["https://own.example"]));
     let service = NotificationService::builder()
         .provider(SseProvider::new(own))
@@ -302,8 +294,7 @@ async fn the_start_is_one_line_with_paths_pages_and_policy() {
 /// Whoever serves the routes in another way than ours is told once what that lacks.
 #[tokio::test(flavor = "current_thread")]
 async fn a_server_without_the_guards_is_noticed_once() {
-    let collector = Collector::default();
-    let _guard = tracing::subscriber::set_default(collector.clone());
+    let (collector, _guard) = Collector::listen();
     let service = NotificationService::builder()
         .provider(SseProvider::new(SseConfig::default()))
         .provider(SocketIoProvider::new(SocketIoConfig::default()))
@@ -324,8 +315,7 @@ async fn a_server_without_the_guards_is_noticed_once() {
 /// What an application did wrong is for its own log, and a repeat is seen by whoever looks for it.
 #[tokio::test(flavor = "current_thread")]
 async fn mistakes_of_the_application_are_errors_and_repeats_are_told() {
-    let collector = Collector::default();
-    let _guard = tracing::subscriber::set_default(collector.clone());
+    let (collector, _guard) = Collector::listen();
     let service = builder().build().await.unwrap();
     let mistake = service.broadcast_to_user("sokcet", "ann", "news", &1).await.unwrap_err();
     let response = axum::response::IntoResponse::into_response(Rejection::from(mistake));
@@ -345,8 +335,7 @@ async fn mistakes_of_the_application_are_errors_and_repeats_are_told() {
 /// A line that is too slow for an event is nothing that its client could tell.
 #[tokio::test(flavor = "current_thread")]
 async fn an_event_that_is_passed_over_is_a_warning_with_who_and_which() {
-    let collector = Collector::default();
-    let _guard = tracing::subscriber::set_default(collector.clone());
+    let (collector, _guard) = Collector::listen();
     let service = builder().build().await.unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();

@@ -12,8 +12,7 @@ use support::Collector;
 
 #[tokio::test(flavor = "current_thread")]
 async fn logs_name_the_connection_and_the_event() {
-    let collector = Collector::default();
-    let _guard = tracing::subscriber::set_default(collector.clone());
+    let (collector, _guard) = Collector::listen();
     let provider = Arc::new(WsProvider::new(WsConfig::default()).on("panic", async |_: Context, (): ()| {
         assert!(std::hint::black_box(false), "on purpose");
     }));

@@ -3,7 +3,7 @@
 
 use std::fmt::Debug;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
@@ -13,7 +13,8 @@ use tokio_tungstenite::MaybeTlsStream;
 use tokio_tungstenite::tungstenite::Message;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
-use tracing::{Event, Level, Metadata, Subscriber};
+use tracing::subscriber::{DefaultGuard, NoSubscriber};
+use tracing::{Dispatch, Event, Level, Metadata, Subscriber};
 
 /// Writes down the fields of spans and events, with the span that each event stands in.
 #[derive(Clone, Default)]
@@ -46,6 +47,18 @@ pub struct Line {
 }
 
 impl Collector {
+    /// Collects what this thread logs until the guard is dropped.
+    ///
+    /// A second subscriber stays: while there is only one, `tracing` asks the thread that comes to a
+    /// place first whether that place is wanted, and that may be another test's, which has none.
+    pub fn listen() -> (Self, DefaultGuard) {
+        static SECOND: LazyLock<Dispatch> = LazyLock::new(|| Dispatch::new(NoSubscriber::default()));
+        LazyLock::force(&SECOND);
+        let collector = Self::default();
+        let guard = tracing::subscriber::set_default(collector.clone());
+        (collector, guard)
+    }
+
     /// The spans there have been.
     pub fn spans(&self) -> Vec<String> {
         self.0.lock().unwrap().spans.clone()
