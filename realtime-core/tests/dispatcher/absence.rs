@@ -1,0 +1,319 @@
+//! Users who are away for longer than the window reaches: their rooms end, and they are told so.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use realtime_core::{
+    CloseReason, Directory, DirectoryChange, Incarnation, MemoryBackplane, MemoryDirectory, NodeId, Presence,
+    RealtimeBroadcast, RealtimeProvider, Result, RoomMembership, WindowConfig,
+};
+use realtime_testkit::FaultyBackplane;
+use realtime_testkit::conformance::{Setup, Visitor};
+use serde_json::json;
+use crate::support::{CoreProvider, Guest, eventually, note, read_log, runtime};
+
+const AGE: Duration = Duration::from_millis(500);
+
+fn unattached() -> CoreProvider {
+    CoreProvider::full(Setup::default().with_window(WindowConfig::default().with_age(AGE)))
+}
+
+async fn provider() -> CoreProvider {
+    let provider = unattached();
+    provider.attach(runtime()).await.unwrap();
+    provider
+}
+
+/// Two nodes that share a log, and a directory or not.
+async fn two_nodes(backplane: &MemoryBackplane, shares_directory: bool) -> [CoreProvider; 2] {
+    let nodes = [unattached(), unattached()];
+    let directory = Arc::new(MemoryDirectory::new());
+    for node in &nodes {
+        let mut runtime = runtime().with_backplane(backplane.clone());
+        if shares_directory {
+            runtime.directory = Arc::clone(&directory) as _;
+        }
+        node.attach(runtime).await.unwrap();
+    }
+    nodes
+}
+
+/// The records that ended rooms by absence.
+async fn ends(backplane: &MemoryBackplane) -> usize {
+    read_log(backplane).await.iter().filter(|record| record.kind.get("absent").is_some()).count()
+}
+
+async fn is_member(provider: &CoreProvider) -> bool {
+    !provider.dispatcher.user_rooms("ann").await.unwrap().is_empty()
+}
+
+fn reason(guest: &Guest) -> &str {
+    guest.welcome["reason"].as_str().unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_user_whose_rooms_ended_on_a_quiet_log_is_told_so() {
+    let provider = provider().await;
+    let rooms = &provider.dispatcher;
+    let mut ann = Guest::by_sink(&provider, Visitor::user("ann")).await;
+    rooms.join_room("ann", "team").await.unwrap();
+    provider.dispatcher.to_user("ann", note("place")).await.unwrap();
+    assert!(ann.texts_until("place").await.is_empty());
+    let cursor = ann.cursor.clone();
+    drop(ann);
+    tokio::time::sleep(Duration::from_millis(2_500)).await;
+    assert!(rooms.user_rooms("ann").await.unwrap().is_empty());
+    provider.dispatcher.to_room("team", note("missed")).await.unwrap();
+    let ann = Guest::by_sink(&provider, Visitor::user("ann").resume(&cursor)).await;
+    assert_eq!((&ann.welcome["resumed"], &ann.welcome["reason"]), (&json!(false), &json!("expired")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_short_cut_after_a_long_silence_is_resumed() {
+    let provider = provider().await;
+    let mut ann = Guest::by_sink(&provider, Visitor::user("ann")).await;
+    provider.dispatcher.join_room("ann", "team").await.unwrap();
+    provider.dispatcher.to_user("ann", note("place")).await.unwrap();
+    assert!(ann.texts_until("place").await.is_empty());
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    let cursor = ann.cursor.clone();
+    drop(ann);
+    tokio::time::sleep(AGE / 2).await;
+    provider.dispatcher.to_room("team", note("1")).await.unwrap();
+    let mut ann = Guest::by_sink(&provider, Visitor::user("ann").resume(&cursor)).await;
+    assert_eq!((&ann.welcome["resumed"], &ann.welcome["reason"]), (&json!(true), &json!("resumed")));
+    provider.dispatcher.to_all(note("end")).await.unwrap();
+    assert_eq!(ann.texts_until("end").await, ["1"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_was_joined_without_ever_being_there_is_a_member_no_more() {
+    let backplane = MemoryBackplane::default();
+    let [one, two] = two_nodes(&backplane, true).await;
+    one.dispatcher.join_room("ann", "team").await.unwrap();
+    tokio::time::sleep(AGE).await;
+    assert!(is_member(&one).await && is_member(&two).await);
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    assert!(!is_member(&one).await && !is_member(&two).await);
+    tokio::time::sleep(AGE * 20).await;
+    assert_eq!(ends(&backplane).await, 1, "written once, by the node that made the join");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_at_another_node_loses_no_room() {
+    let backplane = MemoryBackplane::default();
+    let [one, two] = two_nodes(&backplane, true).await;
+    drop(Guest::by_session(&one, Visitor::user("ann")).await);
+    let mut there = Guest::by_session(&two, Visitor::user("ann")).await;
+    one.dispatcher.join_room("ann", "team").await.unwrap();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert!(is_member(&one).await && is_member(&two).await);
+    one.dispatcher.to_room("team", note("1")).await.unwrap();
+    one.dispatcher.to_all(note("end")).await.unwrap();
+    assert_eq!(there.texts_until("end").await, ["1"]);
+    drop(there);
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert!(!is_member(&one).await && !is_member(&two).await);
+    // Both may have found it out at the same moment; the second record then ends nothing.
+    assert!((1..=2).contains(&ends(&backplane).await));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_there_when_its_rooms_end_is_sent_back_to_begin_anew() {
+    let backplane = MemoryBackplane::default();
+    // The node that saw it go cannot know that it is at another one: the two keep directories of their own.
+    let [one, two] = two_nodes(&backplane, false).await;
+    one.dispatcher.join_room("ann", "team").await.unwrap();
+    let mut there = Guest::by_session(&two, Visitor::user("ann")).await;
+    two.dispatcher.to_room("team", note("1")).await.unwrap();
+    assert!(there.texts_until("1").await.is_empty());
+    assert_eq!(there.ended().await.code, Some(CloseReason::RESTART.code()));
+    assert!(!is_member(&two).await);
+    let back = Guest::by_session(&two, Visitor::user("ann").resume(&there.cursor)).await;
+    assert_eq!(reason(&back), "expired");
+    let other = Guest::by_session(&two, Visitor::user("bob").resume(&there.cursor)).await;
+    assert_eq!(reason(&other), "resumed", "nobody else is concerned");
+}
+
+#[tokio::test(start_paused = true)]
+async fn rooms_of_a_node_that_is_gone_end_all_the_same() {
+    let backplane = MemoryBackplane::default();
+    let [one, two] = two_nodes(&backplane, true).await;
+    one.dispatcher.join_room("ann", "team").await.unwrap();
+    one.shutdown(realtime_core::Drain::now()).await;
+    tokio::time::sleep(AGE * 2).await;
+    assert!(is_member(&two).await);
+    tokio::time::sleep(AGE * 3).await;
+    assert!(!is_member(&two).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_end_that_the_log_did_not_take_is_written_later() {
+    let backplane = FaultyBackplane::new(MemoryBackplane::default());
+    let provider = unattached();
+    provider.attach(runtime().with_backplane(backplane.clone())).await.unwrap();
+    provider.dispatcher.join_room("ann", "team").await.unwrap();
+    backplane.set_up(false);
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert!(is_member(&provider).await, "not ended here alone");
+    backplane.set_up(true);
+    tokio::time::sleep(Duration::from_secs(15)).await;
+    assert!(!is_member(&provider).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn absence_counts_for_each_tenant_and_the_bare_name_for_all() {
+    let provider = provider().await;
+    let rooms = &provider.dispatcher;
+    let acme = Guest::by_session(&provider, Visitor::user("ann").tenant("acme")).await;
+    let mut globex = Guest::by_session(&provider, Visitor::user("ann").tenant("globex")).await;
+    rooms.join_room("ann", "all").await.unwrap();
+    rooms.join_room_in("acme", "ann", "board").await.unwrap();
+    rooms.join_room_in("globex", "ann", "board").await.unwrap();
+    rooms.to_all(note("place")).await.unwrap();
+    assert!(globex.texts_until("place").await.is_empty());
+    let cursor = globex.cursor.clone();
+    drop(acme);
+    tokio::time::sleep(Duration::from_millis(1_800)).await;
+    assert_eq!(rooms.user_rooms_in("acme", "ann").await.unwrap(), ["all"], "only what was its own has ended");
+    assert_eq!(rooms.user_rooms_in("globex", "ann").await.unwrap(), ["all", "board"]);
+    let acme = Guest::by_session(&provider, Visitor::user("ann").tenant("acme").resume(&cursor)).await;
+    assert_eq!(reason(&acme), "expired");
+    let again = Guest::by_session(&provider, Visitor::user("ann").tenant("globex").resume(&cursor)).await;
+    assert_eq!(reason(&again), "resumed", "the other tenant's user has lost nothing");
+    drop((acme, globex, again));
+    tokio::time::sleep(Duration::from_millis(2_500)).await;
+    assert!(rooms.user_rooms("ann").await.unwrap().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_room_joined_anew_is_not_ended_by_what_was_said_before() {
+    let provider = provider().await;
+    provider.dispatcher.join_room("ann", "old").await.unwrap();
+    tokio::time::sleep(Duration::from_millis(1_900)).await;
+    assert!(!is_member(&provider).await);
+    let mut ann = Guest::by_session(&provider, Visitor::user("ann")).await;
+    provider.dispatcher.join_room("ann", "new").await.unwrap();
+    provider.dispatcher.to_room("new", note("1")).await.unwrap();
+    assert!(ann.texts_until("1").await.is_empty());
+    let place = ann.cursor.clone();
+    drop(ann);
+    tokio::time::sleep(AGE / 2).await;
+    assert_eq!(reason(&Guest::by_session(&provider, Visitor::user("ann").resume(&place)).await), "resumed");
+    eventually("the place of the end is forgotten with its record", || provider.stats().window_records == 0).await;
+}
+
+#[tokio::test]
+async fn who_was_taken_out_of_a_room_within_a_gap_of_the_log_is_out() {
+    let log = MemoryBackplane::new(3);
+    let away = FaultyBackplane::new(log.clone());
+    let [one, two] = [CoreProvider::full(Setup::default()), CoreProvider::full(Setup::default())];
+    one.attach(runtime().with_backplane(log)).await.unwrap();
+    two.attach(runtime().with_backplane(away.clone())).await.unwrap();
+    one.dispatcher.join_room("ann", "r").await.unwrap();
+    let mut ann = Guest::by_session(&two, Visitor::user("ann")).await;
+    eventually("it is joined", || two.stats().rooms == 1).await;
+    away.set_up(false);
+    eventually("it is noticed", || !two.dispatcher.is_ready()).await;
+    one.dispatcher.leave_room("ann", "r").await.unwrap();
+    for n in 0..10 {
+        one.dispatcher.to_all(note(&n.to_string())).await.unwrap();
+    }
+    away.set_up(true);
+    eventually("it is back", || two.dispatcher.is_ready()).await;
+    let cursor = ann.cursor.clone();
+    assert_eq!(ann.ended().await.code, Some(CloseReason::RESTART.code()));
+    let mut ann = Guest::by_session(&two, Visitor::user("ann").resume(&cursor)).await;
+    assert_eq!((&ann.welcome["resumed"], &ann.welcome["reason"]), (&json!(false), &json!("expired")));
+    one.dispatcher.to_room("r", note("secret")).await.unwrap();
+    one.dispatcher.to_all(note("end")).await.unwrap();
+    assert!(ann.texts_until("end").await.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn joins_of_an_absent_user_do_not_put_off_the_end_of_its_rooms() {
+    let provider = provider().await;
+    let rooms = &provider.dispatcher;
+    for tenant in [None, Some("acme")] {
+        let join = async |room: &str| match tenant {
+            None => rooms.join_room("ann", room).await.unwrap(),
+            Some(tenant) => rooms.join_room_in(tenant, "ann", room).await.unwrap(),
+        };
+        join("first").await;
+        for _ in 0..10 {
+            tokio::time::sleep(AGE / 2).await;
+            join("another").await;
+        }
+        assert!(!rooms.user_rooms("ann").await.unwrap().contains(&"first".to_owned()), "{tenant:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_made_a_join_twice_is_still_the_first_to_end_it() {
+    let provider = provider().await;
+    for room in ["team", "board"] {
+        provider.dispatcher.join_room("ann", room).await.unwrap();
+    }
+    // Other nodes would wait for three times the age.
+    tokio::time::sleep(AGE * 5 / 2).await;
+    assert!(!is_member(&provider).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_rooms_of_a_hundred_users_end_at_a_time() {
+    let provider = unattached();
+    let backplane = MemoryBackplane::default();
+    provider.attach(runtime().with_backplane(backplane.clone())).await.unwrap();
+    for n in 0..250 {
+        provider.dispatcher.join_room(&n.to_string(), "team").await.unwrap();
+    }
+    for expected in [0, 100, 200, 250, 250] {
+        tokio::time::sleep(Duration::from_millis(900)).await;
+        assert_eq!(ends(&backplane).await, expected);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// A directory that counts how often it is asked for a user.
+#[derive(Default)]
+struct Counting(MemoryDirectory, AtomicUsize);
+
+#[async_trait]
+impl Directory for Counting {
+    async fn update(&self, node: NodeId, changes: &[DirectoryChange], lease: Duration) -> Result<Incarnation> {
+        self.0.update(node, changes, lease).await
+    }
+
+    async fn of_user(&self, user: &str) -> Result<Vec<Presence>> {
+        self.1.fetch_add(1, Ordering::SeqCst);
+        self.0.of_user(user).await
+    }
+
+    async fn of_tenant(&self, tenant: &str) -> Result<Vec<Presence>> {
+        self.0.of_tenant(tenant).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_directory_is_asked_once_in_a_windows_age_for_who_is_at_another_node() {
+    let backplane = MemoryBackplane::default();
+    let directory = Arc::new(Counting::default());
+    let age = Duration::from_secs(20);
+    let window = WindowConfig::default().with_age(age);
+    let nodes = [(); 2].map(|()| CoreProvider::full(Setup::default().with_window(window)));
+    for node in &nodes {
+        let mut runtime = runtime().with_backplane(backplane.clone());
+        runtime.directory = Arc::clone(&directory) as _;
+        node.attach(runtime).await.unwrap();
+    }
+    let [one, two] = nodes;
+    let _there = Guest::by_session(&two, Visitor::user("ann")).await;
+    one.dispatcher.join_room("ann", "team").await.unwrap();
+    let ages = 10;
+    tokio::time::sleep(age * ages).await;
+    let asked = directory.1.load(Ordering::SeqCst);
+    assert!((1..=ages as usize).contains(&asked), "{asked} times in {ages} ages of the window");
+    assert!(is_member(&one).await);
+}

@@ -1,0 +1,157 @@
+//! Who applies a record: its sender, where nothing is before it, or the tail loop.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use async_trait::async_trait;
+use futures_core::stream::BoxStream;
+use futures_util::FutureExt;
+use futures_util::future::join_all;
+use realtime_core::{
+    AppendError, Appended, Backplane, Entry, Epoch, Event, EventId, LogState, MemoryBackplane, Position,
+    RealtimeBroadcast, RealtimeProvider, Record, RepeatKey, Result, Stored, Tail, Target,
+};
+use realtime_testkit::conformance::{Setup, Visitor};
+use crate::support::{CoreProvider, FaultyBackplane, Guest, in_time, note, runtime};
+
+/// A log in this process, into which another node writes a record just before the next one of ours.
+#[derive(Clone)]
+struct Crossed {
+    log: MemoryBackplane,
+    crosses: Arc<AtomicBool>,
+}
+
+#[async_trait]
+impl Backplane for Crossed {
+    async fn append(
+        &self,
+        epoch: Epoch,
+        record: Arc<Record>,
+        key: Option<RepeatKey>,
+    ) -> std::result::Result<Appended, AppendError> {
+        self.log.append(epoch, record, key).await
+    }
+
+    fn append_now(
+        &self,
+        epoch: Epoch,
+        record: &Arc<Record>,
+        key: Option<RepeatKey>,
+    ) -> Option<std::result::Result<Appended, AppendError>> {
+        if self.crosses.swap(false, Ordering::Relaxed) {
+            let foreign = Record::of_event(EventId::random(), Target::all(), note("crossed"));
+            self.log.append_now(epoch, &Arc::new(foreign), None).unwrap().unwrap();
+        }
+        self.log.append_now(epoch, record, key)
+    }
+
+    fn wake_tails(&self) {
+        self.log.wake_tails();
+    }
+
+    fn tails(&self) -> usize {
+        self.log.tails()
+    }
+
+    async fn range(&self, after: Position, most: usize) -> Result<Vec<Entry>> {
+        self.log.range(after, most).await
+    }
+
+    fn tail(&self, after: Position) -> Tail {
+        self.log.tail(after)
+    }
+
+    async fn state(&self) -> Result<LogState> {
+        self.log.state().await
+    }
+
+    async fn renew(&self, seen: Epoch, position: Position, id: EventId) -> Result<LogState> {
+        self.log.renew(seen, position, id).await
+    }
+
+    async fn publish(&self, record: Arc<Record>) -> Result<()> {
+        self.log.publish(record).await
+    }
+
+    async fn subscribe(&self) -> Result<BoxStream<'static, Stored>> {
+        self.log.subscribe().await
+    }
+}
+
+async fn on(backplane: impl Backplane) -> CoreProvider {
+    let provider = CoreProvider::full(Setup::default());
+    provider.attach(runtime().with_backplane(backplane)).await.unwrap();
+    provider
+}
+
+/// No other task has a part in it, which could be late.
+#[tokio::test(start_paused = true)]
+async fn a_send_into_a_log_of_this_process_is_applied_when_it_returns_at_once() {
+    let provider = on(MemoryBackplane::default()).await;
+    let mut guest = Guest::by_session(&provider, Visitor::user("ann")).await;
+    for number in 1..=3 {
+        let receipt = provider.dispatcher.to_user("ann", note(&number.to_string())).now_or_never();
+        let receipt = receipt.expect("it waits for nobody").unwrap();
+        assert_eq!((receipt.position, receipt.delivered.unwrap().matched), (Some(Position::new(number)), 1));
+        assert_eq!(provider.dispatcher.hub().applied(), Position::new(number));
+    }
+    provider.dispatcher.to_all(note("end")).await.unwrap();
+    assert_eq!(guest.texts_until("end").await, ["1", "2", "3"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_send_behind_a_record_that_is_not_applied_waits_for_it() {
+    let backplane = Crossed { log: MemoryBackplane::default(), crosses: Arc::default() };
+    let provider = on(backplane.clone()).await;
+    let mut guest = Guest::by_session(&provider, Visitor::user("ann")).await;
+    for round in 0..3 {
+        backplane.crosses.store(true, Ordering::Relaxed);
+        let mut send = provider.dispatcher.to_all(note("ours"));
+        assert!((&mut send).now_or_never().is_none(), "the other record comes first");
+        let receipt = in_time("a receipt", send).await.unwrap();
+        assert_eq!((receipt.position, receipt.delivered.unwrap().matched), (Some(Position::new(round * 3 + 2)), 1));
+        provider.dispatcher.to_all(note("end")).await.unwrap();
+        assert_eq!(guest.texts_until("end").await, ["crossed", "ours"]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_senders_at_the_same_time_have_one_order() {
+    let provider = on(MemoryBackplane::default()).await;
+    let mut guest = Guest::by_session(&provider, Visitor::user("ann")).await;
+    let senders = (0..8).map(|sender| {
+        let dispatcher = Arc::clone(&provider.dispatcher);
+        tokio::spawn(async move {
+            let mut sent = Vec::new();
+            for number in 0..200 {
+                let text = format!("{sender} {number}");
+                let receipt = dispatcher.to_user("ann", note(&text)).await.unwrap();
+                assert_eq!(receipt.delivered.unwrap().matched, 1);
+                sent.push((receipt.position, text));
+            }
+            sent
+        })
+    });
+    let mut sent: Vec<_> = join_all(senders).await.into_iter().flat_map(|sent| sent.unwrap()).collect();
+    provider.dispatcher.to_all(note("end")).await.unwrap();
+    sent.sort();
+    assert!(sent.iter().zip(1..).all(|((position, _), number)| *position == Some(Position::new(number))));
+    let sent: Vec<_> = sent.into_iter().map(|(_, text)| text).collect();
+    assert_eq!(guest.texts_until("end").await, sent);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_codec_that_panics_loses_one_record_and_nothing_else() {
+    let by_the_tail = FaultyBackplane::new(MemoryBackplane::default());
+    for provider in [on(MemoryBackplane::default()).await, on(by_the_tail).await] {
+        let mut guest = Guest::by_session(&provider, Visitor::user("ann")).await;
+        provider.dispatcher.to_all(note("before")).await.unwrap();
+        let broken = provider.dispatcher.to_all(Event::json("broken", &1).unwrap()).await.unwrap();
+        assert_eq!((broken.position, broken.delivered.unwrap().matched), (Some(Position::new(2)), 0));
+        provider.dispatcher.to_all(note("end")).await.unwrap();
+        assert_eq!(guest.texts_until("end").await, ["before"]);
+        assert_eq!(provider.dispatcher.stats().skipped_records, 1);
+        let resumed = Guest::by_session(&provider, Visitor::user("ann").resume(&guest.cursor)).await;
+        assert_eq!(resumed.welcome["resumed"], true);
+    }
+}

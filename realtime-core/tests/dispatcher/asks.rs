@@ -1,0 +1,155 @@
+//! Asks: what becomes of them when somebody gives up or goes away in between.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use futures_util::poll;
+use realtime_core::{
+    AckStatus, Context, InboundPayload, Limits, MAX_OPEN_ASKS, MemoryBackplane, RealtimeBroadcast, RealtimeProvider,
+    Reply, Router, SessionOutlet, SocketIoBroadcast, Target,
+};
+use realtime_testkit::conformance::{ClientUnderTest, Setup, Visitor};
+use serde_json::json;
+use crate::support::{Client, CoreProvider, FaultyBackplane, Guest, eventually, in_time, note, parse, runtime};
+
+#[tokio::test]
+async fn an_ask_that_is_given_up_before_it_is_answered_leaves_nothing_behind() {
+    let provider = CoreProvider::full(Setup::default());
+    // One whose records come back later, as from another process.
+    let backplane = FaultyBackplane::new(MemoryBackplane::default());
+    provider.attach(runtime().with_backplane(backplane)).await.unwrap();
+    let admitted = provider.admit(Visitor::user("ann")).await.unwrap();
+    let registration = provider.dispatcher.register(admitted, Arc::new(SessionOutlet::new()));
+    for applied_first in [true, false] {
+        let mut ask = Box::pin(provider.dispatcher.to_user_with_ack("ann", note("?"), Duration::from_secs(60)));
+        assert!(poll!(ask.as_mut()).is_pending());
+        let before = provider.dispatcher.hub().applied();
+        let number = before.get() + 1;
+        if applied_first {
+            eventually("the ask is applied", || provider.dispatcher.hub().applied() > before).await;
+            drop(ask);
+        } else {
+            drop(ask);
+            eventually("the ask is applied", || provider.dispatcher.hub().applied() > before).await;
+        }
+        // A send behind it: whatever the tail loop does for the ask is done.
+        provider.dispatcher.to_all(note("next")).await.unwrap();
+        let answered = registration.answer(number, InboundPayload::json_text("1"));
+        assert!(!answered, "nobody waits for the answer (applied first: {applied_first})");
+    }
+    let mut frames = Vec::new();
+    registration.try_take(usize::MAX, &mut frames);
+    let texts: Vec<_> = frames.iter().skip(1).map(|frame| parse(frame).payload).collect();
+    assert_eq!(texts, [json!("?"), json!("next"), json!("?"), json!("next")], "the client was asked all the same");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn whoever_goes_away_around_an_ask_is_not_waited_for() {
+    let limits = Limits::default().with_connections_per_user(1_000);
+    let provider = CoreProvider::full(Setup::default().with_limits(limits));
+    provider.attach(runtime()).await.unwrap();
+    let started = Instant::now();
+    let mut gone = 0;
+    for _ in 0..150 {
+        let mut guests = Vec::new();
+        for _ in 0..8 {
+            let admitted = provider.admit(Visitor::user("ann")).await.unwrap();
+            guests.push(Client::by_session(&provider.dispatcher, admitted));
+        }
+        let leave = tokio::task::spawn_blocking(move || drop(guests));
+        let acks = provider.dispatcher.to_user_with_ack("ann", note("?"), Duration::from_secs(600)).await.unwrap();
+        let replies = in_time("everyone is gone", acks.all()).await;
+        assert!(replies.iter().all(|reply| reply.status == AckStatus::Gone), "{replies:?}");
+        gone += replies.len();
+        leave.await.unwrap();
+    }
+    println!("{gone} gone in {:?}", started.elapsed());
+    eventually("nobody is left", || provider.stats().connections == 0).await;
+}
+
+#[tokio::test]
+async fn a_handler_may_ask_its_own_connection() {
+    let asking = Arc::new(std::sync::OnceLock::<CoreProvider>::new());
+    let router = Router::new().on("ask me", {
+        let asking = Arc::clone(&asking);
+        move |cx: Context, (): ()| {
+            let provider = asking.get().unwrap().clone();
+            async move {
+                let target = Target::connection(cx.connection_id());
+                let acks = provider.dispatcher.ask(target, note("name?"), Duration::from_secs(10)).await?;
+                let replies = acks.all().await;
+                Ok::<_, realtime_core::Error>(Reply(json!(replies.len())))
+            }
+        }
+    });
+    let provider = CoreProvider::full(Setup::default().with_router(router));
+    asking.set(provider.clone()).ok().unwrap();
+    provider.attach(runtime()).await.unwrap();
+    let mut guest = Guest::by_session(&provider, Visitor::user("ann")).await;
+    guest.client.send("ask me", &json!(null), Some(1)).await;
+    let asked = guest.next().await;
+    assert_eq!(asked.payload, "name?");
+    guest.client.answer(asked.ack.unwrap(), &json!("ann")).await;
+    let answer = guest.next().await;
+    assert_eq!((answer.name.as_str(), answer.payload), ("ack", json!(1)));
+}
+
+#[tokio::test]
+async fn a_hundred_asks_at_the_same_time_each_get_their_own_answers() {
+    let provider = CoreProvider::full(Setup::default());
+    provider.attach(runtime()).await.unwrap();
+    let mut guest = Guest::by_session(&provider, Visitor::user("ann")).await;
+    let asks = (0..100).map(|n| {
+        let dispatcher = Arc::clone(&provider.dispatcher);
+        async move {
+            let acks = dispatcher.to_user_with_ack("ann", note(&n.to_string()), Duration::from_secs(10)).await.unwrap();
+            let replies = acks.all().await;
+            assert_eq!(replies[0].json::<String>().unwrap(), format!("{n}!"));
+        }
+    });
+    let answers = async {
+        for _ in 0..100 {
+            let asked = guest.next().await;
+            let answer = format!("{}!", asked.payload.as_str().unwrap());
+            guest.client.answer(asked.ack.unwrap(), &json!(answer)).await;
+        }
+    };
+    tokio::join!(join_all(asks), answers);
+}
+
+#[tokio::test]
+async fn a_timeout_without_end_is_no_overflow() {
+    let provider = CoreProvider::full(Setup::default());
+    provider.attach(runtime()).await.unwrap();
+    let acks = provider.dispatcher.to_user_with_ack("nobody", note("?"), Duration::MAX).await.unwrap();
+    assert!(acks.all().await.is_empty());
+}
+
+/// A client that leaves asks open keeps so many at most, and whoever put the oldest does not wait for it in vain.
+#[tokio::test(start_paused = true)]
+async fn beyond_so_many_open_asks_the_oldest_is_given_up() {
+    let provider = CoreProvider::full(Setup::default());
+    provider.attach(runtime()).await.unwrap();
+    let mut guest = Guest::by_session(&provider, Visitor::user("ann")).await;
+    let ask = async || {
+        let start = tokio::time::Instant::now();
+        let acks = provider.dispatcher.to_user_with_ack("ann", note("?"), Duration::from_secs(60)).await.unwrap();
+        (start, acks)
+    };
+    let mut open = Vec::new();
+    for _ in 0..MAX_OPEN_ASKS + 2 {
+        open.push(ask().await);
+    }
+    let rest = open.split_off(2);
+    for (start, acks) in open {
+        assert_eq!(acks.all().await[0].status, AckStatus::GivenUp);
+        assert!(start.elapsed() < Duration::from_secs(1), "at once");
+    }
+    // One that is open is answered as ever.
+    let last = provider.dispatcher.hub().applied().get();
+    while guest.client.next().await.unwrap().ack != Some(last) {}
+    guest.client.answer(last, &json!("here")).await;
+    let replies = rest.into_iter().next_back().unwrap().1.all().await;
+    assert_eq!(replies[0].status, AckStatus::Answered);
+}

@@ -1,0 +1,30 @@
+//! The provider suite on the dispatcher alone, with connections into a sink.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use realtime_core::RealtimeProvider;
+use realtime_testkit::conformance::{ProviderUnderTest, Refused, Setup, Visitor};
+use crate::support::{Client, CoreProvider, refused};
+
+struct Sinks(CoreProvider);
+
+#[async_trait]
+impl ProviderUnderTest for Sinks {
+    type Client = Client;
+
+    async fn start(setup: Setup) -> Self {
+        Self(CoreProvider::one_way(setup))
+    }
+
+    fn provider(&self) -> Arc<dyn RealtimeProvider> {
+        Arc::new(self.0.clone())
+    }
+
+    async fn connect(&self, visitor: Visitor) -> Result<Client, Refused> {
+        let admitted = self.0.admit(visitor).await.map_err(|refusal| refused(&refusal))?;
+        Ok(Client::by_sink(&self.0.dispatcher, admitted))
+    }
+}
+
+realtime_testkit::provider_conformance!(Sinks);

@@ -1,0 +1,210 @@
+//! Going down: connections are sent away evenly, sends go on, nobody is let in.
+
+use std::time::Duration;
+
+use realtime_core::{
+    CloseReason, Context, Drain, Error, RealtimeBroadcast, RealtimeProvider, RefusalKind, Reply, Router,
+};
+use realtime_testkit::conformance::{Setup, Visitor};
+use serde_json::json;
+use crate::support::{CoreProvider, Guest, in_time, note, runtime};
+use tokio::time::{Instant, sleep};
+
+async fn provider(router: Router) -> CoreProvider {
+    let provider = CoreProvider::full(Setup::default().with_router(router));
+    provider.attach(runtime()).await.unwrap();
+    provider
+}
+
+/// Without the time in which everything still works.
+fn over(time: Duration) -> Drain {
+    Drain::over(time).hold(Duration::ZERO)
+}
+
+fn shutdown(provider: &CoreProvider, drain: Drain) -> tokio::task::JoinHandle<()> {
+    let provider = provider.clone();
+    tokio::spawn(async move { provider.shutdown(drain).await })
+}
+
+async fn names_to_the_end(guest: &mut Guest) -> Vec<String> {
+    let mut names = Vec::new();
+    while let Ok(received) = guest.client_next().await {
+        names.push(received.name);
+    }
+    names
+}
+
+#[tokio::test(start_paused = true)]
+async fn everything_still_works_while_it_is_only_not_ready() {
+    let provider = provider(Router::new()).await;
+    let mut ann = Guest::by_session(&provider, Visitor::user("ann")).await;
+    let start = Instant::now();
+    let shutdown = shutdown(&provider, Drain::over(Duration::ZERO));
+    sleep(Duration::from_millis(1900)).await;
+    assert!(!provider.dispatcher.is_ready() && !provider.dispatcher.is_draining());
+    // The load balancer has not looked yet.
+    let mut bob = Guest::by_session(&provider, Visitor::user("bob")).await;
+    provider.dispatcher.to_all(note("still here")).await.unwrap();
+    for guest in [&mut ann, &mut bob] {
+        assert_eq!(names_to_the_end(guest).await, ["note", "reconnect"]);
+    }
+    in_time("the shutdown", shutdown).await.unwrap();
+    assert!((2000..2200).contains(&start.elapsed().as_millis()), "{:?}", start.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_shutdown_cuts_the_hold_short() {
+    let provider = provider(Router::new()).await;
+    let start = Instant::now();
+    let first = shutdown(&provider, Drain::over(Duration::ZERO).hold(Duration::from_secs(3600)));
+    sleep(Duration::from_secs(1)).await;
+    provider.shutdown(Drain::now()).await;
+    in_time("the first shutdown", first).await.unwrap();
+    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn connections_are_sent_away_evenly_each_with_another_delay() {
+    let provider = provider(Router::new()).await;
+    let mut guests = Vec::new();
+    for n in 0..100 {
+        guests.push(Guest::by_session(&provider, Visitor::user(&format!("user {n}"))).await);
+    }
+    let start = Instant::now();
+    let drain = over(Duration::from_secs(10)).reconnect_within(Duration::from_secs(4));
+    let shutdown = shutdown(&provider, drain);
+    let ends = guests.into_iter().map(|mut guest| async move {
+        let told = guest.next().await;
+        assert_eq!(told.name, "reconnect");
+        assert_eq!(told.payload["reason"], "service restart");
+        assert_eq!(guest.ended().await.code, Some(CloseReason::RESTART.code()));
+        (start.elapsed(), told.payload["delayMs"].as_u64().unwrap())
+    });
+    let ends = futures_util::future::join_all(ends).await;
+    let mut seconds = [0; 10];
+    for (after, delay) in &ends {
+        seconds[after.as_secs() as usize] += 1;
+        assert!((100..4000).contains(delay), "{delay}");
+    }
+    assert_eq!(seconds, [10; 10]);
+    let mut delays: Vec<_> = ends.iter().map(|(_, delay)| delay).collect();
+    delays.sort();
+    delays.dedup();
+    assert!(delays.len() > 80, "{} different delays", delays.len());
+    in_time("the shutdown", shutdown).await.unwrap();
+    assert!(start.elapsed() < Duration::from_secs(10), "it does not wait for the last tenth of a second");
+}
+
+#[tokio::test(start_paused = true)]
+async fn sends_reach_those_who_are_left_and_nobody_is_let_in() {
+    let provider = provider(Router::new()).await;
+    let mut guests = Vec::new();
+    for n in 0..10 {
+        guests.push(Guest::by_session(&provider, Visitor::user(&format!("user {n}"))).await);
+    }
+    assert!(provider.dispatcher.is_ready());
+    let shutdown = shutdown(&provider, over(Duration::from_secs(10)));
+    sleep(Duration::from_millis(4500)).await;
+    assert!(!provider.dispatcher.is_ready(), "a readiness probe turns red at once");
+    let refusal = provider.admit(Visitor::user("late")).await.unwrap_err();
+    assert_eq!(refusal.kind(), RefusalKind::Draining);
+    assert!(refusal.retry_after().is_some());
+    let receipt = provider.dispatcher.to_all(note("still here")).await.unwrap();
+    assert_eq!(receipt.delivered.unwrap().queued, 5);
+    let mut got = 0;
+    for guest in &mut guests {
+        match &names_to_the_end(guest).await[..] {
+            [reconnect] => assert_eq!(reconnect, "reconnect"),
+            [note, reconnect] => {
+                assert_eq!((note.as_str(), reconnect.as_str()), ("note", "reconnect"));
+                got += 1;
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(got, 5);
+    in_time("the shutdown", shutdown).await.unwrap();
+    assert!(matches!(provider.dispatcher.to_all(note("late")).await, Err(Error::Closed { .. })));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_finishes_and_its_answer_arrives() {
+    let slow = Router::new().on("slow", async |_: Context, (): ()| {
+        sleep(Duration::from_millis(500)).await;
+        Reply("done")
+    });
+    let provider = provider(slow).await;
+    let mut guest = Guest::by_session(&provider, Visitor::user("ann")).await;
+    let mut second = Guest::by_session(&provider, Visitor::user("bob")).await;
+    for guest in [&mut guest, &mut second] {
+        use realtime_testkit::conformance::ClientUnderTest;
+        guest.client.send("slow", &json!(null), Some(1)).await;
+    }
+    // Their handlers run.
+    sleep(Duration::from_millis(100)).await;
+    let start = Instant::now();
+    let shutdown = shutdown(&provider, over(Duration::from_secs(4)));
+    let (first, second) = tokio::join!(names_to_the_end(&mut guest), names_to_the_end(&mut second));
+    assert_eq!([first, second], [["ack", "reconnect"]; 2], "also the one whose turn comes at once gets its answer");
+    in_time("the shutdown", shutdown).await.unwrap();
+    assert!(start.elapsed() < Duration::from_secs(3), "nothing is left to wait for: {:?}", start.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_behind_reads_what_was_sent_before_its_turn() {
+    let provider = provider(Router::new()).await;
+    let mut guest = Guest::by_session(&provider, Visitor::user("ann")).await;
+    for n in 0..1000 {
+        provider.dispatcher.to_user("ann", note(&n.to_string())).await.unwrap();
+    }
+    let shutdown = shutdown(&provider, Drain::now());
+    sleep(Duration::from_millis(10)).await;
+    let expected: Vec<_> = (0..999).map(|n| n.to_string()).collect();
+    assert_eq!(guest.texts_until("999").await, expected);
+    assert_eq!(guest.ended().await.code, Some(CloseReason::RESTART.code()));
+    in_time("the shutdown", shutdown).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_takes_nothing_is_cut_a_second_after_the_time() {
+    let provider = provider(Router::new()).await;
+    let _stuck = Guest::by_session(&provider, Visitor::user("ann")).await;
+    for n in 0..1000 {
+        provider.dispatcher.to_user("ann", note(&n.to_string())).await.unwrap();
+    }
+    let start = Instant::now();
+    provider.shutdown(over(Duration::from_secs(2))).await;
+    assert!((2900..4100).contains(&start.elapsed().as_millis()), "{:?}", start.elapsed());
+    assert_eq!(provider.stats().connections, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_shutdown_ends_the_first() {
+    let provider = provider(Router::new()).await;
+    let mut guests = Vec::new();
+    for n in 0..3 {
+        guests.push(Guest::by_session(&provider, Visitor::user(&format!("user {n}"))).await);
+    }
+    let start = Instant::now();
+    let first = shutdown(&provider, over(Duration::MAX));
+    sleep(Duration::from_secs(1)).await;
+    assert!(!first.is_finished());
+    let second = shutdown(&provider, Drain::now());
+    for guest in &mut guests {
+        assert_eq!(guest.ended().await.code, Some(CloseReason::RESTART.code()));
+    }
+    in_time("the second shutdown", second).await.unwrap();
+    in_time("the first shutdown", first).await.unwrap();
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn drained_it_still_takes_sends() {
+    let provider = provider(Router::new()).await;
+    provider.dispatcher.drain(over(Duration::from_secs(60))).await;
+    assert!(!provider.dispatcher.is_ready());
+    let receipt = provider.dispatcher.to_all(note("to nobody here")).await.unwrap();
+    assert_eq!(receipt.delivered.unwrap().matched, 0);
+    provider.shutdown(Drain::now()).await;
+    assert!(matches!(provider.dispatcher.to_all(note("late")).await, Err(Error::Closed { .. })));
+}

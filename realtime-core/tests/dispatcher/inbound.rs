@@ -1,0 +1,228 @@
+//! What clients send: order, back-pressure, rooms entered by handlers.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use realtime_core::{
+    CloseReason, Context, HandlerError, Inbound, OutboxConfig, Payload, RealtimeBroadcast, RealtimeProvider, Reply,
+    Router, SessionOutlet,
+};
+use realtime_testkit::conformance::{ClientUnderTest, Setup, Visitor};
+use serde_json::{Value, json};
+use crate::support::{CoreProvider, Guest, Message, eventually, in_time, note, runtime};
+use tokio::sync::Semaphore;
+
+async fn attached(setup: Setup) -> CoreProvider {
+    let provider = CoreProvider::full(setup);
+    provider.attach(runtime()).await.unwrap();
+    provider
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn twenty_thousand_events_are_handled_in_order() {
+    const EVENTS: u64 = 20_000;
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let router = Router::new().on("count", {
+        let seen = Arc::clone(&seen);
+        move |_: Context, n: u64| {
+            let seen = Arc::clone(&seen);
+            async move {
+                if n.is_multiple_of(64) {
+                    tokio::task::yield_now().await;
+                }
+                seen.lock().unwrap().push(n);
+                (n == EVENTS - 1).then_some(Reply(n))
+            }
+        }
+    });
+    let provider = attached(Setup::default().with_router(router)).await;
+    let mut guest = Guest::by_session(&provider, Visitor::user("ann")).await;
+    for n in 0..EVENTS {
+        let inbound = Inbound::new("count", n.to_string());
+        let inbound = if n == EVENTS - 1 { inbound.with_ack(1) } else { inbound };
+        guest.client.tell(Message::Event(inbound)).await;
+    }
+    let answer = guest.next().await;
+    assert_eq!((answer.name.as_str(), answer.payload), ("ack", json!(EVENTS - 1)));
+    assert!(seen.lock().unwrap().iter().copied().eq(0..EVENTS));
+    assert_eq!(provider.stats().events_in, EVENTS);
+}
+
+#[tokio::test]
+async fn a_handler_that_hangs_stops_its_clients_sending_and_nothing_else() {
+    let gate = Arc::new(Semaphore::new(0));
+    let handled = Arc::new(AtomicU64::new(0));
+    let router = Router::new().on("wait", {
+        let (gate, handled) = (Arc::clone(&gate), Arc::clone(&handled));
+        move |_: Context, _: Value| {
+            let (gate, handled) = (Arc::clone(&gate), Arc::clone(&handled));
+            async move {
+                gate.acquire().await.unwrap().forget();
+                handled.fetch_add(1, Ordering::SeqCst);
+            }
+        }
+    });
+    let provider = attached(Setup::default().with_router(router)).await;
+    let mut hung = Guest::by_session(&provider, Visitor::user("ann")).await;
+    let mut other = Guest::by_session(&provider, Visitor::user("bob")).await;
+    // The queue takes 64 or so, then the client is not read any more.
+    let mut taken = 0;
+    let full = async {
+        loop {
+            hung.client.send("wait", &json!("x"), None).await;
+            taken += 1;
+        }
+    };
+    assert!(tokio::time::timeout(Duration::from_millis(300), full).await.is_err());
+    assert!((60..80).contains(&taken), "{taken} events were taken from a client whose handler hangs");
+    provider.dispatcher.to_all(note("end")).await.unwrap();
+    assert!(hung.texts_until("end").await.is_empty(), "its events go out all the same");
+    assert!(other.texts_until("end").await.is_empty());
+    other.client.send("wait", &json!("x"), None).await;
+    gate.add_permits(taken as usize + 1);
+    eventually("all that was taken is handled", || handled.load(Ordering::SeqCst) == taken + 1).await;
+    hung.client.send("wait", &json!("goes on"), None).await;
+    gate.add_permits(1);
+    eventually("it goes on", || handled.load(Ordering::SeqCst) == taken + 2).await;
+}
+
+/// A hook is for all that comes, also for what no handler knows.
+#[tokio::test]
+async fn what_runs_before_handlers_sees_every_event() {
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let names = Arc::clone(&seen);
+    let router = Router::new().before(move |_: Context, inbound: Inbound| {
+        names.lock().unwrap().push(inbound.name.to_string());
+        let stop = inbound.name.as_ref() == "stop";
+        std::future::ready(if stop { Err(HandlerError::new("stopped", "")) } else { Ok(()) })
+    });
+    let provider = attached(Setup::default().with_router(router)).await;
+    let mut guest = Guest::by_session(&provider, Visitor::user("ann")).await;
+    for (name, code) in [("unheard of", "unknown_event"), ("stop", "stopped"), ("subscribe", "invalid_payload")] {
+        guest.client.send(name, &Value::Null, None).await;
+        assert_eq!(guest.next().await.payload["code"], code, "{name}");
+    }
+    assert_eq!(*seen.lock().unwrap(), ["unheard of", "stop", "subscribe"]);
+}
+
+#[tokio::test]
+async fn rooms_entered_and_left_by_a_handler_hold_from_now_on() {
+    let router = Router::new()
+        .on("enter", async |cx: Context, room: String| {
+            let entered = cx.enter_room(&room)?;
+            Ok::<_, HandlerError>(Reply(entered))
+        })
+        .on("leave", async |cx: Context, room: String| Reply(cx.leave_room(&room)))
+        .on("close", async |cx: Context, (): ()| cx.close(CloseReason::POLICY));
+    let provider = attached(Setup::default().with_router(router)).await;
+    let mut guest = Guest::by_session(&provider, Visitor::user("ann")).await;
+    let mut twin = Guest::by_session(&provider, Visitor::user("ann")).await;
+    let rooms = || provider.stats().rooms;
+    let send = async |text: &str| provider.dispatcher.to_room("r", note(text)).await.unwrap();
+    send("before").await;
+    for (name, expected) in [("enter", true), ("enter", false), ("leave", true), ("leave", false), ("enter", true)] {
+        guest.client.send(name, &json!("r"), Some(1)).await;
+        let answer = guest.next().await;
+        assert_eq!((answer.name.as_str(), answer.payload), ("ack", json!(expected)), "{name}");
+        let is_in = name == "enter";
+        assert_eq!(rooms(), u64::from(is_in));
+        let receipt = send(name).await;
+        assert_eq!(receipt.delivered.unwrap().matched, usize::from(is_in));
+        if is_in {
+            assert_eq!(guest.next().await.payload, name);
+        }
+    }
+    guest.client.send("enter", &json!("bad\nname"), Some(2)).await;
+    let error = guest.next().await;
+    assert_eq!((error.name.as_str(), &error.payload["code"]), ("error", &json!("invalid_name")));
+    guest.client.send("close", &Value::Null, None).await;
+    assert_eq!(guest.ended().await.code, Some(1008));
+    eventually("the room is empty", || rooms() == 0).await;
+    provider.dispatcher.to_all(note("end")).await.unwrap();
+    assert!(twin.texts_until("end").await.is_empty());
+}
+
+#[tokio::test]
+async fn a_client_that_asks_and_never_reads_is_slowed_and_then_given_up() {
+    let router = Router::new()
+        .on_raw("echo", async |_: Context, inbound: Inbound| Payload::Json(inbound.payload.bytes().clone()));
+    let mut setup = Setup::default().with_router(router).with_outbox(OutboxConfig::default().with_frames(16));
+    setup.write_stall = Duration::from_millis(300);
+    let provider = attached(setup).await;
+    let mut guest = Guest::by_session(&provider, Visitor::user("ann")).await;
+    let mut other = Guest::by_session(&provider, Visitor::user("bob")).await;
+    for n in 0..1_000 {
+        guest.client.send("echo", &json!(n), Some(n)).await;
+    }
+    let ended = guest.ended().await;
+    assert_eq!(ended.code, Some(CloseReason::WRITE_STALL.code()));
+    other.client.send("echo", &json!(1), Some(1)).await;
+    assert_eq!(other.next().await.payload, json!(1));
+}
+
+#[tokio::test]
+async fn what_a_client_sent_before_its_goodbye_is_handled_before_the_hooks_hear_of_its_end() {
+    let order = Arc::new(Mutex::new(Vec::new()));
+    struct Hook(Arc<Mutex<Vec<String>>>);
+    #[async_trait::async_trait]
+    impl realtime_core::LifecycleHook for Hook {
+        async fn disconnected(&self, _: &realtime_core::Context, _: &CloseReason) {
+            self.0.lock().unwrap().push("gone".to_owned());
+        }
+    }
+    let gate = Arc::new(Semaphore::new(0));
+    let router = Router::new().on("x", {
+        let (order, gate) = (Arc::clone(&order), Arc::clone(&gate));
+        move |_: Context, n: u64| {
+            let (order, gate) = (Arc::clone(&order), Arc::clone(&gate));
+            async move {
+                gate.acquire().await.unwrap().forget();
+                order.lock().unwrap().push(n.to_string());
+            }
+        }
+    });
+    let provider = CoreProvider::full(Setup::default().with_router(router));
+    provider.attach(runtime().with_hook(Hook(Arc::clone(&order)))).await.unwrap();
+    let admitted = provider.admit(Visitor::user("ann")).await.unwrap();
+    let registration = provider.dispatcher.register(admitted, Arc::new(SessionOutlet::new()));
+    for n in 0..5 {
+        registration.receive(Inbound::new("x", n.to_string()));
+    }
+    registration.end(CloseReason::NORMAL);
+    assert_eq!(provider.stats().connections, 0);
+    gate.add_permits(5);
+    eventually("the hook has run", || order.lock().unwrap().len() == 6).await;
+    assert_eq!(*order.lock().unwrap(), ["0", "1", "2", "3", "4", "gone"]);
+}
+
+#[tokio::test]
+async fn a_hook_before_every_handler_may_refuse() {
+    let router = Router::new()
+        .on("ok", async |_: Context, (): ()| Reply("handled"))
+        .before(async |cx: Context, inbound: Inbound| {
+            if cx.identity().user_name() == Some("bob") {
+                return Err(HandlerError::new("not_you", format!("no {} for bob", inbound.name)));
+            }
+            Ok(())
+        })
+        .fallback(async |_: Context, inbound: Inbound| Reply(json!({ "fallback": *inbound.name })));
+    let provider = attached(Setup::default().with_router(router)).await;
+    let mut ann = Guest::by_session(&provider, Visitor::user("ann")).await;
+    let mut bob = Guest::by_session(&provider, Visitor::user("bob")).await;
+    ann.client.send("ok", &Value::Null, Some(1)).await;
+    assert_eq!(ann.next().await.payload, "handled");
+    ann.client.send("else", &Value::Null, Some(2)).await;
+    assert_eq!(ann.next().await.payload, json!({"fallback": "else"}));
+    for name in ["ok", "else"] {
+        bob.client.send(name, &Value::Null, Some(1)).await;
+        let error = bob.next().await;
+        assert_eq!((error.name.as_str(), &error.payload["code"]), ("error", &json!("not_you")));
+    }
+    in_time("the counters", async {
+        while provider.stats().rejected.get("not_you") != Some(&2) {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}

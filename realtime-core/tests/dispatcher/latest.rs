@@ -1,0 +1,123 @@
+//! Series of which only the newest matters to those who catch up, and what is counted for each connection.
+
+use realtime_core::{
+    ConnectionStats, Event, OutboxConfig, RealtimeBroadcast, RealtimeProvider, RoomMembership, Target,
+};
+use realtime_testkit::conformance::{Setup, Visitor};
+use crate::support::{CoreProvider, Guest, note, runtime};
+
+async fn provider() -> CoreProvider {
+    let provider = CoreProvider::full(Setup::default().with_outbox(OutboxConfig::default().with_frames(4)));
+    provider.attach(runtime()).await.unwrap();
+    provider
+}
+
+fn price(of: &str, text: &str) -> Event {
+    note(text).latest_key(of.to_owned()).unwrap()
+}
+
+async fn stats_of(provider: &CoreProvider, user: &str) -> ConnectionStats {
+    let mut stats = provider.connections(&Target::user(user));
+    assert_eq!(stats.len(), 1);
+    stats.remove(0)
+}
+
+#[tokio::test]
+async fn a_live_connection_gets_every_one() {
+    let provider = provider().await;
+    let mut guest = Guest::by_sink(&provider, Visitor::user("ann")).await;
+    for n in 0..10 {
+        let text = n.to_string();
+        provider.dispatcher.to_user("ann", price("a", &text)).await.unwrap();
+        assert!(guest.texts_until(&text).await.is_empty(), "none is missing before {n}");
+    }
+    assert_eq!(provider.stats().superseded, 0);
+}
+
+#[tokio::test]
+async fn who_comes_back_gets_the_newest_of_each_key_at_its_place() {
+    let provider = provider().await;
+    let guest = Guest::by_sink(&provider, Visitor::user("ann")).await;
+    let cursor = guest.cursor.clone();
+    drop(guest);
+    for n in 0..5 {
+        provider.dispatcher.to_user("ann", price("a", &format!("a{n}"))).await.unwrap();
+        provider.dispatcher.to_user("ann", note(&format!("plain {n}"))).await.unwrap();
+        provider.dispatcher.to_user("ann", price("b", &format!("b{n}"))).await.unwrap();
+    }
+    let mut back = Guest::by_sink(&provider, Visitor::user("ann").resume(&cursor)).await;
+    provider.dispatcher.to_all(note("end")).await.unwrap();
+    let expected = ["plain 0", "plain 1", "plain 2", "plain 3", "a4", "plain 4", "b4"];
+    assert_eq!(back.texts_until("end").await, expected);
+    let stats = stats_of(&provider, "ann").await;
+    assert_eq!((stats.superseded, stats.lost, stats.resumed, stats.behind), (8, 0, true, false));
+    assert_eq!(provider.stats().superseded, 8);
+}
+
+#[tokio::test]
+async fn a_newer_one_for_others_does_not_take_its_place() {
+    let provider = provider().await;
+    let guest = Guest::by_sink(&provider, Visitor::user("ann").tenant("acme")).await;
+    let cursor = guest.cursor.clone();
+    drop(guest);
+    let send = async |target: Target, text: &str| {
+        provider.dispatcher.send(target, price("k", text)).await.unwrap();
+    };
+    send(Target::user("ann"), "to ann").await;
+    send(Target::user("bob"), "to bob").await;
+    send(Target::tenant("acme"), "to acme").await;
+    send(Target::tenant("other"), "to other").await;
+    send(Target::all().except_user("ann"), "to all but ann").await;
+    send(Target::all(), "to all").await;
+    send(Target::all().except_user("ann"), "to all but ann again").await;
+    let mut back = Guest::by_sink(&provider, Visitor::user("ann").tenant("acme").resume(&cursor)).await;
+    send(Target::all(), "end").await;
+    let texts = back.texts_until("end").await;
+    // The last one may have come before it had read so far.
+    assert!(texts == ["to ann", "to acme", "to all"] || texts == ["to ann", "to acme"], "{texts:?}");
+}
+
+#[tokio::test]
+async fn a_newer_one_that_came_after_it_left_the_room_does_not_take_its_place() {
+    let provider = provider().await;
+    let guest = Guest::by_sink(&provider, Visitor::user("ann")).await;
+    provider.dispatcher.join_room("ann", "r").await.unwrap();
+    let cursor = guest.cursor.clone();
+    drop(guest);
+    provider.dispatcher.to_room("r", price("k", "1")).await.unwrap();
+    provider.dispatcher.to_room("r", price("k", "2")).await.unwrap();
+    provider.dispatcher.leave_room("ann", "r").await.unwrap();
+    provider.dispatcher.to_room("r", price("k", "3")).await.unwrap();
+    let mut back = Guest::by_sink(&provider, Visitor::user("ann").resume(&cursor)).await;
+    provider.dispatcher.to_all(note("end")).await.unwrap();
+    assert_eq!(back.texts_until("end").await, ["2"]);
+}
+
+#[tokio::test]
+async fn a_connection_that_falls_behind_says_so_in_its_stats() {
+    let provider = provider().await;
+    let mut guest = Guest::by_session(&provider, Visitor::user("ann")).await;
+    let mut other = Guest::by_session(&provider, Visitor::user("bob")).await;
+    for n in 0..50 {
+        provider.dispatcher.to_user("ann", note(&n.to_string())).await.unwrap();
+        // Its session takes them one by one, or it would have them all at once.
+        tokio::task::yield_now().await;
+    }
+    provider.dispatcher.to_all(note("mark")).await.unwrap();
+    assert!(other.texts_until("mark").await.is_empty());
+    let stats = stats_of(&provider, "ann").await;
+    assert!(stats.behind && stats.lag > 0 && stats.lag <= 51, "{stats:?}");
+    assert!(stats.overflows <= 1, "{stats:?}");
+    provider.dispatcher.to_user("ann", note("typing").volatile()).await.unwrap();
+    provider.dispatcher.to_user("ann", note("typing").volatile()).await.unwrap();
+    assert_eq!(stats_of(&provider, "ann").await.dropped, 1, "one of them waits in the second lane");
+    let quick = stats_of(&provider, "bob").await;
+    assert_eq!((quick.behind, quick.lag, quick.queued_events, quick.waiting_ms), (false, 0, 0, 0));
+    assert_eq!((quick.events_out, quick.dropped, quick.overflows), (2, 0, 0), "the welcome and the mark");
+    assert!(guest.texts_until("mark").await.len() >= 50);
+    crate::support::eventually("it is live", || provider.connections(&Target::user("ann"))[0].lag == 0).await;
+    let stats = stats_of(&provider, "ann").await;
+    assert_eq!((stats.behind, stats.queued_events, stats.cursor), (false, 0, guest.cursor.clone()));
+    assert_eq!(provider.connections(&Target::all()).len(), 2);
+    assert!(provider.connections(&Target::tenant("acme")).is_empty());
+}

@@ -1,0 +1,414 @@
+//! A log that goes away, comes back, loses records, or does not say what came of one.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use realtime_core::{
+    AckStatus, Backplane, CloseReason, Cursor, Drain, Epoch, Error, MemoryBackplane, Position, RealtimeBroadcast,
+    RealtimeProvider, RoomMembership, SocketIoBroadcast, Target,
+};
+use realtime_testkit::conformance::{ClientUnderTest, Setup, Visitor};
+use serde_json::json;
+use crate::support::{AppendFault, CoreProvider, FaultyBackplane, Guest, eventually, foreign, in_time, note, runtime};
+use tokio::time::{Instant, sleep};
+
+async fn node(backplane: &FaultyBackplane) -> CoreProvider {
+    let provider = CoreProvider::full(Setup::default());
+    provider.attach(runtime().with_backplane(backplane.clone())).await.unwrap();
+    provider
+}
+
+async fn started() -> (FaultyBackplane, CoreProvider) {
+    let backplane = FaultyBackplane::new(MemoryBackplane::default());
+    let provider = node(&backplane).await;
+    (backplane, provider)
+}
+
+fn epoch_of(provider: &CoreProvider) -> Epoch {
+    provider.dispatcher.cursor(Position::START).epoch()
+}
+
+async fn send(provider: &CoreProvider, texts: std::ops::Range<usize>) {
+    for n in texts {
+        provider.dispatcher.to_all(note(&n.to_string())).await.unwrap();
+    }
+}
+
+/// What a client is told that comes with this cursor.
+async fn reason(provider: &CoreProvider, cursor: &str) -> (bool, String) {
+    let guest = Guest::by_sink(provider, Visitor::user("ann").resume(cursor)).await;
+    (guest.welcome["resumed"] == json!(true), guest.welcome["reason"].as_str().unwrap().to_owned())
+}
+
+fn told(resumed: bool, reason: &str) -> (bool, String) {
+    (resumed, reason.to_owned())
+}
+
+/// Whether this holds whenever time has passed, for so long.
+async fn always(what: &str, time: Duration, holds: impl Fn() -> bool) {
+    let end = Instant::now() + time;
+    while Instant::now() < end {
+        assert!(holds(), "{what}");
+        sleep(Duration::from_millis(7)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_is_not_ready_for_a_moment_while_the_log_is_away() {
+    let (backplane, provider) = started().await;
+    backplane.set_up(false);
+    eventually("it is noticed", || !provider.dispatcher.is_ready()).await;
+    let ready = || provider.dispatcher.is_ready();
+    always("ready while the log is away", Duration::from_secs(30), || !ready()).await;
+    backplane.set_up(true);
+    eventually("it is back", ready).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_is_ready_again_only_when_it_has_caught_up() {
+    let (backplane, provider) = started().await;
+    send(&provider, 0..3).await;
+    let other = node(&backplane).await;
+    backplane.set_up(false);
+    eventually("it is noticed", || !provider.dispatcher.is_ready()).await;
+    // The log goes on without this node.
+    let (log, epoch) = (backplane.log(), epoch_of(&other));
+    for _ in 0..1_000 {
+        log.append(epoch, foreign(), None).await.unwrap();
+    }
+    backplane.set_silent(true);
+    backplane.set_up(true);
+    let ready = || provider.dispatcher.is_ready();
+    always("ready and a thousand records behind", Duration::from_secs(10), || !ready()).await;
+    backplane.set_silent(false);
+    eventually("it is back", ready).await;
+    assert_eq!(provider.dispatcher.hub().applied(), Position::new(1_003));
+}
+
+/// The log is exchanged for an empty one, and no tail is told.
+#[tokio::test(start_paused = true)]
+async fn a_log_that_is_wiped_without_a_word_is_noticed_by_a_look() {
+    let (backplane, provider) = started().await;
+    let mut guest = Guest::by_session(&provider, Visitor::user("ann")).await;
+    send(&provider, 0..5).await;
+    assert_eq!(guest.texts_until("4").await.len(), 4);
+    let old = epoch_of(&provider);
+    backplane.exchange(MemoryBackplane::default());
+    let begun = Instant::now();
+    assert_eq!(guest.ended().await.code, Some(CloseReason::RESTART.code()));
+    assert!(begun.elapsed() <= Duration::from_millis(1_500), "{:?}", begun.elapsed());
+    eventually("it is back", || provider.dispatcher.is_ready()).await;
+    assert_ne!(epoch_of(&provider), old);
+    assert_eq!(reason(&provider, &guest.cursor).await, told(false, "epoch"));
+    send(&provider, 5..6).await;
+}
+
+/// A send that finds another log does not wait for the next look.
+#[tokio::test(start_paused = true)]
+async fn an_append_for_a_life_that_is_over_is_refused_and_makes_the_node_look() {
+    let (backplane, provider) = started().await;
+    send(&provider, 0..1).await;
+    backplane.exchange(MemoryBackplane::default());
+    let begun = Instant::now();
+    let sent = provider.dispatcher.to_all(note("to the old one")).await;
+    assert!(matches!(sent, Err(Error::Backplane(_))), "{sent:?}");
+    let sending = async {
+        while provider.dispatcher.to_all(note("to the new one")).await.is_err() {
+            sleep(Duration::from_millis(1)).await;
+        }
+    };
+    in_time("a send", sending).await;
+    assert!(begun.elapsed() < Duration::from_millis(500), "{:?}", begun.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_log_that_was_rolled_back_begins_a_new_epoch() {
+    // Both with the tail cut, and without a word.
+    for cut in [true, false] {
+        let (backplane, provider) = started().await;
+        let mut guest = Guest::by_session(&provider, Visitor::user("ann")).await;
+        send(&provider, 0..10).await;
+        assert_eq!(guest.texts_until("9").await.len(), 9);
+        let old = epoch_of(&provider);
+        if cut {
+            backplane.set_up(false);
+            eventually("it is noticed", || !provider.dispatcher.is_ready()).await;
+        }
+        backplane.roll_back(Position::new(5)).await;
+        assert_eq!(backplane.state().await.unwrap().epoch, old, "the log does not know");
+        backplane.set_up(true);
+        assert_eq!(guest.ended().await.code, Some(CloseReason::RESTART.code()));
+        eventually("it is back", || provider.dispatcher.is_ready()).await;
+        assert_ne!(epoch_of(&provider), old);
+        // The new log passes the place that the client had.
+        send(&provider, 10..30).await;
+        assert_eq!(reason(&provider, &guest.cursor).await, told(false, "epoch"), "cut: {cut}");
+    }
+}
+
+/// Between two looks the log is rolled back and passes the place that the node has applied.
+#[tokio::test(start_paused = true)]
+async fn a_log_that_was_rolled_back_and_filled_again_begins_a_new_epoch() {
+    for kept in [0, 2, 9] {
+        for more in [0, 1, 20] {
+            let (backplane, provider) = started().await;
+            send(&provider, 0..10).await;
+            let cursor = Guest::by_sink(&provider, Visitor::user("ann")).await.cursor;
+            let old = epoch_of(&provider);
+            backplane.set_silent(true);
+            backplane.roll_back(Position::new(kept)).await;
+            for _ in kept..10 + more {
+                backplane.append(old, foreign(), None).await.unwrap();
+            }
+            // Whether the tail has failed meanwhile or not.
+            backplane.set_up(false);
+            eventually("it is noticed", || !provider.dispatcher.is_ready()).await;
+            backplane.set_silent(false);
+            backplane.set_up(true);
+            eventually("it is back", || provider.dispatcher.is_ready()).await;
+            assert_ne!(epoch_of(&provider), old, "{kept} kept, {more} more");
+            assert_eq!(reason(&provider, &cursor).await, told(false, "epoch"), "{kept} kept, {more} more");
+        }
+    }
+}
+
+/// Nobody who remembers what the log held is left: places tell it by themselves.
+#[tokio::test(start_paused = true)]
+async fn a_log_that_was_rolled_back_with_all_its_nodes_is_noticed_by_the_places() {
+    let (backplane, old) = started().await;
+    let mut guest = Guest::by_sink(&old, Visitor::user("ann")).await;
+    let mut places = vec![guest.cursor.clone()];
+    for n in 0..10 {
+        send(&old, n..n + 1).await;
+        guest.next().await;
+        places.push(guest.cursor.clone());
+    }
+    let epoch = epoch_of(&old);
+    old.shutdown(Drain::now()).await;
+    backplane.roll_back(Position::new(4)).await;
+    let new = node(&backplane).await;
+    assert_eq!(epoch_of(&new), epoch, "nobody has noticed");
+    for (at, place) in places.iter().enumerate() {
+        let expected = if at <= 4 { told(true, "resumed") } else { told(false, "epoch") };
+        assert_eq!(reason(&new, place).await, expected, "{at} before anything is sent");
+    }
+    send(&new, 10..15).await;
+    for (at, place) in places.iter().enumerate() {
+        let expected = if at <= 4 { told(true, "resumed") } else { told(false, "epoch") };
+        assert_eq!(reason(&new, place).await, expected, "{at} of 9 now");
+    }
+    let mut back = Guest::by_sink(&new, Visitor::user("ann").resume(&places[3])).await;
+    new.dispatcher.to_all(note("end")).await.unwrap();
+    assert_eq!(back.texts_until("end").await, ["3", "10", "11", "12", "13", "14"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nodes_that_notice_at_the_same_time_agree_on_one_epoch() {
+    let backplane = FaultyBackplane::new(MemoryBackplane::default());
+    let nodes = [node(&backplane).await, node(&backplane).await, node(&backplane).await];
+    send(&nodes[0], 0..10).await;
+    eventually("all are there", || nodes.iter().all(|node| node.dispatcher.hub().applied().get() == 10)).await;
+    let old = epoch_of(&nodes[0]);
+    backplane.roll_back(Position::new(5)).await;
+    eventually("all have noticed", || nodes.iter().all(|node| epoch_of(node) != old)).await;
+    sleep(Duration::from_secs(5)).await;
+    let epoch = backplane.state().await.unwrap().epoch;
+    assert!(nodes.iter().all(|node| epoch_of(node) == epoch), "one epoch, and it stays");
+    eventually("all are ready", || nodes.iter().all(|node| node.dispatcher.is_ready())).await;
+}
+
+/// A look costs nobody anything while nothing is lost, however much is sent meanwhile and however little the log keeps.
+#[tokio::test(start_paused = true)]
+async fn looks_at_a_log_that_has_lost_nothing_begin_nothing() {
+    let backplane = FaultyBackplane::new(MemoryBackplane::new(3));
+    let provider = node(&backplane).await;
+    let mut guest = Guest::by_session(&provider, Visitor::user("ann")).await;
+    let old = epoch_of(&provider);
+    for round in 0..20 {
+        let sent = round % 7;
+        for n in 0..sent {
+            provider.dispatcher.to_all(note(&n.to_string())).await.unwrap();
+        }
+        sleep(Duration::from_millis(430)).await;
+    }
+    provider.dispatcher.to_all(note("end")).await.unwrap();
+    guest.texts_until("end").await;
+    assert_eq!(epoch_of(&provider), old);
+    assert!(provider.dispatcher.is_ready());
+}
+
+/// The place before all that a log still holds has no record to be told by: it is no place to go on from.
+#[tokio::test(start_paused = true)]
+async fn a_place_whose_record_this_node_never_saw_is_expired() {
+    let backplane = FaultyBackplane::new(MemoryBackplane::new(3));
+    let one = node(&backplane).await;
+    let mut guest = Guest::by_sink(&one, Visitor::user("ann")).await;
+    let mut places = vec![guest.cursor.clone()];
+    for n in 0..10 {
+        send(&one, n..n + 1).await;
+        guest.next().await;
+        places.push(guest.cursor.clone());
+    }
+    let two = node(&backplane).await;
+    let reasons = [(6, told(false, "expired")), (7, told(false, "expired")), (8, told(true, "resumed"))];
+    for (at, expected) in reasons {
+        assert_eq!(reason(&two, &places[at]).await, expected, "{at}");
+    }
+    let mut back = Guest::by_sink(&two, Visitor::user("ann").resume(&places[8])).await;
+    two.dispatcher.to_all(note("end")).await.unwrap();
+    assert_eq!(back.texts_until("end").await, ["8", "9"]);
+}
+
+/// Where `lost` begins is gone; where it ends one can go on from.
+#[tokio::test(start_paused = true)]
+async fn the_ends_of_a_loss_are_places_that_lead_where_they_say() {
+    let mut setup = Setup::default();
+    setup.window = setup.window.with_records(5);
+    setup.outbox = setup.outbox.with_frames(2);
+    let provider = CoreProvider::full(setup);
+    provider.attach(runtime()).await.unwrap();
+    let admitted = provider.admit(Visitor::user("ann")).await.unwrap();
+    let mut client = crate::support::Client::by_session(&provider.dispatcher, admitted);
+    let welcome = in_time("a welcome", client.next()).await.unwrap();
+    assert_eq!(welcome.name, "connected");
+    // Sent without a pause: the client is far behind when it reads.
+    let mut sends: Vec<_> =
+        (0..40).map(|n| Box::pin(provider.dispatcher.send(Target::all(), note(&n.to_string())))).collect();
+    for sent in futures_util::future::join_all(sends.drain(..)).await {
+        sent.unwrap();
+    }
+    let lost = loop {
+        let received = in_time("a loss", client.next()).await.unwrap();
+        if received.name == "lost" {
+            break received;
+        }
+    };
+    let place = |field: &str| lost.payload[field].as_str().unwrap().to_owned();
+    assert_eq!(reason(&provider, &place("from")).await, told(false, "expired"));
+    let until = place("until");
+    assert_eq!(lost.cursor.as_deref(), Some(&*until));
+    // The oldest quarter of five records is one.
+    assert_eq!(until.parse::<Cursor>().unwrap().position(), provider.dispatcher.window().start().next());
+    assert_eq!(reason(&provider, &until).await, told(true, "resumed"));
+}
+
+/// Whichever comes first counts: what came through the log is in it, whatever the append says of it, or never says.
+#[tokio::test(start_paused = true)]
+async fn a_record_that_came_through_the_log_counts_whatever_its_append_says() {
+    let (backplane, provider) = started().await;
+    let mut guest = Guest::by_sink(&provider, Visitor::user("ann")).await;
+    for fault in [AppendFault::MuteThoughTaken, AppendFault::OpenThoughTaken, AppendFault::RefusedThoughTaken] {
+        backplane.set_fault(Some(fault));
+        let receipt = provider.dispatcher.to_user("ann", note("sent")).await;
+        let receipt = receipt.unwrap_or_else(|error| panic!("{fault:?}: {error}"));
+        assert_eq!(receipt.delivered.unwrap().matched, 1, "{fault:?}");
+        provider.dispatcher.join_room("ann", "r").await.unwrap_or_else(|error| panic!("{fault:?}: {error}"));
+        assert_eq!(guest.next().await.payload, "sent");
+    }
+}
+
+/// Nobody knows whether it is in the log: not even that it is not.
+#[tokio::test(start_paused = true)]
+async fn an_append_whose_outcome_is_open_is_an_unknown_outcome() {
+    let (backplane, provider) = started().await;
+    for (fault, silent) in
+        [(AppendFault::Open, false), (AppendFault::OpenThoughTaken, true), (AppendFault::Mute, false)]
+    {
+        backplane.set_fault(Some(fault));
+        backplane.set_silent(silent);
+        let sent = provider.dispatcher.to_all(note("?")).await;
+        assert!(matches!(sent, Err(Error::OutcomeUnknown { .. })), "{fault:?}: {sent:?}");
+    }
+    backplane.set_fault(None);
+    backplane.set_silent(false);
+    backplane.set_up(false);
+    let sent = provider.dispatcher.to_all(note("no")).await;
+    assert!(matches!(sent, Err(Error::Backplane(_))), "certain: {sent:?}");
+}
+
+/// Runs something between the moment a connection is named and the one it is in the hub.
+struct Between(Arc<dyn Fn() + Send + Sync>);
+
+impl tracing::Subscriber for Between {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        metadata.is_span() && metadata.name() == "connection"
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        (self.0)();
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+    fn event(&self, _: &tracing::Event<'_>) {}
+    fn enter(&self, _: &tracing::span::Id) {}
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+/// The log begins anew while a connection is being registered: it is of one life or of the other, and hears what is sent.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_registration_across_an_epoch_change_hears_what_is_sent() {
+    let (backplane, provider) = started().await;
+    send(&provider, 0..10).await;
+    let old = epoch_of(&provider);
+    let cursor = Guest::by_sink(&provider, Visitor::user("ann")).await.cursor;
+    let admitted = provider.admit(Visitor::user("ann").resume(&cursor)).await.unwrap();
+    let held = Arc::new(AtomicBool::new(false));
+    let subscriber = Between({
+        let (provider, backplane, held) = (provider.clone(), backplane.clone(), Arc::clone(&held));
+        Arc::new(move || {
+            backplane.exchange(MemoryBackplane::default());
+            let begun = std::time::Instant::now();
+            while epoch_of(&provider) == old && begun.elapsed() < crate::support::WAIT {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            held.store(true, Ordering::SeqCst);
+        })
+    });
+    // With only one subscriber, `tracing` asks the thread that comes to a place first whether that
+    // place is wanted, and that may be another test's, which has none.
+    let _second = tracing::Dispatch::new(tracing::subscriber::NoSubscriber::default());
+    let mut client = tokio::task::block_in_place(|| {
+        tracing::subscriber::with_default(subscriber, || crate::support::Client::by_sink(&provider.dispatcher, admitted))
+    });
+    assert!(held.load(Ordering::SeqCst), "the connection has a span");
+    let welcome = in_time("a welcome", client.next()).await.unwrap();
+    eventually("it is back", || provider.dispatcher.is_ready()).await;
+    assert_ne!(epoch_of(&provider), old);
+    let receipt = provider.dispatcher.to_user("ann", note("anew")).await.unwrap();
+    if receipt.delivered.unwrap().queued == 0 {
+        // It was of the old life, and has been sent back.
+        while in_time("the end", client.next()).await.is_ok() {}
+        return;
+    }
+    assert_eq!(in_time("the event", client.next()).await.unwrap().payload, "anew", "after {welcome:?}");
+    assert_eq!(welcome.payload["reason"], "epoch");
+}
+
+/// Places are given anew in a new life, and asks are numbered by them: one of before does not meddle with a new one.
+#[tokio::test(start_paused = true)]
+async fn an_ask_of_a_life_that_is_over_leaves_the_one_that_has_its_number_alone() {
+    let (backplane, provider) = started().await;
+    send(&provider, 0..2).await;
+    let old = epoch_of(&provider);
+    let mut ann = Guest::by_session(&provider, Visitor::user("ann")).await;
+    let time = Duration::from_secs(60);
+    let mut before = provider.dispatcher.to_user_with_ack("ann", note("old?"), time).await.unwrap();
+    let number = ann.next().await.ack;
+    // From here on she reads nothing, so that her connection stays for a while.
+    backplane.roll_back(Position::new(2)).await;
+    eventually("it is noticed", || epoch_of(&provider) != old && provider.dispatcher.is_ready()).await;
+    let mut bob = Guest::by_session(&provider, Visitor::user("bob")).await;
+    let after = provider.dispatcher.to_user_with_ack("bob", note("new?"), time).await.unwrap();
+    let asked = bob.next().await;
+    assert_eq!(asked.ack, number, "of the same place");
+    let begun = Instant::now();
+    assert_eq!(before.next().await.unwrap().status, AckStatus::Gone, "she has been sent back");
+    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+    drop(before);
+    bob.client.answer(asked.ack.unwrap(), &json!("yes")).await;
+    let replies = after.all().await;
+    assert_eq!(replies.iter().map(|reply| reply.status).collect::<Vec<_>>(), [AckStatus::Answered]);
+}

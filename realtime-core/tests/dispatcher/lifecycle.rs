@@ -1,0 +1,339 @@
+//! Attaching, shutting down, stalling, giving up: what is left behind.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::poll;
+use realtime_core::{
+    CloseReason, Context, Drain, Error, Limits, MemoryBackplane, Outlet, RealtimeBroadcast, RealtimeProvider,
+    RefusalKind, Registration, RoomMembership, Router, SessionOutlet, Take, Target,
+};
+use realtime_testkit::conformance::{ClientUnderTest, HookLog, Setup, Visitor};
+use serde_json::json;
+use crate::support::{
+    AppendFault, Client, CoreProvider, FaultyBackplane, Guest, LineCodec, eventually, in_time, note, runtime,
+};
+
+#[tokio::test]
+async fn nobody_is_let_in_before_the_log_has_been_read() {
+    let backplane = FaultyBackplane::new(MemoryBackplane::default());
+    let older = CoreProvider::full(Setup::default());
+    older.attach(runtime().with_backplane(backplane.clone())).await.unwrap();
+    for n in 0..5 {
+        older.dispatcher.to_all(note(&n.to_string())).await.unwrap();
+    }
+    older.shutdown(Drain::now()).await;
+    backplane.set_up(false);
+    let provider = CoreProvider::full(Setup::default());
+    let attaching = tokio::spawn({
+        let (provider, backplane) = (provider.clone(), backplane.clone());
+        async move { provider.attach(runtime().with_backplane(backplane)).await }
+    });
+    eventually("it begins", || provider.dispatcher.runtime().is_ok()).await;
+    assert!(!provider.dispatcher.is_ready());
+    let refusal = provider.admit(Visitor::user("ann")).await.unwrap_err();
+    assert_eq!(refusal.kind(), RefusalKind::Draining);
+    backplane.set_up(true);
+    attaching.await.unwrap().unwrap();
+    assert!(provider.dispatcher.is_ready());
+    let mut guest = Guest::by_sink(&provider, Visitor::user("ann")).await;
+    provider.dispatcher.to_all(note("new")).await.unwrap();
+    assert!(guest.texts_until("new").await.is_empty(), "nothing of before");
+}
+
+#[tokio::test]
+async fn a_backplane_that_goes_away_and_comes_back_costs_nothing() {
+    let backplane = FaultyBackplane::new(MemoryBackplane::default());
+    let provider = CoreProvider::full(Setup::default());
+    provider.attach(runtime().with_backplane(backplane.clone())).await.unwrap();
+    let mut guest = Guest::by_sink(&provider, Visitor::user("ann")).await;
+    provider.dispatcher.to_user("ann", note("1")).await.unwrap();
+    backplane.set_up(false);
+    eventually("it is noticed", || !provider.dispatcher.is_ready()).await;
+    let sent = provider.dispatcher.to_user("ann", note("refused")).await;
+    assert!(matches!(sent, Err(Error::Backplane(_))), "{sent:?}");
+    backplane.set_up(true);
+    eventually("it is back", || provider.dispatcher.is_ready()).await;
+    provider.dispatcher.to_user("ann", note("2")).await.unwrap();
+    provider.dispatcher.to_all(note("end")).await.unwrap();
+    assert_eq!(guest.texts_until("end").await, ["1", "2"]);
+}
+
+#[tokio::test]
+async fn a_log_that_begins_anew_sends_clients_back_and_tells_them_so() {
+    let backplane = FaultyBackplane::new(MemoryBackplane::default());
+    let provider = CoreProvider::full(Setup::default());
+    provider.attach(runtime().with_backplane(backplane.clone())).await.unwrap();
+    let mut guest = Guest::by_session(&provider, Visitor::user("ann")).await;
+    for n in 0..10 {
+        provider.dispatcher.to_user("ann", note(&n.to_string())).await.unwrap();
+    }
+    provider.dispatcher.join_room("ann", "r").await.unwrap();
+    assert_eq!(guest.texts_until("9").await.len(), 9);
+    backplane.set_up(false);
+    eventually("it is noticed", || !provider.dispatcher.is_ready()).await;
+    backplane.exchange(MemoryBackplane::default());
+    backplane.set_up(true);
+    assert_eq!(guest.ended().await.code, Some(CloseReason::RESTART.code()));
+    eventually("it is back", || provider.dispatcher.is_ready()).await;
+    let mut back = Guest::by_session(&provider, Visitor::user("ann").resume(&guest.cursor)).await;
+    assert_eq!((&back.welcome["resumed"], &back.welcome["reason"]), (&json!(false), &json!("epoch")));
+    assert!(provider.dispatcher.user_rooms("ann").await.unwrap().is_empty(), "joins of before are gone with the log");
+    let receipt = provider.dispatcher.to_user("ann", note("anew")).await.unwrap();
+    assert_eq!(receipt.position.unwrap().get(), 1);
+    assert_eq!(receipt.delivered.unwrap().matched, 1);
+    assert!(back.texts_until("anew").await.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_append_without_an_answer_is_an_unknown_outcome() {
+    let backplane = FaultyBackplane::new(MemoryBackplane::default());
+    let provider = CoreProvider::full(Setup::default());
+    provider.attach(runtime().with_backplane(backplane.clone())).await.unwrap();
+    backplane.set_fault(Some(AppendFault::Mute));
+    let sent = provider.dispatcher.to_all(note("1")).await;
+    assert!(matches!(sent, Err(Error::OutcomeUnknown { .. })), "{sent:?}");
+    let joined = provider.dispatcher.join_room("ann", "r").await;
+    assert!(matches!(joined, Err(Error::OutcomeUnknown { .. })), "{joined:?}");
+    backplane.set_fault(None);
+    provider.dispatcher.to_all(note("2")).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_send_that_is_given_up_is_delivered_once_and_hurts_no_other() {
+    let provider = CoreProvider::full(Setup::default());
+    let backplane = FaultyBackplane::new(MemoryBackplane::default());
+    provider.attach(runtime().with_backplane(backplane)).await.unwrap();
+    let mut guest = Guest::by_sink(&provider, Visitor::user("ann")).await;
+    for n in 0..50 {
+        let text = format!("given up {n}");
+        let mut send = Box::pin(provider.dispatcher.to_user("ann", note(&text)));
+        assert!(poll!(send.as_mut()).is_pending(), "it waits for its record");
+        drop(send);
+        provider.dispatcher.to_user("ann", note(&format!("kept {n}"))).await.unwrap();
+    }
+    provider.dispatcher.to_all(note("end")).await.unwrap();
+    let expected: Vec<_> = (0..50).flat_map(|n| [format!("given up {n}"), format!("kept {n}")]).collect();
+    assert_eq!(guest.texts_until("end").await, expected);
+}
+
+#[tokio::test]
+async fn a_sink_that_never_takes_is_cut_and_everything_is_given_back() {
+    let hooks = HookLog::default();
+    let limits = Limits::default().with_connections_per_user(1);
+    let mut setup = Setup::default().with_limits(limits);
+    setup.write_stall = Duration::from_millis(200);
+    let provider = CoreProvider::full(setup);
+    provider.attach(runtime().with_hook(hooks.hook("hook"))).await.unwrap();
+    let sink = futures_util::sink::unfold((), |(), _: Bytes| std::future::pending::<Result<(), Error>>());
+    let admitted = provider.admit(Visitor::user("ann").room("r")).await.unwrap();
+    let link = provider.dispatcher.connect_sink(admitted, sink, Bytes::clone);
+    let mut healthy = Guest::by_sink(&provider, Visitor::user("bob")).await;
+    provider.dispatcher.to_all(note("1")).await.unwrap();
+    let id = link.id();
+    let calls = in_time("the hooks", hooks.wait_of(id, 2)).await;
+    assert_eq!(calls[1].ended, Some(CloseReason::WRITE_STALL));
+    in_time("the link's end", link.closed()).await;
+    let stats = provider.stats();
+    assert_eq!((stats.stalled, stats.connections, stats.rooms), (1, 1, 0));
+    let mut again = Guest::by_sink(&provider, Visitor::user("ann")).await;
+    let receipt = provider.dispatcher.to_all(note("2")).await.unwrap();
+    assert_eq!(receipt.delivered.unwrap().matched, 2);
+    assert_eq!(healthy.texts_until("2").await, ["1"]);
+    assert!(again.texts_until("2").await.is_empty());
+    assert_eq!(hooks.of(id).len(), 2, "once each");
+}
+
+/// Takes for another connection as soon as it is woken, in the middle of a delivery.
+#[derive(Default)]
+struct Nudge {
+    other: OnceLock<Arc<Registration<LineCodec>>>,
+}
+
+impl Outlet for Nudge {
+    fn wake(&self) {
+        self.other.get().into_iter().for_each(|other| take_all(other));
+    }
+}
+
+fn take_all(registration: &Registration<LineCodec>) {
+    while registration.try_take(usize::MAX, &mut Vec::new()) == Take::Frames {}
+}
+
+#[tokio::test]
+async fn a_connection_that_has_taken_everything_is_never_a_stalled_one() {
+    let mut setup = Setup::default();
+    setup.write_stall = Duration::from_millis(500);
+    let provider = CoreProvider::full(setup);
+    provider.attach(runtime()).await.unwrap();
+    let mut registrations = Vec::new();
+    for n in 0..20 {
+        let user = format!("user {n}");
+        let register = async |outlet: Arc<dyn Outlet>| {
+            let admitted = provider.admit(Visitor::user(&user)).await.unwrap();
+            Arc::new(provider.dispatcher.register(admitted, outlet))
+        };
+        let nudge = Arc::new(Nudge::default());
+        let live = register(Arc::clone(&nudge) as _).await;
+        take_all(&live);
+        // Not live yet: if the live one is pushed first, this one reads the event from the window, and then is pushed it.
+        let late = register(Arc::new(SessionOutlet::new())).await;
+        nudge.other.set(Arc::clone(&late)).unwrap();
+        provider.dispatcher.to_user(&user, note("1")).await.unwrap();
+        take_all(&live);
+        registrations.extend([live, late]);
+    }
+    // One that does stall shows that the sweep has looked at all of them for long enough.
+    let admitted = provider.admit(Visitor::user("stuck")).await.unwrap();
+    let stuck = provider.dispatcher.register(admitted, Arc::new(SessionOutlet::new()));
+    provider.dispatcher.to_user("stuck", note("1")).await.unwrap();
+    eventually("the stuck one is cut", || provider.stats().users < 21).await;
+    assert_eq!(stats_of(&provider), (1, 40, 20));
+    drop((stuck, registrations));
+}
+
+/// Stalled, connections, users.
+fn stats_of(provider: &CoreProvider) -> (u64, u64, u64) {
+    let stats = provider.stats();
+    (stats.stalled, stats.connections, stats.users)
+}
+
+#[tokio::test]
+async fn a_shutdown_waits_for_sessions_and_empties_the_directory() {
+    let provider = CoreProvider::full(Setup::default());
+    provider.attach(runtime()).await.unwrap();
+    let mut guest = Guest::by_session(&provider, Visitor::user("ann")).await;
+    let directory = Arc::clone(&provider.dispatcher.runtime().unwrap().directory);
+    in_time("ann is online", async {
+        while directory.of_user("ann").await.unwrap().is_empty() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    for n in 0..100 {
+        provider.dispatcher.to_user("ann", note(&n.to_string())).await.unwrap();
+    }
+    let shutdown = tokio::spawn({
+        let provider = provider.clone();
+        async move { provider.shutdown(Drain::over(Duration::from_secs(10)).hold(Duration::ZERO)).await }
+    });
+    eventually("it has begun", || provider.dispatcher.is_draining()).await;
+    tokio::task::yield_now().await;
+    assert!(!shutdown.is_finished(), "a client is still reading what was sent before");
+    assert_eq!(guest.texts_until("99").await.len(), 99);
+    assert_eq!(guest.ended().await.code, Some(CloseReason::RESTART.code()));
+    in_time("the shutdown", shutdown).await.unwrap();
+    assert_eq!(provider.stats().connections, 0);
+    assert!(directory.of_user("ann").await.unwrap().is_empty(), "the directory does not know it any more");
+}
+
+#[tokio::test]
+async fn a_shutdown_does_not_wait_for_ever() {
+    let router = Router::new().on("hang", async |_: Context, (): ()| std::future::pending::<()>().await);
+    let provider = CoreProvider::full(Setup::default().with_router(router));
+    provider.attach(runtime()).await.unwrap();
+    let mut guest = Guest::by_session(&provider, Visitor::user("ann")).await;
+    guest.client.send("hang", &json!(null), None).await;
+    in_time("the shutdown", provider.shutdown(Drain::over(Duration::from_millis(50)).hold(Duration::ZERO))).await;
+    assert!(matches!(provider.dispatcher.to_all(note("1")).await, Err(Error::Closed { .. })));
+}
+
+#[tokio::test]
+async fn events_after_the_cut_start_no_worker_that_nobody_ends() {
+    let mut setup = Setup::default().with_router(Router::new().on("x", async |_: Context, (): ()| {}));
+    setup.write_stall = Duration::from_millis(50);
+    let provider = CoreProvider::full(setup);
+    provider.attach(runtime()).await.unwrap();
+    let admitted = provider.admit(Visitor::user("ann")).await.unwrap();
+    // A session that is stuck in a write, and reads on.
+    let registration = provider.dispatcher.register(admitted, Arc::new(SessionOutlet::new()));
+    provider.dispatcher.to_user("ann", note("1")).await.unwrap();
+    eventually("it is cut", || provider.stats().stalled == 1).await;
+    assert!(!registration.receive(realtime_core::Inbound::new("x", "null")));
+    // As Socket.IO asks whether reading is paused.
+    assert!(!registration.inbox().is_paused());
+    drop(registration);
+    let started = std::time::Instant::now();
+    in_time("the shutdown", provider.shutdown(Drain::over(Duration::from_secs(30)).hold(Duration::ZERO))).await;
+    assert!(started.elapsed() < Duration::from_secs(20), "no task is left to wait for");
+}
+
+#[tokio::test]
+async fn closing_tells_how_many_and_reaches_rooms_and_tenants() {
+    let provider = CoreProvider::full(Setup::default());
+    provider.attach(runtime()).await.unwrap();
+    let mut member = Guest::by_session(&provider, Visitor::user("ann").room("r")).await;
+    let mut tenant = Guest::by_session(&provider, Visitor::user("bob").tenant("acme")).await;
+    let mut other = Guest::by_session(&provider, Visitor::user("cid")).await;
+    assert_eq!(provider.close(Target::room("r"), CloseReason::POLICY).await.unwrap(), 1);
+    assert_eq!(member.ended().await.code, Some(1008));
+    assert_eq!(provider.close(Target::tenant("acme").except_user("bob"), CloseReason::POLICY).await.unwrap(), 0);
+    assert_eq!(provider.close(Target::tenant("acme"), CloseReason::POLICY).await.unwrap(), 1);
+    assert_eq!(tenant.ended().await.code, Some(1008));
+    provider.dispatcher.to_all(note("end")).await.unwrap();
+    assert!(other.texts_until("end").await.is_empty());
+    let mut client = {
+        let admitted = provider.admit(Visitor::user("dee")).await.unwrap();
+        Client::by_sink(&provider.dispatcher, admitted)
+    };
+    assert_eq!(in_time("a welcome", client.next()).await.unwrap().name, "connected");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_takes_nothing_is_cut_soon_after_the_write_stall() {
+    let stall = Duration::from_millis(400);
+    let mut setup = Setup::default();
+    setup.write_stall = stall;
+    let provider = CoreProvider::full(setup);
+    provider.attach(runtime()).await.unwrap();
+    let _stuck = Guest::by_session(&provider, Visitor::user("ann")).await;
+    tokio::time::sleep(Duration::from_millis(130)).await;
+    for n in 0..5 {
+        provider.dispatcher.to_user("ann", note(&n.to_string())).await.unwrap();
+        // Its session takes them one by one, or it would have them all at once.
+        tokio::task::yield_now().await;
+    }
+    tokio::time::sleep(stall - Duration::from_millis(10)).await;
+    assert_eq!(provider.stats().connections, 1);
+    tokio::time::sleep(stall / 4 + Duration::from_millis(20)).await;
+    assert_eq!((provider.stats().connections, provider.stats().stalled), (0, 1));
+}
+
+/// An outlet that counts how often it was told to end a session that may be stuck.
+#[derive(Default)]
+struct CutOutlet(AtomicUsize);
+
+impl Outlet for CutOutlet {
+    fn wake(&self) {}
+
+    fn cut(&self) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_may_be_stuck_is_ended_and_nothing_is_kept_for_it() {
+    let mut setup = Setup::default();
+    setup.write_stall = Duration::from_millis(50);
+    let provider = CoreProvider::full(setup);
+    provider.attach(runtime()).await.unwrap();
+    let outlets = [Arc::new(CutOutlet::default()), Arc::new(CutOutlet::default())];
+    let mut registrations = Vec::new();
+    for outlet in &outlets {
+        let admitted = provider.admit(Visitor::user("ann")).await.unwrap();
+        registrations.push(provider.dispatcher.register(admitted, Arc::clone(outlet) as _));
+        provider.dispatcher.to_user("ann", note("1")).await.unwrap();
+        eventually("it is cut", || outlet.0.load(Ordering::SeqCst) == 1).await;
+    }
+    let mut frames = Vec::new();
+    registrations[0].try_take(usize::MAX, &mut frames);
+    assert!(frames.is_empty(), "what waited is given up");
+    // The same when a drain is over.
+    let admitted = provider.admit(Visitor::user("bob")).await.unwrap();
+    let outlet = Arc::new(CutOutlet::default());
+    let _stuck = provider.dispatcher.register(admitted, Arc::clone(&outlet) as _);
+    provider.shutdown(Drain::now()).await;
+    assert_eq!(outlet.0.load(Ordering::SeqCst), 1);
+}

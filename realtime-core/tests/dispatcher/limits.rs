@@ -1,0 +1,269 @@
+//! At a user's limit: who waits, who is refused, who is asked for a sign of life, and what it costs.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use realtime_core::{
+    Admission, Admitted, Authenticator, ConnectRequest, Context, Identity, LifecycleHook, Limits, Outlet,
+    PROBE_TIMEOUT, RealtimeProvider, Refusal, RefusalKind, Registration, RoomAccess, RoomPolicy,
+};
+use realtime_testkit::conformance::{HookLog, Setup, Visitor};
+use crate::support::{CoreProvider, LineCodec, eventually, in_time, runtime};
+
+/// An outlet that counts how often it was asked for a sign of life.
+#[derive(Default)]
+struct Probed(AtomicUsize);
+
+impl Outlet for Probed {
+    fn wake(&self) {}
+
+    fn probe(&self) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+impl Probed {
+    fn times(&self) -> usize {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+async fn limited(most: usize) -> CoreProvider {
+    let limits = Limits::default().with_connections_per_user(most);
+    let provider = CoreProvider::full(Setup::default().with_limits(limits));
+    provider.attach(runtime()).await.unwrap();
+    provider
+}
+
+async fn register(provider: &CoreProvider, visitor: Visitor) -> (Registration<LineCodec>, Arc<Probed>) {
+    let outlet = Arc::new(Probed::default());
+    let admitted = provider.admit(visitor).await.unwrap();
+    (provider.dispatcher.register(admitted, Arc::clone(&outlet) as _), outlet)
+}
+
+/// Waits for a place, and what the holder was told.
+async fn wait_for_place(
+    provider: &CoreProvider,
+    visitor: Visitor,
+    most: Duration,
+) -> (Result<Admitted, Refusal>, Vec<bool>) {
+    let parts = http::Request::get(format!("/?{}", visitor.query())).body(()).unwrap().into_parts().0;
+    let told = Mutex::new(Vec::new());
+    let held = |held| told.lock().unwrap().push(held);
+    let request = ConnectRequest::new("core", &parts);
+    let admitted = provider.dispatcher.admit_in_turn(&request, &visitor.rooms, None, most, held).await;
+    (admitted, told.into_inner().unwrap())
+}
+
+const LONG: Duration = Duration::from_secs(3600);
+
+#[tokio::test(start_paused = true)]
+async fn a_newcomer_gets_the_first_free_place() {
+    let provider = limited(2).await;
+    let (first, _) = register(&provider, Visitor::user("ann")).await;
+    let _second = register(&provider, Visitor::user("ann")).await;
+    let newcomer = tokio::spawn({
+        let provider = provider.clone();
+        async move { wait_for_place(&provider, Visitor::user("ann"), LONG).await }
+    });
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert!(!newcomer.is_finished());
+    drop(first);
+    let (admitted, told) = in_time("a place", newcomer).await.unwrap();
+    assert_eq!((admitted.unwrap().identity().user_name(), told), (Some("ann"), vec![true, false]));
+    assert!(provider.stats().refused.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_newcomer_waits_so_long_and_as_many_wait_as_have_places() {
+    let provider = limited(2).await;
+    let _places = [register(&provider, Visitor::user("ann")).await, register(&provider, Visitor::user("ann")).await];
+    let most = Duration::from_secs(10);
+    let newcomers = (0..5).map(|_| wait_for_place(&provider, Visitor::user("ann"), most));
+    let begun = tokio::time::Instant::now();
+    let answers = futures_util::future::join_all(newcomers).await;
+    assert_eq!(begun.elapsed().as_secs(), 10);
+    let waited = |waited: bool| answers.iter().filter(|(_, told)| told.len() == if waited { 2 } else { 0 }).count();
+    assert_eq!((waited(true), waited(false)), (2, 3));
+    for (admitted, _) in answers {
+        let refusal = admitted.unwrap_err();
+        assert_eq!(refusal.kind(), RefusalKind::UserLimit);
+        assert!(refusal.retry_after().is_some());
+    }
+    assert_eq!(provider.stats().refused["user_limit"], 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn at_the_limit_a_users_connections_are_asked_for_a_sign_of_life_one_round_at_a_time() {
+    let provider = limited(2).await;
+    let acme = || Visitor::user("ann").tenant("acme");
+    let ann = [register(&provider, acme()).await, register(&provider, acme()).await];
+    let others = [register(&provider, Visitor::user("ann")).await, register(&provider, Visitor::user("bob")).await];
+    let times =
+        || (ann.each_ref().map(|(_, probed)| probed.times()), others.each_ref().map(|(_, probed)| probed.times()));
+    assert_eq!(times(), ([0, 0], [0, 0]));
+    for _ in 0..3 {
+        assert_eq!(provider.admit(acme()).await.unwrap_err().kind(), RefusalKind::UserLimit);
+    }
+    assert_eq!(times(), ([1, 1], [0, 0]));
+    tokio::time::sleep(PROBE_TIMEOUT).await;
+    // Whatever way it comes.
+    let identity = Identity::user("ann").tenant("acme");
+    assert!(provider.dispatcher.admit_as(identity, &[], None, None).is_err());
+    assert_eq!(times(), ([2, 2], [0, 0]));
+    tokio::time::sleep(PROBE_TIMEOUT).await;
+    wait_for_place(&provider, acme(), Duration::from_secs(1)).await.0.unwrap_err();
+    assert_eq!(times(), ([3, 3], [0, 0]));
+}
+
+#[derive(Clone, Default)]
+struct Asked(Arc<AtomicUsize>);
+
+#[async_trait]
+impl RoomPolicy for Asked {
+    async fn access(&self, _: &Context, _: &str) -> RoomAccess {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        RoomAccess::Allow
+    }
+}
+
+/// Three with two providers together, of which each has two.
+#[tokio::test(start_paused = true)]
+async fn a_users_places_are_counted_over_all_providers_too() {
+    let mut runtime = runtime();
+    runtime.places = Admission::of_service(Some(3));
+    let limits = Setup::default().with_limits(Limits::default().with_connections_per_user(2));
+    let [one, two] = std::array::from_fn(|_| CoreProvider::full(limits.clone()));
+    one.attach(runtime.clone()).await.unwrap();
+    two.attach(runtime.clone()).await.unwrap();
+    let ann = || Visitor::user("ann");
+    let (first, probed) = register(&one, ann()).await;
+    let (_second, _) = register(&one, ann()).await;
+    let (_third, elsewhere) = register(&two, ann()).await;
+    let refusal = two.admit(ann()).await.unwrap_err();
+    assert_eq!((refusal.kind(), refusal.setting()), (RefusalKind::UserLimit, Some("connections_per_user")));
+    assert_eq!((probed.times(), elsewhere.times()), (1, 1), "those of all providers");
+    assert!(two.admit(Visitor::user("bob")).await.is_ok());
+    let waits = wait_for_place(&two, ann(), Duration::from_secs(5));
+    let ends = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        drop(first);
+    };
+    let ((admitted, told), ()) = tokio::join!(waits, ends);
+    let admitted = admitted.unwrap();
+    assert_eq!(told, [true, false]);
+    // With its own provider there is no place, whatever the service has.
+    assert_eq!(two.admit(ann()).await.unwrap_err().setting(), Some("limits.connections_per_user"));
+    drop(admitted);
+    assert!(two.admit(ann()).await.is_ok(), "both places came back");
+}
+
+#[tokio::test]
+async fn the_policy_is_not_asked_for_a_connection_that_its_limit_refuses() {
+    let policy = Asked::default();
+    let limits = Limits::default().with_connections_per_user(1);
+    let provider = CoreProvider::full(Setup::default().with_limits(limits));
+    provider.attach(runtime().with_policy(policy.clone())).await.unwrap();
+    let visitor = || (0..100).fold(Visitor::user("ann"), |visitor, n| visitor.room(&n.to_string()));
+    let (registration, _) = register(&provider, visitor()).await;
+    assert_eq!(policy.0.swap(0, Ordering::SeqCst), 100);
+    assert_eq!(provider.admit(visitor()).await.unwrap_err().kind(), RefusalKind::UserLimit);
+    assert_eq!(policy.0.load(Ordering::SeqCst), 0);
+    drop(registration);
+    assert!(provider.admit(visitor()).await.is_ok());
+}
+
+/// The application's code, which panics.
+struct Panics;
+
+#[async_trait]
+impl LifecycleHook for Panics {
+    async fn connected(&self, _: &realtime_core::Context) {
+        panic!("on purpose");
+    }
+
+    async fn disconnected(&self, _: &realtime_core::Context, _: &realtime_core::CloseReason) {
+        panic!("on purpose");
+    }
+}
+
+#[async_trait]
+impl RoomPolicy for Panics {
+    async fn access(&self, _: &Context, _: &str) -> RoomAccess {
+        panic!("on purpose");
+    }
+}
+
+#[async_trait]
+impl realtime_core::Authenticator for Panics {
+    async fn authenticate(&self, _: &ConnectRequest<'_>) -> Result<Identity, Refusal> {
+        panic!("on purpose");
+    }
+}
+
+#[tokio::test]
+async fn a_hook_that_panics_silences_no_other_one() {
+    let hooks = HookLog::default();
+    let provider = CoreProvider::full(Setup::default());
+    let runtime = runtime().with_hook(hooks.hook("first")).with_hook(Panics).with_hook(hooks.hook("last"));
+    provider.attach(runtime).await.unwrap();
+    let (registration, _) = register(&provider, Visitor::user("ann")).await;
+    let id = registration.id();
+    drop(registration);
+    let calls = in_time("the hooks", hooks.wait_of(id, 4)).await;
+    let calls: Vec<_> = calls.iter().map(|call| (call.hook, call.ended.is_some())).collect();
+    assert_eq!(calls, [("first", false), ("last", false), ("first", true), ("last", true)]);
+    eventually("the panics are counted", || provider.stats().panics == 2).await;
+}
+
+#[tokio::test]
+async fn an_authenticator_or_a_policy_that_panics_refuses() {
+    let by_authenticator = CoreProvider::full(Setup::default());
+    by_authenticator.attach(runtime().with_authenticator(Panics)).await.unwrap();
+    let by_policy = CoreProvider::full(Setup::default());
+    by_policy.attach(runtime().with_policy(Panics)).await.unwrap();
+    for provider in [by_authenticator, by_policy] {
+        let refusal = provider.admit(Visitor::user("ann").room("r")).await.unwrap_err();
+        assert_eq!((refusal.kind(), refusal.message()), (RefusalKind::Internal, "internal error"));
+        assert_eq!(provider.stats().panics, 1);
+        assert_eq!(provider.dispatcher.stats().refused["internal"], 1);
+    }
+}
+/// Never answers.
+struct Hangs;
+
+#[async_trait]
+impl Authenticator for Hangs {
+    async fn authenticate(&self, _: &ConnectRequest<'_>) -> Result<Identity, Refusal> {
+        std::future::pending().await
+    }
+}
+
+#[async_trait]
+impl RoomPolicy for Hangs {
+    async fn access(&self, _: &Context, _: &str) -> RoomAccess {
+        std::future::pending().await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_authenticator_or_a_policy_that_hangs_refuses_in_time() {
+    let by_authenticator = CoreProvider::full(Setup::default());
+    by_authenticator.attach(runtime().with_authenticator(Hangs)).await.unwrap();
+    let by_policy = CoreProvider::full(Setup::default().with_limits(Limits::default().with_connections_per_user(1)));
+    by_policy.attach(runtime().with_policy(Hangs).with_decision_timeout(Duration::from_secs(3))).await.unwrap();
+    for (provider, limit) in [(by_authenticator, 10), (by_policy, 3)] {
+        let start = tokio::time::Instant::now();
+        // The time is for all rooms together.
+        let refusal = provider.admit(Visitor::user("ann").room("r").room("q")).await.unwrap_err();
+        assert_eq!(start.elapsed().as_secs(), limit);
+        assert_eq!((refusal.kind(), refusal.kind().status().as_u16()), (RefusalKind::Unavailable, 503));
+        assert!(refusal.retry_after().is_some());
+        assert_eq!(provider.stats().overdue, 1);
+        assert_eq!(provider.stats().refused["unavailable"], 1);
+        // Its place is free again.
+        provider.dispatcher.admit_as(Identity::user("ann"), &[], None, None).unwrap();
+    }
+}

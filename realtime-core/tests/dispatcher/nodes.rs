@@ -1,0 +1,153 @@
+//! Two nodes that share one backplane.
+
+use std::sync::Arc;
+
+use realtime_core::{
+    CloseReason, MemoryBackplane, MemoryDirectory, Position, RealtimeBroadcast, RealtimeProvider, RoomMembership,
+    Target,
+};
+use realtime_testkit::conformance::{Setup, Visitor};
+use crate::support::{CoreProvider, Guest, eventually, in_time, note, runtime};
+
+async fn two_nodes() -> (CoreProvider, CoreProvider) {
+    let backplane = MemoryBackplane::default();
+    let directory = Arc::new(MemoryDirectory::new());
+    let (one, two) = (CoreProvider::full(Setup::default()), CoreProvider::full(Setup::default()));
+    for node in [&one, &two] {
+        let mut runtime = runtime().with_backplane(backplane.clone());
+        runtime.directory = Arc::clone(&directory) as _;
+        node.attach(runtime).await.unwrap();
+    }
+    (one, two)
+}
+
+async fn both_at(nodes: [&CoreProvider; 2], position: Position) {
+    eventually("both nodes are there", || nodes.iter().all(|node| node.dispatcher.hub().applied() >= position)).await;
+}
+
+#[tokio::test]
+async fn sends_reach_the_other_node_in_one_order() {
+    let (one, two) = two_nodes().await;
+    let mut here = Guest::by_sink(&one, Visitor::user("ann").tenant("acme")).await;
+    let mut there = Guest::by_sink(&two, Visitor::user("ann").tenant("acme").room("r")).await;
+    let mut sent = Vec::new();
+    for n in 0..100 {
+        let node = if n % 2 == 0 { &one } else { &two };
+        let target = match n % 5 {
+            0 => Target::all(),
+            1 => Target::tenant("acme"),
+            2 => Target::user_in("acme", "ann"),
+            3 => Target::all().except_user("bob"),
+            _ => Target::user("ann"),
+        };
+        let receipt = node.dispatcher.send(target, note(&n.to_string())).await.unwrap();
+        assert_eq!(receipt.delivered.unwrap().matched, 1, "a receipt tells of its own node");
+        sent.push(n.to_string());
+    }
+    two.dispatcher.send(Target::all().except_connection(here.id), note("not here")).await.unwrap();
+    one.dispatcher.send(Target::room("r"), note("room")).await.unwrap();
+    one.dispatcher.to_all(note("end")).await.unwrap();
+    assert_eq!(here.texts_until("end").await, sent);
+    sent.extend(["not here".to_owned(), "room".to_owned()]);
+    assert_eq!(there.texts_until("end").await, sent);
+}
+
+#[tokio::test]
+async fn joins_and_leaves_are_everywhere() {
+    let (one, two) = two_nodes().await;
+    let mut there = Guest::by_sink(&two, Visitor::user("ann")).await;
+    one.dispatcher.join_room("ann", "r").await.unwrap();
+    assert_eq!(one.dispatcher.user_rooms("ann").await.unwrap(), ["r"]);
+    one.dispatcher.to_room("r", note("1")).await.unwrap();
+    let mut later = Guest::by_sink(&one, Visitor::user("ann")).await;
+    two.dispatcher.to_room("r", note("2")).await.unwrap();
+    two.dispatcher.leave_room("ann", "r").await.unwrap();
+    one.dispatcher.to_room("r", note("too late?")).await.unwrap();
+    two.dispatcher.to_all(note("end")).await.unwrap();
+    assert_eq!(there.texts_until("end").await, ["1", "2"]);
+    assert_eq!(later.texts_until("end").await, ["2"]);
+    assert!(one.dispatcher.user_rooms("ann").await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn volatile_events_single_connections_and_closes_reach_the_other_node() {
+    let (one, two) = two_nodes().await;
+    let mut there = Guest::by_session(&two, Visitor::user("ann")).await;
+    let mut other = Guest::by_session(&two, Visitor::user("bob")).await;
+    let mark = one.dispatcher.to_all(note("live")).await.unwrap().position.unwrap();
+    both_at([&one, &two], mark).await;
+    for guest in [&mut there, &mut other] {
+        assert!(guest.texts_until("live").await.is_empty());
+    }
+    one.dispatcher.to_user("ann", note("fleeting").volatile()).await.unwrap();
+    assert_eq!(there.next().await.payload, "fleeting");
+    one.dispatcher.send(Target::connection(there.id), note("for one")).await.unwrap();
+    assert_eq!(there.next().await.payload, "for one");
+    let told = one.close(Target::user("ann"), CloseReason::KICKED).await.unwrap();
+    assert_eq!(told, 0, "none of them was on this node");
+    assert_eq!(there.ended().await.code, Some(4000));
+    one.dispatcher.to_all(note("end")).await.unwrap();
+    assert!(other.texts_until("end").await.is_empty());
+}
+
+#[tokio::test]
+async fn a_client_goes_on_at_another_node() {
+    let (one, two) = two_nodes().await;
+    let mut guest = Guest::by_sink(&one, Visitor::user("ann").room("r")).await;
+    one.dispatcher.to_user("ann", note("1")).await.unwrap();
+    assert_eq!(guest.next().await.payload, "1");
+    let cursor = guest.cursor.clone();
+    drop(guest);
+    one.dispatcher.to_room("r", note("2")).await.unwrap();
+    let mark = two.dispatcher.to_user("ann", note("3")).await.unwrap().position.unwrap();
+    both_at([&one, &two], mark).await;
+    let mut guest = Guest::by_sink(&two, Visitor::user("ann").room("r").resume(&cursor)).await;
+    assert_eq!(guest.welcome["resumed"], true);
+    one.dispatcher.to_all(note("end")).await.unwrap();
+    assert_eq!(guest.texts_until("end").await, ["2", "3"]);
+}
+
+#[tokio::test]
+async fn a_node_that_starts_later_knows_the_rooms_and_the_window() {
+    let backplane = MemoryBackplane::default();
+    let one = CoreProvider::full(Setup::default());
+    one.attach(runtime().with_backplane(backplane.clone())).await.unwrap();
+    let guest = Guest::by_sink(&one, Visitor::user("ann")).await;
+    let cursor = guest.cursor.clone();
+    one.dispatcher.join_room("ann", "r").await.unwrap();
+    one.dispatcher.to_room("r", note("1")).await.unwrap();
+    let two = CoreProvider::full(Setup::default());
+    two.attach(runtime().with_backplane(backplane)).await.unwrap();
+    assert_eq!(two.dispatcher.user_rooms("ann").await.unwrap(), ["r"]);
+    let mut resumed = Guest::by_sink(&two, Visitor::user("ann").resume(&cursor)).await;
+    let mut new = Guest::by_sink(&two, Visitor::user("ann")).await;
+    one.dispatcher.to_room("r", note("2")).await.unwrap();
+    one.dispatcher.to_all(note("end")).await.unwrap();
+    assert_eq!(resumed.texts_until("end").await, ["1", "2"]);
+    assert_eq!(new.texts_until("end").await, ["2"]);
+}
+
+#[tokio::test]
+async fn both_nodes_are_in_the_directory() {
+    let (one, two) = two_nodes().await;
+    let here = Guest::by_sink(&one, Visitor::user("ann").tenant("acme")).await;
+    let there = Guest::by_sink(&two, Visitor::user("ann").tenant("globex")).await;
+    let directory = Arc::clone(&one.dispatcher.runtime().unwrap().directory);
+    let online = |count: usize| {
+        let directory = Arc::clone(&directory);
+        async move {
+            while directory.of_user("ann").await.unwrap().len() != count {
+                tokio::task::yield_now().await;
+            }
+        }
+    };
+    in_time("both are online", online(2)).await;
+    let acme = directory.of_tenant("acme").await.unwrap();
+    assert_eq!((acme.len(), acme[0].connection, acme[0].provider.as_str()), (1, here.id, "core"));
+    assert_eq!(directory.of_tenant("globex").await.unwrap()[0].connection, there.id);
+    drop(here);
+    in_time("one is left", online(1)).await;
+    assert_eq!(directory.of_user("ann").await.unwrap()[0].connection, there.id);
+    drop(there);
+    in_time("nobody is left", online(0)).await;
+}

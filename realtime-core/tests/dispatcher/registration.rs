@@ -1,0 +1,120 @@
+//! What a transport's session does with its connection's place in the hub.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use realtime_core::{
+    AckStatus, CloseReason, Event, HandlerError, Inbound, RealtimeProvider, Registration, SessionOutlet,
+    SocketIoBroadcast, Take, Target,
+};
+use realtime_testkit::conformance::{HookLog, Received, Setup, Visitor};
+use crate::support::{CoreProvider, LineCodec, eventually, in_time, parse, runtime};
+
+async fn provider(hooks: &HookLog) -> CoreProvider {
+    let provider = CoreProvider::full(Setup::default());
+    provider.attach(runtime().with_hook(hooks.hook("log"))).await.unwrap();
+    provider
+}
+
+async fn register(provider: &CoreProvider) -> Registration<LineCodec> {
+    let admitted = provider.admit(Visitor::user("ann")).await.unwrap();
+    let registration = provider.dispatcher.register(admitted, Arc::new(SessionOutlet::new()));
+    assert_eq!(take(&registration).remove(0).name, "connected");
+    registration
+}
+
+fn take(registration: &Registration<LineCodec>) -> Vec<Received> {
+    let mut frames = Vec::new();
+    while matches!(registration.try_take(usize::MAX, &mut frames), Take::Frames | Take::Last) {}
+    frames.iter().map(parse).collect()
+}
+
+#[tokio::test]
+async fn an_answer_that_cannot_be_read_settles_its_ask_once() {
+    let provider = provider(&HookLog::default()).await;
+    let ann = register(&provider).await;
+    let event = || Event::json("question", &"?").unwrap();
+    let ask = async || {
+        let acks = provider.dispatcher.to_user_with_ack("ann", event(), Duration::from_secs(20)).await.unwrap();
+        (acks, take(&ann).remove(0).ack.unwrap())
+    };
+    let (acks, number) = ask().await;
+    assert!(ann.answer_unreadable(number));
+    assert!(!ann.answer_unreadable(number), "nobody waits any more");
+    assert_eq!(acks.all().await[0].status, AckStatus::Unreadable);
+    assert!(!ann.answer_unreadable(number + 1), "never asked");
+    let (acks, number) = ask().await;
+    ann.close(CloseReason::KICKED);
+    assert!(!ann.answer_unreadable(number), "it is not heard any more");
+    drop(ann);
+    assert_eq!(acks.all().await[0].status, AckStatus::Gone);
+}
+
+#[tokio::test]
+async fn what_a_session_pushes_or_rejects_goes_to_its_client() {
+    let provider = provider(&HookLog::default()).await;
+    let ann = register(&provider).await;
+    ann.push(Bytes::from_static(b"{\"name\":\"own\"}"));
+    assert_eq!(take(&ann).len(), 1);
+    assert!(ann.reject(HandlerError::new("unreadable", "no"), Some(3)), "there is room for more");
+    let mut said = Vec::new();
+    eventually("the rejection", || {
+        said.extend(take(&ann));
+        said.len() == 1
+    })
+    .await;
+    assert_eq!(said[0].payload["code"], "unreadable");
+    ann.reject_at_once(&HandlerError::new("too_large", "no"));
+    assert_eq!(take(&ann).remove(0).payload["code"], "too_large");
+    assert_eq!((provider.stats().rejected["unreadable"], provider.stats().rejected["too_large"]), (1, 1));
+}
+
+#[tokio::test]
+async fn who_was_asked_to_end_is_not_heard() {
+    let provider = provider(&HookLog::default()).await;
+    let ann = register(&provider).await;
+    assert!(!ann.is_closed() && ann.close_reason().is_none());
+    ann.close(CloseReason::KICKED);
+    assert_eq!((ann.is_closed(), ann.close_reason()), (true, Some(CloseReason::KICKED)));
+    assert!(!ann.receive(Inbound::new("e", "1")) && !ann.reject(HandlerError::new("e", "e"), None));
+    assert_eq!(ann.try_take(1, &mut Vec::new()), Take::Closed(CloseReason::KICKED));
+    assert_eq!(provider.stats().events_in, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_part_that_went_out_gives_the_rest_its_time_anew() {
+    let provider = provider(&HookLog::default()).await;
+    let ann = register(&provider).await;
+    let waits = || provider.dispatcher.connections(&Target::connection(ann.id())).remove(0).waiting_ms;
+    ann.push(Bytes::from_static(b"{}"));
+    tokio::time::advance(Duration::from_secs(9)).await;
+    assert_eq!(waits(), 9000);
+    ann.progressed();
+    tokio::time::advance(Duration::from_secs(1)).await;
+    assert_eq!(waits(), 1000);
+}
+
+#[tokio::test]
+async fn a_reason_that_was_noted_is_told_when_the_registration_is_dropped() {
+    let hooks = HookLog::default();
+    let provider = provider(&hooks).await;
+    for (noted, asked, told) in [
+        (None, None, CloseReason::CONNECTION_LOST),
+        (Some(CloseReason::HEARTBEAT), None, CloseReason::HEARTBEAT),
+        (Some(CloseReason::HEARTBEAT), Some(CloseReason::KICKED), CloseReason::KICKED),
+    ] {
+        let ann = register(&provider).await;
+        let id = ann.id();
+        if let Some(reason) = noted {
+            ann.set_reason(reason);
+            ann.set_reason(CloseReason::NORMAL);
+        }
+        if let Some(reason) = asked {
+            ann.close(reason);
+        }
+        drop(ann);
+        let calls = in_time("the end", hooks.wait_of(id, 2)).await;
+        assert_eq!(calls[1].ended, Some(told));
+    }
+}

@@ -1,0 +1,141 @@
+//! Rooms that a connection enters by itself beside those its user is joined to.
+
+use realtime_core::{
+    Context, HandlerError, MemoryBackplane, Position, RealtimeBroadcast, RealtimeProvider, RefusalKind, Reply,
+    RoomMembership, Router, Target,
+};
+use realtime_testkit::FaultyBackplane;
+use realtime_testkit::conformance::{ClientUnderTest, Setup, Visitor};
+use serde_json::{Value, json};
+use crate::support::{CoreProvider, Guest, eventually, note, runtime};
+
+/// Handlers that do with their connection what its client says.
+fn router() -> Router {
+    Router::new()
+        .on("subscribe", async |cx: Context, room: String| {
+            cx.subscribe(&room).await.map(Reply).map_err(|refusal| HandlerError::new(refusal.kind().code(), ""))
+        })
+        .on("leave", async |cx: Context, room: String| Reply(cx.leave_room(&room)))
+        .on("is in", async |cx: Context, room: String| Reply(cx.is_in_room(&room)))
+}
+
+async fn started() -> CoreProvider {
+    let provider = CoreProvider::full(Setup::default().with_router(router()));
+    provider.attach(runtime()).await.unwrap();
+    provider
+}
+
+async fn ask(guest: &mut Guest, what: &str, room: &str) -> Value {
+    guest.client.send(what, &json!(room), Some(1)).await;
+    let answer = guest.next().await;
+    if answer.name == "error" { answer.payload["code"].clone() } else { answer.payload }
+}
+
+async fn is_member(provider: &CoreProvider, guest: &mut Guest, room: &str) -> bool {
+    provider.dispatcher.to_room(room, note("room")).await.unwrap();
+    provider.dispatcher.to_all(note("end")).await.unwrap();
+    !guest.texts_until("end").await.is_empty()
+}
+
+#[tokio::test]
+async fn who_leaves_a_room_by_itself_stays_what_its_user_is() {
+    let provider = started().await;
+    let mut ann = Guest::by_session(&provider, Visitor::user("ann")).await;
+    // Not in by either way.
+    assert_eq!(ask(&mut ann, "leave", "r").await, false);
+    // Joined as the user only.
+    provider.dispatcher.join_room("ann", "r").await.unwrap();
+    assert_eq!(ask(&mut ann, "leave", "r").await, false);
+    assert!(is_member(&provider, &mut ann, "r").await);
+    // In by both ways.
+    assert_eq!(ask(&mut ann, "subscribe", "r").await, true);
+    assert_eq!(ask(&mut ann, "leave", "r").await, true);
+    assert!(is_member(&provider, &mut ann, "r").await);
+    // In by itself only.
+    assert_eq!(ask(&mut ann, "subscribe", "q").await, true);
+    assert_eq!(ask(&mut ann, "leave", "q").await, true);
+    assert!(!is_member(&provider, &mut ann, "q").await);
+    provider.dispatcher.leave_room("ann", "r").await.unwrap();
+    assert!(!is_member(&provider, &mut ann, "r").await);
+}
+
+#[tokio::test]
+async fn a_handler_knows_the_rooms_its_connection_is_in() {
+    let provider = started().await;
+    let mut ann = Guest::by_session(&provider, Visitor::user("ann").room("named")).await;
+    let mut bob = Guest::by_session(&provider, Visitor::user("bob")).await;
+    provider.dispatcher.join_room("ann", "joined").await.unwrap();
+    for (room, is_in) in [("named", true), ("joined", true), ("r", false)] {
+        assert_eq!(ask(&mut ann, "is in", room).await, is_in, "{room}");
+        assert_eq!(ask(&mut bob, "is in", room).await, false, "{room}");
+    }
+    assert_eq!(ask(&mut ann, "leave", "named").await, true);
+    provider.dispatcher.leave_room("ann", "joined").await.unwrap();
+    for room in ["named", "joined"] {
+        assert_eq!(ask(&mut ann, "is in", room).await, false, "{room}");
+    }
+}
+
+/// A client can name all rooms that it is in when it comes back.
+#[tokio::test(start_paused = true)]
+async fn a_client_is_in_as_many_rooms_as_it_may_name_and_no_more() {
+    let provider = started().await;
+    let names: Vec<_> = (0..101).map(|n| n.to_string()).collect();
+    let mut ann = Guest::by_session(&provider, Visitor::user("ann").room("0")).await;
+    for room in &names[1..100] {
+        assert_eq!(ask(&mut ann, "subscribe", room).await, true, "{room}");
+    }
+    assert_eq!(ask(&mut ann, "subscribe", "100").await, "bad_request");
+    assert!(!is_member(&provider, &mut ann, "100").await);
+    assert_eq!(ask(&mut ann, "subscribe", "99").await, false, "it is in already");
+    assert_eq!(ask(&mut ann, "leave", "99").await, true);
+    assert_eq!(ask(&mut ann, "subscribe", "100").await, true, "a room that was left makes room");
+    let all = names[..100].iter().fold(Visitor::user("ann"), |visitor, room| visitor.room(room));
+    let mut back = Guest::by_session(&provider, all).await;
+    assert!(is_member(&provider, &mut back, "99").await);
+    let more = names.iter().fold(Visitor::user("ann"), |visitor, room| visitor.room(room));
+    let refusal = provider.admit(more).await.unwrap_err();
+    assert_eq!((refusal.kind(), refusal.setting()), (RefusalKind::BadRequest, Some("limits.rooms_per_connection")));
+}
+
+/// Stays that are over are kept for readers who are behind, and are bounded too.
+#[tokio::test(start_paused = true)]
+async fn a_client_that_comes_and_goes_is_stopped_after_a_thousand_stays() {
+    let provider = started().await;
+    let mut ann = Guest::by_session(&provider, Visitor::user("ann")).await;
+    for n in 0..1_000 {
+        let room = n.to_string();
+        assert_eq!(ask(&mut ann, "subscribe", &room).await, true, "{n}");
+        // A record in between, or the stay leaves no trace.
+        provider.dispatcher.to_room("nobody", note("1")).await.unwrap();
+        assert_eq!(ask(&mut ann, "leave", &room).await, true, "{n}");
+    }
+    assert_eq!(ask(&mut ann, "subscribe", "more").await, "bad_request");
+    let mut bob = Guest::by_session(&provider, Visitor::user("bob")).await;
+    assert_eq!(ask(&mut bob, "subscribe", "more").await, true, "others are not concerned");
+}
+
+/// In a new epoch users have no rooms, but those who have not gone yet are still there.
+#[tokio::test(start_paused = true)]
+async fn users_outlive_a_log_that_begins_anew_and_their_rooms_do_not() {
+    let backplane = FaultyBackplane::new(MemoryBackplane::default());
+    let provider = CoreProvider::full(Setup::default().with_router(router()));
+    provider.attach(runtime().with_backplane(backplane.clone())).await.unwrap();
+    let visitor = || Visitor::user("ann").tenant("acme");
+    let slow = Guest::by_session(&provider, visitor()).await;
+    provider.dispatcher.join_room("ann", "r").await.unwrap();
+    provider.dispatcher.join_room_in("acme", "ann", "q").await.unwrap();
+    let old = provider.dispatcher.cursor(Position::START).epoch();
+    backplane.exchange(MemoryBackplane::default());
+    eventually("it is noticed", || provider.dispatcher.cursor(Position::START).epoch() != old).await;
+    assert!(provider.dispatcher.user_rooms("ann").await.unwrap().is_empty());
+    // Its client has not read that it is sent away.
+    assert_eq!((provider.stats().users, provider.stats().rooms), (1, 0));
+    assert_eq!(provider.connections(&Target::user("ann")).len(), 1);
+    let mut new = Guest::by_session(&provider, visitor()).await;
+    assert_eq!((provider.stats().users, provider.stats().connections), (1, 2));
+    drop(slow);
+    eventually("it is gone", || provider.stats().connections == 1).await;
+    provider.dispatcher.to_user("ann", note("1")).await.unwrap();
+    assert!(new.texts_until("1").await.is_empty());
+}

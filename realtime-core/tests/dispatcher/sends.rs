@@ -1,0 +1,136 @@
+//! Sends past the log, and whom a room's event is for.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use realtime_core::{
+    Backplane, ConnectionId, MemoryBackplane, OutboxConfig, RealtimeBroadcast, RealtimeProvider, RoomDelivery, Target,
+};
+use realtime_testkit::conformance::{Setup, Visitor};
+use crate::support::{CoreProvider, Guest, in_time, note, runtime};
+
+async fn node(backplane: &MemoryBackplane, setup: Setup) -> CoreProvider {
+    let node = CoreProvider::full(setup);
+    node.attach(runtime().with_backplane(backplane.clone())).await.unwrap();
+    node
+}
+
+async fn alone(setup: Setup) -> CoreProvider {
+    node(&MemoryBackplane::default(), setup).await
+}
+
+fn small() -> Setup {
+    Setup::default().with_outbox(OutboxConfig::default().with_frames(8))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_volatile_event_reaches_a_user_here_and_at_another_node() {
+    let backplane = MemoryBackplane::default();
+    let (one, two) = (node(&backplane, Setup::default()).await, node(&backplane, Setup::default()).await);
+    let mut here = Guest::by_session(&one, Visitor::user("ann")).await;
+    let mut there = Guest::by_session(&two, Visitor::user("ann")).await;
+    let receipt = one.dispatcher.to_user("ann", note("fleeting").volatile()).await.unwrap();
+    assert_eq!(receipt.delivered.unwrap().matched, 1);
+    for guest in [&mut here, &mut there] {
+        assert_eq!(guest.next().await.payload, "fleeting");
+    }
+}
+
+/// What the provider's own broadcast sends to a room is shown to everyone at the nodes that are set so, whichever of them
+/// sends; what is sent over all providers is for members.
+#[tokio::test(start_paused = true)]
+async fn a_rooms_event_is_shown_to_everyone_by_the_node_that_has_the_connections() {
+    let backplane = MemoryBackplane::default();
+    let mut shows = Setup::default();
+    shows.room_delivery = RoomDelivery::Everyone;
+    let nodes = [node(&backplane, shows).await, node(&backplane, Setup::default()).await];
+    let mut everyone = Guest::by_session(&nodes[0], Visitor::user("ann")).await;
+    let mut members = Guest::by_session(&nodes[1], Visitor::user("ben")).await;
+    for (sender, matched) in nodes.iter().zip([1, 0]) {
+        let receipt = sender.dispatcher.to_room("room", note("own")).await.unwrap();
+        assert_eq!(receipt.delivered.unwrap().matched, matched);
+        let volatile = sender.dispatcher.to_room("room", note("volatile").volatile()).await.unwrap();
+        assert_eq!(volatile.delivered.unwrap().matched, matched);
+        let log = &sender.dispatcher.runtime().unwrap().log;
+        let receipt = log.send(None, Target::room("room"), note("over all")).await.unwrap();
+        assert_eq!(receipt.delivered.unwrap().matched, 0);
+        sender.dispatcher.to_all(note("end")).await.unwrap();
+        let mut seen = everyone.texts_until("end").await;
+        seen.sort();
+        assert_eq!(seen, ["own", "volatile"]);
+        assert!(members.texts_until("end").await.is_empty());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_for_one_connection_goes_to_other_nodes_only_if_it_is_not_here() {
+    let backplane = MemoryBackplane::default();
+    let one = node(&backplane, Setup::default()).await;
+    let mut pipe = backplane.subscribe().await.unwrap();
+    let mut here = Guest::by_session(&one, Visitor::user("ann")).await;
+    one.dispatcher.send(Target::connection(here.id), note("here")).await.unwrap();
+    assert_eq!(here.next().await.payload, "here");
+    let elsewhere = ConnectionId::random();
+    one.dispatcher.send(Target::connection(elsewhere), note("elsewhere")).await.unwrap();
+    let message = in_time("a message", pipe.next()).await.unwrap();
+    let record = message.decode().unwrap();
+    assert_eq!(record.event().unwrap(), (&Target::connection(elsewhere), &note("elsewhere")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_sends_to_one_connection_waits_until_it_reads() {
+    let provider = alone(small()).await;
+    let mut guest = Guest::by_session(&provider, Visitor::user("ann")).await;
+    let sending = tokio::spawn({
+        let (dispatcher, id) = (Arc::clone(&provider.dispatcher), guest.id);
+        async move {
+            for n in 0..100 {
+                dispatcher.send(Target::connection(id), note(&n.to_string())).await.unwrap();
+            }
+            dispatcher.send(Target::connection(id), note("end")).await.unwrap();
+        }
+    });
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert!(!sending.is_finished(), "nobody has read");
+    let texts = guest.texts_until("end").await;
+    assert!(texts.iter().map(|text| text.parse::<usize>().unwrap()).eq(0..100), "{texts:?}");
+    sending.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_volatile_event_for_one_connection_waits_for_nobody() {
+    let provider = alone(small()).await;
+    let mut guest = Guest::by_session(&provider, Visitor::user("ann")).await;
+    let mut dropped = 0;
+    for n in 0..100 {
+        let send = provider.dispatcher.send(Target::connection(guest.id), note(&n.to_string()).volatile());
+        dropped += in_time("a send", send).await.unwrap().delivered.unwrap().dropped;
+    }
+    assert!((80..100).contains(&dropped), "{dropped}");
+    provider.dispatcher.to_all(note("end")).await.unwrap();
+    assert_eq!(guest.texts_until("end").await.len(), 100 - dropped, "it is not closed for it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rooms_event_is_for_everyone_only_where_it_is_meant_to_be() {
+    for (delivery, is_for_all) in [(RoomDelivery::Everyone, true), (RoomDelivery::Members, false)] {
+        let mut setup = Setup::default();
+        setup.room_delivery = delivery;
+        let provider = alone(setup).await;
+        let mut member = Guest::by_session(&provider, Visitor::user("ann").tenant("acme").room("r")).await;
+        let mut other = Guest::by_session(&provider, Visitor::user("bob").tenant("acme")).await;
+        let mut stranger = Guest::by_session(&provider, Visitor::user("eve").tenant("globex")).await;
+        let broadcast = provider.broadcast();
+        broadcast.to_room("r", note("room")).await.unwrap();
+        broadcast.send(Target::room_in("acme", "r"), note("of acme")).await.unwrap();
+        broadcast.to_user("ann", note("user")).await.unwrap();
+        broadcast.to_tenant("globex", note("tenant")).await.unwrap();
+        broadcast.to_all(note("end")).await.unwrap();
+        assert_eq!(member.texts_until("end").await, ["room", "of acme", "user"]);
+        let expected: &[&str] = if is_for_all { &["room", "of acme"] } else { &[] };
+        assert_eq!(other.texts_until("end").await, expected);
+        let expected: &[&str] = if is_for_all { &["room", "tenant"] } else { &["tenant"] };
+        assert_eq!(stranger.texts_until("end").await, expected);
+    }
+}

@@ -1,0 +1,172 @@
+//! Users of the same name in two tenants.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use realtime_core::{CloseReason, RealtimeBroadcast, RealtimeProvider, RoomMembership, SocketIoBroadcast, Target};
+use realtime_testkit::conformance::{ClientUnderTest, Setup, Visitor};
+use serde_json::json;
+use crate::support::{CoreProvider, Guest, in_time, note, runtime};
+
+/// Ann of acme, ann of globex, and ann of no tenant.
+struct Anns {
+    provider: CoreProvider,
+    acme: Guest,
+    globex: Guest,
+    none: Guest,
+}
+
+impl Anns {
+    async fn here() -> Self {
+        let provider = CoreProvider::full(Setup::default());
+        provider.attach(runtime()).await.unwrap();
+        Self {
+            acme: Guest::by_session(&provider, Visitor::user("ann").tenant("acme")).await,
+            globex: Guest::by_session(&provider, Visitor::user("ann").tenant("globex")).await,
+            none: Guest::by_session(&provider, Visitor::user("ann")).await,
+            provider,
+        }
+    }
+
+    /// Who gets an event for this target, in the order acme, globex, none.
+    async fn get(&mut self, target: Target) -> [bool; 3] {
+        self.provider.dispatcher.send(target, note("for some")).await.unwrap();
+        self.provider.dispatcher.to_all(note("end")).await.unwrap();
+        let mut got = [false; 3];
+        for (got, guest) in got.iter_mut().zip([&mut self.acme, &mut self.globex, &mut self.none]) {
+            *got = !guest.texts_until("end").await.is_empty();
+        }
+        got
+    }
+
+    async fn members(&mut self) -> [bool; 3] {
+        let members = self.get(Target::room("r")).await;
+        let rooms = &self.provider.dispatcher;
+        for (tenant, is_member) in ["acme", "globex"].into_iter().zip(members) {
+            assert_eq!(!rooms.user_rooms_in(tenant, "ann").await.unwrap().is_empty(), is_member, "{tenant}");
+        }
+        assert_eq!(!rooms.user_rooms("ann").await.unwrap().is_empty(), members.contains(&true));
+        members
+    }
+}
+
+#[tokio::test]
+async fn a_bare_name_means_the_user_in_every_tenant() {
+    let mut anns = Anns::here().await;
+    let rooms = Arc::clone(&anns.provider.dispatcher);
+    rooms.join_room("ann", "r").await.unwrap();
+    assert_eq!(anns.members().await, [true, true, true]);
+    rooms.leave_room("ann", "r").await.unwrap();
+    assert_eq!(anns.members().await, [false, false, false]);
+}
+
+#[tokio::test]
+async fn a_membership_made_with_a_tenant_holds_for_that_tenants_user_only() {
+    let mut anns = Anns::here().await;
+    let rooms = Arc::clone(&anns.provider.dispatcher);
+    rooms.join_room_in("acme", "ann", "r").await.unwrap();
+    assert_eq!(anns.members().await, [true, false, false]);
+    let mut later = Guest::by_session(&anns.provider, Visitor::user("ann").tenant("acme")).await;
+    let mut stranger = Guest::by_session(&anns.provider, Visitor::user("ann").tenant("globex")).await;
+    assert_eq!(anns.members().await, [true, false, false]);
+    assert_eq!(later.texts_until("end").await, ["for some"]);
+    assert!(stranger.texts_until("end").await.is_empty());
+    rooms.leave_room_in("globex", "ann", "r").await.unwrap();
+    assert_eq!(anns.members().await, [true, false, false], "another tenant's leave changes nothing");
+    rooms.leave_room("ann", "r").await.unwrap();
+    assert_eq!(anns.members().await, [false, false, false], "a bare leave ends all of them");
+}
+
+#[tokio::test]
+async fn a_leave_with_a_tenant_shuts_its_user_out_of_the_bare_membership_until_a_new_join() {
+    let mut anns = Anns::here().await;
+    let rooms = Arc::clone(&anns.provider.dispatcher);
+    rooms.join_room("ann", "r").await.unwrap();
+    rooms.leave_room_in("acme", "ann", "r").await.unwrap();
+    assert_eq!(anns.members().await, [false, true, true]);
+    let mut later = Guest::by_session(&anns.provider, Visitor::user("ann").tenant("acme")).await;
+    assert_eq!(anns.members().await, [false, true, true]);
+    assert!(later.texts_until("end").await.is_empty(), "a connection of later is shut out too");
+    rooms.join_room("ann", "r").await.unwrap();
+    assert_eq!(anns.members().await, [true, true, true]);
+    rooms.leave_room_in("acme", "ann", "r").await.unwrap();
+    rooms.join_room_in("acme", "ann", "r").await.unwrap();
+    assert_eq!(anns.members().await, [true, true, true]);
+}
+
+#[tokio::test]
+async fn who_resumes_gets_what_was_for_its_tenants_user() {
+    let Anns { provider, acme, globex, .. } = Anns::here().await;
+    let rooms = &provider.dispatcher;
+    let cursors = [acme.cursor.clone(), globex.cursor.clone()];
+    drop((acme, globex));
+    let say = async |text: &str| assert!(provider.dispatcher.to_room("r", note(text)).await.is_ok());
+    say("nobody's").await;
+    rooms.join_room_in("acme", "ann", "r").await.unwrap();
+    say("acme's").await;
+    rooms.join_room("ann", "r").await.unwrap();
+    say("both").await;
+    rooms.leave_room_in("acme", "ann", "r").await.unwrap();
+    say("globex's").await;
+    rooms.leave_room("ann", "r").await.unwrap();
+    say("nobody's").await;
+    provider.dispatcher.to_all(note("end")).await.unwrap();
+    for (tenant, cursor, expected) in
+        [("acme", &cursors[0], ["acme's", "both"]), ("globex", &cursors[1], ["both", "globex's"])]
+    {
+        let mut guest = Guest::by_session(&provider, Visitor::user("ann").tenant(tenant).resume(cursor)).await;
+        assert_eq!(guest.welcome["resumed"], json!(true));
+        assert_eq!(guest.texts_until("end").await, expected, "{tenant}");
+    }
+}
+
+#[tokio::test]
+async fn exceptions_asks_and_closes_can_be_of_one_tenant() {
+    let mut anns = Anns::here().await;
+    assert_eq!(anns.get(Target::all().except_user_in("acme", "ann")).await, [false, true, true]);
+    assert_eq!(anns.get(Target::user("ann").except_user("ann")).await, [false, false, false]);
+    let asked: &dyn SocketIoBroadcast = &anns.provider.dispatcher;
+    let asking = asked.ask(Target::user_in("acme", "ann"), note("well?"), Duration::from_secs(5)).await.unwrap();
+    let question = anns.acme.next().await;
+    anns.acme.client.answer(question.ack.unwrap(), &json!("yes")).await;
+    let answers = in_time("the answers", asking.all()).await;
+    assert_eq!(answers.iter().map(|answer| answer.connection).collect::<Vec<_>>(), [anns.acme.id]);
+    let closed = anns.provider.close(Target::user_in("acme", "ann"), CloseReason::KICKED).await.unwrap();
+    assert_eq!(closed, 1);
+    assert_eq!(anns.acme.ended().await.code, Some(4000));
+    anns.provider.dispatcher.to_all(note("still here")).await.unwrap();
+    for guest in [&mut anns.globex, &mut anns.none] {
+        assert!(guest.texts_until("still here").await.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_tenants_name_is_checked() {
+    let Anns { provider, .. } = Anns::here().await;
+    let rooms = &provider.dispatcher;
+    assert!(rooms.join_room_in("", "ann", "r").await.is_err());
+    assert!(rooms.leave_room_in("a\nb", "ann", "r").await.is_err());
+    assert!(rooms.user_rooms_in("", "ann").await.is_err());
+    let target = Target::all().except_user_in("", "ann");
+    assert!(provider.dispatcher.send(target, note("never")).await.is_err());
+}
+
+#[tokio::test]
+async fn who_was_taken_out_and_names_the_room_again_gets_nothing_of_before() {
+    let provider = CoreProvider::full(Setup::default());
+    provider.attach(runtime()).await.unwrap();
+    let rooms = &provider.dispatcher;
+    for (tenant, expected) in [("acme", vec!["3"]), ("globex", vec!["1", "2", "3"])] {
+        let guest = Guest::by_session(&provider, Visitor::user("ann").tenant(tenant).room("r")).await;
+        let cursor = guest.cursor.clone();
+        drop(guest);
+        provider.dispatcher.to_room("r", note("1")).await.unwrap();
+        provider.dispatcher.to_room("r", note("2")).await.unwrap();
+        rooms.leave_room_in("acme", "ann", "r").await.unwrap();
+        provider.dispatcher.to_room("r", note("3")).await.unwrap();
+        provider.dispatcher.to_all(note("end")).await.unwrap();
+        let visitor = Visitor::user("ann").tenant(tenant).room("r").resume(&cursor);
+        let mut guest = Guest::by_session(&provider, visitor).await;
+        assert_eq!(guest.texts_until("end").await, expected, "{tenant}");
+    }
+}

@@ -1,0 +1,226 @@
+//! Handlers of connections that have left, and events of clients that are not heard any more.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use realtime_core::{
+    CloseReason, Context, HandlerError, Inbound, InboundPayload, Limits, RealtimeProvider, Registration, Router,
+    SessionOutlet, Target,
+};
+use realtime_testkit::conformance::{Setup, Visitor};
+use serde_json::Value;
+use crate::support::{CoreProvider, LineCodec, eventually, runtime};
+use tokio::sync::Semaphore;
+
+/// A handler that waits for its turn, and how many are in it.
+struct Gate {
+    open: Semaphore,
+    running: AtomicUsize,
+    most: AtomicUsize,
+    handled: AtomicUsize,
+}
+
+impl Gate {
+    async fn pass(&self) {
+        let running = self.running.fetch_add(1, Ordering::SeqCst) + 1;
+        self.most.fetch_max(running, Ordering::SeqCst);
+        self.open.acquire().await.unwrap().forget();
+        self.running.fetch_sub(1, Ordering::SeqCst);
+        self.handled.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn running(&self) -> usize {
+        self.running.load(Ordering::SeqCst)
+    }
+
+    fn handled(&self) -> usize {
+        self.handled.load(Ordering::SeqCst)
+    }
+}
+
+async fn attached(limits: Limits) -> (CoreProvider, Arc<Gate>) {
+    let gate = Arc::new(Gate {
+        open: Semaphore::new(0),
+        running: AtomicUsize::new(0),
+        most: AtomicUsize::new(0),
+        handled: AtomicUsize::new(0),
+    });
+    let router = Router::new().on("wait", {
+        let gate = Arc::clone(&gate);
+        move |_: Context, _: Value| {
+            let gate = Arc::clone(&gate);
+            async move { gate.pass().await }
+        }
+    });
+    let provider = CoreProvider::full(Setup::default().with_router(router).with_limits(limits));
+    provider.attach(runtime()).await.unwrap();
+    (provider, gate)
+}
+
+async fn registered(provider: &CoreProvider, visitor: Visitor) -> Registration<LineCodec> {
+    let admitted = provider.admit(visitor).await.unwrap();
+    provider.dispatcher.register(admitted, Arc::new(SessionOutlet::new()))
+}
+
+fn send(registration: &Registration<LineCodec>, events: usize) {
+    for n in 0..events {
+        registration.receive(Inbound::new("wait", n.to_string()));
+    }
+}
+
+#[tokio::test]
+async fn as_many_handlers_of_a_user_run_as_it_may_have_connections() {
+    for limit in [1, 3] {
+        let (provider, gate) = attached(Limits::default().with_connections_per_user(limit)).await;
+        for _ in 0..300 {
+            // Several at a time, so that all begin before the first one leaves.
+            let mut several = Vec::new();
+            for _ in 0..limit {
+                let registration = registered(&provider, Visitor::user("ann")).await;
+                send(&registration, 64);
+                several.push(registration);
+            }
+            tokio::task::yield_now().await;
+            drop(several);
+        }
+        eventually("they begin", || gate.running() == limit).await;
+        let stats = provider.stats();
+        assert_eq!((stats.connections, stats.lingering), (0, limit as u64));
+        assert_eq!(gate.most.load(Ordering::SeqCst), limit);
+        let sent = 300 * limit * 64;
+        assert_eq!(stats.unhandled as usize, sent - limit, "what nobody began is dropped");
+
+        // The next connection is let in, and heard when one of them is over; others are heard at once.
+        let ann = registered(&provider, Visitor::user("ann")).await;
+        send(&ann, 1);
+        let of_tenant = registered(&provider, Visitor::user("ann").tenant("acme")).await;
+        send(&of_tenant, 1);
+        eventually("the other one is heard", || gate.running() == limit + 1).await;
+        gate.open.add_permits(limit + 2);
+        eventually("all are over", || gate.handled() == limit + 2).await;
+        eventually("none is left", || provider.stats().lingering == 0).await;
+        assert_eq!(provider.stats().unhandled as usize, sent - limit);
+    }
+}
+
+#[tokio::test]
+async fn as_many_handlers_run_as_connections_may_be_here_and_nobody_is_refused_for_them() {
+    let (provider, gate) = attached(Limits::default().with_connections(3)).await;
+    // Nobody's, and those of many users.
+    let visitors = [Visitor::anonymous(), Visitor::user("ann"), Visitor::user("bob"), Visitor::anonymous()];
+    for (n, visitor) in visitors.into_iter().enumerate() {
+        let registration = registered(&provider, visitor).await;
+        send(&registration, 5);
+        eventually("it begins, if there is a slot", || gate.running() == (n + 1).min(3)).await;
+        registration.end(CloseReason::CONNECTION_LOST);
+    }
+    assert_eq!((provider.stats().connections, provider.stats().lingering), (0, 3));
+    let waits = registered(&provider, Visitor::user("eve")).await;
+    send(&waits, 1);
+    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    assert_eq!(gate.running(), 3);
+    gate.open.add_permits(1);
+    eventually("one is over, and the next one begins", || gate.handled() == 1 && gate.running() == 3).await;
+    gate.open.add_permits(3);
+    eventually("all are over", || gate.handled() == 4 && provider.stats().lingering == 0).await;
+}
+
+#[tokio::test]
+async fn what_was_sent_before_a_goodbye_is_handled() {
+    let (provider, gate) = attached(Limits::default().with_connections_per_user(1)).await;
+    let registration = registered(&provider, Visitor::user("ann")).await;
+    // Whether or not the first handler has begun.
+    send(&registration, 10);
+    registration.end(CloseReason::NORMAL);
+    gate.open.add_permits(20);
+    eventually("all are handled", || gate.handled() == 10).await;
+    let registration = registered(&provider, Visitor::user("ann")).await;
+    send(&registration, 5);
+    eventually("they are being handled", || gate.handled() > 10).await;
+    registration.end(CloseReason::NORMAL);
+    eventually("all are handled", || gate.handled() == 15).await;
+    assert_eq!(provider.stats().unhandled, 0);
+}
+
+#[tokio::test]
+async fn a_client_that_was_closed_is_not_heard_any_more() {
+    for reason in [CloseReason::KICKED, CloseReason::EXPIRED, CloseReason::POLICY] {
+        let (provider, gate) = attached(Limits::default()).await;
+        let registration = registered(&provider, Visitor::user("ann")).await;
+        send(&registration, 41);
+        eventually("the first one is begun", || gate.running() == 1).await;
+        assert_eq!(provider.close(Target::user("ann"), reason.clone()).await.unwrap(), 1);
+        // Its session does not know, or waits for a client that does not read.
+        let events_in = provider.stats().events_in;
+        assert!(!registration.receive(Inbound::new("wait", "1")));
+        assert!(!registration.answer(1, InboundPayload::json_text("1".to_owned())));
+        assert!(!registration.reject(HandlerError::new("bad", "bad"), None));
+        assert_eq!(provider.stats().events_in, events_in);
+        gate.open.add_permits(100);
+        registration.end(CloseReason::CONNECTION_LOST);
+        eventually("the begun one is over", || provider.stats().lingering == 0 && gate.running() == 0).await;
+        assert_eq!((gate.handled(), provider.stats().unhandled), (1, 40), "{reason}");
+        assert_eq!(provider.stats().closed[&reason.code()], 1);
+    }
+}
+
+/// A session may be stuck in a write and hear late that its connection was closed: its client is not heard meanwhile.
+#[tokio::test(start_paused = true)]
+async fn what_a_kicked_client_has_queued_is_dropped_before_its_session_hears_of_it() {
+    let (provider, gate) = attached(Limits::default()).await;
+    let registration = registered(&provider, Visitor::user("ann")).await;
+    send(&registration, 10);
+    eventually("the first one begins", || gate.running() == 1).await;
+    provider.close(Target::user("ann"), CloseReason::KICKED).await.unwrap();
+    gate.open.add_permits(10);
+    eventually("the first one is over", || gate.handled() == 1).await;
+    tokio::time::sleep(std::time::Duration::from_secs(60)).await;
+    assert_eq!(gate.handled(), 1);
+    drop(registration);
+    assert_eq!(provider.stats().unhandled, 9);
+}
+
+/// With the handler of a connection that has left in one of two slots, the two connections there are share the other.
+#[tokio::test(start_paused = true)]
+async fn connections_that_share_a_slot_take_turns() {
+    let names = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let router =
+        Router::new().on("hang", async |_: Context, _: Value| std::future::pending::<()>().await).on("name", {
+            let names = Arc::clone(&names);
+            move |_: Context, name: String| {
+                let names = Arc::clone(&names);
+                async move {
+                    tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+                    names.lock().unwrap().push(name);
+                }
+            }
+        });
+    let limits = Limits::default().with_connections_per_user(2);
+    let provider = CoreProvider::full(Setup::default().with_router(router).with_limits(limits));
+    provider.attach(runtime()).await.unwrap();
+    let gone = registered(&provider, Visitor::user("ann")).await;
+    gone.receive(Inbound::new("hang", "null"));
+    tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+    gone.end(CloseReason::CONNECTION_LOST);
+    assert_eq!(provider.stats().lingering, 1);
+
+    let [one, two] =
+        [registered(&provider, Visitor::user("ann")).await, registered(&provider, Visitor::user("ann")).await];
+    let say = |by: &Registration<LineCodec>, name: &str| by.receive(Inbound::new("name", format!("{name:?}")));
+    // One that has nothing to do holds no slot.
+    say(&one, "first");
+    eventually("it is handled", || names.lock().unwrap().len() == 1).await;
+    say(&two, "second");
+    eventually("it is handled", || names.lock().unwrap().len() == 2).await;
+    // One that has much to do lets the other one have its turn after each event.
+    for _ in 0..20 {
+        say(&one, "much");
+    }
+    for _ in 0..2 {
+        say(&two, "little");
+    }
+    eventually("all are handled", || names.lock().unwrap().len() == 24).await;
+    let names = names.lock().unwrap();
+    let places: Vec<_> = (0..names.len()).filter(|at| names[*at] == "little").collect();
+    assert!(places[1] < 10, "{places:?}");
+}

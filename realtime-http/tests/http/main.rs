@@ -1,0 +1,11 @@
+//! What stands before all transports: the listener, its limits and its end.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod support;
+
+mod guard;
+mod idle;
+mod listener;
+mod rate;
+mod serve;
+mod shutdown;

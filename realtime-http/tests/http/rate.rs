@@ -1,0 +1,178 @@
+//! Writes that a rate holds back, on an in-memory pipe with simulated time.
+
+use std::{
+    future::poll_fn,
+    io::{ErrorKind, IoSlice},
+    net::SocketAddr,
+    num::NonZeroU32,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    task::{Context, Wake, Waker},
+    time::Duration,
+};
+
+use realtime_http::{Guard, GuardedStream, WireConfig};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWrite as _, AsyncWriteExt as _, DuplexStream, duplex},
+    time::{Instant, advance, sleep, timeout},
+};
+
+const STALL: Duration = Duration::from_millis(500);
+const SECOND: Duration = Duration::from_secs(1);
+/// Timers count whole milliseconds.
+const MOMENT: Duration = Duration::from_millis(2);
+
+/// A guarded stream, and the far end of its pipe, which takes `room` bytes unread.
+fn pipe(room: usize) -> (Guard, GuardedStream<DuplexStream>, DuplexStream) {
+    let guard = Guard::new(&WireConfig::default().with_write_stall(STALL));
+    let (near, far) = duplex(room);
+    (guard.clone(), guard.wrap(near, SocketAddr::from(([127, 0, 0, 1], 7))), far)
+}
+
+fn rate(bytes_per_second: u32) -> Option<NonZeroU32> {
+    NonZeroU32::new(bytes_per_second)
+}
+
+async fn soon<F: Future>(future: F) -> F::Output {
+    timeout(1000 * SECOND, future).await.unwrap_or_else(|_| panic!("nothing came"))
+}
+
+#[tokio::test(start_paused = true)]
+async fn bytes_pass_at_the_rate_and_in_order() {
+    let (_guard, mut stream, mut far) = pipe(1 << 20);
+    stream.wire().set_write_rate(rate(1000));
+    let sent: Vec<u8> = (0..10_000u32).map(|n| n.to_le_bytes()[0]).collect();
+    let start = Instant::now();
+
+    soon(stream.write_all(&sent)).await.unwrap();
+
+    // A tenth of a second's bytes pass at once.
+    let expected = 10 * SECOND - Duration::from_millis(100);
+    assert!((expected..expected + MOMENT).contains(&start.elapsed()), "{:?}", start.elapsed());
+    let mut got = vec![0; sent.len()];
+    far.read_exact(&mut got).await.unwrap();
+    assert!(got == sent, "the bytes changed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_not_used_is_kept_for_a_tenth_of_a_second_only() {
+    let (_guard, mut stream, _far) = pipe(1 << 20);
+    stream.wire().set_write_rate(rate(1000));
+    stream.write_all(&[0; 100]).await.unwrap();
+    sleep(100 * SECOND).await;
+    let start = Instant::now();
+
+    stream.write_all(&[0; 100]).await.unwrap();
+    assert!(start.elapsed() < MOMENT, "{:?}", start.elapsed());
+    soon(stream.write_all(&[0; 1000])).await.unwrap();
+
+    assert!((SECOND..SECOND + MOMENT).contains(&start.elapsed()), "{:?}", start.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn vectored_writes_are_held_back_too() {
+    let (_guard, mut stream, _far) = pipe(1 << 20);
+    stream.wire().set_write_rate(rate(1000));
+    let parts = [IoSlice::new(&[]), IoSlice::new(&[1; 1500]), IoSlice::new(&[2; 1500])];
+    let start = Instant::now();
+    let mut written = 0;
+
+    while written < 3000 {
+        written += soon(stream.write_vectored(&parts)).await.unwrap();
+    }
+
+    assert!(start.elapsed() >= 2 * SECOND, "{:?}", start.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_rate_and_its_end_reach_a_write_that_waits() {
+    let (_guard, mut stream, mut far) = pipe(1 << 20);
+    let wire = Arc::clone(stream.wire());
+    wire.set_write_rate(rate(1));
+    let start = Instant::now();
+    let writing = tokio::spawn(async move {
+        stream.write_all(&[0; 1001]).await.unwrap();
+        stream
+    });
+    far.read_u8().await.unwrap();
+
+    wire.set_write_rate(rate(100));
+    far.read_exact(&mut [0; 500]).await.unwrap();
+    let faster = start.elapsed();
+    // One second may be owed from before.
+    assert!((4 * SECOND..6 * SECOND + MOMENT).contains(&faster), "{faster:?}");
+
+    wire.set_write_rate(None);
+    soon(writing).await.unwrap();
+    assert!(start.elapsed() < faster + MOMENT, "{:?} after {faster:?}", start.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn waiting_for_a_turn_is_no_stall() {
+    let (guard, mut stream, _far) = pipe(1 << 20);
+    // Each byte waits for longer than a write may.
+    stream.wire().set_write_rate(rate(1));
+
+    soon(stream.write_all(&[0; 100])).await.unwrap();
+
+    assert_eq!(guard.stalls(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_takes_nothing_is_still_cut() {
+    let (guard, mut stream, _far) = pipe(50);
+    stream.wire().set_write_rate(rate(100));
+    let start = Instant::now();
+
+    let error = soon(stream.write_all(&[0; 1000])).await.unwrap_err();
+
+    assert_eq!(error.kind(), ErrorKind::TimedOut);
+    assert_eq!(guard.stalls(), 1);
+    assert!(start.elapsed() < SECOND + STALL, "{:?}", start.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn kill_wakes_a_write_that_waits_for_its_turn() {
+    let (guard, mut stream, mut far) = pipe(1 << 20);
+    let wire = Arc::clone(stream.wire());
+    wire.set_write_rate(rate(1));
+    let writing = tokio::spawn(async move { stream.write_all(&[0; 100]).await.unwrap_err().kind() });
+    far.read_u8().await.unwrap();
+    let start = Instant::now();
+
+    wire.kill();
+
+    assert_eq!(soon(writing).await.unwrap(), ErrorKind::ConnectionAborted);
+    assert!(start.elapsed() < MOMENT, "{:?}", start.elapsed());
+    assert_eq!(guard.stalls(), 0);
+}
+
+struct Count(AtomicUsize);
+
+impl Wake for Count {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, SeqCst);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_that_had_its_turn_leaves_no_waker_behind() {
+    let (_guard, mut stream, far) = pipe(1 << 20);
+    stream.wire().set_write_rate(rate(100));
+    let count = Arc::new(Count(AtomicUsize::new(0)));
+    let waker = Waker::from(Arc::clone(&count));
+    let mut cx = Context::from_waker(&waker);
+    assert!(Pin::new(&mut stream).poll_write(&mut cx, &[0; 10]).is_ready());
+    assert!(Pin::new(&mut stream).poll_write(&mut cx, &[0; 10]).is_pending());
+
+    advance(SECOND).await;
+    poll_fn(|cx| Pin::new(&mut stream).poll_write(cx, &[0; 10])).await.unwrap();
+
+    drop(waker);
+    assert!(count.0.load(SeqCst) > 0, "the timer wakes who waits");
+    assert_eq!(Arc::strong_count(&count), 1, "a wire must not keep the memory of its finished tasks");
+    drop(far);
+}

@@ -1,0 +1,140 @@
+//! The end of `serve()`.
+
+use std::time::Duration;
+
+use http_body_util::{BodyExt as _, Empty};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use crate::support::{ask, config, connect, drain, head, response, server, soon, upgrade_client};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    sync::oneshot,
+};
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+#[tokio::test]
+async fn idle_and_half_asked_connections_do_not_hold_it_up() {
+    let (stop, stopped) = oneshot::channel::<()>();
+    let mut server = server(config().with_header_read_timeout(HOUR), |serve| {
+        serve.with_deadline(HOUR).with_graceful_shutdown(async {
+            let _ = stopped.await;
+        })
+    })
+    .await;
+    let _silent = connect(server.address).await;
+    let mut begun = connect(server.address).await;
+    begun.write_all(b"GET /hello HTTP/1.1\r\nho").await.unwrap();
+    let mut preface = connect(server.address).await;
+    preface.write_all(b"PRI * HT").await.unwrap();
+    let mut idle = connect(server.address).await;
+    ask(&mut idle, "/hello").await;
+    response(&mut idle).await;
+    let mut again = connect(server.address).await;
+    ask(&mut again, "/hello").await;
+    response(&mut again).await;
+    again.write_all(b"GET /hello HTTP/1.1\r\nho").await.unwrap();
+    let mut upgraded = connect(server.address).await;
+    upgrade_client(&mut upgraded).await;
+    let mut other_end = server.upgraded().await;
+
+    stop.send(()).unwrap();
+
+    soon("the end", &mut server.running).await.unwrap().unwrap();
+    for client in [&mut begun, &mut preface, &mut idle, &mut again] {
+        drain(client).await;
+    }
+    assert!(TcpStream::connect(server.address).await.is_err(), "still listening");
+    // Upgraded connections belong to those who upgraded them.
+    other_end.write_all(b"x").await.unwrap();
+    assert_eq!(soon("a byte", upgraded.read_u8()).await.unwrap(), b'x');
+}
+
+#[tokio::test]
+async fn responses_under_way_end_first() {
+    let (stop, stopped) = oneshot::channel::<()>();
+    let (begin, mut begun) = tokio::sync::mpsc::channel::<()>(1);
+    let gate = std::sync::Arc::new(tokio::sync::Notify::new());
+    let opened = std::sync::Arc::clone(&gate);
+    let router = axum::Router::new().route(
+        "/slow",
+        axum::routing::get(async move || {
+            begin.send(()).await.unwrap();
+            opened.notified().await;
+            "done"
+        }),
+    );
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let serve = realtime_http::serve(listener, router).with_deadline(HOUR).with_graceful_shutdown(async {
+        let _ = stopped.await;
+    });
+    let running = tokio::spawn(serve.into_future());
+    let mut client = connect(address).await;
+    ask(&mut client, "/slow").await;
+    soon("the request", begun.recv()).await;
+
+    stop.send(()).unwrap();
+    soon("no listener any more", async {
+        while TcpStream::connect(address).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert!(!running.is_finished());
+    gate.notify_one();
+
+    let (head, body) = response(&mut client).await;
+    assert_eq!(body, "done");
+    assert!(head.contains("connection: close"), "{head}");
+    soon("the end", running).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn deadline_cuts_what_is_left() {
+    let (stop, stopped) = oneshot::channel::<()>();
+    let deadline = Duration::from_millis(300);
+    let mut server = server(config(), |serve| {
+        serve.with_deadline(deadline).with_graceful_shutdown(async {
+            let _ = stopped.await;
+        })
+    })
+    .await;
+    let mut http1 = connect(server.address).await;
+    ask(&mut http1, "/silence").await;
+    head(&mut http1).await;
+    let http2 = connect(server.address).await;
+    let (mut requests, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(http2)).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let request = hyper::Request::get("http://test/silence").body(Empty::<bytes::Bytes>::new()).unwrap();
+    let mut open = soon("a response", requests.send_request(request)).await.unwrap().into_body();
+    assert!(open.frame().await.unwrap().is_ok());
+    let start = std::time::Instant::now();
+
+    stop.send(()).unwrap();
+
+    soon("the end", &mut server.running).await.unwrap().unwrap();
+    assert!(start.elapsed() >= deadline, "{:?}", start.elapsed());
+    drain(&mut http1).await;
+    let frame = soon("the end of the stream", open.frame()).await;
+    assert!(!matches!(frame, Some(Ok(_))), "{frame:?}");
+    let _ = soon("the end of the connection", connection).await;
+    for _ in 0..2 {
+        server.body_dropped().await;
+    }
+    assert_eq!(server.guard.stalls(), 0);
+}
+
+#[tokio::test]
+async fn dropped_server_cuts_its_connections() {
+    let mut server = server(config(), |serve| serve).await;
+    let mut client = connect(server.address).await;
+    ask(&mut client, "/silence").await;
+    head(&mut client).await;
+
+    server.running.abort();
+
+    server.body_dropped().await;
+    drain(&mut client).await;
+}

@@ -1,0 +1,282 @@
+//! Who is not let in, and how that is said.
+
+use std::future::IntoFuture;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use http::Method;
+use realtime_core::{
+    Authenticator, ConnectRequest, Context, Identity, Limits, RealtimeProvider, Refusal, RoomAccess, RoomDelivery,
+    RoomPolicy, Runtime, Target,
+};
+use realtime_http::{HttpProvider, Origins, serve};
+use realtime_sse::{SseConfig, SseProvider};
+use crate::support::{ByQuery, Reader, Server, Setup, until};
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpListener, TcpStream};
+
+/// Rooms that begin with the user's name.
+struct OwnRooms;
+
+#[async_trait]
+impl RoomPolicy for OwnRooms {
+    async fn access(&self, cx: &Context, room: &str) -> RoomAccess {
+        let own = cx.identity().user_name().is_some_and(|user| room.starts_with(user));
+        if own { RoomAccess::Allow } else { RoomAccess::Deny }
+    }
+}
+
+#[tokio::test]
+async fn the_eleventh_connection_of_a_user_is_refused_until_one_goes() {
+    let server = Server::start().await;
+    let mut readers = Vec::new();
+    for _ in 0..10 {
+        readers.push(server.open("user=ann").await);
+    }
+
+    let eleventh = Reader::of(server.get("/sse?user=ann")).await;
+
+    assert_eq!(eleventh.status, 429);
+    assert_eq!(eleventh.headers["content-type"], "application/json");
+    assert_eq!(eleventh.error().await["code"], "user_limit");
+    assert_eq!(server.sse.stats().refused["user_limit"], 1);
+    server.open("user=bob").await;
+    readers.pop();
+    until("a place", || server.life.gone("ann").len() == 1).await;
+    server.open("user=ann").await;
+    server.send(Target::user("ann"), "still", "there").await;
+    readers[0].expect("still", "there").await;
+}
+
+#[tokio::test]
+async fn a_full_node_says_when_to_come_back() {
+    let limits = Limits::default().with_connections(1);
+    let server = Setup::from(SseConfig::default().with_limits(limits)).start().await;
+    let _first = server.open("user=ann").await;
+
+    let second = Reader::of(server.get("/sse?user=bob")).await;
+
+    assert_eq!(second.status, 503);
+    let after: u64 = second.headers["retry-after"].to_str().unwrap().parse().unwrap();
+    assert!((5..=10).contains(&after), "{after}");
+    assert_eq!(second.error().await["code"], "node_limit");
+}
+
+#[tokio::test]
+async fn who_is_asking_must_be_known() {
+    let server = Server::start().await;
+    for (query, status, code) in [
+        ("", 401, "unauthorized"),
+        ("?user=banned", 403, "forbidden"),
+        ("?user=", 400, "bad_request"),
+        ("?user=a%0Ab", 400, "bad_request"),
+        ("?user=ok&tenant=a%00", 400, "bad_request"),
+    ] {
+        let reader = Reader::of(server.get(&format!("/sse{query}"))).await;
+        assert_eq!(reader.status, status, "{query}");
+        let challenge = reader.headers.get("www-authenticate").is_some();
+        assert_eq!(challenge, status == 401, "{query}");
+        assert_eq!(reader.error().await["code"], code, "{query}");
+    }
+    assert_eq!(server.sse.stats().connected, 0);
+}
+
+#[tokio::test]
+async fn a_room_is_entered_as_the_policy_says() {
+    let runtime = Runtime::in_memory().with_authenticator(ByQuery).with_policy(OwnRooms);
+    let sse = SseConfig::default().with_room_delivery(RoomDelivery::Members);
+    let server = Setup { runtime, sse, ..Setup::default() }.start().await;
+    let mut reader = server.open("user=ann&channel=ann-1&channel=ann-2&channel=ann-1").await;
+
+    for (channels, status, code) in [
+        ("&channel=bob-1", 403, "room"),
+        ("&channel=ann-1&channel=bob-1", 403, "room"),
+        ("&channel=", 400, "bad_request"),
+        ("&channel=ann%0D%0Aevent:%20fake", 400, "bad_request"),
+        (&(0..101).map(|i| format!("&channel=ann-{i}")).collect::<String>(), 400, "bad_request"),
+    ] {
+        let refused = Reader::of(server.get(&format!("/sse?user=ann{channels}"))).await;
+        assert_eq!(refused.status, status, "{channels}");
+        assert_eq!(refused.error().await["code"], code, "{channels}");
+    }
+    server.send(Target::room("bob-1"), "hidden", ()).await;
+    assert_eq!(server.send(Target::room("ann-2"), "seen", 2).await.delivered.unwrap().matched, 1);
+
+    reader.expect("seen", 2).await;
+    assert_eq!(server.sse.stats().connections, 1);
+}
+
+#[tokio::test]
+async fn rooms_may_be_named_as_a_list() {
+    let runtime = Runtime::in_memory().with_authenticator(ByQuery).with_policy(OwnRooms);
+    let sse = SseConfig::default().with_room_delivery(RoomDelivery::Members);
+    let server = Setup { runtime, sse, ..Setup::default() }.start().await;
+    let mut reader = server.open("user=ann&channel[]=ann-1&channel%5B%5D=ann-2&channel[0]=ann-3").await;
+    for room in ["ann-1", "ann-2", "ann-3"] {
+        server.send(Target::room(room), "seen", room).await;
+        reader.expect("seen", room).await;
+    }
+    assert_eq!(Reader::of(server.get("/sse?user=ann&channel[]=bob-1")).await.status, 403);
+}
+
+#[tokio::test]
+async fn a_proxy_may_name_the_port_that_the_scheme_has_anyway() {
+    let server = Server::start().await;
+    for (host, origin) in [("app.example:443", "https://app.example"), ("app.example:80", "http://app.example")] {
+        let page = Reader::of(server.get("/sse?user=ann").header("host", host).header("origin", origin)).await;
+        assert_eq!(
+            (page.status.as_u16(), &page.headers["access-control-allow-origin"]),
+            (200, &origin.parse().unwrap())
+        );
+    }
+    let other = server.get("/sse?user=ann").header("host", "app.example:443").header("origin", "http://app.example");
+    assert_eq!(Reader::of(other).await.status, 403);
+}
+
+#[tokio::test]
+async fn rooms_are_refused_by_default() {
+    let server = Server::start().await;
+    assert_eq!(Reader::of(server.get("/sse?user=ann&channel=red")).await.status, 403);
+}
+
+#[tokio::test]
+async fn pages_of_other_hosts_are_refused_unless_listed() {
+    let origins = Origins::same_host().and("https://app.example");
+    let server = Setup::from(SseConfig::default().with_origins(origins)).start().await;
+    let own = server.url("");
+
+    let foreign = Reader::of(server.get("/sse?user=ann").header("origin", "https://evil.example")).await;
+    assert_eq!(foreign.status, 403);
+    assert!(!foreign.headers.contains_key("access-control-allow-origin"));
+    assert_eq!(foreign.error().await["code"], "origin");
+    assert_eq!(server.sse.stats().refused["origin"], 1);
+    // What a page loads as an image has no origin.
+    let image = Reader::of(server.get("/sse?user=ann").header("sec-fetch-site", "cross-site")).await;
+    assert_eq!((image.status.as_u16(), server.sse.stats().refused["origin"]), (403, 2));
+    let same = Reader::of(server.get("/sse?user=ann").header("sec-fetch-site", "same-origin")).await;
+    assert_eq!(same.status, 200);
+    for origin in [&own, "https://app.example"] {
+        let reader = Reader::of(server.get("/sse?user=ann").header("origin", origin)).await;
+        assert_eq!(reader.status, 200);
+        assert_eq!(reader.headers["access-control-allow-origin"], origin);
+        assert_eq!(reader.headers["vary"], "origin");
+    }
+    // A listed page may also read why it was refused.
+    let refused = Reader::of(server.get("/sse").header("origin", "https://app.example")).await;
+    assert_eq!(
+        (refused.status.as_u16(), &refused.headers["access-control-allow-origin"]),
+        (401, &"https://app.example".parse().unwrap())
+    );
+}
+
+#[tokio::test]
+async fn other_methods_open_no_stream() {
+    const METHODS: &str = "GET, HEAD, OPTIONS";
+    let server = Setup::from(SseConfig::default().with_origins(Origins::only(["https://app.example"]))).start().await;
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let request = |method| client.request(method, server.url("/sse?user=ann"));
+
+    let methods = [Method::POST, Method::PUT, Method::DELETE, Method::PATCH];
+    for method in &methods {
+        let refused = Reader::of(request(method.clone()).header("origin", "https://app.example")).await;
+        assert_eq!((refused.status.as_u16(), &refused.headers["allow"]), (405, &METHODS.parse().unwrap()), "{method}");
+        assert_eq!(refused.headers["access-control-allow-origin"], "https://app.example");
+        let error = refused.error().await;
+        assert_eq!(error["code"], "bad_request", "{method}");
+        assert!(error["message"].is_string(), "{method}");
+    }
+    assert_eq!(server.sse.stats().refused["bad_request"], methods.len() as u64);
+    let head = Reader::of(request(Method::HEAD)).await;
+    assert_eq!(head.status, 200);
+    assert_eq!(head.headers["content-type"], "text/event-stream");
+    assert!(!head.headers.contains_key("content-length"));
+    assert_eq!(Reader::of(client.head(server.url("/sse"))).await.status, 401);
+    let preflight = request(Method::OPTIONS).header("origin", "https://app.example");
+    let preflight = Reader::of(preflight.header("access-control-request-method", "GET")).await;
+    assert_eq!(preflight.status, 204);
+    assert_eq!(preflight.headers["access-control-allow-origin"], "https://app.example");
+    assert_eq!(preflight.headers["access-control-allow-methods"], "GET");
+    // What tracing and an application add to each request.
+    let names = "authorization, sentry-trace, traceparent, x-csrf-token";
+    let asking = |origin| {
+        let preflight = request(Method::OPTIONS).header("origin", origin);
+        preflight.header("access-control-request-method", "GET").header("access-control-request-headers", names)
+    };
+    let preflight = Reader::of(asking("https://app.example")).await;
+    assert_eq!(preflight.headers["access-control-allow-headers"], names);
+    assert_eq!(preflight.headers["access-control-max-age"], "600");
+    assert_eq!(preflight.headers["vary"], "origin, access-control-request-headers");
+    let foreign = Reader::of(asking("https://evil.example")).await;
+    assert!(!foreign.headers.contains_key("access-control-allow-origin"));
+    assert!(!foreign.headers.contains_key("access-control-allow-headers"));
+    assert_eq!(server.sse.stats().connected, 0);
+}
+
+#[tokio::test]
+async fn nobody_is_let_in_before_the_provider_is_attached() {
+    let sse = Arc::new(SseProvider::new(SseConfig::default()));
+    assert!(!sse.is_ready());
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/sse", listener.local_addr().unwrap());
+    let running = tokio::spawn(realtime_http::serve(listener, Arc::clone(&sse).router()).into_future());
+    let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(20)).build().unwrap();
+
+    let early = client.get(&url).send().await.unwrap();
+    assert_eq!(early.status(), 200, "a browser that comes too early comes back");
+    assert!(early.text().await.unwrap().starts_with("retry: "));
+    sse.attach(Runtime::in_memory()).await.unwrap();
+
+    assert!(sse.is_ready());
+    let mut reader = Reader::of(client.get(&url)).await;
+    reader.connected().await;
+    running.abort();
+}
+
+#[tokio::test]
+async fn the_path_is_as_configured() {
+    let server = Setup::from(SseConfig::default().with_path("/push/stream")).start().await;
+    assert_eq!(Reader::of(server.get("/sse?user=ann")).await.status, 404);
+    Reader::of(server.get("/push/stream?user=ann")).await.connected().await;
+}
+
+/// Never knows who it is, and counts those who ask.
+struct Ponders(Arc<AtomicUsize>);
+
+struct Pondering<'a>(&'a AtomicUsize);
+
+impl Drop for Pondering<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, SeqCst);
+    }
+}
+
+#[async_trait]
+impl Authenticator for Ponders {
+    async fn authenticate(&self, _: &ConnectRequest<'_>) -> Result<Identity, Refusal> {
+        self.0.fetch_add(1, SeqCst);
+        let _pondering = Pondering(&self.0);
+        std::future::pending().await
+    }
+}
+
+#[tokio::test]
+async fn an_authenticator_ends_when_its_client_hangs_up() {
+    let busy = Arc::new(AtomicUsize::new(0));
+    let provider = Arc::new(SseProvider::new(SseConfig::default()));
+    provider.attach(Runtime::in_memory().with_authenticator(Ponders(Arc::clone(&busy)))).await.unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    let running = tokio::spawn(serve(listener, Arc::clone(&provider).router()).into_future());
+    let mut clients = Vec::new();
+    for _ in 0..20 {
+        let mut client = TcpStream::connect(addr).await.unwrap();
+        client.write_all(b"GET /sse?user=a HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        clients.push(client);
+    }
+    until("all of them", || busy.load(SeqCst) == 20).await;
+    drop(clients);
+    until("their end", || busy.load(SeqCst) == 0).await;
+    running.abort();
+}

@@ -1,0 +1,133 @@
+//! Questions of the service, which every device answers over whatever it is connected with.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use futures_util::SinkExt;
+use realtime_testkit::{MockRealtimeBroadcast, MockRealtimeProvider, MockSocketIoBroadcast, SseClient, WsClient};
+use realtime_unified::{
+    AckReply, AckStatus, Acks, AllowRooms, Authenticator, ConnectRequest, ConnectionId, Error, Event, Identity,
+    NotificationService, Refusal, SocketIoConfig, SocketIoProvider, SseConfig, SseProvider, Target, WsConfig,
+    WsProvider, async_trait, serve,
+};
+use serde_json::{Value, json};
+use crate::support::{socket, text_with};
+use tokio_tungstenite::tungstenite::Message;
+
+/// `?token=` is the user.
+struct ByToken;
+
+#[async_trait]
+impl Authenticator for ByToken {
+    async fn authenticate(&self, request: &ConnectRequest<'_>) -> Result<Identity, Refusal> {
+        Ok(request.token().map_or(Identity::anonymous(), |user| Identity::user(&*user)))
+    }
+}
+
+async fn started() -> (NotificationService, SocketAddr) {
+    let service = NotificationService::builder()
+        .provider(SseProvider::new(SseConfig::default()))
+        .provider(WsProvider::new(WsConfig::default()))
+        .provider(SocketIoProvider::new(SocketIoConfig::default()))
+        .authenticator(ByToken)
+        .room_policy(AllowRooms)
+        .build()
+        .await
+        .unwrap();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(serve(listener, service.router()).into_future());
+    (service, address)
+}
+
+fn question() -> Event {
+    Event::json("dinner?", "pizza").unwrap()
+}
+
+/// By provider, what each connection said.
+async fn outcomes(acks: Acks) -> Vec<(&'static str, AckStatus, Value)> {
+    let outcome = |reply: &AckReply| (reply.provider, reply.status, reply.json().unwrap());
+    let mut outcomes: Vec<_> = acks.all().await.iter().map(outcome).collect();
+    outcomes.sort_by_key(|(provider, ..)| *provider);
+    outcomes
+}
+
+#[tokio::test]
+async fn every_device_that_can_is_asked_by_one_record_with_one_deadline() {
+    let (service, address) = started().await;
+    let mut ws = WsClient::new(format!("ws://{address}/ws?token=ann&channel=home"))
+        .answer_asks(|ask| Some(json!(format!("{} by ws", ask.payload.as_str().unwrap()))));
+    ws.next_of("connected").await.unwrap();
+    let mut silent = WsClient::new(format!("ws://{address}/ws?token=bob&channel=home"));
+    silent.next_of("connected").await.unwrap();
+    let mut io = socket(address, "ann", r#"{"rooms":["home"]}"#).await;
+    text_with(&mut io, "40").await;
+    let mut sse = SseClient::new(format!("http://{address}/sse?token=ann&channel=home"));
+    sse.next_of("connected").await.unwrap();
+    tokio::spawn(async move { while ws.next_event().await.is_ok() {} });
+    tokio::spawn(async move {
+        loop {
+            let asked = text_with(&mut io, "42").await;
+            let Some((number, _)) = asked[2..].split_once("[\"dinner?\"") else { continue };
+            io.send(Message::text(format!("43{number}[\"yes\"]"))).await.unwrap();
+        }
+    });
+
+    let by_ws = ("ws", AckStatus::Answered, json!("pizza by ws"));
+    let by_socket = ("socket", AckStatus::Answered, json!("yes"));
+    let before = service.to_user("nobody", "place", &1).await.unwrap().position.unwrap();
+    let asked = service.ask("ann", question(), Duration::from_secs(10)).await.unwrap();
+    assert_eq!(outcomes(asked).await, [by_socket.clone(), by_ws.clone()]);
+    let after = service.to_user("nobody", "place", &1).await.unwrap().position.unwrap();
+    assert_eq!(after.get(), before.get() + 2, "one record");
+
+    let begun = std::time::Instant::now();
+    let asked = service.ask_each(Target::room("home"), question(), Duration::from_millis(300)).await.unwrap();
+    let in_vain = ("ws", AckStatus::TimedOut, Value::Null);
+    let answers = outcomes(asked).await;
+    assert!(begun.elapsed() < Duration::from_secs(5), "one deadline");
+    assert_eq!(answers.len(), 3);
+    for outcome in [by_ws, by_socket, in_vain] {
+        assert!(answers.contains(&outcome), "{outcome:?} {answers:?}");
+    }
+    // Who cannot answer is not asked.
+    service.to_user("ann", "end", &1).await.unwrap();
+    assert_eq!(sse.next().await.unwrap().event, "end");
+}
+
+#[tokio::test]
+async fn a_question_that_nobody_can_answer_is_an_error() {
+    let service = NotificationService::builder()
+        .provider(SseProvider::new(SseConfig::default()))
+        .allow_anonymous()
+        .build()
+        .await
+        .unwrap();
+    let ask = async |event| service.ask("ann", event, Duration::from_secs(1)).await.map(drop);
+    assert!(matches!(ask(question()).await, Err(Error::Unsupported { what: "acks", .. })));
+    let (service, _) = started().await;
+    let ask = async |event| service.ask("ann", event, Duration::from_secs(1)).await.map(drop);
+    assert!(matches!(ask(question().volatile()).await, Err(Error::Unsupported { what: "volatile asks", .. })));
+    ask(question()).await.unwrap();
+}
+
+#[tokio::test]
+async fn every_mock_that_can_is_asked() {
+    let mock = |provider: &'static str, answer: bool| {
+        let mut io = MockSocketIoBroadcast::new();
+        io.expect_ask()
+            .withf(|target, event, _| *target == Target::user("ann") && event.name() == "dinner?")
+            .once()
+            .returning(move |_, _, timeout| {
+                let reply = AckReply::answered(ConnectionId::random(), Duration::ZERO, &answer)?;
+                assert!(timeout <= Duration::from_secs(1));
+                Ok(Acks::ready([if answer { reply.over("another") } else { reply }]))
+            });
+        MockRealtimeProvider::named_with_socket_io(provider, io)
+    };
+    let sse = MockRealtimeProvider::named("sse", MockRealtimeBroadcast::new());
+    let service = NotificationService::mocked([sse, mock("ws", false), mock("socket", true)]);
+    let asked = service.ask("ann", question(), Duration::from_secs(1)).await.unwrap();
+    let answered = AckStatus::Answered;
+    assert_eq!(outcomes(asked).await, [("another", answered, json!(true)), ("ws", answered, json!(false))]);
+}

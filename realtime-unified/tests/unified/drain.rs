@@ -1,0 +1,37 @@
+//! A service that goes down, over transports without a network.
+
+use std::time::Duration;
+
+use realtime_unified::{Drain, Error, Identity, NotificationService, SseConfig, SseProvider, WsConfig, WsProvider};
+
+#[tokio::test]
+async fn sends_go_on_over_every_provider_until_the_last_is_drained() {
+    let service = NotificationService::builder()
+        .provider(SseProvider::new(SseConfig::default()))
+        .provider(WsProvider::new(WsConfig::default()))
+        .allow_anonymous()
+        .build()
+        .await
+        .unwrap();
+    let sse = service.sse().unwrap();
+    let connect = || sse.connect(Identity::anonymous(), futures_util::sink::drain()).unwrap();
+    let _links = [connect(), connect()];
+    let going = tokio::spawn({
+        let service = service.clone();
+        async move { service.shutdown(Drain::over(Duration::from_secs(2)).hold(Duration::ZERO)).await }
+    });
+    while service.stats()["sse"].connections == 2 {
+        tokio::task::yield_now().await;
+    }
+    assert!(!service.is_ready());
+    // Nobody is connected over WebSocket, which has been drained for long.
+    let receipt = service.broadcast_to_all("ws", "news", &1).await.unwrap();
+    assert!(receipt.position.is_some());
+    let receipt = service.broadcast_to_all("sse", "news", &1).await.unwrap();
+    assert_eq!(receipt.delivered.unwrap().matched, 1);
+    tokio::time::timeout(Duration::from_secs(30), going).await.unwrap().unwrap();
+    for provider in ["sse", "ws"] {
+        let late = service.broadcast_to_all(provider, "news", &2).await;
+        assert!(matches!(late, Err(Error::Closed { .. })), "{late:?}");
+    }
+}

@@ -1,0 +1,30 @@
+//! The service over its providers.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod support;
+
+#[cfg(all(feature = "socketio", feature = "sse", feature = "ws"))]
+mod ask;
+#[cfg(feature = "sse")]
+mod caller;
+#[cfg(all(feature = "socketio", feature = "sse", feature = "ws"))]
+mod config;
+#[cfg(all(feature = "sse", feature = "socketio", feature = "ws"))]
+mod deciders;
+#[cfg(all(feature = "socketio", feature = "sse", feature = "ws"))]
+mod directory;
+#[cfg(all(feature = "sse", feature = "ws"))]
+mod drain;
+#[cfg(all(feature = "socketio", feature = "sse", feature = "ws"))]
+mod dropped;
+#[cfg(all(feature = "socketio", feature = "sse", feature = "ws"))]
+mod handlers;
+#[cfg(all(feature = "sse", feature = "socketio", feature = "ws"))]
+mod logs;
+#[cfg(all(feature = "socketio", feature = "sse", feature = "ws"))]
+mod named;
+mod service;
+#[cfg(feature = "ws")]
+mod tracing;
+#[cfg(all(feature = "sse", feature = "socketio", feature = "ws"))]
+mod transports;

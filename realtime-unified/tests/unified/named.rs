@@ -1,0 +1,107 @@
+//! Several providers of one kind, told apart by their names.
+
+use std::net::SocketAddr;
+
+use realtime_testkit::{SseClient, WsClient};
+use realtime_unified::{
+    AllowRooms, Authenticator, ConnectRequest, Context, Error, Identity, NotificationService, Refusal, Reply,
+    SocketIoConfig, SocketIoProvider, SseConfig, SseProvider, WsConfig, WsProvider, async_trait, serve,
+};
+use crate::support::{text_with, websocket};
+
+/// The user is `?user=`; to the endpoints that are named "admin" in some way only "root" may connect.
+struct ByEndpoint;
+
+#[async_trait]
+impl Authenticator for ByEndpoint {
+    async fn authenticate(&self, request: &ConnectRequest<'_>) -> Result<Identity, Refusal> {
+        let user = request.query("user").unwrap_or_default();
+        if request.provider().starts_with("admin") && user != "root" {
+            return Err(Refusal::forbidden("not you"));
+        }
+        Ok(Identity::user(&*user))
+    }
+}
+
+async fn started() -> (NotificationService, SocketAddr) {
+    let service = NotificationService::builder()
+        .provider(WsProvider::new(WsConfig::default()))
+        .provider(
+            WsProvider::named("admin", WsConfig::default().with_path("/admin/ws"))
+                .on("which", async |_: Context, (): ()| Reply("own")),
+        )
+        .provider(SseProvider::named("admin-sse", SseConfig::default().with_path("/admin/sse")))
+        .provider(SocketIoProvider::named("admin-io", SocketIoConfig::default().with_path("/admin/io")))
+        .on("which", async |cx: Context, (): ()| Reply(cx.provider()))
+        .authenticator(ByEndpoint)
+        .room_policy(AllowRooms)
+        .build()
+        .await
+        .unwrap();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(serve(listener, service.router()).into_future());
+    (service, address)
+}
+
+#[tokio::test]
+async fn two_endpoints_of_one_kind_are_two_providers_of_one_service() {
+    let (service, address) = started().await;
+    let mut user = WsClient::new(format!("ws://{address}/ws?user=root")).without_reconnect();
+    user.next_of("connected").await.unwrap();
+    let mut admin = WsClient::new(format!("ws://{address}/admin/ws?user=root")).without_reconnect();
+    admin.next_of("connected").await.unwrap();
+    let mut stream = SseClient::new(format!("http://{address}/admin/sse?user=root")).without_reconnect();
+    stream.next_of("connected").await.unwrap();
+    let mut io = websocket(address, "/admin/io/?EIO=4&transport=websocket&user=root").await;
+    futures_util::SinkExt::send(&mut io, "40".into()).await.unwrap();
+    text_with(&mut io, "40").await;
+
+    assert_eq!(user.request("which", &()).await.unwrap(), "ws");
+    assert_eq!(admin.request("which", &()).await.unwrap(), "own");
+    service.broadcast_to_user("admin", "root", "news", &1).await.unwrap();
+    service.broadcast_to_all("ws", "news", &2).await.unwrap();
+    service.broadcast_to_all("admin-sse", "news", &3).await.unwrap();
+    service.broadcast_to_all("admin-io", "news", &4).await.unwrap();
+    let sent = service.to_user("root", "news", &5).await.unwrap();
+    assert_eq!(sent.by_provider.keys().collect::<Vec<_>>(), ["admin", "admin-io", "admin-sse", "ws"]);
+    for (client, own) in [(&mut admin, 1), (&mut user, 2)] {
+        for number in [own, 5] {
+            assert_eq!(client.next_of("news").await.unwrap().payload, number);
+        }
+    }
+    for number in [3, 5] {
+        assert_eq!(stream.next_of("news").await.unwrap().json::<u32>(), number);
+    }
+    for number in [4, 5] {
+        assert!(text_with(&mut io, "42[\"news\"").await.starts_with(&format!("42[\"news\",{number},")), "{number}");
+    }
+    let refused = WsClient::connect(format!("ws://{address}/admin/ws?user=ann")).await;
+    assert!(refused.is_err(), "{refused:?}");
+    assert_eq!(service.stats()["admin"].refused["forbidden"], 1);
+}
+
+#[tokio::test]
+async fn a_provider_is_found_by_its_name_in_its_type() {
+    let (service, _) = started().await;
+    assert_eq!(service.provider_as::<WsProvider>("admin").unwrap().config().path, "/admin/ws");
+    assert_eq!(service.ws().unwrap().config().path, "/ws");
+    assert!(matches!(service.provider_as::<SseProvider>("admin"), Err(Error::UnknownProvider { .. })));
+    assert!(matches!(service.sse().err(), Some(Error::UnknownProvider { .. })), "it has another name");
+}
+
+#[tokio::test]
+async fn two_of_one_name_and_a_name_that_is_none_are_refused() {
+    for (name, says) in [("ws", "two providers are named \"ws\""), ("", "invalid provider name")] {
+        let built = NotificationService::builder()
+            .provider(WsProvider::new(WsConfig::default()))
+            .provider(WsProvider::named(name, WsConfig::default().with_path("/other")))
+            .allow_anonymous()
+            .build()
+            .await;
+        match built {
+            Err(Error::Config(text)) => assert!(text.contains(says), "{text}"),
+            other => panic!("{other:?}"),
+        }
+    }
+}

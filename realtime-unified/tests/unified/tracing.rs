@@ -1,0 +1,32 @@
+//! What a log shows: everything that is done for a connection stands in its span, and a send and its delivery name the event.
+
+use std::sync::Arc;
+
+use futures_util::sink;
+use realtime_unified::{Context, Identity, Inbound, NotificationService, WsConfig, WsProvider};
+use crate::support::Collector;
+
+#[tokio::test(flavor = "current_thread")]
+async fn logs_name_the_connection_and_the_event() {
+    let (collector, _guard) = Collector::listen();
+    let provider = Arc::new(WsProvider::new(WsConfig::default()).on("panic", async |_: Context, (): ()| {
+        assert!(std::hint::black_box(false), "on purpose");
+    }));
+    let service =
+        NotificationService::builder().custom(Arc::clone(&provider) as _).allow_anonymous().build().await.unwrap();
+    let link = provider.connect(Identity::user("ann"), sink::drain()).unwrap();
+    let receipt = service.broadcast_to_user("ws", "ann", "secret:event", &"secret payload").await.unwrap();
+    link.receive(Inbound::new("panic", "null"));
+    while service.stats()["ws"].panics == 0 {
+        tokio::task::yield_now().await;
+    }
+
+    let spans = collector.spans();
+    let connection = format!("connection provider=\"ws\" connection={} user=\"ann\"", link.id());
+    assert!(spans.iter().any(|span| span.trim() == connection), "{spans:?}");
+    let applied = collector.lines(&["applied", &format!("event={}", receipt.id)]);
+    assert!(applied.first().is_some_and(|line| line.fields.contains("position=1")), "{applied:?}");
+    let panicked = collector.lines(&["the handler panicked"]);
+    assert!(panicked.first().is_some_and(|line| line.span.trim() == connection), "{panicked:?}");
+    assert!(collector.lines(&["secret payload"]).is_empty(), "a payload in the log");
+}

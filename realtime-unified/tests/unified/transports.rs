@@ -1,0 +1,279 @@
+//! One log under all transports: who changes the transport goes on where it was.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use futures_util::SinkExt;
+use realtime_unified::{
+    AllowRooms, Authenticator, CloseReason, ConnectRequest, Context, Drain, Event, Identity, NotificationService,
+    Refusal, SocketIoConfig, SocketIoProvider, SseConfig, SseProvider, Target, WsConfig, WsProvider, async_trait,
+    serve,
+};
+use serde_json::Value;
+use crate::support::{WebSocket, socket, text_with, websocket};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_tungstenite::tungstenite::Message;
+
+/// `?token=` is the user.
+struct ByToken;
+
+#[async_trait]
+impl Authenticator for ByToken {
+    async fn authenticate(&self, request: &ConnectRequest<'_>) -> Result<Identity, Refusal> {
+        Ok(request.token().map_or(Identity::anonymous(), |user| Identity::user(&*user)))
+    }
+}
+
+async fn started() -> (NotificationService, SocketAddr) {
+    let say = async |cx: Context, text: String| cx.to_room("board").except_self().send("said", &text).await;
+    let whisper = async |cx: Context, text: String| cx.to_room("board").over("ws").send("said", &text).await;
+    let service = NotificationService::builder()
+        .provider(SseProvider::new(SseConfig::default()))
+        .provider(WsProvider::new(WsConfig::default()).on("say", say).on("whisper", whisper))
+        .provider(SocketIoProvider::new(SocketIoConfig::default()).on("say", say).on("whisper", whisper))
+        .authenticator(ByToken)
+        .room_policy(AllowRooms)
+        .build()
+        .await
+        .unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let router = service.router();
+    tokio::spawn(async move { serve(listener, router).await });
+    (service, address)
+}
+
+const TRANSPORTS: [&str; 3] = ["sse", "ws", "socket"];
+
+/// A client of ann's, over any transport.
+enum Client {
+    Sse(TcpStream, Vec<u8>),
+    Ws(WebSocket),
+    Socket(WebSocket),
+}
+
+impl Client {
+    async fn connect(address: SocketAddr, transport: &str, cursor: Option<&str>) -> Self {
+        let resume = cursor.map(|cursor| format!("&lastEventId={cursor}")).unwrap_or_default();
+        match transport {
+            "sse" => {
+                let mut stream = TcpStream::connect(address).await.unwrap();
+                let request = format!("GET /sse?token=ann{resume} HTTP/1.1\r\nhost: {address}\r\n\r\n");
+                stream.write_all(request.as_bytes()).await.unwrap();
+                Self::Sse(stream, Vec::new())
+            }
+            "ws" => Self::Ws(websocket(address, &format!("/ws?token=ann{resume}")).await),
+            _ => {
+                let auth = cursor.map(|cursor| format!(r#"{{"lastEventId":"{cursor}"}}"#)).unwrap_or_default();
+                Self::Socket(socket(address, "ann", &auth).await)
+            }
+        }
+    }
+
+    async fn send(&mut self, event: &str, text: &str) {
+        match self {
+            Self::Sse(..) => panic!("nothing comes in over SSE"),
+            Self::Ws(socket) => {
+                let message = serde_json::json!({ "type": event, "payload": text }).to_string();
+                socket.send(Message::text(message)).await.unwrap();
+            }
+            Self::Socket(socket) => {
+                let packet = format!("42{}", serde_json::json!([event, text]));
+                socket.send(Message::text(packet)).await.unwrap();
+            }
+        }
+    }
+
+    /// The next event: its name, its payload, its cursor.
+    async fn next(&mut self) -> (String, Value, String) {
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        match self {
+            Self::Sse(stream, read) => {
+                let field = |block: &str, name: &str| {
+                    let line = block.lines().find_map(|line| line.strip_prefix(name));
+                    line.map(|line| line.trim().to_owned())
+                };
+                loop {
+                    let known = String::from_utf8_lossy(read).into_owned();
+                    if let Some(end) = known.find("\n\n") {
+                        read.drain(..end + 2);
+                        let block = &known[..end];
+                        if let (Some(name), Some(data)) = (field(block, "event:"), field(block, "data:")) {
+                            let cursor = field(block, "id:").unwrap_or_default();
+                            return (name, serde_json::from_str(&data).unwrap(), cursor);
+                        }
+                        continue;
+                    }
+                    let within = tokio::time::timeout(Duration::from_secs(10), stream.read_buf(read));
+                    assert!(within.await.unwrap().unwrap() > 0, "{known}");
+                }
+            }
+            Self::Ws(socket) => {
+                let message: Value = serde_json::from_str(&text_with(socket, "{").await).unwrap();
+                (text(&message["type"]), message["payload"].clone(), text(&message["id"]))
+            }
+            Self::Socket(socket) => {
+                let packet = text_with(socket, "42").await;
+                let arguments: Value = serde_json::from_str(&packet[2..]).unwrap();
+                (text(&arguments[0]), arguments[1].clone(), text(&arguments[2]))
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_client_goes_on_over_any_other_transport() {
+    let (service, address) = started().await;
+    for from in TRANSPORTS {
+        for to in TRANSPORTS {
+            let mut first = Client::connect(address, from, None).await;
+            assert_eq!(first.next().await.0, "connected");
+            service.to_user("ann", "note", &"heard").await.unwrap();
+            let (name, payload, cursor) = first.next().await;
+            assert_eq!((name.as_str(), payload), ("note", "heard".into()), "{from}");
+            drop(first);
+            let receipt = service.to_user("ann", "note", &"missed").await.unwrap();
+            service.to_user("bob", "note", &"for another one").await.unwrap();
+            service
+                .provider(from)
+                .unwrap()
+                .broadcast()
+                .to_user("ann", Event::json("note", &"narrow").unwrap())
+                .await
+                .unwrap();
+            service.to_all("note", &"for all").await.unwrap();
+
+            let mut second = Client::connect(address, to, Some(&cursor)).await;
+            let (name, welcome, _) = second.next().await;
+            assert_eq!((name.as_str(), &welcome["resumed"]), ("connected", &true.into()), "{from} {to} {welcome}");
+            let mut texts = Vec::new();
+            while texts.last().is_none_or(|last| last != "for all") {
+                texts.push(second.next().await.1);
+            }
+            // What was sent to one provider by its name is for those who are connected with it.
+            let expected: &[&str] = if from == to { &["missed", "narrow", "for all"] } else { &["missed", "for all"] };
+            assert_eq!(texts, expected, "{from} {to}");
+            assert!(receipt.position.is_some() && receipt.by_provider.len() == 3, "{receipt:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_send_over_all_transports_is_one_record_that_each_connection_gets_once() {
+    let (service, address) = started().await;
+    let mut clients = Vec::new();
+    for transport in TRANSPORTS {
+        let mut client = Client::connect(address, transport, None).await;
+        assert_eq!(client.next().await.0, "connected");
+        clients.push(client);
+    }
+    let first = service.to_user("ann", "note", &1).await.unwrap();
+    let second = service.to_all("note", &2).await.unwrap();
+    assert_eq!(second.position.unwrap().get(), first.position.unwrap().get() + 1);
+    for receipt in [&first, &second] {
+        assert_eq!(receipt.delivered.unwrap().queued, 3);
+        assert!(TRANSPORTS.iter().all(|name| receipt.by_provider[*name].queued == 1), "{receipt:?}");
+        assert!(receipt.skipped.is_empty());
+    }
+    // Only Socket.IO carries bytes.
+    let binary = Event::binary("note", vec![1, 2]).unwrap();
+    let receipt = service.send(Target::user("ann"), binary).await.unwrap();
+    assert_eq!((receipt.delivered.unwrap().queued, &receipt.skipped[..]), (1, &["sse".to_owned(), "ws".into()][..]));
+    for (client, transport) in clients.iter_mut().zip(TRANSPORTS) {
+        assert_eq!([client.next().await.1, client.next().await.1], [1, 2], "{transport}");
+    }
+    // Volatile events keep no order against the others.
+    service.send(Target::user("ann"), Event::json("note", &3).unwrap().volatile()).await.unwrap();
+    for (client, transport) in clients.iter_mut().zip(TRANSPORTS) {
+        let third = async { while client.next().await.1 != 3 {} };
+        tokio::time::timeout(Duration::from_secs(5), third).await.expect(transport);
+    }
+}
+
+#[tokio::test]
+async fn a_user_that_is_joined_to_a_room_is_in_it_over_every_transport() {
+    let (service, address) = started().await;
+    let mut clients = Vec::new();
+    for transport in TRANSPORTS {
+        let mut client = Client::connect(address, transport, None).await;
+        client.next().await;
+        clients.push(client);
+    }
+    service.socket_io("socket").unwrap().join_room("ann", "board").await.unwrap();
+    assert_eq!(service.to_room("board", "note", &1).await.unwrap().delivered.unwrap().queued, 3);
+    service.socket_io("ws").unwrap().leave_room("ann", "board").await.unwrap();
+    assert_eq!(service.to_room("board", "note", &2).await.unwrap().delivered.unwrap().matched, 0);
+    service.to_user("ann", "note", &3).await.unwrap();
+    for client in &mut clients {
+        assert_eq!([client.next().await.1, client.next().await.1], [1, 3]);
+    }
+}
+
+#[tokio::test]
+async fn what_a_handler_says_in_a_room_is_heard_over_every_transport() {
+    let (service, address) = started().await;
+    service.join_room("ann", "board").await.unwrap();
+    let mut clients = Vec::new();
+    for transport in TRANSPORTS {
+        let mut client = Client::connect(address, transport, None).await;
+        client.next().await;
+        clients.push(client);
+    }
+    for from in [1, 2] {
+        clients[from].send("say", TRANSPORTS[from]).await;
+        for (at, client) in clients.iter_mut().enumerate().filter(|(at, _)| *at != from) {
+            let (name, text, _) = client.next().await;
+            assert_eq!((name.as_str(), text), ("said", TRANSPORTS[from].into()), "{}", TRANSPORTS[at]);
+        }
+    }
+    // Over one transport only, and not to who has said something itself.
+    clients[2].send("whisper", "to ws").await;
+    assert_eq!(clients[1].next().await.1, "to ws");
+    service.to_user("ann", "last", &"").await.unwrap();
+    for client in &mut clients {
+        assert_eq!(client.next().await.0, "last");
+    }
+}
+
+#[tokio::test]
+async fn a_call_that_means_several_providers_is_one_record_or_none() {
+    let (service, address) = started().await;
+    let mut clients = Vec::new();
+    for transport in TRANSPORTS {
+        let mut client = Client::connect(address, transport, None).await;
+        client.next().await;
+        clients.push(client);
+    }
+    let place = async || service.to_user("nobody", "note", &0).await.unwrap().position.unwrap().get();
+    let begin = place().await;
+    let binary = Event::binary("note", vec![1]).unwrap();
+    let refused = service.broadcast(&["socket", "ws"], Target::user("ann"), binary).await.unwrap_err();
+    assert_eq!(refused.to_string(), "the provider \"ws\" does not support binary events");
+    assert_eq!(place().await, begin + 1, "nothing was appended");
+
+    let note = Event::json("note", &1).unwrap();
+    let sent = service.broadcast(&["ws", "sse"], Target::user("ann"), note).await.unwrap();
+    assert_eq!(sent.by_provider.keys().collect::<Vec<_>>(), ["sse", "ws"]);
+    let one = service.broadcast(&["ws"], Target::user("ann"), Event::json("note", &2).unwrap()).await.unwrap();
+    assert_eq!(one.by_provider.keys().collect::<Vec<_>>(), ["ws"]);
+    let joined = service.join_room("ann", "board").await.unwrap();
+    assert_eq!(service.user_rooms("ann").await.unwrap(), ["board"]);
+    let said = service.broadcast_to_room("board", "note", &3).await.unwrap();
+    let left = service.leave_room("ann", "board").await.unwrap();
+    assert!(service.user_rooms("ann").await.unwrap().is_empty());
+    let places = [sent, one, joined, said, left].map(|receipt| receipt.position.unwrap().get());
+    assert_eq!(places, [2, 3, 4, 5, 6].map(|at| begin + at));
+
+    assert_eq!(service.close(Target::user("ann"), CloseReason::KICKED).await.unwrap(), 3);
+    assert_eq!(place().await, begin + 8, "the close is one record");
+    for (client, expected) in clients.iter_mut().zip([&[1, 3][..], &[1, 2, 3], &[3]]) {
+        for number in expected {
+            assert_eq!(client.next().await.1, *number);
+        }
+    }
+    service.shutdown(Drain::now()).await;
+    let error = service.to_all("note", &4).await.unwrap_err();
+    assert_eq!(error.code(), "closed", "{error}");
+    assert_eq!(service.join_room("ann", "board").await.unwrap_err().code(), "closed");
+}

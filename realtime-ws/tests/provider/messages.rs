@@ -1,0 +1,455 @@
+//! What clients say, and what handlers make of it.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use futures_util::{SinkExt, StreamExt};
+use realtime_core::{Context, HandlerError, Inbound, RealtimeProvider, Reply, Target};
+use realtime_ws::{RawReply, WsConfig, WsProvider};
+use serde_json::{Value, json};
+use crate::support::{Server, eventually, frame, within};
+use tokio::sync::Notify;
+use tokio_tungstenite::tungstenite::Message;
+
+fn provider() -> WsProvider {
+    WsProvider::new(WsConfig::default()).on("echo", async |_, value: Value| Reply(value))
+}
+
+#[tokio::test]
+async fn the_first_message_is_the_welcome() {
+    let server = Server::start(provider()).await;
+    let client = server.client("ann").await;
+    let welcome = client.welcome.clone();
+    let payload = &welcome["payload"];
+    assert_eq!(payload["message"], "connected");
+    assert_eq!((&payload["resumed"], &payload["reason"]), (&json!(false), &json!("new")));
+    assert_eq!(payload["connectionId"].as_str().unwrap().len(), 32);
+    assert_eq!(welcome["id"], payload["cursor"]);
+}
+
+#[tokio::test]
+async fn an_event_is_handled_and_answered_under_its_number() {
+    let server = Server::start(
+        provider()
+            .on("add", async |_, (a, b): (i64, i64)| Reply(a + b))
+            .on("nothing", async |_, _: Value| {})
+            .on("refuse", async |_, _: Value| Err::<(), _>(HandlerError::new("no", "never")))
+            .on("me", async |cx: Context, _: Value| {
+                cx.reply("you", &json!([cx.identity().user_name(), cx.provider(), cx.connection_id()])).await
+            })
+            .on_raw("raw", async |_, inbound: Inbound| {
+                Reply(format!("{} {:?} {:?}", inbound.name, inbound.payload.bytes(), inbound.ack))
+            }),
+    )
+    .await;
+    let mut client = server.client("ann").await;
+    client.send(&json!({"type": "add", "payload": [2, 3], "ack": 7})).await;
+    assert_eq!(client.json().await, json!({"type": "ack", "ack": 7, "payload": 5}));
+    client.send(&json!({"type": "nothing", "ack": 8})).await;
+    assert_eq!(client.json().await, json!({"type": "ack", "ack": 8, "payload": null}));
+    // Without a number there is no answer, with an error there is one anyway.
+    client.send(&json!({"type": "add", "payload": [2, 3]})).await;
+    client.send(&json!({"type": "refuse"})).await;
+    assert_eq!(client.json().await, json!({"type": "error", "payload": {"code": "no", "message": "never"}}));
+    client.send(&json!({"type": "refuse", "ack": 9})).await;
+    assert_eq!(client.json().await, json!({"type": "error", "payload": {"code": "no", "message": "never"}, "ack": 9}));
+    client.send(&json!({"type": "add", "payload": "two", "ack": 10})).await;
+    assert_eq!(client.error().await, ("invalid_payload".to_owned(), json!(10)));
+    client.send(&json!({"type": "me"})).await;
+    assert_eq!(client.json().await, json!({"type": "you", "payload": ["ann", "ws", client.id()]}));
+    client.text(r#"{"type":"raw","payload": { "a":  1 } ,"ack":0}"#).await;
+    assert_eq!(client.json().await["payload"], r#"raw b"{ \"a\":  1 }" Some(0)"#);
+
+    let stats = server.stats();
+    assert_eq!((stats.events_in, stats.rejected["no"], stats.rejected["invalid_payload"]), (8, 2, 1));
+    assert!(stats.bytes_in > 0 && stats.bytes_out > 0 && stats.events_out == 8, "{stats:?}");
+}
+
+#[tokio::test]
+async fn what_makes_no_sense_is_told_and_counted_and_the_connection_goes_on() {
+    let server = Server::start(provider()).await;
+    let mut healthy = server.client("healthy").await;
+    let mut client = server.client("ann").await;
+    let deep = format!(r#"{{"type":"echo","payload":{}{}}}"#, "[".repeat(200), "]".repeat(200));
+    let bad = [
+        ("not json", "invalid_json", Value::Null),
+        ("{\"type\":", "invalid_json", Value::Null),
+        ("[]", "invalid_envelope", Value::Null),
+        (r#"{"payload":1}"#, "invalid_envelope", Value::Null),
+        (r#"{"type":7}"#, "invalid_envelope", Value::Null),
+        (r#"{"type":"echo","ack":-1}"#, "invalid_envelope", Value::Null),
+        (r#"{"type":"nobody","ack":5}"#, "unknown_event", json!(5)),
+        (r#"{"type":"nobody"}"#, "unknown_event", Value::Null),
+        (r#"{"type":"","ack":6}"#, "invalid_name", json!(6)),
+        (r#"{"type":"a\nb"}"#, "invalid_name", Value::Null),
+        (r#"{"type":"a\u0000b"}"#, "invalid_name", Value::Null),
+        (r#"{"type":"\u0001text","payload":"x"}"#, "invalid_name", Value::Null),
+        (&format!(r#"{{"type":"{}"}}"#, "x".repeat(257)), "invalid_name", Value::Null),
+        (r#"{"type":"connected"}"#, "reserved_name", Value::Null),
+        (r#"{"type":"error","ack":7}"#, "reserved_name", json!(7)),
+        (r#"{"type":"ack"}"#, "invalid_envelope", Value::Null),
+        (&deep, "too_deep", Value::Null),
+        (&"[".repeat(200), "too_deep", Value::Null),
+    ];
+    for (text, code, ack) in &bad {
+        client.text(text).await;
+        assert_eq!(client.error().await, ((*code).to_owned(), ack.clone()), "{text}");
+    }
+    within(client.socket.send(Message::binary(vec![1, 2]))).await.unwrap();
+    assert_eq!(client.error().await.0, "unexpected_binary");
+    // An answer that nobody waits for is no error.
+    client.send(&json!({"type": "ack", "ack": 12345, "payload": 1})).await;
+    client.send(&json!({"type": "echo", "payload": "still here", "ack": 1})).await;
+    assert_eq!(client.json().await["payload"], "still here");
+    let rejected = server.stats().rejected;
+    assert_eq!(rejected.values().sum::<u64>(), bad.len() as u64 + 1, "{rejected:?}");
+    assert_eq!((rejected["invalid_name"], rejected["too_deep"]), (5, 2));
+    server.check(&mut healthy).await;
+}
+
+#[tokio::test]
+async fn twenty_thousand_events_of_one_client_are_handled_in_order() {
+    const EVENTS: usize = 20_000;
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let server = Server::start(WsProvider::new(WsConfig::default()).on("count", {
+        let seen = Arc::clone(&seen);
+        move |_, i: usize| {
+            let seen = Arc::clone(&seen);
+            async move {
+                // Some take longer, which must not change the order.
+                if i.is_multiple_of(97) {
+                    tokio::task::yield_now().await;
+                }
+                seen.lock().unwrap().push(i);
+            }
+        }
+    }))
+    .await;
+    let mut client = server.client("ann").await;
+    for i in 0..EVENTS {
+        client.socket.feed(Message::text(format!(r#"{{"type":"count","payload":{i}}}"#))).await.unwrap();
+    }
+    within(client.socket.flush()).await.unwrap();
+    eventually(|| seen.lock().unwrap().len() == EVENTS).await;
+    assert!(seen.lock().unwrap().iter().copied().eq(0..EVENTS));
+    assert_eq!(server.stats().events_in, EVENTS as u64);
+}
+
+#[tokio::test]
+async fn thousands_of_answers_come_in_order_to_who_reads_them() {
+    const EVENTS: usize = 5_000;
+    let server = Server::start(provider()).await;
+    let client = server.client("ann").await;
+    let (mut sink, mut stream) = client.socket.split();
+    let sender = tokio::spawn(async move {
+        for i in 0..EVENTS {
+            sink.feed(Message::text(format!(r#"{{"type":"echo","payload":{i},"ack":{i}}}"#))).await.unwrap();
+        }
+        sink.flush().await.unwrap();
+        sink
+    });
+    for i in 0..EVENTS {
+        let message = within(stream.next()).await.unwrap().unwrap();
+        let answer: Value = serde_json::from_str(message.to_text().unwrap()).unwrap();
+        assert_eq!((&answer["ack"], &answer["payload"]), (&json!(i), &json!(i)), "{answer}");
+    }
+    drop(within(sender).await.unwrap());
+}
+
+#[tokio::test]
+async fn a_slow_handler_stops_neither_pings_nor_others() {
+    let go = Arc::new(Notify::new());
+    let server = Server::start(provider().on("slow", {
+        let go = Arc::clone(&go);
+        move |_, _: Value| {
+            let go = Arc::clone(&go);
+            async move {
+                go.notified().await;
+                Reply("done")
+            }
+        }
+    }))
+    .await;
+    let mut healthy = server.client("healthy").await;
+    let mut client = server.client("ann").await;
+    client.send(&json!({"type": "slow", "ack": 1})).await;
+    client.send(&json!({"type": "echo", "payload": "after", "ack": 2})).await;
+    within(client.socket.send(Message::Ping("are you there".into()))).await.unwrap();
+    assert_eq!(within(client.socket.next()).await.unwrap().unwrap(), Message::Pong("are you there".into()));
+    server.send(Target::user("ann"), "note", &1).await;
+    assert_eq!(client.json().await["type"], "note");
+    server.check(&mut healthy).await;
+    go.notify_one();
+    assert_eq!(client.json().await, json!({"type": "ack", "ack": 1, "payload": "done"}));
+    assert_eq!(client.json().await["payload"], "after");
+}
+
+#[tokio::test]
+async fn a_handler_may_ask_its_own_connection() {
+    let server = Server::start(provider().on("ask me", async |cx: Context, _: Value| {
+        let user = cx.identity().user_name().unwrap_or_default().to_owned();
+        cx.broadcast().to_user(&user, realtime_core::Event::json("hello", &1)?).await?;
+        Ok::<_, HandlerError>(Reply("asked"))
+    }))
+    .await;
+    let mut client = server.client("ann").await;
+    client.send(&json!({"type": "ask me", "ack": 1})).await;
+    let mut types = [client.json().await["type"].clone(), client.json().await["type"].clone()];
+    types.sort_by_key(Value::to_string);
+    assert_eq!(types, ["ack", "hello"]);
+}
+
+#[tokio::test]
+async fn back_pressure_reaches_a_client_that_sends_faster_than_it_is_handled() {
+    let go = Arc::new(tokio::sync::Semaphore::new(0));
+    let handled = Arc::new(AtomicUsize::new(0));
+    let server = Server::start(provider().on("slow", {
+        let (go, handled) = (Arc::clone(&go), Arc::clone(&handled));
+        move |_, _: Value| {
+            let (go, handled) = (Arc::clone(&go), Arc::clone(&handled));
+            async move {
+                go.acquire().await.unwrap().forget();
+                handled.fetch_add(1, Ordering::SeqCst);
+            }
+        }
+    }))
+    .await;
+    let mut healthy = server.client("healthy").await;
+    let client = server.client("ann").await;
+    let padding = "x".repeat(10_000);
+    let message = json!({"type": "slow", "payload": padding}).to_string();
+    // 20 MB: more than fits into the buffers of both sides.
+    let sender = tokio::spawn(async move {
+        let mut client = client;
+        for _ in 0..2_000 {
+            client.text(&message).await;
+        }
+        client
+    });
+    eventually(|| server.stats().events_in > 20).await;
+    server.check(&mut healthy).await;
+    // At most what may wait, and one read more.
+    assert!(server.stats().events_in < 100, "{}", server.stats().events_in);
+    assert!(!sender.is_finished());
+    go.add_permits(2_000);
+    let mut client = within(sender).await.unwrap();
+    eventually(|| handled.load(Ordering::SeqCst) == 2_000).await;
+    client.send(&json!({"type": "echo", "payload": 1, "ack": 1})).await;
+    assert_eq!(client.json().await["payload"], 1);
+}
+
+#[tokio::test]
+async fn a_panicking_handler_hurts_nobody() {
+    let server = Server::start(provider().on("panic", async |_, value: Value| {
+        assert!(value.is_null(), "handlers may be wrong");
+    }))
+    .await;
+    let mut healthy = server.client("healthy").await;
+    let mut client = server.client("ann").await;
+    client.send(&json!({"type": "panic", "payload": 1, "ack": 4})).await;
+    assert_eq!(client.error().await, ("internal".to_owned(), json!(4)));
+    client.send(&json!({"type": "echo", "payload": 2, "ack": 5})).await;
+    assert_eq!(client.json().await["payload"], 2);
+    assert_eq!(server.stats().panics, 1);
+    server.check(&mut healthy).await;
+}
+
+#[tokio::test]
+async fn hooks_run_before_and_the_fallback_gets_the_rest() {
+    let server = Server::start(
+        provider().fallback(async |_, inbound: Inbound| Reply(format!("fallback {}", inbound.name))).before(
+            async |_, inbound: Inbound| match &*inbound.name {
+                "forbidden" => Err(HandlerError::new("forbidden", "not today")),
+                _ => Ok(()),
+            },
+        ),
+    )
+    .await;
+    let mut client = server.client("ann").await;
+    client.send(&json!({"type": "anything", "ack": 1})).await;
+    assert_eq!(client.json().await["payload"], "fallback anything");
+    client.send(&json!({"type": "forbidden", "ack": 2})).await;
+    assert_eq!(client.error().await, ("forbidden".to_owned(), json!(2)));
+}
+
+#[tokio::test]
+async fn an_echo_server_is_a_few_lines() {
+    let echo = WsProvider::new(WsConfig::default())
+        .on_text(async |_, text: String| text)
+        .on_binary(async |_, bytes: bytes::Bytes| bytes);
+    let server = Server::start(echo).await;
+    let mut client = server.client("ann").await;
+    for text in ["", "hello", "null", "[1,", "{\"a\":1}", &"ä".repeat(100_000)] {
+        client.text(text).await;
+        assert_eq!(client.message().await, Message::text(text));
+    }
+    for bytes in [vec![], vec![0, 255, 10], vec![7; 1024 * 1024]] {
+        within(client.socket.send(Message::binary(bytes.clone()))).await.unwrap();
+        assert_eq!(client.message().await, Message::binary(bytes));
+    }
+    // An envelope stays one.
+    client.send(&json!({"type": "nobody"})).await;
+    assert_eq!(client.error().await.0, "unknown_event");
+}
+
+#[tokio::test]
+async fn raw_messages_keep_their_order_with_the_others() {
+    let order = Arc::new(Mutex::new(Vec::new()));
+    let note = |name: &'static str| {
+        let order = Arc::clone(&order);
+        move |what: String| {
+            order.lock().unwrap().push(format!("{name} {what}"));
+            RawReply::None
+        }
+    };
+    let (text, binary, event) = (note("text"), note("binary"), note("event"));
+    let server = Server::start(
+        provider()
+            .on_text(move |_, what| std::future::ready(text(what)))
+            .on_binary(move |_, bytes| std::future::ready(binary(format!("{}", bytes.len()))))
+            .on("event", move |_, what: String| {
+                event(what);
+                async {}
+            }),
+    )
+    .await;
+    let mut client = server.client("ann").await;
+    for i in 0..30 {
+        client.text(&format!("t{i}")).await;
+        client.send(&json!({"type": "event", "payload": format!("e{i}")})).await;
+        client.socket.send(Message::binary(vec![0; i])).await.unwrap();
+    }
+    client.send(&json!({"type": "echo", "ack": 1})).await;
+    // The handlers send nothing back, so the first answer is the last event's.
+    assert_eq!(client.json().await["ack"], 1);
+    let expected: Vec<String> =
+        (0..30).flat_map(|i| [format!("text t{i}"), format!("event e{i}"), format!("binary {i}")]).collect();
+    assert_eq!(*order.lock().unwrap(), expected);
+}
+
+#[tokio::test]
+async fn a_raw_handler_may_answer_otherwise_or_with_an_error() {
+    let server = Server::start(
+        provider()
+            .on_text(async |_, text: String| match &*text {
+                "bytes" => Ok(RawReply::Binary("b".into())),
+                "nothing" => Ok(RawReply::None),
+                _ => Err(HandlerError::new("no", "what?")),
+            })
+            .before(async |_, _| Ok(())),
+    )
+    .await;
+    let mut client = server.client("ann").await;
+    for text in ["bytes", "nothing", "other"] {
+        client.text(text).await;
+    }
+    assert_eq!(client.message().await, Message::binary("b"));
+    assert_eq!(client.json().await, json!({"type": "error", "payload": {"code": "no", "message": "what?"}}));
+    // Nothing is nothing in the counts too: the welcome, the bytes and the error went out.
+    assert_eq!(server.stats().events_out, 3);
+}
+
+#[tokio::test]
+async fn rooms_are_entered_and_left_in_order_with_other_events() {
+    let server = Server::start(
+        provider().on("say", async |cx: Context, room: String| cx.to_room(&room).send("said", &room).await),
+    )
+    .await;
+    let mut client = server.client("ann").await;
+    let mut other = server.client("bob").await;
+    for message in [
+        json!({"type": "say", "payload": "a"}),
+        json!({"type": "subscribe", "payload": {"channel": "a"}, "ack": 1}),
+        json!({"type": "subscribe", "payload": {"room": "b"}}),
+        json!({"type": "say", "payload": "b"}),
+        json!({"type": "unsubscribe", "payload": {"channel": "b"}, "ack": 2}),
+        json!({"type": "say", "payload": "b"}),
+        json!({"type": "say", "payload": "a"}),
+    ] {
+        client.send(&message).await;
+    }
+    let got = [client.json().await, client.json().await, client.json().await, client.json().await];
+    let mut said: Vec<_> =
+        got.iter().filter(|message| message["type"] == "said").map(|m| m["payload"].clone()).collect();
+    assert_eq!(said, ["b", "a"]);
+    let acks: Vec<_> = got.iter().filter(|message| message["type"] == "ack").cloned().collect();
+    assert_eq!(acks[0], json!({"type": "ack", "ack": 1, "payload": {"channel": "a"}}));
+    assert_eq!(acks[1], json!({"type": "ack", "ack": 2, "payload": {"channel": "b"}}));
+    assert_eq!(server.stats().rooms, 1);
+
+    // Nobody else got any of it.
+    server.send(Target::user("bob"), "end", &0).await;
+    said = vec![other.json().await["type"].clone()];
+    assert_eq!(said, ["end"]);
+}
+
+#[tokio::test]
+async fn the_policy_and_the_rules_of_names_hold_for_rooms_too() {
+    let server = Server::start(provider()).await;
+    let mut client = server.client("ann").await;
+    for (payload, code) in [
+        (json!({"channel": "secret"}), "room"),
+        (json!({"channel": ""}), "bad_request"),
+        (json!({"channel": "a\nb"}), "bad_request"),
+        (json!({"channel": "x".repeat(257)}), "bad_request"),
+        (json!({"channel": 7}), "invalid_payload"),
+        (json!({}), "invalid_payload"),
+        (json!(["secret"]), "invalid_payload"),
+        (json!("secret"), "room"),
+    ] {
+        client.send(&json!({"type": "subscribe", "payload": payload, "ack": 3})).await;
+        assert_eq!(client.error().await, (code.to_owned(), json!(3)), "{payload}");
+    }
+    client.send(&json!({"type": "subscribe"})).await;
+    assert_eq!(client.error().await, ("invalid_payload".to_owned(), Value::Null));
+    server.send(Target::room("secret"), "x", &1).await;
+    server.send(Target::user("ann"), "end", &1).await;
+    assert_eq!(client.json().await["type"], "end");
+    assert_eq!(server.stats().rejected["room"], 2);
+}
+
+#[tokio::test]
+async fn messages_in_pieces_and_pings_between_them_are_whole() {
+    let server = Server::start(provider()).await;
+    let mut raw = server.raw("ann").await;
+    let text = r#"{"type":"echo","payload":"äöü","ack":1}"#.as_bytes();
+    let mut bytes = Vec::new();
+    for (i, byte) in text.iter().enumerate() {
+        bytes.extend(frame(if i == 0 { 0x01 } else { 0x00 }, &[*byte]));
+        bytes.extend(frame(0x89, &[i as u8]));
+    }
+    bytes.extend(frame(0x80, b""));
+    // Byte by byte, so that reads end everywhere.
+    raw.stream.set_nodelay(true).unwrap();
+    for byte in bytes {
+        raw.write(&[byte]).await;
+    }
+    assert_eq!(raw.frame().await.0, 0x81, "the welcome");
+    for i in 0..text.len() {
+        assert_eq!(raw.frame().await, (0x8a, vec![i as u8]));
+    }
+    assert_eq!(raw.frame().await, (0x81, r#"{"type":"ack","ack":1,"payload":"äöü"}"#.into()));
+}
+
+#[tokio::test]
+async fn capabilities_are_what_it_can_do() {
+    let provider = provider();
+    let can = provider.capabilities();
+    assert_eq!((can.acks, can.bidirectional, can.binary, can.resume, can.rooms), (true, true, false, true, true));
+    assert_eq!(provider.name(), "ws");
+    assert!(provider.socket_io().is_some() && provider.rooms().is_some());
+    let event = realtime_core::Event::binary("b", vec![1]).unwrap();
+    assert_eq!(provider.broadcast().to_all(event).await.unwrap_err().code(), "unsupported");
+}
+
+#[tokio::test]
+async fn own_handlers_take_the_place_of_those_for_rooms() {
+    let own = async |_: Context, room: String| Reply(format!("not {room}"));
+    let server = Server::start(provider().on("subscribe", own).on("join", own)).await;
+    let mut client = server.client("ann").await;
+    for (ack, name) in [(1, "subscribe"), (2, "join")] {
+        client.send(&json!({"type": name, "payload": "r", "ack": ack})).await;
+        assert_eq!(client.json().await, json!({"type": "ack", "ack": ack, "payload": "not r"}));
+    }
+    assert_eq!(server.stats().rooms, 0);
+}
