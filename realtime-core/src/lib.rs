@@ -31,6 +31,7 @@ pub use log::memory::{MemoryBackplane, MemoryDirectory};
 pub use log::record::Record;
 pub use log::repeat::RepeatKey;
 pub use log::stored::{RecordError, Stored};
+pub use log::tracker::Tracker;
 pub use traits::auth::{Anonymous, Authenticator, ConnectRequest};
 pub use traits::broadcast::{RealtimeBroadcast, RoomMembership, SocketIoBroadcast};
 pub use traits::codec::{Codec, Frame};

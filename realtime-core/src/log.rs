@@ -18,3 +18,4 @@ mod rooms;
 mod send;
 pub(crate) mod shared;
 pub(crate) mod stored;
+pub(crate) mod tracker;

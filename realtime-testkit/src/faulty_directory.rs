@@ -32,6 +32,7 @@ struct Inner {
     entries: Arc<MemoryDirectory>,
     fault: Option<UpdateFault>,
     most_changes: usize,
+    updates: usize,
 }
 
 impl FaultyDirectory {
@@ -55,6 +56,11 @@ impl FaultyDirectory {
         self.inner().most_changes
     }
 
+    /// How many updates there have been, those that failed included.
+    pub fn updates(&self) -> usize {
+        self.inner().updates
+    }
+
     fn entries(&self) -> Arc<MemoryDirectory> {
         Arc::clone(&self.inner().entries)
     }
@@ -70,6 +76,7 @@ impl Directory for FaultyDirectory {
         let fault = {
             let mut inner = self.inner();
             inner.most_changes = inner.most_changes.max(changes.len());
+            inner.updates += 1;
             inner.fault
         };
         let refused = || Err(Error::Backplane("the directory is away".into()));

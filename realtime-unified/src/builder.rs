@@ -4,7 +4,7 @@ use std::time::Duration;
 use realtime_core::{
     Admission, Anonymous, Authenticator, Backplane, DECISION_TIMEOUT, DenyRooms, Directory, Drain, Error,
     LifecycleHook, Log, MemoryBackplane, MemoryDirectory, NodeId, RealtimeProvider, Result, RoomPolicy, Router,
-    Runtime, States,
+    Runtime, States, Tracker,
 };
 use realtime_http::{HttpProvider, Origins};
 
@@ -164,7 +164,7 @@ impl NotificationServiceBuilder {
             log: Log::new(self.backplane.unwrap_or_else(|| Arc::new(MemoryBackplane::default()))),
             authenticator,
             policy,
-            directory: self.directory.unwrap_or_else(|| Arc::new(MemoryDirectory::new())),
+            tracker: Tracker::new(self.directory.unwrap_or_else(|| Arc::new(MemoryDirectory::new()))),
             router: self.router,
             states: self.states.with(slot.clone()),
             hooks: self.hooks,

@@ -210,7 +210,7 @@ impl NotificationService {
     /// [`Error::Backplane`] when the directory does not answer.
     pub async fn online(&self, user: &str) -> Result<Vec<Presence>> {
         match self.runtime() {
-            Some(runtime) => runtime.directory.of_user(user).await,
+            Some(runtime) => runtime.tracker.directory().of_user(user).await,
             None => Ok(Vec::new()),
         }
     }

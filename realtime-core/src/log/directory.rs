@@ -54,8 +54,8 @@ pub trait Directory: Send + Sync + 'static {
     /// nothing.
     ///
     /// Answers the incarnation of the node's entries: made when the directory holds nothing of the node, not even that
-    /// it has no entries, and kept with them in the same step, so that it is lost with them. Each provider of a node
-    /// updates for itself, and offers all its entries again when the answer is another one than its last.
+    /// it has no entries, and kept with them in the same step, so that it is lost with them. A node's updates come one
+    /// after the other; it offers all its entries again when the answer is another one than the last.
     ///
     /// # Errors
     /// [`crate::Error::Backplane`], whether or not the changes were applied; the node offers the same changes again.

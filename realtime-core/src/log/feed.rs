@@ -9,6 +9,7 @@ use crate::log::backplane::LogState;
 use crate::log::record::Record;
 use crate::values::ack::Ask;
 use crate::values::close::CloseReason;
+use crate::values::connection::ConnectionInfo;
 use crate::values::cursor::{Cursor, Mark};
 use crate::values::error::Result;
 use crate::values::event::Event;
@@ -85,6 +86,9 @@ pub(crate) trait Feed: Send + Sync + 'static {
 
     /// Delivers what goes past the log; `widen` lets it show a room's event to everyone, if that is its setting.
     fn hear(&self, target: &Target, event: &Event, widen: bool) -> Delivered;
+
+    /// Calls this with each of its connections.
+    fn each_online(&self, call: &mut dyn FnMut(&ConnectionInfo));
 
     /// Asks the connections of this user, of this tenant, for a sign of life.
     fn probe(&self, identity: &Identity);

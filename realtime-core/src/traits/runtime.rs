@@ -9,6 +9,7 @@ use crate::log::backplane::Backplane;
 use crate::log::directory::{Directory, NodeId};
 use crate::log::handle::Log;
 use crate::log::memory::{MemoryBackplane, MemoryDirectory};
+use crate::log::tracker::Tracker;
 use crate::traits::auth::{Anonymous, Authenticator, ConnectRequest};
 use crate::traits::lifecycle::LifecycleHook;
 use crate::traits::policy::{DenyRooms, RoomPolicy};
@@ -28,8 +29,8 @@ pub struct Runtime {
     pub authenticator: Arc<dyn Authenticator>,
     /// Which rooms clients may enter by themselves.
     pub policy: Arc<dyn RoomPolicy>,
-    /// Who is online where.
-    pub directory: Arc<dyn Directory>,
+    /// Who is online where: this node's side of the directory.
+    pub tracker: Tracker,
     /// The handlers for events of clients, whichever bidirectional provider they come through; a provider's own win.
     pub router: Router,
     /// What handlers, hooks and policies find in their context.
@@ -56,7 +57,7 @@ impl Runtime {
             log: Log::new(Arc::new(MemoryBackplane::default())),
             authenticator: Arc::new(Anonymous),
             policy: Arc::new(DenyRooms),
-            directory: Arc::new(MemoryDirectory::new()),
+            tracker: Tracker::new(Arc::new(MemoryDirectory::new())),
             router: Router::new(),
             states: States::default(),
             hooks: Vec::new(),
@@ -99,6 +100,12 @@ impl Runtime {
     /// With this backplane.
     pub fn with_backplane(mut self, backplane: impl Backplane) -> Self {
         self.log = Log::new(Arc::new(backplane));
+        self
+    }
+
+    /// With this directory.
+    pub fn with_directory(mut self, directory: impl Directory) -> Self {
+        self.tracker = Tracker::new(Arc::new(directory));
         self
     }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use crate::support::{CoreProvider, Guest, eventually, note, read_log, runtime};
 use async_trait::async_trait;
 use realtime_core::{
     CloseReason, Directory, DirectoryChange, Incarnation, MemoryBackplane, MemoryDirectory, NodeId, Presence,
@@ -12,7 +13,6 @@ use realtime_core::{
 use realtime_testkit::FaultyBackplane;
 use realtime_testkit::conformance::{Setup, Visitor};
 use serde_json::json;
-use crate::support::{CoreProvider, Guest, eventually, note, read_log, runtime};
 
 const AGE: Duration = Duration::from_millis(500);
 
@@ -33,7 +33,7 @@ async fn two_nodes(backplane: &MemoryBackplane, shares_directory: bool) -> [Core
     for node in &nodes {
         let mut runtime = runtime().with_backplane(backplane.clone());
         if shares_directory {
-            runtime.directory = Arc::clone(&directory) as _;
+            runtime = runtime.with_directory(Arc::clone(&directory));
         }
         node.attach(runtime).await.unwrap();
     }
@@ -304,8 +304,7 @@ async fn the_directory_is_asked_once_in_a_windows_age_for_who_is_at_another_node
     let window = WindowConfig::default().with_age(age);
     let nodes = [(); 2].map(|()| CoreProvider::full(Setup::default().with_window(window)));
     for node in &nodes {
-        let mut runtime = runtime().with_backplane(backplane.clone());
-        runtime.directory = Arc::clone(&directory) as _;
+        let runtime = runtime().with_backplane(backplane.clone()).with_directory(Arc::clone(&directory));
         node.attach(runtime).await.unwrap();
     }
     let [one, two] = nodes;

@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use crate::support::{CoreProvider, FaultyBackplane, LineCodec, eventually, foreign, note, parse, runtime};
 use futures_util::future::join_all;
 use realtime_core::{
     Backplane, Cursor, Drain, Epoch, MemoryBackplane, OutboxConfig, Position, RealtimeBroadcast, RealtimeProvider,
     Registration, SessionOutlet, Take, WindowConfig,
 };
 use realtime_testkit::conformance::{Received, Setup, Visitor};
-use crate::support::{CoreProvider, FaultyBackplane, LineCodec, eventually, foreign, note, parse, runtime};
 
 /// A node with a window of so many records, and outboxes that a client who reads nothing leaves at once.
 async fn started(records: usize) -> (FaultyBackplane, CoreProvider) {

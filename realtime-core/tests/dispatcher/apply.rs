@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::support::{CoreProvider, FaultyBackplane, Guest, in_time, note, runtime};
 use async_trait::async_trait;
 use futures_core::stream::BoxStream;
 use futures_util::FutureExt;
@@ -12,7 +13,6 @@ use realtime_core::{
     RealtimeBroadcast, RealtimeProvider, Record, RepeatKey, Result, Stored, Tail, Target,
 };
 use realtime_testkit::conformance::{Setup, Visitor};
-use crate::support::{CoreProvider, FaultyBackplane, Guest, in_time, note, runtime};
 
 /// A log in this process, into which another node writes a record just before the next one of ours.
 #[derive(Clone)]

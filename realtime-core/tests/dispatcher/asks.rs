@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::support::{Client, CoreProvider, FaultyBackplane, Guest, eventually, in_time, note, parse, runtime};
 use futures_util::future::join_all;
 use futures_util::poll;
 use realtime_core::{
@@ -11,7 +12,6 @@ use realtime_core::{
 };
 use realtime_testkit::conformance::{ClientUnderTest, Setup, Visitor};
 use serde_json::json;
-use crate::support::{Client, CoreProvider, FaultyBackplane, Guest, eventually, in_time, note, parse, runtime};
 
 #[tokio::test]
 async fn an_ask_that_is_given_up_before_it_is_answered_leaves_nothing_behind() {

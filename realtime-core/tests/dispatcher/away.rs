@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use crate::support::{CoreProvider, FaultyBackplane, Guest, eventually, foreign, note, runtime};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_core::stream::BoxStream;
@@ -13,7 +14,6 @@ use realtime_core::{
     RealtimeBroadcast, RealtimeProvider, Record, RepeatKey, Result, Stored, Tail,
 };
 use realtime_testkit::conformance::{Setup, Visitor};
-use crate::support::{CoreProvider, FaultyBackplane, Guest, eventually, foreign, note, runtime};
 use tokio::time::sleep;
 
 /// Counts how often a node asks for the log's state, and gives it every record twice, but one that nobody can read.

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::support::{CoreProvider, LineCodec, note, parse, runtime};
 use realtime_core::{
     Event, OutboxConfig, RealtimeBroadcast, RealtimeProvider, Registration, SessionOutlet, SocketIoBroadcast, Take,
     Target, WindowConfig,
 };
 use realtime_testkit::conformance::{Received, Setup, Visitor};
-use crate::support::{CoreProvider, LineCodec, note, parse, runtime};
 
 /// A connection whose outbox is taken from by hand.
 async fn taker(provider: &CoreProvider) -> Registration<LineCodec> {

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
+use crate::support::{CoreProvider, Guest, eventually, note, runtime};
 use realtime_core::{
     CloseReason, Error, MemoryBackplane, Position, RealtimeBroadcast, RealtimeProvider, SessionOutlet, Target,
 };
 use realtime_testkit::conformance::{Setup, Visitor};
 use realtime_testkit::{AppendFault, FaultyBackplane};
-use crate::support::{CoreProvider, Guest, eventually, note, runtime};
 
 async fn node(backplane: impl realtime_core::Backplane) -> CoreProvider {
     let node = CoreProvider::full(Setup::default());

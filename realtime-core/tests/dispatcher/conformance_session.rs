@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
+use crate::support::{Client, CoreProvider, refused};
 use async_trait::async_trait;
 use realtime_core::RealtimeProvider;
 use realtime_testkit::conformance::{ProviderUnderTest, Refused, Setup, Visitor};
-use crate::support::{Client, CoreProvider, refused};
 
 struct Sessions(CoreProvider);
 

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::support::{CoreProvider, LineCodec, note, parse, runtime};
 use realtime_core::{
     Event, Position, RealtimeBroadcast, RealtimeProvider, Registration, SessionOutlet, Take, WindowConfig,
 };
 use realtime_testkit::conformance::{Received, Setup, Visitor};
 use serde_json::json;
-use crate::support::{CoreProvider, LineCodec, note, parse, runtime};
 
 const LARGE: usize = 70_000;
 

@@ -2,26 +2,27 @@
 
 use std::time::Duration;
 
-use realtime_core::{ConnectionId, Directory, Drain, MemoryBackplane, NodeId, Presence, RealtimeProvider};
-use realtime_testkit::conformance::{Setup, Visitor};
 use crate::support::{CoreProvider, FaultyDirectory, Guest, UpdateFault, in_time, runtime};
+use realtime_core::{ConnectionId, Directory, Drain, Presence, RealtimeProvider};
+use realtime_testkit::conformance::{Setup, Visitor};
 use tokio::time::{Instant, sleep};
 
-/// A third of the lease: every provider tells the directory that often.
+/// A third of the lease: a node tells the directory that often.
 const RENEWAL: Duration = Duration::from_secs(10);
 
-/// A provider of this node, with a log of its own.
-async fn provider(node: NodeId, directory: &FaultyDirectory) -> CoreProvider {
-    let provider = CoreProvider::full(Setup::default());
-    let mut runtime = runtime().with_backplane(MemoryBackplane::default());
-    (runtime.node, runtime.directory) = (node, std::sync::Arc::new(directory.clone()));
-    provider.attach(runtime).await.unwrap();
-    provider
+/// The providers of one node.
+async fn node<const N: usize>(directory: &FaultyDirectory) -> [CoreProvider; N] {
+    let runtime = runtime().with_directory(directory.clone());
+    let providers = std::array::from_fn(|_| CoreProvider::full(Setup::default()));
+    for provider in &providers {
+        provider.attach(runtime.clone()).await.unwrap();
+    }
+    providers
 }
 
 async fn started() -> (FaultyDirectory, CoreProvider) {
     let directory = FaultyDirectory::new();
-    let provider = provider(NodeId::random(), &directory).await;
+    let [provider] = node(&directory).await;
     (directory, provider)
 }
 
@@ -74,20 +75,42 @@ async fn entries_that_the_directory_lost_are_offered_again_as_they_were() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_provider_of_a_node_offers_its_own_again() {
+async fn connections_of_all_providers_are_offered_again_at_once() {
     let directory = FaultyDirectory::new();
-    let node = NodeId::random();
-    let (one, two) = (provider(node, &directory).await, provider(node, &directory).await);
+    let [one, two] = node(&directory).await;
     let (_one, _two) = (ann(&one).await, ann(&two).await);
     until_online(&directory, 2).await;
     directory.lose();
     let lost = Instant::now();
-    // The one that comes first has begun the node's entries anew when the other one asks.
     let _third = ann(&one).await;
-    until_online(&directory, 2).await;
-    assert!(lost.elapsed() < RENEWAL / 2, "its own provider is the first to see it: {:?}", lost.elapsed());
     until_online(&directory, 3).await;
-    assert!(lost.elapsed() <= RENEWAL + Duration::from_millis(20), "{:?}", lost.elapsed());
+    assert!(lost.elapsed() < RENEWAL / 2, "{:?}", lost.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_renews_its_lease_once_for_all_its_providers() {
+    let directory = FaultyDirectory::new();
+    let _providers: [_; 3] = node(&directory).await;
+    sleep(Duration::from_millis(10)).await;
+    let before = directory.updates();
+    sleep(RENEWAL * 10).await;
+    assert_eq!(directory.updates() - before, 10);
+}
+
+/// What a provider that has ended could not take back is taken back by those that stay, which renew the lease.
+#[tokio::test(start_paused = true)]
+async fn a_provider_that_ends_while_the_directory_is_away_leaves_nobody_behind() {
+    let directory = FaultyDirectory::new();
+    let [one, two] = node(&directory).await;
+    let (_gone, here) = (ann(&one).await, ann(&two).await);
+    until_online(&directory, 2).await;
+    directory.set_fault(Some(UpdateFault::Away));
+    one.shutdown(Drain::now()).await;
+    directory.set_fault(None);
+    sleep(RENEWAL * 2).await;
+    assert_eq!(ids(&online(&directory).await), [here.id]);
+    two.shutdown(Drain::now()).await;
+    assert!(online(&directory).await.is_empty());
 }
 
 /// The entries of a node are dropped when its lease has been over for long.
@@ -129,7 +152,7 @@ async fn who_went_after_an_update_that_was_refused_though_taken_is_not_left_behi
     for (first, then) in faults {
         let directory = FaultyDirectory::new();
         directory.set_fault(Some(first));
-        let provider = provider(NodeId::random(), &directory).await;
+        let [provider] = node(&directory).await;
         let gone = ann(&provider).await;
         until_online(&directory, 1).await;
         directory.set_fault(Some(then));
@@ -147,7 +170,7 @@ async fn who_went_after_an_update_that_was_refused_though_taken_is_not_left_behi
 async fn an_update_without_an_answer_is_given_up() {
     let directory = FaultyDirectory::new();
     directory.set_fault(Some(UpdateFault::Mute));
-    let provider = provider(NodeId::random(), &directory).await;
+    let [provider] = node(&directory).await;
     let _here = ann(&provider).await;
     sleep(RENEWAL).await;
     directory.set_fault(None);

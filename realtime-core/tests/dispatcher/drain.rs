@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
+use crate::support::{CoreProvider, Guest, in_time, note, runtime};
 use realtime_core::{
     CloseReason, Context, Drain, Error, RealtimeBroadcast, RealtimeProvider, RefusalKind, Reply, Router,
 };
 use realtime_testkit::conformance::{Setup, Visitor};
 use serde_json::json;
-use crate::support::{CoreProvider, Guest, in_time, note, runtime};
 use tokio::time::{Instant, sleep};
 
 async fn provider(router: Router) -> CoreProvider {

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
+use crate::support::{CoreProvider, FaultyBackplane, Guest, Message, eventually, foreign, in_time, note, runtime};
 use bytes::Bytes;
 use realtime_core::{
     Backplane, CloseReason, Directory, Error, Inbound, MemoryBackplane, MemoryDirectory, RealtimeBroadcast,
     RealtimeProvider, Router,
 };
 use realtime_testkit::conformance::{HookLog, Setup, Visitor};
-use crate::support::{CoreProvider, FaultyBackplane, Guest, Message, eventually, foreign, in_time, note, runtime};
 
 /// Tasks of this test's own runtime.
 fn tasks() -> usize {
@@ -23,8 +23,7 @@ async fn nothing_is_left(directory: &MemoryDirectory) {
 async fn attached(setup: Setup, hooks: &HookLog) -> (CoreProvider, Arc<MemoryDirectory>) {
     let provider = CoreProvider::full(setup);
     let directory = Arc::new(MemoryDirectory::new());
-    let mut runtime = runtime().with_hook(hooks.hook("hook"));
-    runtime.directory = Arc::clone(&directory) as _;
+    let runtime = runtime().with_hook(hooks.hook("hook")).with_directory(Arc::clone(&directory));
     provider.attach(runtime).await.unwrap();
     (provider, directory)
 }

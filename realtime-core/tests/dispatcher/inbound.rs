@@ -4,13 +4,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use crate::support::{CoreProvider, Guest, Message, eventually, in_time, note, runtime};
 use realtime_core::{
     CloseReason, Context, HandlerError, Inbound, OutboxConfig, Payload, RealtimeBroadcast, RealtimeProvider, Reply,
     Router, SessionOutlet,
 };
 use realtime_testkit::conformance::{ClientUnderTest, Setup, Visitor};
 use serde_json::{Value, json};
-use crate::support::{CoreProvider, Guest, Message, eventually, in_time, note, runtime};
 use tokio::sync::Semaphore;
 
 async fn attached(setup: Setup) -> CoreProvider {

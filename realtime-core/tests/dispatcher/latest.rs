@@ -1,10 +1,10 @@
 //! Series of which only the newest matters to those who catch up, and what is counted for each connection.
 
+use crate::support::{CoreProvider, Guest, note, runtime};
 use realtime_core::{
     ConnectionStats, Event, OutboxConfig, RealtimeBroadcast, RealtimeProvider, RoomMembership, Target,
 };
 use realtime_testkit::conformance::{Setup, Visitor};
-use crate::support::{CoreProvider, Guest, note, runtime};
 
 async fn provider() -> CoreProvider {
     let provider = CoreProvider::full(Setup::default().with_outbox(OutboxConfig::default().with_frames(4)));

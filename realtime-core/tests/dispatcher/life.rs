@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use crate::support::{AppendFault, CoreProvider, FaultyBackplane, Guest, eventually, foreign, in_time, note, runtime};
 use realtime_core::{
     AckStatus, Backplane, CloseReason, Cursor, Drain, Epoch, Error, MemoryBackplane, Position, RealtimeBroadcast,
     RealtimeProvider, RoomMembership, SocketIoBroadcast, Target,
 };
 use realtime_testkit::conformance::{ClientUnderTest, Setup, Visitor};
 use serde_json::json;
-use crate::support::{AppendFault, CoreProvider, FaultyBackplane, Guest, eventually, foreign, in_time, note, runtime};
 use tokio::time::{Instant, sleep};
 
 async fn node(backplane: &FaultyBackplane) -> CoreProvider {
@@ -371,7 +371,9 @@ async fn a_registration_across_an_epoch_change_hears_what_is_sent() {
     // place is wanted, and that may be another test's, which has none.
     let _second = tracing::Dispatch::new(tracing::subscriber::NoSubscriber::default());
     let mut client = tokio::task::block_in_place(|| {
-        tracing::subscriber::with_default(subscriber, || crate::support::Client::by_sink(&provider.dispatcher, admitted))
+        tracing::subscriber::with_default(subscriber, || {
+            crate::support::Client::by_sink(&provider.dispatcher, admitted)
+        })
     });
     assert!(held.load(Ordering::SeqCst), "the connection has a span");
     let welcome = in_time("a welcome", client.next()).await.unwrap();

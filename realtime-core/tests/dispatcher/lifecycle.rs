@@ -4,6 +4,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use crate::support::{
+    AppendFault, Client, CoreProvider, FaultyBackplane, Guest, LineCodec, eventually, in_time, note, runtime,
+};
 use bytes::Bytes;
 use futures_util::poll;
 use realtime_core::{
@@ -12,9 +15,6 @@ use realtime_core::{
 };
 use realtime_testkit::conformance::{ClientUnderTest, HookLog, Setup, Visitor};
 use serde_json::json;
-use crate::support::{
-    AppendFault, Client, CoreProvider, FaultyBackplane, Guest, LineCodec, eventually, in_time, note, runtime,
-};
 
 #[tokio::test]
 async fn nobody_is_let_in_before_the_log_has_been_read() {
@@ -205,7 +205,7 @@ async fn a_shutdown_waits_for_sessions_and_empties_the_directory() {
     let provider = CoreProvider::full(Setup::default());
     provider.attach(runtime()).await.unwrap();
     let mut guest = Guest::by_session(&provider, Visitor::user("ann")).await;
-    let directory = Arc::clone(&provider.dispatcher.runtime().unwrap().directory);
+    let directory = Arc::clone(provider.dispatcher.runtime().unwrap().tracker.directory());
     in_time("ann is online", async {
         while directory.of_user("ann").await.unwrap().is_empty() {
             tokio::task::yield_now().await;

@@ -4,13 +4,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use crate::support::{CoreProvider, LineCodec, eventually, in_time, runtime};
 use async_trait::async_trait;
 use realtime_core::{
     Admission, Admitted, Authenticator, ConnectRequest, Context, Identity, LifecycleHook, Limits, Outlet,
     PROBE_TIMEOUT, RealtimeProvider, Refusal, RefusalKind, Registration, RoomAccess, RoomPolicy,
 };
 use realtime_testkit::conformance::{HookLog, Setup, Visitor};
-use crate::support::{CoreProvider, LineCodec, eventually, in_time, runtime};
 
 /// An outlet that counts how often it was asked for a sign of life.
 #[derive(Default)]

@@ -2,20 +2,19 @@
 
 use std::sync::Arc;
 
+use crate::support::{CoreProvider, Guest, eventually, in_time, note, runtime};
 use realtime_core::{
     CloseReason, MemoryBackplane, MemoryDirectory, Position, RealtimeBroadcast, RealtimeProvider, RoomMembership,
     Target,
 };
 use realtime_testkit::conformance::{Setup, Visitor};
-use crate::support::{CoreProvider, Guest, eventually, in_time, note, runtime};
 
 async fn two_nodes() -> (CoreProvider, CoreProvider) {
     let backplane = MemoryBackplane::default();
     let directory = Arc::new(MemoryDirectory::new());
     let (one, two) = (CoreProvider::full(Setup::default()), CoreProvider::full(Setup::default()));
     for node in [&one, &two] {
-        let mut runtime = runtime().with_backplane(backplane.clone());
-        runtime.directory = Arc::clone(&directory) as _;
+        let runtime = runtime().with_backplane(backplane.clone()).with_directory(Arc::clone(&directory));
         node.attach(runtime).await.unwrap();
     }
     (one, two)
@@ -132,7 +131,7 @@ async fn both_nodes_are_in_the_directory() {
     let (one, two) = two_nodes().await;
     let here = Guest::by_sink(&one, Visitor::user("ann").tenant("acme")).await;
     let there = Guest::by_sink(&two, Visitor::user("ann").tenant("globex")).await;
-    let directory = Arc::clone(&one.dispatcher.runtime().unwrap().directory);
+    let directory = Arc::clone(one.dispatcher.runtime().unwrap().tracker.directory());
     let online = |count: usize| {
         let directory = Arc::clone(&directory);
         async move {

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
+use crate::support::{FaultyBackplane, LineCodec, eventually, note, runtime};
 use bytes::Bytes;
 use realtime_core::{
     Capabilities, CloseReason, Codec, Cursor, Dispatcher, DispatcherConfig, Drain, Event, HandlerError, Identity,
     MemoryBackplane, Payload, RealtimeBroadcast, RefusalKind, Router, SessionOutlet,
 };
-use crate::support::{FaultyBackplane, LineCodec, eventually, note, runtime};
 
 /// Panics over what a client is told that is sent back.
 struct Fragile(LineCodec);

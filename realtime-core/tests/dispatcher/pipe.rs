@@ -1,9 +1,9 @@
 //! The pipe between nodes, which may end and lose.
 
+use crate::support::{CoreProvider, Guest, note, runtime};
 use realtime_core::{MemoryBackplane, RealtimeBroadcast, RealtimeProvider, Target};
 use realtime_testkit::FaultyBackplane;
 use realtime_testkit::conformance::{ClientUnderTest, Setup, Visitor};
-use crate::support::{CoreProvider, Guest, note, runtime};
 
 async fn node(backplane: &FaultyBackplane) -> CoreProvider {
     let node = CoreProvider::full(Setup::default());

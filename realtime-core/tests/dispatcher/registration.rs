@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::support::{CoreProvider, LineCodec, eventually, in_time, parse, runtime};
 use bytes::Bytes;
 use realtime_core::{
     AckStatus, CloseReason, Event, HandlerError, Inbound, RealtimeProvider, Registration, SessionOutlet,
     SocketIoBroadcast, Take, Target,
 };
 use realtime_testkit::conformance::{HookLog, Received, Setup, Visitor};
-use crate::support::{CoreProvider, LineCodec, eventually, in_time, parse, runtime};
 
 async fn provider(hooks: &HookLog) -> CoreProvider {
     let provider = CoreProvider::full(Setup::default());

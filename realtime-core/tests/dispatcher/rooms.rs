@@ -1,5 +1,6 @@
 //! Rooms that a connection enters by itself beside those its user is joined to.
 
+use crate::support::{CoreProvider, Guest, eventually, note, runtime};
 use realtime_core::{
     Context, HandlerError, MemoryBackplane, Position, RealtimeBroadcast, RealtimeProvider, RefusalKind, Reply,
     RoomMembership, Router, Target,
@@ -7,7 +8,6 @@ use realtime_core::{
 use realtime_testkit::FaultyBackplane;
 use realtime_testkit::conformance::{ClientUnderTest, Setup, Visitor};
 use serde_json::{Value, json};
-use crate::support::{CoreProvider, Guest, eventually, note, runtime};
 
 /// Handlers that do with their connection what its client says.
 fn router() -> Router {

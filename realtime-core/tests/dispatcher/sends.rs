@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::support::{CoreProvider, Guest, in_time, note, runtime};
 use futures_util::StreamExt;
 use realtime_core::{
     Backplane, ConnectionId, MemoryBackplane, OutboxConfig, RealtimeBroadcast, RealtimeProvider, RoomDelivery, Target,
 };
 use realtime_testkit::conformance::{Setup, Visitor};
-use crate::support::{CoreProvider, Guest, in_time, note, runtime};
 
 async fn node(backplane: &MemoryBackplane, setup: Setup) -> CoreProvider {
     let node = CoreProvider::full(setup);

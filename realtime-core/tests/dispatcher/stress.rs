@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use crate::support::{Client, CoreProvider, Dice, Logged, in_time, read_log};
 use futures_util::future::join_all;
 use realtime_core::{
     Cursor, Event, MemoryBackplane, OutboxConfig, RealtimeBroadcast, RealtimeProvider, RoomMembership, Runtime, Target,
     WindowConfig,
 };
 use realtime_testkit::conformance::{ClientUnderTest, Setup, Visitor, VisitorAuthenticator, VisitorPolicy};
-use crate::support::{Client, CoreProvider, Dice, Logged, in_time, read_log};
 
 const USERS: [&str; 4] = ["ann", "bob", "cid", "dee"];
 const TENANTS: [&str; 2] = ["acme", "globex"];

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::support::{CoreProvider, Guest, in_time, note, runtime};
 use realtime_core::{CloseReason, RealtimeBroadcast, RealtimeProvider, RoomMembership, SocketIoBroadcast, Target};
 use realtime_testkit::conformance::{ClientUnderTest, Setup, Visitor};
 use serde_json::json;
-use crate::support::{CoreProvider, Guest, in_time, note, runtime};
 
 /// Ann of acme, ann of globex, and ann of no tenant.
 struct Anns {

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
+use crate::support::{CoreProvider, Guest, eventually, note, runtime};
 use realtime_core::{MemoryBackplane, OutboxConfig, RealtimeBroadcast, RealtimeProvider, Target, WindowConfig};
 use realtime_testkit::conformance::{Setup, Visitor};
 use serde_json::json;
-use crate::support::{CoreProvider, Guest, eventually, note, runtime};
 
 async fn with_window(window: WindowConfig) -> CoreProvider {
     let setup = Setup::default().with_window(window).with_outbox(OutboxConfig::default().with_frames(4));

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::support::{CoreProvider, LineCodec, eventually, runtime};
 use realtime_core::{
     CloseReason, Context, HandlerError, Inbound, InboundPayload, Limits, RealtimeProvider, Registration, Router,
     SessionOutlet, Target,
 };
 use realtime_testkit::conformance::{Setup, Visitor};
 use serde_json::Value;
-use crate::support::{CoreProvider, LineCodec, eventually, runtime};
 use tokio::sync::Semaphore;
 
 /// A handler that waits for its turn, and how many are in it.

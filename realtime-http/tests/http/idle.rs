@@ -6,13 +6,13 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::support::{PATIENCE, STALL, ask, config, connect, drain, head, response, server, soon};
 use axum::{Router, body::Bytes, extract::Request, routing::post};
 use futures_util::stream;
 use http_body_util::{BodyExt as _, Empty, StreamBody, combinators::BoxBody};
 use hyper::{body::Frame, client::conn::http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use realtime_http::{WireConfig, serve};
-use crate::support::{PATIENCE, STALL, ask, config, connect, drain, head, response, server, soon};
 use tokio::{
     io::AsyncWriteExt as _,
     net::{TcpListener, TcpStream},

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use realtime_http::{Guard, GuardedListener, WireConfig, WireInfo};
 use crate::support::{STALL, ask, config, connect, drain, head, response, router, soon};
+use realtime_http::{Guard, GuardedListener, WireConfig, WireInfo};
 use tokio::{net::TcpListener, sync::mpsc};
 
 async fn axum_serve(config: WireConfig) -> (std::net::SocketAddr, Guard, mpsc::Receiver<crate::support::Told>) {

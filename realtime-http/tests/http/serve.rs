@@ -6,11 +6,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::support::{PATIENCE, STALL, ask, config, connect, drain, head, response, server, soon, upgrade_client};
 use futures_util::future::join_all;
 use http_body_util::{BodyExt as _, Empty};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use realtime_http::WireConfig;
-use crate::support::{PATIENCE, STALL, ask, config, connect, drain, head, response, server, soon, upgrade_client};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _, split},
     time::timeout,

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use crate::support::{ask, config, connect, drain, head, response, server, soon, upgrade_client};
 use http_body_util::{BodyExt as _, Empty};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use crate::support::{ask, config, connect, drain, head, response, server, soon, upgrade_client};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use crate::support::{Reader, Server, Setup, until};
 use async_trait::async_trait;
 use realtime_core::{
     Authenticator, CloseReason, ConnectRequest, Drain, Error, Event, Identity, RealtimeProvider, Refusal, Runtime,
     Target,
 };
 use realtime_http::HttpProvider;
-use crate::support::{Reader, Server, Setup, until};
 
 #[tokio::test]
 async fn a_client_that_goes_is_gone_with_its_hooks_run() {

@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use crate::support::{Reader, Server, Setup, until, vanish};
 use realtime_core::{CloseReason, Limits, RealtimeProvider, Target};
 use realtime_http::TrustedProxies;
 use realtime_sse::SseConfig;
-use crate::support::{Reader, Server, Setup, until, vanish};
 
 /// What a browser's `EventSource` sends.
 fn event_source(server: &Server, path: &str) -> reqwest::RequestBuilder {

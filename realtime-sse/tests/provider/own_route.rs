@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
+use crate::support::{Reader, Server, Setup, soon, until};
 use axum::extract::{Path, Request, State};
 use axum::response::Response;
 use axum::routing::get;
@@ -9,7 +10,6 @@ use bytes::Bytes;
 use futures_util::sink;
 use realtime_core::{CloseReason, Error, Identity, Limits, RealtimeProvider, RoomDelivery, Target};
 use realtime_sse::{SseConfig, SseProvider};
-use crate::support::{Reader, Server, Setup, soon, until};
 
 async fn events(State(sse): State<Arc<SseProvider>>, Path(user): Path<String>, request: Request) -> Response {
     sse.open(request, Identity::user(user).tenant("acme"), ["dashboard"]).await

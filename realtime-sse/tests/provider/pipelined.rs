@@ -3,10 +3,10 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use crate::support::{ByQuery, Server, Setup, until};
 use realtime_core::{CloseReason, RealtimeProvider, Runtime, Target};
 use realtime_http::{GuardedListener, HttpProvider, WireConfig, WireInfo};
 use realtime_sse::{SseConfig, SseProvider};
-use crate::support::{ByQuery, Server, Setup, until};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
+use crate::support::{ByQuery, Reader, Server, Setup, until};
 use async_trait::async_trait;
 use http::Method;
 use realtime_core::{
@@ -13,7 +14,6 @@ use realtime_core::{
 };
 use realtime_http::{HttpProvider, Origins, serve};
 use realtime_sse::{SseConfig, SseProvider};
-use crate::support::{ByQuery, Reader, Server, Setup, until};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 

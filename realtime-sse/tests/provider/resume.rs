@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
+use crate::support::{ByQuery, Reader, Server, Setup};
 use realtime_core::{AllowRooms, RealtimeProvider, RoomDelivery, Runtime, Target, WindowConfig};
 use realtime_sse::SseConfig;
 use serde_json::json;
-use crate::support::{ByQuery, Reader, Server, Setup};
 
 async fn resume(server: &Server, query: &str, id: &str) -> Reader {
     Reader::of(server.get(&format!("/sse?{query}")).header("last-event-id", id)).await

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::support::http2::{client as http2_client, get as http2_get};
+use crate::support::{ByQuery, Life, Reader, Server, Setup, open_raw, soon, until};
 use http_body_util::BodyExt;
 use realtime_core::{
     CloseReason, Drain, Event, MemoryBackplane, OutboxConfig, RealtimeProvider, Runtime, Target, WindowConfig,
 };
 use realtime_http::{GuardedListener, HttpProvider, WireConfig, WireInfo};
 use realtime_sse::{SseConfig, SseProvider};
-use crate::support::http2::{client as http2_client, get as http2_get};
-use crate::support::{ByQuery, Life, Reader, Server, Setup, open_raw, soon, until};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpSocket;
 

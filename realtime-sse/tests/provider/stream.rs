@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use crate::support::{Reader, Server, Setup, soon};
 use realtime_core::{Error, Event, Limits, RealtimeProvider, RoomDelivery, Target};
 use realtime_sse::SseConfig;
 use serde_json::json;
-use crate::support::{Reader, Server, Setup, soon};
 
 #[tokio::test]
 async fn a_stream_begins_with_its_headers_and_one_block_of_retry_and_connected() {

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::support::{socket, text_with};
 use futures_util::SinkExt;
 use realtime_testkit::{MockRealtimeBroadcast, MockRealtimeProvider, MockSocketIoBroadcast, SseClient, WsClient};
 use realtime_unified::{
@@ -11,7 +12,6 @@ use realtime_unified::{
     WsProvider, async_trait, serve,
 };
 use serde_json::{Value, json};
-use crate::support::{socket, text_with};
 use tokio_tungstenite::tungstenite::Message;
 
 /// `?token=` is the user.

@@ -3,11 +3,11 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use crate::support::{Collector, UPGRADE, get, line, socket, text_with};
 use realtime_unified::{
     Authenticator, ConnectRequest, Context, Identity, NotificationService, Refusal, RoomAccess, RoomPolicy,
     SocketIoConfig, SocketIoProvider, SseConfig, SseProvider, WsConfig, WsProvider, async_trait, serve,
 };
-use crate::support::{Collector, UPGRADE, get, line, socket, text_with};
 use tokio::net::TcpListener;
 use tracing::Level;
 

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
+use crate::support::{Collector, WebSocket, line, socket, text_with};
 use futures_util::SinkExt;
 use realtime_testkit::{MockRealtimeBroadcast, MockRealtimeProvider, SseClient, WsClient};
 use realtime_unified::{
@@ -11,7 +12,6 @@ use realtime_unified::{
     RoomPolicy, SocketIoConfig, SocketIoProvider, SseConfig, SseProvider, WsConfig, WsProvider, async_trait, serve,
 };
 use serde_json::{Value, json};
-use crate::support::{Collector, WebSocket, line, socket, text_with};
 use tokio_tungstenite::tungstenite::Message;
 
 /// What the authenticator knows beyond the name.

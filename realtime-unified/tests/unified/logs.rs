@@ -3,13 +3,13 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::support::{Collector, UPGRADE, get, line, lines, socket, text_with, websocket};
 use futures_util::{SinkExt, StreamExt};
 use realtime_unified::{
     Authenticator, ConnectRequest, Event, Identity, Limits, NotificationService, NotificationServiceBuilder, Origins,
     RealtimeProvider, Refusal, Rejection, SocketIoConfig, SocketIoProvider, SseConfig, SseProvider, WsConfig,
     WsProvider, async_trait, serve,
 };
-use crate::support::{Collector, UPGRADE, get, line, lines, socket, text_with, websocket};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio_tungstenite::tungstenite::Message;

@@ -2,12 +2,12 @@
 
 use std::net::SocketAddr;
 
+use crate::support::{text_with, websocket};
 use realtime_testkit::{SseClient, WsClient};
 use realtime_unified::{
     AllowRooms, Authenticator, ConnectRequest, Context, Error, Identity, NotificationService, Refusal, Reply,
     SocketIoConfig, SocketIoProvider, SseConfig, SseProvider, WsConfig, WsProvider, async_trait, serve,
 };
-use crate::support::{text_with, websocket};
 
 /// The user is `?user=`; to the endpoints that are named "admin" in some way only "root" may connect.
 struct ByEndpoint;

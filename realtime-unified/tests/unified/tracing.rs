@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use crate::support::Collector;
 use futures_util::sink;
 use realtime_unified::{Context, Identity, Inbound, NotificationService, WsConfig, WsProvider};
-use crate::support::Collector;
 
 #[tokio::test(flavor = "current_thread")]
 async fn logs_name_the_connection_and_the_event() {

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::support::{WebSocket, socket, text_with, websocket};
 use futures_util::SinkExt;
 use realtime_unified::{
     AllowRooms, Authenticator, CloseReason, ConnectRequest, Context, Drain, Event, Identity, NotificationService,
@@ -10,7 +11,6 @@ use realtime_unified::{
     serve,
 };
 use serde_json::Value;
-use crate::support::{WebSocket, socket, text_with, websocket};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_tungstenite::tungstenite::Message;

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
+use crate::support::{Raw, Server, eventually, frame, within};
 use futures_util::SinkExt;
 use realtime_core::{CloseReason, Reply};
 use realtime_ws::{WsConfig, WsProvider};
 use serde_json::{Value, json};
-use crate::support::{Raw, Server, eventually, frame, within};
 use tokio::io::AsyncWriteExt;
 use tokio_tungstenite::tungstenite::Message;
 

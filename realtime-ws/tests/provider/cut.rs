@@ -1,10 +1,10 @@
 //! Connections that end within a large event, again and again.
 
+use crate::support::{Raw, Server, eventually, handshake_of, within};
 use realtime_core::Target;
 use realtime_http::WireConfig;
 use realtime_ws::{WsConfig, WsProvider};
 use serde_json::json;
-use crate::support::{Raw, Server, eventually, handshake_of, within};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 

@@ -3,6 +3,7 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use crate::support::{Client, Server, eventually, within};
 use futures_util::{SinkExt, StreamExt};
 use realtime_core::{
     AckStatus, CloseReason, Drain, Event, Identity, OutboxConfig, RealtimeProvider, Reply, SocketIoBroadcast, Target,
@@ -10,7 +11,6 @@ use realtime_core::{
 };
 use realtime_ws::{WsConfig, WsProvider};
 use serde_json::{Value, json};
-use crate::support::{Client, Server, eventually, within};
 use tokio_tungstenite::tungstenite::Message;
 
 fn provider_with(config: WsConfig) -> WsProvider {

@@ -4,12 +4,12 @@ use std::future::IntoFuture;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
+use crate::support::{Raw, Server, eventually, handshake_of, within};
 use async_trait::async_trait;
 use realtime_core::{Authenticator, CloseReason, ConnectRequest, Identity, Limits, RealtimeProvider, Refusal, Runtime};
 use realtime_http::{HttpProvider, Origins, WireConfig, serve};
 use realtime_ws::{WsConfig, WsProvider};
 use serde_json::Value;
-use crate::support::{Raw, Server, eventually, handshake_of, within};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 

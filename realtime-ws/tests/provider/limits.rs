@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::support::{Server, eventually, handshake_of, vanish, within};
 use realtime_core::{CloseReason, Context, RealtimeProvider, Target};
 use realtime_ws::{WsConfig, WsProvider};
 use serde_json::{Value, json};
-use crate::support::{Server, eventually, handshake_of, vanish, within};
 
 #[tokio::test]
 async fn dead_connections_of_a_user_make_room_for_it() {

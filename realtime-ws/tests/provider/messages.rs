@@ -3,11 +3,11 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
+use crate::support::{Server, eventually, frame, within};
 use futures_util::{SinkExt, StreamExt};
 use realtime_core::{Context, HandlerError, Inbound, RealtimeProvider, Reply, Target};
 use realtime_ws::{RawReply, WsConfig, WsProvider};
 use serde_json::{Value, json};
-use crate::support::{Server, eventually, frame, within};
 use tokio::sync::Notify;
 use tokio_tungstenite::tungstenite::Message;
 

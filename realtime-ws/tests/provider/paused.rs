@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use crate::support::{Raw, Server, eventually, frame, handshake_of};
 use realtime_core::{CloseReason, Context, RealtimeProvider, Runtime};
 use realtime_http::{GuardedListener, HttpProvider, WireConfig, WireInfo};
 use realtime_ws::{WsConfig, WsProvider};
 use serde_json::Value;
-use crate::support::{Raw, Server, eventually, frame, handshake_of};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;

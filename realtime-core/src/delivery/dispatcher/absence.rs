@@ -31,7 +31,7 @@ impl<C: Codec> Dispatcher<C> {
             return;
         }
         let dispatcher = self.unowned();
-        tokio::spawn(self.stop.clone().run_until_cancelled_owned(async move {
+        tokio::spawn(self.running.stop.clone().run_until_cancelled_owned(async move {
             let _busy = Busy(&dispatcher.ending);
             for member in absent {
                 if let Err(error) = dispatcher.end_rooms(&member).await {
@@ -56,7 +56,7 @@ impl<C: Codec> Dispatcher<C> {
 
     /// Whether the directory knows of a connection of this user, over whatever.
     async fn is_elsewhere(&self, member: &Member) -> Result<bool> {
-        let online = self.runtime()?.directory.of_user(&member.user);
+        let online = self.runtime()?.tracker.directory().of_user(&member.user);
         let online = tokio::time::timeout(ANSWER, online).await;
         let online = online.map_err(|_| Error::Backplane("the directory did not answer in time".into()))??;
         Ok(online

@@ -252,7 +252,7 @@ impl<C: Codec> Dispatcher<C> {
         let span = tracing::info_span!("connection", provider, connection = %id, user, address);
         let (hooks, gone) =
             self.runtime.get().filter(|runtime| !runtime.hooks.is_empty()).map(|_| oneshot::channel()).unzip();
-        let lease = Lease { ticket, _task: self.tasks.token(), hooks };
+        let lease = Lease { ticket, _task: self.running.tasks.token(), hooks };
         let newcomer = Newcomer { info, former, outlet, rooms: &rooms, data, lease, span };
         let connection = self.hub.register(newcomer, |applied, ended| {
             let (resume, reason) = self.place_of(cursor.as_deref(), applied, ended);
@@ -268,17 +268,11 @@ impl<C: Codec> Dispatcher<C> {
             resumed = info.resumed,
             "connected"
         );
-        self.tell_directory(DirectoryChange::Online(Presence {
-            connection: info.id,
-            provider: info.provider.to_owned(),
-            user: info.identity.user_name().map(str::to_owned),
-            tenant: info.identity.tenant_name().map(str::to_owned),
-            since: SystemTime::now(),
-        }));
+        self.tell_directory(DirectoryChange::Online(Presence::of(info, SystemTime::now())));
         if let Some(gone) = gone {
-            self.tasks.spawn(self.run_hooks(&connection, gone));
+            self.running.tasks.spawn(self.run_hooks(&connection, gone));
         }
-        if let Some(drain) = self.draining.get() {
+        if let Some(drain) = self.running.draining.get() {
             // It slipped in between the shutdown's mark and its look at the connections.
             self.restart(&connection, *drain);
         }
@@ -381,8 +375,9 @@ impl<C: Codec> Dispatcher<C> {
     }
 
     fn tell_directory(&self, change: DirectoryChange) {
-        self.directory_changes.lock().unwrap_or_else(PoisonError::into_inner).push(change);
-        self.directory_changed.notify_one();
+        if let Some(runtime) = self.runtime.get() {
+            runtime.tracker.tell(change);
+        }
     }
 
     /// Runs a connection's hooks in order: at once, and when it has gone. One that panics keeps no other one from its call.

@@ -22,14 +22,14 @@ impl<C: Codec> Dispatcher<C> {
 
     /// Waits until it has been shut down, by whomever: connections have been closed, and sends are not taken any more.
     pub async fn stopped(&self) {
-        self.stop.cancelled().await;
+        self.running.stop.cancelled().await;
     }
 
     /// Shuts it down when its last owner has gone, unless somebody does it before.
     pub(super) async fn await_abandonment(self: Arc<Self>) {
         tokio::select! {
-            () = self.abandoned.cancelled() => {}
-            () = self.stop.cancelled() => return,
+            () = self.running.abandoned.cancelled() => {}
+            () = self.running.stop.cancelled() => return,
         }
         tracing::debug!(provider = self.config.provider, "dropped without a shutdown");
         self.shutdown(Drain::now()).await;
@@ -48,7 +48,7 @@ impl<C: Codec> Drop for Dispatcher<C> {
     fn drop(&mut self) {
         if self.owns {
             // A task does the rest: there may be no runtime here.
-            self.abandoned.cancel();
+            self.running.abandoned.cancel();
         }
     }
 }

@@ -16,6 +16,7 @@ use crate::traits::codec::Codec;
 use crate::traits::runtime::Runtime;
 use crate::values::ack::{AckStatus, Ask};
 use crate::values::close::CloseReason;
+use crate::values::connection::ConnectionInfo;
 use crate::values::cursor::Mark;
 use crate::values::drain::Drain;
 use crate::values::error::{Error, Result};
@@ -46,22 +47,16 @@ impl<C: Codec> Dispatcher<C> {
         // It is there for the log for as long as it runs.
         let feed = self.unowned();
         tokio::spawn(Arc::clone(&feed).await_abandonment());
-        tokio::spawn({
-            let dispatcher = self.unowned();
-            async move {
-                dispatcher.follow_directory().await;
-                dispatcher.directory_told.cancel();
-            }
-        });
+        self.running.set_tracked(runtime.tracker.join(runtime.node, &runtime.log));
         runtime.places.raise(self.config.limits.connections_per_user);
         let feed: Arc<dyn Feed> = feed;
         let sit = |seat| {
-            let _ = self.seat.set(seat);
+            let _ = self.running.seat.set(seat);
         };
         let joined = runtime.log.join(&feed, runtime.node, sit).await;
-        if let Some(seat) = self.seat.get().filter(|_| self.is_closing()) {
+        if self.is_closing() {
             // It was shut down meanwhile.
-            runtime.log.leave(*seat);
+            self.running.leave(&runtime);
         }
         joined
     }
@@ -230,7 +225,7 @@ impl<C: Codec> Feed for Dispatcher<C> {
     }
 
     fn set_ready(&self, ready: bool) {
-        self.ready.store(ready, Ordering::Release);
+        self.running.ready.store(ready, Ordering::Release);
     }
 
     fn is_ready(&self) -> bool {
@@ -260,6 +255,10 @@ impl<C: Codec> Feed for Dispatcher<C> {
 
     fn hear(&self, target: &Target, event: &Event, widen: bool) -> Delivered {
         self.deliver_now(target, event, widen).delivered
+    }
+
+    fn each_online(&self, call: &mut dyn FnMut(&ConnectionInfo)) {
+        self.hub.everyone().iter().for_each(|connection| call(&connection.info));
     }
 
     fn probe(&self, identity: &Identity) {

@@ -19,7 +19,7 @@ impl<C: Codec> Dispatcher<C> {
     pub(crate) fn start_worker(self: &Arc<Self>, connection: &Arc<Connection<C::Frame>>) -> Arc<Inbox> {
         let inbox = Arc::new(Inbox::new(connection.work()));
         let worker = Worker { dispatcher: Arc::clone(self), connection: Arc::clone(connection) };
-        self.tasks.spawn(worker.run(Arc::clone(&inbox)).instrument(connection.span.clone()));
+        self.running.tasks.spawn(worker.run(Arc::clone(&inbox)).instrument(connection.span.clone()));
         inbox
     }
 }
