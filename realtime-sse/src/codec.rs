@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use memchr::memchr2;
 use realtime_core::{CloseReason, Codec, Cursor, Drain, Event, HandlerError, Payload, Refusal, one_line_json};
 
 /// A comment, which clients pass over (WHATWG HTML §9.2.5). One line without a blank one, which would end a block: clients
@@ -64,13 +65,17 @@ fn block(name: &str, cursor: Option<Cursor>, text: &[u8]) -> Bytes {
     const ID: &[u8] = b"\nid: ";
     const DATA: &[u8] = b"\ndata: ";
     const END: &[u8] = b"\n\n";
-    let id = cursor.map(|cursor| [ID, cursor.to_string().as_bytes()].concat()).unwrap_or_default();
+    let mut buffer = [0; Cursor::CHARACTERS];
+    let id = cursor.map(|cursor| cursor.encode(&mut buffer).as_bytes());
     let lines: usize = Lines(Some(text)).map(|line| DATA.len() + line.len()).sum();
     // Exact, so that the bytes need no second allocation to be shared.
-    let mut block = Vec::with_capacity(EVENT.len() + name.len() + id.len() + lines + END.len());
+    let mut block = Vec::with_capacity(EVENT.len() + name.len() + id.map_or(0, |id| ID.len() + id.len()) + lines + END.len());
     block.extend_from_slice(EVENT);
     block.extend_from_slice(name.as_bytes());
-    block.extend_from_slice(&id);
+    if let Some(id) = id {
+        block.extend_from_slice(ID);
+        block.extend_from_slice(id);
+    }
     for line in Lines(Some(text)) {
         block.extend_from_slice(DATA);
         block.extend_from_slice(line);
@@ -88,7 +93,7 @@ impl<'a> Iterator for Lines<'a> {
 
     fn next(&mut self) -> Option<&'a [u8]> {
         let text = self.0?;
-        let Some(end) = text.iter().position(|byte| matches!(byte, b'\r' | b'\n')) else {
+        let Some(end) = memchr2(b'\r', b'\n', text) else {
             return self.0.take();
         };
         let ending = if text[end..].starts_with(b"\r\n") { 2 } else { 1 };

@@ -90,9 +90,10 @@ impl Codec for WsCodec {
     type Frame = WsFrame;
 
     fn event(&self, event: &Event, cursor: Option<Cursor>) -> WsFrame {
-        let id = cursor.map(|cursor| cursor.to_string());
+        let mut buffer = [0; Cursor::CHARACTERS];
+        let id = cursor.map(|cursor| cursor.encode(&mut buffer));
         let (name, payload) = (Field::Text("type", event.name()), Field::Json("payload", json_of(event.payload())));
-        match &id {
+        match id {
             Some(id) => WsFrame::object(&[name, payload, Field::Text("id", id)]),
             None => WsFrame::object(&[name, payload]),
         }

@@ -61,8 +61,7 @@ impl Shared {
             self.backplane.wake_tails();
             return AtOnce::Waits(waiting);
         }
-        let receipt =
-            self.hand_out(appended.position, record, true, ask, &feeds.iter().collect::<Vec<_>>(), &mut wakes);
+        let receipt = self.hand_out(appended.position, record, true, ask, &feeds, &mut wakes);
         applied.tip = Tip { position: appended.position, id: record.id };
         if self.backplane.tails() > 1 {
             // Other nodes read it. This one's tail passes over it at the next beat: to wake it costs as much as a delivery.
@@ -93,8 +92,7 @@ impl Shared {
     fn apply_entry(&self, entry: Entry, feeds: &[Arc<dyn Feed>], wakes: &mut Wakes) {
         let Entry { position, id, record } = entry;
         // Who came later reads again what the others have; what was applied by who had sent it is read again too.
-        let feeds: Vec<_> = feeds.iter().filter(|feed| feed.applied() < position).collect();
-        if feeds.is_empty() {
+        if feeds.iter().all(|feed| feed.applied() >= position) {
             return;
         }
         for feed in feeds.iter().filter(|feed| feed.applied().next() < position) {
@@ -105,7 +103,7 @@ impl Shared {
             Ok(record) => record,
             Err(error) => {
                 tracing::warn!(%position, %error, "a record was skipped");
-                for feed in feeds {
+                for feed in feeds.iter().filter(|feed| feed.applied() < position) {
                     feed.count_skipped();
                     feed.pass(position, Mark::of(id), Instant::now());
                 }
@@ -115,7 +113,7 @@ impl Shared {
         let ours = record.node == self.life().0;
         let waiter = if ours { self.take_waiter(record.id) } else { None };
         let ask = waiter.as_ref().and_then(|waiter| waiter.ask.as_ref());
-        let receipt = self.hand_out(position, &record, ours, ask, &feeds, wakes);
+        let receipt = self.hand_out(position, &record, ours, ask, feeds, wakes);
         let Some(waiter) = waiter else { return };
         if waiter.done.send(receipt).is_err()
             && matches!(record.body, Body::Ask { .. })
@@ -126,20 +124,20 @@ impl Shared {
         }
     }
 
-    /// Hands a record to the providers that it is for; the others only move their place.
+    /// Hands a record to the providers that it is for; the others only move their place, and who has it already does nothing.
     fn hand_out(
         &self,
         position: Position,
         record: &Record,
         ours: bool,
         ask: Option<&Arc<Ask>>,
-        feeds: &[&Arc<dyn Feed>],
+        feeds: &[Arc<dyn Feed>],
         wakes: &mut Wakes,
     ) -> Receipt {
         let (seen, mark) = (Instant::now(), Mark::of(record.id));
         let placed = Placed { position, mark, record, ours, ask, seen, cursor: OnceCell::new() };
         let mut receipt = Receipt::new(record.id, Some(position), Some(Delivered::default()));
-        for feed in feeds {
+        for feed in feeds.iter().filter(|feed| feed.applied() < position) {
             if !record.providers.mean(feed.provider()) {
                 feed.pass(position, mark, seen);
                 continue;

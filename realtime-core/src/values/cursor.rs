@@ -124,6 +124,9 @@ impl fmt::Debug for Life {
 }
 
 impl Cursor {
+    /// How long its text is.
+    pub const CHARACTERS: usize = (BYTES * 4).div_ceil(3);
+
     /// The log's life.
     pub fn epoch(&self) -> Epoch {
         Epoch(self.number(1))
@@ -132,6 +135,13 @@ impl Cursor {
     /// The place.
     pub fn position(&self) -> Position {
         Position::new(self.number(9))
+    }
+
+    /// Writes its text into this buffer, for codecs: what [`fmt::Display`] writes, without the formatter.
+    pub fn encode<'a>(&self, text: &'a mut [u8; Self::CHARACTERS]) -> &'a str {
+        // Neither can fail: the length is that of the encoding, which is ASCII.
+        let len = URL_SAFE_NO_PAD.encode_slice(self.0, text).unwrap_or_default();
+        std::str::from_utf8(&text[..len]).unwrap_or_default()
     }
 
     /// The mark of the record at the place.
@@ -156,9 +166,7 @@ impl fmt::Debug for Cursor {
 
 impl fmt::Display for Cursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut text = [0; BYTES.div_ceil(3) * 4];
-        let len = URL_SAFE_NO_PAD.encode_slice(self.0, &mut text).map_err(|_| fmt::Error)?;
-        f.write_str(std::str::from_utf8(&text[..len]).map_err(|_| fmt::Error)?)
+        f.write_str(self.encode(&mut [0; Self::CHARACTERS]))
     }
 }
 
@@ -192,7 +200,7 @@ mod tests {
         let mark = Mark::of(EventId::random());
         let cursor = life().cursor(Position::new(42), mark);
         let text = cursor.to_string();
-        assert_eq!(text.len(), 50);
+        assert_eq!((text.len(), Cursor::CHARACTERS), (50, 50));
         assert!(text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-'), "{text}");
         let read: Cursor = text.parse().unwrap();
         assert_eq!(read, cursor);
