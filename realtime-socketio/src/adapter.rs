@@ -10,8 +10,8 @@ use socketioxide::{AckError, SocketError};
 use socketioxide_core::adapter::{BroadcastOptions, CoreAdapter, CoreLocalAdapter, DefinedAdapter, SocketEmitter};
 use socketioxide_core::packet::Packet;
 
-use crate::args::{self, Arguments, Unreadable};
-use crate::encoded::Encoded;
+use crate::packet::args::{self, Arguments, Unreadable};
+use crate::packet::encoded::Encoded;
 
 /// A packet was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -9,7 +9,7 @@ use realtime_http::Wire;
 
 use crate::carrier::Carrier;
 use crate::cause::Cause;
-use crate::post;
+use crate::packet::payload::count_packets;
 
 /// Bytes handed to the server at a time: it asks for more when it has got rid of these.
 const CHUNK: usize = 64 * 1024;
@@ -45,7 +45,7 @@ impl http_body::Body for Answer {
         let end = self.left.len().min(CHUNK);
         let chunk = self.left.split_to(end);
         if self.left.is_empty() {
-            self.carrier.credit.taken(post::count_packets(&self.packets), self.packets.len());
+            self.carrier.credit.taken(count_packets(&self.packets), self.packets.len());
         } else {
             self.carrier.credit.step();
         }

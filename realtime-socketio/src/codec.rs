@@ -1,7 +1,7 @@
 use realtime_core::{Codec, Cursor, Event, Frame as CoreFrame, HandlerError, Payload};
 use serde_json::json;
 
-use crate::encoded::{Encoded, Part};
+use crate::packet::encoded::{Encoded, Part};
 use crate::pump::Frame;
 
 /// How events stand in Socket.IO packets: `[name, data, cursor]`, answers `[data]`.

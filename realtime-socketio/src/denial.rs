@@ -10,11 +10,9 @@ use realtime_core::{Refusal, RefusalKind, one_line_json};
 use serde_json::{Value, json};
 
 use crate::carrier::Carrier;
-use crate::post::SEPARATOR;
-use crate::scan::whole_frame;
+use crate::packet::frame::{TEXT, text_frame, whole_frame};
+use crate::packet::payload::SEPARATOR;
 
-/// The first byte of a text that is one frame (RFC 6455 §5.2).
-const TEXT: u8 = 0x81;
 /// What the packet begins with, of the main namespace and of another one, whose name goes on.
 const MAIN: &[u8] = b"44{";
 const OWN: &[u8] = b"44/";
@@ -67,7 +65,7 @@ impl Carrier {
                 break;
             }
             match self.denial(payload) {
-                Some(text) => ours.extend(frame(&text)),
+                Some(text) => ours.extend(text_frame(&text)),
                 None => ours.extend_from_slice(&frames[of..of + len]),
             }
             of += len;
@@ -130,29 +128,6 @@ pub(crate) fn find(frames: &[u8]) -> Option<usize> {
     None
 }
 
-/// The payload of the text that these frames begin with, and how many bytes its frame has; none if it is not whole.
-pub(crate) fn first_text(frames: &[u8]) -> Option<(&[u8], usize)> {
-    whole_frame(frames).filter(|(first, ..)| *first == TEXT).map(|(_, payload, len)| (payload, len))
-}
-
-/// A text as a frame that is not masked (RFC 6455 §5.2).
-pub(crate) fn frame(text: &str) -> Vec<u8> {
-    let mut frame = vec![TEXT];
-    match text.len() {
-        len @ 0..=125 => frame.push(len as u8),
-        len @ 126..=0xffff => {
-            frame.push(126);
-            frame.extend((len as u16).to_be_bytes());
-        }
-        len => {
-            frame.push(127);
-            frame.extend((len as u64).to_be_bytes());
-        }
-    }
-    frame.extend_from_slice(text.as_bytes());
-    frame
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -207,16 +182,16 @@ mod tests {
         let carrier = Carrier::default();
         carrier.deny(&Refusal::forbidden("a"));
         let texts = ["44{\"message\":\"forbidden: a\"}", "44{\"message\":\"b\"}", "44/own,{\"message\":\"c\"}"];
-        let theirs = [&texts.map(frame).concat()[..], &frame("2"), &frame(texts[2])].concat();
+        let theirs = [&texts.map(text_frame).concat()[..], &text_frame("2"), &text_frame(texts[2])].concat();
         let (ours, of) = carrier.exchange_answers(&theirs);
-        assert_eq!(of, texts.map(frame).concat().len());
+        assert_eq!(of, texts.map(text_frame).concat().len());
         let data = "\"data\":{\"code\":\"forbidden\"}";
         let expected = [
             &format!("44{{{data},\"message\":\"forbidden: a\"}}"),
             texts[1],
             &format!("44/own,{{{data},\"message\":\"c\"}}"),
         ];
-        assert_eq!(ours, expected.map(frame).concat());
+        assert_eq!(ours, expected.map(text_frame).concat());
         assert_eq!(carrier.exchange_answers(&theirs[of..]), (Vec::new(), 0));
     }
 
@@ -224,11 +199,16 @@ mod tests {
     fn an_answer_is_found_among_frames_of_all_lengths() {
         for len in [0, 125, 126, 65_536] {
             for begin in ["44{", "44/own,{"] {
-                let answer = frame(&format!("{begin}{}", "x".repeat(len)));
-                let before =
-                    [frame("43/own,{}"), frame(&"y".repeat(len)), vec![0x82, 3], b"44{".to_vec(), vec![0x89, 0]];
+                let answer = text_frame(&format!("{begin}{}", "x".repeat(len)));
+                let before = [
+                    text_frame("43/own,{}"),
+                    text_frame(&"y".repeat(len)),
+                    vec![0x82, 3],
+                    b"44{".to_vec(),
+                    vec![0x89, 0],
+                ];
                 let before = before.concat();
-                let frames = [&before[..], &answer, &frame("2")].concat();
+                let frames = [&before[..], &answer, &text_frame("2")].concat();
                 assert_eq!(find(&frames), Some(before.len()), "{len}");
                 assert_eq!(find(&frames[before.len()..]), Some(0), "{len}");
                 assert_eq!(find(&frames[..before.len() + answer.len() - 1]), None, "{len}");

@@ -11,7 +11,7 @@ use tokio::io::AsyncWrite;
 
 use crate::cause::Cause;
 use crate::opening::Opening;
-use crate::scan::whole_frame;
+use crate::packet::frame::whole_frame;
 use crate::stream::CarriedStream;
 use crate::{denial, threshold};
 
@@ -151,6 +151,7 @@ impl Exchange {
 mod tests {
     use super::*;
     use crate::carrier::Carrier;
+    use crate::packet::frame::text_frame;
     use crate::service::Limits;
     use realtime_core::Refusal;
     use std::sync::Arc;
@@ -175,9 +176,9 @@ mod tests {
 
     #[tokio::test]
     async fn an_answer_is_exchanged_wherever_writes_are_cut() {
-        let theirs = denial::frame("44{\"message\":\"forbidden: a\"}");
-        let ours = denial::frame("44{\"data\":{\"code\":\"forbidden\"},\"message\":\"forbidden: a\"}");
-        let before = [denial::frame("44/own,{}"), denial::frame(&"x".repeat(200))].concat();
+        let theirs = text_frame("44{\"message\":\"forbidden: a\"}");
+        let ours = text_frame("44{\"data\":{\"code\":\"forbidden\"},\"message\":\"forbidden: a\"}");
+        let before = [text_frame("44/own,{}"), text_frame(&"x".repeat(200))].concat();
         let (whole, expected) = ([&before[..], &theirs, &before].concat(), [&before[..], &ours, &before].concat());
         let rest = &whole[before.len()..];
         for room in 1..=whole.len() {
@@ -193,12 +194,12 @@ mod tests {
 
     #[tokio::test]
     async fn answers_of_own_namespaces_are_exchanged_wherever_they_stand() {
-        let [mut theirs, mut ours] = [denial::frame("44{\"message\":\"not ours\"}"), Vec::new()];
+        let [mut theirs, mut ours] = [text_frame("44{\"message\":\"not ours\"}"), Vec::new()];
         ours.extend(&theirs);
         for (namespace, message, code) in [("/a", "no", "forbidden"), ("/b", "Invalid namespace", "namespace")] {
-            theirs.extend(denial::frame(&format!("44{namespace},{{\"message\":\"{message}\"}}")));
+            theirs.extend(text_frame(&format!("44{namespace},{{\"message\":\"{message}\"}}")));
             let data = format!("{{\"data\":{{\"code\":\"{code}\"}},\"message\":\"{message}\"}}");
-            ours.extend(denial::frame(&format!("44{namespace},{data}")));
+            ours.extend(text_frame(&format!("44{namespace},{data}")));
         }
         for room in 1..=theirs.len() {
             for writes in [&[&theirs[..]][..], &[&theirs[..26], &theirs[26..]]] {
@@ -214,8 +215,8 @@ mod tests {
         let [mut theirs, mut ours] = [Vec::new(), Vec::new()];
         for name in names {
             let message = carrier.deny(&Refusal::forbidden(name));
-            theirs.extend(denial::frame(&format!("44{{\"message\":\"{message}\"}}")));
-            ours.extend(denial::frame(&format!("44{{\"data\":{{\"code\":\"forbidden\"}},\"message\":\"{message}\"}}")));
+            theirs.extend(text_frame(&format!("44{{\"message\":\"{message}\"}}")));
+            ours.extend(text_frame(&format!("44{{\"data\":{{\"code\":\"forbidden\"}},\"message\":\"{message}\"}}")));
         }
         theirs.extend(BARE_CLOSE);
         carrier.close_for(Cause::UserLimit);

@@ -5,9 +5,9 @@ use socketioxide::handler::{MessageHandler, Value};
 use socketioxide::socket::Socket;
 
 use crate::adapter::DirectAdapter;
-use crate::args::{self, Arguments, Unreadable};
 use crate::carrier::Carrier;
 use crate::cause::Cause;
+use crate::packet::args::{self, Arguments, Unreadable};
 
 /// An event from a client.
 #[derive(Clone, Debug)]

@@ -5,9 +5,9 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, ReadBuf};
 
 use crate::carrier::Carrier;
-use crate::head::Head;
-use crate::mender::FrameMender;
-use crate::packets::{Found, PacketScan};
+use crate::packet::frame_mender::FrameMender;
+use crate::packet::head::Head;
+use crate::packet::packet_scan::{Found, PacketScan};
 use crate::threshold;
 use crate::turnstile::Verdict;
 

@@ -6,8 +6,8 @@ use serde::Serialize;
 use serde_json::Value;
 use socketioxide::socket::Sid;
 
-use crate::denial;
 use crate::heartbeat::Heartbeat;
+use crate::packet::frame::{first_text, text_frame};
 use crate::secret::Secret;
 
 /// What a client is told at a session's begin.
@@ -58,8 +58,8 @@ impl Opening {
     ///
     /// None when the frame is not whole, or no opening packet.
     pub(crate) fn frame(frames: &[u8], greeting: &Greeting) -> Option<(Vec<u8>, usize)> {
-        let (payload, end) = denial::first_text(frames)?;
-        Some((denial::frame(&Self::read(payload, greeting)?.packet), end))
+        let (payload, end) = first_text(frames)?;
+        Some((text_frame(&Self::read(payload, greeting)?.packet), end))
     }
 }
 
@@ -94,7 +94,7 @@ mod tests {
 
     #[test]
     fn the_first_frame_is_exchanged_when_it_is_whole() {
-        let theirs = [denial::frame(THEIRS), denial::frame("2")].concat();
+        let theirs = [text_frame(THEIRS), text_frame("2")].concat();
         let (ours, of) = Opening::frame(&theirs, &greeting()).unwrap();
         assert_eq!(of, theirs.len() - 3);
         assert!(String::from_utf8_lossy(&ours).contains("12345"));

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use realtime_http::{Spans, Wire};
 
-use crate::post::{SEPARATOR, is_ours};
-use crate::scan::whole_header;
+use crate::packet::frame::whole_header;
+use crate::packet::payload::{SEPARATOR, is_ours};
 
 /// The events and answers of one connection to the main namespace.
 #[derive(Default)]
@@ -236,20 +236,21 @@ mod tests {
     use realtime_http::{Guard, WireConfig};
 
     use super::*;
-    use crate::denial::frame;
+    use crate::packet::frame::text_frame;
 
     #[test]
     fn what_has_gone_out_on_a_websocket_is_known_after_each_byte() {
         let binary = |len: usize| [vec![0x82, len as u8], vec![7; len]].concat();
         let ours = [
-            frame("42[\"connected\"]"),
-            frame(&format!("42[\"{}\"]", "x".repeat(300))),
-            [frame("452-[\"b\",{},{}]"), binary(5), binary(0)].concat(),
-            frame("431[]"),
-            frame("450-[1]"),
+            text_frame("42[\"connected\"]"),
+            text_frame(&format!("42[\"{}\"]", "x".repeat(300))),
+            [text_frame("452-[\"b\",{},{}]"), binary(5), binary(0)].concat(),
+            text_frame("431[]"),
+            text_frame("450-[1]"),
         ];
-        let others = [frame("2"), frame("42/own,[]"), frame("451-/own,[]"), binary(3), frame("44/own,{}")];
-        let mut bytes = [frame("42[\"of the connection before\"]"), frame("40{\"sid\":\"x\"}")].concat();
+        let others =
+            [text_frame("2"), text_frame("42/own,[]"), text_frame("451-/own,[]"), binary(3), text_frame("44/own,{}")];
+        let mut bytes = [text_frame("42[\"of the connection before\"]"), text_frame("40{\"sid\":\"x\"}")].concat();
         let (mut ends, mut within) = (Vec::new(), Vec::new());
         for (one, other) in ours.iter().zip(&others) {
             bytes.extend(other);
@@ -261,7 +262,7 @@ mod tests {
         }
         let (mut scan, outflow) = (OutflowScan::default(), Outflow::default());
         let now = |outflow: &Outflow| (outflow.whole.load(Ordering::SeqCst), outflow.begun.load(Ordering::SeqCst));
-        let connected = frame("42[\"of the connection before\"]").len() + frame("40{\"sid\":\"x\"}").len();
+        let connected = text_frame("42[\"of the connection before\"]").len() + text_frame("40{\"sid\":\"x\"}").len();
         for at in 1..=bytes.len() {
             scan.feed(&bytes[at - 1..at], &outflow);
             if at >= connected {
@@ -280,7 +281,12 @@ mod tests {
     #[test]
     fn a_large_packet_of_a_websocket_is_cut_between_its_first_byte_and_its_last() {
         let large = "x".repeat(100_000);
-        let parts = [frame("40{}"), frame("42[0]"), frame(&format!("451-[\"{large}\",{{}}]")), vec![0x82, 3, 7, 7, 7]];
+        let parts = [
+            text_frame("40{}"),
+            text_frame("42[0]"),
+            text_frame(&format!("451-[\"{large}\",{{}}]")),
+            vec![0x82, 3, 7, 7, 7],
+        ];
         let bytes = parts.concat();
         let begin = parts[0].len() + parts[1].len();
         // What is ours is known by its payload.

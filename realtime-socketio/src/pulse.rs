@@ -13,7 +13,7 @@ use tokio::io::AsyncWrite;
 use tokio::time::timeout;
 
 use crate::carrier::Carrier;
-use crate::head::Head;
+use crate::packet::head::Head;
 use crate::stream::CarriedStream;
 
 /// Where the question stands, and whether an answer can be heard.
@@ -154,8 +154,8 @@ impl<S: AsyncWrite + Unpin> CarriedStream<S> {
 mod tests {
     use super::*;
     use crate::cause::Cause;
-    use crate::denial::frame;
     use crate::exchange::BARE_CLOSE;
+    use crate::packet::frame::text_frame;
     use crate::service::Limits;
     use std::sync::Arc;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, WriteHalf, duplex, split};
@@ -240,7 +240,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_ping_goes_between_two_frames() {
-        let frames = [frame(&"x".repeat(200)), vec![0x82, 2, 0x88, 0], frame("2")];
+        let frames = [text_frame(&"x".repeat(200)), vec![0x82, 2, 0x88, 0], text_frame("2")];
         let all = frames.concat();
         let borders: Vec<_> = (0..=frames.len()).map(|n| frames[..n].concat().len()).collect();
         for cut in 0..=all.len() {
@@ -260,7 +260,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_ping_that_was_begun_goes_on_before_the_next_frame() {
-        let [first, second] = ["1234", "5678"].map(frame);
+        let [first, second] = ["1234", "5678"].map(text_frame);
         for room in first.len()..first.len() + 4 {
             let (carrier, mut writer, mut peer) = stream(room);
             writer.write_all(&first).await.unwrap();
@@ -308,7 +308,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_client_that_reads_slowly_is_there() {
         let (carrier, mut writer, mut peer) = stream(64);
-        let writing = tokio::spawn(async move { writer.write_all(&frame(&"x".repeat(1000))).await });
+        let writing = tokio::spawn(async move { writer.write_all(&text_frame(&"x".repeat(1000))).await });
         let asking = asking(&carrier);
         sleep(TIME / 2).await;
         peer.read_exact(&mut [0; 1]).await.unwrap();

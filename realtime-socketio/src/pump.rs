@@ -15,8 +15,8 @@ use crate::adapter::{AskError, DirectAdapter, Refused};
 use crate::carrier::{Carrier, GRACE};
 use crate::cause::Cause;
 use crate::credit::Window;
-use crate::encoded::Encoded;
 use crate::inbound::Inlet;
+use crate::packet::encoded::Encoded;
 
 /// How long a connection that is to end may take what is left.
 const FAREWELL: Duration = Duration::from_secs(5);

@@ -10,7 +10,7 @@ use crate::carriers::{Bounds, Carriers};
 use crate::connect::{Acceptor, Connect};
 use crate::credit::{CHANNEL_PACKETS, Window};
 use crate::heartbeat::{Heartbeat, LONGEST};
-use crate::preface::MAX_GROWTH;
+use crate::packet::preface::MAX_GROWTH;
 use crate::probe::MAX_PROBE;
 use crate::pump;
 use crate::service::{EngineService, Limits, NotFound};

@@ -16,7 +16,6 @@ use realtime_http::{ConnectQuery, ROOM_WORDS, TrustedProxies};
 use serde_json::Value;
 use socketioxide::socket::DisconnectReason;
 
-use crate::args::{Arguments, Unreadable};
 use crate::carrier::Carrier;
 use crate::cause::Cause;
 use crate::codec::SocketIoCodec;
@@ -24,6 +23,7 @@ use crate::connect::{Accepted, Acceptor, Ended, Offer, Turned};
 use crate::credit::Window;
 use crate::inbound::{Inlet, Received};
 use crate::outlet::PumpOutlet;
+use crate::packet::args::{Arguments, Unreadable};
 use crate::pump::{Farewell, Frame, Source};
 
 type Core = Dispatcher<SocketIoCodec>;

@@ -11,12 +11,12 @@ use crate::carrier::Carrier;
 use crate::cause::Cause;
 use crate::exchange::{Exchange, Part};
 use crate::intake::Intake;
-use crate::mender;
 use crate::opening::Greeting;
 use crate::outflow::OutflowScan;
-use crate::packets::{Found, PacketScan};
+use crate::packet::frame_mender;
+use crate::packet::frame_scan::FrameScan;
+use crate::packet::packet_scan::{Found, PacketScan};
 use crate::pulse::Ping;
-use crate::scan::FrameScan;
 use crate::service::Limits;
 
 /// How long a closing session may wait for its client to take what is left.
@@ -199,7 +199,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for CarriedStream<S> {
             return Poll::Ready(read);
         }
         let message = self.scan.feed(&buf.filled()[before..]);
-        if message >= mender::refused_by(self.limits.max_message as u64) {
+        if message >= frame_mender::refused_by(self.limits.max_message as u64) {
             // The mender has made it so large; tungstenite refuses the message when it reads this frame's header.
             self.carrier.close_for(Cause::TooLarge);
         }

@@ -16,7 +16,7 @@ use crate::adapter::DirectAdapter;
 use crate::carrier::Carrier;
 use crate::cause::Cause;
 use crate::inbound::Inline;
-use crate::post::SEPARATOR;
+use crate::packet::payload::SEPARATOR;
 use crate::service;
 
 /// The namespace's name; clients may not connect to it.

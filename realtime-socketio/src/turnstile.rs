@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use realtime_core::{Refusal, RefusalKind};
 
 use crate::carrier::Carrier;
-use crate::head::{Head, Namespace};
+use crate::packet::head::{Head, Namespace};
 use crate::threshold;
 
 /// CONNECTs of one session that may be under way; the next one waits, and all that comes after it.

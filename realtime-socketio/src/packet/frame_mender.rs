@@ -1,10 +1,5 @@
-//! Where packets are mended on their way in: among a websocket's frames, and among the packets of a POST.
-
-use bytes::Bytes;
-
-use crate::post::SEPARATOR;
-use crate::preface::{self, MAX_GROWTH, Preface};
-use crate::scan::whole_header;
+use crate::packet::frame::Header;
+use crate::packet::preface::{self, MAX_GROWTH, Preface};
 
 /// Bytes that are held back until a packet tells; more are left as they are, whatever the frames in them.
 const MAX_HELD: usize = 16 * 1024;
@@ -26,15 +21,6 @@ pub(crate) struct FrameMender {
     held: Vec<u8>,
     /// Payload bytes of the present frame that are still to come.
     left: u64,
-}
-
-/// One frame's header.
-struct Header {
-    first: u8,
-    masked: bool,
-    len: usize,
-    key: [u8; 4],
-    payload: u64,
 }
 
 /// What becomes of a text that begins.
@@ -177,105 +163,6 @@ fn begin(frames: &[u8], max: u64) -> Text {
             Preface::Open if header.first & 0x80 == 0 => at += header.len + here,
             Preface::Open | Preface::Plain => return Text::Plain,
         }
-    }
-}
-
-impl Header {
-    fn read(bytes: &[u8]) -> Option<Self> {
-        let (h, _) = whole_header(bytes)?;
-        let len = h.len();
-        let masked = h[1] & 0x80 != 0;
-        let payload = match h[1] & 0x7f {
-            126 => u16::from_be_bytes([h[2], h[3]]).into(),
-            127 => u64::from_be_bytes([h[2], h[3], h[4], h[5], h[6], h[7], h[8], h[9]]),
-            length => length.into(),
-        };
-        let key = if masked { [h[len - 4], h[len - 3], h[len - 2], h[len - 1]] } else { [0; 4] };
-        Some(Self { first: h[0], masked, len, key, payload })
-    }
-
-    fn opcode(&self) -> u8 {
-        self.first & 0x0f
-    }
-
-    /// Payload bytes of the message under way with this frame, before which there were so many.
-    fn message_after(&self, before: u64) -> u64 {
-        match self.opcode() {
-            0 => before.saturating_add(self.payload),
-            1 | 2 => self.payload,
-            // Control frames come between the fragments of a message.
-            _ => before,
-        }
-    }
-
-    /// A whole frame, masked with zeros if this one is masked: one that is not is still refused.
-    fn push_frame(&self, first: u8, payload: &[u8], into: &mut Vec<u8>) {
-        self.push_header(first, payload.len() as u64, [0; 4], into);
-        into.extend_from_slice(payload);
-    }
-
-    /// The header of what is left of this frame, as a continuation.
-    fn push_rest(&self, taken: usize, left: u64, into: &mut Vec<u8>) {
-        let mut key = self.key;
-        key.rotate_left(taken % 4);
-        self.push_header(self.first & 0x80, left, key, into);
-    }
-
-    fn push_header(&self, first: u8, len: u64, key: [u8; 4], into: &mut Vec<u8>) {
-        let mask = if self.masked { 0x80 } else { 0 };
-        into.push(first);
-        match len {
-            0..=125 => into.push(mask | len as u8),
-            126..=0xffff => {
-                into.push(mask | 126);
-                into.extend((len as u16).to_be_bytes());
-            }
-            len => {
-                into.push(mask | 127);
-                into.extend(len.to_be_bytes());
-            }
-        }
-        if self.masked {
-            into.extend(key);
-        }
-    }
-}
-
-/// Mends the packets of a POST, which come in pieces.
-#[derive(Default)]
-pub(crate) struct PacketMender {
-    /// The begin of a packet that does not tell yet.
-    held: Vec<u8>,
-    /// The present packet has told.
-    told: bool,
-}
-
-impl PacketMender {
-    /// What this piece of a packet, or its end, is to be replaced by; none while it is held back.
-    pub(crate) fn feed(&mut self, piece: Bytes, is_end: bool) -> Option<Bytes> {
-        let is_end = is_end || piece.last() == Some(&SEPARATOR);
-        if self.told {
-            self.told = !is_end;
-            return Some(piece);
-        }
-        let piece =
-            if self.held.is_empty() { piece } else { [&std::mem::take(&mut self.held)[..], &piece].concat().into() };
-        let packet = piece.strip_suffix(&[SEPARATOR]).unwrap_or(&piece);
-        let mended = match preface::read(packet) {
-            Preface::Open if !is_end => {
-                self.held = piece.into();
-                return None;
-            }
-            Preface::Mended(of, mended) => [&mended, &piece[of..]].concat().into(),
-            Preface::Open | Preface::Plain => piece,
-        };
-        self.told = !is_end;
-        Some(mended)
-    }
-
-    /// Whether nothing is held back.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.held.is_empty()
     }
 }
 
@@ -427,23 +314,6 @@ mod tests {
         let out = FrameMender::default().feed(&huge).unwrap();
         let rest = Header::read(&out[6 + b"42[\"\",7".len()..]).unwrap();
         assert_eq!((rest.first, rest.payload), (0x80, u64::MAX - 4));
-    }
-
-    #[test]
-    fn packets_of_a_post_are_mended_wherever_its_chunks_are_cut() {
-        let packets = ["42[7]\x1e", "42[\"a\"]\x1e", "\x1e", "b42[7]\x1e", "43[1]"];
-        let expected = "42[\"\",7]\x1e42[\"a\"]\x1e\x1eb42[7]\x1e439223372036854775807[1]";
-        for size in 1..10 {
-            let mut mender = PacketMender::default();
-            let mut out = Vec::new();
-            for packet in packets {
-                for piece in packet.as_bytes().chunks(size) {
-                    out.extend(mender.feed(Bytes::copy_from_slice(piece), false).unwrap_or_default());
-                }
-            }
-            out.extend(mender.feed(Bytes::new(), true).unwrap_or_default());
-            assert_eq!(String::from_utf8(out).unwrap(), expected, "{size}");
-        }
     }
 
     /// What is held is read anew with each frame, so that it has to stay small in frames too.

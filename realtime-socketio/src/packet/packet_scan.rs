@@ -1,5 +1,5 @@
-use crate::head::{Head, HeadScan};
-use crate::scan::whole_header;
+use crate::packet::frame::whole_header;
+use crate::packet::head::{Head, HeadScan};
 
 /// Finds the packets of Engine.IO in a websocket's bytes of one direction, wherever frames, messages and reads are cut.
 #[derive(Default)]

@@ -1,3 +1,5 @@
+use crate::packet::frame::whole_header;
+
 /// Follows the frames of a websocket's bytes in one direction (RFC 6455 §5.2), to know where they end and how large a
 /// message gets. Payloads are skipped by their length.
 #[derive(Clone, Default)]
@@ -81,29 +83,6 @@ impl FrameScan {
         }
         self.message
     }
-}
-
-/// The header that these bytes begin with, and what follows; none when it is not all there.
-pub(crate) fn whole_header(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
-    let second = bytes.get(1)?;
-    let mask = if second & 0x80 != 0 { 4 } else { 0 };
-    let length = match second & 0x7f {
-        126 => 2,
-        127 => 8,
-        _ => 0,
-    };
-    bytes.split_at_checked(2 + length + mask)
-}
-
-/// The frame that these bytes begin with, if it is whole and not masked: its first byte, its payload, and how many bytes it has.
-pub(crate) fn whole_frame(frames: &[u8]) -> Option<(u8, &[u8], usize)> {
-    let (header, rest) = whole_header(frames)?;
-    let len = match header[1] & 0x7f {
-        126 => u16::from_be_bytes([header[2], header[3]]).into(),
-        127 => usize::try_from(u64::from_be_bytes(header[2..10].try_into().ok()?)).ok()?,
-        len => len.into(),
-    };
-    Some((header[0], rest.get(..len)?, header.len() + len))
 }
 
 #[cfg(test)]

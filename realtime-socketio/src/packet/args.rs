@@ -5,7 +5,7 @@ use realtime_core::{HandlerError, check_depth, replace_lone_surrogates};
 use serde_json::value::RawValue;
 use socketioxide_core::Value;
 
-use crate::preface;
+use crate::packet::preface;
 
 /// What a client's event or answer carries.
 ///
@@ -30,7 +30,7 @@ pub(crate) enum Unreadable {
     Malformed(&'static str),
 }
 
-/// Reads `["name", argument, …]`, behind what [`preface`](crate::preface) has put before the name.
+/// Reads `["name", argument, …]`, behind what [`preface`](crate::packet::preface) has put before the name.
 pub(crate) fn read_event(value: Value) -> Result<(String, Arguments), Unreadable> {
     let (text, attachments) = parts(value)?;
     let text = replace_lone_surrogates(&text);

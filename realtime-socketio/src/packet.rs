@@ -1,0 +1,12 @@
+//! Packets and frames as bytes, in the formats of Socket.IO, Engine.IO and WebSocket; no session.
+
+pub(crate) mod args;
+pub(crate) mod encoded;
+pub(crate) mod frame;
+pub(crate) mod frame_mender;
+pub(crate) mod frame_scan;
+pub(crate) mod head;
+pub(crate) mod packet_scan;
+pub(crate) mod payload;
+pub(crate) mod post_mender;
+pub(crate) mod preface;
