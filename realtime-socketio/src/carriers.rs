@@ -10,19 +10,18 @@ use tokio::time::{Instant, sleep};
 
 use crate::carrier::{Carrier, GRACE};
 use crate::cause::Cause;
+use crate::engine::settings::Bounds;
 use crate::lobby::{Lobby, Turn};
-use crate::provider::NAME;
 use crate::secret::Secret;
 
 /// Told of each refusal, and of the client's address where it is known.
 type Reporter = Box<dyn Fn(Refusal, Option<IpAddr>) + Send + Sync>;
 
 /// All Engine.IO sessions of this node, connected to a namespace or not.
-#[derive(Default)]
 pub(crate) struct Carriers {
     bounds: Bounds,
     /// Counts and logs a refusal.
-    reporter: Option<Reporter>,
+    reporter: Reporter,
     table: Mutex<Table>,
     /// Told when the last connection is over.
     emptied: Notify,
@@ -31,25 +30,6 @@ pub(crate) struct Carriers {
 /// How many sessions are remembered that are to be told of their end, and for how long.
 const MAX_TO_BE_TOLD: usize = 1000;
 const TO_BE_TOLD: Duration = Duration::from_secs(30);
-
-/// The bounds of sessions that are connected to no namespace; zero is none.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Bounds {
-    /// Whose sessions they are, for the log.
-    pub(crate) provider: &'static str,
-    /// How many (1,000).
-    pub(crate) sessions: usize,
-    /// How many from one address (100).
-    pub(crate) sessions_per_address: usize,
-    /// How long each (30 s).
-    pub(crate) connect_timeout: Duration,
-}
-
-impl Default for Bounds {
-    fn default() -> Self {
-        Self { provider: NAME, sessions: 1000, sessions_per_address: 100, connect_timeout: Duration::from_secs(30) }
-    }
-}
 
 /// What a client is told whose session has had its time for a connection.
 pub(crate) fn late() -> Refusal {
@@ -134,7 +114,7 @@ impl Table {
 
 impl Carriers {
     pub(crate) fn new(bounds: Bounds, reporter: impl Fn(Refusal, Option<IpAddr>) + Send + Sync + 'static) -> Self {
-        Self { bounds, reporter: Some(Box::new(reporter)), ..Self::default() }
+        Self { bounds, reporter: Box::new(reporter), table: Mutex::default(), emptied: Notify::new() }
     }
 
     /// A new session's carrier; it is forgotten with the last clone of its berth. The bound of one address is for those
@@ -209,9 +189,7 @@ impl Carriers {
 
     /// Counts and logs a refusal of the client with this address.
     pub(crate) fn report(&self, refusal: Refusal, address: Option<IpAddr>) {
-        if let Some(reporter) = &self.reporter {
-            reporter(refusal, address);
-        }
+        (self.reporter)(refusal, address);
     }
 
     /// What is done without the lock after a session has come into the lobby.
@@ -406,7 +384,7 @@ mod tests {
 
     #[test]
     fn a_carrier_is_forgotten_with_its_berth() {
-        let carriers = Arc::new(Carriers::default());
+        let carriers = bounded(1000, 100);
         let berth = carriers.open(None).expect("not shut");
         let (sid, secret) = (Sid::new(), berth.secret());
         assert!(carriers.find(&[secret]).is_none());
@@ -423,7 +401,7 @@ mod tests {
 
     fn bounded(sessions: usize, per_address: usize) -> Arc<Carriers> {
         let connect_timeout = Duration::from_secs(10);
-        let bounds = Bounds { sessions, sessions_per_address: per_address, connect_timeout, ..Bounds::default() };
+        let bounds = Bounds { provider: "socket", sessions, sessions_per_address: per_address, connect_timeout };
         Arc::new(Carriers::new(bounds, |_, _| {}))
     }
 
@@ -501,7 +479,7 @@ mod tests {
 
     #[tokio::test]
     async fn close_ends_all_and_waits_for_the_last() {
-        let carriers = Arc::new(Carriers::default());
+        let carriers = bounded(1000, 100);
         let berth = carriers.open(None).expect("not shut");
         let connection = carriers.connect();
         let mut close = std::pin::pin!(carriers.close());

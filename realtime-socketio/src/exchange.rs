@@ -151,8 +151,8 @@ impl Exchange {
 mod tests {
     use super::*;
     use crate::carrier::Carrier;
+    use crate::engine::settings::Limits;
     use crate::packet::frame::text_frame;
-    use crate::service::Limits;
     use realtime_core::Refusal;
     use std::sync::Arc;
     use std::time::Duration;

@@ -9,20 +9,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::carrier::Carrier;
 use crate::cause::Cause;
-
-/// The times of a session's heartbeat.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Heartbeat {
-    /// Between two pings.
-    pub(crate) interval: Duration,
-    /// For a sign of life after a ping.
-    pub(crate) timeout: Duration,
-    /// How long nothing has to be heard of a client because nothing is read from it.
-    pub(crate) busy: Duration,
-}
-
-/// A longer time counts as this: a year, which the clock can still add. engineioxide's own times too.
-pub(crate) const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+use crate::engine::settings::{Heartbeat, LONGEST};
 
 /// What is known of the client's being there.
 pub(crate) struct Life {

@@ -14,6 +14,7 @@ mod config;
 mod connect;
 mod credit;
 mod denial;
+mod engine;
 mod exchange;
 mod guard;
 mod heartbeat;

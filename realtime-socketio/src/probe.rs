@@ -301,7 +301,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Handover<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::service::Limits;
+    use crate::engine::settings::Limits;
     use crate::stream::CarriedStream;
     use futures_util::FutureExt;
     use tokio::io::duplex;

@@ -20,9 +20,6 @@ use crate::guard;
 use crate::server::Server;
 use crate::session::Gate;
 
-/// The provider's name, unless it is given another.
-pub(crate) const NAME: &str = "socket";
-
 /// How long cutting all sessions may take; one that takes nothing any more needs a second.
 const CUT: Duration = Duration::from_secs(2);
 

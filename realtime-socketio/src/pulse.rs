@@ -154,9 +154,9 @@ impl<S: AsyncWrite + Unpin> CarriedStream<S> {
 mod tests {
     use super::*;
     use crate::cause::Cause;
+    use crate::engine::settings::Limits;
     use crate::exchange::BARE_CLOSE;
     use crate::packet::frame::text_frame;
-    use crate::service::Limits;
     use std::sync::Arc;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, WriteHalf, duplex, split};
     use tokio::time::{Instant, sleep};

@@ -3,64 +3,19 @@ use std::time::Duration;
 
 use socketioxide::{ParserConfig, SocketIo};
 
-use realtime_http::TrustedProxies;
-
 use crate::adapter::{DirectAdapter, MainAdapter};
-use crate::carriers::{Bounds, Carriers};
+use crate::carriers::Carriers;
 use crate::connect::{Acceptor, Connect};
-use crate::credit::{CHANNEL_PACKETS, Window};
-use crate::heartbeat::{Heartbeat, LONGEST};
+use crate::credit::CHANNEL_PACKETS;
+use crate::engine::settings::{EngineConfig, LONGEST, Limits};
 use crate::packet::preface::MAX_GROWTH;
 use crate::probe::MAX_PROBE;
 use crate::pump;
-use crate::service::{EngineService, Limits, NotFound};
+use crate::service::{EngineService, NotFound};
 use crate::threshold::{self, Threshold};
 
 /// For a session to enter our own namespace, which it does by itself.
 const ENTER_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Engine.IO's part of the configuration.
-#[derive(Clone, Debug)]
-pub(crate) struct EngineConfig {
-    /// Where Socket.IO is mounted (`/socket.io`).
-    pub path: String,
-    /// Pings each 25 s, a sign of life within 60 s, 5 min without being read.
-    pub heartbeat: Heartbeat,
-    /// Of sessions without a connection; `connect_timeout` is also for the probe of a websocket, which has 10 s at most.
-    pub bounds: Bounds,
-    /// Who tells a client's address.
-    pub proxies: TrustedProxies,
-    /// Bytes of one message: a websocket frame, an event with its attachments, and a whole POST (1 MiB).
-    pub max_message: usize,
-    /// Attachments of one event (64).
-    pub max_attachments: usize,
-    /// How long a client's answer to an ask is remembered (5 min); whoever asks may wait shorter.
-    pub max_ask: Duration,
-    /// How long a client may take nothing while something waits (30 s).
-    pub write_stall: Duration,
-    /// What may be in flight to one client.
-    pub window: Window,
-}
-
-impl Default for EngineConfig {
-    fn default() -> Self {
-        Self {
-            path: "/socket.io".into(),
-            heartbeat: Heartbeat {
-                interval: Duration::from_secs(25),
-                timeout: Duration::from_secs(60),
-                busy: Duration::from_secs(300),
-            },
-            bounds: Bounds::default(),
-            proxies: TrustedProxies::none(),
-            max_message: 1024 * 1024,
-            max_attachments: 64,
-            max_ask: Duration::from_secs(300),
-            write_stall: Duration::from_secs(30),
-            window: Window::default(),
-        }
-    }
-}
 
 /// Socket.IO, with its main namespace in our hands.
 #[derive(Clone)]
@@ -147,6 +102,7 @@ mod tests {
     use std::net::IpAddr;
 
     use super::*;
+    use crate::config::SocketIoConfig;
     use crate::connect::{Accepted, Offer, Turned};
     use async_trait::async_trait;
     use axum::body::Body;
@@ -169,8 +125,9 @@ mod tests {
     fn server(sessions: usize) -> Server {
         // Nothing here ends by time.
         let connect_timeout = Duration::from_secs(100_000);
-        let bounds = Bounds { sessions, connect_timeout, ..Bounds::default() };
-        Server::new(&EngineConfig { bounds, ..EngineConfig::default() }, Arc::new(Nobody))
+        let config =
+            SocketIoConfig::default().with_connect_timeout(connect_timeout).with_unconnected_sessions(sessions);
+        Server::new(&config.engine(), Arc::new(Nobody))
     }
 
     async fn ask(server: &Server, request: http::request::Builder, body: &'static str) -> String {

@@ -3,7 +3,6 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::ConnectInfo;
@@ -25,7 +24,8 @@ use crate::answer::Answer;
 use crate::carrier::{Carrier, GRACE};
 use crate::carriers::{self, Berth, Carriers};
 use crate::cause::Cause;
-use crate::heartbeat::{self, Heartbeat};
+use crate::engine::settings::{Heartbeat, Limits};
+use crate::heartbeat;
 use crate::opening::{Greeting, Opening};
 use crate::packet::head::HeadScan;
 use crate::packet::payload::SEPARATOR;
@@ -49,15 +49,6 @@ pub(crate) struct EngineService {
     limits: Limits,
     heartbeat: Heartbeat,
     proxies: Arc<TrustedProxies>,
-}
-
-#[derive(Clone, Copy)]
-pub(crate) struct Limits {
-    /// Bytes of one message on a websocket, and of one POST.
-    pub(crate) max_message: usize,
-    pub(crate) write_stall: Duration,
-    /// For the probe of a websocket.
-    pub(crate) probe: Duration,
 }
 
 impl EngineService {

@@ -9,6 +9,7 @@ use tokio::time::{Instant, Sleep};
 
 use crate::carrier::Carrier;
 use crate::cause::Cause;
+use crate::engine::settings::Limits;
 use crate::exchange::{Exchange, Part};
 use crate::intake::Intake;
 use crate::opening::Greeting;
@@ -17,7 +18,6 @@ use crate::packet::frame_mender;
 use crate::packet::frame_scan::FrameScan;
 use crate::packet::packet_scan::{Found, PacketScan};
 use crate::pulse::Ping;
-use crate::service::Limits;
 
 /// How long a closing session may wait for its client to take what is left.
 const CLOSING_STALL: Duration = Duration::from_secs(1);

@@ -1,0 +1,3 @@
+//! What is added to engineioxide.
+
+pub(crate) mod settings;
