@@ -2,7 +2,7 @@ use realtime_core::{Codec, Cursor, Event, Frame as CoreFrame, HandlerError, Payl
 use serde_json::json;
 
 use crate::packet::encoded::{Encoded, Part};
-use crate::pump::Frame;
+use crate::session::Frame;
 
 /// How events stand in Socket.IO packets: `[name, data, cursor]`, answers `[data]`.
 #[derive(Clone, Copy, Debug)]

@@ -11,13 +11,13 @@ use socketioxide::handler::{ConnectHandler, DisconnectHandler, Value};
 use socketioxide::socket::{DisconnectReason, Socket};
 use tracing::Instrument;
 
-use crate::adapter::{DirectAdapter, MainAdapter};
-use crate::carrier::{Carrier, GRACE};
-use crate::carriers::{self, Carriers, Connected};
-use crate::cause::Cause;
+use crate::engine::adapter::{DirectAdapter, MainAdapter};
+use crate::engine::cause::Cause;
+use crate::engine::service;
+use crate::engine::session::{EngineSession, GRACE};
+use crate::engine::sessions::{self, Connected, Sessions};
 use crate::inbound::{Inlet, Inline, Reader};
-use crate::pump::{Limits, Pump, Source};
-use crate::service;
+use crate::session::{Limits, Session, Source};
 
 /// Decides who may connect to the main namespace.
 #[async_trait]
@@ -46,8 +46,8 @@ pub(crate) struct Offer<'a> {
     pub parts: &'a http::request::Parts,
     /// The client's `auth` as JSON text.
     pub auth: Option<&'a str>,
-    /// The session's reins, for [`Carrier::resume`].
-    pub carrier: Arc<Carrier>,
+    /// The session's reins, for [`EngineSession::resume`].
+    pub session: Arc<EngineSession>,
 }
 
 /// A connection that was taken.
@@ -78,16 +78,13 @@ pub(crate) struct Ended {
     pub cut: Option<u64>,
 }
 
-/// A taken connection whose client does not know yet.
-pub(crate) struct Start(Pump, tracing::Span);
-
 /// The main namespace's connect handler. Everything is put into place in its middleware, so that
 /// no event of a quick client finds the handlers missing, as it can with socketioxide's own.
 #[derive(Clone)]
 pub(crate) struct Connect {
     pub(crate) acceptor: Arc<dyn Acceptor>,
     pub(crate) main: MainAdapter,
-    pub(crate) carriers: Arc<Carriers>,
+    pub(crate) sessions: Arc<Sessions>,
     pub(crate) max_message: usize,
     pub(crate) limits: Limits,
 }
@@ -96,9 +93,9 @@ type Refused = Box<dyn Display + Send>;
 
 impl ConnectHandler<DirectAdapter, Inline> for Connect {
     fn call(&self, socket: Arc<Socket<DirectAdapter>>, _: Option<Value>) {
-        let start = service::carrier_of(socket.req_parts()).and_then(|carrier| carrier.put_start(None));
-        if let Some(Start(pump, span)) = start {
-            tokio::spawn(pump.run().instrument(span));
+        let start = service::session_of(socket.req_parts()).and_then(|session| session.put_start(None));
+        if let Some(start) = start {
+            start();
         }
     }
 
@@ -116,83 +113,85 @@ impl ConnectHandler<DirectAdapter, Inline> for Connect {
 impl Connect {
     async fn connect(&self, socket: &Socket<DirectAdapter>, auth: Option<&Value>) -> Result<(), String> {
         // Every session of ours has one.
-        let Some(carrier) = service::carrier_of(socket.req_parts()) else { return Err("internal error".into()) };
+        let Some(session) = service::session_of(socket.req_parts()) else { return Err("internal error".into()) };
         let Some(adapter) = self.main.find() else {
             let refusal = Refusal::new(RefusalKind::Internal, "internal error");
-            self.acceptor.report(refusal.clone(), carrier.client());
-            carrier.answer_main(false);
-            return Err(carrier.deny(&refusal));
+            self.acceptor.report(refusal.clone(), session.client());
+            session.answer_main(false);
+            return Err(session.deny(&refusal));
         };
         let offer = Offer {
             parts: socket.req_parts(),
             auth: auth.and_then(Value::as_str).map(|text| text.as_str()),
-            carrier: Arc::clone(&carrier),
+            session: Arc::clone(&session),
         };
         let accepted = tokio::select! {
             biased;
             // Nobody waits for the answer any more.
-            () = carrier.closed() => return Err(carrier.deny(&Refusal::bad_request("the session has ended"))),
+            () = session.closed() => return Err(session.deny(&Refusal::bad_request("the session has ended"))),
             accepted = self.acceptor.accept(offer) => accepted,
             // Counted and logged by whoever has looked at the clock.
-            () = carrier.expired() => Err(Turned::Down(carriers::late())),
+            () = session.expired() => Err(Turned::Down(sessions::late())),
         };
         if accepted.is_err() {
-            carrier.answer_main(false);
+            session.answer_main(false);
         }
         let Accepted { inlet, source, span, ended } = match accepted {
             Ok(accepted) => accepted,
-            Err(Turned::Down(refusal)) => return Err(carrier.deny(&refusal)),
+            Err(Turned::Down(refusal)) => return Err(session.deny(&refusal)),
             Err(Turned::Away(cause)) => {
-                carrier.send_away(cause).await;
+                session.send_away(cause).await;
                 // Until then what is returned here would still reach the client.
                 tokio::time::sleep(GRACE).await;
                 let kind = if cause == Some(Cause::UserLimit) { RefusalKind::UserLimit } else { RefusalKind::Draining };
-                return Err(carrier.deny(&Refusal::new(kind, "sent away, to come back")));
+                return Err(session.deny(&Refusal::new(kind, "sent away, to come back")));
             }
         };
         let gone = Arc::new(AtomicBool::new(false));
-        let pump = Pump::new(
+        let connection = Session::new(
             adapter,
-            Arc::clone(&carrier),
+            Arc::clone(&session),
             Arc::clone(&gone),
             socket.id,
             source,
             Arc::clone(&inlet),
             self.limits,
         );
-        carrier.put_start(Some(Start(pump, span)));
-        carrier.answer_main(true);
-        let ended = Mutex::new(Some((ended, self.carriers.connect())));
-        socket.on_disconnect(Goodbye { ended, carrier: Arc::clone(&carrier), gone });
-        socket.on_fallback(Reader { inlet, carrier, max_message: self.max_message });
+        session.put_start(Some(Box::new(move || {
+            tokio::spawn(connection.run().instrument(span));
+        })));
+        session.answer_main(true);
+        let ended = Mutex::new(Some((ended, self.sessions.connect())));
+        socket.on_disconnect(OnDisconnect { ended, session: Arc::clone(&session), gone });
+        socket.on_fallback(Reader { inlet, session, max_message: self.max_message });
         Ok(())
     }
 }
 
 /// Tells once that a connection is over, also when socketioxide drops a socket without its hook.
-struct Goodbye {
+struct OnDisconnect {
     ended: Mutex<Option<(OnEnded, Connected)>>,
-    carrier: Arc<Carrier>,
+    session: Arc<EngineSession>,
     gone: Arc<AtomicBool>,
 }
 
-impl Goodbye {
+impl OnDisconnect {
     fn say(&self, reason: Option<DisconnectReason>) {
         let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some((ended, _connected)) = ended {
             self.gone.store(true, Ordering::SeqCst);
-            drop(self.carrier.put_start(None));
-            self.carrier.leave_main();
-            self.carrier.credit.wake();
+            drop(self.session.put_start(None));
+            self.session.leave_main();
+            self.session.credit.wake();
             // A client that leaves only this namespace may come back on the same session.
-            self.carrier.resume();
-            let (cause, lost, cut) = (self.carrier.cause(), self.carrier.is_lost(), self.carrier.outflow.cut());
+            self.session.resume();
+            let (cause, lost, cut) = (self.session.cause(), self.session.is_lost(), self.session.outflow.cut());
             ended(Ended { reason, cause, lost, cut });
         }
     }
 }
 
-impl DisconnectHandler<DirectAdapter, Inline> for Goodbye {
+impl DisconnectHandler<DirectAdapter, Inline> for OnDisconnect {
     fn call_with_defer(
         &self,
         socket: Arc<Socket<DirectAdapter>>,
@@ -204,7 +203,7 @@ impl DisconnectHandler<DirectAdapter, Inline> for Goodbye {
     }
 }
 
-impl Drop for Goodbye {
+impl Drop for OnDisconnect {
     fn drop(&mut self) {
         self.say(None);
     }

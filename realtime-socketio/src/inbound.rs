@@ -4,9 +4,9 @@ use realtime_core::HandlerError;
 use socketioxide::handler::{MessageHandler, Value};
 use socketioxide::socket::Socket;
 
-use crate::adapter::DirectAdapter;
-use crate::carrier::Carrier;
-use crate::cause::Cause;
+use crate::engine::adapter::DirectAdapter;
+use crate::engine::cause::Cause;
+use crate::engine::session::EngineSession;
 use crate::packet::args::{self, Arguments, Unreadable};
 
 /// An event from a client.
@@ -23,7 +23,7 @@ pub(crate) struct Received {
 /// Where a client's events go, in order, called by the task that reads from the client; and its answers.
 ///
 /// [`Inlet::accept`] must not wait. After it returned and [`Inlet::is_full`] says so, reading is
-/// paused; whoever makes room calls [`Carrier::resume`] once `is_full` is false again. A websocket
+/// paused; whoever makes room calls [`EngineSession::resume`] once `is_full` is false again. A websocket
 /// may still hand over what fits into its read buffer of 4 KiB (about 300 events), long polling nothing.
 pub(crate) trait Inlet: Send + Sync + 'static {
     /// Takes one event.
@@ -48,14 +48,14 @@ pub(crate) enum Inline {}
 /// Hands every event to the inlet, inline: socketioxide's own handlers spawn a task for each, which loses the order.
 pub(crate) struct Reader {
     pub(crate) inlet: Arc<dyn Inlet>,
-    pub(crate) carrier: Arc<Carrier>,
+    pub(crate) session: Arc<EngineSession>,
     pub(crate) max_message: usize,
 }
 
 impl MessageHandler<DirectAdapter, Inline> for Reader {
     fn call(&self, _: Arc<Socket<DirectAdapter>>, value: Value, ack: Option<i64>) {
         if args::size_of(&value) > self.max_message {
-            return self.carrier.close_for(Cause::TooLarge);
+            return self.session.close_for(Cause::TooLarge);
         }
         match args::read_event(value) {
             Ok((name, arguments)) => self.inlet.accept(Received { name, arguments, ack }),
@@ -64,14 +64,14 @@ impl MessageHandler<DirectAdapter, Inline> for Reader {
             }
             Err(error @ Unreadable::Malformed(_)) => {
                 self.inlet.note_fault(&error);
-                return self.carrier.close_for(Cause::Malformed);
+                return self.session.close_for(Cause::Malformed);
             }
         }
         if self.inlet.is_full() {
-            self.carrier.pause();
+            self.session.pause();
             // Room may have been made between the two lines above.
             if !self.inlet.is_full() {
-                self.carrier.resume();
+                self.session.resume();
             }
         }
     }

@@ -13,12 +13,12 @@ use realtime_http::{HttpProvider, Origins, ProviderOrigins};
 use serde::de::DeserializeOwned;
 use socketioxide::SocketIo;
 
-use crate::adapter::DirectAdapter;
 use crate::codec::SocketIoCodec;
 use crate::config::SocketIoConfig;
-use crate::guard;
+use crate::engine::adapter::DirectAdapter;
+use crate::gate::Gate;
+use crate::http;
 use crate::server::Server;
-use crate::session::Gate;
 
 /// How long cutting all sessions may take; one that takes nothing any more needs a second.
 const CUT: Duration = Duration::from_secs(2);
@@ -140,7 +140,7 @@ impl SocketIoProvider {
 
     /// The HTTP side, without what is checked before it.
     #[cfg(test)]
-    pub(crate) fn service(&self) -> crate::service::EngineService {
+    pub(crate) fn service(&self) -> crate::engine::service::EngineService {
         self.running().server.service()
     }
 
@@ -245,7 +245,7 @@ impl HttpProvider for SocketIoProvider {
         if !path.is_empty() {
             router = router.route_service(&path, service);
         }
-        router.route_layer(axum::middleware::from_fn_with_state(self, guard::check))
+        router.route_layer(axum::middleware::from_fn_with_state(self, http::check))
     }
 
     fn paths(&self) -> Vec<String> {

@@ -3,16 +3,16 @@ use std::time::Duration;
 
 use socketioxide::{ParserConfig, SocketIo};
 
-use crate::adapter::{DirectAdapter, MainAdapter};
-use crate::carriers::Carriers;
 use crate::connect::{Acceptor, Connect};
-use crate::credit::CHANNEL_PACKETS;
+use crate::engine::adapter::{DirectAdapter, MainAdapter};
+use crate::engine::credit::CHANNEL_PACKETS;
+use crate::engine::probe::MAX_PROBE;
+use crate::engine::service::{EngineService, NotFound};
+use crate::engine::sessions::Sessions;
 use crate::engine::settings::{EngineConfig, LONGEST, Limits};
+use crate::engine::threshold::{self, Threshold};
 use crate::packet::preface::MAX_GROWTH;
-use crate::probe::MAX_PROBE;
-use crate::pump;
-use crate::service::{EngineService, NotFound};
-use crate::threshold::{self, Threshold};
+use crate::session;
 
 /// For a session to enter our own namespace, which it does by itself.
 const ENTER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -22,7 +22,7 @@ const ENTER_TIMEOUT: Duration = Duration::from_secs(10);
 pub(crate) struct Server {
     io: SocketIo<DirectAdapter>,
     service: EngineService,
-    carriers: Arc<Carriers>,
+    sessions: Arc<Sessions>,
 }
 
 impl Server {
@@ -49,13 +49,13 @@ impl Server {
             .with_adapter::<DirectAdapter>(main.clone())
             .build_with_inner_svc(NotFound);
         let reporter = Arc::clone(&acceptor);
-        let carriers = Arc::new(Carriers::new(config.bounds, move |refusal, client| reporter.report(refusal, client)));
+        let sessions = Arc::new(Sessions::new(config.bounds, move |refusal, client| reporter.report(refusal, client)));
         let connect = Connect {
             acceptor,
             main,
-            carriers: Arc::clone(&carriers),
+            sessions: Arc::clone(&sessions),
             max_message: config.max_message,
-            limits: pump::Limits { max_ask: config.max_ask, window: config.window, write_stall: config.write_stall },
+            limits: session::Limits { max_ask: config.max_ask, window: config.window, write_stall: config.write_stall },
         };
         io.ns("/", connect);
         io.ns(threshold::NAME, Threshold);
@@ -65,8 +65,8 @@ impl Server {
             probe: config.bounds.connect_timeout.min(MAX_PROBE),
         };
         let service =
-            EngineService::new(inner, Arc::clone(&carriers), limits, config.heartbeat, config.proxies.clone());
-        Self { io, service, carriers }
+            EngineService::new(inner, Arc::clone(&sessions), limits, config.heartbeat, config.proxies.clone());
+        Self { io, service, sessions }
     }
 
     /// For namespaces of the application's own.
@@ -81,19 +81,19 @@ impl Server {
 
     /// Sessions that are connected to a namespace.
     pub(crate) fn connected_sessions(&self) -> usize {
-        self.carriers.seated()
+        self.sessions.seated()
     }
 
     /// Ends all sessions, whose hooks run, and lets no new one in.
     ///
     /// `SocketIo::close` does neither: it takes the namespaces away before their hooks can run.
     pub(crate) async fn close(&self) {
-        self.carriers.close().await;
+        self.sessions.close().await;
     }
 
     /// [`Server::close`] without waiting.
     pub(crate) fn shut(&self) {
-        self.carriers.shut();
+        self.sessions.shut();
     }
 }
 
@@ -146,12 +146,12 @@ mod tests {
 
     async fn remembered(server: &Server, sessions: usize) {
         let looked = async {
-            while server.carriers.len() != sessions {
+            while server.sessions.len() != sessions {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
         };
         let found = tokio::time::timeout(Duration::from_secs(10), looked).await;
-        assert!(found.is_ok(), "{} sessions are remembered", server.carriers.len());
+        assert!(found.is_ok(), "{} sessions are remembered", server.sessions.len());
     }
 
     #[tokio::test]

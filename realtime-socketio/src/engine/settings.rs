@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use realtime_http::TrustedProxies;
 
-use crate::credit::Window;
+use crate::engine::credit::Window;
 
 /// Engine.IO's part of the configuration.
 #[derive(Clone, Debug)]

@@ -10,17 +10,16 @@ use realtime_core::Refusal;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
-use crate::carriers::Carriers;
-use crate::cause::Cause;
-use crate::connect::Start;
-use crate::credit::Credit;
-use crate::denial::Denials;
-use crate::heartbeat::Life;
-use crate::outflow::Outflow;
-use crate::probe::Passage;
-use crate::pulse::Pulse;
-use crate::repeats::Repeats;
-use crate::turnstile::Turnstile;
+use crate::engine::cause::Cause;
+use crate::engine::credit::Credit;
+use crate::engine::denial::Denials;
+use crate::engine::heartbeat::Life;
+use crate::engine::outflow::Outflow;
+use crate::engine::probe::Passage;
+use crate::engine::pulse::Pulse;
+use crate::engine::repeats::Repeats;
+use crate::engine::sessions::Sessions;
+use crate::engine::turnstile::Turnstile;
 
 /// The Engine.IO session under one client, as far as it can be steered from outside: credit for
 /// sending, a gate for reading, and an end.
@@ -28,7 +27,7 @@ use crate::turnstile::Turnstile;
 /// engineioxide offers none of these. They work through the two things that are ours: the stream
 /// that a websocket runs on, and the requests of long polling.
 #[derive(Default)]
-pub(crate) struct Carrier {
+pub(crate) struct EngineSession {
     pub(crate) credit: Credit,
     pub(crate) turnstile: Turnstile,
     pub(crate) denials: Denials,
@@ -43,7 +42,7 @@ pub(crate) struct Carrier {
     stream_writer: AtomicWaker,
     /// Wakes those who wait for the session to be at its end, for a moment to end it, for its begin, or for a sign of life.
     turns: Notify,
-    /// It has entered our own namespace, see [`threshold`](crate::threshold).
+    /// It has entered our own namespace, see [`threshold`](crate::engine::threshold).
     entered: AtomicBool,
     /// The answer to that was not seen on its way out yet.
     hiding: AtomicBool,
@@ -64,18 +63,21 @@ pub(crate) struct Carrier {
     pub(crate) repeats: Repeats,
     /// Ends the session while it is on long polling.
     close_polling: OnceLock<Box<dyn Fn() + Send + Sync>>,
-    /// The accepted connection between Socket.IO's middleware and its connect handler.
+    /// Between Socket.IO's middleware and its connect handler: begins the connection that was accepted.
     start: Mutex<Option<Start>>,
 }
 
+/// Begins a connection, once its client has been told of it.
+pub(crate) type Start = Box<dyn FnOnce() + Send>;
+
 /// The session's place in the table.
 struct Seat {
-    carriers: Weak<Carriers>,
+    sessions: Weak<Sessions>,
     id: u64,
 }
 
 /// A GET of long polling that waits.
-pub(crate) struct Asking(Arc<Carrier>);
+pub(crate) struct Asking(Arc<EngineSession>);
 
 impl Drop for Asking {
     fn drop(&mut self) {
@@ -86,11 +88,11 @@ impl Drop for Asking {
 /// How long a client that has been told to go may take to do it, or to be there to be told.
 pub(crate) const GRACE: Duration = Duration::from_secs(1);
 
-impl Carrier {
-    /// Stops reading from the client, until [`Carrier::resume`].
+impl EngineSession {
+    /// Stops reading from the client, until [`EngineSession::resume`].
     ///
     /// What a websocket has already read (one buffer of 4 KiB) still arrives. Engine.IO's pongs wait too, see
-    /// [`heartbeat`](crate::heartbeat).
+    /// [`heartbeat`](crate::engine::heartbeat).
     pub(crate) fn pause(&self) {
         self.paused.store(true, Ordering::SeqCst);
         self.note_deaf();
@@ -139,9 +141,9 @@ impl Carrier {
     /// One line for a fault that no connection of the main namespace ends with, which has a line of its own.
     fn log_end(&self, cause: Cause) {
         let Some((reason, setting)) = cause.fault() else { return };
-        let carriers = self.seat.get().and_then(|seat| seat.carriers.upgrade());
+        let sessions = self.seat.get().and_then(|seat| seat.sessions.upgrade());
         tracing::info!(
-            provider = carriers.map(|carriers| carriers.provider()),
+            provider = sessions.map(|sessions| sessions.provider()),
             address = self.client.get().map(tracing::field::display),
             reason,
             setting,
@@ -215,29 +217,29 @@ impl Carrier {
     }
 
     /// Gives it its place in the table.
-    pub(crate) fn place(&self, carriers: Weak<Carriers>, id: u64) {
-        let _ = self.seat.set(Seat { carriers, id });
+    pub(crate) fn place(&self, sessions: Weak<Sessions>, id: u64) {
+        let _ = self.seat.set(Seat { sessions, id });
     }
 
     /// Tells the table that it has its first connection, or has lost its last one.
     pub(crate) fn seat(&self, connected: bool) {
-        self.at_table(|carriers, id| carriers.seat(id, connected));
+        self.at_table(|sessions, id| sessions.seat(id, connected));
     }
 
     /// Tells the table that its CONNECT waits for a place, or does so no more.
     pub(crate) fn hold(&self, held: bool) {
-        self.at_table(|carriers, id| carriers.hold(id, held));
+        self.at_table(|sessions, id| sessions.hold(id, held));
     }
 
     pub(crate) fn report(&self, refusal: Refusal) {
-        self.at_table(|carriers, _| carriers.report(refusal, self.client()));
+        self.at_table(|sessions, _| sessions.report(refusal, self.client()));
     }
 
-    fn at_table(&self, tell: impl FnOnce(&Arc<Carriers>, u64)) {
+    fn at_table(&self, tell: impl FnOnce(&Arc<Sessions>, u64)) {
         if let Some(seat) = self.seat.get()
-            && let Some(carriers) = seat.carriers.upgrade()
+            && let Some(sessions) = seat.sessions.upgrade()
         {
-            tell(&carriers, seat.id);
+            tell(&sessions, seat.id);
         }
     }
 

@@ -8,9 +8,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use realtime_core::{Refusal, RefusalKind};
 
-use crate::carrier::Carrier;
+use crate::engine::session::EngineSession;
+use crate::engine::threshold;
 use crate::packet::head::{Head, Namespace};
-use crate::threshold;
 
 /// CONNECTs of one session that may be under way; the next one waits, and all that comes after it.
 const MAX_UNDER_WAY: usize = 4;
@@ -40,7 +40,7 @@ pub(crate) enum Verdict {
 #[derive(Default)]
 pub(crate) struct Turnstile(Mutex<State>);
 
-/// Held for a look or a change only; the table of [`Carriers`](crate::carriers::Carriers) is taken inside.
+/// Held for a look or a change only; the table of [`Sessions`](crate::engine::sessions::Sessions) is taken inside.
 #[derive(Default)]
 struct State {
     main: Main,
@@ -182,7 +182,7 @@ impl Turnstile {
 }
 
 /// The session's part of it.
-impl Carrier {
+impl EngineSession {
     /// A client's packet is about to be handed to Socket.IO; asked again when it had to wait.
     pub(crate) fn take(&self, head: &Head) -> Verdict {
         self.change(|state| state.take(head))
@@ -300,106 +300,106 @@ mod tests {
         Head::Connect(Some(name.as_bytes().into()))
     }
 
-    fn times(carrier: &Carrier, head: &Head) -> usize {
-        (0..1000).take_while(|_| carrier.take(head) == Verdict::Pass).count()
+    fn times(session: &EngineSession, head: &Head) -> usize {
+        (0..1000).take_while(|_| session.take(head) == Verdict::Pass).count()
     }
 
     #[test]
     fn sixteen_packets_come_before_a_connection_and_any_number_after() {
         for head in [Head::Connect(None), Head::Other, Head::Leave(None), Head::Pong] {
-            assert_eq!(times(&Carrier::default(), &head), MAX_PACKETS, "{head:?}");
+            assert_eq!(times(&EngineSession::default(), &head), MAX_PACKETS, "{head:?}");
         }
-        let carrier = Carrier::default();
-        carrier.take(&Head::Connect(None));
-        carrier.answer_main(true);
-        assert_eq!(times(&carrier, &Head::Other), 1000);
-        carrier.leave_main();
-        assert_eq!(times(&carrier, &Head::Other), MAX_PACKETS);
+        let session = EngineSession::default();
+        session.take(&Head::Connect(None));
+        session.answer_main(true);
+        assert_eq!(times(&session, &Head::Other), 1000);
+        session.leave_main();
+        assert_eq!(times(&session, &Head::Other), MAX_PACKETS);
     }
 
     #[test]
     fn bytes_are_bounded_before_a_connection() {
-        let carrier = Carrier::default();
-        assert_eq!(carrier.take_bytes(MAX_BYTES), Verdict::Pass);
-        assert_eq!(carrier.take_bytes(1), Verdict::Refuse);
-        carrier.answer_main(true);
-        assert_eq!(carrier.take_bytes(u64::MAX), Verdict::Pass);
+        let session = EngineSession::default();
+        assert_eq!(session.take_bytes(MAX_BYTES), Verdict::Pass);
+        assert_eq!(session.take_bytes(1), Verdict::Refuse);
+        session.answer_main(true);
+        assert_eq!(session.take_bytes(u64::MAX), Verdict::Pass);
     }
 
     #[test]
     fn a_pong_is_free_when_it_answers() {
-        let carrier = Carrier::default();
+        let session = EngineSession::default();
         for _ in 0..1000 {
-            carrier.sent(&Head::Ping);
-            assert_eq!(carrier.take(&Head::Pong), Verdict::Pass);
+            session.sent(&Head::Ping);
+            assert_eq!(session.take(&Head::Pong), Verdict::Pass);
         }
-        assert_eq!(times(&carrier, &Head::Pong), MAX_PACKETS);
+        assert_eq!(times(&session, &Head::Pong), MAX_PACKETS);
     }
 
     #[test]
     fn few_are_under_way_and_the_others_wait() {
-        let carrier = Carrier::default();
+        let session = EngineSession::default();
         for name in ["/a", "/b", "/c", "/d"] {
-            assert_eq!(carrier.take(&own(name)), Verdict::Pass);
+            assert_eq!(session.take(&own(name)), Verdict::Pass);
         }
         for head in [own("/e"), Head::Connect(None)] {
-            assert_eq!(times(&carrier, &head), 0);
-            assert_eq!(carrier.take(&head), Verdict::Wait);
+            assert_eq!(times(&session, &head), 0);
+            assert_eq!(session.take(&head), Verdict::Wait);
         }
-        carrier.sent(&own("/a"));
-        assert_eq!(carrier.take(&own("/e")), Verdict::Pass);
-        carrier.sent(&Head::Refuse(Some(b"/b".as_slice().into())));
-        assert_eq!(carrier.take(&Head::Connect(None)), Verdict::Pass);
-        assert_eq!(carrier.take(&own("/f")), Verdict::Wait);
-        carrier.hold_main(true);
-        assert_eq!(carrier.take(&own("/f")), Verdict::Pass, "one that is held is not under way");
+        session.sent(&own("/a"));
+        assert_eq!(session.take(&own("/e")), Verdict::Pass);
+        session.sent(&Head::Refuse(Some(b"/b".as_slice().into())));
+        assert_eq!(session.take(&Head::Connect(None)), Verdict::Pass);
+        assert_eq!(session.take(&own("/f")), Verdict::Wait);
+        session.hold_main(true);
+        assert_eq!(session.take(&own("/f")), Verdict::Pass, "one that is held is not under way");
     }
 
     #[test]
     fn who_is_connected_may_repeat_itself_a_little() {
-        let carrier = Carrier::default();
-        carrier.take(&Head::Connect(None));
-        carrier.answer_main(true);
-        assert_eq!(times(&carrier, &Head::Connect(None)), MAX_REPEATS);
+        let session = EngineSession::default();
+        session.take(&Head::Connect(None));
+        session.answer_main(true);
+        assert_eq!(times(&session, &Head::Connect(None)), MAX_REPEATS);
         // An own namespace, entered and left again and again.
-        let carrier = Carrier::default();
-        carrier.answer_main(true);
+        let session = EngineSession::default();
+        session.answer_main(true);
         for _ in 0..100 {
-            assert_eq!(carrier.take(&own("/own")), Verdict::Pass);
-            carrier.sent(&own("/own"));
-            assert_eq!(carrier.take(&own("/own")), Verdict::Pass);
-            assert_eq!(carrier.take(&Head::Leave(Some(b"/own".as_slice().into()))), Verdict::Pass);
+            assert_eq!(session.take(&own("/own")), Verdict::Pass);
+            session.sent(&own("/own"));
+            assert_eq!(session.take(&own("/own")), Verdict::Pass);
+            assert_eq!(session.take(&Head::Leave(Some(b"/own".as_slice().into()))), Verdict::Pass);
         }
     }
 
     #[test]
     fn who_leaves_before_the_answer_is_not_connected_by_it() {
-        let carrier = Carrier::default();
-        carrier.take(&own("/own"));
-        carrier.take(&Head::Leave(Some(b"/own".as_slice().into())));
-        assert_eq!(carrier.take(&own("/own")), Verdict::Wait);
-        carrier.sent(&own("/own"));
-        assert!(!carrier.turnstile.lock().is_connected());
-        assert_eq!(carrier.take(&own("/own")), Verdict::Pass);
-        carrier.sent(&own("/own"));
-        assert!(carrier.turnstile.lock().is_connected());
+        let session = EngineSession::default();
+        session.take(&own("/own"));
+        session.take(&Head::Leave(Some(b"/own".as_slice().into())));
+        assert_eq!(session.take(&own("/own")), Verdict::Wait);
+        session.sent(&own("/own"));
+        assert!(!session.turnstile.lock().is_connected());
+        assert_eq!(session.take(&own("/own")), Verdict::Pass);
+        session.sent(&own("/own"));
+        assert!(session.turnstile.lock().is_connected());
     }
 
     #[test]
     fn a_session_is_in_so_many_namespaces_only() {
-        let carrier = Carrier::default();
-        carrier.answer_main(true);
+        let session = EngineSession::default();
+        session.answer_main(true);
         for n in 0..MAX_NAMESPACES {
             let head = own(&format!("/{n}"));
-            assert_eq!(carrier.take(&head), Verdict::Pass);
-            carrier.sent(&head);
+            assert_eq!(session.take(&head), Verdict::Pass);
+            session.sent(&head);
         }
-        assert_eq!(carrier.take(&own("/more")), Verdict::Refuse);
+        assert_eq!(session.take(&own("/more")), Verdict::Refuse);
     }
 
     #[test]
     fn the_threshold_is_not_for_clients() {
-        assert_eq!(Carrier::default().take(&own(threshold::NAME)), Verdict::Refuse);
-        assert_eq!(Carrier::default().take(&Head::Endless), Verdict::Refuse);
+        assert_eq!(EngineSession::default().take(&own(threshold::NAME)), Verdict::Refuse);
+        assert_eq!(EngineSession::default().take(&Head::Endless), Verdict::Refuse);
     }
 }

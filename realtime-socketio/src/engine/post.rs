@@ -7,13 +7,13 @@ use axum::body::Body;
 use bytes::Bytes;
 use http_body::{Body as _, Frame};
 
-use crate::carrier::Carrier;
-use crate::cause::Cause;
-use crate::intake::TURN;
+use crate::engine::cause::Cause;
+use crate::engine::intake::TURN;
+use crate::engine::session::EngineSession;
+use crate::engine::turnstile::Verdict;
 use crate::packet::head::{Head, HeadScan};
 use crate::packet::payload::SEPARATOR;
 use crate::packet::post_mender::PacketMender;
-use crate::turnstile::Verdict;
 
 /// The body of a POST that hands engineioxide one packet at a time, and none while reading is paused or the packet has to
 /// wait.
@@ -22,7 +22,7 @@ use crate::turnstile::Verdict;
 /// exactly its pace; from larger frames it would go on to decode whatever lies in its buffer.
 pub(crate) struct PostBody {
     inner: Body,
-    carrier: Arc<Carrier>,
+    session: Arc<EngineSession>,
     chunk: Bytes,
     /// Bytes that may still come.
     left: usize,
@@ -51,10 +51,10 @@ pub(crate) enum PostError {
 
 impl PostBody {
     /// The only POST of this session at a time, or none.
-    pub(crate) fn begin(inner: Body, carrier: Arc<Carrier>, max: usize) -> Option<Self> {
-        carrier.begin_post().then(|| Self {
+    pub(crate) fn begin(inner: Body, session: Arc<EngineSession>, max: usize) -> Option<Self> {
+        session.begin_post().then(|| Self {
             inner,
-            carrier,
+            session,
             chunk: Bytes::new(),
             left: max,
             head: HeadScan::default(),
@@ -71,18 +71,18 @@ impl PostBody {
             match ready!(Pin::new(&mut self.inner).poll_frame(cx)) {
                 None => return Poll::Ready(Ok(false)),
                 Some(Err(error)) => {
-                    self.carrier.close_for(Cause::Lost);
+                    self.session.close_for(Cause::Lost);
                     return Poll::Ready(Err(error.into()));
                 }
                 Some(Ok(frame)) => {
-                    self.carrier.hear();
+                    self.session.hear();
                     self.chunk = frame.into_data().unwrap_or_default();
                 }
             }
             match self.left.checked_sub(self.chunk.len()) {
                 Some(left) => self.left = left,
                 None => {
-                    self.carrier.close_for(Cause::TooLarge);
+                    self.session.close_for(Cause::TooLarge);
                     return Poll::Ready(Err(PostError::TooLarge));
                 }
             }
@@ -92,7 +92,7 @@ impl PostBody {
 
     /// What the next piece of the chunk, or the body's end, makes of the packet under way.
     fn look(&mut self, piece: &[u8]) -> Result<Option<Head>, PostError> {
-        if self.carrier.take_bytes(piece.len() as u64) == Verdict::Refuse {
+        if self.session.take_bytes(piece.len() as u64) == Verdict::Refuse {
             return Err(self.refuse());
         }
         let (packet, over) = match piece {
@@ -107,13 +107,13 @@ impl PostBody {
     /// Whether the packet that waits, if there is one, may be handed on now.
     fn poll_take(&mut self) -> Poll<Result<(), PostError>> {
         let Some(head) = self.waits.take() else { return Poll::Ready(Ok(())) };
-        match self.carrier.take(&head) {
+        match self.session.take(&head) {
             Verdict::Pass => {
                 self.packets += 1;
                 Poll::Ready(Ok(()))
             }
             Verdict::Refuse => Poll::Ready(Err(self.refuse())),
-            // The carrier's readers are woken.
+            // The session's readers are woken.
             Verdict::Wait => {
                 self.waits = Some(head);
                 Poll::Pending
@@ -122,7 +122,7 @@ impl PostBody {
     }
 
     fn refuse(&self) -> PostError {
-        self.carrier.refuse();
+        self.session.refuse();
         PostError::Flood
     }
 }
@@ -132,7 +132,7 @@ impl http_body::Body for PostBody {
     type Error = PostError;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, PostError>>> {
-        if ready!(self.carrier.poll_post_open(cx)) {
+        if ready!(self.session.poll_post_open(cx)) {
             return Poll::Ready(Some(Err(PostError::Closed)));
         }
         if self.packets >= TURN {
@@ -161,7 +161,7 @@ impl http_body::Body for PostBody {
 
 impl Drop for PostBody {
     fn drop(&mut self) {
-        self.carrier.end_post();
+        self.session.end_post();
     }
 }
 
@@ -177,10 +177,10 @@ mod tests {
     use futures_util::FutureExt;
     use http_body_util::BodyExt;
 
-    fn post(text: &'static str, max: usize) -> (PostBody, Arc<Carrier>) {
-        let carrier = Arc::new(Carrier::default());
-        let body = PostBody::begin(Body::from(text), Arc::clone(&carrier), max).expect("first");
-        (body, carrier)
+    fn post(text: &'static str, max: usize) -> (PostBody, Arc<EngineSession>) {
+        let session = Arc::new(EngineSession::default());
+        let body = PostBody::begin(Body::from(text), Arc::clone(&session), max).expect("first");
+        (body, session)
     }
 
     async fn next(body: &mut PostBody) -> Option<Result<Bytes, PostError>> {
@@ -198,19 +198,19 @@ mod tests {
 
     #[tokio::test]
     async fn nothing_comes_while_paused() {
-        let (mut body, carrier) = post("42[\"a\"]\u{1e}42[\"b\"]", 100);
+        let (mut body, session) = post("42[\"a\"]\u{1e}42[\"b\"]", 100);
         next(&mut body).await.unwrap().unwrap();
-        carrier.pause();
+        session.pause();
         assert!(next(&mut body).now_or_never().is_none());
-        carrier.resume();
+        session.resume();
         assert_eq!(next(&mut body).await.unwrap().unwrap(), "42[\"b\"]");
     }
 
     #[tokio::test]
     async fn others_have_their_turn_while_a_burst_is_read() {
         let burst = "42[\"a\"]\u{1e}".repeat(100);
-        let (mut body, carrier) = post(burst.leak(), 10_000);
-        carrier.answer_main(true);
+        let (mut body, session) = post(burst.leak(), 10_000);
+        session.answer_main(true);
         let (mut packets, mut turns) = (0, 0);
         while packets < 100 {
             match next(&mut body).now_or_never() {
@@ -232,9 +232,9 @@ mod tests {
 
     #[tokio::test]
     async fn one_post_at_a_time() {
-        let (body, carrier) = post("1", 5);
-        assert!(PostBody::begin(Body::empty(), Arc::clone(&carrier), 5).is_none());
+        let (body, session) = post("1", 5);
+        assert!(PostBody::begin(Body::empty(), Arc::clone(&session), 5).is_none());
         drop(body);
-        assert!(PostBody::begin(Body::empty(), carrier, 5).is_some());
+        assert!(PostBody::begin(Body::empty(), session, 5).is_some());
     }
 }

@@ -8,17 +8,17 @@ use socketioxide::socket::Sid;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 
-use crate::carrier::{Carrier, GRACE};
-use crate::cause::Cause;
+use crate::engine::cause::Cause;
+use crate::engine::lobby::{Lobby, Turn};
+use crate::engine::secret::Secret;
+use crate::engine::session::{EngineSession, GRACE};
 use crate::engine::settings::Bounds;
-use crate::lobby::{Lobby, Turn};
-use crate::secret::Secret;
 
 /// Told of each refusal, and of the client's address where it is known.
 type Reporter = Box<dyn Fn(Refusal, Option<IpAddr>) + Send + Sync>;
 
 /// All Engine.IO sessions of this node, connected to a namespace or not.
-pub(crate) struct Carriers {
+pub(crate) struct Sessions {
     bounds: Bounds,
     /// Counts and logs a refusal.
     reporter: Reporter,
@@ -45,9 +45,9 @@ struct Table {
     connections: usize,
     /// Sessions that are connected to a namespace.
     seated: usize,
-    all: HashMap<u64, Session>,
+    all: HashMap<u64, Entry>,
     /// Those that began on long polling, whose requests name them.
-    by_secret: HashMap<Secret, (Sid, Arc<Carrier>)>,
+    by_secret: HashMap<Secret, (Sid, Arc<EngineSession>)>,
     /// Ended for a broken packet, and since when: a client that asks again is to be told of the end.
     to_be_told: VecDeque<(Secret, Instant)>,
     lobby: Lobby,
@@ -55,8 +55,8 @@ struct Table {
     swept: bool,
 }
 
-struct Session {
-    carrier: Arc<Carrier>,
+struct Entry {
+    session: Arc<EngineSession>,
     address: Option<IpAddr>,
     /// While it is connected to no namespace and not held.
     turn: Option<Turn>,
@@ -67,25 +67,25 @@ struct Session {
 
 impl Table {
     fn enter_lobby(&mut self, id: u64, until: Instant) {
-        if let Some(session) = self.all.get_mut(&id) {
-            session.turn = Some(self.lobby.enter(id, session.address, until));
+        if let Some(entry) = self.all.get_mut(&id) {
+            entry.turn = Some(self.lobby.enter(id, entry.address, until));
         }
     }
 
     fn leave_lobby(&mut self, id: u64) {
-        if let Some(turn) = self.all.get_mut(&id).and_then(|session| session.turn.take()) {
+        if let Some(turn) = self.all.get_mut(&id).and_then(|entry| entry.turn.take()) {
             self.lobby.leave(turn);
         }
     }
 
     /// Takes a session out of the lobby, to be ended.
-    fn turn_out(&mut self, id: u64) -> Option<Arc<Carrier>> {
+    fn turn_out(&mut self, id: u64) -> Option<Arc<EngineSession>> {
         self.leave_lobby(id);
-        self.all.get(&id).map(|session| Arc::clone(&session.carrier))
+        self.all.get(&id).map(|entry| Arc::clone(&entry.session))
     }
 
     /// Makes room for one more from this address: whom to end for it.
-    fn make_room(&mut self, address: Option<IpAddr>, bounds: Bounds) -> Vec<Arc<Carrier>> {
+    fn make_room(&mut self, address: Option<IpAddr>, bounds: Bounds) -> Vec<Arc<EngineSession>> {
         let mut out = Vec::new();
         if let Some(address) = address
             && bounds.sessions_per_address > 0
@@ -100,7 +100,7 @@ impl Table {
     }
 
     /// Those that have stayed too long, and when the next one will have.
-    fn overdue(&mut self, now: Instant) -> (Vec<Arc<Carrier>>, Option<Instant>) {
+    fn overdue(&mut self, now: Instant) -> (Vec<Arc<EngineSession>>, Option<Instant>) {
         let mut out = Vec::new();
         while let Some((id, until)) = self.lobby.oldest() {
             if until > now {
@@ -112,17 +112,17 @@ impl Table {
     }
 }
 
-impl Carriers {
+impl Sessions {
     pub(crate) fn new(bounds: Bounds, reporter: impl Fn(Refusal, Option<IpAddr>) + Send + Sync + 'static) -> Self {
         Self { bounds, reporter: Box::new(reporter), table: Mutex::default(), emptied: Notify::new() }
     }
 
-    /// A new session's carrier; it is forgotten with the last clone of its berth. The bound of one address is for those
+    /// A new session's session; it is forgotten with the last clone of its guard. The bound of one address is for those
     /// that have one.
     ///
     /// At a bound the oldest session without a connection is ended for it. None when the node is going down.
-    pub(crate) fn open(self: &Arc<Self>, address: Option<IpAddr>) -> Option<Berth> {
-        let carrier = Arc::new(Carrier::default());
+    pub(crate) fn open(self: &Arc<Self>, address: Option<IpAddr>) -> Option<SessionGuard> {
+        let session = Arc::new(EngineSession::default());
         let (id, out, begin) = {
             let mut table = self.lock();
             if table.shut {
@@ -133,15 +133,15 @@ impl Carriers {
             table.next += 1;
             table
                 .all
-                .insert(id, Session { carrier: Arc::clone(&carrier), address, turn: None, seated: false, held: false });
+                .insert(id, Entry { session: Arc::clone(&session), address, turn: None, seated: false, held: false });
             table.enter_lobby(id, self.deadline());
             (id, out, !std::mem::replace(&mut table.swept, true))
         };
-        carrier.place(Arc::downgrade(self), id);
+        session.place(Arc::downgrade(self), id);
         self.after(out, begin);
-        Some(Berth(Arc::new(Inner {
-            carrier,
-            carriers: Arc::clone(self),
+        Some(SessionGuard(Arc::new(Inner {
+            session,
+            sessions: Arc::clone(self),
             id,
             secret: Secret::new(),
             is_named: OnceLock::new(),
@@ -150,24 +150,24 @@ impl Carriers {
 
     /// A session has its first connection, or has lost its last one; called in the order in which that happened.
     pub(crate) fn seat(self: &Arc<Self>, id: u64, connected: bool) {
-        self.change(id, |session| session.seated = connected);
+        self.change(id, |entry| entry.seated = connected);
     }
 
     /// A session's CONNECT waits for a place of its user, or does so no more: it is outside the bounds meanwhile, and has
     /// its time for a connection once more then.
     pub(crate) fn hold(self: &Arc<Self>, id: u64, held: bool) {
-        self.change(id, |session| session.held = held);
+        self.change(id, |entry| entry.held = held);
     }
 
     /// Changes a session, which is in the lobby afterwards, as its youngest, or is not.
-    fn change(self: &Arc<Self>, id: u64, change: impl FnOnce(&mut Session)) {
+    fn change(self: &Arc<Self>, id: u64, change: impl FnOnce(&mut Entry)) {
         let (out, begin) = {
             let mut guard = self.lock();
             let table = &mut *guard;
-            let Some(session) = table.all.get_mut(&id) else { return };
-            let (address, before) = (session.address, session.seated);
-            change(session);
-            let (seated, held) = (session.seated, session.held);
+            let Some(entry) = table.all.get_mut(&id) else { return };
+            let (address, before) = (entry.address, entry.seated);
+            change(entry);
+            let (seated, held) = (entry.seated, entry.held);
             if seated != before {
                 table.seated = if seated { table.seated + 1 } else { table.seated - 1 };
             }
@@ -193,16 +193,16 @@ impl Carriers {
     }
 
     /// What is done without the lock after a session has come into the lobby.
-    fn after(self: &Arc<Self>, out: Vec<Arc<Carrier>>, begin_sweep: bool) {
-        for carrier in out {
-            let address = carrier.client().map(tracing::field::display);
+    fn after(self: &Arc<Self>, out: Vec<Arc<EngineSession>>, begin_sweep: bool) {
+        for session in out {
+            let address = session.client().map(tracing::field::display);
             tracing::info!(
                 provider = self.bounds.provider,
                 address,
                 setting = "unconnected_sessions",
                 "session ended for a newer one"
             );
-            carrier.close();
+            session.close();
         }
         if begin_sweep {
             self.begin_sweep();
@@ -221,9 +221,9 @@ impl Carriers {
             self.lock().swept = false;
             return;
         };
-        let carriers = Arc::downgrade(self);
+        let sessions = Arc::downgrade(self);
         runtime.spawn(async move {
-            while let Some(next) = carriers.upgrade().and_then(|carriers| carriers.sweep()) {
+            while let Some(next) = sessions.upgrade().and_then(|sessions| sessions.sweep()) {
                 tokio::time::sleep_until(next).await;
             }
         });
@@ -236,17 +236,17 @@ impl Carriers {
             table.swept = next.is_some();
             (overdue, next)
         };
-        for carrier in overdue.into_iter().filter(|carrier| !carrier.is_closing()) {
-            self.report(late(), carrier.client());
-            if !carrier.expire() {
-                carrier.close_for(Cause::ConnectTimeout);
+        for session in overdue.into_iter().filter(|session| !session.is_closing()) {
+            self.report(late(), session.client());
+            if !session.expire() {
+                session.close_for(Cause::ConnectTimeout);
                 continue;
             }
             // The answer goes out first, and ends the session only if the client leaves it at that.
             tokio::spawn(async move {
                 sleep(GRACE).await;
-                if !carrier.is_connected() {
-                    carrier.close_for(Cause::ConnectTimeout);
+                if !session.is_connected() {
+                    session.close_for(Cause::ConnectTimeout);
                 }
             });
         }
@@ -254,7 +254,7 @@ impl Carriers {
     }
 
     /// The session on long polling that one of these names, and its id inside.
-    pub(crate) fn find(&self, secrets: &[Secret]) -> Option<(Sid, Arc<Carrier>)> {
+    pub(crate) fn find(&self, secrets: &[Secret]) -> Option<(Sid, Arc<EngineSession>)> {
         let table = self.lock();
         secrets.iter().find_map(|secret| table.by_secret.get(secret).cloned())
     }
@@ -290,10 +290,10 @@ impl Carriers {
         let all: Vec<_> = {
             let mut table = self.lock();
             table.shut = true;
-            table.all.values().map(|session| Arc::clone(&session.carrier)).collect()
+            table.all.values().map(|entry| Arc::clone(&entry.session)).collect()
         };
-        for carrier in all {
-            carrier.close();
+        for session in all {
+            session.close();
         }
     }
 
@@ -313,23 +313,23 @@ impl Carriers {
     }
 }
 
-/// A session's place among the carriers. It travels in the opening request's extensions, which
+/// A session's place among the sessions. It travels in the opening request's extensions, which
 /// engineioxide keeps as long as the session lives, so its drop is the session's end.
 #[derive(Clone)]
-pub(crate) struct Berth(Arc<Inner>);
+pub(crate) struct SessionGuard(Arc<Inner>);
 
 struct Inner {
-    carrier: Arc<Carrier>,
-    carriers: Arc<Carriers>,
+    session: Arc<EngineSession>,
+    sessions: Arc<Sessions>,
     id: u64,
     secret: Secret,
     /// Requests find the session by its secret.
     is_named: OnceLock<()>,
 }
 
-impl Berth {
-    pub(crate) fn carrier(&self) -> &Arc<Carrier> {
-        &self.0.carrier
+impl SessionGuard {
+    pub(crate) fn session(&self) -> &Arc<EngineSession> {
+        &self.0.session
     }
 
     /// What the session's client is told as its id.
@@ -340,29 +340,29 @@ impl Berth {
     /// From here on the session's requests find it by its secret; inside it has this id.
     pub(crate) fn name(&self, sid: Sid) {
         if self.0.is_named.set(()).is_ok() {
-            self.0.carriers.lock().by_secret.insert(self.0.secret, (sid, Arc::clone(&self.0.carrier)));
+            self.0.sessions.lock().by_secret.insert(self.0.secret, (sid, Arc::clone(&self.0.session)));
         }
     }
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        let mut table = self.carriers.lock();
+        let mut table = self.sessions.lock();
         table.leave_lobby(self.id);
-        if table.all.remove(&self.id).is_some_and(|session| session.seated) {
+        if table.all.remove(&self.id).is_some_and(|entry| entry.seated) {
             table.seated -= 1;
         }
-        if table.by_secret.remove(&self.secret).is_some() && self.carrier.cause() == Some(Cause::Malformed) {
+        if table.by_secret.remove(&self.secret).is_some() && self.session.cause() == Some(Cause::Malformed) {
             table.to_be_told.truncate(MAX_TO_BE_TOLD - 1);
             table.to_be_told.push_front((self.secret, Instant::now()));
         }
         drop(table);
-        self.carrier.close();
+        self.session.close();
     }
 }
 
 /// One connection to the main namespace.
-pub(crate) struct Connected(Arc<Carriers>);
+pub(crate) struct Connected(Arc<Sessions>);
 
 impl Drop for Connected {
     fn drop(&mut self) {
@@ -383,109 +383,109 @@ mod tests {
     use futures_util::FutureExt;
 
     #[test]
-    fn a_carrier_is_forgotten_with_its_berth() {
-        let carriers = bounded(1000, 100);
-        let berth = carriers.open(None).expect("not shut");
-        let (sid, secret) = (Sid::new(), berth.secret());
-        assert!(carriers.find(&[secret]).is_none());
-        berth.name(sid);
-        let clone = berth.clone();
-        drop(berth);
-        let (found, carrier) = carriers.find(&[Secret::new(), secret]).expect("still open");
+    fn a_session_is_forgotten_with_its_guard() {
+        let sessions = bounded(1000, 100);
+        let guard = sessions.open(None).expect("not shut");
+        let (sid, secret) = (Sid::new(), guard.secret());
+        assert!(sessions.find(&[secret]).is_none());
+        guard.name(sid);
+        let clone = guard.clone();
+        drop(guard);
+        let (found, session) = sessions.find(&[Secret::new(), secret]).expect("still open");
         assert_eq!(found, sid);
         drop(clone);
-        assert!(carriers.find(&[secret]).is_none());
-        assert_eq!(carriers.len(), 0);
-        assert!(carrier.is_closing());
+        assert!(sessions.find(&[secret]).is_none());
+        assert_eq!(sessions.len(), 0);
+        assert!(session.is_closing());
     }
 
-    fn bounded(sessions: usize, per_address: usize) -> Arc<Carriers> {
+    fn bounded(sessions: usize, per_address: usize) -> Arc<Sessions> {
         let connect_timeout = Duration::from_secs(10);
         let bounds = Bounds { provider: "socket", sessions, sessions_per_address: per_address, connect_timeout };
-        Arc::new(Carriers::new(bounds, |_, _| {}))
+        Arc::new(Sessions::new(bounds, |_, _| {}))
     }
 
-    fn open(carriers: &Arc<Carriers>, address: &str) -> Berth {
-        carriers.open(address.parse().ok()).expect("not shut")
+    fn open(sessions: &Arc<Sessions>, address: &str) -> SessionGuard {
+        sessions.open(address.parse().ok()).expect("not shut")
     }
 
-    fn closing(berths: &[Berth]) -> Vec<bool> {
-        berths.iter().map(|berth| berth.carrier().is_closing()).collect()
+    fn closing(guards: &[SessionGuard]) -> Vec<bool> {
+        guards.iter().map(|guard| guard.session().is_closing()).collect()
     }
 
     #[test]
     fn the_oldest_goes_for_a_newcomer() {
-        let carriers = bounded(3, 2);
-        let mut all: Vec<_> = ["1.1.1.1", "", "1.1.1.1", "1.1.1.1"].map(|address| open(&carriers, address)).into();
+        let sessions = bounded(3, 2);
+        let mut all: Vec<_> = ["1.1.1.1", "", "1.1.1.1", "1.1.1.1"].map(|address| open(&sessions, address)).into();
         assert_eq!(closing(&all), [true, false, false, false], "the oldest of its address, which made room for all");
-        all.push(open(&carriers, "2.2.2.2"));
+        all.push(open(&sessions, "2.2.2.2"));
         assert_eq!(closing(&all), [true, true, false, false, false], "the oldest of all");
-        carriers.seat(2, true);
-        all.extend((0..2).map(|_| open(&carriers, "")));
+        sessions.seat(2, true);
+        all.extend((0..2).map(|_| open(&sessions, "")));
         assert_eq!(closing(&all), [true, true, false, true, false, false, false], "never one that is connected");
-        assert_eq!(carriers.seated(), 1);
-        carriers.seat(2, false);
+        assert_eq!(sessions.seated(), 1);
+        sessions.seat(2, false);
         assert_eq!(closing(&all), [true, true, false, true, true, false, false], "nor one that has just left");
-        assert_eq!((carriers.seated(), carriers.lock().lobby.len()), (0, 3));
+        assert_eq!((sessions.seated(), sessions.lock().lobby.len()), (0, 3));
         // One that is held is none of them until it is held no more.
-        carriers.hold(2, true);
-        all.push(open(&carriers, ""));
+        sessions.hold(2, true);
+        all.push(open(&sessions, ""));
         assert_eq!(closing(&all[2..]), [false, true, true, false, false, false]);
-        carriers.seat(2, true);
-        carriers.seat(2, false);
+        sessions.seat(2, true);
+        sessions.seat(2, false);
         assert_eq!(closing(&all[2..]), [false, true, true, false, false, false]);
-        carriers.hold(2, false);
+        sessions.hold(2, false);
         assert_eq!(closing(&all[2..]), [false, true, true, true, false, false], "nor one whose wait is over");
         drop(all);
-        assert_eq!((carriers.len(), carriers.lock().lobby.len()), (0, 0));
+        assert_eq!((sessions.len(), sessions.lock().lobby.len()), (0, 0));
     }
 
     #[test]
     fn zero_is_no_bound() {
-        let carriers = bounded(0, 0);
-        let all: Vec<_> = (0..2000).map(|_| open(&carriers, "1.1.1.1")).collect();
+        let sessions = bounded(0, 0);
+        let all: Vec<_> = (0..2000).map(|_| open(&sessions, "1.1.1.1")).collect();
         assert!(!closing(&all).contains(&true));
     }
 
     #[tokio::test(start_paused = true)]
     async fn who_is_not_connected_in_time_goes() {
-        let carriers = bounded(0, 0);
-        let all: Vec<_> = (0..4).map(|_| open(&carriers, "")).collect();
+        let sessions = bounded(0, 0);
+        let all: Vec<_> = (0..4).map(|_| open(&sessions, "")).collect();
         let pass = |seconds: u64| async move {
             tokio::time::sleep(Duration::from_millis(seconds * 1000 + 10)).await;
         };
-        carriers.seat(1, true);
+        sessions.seat(1, true);
         pass(5).await;
-        carriers.hold(2, true);
-        carriers.hold(1, true);
-        carriers.hold(1, false);
+        sessions.hold(2, true);
+        sessions.hold(1, true);
+        sessions.hold(1, false);
         pass(5).await;
         assert_eq!(closing(&all), [true, false, false, true]);
-        carriers.seat(1, false);
+        sessions.seat(1, false);
         pass(5).await;
         assert_eq!(closing(&all), [true, false, false, true]);
         pass(5).await;
         assert_eq!(closing(&all), [true, true, false, true], "connect_timeout after it was left");
         pass(20).await;
-        carriers.hold(2, false);
+        sessions.hold(2, false);
         pass(5).await;
         assert_eq!(closing(&all), [true, true, false, true], "held for as long as whoever holds it wants");
         pass(5).await;
         assert_eq!(closing(&all), [true; 4], "connect_timeout after its wait");
-        let late = open(&carriers, "");
+        let late = open(&sessions, "");
         pass(10).await;
-        assert!(late.carrier().is_closing(), "the sweep begins again");
+        assert!(late.session().is_closing(), "the sweep begins again");
     }
 
     #[tokio::test]
     async fn close_ends_all_and_waits_for_the_last() {
-        let carriers = bounded(1000, 100);
-        let berth = carriers.open(None).expect("not shut");
-        let connection = carriers.connect();
-        let mut close = std::pin::pin!(carriers.close());
+        let sessions = bounded(1000, 100);
+        let guard = sessions.open(None).expect("not shut");
+        let connection = sessions.connect();
+        let mut close = std::pin::pin!(sessions.close());
         assert!((&mut close).now_or_never().is_none());
-        assert!(berth.carrier().is_closing());
-        assert!(carriers.open(None).is_none());
+        assert!(guard.session().is_closing());
+        assert!(sessions.open(None).is_none());
         drop(connection);
         close.await;
     }

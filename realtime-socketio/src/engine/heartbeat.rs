@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-use crate::carrier::Carrier;
-use crate::cause::Cause;
+use crate::engine::cause::Cause;
+use crate::engine::session::EngineSession;
 use crate::engine::settings::{Heartbeat, LONGEST};
 
 /// What is known of the client's being there.
@@ -61,7 +61,7 @@ impl Life {
 }
 
 /// The session's part of it.
-impl Carrier {
+impl EngineSession {
     /// Something came from the client.
     pub(crate) fn hear(&self) {
         self.life.hear();
@@ -98,7 +98,7 @@ impl Carrier {
 /// Pings a client until its session ends, and ends that when it gives no sign of life in time: anything that comes counts.
 ///
 /// The first ping is engineioxide's, which goes out at once.
-pub(crate) async fn watch(carrier: Arc<Carrier>, heartbeat: Heartbeat) {
+pub(crate) async fn watch(session: Arc<EngineSession>, heartbeat: Heartbeat) {
     let (interval, timeout) = (heartbeat.interval.min(LONGEST), heartbeat.timeout.min(LONGEST));
     let begun = Instant::now();
     let mut next = begun + interval;
@@ -108,19 +108,19 @@ pub(crate) async fn watch(carrier: Arc<Carrier>, heartbeat: Heartbeat) {
         let due = asked.map_or(next, |asked| next.min(asked + timeout));
         tokio::select! {
             biased;
-            () = carrier.closed() => return,
+            () = session.closed() => return,
             () = sleep_until(due) => {}
         }
         let now = Instant::now();
-        asked = asked.filter(|asked| !carrier.lives_since(*asked, now, heartbeat.busy));
+        asked = asked.filter(|asked| !session.lives_since(*asked, now, heartbeat.busy));
         if asked.is_some_and(|asked| now >= asked + timeout) {
             tracing::debug!("a client gave no sign of life");
-            return carrier.close_for(Cause::Heartbeat);
+            return session.close_for(Cause::Heartbeat);
         }
         if now >= next {
             next = now + interval;
             asked.get_or_insert(now);
-            carrier.ping();
+            session.ping();
         }
     }
 }
@@ -135,31 +135,31 @@ mod tests {
     const HEARTBEAT: Heartbeat =
         Heartbeat { interval: SECOND, timeout: Duration::from_secs(3), busy: Duration::from_secs(60) };
 
-    fn watched() -> (Arc<Carrier>, JoinHandle<()>, Instant) {
-        let carrier = Arc::new(Carrier::default());
-        let watching = tokio::spawn(watch(Arc::clone(&carrier), HEARTBEAT));
-        (carrier, watching, Instant::now())
+    fn watched() -> (Arc<EngineSession>, JoinHandle<()>, Instant) {
+        let session = Arc::new(EngineSession::default());
+        let watching = tokio::spawn(watch(Arc::clone(&session), HEARTBEAT));
+        (session, watching, Instant::now())
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_silent_client_has_the_timeout_of_the_first_ping() {
-        let (carrier, watching, begun) = watched();
+        let (session, watching, begun) = watched();
         watching.await.unwrap();
-        assert_eq!((begun.elapsed(), carrier.cause()), (3 * SECOND, Some(Cause::Heartbeat)));
-        assert!(carrier.takes_ping() && !carrier.takes_ping(), "those that were not taken are one");
+        assert_eq!((begun.elapsed(), session.cause()), (3 * SECOND, Some(Cause::Heartbeat)));
+        assert!(session.takes_ping() && !session.takes_ping(), "those that were not taken are one");
     }
 
     #[tokio::test(start_paused = true)]
     async fn pings_keep_their_pace_while_anything_comes() {
-        let (carrier, watching, begun) = watched();
+        let (session, watching, begun) = watched();
         for n in 1..100 {
             sleep(SECOND * n - begun.elapsed() - Duration::from_millis(1)).await;
-            assert!(!carrier.takes_ping(), "{n}");
-            carrier.hear();
+            assert!(!session.takes_ping(), "{n}");
+            session.hear();
             sleep(Duration::from_millis(2)).await;
-            assert!(carrier.takes_ping(), "{n}");
+            assert!(session.takes_ping(), "{n}");
         }
-        carrier.hear();
+        session.hear();
         let quiet = begun.elapsed();
         watching.await.unwrap();
         // From the first ping on that it has not answered.
@@ -168,11 +168,11 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_is_not_read_is_there_for_so_long_and_pinged_all_the_time() {
-        let (carrier, watching, begun) = watched();
-        carrier.pause();
+        let (session, watching, begun) = watched();
+        session.pause();
         for _ in 0..59 {
             sleep(SECOND + Duration::from_millis(1)).await;
-            assert!(carrier.takes_ping());
+            assert!(session.takes_ping());
         }
         watching.await.unwrap();
         let ended = begun.elapsed();
@@ -181,13 +181,13 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_time_of_a_client_that_is_read_again_begins_then() {
-        let (carrier, watching, begun) = watched();
-        carrier.pause();
-        carrier.block(true);
+        let (session, watching, begun) = watched();
+        session.pause();
+        session.block(true);
         sleep(50 * SECOND).await;
-        carrier.resume();
+        session.resume();
         sleep(5 * SECOND).await;
-        carrier.block(false);
+        session.block(false);
         watching.await.unwrap();
         let ended = begun.elapsed();
         assert!(ended >= 58 * SECOND && ended <= 59 * SECOND, "{ended:?}");
@@ -195,10 +195,10 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn it_ends_with_the_session() {
-        let (carrier, watching, begun) = watched();
+        let (session, watching, begun) = watched();
         sleep(SECOND).await;
-        carrier.close();
+        session.close();
         watching.await.unwrap();
-        assert_eq!((begun.elapsed(), carrier.cause()), (SECOND, None));
+        assert_eq!((begun.elapsed(), session.cause()), (SECOND, None));
     }
 }

@@ -12,9 +12,9 @@ use std::time::Duration;
 use tokio::io::AsyncWrite;
 use tokio::time::timeout;
 
-use crate::carrier::Carrier;
+use crate::engine::session::EngineSession;
+use crate::engine::stream::SessionStream;
 use crate::packet::head::Head;
-use crate::stream::CarriedStream;
 
 /// Where the question stands, and whether an answer can be heard.
 #[derive(Default)]
@@ -46,7 +46,7 @@ pub(crate) struct Ping {
 }
 
 /// The session's part of it.
-impl Carrier {
+impl EngineSession {
     /// Asks the client for a sign of life. False when it has given none for this time, in which it could be heard.
     pub(crate) async fn shows_life(&self, time: Duration) -> bool {
         if self.pulse.stage.compare_exchange(CALM, WANTED, Ordering::SeqCst, Ordering::SeqCst).is_err() {
@@ -104,7 +104,7 @@ impl Carrier {
     }
 }
 
-impl<S: AsyncWrite + Unpin> CarriedStream<S> {
+impl<S: AsyncWrite + Unpin> SessionStream<S> {
     /// Writes what is due between two frames, or the rest of what was begun: a ping if the client is to be asked, and one of
     /// Engine.IO's heartbeat.
     pub(crate) fn poll_ping(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -126,10 +126,10 @@ impl<S: AsyncWrite + Unpin> CarriedStream<S> {
         let is_between = self.exchange.is_none() && self.greeting.is_none() && self.sent.at_boundary();
         if !is_between || self.sent.has_closed() {
             None
-        } else if self.carrier.asks_for_life() {
+        } else if self.session.asks_for_life() {
             Some(&PING)
-        } else if self.carrier.takes_ping() {
-            self.carrier.sent(&Head::Ping);
+        } else if self.session.takes_ping() {
+            self.session.sent(&Head::Ping);
             Some(&HEARTBEAT_PING)
         } else {
             None
@@ -153,9 +153,9 @@ impl<S: AsyncWrite + Unpin> CarriedStream<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cause::Cause;
+    use crate::engine::cause::Cause;
+    use crate::engine::exchange::BARE_CLOSE;
     use crate::engine::settings::Limits;
-    use crate::exchange::BARE_CLOSE;
     use crate::packet::frame::text_frame;
     use std::sync::Arc;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, WriteHalf, duplex, split};
@@ -165,14 +165,14 @@ mod tests {
     const PONG: [u8; 6] = [0x8a, 0x80, 0, 0, 0, 0];
 
     /// A websocket's stream that takes so many bytes before its writes wait, and is read all the time.
-    fn stream(room: usize) -> (Arc<Carrier>, WriteHalf<CarriedStream<DuplexStream>>, DuplexStream) {
+    fn stream(room: usize) -> (Arc<EngineSession>, WriteHalf<SessionStream<DuplexStream>>, DuplexStream) {
         let (io, peer) = duplex(room);
-        let carrier = Arc::new(Carrier::default());
-        carrier.passage.finish();
+        let session = Arc::new(EngineSession::default());
+        session.passage.finish();
         let limits = Limits { max_message: 1 << 20, write_stall: Duration::from_secs(30), probe: TIME };
-        let (mut reader, writer) = split(CarriedStream::new(io, Arc::clone(&carrier), limits));
+        let (mut reader, writer) = split(SessionStream::new(io, Arc::clone(&session), limits));
         tokio::spawn(async move { while reader.read(&mut [0; 64]).await.is_ok_and(|read| read > 0) {} });
-        (carrier, writer, peer)
+        (session, writer, peer)
     }
 
     /// So many bytes, which come soon.
@@ -182,18 +182,18 @@ mod tests {
         got
     }
 
-    fn asking(carrier: &Arc<Carrier>) -> tokio::task::JoinHandle<bool> {
-        let carrier = Arc::clone(carrier);
-        tokio::spawn(async move { carrier.shows_life(TIME).await })
+    fn asking(session: &Arc<EngineSession>) -> tokio::task::JoinHandle<bool> {
+        let session = Arc::clone(session);
+        tokio::spawn(async move { session.shows_life(TIME).await })
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_idle_websocket_is_sent_a_ping_however_little_it_takes() {
         for room in [1, 2, 64] {
-            let (carrier, _writer, mut peer) = stream(room);
+            let (session, _writer, mut peer) = stream(room);
             for _ in 0..3 {
                 sleep(TIME).await;
-                let asking = asking(&carrier);
+                let asking = asking(&session);
                 assert_eq!(read(&mut peer, PING.len()).await, PING);
                 let begun = Instant::now();
                 peer.write_all(&PONG).await.unwrap();
@@ -206,34 +206,34 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_client_that_is_silent_has_its_time_and_no_more() {
         for room in [1, 64] {
-            let (carrier, _writer, _peer) = stream(room);
+            let (session, _writer, _peer) = stream(room);
             let begun = Instant::now();
-            assert!(!carrier.shows_life(TIME).await);
+            assert!(!session.shows_life(TIME).await);
             assert_eq!(begun.elapsed(), TIME);
         }
     }
 
     #[tokio::test(start_paused = true)]
     async fn anything_that_comes_is_a_sign_of_life_and_only_while_somebody_wants_one() {
-        let (carrier, _writer, mut peer) = stream(64);
+        let (session, _writer, mut peer) = stream(64);
         peer.write_all(&PONG).await.unwrap();
         sleep(TIME).await;
-        let asking = asking(&carrier);
+        let asking = asking(&session);
         sleep(TIME - Duration::from_millis(10)).await;
         // The begin of a frame.
         peer.write_all(&[0x81]).await.unwrap();
         assert!(asking.await.unwrap());
-        assert!(!carrier.shows_life(TIME).await, "that was before");
+        assert!(!session.shows_life(TIME).await, "that was before");
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_second_question_is_not_asked_while_one_waits() {
-        let (carrier, _writer, mut peer) = stream(64);
-        let first = asking(&carrier);
+        let (session, _writer, mut peer) = stream(64);
+        let first = asking(&session);
         sleep(TIME / 2).await;
-        assert!(carrier.shows_life(TIME).await);
+        assert!(session.shows_life(TIME).await);
         assert!(!first.await.unwrap());
-        drop(carrier);
+        drop(session);
         let mut got = [0; 8];
         assert_eq!(peer.read(&mut got).await.unwrap(), PING.len());
     }
@@ -244,9 +244,9 @@ mod tests {
         let all = frames.concat();
         let borders: Vec<_> = (0..=frames.len()).map(|n| frames[..n].concat().len()).collect();
         for cut in 0..=all.len() {
-            let (carrier, mut writer, mut peer) = stream(1000);
+            let (session, mut writer, mut peer) = stream(1000);
             writer.write_all(&all[..cut]).await.unwrap();
-            let _asking = asking(&carrier);
+            let _asking = asking(&session);
             sleep(Duration::from_millis(1)).await;
             writer.write_all(&all[cut..]).await.unwrap();
             writer.flush().await.unwrap();
@@ -262,9 +262,9 @@ mod tests {
     async fn a_ping_that_was_begun_goes_on_before_the_next_frame() {
         let [first, second] = ["1234", "5678"].map(text_frame);
         for room in first.len()..first.len() + 4 {
-            let (carrier, mut writer, mut peer) = stream(room);
+            let (session, mut writer, mut peer) = stream(room);
             writer.write_all(&first).await.unwrap();
-            let _asking = asking(&carrier);
+            let _asking = asking(&session);
             sleep(Duration::from_millis(1)).await;
             let (expected, second) = ([&first[..], &PING, &second].concat(), second.clone());
             let writing = tokio::spawn(async move {
@@ -280,13 +280,13 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_second_ping_waits_for_the_first() {
-        let (carrier, _writer, mut peer) = stream(1);
-        let first = asking(&carrier);
+        let (session, _writer, mut peer) = stream(1);
+        let first = asking(&session);
         sleep(Duration::from_millis(1)).await;
         // One that sends and does not read.
         peer.write_all(&[0x8a]).await.unwrap();
         assert!(first.await.unwrap());
-        let second = asking(&carrier);
+        let second = asking(&session);
         sleep(Duration::from_millis(1)).await;
         assert_eq!(read(&mut peer, 2 * PING.len()).await, [PING, PING].concat());
         assert!(!second.await.unwrap());
@@ -294,11 +294,11 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn nothing_comes_behind_a_close_frame() {
-        let (carrier, mut writer, mut peer) = stream(1000);
+        let (session, mut writer, mut peer) = stream(1000);
         writer.write_all(&BARE_CLOSE).await.unwrap();
-        assert!(!carrier.shows_life(TIME).await);
-        carrier.close();
-        drop((carrier, writer));
+        assert!(!session.shows_life(TIME).await);
+        session.close();
+        drop((session, writer));
         let mut got = Vec::new();
         peer.read_to_end(&mut got).await.unwrap();
         assert_eq!(got, Cause::Malformed.last_frames());
@@ -307,13 +307,13 @@ mod tests {
     /// Its pong stands behind what it has not read, but it takes what is written.
     #[tokio::test(start_paused = true)]
     async fn a_client_that_reads_slowly_is_there() {
-        let (carrier, mut writer, mut peer) = stream(64);
+        let (session, mut writer, mut peer) = stream(64);
         let writing = tokio::spawn(async move { writer.write_all(&text_frame(&"x".repeat(1000))).await });
-        let asking = asking(&carrier);
+        let asking = asking(&session);
         sleep(TIME / 2).await;
         peer.read_exact(&mut [0; 1]).await.unwrap();
         assert!(asking.await.unwrap());
-        assert!(!carrier.shows_life(TIME).await, "once");
+        assert!(!session.shows_life(TIME).await, "once");
         writing.abort();
     }
 
@@ -322,25 +322,25 @@ mod tests {
     async fn a_client_that_is_not_read_has_its_time_from_then_on_when_it_is() {
         for pauses in [true, false] {
             for answers in [true, false] {
-                let (carrier, _writer, mut peer) = stream(1000);
+                let (session, _writer, mut peer) = stream(1000);
                 let others = ["/a", "/b", "/c", "/d"].map(|name| Head::Connect(Some(name.as_bytes().into())));
                 if pauses {
-                    carrier.pause();
+                    session.pause();
                 } else {
                     for head in &others {
-                        carrier.take(head);
+                        session.take(head);
                     }
                     peer.write_all(b"\x81\x84\0\0\0\x0040/e").await.unwrap();
                     sleep(Duration::from_millis(1)).await;
                 }
-                let mut asking = asking(&carrier);
+                let mut asking = asking(&session);
                 assert!(timeout(TIME * 100, &mut asking).await.is_err());
                 let begun = Instant::now();
                 if answers {
                     peer.write_all(&PONG).await.unwrap();
                 }
-                carrier.resume();
-                carrier.sent(&others[0]);
+                session.resume();
+                session.sent(&others[0]);
                 assert_eq!(asking.await.unwrap(), answers);
                 let waited = begun.elapsed();
                 assert!(if answers { waited.is_zero() } else { waited > TIME * 3 / 4 }, "{waited:?}");
@@ -350,10 +350,10 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_session_that_ends_needs_no_sign() {
-        let (carrier, _writer, _peer) = stream(64);
-        let asking = asking(&carrier);
+        let (session, _writer, _peer) = stream(64);
+        let asking = asking(&session);
         sleep(TIME / 2).await;
-        carrier.close();
+        session.close();
         assert!(asking.await.unwrap());
     }
 }

@@ -9,11 +9,11 @@ use std::task::{Context, Poll};
 
 use tokio::io::AsyncWrite;
 
-use crate::cause::Cause;
-use crate::opening::Opening;
+use crate::engine::cause::Cause;
+use crate::engine::opening::Opening;
+use crate::engine::stream::SessionStream;
+use crate::engine::{denial, threshold};
 use crate::packet::frame::whole_frame;
-use crate::stream::CarriedStream;
-use crate::{denial, threshold};
 
 /// What engineioxide ends with: a close frame without a code.
 pub(crate) const BARE_CLOSE: [u8; 2] = [0x88, 0];
@@ -51,7 +51,7 @@ pub(crate) enum Part {
     Plain(usize),
 }
 
-impl<S> CarriedStream<S> {
+impl<S> SessionStream<S> {
     /// The first part of what is written.
     pub(crate) fn next_part(&mut self, buf: &[u8]) -> Part {
         // engineioxide writes the opening packet first, and by itself.
@@ -64,7 +64,7 @@ impl<S> CarriedStream<S> {
         }
         let mut plain = buf.len();
         let at_boundary = self.sent.at_boundary();
-        let hides = self.carrier.is_hiding();
+        let hides = self.session.is_hiding();
         let begin = if at_boundary { 0 } else { self.sent.left(buf) };
         if hides && !at_boundary {
             plain = begin;
@@ -78,7 +78,7 @@ impl<S> CarriedStream<S> {
         }
         match denial::find(&buf[begin..plain.max(begin)]) {
             Some(0) if begin == 0 => {
-                let (frames, of) = self.carrier.exchange_answers(&buf[..plain]);
+                let (frames, of) = self.session.exchange_answers(&buf[..plain]);
                 return Part::Exchanged(Exchange::new(frames, of));
             }
             Some(before) => plain = begin + before,
@@ -102,8 +102,8 @@ impl<S> CarriedStream<S> {
     /// Why engineioxide closes the websocket, if it does so for a fault: without a word from either side it is a frame or
     /// a packet that cannot be read, which it does not tell.
     fn fault(&self) -> Option<Cause> {
-        let said = self.scan.has_closed() || self.carrier.is_closing() || self.carrier.is_lost();
-        self.carrier.cause().or((!said).then_some(Cause::Malformed))
+        let said = self.scan.has_closed() || self.session.is_closing() || self.session.is_lost();
+        self.session.cause().or((!said).then_some(Cause::Malformed))
     }
 
     /// How many bytes come before the bare close frame, if the writer ends with one: nothing comes after it.
@@ -117,7 +117,7 @@ impl<S> CarriedStream<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> CarriedStream<S> {
+impl<S: AsyncWrite + Unpin> SessionStream<S> {
     /// Writes frames in the place of those that this buffer begins with, which count as written when the wire has taken all.
     pub(crate) fn poll_exchange(
         &mut self,
@@ -150,7 +150,7 @@ impl Exchange {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::carrier::Carrier;
+    use crate::engine::session::EngineSession;
     use crate::engine::settings::Limits;
     use crate::packet::frame::text_frame;
     use realtime_core::Refusal;
@@ -159,10 +159,10 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 
     /// What the client of this session gets of these writes when the wire takes so many bytes at a time.
-    async fn sent(carrier: &Arc<Carrier>, writes: &[&[u8]], room: usize) -> Vec<u8> {
+    async fn sent(session: &Arc<EngineSession>, writes: &[&[u8]], room: usize) -> Vec<u8> {
         let (io, mut peer) = duplex(room);
         let limits = Limits { max_message: 10, write_stall: Duration::MAX, probe: Duration::MAX };
-        let mut stream = CarriedStream::new(io, Arc::clone(carrier), limits);
+        let mut stream = SessionStream::new(io, Arc::clone(session), limits);
         let mut got = Vec::new();
         let write = async move {
             for bytes in writes {
@@ -183,13 +183,13 @@ mod tests {
         let rest = &whole[before.len()..];
         for room in 1..=whole.len() {
             for writes in [&[&whole[..]][..], &[&before, rest]] {
-                let carrier = Arc::new(Carrier::default());
-                carrier.deny(&Refusal::forbidden("a"));
-                assert_eq!(sent(&carrier, writes, room).await, expected, "{room}");
+                let session = Arc::new(EngineSession::default());
+                session.deny(&Refusal::forbidden("a"));
+                assert_eq!(sent(&session, writes, room).await, expected, "{room}");
             }
         }
-        let carrier = Arc::new(Carrier::default());
-        assert_eq!(sent(&carrier, &[&whole], 1000).await, whole, "nothing to exchange");
+        let session = Arc::new(EngineSession::default());
+        assert_eq!(sent(&session, &[&whole], 1000).await, whole, "nothing to exchange");
     }
 
     #[tokio::test]
@@ -203,24 +203,24 @@ mod tests {
         }
         for room in 1..=theirs.len() {
             for writes in [&[&theirs[..]][..], &[&theirs[..26], &theirs[26..]]] {
-                assert_eq!(sent(&Arc::new(Carrier::default()), writes, room).await, ours, "{room}");
+                assert_eq!(sent(&Arc::new(EngineSession::default()), writes, room).await, ours, "{room}");
             }
         }
     }
 
     #[tokio::test]
     async fn several_answers_are_exchanged_in_their_order_up_to_the_close_frame() {
-        let carrier = Arc::new(Carrier::default());
+        let session = Arc::new(EngineSession::default());
         let names = ["a", "b", "c"];
         let [mut theirs, mut ours] = [Vec::new(), Vec::new()];
         for name in names {
-            let message = carrier.deny(&Refusal::forbidden(name));
+            let message = session.deny(&Refusal::forbidden(name));
             theirs.extend(text_frame(&format!("44{{\"message\":\"{message}\"}}")));
             ours.extend(text_frame(&format!("44{{\"data\":{{\"code\":\"forbidden\"}},\"message\":\"{message}\"}}")));
         }
         theirs.extend(BARE_CLOSE);
-        carrier.close_for(Cause::UserLimit);
+        session.close_for(Cause::UserLimit);
         ours.extend(Cause::UserLimit.last_frames());
-        assert_eq!(sent(&carrier, &[&theirs], 5).await, ours);
+        assert_eq!(sent(&session, &[&theirs], 5).await, ours);
     }
 }

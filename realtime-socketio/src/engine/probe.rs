@@ -15,8 +15,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
-use crate::carrier::{Carrier, GRACE};
-use crate::cause::Cause;
+use crate::engine::cause::Cause;
+use crate::engine::session::{EngineSession, GRACE};
 
 /// How long a probe may take, whatever the configuration says; engine.io's default.
 pub(crate) const MAX_PROBE: Duration = Duration::from_secs(10);
@@ -83,7 +83,7 @@ impl Passage {
 }
 
 /// The only probe of its session. Dropped before it has passed, it leaves the session on long polling.
-pub(crate) struct Probe(Arc<Carrier>);
+pub(crate) struct Probe(Arc<EngineSession>);
 
 /// How a probe went wrong.
 #[derive(Debug, thiserror::Error)]
@@ -104,9 +104,9 @@ enum Failure {
 
 impl Probe {
     /// None while another websocket is probed, and after the upgrade.
-    pub(crate) fn begin(carrier: Arc<Carrier>) -> Option<Self> {
+    pub(crate) fn begin(session: Arc<EngineSession>) -> Option<Self> {
         // Made only then: its drop ends the probe.
-        carrier.passage.enter(POLLING, PROBING).then(|| Self(carrier))
+        session.passage.enter(POLLING, PROBING).then(|| Self(session))
     }
 
     /// Carries it out on the stream of the websocket that this future opens, from which nothing more is read than that.
@@ -116,11 +116,11 @@ impl Probe {
         self,
         open: impl Future<Output = Result<S, E>>,
         limit: Duration,
-    ) -> Option<(S, Arc<Carrier>)>
+    ) -> Option<(S, Arc<EngineSession>)>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let carrier = Arc::clone(&self.0);
+        let session = Arc::clone(&self.0);
         let mut websocket = None;
         let talk = async {
             let io = websocket.insert(open.await.map_err(|_| Failure::NotOpened)?);
@@ -128,25 +128,25 @@ impl Probe {
         };
         let result = tokio::select! {
             biased;
-            () = carrier.closed() => Err(Failure::Over),
+            () = session.closed() => Err(Failure::Over),
             result = timeout(limit, talk) => result.unwrap_or(Err(Failure::Late)),
         };
         match result {
             Ok(()) => {
-                carrier.passage.enter(ANSWERED, WEBSOCKET);
-                carrier.heard();
-                Some((websocket?, carrier))
+                session.passage.enter(ANSWERED, WEBSOCKET);
+                session.heard();
+                Some((websocket?, session))
             }
             Err(failure) => {
                 tracing::debug!(%failure, "a websocket was not upgraded to");
-                let silence = carrier.silence();
+                let silence = session.silence();
                 // The next one may come before this one is gone.
                 drop(self);
                 if let (Some(mut io), false) = (websocket, matches!(failure, Failure::Io(_))) {
                     let _ = timeout(GRACE, hang_up(&mut io)).await;
                 }
                 if let (Failure::Closed, Some(silence)) = (failure, silence) {
-                    miss(&carrier, silence).await;
+                    miss(&session, silence).await;
                 }
                 None
             }
@@ -233,17 +233,17 @@ async fn hang_up<S: AsyncRead + AsyncWrite + Unpin>(io: &mut S) -> io::Result<()
 ///
 /// So does one that has given the session up because an answer did not arrive, and nothing else tells: it would be taken
 /// for connected until the ping timeout.
-async fn miss(carrier: &Carrier, silence: usize) {
+async fn miss(session: &EngineSession, silence: usize) {
     sleep(GRACE).await;
-    if carrier.silence() == Some(silence) && carrier.passage.stage() == POLLING {
-        carrier.close_for(Cause::Lost);
+    if session.silence() == Some(silence) && session.passage.stage() == POLLING {
+        session.close_for(Cause::Lost);
     }
 }
 
 /// The stream of a websocket as engineioxide gets it: after a probe, it sees one of its own first.
 ///
 /// What it writes and flushes before that is over goes nowhere: it is the answer that the client has got already, and a
-/// flush would tell the carrier that the channel was drained.
+/// flush would tell the session that the channel was drained.
 pub(crate) struct Handover<S> {
     stream: S,
     probe: &'static [&'static [u8]],
@@ -302,39 +302,39 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Handover<S> {
 mod tests {
     use super::*;
     use crate::engine::settings::Limits;
-    use crate::stream::CarriedStream;
+    use crate::engine::stream::SessionStream;
     use futures_util::FutureExt;
     use tokio::io::duplex;
     use tokio::time::Instant;
 
-    fn carrier() -> Arc<Carrier> {
-        Arc::new(Carrier::default())
+    fn session() -> Arc<EngineSession> {
+        Arc::new(EngineSession::default())
     }
 
     #[test]
     fn one_probe_at_a_time_and_none_after_the_upgrade() {
-        let carrier = carrier();
-        let probe = Probe::begin(Arc::clone(&carrier)).expect("the first");
-        assert!(Probe::begin(Arc::clone(&carrier)).is_none());
-        assert!(Probe::begin(Arc::clone(&carrier)).is_none(), "a refusal ends no probe");
+        let session = session();
+        let probe = Probe::begin(Arc::clone(&session)).expect("the first");
+        assert!(Probe::begin(Arc::clone(&session)).is_none());
+        assert!(Probe::begin(Arc::clone(&session)).is_none(), "a refusal ends no probe");
         drop(probe);
-        assert!(Probe::begin(Arc::clone(&carrier)).is_some());
-        assert!(carrier.passage.finish());
-        assert!(Probe::begin(carrier).is_none());
+        assert!(Probe::begin(Arc::clone(&session)).is_some());
+        assert!(session.passage.finish());
+        assert!(Probe::begin(session).is_none());
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_get_ends_100_ms_after_the_answer_to_a_probe_or_with_the_upgrade() {
-        let carrier = carrier();
-        let passage = &carrier.passage;
+        let session = session();
+        let passage = &session.passage;
         let mut noop = Box::pin(passage.noop_due());
-        let failed = Probe::begin(Arc::clone(&carrier)).unwrap();
+        let failed = Probe::begin(Arc::clone(&session)).unwrap();
         assert!(timeout(MAX_PROBE, &mut noop).await.is_err(), "not before the probe has come");
         passage.enter(PROBING, ANSWERED);
         assert!(timeout(Duration::from_millis(99), &mut noop).await.is_err());
         drop(failed);
         assert!(timeout(MAX_PROBE, &mut noop).await.is_err(), "there is no probe");
-        let _probe = Probe::begin(Arc::clone(&carrier)).unwrap();
+        let _probe = Probe::begin(Arc::clone(&session)).unwrap();
         passage.enter(PROBING, ANSWERED);
         let begun = Instant::now();
         noop.await;
@@ -347,13 +347,13 @@ mod tests {
     /// A client that does not even read.
     #[tokio::test(start_paused = true)]
     async fn a_probe_has_its_limit_and_its_end_another_one() {
-        let carrier = carrier();
+        let session = session();
         let (io, _peer) = duplex(1);
         let begun = Instant::now();
-        let probe = Probe::begin(Arc::clone(&carrier)).unwrap();
+        let probe = Probe::begin(Arc::clone(&session)).unwrap();
         let mut probing = Box::pin(probe.carry_out(async { io::Result::Ok(io) }, MAX_PROBE));
         assert!(timeout(MAX_PROBE, &mut probing).await.is_err());
-        let next = Probe::begin(carrier);
+        let next = Probe::begin(session);
         assert!(next.is_some(), "while the last one says goodbye");
         assert!(probing.await.is_none());
         assert_eq!(begun.elapsed(), MAX_PROBE + GRACE);
@@ -370,46 +370,46 @@ mod tests {
             (b"", false, false, false),
         ];
         for (sent, asks, comes, is_lost) in clients {
-            let carrier = carrier();
+            let session = session();
             let (io, mut peer) = duplex(64);
-            drop(carrier.ask());
-            let asking = asks.then(|| carrier.ask());
+            drop(session.ask());
+            let asking = asks.then(|| session.ask());
             peer.write_all(sent).await.unwrap();
             drop(peer);
-            let probe = Probe::begin(Arc::clone(&carrier)).unwrap();
+            let probe = Probe::begin(Arc::clone(&session)).unwrap();
             let probing = probe.carry_out(async { io::Result::Ok(io) }, MAX_PROBE);
             let coming = async {
                 sleep(GRACE / 2).await;
                 if comes {
-                    drop(carrier.ask());
+                    drop(session.ask());
                 }
             };
             let (passed, ()) = tokio::join!(probing, coming);
             assert!(passed.is_none());
-            assert_eq!(carrier.cause(), is_lost.then_some(Cause::Lost), "{asks} {comes}");
+            assert_eq!(session.cause(), is_lost.then_some(Cause::Lost), "{asks} {comes}");
             drop(asking);
         }
     }
 
     /// As engineioxide does: reads, answers with a flush, reads again.
     #[tokio::test]
-    async fn a_probe_is_played_again_without_a_word_to_the_client_or_the_carrier() {
+    async fn a_probe_is_played_again_without_a_word_to_the_client_or_the_session() {
         let limits = Limits { max_message: 10, write_stall: MAX_PROBE, probe: MAX_PROBE };
         let (io, mut peer) = duplex(64);
-        let carrier = carrier();
-        carrier.credit.spend(1);
-        let mut stream = Handover::probed(CarriedStream::new(io, Arc::clone(&carrier), limits));
+        let session = session();
+        session.credit.spend(1);
+        let mut stream = Handover::probed(SessionStream::new(io, Arc::clone(&session), limits));
         let mut buffer = [0; 64];
         let read = stream.read(&mut buffer).await.unwrap();
         assert_eq!(&buffer[6..read], b"2probe");
         stream.write_all(b"\x81\x063probe").await.unwrap();
         stream.flush().await.unwrap();
-        assert!(!carrier.credit.is_idle(), "nothing was drained");
+        assert!(!session.credit.is_idle(), "nothing was drained");
         let read = stream.read(&mut buffer).await.unwrap();
         assert_eq!(&buffer[6..read], b"5");
         stream.write_all(b"\x81\x012").await.unwrap();
         stream.flush().await.unwrap();
-        assert!(carrier.credit.is_idle());
+        assert!(session.credit.is_idle());
         peer.write_all(b"\x81\x81\0\0\0\x003").await.unwrap();
         assert_eq!(stream.read(&mut buffer).await.unwrap(), 7);
         drop(stream);

@@ -12,12 +12,12 @@ use bytes::Bytes;
 use socketioxide::handler::{ConnectHandler, DisconnectHandler, Value};
 use socketioxide::socket::{DisconnectReason, Socket};
 
-use crate::adapter::DirectAdapter;
-use crate::carrier::Carrier;
-use crate::cause::Cause;
+use crate::engine::adapter::DirectAdapter;
+use crate::engine::cause::Cause;
+use crate::engine::service;
+use crate::engine::session::EngineSession;
 use crate::inbound::Inline;
 use crate::packet::payload::SEPARATOR;
-use crate::service;
 
 /// The namespace's name; clients may not connect to it.
 pub(crate) const NAME: &str = "/.session";
@@ -36,8 +36,8 @@ type Refusal = Box<dyn std::fmt::Display + Send>;
 
 impl ConnectHandler<DirectAdapter, Inline> for Threshold {
     fn call(&self, socket: Arc<Socket<DirectAdapter>>, _: Option<Value>) {
-        if let Some(carrier) = service::carrier_of(socket.req_parts()) {
-            carrier.enter();
+        if let Some(session) = service::session_of(socket.req_parts()) {
+            session.enter();
         }
     }
 
@@ -46,16 +46,16 @@ impl ConnectHandler<DirectAdapter, Inline> for Threshold {
         socket: Arc<Socket<DirectAdapter>>,
         _: &'a Option<Value>,
     ) -> Pin<Box<dyn Future<Output = Result<(), Refusal>> + Send + 'a>> {
-        if let Some(carrier) = service::carrier_of(socket.req_parts()) {
-            carrier.begin_hiding();
-            socket.on_disconnect(End(carrier));
+        if let Some(session) = service::session_of(socket.req_parts()) {
+            session.begin_hiding();
+            socket.on_disconnect(End(session));
         }
         Box::pin(std::future::ready(Ok(())))
     }
 }
 
 /// Hears of the session's end, also when socketioxide drops its socket without the hook.
-struct End(Arc<Carrier>);
+struct End(Arc<EngineSession>);
 
 impl DisconnectHandler<DirectAdapter, Inline> for End {
     fn call_with_defer(

@@ -7,33 +7,33 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
-use crate::carrier::Carrier;
-use crate::cause::Cause;
+use crate::engine::cause::Cause;
+use crate::engine::exchange::{Exchange, Part};
+use crate::engine::intake::Intake;
+use crate::engine::opening::Greeting;
+use crate::engine::outflow::OutflowScan;
+use crate::engine::pulse::Ping;
+use crate::engine::session::EngineSession;
 use crate::engine::settings::Limits;
-use crate::exchange::{Exchange, Part};
-use crate::intake::Intake;
-use crate::opening::Greeting;
-use crate::outflow::OutflowScan;
 use crate::packet::frame_mender;
 use crate::packet::frame_scan::FrameScan;
 use crate::packet::packet_scan::{Found, PacketScan};
-use crate::pulse::Ping;
 
 /// How long a closing session may wait for its client to take what is left.
 const CLOSING_STALL: Duration = Duration::from_secs(1);
 /// What a client that says goodbye sends: a masked close frame without a code (RFC 6455 §5.5.1).
 const GOODBYE: [u8; 6] = [0x88, 0x80, 0, 0, 0, 0];
 
-/// The stream under one websocket: tells the carrier when all is written, stops reading when the
-/// carrier says so, says goodbye in the client's name when the session is to end, puts the code
+/// The stream under one websocket: tells the session when all is written, stops reading when the
+/// session says so, says goodbye in the client's name when the session is to end, puts the code
 /// into the close frame, and dies of a write that does not move.
 ///
 /// engineioxide's writer flushes only after it has found its channel empty, so a finished flush
 /// means that the channel was drained. Its writer also ignores write errors and waits for a
 /// blocked write for ever: that is why a stalled write kills the reading side too, for good.
-pub(crate) struct CarriedStream<S> {
+pub(crate) struct SessionStream<S> {
     pub(crate) io: S,
-    pub(crate) carrier: Arc<Carrier>,
+    pub(crate) session: Arc<EngineSession>,
     limits: Limits,
     intake: Intake,
     /// The frames that were handed on.
@@ -58,11 +58,11 @@ struct Stall {
     closing: bool,
 }
 
-impl<S> CarriedStream<S> {
-    pub(crate) fn new(io: S, carrier: Arc<Carrier>, limits: Limits) -> Self {
+impl<S> SessionStream<S> {
+    pub(crate) fn new(io: S, session: Arc<EngineSession>, limits: Limits) -> Self {
         Self {
             io,
-            carrier,
+            session,
             limits,
             intake: Intake::new(limits.max_message),
             scan: FrameScan::default(),
@@ -79,8 +79,8 @@ impl<S> CarriedStream<S> {
     }
 
     /// The same for a session that begins on it.
-    pub(crate) fn of_new_session(io: S, carrier: Arc<Carrier>, limits: Limits, greeting: Greeting) -> Self {
-        let mut stream = Self::new(io, carrier, limits);
+    pub(crate) fn of_new_session(io: S, session: Arc<EngineSession>, limits: Limits, greeting: Greeting) -> Self {
+        let mut stream = Self::new(io, session, limits);
         stream.greeting = Some(greeting);
         stream.intake = Intake::of_new_session(limits.max_message);
         stream
@@ -96,8 +96,8 @@ impl<S> CarriedStream<S> {
 
     /// The end of a write that is not ready: wait on, or die.
     pub(crate) fn poll_stall<T>(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
-        self.carrier.register_writer(cx);
-        let closing = self.carrier.is_closing();
+        self.session.register_writer(cx);
+        let closing = self.session.is_closing();
         let wait = if closing { CLOSING_STALL.min(self.limits.write_stall) } else { self.limits.write_stall };
         let stall = self.stall.get_or_insert_with(|| Stall { sleep: Box::pin(tokio::time::sleep(wait)), closing });
         if closing && !stall.closing {
@@ -107,7 +107,7 @@ impl<S> CarriedStream<S> {
         ready!(stall.sleep.as_mut().poll(cx));
         tracing::debug!("a websocket took nothing for too long");
         if !closing {
-            self.carrier.close_for(Cause::WriteStall);
+            self.session.close_for(Cause::WriteStall);
         }
         self.die();
         Poll::Ready(Err(dead()))
@@ -116,25 +116,25 @@ impl<S> CarriedStream<S> {
     fn die(&mut self) {
         self.dead = true;
         self.stall = None;
-        self.carrier.close();
+        self.session.close();
     }
 
     pub(crate) fn settle<T>(&mut self, result: io::Result<T>) -> Poll<io::Result<T>> {
         let waited = self.stall.take().is_some();
         match &result {
             Ok(_) => {
-                self.carrier.credit.step();
+                self.session.credit.step();
                 if waited {
                     // Whoever takes more than it could hold is there.
-                    self.carrier.beat();
+                    self.session.beat();
                 }
             }
             Err(error) => {
                 // A guard below this one was quicker; the system's own time-outs have a number.
                 let stalled = error.kind() == io::ErrorKind::TimedOut && error.raw_os_error().is_none();
-                self.carrier.lose();
-                if stalled && !self.carrier.is_closing() {
-                    self.carrier.close_for(Cause::WriteStall);
+                self.session.lose();
+                if stalled && !self.session.is_closing() {
+                    self.session.close_for(Cause::WriteStall);
                 }
                 self.die();
             }
@@ -143,16 +143,16 @@ impl<S> CarriedStream<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> CarriedStream<S> {
+impl<S: AsyncWrite + Unpin> SessionStream<S> {
     /// These bytes have gone to the client.
     pub(crate) fn note(&mut self, mut bytes: &[u8]) {
         self.sent.feed(bytes);
-        self.outflow.feed(bytes, &self.carrier.outflow);
+        self.outflow.feed(bytes, &self.session.outflow);
         while !bytes.is_empty() || !self.sent_packets.is_done() {
             let (taken, found) = self.sent_packets.next(bytes);
             bytes = &bytes[taken..];
             if let Some(Found::Packet(head)) = found {
-                self.carrier.sent(&head);
+                self.session.sent(&head);
             }
         }
     }
@@ -170,9 +170,9 @@ impl<S: AsyncWrite + Unpin> CarriedStream<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for CarriedStream<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for SessionStream<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let open = self.carrier.poll_stream_open(cx);
+        let open = self.session.poll_stream_open(cx);
         if open == Poll::Ready(true) {
             self.read_goodbye(buf);
             return Poll::Ready(Ok(()));
@@ -187,27 +187,27 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for CarriedStream<S> {
         ready!(open);
         let before = buf.filled().len();
         let this = &mut *self;
-        let read = this.intake.poll_read(&mut this.io, &this.carrier, cx, buf);
-        this.carrier.block(this.intake.is_blocked());
+        let read = this.intake.poll_read(&mut this.io, &this.session, cx, buf);
+        this.session.block(this.intake.is_blocked());
         let read = ready!(read);
         if read.is_err() || buf.filled().len() == before {
-            if this.carrier.cause() == Some(Cause::Flood) {
+            if this.session.cause() == Some(Cause::Flood) {
                 this.read_goodbye(buf);
             } else {
-                this.carrier.lose();
+                this.session.lose();
             }
             return Poll::Ready(read);
         }
         let message = self.scan.feed(&buf.filled()[before..]);
         if message >= frame_mender::refused_by(self.limits.max_message as u64) {
             // The mender has made it so large; tungstenite refuses the message when it reads this frame's header.
-            self.carrier.close_for(Cause::TooLarge);
+            self.session.close_for(Cause::TooLarge);
         }
         Poll::Ready(Ok(()))
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for CarriedStream<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for SessionStream<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         if self.dead {
             return Poll::Ready(Err(dead()));
@@ -225,7 +225,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for CarriedStream<S> {
             Part::Dropped(bytes) => Poll::Ready(Ok(bytes)),
             Part::Exchanged(exchange) => self.poll_exchange(cx, exchange, buf),
             Part::Hidden(bytes) => {
-                self.carrier.has_hidden();
+                self.session.has_hidden();
                 Poll::Ready(Ok(bytes))
             }
             Part::Plain(bytes) => self.poll_frames(cx, &buf[..bytes]),
@@ -245,7 +245,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for CarriedStream<S> {
             Poll::Ready(result) => {
                 if result.is_ok() {
                     self.ping = None;
-                    self.carrier.credit.drained();
+                    self.session.credit.drained();
                 }
                 self.settle(result)
             }
@@ -264,10 +264,10 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for CarriedStream<S> {
     }
 }
 
-impl<S> Drop for CarriedStream<S> {
+impl<S> Drop for SessionStream<S> {
     /// Also ends a session that engineioxide did not take over to this websocket, which it would keep for ever.
     fn drop(&mut self) {
-        self.carrier.close();
+        self.session.close();
     }
 }
 
@@ -278,56 +278,56 @@ fn dead() -> io::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::exchange::BARE_CLOSE;
+    use crate::engine::exchange::BARE_CLOSE;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex, split};
 
     const LIMITS: Limits =
         Limits { max_message: 10, write_stall: Duration::from_secs(30), probe: Duration::from_secs(10) };
 
     /// A stream that takes 16 bytes before its writes wait.
-    fn stream() -> (CarriedStream<DuplexStream>, Arc<Carrier>, DuplexStream) {
+    fn stream() -> (SessionStream<DuplexStream>, Arc<EngineSession>, DuplexStream) {
         stream_of(16)
     }
 
-    fn stream_of(room: usize) -> (CarriedStream<DuplexStream>, Arc<Carrier>, DuplexStream) {
+    fn stream_of(room: usize) -> (SessionStream<DuplexStream>, Arc<EngineSession>, DuplexStream) {
         let (io, peer) = duplex(room);
-        let carrier = Arc::new(Carrier::default());
-        (CarriedStream::new(io, Arc::clone(&carrier), LIMITS), carrier, peer)
+        let session = Arc::new(EngineSession::default());
+        (SessionStream::new(io, Arc::clone(&session), LIMITS), session, peer)
     }
 
     #[tokio::test]
     async fn a_flush_says_that_all_has_left_the_channel() {
-        let (mut stream, carrier, _peer) = stream();
-        carrier.credit.spend(5);
+        let (mut stream, session, _peer) = stream();
+        session.credit.spend(5);
         stream.write_all(b"12345").await.unwrap();
-        assert!(!carrier.credit.is_idle());
+        assert!(!session.credit.is_idle());
         stream.flush().await.unwrap();
-        assert!(carrier.credit.is_idle());
+        assert!(session.credit.is_idle());
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_stalled_write_ends_the_reader_too() {
-        let (stream, carrier, _peer) = stream();
+        let (stream, session, _peer) = stream();
         let (mut reader, mut writer) = split(stream);
         let begun = Instant::now();
         let read = tokio::spawn(async move { reader.read(&mut [0; 64]).await });
         assert!(writer.write_all(&[0; 17]).await.is_err());
         assert_eq!(begun.elapsed().as_secs(), 30);
-        assert_eq!(carrier.cause(), Some(Cause::WriteStall));
+        assert_eq!(session.cause(), Some(Cause::WriteStall));
         assert_eq!(read.await.unwrap().unwrap(), 0);
         assert!(writer.write_all(b"1").await.is_err(), "dead for good");
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_session_that_ends_does_not_wait_long() {
-        let (mut stream, carrier, _peer) = stream();
+        let (mut stream, session, _peer) = stream();
         let begun = Instant::now();
         let write = tokio::spawn(async move { stream.write_all(&[0; 17]).await });
         tokio::time::sleep(Duration::from_secs(5)).await;
-        carrier.close();
+        session.close();
         assert!(write.await.unwrap().is_err());
         assert_eq!(begun.elapsed().as_secs(), 6);
-        assert_eq!(carrier.cause(), None);
+        assert_eq!(session.cause(), None);
     }
 
     #[tokio::test]
@@ -335,11 +335,11 @@ mod tests {
         // Binary: the begin of a text is held back until it tells what it is.
         let frame = [0x82, 0x81, 0, 0, 0, 0, b'2'];
         for (sent, goodbye) in [(&frame[..], true), (&frame[..6], false)] {
-            let (mut stream, carrier, mut peer) = stream();
+            let (mut stream, session, mut peer) = stream();
             peer.write_all(sent).await.unwrap();
             let mut buffer = [0; 64];
             assert_eq!(stream.read(&mut buffer).await.unwrap(), sent.len());
-            carrier.close();
+            session.close();
             let read = stream.read(&mut buffer).await.unwrap();
             assert_eq!(&buffer[..read], if goodbye { &GOODBYE[..] } else { &[] });
             assert_eq!(stream.read(&mut buffer).await.unwrap(), 0);
@@ -348,11 +348,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_message_too_large_is_told_by_its_code() {
-        let (mut stream, carrier, mut peer) = stream();
+        let (mut stream, session, mut peer) = stream();
         peer.write_all(&[0x82, 0x80 | 11, 0, 0, 0, 0]).await.unwrap();
         // The header of a frame that tungstenite refuses.
         assert_eq!(stream.read(&mut [0; 64]).await.unwrap(), 8);
-        assert_eq!(carrier.cause(), Some(Cause::TooLarge));
+        assert_eq!(session.cause(), Some(Cause::TooLarge));
         let told = Cause::TooLarge.last_frames();
         let mut got = vec![0; told.len()];
         let (written, read) = tokio::join!(stream.write_all(&BARE_CLOSE), peer.read_exact(&mut got));
@@ -422,15 +422,15 @@ mod tests {
 
     #[tokio::test]
     async fn nothing_is_read_while_paused() {
-        let (mut stream, carrier, mut peer) = stream();
-        carrier.pause();
+        let (mut stream, session, mut peer) = stream();
+        session.pause();
         peer.write_all(&[0x82, 0x80, 0, 0, 0, 0]).await.unwrap();
         let mut buffer = [0; 6];
         {
             use futures_util::FutureExt;
             assert!(stream.read(&mut buffer).now_or_never().is_none());
         }
-        carrier.resume();
+        session.resume();
         assert_eq!(stream.read(&mut buffer).await.unwrap(), 6);
     }
 
@@ -438,8 +438,8 @@ mod tests {
     async fn others_have_their_turn_while_a_burst_is_read() {
         use futures_util::FutureExt;
         let burst = [&[0x81, 0x80 | 7, 0, 0, 0, 0][..], b"42[\"a\"]"].concat().repeat(100);
-        let (mut stream, carrier, mut peer) = stream_of(burst.len());
-        carrier.answer_main(true);
+        let (mut stream, session, mut peer) = stream_of(burst.len());
+        session.answer_main(true);
         peer.write_all(&burst).await.unwrap();
         // What comes with one read is looked at together; the next read waits.
         let mut buffer = vec![0; burst.len() / 10];
@@ -455,8 +455,8 @@ mod tests {
 
     #[tokio::test]
     async fn the_session_ends_with_its_stream() {
-        let (stream, carrier, _peer) = stream();
+        let (stream, session, _peer) = stream();
         drop(stream);
-        assert!(carrier.is_closing());
+        assert!(session.is_closing());
     }
 }

@@ -6,9 +6,9 @@ use serde::Serialize;
 use serde_json::Value;
 use socketioxide::socket::Sid;
 
+use crate::engine::secret::Secret;
 use crate::engine::settings::Heartbeat;
 use crate::packet::frame::{first_text, text_frame};
-use crate::secret::Secret;
 
 /// What a client is told at a session's begin.
 #[derive(Clone, Copy)]

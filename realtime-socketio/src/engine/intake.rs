@@ -4,12 +4,12 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, ReadBuf};
 
-use crate::carrier::Carrier;
+use crate::engine::session::EngineSession;
+use crate::engine::threshold;
+use crate::engine::turnstile::Verdict;
 use crate::packet::frame_mender::FrameMender;
 use crate::packet::head::Head;
 use crate::packet::packet_scan::{Found, PacketScan};
-use crate::threshold;
-use crate::turnstile::Verdict;
 
 /// How many packets are read before other tasks have their turn.
 pub(crate) const TURN: usize = 32;
@@ -60,11 +60,11 @@ impl Intake {
     pub(crate) fn poll_read<S: AsyncRead + Unpin>(
         &mut self,
         io: &mut S,
-        carrier: &Carrier,
+        session: &EngineSession,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if ready!(self.poll_entrance(carrier, buf)) {
+        if ready!(self.poll_entrance(session, buf)) {
             return Poll::Ready(Ok(()));
         }
         if self.packets >= TURN {
@@ -83,10 +83,10 @@ impl Intake {
                 return Poll::Ready(Ok(()));
             }
             if let Some(head) = self.waits.take() {
-                match carrier.take(&head) {
+                match session.take(&head) {
                     Verdict::Pass => {}
                     Verdict::Refuse => {
-                        carrier.refuse();
+                        session.refuse();
                         return Poll::Ready(Ok(()));
                     }
                     Verdict::Wait => {
@@ -95,7 +95,7 @@ impl Intake {
                     }
                 }
                 let held = std::mem::take(&mut self.held);
-                if self.look(carrier, &held).is_none() {
+                if self.look(session, &held).is_none() {
                     return Poll::Ready(Ok(()));
                 }
                 self.held = held;
@@ -107,17 +107,17 @@ impl Intake {
             if read.is_empty() {
                 return Poll::Ready(Ok(()));
             }
-            carrier.hear();
+            session.hear();
             self.looked = 0;
             if let Some(mended) = self.mender.feed(read) {
                 buf.set_filled(before);
-                if self.look(carrier, &mended).is_none() {
+                if self.look(session, &mended).is_none() {
                     return Poll::Ready(Ok(()));
                 }
                 self.held = mended;
                 continue;
             }
-            if self.look(carrier, read).is_some() && self.cleared == read.len() {
+            if self.look(session, read).is_some() && self.cleared == read.len() {
                 (self.cleared, self.looked) = (0, 0);
                 return Poll::Ready(Ok(()));
             }
@@ -125,14 +125,14 @@ impl Intake {
             self.held = read[cleared..].to_vec();
             self.looked -= cleared;
             buf.set_filled(before + cleared);
-            if cleared > 0 || carrier.is_closing() {
+            if cleared > 0 || session.is_closing() {
                 return Poll::Ready(Ok(()));
             }
         }
     }
 
     /// Whether something was handed on for the entrance.
-    fn poll_entrance(&mut self, carrier: &Carrier, buf: &mut ReadBuf<'_>) -> Poll<bool> {
+    fn poll_entrance(&mut self, session: &EngineSession, buf: &mut ReadBuf<'_>) -> Poll<bool> {
         match self.entrance {
             Entrance::Over => Poll::Ready(false),
             Entrance::Begins if buf.remaining() < threshold::ENTER_FRAME.len() => {
@@ -145,8 +145,8 @@ impl Intake {
                 buf.put_slice(&threshold::ENTER_FRAME);
                 Poll::Ready(true)
             }
-            // The carrier's readers are woken.
-            Entrance::Waits if !carrier.is_entered() => Poll::Pending,
+            // The session's readers are woken.
+            Entrance::Waits if !session.is_entered() => Poll::Pending,
             Entrance::Waits => {
                 self.entrance = Entrance::Over;
                 Poll::Ready(false)
@@ -156,7 +156,7 @@ impl Intake {
 
     /// Looks on at these bytes, up to a packet that has to wait, and clears what may be handed on: up to the begin of that
     /// packet's message where it is among them, so that the session can end between two messages. None ends the session.
-    fn look(&mut self, carrier: &Carrier, bytes: &[u8]) -> Option<()> {
+    fn look(&mut self, session: &EngineSession, bytes: &[u8]) -> Option<()> {
         loop {
             if self.scan.is_between() {
                 self.cleared = self.looked;
@@ -169,10 +169,10 @@ impl Intake {
             self.looked += taken;
             let verdict = match &found {
                 None => Verdict::Pass,
-                Some(Found::Frame(len)) => carrier.take_bytes(*len),
+                Some(Found::Frame(len)) => session.take_bytes(*len),
                 Some(Found::Packet(head)) => {
                     self.packets += 1;
-                    carrier.take(head)
+                    session.take(head)
                 }
             };
             match (verdict, found) {
@@ -182,7 +182,7 @@ impl Intake {
                     return Some(());
                 }
                 _ => {
-                    carrier.refuse();
+                    session.refuse();
                     return None;
                 }
             }

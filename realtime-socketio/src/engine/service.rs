@@ -19,21 +19,21 @@ use socketioxide::socket::Sid;
 use tokio_tungstenite::tungstenite::handshake::server::create_response_with_body;
 use tower_service::Service;
 
-use crate::adapter::DirectAdapter;
-use crate::answer::Answer;
-use crate::carrier::{Carrier, GRACE};
-use crate::carriers::{self, Berth, Carriers};
-use crate::cause::Cause;
+use crate::engine::adapter::DirectAdapter;
+use crate::engine::answer::Answer;
+use crate::engine::cause::Cause;
+use crate::engine::heartbeat;
+use crate::engine::opening::{Greeting, Opening};
+use crate::engine::post::PostBody;
+use crate::engine::probe::{Handover, Probe};
+use crate::engine::query::{self, Query, Sought, Transport};
+use crate::engine::session::{EngineSession, GRACE};
+use crate::engine::sessions::{self, SessionGuard, Sessions};
 use crate::engine::settings::{Heartbeat, Limits};
-use crate::heartbeat;
-use crate::opening::{Greeting, Opening};
+use crate::engine::stream::SessionStream;
+use crate::engine::threshold;
 use crate::packet::head::HeadScan;
 use crate::packet::payload::SEPARATOR;
-use crate::post::PostBody;
-use crate::probe::{Handover, Probe};
-use crate::query::{self, Query, Sought, Transport};
-use crate::stream::CarriedStream;
-use crate::threshold;
 
 type Inner = SocketIoService<NotFound, DirectAdapter>;
 
@@ -45,7 +45,7 @@ type Inner = SocketIoService<NotFound, DirectAdapter>;
 #[derive(Clone)]
 pub(crate) struct EngineService {
     inner: Inner,
-    carriers: Arc<Carriers>,
+    sessions: Arc<Sessions>,
     limits: Limits,
     heartbeat: Heartbeat,
     proxies: Arc<TrustedProxies>,
@@ -54,19 +54,19 @@ pub(crate) struct EngineService {
 impl EngineService {
     pub(crate) fn new(
         inner: Inner,
-        carriers: Arc<Carriers>,
+        sessions: Arc<Sessions>,
         limits: Limits,
         heartbeat: Heartbeat,
         proxies: TrustedProxies,
     ) -> Self {
-        Self { inner, carriers, limits, heartbeat, proxies: Arc::new(proxies) }
+        Self { inner, sessions, limits, heartbeat, proxies: Arc::new(proxies) }
     }
 
-    /// The carrier of a session.
+    /// The session of a session.
     #[cfg(test)]
-    pub(crate) fn carrier(&self, secret: &str) -> Arc<Carrier> {
-        let secret = crate::secret::Secret::parse(secret).expect("a session's id");
-        self.carriers.find(&[secret]).expect("a session that goes on").1
+    pub(crate) fn session(&self, secret: &str) -> Arc<EngineSession> {
+        let secret = crate::engine::secret::Secret::parse(secret).expect("a session's id");
+        self.sessions.find(&[secret]).expect("a session that goes on").1
     }
 
     /// Answers a request that opens no session as Engine.IO does; counted and logged.
@@ -78,12 +78,12 @@ impl EngineService {
     /// Answers a request for a new session where there are none any more; counted and logged.
     fn turn_away(&self, request: Request<Body>) -> Response {
         let refusal = Refusal::new(RefusalKind::Draining, "this node is going down");
-        self.carriers.report(refusal.clone(), self.proxies.client(&request.into_parts().0));
+        self.sessions.report(refusal.clone(), self.proxies.client(&request.into_parts().0));
         refusal_response(&refusal)
     }
 
     fn report(&self, request: Request<Body>, message: &'static str) {
-        self.carriers.report(Refusal::bad_request(message), self.proxies.client(&request.into_parts().0));
+        self.sessions.report(Refusal::bad_request(message), self.proxies.client(&request.into_parts().0));
     }
 
     async fn answer(self, mut request: Request<Body>) -> Response {
@@ -109,21 +109,21 @@ impl EngineService {
             }
         };
         // engineioxide, which knows the session by the id that Socket.IO shows, sees no query of a client's from here on.
-        let Some((sid, carrier)) = self.carriers.find(&secrets) else {
+        let Some((sid, session)) = self.sessions.find(&secrets) else {
             let polls = request.method() == Method::GET && transport == Transport::Polling;
-            return if polls && self.carriers.is_to_be_told(&secrets) { closed() } else { unknown_session() };
+            return if polls && self.sessions.is_to_be_told(&secrets) { closed() } else { unknown_session() };
         };
-        carrier.hear();
+        session.hear();
         let get = request.method() == Method::GET;
         match (request.method().as_str(), transport) {
-            ("GET", Transport::Websocket) => self.upgrade(addressed(request, transport, sid), carrier),
-            ("GET" | "POST", Transport::Polling) if carrier.repeats.is_unheard(get, &marks, wire_of(&request)) => {
+            ("GET", Transport::Websocket) => self.upgrade(addressed(request, transport, sid), session),
+            ("GET" | "POST", Transport::Polling) if session.repeats.is_unheard(get, &marks, wire_of(&request)) => {
                 tracing::debug!("a request came twice: what was in the answer to the first is lost");
-                carrier.close_for(Cause::Lost);
+                session.close_for(Cause::Lost);
                 failed(StatusCode::BAD_REQUEST)
             }
-            ("GET", Transport::Polling) => self.poll(addressed(request, transport, sid), carrier).await,
-            ("POST", Transport::Polling) => self.post(addressed(request, transport, sid), carrier).await,
+            ("GET", Transport::Polling) => self.poll(addressed(request, transport, sid), session).await,
+            ("POST", Transport::Polling) => self.post(addressed(request, transport, sid), session).await,
             _ => failed(StatusCode::BAD_REQUEST),
         }
     }
@@ -141,44 +141,48 @@ impl EngineService {
     }
 
     /// A new session's place; it goes with the request.
-    fn open(&self, request: &mut Request<Body>) -> Option<Berth> {
+    fn open(&self, request: &mut Request<Body>) -> Option<SessionGuard> {
         let (mut parts, body) = std::mem::take(request).into_parts();
         // Everybody behind a proxy of this host has the same address.
         let client = self.proxies.client(&parts);
-        let berth = self.carriers.open(client.filter(|address| !address.is_loopback()));
-        if let Some(berth) = &berth {
-            berth.carrier().set_client(client);
-            parts.extensions.insert(berth.clone());
-            tokio::spawn(heartbeat::watch(Arc::clone(berth.carrier()), self.heartbeat));
+        let guard = self.sessions.open(client.filter(|address| !address.is_loopback()));
+        if let Some(guard) = &guard {
+            guard.session().set_client(client);
+            parts.extensions.insert(guard.clone());
+            tokio::spawn(heartbeat::watch(Arc::clone(guard.session()), self.heartbeat));
         }
         *request = Request::from_parts(parts, body);
-        berth
+        guard
     }
 
-    fn greeting(&self, berth: &Berth) -> Greeting {
-        Greeting { secret: berth.secret(), heartbeat: self.heartbeat, max_message: self.limits.max_message }
+    fn greeting(&self, guard: &SessionGuard) -> Greeting {
+        Greeting { secret: guard.secret(), heartbeat: self.heartbeat, max_message: self.limits.max_message }
     }
 
     /// Enters a session on long polling into our own namespace, in its client's name.
-    async fn enter(&mut self, path: &str, sid: Sid, carrier: &Carrier) {
+    async fn enter(&mut self, path: &str, sid: Sid, session: &EngineSession) {
         let uri = query::session_uri(path, Transport::Polling, sid);
         if let Ok(request) = Request::post(uri).body(Body::from(threshold::ENTER)) {
             self.pass(request).await;
-            carrier.entered().await;
+            session.entered().await;
         }
     }
 
     /// What a GET is answered, without the answer of our own namespace; the GET goes on if that was all.
-    async fn next_packets(&mut self, mut request: Request<Body>, carrier: &Carrier) -> (http::response::Parts, Bytes) {
+    async fn next_packets(
+        &mut self,
+        mut request: Request<Body>,
+        session: &EngineSession,
+    ) -> (http::response::Parts, Bytes) {
         let uri = request.uri().clone();
         loop {
             let (mut parts, body) = self.pass(request).await.into_parts();
             let body = collected(body).await.unwrap_or_default();
-            if !carrier.is_hiding() {
+            if !session.is_hiding() {
                 return (parts, body);
             }
             let Some(others) = threshold::without_answer(&body) else { return (parts, body) };
-            carrier.has_hidden();
+            session.has_hidden();
             if !others.is_empty() {
                 parts.headers.insert(header::CONTENT_LENGTH, others.len().into());
                 return (parts, others);
@@ -190,18 +194,18 @@ impl EngineService {
 
     /// A session that begins on long polling: its id is in the answer.
     async fn open_polling(mut self, mut request: Request<Body>, marks: Vec<String>) -> Response {
-        let Some(berth) = self.open(&mut request) else { return self.turn_away(request) };
+        let Some(guard) = self.open(&mut request) else { return self.turn_away(request) };
         let path = request.uri().path().to_owned();
         let (mut parts, body) = self.pass(request).await.into_parts();
         let opening = match collected(body).await {
-            Some(body) if parts.status == StatusCode::OK => Opening::read(&body, &self.greeting(&berth)),
+            Some(body) if parts.status == StatusCode::OK => Opening::read(&body, &self.greeting(&guard)),
             _ => None,
         };
         let Some(Opening { sid, packet }) = opening else { return failed(StatusCode::INTERNAL_SERVER_ERROR) };
-        berth.carrier().repeats.opened(marks);
-        berth.name(sid);
-        berth.carrier().on_close_polling(self.closer(&path, sid));
-        self.enter(&path, sid, berth.carrier()).await;
+        guard.session().repeats.opened(marks);
+        guard.name(sid);
+        guard.session().on_close_polling(self.closer(&path, sid));
+        self.enter(&path, sid, guard.session()).await;
         parts.headers.insert(header::CONTENT_LENGTH, packet.len().into());
         Response::from_parts(parts, Body::from(packet))
     }
@@ -209,11 +213,11 @@ impl EngineService {
     /// A GET that waits for packets; its answer frees their place in the channel.
     ///
     /// A client that gives up waiting, or is cut off, will not hear what comes next: dropped, this ends the session.
-    async fn poll(mut self, request: Request<Body>, carrier: Arc<Carrier>) -> Response {
-        let asking = carrier.ask();
+    async fn poll(mut self, request: Request<Body>, session: Arc<EngineSession>) -> Response {
+        let asking = session.ask();
         let wire = own_wire_of(&request);
-        let passing = Arc::clone(&carrier);
-        let waiting = Waiting(Some(carrier));
+        let passing = Arc::clone(&session);
+        let waiting = Waiting(Some(session));
         let (mut parts, mut body) = tokio::select! {
             biased;
             answer = self.next_packets(request, &passing) => answer,
@@ -246,48 +250,48 @@ impl EngineService {
             }
         }
         match waiting.over() {
-            Some(carrier) if is_good => {
-                let is_over = carrier.is_closing();
+            Some(session) if is_good => {
+                let is_over = session.is_closing();
                 if is_over {
                     // engineioxide only ends the answer.
-                    match carrier.cause().and_then(Cause::last_packets) {
+                    match session.cause().and_then(Cause::last_packets) {
                         Some(last) => body = joined(&body, last),
-                        None if body.is_empty() || body == NOOP => return gone(&carrier),
+                        None if body.is_empty() || body == NOOP => return gone(&session),
                         None => {}
                     }
                     parts.headers.insert(header::CONTENT_LENGTH, body.len().into());
                     parts.headers.extend([AGAIN]);
                 }
-                Response::from_parts(parts, Body::new(Answer::new(body, carrier, wire)))
+                Response::from_parts(parts, Body::new(Answer::new(body, session, wire)))
             }
             // It knows the session no more.
-            Some(carrier) if carrier.is_closing() => gone(&carrier),
+            Some(session) if session.is_closing() => gone(&session),
             _ => Response::from_parts(parts, Body::from(body)),
         }
     }
 
-    async fn post(mut self, request: Request<Body>, carrier: Arc<Carrier>) -> Response {
+    async fn post(mut self, request: Request<Body>, session: Arc<EngineSession>) -> Response {
         let (parts, body) = request.into_parts();
         let announced =
             parts.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
         if announced.is_some_and(|length| length > self.limits.max_message) {
-            carrier.close_for(Cause::TooLarge);
+            session.close_for(Cause::TooLarge);
             return failed(StatusCode::PAYLOAD_TOO_LARGE);
         }
-        match PostBody::begin(body, Arc::clone(&carrier), self.limits.max_message) {
+        match PostBody::begin(body, Arc::clone(&session), self.limits.max_message) {
             Some(body) => {
                 // A client that hangs up while its packets wait would go on as if they had been read.
-                let waiting = Waiting(Some(Arc::clone(&carrier)));
+                let waiting = Waiting(Some(Arc::clone(&session)));
                 let response = self.pass(Request::from_parts(parts, body)).await;
                 waiting.over();
-                match carrier.cause() {
-                    Some(Cause::Flood) => refusal_response(&carrier.refuse()),
+                match session.cause() {
+                    Some(Cause::Flood) => refusal_response(&session.refuse()),
                     Some(Cause::TooLarge) => failed(StatusCode::PAYLOAD_TOO_LARGE),
                     _ => response,
                 }
             }
             None => {
-                carrier.close_for(Cause::Malformed);
+                session.close_for(Cause::Malformed);
                 failed(StatusCode::BAD_REQUEST)
             }
         }
@@ -299,15 +303,15 @@ impl EngineService {
             self.report(request, "no handshake of a websocket");
             return response;
         }
-        let Some(berth) = self.open(&mut request) else { return self.turn_away(request) };
-        let (carrier, greeting) = (Arc::clone(berth.carrier()), self.greeting(&berth));
-        carrier.passage.finish();
-        carrier.outflow.begin_websocket(own_wire_of(&request));
+        let Some(guard) = self.open(&mut request) else { return self.turn_away(request) };
+        let (session, greeting) = (Arc::clone(guard.session()), self.greeting(&guard));
+        session.passage.finish();
+        session.outflow.begin_websocket(own_wire_of(&request));
         let upgraded = hyper::upgrade::on(&mut request);
         let (parts, _) = request.into_parts();
         tokio::spawn(async move {
             if let Ok(upgraded) = upgraded.await {
-                let stream = CarriedStream::of_new_session(TokioIo::new(upgraded), carrier, self.limits, greeting);
+                let stream = SessionStream::of_new_session(TokioIo::new(upgraded), session, self.limits, greeting);
                 self.run(Handover::opened(stream), parts).await;
             }
         });
@@ -315,20 +319,20 @@ impl EngineService {
     }
 
     /// Probes a websocket. The session goes on with it when its client has changed over, and as it was if it does not.
-    fn upgrade(self, mut request: Request<Body>, carrier: Arc<Carrier>) -> Response {
+    fn upgrade(self, mut request: Request<Body>, session: Arc<EngineSession>) -> Response {
         let response = handshake(&request);
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
             return response;
         }
-        let Some(probe) = Probe::begin(carrier) else { return failed(StatusCode::BAD_REQUEST) };
+        let Some(probe) = Probe::begin(session) else { return failed(StatusCode::BAD_REQUEST) };
         let wire = own_wire_of(&request);
         let upgraded = hyper::upgrade::on(&mut request);
         let (parts, _) = request.into_parts();
         tokio::spawn(async move {
             let opened = async { upgraded.await.map(TokioIo::new) };
-            if let Some((io, carrier)) = probe.carry_out(opened, self.limits.probe).await {
-                carrier.outflow.begin_websocket(wire);
-                let stream = CarriedStream::new(io, carrier, self.limits);
+            if let Some((io, session)) = probe.carry_out(opened, self.limits.probe).await {
+                session.outflow.begin_websocket(wire);
+                let stream = SessionStream::new(io, session, self.limits);
                 self.run(Handover::probed(stream), parts).await;
             }
         });
@@ -336,7 +340,7 @@ impl EngineService {
     }
 
     /// Runs the session of this request on its websocket.
-    async fn run(mut self, stream: Handover<CarriedStream<TokioIo<Upgraded>>>, parts: http::request::Parts) {
+    async fn run(mut self, stream: Handover<SessionStream<TokioIo<Upgraded>>>, parts: http::request::Parts) {
         if let Err(error) = Service::call(&mut self.inner, (stream, Request::from_parts(parts, ()))).await {
             tracing::debug!(%error, "a websocket was refused after its handshake");
         }
@@ -371,18 +375,18 @@ impl Service<Request<Body>> for EngineService {
 }
 
 /// A request that has no answer yet.
-struct Waiting(Option<Arc<Carrier>>);
+struct Waiting(Option<Arc<EngineSession>>);
 
 impl Waiting {
-    fn over(mut self) -> Option<Arc<Carrier>> {
+    fn over(mut self) -> Option<Arc<EngineSession>> {
         self.0.take()
     }
 }
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        if let Some(carrier) = &self.0 {
-            carrier.close_for(Cause::Lost);
+        if let Some(session) = &self.0 {
+            session.close_for(Cause::Lost);
         }
     }
 }
@@ -437,9 +441,9 @@ fn closed() -> Response {
 
 /// What tells a client that its session is over, so that it comes back by itself. Engine.IO's close packet would do for
 /// socket.io-client only: python-engineio takes it for the end of all (`_receive_packet`).
-fn gone(carrier: &Carrier) -> Response {
-    let response = match carrier.cause() {
-        Some(Cause::ConnectTimeout) => refusal_response(&carriers::late()),
+fn gone(session: &EngineSession) -> Response {
+    let response = match session.cause() {
+        Some(Cause::ConnectTimeout) => refusal_response(&sessions::late()),
         Some(Cause::Malformed) => closed(),
         _ => unknown_session(),
     };
@@ -488,7 +492,7 @@ fn failed(status: StatusCode) -> Response {
     response
 }
 
-/// The carrier of the session that this request opened.
-pub(crate) fn carrier_of(parts: &http::request::Parts) -> Option<Arc<Carrier>> {
-    parts.extensions.get::<Berth>().map(|berth| Arc::clone(berth.carrier()))
+/// The session of the session that this request opened.
+pub(crate) fn session_of(parts: &http::request::Parts) -> Option<Arc<EngineSession>> {
+    parts.extensions.get::<SessionGuard>().map(|guard| Arc::clone(guard.session()))
 }

@@ -7,8 +7,8 @@ use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use realtime_http::Wire;
 
-use crate::carrier::Carrier;
-use crate::cause::Cause;
+use crate::engine::cause::Cause;
+use crate::engine::session::EngineSession;
 use crate::packet::payload::count_packets;
 
 /// Bytes handed to the server at a time: it asks for more when it has got rid of these.
@@ -19,14 +19,14 @@ const CHUNK: usize = 64 * 1024;
 pub(crate) struct Answer {
     left: Bytes,
     packets: Bytes,
-    carrier: Arc<Carrier>,
+    session: Arc<EngineSession>,
 }
 
 impl Answer {
     /// `wire` is the TCP connection under it, where the answer has it for itself.
-    pub(crate) fn new(body: Bytes, carrier: Arc<Carrier>, wire: Option<Arc<Wire>>) -> Self {
-        carrier.outflow.note_answer(&body, wire.as_ref());
-        Self { left: body.clone(), packets: body, carrier }
+    pub(crate) fn new(body: Bytes, session: Arc<EngineSession>, wire: Option<Arc<Wire>>) -> Self {
+        session.outflow.note_answer(&body, wire.as_ref());
+        Self { left: body.clone(), packets: body, session }
     }
 }
 
@@ -40,14 +40,14 @@ impl http_body::Body for Answer {
         }
         if self.left.len() < self.packets.len() {
             // The client has taken what came before.
-            self.carrier.beat();
+            self.session.beat();
         }
         let end = self.left.len().min(CHUNK);
         let chunk = self.left.split_to(end);
         if self.left.is_empty() {
-            self.carrier.credit.taken(count_packets(&self.packets), self.packets.len());
+            self.session.credit.taken(count_packets(&self.packets), self.packets.len());
         } else {
-            self.carrier.credit.step();
+            self.session.credit.step();
         }
         Poll::Ready(Some(Ok(Frame::data(chunk))))
     }
@@ -64,7 +64,7 @@ impl http_body::Body for Answer {
 impl Drop for Answer {
     fn drop(&mut self) {
         if !self.left.is_empty() {
-            self.carrier.close_for(Cause::Lost);
+            self.session.close_for(Cause::Lost);
         }
     }
 }
@@ -77,18 +77,18 @@ mod tests {
 
     #[test]
     fn its_packets_have_left_with_the_last_piece() {
-        let carrier = Arc::new(Carrier::default());
+        let session = Arc::new(EngineSession::default());
         let body = format!("42[\"a\"]\u{1e}42[\"{}\"]", "x".repeat(CHUNK));
         for _ in 0..2 {
-            carrier.credit.spend(1);
+            session.credit.spend(1);
         }
-        let mut answer = Answer::new(body.clone().into(), Arc::clone(&carrier), None);
+        let mut answer = Answer::new(body.clone().into(), Arc::clone(&session), None);
         let mut read = Vec::new();
         for idle in [false, true] {
-            let steps = carrier.credit.steps();
+            let steps = session.credit.steps();
             read.extend(answer.frame().now_or_never().unwrap().unwrap().unwrap().into_data().unwrap());
-            assert_eq!(carrier.credit.is_idle(), idle);
-            assert_eq!(carrier.credit.steps(), steps + 1);
+            assert_eq!(session.credit.is_idle(), idle);
+            assert_eq!(session.credit.steps(), steps + 1);
         }
         assert!(answer.frame().now_or_never().unwrap().is_none());
         assert_eq!(read, body.as_bytes());
@@ -96,11 +96,11 @@ mod tests {
 
     #[test]
     fn one_that_is_given_up_ends_the_session() {
-        let carrier = Arc::new(Carrier::default());
-        let mut answer = Answer::new("x".repeat(CHUNK + 1).into(), Arc::clone(&carrier), None);
+        let session = Arc::new(EngineSession::default());
+        let mut answer = Answer::new("x".repeat(CHUNK + 1).into(), Arc::clone(&session), None);
         let _ = answer.frame().now_or_never();
-        assert!(!carrier.is_closing());
+        assert!(!session.is_closing());
         drop(answer);
-        assert_eq!(carrier.cause(), Some(Cause::Lost));
+        assert_eq!(session.cause(), Some(Cause::Lost));
     }
 }

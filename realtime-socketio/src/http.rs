@@ -13,8 +13,8 @@ use http_body::Body as _;
 use realtime_core::{Asker, Refusal, RefusalKind};
 use realtime_http::{NO_TRANSFORM, error_response, notice_foreign_server, refusal_response};
 
+use crate::engine::query::{Query, Sought};
 use crate::provider::SocketIoProvider;
-use crate::query::{Query, Sought};
 
 /// The methods of long polling.
 const METHODS: &str = "GET, POST";

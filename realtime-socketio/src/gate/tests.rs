@@ -16,29 +16,32 @@ use super::*;
 use crate::config::SocketIoConfig;
 use crate::provider::SocketIoProvider;
 
-fn wishes(query: &str, auth: Option<Value>) -> Result<Wishes, Refusal> {
+fn options(query: &str, auth: Option<Value>) -> Result<ConnectOptions, Refusal> {
     let parts = Request::get(format!("/socket.io/?{query}")).body(()).unwrap().into_parts().0;
-    Wishes::read(&ConnectRequest::new("socket", &parts).with_auth(auth.as_ref()), 100)
+    ConnectOptions::read(&ConnectRequest::new("socket", &parts).with_auth(auth.as_ref()), 100)
 }
 
 #[test]
 fn wishes_are_read_from_auth_and_query() {
-    let of = |rooms: &[&str], id: Option<&str>| Wishes {
+    let of = |rooms: &[&str], id: Option<&str>| ConnectOptions {
         rooms: rooms.iter().map(|room| (*room).to_owned()).collect(),
         last_event_id: id.map(str::to_owned),
     };
-    let auth = |auth| wishes("EIO=4&transport=polling", Some(auth)).unwrap();
+    let auth = |auth| options("EIO=4&transport=polling", Some(auth)).unwrap();
     assert_eq!(auth(json!({"rooms": ["a", "b", "a"], "lastEventId": "x", "token": "t"})), of(&["a", "b"], Some("x")));
     assert_eq!(auth(json!({"room": "a", "channel": ["b"], "rooms": "c"})), of(&["b", "a", "c"], None));
     assert_eq!(auth(json!({"rooms": null, "lastEventId": 5})), of(&[], Some("5")));
-    assert_eq!(auth(json!(7)), Wishes::default());
+    assert_eq!(auth(json!(7)), ConnectOptions::default());
     let query = "EIO=4&room=a&channel[]=b&rooms=a&lastEventId=x";
-    assert_eq!(wishes(query, None).unwrap(), of(&["a", "b"], Some("x")));
+    assert_eq!(options(query, None).unwrap(), of(&["a", "b"], Some("x")));
     // What the client says at each attempt is newer than its address.
-    assert_eq!(wishes(query, Some(json!({"room": "c", "lastEventId": "y"}))).unwrap(), of(&["a", "b", "c"], Some("y")));
+    assert_eq!(
+        options(query, Some(json!({"room": "c", "lastEventId": "y"}))).unwrap(),
+        of(&["a", "b", "c"], Some("y"))
+    );
     for rooms in [json!([1]), json!({}), json!(1)] {
         for word in ROOM_WORDS {
-            let refusal = wishes("", Some(json!({ word: rooms }))).unwrap_err();
+            let refusal = options("", Some(json!({ word: rooms }))).unwrap_err();
             assert!(refusal.message().contains(&format!("auth.{word} must be")), "{refusal}");
         }
     }
@@ -200,13 +203,13 @@ async fn a_client_that_asks_again_or_sends_something_stays() {
 async fn a_client_that_comes_too_late_is_told_of_the_end() {
     let provider = provider().await;
     let (inside, _) = Polling::connect(&provider).await;
-    let carrier = {
+    let session = {
         let (_, sid) = inside.uri.rsplit_once('=').unwrap();
-        provider.service().carrier(sid)
+        provider.service().session(sid)
     };
     let asking = tokio::spawn(async move { inside.get().await });
     tokio::time::sleep(Duration::from_secs(1)).await;
-    carrier.close_for(Cause::Heartbeat);
+    session.close_for(Cause::Heartbeat);
     assert_eq!(asking.await.unwrap(), UNKNOWN);
     assert_eq!(provider.stats().closed[&4002], 1);
 }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use realtime_core::{Refusal, RefusalKind, one_line_json};
 use serde_json::{Value, json};
 
-use crate::carrier::Carrier;
+use crate::engine::session::EngineSession;
 use crate::packet::frame::{TEXT, text_frame, whole_frame};
 use crate::packet::payload::SEPARATOR;
 
@@ -30,7 +30,7 @@ impl Denials {
 }
 
 /// The session's part of it.
-impl Carrier {
+impl EngineSession {
     /// Has the answer to a CONNECT to the main namespace ready; to be called right before socketioxide's answer with this
     /// message.
     pub(crate) fn deny(&self, refusal: &Refusal) -> String {
@@ -151,10 +151,10 @@ mod tests {
 
     #[test]
     fn each_answer_is_exchanged_in_its_turn_and_nothing_else() {
-        let carrier = Carrier::default();
+        let session = EngineSession::default();
         let others = "2\u{1e}42[\"44{\"]\u{1e}40/own,{}\u{1e}44\u{1e}44/own\u{1e}44/own,[]";
-        assert_eq!(carrier.with_denials(others.as_bytes()), None);
-        assert_eq!(carrier.with_denials(b"44{\"message\":\"a\"}"), None, "not ours");
+        assert_eq!(session.with_denials(others.as_bytes()), None);
+        assert_eq!(session.with_denials(b"44{\"message\":\"a\"}"), None, "not ours");
         let theirs = [
             r#"44/own,{"message":"a"}"#,
             r#"44{"message":"b"}"#,
@@ -164,8 +164,8 @@ mod tests {
             r#"44{"message":"d"}"#,
         ]
         .join("\u{1e}");
-        assert_eq!(carrier.deny(&Refusal::forbidden("b")), "forbidden: b");
-        carrier.deny(&Refusal::unauthorized("c"));
+        assert_eq!(session.deny(&Refusal::forbidden("b")), "forbidden: b");
+        session.deny(&Refusal::unauthorized("c"));
         let answer = |message: &str, code: &str| json!({"message": message, "data": {"code": code}});
         let expected = format!(
             "44/own,{}\u{1e}44{}\u{1e}2\u{1e}44/x\"y,{}\u{1e}44{}\u{1e}44{{\"message\":\"d\"}}",
@@ -174,16 +174,16 @@ mod tests {
             answer("Invalid namespace", "namespace"),
             answer("unauthorized: c", "unauthorized")
         );
-        assert_eq!(carrier.with_denials(theirs.as_bytes()).unwrap(), expected);
+        assert_eq!(session.with_denials(theirs.as_bytes()).unwrap(), expected);
     }
 
     #[test]
     fn answers_that_are_written_together_go_together() {
-        let carrier = Carrier::default();
-        carrier.deny(&Refusal::forbidden("a"));
+        let session = EngineSession::default();
+        session.deny(&Refusal::forbidden("a"));
         let texts = ["44{\"message\":\"forbidden: a\"}", "44{\"message\":\"b\"}", "44/own,{\"message\":\"c\"}"];
         let theirs = [&texts.map(text_frame).concat()[..], &text_frame("2"), &text_frame(texts[2])].concat();
-        let (ours, of) = carrier.exchange_answers(&theirs);
+        let (ours, of) = session.exchange_answers(&theirs);
         assert_eq!(of, texts.map(text_frame).concat().len());
         let data = "\"data\":{\"code\":\"forbidden\"}";
         let expected = [
@@ -192,7 +192,7 @@ mod tests {
             &format!("44/own,{{{data},\"message\":\"c\"}}"),
         ];
         assert_eq!(ours, expected.map(text_frame).concat());
-        assert_eq!(carrier.exchange_answers(&theirs[of..]), (Vec::new(), 0));
+        assert_eq!(session.exchange_answers(&theirs[of..]), (Vec::new(), 0));
     }
 
     #[test]
