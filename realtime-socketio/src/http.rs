@@ -1,4 +1,4 @@
-//! What is checked before a request reaches Engine.IO: its origin, and whether the node still takes sessions.
+//! The routes, and what is checked before a request reaches Engine.IO: its origin, and whether the node still takes sessions.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use http::header::{
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use http_body::Body as _;
 use realtime_core::{Asker, Refusal, RefusalKind};
-use realtime_http::{NO_TRANSFORM, error_response, notice_foreign_server, refusal_response};
+use realtime_http::{HttpProvider, NO_TRANSFORM, Origins, error_response, notice_foreign_server, refusal_response};
 
 use crate::engine::query::{Query, Sought};
 use crate::provider::SocketIoProvider;
@@ -19,12 +19,40 @@ use crate::provider::SocketIoProvider;
 /// The methods of long polling.
 const METHODS: &str = "GET, POST";
 
+impl HttpProvider for SocketIoProvider {
+    fn router(self: Arc<Self>) -> axum::Router {
+        let path = self.config().mount();
+        let service = self.service();
+        let mut router = axum::Router::new().route_service(&format!("{path}/"), service.clone());
+        if !path.is_empty() {
+            router = router.route_service(&path, service);
+        }
+        router.route_layer(axum::middleware::from_fn_with_state(self, check))
+    }
+
+    fn paths(&self) -> Vec<String> {
+        self.config().paths()
+    }
+
+    fn set_default_origins(&self, origins: &Origins) {
+        self.origins().set_default(origins);
+    }
+
+    fn origins(&self) -> Option<&Origins> {
+        Some(self.origins().get())
+    }
+
+    fn is_ready(&self) -> bool {
+        self.dispatcher().is_ready()
+    }
+}
+
 /// Refuses foreign pages and, on a node that goes down, new sessions; answers preflights; lets allowed pages read the answer.
-pub(crate) async fn check(State(provider): State<Arc<SocketIoProvider>>, request: Request, next: Next) -> Response {
+async fn check(State(provider): State<Arc<SocketIoProvider>>, request: Request, next: Next) -> Response {
     let (parts, body) = request.into_parts();
     notice_foreign_server(&parts);
     let dispatcher = provider.dispatcher();
-    let origins = provider.allowed();
+    let origins = provider.origins().get();
     let checked = origins.check(&parts).and_then(|()| {
         let new = Query::read(parts.uri.query().unwrap_or_default(), &parts.headers).sid == Sought::None;
         if new && dispatcher.is_draining() {

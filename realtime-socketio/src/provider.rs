@@ -9,15 +9,15 @@ use realtime_core::{
     Capabilities, CloseReason, ConnectionStats, Context, Dispatcher, Drain, HandlerError, Identity, Inbound, IntoReply,
     Link, RealtimeBroadcast, RealtimeProvider, RoomMembership, Router, Runtime, SocketIoBroadcast, Stats, Target,
 };
-use realtime_http::{HttpProvider, Origins, ProviderOrigins};
+use realtime_http::ProviderOrigins;
 use serde::de::DeserializeOwned;
 use socketioxide::SocketIo;
 
 use crate::codec::SocketIoCodec;
 use crate::config::SocketIoConfig;
 use crate::engine::adapter::DirectAdapter;
+use crate::engine::service::EngineService;
 use crate::gate::Gate;
-use crate::http;
 use crate::server::Server;
 
 /// How long cutting all sessions may take; one that takes nothing any more needs a second.
@@ -125,8 +125,8 @@ impl SocketIoProvider {
     }
 
     /// Which pages may connect.
-    pub(crate) fn allowed(&self) -> &Origins {
-        self.origins.get()
+    pub(crate) fn origins(&self) -> &ProviderOrigins {
+        &self.origins
     }
 
     /// Whether one more session may begin.
@@ -139,8 +139,7 @@ impl SocketIoProvider {
     }
 
     /// The HTTP side, without what is checked before it.
-    #[cfg(test)]
-    pub(crate) fn service(&self) -> crate::engine::service::EngineService {
+    pub(crate) fn service(&self) -> EngineService {
         self.running().server.service()
     }
 
@@ -234,34 +233,6 @@ impl RealtimeProvider for SocketIoProvider {
 
     fn connections(&self, target: &Target) -> Vec<ConnectionStats> {
         self.dispatcher().connections(target)
-    }
-}
-
-impl HttpProvider for SocketIoProvider {
-    fn router(self: Arc<Self>) -> axum::Router {
-        let path = self.config.mount();
-        let service = self.running().server.service();
-        let mut router = axum::Router::new().route_service(&format!("{path}/"), service.clone());
-        if !path.is_empty() {
-            router = router.route_service(&path, service);
-        }
-        router.route_layer(axum::middleware::from_fn_with_state(self, http::check))
-    }
-
-    fn paths(&self) -> Vec<String> {
-        self.config.paths()
-    }
-
-    fn set_default_origins(&self, origins: &Origins) {
-        self.origins.set_default(origins);
-    }
-
-    fn origins(&self) -> Option<&Origins> {
-        Some(self.origins.get())
-    }
-
-    fn is_ready(&self) -> bool {
-        self.dispatcher().is_ready()
     }
 }
 
