@@ -11,12 +11,11 @@ use socketioxide::handler::{ConnectHandler, DisconnectHandler, Value};
 use socketioxide::socket::{DisconnectReason, Socket};
 use tracing::Instrument;
 
-use crate::engine::adapter::{DirectAdapter, MainAdapter};
+use crate::engine::adapter::{DirectAdapter, Inline, MainAdapter};
 use crate::engine::cause::Cause;
-use crate::engine::service;
 use crate::engine::session::{EngineSession, GRACE};
 use crate::engine::sessions::{self, Connected, Sessions};
-use crate::inbound::{Inlet, Inline, Reader};
+use crate::inbound::{Inlet, Reader};
 use crate::session::{Limits, Session, Source};
 
 /// Decides who may connect to the main namespace.
@@ -93,7 +92,7 @@ type Refused = Box<dyn Display + Send>;
 
 impl ConnectHandler<DirectAdapter, Inline> for Connect {
     fn call(&self, socket: Arc<Socket<DirectAdapter>>, _: Option<Value>) {
-        let start = service::session_of(socket.req_parts()).and_then(|session| session.put_start(None));
+        let start = sessions::session_of(socket.req_parts()).and_then(|session| session.put_start(None));
         if let Some(start) = start {
             start();
         }
@@ -113,7 +112,7 @@ impl ConnectHandler<DirectAdapter, Inline> for Connect {
 impl Connect {
     async fn connect(&self, socket: &Socket<DirectAdapter>, auth: Option<&Value>) -> Result<(), String> {
         // Every session of ours has one.
-        let Some(session) = service::session_of(socket.req_parts()) else { return Err("internal error".into()) };
+        let Some(session) = sessions::session_of(socket.req_parts()) else { return Err("internal error".into()) };
         let Some(adapter) = self.main.find() else {
             let refusal = Refusal::new(RefusalKind::Internal, "internal error");
             self.acceptor.report(refusal.clone(), session.client());

@@ -4,7 +4,7 @@ use realtime_core::HandlerError;
 use socketioxide::handler::{MessageHandler, Value};
 use socketioxide::socket::Socket;
 
-use crate::engine::adapter::DirectAdapter;
+use crate::engine::adapter::{DirectAdapter, Inline};
 use crate::engine::cause::Cause;
 use crate::engine::session::EngineSession;
 use crate::packet::args::{self, Arguments, Unreadable};
@@ -41,9 +41,6 @@ pub(crate) trait Inlet: Send + Sync + 'static {
     /// Whether reading should pause; until the connection's end, when it was asked to end.
     fn is_full(&self) -> bool;
 }
-
-/// Marks our handlers for socketioxide's traits.
-pub(crate) enum Inline {}
 
 /// Hands every event to the inlet, inline: socketioxide's own handlers spawn a task for each, which loses the order.
 pub(crate) struct Reader {

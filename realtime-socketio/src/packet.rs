@@ -2,6 +2,7 @@
 
 pub(crate) mod args;
 pub(crate) mod encoded;
+pub(crate) mod entry;
 pub(crate) mod frame;
 pub(crate) mod frame_mender;
 pub(crate) mod frame_scan;

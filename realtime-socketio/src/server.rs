@@ -6,11 +6,12 @@ use socketioxide::{ParserConfig, SocketIo};
 use crate::connect::{Acceptor, Connect};
 use crate::engine::adapter::{DirectAdapter, MainAdapter};
 use crate::engine::credit::CHANNEL_PACKETS;
+use crate::engine::entry::EntryNamespace;
 use crate::engine::probe::MAX_PROBE;
 use crate::engine::service::{EngineService, NotFound};
 use crate::engine::sessions::Sessions;
 use crate::engine::settings::{EngineConfig, LONGEST, Limits};
-use crate::engine::threshold::{self, Threshold};
+use crate::packet::entry;
 use crate::packet::preface::MAX_GROWTH;
 use crate::session;
 
@@ -58,7 +59,7 @@ impl Server {
             limits: session::Limits { max_ask: config.max_ask, window: config.window, write_stall: config.write_stall },
         };
         io.ns("/", connect);
-        io.ns(threshold::NAME, Threshold);
+        io.ns(entry::NAME, EntryNamespace);
         let limits = Limits {
             max_message: config.max_message,
             write_stall: config.write_stall,

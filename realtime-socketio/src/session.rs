@@ -287,7 +287,7 @@ impl Session {
                 if told {
                     // A proper client closes the session now; another one has it closed, unless it has something else there.
                     let _ = timeout(GRACE, self.session.closed()).await;
-                    if !self.session.is_left() {
+                    if !self.session.namespaces.is_left() {
                         return;
                     }
                 }

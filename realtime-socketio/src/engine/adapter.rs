@@ -49,6 +49,9 @@ impl MainAdapter {
     }
 }
 
+/// Marks our handlers for socketioxide's traits.
+pub(crate) enum Inline {}
+
 /// What [`SocketIoProvider::io`](crate::SocketIoProvider::io) runs on; only named as the parameter of socketioxide's types.
 ///
 /// The local adapter, with a way to hand one encoded packet to one socket, at once and without serde.

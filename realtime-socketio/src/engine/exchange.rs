@@ -10,9 +10,10 @@ use std::task::{Context, Poll};
 use tokio::io::AsyncWrite;
 
 use crate::engine::cause::Cause;
+use crate::engine::denial;
 use crate::engine::opening::Opening;
 use crate::engine::stream::SessionStream;
-use crate::engine::{denial, threshold};
+use crate::packet::entry;
 use crate::packet::frame::whole_frame;
 
 /// What engineioxide ends with: a close frame without a code.
@@ -70,7 +71,7 @@ impl<S> SessionStream<S> {
             plain = begin;
         }
         if hides && at_boundary {
-            match threshold::find_answer(buf) {
+            match entry::find_answer(buf) {
                 Some((0, end)) => return Part::Hidden(end),
                 Some((begin, _)) => plain = begin,
                 None => {}

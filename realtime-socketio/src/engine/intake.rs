@@ -4,9 +4,9 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, ReadBuf};
 
+use crate::engine::namespaces::Verdict;
 use crate::engine::session::EngineSession;
-use crate::engine::threshold;
-use crate::engine::turnstile::Verdict;
+use crate::packet::entry;
 use crate::packet::frame_mender::FrameMender;
 use crate::packet::head::Head;
 use crate::packet::packet_scan::{Found, PacketScan};
@@ -135,14 +135,14 @@ impl Intake {
     fn poll_entrance(&mut self, session: &EngineSession, buf: &mut ReadBuf<'_>) -> Poll<bool> {
         match self.entrance {
             Entrance::Over => Poll::Ready(false),
-            Entrance::Begins if buf.remaining() < threshold::ENTER_FRAME.len() => {
+            Entrance::Begins if buf.remaining() < entry::ENTER_FRAME.len() => {
                 // Never, with the buffer that engineioxide has; then its own time for a connection counts.
                 self.entrance = Entrance::Over;
                 Poll::Ready(false)
             }
             Entrance::Begins => {
                 self.entrance = Entrance::Waits;
-                buf.put_slice(&threshold::ENTER_FRAME);
+                buf.put_slice(&entry::ENTER_FRAME);
                 Poll::Ready(true)
             }
             // The session's readers are woken.
@@ -169,7 +169,7 @@ impl Intake {
             self.looked += taken;
             let verdict = match &found {
                 None => Verdict::Pass,
-                Some(Found::Frame(len)) => session.take_bytes(*len),
+                Some(Found::Frame(len)) => session.namespaces.take_bytes(*len),
                 Some(Found::Packet(head)) => {
                     self.packets += 1;
                     session.take(head)

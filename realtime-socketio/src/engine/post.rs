@@ -9,8 +9,8 @@ use http_body::{Body as _, Frame};
 
 use crate::engine::cause::Cause;
 use crate::engine::intake::TURN;
+use crate::engine::namespaces::Verdict;
 use crate::engine::session::EngineSession;
-use crate::engine::turnstile::Verdict;
 use crate::packet::head::{Head, HeadScan};
 use crate::packet::payload::SEPARATOR;
 use crate::packet::post_mender::PacketMender;
@@ -92,7 +92,7 @@ impl PostBody {
 
     /// What the next piece of the chunk, or the body's end, makes of the packet under way.
     fn look(&mut self, piece: &[u8]) -> Result<Option<Head>, PostError> {
-        if self.session.take_bytes(piece.len() as u64) == Verdict::Refuse {
+        if self.session.namespaces.take_bytes(piece.len() as u64) == Verdict::Refuse {
             return Err(self.refuse());
         }
         let (packet, over) = match piece {

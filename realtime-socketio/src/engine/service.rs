@@ -31,7 +31,7 @@ use crate::engine::session::{EngineSession, GRACE};
 use crate::engine::sessions::{self, SessionGuard, Sessions};
 use crate::engine::settings::{Heartbeat, Limits};
 use crate::engine::stream::SessionStream;
-use crate::engine::threshold;
+use crate::packet::entry;
 use crate::packet::head::HeadScan;
 use crate::packet::payload::SEPARATOR;
 
@@ -162,7 +162,7 @@ impl EngineService {
     /// Enters a session on long polling into our own namespace, in its client's name.
     async fn enter(&mut self, path: &str, sid: Sid, session: &EngineSession) {
         let uri = query::session_uri(path, Transport::Polling, sid);
-        if let Ok(request) = Request::post(uri).body(Body::from(threshold::ENTER)) {
+        if let Ok(request) = Request::post(uri).body(Body::from(entry::ENTER)) {
             self.pass(request).await;
             session.entered().await;
         }
@@ -181,7 +181,7 @@ impl EngineService {
             if !session.is_hiding() {
                 return (parts, body);
             }
-            let Some(others) = threshold::without_answer(&body) else { return (parts, body) };
+            let Some(others) = entry::without_answer(&body) else { return (parts, body) };
             session.has_hidden();
             if !others.is_empty() {
                 parts.headers.insert(header::CONTENT_LENGTH, others.len().into());
@@ -490,9 +490,4 @@ fn failed(status: StatusCode) -> Response {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = status;
     response
-}
-
-/// The session of the session that this request opened.
-pub(crate) fn session_of(parts: &http::request::Parts) -> Option<Arc<EngineSession>> {
-    parts.extensions.get::<SessionGuard>().map(|guard| Arc::clone(guard.session()))
 }

@@ -14,12 +14,12 @@ use crate::engine::cause::Cause;
 use crate::engine::credit::Credit;
 use crate::engine::denial::Denials;
 use crate::engine::heartbeat::Life;
+use crate::engine::namespaces::Namespaces;
 use crate::engine::outflow::Outflow;
 use crate::engine::probe::Passage;
 use crate::engine::pulse::Pulse;
 use crate::engine::repeats::Repeats;
 use crate::engine::sessions::Sessions;
-use crate::engine::turnstile::Turnstile;
 
 /// The Engine.IO session under one client, as far as it can be steered from outside: credit for
 /// sending, a gate for reading, and an end.
@@ -29,7 +29,7 @@ use crate::engine::turnstile::Turnstile;
 #[derive(Default)]
 pub(crate) struct EngineSession {
     pub(crate) credit: Credit,
-    pub(crate) turnstile: Turnstile,
+    pub(crate) namespaces: Namespaces,
     pub(crate) denials: Denials,
     pub(crate) outflow: Outflow,
     pub(crate) pulse: Pulse,
@@ -42,7 +42,7 @@ pub(crate) struct EngineSession {
     stream_writer: AtomicWaker,
     /// Wakes those who wait for the session to be at its end, for a moment to end it, for its begin, or for a sign of life.
     turns: Notify,
-    /// It has entered our own namespace, see [`threshold`](crate::engine::threshold).
+    /// It has entered our own namespace, see [`entry`](crate::engine::entry).
     entered: AtomicBool,
     /// The answer to that was not seen on its way out yet.
     hiding: AtomicBool,
@@ -132,7 +132,7 @@ impl EngineSession {
 
     /// Ends the session and remembers why; the first cause counts.
     pub(crate) fn close_for(&self, cause: Cause) {
-        if self.cause.set(cause).is_ok() && !self.is_main_connected() {
+        if self.cause.set(cause).is_ok() && !self.namespaces.is_main_connected() {
             self.log_end(cause);
         }
         self.close();

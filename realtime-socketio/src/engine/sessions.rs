@@ -245,7 +245,7 @@ impl Sessions {
             // The answer goes out first, and ends the session only if the client leaves it at that.
             tokio::spawn(async move {
                 sleep(GRACE).await;
-                if !session.is_connected() {
+                if !session.namespaces.is_connected() {
                     session.close_for(Cause::ConnectTimeout);
                 }
             });
@@ -359,6 +359,11 @@ impl Drop for Inner {
         drop(table);
         self.session.close();
     }
+}
+
+/// The session that this request opened.
+pub(crate) fn session_of(opening: &http::request::Parts) -> Option<Arc<EngineSession>> {
+    opening.extensions.get::<SessionGuard>().map(|guard| Arc::clone(guard.session()))
 }
 
 /// One connection to the main namespace.

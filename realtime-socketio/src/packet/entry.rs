@@ -1,22 +1,7 @@
-//! The namespace that every session enters first, without its client's knowing.
-//!
-//! socketioxide remembers a session that connects to nothing until `connect_timeout`, even when it has ended long before,
-//! and tells nobody of the end of one. Connected to a namespace of ours, a session is forgotten with its end, and its end
-//! is heard of.
-
-use std::future::Future;
-use std::pin::Pin;
-use std::sync::Arc;
+//! The packet with which every session enters a namespace of this crate's own, and the answer that its client does not see.
 
 use bytes::Bytes;
-use socketioxide::handler::{ConnectHandler, DisconnectHandler, Value};
-use socketioxide::socket::{DisconnectReason, Socket};
 
-use crate::engine::adapter::DirectAdapter;
-use crate::engine::cause::Cause;
-use crate::engine::service;
-use crate::engine::session::EngineSession;
-use crate::inbound::Inline;
 use crate::packet::payload::SEPARATOR;
 
 /// The namespace's name; clients may not connect to it.
@@ -27,56 +12,6 @@ pub(crate) const ENTER: &str = "40/.session";
 pub(crate) const ENTER_FRAME: [u8; 17] = *b"\x81\x8b\x00\x00\x00\x0040/.session";
 /// What its answer begins with.
 const ANSWER: &[u8] = b"40/.session,";
-
-/// Its connect handler.
-#[derive(Clone)]
-pub(crate) struct Threshold;
-
-type Refusal = Box<dyn std::fmt::Display + Send>;
-
-impl ConnectHandler<DirectAdapter, Inline> for Threshold {
-    fn call(&self, socket: Arc<Socket<DirectAdapter>>, _: Option<Value>) {
-        if let Some(session) = service::session_of(socket.req_parts()) {
-            session.enter();
-        }
-    }
-
-    fn call_middleware<'a>(
-        &'a self,
-        socket: Arc<Socket<DirectAdapter>>,
-        _: &'a Option<Value>,
-    ) -> Pin<Box<dyn Future<Output = Result<(), Refusal>> + Send + 'a>> {
-        if let Some(session) = service::session_of(socket.req_parts()) {
-            session.begin_hiding();
-            socket.on_disconnect(End(session));
-        }
-        Box::pin(std::future::ready(Ok(())))
-    }
-}
-
-/// Hears of the session's end, also when socketioxide drops its socket without the hook.
-struct End(Arc<EngineSession>);
-
-impl DisconnectHandler<DirectAdapter, Inline> for End {
-    fn call_with_defer(
-        &self,
-        socket: Arc<Socket<DirectAdapter>>,
-        reason: DisconnectReason,
-        defer: fn(Arc<Socket<DirectAdapter>>),
-    ) {
-        if reason == DisconnectReason::PacketParsingError {
-            self.0.close_for(Cause::Malformed);
-        }
-        self.0.close();
-        defer(socket);
-    }
-}
-
-impl Drop for End {
-    fn drop(&mut self) {
-        self.0.close();
-    }
-}
 
 /// The packets of a long-polling answer without the namespace's own answer; none when it was not among them.
 pub(crate) fn without_answer(packets: &[u8]) -> Option<Bytes> {

@@ -1,0 +1,184 @@
+//! What a session does with the packets that its client sends, and is sent, by the namespaces that it is connected to.
+
+use realtime_core::{Refusal, RefusalKind};
+
+use crate::engine::namespaces::Verdict;
+use crate::engine::session::EngineSession;
+use crate::packet::head::Head;
+
+/// What the client is told that went beyond.
+const FLOOD: &str = "a session may send 16 packets and 16 KiB before it is connected, and connect to a namespace once";
+
+impl EngineSession {
+    /// A client's packet is about to be handed to Socket.IO; asked again when it had to wait.
+    pub(crate) fn take(&self, head: &Head) -> Verdict {
+        self.namespaces.take(head, |connected| self.seat(connected))
+    }
+
+    /// A packet has gone to the client.
+    pub(crate) fn sent(&self, head: &Head) {
+        if matches!(head, Head::Other) {
+            return;
+        }
+        self.namespaces.sent(head, |connected| self.seat(connected));
+        if matches!(head, Head::Connect(_) | Head::Refuse(_)) {
+            self.wake_readers();
+        }
+    }
+
+    /// The session goes beyond what it may send, and ends; counted and logged once.
+    pub(crate) fn refuse(&self) -> Refusal {
+        let refusal = Refusal::new(RefusalKind::Flood, FLOOD);
+        if self.end_flood() {
+            self.report(refusal.clone());
+        }
+        refusal
+    }
+
+    /// The main namespace's CONNECT waits for a place, and then does so no more. Meanwhile the session, whose user is known,
+    /// is none of those without a connection.
+    pub(crate) fn hold_main(&self, held: bool) {
+        self.namespaces.hold_main(held);
+        self.hold(held);
+        if held {
+            self.wake_readers();
+        }
+    }
+
+    /// The main namespace's CONNECT was answered.
+    pub(crate) fn answer_main(&self, connected: bool) {
+        self.namespaces.answer_main(connected, |connected| self.seat(connected));
+        self.wake_readers();
+    }
+
+    /// The main namespace was left.
+    pub(crate) fn leave_main(&self) {
+        self.namespaces.leave_main(|connected| self.seat(connected));
+    }
+
+    /// The session's time for a connection is over. True: a CONNECT to the main namespace is under way, which is answered.
+    pub(crate) fn expire(&self) -> bool {
+        let answers = self.namespaces.expire();
+        self.heard();
+        answers
+    }
+
+    /// Waits until the session's time for a connection is over.
+    pub(crate) async fn expired(&self) {
+        self.until(|| self.namespaces.is_late()).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::namespaces::{MAX_BYTES, MAX_NAMESPACES, MAX_PACKETS, MAX_REPEATS};
+    use crate::packet::entry;
+
+    fn own(name: &str) -> Head {
+        Head::Connect(Some(name.as_bytes().into()))
+    }
+
+    fn times(session: &EngineSession, head: &Head) -> usize {
+        (0..1000).take_while(|_| session.take(head) == Verdict::Pass).count()
+    }
+
+    #[test]
+    fn sixteen_packets_come_before_a_connection_and_any_number_after() {
+        for head in [Head::Connect(None), Head::Other, Head::Leave(None), Head::Pong] {
+            assert_eq!(times(&EngineSession::default(), &head), MAX_PACKETS, "{head:?}");
+        }
+        let session = EngineSession::default();
+        session.take(&Head::Connect(None));
+        session.answer_main(true);
+        assert_eq!(times(&session, &Head::Other), 1000);
+        session.leave_main();
+        assert_eq!(times(&session, &Head::Other), MAX_PACKETS);
+    }
+
+    #[test]
+    fn bytes_are_bounded_before_a_connection() {
+        let session = EngineSession::default();
+        assert_eq!(session.namespaces.take_bytes(MAX_BYTES), Verdict::Pass);
+        assert_eq!(session.namespaces.take_bytes(1), Verdict::Refuse);
+        session.answer_main(true);
+        assert_eq!(session.namespaces.take_bytes(u64::MAX), Verdict::Pass);
+    }
+
+    #[test]
+    fn a_pong_is_free_when_it_answers() {
+        let session = EngineSession::default();
+        for _ in 0..1000 {
+            session.sent(&Head::Ping);
+            assert_eq!(session.take(&Head::Pong), Verdict::Pass);
+        }
+        assert_eq!(times(&session, &Head::Pong), MAX_PACKETS);
+    }
+
+    #[test]
+    fn few_are_under_way_and_the_others_wait() {
+        let session = EngineSession::default();
+        for name in ["/a", "/b", "/c", "/d"] {
+            assert_eq!(session.take(&own(name)), Verdict::Pass);
+        }
+        for head in [own("/e"), Head::Connect(None)] {
+            assert_eq!(times(&session, &head), 0);
+            assert_eq!(session.take(&head), Verdict::Wait);
+        }
+        session.sent(&own("/a"));
+        assert_eq!(session.take(&own("/e")), Verdict::Pass);
+        session.sent(&Head::Refuse(Some(b"/b".as_slice().into())));
+        assert_eq!(session.take(&Head::Connect(None)), Verdict::Pass);
+        assert_eq!(session.take(&own("/f")), Verdict::Wait);
+        session.hold_main(true);
+        assert_eq!(session.take(&own("/f")), Verdict::Pass, "one that is held is not under way");
+    }
+
+    #[test]
+    fn who_is_connected_may_repeat_itself_a_little() {
+        let session = EngineSession::default();
+        session.take(&Head::Connect(None));
+        session.answer_main(true);
+        assert_eq!(times(&session, &Head::Connect(None)), MAX_REPEATS);
+        // An own namespace, entered and left again and again.
+        let session = EngineSession::default();
+        session.answer_main(true);
+        for _ in 0..100 {
+            assert_eq!(session.take(&own("/own")), Verdict::Pass);
+            session.sent(&own("/own"));
+            assert_eq!(session.take(&own("/own")), Verdict::Pass);
+            assert_eq!(session.take(&Head::Leave(Some(b"/own".as_slice().into()))), Verdict::Pass);
+        }
+    }
+
+    #[test]
+    fn who_leaves_before_the_answer_is_not_connected_by_it() {
+        let session = EngineSession::default();
+        session.take(&own("/own"));
+        session.take(&Head::Leave(Some(b"/own".as_slice().into())));
+        assert_eq!(session.take(&own("/own")), Verdict::Wait);
+        session.sent(&own("/own"));
+        assert!(!session.namespaces.is_connected());
+        assert_eq!(session.take(&own("/own")), Verdict::Pass);
+        session.sent(&own("/own"));
+        assert!(session.namespaces.is_connected());
+    }
+
+    #[test]
+    fn a_session_is_in_so_many_namespaces_only() {
+        let session = EngineSession::default();
+        session.answer_main(true);
+        for n in 0..MAX_NAMESPACES {
+            let head = own(&format!("/{n}"));
+            assert_eq!(session.take(&head), Verdict::Pass);
+            session.sent(&head);
+        }
+        assert_eq!(session.take(&own("/more")), Verdict::Refuse);
+    }
+
+    #[test]
+    fn the_entry_namespace_is_not_for_clients() {
+        assert_eq!(EngineSession::default().take(&own(entry::NAME)), Verdict::Refuse);
+        assert_eq!(EngineSession::default().take(&Head::Endless), Verdict::Refuse);
+    }
+}
