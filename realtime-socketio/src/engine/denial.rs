@@ -9,7 +9,6 @@ use bytes::Bytes;
 use realtime_core::{Refusal, RefusalKind, one_line_json};
 use serde_json::{Value, json};
 
-use crate::engine::session::EngineSession;
 use crate::packet::frame::{TEXT, text_frame, whole_frame};
 use crate::packet::payload::SEPARATOR;
 
@@ -23,26 +22,20 @@ const UNKNOWN: &str = "Invalid namespace";
 #[derive(Default)]
 pub(crate) struct Denials(Mutex<VecDeque<String>>);
 
+/// `report` is told of each refusal by one of the application's own namespaces.
 impl Denials {
-    fn lock(&self) -> MutexGuard<'_, VecDeque<String>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// The session's part of it.
-impl EngineSession {
     /// Has the answer to a CONNECT to the main namespace ready; to be called right before socketioxide's answer with this
     /// message.
     pub(crate) fn deny(&self, refusal: &Refusal) -> String {
         let message = format!("{}: {}", refusal.kind().code(), refusal.message());
-        self.denials.lock().push_back(packet_of("44", refusal, &message));
+        self.lock().push_back(packet_of("44", refusal, &message));
         message
     }
 
     /// What takes the place of this answer of socketioxide's, which is about to go out.
-    pub(crate) fn denial(&self, packet: &[u8]) -> Option<String> {
+    fn denial(&self, packet: &[u8], report: impl FnOnce(Refusal)) -> Option<String> {
         if packet.starts_with(MAIN) {
-            return self.denials.lock().pop_front();
+            return self.lock().pop_front();
         }
         let (namespace, message) = read_own(packet)?;
         // Logged without the application's word for it, which is for the client.
@@ -52,19 +45,19 @@ impl EngineSession {
                 .with_setting("namespace middleware"),
         };
         let answer = packet_of(&format!("44{namespace},"), &refusal, &message);
-        self.report(refusal);
+        report(refusal);
         Some(answer)
     }
 
     /// What takes the place of the answers of socketioxide's that these frames begin with, and how many bytes those
     /// have. All go in one write, as they came: what is still to be sent when a flood ends the session is lost.
-    pub(crate) fn exchange_answers(&self, frames: &[u8]) -> (Vec<u8>, usize) {
+    pub(crate) fn exchange_answers(&self, frames: &[u8], report: impl Fn(Refusal)) -> (Vec<u8>, usize) {
         let (mut ours, mut of) = (Vec::new(), 0);
         while let Some((TEXT, payload, len)) = whole_frame(&frames[of..]) {
             if !is_answer(payload) {
                 break;
             }
-            match self.denial(payload) {
+            match self.denial(payload, &report) {
                 Some(text) => ours.extend(text_frame(&text)),
                 None => ours.extend_from_slice(&frames[of..of + len]),
             }
@@ -74,14 +67,14 @@ impl EngineSession {
     }
 
     /// The packets of a long-polling answer with those that are ours; none when there are none to exchange.
-    pub(crate) fn with_denials(&self, packets: &[u8]) -> Option<Bytes> {
+    pub(crate) fn with_denials(&self, packets: &[u8], report: impl Fn(Refusal)) -> Option<Bytes> {
         if !packets.split(|byte| *byte == SEPARATOR).any(is_answer) {
             return None;
         }
         let mut exchanged = false;
         let packets: Vec<_> = packets
             .split(|byte| *byte == SEPARATOR)
-            .map(|packet| match self.denial(packet) {
+            .map(|packet| match self.denial(packet, &report) {
                 Some(ours) => {
                     exchanged = true;
                     ours.into_bytes()
@@ -90,6 +83,10 @@ impl EngineSession {
             })
             .collect();
         exchanged.then(|| packets.join(&SEPARATOR).into())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, VecDeque<String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -151,10 +148,10 @@ mod tests {
 
     #[test]
     fn each_answer_is_exchanged_in_its_turn_and_nothing_else() {
-        let session = EngineSession::default();
+        let denials = Denials::default();
         let others = "2\u{1e}42[\"44{\"]\u{1e}40/own,{}\u{1e}44\u{1e}44/own\u{1e}44/own,[]";
-        assert_eq!(session.with_denials(others.as_bytes()), None);
-        assert_eq!(session.with_denials(b"44{\"message\":\"a\"}"), None, "not ours");
+        assert_eq!(denials.with_denials(others.as_bytes(), drop), None);
+        assert_eq!(denials.with_denials(b"44{\"message\":\"a\"}", drop), None, "not ours");
         let theirs = [
             r#"44/own,{"message":"a"}"#,
             r#"44{"message":"b"}"#,
@@ -164,8 +161,8 @@ mod tests {
             r#"44{"message":"d"}"#,
         ]
         .join("\u{1e}");
-        assert_eq!(session.deny(&Refusal::forbidden("b")), "forbidden: b");
-        session.deny(&Refusal::unauthorized("c"));
+        assert_eq!(denials.deny(&Refusal::forbidden("b")), "forbidden: b");
+        denials.deny(&Refusal::unauthorized("c"));
         let answer = |message: &str, code: &str| json!({"message": message, "data": {"code": code}});
         let expected = format!(
             "44/own,{}\u{1e}44{}\u{1e}2\u{1e}44/x\"y,{}\u{1e}44{}\u{1e}44{{\"message\":\"d\"}}",
@@ -174,16 +171,16 @@ mod tests {
             answer("Invalid namespace", "namespace"),
             answer("unauthorized: c", "unauthorized")
         );
-        assert_eq!(session.with_denials(theirs.as_bytes()).unwrap(), expected);
+        assert_eq!(denials.with_denials(theirs.as_bytes(), drop).unwrap(), expected);
     }
 
     #[test]
     fn answers_that_are_written_together_go_together() {
-        let session = EngineSession::default();
-        session.deny(&Refusal::forbidden("a"));
+        let denials = Denials::default();
+        denials.deny(&Refusal::forbidden("a"));
         let texts = ["44{\"message\":\"forbidden: a\"}", "44{\"message\":\"b\"}", "44/own,{\"message\":\"c\"}"];
         let theirs = [&texts.map(text_frame).concat()[..], &text_frame("2"), &text_frame(texts[2])].concat();
-        let (ours, of) = session.exchange_answers(&theirs);
+        let (ours, of) = denials.exchange_answers(&theirs, drop);
         assert_eq!(of, texts.map(text_frame).concat().len());
         let data = "\"data\":{\"code\":\"forbidden\"}";
         let expected = [
@@ -192,7 +189,7 @@ mod tests {
             &format!("44/own,{{{data},\"message\":\"c\"}}"),
         ];
         assert_eq!(ours, expected.map(text_frame).concat());
-        assert_eq!(session.exchange_answers(&theirs[of..]), (Vec::new(), 0));
+        assert_eq!(denials.exchange_answers(&theirs[of..], drop), (Vec::new(), 0));
     }
 
     #[test]

@@ -79,7 +79,8 @@ impl<S> SessionStream<S> {
         }
         match denial::find(&buf[begin..plain.max(begin)]) {
             Some(0) if begin == 0 => {
-                let (frames, of) = self.session.exchange_answers(&buf[..plain]);
+                let (frames, of) =
+                    self.session.denials.exchange_answers(&buf[..plain], |refusal| self.session.report(refusal));
                 return Part::Exchanged(Exchange::new(frames, of));
             }
             Some(before) => plain = begin + before,
@@ -185,7 +186,7 @@ mod tests {
         for room in 1..=whole.len() {
             for writes in [&[&whole[..]][..], &[&before, rest]] {
                 let session = Arc::new(EngineSession::default());
-                session.deny(&Refusal::forbidden("a"));
+                session.denials.deny(&Refusal::forbidden("a"));
                 assert_eq!(sent(&session, writes, room).await, expected, "{room}");
             }
         }
@@ -215,7 +216,7 @@ mod tests {
         let names = ["a", "b", "c"];
         let [mut theirs, mut ours] = [Vec::new(), Vec::new()];
         for name in names {
-            let message = session.deny(&Refusal::forbidden(name));
+            let message = session.denials.deny(&Refusal::forbidden(name));
             theirs.extend(text_frame(&format!("44{{\"message\":\"{message}\"}}")));
             ours.extend(text_frame(&format!("44{{\"data\":{{\"code\":\"forbidden\"}},\"message\":\"{message}\"}}")));
         }

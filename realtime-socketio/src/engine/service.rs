@@ -27,7 +27,7 @@ use crate::engine::opening::{Greeting, Opening};
 use crate::engine::post::PostBody;
 use crate::engine::probe::{Handover, Probe};
 use crate::engine::query::{self, Query, Sought, Transport};
-use crate::engine::session::{EngineSession, GRACE};
+use crate::engine::session::{EngineSession, GRACE, Registry};
 use crate::engine::sessions::{self, SessionGuard, Sessions};
 use crate::engine::settings::{Heartbeat, Limits};
 use crate::engine::stream::SessionStream;
@@ -233,7 +233,7 @@ impl EngineService {
             let _ = tokio::time::timeout(GRACE, passing.closed()).await;
         }
         if is_good {
-            if let Some(exchanged) = passing.with_denials(&body) {
+            if let Some(exchanged) = passing.denials.with_denials(&body, |refusal| passing.report(refusal)) {
                 body = exchanged;
             }
             // There is always something to say to a busy client.

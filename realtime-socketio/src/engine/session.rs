@@ -19,7 +19,6 @@ use crate::engine::outflow::Outflow;
 use crate::engine::probe::Passage;
 use crate::engine::pulse::Pulse;
 use crate::engine::repeats::Repeats;
-use crate::engine::sessions::Sessions;
 
 /// The Engine.IO session under one client, as far as it can be steered from outside: credit for
 /// sending, a gate for reading, and an end.
@@ -70,9 +69,24 @@ pub(crate) struct EngineSession {
 /// Begins a connection, once its client has been told of it.
 pub(crate) type Start = Box<dyn FnOnce() + Send>;
 
-/// The session's place in the table.
+/// What all sessions of a node have in common, as far as one of them tells it; each is known by its number.
+pub(crate) trait Registry: Send + Sync {
+    /// Whose sessions they are, for the log.
+    fn provider(&self) -> &'static str;
+
+    /// A session has its first connection, or has lost its last one; called in the order in which that happened.
+    fn seat(self: Arc<Self>, id: u64, connected: bool);
+
+    /// A session's CONNECT waits for a place of its user, or does so no more.
+    fn hold(self: Arc<Self>, id: u64, held: bool);
+
+    /// Counts and logs a refusal of the client with this address.
+    fn report(&self, refusal: Refusal, address: Option<IpAddr>);
+}
+
+/// The session's place among the others.
 struct Seat {
-    sessions: Weak<Sessions>,
+    registry: Weak<dyn Registry>,
     id: u64,
 }
 
@@ -141,9 +155,9 @@ impl EngineSession {
     /// One line for a fault that no connection of the main namespace ends with, which has a line of its own.
     fn log_end(&self, cause: Cause) {
         let Some((reason, setting)) = cause.fault() else { return };
-        let sessions = self.seat.get().and_then(|seat| seat.sessions.upgrade());
+        let registry = self.seat.get().and_then(|seat| seat.registry.upgrade());
         tracing::info!(
-            provider = sessions.map(|sessions| sessions.provider()),
+            provider = registry.map(|registry| registry.provider()),
             address = self.client.get().map(tracing::field::display),
             reason,
             setting,
@@ -217,29 +231,29 @@ impl EngineSession {
     }
 
     /// Gives it its place in the table.
-    pub(crate) fn place(&self, sessions: Weak<Sessions>, id: u64) {
-        let _ = self.seat.set(Seat { sessions, id });
+    pub(crate) fn place(&self, registry: Weak<dyn Registry>, id: u64) {
+        let _ = self.seat.set(Seat { registry, id });
     }
 
     /// Tells the table that it has its first connection, or has lost its last one.
     pub(crate) fn seat(&self, connected: bool) {
-        self.at_table(|sessions, id| sessions.seat(id, connected));
+        self.at_table(|registry, id| registry.seat(id, connected));
     }
 
     /// Tells the table that its CONNECT waits for a place, or does so no more.
     pub(crate) fn hold(&self, held: bool) {
-        self.at_table(|sessions, id| sessions.hold(id, held));
+        self.at_table(|registry, id| registry.hold(id, held));
     }
 
     pub(crate) fn report(&self, refusal: Refusal) {
-        self.at_table(|sessions, _| sessions.report(refusal, self.client()));
+        self.at_table(|registry, _| registry.report(refusal, self.client()));
     }
 
-    fn at_table(&self, tell: impl FnOnce(&Arc<Sessions>, u64)) {
+    fn at_table(&self, tell: impl FnOnce(Arc<dyn Registry>, u64)) {
         if let Some(seat) = self.seat.get()
-            && let Some(sessions) = seat.sessions.upgrade()
+            && let Some(registry) = seat.registry.upgrade()
         {
-            tell(&sessions, seat.id);
+            tell(registry, seat.id);
         }
     }
 

@@ -1,6 +1,6 @@
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use realtime_core::{Refusal, RefusalKind};
@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep};
 use crate::engine::cause::Cause;
 use crate::engine::lobby::{Lobby, Turn};
 use crate::engine::secret::Secret;
-use crate::engine::session::{EngineSession, GRACE};
+use crate::engine::session::{EngineSession, GRACE, Registry};
 use crate::engine::settings::Bounds;
 
 /// Told of each refusal, and of the client's address where it is known.
@@ -137,7 +137,7 @@ impl Sessions {
             table.enter_lobby(id, self.deadline());
             (id, out, !std::mem::replace(&mut table.swept, true))
         };
-        session.place(Arc::downgrade(self), id);
+        session.place(Arc::downgrade(self) as Weak<dyn Registry>, id);
         self.after(out, begin);
         Some(SessionGuard(Arc::new(Inner {
             session,
@@ -146,17 +146,6 @@ impl Sessions {
             secret: Secret::new(),
             is_named: OnceLock::new(),
         })))
-    }
-
-    /// A session has its first connection, or has lost its last one; called in the order in which that happened.
-    pub(crate) fn seat(self: &Arc<Self>, id: u64, connected: bool) {
-        self.change(id, |entry| entry.seated = connected);
-    }
-
-    /// A session's CONNECT waits for a place of its user, or does so no more: it is outside the bounds meanwhile, and has
-    /// its time for a connection once more then.
-    pub(crate) fn hold(self: &Arc<Self>, id: u64, held: bool) {
-        self.change(id, |entry| entry.held = held);
     }
 
     /// Changes a session, which is in the lobby afterwards, as its youngest, or is not.
@@ -180,16 +169,6 @@ impl Sessions {
             (out, !std::mem::replace(&mut table.swept, true))
         };
         self.after(out, begin);
-    }
-
-    /// Whose sessions they are.
-    pub(crate) fn provider(&self) -> &'static str {
-        self.bounds.provider
-    }
-
-    /// Counts and logs a refusal of the client with this address.
-    pub(crate) fn report(&self, refusal: Refusal, address: Option<IpAddr>) {
-        (self.reporter)(refusal, address);
     }
 
     /// What is done without the lock after a session has come into the lobby.
@@ -313,6 +292,25 @@ impl Sessions {
     }
 }
 
+impl Registry for Sessions {
+    fn provider(&self) -> &'static str {
+        self.bounds.provider
+    }
+
+    fn seat(self: Arc<Self>, id: u64, connected: bool) {
+        self.change(id, |entry| entry.seated = connected);
+    }
+
+    /// Meanwhile the session is outside the bounds, and has its time for a connection once more then.
+    fn hold(self: Arc<Self>, id: u64, held: bool) {
+        self.change(id, |entry| entry.held = held);
+    }
+
+    fn report(&self, refusal: Refusal, address: Option<IpAddr>) {
+        (self.reporter)(refusal, address);
+    }
+}
+
 /// A session's place among the sessions. It travels in the opening request's extensions, which
 /// engineioxide keeps as long as the session lives, so its drop is the session's end.
 #[derive(Clone)]
@@ -425,21 +423,21 @@ mod tests {
         assert_eq!(closing(&all), [true, false, false, false], "the oldest of its address, which made room for all");
         all.push(open(&sessions, "2.2.2.2"));
         assert_eq!(closing(&all), [true, true, false, false, false], "the oldest of all");
-        sessions.seat(2, true);
+        Arc::clone(&sessions).seat(2, true);
         all.extend((0..2).map(|_| open(&sessions, "")));
         assert_eq!(closing(&all), [true, true, false, true, false, false, false], "never one that is connected");
         assert_eq!(sessions.seated(), 1);
-        sessions.seat(2, false);
+        Arc::clone(&sessions).seat(2, false);
         assert_eq!(closing(&all), [true, true, false, true, true, false, false], "nor one that has just left");
         assert_eq!((sessions.seated(), sessions.lock().lobby.len()), (0, 3));
         // One that is held is none of them until it is held no more.
-        sessions.hold(2, true);
+        Arc::clone(&sessions).hold(2, true);
         all.push(open(&sessions, ""));
         assert_eq!(closing(&all[2..]), [false, true, true, false, false, false]);
-        sessions.seat(2, true);
-        sessions.seat(2, false);
+        Arc::clone(&sessions).seat(2, true);
+        Arc::clone(&sessions).seat(2, false);
         assert_eq!(closing(&all[2..]), [false, true, true, false, false, false]);
-        sessions.hold(2, false);
+        Arc::clone(&sessions).hold(2, false);
         assert_eq!(closing(&all[2..]), [false, true, true, true, false, false], "nor one whose wait is over");
         drop(all);
         assert_eq!((sessions.len(), sessions.lock().lobby.len()), (0, 0));
@@ -459,20 +457,20 @@ mod tests {
         let pass = |seconds: u64| async move {
             tokio::time::sleep(Duration::from_millis(seconds * 1000 + 10)).await;
         };
-        sessions.seat(1, true);
+        Arc::clone(&sessions).seat(1, true);
         pass(5).await;
-        sessions.hold(2, true);
-        sessions.hold(1, true);
-        sessions.hold(1, false);
+        Arc::clone(&sessions).hold(2, true);
+        Arc::clone(&sessions).hold(1, true);
+        Arc::clone(&sessions).hold(1, false);
         pass(5).await;
         assert_eq!(closing(&all), [true, false, false, true]);
-        sessions.seat(1, false);
+        Arc::clone(&sessions).seat(1, false);
         pass(5).await;
         assert_eq!(closing(&all), [true, false, false, true]);
         pass(5).await;
         assert_eq!(closing(&all), [true, true, false, true], "connect_timeout after it was left");
         pass(20).await;
-        sessions.hold(2, false);
+        Arc::clone(&sessions).hold(2, false);
         pass(5).await;
         assert_eq!(closing(&all), [true, true, false, true], "held for as long as whoever holds it wants");
         pass(5).await;
