@@ -2,7 +2,6 @@
 //! side that does not read, or when the pong stands behind something large that is still coming in.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
@@ -11,87 +10,21 @@ use crate::engine::cause::Cause;
 use crate::engine::session::EngineSession;
 use crate::engine::settings::{Heartbeat, LONGEST};
 
-/// What is known of the client's being there.
-pub(crate) struct Life {
-    begun: Instant,
-    /// When something came from the client, in microseconds from the begin on; zero is never.
-    heard: AtomicU64,
-    /// The same for the moment from which on nothing is read; zero is "it is read".
-    deaf: AtomicU64,
-    /// A ping is due.
-    ping: AtomicBool,
-}
-
-impl Default for Life {
-    fn default() -> Self {
-        Self { begun: Instant::now(), heard: AtomicU64::new(0), deaf: AtomicU64::new(0), ping: AtomicBool::new(false) }
-    }
-}
-
-impl Life {
-    /// Never zero.
-    fn at(&self, instant: Instant) -> u64 {
-        let elapsed = instant.saturating_duration_since(self.begun);
-        u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX - 1) + 1
-    }
-
-    fn hear(&self) {
-        self.heard.fetch_max(self.at(Instant::now()), Ordering::Relaxed);
-    }
-
-    fn heard_since(&self, instant: Instant) -> bool {
-        self.heard.load(Ordering::Relaxed) >= self.at(instant)
-    }
-
-    /// How long nothing has been read.
-    fn deaf_for(&self, now: Instant) -> Option<Duration> {
-        let since = self.deaf.load(Ordering::SeqCst);
-        (since != 0).then(|| Duration::from_micros(self.at(now).saturating_sub(since)))
-    }
-
-    fn set_deaf(&self, deaf: bool) {
-        if deaf {
-            let now = self.at(Instant::now());
-            let _ = self.deaf.compare_exchange(0, now, Ordering::SeqCst, Ordering::SeqCst);
-        } else if self.deaf.load(Ordering::Relaxed) != 0 && self.deaf.swap(0, Ordering::SeqCst) != 0 {
-            // What the client had sent by now is only about to be read.
-            self.hear();
-        }
-    }
-}
-
-/// The session's part of it.
 impl EngineSession {
-    /// Something came from the client.
-    pub(crate) fn hear(&self) {
-        self.life.hear();
-        self.beat();
-    }
-
-    /// To be called when reading stops or goes on, after that was noted.
-    pub(crate) fn note_deaf(&self) {
-        self.life.set_deaf(self.is_paused() || self.is_blocked());
-    }
-
-    /// Whether a ping is to be sent now, once for each time that one is due.
-    pub(crate) fn takes_ping(&self) -> bool {
-        self.life.ping.load(Ordering::Relaxed) && self.life.ping.swap(false, Ordering::SeqCst)
-    }
-
     /// Waits until a GET is to end with a ping.
     pub(crate) async fn ping_due(&self) {
-        self.until(|| self.takes_ping()).await;
+        self.until(|| self.liveness.takes_ping()).await;
     }
 
     fn ping(&self) {
-        self.life.ping.store(true, Ordering::SeqCst);
+        self.liveness.want_ping();
         self.heard();
         self.wake_readers();
     }
 
     fn lives_since(&self, instant: Instant, now: Instant, busy: Duration) -> bool {
         self.note_deaf();
-        self.life.heard_since(instant) || self.life.deaf_for(now).is_some_and(|time| time < busy)
+        self.liveness.heard_since(instant) || self.liveness.deaf_for(now).is_some_and(|time| time < busy)
     }
 }
 
@@ -146,7 +79,7 @@ mod tests {
         let (session, watching, begun) = watched();
         watching.await.unwrap();
         assert_eq!((begun.elapsed(), session.cause()), (3 * SECOND, Some(Cause::Heartbeat)));
-        assert!(session.takes_ping() && !session.takes_ping(), "those that were not taken are one");
+        assert!(session.liveness.takes_ping() && !session.liveness.takes_ping(), "those that were not taken are one");
     }
 
     #[tokio::test(start_paused = true)]
@@ -154,10 +87,10 @@ mod tests {
         let (session, watching, begun) = watched();
         for n in 1..100 {
             sleep(SECOND * n - begun.elapsed() - Duration::from_millis(1)).await;
-            assert!(!session.takes_ping(), "{n}");
+            assert!(!session.liveness.takes_ping(), "{n}");
             session.hear();
             sleep(Duration::from_millis(2)).await;
-            assert!(session.takes_ping(), "{n}");
+            assert!(session.liveness.takes_ping(), "{n}");
         }
         session.hear();
         let quiet = begun.elapsed();
@@ -172,7 +105,7 @@ mod tests {
         session.pause();
         for _ in 0..59 {
             sleep(SECOND + Duration::from_millis(1)).await;
-            assert!(session.takes_ping());
+            assert!(session.liveness.takes_ping());
         }
         watching.await.unwrap();
         let ended = begun.elapsed();

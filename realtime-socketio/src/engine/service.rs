@@ -22,10 +22,11 @@ use tower_service::Service;
 use crate::engine::adapter::DirectAdapter;
 use crate::engine::answer::Answer;
 use crate::engine::cause::Cause;
+use crate::engine::handover::Handover;
 use crate::engine::heartbeat;
 use crate::engine::opening::{Greeting, Opening};
 use crate::engine::post::PostBody;
-use crate::engine::probe::{Handover, Probe};
+use crate::engine::probe::Probe;
 use crate::engine::query::{self, Query, Sought, Transport};
 use crate::engine::session::{EngineSession, GRACE, Registry};
 use crate::engine::sessions::{self, SessionGuard, Sessions};
@@ -222,7 +223,7 @@ impl EngineService {
             biased;
             answer = self.next_packets(request, &passing) => answer,
             // Nothing is lost with the request: engineioxide waits only while it has taken nothing from the channel.
-            () = passing.passage.noop_due() => one_packet(NOOP),
+            () = passing.upgrade.noop_due() => one_packet(NOOP),
             () = passing.noop_due_for_life() => one_packet(NOOP),
             () = passing.ping_due() => one_packet(PING),
         };
@@ -237,7 +238,7 @@ impl EngineService {
                 body = exchanged;
             }
             // There is always something to say to a busy client.
-            if passing.takes_ping() {
+            if passing.liveness.takes_ping() {
                 body = joined(&body, PING);
             }
             parts.headers.insert(header::CONTENT_LENGTH, body.len().into());
@@ -305,7 +306,7 @@ impl EngineService {
         }
         let Some(guard) = self.open(&mut request) else { return self.turn_away(request) };
         let (session, greeting) = (Arc::clone(guard.session()), self.greeting(&guard));
-        session.passage.finish();
+        session.upgrade.finish();
         session.outflow.begin_websocket(own_wire_of(&request));
         let upgraded = hyper::upgrade::on(&mut request);
         let (parts, _) = request.into_parts();

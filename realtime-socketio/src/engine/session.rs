@@ -13,12 +13,11 @@ use tokio::time::timeout;
 use crate::engine::cause::Cause;
 use crate::engine::credit::Credit;
 use crate::engine::denial::Denials;
-use crate::engine::heartbeat::Life;
+use crate::engine::liveness::Liveness;
 use crate::engine::namespaces::Namespaces;
 use crate::engine::outflow::Outflow;
-use crate::engine::probe::Passage;
-use crate::engine::pulse::Pulse;
 use crate::engine::repeats::Repeats;
+use crate::engine::upgrade::Upgrade;
 
 /// The Engine.IO session under one client, as far as it can be steered from outside: credit for
 /// sending, a gate for reading, and an end.
@@ -31,8 +30,7 @@ pub(crate) struct EngineSession {
     pub(crate) namespaces: Namespaces,
     pub(crate) denials: Denials,
     pub(crate) outflow: Outflow,
-    pub(crate) pulse: Pulse,
-    pub(crate) life: Life,
+    pub(crate) liveness: Liveness,
     /// Where it is known; none in tests.
     seat: OnceLock<Seat>,
     paused: AtomicBool,
@@ -46,7 +44,7 @@ pub(crate) struct EngineSession {
     /// The answer to that was not seen on its way out yet.
     hiding: AtomicBool,
     /// Whether the session has a websocket.
-    pub(crate) passage: Passage,
+    pub(crate) upgrade: Upgrade,
     /// A GET of long polling waits for packets.
     asking: AtomicBool,
     /// How many have done so.
@@ -129,6 +127,31 @@ impl EngineSession {
     /// Whether reading is paused.
     pub(crate) fn is_paused(&self) -> bool {
         self.paused.load(Ordering::SeqCst)
+    }
+
+    /// Notes that something came from the client.
+    pub(crate) fn hear(&self) {
+        self.liveness.hear();
+        self.beat();
+    }
+
+    /// Notes a sign of life; cheap when nobody wants to know.
+    pub(crate) fn beat(&self) {
+        if self.liveness.give_sign() {
+            self.heard();
+        }
+    }
+
+    /// Notes whether a packet on the websocket has to wait.
+    pub(crate) fn block(&self, blocked: bool) {
+        if self.liveness.block(blocked) {
+            self.note_deaf();
+        }
+    }
+
+    /// To be called when reading stops or goes on, after that was noted.
+    pub(crate) fn note_deaf(&self) {
+        self.liveness.set_deaf(self.is_paused() || self.liveness.is_blocked());
     }
 
     /// Ends the session: its disconnect hooks run at once, or within a second if the client takes nothing.
@@ -271,7 +294,7 @@ impl EngineSession {
 
     /// Waits until there is somebody to be told of the end.
     async fn listening(&self) {
-        self.until(|| self.passage.is_finished() || self.asking.load(Ordering::SeqCst) || self.is_closing()).await;
+        self.until(|| self.upgrade.is_finished() || self.asking.load(Ordering::SeqCst) || self.is_closing()).await;
     }
 
     /// To be called when there is somebody to be told of the end, or somebody has given a sign of life.

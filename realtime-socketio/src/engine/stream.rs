@@ -2,25 +2,19 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Instant, Sleep};
 
 use crate::engine::cause::Cause;
-use crate::engine::exchange::{Exchange, Part};
 use crate::engine::intake::Intake;
 use crate::engine::opening::Greeting;
-use crate::engine::outflow::OutflowScan;
-use crate::engine::pulse::Ping;
 use crate::engine::session::EngineSession;
 use crate::engine::settings::Limits;
+use crate::engine::stall::Stall;
+use crate::engine::writer::{FrameWriter, Written};
 use crate::packet::frame_mender;
 use crate::packet::frame_scan::FrameScan;
-use crate::packet::packet_scan::{Found, PacketScan};
 
-/// How long a closing session may wait for its client to take what is left.
-const CLOSING_STALL: Duration = Duration::from_secs(1);
 /// What a client that says goodbye sends: a masked close frame without a code (RFC 6455 §5.5.1).
 const GOODBYE: [u8; 6] = [0x88, 0x80, 0, 0, 0, 0];
 
@@ -32,30 +26,16 @@ const GOODBYE: [u8; 6] = [0x88, 0x80, 0, 0, 0, 0];
 /// means that the channel was drained. Its writer also ignores write errors and waits for a
 /// blocked write for ever: that is why a stalled write kills the reading side too, for good.
 pub(crate) struct SessionStream<S> {
-    pub(crate) io: S,
-    pub(crate) session: Arc<EngineSession>,
+    io: S,
+    session: Arc<EngineSession>,
     limits: Limits,
     intake: Intake,
     /// The frames that were handed on.
-    pub(crate) scan: FrameScan,
-    /// The frames that the wire has taken, and the packets in them.
-    pub(crate) sent: FrameScan,
-    sent_packets: PacketScan,
-    outflow: OutflowScan,
+    scan: FrameScan,
+    writer: FrameWriter,
     said_goodbye: bool,
-    /// For the opening packet of a session that begins on it, until that is written.
-    pub(crate) greeting: Option<Greeting>,
-    /// What is written in the place of the next bytes, and was begun.
-    pub(crate) exchange: Option<Exchange>,
-    pub(crate) ping: Option<Ping>,
-    /// Armed while a write waits; `closing` tells which of the two deadlines it has.
-    stall: Option<Stall>,
+    stall: Stall,
     dead: bool,
-}
-
-struct Stall {
-    sleep: Pin<Box<Sleep>>,
-    closing: bool,
 }
 
 impl<S> SessionStream<S> {
@@ -66,14 +46,9 @@ impl<S> SessionStream<S> {
             limits,
             intake: Intake::new(limits.max_message),
             scan: FrameScan::default(),
-            sent: FrameScan::default(),
-            sent_packets: PacketScan::default(),
-            outflow: OutflowScan::default(),
+            writer: FrameWriter::default(),
             said_goodbye: false,
-            greeting: None,
-            exchange: None,
-            ping: None,
-            stall: None,
+            stall: Stall::new(limits.write_stall),
             dead: false,
         }
     }
@@ -81,7 +56,7 @@ impl<S> SessionStream<S> {
     /// The same for a session that begins on it.
     pub(crate) fn of_new_session(io: S, session: Arc<EngineSession>, limits: Limits, greeting: Greeting) -> Self {
         let mut stream = Self::new(io, session, limits);
-        stream.greeting = Some(greeting);
+        stream.writer = FrameWriter::of_new_session(greeting);
         stream.intake = Intake::of_new_session(limits.max_message);
         stream
     }
@@ -94,33 +69,28 @@ impl<S> SessionStream<S> {
         }
     }
 
+    /// Why engineioxide closes the websocket, if it does so for a fault: without a word from either side it is a frame or
+    /// a packet that cannot be read, which it does not tell.
+    fn fault(scan: &FrameScan, session: &EngineSession) -> Option<Cause> {
+        let said = scan.has_closed() || session.is_closing() || session.is_lost();
+        session.cause().or((!said).then_some(Cause::Malformed))
+    }
+
     /// The end of a write that is not ready: wait on, or die.
-    pub(crate) fn poll_stall<T>(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
-        self.session.register_writer(cx);
-        let closing = self.session.is_closing();
-        let wait = if closing { CLOSING_STALL.min(self.limits.write_stall) } else { self.limits.write_stall };
-        let stall = self.stall.get_or_insert_with(|| Stall { sleep: Box::pin(tokio::time::sleep(wait)), closing });
-        if closing && !stall.closing {
-            stall.closing = true;
-            stall.sleep.as_mut().reset(Instant::now() + wait);
-        }
-        ready!(stall.sleep.as_mut().poll(cx));
-        tracing::debug!("a websocket took nothing for too long");
-        if !closing {
-            self.session.close_for(Cause::WriteStall);
-        }
+    fn poll_stall<T>(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
+        ready!(self.stall.poll(&self.session, cx));
         self.die();
         Poll::Ready(Err(dead()))
     }
 
     fn die(&mut self) {
         self.dead = true;
-        self.stall = None;
+        self.stall.disarm();
         self.session.close();
     }
 
-    pub(crate) fn settle<T>(&mut self, result: io::Result<T>) -> Poll<io::Result<T>> {
-        let waited = self.stall.take().is_some();
+    fn settle<T>(&mut self, result: io::Result<T>) -> Poll<io::Result<T>> {
+        let waited = self.stall.disarm();
         match &result {
             Ok(_) => {
                 self.session.credit.step();
@@ -144,27 +114,14 @@ impl<S> SessionStream<S> {
 }
 
 impl<S: AsyncWrite + Unpin> SessionStream<S> {
-    /// These bytes have gone to the client.
-    pub(crate) fn note(&mut self, mut bytes: &[u8]) {
-        self.sent.feed(bytes);
-        self.outflow.feed(bytes, &self.session.outflow);
-        while !bytes.is_empty() || !self.sent_packets.is_done() {
-            let (taken, found) = self.sent_packets.next(bytes);
-            bytes = &bytes[taken..];
-            if let Some(Found::Packet(head)) = found {
-                self.session.sent(&head);
-            }
+    /// What is to be done before a write or a flush.
+    fn poll_ping(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.dead {
+            return Poll::Ready(Err(dead()));
         }
-    }
-
-    fn poll_frames(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        match Pin::new(&mut self.io).poll_write(cx, buf) {
-            Poll::Ready(result) => {
-                if let Ok(written) = result {
-                    self.note(&buf[..written]);
-                }
-                self.settle(result)
-            }
+        match self.writer.poll_ping(&mut self.io, &self.session, cx) {
+            Poll::Ready(Ok(())) => Poll::Ready(Ok(())),
+            Poll::Ready(Err(error)) => self.settle(Err(error)),
             Poll::Pending => self.poll_stall(cx),
         }
     }
@@ -178,15 +135,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for SessionStream<S> {
             return Poll::Ready(Ok(()));
         }
         // A writer that waits does it by itself.
-        if self.stall.is_none()
-            && let Poll::Ready(Err(error)) = self.poll_idle_ping(cx)
+        let this = &mut *self;
+        if !this.stall.is_armed()
+            && let Poll::Ready(Err(error)) = this.writer.poll_idle_ping(&mut this.io, &this.session, cx)
         {
             let _dead = self.settle::<()>(Err(error));
             return Poll::Ready(Ok(()));
         }
         ready!(open);
         let before = buf.filled().len();
-        let this = &mut *self;
         let read = this.intake.poll_read(&mut this.io, &this.session, cx, buf);
         this.session.block(this.intake.is_blocked());
         let read = ready!(read);
@@ -209,42 +166,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for SessionStream<S> {
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for SessionStream<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        if self.dead {
-            return Poll::Ready(Err(dead()));
-        }
-        match self.poll_ping(cx) {
-            Poll::Ready(Ok(())) => {}
-            Poll::Ready(Err(error)) => return self.settle(Err(error)),
-            Poll::Pending => return self.poll_stall(cx),
-        }
-        let part = match self.exchange.take() {
-            Some(exchange) => Part::Exchanged(exchange),
-            None => self.next_part(buf),
-        };
-        match part {
-            Part::Dropped(bytes) => Poll::Ready(Ok(bytes)),
-            Part::Exchanged(exchange) => self.poll_exchange(cx, exchange, buf),
-            Part::Hidden(bytes) => {
-                self.session.has_hidden();
-                Poll::Ready(Ok(bytes))
-            }
-            Part::Plain(bytes) => self.poll_frames(cx, &buf[..bytes]),
+        ready!(self.poll_ping(cx))?;
+        let Self { writer, io, session, scan, .. } = &mut *self;
+        match writer.poll_write(io, session, cx, buf, || Self::fault(scan, session)) {
+            Poll::Ready(Written::Kept(bytes)) => Poll::Ready(Ok(bytes)),
+            Poll::Ready(Written::Wire(result)) => self.settle(result),
+            Poll::Pending => self.poll_stall(cx),
         }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.dead {
-            return Poll::Ready(Err(dead()));
-        }
-        match self.poll_ping(cx) {
-            Poll::Ready(Ok(())) => {}
-            Poll::Ready(Err(error)) => return self.settle(Err(error)),
-            Poll::Pending => return self.poll_stall(cx),
-        }
+        ready!(self.poll_ping(cx))?;
         match Pin::new(&mut self.io).poll_flush(cx) {
             Poll::Ready(result) => {
                 if result.is_ok() {
-                    self.ping = None;
+                    self.writer.flushed();
                     self.session.credit.drained();
                 }
                 self.settle(result)
@@ -278,8 +214,10 @@ fn dead() -> io::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::exchange::BARE_CLOSE;
+    use crate::engine::writer::BARE_CLOSE;
+    use std::time::Duration;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex, split};
+    use tokio::time::Instant;
 
     const LIMITS: Limits =
         Limits { max_message: 10, write_stall: Duration::from_secs(30), probe: Duration::from_secs(10) };

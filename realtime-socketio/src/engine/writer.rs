@@ -1,20 +1,24 @@
-//! What a websocket's client gets in the place of what engineioxide writes: its own opening packet, nothing for the answer of
-//! our own namespace and for Engine.IO's close packet, the answer with data for a CONNECT that was refused, a close frame
-//! with a code.
+//! What a websocket's client gets of what engineioxide writes, and what it gets in its place: its own opening packet, nothing for
+//! the answer of our own namespace and for Engine.IO's close packet, the answer with data for a CONNECT that was refused, a
+//! close frame with a code. And the pings between.
 
 use std::borrow::Cow;
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use tokio::io::AsyncWrite;
 
 use crate::engine::cause::Cause;
 use crate::engine::denial;
-use crate::engine::opening::Opening;
-use crate::engine::stream::SessionStream;
+use crate::engine::opening::{Greeting, Opening};
+use crate::engine::outflow::OutflowScan;
+use crate::engine::session::EngineSession;
 use crate::packet::entry;
 use crate::packet::frame::whole_frame;
+use crate::packet::frame_scan::FrameScan;
+use crate::packet::head::Head;
+use crate::packet::packet_scan::{Found, PacketScan};
 
 /// What engineioxide ends with: a close frame without a code.
 pub(crate) const BARE_CLOSE: [u8; 2] = [0x88, 0];
@@ -22,6 +26,11 @@ pub(crate) const BARE_CLOSE: [u8; 2] = [0x88, 0];
 /// Engine.IO's close packet, which engineioxide writes for faults. On a websocket it says less than the close frame, and
 /// python-engineio takes it for the end of all (`_receive_packet`). npm's server never sends it there.
 const CLOSE_PACKET: [u8; 3] = [0x81, 1, b'1'];
+
+/// A ping without a payload (RFC 6455 §5.5.2).
+pub(crate) const PING: [u8; 2] = [0x89, 0];
+/// Engine.IO's, which is a text.
+const HEARTBEAT_PING: [u8; 3] = [0x81, 1, b'2'];
 
 /// How many bytes of these frames come before it.
 fn find_close_packet(frames: &[u8]) -> Option<usize> {
@@ -35,8 +44,23 @@ fn find_close_packet(frames: &[u8]) -> Option<usize> {
     None
 }
 
+/// The writing side of a websocket.
+#[derive(Default)]
+pub(crate) struct FrameWriter {
+    /// The frames that the wire has taken, and the packets in them.
+    sent: FrameScan,
+    sent_packets: PacketScan,
+    outflow: OutflowScan,
+    /// For the opening packet of a session that begins on it, until that is written.
+    greeting: Option<Greeting>,
+    /// What is written in the place of the next bytes, and was begun.
+    exchange: Option<Exchange>,
+    /// A ping that was begun, until it was flushed.
+    ping: Option<Ping>,
+}
+
 /// Frames that take the place of what is written.
-pub(crate) struct Exchange {
+struct Exchange {
     frames: Cow<'static, [u8]>,
     /// How much of them the wire has taken.
     taken: usize,
@@ -44,17 +68,66 @@ pub(crate) struct Exchange {
     of: usize,
 }
 
+struct Ping {
+    frame: &'static [u8],
+    /// How much of it the wire has taken.
+    taken: usize,
+}
+
 /// What becomes of the next bytes, so many of them.
-pub(crate) enum Part {
+enum Part {
     Dropped(usize),
     Exchanged(Exchange),
     Hidden(usize),
     Plain(usize),
 }
 
-impl<S> SessionStream<S> {
-    /// The first part of what is written.
-    pub(crate) fn next_part(&mut self, buf: &[u8]) -> Part {
+/// What has become of bytes that were to be written.
+pub(crate) enum Written {
+    /// So many are kept from the client.
+    Kept(usize),
+    /// So many, or what stands for them, were taken by the wire.
+    Wire(io::Result<usize>),
+}
+
+impl FrameWriter {
+    /// For a session that begins on the websocket.
+    pub(crate) fn of_new_session(greeting: Greeting) -> Self {
+        Self { greeting: Some(greeting), ..Self::default() }
+    }
+
+    /// Writes the first part of these bytes, or what takes its place. `fault` is why engineioxide closes the websocket.
+    pub(crate) fn poll_write<S: AsyncWrite + Unpin>(
+        &mut self,
+        io: &mut S,
+        session: &EngineSession,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+        fault: impl FnOnce() -> Option<Cause>,
+    ) -> Poll<Written> {
+        let part = match self.exchange.take() {
+            Some(exchange) => Part::Exchanged(exchange),
+            None => self.next_part(session, buf, fault),
+        };
+        let written = match part {
+            Part::Dropped(bytes) => return Poll::Ready(Written::Kept(bytes)),
+            Part::Exchanged(exchange) => ready!(self.poll_exchange(io, session, cx, exchange, buf)),
+            Part::Hidden(bytes) => {
+                session.has_hidden();
+                return Poll::Ready(Written::Kept(bytes));
+            }
+            Part::Plain(bytes) => {
+                let written = ready!(Pin::new(io).poll_write(cx, &buf[..bytes]));
+                if let Ok(written) = written {
+                    self.note(session, &buf[..written]);
+                }
+                written
+            }
+        };
+        Poll::Ready(Written::Wire(written))
+    }
+
+    fn next_part(&mut self, session: &EngineSession, buf: &[u8], fault: impl FnOnce() -> Option<Cause>) -> Part {
         // engineioxide writes the opening packet first, and by itself.
         if let Some(greeting) = self.greeting.take() {
             return match Opening::frame(buf, &greeting) {
@@ -65,7 +138,7 @@ impl<S> SessionStream<S> {
         }
         let mut plain = buf.len();
         let at_boundary = self.sent.at_boundary();
-        let hides = self.session.is_hiding();
+        let hides = session.is_hiding();
         let begin = if at_boundary { 0 } else { self.sent.left(buf) };
         if hides && !at_boundary {
             plain = begin;
@@ -79,8 +152,7 @@ impl<S> SessionStream<S> {
         }
         match denial::find(&buf[begin..plain.max(begin)]) {
             Some(0) if begin == 0 => {
-                let (frames, of) =
-                    self.session.denials.exchange_answers(&buf[..plain], |refusal| self.session.report(refusal));
+                let (frames, of) = session.denials.exchange_answers(&buf[..plain], |refusal| session.report(refusal));
                 return Part::Exchanged(Exchange::new(frames, of));
             }
             Some(before) => plain = begin + before,
@@ -92,20 +164,13 @@ impl<S> SessionStream<S> {
             None => {}
         }
         match self.before_close(&buf[..plain]) {
-            Some(0) => match self.fault() {
+            Some(0) => match fault() {
                 Some(fault) => Part::Exchanged(Exchange::new(fault.last_frames(), BARE_CLOSE.len())),
                 None => Part::Plain(plain),
             },
             Some(before) => Part::Plain(before),
             None => Part::Plain(plain),
         }
-    }
-
-    /// Why engineioxide closes the websocket, if it does so for a fault: without a word from either side it is a frame or
-    /// a packet that cannot be read, which it does not tell.
-    fn fault(&self) -> Option<Cause> {
-        let said = self.scan.has_closed() || self.session.is_closing() || self.session.is_lost();
-        self.session.cause().or((!said).then_some(Cause::Malformed))
     }
 
     /// How many bytes come before the bare close frame, if the writer ends with one: nothing comes after it.
@@ -117,29 +182,101 @@ impl<S> SessionStream<S> {
         ahead.feed(before);
         ahead.at_boundary().then_some(before.len())
     }
-}
 
-impl<S: AsyncWrite + Unpin> SessionStream<S> {
     /// Writes frames in the place of those that this buffer begins with, which count as written when the wire has taken all.
-    pub(crate) fn poll_exchange(
+    fn poll_exchange<S: AsyncWrite + Unpin>(
         &mut self,
+        io: &mut S,
+        session: &EngineSession,
         cx: &mut Context<'_>,
         mut exchange: Exchange,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         while exchange.taken < exchange.frames.len() {
-            match Pin::new(&mut self.io).poll_write(cx, &exchange.frames[exchange.taken..]) {
+            match Pin::new(&mut *io).poll_write(cx, &exchange.frames[exchange.taken..]) {
                 Poll::Ready(Ok(written)) if written > 0 => exchange.taken += written,
-                Poll::Ready(result) => return self.settle(result),
+                Poll::Ready(result) => return Poll::Ready(result),
                 Poll::Pending => {
                     self.exchange = Some(exchange);
-                    return self.poll_stall(cx);
+                    return Poll::Pending;
                 }
             }
         }
         let of = exchange.of.min(buf.len());
-        self.note(&buf[..of]);
-        self.settle(Ok(of))
+        self.note(session, &buf[..of]);
+        Poll::Ready(Ok(of))
+    }
+
+    /// These bytes have gone to the client.
+    fn note(&mut self, session: &EngineSession, mut bytes: &[u8]) {
+        self.sent.feed(bytes);
+        self.outflow.feed(bytes, &session.outflow);
+        while !bytes.is_empty() || !self.sent_packets.is_done() {
+            let (taken, found) = self.sent_packets.next(bytes);
+            bytes = &bytes[taken..];
+            if let Some(Found::Packet(head)) = found {
+                session.sent(&head);
+            }
+        }
+    }
+
+    /// Writes what is due between two frames, or the rest of what was begun: a ping if the client is to be asked, and one of
+    /// Engine.IO's heartbeat.
+    pub(crate) fn poll_ping<S: AsyncWrite + Unpin>(
+        &mut self,
+        io: &mut S,
+        session: &EngineSession,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        loop {
+            while let Some(ping) = self.ping.as_mut().filter(|ping| ping.taken < ping.frame.len()) {
+                match ready!(Pin::new(&mut *io).poll_write(cx, &ping.frame[ping.taken..]))? {
+                    0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                    written => ping.taken += written,
+                }
+            }
+            match self.due_ping(session) {
+                Some(frame) => self.ping = Some(Ping { frame, taken: 0 }),
+                None => return Poll::Ready(Ok(())),
+            }
+        }
+    }
+
+    /// The same for a reader, when nobody writes; with a flush, which a writer has after all that it writes.
+    pub(crate) fn poll_idle_ping<S: AsyncWrite + Unpin>(
+        &mut self,
+        io: &mut S,
+        session: &EngineSession,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        loop {
+            ready!(self.poll_ping(io, session, cx))?;
+            if self.ping.is_none() {
+                return Poll::Ready(Ok(()));
+            }
+            ready!(Pin::new(&mut *io).poll_flush(cx))?;
+            // Another one may have come due meanwhile.
+            self.flushed();
+        }
+    }
+
+    /// All that was written was flushed.
+    pub(crate) fn flushed(&mut self) {
+        self.ping = None;
+    }
+
+    fn due_ping(&self, session: &EngineSession) -> Option<&'static [u8]> {
+        let is_between = self.exchange.is_none() && self.greeting.is_none() && self.sent.at_boundary();
+        if !is_between || self.sent.has_closed() {
+            None
+        } else if session.liveness.takes_question() {
+            Some(&PING)
+        } else if session.liveness.takes_ping() {
+            session.sent(&Head::Ping);
+            Some(&HEARTBEAT_PING)
+        } else {
+            None
+        }
     }
 }
 
@@ -152,8 +289,8 @@ impl Exchange {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::session::EngineSession;
     use crate::engine::settings::Limits;
+    use crate::engine::stream::SessionStream;
     use crate::packet::frame::text_frame;
     use realtime_core::Refusal;
     use std::sync::Arc;

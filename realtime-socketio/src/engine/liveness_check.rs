@@ -3,53 +3,19 @@
 //! A websocket is sent a ping between two frames, whose answer engineioxide passes over; on long polling the GET that waits
 //! is answered, and the next request tells.
 
-use std::io;
-use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
-use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::io::AsyncWrite;
 use tokio::time::timeout;
 
 use crate::engine::session::EngineSession;
-use crate::engine::stream::SessionStream;
-use crate::packet::head::Head;
-
-/// Where the question stands, and whether an answer can be heard.
-#[derive(Default)]
-pub(crate) struct Pulse {
-    stage: AtomicU8,
-    /// A packet on a websocket has to wait, and what comes after it stays unread.
-    blocked: AtomicBool,
-}
-
-/// Nobody wants to know.
-const CALM: u8 = 0;
-/// The client is to be asked.
-const WANTED: u8 = 1;
-/// It has been asked.
-const ASKED: u8 = 2;
 
 /// How often is looked whether an answer could be heard.
 const LOOKS: u32 = 8;
-/// A ping without a payload (RFC 6455 §5.5.2).
-const PING: [u8; 2] = [0x89, 0];
-/// Engine.IO's, which is a text.
-const HEARTBEAT_PING: [u8; 3] = [0x81, 1, b'2'];
 
-/// A ping that was begun, until it was flushed.
-pub(crate) struct Ping {
-    frame: &'static [u8],
-    /// How much of it the wire has taken.
-    taken: usize,
-}
-
-/// The session's part of it.
 impl EngineSession {
     /// Asks the client for a sign of life. False when it has given none for this time, in which it could be heard.
     pub(crate) async fn shows_life(&self, time: Duration) -> bool {
-        if self.pulse.stage.compare_exchange(CALM, WANTED, Ordering::SeqCst, Ordering::SeqCst).is_err() {
+        if !self.liveness.want_sign() {
             // Somebody else waits for it.
             return true;
         }
@@ -57,7 +23,7 @@ impl EngineSession {
         self.wake_readers();
         let mut silent = 0;
         while silent < LOOKS {
-            let sign = self.until(|| self.pulse.stage.load(Ordering::SeqCst) == CALM || self.is_closing());
+            let sign = self.until(|| self.liveness.is_calm() || self.is_closing());
             if timeout(time / LOOKS, sign).await.is_ok() {
                 return true;
             }
@@ -66,87 +32,14 @@ impl EngineSession {
         false
     }
 
-    /// The client has given a sign of life; cheap when nobody wants to know.
-    pub(crate) fn beat(&self) {
-        if self.pulse.stage.load(Ordering::Relaxed) != CALM {
-            self.pulse.stage.store(CALM, Ordering::SeqCst);
-            self.heard();
-        }
-    }
-
-    /// Whether the client is to be asked now, once for each time.
-    pub(crate) fn asks_for_life(&self) -> bool {
-        let stage = &self.pulse.stage;
-        stage.load(Ordering::Relaxed) == WANTED
-            && stage.compare_exchange(WANTED, ASKED, Ordering::SeqCst, Ordering::SeqCst).is_ok()
-    }
-
     /// Waits until a GET is to end with nothing to say, so that its client asks again if it is there.
     pub(crate) async fn noop_due_for_life(&self) {
-        self.until(|| self.asks_for_life()).await;
-    }
-
-    /// Notes whether a packet on the websocket has to wait.
-    pub(crate) fn block(&self, blocked: bool) {
-        if self.is_blocked() != blocked {
-            self.pulse.blocked.store(blocked, Ordering::Relaxed);
-            self.note_deaf();
-        }
-    }
-
-    pub(crate) fn is_blocked(&self) -> bool {
-        self.pulse.blocked.load(Ordering::Relaxed)
+        self.until(|| self.liveness.takes_question()).await;
     }
 
     /// Nothing that the client sends is read. On long polling its GETs are looked at all the same.
     fn is_deaf(&self) -> bool {
-        self.passage.is_finished() && (self.is_paused() || self.is_blocked())
-    }
-}
-
-impl<S: AsyncWrite + Unpin> SessionStream<S> {
-    /// Writes what is due between two frames, or the rest of what was begun: a ping if the client is to be asked, and one of
-    /// Engine.IO's heartbeat.
-    pub(crate) fn poll_ping(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        loop {
-            while let Some(ping) = self.ping.as_mut().filter(|ping| ping.taken < ping.frame.len()) {
-                match ready!(Pin::new(&mut self.io).poll_write(cx, &ping.frame[ping.taken..]))? {
-                    0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                    written => ping.taken += written,
-                }
-            }
-            match self.due_ping() {
-                Some(frame) => self.ping = Some(Ping { frame, taken: 0 }),
-                None => return Poll::Ready(Ok(())),
-            }
-        }
-    }
-
-    fn due_ping(&self) -> Option<&'static [u8]> {
-        let is_between = self.exchange.is_none() && self.greeting.is_none() && self.sent.at_boundary();
-        if !is_between || self.sent.has_closed() {
-            None
-        } else if self.session.asks_for_life() {
-            Some(&PING)
-        } else if self.session.takes_ping() {
-            self.session.sent(&Head::Ping);
-            Some(&HEARTBEAT_PING)
-        } else {
-            None
-        }
-    }
-
-    /// The same for a reader, when nobody writes; with a flush, which a writer has after all that it writes.
-    pub(crate) fn poll_idle_ping(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        loop {
-            ready!(self.poll_ping(cx))?;
-            if self.ping.is_none() {
-                return Poll::Ready(Ok(()));
-            }
-            ready!(Pin::new(&mut self.io).poll_flush(cx))?;
-            // Another one may have come due meanwhile.
-            self.ping = None;
-        }
+        self.upgrade.is_finished() && (self.is_paused() || self.liveness.is_blocked())
     }
 }
 
@@ -154,9 +47,12 @@ impl<S: AsyncWrite + Unpin> SessionStream<S> {
 mod tests {
     use super::*;
     use crate::engine::cause::Cause;
-    use crate::engine::exchange::BARE_CLOSE;
     use crate::engine::settings::Limits;
+    use crate::engine::stream::SessionStream;
+    use crate::engine::writer::BARE_CLOSE;
+    use crate::engine::writer::PING;
     use crate::packet::frame::text_frame;
+    use crate::packet::head::Head;
     use std::sync::Arc;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, WriteHalf, duplex, split};
     use tokio::time::{Instant, sleep};
@@ -168,7 +64,7 @@ mod tests {
     fn stream(room: usize) -> (Arc<EngineSession>, WriteHalf<SessionStream<DuplexStream>>, DuplexStream) {
         let (io, peer) = duplex(room);
         let session = Arc::new(EngineSession::default());
-        session.passage.finish();
+        session.upgrade.finish();
         let limits = Limits { max_message: 1 << 20, write_stall: Duration::from_secs(30), probe: TIME };
         let (mut reader, writer) = split(SessionStream::new(io, Arc::clone(&session), limits));
         tokio::spawn(async move { while reader.read(&mut [0; 64]).await.is_ok_and(|read| read > 0) {} });
