@@ -1,0 +1,110 @@
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use axum::body::Body;
+use axum::response::Response;
+use http::{Request, StatusCode};
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
+use realtime_core::{Refusal, RefusalKind};
+use realtime_http::{TrustedProxies, refusal_response};
+use socketioxide::service::SocketIoService;
+use tower_service::Service;
+
+use crate::engine::adapter::DirectAdapter;
+use crate::engine::handover::Handover;
+use crate::engine::heartbeat;
+use crate::engine::opening::Greeting;
+use crate::engine::responses::{failed, misasked};
+use crate::engine::session::Registry;
+use crate::engine::sessions::{SessionGuard, Sessions};
+use crate::engine::settings::{Heartbeat, Limits};
+use crate::engine::stream::SessionStream;
+
+/// socketioxide's service, and what all requests to it have in common.
+#[derive(Clone)]
+pub(crate) struct Inner {
+    pub(crate) service: SocketIoService<NotFound, DirectAdapter>,
+    pub(crate) sessions: Arc<Sessions>,
+    pub(crate) limits: Limits,
+    pub(crate) heartbeat: Heartbeat,
+    pub(crate) proxies: Arc<TrustedProxies>,
+}
+
+impl Inner {
+    /// Has socketioxide answer a request.
+    pub(crate) async fn pass<B>(&mut self, request: Request<B>) -> Response
+    where
+        B: http_body::Body + Send + Unpin + std::fmt::Debug + 'static,
+        B::Data: Send,
+        B::Error: std::fmt::Debug,
+    {
+        match Service::<Request<B>>::call(&mut self.service, request).await {
+            Ok(response) => response.map(Body::new),
+            Err(never) => match never {},
+        }
+    }
+
+    /// Runs the session of this request on its websocket.
+    pub(crate) async fn run(mut self, stream: Handover<SessionStream<TokioIo<Upgraded>>>, parts: http::request::Parts) {
+        if let Err(error) = Service::call(&mut self.service, (stream, Request::from_parts(parts, ()))).await {
+            tracing::debug!(%error, "a websocket was refused after its handshake");
+        }
+    }
+
+    /// A new session's place; it goes with the request.
+    pub(crate) fn open(&self, request: &mut Request<Body>) -> Option<SessionGuard> {
+        let (mut parts, body) = std::mem::take(request).into_parts();
+        // Everybody behind a proxy of this host has the same address.
+        let client = self.proxies.client(&parts);
+        let guard = self.sessions.open(client.filter(|address| !address.is_loopback()));
+        if let Some(guard) = &guard {
+            guard.session().set_client(client);
+            parts.extensions.insert(guard.clone());
+            tokio::spawn(heartbeat::watch(Arc::clone(guard.session()), self.heartbeat));
+        }
+        *request = Request::from_parts(parts, body);
+        guard
+    }
+
+    /// What the client of a new session is told at its begin.
+    pub(crate) fn greeting(&self, guard: &SessionGuard) -> Greeting {
+        Greeting { secret: guard.secret(), heartbeat: self.heartbeat, max_message: self.limits.max_message }
+    }
+
+    /// Answers a request that opens no session as Engine.IO does; counted and logged.
+    pub(crate) fn refuse(&self, request: Request<Body>, code: u8, message: &'static str) -> Response {
+        self.report(request, message);
+        misasked(code, message)
+    }
+
+    /// Answers a request for a new session where there are none any more; counted and logged.
+    pub(crate) fn turn_away(&self, request: Request<Body>) -> Response {
+        let refusal = Refusal::new(RefusalKind::Draining, "this node is going down");
+        self.sessions.report(refusal.clone(), self.proxies.client(&request.into_parts().0));
+        refusal_response(&refusal)
+    }
+
+    pub(crate) fn report(&self, request: Request<Body>, message: &'static str) {
+        self.sessions.report(Refusal::bad_request(message), self.proxies.client(&request.into_parts().0));
+    }
+}
+
+/// What lies behind Socket.IO: nothing.
+#[derive(Clone)]
+pub(crate) struct NotFound;
+
+impl<B> Service<Request<B>> for NotFound {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = std::future::Ready<Result<Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Request<B>) -> Self::Future {
+        std::future::ready(Ok(failed(StatusCode::NOT_FOUND)))
+    }
+}

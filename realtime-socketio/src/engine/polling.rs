@@ -1,0 +1,209 @@
+//! Long polling: a session is opened by a GET, and goes on with GETs that wait for packets and POSTs that bring them.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use http::{Request, StatusCode, header};
+use http_body_util::BodyExt;
+use realtime_http::refusal_response;
+use socketioxide::socket::Sid;
+use tower_service::Service;
+
+use crate::engine::answer::Answer;
+use crate::engine::cause::Cause;
+use crate::engine::inner::Inner;
+use crate::engine::opening::Opening;
+use crate::engine::post::PostBody;
+use crate::engine::query::{self, Transport};
+use crate::engine::requests::own_wire_of;
+use crate::engine::responses::{AGAIN, TEXT, failed, gone};
+use crate::engine::session::{EngineSession, GRACE};
+use crate::packet::entry;
+use crate::packet::head::HeadScan;
+use crate::packet::payload::SEPARATOR;
+
+/// Engine.IO's packet that says nothing.
+const NOOP: &[u8] = b"6";
+const PING: &[u8] = b"2";
+
+/// A session that begins on long polling: its id is in the answer.
+pub(crate) async fn open(mut inner: Inner, mut request: Request<Body>, marks: Vec<String>) -> Response {
+    let Some(guard) = inner.open(&mut request) else { return inner.turn_away(request) };
+    let path = request.uri().path().to_owned();
+    let (mut parts, body) = inner.pass(request).await.into_parts();
+    let opening = match collected(body).await {
+        Some(body) if parts.status == StatusCode::OK => Opening::read(&body, &inner.greeting(&guard)),
+        _ => None,
+    };
+    let Some(Opening { sid, packet }) = opening else { return failed(StatusCode::INTERNAL_SERVER_ERROR) };
+    guard.session().repeats.opened(marks);
+    guard.name(sid);
+    guard.session().on_close_polling(closer(&inner, &path, sid));
+    enter(&mut inner, &path, sid, guard.session()).await;
+    parts.headers.insert(header::CONTENT_LENGTH, packet.len().into());
+    Response::from_parts(parts, Body::from(packet))
+}
+
+/// A GET that waits for packets; its answer frees their place in the channel.
+///
+/// A client that gives up waiting, or is cut off, will not hear what comes next: dropped, this ends the session.
+pub(crate) async fn poll(mut inner: Inner, request: Request<Body>, session: Arc<EngineSession>) -> Response {
+    let asking = session.ask();
+    let wire = own_wire_of(&request);
+    let passing = Arc::clone(&session);
+    let waiting = Waiting(Some(session));
+    let (mut parts, mut body) = tokio::select! {
+        biased;
+        answer = next_packets(&mut inner, request, &passing) => answer,
+        // Nothing is lost with the request: engineioxide waits only while it has taken nothing from the channel.
+        () = passing.upgrade.noop_due() => one_packet(NOOP),
+        () = passing.noop_due_for_life() => one_packet(NOOP),
+        () = passing.ping_due() => one_packet(PING),
+    };
+    drop(asking);
+    let is_good = parts.status == StatusCode::OK;
+    if !is_good || body.is_empty() {
+        // engineioxide has ended the session, and tells so when the request is over.
+        let _ = tokio::time::timeout(GRACE, passing.closed()).await;
+    }
+    if is_good {
+        if let Some(exchanged) = passing.denials.with_denials(&body, |refusal| passing.report(refusal)) {
+            body = exchanged;
+        }
+        // There is always something to say to a busy client.
+        if passing.liveness.takes_ping() {
+            body = joined(&body, PING);
+        }
+        parts.headers.insert(header::CONTENT_LENGTH, body.len().into());
+        for packet in body.split(|byte| *byte == SEPARATOR) {
+            let mut scan = HeadScan::default();
+            let told = scan.feed(packet.iter().copied()).map(|(_, head)| head).or_else(|| scan.end());
+            if let Some(head) = told {
+                passing.sent(&head);
+            }
+        }
+    }
+    match waiting.over() {
+        Some(session) if is_good => {
+            let is_over = session.is_closing();
+            if is_over {
+                // engineioxide only ends the answer.
+                match session.cause().and_then(Cause::last_packets) {
+                    Some(last) => body = joined(&body, last),
+                    None if body.is_empty() || body == NOOP => return gone(&session),
+                    None => {}
+                }
+                parts.headers.insert(header::CONTENT_LENGTH, body.len().into());
+                parts.headers.extend([AGAIN]);
+            }
+            Response::from_parts(parts, Body::new(Answer::new(body, session, wire)))
+        }
+        // It knows the session no more.
+        Some(session) if session.is_closing() => gone(&session),
+        _ => Response::from_parts(parts, Body::from(body)),
+    }
+}
+
+/// A POST that brings packets, which are read one by one.
+pub(crate) async fn post(mut inner: Inner, request: Request<Body>, session: Arc<EngineSession>) -> Response {
+    let (parts, body) = request.into_parts();
+    let announced =
+        parts.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+    if announced.is_some_and(|length| length > inner.limits.max_message) {
+        session.close_for(Cause::TooLarge);
+        return failed(StatusCode::PAYLOAD_TOO_LARGE);
+    }
+    match PostBody::begin(body, Arc::clone(&session), inner.limits.max_message) {
+        Some(body) => {
+            // A client that hangs up while its packets wait would go on as if they had been read.
+            let waiting = Waiting(Some(Arc::clone(&session)));
+            let response = inner.pass(Request::from_parts(parts, body)).await;
+            waiting.over();
+            match session.cause() {
+                Some(Cause::Flood) => refusal_response(&session.refuse()),
+                Some(Cause::TooLarge) => failed(StatusCode::PAYLOAD_TOO_LARGE),
+                _ => response,
+            }
+        }
+        None => {
+            session.close_for(Cause::Malformed);
+            failed(StatusCode::BAD_REQUEST)
+        }
+    }
+}
+
+/// What a GET is answered, without the answer of our own namespace; the GET goes on if that was all.
+async fn next_packets(
+    inner: &mut Inner,
+    mut request: Request<Body>,
+    session: &EngineSession,
+) -> (http::response::Parts, Bytes) {
+    let uri = request.uri().clone();
+    loop {
+        let (mut parts, body) = inner.pass(request).await.into_parts();
+        let body = collected(body).await.unwrap_or_default();
+        if !session.is_hiding() {
+            return (parts, body);
+        }
+        let Some(others) = entry::without_answer(&body) else { return (parts, body) };
+        session.has_hidden();
+        if !others.is_empty() {
+            parts.headers.insert(header::CONTENT_LENGTH, others.len().into());
+            return (parts, others);
+        }
+        request = Request::default();
+        *request.uri_mut() = uri.clone();
+    }
+}
+
+/// Enters a session on long polling into our own namespace, in its client's name.
+async fn enter(inner: &mut Inner, path: &str, sid: Sid, session: &EngineSession) {
+    let uri = query::session_uri(path, Transport::Polling, sid);
+    if let Ok(request) = Request::post(uri).body(Body::from(entry::ENTER)) {
+        inner.pass(request).await;
+        session.entered().await;
+    }
+}
+
+/// Ends a session on long polling the only way there is: with a close packet in its client's name.
+fn closer(inner: &Inner, path: &str, sid: Sid) -> impl Fn() + Send + Sync + use<> {
+    let uri = query::session_uri(path, Transport::Polling, sid);
+    let service = inner.service.clone();
+    move || {
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        let Ok(request) = Request::post(&uri).body(Body::from("1")) else { return };
+        let mut service = service.clone();
+        runtime.spawn(async move { Service::<Request<Body>>::call(&mut service, request).await });
+    }
+}
+
+/// A request that has no answer yet.
+struct Waiting(Option<Arc<EngineSession>>);
+
+impl Waiting {
+    fn over(mut self) -> Option<Arc<EngineSession>> {
+        self.0.take()
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        if let Some(session) = &self.0 {
+            session.close_for(Cause::Lost);
+        }
+    }
+}
+
+fn one_packet(packet: &'static [u8]) -> (http::response::Parts, Bytes) {
+    ((TEXT, ()).into_response().into_parts().0, Bytes::from_static(packet))
+}
+
+fn joined(packets: &[u8], last: &'static [u8]) -> Bytes {
+    if packets.is_empty() { Bytes::from_static(last) } else { [packets, &[SEPARATOR], last].concat().into() }
+}
+
+async fn collected(body: Body) -> Option<Bytes> {
+    Some(body.collect().await.ok()?.to_bytes())
+}

@@ -1,0 +1,50 @@
+//! What requests are answered that no session answers itself.
+
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+use http::{StatusCode, header};
+use realtime_http::refusal_response;
+
+use crate::engine::cause::Cause;
+use crate::engine::session::EngineSession;
+use crate::engine::sessions;
+
+/// What engineioxide calls the packets of an answer.
+pub(crate) const TEXT: [(header::HeaderName, &str); 1] = [(header::CONTENT_TYPE, "text/plain; charset=UTF-8")];
+
+/// The client comes back on another connection, which a load balancer can send to another node.
+pub(crate) const AGAIN: (header::HeaderName, header::HeaderValue) =
+    (header::CONNECTION, header::HeaderValue::from_static("close"));
+
+/// Engine.IO's close packet.
+pub(crate) fn closed() -> Response {
+    (TEXT, "1").into_response()
+}
+
+/// What tells a client that its session is over, so that it comes back by itself. Engine.IO's close packet would do for
+/// socket.io-client only: python-engineio takes it for the end of all (`_receive_packet`).
+pub(crate) fn gone(session: &EngineSession) -> Response {
+    let response = match session.cause() {
+        Some(Cause::ConnectTimeout) => refusal_response(&sessions::late()),
+        Some(Cause::Malformed) => closed(),
+        _ => unknown_session(),
+    };
+    ([AGAIN], response).into_response()
+}
+
+/// A request that is for no session, in the words of npm's engine.io (`errors` of its server).
+pub(crate) fn misasked(code: u8, message: &str) -> Response {
+    let body = format!(r#"{{"code":{code},"message":"{message}"}}"#);
+    (StatusCode::BAD_REQUEST, [(header::CONTENT_TYPE, "application/json")], body).into_response()
+}
+
+pub(crate) fn unknown_session() -> Response {
+    misasked(1, "Session ID unknown")
+}
+
+/// An answer that says no by its status alone.
+pub(crate) fn failed(status: StatusCode) -> Response {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = status;
+    response
+}

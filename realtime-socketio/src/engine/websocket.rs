@@ -1,0 +1,71 @@
+//! Websockets: those that sessions begin on, and those that sessions on long polling upgrade to.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::response::Response;
+use http::{Request, StatusCode, header};
+use hyper_util::rt::TokioIo;
+use realtime_http::websocket_request;
+use tokio_tungstenite::tungstenite::handshake::server::create_response_with_body;
+
+use crate::engine::handover::Handover;
+use crate::engine::inner::Inner;
+use crate::engine::probe::Probe;
+use crate::engine::requests::own_wire_of;
+use crate::engine::responses::failed;
+use crate::engine::session::EngineSession;
+use crate::engine::stream::SessionStream;
+
+/// Opens a session on a websocket.
+pub(crate) fn open(inner: Inner, mut request: Request<Body>) -> Response {
+    let response = handshake(&request);
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        inner.report(request, "no handshake of a websocket");
+        return response;
+    }
+    let Some(guard) = inner.open(&mut request) else { return inner.turn_away(request) };
+    let (session, greeting) = (Arc::clone(guard.session()), inner.greeting(&guard));
+    session.upgrade.finish();
+    session.outflow.begin_websocket(own_wire_of(&request));
+    let upgraded = hyper::upgrade::on(&mut request);
+    let (parts, _) = request.into_parts();
+    tokio::spawn(async move {
+        if let Ok(upgraded) = upgraded.await {
+            let stream = SessionStream::of_new_session(TokioIo::new(upgraded), session, inner.limits, greeting);
+            inner.run(Handover::opened(stream), parts).await;
+        }
+    });
+    response
+}
+
+/// Probes a websocket. The session goes on with it when its client has changed over, and as it was if it does not.
+pub(crate) fn upgrade(inner: Inner, mut request: Request<Body>, session: Arc<EngineSession>) -> Response {
+    let response = handshake(&request);
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        return response;
+    }
+    let Some(probe) = Probe::begin(session) else { return failed(StatusCode::BAD_REQUEST) };
+    let wire = own_wire_of(&request);
+    let upgraded = hyper::upgrade::on(&mut request);
+    let (parts, _) = request.into_parts();
+    tokio::spawn(async move {
+        let opened = async { upgraded.await.map(TokioIo::new) };
+        if let Some((io, session)) = probe.carry_out(opened, inner.limits.probe).await {
+            session.outflow.begin_websocket(wire);
+            let stream = SessionStream::new(io, session, inner.limits);
+            inner.run(Handover::probed(stream), parts).await;
+        }
+    });
+    response
+}
+
+/// The answer to a websocket's handshake (RFC 6455 §4.2.2), or its refusal.
+fn handshake(request: &Request<Body>) -> Response {
+    create_response_with_body(&websocket_request(request), Body::empty).unwrap_or_else(|error| {
+        tracing::debug!(%error, "a websocket handshake was refused");
+        let mut response = failed(StatusCode::BAD_REQUEST);
+        response.headers_mut().insert(header::SEC_WEBSOCKET_VERSION, header::HeaderValue::from_static("13"));
+        response
+    })
+}
