@@ -31,6 +31,7 @@ pub(crate) mod sessions;
 pub(crate) mod settings;
 pub(crate) mod stall;
 pub(crate) mod stream;
+pub(crate) mod table;
 pub(crate) mod upgrade;
 pub(crate) mod websocket;
 pub(crate) mod writer;

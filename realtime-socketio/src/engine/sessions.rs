@@ -1,7 +1,5 @@
-use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
-use std::time::Duration;
 
 use realtime_core::{Refusal, RefusalKind};
 use socketioxide::socket::Sid;
@@ -9,136 +7,50 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 
 use crate::engine::cause::Cause;
-use crate::engine::lobby::{Lobby, Turn};
 use crate::engine::secret::Secret;
 use crate::engine::session::{EngineSession, GRACE, Registry};
 use crate::engine::settings::Bounds;
+use crate::engine::table::{Entered, Table};
 
 /// Told of each refusal, and of the client's address where it is known.
 type Reporter = Box<dyn Fn(Refusal, Option<IpAddr>) + Send + Sync>;
 
 /// All Engine.IO sessions of this node, connected to a namespace or not.
 pub(crate) struct Sessions {
-    bounds: Bounds,
+    /// Whose sessions they are, for the log.
+    provider: &'static str,
     /// Counts and logs a refusal.
     reporter: Reporter,
+    /// Held for lookups and inserts only.
     table: Mutex<Table>,
     /// Told when the last connection is over.
     emptied: Notify,
 }
-
-/// How many sessions are remembered that are to be told of their end, and for how long.
-const MAX_TO_BE_TOLD: usize = 1000;
-const TO_BE_TOLD: Duration = Duration::from_secs(30);
 
 /// What a client is told whose session has had its time for a connection.
 pub(crate) fn late() -> Refusal {
     Refusal::new(RefusalKind::ConnectTimeout, "the session was not connected in time (connect_timeout)")
 }
 
-/// Held for lookups and inserts only.
-#[derive(Default)]
-struct Table {
-    next: u64,
-    shut: bool,
-    /// Connections to the main namespace whose end has not been told.
-    connections: usize,
-    /// Sessions that are connected to a namespace.
-    seated: usize,
-    all: HashMap<u64, Entry>,
-    /// Those that began on long polling, whose requests name them.
-    by_secret: HashMap<Secret, (Sid, Arc<EngineSession>)>,
-    /// Ended for a broken packet, and since when: a client that asks again is to be told of the end.
-    to_be_told: VecDeque<(Secret, Instant)>,
-    lobby: Lobby,
-    /// A task ends those that stay too long.
-    swept: bool,
-}
-
-struct Entry {
-    session: Arc<EngineSession>,
-    address: Option<IpAddr>,
-    /// While it is connected to no namespace and not held.
-    turn: Option<Turn>,
-    seated: bool,
-    /// Its user is known and waits for a place: whoever holds it ends the wait.
-    held: bool,
-}
-
-impl Table {
-    fn enter_lobby(&mut self, id: u64, until: Instant) {
-        if let Some(entry) = self.all.get_mut(&id) {
-            entry.turn = Some(self.lobby.enter(id, entry.address, until));
-        }
-    }
-
-    fn leave_lobby(&mut self, id: u64) {
-        if let Some(turn) = self.all.get_mut(&id).and_then(|entry| entry.turn.take()) {
-            self.lobby.leave(turn);
-        }
-    }
-
-    /// Takes a session out of the lobby, to be ended.
-    fn turn_out(&mut self, id: u64) -> Option<Arc<EngineSession>> {
-        self.leave_lobby(id);
-        self.all.get(&id).map(|entry| Arc::clone(&entry.session))
-    }
-
-    /// Makes room for one more from this address: whom to end for it.
-    fn make_room(&mut self, address: Option<IpAddr>, bounds: Bounds) -> Vec<Arc<EngineSession>> {
-        let mut out = Vec::new();
-        if let Some(address) = address
-            && bounds.sessions_per_address > 0
-            && self.lobby.len_from(address) >= bounds.sessions_per_address
-        {
-            out.extend(self.lobby.oldest_from(address).and_then(|id| self.turn_out(id)));
-        }
-        if bounds.sessions > 0 && self.lobby.len() >= bounds.sessions {
-            out.extend(self.lobby.oldest().and_then(|(id, _)| self.turn_out(id)));
-        }
-        out
-    }
-
-    /// Those that have stayed too long, and when the next one will have.
-    fn overdue(&mut self, now: Instant) -> (Vec<Arc<EngineSession>>, Option<Instant>) {
-        let mut out = Vec::new();
-        while let Some((id, until)) = self.lobby.oldest() {
-            if until > now {
-                return (out, Some(until));
-            }
-            out.extend(self.turn_out(id));
-        }
-        (out, None)
-    }
-}
-
 impl Sessions {
     pub(crate) fn new(bounds: Bounds, reporter: impl Fn(Refusal, Option<IpAddr>) + Send + Sync + 'static) -> Self {
-        Self { bounds, reporter: Box::new(reporter), table: Mutex::default(), emptied: Notify::new() }
+        Self {
+            provider: bounds.provider,
+            reporter: Box::new(reporter),
+            table: Mutex::new(Table::new(bounds)),
+            emptied: Notify::new(),
+        }
     }
 
-    /// A new session's session; it is forgotten with the last clone of its guard. The bound of one address is for those
+    /// Opens a session, which is forgotten with the last clone of its guard. The bound of one address is for those
     /// that have one.
     ///
     /// At a bound the oldest session without a connection is ended for it. None when the node is going down.
     pub(crate) fn open(self: &Arc<Self>, address: Option<IpAddr>) -> Option<SessionGuard> {
         let session = Arc::new(EngineSession::default());
-        let (id, out, begin) = {
-            let mut table = self.lock();
-            if table.shut {
-                return None;
-            }
-            let out = table.make_room(address, self.bounds);
-            let id = table.next;
-            table.next += 1;
-            table
-                .all
-                .insert(id, Entry { session: Arc::clone(&session), address, turn: None, seated: false, held: false });
-            table.enter_lobby(id, self.deadline());
-            (id, out, !std::mem::replace(&mut table.swept, true))
-        };
+        let (id, entered) = self.lock().insert(&session, address)?;
         session.place(Arc::downgrade(self) as Weak<dyn Registry>, id);
-        self.after(out, begin);
+        self.after(entered);
         Some(SessionGuard(Arc::new(Inner {
             session,
             sessions: Arc::clone(self),
@@ -148,35 +60,12 @@ impl Sessions {
         })))
     }
 
-    /// Changes a session, which is in the lobby afterwards, as its youngest, or is not.
-    fn change(self: &Arc<Self>, id: u64, change: impl FnOnce(&mut Entry)) {
-        let (out, begin) = {
-            let mut guard = self.lock();
-            let table = &mut *guard;
-            let Some(entry) = table.all.get_mut(&id) else { return };
-            let (address, before) = (entry.address, entry.seated);
-            change(entry);
-            let (seated, held) = (entry.seated, entry.held);
-            if seated != before {
-                table.seated = if seated { table.seated + 1 } else { table.seated - 1 };
-            }
-            table.leave_lobby(id);
-            if seated || held {
-                return;
-            }
-            let out = table.make_room(address, self.bounds);
-            table.enter_lobby(id, self.deadline());
-            (out, !std::mem::replace(&mut table.swept, true))
-        };
-        self.after(out, begin);
-    }
-
     /// What is done without the lock after a session has come into the lobby.
-    fn after(self: &Arc<Self>, out: Vec<Arc<EngineSession>>, begin_sweep: bool) {
+    fn after(self: &Arc<Self>, Entered { out, begin_sweep }: Entered) {
         for session in out {
             let address = session.client().map(tracing::field::display);
             tracing::info!(
-                provider = self.bounds.provider,
+                provider = self.provider,
                 address,
                 setting = "unconnected_sessions",
                 "session ended for a newer one"
@@ -188,16 +77,10 @@ impl Sessions {
         }
     }
 
-    fn deadline(&self) -> Instant {
-        let now = Instant::now();
-        // As far as tokio's own timers go.
-        now.checked_add(self.bounds.connect_timeout).unwrap_or(now + Duration::from_secs(86_400 * 365 * 30))
-    }
-
     /// Ends sessions without a connection when their time is over, until there are none.
     fn begin_sweep(self: &Arc<Self>) {
         let Ok(runtime) = tokio::runtime::Handle::try_current() else {
-            self.lock().swept = false;
+            self.lock().give_up_sweep();
             return;
         };
         let sessions = Arc::downgrade(self);
@@ -209,12 +92,7 @@ impl Sessions {
     }
 
     fn sweep(&self) -> Option<Instant> {
-        let (overdue, next) = {
-            let mut table = self.lock();
-            let (overdue, next) = table.overdue(Instant::now());
-            table.swept = next.is_some();
-            (overdue, next)
-        };
+        let (overdue, next) = self.lock().overdue(Instant::now());
         for session in overdue.into_iter().filter(|session| !session.is_closing()) {
             self.report(late(), session.client());
             if !session.expire() {
@@ -234,21 +112,18 @@ impl Sessions {
 
     /// The session on long polling that one of these names, and its id inside.
     pub(crate) fn find(&self, secrets: &[Secret]) -> Option<(Sid, Arc<EngineSession>)> {
-        let table = self.lock();
-        secrets.iter().find_map(|secret| table.by_secret.get(secret).cloned())
+        self.lock().find(secrets)
     }
 
     /// Whether one of these names a session that has ended for a broken packet a short time ago, and whose client asks for the
     /// first time since.
     pub(crate) fn is_to_be_told(&self, secrets: &[Secret]) -> bool {
-        let mut table = self.lock();
-        let found = table.to_be_told.iter().position(|(known, _)| secrets.contains(known));
-        found.and_then(|at| table.to_be_told.remove(at)).is_some_and(|(_, since)| since.elapsed() < TO_BE_TOLD)
+        self.lock().is_to_be_told(secrets)
     }
 
     /// Counts a connection, until the guard is dropped.
     pub(crate) fn connect(self: &Arc<Self>) -> Connected {
-        self.lock().connections += 1;
+        self.lock().connect();
         Connected(Arc::clone(self))
     }
 
@@ -257,7 +132,7 @@ impl Sessions {
         self.shut();
         loop {
             let emptied = self.emptied.notified();
-            if self.lock().connections == 0 {
+            if self.lock().connections() == 0 {
                 return;
             }
             emptied.await;
@@ -266,11 +141,7 @@ impl Sessions {
 
     /// Ends every session, and lets none in any more.
     pub(crate) fn shut(&self) {
-        let all: Vec<_> = {
-            let mut table = self.lock();
-            table.shut = true;
-            table.all.values().map(|entry| Arc::clone(&entry.session)).collect()
-        };
+        let all = self.lock().shut();
         for session in all {
             session.close();
         }
@@ -278,13 +149,13 @@ impl Sessions {
 
     /// Sessions that are connected to a namespace.
     pub(crate) fn seated(&self) -> usize {
-        self.lock().seated
+        self.lock().seated()
     }
 
     /// Sessions that are remembered.
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
-        self.lock().all.len()
+        self.lock().len().0
     }
 
     fn lock(&self) -> MutexGuard<'_, Table> {
@@ -294,16 +165,22 @@ impl Sessions {
 
 impl Registry for Sessions {
     fn provider(&self) -> &'static str {
-        self.bounds.provider
+        self.provider
     }
 
     fn seat(self: Arc<Self>, id: u64, connected: bool) {
-        self.change(id, |entry| entry.seated = connected);
+        let entered = self.lock().seat(id, connected);
+        if let Some(entered) = entered {
+            self.after(entered);
+        }
     }
 
     /// Meanwhile the session is outside the bounds, and has its time for a connection once more then.
     fn hold(self: Arc<Self>, id: u64, held: bool) {
-        self.change(id, |entry| entry.held = held);
+        let entered = self.lock().hold(id, held);
+        if let Some(entered) = entered {
+            self.after(entered);
+        }
     }
 
     fn report(&self, refusal: Refusal, address: Option<IpAddr>) {
@@ -311,7 +188,7 @@ impl Registry for Sessions {
     }
 }
 
-/// A session's place among the sessions. It travels in the opening request's extensions, which
+/// A session's place in the table. It travels in the opening request's extensions, which
 /// engineioxide keeps as long as the session lives, so its drop is the session's end.
 #[derive(Clone)]
 pub(crate) struct SessionGuard(Arc<Inner>);
@@ -338,7 +215,7 @@ impl SessionGuard {
     /// From here on the session's requests find it by its secret; inside it has this id.
     pub(crate) fn name(&self, sid: Sid) {
         if self.0.is_named.set(()).is_ok() {
-            self.0.sessions.lock().by_secret.insert(self.0.secret, (sid, Arc::clone(&self.0.session)));
+            self.0.sessions.lock().name(self.0.secret, sid, Arc::clone(&self.0.session));
         }
     }
 }
@@ -346,14 +223,7 @@ impl SessionGuard {
 impl Drop for Inner {
     fn drop(&mut self) {
         let mut table = self.sessions.lock();
-        table.leave_lobby(self.id);
-        if table.all.remove(&self.id).is_some_and(|entry| entry.seated) {
-            table.seated -= 1;
-        }
-        if table.by_secret.remove(&self.secret).is_some() && self.session.cause() == Some(Cause::Malformed) {
-            table.to_be_told.truncate(MAX_TO_BE_TOLD - 1);
-            table.to_be_told.push_front((self.secret, Instant::now()));
-        }
+        table.remove(self.id, self.secret, self.session.cause() == Some(Cause::Malformed));
         drop(table);
         self.session.close();
     }
@@ -369,11 +239,7 @@ pub(crate) struct Connected(Arc<Sessions>);
 
 impl Drop for Connected {
     fn drop(&mut self) {
-        let left = {
-            let mut table = self.0.lock();
-            table.connections -= 1;
-            table.connections
-        };
+        let left = self.0.lock().disconnect();
         if left == 0 {
             self.0.emptied.notify_waiters();
         }
@@ -384,6 +250,7 @@ impl Drop for Connected {
 mod tests {
     use super::*;
     use futures_util::FutureExt;
+    use std::time::Duration;
 
     #[test]
     fn a_session_is_forgotten_with_its_guard() {
@@ -429,7 +296,7 @@ mod tests {
         assert_eq!(sessions.seated(), 1);
         Arc::clone(&sessions).seat(2, false);
         assert_eq!(closing(&all), [true, true, false, true, true, false, false], "nor one that has just left");
-        assert_eq!((sessions.seated(), sessions.lock().lobby.len()), (0, 3));
+        assert_eq!((sessions.seated(), sessions.lock().len().1), (0, 3));
         // One that is held is none of them until it is held no more.
         Arc::clone(&sessions).hold(2, true);
         all.push(open(&sessions, ""));
@@ -440,7 +307,7 @@ mod tests {
         Arc::clone(&sessions).hold(2, false);
         assert_eq!(closing(&all[2..]), [false, true, true, true, false, false], "nor one whose wait is over");
         drop(all);
-        assert_eq!((sessions.len(), sessions.lock().lobby.len()), (0, 0));
+        assert_eq!(sessions.lock().len(), (0, 0));
     }
 
     #[test]

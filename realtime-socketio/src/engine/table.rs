@@ -1,0 +1,232 @@
+use std::collections::{HashMap, VecDeque};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use socketioxide::socket::Sid;
+use tokio::time::Instant;
+
+use crate::engine::lobby::{Lobby, Turn};
+use crate::engine::secret::Secret;
+use crate::engine::session::EngineSession;
+use crate::engine::settings::Bounds;
+
+/// How many sessions are remembered that are to be told of their end, and for how long.
+const MAX_TO_BE_TOLD: usize = 1000;
+const TO_BE_TOLD: Duration = Duration::from_secs(30);
+
+/// The sessions of one node by number and secret, and the order of those without a connection.
+pub(crate) struct Table {
+    bounds: Bounds,
+    next: u64,
+    shut: bool,
+    /// Connections to the main namespace whose end has not been told.
+    connections: usize,
+    /// Sessions that are connected to a namespace.
+    seated: usize,
+    all: HashMap<u64, Entry>,
+    /// Those that began on long polling, whose requests name them.
+    by_secret: HashMap<Secret, (Sid, Arc<EngineSession>)>,
+    /// Ended for a broken packet, and since when: a client that asks again is to be told of the end.
+    to_be_told: VecDeque<(Secret, Instant)>,
+    lobby: Lobby,
+    /// A task ends those that stay too long.
+    swept: bool,
+}
+
+struct Entry {
+    session: Arc<EngineSession>,
+    address: Option<IpAddr>,
+    /// While it is connected to no namespace and not held.
+    turn: Option<Turn>,
+    seated: bool,
+    /// Its user is known and waits for a place: whoever holds it ends the wait.
+    held: bool,
+}
+
+/// What is to be done, without the lock, after a session has come into the lobby.
+#[must_use]
+pub(crate) struct Entered {
+    /// Sessions to end for it.
+    pub(crate) out: Vec<Arc<EngineSession>>,
+    /// Whether the task that ends those that stay too long is to begin.
+    pub(crate) begin_sweep: bool,
+}
+
+impl Table {
+    pub(crate) fn new(bounds: Bounds) -> Self {
+        Self {
+            bounds,
+            next: 0,
+            shut: false,
+            connections: 0,
+            seated: 0,
+            all: HashMap::new(),
+            by_secret: HashMap::new(),
+            to_be_told: VecDeque::new(),
+            lobby: Lobby::default(),
+            swept: false,
+        }
+    }
+
+    /// Takes a new session into the lobby and gives it a number. None once the table was shut.
+    pub(crate) fn insert(&mut self, session: &Arc<EngineSession>, address: Option<IpAddr>) -> Option<(u64, Entered)> {
+        if self.shut {
+            return None;
+        }
+        let out = self.make_room(address);
+        let id = self.next;
+        self.next += 1;
+        self.all.insert(id, Entry { session: Arc::clone(session), address, turn: None, seated: false, held: false });
+        Some((id, self.enter_lobby(id, out)))
+    }
+
+    /// Forgets a session; `is_to_be_told` when its client is to hear of the end.
+    pub(crate) fn remove(&mut self, id: u64, secret: Secret, is_to_be_told: bool) {
+        self.leave_lobby(id);
+        if self.all.remove(&id).is_some_and(|entry| entry.seated) {
+            self.seated -= 1;
+        }
+        if self.by_secret.remove(&secret).is_some() && is_to_be_told {
+            self.to_be_told.truncate(MAX_TO_BE_TOLD - 1);
+            self.to_be_told.push_front((secret, Instant::now()));
+        }
+    }
+
+    /// Notes whether a session is connected to a namespace.
+    pub(crate) fn seat(&mut self, id: u64, connected: bool) -> Option<Entered> {
+        self.change(id, |entry| entry.seated = connected)
+    }
+
+    /// Notes whether a session's CONNECT waits for a place of its user.
+    pub(crate) fn hold(&mut self, id: u64, held: bool) -> Option<Entered> {
+        self.change(id, |entry| entry.held = held)
+    }
+
+    /// Has requests find a session on long polling by its secret; inside it has this id.
+    pub(crate) fn name(&mut self, secret: Secret, sid: Sid, session: Arc<EngineSession>) {
+        self.by_secret.insert(secret, (sid, session));
+    }
+
+    /// The session on long polling that one of these names, and its id inside.
+    pub(crate) fn find(&self, secrets: &[Secret]) -> Option<(Sid, Arc<EngineSession>)> {
+        secrets.iter().find_map(|secret| self.by_secret.get(secret).cloned())
+    }
+
+    /// Whether one of these names a session that has ended for a broken packet a short time ago, and whose client asks for the
+    /// first time since.
+    pub(crate) fn is_to_be_told(&mut self, secrets: &[Secret]) -> bool {
+        let found = self.to_be_told.iter().position(|(known, _)| secrets.contains(known));
+        found.and_then(|at| self.to_be_told.remove(at)).is_some_and(|(_, since)| since.elapsed() < TO_BE_TOLD)
+    }
+
+    /// Lets no session in any more; those that there are.
+    pub(crate) fn shut(&mut self) -> Vec<Arc<EngineSession>> {
+        self.shut = true;
+        self.all.values().map(|entry| Arc::clone(&entry.session)).collect()
+    }
+
+    /// Counts one more connection.
+    pub(crate) fn connect(&mut self) {
+        self.connections += 1;
+    }
+
+    /// Counts one connection less; how many are left.
+    pub(crate) fn disconnect(&mut self) -> usize {
+        self.connections -= 1;
+        self.connections
+    }
+
+    /// Connections to the main namespace whose end has not been told.
+    pub(crate) fn connections(&self) -> usize {
+        self.connections
+    }
+
+    /// Sessions that are connected to a namespace.
+    pub(crate) fn seated(&self) -> usize {
+        self.seated
+    }
+
+    /// Those that have stayed too long, and when the next one will have; if there is none, the sweep is over.
+    pub(crate) fn overdue(&mut self, now: Instant) -> (Vec<Arc<EngineSession>>, Option<Instant>) {
+        let mut out = Vec::new();
+        while let Some((id, until)) = self.lobby.oldest() {
+            if until > now {
+                self.swept = true;
+                return (out, Some(until));
+            }
+            out.extend(self.turn_out(id));
+        }
+        self.swept = false;
+        (out, None)
+    }
+
+    /// Nobody can sweep.
+    pub(crate) fn give_up_sweep(&mut self) {
+        self.swept = false;
+    }
+
+    /// Changes a session, which is in the lobby afterwards, as its youngest, or is not.
+    fn change(&mut self, id: u64, change: impl FnOnce(&mut Entry)) -> Option<Entered> {
+        let entry = self.all.get_mut(&id)?;
+        let (address, before) = (entry.address, entry.seated);
+        change(entry);
+        let (seated, held) = (entry.seated, entry.held);
+        if seated != before {
+            self.seated = if seated { self.seated + 1 } else { self.seated - 1 };
+        }
+        self.leave_lobby(id);
+        if seated || held {
+            return None;
+        }
+        let out = self.make_room(address);
+        Some(self.enter_lobby(id, out))
+    }
+
+    fn enter_lobby(&mut self, id: u64, out: Vec<Arc<EngineSession>>) -> Entered {
+        let until = self.deadline();
+        if let Some(entry) = self.all.get_mut(&id) {
+            entry.turn = Some(self.lobby.enter(id, entry.address, until));
+        }
+        Entered { out, begin_sweep: !std::mem::replace(&mut self.swept, true) }
+    }
+
+    fn leave_lobby(&mut self, id: u64) {
+        if let Some(turn) = self.all.get_mut(&id).and_then(|entry| entry.turn.take()) {
+            self.lobby.leave(turn);
+        }
+    }
+
+    /// Takes a session out of the lobby, to be ended.
+    fn turn_out(&mut self, id: u64) -> Option<Arc<EngineSession>> {
+        self.leave_lobby(id);
+        self.all.get(&id).map(|entry| Arc::clone(&entry.session))
+    }
+
+    /// Makes room for one more from this address: whom to end for it.
+    fn make_room(&mut self, address: Option<IpAddr>) -> Vec<Arc<EngineSession>> {
+        let (bounds, mut out) = (self.bounds, Vec::new());
+        if let Some(address) = address
+            && bounds.sessions_per_address > 0
+            && self.lobby.len_from(address) >= bounds.sessions_per_address
+        {
+            out.extend(self.lobby.oldest_from(address).and_then(|id| self.turn_out(id)));
+        }
+        if bounds.sessions > 0 && self.lobby.len() >= bounds.sessions {
+            out.extend(self.lobby.oldest().and_then(|(id, _)| self.turn_out(id)));
+        }
+        out
+    }
+
+    fn deadline(&self) -> Instant {
+        let now = Instant::now();
+        // As far as tokio's own timers go.
+        now.checked_add(self.bounds.connect_timeout).unwrap_or(now + Duration::from_secs(86_400 * 365 * 30))
+    }
+
+    /// Sessions that are remembered, and those of them in the lobby.
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> (usize, usize) {
+        (self.all.len(), self.lobby.len())
+    }
+}
