@@ -74,61 +74,80 @@ impl Intake {
         }
         loop {
             if self.cleared > 0 {
-                let taken = self.cleared.min(buf.remaining());
-                buf.put_slice(&self.held[..taken]);
-                self.cleared -= taken;
-                self.looked -= taken;
-                // Most of the time nothing is held, and then no memory either.
-                self.held = self.held.split_off(taken);
+                self.hand_on(buf);
                 return Poll::Ready(Ok(()));
             }
             if let Some(head) = self.waits.take() {
-                match session.take(&head) {
-                    Verdict::Pass => {}
-                    Verdict::Refuse => {
-                        session.refuse();
-                        return Poll::Ready(Ok(()));
-                    }
-                    Verdict::Wait => {
-                        self.waits = Some(head);
-                        return Poll::Pending;
-                    }
-                }
-                let held = std::mem::take(&mut self.held);
-                if self.look(session, &held).is_none() {
+                if !ready!(self.poll_waiting(session, head)) {
                     return Poll::Ready(Ok(()));
                 }
-                self.held = held;
                 continue;
             }
             let before = buf.filled().len();
             ready!(Pin::new(&mut *io).poll_read(cx, buf))?;
-            let read = &buf.filled()[before..];
-            if read.is_empty() {
+            if buf.filled().len() == before {
                 return Poll::Ready(Ok(()));
             }
             session.hear();
-            self.looked = 0;
-            if let Some(mended) = self.mender.feed(read) {
-                buf.set_filled(before);
-                if self.look(session, &mended).is_none() {
-                    return Poll::Ready(Ok(()));
-                }
-                self.held = mended;
-                continue;
-            }
-            if self.look(session, read).is_some() && self.cleared == read.len() {
-                (self.cleared, self.looked) = (0, 0);
-                return Poll::Ready(Ok(()));
-            }
-            let cleared = std::mem::take(&mut self.cleared);
-            self.held = read[cleared..].to_vec();
-            self.looked -= cleared;
-            buf.set_filled(before + cleared);
-            if cleared > 0 || session.is_closing() {
+            if self.take_read(session, buf, before) {
                 return Poll::Ready(Ok(()));
             }
         }
+    }
+
+    /// Hands on what is cleared of what is held.
+    fn hand_on(&mut self, buf: &mut ReadBuf<'_>) {
+        let taken = self.cleared.min(buf.remaining());
+        buf.put_slice(&self.held[..taken]);
+        self.cleared -= taken;
+        self.looked -= taken;
+        // Most of the time nothing is held, and then no memory either.
+        self.held = self.held.split_off(taken);
+    }
+
+    /// Asks once more for the packet that waits, and looks at what comes after it. False ends the session.
+    fn poll_waiting(&mut self, session: &EngineSession, head: Head) -> Poll<bool> {
+        match session.take(&head) {
+            Verdict::Pass => {}
+            Verdict::Refuse => {
+                session.refuse();
+                return Poll::Ready(false);
+            }
+            Verdict::Wait => {
+                self.waits = Some(head);
+                return Poll::Pending;
+            }
+        }
+        let held = std::mem::take(&mut self.held);
+        if self.look(session, &held).is_none() {
+            return Poll::Ready(false);
+        }
+        self.held = held;
+        Poll::Ready(true)
+    }
+
+    /// Looks at what was read behind the first `before` bytes of the buffer, and leaves there what may be handed on. False:
+    /// there is more to do before the reader returns.
+    fn take_read(&mut self, session: &EngineSession, buf: &mut ReadBuf<'_>, before: usize) -> bool {
+        let read = &buf.filled()[before..];
+        self.looked = 0;
+        if let Some(mended) = self.mender.feed(read) {
+            buf.set_filled(before);
+            if self.look(session, &mended).is_none() {
+                return true;
+            }
+            self.held = mended;
+            return false;
+        }
+        if self.look(session, read).is_some() && self.cleared == read.len() {
+            (self.cleared, self.looked) = (0, 0);
+            return true;
+        }
+        let cleared = std::mem::take(&mut self.cleared);
+        self.held = read[cleared..].to_vec();
+        self.looked -= cleared;
+        buf.set_filled(before + cleared);
+        cleared > 0 || session.is_closing()
     }
 
     /// Whether something was handed on for the entrance.

@@ -77,13 +77,7 @@ pub(crate) async fn poll(mut inner: Inner, request: Request<Body>, session: Arc<
             body = joined(&body, PING);
         }
         parts.headers.insert(header::CONTENT_LENGTH, body.len().into());
-        for packet in body.split(|byte| *byte == SEPARATOR) {
-            let mut scan = HeadScan::default();
-            let told = scan.feed(packet.iter().copied()).map(|(_, head)| head).or_else(|| scan.end());
-            if let Some(head) = told {
-                passing.sent(&head);
-            }
-        }
+        note_packets(&passing, &body);
     }
     match waiting.over() {
         Some(session) if is_good => {
@@ -155,6 +149,17 @@ async fn next_packets(
         }
         request = Request::default();
         *request.uri_mut() = uri.clone();
+    }
+}
+
+/// Tells a session of the packets that it is sent.
+fn note_packets(session: &EngineSession, packets: &[u8]) {
+    for packet in packets.split(|byte| *byte == SEPARATOR) {
+        let mut scan = HeadScan::default();
+        let told = scan.feed(packet.iter().copied()).map(|(_, head)| head).or_else(|| scan.end());
+        if let Some(head) = told {
+            session.sent(&head);
+        }
     }
 }
 
