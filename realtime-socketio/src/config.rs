@@ -3,7 +3,7 @@ use std::time::Duration;
 use realtime_core::{Capabilities, DEFAULT_MAX_DEPTH, DispatcherConfig, Limits, OutboxConfig, Result, WindowConfig};
 use realtime_http::{Origins, TrustedProxies, check_paths};
 
-use crate::engine::credit::Window;
+use crate::engine::settings::Window;
 use crate::engine::settings::{Bounds, EngineConfig, Heartbeat};
 
 /// The provider's name, unless it is given another.

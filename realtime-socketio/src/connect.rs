@@ -12,7 +12,7 @@ use socketioxide::socket::{DisconnectReason, Socket};
 use tracing::Instrument;
 
 use crate::engine::adapter::{DirectAdapter, Inline, MainAdapter};
-use crate::engine::cause::Cause;
+use crate::engine::session::cause::Cause;
 use crate::engine::session::{EngineSession, GRACE};
 use crate::engine::sessions::{self, Connected, Sessions};
 use crate::inbound::{Inlet, Reader};
@@ -117,7 +117,7 @@ impl Connect {
             let refusal = Refusal::new(RefusalKind::Internal, "internal error");
             self.acceptor.report(refusal.clone(), session.client());
             session.answer_main(false);
-            return Err(session.denials.deny(&refusal));
+            return Err(session.connect_errors.deny(&refusal));
         };
         let offer = Offer {
             parts: socket.req_parts(),
@@ -127,7 +127,7 @@ impl Connect {
         let accepted = tokio::select! {
             biased;
             // Nobody waits for the answer any more.
-            () = session.closed() => return Err(session.denials.deny(&Refusal::bad_request("the session has ended"))),
+            () = session.closed() => return Err(session.connect_errors.deny(&Refusal::bad_request("the session has ended"))),
             accepted = self.acceptor.accept(offer) => accepted,
             // Counted and logged by whoever has looked at the clock.
             () = session.expired() => Err(Turned::Down(sessions::late())),
@@ -137,13 +137,13 @@ impl Connect {
         }
         let Accepted { inlet, source, span, ended } = match accepted {
             Ok(accepted) => accepted,
-            Err(Turned::Down(refusal)) => return Err(session.denials.deny(&refusal)),
+            Err(Turned::Down(refusal)) => return Err(session.connect_errors.deny(&refusal)),
             Err(Turned::Away(cause)) => {
                 session.send_away(cause).await;
                 // Until then what is returned here would still reach the client.
                 tokio::time::sleep(GRACE).await;
                 let kind = if cause == Some(Cause::UserLimit) { RefusalKind::UserLimit } else { RefusalKind::Draining };
-                return Err(session.denials.deny(&Refusal::new(kind, "sent away, to come back")));
+                return Err(session.connect_errors.deny(&Refusal::new(kind, "sent away, to come back")));
             }
         };
         let gone = Arc::new(AtomicBool::new(false));
@@ -184,7 +184,7 @@ impl OnDisconnect {
             self.session.credit.wake();
             // A client that leaves only this namespace may come back on the same session.
             self.session.resume();
-            let (cause, lost, cut) = (self.session.cause(), self.session.is_lost(), self.session.outflow.cut());
+            let (cause, lost, cut) = (self.session.cause(), self.session.is_lost(), self.session.progress.cut());
             ended(Ended { reason, cause, lost, cut });
         }
     }

@@ -1,37 +1,15 @@
-//! What is added to engineioxide.
+//! What is added to engineioxide and socketioxide beneath the main namespace: sessions, long polling and websockets.
 
 pub(crate) mod adapter;
-pub(crate) mod admission;
-pub(crate) mod answer;
-pub(crate) mod cause;
-pub(crate) mod credit;
-pub(crate) mod denial;
 pub(crate) mod entry;
-pub(crate) mod handover;
-pub(crate) mod heartbeat;
 pub(crate) mod inner;
-pub(crate) mod intake;
-pub(crate) mod liveness;
-pub(crate) mod liveness_check;
-pub(crate) mod lobby;
-pub(crate) mod namespaces;
 pub(crate) mod opening;
-pub(crate) mod outflow;
 pub(crate) mod polling;
-pub(crate) mod post;
-pub(crate) mod probe;
 pub(crate) mod query;
-pub(crate) mod repeats;
 pub(crate) mod requests;
 pub(crate) mod responses;
-pub(crate) mod secret;
 pub(crate) mod service;
 pub(crate) mod session;
 pub(crate) mod sessions;
 pub(crate) mod settings;
-pub(crate) mod stall;
-pub(crate) mod stream;
-pub(crate) mod table;
-pub(crate) mod upgrade;
 pub(crate) mod websocket;
-pub(crate) mod writer;

@@ -18,9 +18,9 @@ use socketioxide::socket::DisconnectReason;
 
 use crate::codec::SocketIoCodec;
 use crate::connect::{Accepted, Acceptor, Ended, Offer, Turned};
-use crate::engine::cause::Cause;
-use crate::engine::credit::Window;
 use crate::engine::session::EngineSession;
+use crate::engine::session::cause::Cause;
+use crate::engine::settings::Window;
 use crate::inbound::{Inlet, Received};
 use crate::outlet::ConnectionOutlet;
 use crate::packet::args::{Arguments, Unreadable};

@@ -5,8 +5,8 @@ use socketioxide::handler::{MessageHandler, Value};
 use socketioxide::socket::Socket;
 
 use crate::engine::adapter::{DirectAdapter, Inline};
-use crate::engine::cause::Cause;
 use crate::engine::session::EngineSession;
+use crate::engine::session::cause::Cause;
 use crate::packet::args::{self, Arguments, Unreadable};
 
 /// An event from a client.

@@ -4,8 +4,8 @@ use realtime_core::{CloseReason, Outlet, PROBE_TIMEOUT, Registration, SessionOut
 use tokio::runtime::Handle;
 
 use crate::codec::SocketIoCodec;
-use crate::engine::cause::Cause;
 use crate::engine::session::EngineSession;
+use crate::engine::session::cause::Cause;
 
 /// Wakes the session of one connection, and finds out whether its client is still there.
 pub(crate) struct ConnectionOutlet {

@@ -5,15 +5,15 @@ use socketioxide::{ParserConfig, SocketIo};
 
 use crate::connect::{Acceptor, Connect};
 use crate::engine::adapter::{DirectAdapter, MainAdapter};
-use crate::engine::credit::CHANNEL_PACKETS;
 use crate::engine::entry::EntryNamespace;
 use crate::engine::inner::NotFound;
-use crate::engine::probe::MAX_PROBE;
 use crate::engine::service::EngineService;
 use crate::engine::sessions::Sessions;
+use crate::engine::settings::CHANNEL_PACKETS;
 use crate::engine::settings::{EngineConfig, LONGEST, Limits};
+use crate::engine::websocket::probe::MAX_PROBE;
 use crate::packet::entry;
-use crate::packet::preface::MAX_GROWTH;
+use crate::packet::rewrite::MAX_GROWTH;
 use crate::session;
 
 /// For a session to enter our own namespace, which it does by itself.
@@ -44,7 +44,7 @@ impl Server {
             .max_buffer_size(CHANNEL_PACKETS)
             // Our service bounds requests. An answer that reached this bound would lose a packet in an upgrade.
             .max_payload(u32::MAX.into())
-            // Mended messages are larger than they came; how they came is looked at before.
+            // Replaced messages are larger than they came; how they came is looked at before.
             .ws_max_message_size(config.max_message.saturating_add(MAX_GROWTH))
             .ws_max_frame_size(config.max_message.saturating_add(MAX_GROWTH))
             .with_parser(parser)

@@ -12,9 +12,9 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, Sleep, sleep, timeout};
 
 use crate::engine::adapter::{AskError, DirectAdapter, Refused};
-use crate::engine::cause::Cause;
-use crate::engine::credit::Window;
+use crate::engine::session::cause::Cause;
 use crate::engine::session::{EngineSession, GRACE};
+use crate::engine::settings::Window;
 use crate::inbound::Inlet;
 use crate::packet::encoded::Encoded;
 

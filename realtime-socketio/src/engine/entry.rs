@@ -12,8 +12,8 @@ use socketioxide::handler::{ConnectHandler, DisconnectHandler, Value};
 use socketioxide::socket::{DisconnectReason, Socket};
 
 use crate::engine::adapter::{DirectAdapter, Inline};
-use crate::engine::cause::Cause;
 use crate::engine::session::EngineSession;
+use crate::engine::session::cause::Cause;
 use crate::engine::sessions::session_of;
 
 /// Its connect handler.

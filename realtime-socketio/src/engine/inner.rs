@@ -5,22 +5,18 @@ use std::task::{Context, Poll};
 use axum::body::Body;
 use axum::response::Response;
 use http::{Request, StatusCode};
-use hyper::upgrade::Upgraded;
-use hyper_util::rt::TokioIo;
 use realtime_core::{Refusal, RefusalKind};
 use realtime_http::{TrustedProxies, refusal_response};
 use socketioxide::service::SocketIoService;
 use tower_service::Service;
 
 use crate::engine::adapter::DirectAdapter;
-use crate::engine::handover::Handover;
-use crate::engine::heartbeat;
 use crate::engine::opening::Greeting;
 use crate::engine::responses::{failed, misasked};
 use crate::engine::session::Registry;
+use crate::engine::session::heartbeat;
 use crate::engine::sessions::{SessionGuard, Sessions};
 use crate::engine::settings::{Heartbeat, Limits};
-use crate::engine::stream::SessionStream;
 
 /// socketioxide's service, and what all requests to it have in common.
 #[derive(Clone)]
@@ -43,13 +39,6 @@ impl Inner {
         match Service::<Request<B>>::call(&mut self.service, request).await {
             Ok(response) => response.map(Body::new),
             Err(never) => match never {},
-        }
-    }
-
-    /// Runs the session of this request on its websocket.
-    pub(crate) async fn run(mut self, stream: Handover<SessionStream<TokioIo<Upgraded>>>, parts: http::request::Parts) {
-        if let Err(error) = Service::call(&mut self.service, (stream, Request::from_parts(parts, ()))).await {
-            tracing::debug!(%error, "a websocket was refused after its handshake");
         }
     }
 

@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::Value;
 use socketioxide::socket::Sid;
 
-use crate::engine::secret::Secret;
+use crate::engine::sessions::secret::Secret;
 use crate::engine::settings::Heartbeat;
 use crate::packet::frame::{first_text, text_frame};
 

@@ -1,5 +1,8 @@
 //! Long polling: a session is opened by a GET, and goes on with GETs that wait for packets and POSTs that bring them.
 
+pub(crate) mod post_body;
+pub(crate) mod response_body;
+
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -11,14 +14,14 @@ use realtime_http::refusal_response;
 use socketioxide::socket::Sid;
 use tower_service::Service;
 
-use crate::engine::answer::Answer;
-use crate::engine::cause::Cause;
 use crate::engine::inner::Inner;
 use crate::engine::opening::Opening;
-use crate::engine::post::PostBody;
+use crate::engine::polling::post_body::PostBody;
+use crate::engine::polling::response_body::ResponseBody;
 use crate::engine::query::{self, Transport};
 use crate::engine::requests::own_wire_of;
 use crate::engine::responses::{AGAIN, TEXT, failed, gone};
+use crate::engine::session::cause::Cause;
 use crate::engine::session::{EngineSession, GRACE};
 use crate::packet::entry;
 use crate::packet::head::HeadScan;
@@ -69,7 +72,7 @@ pub(crate) async fn poll(mut inner: Inner, request: Request<Body>, session: Arc<
         let _ = tokio::time::timeout(GRACE, passing.closed()).await;
     }
     if is_good {
-        if let Some(exchanged) = passing.denials.with_denials(&body, |refusal| passing.report(refusal)) {
+        if let Some(exchanged) = passing.connect_errors.replace_in_payload(&body, |refusal| passing.report(refusal)) {
             body = exchanged;
         }
         // There is always something to say to a busy client.
@@ -92,7 +95,7 @@ pub(crate) async fn poll(mut inner: Inner, request: Request<Body>, session: Arc<
                 parts.headers.insert(header::CONTENT_LENGTH, body.len().into());
                 parts.headers.extend([AGAIN]);
             }
-            Response::from_parts(parts, Body::new(Answer::new(body, session, wire)))
+            Response::from_parts(parts, Body::new(ResponseBody::new(body, session, wire)))
         }
         // It knows the session no more.
         Some(session) if session.is_closing() => gone(&session),

@@ -2,7 +2,7 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, Request, Uri, header};
 use socketioxide::socket::Sid;
 
-use crate::engine::secret::Secret;
+use crate::engine::sessions::secret::Secret;
 
 /// What a request's query says of the protocol, among what the application has put there beside it.
 ///

@@ -5,8 +5,8 @@ use axum::response::{IntoResponse, Response};
 use http::{StatusCode, header};
 use realtime_http::refusal_response;
 
-use crate::engine::cause::Cause;
 use crate::engine::session::EngineSession;
+use crate::engine::session::cause::Cause;
 use crate::engine::sessions;
 
 /// What engineioxide calls the packets of an answer.

@@ -12,11 +12,11 @@ use socketioxide::service::SocketIoService;
 use tower_service::Service;
 
 use crate::engine::adapter::DirectAdapter;
-use crate::engine::cause::Cause;
 use crate::engine::inner::{Inner, NotFound};
 use crate::engine::query::{self, Query, Sought, Transport};
 use crate::engine::requests::{addressed, wire_of};
 use crate::engine::responses::{closed, failed, unknown_session};
+use crate::engine::session::cause::Cause;
 use crate::engine::sessions::Sessions;
 use crate::engine::settings::{Heartbeat, Limits};
 use crate::engine::{polling, websocket};
@@ -43,7 +43,7 @@ impl EngineService {
     /// The session of this secret.
     #[cfg(test)]
     pub(crate) fn session(&self, secret: &str) -> Arc<crate::engine::session::EngineSession> {
-        let secret = crate::engine::secret::Secret::parse(secret).expect("a session's id");
+        let secret = crate::engine::sessions::secret::Secret::parse(secret).expect("a session's id");
         self.0.sessions.find(&[secret]).expect("a session that goes on").1
     }
 

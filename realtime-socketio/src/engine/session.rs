@@ -1,3 +1,15 @@
+pub(crate) mod admission;
+pub(crate) mod cause;
+pub(crate) mod connect_errors;
+pub(crate) mod credit;
+pub(crate) mod heartbeat;
+pub(crate) mod liveness;
+pub(crate) mod liveness_check;
+pub(crate) mod namespaces;
+pub(crate) mod progress;
+pub(crate) mod repeats;
+pub(crate) mod upgrade;
+
 use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -10,14 +22,14 @@ use realtime_core::Refusal;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
-use crate::engine::cause::Cause;
-use crate::engine::credit::Credit;
-use crate::engine::denial::Denials;
-use crate::engine::liveness::Liveness;
-use crate::engine::namespaces::Namespaces;
-use crate::engine::outflow::Outflow;
-use crate::engine::repeats::Repeats;
-use crate::engine::upgrade::Upgrade;
+use crate::engine::session::cause::Cause;
+use crate::engine::session::connect_errors::ConnectErrors;
+use crate::engine::session::credit::Credit;
+use crate::engine::session::liveness::Liveness;
+use crate::engine::session::namespaces::Namespaces;
+use crate::engine::session::progress::Progress;
+use crate::engine::session::repeats::Repeats;
+use crate::engine::session::upgrade::Upgrade;
 
 /// The Engine.IO session under one client, as far as it can be steered from outside: credit for
 /// sending, a gate for reading, and an end.
@@ -28,8 +40,8 @@ use crate::engine::upgrade::Upgrade;
 pub(crate) struct EngineSession {
     pub(crate) credit: Credit,
     pub(crate) namespaces: Namespaces,
-    pub(crate) denials: Denials,
-    pub(crate) outflow: Outflow,
+    pub(crate) connect_errors: ConnectErrors,
+    pub(crate) progress: Progress,
     pub(crate) liveness: Liveness,
     /// Where it is known; none in tests.
     seat: OnceLock<Seat>,
@@ -104,7 +116,7 @@ impl EngineSession {
     /// Stops reading from the client, until [`EngineSession::resume`].
     ///
     /// What a websocket has already read (one buffer of 4 KiB) still arrives. Engine.IO's pongs wait too, see
-    /// [`heartbeat`](crate::engine::heartbeat).
+    /// [`heartbeat`](crate::engine::session::heartbeat).
     pub(crate) fn pause(&self) {
         self.paused.store(true, Ordering::SeqCst);
         self.note_deaf();
@@ -349,7 +361,7 @@ impl EngineSession {
     /// Notes that a GET of long polling waits, until the guard is dropped. A second one ends the session.
     pub(crate) fn ask(self: &Arc<Self>) -> Asking {
         self.asks.fetch_add(1, Ordering::SeqCst);
-        self.outflow.arrived();
+        self.progress.arrived();
         self.asking.store(true, Ordering::SeqCst);
         self.heard();
         Asking(Arc::clone(self))

@@ -1,3 +1,7 @@
+pub(crate) mod secret;
+pub(crate) mod table;
+pub(crate) mod unconnected;
+
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
@@ -6,11 +10,11 @@ use socketioxide::socket::Sid;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 
-use crate::engine::cause::Cause;
-use crate::engine::secret::Secret;
+use crate::engine::session::cause::Cause;
 use crate::engine::session::{EngineSession, GRACE, Registry};
+use crate::engine::sessions::secret::Secret;
+use crate::engine::sessions::table::{Entered, Table};
 use crate::engine::settings::Bounds;
-use crate::engine::table::{Entered, Table};
 
 /// Told of each refusal, and of the client's address where it is known.
 type Reporter = Box<dyn Fn(Refusal, Option<IpAddr>) + Send + Sync>;
@@ -60,7 +64,7 @@ impl Sessions {
         })))
     }
 
-    /// What is done without the lock after a session has come into the lobby.
+    /// What is done without the lock after a session has come into the unconnected.
     fn after(self: &Arc<Self>, Entered { out, begin_sweep }: Entered) {
         for session in out {
             let address = session.client().map(tracing::field::display);

@@ -4,8 +4,6 @@ use std::time::Duration;
 
 use realtime_http::TrustedProxies;
 
-use crate::engine::credit::Window;
-
 /// Engine.IO's part of the configuration.
 #[derive(Clone, Debug)]
 pub(crate) struct EngineConfig {
@@ -64,3 +62,27 @@ pub(crate) struct Limits {
     /// For the probe of a websocket.
     pub(crate) probe: Duration,
 }
+
+/// How much may lie in a socket's channel at once.
+///
+/// Engine.IO takes a full channel for a dead client, so the window stays far below it
+/// (256 packets); one long-polling answer carries at most 127 packets, whatever the channel holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Window {
+    /// Packets (64).
+    pub packets: usize,
+    /// Bytes (64 KiB); the last packet may exceed them.
+    pub bytes: usize,
+}
+
+/// The size of Engine.IO's channel: twice the window, which a drain signal can race with, and room for pings and goodbyes.
+pub(crate) const CHANNEL_PACKETS: usize = 256;
+
+impl Default for Window {
+    fn default() -> Self {
+        Self { packets: 64, bytes: 64 * 1024 }
+    }
+}
+
+/// How many packets of a client are read before other tasks have their turn.
+pub(crate) const TURN: usize = 32;

@@ -1,21 +1,30 @@
 //! Websockets: those that sessions begin on, and those that sessions on long polling upgrade to.
 
+pub(crate) mod handover;
+pub(crate) mod probe;
+pub(crate) mod reader;
+pub(crate) mod stall;
+pub(crate) mod stream;
+pub(crate) mod writer;
+
 use std::sync::Arc;
 
 use axum::body::Body;
 use axum::response::Response;
 use http::{Request, StatusCode, header};
+use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use realtime_http::websocket_request;
 use tokio_tungstenite::tungstenite::handshake::server::create_response_with_body;
+use tower_service::Service;
 
-use crate::engine::handover::Handover;
 use crate::engine::inner::Inner;
-use crate::engine::probe::Probe;
 use crate::engine::requests::own_wire_of;
 use crate::engine::responses::failed;
 use crate::engine::session::EngineSession;
-use crate::engine::stream::SessionStream;
+use crate::engine::websocket::handover::Handover;
+use crate::engine::websocket::probe::Probe;
+use crate::engine::websocket::stream::SessionStream;
 
 /// Opens a session on a websocket.
 pub(crate) fn open(inner: Inner, mut request: Request<Body>) -> Response {
@@ -27,13 +36,13 @@ pub(crate) fn open(inner: Inner, mut request: Request<Body>) -> Response {
     let Some(guard) = inner.open(&mut request) else { return inner.turn_away(request) };
     let (session, greeting) = (Arc::clone(guard.session()), inner.greeting(&guard));
     session.upgrade.finish();
-    session.outflow.begin_websocket(own_wire_of(&request));
+    session.progress.begin_websocket(own_wire_of(&request));
     let upgraded = hyper::upgrade::on(&mut request);
     let (parts, _) = request.into_parts();
     tokio::spawn(async move {
         if let Ok(upgraded) = upgraded.await {
             let stream = SessionStream::of_new_session(TokioIo::new(upgraded), session, inner.limits, greeting);
-            inner.run(Handover::opened(stream), parts).await;
+            run(inner, Handover::opened(stream), parts).await;
         }
     });
     response
@@ -52,12 +61,19 @@ pub(crate) fn upgrade(inner: Inner, mut request: Request<Body>, session: Arc<Eng
     tokio::spawn(async move {
         let opened = async { upgraded.await.map(TokioIo::new) };
         if let Some((io, session)) = probe.carry_out(opened, inner.limits.probe).await {
-            session.outflow.begin_websocket(wire);
+            session.progress.begin_websocket(wire);
             let stream = SessionStream::new(io, session, inner.limits);
-            inner.run(Handover::probed(stream), parts).await;
+            run(inner, Handover::probed(stream), parts).await;
         }
     });
     response
+}
+
+/// Runs the session of this request on its websocket.
+async fn run(mut inner: Inner, stream: Handover<SessionStream<TokioIo<Upgraded>>>, parts: http::request::Parts) {
+    if let Err(error) = Service::call(&mut inner.service, (stream, Request::from_parts(parts, ()))).await {
+        tracing::debug!(%error, "a websocket was refused after its handshake");
+    }
 }
 
 /// The answer to a websocket's handshake (RFC 6455 §4.2.2), or its refusal.

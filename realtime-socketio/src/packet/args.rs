@@ -5,7 +5,7 @@ use realtime_core::{HandlerError, check_depth, replace_lone_surrogates};
 use serde_json::value::RawValue;
 use socketioxide_core::Value;
 
-use crate::packet::preface;
+use crate::packet::rewrite;
 
 /// What a client's event or answer carries.
 ///
@@ -30,7 +30,7 @@ pub(crate) enum Unreadable {
     Malformed(&'static str),
 }
 
-/// Reads `["name", argument, …]`, behind what [`preface`](crate::packet::preface) has put before the name.
+/// Reads `["name", argument, …]`, behind what [`rewrite`](crate::packet::rewrite) has put before the name.
 pub(crate) fn read_event(value: Value) -> Result<(String, Arguments), Unreadable> {
     let (text, attachments) = parts(value)?;
     let text = replace_lone_surrogates(&text);
@@ -78,7 +78,7 @@ impl Arguments {
 pub(crate) fn size_of(value: &Value) -> usize {
     match value {
         Value::Str(text, attachments) => {
-            text.len() - preface::growth_of(text) + attachments.iter().flatten().map(Bytes::len).sum::<usize>()
+            text.len() - rewrite::growth_of(text) + attachments.iter().flatten().map(Bytes::len).sum::<usize>()
         }
         Value::Bytes(bytes) => bytes.len(),
     }

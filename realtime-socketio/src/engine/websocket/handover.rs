@@ -67,7 +67,7 @@ mod tests {
     use super::*;
     use crate::engine::session::EngineSession;
     use crate::engine::settings::Limits;
-    use crate::engine::stream::SessionStream;
+    use crate::engine::websocket::stream::SessionStream;
     use std::sync::Arc;
     use std::time::Duration;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};

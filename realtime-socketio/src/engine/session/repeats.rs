@@ -47,7 +47,7 @@ impl Repeats {
     /// That the first answer went out whole tells nothing: it did so to the proxy in front, whose connection to the
     /// client then broke, and only the browser's repeat shows it. With such an answer taken for seen, its packets would
     /// be lost without a word; an answer that did not go out whole has ended the session by itself
-    /// ([`Answer`](crate::engine::answer::Answer)).
+    /// ([`ResponseBody`](crate::engine::polling::response_body::ResponseBody)).
     pub(crate) fn is_unheard(&self, get: bool, marks: &[String], wire: Option<Arc<Wire>>) -> bool {
         if marks.is_empty() {
             return false;

@@ -20,10 +20,10 @@ const UNKNOWN: &str = "Invalid namespace";
 
 /// The answers of one session that have not gone out yet, in the order of those of socketioxide's.
 #[derive(Default)]
-pub(crate) struct Denials(Mutex<VecDeque<String>>);
+pub(crate) struct ConnectErrors(Mutex<VecDeque<String>>);
 
 /// `report` is told of each refusal by one of the application's own namespaces.
-impl Denials {
+impl ConnectErrors {
     /// Has the answer to a CONNECT to the main namespace ready; to be called right before socketioxide's answer with this
     /// message.
     pub(crate) fn deny(&self, refusal: &Refusal) -> String {
@@ -33,7 +33,7 @@ impl Denials {
     }
 
     /// What takes the place of this answer of socketioxide's, which is about to go out.
-    fn denial(&self, packet: &[u8], report: impl FnOnce(Refusal)) -> Option<String> {
+    fn replacement(&self, packet: &[u8], report: impl FnOnce(Refusal)) -> Option<String> {
         if packet.starts_with(MAIN) {
             return self.lock().pop_front();
         }
@@ -51,13 +51,13 @@ impl Denials {
 
     /// What takes the place of the answers of socketioxide's that these frames begin with, and how many bytes those
     /// have. All go in one write, as they came: what is still to be sent when a flood ends the session is lost.
-    pub(crate) fn exchange_answers(&self, frames: &[u8], report: impl Fn(Refusal)) -> (Vec<u8>, usize) {
+    pub(crate) fn replace_in_frames(&self, frames: &[u8], report: impl Fn(Refusal)) -> (Vec<u8>, usize) {
         let (mut ours, mut of) = (Vec::new(), 0);
         while let Some((TEXT, payload, len)) = whole_frame(&frames[of..]) {
             if !is_answer(payload) {
                 break;
             }
-            match self.denial(payload, &report) {
+            match self.replacement(payload, &report) {
                 Some(text) => ours.extend(text_frame(&text)),
                 None => ours.extend_from_slice(&frames[of..of + len]),
             }
@@ -67,14 +67,14 @@ impl Denials {
     }
 
     /// The packets of a long-polling answer with those that are ours; none when there are none to exchange.
-    pub(crate) fn with_denials(&self, packets: &[u8], report: impl Fn(Refusal)) -> Option<Bytes> {
+    pub(crate) fn replace_in_payload(&self, packets: &[u8], report: impl Fn(Refusal)) -> Option<Bytes> {
         if !packets.split(|byte| *byte == SEPARATOR).any(is_answer) {
             return None;
         }
         let mut exchanged = false;
         let packets: Vec<_> = packets
             .split(|byte| *byte == SEPARATOR)
-            .map(|packet| match self.denial(packet, &report) {
+            .map(|packet| match self.replacement(packet, &report) {
                 Some(ours) => {
                     exchanged = true;
                     ours.into_bytes()
@@ -148,10 +148,10 @@ mod tests {
 
     #[test]
     fn each_answer_is_exchanged_in_its_turn_and_nothing_else() {
-        let denials = Denials::default();
+        let connect_errors = ConnectErrors::default();
         let others = "2\u{1e}42[\"44{\"]\u{1e}40/own,{}\u{1e}44\u{1e}44/own\u{1e}44/own,[]";
-        assert_eq!(denials.with_denials(others.as_bytes(), drop), None);
-        assert_eq!(denials.with_denials(b"44{\"message\":\"a\"}", drop), None, "not ours");
+        assert_eq!(connect_errors.replace_in_payload(others.as_bytes(), drop), None);
+        assert_eq!(connect_errors.replace_in_payload(b"44{\"message\":\"a\"}", drop), None, "not ours");
         let theirs = [
             r#"44/own,{"message":"a"}"#,
             r#"44{"message":"b"}"#,
@@ -161,8 +161,8 @@ mod tests {
             r#"44{"message":"d"}"#,
         ]
         .join("\u{1e}");
-        assert_eq!(denials.deny(&Refusal::forbidden("b")), "forbidden: b");
-        denials.deny(&Refusal::unauthorized("c"));
+        assert_eq!(connect_errors.deny(&Refusal::forbidden("b")), "forbidden: b");
+        connect_errors.deny(&Refusal::unauthorized("c"));
         let answer = |message: &str, code: &str| json!({"message": message, "data": {"code": code}});
         let expected = format!(
             "44/own,{}\u{1e}44{}\u{1e}2\u{1e}44/x\"y,{}\u{1e}44{}\u{1e}44{{\"message\":\"d\"}}",
@@ -171,16 +171,16 @@ mod tests {
             answer("Invalid namespace", "namespace"),
             answer("unauthorized: c", "unauthorized")
         );
-        assert_eq!(denials.with_denials(theirs.as_bytes(), drop).unwrap(), expected);
+        assert_eq!(connect_errors.replace_in_payload(theirs.as_bytes(), drop).unwrap(), expected);
     }
 
     #[test]
     fn answers_that_are_written_together_go_together() {
-        let denials = Denials::default();
-        denials.deny(&Refusal::forbidden("a"));
+        let connect_errors = ConnectErrors::default();
+        connect_errors.deny(&Refusal::forbidden("a"));
         let texts = ["44{\"message\":\"forbidden: a\"}", "44{\"message\":\"b\"}", "44/own,{\"message\":\"c\"}"];
         let theirs = [&texts.map(text_frame).concat()[..], &text_frame("2"), &text_frame(texts[2])].concat();
-        let (ours, of) = denials.exchange_answers(&theirs, drop);
+        let (ours, of) = connect_errors.replace_in_frames(&theirs, drop);
         assert_eq!(of, texts.map(text_frame).concat().len());
         let data = "\"data\":{\"code\":\"forbidden\"}";
         let expected = [
@@ -189,7 +189,7 @@ mod tests {
             &format!("44/own,{{{data},\"message\":\"c\"}}"),
         ];
         assert_eq!(ours, expected.map(text_frame).concat());
-        assert_eq!(denials.exchange_answers(&theirs[of..], drop), (Vec::new(), 0));
+        assert_eq!(connect_errors.replace_in_frames(&theirs[of..], drop), (Vec::new(), 0));
     }
 
     #[test]

@@ -6,9 +6,9 @@ use std::time::Duration;
 use socketioxide::socket::Sid;
 use tokio::time::Instant;
 
-use crate::engine::lobby::{Lobby, Turn};
-use crate::engine::secret::Secret;
 use crate::engine::session::EngineSession;
+use crate::engine::sessions::secret::Secret;
+use crate::engine::sessions::unconnected::{Turn, Unconnected};
 use crate::engine::settings::Bounds;
 
 /// How many sessions are remembered that are to be told of their end, and for how long.
@@ -29,7 +29,7 @@ pub(crate) struct Table {
     by_secret: HashMap<Secret, (Sid, Arc<EngineSession>)>,
     /// Ended for a broken packet, and since when: a client that asks again is to be told of the end.
     to_be_told: VecDeque<(Secret, Instant)>,
-    lobby: Lobby,
+    unconnected: Unconnected,
     /// A task ends those that stay too long.
     swept: bool,
 }
@@ -44,7 +44,7 @@ struct Entry {
     held: bool,
 }
 
-/// What is to be done, without the lock, after a session has come into the lobby.
+/// What is to be done, without the lock, after a session has come into the unconnected.
 #[must_use]
 pub(crate) struct Entered {
     /// Sessions to end for it.
@@ -64,12 +64,12 @@ impl Table {
             all: HashMap::new(),
             by_secret: HashMap::new(),
             to_be_told: VecDeque::new(),
-            lobby: Lobby::default(),
+            unconnected: Unconnected::default(),
             swept: false,
         }
     }
 
-    /// Takes a new session into the lobby and gives it a number. None once the table was shut.
+    /// Takes a new session into the unconnected and gives it a number. None once the table was shut.
     pub(crate) fn insert(&mut self, session: &Arc<EngineSession>, address: Option<IpAddr>) -> Option<(u64, Entered)> {
         if self.shut {
             return None;
@@ -78,12 +78,12 @@ impl Table {
         let id = self.next;
         self.next += 1;
         self.all.insert(id, Entry { session: Arc::clone(session), address, turn: None, seated: false, held: false });
-        Some((id, self.enter_lobby(id, out)))
+        Some((id, self.enter_unconnected(id, out)))
     }
 
     /// Forgets a session; `is_to_be_told` when its client is to hear of the end.
     pub(crate) fn remove(&mut self, id: u64, secret: Secret, is_to_be_told: bool) {
-        self.leave_lobby(id);
+        self.leave_unconnected(id);
         if self.all.remove(&id).is_some_and(|entry| entry.seated) {
             self.seated -= 1;
         }
@@ -150,7 +150,7 @@ impl Table {
     /// Those that have stayed too long, and when the next one will have; if there is none, the sweep is over.
     pub(crate) fn overdue(&mut self, now: Instant) -> (Vec<Arc<EngineSession>>, Option<Instant>) {
         let mut out = Vec::new();
-        while let Some((id, until)) = self.lobby.oldest() {
+        while let Some((id, until)) = self.unconnected.oldest() {
             if until > now {
                 self.swept = true;
                 return (out, Some(until));
@@ -166,7 +166,7 @@ impl Table {
         self.swept = false;
     }
 
-    /// Changes a session, which is in the lobby afterwards, as its youngest, or is not.
+    /// Changes a session, which is in the unconnected afterwards, as its youngest, or is not.
     fn change(&mut self, id: u64, change: impl FnOnce(&mut Entry)) -> Option<Entered> {
         let entry = self.all.get_mut(&id)?;
         let (address, before) = (entry.address, entry.seated);
@@ -175,31 +175,31 @@ impl Table {
         if seated != before {
             self.seated = if seated { self.seated + 1 } else { self.seated - 1 };
         }
-        self.leave_lobby(id);
+        self.leave_unconnected(id);
         if seated || held {
             return None;
         }
         let out = self.make_room(address);
-        Some(self.enter_lobby(id, out))
+        Some(self.enter_unconnected(id, out))
     }
 
-    fn enter_lobby(&mut self, id: u64, out: Vec<Arc<EngineSession>>) -> Entered {
+    fn enter_unconnected(&mut self, id: u64, out: Vec<Arc<EngineSession>>) -> Entered {
         let until = self.deadline();
         if let Some(entry) = self.all.get_mut(&id) {
-            entry.turn = Some(self.lobby.enter(id, entry.address, until));
+            entry.turn = Some(self.unconnected.enter(id, entry.address, until));
         }
         Entered { out, begin_sweep: !std::mem::replace(&mut self.swept, true) }
     }
 
-    fn leave_lobby(&mut self, id: u64) {
+    fn leave_unconnected(&mut self, id: u64) {
         if let Some(turn) = self.all.get_mut(&id).and_then(|entry| entry.turn.take()) {
-            self.lobby.leave(turn);
+            self.unconnected.leave(turn);
         }
     }
 
-    /// Takes a session out of the lobby, to be ended.
+    /// Takes a session out of the unconnected, to be ended.
     fn turn_out(&mut self, id: u64) -> Option<Arc<EngineSession>> {
-        self.leave_lobby(id);
+        self.leave_unconnected(id);
         self.all.get(&id).map(|entry| Arc::clone(&entry.session))
     }
 
@@ -208,12 +208,12 @@ impl Table {
         let (bounds, mut out) = (self.bounds, Vec::new());
         if let Some(address) = address
             && bounds.sessions_per_address > 0
-            && self.lobby.len_from(address) >= bounds.sessions_per_address
+            && self.unconnected.len_from(address) >= bounds.sessions_per_address
         {
-            out.extend(self.lobby.oldest_from(address).and_then(|id| self.turn_out(id)));
+            out.extend(self.unconnected.oldest_from(address).and_then(|id| self.turn_out(id)));
         }
-        if bounds.sessions > 0 && self.lobby.len() >= bounds.sessions {
-            out.extend(self.lobby.oldest().and_then(|(id, _)| self.turn_out(id)));
+        if bounds.sessions > 0 && self.unconnected.len() >= bounds.sessions {
+            out.extend(self.unconnected.oldest().and_then(|(id, _)| self.turn_out(id)));
         }
         out
     }
@@ -224,9 +224,9 @@ impl Table {
         now.checked_add(self.bounds.connect_timeout).unwrap_or(now + Duration::from_secs(86_400 * 365 * 30))
     }
 
-    /// Sessions that are remembered, and those of them in the lobby.
+    /// Sessions that are remembered, and those of them in the unconnected.
     #[cfg(test)]
     pub(crate) fn len(&self) -> (usize, usize) {
-        (self.all.len(), self.lobby.len())
+        (self.all.len(), self.unconnected.len())
     }
 }

@@ -9,11 +9,11 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::AsyncWrite;
 
-use crate::engine::cause::Cause;
-use crate::engine::denial;
 use crate::engine::opening::{Greeting, Opening};
-use crate::engine::outflow::OutflowScan;
 use crate::engine::session::EngineSession;
+use crate::engine::session::cause::Cause;
+use crate::engine::session::connect_errors;
+use crate::engine::session::progress::ProgressScan;
 use crate::packet::entry;
 use crate::packet::frame::whole_frame;
 use crate::packet::frame_scan::FrameScan;
@@ -50,7 +50,7 @@ pub(crate) struct FrameWriter {
     /// The frames that the wire has taken, and the packets in them.
     sent: FrameScan,
     sent_packets: PacketScan,
-    outflow: OutflowScan,
+    progress: ProgressScan,
     /// For the opening packet of a session that begins on it, until that is written.
     greeting: Option<Greeting>,
     /// What is written in the place of the next bytes, and was begun.
@@ -150,9 +150,10 @@ impl FrameWriter {
                 None => {}
             }
         }
-        match denial::find(&buf[begin..plain.max(begin)]) {
+        match connect_errors::find(&buf[begin..plain.max(begin)]) {
             Some(0) if begin == 0 => {
-                let (frames, of) = session.denials.exchange_answers(&buf[..plain], |refusal| session.report(refusal));
+                let (frames, of) =
+                    session.connect_errors.replace_in_frames(&buf[..plain], |refusal| session.report(refusal));
                 return Part::Exchanged(Exchange::new(frames, of));
             }
             Some(before) => plain = begin + before,
@@ -210,7 +211,7 @@ impl FrameWriter {
     /// These bytes have gone to the client.
     fn note(&mut self, session: &EngineSession, mut bytes: &[u8]) {
         self.sent.feed(bytes);
-        self.outflow.feed(bytes, &session.outflow);
+        self.progress.feed(bytes, &session.progress);
         while !bytes.is_empty() || !self.sent_packets.is_done() {
             let (taken, found) = self.sent_packets.next(bytes);
             bytes = &bytes[taken..];
@@ -290,7 +291,7 @@ impl Exchange {
 mod tests {
     use super::*;
     use crate::engine::settings::Limits;
-    use crate::engine::stream::SessionStream;
+    use crate::engine::websocket::stream::SessionStream;
     use crate::packet::frame::text_frame;
     use realtime_core::Refusal;
     use std::sync::Arc;
@@ -323,7 +324,7 @@ mod tests {
         for room in 1..=whole.len() {
             for writes in [&[&whole[..]][..], &[&before, rest]] {
                 let session = Arc::new(EngineSession::default());
-                session.denials.deny(&Refusal::forbidden("a"));
+                session.connect_errors.deny(&Refusal::forbidden("a"));
                 assert_eq!(sent(&session, writes, room).await, expected, "{room}");
             }
         }
@@ -353,7 +354,7 @@ mod tests {
         let names = ["a", "b", "c"];
         let [mut theirs, mut ours] = [Vec::new(), Vec::new()];
         for name in names {
-            let message = session.denials.deny(&Refusal::forbidden(name));
+            let message = session.connect_errors.deny(&Refusal::forbidden(name));
             theirs.extend(text_frame(&format!("44{{\"message\":\"{message}\"}}")));
             ours.extend(text_frame(&format!("44{{\"data\":{{\"code\":\"forbidden\"}},\"message\":\"{message}\"}}")));
         }

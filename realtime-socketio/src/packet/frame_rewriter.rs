@@ -1,16 +1,16 @@
 use crate::packet::frame::Header;
-use crate::packet::preface::{self, MAX_GROWTH, Preface};
+use crate::packet::rewrite::{self, MAX_GROWTH, Rewrite};
 
 /// Bytes that are held back until a packet tells; more are left as they are, whatever the frames in them.
 const MAX_HELD: usize = 16 * 1024;
 
-/// Mends the text packets among the frames of a client's websocket (RFC 6455 §5.2), wherever frames and reads are cut.
+/// Rewrites the text packets among the frames of a client's websocket (RFC 6455 §5.2), wherever frames and reads are cut.
 ///
-/// A packet that is mended begins with a frame of its own, and goes on with what is left of the frame that it was in.
+/// A packet that is rewritten begins with a frame of its own, and goes on with what is left of the frame that it was in.
 ///
 /// The size of a message is looked at here, as the client has sent it. One that is too large becomes a frame that
 /// whoever reads it next has to refuse, by its header.
-pub(crate) struct FrameMender {
+pub(crate) struct FrameRewriter {
     /// Bytes that a message may have.
     max: u64,
     /// Payload bytes of the present message, over all its frames so far.
@@ -25,12 +25,12 @@ pub(crate) struct FrameMender {
 
 /// What becomes of a text that begins.
 enum Text {
-    Mended(Mended),
-    Open,
-    Plain,
+    Replaced(Replaced),
+    Incomplete,
+    Unchanged,
 }
 
-struct Mended {
+struct Replaced {
     /// What takes the place of the first frames.
     frames: Vec<u8>,
     /// How many bytes these have, without what follows of the last one's payload.
@@ -40,13 +40,13 @@ struct Mended {
     message: u64,
 }
 
-impl Default for FrameMender {
+impl Default for FrameRewriter {
     fn default() -> Self {
         Self::new(usize::MAX)
     }
 }
 
-impl FrameMender {
+impl FrameRewriter {
     /// For messages of so many bytes.
     pub(crate) fn new(max: usize) -> Self {
         Self { max: max as u64, message: 0, over: false, held: Vec::new(), left: 0 }
@@ -78,20 +78,20 @@ impl FrameMender {
                 self.over = true;
                 return Some(out);
             }
-            let text = if header.opcode() == 1 { begin(rest, self.max) } else { Text::Plain };
+            let text = if header.opcode() == 1 { begin(rest, self.max) } else { Text::Unchanged };
             match text {
-                Text::Open if rest.len() <= MAX_HELD => break,
-                Text::Open | Text::Plain => {
+                Text::Incomplete if rest.len() <= MAX_HELD => break,
+                Text::Incomplete | Text::Unchanged => {
                     at += header.len;
                     self.left = header.payload;
                     self.message = message;
                 }
-                Text::Mended(mended) => {
+                Text::Replaced(rewritten) => {
                     out.extend_from_slice(&all[copied..at]);
-                    out.extend_from_slice(&mended.frames);
-                    at += mended.of;
+                    out.extend_from_slice(&rewritten.frames);
+                    at += rewritten.of;
                     copied = at;
-                    (self.left, self.message) = (mended.left, mended.message);
+                    (self.left, self.message) = (rewritten.left, rewritten.message);
                 }
             }
         }
@@ -105,10 +105,10 @@ impl FrameMender {
 }
 
 /// The most frames in which the begin of a message may come: they are read anew with each of them, so that a stranger who
-/// sends one byte in each could keep a core busy. What comes in more is not mended.
+/// sends one byte in each could keep a core busy. What comes in more is not rewritten.
 const MAX_FRAMES: usize = 16;
 
-/// The smallest payload that is refused where messages of so many bytes are let in, and mended ones.
+/// The smallest payload that is refused where messages of so many bytes are let in, and rewritten ones.
 pub(crate) fn refused_by(max: u64) -> u64 {
     max.saturating_add(MAX_GROWTH as u64 + 1)
 }
@@ -119,10 +119,10 @@ fn begin(frames: &[u8], max: u64) -> Text {
     let mut opening = None;
     let (mut seen, mut message) = (0, 0);
     loop {
-        let Some(header) = Header::read(&frames[at..]) else { return Text::Open };
+        let Some(header) = Header::read(&frames[at..]) else { return Text::Incomplete };
         seen += 1;
         if seen > MAX_FRAMES {
-            return Text::Plain;
+            return Text::Unchanged;
         }
         let rest = &frames[at + header.len..];
         let here = usize::try_from(header.payload).map_or(rest.len(), |payload| payload.min(rest.len()));
@@ -130,38 +130,38 @@ fn begin(frames: &[u8], max: u64) -> Text {
         if opening.is_some() && header.opcode() >= 8 {
             // Control frames come between the fragments of a message.
             if !is_whole {
-                return Text::Open;
+                return Text::Incomplete;
             }
             between.extend_from_slice(&frames[at..at + header.len + here]);
             at += header.len + here;
             continue;
         }
         if opening.is_some() && header.opcode() != 0 {
-            return Text::Plain;
+            return Text::Unchanged;
         }
         message = header.message_after(message);
         if message > max {
-            return Text::Plain;
+            return Text::Unchanged;
         }
         let first = *opening.get_or_insert(header.first);
         let taken = here.min(MAX_HELD);
         let payload = rest[..taken].iter().zip(header.key.iter().cycle()).map(|(byte, key)| byte ^ key);
         packet.extend(payload);
-        match preface::read(&packet) {
-            Preface::Mended(of, mut mended) => {
-                mended.extend_from_slice(&packet[of..]);
+        match rewrite::read(&packet) {
+            Rewrite::Replaced(of, mut rewritten) => {
+                rewritten.extend_from_slice(&packet[of..]);
                 let left = header.payload - taken as u64;
                 let mut out = between;
                 let last = if left == 0 { header.first & 0x80 } else { 0 };
-                header.push_frame(last | (first & 0x7f), &mended, &mut out);
+                header.push_frame(last | (first & 0x7f), &rewritten, &mut out);
                 if left > 0 {
                     header.push_rest(taken, left, &mut out);
                 }
-                return Text::Mended(Mended { frames: out, of: at + header.len + taken, left, message });
+                return Text::Replaced(Replaced { frames: out, of: at + header.len + taken, left, message });
             }
-            Preface::Open if !is_whole => return Text::Open,
-            Preface::Open if header.first & 0x80 == 0 => at += header.len + here,
-            Preface::Open | Preface::Plain => return Text::Plain,
+            Rewrite::Incomplete if !is_whole => return Text::Incomplete,
+            Rewrite::Incomplete if header.first & 0x80 == 0 => at += header.len + here,
+            Rewrite::Incomplete | Rewrite::Unchanged => return Text::Unchanged,
         }
     }
 }
@@ -237,9 +237,10 @@ mod tests {
         ]
         .map(|(opcode, text)| (opcode, text.to_owned()));
         let fed = |pieces: &mut dyn Iterator<Item = &[u8]>| {
-            let mut mender = FrameMender::default();
-            let out: Vec<u8> = pieces.flat_map(|piece| mender.feed(piece).unwrap_or_else(|| piece.to_vec())).collect();
-            assert!(mender.held.is_empty());
+            let mut rewriter = FrameRewriter::default();
+            let out: Vec<u8> =
+                pieces.flat_map(|piece| rewriter.feed(piece).unwrap_or_else(|| piece.to_vec())).collect();
+            assert!(rewriter.held.is_empty());
             out
         };
         assert_eq!(messages(&fed(&mut [&bytes[..]].into_iter())), expected);
@@ -251,13 +252,13 @@ mod tests {
 
     /// What is handed on where a message may have so many bytes, whatever the cuts.
     fn limited(max: usize, bytes: &[u8]) -> Vec<u8> {
-        let whole = FrameMender::new(max).feed(bytes).unwrap_or_else(|| bytes.to_vec());
+        let whole = FrameRewriter::new(max).feed(bytes).unwrap_or_else(|| bytes.to_vec());
         for cut in 0..bytes.len() {
-            let mut mender = FrameMender::new(max);
+            let mut rewriter = FrameRewriter::new(max);
             let parts = [&bytes[..cut], &bytes[cut..]];
             let out: Vec<u8> =
-                parts.iter().flat_map(|part| mender.feed(part).unwrap_or_else(|| part.to_vec())).collect();
-            // A packet whose frame is cut may be mended in more pieces.
+                parts.iter().flat_map(|part| rewriter.feed(part).unwrap_or_else(|| part.to_vec())).collect();
+            // A packet whose frame is cut may be rewritten in more pieces.
             assert!(out.len() >= whole.len(), "{cut}");
             assert!(out.ends_with(&whole[whole.len() - 4..]), "{cut}");
         }
@@ -267,10 +268,10 @@ mod tests {
     #[test]
     fn a_message_is_measured_as_it_came() {
         let key = [1, 2, 3, 4];
-        let mended = |max| limited(max, &[frame(0x81, b"42[7]", key), frame(0x81, b"3", key)].concat());
-        assert_eq!(messages(&mended(5)), [(1, "42[\"\",7]".to_owned()), (1, "3".to_owned())]);
+        let rewritten = |max| limited(max, &[frame(0x81, b"42[7]", key), frame(0x81, b"3", key)].concat());
+        assert_eq!(messages(&rewritten(5)), [(1, "42[\"\",7]".to_owned()), (1, "3".to_owned())]);
         // Of one that is too large a header is left.
-        let over = Header::read(&mended(4)).unwrap();
+        let over = Header::read(&rewritten(4)).unwrap();
         assert_eq!((over.first, over.payload), (0x81, refused_by(4)));
         for last in [b"42[\"\\u0061".as_slice(), b"42[\"aaaaaaaaa"] {
             let fragments = [
@@ -288,30 +289,30 @@ mod tests {
             assert_eq!((over.first, over.payload), (0x80, refused_by(last.len() as u64 + 5)));
         }
         let huge = [&[0x81, 0x80 | 127][..], &[0xff; 8], &key, b"42[7]"].concat();
-        assert_eq!(FrameMender::new(10).feed(&huge).unwrap(), huge[..14]);
+        assert_eq!(FrameRewriter::new(10).feed(&huge).unwrap(), huge[..14]);
     }
 
     #[test]
-    fn what_needs_no_mending_is_not_copied() {
-        let mut mender = FrameMender::default();
+    fn what_needs_no_rewriting_is_not_copied() {
+        let mut rewriter = FrameRewriter::default();
         let plain = [frame(0x81, b"42[\"a\",1]", [1; 4]), frame(0x81, b"3", [2; 4])].concat();
-        assert_eq!(mender.feed(&plain), None);
+        assert_eq!(rewriter.feed(&plain), None);
         let large = frame(0x81, format!("42[\"a\",\"{}\"]", "x".repeat(70_000)).as_bytes(), [3; 4]);
-        assert!(large.chunks(4096).all(|piece| mender.feed(piece).is_none()));
+        assert!(large.chunks(4096).all(|piece| rewriter.feed(piece).is_none()));
     }
 
     #[test]
     fn little_is_held_back_whatever_comes() {
-        let mut mender = FrameMender::default();
-        let mut passed = mender.feed(&frame(0x01, b"42", [0; 4])).unwrap().len();
+        let mut rewriter = FrameRewriter::default();
+        let mut passed = rewriter.feed(&frame(0x01, b"42", [0; 4])).unwrap().len();
         for _ in 0..10_000 {
             let piece = frame(0x00, b"", [0; 4]);
-            passed += mender.feed(&piece).map_or(piece.len(), |out| out.len());
-            assert!(mender.held.len() <= MAX_HELD + piece.len());
+            passed += rewriter.feed(&piece).map_or(piece.len(), |out| out.len());
+            assert!(rewriter.held.len() <= MAX_HELD + piece.len());
         }
         assert!(passed > 10_000, "what is too much goes on as it is");
         let huge = [&[0x81, 0x80 | 127][..], &[0xff; 8], &[0; 4], b"42[7"].concat();
-        let out = FrameMender::default().feed(&huge).unwrap();
+        let out = FrameRewriter::default().feed(&huge).unwrap();
         let rest = Header::read(&out[6 + b"42[\"\",7".len()..]).unwrap();
         assert_eq!((rest.first, rest.payload), (0x80, u64::MAX - 4));
     }
@@ -321,12 +322,12 @@ mod tests {
     fn a_message_in_very_many_frames_is_handed_on_as_it_is() {
         let text = format!("42/{},[\"x\"]", "a".repeat(2000));
         let last = text.len() - 1;
-        let mut mender = FrameMender::default();
+        let mut rewriter = FrameRewriter::default();
         let (mut sent, mut got) = (Vec::new(), Vec::new());
         for (at, byte) in text.bytes().enumerate() {
             let first = if at == 0 { 0x01 } else { 0 } | if at == last { 0x80 } else { 0 };
             let piece = frame(first, &[byte], [1, 2, 3, 4]);
-            got.extend(mender.feed(&piece).unwrap_or_else(|| piece.clone()));
+            got.extend(rewriter.feed(&piece).unwrap_or_else(|| piece.clone()));
             sent.extend(piece);
             let held = (sent.len() - got.len()) / 7;
             assert!(held <= MAX_FRAMES, "{held} frames are held");

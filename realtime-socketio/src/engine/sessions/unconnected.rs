@@ -5,14 +5,14 @@ use tokio::time::Instant;
 
 /// Sessions that are connected to no namespace, the oldest first.
 #[derive(Default)]
-pub(crate) struct Lobby {
+pub(crate) struct Unconnected {
     next: u64,
-    guests: BTreeMap<u64, Guest>,
+    waiting: BTreeMap<u64, Waiting>,
     /// The turns of those that come from an address.
     by_address: HashMap<IpAddr, BTreeSet<u64>>,
 }
 
-struct Guest {
+struct Waiting {
     session: u64,
     address: Option<IpAddr>,
     until: Instant,
@@ -22,7 +22,7 @@ struct Guest {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Turn(u64);
 
-impl Lobby {
+impl Unconnected {
     /// The youngest from now on; `until` must not be earlier than another one's.
     pub(crate) fn enter(&mut self, session: u64, address: Option<IpAddr>, until: Instant) -> Turn {
         let turn = self.next;
@@ -31,12 +31,12 @@ impl Lobby {
         if let Some(address) = address {
             self.by_address.entry(address).or_default().insert(turn);
         }
-        self.guests.insert(turn, Guest { session, address, until });
+        self.waiting.insert(turn, Waiting { session, address, until });
         Turn(turn)
     }
 
     pub(crate) fn leave(&mut self, Turn(turn): Turn) {
-        let Some(Guest { address: Some(address), .. }) = self.guests.remove(&turn) else { return };
+        let Some(Waiting { address: Some(address), .. }) = self.waiting.remove(&turn) else { return };
         if let Some(turns) = self.by_address.get_mut(&address) {
             turns.remove(&turn);
             if turns.is_empty() {
@@ -46,7 +46,7 @@ impl Lobby {
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.guests.len()
+        self.waiting.len()
     }
 
     pub(crate) fn len_from(&self, address: IpAddr) -> usize {
@@ -55,13 +55,13 @@ impl Lobby {
 
     /// The oldest session, and until when it may stay.
     pub(crate) fn oldest(&self) -> Option<(u64, Instant)> {
-        self.guests.first_key_value().map(|(_, guest)| (guest.session, guest.until))
+        self.waiting.first_key_value().map(|(_, waiting)| (waiting.session, waiting.until))
     }
 
     /// The oldest session from this address.
     pub(crate) fn oldest_from(&self, address: IpAddr) -> Option<u64> {
         let turn = self.by_address.get(&counted_as(address))?.first()?;
-        self.guests.get(turn).map(|guest| guest.session)
+        self.waiting.get(turn).map(|waiting| waiting.session)
     }
 }
 
@@ -81,18 +81,21 @@ mod tests {
     fn the_oldest_comes_first_in_all_and_of_each_address() {
         let now = Instant::now();
         let [a, b, b2] = ["1.1.1.1", "2001:db8::1", "2001:db8::2:1"].map(|address| address.parse().unwrap());
-        let mut lobby = Lobby::default();
+        let mut unconnected = Unconnected::default();
         let turns = [(1, Some(a)), (2, Some(b)), (3, None), (4, Some(b2)), (5, Some(a))]
-            .map(|(session, address)| lobby.enter(session, address, now));
-        assert_eq!((lobby.len(), lobby.len_from(a), lobby.len_from(b)), (5, 2, 2));
-        assert_eq!((lobby.oldest(), lobby.oldest_from(b2)), (Some((1, now)), Some(2)));
-        lobby.leave(turns[0]);
-        lobby.leave(turns[1]);
-        lobby.leave(turns[1]);
-        assert_eq!((lobby.oldest(), lobby.oldest_from(a), lobby.oldest_from(b)), (Some((3, now)), Some(5), Some(4)));
+            .map(|(session, address)| unconnected.enter(session, address, now));
+        assert_eq!((unconnected.len(), unconnected.len_from(a), unconnected.len_from(b)), (5, 2, 2));
+        assert_eq!((unconnected.oldest(), unconnected.oldest_from(b2)), (Some((1, now)), Some(2)));
+        unconnected.leave(turns[0]);
+        unconnected.leave(turns[1]);
+        unconnected.leave(turns[1]);
+        assert_eq!(
+            (unconnected.oldest(), unconnected.oldest_from(a), unconnected.oldest_from(b)),
+            (Some((3, now)), Some(5), Some(4))
+        );
         for turn in turns {
-            lobby.leave(turn);
+            unconnected.leave(turn);
         }
-        assert_eq!((lobby.len(), lobby.oldest(), lobby.by_address.len()), (0, None, 0));
+        assert_eq!((unconnected.len(), unconnected.oldest(), unconnected.by_address.len()), (0, None, 0));
     }
 }

@@ -5,14 +5,14 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::engine::cause::Cause;
-use crate::engine::intake::Intake;
 use crate::engine::opening::Greeting;
 use crate::engine::session::EngineSession;
+use crate::engine::session::cause::Cause;
 use crate::engine::settings::Limits;
-use crate::engine::stall::Stall;
-use crate::engine::writer::{FrameWriter, Written};
-use crate::packet::frame_mender;
+use crate::engine::websocket::reader::FrameReader;
+use crate::engine::websocket::stall::Stall;
+use crate::engine::websocket::writer::{FrameWriter, Written};
+use crate::packet::frame_rewriter;
 use crate::packet::frame_scan::FrameScan;
 
 /// What a client that says goodbye sends: a masked close frame without a code (RFC 6455 §5.5.1).
@@ -29,7 +29,7 @@ pub(crate) struct SessionStream<S> {
     io: S,
     session: Arc<EngineSession>,
     limits: Limits,
-    intake: Intake,
+    reader: FrameReader,
     /// The frames that were handed on.
     scan: FrameScan,
     writer: FrameWriter,
@@ -44,7 +44,7 @@ impl<S> SessionStream<S> {
             io,
             session,
             limits,
-            intake: Intake::new(limits.max_message),
+            reader: FrameReader::new(limits.max_message),
             scan: FrameScan::default(),
             writer: FrameWriter::default(),
             said_goodbye: false,
@@ -57,7 +57,7 @@ impl<S> SessionStream<S> {
     pub(crate) fn of_new_session(io: S, session: Arc<EngineSession>, limits: Limits, greeting: Greeting) -> Self {
         let mut stream = Self::new(io, session, limits);
         stream.writer = FrameWriter::of_new_session(greeting);
-        stream.intake = Intake::of_new_session(limits.max_message);
+        stream.reader = FrameReader::of_new_session(limits.max_message);
         stream
     }
 
@@ -144,8 +144,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for SessionStream<S> {
         }
         ready!(open);
         let before = buf.filled().len();
-        let read = this.intake.poll_read(&mut this.io, &this.session, cx, buf);
-        this.session.block(this.intake.is_blocked());
+        let read = this.reader.poll_read(&mut this.io, &this.session, cx, buf);
+        this.session.block(this.reader.is_blocked());
         let read = ready!(read);
         if read.is_err() || buf.filled().len() == before {
             if this.session.cause() == Some(Cause::Flood) {
@@ -156,8 +156,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for SessionStream<S> {
             return Poll::Ready(read);
         }
         let message = self.scan.feed(&buf.filled()[before..]);
-        if message >= frame_mender::refused_by(self.limits.max_message as u64) {
-            // The mender has made it so large; tungstenite refuses the message when it reads this frame's header.
+        if message >= frame_rewriter::refused_by(self.limits.max_message as u64) {
+            // The rewriter has made it so large; tungstenite refuses the message when it reads this frame's header.
             self.session.close_for(Cause::TooLarge);
         }
         Poll::Ready(Ok(()))
@@ -214,7 +214,7 @@ fn dead() -> io::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::writer::BARE_CLOSE;
+    use crate::engine::websocket::writer::BARE_CLOSE;
     use std::time::Duration;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex, split};
     use tokio::time::Instant;

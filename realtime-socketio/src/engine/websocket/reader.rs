@@ -4,24 +4,22 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, ReadBuf};
 
-use crate::engine::namespaces::Verdict;
 use crate::engine::session::EngineSession;
+use crate::engine::session::namespaces::Verdict;
+use crate::engine::settings::TURN;
 use crate::packet::entry;
-use crate::packet::frame_mender::FrameMender;
+use crate::packet::frame_rewriter::FrameRewriter;
 use crate::packet::head::Head;
 use crate::packet::packet_scan::{Found, PacketScan};
 
-/// How many packets are read before other tasks have their turn.
-pub(crate) const TURN: usize = 32;
-
-/// The reading side of a websocket: enters the session into our own namespace, mends what socketioxide cannot read, and looks
+/// The reading side of a websocket: enters the session into our own namespace, rewrites what socketioxide cannot read, and looks
 /// at each packet before it is handed on, which some are not, and others only later.
 #[derive(Default)]
-pub(crate) struct Intake {
+pub(crate) struct FrameReader {
     entrance: Entrance,
-    mender: FrameMender,
+    rewriter: FrameRewriter,
     scan: PacketScan,
-    /// Read from the wire and not handed on yet: at most one read, and what was held back before to be mended.
+    /// Read from the wire and not handed on yet: at most one read, and what was held back before to be rewritten.
     held: Vec<u8>,
     /// How many of them may be handed on, and how many were looked at.
     cleared: usize,
@@ -40,10 +38,10 @@ enum Entrance {
     Waits,
 }
 
-impl Intake {
+impl FrameReader {
     /// For messages of so many bytes.
     pub(crate) fn new(max_message: usize) -> Self {
-        Self { mender: FrameMender::new(max_message), ..Self::default() }
+        Self { rewriter: FrameRewriter::new(max_message), ..Self::default() }
     }
 
     /// The same for a session that begins on this websocket.
@@ -131,12 +129,12 @@ impl Intake {
     fn take_read(&mut self, session: &EngineSession, buf: &mut ReadBuf<'_>, before: usize) -> bool {
         let read = &buf.filled()[before..];
         self.looked = 0;
-        if let Some(mended) = self.mender.feed(read) {
+        if let Some(rewritten) = self.rewriter.feed(read) {
             buf.set_filled(before);
-            if self.look(session, &mended).is_none() {
+            if self.look(session, &rewritten).is_none() {
                 return true;
             }
-            self.held = mended;
+            self.held = rewritten;
             return false;
         }
         if self.look(session, read).is_some() && self.cleared == read.len() {

@@ -2,26 +2,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Waker};
 
-/// How much may lie in a socket's channel at once.
-///
-/// Engine.IO takes a full channel for a dead client, so the window stays far below it
-/// (256 packets); one long-polling answer carries at most 127 packets, whatever the channel holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Window {
-    /// Packets (64).
-    pub packets: usize,
-    /// Bytes (64 KiB); the last packet may exceed them.
-    pub bytes: usize,
-}
-
-/// The size of Engine.IO's channel: twice the window, which a drain signal can race with, and room for pings and goodbyes.
-pub(crate) const CHANNEL_PACKETS: usize = 256;
-
-impl Default for Window {
-    fn default() -> Self {
-        Self { packets: 64, bytes: 64 * 1024 }
-    }
-}
+use crate::engine::settings::Window;
 
 /// What was put into a socket's channel and is not known to have left it.
 #[derive(Default)]

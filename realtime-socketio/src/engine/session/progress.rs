@@ -10,7 +10,7 @@ use crate::packet::payload::{SEPARATOR, is_ours};
 
 /// The events and answers of one connection to the main namespace.
 #[derive(Default)]
-pub(crate) struct Outflow {
+pub(crate) struct Progress {
     /// Those that were written with all their attachments.
     whole: AtomicU64,
     /// A part of the next one was, on a websocket.
@@ -36,7 +36,7 @@ const HEAD: u32 = 4 * 1024;
 /// More than a packet has whose end was not written yet.
 const NO_END: u32 = 1 << 30;
 
-impl Outflow {
+impl Progress {
     /// Notes that the session is on a websocket now, on this connection if the listener tells.
     pub(crate) fn begin_websocket(&self, wire: Option<Arc<Wire>>) {
         self.arrived();
@@ -140,7 +140,7 @@ const MAX_BEGIN: usize = 24;
 
 /// Follows the frames that a websocket's server writes: whole messages, not masked.
 #[derive(Default)]
-pub(crate) struct OutflowScan {
+pub(crate) struct ProgressScan {
     header: [u8; 14],
     have: usize,
     /// Payload bytes of the present frame that are still to come.
@@ -154,10 +154,10 @@ pub(crate) struct OutflowScan {
     place: u32,
 }
 
-impl OutflowScan {
+impl ProgressScan {
     /// These bytes were written.
-    pub(crate) fn feed(&mut self, mut bytes: &[u8], outflow: &Outflow) {
-        let end = outflow.note_written(bytes.len());
+    pub(crate) fn feed(&mut self, mut bytes: &[u8], progress: &Progress) {
+        let end = progress.note_written(bytes.len());
         while !bytes.is_empty() {
             let place = end.wrapping_sub(bytes.len() as u32);
             if self.left == 0 {
@@ -171,7 +171,7 @@ impl OutflowScan {
                 if let Some((header, _)) = whole_header(&header[..self.have]) {
                     self.begin_frame(header);
                     if self.left == 0 {
-                        self.end_frame(place.wrapping_add(1), outflow);
+                        self.end_frame(place.wrapping_add(1), progress);
                     }
                 }
                 continue;
@@ -184,12 +184,12 @@ impl OutflowScan {
             self.left -= run as u64;
             bytes = &bytes[run..];
             if self.left == 0 {
-                self.end_frame(end.wrapping_sub(bytes.len() as u32), outflow);
+                self.end_frame(end.wrapping_sub(bytes.len() as u32), progress);
             }
         }
         let begun = self.attachments.is_some() || (self.text && self.left > 0 && is_ours(&self.begin));
-        outflow.begin.store(self.place, Ordering::SeqCst);
-        outflow.begun.store(begun, Ordering::SeqCst);
+        progress.begin.store(self.place, Ordering::SeqCst);
+        progress.begun.store(begun, Ordering::SeqCst);
     }
 
     fn begin_frame(&mut self, h: &[u8]) {
@@ -206,11 +206,11 @@ impl OutflowScan {
         }
     }
 
-    fn end_frame(&mut self, end: u32, outflow: &Outflow) {
+    fn end_frame(&mut self, end: u32, progress: &Progress) {
         let binary = self.header[0] & 0x0f == 2;
         if self.text {
             if is_connect(&self.begin) {
-                outflow.restart();
+                progress.restart();
             }
             self.attachments = is_ours(&self.begin).then(|| attachments(&self.begin));
         } else if binary && let Some(attachments) = &mut self.attachments {
@@ -218,7 +218,7 @@ impl OutflowScan {
         }
         if (self.text || binary) && self.attachments == Some(0) {
             self.attachments = None;
-            outflow.end_packet(self.place, end);
+            progress.end_packet(self.place, end);
         }
         self.text = false;
     }
@@ -260,21 +260,21 @@ mod tests {
             ends.push(bytes.len());
             within.push(payload + 5..bytes.len());
         }
-        let (mut scan, outflow) = (OutflowScan::default(), Outflow::default());
-        let now = |outflow: &Outflow| (outflow.whole.load(Ordering::SeqCst), outflow.begun.load(Ordering::SeqCst));
+        let (mut scan, progress) = (ProgressScan::default(), Progress::default());
+        let now = |progress: &Progress| (progress.whole.load(Ordering::SeqCst), progress.begun.load(Ordering::SeqCst));
         let connected = text_frame("42[\"of the connection before\"]").len() + text_frame("40{\"sid\":\"x\"}").len();
         for at in 1..=bytes.len() {
-            scan.feed(&bytes[at - 1..at], &outflow);
+            scan.feed(&bytes[at - 1..at], &progress);
             if at >= connected {
-                let (whole, begun) = now(&outflow);
+                let (whole, begun) = now(&progress);
                 assert_eq!(whole, ends.iter().filter(|end| **end <= at).count() as u64, "{at}");
                 assert!(begun || !within.iter().any(|within| within.contains(&at)), "{at}");
                 assert!(!begun || ends.iter().all(|end| *end != at), "{at}");
             }
         }
-        let (mut scan, all) = (OutflowScan::default(), Outflow::default());
+        let (mut scan, all) = (ProgressScan::default(), Progress::default());
         scan.feed(&bytes, &all);
-        assert_eq!(now(&all), now(&outflow), "in one piece");
+        assert_eq!(now(&all), now(&progress), "in one piece");
     }
 
     /// Under a listener that tells nothing of its connections: what the stream has taken has arrived.
@@ -297,9 +297,9 @@ mod tests {
             (bytes.len() - 1, Some(1)),
             (bytes.len(), None),
         ] {
-            let (mut scan, outflow) = (OutflowScan::default(), Outflow::default());
-            scan.feed(&bytes[..at], &outflow);
-            assert_eq!(outflow.cut(), expected, "{at}");
+            let (mut scan, progress) = (ProgressScan::default(), Progress::default());
+            scan.feed(&bytes[..at], &progress);
+            assert_eq!(progress.cut(), expected, "{at}");
         }
     }
 
@@ -319,12 +319,12 @@ mod tests {
         ] {
             let (io, _peer) = tokio::io::duplex(packets.len());
             let mut stream = Guard::new(&WireConfig::default()).wrap(io, ([127, 0, 0, 1], 7).into());
-            let outflow = Outflow::default();
-            outflow.note_answer(packets.as_bytes(), Some(stream.wire()));
+            let progress = Progress::default();
+            progress.note_answer(packets.as_bytes(), Some(stream.wire()));
             stream.write_all(&packets.as_bytes()[..sent]).await.unwrap();
-            assert_eq!((outflow.cut(), outflow.whole.load(Ordering::SeqCst)), (expected, 3), "{sent}");
-            outflow.arrived();
-            assert_eq!(outflow.cut(), None);
+            assert_eq!((progress.cut(), progress.whole.load(Ordering::SeqCst)), (expected, 3), "{sent}");
+            progress.arrived();
+            assert_eq!(progress.cut(), None);
         }
     }
 }

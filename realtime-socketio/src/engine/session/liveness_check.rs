@@ -46,11 +46,11 @@ impl EngineSession {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::cause::Cause;
+    use crate::engine::session::cause::Cause;
     use crate::engine::settings::Limits;
-    use crate::engine::stream::SessionStream;
-    use crate::engine::writer::BARE_CLOSE;
-    use crate::engine::writer::PING;
+    use crate::engine::websocket::stream::SessionStream;
+    use crate::engine::websocket::writer::BARE_CLOSE;
+    use crate::engine::websocket::writer::PING;
     use crate::packet::frame::text_frame;
     use crate::packet::head::Head;
     use std::sync::Arc;

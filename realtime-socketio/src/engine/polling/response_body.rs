@@ -7,8 +7,8 @@ use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use realtime_http::Wire;
 
-use crate::engine::cause::Cause;
 use crate::engine::session::EngineSession;
+use crate::engine::session::cause::Cause;
 use crate::packet::payload::count_packets;
 
 /// Bytes handed to the server at a time: it asks for more when it has got rid of these.
@@ -16,21 +16,21 @@ const CHUNK: usize = 64 * 1024;
 
 /// A long-polling answer on its way out: each piece that goes is a sign of life, and the last one frees the place of
 /// its packets in the channel. One that does not go out as a whole ends the session: its packets come from nowhere else.
-pub(crate) struct Answer {
+pub(crate) struct ResponseBody {
     left: Bytes,
     packets: Bytes,
     session: Arc<EngineSession>,
 }
 
-impl Answer {
+impl ResponseBody {
     /// `wire` is the TCP connection under it, where the answer has it for itself.
     pub(crate) fn new(body: Bytes, session: Arc<EngineSession>, wire: Option<Arc<Wire>>) -> Self {
-        session.outflow.note_answer(&body, wire.as_ref());
+        session.progress.note_answer(&body, wire.as_ref());
         Self { left: body.clone(), packets: body, session }
     }
 }
 
-impl http_body::Body for Answer {
+impl http_body::Body for ResponseBody {
     type Data = Bytes;
     type Error = Infallible;
 
@@ -61,7 +61,7 @@ impl http_body::Body for Answer {
     }
 }
 
-impl Drop for Answer {
+impl Drop for ResponseBody {
     fn drop(&mut self) {
         if !self.left.is_empty() {
             self.session.close_for(Cause::Lost);
@@ -82,7 +82,7 @@ mod tests {
         for _ in 0..2 {
             session.credit.spend(1);
         }
-        let mut answer = Answer::new(body.clone().into(), Arc::clone(&session), None);
+        let mut answer = ResponseBody::new(body.clone().into(), Arc::clone(&session), None);
         let mut read = Vec::new();
         for idle in [false, true] {
             let steps = session.credit.steps();
@@ -97,7 +97,7 @@ mod tests {
     #[test]
     fn one_that_is_given_up_ends_the_session() {
         let session = Arc::new(EngineSession::default());
-        let mut answer = Answer::new("x".repeat(CHUNK + 1).into(), Arc::clone(&session), None);
+        let mut answer = ResponseBody::new("x".repeat(CHUNK + 1).into(), Arc::clone(&session), None);
         let _ = answer.frame().now_or_never();
         assert!(!session.is_closing());
         drop(answer);

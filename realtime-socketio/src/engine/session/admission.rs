@@ -2,8 +2,8 @@
 
 use realtime_core::{Refusal, RefusalKind};
 
-use crate::engine::namespaces::Verdict;
 use crate::engine::session::EngineSession;
+use crate::engine::session::namespaces::Verdict;
 use crate::packet::head::Head;
 
 /// What the client is told that went beyond.
@@ -72,7 +72,7 @@ impl EngineSession {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::namespaces::{MAX_BYTES, MAX_NAMESPACES, MAX_PACKETS, MAX_REPEATS};
+    use crate::engine::session::namespaces::{MAX_BYTES, MAX_NAMESPACES, MAX_PACKETS, MAX_REPEATS};
     use crate::packet::entry;
 
     fn own(name: &str) -> Head {

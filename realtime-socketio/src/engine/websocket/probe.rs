@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{sleep, timeout};
 
-use crate::engine::cause::Cause;
+use crate::engine::session::cause::Cause;
 use crate::engine::session::{EngineSession, GRACE};
 
 /// How long a probe may take, whatever the configuration says; engine.io's default.

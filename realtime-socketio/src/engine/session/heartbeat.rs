@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-use crate::engine::cause::Cause;
 use crate::engine::session::EngineSession;
+use crate::engine::session::cause::Cause;
 use crate::engine::settings::{Heartbeat, LONGEST};
 
 impl EngineSession {

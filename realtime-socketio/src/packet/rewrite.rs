@@ -20,7 +20,7 @@ const MAX_OWN_NAME: usize = 6 * MAX_NAME;
 /// The longest namespace, number or white space that is looked at.
 const MAX_PART: usize = 256;
 
-/// How many bytes a packet may have more when it is mended: each escape of a name may become U+FFFD.
+/// How many bytes a packet may have more when it is rewritten: each escape of a name may become U+FFFD.
 pub(crate) const MAX_GROWTH: usize = MAX_OWN_NAME;
 
 /// How many bytes this list of an event's has more than its client has written.
@@ -30,18 +30,18 @@ pub(crate) fn growth_of(list: &str) -> usize {
 
 /// What is known of a packet from its first bytes.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Preface {
+pub(crate) enum Rewrite {
     /// So many of the bytes are to be replaced by these.
-    Mended(usize, Vec<u8>),
+    Replaced(usize, Vec<u8>),
     /// More bytes are needed.
-    Open,
+    Incomplete,
     /// It is left as it is.
-    Plain,
+    Unchanged,
 }
 
 /// Reads the first bytes of a text packet of Engine.IO; a few thousand always tell.
-pub(crate) fn read(packet: &[u8]) -> Preface {
-    Reader { packet, at: 0 }.read().unwrap_or(Preface::Open)
+pub(crate) fn read(packet: &[u8]) -> Rewrite {
+    Reader { packet, at: 0 }.read().unwrap_or(Rewrite::Incomplete)
 }
 
 /// Nothing is what is answered when the bytes are at their end.
@@ -51,9 +51,9 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    fn read(&mut self) -> Option<Preface> {
+    fn read(&mut self) -> Option<Rewrite> {
         if self.next()? != b'4' {
-            return Some(Preface::Plain);
+            return Some(Rewrite::Unchanged);
         }
         let kind = self.next()?;
         match kind {
@@ -61,16 +61,16 @@ impl Reader<'_> {
             b'5' | b'6' => {
                 self.skip(|byte| byte.is_ascii_digit())?;
                 if self.next()? != b'-' {
-                    return Some(Preface::Plain);
+                    return Some(Rewrite::Unchanged);
                 }
             }
-            _ => return Some(Preface::Plain),
+            _ => return Some(Rewrite::Unchanged),
         }
         let namespace = self.at;
         if self.peek()? == b'/' {
             self.skip(|byte| byte != b',')?;
             if self.next()? != b',' {
-                return Some(Preface::Plain);
+                return Some(Rewrite::Unchanged);
             }
         }
         let is_main = matches!(&self.packet[namespace..self.at], b"" | b"/,");
@@ -79,29 +79,29 @@ impl Reader<'_> {
         let is_known = std::str::from_utf8(&self.packet[id..self.at]).is_ok_and(|id| id.parse::<i64>().is_ok());
         let has_id = self.at > id;
         if self.next()? != b'[' {
-            return Some(Preface::Plain);
+            return Some(Rewrite::Unchanged);
         }
         if matches!(kind, b'3' | b'6') {
             let answer =
-                || Preface::Mended(self.at, [&self.packet[..id], NOBODY.to_string().as_bytes(), b"["].concat());
-            return Some(if is_known { Preface::Plain } else { answer() });
+                || Rewrite::Replaced(self.at, [&self.packet[..id], NOBODY.to_string().as_bytes(), b"["].concat());
+            return Some(if is_known { Rewrite::Unchanged } else { answer() });
         }
         if is_main && has_id && !is_known {
-            return Some(Preface::Mended(self.at, [&self.packet[..id], b"[", NO_ID].concat()));
+            return Some(Rewrite::Replaced(self.at, [&self.packet[..id], b"[", NO_ID].concat()));
         }
         if is_main { self.read_name() } else { self.read_own_name() }
     }
 
     /// The name is read later, when socketioxide has handed the packet on.
-    fn read_name(&mut self) -> Option<Preface> {
+    fn read_name(&mut self) -> Option<Rewrite> {
         let list = self.at;
-        let mark = || Preface::Mended(list, [&self.packet[..list], MARK].concat());
+        let mark = || Rewrite::Replaced(list, [&self.packet[..list], MARK].concat());
         self.skip(|byte| byte.is_ascii_whitespace())?;
         match self.next()? {
             b'"' if self.peek()? == b'"' => Some(mark()),
             b'"' => loop {
                 match self.peek() {
-                    Some(b'"') => return Some(Preface::Plain),
+                    Some(b'"') => return Some(Rewrite::Unchanged),
                     Some(b'\\') => return Some(mark()),
                     _ if self.at - list > MAX_NAME => return Some(mark()),
                     byte => {
@@ -111,12 +111,12 @@ impl Reader<'_> {
                 }
             },
             b'-' | b'0'..=b'9' => Some(mark()),
-            _ => Some(Preface::Plain),
+            _ => Some(Rewrite::Unchanged),
         }
     }
 
     /// The name is written without escapes. What cannot be written so is replaced: a handler of such a name cannot be called.
-    fn read_own_name(&mut self) -> Option<Preface> {
+    fn read_own_name(&mut self) -> Option<Rewrite> {
         let list = self.at;
         self.skip(|byte| byte.is_ascii_whitespace())?;
         let begin = self.at;
@@ -125,9 +125,9 @@ impl Reader<'_> {
                 let mut escaped = false;
                 loop {
                     match self.peek() {
-                        Some(b'"') if !escaped => return Some(Preface::Plain),
+                        Some(b'"') if !escaped => return Some(Rewrite::Unchanged),
                         Some(b'"') => break,
-                        _ if self.at - begin > MAX_OWN_NAME => return Some(Preface::Plain),
+                        _ if self.at - begin > MAX_OWN_NAME => return Some(Rewrite::Unchanged),
                         Some(b'\\') => {
                             escaped = true;
                             self.at += 2;
@@ -141,16 +141,16 @@ impl Reader<'_> {
                 self.at += 1;
                 let written = std::str::from_utf8(&self.packet[begin..self.at]).ok();
                 let name = written.and_then(|name| serde_json::from_str::<String>(&replace_lone_surrogates(name)).ok());
-                let Some(name) = name else { return Some(Preface::Plain) };
+                let Some(name) = name else { return Some(Rewrite::Unchanged) };
                 name.replace(|c: char| c < ' ' || c == '"' || c == '\\', "\u{fffd}").into_bytes()
             }
             b'-' | b'0'..=b'9' => {
                 self.skip(|byte| matches!(byte, b'+' | b'-' | b'.' | b'0'..=b'9' | b'E' | b'e'))?;
                 self.packet[begin..self.at].to_vec()
             }
-            _ => return Some(Preface::Plain),
+            _ => return Some(Rewrite::Unchanged),
         };
-        Some(Preface::Mended(self.at, [&self.packet[..list], b"\"", &name, b"\""].concat()))
+        Some(Rewrite::Replaced(self.at, [&self.packet[..list], b"\"", &name, b"\""].concat()))
     }
 
     fn peek(&self) -> Option<u8> {
@@ -178,15 +178,17 @@ mod tests {
     use super::*;
 
     /// What socketioxide is handed, from the whole packet or from any first part of it that tells.
-    fn mended(packet: &str) -> String {
-        let whole = |preface| match preface {
-            Preface::Mended(taken, bytes) => String::from_utf8([&bytes, &packet.as_bytes()[taken..]].concat()).unwrap(),
-            Preface::Open | Preface::Plain => packet.to_owned(),
+    fn rewritten(packet: &str) -> String {
+        let whole = |rewrite| match rewrite {
+            Rewrite::Replaced(taken, bytes) => {
+                String::from_utf8([&bytes, &packet.as_bytes()[taken..]].concat()).unwrap()
+            }
+            Rewrite::Incomplete | Rewrite::Unchanged => packet.to_owned(),
         };
         let result = whole(read(packet.as_bytes()));
         for cut in 0..packet.len() {
             let part = read(&packet.as_bytes()[..cut]);
-            assert!(part == Preface::Open || whole(part) == result, "{packet} {cut}");
+            assert!(part == Rewrite::Incomplete || whole(part) == result, "{packet} {cut}");
         }
         result
     }
@@ -201,10 +203,10 @@ mod tests {
             ("42[7]", r#"42["",7]"#),
             ("421[-1.5e3,2]", r#"421["",-1.5e3,2]"#),
         ] {
-            assert_eq!(mended(packet), expected);
+            assert_eq!(rewritten(packet), expected);
         }
         let long = format!("42[\"{}\"]", "x".repeat(MAX_NAME + 1));
-        assert_eq!(mended(&long), long.replacen('[', "[\"\",", 1), "not looked at to its end");
+        assert_eq!(rewritten(&long), long.replacen('[', "[\"\",", 1), "not looked at to its end");
     }
 
     #[test]
@@ -215,7 +217,7 @@ mod tests {
             (r#"42/own,["\ud83d"]"#, "42/own,[\"\u{fffd}\"]"),
             ("450-/own,[7]", "450-/own,[\"7\"]"),
         ] {
-            assert_eq!(mended(packet), expected);
+            assert_eq!(rewritten(packet), expected);
         }
     }
 
@@ -226,7 +228,7 @@ mod tests {
             ("43[1]", "439223372036854775807[1]"),
             ("461-/own,99999999999999999999[{}]", "461-/own,9223372036854775807[{}]"),
         ] {
-            assert_eq!(mended(packet), expected);
+            assert_eq!(rewritten(packet), expected);
         }
     }
 
@@ -241,7 +243,7 @@ mod tests {
             format!("429223372036854775808[{}]", "\"a\""),
             r#"42["\n"]"#.to_owned(),
         ] {
-            let grown = mended(&packet);
+            let grown = rewritten(&packet);
             assert!(grown != packet && grown.len() <= packet.len() + MAX_GROWTH, "{packet}");
         }
         assert_eq!((growth_of(r#"["","\n"]"#), growth_of(r#"["a",1]"#), growth_of("")), (3, 0, 0));
@@ -268,7 +270,7 @@ mod tests {
             &format!("42/{}", "x".repeat(1000)),
             &format!("42/own,[\"{}\"]", "x".repeat(MAX_OWN_NAME + 2)),
         ] {
-            assert_eq!(mended(packet), packet);
+            assert_eq!(rewritten(packet), packet);
         }
     }
 
@@ -277,7 +279,7 @@ mod tests {
         for filler in ["x", "\\u0061", "9", " ", "\""] {
             let filler = filler.repeat(10_000);
             for start in ["4", "42", "45", "42/", "42[", "42[\"", "42/own,[", "42/own,[\"", "42/own,[1", "45", "43"] {
-                assert_ne!(read(&format!("{start}{filler}").as_bytes()[..4096]), Preface::Open, "{start}");
+                assert_ne!(read(&format!("{start}{filler}").as_bytes()[..4096]), Rewrite::Incomplete, "{start}");
             }
         }
     }

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep};
 
-use crate::engine::cause::Cause;
 use crate::engine::session::EngineSession;
+use crate::engine::session::cause::Cause;
 
 /// How long a closing session may wait for its client to take what is left.
 const CLOSING_STALL: Duration = Duration::from_secs(1);

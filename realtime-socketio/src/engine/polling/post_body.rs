@@ -7,13 +7,13 @@ use axum::body::Body;
 use bytes::Bytes;
 use http_body::{Body as _, Frame};
 
-use crate::engine::cause::Cause;
-use crate::engine::intake::TURN;
-use crate::engine::namespaces::Verdict;
 use crate::engine::session::EngineSession;
+use crate::engine::session::cause::Cause;
+use crate::engine::session::namespaces::Verdict;
+use crate::engine::settings::TURN;
 use crate::packet::head::{Head, HeadScan};
 use crate::packet::payload::SEPARATOR;
-use crate::packet::post_mender::PacketMender;
+use crate::packet::post_rewriter::PacketRewriter;
 
 /// The body of a POST that hands engineioxide one packet at a time, and none while reading is paused or the packet has to
 /// wait.
@@ -27,7 +27,7 @@ pub(crate) struct PostBody {
     /// Bytes that may still come.
     left: usize,
     head: HeadScan,
-    mender: PacketMender,
+    rewriter: PacketRewriter,
     /// The next piece of the chunk was looked at.
     looked: bool,
     /// What is in it, until it may be handed on.
@@ -58,7 +58,7 @@ impl PostBody {
             chunk: Bytes::new(),
             left: max,
             head: HeadScan::default(),
-            mender: PacketMender::default(),
+            rewriter: PacketRewriter::default(),
             looked: false,
             waits: None,
             packets: 0,
@@ -151,8 +151,8 @@ impl http_body::Body for PostBody {
             ready!(self.poll_take())?;
             self.looked = false;
             let piece = self.chunk.split_to(end);
-            let is_left = is_there || !self.mender.is_empty();
-            if let Some(piece) = self.mender.feed(piece, !is_there) {
+            let is_left = is_there || !self.rewriter.is_empty();
+            if let Some(piece) = self.rewriter.feed(piece, !is_there) {
                 return Poll::Ready(is_left.then(|| Ok(Frame::data(piece))));
             }
         }
