@@ -24,23 +24,23 @@ pub(crate) trait Acceptor: Send + Sync + 'static {
     /// Takes a connection, or does not.
     ///
     /// Dropped when the session ends meanwhile.
-    async fn accept(&self, offer: Offer<'_>) -> Result<Accepted, Turned>;
+    async fn accept(&self, attempt: ConnectAttempt<'_>) -> Result<Accepted, Rejection>;
 
     /// Counts and logs somebody who was refused before that, with the client's address where it is known.
     fn report(&self, refusal: Refusal, client: Option<IpAddr>);
 }
 
 /// Somebody who was not taken.
-pub(crate) enum Turned {
+pub(crate) enum Rejection {
     /// The client is to come back by itself, which it does not after `connect_error`: its session ends, for this cause if
     /// there is one to be told.
-    Away(Option<Cause>),
+    Reconnect(Option<Cause>),
     /// The client is answered with `connect_error`.
-    Down(Refusal),
+    Refused(Refusal),
 }
 
 /// Someone who wants to connect.
-pub(crate) struct Offer<'a> {
+pub(crate) struct ConnectAttempt<'a> {
     /// The request that opened the session: address, headers, query, extensions.
     pub parts: &'a http::request::Parts,
     /// The client's `auth` as JSON text.
@@ -119,7 +119,7 @@ impl Connect {
             session.answer_main(false);
             return Err(session.connect_errors.deny(&refusal));
         };
-        let offer = Offer {
+        let attempt = ConnectAttempt {
             parts: socket.req_parts(),
             auth: auth.and_then(Value::as_str).map(|text| text.as_str()),
             session: Arc::clone(&session),
@@ -128,18 +128,18 @@ impl Connect {
             biased;
             // Nobody waits for the answer any more.
             () = session.closed() => return Err(session.connect_errors.deny(&Refusal::bad_request("the session has ended"))),
-            accepted = self.acceptor.accept(offer) => accepted,
+            accepted = self.acceptor.accept(attempt) => accepted,
             // Counted and logged by whoever has looked at the clock.
-            () = session.expired() => Err(Turned::Down(sessions::late())),
+            () = session.expired() => Err(Rejection::Refused(sessions::timeout_refusal())),
         };
         if accepted.is_err() {
             session.answer_main(false);
         }
         let Accepted { inlet, source, span, ended } = match accepted {
             Ok(accepted) => accepted,
-            Err(Turned::Down(refusal)) => return Err(session.connect_errors.deny(&refusal)),
-            Err(Turned::Away(cause)) => {
-                session.send_away(cause).await;
+            Err(Rejection::Refused(refusal)) => return Err(session.connect_errors.deny(&refusal)),
+            Err(Rejection::Reconnect(cause)) => {
+                session.close_for_reconnect(cause).await;
                 // Until then what is returned here would still reach the client.
                 tokio::time::sleep(GRACE).await;
                 let kind = if cause == Some(Cause::UserLimit) { RefusalKind::UserLimit } else { RefusalKind::Draining };
@@ -175,7 +175,7 @@ struct OnDisconnect {
 }
 
 impl OnDisconnect {
-    fn say(&self, reason: Option<DisconnectReason>) {
+    fn end(&self, reason: Option<DisconnectReason>) {
         let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some((ended, _connected)) = ended {
             self.gone.store(true, Ordering::SeqCst);
@@ -197,13 +197,13 @@ impl DisconnectHandler<DirectAdapter, Inline> for OnDisconnect {
         reason: DisconnectReason,
         defer: fn(Arc<Socket<DirectAdapter>>),
     ) {
-        self.say(Some(reason));
+        self.end(Some(reason));
         defer(socket);
     }
 }
 
 impl Drop for OnDisconnect {
     fn drop(&mut self) {
-        self.say(None);
+        self.end(None);
     }
 }

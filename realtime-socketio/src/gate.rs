@@ -17,7 +17,7 @@ use serde_json::Value;
 use socketioxide::socket::DisconnectReason;
 
 use crate::codec::SocketIoCodec;
-use crate::connect::{Accepted, Acceptor, Ended, Offer, Turned};
+use crate::connect::{Accepted, Acceptor, ConnectAttempt, Ended, Rejection};
 use crate::engine::session::EngineSession;
 use crate::engine::session::cause::Cause;
 use crate::engine::settings::Window;
@@ -63,12 +63,12 @@ struct Incoming {
 
 #[async_trait]
 impl Acceptor for Gate {
-    async fn accept(&self, offer: Offer<'_>) -> Result<Accepted, Turned> {
+    async fn accept(&self, attempt: ConnectAttempt<'_>) -> Result<Accepted, Rejection> {
         let waited = AtomicBool::new(false);
-        self.admit(&offer, &waited).await.map_err(|refusal| match refusal.kind() {
-            RefusalKind::Draining => Turned::Away(None),
-            RefusalKind::UserLimit if waited.into_inner() => Turned::Away(Some(Cause::UserLimit)),
-            _ => Turned::Down(refusal),
+        self.admit(&attempt, &waited).await.map_err(|refusal| match refusal.kind() {
+            RefusalKind::Draining => Rejection::Reconnect(None),
+            RefusalKind::UserLimit if waited.into_inner() => Rejection::Reconnect(Some(Cause::UserLimit)),
+            _ => Rejection::Refused(refusal),
         })
     }
 
@@ -79,26 +79,26 @@ impl Acceptor for Gate {
 
 impl Gate {
     /// `waited` is set when the client had to wait for a place.
-    async fn admit(&self, offer: &Offer<'_>, waited: &AtomicBool) -> Result<Accepted, Refusal> {
-        let address = self.proxies.client(offer.parts);
+    async fn admit(&self, attempt: &ConnectAttempt<'_>, waited: &AtomicBool) -> Result<Accepted, Refusal> {
+        let address = self.proxies.client(attempt.parts);
         let refuse = |refusal| self.dispatcher.refuse(refusal, Asker { address, identity: None });
-        let auth = self.auth(offer.auth).map_err(refuse)?;
-        let request = ConnectRequest::new(self.dispatcher.config().provider, offer.parts)
+        let auth = self.auth(attempt.auth).map_err(refuse)?;
+        let request = ConnectRequest::new(self.dispatcher.config().provider, attempt.parts)
             .with_address(address)
             .with_auth(auth.as_ref());
         let options =
             ConnectOptions::read(&request, self.dispatcher.config().limits.rooms_per_connection).map_err(refuse)?;
         let hold = |held| {
             waited.store(true, Ordering::Relaxed);
-            offer.session.hold_main(held);
+            attempt.session.hold_main(held);
         };
         let ConnectOptions { rooms, last_event_id } = options;
         let admitted = self.dispatcher.admit_in_turn(&request, &rooms, last_event_id, self.max_wait, hold).await?;
-        let outlet = Arc::new(ConnectionOutlet::new(&offer.session));
+        let outlet = Arc::new(ConnectionOutlet::new(&attempt.session));
         let registration = Arc::new(self.dispatcher.register(admitted, Arc::clone(&outlet) as _));
         outlet.belongs_to(&registration);
         let ended = Arc::clone(&registration);
-        let session = Arc::downgrade(&offer.session);
+        let session = Arc::downgrade(&attempt.session);
         let incoming = Incoming { registration: Arc::clone(&registration), session, max_depth: self.max_depth };
         Ok(Accepted {
             inlet: Arc::new(incoming),
@@ -186,7 +186,7 @@ impl Source for Outgoing {
             self.taken.clear();
             self.handed = 0;
             match ready!(self.outlet.base.poll_take(&self.registration, cx, room.bytes, &mut self.taken)) {
-                Take::Closed(reason) => return Poll::Ready(Err(farewell(&reason))),
+                Take::Closed(reason) => return Poll::Ready(Err(close_of(&reason))),
                 Take::Frames | Take::Last | Take::Empty => {}
             }
         }
@@ -201,8 +201,8 @@ impl Source for Outgoing {
         Poll::Ready(Ok(()))
     }
 
-    fn farewell(&self) -> Option<Close> {
-        self.registration.close_reason().as_ref().map(farewell)
+    fn close(&self) -> Option<Close> {
+        self.registration.close_reason().as_ref().map(close_of)
     }
 
     fn progressed(&self) {
@@ -211,7 +211,7 @@ impl Source for Outgoing {
 }
 
 /// How the client is told of an end that this side chose.
-fn farewell(reason: &CloseReason) -> Close {
+fn close_of(reason: &CloseReason) -> Close {
     match reason {
         reason if *reason == CloseReason::WRITE_STALL => Close::Cut,
         reason if reason.should_reconnect() => Close::Reconnect,

@@ -13,7 +13,7 @@ use http_body::Body as _;
 use realtime_core::{Asker, Refusal, RefusalKind};
 use realtime_http::{HttpProvider, NO_TRANSFORM, Origins, error_response, notice_foreign_server, refusal_response};
 
-use crate::engine::query::{Query, Sought};
+use crate::engine::query::{Query, SessionParam};
 use crate::provider::SocketIoProvider;
 
 /// The methods of long polling.
@@ -54,7 +54,7 @@ async fn check(State(provider): State<Arc<SocketIoProvider>>, request: Request, 
     let dispatcher = provider.dispatcher();
     let origins = provider.origins().get();
     let checked = origins.check(&parts).and_then(|()| {
-        let new = Query::read(parts.uri.query().unwrap_or_default(), &parts.headers).sid == Sought::None;
+        let new = Query::read(parts.uri.query().unwrap_or_default(), &parts.headers).sid == SessionParam::None;
         if new && dispatcher.is_draining() {
             return Err(Refusal::new(RefusalKind::Draining, "this node is going down"));
         }

@@ -83,7 +83,7 @@ impl Server {
 
     /// Sessions that are connected to a namespace.
     pub(crate) fn connected_sessions(&self) -> usize {
-        self.sessions.seated()
+        self.sessions.connected_sessions()
     }
 
     /// Ends all sessions, whose hooks run, and lets no new one in.
@@ -105,7 +105,7 @@ mod tests {
 
     use super::*;
     use crate::config::SocketIoConfig;
-    use crate::connect::{Accepted, Offer, Turned};
+    use crate::connect::{Accepted, ConnectAttempt, Rejection};
     use async_trait::async_trait;
     use axum::body::Body;
     use http::Request;
@@ -117,8 +117,8 @@ mod tests {
 
     #[async_trait]
     impl Acceptor for Nobody {
-        async fn accept(&self, _: Offer<'_>) -> Result<Accepted, Turned> {
-            Err(Turned::Down(Refusal::forbidden("nobody")))
+        async fn accept(&self, _: ConnectAttempt<'_>) -> Result<Accepted, Rejection> {
+            Err(Rejection::Refused(Refusal::forbidden("nobody")))
         }
 
         fn report(&self, _: Refusal, _: Option<IpAddr>) {}

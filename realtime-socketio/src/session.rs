@@ -19,7 +19,7 @@ use crate::inbound::Inlet;
 use crate::packet::encoded::Encoded;
 
 /// How long a connection that is to end may take what is left.
-const FAREWELL: Duration = Duration::from_secs(5);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long to leave a channel alone that was full against all rules.
 const BACKOFF: Duration = Duration::from_millis(100);
 /// How often a client is looked at within the time that it may take nothing.
@@ -57,13 +57,13 @@ pub(crate) enum Close {
 pub(crate) trait Source: Send + 'static {
     /// Moves what waits into `into`, in order, as much as there is room for.
     ///
-    /// The first frame may be larger than the room's bytes, unless the room is zero. Ready with a farewell when the
+    /// The first frame may be larger than the room's bytes, unless the room is zero. Ready with how it ends when the
     /// connection is to end and nothing waits any more. Pending: nothing to take, or no room; the task is woken when
     /// there is, and when the connection is to end.
     fn poll_take(&mut self, cx: &mut Context<'_>, room: Window, into: &mut VecDeque<Frame>) -> Poll<Result<(), Close>>;
 
     /// How the connection is to end, if it is.
-    fn farewell(&self) -> Option<Close>;
+    fn close(&self) -> Option<Close>;
 
     /// The client has taken a part of what it was given.
     fn progressed(&self);
@@ -132,8 +132,8 @@ impl Session {
 
     /// Runs until the connection is over.
     pub(crate) async fn run(mut self) {
-        if let Some(farewell) = poll_fn(|cx| self.poll(cx)).await {
-            Box::pin(self.leave(farewell)).await;
+        if let Some(close) = poll_fn(|cx| self.poll(cx)).await {
+            Box::pin(self.leave(close)).await;
         }
     }
 
@@ -158,11 +158,11 @@ impl Session {
             if self.batch.is_empty() {
                 match self.source.poll_take(cx, room, &mut self.batch) {
                     Poll::Ready(Ok(())) => {}
-                    Poll::Ready(Err(farewell)) => {
+                    Poll::Ready(Err(close)) => {
                         // The last frames may still be on their way. Said before it is looked at.
                         self.session.credit.want();
-                        if farewell == Close::Cut || self.session.credit.is_idle() {
-                            return Poll::Ready(Some(farewell));
+                        if close == Close::Cut || self.session.credit.is_idle() {
+                            return Poll::Ready(Some(close));
                         }
                         return self.poll_timers(cx);
                     }
@@ -235,10 +235,10 @@ impl Session {
     fn poll_timers(&mut self, cx: &mut Context<'_>) -> Poll<Option<Close>> {
         let credit = &self.session.credit;
         let write_stall = self.limits.write_stall;
-        if let Some(farewell) = self.source.farewell() {
+        if let Some(close) = self.source.close() {
             let end = &mut self.timers.get_or_insert_default().end;
-            let end = end.get_or_insert_with(|| Box::pin(sleep(FAREWELL.min(write_stall))));
-            return end.as_mut().poll(cx).map(|()| Some(farewell));
+            let end = end.get_or_insert_with(|| Box::pin(sleep(CLOSE_TIMEOUT.min(write_stall))));
+            return end.as_mut().poll(cx).map(|()| Some(close));
         }
         if self.timers.is_none() && credit.is_idle() {
             return Poll::Pending;
@@ -268,8 +268,8 @@ impl Session {
         Poll::Pending
     }
 
-    async fn leave(self, farewell: Close) {
-        match farewell {
+    async fn leave(self, close: Close) {
+        match close {
             Close::Cut => self.session.close_for(Cause::WriteStall),
             Close::Final => {
                 let telling = async {
@@ -293,7 +293,7 @@ impl Session {
                 }
                 self.session.close();
             }
-            Close::Reconnect => self.session.send_away(None).await,
+            Close::Reconnect => self.session.close_for_reconnect(None).await,
         }
     }
 }

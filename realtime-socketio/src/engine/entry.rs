@@ -25,7 +25,7 @@ type Refusal = Box<dyn std::fmt::Display + Send>;
 impl ConnectHandler<DirectAdapter, Inline> for EntryNamespace {
     fn call(&self, socket: Arc<Socket<DirectAdapter>>, _: Option<Value>) {
         if let Some(session) = session_of(socket.req_parts()) {
-            session.enter();
+            session.note_entered();
         }
     }
 
@@ -36,16 +36,16 @@ impl ConnectHandler<DirectAdapter, Inline> for EntryNamespace {
     ) -> Pin<Box<dyn Future<Output = Result<(), Refusal>> + Send + 'a>> {
         if let Some(session) = session_of(socket.req_parts()) {
             session.begin_hiding();
-            socket.on_disconnect(End(session));
+            socket.on_disconnect(OnSessionEnd(session));
         }
         Box::pin(std::future::ready(Ok(())))
     }
 }
 
 /// Hears of the session's end, also when socketioxide drops its socket without the hook.
-struct End(Arc<EngineSession>);
+struct OnSessionEnd(Arc<EngineSession>);
 
-impl DisconnectHandler<DirectAdapter, Inline> for End {
+impl DisconnectHandler<DirectAdapter, Inline> for OnSessionEnd {
     fn call_with_defer(
         &self,
         socket: Arc<Socket<DirectAdapter>>,
@@ -60,7 +60,7 @@ impl DisconnectHandler<DirectAdapter, Inline> for End {
     }
 }
 
-impl Drop for End {
+impl Drop for OnSessionEnd {
     fn drop(&mut self) {
         self.0.close();
     }

@@ -12,7 +12,7 @@ use tower_service::Service;
 
 use crate::engine::adapter::DirectAdapter;
 use crate::engine::opening::Greeting;
-use crate::engine::responses::{failed, misasked};
+use crate::engine::responses::{bad_request, failed};
 use crate::engine::session::Registry;
 use crate::engine::session::heartbeat;
 use crate::engine::sessions::{SessionGuard, Sessions};
@@ -30,7 +30,7 @@ pub(crate) struct Inner {
 
 impl Inner {
     /// Has socketioxide answer a request.
-    pub(crate) async fn pass<B>(&mut self, request: Request<B>) -> Response
+    pub(crate) async fn call<B>(&mut self, request: Request<B>) -> Response
     where
         B: http_body::Body + Send + Unpin + std::fmt::Debug + 'static,
         B::Data: Send,
@@ -65,11 +65,11 @@ impl Inner {
     /// Answers a request that opens no session as Engine.IO does; counted and logged.
     pub(crate) fn refuse(&self, request: Request<Body>, code: u8, message: &'static str) -> Response {
         self.report(request, message);
-        misasked(code, message)
+        bad_request(code, message)
     }
 
     /// Answers a request for a new session where there are none any more; counted and logged.
-    pub(crate) fn turn_away(&self, request: Request<Body>) -> Response {
+    pub(crate) fn refuse_draining(&self, request: Request<Body>) -> Response {
         let refusal = Refusal::new(RefusalKind::Draining, "this node is going down");
         self.sessions.report(refusal.clone(), self.proxies.client(&request.into_parts().0));
         refusal_response(&refusal)

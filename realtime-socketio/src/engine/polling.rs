@@ -20,7 +20,7 @@ use crate::engine::polling::post_body::PostBody;
 use crate::engine::polling::response_body::ResponseBody;
 use crate::engine::query::{self, Transport};
 use crate::engine::requests::own_wire_of;
-use crate::engine::responses::{AGAIN, TEXT, failed, gone};
+use crate::engine::responses::{CLOSE_CONNECTION, TEXT, failed, session_over};
 use crate::engine::session::cause::Cause;
 use crate::engine::session::{EngineSession, GRACE};
 use crate::packet::entry;
@@ -33,10 +33,10 @@ const PING: &[u8] = b"2";
 
 /// A session that begins on long polling: its id is in the answer.
 pub(crate) async fn open(mut inner: Inner, mut request: Request<Body>, marks: Vec<String>) -> Response {
-    let Some(guard) = inner.open(&mut request) else { return inner.turn_away(request) };
+    let Some(guard) = inner.open(&mut request) else { return inner.refuse_draining(request) };
     let path = request.uri().path().to_owned();
-    let (mut parts, body) = inner.pass(request).await.into_parts();
-    let opening = match collected(body).await {
+    let (mut parts, body) = inner.call(request).await.into_parts();
+    let opening = match collect(body).await {
         Some(body) if parts.status == StatusCode::OK => Opening::read(&body, &inner.greeting(&guard)),
         _ => None,
     };
@@ -53,52 +53,51 @@ pub(crate) async fn open(mut inner: Inner, mut request: Request<Body>, marks: Ve
 ///
 /// A client that gives up waiting, or is cut off, will not hear what comes next: dropped, this ends the session.
 pub(crate) async fn poll(mut inner: Inner, request: Request<Body>, session: Arc<EngineSession>) -> Response {
-    let asking = session.ask();
+    let asking = session.begin_poll();
     let wire = own_wire_of(&request);
-    let passing = Arc::clone(&session);
-    let waiting = Waiting(Some(session));
+    let pending = PendingRequest(Some(Arc::clone(&session)));
     let (mut parts, mut body) = tokio::select! {
         biased;
-        answer = next_packets(&mut inner, request, &passing) => answer,
+        answer = next_packets(&mut inner, request, &session) => answer,
         // Nothing is lost with the request: engineioxide waits only while it has taken nothing from the channel.
-        () = passing.upgrade.noop_due() => one_packet(NOOP),
-        () = passing.noop_due_for_life() => one_packet(NOOP),
-        () = passing.ping_due() => one_packet(PING),
+        () = session.upgrade.noop_due() => one_packet(NOOP),
+        () = session.noop_due_for_life() => one_packet(NOOP),
+        () = session.ping_due() => one_packet(PING),
     };
     drop(asking);
     let is_good = parts.status == StatusCode::OK;
     if !is_good || body.is_empty() {
         // engineioxide has ended the session, and tells so when the request is over.
-        let _ = tokio::time::timeout(GRACE, passing.closed()).await;
+        let _ = tokio::time::timeout(GRACE, session.closed()).await;
     }
     if is_good {
-        if let Some(exchanged) = passing.connect_errors.replace_in_payload(&body, |refusal| passing.report(refusal)) {
+        if let Some(exchanged) = session.connect_errors.replace_in_payload(&body, |refusal| session.report(refusal)) {
             body = exchanged;
         }
         // There is always something to say to a busy client.
-        if passing.liveness.takes_ping() {
-            body = joined(&body, PING);
+        if session.liveness.takes_ping() {
+            body = append(&body, PING);
         }
         parts.headers.insert(header::CONTENT_LENGTH, body.len().into());
-        note_packets(&passing, &body);
+        note_packets(&session, &body);
     }
-    match waiting.over() {
+    match pending.finish() {
         Some(session) if is_good => {
             let is_over = session.is_closing();
             if is_over {
                 // engineioxide only ends the answer.
                 match session.cause().and_then(Cause::last_packets) {
-                    Some(last) => body = joined(&body, last),
-                    None if body.is_empty() || body == NOOP => return gone(&session),
+                    Some(last) => body = append(&body, last),
+                    None if body.is_empty() || body == NOOP => return session_over(&session),
                     None => {}
                 }
                 parts.headers.insert(header::CONTENT_LENGTH, body.len().into());
-                parts.headers.extend([AGAIN]);
+                parts.headers.extend([CLOSE_CONNECTION]);
             }
             Response::from_parts(parts, Body::new(ResponseBody::new(body, session, wire)))
         }
         // It knows the session no more.
-        Some(session) if session.is_closing() => gone(&session),
+        Some(session) if session.is_closing() => session_over(&session),
         _ => Response::from_parts(parts, Body::from(body)),
     }
 }
@@ -115,9 +114,9 @@ pub(crate) async fn post(mut inner: Inner, request: Request<Body>, session: Arc<
     match PostBody::begin(body, Arc::clone(&session), inner.limits.max_message) {
         Some(body) => {
             // A client that hangs up while its packets wait would go on as if they had been read.
-            let waiting = Waiting(Some(Arc::clone(&session)));
-            let response = inner.pass(Request::from_parts(parts, body)).await;
-            waiting.over();
+            let pending = PendingRequest(Some(Arc::clone(&session)));
+            let response = inner.call(Request::from_parts(parts, body)).await;
+            pending.finish();
             match session.cause() {
                 Some(Cause::Flood) => refusal_response(&session.refuse()),
                 Some(Cause::TooLarge) => failed(StatusCode::PAYLOAD_TOO_LARGE),
@@ -139,13 +138,13 @@ async fn next_packets(
 ) -> (http::response::Parts, Bytes) {
     let uri = request.uri().clone();
     loop {
-        let (mut parts, body) = inner.pass(request).await.into_parts();
-        let body = collected(body).await.unwrap_or_default();
+        let (mut parts, body) = inner.call(request).await.into_parts();
+        let body = collect(body).await.unwrap_or_default();
         if !session.is_hiding() {
             return (parts, body);
         }
         let Some(others) = entry::without_answer(&body) else { return (parts, body) };
-        session.has_hidden();
+        session.stop_hiding();
         if !others.is_empty() {
             parts.headers.insert(header::CONTENT_LENGTH, others.len().into());
             return (parts, others);
@@ -170,7 +169,7 @@ fn note_packets(session: &EngineSession, packets: &[u8]) {
 async fn enter(inner: &mut Inner, path: &str, sid: Sid, session: &EngineSession) {
     let uri = query::session_uri(path, Transport::Polling, sid);
     if let Ok(request) = Request::post(uri).body(Body::from(entry::ENTER)) {
-        inner.pass(request).await;
+        inner.call(request).await;
         session.entered().await;
     }
 }
@@ -188,15 +187,15 @@ fn closer(inner: &Inner, path: &str, sid: Sid) -> impl Fn() + Send + Sync + use<
 }
 
 /// A request that has no answer yet.
-struct Waiting(Option<Arc<EngineSession>>);
+struct PendingRequest(Option<Arc<EngineSession>>);
 
-impl Waiting {
-    fn over(mut self) -> Option<Arc<EngineSession>> {
+impl PendingRequest {
+    fn finish(mut self) -> Option<Arc<EngineSession>> {
         self.0.take()
     }
 }
 
-impl Drop for Waiting {
+impl Drop for PendingRequest {
     fn drop(&mut self) {
         if let Some(session) = &self.0 {
             session.close_for(Cause::Lost);
@@ -208,10 +207,10 @@ fn one_packet(packet: &'static [u8]) -> (http::response::Parts, Bytes) {
     ((TEXT, ()).into_response().into_parts().0, Bytes::from_static(packet))
 }
 
-fn joined(packets: &[u8], last: &'static [u8]) -> Bytes {
+fn append(packets: &[u8], last: &'static [u8]) -> Bytes {
     if packets.is_empty() { Bytes::from_static(last) } else { [packets, &[SEPARATOR], last].concat().into() }
 }
 
-async fn collected(body: Body) -> Option<Bytes> {
+async fn collect(body: Body) -> Option<Bytes> {
     Some(body.collect().await.ok()?.to_bytes())
 }

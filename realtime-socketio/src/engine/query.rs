@@ -20,7 +20,7 @@ use crate::engine::sessions::secret::Secret;
 pub(crate) struct Query {
     pub(crate) protocol: bool,
     pub(crate) transport: Option<Transport>,
-    pub(crate) sid: Sought,
+    pub(crate) sid: SessionParam,
     /// The values of `t`, which are there against caches, and say which request this is if each has its own.
     pub(crate) marks: Vec<String>,
 }
@@ -33,7 +33,7 @@ pub(crate) enum Transport {
 
 /// The session that a request is for.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Sought {
+pub(crate) enum SessionParam {
     /// Another server's.
     Foreign,
     /// A new one.
@@ -61,13 +61,13 @@ impl Query {
         Self {
             protocol: values("EIO").any(|value| value == "4"),
             transport,
-            sid: Sought::among(query),
+            sid: SessionParam::among(query),
             marks: values("t").filter(|mark| !mark.is_empty()).map(str::to_owned).collect(),
         }
     }
 }
 
-impl Sought {
+impl SessionParam {
     fn among(query: &str) -> Self {
         let secrets: Vec<_> =
             query.split('&').filter_map(|pair| pair.strip_prefix("sid=")).filter_map(Secret::parse).collect();
@@ -149,7 +149,7 @@ mod tests {
             let found = read(&query);
             assert!(found.protocol, "{query}");
             assert_eq!(found.transport, Some(Transport::Polling), "{query}");
-            assert_eq!(found.sid, Sought::Session(vec![Secret::parse(OURS).unwrap()]), "{query}");
+            assert_eq!(found.sid, SessionParam::Session(vec![Secret::parse(OURS).unwrap()]), "{query}");
             assert_eq!(found.marks, ["1"], "{query}");
         }
         assert_eq!(read("t=acme&t=&t=2").marks, ["acme", "2"]);
@@ -181,11 +181,15 @@ mod tests {
 
     #[test]
     fn a_session_that_there_may_have_been_is_no_new_one() {
-        assert_eq!(read("EIO=4&transport=polling").sid, Sought::None);
+        assert_eq!(read("EIO=4&transport=polling").sid, SessionParam::None);
         for other in OTHERS {
             for behind in ["EIO=4&transport=polling", "transport=websocket&EIO=4", "t=1&EIO=4&a=b&transport=polling"] {
-                assert_eq!(read(&format!("{behind}&sid={other}")).sid, Sought::Foreign, "{behind} {other}");
-                assert_eq!(read(&format!("sid=x&{behind}&sid={other}&t=1")).sid, Sought::Foreign, "{behind} {other}");
+                assert_eq!(read(&format!("{behind}&sid={other}")).sid, SessionParam::Foreign, "{behind} {other}");
+                assert_eq!(
+                    read(&format!("sid=x&{behind}&sid={other}&t=1")).sid,
+                    SessionParam::Foreign,
+                    "{behind} {other}"
+                );
             }
         }
     }
@@ -199,9 +203,9 @@ mod tests {
                 format!("transport=websocket&sid={own}&EIO=4"),
                 format!("EIO=1&transport=fast&sid={own}&EIO=4&transport=polling"),
             ] {
-                assert_eq!(read(&query).sid, Sought::None, "{query}");
+                assert_eq!(read(&query).sid, SessionParam::None, "{query}");
             }
-            let ours = Sought::Session(vec![Secret::parse(OURS).unwrap()]);
+            let ours = SessionParam::Session(vec![Secret::parse(OURS).unwrap()]);
             for query in [
                 format!("sid={own}&EIO=4&transport=polling&sid={OURS}"),
                 format!("EIO=4&transport=polling&sid={own}&sid={OURS}&t=1"),

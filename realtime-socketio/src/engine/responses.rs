@@ -13,33 +13,33 @@ use crate::engine::sessions;
 pub(crate) const TEXT: [(header::HeaderName, &str); 1] = [(header::CONTENT_TYPE, "text/plain; charset=UTF-8")];
 
 /// The client comes back on another connection, which a load balancer can send to another node.
-pub(crate) const AGAIN: (header::HeaderName, header::HeaderValue) =
+pub(crate) const CLOSE_CONNECTION: (header::HeaderName, header::HeaderValue) =
     (header::CONNECTION, header::HeaderValue::from_static("close"));
 
 /// Engine.IO's close packet.
-pub(crate) fn closed() -> Response {
+pub(crate) fn close_packet() -> Response {
     (TEXT, "1").into_response()
 }
 
 /// What tells a client that its session is over, so that it comes back by itself. Engine.IO's close packet would do for
 /// socket.io-client only: python-engineio takes it for the end of all (`_receive_packet`).
-pub(crate) fn gone(session: &EngineSession) -> Response {
+pub(crate) fn session_over(session: &EngineSession) -> Response {
     let response = match session.cause() {
-        Some(Cause::ConnectTimeout) => refusal_response(&sessions::late()),
-        Some(Cause::Malformed) => closed(),
+        Some(Cause::ConnectTimeout) => refusal_response(&sessions::timeout_refusal()),
+        Some(Cause::Malformed) => close_packet(),
         _ => unknown_session(),
     };
-    ([AGAIN], response).into_response()
+    ([CLOSE_CONNECTION], response).into_response()
 }
 
 /// A request that is for no session, in the words of npm's engine.io (`errors` of its server).
-pub(crate) fn misasked(code: u8, message: &str) -> Response {
+pub(crate) fn bad_request(code: u8, message: &str) -> Response {
     let body = format!(r#"{{"code":{code},"message":"{message}"}}"#);
     (StatusCode::BAD_REQUEST, [(header::CONTENT_TYPE, "application/json")], body).into_response()
 }
 
 pub(crate) fn unknown_session() -> Response {
-    misasked(1, "Session ID unknown")
+    bad_request(1, "Session ID unknown")
 }
 
 /// An answer that says no by its status alone.

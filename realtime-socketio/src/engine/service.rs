@@ -13,9 +13,9 @@ use tower_service::Service;
 
 use crate::engine::adapter::DirectAdapter;
 use crate::engine::inner::{Inner, NotFound};
-use crate::engine::query::{self, Query, Sought, Transport};
+use crate::engine::query::{self, Query, SessionParam, Transport};
 use crate::engine::requests::{addressed, wire_of};
-use crate::engine::responses::{closed, failed, unknown_session};
+use crate::engine::responses::{close_packet, failed, unknown_session};
 use crate::engine::session::cause::Cause;
 use crate::engine::sessions::Sessions;
 use crate::engine::settings::{Heartbeat, Limits};
@@ -55,10 +55,12 @@ impl EngineService {
             return inner.refuse(request, 5, "Unsupported protocol version");
         }
         let secrets = match sid {
-            Sought::Session(secrets) => secrets,
-            Sought::Foreign => return unknown_session(),
-            Sought::None if request.method() != Method::GET => return inner.refuse(request, 2, "Bad handshake method"),
-            Sought::None => {
+            SessionParam::Session(secrets) => secrets,
+            SessionParam::Foreign => return unknown_session(),
+            SessionParam::None if request.method() != Method::GET => {
+                return inner.refuse(request, 2, "Bad handshake method");
+            }
+            SessionParam::None => {
                 match query::opening_uri(request.uri(), transport) {
                     Ok(None) => {}
                     Ok(Some(uri)) => *request.uri_mut() = uri,
@@ -73,13 +75,13 @@ impl EngineService {
         // engineioxide, which knows the session by the id that Socket.IO shows, sees no query of a client's from here on.
         let Some((sid, session)) = inner.sessions.find(&secrets) else {
             let polls = request.method() == Method::GET && transport == Transport::Polling;
-            return if polls && inner.sessions.is_to_be_told(&secrets) { closed() } else { unknown_session() };
+            return if polls && inner.sessions.is_to_be_told(&secrets) { close_packet() } else { unknown_session() };
         };
-        session.hear();
+        session.note_received();
         let get = request.method() == Method::GET;
         match (request.method().as_str(), transport) {
             ("GET", Transport::Websocket) => websocket::upgrade(inner, addressed(request, transport, sid), session),
-            ("GET" | "POST", Transport::Polling) if session.repeats.is_unheard(get, &marks, wire_of(&request)) => {
+            ("GET" | "POST", Transport::Polling) if session.repeats.is_unanswered(get, &marks, wire_of(&request)) => {
                 tracing::debug!("a request came twice: what was in the answer to the first is lost");
                 session.close_for(Cause::Lost);
                 failed(StatusCode::BAD_REQUEST)

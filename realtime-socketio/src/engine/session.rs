@@ -44,13 +44,13 @@ pub(crate) struct EngineSession {
     pub(crate) progress: Progress,
     pub(crate) liveness: Liveness,
     /// Where it is known; none in tests.
-    seat: OnceLock<Seat>,
+    registered: OnceLock<Registered>,
     paused: AtomicBool,
     stream_reader: AtomicWaker,
     post_reader: AtomicWaker,
     stream_writer: AtomicWaker,
     /// Wakes those who wait for the session to be at its end, for a moment to end it, for its begin, or for a sign of life.
-    turns: Notify,
+    changed: Notify,
     /// It has entered our own namespace, see [`entry`](crate::engine::entry).
     entered: AtomicBool,
     /// The answer to that was not seen on its way out yet.
@@ -58,9 +58,9 @@ pub(crate) struct EngineSession {
     /// Whether the session has a websocket.
     pub(crate) upgrade: Upgrade,
     /// A GET of long polling waits for packets.
-    asking: AtomicBool,
+    polling: AtomicBool,
     /// How many have done so.
-    asks: AtomicUsize,
+    polls: AtomicUsize,
     /// A POST is being read; a second one would break the order.
     posting: AtomicBool,
     closing: AtomicBool,
@@ -85,27 +85,27 @@ pub(crate) trait Registry: Send + Sync {
     fn provider(&self) -> &'static str;
 
     /// A session has its first connection, or has lost its last one; called in the order in which that happened.
-    fn seat(self: Arc<Self>, id: u64, connected: bool);
+    fn set_connected(self: Arc<Self>, id: u64, connected: bool);
 
     /// A session's CONNECT waits for a place of its user, or does so no more.
-    fn hold(self: Arc<Self>, id: u64, held: bool);
+    fn set_held(self: Arc<Self>, id: u64, held: bool);
 
     /// Counts and logs a refusal of the client with this address.
     fn report(&self, refusal: Refusal, address: Option<IpAddr>);
 }
 
 /// The session's place among the others.
-struct Seat {
+struct Registered {
     registry: Weak<dyn Registry>,
     id: u64,
 }
 
 /// A GET of long polling that waits.
-pub(crate) struct Asking(Arc<EngineSession>);
+pub(crate) struct PollGuard(Arc<EngineSession>);
 
-impl Drop for Asking {
+impl Drop for PollGuard {
     fn drop(&mut self) {
-        self.0.asking.store(false, Ordering::SeqCst);
+        self.0.polling.store(false, Ordering::SeqCst);
     }
 }
 
@@ -119,13 +119,13 @@ impl EngineSession {
     /// [`heartbeat`](crate::engine::session::heartbeat).
     pub(crate) fn pause(&self) {
         self.paused.store(true, Ordering::SeqCst);
-        self.note_deaf();
+        self.note_unread();
     }
 
     /// Reads on; cheap when nothing was paused.
     pub(crate) fn resume(&self) {
         if self.paused.swap(false, Ordering::SeqCst) {
-            self.note_deaf();
+            self.note_unread();
             self.wake_readers();
         }
     }
@@ -142,28 +142,28 @@ impl EngineSession {
     }
 
     /// Notes that something came from the client.
-    pub(crate) fn hear(&self) {
-        self.liveness.hear();
-        self.beat();
+    pub(crate) fn note_received(&self) {
+        self.liveness.note_received();
+        self.note_alive();
     }
 
     /// Notes a sign of life; cheap when nobody wants to know.
-    pub(crate) fn beat(&self) {
-        if self.liveness.give_sign() {
-            self.heard();
+    pub(crate) fn note_alive(&self) {
+        if self.liveness.note_alive() {
+            self.notify();
         }
     }
 
     /// Notes whether a packet on the websocket has to wait.
-    pub(crate) fn block(&self, blocked: bool) {
-        if self.liveness.block(blocked) {
-            self.note_deaf();
+    pub(crate) fn set_blocked(&self, blocked: bool) {
+        if self.liveness.set_blocked(blocked) {
+            self.note_unread();
         }
     }
 
     /// To be called when reading stops or goes on, after that was noted.
-    pub(crate) fn note_deaf(&self) {
-        self.liveness.set_deaf(self.is_paused() || self.liveness.is_blocked());
+    pub(crate) fn note_unread(&self) {
+        self.liveness.set_unread(self.is_paused() || self.liveness.is_blocked());
     }
 
     /// Ends the session: its disconnect hooks run at once, or within a second if the client takes nothing.
@@ -171,7 +171,7 @@ impl EngineSession {
         if !self.closing.swap(true, Ordering::SeqCst) {
             self.credit.wake();
             self.stream_writer.wake();
-            self.turns.notify_waiters();
+            self.changed.notify_waiters();
             self.wake_readers();
             if let Some(close) = self.close_polling.get() {
                 close();
@@ -190,7 +190,7 @@ impl EngineSession {
     /// One line for a fault that no connection of the main namespace ends with, which has a line of its own.
     fn log_end(&self, cause: Cause) {
         let Some((reason, setting)) = cause.fault() else { return };
-        let registry = self.seat.get().and_then(|seat| seat.registry.upgrade());
+        let registry = self.registered.get().and_then(|registered| registered.registry.upgrade());
         tracing::info!(
             provider = registry.map(|registry| registry.provider()),
             address = self.client.get().map(tracing::field::display),
@@ -231,7 +231,7 @@ impl EngineSession {
 
     pub(crate) async fn until(&self, is_so: impl Fn() -> bool) {
         loop {
-            let mut turn = pin!(self.turns.notified());
+            let mut turn = pin!(self.changed.notified());
             turn.as_mut().enable();
             if is_so() {
                 return;
@@ -246,9 +246,9 @@ impl EngineSession {
     }
 
     /// The session has entered our own namespace.
-    pub(crate) fn enter(&self) {
+    pub(crate) fn note_entered(&self) {
         self.entered.store(true, Ordering::SeqCst);
-        self.turns.notify_waiters();
+        self.changed.notify_waiters();
         self.wake_readers();
     }
 
@@ -261,34 +261,34 @@ impl EngineSession {
         self.hiding.load(Ordering::SeqCst)
     }
 
-    pub(crate) fn has_hidden(&self) {
+    pub(crate) fn stop_hiding(&self) {
         self.hiding.store(false, Ordering::SeqCst);
     }
 
     /// Gives it its place in the table.
-    pub(crate) fn place(&self, registry: Weak<dyn Registry>, id: u64) {
-        let _ = self.seat.set(Seat { registry, id });
+    pub(crate) fn register(&self, registry: Weak<dyn Registry>, id: u64) {
+        let _ = self.registered.set(Registered { registry, id });
     }
 
     /// Tells the table that it has its first connection, or has lost its last one.
-    pub(crate) fn seat(&self, connected: bool) {
-        self.at_table(|registry, id| registry.seat(id, connected));
+    pub(crate) fn set_connected(&self, connected: bool) {
+        self.with_registry(|registry, id| registry.set_connected(id, connected));
     }
 
     /// Tells the table that its CONNECT waits for a place, or does so no more.
-    pub(crate) fn hold(&self, held: bool) {
-        self.at_table(|registry, id| registry.hold(id, held));
+    pub(crate) fn set_held(&self, held: bool) {
+        self.with_registry(|registry, id| registry.set_held(id, held));
     }
 
     pub(crate) fn report(&self, refusal: Refusal) {
-        self.at_table(|registry, _| registry.report(refusal, self.client()));
+        self.with_registry(|registry, _| registry.report(refusal, self.client()));
     }
 
-    fn at_table(&self, tell: impl FnOnce(Arc<dyn Registry>, u64)) {
-        if let Some(seat) = self.seat.get()
-            && let Some(registry) = seat.registry.upgrade()
+    fn with_registry(&self, tell: impl FnOnce(Arc<dyn Registry>, u64)) {
+        if let Some(registered) = self.registered.get()
+            && let Some(registry) = registered.registry.upgrade()
         {
-            tell(registry, seat.id);
+            tell(registry, registered.id);
         }
     }
 
@@ -296,8 +296,8 @@ impl EngineSession {
     ///
     /// On long polling an answer has to say that: the next request of an ended session would fail, which a client takes
     /// for an error. One that does not ask within a second is not waited for.
-    pub(crate) async fn send_away(&self, cause: Option<Cause>) {
-        let _ = timeout(GRACE, self.listening()).await;
+    pub(crate) async fn close_for_reconnect(&self, cause: Option<Cause>) {
+        let _ = timeout(GRACE, self.reachable()).await;
         match cause {
             Some(cause) => self.close_for(cause),
             None => self.close(),
@@ -305,17 +305,17 @@ impl EngineSession {
     }
 
     /// Waits until there is somebody to be told of the end.
-    async fn listening(&self) {
-        self.until(|| self.upgrade.is_finished() || self.asking.load(Ordering::SeqCst) || self.is_closing()).await;
+    async fn reachable(&self) {
+        self.until(|| self.upgrade.is_finished() || self.polling.load(Ordering::SeqCst) || self.is_closing()).await;
     }
 
     /// To be called when there is somebody to be told of the end, or somebody has given a sign of life.
-    pub(crate) fn heard(&self) {
-        self.turns.notify_waiters();
+    pub(crate) fn notify(&self) {
+        self.changed.notify_waiters();
     }
 
     /// Notes that the stream ended by itself.
-    pub(crate) fn lose(&self) {
+    pub(crate) fn note_lost(&self) {
         self.lost.store(true, Ordering::SeqCst);
     }
 
@@ -359,17 +359,17 @@ impl EngineSession {
     }
 
     /// Notes that a GET of long polling waits, until the guard is dropped. A second one ends the session.
-    pub(crate) fn ask(self: &Arc<Self>) -> Asking {
-        self.asks.fetch_add(1, Ordering::SeqCst);
+    pub(crate) fn begin_poll(self: &Arc<Self>) -> PollGuard {
+        self.polls.fetch_add(1, Ordering::SeqCst);
         self.progress.arrived();
-        self.asking.store(true, Ordering::SeqCst);
-        self.heard();
-        Asking(Arc::clone(self))
+        self.polling.store(true, Ordering::SeqCst);
+        self.notify();
+        PollGuard(Arc::clone(self))
     }
 
     /// None while a GET waits; else how many have done so, which is another number when one has come meanwhile.
-    pub(crate) fn silence(&self) -> Option<usize> {
-        (!self.asking.load(Ordering::SeqCst)).then(|| self.asks.load(Ordering::SeqCst))
+    pub(crate) fn polls_so_far(&self) -> Option<usize> {
+        (!self.polling.load(Ordering::SeqCst)).then(|| self.polls.load(Ordering::SeqCst))
     }
 
     pub(crate) fn begin_post(&self) -> bool {

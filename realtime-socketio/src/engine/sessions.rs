@@ -32,7 +32,7 @@ pub(crate) struct Sessions {
 }
 
 /// What a client is told whose session has had its time for a connection.
-pub(crate) fn late() -> Refusal {
+pub(crate) fn timeout_refusal() -> Refusal {
     Refusal::new(RefusalKind::ConnectTimeout, "the session was not connected in time (connect_timeout)")
 }
 
@@ -53,7 +53,7 @@ impl Sessions {
     pub(crate) fn open(self: &Arc<Self>, address: Option<IpAddr>) -> Option<SessionGuard> {
         let session = Arc::new(EngineSession::default());
         let (id, entered) = self.lock().insert(&session, address)?;
-        session.place(Arc::downgrade(self) as Weak<dyn Registry>, id);
+        session.register(Arc::downgrade(self) as Weak<dyn Registry>, id);
         self.after(entered);
         Some(SessionGuard(Arc::new(Inner {
             session,
@@ -98,7 +98,7 @@ impl Sessions {
     fn sweep(&self) -> Option<Instant> {
         let (overdue, next) = self.lock().overdue(Instant::now());
         for session in overdue.into_iter().filter(|session| !session.is_closing()) {
-            self.report(late(), session.client());
+            self.report(timeout_refusal(), session.client());
             if !session.expire() {
                 session.close_for(Cause::ConnectTimeout);
                 continue;
@@ -152,8 +152,8 @@ impl Sessions {
     }
 
     /// Sessions that are connected to a namespace.
-    pub(crate) fn seated(&self) -> usize {
-        self.lock().seated()
+    pub(crate) fn connected_sessions(&self) -> usize {
+        self.lock().connected_sessions()
     }
 
     /// Sessions that are remembered.
@@ -172,16 +172,16 @@ impl Registry for Sessions {
         self.provider
     }
 
-    fn seat(self: Arc<Self>, id: u64, connected: bool) {
-        let entered = self.lock().seat(id, connected);
+    fn set_connected(self: Arc<Self>, id: u64, connected: bool) {
+        let entered = self.lock().set_connected(id, connected);
         if let Some(entered) = entered {
             self.after(entered);
         }
     }
 
     /// Meanwhile the session is outside the bounds, and has its time for a connection once more then.
-    fn hold(self: Arc<Self>, id: u64, held: bool) {
-        let entered = self.lock().hold(id, held);
+    fn set_held(self: Arc<Self>, id: u64, held: bool) {
+        let entered = self.lock().set_held(id, held);
         if let Some(entered) = entered {
             self.after(entered);
         }
@@ -294,21 +294,21 @@ mod tests {
         assert_eq!(closing(&all), [true, false, false, false], "the oldest of its address, which made room for all");
         all.push(open(&sessions, "2.2.2.2"));
         assert_eq!(closing(&all), [true, true, false, false, false], "the oldest of all");
-        Arc::clone(&sessions).seat(2, true);
+        Arc::clone(&sessions).set_connected(2, true);
         all.extend((0..2).map(|_| open(&sessions, "")));
         assert_eq!(closing(&all), [true, true, false, true, false, false, false], "never one that is connected");
-        assert_eq!(sessions.seated(), 1);
-        Arc::clone(&sessions).seat(2, false);
+        assert_eq!(sessions.connected_sessions(), 1);
+        Arc::clone(&sessions).set_connected(2, false);
         assert_eq!(closing(&all), [true, true, false, true, true, false, false], "nor one that has just left");
-        assert_eq!((sessions.seated(), sessions.lock().len().1), (0, 3));
+        assert_eq!((sessions.connected_sessions(), sessions.lock().len().1), (0, 3));
         // One that is held is none of them until it is held no more.
-        Arc::clone(&sessions).hold(2, true);
+        Arc::clone(&sessions).set_held(2, true);
         all.push(open(&sessions, ""));
         assert_eq!(closing(&all[2..]), [false, true, true, false, false, false]);
-        Arc::clone(&sessions).seat(2, true);
-        Arc::clone(&sessions).seat(2, false);
+        Arc::clone(&sessions).set_connected(2, true);
+        Arc::clone(&sessions).set_connected(2, false);
         assert_eq!(closing(&all[2..]), [false, true, true, false, false, false]);
-        Arc::clone(&sessions).hold(2, false);
+        Arc::clone(&sessions).set_held(2, false);
         assert_eq!(closing(&all[2..]), [false, true, true, true, false, false], "nor one whose wait is over");
         drop(all);
         assert_eq!(sessions.lock().len(), (0, 0));
@@ -328,20 +328,20 @@ mod tests {
         let pass = |seconds: u64| async move {
             tokio::time::sleep(Duration::from_millis(seconds * 1000 + 10)).await;
         };
-        Arc::clone(&sessions).seat(1, true);
+        Arc::clone(&sessions).set_connected(1, true);
         pass(5).await;
-        Arc::clone(&sessions).hold(2, true);
-        Arc::clone(&sessions).hold(1, true);
-        Arc::clone(&sessions).hold(1, false);
+        Arc::clone(&sessions).set_held(2, true);
+        Arc::clone(&sessions).set_held(1, true);
+        Arc::clone(&sessions).set_held(1, false);
         pass(5).await;
         assert_eq!(closing(&all), [true, false, false, true]);
-        Arc::clone(&sessions).seat(1, false);
+        Arc::clone(&sessions).set_connected(1, false);
         pass(5).await;
         assert_eq!(closing(&all), [true, false, false, true]);
         pass(5).await;
         assert_eq!(closing(&all), [true, true, false, true], "connect_timeout after it was left");
         pass(20).await;
-        Arc::clone(&sessions).hold(2, false);
+        Arc::clone(&sessions).set_held(2, false);
         pass(5).await;
         assert_eq!(closing(&all), [true, true, false, true], "held for as long as whoever holds it wants");
         pass(5).await;

@@ -33,7 +33,7 @@ pub(crate) fn open(inner: Inner, mut request: Request<Body>) -> Response {
         inner.report(request, "no handshake of a websocket");
         return response;
     }
-    let Some(guard) = inner.open(&mut request) else { return inner.turn_away(request) };
+    let Some(guard) = inner.open(&mut request) else { return inner.refuse_draining(request) };
     let (session, greeting) = (Arc::clone(guard.session()), inner.greeting(&guard));
     session.upgrade.finish();
     session.progress.begin_websocket(own_wire_of(&request));
@@ -60,7 +60,7 @@ pub(crate) fn upgrade(inner: Inner, mut request: Request<Body>, session: Arc<Eng
     let (parts, _) = request.into_parts();
     tokio::spawn(async move {
         let opened = async { upgraded.await.map(TokioIo::new) };
-        if let Some((io, session)) = probe.carry_out(opened, inner.limits.probe).await {
+        if let Some((io, session)) = probe.run(opened, inner.limits.probe).await {
             session.progress.begin_websocket(wire);
             let stream = SessionStream::new(io, session, inner.limits);
             run(inner, Handover::probed(stream), parts).await;

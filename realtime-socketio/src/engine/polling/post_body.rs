@@ -75,7 +75,7 @@ impl PostBody {
                     return Poll::Ready(Err(error.into()));
                 }
                 Some(Ok(frame)) => {
-                    self.session.hear();
+                    self.session.note_received();
                     self.chunk = frame.into_data().unwrap_or_default();
                 }
             }
@@ -92,7 +92,7 @@ impl PostBody {
 
     /// What the next piece of the chunk, or the body's end, makes of the packet under way.
     fn look(&mut self, piece: &[u8]) -> Result<Option<Head>, PostError> {
-        if self.session.namespaces.take_bytes(piece.len() as u64) == Verdict::Refuse {
+        if self.session.namespaces.admit_bytes(piece.len() as u64) == Verdict::Refuse {
             return Err(self.refuse());
         }
         let (packet, over) = match piece {
@@ -107,7 +107,7 @@ impl PostBody {
     /// Whether the packet that waits, if there is one, may be handed on now.
     fn poll_take(&mut self) -> Poll<Result<(), PostError>> {
         let Some(head) = self.waits.take() else { return Poll::Ready(Ok(())) };
-        match self.session.take(&head) {
+        match self.session.admit(&head) {
             Verdict::Pass => {
                 self.packets += 1;
                 Poll::Ready(Ok(()))

@@ -40,7 +40,7 @@ impl http_body::Body for ResponseBody {
         }
         if self.left.len() < self.packets.len() {
             // The client has taken what came before.
-            self.session.beat();
+            self.session.note_alive();
         }
         let end = self.left.len().min(CHUNK);
         let chunk = self.left.split_to(end);

@@ -11,8 +11,8 @@ const FLOOD: &str = "a session may send 16 packets and 16 KiB before it is conne
 
 impl EngineSession {
     /// A client's packet is about to be handed to Socket.IO; asked again when it had to wait.
-    pub(crate) fn take(&self, head: &Head) -> Verdict {
-        self.namespaces.take(head, |connected| self.seat(connected))
+    pub(crate) fn admit(&self, head: &Head) -> Verdict {
+        self.namespaces.admit(head, |connected| self.set_connected(connected))
     }
 
     /// A packet has gone to the client.
@@ -20,7 +20,7 @@ impl EngineSession {
         if matches!(head, Head::Other) {
             return;
         }
-        self.namespaces.sent(head, |connected| self.seat(connected));
+        self.namespaces.sent(head, |connected| self.set_connected(connected));
         if matches!(head, Head::Connect(_) | Head::Refuse(_)) {
             self.wake_readers();
         }
@@ -39,7 +39,7 @@ impl EngineSession {
     /// is none of those without a connection.
     pub(crate) fn hold_main(&self, held: bool) {
         self.namespaces.hold_main(held);
-        self.hold(held);
+        self.set_held(held);
         if held {
             self.wake_readers();
         }
@@ -47,19 +47,19 @@ impl EngineSession {
 
     /// The main namespace's CONNECT was answered.
     pub(crate) fn answer_main(&self, connected: bool) {
-        self.namespaces.answer_main(connected, |connected| self.seat(connected));
+        self.namespaces.answer_main(connected, |connected| self.set_connected(connected));
         self.wake_readers();
     }
 
     /// The main namespace was left.
     pub(crate) fn leave_main(&self) {
-        self.namespaces.leave_main(|connected| self.seat(connected));
+        self.namespaces.leave_main(|connected| self.set_connected(connected));
     }
 
     /// The session's time for a connection is over. True: a CONNECT to the main namespace is under way, which is answered.
     pub(crate) fn expire(&self) -> bool {
         let answers = self.namespaces.expire();
-        self.heard();
+        self.notify();
         answers
     }
 
@@ -80,7 +80,7 @@ mod tests {
     }
 
     fn times(session: &EngineSession, head: &Head) -> usize {
-        (0..1000).take_while(|_| session.take(head) == Verdict::Pass).count()
+        (0..1000).take_while(|_| session.admit(head) == Verdict::Pass).count()
     }
 
     #[test]
@@ -89,7 +89,7 @@ mod tests {
             assert_eq!(times(&EngineSession::default(), &head), MAX_PACKETS, "{head:?}");
         }
         let session = EngineSession::default();
-        session.take(&Head::Connect(None));
+        session.admit(&Head::Connect(None));
         session.answer_main(true);
         assert_eq!(times(&session, &Head::Other), 1000);
         session.leave_main();
@@ -99,10 +99,10 @@ mod tests {
     #[test]
     fn bytes_are_bounded_before_a_connection() {
         let session = EngineSession::default();
-        assert_eq!(session.namespaces.take_bytes(MAX_BYTES), Verdict::Pass);
-        assert_eq!(session.namespaces.take_bytes(1), Verdict::Refuse);
+        assert_eq!(session.namespaces.admit_bytes(MAX_BYTES), Verdict::Pass);
+        assert_eq!(session.namespaces.admit_bytes(1), Verdict::Refuse);
         session.answer_main(true);
-        assert_eq!(session.namespaces.take_bytes(u64::MAX), Verdict::Pass);
+        assert_eq!(session.namespaces.admit_bytes(u64::MAX), Verdict::Pass);
     }
 
     #[test]
@@ -110,7 +110,7 @@ mod tests {
         let session = EngineSession::default();
         for _ in 0..1000 {
             session.sent(&Head::Ping);
-            assert_eq!(session.take(&Head::Pong), Verdict::Pass);
+            assert_eq!(session.admit(&Head::Pong), Verdict::Pass);
         }
         assert_eq!(times(&session, &Head::Pong), MAX_PACKETS);
     }
@@ -119,47 +119,47 @@ mod tests {
     fn few_are_under_way_and_the_others_wait() {
         let session = EngineSession::default();
         for name in ["/a", "/b", "/c", "/d"] {
-            assert_eq!(session.take(&own(name)), Verdict::Pass);
+            assert_eq!(session.admit(&own(name)), Verdict::Pass);
         }
         for head in [own("/e"), Head::Connect(None)] {
             assert_eq!(times(&session, &head), 0);
-            assert_eq!(session.take(&head), Verdict::Wait);
+            assert_eq!(session.admit(&head), Verdict::Wait);
         }
         session.sent(&own("/a"));
-        assert_eq!(session.take(&own("/e")), Verdict::Pass);
+        assert_eq!(session.admit(&own("/e")), Verdict::Pass);
         session.sent(&Head::Refuse(Some(b"/b".as_slice().into())));
-        assert_eq!(session.take(&Head::Connect(None)), Verdict::Pass);
-        assert_eq!(session.take(&own("/f")), Verdict::Wait);
+        assert_eq!(session.admit(&Head::Connect(None)), Verdict::Pass);
+        assert_eq!(session.admit(&own("/f")), Verdict::Wait);
         session.hold_main(true);
-        assert_eq!(session.take(&own("/f")), Verdict::Pass, "one that is held is not under way");
+        assert_eq!(session.admit(&own("/f")), Verdict::Pass, "one that is held is not under way");
     }
 
     #[test]
     fn who_is_connected_may_repeat_itself_a_little() {
         let session = EngineSession::default();
-        session.take(&Head::Connect(None));
+        session.admit(&Head::Connect(None));
         session.answer_main(true);
         assert_eq!(times(&session, &Head::Connect(None)), MAX_REPEATS);
         // An own namespace, entered and left again and again.
         let session = EngineSession::default();
         session.answer_main(true);
         for _ in 0..100 {
-            assert_eq!(session.take(&own("/own")), Verdict::Pass);
+            assert_eq!(session.admit(&own("/own")), Verdict::Pass);
             session.sent(&own("/own"));
-            assert_eq!(session.take(&own("/own")), Verdict::Pass);
-            assert_eq!(session.take(&Head::Leave(Some(b"/own".as_slice().into()))), Verdict::Pass);
+            assert_eq!(session.admit(&own("/own")), Verdict::Pass);
+            assert_eq!(session.admit(&Head::Leave(Some(b"/own".as_slice().into()))), Verdict::Pass);
         }
     }
 
     #[test]
     fn who_leaves_before_the_answer_is_not_connected_by_it() {
         let session = EngineSession::default();
-        session.take(&own("/own"));
-        session.take(&Head::Leave(Some(b"/own".as_slice().into())));
-        assert_eq!(session.take(&own("/own")), Verdict::Wait);
+        session.admit(&own("/own"));
+        session.admit(&Head::Leave(Some(b"/own".as_slice().into())));
+        assert_eq!(session.admit(&own("/own")), Verdict::Wait);
         session.sent(&own("/own"));
         assert!(!session.namespaces.is_connected());
-        assert_eq!(session.take(&own("/own")), Verdict::Pass);
+        assert_eq!(session.admit(&own("/own")), Verdict::Pass);
         session.sent(&own("/own"));
         assert!(session.namespaces.is_connected());
     }
@@ -170,15 +170,15 @@ mod tests {
         session.answer_main(true);
         for n in 0..MAX_NAMESPACES {
             let head = own(&format!("/{n}"));
-            assert_eq!(session.take(&head), Verdict::Pass);
+            assert_eq!(session.admit(&head), Verdict::Pass);
             session.sent(&head);
         }
-        assert_eq!(session.take(&own("/more")), Verdict::Refuse);
+        assert_eq!(session.admit(&own("/more")), Verdict::Refuse);
     }
 
     #[test]
     fn the_entry_namespace_is_not_for_clients() {
-        assert_eq!(EngineSession::default().take(&own(entry::NAME)), Verdict::Refuse);
-        assert_eq!(EngineSession::default().take(&Head::Endless), Verdict::Refuse);
+        assert_eq!(EngineSession::default().admit(&own(entry::NAME)), Verdict::Refuse);
+        assert_eq!(EngineSession::default().admit(&Head::Endless), Verdict::Refuse);
     }
 }

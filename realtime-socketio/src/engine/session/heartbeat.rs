@@ -18,13 +18,13 @@ impl EngineSession {
 
     fn ping(&self) {
         self.liveness.want_ping();
-        self.heard();
+        self.notify();
         self.wake_readers();
     }
 
     fn lives_since(&self, instant: Instant, now: Instant, busy: Duration) -> bool {
-        self.note_deaf();
-        self.liveness.heard_since(instant) || self.liveness.deaf_for(now).is_some_and(|time| time < busy)
+        self.note_unread();
+        self.liveness.received_since(instant) || self.liveness.unread_for(now).is_some_and(|time| time < busy)
     }
 }
 
@@ -88,11 +88,11 @@ mod tests {
         for n in 1..100 {
             sleep(SECOND * n - begun.elapsed() - Duration::from_millis(1)).await;
             assert!(!session.liveness.takes_ping(), "{n}");
-            session.hear();
+            session.note_received();
             sleep(Duration::from_millis(2)).await;
             assert!(session.liveness.takes_ping(), "{n}");
         }
-        session.hear();
+        session.note_received();
         let quiet = begun.elapsed();
         watching.await.unwrap();
         // From the first ping on that it has not answered.
@@ -116,11 +116,11 @@ mod tests {
     async fn the_time_of_a_client_that_is_read_again_begins_then() {
         let (session, watching, begun) = watched();
         session.pause();
-        session.block(true);
+        session.set_blocked(true);
         sleep(50 * SECOND).await;
         session.resume();
         sleep(5 * SECOND).await;
-        session.block(false);
+        session.set_blocked(false);
         watching.await.unwrap();
         let ended = begun.elapsed();
         assert!(ended >= 58 * SECOND && ended <= 59 * SECOND, "{ended:?}");

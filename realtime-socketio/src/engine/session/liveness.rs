@@ -11,13 +11,13 @@ pub(crate) struct Liveness {
     /// When something came from the client, in microseconds from the begin on; zero is never.
     heard: AtomicU64,
     /// The same for the moment from which on nothing is read; zero is "it is read".
-    deaf: AtomicU64,
+    unread: AtomicU64,
     /// A packet on a websocket has to wait, and what comes after it stays unread.
     blocked: AtomicBool,
     /// A ping of the heartbeat's is due.
     ping: AtomicBool,
-    /// Where the question for a sign of life stands.
-    question: AtomicU8,
+    /// Where the request for a sign of life stands.
+    request: AtomicU8,
 }
 
 /// Nobody wants to know.
@@ -32,44 +32,44 @@ impl Default for Liveness {
         Self {
             begun: Instant::now(),
             heard: AtomicU64::new(0),
-            deaf: AtomicU64::new(0),
+            unread: AtomicU64::new(0),
             blocked: AtomicBool::new(false),
             ping: AtomicBool::new(false),
-            question: AtomicU8::new(CALM),
+            request: AtomicU8::new(CALM),
         }
     }
 }
 
 impl Liveness {
     /// Notes that something came from the client.
-    pub(crate) fn hear(&self) {
+    pub(crate) fn note_received(&self) {
         self.heard.fetch_max(self.at(Instant::now()), Ordering::Relaxed);
     }
 
     /// Whether something came from the client at this instant or later.
-    pub(crate) fn heard_since(&self, instant: Instant) -> bool {
+    pub(crate) fn received_since(&self, instant: Instant) -> bool {
         self.heard.load(Ordering::Relaxed) >= self.at(instant)
     }
 
     /// How long nothing has been read.
-    pub(crate) fn deaf_for(&self, now: Instant) -> Option<Duration> {
-        let since = self.deaf.load(Ordering::SeqCst);
+    pub(crate) fn unread_for(&self, now: Instant) -> Option<Duration> {
+        let since = self.unread.load(Ordering::SeqCst);
         (since != 0).then(|| Duration::from_micros(self.at(now).saturating_sub(since)))
     }
 
     /// Notes whether nothing is read from the client.
-    pub(crate) fn set_deaf(&self, deaf: bool) {
-        if deaf {
+    pub(crate) fn set_unread(&self, unread: bool) {
+        if unread {
             let now = self.at(Instant::now());
-            let _ = self.deaf.compare_exchange(0, now, Ordering::SeqCst, Ordering::SeqCst);
-        } else if self.deaf.load(Ordering::Relaxed) != 0 && self.deaf.swap(0, Ordering::SeqCst) != 0 {
+            let _ = self.unread.compare_exchange(0, now, Ordering::SeqCst, Ordering::SeqCst);
+        } else if self.unread.load(Ordering::Relaxed) != 0 && self.unread.swap(0, Ordering::SeqCst) != 0 {
             // What the client had sent by now is only about to be read.
-            self.hear();
+            self.note_received();
         }
     }
 
     /// Notes whether a packet on the websocket has to wait; whether that is new.
-    pub(crate) fn block(&self, blocked: bool) -> bool {
+    pub(crate) fn set_blocked(&self, blocked: bool) -> bool {
         let changed = self.is_blocked() != blocked;
         if changed {
             self.blocked.store(blocked, Ordering::Relaxed);
@@ -93,28 +93,28 @@ impl Liveness {
     }
 
     /// Has the client asked for a sign of life. False: somebody else waits for one.
-    pub(crate) fn want_sign(&self) -> bool {
-        self.question.compare_exchange(CALM, WANTED, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+    pub(crate) fn request_sign(&self) -> bool {
+        self.request.compare_exchange(CALM, WANTED, Ordering::SeqCst, Ordering::SeqCst).is_ok()
     }
 
     /// Whether the client is to be asked for a sign of life now, once for each time.
-    pub(crate) fn takes_question(&self) -> bool {
-        self.question.load(Ordering::Relaxed) == WANTED
-            && self.question.compare_exchange(WANTED, ASKED, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+    pub(crate) fn takes_request(&self) -> bool {
+        self.request.load(Ordering::Relaxed) == WANTED
+            && self.request.compare_exchange(WANTED, ASKED, Ordering::SeqCst, Ordering::SeqCst).is_ok()
     }
 
     /// The client has given a sign of life; whether somebody had wanted one.
-    pub(crate) fn give_sign(&self) -> bool {
-        let wanted = self.question.load(Ordering::Relaxed) != CALM;
+    pub(crate) fn note_alive(&self) -> bool {
+        let wanted = self.request.load(Ordering::Relaxed) != CALM;
         if wanted {
-            self.question.store(CALM, Ordering::SeqCst);
+            self.request.store(CALM, Ordering::SeqCst);
         }
         wanted
     }
 
     /// Whether nobody waits for a sign of life.
-    pub(crate) fn is_calm(&self) -> bool {
-        self.question.load(Ordering::SeqCst) == CALM
+    pub(crate) fn is_settled(&self) -> bool {
+        self.request.load(Ordering::SeqCst) == CALM
     }
 
     /// Never zero.

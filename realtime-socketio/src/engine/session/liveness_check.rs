@@ -15,30 +15,30 @@ const LOOKS: u32 = 8;
 impl EngineSession {
     /// Asks the client for a sign of life. False when it has given none for this time, in which it could be heard.
     pub(crate) async fn shows_life(&self, time: Duration) -> bool {
-        if !self.liveness.want_sign() {
+        if !self.liveness.request_sign() {
             // Somebody else waits for it.
             return true;
         }
-        self.heard();
+        self.notify();
         self.wake_readers();
         let mut silent = 0;
         while silent < LOOKS {
-            let sign = self.until(|| self.liveness.is_calm() || self.is_closing());
+            let sign = self.until(|| self.liveness.is_settled() || self.is_closing());
             if timeout(time / LOOKS, sign).await.is_ok() {
                 return true;
             }
-            silent = if self.is_deaf() { 0 } else { silent + 1 };
+            silent = if self.is_unread() { 0 } else { silent + 1 };
         }
         false
     }
 
     /// Waits until a GET is to end with nothing to say, so that its client asks again if it is there.
     pub(crate) async fn noop_due_for_life(&self) {
-        self.until(|| self.liveness.takes_question()).await;
+        self.until(|| self.liveness.takes_request()).await;
     }
 
     /// Nothing that the client sends is read. On long polling its GETs are looked at all the same.
-    fn is_deaf(&self) -> bool {
+    fn is_unread(&self) -> bool {
         self.upgrade.is_finished() && (self.is_paused() || self.liveness.is_blocked())
     }
 }
@@ -224,7 +224,7 @@ mod tests {
                     session.pause();
                 } else {
                     for head in &others {
-                        session.take(head);
+                        session.admit(head);
                     }
                     peer.write_all(b"\x81\x84\0\0\0\x0040/e").await.unwrap();
                     sleep(Duration::from_millis(1)).await;

@@ -79,7 +79,7 @@ impl State {
         self.own.len() - self.own_connected + usize::from(self.main == Main::UnderWay)
     }
 
-    fn take(&mut self, head: &Head) -> Verdict {
+    fn admit(&mut self, head: &Head) -> Verdict {
         match head {
             // Without a ping it is a packet like others.
             Head::Pong if self.pings > 0 => {
@@ -174,12 +174,12 @@ impl State {
 /// (true) or has lost its last one.
 impl Namespaces {
     /// A client's packet is about to be handed to Socket.IO; asked again when it had to wait.
-    pub(crate) fn take(&self, head: &Head, tell: impl FnOnce(bool)) -> Verdict {
-        self.change(tell, |state| state.take(head))
+    pub(crate) fn admit(&self, head: &Head, tell: impl FnOnce(bool)) -> Verdict {
+        self.change(tell, |state| state.admit(head))
     }
 
     /// So many bytes come from the client.
-    pub(crate) fn take_bytes(&self, bytes: u64) -> Verdict {
+    pub(crate) fn admit_bytes(&self, bytes: u64) -> Verdict {
         let mut state = self.lock();
         if state.is_connected() {
             return Verdict::Pass;

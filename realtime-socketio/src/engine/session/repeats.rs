@@ -48,7 +48,7 @@ impl Repeats {
     /// client then broke, and only the browser's repeat shows it. With such an answer taken for seen, its packets would
     /// be lost without a word; an answer that did not go out whole has ended the session by itself
     /// ([`ResponseBody`](crate::engine::polling::response_body::ResponseBody)).
-    pub(crate) fn is_unheard(&self, get: bool, marks: &[String], wire: Option<Arc<Wire>>) -> bool {
+    pub(crate) fn is_unanswered(&self, get: bool, marks: &[String], wire: Option<Arc<Wire>>) -> bool {
         if marks.is_empty() {
             return false;
         }
@@ -101,7 +101,7 @@ mod tests {
     }
 
     fn heard(repeats: &Repeats, get: bool, mark: &str) -> bool {
-        !repeats.is_unheard(get, &[mark.to_owned()], None)
+        !repeats.is_unanswered(get, &[mark.to_owned()], None)
     }
 
     #[test]
@@ -120,10 +120,10 @@ mod tests {
             assert!((0..3).all(|_| heard(&repeats, true, mark)), "{mark}");
         }
         let both = ["acme".to_owned(), "m1".to_owned()];
-        assert!(!repeats.is_unheard(true, &both, None));
-        assert!(repeats.is_unheard(true, &both, None));
+        assert!(!repeats.is_unanswered(true, &both, None));
+        assert!(repeats.is_unanswered(true, &both, None));
         for _ in 0..3 {
-            assert!(!Repeats::default().is_unheard(true, &[], None));
+            assert!(!Repeats::default().is_unanswered(true, &[], None));
         }
     }
 }

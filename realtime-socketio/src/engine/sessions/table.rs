@@ -23,7 +23,7 @@ pub(crate) struct Table {
     /// Connections to the main namespace whose end has not been told.
     connections: usize,
     /// Sessions that are connected to a namespace.
-    seated: usize,
+    connected_sessions: usize,
     all: HashMap<u64, Entry>,
     /// Those that began on long polling, whose requests name them.
     by_secret: HashMap<Secret, (Sid, Arc<EngineSession>)>,
@@ -39,7 +39,7 @@ struct Entry {
     address: Option<IpAddr>,
     /// While it is connected to no namespace and not held.
     turn: Option<Turn>,
-    seated: bool,
+    connected: bool,
     /// Its user is known and waits for a place: whoever holds it ends the wait.
     held: bool,
 }
@@ -60,7 +60,7 @@ impl Table {
             next: 0,
             shut: false,
             connections: 0,
-            seated: 0,
+            connected_sessions: 0,
             all: HashMap::new(),
             by_secret: HashMap::new(),
             to_be_told: VecDeque::new(),
@@ -77,15 +77,15 @@ impl Table {
         let out = self.make_room(address);
         let id = self.next;
         self.next += 1;
-        self.all.insert(id, Entry { session: Arc::clone(session), address, turn: None, seated: false, held: false });
+        self.all.insert(id, Entry { session: Arc::clone(session), address, turn: None, connected: false, held: false });
         Some((id, self.enter_unconnected(id, out)))
     }
 
     /// Forgets a session; `is_to_be_told` when its client is to hear of the end.
     pub(crate) fn remove(&mut self, id: u64, secret: Secret, is_to_be_told: bool) {
         self.leave_unconnected(id);
-        if self.all.remove(&id).is_some_and(|entry| entry.seated) {
-            self.seated -= 1;
+        if self.all.remove(&id).is_some_and(|entry| entry.connected) {
+            self.connected_sessions -= 1;
         }
         if self.by_secret.remove(&secret).is_some() && is_to_be_told {
             self.to_be_told.truncate(MAX_TO_BE_TOLD - 1);
@@ -94,12 +94,12 @@ impl Table {
     }
 
     /// Notes whether a session is connected to a namespace.
-    pub(crate) fn seat(&mut self, id: u64, connected: bool) -> Option<Entered> {
-        self.change(id, |entry| entry.seated = connected)
+    pub(crate) fn set_connected(&mut self, id: u64, connected: bool) -> Option<Entered> {
+        self.change(id, |entry| entry.connected = connected)
     }
 
     /// Notes whether a session's CONNECT waits for a place of its user.
-    pub(crate) fn hold(&mut self, id: u64, held: bool) -> Option<Entered> {
+    pub(crate) fn set_held(&mut self, id: u64, held: bool) -> Option<Entered> {
         self.change(id, |entry| entry.held = held)
     }
 
@@ -143,8 +143,8 @@ impl Table {
     }
 
     /// Sessions that are connected to a namespace.
-    pub(crate) fn seated(&self) -> usize {
-        self.seated
+    pub(crate) fn connected_sessions(&self) -> usize {
+        self.connected_sessions
     }
 
     /// Those that have stayed too long, and when the next one will have; if there is none, the sweep is over.
@@ -155,7 +155,7 @@ impl Table {
                 self.swept = true;
                 return (out, Some(until));
             }
-            out.extend(self.turn_out(id));
+            out.extend(self.evict(id));
         }
         self.swept = false;
         (out, None)
@@ -169,14 +169,14 @@ impl Table {
     /// Changes a session, which is in the unconnected afterwards, as its youngest, or is not.
     fn change(&mut self, id: u64, change: impl FnOnce(&mut Entry)) -> Option<Entered> {
         let entry = self.all.get_mut(&id)?;
-        let (address, before) = (entry.address, entry.seated);
+        let (address, before) = (entry.address, entry.connected);
         change(entry);
-        let (seated, held) = (entry.seated, entry.held);
-        if seated != before {
-            self.seated = if seated { self.seated + 1 } else { self.seated - 1 };
+        let (connected, held) = (entry.connected, entry.held);
+        if connected != before {
+            self.connected_sessions = if connected { self.connected_sessions + 1 } else { self.connected_sessions - 1 };
         }
         self.leave_unconnected(id);
-        if seated || held {
+        if connected || held {
             return None;
         }
         let out = self.make_room(address);
@@ -198,7 +198,7 @@ impl Table {
     }
 
     /// Takes a session out of the unconnected, to be ended.
-    fn turn_out(&mut self, id: u64) -> Option<Arc<EngineSession>> {
+    fn evict(&mut self, id: u64) -> Option<Arc<EngineSession>> {
         self.leave_unconnected(id);
         self.all.get(&id).map(|entry| Arc::clone(&entry.session))
     }
@@ -210,10 +210,10 @@ impl Table {
             && bounds.sessions_per_address > 0
             && self.unconnected.len_from(address) >= bounds.sessions_per_address
         {
-            out.extend(self.unconnected.oldest_from(address).and_then(|id| self.turn_out(id)));
+            out.extend(self.unconnected.oldest_from(address).and_then(|id| self.evict(id)));
         }
         if bounds.sessions > 0 && self.unconnected.len() >= bounds.sessions {
-            out.extend(self.unconnected.oldest().and_then(|(id, _)| self.turn_out(id)));
+            out.extend(self.unconnected.oldest().and_then(|(id, _)| self.evict(id)));
         }
         out
     }

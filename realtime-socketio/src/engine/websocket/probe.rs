@@ -51,7 +51,7 @@ impl Probe {
     /// Carries it out on the stream of the websocket that this future opens, from which nothing more is read than that.
     ///
     /// None when it failed: the websocket has been closed, and the session goes on as if nothing had been.
-    pub(crate) async fn carry_out<S, E>(
+    pub(crate) async fn run<S, E>(
         self,
         open: impl Future<Output = Result<S, E>>,
         limit: Duration,
@@ -63,7 +63,7 @@ impl Probe {
         let mut websocket = None;
         let talk = async {
             let io = websocket.insert(open.await.map_err(|_| Failure::NotOpened)?);
-            self.talk(io).await
+            self.exchange_packets(io).await
         };
         let result = tokio::select! {
             biased;
@@ -73,31 +73,31 @@ impl Probe {
         match result {
             Ok(()) => {
                 session.upgrade.pass_probe();
-                session.heard();
+                session.notify();
                 Some((websocket?, session))
             }
             Err(failure) => {
                 tracing::debug!(%failure, "a websocket was not upgraded to");
-                let silence = session.silence();
+                let polls_so_far = session.polls_so_far();
                 // The next one may come before this one is gone.
                 drop(self);
                 if let (Some(mut io), false) = (websocket, matches!(failure, Failure::Io(_))) {
-                    let _ = timeout(GRACE, hang_up(&mut io)).await;
+                    let _ = timeout(GRACE, close_websocket(&mut io)).await;
                 }
-                if let (Failure::Closed, Some(silence)) = (failure, silence) {
-                    miss(&session, silence).await;
+                if let (Failure::Closed, Some(polls_so_far)) = (failure, polls_so_far) {
+                    close_if_gone(&session, polls_so_far).await;
                 }
                 None
             }
         }
     }
 
-    async fn talk<S: AsyncRead + AsyncWrite + Unpin>(&self, io: &mut S) -> Result<(), Failure> {
+    async fn exchange_packets<S: AsyncRead + AsyncWrite + Unpin>(&self, io: &mut S) -> Result<(), Failure> {
         let mut answered = false;
         for _ in 0..MAX_FRAMES {
             let mut buffer = [0; MAX_PAYLOAD];
             let frame = read_frame(io, &mut buffer).await?;
-            self.0.hear();
+            self.0.note_received();
             match frame {
                 (TEXT, b"2probe") => {
                     write_frame(io, TEXT, b"3probe").await?;
@@ -159,7 +159,7 @@ async fn write_frame<S: AsyncWrite + Unpin>(io: &mut S, first: u8, payload: &[u8
 }
 
 /// Says goodbye and waits for the client to go, so that what it has not read is not taken from it.
-async fn hang_up<S: AsyncRead + AsyncWrite + Unpin>(io: &mut S) -> io::Result<()> {
+async fn close_websocket<S: AsyncRead + AsyncWrite + Unpin>(io: &mut S) -> io::Result<()> {
     write_frame(io, CLOSE, &[]).await?;
     io.shutdown().await?;
     let mut rest = [0; 512];
@@ -171,9 +171,9 @@ async fn hang_up<S: AsyncRead + AsyncWrite + Unpin>(io: &mut S) -> io::Result<()
 ///
 /// So does one that has given the session up because an answer did not arrive, and nothing else tells: it would be taken
 /// for connected until the ping timeout.
-async fn miss(session: &EngineSession, silence: usize) {
+async fn close_if_gone(session: &EngineSession, polls_so_far: usize) {
     sleep(GRACE).await;
-    if session.silence() == Some(silence) && session.upgrade.is_polling() {
+    if session.polls_so_far() == Some(polls_so_far) && session.upgrade.is_polling() {
         session.close_for(Cause::Lost);
     }
 }
@@ -207,7 +207,7 @@ mod tests {
         let (io, _peer) = duplex(1);
         let begun = Instant::now();
         let probe = Probe::begin(Arc::clone(&session)).unwrap();
-        let mut probing = Box::pin(probe.carry_out(async { io::Result::Ok(io) }, MAX_PROBE));
+        let mut probing = Box::pin(probe.run(async { io::Result::Ok(io) }, MAX_PROBE));
         assert!(timeout(MAX_PROBE, &mut probing).await.is_err());
         let next = Probe::begin(session);
         assert!(next.is_some(), "while the last one says goodbye");
@@ -217,27 +217,27 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_client_that_closes_its_websocket_and_asks_no_more_is_gone() {
-        const GOODBYE: &[u8] = b"\x88\x80\0\0\0\0";
+        const CLIENT_CLOSE: &[u8] = b"\x88\x80\0\0\0\0";
         // What it sends, whether it asks then and whether it asks soon.
         let clients = [
-            (GOODBYE, false, false, true),
-            (GOODBYE, true, false, false),
-            (GOODBYE, false, true, false),
+            (CLIENT_CLOSE, false, false, true),
+            (CLIENT_CLOSE, true, false, false),
+            (CLIENT_CLOSE, false, true, false),
             (b"", false, false, false),
         ];
         for (sent, asks, comes, is_lost) in clients {
             let session = session();
             let (io, mut peer) = duplex(64);
-            drop(session.ask());
-            let asking = asks.then(|| session.ask());
+            drop(session.begin_poll());
+            let asking = asks.then(|| session.begin_poll());
             peer.write_all(sent).await.unwrap();
             drop(peer);
             let probe = Probe::begin(Arc::clone(&session)).unwrap();
-            let probing = probe.carry_out(async { io::Result::Ok(io) }, MAX_PROBE);
+            let probing = probe.run(async { io::Result::Ok(io) }, MAX_PROBE);
             let coming = async {
                 sleep(GRACE / 2).await;
                 if comes {
-                    drop(session.ask());
+                    drop(session.begin_poll());
                 }
             };
             let (passed, ()) = tokio::join!(probing, coming);

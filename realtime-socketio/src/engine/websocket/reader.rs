@@ -86,7 +86,7 @@ impl FrameReader {
             if buf.filled().len() == before {
                 return Poll::Ready(Ok(()));
             }
-            session.hear();
+            session.note_received();
             if self.take_read(session, buf, before) {
                 return Poll::Ready(Ok(()));
             }
@@ -105,7 +105,7 @@ impl FrameReader {
 
     /// Asks once more for the packet that waits, and looks at what comes after it. False ends the session.
     fn poll_waiting(&mut self, session: &EngineSession, head: Head) -> Poll<bool> {
-        match session.take(&head) {
+        match session.admit(&head) {
             Verdict::Pass => {}
             Verdict::Refuse => {
                 session.refuse();
@@ -186,10 +186,10 @@ impl FrameReader {
             self.looked += taken;
             let verdict = match &found {
                 None => Verdict::Pass,
-                Some(Found::Frame(len)) => session.namespaces.take_bytes(*len),
+                Some(Found::Frame(len)) => session.namespaces.admit_bytes(*len),
                 Some(Found::Packet(head)) => {
                     self.packets += 1;
-                    session.take(head)
+                    session.admit(head)
                 }
             };
             match (verdict, found) {

@@ -16,7 +16,7 @@ use crate::packet::frame_rewriter;
 use crate::packet::frame_scan::FrameScan;
 
 /// What a client that says goodbye sends: a masked close frame without a code (RFC 6455 §5.5.1).
-const GOODBYE: [u8; 6] = [0x88, 0x80, 0, 0, 0, 0];
+const CLIENT_CLOSE: [u8; 6] = [0x88, 0x80, 0, 0, 0, 0];
 
 /// The stream under one websocket: tells the session when all is written, stops reading when the
 /// session says so, says goodbye in the client's name when the session is to end, puts the code
@@ -33,7 +33,7 @@ pub(crate) struct SessionStream<S> {
     /// The frames that were handed on.
     scan: FrameScan,
     writer: FrameWriter,
-    said_goodbye: bool,
+    sent_close: bool,
     stall: Stall,
     dead: bool,
 }
@@ -47,7 +47,7 @@ impl<S> SessionStream<S> {
             reader: FrameReader::new(limits.max_message),
             scan: FrameScan::default(),
             writer: FrameWriter::default(),
-            said_goodbye: false,
+            sent_close: false,
             stall: Stall::new(limits.write_stall),
             dead: false,
         }
@@ -62,10 +62,10 @@ impl<S> SessionStream<S> {
     }
 
     /// What is read when the session is at its end: a goodbye if that can be, else the end of the stream.
-    fn read_goodbye(&mut self, buf: &mut ReadBuf<'_>) {
-        if !self.dead && !self.said_goodbye && self.scan.at_boundary() && buf.remaining() >= GOODBYE.len() {
-            self.said_goodbye = true;
-            buf.put_slice(&GOODBYE);
+    fn read_close(&mut self, buf: &mut ReadBuf<'_>) {
+        if !self.dead && !self.sent_close && self.scan.at_boundary() && buf.remaining() >= CLIENT_CLOSE.len() {
+            self.sent_close = true;
+            buf.put_slice(&CLIENT_CLOSE);
         }
     }
 
@@ -96,13 +96,13 @@ impl<S> SessionStream<S> {
                 self.session.credit.step();
                 if waited {
                     // Whoever takes more than it could hold is there.
-                    self.session.beat();
+                    self.session.note_alive();
                 }
             }
             Err(error) => {
                 // A guard below this one was quicker; the system's own time-outs have a number.
                 let stalled = error.kind() == io::ErrorKind::TimedOut && error.raw_os_error().is_none();
-                self.session.lose();
+                self.session.note_lost();
                 if stalled && !self.session.is_closing() {
                     self.session.close_for(Cause::WriteStall);
                 }
@@ -131,7 +131,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for SessionStream<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let open = self.session.poll_stream_open(cx);
         if open == Poll::Ready(true) {
-            self.read_goodbye(buf);
+            self.read_close(buf);
             return Poll::Ready(Ok(()));
         }
         // A writer that waits does it by itself.
@@ -145,13 +145,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for SessionStream<S> {
         ready!(open);
         let before = buf.filled().len();
         let read = this.reader.poll_read(&mut this.io, &this.session, cx, buf);
-        this.session.block(this.reader.is_blocked());
+        this.session.set_blocked(this.reader.is_blocked());
         let read = ready!(read);
         if read.is_err() || buf.filled().len() == before {
             if this.session.cause() == Some(Cause::Flood) {
-                this.read_goodbye(buf);
+                this.read_close(buf);
             } else {
-                this.session.lose();
+                this.session.note_lost();
             }
             return Poll::Ready(read);
         }
@@ -279,7 +279,7 @@ mod tests {
             assert_eq!(stream.read(&mut buffer).await.unwrap(), sent.len());
             session.close();
             let read = stream.read(&mut buffer).await.unwrap();
-            assert_eq!(&buffer[..read], if goodbye { &GOODBYE[..] } else { &[] });
+            assert_eq!(&buffer[..read], if goodbye { &CLIENT_CLOSE[..] } else { &[] });
             assert_eq!(stream.read(&mut buffer).await.unwrap(), 0);
         }
     }

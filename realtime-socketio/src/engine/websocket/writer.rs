@@ -54,13 +54,13 @@ pub(crate) struct FrameWriter {
     /// For the opening packet of a session that begins on it, until that is written.
     greeting: Option<Greeting>,
     /// What is written in the place of the next bytes, and was begun.
-    exchange: Option<Exchange>,
+    replacement: Option<Replacement>,
     /// A ping that was begun, until it was flushed.
     ping: Option<Ping>,
 }
 
 /// Frames that take the place of what is written.
-struct Exchange {
+struct Replacement {
     frames: Cow<'static, [u8]>,
     /// How much of them the wire has taken.
     taken: usize,
@@ -77,7 +77,7 @@ struct Ping {
 /// What becomes of the next bytes, so many of them.
 enum Part {
     Dropped(usize),
-    Exchanged(Exchange),
+    Replaced(Replacement),
     Hidden(usize),
     Plain(usize),
 }
@@ -105,15 +105,15 @@ impl FrameWriter {
         buf: &[u8],
         fault: impl FnOnce() -> Option<Cause>,
     ) -> Poll<Written> {
-        let part = match self.exchange.take() {
-            Some(exchange) => Part::Exchanged(exchange),
+        let part = match self.replacement.take() {
+            Some(replacement) => Part::Replaced(replacement),
             None => self.next_part(session, buf, fault),
         };
         let written = match part {
             Part::Dropped(bytes) => return Poll::Ready(Written::Kept(bytes)),
-            Part::Exchanged(exchange) => ready!(self.poll_exchange(io, session, cx, exchange, buf)),
+            Part::Replaced(replacement) => ready!(self.poll_replacement(io, session, cx, replacement, buf)),
             Part::Hidden(bytes) => {
-                session.has_hidden();
+                session.stop_hiding();
                 return Poll::Ready(Written::Kept(bytes));
             }
             Part::Plain(bytes) => {
@@ -131,7 +131,7 @@ impl FrameWriter {
         // engineioxide writes the opening packet first, and by itself.
         if let Some(greeting) = self.greeting.take() {
             return match Opening::frame(buf, &greeting) {
-                Some((frame, of)) => Part::Exchanged(Exchange::new(frame, of)),
+                Some((frame, of)) => Part::Replaced(Replacement::new(frame, of)),
                 // Never. Nothing written is the end of the stream.
                 None => Part::Plain(0),
             };
@@ -154,7 +154,7 @@ impl FrameWriter {
             Some(0) if begin == 0 => {
                 let (frames, of) =
                     session.connect_errors.replace_in_frames(&buf[..plain], |refusal| session.report(refusal));
-                return Part::Exchanged(Exchange::new(frames, of));
+                return Part::Replaced(Replacement::new(frames, of));
             }
             Some(before) => plain = begin + before,
             None => {}
@@ -166,7 +166,7 @@ impl FrameWriter {
         }
         match self.before_close(&buf[..plain]) {
             Some(0) => match fault() {
-                Some(fault) => Part::Exchanged(Exchange::new(fault.last_frames(), BARE_CLOSE.len())),
+                Some(fault) => Part::Replaced(Replacement::new(fault.last_frames(), BARE_CLOSE.len())),
                 None => Part::Plain(plain),
             },
             Some(before) => Part::Plain(before),
@@ -185,25 +185,25 @@ impl FrameWriter {
     }
 
     /// Writes frames in the place of those that this buffer begins with, which count as written when the wire has taken all.
-    fn poll_exchange<S: AsyncWrite + Unpin>(
+    fn poll_replacement<S: AsyncWrite + Unpin>(
         &mut self,
         io: &mut S,
         session: &EngineSession,
         cx: &mut Context<'_>,
-        mut exchange: Exchange,
+        mut replacement: Replacement,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        while exchange.taken < exchange.frames.len() {
-            match Pin::new(&mut *io).poll_write(cx, &exchange.frames[exchange.taken..]) {
-                Poll::Ready(Ok(written)) if written > 0 => exchange.taken += written,
+        while replacement.taken < replacement.frames.len() {
+            match Pin::new(&mut *io).poll_write(cx, &replacement.frames[replacement.taken..]) {
+                Poll::Ready(Ok(written)) if written > 0 => replacement.taken += written,
                 Poll::Ready(result) => return Poll::Ready(result),
                 Poll::Pending => {
-                    self.exchange = Some(exchange);
+                    self.replacement = Some(replacement);
                     return Poll::Pending;
                 }
             }
         }
-        let of = exchange.of.min(buf.len());
+        let of = replacement.of.min(buf.len());
         self.note(session, &buf[..of]);
         Poll::Ready(Ok(of))
     }
@@ -267,10 +267,10 @@ impl FrameWriter {
     }
 
     fn due_ping(&self, session: &EngineSession) -> Option<&'static [u8]> {
-        let is_between = self.exchange.is_none() && self.greeting.is_none() && self.sent.at_boundary();
+        let is_between = self.replacement.is_none() && self.greeting.is_none() && self.sent.at_boundary();
         if !is_between || self.sent.has_closed() {
             None
-        } else if session.liveness.takes_question() {
+        } else if session.liveness.takes_request() {
             Some(&PING)
         } else if session.liveness.takes_ping() {
             session.sent(&Head::Ping);
@@ -281,7 +281,7 @@ impl FrameWriter {
     }
 }
 
-impl Exchange {
+impl Replacement {
     fn new(frames: impl Into<Cow<'static, [u8]>>, of: usize) -> Self {
         Self { frames: frames.into(), taken: 0, of }
     }
