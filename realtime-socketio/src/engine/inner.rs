@@ -13,8 +13,8 @@ use tower_service::Service;
 use crate::engine::adapter::DirectAdapter;
 use crate::engine::opening::Greeting;
 use crate::engine::responses::{bad_request, failed};
-use crate::engine::session::Registry;
 use crate::engine::session::heartbeat;
+use crate::engine::session::registry::Registry;
 use crate::engine::sessions::{SessionGuard, Sessions};
 use crate::engine::settings::{Heartbeat, Limits};
 

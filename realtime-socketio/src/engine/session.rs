@@ -1,3 +1,5 @@
+//! One Engine.IO session: its state, and what steers it from outside.
+
 pub(crate) mod admission;
 pub(crate) mod cause;
 pub(crate) mod connect_errors;
@@ -7,13 +9,14 @@ pub(crate) mod liveness;
 pub(crate) mod liveness_check;
 pub(crate) mod namespaces;
 pub(crate) mod progress;
+pub(crate) mod registry;
 pub(crate) mod repeats;
 pub(crate) mod upgrade;
 
 use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -28,14 +31,14 @@ use crate::engine::session::credit::Credit;
 use crate::engine::session::liveness::Liveness;
 use crate::engine::session::namespaces::Namespaces;
 use crate::engine::session::progress::Progress;
+use crate::engine::session::registry::Registered;
 use crate::engine::session::repeats::Repeats;
 use crate::engine::session::upgrade::Upgrade;
 
-/// The Engine.IO session under one client, as far as it can be steered from outside: credit for
-/// sending, a gate for reading, and an end.
+/// State of one client's Engine.IO session, with control over it: credit for sending, a pause for reading, and its end.
 ///
-/// engineioxide offers none of these. They work through the two things that are ours: the stream
-/// that a websocket runs on, and the requests of long polling.
+/// engineioxide offers none of these. They take effect through the two layers of this crate's own: the stream that a
+/// websocket runs on, and the requests of long polling.
 #[derive(Default)]
 pub(crate) struct EngineSession {
     pub(crate) credit: Credit,
@@ -43,64 +46,41 @@ pub(crate) struct EngineSession {
     pub(crate) connect_errors: ConnectErrors,
     pub(crate) progress: Progress,
     pub(crate) liveness: Liveness,
-    /// Where it is known; none in tests.
-    registered: OnceLock<Registered>,
+    pub(crate) registered: Registered,
     paused: AtomicBool,
     stream_reader: AtomicWaker,
     post_reader: AtomicWaker,
     stream_writer: AtomicWaker,
-    /// Wakes those who wait for the session to be at its end, for a moment to end it, for its begin, or for a sign of life.
+    /// Notified when a condition that [`until`](Self::until) waits for may have become true.
     changed: Notify,
-    /// It has entered our own namespace, see [`entry`](crate::engine::entry).
+    /// Set once the session has entered the entry namespace, see [`entry`](crate::engine::entry).
     entered: AtomicBool,
-    /// The answer to that was not seen on its way out yet.
+    /// Set while the answer to that CONNECT has not been removed from the output yet.
     hiding: AtomicBool,
-    /// Whether the session has a websocket.
     pub(crate) upgrade: Upgrade,
-    /// A GET of long polling waits for packets.
+    /// Set while a GET of long polling waits for packets.
     polling: AtomicBool,
-    /// How many have done so.
+    /// Number of GETs so far.
     polls: AtomicUsize,
-    /// A POST is being read; a second one would break the order.
+    /// Set while a POST is read; a second one would break the order.
     posting: AtomicBool,
     closing: AtomicBool,
-    /// The websocket's stream ended or failed before anyone said goodbye.
+    /// Set when the websocket's stream ended or failed without a close from either side.
     lost: AtomicBool,
     cause: OnceLock<Cause>,
     /// The client's address, where it is known.
     client: OnceLock<IpAddr>,
     pub(crate) repeats: Repeats,
-    /// Ends the session while it is on long polling.
+    /// Callback that ends the session while it is on long polling.
     close_polling: OnceLock<Box<dyn Fn() + Send + Sync>>,
-    /// Between Socket.IO's middleware and its connect handler: begins the connection that was accepted.
+    /// Starts the accepted connection; set between Socket.IO's middleware and its connect handler.
     start: Mutex<Option<Start>>,
 }
 
-/// Begins a connection, once its client has been told of it.
+/// Starts an accepted connection, after its client has been told that it is connected.
 pub(crate) type Start = Box<dyn FnOnce() + Send>;
 
-/// What all sessions of a node have in common, as far as one of them tells it; each is known by its number.
-pub(crate) trait Registry: Send + Sync {
-    /// Whose sessions they are, for the log.
-    fn provider(&self) -> &'static str;
-
-    /// A session has its first connection, or has lost its last one; called in the order in which that happened.
-    fn set_connected(self: Arc<Self>, id: u64, connected: bool);
-
-    /// A session's CONNECT waits for a place of its user, or does so no more.
-    fn set_held(self: Arc<Self>, id: u64, held: bool);
-
-    /// Counts and logs a refusal of the client with this address.
-    fn report(&self, refusal: Refusal, address: Option<IpAddr>);
-}
-
-/// The session's place among the others.
-struct Registered {
-    registry: Weak<dyn Registry>,
-    id: u64,
-}
-
-/// A GET of long polling that waits.
+/// Guard of a GET of long polling that waits for packets.
 pub(crate) struct PollGuard(Arc<EngineSession>);
 
 impl Drop for PollGuard {
@@ -109,7 +89,7 @@ impl Drop for PollGuard {
     }
 }
 
-/// How long a client that has been told to go may take to do it, or to be there to be told.
+/// Time for a client to leave after it was told to, or to send the request whose answer tells it.
 pub(crate) const GRACE: Duration = Duration::from_secs(1);
 
 impl EngineSession {
@@ -122,7 +102,7 @@ impl EngineSession {
         self.note_unread();
     }
 
-    /// Reads on; cheap when nothing was paused.
+    /// Resumes reading; cheap when it was not paused.
     pub(crate) fn resume(&self) {
         if self.paused.swap(false, Ordering::SeqCst) {
             self.note_unread();
@@ -130,13 +110,13 @@ impl EngineSession {
         }
     }
 
-    /// Lets those who read from the client look again.
+    /// Wakes the tasks that read from the client.
     pub(crate) fn wake_readers(&self) {
         self.stream_reader.wake();
         self.post_reader.wake();
     }
 
-    /// Whether reading is paused.
+    /// Returns whether reading is paused.
     pub(crate) fn is_paused(&self) -> bool {
         self.paused.load(Ordering::SeqCst)
     }
@@ -147,26 +127,26 @@ impl EngineSession {
         self.note_alive();
     }
 
-    /// Notes a sign of life; cheap when nobody wants to know.
+    /// Notes a sign of life; cheap when none was requested.
     pub(crate) fn note_alive(&self) {
         if self.liveness.note_alive() {
             self.notify();
         }
     }
 
-    /// Notes whether a packet on the websocket has to wait.
+    /// Notes whether a packet on the websocket waits, so that nothing behind it is read.
     pub(crate) fn set_blocked(&self, blocked: bool) {
         if self.liveness.set_blocked(blocked) {
             self.note_unread();
         }
     }
 
-    /// To be called when reading stops or goes on, after that was noted.
+    /// Updates the time for which nothing was read; called after reading stopped or was resumed.
     pub(crate) fn note_unread(&self) {
         self.liveness.set_unread(self.is_paused() || self.liveness.is_blocked());
     }
 
-    /// Ends the session: its disconnect hooks run at once, or within a second if the client takes nothing.
+    /// Ends the session. Its disconnect hooks run at once, or within a second if the client takes nothing.
     pub(crate) fn close(&self) {
         if !self.closing.swap(true, Ordering::SeqCst) {
             self.credit.wake();
@@ -179,7 +159,7 @@ impl EngineSession {
         }
     }
 
-    /// Ends the session and remembers why; the first cause counts.
+    /// Ends the session for this cause; the first cause counts.
     pub(crate) fn close_for(&self, cause: Cause) {
         if self.cause.set(cause).is_ok() && !self.namespaces.is_main_connected() {
             self.log_end(cause);
@@ -187,12 +167,11 @@ impl EngineSession {
         self.close();
     }
 
-    /// One line for a fault that no connection of the main namespace ends with, which has a line of its own.
+    /// Logs a fault that ends the session without ending a connection to the main namespace, whose end is logged by itself.
     fn log_end(&self, cause: Cause) {
         let Some((reason, setting)) = cause.fault() else { return };
-        let registry = self.registered.get().and_then(|registered| registered.registry.upgrade());
         tracing::info!(
-            provider = registry.map(|registry| registry.provider()),
+            provider = self.registered.provider(),
             address = self.client.get().map(tracing::field::display),
             reason,
             setting,
@@ -200,35 +179,36 @@ impl EngineSession {
         );
     }
 
-    /// Notes where the client is.
+    /// Sets the client's address, if it is known and was not set before.
     pub(crate) fn set_client(&self, address: Option<IpAddr>) {
         if let Some(address) = address {
             self.client.get_or_init(|| address);
         }
     }
 
-    /// The client's address, where it is known.
+    /// Returns the client's address, if it is known.
     pub(crate) fn client(&self) -> Option<IpAddr> {
         self.client.get().copied()
     }
 
-    /// Ends the session for a flood; whether that is its cause now and was not before.
+    /// Ends the session for a flood. Returns whether that has become its cause.
     pub(crate) fn end_flood(&self) -> bool {
         let first = self.cause.set(Cause::Flood).is_ok();
         self.close();
         first
     }
 
-    /// Waits until the session is at its end.
+    /// Waits until the session ends.
     pub(crate) async fn closed(&self) {
         self.until(|| self.is_closing()).await;
     }
 
-    /// Waits until the session has entered our own namespace, or is at its end.
+    /// Waits until the session has entered the entry namespace, or ends.
     pub(crate) async fn entered(&self) {
         self.until(|| self.is_entered() || self.is_closing()).await;
     }
 
+    /// Waits until the condition holds; it is checked again at each [`notify`](Self::notify).
     pub(crate) async fn until(&self, is_so: impl Fn() -> bool) {
         loop {
             let mut turn = pin!(self.changed.notified());
@@ -240,62 +220,42 @@ impl EngineSession {
         }
     }
 
-    /// The session is about to enter our own namespace: the answer to that is to be kept from the client.
+    /// Has the next answer from the entry namespace removed from the output.
     pub(crate) fn begin_hiding(&self) {
         self.hiding.store(true, Ordering::SeqCst);
     }
 
-    /// The session has entered our own namespace.
+    /// Notes that the session has entered the entry namespace.
     pub(crate) fn note_entered(&self) {
         self.entered.store(true, Ordering::SeqCst);
         self.changed.notify_waiters();
         self.wake_readers();
     }
 
+    /// Returns whether the session has entered the entry namespace.
     pub(crate) fn is_entered(&self) -> bool {
         self.entered.load(Ordering::SeqCst)
     }
 
-    /// Whether an answer is still to be kept from the client.
+    /// Returns whether the entry namespace's answer is still to be removed from the output.
     pub(crate) fn is_hiding(&self) -> bool {
         self.hiding.load(Ordering::SeqCst)
     }
 
+    /// Notes that the entry namespace's answer was removed from the output.
     pub(crate) fn stop_hiding(&self) {
         self.hiding.store(false, Ordering::SeqCst);
     }
 
-    /// Gives it its place in the table.
-    pub(crate) fn register(&self, registry: Weak<dyn Registry>, id: u64) {
-        let _ = self.registered.set(Registered { registry, id });
-    }
-
-    /// Tells the table that it has its first connection, or has lost its last one.
-    pub(crate) fn set_connected(&self, connected: bool) {
-        self.with_registry(|registry, id| registry.set_connected(id, connected));
-    }
-
-    /// Tells the table that its CONNECT waits for a place, or does so no more.
-    pub(crate) fn set_held(&self, held: bool) {
-        self.with_registry(|registry, id| registry.set_held(id, held));
-    }
-
+    /// Has the registry count and log a refusal of this client.
     pub(crate) fn report(&self, refusal: Refusal) {
-        self.with_registry(|registry, _| registry.report(refusal, self.client()));
+        self.registered.report(refusal, self.client());
     }
 
-    fn with_registry(&self, tell: impl FnOnce(Arc<dyn Registry>, u64)) {
-        if let Some(registered) = self.registered.get()
-            && let Some(registry) = registered.registry.upgrade()
-        {
-            tell(registry, registered.id);
-        }
-    }
-
-    /// Ends the session so that its client comes back by itself, and is told of the cause if there is one.
+    /// Ends the session so that its client reconnects by itself, and tells it the cause, if there is one.
     ///
-    /// On long polling an answer has to say that: the next request of an ended session would fail, which a client takes
-    /// for an error. One that does not ask within a second is not waited for.
+    /// On long polling this takes the answer to a GET: the next request of an ended session would fail, which a client takes
+    /// for an error. A client that sends no GET within a second is not waited for.
     pub(crate) async fn close_for_reconnect(&self, cause: Option<Cause>) {
         let _ = timeout(GRACE, self.reachable()).await;
         match cause {
@@ -304,35 +264,37 @@ impl EngineSession {
         }
     }
 
-    /// Waits until there is somebody to be told of the end.
+    /// Waits until the client can be told of the end.
     async fn reachable(&self) {
         self.until(|| self.upgrade.is_finished() || self.polling.load(Ordering::SeqCst) || self.is_closing()).await;
     }
 
-    /// To be called when there is somebody to be told of the end, or somebody has given a sign of life.
+    /// Wakes the tasks that wait in [`until`](Self::until).
     pub(crate) fn notify(&self) {
         self.changed.notify_waiters();
     }
 
-    /// Notes that the stream ended by itself.
+    /// Notes that the websocket's stream ended without a close.
     pub(crate) fn note_lost(&self) {
         self.lost.store(true, Ordering::SeqCst);
     }
 
-    /// Whether the stream ended by itself.
+    /// Returns whether the websocket's stream ended without a close.
     pub(crate) fn is_lost(&self) -> bool {
         self.lost.load(Ordering::SeqCst)
     }
 
+    /// Returns why this side ended the session, if it did so for a cause.
     pub(crate) fn cause(&self) -> Option<Cause> {
         self.cause.get().copied()
     }
 
-    /// Whether the session is at its end.
+    /// Returns whether the session is ending.
     pub(crate) fn is_closing(&self) -> bool {
         self.closing.load(Ordering::SeqCst)
     }
 
+    /// Sets the callback that ends the session while it is on long polling; called at once if it is ending.
     pub(crate) fn on_close_polling(&self, close: impl Fn() + Send + Sync + 'static) {
         if self.close_polling.set(Box::new(close)).is_ok()
             && self.is_closing()
@@ -342,23 +304,24 @@ impl EngineSession {
         }
     }
 
-    /// Waits until the websocket may read; true: the session is at its end.
+    /// Waits until the websocket may be read. Ready with true when the session is ending.
     pub(crate) fn poll_stream_open(&self, cx: &Context<'_>) -> Poll<bool> {
         self.stream_reader.register(cx.waker());
         self.poll_open()
     }
 
-    /// Waits until the POST may be read; true: the session is at its end.
+    /// Waits until the POST may be read. Ready with true when the session is ending.
     pub(crate) fn poll_post_open(&self, cx: &Context<'_>) -> Poll<bool> {
         self.post_reader.register(cx.waker());
         self.poll_open()
     }
 
+    /// Has the websocket's writer woken when the session ends.
     pub(crate) fn register_writer(&self, cx: &Context<'_>) {
         self.stream_writer.register(cx.waker());
     }
 
-    /// Notes that a GET of long polling waits, until the guard is dropped. A second one ends the session.
+    /// Notes that a GET of long polling waits, until the guard is dropped. engineioxide ends the session at a second one.
     pub(crate) fn begin_poll(self: &Arc<Self>) -> PollGuard {
         self.polls.fetch_add(1, Ordering::SeqCst);
         self.progress.arrived();
@@ -367,19 +330,22 @@ impl EngineSession {
         PollGuard(Arc::clone(self))
     }
 
-    /// None while a GET waits; else how many have done so, which is another number when one has come meanwhile.
+    /// Returns the number of GETs so far, or none while one waits. Two equal numbers: no GET came between.
     pub(crate) fn polls_so_far(&self) -> Option<usize> {
         (!self.polling.load(Ordering::SeqCst)).then(|| self.polls.load(Ordering::SeqCst))
     }
 
+    /// Notes that a POST is read. Returns false if another one is.
     pub(crate) fn begin_post(&self) -> bool {
         !self.posting.swap(true, Ordering::SeqCst)
     }
 
+    /// Notes that the POST is over.
     pub(crate) fn end_post(&self) {
         self.posting.store(false, Ordering::SeqCst);
     }
 
+    /// Replaces the starter of the accepted connection, and returns the one before.
     pub(crate) fn put_start(&self, start: Option<Start>) -> Option<Start> {
         std::mem::replace(&mut *self.start.lock().unwrap_or_else(PoisonError::into_inner), start)
     }

@@ -11,7 +11,8 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 
 use crate::engine::session::cause::Cause;
-use crate::engine::session::{EngineSession, GRACE, Registry};
+use crate::engine::session::registry::Registry;
+use crate::engine::session::{EngineSession, GRACE};
 use crate::engine::sessions::secret::Secret;
 use crate::engine::sessions::table::{Entered, Table};
 use crate::engine::settings::Bounds;
@@ -53,7 +54,7 @@ impl Sessions {
     pub(crate) fn open(self: &Arc<Self>, address: Option<IpAddr>) -> Option<SessionGuard> {
         let session = Arc::new(EngineSession::default());
         let (id, entered) = self.lock().insert(&session, address)?;
-        session.register(Arc::downgrade(self) as Weak<dyn Registry>, id);
+        session.registered.set(Arc::downgrade(self) as Weak<dyn Registry>, id);
         self.after(entered);
         Some(SessionGuard(Arc::new(Inner {
             session,

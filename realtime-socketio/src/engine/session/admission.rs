@@ -12,7 +12,7 @@ const FLOOD: &str = "a session may send 16 packets and 16 KiB before it is conne
 impl EngineSession {
     /// A client's packet is about to be handed to Socket.IO; asked again when it had to wait.
     pub(crate) fn admit(&self, head: &Head) -> Verdict {
-        self.namespaces.admit(head, |connected| self.set_connected(connected))
+        self.namespaces.admit(head, |connected| self.registered.set_connected(connected))
     }
 
     /// A packet has gone to the client.
@@ -20,7 +20,7 @@ impl EngineSession {
         if matches!(head, Head::Other) {
             return;
         }
-        self.namespaces.sent(head, |connected| self.set_connected(connected));
+        self.namespaces.sent(head, |connected| self.registered.set_connected(connected));
         if matches!(head, Head::Connect(_) | Head::Refuse(_)) {
             self.wake_readers();
         }
@@ -39,7 +39,7 @@ impl EngineSession {
     /// is none of those without a connection.
     pub(crate) fn hold_main(&self, held: bool) {
         self.namespaces.hold_main(held);
-        self.set_held(held);
+        self.registered.set_held(held);
         if held {
             self.wake_readers();
         }
@@ -47,13 +47,13 @@ impl EngineSession {
 
     /// The main namespace's CONNECT was answered.
     pub(crate) fn answer_main(&self, connected: bool) {
-        self.namespaces.answer_main(connected, |connected| self.set_connected(connected));
+        self.namespaces.answer_main(connected, |connected| self.registered.set_connected(connected));
         self.wake_readers();
     }
 
     /// The main namespace was left.
     pub(crate) fn leave_main(&self) {
-        self.namespaces.leave_main(|connected| self.set_connected(connected));
+        self.namespaces.leave_main(|connected| self.registered.set_connected(connected));
     }
 
     /// The session's time for a connection is over. True: a CONNECT to the main namespace is under way, which is answered.
