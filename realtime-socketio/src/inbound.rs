@@ -38,7 +38,7 @@ pub(crate) trait Inlet: Send + Sync + 'static {
     /// Notes what the client did wrong, for the line in the log with which it ends.
     fn note_fault(&self, fault: &Unreadable);
 
-    /// Whether reading should pause; until the connection's end, when it was asked to end.
+    /// Returns whether reading should pause; until the connection's end, when it was asked to end.
     fn is_full(&self) -> bool;
 }
 

@@ -129,7 +129,7 @@ impl SocketIoProvider {
         &self.origins
     }
 
-    /// Whether one more session may begin.
+    /// Returns whether one more session may begin.
     pub(crate) fn has_room(&self) -> bool {
         self.running().server.connected_sessions() < self.config.max_connected_sessions()
     }

@@ -120,7 +120,7 @@ impl Sessions {
         self.lock().find(secrets)
     }
 
-    /// Whether one of these names a session that has ended for a broken packet a short time ago, and whose client asks for the
+    /// Returns whether one of these names a session that has ended for a broken packet a short time ago, and whose client asks for the
     /// first time since.
     pub(crate) fn is_to_be_told(&self, secrets: &[Secret]) -> bool {
         self.lock().is_to_be_told(secrets)

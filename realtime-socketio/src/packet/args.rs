@@ -91,7 +91,7 @@ fn parts(value: Value) -> Result<(socketioxide_core::Str, Vec<Bytes>), Unreadabl
     }
 }
 
-/// Whether every placeholder stands for an attachment.
+/// Returns whether every placeholder stands for an attachment.
 fn placeholders_fit(json: &serde_json::Value, attachments: usize) -> bool {
     match json {
         serde_json::Value::Array(items) => items.iter().all(|item| placeholders_fit(item, attachments)),

@@ -44,7 +44,7 @@ impl FrameScan {
         largest
     }
 
-    /// Whether the next byte begins a frame.
+    /// Returns whether the next byte begins a frame.
     pub(crate) fn at_boundary(&self) -> bool {
         self.have == 0 && self.left == 0
     }
@@ -60,7 +60,7 @@ impl FrameScan {
         usize::try_from(ahead.left).map_or(bytes.len(), |left| bytes.len().min(header.saturating_add(left)))
     }
 
-    /// Whether a close frame has begun.
+    /// Returns whether a close frame has begun.
     pub(crate) fn has_closed(&self) -> bool {
         self.closed
     }

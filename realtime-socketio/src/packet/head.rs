@@ -46,7 +46,7 @@ impl HeadScan {
         None
     }
 
-    /// Whether nothing of a packet was read.
+    /// Returns whether nothing of a packet was read.
     pub(crate) fn is_empty(&self) -> bool {
         self.len == 0
     }

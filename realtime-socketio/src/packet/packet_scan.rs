@@ -40,12 +40,12 @@ impl PacketScan {
         if self.left == 0 { self.next_header(bytes) } else { self.next_payload(bytes) }
     }
 
-    /// Whether nothing can be found without more bytes.
+    /// Returns whether nothing can be found without more bytes.
     pub(crate) fn is_done(&self) -> bool {
         !self.ended
     }
 
-    /// Whether the next byte begins a message or a control frame between two messages.
+    /// Returns whether the next byte begins a message or a control frame between two messages.
     pub(crate) fn is_between(&self) -> bool {
         self.have == 0 && self.left == 0 && self.open.is_none() && !self.ended
     }

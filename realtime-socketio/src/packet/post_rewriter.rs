@@ -35,7 +35,7 @@ impl PacketRewriter {
         Some(rewritten)
     }
 
-    /// Whether nothing is held back.
+    /// Returns whether nothing is held back.
     pub(crate) fn is_empty(&self) -> bool {
         self.held.is_empty()
     }

@@ -104,7 +104,7 @@ impl PostBody {
         Ok(told.or(ended))
     }
 
-    /// Whether the packet that waits, if there is one, may be handed on now.
+    /// Returns whether the packet that waits, if there is one, may be handed on now.
     fn poll_take(&mut self) -> Poll<Result<(), PostError>> {
         let Some(head) = self.waits.take() else { return Poll::Ready(Ok(())) };
         match self.session.admit(&head) {

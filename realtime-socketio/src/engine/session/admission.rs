@@ -1,4 +1,6 @@
-//! What a session does with the packets that its client sends, and is sent, by the namespaces that it is connected to.
+//! Admission of a client's packets, by the namespaces that the session is connected to.
+//!
+//! The rules are in [`namespaces`](crate::engine::session::namespaces); here the session wakes its readers and tells the registry.
 
 use realtime_core::{Refusal, RefusalKind};
 
@@ -6,16 +8,16 @@ use crate::engine::session::EngineSession;
 use crate::engine::session::namespaces::Verdict;
 use crate::packet::head::Head;
 
-/// What the client is told that went beyond.
+/// Message of the refusal `flood`.
 const FLOOD: &str = "a session may send 16 packets and 16 KiB before it is connected, and connect to a namespace once";
 
 impl EngineSession {
-    /// A client's packet is about to be handed to Socket.IO; asked again when it had to wait.
+    /// Decides on a client's packet before Socket.IO reads it; called again for a packet that had to wait.
     pub(crate) fn admit(&self, head: &Head) -> Verdict {
         self.namespaces.admit(head, |connected| self.registered.set_connected(connected))
     }
 
-    /// A packet has gone to the client.
+    /// Notes a packet that was sent to the client.
     pub(crate) fn sent(&self, head: &Head) {
         if matches!(head, Head::Other) {
             return;
@@ -26,7 +28,7 @@ impl EngineSession {
         }
     }
 
-    /// The session goes beyond what it may send, and ends; counted and logged once.
+    /// Ends the session for a flood, which is counted and logged once. Returns the refusal.
     pub(crate) fn refuse(&self) -> Refusal {
         let refusal = Refusal::new(RefusalKind::Flood, FLOOD);
         if self.end_flood() {
@@ -35,8 +37,8 @@ impl EngineSession {
         refusal
     }
 
-    /// The main namespace's CONNECT waits for a place, and then does so no more. Meanwhile the session, whose user is known,
-    /// is none of those without a connection.
+    /// Notes whether the main namespace's CONNECT waits for a free place of its user. Meanwhile the session, whose user is known,
+    /// does not count as unconnected.
     pub(crate) fn hold_main(&self, held: bool) {
         self.namespaces.hold_main(held);
         self.registered.set_held(held);
@@ -45,25 +47,25 @@ impl EngineSession {
         }
     }
 
-    /// The main namespace's CONNECT was answered.
+    /// Notes that the main namespace's CONNECT was answered.
     pub(crate) fn answer_main(&self, connected: bool) {
         self.namespaces.answer_main(connected, |connected| self.registered.set_connected(connected));
         self.wake_readers();
     }
 
-    /// The main namespace was left.
+    /// Notes that the connection to the main namespace has ended.
     pub(crate) fn leave_main(&self) {
         self.namespaces.leave_main(|connected| self.registered.set_connected(connected));
     }
 
-    /// The session's time for a connection is over. True: a CONNECT to the main namespace is under way, which is answered.
+    /// Notes that `connect_timeout` is over. Returns whether a CONNECT to the main namespace is under way, which is then answered.
     pub(crate) fn expire(&self) -> bool {
         let answers = self.namespaces.expire();
         self.notify();
         answers
     }
 
-    /// Waits until the session's time for a connection is over.
+    /// Waits until `connect_timeout` is over.
     pub(crate) async fn expired(&self) {
         self.until(|| self.namespaces.is_late()).await;
     }

@@ -1,27 +1,26 @@
-/// Why this side ended a session.
+/// Cause for which this side ended a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cause {
     /// The session was not connected in time.
     ConnectTimeout,
-    /// The client sent more than it may before it is connected, or connected again and again.
+    /// The client sent too much before it was connected, or repeated its CONNECT too often.
     Flood,
-    /// The client gave no sign of life in time: after a ping of the heartbeat's, or when its user needed the place.
+    /// The client gave no sign of life in time, after a ping of the heartbeat or when its user needed the place.
     Heartbeat,
     /// A request of long polling, or the answer to one, did not arrive.
     Lost,
-    /// The client sent what could not be read.
+    /// The client sent a frame or a packet that could not be read.
     Malformed,
-    /// The client sent more than a message may hold.
+    /// The client sent a message larger than `max_message_bytes`.
     TooLarge,
-    /// The client's CONNECT waited in vain for a place of its user.
+    /// No place of the client's user became free while its CONNECT waited.
     UserLimit,
-    /// The client took nothing for too long while something waited.
+    /// The client took nothing for `write_stall` while something waited.
     WriteStall,
 }
 
 impl Cause {
-    /// What the client did wrong, in a word, and the setting that decides, if it is a fault and none of those that are logged as
-    /// refusals.
+    /// Returns the code of a fault of the client's and the setting that decides on it. None for causes that are logged as refusals.
     pub(crate) fn fault(self) -> Option<(&'static str, Option<&'static str>)> {
         match self {
             Self::Malformed => Some(("protocol_error", None)),
@@ -31,8 +30,8 @@ impl Cause {
         }
     }
 
-    /// The close frame that tells it (RFC 6455 §7.4.1), behind what else the client is told: Socket.IO's clients do not show
-    /// the code of a close frame, so that a fault of theirs is an event too.
+    /// Returns the last frames on a websocket: the close frame with its code (RFC 6455 §7.4.1), for a fault behind an event,
+    /// because Socket.IO's clients do not show the code of a close frame.
     pub(crate) fn last_frames(self) -> &'static [u8] {
         match self {
             // 1013 with a word.
@@ -63,12 +62,11 @@ impl Cause {
         }
     }
 
-    /// What tells it on long polling, behind what else is left for the client. Without that a request fails with 400,
-    /// upon which each client comes back.
+    /// Returns the last packets on long polling. Without any the next request fails with 400, upon which each client reconnects.
     ///
-    /// Engine.IO's close packet, `1`, ends what two are told. Who has waited for a place is not connected yet:
-    /// socket.io-client would have a `connect_error` from a failure. Who has sent a broken packet would do so again:
-    /// python-socketio stays away after `1`.
+    /// Two of them end with Engine.IO's close packet, `1`. A client that has waited for a place is not connected yet, and
+    /// socket.io-client would make a `connect_error` of a failed request. A client that has sent a broken packet would send it
+    /// again, and python-socketio does not reconnect after `1`.
     pub(crate) fn last_packets(self) -> Option<&'static [u8]> {
         match self {
             Self::UserLimit => {

@@ -1,6 +1,6 @@
-//! The answer to a CONNECT that was refused: with data, which socketioxide's own has not, so that ours takes its place
-//! on the way to the client. Those of the application's own namespaces are counted and logged there too, for
-//! socketioxide tells of none.
+//! Answers to refused CONNECTs (`connect_error`) with data. socketioxide's have a message only, so they are replaced on the
+//! way to the client. Those of the application's own namespaces are counted and logged here too, because socketioxide
+//! reports none.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -12,27 +12,26 @@ use serde_json::{Value, json};
 use crate::packet::frame::{TEXT, text_frame, whole_frame};
 use crate::packet::payload::SEPARATOR;
 
-/// What the packet begins with, of the main namespace and of another one, whose name goes on.
+/// First bytes of the packet, of the main namespace and of another one, whose name follows.
 const MAIN: &[u8] = b"44{";
 const OWN: &[u8] = b"44/";
-/// What socketioxide, as npm's server, says of a namespace that there is not.
+/// socketioxide's message, as npm's server's, for a namespace that does not exist.
 const UNKNOWN: &str = "Invalid namespace";
 
-/// The answers of one session that have not gone out yet, in the order of those of socketioxide's.
+/// Answers for the main namespace that have not been sent yet, in the order of socketioxide's.
 #[derive(Default)]
 pub(crate) struct ConnectErrors(Mutex<VecDeque<String>>);
 
-/// `report` is told of each refusal by one of the application's own namespaces.
+/// `report` is called for each refusal by one of the application's own namespaces.
 impl ConnectErrors {
-    /// Has the answer to a CONNECT to the main namespace ready; to be called right before socketioxide's answer with this
-    /// message.
+    /// Queues the answer to a CONNECT to the main namespace. Called right before socketioxide answers with the returned message.
     pub(crate) fn deny(&self, refusal: &Refusal) -> String {
         let message = format!("{}: {}", refusal.kind().code(), refusal.message());
         self.lock().push_back(packet_of("44", refusal, &message));
         message
     }
 
-    /// What takes the place of this answer of socketioxide's, which is about to go out.
+    /// Returns what replaces this answer of socketioxide's, which is about to be sent.
     fn replacement(&self, packet: &[u8], report: impl FnOnce(Refusal)) -> Option<String> {
         if packet.starts_with(MAIN) {
             return self.lock().pop_front();
@@ -49,8 +48,8 @@ impl ConnectErrors {
         Some(answer)
     }
 
-    /// What takes the place of the answers of socketioxide's that these frames begin with, and how many bytes those
-    /// have. All go in one write, as they came: what is still to be sent when a flood ends the session is lost.
+    /// Returns what replaces socketioxide's answers at the start of these frames, and how many bytes those have. All are
+    /// written at once, as they came: what is not sent yet when a flood ends the session is lost.
     pub(crate) fn replace_in_frames(&self, frames: &[u8], report: impl Fn(Refusal)) -> (Vec<u8>, usize) {
         let (mut ours, mut of) = (Vec::new(), 0);
         while let Some((TEXT, payload, len)) = whole_frame(&frames[of..]) {
@@ -66,7 +65,7 @@ impl ConnectErrors {
         (ours, of)
     }
 
-    /// The packets of a long-polling answer with those that are ours; none when there are none to exchange.
+    /// Returns the packets of a long-polling response with the answers replaced, or none if there are none to replace.
     pub(crate) fn replace_in_payload(&self, packets: &[u8], report: impl Fn(Refusal)) -> Option<Bytes> {
         if !packets.split(|byte| *byte == SEPARATOR).any(is_answer) {
             return None;
@@ -94,7 +93,7 @@ fn is_answer(packet: &[u8]) -> bool {
     packet.starts_with(MAIN) || packet.starts_with(OWN)
 }
 
-/// The namespace and the message of an answer for one of the application's own.
+/// Reads the namespace and the message of an answer from one of the application's own.
 fn read_own(packet: &[u8]) -> Option<(&str, String)> {
     let text = std::str::from_utf8(packet.strip_prefix(b"44")?).ok().filter(|text| text.starts_with('/'))?;
     let (namespace, answer) = text.split_once(',')?;
@@ -113,7 +112,7 @@ fn packet_of(head: &str, refusal: &Refusal, message: &str) -> String {
     format!("{head}{}", String::from_utf8_lossy(&one_line_json(answer.as_bytes())))
 }
 
-/// How many bytes of these frames come before the first of socketioxide's answers that is whole.
+/// Returns the position of the first whole answer of socketioxide's among these frames.
 pub(crate) fn find(frames: &[u8]) -> Option<usize> {
     let mut at = 0;
     while let Some((first, payload, len)) = whole_frame(&frames[at..]) {

@@ -4,23 +4,23 @@ use std::task::{Context, Waker};
 
 use crate::engine::settings::Window;
 
-/// What was put into a socket's channel and is not known to have left it.
+/// Flow control of one socket's channel: packets and bytes that were put into it and are not known to have left it.
 #[derive(Default)]
 pub(crate) struct Credit {
     packets: AtomicUsize,
     bytes: AtomicUsize,
-    /// Counts signs of life of the reading side.
+    /// Number of signs that the client reads.
     steps: AtomicUsize,
-    /// Somebody waits until packets have left the channel.
+    /// Set while a task waits until packets have left the channel.
     wanted: AtomicBool,
-    /// Who is to be woken. A lock, and no atomic waker, because a connection that is over must not take the place of
-    /// the next one on the same session.
+    /// Task to wake. A lock and no atomic waker, because a connection that is over must not take the place of the next one on
+    /// the same session.
     waiting: Mutex<Option<Waker>>,
 }
 
 impl Credit {
-    /// What fits now; this task is woken when more fits, if it has said that it waits ([`Credit::want`]), and when the connection
-    /// is gone. None when it is.
+    /// Returns what fits now, or none when the connection is over. The task is woken when more fits, if it has called
+    /// [`Credit::want`], and when the connection is over.
     pub(crate) fn room(&self, window: Window, gone: &AtomicBool, cx: &Context<'_>) -> Option<Window> {
         {
             let mut waiting = self.waiting();
@@ -37,32 +37,32 @@ impl Credit {
         Some(if packets == 0 || bytes == 0 { Window { packets: 0, bytes: 0 } } else { Window { packets, bytes } })
     }
 
-    /// Says that the task of the last [`Credit::room`] waits until packets have left the channel; it has to look once more
-    /// then. Whoever does not wait is not woken for each packet that goes out.
+    /// Has the task of the last [`Credit::room`] woken when packets leave the channel. It has to check the room once more after
+    /// this call. Without it the task would be woken for each packet that is sent.
     pub(crate) fn want(&self) {
         self.wanted.store(true, Ordering::SeqCst);
     }
 
-    /// One packet goes into the channel; said before it does, so that its own drain signal comes after.
+    /// Counts one packet. Called before it goes into the channel, so that its own drain signal comes after.
     pub(crate) fn spend(&self, bytes: usize) {
         self.packets.fetch_add(1, Ordering::SeqCst);
         self.bytes.fetch_add(bytes, Ordering::SeqCst);
     }
 
-    /// The packet did not go.
+    /// Takes back a packet that did not go into the channel.
     pub(crate) fn refund(&self, bytes: usize) {
         subtract(&self.packets, 1);
         subtract(&self.bytes, bytes);
     }
 
-    /// All that was in the channel has left it.
+    /// Notes that the channel is empty.
     pub(crate) fn drained(&self) {
         self.packets.store(0, Ordering::SeqCst);
         self.bytes.store(0, Ordering::SeqCst);
         self.left();
     }
 
-    /// So many packets have left the channel.
+    /// Notes that packets have left the channel.
     pub(crate) fn taken(&self, packets: usize, bytes: usize) {
         if subtract(&self.packets, packets) == 0 {
             self.bytes.store(0, Ordering::SeqCst);
@@ -79,7 +79,7 @@ impl Credit {
         }
     }
 
-    /// The client took something.
+    /// Notes that the client has taken something.
     pub(crate) fn step(&self) {
         self.steps.fetch_add(1, Ordering::Relaxed);
     }
@@ -105,7 +105,7 @@ impl Credit {
     }
 }
 
-/// Subtracts, but not below zero, and returns what is left: a signal may arrive for more than is known of.
+/// Subtracts down to zero and returns what is left: a signal may arrive for more than was counted.
 fn subtract(counter: &AtomicUsize, amount: usize) -> usize {
     let before = counter.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |value| Some(value.saturating_sub(amount)));
     before.map_or(0, |value| value.saturating_sub(amount))

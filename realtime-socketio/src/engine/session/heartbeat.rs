@@ -1,5 +1,5 @@
-//! Engine.IO's heartbeat, in our hands: engineioxide ends a session whose pong it has not read in time, also when it is this
-//! side that does not read, or when the pong stands behind something large that is still coming in.
+//! Engine.IO's heartbeat. engineioxide's own would end a session whose pong it has not read in time, even while this side does
+//! not read, or while the pong stands behind a large message that is still arriving.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::engine::session::cause::Cause;
 use crate::engine::settings::{Heartbeat, LONGEST};
 
 impl EngineSession {
-    /// Waits until a GET is to end with a ping.
+    /// Waits until a ping is due, which ends a GET.
     pub(crate) async fn ping_due(&self) {
         self.until(|| self.liveness.takes_ping()).await;
     }
@@ -28,9 +28,9 @@ impl EngineSession {
     }
 }
 
-/// Pings a client until its session ends, and ends that when it gives no sign of life in time: anything that comes counts.
+/// Pings a client until its session ends, and ends the session if there is no sign of life in time. Any byte from the client is one.
 ///
-/// The first ping is engineioxide's, which goes out at once.
+/// The first ping is engineioxide's, which is sent at once.
 pub(crate) async fn watch(session: Arc<EngineSession>, heartbeat: Heartbeat) {
     let (interval, timeout) = (heartbeat.interval.min(LONGEST), heartbeat.timeout.min(LONGEST));
     let begun = Instant::now();

@@ -1,30 +1,30 @@
-//! What is known of a client's being there, and whether somebody wants to know more.
+//! State of a session's heartbeat and liveness check.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// What is known of one session's client.
+/// Signs of life of one session's client.
 pub(crate) struct Liveness {
     begun: Instant,
-    /// When something came from the client, in microseconds from the begin on; zero is never.
+    /// Time of the last byte from the client, in microseconds since `begun`; zero is never.
     heard: AtomicU64,
-    /// The same for the moment from which on nothing is read; zero is "it is read".
+    /// Time since when nothing is read from the client; zero while it is read.
     unread: AtomicU64,
-    /// A packet on a websocket has to wait, and what comes after it stays unread.
+    /// Set while a packet on a websocket waits, and what comes after it stays unread.
     blocked: AtomicBool,
-    /// A ping of the heartbeat's is due.
+    /// Set while a ping of the heartbeat is due.
     ping: AtomicBool,
-    /// Where the request for a sign of life stands.
+    /// Stage of the request for a sign of life.
     request: AtomicU8,
 }
 
-/// Nobody wants to know.
+/// No sign of life is requested.
 const CALM: u8 = 0;
-/// The client is to be asked.
+/// A sign of life is requested; no ping for it was sent yet.
 const WANTED: u8 = 1;
-/// It has been asked.
+/// A ping for it was sent.
 const ASKED: u8 = 2;
 
 impl Default for Liveness {
@@ -46,12 +46,12 @@ impl Liveness {
         self.heard.fetch_max(self.at(Instant::now()), Ordering::Relaxed);
     }
 
-    /// Whether something came from the client at this instant or later.
+    /// Returns whether something came from the client at or after this instant.
     pub(crate) fn received_since(&self, instant: Instant) -> bool {
         self.heard.load(Ordering::Relaxed) >= self.at(instant)
     }
 
-    /// How long nothing has been read.
+    /// Returns for how long nothing has been read, or none while the client is read.
     pub(crate) fn unread_for(&self, now: Instant) -> Option<Duration> {
         let since = self.unread.load(Ordering::SeqCst);
         (since != 0).then(|| Duration::from_micros(self.at(now).saturating_sub(since)))
@@ -68,7 +68,7 @@ impl Liveness {
         }
     }
 
-    /// Notes whether a packet on the websocket has to wait; whether that is new.
+    /// Notes whether a packet on the websocket waits. Returns whether that has changed.
     pub(crate) fn set_blocked(&self, blocked: bool) -> bool {
         let changed = self.is_blocked() != blocked;
         if changed {
@@ -77,33 +77,33 @@ impl Liveness {
         changed
     }
 
-    /// Whether a packet on the websocket has to wait.
+    /// Returns whether a packet on the websocket waits.
     pub(crate) fn is_blocked(&self) -> bool {
         self.blocked.load(Ordering::Relaxed)
     }
 
-    /// Makes a ping due.
+    /// Makes a ping of the heartbeat due.
     pub(crate) fn want_ping(&self) {
         self.ping.store(true, Ordering::SeqCst);
     }
 
-    /// Whether a ping is to be sent now, once for each time that one is due.
+    /// Returns whether a ping is due, and clears that.
     pub(crate) fn takes_ping(&self) -> bool {
         self.ping.load(Ordering::Relaxed) && self.ping.swap(false, Ordering::SeqCst)
     }
 
-    /// Has the client asked for a sign of life. False: somebody else waits for one.
+    /// Requests a sign of life. Returns false if one is requested already.
     pub(crate) fn request_sign(&self) -> bool {
         self.request.compare_exchange(CALM, WANTED, Ordering::SeqCst, Ordering::SeqCst).is_ok()
     }
 
-    /// Whether the client is to be asked for a sign of life now, once for each time.
+    /// Returns whether a ping is to be sent for a requested sign of life, once for each request.
     pub(crate) fn takes_request(&self) -> bool {
         self.request.load(Ordering::Relaxed) == WANTED
             && self.request.compare_exchange(WANTED, ASKED, Ordering::SeqCst, Ordering::SeqCst).is_ok()
     }
 
-    /// The client has given a sign of life; whether somebody had wanted one.
+    /// Notes a sign of life. Returns whether one was requested.
     pub(crate) fn note_alive(&self) -> bool {
         let wanted = self.request.load(Ordering::Relaxed) != CALM;
         if wanted {
@@ -112,12 +112,12 @@ impl Liveness {
         wanted
     }
 
-    /// Whether nobody waits for a sign of life.
+    /// Returns whether no sign of life is requested, or the requested one has come.
     pub(crate) fn is_settled(&self) -> bool {
         self.request.load(Ordering::SeqCst) == CALM
     }
 
-    /// Never zero.
+    /// Converts an instant to microseconds since `begun`; never zero.
     fn at(&self, instant: Instant) -> u64 {
         let elapsed = instant.saturating_duration_since(self.begun);
         u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX - 1) + 1

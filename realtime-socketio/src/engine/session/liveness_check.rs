@@ -1,7 +1,7 @@
-//! Whether a client is still there, which is asked when its user needs the place.
+//! Check whether a client is still connected, made when its user needs the place.
 //!
-//! A websocket is sent a ping between two frames, whose answer engineioxide passes over; on long polling the GET that waits
-//! is answered, and the next request tells.
+//! On a websocket a ping is written between two frames, whose pong engineioxide ignores. On long polling the waiting GET is
+//! answered, and the next request is the sign of life.
 
 use std::time::Duration;
 
@@ -9,11 +9,11 @@ use tokio::time::timeout;
 
 use crate::engine::session::EngineSession;
 
-/// How often is looked whether an answer could be heard.
+/// Number of intervals in which the client must be read for its silence to count.
 const LOOKS: u32 = 8;
 
 impl EngineSession {
-    /// Asks the client for a sign of life. False when it has given none for this time, in which it could be heard.
+    /// Requests a sign of life and waits for it. Returns false if there was none for this time, during which the client was read.
     pub(crate) async fn shows_life(&self, time: Duration) -> bool {
         if !self.liveness.request_sign() {
             // Somebody else waits for it.
@@ -32,12 +32,12 @@ impl EngineSession {
         false
     }
 
-    /// Waits until a GET is to end with nothing to say, so that its client asks again if it is there.
+    /// Waits until a GET is to end with a noop packet, upon which a client that is still connected sends the next one.
     pub(crate) async fn noop_due_for_life(&self) {
         self.until(|| self.liveness.takes_request()).await;
     }
 
-    /// Nothing that the client sends is read. On long polling its GETs are looked at all the same.
+    /// Returns whether nothing from the client is read. On long polling its GETs always are.
     fn is_unread(&self) -> bool {
         self.upgrade.is_finished() && (self.is_paused() || self.liveness.is_blocked())
     }

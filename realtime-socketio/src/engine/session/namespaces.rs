@@ -1,8 +1,8 @@
-//! Which namespaces one session is connected to, and what it may send before Socket.IO reads it: few packets before it is
-//! connected, few CONNECTs at a time.
+//! Namespaces that one session is connected to, and the bounds of what its client may send before Socket.IO reads it: few
+//! packets before it is connected, few CONNECTs at a time.
 //!
-//! socketioxide spawns a task for each CONNECT, whatever there is under way, and asks nobody who a client is before it
-//! has read all that the client sends.
+//! socketioxide spawns a task for each CONNECT, however many are under way, and reads all that a client sends before anybody
+//! knows who it is.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -10,24 +10,24 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use crate::packet::entry;
 use crate::packet::head::{Head, Namespace};
 
-/// CONNECTs of one session that may be under way; the next one waits, and all that comes after it.
+/// CONNECTs of one session that may be under way. The next one waits, with all that comes after it.
 const MAX_UNDER_WAY: usize = 4;
-/// Packets of a session that is connected to no namespace, from its begin or its last connection's end on.
+/// Packets of a session that is connected to no namespace, since its start or the end of its last connection.
 pub(crate) const MAX_PACKETS: usize = 16;
 /// Bytes of these packets.
 pub(crate) const MAX_BYTES: u64 = 16 * 1024;
-/// CONNECTs to a namespace that the session is connected or connecting to, before it leaves one.
+/// Repeated CONNECTs to a namespace that the session is connected or connecting to, until it leaves one.
 pub(crate) const MAX_REPEATS: usize = 16;
 /// Namespaces of one session.
 pub(crate) const MAX_NAMESPACES: usize = 1000;
 
-/// What becomes of a packet.
+/// Decision on a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
     Pass,
-    /// It is too much: the session ends.
+    /// The packet exceeds a bound: the session ends.
     Refuse,
-    /// Not before a CONNECT under way has its answer; the session's readers are woken then.
+    /// The packet waits until a CONNECT under way is answered; the session's readers are woken then.
     Wait,
 }
 
@@ -35,7 +35,7 @@ pub(crate) enum Verdict {
 #[derive(Default)]
 pub(crate) struct Namespaces(Mutex<State>);
 
-/// Held for a look or a change only; the table of sessions is taken inside.
+/// Locked for a look or a change only. The registry's lock is taken inside.
 #[derive(Default)]
 struct State {
     main: Main,
@@ -43,19 +43,19 @@ struct State {
     own: HashMap<Box<[u8]>, Own>,
     own_connected: usize,
     repeats: usize,
-    /// Since the session is connected to no namespace.
+    /// Packets since the session is connected to no namespace.
     packets: usize,
     bytes: u64,
     /// Pings that were sent and not answered.
     pings: usize,
-    /// The time for a connection is over.
+    /// Set when `connect_timeout` is over.
     late: bool,
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 enum Main {
     Connected,
-    /// The CONNECT waits for a place and does not count as under way.
+    /// The CONNECT waits for a free place and does not count as under way.
     Held,
     #[default]
     Out,
@@ -65,7 +65,7 @@ enum Main {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Own {
     Connected,
-    /// The client has left before it can have read that it was let in.
+    /// The client has left before it can have read the answer to its CONNECT.
     Leaving,
     UnderWay,
 }
@@ -122,7 +122,7 @@ impl State {
         Verdict::Pass
     }
 
-    /// Whether the session is connected or connecting to this namespace.
+    /// Returns whether the session is connected or connecting to this namespace.
     fn knows(&self, namespace: &Namespace) -> bool {
         match namespace {
             None => self.main != Main::Out,
@@ -130,7 +130,7 @@ impl State {
         }
     }
 
-    /// The client or the server ends a connection; the main namespace's end is told by its hook.
+    /// Notes that either side ends a connection. That to the main namespace is noted by its disconnect hook.
     fn leave(&mut self, namespace: &Namespace) {
         let Some(name) = namespace else { return };
         match self.own.get_mut(name) {
@@ -144,7 +144,7 @@ impl State {
         }
     }
 
-    /// The server answers a CONNECT; who answers for the main namespace tells it itself.
+    /// Notes the server's answer to a CONNECT. That of the main namespace is noted by its connect handler.
     fn answered(&mut self, namespace: &Namespace, connected: bool) {
         let Some(name) = namespace else { return };
         match self.own.get_mut(name) {
@@ -170,15 +170,15 @@ impl State {
     }
 }
 
-/// What changes the state is given `tell`, which hears, in the order of the changes, when the session has its first connection
-/// (true) or has lost its last one.
+/// `tell` is called under the lock, so in the order of the changes, when the session has its first connection (true) or has lost
+/// its last one (false).
 impl Namespaces {
-    /// A client's packet is about to be handed to Socket.IO; asked again when it had to wait.
+    /// Decides on a client's packet before Socket.IO reads it; called again for a packet that had to wait.
     pub(crate) fn admit(&self, head: &Head, tell: impl FnOnce(bool)) -> Verdict {
         self.change(tell, |state| state.admit(head))
     }
 
-    /// So many bytes come from the client.
+    /// Decides on bytes from the client.
     pub(crate) fn admit_bytes(&self, bytes: u64) -> Verdict {
         let mut state = self.lock();
         if state.is_connected() {
@@ -188,12 +188,12 @@ impl Namespaces {
         if state.bytes > MAX_BYTES { Verdict::Refuse } else { Verdict::Pass }
     }
 
-    /// A packet has gone to the client.
+    /// Notes a packet that was sent to the client.
     pub(crate) fn sent(&self, head: &Head, tell: impl FnOnce(bool)) {
         self.change(tell, |state| state.sent(head));
     }
 
-    /// The main namespace's CONNECT waits for a place, and then does so no more. Meanwhile it does not count as under way.
+    /// Notes whether the main namespace's CONNECT waits for a free place. Meanwhile it does not count as under way.
     pub(crate) fn hold_main(&self, held: bool) {
         let mut state = self.lock();
         match (held, state.main) {
@@ -203,12 +203,12 @@ impl Namespaces {
         }
     }
 
-    /// The main namespace's CONNECT was answered.
+    /// Notes that the main namespace's CONNECT was answered.
     pub(crate) fn answer_main(&self, connected: bool, tell: impl FnOnce(bool)) {
         self.change(tell, |state| state.main = if connected { Main::Connected } else { Main::Out });
     }
 
-    /// The main namespace was left.
+    /// Notes that the connection to the main namespace has ended.
     pub(crate) fn leave_main(&self, tell: impl FnOnce(bool)) {
         self.change(tell, |state| {
             state.main = Main::Out;
@@ -216,30 +216,30 @@ impl Namespaces {
         });
     }
 
-    /// Whether the session is connected to a namespace.
+    /// Returns whether the session is connected to a namespace.
     pub(crate) fn is_connected(&self) -> bool {
         self.lock().is_connected()
     }
 
-    /// Whether the session is connected to the main namespace.
+    /// Returns whether the session is connected to the main namespace.
     pub(crate) fn is_main_connected(&self) -> bool {
         self.lock().main == Main::Connected
     }
 
-    /// Whether the session is connected to no namespace, nor connecting.
+    /// Returns whether the session is neither connected nor connecting to any namespace.
     pub(crate) fn is_left(&self) -> bool {
         let state = self.lock();
         state.main == Main::Out && state.own.values().all(|own| *own == Own::Leaving)
     }
 
-    /// The session's time for a connection is over. True: a CONNECT to the main namespace is under way, which is answered.
+    /// Notes that `connect_timeout` is over. Returns whether a CONNECT to the main namespace is under way.
     pub(crate) fn expire(&self) -> bool {
         let mut state = self.lock();
         state.late = true;
         state.main == Main::UnderWay
     }
 
-    /// Whether the session's time for a connection is over.
+    /// Returns whether `connect_timeout` is over.
     pub(crate) fn is_late(&self) -> bool {
         self.lock().late
     }

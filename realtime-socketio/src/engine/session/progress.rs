@@ -1,4 +1,4 @@
-//! Within which packet of the main namespace a connection has ended.
+//! How far the packets of a connection to the main namespace have arrived, to know within which one it was cut.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -8,14 +8,14 @@ use realtime_http::{Spans, Wire};
 use crate::packet::frame::whole_header;
 use crate::packet::payload::{SEPARATOR, is_ours};
 
-/// The events and answers of one connection to the main namespace.
+/// Sent events and acks of one connection to the main namespace.
 #[derive(Default)]
 pub(crate) struct Progress {
-    /// Those that were written with all their attachments.
+    /// Number of packets that were written with all their attachments.
     whole: AtomicU64,
-    /// A part of the next one was, on a websocket.
+    /// Set while only a part of the next packet was written, on a websocket.
     begun: AtomicBool,
-    /// Where that begins.
+    /// Position at which that packet starts.
     begin: AtomicU32,
     /// Bytes written to the websocket, modulo 2^32, by its wire's count if there is one.
     written: AtomicU32,
@@ -23,21 +23,21 @@ pub(crate) struct Progress {
     large: Mutex<Large>,
 }
 
-/// Where large ones are that were written as a whole.
+/// Positions of large packets that were written as a whole.
 #[derive(Default)]
 struct Large {
     spans: Spans,
-    /// The connection that the last answer of long polling went out on.
+    /// TCP connection of the last long-polling response.
     answer: Option<Arc<Wire>>,
 }
 
-/// More than the head of a response has.
+/// Upper bound of the bytes of a response's head.
 const HEAD: u32 = 4 * 1024;
-/// More than a packet has whose end was not written yet.
+/// Upper bound of the bytes of a packet whose end was not written yet.
 const NO_END: u32 = 1 << 30;
 
 impl Progress {
-    /// Notes that the session is on a websocket now, on this connection if the listener tells.
+    /// Notes that the session is on a websocket, on this TCP connection if the listener reports it.
     pub(crate) fn begin_websocket(&self, wire: Option<Arc<Wire>>) {
         self.arrived();
         if let Some(wire) = wire {
@@ -45,7 +45,7 @@ impl Progress {
         }
     }
 
-    /// The number of the large packet of which a part has arrived and not all, now that the connection has ended.
+    /// Returns the number of the large packet that has arrived in part only. Called when the connection has ended.
     pub(crate) fn cut(&self) -> Option<u64> {
         let mut large = self.lock();
         if self.begun.load(Ordering::SeqCst) {
@@ -60,7 +60,7 @@ impl Progress {
         large.spans.within(arrived)
     }
 
-    /// The packets of a long-polling answer go out, on this connection if it has it for itself.
+    /// Notes the packets of a long-polling response, and its TCP connection if it carries nothing else.
     pub(crate) fn note_answer(&self, packets: &[u8], wire: Option<&Arc<Wire>>) {
         let base = wire.map_or(0, |wire| wire.written());
         let mut end = 0;
@@ -85,7 +85,7 @@ impl Progress {
         }
     }
 
-    /// A packet of an answer lies between these bytes of it.
+    /// Notes a packet of a response, at these positions in its body.
     fn note_packet(&self, begin: usize, end: usize, base: u32, wire: Option<&Arc<Wire>>) {
         let number = self.whole.fetch_add(1, Ordering::SeqCst);
         if let Some(wire) = wire
@@ -97,7 +97,7 @@ impl Progress {
         }
     }
 
-    /// Notes bytes that were written to the websocket; where they end.
+    /// Notes bytes that were written to the websocket. Returns the position after them.
     fn note_written(&self, bytes: usize) -> u32 {
         match self.websocket.get() {
             Some(wire) => wire.written(),
@@ -105,7 +105,7 @@ impl Progress {
         }
     }
 
-    /// A packet that lies between these places was written to the websocket.
+    /// Notes a packet that was written to the websocket at these positions.
     fn end_packet(&self, begin: u32, end: u32) {
         let number = self.whole.fetch_add(1, Ordering::SeqCst);
         if end.wrapping_sub(begin) > HEAD {
@@ -113,12 +113,12 @@ impl Progress {
         }
     }
 
-    /// The last answer of long polling has arrived.
+    /// Notes that the last long-polling response has arrived.
     pub(crate) fn arrived(&self) {
         *self.lock() = Large::default();
     }
 
-    /// A connection begins with the answer to its CONNECT.
+    /// Starts anew: a connection begins with the answer to its CONNECT.
     fn restart(&self) {
         self.whole.store(0, Ordering::SeqCst);
         self.begun.store(false, Ordering::SeqCst);
@@ -130,15 +130,15 @@ impl Progress {
     }
 }
 
-/// Whether it is the answer to the main namespace's CONNECT.
+/// Returns whether it is the answer to the main namespace's CONNECT.
 fn is_connect(packet: &[u8]) -> bool {
     packet.starts_with(b"40") && packet.get(2) != Some(&b'/')
 }
 
-/// What tells whether a packet is one of ours: its types, the number of its attachments, the begin of what follows.
+/// First bytes of a packet that show whether it counts: its types, its number of attachments, the start of what follows.
 const MAX_BEGIN: usize = 24;
 
-/// Follows the frames that a websocket's server writes: whole messages, not masked.
+/// Parser of the frames that a websocket's server writes: whole messages, not masked.
 #[derive(Default)]
 pub(crate) struct ProgressScan {
     header: [u8; 14],
@@ -146,16 +146,16 @@ pub(crate) struct ProgressScan {
     /// Payload bytes of the present frame that are still to come.
     left: u64,
     text: bool,
-    /// The begin of the present text.
+    /// First bytes of the present text.
     begin: Vec<u8>,
-    /// Attachments of the present packet that are still to come, if it is one of ours.
+    /// Attachments of the present packet that are still to come, if it counts.
     attachments: Option<usize>,
-    /// Where the present text begins.
+    /// Position at which the present text starts.
     place: u32,
 }
 
 impl ProgressScan {
-    /// These bytes were written.
+    /// Notes bytes that were written.
     pub(crate) fn feed(&mut self, mut bytes: &[u8], progress: &Progress) {
         let end = progress.note_written(bytes.len());
         while !bytes.is_empty() {
@@ -224,7 +224,7 @@ impl ProgressScan {
     }
 }
 
-/// How many attachments follow a packet.
+/// Returns the number of attachments that follow a packet.
 fn attachments(packet: &[u8]) -> usize {
     let [b'4', b'5' | b'6', rest @ ..] = packet else { return 0 };
     let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();

@@ -1,12 +1,12 @@
-//! Requests of long polling that come again.
+//! Detection of repeated requests on long polling.
 //!
-//! Browsers send a request again by themselves when a connection that they had used before breaks without an answer
-//! (RFC 9110 §9.2.2 lets them). The session's part of the answer was in the first one: what the client gets for the second
-//! has a gap before it, and a POST would be read twice. So the session has to end, and the client resumes from its place.
+//! Browsers repeat a request by themselves when a reused connection breaks without a response (RFC 9110 §9.2.2 allows it).
+//! The packets were in the first response, so that the second one has a gap before it, and a POST would be read twice.
+//! So the session has to end, and the client resumes from its cursor.
 //!
-//! Engine.IO has nothing that tells a request from the one before but the `t` in its query, "to ensure that the request is
-//! not cached" (protocol 4). Those of the clients that browsers run are different each time. Others send the time: seconds
-//! (SocketIOClient of .NET), milliseconds (socket_io_client of Dart), or an application has put one of its own there.
+//! Only the `t` in the query distinguishes two requests of Engine.IO, which is there "to ensure that the request is not cached"
+//! (protocol 4). Clients in browsers send a different one each time. Others send the time in seconds (SocketIOClient of .NET)
+//! or milliseconds (socket_io_client of Dart), and an application may have put a `t` of its own there.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,12 +15,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use realtime_http::Wire;
 
-/// What was asked last, of one session.
+/// Last requests of one session.
 #[derive(Default)]
 pub(crate) struct Repeats {
-    /// The marks of the request that opened it: those that come again are the application's.
+    /// Marks (values of `t`) of the request that opened the session: those that come again are the application's.
     opening: OnceLock<Vec<String>>,
-    /// Marks have been seen to come again from a client that had the answer: they tell nothing.
+    /// Set when a client that had the response has sent the same marks again: its marks prove nothing.
     coarse: AtomicBool,
     get: Mutex<Option<Asked>>,
     post: Mutex<Option<Asked>>,
@@ -29,7 +29,7 @@ pub(crate) struct Repeats {
 /// A request.
 struct Asked {
     mark: u64,
-    /// The connection that it came on; none under a listener of somebody else's.
+    /// TCP connection of the request; none if the listener does not report it.
     wire: Option<Arc<Wire>>,
 }
 
@@ -38,15 +38,15 @@ impl Repeats {
         let _ = self.opening.set(marks);
     }
 
-    /// Whether this GET, or POST, is the last one once more, sent by a client that cannot have seen the answer to the first.
+    /// Returns whether this GET, or POST, repeats the last one of a client that cannot have seen the first response.
     ///
-    /// It can have seen what came on the same connection. On another one the mark tells, if it is one that each request has
-    /// for itself: what the first connection's socket has taken may still have been lost, on the network or behind a proxy.
-    /// If it is not, the first connection tells, when it is known to have broken.
+    /// A client can have seen a response on the same connection. On another connection the mark decides, if it is made for one
+    /// request: what the first connection's socket has taken may still have been lost, on the network or behind a proxy. If it is
+    /// not, the request counts as a repeat when the first connection is known to have broken.
     ///
-    /// That the first answer went out whole tells nothing: it did so to the proxy in front, whose connection to the
-    /// client then broke, and only the browser's repeat shows it. With such an answer taken for seen, its packets would
-    /// be lost without a word; an answer that did not go out whole has ended the session by itself
+    /// A first response that was sent as a whole proves nothing: a reverse proxy may have taken it, whose connection to the client
+    /// then broke, which only the browser's repeat shows. If that response counted as seen, its packets would be lost without
+    /// notice. A response that was not sent as a whole has ended the session by itself
     /// ([`ResponseBody`](crate::engine::polling::response_body::ResponseBody)).
     pub(crate) fn is_unanswered(&self, get: bool, marks: &[String], wire: Option<Arc<Wire>>) -> bool {
         if marks.is_empty() {
@@ -72,10 +72,10 @@ impl Repeats {
     }
 }
 
-/// How far a client's clock may be off, for a text to be known as its time.
+/// Deviation of a client's clock up to which a number counts as its time.
 const OFF: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Whether a mark is only the time: a number of seconds or less, or milliseconds to the base 36 that are near now.
+/// Returns whether a mark is only the time: a decimal number of seconds or smaller units, or milliseconds in base 36 close to now.
 fn is_time(mark: &str, now: SystemTime) -> bool {
     if mark.len() >= 10 && mark.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') {
         return true;

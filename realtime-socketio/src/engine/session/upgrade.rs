@@ -1,4 +1,4 @@
-//! Where a session stands between long polling and a websocket (Engine.IO protocol 4, "Upgrade").
+//! Upgrade of a session from long polling to a websocket (Engine.IO protocol 4, "Upgrade").
 
 use std::pin::pin;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -7,36 +7,36 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
-/// How long a GET waits before it ends for the sake of a probe; engine.io's interval.
+/// Time after which a waiting GET ends during a probe; engine.io's interval.
 const NOOP_AFTER: Duration = Duration::from_millis(100);
 
-/// Where a session stands between long polling and a websocket.
+/// Stage of a session between long polling and a websocket.
 #[derive(Default)]
 pub(crate) struct Upgrade {
     stage: AtomicU8,
-    /// Told when the stage has changed.
+    /// Notified when the stage has changed.
     changed: Notify,
 }
 
 const POLLING: u8 = 0;
-/// A websocket has been attached, which has proved nothing yet.
+/// A websocket is attached, whose client has not sent the probe yet.
 const PROBING: u8 = 1;
-/// The probe has been answered: the client waits for its GET to end before it changes over.
+/// The probe is answered: the client waits for its GET to end before it switches to the websocket.
 const ANSWERED: u8 = 2;
 const WEBSOCKET: u8 = 3;
 
 impl Upgrade {
-    /// The session is on a websocket from here on. False: it was already, or another websocket is probed.
+    /// Notes that the session is on a websocket. Returns false if it already was, or if another websocket is probed.
     pub(crate) fn finish(&self) -> bool {
         self.enter(POLLING, WEBSOCKET)
     }
 
-    /// Whether the session is on a websocket.
+    /// Returns whether the session is on a websocket.
     pub(crate) fn is_finished(&self) -> bool {
         self.stage() == WEBSOCKET
     }
 
-    /// Waits until a GET is to end with nothing to say, so that its client can go on with a probe.
+    /// Waits until a GET is to end with a noop packet, so that its client can go on with a probe.
     pub(crate) async fn noop_due(&self) {
         loop {
             let mut changed = pin!(self.changed.notified());
@@ -53,27 +53,27 @@ impl Upgrade {
         }
     }
 
-    /// A websocket is probed from here on. False: another one is, or the session is on one.
+    /// Starts a probe. Returns false if another one is under way, or if the session is on a websocket.
     pub(crate) fn begin_probe(&self) -> bool {
         self.enter(POLLING, PROBING)
     }
 
-    /// The probe has been answered.
+    /// Notes that the probe was answered.
     pub(crate) fn answer_probe(&self) {
         self.enter(PROBING, ANSWERED);
     }
 
-    /// The client has changed over to the websocket that was probed.
+    /// Notes that the client has switched to the probed websocket.
     pub(crate) fn pass_probe(&self) {
         self.enter(ANSWERED, WEBSOCKET);
     }
 
-    /// The session stays on long polling, unless the probe has passed.
+    /// Ends a probe that has not succeeded: the session stays on long polling.
     pub(crate) fn abandon_probe(&self) {
         let _ = self.enter(PROBING, POLLING) || self.enter(ANSWERED, POLLING);
     }
 
-    /// Whether the session is on long polling, and no websocket is probed.
+    /// Returns whether the session is on long polling and no websocket is probed.
     pub(crate) fn is_polling(&self) -> bool {
         self.stage() == POLLING
     }

@@ -113,7 +113,7 @@ impl Table {
         secrets.iter().find_map(|secret| self.by_secret.get(secret).cloned())
     }
 
-    /// Whether one of these names a session that has ended for a broken packet a short time ago, and whose client asks for the
+    /// Returns whether one of these names a session that has ended for a broken packet a short time ago, and whose client asks for the
     /// first time since.
     pub(crate) fn is_to_be_told(&mut self, secrets: &[Secret]) -> bool {
         let found = self.to_be_told.iter().position(|(known, _)| secrets.contains(known));

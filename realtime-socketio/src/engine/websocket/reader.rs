@@ -49,7 +49,7 @@ impl FrameReader {
         Self { entrance: Entrance::Begins, ..Self::new(max_message) }
     }
 
-    /// Whether a packet waits, and nothing is read meanwhile.
+    /// Returns whether a packet waits, and nothing is read meanwhile.
     pub(crate) fn is_blocked(&self) -> bool {
         self.waits.is_some()
     }
@@ -148,7 +148,7 @@ impl FrameReader {
         cleared > 0 || session.is_closing()
     }
 
-    /// Whether something was handed on for the entrance.
+    /// Returns whether something was handed on for the entrance.
     fn poll_entrance(&mut self, session: &EngineSession, buf: &mut ReadBuf<'_>) -> Poll<bool> {
         match self.entrance {
             Entrance::Over => Poll::Ready(false),

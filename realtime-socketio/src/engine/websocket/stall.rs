@@ -29,7 +29,7 @@ impl Stall {
         Self { limit, timer: None }
     }
 
-    /// Whether a write waits.
+    /// Returns whether a write waits.
     pub(crate) fn is_armed(&self) -> bool {
         self.timer.is_some()
     }
