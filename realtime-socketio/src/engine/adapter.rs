@@ -13,10 +13,10 @@ use socketioxide_core::packet::Packet;
 use crate::packet::args::{self, Arguments, Unreadable};
 use crate::packet::encoded::Encoded;
 
-/// A packet was not taken.
+/// Failure to put a packet into a socket's channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Refused {
-    /// Engine.IO's channel for this socket is full: a credit window was not kept.
+    /// The channel is full, which a credit window should prevent.
     #[error("the socket's channel is full")]
     Full,
     /// The socket is gone.
@@ -24,10 +24,10 @@ pub(crate) enum Refused {
     Gone,
 }
 
-/// An ask was not answered.
+/// Failure of an ask.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum AskError {
-    /// The socket went away first.
+    /// The socket was gone before the answer.
     #[error("the socket is gone")]
     Gone,
     /// The answer could not be read.
@@ -38,18 +38,18 @@ pub(crate) enum AskError {
     TimedOut,
 }
 
-/// Where the main namespace's adapter is found once the namespace exists.
+/// Slot for the main namespace's adapter, set once the namespace exists.
 #[derive(Clone, Default)]
 pub struct MainAdapter(Arc<OnceLock<Weak<DirectAdapter>>>);
 
 impl MainAdapter {
-    /// The adapter, unless the namespace does not exist yet or any more.
+    /// Returns the adapter while the namespace exists.
     pub(crate) fn find(&self) -> Option<Arc<DirectAdapter>> {
         self.0.get().and_then(Weak::upgrade)
     }
 }
 
-/// Marks our handlers for socketioxide's traits.
+/// Marker of this crate's handlers for socketioxide's traits.
 pub(crate) enum Inline {}
 
 /// What [`SocketIoProvider::io`](crate::SocketIoProvider::io) runs on; only named as the parameter of socketioxide's types.
@@ -64,10 +64,9 @@ pub struct DirectAdapter {
 }
 
 impl DirectAdapter {
-    /// Puts one packet into the socket's channel; order is the order of calls.
+    /// Puts one packet into the socket's channel, in the order of the calls.
     ///
-    /// A socket that is not in the namespace is not noticed: its packets vanish, and its
-    /// disconnect hook tells.
+    /// Packets for a socket that is not in the namespace are dropped without an error; its disconnect hook runs.
     ///
     /// # Errors
     /// [`Refused::Full`], and [`Refused::Gone`] while the socket is being closed.
@@ -118,7 +117,7 @@ impl DirectAdapter {
         })
     }
 
-    /// Says goodbye to one socket of the main namespace; its hook runs, its Engine.IO session stays.
+    /// Disconnects one socket from the main namespace; its hook runs, its Engine.IO session stays.
     ///
     /// # Errors
     /// [`Refused::Full`]: nothing happened.

@@ -1,8 +1,7 @@
-//! The namespace that every session enters first, without its client's knowing.
+//! Entry namespace, to which every session is connected first, hidden from its client.
 //!
-//! socketioxide remembers a session that connects to nothing until `connect_timeout`, even when it has ended long before,
-//! and tells nobody of the end of one. Connected to a namespace of ours, a session is forgotten with its end, and its end
-//! is heard of.
+//! socketioxide keeps a session without any connection until `connect_timeout`, even if it has ended before, and calls no hook at
+//! its end. Connected to this namespace, a session is forgotten when it ends, and its end is noticed.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -16,7 +15,7 @@ use crate::engine::session::EngineSession;
 use crate::engine::session::cause::Cause;
 use crate::engine::sessions::session_of;
 
-/// Its connect handler.
+/// Connect handler of the entry namespace.
 #[derive(Clone)]
 pub(crate) struct EntryNamespace;
 
@@ -42,7 +41,7 @@ impl ConnectHandler<DirectAdapter, Inline> for EntryNamespace {
     }
 }
 
-/// Hears of the session's end, also when socketioxide drops its socket without the hook.
+/// Disconnect handler that ends the session; its drop does so too, because socketioxide may drop a socket without its hook.
 struct OnSessionEnd(Arc<EngineSession>);
 
 impl DisconnectHandler<DirectAdapter, Inline> for OnSessionEnd {

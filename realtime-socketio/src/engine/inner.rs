@@ -18,7 +18,7 @@ use crate::engine::session::registry::Registry;
 use crate::engine::sessions::{SessionGuard, Sessions};
 use crate::engine::settings::{Heartbeat, Limits};
 
-/// socketioxide's service, and what all requests to it have in common.
+/// socketioxide's service, with what all requests to it share.
 #[derive(Clone)]
 pub(crate) struct Inner {
     pub(crate) service: SocketIoService<NotFound, DirectAdapter>,
@@ -42,7 +42,7 @@ impl Inner {
         }
     }
 
-    /// A new session's place; it goes with the request.
+    /// Opens a session, whose guard goes into the request. None when the node is shutting down.
     pub(crate) fn open(&self, request: &mut Request<Body>) -> Option<SessionGuard> {
         let (mut parts, body) = std::mem::take(request).into_parts();
         // Everybody behind a proxy of this host has the same address.
@@ -57,18 +57,18 @@ impl Inner {
         guard
     }
 
-    /// What the client of a new session is told at its begin.
+    /// Returns the contents of a new session's opening packet.
     pub(crate) fn greeting(&self, guard: &SessionGuard) -> Greeting {
         Greeting { secret: guard.secret(), heartbeat: self.heartbeat, max_message: self.limits.max_message }
     }
 
-    /// Answers a request that opens no session as Engine.IO does; counted and logged.
+    /// Refuses a request that cannot open a session, with Engine.IO's error; counted and logged.
     pub(crate) fn refuse(&self, request: Request<Body>, code: u8, message: &'static str) -> Response {
         self.report(request, message);
         bad_request(code, message)
     }
 
-    /// Answers a request for a new session where there are none any more; counted and logged.
+    /// Refuses a new session because the node is shutting down; counted and logged.
     pub(crate) fn refuse_draining(&self, request: Request<Body>) -> Response {
         let refusal = Refusal::new(RefusalKind::Draining, "this node is going down");
         self.sessions.report(refusal.clone(), self.proxies.client(&request.into_parts().0));
@@ -80,7 +80,7 @@ impl Inner {
     }
 }
 
-/// What lies behind Socket.IO: nothing.
+/// Service behind Socket.IO, which answers 404.
 #[derive(Clone)]
 pub(crate) struct NotFound;
 

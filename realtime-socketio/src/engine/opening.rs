@@ -1,4 +1,4 @@
-//! Engine.IO's opening packet, in which some of what engineioxide says is not for clients: ours takes its place.
+//! Engine.IO's opening packet. engineioxide's is replaced, whose id, times and limits are not for clients.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::engine::sessions::secret::Secret;
 use crate::engine::settings::Heartbeat;
 use crate::packet::frame::{first_text, text_frame};
 
-/// What a client is told at a session's begin.
+/// Contents of the opening packet of a session.
 #[derive(Clone, Copy)]
 pub(crate) struct Greeting {
     pub(crate) secret: Secret,
@@ -19,14 +19,14 @@ pub(crate) struct Greeting {
     pub(crate) max_message: usize,
 }
 
-/// engineioxide's packet as it is read, and what the client gets instead.
+/// engineioxide's opening packet, and what replaces it.
 pub(crate) struct Opening {
-    /// The session's id inside.
+    /// The session's id inside engineioxide.
     pub(crate) sid: Sid,
     pub(crate) packet: String,
 }
 
-/// The fields in the order in which npm's server writes them: whoever reads them by hand expects the session's id first.
+/// Fields in the order of npm's server: a client that parses them by hand expects the session's id first.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Packet<'a> {
@@ -38,7 +38,7 @@ struct Packet<'a> {
 }
 
 impl Opening {
-    /// None when it is no opening packet.
+    /// Reads engineioxide's packet; none when it is no opening packet.
     pub(crate) fn read(packet: &[u8], greeting: &Greeting) -> Option<Self> {
         let theirs: Value = serde_json::from_slice(packet.strip_prefix(b"0")?).ok()?;
         let sid = theirs.get("sid")?.as_str()?.parse().ok()?;
@@ -54,7 +54,7 @@ impl Opening {
         Some(Self { sid, packet: format!("0{}", serde_json::to_string(&ours).ok()?) })
     }
 
-    /// What a new session's client gets in the place of the first frame on its websocket, and how many bytes that has.
+    /// Returns what replaces the first frame of a websocket that opens a session, and the length of that frame.
     ///
     /// None when the frame is not whole, or no opening packet.
     pub(crate) fn frame(frames: &[u8], greeting: &Greeting) -> Option<(Vec<u8>, usize)> {

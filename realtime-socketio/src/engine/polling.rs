@@ -1,4 +1,4 @@
-//! Long polling: a session is opened by a GET, and goes on with GETs that wait for packets and POSTs that bring them.
+//! Long polling: the GET that opens a session, GETs that wait for packets, and POSTs that send them.
 
 pub(crate) mod post_body;
 pub(crate) mod response_body;
@@ -27,11 +27,11 @@ use crate::packet::entry;
 use crate::packet::head::HeadScan;
 use crate::packet::payload::SEPARATOR;
 
-/// Engine.IO's packet that says nothing.
+/// Engine.IO's noop packet.
 const NOOP: &[u8] = b"6";
 const PING: &[u8] = b"2";
 
-/// A session that begins on long polling: its id is in the answer.
+/// Opens a session; its secret is in the response.
 pub(crate) async fn open(mut inner: Inner, mut request: Request<Body>, marks: Vec<String>) -> Response {
     let Some(guard) = inner.open(&mut request) else { return inner.refuse_draining(request) };
     let path = request.uri().path().to_owned();
@@ -49,9 +49,9 @@ pub(crate) async fn open(mut inner: Inner, mut request: Request<Body>, marks: Ve
     Response::from_parts(parts, Body::from(packet))
 }
 
-/// A GET that waits for packets; its answer frees their place in the channel.
+/// Answers a GET that waits for packets. The response frees their place in the channel.
 ///
-/// A client that gives up waiting, or is cut off, will not hear what comes next: dropped, this ends the session.
+/// Dropped, this ends the session: a client that gives up waiting, or is cut off, would miss the next packets.
 pub(crate) async fn poll(mut inner: Inner, request: Request<Body>, session: Arc<EngineSession>) -> Response {
     let asking = session.begin_poll();
     let wire = own_wire_of(&request);
@@ -102,7 +102,7 @@ pub(crate) async fn poll(mut inner: Inner, request: Request<Body>, session: Arc<
     }
 }
 
-/// A POST that brings packets, which are read one by one.
+/// Answers a POST, whose packets are read one by one.
 pub(crate) async fn post(mut inner: Inner, request: Request<Body>, session: Arc<EngineSession>) -> Response {
     let (parts, body) = request.into_parts();
     let announced =
@@ -130,7 +130,7 @@ pub(crate) async fn post(mut inner: Inner, request: Request<Body>, session: Arc<
     }
 }
 
-/// What a GET is answered, without the answer of our own namespace; the GET goes on if that was all.
+/// Waits for packets and removes the entry namespace's answer from them. If nothing is left, it waits on.
 async fn next_packets(
     inner: &mut Inner,
     mut request: Request<Body>,
@@ -154,7 +154,7 @@ async fn next_packets(
     }
 }
 
-/// Tells a session of the packets that it is sent.
+/// Notes the packets that the client is sent.
 fn note_packets(session: &EngineSession, packets: &[u8]) {
     for packet in packets.split(|byte| *byte == SEPARATOR) {
         let mut scan = HeadScan::default();
@@ -165,7 +165,7 @@ fn note_packets(session: &EngineSession, packets: &[u8]) {
     }
 }
 
-/// Enters a session on long polling into our own namespace, in its client's name.
+/// Connects a session on long polling to the entry namespace, on behalf of its client.
 async fn enter(inner: &mut Inner, path: &str, sid: Sid, session: &EngineSession) {
     let uri = query::session_uri(path, Transport::Polling, sid);
     if let Ok(request) = Request::post(uri).body(Body::from(entry::ENTER)) {
@@ -174,7 +174,7 @@ async fn enter(inner: &mut Inner, path: &str, sid: Sid, session: &EngineSession)
     }
 }
 
-/// Ends a session on long polling the only way there is: with a close packet in its client's name.
+/// Returns a callback that ends a session on long polling, by a close packet on behalf of its client: engineioxide has no other way.
 fn closer(inner: &Inner, path: &str, sid: Sid) -> impl Fn() + Send + Sync + use<> {
     let uri = query::session_uri(path, Transport::Polling, sid);
     let service = inner.service.clone();
@@ -186,7 +186,7 @@ fn closer(inner: &Inner, path: &str, sid: Sid) -> impl Fn() + Send + Sync + use<
     }
 }
 
-/// A request that has no answer yet.
+/// Guard of a request without a response yet; dropped, it ends the session.
 struct PendingRequest(Option<Arc<EngineSession>>);
 
 impl PendingRequest {

@@ -4,7 +4,7 @@ use socketioxide::socket::Sid;
 
 use crate::engine::sessions::secret::Secret;
 
-/// What a request's query says of the protocol, among what the application has put there beside it.
+/// Parameters of the protocol in a request's query, among those of the application.
 ///
 /// A key may come twice, once as the application's and once as the protocol's, in any order: socket.io-client writes its own
 /// over the application's, which keeps its place before `EIO` (engine.io-client 6.6, `createTransport`); python-engineio puts
@@ -12,16 +12,15 @@ use crate::engine::sessions::secret::Secret;
 /// npm's server reads a key that comes twice as a list, which it does not know. So the protocol's is the value that means
 /// something to the protocol, wherever it stands.
 ///
-/// A session's id is known by its form ([`Secret`]), wherever it stands and however often `sid` occurs. Any other `sid`
-/// is the application's, except in the place of the protocol's own, behind both `EIO` and `transport`, where the
-/// official clients put theirs: there it may be another server's, whose client has to hear that its session is over.
-/// What cannot be told apart is a `sid` of the application's in that place in the request that opens a session, as
-/// .NET's and Java's clients write it.
+/// A session's id is recognised by its form ([`Secret`]), wherever it stands and however often `sid` occurs. Any other `sid` is the
+/// application's, except behind both `EIO` and `transport`, where the official clients put the protocol's: there it may be another
+/// server's, and the client has to be told that its session is over. A `sid` of the application's in that position, in a request
+/// that opens a session, cannot be distinguished from it; .NET's and Java's clients write it there.
 pub(crate) struct Query {
     pub(crate) protocol: bool,
     pub(crate) transport: Option<Transport>,
     pub(crate) sid: SessionParam,
-    /// The values of `t`, which are there against caches, and say which request this is if each has its own.
+    /// Values of `t`, which is there against caches, and identifies the request if each has its own.
     pub(crate) marks: Vec<String>,
 }
 
@@ -31,14 +30,14 @@ pub(crate) enum Transport {
     Websocket,
 }
 
-/// The session that a request is for.
+/// Session that a request is for.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum SessionParam {
-    /// Another server's.
+    /// A session of another server.
     Foreign,
-    /// A new one.
+    /// A new session.
     None,
-    /// The one of these that there is.
+    /// The session with one of these secrets.
     Session(Vec<Secret>),
 }
 
@@ -86,18 +85,18 @@ impl SessionParam {
     }
 }
 
-/// Where engineioxide finds a session.
+/// Returns the URI by which engineioxide finds a session.
 pub(crate) fn session_uri(path: &str, transport: Transport, sid: Sid) -> String {
     format!("{path}?EIO=4&transport={}&sid={}", transport.name(), sid.as_str())
 }
 
-/// The URI of a request that opens a session, as engineioxide reads it, which takes the first value of each key: the
-/// protocol's come first, and a `sid`, which is the application's, has its name escaped, which the application reads as it was.
+/// Returns the URI of a request that opens a session as engineioxide has to read it, which takes the first value of each key: the
+/// protocol's are put first, and the name of an application's `sid` is escaped, which the application reads unescaped.
 ///
-/// None when it is right as it is.
+/// None when the URI needs no change.
 ///
 /// # Errors
-/// When it would be longer than a URI can be: as it came, engineioxide would look for the session that its `sid` names.
+/// When it would be longer than a URI can be: unchanged, engineioxide would look for the session of its `sid`.
 pub(crate) fn opening_uri(uri: &Uri, transport: Transport) -> Result<Option<Uri>, TooLong> {
     let query = uri.query().unwrap_or_default();
     let first = |name: &str| query.split('&').find(|pair| pair.starts_with(name)).unwrap_or_default();
@@ -115,7 +114,7 @@ pub(crate) fn opening_uri(uri: &Uri, transport: Transport) -> Result<Option<Uri>
     Uri::from_parts(parts).map(Some).map_err(|_| TooLong)
 }
 
-/// A URI that is too long to be written anew.
+/// Error for a URI that would become too long.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct TooLong;
 

@@ -1,4 +1,4 @@
-//! What requests are answered that no session answers itself.
+//! Responses that are not a session's packets.
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
@@ -9,20 +9,20 @@ use crate::engine::session::EngineSession;
 use crate::engine::session::cause::Cause;
 use crate::engine::sessions;
 
-/// What engineioxide calls the packets of an answer.
+/// Content type of packets, as engineioxide sends it.
 pub(crate) const TEXT: [(header::HeaderName, &str); 1] = [(header::CONTENT_TYPE, "text/plain; charset=UTF-8")];
 
-/// The client comes back on another connection, which a load balancer can send to another node.
+/// Header that has the client reconnect on a new TCP connection, which a load balancer can send to another node.
 pub(crate) const CLOSE_CONNECTION: (header::HeaderName, header::HeaderValue) =
     (header::CONNECTION, header::HeaderValue::from_static("close"));
 
-/// Engine.IO's close packet.
+/// Responds with Engine.IO's close packet.
 pub(crate) fn close_packet() -> Response {
     (TEXT, "1").into_response()
 }
 
-/// What tells a client that its session is over, so that it comes back by itself. Engine.IO's close packet would do for
-/// socket.io-client only: python-engineio takes it for the end of all (`_receive_packet`).
+/// Responds that the session is over, so that the client reconnects by itself. After Engine.IO's close packet only
+/// socket.io-client would: python-engineio does not (`_receive_packet`).
 pub(crate) fn session_over(session: &EngineSession) -> Response {
     let response = match session.cause() {
         Some(Cause::ConnectTimeout) => refusal_response(&sessions::timeout_refusal()),
@@ -32,7 +32,7 @@ pub(crate) fn session_over(session: &EngineSession) -> Response {
     ([CLOSE_CONNECTION], response).into_response()
 }
 
-/// A request that is for no session, in the words of npm's engine.io (`errors` of its server).
+/// Responds to a request without a session, with the error of npm's engine.io (`errors` of its server).
 pub(crate) fn bad_request(code: u8, message: &str) -> Response {
     let body = format!(r#"{{"code":{code},"message":"{message}"}}"#);
     (StatusCode::BAD_REQUEST, [(header::CONTENT_TYPE, "application/json")], body).into_response()
@@ -42,7 +42,7 @@ pub(crate) fn unknown_session() -> Response {
     bad_request(1, "Session ID unknown")
 }
 
-/// An answer that says no by its status alone.
+/// Responds with a status only.
 pub(crate) fn failed(status: StatusCode) -> Response {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = status;

@@ -21,11 +21,10 @@ use crate::engine::sessions::Sessions;
 use crate::engine::settings::{Heartbeat, Limits};
 use crate::engine::{polling, websocket};
 
-/// The HTTP side of Socket.IO: opens sessions, carries long polling, upgrades to websockets.
+/// HTTP service of Socket.IO: opens sessions, serves long polling, upgrades to websockets.
 ///
-/// It stands before socketioxide's service to see what that does not tell: it performs the
-/// upgrade itself, to run the websocket on a stream of ours, and it looks at long polling's
-/// requests and answers. It works behind any listener that offers upgrades.
+/// It wraps socketioxide's service: it performs the upgrade itself, to run the websocket on a stream of this crate's, and
+/// inspects requests and responses of long polling. It works behind any listener that offers upgrades.
 #[derive(Clone)]
 pub(crate) struct EngineService(Inner);
 
@@ -40,7 +39,7 @@ impl EngineService {
         Self(Inner { service, sessions, limits, heartbeat, proxies: Arc::new(proxies) })
     }
 
-    /// The session of this secret.
+    /// Returns the session of this secret.
     #[cfg(test)]
     pub(crate) fn session(&self, secret: &str) -> Arc<crate::engine::session::EngineSession> {
         let secret = crate::engine::sessions::secret::Secret::parse(secret).expect("a session's id");

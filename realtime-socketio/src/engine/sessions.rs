@@ -17,22 +17,22 @@ use crate::engine::sessions::secret::Secret;
 use crate::engine::sessions::table::{Entered, Table};
 use crate::engine::settings::Bounds;
 
-/// Told of each refusal, and of the client's address where it is known.
+/// Callback for each refusal, with the client's address if it is known.
 type Reporter = Box<dyn Fn(Refusal, Option<IpAddr>) + Send + Sync>;
 
 /// All Engine.IO sessions of this node, connected to a namespace or not.
 pub(crate) struct Sessions {
-    /// Whose sessions they are, for the log.
+    /// The provider's name, for the log.
     provider: &'static str,
     /// Counts and logs a refusal.
     reporter: Reporter,
-    /// Held for lookups and inserts only.
+    /// Locked for lookups and inserts only.
     table: Mutex<Table>,
-    /// Told when the last connection is over.
+    /// Notified when the last connection has ended.
     emptied: Notify,
 }
 
-/// What a client is told whose session has had its time for a connection.
+/// Returns the refusal of a session that was not connected in time.
 pub(crate) fn timeout_refusal() -> Refusal {
     Refusal::new(RefusalKind::ConnectTimeout, "the session was not connected in time (connect_timeout)")
 }
@@ -47,10 +47,9 @@ impl Sessions {
         }
     }
 
-    /// Opens a session, which is forgotten with the last clone of its guard. The bound of one address is for those
-    /// that have one.
+    /// Opens a session, which is forgotten with the last clone of its guard. The bound per address applies if there is an address.
     ///
-    /// At a bound the oldest session without a connection is ended for it. None when the node is going down.
+    /// At a bound the oldest unconnected session is ended for the new one. Returns none when the node is shutting down.
     pub(crate) fn open(self: &Arc<Self>, address: Option<IpAddr>) -> Option<SessionGuard> {
         let session = Arc::new(EngineSession::default());
         let (id, entered) = self.lock().insert(&session, address)?;
@@ -65,7 +64,7 @@ impl Sessions {
         })))
     }
 
-    /// What is done without the lock after a session has come into the unconnected.
+    /// Ends sessions for one that has become unconnected, and starts the sweep if none runs. Called without the lock.
     fn after(self: &Arc<Self>, Entered { out, begin_sweep }: Entered) {
         for session in out {
             let address = session.client().map(tracing::field::display);
@@ -82,7 +81,7 @@ impl Sessions {
         }
     }
 
-    /// Ends sessions without a connection when their time is over, until there are none.
+    /// Starts the task that ends unconnected sessions when their time is over, until there are none.
     fn begin_sweep(self: &Arc<Self>) {
         let Ok(runtime) = tokio::runtime::Handle::try_current() else {
             self.lock().give_up_sweep();
@@ -115,13 +114,13 @@ impl Sessions {
         next
     }
 
-    /// The session on long polling that one of these names, and its id inside.
+    /// Finds the session on long polling that one of these secrets belongs to, and its id inside engineioxide.
     pub(crate) fn find(&self, secrets: &[Secret]) -> Option<(Sid, Arc<EngineSession>)> {
         self.lock().find(secrets)
     }
 
-    /// Returns whether one of these names a session that has ended for a broken packet a short time ago, and whose client asks for the
-    /// first time since.
+    /// Returns whether one of these secrets belongs to a session that has ended for a broken packet a short time ago, and whose client
+    /// has not been told yet. The secret is forgotten.
     pub(crate) fn is_to_be_told(&self, secrets: &[Secret]) -> bool {
         self.lock().is_to_be_told(secrets)
     }
@@ -132,7 +131,7 @@ impl Sessions {
         Connected(Arc::clone(self))
     }
 
-    /// Ends every session, lets none in any more, and waits until all connections are over.
+    /// Ends every session, refuses new ones, and waits until all connections have ended.
     pub(crate) async fn close(&self) {
         self.shut();
         loop {
@@ -144,7 +143,7 @@ impl Sessions {
         }
     }
 
-    /// Ends every session, and lets none in any more.
+    /// Ends every session and refuses new ones.
     pub(crate) fn shut(&self) {
         let all = self.lock().shut();
         for session in all {
@@ -152,12 +151,12 @@ impl Sessions {
         }
     }
 
-    /// Sessions that are connected to a namespace.
+    /// Returns the number of sessions that are connected to a namespace.
     pub(crate) fn connected_sessions(&self) -> usize {
         self.lock().connected_sessions()
     }
 
-    /// Sessions that are remembered.
+    /// Returns the number of sessions.
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.lock().len().0
@@ -180,7 +179,7 @@ impl Registry for Sessions {
         }
     }
 
-    /// Meanwhile the session is outside the bounds, and has its time for a connection once more then.
+    /// A held session is outside the bounds. Once it is no longer held, `connect_timeout` starts anew.
     fn set_held(self: Arc<Self>, id: u64, held: bool) {
         let entered = self.lock().set_held(id, held);
         if let Some(entered) = entered {
@@ -193,8 +192,8 @@ impl Registry for Sessions {
     }
 }
 
-/// A session's place in the table. It travels in the opening request's extensions, which
-/// engineioxide keeps as long as the session lives, so its drop is the session's end.
+/// Guard of a session's entry in the table. It is in the extensions of the opening request, which engineioxide keeps as long as
+/// the session lives, so that its drop is the session's end.
 #[derive(Clone)]
 pub(crate) struct SessionGuard(Arc<Inner>);
 
@@ -203,7 +202,7 @@ struct Inner {
     sessions: Arc<Sessions>,
     id: u64,
     secret: Secret,
-    /// Requests find the session by its secret.
+    /// Set once requests find the session by its secret.
     is_named: OnceLock<()>,
 }
 
@@ -212,12 +211,12 @@ impl SessionGuard {
         &self.0.session
     }
 
-    /// What the session's client is told as its id.
+    /// Returns the secret, which the client is sent as the session's id.
     pub(crate) fn secret(&self) -> Secret {
         self.0.secret
     }
 
-    /// From here on the session's requests find it by its secret; inside it has this id.
+    /// Has requests find the session by its secret; inside engineioxide it has this id.
     pub(crate) fn name(&self, sid: Sid) {
         if self.0.is_named.set(()).is_ok() {
             self.0.sessions.lock().name(self.0.secret, sid, Arc::clone(&self.0.session));
@@ -234,12 +233,12 @@ impl Drop for Inner {
     }
 }
 
-/// The session that this request opened.
+/// Returns the session that this request opened.
 pub(crate) fn session_of(opening: &http::request::Parts) -> Option<Arc<EngineSession>> {
     opening.extensions.get::<SessionGuard>().map(|guard| Arc::clone(guard.session()))
 }
 
-/// One connection to the main namespace.
+/// Guard of one connection to the main namespace.
 pub(crate) struct Connected(Arc<Sessions>);
 
 impl Drop for Connected {

@@ -1,4 +1,4 @@
-//! What the sessions keep to, as the configuration says.
+//! Limits and times of sessions, as the configuration sets them.
 
 use std::time::Duration;
 
@@ -7,51 +7,51 @@ use realtime_http::TrustedProxies;
 /// Engine.IO's part of the configuration.
 #[derive(Clone, Debug)]
 pub(crate) struct EngineConfig {
-    /// Where Socket.IO is mounted (`/socket.io`).
+    /// Path of the service (`/socket.io`).
     pub path: String,
     /// Pings each 25 s, a sign of life within 60 s, 5 min without being read.
     pub heartbeat: Heartbeat,
-    /// Of sessions without a connection; `connect_timeout` is also for the probe of a websocket, which has 10 s at most.
+    /// Bounds of unconnected sessions; `connect_timeout` also limits the probe of a websocket, to 10 s at most.
     pub bounds: Bounds,
-    /// Who tells a client's address.
+    /// Reverse proxies that are believed when they name a client's address.
     pub proxies: TrustedProxies,
     /// Bytes of one message: a websocket frame, an event with its attachments, and a whole POST (1 MiB).
     pub max_message: usize,
     /// Attachments of one event (64).
     pub max_attachments: usize,
-    /// How long a client's answer to an ask is remembered (5 min); whoever asks may wait shorter.
+    /// How long a client's answer to an ask is accepted (5 min); the caller may wait shorter.
     pub max_ask: Duration,
     /// How long a client may take nothing while something waits (30 s).
     pub write_stall: Duration,
-    /// What may be in flight to one client.
+    /// How much may be in flight to one client.
     pub window: Window,
 }
 
-/// The bounds of sessions that are connected to no namespace; zero is none.
+/// Bounds of sessions that are connected to no namespace; zero is no bound.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds {
-    /// Whose sessions they are, for the log.
+    /// The provider's name, for the log.
     pub(crate) provider: &'static str,
-    /// How many (1,000).
+    /// Number of unconnected sessions (1,000).
     pub(crate) sessions: usize,
-    /// How many from one address (100).
+    /// Number of them from one address (100).
     pub(crate) sessions_per_address: usize,
-    /// How long each (30 s).
+    /// How long a session may be unconnected (30 s).
     pub(crate) connect_timeout: Duration,
 }
 
-/// The times of a session's heartbeat.
+/// Times of a session's heartbeat.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Heartbeat {
     /// Between two pings.
     pub(crate) interval: Duration,
     /// For a sign of life after a ping.
     pub(crate) timeout: Duration,
-    /// How long nothing has to be heard of a client because nothing is read from it.
+    /// How long a client counts as alive while nothing is read from it.
     pub(crate) busy: Duration,
 }
 
-/// A longer time counts as this: a year, which the clock can still add. engineioxide's own times too.
+/// Upper bound of these times, and engineioxide's own times: a year, which the clock can still add.
 pub(crate) const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 #[derive(Clone, Copy)]
@@ -75,7 +75,7 @@ pub(crate) struct Window {
     pub bytes: usize,
 }
 
-/// The size of Engine.IO's channel: twice the window, which a drain signal can race with, and room for pings and goodbyes.
+/// Size of Engine.IO's channel: twice the window, which a drain signal can race with, and room for pings and close packets.
 pub(crate) const CHANNEL_PACKETS: usize = 256;
 
 impl Default for Window {
@@ -84,5 +84,5 @@ impl Default for Window {
     }
 }
 
-/// How many packets of a client are read before other tasks have their turn.
+/// Packets of a client that are read before the task yields.
 pub(crate) const TURN: usize = 32;

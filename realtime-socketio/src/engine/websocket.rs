@@ -1,4 +1,4 @@
-//! Websockets: those that sessions begin on, and those that sessions on long polling upgrade to.
+//! Handshakes of websockets: those that open a session, and those that a session on long polling upgrades to.
 
 pub(crate) mod handover;
 pub(crate) mod probe;
@@ -48,7 +48,7 @@ pub(crate) fn open(inner: Inner, mut request: Request<Body>) -> Response {
     response
 }
 
-/// Probes a websocket. The session goes on with it when its client has changed over, and as it was if it does not.
+/// Probes a websocket. The session switches to it if its client does, and stays on long polling otherwise.
 pub(crate) fn upgrade(inner: Inner, mut request: Request<Body>, session: Arc<EngineSession>) -> Response {
     let response = handshake(&request);
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
@@ -76,7 +76,7 @@ async fn run(mut inner: Inner, stream: Handover<SessionStream<TokioIo<Upgraded>>
     }
 }
 
-/// The answer to a websocket's handshake (RFC 6455 §4.2.2), or its refusal.
+/// Returns the response to a websocket's handshake (RFC 6455 §4.2.2), or its refusal.
 fn handshake(request: &Request<Body>) -> Response {
     create_response_with_body(&websocket_request(request), Body::empty).unwrap_or_else(|error| {
         tracing::debug!(%error, "a websocket handshake was refused");

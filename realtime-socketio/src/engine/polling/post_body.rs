@@ -15,28 +15,27 @@ use crate::packet::head::{Head, HeadScan};
 use crate::packet::payload::SEPARATOR;
 use crate::packet::post_rewriter::PacketRewriter;
 
-/// The body of a POST that hands engineioxide one packet at a time, and none while reading is paused or the packet has to
-/// wait.
+/// Body of a POST that yields one packet at a time, and none while reading is paused or the packet has to wait.
 ///
-/// engineioxide polls its body once for each packet that it decodes, so that a frame per packet is
-/// exactly its pace; from larger frames it would go on to decode whatever lies in its buffer.
+/// engineioxide polls the body once for each packet that it decodes, so that one frame per packet paces it. Of larger frames it
+/// would decode all packets at once.
 pub(crate) struct PostBody {
     inner: Body,
     session: Arc<EngineSession>,
     chunk: Bytes,
-    /// Bytes that may still come.
+    /// Bytes that may still be received.
     left: usize,
     head: HeadScan,
     rewriter: PacketRewriter,
-    /// The next piece of the chunk was looked at.
+    /// Set once the next piece of the chunk was scanned.
     looked: bool,
-    /// What is in it, until it may be handed on.
+    /// Head of the packet that the piece holds, until it is admitted.
     waits: Option<Head>,
-    /// Packets since others had their turn.
+    /// Packets since the task last yielded.
     packets: usize,
 }
 
-/// The body went wrong; engineioxide closes the session.
+/// Error of the body, upon which engineioxide closes the session.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PostError {
     #[error("the session ended")]
@@ -50,7 +49,7 @@ pub(crate) enum PostError {
 }
 
 impl PostBody {
-    /// The only POST of this session at a time, or none.
+    /// Starts the only POST of this session, or returns none while there is another one.
     pub(crate) fn begin(inner: Body, session: Arc<EngineSession>, max: usize) -> Option<Self> {
         session.begin_post().then(|| Self {
             inner,
@@ -65,7 +64,7 @@ impl PostBody {
         })
     }
 
-    /// Fills the chunk; false at the body's end.
+    /// Fills the chunk. Ready with false at the body's end.
     fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, PostError>> {
         while self.chunk.is_empty() {
             match ready!(Pin::new(&mut self.inner).poll_frame(cx)) {
@@ -90,7 +89,7 @@ impl PostBody {
         Poll::Ready(Ok(true))
     }
 
-    /// What the next piece of the chunk, or the body's end, makes of the packet under way.
+    /// Scans the next piece of the chunk, or the body's end. Returns the head of the packet, once it is known.
     fn look(&mut self, piece: &[u8]) -> Result<Option<Head>, PostError> {
         if self.session.namespaces.admit_bytes(piece.len() as u64) == Verdict::Refuse {
             return Err(self.refuse());
@@ -104,7 +103,7 @@ impl PostBody {
         Ok(told.or(ended))
     }
 
-    /// Returns whether the packet that waits, if there is one, may be handed on now.
+    /// Waits until the packet that waits, if there is one, is admitted.
     fn poll_take(&mut self) -> Poll<Result<(), PostError>> {
         let Some(head) = self.waits.take() else { return Poll::Ready(Ok(())) };
         match self.session.admit(&head) {

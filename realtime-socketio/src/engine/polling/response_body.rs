@@ -11,11 +11,11 @@ use crate::engine::session::EngineSession;
 use crate::engine::session::cause::Cause;
 use crate::packet::payload::count_packets;
 
-/// Bytes handed to the server at a time: it asks for more when it has got rid of these.
+/// Bytes that the server gets at a time: it polls for more when it has written them.
 const CHUNK: usize = 64 * 1024;
 
-/// A long-polling answer on its way out: each piece that goes is a sign of life, and the last one frees the place of
-/// its packets in the channel. One that does not go out as a whole ends the session: its packets come from nowhere else.
+/// Body of a long-polling response. Each piece that the server takes is a sign of life, and the last one frees the place of the
+/// packets in the channel. Dropped before that, it ends the session: its packets cannot be sent again.
 pub(crate) struct ResponseBody {
     left: Bytes,
     packets: Bytes,
@@ -23,7 +23,7 @@ pub(crate) struct ResponseBody {
 }
 
 impl ResponseBody {
-    /// `wire` is the TCP connection under it, where the answer has it for itself.
+    /// Creates the body; `wire` is its TCP connection, if that carries nothing else.
     pub(crate) fn new(body: Bytes, session: Arc<EngineSession>, wire: Option<Arc<Wire>>) -> Self {
         session.progress.note_answer(&body, wire.as_ref());
         Self { left: body.clone(), packets: body, session }

@@ -2,23 +2,23 @@ use std::fmt;
 
 use socketioxide::socket::Sid;
 
-/// What an Engine.IO session is known by on the wire: whoever knows it can poll in the session's name.
+/// Secret id of an Engine.IO session on the wire: whoever knows it can send and receive for the session.
 ///
-/// engineioxide's own id is none: Socket.IO shows it as the socket's id, in every namespace, and applications pass that on.
+/// engineioxide's own id is not secret: Socket.IO exposes it as the socket's id, in every namespace, and applications pass it on.
 ///
-/// It has a form that no value of an application's has by chance, so that it is found among other parameters called
-/// `sid`, wherever it stands; all its bytes are of those that no client escapes (RFC 3986 §2.3).
+/// Its form keeps it apart from an application's values of `sid`, wherever they stand in a query. All its bytes are unreserved, so
+/// that no client escapes them (RFC 3986 §2.3).
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Secret([u8; LEN]);
 
-/// What each begins with.
+/// First bytes of every secret.
 const PREFIX: &str = "realtime-";
-/// Two ids of engineioxide's follow.
+/// Length of one id of engineioxide's; two follow the prefix.
 const ID: usize = 16;
 const LEN: usize = PREFIX.len() + 2 * ID;
 
 impl Secret {
-    /// A new one, of 192 random bits.
+    /// Creates a secret of 192 random bits.
     pub(crate) fn new() -> Self {
         let mut bytes = [0; LEN];
         let (prefix, ids) = bytes.split_at_mut(PREFIX.len());
@@ -29,7 +29,7 @@ impl Secret {
         Self(bytes)
     }
 
-    /// None when the text has another form.
+    /// Parses a secret; none when the text has another form.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let is_random = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
         let random = text.strip_prefix(PREFIX)?;

@@ -11,45 +11,45 @@ use crate::engine::sessions::secret::Secret;
 use crate::engine::sessions::unconnected::{Turn, Unconnected};
 use crate::engine::settings::Bounds;
 
-/// How many sessions are remembered that are to be told of their end, and for how long.
+/// Number of ended sessions that are remembered because their clients are to be told, and for how long.
 const MAX_TO_BE_TOLD: usize = 1000;
 const TO_BE_TOLD: Duration = Duration::from_secs(30);
 
-/// The sessions of one node by number and secret, and the order of those without a connection.
+/// Sessions of one node by number and secret, and the order of the unconnected ones.
 pub(crate) struct Table {
     bounds: Bounds,
     next: u64,
     shut: bool,
-    /// Connections to the main namespace whose end has not been told.
+    /// Connections to the main namespace.
     connections: usize,
-    /// Sessions that are connected to a namespace.
+    /// Number of sessions that are connected to a namespace.
     connected_sessions: usize,
     all: HashMap<u64, Entry>,
-    /// Those that began on long polling, whose requests name them.
+    /// Sessions that were opened on long polling, whose requests carry the secret.
     by_secret: HashMap<Secret, (Sid, Arc<EngineSession>)>,
-    /// Ended for a broken packet, and since when: a client that asks again is to be told of the end.
+    /// Secrets of sessions that ended for a broken packet, and when: the next request of such a client is answered with the end.
     to_be_told: VecDeque<(Secret, Instant)>,
     unconnected: Unconnected,
-    /// A task ends those that stay too long.
+    /// Set while a task ends sessions that stay unconnected for too long.
     swept: bool,
 }
 
 struct Entry {
     session: Arc<EngineSession>,
     address: Option<IpAddr>,
-    /// While it is connected to no namespace and not held.
+    /// Position among the unconnected sessions; none while it is connected or held.
     turn: Option<Turn>,
     connected: bool,
-    /// Its user is known and waits for a place: whoever holds it ends the wait.
+    /// Set while its CONNECT waits for a free place of its user, which has a time limit of its own.
     held: bool,
 }
 
-/// What is to be done, without the lock, after a session has come into the unconnected.
+/// What is to be done without the lock after a session has become unconnected.
 #[must_use]
 pub(crate) struct Entered {
-    /// Sessions to end for it.
+    /// Sessions to end, so that the bounds hold.
     pub(crate) out: Vec<Arc<EngineSession>>,
-    /// Whether the task that ends those that stay too long is to begin.
+    /// Whether the sweep is to be started.
     pub(crate) begin_sweep: bool,
 }
 
@@ -69,7 +69,7 @@ impl Table {
         }
     }
 
-    /// Takes a new session into the unconnected and gives it a number. None once the table was shut.
+    /// Adds a new session, which is unconnected. Returns its number, or none once the table was shut.
     pub(crate) fn insert(&mut self, session: &Arc<EngineSession>, address: Option<IpAddr>) -> Option<(u64, Entered)> {
         if self.shut {
             return None;
@@ -81,7 +81,7 @@ impl Table {
         Some((id, self.enter_unconnected(id, out)))
     }
 
-    /// Forgets a session; `is_to_be_told` when its client is to hear of the end.
+    /// Forgets a session. `is_to_be_told`: its client's next request is to be answered with the end.
     pub(crate) fn remove(&mut self, id: u64, secret: Secret, is_to_be_told: bool) {
         self.leave_unconnected(id);
         if self.all.remove(&id).is_some_and(|entry| entry.connected) {
@@ -98,29 +98,28 @@ impl Table {
         self.change(id, |entry| entry.connected = connected)
     }
 
-    /// Notes whether a session's CONNECT waits for a place of its user.
+    /// Notes whether a session's CONNECT waits for a free place of its user.
     pub(crate) fn set_held(&mut self, id: u64, held: bool) -> Option<Entered> {
         self.change(id, |entry| entry.held = held)
     }
 
-    /// Has requests find a session on long polling by its secret; inside it has this id.
+    /// Has requests find a session by its secret; inside engineioxide it has this id.
     pub(crate) fn name(&mut self, secret: Secret, sid: Sid, session: Arc<EngineSession>) {
         self.by_secret.insert(secret, (sid, session));
     }
 
-    /// The session on long polling that one of these names, and its id inside.
+    /// Finds the session that one of these secrets belongs to, and its id inside engineioxide.
     pub(crate) fn find(&self, secrets: &[Secret]) -> Option<(Sid, Arc<EngineSession>)> {
         secrets.iter().find_map(|secret| self.by_secret.get(secret).cloned())
     }
 
-    /// Returns whether one of these names a session that has ended for a broken packet a short time ago, and whose client asks for the
-    /// first time since.
+    /// Returns whether one of these secrets belongs to a session that has ended for a broken packet a short time ago, and forgets it.
     pub(crate) fn is_to_be_told(&mut self, secrets: &[Secret]) -> bool {
         let found = self.to_be_told.iter().position(|(known, _)| secrets.contains(known));
         found.and_then(|at| self.to_be_told.remove(at)).is_some_and(|(_, since)| since.elapsed() < TO_BE_TOLD)
     }
 
-    /// Lets no session in any more; those that there are.
+    /// Refuses new sessions from now on, and returns those that there are.
     pub(crate) fn shut(&mut self) -> Vec<Arc<EngineSession>> {
         self.shut = true;
         self.all.values().map(|entry| Arc::clone(&entry.session)).collect()
@@ -131,23 +130,24 @@ impl Table {
         self.connections += 1;
     }
 
-    /// Counts one connection less; how many are left.
+    /// Counts one connection less, and returns how many are left.
     pub(crate) fn disconnect(&mut self) -> usize {
         self.connections -= 1;
         self.connections
     }
 
-    /// Connections to the main namespace whose end has not been told.
+    /// Returns the number of connections to the main namespace.
     pub(crate) fn connections(&self) -> usize {
         self.connections
     }
 
-    /// Sessions that are connected to a namespace.
+    /// Returns the number of sessions that are connected to a namespace.
     pub(crate) fn connected_sessions(&self) -> usize {
         self.connected_sessions
     }
 
-    /// Those that have stayed too long, and when the next one will have; if there is none, the sweep is over.
+    /// Removes the sessions that were unconnected for too long. Returns them and when the next one will be; if there is none, the sweep
+    /// ends.
     pub(crate) fn overdue(&mut self, now: Instant) -> (Vec<Arc<EngineSession>>, Option<Instant>) {
         let mut out = Vec::new();
         while let Some((id, until)) = self.unconnected.oldest() {
@@ -161,12 +161,12 @@ impl Table {
         (out, None)
     }
 
-    /// Nobody can sweep.
+    /// Notes that the sweep could not be started.
     pub(crate) fn give_up_sweep(&mut self) {
         self.swept = false;
     }
 
-    /// Changes a session, which is in the unconnected afterwards, as its youngest, or is not.
+    /// Changes a session. If it is neither connected nor held afterwards, it is the youngest of the unconnected ones.
     fn change(&mut self, id: u64, change: impl FnOnce(&mut Entry)) -> Option<Entered> {
         let entry = self.all.get_mut(&id)?;
         let (address, before) = (entry.address, entry.connected);
@@ -197,13 +197,13 @@ impl Table {
         }
     }
 
-    /// Takes a session out of the unconnected, to be ended.
+    /// Removes a session from the unconnected ones, to be ended.
     fn evict(&mut self, id: u64) -> Option<Arc<EngineSession>> {
         self.leave_unconnected(id);
         self.all.get(&id).map(|entry| Arc::clone(&entry.session))
     }
 
-    /// Makes room for one more from this address: whom to end for it.
+    /// Makes room for one more session from this address. Returns the sessions to end for it.
     fn make_room(&mut self, address: Option<IpAddr>) -> Vec<Arc<EngineSession>> {
         let (bounds, mut out) = (self.bounds, Vec::new());
         if let Some(address) = address
@@ -224,7 +224,7 @@ impl Table {
         now.checked_add(self.bounds.connect_timeout).unwrap_or(now + Duration::from_secs(86_400 * 365 * 30))
     }
 
-    /// Sessions that are remembered, and those of them in the unconnected.
+    /// Returns the number of sessions, and of the unconnected ones.
     #[cfg(test)]
     pub(crate) fn len(&self) -> (usize, usize) {
         (self.all.len(), self.unconnected.len())

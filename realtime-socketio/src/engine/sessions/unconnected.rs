@@ -8,7 +8,7 @@ use tokio::time::Instant;
 pub(crate) struct Unconnected {
     next: u64,
     waiting: BTreeMap<u64, Waiting>,
-    /// The turns of those that come from an address.
+    /// Positions of the sessions from each address.
     by_address: HashMap<IpAddr, BTreeSet<u64>>,
 }
 
@@ -18,12 +18,12 @@ struct Waiting {
     until: Instant,
 }
 
-/// A session's place in the order of those that wait.
+/// Position of a session among the unconnected ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Turn(u64);
 
 impl Unconnected {
-    /// The youngest from now on; `until` must not be earlier than another one's.
+    /// Adds a session as the youngest; `until` must not be earlier than another one's.
     pub(crate) fn enter(&mut self, session: u64, address: Option<IpAddr>, until: Instant) -> Turn {
         let turn = self.next;
         self.next += 1;
@@ -53,19 +53,19 @@ impl Unconnected {
         self.by_address.get(&counted_as(address)).map_or(0, BTreeSet::len)
     }
 
-    /// The oldest session, and until when it may stay.
+    /// Returns the oldest session, and until when it may stay unconnected.
     pub(crate) fn oldest(&self) -> Option<(u64, Instant)> {
         self.waiting.first_key_value().map(|(_, waiting)| (waiting.session, waiting.until))
     }
 
-    /// The oldest session from this address.
+    /// Returns the oldest session from this address.
     pub(crate) fn oldest_from(&self, address: IpAddr) -> Option<u64> {
         let turn = self.by_address.get(&counted_as(address))?.first()?;
         self.waiting.get(turn).map(|waiting| waiting.session)
     }
 }
 
-/// Who has one address of IPv6 has its network of 64 bits (RFC 6177).
+/// Returns the address that is counted: of IPv6 the /64, which is assigned as a whole (RFC 6177).
 fn counted_as(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into(),

@@ -4,25 +4,25 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// The stream of a websocket as engineioxide gets it: after a probe, it sees one of its own first.
+/// Stream of a websocket as engineioxide reads and writes it. After a probe it reads the same probe from here first.
 ///
-/// What it writes and flushes before that is over goes nowhere: it is the answer that the client has got already, and a
-/// flush would tell the session that the channel was drained.
+/// What it writes and flushes until then is discarded: the client has the answer already, and a flush would report the
+/// channel as drained.
 pub(crate) struct Handover<S> {
     stream: S,
     probe: &'static [&'static [u8]],
 }
 
-/// The client's frames, masked with zeros. They are read one by one: the answer is written between them.
+/// Frames of the client's probe, masked with zeros. They are read one by one, with the answer written between them.
 const PROBE: &[&[u8]] = &[b"\x81\x86\0\0\0\x002probe", b"\x81\x81\0\0\0\x005"];
 
 impl<S> Handover<S> {
-    /// A websocket that was the session's beginning.
+    /// Wraps a websocket that opened a session.
     pub(crate) fn opened(stream: S) -> Self {
         Self { stream, probe: &[] }
     }
 
-    /// A websocket that has been probed.
+    /// Wraps a websocket that was probed.
     pub(crate) fn probed(stream: S) -> Self {
         Self { stream, probe: PROBE }
     }

@@ -1,7 +1,7 @@
-//! The probe of a websocket by a session on long polling (Engine.IO protocol 4, "Upgrade").
+//! Probe of a websocket by a session on long polling (Engine.IO protocol 4, "Upgrade").
 //!
-//! engineioxide would end the session with a probe that fails, and answers each GET at once while one lasts. So it is
-//! carried out here, and engineioxide sees a websocket only when its client has changed over.
+//! engineioxide would end the session when a probe fails, and would answer each GET at once during a probe. So the probe is made
+//! here, and engineioxide gets the websocket after the client has switched to it.
 
 use std::future::Future;
 use std::io;
@@ -14,17 +14,17 @@ use tokio::time::{sleep, timeout};
 use crate::engine::session::cause::Cause;
 use crate::engine::session::{EngineSession, GRACE};
 
-/// How long a probe may take, whatever the configuration says; engine.io's default.
+/// Upper bound of a probe's time, whatever the configuration says; engine.io's default.
 pub(crate) const MAX_PROBE: Duration = Duration::from_secs(10);
-/// Frames that a client may send during one probe: two are needed, and pings may come between.
+/// Frames that a client may send during one probe: two are needed, with pings between.
 const MAX_FRAMES: usize = 32;
-/// Payload bytes of a control frame (RFC 6455 §5.5), which is more than the probe's packets have.
+/// Payload bytes of a control frame (RFC 6455 §5.5); the probe's packets are shorter.
 const MAX_PAYLOAD: usize = 125;
 
-/// The only probe of its session. Dropped before it has passed, it leaves the session on long polling.
+/// The only probe of its session. Dropped before it has succeeded, it leaves the session on long polling.
 pub(crate) struct Probe(Arc<EngineSession>);
 
-/// How a probe went wrong.
+/// Failure of a probe.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
     #[error("its client closed it")]
@@ -42,15 +42,15 @@ enum Failure {
 }
 
 impl Probe {
-    /// None while another websocket is probed, and after the upgrade.
+    /// Starts a probe; none while there is another one, and after the upgrade.
     pub(crate) fn begin(session: Arc<EngineSession>) -> Option<Self> {
         // Made only then: its drop ends the probe.
         session.upgrade.begin_probe().then(|| Self(session))
     }
 
-    /// Carries it out on the stream of the websocket that this future opens, from which nothing more is read than that.
+    /// Runs the probe on the websocket that this future opens; not a byte more is read from it.
     ///
-    /// None when it failed: the websocket has been closed, and the session goes on as if nothing had been.
+    /// Returns none if it has failed: the websocket is closed, and the session continues on long polling.
     pub(crate) async fn run<S, E>(
         self,
         open: impl Future<Output = Result<S, E>>,
@@ -127,7 +127,7 @@ const CLOSE: u8 = 0x88;
 const PING: u8 = 0x89;
 const PONG: u8 = 0x8a;
 
-/// The first byte and the payload of a client's frame, and not a byte more of the stream.
+/// Reads the first byte and the payload of a client's frame, and not a byte more of the stream.
 async fn read_frame<'a, S: AsyncRead + Unpin>(
     io: &mut S,
     buffer: &'a mut [u8; MAX_PAYLOAD],
@@ -158,7 +158,7 @@ async fn write_frame<S: AsyncWrite + Unpin>(io: &mut S, first: u8, payload: &[u8
     io.flush().await
 }
 
-/// Says goodbye and waits for the client to go, so that what it has not read is not taken from it.
+/// Closes a websocket and waits for the client to do so, so that no reset discards what the client has not read.
 async fn close_websocket<S: AsyncRead + AsyncWrite + Unpin>(io: &mut S) -> io::Result<()> {
     write_frame(io, CLOSE, &[]).await?;
     io.shutdown().await?;
@@ -167,10 +167,10 @@ async fn close_websocket<S: AsyncRead + AsyncWrite + Unpin>(io: &mut S) -> io::R
     Ok(())
 }
 
-/// Ends the session of a client that has closed its websocket and does not come back to long polling.
+/// Ends the session of a client that has closed its websocket and does not return to long polling.
 ///
-/// So does one that has given the session up because an answer did not arrive, and nothing else tells: it would be taken
-/// for connected until the ping timeout.
+/// A client does so that has given up the session because a response did not arrive. Nothing else shows it: the session would
+/// count as connected until the ping timeout.
 async fn close_if_gone(session: &EngineSession, polls_so_far: usize) {
     sleep(GRACE).await;
     if session.polls_so_far() == Some(polls_so_far) && session.upgrade.is_polling() {

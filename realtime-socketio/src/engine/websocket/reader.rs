@@ -12,21 +12,21 @@ use crate::packet::frame_rewriter::FrameRewriter;
 use crate::packet::head::Head;
 use crate::packet::packet_scan::{Found, PacketScan};
 
-/// The reading side of a websocket: enters the session into our own namespace, rewrites what socketioxide cannot read, and looks
-/// at each packet before it is handed on, which some are not, and others only later.
+/// Reading side of a websocket: connects the session to the entry namespace, rewrites what socketioxide cannot read, and has each
+/// packet admitted, delayed or refused before engineioxide reads it.
 #[derive(Default)]
 pub(crate) struct FrameReader {
     entrance: Entrance,
     rewriter: FrameRewriter,
     scan: PacketScan,
-    /// Read from the wire and not handed on yet: at most one read, and what was held back before to be rewritten.
+    /// Bytes that engineioxide has not read yet: at most one read from the wire, and what was held back to be rewritten.
     held: Vec<u8>,
-    /// How many of them may be handed on, and how many were looked at.
+    /// Number of these bytes that are admitted, and that were scanned.
     cleared: usize,
     looked: usize,
-    /// The packet that waits.
+    /// Head of the packet that waits.
     waits: Option<Head>,
-    /// Packets since others had their turn.
+    /// Packets since the task last yielded.
     packets: usize,
 }
 
@@ -39,12 +39,12 @@ enum Entrance {
 }
 
 impl FrameReader {
-    /// For messages of so many bytes.
+    /// Creates the reader of an upgraded websocket, for messages up to so many bytes.
     pub(crate) fn new(max_message: usize) -> Self {
         Self { rewriter: FrameRewriter::new(max_message), ..Self::default() }
     }
 
-    /// The same for a session that begins on this websocket.
+    /// Creates the reader of a websocket that opens a session.
     pub(crate) fn of_new_session(max_message: usize) -> Self {
         Self { entrance: Entrance::Begins, ..Self::new(max_message) }
     }
@@ -54,7 +54,7 @@ impl FrameReader {
         self.waits.is_some()
     }
 
-    /// Reads what may be handed on. Nothing at all is the end of the stream, or the session is closing.
+    /// Reads what is admitted. Ready without a byte at the end of the stream, or when the session is ending.
     pub(crate) fn poll_read<S: AsyncRead + Unpin>(
         &mut self,
         io: &mut S,
@@ -93,7 +93,7 @@ impl FrameReader {
         }
     }
 
-    /// Hands on what is cleared of what is held.
+    /// Copies admitted bytes to the buffer.
     fn hand_on(&mut self, buf: &mut ReadBuf<'_>) {
         let taken = self.cleared.min(buf.remaining());
         buf.put_slice(&self.held[..taken]);
@@ -103,7 +103,7 @@ impl FrameReader {
         self.held = self.held.split_off(taken);
     }
 
-    /// Asks once more for the packet that waits, and looks at what comes after it. False ends the session.
+    /// Waits until the packet that waits is admitted, and scans what comes after it. Ready with false when the session ends.
     fn poll_waiting(&mut self, session: &EngineSession, head: Head) -> Poll<bool> {
         match session.admit(&head) {
             Verdict::Pass => {}
@@ -124,8 +124,8 @@ impl FrameReader {
         Poll::Ready(true)
     }
 
-    /// Looks at what was read behind the first `before` bytes of the buffer, and leaves there what may be handed on. False:
-    /// there is more to do before the reader returns.
+    /// Scans what was read into the buffer behind its first `before` bytes, and leaves only what is admitted there. Returns false if the
+    /// read has to go on.
     fn take_read(&mut self, session: &EngineSession, buf: &mut ReadBuf<'_>, before: usize) -> bool {
         let read = &buf.filled()[before..];
         self.looked = 0;
@@ -148,7 +148,7 @@ impl FrameReader {
         cleared > 0 || session.is_closing()
     }
 
-    /// Returns whether something was handed on for the entrance.
+    /// Writes the packet that connects to the entry namespace, and waits for the connection. Ready with true when the packet was written.
     fn poll_entrance(&mut self, session: &EngineSession, buf: &mut ReadBuf<'_>) -> Poll<bool> {
         match self.entrance {
             Entrance::Over => Poll::Ready(false),
@@ -171,8 +171,8 @@ impl FrameReader {
         }
     }
 
-    /// Looks on at these bytes, up to a packet that has to wait, and clears what may be handed on: up to the begin of that
-    /// packet's message where it is among them, so that the session can end between two messages. None ends the session.
+    /// Scans these bytes up to a packet that has to wait, and admits what comes before its message, so that the session can end
+    /// between two messages. Returns none when the session ends.
     fn look(&mut self, session: &EngineSession, bytes: &[u8]) -> Option<()> {
         loop {
             if self.scan.is_between() {

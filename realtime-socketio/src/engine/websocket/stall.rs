@@ -8,19 +8,19 @@ use tokio::time::{Instant, Sleep, sleep};
 use crate::engine::session::EngineSession;
 use crate::engine::session::cause::Cause;
 
-/// How long a closing session may wait for its client to take what is left.
+/// Time for the client of a closing session to take what is left.
 const CLOSING_STALL: Duration = Duration::from_secs(1);
 
-/// The time that a write to a websocket may wait.
+/// Time limit of a write to a websocket that waits.
 pub(crate) struct Stall {
     limit: Duration,
-    /// Armed while a write waits.
+    /// Set while a write waits.
     timer: Option<Timer>,
 }
 
 struct Timer {
     sleep: Pin<Box<Sleep>>,
-    /// Which of the two deadlines it has.
+    /// Whether it is the deadline of a closing session.
     closing: bool,
 }
 
@@ -34,12 +34,12 @@ impl Stall {
         self.timer.is_some()
     }
 
-    /// Ends the wait; whether there was one.
+    /// Notes that no write waits any more. Returns whether one did.
     pub(crate) fn disarm(&mut self) -> bool {
         self.timer.take().is_some()
     }
 
-    /// Polled for a write that is not ready: ready once it has waited for too long, for which the session has ended then.
+    /// Polled while a write is pending: ready once it has waited for too long, and the session was ended for that.
     pub(crate) fn poll(&mut self, session: &EngineSession, cx: &mut Context<'_>) -> Poll<()> {
         session.register_writer(cx);
         let closing = session.is_closing();

@@ -15,22 +15,20 @@ use crate::engine::websocket::writer::{FrameWriter, Written};
 use crate::packet::frame_rewriter;
 use crate::packet::frame_scan::FrameScan;
 
-/// What a client that says goodbye sends: a masked close frame without a code (RFC 6455 §5.5.1).
+/// Close frame as a client sends it: masked, without a code (RFC 6455 §5.5.1).
 const CLIENT_CLOSE: [u8; 6] = [0x88, 0x80, 0, 0, 0, 0];
 
-/// The stream under one websocket: tells the session when all is written, stops reading when the
-/// session says so, says goodbye in the client's name when the session is to end, puts the code
-/// into the close frame, and dies of a write that does not move.
+/// Stream under one websocket: reports when the channel is drained, pauses reading, sends engineioxide a close frame on behalf of
+/// the client when the session is to end, puts the code into the last close frame, and fails when a write stalls.
 ///
-/// engineioxide's writer flushes only after it has found its channel empty, so a finished flush
-/// means that the channel was drained. Its writer also ignores write errors and waits for a
-/// blocked write for ever: that is why a stalled write kills the reading side too, for good.
+/// engineioxide's writer flushes only after it has found its channel empty, so that a finished flush means that the channel was
+/// drained. It ignores write errors and waits for a blocked write without limit: so a stalled write ends the reading side too.
 pub(crate) struct SessionStream<S> {
     io: S,
     session: Arc<EngineSession>,
     limits: Limits,
     reader: FrameReader,
-    /// The frames that were handed on.
+    /// Frames that engineioxide has read.
     scan: FrameScan,
     writer: FrameWriter,
     sent_close: bool,
@@ -53,7 +51,7 @@ impl<S> SessionStream<S> {
         }
     }
 
-    /// The same for a session that begins on it.
+    /// Creates the stream of a websocket that opens a session.
     pub(crate) fn of_new_session(io: S, session: Arc<EngineSession>, limits: Limits, greeting: Greeting) -> Self {
         let mut stream = Self::new(io, session, limits);
         stream.writer = FrameWriter::of_new_session(greeting);
@@ -61,7 +59,7 @@ impl<S> SessionStream<S> {
         stream
     }
 
-    /// What is read when the session is at its end: a goodbye if that can be, else the end of the stream.
+    /// Reads the end of the session: a close frame between two frames, else the end of the stream.
     fn read_close(&mut self, buf: &mut ReadBuf<'_>) {
         if !self.dead && !self.sent_close && self.scan.at_boundary() && buf.remaining() >= CLIENT_CLOSE.len() {
             self.sent_close = true;
@@ -69,14 +67,14 @@ impl<S> SessionStream<S> {
         }
     }
 
-    /// Why engineioxide closes the websocket, if it does so for a fault: without a word from either side it is a frame or
-    /// a packet that cannot be read, which it does not tell.
+    /// Returns why engineioxide closes the websocket, if for a fault. If no side has closed it, a frame or a packet could not be read,
+    /// which engineioxide does not report.
     fn fault(scan: &FrameScan, session: &EngineSession) -> Option<Cause> {
         let said = scan.has_closed() || session.is_closing() || session.is_lost();
         session.cause().or((!said).then_some(Cause::Malformed))
     }
 
-    /// The end of a write that is not ready: wait on, or die.
+    /// Waits on with a pending write, or fails it once it has waited for too long.
     fn poll_stall<T>(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
         ready!(self.stall.poll(&self.session, cx));
         self.die();
@@ -114,7 +112,7 @@ impl<S> SessionStream<S> {
 }
 
 impl<S: AsyncWrite + Unpin> SessionStream<S> {
-    /// What is to be done before a write or a flush.
+    /// Writes pings that are due before a write or a flush. Fails once the stream has failed.
     fn poll_ping(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.dead {
             return Poll::Ready(Err(dead()));
@@ -201,7 +199,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for SessionStream<S> {
 }
 
 impl<S> Drop for SessionStream<S> {
-    /// Also ends a session that engineioxide did not take over to this websocket, which it would keep for ever.
+    /// Ends the session, even one that engineioxide has not switched to this websocket, which it would keep for ever.
     fn drop(&mut self) {
         self.session.close();
     }

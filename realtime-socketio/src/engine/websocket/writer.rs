@@ -1,6 +1,6 @@
-//! What a websocket's client gets of what engineioxide writes, and what it gets in its place: its own opening packet, nothing for
-//! the answer of our own namespace and for Engine.IO's close packet, the answer with data for a CONNECT that was refused, a
-//! close frame with a code. And the pings between.
+//! Writing side of a websocket. Some of what engineioxide writes is replaced: the opening packet by this crate's own, the entry
+//! namespace's answer and Engine.IO's close packet by nothing, the answer to a refused CONNECT by one with data, and the close frame
+//! by one with a code. Pings are written between two frames.
 
 use std::borrow::Cow;
 use std::io;
@@ -20,19 +20,19 @@ use crate::packet::frame_scan::FrameScan;
 use crate::packet::head::Head;
 use crate::packet::packet_scan::{Found, PacketScan};
 
-/// What engineioxide ends with: a close frame without a code.
+/// engineioxide's last frame: a close frame without a code.
 pub(crate) const BARE_CLOSE: [u8; 2] = [0x88, 0];
 
-/// Engine.IO's close packet, which engineioxide writes for faults. On a websocket it says less than the close frame, and
-/// python-engineio takes it for the end of all (`_receive_packet`). npm's server never sends it there.
+/// Engine.IO's close packet, which engineioxide writes for faults. On a websocket the close frame says more, npm's server never
+/// sends the packet there, and python-engineio does not reconnect after it (`_receive_packet`).
 const CLOSE_PACKET: [u8; 3] = [0x81, 1, b'1'];
 
 /// A ping without a payload (RFC 6455 §5.5.2).
 pub(crate) const PING: [u8; 2] = [0x89, 0];
-/// Engine.IO's, which is a text.
+/// Engine.IO's ping packet as a text frame.
 const HEARTBEAT_PING: [u8; 3] = [0x81, 1, b'2'];
 
-/// How many bytes of these frames come before it.
+/// Returns the position of Engine.IO's close packet among these frames.
 fn find_close_packet(frames: &[u8]) -> Option<usize> {
     let mut at = 0;
     while let Some((.., len)) = whole_frame(&frames[at..]) {
@@ -44,37 +44,37 @@ fn find_close_packet(frames: &[u8]) -> Option<usize> {
     None
 }
 
-/// The writing side of a websocket.
+/// Writer of one websocket's frames.
 #[derive(Default)]
 pub(crate) struct FrameWriter {
-    /// The frames that the wire has taken, and the packets in them.
+    /// Scan of the written frames, and of the packets in them.
     sent: FrameScan,
     sent_packets: PacketScan,
     progress: ProgressScan,
-    /// For the opening packet of a session that begins on it, until that is written.
+    /// Contents of the opening packet, until that is written; for a session that was opened on the websocket.
     greeting: Option<Greeting>,
-    /// What is written in the place of the next bytes, and was begun.
+    /// Replacement of the next bytes that was written in part.
     replacement: Option<Replacement>,
-    /// A ping that was begun, until it was flushed.
+    /// Ping that was started, until it is flushed.
     ping: Option<Ping>,
 }
 
-/// Frames that take the place of what is written.
+/// Frames that are written instead of engineioxide's.
 struct Replacement {
     frames: Cow<'static, [u8]>,
-    /// How much of them the wire has taken.
+    /// Number of these bytes that were written.
     taken: usize,
-    /// How many bytes they stand for.
+    /// Number of bytes that they replace.
     of: usize,
 }
 
 struct Ping {
     frame: &'static [u8],
-    /// How much of it the wire has taken.
+    /// Number of bytes that were written.
     taken: usize,
 }
 
-/// What becomes of the next bytes, so many of them.
+/// Treatment of the next bytes, with their number.
 enum Part {
     Dropped(usize),
     Replaced(Replacement),
@@ -82,21 +82,21 @@ enum Part {
     Plain(usize),
 }
 
-/// What has become of bytes that were to be written.
+/// Result of a write.
 pub(crate) enum Written {
-    /// So many are kept from the client.
+    /// So many bytes were discarded.
     Kept(usize),
-    /// So many, or what stands for them, were taken by the wire.
+    /// So many bytes, or their replacement, were written.
     Wire(io::Result<usize>),
 }
 
 impl FrameWriter {
-    /// For a session that begins on the websocket.
+    /// Creates the writer of a websocket that opens a session.
     pub(crate) fn of_new_session(greeting: Greeting) -> Self {
         Self { greeting: Some(greeting), ..Self::default() }
     }
 
-    /// Writes the first part of these bytes, or what takes its place. `fault` is why engineioxide closes the websocket.
+    /// Writes the first part of these bytes, or its replacement. `fault` returns why engineioxide closes the websocket.
     pub(crate) fn poll_write<S: AsyncWrite + Unpin>(
         &mut self,
         io: &mut S,
@@ -174,9 +174,9 @@ impl FrameWriter {
         }
     }
 
-    /// How many bytes come before the bare close frame, if the writer ends with one: nothing comes after it.
+    /// Returns the position of the bare close frame, if these bytes end with one: nothing comes after it.
     ///
-    /// Its two bytes can also be the end of a payload, which the borders of the frames before tell.
+    /// Its two bytes can also be the end of a payload, so the frames before are scanned.
     fn before_close(&self, buf: &[u8]) -> Option<usize> {
         let before = buf.strip_suffix(&BARE_CLOSE)?;
         let mut ahead = self.sent.clone();
@@ -184,7 +184,7 @@ impl FrameWriter {
         ahead.at_boundary().then_some(before.len())
     }
 
-    /// Writes frames in the place of those that this buffer begins with, which count as written when the wire has taken all.
+    /// Writes a replacement of the first bytes of this buffer, which count as written once it is written as a whole.
     fn poll_replacement<S: AsyncWrite + Unpin>(
         &mut self,
         io: &mut S,
@@ -208,7 +208,7 @@ impl FrameWriter {
         Poll::Ready(Ok(of))
     }
 
-    /// These bytes have gone to the client.
+    /// Notes bytes that were written.
     fn note(&mut self, session: &EngineSession, mut bytes: &[u8]) {
         self.sent.feed(bytes);
         self.progress.feed(bytes, &session.progress);
@@ -221,8 +221,7 @@ impl FrameWriter {
         }
     }
 
-    /// Writes what is due between two frames, or the rest of what was begun: a ping if the client is to be asked, and one of
-    /// Engine.IO's heartbeat.
+    /// Writes the pings that are due between two frames, of the liveness check and of the heartbeat, or the rest of one.
     pub(crate) fn poll_ping<S: AsyncWrite + Unpin>(
         &mut self,
         io: &mut S,
@@ -243,7 +242,7 @@ impl FrameWriter {
         }
     }
 
-    /// The same for a reader, when nobody writes; with a flush, which a writer has after all that it writes.
+    /// Writes and flushes the pings that are due. Called by the reading side, as engineioxide may not write for a long time.
     pub(crate) fn poll_idle_ping<S: AsyncWrite + Unpin>(
         &mut self,
         io: &mut S,
@@ -261,7 +260,7 @@ impl FrameWriter {
         }
     }
 
-    /// All that was written was flushed.
+    /// Notes a flush.
     pub(crate) fn flushed(&mut self) {
         self.ping = None;
     }
