@@ -21,64 +21,63 @@ use crate::session::{Limits, Session, Source};
 /// Decides who may connect to the main namespace.
 #[async_trait]
 pub(crate) trait Acceptor: Send + Sync + 'static {
-    /// Takes a connection, or does not.
+    /// Accepts or rejects a connection.
     ///
-    /// Dropped when the session ends meanwhile.
+    /// The future is dropped when the session ends meanwhile.
     async fn accept(&self, attempt: ConnectAttempt<'_>) -> Result<Accepted, Rejection>;
 
-    /// Counts and logs somebody who was refused before that, with the client's address where it is known.
+    /// Counts and logs a refusal that was decided elsewhere, with the client's address if it is known.
     fn report(&self, refusal: Refusal, client: Option<IpAddr>);
 }
 
-/// Somebody who was not taken.
+/// Rejection of a connection.
 pub(crate) enum Rejection {
-    /// The client is to come back by itself, which it does not after `connect_error`: its session ends, for this cause if
-    /// there is one to be told.
+    /// The session ends, for this cause if there is one, so that the client reconnects by itself; after `connect_error` it would not.
     Reconnect(Option<Cause>),
     /// The client is answered with `connect_error`.
     Refused(Refusal),
 }
 
-/// Someone who wants to connect.
+/// Attempt of a client to connect.
 pub(crate) struct ConnectAttempt<'a> {
     /// The request that opened the session: address, headers, query, extensions.
     pub parts: &'a http::request::Parts,
     /// The client's `auth` as JSON text.
     pub auth: Option<&'a str>,
-    /// The session's reins, for [`EngineSession::resume`].
+    /// The session under it.
     pub session: Arc<EngineSession>,
 }
 
-/// A connection that was taken.
+/// Accepted connection.
 pub(crate) struct Accepted {
-    /// Where its events go.
+    /// Receiver of the client's events.
     pub inlet: Arc<dyn Inlet>,
-    /// Where its frames come from; asked once the client has been told that it is connected.
+    /// Source of its frames; polled once the client has been told that it is connected.
     pub source: Box<dyn Source>,
-    /// Around what is done for it.
+    /// Span of what is done for it.
     pub(crate) span: tracing::Span,
     /// Called once, whatever becomes of the connection.
     pub ended: OnEnded,
 }
 
-/// Told once how a connection ended.
+/// Callback for the end of a connection.
 pub(crate) type OnEnded = Box<dyn FnOnce(Ended) + Send>;
 
-/// How a connection ended.
+/// End of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Ended {
-    /// What Socket.IO says; none when the client was gone before it was told that it is connected.
+    /// socketioxide's reason; none when the client was gone before it was told that it is connected.
     pub reason: Option<DisconnectReason>,
-    /// What this side says, if this side ended it for a fault.
+    /// Cause for which this side ended the session.
     pub cause: Option<Cause>,
-    /// Whether a websocket's stream ended by itself; if not, an error of the transport is a broken protocol.
+    /// Whether a websocket's stream ended without a close; if not, a transport error is a violation of the protocol.
     pub lost: bool,
-    /// The number of the large packet of which a part had arrived and not all.
+    /// Number of the large packet that has arrived in part only.
     pub cut: Option<u64>,
 }
 
-/// The main namespace's connect handler. Everything is put into place in its middleware, so that
-/// no event of a quick client finds the handlers missing, as it can with socketioxide's own.
+/// Connect handler of the main namespace. Its middleware already sets the event handlers, so that no event of a fast client comes
+/// before them, as it can with socketioxide's own.
 #[derive(Clone)]
 pub(crate) struct Connect {
     pub(crate) acceptor: Arc<dyn Acceptor>,
@@ -167,7 +166,8 @@ impl Connect {
     }
 }
 
-/// Tells once that a connection is over, also when socketioxide drops a socket without its hook.
+/// Disconnect handler, which reports the end of a connection once; its drop does so too, because socketioxide may drop a socket
+/// without its hook.
 struct OnDisconnect {
     ended: Mutex<Option<(OnEnded, Connected)>>,
     session: Arc<EngineSession>,

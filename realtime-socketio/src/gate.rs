@@ -1,4 +1,4 @@
-//! One connection of the main namespace between the core and Engine.IO.
+//! Admission of connections to the main namespace by the core, and what joins the two.
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -16,7 +16,7 @@ use realtime_http::{ConnectQuery, ROOM_WORDS, TrustedProxies};
 use serde_json::Value;
 use socketioxide::socket::DisconnectReason;
 
-use crate::codec::SocketIoCodec;
+use crate::codec::{Frame, SocketIoCodec};
 use crate::connect::{Accepted, Acceptor, ConnectAttempt, Ended, Rejection};
 use crate::engine::session::EngineSession;
 use crate::engine::session::cause::Cause;
@@ -24,21 +24,21 @@ use crate::engine::settings::Window;
 use crate::inbound::{Inlet, Received};
 use crate::outlet::ConnectionOutlet;
 use crate::packet::args::{Arguments, Unreadable};
-use crate::session::{Close, Frame, Source};
+use crate::session::{Close, Source};
 
 type Core = Dispatcher<SocketIoCodec>;
 
-/// Lets connections into the main namespace.
+/// Acceptor of the main namespace, which asks the core.
 pub(crate) struct Gate {
     pub(crate) dispatcher: Arc<Core>,
     pub(crate) max_depth: usize,
-    /// How long a client waits for a place of its user.
+    /// How long a client waits for a free place of its user.
     pub(crate) max_wait: Duration,
-    /// Who tells a client's address.
+    /// Reverse proxies that are believed when they name a client's address.
     pub(crate) proxies: TrustedProxies,
 }
 
-/// What a client may say in `auth` beside what the authenticator reads.
+/// What a client asks for in `auth` and the query, besides what the authenticator reads.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct ConnectOptions {
     rooms: Vec<String>,
@@ -48,15 +48,15 @@ struct ConnectOptions {
 struct Outgoing {
     registration: Arc<Registration<SocketIoCodec>>,
     outlet: Arc<ConnectionOutlet>,
-    /// Taken from the outbox and not yet handed out: a take is bounded by bytes only.
+    /// Frames taken from the outbox and not all handed out yet: a take is bounded by bytes only.
     taken: Vec<Frame>,
-    /// How many of them have been handed out.
+    /// Number of these frames that were handed out.
     handed: usize,
 }
 
 struct Incoming {
     registration: Arc<Registration<SocketIoCodec>>,
-    /// Weak, for the session keeps this.
+    /// Weak, because the session owns this.
     session: Weak<EngineSession>,
     max_depth: usize,
 }
@@ -78,7 +78,7 @@ impl Acceptor for Gate {
 }
 
 impl Gate {
-    /// `waited` is set when the client had to wait for a place.
+    /// Admits a client; `waited` is set if it had to wait for a free place.
     async fn admit(&self, attempt: &ConnectAttempt<'_>, waited: &AtomicBool) -> Result<Accepted, Refusal> {
         let address = self.proxies.client(attempt.parts);
         let refuse = |refusal| self.dispatcher.refuse(refusal, Asker { address, identity: None });
@@ -132,7 +132,7 @@ impl Gate {
 }
 
 impl ConnectOptions {
-    /// Reads the query and `auth`, of which no more than `most` rooms are let in.
+    /// Reads the query and `auth`, with at most `most` rooms.
     fn read(request: &ConnectRequest<'_>, most: usize) -> Result<Self, Refusal> {
         let ConnectQuery { channels: mut rooms, last_event_id } = ConnectQuery::of(request, most);
         let Some(auth) = request.auth() else { return Ok(Self { rooms, last_event_id }) };
@@ -161,7 +161,7 @@ impl ConnectOptions {
     }
 }
 
-/// Names what in `auth` has no meaning here, which may be a mistake, or the authenticator's own.
+/// Logs keys of `auth` that have no meaning here, by mistake or because only the authenticator knows them.
 fn log_unknown(provider: &str, auth: &Value) {
     let Value::Object(auth) = auth else { return };
     let is_known = |key: &str| ROOM_WORDS.contains(&key) || ["connectionId", "lastEventId", "token"].contains(&key);
@@ -210,7 +210,7 @@ impl Source for Outgoing {
     }
 }
 
-/// How the client is told of an end that this side chose.
+/// Returns how to end a connection for this reason.
 fn close_of(reason: &CloseReason) -> Close {
     match reason {
         reason if *reason == CloseReason::WRITE_STALL => Close::Cut,
@@ -283,7 +283,7 @@ fn payload(arguments: Arguments) -> InboundPayload {
     InboundPayload::with_attachments(arguments.json, arguments.attachments)
 }
 
-/// The reason as this side sees it; another one counts if this side had asked for the end.
+/// Returns the core's reason for an end; if the core had closed the connection, its own reason counts.
 fn reason_of(end: Ended) -> CloseReason {
     match end.cause {
         // The last two are of sessions that have no connection.
@@ -308,7 +308,7 @@ fn reason_of(end: Ended) -> CloseReason {
     }
 }
 
-/// The word under which it is counted when the client was at fault.
+/// Returns the code of the error if the client was at fault.
 fn fault_of(reason: &CloseReason) -> Option<&'static str> {
     match reason {
         reason if *reason == CloseReason::PROTOCOL_ERROR => Some("protocol_error"),

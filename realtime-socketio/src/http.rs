@@ -1,4 +1,4 @@
-//! The routes, and what is checked before a request reaches Engine.IO: its origin, and whether the node still takes sessions.
+//! Routes, and the checks before a request reaches Engine.IO: its origin, and whether the node accepts new sessions.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use realtime_http::{HttpProvider, NO_TRANSFORM, Origins, error_response, notice_
 use crate::engine::query::{Query, SessionParam};
 use crate::provider::SocketIoProvider;
 
-/// The methods of long polling.
+/// Methods of long polling.
 const METHODS: &str = "GET, POST";
 
 impl HttpProvider for SocketIoProvider {
@@ -47,7 +47,7 @@ impl HttpProvider for SocketIoProvider {
     }
 }
 
-/// Refuses foreign pages and, on a node that goes down, new sessions; answers preflights; lets allowed pages read the answer.
+/// Refuses foreign origins and, on a node that shuts down, new sessions; answers preflights; adds the CORS headers.
 async fn check(State(provider): State<Arc<SocketIoProvider>>, request: Request, next: Next) -> Response {
     let (parts, body) = request.into_parts();
     notice_foreign_server(&parts);
@@ -89,7 +89,7 @@ async fn check(State(provider): State<Arc<SocketIoProvider>>, request: Request, 
     response
 }
 
-/// Puts a body on an answer that says no by its status alone. Engine.IO's own errors keep theirs, which its clients know.
+/// Adds a body to an error without one. Engine.IO's own errors keep theirs, which its clients parse.
 fn explained(response: Response) -> Response {
     let status = response.status();
     if !(status.is_client_error() || status.is_server_error()) || response.body().size_hint().exact() != Some(0) {

@@ -1,8 +1,16 @@
 //! Socket.IO provider of the `realtime-*` crates: socketioxide carries the protocol, the core decides what is sent.
 //!
-//! How an outbox reaches the wire: a [`Registration`](realtime_core::Registration) is the source of a session, which puts
-//! packets that were encoded once into the socket's channel, never more than a window of credit; the credit comes back
-//! when the websocket's stream was flushed or a long-polling answer has gone.
+//! An outbox reaches the wire through a session (`session.rs`), whose source is a [`Registration`](realtime_core::Registration). It
+//! puts packets that were encoded once into the socket's channel, never more than a window of credit. The credit comes back when
+//! the websocket's stream was flushed or a long-polling response was sent.
+//!
+//! The modules form three layers, each of which imports the lower ones only:
+//!
+//! - the provider, with the file names of its siblings: `config`, `codec`, `session`, `provider`, `http`; `gate` admits connections
+//!   to the core, `connect`, `inbound` and `outlet` join it to socketioxide, `server` puts all together.
+//! - `engine`: what is added to engineioxide and socketioxide: the state of a session, the table of sessions, long polling,
+//!   websockets.
+//! - `packet`: packets and frames as bytes.
 
 mod codec;
 mod config;
@@ -14,7 +22,6 @@ mod inbound;
 mod outlet;
 mod packet;
 mod provider;
-
 mod server;
 mod session;
 

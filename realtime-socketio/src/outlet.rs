@@ -7,10 +7,10 @@ use crate::codec::SocketIoCodec;
 use crate::engine::session::EngineSession;
 use crate::engine::session::cause::Cause;
 
-/// Wakes the session of one connection, and finds out whether its client is still there.
+/// Outlet of one connection: wakes its task, and checks whether its client is still connected.
 pub(crate) struct ConnectionOutlet {
     pub(crate) base: SessionOutlet,
-    /// Weak, for both outlive what they carry as long as somebody keeps them.
+    /// Weak, because the outlet may outlive both.
     session: Weak<EngineSession>,
     registration: Arc<OnceLock<Weak<Registration<SocketIoCodec>>>>,
 }
@@ -20,7 +20,7 @@ impl ConnectionOutlet {
         Self { base: SessionOutlet::new(), session: Arc::downgrade(session), registration: Arc::default() }
     }
 
-    /// The connection that it belongs to.
+    /// Sets the connection that the outlet belongs to.
     pub(crate) fn belongs_to(&self, registration: &Arc<Registration<SocketIoCodec>>) {
         let _ = self.registration.set(Arc::downgrade(registration));
     }

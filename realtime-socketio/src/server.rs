@@ -16,10 +16,10 @@ use crate::packet::entry;
 use crate::packet::rewrite::MAX_GROWTH;
 use crate::session;
 
-/// For a session to enter our own namespace, which it does by itself.
+/// Time for a session to connect to the entry namespace, which it does by itself.
 const ENTER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Socket.IO, with its main namespace in our hands.
+/// Socket.IO server whose main namespace is the provider's.
 #[derive(Clone)]
 pub(crate) struct Server {
     io: SocketIo<DirectAdapter>,
@@ -28,7 +28,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Builds it; connections to the main namespace go to the acceptor.
+    /// Builds the server; the acceptor decides on connections to the main namespace.
     pub(crate) fn new(config: &EngineConfig, acceptor: Arc<dyn Acceptor>) -> Self {
         let main = MainAdapter::default();
         let parser = ParserConfig::common()
@@ -71,22 +71,22 @@ impl Server {
         Self { io, service, sessions }
     }
 
-    /// For namespaces of the application's own.
+    /// Returns socketioxide, for namespaces of the application's own.
     pub(crate) fn io(&self) -> &SocketIo<DirectAdapter> {
         &self.io
     }
 
-    /// The HTTP side.
+    /// Returns the HTTP service.
     pub(crate) fn service(&self) -> EngineService {
         self.service.clone()
     }
 
-    /// Sessions that are connected to a namespace.
+    /// Returns the number of sessions that are connected to a namespace.
     pub(crate) fn connected_sessions(&self) -> usize {
         self.sessions.connected_sessions()
     }
 
-    /// Ends all sessions, whose hooks run, and lets no new one in.
+    /// Ends all sessions, whose hooks run, and refuses new ones.
     ///
     /// `SocketIo::close` does neither: it takes the namespaces away before their hooks can run.
     pub(crate) async fn close(&self) {

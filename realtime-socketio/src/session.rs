@@ -11,6 +11,7 @@ use socketioxide::socket::Sid;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, Sleep, sleep, timeout};
 
+use crate::codec::Frame;
 use crate::engine::adapter::{AskError, DirectAdapter, Refused};
 use crate::engine::session::cause::Cause;
 use crate::engine::session::{EngineSession, GRACE};
@@ -27,22 +28,7 @@ const LOOKS: u32 = 4;
 /// The least and the most time between two looks, whatever was configured.
 const LOOK: (Duration, Duration) = (Duration::from_millis(1), Duration::from_secs(3600));
 
-/// What goes out to a connection.
-#[derive(Clone, Debug)]
-pub(crate) struct Frame {
-    /// An event, or an answer to the client.
-    pub packet: Encoded,
-    /// The number by which the client's answer is known, if one is awaited; its own id on the wire is another.
-    pub ask: Option<u64>,
-}
-
-impl From<Encoded> for Frame {
-    fn from(packet: Encoded) -> Self {
-        Self { packet, ask: None }
-    }
-}
-
-/// How a connection ends that this side ends.
+/// Way in which this side ends a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Close {
     /// The client takes nothing: it is cut, and what waits is given up.
@@ -62,19 +48,19 @@ pub(crate) trait Source: Send + 'static {
     /// there is, and when the connection is to end.
     fn poll_take(&mut self, cx: &mut Context<'_>, room: Window, into: &mut VecDeque<Frame>) -> Poll<Result<(), Close>>;
 
-    /// How the connection is to end, if it is.
+    /// Returns how to end the connection, if it is to end.
     fn close(&self) -> Option<Close>;
 
-    /// The client has taken a part of what it was given.
+    /// Notes that the client has taken a part of what was sent.
     fn progressed(&self);
 }
 
-/// Carries one connection's frames from its source into its socket's channel, never more than the
-/// window holds, and ends connections that take nothing.
+/// Drives one connection: moves frames from its source into its socket's channel, never more than the window holds, and ends the
+/// connection if the client takes nothing.
 pub(crate) struct Session {
     adapter: Arc<DirectAdapter>,
-    session: Arc<EngineSession>,
-    /// The connection is over, whatever becomes of the session.
+    engine: Arc<EngineSession>,
+    /// Set once the connection has ended, even if the session goes on.
     gone: Arc<AtomicBool>,
     sid: Sid,
     source: Box<dyn Source>,
@@ -82,18 +68,18 @@ pub(crate) struct Session {
     limits: Limits,
     batch: VecDeque<Frame>,
     asks: VecDeque<AbortHandle>,
-    /// It has said that it waits for room.
+    /// Set once it has requested to be woken for room.
     waits: bool,
-    /// What a session waits for at times, and most of the time does not.
+    /// Timers, which most of the time are not needed.
     timers: Option<Box<Timers>>,
 }
 
-/// What a session keeps to.
+/// Limits of a connection.
 #[derive(Clone, Copy)]
 pub(crate) struct Limits {
     /// How long a client's answer is awaited.
     pub(crate) max_ask: Duration,
-    /// What may be in flight.
+    /// How much may be in flight.
     pub(crate) window: Window,
     /// How long the client may take nothing while something is in flight.
     pub(crate) write_stall: Duration,
@@ -101,25 +87,25 @@ pub(crate) struct Limits {
 
 #[derive(Default)]
 struct Timers {
-    /// Until a channel is tried again that was full.
+    /// Time until a full channel is tried again.
     backoff: Option<Pin<Box<Sleep>>>,
-    /// When a connection that is to end has had its time.
+    /// Deadline of a connection that is to end.
     end: Option<Pin<Box<Sleep>>>,
     watch: Option<Watch>,
 }
 
-/// Looks from time to time whether the client has taken anything.
+/// Periodic check whether the client has taken anything.
 struct Watch {
     sleep: Pin<Box<Sleep>>,
     steps: usize,
-    /// How many looks in a row found nothing new.
+    /// Number of checks in a row without progress.
     quiet: u32,
 }
 
 impl Session {
     pub(crate) fn new(
         adapter: Arc<DirectAdapter>,
-        session: Arc<EngineSession>,
+        engine: Arc<EngineSession>,
         gone: Arc<AtomicBool>,
         sid: Sid,
         source: Box<dyn Source>,
@@ -127,7 +113,7 @@ impl Session {
         limits: Limits,
     ) -> Self {
         let (batch, asks) = (VecDeque::new(), VecDeque::new());
-        Self { adapter, session, gone, sid, source, inlet, limits, batch, asks, waits: false, timers: None }
+        Self { adapter, engine, gone, sid, source, inlet, limits, batch, asks, waits: false, timers: None }
     }
 
     /// Runs until the connection is over.
@@ -137,11 +123,11 @@ impl Session {
         }
     }
 
-    /// None: the other side, or the session, ended it.
+    /// Moves frames until the connection is to end. Ready with none when the client or the session has ended it.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Close>> {
         loop {
-            let room = self.session.credit.room(self.limits.window, &self.gone, cx);
-            let Some(room) = room.filter(|_| !self.session.is_closing()) else { return Poll::Ready(None) };
+            let room = self.engine.credit.room(self.limits.window, &self.gone, cx);
+            let Some(room) = room.filter(|_| !self.engine.is_closing()) else { return Poll::Ready(None) };
             if let Some(timers) = &mut self.timers
                 && let Some(backoff) = &mut timers.backoff
             {
@@ -151,7 +137,7 @@ impl Session {
             if room.packets == 0 && !self.waits {
                 // And look once more, for it may have left meanwhile.
                 self.waits = true;
-                self.session.credit.want();
+                self.engine.credit.want();
                 continue;
             }
             self.waits = false;
@@ -160,8 +146,8 @@ impl Session {
                     Poll::Ready(Ok(())) => {}
                     Poll::Ready(Err(close)) => {
                         // The last frames may still be on their way. Said before it is looked at.
-                        self.session.credit.want();
-                        if close == Close::Cut || self.session.credit.is_idle() {
+                        self.engine.credit.want();
+                        if close == Close::Cut || self.engine.credit.is_idle() {
                             return Poll::Ready(Some(close));
                         }
                         return self.poll_timers(cx);
@@ -180,17 +166,17 @@ impl Session {
     fn send_batch(&mut self) {
         while let Some(frame) = self.batch.pop_front() {
             let len = frame.packet.len();
-            self.session.credit.spend(len);
+            self.engine.credit.spend(len);
             match self.send(&frame) {
                 Ok(()) => {}
                 // It is said to be gone before packets begin to vanish, so no credit is lost for the next connection
                 // on the same session.
                 Err(Refused::Gone) => {
-                    self.session.credit.refund(len);
+                    self.engine.credit.refund(len);
                     return self.batch.clear();
                 }
                 Err(Refused::Full) => {
-                    self.session.credit.refund(len);
+                    self.engine.credit.refund(len);
                     self.batch.push_front(frame);
                     tracing::warn!("a socket's channel is full within its window; it waits");
                     self.timers.get_or_insert_default().backoff = Some(Box::pin(sleep(BACKOFF)));
@@ -231,9 +217,9 @@ impl Session {
         Ok(())
     }
 
-    /// Pending, until a connection that is to end has had its time, or the client has taken nothing for `write_stall`.
+    /// Ready when a connection that is to end has reached its deadline, or when the client has taken nothing for `write_stall`.
     fn poll_timers(&mut self, cx: &mut Context<'_>) -> Poll<Option<Close>> {
-        let credit = &self.session.credit;
+        let credit = &self.engine.credit;
         let write_stall = self.limits.write_stall;
         if let Some(close) = self.source.close() {
             let end = &mut self.timers.get_or_insert_default().end;
@@ -270,7 +256,7 @@ impl Session {
 
     async fn leave(self, close: Close) {
         match close {
-            Close::Cut => self.session.close_for(Cause::WriteStall),
+            Close::Cut => self.engine.close_for(Cause::WriteStall),
             Close::Final => {
                 let telling = async {
                     // What waits for the application's own namespaces may fill the channel.
@@ -280,20 +266,20 @@ impl Session {
                 };
                 let told = tokio::select! {
                     biased;
-                    () = self.session.closed() => false,
+                    () = self.engine.closed() => false,
                     // Whoever takes nothing for so long is cut anyway.
                     told = timeout(self.limits.write_stall, telling) => told.is_ok(),
                 };
                 if told {
                     // A proper client closes the session now; another one has it closed, unless it has something else there.
-                    let _ = timeout(GRACE, self.session.closed()).await;
-                    if !self.session.namespaces.is_left() {
+                    let _ = timeout(GRACE, self.engine.closed()).await;
+                    if !self.engine.namespaces.is_left() {
                         return;
                     }
                 }
-                self.session.close();
+                self.engine.close();
             }
-            Close::Reconnect => self.session.close_for_reconnect(None).await,
+            Close::Reconnect => self.engine.close_for_reconnect(None).await,
         }
     }
 }

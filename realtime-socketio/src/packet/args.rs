@@ -7,25 +7,25 @@ use socketioxide_core::Value;
 
 use crate::packet::rewrite;
 
-/// What a client's event or answer carries.
+/// Arguments of a client's event or answer.
 ///
-/// No argument is `null`, one is itself, several are one array. Bytes stand in the JSON as
-/// `{"_placeholder":true,"num":N}`, N being their place among the attachments, as on the wire.
+/// No argument is `null`, one is itself, several are one array. In the JSON an attachment is `{"_placeholder":true,"num":N}` with
+/// its index, as on the wire.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Arguments {
     /// JSON text: well-formed, of any depth, without lone surrogates.
     pub(crate) json: Bytes,
-    /// The bytes beside it.
+    /// Attachments of the packet.
     pub(crate) attachments: Vec<Bytes>,
 }
 
-/// A packet could not be read.
+/// Failure to read a packet.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Unreadable {
-    /// It has an id that no answer can carry; the client is told, and goes on.
+    /// The packet has an id that no answer can carry; the client is told, and the session goes on.
     #[error("the ack id is larger than {}", i64::MAX)]
     AckId,
-    /// It is no packet of Socket.IO.
+    /// The packet is not one of Socket.IO.
     #[error("malformed packet: {0}")]
     Malformed(&'static str),
 }
@@ -56,8 +56,8 @@ pub(crate) fn read_ack(value: Value) -> Result<Arguments, Unreadable> {
 }
 
 impl Arguments {
-    /// Refuses what is nested deeper than this, and what names an attachment that there is not: passed on, it would end
-    /// whoever receives it.
+    /// Checks the nesting depth, and that every placeholder has its attachment: passed on, one without would end its receivers'
+    /// connections.
     pub(crate) fn check(&self, max_depth: usize) -> Result<(), HandlerError> {
         check_depth(&self.json, max_depth)?;
         if self.attachments.is_empty() {
@@ -74,7 +74,7 @@ impl Arguments {
     }
 }
 
-/// The bytes of a packet, attachments included.
+/// Returns the size of a packet, attachments included.
 pub(crate) fn size_of(value: &Value) -> usize {
     match value {
         Value::Str(text, attachments) => {
@@ -107,7 +107,7 @@ fn items(text: &str) -> Result<Vec<&RawValue>, Unreadable> {
     serde_json::from_str(text).map_err(|_| Unreadable::Malformed("not a list"))
 }
 
-/// Copies, so that a waiting event does not keep the read buffer alive.
+/// Joins arguments into one value. Copies, so that a waiting event does not keep the read buffer alive.
 fn join(items: Vec<&RawValue>) -> Bytes {
     match items.as_slice() {
         [] => Bytes::from_static(b"null"),

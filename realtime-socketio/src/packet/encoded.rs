@@ -17,10 +17,10 @@ pub(crate) enum Part<'a> {
     Attached(&'a str, &'a [Bytes]),
 }
 
-/// A packet of the main namespace, encoded once for all its receivers; a clone shares the bytes.
+/// Packet of the main namespace, encoded once for all its receivers; a clone shares the bytes.
 ///
-/// What it holds is the packet's JSON array; socketioxide puts the packet type and the ack id
-/// before it, which costs one copy of the text for each receiver and no serialisation.
+/// It holds the packet's JSON array. socketioxide prepends the packet type and the ack id, which costs one copy of the text for
+/// each receiver and no serialisation.
 #[derive(Clone, Debug)]
 pub(crate) struct Encoded {
     text: Str,
@@ -30,7 +30,7 @@ pub(crate) struct Encoded {
 }
 
 impl Encoded {
-    /// An event: its name, its arguments, and the cursor as the last argument if there is one.
+    /// Encodes an event: its name, its arguments, and the cursor, if there is one, as the last argument.
     pub(crate) fn event(name: &str, arguments: &[Part<'_>], cursor: Option<&str>) -> Self {
         let mut text = String::with_capacity(text_len(arguments) + name.len() + cursor.map_or(0, str::len) + 16);
         text.push('[');
@@ -44,7 +44,7 @@ impl Encoded {
         Self::new(text, attachments, None)
     }
 
-    /// The answer to a client's event that carried this ack id.
+    /// Encodes the answer to a client's event with this ack id.
     pub(crate) fn ack(id: i64, arguments: &[Part<'_>]) -> Self {
         let mut text = String::with_capacity(text_len(arguments) + 8);
         text.push('[');
@@ -53,17 +53,17 @@ impl Encoded {
         Self::new(text, attachments, Some(id))
     }
 
-    /// The bytes that one receiver takes: text and attachments.
+    /// Returns the bytes that one receiver takes: text and attachments.
     pub(crate) fn len(&self) -> usize {
         self.len
     }
 
-    /// The JSON array, with placeholders where attachments belong.
+    /// Returns the JSON array, with placeholders for attachments.
     pub(crate) fn text(&self) -> &str {
         self.text.as_str()
     }
 
-    /// The packet as socketioxide takes it.
+    /// Returns the packet as socketioxide takes it.
     pub(crate) fn packet(&self) -> Packet {
         let value = Value::Str(self.text.clone(), self.attachments.clone());
         match self.ack {

@@ -1,26 +1,26 @@
-//! The packet with which every session enters a namespace of this crate's own, and the answer that its client does not see.
+//! Packet that connects a session to the entry namespace, and its answer, which is hidden from the client.
 
 use bytes::Bytes;
 
 use crate::packet::payload::SEPARATOR;
 
-/// The namespace's name; clients may not connect to it.
+/// Name of the entry namespace; clients may not connect to it.
 pub(crate) const NAME: &str = "/.session";
-/// The packet that enters it.
+/// CONNECT packet of the entry namespace.
 pub(crate) const ENTER: &str = "40/.session";
-/// The packet as a client's frame, masked with zeros.
+/// The same packet as a client's frame, masked with zeros.
 pub(crate) const ENTER_FRAME: [u8; 17] = *b"\x81\x8b\x00\x00\x00\x0040/.session";
-/// What its answer begins with.
+/// First bytes of its answer.
 const ANSWER: &[u8] = b"40/.session,";
 
-/// The packets of a long-polling answer without the namespace's own answer; none when it was not among them.
+/// Returns the packets of a long-polling response without the entry namespace's answer, or none when it is not among them.
 pub(crate) fn without_answer(packets: &[u8]) -> Option<Bytes> {
     let all = packets.split(|byte| *byte == SEPARATOR);
     let others: Vec<_> = all.clone().filter(|packet| !packet.starts_with(ANSWER)).collect();
     (others.len() < all.count()).then(|| others.join(&SEPARATOR).into())
 }
 
-/// Where the namespace's answer is among whole frames that are written: its begin and its end.
+/// Returns the start and the end of the entry namespace's answer among these whole frames.
 pub(crate) fn find_answer(frames: &[u8]) -> Option<(usize, usize)> {
     let mut at = 0;
     while let [first, len @ 0..=125, rest @ ..] = &frames[at..] {

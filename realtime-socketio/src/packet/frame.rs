@@ -1,9 +1,9 @@
-//! The format of a websocket's frames (RFC 6455 §5.2).
+//! Format of a websocket's frames (RFC 6455 §5.2).
 
-/// The first byte of a text that is one frame (RFC 6455 §5.2).
+/// First byte of a text message of one frame.
 pub(crate) const TEXT: u8 = 0x81;
 
-/// One frame's header.
+/// Header of one frame.
 pub(crate) struct Header {
     pub(crate) first: u8,
     pub(crate) masked: bool,
@@ -12,7 +12,7 @@ pub(crate) struct Header {
     pub(crate) payload: u64,
 }
 
-/// The header that these bytes begin with, and what follows; none when it is not all there.
+/// Splits the header off these bytes; none when it is not whole.
 pub(crate) fn whole_header(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let second = bytes.get(1)?;
     let mask = if second & 0x80 != 0 { 4 } else { 0 };
@@ -24,7 +24,7 @@ pub(crate) fn whole_header(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     bytes.split_at_checked(2 + length + mask)
 }
 
-/// The frame that these bytes begin with, if it is whole and not masked: its first byte, its payload, and how many bytes it has.
+/// Returns the first frame of these bytes if it is whole and not masked: its first byte, its payload, and its length.
 pub(crate) fn whole_frame(frames: &[u8]) -> Option<(u8, &[u8], usize)> {
     let (header, rest) = whole_header(frames)?;
     let len = match header[1] & 0x7f {
@@ -35,12 +35,12 @@ pub(crate) fn whole_frame(frames: &[u8]) -> Option<(u8, &[u8], usize)> {
     Some((header[0], rest.get(..len)?, header.len() + len))
 }
 
-/// The payload of the text that these frames begin with, and how many bytes its frame has; none if it is not whole.
+/// Returns the payload of the first frame and the frame's length, if it is a whole text message.
 pub(crate) fn first_text(frames: &[u8]) -> Option<(&[u8], usize)> {
     whole_frame(frames).filter(|(first, ..)| *first == TEXT).map(|(_, payload, len)| (payload, len))
 }
 
-/// A text as a frame that is not masked (RFC 6455 §5.2).
+/// Encodes a text message as one frame that is not masked.
 pub(crate) fn text_frame(text: &str) -> Vec<u8> {
     let mut frame = vec![TEXT];
     match text.len() {
@@ -76,7 +76,7 @@ impl Header {
         self.first & 0x0f
     }
 
-    /// Payload bytes of the message under way with this frame, before which there were so many.
+    /// Returns the payload bytes of the message up to the end of this frame, with `before` bytes in the frames before.
     pub(crate) fn message_after(&self, before: u64) -> u64 {
         match self.opcode() {
             0 => before.saturating_add(self.payload),
@@ -86,13 +86,13 @@ impl Header {
         }
     }
 
-    /// A whole frame, masked with zeros if this one is masked: one that is not is still refused.
+    /// Appends a whole frame, masked with zeros if this one is masked, so that an unmasked one is still refused.
     pub(crate) fn push_frame(&self, first: u8, payload: &[u8], into: &mut Vec<u8>) {
         self.push_header(first, payload.len() as u64, [0; 4], into);
         into.extend_from_slice(payload);
     }
 
-    /// The header of what is left of this frame, as a continuation.
+    /// Appends the header of the rest of this frame, as a continuation.
     pub(crate) fn push_rest(&self, taken: usize, left: u64, into: &mut Vec<u8>) {
         let mut key = self.key;
         key.rotate_left(taken % 4);

@@ -1,29 +1,29 @@
 use crate::packet::frame::Header;
 use crate::packet::rewrite::{self, MAX_GROWTH, Rewrite};
 
-/// Bytes that are held back until a packet tells; more are left as they are, whatever the frames in them.
+/// Bytes that are held back until it is known whether a packet is rewritten; more are left unchanged.
 const MAX_HELD: usize = 16 * 1024;
 
-/// Rewrites the text packets among the frames of a client's websocket (RFC 6455 §5.2), wherever frames and reads are cut.
+/// Rewriter of the text packets among the frames of a client's websocket (RFC 6455 §5.2), wherever frames and reads are cut.
 ///
-/// A packet that is rewritten begins with a frame of its own, and goes on with what is left of the frame that it was in.
+/// A rewritten packet starts with a frame of its own, followed by the rest of the frame that it was in.
 ///
-/// The size of a message is looked at here, as the client has sent it. One that is too large becomes a frame that
-/// whoever reads it next has to refuse, by its header.
+/// The size of a message is checked here, as the client has sent it. One that is too large is replaced by the header of a frame
+/// that every reader refuses.
 pub(crate) struct FrameRewriter {
-    /// Bytes that a message may have.
+    /// Upper bound of a message, in bytes.
     max: u64,
     /// Payload bytes of the present message, over all its frames so far.
     message: u64,
-    /// A message was too large: nothing comes after it.
+    /// Set once a message was too large: nothing comes after it.
     over: bool,
-    /// From the begin of a frame on: it is not whole enough to tell.
+    /// Bytes from the start of a frame on, too few to decide.
     held: Vec<u8>,
     /// Payload bytes of the present frame that are still to come.
     left: u64,
 }
 
-/// What becomes of a text that begins.
+/// Decision on the start of a text message.
 enum Text {
     Replaced(Replaced),
     Incomplete,
@@ -31,12 +31,12 @@ enum Text {
 }
 
 struct Replaced {
-    /// What takes the place of the first frames.
+    /// Replacement of the first frames.
     frames: Vec<u8>,
-    /// How many bytes these have, without what follows of the last one's payload.
+    /// Number of bytes that are replaced, without the rest of the last frame's payload.
     of: usize,
     left: u64,
-    /// Payload bytes of the message up to the end of the last one.
+    /// Payload bytes of the message up to the end of the last replaced frame.
     message: u64,
 }
 
@@ -47,12 +47,12 @@ impl Default for FrameRewriter {
 }
 
 impl FrameRewriter {
-    /// For messages of so many bytes.
+    /// Creates a rewriter for messages up to so many bytes.
     pub(crate) fn new(max: usize) -> Self {
         Self { max: max as u64, message: 0, over: false, held: Vec::new(), left: 0 }
     }
 
-    /// What these bytes are to be replaced by, if they are: they may become more or less, or none yet.
+    /// Returns what replaces these bytes, or none if they stay. The replacement may be longer, shorter, or empty as yet.
     pub(crate) fn feed(&mut self, bytes: &[u8]) -> Option<Vec<u8>> {
         let joined = (!self.held.is_empty()).then(|| [&std::mem::take(&mut self.held), bytes].concat());
         let all = joined.as_deref().unwrap_or(bytes);
@@ -104,16 +104,16 @@ impl FrameRewriter {
     }
 }
 
-/// The most frames in which the begin of a message may come: they are read anew with each of them, so that a stranger who
-/// sends one byte in each could keep a core busy. What comes in more is not rewritten.
+/// Number of frames at the start of a message that are read to decide; in more it is not rewritten. They are read again with each
+/// frame, so that a client that sends one byte in each could keep a core busy.
 const MAX_FRAMES: usize = 16;
 
-/// The smallest payload that is refused where messages of so many bytes are let in, and rewritten ones.
+/// Returns the smallest payload that is refused where messages up to so many bytes are accepted, and rewritten ones.
 pub(crate) fn refused_by(max: u64) -> u64 {
     max.saturating_add(MAX_GROWTH as u64 + 1)
 }
 
-/// Reads the text message that begins with these frames, as far as they tell and it is not too large.
+/// Decides on the text message that starts with these frames.
 fn begin(frames: &[u8], max: u64) -> Text {
     let (mut at, mut packet, mut between) = (0, Vec::new(), Vec::new());
     let mut opening = None;

@@ -1,7 +1,7 @@
 use crate::packet::frame::whole_header;
 
-/// Follows the frames of a websocket's bytes in one direction (RFC 6455 §5.2), to know where they end and how large a
-/// message gets. Payloads are skipped by their length.
+/// Scan of a websocket's bytes in one direction (RFC 6455 §5.2) for the ends of frames and the sizes of messages. Payloads are
+/// skipped by their length.
 #[derive(Clone, Default)]
 pub(crate) struct FrameScan {
     header: [u8; 14],
@@ -14,7 +14,7 @@ pub(crate) struct FrameScan {
 }
 
 impl FrameScan {
-    /// Takes the next bytes; returns the size of the largest message seen in them so far.
+    /// Scans the next bytes. Returns the size of the largest message in them, as far as it is known.
     pub(crate) fn feed(&mut self, mut bytes: &[u8]) -> u64 {
         let mut largest = 0;
         while !bytes.is_empty() {
@@ -49,7 +49,7 @@ impl FrameScan {
         self.have == 0 && self.left == 0
     }
 
-    /// How many of these bytes, which come next, end the present frame.
+    /// Returns the number of these bytes, which come next, that belong to the present frame.
     pub(crate) fn left(&self, bytes: &[u8]) -> usize {
         let mut ahead = self.clone();
         let mut header = 0;
@@ -60,7 +60,7 @@ impl FrameScan {
         usize::try_from(ahead.left).map_or(bytes.len(), |left| bytes.len().min(header.saturating_add(left)))
     }
 
-    /// Returns whether a close frame has begun.
+    /// Returns whether a close frame has started.
     pub(crate) fn has_closed(&self) -> bool {
         self.closed
     }

@@ -1,10 +1,10 @@
-/// The longest name of a namespace that a client may connect to, in bytes, its slash included.
+/// Upper bound of the name of a namespace that a client may connect to, in bytes, its slash included.
 pub(crate) const MAX_NAMESPACE: usize = 256;
 
-/// What one packet of Engine.IO is for, as far as it matters before Socket.IO reads it.
+/// Type of one packet of Engine.IO, as far as it matters before Socket.IO reads it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Head {
-    /// Socket.IO's CONNECT: from a client a wish, from the server that it was granted.
+    /// Socket.IO's CONNECT: from a client the request, from the server its acceptance.
     Connect(Namespace),
     /// Socket.IO's CONNECT of a namespace whose name is too long.
     Endless,
@@ -20,19 +20,19 @@ pub(crate) enum Head {
 /// The name of a namespace; none for the main one.
 pub(crate) type Namespace = Option<Box<[u8]>>;
 
-/// Reads the head of one text packet, which may come in pieces: the types of Engine.IO and Socket.IO and the namespace.
+/// Parser of the head of one text packet, which may come in pieces: the types of Engine.IO and Socket.IO and the namespace.
 #[derive(Default)]
 pub(crate) struct HeadScan {
-    /// How many bytes were read.
+    /// Number of bytes read.
     len: usize,
-    /// The type of Socket.IO.
+    /// Packet type of Socket.IO.
     kind: u8,
     name: Vec<u8>,
     told: bool,
 }
 
 impl HeadScan {
-    /// Takes the packet's next bytes; once they tell what it is, that, with how many of them it took.
+    /// Reads the packet's next bytes. Returns the head once it is known, with the number of bytes read for it.
     pub(crate) fn feed(&mut self, bytes: impl IntoIterator<Item = u8>) -> Option<(usize, Head)> {
         if self.told {
             return None;
@@ -51,7 +51,7 @@ impl HeadScan {
         self.len == 0
     }
 
-    /// The packet is over: what it was, unless that was told before; the next one begins.
+    /// Ends the packet. Returns its head, unless it was returned before; the next packet starts.
     pub(crate) fn end(&mut self) -> Option<Head> {
         let scan = std::mem::take(self);
         (!scan.told).then(|| if scan.kind == 0 { Head::Other } else { scan.head() })

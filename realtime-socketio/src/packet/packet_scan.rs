@@ -1,7 +1,7 @@
 use crate::packet::frame::whole_header;
 use crate::packet::head::{Head, HeadScan};
 
-/// Finds the packets of Engine.IO in a websocket's bytes of one direction, wherever frames, messages and reads are cut.
+/// Scan of a websocket's bytes in one direction for packets of Engine.IO, wherever frames, messages and reads are cut.
 #[derive(Default)]
 pub(crate) struct PacketScan {
     header: [u8; 14],
@@ -9,7 +9,7 @@ pub(crate) struct PacketScan {
     /// Payload bytes of the present frame that are still to come, and that have come.
     left: u64,
     at: u64,
-    /// What the payload is masked with (RFC 6455 §5.3); zeros if it is not.
+    /// Masking key of the payload (RFC 6455 §5.3); zeros if it is not masked.
     key: [u8; 4],
     /// The present frame is a part of a text.
     reads: bool,
@@ -22,17 +22,17 @@ pub(crate) struct PacketScan {
     head: HeadScan,
 }
 
-/// What was found.
+/// Result of a scan.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Found {
-    /// A frame begins whose payload has so many bytes.
+    /// A frame starts whose payload has so many bytes.
     Frame(u64),
     Packet(Head),
 }
 
 impl PacketScan {
-    /// Takes bytes up to the next border: how many, and what was found there. It stands at the end of these bytes only
-    /// when it has taken all and [`PacketScan::is_done`].
+    /// Scans bytes up to the next result. Returns their number and the result. The scan is at the end of these bytes only when all
+    /// were scanned and [`PacketScan::is_done`].
     pub(crate) fn next(&mut self, bytes: &[u8]) -> (usize, Option<Found>) {
         if std::mem::take(&mut self.ended) {
             return (0, self.head.end().map(Found::Packet));
@@ -45,7 +45,7 @@ impl PacketScan {
         !self.ended
     }
 
-    /// Returns whether the next byte begins a message or a control frame between two messages.
+    /// Returns whether the next byte starts a message or a control frame between two messages.
     pub(crate) fn is_between(&self) -> bool {
         self.have == 0 && self.left == 0 && self.open.is_none() && !self.ended
     }

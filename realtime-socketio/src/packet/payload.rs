@@ -1,14 +1,15 @@
-//! The packets of one long-polling body.
+//! Packets of one long-polling body.
 
-/// Separates the packets of one long-polling body (Engine.IO protocol 4).
+/// Separator of the packets of one long-polling body (Engine.IO protocol 4).
 pub(crate) const SEPARATOR: u8 = 0x1e;
 
-/// How many event and ack packets of the main namespace a long-polling answer carries.
+/// Returns the number of event and ack packets of the main namespace in a long-polling body.
 pub(crate) fn count_packets(body: &[u8]) -> usize {
     body.split(|byte| *byte == SEPARATOR).filter(|packet| is_ours(packet)).count()
 }
 
-/// `4` message, then `2` event, `3` ack, `5N-` and `6N-` the same with attachments; a `/` begins another namespace.
+/// Returns whether a packet is an event or ack of the main namespace: `4` message, then `2` event, `3` ack, `5N-` and `6N-` the same
+/// with attachments; a `/` starts the name of another namespace.
 pub(crate) fn is_ours(packet: &[u8]) -> bool {
     let rest = match packet {
         [b'4', b'2' | b'3', rest @ ..] => rest,

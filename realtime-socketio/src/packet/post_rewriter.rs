@@ -3,17 +3,17 @@ use bytes::Bytes;
 use crate::packet::payload::SEPARATOR;
 use crate::packet::rewrite::{self, Rewrite};
 
-/// Rewrites the packets of a POST, which come in pieces.
+/// Rewriter of the packets of a POST, which come in pieces.
 #[derive(Default)]
 pub(crate) struct PacketRewriter {
-    /// The begin of a packet that does not tell yet.
+    /// Start of a packet, too short to decide.
     held: Vec<u8>,
-    /// The present packet has told.
+    /// Set once it is decided for the present packet.
     told: bool,
 }
 
 impl PacketRewriter {
-    /// What this piece of a packet, or its end, is to be replaced by; none while it is held back.
+    /// Returns this piece of a packet, or its replacement; none while it is held back.
     pub(crate) fn feed(&mut self, piece: Bytes, is_end: bool) -> Option<Bytes> {
         let is_end = is_end || piece.last() == Some(&SEPARATOR);
         if self.told {

@@ -1,50 +1,50 @@
-//! The part of a Socket.IO packet before its arguments, written so that socketioxide can read it.
+//! Rewriting of the part of a Socket.IO packet before its arguments, for socketioxide to read it.
 //!
-//! Clients write names with escapes (Python each letter that is not ASCII), names that are numbers, and answers to nobody.
-//! socketioxide ends the session for each of them.
+//! Clients send names with escapes (Python escapes all but ASCII), names that are numbers, and answers without a valid id.
+//! socketioxide ends the session at each of them.
 
 use realtime_core::replace_lone_surrogates;
 
-/// What is put before a name of the main namespace that socketioxide cannot read: an empty name, which it can. One that is
-/// empty itself gets it too, so that the first element is always ours when it is empty.
+/// Inserted before a name of the main namespace that socketioxide cannot read: an empty name, which it can. It is inserted before
+/// an empty name too, so that an empty first element is always an inserted one.
 const MARK: &[u8] = b"\"\",";
-/// What is put there, in the place of the id, when an event has an id that is no `i64`.
+/// Inserted there, and the id removed, when an event has an id that is no `i64`.
 const NO_ID: &[u8] = b"\"\",null,";
-/// The id of an ask that nobody has put, for answers without one.
+/// Id of no ask, for answers without a valid one.
 const NOBODY: i64 = i64::MAX;
 
-/// The longest name that is looked at before what is known of it decides, in bytes as they are written.
+/// Upper bound of a name that is read to decide, in bytes as sent; a longer one is marked.
 const MAX_NAME: usize = 256;
-/// The same in a namespace of the application's own: six bytes for each of a name.
+/// The same in a namespace of the application's own: an escape of six bytes for each byte of a name.
 const MAX_OWN_NAME: usize = 6 * MAX_NAME;
-/// The longest namespace, number or white space that is looked at.
+/// Upper bound of a namespace, a number or white space that is read to decide.
 const MAX_PART: usize = 256;
 
-/// How many bytes a packet may have more when it is rewritten: each escape of a name may become U+FFFD.
+/// Upper bound of the bytes by which a rewritten packet is longer: each escape of a name may become U+FFFD.
 pub(crate) const MAX_GROWTH: usize = MAX_OWN_NAME;
 
-/// How many bytes this list of an event's has more than its client has written.
+/// Returns by how many bytes this list of an event's is longer than sent.
 pub(crate) fn growth_of(list: &str) -> usize {
     if list.strip_prefix('[').is_some_and(|items| items.as_bytes().starts_with(MARK)) { MARK.len() } else { 0 }
 }
 
-/// What is known of a packet from its first bytes.
+/// Decision on a packet from its first bytes.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Rewrite {
-    /// So many of the bytes are to be replaced by these.
+    /// So many bytes are to be replaced by these.
     Replaced(usize, Vec<u8>),
     /// More bytes are needed.
     Incomplete,
-    /// It is left as it is.
+    /// The packet stays as it is.
     Unchanged,
 }
 
-/// Reads the first bytes of a text packet of Engine.IO; a few thousand always tell.
+/// Reads the first bytes of a text packet of Engine.IO; a few thousand always suffice.
 pub(crate) fn read(packet: &[u8]) -> Rewrite {
     Reader { packet, at: 0 }.read().unwrap_or(Rewrite::Incomplete)
 }
 
-/// Nothing is what is answered when the bytes are at their end.
+/// Reader of a packet's first bytes; its methods return none at the end of the bytes.
 struct Reader<'a> {
     packet: &'a [u8],
     at: usize,
@@ -92,7 +92,7 @@ impl Reader<'_> {
         if is_main { self.read_name() } else { self.read_own_name() }
     }
 
-    /// The name is read later, when socketioxide has handed the packet on.
+    /// Decides on a name of the main namespace, which is read after socketioxide has handled the packet.
     fn read_name(&mut self) -> Option<Rewrite> {
         let list = self.at;
         let mark = || Rewrite::Replaced(list, [&self.packet[..list], MARK].concat());
@@ -115,7 +115,7 @@ impl Reader<'_> {
         }
     }
 
-    /// The name is written without escapes. What cannot be written so is replaced: a handler of such a name cannot be called.
+    /// Rewrites a name without escapes. Characters that need one are replaced: no handler of such a name can be called.
     fn read_own_name(&mut self) -> Option<Rewrite> {
         let list = self.at;
         self.skip(|byte| byte.is_ascii_whitespace())?;
@@ -163,7 +163,7 @@ impl Reader<'_> {
         Some(byte)
     }
 
-    /// Stands at the first byte that is not of this kind, or that comes after too many.
+    /// Skips bytes of this kind, up to a bound.
     fn skip(&mut self, is_of: impl Fn(u8) -> bool) -> Option<()> {
         let begin = self.at;
         while self.at - begin <= MAX_PART && is_of(self.peek()?) {
