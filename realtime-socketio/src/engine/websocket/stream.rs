@@ -93,7 +93,7 @@ impl<S> SessionStream<S> {
             Ok(_) => {
                 self.session.credit.step();
                 if waited {
-                    // Whoever takes more than it could hold is there.
+                    // A client that takes more than the buffers hold is alive.
                     self.session.note_alive();
                 }
             }
@@ -132,8 +132,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for SessionStream<S> {
             self.read_close(buf);
             return Poll::Ready(Ok(()));
         }
-        // A writer that waits does it by itself.
         let this = &mut *self;
+        // A pending write does it by itself.
         if !this.stall.is_armed()
             && let Poll::Ready(Err(error)) = this.writer.poll_idle_ping(&mut this.io, &this.session, cx)
         {
@@ -270,14 +270,14 @@ mod tests {
     async fn a_close_reads_as_the_clients_goodbye_between_frames_only() {
         // Binary: the begin of a text is held back until it tells what it is.
         let frame = [0x82, 0x81, 0, 0, 0, 0, b'2'];
-        for (sent, goodbye) in [(&frame[..], true), (&frame[..6], false)] {
+        for (sent, closes) in [(&frame[..], true), (&frame[..6], false)] {
             let (mut stream, session, mut peer) = stream();
             peer.write_all(sent).await.unwrap();
             let mut buffer = [0; 64];
             assert_eq!(stream.read(&mut buffer).await.unwrap(), sent.len());
             session.close();
             let read = stream.read(&mut buffer).await.unwrap();
-            assert_eq!(&buffer[..read], if goodbye { &CLIENT_CLOSE[..] } else { &[] });
+            assert_eq!(&buffer[..read], if closes { &CLIENT_CLOSE[..] } else { &[] });
             assert_eq!(stream.read(&mut buffer).await.unwrap(), 0);
         }
     }
@@ -298,7 +298,7 @@ mod tests {
 
     /// What the client gets of these writes when the wire takes so many bytes at a time.
     async fn sent(writes: &[&[u8]], room: usize) -> Vec<u8> {
-        let (mut stream, _carrier, mut peer) = stream_of(room);
+        let (mut stream, _session, mut peer) = stream_of(room);
         let mut got = Vec::new();
         let write = async move {
             for bytes in writes {
