@@ -110,7 +110,7 @@ impl ConnectHandler<DirectAdapter, Inline> for Connect {
 
 impl Connect {
     async fn connect(&self, socket: &Socket<DirectAdapter>, auth: Option<&Value>) -> Result<(), String> {
-        // Every session of ours has one.
+        // Every session has been opened by this crate's service.
         let Some(session) = sessions::session_of(socket.req_parts()) else { return Err("internal error".into()) };
         let Some(adapter) = self.main.find() else {
             let refusal = Refusal::new(RefusalKind::Internal, "internal error");
@@ -128,7 +128,7 @@ impl Connect {
             // Nobody waits for the answer any more.
             () = session.closed() => return Err(session.connect_errors.deny(&Refusal::bad_request("the session has ended"))),
             accepted = self.acceptor.accept(attempt) => accepted,
-            // Counted and logged by whoever has looked at the clock.
+            // Counted and logged by the sweep.
             () = session.expired() => Err(Rejection::Refused(sessions::timeout_refusal())),
         };
         if accepted.is_err() {

@@ -41,7 +41,7 @@ impl Outlet for ConnectionOutlet {
             // The session may have another connection by now, or none.
             if let Some(registration) = registration.get().and_then(Weak::upgrade) {
                 session.close_for(Cause::Heartbeat);
-                // The place is free at once, whatever becomes of the goodbye.
+                // The place is free at once, even if the close is never sent.
                 registration.leave(CloseReason::HEARTBEAT);
             }
         });

@@ -36,15 +36,15 @@ impl Server {
             .max_incoming_binaries(config.max_attachments);
         let (inner, io) = SocketIo::builder()
             .req_path(config.path.clone())
-            // The heartbeat is ours, but for the first ping.
+            // The heartbeat is this crate's, except for the first ping.
             .ping_interval(LONGEST)
             .ping_timeout(LONGEST)
-            // The time for a connection is ours: each session is in a namespace of ours at once.
+            // `connect_timeout` is this crate's too: each session is connected to the entry namespace at once.
             .connect_timeout(config.bounds.connect_timeout.max(ENTER_TIMEOUT))
             .max_buffer_size(CHANNEL_PACKETS)
-            // Our service bounds requests. An answer that reached this bound would lose a packet in an upgrade.
+            // The service around it bounds requests. A response that reached this bound would lose a packet in an upgrade.
             .max_payload(u32::MAX.into())
-            // Replaced messages are larger than they came; how they came is looked at before.
+            // Rewritten messages are larger than they came; their size as they came is checked before.
             .ws_max_message_size(config.max_message.saturating_add(MAX_GROWTH))
             .ws_max_frame_size(config.max_message.saturating_add(MAX_GROWTH))
             .with_parser(parser)

@@ -135,7 +135,7 @@ impl Session {
                 timers.backoff = None;
             }
             if room.packets == 0 && !self.waits {
-                // And look once more, for it may have left meanwhile.
+                // Check once more: packets may have left meanwhile.
                 self.waits = true;
                 self.engine.credit.want();
                 continue;
@@ -145,7 +145,7 @@ impl Session {
                 match self.source.poll_take(cx, room, &mut self.batch) {
                     Poll::Ready(Ok(())) => {}
                     Poll::Ready(Err(close)) => {
-                        // The last frames may still be on their way. Said before it is looked at.
+                        // The last frames may still be on their way. Requested before it is checked.
                         self.engine.credit.want();
                         if close == Close::Cut || self.engine.credit.is_idle() {
                             return Poll::Ready(Some(close));
@@ -267,11 +267,11 @@ impl Session {
                 let told = tokio::select! {
                     biased;
                     () = self.engine.closed() => false,
-                    // Whoever takes nothing for so long is cut anyway.
+                    // A client that takes nothing for so long is cut anyway.
                     told = timeout(self.limits.write_stall, telling) => told.is_ok(),
                 };
                 if told {
-                    // A proper client closes the session now; another one has it closed, unless it has something else there.
+                    // A usual client closes the session now. Otherwise it is closed here, unless it has other connections.
                     let _ = timeout(GRACE, self.engine.closed()).await;
                     if !self.engine.namespaces.is_left() {
                         return;

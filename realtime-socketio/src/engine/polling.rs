@@ -67,14 +67,14 @@ pub(crate) async fn poll(mut inner: Inner, request: Request<Body>, session: Arc<
     drop(asking);
     let is_good = parts.status == StatusCode::OK;
     if !is_good || body.is_empty() {
-        // engineioxide has ended the session, and tells so when the request is over.
+        // engineioxide has ended the session, and reports that when the request is over.
         let _ = tokio::time::timeout(GRACE, session.closed()).await;
     }
     if is_good {
         if let Some(exchanged) = session.connect_errors.replace_in_payload(&body, |refusal| session.report(refusal)) {
             body = exchanged;
         }
-        // There is always something to say to a busy client.
+        // The GET of a busy client seldom waits, so the ping goes with the packets.
         if session.liveness.takes_ping() {
             body = append(&body, PING);
         }
@@ -85,7 +85,7 @@ pub(crate) async fn poll(mut inner: Inner, request: Request<Body>, session: Arc<
         Some(session) if is_good => {
             let is_over = session.is_closing();
             if is_over {
-                // engineioxide only ends the answer.
+                // engineioxide only ends its response.
                 match session.cause().and_then(Cause::last_packets) {
                     Some(last) => body = append(&body, last),
                     None if body.is_empty() || body == NOOP => return session_over(&session),
@@ -96,7 +96,7 @@ pub(crate) async fn poll(mut inner: Inner, request: Request<Body>, session: Arc<
             }
             Response::from_parts(parts, Body::new(ResponseBody::new(body, session, wire)))
         }
-        // It knows the session no more.
+        // engineioxide does not know the session any more.
         Some(session) if session.is_closing() => session_over(&session),
         _ => Response::from_parts(parts, Body::from(body)),
     }
@@ -113,7 +113,7 @@ pub(crate) async fn post(mut inner: Inner, request: Request<Body>, session: Arc<
     }
     match PostBody::begin(body, Arc::clone(&session), inner.limits.max_message) {
         Some(body) => {
-            // A client that hangs up while its packets wait would go on as if they had been read.
+            // Dropped while packets wait, it ends the session: the client would take them for read.
             let pending = PendingRequest(Some(Arc::clone(&session)));
             let response = inner.call(Request::from_parts(parts, body)).await;
             pending.finish();

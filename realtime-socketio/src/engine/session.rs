@@ -96,7 +96,7 @@ impl EngineSession {
     /// Stops reading from the client, until [`EngineSession::resume`].
     ///
     /// What a websocket has already read (one buffer of 4 KiB) still arrives. Engine.IO's pongs wait too, see
-    /// [`heartbeat`](crate::engine::session::heartbeat).
+    /// [`heartbeat`].
     pub(crate) fn pause(&self) {
         self.paused.store(true, Ordering::SeqCst);
         self.note_unread();
@@ -324,7 +324,7 @@ impl EngineSession {
     /// Notes that a GET of long polling waits, until the guard is dropped. engineioxide ends the session at a second one.
     pub(crate) fn begin_poll(self: &Arc<Self>) -> PollGuard {
         self.polls.fetch_add(1, Ordering::SeqCst);
-        self.progress.arrived();
+        self.progress.note_arrived();
         self.polling.store(true, Ordering::SeqCst);
         self.notify();
         PollGuard(Arc::clone(self))

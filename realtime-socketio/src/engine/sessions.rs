@@ -103,7 +103,7 @@ impl Sessions {
                 session.close_for(Cause::ConnectTimeout);
                 continue;
             }
-            // The answer goes out first, and ends the session only if the client leaves it at that.
+            // The CONNECT is answered first; the session ends if the client does not connect again.
             tokio::spawn(async move {
                 sleep(GRACE).await;
                 if !session.namespaces.is_connected() {

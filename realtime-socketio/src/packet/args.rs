@@ -30,7 +30,7 @@ pub(crate) enum Unreadable {
     Malformed(&'static str),
 }
 
-/// Reads `["name", argument, …]`, behind what [`rewrite`](crate::packet::rewrite) has put before the name.
+/// Reads `["name", argument, …]`, behind what [`rewrite`] has put before the name.
 pub(crate) fn read_event(value: Value) -> Result<(String, Arguments), Unreadable> {
     let (text, attachments) = parts(value)?;
     let text = replace_lone_surrogates(&text);

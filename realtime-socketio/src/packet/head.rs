@@ -7,7 +7,7 @@ pub(crate) enum Head {
     /// Socket.IO's CONNECT: from a client the request, from the server its acceptance.
     Connect(Namespace),
     /// Socket.IO's CONNECT of a namespace whose name is too long.
-    Endless,
+    NameTooLong,
     /// Socket.IO's DISCONNECT.
     Leave(Namespace),
     Other,
@@ -73,7 +73,7 @@ impl HeadScan {
                 None
             }
             (3, _) | (_, b',') => Some(self.head()),
-            _ if self.name.len() == MAX_NAMESPACE => Some(Head::Endless),
+            _ if self.name.len() == MAX_NAMESPACE => Some(Head::NameTooLong),
             _ => {
                 self.name.push(byte);
                 None
@@ -142,6 +142,6 @@ mod tests {
         let mut scan = HeadScan::default();
         scan.feed(format!("40{longest}").bytes());
         assert_eq!(scan.end(), Some(Head::Connect(named(&longest))));
-        assert_eq!(scan.feed(format!("40{longest}x").bytes()), Some((MAX_NAMESPACE + 3, Head::Endless)));
+        assert_eq!(scan.feed(format!("40{longest}x").bytes()), Some((MAX_NAMESPACE + 3, Head::NameTooLong)));
     }
 }

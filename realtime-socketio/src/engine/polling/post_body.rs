@@ -28,7 +28,7 @@ pub(crate) struct PostBody {
     head: HeadScan,
     rewriter: PacketRewriter,
     /// Set once the next piece of the chunk was scanned.
-    looked: bool,
+    scanned: bool,
     /// Head of the packet that the piece holds, until it is admitted.
     waits: Option<Head>,
     /// Packets since the task last yielded.
@@ -58,7 +58,7 @@ impl PostBody {
             left: max,
             head: HeadScan::default(),
             rewriter: PacketRewriter::default(),
-            looked: false,
+            scanned: false,
             waits: None,
             packets: 0,
         })
@@ -90,7 +90,7 @@ impl PostBody {
     }
 
     /// Scans the next piece of the chunk, or the body's end. Returns the head of the packet, once it is known.
-    fn look(&mut self, piece: &[u8]) -> Result<Option<Head>, PostError> {
+    fn scan_packet(&mut self, piece: &[u8]) -> Result<Option<Head>, PostError> {
         if self.session.namespaces.admit_bytes(piece.len() as u64) == Verdict::Refuse {
             return Err(self.refuse());
         }
@@ -104,7 +104,7 @@ impl PostBody {
     }
 
     /// Waits until the packet that waits, if there is one, is admitted.
-    fn poll_take(&mut self) -> Poll<Result<(), PostError>> {
+    fn poll_admit(&mut self) -> Poll<Result<(), PostError>> {
         let Some(head) = self.waits.take() else { return Poll::Ready(Ok(())) };
         match self.session.admit(&head) {
             Verdict::Pass => {
@@ -142,13 +142,13 @@ impl http_body::Body for PostBody {
         loop {
             let is_there = ready!(self.poll_chunk(cx))?;
             let end = self.chunk.iter().position(|byte| *byte == SEPARATOR).map_or(self.chunk.len(), |at| at + 1);
-            if !self.looked {
+            if !self.scanned {
                 let piece = self.chunk.slice(..end);
-                self.waits = self.look(&piece)?;
-                self.looked = true;
+                self.waits = self.scan_packet(&piece)?;
+                self.scanned = true;
             }
-            ready!(self.poll_take())?;
-            self.looked = false;
+            ready!(self.poll_admit())?;
+            self.scanned = false;
             let piece = self.chunk.split_to(end);
             let is_left = is_there || !self.rewriter.is_empty();
             if let Some(piece) = self.rewriter.feed(piece, !is_there) {

@@ -181,6 +181,6 @@ mod tests {
     #[test]
     fn the_entry_namespace_is_not_for_clients() {
         assert_eq!(EngineSession::default().admit(&own(entry::NAME)), Verdict::Refuse);
-        assert_eq!(EngineSession::default().admit(&Head::Endless), Verdict::Refuse);
+        assert_eq!(EngineSession::default().admit(&Head::NameTooLong), Verdict::Refuse);
     }
 }

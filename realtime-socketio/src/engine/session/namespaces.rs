@@ -86,7 +86,7 @@ impl State {
                 self.pings -= 1;
                 return Verdict::Pass;
             }
-            Head::Endless => return Verdict::Refuse,
+            Head::NameTooLong => return Verdict::Refuse,
             Head::Connect(Some(name)) if **name == *entry::NAME.as_bytes() => return Verdict::Refuse,
             Head::Connect(Some(name)) if self.own.get(name) == Some(&Own::Leaving) => return Verdict::Wait,
             Head::Connect(namespace) if !self.knows(namespace) => {

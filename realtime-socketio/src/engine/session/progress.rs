@@ -39,7 +39,7 @@ const NO_END: u32 = 1 << 30;
 impl Progress {
     /// Notes that the session is on a websocket, on this TCP connection if the listener reports it.
     pub(crate) fn begin_websocket(&self, wire: Option<Arc<Wire>>) {
-        self.arrived();
+        self.note_arrived();
         if let Some(wire) = wire {
             let _ = self.websocket.set(wire);
         }
@@ -114,7 +114,7 @@ impl Progress {
     }
 
     /// Notes that the last long-polling response has arrived.
-    pub(crate) fn arrived(&self) {
+    pub(crate) fn note_arrived(&self) {
         *self.lock() = Large::default();
     }
 
@@ -122,7 +122,7 @@ impl Progress {
     fn restart(&self) {
         self.whole.store(0, Ordering::SeqCst);
         self.begun.store(false, Ordering::SeqCst);
-        self.arrived();
+        self.note_arrived();
     }
 
     fn lock(&self) -> MutexGuard<'_, Large> {
@@ -323,7 +323,7 @@ mod tests {
             progress.note_answer(packets.as_bytes(), Some(stream.wire()));
             stream.write_all(&packets.as_bytes()[..sent]).await.unwrap();
             assert_eq!((progress.cut(), progress.whole.load(Ordering::SeqCst)), (expected, 3), "{sent}");
-            progress.arrived();
+            progress.note_arrived();
             assert_eq!(progress.cut(), None);
         }
     }

@@ -79,7 +79,7 @@ impl Probe {
             Err(failure) => {
                 tracing::debug!(%failure, "a websocket was not upgraded to");
                 let polls_so_far = session.polls_so_far();
-                // The next one may come before this one is gone.
+                // The next probe may come before this websocket is closed.
                 drop(self);
                 if let (Some(mut io), false) = (websocket, matches!(failure, Failure::Io(_))) {
                     let _ = timeout(GRACE, close_websocket(&mut io)).await;

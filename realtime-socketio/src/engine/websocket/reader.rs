@@ -16,14 +16,14 @@ use crate::packet::packet_scan::{Found, PacketScan};
 /// packet admitted, delayed or refused before engineioxide reads it.
 #[derive(Default)]
 pub(crate) struct FrameReader {
-    entrance: Entrance,
+    entry: Entry,
     rewriter: FrameRewriter,
     scan: PacketScan,
     /// Bytes that engineioxide has not read yet: at most one read from the wire, and what was held back to be rewritten.
     held: Vec<u8>,
     /// Number of these bytes that are admitted, and that were scanned.
-    cleared: usize,
-    looked: usize,
+    admitted: usize,
+    scanned: usize,
     /// Head of the packet that waits.
     waits: Option<Head>,
     /// Packets since the task last yielded.
@@ -31,7 +31,7 @@ pub(crate) struct FrameReader {
 }
 
 #[derive(Default)]
-enum Entrance {
+enum Entry {
     Begins,
     #[default]
     Over,
@@ -46,7 +46,7 @@ impl FrameReader {
 
     /// Creates the reader of a websocket that opens a session.
     pub(crate) fn of_new_session(max_message: usize) -> Self {
-        Self { entrance: Entrance::Begins, ..Self::new(max_message) }
+        Self { entry: Entry::Begins, ..Self::new(max_message) }
     }
 
     /// Returns whether a packet waits, and nothing is read meanwhile.
@@ -62,7 +62,7 @@ impl FrameReader {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if ready!(self.poll_entrance(session, buf)) {
+        if ready!(self.poll_entry(session, buf)) {
             return Poll::Ready(Ok(()));
         }
         if self.packets >= TURN {
@@ -71,7 +71,7 @@ impl FrameReader {
             return Poll::Pending;
         }
         loop {
-            if self.cleared > 0 {
+            if self.admitted > 0 {
                 self.hand_on(buf);
                 return Poll::Ready(Ok(()));
             }
@@ -95,10 +95,10 @@ impl FrameReader {
 
     /// Copies admitted bytes to the buffer.
     fn hand_on(&mut self, buf: &mut ReadBuf<'_>) {
-        let taken = self.cleared.min(buf.remaining());
+        let taken = self.admitted.min(buf.remaining());
         buf.put_slice(&self.held[..taken]);
-        self.cleared -= taken;
-        self.looked -= taken;
+        self.admitted -= taken;
+        self.scanned -= taken;
         // Most of the time nothing is held, and then no memory either.
         self.held = self.held.split_off(taken);
     }
@@ -117,7 +117,7 @@ impl FrameReader {
             }
         }
         let held = std::mem::take(&mut self.held);
-        if self.look(session, &held).is_none() {
+        if self.scan_packets(session, &held).is_none() {
             return Poll::Ready(false);
         }
         self.held = held;
@@ -128,44 +128,44 @@ impl FrameReader {
     /// read has to go on.
     fn take_read(&mut self, session: &EngineSession, buf: &mut ReadBuf<'_>, before: usize) -> bool {
         let read = &buf.filled()[before..];
-        self.looked = 0;
+        self.scanned = 0;
         if let Some(rewritten) = self.rewriter.feed(read) {
             buf.set_filled(before);
-            if self.look(session, &rewritten).is_none() {
+            if self.scan_packets(session, &rewritten).is_none() {
                 return true;
             }
             self.held = rewritten;
             return false;
         }
-        if self.look(session, read).is_some() && self.cleared == read.len() {
-            (self.cleared, self.looked) = (0, 0);
+        if self.scan_packets(session, read).is_some() && self.admitted == read.len() {
+            (self.admitted, self.scanned) = (0, 0);
             return true;
         }
-        let cleared = std::mem::take(&mut self.cleared);
-        self.held = read[cleared..].to_vec();
-        self.looked -= cleared;
-        buf.set_filled(before + cleared);
-        cleared > 0 || session.is_closing()
+        let admitted = std::mem::take(&mut self.admitted);
+        self.held = read[admitted..].to_vec();
+        self.scanned -= admitted;
+        buf.set_filled(before + admitted);
+        admitted > 0 || session.is_closing()
     }
 
     /// Writes the packet that connects to the entry namespace, and waits for the connection. Ready with true when the packet was written.
-    fn poll_entrance(&mut self, session: &EngineSession, buf: &mut ReadBuf<'_>) -> Poll<bool> {
-        match self.entrance {
-            Entrance::Over => Poll::Ready(false),
-            Entrance::Begins if buf.remaining() < entry::ENTER_FRAME.len() => {
+    fn poll_entry(&mut self, session: &EngineSession, buf: &mut ReadBuf<'_>) -> Poll<bool> {
+        match self.entry {
+            Entry::Over => Poll::Ready(false),
+            Entry::Begins if buf.remaining() < entry::ENTER_FRAME.len() => {
                 // Never, with the buffer that engineioxide has; then its own time for a connection counts.
-                self.entrance = Entrance::Over;
+                self.entry = Entry::Over;
                 Poll::Ready(false)
             }
-            Entrance::Begins => {
-                self.entrance = Entrance::Waits;
+            Entry::Begins => {
+                self.entry = Entry::Waits;
                 buf.put_slice(&entry::ENTER_FRAME);
                 Poll::Ready(true)
             }
             // The session's readers are woken.
-            Entrance::Waits if !session.is_entered() => Poll::Pending,
-            Entrance::Waits => {
-                self.entrance = Entrance::Over;
+            Entry::Waits if !session.is_entered() => Poll::Pending,
+            Entry::Waits => {
+                self.entry = Entry::Over;
                 Poll::Ready(false)
             }
         }
@@ -173,17 +173,17 @@ impl FrameReader {
 
     /// Scans these bytes up to a packet that has to wait, and admits what comes before its message, so that the session can end
     /// between two messages. Returns none when the session ends.
-    fn look(&mut self, session: &EngineSession, bytes: &[u8]) -> Option<()> {
+    fn scan_packets(&mut self, session: &EngineSession, bytes: &[u8]) -> Option<()> {
         loop {
             if self.scan.is_between() {
-                self.cleared = self.looked;
+                self.admitted = self.scanned;
             }
-            if self.looked == bytes.len() && self.scan.is_done() {
-                self.cleared = bytes.len();
+            if self.scanned == bytes.len() && self.scan.is_done() {
+                self.admitted = bytes.len();
                 return Some(());
             }
-            let (taken, found) = self.scan.next(&bytes[self.looked..]);
-            self.looked += taken;
+            let (taken, found) = self.scan.next(&bytes[self.scanned..]);
+            self.scanned += taken;
             let verdict = match &found {
                 None => Verdict::Pass,
                 Some(Found::Frame(len)) => session.namespaces.admit_bytes(*len),
