@@ -1,17 +1,31 @@
 use realtime_core::{Codec, Cursor, Event, Frame as CoreFrame, HandlerError, Payload};
 use serde_json::json;
 
-use crate::encoded::{Encoded, Part};
-use crate::pump::Frame;
+use crate::packet::encoded::{Encoded, Part};
 
-/// How events stand in Socket.IO packets: `[name, data, cursor]`, answers `[data]`.
+/// Encoding of events as Socket.IO packets: `[name, data, cursor]`, of acks `[data]`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SocketIoCodec {
     /// Whether events carry their cursor as the last argument.
     pub(crate) cursor_argument: bool,
 }
 
-/// Memory of a packet beside its text and attachments.
+/// Frame that is sent to a connection.
+#[derive(Clone, Debug)]
+pub(crate) struct Frame {
+    /// Packet of an event, or of an answer to the client.
+    pub packet: Encoded,
+    /// Number of the ask, if the client's answer is awaited; the id on the wire is another.
+    pub ask: Option<u64>,
+}
+
+impl From<Encoded> for Frame {
+    fn from(packet: Encoded) -> Self {
+        Self { packet, ask: None }
+    }
+}
+
+/// Memory of a packet besides its text and attachments.
 const PACKET_BYTES: usize = 48;
 
 impl CoreFrame for Frame {

@@ -3,10 +3,14 @@ use std::time::Duration;
 use realtime_core::{Capabilities, DEFAULT_MAX_DEPTH, DispatcherConfig, Limits, OutboxConfig, Result, WindowConfig};
 use realtime_http::{Origins, TrustedProxies, check_paths};
 
-use crate::carriers::Bounds;
-use crate::heartbeat::Heartbeat;
-use crate::provider::NAME;
-use crate::server::EngineConfig;
+use crate::engine::settings::Window;
+use crate::engine::settings::{Bounds, EngineConfig, Heartbeat};
+
+/// The provider's name, unless it is given another.
+pub(crate) const NAME: &str = "socket";
+
+/// How long a client's answer to an ask is remembered.
+const MAX_ASK: Duration = Duration::from_secs(300);
 
 /// Path, limits and times of a [`SocketIoProvider`](crate::SocketIoProvider).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -229,8 +233,9 @@ impl SocketIoConfig {
             proxies: self.trusted_proxies.clone(),
             max_message: self.max_message_bytes,
             max_attachments: self.max_attachments,
+            max_ask: MAX_ASK,
             write_stall: self.write_stall,
-            ..EngineConfig::default()
+            window: Window::default(),
         }
     }
 }

@@ -4,58 +4,56 @@ use realtime_core::HandlerError;
 use socketioxide::handler::{MessageHandler, Value};
 use socketioxide::socket::Socket;
 
-use crate::adapter::DirectAdapter;
-use crate::args::{self, Arguments, Unreadable};
-use crate::carrier::Carrier;
-use crate::cause::Cause;
+use crate::engine::adapter::{DirectAdapter, Inline};
+use crate::engine::session::EngineSession;
+use crate::engine::session::cause::Cause;
+use crate::packet::args::{self, Arguments, Unreadable};
 
-/// An event from a client.
+/// Event from a client.
 #[derive(Clone, Debug)]
 pub(crate) struct Received {
     /// Its name, as the client wrote it.
     pub name: String,
     /// Its arguments.
     pub arguments: Arguments,
-    /// The id to answer with ([`Encoded::ack`](crate::Encoded::ack)), if the client asked for an answer.
+    /// The id to answer with ([`Encoded::ack`](crate::packet::encoded::Encoded::ack)), if the client asked for an answer.
     pub ack: Option<i64>,
 }
 
-/// Where a client's events go, in order, called by the task that reads from the client; and its answers.
+/// Receiver of a client's events, in order, and of its answers. Called by the task that reads from the client.
 ///
-/// [`Inlet::accept`] must not wait. After it returned and [`Inlet::is_full`] says so, reading is
-/// paused; whoever makes room calls [`Carrier::resume`] once `is_full` is false again. A websocket
-/// may still hand over what fits into its read buffer of 4 KiB (about 300 events), long polling nothing.
+/// [`Inlet::accept`] must not wait. If [`Inlet::is_full`] afterwards, reading is paused, and has to be resumed by
+/// [`EngineSession::resume`] once it is not full any more. A websocket may still deliver what is in its read buffer of 4 KiB
+/// (about 300 events), long polling nothing.
 pub(crate) trait Inlet: Send + Sync + 'static {
-    /// Takes one event.
+    /// Receives one event.
     fn accept(&self, received: Received);
 
-    /// Tells the client of an error in the place of one event, in order with the others.
+    /// Sends the client an error in place of one event, in order with the others.
     fn reject(&self, error: HandlerError);
 
-    /// The client's answer to an ask of this number; called by a task of its own.
+    /// Receives the client's answer to the ask of this number. Called by a task of its own.
     fn answer(&self, ask: u64, answer: Result<Arguments, Unreadable>);
 
-    /// Notes what the client did wrong, for the line in the log with which it ends.
+    /// Notes a fault of the client's, for the log of the connection's end.
     fn note_fault(&self, fault: &Unreadable);
 
-    /// Whether reading should pause; until the connection's end, when it was asked to end.
+    /// Returns whether reading should pause. Once the connection is closed, it stays full.
     fn is_full(&self) -> bool;
 }
 
-/// Marks our handlers for socketioxide's traits.
-pub(crate) enum Inline {}
-
-/// Hands every event to the inlet, inline: socketioxide's own handlers spawn a task for each, which loses the order.
+/// Message handler that passes every event to the inlet, inline: socketioxide's own handlers spawn a task for each, which loses
+/// the order.
 pub(crate) struct Reader {
     pub(crate) inlet: Arc<dyn Inlet>,
-    pub(crate) carrier: Arc<Carrier>,
+    pub(crate) session: Arc<EngineSession>,
     pub(crate) max_message: usize,
 }
 
 impl MessageHandler<DirectAdapter, Inline> for Reader {
     fn call(&self, _: Arc<Socket<DirectAdapter>>, value: Value, ack: Option<i64>) {
         if args::size_of(&value) > self.max_message {
-            return self.carrier.close_for(Cause::TooLarge);
+            return self.session.close_for(Cause::TooLarge);
         }
         match args::read_event(value) {
             Ok((name, arguments)) => self.inlet.accept(Received { name, arguments, ack }),
@@ -64,14 +62,14 @@ impl MessageHandler<DirectAdapter, Inline> for Reader {
             }
             Err(error @ Unreadable::Malformed(_)) => {
                 self.inlet.note_fault(&error);
-                return self.carrier.close_for(Cause::Malformed);
+                return self.session.close_for(Cause::Malformed);
             }
         }
         if self.inlet.is_full() {
-            self.carrier.pause();
+            self.session.pause();
             // Room may have been made between the two lines above.
             if !self.inlet.is_full() {
-                self.carrier.resume();
+                self.session.resume();
             }
         }
     }

@@ -1,52 +1,32 @@
 //! Socket.IO provider of the `realtime-*` crates: socketioxide carries the protocol, the core decides what is sent.
 //!
-//! How an outbox reaches the wire: a [`Registration`](realtime_core::Registration) is the source of a pump, which puts
-//! packets that were encoded once into the socket's channel, never more than a window of credit; the credit comes back
-//! when the websocket's stream was flushed or a long-polling answer has gone.
+//! An outbox reaches the wire through a session (`session.rs`), whose source is a [`Registration`](realtime_core::Registration). It
+//! puts packets that were encoded once into the socket's channel, never more than a window of credit. The credit comes back when
+//! the websocket's stream was flushed or a long-polling response was sent.
+//!
+//! The modules form three layers, each of which imports the lower ones only:
+//!
+//! - the provider, with the file names of its siblings: `config`, `codec`, `session`, `provider`, `http`; `gate` admits connections
+//!   to the core, `connect`, `inbound` and `outlet` join it to socketioxide, `server` puts all together.
+//! - `engine`: what is added to engineioxide and socketioxide: the state of a session, the table of sessions, long polling,
+//!   websockets.
+//! - `packet`: packets and frames as bytes.
 
-mod adapter;
-mod answer;
-mod args;
-mod carrier;
-mod carriers;
-mod cause;
 mod codec;
 mod config;
 mod connect;
-mod credit;
-mod denial;
-mod encoded;
-mod exchange;
-mod guard;
-mod head;
-mod heartbeat;
+mod engine;
+mod gate;
+mod http;
 mod inbound;
-mod intake;
-mod lobby;
-mod mender;
-mod opening;
-mod outflow;
 mod outlet;
-mod packets;
-mod post;
-mod preface;
-mod probe;
+mod packet;
 mod provider;
-mod pulse;
-mod pump;
-mod query;
-mod repeats;
-mod scan;
-mod secret;
 mod server;
-mod service;
 mod session;
-mod stream;
-mod threshold;
-mod turnstile;
 
-pub use adapter::DirectAdapter;
 pub use config::SocketIoConfig;
+pub use engine::adapter::DirectAdapter;
 pub use provider::SocketIoProvider;
 /// For [`SocketIoProvider::io`], whose types are this crate's.
 pub use socketioxide;

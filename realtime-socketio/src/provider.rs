@@ -9,21 +9,18 @@ use realtime_core::{
     Capabilities, CloseReason, ConnectionStats, Context, Dispatcher, Drain, HandlerError, Identity, Inbound, IntoReply,
     Link, RealtimeBroadcast, RealtimeProvider, RoomMembership, Router, Runtime, SocketIoBroadcast, Stats, Target,
 };
-use realtime_http::{HttpProvider, Origins, ProviderOrigins};
+use realtime_http::ProviderOrigins;
 use serde::de::DeserializeOwned;
 use socketioxide::SocketIo;
 
-use crate::adapter::DirectAdapter;
 use crate::codec::SocketIoCodec;
 use crate::config::SocketIoConfig;
-use crate::guard;
+use crate::engine::adapter::DirectAdapter;
+use crate::engine::service::EngineService;
+use crate::gate::Gate;
 use crate::server::Server;
-use crate::session::Gate;
 
-/// The provider's name, unless it is given another.
-pub(crate) const NAME: &str = "socket";
-
-/// How long cutting all sessions may take; one that takes nothing any more needs a second.
+/// Time for ending all sessions; one whose client takes nothing needs a second.
 const CUT: Duration = Duration::from_secs(2);
 
 /// Socket.IO: the provider `"socket"`, unless it is [`named`](Self::named) otherwise, on socketioxide.
@@ -32,7 +29,7 @@ const CUT: Duration = Duration::from_secs(2);
 /// name: the room policy decides; a handler of one's own for these names takes their place.
 pub struct SocketIoProvider {
     config: SocketIoConfig,
-    /// Taken by the first use, after which handlers cannot be added any more.
+    /// Set by the first use, after which handlers cannot be added any more.
     running: std::sync::OnceLock<Running>,
     router: Router,
     origins: ProviderOrigins,
@@ -44,14 +41,14 @@ struct Running {
 }
 
 impl SocketIoProvider {
-    /// A provider without handlers. They are added before it is given to a service or used in any way, [`SocketIoProvider::io`]
+    /// Creates a provider without handlers. They are added before it is given to a service or used in any way, [`SocketIoProvider::io`]
     /// included: one that is added later is refused when the provider is attached.
     pub fn new(config: SocketIoConfig) -> Self {
         let origins = ProviderOrigins::new(config.origins.clone());
         Self { config, running: std::sync::OnceLock::new(), router: Router::new(), origins }
     }
 
-    /// A provider of another name than `"socket"`, by which a service finds it and records mean it: for a second one in a service,
+    /// Creates a provider of another name than `"socket"`, by which a service and records refer to it: for a second one in a service,
     /// which then needs a path of its own.
     pub fn named(name: &'static str, config: SocketIoConfig) -> Self {
         Self::new(SocketIoConfig { name, ..config })
@@ -70,7 +67,7 @@ impl SocketIoProvider {
         self.routed(|router| router.on(name, handler))
     }
 
-    /// Handles events of this name, seeing them whole: JSON text, attachments, the ack's number.
+    /// Handles events of this name with their whole contents: JSON text, attachments, the ack's number.
     pub fn on_raw<F, Fut, R>(self, name: impl Into<Arc<str>>, handler: F) -> Self
     where
         F: Fn(Context, Inbound) -> Fut + Send + Sync + 'static,
@@ -99,21 +96,21 @@ impl SocketIoProvider {
         self.routed(|router| router.before(hook))
     }
 
-    /// What it was made with.
+    /// Returns the configuration.
     pub fn config(&self) -> &SocketIoConfig {
         &self.config
     }
 
-    /// socketioxide itself, for namespaces of the application's own. The main one (`/`) is the provider's: leave it alone.
+    /// Returns socketioxide itself, for namespaces of the application's own. The main one (`/`) is the provider's and must not be changed.
     ///
-    /// A middleware of such a namespace goes on when its client has gone, so give it an end in time: a session has four
-    /// under way at most, but whoever hangs up can begin another session.
+    /// A middleware of such a namespace keeps running when its client has gone, so it needs a time limit: a session has at most four
+    /// under way, but a client that disconnects can open another session.
     pub fn io(&self) -> &SocketIo<DirectAdapter> {
         self.running().server.io()
     }
 
-    /// Delivers into any sink what a client of this identity would get: each item is the JSON array of one packet,
-    /// `["event", data, cursor]`, with placeholders where bytes belong, which do not come with it.
+    /// Delivers to a sink what a client of this identity would receive: each item is the JSON array of one packet,
+    /// `["event", data, cursor]`, with placeholders for attachments, which are not included.
     ///
     /// # Errors
     /// [`realtime_core::Error::Refused`] when a limit is reached, the identity is not valid, or the provider is not
@@ -127,12 +124,12 @@ impl SocketIoProvider {
         Ok(dispatcher.connect_sink(admitted, sink, |frame| Bytes::copy_from_slice(frame.packet.text().as_bytes())))
     }
 
-    /// Which pages may connect.
-    pub(crate) fn allowed(&self) -> &Origins {
-        self.origins.get()
+    /// Returns the origins that may connect.
+    pub(crate) fn origins(&self) -> &ProviderOrigins {
+        &self.origins
     }
 
-    /// Whether one more session may begin.
+    /// Returns whether one more session may be opened.
     pub(crate) fn has_room(&self) -> bool {
         self.running().server.connected_sessions() < self.config.max_connected_sessions()
     }
@@ -141,9 +138,8 @@ impl SocketIoProvider {
         &self.running().dispatcher
     }
 
-    /// The HTTP side, without what is checked before it.
-    #[cfg(test)]
-    pub(crate) fn service(&self) -> crate::service::EngineService {
+    /// Returns the HTTP service, without the checks before it.
+    pub(crate) fn service(&self) -> EngineService {
         self.running().server.service()
     }
 
@@ -237,34 +233,6 @@ impl RealtimeProvider for SocketIoProvider {
 
     fn connections(&self, target: &Target) -> Vec<ConnectionStats> {
         self.dispatcher().connections(target)
-    }
-}
-
-impl HttpProvider for SocketIoProvider {
-    fn router(self: Arc<Self>) -> axum::Router {
-        let path = self.config.mount();
-        let service = self.running().server.service();
-        let mut router = axum::Router::new().route_service(&format!("{path}/"), service.clone());
-        if !path.is_empty() {
-            router = router.route_service(&path, service);
-        }
-        router.route_layer(axum::middleware::from_fn_with_state(self, guard::check))
-    }
-
-    fn paths(&self) -> Vec<String> {
-        self.config.paths()
-    }
-
-    fn set_default_origins(&self, origins: &Origins) {
-        self.origins.set_default(origins);
-    }
-
-    fn origins(&self) -> Option<&Origins> {
-        Some(self.origins.get())
-    }
-
-    fn is_ready(&self) -> bool {
-        self.dispatcher().is_ready()
     }
 }
 

@@ -3,75 +3,32 @@ use std::time::Duration;
 
 use socketioxide::{ParserConfig, SocketIo};
 
-use realtime_http::TrustedProxies;
-
-use crate::adapter::{DirectAdapter, MainAdapter};
-use crate::carriers::{Bounds, Carriers};
 use crate::connect::{Acceptor, Connect};
-use crate::credit::{CHANNEL_PACKETS, Window};
-use crate::heartbeat::{Heartbeat, LONGEST};
-use crate::preface::MAX_GROWTH;
-use crate::probe::MAX_PROBE;
-use crate::pump;
-use crate::service::{EngineService, Limits, NotFound};
-use crate::threshold::{self, Threshold};
+use crate::engine::adapter::{DirectAdapter, MainAdapter};
+use crate::engine::entry::EntryNamespace;
+use crate::engine::inner::NotFound;
+use crate::engine::service::EngineService;
+use crate::engine::sessions::Sessions;
+use crate::engine::settings::CHANNEL_PACKETS;
+use crate::engine::settings::{EngineConfig, LONGEST, Limits};
+use crate::engine::websocket::probe::MAX_PROBE;
+use crate::packet::entry;
+use crate::packet::rewrite::MAX_GROWTH;
+use crate::session;
 
-/// For a session to enter our own namespace, which it does by itself.
+/// Time for a session to connect to the entry namespace, which it does by itself.
 const ENTER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Engine.IO's part of the configuration.
-#[derive(Clone, Debug)]
-pub(crate) struct EngineConfig {
-    /// Where Socket.IO is mounted (`/socket.io`).
-    pub path: String,
-    /// Pings each 25 s, a sign of life within 60 s, 5 min without being read.
-    pub heartbeat: Heartbeat,
-    /// Of sessions without a connection; `connect_timeout` is also for the probe of a websocket, which has 10 s at most.
-    pub bounds: Bounds,
-    /// Who tells a client's address.
-    pub proxies: TrustedProxies,
-    /// Bytes of one message: a websocket frame, an event with its attachments, and a whole POST (1 MiB).
-    pub max_message: usize,
-    /// Attachments of one event (64).
-    pub max_attachments: usize,
-    /// How long a client's answer to an ask is remembered (5 min); whoever asks may wait shorter.
-    pub max_ask: Duration,
-    /// How long a client may take nothing while something waits (30 s).
-    pub write_stall: Duration,
-    /// What may be in flight to one client.
-    pub window: Window,
-}
-
-impl Default for EngineConfig {
-    fn default() -> Self {
-        Self {
-            path: "/socket.io".into(),
-            heartbeat: Heartbeat {
-                interval: Duration::from_secs(25),
-                timeout: Duration::from_secs(60),
-                busy: Duration::from_secs(300),
-            },
-            bounds: Bounds::default(),
-            proxies: TrustedProxies::none(),
-            max_message: 1024 * 1024,
-            max_attachments: 64,
-            max_ask: Duration::from_secs(300),
-            write_stall: Duration::from_secs(30),
-            window: Window::default(),
-        }
-    }
-}
-
-/// Socket.IO, with its main namespace in our hands.
+/// Socket.IO server whose main namespace is the provider's.
 #[derive(Clone)]
 pub(crate) struct Server {
     io: SocketIo<DirectAdapter>,
     service: EngineService,
-    carriers: Arc<Carriers>,
+    sessions: Arc<Sessions>,
 }
 
 impl Server {
-    /// Builds it; connections to the main namespace go to the acceptor.
+    /// Builds the server; the acceptor decides on connections to the main namespace.
     pub(crate) fn new(config: &EngineConfig, acceptor: Arc<dyn Acceptor>) -> Self {
         let main = MainAdapter::default();
         let parser = ParserConfig::common()
@@ -79,66 +36,66 @@ impl Server {
             .max_incoming_binaries(config.max_attachments);
         let (inner, io) = SocketIo::builder()
             .req_path(config.path.clone())
-            // The heartbeat is ours, but for the first ping.
+            // The heartbeat is this crate's, except for the first ping.
             .ping_interval(LONGEST)
             .ping_timeout(LONGEST)
-            // The time for a connection is ours: each session is in a namespace of ours at once.
+            // `connect_timeout` is this crate's too: each session is connected to the entry namespace at once.
             .connect_timeout(config.bounds.connect_timeout.max(ENTER_TIMEOUT))
             .max_buffer_size(CHANNEL_PACKETS)
-            // Our service bounds requests. An answer that reached this bound would lose a packet in an upgrade.
+            // The service around it bounds requests. A response that reached this bound would lose a packet in an upgrade.
             .max_payload(u32::MAX.into())
-            // Mended messages are larger than they came; how they came is looked at before.
+            // Rewritten messages are larger than they came; their size as they came is checked before.
             .ws_max_message_size(config.max_message.saturating_add(MAX_GROWTH))
             .ws_max_frame_size(config.max_message.saturating_add(MAX_GROWTH))
             .with_parser(parser)
             .with_adapter::<DirectAdapter>(main.clone())
             .build_with_inner_svc(NotFound);
         let reporter = Arc::clone(&acceptor);
-        let carriers = Arc::new(Carriers::new(config.bounds, move |refusal, client| reporter.report(refusal, client)));
+        let sessions = Arc::new(Sessions::new(config.bounds, move |refusal, client| reporter.report(refusal, client)));
         let connect = Connect {
             acceptor,
             main,
-            carriers: Arc::clone(&carriers),
+            sessions: Arc::clone(&sessions),
             max_message: config.max_message,
-            limits: pump::Limits { max_ask: config.max_ask, window: config.window, write_stall: config.write_stall },
+            limits: session::Limits { max_ask: config.max_ask, window: config.window, write_stall: config.write_stall },
         };
         io.ns("/", connect);
-        io.ns(threshold::NAME, Threshold);
+        io.ns(entry::NAME, EntryNamespace);
         let limits = Limits {
             max_message: config.max_message,
             write_stall: config.write_stall,
             probe: config.bounds.connect_timeout.min(MAX_PROBE),
         };
         let service =
-            EngineService::new(inner, Arc::clone(&carriers), limits, config.heartbeat, config.proxies.clone());
-        Self { io, service, carriers }
+            EngineService::new(inner, Arc::clone(&sessions), limits, config.heartbeat, config.proxies.clone());
+        Self { io, service, sessions }
     }
 
-    /// For namespaces of the application's own.
+    /// Returns socketioxide, for namespaces of the application's own.
     pub(crate) fn io(&self) -> &SocketIo<DirectAdapter> {
         &self.io
     }
 
-    /// The HTTP side.
+    /// Returns the HTTP service.
     pub(crate) fn service(&self) -> EngineService {
         self.service.clone()
     }
 
-    /// Sessions that are connected to a namespace.
+    /// Returns the number of sessions that are connected to a namespace.
     pub(crate) fn connected_sessions(&self) -> usize {
-        self.carriers.seated()
+        self.sessions.connected_sessions()
     }
 
-    /// Ends all sessions, whose hooks run, and lets no new one in.
+    /// Ends all sessions, whose hooks run, and refuses new ones.
     ///
     /// `SocketIo::close` does neither: it takes the namespaces away before their hooks can run.
     pub(crate) async fn close(&self) {
-        self.carriers.close().await;
+        self.sessions.close().await;
     }
 
     /// [`Server::close`] without waiting.
     pub(crate) fn shut(&self) {
-        self.carriers.shut();
+        self.sessions.shut();
     }
 }
 
@@ -147,7 +104,8 @@ mod tests {
     use std::net::IpAddr;
 
     use super::*;
-    use crate::connect::{Accepted, Offer, Turned};
+    use crate::config::SocketIoConfig;
+    use crate::connect::{Accepted, ConnectAttempt, Rejection};
     use async_trait::async_trait;
     use axum::body::Body;
     use http::Request;
@@ -159,8 +117,8 @@ mod tests {
 
     #[async_trait]
     impl Acceptor for Nobody {
-        async fn accept(&self, _: Offer<'_>) -> Result<Accepted, Turned> {
-            Err(Turned::Down(Refusal::forbidden("nobody")))
+        async fn accept(&self, _: ConnectAttempt<'_>) -> Result<Accepted, Rejection> {
+            Err(Rejection::Refused(Refusal::forbidden("nobody")))
         }
 
         fn report(&self, _: Refusal, _: Option<IpAddr>) {}
@@ -169,8 +127,9 @@ mod tests {
     fn server(sessions: usize) -> Server {
         // Nothing here ends by time.
         let connect_timeout = Duration::from_secs(100_000);
-        let bounds = Bounds { sessions, connect_timeout, ..Bounds::default() };
-        Server::new(&EngineConfig { bounds, ..EngineConfig::default() }, Arc::new(Nobody))
+        let config =
+            SocketIoConfig::default().with_connect_timeout(connect_timeout).with_unconnected_sessions(sessions);
+        Server::new(&config.engine(), Arc::new(Nobody))
     }
 
     async fn ask(server: &Server, request: http::request::Builder, body: &'static str) -> String {
@@ -189,12 +148,12 @@ mod tests {
 
     async fn remembered(server: &Server, sessions: usize) {
         let looked = async {
-            while server.carriers.len() != sessions {
+            while server.sessions.len() != sessions {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
         };
         let found = tokio::time::timeout(Duration::from_secs(10), looked).await;
-        assert!(found.is_ok(), "{} sessions are remembered", server.carriers.len());
+        assert!(found.is_ok(), "{} sessions are remembered", server.sessions.len());
     }
 
     #[tokio::test]

@@ -1,325 +1,285 @@
-//! One connection of the main namespace between the core and Engine.IO.
-
 use std::collections::VecDeque;
-use std::net::IpAddr;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use async_trait::async_trait;
-use realtime_core::{
-    Asker, CloseReason, ConnectRequest, Dispatcher, HandlerError, Inbound, InboundPayload, Refusal, RefusalKind,
-    Registration, Take, check_depth, replace_lone_surrogates,
-};
-use realtime_http::{ConnectQuery, ROOM_WORDS, TrustedProxies};
-use serde_json::Value;
-use socketioxide::socket::DisconnectReason;
+use realtime_core::MAX_OPEN_ASKS;
+use socketioxide::socket::Sid;
+use tokio::task::AbortHandle;
+use tokio::time::{Instant, Sleep, sleep, timeout};
 
-use crate::args::{Arguments, Unreadable};
-use crate::carrier::Carrier;
-use crate::cause::Cause;
-use crate::codec::SocketIoCodec;
-use crate::connect::{Accepted, Acceptor, Ended, Offer, Turned};
-use crate::credit::Window;
-use crate::inbound::{Inlet, Received};
-use crate::outlet::PumpOutlet;
-use crate::pump::{Farewell, Frame, Source};
+use crate::codec::Frame;
+use crate::engine::adapter::{AskError, DirectAdapter, Refused};
+use crate::engine::session::cause::Cause;
+use crate::engine::session::{EngineSession, GRACE};
+use crate::engine::settings::Window;
+use crate::inbound::Inlet;
+use crate::packet::encoded::Encoded;
 
-type Core = Dispatcher<SocketIoCodec>;
+/// How long a connection that is to end may take what is left.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long to leave a channel alone that was full against all rules.
+const BACKOFF: Duration = Duration::from_millis(100);
+/// How often a client is looked at within the time that it may take nothing.
+const LOOKS: u32 = 4;
+/// The least and the most time between two looks, whatever was configured.
+const LOOK: (Duration, Duration) = (Duration::from_millis(1), Duration::from_secs(3600));
 
-/// Lets connections into the main namespace.
-pub(crate) struct Gate {
-    pub(crate) dispatcher: Arc<Core>,
-    pub(crate) max_depth: usize,
-    /// How long a client waits for a place of its user.
-    pub(crate) max_wait: Duration,
-    /// Who tells a client's address.
-    pub(crate) proxies: TrustedProxies,
+/// Way in which this side ends a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Close {
+    /// The client takes nothing: it is cut, and what waits is given up.
+    Cut,
+    /// The client is told to stay away: `disconnect` with "io server disconnect". The session stays for other namespaces.
+    Final,
+    /// The transport is closed, and the client comes back by itself.
+    Reconnect,
 }
 
-/// What a client may say in `auth` beside what the authenticator reads.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Wishes {
-    rooms: Vec<String>,
-    last_event_id: Option<String>,
+/// Where the frames of one connection wait.
+pub(crate) trait Source: Send + 'static {
+    /// Moves what waits into `into`, in order, as much as there is room for.
+    ///
+    /// The first frame may be larger than the room's bytes, unless the room is zero. Ready with how it ends when the
+    /// connection is to end and nothing waits any more. Pending: nothing to take, or no room; the task is woken when
+    /// there is, and when the connection is to end.
+    fn poll_take(&mut self, cx: &mut Context<'_>, room: Window, into: &mut VecDeque<Frame>) -> Poll<Result<(), Close>>;
+
+    /// Returns how to end the connection, if it is to end.
+    fn close(&self) -> Option<Close>;
+
+    /// Notes that the client has taken a part of what was sent.
+    fn progressed(&self);
 }
 
-struct Outgoing {
-    registration: Arc<Registration<SocketIoCodec>>,
-    outlet: Arc<PumpOutlet>,
-    /// Taken from the outbox and not yet handed out: a take is bounded by bytes only.
-    taken: Vec<Frame>,
-    /// How many of them have been handed out.
-    handed: usize,
+/// Drives one connection: moves frames from its source into its socket's channel, never more than the window holds, and ends the
+/// connection if the client takes nothing.
+pub(crate) struct Session {
+    adapter: Arc<DirectAdapter>,
+    engine: Arc<EngineSession>,
+    /// Set once the connection has ended, even if the session goes on.
+    gone: Arc<AtomicBool>,
+    sid: Sid,
+    source: Box<dyn Source>,
+    inlet: Arc<dyn Inlet>,
+    limits: Limits,
+    batch: VecDeque<Frame>,
+    asks: VecDeque<AbortHandle>,
+    /// Set once it has requested to be woken for room.
+    waits: bool,
+    /// Timers, which most of the time are not needed.
+    timers: Option<Box<Timers>>,
 }
 
-struct Incoming {
-    registration: Arc<Registration<SocketIoCodec>>,
-    /// Weak, for the carrier keeps this.
-    carrier: Weak<Carrier>,
-    max_depth: usize,
+/// Limits of a connection.
+#[derive(Clone, Copy)]
+pub(crate) struct Limits {
+    /// How long a client's answer is awaited.
+    pub(crate) max_ask: Duration,
+    /// How much may be in flight.
+    pub(crate) window: Window,
+    /// How long the client may take nothing while something is in flight.
+    pub(crate) write_stall: Duration,
 }
 
-#[async_trait]
-impl Acceptor for Gate {
-    async fn accept(&self, offer: Offer<'_>) -> Result<Accepted, Turned> {
-        let waited = AtomicBool::new(false);
-        self.admit(&offer, &waited).await.map_err(|refusal| match refusal.kind() {
-            RefusalKind::Draining => Turned::Away(None),
-            RefusalKind::UserLimit if waited.into_inner() => Turned::Away(Some(Cause::UserLimit)),
-            _ => Turned::Down(refusal),
-        })
+#[derive(Default)]
+struct Timers {
+    /// Time until a full channel is tried again.
+    backoff: Option<Pin<Box<Sleep>>>,
+    /// Deadline of a connection that is to end.
+    end: Option<Pin<Box<Sleep>>>,
+    watch: Option<Watch>,
+}
+
+/// Periodic check whether the client has taken anything.
+struct Watch {
+    sleep: Pin<Box<Sleep>>,
+    steps: usize,
+    /// Number of checks in a row without progress.
+    quiet: u32,
+}
+
+impl Session {
+    pub(crate) fn new(
+        adapter: Arc<DirectAdapter>,
+        engine: Arc<EngineSession>,
+        gone: Arc<AtomicBool>,
+        sid: Sid,
+        source: Box<dyn Source>,
+        inlet: Arc<dyn Inlet>,
+        limits: Limits,
+    ) -> Self {
+        let (batch, asks) = (VecDeque::new(), VecDeque::new());
+        Self { adapter, engine, gone, sid, source, inlet, limits, batch, asks, waits: false, timers: None }
     }
 
-    fn report(&self, refusal: Refusal, client: Option<IpAddr>) {
-        self.dispatcher.refuse(refusal, Asker { address: client, identity: None });
+    /// Runs until the connection is over.
+    pub(crate) async fn run(mut self) {
+        if let Some(close) = poll_fn(|cx| self.poll(cx)).await {
+            Box::pin(self.leave(close)).await;
+        }
     }
-}
 
-impl Gate {
-    /// `waited` is set when the client had to wait for a place.
-    async fn admit(&self, offer: &Offer<'_>, waited: &AtomicBool) -> Result<Accepted, Refusal> {
-        let address = self.proxies.client(offer.parts);
-        let refuse = |refusal| self.dispatcher.refuse(refusal, Asker { address, identity: None });
-        let auth = self.auth(offer.auth).map_err(refuse)?;
-        let request = ConnectRequest::new(self.dispatcher.config().provider, offer.parts)
-            .with_address(address)
-            .with_auth(auth.as_ref());
-        let wishes = Wishes::read(&request, self.dispatcher.config().limits.rooms_per_connection).map_err(refuse)?;
-        let hold = |held| {
-            waited.store(true, Ordering::Relaxed);
-            offer.carrier.hold_main(held);
-        };
-        let Wishes { rooms, last_event_id } = wishes;
-        let admitted = self.dispatcher.admit_in_turn(&request, &rooms, last_event_id, self.max_wait, hold).await?;
-        let outlet = Arc::new(PumpOutlet::new(&offer.carrier));
-        let registration = Arc::new(self.dispatcher.register(admitted, Arc::clone(&outlet) as _));
-        outlet.belongs_to(&registration);
-        let ended = Arc::clone(&registration);
-        let carrier = Arc::downgrade(&offer.carrier);
-        let incoming = Incoming { registration: Arc::clone(&registration), carrier, max_depth: self.max_depth };
-        Ok(Accepted {
-            inlet: Arc::new(incoming),
-            span: registration.span().clone(),
-            source: Box::new(Outgoing { registration, outlet, taken: Vec::new(), handed: 0 }),
-            ended: Box::new(move |end| {
-                let reason = reason_of(end);
-                if let Some(number) = end.cut {
-                    ended.cut_within(number);
+    /// Moves frames until the connection is to end. Ready with none when the client or the session has ended it.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Close>> {
+        loop {
+            let room = self.engine.credit.room(self.limits.window, &self.gone, cx);
+            let Some(room) = room.filter(|_| !self.engine.is_closing()) else { return Poll::Ready(None) };
+            if let Some(timers) = &mut self.timers
+                && let Some(backoff) = &mut timers.backoff
+            {
+                ready!(backoff.as_mut().poll(cx));
+                timers.backoff = None;
+            }
+            if room.packets == 0 && !self.waits {
+                // Check once more: packets may have left meanwhile.
+                self.waits = true;
+                self.engine.credit.want();
+                continue;
+            }
+            self.waits = false;
+            if self.batch.is_empty() {
+                match self.source.poll_take(cx, room, &mut self.batch) {
+                    Poll::Ready(Ok(())) => {}
+                    Poll::Ready(Err(close)) => {
+                        // The last frames may still be on their way. Requested before it is checked.
+                        self.engine.credit.want();
+                        if close == Close::Cut || self.engine.credit.is_idle() {
+                            return Poll::Ready(Some(close));
+                        }
+                        return self.poll_timers(cx);
+                    }
+                    Poll::Pending => {
+                        // An idle connection keeps no buffer.
+                        self.batch = VecDeque::new();
+                        return self.poll_timers(cx);
+                    }
                 }
-                if let Some(code) = fault_of(&reason)
-                    && ended.close_reason().is_none()
-                {
-                    ended.close(reason.clone());
-                    // Closed already, so this only counts it.
-                    ended.reject_at_once(&HandlerError::new(code, reason.text().to_owned()));
-                }
-                ended.leave(reason);
-            }),
-        })
+            }
+            self.send_batch();
+        }
     }
 
-    fn auth(&self, text: Option<&str>) -> Result<Option<Value>, Refusal> {
-        let Some(text) = text else { return Ok(None) };
-        check_depth(text.as_bytes(), self.max_depth)
-            .map_err(|error| Refusal::bad_request(error.message().to_owned()))?;
-        serde_json::from_str(&replace_lone_surrogates(text))
-            .map(Some)
-            .map_err(|_| Refusal::bad_request("auth is not json"))
-    }
-}
-
-impl Wishes {
-    /// Reads the query and `auth`, of which no more than `most` rooms are let in.
-    fn read(request: &ConnectRequest<'_>, most: usize) -> Result<Self, Refusal> {
-        let ConnectQuery { channels: mut rooms, last_event_id } = ConnectQuery::of(request, most);
-        let Some(auth) = request.auth() else { return Ok(Self { rooms, last_event_id }) };
-        for word in ROOM_WORDS {
-            let wrong = || Refusal::bad_request(format!("auth.{word} must be a room's name or a list of names"));
-            match auth.get(word) {
-                None | Some(Value::Null) => {}
-                Some(Value::String(room)) => rooms.push(room.clone()),
-                Some(Value::Array(names)) => {
-                    let names = names.iter().map(|name| name.as_str().map(str::to_owned).ok_or_else(wrong));
-                    rooms.extend(names.collect::<Result<Vec<_>, _>>()?);
+    fn send_batch(&mut self) {
+        while let Some(frame) = self.batch.pop_front() {
+            let len = frame.packet.len();
+            self.engine.credit.spend(len);
+            match self.send(&frame) {
+                Ok(()) => {}
+                // It is said to be gone before packets begin to vanish, so no credit is lost for the next connection
+                // on the same session.
+                Err(Refused::Gone) => {
+                    self.engine.credit.refund(len);
+                    return self.batch.clear();
                 }
-                Some(_) => return Err(wrong()),
+                Err(Refused::Full) => {
+                    self.engine.credit.refund(len);
+                    self.batch.push_front(frame);
+                    tracing::warn!("a socket's channel is full within its window; it waits");
+                    self.timers.get_or_insert_default().backoff = Some(Box::pin(sleep(BACKOFF)));
+                    return;
+                }
             }
         }
-        let mut known = std::collections::HashSet::new();
-        rooms.retain(|room| known.insert(room.clone()));
-        let last_event_id = match auth.get("lastEventId") {
-            None | Some(Value::Null) => last_event_id,
-            Some(Value::String(id)) => Some(id.clone()),
-            // Whatever else it is, it is no place: the client is told `resumed: false`.
-            Some(other) => Some(other.to_string()),
-        };
-        log_unknown(request.provider(), auth);
-        Ok(Self { rooms, last_event_id })
     }
-}
 
-/// Names what in `auth` has no meaning here, which may be a mistake, or the authenticator's own.
-fn log_unknown(provider: &str, auth: &Value) {
-    let Value::Object(auth) = auth else { return };
-    let is_known = |key: &str| ROOM_WORDS.contains(&key) || ["connectionId", "lastEventId", "token"].contains(&key);
-    let unknown = auth.keys().filter(|key| !is_known(key)).map(|key| &key[..key.floor_char_boundary(64)]);
-    let unknown: Vec<_> = unknown.take(8).collect();
-    if !unknown.is_empty() {
-        tracing::debug!(provider, keys = ?unknown, "auth has keys that only an authenticator of its own can know");
-    }
-}
-
-impl Source for Outgoing {
-    fn poll_take(
-        &mut self,
-        cx: &mut Context<'_>,
-        room: Window,
-        into: &mut VecDeque<Frame>,
-    ) -> Poll<Result<(), Farewell>> {
-        if room.packets == 0 {
-            // The take waits for credit, but a connection that is to end is still noticed.
-            self.outlet.session.register(cx);
-            return match self.registration.close_reason() {
-                Some(reason) if reason == CloseReason::WRITE_STALL => Poll::Ready(Err(Farewell::Cut)),
-                _ => Poll::Pending,
-            };
+    fn send(&mut self, frame: &Frame) -> Result<(), Refused> {
+        match frame.ask {
+            None => self.adapter.send(self.sid, &frame.packet)?,
+            Some(ask) => self.ask(ask, &frame.packet)?,
         }
-        if self.handed == self.taken.len() {
-            self.taken.clear();
-            self.handed = 0;
-            match ready!(self.outlet.session.poll_take(&self.registration, cx, room.bytes, &mut self.taken)) {
-                Take::Closed(reason) => return Poll::Ready(Err(farewell(&reason))),
-                Take::Frames | Take::Last | Take::Empty => {}
+        if self.gone.load(Ordering::SeqCst) { Err(Refused::Gone) } else { Ok(()) }
+    }
+
+    fn ask(&mut self, ask: u64, packet: &Encoded) -> Result<(), Refused> {
+        let answer = self.adapter.ask(self.sid, packet, self.limits.max_ask)?;
+        let inlet = Arc::downgrade(&self.inlet);
+        let waiting = tokio::spawn(async move {
+            match (answer.await, inlet.upgrade()) {
+                (Ok(answer), Some(inlet)) => inlet.answer(ask, Ok(answer)),
+                (Err(AskError::Unreadable(error)), Some(inlet)) => inlet.answer(ask, Err(error)),
+                (Err(error), _) => tracing::debug!(%error, "an ask was not answered"),
+                (Ok(_), None) => {}
             }
-        }
-        let until = self.taken.len().min(self.handed + room.packets);
-        into.extend(self.taken[self.handed..until].iter().cloned());
-        self.handed = until;
-        if self.handed == self.taken.len() {
-            // An idle connection keeps no buffer.
-            self.taken = Vec::new();
-            self.handed = 0;
-        }
-        Poll::Ready(Ok(()))
-    }
-
-    fn farewell(&self) -> Option<Farewell> {
-        self.registration.close_reason().as_ref().map(farewell)
-    }
-
-    fn progressed(&self) {
-        self.registration.progressed();
-    }
-}
-
-/// How the client is told of an end that this side chose.
-fn farewell(reason: &CloseReason) -> Farewell {
-    match reason {
-        reason if *reason == CloseReason::WRITE_STALL => Farewell::Cut,
-        reason if reason.should_reconnect() => Farewell::Reconnect,
-        _ => Farewell::Final,
-    }
-}
-
-impl Inlet for Incoming {
-    fn accept(&self, received: Received) {
-        let Received { name, arguments, ack } = received;
-        let ack = ack.map(|id| id as u64);
-        let checked = arguments.check(self.max_depth).and_then(|()| {
-            let inbound = Inbound { name: name.into(), payload: payload(arguments), ack };
-            inbound.check_name()?;
-            Ok(inbound)
         });
-        let go_on = match checked {
-            Ok(inbound) => self.registration.receive(inbound),
-            Err(error) => self.registration.reject(error, ack),
-        };
-        self.wait_for_room(go_on);
-    }
-
-    fn reject(&self, error: HandlerError) {
-        self.wait_for_room(self.registration.reject(error, None));
-    }
-
-    fn answer(&self, ask: u64, answer: Result<Arguments, Unreadable>) {
-        let refused = |error: HandlerError| error.message().to_owned();
-        let read = answer.map_err(|error| error.to_string());
-        match read.and_then(|answer| answer.check(self.max_depth).map_err(refused).map(|()| answer)) {
-            Ok(answer) => {
-                let _awaited = self.registration.answer(ask, payload(answer));
-            }
-            Err(error) => {
-                tracing::debug!(error, "an answer cannot be read");
-                self.registration.answer_unreadable(ask);
+        if self.asks.len() == MAX_OPEN_ASKS {
+            self.asks.retain(|waiting| !waiting.is_finished());
+            if self.asks.len() == MAX_OPEN_ASKS
+                && let Some(oldest) = self.asks.pop_front()
+            {
+                oldest.abort();
             }
         }
+        self.asks.push_back(waiting.abort_handle());
+        Ok(())
     }
 
-    fn note_fault(&self, fault: &Unreadable) {
-        self.registration.note_fault(fault);
+    /// Ready when a connection that is to end has reached its deadline, or when the client has taken nothing for `write_stall`.
+    fn poll_timers(&mut self, cx: &mut Context<'_>) -> Poll<Option<Close>> {
+        let credit = &self.engine.credit;
+        let write_stall = self.limits.write_stall;
+        if let Some(close) = self.source.close() {
+            let end = &mut self.timers.get_or_insert_default().end;
+            let end = end.get_or_insert_with(|| Box::pin(sleep(CLOSE_TIMEOUT.min(write_stall))));
+            return end.as_mut().poll(cx).map(|()| Some(close));
+        }
+        if self.timers.is_none() && credit.is_idle() {
+            return Poll::Pending;
+        }
+        let look = (write_stall / LOOKS).clamp(LOOK.0, LOOK.1);
+        let watch = self.timers.get_or_insert_default().watch.get_or_insert_with(|| Watch {
+            sleep: Box::pin(sleep(look)),
+            steps: credit.steps(),
+            quiet: 0,
+        });
+        while watch.sleep.as_mut().poll(cx).is_ready() {
+            if credit.is_idle() {
+                self.timers = None;
+                return Poll::Pending;
+            }
+            let steps = credit.steps();
+            if steps != watch.steps {
+                (watch.steps, watch.quiet) = (steps, 0);
+                self.source.progressed();
+            } else if watch.quiet + 1 < LOOKS {
+                watch.quiet += 1;
+            } else {
+                return Poll::Ready(Some(Close::Cut));
+            }
+            watch.sleep.as_mut().reset(Instant::now() + look);
+        }
+        Poll::Pending
     }
 
-    fn is_full(&self) -> bool {
-        self.registration.is_closed() || self.registration.inbox().is_paused()
-    }
-}
-
-impl Incoming {
-    fn wait_for_room(&self, go_on: bool) {
-        // The reader pauses now, see `is_full`; the handlers let it go on when they have made room, but nobody does when the
-        // connection was asked to end.
-        if !go_on && !self.registration.is_closed() {
-            let (carrier, registration) = (Weak::clone(&self.carrier), Arc::downgrade(&self.registration));
-            self.registration.inbox().on_room(move || {
-                if let (Some(carrier), Some(registration)) = (carrier.upgrade(), registration.upgrade())
-                    && !registration.is_closed()
-                {
-                    carrier.resume();
+    async fn leave(self, close: Close) {
+        match close {
+            Close::Cut => self.engine.close_for(Cause::WriteStall),
+            Close::Final => {
+                let telling = async {
+                    // What waits for the application's own namespaces may fill the channel.
+                    while self.adapter.disconnect(self.sid).is_err() {
+                        sleep(BACKOFF).await;
+                    }
+                };
+                let told = tokio::select! {
+                    biased;
+                    () = self.engine.closed() => false,
+                    // A client that takes nothing for so long is cut anyway.
+                    told = timeout(self.limits.write_stall, telling) => told.is_ok(),
+                };
+                if told {
+                    // A usual client closes the session now. Otherwise it is closed here, unless it has other connections.
+                    let _ = timeout(GRACE, self.engine.closed()).await;
+                    if !self.engine.namespaces.is_left() {
+                        return;
+                    }
                 }
-            });
+                self.engine.close();
+            }
+            Close::Reconnect => self.engine.close_for_reconnect(None).await,
         }
     }
 }
-
-fn payload(arguments: Arguments) -> InboundPayload {
-    InboundPayload::with_attachments(arguments.json, arguments.attachments)
-}
-
-/// The reason as this side sees it; another one counts if this side had asked for the end.
-fn reason_of(end: Ended) -> CloseReason {
-    match end.cause {
-        // The last two are of sessions that have no connection.
-        Some(Cause::Flood | Cause::ConnectTimeout | Cause::UserLimit) => return CloseReason::POLICY,
-        Some(Cause::Heartbeat) => return CloseReason::HEARTBEAT,
-        Some(Cause::Lost) => return CloseReason::CONNECTION_LOST,
-        Some(Cause::Malformed) => return CloseReason::PROTOCOL_ERROR,
-        Some(Cause::TooLarge) => return CloseReason::TOO_LARGE,
-        Some(Cause::WriteStall) => return CloseReason::WRITE_STALL,
-        None => {}
-    }
-    match end.reason {
-        Some(DisconnectReason::ClientNSDisconnect | DisconnectReason::TransportClose) => CloseReason::NORMAL,
-        Some(DisconnectReason::ClosingServer) => CloseReason::RESTART,
-        Some(DisconnectReason::HeartbeatTimeout) => CloseReason::HEARTBEAT,
-        Some(DisconnectReason::MultipleHttpPollingError | DisconnectReason::PacketParsingError) => {
-            CloseReason::PROTOCOL_ERROR
-        }
-        Some(DisconnectReason::ServerNSDisconnect) => CloseReason::KICKED,
-        Some(DisconnectReason::TransportError) if !end.lost => CloseReason::PROTOCOL_ERROR,
-        Some(DisconnectReason::TransportError) | None => CloseReason::CONNECTION_LOST,
-    }
-}
-
-/// The word under which it is counted when the client was at fault.
-fn fault_of(reason: &CloseReason) -> Option<&'static str> {
-    match reason {
-        reason if *reason == CloseReason::PROTOCOL_ERROR => Some("protocol_error"),
-        reason if *reason == CloseReason::TOO_LARGE => Some("too_large"),
-        _ => None,
-    }
-}
-
-#[cfg(test)]
-mod tests;

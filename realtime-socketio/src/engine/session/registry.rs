@@ -1,0 +1,61 @@
+use std::net::IpAddr;
+use std::sync::{Arc, OnceLock, Weak};
+
+use realtime_core::Refusal;
+
+/// The table of all sessions, as one session sees it. A session is known by its number.
+pub(crate) trait Registry: Send + Sync {
+    /// The provider's name, for the log.
+    fn provider(&self) -> &'static str;
+
+    /// Notes whether a session is connected to a namespace. Called in the order of the changes.
+    fn set_connected(self: Arc<Self>, id: u64, connected: bool);
+
+    /// Notes whether a session's CONNECT waits for a free place of its user.
+    fn set_held(self: Arc<Self>, id: u64, held: bool);
+
+    /// Counts and logs a refusal of the client with this address.
+    fn report(&self, refusal: Refusal, address: Option<IpAddr>);
+}
+
+/// A session's entry in the registry; none in tests.
+#[derive(Default)]
+pub(crate) struct Registered(OnceLock<(Weak<dyn Registry>, u64)>);
+
+impl Registered {
+    /// Sets the registry and the session's number in it.
+    pub(crate) fn set(&self, registry: Weak<dyn Registry>, id: u64) {
+        let _ = self.0.set((registry, id));
+    }
+
+    /// Returns the provider's name, for the log.
+    pub(crate) fn provider(&self) -> Option<&'static str> {
+        self.registry().map(|(registry, _)| registry.provider())
+    }
+
+    /// Tells the registry whether the session is connected to a namespace.
+    pub(crate) fn set_connected(&self, connected: bool) {
+        if let Some((registry, id)) = self.registry() {
+            registry.set_connected(id, connected);
+        }
+    }
+
+    /// Tells the registry whether the session's CONNECT waits for a free place of its user.
+    pub(crate) fn set_held(&self, held: bool) {
+        if let Some((registry, id)) = self.registry() {
+            registry.set_held(id, held);
+        }
+    }
+
+    /// Has the registry count and log a refusal.
+    pub(crate) fn report(&self, refusal: Refusal, address: Option<IpAddr>) {
+        if let Some((registry, _)) = self.registry() {
+            registry.report(refusal, address);
+        }
+    }
+
+    fn registry(&self) -> Option<(Arc<dyn Registry>, u64)> {
+        let (registry, id) = self.0.get()?;
+        Some((registry.upgrade()?, *id))
+    }
+}

@@ -1,0 +1,366 @@
+pub(crate) mod secret;
+pub(crate) mod table;
+pub(crate) mod unconnected;
+
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+
+use realtime_core::{Refusal, RefusalKind};
+use socketioxide::socket::Sid;
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep};
+
+use crate::engine::session::cause::Cause;
+use crate::engine::session::registry::Registry;
+use crate::engine::session::{EngineSession, GRACE};
+use crate::engine::sessions::secret::Secret;
+use crate::engine::sessions::table::{Entered, Table};
+use crate::engine::settings::Bounds;
+
+/// Callback for each refusal, with the client's address if it is known.
+type Reporter = Box<dyn Fn(Refusal, Option<IpAddr>) + Send + Sync>;
+
+/// All Engine.IO sessions of this node, connected to a namespace or not.
+pub(crate) struct Sessions {
+    /// The provider's name, for the log.
+    provider: &'static str,
+    /// Counts and logs a refusal.
+    reporter: Reporter,
+    /// Locked for lookups and inserts only.
+    table: Mutex<Table>,
+    /// Notified when the last connection has ended.
+    emptied: Notify,
+}
+
+/// Returns the refusal of a session that was not connected in time.
+pub(crate) fn timeout_refusal() -> Refusal {
+    Refusal::new(RefusalKind::ConnectTimeout, "the session was not connected in time (connect_timeout)")
+}
+
+impl Sessions {
+    pub(crate) fn new(bounds: Bounds, reporter: impl Fn(Refusal, Option<IpAddr>) + Send + Sync + 'static) -> Self {
+        Self {
+            provider: bounds.provider,
+            reporter: Box::new(reporter),
+            table: Mutex::new(Table::new(bounds)),
+            emptied: Notify::new(),
+        }
+    }
+
+    /// Opens a session, which is forgotten with the last clone of its guard. The bound per address applies if there is an address.
+    ///
+    /// At a bound the oldest unconnected session is ended for the new one. Returns none when the node is shutting down.
+    pub(crate) fn open(self: &Arc<Self>, address: Option<IpAddr>) -> Option<SessionGuard> {
+        let session = Arc::new(EngineSession::default());
+        let (id, entered) = self.lock().insert(&session, address)?;
+        session.registered.set(Arc::downgrade(self) as Weak<dyn Registry>, id);
+        self.after(entered);
+        Some(SessionGuard(Arc::new(Inner {
+            session,
+            sessions: Arc::clone(self),
+            id,
+            secret: Secret::new(),
+            is_named: OnceLock::new(),
+        })))
+    }
+
+    /// Ends sessions for one that has become unconnected, and starts the sweep if none runs. Called without the lock.
+    fn after(self: &Arc<Self>, Entered { out, begin_sweep }: Entered) {
+        for session in out {
+            let address = session.client().map(tracing::field::display);
+            tracing::info!(
+                provider = self.provider,
+                address,
+                setting = "unconnected_sessions",
+                "session ended for a newer one"
+            );
+            session.close();
+        }
+        if begin_sweep {
+            self.begin_sweep();
+        }
+    }
+
+    /// Starts the task that ends unconnected sessions when their time is over, until there are none.
+    fn begin_sweep(self: &Arc<Self>) {
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+            self.lock().give_up_sweep();
+            return;
+        };
+        let sessions = Arc::downgrade(self);
+        runtime.spawn(async move {
+            while let Some(next) = sessions.upgrade().and_then(|sessions| sessions.sweep()) {
+                tokio::time::sleep_until(next).await;
+            }
+        });
+    }
+
+    fn sweep(&self) -> Option<Instant> {
+        let (overdue, next) = self.lock().overdue(Instant::now());
+        for session in overdue.into_iter().filter(|session| !session.is_closing()) {
+            self.report(timeout_refusal(), session.client());
+            if !session.expire() {
+                session.close_for(Cause::ConnectTimeout);
+                continue;
+            }
+            // The CONNECT is answered first; the session ends if the client does not connect again.
+            tokio::spawn(async move {
+                sleep(GRACE).await;
+                if !session.namespaces.is_connected() {
+                    session.close_for(Cause::ConnectTimeout);
+                }
+            });
+        }
+        next
+    }
+
+    /// Finds the session on long polling that one of these secrets belongs to, and its id inside engineioxide.
+    pub(crate) fn find(&self, secrets: &[Secret]) -> Option<(Sid, Arc<EngineSession>)> {
+        self.lock().find(secrets)
+    }
+
+    /// Returns whether one of these secrets belongs to a session that has ended for a broken packet a short time ago, and whose client
+    /// has not been told yet. The secret is forgotten.
+    pub(crate) fn is_to_be_told(&self, secrets: &[Secret]) -> bool {
+        self.lock().is_to_be_told(secrets)
+    }
+
+    /// Counts a connection, until the guard is dropped.
+    pub(crate) fn connect(self: &Arc<Self>) -> Connected {
+        self.lock().connect();
+        Connected(Arc::clone(self))
+    }
+
+    /// Ends every session, refuses new ones, and waits until all connections have ended.
+    pub(crate) async fn close(&self) {
+        self.shut();
+        loop {
+            let emptied = self.emptied.notified();
+            if self.lock().connections() == 0 {
+                return;
+            }
+            emptied.await;
+        }
+    }
+
+    /// Ends every session and refuses new ones.
+    pub(crate) fn shut(&self) {
+        let all = self.lock().shut();
+        for session in all {
+            session.close();
+        }
+    }
+
+    /// Returns the number of sessions that are connected to a namespace.
+    pub(crate) fn connected_sessions(&self) -> usize {
+        self.lock().connected_sessions()
+    }
+
+    /// Returns the number of sessions.
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.lock().len().0
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Registry for Sessions {
+    fn provider(&self) -> &'static str {
+        self.provider
+    }
+
+    fn set_connected(self: Arc<Self>, id: u64, connected: bool) {
+        let entered = self.lock().set_connected(id, connected);
+        if let Some(entered) = entered {
+            self.after(entered);
+        }
+    }
+
+    /// A held session is outside the bounds. Once it is no longer held, `connect_timeout` starts anew.
+    fn set_held(self: Arc<Self>, id: u64, held: bool) {
+        let entered = self.lock().set_held(id, held);
+        if let Some(entered) = entered {
+            self.after(entered);
+        }
+    }
+
+    fn report(&self, refusal: Refusal, address: Option<IpAddr>) {
+        (self.reporter)(refusal, address);
+    }
+}
+
+/// Guard of a session's entry in the table. It is in the extensions of the opening request, which engineioxide keeps as long as
+/// the session lives, so that its drop is the session's end.
+#[derive(Clone)]
+pub(crate) struct SessionGuard(Arc<Inner>);
+
+struct Inner {
+    session: Arc<EngineSession>,
+    sessions: Arc<Sessions>,
+    id: u64,
+    secret: Secret,
+    /// Set once requests find the session by its secret.
+    is_named: OnceLock<()>,
+}
+
+impl SessionGuard {
+    pub(crate) fn session(&self) -> &Arc<EngineSession> {
+        &self.0.session
+    }
+
+    /// Returns the secret, which the client is sent as the session's id.
+    pub(crate) fn secret(&self) -> Secret {
+        self.0.secret
+    }
+
+    /// Has requests find the session by its secret; inside engineioxide it has this id.
+    pub(crate) fn name(&self, sid: Sid) {
+        if self.0.is_named.set(()).is_ok() {
+            self.0.sessions.lock().name(self.0.secret, sid, Arc::clone(&self.0.session));
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        let mut table = self.sessions.lock();
+        table.remove(self.id, self.secret, self.session.cause() == Some(Cause::Malformed));
+        drop(table);
+        self.session.close();
+    }
+}
+
+/// Returns the session that this request opened.
+pub(crate) fn session_of(opening: &http::request::Parts) -> Option<Arc<EngineSession>> {
+    opening.extensions.get::<SessionGuard>().map(|guard| Arc::clone(guard.session()))
+}
+
+/// Guard of one connection to the main namespace.
+pub(crate) struct Connected(Arc<Sessions>);
+
+impl Drop for Connected {
+    fn drop(&mut self) {
+        let left = self.0.lock().disconnect();
+        if left == 0 {
+            self.0.emptied.notify_waiters();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::FutureExt;
+    use std::time::Duration;
+
+    #[test]
+    fn a_session_is_forgotten_with_its_guard() {
+        let sessions = bounded(1000, 100);
+        let guard = sessions.open(None).expect("not shut");
+        let (sid, secret) = (Sid::new(), guard.secret());
+        assert!(sessions.find(&[secret]).is_none());
+        guard.name(sid);
+        let clone = guard.clone();
+        drop(guard);
+        let (found, session) = sessions.find(&[Secret::new(), secret]).expect("still open");
+        assert_eq!(found, sid);
+        drop(clone);
+        assert!(sessions.find(&[secret]).is_none());
+        assert_eq!(sessions.len(), 0);
+        assert!(session.is_closing());
+    }
+
+    fn bounded(sessions: usize, per_address: usize) -> Arc<Sessions> {
+        let connect_timeout = Duration::from_secs(10);
+        let bounds = Bounds { provider: "socket", sessions, sessions_per_address: per_address, connect_timeout };
+        Arc::new(Sessions::new(bounds, |_, _| {}))
+    }
+
+    fn open(sessions: &Arc<Sessions>, address: &str) -> SessionGuard {
+        sessions.open(address.parse().ok()).expect("not shut")
+    }
+
+    fn closing(guards: &[SessionGuard]) -> Vec<bool> {
+        guards.iter().map(|guard| guard.session().is_closing()).collect()
+    }
+
+    #[test]
+    fn the_oldest_goes_for_a_newcomer() {
+        let sessions = bounded(3, 2);
+        let mut all: Vec<_> = ["1.1.1.1", "", "1.1.1.1", "1.1.1.1"].map(|address| open(&sessions, address)).into();
+        assert_eq!(closing(&all), [true, false, false, false], "the oldest of its address, which made room for all");
+        all.push(open(&sessions, "2.2.2.2"));
+        assert_eq!(closing(&all), [true, true, false, false, false], "the oldest of all");
+        Arc::clone(&sessions).set_connected(2, true);
+        all.extend((0..2).map(|_| open(&sessions, "")));
+        assert_eq!(closing(&all), [true, true, false, true, false, false, false], "never one that is connected");
+        assert_eq!(sessions.connected_sessions(), 1);
+        Arc::clone(&sessions).set_connected(2, false);
+        assert_eq!(closing(&all), [true, true, false, true, true, false, false], "nor one that has just left");
+        assert_eq!((sessions.connected_sessions(), sessions.lock().len().1), (0, 3));
+        // One that is held is none of them until it is held no more.
+        Arc::clone(&sessions).set_held(2, true);
+        all.push(open(&sessions, ""));
+        assert_eq!(closing(&all[2..]), [false, true, true, false, false, false]);
+        Arc::clone(&sessions).set_connected(2, true);
+        Arc::clone(&sessions).set_connected(2, false);
+        assert_eq!(closing(&all[2..]), [false, true, true, false, false, false]);
+        Arc::clone(&sessions).set_held(2, false);
+        assert_eq!(closing(&all[2..]), [false, true, true, true, false, false], "nor one whose wait is over");
+        drop(all);
+        assert_eq!(sessions.lock().len(), (0, 0));
+    }
+
+    #[test]
+    fn zero_is_no_bound() {
+        let sessions = bounded(0, 0);
+        let all: Vec<_> = (0..2000).map(|_| open(&sessions, "1.1.1.1")).collect();
+        assert!(!closing(&all).contains(&true));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_not_connected_in_time_goes() {
+        let sessions = bounded(0, 0);
+        let all: Vec<_> = (0..4).map(|_| open(&sessions, "")).collect();
+        let pass = |seconds: u64| async move {
+            tokio::time::sleep(Duration::from_millis(seconds * 1000 + 10)).await;
+        };
+        Arc::clone(&sessions).set_connected(1, true);
+        pass(5).await;
+        Arc::clone(&sessions).set_held(2, true);
+        Arc::clone(&sessions).set_held(1, true);
+        Arc::clone(&sessions).set_held(1, false);
+        pass(5).await;
+        assert_eq!(closing(&all), [true, false, false, true]);
+        Arc::clone(&sessions).set_connected(1, false);
+        pass(5).await;
+        assert_eq!(closing(&all), [true, false, false, true]);
+        pass(5).await;
+        assert_eq!(closing(&all), [true, true, false, true], "connect_timeout after it was left");
+        pass(20).await;
+        Arc::clone(&sessions).set_held(2, false);
+        pass(5).await;
+        assert_eq!(closing(&all), [true, true, false, true], "held for as long as whoever holds it wants");
+        pass(5).await;
+        assert_eq!(closing(&all), [true; 4], "connect_timeout after its wait");
+        let late = open(&sessions, "");
+        pass(10).await;
+        assert!(late.session().is_closing(), "the sweep begins again");
+    }
+
+    #[tokio::test]
+    async fn close_ends_all_and_waits_for_the_last() {
+        let sessions = bounded(1000, 100);
+        let guard = sessions.open(None).expect("not shut");
+        let connection = sessions.connect();
+        let mut close = std::pin::pin!(sessions.close());
+        assert!((&mut close).now_or_never().is_none());
+        assert!(guard.session().is_closing());
+        assert!(sessions.open(None).is_none());
+        drop(connection);
+        close.await;
+    }
+}

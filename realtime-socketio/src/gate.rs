@@ -1,0 +1,321 @@
+//! Admission of connections to the main namespace by the core, and what joins the two.
+
+use std::collections::VecDeque;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use realtime_core::{
+    Asker, CloseReason, ConnectRequest, Dispatcher, HandlerError, Inbound, InboundPayload, Refusal, RefusalKind,
+    Registration, Take, check_depth, replace_lone_surrogates,
+};
+use realtime_http::{ConnectQuery, ROOM_WORDS, TrustedProxies};
+use serde_json::Value;
+use socketioxide::socket::DisconnectReason;
+
+use crate::codec::{Frame, SocketIoCodec};
+use crate::connect::{Accepted, Acceptor, ConnectAttempt, Ended, Rejection};
+use crate::engine::session::EngineSession;
+use crate::engine::session::cause::Cause;
+use crate::engine::settings::Window;
+use crate::inbound::{Inlet, Received};
+use crate::outlet::ConnectionOutlet;
+use crate::packet::args::{Arguments, Unreadable};
+use crate::session::{Close, Source};
+
+type Core = Dispatcher<SocketIoCodec>;
+
+/// Acceptor of the main namespace, which asks the core.
+pub(crate) struct Gate {
+    pub(crate) dispatcher: Arc<Core>,
+    pub(crate) max_depth: usize,
+    /// How long a client waits for a free place of its user.
+    pub(crate) max_wait: Duration,
+    /// Reverse proxies that are believed when they name a client's address.
+    pub(crate) proxies: TrustedProxies,
+}
+
+/// What a client asks for in `auth` and the query, besides what the authenticator reads.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct ConnectOptions {
+    rooms: Vec<String>,
+    last_event_id: Option<String>,
+}
+
+struct Outgoing {
+    registration: Arc<Registration<SocketIoCodec>>,
+    outlet: Arc<ConnectionOutlet>,
+    /// Frames taken from the outbox and not all handed out yet: a take is bounded by bytes only.
+    taken: Vec<Frame>,
+    /// Number of these frames that were handed out.
+    handed: usize,
+}
+
+struct Incoming {
+    registration: Arc<Registration<SocketIoCodec>>,
+    /// Weak, because the session owns this.
+    session: Weak<EngineSession>,
+    max_depth: usize,
+}
+
+#[async_trait]
+impl Acceptor for Gate {
+    async fn accept(&self, attempt: ConnectAttempt<'_>) -> Result<Accepted, Rejection> {
+        let waited = AtomicBool::new(false);
+        self.admit(&attempt, &waited).await.map_err(|refusal| match refusal.kind() {
+            RefusalKind::Draining => Rejection::Reconnect(None),
+            RefusalKind::UserLimit if waited.into_inner() => Rejection::Reconnect(Some(Cause::UserLimit)),
+            _ => Rejection::Refused(refusal),
+        })
+    }
+
+    fn report(&self, refusal: Refusal, client: Option<IpAddr>) {
+        self.dispatcher.refuse(refusal, Asker { address: client, identity: None });
+    }
+}
+
+impl Gate {
+    /// Admits a client; `waited` is set if it had to wait for a free place.
+    async fn admit(&self, attempt: &ConnectAttempt<'_>, waited: &AtomicBool) -> Result<Accepted, Refusal> {
+        let address = self.proxies.client(attempt.parts);
+        let refuse = |refusal| self.dispatcher.refuse(refusal, Asker { address, identity: None });
+        let auth = self.auth(attempt.auth).map_err(refuse)?;
+        let request = ConnectRequest::new(self.dispatcher.config().provider, attempt.parts)
+            .with_address(address)
+            .with_auth(auth.as_ref());
+        let options =
+            ConnectOptions::read(&request, self.dispatcher.config().limits.rooms_per_connection).map_err(refuse)?;
+        let hold = |held| {
+            waited.store(true, Ordering::Relaxed);
+            attempt.session.hold_main(held);
+        };
+        let ConnectOptions { rooms, last_event_id } = options;
+        let admitted = self.dispatcher.admit_in_turn(&request, &rooms, last_event_id, self.max_wait, hold).await?;
+        let outlet = Arc::new(ConnectionOutlet::new(&attempt.session));
+        let registration = Arc::new(self.dispatcher.register(admitted, Arc::clone(&outlet) as _));
+        outlet.belongs_to(&registration);
+        let ended = Arc::clone(&registration);
+        let session = Arc::downgrade(&attempt.session);
+        let incoming = Incoming { registration: Arc::clone(&registration), session, max_depth: self.max_depth };
+        Ok(Accepted {
+            inlet: Arc::new(incoming),
+            span: registration.span().clone(),
+            source: Box::new(Outgoing { registration, outlet, taken: Vec::new(), handed: 0 }),
+            ended: Box::new(move |end| {
+                let reason = reason_of(end);
+                if let Some(number) = end.cut {
+                    ended.cut_within(number);
+                }
+                if let Some(code) = fault_of(&reason)
+                    && ended.close_reason().is_none()
+                {
+                    ended.close(reason.clone());
+                    // Closed already, so this only counts it.
+                    ended.reject_at_once(&HandlerError::new(code, reason.text().to_owned()));
+                }
+                ended.leave(reason);
+            }),
+        })
+    }
+
+    fn auth(&self, text: Option<&str>) -> Result<Option<Value>, Refusal> {
+        let Some(text) = text else { return Ok(None) };
+        check_depth(text.as_bytes(), self.max_depth)
+            .map_err(|error| Refusal::bad_request(error.message().to_owned()))?;
+        serde_json::from_str(&replace_lone_surrogates(text))
+            .map(Some)
+            .map_err(|_| Refusal::bad_request("auth is not json"))
+    }
+}
+
+impl ConnectOptions {
+    /// Reads the query and `auth`, with at most `most` rooms.
+    fn read(request: &ConnectRequest<'_>, most: usize) -> Result<Self, Refusal> {
+        let ConnectQuery { channels: mut rooms, last_event_id } = ConnectQuery::of(request, most);
+        let Some(auth) = request.auth() else { return Ok(Self { rooms, last_event_id }) };
+        for word in ROOM_WORDS {
+            let wrong = || Refusal::bad_request(format!("auth.{word} must be a room's name or a list of names"));
+            match auth.get(word) {
+                None | Some(Value::Null) => {}
+                Some(Value::String(room)) => rooms.push(room.clone()),
+                Some(Value::Array(names)) => {
+                    let names = names.iter().map(|name| name.as_str().map(str::to_owned).ok_or_else(wrong));
+                    rooms.extend(names.collect::<Result<Vec<_>, _>>()?);
+                }
+                Some(_) => return Err(wrong()),
+            }
+        }
+        let mut known = std::collections::HashSet::new();
+        rooms.retain(|room| known.insert(room.clone()));
+        let last_event_id = match auth.get("lastEventId") {
+            None | Some(Value::Null) => last_event_id,
+            Some(Value::String(id)) => Some(id.clone()),
+            // Whatever else it is, it is no place: the client is told `resumed: false`.
+            Some(other) => Some(other.to_string()),
+        };
+        log_unknown(request.provider(), auth);
+        Ok(Self { rooms, last_event_id })
+    }
+}
+
+/// Logs keys of `auth` that have no meaning here, by mistake or because only the authenticator knows them.
+fn log_unknown(provider: &str, auth: &Value) {
+    let Value::Object(auth) = auth else { return };
+    let is_known = |key: &str| ROOM_WORDS.contains(&key) || ["connectionId", "lastEventId", "token"].contains(&key);
+    let unknown = auth.keys().filter(|key| !is_known(key)).map(|key| &key[..key.floor_char_boundary(64)]);
+    let unknown: Vec<_> = unknown.take(8).collect();
+    if !unknown.is_empty() {
+        tracing::debug!(provider, keys = ?unknown, "auth has keys that only an authenticator of its own can know");
+    }
+}
+
+impl Source for Outgoing {
+    fn poll_take(&mut self, cx: &mut Context<'_>, room: Window, into: &mut VecDeque<Frame>) -> Poll<Result<(), Close>> {
+        if room.packets == 0 {
+            // The take waits for credit, but a connection that is to end is still noticed.
+            self.outlet.base.register(cx);
+            return match self.registration.close_reason() {
+                Some(reason) if reason == CloseReason::WRITE_STALL => Poll::Ready(Err(Close::Cut)),
+                _ => Poll::Pending,
+            };
+        }
+        if self.handed == self.taken.len() {
+            self.taken.clear();
+            self.handed = 0;
+            match ready!(self.outlet.base.poll_take(&self.registration, cx, room.bytes, &mut self.taken)) {
+                Take::Closed(reason) => return Poll::Ready(Err(close_of(&reason))),
+                Take::Frames | Take::Last | Take::Empty => {}
+            }
+        }
+        let until = self.taken.len().min(self.handed + room.packets);
+        into.extend(self.taken[self.handed..until].iter().cloned());
+        self.handed = until;
+        if self.handed == self.taken.len() {
+            // An idle connection keeps no buffer.
+            self.taken = Vec::new();
+            self.handed = 0;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn close(&self) -> Option<Close> {
+        self.registration.close_reason().as_ref().map(close_of)
+    }
+
+    fn progressed(&self) {
+        self.registration.progressed();
+    }
+}
+
+/// Returns how to end a connection for this reason.
+fn close_of(reason: &CloseReason) -> Close {
+    match reason {
+        reason if *reason == CloseReason::WRITE_STALL => Close::Cut,
+        reason if reason.should_reconnect() => Close::Reconnect,
+        _ => Close::Final,
+    }
+}
+
+impl Inlet for Incoming {
+    fn accept(&self, received: Received) {
+        let Received { name, arguments, ack } = received;
+        let ack = ack.map(|id| id as u64);
+        let checked = arguments.check(self.max_depth).and_then(|()| {
+            let inbound = Inbound { name: name.into(), payload: payload(arguments), ack };
+            inbound.check_name()?;
+            Ok(inbound)
+        });
+        let go_on = match checked {
+            Ok(inbound) => self.registration.receive(inbound),
+            Err(error) => self.registration.reject(error, ack),
+        };
+        self.wait_for_room(go_on);
+    }
+
+    fn reject(&self, error: HandlerError) {
+        self.wait_for_room(self.registration.reject(error, None));
+    }
+
+    fn answer(&self, ask: u64, answer: Result<Arguments, Unreadable>) {
+        let refused = |error: HandlerError| error.message().to_owned();
+        let read = answer.map_err(|error| error.to_string());
+        match read.and_then(|answer| answer.check(self.max_depth).map_err(refused).map(|()| answer)) {
+            Ok(answer) => {
+                let _awaited = self.registration.answer(ask, payload(answer));
+            }
+            Err(error) => {
+                tracing::debug!(error, "an answer cannot be read");
+                self.registration.answer_unreadable(ask);
+            }
+        }
+    }
+
+    fn note_fault(&self, fault: &Unreadable) {
+        self.registration.note_fault(fault);
+    }
+
+    fn is_full(&self) -> bool {
+        self.registration.is_closed() || self.registration.inbox().is_paused()
+    }
+}
+
+impl Incoming {
+    fn wait_for_room(&self, go_on: bool) {
+        // The reader pauses now, see `is_full`; the handlers let it go on when they have made room, but nobody does when the
+        // connection was asked to end.
+        if !go_on && !self.registration.is_closed() {
+            let (session, registration) = (Weak::clone(&self.session), Arc::downgrade(&self.registration));
+            self.registration.inbox().on_room(move || {
+                if let (Some(session), Some(registration)) = (session.upgrade(), registration.upgrade())
+                    && !registration.is_closed()
+                {
+                    session.resume();
+                }
+            });
+        }
+    }
+}
+
+fn payload(arguments: Arguments) -> InboundPayload {
+    InboundPayload::with_attachments(arguments.json, arguments.attachments)
+}
+
+/// Returns the core's reason for an end; if the core had closed the connection, its own reason counts.
+fn reason_of(end: Ended) -> CloseReason {
+    match end.cause {
+        // The last two are of sessions that have no connection.
+        Some(Cause::Flood | Cause::ConnectTimeout | Cause::UserLimit) => return CloseReason::POLICY,
+        Some(Cause::Heartbeat) => return CloseReason::HEARTBEAT,
+        Some(Cause::Lost) => return CloseReason::CONNECTION_LOST,
+        Some(Cause::Malformed) => return CloseReason::PROTOCOL_ERROR,
+        Some(Cause::TooLarge) => return CloseReason::TOO_LARGE,
+        Some(Cause::WriteStall) => return CloseReason::WRITE_STALL,
+        None => {}
+    }
+    match end.reason {
+        Some(DisconnectReason::ClientNSDisconnect | DisconnectReason::TransportClose) => CloseReason::NORMAL,
+        Some(DisconnectReason::ClosingServer) => CloseReason::RESTART,
+        Some(DisconnectReason::HeartbeatTimeout) => CloseReason::HEARTBEAT,
+        Some(DisconnectReason::MultipleHttpPollingError | DisconnectReason::PacketParsingError) => {
+            CloseReason::PROTOCOL_ERROR
+        }
+        Some(DisconnectReason::ServerNSDisconnect) => CloseReason::KICKED,
+        Some(DisconnectReason::TransportError) if !end.lost => CloseReason::PROTOCOL_ERROR,
+        Some(DisconnectReason::TransportError) | None => CloseReason::CONNECTION_LOST,
+    }
+}
+
+/// Returns the code of the error if the client was at fault.
+fn fault_of(reason: &CloseReason) -> Option<&'static str> {
+    match reason {
+        reason if *reason == CloseReason::PROTOCOL_ERROR => Some("protocol_error"),
+        reason if *reason == CloseReason::TOO_LARGE => Some("too_large"),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

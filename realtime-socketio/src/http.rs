@@ -1,0 +1,109 @@
+//! Routes, and the checks before a request reaches Engine.IO: its origin, and whether the node accepts new sessions.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use http::header::{
+    ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE,
+};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use http_body::Body as _;
+use realtime_core::{Asker, Refusal, RefusalKind};
+use realtime_http::{HttpProvider, NO_TRANSFORM, Origins, error_response, notice_foreign_server, refusal_response};
+
+use crate::engine::query::{Query, SessionParam};
+use crate::provider::SocketIoProvider;
+
+/// Methods of long polling.
+const METHODS: &str = "GET, POST";
+
+impl HttpProvider for SocketIoProvider {
+    fn router(self: Arc<Self>) -> axum::Router {
+        let path = self.config().mount();
+        let service = self.service();
+        let mut router = axum::Router::new().route_service(&format!("{path}/"), service.clone());
+        if !path.is_empty() {
+            router = router.route_service(&path, service);
+        }
+        router.route_layer(axum::middleware::from_fn_with_state(self, check))
+    }
+
+    fn paths(&self) -> Vec<String> {
+        self.config().paths()
+    }
+
+    fn set_default_origins(&self, origins: &Origins) {
+        self.origins().set_default(origins);
+    }
+
+    fn origins(&self) -> Option<&Origins> {
+        Some(self.origins().get())
+    }
+
+    fn is_ready(&self) -> bool {
+        self.dispatcher().is_ready()
+    }
+}
+
+/// Refuses foreign origins and, on a node that shuts down, new sessions; answers preflights; adds the CORS headers.
+async fn check(State(provider): State<Arc<SocketIoProvider>>, request: Request, next: Next) -> Response {
+    let (parts, body) = request.into_parts();
+    notice_foreign_server(&parts);
+    let dispatcher = provider.dispatcher();
+    let origins = provider.origins().get();
+    let checked = origins.check(&parts).and_then(|()| {
+        let new = Query::read(parts.uri.query().unwrap_or_default(), &parts.headers).sid == SessionParam::None;
+        if new && dispatcher.is_draining() {
+            return Err(Refusal::new(RefusalKind::Draining, "this node is going down"));
+        }
+        if new && !provider.has_room() {
+            return Err(Refusal::new(RefusalKind::NodeLimit, "this node takes no more connections"));
+        }
+        Ok(())
+    });
+    let mut headers = HeaderMap::new();
+    let is_preflight = parts.method == Method::OPTIONS;
+    if is_preflight {
+        origins.allow_preflight(&parts, METHODS, &mut headers);
+    } else {
+        origins.allow(&parts, &mut headers);
+        if headers.contains_key(ACCESS_CONTROL_ALLOW_ORIGIN) {
+            headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(METHODS));
+        }
+    }
+    let mut response = match checked {
+        Err(refusal) => {
+            let address = provider.config().trusted_proxies.client(&parts);
+            refusal_response(&dispatcher.refuse(refusal, Asker { address, identity: None }))
+        }
+        // Fetch standard: a preflight asks before a request with a content type of its own.
+        Ok(()) if is_preflight => StatusCode::NO_CONTENT.into_response(),
+        Ok(()) => explained(next.run(Request::from_parts(parts, body)).await),
+    };
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static(NO_TRANSFORM));
+    }
+    response.headers_mut().extend(headers);
+    response
+}
+
+/// Adds a body to an error without one. Engine.IO's own errors keep theirs, which its clients parse.
+fn explained(response: Response) -> Response {
+    let status = response.status();
+    if !(status.is_client_error() || status.is_server_error()) || response.body().size_hint().exact() != Some(0) {
+        return response;
+    }
+    let (code, message) = match status {
+        StatusCode::PAYLOAD_TOO_LARGE => ("too_large", "the request is larger than allowed"),
+        status if status.is_server_error() => (RefusalKind::Internal.code(), "internal error"),
+        _ => (RefusalKind::BadRequest.code(), "this is no request of Engine.IO's, or its session is over"),
+    };
+    let mut explained = error_response(status, code, message);
+    let (mut parts, _) = response.into_parts();
+    parts.headers.remove(CONTENT_LENGTH);
+    parts.headers.remove(CONTENT_TYPE);
+    explained.headers_mut().extend(parts.headers);
+    explained
+}

@@ -1,0 +1,164 @@
+use crate::packet::frame::whole_header;
+
+/// Scan of a websocket's bytes in one direction (RFC 6455 §5.2) for the ends of frames and the sizes of messages. Payloads are
+/// skipped by their length.
+#[derive(Clone, Default)]
+pub(crate) struct FrameScan {
+    header: [u8; 14],
+    have: usize,
+    /// Payload bytes of the present frame that are still to come.
+    left: u64,
+    /// Payload bytes of the present message, over all its fragments.
+    message: u64,
+    closed: bool,
+}
+
+impl FrameScan {
+    /// Scans the next bytes. Returns the size of the largest message in them, as far as it is known.
+    pub(crate) fn feed(&mut self, mut bytes: &[u8]) -> u64 {
+        let mut largest = 0;
+        while !bytes.is_empty() {
+            let skip = self.left.min(bytes.len() as u64);
+            if skip > 0 {
+                self.left -= skip;
+                // The payload fits into memory, so its length fits into usize.
+                bytes = &bytes[skip as usize..];
+                continue;
+            }
+            if self.have == 0
+                && let Some((header, rest)) = whole_header(bytes)
+            {
+                largest = largest.max(self.begin_frame(header));
+                bytes = rest;
+                continue;
+            }
+            self.header[self.have] = bytes[0];
+            self.have += 1;
+            bytes = &bytes[1..];
+            let header = self.header;
+            if let Some((header, _)) = whole_header(&header[..self.have]) {
+                self.have = 0;
+                largest = largest.max(self.begin_frame(header));
+            }
+        }
+        largest
+    }
+
+    /// Returns whether the next byte begins a frame.
+    pub(crate) fn at_boundary(&self) -> bool {
+        self.have == 0 && self.left == 0
+    }
+
+    /// Returns the number of these bytes, which come next, that belong to the present frame.
+    pub(crate) fn left(&self, bytes: &[u8]) -> usize {
+        let mut ahead = self.clone();
+        let mut header = 0;
+        while ahead.have > 0 && header < bytes.len() {
+            ahead.feed(&bytes[header..=header]);
+            header += 1;
+        }
+        usize::try_from(ahead.left).map_or(bytes.len(), |left| bytes.len().min(header.saturating_add(left)))
+    }
+
+    /// Returns whether a close frame has started.
+    pub(crate) fn has_closed(&self) -> bool {
+        self.closed
+    }
+
+    fn begin_frame(&mut self, h: &[u8]) -> u64 {
+        self.left = match h[1] & 0x7f {
+            126 => u16::from_be_bytes([h[2], h[3]]).into(),
+            127 => u64::from_be_bytes([h[2], h[3], h[4], h[5], h[6], h[7], h[8], h[9]]),
+            length => length.into(),
+        };
+        match h[0] & 0x0f {
+            8 => {
+                self.closed = true;
+                return 0;
+            }
+            0 => self.message = self.message.saturating_add(self.left),
+            1 | 2 => self.message = self.left,
+            // Control frames come between the fragments of a message.
+            _ => return 0,
+        }
+        self.message
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A masked frame with so many payload bytes.
+    fn frame(first: u8, len: usize) -> Vec<u8> {
+        let mut bytes = vec![first];
+        match len {
+            0..=125 => bytes.push(0x80 | len as u8),
+            126..=0xffff => {
+                bytes.push(0x80 | 126);
+                bytes.extend((len as u16).to_be_bytes());
+            }
+            _ => {
+                bytes.push(0x80 | 127);
+                bytes.extend((len as u64).to_be_bytes());
+            }
+        }
+        bytes.extend([1, 2, 3, 4]);
+        bytes.resize(bytes.len() + len, 0x88);
+        bytes
+    }
+
+    #[test]
+    fn frames_of_all_lengths_end_where_they_end() {
+        for len in [0, 1, 125, 126, 65_535, 65_536] {
+            let bytes = [frame(0x81, len), frame(0x82, 3)].concat();
+            let end = bytes.len() - frame(0x82, 3).len();
+            for cut in [1, 2, 5, end - 1] {
+                let mut scan = FrameScan::default();
+                let largest = scan.feed(&bytes[..cut]).max(scan.feed(&bytes[cut..end]));
+                assert!(scan.at_boundary(), "{len} {cut}");
+                assert_eq!(largest, len as u64);
+                scan.feed(&bytes[end..end + 1]);
+                assert!(!scan.at_boundary());
+            }
+        }
+    }
+
+    #[test]
+    fn the_end_of_a_frame_is_known_wherever_it_is_cut() {
+        for len in [1, 126, 65_536] {
+            let end = frame(0x81, len).len();
+            let bytes = [frame(0x81, len), frame(0x82, 3)].concat();
+            for cut in (1..20).filter(|cut| *cut < end) {
+                let mut scan = FrameScan::default();
+                scan.feed(&bytes[..cut]);
+                assert_eq!(scan.left(&bytes[cut..]), end - cut, "{len} {cut}");
+                assert_eq!(scan.left(&bytes[cut..cut + 1]), 1, "{len} {cut}");
+            }
+        }
+    }
+
+    #[test]
+    fn fragments_add_up_and_control_frames_do_not() {
+        let mut scan = FrameScan::default();
+        let bytes = [frame(0x01, 100), frame(0x89, 50), frame(0x00, 200), frame(0x80, 300)].concat();
+        assert_eq!(scan.feed(&bytes), 600);
+        assert_eq!(scan.feed(&frame(0x82, 10)), 10);
+    }
+
+    #[test]
+    fn a_length_beyond_all_measure_does_not_overflow() {
+        let mut scan = FrameScan::default();
+        scan.feed(&frame(0x01, 100));
+        assert!(!scan.has_closed());
+        let huge = [&[0x80, 0x80 | 127][..], &[0xff; 8], &[0; 4]].concat();
+        assert_eq!(scan.feed(&huge), u64::MAX);
+    }
+
+    #[test]
+    fn a_close_frame_is_noticed() {
+        let mut scan = FrameScan::default();
+        assert_eq!(scan.feed(&[frame(0x81, 5), frame(0x88, 2)].concat()), 5);
+        assert!(scan.has_closed());
+    }
+}
