@@ -38,8 +38,10 @@ impl Codec for SocketIoCodec {
     type Frame = Frame;
 
     fn event(&self, event: &Event, cursor: Option<Cursor>) -> Frame {
-        let cursor = cursor.filter(|_| self.cursor_argument).map(|cursor| cursor.to_string());
-        with_part(event.payload(), |part| Encoded::event(event.name(), &[part], cursor.as_deref()).into())
+        let mut buffer = [0; Cursor::CHARACTERS];
+        let cursor = cursor.filter(|_| self.cursor_argument);
+        let cursor = cursor.as_ref().map(|cursor| cursor.encode(&mut buffer));
+        with_part(event.payload(), |part| Encoded::event(event.name(), &[part], cursor).into())
     }
 
     fn ask(&self, event: &Event, ack: u64) -> Frame {

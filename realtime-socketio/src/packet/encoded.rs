@@ -122,7 +122,14 @@ fn push_json(text: &mut String, json: &str) {
 }
 
 fn push_string(text: &mut String, string: &str) {
-    text.push_str(&serde_json::Value::from(string).to_string());
+    // Names and cursors, nearly always, have nothing to escape.
+    if string.bytes().all(|byte| byte >= b' ' && byte != b'"' && byte != b'\\') {
+        text.push('"');
+        text.push_str(string);
+        text.push('"');
+    } else {
+        text.push_str(&serde_json::Value::from(string).to_string());
+    }
 }
 
 #[cfg(test)]
@@ -149,6 +156,14 @@ mod tests {
             panic!("not a binary event");
         };
         assert_eq!(attachments, ["one", "two"]);
+    }
+
+    #[test]
+    fn names_are_escaped_as_json_strings() {
+        for name in ["", " ", "plain", "ü😀", "a\"b", "\\", "\n", "\u{1f}", "\u{7f}"] {
+            let text = Encoded::event(name, &[], None).text().to_owned();
+            assert_eq!(text, serde_json::json!([name]).to_string());
+        }
     }
 
     #[test]
