@@ -38,7 +38,7 @@ pub use traits::codec::{Codec, Frame};
 pub use traits::context::Context;
 pub use traits::handler::{FnHandler, Handler, IntoReply, Reply};
 pub use traits::lifecycle::LifecycleHook;
-pub use traits::outgoing::Outgoing;
+pub use traits::outgoing::{Outgoing, Sends};
 pub use traits::outlet::{Outlet, SessionOutlet};
 pub use traits::policy::{AllowRooms, DenyRooms, RoomAccess, RoomPolicy};
 pub use traits::provider::RealtimeProvider;

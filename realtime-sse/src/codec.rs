@@ -69,7 +69,8 @@ fn block(name: &str, cursor: Option<Cursor>, text: &[u8]) -> Bytes {
     let id = cursor.map(|cursor| cursor.encode(&mut buffer).as_bytes());
     let lines: usize = Lines(Some(text)).map(|line| DATA.len() + line.len()).sum();
     // Exact, so that the bytes need no second allocation to be shared.
-    let mut block = Vec::with_capacity(EVENT.len() + name.len() + id.map_or(0, |id| ID.len() + id.len()) + lines + END.len());
+    let mut block =
+        Vec::with_capacity(EVENT.len() + name.len() + id.map_or(0, |id| ID.len() + id.len()) + lines + END.len());
     block.extend_from_slice(EVENT);
     block.extend_from_slice(name.as_bytes());
     if let Some(id) = id {

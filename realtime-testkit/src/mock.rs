@@ -102,11 +102,12 @@ mock! {
 }
 
 impl MockRealtimeProvider {
-    /// A provider of this name whose sending side is this one: without acks and rooms, as `"sse"`.
+    /// A provider of this name whose sending side is this one: without acks, as `"sse"`. A service's sends to a room are made
+    /// with it too.
     ///
     /// Everything but `close` is expected, any number of times; attach and shutdown do nothing.
     pub fn named(name: &'static str, broadcast: impl RealtimeBroadcast + 'static) -> Self {
-        let mut provider = Self::quiet(name, Capabilities::none().with_resume(true));
+        let mut provider = Self::quiet(name, Capabilities::none().with_resume(true).with_rooms(true));
         let broadcast: Arc<dyn RealtimeBroadcast> = Arc::new(broadcast);
         provider.expect_broadcast().returning(move || Arc::clone(&broadcast));
         provider.expect_socket_io().returning(|| None);

@@ -8,7 +8,7 @@ use realtime_core::{
 };
 use realtime_http::{HttpProvider, Origins};
 
-use crate::context::Slot;
+use crate::context::{Everywhere, Slot};
 use crate::registry::{Entry, Registry};
 use crate::service::NotificationService;
 
@@ -159,9 +159,11 @@ impl NotificationServiceBuilder {
         self.router.check()?;
         let (policy, policy_name) = self.policy.unwrap_or((Arc::new(DenyRooms), "none: clients can name no rooms"));
         let slot = Slot::default();
+        let log = Log::new(self.backplane.unwrap_or_else(|| Arc::new(MemoryBackplane::default())));
         let runtime = Runtime {
             node: NodeId::random(),
-            log: Log::new(self.backplane.unwrap_or_else(|| Arc::new(MemoryBackplane::default()))),
+            sends: Some(Arc::new(Everywhere { slot: slot.clone(), log: log.clone() })),
+            log,
             authenticator,
             policy,
             tracker: Tracker::new(self.directory.unwrap_or_else(|| Arc::new(MemoryDirectory::new()))),

@@ -1,6 +1,8 @@
 use std::sync::{Arc, OnceLock, Weak};
 
-use realtime_core::{Context, Error, Result};
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use realtime_core::{Context, Error, Event, Log, Receipt, Result, Sends, Target};
 
 use crate::service::{NotificationService, Parts};
 
@@ -45,5 +47,27 @@ impl Slot {
 
     fn service(&self) -> Option<NotificationService> {
         self.0.get()?.upgrade().map(NotificationService::from)
+    }
+}
+
+/// Sends of handlers over all providers of a service, those that are not attached to the log among them.
+pub(crate) struct Everywhere {
+    pub(crate) slot: Slot,
+    /// What is left when the service has been dropped, until its connections have ended.
+    pub(crate) log: Log,
+}
+
+impl Sends for Everywhere {
+    fn send(&self, over: Option<String>, target: Target, event: Event) -> BoxFuture<'static, Result<Receipt>> {
+        let (service, log) = (self.slot.service(), self.log.clone());
+        async move {
+            let over = over.as_deref().map(|name| [name]);
+            let over = over.as_ref().map(|names| &names[..]);
+            match service {
+                Some(service) => service.send_over(over, target, event).await,
+                None => log.send(over, target, event).await,
+            }
+        }
+        .boxed()
     }
 }

@@ -121,7 +121,8 @@ impl NotificationService {
     /// Sends an event to any target over every provider that can carry it: one record in the log, so all or nothing. Providers
     /// that cannot are in the receipt's `skipped`, and what each of the others made of it in its `by_provider`.
     ///
-    /// A provider that is none of ours (a mock, one that was added with `custom`) is asked for the same send afterwards.
+    /// A provider that is none of ours (a mock, one that was added with `custom`) is asked for the same send afterwards, unless
+    /// it is a repeat.
     ///
     /// # Errors
     /// Those of [`RealtimeBroadcast::send`] when no provider can carry the event, or the log does not take it; the first error
@@ -143,7 +144,7 @@ impl NotificationService {
         self.send_over(Some(providers), target, event).await
     }
 
-    async fn send_over(&self, names: Option<&[&str]>, target: Target, event: Event) -> Result<Receipt> {
+    pub(crate) async fn send_over(&self, names: Option<&[&str]>, target: Target, event: Event) -> Result<Receipt> {
         if let Scope::Connection(_) = target.scope() {
             return self.to_connection(names, target, event).await;
         }
@@ -198,7 +199,9 @@ impl NotificationService {
                 Err(error) => return Err(error),
             }
         }
-        for entry in able {
+        // What repeats an event is delivered to nobody.
+        let is_repeat = receipt.as_ref().is_some_and(Receipt::repeated);
+        for entry in able.into_iter().filter(|_| !is_repeat) {
             let part = call(entry.provider.broadcast(), event.clone()).await?;
             receipt.get_or_insert_with(|| Receipt::new(part.id, part.position, None)).add(entry.name(), part);
         }
@@ -209,7 +212,8 @@ impl NotificationService {
             }
             None => {
                 let first = unable.into_iter().next().map(|(_, error)| error);
-                Err(first.unwrap_or_else(|| Error::NotAttached { provider: "any".to_owned() }))
+                let nobody = || Error::NotAttached { provider: names.unwrap_or(&["any"]).join(", ") };
+                Err(first.unwrap_or_else(nobody))
             }
         }
     }
@@ -229,7 +233,7 @@ impl NotificationService {
     /// Of these providers, or of all, those that the log hands its records to, and the others.
     pub(crate) fn named(&self, names: Option<&[&str]>) -> (Vec<&Entry>, Vec<&Entry>) {
         let entries = self.registry().iter().filter(|entry| is_named(names, entry));
-        entries.partition(|entry| self.log().is_some_and(|log| log.has(entry.name())))
+        entries.partition(|entry| self.log().is_some_and(|log| log.knows(entry.name())))
     }
 }
 

@@ -37,8 +37,31 @@ impl Log {
         body: Body,
         ask: Option<Arc<Ask>>,
     ) -> Result<Receipt> {
+        let key = self.0.repeat_key(&providers, &body);
+        self.append_once(key, providers, id, body, ask).await
+    }
+
+    /// Appends an event for these of the providers that its sender named, or of all: its idempotency key counts with those.
+    pub(crate) async fn append_event(
+        &self,
+        named: &Providers,
+        providers: Providers,
+        id: EventId,
+        body: Body,
+    ) -> Result<Receipt> {
+        let key = self.0.repeat_key(named, &body);
+        self.append_once(key, providers, id, body, None).await
+    }
+
+    async fn append_once(
+        &self,
+        key: Option<RepeatKey>,
+        providers: Providers,
+        id: EventId,
+        body: Body,
+        ask: Option<Arc<Ask>>,
+    ) -> Result<Receipt> {
         let shared = &self.0;
-        let key = shared.repeat_key(&providers, &body);
         let (node, epoch) = shared.life();
         let record = Arc::new(Record::new(id, node, providers, body));
         let known = match shared.append_at_once(epoch, &record, key, ask.as_ref()) {

@@ -63,7 +63,7 @@ impl Log {
             }
         }
         if asked.is_empty() {
-            return Err(first.unwrap_or_else(|| self.nobody(&names.unwrap_or(&[ANY]).join(", "))));
+            return Err(first.unwrap_or_else(|| self.nobody(names.and_then(|names| names.first()).unwrap_or(&ANY))));
         }
         Ok(asked)
     }

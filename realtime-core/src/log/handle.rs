@@ -157,6 +157,7 @@ impl Shared {
             }
         }
         state.next += 1;
+        state.known.insert(feed.provider());
         state.feeds.push((number, Arc::downgrade(feed)));
         Some(number)
     }

@@ -23,15 +23,14 @@ impl Log {
     ///
     /// # Errors
     /// Those of [`crate::RealtimeBroadcast::send`], before anything is in the log, from a named provider that cannot carry the
-    /// event, or from the first one when none can; [`Error::NotAttached`] when none of them is attached, [`Error::Closed`] when none is any
-    /// more.
+    /// event, or from the first one when none can; [`Error::NotAttached`] for one that was never attached, [`Error::Closed`] for one that has ended, and
+    /// without names when there is none.
     pub async fn send(&self, names: Option<&[&str]>, target: Target, event: Event) -> Result<Receipt> {
         target.check()?;
         let (feeds, skipped) = self.carriers(names, &target, &event)?;
-        let providers = match names {
-            None if skipped.is_empty() => Providers::ALL,
-            _ => Providers::these(feeds.iter().map(|feed| feed.provider())),
-        };
+        let able = || Providers::these(feeds.iter().map(|feed| feed.provider()));
+        let named = if names.is_some() { able() } else { Providers::ALL };
+        let providers = if skipped.is_empty() { named.clone() } else { able() };
         let id = EventId::random();
         let mut receipt = if event.is_volatile() {
             let mut receipt = Receipt::new(id, None, None);
@@ -41,7 +40,7 @@ impl Log {
             self.publish(providers, id, Body::Event { target, event, widen: false }).await?;
             receipt
         } else {
-            self.append(providers, id, Body::Event { target, event, widen: false }, None).await?
+            self.append_event(&named, providers, id, Body::Event { target, event, widen: false }).await?
         };
         match (&*feeds, receipt.delivered) {
             ([feed], Some(delivered)) => {
@@ -56,14 +55,19 @@ impl Log {
         Ok(receipt)
     }
 
-    /// Whether a provider of this name is attached.
-    pub fn has(&self, name: &str) -> bool {
-        self.feeds().iter().any(|feed| feed.provider() == name)
+    /// Whether a provider of this name is attached, or was and has ended.
+    pub fn knows(&self, name: &str) -> bool {
+        self.0.state().known.contains(&name)
     }
 
     fn carriers(&self, names: Option<&[&str]>, target: &Target, event: &Event) -> Result<Carriers> {
         let (mut carriers, mut skipped, mut first) = (Vec::new(), Vec::new(), None);
-        for feed in self.feeds() {
+        let feeds = self.feeds();
+        let is_gone = |name: &&&str| feeds.iter().all(|feed| feed.provider() != **name);
+        if let Some(gone) = names.and_then(|names| names.iter().find(is_gone)) {
+            return Err(self.nobody(gone));
+        }
+        for feed in feeds {
             if names.is_some_and(|names| !names.contains(&feed.provider())) {
                 continue;
             }
@@ -77,14 +81,15 @@ impl Log {
             }
         }
         if carriers.is_empty() {
-            return Err(first.unwrap_or_else(|| self.nobody(&names.unwrap_or(&[ANY]).join(", "))));
+            return Err(first.unwrap_or_else(|| self.nobody(ANY)));
         }
         Ok((carriers, skipped))
     }
 
     /// Why there is no provider of this name.
     pub(crate) fn nobody(&self, provider: &str) -> Error {
+        let was_there = if provider == ANY { self.had_providers() } else { self.knows(provider) };
         let provider = provider.to_owned();
-        if self.had_providers() { Error::Closed { provider } } else { Error::NotAttached { provider } }
+        if was_there { Error::Closed { provider } } else { Error::NotAttached { provider } }
     }
 }

@@ -1,6 +1,6 @@
 //! What the handles and the loops of a log share: how far it has been applied, who gets its records, and who waits for one.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tokio::sync::{Notify, oneshot};
@@ -38,6 +38,8 @@ pub(super) struct State {
     /// The providers, by the numbers of their attaches.
     pub(super) feeds: Vec<(u64, Weak<dyn Feed>)>,
     pub(super) next: u64,
+    /// The names of the providers that are or were attached.
+    pub(super) known: BTreeSet<&'static str>,
     /// Cancelled when the loops are to end; none while they do not run.
     pub(super) running: Option<CancellationToken>,
     /// The life of the log that is read.
@@ -84,7 +86,8 @@ impl Tip {
 
 impl Shared {
     pub(super) fn new(backplane: Arc<dyn Backplane>) -> Self {
-        let state = State { feeds: Vec::new(), next: 0, running: None, epoch: None, node: None };
+        let state =
+            State { feeds: Vec::new(), next: 0, known: BTreeSet::new(), running: None, epoch: None, node: None };
         Self {
             backplane,
             applied: Mutex::new(Applied { tip: Tip::new(Position::START, None), held: true }),

@@ -10,8 +10,8 @@ use crate::values::event::{Event, Payload};
 use crate::values::receipt::Receipt;
 use crate::values::target::Target;
 
-/// Where what is put together goes.
-pub(crate) trait Sends: Send + Sync {
+/// Sends of handlers, hooks and policies, over all that a service has.
+pub trait Sends: Send + Sync {
     /// Sends over all providers, or over one.
     fn send(&self, over: Option<String>, target: Target, event: Event) -> BoxFuture<'static, Result<Receipt>>;
 }

@@ -12,6 +12,7 @@ use crate::log::memory::{MemoryBackplane, MemoryDirectory};
 use crate::log::tracker::Tracker;
 use crate::traits::auth::{Anonymous, Authenticator, ConnectRequest};
 use crate::traits::lifecycle::LifecycleHook;
+use crate::traits::outgoing::Sends;
 use crate::traits::policy::{DenyRooms, RoomPolicy};
 use crate::traits::router::Router;
 use crate::values::identity::Identity;
@@ -35,6 +36,9 @@ pub struct Runtime {
     pub router: Router,
     /// What handlers, hooks and policies find in their context.
     pub states: States,
+    /// What handlers, hooks and policies send over, where the service has providers that are not attached to the log; the log
+    /// by default.
+    pub sends: Option<Arc<dyn Sends>>,
     /// Told of connections that come and go.
     pub hooks: Vec<Arc<dyn LifecycleHook>>,
     /// The places that each user has with all providers of the service.
@@ -60,6 +64,7 @@ impl Runtime {
             tracker: Tracker::new(Arc::new(MemoryDirectory::new())),
             router: Router::new(),
             states: States::default(),
+            sends: None,
             hooks: Vec::new(),
             places: Admission::of_service(Some(usize::MAX)),
             max_event_bytes: usize::MAX,

@@ -316,3 +316,23 @@ async fn the_directory_is_asked_once_in_a_windows_age_for_who_is_at_another_node
     assert!((1..=ages as usize).contains(&asked), "{asked} times in {ages} ages of the window");
     assert!(is_member(&one).await);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_user_who_is_connected_over_another_provider_is_not_absent() {
+    let backplane = MemoryBackplane::default();
+    let runtime = runtime().with_backplane(backplane.clone());
+    let [one, two] = [unattached(), unattached()];
+    for provider in [&one, &two] {
+        provider.attach(runtime.clone()).await.unwrap();
+    }
+    let (here, there) =
+        (Guest::by_sink(&one, Visitor::user("ann")).await, Guest::by_sink(&two, Visitor::user("ann")).await);
+    one.dispatcher.runtime().unwrap().log.join_room("ann", None, "team").await.unwrap();
+    drop(here);
+    tokio::time::sleep(AGE * 20).await;
+    assert!(is_member(&one).await && is_member(&two).await);
+    assert_eq!(ends(&backplane).await, 0);
+    drop(there);
+    tokio::time::sleep(AGE * 20).await;
+    assert!(!is_member(&one).await && !is_member(&two).await);
+}

@@ -155,3 +155,21 @@ async fn a_codec_that_panics_loses_one_record_and_nothing_else() {
         assert_eq!(resumed.welcome["resumed"], true);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_send_from_inside_an_apply_gets_its_turn_after_it() {
+    let by_the_tail = FaultyBackplane::new(MemoryBackplane::default());
+    for provider in [on(MemoryBackplane::default()).await, on(by_the_tail).await] {
+        let mut guest = Guest::by_session(&provider, Visitor::user("ann")).await;
+        let dispatcher = provider.dispatcher.unowned();
+        let send = move || {
+            let dispatcher = Arc::clone(&dispatcher);
+            let mut inner = Box::pin(async move { dispatcher.to_all(note("inner")).await });
+            assert!((&mut inner).now_or_never().is_none(), "the outer one is not applied yet");
+            tokio::spawn(inner);
+        };
+        assert!(provider.dispatcher.codec().nested.set(Box::new(send)).is_ok());
+        in_time("a receipt", provider.dispatcher.to_all(Event::json("nested", "outer").unwrap())).await.unwrap();
+        assert_eq!([guest.next().await.payload, guest.next().await.payload], ["outer", "inner"]);
+    }
+}

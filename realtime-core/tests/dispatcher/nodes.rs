@@ -150,3 +150,18 @@ async fn both_nodes_are_in_the_directory() {
     drop(there);
     in_time("nobody is left", online(0)).await;
 }
+
+/// Both ways into a room end: a connection's own, and the user's.
+#[tokio::test]
+async fn a_room_that_is_left_at_one_node_is_left_by_connections_that_entered_it_at_another() {
+    let (one, two) = two_nodes().await;
+    let mut there = Guest::by_sink(&two, Visitor::user("ann").room("r")).await;
+    let mut other = Guest::by_sink(&two, Visitor::user("bob").room("r")).await;
+    one.dispatcher.to_room("r", note("1")).await.unwrap();
+    let left = one.dispatcher.runtime().unwrap().log.leave_room("ann", None, "r").await.unwrap();
+    both_at([&one, &two], left.position.unwrap()).await;
+    one.dispatcher.to_room("r", note("2")).await.unwrap();
+    one.dispatcher.to_all(note("end")).await.unwrap();
+    assert_eq!(there.texts_until("end").await, ["1"]);
+    assert_eq!(other.texts_until("end").await, ["1", "2"]);
+}

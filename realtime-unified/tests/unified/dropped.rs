@@ -32,9 +32,7 @@ async fn is_empty(directory: &MemoryDirectory) -> bool {
 }
 
 fn runtime(directory: &Arc<MemoryDirectory>) -> Runtime {
-    let mut runtime = Runtime::in_memory();
-    runtime.directory = Arc::clone(directory) as _;
-    runtime
+    Runtime::in_memory().with_directory(Arc::clone(directory))
 }
 
 macro_rules! a_dropped_provider_leaves_nothing {

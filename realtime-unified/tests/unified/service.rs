@@ -158,3 +158,39 @@ async fn a_custom_provider_is_attached_joined_closed_and_shut_down() {
     assert_eq!(service.stats().keys().copied().collect::<Vec<_>>(), ["recorder"]);
     tokio::time::timeout(Duration::from_secs(5), service.shutdown(Drain::now())).await.unwrap();
 }
+
+#[cfg(feature = "ws")]
+#[tokio::test]
+async fn a_custom_provider_is_reached_by_handlers_and_not_by_repeats() {
+    use realtime_unified::{Context, Identity, Inbound, WsConfig, WsProvider};
+
+    let pager = Arc::new(RecordingProvider::new("pager"));
+    let ws = Arc::new(WsProvider::new(WsConfig::default()).on("call", async |cx: Context, text: String| {
+        cx.to_user("ann").send("called", &text).await?;
+        cx.to_user("ann").over("ws").send("over ws", &text).await?;
+        cx.to_user("ann").over("pager").send("over pager", &text).await
+    }));
+    let service = NotificationService::builder()
+        .custom(Arc::clone(&ws) as _)
+        .custom(Arc::clone(&pager) as _)
+        .allow_anonymous()
+        .build()
+        .await
+        .unwrap();
+    let link = ws.connect(Identity::user("bob"), futures_util::sink::drain()).unwrap();
+    link.receive(Inbound::new("call", "\"now\""));
+    let called = async {
+        while pager.sent().len() < 2 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), called).await.unwrap();
+    let names =
+        |sent: Vec<realtime_testkit::Sent>| sent.iter().map(|sent| sent.event.name().to_owned()).collect::<Vec<_>>();
+    assert_eq!(names(pager.take()), ["called", "over pager"]);
+
+    let keyed = || Event::json("once", &1).unwrap().idempotency_key("k").unwrap();
+    assert!(!service.send(Target::user("ann"), keyed()).await.unwrap().repeated());
+    assert!(service.send(Target::user("ann"), keyed()).await.unwrap().repeated());
+    assert_eq!(names(pager.take()), ["once"]);
+}

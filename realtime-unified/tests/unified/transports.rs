@@ -277,3 +277,29 @@ async fn a_call_that_means_several_providers_is_one_record_or_none() {
     assert_eq!(error.code(), "closed", "{error}");
     assert_eq!(service.join_room("ann", "board").await.unwrap_err().code(), "closed");
 }
+
+/// What a provider cannot carry is no part of what its sender asked for.
+#[tokio::test]
+async fn keys_count_with_the_providers_that_were_named_and_not_with_those_that_can() {
+    let (service, _) = started().await;
+    let keyed = |event: Event| event.idempotency_key("order 7").unwrap();
+    let first = service.send(Target::user("ann"), keyed(Event::json("note", &1).unwrap())).await.unwrap();
+    let binary = keyed(Event::binary("note", vec![1]).unwrap());
+    assert_eq!(service.send(Target::user("ann"), binary.clone()).await.unwrap_err().code(), "key_reused");
+    let named = service.broadcast(&["socket"], Target::user("ann"), binary.clone()).await.unwrap();
+    assert!(!named.repeated() && named.position > first.position);
+    assert!(service.broadcast(&["socket"], Target::user("ann"), binary).await.unwrap().repeated());
+}
+
+#[tokio::test]
+async fn a_named_provider_that_has_ended_is_an_error_before_the_log() {
+    let (service, address) = started().await;
+    let mut client = Client::connect(address, "sse", None).await;
+    client.next().await;
+    service.provider("ws").unwrap().shutdown(Drain::now()).await;
+    let both = service.broadcast(&["sse", "ws"], Target::user("ann"), Event::json("note", &1).unwrap()).await;
+    assert_eq!(both.unwrap_err().code(), "closed");
+    let rest = service.to_user("ann", "note", &2).await.unwrap();
+    assert_eq!(rest.by_provider.keys().collect::<Vec<_>>(), ["socket", "sse"]);
+    assert_eq!(client.next().await.1, 2, "the other one is not in the log");
+}

@@ -82,8 +82,12 @@ impl<C: Codec> Sends for Own<C> {
             if matches!(target.scope(), Scope::Connection(_)) {
                 return dispatcher.send(target, event).await;
             }
+            let runtime = dispatcher.runtime()?;
+            if let Some(sends) = &runtime.sends {
+                return sends.send(over, target, event).await;
+            }
             let over = over.as_deref().map(|name| [name]);
-            dispatcher.runtime()?.log.send(over.as_ref().map(|names| &names[..]), target, event).await
+            runtime.log.send(over.as_ref().map(|names| &names[..]), target, event).await
         })
     }
 }

@@ -1,5 +1,5 @@
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use realtime_core::{Codec, Cursor, Event, HandlerError, Payload};
@@ -9,6 +9,8 @@ use serde_json::{Value, json};
 /// One JSON object a frame: `name`, `payload`, `cursor`, `ack`. It panics over an event that is named `broken`.
 #[derive(Clone, Default)]
 pub struct LineCodec {
+    /// Called while an event that is named `nested` is encoded.
+    pub nested: Arc<OnceLock<Box<dyn Fn() + Send + Sync>>>,
     /// How many events were encoded.
     pub encoded: Arc<AtomicUsize>,
 }
@@ -19,6 +21,9 @@ impl Codec for LineCodec {
     fn event(&self, event: &Event, cursor: Option<Cursor>) -> Bytes {
         self.encoded.fetch_add(1, Ordering::Relaxed);
         assert!(event.name() != "broken", "this codec panics");
+        if let Some(nested) = self.nested.get().filter(|_| event.name() == "nested") {
+            nested();
+        }
         frame(event.name(), payload(event.payload()), cursor, None)
     }
 
