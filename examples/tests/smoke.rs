@@ -139,6 +139,10 @@ async fn rooms_ask_every_member_and_answer_each_client() {
     assert!(said[1].is_string(), "a cursor: {said:?}");
     ann.emit(Some(3), &json!(["join", "staff"])).await;
     assert_eq!(ann.answered(3).await[0]["error"]["code"], "room");
+    bob.emit(Some(1), &json!(["history", "public/tea"])).await;
+    assert_eq!(bob.answered(1).await, [json!([{ "from": "ann", "text": "hi" }])]);
+    bob.emit(Some(2), &json!(["history", "staff"])).await;
+    assert_eq!(bob.answered(2).await[0]["error"]["code"], "forbidden");
 
     // The server puts a user into any room, and asks those in it.
     post(format!("{}/rooms/staff/members/ann", program.url), &json!(null)).await;

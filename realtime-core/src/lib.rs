@@ -5,8 +5,8 @@
 //! ([`Window`]), this node's connections ([`Hub`]), and the three traits an application sees:
 //! [`RealtimeProvider`], [`RealtimeBroadcast`] and [`SocketIoBroadcast`].
 //!
-//! An event travels: [`RealtimeBroadcast::send`] → [`Dispatcher`] → [`Backplane::append`] → tail
-//! loop → [`Window`] → [`Hub`] → outbox → [`Outlet`] → the wire.
+//! An event travels: [`RealtimeBroadcast::send`] → [`Dispatcher`] → [`Backplane::append`] → applied by its
+//! sender or the tail loop → [`Window`] → [`Hub`] → outbox → [`Outlet`] → the wire.
 
 mod admission;
 mod delivery;

@@ -44,11 +44,12 @@ pub struct SseConfig {
     ///
     /// After a crash all clients come back within the difference of the two: the more there are, the larger it should be.
     pub retry: RangeInclusive<Duration>,
-    /// Who sees what is sent to a room; default [`RoomDelivery::Everyone`].
+    /// Who sees what this provider's own `to_room` sends; default [`RoomDelivery::Everyone`]. Room sends of the service and of
+    /// handlers reach members only.
     ///
-    /// **`Everyone` shows the content of a room to every SSE client, of whatever user and tenant, member or not**: SSE
-    /// then has no rooms, and `to_room` is `to_all` (`room_in(tenant, …)` reaches that tenant). Set
-    /// [`RoomDelivery::Members`] where rooms hold anything that is not for all.
+    /// **`Everyone` shows what is sent so to every SSE client, of whatever user and tenant, member or not**: `to_room` is
+    /// `to_all` then (`room_in(tenant, …)` reaches that tenant). Set [`RoomDelivery::Members`] where rooms hold anything
+    /// that is not for all.
     pub room_delivery: RoomDelivery,
     /// How long a client may take nothing while something waits for it before the connection is given up; default 30 s.
     pub write_stall: Duration,

@@ -17,8 +17,8 @@ use crate::outlet::Under;
 
 /// Server-Sent Events: the provider `"sse"`, unless it is [`named`](Self::named) otherwise.
 ///
-/// Users can be joined to rooms in any case; with [`RoomDelivery::Everyone`](realtime_core::RoomDelivery::Everyone),
-/// the default, that changes nothing about who gets what.
+/// Rooms have members in any case, and a room send of the service or of a handler reaches those only. With
+/// [`RoomDelivery::Everyone`](realtime_core::RoomDelivery::Everyone), the default, this provider's own `to_room` reaches everyone.
 #[derive(Debug)]
 pub struct SseProvider {
     config: SseConfig,

@@ -2,8 +2,10 @@
 //!
 //! A client connects with `io(url, { auth: { user: 'ann' } })`.
 
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::extract::{Path, State};
@@ -47,6 +49,20 @@ impl RoomPolicy for PublicRooms {
     }
 }
 
+/// What was said, by room, as long as the program runs. An application has its database in this place.
+#[derive(Clone, Default)]
+struct Messages(Arc<Mutex<BTreeMap<String, Vec<Value>>>>);
+
+impl Messages {
+    fn save(&self, room: &str, message: Value) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(room.to_owned()).or_default().push(message);
+    }
+
+    fn of_room(&self, room: &str) -> Vec<Value> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(room).cloned().unwrap_or_default()
+    }
+}
+
 #[derive(Deserialize)]
 struct Say {
     room: String,
@@ -60,7 +76,17 @@ async fn say(cx: Context, say: Say) -> Result<Reply<Value>, HandlerError> {
     }
     let message = json!({ "from": cx.identity().user_name(), "text": say.text });
     let receipt = cx.to_room(&say.room).except_self().send("said", &message).await?;
+    // What the builder was given is there in every handler, hook and policy.
+    cx.state::<Messages>()?.save(&say.room, message);
     Ok(Reply(json!({ "position": receipt.position })))
+}
+
+/// `emit('history', room, callback)`: all that was said in a room.
+async fn history(cx: Context, room: String) -> Result<Reply<Vec<Value>>, HandlerError> {
+    if !cx.is_in_room(&room) {
+        return Err(HandlerError::new("forbidden", "not a member"));
+    }
+    Ok(Reply(cx.state::<Messages>()?.of_room(&room)))
 }
 
 type Service = State<NotificationService>;
@@ -103,6 +129,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let service = NotificationService::builder()
         .provider(SocketIoProvider::new(SocketIoConfig::default()))
         .on("say", say)
+        .on("history", history)
+        .state(Messages::default())
         .authenticator(ByName)
         .room_policy(PublicRooms)
         .build()

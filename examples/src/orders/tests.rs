@@ -11,7 +11,7 @@ fn receipt() -> Receipt {
     Receipt::new(EventId::random(), None, None)
 }
 
-/// The shortest way: one provider, one expectation.
+/// The shortest way: one provider, and what is expected of it.
 #[tokio::test]
 async fn the_customer_is_told_and_a_missing_kitchen_is_no_error() {
     let mut sse = MockRealtimeBroadcast::new();
@@ -19,6 +19,7 @@ async fn the_customer_is_told_and_a_missing_kitchen_is_no_error() {
         .withf(|user, event| user == "ann" && event.name() == "order:paid")
         .times(1)
         .returning(|_, _| Ok(receipt()));
+    sse.expect_send().times(1).returning(|_, _| Err(Error::Backplane("nobody is in the kitchen".into())));
     let orders = Orders::new(NotificationService::mocked([MockRealtimeProvider::named("sse", sse)]));
     orders.paid(&order()).await.unwrap();
 }

@@ -10,7 +10,7 @@ use realtime_unified::{
 };
 use tokio::time::{Instant, sleep};
 
-/// How often each provider renews the node's lease.
+/// How often a node renews the node's lease.
 const RENEWAL: Duration = Duration::from_secs(10);
 
 async fn until_online(service: &NotificationService, count: usize) -> Vec<Presence> {

@@ -29,7 +29,7 @@ use crate::values::receipt::{Delivered, Receipt};
 use crate::values::stats::add;
 use crate::values::target::Target;
 
-/// How often connections, the window and the directory are looked after.
+/// How often connections and the window are looked after.
 const BEAT: Duration = Duration::from_secs(1);
 
 impl<C: Codec> Dispatcher<C> {
