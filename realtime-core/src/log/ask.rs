@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 
-use crate::log::feed::Feed;
 use crate::log::handle::Log;
 use crate::log::record::{Body, Providers};
 use crate::log::send::ANY;
@@ -30,7 +29,13 @@ impl Log {
     /// volatile event or one with a key.
     pub async fn ask(&self, names: Option<&[&str]>, target: Target, event: Event, timeout: Duration) -> Result<Acks> {
         target.check()?;
-        let asked = self.who_can_answer(names, &target, &event)?;
+        let (asked, unable) = self.able(names, |feed| feed.check_ask(&target, &event))?;
+        if asked.is_empty() {
+            // That nobody can answer is said only if there is nothing else to say.
+            let says_more = |first, next| if is_without_acks(&first) { next } else { first };
+            let error = unable.into_iter().map(|(_, error)| error).reduce(says_more);
+            return Err(error.unwrap_or_else(|| self.nobody(ANY)));
+        }
         let providers = Providers::these(asked.iter().map(|feed| feed.provider()));
         let timeout = timeout.min(MAX_TIMEOUT);
         let deadline = Instant::now() + timeout;
@@ -46,26 +51,6 @@ impl Log {
         });
         self.append(providers, EventId::random(), body, Some(ask)).await?;
         Ok(acks)
-    }
-
-    fn who_can_answer(&self, names: Option<&[&str]>, target: &Target, event: &Event) -> Result<Vec<Arc<dyn Feed>>> {
-        let (mut asked, mut first) = (Vec::new(), None);
-        for feed in self.feeds() {
-            if names.is_some_and(|names| !names.contains(&feed.provider())) {
-                continue;
-            }
-            match feed.check_ask(target, event) {
-                Ok(()) => asked.push(feed),
-                Err(error) if names.is_some() => return Err(error),
-                // That nobody can answer is said only if there is nothing else to say.
-                Err(error) if first.as_ref().is_none_or(is_without_acks) => first = Some(error),
-                Err(_) => {}
-            }
-        }
-        if asked.is_empty() {
-            return Err(first.unwrap_or_else(|| self.nobody(names.and_then(|names| names.first()).unwrap_or(&ANY))));
-        }
-        Ok(asked)
     }
 }
 

@@ -14,9 +14,6 @@ use crate::values::target::Target;
 /// What an error calls a provider when any would do.
 pub(crate) const ANY: &str = "any";
 
-/// Providers that can carry an event, and the names of those that cannot.
-type Carriers = (Vec<Arc<dyn Feed>>, Vec<String>);
-
 impl Log {
     /// Sends an event over these of the attached providers, all or nothing: one record. An event for a room reaches its members,
     /// over SSE too. Without names it goes over all that can carry it, on every node; the others are in the receipt's `skipped`.
@@ -27,10 +24,13 @@ impl Log {
     /// without names when there is none.
     pub async fn send(&self, names: Option<&[&str]>, target: Target, event: Event) -> Result<Receipt> {
         target.check()?;
-        let (feeds, skipped) = self.carriers(names, &target, &event)?;
+        let (feeds, unable) = self.able(names, |feed| feed.check(&target, &event))?;
+        if feeds.is_empty() {
+            return Err(unable.into_iter().next().map_or_else(|| self.nobody(ANY), |(_, error)| error));
+        }
         let able = || Providers::these(feeds.iter().map(|feed| feed.provider()));
         let named = if names.is_some() { able() } else { Providers::ALL };
-        let providers = if skipped.is_empty() { named.clone() } else { able() };
+        let providers = if unable.is_empty() { named.clone() } else { able() };
         let id = EventId::random();
         let mut receipt = if event.is_volatile() {
             let mut receipt = Receipt::new(id, None, None);
@@ -51,7 +51,7 @@ impl Log {
             }
             _ => {}
         }
-        receipt.skipped = skipped;
+        receipt.skipped = unable.into_iter().map(|(name, _)| name.to_owned()).collect();
         Ok(receipt)
     }
 
@@ -60,30 +60,27 @@ impl Log {
         self.0.state().known.contains(&name)
     }
 
-    fn carriers(&self, names: Option<&[&str]>, target: &Target, event: &Event) -> Result<Carriers> {
-        let (mut carriers, mut skipped, mut first) = (Vec::new(), Vec::new(), None);
+    /// Of these of the attached providers, or of all, those for which this holds, and the names of the others with what they
+    /// say. One that is named has to be there, and it has to hold for it.
+    pub(crate) fn able(
+        &self,
+        names: Option<&[&str]>,
+        check: impl Fn(&dyn Feed) -> Result<()>,
+    ) -> Result<(Vec<Arc<dyn Feed>>, Vec<(&'static str, Error)>)> {
         let feeds = self.feeds();
         let is_gone = |name: &&&str| feeds.iter().all(|feed| feed.provider() != **name);
         if let Some(gone) = names.and_then(|names| names.iter().find(is_gone)) {
             return Err(self.nobody(gone));
         }
-        for feed in feeds {
-            if names.is_some_and(|names| !names.contains(&feed.provider())) {
-                continue;
-            }
-            match feed.check(target, event) {
-                Ok(()) => carriers.push(feed),
+        let (mut able, mut unable) = (Vec::with_capacity(feeds.len()), Vec::new());
+        for feed in feeds.into_iter().filter(|feed| names.is_none_or(|names| names.contains(&feed.provider()))) {
+            match check(&*feed) {
+                Ok(()) => able.push(feed),
                 Err(error) if names.is_some() => return Err(error),
-                Err(error) => {
-                    skipped.push(feed.provider().to_owned());
-                    first.get_or_insert(error);
-                }
+                Err(error) => unable.push((feed.provider(), error)),
             }
         }
-        if carriers.is_empty() {
-            return Err(first.unwrap_or_else(|| self.nobody(ANY)));
-        }
-        Ok((carriers, skipped))
+        Ok((able, unable))
     }
 
     /// Why there is no provider of this name.
