@@ -14,6 +14,11 @@ use crate::values::target::Target;
 /// What an error calls a provider when any would do.
 pub(crate) const ANY: &str = "any";
 
+/// The providers that can do something.
+type Able = Vec<Arc<dyn Feed>>;
+/// The names of those that cannot, each with why.
+type Unable = Vec<(&'static str, Error)>;
+
 impl Log {
     /// Sends an event over these of the attached providers, all or nothing: one record. An event for a room reaches its members,
     /// over SSE too. Without names it goes over all that can carry it, on every node; the others are in the receipt's `skipped`.
@@ -66,7 +71,7 @@ impl Log {
         &self,
         names: Option<&[&str]>,
         check: impl Fn(&dyn Feed) -> Result<()>,
-    ) -> Result<(Vec<Arc<dyn Feed>>, Vec<(&'static str, Error)>)> {
+    ) -> Result<(Able, Unable)> {
         let feeds = self.feeds();
         let is_gone = |name: &&&str| feeds.iter().all(|feed| feed.provider() != **name);
         if let Some(gone) = names.and_then(|names| names.iter().find(is_gone)) {
