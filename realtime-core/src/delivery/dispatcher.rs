@@ -47,7 +47,7 @@ pub use admit::{Admitted, Asker};
 /// the provider's [`crate::RealtimeBroadcast`] and [`crate::SocketIoBroadcast`] too.
 ///
 /// It runs until [`Dispatcher::shutdown`], or until the last clone of what [`Dispatcher::new`] gave is dropped: then it
-/// shuts down by itself, as with [`Drain::now`]. Connections and what runs for them do not keep it.
+/// shuts down by itself, as with [`Drain::now`](crate::Drain::now). Connections and what runs for them do not keep it.
 pub struct Dispatcher<C: Codec> {
     shared: Arc<Shared<C>>,
     /// Whether its end is the dispatcher's.
