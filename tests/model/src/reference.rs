@@ -106,7 +106,7 @@ impl Reference {
     /// Where the server is, which has applied everything up to here, and has this provider for the transport.
     pub(crate) fn moment(&self, transport: Transport, stats: &Stats, end: Place) -> Moment {
         let start = if self.setup.mixed {
-            self.bounds(transport, stats.window_records, end).start()
+            self.bounds(transport, stats, end).start()
         } else {
             end.saturating_sub(stats.window_records)
         };
