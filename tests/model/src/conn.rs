@@ -15,7 +15,7 @@ pub(crate) struct Moment {
     pub(crate) life: usize,
     /// The last record that had been applied.
     pub(crate) end: Place,
-    /// The place before the oldest record of the window.
+    /// The place before the oldest record of the window, that of the provider which serves the connection.
     pub(crate) start: Place,
 }
 

@@ -14,6 +14,8 @@ const TENANTS: usize = 2;
 pub(crate) const ROOMS: usize = 4;
 /// In so many of a hundred schedules clients change their transports.
 const MIXED: usize = 20;
+/// In so many of a hundred of these the windows are small.
+const SMALL: usize = 40;
 /// The room that no client may enter by itself.
 pub(crate) const CLOSED_ROOM: Id = 3;
 /// The room whose past is not shown to those who name it.
@@ -31,6 +33,9 @@ impl Schedule {
             setup = mixed(setup);
         }
         setup.at_once = lots.percent(50);
+        if setup.mixed && lots.percent(SMALL) {
+            setup = small(setup, &mut lots);
+        }
         let (connected, over) = setup.persons.iter().map(|_| (false, setup.transport)).unzip();
         let mut generator = Generator { connected, over, setup, rng, steps: Vec::new() };
         generator.run();
@@ -67,7 +72,7 @@ fn setup(rng: &mut Rng, transport: Transport) -> Setup {
     }
 }
 
-/// With all providers, and windows that have all there is, so that it is known beforehand what each of them has.
+/// With all providers, and windows that have all there is, so that nobody loses its place.
 fn mixed(setup: Setup) -> Setup {
     Setup {
         mixed: true,
@@ -77,6 +82,13 @@ fn mixed(setup: Setup) -> Setup {
         window_seconds: 100_000,
         ..setup
     }
+}
+
+/// With windows that have a few records, by count or by bytes. Their age is that of the others: absence has its own schedules.
+fn small(setup: Setup, lots: &mut Rng) -> Setup {
+    let (window_records, window_bytes) =
+        lots.pick(&[(3, 1 << 30), (3, 1 << 30), (8, 1 << 30), (20, 1 << 30), (20, 4_000)]);
+    Setup { window_records, window_bytes, ..setup }
 }
 
 struct Generator {
@@ -112,7 +124,9 @@ impl Generator {
         if !self.connected[client] && self.rng.percent(30) {
             return self.connect(client);
         }
-        let weights = [34, 10, 2, 2, 5, 5, 4, 6, 4 * talks, 3 * talks, 1, 10, 8, 1, 1, 10, 2, talks, 1, 3, crosses];
+        let fills = 6 * usize::from(self.setup.mixed && self.setup.window_records < 10_000);
+        let weights =
+            [34, 10, 2, 2, 5, 5, 4, 6, 4 * talks, 3 * talks, 1, 10, 8, 1, 1, 10, 2, talks, 1, 3, crosses, fills];
         let step = match self.rng.weighted(&weights) {
             0 => return self.calls(),
             1 => {
@@ -156,6 +170,7 @@ impl Generator {
             },
             19 => return self.cut_within(client),
             20 => return self.crossing(client),
+            21 => return self.filled_by_others(client),
             _ => Step::Yield(self.rng.between(1, 12)),
         };
         self.steps.push(step);

@@ -139,6 +139,7 @@ impl Reference {
             self.coverage.add(from, "left for another transport, and resumed", 1);
             self.coverage.add(to, "resumed from another transport", 1);
         }
+        self.cover_place(serial, covered, latest);
         if across {
             self.cover("connected while the log began anew");
         }
@@ -293,8 +294,8 @@ impl Reference {
         if !data["position"].is_null() {
             return self.hear_passed_over(serial, data, (from, until));
         }
-        if self.setup.mixed {
-            return Err("lost, but the window has all there is".to_owned());
+        if from >= now.start {
+            return Err(format!("lost from {from} on, but the window from {} to {} has it", now.start, now.end));
         }
         // Who has lost its place goes on after the oldest quarter of the window, and an eighth more at most.
         let records = now.end - now.start;
@@ -303,6 +304,7 @@ impl Reference {
             return Err(format!("lost up to {until}, but the window from {} to {} begins before", now.start, now.end));
         }
         self.check_gap(serial, from)?;
+        self.cover_lost(serial, (from, until), now);
         let conn = &mut self.conns[serial];
         conn.place = until;
         // What would have come instead may be among what is lost.

@@ -6,7 +6,7 @@
 //! reference: a list of records, who was where when, and from that who must see what.
 //!
 //! What a client may see is decided in `log`, what it does see is held against that in `hear` and `gaps`, what a sender is
-//! told in `receipts`, and `world` lets it all happen.
+//! told in `receipts`, what the windows of several providers have in `shared`, and `world` lets it all happen.
 
 mod asks;
 mod calls;
@@ -30,6 +30,7 @@ mod rooms;
 mod run;
 mod schedule;
 mod server;
+mod shared;
 mod steps;
 mod tap;
 mod tape;

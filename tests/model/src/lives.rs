@@ -99,6 +99,9 @@ impl Reference {
         let numbers = numbers.collect();
         let wiped = kept.is_none() || last.as_ref().is_some_and(|last| last.wiped);
         let since = last.map_or(Instant::now(), |last| last.since);
+        // Those that newer ones have driven out do not come back when these are gone.
+        let forgotten = self.keys.len().saturating_sub(self.setup.window_keys);
+        self.keys.drain(..forgotten);
         self.keys.retain(|known| known.place <= kept.unwrap_or_default());
         self.beneath = Some(Beneath { filled: log.end() >= end, log, wiped, since });
         numbers

@@ -16,6 +16,7 @@ use crate::receipts::{Becomes, Predicted};
 use crate::rooms::{Rooms, Sees};
 use crate::schedule::{Except, Id, Kind, Member, Present, Providers, Scope, Setup, Transport};
 use crate::server::Note;
+use crate::shared::MOST;
 
 /// Where an event went.
 #[derive(Clone, Debug)]
@@ -102,11 +103,13 @@ impl Reference {
         Duration::from_secs(self.setup.window_seconds)
     }
 
-    /// Where the server is, which has applied everything up to here.
-    pub(crate) fn moment(&self, stats: &Stats, end: Place) -> Moment {
-        // Where others are there too, a window has fewer records than places; it is then large enough for all there are.
-        let begun = self.lives[self.life()].begun;
-        let start = if self.setup.mixed { begun } else { end.saturating_sub(stats.window_records) };
+    /// Where the server is, which has applied everything up to here, and has this provider for the transport.
+    pub(crate) fn moment(&self, transport: Transport, stats: &Stats, end: Place) -> Moment {
+        let start = if self.setup.mixed {
+            self.bounds(transport, stats, end).start()
+        } else {
+            end.saturating_sub(stats.window_records)
+        };
         Moment { life: self.life(), end, start }
     }
 
@@ -327,21 +330,10 @@ impl Reference {
         }
     }
 
-    /// Looks whether a provider's window, which is large enough for all there are, holds just its own records.
-    fn check_own_records(&self, transport: Transport, stats: &Stats) -> Result<(), String> {
-        let log = self.log();
-        let places = self.lives[self.life()].begun + 1..=log.end();
-        let own = places.filter(|place| log.record(*place).audience.providers.serve(transport)).count() as u64;
-        if stats.window_records == own {
-            return Ok(());
-        }
-        Err(format!("the window of {transport} has {} records of its {own}", stats.window_records))
-    }
-
     /// Looks whether a provider's window holds what its bounds say; only when nothing is under way.
     pub(crate) fn check_window(&mut self, (transport, stats): &(Transport, Stats)) -> Result<(), String> {
         if self.setup.mixed {
-            return self.check_own_records(*transport, stats);
+            return self.check_shared(*transport, stats);
         }
         let end = self.log().end();
         let start = end.saturating_sub(stats.window_records);
@@ -362,8 +354,6 @@ impl Reference {
         if start > by_count.max(may_be_gone) {
             // Only the bytes can have been too many: with the newest one that is gone there would be more than allowed.
             let gone = self.log().record(start).least_bytes as u64;
-            // What a frame and its record are at the most, beside the padding.
-            const MOST: u64 = 700;
             if stats.window_bytes + gone + MOST <= bytes {
                 return Err(format!("the window begins at {start} and could begin at {}", by_count.max(may_be_gone)));
             }

@@ -106,6 +106,12 @@ impl Server {
         self.providers.iter().map(|(transport, provider)| (*transport, provider.stats())).collect()
     }
 
+    /// What the provider has done that serves this transport.
+    pub(crate) fn stats_of(&self, transport: Transport) -> Stats {
+        let is_it = |(served, _): &&(Transport, _)| served.provider() == transport.provider();
+        self.providers.iter().find(is_it).map(|(_, provider)| provider.stats()).unwrap_or_default()
+    }
+
     /// From where an event can be sent by this; nowhere while no handler has heard the connection with this serial number.
     pub(crate) fn sender(&self, by: By, serial: Option<usize>) -> Option<Sender> {
         Some(match by {

@@ -117,8 +117,8 @@ impl World {
         rooms.extend(more.iter().filter(|room| !player.rooms.contains(room)));
         // It is no longer where it was, wherever that is.
         player.cursor = presented.clone().or(player.cursor.take());
-        let moment = self.moment();
         let transport = self.players[client].transport;
+        let moment = self.moment(transport);
         let serial = self.reference.ask_to_connect((client, transport), present, presented.clone(), &rooms, moment);
         let conn = &mut self.reference.conns[serial];
         conn.admitted += Duration::from_millis(door);

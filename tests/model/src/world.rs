@@ -15,7 +15,7 @@ use crate::log::LATE;
 use crate::pipe::{ClientEnd, PipeConfig};
 use crate::player::{Late, Player};
 use crate::reference::Reference;
-use crate::schedule::{Answer, By, Call, Kind, Providers, Schedule, Setup};
+use crate::schedule::{Answer, By, Call, Kind, Providers, Schedule, Setup, Transport};
 use crate::server::Server;
 use crate::steps::Digest;
 use crate::tape::{Tape, Told};
@@ -86,7 +86,7 @@ impl World {
     pub(crate) fn hear_hooks(&mut self) -> Result<(), String> {
         self.hear_log()?;
         for note in self.server.notes() {
-            let moment = self.moment();
+            let moment = self.moment_of_conn(note.serial);
             self.note(|| format!("  hook: #{} {}", note.serial, if note.came.is_some() { "came" } else { "went" }));
             self.reference.note(&note, moment)?;
         }
@@ -115,9 +115,15 @@ impl World {
         Ok(())
     }
 
-    /// Where the process is now.
-    pub(crate) fn moment(&self) -> Moment {
-        self.reference.moment(&self.server.stats()[0].1, self.server.tape().applied())
+    /// Where the process is now, with the window of the provider that serves this transport.
+    pub(crate) fn moment(&self, transport: Transport) -> Moment {
+        self.reference.moment(transport, &self.server.stats_of(transport), self.server.tape().applied())
+    }
+
+    /// The same for the transport of the connection with this serial number.
+    fn moment_of_conn(&self, serial: usize) -> Moment {
+        let conn = self.reference.conns.get(serial);
+        self.moment(conn.map_or(self.setup.transport, |conn| conn.viewer.transport))
     }
 
     /// One client reads and answers; whether anything moved.
@@ -145,7 +151,7 @@ impl World {
 
     /// Hears one word; whether it ends the connection.
     fn hear(&mut self, client: usize, serial: usize, word: &Word) -> Result<bool, String> {
-        let now = self.moment();
+        let now = self.moment_of_conn(serial);
         self.digest.add(self.begun.elapsed(), client, word);
         self.note(|| format!("  c{client}#{serial} hears {}", brief(word)));
         let hearing = self.reference.hear(serial, word, now);

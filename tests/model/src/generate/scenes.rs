@@ -1,12 +1,18 @@
 //! Things that chance alone would rarely bring about, several steps each.
 
 use super::{Generator, ROOMS};
-use crate::schedule::{By, Call, Id, Kind, Loss, Member, Present, Scope, Setup, Step, Transport};
+use crate::schedule::{By, Call, Id, Kind, Loss, Member, Present, Providers, Scope, Setup, Step, Transport};
 
 impl Generator {
     /// So many events for everybody.
     fn events(&mut self, count: usize) {
-        let send = Call::Send { scope: Scope::All, except: None, kind: Kind::Plain, pad: 5, by: self.by_any() };
+        let by = self.by_any();
+        self.events_by(by, count);
+    }
+
+    /// So many events for everybody, sent by this.
+    fn events_by(&mut self, by: By, count: usize) {
+        let send = Call::Send { scope: Scope::All, except: None, kind: Kind::Plain, pad: 5, by };
         self.steps.push(Step::Calls(vec![send; count]));
     }
 
@@ -234,4 +240,72 @@ impl Generator {
         }
         self.connected[client] = true;
     }
+
+    /// Records for other providers fill the window of a client's, about to its bound of places, while it is away or does not
+    /// read; then it is back, over the same transport or another one.
+    pub(super) fn filled_by_others(&mut self, client: usize) {
+        let back = || Step::Connect { client, present: Present::Own, rooms: Vec::new(), door: 0 };
+        let first = self.setup.transport.provider();
+        if self.over[client].provider() == first && self.rng.percent(60) {
+            // What the first provider sends takes a place in the windows of two others.
+            let to = self.rng.pick(&beside(first));
+            self.steps.push(Step::Cut { client, up: false, after: 0 });
+            self.move_to(client, to);
+            self.steps.push(back());
+        } else if !self.connected[client] {
+            self.connect(client);
+        }
+        let over = self.over[client];
+        let is_first = over.provider() == first;
+        // It leaves a place that is not of the provider to which it goes, whose window is filled.
+        let leaves = is_first && self.rng.percent(60);
+        let two = leaves || !is_first && self.rng.percent(70);
+        let by_others = if two { By::Provider } else { By::Named(Providers::of(&beside(over.provider()))) };
+        // Where its window is filled too, or might be.
+        let filled = if two { beside(first) } else { Transport::ALL.to_vec() };
+        let Setup { window_records: records, outbox_frames, pipe_bytes, .. } = self.setup;
+        self.steps.extend([Step::Flow { client }, Step::Settle]);
+        // Its place is at the end, by a record for all or for its own provider.
+        let last = if is_first && self.rng.percent(50) { By::Provider } else { By::All };
+        self.events_by(last, 1);
+        self.steps.push(Step::Settle);
+        let is_away = leaves || outbox_frames > 4 || pipe_bytes > 16_000 || self.rng.percent(40);
+        let missed = if is_away {
+            self.steps.push(Step::Cut { client, up: false, after: 0 });
+            self.rng.pick(&[0, 0, 1, 2, records])
+        } else {
+            // One fills its wire, the others its outbox.
+            let (kind, pad, by) = (Kind::Plain, pipe_bytes + 20_000, By::All);
+            let plug = Call::Send { scope: Scope::All, except: None, kind, pad, by };
+            self.steps.extend([Step::Stall { client }, Step::Calls(vec![plug]), Step::Yield(12)]);
+            outbox_frames + 1
+        };
+        self.events_by(By::All, missed);
+        let places = 8 * records - missed.min(8 * records);
+        let most = places + self.rng.pick(&[1, 2, missed + 2, 2 * records, 8 * records]);
+        let count = self.rng.pick(&[places / 2, places.saturating_sub(1), places, most, most]);
+        for begun in (0..count).step_by(50) {
+            self.events_by(by_others, 50.min(count - begun));
+        }
+        if self.rng.percent(30) {
+            let count = self.rng.between(1, records.min(4));
+            self.events_by(By::All, count);
+        }
+        if is_away {
+            if leaves || self.rng.percent(70) {
+                let to = self.rng.pick(&filled);
+                self.move_to(client, to);
+            }
+            self.steps.push(back());
+        } else {
+            self.steps.push(Step::Flow { client });
+        }
+        self.connected[client] = true;
+        self.steps.push(Step::Settle);
+    }
+}
+
+/// The transports of the other providers.
+fn beside(provider: &str) -> Vec<Transport> {
+    Transport::ALL.into_iter().filter(|other| other.provider() != provider).collect()
 }
