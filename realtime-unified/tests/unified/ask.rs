@@ -3,13 +3,13 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::support::{socket, text_with};
+use crate::support::{served, socket, text_with};
 use futures_util::SinkExt;
 use realtime_testkit::{MockRealtimeBroadcast, MockRealtimeProvider, MockSocketIoBroadcast, SseClient, WsClient};
 use realtime_unified::{
     AckReply, AckStatus, Acks, AllowRooms, Authenticator, ConnectRequest, ConnectionId, Error, Event, Identity,
     NotificationService, Refusal, SocketIoConfig, SocketIoProvider, SseConfig, SseProvider, Target, WsConfig,
-    WsProvider, async_trait, serve,
+    WsProvider, async_trait,
 };
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
@@ -34,9 +34,7 @@ async fn started() -> (NotificationService, SocketAddr) {
         .build()
         .await
         .unwrap();
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(serve(listener, service.router()).into_future());
+    let (address, _) = served(service.router()).await;
     (service, address)
 }
 

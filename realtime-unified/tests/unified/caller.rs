@@ -3,13 +3,14 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::support::served;
 use axum::Router;
 use axum::extract::{FromRef, State};
 use axum::routing::{get, post};
 use realtime_testkit::SseClient;
 use realtime_unified::{
     Authenticator, Caller, ConnectRequest, Identity, NotificationService, Origins, Refusal, Rejection, SseConfig,
-    SseProvider, async_trait, serve,
+    SseProvider, async_trait,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -63,9 +64,7 @@ async fn started() -> SocketAddr {
         .unwrap();
     let routes = Router::new().route("/say", post(say)).route("/teapot", get(teapot));
     let app = routes.with_state(App { service: service.clone() }).merge(service.router());
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(serve(listener, app).into_future());
+    let (address, _) = served(app).await;
     address
 }
 

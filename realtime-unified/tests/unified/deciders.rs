@@ -3,12 +3,11 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use crate::support::{Collector, UPGRADE, get, line, socket, text_with};
+use crate::support::{Collector, UPGRADE, get, line, served, socket, text_with};
 use realtime_unified::{
     Authenticator, ConnectRequest, Context, Identity, NotificationService, Refusal, RoomAccess, RoomPolicy,
-    SocketIoConfig, SocketIoProvider, SseConfig, SseProvider, WsConfig, WsProvider, async_trait, serve,
+    SocketIoConfig, SocketIoProvider, SseConfig, SseProvider, WsConfig, WsProvider, async_trait,
 };
-use tokio::net::TcpListener;
 use tracing::Level;
 
 /// Decides as the name of the user or of the room says.
@@ -52,10 +51,7 @@ async fn started() -> (NotificationService, SocketAddr) {
         .build()
         .await
         .unwrap();
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let router = service.router();
-    tokio::spawn(async move { serve(listener, router).await });
+    let (address, _) = served(service.router()).await;
     (service, address)
 }
 

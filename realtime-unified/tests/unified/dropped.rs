@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::support::served;
 use futures_util::{SinkExt, StreamExt, sink};
 use realtime_testkit::{SseClient, WsClient};
 use realtime_unified::{
     Context, ContextExt, Directory, Error, Event, Identity, Inbound, MemoryDirectory, NotificationService,
     RealtimeProvider, Reply, Runtime, SocketIoConfig, SocketIoProvider, SseConfig, SseProvider, Target, WsConfig,
-    WsProvider, serve,
+    WsProvider,
 };
 
 const WAIT: Duration = Duration::from_secs(15);
@@ -136,9 +137,7 @@ async fn routes_keep_the_service_too() {
         .build()
         .await
         .unwrap();
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let server = tokio::spawn(serve(listener, service.router()).into_future());
+    let (address, server) = served(service.router()).await;
     drop(service);
     let mut ws = WsClient::new(format!("ws://{address}/ws")).without_reconnect();
     ws.next_of("connected").await.unwrap();
@@ -158,9 +157,7 @@ async fn routes_keep_the_service_too() {
 async fn routes_keep_what_they_serve_and_their_end_closes_it() {
     let directory = Arc::new(MemoryDirectory::new());
     let service = service(&directory).await;
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let server = tokio::spawn(serve(listener, service.router()).into_future());
+    let (address, server) = served(service.router()).await;
     let mut ws = WsClient::new(format!("ws://{address}/ws")).without_reconnect();
     let mut sse = SseClient::new(format!("http://{address}/sse")).without_reconnect();
     ws.next_of("connected").await.unwrap();
@@ -192,9 +189,7 @@ async fn socket_io_sessions_that_never_connected_end_too() {
         .build()
         .await
         .unwrap();
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let server = tokio::spawn(serve(listener, service.router()).into_future());
+    let (address, server) = served(service.router()).await;
     drop(service);
     // It says nothing after the handshake.
     let url = format!("ws://{address}/socket.io/?EIO=4&transport=websocket");

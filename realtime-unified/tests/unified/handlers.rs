@@ -3,13 +3,13 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
-use crate::support::{Collector, WebSocket, line, socket, text_with};
+use crate::support::{Collector, WebSocket, line, served, socket, text_with};
 use futures_util::SinkExt;
 use realtime_testkit::{MockRealtimeBroadcast, MockRealtimeProvider, SseClient, WsClient};
 use realtime_unified::{
     Authenticator, CloseReason, ConnectRequest, ConnectionInfo, Context, ContextExt, Error, EventId, HandlerError,
     Identity, Inbound, NotificationService, NotificationServiceBuilder, Receipt, Refusal, Reply, RoomAccess,
-    RoomPolicy, SocketIoConfig, SocketIoProvider, SseConfig, SseProvider, WsConfig, WsProvider, async_trait, serve,
+    RoomPolicy, SocketIoConfig, SocketIoProvider, SseConfig, SseProvider, WsConfig, WsProvider, async_trait,
 };
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
@@ -54,9 +54,7 @@ fn builder() -> NotificationServiceBuilder {
 
 async fn started(builder: NotificationServiceBuilder) -> (NotificationService, SocketAddr) {
     let service = builder.build().await.unwrap();
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(serve(listener, service.router()).into_future());
+    let (address, _) = served(service.router()).await;
     (service, address)
 }
 

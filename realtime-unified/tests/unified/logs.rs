@@ -3,12 +3,12 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::support::{Collector, UPGRADE, get, line, lines, socket, text_with, websocket};
+use crate::support::{Collector, UPGRADE, get, line, lines, served, socket, text_with, websocket};
 use futures_util::{SinkExt, StreamExt};
 use realtime_unified::{
     Authenticator, ConnectRequest, Event, Identity, Limits, NotificationService, NotificationServiceBuilder, Origins,
     RealtimeProvider, Refusal, Rejection, SocketIoConfig, SocketIoProvider, SseConfig, SseProvider, WsConfig,
-    WsProvider, async_trait, serve,
+    WsProvider, async_trait,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket};
@@ -40,9 +40,7 @@ fn builder() -> NotificationServiceBuilder {
 
 async fn started() -> SocketAddr {
     let service = builder().build().await.unwrap();
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(async move { serve(listener, service.router()).await });
+    let (address, _) = served(service.router()).await;
     address
 }
 
@@ -200,9 +198,7 @@ async fn who_connects_too_late_is_one_line_with_where_from_and_the_setting() {
     let config = SocketIoConfig::default().with_connect_timeout(Duration::from_millis(200));
     let builder = NotificationService::builder().provider(SocketIoProvider::new(config)).authenticator(Slow);
     let service = builder.build().await.unwrap();
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(async move { serve(listener, service.router()).await });
+    let (address, _) = served(service.router()).await;
     let late = ["connection refused", "provider=\"socket\"", "reason=\"connect_timeout\""];
     // One that connects to no namespace, one whose authenticator takes too long, and one that has left.
     for count in 1..=3 {
@@ -274,9 +270,7 @@ async fn the_start_is_one_line_with_paths_pages_and_policy() {
     }
 
     // A provider's own pages win, and those of the service are for the others.
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(async move { serve(listener, service.router()).await });
+    let (address, _) = served(service.router()).await;
     for (path, headers, own, service) in
         [("/sse", "", 200, 403), ("/ws", UPGRADE, 403, 101), ("/socket.io/?EIO=4&transport=polling", "", 403, 200)]
     {
@@ -333,10 +327,7 @@ async fn mistakes_of_the_application_are_errors_and_repeats_are_told() {
 async fn an_event_that_is_passed_over_is_a_warning_with_who_and_which() {
     let (collector, _guard) = Collector::listen();
     let service = builder().build().await.unwrap();
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let router = service.router();
-    tokio::spawn(async move { serve(listener, router).await });
+    let (address, _) = served(service.router()).await;
     let left = || async {
         while service.stats()["sse"].connections > 0 {
             tokio::time::sleep(Duration::from_millis(2)).await;

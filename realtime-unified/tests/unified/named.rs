@@ -2,11 +2,11 @@
 
 use std::net::SocketAddr;
 
-use crate::support::{text_with, websocket};
+use crate::support::{served, text_with, websocket};
 use realtime_testkit::{SseClient, WsClient};
 use realtime_unified::{
     AllowRooms, Authenticator, ConnectRequest, Context, Error, Identity, NotificationService, Refusal, Reply,
-    SocketIoConfig, SocketIoProvider, SseConfig, SseProvider, WsConfig, WsProvider, async_trait, serve,
+    SocketIoConfig, SocketIoProvider, SseConfig, SseProvider, WsConfig, WsProvider, async_trait,
 };
 
 /// The user is `?user=`; to the endpoints that are named "admin" in some way only "root" may connect.
@@ -38,9 +38,7 @@ async fn started() -> (NotificationService, SocketAddr) {
         .build()
         .await
         .unwrap();
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(serve(listener, service.router()).into_future());
+    let (address, _) = served(service.router()).await;
     (service, address)
 }
 

@@ -3,16 +3,15 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::support::{WebSocket, socket, text_with, websocket};
+use crate::support::{WebSocket, served, socket, text_with, websocket};
 use futures_util::SinkExt;
 use realtime_unified::{
     AllowRooms, Authenticator, CloseReason, ConnectRequest, Context, Drain, Event, Identity, NotificationService,
     Refusal, SocketIoConfig, SocketIoProvider, SseConfig, SseProvider, Target, WsConfig, WsProvider, async_trait,
-    serve,
 };
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
 
 /// `?token=` is the user.
@@ -37,10 +36,7 @@ async fn started() -> (NotificationService, SocketAddr) {
         .build()
         .await
         .unwrap();
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let router = service.router();
-    tokio::spawn(async move { serve(listener, router).await });
+    let (address, _) = served(service.router()).await;
     (service, address)
 }
 

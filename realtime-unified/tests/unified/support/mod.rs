@@ -7,8 +7,10 @@ use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
+use realtime_unified::serve;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
 use tokio_tungstenite::MaybeTlsStream;
 use tokio_tungstenite::tungstenite::Message;
 use tracing::field::{Field, Visit};
@@ -104,6 +106,13 @@ impl Subscriber for Collector {
     fn exit(&self, _: &Id) {
         self.0.lock().unwrap().entered.pop();
     }
+}
+
+/// Serves these routes on a free port, until the task is aborted.
+pub async fn served(routes: axum::Router) -> (SocketAddr, JoinHandle<std::io::Result<()>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    (address, tokio::spawn(serve(listener, routes).into_future()))
 }
 
 pub type WebSocket = tokio_tungstenite::WebSocketStream<MaybeTlsStream<TcpStream>>;
