@@ -36,8 +36,8 @@ pub struct Runtime {
     pub router: Router,
     /// What handlers, hooks and policies find in their context.
     pub states: States,
-    /// What handlers, hooks and policies send over, where the service has providers that are not attached to the log; the log
-    /// by default.
+    /// What handlers, hooks and policies send over: a service sets itself, so that providers that are not attached to the log
+    /// are reached too. The log where there is none.
     pub sends: Option<Arc<dyn Sends>>,
     /// Told of connections that come and go.
     pub hooks: Vec<Arc<dyn LifecycleHook>>,
