@@ -1,6 +1,6 @@
 //! Whether numbered events come exactly once and in order.
 
-use realtime_unified::Cursor;
+use realtime_unified::spi::Cursor;
 
 use crate::payload::{EVENT, number_of};
 
@@ -91,7 +91,7 @@ fn position(data: &[u8], field: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use realtime_unified::{CursorKey, Epoch, Life, Mark, Position};
+    use realtime_unified::spi::{CursorKey, Epoch, Life, Mark, Position};
 
     use super::*;
     use crate::payload::numbered;

@@ -1,7 +1,8 @@
 use std::collections::HashSet;
 
 use http::request::Parts;
-use realtime_core::{Admitted, Asker, Codec, ConnectRequest, Dispatcher, Identity, Refusal};
+use realtime_core::spi::{Admitted, Asker, Codec, Dispatcher};
+use realtime_core::{ConnectRequest, Identity, Refusal};
 
 use crate::origin::Origins;
 use crate::proxies::{TrustedProxies, notice_foreign_server};

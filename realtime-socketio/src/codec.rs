@@ -1,4 +1,5 @@
-use realtime_core::{Codec, Cursor, Event, Frame as CoreFrame, HandlerError, Payload};
+use realtime_core::spi::{Codec, Cursor, Frame as CoreFrame};
+use realtime_core::{Event, HandlerError, Payload};
 use serde_json::json;
 
 use crate::packet::encoded::{Encoded, Part};
@@ -79,7 +80,7 @@ fn with_part<T>(payload: &Payload, build: impl FnOnce(Part<'_>) -> T) -> T {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use realtime_core::{CursorKey, Epoch, Life, Mark, Position};
+    use realtime_core::spi::{CursorKey, Epoch, Life, Mark, Position};
 
     const CODEC: SocketIoCodec = SocketIoCodec { cursor_argument: true };
 

@@ -8,10 +8,8 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use realtime_core::{
-    Asker, CloseReason, ConnectRequest, Dispatcher, HandlerError, Inbound, InboundPayload, Refusal, RefusalKind,
-    Registration, Take, check_depth, replace_lone_surrogates,
-};
+use realtime_core::spi::{Asker, Dispatcher, Registration, Take, check_depth, replace_lone_surrogates};
+use realtime_core::{CloseReason, ConnectRequest, HandlerError, Inbound, InboundPayload, Refusal, RefusalKind};
 use realtime_http::{ConnectQuery, ROOM_WORDS, TrustedProxies};
 use serde_json::Value;
 use socketioxide::socket::DisconnectReason;

@@ -1,6 +1,6 @@
 //! Socket.IO provider of the `realtime-*` crates: socketioxide carries the protocol, the core decides what is sent.
 //!
-//! An outbox reaches the wire through a session (`session.rs`), whose source is a [`Registration`](realtime_core::Registration). It
+//! An outbox reaches the wire through a session (`session.rs`), whose source is a [`Registration`](realtime_core::spi::Registration). It
 //! puts packets that were encoded once into the socket's channel, never more than a window of credit. The credit comes back when
 //! the websocket's stream was flushed or a long-polling response was sent.
 //!

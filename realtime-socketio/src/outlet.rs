@@ -1,6 +1,7 @@
 use std::sync::{Arc, OnceLock, Weak};
 
-use realtime_core::{CloseReason, Outlet, PROBE_TIMEOUT, Registration, SessionOutlet};
+use realtime_core::CloseReason;
+use realtime_core::spi::{Outlet, PROBE_TIMEOUT, Registration, SessionOutlet};
 use tokio::runtime::Handle;
 
 use crate::codec::SocketIoCodec;

@@ -5,9 +5,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::Sink;
+use realtime_core::spi::{Dispatcher, Link, Runtime};
 use realtime_core::{
-    Capabilities, CloseReason, ConnectionStats, Context, Dispatcher, Drain, HandlerError, Identity, Inbound, IntoReply,
-    Link, RealtimeBroadcast, RealtimeProvider, RoomMembership, Router, Runtime, SocketIoBroadcast, Stats, Target,
+    Capabilities, CloseReason, ConnectionStats, Context, Drain, HandlerError, Identity, Inbound, IntoReply,
+    RealtimeBroadcast, RealtimeProvider, RoomMembership, Router, SocketIoBroadcast, Stats, Target,
 };
 use realtime_http::ProviderOrigins;
 use serde::de::DeserializeOwned;

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use realtime_core::MAX_OPEN_ASKS;
+use realtime_core::spi::MAX_OPEN_ASKS;
 use socketioxide::socket::Sid;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, Sleep, sleep, timeout};

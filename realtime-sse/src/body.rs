@@ -7,7 +7,8 @@ use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame};
-use realtime_core::{Admitted, CloseReason, Dispatcher, Registration, Take};
+use realtime_core::CloseReason;
+use realtime_core::spi::{Admitted, Dispatcher, Registration, Take};
 
 use crate::codec::{COMMENT, SseCodec};
 use crate::heartbeat::Heartbeat;
@@ -179,7 +180,8 @@ impl Body for SseBody {
 #[cfg(test)]
 mod tests {
     use http_body_util::BodyExt;
-    use realtime_core::{Event, Identity, RealtimeProvider, Runtime};
+    use realtime_core::spi::Runtime;
+    use realtime_core::{Event, Identity, RealtimeProvider};
 
     use super::*;
     use crate::config::SseConfig;

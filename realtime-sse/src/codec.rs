@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use memchr::memchr2;
-use realtime_core::{CloseReason, Codec, Cursor, Drain, Event, HandlerError, Payload, Refusal, one_line_json};
+use realtime_core::spi::{Codec, Cursor, one_line_json};
+use realtime_core::{CloseReason, Drain, Event, HandlerError, Payload, Refusal};
 
 /// A comment, which clients pass over (WHATWG HTML §9.2.5). One line without a blank one, which would end a block: clients
 /// that take each block for an event would find an empty one.
@@ -107,7 +108,7 @@ impl<'a> Iterator for Lines<'a> {
 mod tests {
     use eventsource_stream::Eventsource;
     use futures_util::{StreamExt, stream};
-    use realtime_core::{CursorKey, Epoch, Life, Mark, Position};
+    use realtime_core::spi::{CursorKey, Epoch, Life, Mark, Position};
     use serde_json::{Value, json};
 
     use super::*;

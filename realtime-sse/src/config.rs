@@ -1,7 +1,8 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use realtime_core::{Capabilities, DispatcherConfig, Error, Limits, OutboxConfig, Result, RoomDelivery, WindowConfig};
+use realtime_core::spi::DispatcherConfig;
+use realtime_core::{Capabilities, Error, Limits, OutboxConfig, Result, RoomDelivery, WindowConfig};
 use realtime_http::{Origins, TrustedProxies, check_paths};
 
 /// The provider's name, unless it is given another.

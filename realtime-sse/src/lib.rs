@@ -8,7 +8,8 @@
 //! `Last-Event-ID` (browsers do so by themselves), or `?lastEventId=`, goes on where it was.
 //!
 //! ```
-//! use realtime_core::{Identity, Runtime};
+//! use realtime_core::Identity;
+//! use realtime_core::spi::Runtime;
 //! use realtime_core::{Event, RealtimeProvider, RealtimeBroadcast};
 //! use realtime_http::HttpProvider;
 //! use realtime_sse::{SseConfig, SseProvider};

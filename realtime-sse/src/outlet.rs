@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use realtime_core::{Outlet, PROBE_TIMEOUT, SessionOutlet};
+use realtime_core::spi::{Outlet, PROBE_TIMEOUT, SessionOutlet};
 use realtime_http::Wire;
 
 /// The TCP connection under a stream, where the listener tells of it.

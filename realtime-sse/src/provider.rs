@@ -3,9 +3,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::Sink;
+use realtime_core::spi::{Admitted, Dispatcher, Link, Runtime, random_between};
 use realtime_core::{
-    Admitted, Capabilities, CloseReason, ConnectionStats, Dispatcher, Drain, Identity, Link, RealtimeBroadcast,
-    RealtimeProvider, RoomMembership, Router, Runtime, Stats, Target, random_between,
+    Capabilities, CloseReason, ConnectionStats, Drain, Identity, RealtimeBroadcast, RealtimeProvider, RoomMembership,
+    Router, Stats, Target,
 };
 use realtime_http::ProviderOrigins;
 

@@ -4,7 +4,8 @@
 
 mod support;
 
-use realtime_core::{Event, MemoryBackplane, RealtimeProvider, Runtime, WindowConfig};
+use realtime_core::spi::Runtime;
+use realtime_core::{Event, MemoryBackplane, RealtimeProvider, WindowConfig};
 use realtime_sse::SseConfig;
 use support::{ByQuery, Setup, http2};
 

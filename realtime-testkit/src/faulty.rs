@@ -3,10 +3,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use futures_core::stream::BoxStream;
 use futures_util::{StreamExt, stream};
-use realtime_core::{
-    AppendError, Appended, Backplane, Entry, Epoch, Error, EventId, LogState, MemoryBackplane, Position, Record,
-    RepeatKey, Result, Stored, Tail,
+use realtime_core::spi::{
+    AppendError, Appended, Backplane, Entry, Epoch, LogState, Position, Record, RepeatKey, Stored, Tail,
 };
+use realtime_core::{Error, EventId, MemoryBackplane, Result};
 use tokio::sync::watch;
 
 /// What goes wrong with every append.

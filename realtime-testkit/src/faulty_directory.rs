@@ -2,7 +2,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use realtime_core::{Directory, DirectoryChange, Error, Incarnation, MemoryDirectory, NodeId, Presence, Result};
+use realtime_core::spi::{Directory, DirectoryChange, Incarnation};
+use realtime_core::{Error, MemoryDirectory, NodeId, Presence, Result};
 
 /// What goes wrong with every update of a directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,12 +8,15 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_core::stream::BoxStream;
 use mockall::mock;
+use realtime_core::spi::{
+    AppendError, Appended, Backplane, Directory, DirectoryChange, Entry, Epoch, Incarnation, LogState, Position,
+    Record, RepeatKey, Runtime, Stored, Tail,
+};
 use realtime_core::{
-    Acks, AppendError, Appended, Authenticator, Backplane, Capabilities, CloseReason, ConnectRequest, ConnectionStats,
-    Context, Directory, DirectoryChange, Drain, Entry, Epoch, Event, EventId, Handler, HandlerError, Identity, Inbound,
-    Incarnation, LifecycleHook, LogState, NodeId, Payload, Position, Presence, RealtimeBroadcast, RealtimeProvider,
-    Receipt, Record, Refusal, RepeatKey, Result, RoomAccess, RoomMembership, RoomPolicy, Runtime, SocketIoBroadcast,
-    Stats, Stored, Tail, Target,
+    Acks, Authenticator, Capabilities, CloseReason, ConnectRequest, ConnectionStats, Context, Drain, Event, EventId,
+    Handler, HandlerError, Identity, Inbound, LifecycleHook, NodeId, Payload, Presence, RealtimeBroadcast,
+    RealtimeProvider, Receipt, Refusal, Result, RoomAccess, RoomMembership, RoomPolicy, SocketIoBroadcast, Stats,
+    Target,
 };
 
 mock! {
@@ -144,7 +147,7 @@ impl MockRealtimeProvider {
 }
 
 mock! {
-    /// A mock of [`Backplane`](realtime_core::Backplane).
+    /// A mock of [`Backplane`](realtime_core::spi::Backplane).
     pub Backplane {}
 
     #[async_trait]
@@ -173,7 +176,7 @@ mock! {
 }
 
 mock! {
-    /// A mock of [`Directory`](realtime_core::Directory).
+    /// A mock of [`Directory`](realtime_core::spi::Directory).
     pub Directory {}
 
     #[async_trait]

@@ -3,10 +3,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use realtime_core::spi::{Position, Runtime, check_name};
 use realtime_core::{
     AckReply, AckStatus, Acks, Capabilities, CloseReason, ConnectionId, Delivered, Drain, Error, Event, EventId,
-    Identity, Position, RealtimeBroadcast, RealtimeProvider, Receipt, Result, RoomMembership, Runtime, Scope,
-    SocketIoBroadcast, Stats, Target, check_name,
+    Identity, RealtimeBroadcast, RealtimeProvider, Receipt, Result, RoomMembership, Scope, SocketIoBroadcast, Stats,
+    Target,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;

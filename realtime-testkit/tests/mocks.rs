@@ -4,10 +4,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use realtime_core::spi::{Appended, Epoch, Position, Record, Runtime};
 use realtime_core::{
-    AckReply, AckStatus, Acks, Appended, CloseReason, ConnectionId, ConnectionInfo, Context, Delivered, Epoch, Error,
-    Event, EventId, Handler, HandlerError, Identity, Inbound, LifecycleHook, Position, RealtimeBroadcast,
-    RealtimeProvider, Receipt, Record, RefusalKind, RoomAccess, RoomPolicy, Router, Runtime, SocketIoBroadcast, Target,
+    AckReply, AckStatus, Acks, CloseReason, ConnectionId, ConnectionInfo, Context, Delivered, Error, Event, EventId,
+    Handler, HandlerError, Identity, Inbound, LifecycleHook, RealtimeBroadcast, RealtimeProvider, Receipt, RefusalKind,
+    RoomAccess, RoomPolicy, Router, SocketIoBroadcast, Target,
 };
 use realtime_testkit::{
     MockAuthenticator, MockBackplane, MockDirectory, MockHandler, MockLifecycleHook, MockRealtimeBroadcast,
@@ -190,7 +191,7 @@ async fn every_other_trait_has_a_mock_too() {
     assert_eq!(router.handle(cx, Inbound::new("x", "1")).await, Ok(None));
     let rooms: Arc<dyn realtime_core::RoomMembership> = Arc::new(rooms);
     rooms.leave_room("ann", "r").await.unwrap();
-    let directory: Arc<dyn realtime_core::Directory> = Arc::new(directory);
+    let directory: Arc<dyn realtime_core::spi::Directory> = Arc::new(directory);
     assert!(directory.of_user("ann").await.unwrap().is_empty());
     let _: &dyn LifecycleHook = &*runtime.hooks[0];
     let _: fn(MockHandler) -> Box<dyn Handler> = |handler| Box::new(handler);

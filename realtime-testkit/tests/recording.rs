@@ -4,9 +4,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use realtime_core::spi::Runtime;
 use realtime_core::{
     AckStatus, Capabilities, CloseReason, Drain, Error, Event, RealtimeBroadcast, RealtimeProvider, RoomMembership,
-    Runtime, Target,
+    Target,
 };
 use realtime_testkit::RecordingProvider;
 use serde_json::{Value, json};

@@ -1,10 +1,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use realtime_core::spi::{Admission, Backplane, DECISION_TIMEOUT, Directory, Log, Runtime, States, Tracker};
 use realtime_core::{
-    Admission, Anonymous, Authenticator, Backplane, DECISION_TIMEOUT, DenyRooms, Directory, Drain, Error,
-    LifecycleHook, Log, MemoryBackplane, MemoryDirectory, NodeId, RealtimeProvider, Result, RoomPolicy, Router,
-    Runtime, States, Tracker,
+    Anonymous, Authenticator, DenyRooms, Drain, Error, LifecycleHook, MemoryBackplane, MemoryDirectory, NodeId,
+    RealtimeProvider, Result, RoomPolicy, Router,
 };
 use realtime_http::{HttpProvider, Origins};
 

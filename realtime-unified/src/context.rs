@@ -2,7 +2,8 @@ use std::sync::{Arc, OnceLock, Weak};
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use realtime_core::{Context, Error, Event, Log, Receipt, Result, Sends, Target};
+use realtime_core::spi::{Log, Sends};
+use realtime_core::{Context, Error, Event, Receipt, Result, Target};
 
 use crate::service::{NotificationService, Parts};
 

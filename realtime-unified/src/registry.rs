@@ -1,7 +1,8 @@
 use std::any::Any;
 use std::sync::Arc;
 
-use realtime_core::{Error, RealtimeProvider, Result, check_name};
+use realtime_core::spi::check_name;
+use realtime_core::{Error, RealtimeProvider, Result};
 use realtime_http::{HttpProvider, check_paths};
 
 /// The providers of a service, in the order they were added.

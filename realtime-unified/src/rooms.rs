@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::future::Future;
 use std::sync::Arc;
 
-use realtime_core::{CloseReason, Delivered, Error, EventId, Log, Receipt, Result, RoomMembership, Target};
+use realtime_core::spi::Log;
+use realtime_core::{CloseReason, Delivered, Error, EventId, Receipt, Result, RoomMembership, Target};
 
 use crate::registry::Entry;
 use crate::send::ROOMS;

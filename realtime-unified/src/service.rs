@@ -6,9 +6,10 @@ use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use futures_util::future::join_all;
+use realtime_core::spi::{Log, Runtime};
 use realtime_core::{
-    Capabilities, ConnectionStats, Drain, Error, Event, Log, Presence, RealtimeProvider, Receipt, Result, Runtime,
-    SocketIoBroadcast, Stats, Target,
+    Capabilities, ConnectionStats, Drain, Error, Event, Presence, RealtimeProvider, Receipt, Result, SocketIoBroadcast,
+    Stats, Target,
 };
 use realtime_http::{HttpProvider, Origins};
 use serde::Serialize;

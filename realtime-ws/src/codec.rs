@@ -3,7 +3,8 @@
 use std::io::Write;
 
 use bytes::Bytes;
-use realtime_core::{CloseReason, Codec, Cursor, Event, Frame, HandlerError, Payload, one_line_json};
+use realtime_core::spi::{Codec, Cursor, Frame, one_line_json};
+use realtime_core::{CloseReason, Event, HandlerError, Payload};
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{CloseCode, Data, OpCode};
 use tokio_tungstenite::tungstenite::protocol::frame::{CloseFrame, Frame as Control125, FrameHeader};
 
@@ -204,7 +205,7 @@ fn json_of(payload: &Payload) -> &[u8] {
 
 #[cfg(test)]
 mod tests {
-    use realtime_core::{CursorKey, Epoch, Life, Mark, Position};
+    use realtime_core::spi::{CursorKey, Epoch, Life, Mark, Position};
     use serde_json::json;
 
     use super::*;

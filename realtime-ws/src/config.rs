@@ -1,6 +1,7 @@
 use std::time::Duration;
 
-use realtime_core::{Capabilities, DEFAULT_MAX_DEPTH, DispatcherConfig, Limits, OutboxConfig, Result, WindowConfig};
+use realtime_core::spi::{DEFAULT_MAX_DEPTH, DispatcherConfig};
+use realtime_core::{Capabilities, Limits, OutboxConfig, Result, WindowConfig};
 use realtime_http::{Origins, TrustedProxies, check_paths};
 
 /// The provider's name, unless it is given another.

@@ -3,7 +3,8 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use realtime_core::{HandlerError, Inbound, InboundPayload, check_depth, describe_json_error, replace_lone_surrogates};
+use realtime_core::spi::{check_depth, describe_json_error, replace_lone_surrogates};
+use realtime_core::{HandlerError, Inbound, InboundPayload};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -106,7 +107,7 @@ impl From<HandlerError> for Rejected {
 
 #[cfg(test)]
 mod tests {
-    use realtime_core::RESERVED_EVENTS;
+    use realtime_core::spi::RESERVED_EVENTS;
 
     use super::*;
 

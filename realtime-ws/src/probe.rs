@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use realtime_core::PROBE_TIMEOUT;
+use realtime_core::spi::PROBE_TIMEOUT;
 use tokio::time::Instant;
 
 use crate::heartbeat::SLOWEST_READER;

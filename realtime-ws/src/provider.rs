@@ -8,10 +8,10 @@ use axum::response::Response;
 use bytes::Bytes;
 use futures_util::Sink;
 use hyper_util::rt::TokioIo;
+use realtime_core::spi::{Admitted, Asker, Dispatcher, Link, Runtime, SessionOutlet};
 use realtime_core::{
-    Admitted, Asker, Capabilities, CloseReason, ConnectionStats, Context, Dispatcher, Drain, HandlerError, Identity,
-    Inbound, IntoReply, Link, RealtimeBroadcast, RealtimeProvider, Refusal, Result, RoomMembership, Router, Runtime,
-    SessionOutlet, SocketIoBroadcast, Stats, Target,
+    Capabilities, CloseReason, ConnectionStats, Context, Drain, HandlerError, Identity, Inbound, IntoReply,
+    RealtimeBroadcast, RealtimeProvider, Refusal, Result, RoomMembership, Router, SocketIoBroadcast, Stats, Target,
 };
 use realtime_http::{HttpProvider, Origins, ProviderOrigins, WireInfo, admit, admit_as, refusal_response};
 use serde::de::DeserializeOwned;

@@ -7,7 +7,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use realtime_core::{CloseReason, HandlerError, Registration, SessionOutlet, Take};
+use realtime_core::spi::{Registration, SessionOutlet, Take};
+use realtime_core::{CloseReason, HandlerError};
 use realtime_http::Wire;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;

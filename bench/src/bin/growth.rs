@@ -13,9 +13,8 @@ use futures_util::sink;
 use hyper::Request;
 use realtime_bench::Result;
 use realtime_http::ConnectQuery;
-use realtime_unified::{
-    ConnectRequest, Event, Identity, Link, OutboxConfig, RealtimeProvider, Runtime, Target, WsConfig, WsProvider,
-};
+use realtime_unified::spi::{Link, Runtime};
+use realtime_unified::{ConnectRequest, Event, Identity, OutboxConfig, RealtimeProvider, Target, WsConfig, WsProvider};
 use tokio::sync::{Notify, Semaphore};
 
 /// Bytes of one event's payload: so many fill a read.

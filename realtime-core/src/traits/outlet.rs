@@ -16,7 +16,7 @@ pub trait Outlet: Send + Sync + 'static {
     fn cut(&self) {}
 
     /// Its user has no free place: finds out whether the client is still there, and ends the connection if it gives no sign
-    /// of life within [`PROBE_TIMEOUT`](crate::PROBE_TIMEOUT). By default nothing, where that cannot be found out.
+    /// of life within [`PROBE_TIMEOUT`](crate::spi::PROBE_TIMEOUT). By default nothing, where that cannot be found out.
     fn probe(&self) {}
 }
 

@@ -35,7 +35,7 @@ impl Router {
 
     /// Handles events of this name, their payload read as `T`.
     ///
-    /// A second handler of the same name, and one of a name that no client can send ([`crate::RESERVED_EVENTS`], but for
+    /// A second handler of the same name, and one of a name that no client can send ([`crate::spi::RESERVED_EVENTS`], but for
     /// `subscribe` and `unsubscribe`, and what breaks the rules of names), is refused by [`Router::check`].
     pub fn on<T, F, Fut, R>(self, name: impl Into<Arc<str>>, handler: F) -> Self
     where

@@ -40,7 +40,7 @@ pub struct AckReply {
 pub enum AckStatus {
     /// It answered in time.
     Answered,
-    /// It has not answered yet, and it is not waited for any more, because more than [`crate::MAX_OPEN_ASKS`] later ones were
+    /// It has not answered yet, and it is not waited for any more, because more than [`crate::spi::MAX_OPEN_ASKS`] later ones were
     /// put to it.
     GivenUp,
     /// It went away before it answered.

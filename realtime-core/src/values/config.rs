@@ -127,7 +127,7 @@ pub enum RoomDelivery {
     Members,
 }
 
-/// What a provider tells its [`crate::Dispatcher`]; filled from the provider's own configuration.
+/// What a provider tells its [`crate::spi::Dispatcher`]; filled from the provider's own configuration.
 #[derive(Clone, Debug)]
 pub struct DispatcherConfig {
     /// The provider's name, by which records mean it.

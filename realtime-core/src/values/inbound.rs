@@ -39,7 +39,7 @@ impl Inbound {
         self
     }
 
-    /// Checks the name that a client gave it: 1–256 bytes, no control characters, none of [`crate::RESERVED_EVENTS`] but
+    /// Checks the name that a client gave it: 1–256 bytes, no control characters, none of [`crate::spi::RESERVED_EVENTS`] but
     /// `subscribe` and `unsubscribe`.
     ///
     /// # Errors

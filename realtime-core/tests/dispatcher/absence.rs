@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use crate::support::{CoreProvider, Guest, eventually, note, read_log, runtime};
 use async_trait::async_trait;
+use realtime_core::spi::{Directory, DirectoryChange, Incarnation};
 use realtime_core::{
-    CloseReason, Directory, DirectoryChange, Incarnation, MemoryBackplane, MemoryDirectory, NodeId, Presence,
-    RealtimeBroadcast, RealtimeProvider, Result, RoomMembership, WindowConfig,
+    CloseReason, MemoryBackplane, MemoryDirectory, NodeId, Presence, RealtimeBroadcast, RealtimeProvider, Result,
+    RoomMembership, WindowConfig,
 };
 use realtime_testkit::FaultyBackplane;
 use realtime_testkit::conformance::{Setup, Visitor};

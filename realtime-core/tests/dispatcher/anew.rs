@@ -6,10 +6,8 @@ use std::time::Duration;
 
 use crate::support::{CoreProvider, FaultyBackplane, LineCodec, eventually, foreign, note, parse, runtime};
 use futures_util::future::join_all;
-use realtime_core::{
-    Backplane, Cursor, Drain, Epoch, MemoryBackplane, OutboxConfig, Position, RealtimeBroadcast, RealtimeProvider,
-    Registration, SessionOutlet, Take, WindowConfig,
-};
+use realtime_core::spi::{Backplane, Cursor, Epoch, Position, Registration, SessionOutlet, Take};
+use realtime_core::{Drain, MemoryBackplane, OutboxConfig, RealtimeBroadcast, RealtimeProvider, WindowConfig};
 use realtime_testkit::conformance::{Received, Setup, Visitor};
 
 /// A node with a window of so many records, and outboxes that a client who reads nothing leaves at once.

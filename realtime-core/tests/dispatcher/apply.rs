@@ -8,10 +8,10 @@ use async_trait::async_trait;
 use futures_core::stream::BoxStream;
 use futures_util::FutureExt;
 use futures_util::future::join_all;
-use realtime_core::{
-    AppendError, Appended, Backplane, Entry, Epoch, Event, EventId, LogState, MemoryBackplane, Position,
-    RealtimeBroadcast, RealtimeProvider, Record, RepeatKey, Result, Stored, Tail, Target,
+use realtime_core::spi::{
+    AppendError, Appended, Backplane, Entry, Epoch, LogState, Position, Record, RepeatKey, Stored, Tail,
 };
+use realtime_core::{Event, EventId, MemoryBackplane, RealtimeBroadcast, RealtimeProvider, Result, Target};
 use realtime_testkit::conformance::{Setup, Visitor};
 
 /// A log in this process, into which another node writes a record just before the next one of ours.

@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 use crate::support::{Client, CoreProvider, FaultyBackplane, Guest, eventually, in_time, note, parse, runtime};
 use futures_util::future::join_all;
 use futures_util::poll;
+use realtime_core::spi::{MAX_OPEN_ASKS, SessionOutlet};
 use realtime_core::{
-    AckStatus, Context, InboundPayload, Limits, MAX_OPEN_ASKS, MemoryBackplane, RealtimeBroadcast, RealtimeProvider,
-    Reply, Router, SessionOutlet, SocketIoBroadcast, Target,
+    AckStatus, Context, InboundPayload, Limits, MemoryBackplane, RealtimeBroadcast, RealtimeProvider, Reply, Router,
+    SocketIoBroadcast, Target,
 };
 use realtime_testkit::conformance::{ClientUnderTest, Setup, Visitor};
 use serde_json::json;

@@ -9,10 +9,10 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_core::stream::BoxStream;
 use futures_util::StreamExt;
-use realtime_core::{
-    AppendError, Appended, Backplane, CloseReason, Entry, Epoch, Error, EventId, LogState, MemoryBackplane, Position,
-    RealtimeBroadcast, RealtimeProvider, Record, RepeatKey, Result, Stored, Tail,
+use realtime_core::spi::{
+    AppendError, Appended, Backplane, Entry, Epoch, LogState, Position, Record, RepeatKey, Stored, Tail,
 };
+use realtime_core::{CloseReason, Error, EventId, MemoryBackplane, RealtimeBroadcast, RealtimeProvider, Result};
 use realtime_testkit::conformance::{Setup, Visitor};
 use tokio::time::sleep;
 
@@ -190,7 +190,7 @@ async fn who_missed_what_the_log_has_dropped_is_sent_away_and_told() {
     let place = guest.cursor.clone();
     backplane.set_up(false);
     eventually("it is noticed", || !provider.dispatcher.is_ready()).await;
-    let (log, epoch) = (backplane.log(), place.parse::<realtime_core::Cursor>().unwrap().epoch());
+    let (log, epoch) = (backplane.log(), place.parse::<realtime_core::spi::Cursor>().unwrap().epoch());
     for _ in 0..20 {
         log.append(epoch, foreign(), None).await.unwrap();
     }

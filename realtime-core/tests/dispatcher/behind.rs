@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::support::{CoreProvider, LineCodec, note, parse, runtime};
+use realtime_core::spi::{Registration, SessionOutlet, Take};
 use realtime_core::{
-    Event, OutboxConfig, RealtimeBroadcast, RealtimeProvider, Registration, SessionOutlet, SocketIoBroadcast, Take,
-    Target, WindowConfig,
+    Event, OutboxConfig, RealtimeBroadcast, RealtimeProvider, SocketIoBroadcast, Target, WindowConfig,
 };
 use realtime_testkit::conformance::{Received, Setup, Visitor};
 

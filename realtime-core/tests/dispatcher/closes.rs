@@ -3,13 +3,12 @@
 use std::sync::Arc;
 
 use crate::support::{CoreProvider, Guest, eventually, note, runtime};
-use realtime_core::{
-    CloseReason, Error, MemoryBackplane, Position, RealtimeBroadcast, RealtimeProvider, SessionOutlet, Target,
-};
+use realtime_core::spi::{Position, SessionOutlet};
+use realtime_core::{CloseReason, Error, MemoryBackplane, RealtimeBroadcast, RealtimeProvider, Target};
 use realtime_testkit::conformance::{Setup, Visitor};
 use realtime_testkit::{AppendFault, FaultyBackplane};
 
-async fn node(backplane: impl realtime_core::Backplane) -> CoreProvider {
+async fn node(backplane: impl realtime_core::spi::Backplane) -> CoreProvider {
     let node = CoreProvider::full(Setup::default());
     node.attach(runtime().with_backplane(backplane)).await.unwrap();
     node

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use realtime_core::{Backplane, MemoryBackplane};
+use realtime_core::MemoryBackplane;
+use realtime_core::spi::Backplane;
 use realtime_testkit::conformance::BackplaneUnderTest;
 
 struct Memory(MemoryBackplane);

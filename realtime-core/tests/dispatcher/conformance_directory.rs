@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use realtime_core::Directory;
+use realtime_core::spi::Directory;
 use realtime_testkit::FaultyDirectory;
 use realtime_testkit::conformance::DirectoryUnderTest;
 

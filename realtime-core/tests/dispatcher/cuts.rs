@@ -4,9 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::support::{CoreProvider, LineCodec, note, parse, runtime};
-use realtime_core::{
-    Event, Position, RealtimeBroadcast, RealtimeProvider, Registration, SessionOutlet, Take, WindowConfig,
-};
+use realtime_core::spi::{Position, Registration, SessionOutlet, Take};
+use realtime_core::{Event, RealtimeBroadcast, RealtimeProvider, WindowConfig};
 use realtime_testkit::conformance::{Received, Setup, Visitor};
 use serde_json::json;
 

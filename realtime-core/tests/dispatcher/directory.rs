@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use crate::support::{CoreProvider, FaultyDirectory, Guest, UpdateFault, in_time, runtime};
-use realtime_core::{ConnectionId, Directory, Drain, Presence, RealtimeProvider};
+use realtime_core::spi::Directory;
+use realtime_core::{ConnectionId, Drain, Presence, RealtimeProvider};
 use realtime_testkit::conformance::{Setup, Visitor};
 use tokio::time::{Instant, sleep};
 

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use crate::support::{CoreProvider, FaultyBackplane, Guest, Message, eventually, foreign, in_time, note, runtime};
 use bytes::Bytes;
+use realtime_core::spi::{Backplane, Directory};
 use realtime_core::{
-    Backplane, CloseReason, Directory, Error, Inbound, MemoryBackplane, MemoryDirectory, RealtimeBroadcast,
-    RealtimeProvider, Router,
+    CloseReason, Error, Inbound, MemoryBackplane, MemoryDirectory, RealtimeBroadcast, RealtimeProvider, Router,
 };
 use realtime_testkit::conformance::{HookLog, Setup, Visitor};
 

@@ -5,9 +5,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::support::{CoreProvider, Guest, Message, eventually, in_time, note, runtime};
+use realtime_core::spi::SessionOutlet;
 use realtime_core::{
     CloseReason, Context, HandlerError, Inbound, OutboxConfig, Payload, RealtimeBroadcast, RealtimeProvider, Reply,
-    Router, SessionOutlet,
+    Router,
 };
 use realtime_testkit::conformance::{ClientUnderTest, Setup, Visitor};
 use serde_json::{Value, json};

@@ -5,9 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::support::{AppendFault, CoreProvider, FaultyBackplane, Guest, eventually, foreign, in_time, note, runtime};
+use realtime_core::spi::{Backplane, Cursor, Epoch, Position};
 use realtime_core::{
-    AckStatus, Backplane, CloseReason, Cursor, Drain, Epoch, Error, MemoryBackplane, Position, RealtimeBroadcast,
-    RealtimeProvider, RoomMembership, SocketIoBroadcast, Target,
+    AckStatus, CloseReason, Drain, Error, MemoryBackplane, RealtimeBroadcast, RealtimeProvider, RoomMembership,
+    SocketIoBroadcast, Target,
 };
 use realtime_testkit::conformance::{ClientUnderTest, Setup, Visitor};
 use serde_json::json;

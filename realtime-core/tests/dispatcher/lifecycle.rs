@@ -9,9 +9,10 @@ use crate::support::{
 };
 use bytes::Bytes;
 use futures_util::poll;
+use realtime_core::spi::{Outlet, Registration, SessionOutlet, Take};
 use realtime_core::{
-    CloseReason, Context, Drain, Error, Limits, MemoryBackplane, Outlet, RealtimeBroadcast, RealtimeProvider,
-    RefusalKind, Registration, RoomMembership, Router, SessionOutlet, Take, Target,
+    CloseReason, Context, Drain, Error, Limits, MemoryBackplane, RealtimeBroadcast, RealtimeProvider, RefusalKind,
+    RoomMembership, Router, Target,
 };
 use realtime_testkit::conformance::{ClientUnderTest, HookLog, Setup, Visitor};
 use serde_json::json;

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use crate::support::{CoreProvider, LineCodec, eventually, in_time, runtime};
 use async_trait::async_trait;
+use realtime_core::spi::{Admission, Admitted, Outlet, PROBE_TIMEOUT, Registration};
 use realtime_core::{
-    Admission, Admitted, Authenticator, ConnectRequest, Context, Identity, LifecycleHook, Limits, Outlet,
-    PROBE_TIMEOUT, RealtimeProvider, Refusal, RefusalKind, Registration, RoomAccess, RoomPolicy,
+    Authenticator, ConnectRequest, Context, Identity, LifecycleHook, Limits, RealtimeProvider, Refusal, RefusalKind,
+    RoomAccess, RoomPolicy,
 };
 use realtime_testkit::conformance::{HookLog, Setup, Visitor};
 

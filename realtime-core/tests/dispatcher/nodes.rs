@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use crate::support::{CoreProvider, Guest, eventually, in_time, note, runtime};
+use realtime_core::spi::Position;
 use realtime_core::{
-    CloseReason, MemoryBackplane, MemoryDirectory, Position, RealtimeBroadcast, RealtimeProvider, RoomMembership,
-    Target,
+    CloseReason, MemoryBackplane, MemoryDirectory, RealtimeBroadcast, RealtimeProvider, RoomMembership, Target,
 };
 use realtime_testkit::conformance::{Setup, Visitor};
 

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use crate::support::{FaultyBackplane, LineCodec, eventually, note, runtime};
 use bytes::Bytes;
+use realtime_core::spi::{Codec, Cursor, Dispatcher, DispatcherConfig, SessionOutlet};
 use realtime_core::{
-    Capabilities, CloseReason, Codec, Cursor, Dispatcher, DispatcherConfig, Drain, Event, HandlerError, Identity,
-    MemoryBackplane, Payload, RealtimeBroadcast, RefusalKind, Router, SessionOutlet,
+    Capabilities, CloseReason, Drain, Event, HandlerError, Identity, MemoryBackplane, Payload, RealtimeBroadcast,
+    RefusalKind, Router,
 };
 
 /// Panics over what a client is told that is sent back.

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use crate::support::{CoreProvider, LineCodec, eventually, in_time, parse, runtime};
 use bytes::Bytes;
+use realtime_core::spi::{Registration, SessionOutlet, Take};
 use realtime_core::{
-    AckStatus, CloseReason, Event, HandlerError, Inbound, RealtimeProvider, Registration, SessionOutlet,
-    SocketIoBroadcast, Take, Target,
+    AckStatus, CloseReason, Event, HandlerError, Inbound, RealtimeProvider, SocketIoBroadcast, Target,
 };
 use realtime_testkit::conformance::{HookLog, Received, Setup, Visitor};
 

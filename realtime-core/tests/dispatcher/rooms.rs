@@ -1,9 +1,10 @@
 //! Rooms that a connection enters by itself beside those its user is joined to.
 
 use crate::support::{CoreProvider, Guest, eventually, note, runtime};
+use realtime_core::spi::Position;
 use realtime_core::{
-    Context, HandlerError, MemoryBackplane, Position, RealtimeBroadcast, RealtimeProvider, RefusalKind, Reply,
-    RoomMembership, Router, Target,
+    Context, HandlerError, MemoryBackplane, RealtimeBroadcast, RealtimeProvider, RefusalKind, Reply, RoomMembership,
+    Router, Target,
 };
 use realtime_testkit::FaultyBackplane;
 use realtime_testkit::conformance::{ClientUnderTest, Setup, Visitor};

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use crate::support::{CoreProvider, Guest, in_time, note, runtime};
 use futures_util::StreamExt;
+use realtime_core::spi::Backplane;
 use realtime_core::{
-    Backplane, ConnectionId, MemoryBackplane, OutboxConfig, RealtimeBroadcast, RealtimeProvider, RoomDelivery, Target,
+    ConnectionId, MemoryBackplane, OutboxConfig, RealtimeBroadcast, RealtimeProvider, RoomDelivery, Target,
 };
 use realtime_testkit::conformance::{Setup, Visitor};
 

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use crate::support::{Client, CoreProvider, Dice, Logged, in_time, read_log};
 use futures_util::future::join_all;
+use realtime_core::spi::{Cursor, Runtime};
 use realtime_core::{
-    Cursor, Event, MemoryBackplane, OutboxConfig, RealtimeBroadcast, RealtimeProvider, RoomMembership, Runtime, Target,
-    WindowConfig,
+    Event, MemoryBackplane, OutboxConfig, RealtimeBroadcast, RealtimeProvider, RoomMembership, Target, WindowConfig,
 };
 use realtime_testkit::conformance::{ClientUnderTest, Setup, Visitor, VisitorAuthenticator, VisitorPolicy};
 

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::support::{CoreProvider, LineCodec, eventually, runtime};
+use realtime_core::spi::{Registration, SessionOutlet};
 use realtime_core::{
-    CloseReason, Context, HandlerError, Inbound, InboundPayload, Limits, RealtimeProvider, Registration, Router,
-    SessionOutlet, Target,
+    CloseReason, Context, HandlerError, Inbound, InboundPayload, Limits, RealtimeProvider, Router, Target,
 };
 use realtime_testkit::conformance::{Setup, Visitor};
 use serde_json::Value;

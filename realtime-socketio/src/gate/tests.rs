@@ -6,7 +6,8 @@ use std::time::Duration;
 use axum::body::Body;
 use http::Request;
 use http_body_util::BodyExt;
-use realtime_core::{ConnectionId, Limits, RealtimeProvider, Runtime, Target};
+use realtime_core::spi::Runtime;
+use realtime_core::{ConnectionId, Limits, RealtimeProvider, Target};
 use realtime_testkit::conformance::VisitorAuthenticator;
 use serde_json::json;
 use tokio::time::Instant;
@@ -168,7 +169,7 @@ async fn a_client_that_asks_no_more_makes_room_within_two_seconds() {
         let begun = Instant::now();
         late.knock().await;
         assert!(late.get().await.starts_with("40{"), "{asks}");
-        assert_eq!(begun.elapsed(), realtime_core::PROBE_TIMEOUT, "{asks}");
+        assert_eq!(begun.elapsed(), realtime_core::spi::PROBE_TIMEOUT, "{asks}");
         let stats = provider.stats();
         assert_eq!((stats.connections, stats.closed[&4002], stats.refused.len()), (1, 1, 0));
     }

@@ -1,7 +1,8 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use realtime_core::{HandlerError, check_depth, replace_lone_surrogates};
+use realtime_core::HandlerError;
+use realtime_core::spi::{check_depth, replace_lone_surrogates};
 use serde_json::value::RawValue;
 use socketioxide_core::Value;
 

@@ -2,7 +2,7 @@ use std::borrow::Cow;
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use realtime_core::one_line_json;
+use realtime_core::spi::one_line_json;
 use socketioxide_core::packet::Packet;
 use socketioxide_core::{Str, Value};
 

@@ -3,7 +3,7 @@
 //! Clients send names with escapes (Python escapes all but ASCII), names that are numbers, and answers without a valid id.
 //! socketioxide ends the session at each of them.
 
-use realtime_core::replace_lone_surrogates;
+use realtime_core::spi::replace_lone_surrogates;
 
 /// Inserted before a name of the main namespace that socketioxide cannot read: an empty name, which it can. It is inserted before
 /// an empty name too, so that an empty first element is always an inserted one.

@@ -2,7 +2,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use futures_util::future::join_all;
-use realtime_core::{CloseReason, ConnectionId, Event, RealtimeProvider, Receipt, Runtime, Stats, Target};
+use realtime_core::spi::Runtime;
+use realtime_core::{CloseReason, ConnectionId, Event, RealtimeProvider, Receipt, Stats, Target};
 use realtime_http::{HttpProvider, WireConfig, serve};
 use realtime_socketio::{SocketIoConfig, SocketIoProvider};
 use realtime_testkit::conformance::{HookLog, VisitorAuthenticator, VisitorPolicy};

@@ -5,9 +5,9 @@ use std::time::{Duration, SystemTime};
 
 use crate::support::{Reader, Server, Setup, until};
 use async_trait::async_trait;
+use realtime_core::spi::Runtime;
 use realtime_core::{
-    Authenticator, CloseReason, ConnectRequest, Drain, Error, Event, Identity, RealtimeProvider, Refusal, Runtime,
-    Target,
+    Authenticator, CloseReason, ConnectRequest, Drain, Error, Event, Identity, RealtimeProvider, Refusal, Target,
 };
 use realtime_http::HttpProvider;
 

@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::support::{ByQuery, Server, Setup, until};
-use realtime_core::{CloseReason, RealtimeProvider, Runtime, Target};
+use realtime_core::spi::Runtime;
+use realtime_core::{CloseReason, RealtimeProvider, Target};
 use realtime_http::{GuardedListener, HttpProvider, WireConfig, WireInfo};
 use realtime_sse::{SseConfig, SseProvider};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

@@ -8,9 +8,10 @@ use std::time::Duration;
 use crate::support::{ByQuery, Reader, Server, Setup, until};
 use async_trait::async_trait;
 use http::Method;
+use realtime_core::spi::Runtime;
 use realtime_core::{
     Authenticator, ConnectRequest, Context, Identity, Limits, RealtimeProvider, Refusal, RoomAccess, RoomDelivery,
-    RoomPolicy, Runtime, Target,
+    RoomPolicy, Target,
 };
 use realtime_http::{HttpProvider, Origins, serve};
 use realtime_sse::{SseConfig, SseProvider};

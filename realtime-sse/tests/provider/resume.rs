@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use crate::support::{ByQuery, Reader, Server, Setup};
-use realtime_core::{AllowRooms, RealtimeProvider, RoomDelivery, Runtime, Target, WindowConfig};
+use realtime_core::spi::Runtime;
+use realtime_core::{AllowRooms, RealtimeProvider, RoomDelivery, Target, WindowConfig};
 use realtime_sse::SseConfig;
 use serde_json::json;
 

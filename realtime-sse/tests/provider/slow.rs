@@ -6,9 +6,8 @@ use std::time::{Duration, Instant};
 use crate::support::http2::{client as http2_client, get as http2_get};
 use crate::support::{ByQuery, Life, Reader, Server, Setup, open_raw, soon, until};
 use http_body_util::BodyExt;
-use realtime_core::{
-    CloseReason, Drain, Event, MemoryBackplane, OutboxConfig, RealtimeProvider, Runtime, Target, WindowConfig,
-};
+use realtime_core::spi::Runtime;
+use realtime_core::{CloseReason, Drain, Event, MemoryBackplane, OutboxConfig, RealtimeProvider, Target, WindowConfig};
 use realtime_http::{GuardedListener, HttpProvider, WireConfig, WireInfo};
 use realtime_sse::{SseConfig, SseProvider};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -69,7 +68,8 @@ async fn one_that_is_slower_than_the_window_is_told_what_it_lost() {
         let event = slow.event().await;
         if event.name() == "lost" {
             lost += 1;
-            next = event.json()["until"].as_str().unwrap().parse::<realtime_core::Cursor>().unwrap().position().get();
+            next =
+                event.json()["until"].as_str().unwrap().parse::<realtime_core::spi::Cursor>().unwrap().position().get();
             assert_eq!(event.id(), event.json()["until"]);
         } else {
             assert_eq!(event.json()[0], next);

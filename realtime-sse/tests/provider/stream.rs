@@ -212,7 +212,7 @@ async fn what_cannot_be_sent_is_refused_and_nobody_hears_of_it() {
     server.send(Target::all(), "most", &most).await;
 
     let event = reader.expect("most", most).await;
-    let cursor: realtime_core::Cursor = event.id().parse().unwrap();
+    let cursor: realtime_core::spi::Cursor = event.id().parse().unwrap();
     assert_eq!(cursor.position().get(), 1, "nothing else was logged");
 }
 

@@ -12,9 +12,10 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 use http::{HeaderMap, StatusCode};
+use realtime_core::spi::Runtime;
 use realtime_core::{
     Authenticator, CloseReason, ConnectRequest, ConnectionInfo, Context, Event, Identity, LifecycleHook,
-    RealtimeProvider, Receipt, Refusal, Runtime, Target,
+    RealtimeProvider, Receipt, Refusal, Target,
 };
 use realtime_http::{HttpProvider, WireConfig, serve};
 use realtime_sse::{SseConfig, SseProvider};

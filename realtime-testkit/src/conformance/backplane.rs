@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use realtime_core::Backplane;
+use realtime_core::spi::Backplane;
 
 /// A backplane, as the suite drives it.
 #[async_trait]
@@ -48,10 +48,10 @@ pub mod tests {
 
     use futures_util::StreamExt;
     use futures_util::future::join_all;
-    use realtime_core::{
-        AppendError, Appended, Backplane, Entry, Epoch, Event, EventId, LogState, Position, Record, RepeatKey, Stored,
-        Tail, Target,
+    use realtime_core::spi::{
+        AppendError, Appended, Backplane, Entry, Epoch, LogState, Position, Record, RepeatKey, Stored, Tail,
     };
+    use realtime_core::{Event, EventId, Target};
 
     use super::BackplaneUnderTest;
     use crate::conformance::run::in_time;

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use realtime_core::Directory;
+use realtime_core::spi::Directory;
 
 /// A directory, as the suite drives it.
 #[async_trait]
@@ -42,8 +42,9 @@ pub mod tests {
     use std::time::{Duration, SystemTime};
 
     use futures_util::future::join_all;
-    use realtime_core::DirectoryChange::{Offline, Online};
-    use realtime_core::{ConnectionId, Directory, DirectoryChange, Incarnation, NodeId, Presence};
+    use realtime_core::spi::DirectoryChange::{Offline, Online};
+    use realtime_core::spi::{Directory, DirectoryChange, Incarnation};
+    use realtime_core::{ConnectionId, NodeId, Presence};
 
     use super::DirectoryUnderTest;
     use crate::conformance::run::{WAIT, in_time};

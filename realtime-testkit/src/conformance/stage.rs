@@ -1,9 +1,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use realtime_core::spi::Runtime;
 use realtime_core::{
-    ConnectionId, Error, Event, EventId, NodeId, RealtimeBroadcast, RealtimeProvider, Receipt, RoomMembership, Runtime,
-    Scope, SocketIoBroadcast, Target,
+    ConnectionId, Error, Event, EventId, NodeId, RealtimeBroadcast, RealtimeProvider, Receipt, RoomMembership, Scope,
+    SocketIoBroadcast, Target,
 };
 use serde_json::{Value, json};
 

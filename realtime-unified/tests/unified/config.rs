@@ -80,7 +80,7 @@ async fn zero_is_refused_by_every_provider() {
     refused(builder().custom(Arc::new(custom)), "write_stall").await;
     // Also when it is attached without a service.
     let alone = WsProvider::new(WsConfig::default().with_write_stall(zero));
-    let attached = alone.attach(realtime_unified::Runtime::in_memory()).await;
+    let attached = alone.attach(realtime_unified::spi::Runtime::in_memory()).await;
     assert!(matches!(attached, Err(Error::Config(_))), "{attached:?}");
 }
 

@@ -6,10 +6,10 @@ use std::time::Duration;
 use crate::support::served;
 use futures_util::{SinkExt, StreamExt, sink};
 use realtime_testkit::{SseClient, WsClient};
+use realtime_unified::spi::{Directory, Runtime};
 use realtime_unified::{
-    Context, ContextExt, Directory, Error, Event, Identity, Inbound, MemoryDirectory, NotificationService,
-    RealtimeProvider, Reply, Runtime, SocketIoConfig, SocketIoProvider, SseConfig, SseProvider, Target, WsConfig,
-    WsProvider,
+    Context, ContextExt, Error, Event, Identity, Inbound, MemoryDirectory, NotificationService, RealtimeProvider,
+    Reply, SocketIoConfig, SocketIoProvider, SseConfig, SseProvider, Target, WsConfig, WsProvider,
 };
 
 const WAIT: Duration = Duration::from_secs(15);

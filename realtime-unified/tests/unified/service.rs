@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use realtime_testkit::{MockRealtimeBroadcast, MockRealtimeProvider, RecordingProvider};
+use realtime_unified::spi::Position;
 use realtime_unified::{
-    Capabilities, CloseReason, Delivered, Drain, Error, Event, EventId, NotificationService, Position,
-    RealtimeProvider, Receipt, Target,
+    Capabilities, CloseReason, Delivered, Drain, Error, Event, EventId, NotificationService, RealtimeProvider, Receipt,
+    Target,
 };
 use serde_json::json;
 

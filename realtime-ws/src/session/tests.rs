@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
-use realtime_core::{Dispatcher, Event, Identity, RealtimeBroadcast, Router, Runtime, Target};
+use realtime_core::spi::{Dispatcher, Runtime};
+use realtime_core::{Event, Identity, RealtimeBroadcast, Router, Target};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, DuplexStream};
 use tokio::task::JoinHandle;

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
 use crate::support::{Raw, Server, eventually, handshake_of, within};
 use async_trait::async_trait;
-use realtime_core::{Authenticator, CloseReason, ConnectRequest, Identity, Limits, RealtimeProvider, Refusal, Runtime};
+use realtime_core::spi::Runtime;
+use realtime_core::{Authenticator, CloseReason, ConnectRequest, Identity, Limits, RealtimeProvider, Refusal};
 use realtime_http::{HttpProvider, Origins, WireConfig, serve};
 use realtime_ws::{WsConfig, WsProvider};
 use serde_json::Value;

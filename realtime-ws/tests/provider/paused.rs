@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::support::{Raw, Server, eventually, frame, handshake_of};
-use realtime_core::{CloseReason, Context, RealtimeProvider, Runtime};
+use realtime_core::spi::Runtime;
+use realtime_core::{CloseReason, Context, RealtimeProvider};
 use realtime_http::{GuardedListener, HttpProvider, WireConfig, WireInfo};
 use realtime_ws::{WsConfig, WsProvider};
 use serde_json::Value;

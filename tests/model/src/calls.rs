@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use realtime_core::spi::Log;
 use realtime_core::{
-    Acks, ConnectionId, Context, Error, Event, Log, Payload, RealtimeBroadcast, Receipt, RoomMembership,
-    SocketIoBroadcast, Target,
+    Acks, ConnectionId, Context, Error, Event, Payload, RealtimeBroadcast, Receipt, RoomMembership, SocketIoBroadcast,
+    Target,
 };
 use serde_json::json;
 

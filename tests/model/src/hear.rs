@@ -1,6 +1,6 @@
 //! What a client may hear: every word is held against the reference.
 
-use realtime_core::Cursor;
+use realtime_core::spi::Cursor;
 use serde_json::Value;
 
 use crate::client::Word;

@@ -1,6 +1,6 @@
 //! The lives of the log: what the process knows of each, what is beneath it, and which connections belong to which.
 
-use realtime_core::Epoch;
+use realtime_core::spi::Epoch;
 use tokio::time::Instant;
 
 use crate::conn::{Conn, Moment};

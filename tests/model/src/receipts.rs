@@ -79,7 +79,7 @@ impl Reference {
         if receipt.repeated() != is_repeat {
             return wrong("it does not say whether it is a repeat's");
         }
-        if receipt.position.map(realtime_core::Position::get) != place {
+        if receipt.position.map(realtime_core::spi::Position::get) != place {
             return wrong("not at its place");
         }
         let Some(place) = place else { return matched(predicted, receipt) };

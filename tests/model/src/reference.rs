@@ -3,7 +3,8 @@
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
-use realtime_core::{Epoch, EventId, Stats};
+use realtime_core::spi::Epoch;
+use realtime_core::{EventId, Stats};
 use tokio::time::Instant;
 
 use crate::calls::Sending;

@@ -10,9 +10,10 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use realtime_core::spi::{Log, Runtime};
 use realtime_core::{
     Authenticator, CloseReason, ConnectRequest, ConnectionId, ConnectionInfo, Context, Drain, Error, Identity,
-    LifecycleHook, Limits, Log, OutboxConfig, Refusal, RoomAccess, RoomDelivery, RoomMembership, RoomPolicy, Runtime,
+    LifecycleHook, Limits, OutboxConfig, Refusal, RoomAccess, RoomDelivery, RoomMembership, RoomPolicy,
     SocketIoBroadcast, Stats, WindowConfig,
 };
 use realtime_http::HttpProvider;

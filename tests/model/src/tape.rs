@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
-use realtime_core::{
-    AppendError, Appended, Backplane, Entry, Epoch, Event, EventId, LogState, MemoryBackplane, Position, Record,
-    RepeatKey, Result, Stored, Tail, Target,
+use realtime_core::spi::{
+    AppendError, Appended, Backplane, Entry, Epoch, LogState, Position, Record, RepeatKey, Stored, Tail,
 };
+use realtime_core::{Event, EventId, MemoryBackplane, Result, Target};
 use realtime_testkit::FaultyBackplane;
 use serde_json::Value;
 use tokio::time::Instant;

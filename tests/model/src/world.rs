@@ -404,14 +404,14 @@ impl Kind {
 fn brief(word: &Word) -> String {
     match word {
         Word::Event { name, data, cursor, ack } => {
-            let place = cursor.as_ref().and_then(|cursor| cursor.parse::<realtime_core::Cursor>().ok());
+            let place = cursor.as_ref().and_then(|cursor| cursor.parse::<realtime_core::spi::Cursor>().ok());
             let place = place.map(|cursor| format!(" at {}", cursor.position())).unwrap_or_default();
             let ack = ack.map(|ack| format!(" to be answered as {ack}")).unwrap_or_default();
             let data = data.get("n").map_or_else(|| data.to_string(), |number| format!("n={number}"));
             format!("{name} {data}{place}{ack}")
         }
         Word::Cursor(cursor) => {
-            let place = cursor.parse::<realtime_core::Cursor>().map(|cursor| cursor.position());
+            let place = cursor.parse::<realtime_core::spi::Cursor>().map(|cursor| cursor.position());
             format!("a bare place: {place:?}")
         }
         other => format!("{other:?}"),

@@ -3,9 +3,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use realtime_core::{
-    Admitted, CloseReason, Codec, Dispatcher, Inbound, InboundPayload, Link, Registration, SessionOutlet, Take,
-};
+use realtime_core::spi::{Admitted, Codec, Dispatcher, Link, Registration, SessionOutlet, Take};
+use realtime_core::{CloseReason, Inbound, InboundPayload};
 use realtime_testkit::conformance::{ClientUnderTest, Ended, Received};
 use serde_json::Value;
 use tokio::sync::mpsc;

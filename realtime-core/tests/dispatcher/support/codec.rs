@@ -2,7 +2,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use realtime_core::{Codec, Cursor, Event, HandlerError, Payload};
+use realtime_core::spi::{Codec, Cursor};
+use realtime_core::{Event, HandlerError, Payload};
 use realtime_testkit::conformance::Received;
 use serde_json::{Value, json};
 

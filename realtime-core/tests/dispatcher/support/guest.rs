@@ -1,4 +1,5 @@
-use realtime_core::{ConnectionId, Cursor};
+use realtime_core::ConnectionId;
+use realtime_core::spi::Cursor;
 use realtime_testkit::conformance::{ClientUnderTest, Ended, Received, Visitor};
 use serde_json::Value;
 

@@ -1,5 +1,6 @@
 use bytes::Bytes;
-use realtime_core::{Backplane, MemoryBackplane, Position};
+use realtime_core::MemoryBackplane;
+use realtime_core::spi::{Backplane, Position};
 use serde_json::Value;
 
 /// One record of the log as the tests' model sees it.

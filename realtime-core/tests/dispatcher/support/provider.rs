@@ -1,10 +1,10 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use realtime_core::spi::{Admitted, Dispatcher, DispatcherConfig, Record, Runtime};
 use realtime_core::{
-    Admitted, Capabilities, CloseReason, ConnectRequest, ConnectionStats, Dispatcher, DispatcherConfig, Drain, Event,
-    EventId, RealtimeBroadcast, RealtimeProvider, Record, Refusal, Result, RoomMembership, Runtime, SocketIoBroadcast,
-    Stats, Target,
+    Capabilities, CloseReason, ConnectRequest, ConnectionStats, Drain, Event, EventId, RealtimeBroadcast,
+    RealtimeProvider, Refusal, Result, RoomMembership, SocketIoBroadcast, Stats, Target,
 };
 use realtime_testkit::conformance::{Refused, Setup, Visitor, VisitorAuthenticator, VisitorPolicy};
 

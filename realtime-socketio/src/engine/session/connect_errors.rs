@@ -6,7 +6,8 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use realtime_core::{Refusal, RefusalKind, one_line_json};
+use realtime_core::spi::one_line_json;
+use realtime_core::{Refusal, RefusalKind};
 use serde_json::{Value, json};
 
 use crate::packet::frame::{TEXT, text_frame, whole_frame};

@@ -1,4 +1,5 @@
-use realtime_core::{Cursor, Target};
+use realtime_core::Target;
+use realtime_core::spi::Cursor;
 
 use crate::conformance::stage::Stage;
 use crate::conformance::{ProviderUnderTest, Setup, Visitor};

@@ -41,7 +41,7 @@ pub async fn names_that_break_the_rules<P: ProviderUnderTest>() {
         assert!(matches!(Event::json(name, &1), Err(Error::InvalidName { .. })), "{name:?}");
     }
     let receipt = stage.note(Target::user("ann"), "the first record").await;
-    assert_eq!(receipt.position.map(realtime_core::Position::get), Some(1), "nothing was logged");
+    assert_eq!(receipt.position.map(realtime_core::spi::Position::get), Some(1), "nothing was logged");
     assert_eq!(stage.labels(&mut guest).await, ["the first record"]);
 }
 
@@ -105,7 +105,7 @@ pub async fn too_large_is_refused<P: ProviderUnderTest>() {
         assert!(matches!(sent, Err(Error::TooLarge { size: 1_001, limit: 1_000 })), "{sent:?}");
     }
     let receipt = stage.broadcast().to_user("ann", text(1_000)).await.expect("sent");
-    assert_eq!(receipt.position.map(realtime_core::Position::get), Some(1), "nothing else was logged");
+    assert_eq!(receipt.position.map(realtime_core::spi::Position::get), Some(1), "nothing else was logged");
     assert_eq!(guest.next().await.payload.as_str().map(str::len), Some(998));
 }
 
@@ -123,7 +123,7 @@ pub async fn binary_events_arrive_or_are_refused<P: ProviderUnderTest>() {
         let sent = stage.broadcast().to_user("ann", event().volatile()).await;
         assert!(matches!(&sent, Err(Error::Unsupported { .. })), "{sent:?}");
         let receipt = stage.note(Target::all(), "the first record").await;
-        assert_eq!(receipt.position.map(realtime_core::Position::get), Some(1));
+        assert_eq!(receipt.position.map(realtime_core::spi::Position::get), Some(1));
         assert_eq!(guest.next().await.payload, "the first record");
     }
     assert!(stage.labels(&mut guest).await.is_empty());
@@ -176,14 +176,14 @@ pub async fn receipts_tell_what_happened<P: ProviderUnderTest>() {
     let stage = Stage::<P>::open(Setup::default()).await;
     let delivered = |count| Some(Delivered { matched: count, queued: count, dropped: 0 });
     let nobody = stage.note(Target::user("ann"), "1").await;
-    assert_eq!((nobody.position.map(realtime_core::Position::get), nobody.delivered), (Some(1), delivered(0)));
+    assert_eq!((nobody.position.map(realtime_core::spi::Position::get), nobody.delivered), (Some(1), delivered(0)));
     let mut one = stage.guest(Visitor::user("ann")).await;
     let _two = stage.guest(Visitor::user("ann")).await;
     let both = stage.note(Target::user("ann"), "2").await;
-    assert_eq!((both.position.map(realtime_core::Position::get), both.delivered), (Some(2), delivered(2)));
+    assert_eq!((both.position.map(realtime_core::spi::Position::get), both.delivered), (Some(2), delivered(2)));
     assert_ne!(nobody.id, both.id);
     let received = one.next().await;
-    let cursor: realtime_core::Cursor = received.cursor.expect("a cursor").parse().expect("a cursor");
+    let cursor: realtime_core::spi::Cursor = received.cursor.expect("a cursor").parse().expect("a cursor");
     assert_eq!(Some(cursor.position()), both.position, "the cursor is the receipt's place");
 }
 

@@ -1,7 +1,8 @@
 use std::sync::Arc;
 
 use futures_util::future::join_all;
-use realtime_core::{Cursor, Event, OutboxConfig, Target, WindowConfig};
+use realtime_core::spi::Cursor;
+use realtime_core::{Event, OutboxConfig, Target, WindowConfig};
 
 use crate::conformance::stage::Stage;
 use crate::conformance::{ProviderUnderTest, Setup, Visitor};

@@ -1,4 +1,5 @@
-use realtime_core::{Cursor, Target, WindowConfig};
+use realtime_core::spi::Cursor;
+use realtime_core::{Target, WindowConfig};
 
 use crate::conformance::run::in_time;
 use crate::conformance::stage::{Guest, Stage, note};

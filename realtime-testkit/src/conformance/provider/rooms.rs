@@ -1,4 +1,5 @@
-use realtime_core::{Position, Target};
+use realtime_core::Target;
+use realtime_core::spi::Position;
 
 use crate::conformance::stage::Stage;
 use crate::conformance::{ProviderUnderTest, Setup, Visitor};

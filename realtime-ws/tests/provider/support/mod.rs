@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::{SinkExt, StreamExt};
+use realtime_core::spi::Runtime;
 use realtime_core::{
     Authenticator, CloseReason, ConnectRequest, ConnectionInfo, Context, Event, Identity, LifecycleHook,
-    RealtimeProvider, Refusal, RoomAccess, RoomPolicy, Runtime, Stats, Target,
+    RealtimeProvider, Refusal, RoomAccess, RoomPolicy, Stats, Target,
 };
 use realtime_http::{HttpProvider, WireConfig, serve};
 use realtime_ws::WsProvider;
