@@ -52,7 +52,7 @@ impl Orders {
     }
 
     async fn kitchen(&self, order: &Order) -> Result<()> {
-        let event = Event::json("order:new", order)?.idempotency_key(format!("order:new:{}", order.id))?;
+        let event = Event::json("order:new", order)?.with_idempotency_key(format!("order:new:{}", order.id));
         self.service.send(Target::room("kitchen"), event).await.map(drop)
     }
 }

@@ -6,14 +6,14 @@ pub(crate) struct FromQuery;
 
 #[async_trait]
 impl Authenticator for FromQuery {
-    async fn authenticate(&self, request: &ConnectRequest<'_>) -> Result<Identity, Refusal> {
+    async fn authenticate(&self, request: &ConnectRequest) -> Result<Identity, Refusal> {
         let said = |name| {
             request.query(name).or_else(|| request.auth_text(name).map(Into::into)).filter(|name| !name.is_empty())
         };
         let user = said("user").ok_or_else(|| Refusal::unauthorized("say who you are: ?user=…&tenant=…"))?;
         let identity = Identity::user(&*user);
         Ok(match said("tenant") {
-            Some(tenant) => identity.tenant(&*tenant),
+            Some(tenant) => identity.with_tenant(&*tenant),
             None => identity,
         })
     }

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use realtime_unified::{
-    Context, HandlerError, Inbound, NotificationServiceBuilder, Payload, Receipt, Reply, Result, Target,
+    Context, HandlerError, Handlers, Inbound, NotificationServiceBuilder, Payload, Receipt, Reply, Result, Target,
 };
 use serde::Deserialize;
 use serde_json::json;

@@ -7,7 +7,7 @@ use std::{error::Error, net::SocketAddr};
 
 use axum::{Router, extract::State, routing::post};
 use clap::Parser;
-use realtime_unified::{AllowRooms, Result, prelude::*};
+use realtime_unified::{AllowRooms, Handlers, Result, prelude::*};
 use serde_json::json;
 
 #[derive(Parser)]
@@ -22,7 +22,7 @@ struct ByName;
 
 #[async_trait]
 impl Authenticator for ByName {
-    async fn authenticate(&self, request: &ConnectRequest<'_>) -> Result<Identity, Refusal> {
+    async fn authenticate(&self, request: &ConnectRequest) -> Result<Identity, Refusal> {
         let user = request.query("user").or_else(|| request.auth_text("user").map(Into::into));
         Ok(Identity::user(&*user.ok_or(Refusal::unauthorized("say who you are"))?))
     }

@@ -60,7 +60,7 @@ struct ByName;
 
 #[async_trait]
 impl Authenticator for ByName {
-    async fn authenticate(&self, request: &ConnectRequest<'_>) -> Result<Identity, Refusal> {
+    async fn authenticate(&self, request: &ConnectRequest) -> Result<Identity, Refusal> {
         let user = request.query("user").or_else(|| request.auth_text("user").map(Into::into));
         Ok(Identity::user(&*user.ok_or(Refusal::unauthorized("say who you are"))?))
     }

@@ -33,7 +33,7 @@ struct ByName;
 
 #[async_trait]
 impl Authenticator for ByName {
-    async fn authenticate(&self, request: &ConnectRequest<'_>) -> Result<Identity, Refusal> {
+    async fn authenticate(&self, request: &ConnectRequest) -> Result<Identity, Refusal> {
         Ok(request.query("user").map_or_else(Identity::anonymous, |user| Identity::user(&*user)))
     }
 }

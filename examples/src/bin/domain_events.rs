@@ -80,11 +80,11 @@ struct Tokens;
 
 #[async_trait]
 impl Authenticator for Tokens {
-    async fn authenticate(&self, request: &ConnectRequest<'_>) -> Result<Identity, Refusal> {
+    async fn authenticate(&self, request: &ConnectRequest) -> Result<Identity, Refusal> {
         let token = request.token().ok_or(Refusal::unauthorized("no token"))?;
         match token.strip_prefix("user:") {
             Some(user) => Ok(Identity::user(user)),
-            None if token == "admin" => Ok(Identity::user("admin").tenant("admins")),
+            None if token == "admin" => Ok(Identity::user("admin").with_tenant("admins")),
             None => Err(Refusal::unauthorized("unknown token")),
         }
     }

@@ -6,7 +6,7 @@ use std::error::Error;
 use std::net::SocketAddr;
 
 use clap::Parser;
-use realtime_unified::{NotificationService, Reply, WsConfig, WsProvider, serve};
+use realtime_unified::{Handlers, NotificationService, Reply, WsConfig, WsProvider, serve};
 use serde_json::Value;
 use tokio::net::TcpListener;
 

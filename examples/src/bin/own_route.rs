@@ -49,15 +49,15 @@ impl FromRequestParts<App> for SignedIn {
     type Rejection = Rejection;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Self::Rejection> {
-        let session = ConnectRequest::new("own", parts).cookie("session");
-        let account = session.and_then(|session| app.sessions.get(session));
+        let request = ConnectRequest::new("own", parts);
+        let account = request.cookie("session").and_then(|session| app.sessions.get(session));
         Ok(Self(*account.ok_or(Refusal::unauthorized("sign in first"))?))
     }
 }
 
 impl SignedIn {
     fn identity(&self) -> Identity {
-        Identity::user(self.0.user).tenant(self.0.team)
+        Identity::user(self.0.user).with_tenant(self.0.team)
     }
 
     /// The application decides which rooms a connection is in; no policy is asked.

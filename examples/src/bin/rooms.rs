@@ -12,11 +12,11 @@ use axum::extract::{Path, State};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use clap::Parser;
-use realtime_unified::async_trait;
 use realtime_unified::{
     Authenticator, ConnectRequest, Context, Event, HandlerError, Identity, NotificationService, Refusal, Rejection,
     Reply, RoomAccess, RoomPolicy, SocketIoConfig, SocketIoProvider, Target, serve,
 };
+use realtime_unified::{Handlers, async_trait};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -33,7 +33,7 @@ struct ByName;
 
 #[async_trait]
 impl Authenticator for ByName {
-    async fn authenticate(&self, request: &ConnectRequest<'_>) -> Result<Identity, Refusal> {
+    async fn authenticate(&self, request: &ConnectRequest) -> Result<Identity, Refusal> {
         let user = request.auth_text("user").ok_or(Refusal::unauthorized("auth.user is missing"))?;
         Ok(Identity::user(user))
     }

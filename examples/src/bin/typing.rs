@@ -7,11 +7,11 @@ use std::error::Error;
 use std::net::SocketAddr;
 
 use clap::Parser;
-use realtime_unified::async_trait;
 use realtime_unified::{
     Authenticator, ConnectRequest, Context, HandlerError, Identity, NotificationService, Receipt, Refusal, RoomAccess,
     RoomPolicy, WsConfig, WsProvider, serve,
 };
+use realtime_unified::{Handlers, async_trait};
 use serde::Deserialize;
 use serde_json::json;
 use tokio::net::TcpListener;
@@ -30,11 +30,11 @@ struct Tokens;
 
 #[async_trait]
 impl Authenticator for Tokens {
-    async fn authenticate(&self, request: &ConnectRequest<'_>) -> Result<Identity, Refusal> {
+    async fn authenticate(&self, request: &ConnectRequest) -> Result<Identity, Refusal> {
         let token = request.token().ok_or(Refusal::unauthorized("no token"))?;
         let found = TOKENS.iter().find(|(known, ..)| *known == token);
         let (_, user, tenant) = found.ok_or(Refusal::unauthorized("unknown token"))?;
-        Ok(Identity::user(*user).tenant(*tenant))
+        Ok(Identity::user(*user).with_tenant(*tenant))
     }
 }
 

@@ -31,7 +31,7 @@ async fn a_customer_who_cannot_be_told_is_an_error_but_the_kitchen_cooks() {
     socket.expect_to_user().returning(|_, _| Err(Error::Backplane("the log is away".into())));
     socket
         .expect_send()
-        .withf(|target, event| *target == Target::room("kitchen") && event.key() == Some("order:new:7"))
+        .withf(|target, event| *target == Target::room("kitchen") && event.idempotency_key() == Some("order:new:7"))
         .times(1)
         .returning(|_, _| Ok(receipt()));
     let provider = MockRealtimeProvider::named_with_socket_io("socket", socket);

@@ -88,10 +88,10 @@ pub(super) async fn send(
         event = event.volatile();
     }
     if let Some(key) = request.idempotency_key {
-        event = event.idempotency_key(key)?;
+        event = event.with_idempotency_key(key);
     }
     if let Some(key) = request.latest_key {
-        event = event.latest_key(key)?;
+        event = event.with_latest_key(key);
     }
     let names: Option<Vec<&str>> = names.as_ref().map(|names| names.iter().map(String::as_str).collect());
     let mut receipt = match &names {
