@@ -6,8 +6,8 @@ use bytes::Bytes;
 use memchr::memchr2;
 use realtime_core::{CloseReason, Codec, Cursor, Drain, Event, HandlerError, Payload, Refusal, one_line_json};
 
-/// A comment, which clients ignore (WHATWG HTML §9.2.5). One line without a blank one, which would end a
-/// block: clients that treat each block as an event would get an empty one.
+/// A comment, which clients ignore (WHATWG HTML §9.2.5). One line without a blank one, which would
+/// end a block: clients that treat each block as an event would get an empty one.
 pub(crate) const COMMENT: Bytes = Bytes::from_static(b":\n");
 
 /// The codec that writes each event as one whole block.
@@ -35,27 +35,28 @@ impl Codec for SseCodec {
         Some(error_block(error, ack))
     }
 
-    /// Encodes a block without data: the client dispatches no event, but remembers the id (WHATWG HTML
-    /// §9.2.6).
+    /// Encodes a block without data: the client dispatches no event, but remembers the id (WHATWG
+    /// HTML §9.2.6).
     fn cursor(&self, cursor: Cursor) -> Bytes {
         format!("id: {cursor}\n\n").into()
     }
 
-    /// Encodes the protocol's own field: the client keeps the time and dispatches no event (WHATWG HTML
-    /// §9.2.6).
+    /// Encodes the protocol's own field: the client keeps the time and dispatches no event (WHATWG
+    /// HTML §9.2.6).
     fn reconnect(&self, drain: Drain, _: &CloseReason) -> Bytes {
         retry(drain.retry_delay())
     }
 }
 
-/// Returns the line with the time that a client is to wait before it reconnects, in whole milliseconds.
-/// Clients act on the line alone; it belongs to the block that follows, if one does, so that a client
-/// that treats each block as an event finds one in it.
+/// Returns the line with the time that a client is to wait before it reconnects, in whole
+/// milliseconds. Clients act on the line alone; it belongs to the block that follows, if one does,
+/// so that a client that treats each block as an event finds one in it.
 pub(crate) fn retry(after: Duration) -> Bytes {
     format!("retry: {}\n", after.as_millis()).into()
 }
 
-/// Returns the stream for a client that is to reconnect later: the time, and the refusal as an error.
+/// Returns the stream for a client that is to reconnect later: the time, and the refusal as an
+/// error.
 pub(crate) fn refusal(refusal: &Refusal, after: Duration) -> Bytes {
     let error = HandlerError::new(refusal.kind().code(), refusal.message().to_owned());
     [retry(after), error_block(&error, None)].concat().into()
@@ -66,8 +67,8 @@ fn error_block(error: &HandlerError, ack: Option<u64>) -> Bytes {
     block("error", None, error.to_string().as_bytes())
 }
 
-/// Returns a whole block. Names and cursors hold no control characters, so only the text can have line
-/// breaks.
+/// Returns a whole block. Names and cursors hold no control characters, so only the text can have
+/// line breaks.
 fn block(name: &str, cursor: Option<Cursor>, text: &[u8]) -> Bytes {
     let text = &*one_line_json(text);
     const EVENT: &[u8] = b"event: ";
@@ -95,7 +96,8 @@ fn block(name: &str, cursor: Option<Cursor>, text: &[u8]) -> Bytes {
     block.into()
 }
 
-/// The lines of a text as an event stream defines them: CR LF, LF and CR each end one. At least one line.
+/// The lines of a text as an event stream defines them: CR LF, LF and CR each end one. At least one
+/// line.
 struct Lines<'a>(Option<&'a [u8]>);
 
 impl<'a> Iterator for Lines<'a> {

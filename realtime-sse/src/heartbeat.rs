@@ -6,8 +6,8 @@ use tokio::time::{Instant, Sleep, sleep};
 
 /// A timer for streams that have been quiet for too long.
 ///
-/// Sending does not move the timer: when the timer fires, it is set to the rest of the interval, so that a
-/// busy stream costs one look at the clock per write, and one timer per interval.
+/// Sending does not move the timer: when the timer fires, it is set to the rest of the interval, so
+/// that a busy stream costs one look at the clock per write, and one timer per interval.
 pub(crate) struct Heartbeat {
     every: Duration,
     last: Instant,

@@ -50,12 +50,12 @@ impl HttpProvider for SseProvider {
 }
 
 impl SseProvider {
-    /// Returns the event stream for a route of the application's own, which knows the user and the rooms
-    /// to enter.
+    /// Returns the event stream for a route of the application's own, which knows the user and the
+    /// rooms to enter.
     ///
-    /// The origin, the limits and `Last-Event-ID` (or `?lastEventId=`) count as on the provider's own
-    /// route; the authenticator, the room policy and `?channel=` do not. A refusal is answered with its
-    /// status, see [`refusal_response`](realtime_http::refusal_response).
+    /// The origin, the limits and `Last-Event-ID` (or `?lastEventId=`) count as on the provider's
+    /// own route; the authenticator, the room policy and `?channel=` do not. A refusal is answered
+    /// with its status, see [`refusal_response`](realtime_http::refusal_response).
     pub async fn open(
         &self,
         request: Request,
@@ -76,7 +76,8 @@ async fn stream(State(sse): State<Arc<SseProvider>>, request: Request) -> Respon
     respond(&sse, &parts, admitted)
 }
 
-/// Answers `HEAD` with the headers that `GET` would have, without a connection; a refusal with its status.
+/// Answers `HEAD` with the headers that `GET` would have, without a connection; a refusal with its
+/// status.
 async fn head(State(sse): State<Arc<SseProvider>>, request: Request) -> Response {
     let parts = request.into_parts().0;
     let admitted = admit(sse.dispatcher(), sse.origins().get(), &sse.config().trusted_proxies, &parts, None).await;
@@ -117,7 +118,8 @@ fn open(sse: &SseProvider, parts: &Parts, identity: Identity, rooms: &[String]) 
 fn respond(sse: &SseProvider, parts: &Parts, admitted: Result<Admitted, Refusal>) -> Response {
     let response = match admitted {
         Ok(admitted) => event_stream(Body::new(sse.session(admitted, transport(sse, parts)))),
-        // On any other status than 200 a browser's EventSource stops permanently (WHATWG HTML §9.2.3).
+        // On any other status than 200 a browser's EventSource stops permanently (WHATWG HTML
+        // §9.2.3).
         Err(refusal) if refusal.kind() == RefusalKind::Draining => {
             event_stream(Body::from(codec::retry(sse.dispatcher().drain_of_now().retry_delay())))
         }
@@ -129,9 +131,9 @@ fn respond(sse: &SseProvider, parts: &Parts, admitted: Result<Admitted, Refusal>
     with_origin(sse, parts, response)
 }
 
-/// Returns whether the request comes from an `EventSource`, as the standard defines it: it accepts no
-/// other kind of response (WHATWG HTML §9.2.2) and no cache (Fetch §4.5, for its cache mode `no-store`).
-/// It cannot send a token of its own.
+/// Returns whether the request comes from an `EventSource`, as the standard defines it: it accepts
+/// no other kind of response (WHATWG HTML §9.2.2) and no cache (Fetch §4.5, for its cache mode
+/// `no-store`). It cannot send a token of its own.
 fn is_event_source(parts: &Parts) -> bool {
     let has = |name: HeaderName, value: &[u8]| {
         parts.headers.get(name).is_some_and(|header| header.as_bytes().eq_ignore_ascii_case(value))
@@ -150,8 +152,9 @@ fn transport(sse: &SseProvider, parts: &Parts) -> Option<Transport> {
     })
 }
 
-/// Returns an event stream. The end of the stream ends an HTTP/1.1 connection: a client that reconnects
-/// opens another, which a load balancer can send to another node. (HTTP/2 omits the header.)
+/// Returns an event stream. The end of the stream ends an HTTP/1.1 connection: a client that
+/// reconnects opens another, which a load balancer can send to another node. (HTTP/2 omits the
+/// header.)
 fn event_stream(body: Body) -> Response {
     let headers = [
         (CONTENT_TYPE, "text/event-stream"),
@@ -167,8 +170,8 @@ fn with_origin(sse: &SseProvider, parts: &Parts, mut response: Response) -> Resp
     response
 }
 
-/// Returns the position that a reconnecting client names by itself; text of any kind, which is parsed as
-/// a cursor later.
+/// Returns the position that a reconnecting client names by itself; text of any kind, which is
+/// parsed as a cursor later.
 fn last_event_id(parts: &Parts) -> Option<String> {
     let value = parts.headers.get(LAST_EVENT_ID)?;
     (!value.is_empty()).then(|| String::from_utf8_lossy(value.as_bytes()).into_owned())

@@ -1,13 +1,13 @@
 //! Server-Sent Events (WHATWG HTML §9.2) behind the traits of `realtime-core`.
 //!
-//! - [`SseProvider`]: the provider `"sse"` with its route and its sending side, and streams for routes of
-//!   the application's own.
+//! - [`SseProvider`]: the provider `"sse"` with its route and its sending side, and streams for
+//!   routes of the application's own.
 //! - [`SseConfig`]: path, limits and timeouts.
 //!
-//! A stream begins with the event `connected`, whose block contains `retry:`. Every event is encoded
-//! once, as a whole block with the event's cursor as `id:`, and the bytes are shared by all connections
-//! that get the event. A client that reconnects with `Last-Event-ID` (browsers do so by themselves), or
-//! with `?lastEventId=`, resumes after that event.
+//! A stream begins with the event `connected`, whose block contains `retry:`. Every event is
+//! encoded once, as a whole block with the event's cursor as `id:`, and the bytes are shared by all
+//! connections that get the event. A client that reconnects with `Last-Event-ID` (browsers do so by
+//! themselves), or with `?lastEventId=`, resumes after that event.
 //!
 //! ```
 //! use realtime_core::{Identity, Runtime};

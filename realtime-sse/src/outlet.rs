@@ -15,12 +15,13 @@ pub(crate) struct Transport {
     pub(crate) exclusive: bool,
     /// `true` if each piece of the stream is framed (HTTP/1.1).
     pub(crate) chunked: bool,
-    /// `true` if the peer is the client, as far as is known: a proxy would acknowledge for the client.
+    /// `true` if the peer is the client, as far as is known: a proxy would acknowledge for the
+    /// client.
     pub(crate) direct: bool,
 }
 
-/// The outlet that wakes the stream's task, and ends a connection whose server is blocked in a write: the
-/// body is not asked for more then.
+/// The outlet that wakes the stream's task, and ends a connection whose server is blocked in a
+/// write: the body is not asked for more then.
 pub(crate) struct BodyOutlet {
     session: SessionOutlet,
     transport: Option<Transport>,
@@ -28,7 +29,8 @@ pub(crate) struct BodyOutlet {
     probes: Arc<AtomicUsize>,
 }
 
-/// The extra time before a probe ends: the kernel checks its acknowledgement timeout with some delay.
+/// The extra time before a probe ends: the kernel checks its acknowledgement timeout with some
+/// delay.
 const KERNEL_DELAY: Duration = Duration::from_secs(1);
 
 impl BodyOutlet {
@@ -40,8 +42,8 @@ impl BodyOutlet {
         &self.session
     }
 
-    /// Sets whether further requests of the client are discarded: this stream is the connection's last
-    /// response.
+    /// Sets whether further requests of the client are discarded: this stream is the connection's
+    /// last response.
     pub(crate) fn ignore_requests(&self, ignore: bool) {
         if let Some(wire) = self.exclusive_wire() {
             wire.ignore_requests(ignore);
@@ -70,8 +72,8 @@ impl Outlet for BodyOutlet {
         }
     }
 
-    /// Probes by a comment: an event stream's client sends nothing, but its host acknowledges what it
-    /// receives.
+    /// Probes by a comment: an event stream's client sends nothing, but its host acknowledges what
+    /// it receives.
     fn probe(&self) {
         let Some(transport) = self.transport.as_ref().filter(|transport| transport.direct) else { return };
         let (wire, exclusive) = (Arc::clone(&transport.wire), transport.exclusive);
@@ -82,8 +84,8 @@ impl Outlet for BodyOutlet {
         let probe = probes.fetch_add(1, Ordering::SeqCst) + 1;
         runtime.spawn(async move {
             tokio::time::sleep(PROBE_TIMEOUT).await;
-            // Earlier bytes are retransmitted ever more rarely, and the kernel checks its timeout only
-            // then.
+            // Earlier bytes are retransmitted ever more rarely, and the kernel checks its timeout
+            // only then.
             if exclusive && wire.write_waits().is_some_and(|waits| waits >= PROBE_TIMEOUT) {
                 return wire.kill();
             }

@@ -9,8 +9,8 @@ const LARGE: usize = 64 * 1024;
 /// An upper bound of the size of the response's head, in bytes.
 const HEAD: u32 = 8 * 1024;
 
-/// The bytes of an HTTP/1 response that were passed to the server, compared with those that the client's
-/// host has acknowledged.
+/// The bytes of an HTTP/1 response that were passed to the server, compared with those that the
+/// client's host has acknowledged.
 pub(crate) struct Progress {
     wire: Arc<Wire>,
     /// The number of bytes that the kernel had accepted before.

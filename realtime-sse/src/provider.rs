@@ -15,11 +15,12 @@ use crate::heartbeat::Heartbeat;
 use crate::outlet::Transport;
 use crate::session::Session;
 
-/// The Server-Sent Events provider: `"sse"`, unless another name is given with [`named`](Self::named).
+/// The Server-Sent Events provider: `"sse"`, unless another name is given with
+/// [`named`](Self::named).
 ///
-/// Rooms have members in any case, and a room send of the service or of a handler reaches only those.
-/// With [`RoomDelivery::Everyone`](realtime_core::RoomDelivery::Everyone), the default, this provider's
-/// own `to_room` reaches everyone.
+/// Rooms have members in any case, and a room send of the service or of a handler reaches only
+/// those. With [`RoomDelivery::Everyone`](realtime_core::RoomDelivery::Everyone), the default, this
+/// provider's own `to_room` reaches everyone.
 #[derive(Debug)]
 pub struct SseProvider {
     config: SseConfig,
@@ -34,8 +35,8 @@ impl SseProvider {
         Self { origins: ProviderOrigins::new(config.origins.clone()), config, dispatcher }
     }
 
-    /// Creates a provider with another name than `"sse"`, under which a service finds it and records
-    /// address it: for a second one in a service, which then needs a path of its own.
+    /// Creates a provider with another name than `"sse"`, under which a service finds it and
+    /// records address it: for a second one in a service, which then needs a path of its own.
     pub fn named(name: &'static str, config: SseConfig) -> Self {
         Self::new(SseConfig { name, ..config })
     }
@@ -50,8 +51,8 @@ impl SseProvider {
         &self.config
     }
 
-    /// Connects without a network: `sink` gets what a client of this identity would get, a block at a
-    /// time (without `retry:` and heartbeat).
+    /// Connects without a network: `sink` gets what a client of this identity would get, a block at
+    /// a time (without `retry:` and heartbeat).
     ///
     /// Must be called within a tokio runtime.
     ///

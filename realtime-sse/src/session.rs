@@ -14,16 +14,17 @@ use crate::heartbeat::Heartbeat;
 use crate::outlet::{BodyOutlet, Transport};
 use crate::progress::Progress;
 
-/// Bytes taken from the outbox at a time, which the server holds of a stream in addition to its outbox.
-/// Small, so that for a slow client that reads at all, the next batch is taken well before the client
-/// counts as stalled.
+/// Bytes taken from the outbox at a time, which the server holds of a stream in addition to its
+/// outbox. Small, so that for a slow client that reads at all, the next batch is taken well before
+/// the client counts as stalled.
 const BATCH: usize = 16 * 1024;
 
 /// The size from which a block is sent as it is; smaller ones that wait together are joined, since
 /// copying them is cheaper than a chunk header and three slices of a vectored write for each.
 const SHARED: usize = 4 * 1024;
 
-/// The body of one event stream, which takes from the connection's outbox when the server asks for more.
+/// The body of one event stream, which takes from the connection's outbox when the server asks for
+/// more.
 ///
 /// Dropping the body ends the connection; the server does that when the client is gone.
 pub(crate) struct Session {
@@ -41,8 +42,8 @@ pub(crate) struct Session {
     ended_in_order: bool,
 }
 
-/// The error of a stream that the server aborts, so that it does not look complete: over HTTP/1.1 the
-/// connection is closed without the final chunk, over HTTP/2 the stream is reset.
+/// The error of a stream that the server aborts, so that it does not look complete: over HTTP/1.1
+/// the connection is closed without the final chunk, over HTTP/2 the stream is reset.
 #[derive(Debug, thiserror::Error)]
 #[error("the event stream was aborted: {0}")]
 pub(crate) struct Aborted(CloseReason);
@@ -63,7 +64,8 @@ impl Session {
         outlet.ignore_requests(true);
         let registration = dispatcher.register(admitted, Arc::clone(&outlet) as _);
         let mut blocks = vec![prelude];
-        // The first event is sent with the prelude; a close that is found here is found again later.
+        // The first event is sent with the prelude; a close that is found here is found again
+        // later.
         registration.try_take(BATCH, &mut blocks);
         Self {
             registration,

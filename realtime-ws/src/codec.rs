@@ -7,11 +7,12 @@ use realtime_core::{CloseReason, Codec, Cursor, Event, Frame, HandlerError, Payl
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{CloseCode, Data, OpCode};
 use tokio_tungstenite::tungstenite::protocol::frame::{CloseFrame, Frame as Control125, FrameHeader};
 
-/// The longest header of a frame from a server, in bytes; such frames are not masked (RFC 6455 §5.2).
+/// The longest header of a frame from a server, in bytes; such frames are not masked (RFC 6455
+/// §5.2).
 const MAX_HEADER: usize = 10;
 
-/// The codec that writes each message once, with its WebSocket header: to send it, the same bytes are
-/// handed out.
+/// The codec that writes each message once, with its WebSocket header: to send it, the same bytes
+/// are handed out.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct WsCodec;
 
@@ -59,7 +60,8 @@ impl WsFrame {
         payload(&mut bytes);
         let length = (bytes.len() - MAX_HEADER) as u64;
         let header = FrameHeader { opcode: OpCode::Data(kind), ..FrameHeader::default() };
-        // The header's length depends on the payload's, so the header ends where the payload begins.
+        // The header's length depends on the payload's, so the header ends where the payload
+        // begins.
         let start = MAX_HEADER - header.len(length);
         if let Err(error) = header.format(length, &mut &mut bytes[start..MAX_HEADER]) {
             tracing::error!(%error, "a frame's header could not be written");
@@ -133,7 +135,8 @@ impl Codec for WsCodec {
     }
 }
 
-/// Returns a close frame (RFC 6455 §5.5.1); without a code where the reason's may not be sent (§7.4.1).
+/// Returns a close frame (RFC 6455 §5.5.1); without a code where the reason's may not be sent
+/// (§7.4.1).
 pub(crate) fn close_frame(reason: &CloseReason) -> Vec<u8> {
     let code = CloseCode::from(reason.code());
     let close = code.is_allowed().then(|| CloseFrame { code, reason: reason.text().into() });
@@ -190,8 +193,8 @@ impl Field<'_> {
     }
 }
 
-/// Returns the JSON of a payload, or `null` for a binary one: those are rejected before they are logged,
-/// but another node may have accepted one.
+/// Returns the JSON of a payload, or `null` for a binary one: those are rejected before they are
+/// logged, but another node may have accepted one.
 fn json_of(payload: &Payload) -> &[u8] {
     match payload {
         Payload::Json(json) => json,

@@ -28,7 +28,8 @@ impl Deadline {
             // The common case: the task was woken for something else, and the timer has its waker.
             return Poll::Pending;
         }
-        // A task without budget left is woken again immediately, and the timer has not stored its waker.
+        // A task without budget left is woken again immediately, and the timer has not stored its
+        // waker.
         self.waker = has_budget_remaining().then(|| cx.waker().clone());
         self.sleep.as_mut().poll(cx)
     }

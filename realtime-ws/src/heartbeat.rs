@@ -35,8 +35,8 @@ pub(crate) enum Beat {
     Ping,
 }
 
-/// The bytes per second that a client is assumed to read at least. A ping is read after all that was
-/// sent before it, so a slow reader with much before it has that much longer to answer.
+/// The bytes per second that a client is assumed to read at least. A ping is read after all that
+/// was sent before it, so a slow reader with much before it has that much longer to answer.
 pub(crate) const SLOWEST_READER: u64 = 4096;
 
 /// The longest duration, a year, which the clock can still add; longer ones count as this.
@@ -68,8 +68,8 @@ impl Heartbeat {
         }
     }
 
-    /// Returns what to do now that [`Heartbeat::due`] has passed; with `read_paused` nothing could come
-    /// from the client, so that its silence means nothing.
+    /// Returns what to do now that [`Heartbeat::due`] has passed; with `read_paused` nothing could
+    /// come from the client, so that its silence means nothing.
     pub(crate) fn beat(&mut self, now: Instant, sent: u64, read_paused: bool) -> Beat {
         let Some(ping) = self.ping.take() else {
             let unread = Duration::from_secs(sent.saturating_sub(self.read) / SLOWEST_READER);

@@ -28,8 +28,8 @@ impl HttpProvider for WsProvider {
     /// refusal.
     fn router(self: Arc<Self>) -> axum::Router {
         let path = self.config().path.clone();
-        // `GET` by name, so that axum rejects an application's own route of the same path instead of
-        // preferring it.
+        // `GET` by name, so that axum rejects an application's own route of the same path instead
+        // of preferring it.
         axum::Router::new().route(&path, get(accept).fallback(accept)).with_state(self)
     }
 

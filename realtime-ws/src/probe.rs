@@ -27,8 +27,8 @@ impl Probe {
         self.due
     }
 
-    /// Returns whether the client is gone, now that the time has passed without a byte from it. If not,
-    /// the probe starts again.
+    /// Returns whether the client is gone, now that the time has passed without a byte from it. If
+    /// not, the probe starts again.
     pub(crate) fn is_dead(&mut self, now: Instant, unread: u64, blocked_at: Option<u64>) -> bool {
         let is_dead = self.blocked_at == blocked_at;
         // The ping was queued behind what the client has read meanwhile, or still is.

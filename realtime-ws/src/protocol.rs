@@ -1,5 +1,5 @@
-//! The WebSocket protocol of one connection (RFC 6455) without a socket: bytes in, messages and replies
-//! out.
+//! The WebSocket protocol of one connection (RFC 6455) without a socket: bytes in, messages and
+//! replies out.
 
 use std::io::{self, ErrorKind, Read, Write};
 
@@ -10,8 +10,8 @@ use tokio_tungstenite::tungstenite::protocol::{Message, Role, WebSocketConfig, W
 
 /// The reader of the client's messages.
 ///
-/// tungstenite does the work; its state exists only while a message is being received, so that an idle
-/// connection holds no read buffer and a large message leaves none behind.
+/// tungstenite does the work; its state exists only while a message is being received, so that an
+/// idle connection holds no read buffer and a large message leaves none behind.
 pub(crate) struct Protocol {
     context: Option<Box<WebSocketContext>>,
     /// Input that the context has not consumed yet, from `at` on.
@@ -19,8 +19,8 @@ pub(crate) struct Protocol {
     at: usize,
     /// The number of bytes that the context has consumed since its creation.
     fed: usize,
-    /// A lower bound of the bytes that the messages returned by the context consist of. If it equals
-    /// `fed`, nothing is left in the context.
+    /// A lower bound of the bytes that the messages returned by the context consist of. If it
+    /// equals `fed`, nothing is left in the context.
     used: usize,
     /// The number of bytes that have come since the last whole message, without control frames.
     open: usize,

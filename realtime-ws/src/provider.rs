@@ -29,7 +29,8 @@ const GRACE: Duration = Duration::from_secs(1);
 ///
 /// let provider = WsProvider::new(WsConfig::default())
 ///     .on("typing", async |cx: Context, room: String| {
-///         cx.to_room(&room).except_self().volatile().send("typing", &cx.identity().user_name()).await
+///         let user = cx.identity().user_name();
+///         cx.to_room(&room).except_self().volatile().send("typing", &user).await
 ///     })
 ///     .on_text(async |_cx, text: String| text.to_uppercase());
 /// ```
@@ -51,8 +52,9 @@ pub(crate) struct Shared {
 }
 
 impl WsProvider {
-    /// Creates a provider without handlers. They are added before the provider is given to a service or
-    /// used in any way: with a handler that is added later, attaching the provider fails.
+    /// Creates a provider without handlers. They are added before the provider is given to a
+    /// service or used in any way: with a handler that is added later, attaching the provider
+    /// fails.
     pub fn new(config: WsConfig) -> Self {
         let origins = ProviderOrigins::new(config.origins.clone());
         Self { config, router: Router::new(), shared: OnceLock::new(), origins }
@@ -67,8 +69,8 @@ impl WsProvider {
     /// Handles events of this `type`, with their payload deserialized as `T`.
     ///
     /// The return value answers the client if the event had an `ack`. A handler for `subscribe`,
-    /// `unsubscribe`, `join` or `leave` replaces the provider's own. With a second handler of the same
-    /// name, or one of a reserved name, attaching the provider fails.
+    /// `unsubscribe`, `join` or `leave` replaces the provider's own. With a second handler of the
+    /// same name, or one of a reserved name, attaching the provider fails.
     #[must_use]
     pub fn on<T, F, Fut, R>(self, name: impl Into<Arc<str>>, handler: F) -> Self
     where
@@ -102,11 +104,12 @@ impl WsProvider {
         self.route(|router| router.fallback(handler))
     }
 
-    /// Adds a hook that runs before every event; hooks run in the order added. An error of the hook is
-    /// the answer, and the handler is not called.
+    /// Adds a hook that runs before every event; hooks run in the order added. An error of the hook
+    /// is the answer, and the handler is not called.
     ///
-    /// The hook gets events without a handler, `subscribe` and the other room events, and raw messages
-    /// too: [`Inbound::is_raw`] and [`Inbound::kind`] tell them apart, their name is empty.
+    /// The hook gets events without a handler, `subscribe` and the other room events, and raw
+    /// messages too: [`Inbound::is_raw`] and [`Inbound::kind`] tell them apart, their name is
+    /// empty.
     #[must_use]
     pub fn before<F, Fut>(self, hook: F) -> Self
     where
@@ -116,9 +119,9 @@ impl WsProvider {
         self.route(|router| router.before(hook))
     }
 
-    /// Handles texts that are no envelope (no JSON object with a string `type`), in order with the other
-    /// events; without such a handler they are answered with an error. With a second one, attaching the
-    /// provider fails.
+    /// Handles texts that are no envelope (no JSON object with a string `type`), in order with the
+    /// other events; without such a handler they are answered with an error. With a second one,
+    /// attaching the provider fails.
     ///
     /// The return value is sent back as it is: text, bytes, or nothing.
     #[must_use]
@@ -131,8 +134,8 @@ impl WsProvider {
         self.route(|router| router.on_text(handler))
     }
 
-    /// Handles binary messages, in order with the other events; without such a handler they are answered
-    /// with an error. With a second one, attaching the provider fails.
+    /// Handles binary messages, in order with the other events; without such a handler they are
+    /// answered with an error. With a second one, attaching the provider fails.
     ///
     /// The return value is sent back as it is: text, bytes, or nothing.
     #[must_use]
@@ -150,7 +153,8 @@ impl WsProvider {
         &self.config
     }
 
-    /// Connects without a network: `sink` gets the payloads of the messages that a client would get.
+    /// Connects without a network: `sink` gets the payloads of the messages that a client would
+    /// get.
     ///
     /// # Errors
     /// [`realtime_core::Error::Refused`].

@@ -159,8 +159,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
-    /// Reads once from the stream, and gives the bytes to the protocol if `feed` says so. Until then they
-    /// are on the stack, so that no buffer is held while there are none.
+    /// Reads once from the stream, and gives the bytes to the protocol if `feed` says so. Until
+    /// then they are on the stack, so that no buffer is held while there are none.
     fn poll_input(&mut self, cx: &mut Context<'_>, feed: bool) -> Poll<io::Result<usize>> {
         let mut space = [MaybeUninit::uninit(); MAX_READ];
         let mut buffer = ReadBuf::uninit(&mut space[..self.settings.read_bytes]);
@@ -208,7 +208,8 @@ fn is_over(at: Option<Instant>, now: Instant) -> bool {
 
 /// Returns the close reason behind an error of the stream.
 fn lost(error: &io::Error) -> CloseReason {
-    // The listener's guard reports a stalled write this way; the system's own timeouts have a number.
+    // The listener's guard reports a stalled write this way; the system's own timeouts have a
+    // number.
     if error.kind() == io::ErrorKind::TimedOut && error.raw_os_error().is_none() {
         CloseReason::WRITE_STALL
     } else {

@@ -33,8 +33,8 @@ pub(crate) struct Writer {
 const MAX_PIECES: usize = 64;
 /// The capacity for messages that an idle connection keeps.
 const IDLE_FRAMES: usize = 16;
-/// The largest number of bytes that are joined: larger messages are sent by themselves, so that it is
-/// known of each whether it has been sent.
+/// The largest number of bytes that are joined: larger messages are sent by themselves, so that it
+/// is known of each whether it has been sent.
 const MAX_JOINED: usize = 64 * 1024;
 /// The bytes of unsent control frames above which no more may be caused by reading.
 const MAX_CONTROL: usize = 1024;
@@ -66,8 +66,9 @@ impl Writer {
         self.sent
     }
 
-    /// Returns the number of the large message of which a part has arrived and not all, now that the TCP
-    /// connection is closed. Without a `wire`, everything that was accepted counts as arrived.
+    /// Returns the number of the large message of which a part has arrived and not all, now that
+    /// the TCP connection is closed. Without a `wire`, everything that was accepted counts as
+    /// arrived.
     pub(crate) fn cut(&self, wire: Option<&Wire>) -> Option<u64> {
         if self.large.is_empty() {
             return None;

@@ -81,9 +81,8 @@ impl Router {
         Fut: Future<Output = R> + Send + 'static,
         R: IntoRawReply + Send + 'static,
     {
-        let read = |inbound: &Inbound| {
-            String::from_utf8(inbound.payload.bytes().to_vec()).map_err(HandlerError::internal)
-        };
+        let read =
+            |inbound: &Inbound| String::from_utf8(inbound.payload.bytes().to_vec()).map_err(HandlerError::internal);
         if self.raw_text.replace(raw_handler(read, handler)).is_some() {
             self.refuse("two handlers for text messages: only one would run".to_owned());
         }

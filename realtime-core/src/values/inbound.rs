@@ -32,8 +32,8 @@ pub enum InboundKind {
 /// The payload of an inbound event: JSON, and attached bytes where the transport has them.
 ///
 /// Bytes stand in the JSON as `{"_placeholder":true,"num":N}`, N being their index in
-/// [`InboundPayload::attachments`] (as in the Socket.IO protocol, revision 5). Several arguments are
-/// one array. Of a raw message, the payload is the message itself.
+/// [`InboundPayload::attachments`] (as in the Socket.IO protocol, revision 5). Several arguments
+/// are one array. Of a raw message, the payload is the message itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InboundPayload {
     kind: InboundKind,
@@ -78,8 +78,8 @@ impl Inbound {
         self
     }
 
-    /// Checks the name that a client gave it: 1–256 bytes, no control characters, none of [`crate::RESERVED_EVENTS`] but
-    /// `subscribe` and `unsubscribe`.
+    /// Checks the name that a client gave it: 1–256 bytes, no control characters, none of
+    /// [`crate::RESERVED_EVENTS`] but `subscribe` and `unsubscribe`.
     ///
     /// # Errors
     /// What the client is told, with code `invalid_name` or `reserved_name`.

@@ -1,4 +1,5 @@
-//! A connection that one side has ended: the close handshake (RFC 6455 §7) and the end of the stream.
+//! A connection that one side has ended: the close handshake (RFC 6455 §7) and the end of the
+//! stream.
 
 use std::io;
 use std::pin::Pin;
@@ -26,7 +27,8 @@ pub(super) struct Closing {
 /// The event that is still awaited once the close frame is out.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stage {
-    /// The client's EOF: closed with unread bytes the stream would be reset, and the close frame lost.
+    /// The client's EOF: closed with unread bytes the stream would be reset, and the close frame
+    /// lost.
     Drain,
     /// None.
     Leave,

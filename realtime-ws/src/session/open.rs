@@ -28,7 +28,8 @@ pub(super) struct Open {
     probe: Option<Box<Probe>>,
     /// The number of bytes that had been sent when something last came from the client.
     sent_at_input: u64,
-    /// The time at which a close that was requested, and waits for a blocked write, has taken too long.
+    /// The time at which a close that was requested, and waits for a blocked write, has taken too
+    /// long.
     close_at: Option<Instant>,
     /// The handlers have enough to do: nothing is read.
     paused: bool,
@@ -165,7 +166,8 @@ impl Open {
         Poll::Pending
     }
 
-    /// Notices a request to close although the take, which reports it otherwise, waits for the write.
+    /// Notices a request to close although the take, which reports it otherwise, waits for the
+    /// write.
     fn watch_close<S: AsyncRead + AsyncWrite + Unpin>(
         &mut self,
         socket: &Socket<S>,
@@ -303,7 +305,8 @@ impl Open {
         }
     }
 
-    /// Closes the connection of a client that broke the protocol; the close frame is all that it gets.
+    /// Closes the connection of a client that broke the protocol; the close frame is all that it
+    /// gets.
     fn fail<S: AsyncRead + AsyncWrite + Unpin>(&self, socket: &mut Socket<S>, reason: CloseReason) -> Exit {
         socket.registration.close(reason.clone());
         // Closed already, so this only counts the error.

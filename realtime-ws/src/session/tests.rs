@@ -22,7 +22,8 @@ struct Run {
 }
 
 impl Run {
-    /// Starts a session whose stream holds `buffer` bytes in each direction; returns the client's end too.
+    /// Starts a session whose stream holds `buffer` bytes in each direction; returns the client's
+    /// end too.
     async fn start(config: WsConfig, buffer: usize) -> (Self, DuplexStream) {
         Self::start_with(config, Router::new(), buffer).await
     }
