@@ -22,7 +22,7 @@ const PIECE: usize = 16 * 1024;
 pub(crate) struct Activity {
     write_stall: Duration,
     idle: Option<Duration>,
-    /// Held for a few reads and writes of its fields only.
+    /// The counters; the lock is held for a few reads and writes of the fields only.
     state: Mutex<State>,
 }
 
@@ -41,9 +41,9 @@ struct State {
 /// A problem of a connection.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// The connection had no open request for the whole time.
+    /// No open request for the whole time.
     Idle,
-    /// One response waits, and none has progressed for the whole time.
+    /// A waiting response, and no progress of any response for the whole time.
     Stalled,
 }
 

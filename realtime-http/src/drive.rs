@@ -45,9 +45,9 @@ const HTTP2_SEND_BUFFER: usize = 64 * 1024;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Phase {
     Open,
-    /// Responses that have begun may end.
+    /// The shutdown: responses that have begun may end.
     Closing,
-    /// Everything is aborted.
+    /// The end of the shutdown: everything is aborted.
     Aborted,
 }
 
@@ -123,12 +123,10 @@ impl Protocols {
         loop {
             tokio::select! {
                 ended = connection.as_mut() => return ended,
-                () = next_phase(phase) => {
-                    if !may_finish(&wire, phase) {
-                        return Ok(());
-                    }
-                    connection.as_mut().graceful_shutdown();
-                }
+                may_finish = next_phase(phase, &wire) => match may_finish {
+                    true => connection.as_mut().graceful_shutdown(),
+                    false => return Ok(()),
+                },
             }
         }
     }
@@ -142,12 +140,10 @@ impl Protocols {
         loop {
             tokio::select! {
                 ended = connection.as_mut() => return ended,
-                () = next_phase(phase) => {
-                    if !may_finish(&wire, phase) {
-                        return Ok(());
-                    }
-                    connection.as_mut().graceful_shutdown();
-                }
+                may_finish = next_phase(phase, &wire) => match may_finish {
+                    true => connection.as_mut().graceful_shutdown(),
+                    false => return Ok(()),
+                },
                 verdict = activity.watch() => match verdict {
                     Verdict::Idle if was_idle => {
                         wire.kill();
@@ -170,10 +166,11 @@ impl Protocols {
     }
 }
 
-/// Waits for the server's next phase.
-async fn next_phase(phase: &mut watch::Receiver<Phase>) {
+/// Waits for the server's next phase; `false` if the connection may not shut down gracefully in it.
+async fn next_phase(phase: &mut watch::Receiver<Phase>, wire: &Wire) -> bool {
     // An error means that the server was dropped, which `may_finish` checks too.
     let _ = phase.changed().await;
+    may_finish(wire, phase)
 }
 
 /// Returns whether a connection may shut down gracefully.

@@ -95,7 +95,7 @@ pub struct GuardedStream<S: ByteStream = TcpStream> {
     read_waits: bool,
     /// The number of bytes that were discarded because no task reads.
     ignored: u32,
-    /// Separate, since most connections never need any of it.
+    /// State that most connections never need.
     extras: Option<Box<Extras>>,
 }
 

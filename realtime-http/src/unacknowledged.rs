@@ -48,7 +48,7 @@ impl SendQueue {
 #[derive(Debug)]
 pub(crate) struct Unacknowledged(Mutex<State>);
 
-/// Small, since each connection has one. The lock is held while the kernel is asked, so that the
+/// The state of the counter: small, since each connection has one. The lock is held while the kernel is asked, so that the
 /// descriptor cannot belong to another socket by then.
 #[derive(Debug)]
 struct State {

@@ -39,21 +39,21 @@ use futures_util::task::AtomicWaker;
 use crate::shared::Shared;
 use crate::unacknowledged::{SendQueue, Unacknowledged};
 
-/// A write was blocked for the whole limit.
+/// The flag of a write that was blocked for the whole limit.
 const STALLED: u8 = 1;
-/// The server's side has ended the connection.
+/// The flag of a connection that was ended with [`Wire::kill`].
 const KILLED: u8 = 1 << 1;
-/// The stream has been dropped.
+/// The flag of a dropped stream.
 const CLOSED: u8 = 1 << 2;
-/// Reads are paused.
+/// The flag of paused reads.
 const PAUSED: u8 = 1 << 3;
-/// A waker is notified of flushes.
+/// The flag of a waker that is notified of flushes.
 const DRAIN_WANTED: u8 = 1 << 4;
-/// A watchdog task watches the blocked write.
+/// The flag of a watchdog task that watches the blocked write.
 const WATCHED: u8 = 1 << 5;
-/// At least one request has reached the router.
+/// The flag of a connection of which at least one request has reached the router.
 const REQUESTED: u8 = 1 << 6;
-/// The socket's acknowledgement timeout is to be set.
+/// The flag of an acknowledgement timeout that the socket does not have yet.
 const ACK_TIMEOUT: u8 = 1 << 7;
 
 /// The flags with which every read and write fails.
@@ -77,11 +77,11 @@ pub struct Wire {
     /// The number of bytes that the kernel has accepted, modulo 2^32.
     written: AtomicU32,
     unacknowledged: Unacknowledged,
-    /// Separate, since most connections never need any of it.
+    /// State that most connections never need.
     extras: OnceLock<Box<Extras>>,
-    /// Input that no task reads is discarded.
+    /// Set while input that no task reads is discarded.
     ignores_requests: AtomicBool,
-    /// A reset is noticed while no task reads.
+    /// Set while flushes notice a reset although no task reads.
     watches_reset: AtomicBool,
     /// Set when a read or a write has failed.
     broken: AtomicBool,
@@ -90,7 +90,7 @@ pub struct Wire {
 
 #[derive(Default)]
 struct Extras {
-    /// Held for a clone or an exchange only.
+    /// The waker of flushes; the lock is held for a clone or an exchange only.
     drained: Mutex<Option<Waker>>,
     /// The bytes per second that may be written; 0 is no limit.
     write_rate: AtomicU32,

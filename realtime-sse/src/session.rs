@@ -129,8 +129,8 @@ impl Drop for Session {
             self.registration.set_reason(CloseReason::WRITE_STALL);
         }
         // A stream that has ended in order is sent to the client without us.
-        let cut = self.progress.as_ref().filter(|_| !self.ended_in_order).and_then(|progress| progress.within());
-        if let Some(block) = cut {
+        let partial = self.progress.as_ref().filter(|_| !self.ended_in_order).and_then(|progress| progress.within());
+        if let Some(block) = partial {
             self.registration.cut_within(block);
         }
     }

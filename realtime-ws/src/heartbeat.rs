@@ -27,11 +27,11 @@ struct Ping {
 /// The action that is due at [`Heartbeat::due`].
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Beat {
-    /// None: the client is alive.
+    /// No action: the client is alive.
     Alive,
-    /// To close the connection: the client is gone.
+    /// A close of the connection: the client is gone.
     Dead,
-    /// To send a ping.
+    /// A ping.
     Ping,
 }
 

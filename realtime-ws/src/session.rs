@@ -46,17 +46,17 @@ struct Socket<S> {
 }
 
 enum State {
-    /// One side has ended the connection.
+    /// A connection that one side has ended.
     Closing(Closing),
-    /// Events pass in both directions.
+    /// A connection with events in both directions.
     Open(Open),
 }
 
 /// The outcome of one round.
 enum Turn {
-    /// There may be more to do.
+    /// Another round: there may be more to do.
     Again,
-    /// Nothing can be done before the task is woken.
+    /// A wait: nothing can be done before the task is woken.
     Wait,
 }
 
@@ -72,7 +72,7 @@ impl From<io::Error> for Exit {
     }
 }
 
-/// Rounds before other tasks have their turn.
+/// The number of rounds before other tasks have their turn.
 const MAX_TURNS: usize = 16;
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
@@ -181,7 +181,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
 impl<S> Drop for Session<S> {
     fn drop(&mut self) {
         let Socket { writer, wire, registration, .. } = &self.socket;
-        if let Some(number) = writer.cut(wire.as_deref()) {
+        if let Some(number) = writer.partial(wire.as_deref()) {
             registration.cut_within(number);
         }
     }

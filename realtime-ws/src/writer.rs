@@ -69,15 +69,15 @@ impl Writer {
     /// Returns the number of the large message of which a part has arrived and not all, now that
     /// the TCP connection is closed. Without a `wire`, everything that was accepted counts as
     /// arrived.
-    pub(crate) fn cut(&self, wire: Option<&Wire>) -> Option<u64> {
+    pub(crate) fn partial(&self, wire: Option<&Wire>) -> Option<u64> {
         if self.large.is_empty() {
             return None;
         }
-        self.cut_behind(wire.map_or(0, |wire| wire.written().wrapping_sub(wire.acknowledged())))
+        self.partial_behind(wire.map_or(0, |wire| wire.written().wrapping_sub(wire.acknowledged())))
     }
 
     /// Returns the same when the last `unacknowledged` bytes have not arrived.
-    fn cut_behind(&self, unacknowledged: u32) -> Option<u64> {
+    fn partial_behind(&self, unacknowledged: u32) -> Option<u64> {
         self.large.within((self.sent as u32).wrapping_sub(unacknowledged))
     }
 
@@ -337,14 +337,14 @@ mod tests {
         writer.frames().extend(texts(&["first", &large, "third"]));
         let mut cx = Context::from_waker(Waker::noop());
         assert!(writer.poll_write(&mut pipe, &mut cx).is_pending());
-        assert_eq!((writer.whole, writer.in_head > 0, writer.cut(None)), (1, true, Some(1)));
+        assert_eq!((writer.whole, writer.in_head > 0, writer.partial(None)), (1, true, Some(1)));
         // Of the accepted bytes, the peer has received none of the large message, or one.
-        assert_eq!((writer.cut_behind(100 - 7), writer.cut_behind(100 - 7 - 1)), (None, Some(1)));
+        assert_eq!((writer.partial_behind(100 - 7), writer.partial_behind(100 - 7 - 1)), (None, Some(1)));
         pipe.allowed = usize::MAX;
         assert!(writer.poll_write(&mut pipe, &mut cx).is_ready());
         assert_eq!((writer.whole, pipe.taken.ends_with(b"x\x81\x05third")), (3, true));
         assert_eq!(
-            [0, 7, 8, large.len() as u32 + 7 + 9, large.len() as u32 + 7 + 10].map(|left| writer.cut_behind(left)),
+            [0, 7, 8, large.len() as u32 + 7 + 9, large.len() as u32 + 7 + 10].map(|left| writer.partial_behind(left)),
             [None, None, Some(1), Some(1), None]
         );
     }

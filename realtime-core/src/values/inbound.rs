@@ -141,3 +141,16 @@ impl From<InboundPayload> for Payload {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn raw_messages_become_valid_payloads() {
+        let payload = |inbound: Inbound| Payload::from(inbound.payload);
+        assert_eq!(payload(Inbound::raw_text("a\n\"b")), Payload::Json(r#""a\n\"b""#.into()));
+        assert_eq!(payload(Inbound::raw_binary("a")), Payload::Binary("a".into()));
+        assert_eq!(payload(Inbound::new("e", "[1]")), Payload::Json("[1]".into()));
+    }
+}

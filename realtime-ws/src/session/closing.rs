@@ -18,9 +18,9 @@ pub(super) struct Closing {
     stage: Stage,
     /// The time by which the close has to be done.
     close_at: Option<Instant>,
-    /// Our side of the stream is shut down.
+    /// Set when our side of the stream is shut down.
     shut: bool,
-    /// The client's side of the stream is shut down.
+    /// Set when the client's side of the stream is shut down.
     eof: bool,
 }
 
@@ -30,7 +30,7 @@ pub(super) enum Stage {
     /// The client's EOF: closed with unread bytes the stream would be reset, and the close frame
     /// lost.
     Drain,
-    /// None.
+    /// Nothing: the session ends when the stream is shut down.
     Leave,
     /// The client's close frame (RFC 6455 §7.1.2).
     Reply,

@@ -31,16 +31,17 @@ pub(super) struct Open {
     /// The time at which a close that was requested, and waits for a blocked write, has taken too
     /// long.
     close_at: Option<Instant>,
-    /// The handlers have enough to do: nothing is read.
+    /// Set while nothing is read, because the handlers have enough to do.
     paused: bool,
-    /// Nothing was there to read, and the task is woken when there is; valid until its next poll.
+    /// Set when there was nothing to read, and the task is woken when there is; valid until the
+    /// task's next poll.
     drained: bool,
 }
 
-/// Bytes taken from the outbox at a time; the next are taken when these are written, so that
+/// The bytes taken from the outbox at a time; the next are taken when these are written, so that
 /// back-pressure reaches the outbox.
 const BATCH_BYTES: usize = 64 * 1024;
-/// Messages handled before the replies to them are written.
+/// The number of messages handled before the replies to them are written.
 const MAX_MESSAGES: usize = 64;
 
 impl Open {

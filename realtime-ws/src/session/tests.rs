@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
-use realtime_core::{Dispatcher, Event, Identity, RealtimeBroadcast, Router, Runtime, Target};
+use realtime_core::{
+    Dispatcher, Event, HandlerError, Identity, Inbound, InboundKind, RealtimeBroadcast, Router, Runtime, Target,
+};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, DuplexStream};
 use tokio::task::JoinHandle;
@@ -29,13 +31,13 @@ impl Run {
     }
 
     async fn start_with(config: WsConfig, router: Router, buffer: usize) -> (Self, DuplexStream) {
+        let settings = Arc::new(Settings::new(&config, &router));
         let dispatcher = Dispatcher::new(config.dispatcher(), WsCodec, router);
         dispatcher.attach(Runtime::in_memory()).await.unwrap();
         let (client, server) = tokio::io::duplex(buffer);
         let outlet = Arc::new(SessionOutlet::new());
         let admitted = dispatcher.admit_as(Identity::user("ann"), &[], None, None).unwrap();
         let registration = dispatcher.register(admitted, Arc::clone(&outlet) as _);
-        let settings = Arc::new(Settings::new(&config, &Router::new()));
         let session = tokio::spawn(Session::new(server, settings, registration, outlet, None));
         (Self { dispatcher, session, started_at: Instant::now() }, client)
     }
@@ -181,6 +183,30 @@ async fn client_whose_reading_is_paused_is_not_probed() {
     gate.add_permits(1000);
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(run.dispatcher.stats().events_in, 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn hooks_run_before_raw_handlers_and_see_the_kind() {
+    let router = Router::new()
+        .on_text(async |_, text: String| text)
+        .on_binary(async |_, bytes: bytes::Bytes| bytes)
+        .before(async |_, inbound: Inbound| match inbound.kind() {
+            InboundKind::RawBinary => Err(HandlerError::new("no_binary", "text only")),
+            kind => {
+                assert_eq!((kind, inbound.is_raw(), &*inbound.name), (InboundKind::RawText, true, ""));
+                assert_eq!((&inbound.payload.bytes()[..], inbound.ack), (&b"hello"[..], None));
+                Ok(())
+            }
+        });
+    let (run, client) = Run::start_with(WsConfig::default(), router, 64 * 1024).await;
+    let mut client = websocket(client).await;
+    client.send(Message::binary("bytes")).await.unwrap();
+    client.send(Message::text("hello")).await.unwrap();
+    assert!(client.next().await.unwrap().unwrap().to_text().unwrap().contains("connected"));
+    let error = r#"{"type":"error","payload":{"code":"no_binary","message":"text only"}}"#;
+    assert_eq!(client.next().await.unwrap().unwrap(), Message::text(error));
+    assert_eq!(client.next().await.unwrap().unwrap(), Message::text("hello"));
+    assert_eq!(run.dispatcher.stats().events_in, 2);
 }
 
 #[tokio::test(start_paused = true)]
