@@ -48,8 +48,8 @@ impl SendQueue {
 #[derive(Debug)]
 pub(crate) struct Unacknowledged(Mutex<State>);
 
-/// The state of the counter: small, since each connection has one. The lock is held while the kernel is asked, so that the
-/// descriptor cannot belong to another socket by then.
+/// The state of the counter: small, since each connection has one. The lock is held while the
+/// kernel is asked, so that the descriptor cannot belong to another socket by then.
 #[derive(Debug)]
 struct State {
     /// The socket's descriptor, while it is open and the kernel has the counter; then the number of
