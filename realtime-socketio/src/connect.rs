@@ -3,16 +3,16 @@
 //! A connection starts in these steps:
 //!
 //! 1. The head of the CONNECT packet is admitted before socketioxide reads it
-//! (`engine/session/admission.rs`).
+//!    (`engine/session/admission.rs`).
 //! 2. socketioxide spawns a task for the CONNECT, which calls [`Connect::call_middleware`]. The
-//! middleware has the [`Acceptor`] decide, which may hold the CONNECT until a slot of its user
-//! is free. A rejection ends the sequence: the client gets `connect_error`, or its session is
-//! closed.
+//!    middleware has the [`Acceptor`] decide, which may hold the CONNECT until a slot of its user
+//!    is free. A rejection ends the sequence: the client gets `connect_error`, or its session is
+//!    closed.
 //! 3. Still in the middleware, the event and disconnect handlers are set and a [`Session`] is
-//! created, whose start is stored in the [`EngineSession`]. No event may arrive before the
-//! handlers are set, and nothing may be sent before step 4.
+//!    created, whose start is stored in the [`EngineSession`]. No event may arrive before the
+//!    handlers are set, and nothing may be sent before step 4.
 //! 4. socketioxide sends the answer to the CONNECT and calls [`Connect::call`], which spawns the
-//! [`Session`].
+//!    [`Session`].
 //! 5. The session sends the frames of its [`FrameSource`], the first of which is `connected`.
 //!
 //! A client that disconnects between 3 and 4 takes the stored start with it: [`OnDisconnect`]

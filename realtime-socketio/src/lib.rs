@@ -9,10 +9,10 @@
 //! The modules form three layers, each of which imports the lower ones only:
 //!
 //! - the provider, with the file names of its siblings: `config`, `codec`, `session`, `provider`,
-//! `http`; `gate` admits connections to the core, `connect`, `inbound` and `outlet` connect it to
-//! socketioxide, `server` assembles all parts.
+//!   `http`; `gate` admits connections to the core, `connect`, `inbound` and `outlet` connect it to
+//!   socketioxide, `server` assembles all parts.
 //! - `engine`: what is added to engineioxide and socketioxide: the state of a session, the table of
-//! sessions, long polling, websockets.
+//!   sessions, long polling, websockets.
 //! - `packet`: packets and frames as bytes.
 
 mod codec;

@@ -114,9 +114,9 @@ mod tests {
         assert!(timeout(LONG, &mut noop).await.is_err(), "there is no probe");
         assert!(upgrade.start_probe());
         upgrade.answer_probe();
-        let begun = Instant::now();
+        let start = Instant::now();
         noop.await;
-        assert_eq!(begun.elapsed(), NOOP_AFTER);
+        assert_eq!(start.elapsed(), NOOP_AFTER);
         assert!(upgrade.noop_due().now_or_never().is_none(), "the next GET waits as long");
         upgrade.complete_probe();
         upgrade.noop_due().now_or_never().expect("immediately");

@@ -88,7 +88,7 @@ impl Probe {
                     let _ = timeout(GRACE, close_websocket(&mut io)).await;
                 }
                 if let (Failure::Closed, Some(gets)) = (failure, gets) {
-                    close_if_gone(&session, gets).await;
+                    close_if_disconnected(&session, gets).await;
                 }
                 None
             }
@@ -176,7 +176,7 @@ async fn close_websocket<S: AsyncRead + AsyncWrite + Unpin>(io: &mut S) -> io::R
 ///
 /// A client does so when it has dropped the session because a response did not arrive. There is no
 /// other sign of that: the session would count as connected until the ping timeout.
-async fn close_if_gone(session: &EngineSession, gets: usize) {
+async fn close_if_disconnected(session: &EngineSession, gets: usize) {
     sleep(GRACE).await;
     if session.polling.idle_count() == Some(gets) && session.upgrade.is_polling() {
         session.close_for(Cause::Lost);
@@ -210,14 +210,14 @@ mod tests {
     async fn probe_and_its_close_are_limited_in_time() {
         let session = session();
         let (io, _peer) = duplex(1);
-        let begun = Instant::now();
+        let start = Instant::now();
         let probe = Probe::start(Arc::clone(&session)).unwrap();
         let mut probing = Box::pin(probe.run(async { io::Result::Ok(io) }, MAX_PROBE));
         assert!(timeout(MAX_PROBE, &mut probing).await.is_err());
         let next = Probe::start(session);
         assert!(next.is_some(), "possible while the last websocket is closed");
         assert!(probing.await.is_none());
-        assert_eq!(begun.elapsed(), MAX_PROBE + GRACE);
+        assert_eq!(start.elapsed(), MAX_PROBE + GRACE);
     }
 
     #[tokio::test(start_paused = true)]

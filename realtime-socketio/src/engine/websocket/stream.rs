@@ -259,10 +259,10 @@ pub(crate) mod tests {
     async fn stalled_write_ends_the_reading_half_too() {
         let (stream, session, _peer) = stream();
         let (mut reader, mut writer) = split(stream);
-        let begun = Instant::now();
+        let start = Instant::now();
         let read = tokio::spawn(async move { reader.read(&mut [0; 64]).await });
         assert!(writer.write_all(&[0; 17]).await.is_err());
-        assert_eq!(begun.elapsed().as_secs(), 30);
+        assert_eq!(start.elapsed().as_secs(), 30);
         assert_eq!(session.cause(), Some(Cause::WriteStall));
         assert_eq!(read.await.unwrap().unwrap(), 0);
         assert!(writer.write_all(b"1").await.is_err(), "failed permanently");
@@ -271,12 +271,12 @@ pub(crate) mod tests {
     #[tokio::test(start_paused = true)]
     async fn pending_write_of_closing_session_fails_after_a_second() {
         let (mut stream, session, _peer) = stream();
-        let begun = Instant::now();
+        let start = Instant::now();
         let write = tokio::spawn(async move { stream.write_all(&[0; 17]).await });
         tokio::time::sleep(Duration::from_secs(5)).await;
         session.close();
         assert!(write.await.unwrap().is_err());
-        assert_eq!(begun.elapsed().as_secs(), 6);
+        assert_eq!(start.elapsed().as_secs(), 6);
         assert_eq!(session.cause(), None);
     }
 
