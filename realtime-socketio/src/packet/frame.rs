@@ -28,15 +28,20 @@ pub(crate) fn whole_header(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     bytes.split_at_checked(2 + length + mask)
 }
 
+/// Returns the length of the payload from a complete header.
+pub(crate) fn payload_len(h: &[u8]) -> u64 {
+    match h[1] & 0x7f {
+        126 => u16::from_be_bytes([h[2], h[3]]).into(),
+        127 => u64::from_be_bytes([h[2], h[3], h[4], h[5], h[6], h[7], h[8], h[9]]),
+        len => len.into(),
+    }
+}
+
 /// Returns the first frame of these bytes if it is complete and not masked: its first byte, its
 /// payload, and its length.
 pub(crate) fn whole_frame(frames: &[u8]) -> Option<(u8, &[u8], usize)> {
     let (header, rest) = whole_header(frames)?;
-    let len = match header[1] & 0x7f {
-        126 => u16::from_be_bytes([header[2], header[3]]).into(),
-        127 => usize::try_from(u64::from_be_bytes(header[2..10].try_into().ok()?)).ok()?,
-        len => len.into(),
-    };
+    let len = usize::try_from(payload_len(header)).ok()?;
     Some((header[0], rest.get(..len)?, header.len() + len))
 }
 
@@ -69,11 +74,7 @@ impl Header {
         let (h, _) = whole_header(bytes)?;
         let len = h.len();
         let masked = h[1] & 0x80 != 0;
-        let payload = match h[1] & 0x7f {
-            126 => u16::from_be_bytes([h[2], h[3]]).into(),
-            127 => u64::from_be_bytes([h[2], h[3], h[4], h[5], h[6], h[7], h[8], h[9]]),
-            length => length.into(),
-        };
+        let payload = payload_len(h);
         let key = if masked { [h[len - 4], h[len - 3], h[len - 2], h[len - 1]] } else { [0; 4] };
         Some(Self { first: h[0], masked, len, key, payload })
     }

@@ -1,4 +1,4 @@
-use crate::packet::frame::whole_header;
+use crate::packet::frame::{payload_len, whole_header};
 
 /// Scanner of a websocket's bytes in one direction (RFC 6455 §5.2) for the ends of frames and the
 /// sizes of messages. Payloads are skipped by their length.
@@ -67,11 +67,7 @@ impl FrameScan {
     }
 
     fn begin_frame(&mut self, h: &[u8]) -> u64 {
-        self.left = match h[1] & 0x7f {
-            126 => u16::from_be_bytes([h[2], h[3]]).into(),
-            127 => u64::from_be_bytes([h[2], h[3], h[4], h[5], h[6], h[7], h[8], h[9]]),
-            length => length.into(),
-        };
+        self.left = payload_len(h);
         match h[0] & 0x0f {
             8 => {
                 self.has_closed = true;

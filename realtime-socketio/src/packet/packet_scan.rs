@@ -1,4 +1,4 @@
-use crate::packet::frame::whole_header;
+use crate::packet::frame::{payload_len, whole_header};
 use crate::packet::head::{Head, HeadScan};
 
 /// Scanner of a websocket's bytes in one direction for packets of Engine.IO, however they are split
@@ -69,11 +69,7 @@ impl PacketScan {
         let h = &self.header;
         self.header_len = 0;
         self.offset = 0;
-        self.left = match h[1] & 0x7f {
-            126 => u16::from_be_bytes([h[2], h[3]]).into(),
-            127 => u64::from_be_bytes([h[2], h[3], h[4], h[5], h[6], h[7], h[8], h[9]]),
-            length => length.into(),
-        };
+        self.left = payload_len(h);
         self.key = if h[1] & 0x80 != 0 { [h[len - 4], h[len - 3], h[len - 2], h[len - 1]] } else { [0; 4] };
         let (opcode, last) = (h[0] & 0x0f, h[0] & 0x80 != 0);
         if opcode >= 8 {

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use realtime_http::{Spans, Wire};
 
-use crate::packet::frame::whole_header;
+use crate::packet::frame::{payload_len, whole_header};
 use crate::packet::payload::{SEPARATOR, is_main_message};
 
 /// Progress of the events and acks of one connection to the main namespace.
@@ -199,11 +199,7 @@ impl ProgressScan {
 
     fn begin_frame(&mut self, h: &[u8]) {
         self.header_len = 0;
-        self.left = match h[1] & 0x7f {
-            126 => u16::from_be_bytes([h[2], h[3]]).into(),
-            127 => u64::from_be_bytes([h[2], h[3], h[4], h[5], h[6], h[7], h[8], h[9]]),
-            length => length.into(),
-        };
+        self.left = payload_len(h);
         self.text = h[0] & 0x0f == 1;
         if self.text {
             self.first_bytes.clear();
