@@ -156,8 +156,8 @@ impl<C: Codec> Dispatcher<C> {
         let now = Instant::now();
         let end = self.hub.applied();
         let stats = |connection: &Arc<Connection<C::Frame>>| {
-            let standing = connection.outbox.standing(now);
-            standing.stats(&connection.info, now - connection.since, end, self.cursor(standing.told))
+            let snapshot = connection.outbox.snapshot(now);
+            snapshot.stats(&connection.info, now - connection.since, end, self.cursor(snapshot.last_cursor))
         };
         self.hub.matching(target).iter().map(stats).collect()
     }

@@ -307,7 +307,7 @@ impl<F: Frame> Hub<F> {
     pub(crate) fn push_cursors(&self, told: Position, frame: &F, now: Instant) {
         let applied = self.applied();
         for connection in self.everyone().iter() {
-            if connection.outbox.lock().told < told && connection.outbox.push_cursor(applied, frame.clone(), now) {
+            if connection.outbox.lock().last_cursor < told && connection.outbox.push_cursor(applied, frame.clone(), now) {
                 connection.outlet.wake();
             }
         }

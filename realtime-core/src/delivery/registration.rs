@@ -5,7 +5,7 @@ use tokio::time::Instant;
 use crate::delivery::cuts::{InFlight, Large};
 use crate::delivery::dispatcher::{Admitted, Dispatcher};
 use crate::delivery::hub::Connection;
-use crate::delivery::outbox::{Place, Take};
+use crate::delivery::outbox::{Mode, Take};
 use crate::inbound::inbox::Inbox;
 use crate::traits::codec::Codec;
 use crate::traits::outlet::{Outlet, SessionOutlet};
@@ -77,20 +77,20 @@ impl<C: Codec> Registration<C> {
                 let drained = state.drain(budget.saturating_sub(taken), frames, large);
                 state.count_out(frames.len() - known, drained);
                 taken += drained;
-                *wanted |= state.is_room_wanted();
+                *wanted |= state.take_room_wanted();
                 let found = frames.len() > before;
-                match state.place {
-                    Place::Behind(place) if state.reads_on(place) && (!found || taken < budget) => {
+                match state.mode {
+                    Mode::Behind(place) if state.reads_on(place) && (!found || taken < budget) => {
                         (place, state.pass, state.counts.lost)
                     }
-                    Place::Behind(place) if state.reads_on(place) => {
+                    Mode::Behind(place) if state.reads_on(place) => {
                         // The window is read by the next take.
-                        state.waits();
+                        state.note_waiting();
                         return Take::Frames;
                     }
                     _ if found => return if state.rest() { Take::Last } else { Take::Frames },
                     _ => {
-                        if let Some(reason) = state.closed() {
+                        if let Some(reason) = state.close_reason() {
                             return Take::Closed(reason.clone());
                         }
                         state.rest();
@@ -118,7 +118,7 @@ impl<C: Codec> Registration<C> {
             add(&self.dispatcher.counters.superseded, read.superseded);
             state.pass = pass;
             if let Some(told) = read.told {
-                state.told = told;
+                state.last_cursor = told;
             }
             let bytes = read_frames.iter().map(crate::traits::codec::Frame::size).sum::<usize>();
             state.count_out(read_frames.len() + lost_events, bytes + lost_bytes);
@@ -129,9 +129,9 @@ impl<C: Codec> Registration<C> {
             frames.append(&mut read_frames);
             // Live only if nothing was applied since the sight was taken: what comes later is pushed here.
             let at_end = read.place >= sight.end && self.dispatcher.hub().applied() == sight.end;
-            state.place = if at_end { Place::Live(read.place) } else { Place::Behind(read.place) };
+            state.mode = if at_end { Mode::Live(read.place) } else { Mode::Behind(read.place) };
             if !at_end {
-                state.waits();
+                state.note_waiting();
             }
             drop(state);
             if frames.len() > before {
