@@ -48,16 +48,17 @@ impl Codec for SocketIoCodec {
         with_part(event.payload(), |part| Frame { packet: Encoded::event(event.name(), &[part], None), ask: Some(ack) })
     }
 
-    fn ack(&self, ack: u64, payload: &Payload) -> Frame {
+    fn ack(&self, ack: u64, payload: &Payload) -> Option<Frame> {
         // The client's id, which came as an i64 and was only carried as a u64.
-        with_part(payload, |part| Encoded::ack(ack as i64, &[part]).into())
+        Some(with_part(payload, |part| Encoded::ack(ack as i64, &[part]).into()))
     }
 
-    fn error(&self, error: &HandlerError, ack: Option<u64>) -> Frame {
-        match ack {
-            Some(ack) => Encoded::ack(ack as i64, &[Part::Json(&json!({ "error": error }).to_string())]).into(),
-            None => Encoded::event("error", &[Part::Json(&json!(error).to_string())], None).into(),
-        }
+    fn error(&self, error: &HandlerError, ack: Option<u64>) -> Option<Frame> {
+        let packet = match ack {
+            Some(ack) => Encoded::ack(ack as i64, &[Part::Json(&json!({ "error": error }).to_string())]),
+            None => Encoded::event("error", &[Part::Json(&json!(error).to_string())], None),
+        };
+        Some(packet.into())
     }
 
     fn cursor(&self, cursor: Cursor) -> Frame {
@@ -97,8 +98,8 @@ mod tests {
     #[test]
     fn an_error_answers_the_ack_or_is_an_event() {
         let error = HandlerError::new("c", "m");
-        assert_eq!(CODEC.error(&error, Some(3)).packet.text(), r#"[{"error":{"code":"c","message":"m"}}]"#);
-        assert_eq!(CODEC.error(&error, None).packet.text(), r#"["error",{"code":"c","message":"m"}]"#);
+        assert_eq!(CODEC.error(&error, Some(3)).unwrap().packet.text(), r#"[{"error":{"code":"c","message":"m"}}]"#);
+        assert_eq!(CODEC.error(&error, None).unwrap().packet.text(), r#"["error",{"code":"c","message":"m"}]"#);
     }
 
     #[test]

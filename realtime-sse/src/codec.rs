@@ -26,13 +26,13 @@ impl Codec for SseCodec {
         self.event(event, None)
     }
 
-    fn ack(&self, ack: u64, payload: &Payload) -> Bytes {
-        block("ack", None, &[format!("{{\"ack\":{ack},\"payload\":").as_bytes(), payload.bytes(), b"}"].concat())
+    fn ack(&self, ack: u64, payload: &Payload) -> Option<Bytes> {
+        let ack = [format!("{{\"ack\":{ack},\"payload\":").as_bytes(), payload.bytes(), b"}"].concat();
+        Some(block("ack", None, &ack))
     }
 
-    fn error(&self, error: &HandlerError, ack: Option<u64>) -> Bytes {
-        let error = serde_json::json!({ "code": error.code(), "message": error.message(), "ack": ack });
-        block("error", None, error.to_string().as_bytes())
+    fn error(&self, error: &HandlerError, ack: Option<u64>) -> Option<Bytes> {
+        Some(error_block(error.code(), error.message(), ack))
     }
 
     /// A block without data: the client dispatches no event, but remembers the id (WHATWG HTML §9.2.6).
@@ -54,8 +54,13 @@ pub(crate) fn retry(after: Duration) -> Bytes {
 
 /// What a client is told that is to come back later, and why.
 pub(crate) fn refusal(refusal: &Refusal, after: Duration) -> Bytes {
-    let error = SseCodec.error(&HandlerError::new(refusal.kind().code(), refusal.message().to_owned()), None);
+    let error = error_block(refusal.kind().code(), refusal.message(), None);
     [retry(after), error].concat().into()
+}
+
+fn error_block(code: &str, message: &str, ack: Option<u64>) -> Bytes {
+    let error = serde_json::json!({ "code": code, "message": message, "ack": ack });
+    block("error", None, error.to_string().as_bytes())
 }
 
 /// Names and cursors hold no control characters, so only the text can have line breaks.
@@ -150,7 +155,7 @@ mod tests {
         let escaped = r#""a\u2028\u2029\u0085""#;
         let event = Event::json("n", odd).unwrap();
         assert_eq!(SseCodec.event(&event, None), format!("event: n\ndata: {escaped}\n\n"));
-        let error = SseCodec.error(&HandlerError::new("c", odd), None);
+        let error = SseCodec.error(&HandlerError::new("c", odd), None).unwrap();
         assert_eq!(error, format!("event: error\ndata: {{\"ack\":null,\"code\":\"c\",\"message\":{escaped}}}\n\n"));
     }
 
@@ -159,9 +164,9 @@ mod tests {
         let event = Event::binary("bytes", vec![b'\n', 255, 0]).unwrap();
         assert_eq!(&SseCodec.ask(&event, 3)[..], b"event: bytes\ndata: \ndata: \xff\0\n\n");
         let payload = Payload::Json("[1,\n2]".into());
-        assert_eq!(SseCodec.ack(7, &payload), "event: ack\ndata: {\"ack\":7,\"payload\":[1,\ndata: 2]}\n\n");
+        assert_eq!(SseCodec.ack(7, &payload).unwrap(), "event: ack\ndata: {\"ack\":7,\"payload\":[1,\ndata: 2]}\n\n");
         let error = HandlerError::new("a", "b\nc");
-        let error = SseCodec.error(&error, None);
+        let error = SseCodec.error(&error, None).unwrap();
         assert_eq!(error, "event: error\ndata: {\"ack\":null,\"code\":\"a\",\"message\":\"b\\nc\"}\n\n");
     }
 

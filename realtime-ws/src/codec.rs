@@ -104,29 +104,30 @@ impl Codec for WsCodec {
         WsFrame::object(&[Field::Text("type", event.name()), payload, Field::Number("ack", ack)])
     }
 
-    fn ack(&self, ack: u64, payload: &Payload) -> WsFrame {
+    fn ack(&self, ack: u64, payload: &Payload) -> Option<WsFrame> {
         match payload {
             // The raw handlers have written their message already; anything else means that they have none.
-            Payload::Binary(message) if ack == RAW_ACK => WsFrame(message.clone()),
-            _ if ack == RAW_ACK => WsFrame(Bytes::new()),
+            Payload::Binary(message) if ack == RAW_ACK => (!message.is_empty()).then(|| WsFrame(message.clone())),
+            _ if ack == RAW_ACK => None,
             Payload::Attached { .. } | Payload::Binary(_) => {
                 let error =
                     HandlerError::new("unsupported", "the answer is binary, which this transport has no form for");
                 self.error(&error, Some(ack))
             }
             Payload::Json(json) => {
-                WsFrame::object(&[Field::Text("type", "ack"), Field::Number("ack", ack), Field::Json("payload", json)])
+                let (kind, payload) = (Field::Text("type", "ack"), Field::Json("payload", json));
+                Some(WsFrame::object(&[kind, Field::Number("ack", ack), payload]))
             }
         }
     }
 
-    fn error(&self, error: &HandlerError, ack: Option<u64>) -> WsFrame {
+    fn error(&self, error: &HandlerError, ack: Option<u64>) -> Option<WsFrame> {
         let value = serde_json::json!({ "code": error.code(), "message": error.message() }).to_string();
         let (name, payload) = (Field::Text("type", "error"), Field::Json("payload", value.as_bytes()));
-        match ack.filter(|ack| *ack != RAW_ACK) {
+        Some(match ack.filter(|ack| *ack != RAW_ACK) {
             Some(ack) => WsFrame::object(&[name, payload, Field::Number("ack", ack)]),
             None => WsFrame::object(&[name, payload]),
-        }
+        })
     }
 
     fn cursor(&self, cursor: Cursor) -> WsFrame {
@@ -224,14 +225,14 @@ mod tests {
         assert_eq!(text(&WsCodec.ask(&event, 7)), r#"{"type":"chat:send","payload":{"text":"hi"},"ack":7}"#);
         assert_eq!(text(&WsCodec.cursor(id)), format!(r#"{{"type":"cursor","id":"{id}"}}"#));
         let payload = Payload::json(&[1]).unwrap();
-        assert_eq!(text(&WsCodec.ack(3, &payload)), r#"{"type":"ack","ack":3,"payload":[1]}"#);
+        assert_eq!(text(&WsCodec.ack(3, &payload).unwrap()), r#"{"type":"ack","ack":3,"payload":[1]}"#);
         let error = HandlerError::new("a", "\"b\"\n");
         assert_eq!(
-            text(&WsCodec.error(&error, Some(3))),
+            text(&WsCodec.error(&error, Some(3)).unwrap()),
             r#"{"type":"error","payload":{"code":"a","message":"\"b\"\n"},"ack":3}"#
         );
         assert_eq!(
-            text(&WsCodec.error(&error, Some(RAW_ACK))),
+            text(&WsCodec.error(&error, Some(RAW_ACK)).unwrap()),
             r#"{"type":"error","payload":{"code":"a","message":"\"b\"\n"}}"#
         );
     }
@@ -251,8 +252,11 @@ mod tests {
         assert_eq!(text(&WsCodec.event(&event, None)), format!(r#"{{"type":"n","payload":{escaped}}}"#));
         assert_eq!(text(&WsCodec.ask(&event, 1)), format!(r#"{{"type":"n","payload":{escaped},"ack":1}}"#));
         let payload = Payload::Json(format!("\"{odd}\"").into());
-        assert_eq!(text(&WsCodec.ack(1, &payload)), format!(r#"{{"type":"ack","ack":1,"payload":{escaped}}}"#));
-        let error = text(&WsCodec.error(&HandlerError::new("c", odd), None));
+        assert_eq!(
+            text(&WsCodec.ack(1, &payload).unwrap()),
+            format!(r#"{{"type":"ack","ack":1,"payload":{escaped}}}"#)
+        );
+        let error = text(&WsCodec.error(&HandlerError::new("c", odd), None).unwrap());
         assert_eq!(error, format!(r#"{{"type":"error","payload":{{"code":"c","message":{escaped}}}}}"#));
     }
 

@@ -32,7 +32,7 @@ impl<C: Codec> SocketIoBroadcast for Arc<Dispatcher<C>> {
 }
 
 impl<C: Codec> Dispatcher<C> {
-    /// Asks the connections of a target; the answers come as they arrive, for this long (and a day) at most.
+    /// Asks the connections of a target; the answers come as they arrive, for `timeout` (and a day) at most.
     ///
     /// # Errors
     /// Those of [`crate::RealtimeBroadcast::send`]; [`crate::Error::Unsupported`] where clients cannot answer, and for a volatile

@@ -1,12 +1,16 @@
-use std::sync::OnceLock;
-use std::time::Duration;
+use std::sync::{Mutex, OnceLock};
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use tokio_util::task::TaskTracker;
 
 use super::*;
 use crate::admission::limits::Admission;
-use crate::delivery::hub::{Beginning, Hub, Lease, Newcomer};
+use crate::delivery::connection::{Connection, Lease};
+use crate::delivery::cuts::{LARGE, Large};
+use crate::delivery::hub::Hub;
+use crate::delivery::outbox::Outbox;
+use crate::delivery::pass::Pass;
 use crate::traits::outlet::SessionOutlet;
 use crate::values::config::{Limits, OutboxConfig};
 use crate::values::connection::{ConnectionId, ConnectionInfo};
@@ -153,23 +157,30 @@ fn records_of_others_leave_this_ones_in_the_window() {
     assert_eq!(window.size(), (1, RECORD_BYTES));
 }
 
-/// What a connection of ann's, which came after one place, may see of a log that ends at another.
-fn sight(born: u64, end: u64) -> Sight {
+/// Returns the visibility of a connection of ann's that was registered at one position of a log that ends at another.
+fn visibility(registered_at: u64, end: u64) -> Visibility {
     let (hub, identity) = (Hub::<Bytes>::new(OutboxConfig::default()), Identity::user("ann"));
     let ticket = Admission::new(Limits::default()).admit(&identity).unwrap();
-    let newcomer = Newcomer {
-        info: ConnectionInfo { id: ConnectionId::random(), provider: "test", identity, resumed: false, address: None },
-        former: None,
-        outlet: Arc::new(SessionOutlet::new()),
-        rooms: &[],
-        data: OnceLock::new(),
-        lease: Lease { ticket, _task: TaskTracker::new().token(), hooks: None },
-        span: tracing::Span::none(),
-    };
-    hub.skip(Position::new(born));
-    let connection = hub.register(newcomer, |_, _| Beginning { resume: None, welcome: Bytes::new() });
+    hub.skip(Position::new(registered_at));
+    let connection = hub.register(&identity.clone(), &[], |applied, _| {
+        let connection = Connection {
+            info: ConnectionInfo::new("test", identity),
+            former: None,
+            connected_at: Instant::now(),
+            registered_at: applied,
+            outbox: Outbox::new(applied, Bytes::new()),
+            inbox: OnceLock::new(),
+            data: OnceLock::new(),
+            in_flight: Mutex::default(),
+            lease: Mutex::new(Some(Lease { ticket, _task: TaskTracker::new().token(), hooks: None })),
+            fault: OnceLock::new(),
+            span: tracing::Span::none(),
+            outlet: Arc::new(SessionOutlet::new()),
+        };
+        (connection, applied)
+    });
     hub.skip(Position::new(end));
-    hub.sight(&connection)
+    hub.visibility(&connection)
 }
 
 /// Appends an event for everyone that is of this size, and answers its mark.
@@ -185,8 +196,8 @@ fn append(window: &Window<Bytes>, size: usize, kind: Kind) -> Mark {
 /// One read of everything after this place, and the sizes of what it found.
 fn read(window: &Window<Bytes>, place: u64) -> (Read, Vec<usize>) {
     let mut frames = Vec::new();
-    let sight = sight(0, window.read_lock().end().get());
-    let read = window.read(Position::new(place), &sight, (&mut Pass::new(), 0), usize::MAX, &mut frames);
+    let visibility = visibility(0, window.read_lock().end().get());
+    let read = window.read(Position::new(place), &visibility, (&mut Pass::new(), 0), usize::MAX, &mut frames);
     (read, frames.iter().map(Bytes::len).collect())
 }
 
@@ -223,9 +234,9 @@ fn asks_are_for_who_was_there_and_only_in_time() {
     }
     for (born, expected) in [(0, vec![1, 3]), (1, vec![3]), (3, vec![])] {
         let mut frames = Vec::new();
-        let read = window.read(Position::START, &sight(born, 3), (&mut Pass::new(), 0), usize::MAX, &mut frames);
+        let read = window.read(Position::START, &visibility(born, 3), (&mut Pass::new(), 0), usize::MAX, &mut frames);
         assert_eq!(frames.iter().map(Bytes::len).collect::<Vec<_>>(), expected, "came after {born}");
-        assert_eq!((read.place, read.told), (Position::new(3), None), "asks tell no place");
+        assert_eq!((read.position, read.last_cursor), (Position::new(3), None), "asks tell no place");
     }
 }
 
@@ -240,7 +251,7 @@ fn what_is_passed_over_is_the_only_thing_in_its_read() {
     for (place, expected) in [(0, vec![10]), (1, vec![]), (2, vec![20])] {
         let (read, sizes) = read(&window, place);
         let until = Position::new(place + 1);
-        assert_eq!((read.place, read.told), (until, Some(until)));
+        assert_eq!((read.position, read.last_cursor), (until, Some(until)));
         assert_eq!(read.passed_over, (place == 1).then_some((marks[1], LARGE + 1)));
         assert_eq!(sizes, expected);
     }
@@ -254,10 +265,10 @@ fn what_is_passed_over_is_not_in_the_read_of_a_place_that_is_gone() {
     cut(&window, 3);
     let (gone, sizes) = read(&window, 0);
     let inside = Position::new(2);
-    assert_eq!((gone.lost_until, gone.place, gone.told), (Some((inside, marks[1])), inside, Some(inside)));
+    assert_eq!((gone.lost_until, gone.position, gone.last_cursor), (Some((inside, marks[1])), inside, Some(inside)));
     assert_eq!((gone.passed_over, sizes), (None, vec![]));
     let (over, sizes) = read(&window, 2);
-    assert_eq!((over.lost_until, over.place), (None, Position::new(3)));
+    assert_eq!((over.lost_until, over.position), (None, Position::new(3)));
     assert_eq!((over.passed_over, sizes), (Some((marks[2], LARGE + 1)), vec![]));
 }
 
@@ -275,7 +286,7 @@ fn each_read_counts_what_it_left_out_for_newer_ones() {
     cut(&window, 4);
     for (place, until, superseded, expected) in [(0, 3, 2, vec![2]), (2, 4, 1, vec![]), (4, 7, 1, vec![6, 7])] {
         let (read, sizes) = read(&window, place);
-        assert_eq!((read.place, read.superseded, sizes), (Position::new(until), superseded, expected));
+        assert_eq!((read.position, read.superseded, sizes), (Position::new(until), superseded, expected));
     }
 }
 
@@ -284,8 +295,8 @@ fn who_loses_its_place_within_a_pass_goes_over_half_as_much() {
     let window = Window::new(WindowConfig::default().with_records(16));
     let mut pass = Pass::new();
     let mut read = |place, budget| {
-        let sight = sight(0, window.read_lock().end().get());
-        window.read(Position::new(place), &sight, (&mut pass, 0), budget, &mut Vec::new()).place.get()
+        let visibility = visibility(0, window.read_lock().end().get());
+        window.read(Position::new(place), &visibility, (&mut pass, 0), budget, &mut Vec::new()).position.get()
     };
     let more = || {
         for _ in 0..16 {
@@ -303,8 +314,8 @@ fn who_loses_its_place_within_a_pass_goes_over_half_as_much() {
 fn no_read_goes_back_behind_what_it_says_is_lost() {
     let window = window(WindowConfig::default().with_records(8), Instant::now(), &[0; 20]);
     let mut frames = Vec::new();
-    let read = window.read(Position::new(1), &sight(0, 3), (&mut Pass::new(), 0), usize::MAX, &mut frames);
+    let read = window.read(Position::new(1), &visibility(0, 3), (&mut Pass::new(), 0), usize::MAX, &mut frames);
     let inside = Position::new(14);
-    assert_eq!((read.lost_until, read.place, read.told), (Some((inside, Mark::NONE)), inside, Some(inside)));
+    assert_eq!((read.lost_until, read.position, read.last_cursor), (Some((inside, Mark::NONE)), inside, Some(inside)));
     assert!(frames.is_empty());
 }
