@@ -1,4 +1,5 @@
-//! Delivery from the log to each connection, and sends into the log: dispatcher, window, hub, outboxes.
+//! Delivery from the log to each connection, and sends into the log: dispatcher, window, hub,
+//! outboxes.
 
 pub(crate) mod asks;
 pub(crate) mod connection;

@@ -13,10 +13,12 @@ use crate::values::refusal::{Refusal, RefusalKind};
 
 /// The time within which a probed client must give a sign of life.
 pub const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
-/// The default limit of one user's connections, per tenant, with all providers of a service on a node.
+/// The default limit of one user's connections, per tenant, with all providers of a service on a
+/// node.
 const OF_USER: usize = 30;
 
-/// Counts connections against their limits. Apart from the hub, so that a transport can refuse before an upgrade.
+/// Counts connections against their limits. Apart from the hub, so that a transport can refuse
+/// before an upgrade.
 #[derive(Debug)]
 pub struct Admission {
     /// The limit of connections in all.
@@ -96,8 +98,8 @@ impl Admission {
         Self::counting(limits.connections, limits.connections_per_user, "limits.connections_per_user", false)
     }
 
-    /// Creates the counts of each user's slots with all providers of a service on a node: so many, or 30 if `None`, and then
-    /// at least as many as with any one of its providers.
+    /// Creates the counts of each user's slots with all providers of a service on a node: so many,
+    /// or 30 if `None`, and then at least as many as with any one of its providers.
     pub fn of_service(of_user: Option<usize>) -> Arc<Self> {
         Self::counting(usize::MAX, of_user.unwrap_or(OF_USER), "connections_per_user", of_user.is_none())
     }
@@ -114,14 +116,16 @@ impl Admission {
         })
     }
 
-    /// Raises the user's limit with the whole service to that with one of its providers, unless it was set.
+    /// Raises the user's limit with the whole service to that with one of its providers, unless it
+    /// was set.
     pub(crate) fn raise(&self, of_user: usize) {
         if self.is_default {
             self.of_user.fetch_max(of_user, Ordering::Relaxed);
         }
     }
 
-    /// Takes a slot for a connection of this identity. Users of one name in several tenants have slots of their own.
+    /// Takes a slot for a connection of this identity. Users of one name in several tenants have
+    /// slots of their own.
     ///
     /// # Errors
     /// A [`Refusal`] of kind [`RefusalKind::NodeLimit`] or [`RefusalKind::UserLimit`].
@@ -137,10 +141,12 @@ impl Admission {
         Refusal::new(RefusalKind::UserLimit, "this user has too many connections").with_setting(self.setting)
     }
 
-    /// Takes a slot, or waits for the next one of this user that is freed; as many may wait as there are slots.
+    /// Takes a slot, or waits for the next one of this user that is freed; as many may wait as
+    /// there are slots.
     ///
     /// # Errors
-    /// A [`Refusal`] of kind [`RefusalKind::NodeLimit`], or of kind [`RefusalKind::UserLimit`] when too many wait.
+    /// A [`Refusal`] of kind [`RefusalKind::NodeLimit`], or of kind [`RefusalKind::UserLimit`] when
+    /// too many wait.
     pub(crate) fn admit_or_wait(self: &Arc<Self>, identity: &Identity) -> Result<Entry, Refusal> {
         self.enter(identity, true)
     }
@@ -186,7 +192,8 @@ impl Admission {
         Err(node_limit())
     }
 
-    /// Returns whether to ask the connections of this user for a sign of life now; `false` while an earlier round has time.
+    /// Returns whether to ask the connections of this user for a sign of life now; `false` while an
+    /// earlier round has time.
     pub(crate) fn begins_probe(&self, identity: &Identity) -> bool {
         let mut counts = self.lock();
         let Some(user) = Member::of(identity).and_then(|owner| counts.users.get_mut(&owner)) else { return false };
@@ -258,7 +265,8 @@ impl Ticket {
         Self { _of_service: Some(Box::new(of_service)), ..self }
     }
 
-    /// Returns the handler slots that the connection's worker shares with those of the user, and with those of the node.
+    /// Returns the handler slots that the connection's worker shares with those of the user, and
+    /// with those of the node.
     pub(crate) fn handler_slots(&self) -> (Option<Arc<HandlerSlots>>, Arc<Semaphore>) {
         let slots = self.user.as_ref().and_then(|slot| Some(slot.admission.as_ref()?.handler_slots(&slot.owner)));
         (slots, Arc::clone(&self.node.0.handlers))
@@ -327,9 +335,9 @@ mod tests {
     #[test]
     fn provider_raises_the_unset_limit_of_its_service() {
         for (set, own, expected) in [(None, 10, 30), (None, 50, 50), (Some(20), 50, 20)] {
-            let places = Admission::of_service(set);
-            places.raise(own);
-            assert_eq!(places.of_user.load(Ordering::Relaxed), expected);
+            let service = Admission::of_service(set);
+            service.raise(own);
+            assert_eq!(service.of_user.load(Ordering::Relaxed), expected);
         }
     }
 
@@ -337,8 +345,8 @@ mod tests {
     fn each_tenant_has_slots_of_its_own_for_a_user_name() {
         let admission = admission(10, 1);
         let ann = || Identity::user("ann");
-        let places = [ann(), ann().tenant("acme"), ann().tenant("globex")].map(|ann| admission.admit(&ann));
-        assert!(places.iter().all(Result::is_ok));
+        let tickets = [ann(), ann().tenant("acme"), ann().tenant("globex")].map(|ann| admission.admit(&ann));
+        assert!(tickets.iter().all(Result::is_ok));
         assert_eq!(admission.admit(&ann().tenant("acme")).unwrap_err().kind(), RefusalKind::UserLimit);
     }
 
@@ -346,7 +354,7 @@ mod tests {
     fn free_slot_goes_to_the_longest_waiting_connection() {
         let admission = admission(10, 2);
         let ann = Identity::user("ann");
-        let mut places = [admission.admit(&ann).unwrap(), admission.admit(&ann).unwrap()].into_iter();
+        let mut tickets = [admission.admit(&ann).unwrap(), admission.admit(&ann).unwrap()].into_iter();
         let (first, mut second) = (turn(&admission, &ann), turn(&admission, &ann));
         assert_eq!(
             admission.admit_or_wait(&ann).unwrap_err().kind(),
@@ -356,14 +364,14 @@ mod tests {
         assert!(second.try_recv().is_err());
         drop(first);
         let third = turn(&admission, &ann);
-        drop(places.next());
+        drop(tickets.next());
         let second = admission.complete(second.try_recv().unwrap()).unwrap();
         assert_eq!(admission.admit(&ann).unwrap_err().kind(), RefusalKind::UserLimit, "it was passed on");
         // Sent and never received: it is freed.
         drop(second);
         drop(third);
         assert!(admission.admit(&ann).is_ok());
-        drop(places);
+        drop(tickets);
         assert!(admission.lock().users.is_empty());
         assert_eq!(admission.lock().connections, 0);
     }
@@ -372,10 +380,10 @@ mod tests {
     fn waiting_connection_may_find_the_node_full() {
         let admission = admission(2, 1);
         let ann = Identity::user("ann");
-        let place = admission.admit(&ann).unwrap();
+        let ticket = admission.admit(&ann).unwrap();
         let mut turn = turn(&admission, &ann);
         let _bob = admission.admit(&Identity::user("bob")).unwrap();
-        drop(place);
+        drop(ticket);
         let _eve = admission.admit(&Identity::user("eve")).unwrap();
         let refusal = admission.complete(turn.try_recv().unwrap()).unwrap_err();
         assert_eq!(refusal.kind(), RefusalKind::NodeLimit);

@@ -1,5 +1,5 @@
-//! Limits of running handlers: as many of one user's connections at a time as the user may have, and as many on the node as
-//! there may be connections, disconnected ones included.
+//! Limits of running handlers: as many of one user's connections at a time as the user may have,
+//! and as many on the node as there may be connections, disconnected ones included.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

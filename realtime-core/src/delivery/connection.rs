@@ -58,7 +58,8 @@ impl<F: Frame> Connection<F> {
         target.lets(self.info.id, &self.info.identity) && self.former.is_none_or(|former| !target.excludes(former))
     }
 
-    /// Returns whether the connection has been unregistered and its inbox, if there was one, closed.
+    /// Returns whether the connection has been unregistered and its inbox, if there was one,
+    /// closed.
     pub(crate) fn has_left(&self) -> bool {
         self.lease.lock().unwrap_or_else(PoisonError::into_inner).is_none()
     }
@@ -69,12 +70,14 @@ impl<F: Frame> Connection<F> {
         self.outlet.cut();
     }
 
-    /// Asks the session to close the connection; the first reason stays. A live connection still gets what is queued.
+    /// Asks the session to close the connection; the first reason stays. A live connection still
+    /// gets what is queued.
     pub(crate) fn close(&self, reason: CloseReason) {
         self.close_after(Position::START, reason);
     }
 
-    /// Asks the session to close the connection, which first reads the window up to `last_call` if it is behind.
+    /// Asks the session to close the connection, which first reads the window up to `last_call` if
+    /// it is behind.
     pub(crate) fn close_after(&self, last_call: Position, reason: CloseReason) {
         let keeps_inbound = reason.keeps_inbound();
         if self.outbox.close(reason, last_call) {

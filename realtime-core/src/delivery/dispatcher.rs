@@ -43,13 +43,15 @@ use running::Running;
 
 pub use admit::{Admitted, Asker};
 
-/// The path of one provider's events from a send to its connections: record → log → window → hub.
+/// The path of one provider's events from a send to its connections:
+/// record → log → window → hub.
 ///
-/// A provider creates one with its [`Codec`], and attaches it with its own [`Runtime`]. The dispatcher is
-/// the provider's [`crate::RealtimeBroadcast`] and [`crate::SocketIoBroadcast`] too.
+/// A provider creates one with its [`Codec`], and attaches it with its own [`Runtime`]. The
+/// dispatcher is the provider's [`crate::RealtimeBroadcast`] and [`crate::SocketIoBroadcast`] too.
 ///
-/// It runs until [`Dispatcher::shutdown`], or until the last clone of what [`Dispatcher::new`] returned is dropped: then it
-/// shuts down by itself, as with [`Drain::now`](crate::Drain::now). Connections and their tasks do not keep it running.
+/// It runs until [`Dispatcher::shutdown`], or until the last clone of what [`Dispatcher::new`]
+/// returned is dropped: then it shuts down by itself, as with [`Drain::now`](crate::Drain::now).
+/// Connections and their tasks do not keep it running.
 pub struct Dispatcher<C: Codec> {
     shared: Arc<Shared<C>>,
     /// `true` if the dispatcher shuts down when the last such handle is dropped.
@@ -68,11 +70,14 @@ pub struct Shared<C: Codec> {
     pub(crate) counters: Counters,
     /// Set once, when the provider is attached.
     runtime: OnceLock<Runtime>,
-    /// The log's life; replaced when a log has lost its records, in one step with the hub's and the window's position.
+    /// The log's life; replaced when a log has lost its records, in one step with the hub's and the
+    /// window's position.
     life: RwLock<Life>,
-    /// The end of the log when this node began to read it: a close up to here is older than every connection.
+    /// The end of the log when this node began to read it: a close up to here is older than every
+    /// connection.
     filled: AtomicU64,
-    /// Asks of this node under way, by the position of their record, which is the number clients answer with.
+    /// Asks of this node under way, by the position of their record, which is the number clients
+    /// answer with.
     asks: Mutex<Asks>,
     /// This provider alone, as a record's providers.
     only: Providers,
@@ -164,13 +169,14 @@ impl<C: Codec> Dispatcher<C> {
         self.hub.matching(target).iter().map(stats).collect()
     }
 
-    /// Closes the connections of a target, on this node immediately and on all nodes through the log; returns the number of
-    /// this node's that were asked to close. On each node the close applies to connections older than its position in the log.
+    /// Closes the connections of a target, on this node immediately and on all nodes through the
+    /// log; returns the number of this node's that were asked to close. On each node the close
+    /// applies to connections older than its position in the log.
     ///
     /// # Errors
-    /// [`Error::InvalidName`], [`Error::NotAttached`]. When the log does not accept it, those of this node are closed all the
-    /// same, and the error is [`Error::OutcomeUnknown`] or, when it is certain that no other node will get it,
-    /// [`Error::Backplane`] or [`Error::Closed`].
+    /// [`Error::InvalidName`], [`Error::NotAttached`]. When the log does not accept it, those of
+    /// this node are closed all the same, and the error is [`Error::OutcomeUnknown`] or, when it is
+    /// certain that no other node will get it, [`Error::Backplane`] or [`Error::Closed`].
     pub async fn close(&self, target: Target, reason: CloseReason) -> Result<usize> {
         target.check()?;
         self.runtime()?;
@@ -197,8 +203,8 @@ impl<C: Codec> Dispatcher<C> {
         self.codec.event(&Event::protocol("lost", &value), Some(until))
     }
 
-    /// Returns the event for a client that one record was passed over, because too many of its user's connections were closed
-    /// within it: that record alone lies between the two positions.
+    /// Returns the event for a client that one record was passed over, because too many of its
+    /// user's connections were closed within it: that record alone lies between the two positions.
     pub(crate) fn passed_over(
         &self,
         position: Position,
@@ -246,8 +252,9 @@ impl<C: Codec> Dispatcher<C> {
         self.asks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Closes connections that have taken nothing for too long, or whose identity has expired, and forgets what no connection
-    /// can read any more. Returns the users whose rooms should end by absence.
+    /// Closes connections that have taken nothing for too long, or whose identity has expired, and
+    /// forgets what no connection can read any more. Returns the users whose rooms should end by
+    /// absence.
     fn sweep(&self, now: Instant) -> Vec<Member> {
         let clock = std::time::SystemTime::now();
         for connection in self.hub.everyone().iter() {

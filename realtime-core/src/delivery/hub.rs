@@ -27,7 +27,8 @@ pub(crate) use visibility::Visibility;
 
 /// This node's connections of one provider, found by connection, user, tenant and room.
 pub struct Hub<F> {
-    /// Held to look connections up or change the index, never across a send or an await: a delivery collects under the lock and pushes after it.
+    /// Held to look connections up or change the index, never across a send or an await: a delivery
+    /// collects under the lock and pushes after it.
     index: Mutex<Index<F>>,
     /// The last record that was applied; stored under the index lock, before the record's pushes.
     applied: AtomicU64,
@@ -51,8 +52,9 @@ impl<F: Frame> Hub<F> {
         Position::new(self.applied.load(Ordering::Acquire))
     }
 
-    /// Begins with the log after this position, at the start or in a new epoch, in one step with this change. The connections
-    /// that are registered are closed before it, wherever they stand: the window of another life is not for them.
+    /// Begins with the log after this position, at the start or in a new epoch, in one step with
+    /// this change. The connections that are registered are closed before it, wherever they stand:
+    /// the window of another life is not for them.
     pub(crate) fn restart(&self, start: Position, change: impl FnOnce()) {
         let closed: Vec<_> = {
             let mut index = self.lock();
@@ -67,9 +69,10 @@ impl<F: Frame> Hub<F> {
         closed.iter().for_each(|connection| connection.outlet.wake());
     }
 
-    /// Registers a connection of this identity in the rooms that it named. `create` gets the last applied position and the one
-    /// before which the user's cursors are expired, and returns the connection and the position from which it reads: in one step,
-    /// so that neither a record nor a new epoch comes between.
+    /// Registers a connection of this identity in the rooms that it named. `create` gets the last
+    /// applied position and the one before which the user's cursors are expired, and returns the
+    /// connection and the position from which it reads: in one step, so that neither a record nor a
+    /// new epoch comes between.
     pub(crate) fn register(
         &self,
         identity: &Identity,
@@ -103,12 +106,14 @@ impl<F: Frame> Hub<F> {
         index.enter(id, room, applied)
     }
 
-    /// Returns the number of rooms that a connection entered itself, and whether this one is among them.
+    /// Returns the number of rooms that a connection entered itself, and whether this one is among
+    /// them.
     pub(crate) fn stays(&self, id: ConnectionId, room: &str) -> Stays {
         self.lock().stays(id, room)
     }
 
-    /// Removes a connection, from the current position on, from a room that it entered itself; `false` if it was not in.
+    /// Removes a connection, from the current position on, from a room that it entered itself;
+    /// `false` if it was not in.
     pub(crate) fn leave(&self, id: ConnectionId, room: &str) -> bool {
         let mut index = self.lock();
         let applied = self.applied();
@@ -120,8 +125,9 @@ impl<F: Frame> Hub<F> {
         self.lock().is_in(id, room)
     }
 
-    /// Makes this record the last one applied, in one step with this change of the index. Every record advances `applied`
-    /// here, before its pushes, so that no connection turns live without it (see [`Registration::try_take`]).
+    /// Makes this record the last one applied, in one step with this change of the index. Every
+    /// record advances `applied` here, before its pushes, so that no connection turns live without
+    /// it (see [`Registration::try_take`]).
     ///
     /// [`Registration::try_take`]: crate::Registration::try_take
     fn advance<T>(&self, position: Position, change: impl FnOnce(&mut Index<F>) -> T) -> T {
@@ -140,8 +146,8 @@ impl<F: Frame> Hub<F> {
         self.advance(position, |index| index.leave_user(member, room, position));
     }
 
-    /// Applies the end of an absent user's rooms, of those that were joined up to `seen`; returns the user's connections that
-    /// are registered all the same.
+    /// Applies the end of an absent user's rooms, of those that were joined up to `seen`; returns
+    /// the user's connections that are registered all the same.
     pub(crate) fn end_absent(
         &self,
         position: Position,
@@ -157,8 +163,8 @@ impl<F: Frame> Hub<F> {
         self.advance(position, |_| ());
     }
 
-    /// Jumps to this position over missing records, in one step with this change. The leaves among them are not known, so all
-    /// memberships that users were joined to are forgotten.
+    /// Jumps to this position over missing records, in one step with this change. The leaves among
+    /// them are not known, so all memberships that users were joined to are forgotten.
     pub(crate) fn jump(&self, position: Position, change: impl FnOnce()) {
         let mut index = self.lock();
         change();
@@ -166,9 +172,9 @@ impl<F: Frame> Hub<F> {
         self.applied.store(position.get(), Ordering::Release);
     }
 
-    /// Applies a record for a target: every matching connection gets the frame or will read it from the window. `has_cursor`
-    /// says whether the frame carries its cursor. `matched` is called with each connection before the push and after it;
-    /// `wakes` gets each one that is to be woken.
+    /// Applies a record for a target: every matching connection gets the frame or will read it from
+    /// the window. `has_cursor` says whether the frame carries its cursor. `matched` is called with
+    /// each connection before the push and after it; `wakes` gets each one that is to be woken.
     #[expect(clippy::too_many_arguments, reason = "a record's fields, and two that observe the delivery")]
     pub(crate) fn deliver(
         &self,
@@ -207,7 +213,8 @@ impl<F: Frame> Hub<F> {
         outcome
     }
 
-    /// Pushes a frame without a position to one connection, once there is room in its lane or the connection is closed.
+    /// Pushes a frame without a position to one connection, once there is room in its lane or the
+    /// connection is closed.
     pub(crate) async fn push_side_in_turn(&self, connection: &Connection<F>, frame: F) -> Pushed {
         let size = frame.size();
         loop {
@@ -222,8 +229,8 @@ impl<F: Frame> Hub<F> {
         }
     }
 
-    /// Pushes a frame without a position to one connection; if its lane is full and the frame may not be dropped, the
-    /// connection is closed.
+    /// Pushes a frame without a position to one connection; if its lane is full and the frame may
+    /// not be dropped, the connection is closed.
     pub(crate) fn push_side(&self, connection: &Connection<F>, frame: F, may_drop: bool, now: Instant) -> Pushed {
         let (pushed, wake) = connection.outbox.push_side(frame, may_drop, self.outbox, now);
         if pushed == Pushed::Full {
@@ -235,7 +242,8 @@ impl<F: Frame> Hub<F> {
         pushed
     }
 
-    /// Sends a bare cursor to the live connections whose newest one is older than `since`. Only called between two deliveries.
+    /// Sends a bare cursor to the live connections whose newest one is older than `since`. Only
+    /// called between two deliveries.
     pub(crate) fn push_cursors(&self, since: Position, frame: &F, now: Instant) {
         let applied = self.applied();
         for connection in self.everyone().iter() {
@@ -269,7 +277,8 @@ impl<F: Frame> Hub<F> {
         self.lock().user_rooms(member)
     }
 
-    /// Returns the current position if a user's rooms should still end by absence, which counts as announced for some time.
+    /// Returns the current position if a user's rooms should still end by absence, which counts as
+    /// announced for some time.
     pub(crate) fn announce_absence(&self, member: &Member, time: Duration, now: Instant) -> Option<Position> {
         let mut index = self.lock();
         let joined = index.absent(member).filter(|joined| joined.is_absent(time, now))?;
@@ -284,8 +293,8 @@ impl<F: Frame> Hub<F> {
         }
     }
 
-    /// Forgets the memberships that no reader of the window needs any more. Returns up to `most` users whose rooms should end
-    /// because they have been absent for this long.
+    /// Forgets the memberships that no reader of the window needs any more. Returns up to `most`
+    /// users whose rooms should end because they have been absent for this long.
     pub(crate) fn forget(&self, start: Position, time: Duration, now: Instant, most: usize) -> Vec<Member> {
         self.lock().forget(start, time, now, most)
     }

@@ -21,7 +21,8 @@ use crate::values::name::shorten;
 use crate::values::position::Position;
 use crate::values::stats::add;
 
-/// A connection's registration in the hub; dropping it unregisters the connection, on every exit path.
+/// A connection's registration in the hub; dropping it unregisters the connection, on every exit
+/// path.
 pub struct Registration<C: Codec> {
     dispatcher: Arc<Dispatcher<C>>,
     connection: Arc<Connection<C::Frame>>,
@@ -116,7 +117,8 @@ impl<C: Codec> Registration<C> {
         }
     }
 
-    /// Takes what the outbox's lanes hold; goes on if the connection is behind and the window is to be read next.
+    /// Takes what the outbox's lanes hold; goes on if the connection is behind and the window is to
+    /// be read next.
     fn take_queued(&self, batch: &mut Batch<'_, C::Frame>) -> ControlFlow<Take, Reader> {
         let mut state = self.connection.outbox.lock();
         let known = batch.frames.len();
@@ -156,8 +158,8 @@ impl<C: Codec> Registration<C> {
         WindowRead { read, lost, frames, end: visibility.end }
     }
 
-    /// Adds what was read to the batch, and turns the connection live if it has read up to the last applied record; `false`
-    /// if it was closed meanwhile and nothing was added.
+    /// Adds what was read to the batch, and turns the connection live if it has read up to the last
+    /// applied record; `false` if it was closed meanwhile and nothing was added.
     fn try_turn_live(
         &self,
         batch: &mut Batch<'_, C::Frame>,
@@ -182,9 +184,10 @@ impl<C: Codec> Registration<C> {
         let first = batch.frames.len();
         batch.large.extend(read.large.into_iter().map(|record| Large { at: record.at + first, ..record }));
         batch.frames.append(&mut frames);
-        // Why nothing is missed between the read and the turn: `applied` is stored under the hub's index lock before a
-        // record's pushes. A push that came before this lock on the outbox was taken had stored a larger `applied`, so the
-        // reader reads on; a push that comes after it finds the connection live.
+        // Why nothing is missed between the read and the turn: `applied` is stored under the hub's
+        // index lock before a record's pushes. A push that came before this lock on the outbox was
+        // taken had stored a larger `applied`, so the reader reads on; a push that comes after it
+        // finds the connection live.
         let at_end = read.position >= end && self.dispatcher.hub().applied() == end;
         state.mode = if at_end { Mode::Live(read.position) } else { Mode::Behind(read.position) };
         if !at_end {
@@ -193,8 +196,9 @@ impl<C: Codec> Registration<C> {
         true
     }
 
-    /// Queues an event from the client for the handlers; `false` asks the session to pause reading until
-    /// [`Registration::poll_room`], or to stop if the connection is to be closed: its events are ignored.
+    /// Queues an event from the client for the handlers; `false` asks the session to pause reading
+    /// until [`Registration::poll_room`], or to stop if the connection is to be closed: its events
+    /// are ignored.
     pub fn receive(&self, inbound: Inbound) -> bool {
         if self.is_closed() {
             return false;
@@ -221,8 +225,8 @@ impl<C: Codec> Registration<C> {
         inbox
     }
 
-    /// Settles an ask with the client's answer; `false` if no caller waits for it (any more), or the connection is to be
-    /// closed.
+    /// Settles an ask with the client's answer; `false` if no caller waits for it (any more), or
+    /// the connection is to be closed.
     pub fn answer(&self, ack: u64, payload: InboundPayload) -> bool {
         if self.is_closed() {
             return false;
@@ -236,13 +240,15 @@ impl<C: Codec> Registration<C> {
         !self.is_closed() && self.dispatcher.answer_unreadable(ack, self.id())
     }
 
-    /// Pushes a frame of the transport's own into the lane of replies; a full lane closes the connection.
+    /// Pushes a frame of the transport's own into the lane of replies; a full lane closes the
+    /// connection.
     pub fn push(&self, frame: C::Frame) {
         self.dispatcher.hub().push_side(&self.connection, frame, false, Instant::now());
     }
 
-    /// Sends the client an error, as the answer to its number if it gave one, in order with the answers of the handlers;
-    /// `false` asks the session to pause reading until [`Registration::poll_room`].
+    /// Sends the client an error, as the answer to its number if it gave one, in order with the
+    /// answers of the handlers; `false` asks the session to pause reading until
+    /// [`Registration::poll_room`].
     pub fn reject(&self, error: HandlerError, ack: Option<u64>) -> bool {
         if self.is_closed() {
             return false;
@@ -258,7 +264,8 @@ impl<C: Codec> Registration<C> {
         }
     }
 
-    /// Records the client's fault, in words, for the log line of the disconnect; the first one stays.
+    /// Records the client's fault, in words, for the log line of the disconnect; the first one
+    /// stays.
     pub fn note_fault(&self, detail: impl std::fmt::Display) {
         self.connection.fault.get_or_init(|| shorten(&detail.to_string()).into());
     }
@@ -273,21 +280,24 @@ impl<C: Codec> Registration<C> {
         self.connection.outbox.is_closed()
     }
 
-    /// Returns the reason for which the connection is to be closed, before [`Take::Closed`] does when all else has been taken.
+    /// Returns the reason for which the connection is to be closed, before [`Take::Closed`] does
+    /// when all else has been taken.
     pub fn close_reason(&self) -> Option<CloseReason> {
         self.connection.outbox.close_reason()
     }
 
-    /// Notes that a part of what was taken has been written and the rest still waits: the connection is slow, not stalled.
+    /// Notes that a part of what was taken has been written and the rest still waits: the
+    /// connection is slow, not stalled.
     pub fn progressed(&self) {
         self.connection.outbox.progressed(Instant::now());
     }
 
-    /// Records, on a disconnect, that of all the frames ever taken the one with this number (from 0 on) has arrived at the
-    /// client's host in part.
+    /// Records, on a disconnect, that of all the frames ever taken the one with this number (from 0
+    /// on) has arrived at the client's host in part.
     ///
-    /// An event of more than 64 KiB within which three connections of a user were closed is passed over for that user with a
-    /// `lost`, so that a line that is too slow for it does not cause a loop.
+    /// An event of more than 64 KiB within which three connections of a user were closed is passed
+    /// over for that user with a `lost`, so that a line that is too slow for it does not cause a
+    /// loop.
     pub fn cut_within(&self, number: u64) {
         let within = self.in_flight().end_within(number);
         if let Some(large) = within {
@@ -300,19 +310,20 @@ impl<C: Codec> Registration<C> {
         self.connection.in_flight.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Unregisters the connection now, for this reason unless it was closed for another one; dropping the registration later
-    /// has no further effect.
+    /// Unregisters the connection now, for this reason unless it was closed for another one;
+    /// dropping the registration later has no further effect.
     pub fn leave(&self, reason: CloseReason) {
         self.dispatcher.disconnect(&self.connection, reason);
     }
 
-    /// Sets the reason for [`Registration::leave`] when the registration is dropped; the first one stays. The default is
-    /// [`CloseReason::CONNECTION_LOST`].
+    /// Sets the reason for [`Registration::leave`] when the registration is dropped; the first one
+    /// stays. The default is [`CloseReason::CONNECTION_LOST`].
     pub fn set_reason(&self, reason: CloseReason) {
         self.reason.get_or_init(|| reason);
     }
 
-    /// Returns the span of everything that is done for the connection, with its id, provider and user.
+    /// Returns the span of everything that is done for the connection, with its id, provider and
+    /// user.
     pub fn span(&self) -> &tracing::Span {
         &self.connection.span
     }
@@ -348,7 +359,8 @@ impl<C: Codec> std::fmt::Debug for Registration<C> {
 }
 
 impl SessionOutlet {
-    /// Takes what waits, up to `budget` bytes of frames; pending (and the task is woken later) when there is nothing.
+    /// Takes what waits, up to `budget` bytes of frames; pending (and the task is woken later) when
+    /// there is nothing.
     ///
     /// Never ready with [`Take::Empty`].
     pub fn poll_take<C: Codec>(

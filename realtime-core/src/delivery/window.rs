@@ -16,12 +16,13 @@ use crate::values::position::Position;
 use crate::values::target::Target;
 pub(crate) use read::Read;
 
-/// The newest part of a provider's log in this node's memory, encoded, and indexed by target so that
-/// a read costs what it returns. Connections read nothing but this.
+/// The newest part of a provider's log in this node's memory, encoded, and indexed by target so
+/// that a read costs what it returns. Connections read nothing but this.
 #[derive(Debug)]
 pub struct Window<F> {
     config: WindowConfig,
-    /// The records and their index. Held for one append or one read of a bounded batch, never across a send or an await.
+    /// The records and their index. Held for one append or one read of a bounded batch, never
+    /// across a send or an await.
     inner: RwLock<Inner<F>>,
 }
 
@@ -56,9 +57,11 @@ pub(crate) struct Record<F> {
 pub(crate) enum Content<F> {
     /// An event or ask: its target and the encoded frame.
     Event { target: Target, frame: F, kind: Kind },
-    /// A record that was applied already (a join, a leave, one that could not be read): only its position counts.
+    /// A record that was applied already (a join, a leave, one that could not be read): only its
+    /// position counts.
     Nothing,
-    /// A record for other providers: its position is known, and counts against no bound but that of positions.
+    /// A record for other providers: its position is known, and counts against no bound but that of
+    /// positions.
     Passed,
 }
 
@@ -80,8 +83,9 @@ pub(crate) struct Series {
     pub(crate) key: Arc<str>,
 }
 
-/// The bound of positions, in multiples of the bound of records: most may be other providers' records.
-const POSITIONS_PER_RECORD: usize = 8;
+/// The bound of positions, in multiples of the bound of records: most may be other providers'
+/// records.
+const POSITIONS: usize = 8;
 /// The bookkeeping that a record costs in addition to its frame, in bytes.
 const RECORD_BYTES: usize = 160;
 
@@ -152,8 +156,8 @@ impl<F: Frame> Window<F> {
         self.write().trim(&self.config, now);
     }
 
-    /// Counts a connection of this identity that was closed within this record, which is passed over for that identity from
-    /// the third time on.
+    /// Counts a connection of this identity that was closed within this record, which is passed
+    /// over for that identity from the third time on.
     pub(crate) fn count_cut(&self, position: Position, identity: &Identity) {
         let mut inner = self.write();
         if inner.record(position).is_some() {
@@ -161,8 +165,8 @@ impl<F: Frame> Window<F> {
         }
     }
 
-    /// Returns the mark of the record at this position, [`Mark::NONE`] if this node never read that record; `None` if the
-    /// position is outside the window. The start counts as inside.
+    /// Returns the mark of the record at this position, [`Mark::NONE`] if this node never read that
+    /// record; `None` if the position is outside the window. The start counts as inside.
     pub(crate) fn mark(&self, position: Position) -> Option<Mark> {
         let inner = self.read_lock();
         if position == inner.start {
@@ -176,8 +180,8 @@ impl<F: Frame> Window<F> {
         self.read_lock().start
     }
 
-    /// Returns the position before the newest quarter of the window, by age and by bytes; a client whose newest cursor is
-    /// older should get a new one.
+    /// Returns the position before the newest quarter of the window, by age and by bytes; a client
+    /// whose newest cursor is older should get a new one.
     pub(crate) fn quarter(&self, now: Instant) -> Position {
         let inner = self.read_lock();
         let is_old = |record: &Record<F>| now.saturating_duration_since(record.seen) > self.config.age / 4;
@@ -214,12 +218,13 @@ impl<F: Frame> Inner<F> {
         Position::new(self.start.get() + self.records.len() as u64)
     }
 
-    /// Returns the position from which a reader resumes whose own has left the window, and its mark; `losses` is the number
-    /// of times that this happened to the reader before.
+    /// Returns the position from which a reader resumes whose own has left the window, and its
+    /// mark; `losses` is the number of times that this happened to the reader before.
     ///
-    /// Not the oldest record, which would have left the window too when the reader comes for the next part, but the end of
-    /// the oldest quarter: a reader that is slower than the window turns over gets a few losses and not one for each part.
-    /// Up to an eighth more, in turns, or a series with the same rhythm could always be in what is skipped.
+    /// Not the oldest record, which would have left the window too when the reader comes for the
+    /// next part, but the end of the oldest quarter: a reader that is slower than the window turns
+    /// over gets a few losses and not one for each part. Up to an eighth more, in turns, or a
+    /// series with the same rhythm could always be in what is skipped.
     fn well_inside(&self, losses: u32) -> (Position, Mark) {
         let records = self.records.len() as u64;
         let position = Position::new(self.start.get() + records / 4 + u64::from(losses) % (records / 8 + 1));
@@ -241,10 +246,10 @@ impl<F: Frame> Inner<F> {
     fn trim(&mut self, config: &WindowConfig, now: Instant) {
         while let Some(oldest) = self.records.front() {
             let too_old = now.saturating_duration_since(oldest.seen) > config.age;
-            // The newest record stays whatever its size: an event larger than the bound still has to be read.
+            // The newest record stays whatever its size: an event larger than the bound still has
+            // to be read.
             let own = self.records.len() - self.passed;
-            let too_many =
-                own > config.records || self.records.len() > config.records.saturating_mul(POSITIONS_PER_RECORD);
+            let too_many = own > config.records || self.records.len() > config.records.saturating_mul(POSITIONS);
             let too_much = self.records.len() > 1 && (too_many || self.bytes > config.bytes);
             if !too_old && !too_much {
                 break;

@@ -13,8 +13,8 @@ use crate::values::inbound::Inbound;
 
 /// The decoded events of one connection that wait for its handlers, in order.
 ///
-/// Bounded by back-pressure: a push returns whether to go on reading. A transport that gets `false` pauses reading, so the
-/// queue exceeds the mark by one read at most.
+/// Bounded by back-pressure: a push returns whether to go on reading. A transport that gets `false`
+/// pauses reading, so the queue exceeds the mark by one read at most.
 pub struct Inbox {
     /// Short: held to move one event in or out.
     state: Mutex<State>,
@@ -135,8 +135,8 @@ impl Inbox {
         if self.lock().paused { Poll::Pending } else { Poll::Ready(()) }
     }
 
-    /// Sets a callback for each time that reading may resume after a pause, for transports whose reader is not the session's
-    /// task.
+    /// Sets a callback for each time that reading may resume after a pause, for transports whose
+    /// reader is not the session's task.
     pub fn on_room(&self, call: impl Fn() + Send + Sync + 'static) {
         self.lock().on_room = Some(Arc::new(call));
     }
@@ -152,9 +152,9 @@ impl Inbox {
         self.leave(false, None);
     }
 
-    /// Closes the queue because the connection has left the hub. The queued events are dropped, unless `keep` is set (the
-    /// client closed the connection after them) and the worker has or gets a handler slot. A worker that is not done is counted
-    /// in `lingering` until it is.
+    /// Closes the queue because the connection has left the hub. The queued events are dropped,
+    /// unless `keep` is set (the client closed the connection after them) and the worker has or
+    /// gets a handler slot. A worker that is not done is counted in `lingering` until it is.
     pub(crate) fn leave(&self, keep: bool, lingering: Option<&AtomicU64>) {
         let then = {
             let mut state = self.lock();
@@ -189,7 +189,8 @@ impl Inbox {
 
     /// Returns the next event; `None` when closed and empty.
     pub(crate) async fn pop(&self) -> Option<Item> {
-        // Set after waiting for a slot: one event is handled before other workers of the user get it.
+        // Set after waiting for a slot: one event is handled before other workers of the user get
+        // it.
         let mut fresh = false;
         loop {
             let (arrived, left) = (self.arrived.notified(), self.left.notified());
@@ -205,7 +206,8 @@ impl Inbox {
                     // `None` means that the connection has left the hub, which the next step sees.
                     Some(busy) = self.work.begin() => {
                         let mut state = self.lock();
-                        // A closed queue may still be handled; one whose events were dropped is empty.
+                        // A closed queue may still be handled; one whose events were dropped is
+                        // empty.
                         let unused = if state.queue.is_empty() { Some(busy) } else { state.busy.replace(busy) };
                         drop(state);
                         drop(unused);
@@ -245,7 +247,8 @@ impl Inbox {
 }
 
 impl State {
-    /// Returns the next step; `goes_on` is `false` if the worker has to give up its slot to others of the user that wait.
+    /// Returns the next step; `goes_on` is `false` if the worker has to give up its slot to others
+    /// of the user that wait.
     fn step(&mut self, goes_on: bool) -> (Step, Then) {
         self.handling = false;
         self.beginning = false;
@@ -357,15 +360,15 @@ mod tests {
     async fn push_leaves_the_slot_to_the_worker_that_waits() {
         let admission = Admission::new(Limits::default().with_connections_per_user(1));
         let ticket = admission.admit(&Identity::user("ann")).unwrap();
-        let of_gone = Work::of(&ticket);
-        let gone = of_gone.try_begin().unwrap();
+        let other = Work::of(&ticket);
+        let busy = other.try_begin().unwrap();
         let inbox = Inbox::new(Work::of(&ticket));
         inbox.push(Inbound::new("a", "1"));
         let mut pop = Box::pin(inbox.pop());
         // The task has used up its budget: it does not even ask for the slot.
         while futures_util::poll!(Box::pin(tokio::task::coop::consume_budget())).is_ready() {}
         assert!(futures_util::poll!(&mut pop).is_pending());
-        drop(gone);
+        drop(busy);
         inbox.push(Inbound::new("a", "2"));
         let next = tokio::time::timeout(std::time::Duration::from_secs(10), &mut pop).await;
         assert!(next.expect("the slot is free").is_some());

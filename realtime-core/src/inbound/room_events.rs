@@ -1,5 +1,5 @@
-//! The handlers of `subscribe`, `unsubscribe`, `join` and `leave`: rooms that a client names itself, in order with its other
-//! events.
+//! The handlers of `subscribe`, `unsubscribe`, `join` and `leave`: rooms that a client names
+//! itself, in order with its other events.
 
 use async_trait::async_trait;
 use serde_json::{Value, json};
@@ -13,8 +13,8 @@ use crate::values::inbound::{Inbound, InboundPayload};
 use crate::values::name::check_name;
 
 impl Router {
-    /// Adds handlers for `subscribe` and `unsubscribe`, `join` and `leave`, by which a client enters and leaves rooms, where
-    /// the application has no handler of its own for the name.
+    /// Adds handlers for `subscribe` and `unsubscribe`, `join` and `leave`, by which a client
+    /// enters and leaves rooms, where the application has no handler of its own for the name.
     pub fn with_room_events(self) -> Self {
         self.with_default("subscribe", RoomEvent { enters: true, names_room: true })
             .with_default("unsubscribe", RoomEvent { enters: false, names_room: true })
@@ -26,7 +26,8 @@ impl Router {
 struct RoomEvent {
     /// `true` to enter the room, `false` to leave it.
     enters: bool,
-    /// `true` if the answer is `{"channel": name}`, `false` if it says whether anything has changed.
+    /// `true` if the answer is `{"channel": name}`, `false` if it says whether anything has
+    /// changed.
     names_room: bool,
 }
 

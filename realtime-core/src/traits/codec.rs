@@ -8,7 +8,8 @@ use crate::values::handler_error::HandlerError;
 
 /// An encoded event, ready for the wire; cheap to clone, because the bytes are shared.
 pub trait Frame: Clone + Send + Sync + 'static {
-    /// Returns the memory that the frame stands for, in bytes; outboxes and the window are bounded by it.
+    /// Returns the memory that the frame stands for, in bytes; outboxes and the window are bounded
+    /// by it.
     fn size(&self) -> usize;
 }
 
@@ -29,17 +30,19 @@ pub trait Codec: Send + Sync + 'static {
     /// Encodes an event that the client is to answer, with this number.
     fn ask(&self, event: &Event, ack: u64) -> Self::Frame;
 
-    /// Encodes the answer to an event that the client sent with this number; `None` if nothing is to be sent.
+    /// Encodes the answer to an event that the client sent with this number; `None` if nothing is
+    /// to be sent.
     fn ack(&self, ack: u64, payload: &Payload) -> Option<Self::Frame>;
 
-    /// Encodes an error, as the answer to the client's number if it gave one; `None` if nothing is to be sent.
+    /// Encodes an error, as the answer to the client's number if it gave one; `None` if nothing is
+    /// to be sent.
     fn error(&self, error: &HandlerError, ack: Option<u64>) -> Option<Self::Frame>;
 
     /// Encodes a bare cursor, for a client that has not received an event for long.
     fn cursor(&self, cursor: Cursor) -> Self::Frame;
 
-    /// Encodes when a client should reconnect, sent before its connection is closed; by default the event `reconnect` with
-    /// `{"delayMs", "reason"}`.
+    /// Encodes when a client should reconnect, sent before its connection is closed; by default the
+    /// event `reconnect` with `{"delayMs", "reason"}`.
     fn reconnect(&self, drain: Drain, reason: &CloseReason) -> Self::Frame {
         let delay = drain.reconnect_delay().as_millis() as u64;
         let value = serde_json::json!({ "delayMs": delay, "reason": reason.text() });

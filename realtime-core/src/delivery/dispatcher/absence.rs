@@ -1,10 +1,12 @@
-//! The end of an absent user's rooms: a record like any other, so that it has its position on every node, and a client that
-//! resumes from before it is notified.
+//! The end of an absent user's rooms: a record like any other, so that it has its position on every
+//! node, and a client that resumes from before it is notified.
 //!
-//! The record is written by the node that saw the user's last connection leave, or that made the join if there never was one,
-//! when that was longer ago than the window reaches; by any other node if that one has not for several times as long. The
-//! directory is asked first whether the user is connected to another node: nodes that share a log share a directory too. If
-//! the record is applied all the same while a connection is registered, that connection has to reconnect and begin anew.
+//! The record is written by the node that saw the user's last connection leave, or that made the
+//! join if there never was one, when that was longer ago than the window reaches; by any other node
+//! if that one has not for several times as long. The directory is asked first whether the user is
+//! connected to another node: nodes that share a log share a directory too. If the record is
+//! applied all the same while a connection is registered, that connection has to reconnect and
+//! begin anew.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -24,8 +26,9 @@ pub(super) const MOST_ENDED: usize = 100;
 const ANSWER: Duration = Duration::from_secs(2);
 
 impl<C: Codec> Dispatcher<C> {
-    /// Ends the rooms of these users, one after the other and concurrently with the tail loop, unless an earlier call is still
-    /// running: users that are left out are still absent at the next beat.
+    /// Ends the rooms of these users, one after the other and concurrently with the tail loop,
+    /// unless an earlier call is still running: users that are left out are still absent at the
+    /// next beat.
     pub(super) fn end_absent(&self, absent: Vec<Member>) {
         if absent.is_empty() || self.ending.swap(true, Ordering::AcqRel) {
             return;

@@ -20,7 +20,8 @@ use crate::values::name::check_name;
 use crate::values::refusal::{Refusal, RefusalKind};
 use crate::values::target::Target;
 
-/// A connection that may be registered: its identity, its counted slot, the rooms that it named, and its cursor.
+/// A connection that may be registered: its identity, its counted slot, the rooms that it named,
+/// and its cursor.
 #[derive(Debug)]
 pub struct Admitted {
     pub(super) id: ConnectionId,
@@ -49,8 +50,8 @@ impl Admitted {
         &self.identity
     }
 
-    /// Sets the client's previous connection: if this one resumes, events that exclude that connection exclude this one
-    /// too.
+    /// Sets the client's previous connection: if this one resumes, events that exclude that
+    /// connection exclude this one too.
     pub fn formerly(mut self, former: Option<ConnectionId>) -> Self {
         self.former = former;
         self
@@ -58,10 +59,11 @@ impl Admitted {
 }
 
 impl<C: Codec> Dispatcher<C> {
-    /// Admits a connection request: authenticates it, takes a slot for it, and asks the policy for the rooms that it names.
+    /// Admits a connection request: authenticates it, takes a slot for it, and asks the policy for
+    /// the rooms that it names.
     ///
-    /// At the limit of its user the connections of that user are asked for a sign of life ([`Outlet::probe`]), so that dead
-    /// ones free their slots.
+    /// At the limit of its user the connections of that user are asked for a sign of life
+    /// ([`Outlet::probe`]), so that dead ones free their slots.
     ///
     /// [`Outlet::probe`]: crate::Outlet::probe
     ///
@@ -76,9 +78,10 @@ impl<C: Codec> Dispatcher<C> {
         self.admit_in(request, rooms, cursor, async |identity| self.take_slot(identity)).await
     }
 
-    /// Admits a connection request as [`Dispatcher::admit`] does, but at the limit of its user waits for the next slot that
-    /// becomes free, for `most` at the longest; as many requests may wait as there are slots. `held` is called with `true`
-    /// when the wait begins and with `false` when it ends.
+    /// Admits a connection request as [`Dispatcher::admit`] does, but at the limit of its user
+    /// waits for the next slot that becomes free, for `most` at the longest; as many requests may
+    /// wait as there are slots. `held` is called with `true` when the wait begins and with `false`
+    /// when it ends.
     ///
     /// # Errors
     /// A [`Refusal`], counted and logged.
@@ -159,8 +162,8 @@ impl<C: Codec> Dispatcher<C> {
         Ok(())
     }
 
-    /// Takes a slot of this provider and one of the service; at the user's limit asks the user's connections for a sign of
-    /// life.
+    /// Takes a slot of this provider and one of the service; at the user's limit asks the user's
+    /// connections for a sign of life.
     fn take_slot(&self, identity: &Identity) -> Result<Ticket, Refusal> {
         let runtime = self.check_open()?;
         let at_limit = |refusal: &Refusal| refusal.kind() == RefusalKind::UserLimit;
@@ -193,8 +196,8 @@ impl<C: Codec> Dispatcher<C> {
         connections.iter().filter(own).for_each(|connection| connection.probe());
     }
 
-    /// Admits a connection for a route of the application's own, which knows its identity, the rooms that it may enter, and
-    /// perhaps its address.
+    /// Admits a connection for a route of the application's own, which knows its identity, the
+    /// rooms that it may enter, and perhaps its address.
     ///
     /// # Errors
     /// A [`Refusal`], counted and logged.
@@ -237,8 +240,8 @@ impl<C: Codec> Dispatcher<C> {
         refusal
     }
 
-    /// Asks the policy whether a connection that is not registered yet may enter the rooms that it names, all of them within
-    /// one `decision_timeout`.
+    /// Asks the policy whether a connection that is not registered yet may enter the rooms that it
+    /// names, all of them within one `decision_timeout`.
     async fn may_enter_all(&self, cx: &Context, rooms: &[String]) -> Result<Vec<(Arc<str>, RoomAccess)>, Refusal> {
         let mut entered = Vec::with_capacity(rooms.len());
         let all = async {

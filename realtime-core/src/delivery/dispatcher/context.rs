@@ -21,8 +21,8 @@ use crate::values::receipt::Receipt;
 use crate::values::refusal::Refusal;
 use crate::values::target::{Scope, Target};
 
-/// The most stays of one connection in rooms that its client named, or ten for each room that it may be in if that is more:
-/// past stays count for as long as the window reaches back.
+/// The most stays of one connection in rooms that its client named, or ten for each room that it
+/// may be in if that is more: past stays count for as long as the window reaches back.
 const MAX_STAYS: usize = 1_000;
 
 impl<C: Codec> Dispatcher<C> {
@@ -53,7 +53,8 @@ impl<C: Codec> Dispatcher<C> {
 /// The control of one connection, and its access to the log.
 struct Own<C: Codec> {
     dispatcher: Arc<Dispatcher<C>>,
-    /// `None` before the registration: the connection is in no room then, and nothing can be done to it.
+    /// `None` before the registration: the connection is in no room then, and nothing can be done
+    /// to it.
     connection: Option<Arc<Connection<C::Frame>>>,
 }
 

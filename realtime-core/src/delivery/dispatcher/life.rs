@@ -1,4 +1,5 @@
-//! The log's life: its cursors, the position that a presented one stands for, and the beginning of a new life.
+//! The log's life: its cursors, the position that a presented one stands for, and the beginning of
+//! a new life.
 
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
@@ -10,8 +11,8 @@ use crate::values::cursor::{Cursor, CursorError, Life, Mark};
 use crate::values::position::Position;
 
 impl<C: Codec> Dispatcher<C> {
-    /// Returns the cursor for a position in the log of the current epoch. No connection resumes from a position that has left
-    /// the window.
+    /// Returns the cursor for a position in the log of the current epoch. No connection resumes
+    /// from a position that has left the window.
     pub fn cursor(&self, position: Position) -> Cursor {
         self.cursor_of(position, self.window.mark(position).unwrap_or(Mark::NONE))
     }
@@ -25,8 +26,9 @@ impl<C: Codec> Dispatcher<C> {
         self.life.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Returns the position that a presented cursor stands for, and the `reason` in `connected`; called in one step with
-    /// `applied`. The user's rooms may have ended by absence at a position (`ended`), and earlier cursors are expired then.
+    /// Returns the position that a presented cursor stands for, and the `reason` in `connected`;
+    /// called in one step with `applied`. The user's rooms may have ended by absence at a position
+    /// (`ended`), and earlier cursors are expired then.
     pub(crate) fn resolve_cursor(
         &self,
         cursor: Option<&str>,
@@ -52,7 +54,8 @@ impl<C: Codec> Dispatcher<C> {
         }
         match self.window.mark(position) {
             None => (None, "expired"),
-            // Not read by this node, or not when the cursor was made: the record may have been another one.
+            // Not read by this node, or not when the cursor was made: the record may have been
+            // another one.
             Some(mark) if position > Position::START && (mark == Mark::NONE || cursor.mark() == Mark::NONE) => {
                 (None, "expired")
             }

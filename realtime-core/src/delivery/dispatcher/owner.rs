@@ -15,12 +15,14 @@ impl<C: Codec> Dispatcher<C> {
 
     /// Returns a handle that does not keep the dispatcher running, for connections and tasks.
     ///
-    /// When the last owner is dropped, connections are closed and sends fail with [`crate::Error::Closed`].
+    /// When the last owner is dropped, connections are closed and sends fail with
+    /// [`crate::Error::Closed`].
     pub fn unowned(&self) -> Arc<Self> {
         Arc::new(Self { shared: Arc::clone(&self.shared), owns: false })
     }
 
-    /// Waits until the dispatcher has been shut down, by any caller: connections have been closed, and sends fail.
+    /// Waits until the dispatcher has been shut down, by any caller: connections have been closed,
+    /// and sends fail.
     pub async fn stopped(&self) {
         self.running.stop.cancelled().await;
     }

@@ -39,7 +39,8 @@ impl<C: Codec> Dispatcher<C> {
             self.running.tasks.spawn(self.run_hooks(&connection, disconnected));
         }
         if let Some(drain) = self.running.draining.get() {
-            // It was registered after the shutdown had begun, perhaps too late for the shutdown's list of connections.
+            // It was registered after the shutdown had begun, perhaps too late for the shutdown's
+            // list of connections.
             self.restart(&connection, *drain);
         }
         connection
@@ -91,7 +92,8 @@ impl<C: Codec> Dispatcher<C> {
         self.codec.event(&Event::protocol("connected", &value), Some(cursor))
     }
 
-    /// Closes a connection and unregisters it, for this reason unless it was closed for another one.
+    /// Closes a connection and unregisters it, for this reason unless it was closed for another
+    /// one.
     pub(crate) fn disconnect(&self, connection: &Connection<C::Frame>, reason: CloseReason) {
         // From here on pushes find it closed, so that receipts do not count it as queued.
         connection.close(reason.clone());
@@ -110,7 +112,8 @@ impl<C: Codec> Dispatcher<C> {
         if reason == CloseReason::WRITE_STALL {
             add(&self.counters.stalled, 1);
         }
-        // Take the lease first: `Registration::inbox` treats a missing lease as "already unregistered".
+        // Take the lease first: `Registration::inbox` treats a missing lease as "already
+        // unregistered".
         let lease = connection.lease.lock().unwrap_or_else(PoisonError::into_inner).take();
         self.counters.closed(reason.code());
         if let Some(inbox) = connection.inbox.get() {
@@ -129,7 +132,8 @@ impl<C: Codec> Dispatcher<C> {
         }
     }
 
-    /// Disconnects a connection whose session may be blocked in a write: drops its queue and resets the TCP connection.
+    /// Disconnects a connection whose session may be blocked in a write: drops its queue and resets
+    /// the TCP connection.
     pub(crate) fn disconnect_stuck(&self, connection: &Connection<C::Frame>, reason: CloseReason) {
         self.disconnect(connection, reason);
         connection.cut();
@@ -145,8 +149,8 @@ impl<C: Codec> Dispatcher<C> {
         self.runtime.get().is_some_and(|runtime| !runtime.hooks.is_empty())
     }
 
-    /// Runs a connection's hooks in order, now and when it has disconnected. A hook that panics does not keep the others from
-    /// their calls.
+    /// Runs a connection's hooks in order, now and when it has disconnected. A hook that panics
+    /// does not keep the others from their calls.
     fn run_hooks(
         self: &Arc<Self>,
         connection: &Arc<Connection<C::Frame>>,

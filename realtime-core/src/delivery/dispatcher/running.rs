@@ -15,13 +15,15 @@ use crate::traits::runtime::Runtime;
 use crate::values::close::CloseReason;
 use crate::values::drain::Drain;
 
-/// The time that a shutdown waits for the last connections, then for their hooks, then for the directory.
+/// The time that a shutdown waits for the last connections, then for their hooks, then for the
+/// directory.
 const SHUTDOWN_STEP: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// The state of a dispatcher between its attach and its shutdown.
 #[derive(Default)]
 pub(super) struct Running {
-    /// `true` if the log is being read, and has been read to its end; `false` while the backplane is not available.
+    /// `true` if the log is being read, and has been read to its end; `false` while the backplane
+    /// is not available.
     pub(super) ready: AtomicBool,
     /// The provider's number in the log.
     pub(super) seat: OnceLock<u64>,
@@ -73,7 +75,8 @@ impl<C: Codec> Dispatcher<C> {
         self.running.ready.load(Ordering::Acquire)
     }
 
-    /// Returns whether a shutdown has begun: connections are not accepted any more, sends are until it is over.
+    /// Returns whether a shutdown has begun: connections are not accepted any more, sends are until
+    /// it is over.
     pub fn is_draining(&self) -> bool {
         self.running.draining.get().is_some()
     }
@@ -88,12 +91,14 @@ impl<C: Codec> Dispatcher<C> {
         self.running.closing.load(Ordering::Acquire)
     }
 
-    /// Drains the dispatcher: not ready for the time that the drain holds; then accepts no more connections, closes the current
-    /// ones evenly over the drain's time, each with a frame that says when to reconnect, and waits for their hooks and handlers;
-    /// sends go on. Connections that are left a second after that time are disconnected abruptly, and their hooks and handlers
-    /// get one second more.
+    /// Drains the dispatcher: not ready for the time that the drain holds; then accepts no more
+    /// connections, closes the current ones evenly over the drain's time, each with a frame that
+    /// says when to reconnect, and waits for their hooks and handlers; sends go on. Connections
+    /// that are left a second after that time are disconnected abruptly, and their hooks and
+    /// handlers get one second more.
     ///
-    /// A second call, while the first is under way, closes the remaining connections in its own time.
+    /// A second call, while the first is under way, closes the remaining connections in its own
+    /// time.
     pub async fn drain(self: &Arc<Self>, drain: Drain) {
         self.hold(drain).await;
         let _ = self.running.draining.set(drain);
@@ -114,8 +119,8 @@ impl<C: Codec> Dispatcher<C> {
         }
     }
 
-    /// Only reports not ready, so that a load balancer notices before any client is refused; until another call has held for
-    /// long enough.
+    /// Only reports not ready, so that a load balancer notices before any client is refused; until
+    /// another call has held for long enough.
     async fn hold(&self, drain: Drain) {
         self.running.holding.store(true, Ordering::Release);
         if !drain.hold_time().is_zero() {
@@ -123,8 +128,8 @@ impl<C: Codec> Dispatcher<C> {
         }
     }
 
-    /// Drains, then accepts no more sends and ends the background tasks; waits one second at most for the directory to be
-    /// updated.
+    /// Drains, then accepts no more sends and ends the background tasks; waits one second at most
+    /// for the directory to be updated.
     pub async fn shutdown(self: &Arc<Self>, drain: Drain) {
         self.drain(drain).await;
         self.running.closing.store(true, Ordering::Release);
@@ -169,7 +174,8 @@ impl<C: Codec> Dispatcher<C> {
         }
     }
 
-    /// Closes a connection whose client is to reconnect, here or at another node, with a frame that says when.
+    /// Closes a connection whose client is to reconnect, here or at another node, with a frame that
+    /// says when.
     pub(super) fn restart(&self, connection: &Connection<C::Frame>, drain: Drain) {
         let reason = CloseReason::RESTART;
         let frame = self.codec.reconnect(drain, &reason);
@@ -178,7 +184,8 @@ impl<C: Codec> Dispatcher<C> {
         connection.close_after(self.hub.applied(), reason);
     }
 
-    /// Closes every connection, to begin anew after a reconnect: their positions mean nothing any more.
+    /// Closes every connection, to begin anew after a reconnect: their positions mean nothing any
+    /// more.
     pub(super) fn restart_all(&self) {
         for connection in self.hub.everyone().iter() {
             self.restart(connection, Drain::now());

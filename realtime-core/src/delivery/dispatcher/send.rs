@@ -61,7 +61,8 @@ impl<C: Codec> Dispatcher<C> {
         Ok(())
     }
 
-    /// Rejects the keys of an event that is in no log, or that no connection catches up on: they would have no effect.
+    /// Rejects the keys of an event that is in no log, or that no connection catches up on: they
+    /// would have no effect.
     pub(crate) fn check_keys(&self, event: &Event, idempotency: &'static str, latest: &'static str) -> Result<()> {
         if event.key().is_some() {
             return Err(self.unsupported(idempotency));
@@ -117,7 +118,8 @@ impl<C: Codec> Dispatcher<C> {
         Ok(Receipt::new(id, None, Some(delivered)))
     }
 
-    /// Delivers to one connection once its lane has room: a sender that is faster than the client's reads waits.
+    /// Delivers to one connection once its lane has room: a sender that is faster than the client's
+    /// reads waits.
     async fn deliver_in_turn(&self, target: &Target, event: &Event) -> Outcome {
         let mut outcome = Outcome::default();
         for connection in self.hub().matching(target) {
@@ -128,7 +130,8 @@ impl<C: Codec> Dispatcher<C> {
         outcome
     }
 
-    /// Delivers to this node's connections; `widen` lets a room's event be shown to everyone, if that is the setting.
+    /// Delivers to this node's connections; `widen` lets a room's event be shown to everyone, if
+    /// that is the setting.
     pub(crate) fn deliver_now(&self, target: &Target, event: &Event, widen: bool) -> Outcome {
         let target = &*self.audience_of(target, widen);
         let frame = self.codec().event(event, None);
@@ -141,7 +144,8 @@ impl<C: Codec> Dispatcher<C> {
         self.runtime()?.log.publish(self.only.clone(), id, body).await
     }
 
-    /// Returns the target on this node: an event that the provider's own broadcast sent to a room may be shown to everyone.
+    /// Returns the target on this node: an event that the provider's own broadcast sent to a room
+    /// may be shown to everyone.
     pub(crate) fn audience_of<'a>(&self, target: &'a Target, widen: bool) -> Cow<'a, Target> {
         let is_for_members = self.config().room_delivery == RoomDelivery::Members;
         if !widen || is_for_members || !matches!(target.scope(), Scope::Room { .. }) {

@@ -95,7 +95,8 @@ impl<C: Codec> Dispatcher<C> {
         self.hub.deliver(position, target, &frame, false, seen, expect, wakes)
     }
 
-    /// Notes that a connection is about to get an ask, or that it cannot answer because it was closed before the push.
+    /// Notes that a connection is about to get an ask, or that it cannot answer because it was
+    /// closed before the push.
     fn expect_answer(&self, ask: &Ask, placed: &Placed<'_>, connection: ConnectionId, pushed: Option<Pushed>) {
         let &Placed { position, seen, .. } = placed;
         match pushed {
@@ -106,7 +107,8 @@ impl<C: Codec> Dispatcher<C> {
                     oldest.settle(connection, AckStatus::GivenUp, None);
                 }
             }
-            // Unregistered after it was looked up: its asks may have been settled before it was expected to answer.
+            // Unregistered after it was looked up: its asks may have been settled before it was
+            // expected to answer.
             Some(Pushed::Closed) => {
                 self.asks().settle(position.get(), connection);
                 ask.settle(connection, AckStatus::Gone, None);
@@ -123,7 +125,8 @@ impl<C: Codec> Dispatcher<C> {
             Body::Join { member, room } => self.hub.join_user(position, member, room, ours, seen),
             Body::Leave { member, room } => self.hub.leave_user(position, member, room),
             Body::Absent { member, seen: until } => {
-                // Connected while the absence was announced: they have to learn that their rooms have ended.
+                // Connected while the absence was announced: they have to learn that their rooms
+                // have ended.
                 for connection in self.hub.end_absent(position, member, *until, seen) {
                     self.restart(&connection, Drain::now());
                 }
@@ -136,13 +139,15 @@ impl<C: Codec> Dispatcher<C> {
         }
     }
 
-    /// Puts a record into the window. The next step of every caller is the one that makes the hub's `applied` this position.
+    /// Puts a record into the window. The next step of every caller is the one that makes the hub's
+    /// `applied` this position.
     fn keep(&self, (position, mark, seen): (Position, Mark, Instant), content: Content<C::Frame>) {
         self.window.append(Kept { position, mark, content, seen });
     }
 
-    /// Closes the connections of a target that were registered before this position. None while the window is filled, since
-    /// all connections were registered after the records that are read into it.
+    /// Closes the connections of a target that were registered before this position. None while the
+    /// window is filled, since all connections were registered after the records that are read into
+    /// it.
     fn apply_close(&self, position: Position, target: &Target, reason: &CloseReason) {
         if position.get() <= self.filled.load(Ordering::Acquire) {
             return;
@@ -163,7 +168,8 @@ impl<C: Codec> Dispatcher<C> {
         self.end_absent(self.sweep(now));
         let applied = self.hub.applied();
         let quarter = (self.config.window.records as u64 / 4).max(1);
-        // By age too, so that the cursor of a quiet client outlives a window that turns over by time.
+        // By age too, so that the cursor of a quiet client outlives a window that turns over by
+        // time.
         let since = Position::new(applied.get().saturating_sub(quarter)).max(self.window.quarter(now));
         if since > Position::START && since <= applied {
             self.hub.push_cursors(since, &self.codec.cursor(self.cursor(applied)), now);

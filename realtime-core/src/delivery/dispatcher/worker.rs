@@ -1,4 +1,5 @@
-//! The worker of one connection: runs its handlers, in order, apart from its reading and its heartbeat.
+//! The worker of one connection: runs its handlers, in order, apart from its reading and its
+//! heartbeat.
 
 use std::sync::Arc;
 
@@ -66,7 +67,8 @@ impl<C: Codec> Worker<C> {
         self.push(self.dispatcher.codec.error(error, ack)).await;
     }
 
-    /// Sends a frame once there is room, so that a client that sends faster than it reads its answers is read slowly.
+    /// Sends a frame once there is room, so that a client that sends faster than it reads its
+    /// answers is read slowly.
     async fn push(&self, frame: Option<C::Frame>) {
         if let Some(frame) = frame {
             self.dispatcher.hub.push_side_in_turn(&self.connection, frame).await;

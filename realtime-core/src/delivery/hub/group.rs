@@ -4,10 +4,12 @@ use std::sync::Arc;
 use crate::delivery::connection::Connection;
 use crate::values::connection::ConnectionId;
 
-/// A set of connections that is read far more often than changed: readers share a list that is rebuilt after a change.
+/// A set of connections that is read far more often than changed: readers share a list that is
+/// rebuilt after a change.
 ///
-/// The list is in the order of insertion, except that the last member fills the gap of a removed one: a fan-out then walks
-/// through memory (this process's and the kernel's) in about the order in which it was allocated, which is what caches expect.
+/// The list is in the order of insertion, except that the last member fills the gap of a removed
+/// one: a fan-out then walks through memory (this process's and the kernel's) in about the order in
+/// which it was allocated, which is what caches expect.
 pub(super) struct Group<F> {
     members: Vec<Arc<Connection<F>>>,
     /// The index of each member.

@@ -20,9 +20,11 @@ pub(super) struct Index<F> {
     all: Group<F>,
     tenants: HashMap<Arc<str>, Group<F>>,
     users: HashMap<Arc<str>, User<F>>,
-    /// The current members: connections that entered the room themselves, or whose users were joined to it.
+    /// The current members: connections that entered the room themselves, or whose users were
+    /// joined to it.
     rooms: HashMap<Arc<str>, Group<F>>,
-    /// The rooms that each connection entered itself (only those that entered one): from a connection back to its rooms.
+    /// The rooms that each connection entered itself (only those that entered one): from a
+    /// connection back to its rooms.
     entered: HashMap<ConnectionId, Memberships>,
 }
 
@@ -106,8 +108,8 @@ impl<F: Frame> Index<F> {
         entered
     }
 
-    /// Adds a connection to a room whose past it may read: from its own position on, but not before the last one at which
-    /// the server removed its user.
+    /// Adds a connection to a room whose past it may read: from its own position on, but not before
+    /// the last one at which the server removed its user.
     pub(super) fn enter_from(&mut self, connection: &Connection<F>, room: &Arc<str>, from: Position) {
         let identity = &connection.info.identity;
         let user = identity.user_name().and_then(|name| self.users.get(name));
@@ -150,8 +152,8 @@ impl<F: Frame> Index<F> {
         }
     }
 
-    /// Removes the connections that a user's name means, in every tenant or in one, from a room, whether they entered it
-    /// themselves or their user was joined.
+    /// Removes the connections that a user's name means, in every tenant or in one, from a room,
+    /// whether they entered it themselves or their user was joined.
     pub(super) fn leave_user(&mut self, member: &Member, room: &Arc<str>, at: Position) {
         let user = self.users.entry(Arc::clone(&member.user)).or_default();
         user.leave(member.tenant.as_ref(), room, at);
@@ -193,8 +195,8 @@ impl<F: Frame> Index<F> {
         }
     }
 
-    /// Returns the rooms that a user was joined to, and those that the user's connections to this node entered themselves:
-    /// in every tenant or in one.
+    /// Returns the rooms that a user was joined to, and those that the user's connections to this
+    /// node entered themselves: in every tenant or in one.
     pub(super) fn user_rooms(&self, member: &Member) -> Vec<String> {
         let Some(user) = self.users.get(&member.user) else { return Vec::new() };
         let tenant = member.tenant.as_deref();
@@ -207,8 +209,8 @@ impl<F: Frame> Index<F> {
         rooms.into_iter().map(str::to_owned).collect()
     }
 
-    /// Ends, at the position `at`, the rooms of an absent user that were joined up to `seen`. Returns the user's connections
-    /// that are registered all the same, if any room ended.
+    /// Ends, at the position `at`, the rooms of an absent user that were joined up to `seen`.
+    /// Returns the user's connections that are registered all the same, if any room ended.
     pub(super) fn end(
         &mut self,
         member: &Member,
@@ -235,7 +237,8 @@ impl<F: Frame> Index<F> {
         here
     }
 
-    /// Returns the position before which cursors are expired for this identity, because rooms ended there by absence.
+    /// Returns the position before which cursors are expired for this identity, because rooms ended
+    /// there by absence.
     pub(super) fn ended(&self, identity: &Identity) -> Option<Position> {
         self.users.get(identity.user_name()?)?.ended(identity.tenant_name())
     }
@@ -245,8 +248,8 @@ impl<F: Frame> Index<F> {
         self.users.get_mut(&member.user)?.absent(member.tenant.as_deref())
     }
 
-    /// Forgets the memberships that no reader of the window needs any more. Returns up to `most` users whose rooms should
-    /// end because they have been absent for this long.
+    /// Forgets the memberships that no reader of the window needs any more. Returns up to `most`
+    /// users whose rooms should end because they have been absent for this long.
     pub(super) fn forget(&mut self, start: Position, time: Duration, now: Instant, most: usize) -> Vec<Member> {
         let mut absent = Vec::new();
         self.users.retain(|name, user| {

@@ -10,8 +10,8 @@ use crate::values::position::Position;
 
 /// The connections and rooms of one user name, over all tenants and for each of them.
 ///
-/// A bare name means the user in every tenant, so most of it is shared. A user without a tenant has nothing in addition,
-/// because no call can name it alone.
+/// A bare name means the user in every tenant, so most of it is shared. A user without a tenant has
+/// nothing in addition, because no call can name it alone.
 pub(super) struct User<F> {
     pub(super) connections: Group<F>,
     /// The rooms joined by the bare name.
@@ -30,17 +30,18 @@ struct Tenant {
     shut_out: Memberships,
 }
 
-/// The rooms joined by the bare name, or with one tenant, and the absence of the users for whom they hold.
+/// The rooms joined by the bare name, or with one tenant, and the absence of the users for whom
+/// they hold.
 #[derive(Default)]
 pub(super) struct JoinedRooms {
     pub(super) rooms: Memberships,
-    /// The last position at which the server removed these users from a room, for as long as the window reaches back: a
-    /// connection that names the room again gets nothing from before it.
+    /// The last position at which the server removed these users from a room, for as long as the
+    /// window reaches back: a connection that names the room again gets nothing from before it.
     left: HashMap<Arc<str>, Position>,
     /// The time since which no connection has been registered for which these rooms hold.
     offline_since: Option<Instant>,
-    /// `true` if this node saw the last connection leave, or made the join if there never was one: it announces the absence
-    /// first.
+    /// `true` if this node saw the last connection leave, or made the join if there never was one:
+    /// it announces the absence first.
     ours: bool,
     /// When the absence was last announced, if its record has not been applied yet.
     announced_at: Option<Instant>,
@@ -48,8 +49,8 @@ pub(super) struct JoinedRooms {
     ended: Option<Position>,
 }
 
-/// The time after which a node that did not see the last connection leave announces a user's absence, in multiples of the
-/// usual one: the node that saw it may be gone.
+/// The time after which a node that did not see the last connection leave announces a user's
+/// absence, in multiples of the usual one: the node that saw it may be gone.
 const PATIENCE: u32 = 3;
 /// The time after which an absence is announced again, if its record has not been applied.
 const ANNOUNCE_AGAIN: Duration = Duration::from_secs(10);
@@ -121,7 +122,8 @@ impl<F> User<F> {
         tenant.shut_out.leave(room, at);
     }
 
-    /// Leaves a room: by the bare name in every tenant, however it was joined; with a tenant for that tenant's user alone.
+    /// Leaves a room: by the bare name in every tenant, however it was joined; with a tenant for
+    /// that tenant's user alone.
     pub(super) fn leave(&mut self, tenant: Option<&Arc<str>>, room: &Arc<str>, at: Position) {
         let Some(name) = tenant else {
             self.bare.leave(room, at);
@@ -138,7 +140,8 @@ impl<F> User<F> {
         }
     }
 
-    /// Returns the last leave by which this tenant's user, or the one without a tenant, was removed from a room.
+    /// Returns the last leave by which this tenant's user, or the one without a tenant, was removed
+    /// from a room.
     pub(super) fn left(&self, tenant: Option<&str>, room: &str) -> Option<Position> {
         let of_tenant = self.tenant(tenant).and_then(|tenant| tenant.own.left.get(room));
         of_tenant.max(self.bare.left.get(room)).copied()
@@ -151,7 +154,8 @@ impl<F> User<F> {
             || self.bare.rooms.is_in(room) && !tenant.is_some_and(|tenant| tenant.shut_out.is_in(room))
     }
 
-    /// Returns the rooms that this tenant's user, or the one without a tenant, is joined to; some may come twice.
+    /// Returns the rooms that this tenant's user, or the one without a tenant, is joined to; some
+    /// may come twice.
     pub(super) fn joined_rooms(&self, tenant: Option<&str>) -> impl Iterator<Item = &Arc<str>> {
         let tenant = self.tenant(tenant);
         let is_shut_out = move |room: &str| tenant.is_some_and(|tenant| tenant.shut_out.is_in(room));
@@ -171,8 +175,8 @@ impl<F> User<F> {
         Joined { bare: self.bare.rooms.clone(), own, shut_out }
     }
 
-    /// Ends by absence, at the position `at`, the rooms that were joined up to `seen`, by the bare name or with a tenant;
-    /// returns those that ended.
+    /// Ends by absence, at the position `at`, the rooms that were joined up to `seen`, by the bare
+    /// name or with a tenant; returns those that ended.
     pub(super) fn end(&mut self, tenant: Option<&str>, seen: Position, at: Position, now: Instant) -> Vec<Arc<str>> {
         let Some(joined) = self.joined_by(tenant) else { return Vec::new() };
         let rooms = joined.end(seen, at, now);
@@ -186,12 +190,14 @@ impl<F> User<F> {
         rooms
     }
 
-    /// Returns the position before which cursors are expired for this tenant's user, or the one without a tenant.
+    /// Returns the position before which cursors are expired for this tenant's user, or the one
+    /// without a tenant.
     pub(super) fn ended(&self, tenant: Option<&str>) -> Option<Position> {
         self.tenant(tenant).and_then(|tenant| tenant.own.ended).max(self.bare.ended)
     }
 
-    /// Returns the rooms joined by the bare name, or with a tenant, if no connection is registered for which they hold.
+    /// Returns the rooms joined by the bare name, or with a tenant, if no connection is registered
+    /// for which they hold.
     pub(super) fn absent(&mut self, tenant: Option<&str>) -> Option<&mut JoinedRooms> {
         let is_online = match tenant {
             None => !self.connections.is_empty(),
@@ -200,8 +206,8 @@ impl<F> User<F> {
         if is_online { None } else { self.joined_by(tenant) }
     }
 
-    /// Forgets the memberships that no reader of the window needs any more, and calls `absent` with the rooms for which no
-    /// connection is registered; returns whether nothing is left to keep.
+    /// Forgets the memberships that no reader of the window needs any more, and calls `absent` with
+    /// the rooms for which no connection is registered; returns whether nothing is left to keep.
     pub(super) fn forget(&mut self, start: Position, mut absent: impl FnMut(&JoinedRooms, Option<&Arc<str>>)) -> bool {
         self.bare.forget_before(start);
         if self.connections.is_empty() {
@@ -218,7 +224,8 @@ impl<F> User<F> {
         self.is_empty()
     }
 
-    /// Forgets every room as if the user had never been in one; returns the rooms that the user was in.
+    /// Forgets every room as if the user had never been in one; returns the rooms that the user was
+    /// in.
     pub(super) fn forget_rooms(&mut self) -> Vec<Arc<str>> {
         let rooms = self.all_joined_rooms().cloned().collect();
         self.bare.forget_all();
@@ -253,7 +260,8 @@ impl Tenant {
 }
 
 impl JoinedRooms {
-    /// Joins a room. `absent` is set if no connection is registered for which the join holds, to whether this node made it.
+    /// Joins a room. `absent` is set if no connection is registered for which the join holds, to
+    /// whether this node made it.
     fn join(&mut self, room: &Arc<str>, at: Position, absent: Option<bool>, now: Instant) {
         if let Some(ours) = absent {
             if self.rooms.current().next().is_none() {
@@ -277,7 +285,8 @@ impl JoinedRooms {
         self.ours = true;
     }
 
-    /// Returns whether the rooms should end, because no connection for which they hold has been registered for this long.
+    /// Returns whether the rooms should end, because no connection for which they hold has been
+    /// registered for this long.
     pub(super) fn is_absent(&self, time: Duration, now: Instant) -> bool {
         let time = if self.ours { time } else { time.saturating_mul(PATIENCE) };
         self.rooms.current().next().is_some()
@@ -290,7 +299,8 @@ impl JoinedRooms {
         self.announced_at = Some(now);
     }
 
-    /// Restarts the absence: the user is connected to another node, which will see the last connection leave.
+    /// Restarts the absence: the user is connected to another node, which will see the last
+    /// connection leave.
     pub(super) fn postpone(&mut self, now: Instant) {
         self.offline_since = Some(now);
         self.ours = false;

@@ -8,7 +8,8 @@ use crate::values::identity::Identity;
 use crate::values::position::Position;
 use crate::values::target::{Scope, Target};
 
-/// The part of the log that one connection may see, as of one moment: its identity and the intervals of its rooms.
+/// The part of the log that one connection may see, as of one moment: its identity and the
+/// intervals of its rooms.
 pub(crate) struct Visibility {
     pub(super) id: ConnectionId,
     pub(super) former: Option<ConnectionId>,

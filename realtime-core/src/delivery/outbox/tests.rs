@@ -186,7 +186,8 @@ fn frames_handed_to_the_session_are_counted() {
     assert_eq!((counts.events_out, counts.bytes_out), (5, 50));
 }
 
-/// Most connections are idle most of the time, and the next frame should lie where the last one did.
+/// Most connections are idle most of the time, and the next frame should lie where the last one
+/// did.
 #[test]
 fn memory_of_a_burst_is_freed_and_a_little_is_kept() {
     for (side, queue, kept) in [(4, 64, (true, true)), (5, 65, (false, false))] {

@@ -17,7 +17,8 @@ use crate::values::position::Position;
 pub(crate) struct Read {
     /// The position up to which the reader has everything now.
     pub(crate) position: Position,
-    /// Set when the reader's position had left the window: what lies between it and this position is gone.
+    /// Set when the reader's position had left the window: what lies between it and this position
+    /// is gone.
     pub(crate) lost_until: Option<(Position, Mark)>,
     /// The newest position that the client has a cursor for after this read; asks carry none.
     pub(crate) last_cursor: Option<Position>,
@@ -56,8 +57,9 @@ struct Found<'a, F> {
 }
 
 impl<F: Frame> Window<F> {
-    /// Collects what this reader may see after `position`, up to the end of its pass or `budget` bytes (but at least one
-    /// frame). `losses` is the number of times that the reader's position had left the window before.
+    /// Collects what this reader may see after `position`, up to the end of its pass or `budget`
+    /// bytes (but at least one frame). `losses` is the number of times that the reader's position
+    /// had left the window before.
     pub(crate) fn read(
         &self,
         position: Position,
@@ -85,7 +87,8 @@ impl<F: Frame> Window<F> {
             let Some(Found { frame, mark, is_ask }) = reader.admit(position) else { continue };
             let size = frame.size();
             let passes_over = !is_ask && inner.cuts.passes_over(position, size, visibility.identity());
-            // A record that is passed over is alone in its read: its `lost` goes out in front of the read's frames.
+            // A record that is passed over is alone in its read: its `lost` goes out in front of
+            // the read's frames.
             if taken > 0 && taken + size > budget || passes_over && (taken > 0 || lost_until.is_some()) {
                 read.position = position.previous();
                 break;
@@ -121,7 +124,8 @@ impl<'a, F: Frame> Reader<'a, F> {
         Merge::after(from, self.visibility.keys().filter_map(|key| inner.index.get(&key)).collect())
     }
 
-    /// Returns the record at this position if the reader gets it, and counts it if a newer one supersedes it.
+    /// Returns the record at this position if the reader gets it, and counts it if a newer one
+    /// supersedes it.
     fn admit(&mut self, position: Position) -> Option<Found<'a, F>> {
         let (inner, visibility, until) = (self.inner, self.visibility, self.until);
         let record = inner.record(position)?;
