@@ -53,8 +53,8 @@ impl<F: Frame> Hub<F> {
     }
 
     /// Begins with the log after this position, at the start or in a new epoch, in one step with
-    /// this change. The connections that are registered are closed before it, wherever they stand:
-    /// the window of another life is not for them.
+    /// this change. The connections that are registered are closed before it, whatever their
+    /// positions: the window of another life is not for them.
     pub(crate) fn restart(&self, start: Position, change: impl FnOnce()) {
         let closed: Vec<_> = {
             let mut index = self.lock();
