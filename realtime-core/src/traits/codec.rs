@@ -7,9 +7,10 @@ use crate::values::event::{Event, Payload};
 use crate::values::handler_error::HandlerError;
 use crate::values::raw_reply::RawReply;
 
-/// Something encoded for the wire, cheap to clone: its bytes are shared.
+/// An encoded event, ready for the wire; cheap to clone, because the bytes are shared.
 pub trait Frame: Clone + Send + Sync + 'static {
-    /// How much memory it stands for, in bytes; outboxes and the window are bounded by it.
+    /// Returns the memory that the frame stands for, in bytes; outboxes and the window are bounded
+    /// by it.
     fn size(&self) -> usize;
 }
 
@@ -19,15 +20,15 @@ impl Frame for Bytes {
     }
 }
 
-/// How a provider writes things on its wire. Called once per event, however many connections get it.
+/// Encodes what a provider sends. Called once per event, however many connections get it.
 pub trait Codec: Send + Sync + 'static {
-    /// What it produces.
+    /// The encoded form.
     type Frame: Frame;
 
-    /// An event; with its cursor if it has a place in the log.
+    /// Encodes an event; with its cursor if it has a position in the log.
     fn event(&self, event: &Event, cursor: Option<Cursor>) -> Self::Frame;
 
-    /// An event the client is to answer, naming this number.
+    /// Encodes an event that the client is to answer, with this number.
     fn ask(&self, event: &Event, ack: u64) -> Self::Frame;
 
     /// Encodes the answer to something that the client sent with this number; `None` sends nothing.
@@ -43,11 +44,11 @@ pub trait Codec: Send + Sync + 'static {
         None
     }
 
-    /// A bare place, for a client that has not had an event for long.
+    /// Encodes a bare cursor, for a client that has not received an event for long.
     fn cursor(&self, cursor: Cursor) -> Self::Frame;
 
-    /// Tells a client, before its connection is closed, when to come back; by default the event `reconnect` with
-    /// `{"delayMs", "reason"}`.
+    /// Encodes when a client should reconnect, sent before its connection is closed; by default the
+    /// event `reconnect` with `{"delayMs", "reason"}`.
     fn reconnect(&self, drain: Drain, reason: &CloseReason) -> Self::Frame {
         let delay = drain.reconnect_delay().as_millis() as u64;
         let value = serde_json::json!({ "delayMs": delay, "reason": reason.text() });

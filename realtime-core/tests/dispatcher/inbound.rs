@@ -190,7 +190,7 @@ async fn what_a_client_sent_before_its_goodbye_is_handled_before_the_hooks_hear_
     for n in 0..5 {
         registration.receive(Inbound::new("x", n.to_string()));
     }
-    registration.end(CloseReason::NORMAL);
+    registration.leave(CloseReason::NORMAL);
     assert_eq!(provider.stats().connections, 0);
     gate.add_permits(5);
     eventually("the hook has run", || order.lock().unwrap().len() == 6).await;

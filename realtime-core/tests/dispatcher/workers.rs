@@ -112,7 +112,7 @@ async fn as_many_handlers_run_as_connections_may_be_here_and_nobody_is_refused_f
         let registration = registered(&provider, visitor).await;
         send(&registration, 5);
         eventually("it begins, if there is a slot", || gate.running() == (n + 1).min(3)).await;
-        registration.end(CloseReason::CONNECTION_LOST);
+        registration.leave(CloseReason::CONNECTION_LOST);
     }
     assert_eq!((provider.stats().connections, provider.stats().lingering), (0, 3));
     let waits = registered(&provider, Visitor::user("eve")).await;
@@ -131,13 +131,13 @@ async fn what_was_sent_before_a_goodbye_is_handled() {
     let registration = registered(&provider, Visitor::user("ann")).await;
     // Whether or not the first handler has begun.
     send(&registration, 10);
-    registration.end(CloseReason::NORMAL);
+    registration.leave(CloseReason::NORMAL);
     gate.open.add_permits(20);
     eventually("all are handled", || gate.handled() == 10).await;
     let registration = registered(&provider, Visitor::user("ann")).await;
     send(&registration, 5);
     eventually("they are being handled", || gate.handled() > 10).await;
-    registration.end(CloseReason::NORMAL);
+    registration.leave(CloseReason::NORMAL);
     eventually("all are handled", || gate.handled() == 15).await;
     assert_eq!(provider.stats().unhandled, 0);
 }
@@ -157,7 +157,7 @@ async fn a_client_that_was_closed_is_not_heard_any_more() {
         assert!(!registration.reject(HandlerError::new("bad", "bad"), None));
         assert_eq!(provider.stats().events_in, events_in);
         gate.open.add_permits(100);
-        registration.end(CloseReason::CONNECTION_LOST);
+        registration.leave(CloseReason::CONNECTION_LOST);
         eventually("the begun one is over", || provider.stats().lingering == 0 && gate.running() == 0).await;
         assert_eq!((gate.handled(), provider.stats().unhandled), (1, 40), "{reason}");
         assert_eq!(provider.stats().closed[&reason.code()], 1);
@@ -201,7 +201,7 @@ async fn connections_that_share_a_slot_take_turns() {
     let gone = registered(&provider, Visitor::user("ann")).await;
     gone.receive(Inbound::new("hang", "null"));
     tokio::time::sleep(std::time::Duration::from_millis(1)).await;
-    gone.end(CloseReason::CONNECTION_LOST);
+    gone.leave(CloseReason::CONNECTION_LOST);
     assert_eq!(provider.stats().lingering, 1);
 
     let [one, two] =

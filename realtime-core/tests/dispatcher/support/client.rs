@@ -58,7 +58,7 @@ impl Client {
                 reason = write(&registration, &outlet, out) => reason,
                 () = read(&registration, inbound) => CloseReason::CONNECTION_LOST,
             };
-            registration.end(reason);
+            registration.leave(reason);
         });
         Self { wire, sender: Some(sender), link: None }
     }

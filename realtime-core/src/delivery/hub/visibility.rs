@@ -8,22 +8,23 @@ use crate::values::identity::Identity;
 use crate::values::position::Position;
 use crate::values::target::{Scope, Target};
 
-/// What one connection may see of the log, as of one moment: who it is and which rooms it was in when.
-pub(crate) struct Sight {
+/// The part of the log that one connection may see, as of one moment: its identity and the
+/// intervals of its rooms.
+pub(crate) struct Visibility {
     pub(super) id: ConnectionId,
     pub(super) former: Option<ConnectionId>,
     pub(super) identity: Identity,
-    /// What it entered itself.
+    /// The rooms that the connection entered itself.
     pub(super) own: Memberships,
-    /// What its user was joined to.
+    /// The rooms that the user was joined to.
     pub(super) joined: Joined,
-    pub(super) born: Position,
+    pub(super) registered_at: Position,
     /// The last record that had been applied.
     pub(crate) end: Position,
 }
 
-impl Sight {
-    /// Every key under which the window may hold something for it, each once.
+impl Visibility {
+    /// Returns every key under which the window may hold a record for the connection, each once.
     pub(crate) fn keys(&self) -> impl Iterator<Item = Key> {
         let tenant = self.identity.shared_tenant().map(|tenant| Key::Tenant(Arc::clone(tenant)));
         let user = self.identity.shared_user().map(|user| Key::User(Arc::clone(user)));
@@ -31,7 +32,7 @@ impl Sight {
         std::iter::once(Key::All).chain(tenant).chain(user).chain(rooms)
     }
 
-    /// Whether a record found under one of the keys is for it.
+    /// Returns whether the target of a record, found under one of the keys, means the connection.
     pub(crate) fn sees(&self, position: Position, target: &Target) -> bool {
         let in_room = match target.scope() {
             Scope::Room { name, .. } => self.own.was_in(name, position) || self.joined.was_in(name, position),
@@ -40,13 +41,13 @@ impl Sight {
         in_room && target.lets(self.id, &self.identity) && self.former.is_none_or(|former| !target.excludes(former))
     }
 
-    /// Who it is.
+    /// Returns the connection's identity.
     pub(crate) fn identity(&self) -> &Identity {
         &self.identity
     }
 
-    /// Whether it was connected when this record was applied.
-    pub(crate) fn was_there(&self, position: Position) -> bool {
-        position > self.born
+    /// Returns whether the connection was registered when this record was applied.
+    pub(crate) fn was_registered(&self, position: Position) -> bool {
+        position > self.registered_at
     }
 }
