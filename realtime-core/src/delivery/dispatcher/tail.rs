@@ -182,11 +182,11 @@ impl<C: Codec> Feed for Dispatcher<C> {
         self.config.provider
     }
 
-    fn beats_every(&self) -> Duration {
+    fn tick_interval(&self) -> Duration {
         BEAT.min(self.config.delivery.write_stall / 4).max(Duration::from_millis(10))
     }
 
-    fn knows_repeats_for(&self) -> Duration {
+    fn repeat_window(&self) -> Duration {
         self.config.delivery.window.age
     }
 
@@ -199,7 +199,7 @@ impl<C: Codec> Feed for Dispatcher<C> {
         state.start.max(Position::new(state.last.get().saturating_sub(most)))
     }
 
-    fn take_up(&self, state: &LogState, before: Option<EventId>) {
+    fn reset(&self, state: &LogState, before: Option<EventId>) {
         self.begin_life(state, self.start_in(state), before.map_or(Mark::NONE, Mark::of));
     }
 
@@ -233,11 +233,11 @@ impl<C: Codec> Feed for Dispatcher<C> {
         add(&self.counters.skipped_records, 1);
     }
 
-    fn end_ask(&self, position: Position, ask: &Arc<Ask>) {
+    fn cancel_ask(&self, position: Position, ask: &Arc<Ask>) {
         self.asks().end(position.get(), ask);
     }
 
-    fn beat(&self) {
+    fn tick(&self) {
         self.sweep_and_send_cursors();
     }
 
@@ -249,11 +249,11 @@ impl<C: Codec> Feed for Dispatcher<C> {
         self.is_log_read()
     }
 
-    fn send_back(&self) {
+    fn disconnect_all(&self) {
         self.restart_all();
     }
 
-    fn end_asks(&self) {
+    fn cancel_asks(&self) {
         let asks = self.asks().begin_anew();
         for (ask, connections) in asks {
             for connection in connections {
@@ -270,11 +270,11 @@ impl<C: Codec> Feed for Dispatcher<C> {
         self.check_question(target, event)
     }
 
-    fn hear(&self, target: &Target, event: &Event, widen: bool) -> Delivered {
+    fn deliver_volatile(&self, target: &Target, event: &Event, widen: bool) -> Delivered {
         self.deliver_now(target, event, widen).delivered
     }
 
-    fn each_online(&self, call: &mut dyn FnMut(&ConnectionInfo)) {
+    fn for_each_connection(&self, call: &mut dyn FnMut(&ConnectionInfo)) {
         self.hub.everyone().iter().for_each(|connection| call(&connection.info));
     }
 
