@@ -8,24 +8,20 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use realtime_core::RealtimeProvider;
-use realtime_http::{HttpProvider, serve};
 use realtime_socketio::{SocketIoConfig, SocketIoProvider};
+use realtime_testkit::Served;
 use realtime_testkit::conformance::{ClientUnderTest, Ended, ProviderUnderTest, Received, Refused, Setup, Visitor};
 use serde_json::Value;
 use support::{Client, Message, Transport, Wire};
-use tokio::net::TcpListener;
 
-struct Served {
-    provider: Arc<SocketIoProvider>,
-    address: std::net::SocketAddr,
-    running: tokio::task::JoinHandle<std::io::Result<()>>,
-}
+/// A provider for the suite, for both transports.
+struct SocketIo(Served<SocketIoProvider>);
 
-impl Served {
+impl SocketIo {
     async fn start(setup: Setup) -> Self {
         let default = SocketIoConfig::default();
-        // Who comes at a limit waits as long, and those that are there have longer to show that they are there: its clients
-        // do that only while they are read.
+        // A client at a limit waits for this time. The suite's clients answer the pings that check
+        // whether they are alive only while they are read, which takes longer.
         let is_limited = setup.limits.connections_per_user < default.limits.connections_per_user;
         let connect_timeout = if is_limited { Duration::from_secs(1) } else { default.connect_timeout };
         let config = default
@@ -40,39 +36,30 @@ impl Served {
             let router = Arc::clone(&router);
             async move { router.handle(cx, inbound).await }
         });
-        let provider = Arc::new(provider);
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let running = tokio::spawn(serve(listener, Arc::clone(&provider).router()).into_future());
-        Self { provider, address, running }
+        Self(Served::unattached(provider).await)
     }
 
-    async fn connect(&self, transport: Transport, visitor: Visitor) -> Result<Guest, Refused> {
-        let mut client = Client::open(self.address, transport, "").await.map_err(Refused::with_status)?;
+    async fn connect(&self, transport: Transport, visitor: Visitor) -> Result<Connected, Refused> {
+        let mut client = Client::open(self.0.address(), transport, "").await.map_err(Refused::with_status)?;
         match client.connect("/", &visitor.auth()).await {
-            Ok(_) => Ok(Guest(Some(client))),
+            Ok(_) => Ok(Connected(Some(client))),
             Err(message) => Err(Refused::with_code(message.split(':').next().unwrap())),
         }
     }
 }
 
-impl Drop for Served {
-    fn drop(&mut self) {
-        self.running.abort();
-    }
-}
+/// A client of the suite; taken out only when it is dropped.
+struct Connected(Option<Client>);
 
-struct Guest(Option<Client>);
-
-impl Guest {
+impl Connected {
     fn client(&mut self) -> &mut Client {
         self.0.as_mut().unwrap()
     }
 }
 
-impl Drop for Guest {
-    /// The end of a websocket is seen by itself. A client that polls has to say it, or its session would go on until
-    /// its next answer to a ping is missed.
+impl Drop for Connected {
+    /// Closes the session of a client that polls, which would otherwise stay until its next answer to a
+    /// ping is missed. The server notices the end of a websocket itself.
     fn drop(&mut self) {
         if let Some(mut client) = self.0.take()
             && let Wire::Polling(_) = client.wire
@@ -83,7 +70,7 @@ impl Drop for Guest {
     }
 }
 
-/// As the suite wants it: an error that answers counts as an event `error`.
+/// Returns a message as the suite expects it: an answer with an error is an event `error`.
 fn received(message: Message) -> Received {
     let Message { kind, id, data, .. } = message;
     if kind == 3 {
@@ -101,7 +88,7 @@ fn received(message: Message) -> Received {
 }
 
 #[async_trait]
-impl ClientUnderTest for Guest {
+impl ClientUnderTest for Connected {
     async fn next(&mut self) -> Result<Received, Ended> {
         let message = self.client().next().await.map_err(|_| Ended::default())?;
         if message.kind == 1 { Err(Ended::default()) } else { Ok(received(message)) }
@@ -116,26 +103,27 @@ impl ClientUnderTest for Guest {
     }
 }
 
+/// Runs the suite on one transport, in a module of this name.
 macro_rules! on {
     ($module:ident, $subject:ident, $transport:expr) => {
         mod $module {
             use super::*;
 
-            struct $subject(Served);
+            struct $subject(SocketIo);
 
             #[async_trait]
             impl ProviderUnderTest for $subject {
-                type Client = Guest;
+                type Client = Connected;
 
                 async fn start(setup: Setup) -> Self {
-                    Self(Served::start(setup).await)
+                    Self(SocketIo::start(setup).await)
                 }
 
                 fn provider(&self) -> Arc<dyn RealtimeProvider> {
-                    Arc::clone(&self.0.provider) as _
+                    Arc::clone(&self.0.0.provider) as _
                 }
 
-                async fn connect(&self, visitor: Visitor) -> Result<Guest, Refused> {
+                async fn connect(&self, visitor: Visitor) -> Result<Connected, Refused> {
                     self.0.connect($transport, visitor).await
                 }
             }

@@ -19,24 +19,24 @@ pub trait BackplaneUnderTest: Send + Sync + Sized + 'static {
 macro_rules! backplane_conformance {
     ($backplane:ty) => {
         $crate::conformance_tests! { $backplane; in backplane:
+            append_for_another_epoch_is_refused,
             appends_are_numbered_without_a_gap,
-            appends_at_the_same_time_have_one_order,
-            appends_name_the_life_they_mean,
-            keys_end_with_their_life,
-            keys_end_with_their_time,
-            keys_of_records_with_another_content_are_refused,
-            keys_that_are_known_append_nothing,
-            pipe_reaches_who_subscribes_now,
-            range_is_what_lies_after_a_place,
-            records_come_back_as_they_were,
+            concurrent_appends_have_one_order,
+            concurrent_first_states_are_equal,
+            concurrent_renewals_begin_one_epoch,
+            dropped_tail_blocks_no_append,
+            key_reused_with_other_content_is_refused,
+            keys_are_forgotten_after_their_duration,
+            keys_are_forgotten_in_a_new_epoch,
+            known_key_appends_nothing,
+            pipe_reaches_current_subscribers_only,
+            range_returns_records_after_a_position,
+            records_are_returned_unchanged,
             records_keep_their_ids,
-            renewals_at_the_same_time_begin_one_life,
-            renewals_of_what_is_not_lost_begin_nothing,
-            renewals_of_what_is_lost_begin_a_life_with_a_key_of_its_own,
-            state_is_the_same_for_nodes_that_ask_first_at_the_same_time,
-            state_tells_life_and_extent,
-            tails_of_all_nodes_see_the_same,
-            tail_that_is_dropped_holds_nothing_up,
+            renewal_after_loss_begins_an_epoch_with_its_own_key,
+            renewal_without_loss_changes_nothing,
+            state_has_epoch_and_extent,
+            tails_of_all_nodes_are_equal,
         }
     };
 }
@@ -54,7 +54,7 @@ pub mod tests {
     };
 
     use super::BackplaneUnderTest;
-    use crate::conformance::run::in_time;
+    use crate::in_time;
 
     fn record_of(id: EventId, text: &str) -> Arc<Record> {
         let event = Event::binary("record", text.as_bytes().to_vec()).expect("an event");
@@ -130,7 +130,7 @@ pub mod tests {
     }
 
     /// Many appends at the same time get different places, and are read in that order.
-    pub async fn appends_at_the_same_time_have_one_order<B: BackplaneUnderTest>() {
+    pub async fn concurrent_appends_have_one_order<B: BackplaneUnderTest>() {
         let backplane = B::start().await;
         let writers = join_all((0..4).map(|_| backplane.node())).await.into_iter().enumerate();
         let writers = writers.map(|(writer, node)| {
@@ -153,7 +153,7 @@ pub mod tests {
     }
 
     /// A range begins after a place and is as long as asked for, or as there is.
-    pub async fn range_is_what_lies_after_a_place<B: BackplaneUnderTest>() {
+    pub async fn range_returns_records_after_a_position<B: BackplaneUnderTest>() {
         let backplane = B::start().await;
         let node = backplane.node().await;
         assert!(node.range(Position::START, 10).await.expect("a range").is_empty());
@@ -170,7 +170,7 @@ pub mod tests {
     }
 
     /// What was there and what comes, once each and in order, from the same place on every node.
-    pub async fn tails_of_all_nodes_see_the_same<B: BackplaneUnderTest>() {
+    pub async fn tails_of_all_nodes_are_equal<B: BackplaneUnderTest>() {
         let backplane = B::start().await;
         let (one, two) = (backplane.node().await, backplane.node().await);
         for n in 1..=5 {
@@ -194,7 +194,7 @@ pub mod tests {
     }
 
     /// A tail that nobody reads any more does not stop appends.
-    pub async fn tail_that_is_dropped_holds_nothing_up<B: BackplaneUnderTest>() {
+    pub async fn dropped_tail_blocks_no_append<B: BackplaneUnderTest>() {
         let backplane = B::start().await;
         let node = backplane.node().await;
         append(&node, "1").await;
@@ -212,7 +212,7 @@ pub mod tests {
     }
 
     /// The same life for all nodes, and how far the log reaches.
-    pub async fn state_tells_life_and_extent<B: BackplaneUnderTest>() {
+    pub async fn state_has_epoch_and_extent<B: BackplaneUnderTest>() {
         let backplane = B::start().await;
         let (one, two) = (backplane.node().await, backplane.node().await);
         let empty = one.state().await.expect("a state");
@@ -229,7 +229,7 @@ pub mod tests {
     }
 
     /// Nodes that ask for a log's state before it has one get the same one.
-    pub async fn state_is_the_same_for_nodes_that_ask_first_at_the_same_time<B: BackplaneUnderTest>() {
+    pub async fn concurrent_first_states_are_equal<B: BackplaneUnderTest>() {
         let backplane = B::start().await;
         let nodes = join_all((0..8).map(|_| backplane.node())).await;
         let asking = nodes.iter().map(|node| {
@@ -242,7 +242,7 @@ pub mod tests {
     }
 
     /// An append for another life than the log's is refused for certain, and leaves nothing.
-    pub async fn appends_name_the_life_they_mean<B: BackplaneUnderTest>() {
+    pub async fn append_for_another_epoch_is_refused<B: BackplaneUnderTest>() {
         let backplane = B::start().await;
         let node = backplane.node().await;
         append(&node, "1").await;
@@ -270,7 +270,7 @@ pub mod tests {
     }
 
     /// Asking for a new life of a log that has lost nothing changes nothing.
-    pub async fn renewals_of_what_is_not_lost_begin_nothing<B: BackplaneUnderTest>() {
+    pub async fn renewal_without_loss_changes_nothing<B: BackplaneUnderTest>() {
         let backplane = B::start().await;
         let node = backplane.node().await;
         let epoch = state_of(&node).await.epoch;
@@ -290,7 +290,7 @@ pub mod tests {
 
     /// A place beyond the end, or with another record than the one that was seen there, begins a new life, and the old one
     /// takes no more records.
-    pub async fn renewals_of_what_is_lost_begin_a_life_with_a_key_of_its_own<B: BackplaneUnderTest>() {
+    pub async fn renewal_after_loss_begins_an_epoch_with_its_own_key<B: BackplaneUnderTest>() {
         for lost in [Position::new(2), Position::new(3), Position::new(1_000)] {
             let backplane = B::start().await;
             let (one, two) = (backplane.node().await, backplane.node().await);
@@ -310,7 +310,7 @@ pub mod tests {
     }
 
     /// Of many nodes that notice a loss at the same time, one begins a new life, and the others get that one.
-    pub async fn renewals_at_the_same_time_begin_one_life<B: BackplaneUnderTest>() {
+    pub async fn concurrent_renewals_begin_one_epoch<B: BackplaneUnderTest>() {
         let backplane = B::start().await;
         let nodes = join_all((0..8).map(|_| backplane.node())).await;
         for round in 1..=20 {
@@ -326,7 +326,7 @@ pub mod tests {
     }
 
     /// What is published reaches every subscriber of then, the publisher's own included, and no later one.
-    pub async fn pipe_reaches_who_subscribes_now<B: BackplaneUnderTest>() {
+    pub async fn pipe_reaches_current_subscribers_only<B: BackplaneUnderTest>() {
         let backplane = B::start().await;
         let (one, two) = (backplane.node().await, backplane.node().await);
         let publish = async |text: &str| {
@@ -354,7 +354,7 @@ pub mod tests {
     }
 
     /// A record comes back as it was, whatever its size, by range and tail; as a value or as bytes.
-    pub async fn records_come_back_as_they_were<B: BackplaneUnderTest>() {
+    pub async fn records_are_returned_unchanged<B: BackplaneUnderTest>() {
         let backplane = B::start().await;
         let node = backplane.node().await;
         let epoch = state_of(&node).await.epoch;
@@ -377,7 +377,7 @@ pub mod tests {
     }
 
     /// The first record with a key is appended; for every other one the answer is the first one's, from every node.
-    pub async fn keys_that_are_known_append_nothing<B: BackplaneUnderTest>() {
+    pub async fn known_key_appends_nothing<B: BackplaneUnderTest>() {
         let backplane = B::start().await;
         let (one, two) = (backplane.node().await, backplane.node().await);
         let keyed = key(1, 1, Duration::from_secs(60));
@@ -398,7 +398,7 @@ pub mod tests {
     }
 
     /// A key that another record has, which says something else, is refused for certain.
-    pub async fn keys_of_records_with_another_content_are_refused<B: BackplaneUnderTest>() {
+    pub async fn key_reused_with_other_content_is_refused<B: BackplaneUnderTest>() {
         let backplane = B::start().await;
         let node = backplane.node().await;
         append_with(&node, key(1, 1, Duration::from_secs(60))).await.expect("appended");
@@ -408,7 +408,7 @@ pub mod tests {
     }
 
     /// A key is forgotten when its time is over.
-    pub async fn keys_end_with_their_time<B: BackplaneUnderTest>() {
+    pub async fn keys_are_forgotten_after_their_duration<B: BackplaneUnderTest>() {
         let backplane = B::start().await;
         let node = backplane.node().await;
         let keyed = key(1, 1, Duration::from_millis(300));
@@ -424,7 +424,7 @@ pub mod tests {
     }
 
     /// A key is of the life in which it came.
-    pub async fn keys_end_with_their_life<B: BackplaneUnderTest>() {
+    pub async fn keys_are_forgotten_in_a_new_epoch<B: BackplaneUnderTest>() {
         let backplane = B::start().await;
         let node = backplane.node().await;
         let keyed = key(1, 1, Duration::from_secs(60));

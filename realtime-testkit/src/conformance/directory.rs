@@ -23,15 +23,15 @@ macro_rules! directory_conformance {
     ($directory:ty) => {
         $crate::conformance_tests! { $directory; in directory:
             changes_are_applied_in_order,
-            changes_that_are_offered_again_change_nothing,
+            concurrent_updates_are_all_applied,
             entries_are_found_by_user_and_by_tenant,
-            entries_end_with_the_lease,
-            entries_of_a_lease_that_is_renewed_stay,
-            entries_of_nodes_are_apart,
-            incarnation_is_another_one_after_a_loss,
+            entries_expire_with_the_lease,
+            entries_of_a_renewed_lease_stay,
+            entries_of_nodes_are_separate,
+            incarnation_changes_after_a_loss,
             incarnation_is_kept_without_entries,
-            incarnation_that_outlives_the_lease_has_its_entries,
-            updates_at_the_same_time_are_all_applied,
+            incarnation_kept_past_the_lease_keeps_its_entries,
+            repeated_changes_have_no_effect,
         }
     };
 }
@@ -46,7 +46,7 @@ pub mod tests {
     use realtime_core::{ConnectionId, Directory, DirectoryChange, Incarnation, NodeId, Presence};
 
     use super::DirectoryUnderTest;
-    use crate::conformance::run::{WAIT, in_time};
+    use crate::{DEADLINE, in_time};
 
     /// Longer than a test.
     const LONG: Duration = Duration::from_secs(120);
@@ -93,7 +93,7 @@ pub mod tests {
     /// Waits until exactly these are a user's connections: other nodes may see them a little later.
     async fn until_user_is(directory: &Arc<dyn Directory>, user: &str, expected: &[&Presence]) {
         let expected = sorted(expected.iter().copied().cloned().collect());
-        let deadline = tokio::time::Instant::now() + WAIT;
+        let deadline = tokio::time::Instant::now() + DEADLINE;
         loop {
             let found = of_user(directory, user).await;
             if found == expected {
@@ -141,7 +141,7 @@ pub mod tests {
     }
 
     /// An answer may be lost on its way: the same changes come again, and later ones.
-    pub async fn changes_that_are_offered_again_change_nothing<D: DirectoryUnderTest>() {
+    pub async fn repeated_changes_have_no_effect<D: DirectoryUnderTest>() {
         let directory = D::start().await;
         let (node, id) = (directory.node().await, NodeId::random());
         let (ann, gone) = (presence("ann", Some("acme")), presence("ann", Some("acme")));
@@ -155,7 +155,7 @@ pub mod tests {
     }
 
     /// Who stops renewing is gone, with all that it had.
-    pub async fn entries_end_with_the_lease<D: DirectoryUnderTest>() {
+    pub async fn entries_expire_with_the_lease<D: DirectoryUnderTest>() {
         let directory = D::start().await;
         let (one, two) = (directory.node().await, directory.node().await);
         let (short, long) = (presence("ann", Some("acme")), presence("ann", None));
@@ -168,7 +168,7 @@ pub mod tests {
     }
 
     /// An update without changes renews the lease.
-    pub async fn entries_of_a_lease_that_is_renewed_stay<D: DirectoryUnderTest>() {
+    pub async fn entries_of_a_renewed_lease_stay<D: DirectoryUnderTest>() {
         let directory = D::start().await;
         let (node, id) = (directory.node().await, NodeId::random());
         let ann = presence("ann", None);
@@ -185,7 +185,7 @@ pub mod tests {
     }
 
     /// A node changes nothing of another one's.
-    pub async fn entries_of_nodes_are_apart<D: DirectoryUnderTest>() {
+    pub async fn entries_of_nodes_are_separate<D: DirectoryUnderTest>() {
         let directory = D::start().await;
         let (one, two) = (directory.node().await, directory.node().await);
         let (here, there) = (presence("ann", None), presence("ann", None));
@@ -196,7 +196,7 @@ pub mod tests {
     }
 
     /// Each provider of a node sees a loss by the answer to its own update, whoever comes first.
-    pub async fn incarnation_is_another_one_after_a_loss<D: DirectoryUnderTest>() {
+    pub async fn incarnation_changes_after_a_loss<D: DirectoryUnderTest>() {
         let directory = D::start().await;
         let (node, id) = (directory.node().await, NodeId::random());
         let (one, two) = (presence("ann", None), presence("ann", None));
@@ -228,7 +228,7 @@ pub mod tests {
     }
 
     /// Whether entries are kept when the lease is over is the directory's choice, but the answer has to say so.
-    pub async fn incarnation_that_outlives_the_lease_has_its_entries<D: DirectoryUnderTest>() {
+    pub async fn incarnation_kept_past_the_lease_keeps_its_entries<D: DirectoryUnderTest>() {
         let directory = D::start().await;
         let (node, id) = (directory.node().await, NodeId::random());
         let ann = presence("ann", None);
@@ -240,7 +240,7 @@ pub mod tests {
     }
 
     /// The providers of a node update at the same time, and the first ones begin its entries once.
-    pub async fn updates_at_the_same_time_are_all_applied<D: DirectoryUnderTest>() {
+    pub async fn concurrent_updates_are_all_applied<D: DirectoryUnderTest>() {
         let directory = D::start().await;
         let (node, id) = (directory.node().await, NodeId::random());
         let presences: Vec<_> = (0..60).map(|_| presence("ann", None)).collect();

@@ -2,24 +2,25 @@ use std::time::Duration;
 
 use realtime_core::{Limits, OutboxConfig, RoomDelivery, Router, WindowConfig};
 
-/// What a test asks of the provider it starts. A harness passes all of it on to the provider's configuration.
+/// The settings of a provider that a test starts. A harness copies all of them into the provider's
+/// configuration.
 #[non_exhaustive]
 #[derive(Clone, Debug)]
 pub struct Setup {
-    /// How many connections it takes.
+    /// The limits on connections.
     pub limits: Limits,
     /// The bound of one connection's outbox.
     pub outbox: OutboxConfig,
     /// The bound of the window.
     pub window: WindowConfig,
-    /// The largest payload of an event, in bytes; 16 MiB.
+    /// The largest payload of an event, in bytes; default 16 MiB.
     pub max_event_bytes: usize,
-    /// Who sees what is sent to a room: always the members, also where the provider's default is another.
+    /// The receivers of a send to a room: always the members, also if the provider's default is another.
     pub room_delivery: RoomDelivery,
-    /// How long a client may take nothing; 30 s.
+    /// The longest time that a client may read nothing; default 30 s.
     pub write_stall: Duration,
-    /// Handles what clients send; only for bidirectional providers. Where a provider takes handlers one by one, its
-    /// fallback can hand every event to [`Router::handle`].
+    /// The handlers of events from clients; only for bidirectional providers. If a provider takes
+    /// handlers one by one, its fallback can pass every event to [`Router::handle`].
     pub router: Router,
 }
 
@@ -38,31 +39,31 @@ impl Default for Setup {
 }
 
 impl Setup {
-    /// With these limits.
+    /// Sets the limits on connections.
     pub fn with_limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
         self
     }
 
-    /// With this bound of an outbox.
+    /// Sets the bound of one connection's outbox.
     pub fn with_outbox(mut self, outbox: OutboxConfig) -> Self {
         self.outbox = outbox;
         self
     }
 
-    /// With this bound of the window.
+    /// Sets the bound of the window.
     pub fn with_window(mut self, window: WindowConfig) -> Self {
         self.window = window;
         self
     }
 
-    /// With this largest payload.
+    /// Sets the largest payload of an event, in bytes.
     pub fn with_max_event_bytes(mut self, most: usize) -> Self {
         self.max_event_bytes = most;
         self
     }
 
-    /// With these handlers.
+    /// Sets the handlers.
     pub fn with_router(mut self, router: Router) -> Self {
         self.router = router;
         self

@@ -3,34 +3,34 @@ use std::sync::Arc;
 use futures_util::future::join_all;
 use realtime_core::{Cursor, Event, OutboxConfig, Target, WindowConfig};
 
-use crate::conformance::stage::Stage;
+use crate::conformance::fixture::Fixture;
 use crate::conformance::{ProviderUnderTest, Setup, Visitor};
 
 /// Events sent one after the other arrive in that order, without gap and duplicate.
 pub async fn burst_keeps_its_order<P: ProviderUnderTest>() {
     const EVENTS: usize = 2_000;
-    let stage = Stage::<P>::open(Setup::default()).await;
-    let mut guest = stage.guest(Visitor::user("ann")).await;
+    let fixture = Fixture::<P>::start(Setup::default()).await;
+    let mut peer = fixture.connect(Visitor::user("ann")).await;
     let expected: Vec<String> = (0..EVENTS).map(|n| n.to_string()).collect();
     for label in &expected {
-        stage.note(Target::user("ann"), label).await;
+        fixture.note(Target::user("ann"), label).await;
     }
-    let mark = stage.mark().await;
-    assert_eq!(guest.labels_until(&mark).await, expected);
+    let mark = fixture.mark().await;
+    assert_eq!(peer.labels_until(&mark).await, expected);
 }
 
 /// What many publishers send at the same time has one order, the log's, for every connection.
 pub async fn burst_of_many_publishers_has_one_order<P: ProviderUnderTest>() {
-    let stage = Arc::new(Stage::<P>::open(Setup::default()).await);
-    let mut one = stage.guest(Visitor::user("ann")).await;
-    let mut two = stage.guest(Visitor::user("bob")).await;
+    let fixture = Arc::new(Fixture::<P>::start(Setup::default()).await);
+    let mut one = fixture.connect(Visitor::user("ann")).await;
+    let mut two = fixture.connect(Visitor::user("bob")).await;
     let publishers = (0..8).map(|publisher| {
-        let stage = Arc::clone(&stage);
+        let fixture = Arc::clone(&fixture);
         tokio::spawn(async move {
             let mut sent = Vec::new();
             for n in 0..100 {
                 let label = format!("{publisher}-{n}");
-                let receipt = stage.note(Target::all(), &label).await;
+                let receipt = fixture.note(Target::all(), &label).await;
                 sent.push((receipt.position.expect("a place"), label));
             }
             sent
@@ -41,7 +41,7 @@ pub async fn burst_of_many_publishers_has_one_order<P: ProviderUnderTest>() {
     sent.sort();
     assert!(sent.windows(2).all(|pair| pair[1].0 == pair[0].0.next()), "places are gapless");
     let expected: Vec<String> = sent.into_iter().map(|(_, label)| label).collect();
-    let mark = stage.mark().await;
+    let mark = fixture.mark().await;
     assert_eq!(one.labels_until(&mark).await, expected);
     assert_eq!(two.labels_until(&mark).await, expected);
 }
@@ -56,10 +56,10 @@ fn number_of(payload: &serde_json::Value) -> usize {
 }
 
 /// Sends to a client that does not read, until its outbox has overflowed; answers the number of events sent.
-async fn fill<P: ProviderUnderTest>(stage: &Stage<P>) -> usize {
+async fn fill<P: ProviderUnderTest>(fixture: &Fixture<P>) -> usize {
     for number in 0..4_000 {
-        stage.broadcast().to_user("slow", bulky(number)).await.expect("sent");
-        if stage.provider.stats().overflows > 0 {
+        fixture.broadcast().to_user("slow", bulky(number)).await.expect("sent");
+        if fixture.provider.stats().overflows > 0 {
             return number + 1;
         }
     }
@@ -67,36 +67,36 @@ async fn fill<P: ProviderUnderTest>(stage: &Stage<P>) -> usize {
 }
 
 /// A client that does not read overflows its outbox, disturbs nobody, and later gets everything, once and in order.
-pub async fn overflow_is_caught_up<P: ProviderUnderTest>() {
+pub async fn overflowed_client_catches_up<P: ProviderUnderTest>() {
     let outbox = OutboxConfig::default().with_frames(4).with_bytes(96 * 1024);
-    let stage = Stage::<P>::open(Setup::default().with_outbox(outbox)).await;
-    let mut slow = stage.guest(Visitor::user("slow")).await;
-    let mut quick = stage.guest(Visitor::user("quick")).await;
-    let mut sent = fill(&stage).await;
+    let fixture = Fixture::<P>::start(Setup::default().with_outbox(outbox)).await;
+    let mut slow = fixture.connect(Visitor::user("slow")).await;
+    let mut quick = fixture.connect(Visitor::user("quick")).await;
+    let mut sent = fill(&fixture).await;
     for _ in 0..20 {
-        stage.broadcast().to_user("slow", bulky(sent)).await.expect("sent");
+        fixture.broadcast().to_user("slow", bulky(sent)).await.expect("sent");
         sent += 1;
     }
-    assert!(stage.labels(&mut quick).await.is_empty(), "the other one gets what is for it at once");
+    assert!(fixture.labels(&mut quick).await.is_empty(), "the other one gets what is for it at once");
     for number in 0..sent {
         let received = slow.next().await;
         assert_eq!((received.name.as_str(), number_of(&received.payload)), ("bulk", number));
     }
-    assert_eq!(stage.labels(&mut slow).await, ["mark 0"]);
-    stage.note(Target::user("slow"), "live again").await;
-    assert_eq!(stage.labels(&mut slow).await, ["live again"]);
+    assert_eq!(fixture.labels(&mut slow).await, ["mark 0"]);
+    fixture.note(Target::user("slow"), "live again").await;
+    assert_eq!(fixture.labels(&mut slow).await, ["live again"]);
 }
 
 /// A client whose place has left the window is told `lost` where the gap is, and goes on after it.
-pub async fn lost_is_told_in_band<P: ProviderUnderTest>() {
+pub async fn lost_is_reported_in_band<P: ProviderUnderTest>() {
     let setup = Setup::default()
         .with_outbox(OutboxConfig::default().with_frames(4).with_bytes(96 * 1024))
         .with_window(WindowConfig::default().with_records(20));
-    let stage = Stage::<P>::open(setup).await;
-    let mut slow = stage.guest(Visitor::user("slow")).await;
-    let mut sent = fill(&stage).await;
+    let fixture = Fixture::<P>::start(setup).await;
+    let mut slow = fixture.connect(Visitor::user("slow")).await;
+    let mut sent = fill(&fixture).await;
     for _ in 0..40 {
-        stage.broadcast().to_user("slow", bulky(sent)).await.expect("sent");
+        fixture.broadcast().to_user("slow", bulky(sent)).await.expect("sent");
         sent += 1;
     }
     let mut next = 0;
@@ -119,7 +119,7 @@ pub async fn lost_is_told_in_band<P: ProviderUnderTest>() {
             next += 1;
         }
     }
-    assert_eq!(losses, stage.provider.stats().lost, "every loss is counted and told");
+    assert_eq!(losses, fixture.provider.stats().lost, "every loss is counted and told");
     assert!(losses > 0, "the window is smaller than what was sent");
-    assert!(stage.labels(&mut slow).await.is_empty());
+    assert!(fixture.labels(&mut slow).await.is_empty());
 }

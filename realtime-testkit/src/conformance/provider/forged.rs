@@ -2,7 +2,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use realtime_core::Target;
 
-use crate::conformance::stage::Stage;
+use crate::conformance::fixture::Fixture;
 use crate::conformance::{ProviderUnderTest, Setup, Visitor};
 
 /// The checksum of version 1's cursors (CRC-32), which anybody can compute.
@@ -41,19 +41,19 @@ fn made_up(own: &str) -> Vec<String> {
 }
 
 /// A place that no server has given is none, however much of it is right: nothing of before is shown for it.
-pub async fn resume_from_a_cursor_that_was_made_up<P: ProviderUnderTest>() {
-    let stage = Stage::<P>::open(Setup::default()).await;
-    if !stage.provider.capabilities().resume {
+pub async fn resume_from_a_forged_cursor<P: ProviderUnderTest>() {
+    let fixture = Fixture::<P>::start(Setup::default()).await;
+    if !fixture.provider.capabilities().resume {
         return;
     }
     for n in 0..3 {
-        stage.note(Target::room("board"), &format!("secret {n}")).await;
+        fixture.note(Target::room("board"), &format!("secret {n}")).await;
     }
-    let guest = stage.guest(Visitor::user("mallet").room("board")).await;
-    assert_eq!(guest.reason(), "new");
-    for made_up in made_up(&guest.cursor) {
-        let mut guest = stage.guest(Visitor::user("mallet").room("board").resume(&made_up)).await;
-        assert_eq!((guest.was_resumed(), guest.reason()), (false, "invalid"), "{made_up}: {}", guest.welcome);
-        assert!(stage.labels(&mut guest).await.is_empty(), "{made_up}: nothing of before");
+    let peer = fixture.connect(Visitor::user("mallet").room("board")).await;
+    assert_eq!(peer.reason(), "new");
+    for made_up in made_up(&peer.cursor) {
+        let mut peer = fixture.connect(Visitor::user("mallet").room("board").resume(&made_up)).await;
+        assert_eq!((peer.was_resumed(), peer.reason()), (false, "invalid"), "{made_up}: {}", peer.welcome);
+        assert!(fixture.labels(&mut peer).await.is_empty(), "{made_up}: nothing of before");
     }
 }
