@@ -66,7 +66,7 @@ async fn slow_but_steady_client_stays_connected() {
     }
 
     assert_eq!(server.guard.stalls(), 0);
-    // The same client is cut as in_time as it stops.
+    // The same client is reset when it stops.
     let age = server.body_dropped().await;
     assert!(age >= 3 * stall, "{age:?}");
     assert_eq!(server.guard.stalls(), 1);
