@@ -58,8 +58,8 @@ impl Connected {
 }
 
 impl Drop for Connected {
-    /// Closes the session of a client that polls, which would otherwise stay until its next answer to a
-    /// ping is missed. The server notices the end of a websocket itself.
+    /// Closes the session of a client that polls, which would otherwise stay until its next answer
+    /// to a ping is missed. The server notices the end of a websocket itself.
     fn drop(&mut self) {
         if let Some(mut client) = self.0.take()
             && let Wire::Polling(_) = client.wire

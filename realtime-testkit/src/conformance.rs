@@ -14,7 +14,7 @@
 //!     type Client = SseClient;
 //!
 //!     async fn start(setup: Setup) -> Self {
-//!         let config = SseConfig::default().with_limits(setup.limits) /* … and all the others */;
+//!         let config = SseConfig::default().with_limits(setup.limits) /* and all the others */;
 //!         Self(Served::unattached(SseProvider::new(config)).await)
 //!     }
 //!
@@ -30,8 +30,8 @@
 //! realtime_testkit::provider_conformance!(Sse);
 //! ```
 //!
-//! Every test has a provider of its own, waits for conditions and never for time, and proves that an
-//! event was *not* delivered by a later one that was.
+//! Every test has a provider of its own, waits for conditions and never for time, and proves that
+//! an event was *not* delivered by a later one that was.
 
 mod backplane;
 #[cfg(feature = "clients")]

@@ -65,28 +65,28 @@ impl FaultyBackplane {
         self.inner().log.clone()
     }
 
-    /// Replaces the log by another one, with an epoch of its own. Tails continue with the previous log
-    /// until they fail.
+    /// Replaces the log by another one, with an epoch of its own. Tails continue with the previous
+    /// log until they fail.
     pub fn exchange(&self, log: MemoryBackplane) {
         let mut inner = self.inner();
         inner.pipe = log.clone();
         inner.log = log;
     }
 
-    /// Makes the log available or unavailable. While it is unavailable, appends are refused, everything
-    /// else but [`Backplane::state`] fails, open tails fail, and a new tail waits.
+    /// Makes the log available or unavailable. While it is unavailable, appends are refused,
+    /// everything else but [`Backplane::state`] fails, open tails fail, and a new tail waits.
     pub fn set_up(&self, up: bool) {
         self.up.send_replace(up);
     }
 
-    /// Makes tails return no records, without a failure, or continue where they were; everything else
-    /// works.
+    /// Makes tails return no records, without a failure, or continue where they were; everything
+    /// else works.
     pub fn set_silent(&self, silent: bool) {
         self.silent.send_replace(silent);
     }
 
-    /// Ends all subscriptions to the pipe and refuses new ones, or accepts them again; publishing always
-    /// works.
+    /// Ends all subscriptions to the pipe and refuses new ones, or accepts them again; publishing
+    /// always works.
     pub fn set_pipe_up(&self, up: bool) {
         self.pipe_up.send_replace(up);
     }
@@ -96,8 +96,8 @@ impl FaultyBackplane {
         self.inner().fault = fault;
     }
 
-    /// Drops the records after this position, as a restored backup does: epoch and key are unchanged,
-    /// and tails get no notice.
+    /// Drops the records after this position, as a restored backup does: epoch and key are
+    /// unchanged, and tails get no notice.
     ///
     /// # Panics
     /// If the log does not reach back to its beginning.

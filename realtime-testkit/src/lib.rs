@@ -14,10 +14,12 @@
     feature = "server",
     doc = "- [`Served`] and [`TestServer`] (feature `server`): a provider, or any routes, on a free port."
 )]
-//! - [`ByQuery`] and [`PendingAuthenticator`] identify clients, [`HookLog`] records connects and closes.
-//! - [`FaultyBackplane`], [`FaultyDirectory`]: a log and a directory in memory that fail, lose records
-//!   or do not answer; [`Forwarding`] is a backplane with callbacks.
-//! - [`eventually`] and [`in_time`]: waits with a deadline. [`SeededRng`]: repeatable random numbers.
+//! - [`ByQuery`] and [`PendingAuthenticator`] identify clients, [`HookLog`] records connects and
+//!   closes.
+//! - [`FaultyBackplane`], [`FaultyDirectory`]: a log and a directory in memory that fail, lose
+//!   records or do not answer; [`Forwarding`] is a backplane with callbacks.
+//! - [`eventually`] and [`in_time`]: waits with a deadline. [`SeededRng`]: repeatable random
+//!   numbers.
 //!
 //! Most tests of an application need only the recording provider:
 //!

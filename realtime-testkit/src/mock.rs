@@ -1,7 +1,7 @@
 //! Mocks of the public traits.
 //!
-//! With `expect_…().returning(…)` the closure returns the value that an async method resolves to, not
-//! a future.
+//! With `expect_…().returning(…)` the closure returns the value that an async method resolves
+//! to, not a future.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,8 +18,8 @@ use realtime_core::{
 };
 
 mock! {
-    /// A mock of [`RealtimeBroadcast`](realtime_core::RealtimeBroadcast); `to_user` and its siblings are
-    /// expected one by one and do not call `send`.
+    /// A mock of [`RealtimeBroadcast`](realtime_core::RealtimeBroadcast); `to_user` and its
+    /// siblings are expected one by one and do not call `send`.
     pub RealtimeBroadcast {}
 
     #[async_trait]
@@ -119,8 +119,8 @@ impl MockRealtimeProvider {
         provider
     }
 
-    /// Creates a provider of this name whose sending side has acks and rooms, as `"socket"` and `"ws"`
-    /// are.
+    /// Creates a provider of this name whose sending side has acks and rooms, as `"socket"` and
+    /// `"ws"` are.
     ///
     /// Everything but `close` is expected, any number of times; attach and shutdown do nothing.
     pub fn named_with_socket_io(name: &'static str, broadcast: impl SocketIoBroadcast + 'static) -> Self {
@@ -190,10 +190,11 @@ mock! {
 }
 
 mock! {
-    /// A mock of [`Authenticator`](realtime_core::Authenticator); the closure gets the whole request.
+    /// A mock of [`Authenticator`](realtime_core::Authenticator); the closure gets the whole
+    /// request.
     pub Authenticator {
-        // Not in an `impl` of the trait: the macro cannot write an async method with a lifetime in an
-        // argument.
+        // Not in an `impl` of the trait: the macro cannot write an async method with a lifetime in
+        // an argument.
         /// Returns what `expect_authenticate` returns for this request.
         pub fn authenticate<'a>(&self, request: &ConnectRequest<'a>) -> Result<Identity, Refusal>;
     }

@@ -11,8 +11,8 @@ use realtime_core::{
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// A provider without a network that records what is sent, for tests of an application; clones share
-/// the record.
+/// A provider without a network that records what is sent, for tests of an application; clones
+/// share the record.
 ///
 /// It checks names as a real provider does and needs no attach. It has rooms by user; asks are
 /// answered as [`RecordingProvider::answer`] says, and by no connection otherwise.
@@ -142,7 +142,8 @@ impl RecordingProvider {
         Ok(id)
     }
 
-    /// Adds a connection to a user without a tenant, which leaves every ask unanswered with this status.
+    /// Adds a connection to a user without a tenant, which leaves every ask unanswered with this
+    /// status.
     pub fn leave_unanswered(&self, user: &str, status: AckStatus) -> ConnectionId {
         let id = ConnectionId::random();
         let reply = AckReply::unanswered(id, status, Duration::from_millis(1));

@@ -127,7 +127,8 @@ impl<P: HttpProvider> Served<P> {
         Self { provider, hooks: HookLog::default(), server }
     }
 
-    /// Attaches a provider to this runtime, with a hook for [`Served::hooks`], and serves its routes.
+    /// Attaches a provider to this runtime, with a hook for [`Served::hooks`], and serves its
+    /// routes.
     ///
     /// # Panics
     /// If the provider cannot be attached, or there is no free port.
@@ -135,8 +136,8 @@ impl<P: HttpProvider> Served<P> {
         Self::start_with(provider, runtime, WireConfig::default(), P::router).await
     }
 
-    /// Attaches and serves a provider as [`Served::start`] does, with these limits of the server and
-    /// with routes of the test's own.
+    /// Attaches and serves a provider as [`Served::start`] does, with these limits of the server
+    /// and with routes of the test's own.
     ///
     /// # Panics
     /// As [`Served::start`].
@@ -149,8 +150,8 @@ impl<P: HttpProvider> Served<P> {
         Self::run(provider, runtime, |provider, listener| serve(listener, routes(provider)).with_config(wire)).await
     }
 
-    /// Attaches a provider as [`Served::start`] does, and runs any server on the listener that it is
-    /// given.
+    /// Attaches a provider as [`Served::start`] does, and runs any server on the listener that it
+    /// is given.
     ///
     /// # Panics
     /// As [`Served::start`].

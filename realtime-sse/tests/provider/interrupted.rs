@@ -9,8 +9,8 @@ use tokio::net::TcpStream;
 
 use super::slow::wire;
 
-/// Starts a server, and returns a cursor of the user `ann` and the events that she has missed since:
-/// a first one, a large one, and a small one after it.
+/// Starts a server, and returns a cursor of the user `ann` and the events that she has missed
+/// since: a first one, a large one, and a small one after it.
 async fn missed(wire: WireConfig, first: usize, large: usize) -> (Server, String) {
     let server = Setup { wire, ..Setup::default() }.start().await;
     let mut reader = Reader::of(server.get("/sse?user=ann")).await;

@@ -92,7 +92,8 @@ macro_rules! client_methods {
             #[doc = concat!("Connects to ", $address, ", and returns when the server has accepted the connection.")]
             ///
             /// # Errors
-            /// [`ClientError::Refused`] with the status, [`ClientError::Wire`], [`ClientError::Deadline`].
+            /// [`ClientError::Refused`] with the status, [`ClientError::Wire`],
+            /// [`ClientError::Deadline`].
             pub async fn connect(url: impl Into<String>) -> Result<Self, ClientError> {
                 let mut client = Self::new(url);
                 client.open().await?;

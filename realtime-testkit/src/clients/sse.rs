@@ -7,9 +7,9 @@ use tokio::time::{Instant, timeout_at};
 use super::dialer::{Dialer, RETRY, client_methods};
 use super::{ClientError, SseItem, SseParser};
 
-/// A client for server-sent events over HTTP/1.1 that reconnects with `Last-Event-ID` after the time
-/// in the server's `retry:`, as a browser's `EventSource` does; as there, any status other than 200
-/// is final.
+/// A client for server-sent events over HTTP/1.1 that reconnects with `Last-Event-ID` after the
+/// time in the server's `retry:`, as a browser's `EventSource` does; as there, any status other
+/// than 200 is final.
 ///
 /// It reads from the connection only while a method waits.
 #[derive(Debug)]

@@ -30,7 +30,8 @@ pub struct WsClient {
     was_accepted: bool,
     next_ack: u64,
     answer: Option<Box<Answer>>,
-    /// Events that were read during a request; bounded, because a request has a deadline and a count.
+    /// Events that were read during a request; bounded, because a request has a deadline and a
+    /// count.
     early: VecDeque<WsEvent>,
 }
 
@@ -129,8 +130,8 @@ impl WsClient {
         self.send_value(json!({ "type": event, "payload": payload })).await
     }
 
-    /// Sends an event with this ack number, and does not wait for the answer, which arrives as an event
-    /// named `ack`.
+    /// Sends an event with this ack number, and does not wait for the answer, which arrives as an
+    /// event named `ack`.
     ///
     /// # Errors
     /// [`ClientError::Deadline`] and those of connecting.
@@ -146,7 +147,8 @@ impl WsClient {
     /// Sends an event and waits for its answer; other events are kept for [`WsClient::next_event`].
     ///
     /// # Errors
-    /// [`ClientError::Protocol`] with the server's error; [`ClientError::Deadline`] and those of connecting.
+    /// [`ClientError::Protocol`] with the server's error; [`ClientError::Deadline`] and those of
+    /// connecting.
     pub async fn request<T: Serialize + Sync + ?Sized>(
         &mut self,
         event: &str,
@@ -183,7 +185,8 @@ impl WsClient {
     /// Sends any message.
     ///
     /// # Errors
-    /// [`ClientError::Deadline`] and those of connecting; [`ClientError::Wire`] if the write failed.
+    /// [`ClientError::Deadline`] and those of connecting; [`ClientError::Wire`] if the write
+    /// failed.
     pub async fn send_raw(&mut self, message: Message) -> Result<(), ClientError> {
         self.open().await?;
         let deadline = self.dialer.deadline();

@@ -84,8 +84,8 @@ impl<P: ProviderUnderTest> Fixture<P> {
         }
     }
 
-    /// Asserts that a client is rejected and may retry: with 503 or, on an event stream, which a browser
-    /// would abort after that status, with a stream without an event.
+    /// Asserts that a client is rejected and may retry: with 503 or, on an event stream, which a
+    /// browser would abort after that status, with a stream without an event.
     pub(crate) async fn rejected_for_now(&self, visitor: Visitor) {
         match in_time("a refusal", self.under_test.connect(visitor)).await {
             Ok(mut client) => {
@@ -110,8 +110,8 @@ impl<P: ProviderUnderTest> Fixture<P> {
 
     /// Sends the event `note` with this label, and returns the receipt.
     ///
-    /// If the outcome is unknown, which happens on a busy machine, it sends again with the same key, as
-    /// an application would.
+    /// If the outcome is unknown, which happens on a busy machine, it sends again with the same
+    /// key, as an application would.
     pub(crate) async fn note(&self, target: Target, label: &str) -> Receipt {
         // An event for one connection is in no log, and can have no key.
         let event = match target.scope() {

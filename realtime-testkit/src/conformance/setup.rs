@@ -15,7 +15,8 @@ pub struct Setup {
     pub window: WindowConfig,
     /// The largest payload of an event, in bytes; default 16 MiB.
     pub max_event_bytes: usize,
-    /// The receivers of a send to a room: always the members, also if the provider's default is another.
+    /// The receivers of a send to a room: always the members, also if the provider's default is
+    /// another.
     pub room_delivery: RoomDelivery,
     /// The longest time that a client may read nothing; default 30 s.
     pub write_stall: Duration,

@@ -12,8 +12,8 @@ pub trait ProviderUnderTest: Send + Sync + Sized + 'static {
     /// The clients.
     type Client: ClientUnderTest;
 
-    /// Creates the provider with these settings, not attached yet. It may be served now or at the first
-    /// connect; dropping the value stops the server.
+    /// Creates the provider with these settings, not attached yet. It may be served now or at the
+    /// first connect; dropping the value stops the server.
     async fn start(setup: Setup) -> Self;
 
     /// Returns the provider.
@@ -32,16 +32,18 @@ pub trait ProviderUnderTest: Send + Sync + Sized + 'static {
 /// read. Heartbeats are answered or skipped; `next` returns everything else that the server sends.
 #[async_trait]
 pub trait ClientUnderTest: Send + 'static {
-    /// Returns the next event. The suite sets a deadline on it; when that cancels it, the test has failed.
+    /// Returns the next event. The suite sets a deadline on it; when that cancels it, the test has
+    /// failed.
     ///
-    /// A bare cursor is an event named `cursor`, an answer to the client one named `ack`, an error one
-    /// named `error`.
+    /// A bare cursor is an event named `cursor`, an answer to the client one named `ack`, an error
+    /// one named `error`.
     ///
     /// # Errors
     /// The close of the connection.
     async fn next(&mut self) -> Result<Received, Ended>;
 
-    /// Sends an event; with an ack number the server has to answer. Only for bidirectional providers.
+    /// Sends an event; with an ack number the server has to answer. Only for bidirectional
+    /// providers.
     async fn send(&mut self, name: &str, payload: &Value, ack: Option<u64>) {
         panic!("this client cannot send {name} {payload} {ack:?}");
     }

@@ -77,8 +77,8 @@ impl Visitor {
         query.finish()
     }
 
-    /// Returns the `auth` of the connect request, for Socket.IO: `user`, `tenant`, `lifetimeMs`, `rooms`,
-    /// `lastEventId`, `connectionId`.
+    /// Returns the `auth` of the connect request, for Socket.IO: `user`, `tenant`, `lifetimeMs`,
+    /// `rooms`, `lastEventId`, `connectionId`.
     pub fn auth(&self) -> Value {
         let fields = self.fields().map(|(name, value)| (name.to_owned(), json!(value)));
         let rooms = ("rooms".to_owned(), json!(self.rooms));

@@ -11,12 +11,12 @@ fn question() -> Event {
     Event::json("question", &json!({"n": 1})).expect("JSON")
 }
 
-/// Reads a question, and answers its number.
+/// Reads a question, and returns its ack number.
 async fn asked<C: ClientUnderTest>(peer: &mut Peer<C>) -> u64 {
     let received = peer.next().await;
     assert_eq!((received.name.as_str(), &received.payload), ("question", &json!({"n": 1})));
-    assert_eq!(received.cursor, None, "an ask carries no place");
-    received.ack.expect("the number to answer with")
+    assert_eq!(received.cursor, None, "an ask has no cursor");
+    received.ack.expect("an ack number")
 }
 
 async fn collect(acks: Acks) -> Vec<(realtime_core::ConnectionId, AckStatus, Value)> {
@@ -27,7 +27,8 @@ async fn collect(acks: Acks) -> Vec<(realtime_core::ConnectionId, AckStatus, Val
     replies
 }
 
-/// Every connection of the user answers, in its place among the events; the stream ends with the last one.
+/// Every connection of the user gets the ask in order with the events, and answers; the stream of
+/// acks ends with the last one.
 pub async fn acks_are_collected_from_every_connection<P: ProviderUnderTest>() {
     let fixture = Fixture::<P>::start(Setup::default()).await;
     if !fixture.provider.capabilities().acks {
@@ -45,7 +46,7 @@ pub async fn acks_are_collected_from_every_connection<P: ProviderUnderTest>() {
         fixture.note(Target::connection(late.id), "for the late one").await;
         let mut labels = [late.next().await.payload, late.next().await.payload, late.next().await.payload];
         labels.sort_by_key(Value::to_string);
-        assert_eq!(labels, ["after", "before", "for the late one"], "an ask is for those who were there");
+        assert_eq!(labels, ["after", "before", "for the late one"], "an ask is for connections that existed then");
     }
     for (peer, answer) in [(&mut one, json!("one")), (&mut two, json!({"two": [2]}))] {
         assert_eq!(peer.next().await.payload, "before");
@@ -63,7 +64,7 @@ pub async fn acks_are_collected_from_every_connection<P: ProviderUnderTest>() {
     assert!(collect(nobody).await.is_empty());
 }
 
-/// A room's members answer, and an answer of somebody else does not count.
+/// A room's members answer, and an answer of another connection is ignored.
 pub async fn acks_of_a_room_come_from_its_members<P: ProviderUnderTest>() {
     let fixture = Fixture::<P>::start(Setup::default()).await;
     let capabilities = fixture.provider.capabilities();
@@ -81,7 +82,8 @@ pub async fn acks_of_a_room_come_from_its_members<P: ProviderUnderTest>() {
     assert_eq!(collect(acks).await, [(member.id, AckStatus::Answered, json!("asked"))]);
 }
 
-/// Who went away is `gone` at once; who is there and silent is `timed out` at the end; neither is asked again on resume.
+/// A disconnected client is `gone` immediately, a silent one `timed out` at the end; neither gets
+/// the ask again after a resume.
 pub async fn acks_report_gone_and_timed_out_connections<P: ProviderUnderTest>() {
     let fixture = Fixture::<P>::start(Setup::default()).await;
     if !fixture.provider.capabilities().acks {
@@ -101,16 +103,16 @@ pub async fn acks_report_gone_and_timed_out_connections<P: ProviderUnderTest>() 
         replies.push((reply.connection, reply.status));
     }
     assert_eq!(replies, [(gone_id, AckStatus::Gone), (silent.id, AckStatus::TimedOut)]);
-    assert!(started.elapsed() >= timeout, "the silent one is given its time");
+    assert!(started.elapsed() >= timeout, "the ask waits for the silent client until its timeout");
     silent.answer(late, json!("too late")).await;
-    assert!(fixture.labels(&mut silent).await.is_empty(), "a late answer hurts nobody");
+    assert!(fixture.labels(&mut silent).await.is_empty(), "a late answer is ignored");
     if fixture.provider.capabilities().resume {
         let mut back = fixture.connect(Visitor::user("ann").resume(&cursor)).await;
         assert_eq!(fixture.labels(&mut back).await, ["mark 0"]);
     }
 }
 
-/// An ask of one tenant's user reaches nobody else of the same name.
+/// An ask for one tenant's user reaches no other user of that name.
 pub async fn acks_for_one_tenants_user<P: ProviderUnderTest>() {
     let fixture = Fixture::<P>::start(Setup::default()).await;
     if !fixture.provider.capabilities().acks {

@@ -11,16 +11,16 @@ pub async fn connected_is_the_first_event<P: ProviderUnderTest>() {
     assert!(peer.welcome["message"].as_str().is_some_and(|message| !message.is_empty()), "{}", peer.welcome);
     assert!(!peer.was_resumed(), "{}", peer.welcome);
     assert_eq!(peer.reason(), "new");
-    let place: Cursor = peer.cursor.parse().expect("a cursor");
-    assert_eq!(place.position().get(), 1, "it reads from the end");
-    assert!(fixture.labels(&mut peer).await.is_empty(), "nothing of before");
-    let place: Cursor = peer.cursor.parse().expect("a cursor");
-    assert_eq!(place.position().get(), 2, "the mark's place came with it");
+    let cursor: Cursor = peer.cursor.parse().expect("a cursor");
+    assert_eq!(cursor.position().get(), 1, "the client reads from the end");
+    assert!(fixture.labels(&mut peer).await.is_empty(), "no earlier event");
+    let cursor: Cursor = peer.cursor.parse().expect("a cursor");
+    assert_eq!(cursor.position().get(), 2, "the marker's position");
     let other = fixture.connect(Visitor::user("ann").tenant("acme")).await;
     assert_ne!(peer.id, other.id);
 }
 
-/// A user's connections, and nobody else's.
+/// A send to a user reaches only that user's connections.
 pub async fn addressing_user<P: ProviderUnderTest>() {
     let fixture = Fixture::<P>::start(Setup::default()).await;
     let mut one = fixture.connect(Visitor::user("ann").tenant("acme")).await;
@@ -36,7 +36,7 @@ pub async fn addressing_user<P: ProviderUnderTest>() {
     assert_eq!(fixture.labels(&mut nobody).await, ["mark 0", "mark 1", "mark 2"]);
 }
 
-/// A tenant's connections, and nobody else's.
+/// A send to a tenant reaches only that tenant's connections.
 pub async fn addressing_tenant<P: ProviderUnderTest>() {
     let fixture = Fixture::<P>::start(Setup::default()).await;
     let mut ann = fixture.connect(Visitor::user("ann").tenant("acme")).await;
@@ -52,7 +52,7 @@ pub async fn addressing_tenant<P: ProviderUnderTest>() {
     assert!(none.labels_until(&mark).await.is_empty());
 }
 
-/// Everyone.
+/// A send to all reaches every connection.
 pub async fn addressing_all<P: ProviderUnderTest>() {
     let fixture = Fixture::<P>::start(Setup::default()).await;
     let mut peers = Vec::new();
@@ -67,7 +67,7 @@ pub async fn addressing_all<P: ProviderUnderTest>() {
     }
 }
 
-/// A user's connections of one tenant only.
+/// A send to a tenant's user reaches only that user's connections in that tenant.
 pub async fn addressing_user_within_a_tenant<P: ProviderUnderTest>() {
     let fixture = Fixture::<P>::start(Setup::default()).await;
     let mut here = fixture.connect(Visitor::user("ann").tenant("acme")).await;
@@ -81,13 +81,13 @@ pub async fn addressing_user_within_a_tenant<P: ProviderUnderTest>() {
     assert!(none.labels_until(&mark).await.is_empty());
 }
 
-/// One connection; not durable.
+/// A send to one connection reaches only that one, and is not durable.
 pub async fn addressing_connection<P: ProviderUnderTest>() {
     let fixture = Fixture::<P>::start(Setup::default()).await;
     let mut one = fixture.connect(Visitor::user("ann")).await;
     let mut two = fixture.connect(Visitor::user("ann")).await;
     let receipt = fixture.note(Target::connection(one.id), "1").await;
-    assert_eq!(receipt.position, None, "it is not in the log");
+    assert_eq!(receipt.position, None, "the event is not in the log");
     assert_eq!(receipt.delivered.map(|delivered| (delivered.matched, delivered.queued)), Some((1, 1)));
     assert_eq!(one.next().await.payload, "1");
     let nobody = fixture.note(Target::connection(realtime_core::ConnectionId::random()), "2").await;
@@ -97,7 +97,7 @@ pub async fn addressing_connection<P: ProviderUnderTest>() {
     assert!(two.labels_until(&mark).await.is_empty());
 }
 
-/// Without some connections and users.
+/// A send does not reach excepted connections and users.
 pub async fn addressing_except<P: ProviderUnderTest>() {
     let fixture = Fixture::<P>::start(Setup::default()).await;
     let mut one = fixture.connect(Visitor::user("ann").tenant("acme")).await;
@@ -115,7 +115,7 @@ pub async fn addressing_except<P: ProviderUnderTest>() {
     assert_eq!(nobody.labels_until(&mark).await, ["2", "3"]);
 }
 
-/// What is for one tenant or user never reaches another, live or replayed.
+/// An event for one tenant or user never reaches another, live or replayed.
 pub async fn isolation_of_tenants_and_users<P: ProviderUnderTest>() {
     let fixture = Fixture::<P>::start(Setup::default()).await;
     let mut peers = Vec::new();

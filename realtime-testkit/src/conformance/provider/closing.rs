@@ -6,46 +6,46 @@ use crate::conformance::fixture::{Fixture, note, runtime};
 use crate::conformance::{HookCall, ProviderUnderTest, Setup, Visitor};
 use crate::{eventually, in_time};
 
-/// Both hooks were told of the connection, in order and once each, at both ends.
+/// Asserts that both hooks ran for the connect and the close, in order and once each.
 fn assert_hooks(calls: &[HookCall], id: ConnectionId, reason: &CloseReason) {
-    let told: Vec<_> = calls.iter().map(|call| (call.hook, call.connection, call.ended.clone())).collect();
+    let got: Vec<_> = calls.iter().map(|call| (call.hook, call.connection, call.ended.clone())).collect();
     let ended = Some(reason.clone());
     let expected = [("first", id, None), ("second", id, None), ("first", id, ended.clone()), ("second", id, ended)];
-    assert_eq!(told, expected);
+    assert_eq!(got, expected);
 }
 
-/// The client ended with this code, where the transport has codes.
+/// Asserts that the client was closed with this code, if the transport has codes.
 fn assert_code(ended: &crate::conformance::Ended, reason: &CloseReason) {
     assert!(ended.code.is_none_or(|code| code == reason.code()), "{ended:?} for {reason}");
 }
 
-/// One connection is closed, with its reason; the user's other one stays.
+/// One connection is closed with its reason; the user's other one stays.
 pub async fn close_one_connection<P: ProviderUnderTest>() {
     let fixture = Fixture::<P>::start(Setup::default()).await;
     let mut one = fixture.connect(Visitor::user("ann")).await;
     let mut two = fixture.connect(Visitor::user("ann")).await;
     fixture.note(Target::user("ann"), "1").await;
     let reason = CloseReason::new(4321, "enough", false);
-    let told = fixture.provider.close(Target::connection(one.id), reason.clone()).await.expect("closed");
-    assert_eq!(told, 1);
+    let closed = fixture.provider.close(Target::connection(one.id), reason.clone()).await.expect("closed");
+    assert_eq!(closed, 1);
     assert_code(&one.ended().await, &reason);
     assert_hooks(&in_time("the hooks", fixture.hooks.wait_of(one.id, 4)).await, one.id, &reason);
     assert_eq!(fixture.labels(&mut two).await, ["1"]);
     assert_eq!(fixture.provider.stats().connections, 1);
     assert_eq!(fixture.hooks.of(one.id).len(), 4, "once each");
     assert_eq!(in_time("the hooks", fixture.hooks.wait_of(two.id, 2)).await.len(), 2);
-    let nobody = fixture.provider.close(Target::connection(ConnectionId::random()), reason).await.expect("nobody");
+    let nobody = fixture.provider.close(Target::connection(ConnectionId::random()), reason).await.expect("closed");
     assert_eq!(nobody, 0);
 }
 
-/// A user's connections are closed, and no other's.
+/// All connections of a user are closed, and no others.
 pub async fn close_user<P: ProviderUnderTest>() {
     let fixture = Fixture::<P>::start(Setup::default()).await;
     let mut one = fixture.connect(Visitor::user("ann").tenant("acme")).await;
     let mut two = fixture.connect(Visitor::user("ann")).await;
     let mut bob = fixture.connect(Visitor::user("bob").tenant("acme")).await;
-    let told = fixture.provider.close(Target::user("ann"), CloseReason::KICKED).await.expect("closed");
-    assert_eq!(told, 2);
+    let closed = fixture.provider.close(Target::user("ann"), CloseReason::KICKED).await.expect("closed");
+    assert_eq!(closed, 2);
     for peer in [&mut one, &mut two] {
         assert_code(&peer.ended().await, &CloseReason::KICKED);
         assert_hooks(&in_time("the hooks", fixture.hooks.wait_of(peer.id, 4)).await, peer.id, &CloseReason::KICKED);
@@ -54,10 +54,10 @@ pub async fn close_user<P: ProviderUnderTest>() {
     let receipt = fixture.note(Target::user("ann"), "nobody").await;
     assert_eq!(receipt.delivered.map(|delivered| delivered.matched), Some(0));
     let mut back = fixture.connect(Visitor::user("ann")).await;
-    assert!(fixture.labels(&mut back).await.is_empty(), "who comes back is let in");
+    assert!(fixture.labels(&mut back).await.is_empty(), "a reconnect is accepted");
 }
 
-/// All connections are closed; what was sent before still arrives.
+/// All connections are closed; earlier events still arrive.
 pub async fn close_all<P: ProviderUnderTest>() {
     let fixture = Fixture::<P>::start(Setup::default()).await;
     let mut peers = Vec::new();
@@ -67,18 +67,18 @@ pub async fn close_all<P: ProviderUnderTest>() {
         peers.push(peer);
     }
     let mark = fixture.mark().await;
-    let told = fixture.provider.close(Target::all(), CloseReason::RESTART).await.expect("closed");
-    assert_eq!(told, 5);
+    let closed = fixture.provider.close(Target::all(), CloseReason::RESTART).await.expect("closed");
+    assert_eq!(closed, 5);
     for peer in &mut peers {
         let labels = peer.labels_until(&mark).await;
         assert!(labels.iter().all(|label| label.starts_with("mark")), "{labels:?}");
         assert_code(&peer.ended().await, &CloseReason::RESTART);
         assert_hooks(&in_time("the hooks", fixture.hooks.wait_of(peer.id, 4)).await, peer.id, &CloseReason::RESTART);
     }
-    eventually("nobody is left", || fixture.provider.stats().connections == 0).await;
+    eventually("no connection", || fixture.provider.stats().connections == 0).await;
 }
 
-/// A client that goes away without a word runs the hooks and leaves nothing behind.
+/// A client that disconnects abruptly runs the hooks and leaves nothing behind.
 pub async fn disconnect_by_the_client_runs_the_hooks<P: ProviderUnderTest>() {
     let fixture = Fixture::<P>::start(Setup::default()).await;
     let peer = fixture.connect(Visitor::user("ann")).await;
@@ -93,7 +93,7 @@ pub async fn disconnect_by_the_client_runs_the_hooks<P: ProviderUnderTest>() {
     assert_eq!((stats.connections, stats.users, stats.rooms, stats.connected), (0, 0, 0, 1));
 }
 
-/// A connection does not outlive its identity.
+/// A connection closes when its identity expires.
 pub async fn connection_closes_when_its_identity_expires<P: ProviderUnderTest>() {
     let fixture = Fixture::<P>::start(Setup::default()).await;
     let mut brief = fixture.connect(Visitor::user("ann").lifetime(Duration::from_millis(200))).await;
@@ -103,7 +103,7 @@ pub async fn connection_closes_when_its_identity_expires<P: ProviderUnderTest>()
     assert!(fixture.labels(&mut long).await.is_empty());
 }
 
-/// Before a provider is attached it takes nothing; it is attached once.
+/// A provider that is not attached accepts nothing; it can be attached once.
 pub async fn unattached_provider_accepts_nothing<P: ProviderUnderTest>() {
     let fixture = Fixture::<P>::unattached(Setup::default()).await;
     let sent = fixture.broadcast().to_all(note("1")).await;
@@ -124,7 +124,8 @@ pub async fn unattached_provider_accepts_nothing<P: ProviderUnderTest>() {
     assert!(fixture.labels(&mut peer).await.is_empty());
 }
 
-/// A shutdown closes every connection, each with a reason that says to come back, has run the hooks when it returns, and takes nothing any more.
+/// A shutdown closes every connection with a reason that allows a reconnect, has run the hooks when
+/// it returns, and accepts nothing afterwards.
 pub async fn shutdown_closes_and_refuses<P: ProviderUnderTest>() {
     let fixture = Fixture::<P>::start(Setup::default()).await;
     let mut one = fixture.connect(Visitor::user("ann")).await;

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::conformance::fixture::{Fixture, note};
 use crate::conformance::{ProviderUnderTest, Setup, Visitor};
 
-/// Names of targets that break the rules are refused before anything is logged.
+/// Invalid names are refused before anything is logged.
 pub async fn invalid_names_are_refused<P: ProviderUnderTest>() {
     let fixture = Fixture::<P>::start(Setup::default()).await;
     let mut peer = fixture.connect(Visitor::user("ann")).await;
@@ -41,11 +41,11 @@ pub async fn invalid_names_are_refused<P: ProviderUnderTest>() {
         assert!(matches!(Event::json(name, &1), Err(Error::InvalidName { .. })), "{name:?}");
     }
     let receipt = fixture.note(Target::user("ann"), "the first record").await;
-    assert_eq!(receipt.position.map(realtime_core::Position::get), Some(1), "nothing was logged");
+    assert_eq!(receipt.position.map(realtime_core::Position::get), Some(1), "the only record");
     assert_eq!(fixture.labels(&mut peer).await, ["the first record"]);
 }
 
-/// Names at the edge of the rules arrive as they are.
+/// Valid names with unusual characters arrive unchanged.
 pub async fn names_with_unusual_characters<P: ProviderUnderTest>() {
     let fixture = Fixture::<P>::start(Setup::default()).await;
     let user = "ann/ä&?#+%20 \"'\\ \u{1f600}";
@@ -54,14 +54,14 @@ pub async fn names_with_unusual_characters<P: ProviderUnderTest>() {
     let names =
         ["a:b", " leading", "trailing ", "data: x", "räume/1", "\"quoted\\\"", "message", "ping", longest.as_str()];
     for name in names {
-        let event = Event::json(name, name).expect("the rules allow it");
+        let event = Event::json(name, name).expect("a valid name");
         fixture.broadcast().send(Target::user_in(" t ", user), event).await.expect("sent");
         let received = peer.next().await;
         assert_eq!((received.name.as_str(), received.payload.as_str()), (name, Some(name)));
     }
 }
 
-/// Any JSON arrives as it is: line breaks in the text and between its parts, empty, deep, a mebibyte.
+/// Any JSON arrives unchanged: line breaks in and between its parts, empty, deep, a mebibyte.
 pub async fn payloads_of_any_text<P: ProviderUnderTest>() {
     let fixture = Fixture::<P>::start(Setup::default()).await;
     let mut peer = fixture.connect(Visitor::user("ann")).await;
@@ -83,9 +83,9 @@ pub async fn payloads_of_any_text<P: ProviderUnderTest>() {
         assert_eq!(received.name, "value");
         assert!(
             received.payload == value,
-            "{:.100} instead of {:.100}",
-            received.payload.to_string(),
-            value.to_string()
+            "expected {:.100}, got {:.100}",
+            value.to_string(),
+            received.payload.to_string()
         );
     }
     let spaced = "\n{ \"a\" :\r\n1,\r\"b\":\n\n[ ]\n}\n";
@@ -95,7 +95,8 @@ pub async fn payloads_of_any_text<P: ProviderUnderTest>() {
     assert!(fixture.labels(&mut peer).await.is_empty());
 }
 
-/// One byte over the limit is refused, before anything is logged; the limit itself is not.
+/// An event of one byte over the limit is refused before anything is logged; one of the limit is
+/// sent.
 pub async fn too_large_event_is_refused<P: ProviderUnderTest>() {
     let fixture = Fixture::<P>::start(Setup::default().with_max_event_bytes(1_000)).await;
     let mut peer = fixture.connect(Visitor::user("ann")).await;
@@ -105,11 +106,12 @@ pub async fn too_large_event_is_refused<P: ProviderUnderTest>() {
         assert!(matches!(sent, Err(Error::TooLarge { size: 1_001, limit: 1_000 })), "{sent:?}");
     }
     let receipt = fixture.broadcast().to_user("ann", text(1_000)).await.expect("sent");
-    assert_eq!(receipt.position.map(realtime_core::Position::get), Some(1), "nothing else was logged");
+    assert_eq!(receipt.position.map(realtime_core::Position::get), Some(1), "the only record");
     assert_eq!(peer.next().await.payload.as_str().map(str::len), Some(998));
 }
 
-/// Bytes are refused before anything is logged where the transport cannot carry them, and sent where it can.
+/// Binary events are sent if the transport supports them, and refused before anything is logged if
+/// not.
 pub async fn binary_events_arrive_or_are_refused<P: ProviderUnderTest>() {
     let fixture = Fixture::<P>::start(Setup::default()).await;
     let mut peer = fixture.connect(Visitor::user("ann")).await;
@@ -129,8 +131,8 @@ pub async fn binary_events_arrive_or_are_refused<P: ProviderUnderTest>() {
     assert!(fixture.labels(&mut peer).await.is_empty());
 }
 
-/// The same event with the same key again is not delivered: the receipt has the first one's place, and says so. Another event
-/// with that key is refused.
+/// A repeated event with the same key is not delivered: its receipt has the first one's position,
+/// and says that it is repeated. Another event with that key is refused.
 pub async fn idempotency_key_delivers_once<P: ProviderUnderTest>() {
     let fixture = Fixture::<P>::start(Setup::default()).await;
     let mut peer = fixture.connect(Visitor::user("ann")).await;
@@ -139,7 +141,7 @@ pub async fn idempotency_key_delivers_once<P: ProviderUnderTest>() {
     let again = fixture.broadcast().to_user("ann", keyed("1", "k")).await.expect("sent");
     assert!(!first.repeated() && again.repeated());
     assert_eq!((first.id, first.position), (again.id, again.position));
-    assert_eq!(again.delivered, Some(Delivered::default()), "nobody got it again");
+    assert_eq!(again.delivered, Some(Delivered::default()), "no connection got it again");
     let others = [(Target::user("ann"), "not 1"), (Target::all(), "1")];
     for (target, label) in others {
         let refused = fixture.broadcast().send(target, keyed(label, "k")).await;
@@ -150,8 +152,8 @@ pub async fn idempotency_key_delivers_once<P: ProviderUnderTest>() {
     assert_eq!(fixture.labels(&mut peer).await, ["1", "2"]);
 }
 
-/// A key that would be without effect is refused, before anybody gets the event: on a volatile event, on one for one
-/// connection, on an ask.
+/// A key that would have no effect is refused before the event is delivered: of a volatile event,
+/// of an event for one connection, of an ask.
 pub async fn keys_without_effect_are_refused<P: ProviderUnderTest>() {
     let fixture = Fixture::<P>::start(Setup::default()).await;
     let mut peer = fixture.connect(Visitor::user("ann")).await;
@@ -171,7 +173,7 @@ pub async fn keys_without_effect_are_refused<P: ProviderUnderTest>() {
     assert!(fixture.labels(&mut peer).await.is_empty());
 }
 
-/// A receipt tells the place, and how many of this node's connections matched and have it queued.
+/// A receipt has the position, and the numbers of this node's connections that matched and queued.
 pub async fn receipts_have_position_and_counts<P: ProviderUnderTest>() {
     let fixture = Fixture::<P>::start(Setup::default()).await;
     let delivered = |count| Some(Delivered { matched: count, queued: count, dropped: 0 });
@@ -184,10 +186,10 @@ pub async fn receipts_have_position_and_counts<P: ProviderUnderTest>() {
     assert_ne!(nobody.id, both.id);
     let received = one.next().await;
     let cursor: realtime_core::Cursor = received.cursor.expect("a cursor").parse().expect("a cursor");
-    assert_eq!(Some(cursor.position()), both.position, "the cursor is the receipt's place");
+    assert_eq!(Some(cursor.position()), both.position, "the cursor's position is the receipt's");
 }
 
-/// The numbers of a provider follow what happens.
+/// The stats of a provider follow what happens.
 pub async fn stats_follow_what_happens<P: ProviderUnderTest>() {
     let fixture = Fixture::<P>::start(Setup::default()).await;
     let before = fixture.provider.stats();
@@ -202,7 +204,7 @@ pub async fn stats_follow_what_happens<P: ProviderUnderTest>() {
     }
     let stats = fixture.provider.stats();
     assert_eq!((stats.connections, stats.users, stats.connected), (3, 1, 3));
-    assert_eq!(stats.events_out, 3 + 2 + 3, "welcomes, the note to two, the mark to three");
+    assert_eq!(stats.events_out, 3 + 2 + 3, "three welcomes, the note to two, the marker to three");
     assert!(stats.bytes_out > 2_000 && stats.bytes_out < 10_000, "{}", stats.bytes_out);
     assert_eq!((stats.dropped, stats.overflows, stats.lost, stats.panics, stats.behind), (0, 0, 0, 0, 0));
     assert_eq!(stats.window_records, 2);

@@ -7,7 +7,8 @@ use crate::conformance::fixture::Fixture;
 use crate::conformance::{ProviderUnderTest, Setup, Visitor};
 use crate::eventually;
 
-/// Events from a client reach their handlers in order, none lost, and are answered where the client asks for it.
+/// Events from a client reach their handlers in order and without loss, and are answered if the
+/// client wants an ack.
 pub async fn handlers_answer_in_order<P: ProviderUnderTest>() {
     const EVENTS: u64 = 1_000;
     let seen = Arc::new(Mutex::new(Vec::new()));
@@ -17,7 +18,7 @@ pub async fn handlers_answer_in_order<P: ProviderUnderTest>() {
             move |_: Context, n: u64| {
                 let seen = Arc::clone(&seen);
                 async move {
-                    // Gives others their turn, so that a lost order would show.
+                    // Other tasks run meanwhile, so that a wrong order would be noticed.
                     tokio::task::yield_now().await;
                     seen.lock().unwrap_or_else(PoisonError::into_inner).push(n);
                 }
@@ -51,16 +52,17 @@ pub async fn handlers_answer_in_order<P: ProviderUnderTest>() {
     ann.send("echo", json!({"a": [1]}), None).await;
     let echoed = ann.next().await;
     assert_eq!((echoed.name.as_str(), echoed.payload), ("echoed", json!({"a": [1]})));
-    assert!(fixture.labels(&mut bob).await.is_empty(), "the echo was for one connection");
+    assert!(fixture.labels(&mut bob).await.is_empty(), "the reply was for one connection");
     assert_eq!(fixture.provider.stats().events_in, EVENTS + 3);
 }
 
-/// A handler that fails, panics or does not exist is an error for its client; the connection and the others go on.
+/// A handler that fails, panics or does not exist is an error for its client only; the connection
+/// stays open.
 pub async fn failing_handlers_answer_with_an_error<P: ProviderUnderTest>() {
     let router = Router::new()
         .on("boom", async |_: Context, (): ()| {
             if true {
-                panic!("as the test wants");
+                panic!("a panic of this test");
             }
         })
         .on("number", async |_: Context, n: u64| Reply(n + 1))
@@ -75,7 +77,7 @@ pub async fn failing_handlers_answer_with_an_error<P: ProviderUnderTest>() {
         ("boom", Value::Null, "internal"),
         ("number", json!("text"), "invalid_payload"),
         ("never", Value::Null, "no_way"),
-        ("unheard of", Value::Null, "unknown_event"),
+        ("unknown", Value::Null, "unknown_event"),
     ];
     for (ack, (name, payload, code)) in (1..).zip(cases) {
         for ack in [Some(ack), None] {
@@ -94,7 +96,7 @@ pub async fn failing_handlers_answer_with_an_error<P: ProviderUnderTest>() {
     assert_eq!(fixture.provider.stats().connections, 2);
 }
 
-/// A client enters and leaves rooms by `subscribe` and `unsubscribe`, or by `join` and `leave`.
+/// A client enters and leaves rooms with `subscribe` and `unsubscribe`, or `join` and `leave`.
 pub async fn clients_enter_and_leave_rooms_by_events<P: ProviderUnderTest>() {
     let fixture = Fixture::<P>::start(Setup::default()).await;
     let capabilities = fixture.provider.capabilities();

@@ -5,7 +5,7 @@ use crate::conformance::fixture::Fixture;
 use crate::conformance::{ClientUnderTest, ProviderUnderTest, REFUSED_USER, Setup, Visitor};
 use crate::eventually;
 
-/// One user's connections are limited, those of each tenant for themselves, and a place is free again after a close.
+/// One user's connections are limited, separately for each tenant, and a close frees a slot.
 pub async fn limit_of_one_user<P: ProviderUnderTest>() {
     let limits = Limits::default().with_connections_per_user(2);
     let fixture = Fixture::<P>::start(Setup::default().with_limits(limits)).await;
@@ -16,7 +16,7 @@ pub async fn limit_of_one_user<P: ProviderUnderTest>() {
     assert_eq!(fixture.provider.stats().refused.get("user_limit"), Some(&1));
     let mut bob = fixture.connect(Visitor::user("bob")).await;
     drop(first);
-    eventually("the place is given back", || fixture.provider.stats().connections == 3).await;
+    eventually("a free slot", || fixture.provider.stats().connections == 3).await;
     let mut third = fixture.connect_eventually(Visitor::user("ann")).await;
     fixture.note(Target::user("ann"), "1").await;
     let mark = fixture.mark().await;
@@ -25,7 +25,7 @@ pub async fn limit_of_one_user<P: ProviderUnderTest>() {
     assert!(bob.labels_until(&mark).await.is_empty());
 }
 
-/// However many come at the same time, no more than the limit get in.
+/// No more concurrent connects than the limit are accepted.
 pub async fn limit_of_one_user_holds_for_concurrent_connects<P: ProviderUnderTest>() {
     let limits = Limits::default().with_connections_per_user(3);
     let fixture = Fixture::<P>::start(Setup::default().with_limits(limits)).await;
@@ -43,11 +43,11 @@ pub async fn limit_of_one_user_holds_for_concurrent_connects<P: ProviderUnderTes
     }
     assert_eq!((clients.len(), refused), (3, 9));
     for client in &mut clients {
-        assert_eq!(client.next().await.expect("the connection stays").name, "connected");
+        assert_eq!(client.next().await.expect("expected an event, got a close").name, "connected");
     }
 }
 
-/// All connections are limited, and a place is free again after a close.
+/// All connections are limited, and a close frees a slot.
 pub async fn limit_of_all_connections<P: ProviderUnderTest>() {
     let limits = Limits::default().with_connections(2);
     let fixture = Fixture::<P>::start(Setup::default().with_limits(limits)).await;
@@ -57,11 +57,11 @@ pub async fn limit_of_all_connections<P: ProviderUnderTest>() {
     assert_eq!(fixture.refusal(Visitor::anonymous()).await.status, 503);
     assert_eq!(fixture.provider.stats().refused.get("node_limit"), Some(&2));
     drop(nobody);
-    eventually("the place is given back", || fixture.provider.stats().connections == 1).await;
+    eventually("a free slot", || fixture.provider.stats().connections == 1).await;
     fixture.connect_eventually(Visitor::user("bob")).await;
 }
 
-/// No valid identity, no connection.
+/// A client without a valid identity is refused.
 pub async fn invalid_identity_is_refused<P: ProviderUnderTest>() {
     let fixture = Fixture::<P>::start(Setup::default()).await;
     assert_eq!(fixture.refusal(Visitor::user(REFUSED_USER)).await.status, 401);

@@ -4,19 +4,21 @@ use crate::conformance::fixture::{Fixture, Peer, note};
 use crate::conformance::{ProviderUnderTest, Setup, Visitor};
 use crate::in_time;
 
-/// Cuts a peer's wire and answers its place, once the server has noticed.
-async fn cut<P: ProviderUnderTest>(fixture: &Fixture<P>, peer: Peer<P::Client>) -> String {
+/// Disconnects a client, and returns its cursor when the server has noticed.
+async fn disconnect<P: ProviderUnderTest>(fixture: &Fixture<P>, peer: Peer<P::Client>) -> String {
     let (id, cursor) = (peer.id, peer.cursor.clone());
     drop(peer);
     in_time("the hooks", fixture.hooks.wait_of(id, 4)).await;
     cursor
 }
 
-fn place_of(cursor: &str) -> u64 {
+/// Returns the position of a cursor.
+fn position_of(cursor: &str) -> u64 {
     cursor.parse::<Cursor>().expect("a cursor").position().get()
 }
 
-/// A client that comes back with its cursor gets what it missed, once and in order, and goes on live.
+/// A client that resumes from its cursor gets the events that it missed, once and in order, and
+/// then live events.
 pub async fn resume_from_a_cursor<P: ProviderUnderTest>() {
     let fixture = Fixture::<P>::start(Setup::default()).await;
     if !fixture.provider.capabilities().resume {
@@ -25,7 +27,7 @@ pub async fn resume_from_a_cursor<P: ProviderUnderTest>() {
     let mut peer = fixture.connect(Visitor::user("ann").tenant("acme")).await;
     fixture.note(Target::user("ann"), "seen").await;
     assert_eq!(fixture.labels(&mut peer).await, ["seen"]);
-    let cursor = cut(&fixture, peer).await;
+    let cursor = disconnect(&fixture, peer).await;
     fixture.note(Target::user("ann"), "1").await;
     fixture.note(Target::user("bob"), "no").await;
     fixture.note(Target::tenant("acme"), "2").await;
@@ -35,11 +37,11 @@ pub async fn resume_from_a_cursor<P: ProviderUnderTest>() {
     let mut peer = fixture.connect(Visitor::user("ann").tenant("acme").resume(&cursor)).await;
     assert!(peer.was_resumed(), "{}", peer.welcome);
     assert_eq!(peer.reason(), "resumed");
-    assert_eq!(peer.welcome["cursor"], cursor.as_str(), "it reads from the place it presented");
+    assert_eq!(peer.welcome["cursor"], cursor.as_str(), "the client reads from its cursor");
     fixture.note(Target::user("ann"), "5").await;
     assert_eq!(fixture.labels(&mut peer).await, ["1", "2", "3", "4", "5"]);
-    // From the place it has now there is nothing to come; from the one before, the same again.
-    let newest = cut(&fixture, peer).await;
+    // From the newest cursor there is no event; from the previous one, the same again.
+    let newest = disconnect(&fixture, peer).await;
     let mut peer = fixture.connect(Visitor::user("ann").tenant("acme").resume(&newest)).await;
     assert!(fixture.labels(&mut peer).await.is_empty());
     let mut again = fixture.connect(Visitor::user("ann").tenant("acme").resume(&cursor)).await;
@@ -47,8 +49,8 @@ pub async fn resume_from_a_cursor<P: ProviderUnderTest>() {
     assert_eq!(fixture.labels(&mut again).await, expected);
 }
 
-/// Who goes on where another connection was, and names it, does not get what excludes that one, replayed or live; whoever does not
-/// resume has no former connection.
+/// A client that resumes and names its previous connection does not get events that except that
+/// one, replayed or live; a client that does not resume has no previous connection.
 pub async fn resume_keeps_exceptions_of_the_previous_connection<P: ProviderUnderTest>() {
     let fixture = Fixture::<P>::start(Setup::default()).await;
     if !fixture.provider.capabilities().resume {
@@ -56,29 +58,29 @@ pub async fn resume_keeps_exceptions_of_the_previous_connection<P: ProviderUnder
     }
     let peer = fixture.connect(Visitor::user("ann")).await;
     let former = peer.id;
-    let cursor = cut(&fixture, peer).await;
+    let cursor = disconnect(&fixture, peer).await;
     let to_others = || Target::user("ann").except_connection(former);
     fixture.note(to_others(), "own").await;
     fixture.note(Target::user("ann"), "1").await;
-    let mut back = fixture.connect(Visitor::user("ann").resume(&cursor).formerly(former)).await;
+    let mut resumed = fixture.connect(Visitor::user("ann").resume(&cursor).formerly(former)).await;
     let mut other = fixture.connect(Visitor::user("ann").resume(&cursor)).await;
     let mut new = fixture.connect(Visitor::user("ann").formerly(former)).await;
     fixture.note(to_others(), "own too").await;
     fixture.note(Target::user("ann"), "2").await;
     let mark = fixture.mark().await;
-    assert_eq!(back.labels_until(&mark).await, ["1", "2"]);
+    assert_eq!(resumed.labels_until(&mark).await, ["1", "2"]);
     assert_eq!(other.labels_until(&mark).await, ["own", "1", "own too", "2"]);
     assert_eq!(new.labels_until(&mark).await, ["own too", "2"]);
 }
 
-/// What is replayed is decided by who presents a cursor, not by whose it was.
+/// The identity that presents a cursor decides what is replayed, not the one that got it.
 pub async fn resume_shows_nothing_of_others<P: ProviderUnderTest>() {
     let fixture = Fixture::<P>::start(Setup::default()).await;
     if !fixture.provider.capabilities().resume {
         return;
     }
     let ann = fixture.connect(Visitor::user("ann").tenant("acme")).await;
-    let cursor = cut(&fixture, ann).await;
+    let cursor = disconnect(&fixture, ann).await;
     fixture.note(Target::user("ann"), "ann").await;
     fixture.note(Target::tenant("acme"), "acme").await;
     fixture.note(Target::user("bob"), "bob").await;
@@ -91,7 +93,7 @@ pub async fn resume_shows_nothing_of_others<P: ProviderUnderTest>() {
     assert_eq!(fixture.labels(&mut nobody).await, ["not bob", "all", "mark 0"]);
 }
 
-/// A cursor that leads nowhere gives a fresh start, and the client is told why.
+/// An unusable cursor gives a fresh start, with a reason.
 pub async fn resume_from_an_unusable_cursor<P: ProviderUnderTest>() {
     let window = WindowConfig::default().with_records(10);
     let fixture = Fixture::<P>::start(Setup::default().with_window(window)).await;
@@ -99,24 +101,24 @@ pub async fn resume_from_an_unusable_cursor<P: ProviderUnderTest>() {
         return;
     }
     let mut reader = fixture.connect(Visitor::user("bob")).await;
-    let mut places = vec![reader.cursor.clone()];
+    let mut cursors = vec![reader.cursor.clone()];
     for n in 0..30 {
         fixture.note(Target::all(), &n.to_string()).await;
         reader.next().await;
-        places.push(reader.cursor.clone());
+        cursors.push(reader.cursor.clone());
     }
     let elsewhere = Fixture::<P>::start(Setup::default()).await;
-    let stranger = elsewhere.connect(Visitor::user("ann")).await.cursor;
+    let foreign = elsewhere.connect(Visitor::user("ann")).await.cursor;
     let altered = |at: usize| {
-        let mut altered = places[25].clone();
+        let mut altered = cursors[25].clone();
         altered.replace_range(at..=at, if &altered[at..=at] == "A" { "B" } else { "A" });
         altered
     };
     let cases = [
-        (places[0].clone(), "expired"),
-        (places[19].clone(), "expired"),
-        (stranger, "epoch"),
-        // Its version and its epoch are read before anything else.
+        (cursors[0].clone(), "expired"),
+        (cursors[19].clone(), "expired"),
+        (foreign, "epoch"),
+        // Version and epoch are read before the rest.
         (altered(5), "epoch"),
         (altered(0), "invalid"),
         (altered(20), "invalid"),
@@ -129,7 +131,7 @@ pub async fn resume_from_an_unusable_cursor<P: ProviderUnderTest>() {
         let mut peer = fixture.connect(Visitor::user("ann").resume(&cursor)).await;
         assert!(!peer.was_resumed(), "{cursor}: {}", peer.welcome);
         assert_eq!(peer.reason(), reason, "{cursor}");
-        assert!(fixture.labels(&mut peer).await.is_empty(), "{cursor}: nothing of before");
+        assert!(fixture.labels(&mut peer).await.is_empty(), "{cursor}: no earlier event");
     }
     reader.labels_until(&fixture.mark().await).await;
     let oldest = reader.cursor.clone();
@@ -137,17 +139,17 @@ pub async fn resume_from_an_unusable_cursor<P: ProviderUnderTest>() {
         fixture.note(Target::all(), &n.to_string()).await;
     }
     let mut resumed = fixture.connect(Visitor::user("ann").resume(&oldest)).await;
-    assert!(resumed.was_resumed(), "the place before the window's oldest record: {}", resumed.welcome);
+    assert!(resumed.was_resumed(), "the cursor before the window's oldest record: {}", resumed.welcome);
     let mark = fixture.mark().await;
     let labels = resumed.labels_until(&mark).await;
     assert!(labels.len() == 10, "{labels:?}");
 }
 
-/// Volatile events reach who is there, carry no place, and are not replayed.
+/// Volatile events reach current connections, have no cursor, and are not replayed.
 pub async fn volatile_events_are_not_replayed<P: ProviderUnderTest>() {
     let fixture = Fixture::<P>::start(Setup::default()).await;
     let mut peer = fixture.connect(Visitor::user("ann")).await;
-    // Having read a mark, the connection is live: volatile events are not for those that catch up.
+    // The connection has read a marker and is live: one that is behind gets no volatile event.
     assert!(fixture.labels(&mut peer).await.is_empty());
     let receipt = fixture.broadcast().to_user("ann", note("fleeting").volatile()).await.expect("sent");
     assert_eq!(receipt.position, None);
@@ -157,7 +159,7 @@ pub async fn volatile_events_are_not_replayed<P: ProviderUnderTest>() {
     if !fixture.provider.capabilities().resume {
         return;
     }
-    let cursor = cut(&fixture, peer).await;
+    let cursor = disconnect(&fixture, peer).await;
     let missed = fixture.broadcast().to_user("ann", note("missed").volatile()).await.expect("sent");
     assert_eq!(missed.delivered.map(|delivered| delivered.matched), Some(0));
     fixture.note(Target::user("ann"), "durable").await;
@@ -165,7 +167,7 @@ pub async fn volatile_events_are_not_replayed<P: ProviderUnderTest>() {
     assert_eq!(fixture.labels(&mut peer).await, ["durable"]);
 }
 
-/// A client that gets nothing is told its place before it leaves the window.
+/// A client without events gets its cursor before that leaves the window.
 pub async fn quiet_client_gets_its_cursor_before_it_expires<P: ProviderUnderTest>() {
     let window = WindowConfig::default().with_records(40);
     let fixture = Fixture::<P>::start(Setup::default().with_window(window)).await;
@@ -178,14 +180,14 @@ pub async fn quiet_client_gets_its_cursor_before_it_expires<P: ProviderUnderTest
     for n in 0..30 {
         fixture.note(Target::user("bob"), &n.to_string()).await;
     }
-    // It may be told in several steps; in the end its place is less than a quarter of the window old.
-    let newest = fixture.note(Target::user("bob"), "newest").await.position.expect("a place").get();
-    while place_of(&quiet.cursor) < newest - 10 {
+    // There may be several steps; in the end the cursor is less than a quarter of the window old.
+    let newest = fixture.note(Target::user("bob"), "newest").await.position.expect("a position").get();
+    while position_of(&quiet.cursor) < newest - 10 {
         let received = quiet.next_or_cursor().await;
         assert_eq!((received.name.as_str(), received.payload), ("cursor", serde_json::Value::Null));
     }
-    assert!(place_of(&quiet.cursor) > place_of(&before));
-    let cursor = cut(&fixture, quiet).await;
+    assert!(position_of(&quiet.cursor) > position_of(&before));
+    let cursor = disconnect(&fixture, quiet).await;
     for n in 0..25 {
         fixture.note(Target::user("bob"), &n.to_string()).await;
     }

@@ -3,7 +3,7 @@ use realtime_core::{Position, Target};
 use crate::conformance::fixture::Fixture;
 use crate::conformance::{ProviderUnderTest, Setup, Visitor};
 
-/// A server-side join covers the user's connections of now and later, until the user is taken out.
+/// A server-side join is for the user's current and later connections, until the user leaves.
 pub async fn rooms_follow_the_user<P: ProviderUnderTest>() {
     let fixture = Fixture::<P>::start(Setup::default()).await;
     if !fixture.provider.capabilities().rooms {
@@ -33,7 +33,7 @@ pub async fn rooms_follow_the_user<P: ProviderUnderTest>() {
     assert!(bob.labels_until(&mark).await.is_empty());
 }
 
-/// A room's members without some of them, and of one tenant only.
+/// A send to a room can except members, and can be for one tenant only.
 pub async fn rooms_except_and_within_a_tenant<P: ProviderUnderTest>() {
     let fixture = Fixture::<P>::start(Setup::default()).await;
     if !fixture.provider.capabilities().rooms {
@@ -51,8 +51,8 @@ pub async fn rooms_except_and_within_a_tenant<P: ProviderUnderTest>() {
     assert!(outside.labels_until(&mark).await.is_empty());
 }
 
-/// A join with a tenant is for that tenant's user only; a leave with a tenant takes its user out of what the bare name was
-/// joined to.
+/// A join with a tenant is for that tenant's user only; a leave with a tenant also removes its user
+/// from rooms that the bare name was joined to.
 pub async fn rooms_of_one_tenants_user<P: ProviderUnderTest>() {
     let fixture = Fixture::<P>::start(Setup::default()).await;
     if !fixture.provider.capabilities().rooms {
@@ -80,7 +80,7 @@ pub async fn rooms_of_one_tenants_user<P: ProviderUnderTest>() {
     assert_eq!(none.labels_until(&mark).await, ["2", "3", "4"]);
 }
 
-/// Rooms that a client names go through the policy; a refused room refuses the connection.
+/// The policy decides about rooms that a client names; a refused room refuses the connection.
 pub async fn rooms_named_by_the_client<P: ProviderUnderTest>() {
     let fixture = Fixture::<P>::start(Setup::default()).await;
     if !fixture.provider.capabilities().rooms {
@@ -100,7 +100,7 @@ pub async fn rooms_named_by_the_client<P: ProviderUnderTest>() {
     assert_eq!(fixture.provider.stats().connections, 2);
 }
 
-/// What was sent to a user's rooms while it was away is replayed, as far as it was a member then.
+/// Events of a user's rooms are replayed if the user was a member when they were sent.
 pub async fn rooms_joined_are_replayed<P: ProviderUnderTest>() {
     let fixture = Fixture::<P>::start(Setup::default()).await;
     let capabilities = fixture.provider.capabilities();
@@ -118,7 +118,7 @@ pub async fn rooms_joined_are_replayed<P: ProviderUnderTest>() {
     rooms.leave_room("ann", "r").await.expect("left");
     fixture.note(Target::room("r"), "after the leave").await;
     fixture.note(Target::room("named"), "2").await;
-    fixture.note(Target::room("fresh"), "only from now on").await;
+    fixture.note(Target::room("fresh"), "before the client joined again").await;
     let mut peer = fixture.connect(Visitor::user("ann").room("named").room("fresh").resume(&cursor)).await;
     assert!(peer.was_resumed(), "{}", peer.welcome);
     fixture.note(Target::room("fresh"), "3").await;
