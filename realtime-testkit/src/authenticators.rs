@@ -1,4 +1,4 @@
-//! Authenticators for tests: they believe what a client says.
+//! Authenticators for tests: they identify clients without proof.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};

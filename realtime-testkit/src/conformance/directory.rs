@@ -136,8 +136,8 @@ pub mod tests {
     pub async fn changes_are_applied_in_order<D: DirectoryUnderTest>() {
         let directory = D::start().await;
         let node = directory.node().await;
-        let (ann, gone) = (presence("ann", None), presence("ann", None));
-        let changes = [Online(gone.clone()), Online(ann.clone()), Offline(gone.connection)];
+        let (ann, offline) = (presence("ann", None), presence("ann", None));
+        let changes = [Online(offline.clone()), Online(ann.clone()), Offline(offline.connection)];
         update(&node, NodeId::random(), &changes, LONG).await;
         until_user_is(&node, "ann", &[&ann]).await;
     }
@@ -146,10 +146,10 @@ pub mod tests {
     pub async fn repeated_changes_have_no_effect<D: DirectoryUnderTest>() {
         let directory = D::start().await;
         let (node, id) = (directory.node().await, NodeId::random());
-        let (ann, gone) = (presence("ann", Some("acme")), presence("ann", Some("acme")));
-        let begun = update(&node, id, &[Online(ann.clone()), Online(gone.clone())], LONG).await;
+        let (ann, offline) = (presence("ann", Some("acme")), presence("ann", Some("acme")));
+        let begun = update(&node, id, &[Online(ann.clone()), Online(offline.clone())], LONG).await;
         for _ in 0..2 {
-            let again = update(&node, id, &[Online(ann.clone()), Offline(gone.connection)], LONG).await;
+            let again = update(&node, id, &[Online(ann.clone()), Offline(offline.connection)], LONG).await;
             assert_eq!(again, begun);
             until_user_is(&node, "ann", &[&ann]).await;
         }

@@ -60,8 +60,8 @@ pub async fn acks_are_collected_from_every_connection<P: ProviderUnderTest>() {
     expected.sort_by_key(|reply| reply.0);
     assert_eq!(collect(acks).await, expected);
     assert!(fixture.labels(&mut bob).await.is_empty());
-    let nobody = fixture.acks().to_user_with_ack("nobody", question(), DEADLINE).await.expect("asked");
-    assert!(collect(nobody).await.is_empty());
+    let unmatched = fixture.acks().to_user_with_ack("nobody", question(), DEADLINE).await.expect("asked");
+    assert!(collect(unmatched).await.is_empty());
 }
 
 /// A room's members answer, and an answer of another connection is ignored.
@@ -89,15 +89,15 @@ pub async fn acks_report_gone_and_timed_out_connections<P: ProviderUnderTest>() 
     if !fixture.provider.capabilities().acks {
         return;
     }
-    let mut gone = fixture.connect(Visitor::user("ann")).await;
+    let mut leaving = fixture.connect(Visitor::user("ann")).await;
     let mut silent = fixture.connect(Visitor::user("ann")).await;
     let timeout = Duration::from_secs(2);
     let started = std::time::Instant::now();
     let mut acks = fixture.acks().to_user_with_ack("ann", question(), timeout).await.expect("asked");
-    asked(&mut gone).await;
+    asked(&mut leaving).await;
     let late = asked(&mut silent).await;
-    let (gone_id, cursor) = (gone.id, gone.cursor.clone());
-    drop(gone);
+    let (gone_id, cursor) = (leaving.id, leaving.cursor.clone());
+    drop(leaving);
     let mut replies = Vec::new();
     while let Some(reply) = in_time("an outcome", acks.next()).await {
         replies.push((reply.connection, reply.status));

@@ -26,14 +26,14 @@ pub async fn addressing_user<P: ProviderUnderTest>() {
     let mut one = fixture.connect(Visitor::user("ann").tenant("acme")).await;
     let mut two = fixture.connect(Visitor::user("ann")).await;
     let mut other = fixture.connect(Visitor::user("bob").tenant("acme")).await;
-    let mut nobody = fixture.connect(Visitor::anonymous()).await;
+    let mut anonymous = fixture.connect(Visitor::anonymous()).await;
     fixture.note(Target::user("ann"), "1").await;
     fixture.note(Target::user("an"), "no prefix").await;
     fixture.note(Target::user("Ann"), "no other case").await;
     assert_eq!(fixture.labels(&mut one).await, ["1"]);
     assert_eq!(fixture.labels(&mut two).await, ["1", "mark 0"]);
     assert_eq!(fixture.labels(&mut other).await, ["mark 0", "mark 1"]);
-    assert_eq!(fixture.labels(&mut nobody).await, ["mark 0", "mark 1", "mark 2"]);
+    assert_eq!(fixture.labels(&mut anonymous).await, ["mark 0", "mark 1", "mark 2"]);
 }
 
 /// A send to a tenant reaches only that tenant's connections.
@@ -90,8 +90,8 @@ pub async fn addressing_connection<P: ProviderUnderTest>() {
     assert_eq!(receipt.position, None, "the event is not in the log");
     assert_eq!(receipt.delivered.map(|delivered| (delivered.matched, delivered.queued)), Some((1, 1)));
     assert_eq!(one.next().await.payload, "1");
-    let nobody = fixture.note(Target::connection(realtime_core::ConnectionId::random()), "2").await;
-    assert_eq!(nobody.delivered.map(|delivered| delivered.matched), Some(0));
+    let unmatched = fixture.note(Target::connection(realtime_core::ConnectionId::random()), "2").await;
+    assert_eq!(unmatched.delivered.map(|delivered| delivered.matched), Some(0));
     let mark = fixture.mark().await;
     assert!(one.labels_until(&mark).await.is_empty());
     assert!(two.labels_until(&mark).await.is_empty());
@@ -103,7 +103,7 @@ pub async fn addressing_except<P: ProviderUnderTest>() {
     let mut one = fixture.connect(Visitor::user("ann").tenant("acme")).await;
     let mut two = fixture.connect(Visitor::user("ann").tenant("acme")).await;
     let mut bob = fixture.connect(Visitor::user("bob").tenant("acme")).await;
-    let mut nobody = fixture.connect(Visitor::anonymous().tenant("acme")).await;
+    let mut anonymous = fixture.connect(Visitor::anonymous().tenant("acme")).await;
     fixture.note(Target::user("ann").except_connection(one.id), "1").await;
     fixture.note(Target::all().except_user("ann"), "2").await;
     let receipt = fixture.note(Target::tenant("acme").except_user("ann").except_connection(bob.id), "3").await;
@@ -112,7 +112,7 @@ pub async fn addressing_except<P: ProviderUnderTest>() {
     assert!(one.labels_until(&mark).await.is_empty());
     assert_eq!(two.labels_until(&mark).await, ["1"]);
     assert_eq!(bob.labels_until(&mark).await, ["2"]);
-    assert_eq!(nobody.labels_until(&mark).await, ["2", "3"]);
+    assert_eq!(anonymous.labels_until(&mark).await, ["2", "3"]);
 }
 
 /// An event for one tenant or user never reaches another, live or replayed.

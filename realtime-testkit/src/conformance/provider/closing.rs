@@ -34,8 +34,8 @@ pub async fn close_one_connection<P: ProviderUnderTest>() {
     assert_eq!(fixture.provider.stats().connections, 1);
     assert_eq!(fixture.hooks.of(one.id).len(), 4, "once each");
     assert_eq!(in_time("the hooks", fixture.hooks.wait_of(two.id, 2)).await.len(), 2);
-    let nobody = fixture.provider.close(Target::connection(ConnectionId::random()), reason).await.expect("closed");
-    assert_eq!(nobody, 0);
+    let closed = fixture.provider.close(Target::connection(ConnectionId::random()), reason).await.expect("closed");
+    assert_eq!(closed, 0);
 }
 
 /// All connections of a user are closed, and no others.
@@ -51,7 +51,7 @@ pub async fn close_user<P: ProviderUnderTest>() {
         assert_hooks(&in_time("the hooks", fixture.hooks.wait_of(peer.id, 4)).await, peer.id, &CloseReason::KICKED);
     }
     assert!(fixture.labels(&mut bob).await.is_empty());
-    let receipt = fixture.note(Target::user("ann"), "nobody").await;
+    let receipt = fixture.note(Target::user("ann"), "unmatched").await;
     assert_eq!(receipt.delivered.map(|delivered| delivered.matched), Some(0));
     let mut back = fixture.connect(Visitor::user("ann")).await;
     assert!(fixture.labels(&mut back).await.is_empty(), "a reconnect is accepted");

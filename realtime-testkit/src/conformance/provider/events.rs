@@ -177,13 +177,13 @@ pub async fn keys_without_effect_are_refused<P: ProviderUnderTest>() {
 pub async fn receipts_have_position_and_counts<P: ProviderUnderTest>() {
     let fixture = Fixture::<P>::start(Setup::default()).await;
     let delivered = |count| Some(Delivered { matched: count, queued: count, dropped: 0 });
-    let nobody = fixture.note(Target::user("ann"), "1").await;
-    assert_eq!((nobody.position.map(realtime_core::Position::get), nobody.delivered), (Some(1), delivered(0)));
+    let unmatched = fixture.note(Target::user("ann"), "1").await;
+    assert_eq!((unmatched.position.map(realtime_core::Position::get), unmatched.delivered), (Some(1), delivered(0)));
     let mut one = fixture.connect(Visitor::user("ann")).await;
     let _two = fixture.connect(Visitor::user("ann")).await;
     let both = fixture.note(Target::user("ann"), "2").await;
     assert_eq!((both.position.map(realtime_core::Position::get), both.delivered), (Some(2), delivered(2)));
-    assert_ne!(nobody.id, both.id);
+    assert_ne!(unmatched.id, both.id);
     let received = one.next().await;
     let cursor: realtime_core::Cursor = received.cursor.expect("a cursor").parse().expect("a cursor");
     assert_eq!(Some(cursor.position()), both.position, "the cursor's position is the receipt's");
@@ -196,10 +196,10 @@ pub async fn stats_follow_what_happens<P: ProviderUnderTest>() {
     assert_eq!((before.connections, before.events_out, before.bytes_out), (0, 0, 0));
     let mut one = fixture.connect(Visitor::user("ann")).await;
     let mut two = fixture.connect(Visitor::user("ann")).await;
-    let mut nobody = fixture.connect(Visitor::anonymous()).await;
+    let mut anonymous = fixture.connect(Visitor::anonymous()).await;
     fixture.note(Target::user("ann"), &"x".repeat(1_000)).await;
     let mark = fixture.mark().await;
-    for peer in [&mut one, &mut two, &mut nobody] {
+    for peer in [&mut one, &mut two, &mut anonymous] {
         peer.labels_until(&mark).await;
     }
     let stats = fixture.provider.stats();

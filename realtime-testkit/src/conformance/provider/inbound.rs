@@ -29,7 +29,7 @@ pub async fn handlers_answer_in_order<P: ProviderUnderTest>() {
                 json!({"greeting": greeting, "user": cx.identity().user_name(), "id": cx.connection_id().to_string()}),
             )
         })
-        .on("tell", async |cx: Context, text: String| cx.to_all().except_self().send("told", &text).await)
+        .on("share", async |cx: Context, text: String| cx.to_all().except_self().send("shared", &text).await)
         .on("echo", async |cx: Context, value: Value| cx.reply("echoed", &value).await);
     let fixture = Fixture::<P>::start(Setup::default().with_router(router)).await;
     if !fixture.provider.capabilities().bidirectional {
@@ -46,9 +46,9 @@ pub async fn handlers_answer_in_order<P: ProviderUnderTest>() {
     let answer = ann.answer_to(7).await;
     assert_eq!(answer, json!({"greeting": "hi", "user": "ann", "id": ann.id.to_string()}));
     assert_eq!(*seen.lock().unwrap_or_else(PoisonError::into_inner), (0..EVENTS).collect::<Vec<_>>());
-    ann.send("tell", json!("x"), None).await;
-    let told = bob.next().await;
-    assert_eq!((told.name.as_str(), told.payload), ("told", json!("x")));
+    ann.send("share", json!("x"), None).await;
+    let shared = bob.next().await;
+    assert_eq!((shared.name.as_str(), shared.payload), ("shared", json!("x")));
     ann.send("echo", json!({"a": [1]}), None).await;
     let echoed = ann.next().await;
     assert_eq!((echoed.name.as_str(), echoed.payload), ("echoed", json!({"a": [1]})));

@@ -52,11 +52,11 @@ pub async fn limit_of_all_connections<P: ProviderUnderTest>() {
     let limits = Limits::default().with_connections(2);
     let fixture = Fixture::<P>::start(Setup::default().with_limits(limits)).await;
     let _ann = fixture.connect(Visitor::user("ann")).await;
-    let nobody = fixture.connect(Visitor::anonymous()).await;
+    let anonymous = fixture.connect(Visitor::anonymous()).await;
     assert_eq!(fixture.refusal(Visitor::user("bob")).await.status, 503);
     assert_eq!(fixture.refusal(Visitor::anonymous()).await.status, 503);
     assert_eq!(fixture.provider.stats().refused.get("node_limit"), Some(&2));
-    drop(nobody);
+    drop(anonymous);
     eventually("a free slot", || fixture.provider.stats().connections == 1).await;
     fixture.connect_eventually(Visitor::user("bob")).await;
 }

@@ -89,8 +89,8 @@ pub async fn resume_shows_nothing_of_others<P: ProviderUnderTest>() {
     let mut bob = fixture.connect(Visitor::user("bob").resume(&cursor)).await;
     assert!(bob.was_resumed(), "{}", bob.welcome);
     assert_eq!(fixture.labels(&mut bob).await, ["bob", "all"]);
-    let mut nobody = fixture.connect(Visitor::anonymous().resume(&cursor)).await;
-    assert_eq!(fixture.labels(&mut nobody).await, ["not bob", "all", "mark 0"]);
+    let mut anonymous = fixture.connect(Visitor::anonymous().resume(&cursor)).await;
+    assert_eq!(fixture.labels(&mut anonymous).await, ["not bob", "all", "mark 0"]);
 }
 
 /// An unusable cursor gives a fresh start, with a reason.
