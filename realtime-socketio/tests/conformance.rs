@@ -19,7 +19,7 @@ struct SocketIo(Served<SocketIoProvider>);
 
 impl SocketIo {
     async fn start(setup: Setup) -> Self {
-        let default = SocketIoConfig::default();
+        let (default, fallback) = (SocketIoConfig::default(), setup.fallback());
         // A client at a limit waits for this time. The suite's clients answer the pings that check
         // whether they are alive only while they are read, which takes longer.
         let is_limited = setup.limits.connections_per_user < default.limits.connections_per_user;
@@ -31,12 +31,7 @@ impl SocketIo {
             .with_window(setup.window)
             .with_max_event_bytes(setup.max_event_bytes)
             .with_write_stall(setup.write_stall);
-        let router = Arc::new(setup.router);
-        let provider = SocketIoProvider::new(config).fallback(move |cx, inbound| {
-            let router = Arc::clone(&router);
-            async move { router.handle(cx, inbound).await }
-        });
-        Self(Served::unattached(provider).await)
+        Self(Served::unattached(SocketIoProvider::new(config).fallback(fallback)).await)
     }
 
     async fn connect(&self, transport: Transport, visitor: Visitor) -> Result<Connected, Refused> {

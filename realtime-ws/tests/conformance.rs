@@ -15,18 +15,14 @@ impl ProviderUnderTest for Ws {
     type Client = WsClient;
 
     async fn start(setup: Setup) -> Self {
+        let fallback = setup.fallback();
         let config = WsConfig::default()
             .with_limits(setup.limits)
             .with_outbox(setup.outbox)
             .with_window(setup.window)
             .with_max_event_bytes(setup.max_event_bytes)
             .with_write_stall(setup.write_stall);
-        let router = Arc::new(setup.router);
-        let provider = WsProvider::new(config).fallback(move |cx, inbound| {
-            let router = Arc::clone(&router);
-            async move { router.handle(cx, inbound).await }
-        });
-        Self(Served::unattached(provider).await)
+        Self(Served::unattached(WsProvider::new(config).fallback(fallback)).await)
     }
 
     fn provider(&self) -> Arc<dyn RealtimeProvider> {

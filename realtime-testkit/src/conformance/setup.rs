@@ -1,6 +1,12 @@
+use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
-use realtime_core::{Limits, OutboxConfig, RoomDelivery, Router, WindowConfig};
+use realtime_core::{
+    Context, HandlerError, Inbound, Limits, OutboxConfig, Payload, RoomDelivery, Router, WindowConfig,
+};
+
+type Handled = Pin<Box<dyn Future<Output = Result<Option<Payload>, HandlerError>> + Send>>;
 
 /// The settings of a provider that a test starts. A harness copies all of them into the provider's
 /// configuration.
@@ -21,7 +27,7 @@ pub struct Setup {
     /// The longest time that a client may read nothing; default 30 s.
     pub write_stall: Duration,
     /// The handlers of events from clients; only for bidirectional providers. If a provider takes
-    /// handlers one by one, its fallback can pass every event to [`Router::handle`].
+    /// handlers one by one, its fallback can be [`Setup::fallback`].
     pub router: Router,
 }
 
@@ -68,5 +74,14 @@ impl Setup {
     pub fn with_router(mut self, router: Router) -> Self {
         self.router = router;
         self
+    }
+
+    /// Returns a handler that passes every event to [`Setup::router`], for a provider's fallback.
+    pub fn fallback(&self) -> impl Fn(Context, Inbound) -> Handled + Send + Sync + use<> {
+        let router = Arc::new(self.router.clone());
+        move |cx, inbound| {
+            let router = Arc::clone(&router);
+            Box::pin(async move { router.handle(cx, inbound).await })
+        }
     }
 }
