@@ -5,8 +5,9 @@ use std::time::Duration;
 /// The longest that one wait of a test may take: 30 s, enough for a machine that runs many tests.
 pub const DEADLINE: Duration = Duration::from_secs(30);
 
-/// The pause between two checks of a condition.
-const INTERVAL: Duration = Duration::from_millis(2);
+/// The pause between two checks of a condition; short, because tests with a paused clock check in
+/// its steps.
+const INTERVAL: Duration = Duration::from_millis(1);
 
 /// Waits for a future, for at most [`DEADLINE`].
 ///
@@ -32,7 +33,7 @@ pub fn within<F: Future>(limit: Duration, what: impl Display, future: F) -> impl
     }
 }
 
-/// Waits until a condition holds, for at most [`DEADLINE`]; checks it every 2 ms.
+/// Waits until a condition holds, for at most [`DEADLINE`]; checks it every millisecond.
 ///
 /// # Panics
 /// As [`in_time`].
