@@ -4,78 +4,25 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::support::{CoreProvider, FaultyBackplane, Guest, in_time, note, runtime};
-use async_trait::async_trait;
-use futures_core::stream::BoxStream;
 use futures_util::FutureExt;
 use futures_util::future::join_all;
-use realtime_core::spi::{
-    AppendError, Appended, Backplane, Entry, Epoch, LogState, Position, Record, RepeatKey, Stored, Tail,
-};
-use realtime_core::{Event, EventId, MemoryBackplane, RealtimeBroadcast, RealtimeProvider, Result, Target};
+use realtime_core::spi::{Backplane, Position, Record};
+use realtime_core::{Event, EventId, MemoryBackplane, RealtimeBroadcast, RealtimeProvider, Target};
+use realtime_testkit::Forwarding;
 use realtime_testkit::conformance::{Setup, Visitor};
 
-/// A log in this process, into which another node writes a record just before the next one of ours.
-#[derive(Clone)]
-struct Crossed {
-    log: MemoryBackplane,
-    crosses: Arc<AtomicBool>,
-}
-
-#[async_trait]
-impl Backplane for Crossed {
-    async fn append(
-        &self,
-        epoch: Epoch,
-        record: Arc<Record>,
-        key: Option<RepeatKey>,
-    ) -> std::result::Result<Appended, AppendError> {
-        self.log.append(epoch, record, key).await
-    }
-
-    fn append_now(
-        &self,
-        epoch: Epoch,
-        record: &Arc<Record>,
-        key: Option<RepeatKey>,
-    ) -> Option<std::result::Result<Appended, AppendError>> {
-        if self.crosses.swap(false, Ordering::Relaxed) {
+/// Returns a log in this process, into which another node writes a record just before the next one
+/// of this node; once each time that the flag is set.
+fn crossed() -> (impl Backplane, Arc<AtomicBool>) {
+    let crosses = Arc::new(AtomicBool::new(false));
+    let is_set = Arc::clone(&crosses);
+    let backplane = Forwarding::new(MemoryBackplane::default()).before_append_now(move |log, epoch| {
+        if is_set.swap(false, Ordering::Relaxed) {
             let foreign = Record::of_event(EventId::random(), Target::all(), note("crossed"));
-            self.log.append_now(epoch, &Arc::new(foreign), None).unwrap().unwrap();
+            log.append_now(epoch, &Arc::new(foreign), None).unwrap().unwrap();
         }
-        self.log.append_now(epoch, record, key)
-    }
-
-    fn wake_tails(&self) {
-        self.log.wake_tails();
-    }
-
-    fn tails(&self) -> usize {
-        self.log.tails()
-    }
-
-    async fn range(&self, after: Position, most: usize) -> Result<Vec<Entry>> {
-        self.log.range(after, most).await
-    }
-
-    fn tail(&self, after: Position) -> Tail {
-        self.log.tail(after)
-    }
-
-    async fn state(&self) -> Result<LogState> {
-        self.log.state().await
-    }
-
-    async fn renew(&self, seen: Epoch, position: Position, id: EventId) -> Result<LogState> {
-        self.log.renew(seen, position, id).await
-    }
-
-    async fn publish(&self, record: Arc<Record>) -> Result<()> {
-        self.log.publish(record).await
-    }
-
-    async fn subscribe(&self) -> Result<BoxStream<'static, Stored>> {
-        self.log.subscribe().await
-    }
+    });
+    (backplane, crosses)
 }
 
 async fn on(backplane: impl Backplane) -> CoreProvider {
@@ -101,11 +48,11 @@ async fn a_send_into_a_log_of_this_process_is_applied_when_it_returns_at_once() 
 
 #[tokio::test(start_paused = true)]
 async fn a_send_behind_a_record_that_is_not_applied_waits_for_it() {
-    let backplane = Crossed { log: MemoryBackplane::default(), crosses: Arc::default() };
-    let provider = on(backplane.clone()).await;
+    let (backplane, crosses) = crossed();
+    let provider = on(backplane).await;
     let mut guest = Guest::by_session(&provider, Visitor::user("ann")).await;
     for round in 0..3 {
-        backplane.crosses.store(true, Ordering::Relaxed);
+        crosses.store(true, Ordering::Relaxed);
         let mut send = provider.dispatcher.to_all(note("ours"));
         assert!((&mut send).now_or_never().is_none(), "the other record comes first");
         let receipt = in_time("a receipt", send).await.unwrap();

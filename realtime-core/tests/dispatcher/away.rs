@@ -5,81 +5,43 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::support::{CoreProvider, FaultyBackplane, Guest, eventually, foreign, note, runtime};
-use async_trait::async_trait;
 use bytes::Bytes;
-use futures_core::stream::BoxStream;
 use futures_util::StreamExt;
-use realtime_core::spi::{
-    AppendError, Appended, Backplane, Entry, Epoch, LogState, Position, Record, RepeatKey, Stored, Tail,
-};
+use realtime_core::spi::{Backplane, Entry, Position, Record};
 use realtime_core::{CloseReason, Error, EventId, MemoryBackplane, RealtimeBroadcast, RealtimeProvider, Result};
+use realtime_testkit::Forwarding;
 use realtime_testkit::conformance::{Setup, Visitor};
 use tokio::time::sleep;
 
-/// Counts how often a node asks for the log's state, and gives it every record twice, but one that nobody can read.
-#[derive(Clone)]
-struct Counting {
-    inner: FaultyBackplane,
-    asked: Arc<AtomicUsize>,
-    unreadable: Option<Position>,
-}
-
-#[async_trait]
-impl Backplane for Counting {
-    async fn append(
-        &self,
-        epoch: Epoch,
-        record: Arc<Record>,
-        key: Option<RepeatKey>,
-    ) -> std::result::Result<Appended, AppendError> {
-        self.inner.append(epoch, record, key).await
-    }
-
-    async fn range(&self, after: Position, most: usize) -> Result<Vec<Entry>> {
-        self.inner.range(after, most).await
-    }
-
-    fn tail(&self, after: Position) -> Tail {
-        let unreadable = self.unreadable;
-        let garble = move |entry: Entry| match entry.position {
-            position if Some(position) == unreadable => Entry::new(entry.position, entry.id, Bytes::from_static(b"x")),
-            _ => entry,
-        };
-        let twice = move |batch: Result<Vec<Entry>>| {
-            batch.map(|entries| [entries.clone(), entries].concat().into_iter().map(garble).collect())
-        };
-        self.inner.tail(after).map(twice).boxed()
-    }
-
-    async fn state(&self) -> Result<LogState> {
-        self.inner.state().await
-    }
-
-    async fn renew(&self, seen: Epoch, position: Position, id: EventId) -> Result<LogState> {
+/// Returns a backplane that gives a node every record twice, and one that cannot be decoded at
+/// `unreadable`, with the number of times that a node has asked whether the log lost records.
+fn counting(inner: FaultyBackplane, unreadable: Option<Position>) -> (impl Backplane, Arc<AtomicUsize>) {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&asked);
+    let garble = move |entry: Entry| match entry.position {
+        position if Some(position) == unreadable => Entry::new(entry.position, entry.id, Bytes::from_static(b"x")),
+        _ => entry,
+    };
+    let twice = move |batch: Result<Vec<Entry>>| {
+        batch.map(|entries| [entries.clone(), entries].concat().into_iter().map(garble).collect())
+    };
+    let backplane = Forwarding::new(inner).map_tail(move |tail| tail.map(twice).boxed()).before_renew(move |_| {
         // A node that asks without a pause would stop the paused clock.
-        assert!(self.asked.fetch_add(1, Ordering::Relaxed) < 10_000);
-        self.inner.renew(seen, position, id).await
-    }
-
-    async fn publish(&self, record: Arc<Record>) -> Result<()> {
-        self.inner.publish(record).await
-    }
-
-    async fn subscribe(&self) -> Result<BoxStream<'static, Stored>> {
-        self.inner.subscribe().await
-    }
+        assert!(count.fetch_add(1, Ordering::Relaxed) < 10_000);
+    });
+    (backplane, asked)
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_log_that_is_away_is_asked_for_less_and_less_often() {
     let inner = FaultyBackplane::new(MemoryBackplane::default());
-    let backplane = Counting { inner: inner.clone(), asked: Arc::default(), unreadable: None };
+    let (backplane, asked) = counting(inner.clone(), None);
     let provider = CoreProvider::full(Setup::default());
-    provider.attach(runtime().with_backplane(backplane.clone())).await.unwrap();
+    provider.attach(runtime().with_backplane(backplane)).await.unwrap();
     let asked_in = async |time: Duration| {
-        backplane.asked.store(0, Ordering::Relaxed);
+        asked.store(0, Ordering::Relaxed);
         sleep(time).await;
-        backplane.asked.load(Ordering::Relaxed)
+        asked.load(Ordering::Relaxed)
     };
     for _ in 0..2 {
         inner.set_up(false);
@@ -99,7 +61,7 @@ async fn a_log_that_is_away_is_asked_for_less_and_less_often() {
 #[tokio::test(start_paused = true)]
 async fn a_record_that_is_read_twice_is_delivered_once() {
     let inner = FaultyBackplane::new(MemoryBackplane::default());
-    let backplane = Counting { inner, asked: Arc::default(), unreadable: None };
+    let (backplane, _) = counting(inner, None);
     let provider = CoreProvider::full(Setup::default());
     provider.attach(runtime().with_backplane(backplane)).await.unwrap();
     let mut guest = Guest::by_session(&provider, Visitor::user("ann")).await;
@@ -114,7 +76,7 @@ async fn a_record_that_is_read_twice_is_delivered_once() {
 #[tokio::test(start_paused = true)]
 async fn a_record_that_nobody_can_read_is_skipped_and_counted() {
     let inner = FaultyBackplane::new(MemoryBackplane::default());
-    let backplane = Counting { inner: inner.clone(), asked: Arc::default(), unreadable: Some(Position::new(2)) };
+    let (backplane, _) = counting(inner, Some(Position::new(2)));
     let provider = CoreProvider::full(Setup::default());
     provider.attach(runtime().with_backplane(backplane)).await.unwrap();
     let mut guest = Guest::by_session(&provider, Visitor::user("ann")).await;
@@ -132,14 +94,14 @@ async fn a_record_that_nobody_can_read_is_skipped_and_counted() {
 #[tokio::test(start_paused = true)]
 async fn a_log_that_is_there_is_looked_at_once_a_second() {
     let inner = FaultyBackplane::new(MemoryBackplane::default());
-    let backplane = Counting { inner, asked: Arc::default(), unreadable: None };
+    let (backplane, asked) = counting(inner, None);
     let provider = CoreProvider::full(Setup::default());
-    provider.attach(runtime().with_backplane(backplane.clone())).await.unwrap();
+    provider.attach(runtime().with_backplane(backplane)).await.unwrap();
     provider.dispatcher.to_all(note("record")).await.unwrap();
     sleep(Duration::from_secs(2)).await;
-    backplane.asked.store(0, Ordering::Relaxed);
+    asked.store(0, Ordering::Relaxed);
     sleep(Duration::from_secs(60)).await;
-    let asked = backplane.asked.load(Ordering::Relaxed);
+    let asked = asked.load(Ordering::Relaxed);
     assert!((59..=61).contains(&asked), "{asked}");
 }
 

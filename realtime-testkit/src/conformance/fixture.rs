@@ -8,30 +8,31 @@ use realtime_core::{
 };
 use serde_json::{Value, json};
 
-use super::run::in_time;
 use super::{
     ClientUnderTest, Ended, HookLog, ProviderUnderTest, Received, Refused, Setup, Visitor, VisitorAuthenticator,
     VisitorPolicy,
 };
+use crate::in_time;
 
-/// One provider, attached, with everything a test needs around it.
-pub(crate) struct Stage<P> {
+/// A provider with everything that a test needs around it.
+pub(crate) struct Fixture<P> {
     pub(crate) under_test: P,
     pub(crate) provider: Arc<dyn RealtimeProvider>,
     pub(crate) hooks: HookLog,
+    /// The number of markers sent.
     marks: AtomicU64,
 }
 
 /// A connected client that has read its welcome.
-pub(crate) struct Guest<C> {
+pub(crate) struct Peer<C> {
     client: C,
     pub(crate) welcome: Value,
     pub(crate) id: ConnectionId,
-    /// The newest place it was told.
+    /// The newest cursor that the client has received.
     pub(crate) cursor: String,
 }
 
-/// A runtime for one node in memory that knows the visitors.
+/// Returns a runtime in memory for one node, which identifies visitors.
 pub(crate) fn runtime(hooks: &HookLog) -> Runtime {
     Runtime::in_memory()
         .with_authenticator(VisitorAuthenticator)
@@ -40,28 +41,31 @@ pub(crate) fn runtime(hooks: &HookLog) -> Runtime {
         .with_hook(hooks.hook("second"))
 }
 
-impl<P: ProviderUnderTest> Stage<P> {
-    pub(crate) async fn open(setup: Setup) -> Self {
-        let stage = Self::unattached(setup).await;
-        stage.provider.attach(runtime(&stage.hooks)).await.expect("the provider can be attached");
-        stage
+impl<P: ProviderUnderTest> Fixture<P> {
+    /// Starts an attached provider.
+    pub(crate) async fn start(setup: Setup) -> Self {
+        let fixture = Self::unattached(setup).await;
+        fixture.provider.attach(runtime(&fixture.hooks)).await.expect("the provider can be attached");
+        fixture
     }
 
+    /// Starts a provider that is not attached.
     pub(crate) async fn unattached(setup: Setup) -> Self {
         let under_test = P::start(setup).await;
         let provider = under_test.provider();
         Self { under_test, provider, hooks: HookLog::default(), marks: AtomicU64::new(0) }
     }
 
-    pub(crate) async fn guest(&self, visitor: Visitor) -> Guest<P::Client> {
+    /// Connects a client and reads its welcome.
+    pub(crate) async fn connect(&self, visitor: Visitor) -> Peer<P::Client> {
         match in_time("a connection", self.under_test.connect(visitor)).await {
-            Ok(client) => Guest::welcome(client).await,
-            Err(refused) => panic!("refused: {refused:?}"),
+            Ok(client) => Peer::welcome(client).await,
+            Err(refused) => panic!("expected an accepted connection, got {refused:?}"),
         }
     }
 
-    /// A guest whose place may not have been given back in this very moment.
-    pub(crate) async fn guest_soon(&self, visitor: Visitor) -> Guest<P::Client> {
+    /// Connects a client as soon as there is a free slot, and reads its welcome.
+    pub(crate) async fn connect_eventually(&self, visitor: Visitor) -> Peer<P::Client> {
         let attempts = async {
             loop {
                 if let Ok(client) = self.under_test.connect(visitor.clone()).await {
@@ -70,23 +74,24 @@ impl<P: ProviderUnderTest> Stage<P> {
                 tokio::task::yield_now().await;
             }
         };
-        Guest::welcome(in_time("a free place", attempts).await).await
+        Peer::welcome(in_time("a free slot", attempts).await).await
     }
 
-    pub(crate) async fn refused(&self, visitor: Visitor) -> Refused {
+    /// Returns the refusal of a client.
+    pub(crate) async fn refusal(&self, visitor: Visitor) -> Refused {
         match in_time("a refusal", self.under_test.connect(visitor)).await {
-            Ok(_) => panic!("let in instead of refused"),
+            Ok(_) => panic!("expected a refusal, got an accepted connection"),
             Err(refused) => refused,
         }
     }
 
-    /// A visitor who is to come back later: 503, or, on an event stream, which a browser would give up after that, a
-    /// stream without an event.
-    pub(crate) async fn turned_away(&self, visitor: Visitor) {
+    /// Asserts that a client is rejected and may retry: with 503 or, on an event stream, which a
+    /// browser would abort after that status, with a stream without an event.
+    pub(crate) async fn rejected_for_now(&self, visitor: Visitor) {
         match in_time("a refusal", self.under_test.connect(visitor)).await {
             Ok(mut client) => {
-                let first = in_time("the end", client.next()).await;
-                assert!(first.is_err(), "let in instead of turned away: {first:?}");
+                let first = in_time("the end of the stream", client.next()).await;
+                assert!(first.is_err(), "expected a stream without an event, got {first:?}");
             }
             Err(refused) => assert_eq!(refused.status, 503),
         }
@@ -97,19 +102,19 @@ impl<P: ProviderUnderTest> Stage<P> {
     }
 
     pub(crate) fn rooms(&self) -> Arc<dyn RoomMembership> {
-        self.provider.rooms().expect("a provider with rooms has room membership")
+        self.provider.rooms().expect("a provider with the capability `rooms` has room membership")
     }
 
     pub(crate) fn acks(&self) -> Arc<dyn SocketIoBroadcast> {
-        self.provider.socket_io().expect("a provider with acks has the traits for them")
+        self.provider.socket_io().expect("a provider with the capability `acks` has the trait for them")
     }
 
-    /// Sends the event `note` with this label, and answers its receipt.
+    /// Sends the event `note` with this label, and returns the receipt.
     ///
-    /// An answer that does not come in time, on a machine that has no time for the test, is asked for again with the
-    /// same key, as an application would.
+    /// If the outcome is unknown, which happens on a busy machine, it sends again with the same
+    /// key, as an application would.
     pub(crate) async fn note(&self, target: Target, label: &str) -> Receipt {
-        // What is for one connection is in no log, and takes no key.
+        // An event for one connection is in no log, and can have no key.
         let event = match target.scope() {
             Scope::Connection(_) => note(label),
             _ => note(label).with_idempotency_key(EventId::random().to_string()),
@@ -125,17 +130,17 @@ impl<P: ProviderUnderTest> Stage<P> {
         in_time("a receipt", sent).await.expect("the event is sent")
     }
 
-    /// Sends a mark to everyone: whoever reads it has got everything that was for it before.
+    /// Sends a marker to everyone: a client that reads it has received all earlier events for it.
     pub(crate) async fn mark(&self) -> String {
         let mark = format!("mark {}", self.marks.fetch_add(1, Ordering::Relaxed));
         self.note(Target::all(), &mark).await;
         mark
     }
 
-    /// What this guest got up to a mark that is sent now.
-    pub(crate) async fn labels(&self, guest: &mut Guest<P::Client>) -> Vec<String> {
+    /// Sends a marker, and returns the labels that this client receives before it.
+    pub(crate) async fn labels(&self, peer: &mut Peer<P::Client>) -> Vec<String> {
         let mark = self.mark().await;
-        guest.labels_until(&mark).await
+        peer.labels_until(&mark).await
     }
 }
 
@@ -143,19 +148,19 @@ pub(crate) fn note(label: &str) -> Event {
     Event::json("note", label).expect("a label has a JSON form")
 }
 
-impl<C: ClientUnderTest> Guest<C> {
+impl<C: ClientUnderTest> Peer<C> {
     async fn welcome(mut client: C) -> Self {
-        let first = in_time("the welcome", client.next()).await.expect("the connection stays");
-        assert_eq!(first.name, "connected", "the first event is the welcome: {first:?}");
+        let first = in_time("the welcome", client.next()).await.expect("expected an event, got a close");
+        assert_eq!(first.name, "connected", "{first:?}");
         let text = |field: &str| {
-            first.payload[field].as_str().unwrap_or_else(|| panic!("no {field} in {}", first.payload)).to_owned()
+            first.payload[field].as_str().unwrap_or_else(|| panic!("expected {field} in {}", first.payload)).to_owned()
         };
         let id = text("connectionId").parse().expect("a connection id");
         let cursor = text("cursor");
         Self { client, id, cursor, welcome: first.payload }
     }
 
-    /// The next event that is no bare cursor.
+    /// Returns the next event that is no bare cursor.
     pub(crate) async fn next(&mut self) -> Received {
         loop {
             let received = self.next_or_cursor().await;
@@ -166,14 +171,14 @@ impl<C: ClientUnderTest> Guest<C> {
     }
 
     pub(crate) async fn next_or_cursor(&mut self) -> Received {
-        let received = in_time("an event", self.client.next()).await.expect("the connection stays");
+        let received = in_time("an event", self.client.next()).await.expect("expected an event, got a close");
         if let Some(cursor) = &received.cursor {
             self.cursor.clone_from(cursor);
         }
         received
     }
 
-    /// The labels of the notes before this one; any other event fails the test.
+    /// Returns the labels of the notes before this one; any other event fails the test.
     pub(crate) async fn labels_until(&mut self, last: &str) -> Vec<String> {
         let mut labels = Vec::new();
         loop {
@@ -187,10 +192,10 @@ impl<C: ClientUnderTest> Guest<C> {
         }
     }
 
-    /// Reads until the connection ends.
+    /// Reads until the connection is closed.
     pub(crate) async fn ended(&mut self) -> Ended {
         loop {
-            if let Err(ended) = in_time("the end", self.client.next()).await {
+            if let Err(ended) = in_time("a close", self.client.next()).await {
                 return ended;
             }
         }
@@ -204,7 +209,7 @@ impl<C: ClientUnderTest> Guest<C> {
         in_time("an answer", self.client.answer(ack, &payload)).await;
     }
 
-    /// The next event, which is an answer with this number.
+    /// Returns the payload of the next event, which must be an answer with this number.
     pub(crate) async fn answer_to(&mut self, ack: u64) -> Value {
         let received = self.next().await;
         assert_eq!((received.name.as_str(), received.ack), ("ack", Some(ack)), "{received:?}");

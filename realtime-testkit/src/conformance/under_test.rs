@@ -6,41 +6,44 @@ use serde_json::Value;
 
 use super::{Setup, Visitor};
 
-/// A provider, served on loopback or made in memory, as the suite drives it.
+/// A provider as the suite uses it, served on loopback or created in memory.
 #[async_trait]
 pub trait ProviderUnderTest: Send + Sync + Sized + 'static {
-    /// Its clients.
+    /// The clients.
     type Client: ClientUnderTest;
 
-    /// Makes the provider with these settings, not attached yet. It may be served now or at the first connect; dropping
-    /// the value stops the server.
+    /// Creates the provider with these settings, not attached yet. It may be served now or at the
+    /// first connect; dropping the value stops the server.
     async fn start(setup: Setup) -> Self;
 
-    /// The provider.
+    /// Returns the provider.
     fn provider(&self) -> Arc<dyn RealtimeProvider>;
 
-    /// Connects a client; resolves when it is in, with `connected` still to be read.
+    /// Connects a client; resolves when it is accepted, with `connected` still to be read.
     ///
     /// # Errors
-    /// How it was refused.
+    /// The refusal.
     async fn connect(&self, visitor: Visitor) -> Result<Self::Client, Refused>;
 }
 
-/// A client of a provider under test. Dropping it cuts the wire.
+/// A client of a provider under test. Dropping it disconnects it without a close frame.
 ///
-/// It reads from the wire only while `next` runs, so that a client that is not asked is a client that does not read.
-/// Heartbeats are answered or skipped; everything else the server sends is handed out.
+/// It reads from the connection only while `next` runs, so that the suite has clients that do not
+/// read. Heartbeats are answered or skipped; `next` returns everything else that the server sends.
 #[async_trait]
 pub trait ClientUnderTest: Send + 'static {
-    /// The next event; the suite puts a deadline on it and cancels it only to give up.
+    /// Returns the next event. The suite sets a deadline on it; when that cancels it, the test has
+    /// failed.
     ///
-    /// A bare cursor is an event named `cursor`, an answer to the client one named `ack`, an error one named `error`.
+    /// A bare cursor is an event named `cursor`, an answer to the client one named `ack`, an error
+    /// one named `error`.
     ///
     /// # Errors
-    /// How the connection ended.
+    /// The close of the connection.
     async fn next(&mut self) -> Result<Received, Ended>;
 
-    /// Sends an event, wanting an answer if there is a number. Only for bidirectional providers.
+    /// Sends an event; with an ack number the server has to answer. Only for bidirectional
+    /// providers.
     async fn send(&mut self, name: &str, payload: &Value, ack: Option<u64>) {
         panic!("this client cannot send {name} {payload} {ack:?}");
     }
@@ -54,43 +57,43 @@ pub trait ClientUnderTest: Send + 'static {
 /// An event as a client received it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Received {
-    /// Its name.
+    /// The name.
     pub name: String,
-    /// Its payload; `Value::Null` where there is none (a bare cursor).
+    /// The payload; `Value::Null` where there is none (a bare cursor).
     pub payload: Value,
-    /// The place that came with it.
+    /// The cursor of the event.
     pub cursor: Option<String>,
-    /// The number to answer with, or that is answered.
+    /// The ack number of an ask or of an answer.
     pub ack: Option<u64>,
 }
 
 impl Received {
-    /// An event without cursor and number.
+    /// Creates an event without cursor and ack number.
     pub fn new(name: impl Into<String>, payload: Value) -> Self {
         Self { name: name.into(), payload, cursor: None, ack: None }
     }
 
-    /// With this cursor.
+    /// Sets the cursor.
     pub fn with_cursor(mut self, cursor: Option<String>) -> Self {
         self.cursor = cursor;
         self
     }
 
-    /// With this number.
+    /// Sets the ack number.
     pub fn with_ack(mut self, ack: Option<u64>) -> Self {
         self.ack = ack;
         self
     }
 }
 
-/// How a connection ended, as the client saw it.
+/// The close of a connection, as the client observed it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ended {
     /// The close code, where the transport has one.
     pub code: Option<u16>,
 }
 
-/// How a connection was refused.
+/// The refusal of a connection, as the client observed it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refused {
     /// The HTTP status of the refusal ([`RefusalKind::status`]).
@@ -98,18 +101,19 @@ pub struct Refused {
 }
 
 impl Refused {
-    /// Refused with this HTTP status.
+    /// Creates a refusal with this HTTP status.
     pub fn with_status(status: u16) -> Self {
         Self { status }
     }
 
-    /// Refused with the word of a [`RefusalKind`] ([`RefusalKind::code`]), for transports that tell it in their own way.
+    /// Creates a refusal with the code of a [`RefusalKind`] ([`RefusalKind::code`]), for transports
+    /// without a status.
     ///
     /// # Panics
-    /// When no kind has this word.
+    /// If no kind has this code.
     pub fn with_code(code: &str) -> Self {
         let kind = KINDS.into_iter().find(|kind| kind.code() == code);
-        let kind = kind.unwrap_or_else(|| panic!("no refusal has the code {code:?}"));
+        let kind = kind.unwrap_or_else(|| panic!("expected the code of a refusal, got {code:?}"));
         Self { status: kind.status().as_u16() }
     }
 }
