@@ -55,7 +55,7 @@ fn reason(guest: &Guest) -> &str {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_user_whose_rooms_ended_on_a_quiet_log_is_told_so() {
+async fn absent_user_of_quiet_log_gets_expired_on_reconnect() {
     let provider = provider().await;
     let rooms = &provider.dispatcher;
     let mut ann = Guest::by_sink(&provider, Visitor::user("ann")).await;
@@ -72,7 +72,7 @@ async fn a_user_whose_rooms_ended_on_a_quiet_log_is_told_so() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_short_cut_after_a_long_silence_is_resumed() {
+async fn short_disconnect_after_long_silence_resumes() {
     let provider = provider().await;
     let mut ann = Guest::by_sink(&provider, Visitor::user("ann")).await;
     provider.dispatcher.join_room("ann", "team").await.unwrap();
@@ -90,7 +90,7 @@ async fn a_short_cut_after_a_long_silence_is_resumed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_was_joined_without_ever_being_there_is_a_member_no_more() {
+async fn user_that_never_connects_loses_its_rooms() {
     let backplane = MemoryBackplane::default();
     let [one, two] = two_nodes(&backplane, true).await;
     one.dispatcher.join_room("ann", "team").await.unwrap();
@@ -103,7 +103,7 @@ async fn who_was_joined_without_ever_being_there_is_a_member_no_more() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_is_at_another_node_loses_no_room() {
+async fn user_connected_to_another_node_keeps_its_rooms() {
     let backplane = MemoryBackplane::default();
     let [one, two] = two_nodes(&backplane, true).await;
     drop(Guest::by_session(&one, Visitor::user("ann")).await);
@@ -122,7 +122,7 @@ async fn who_is_at_another_node_loses_no_room() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_is_there_when_its_rooms_end_is_sent_back_to_begin_anew() {
+async fn connected_user_is_disconnected_when_its_rooms_end() {
     let backplane = MemoryBackplane::default();
     // The node that saw it go cannot know that it is at another one: the two keep directories of their own.
     let [one, two] = two_nodes(&backplane, false).await;
@@ -139,7 +139,7 @@ async fn who_is_there_when_its_rooms_end_is_sent_back_to_begin_anew() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn rooms_of_a_node_that_is_gone_end_all_the_same() {
+async fn rooms_joined_at_stopped_node_end_at_another_node() {
     let backplane = MemoryBackplane::default();
     let [one, two] = two_nodes(&backplane, true).await;
     one.dispatcher.join_room("ann", "team").await.unwrap();
@@ -151,7 +151,7 @@ async fn rooms_of_a_node_that_is_gone_end_all_the_same() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_end_that_the_log_did_not_take_is_written_later() {
+async fn absence_record_is_retried_after_log_outage() {
     let backplane = FaultyBackplane::new(MemoryBackplane::default());
     let provider = unattached();
     provider.attach(runtime().with_backplane(backplane.clone())).await.unwrap();
@@ -165,7 +165,7 @@ async fn an_end_that_the_log_did_not_take_is_written_later() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn absence_counts_for_each_tenant_and_the_bare_name_for_all() {
+async fn absence_is_counted_per_tenant() {
     let provider = provider().await;
     let rooms = &provider.dispatcher;
     let acme = Guest::by_session(&provider, Visitor::user("ann").tenant("acme")).await;
@@ -190,7 +190,7 @@ async fn absence_counts_for_each_tenant_and_the_bare_name_for_all() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_room_joined_anew_is_not_ended_by_what_was_said_before() {
+async fn earlier_absence_record_does_not_end_new_join() {
     let provider = provider().await;
     provider.dispatcher.join_room("ann", "old").await.unwrap();
     tokio::time::sleep(Duration::from_millis(1_900)).await;
@@ -207,7 +207,7 @@ async fn a_room_joined_anew_is_not_ended_by_what_was_said_before() {
 }
 
 #[tokio::test]
-async fn who_was_taken_out_of_a_room_within_a_gap_of_the_log_is_out() {
+async fn leave_within_log_gap_applies_after_reconnect() {
     let log = MemoryBackplane::new(3);
     let away = FaultyBackplane::new(log.clone());
     let [one, two] = [CoreProvider::full(Setup::default()), CoreProvider::full(Setup::default())];
@@ -217,13 +217,13 @@ async fn who_was_taken_out_of_a_room_within_a_gap_of_the_log_is_out() {
     let mut ann = Guest::by_session(&two, Visitor::user("ann")).await;
     eventually("it is joined", || two.stats().rooms == 1).await;
     away.set_up(false);
-    eventually("it is noticed", || !two.dispatcher.is_ready()).await;
+    eventually("the node is no longer ready", || !two.dispatcher.is_ready()).await;
     one.dispatcher.leave_room("ann", "r").await.unwrap();
     for n in 0..10 {
         one.dispatcher.to_all(note(&n.to_string())).await.unwrap();
     }
     away.set_up(true);
-    eventually("it is back", || two.dispatcher.is_ready()).await;
+    eventually("the node is ready again", || two.dispatcher.is_ready()).await;
     let cursor = ann.cursor.clone();
     assert_eq!(ann.ended().await.code, Some(CloseReason::RESTART.code()));
     let mut ann = Guest::by_session(&two, Visitor::user("ann").resume(&cursor)).await;
@@ -234,7 +234,7 @@ async fn who_was_taken_out_of_a_room_within_a_gap_of_the_log_is_out() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn joins_of_an_absent_user_do_not_put_off_the_end_of_its_rooms() {
+async fn later_joins_do_not_extend_absent_users_rooms() {
     let provider = provider().await;
     let rooms = &provider.dispatcher;
     for tenant in [None, Some("acme")] {
@@ -252,7 +252,7 @@ async fn joins_of_an_absent_user_do_not_put_off_the_end_of_its_rooms() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_node_that_made_a_join_twice_is_still_the_first_to_end_it() {
+async fn node_that_joined_user_twice_ends_its_rooms_first() {
     let provider = provider().await;
     for room in ["team", "board"] {
         provider.dispatcher.join_room("ann", room).await.unwrap();
@@ -263,7 +263,7 @@ async fn a_node_that_made_a_join_twice_is_still_the_first_to_end_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_rooms_of_a_hundred_users_end_at_a_time() {
+async fn absent_users_rooms_end_in_batches_of_a_hundred() {
     let provider = unattached();
     let backplane = MemoryBackplane::default();
     provider.attach(runtime().with_backplane(backplane.clone())).await.unwrap();
@@ -298,7 +298,7 @@ impl Directory for Counting {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_directory_is_asked_once_in_a_windows_age_for_who_is_at_another_node() {
+async fn directory_is_queried_once_per_window_age() {
     let backplane = MemoryBackplane::default();
     let directory = Arc::new(Counting::default());
     let age = Duration::from_secs(20);
@@ -319,7 +319,7 @@ async fn the_directory_is_asked_once_in_a_windows_age_for_who_is_at_another_node
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_user_who_is_connected_over_another_provider_is_not_absent() {
+async fn user_connected_to_another_provider_is_not_absent() {
     let backplane = MemoryBackplane::default();
     let runtime = runtime().with_backplane(backplane.clone());
     let [one, two] = [unattached(), unattached()];

@@ -45,7 +45,7 @@ fn epoch_of(provider: &CoreProvider) -> Epoch {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_is_behind_reads_nothing_of_the_next_life() {
+async fn reader_behind_gets_nothing_of_new_epoch() {
     // Also one who is closed already, and may read on to the end of the life that it is of.
     for drains in [false, true] {
         let (backplane, provider) = started(5).await;
@@ -61,7 +61,7 @@ async fn who_is_behind_reads_nothing_of_the_next_life() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         backplane.roll_back(Position::new(12)).await;
-        eventually("it is noticed", || epoch_of(&provider) != old).await;
+        eventually("the node is in the new epoch", || epoch_of(&provider) != old).await;
         let (received, take) = take_all(&ann);
         assert!(matches!(take, Take::Closed(_)));
         let names: Vec<_> = received.iter().map(|received| &*received.name).collect();
@@ -69,7 +69,7 @@ async fn who_is_behind_reads_nothing_of_the_next_life() {
         if drains {
             continue;
         }
-        eventually("it is back", || provider.dispatcher.is_ready()).await;
+        eventually("the node is ready again", || provider.dispatcher.is_ready()).await;
         send(&provider, 20).await;
         let back = connect(&provider, Visitor::user("ann").resume(&cursor)).await;
         assert_eq!(take_all(&back).0[0].payload["reason"], "epoch");
@@ -79,7 +79,7 @@ async fn who_is_behind_reads_nothing_of_the_next_life() {
 /// The log begins anew while connections read the window, more of them at the same time than there are processors, so that
 /// most of them stand somewhere within a take.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_reads_while_the_log_begins_anew_reads_nothing_of_the_next_life() {
+async fn concurrent_reader_gets_nothing_of_new_epoch() {
     let (backplane, provider) = started(5_000).await;
     for _ in 0..8 {
         let readers: Vec<_> = join_all((0..8).map(|_| connect(&provider, Visitor::user("ann")))).await;
@@ -114,6 +114,6 @@ async fn who_reads_while_the_log_begins_anew_reads_nothing_of_the_next_life() {
                 assert_eq!(cursor.parse::<Cursor>().unwrap().epoch(), old, "{:?}", received.last());
             }
         }
-        eventually("it is back", || epoch_of(&provider) != old && provider.dispatcher.is_ready()).await;
+        eventually("the node is ready again", || epoch_of(&provider) != old && provider.dispatcher.is_ready()).await;
     }
 }

@@ -86,7 +86,7 @@ async fn on(backplane: impl Backplane) -> CoreProvider {
 
 /// No other task has a part in it, which could be late.
 #[tokio::test(start_paused = true)]
-async fn a_send_into_a_log_of_this_process_is_applied_when_it_returns_at_once() {
+async fn send_into_in_process_log_is_applied_immediately() {
     let provider = on(MemoryBackplane::default()).await;
     let mut guest = Guest::by_session(&provider, Visitor::user("ann")).await;
     for number in 1..=3 {
@@ -100,7 +100,7 @@ async fn a_send_into_a_log_of_this_process_is_applied_when_it_returns_at_once() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_send_behind_a_record_that_is_not_applied_waits_for_it() {
+async fn send_waits_for_unapplied_earlier_record() {
     let backplane = Crossed { log: MemoryBackplane::default(), crosses: Arc::default() };
     let provider = on(backplane.clone()).await;
     let mut guest = Guest::by_session(&provider, Visitor::user("ann")).await;
@@ -116,7 +116,7 @@ async fn a_send_behind_a_record_that_is_not_applied_waits_for_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn many_senders_at_the_same_time_have_one_order() {
+async fn concurrent_senders_agree_on_one_order() {
     let provider = on(MemoryBackplane::default()).await;
     let mut guest = Guest::by_session(&provider, Visitor::user("ann")).await;
     let senders = (0..8).map(|sender| {
@@ -141,7 +141,7 @@ async fn many_senders_at_the_same_time_have_one_order() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_codec_that_panics_loses_one_record_and_nothing_else() {
+async fn panicking_codec_loses_only_its_record() {
     let by_the_tail = FaultyBackplane::new(MemoryBackplane::default());
     for provider in [on(MemoryBackplane::default()).await, on(by_the_tail).await] {
         let mut guest = Guest::by_session(&provider, Visitor::user("ann")).await;
@@ -157,7 +157,7 @@ async fn a_codec_that_panics_loses_one_record_and_nothing_else() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_send_from_inside_an_apply_gets_its_turn_after_it() {
+async fn nested_send_is_applied_after_the_outer_record() {
     let by_the_tail = FaultyBackplane::new(MemoryBackplane::default());
     for provider in [on(MemoryBackplane::default()).await, on(by_the_tail).await] {
         let mut guest = Guest::by_session(&provider, Visitor::user("ann")).await;

@@ -15,7 +15,7 @@ use realtime_testkit::conformance::{ClientUnderTest, Setup, Visitor};
 use serde_json::json;
 
 #[tokio::test]
-async fn an_ask_that_is_given_up_before_it_is_answered_leaves_nothing_behind() {
+async fn dropped_ask_leaves_no_pending_entry() {
     let provider = CoreProvider::full(Setup::default());
     // One whose records come back later, as from another process.
     let backplane = FaultyBackplane::new(MemoryBackplane::default());
@@ -46,7 +46,7 @@ async fn an_ask_that_is_given_up_before_it_is_answered_leaves_nothing_behind() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn whoever_goes_away_around_an_ask_is_not_waited_for() {
+async fn ask_does_not_wait_for_disconnected_clients() {
     let limits = Limits::default().with_connections_per_user(1_000);
     let provider = CoreProvider::full(Setup::default().with_limits(limits));
     provider.attach(runtime()).await.unwrap();
@@ -70,7 +70,7 @@ async fn whoever_goes_away_around_an_ask_is_not_waited_for() {
 }
 
 #[tokio::test]
-async fn a_handler_may_ask_its_own_connection() {
+async fn handler_can_ask_its_own_connection() {
     let asking = Arc::new(std::sync::OnceLock::<CoreProvider>::new());
     let router = Router::new().on("ask me", {
         let asking = Arc::clone(&asking);
@@ -97,7 +97,7 @@ async fn a_handler_may_ask_its_own_connection() {
 }
 
 #[tokio::test]
-async fn a_hundred_asks_at_the_same_time_each_get_their_own_answers() {
+async fn concurrent_asks_get_their_own_answers() {
     let provider = CoreProvider::full(Setup::default());
     provider.attach(runtime()).await.unwrap();
     let mut guest = Guest::by_session(&provider, Visitor::user("ann")).await;
@@ -120,7 +120,7 @@ async fn a_hundred_asks_at_the_same_time_each_get_their_own_answers() {
 }
 
 #[tokio::test]
-async fn a_timeout_without_end_is_no_overflow() {
+async fn unlimited_ask_timeout_does_not_overflow() {
     let provider = CoreProvider::full(Setup::default());
     provider.attach(runtime()).await.unwrap();
     let acks = provider.dispatcher.to_user_with_ack("nobody", note("?"), Duration::MAX).await.unwrap();
@@ -129,7 +129,7 @@ async fn a_timeout_without_end_is_no_overflow() {
 
 /// A client that leaves asks open keeps so many at most, and whoever put the oldest does not wait for it in vain.
 #[tokio::test(start_paused = true)]
-async fn beyond_so_many_open_asks_the_oldest_is_given_up() {
+async fn oldest_open_ask_is_abandoned_beyond_the_limit() {
     let provider = CoreProvider::full(Setup::default());
     provider.attach(runtime()).await.unwrap();
     let mut guest = Guest::by_session(&provider, Visitor::user("ann")).await;

@@ -71,7 +71,7 @@ impl Backplane for Counting {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_log_that_is_away_is_asked_for_less_and_less_often() {
+async fn unreachable_log_is_retried_with_backoff() {
     let inner = FaultyBackplane::new(MemoryBackplane::default());
     let backplane = Counting { inner: inner.clone(), asked: Arc::default(), unreadable: None };
     let provider = CoreProvider::full(Setup::default());
@@ -90,14 +90,14 @@ async fn a_log_that_is_away_is_asked_for_less_and_less_often() {
         let later = asked_in(Duration::from_secs(60)).await;
         assert!((29..=31).contains(&later), "{later}");
         inner.set_up(true);
-        eventually("it is back", || provider.dispatcher.is_ready()).await;
+        eventually("the node is ready again", || provider.dispatcher.is_ready()).await;
         // From the first record on an error is a new one.
         provider.dispatcher.to_all(note("record")).await.unwrap();
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_record_that_is_read_twice_is_delivered_once() {
+async fn record_read_twice_is_delivered_once() {
     let inner = FaultyBackplane::new(MemoryBackplane::default());
     let backplane = Counting { inner, asked: Arc::default(), unreadable: None };
     let provider = CoreProvider::full(Setup::default());
@@ -112,7 +112,7 @@ async fn a_record_that_is_read_twice_is_delivered_once() {
 
 /// As one of a newer build would be.
 #[tokio::test(start_paused = true)]
-async fn a_record_that_nobody_can_read_is_skipped_and_counted() {
+async fn undecodable_record_is_skipped_and_counted() {
     let inner = FaultyBackplane::new(MemoryBackplane::default());
     let backplane = Counting { inner: inner.clone(), asked: Arc::default(), unreadable: Some(Position::new(2)) };
     let provider = CoreProvider::full(Setup::default());
@@ -130,7 +130,7 @@ async fn a_record_that_nobody_can_read_is_skipped_and_counted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_log_that_is_there_is_looked_at_once_a_second() {
+async fn reachable_log_is_checked_once_a_second() {
     let inner = FaultyBackplane::new(MemoryBackplane::default());
     let backplane = Counting { inner, asked: Arc::default(), unreadable: None };
     let provider = CoreProvider::full(Setup::default());
@@ -145,7 +145,7 @@ async fn a_log_that_is_there_is_looked_at_once_a_second() {
 
 /// The log is rolled back while its tail fails, and goes on beyond the place that the node has.
 #[tokio::test(start_paused = true)]
-async fn nothing_of_another_log_is_read_after_an_error() {
+async fn records_of_another_log_are_not_read_after_error() {
     for kept in [0, 3, 9] {
         let backplane = FaultyBackplane::new(MemoryBackplane::default());
         let provider = CoreProvider::full(Setup::default());
@@ -158,7 +158,7 @@ async fn nothing_of_another_log_is_read_after_an_error() {
         let records = backplane.range(Position::START, 10).await.unwrap();
         let epoch = backplane.state().await.unwrap().epoch;
         backplane.set_up(false);
-        eventually("it is noticed", || !provider.dispatcher.is_ready()).await;
+        eventually("the node is no longer ready", || !provider.dispatcher.is_ready()).await;
         backplane.roll_back(Position::new(kept)).await;
         backplane.set_up(true);
         for Entry { record, .. } in records {
@@ -180,7 +180,7 @@ async fn nothing_of_another_log_is_read_after_an_error() {
 
 /// More was logged while the node was away than the log keeps.
 #[tokio::test(start_paused = true)]
-async fn who_missed_what_the_log_has_dropped_is_sent_away_and_told() {
+async fn client_behind_trimmed_log_is_disconnected_as_expired() {
     let backplane = FaultyBackplane::new(MemoryBackplane::new(5));
     let provider = CoreProvider::full(Setup::default());
     provider.attach(runtime().with_backplane(backplane.clone())).await.unwrap();
@@ -189,14 +189,14 @@ async fn who_missed_what_the_log_has_dropped_is_sent_away_and_told() {
     assert_eq!(guest.next().await.payload, "had");
     let place = guest.cursor.clone();
     backplane.set_up(false);
-    eventually("it is noticed", || !provider.dispatcher.is_ready()).await;
+    eventually("the node is no longer ready", || !provider.dispatcher.is_ready()).await;
     let (log, epoch) = (backplane.log(), place.parse::<realtime_core::spi::Cursor>().unwrap().epoch());
     for _ in 0..20 {
         log.append(epoch, foreign(), None).await.unwrap();
     }
     backplane.set_up(true);
     assert_eq!(guest.ended().await.code, Some(CloseReason::RESTART.code()));
-    eventually("it is back", || provider.dispatcher.is_ready()).await;
+    eventually("the node is ready again", || provider.dispatcher.is_ready()).await;
     assert_eq!(provider.dispatcher.hub().applied(), Position::new(21));
     assert_eq!(provider.dispatcher.window().start(), Position::new(16));
     let mut back = Guest::by_session(&provider, Visitor::user("ann").resume(&place)).await;

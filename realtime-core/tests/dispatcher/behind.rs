@@ -39,7 +39,7 @@ async fn provider(window: WindowConfig) -> CoreProvider {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_ask_is_not_read_again_when_a_bare_cursor_stands_at_its_place() {
+async fn ask_is_not_reread_after_bare_cursor_at_its_position() {
     let provider = provider(WindowConfig::default().with_records(20)).await;
     let connection = taker(&provider).await;
     let mut acks = Vec::new();
@@ -97,7 +97,7 @@ fn age_of(received: &[Received], rounds: usize) -> Vec<usize> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_reader_that_never_catches_up_gets_a_series_all_the_same() {
+async fn reader_that_never_catches_up_still_gets_series() {
     let (received, rounds) = slow_reader(WindowConfig::default(), &["plain", "price", "plain"]).await;
     let gaps = age_of(&received, rounds);
     assert!(gaps.len() > 5, "the series comes again and again: {gaps:?}");
@@ -106,7 +106,7 @@ async fn a_reader_that_never_catches_up_gets_a_series_all_the_same() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_reader_that_loses_the_window_gets_a_series_all_the_same() {
+async fn reader_that_loses_the_window_still_gets_series() {
     let window = WindowConfig::default().with_records(24);
     let (received, rounds) = slow_reader(window, &["plain", "price", "plain", "plain", "plain"]).await;
     assert!(received.iter().any(|received| received.name == "lost"));
@@ -116,7 +116,7 @@ async fn a_reader_that_loses_the_window_gets_a_series_all_the_same() {
 
 /// A reader that is slower than the window turns over is not told of a loss with each part that it reads.
 #[tokio::test(start_paused = true)]
-async fn a_reader_that_loses_the_window_is_told_a_few_times() {
+async fn reader_that_loses_the_window_gets_few_lost_events() {
     let window = WindowConfig::default().with_records(100);
     let (received, rounds) = slow_reader(window, &["a", "b", "c"]).await;
     let losses = received.iter().filter(|received| received.name == "lost").count();
@@ -128,7 +128,7 @@ async fn a_reader_that_loses_the_window_is_told_a_few_times() {
 
 /// What waits beside the window counts into the budget of a take that reads the window too.
 #[tokio::test]
-async fn a_take_of_one_that_is_behind_is_within_its_budget() {
+async fn take_from_window_stays_within_its_budget() {
     let provider = CoreProvider::full(Setup::default());
     provider.attach(runtime()).await.unwrap();
     let line = |place: Option<String>| {
@@ -171,7 +171,7 @@ async fn a_take_of_one_that_is_behind_is_within_its_budget() {
 
 /// What is told of a loss is counted like any other event.
 #[tokio::test]
-async fn a_lost_is_an_event_that_went_out() {
+async fn lost_event_is_counted_as_sent() {
     let window = WindowConfig::default().with_records(4);
     let provider = CoreProvider::full(Setup::default().with_window(window));
     provider.attach(runtime()).await.unwrap();
@@ -206,7 +206,7 @@ async fn resumed_before_three_for(provider: &CoreProvider, user: &str) -> Regist
 }
 
 #[tokio::test]
-async fn a_take_that_finds_only_what_is_for_others_is_empty() {
+async fn take_is_empty_when_window_has_only_others_events() {
     let provider = CoreProvider::full(Setup::default());
     provider.attach(runtime()).await.unwrap();
     let ann = resumed_before_three_for(&provider, "bob").await;
@@ -217,7 +217,7 @@ async fn a_take_that_finds_only_what_is_for_others_is_empty() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_left_in_the_window_waits_like_what_is_in_the_queue() {
+async fn event_left_in_window_counts_as_waiting() {
     let provider = CoreProvider::full(Setup::default());
     provider.attach(runtime()).await.unwrap();
     let ann = resumed_before_three_for(&provider, "ann").await;

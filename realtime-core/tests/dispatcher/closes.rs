@@ -28,7 +28,7 @@ async fn flood(node: &CoreProvider) {
 }
 
 #[tokio::test]
-async fn a_close_reaches_a_node_whose_pipe_lags() {
+async fn close_reaches_node_with_lagging_pipe() {
     let (one, two) = two_nodes().await;
     let mut there = Guest::by_session(&two, Visitor::user("ann")).await;
     flood(&one).await;
@@ -38,7 +38,7 @@ async fn a_close_reaches_a_node_whose_pipe_lags() {
 }
 
 #[tokio::test]
-async fn the_number_is_of_this_node_and_who_comes_back_stays() {
+async fn close_counts_this_node_and_spares_new_connections() {
     let (one, two) = two_nodes().await;
     let mut here = Guest::by_session(&one, Visitor::user("ann")).await;
     let mut there =
@@ -63,7 +63,7 @@ async fn the_number_is_of_this_node_and_who_comes_back_stays() {
 }
 
 #[tokio::test]
-async fn one_tenants_user_is_closed_and_the_others_stays() {
+async fn close_of_user_spares_same_name_in_other_tenant() {
     let (one, two) = two_nodes().await;
     let mut acme = Guest::by_session(&two, Visitor::user("ann").tenant("acme")).await;
     let mut globex = Guest::by_session(&two, Visitor::user("ann").tenant("globex")).await;
@@ -74,20 +74,20 @@ async fn one_tenants_user_is_closed_and_the_others_stays() {
 }
 
 #[tokio::test]
-async fn a_node_that_could_not_read_the_log_closes_when_it_can() {
+async fn close_is_applied_after_log_outage() {
     let log = MemoryBackplane::default();
     let away = FaultyBackplane::new(log.clone());
     let (one, two) = (node(log).await, node(away.clone()).await);
     let mut there = Guest::by_session(&two, Visitor::user("ann")).await;
     away.set_up(false);
-    eventually("it is noticed", || !two.dispatcher.is_ready()).await;
+    eventually("the node is no longer ready", || !two.dispatcher.is_ready()).await;
     one.close(Target::user("ann"), CloseReason::KICKED).await.unwrap();
     away.set_up(true);
     assert_eq!(there.ended().await.code, KICKED);
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_the_log_a_close_acts_here_and_says_what_it_knows() {
+async fn close_without_log_acts_locally_and_returns_error() {
     let backplane = FaultyBackplane::new(MemoryBackplane::default());
     let one = node(backplane.clone()).await;
     let mut here = Guest::by_session(&one, Visitor::user("ann")).await;
@@ -104,7 +104,7 @@ async fn without_the_log_a_close_acts_here_and_says_what_it_knows() {
 }
 
 #[tokio::test]
-async fn a_close_of_before_does_nothing_when_the_window_is_filled_again() {
+async fn close_logged_before_registration_does_not_apply() {
     let backplane = FaultyBackplane::new(MemoryBackplane::default());
     let one = node(backplane.clone()).await;
     one.dispatcher.to_all(note("old")).await.unwrap();

@@ -85,7 +85,7 @@ async fn missed(provider: &CoreProvider, size: usize) -> String {
 const ALL: [&str; 4] = ["connected", "note", "large", "note"];
 
 #[tokio::test(start_paused = true)]
-async fn an_event_that_was_cut_three_times_is_passed_over_and_named() {
+async fn event_interrupted_three_times_is_skipped_and_reported() {
     let provider = provider().await;
     let place = missed(&provider, LARGE).await;
     let mut size = 0;
@@ -113,7 +113,7 @@ async fn an_event_that_was_cut_three_times_is_passed_over_and_named() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_is_named_at_its_place_when_all_is_taken_at_once() {
+async fn skipped_event_is_reported_in_order_in_a_single_take() {
     let provider = provider().await;
     let place = missed(&provider, LARGE).await;
     for _ in 0..3 {
@@ -126,7 +126,7 @@ async fn it_is_named_at_its_place_when_all_is_taken_at_once() {
 
 /// The first event behind what was lost is passed over: both are told.
 #[tokio::test(start_paused = true)]
-async fn it_is_named_beside_what_has_left_the_window() {
+async fn skipped_event_is_reported_after_window_loss() {
     let provider = provider().await;
     let mut slow = Line::enter(&provider, Visitor::user("ann")).await;
     for _ in 1..=6 {
@@ -149,7 +149,7 @@ async fn it_is_named_beside_what_has_left_the_window() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn returns_that_do_not_end_within_it_pass_over_nothing() {
+async fn interruptions_of_other_frames_skip_nothing() {
     let provider = provider().await;
     let place = missed(&provider, LARGE).await;
     for _ in 0..5 {
@@ -162,7 +162,7 @@ async fn returns_that_do_not_end_within_it_pass_over_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn smaller_events_are_never_passed_over() {
+async fn smaller_event_is_never_skipped() {
     let provider = provider().await;
     let place = missed(&provider, 60_000).await;
     for _ in 0..5 {
@@ -172,7 +172,7 @@ async fn smaller_events_are_never_passed_over() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn cuts_of_others_do_not_count() {
+async fn interruptions_of_other_users_do_not_count() {
     let provider = provider().await;
     let place = missed(&provider, LARGE).await;
     let anonymous = || Visitor::anonymous().resume(&place);
@@ -187,7 +187,7 @@ async fn cuts_of_others_do_not_count() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_that_was_live_when_it_was_cut_counts_too_and_the_count_ends_with_the_window() {
+async fn live_interruption_counts_until_event_leaves_the_window() {
     let provider = provider().await;
     let mut place = String::new();
     for round in 0..3 {

@@ -57,7 +57,7 @@ async fn until_online(directory: &FaultyDirectory, count: usize) -> Vec<Presence
 }
 
 #[tokio::test(start_paused = true)]
-async fn entries_that_the_directory_lost_are_offered_again_as_they_were() {
+async fn lost_directory_entries_are_restored_unchanged() {
     let (directory, provider) = started().await;
     let gone = ann(&provider).await;
     let _here = [ann(&provider).await, ann(&provider).await];
@@ -76,7 +76,7 @@ async fn entries_that_the_directory_lost_are_offered_again_as_they_were() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn connections_of_all_providers_are_offered_again_at_once() {
+async fn new_connection_restores_lost_entries_of_all_providers() {
     let directory = FaultyDirectory::new();
     let [one, two] = node(&directory).await;
     let (_one, _two) = (ann(&one).await, ann(&two).await);
@@ -89,7 +89,7 @@ async fn connections_of_all_providers_are_offered_again_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_node_renews_its_lease_once_for_all_its_providers() {
+async fn lease_is_renewed_once_for_all_providers_of_a_node() {
     let directory = FaultyDirectory::new();
     let _providers: [_; 3] = node(&directory).await;
     sleep(Duration::from_millis(10)).await;
@@ -100,7 +100,7 @@ async fn a_node_renews_its_lease_once_for_all_its_providers() {
 
 /// What a provider that has ended could not take back is taken back by those that stay, which renew the lease.
 #[tokio::test(start_paused = true)]
-async fn a_provider_that_ends_while_the_directory_is_away_leaves_nobody_behind() {
+async fn provider_stopped_during_directory_outage_is_removed() {
     let directory = FaultyDirectory::new();
     let [one, two] = node(&directory).await;
     let (_gone, here) = (ann(&one).await, ann(&two).await);
@@ -116,7 +116,7 @@ async fn a_provider_that_ends_while_the_directory_is_away_leaves_nobody_behind()
 
 /// The entries of a node are dropped when its lease has been over for long.
 #[tokio::test(start_paused = true)]
-async fn a_node_that_was_away_for_longer_than_it_is_remembered_comes_back_whole() {
+async fn node_restores_all_entries_after_long_outage() {
     let (directory, provider) = started().await;
     let _here = [ann(&provider).await, ann(&provider).await];
     let before = until_online(&directory, 2).await;
@@ -131,7 +131,7 @@ async fn a_node_that_was_away_for_longer_than_it_is_remembered_comes_back_whole(
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_is_offered_again_while_nothing_is_lost() {
+async fn entries_are_not_resent_without_a_loss() {
     let (directory, provider) = started().await;
     let mut here = Vec::new();
     for count in 1..=8 {
@@ -144,7 +144,7 @@ async fn nothing_is_offered_again_while_nothing_is_lost() {
 
 /// What is refused may have been taken all the same: the end of a connection that was offered once is told.
 #[tokio::test(start_paused = true)]
-async fn who_went_after_an_update_that_was_refused_though_taken_is_not_left_behind() {
+async fn disconnect_after_ambiguous_update_is_removed() {
     let faults = [
         (UpdateFault::RefusedThoughTaken, UpdateFault::Away),
         (UpdateFault::RefusedThoughTaken, UpdateFault::RefusedThoughTaken),
@@ -168,7 +168,7 @@ async fn who_went_after_an_update_that_was_refused_though_taken_is_not_left_behi
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_update_without_an_answer_is_given_up() {
+async fn unanswered_update_times_out() {
     let directory = FaultyDirectory::new();
     directory.set_fault(Some(UpdateFault::Mute));
     let [provider] = node(&directory).await;
@@ -180,7 +180,7 @@ async fn an_update_without_an_answer_is_given_up() {
 
 /// Whoever comes and goes while the directory is away costs nothing afterwards, and nothing meanwhile.
 #[tokio::test(start_paused = true)]
-async fn what_waits_is_bounded_by_the_connections() {
+async fn pending_changes_are_bounded_by_connections() {
     for fault in [UpdateFault::Away, UpdateFault::RefusedThoughTaken, UpdateFault::Mute, UpdateFault::MuteThoughTaken] {
         let (directory, provider) = started().await;
         let told = ann(&provider).await;
@@ -202,7 +202,7 @@ async fn what_waits_is_bounded_by_the_connections() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_shutdown_during_an_update_tells_the_rest() {
+async fn shutdown_during_update_sends_remaining_changes() {
     let (directory, provider) = started().await;
     let guest = ann(&provider).await;
     until_online(&directory, 1).await;

@@ -35,7 +35,7 @@ async fn names_to_the_end(guest: &mut Guest) -> Vec<String> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn everything_still_works_while_it_is_only_not_ready() {
+async fn everything_works_during_the_hold() {
     let provider = provider(Router::new()).await;
     let mut ann = Guest::by_session(&provider, Visitor::user("ann")).await;
     let start = Instant::now();
@@ -53,7 +53,7 @@ async fn everything_still_works_while_it_is_only_not_ready() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_second_shutdown_cuts_the_hold_short() {
+async fn second_shutdown_ends_the_hold() {
     let provider = provider(Router::new()).await;
     let start = Instant::now();
     let first = shutdown(&provider, Drain::over(Duration::ZERO).hold(Duration::from_secs(3600)));
@@ -64,7 +64,7 @@ async fn a_second_shutdown_cuts_the_hold_short() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn connections_are_sent_away_evenly_each_with_another_delay() {
+async fn drain_disconnects_evenly_with_varied_delays() {
     let provider = provider(Router::new()).await;
     let mut guests = Vec::new();
     for n in 0..100 {
@@ -96,7 +96,7 @@ async fn connections_are_sent_away_evenly_each_with_another_delay() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn sends_reach_those_who_are_left_and_nobody_is_let_in() {
+async fn draining_provider_sends_but_rejects_new_connections() {
     let provider = provider(Router::new()).await;
     let mut guests = Vec::new();
     for n in 0..10 {
@@ -128,7 +128,7 @@ async fn sends_reach_those_who_are_left_and_nobody_is_let_in() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_handler_finishes_and_its_answer_arrives() {
+async fn running_handler_completes_and_acks_during_drain() {
     let slow = Router::new().on("slow", async |_: Context, (): ()| {
         sleep(Duration::from_millis(500)).await;
         Reply("done")
@@ -151,7 +151,7 @@ async fn a_handler_finishes_and_its_answer_arrives() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_is_behind_reads_what_was_sent_before_its_turn() {
+async fn drain_delivers_backlog_before_closing() {
     let provider = provider(Router::new()).await;
     let mut guest = Guest::by_session(&provider, Visitor::user("ann")).await;
     for n in 0..1000 {
@@ -166,7 +166,7 @@ async fn who_is_behind_reads_what_was_sent_before_its_turn() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_takes_nothing_is_cut_a_second_after_the_time() {
+async fn stalled_client_is_disconnected_a_second_after_drain() {
     let provider = provider(Router::new()).await;
     let _stuck = Guest::by_session(&provider, Visitor::user("ann")).await;
     for n in 0..1000 {
@@ -179,7 +179,7 @@ async fn a_client_that_takes_nothing_is_cut_a_second_after_the_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_second_shutdown_ends_the_first() {
+async fn second_shutdown_ends_the_first_drain() {
     let provider = provider(Router::new()).await;
     let mut guests = Vec::new();
     for n in 0..3 {
@@ -199,7 +199,7 @@ async fn a_second_shutdown_ends_the_first() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn drained_it_still_takes_sends() {
+async fn drained_provider_still_accepts_sends() {
     let provider = provider(Router::new()).await;
     provider.dispatcher.drain(over(Duration::from_secs(60))).await;
     assert!(!provider.dispatcher.is_ready());

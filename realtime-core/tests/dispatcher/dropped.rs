@@ -38,7 +38,7 @@ async fn online(directory: &MemoryDirectory, count: usize) {
 }
 
 #[tokio::test]
-async fn a_provider_without_connections_leaves_nothing() {
+async fn dropped_provider_without_connections_leaves_nothing() {
     let (provider, directory) = attached(Setup::default(), &HookLog::default()).await;
     assert!(tasks() > 0);
     let dispatcher = Arc::downgrade(&provider.dispatcher);
@@ -48,7 +48,7 @@ async fn a_provider_without_connections_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn connections_of_a_dropped_provider_are_closed_and_their_hooks_run() {
+async fn dropped_provider_closes_connections_and_runs_hooks() {
     let hooks = HookLog::default();
     let (provider, directory) = attached(Setup::default(), &hooks).await;
     let mut session = Guest::by_session(&provider, Visitor::user("ann")).await;
@@ -70,7 +70,7 @@ async fn connections_of_a_dropped_provider_are_closed_and_their_hooks_run() {
 }
 
 #[tokio::test]
-async fn a_connection_that_takes_nothing_does_not_hold_it() {
+async fn stalled_connection_does_not_keep_dropped_provider() {
     let (provider, directory) = attached(Setup::default(), &HookLog::default()).await;
     let sink = futures_util::sink::unfold((), |(), _: Bytes| std::future::pending::<Result<(), Error>>());
     let admitted = provider.admit(Visitor::user("ann")).await.unwrap();
@@ -83,7 +83,7 @@ async fn a_connection_that_takes_nothing_does_not_hold_it() {
 }
 
 #[tokio::test]
-async fn whoever_can_send_keeps_it() {
+async fn broadcast_handle_keeps_provider_alive() {
     let (provider, directory) = attached(Setup::default(), &HookLog::default()).await;
     let mut guest = Guest::by_session(&provider, Visitor::user("ann")).await;
     let broadcast = provider.broadcast();
@@ -97,7 +97,7 @@ async fn whoever_can_send_keeps_it() {
 }
 
 #[tokio::test]
-async fn what_a_handler_was_given_does_not_keep_it() {
+async fn stored_handler_context_does_not_keep_provider() {
     let kept = Arc::new(std::sync::Mutex::new(None));
     let router = Router::new().on_raw("hello", {
         let kept = Arc::clone(&kept);
@@ -120,7 +120,7 @@ async fn what_a_handler_was_given_does_not_keep_it() {
 }
 
 #[tokio::test]
-async fn an_attach_that_is_given_up_leaves_nothing() {
+async fn aborted_attach_leaves_nothing() {
     let log = MemoryBackplane::default();
     let epoch = log.state().await.unwrap().epoch;
     log.append(epoch, foreign(), None).await.unwrap();

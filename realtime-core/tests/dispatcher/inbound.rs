@@ -21,7 +21,7 @@ async fn attached(setup: Setup) -> CoreProvider {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn twenty_thousand_events_are_handled_in_order() {
+async fn events_of_one_client_are_handled_in_order() {
     const EVENTS: u64 = 20_000;
     let seen = Arc::new(Mutex::new(Vec::new()));
     let router = Router::new().on("count", {
@@ -51,7 +51,7 @@ async fn twenty_thousand_events_are_handled_in_order() {
 }
 
 #[tokio::test]
-async fn a_handler_that_hangs_stops_its_clients_sending_and_nothing_else() {
+async fn hanging_handler_blocks_only_its_own_client() {
     let gate = Arc::new(Semaphore::new(0));
     let handled = Arc::new(AtomicU64::new(0));
     let router = Router::new().on("wait", {
@@ -90,7 +90,7 @@ async fn a_handler_that_hangs_stops_its_clients_sending_and_nothing_else() {
 
 /// A hook is for all that comes, also for what no handler knows.
 #[tokio::test]
-async fn what_runs_before_handlers_sees_every_event() {
+async fn before_hook_sees_every_event() {
     let seen = Arc::new(Mutex::new(Vec::new()));
     let names = Arc::clone(&seen);
     let router = Router::new().before(move |_: Context, inbound: Inbound| {
@@ -108,7 +108,7 @@ async fn what_runs_before_handlers_sees_every_event() {
 }
 
 #[tokio::test]
-async fn rooms_entered_and_left_by_a_handler_hold_from_now_on() {
+async fn room_changes_by_handler_apply_immediately() {
     let router = Router::new()
         .on("enter", async |cx: Context, room: String| {
             let entered = cx.enter_room(&room)?;
@@ -145,7 +145,7 @@ async fn rooms_entered_and_left_by_a_handler_hold_from_now_on() {
 }
 
 #[tokio::test]
-async fn a_client_that_asks_and_never_reads_is_slowed_and_then_given_up() {
+async fn client_that_never_reads_acks_is_slowed_and_closed() {
     let router = Router::new()
         .on_raw("echo", async |_: Context, inbound: Inbound| Payload::Json(inbound.payload.bytes().clone()));
     let mut setup = Setup::default().with_router(router).with_outbox(OutboxConfig::default().with_frames(16));
@@ -163,7 +163,7 @@ async fn a_client_that_asks_and_never_reads_is_slowed_and_then_given_up() {
 }
 
 #[tokio::test]
-async fn what_a_client_sent_before_its_goodbye_is_handled_before_the_hooks_hear_of_its_end() {
+async fn events_before_normal_close_are_handled_before_hooks() {
     let order = Arc::new(Mutex::new(Vec::new()));
     struct Hook(Arc<Mutex<Vec<String>>>);
     #[async_trait::async_trait]
@@ -198,7 +198,7 @@ async fn what_a_client_sent_before_its_goodbye_is_handled_before_the_hooks_hear_
 }
 
 #[tokio::test]
-async fn a_hook_before_every_handler_may_refuse() {
+async fn before_hook_can_reject_events() {
     let router = Router::new()
         .on("ok", async |_: Context, (): ()| Reply("handled"))
         .before(async |cx: Context, inbound: Inbound| {

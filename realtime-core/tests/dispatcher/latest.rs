@@ -23,7 +23,7 @@ async fn stats_of(provider: &CoreProvider, user: &str) -> ConnectionStats {
 }
 
 #[tokio::test]
-async fn a_live_connection_gets_every_one() {
+async fn live_connection_gets_every_event_of_a_series() {
     let provider = provider().await;
     let mut guest = Guest::by_sink(&provider, Visitor::user("ann")).await;
     for n in 0..10 {
@@ -35,7 +35,7 @@ async fn a_live_connection_gets_every_one() {
 }
 
 #[tokio::test]
-async fn who_comes_back_gets_the_newest_of_each_key_at_its_place() {
+async fn resumed_client_gets_newest_event_of_each_key_in_order() {
     let provider = provider().await;
     let guest = Guest::by_sink(&provider, Visitor::user("ann")).await;
     let cursor = guest.cursor.clone();
@@ -55,7 +55,7 @@ async fn who_comes_back_gets_the_newest_of_each_key_at_its_place() {
 }
 
 #[tokio::test]
-async fn a_newer_one_for_others_does_not_take_its_place() {
+async fn newer_event_for_others_does_not_supersede() {
     let provider = provider().await;
     let guest = Guest::by_sink(&provider, Visitor::user("ann").tenant("acme")).await;
     let cursor = guest.cursor.clone();
@@ -78,7 +78,7 @@ async fn a_newer_one_for_others_does_not_take_its_place() {
 }
 
 #[tokio::test]
-async fn a_newer_one_that_came_after_it_left_the_room_does_not_take_its_place() {
+async fn newer_event_after_leaving_the_room_does_not_supersede() {
     let provider = provider().await;
     let guest = Guest::by_sink(&provider, Visitor::user("ann")).await;
     provider.dispatcher.join_room("ann", "r").await.unwrap();
@@ -94,7 +94,7 @@ async fn a_newer_one_that_came_after_it_left_the_room_does_not_take_its_place() 
 }
 
 #[tokio::test]
-async fn a_connection_that_falls_behind_says_so_in_its_stats() {
+async fn stats_show_that_a_connection_is_behind() {
     let provider = provider().await;
     let mut guest = Guest::by_session(&provider, Visitor::user("ann")).await;
     let mut other = Guest::by_session(&provider, Visitor::user("bob")).await;

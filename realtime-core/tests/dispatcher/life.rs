@@ -56,23 +56,23 @@ async fn always(what: &str, time: Duration, holds: impl Fn() -> bool) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_node_is_not_ready_for_a_moment_while_the_log_is_away() {
+async fn node_is_never_ready_during_log_outage() {
     let (backplane, provider) = started().await;
     backplane.set_up(false);
-    eventually("it is noticed", || !provider.dispatcher.is_ready()).await;
+    eventually("the node is no longer ready", || !provider.dispatcher.is_ready()).await;
     let ready = || provider.dispatcher.is_ready();
     always("ready while the log is away", Duration::from_secs(30), || !ready()).await;
     backplane.set_up(true);
-    eventually("it is back", ready).await;
+    eventually("the node is ready again", ready).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_node_is_ready_again_only_when_it_has_caught_up() {
+async fn node_is_ready_only_after_catching_up() {
     let (backplane, provider) = started().await;
     send(&provider, 0..3).await;
     let other = node(&backplane).await;
     backplane.set_up(false);
-    eventually("it is noticed", || !provider.dispatcher.is_ready()).await;
+    eventually("the node is no longer ready", || !provider.dispatcher.is_ready()).await;
     // The log goes on without this node.
     let (log, epoch) = (backplane.log(), epoch_of(&other));
     for _ in 0..1_000 {
@@ -83,13 +83,13 @@ async fn a_node_is_ready_again_only_when_it_has_caught_up() {
     let ready = || provider.dispatcher.is_ready();
     always("ready and a thousand records behind", Duration::from_secs(10), || !ready()).await;
     backplane.set_silent(false);
-    eventually("it is back", ready).await;
+    eventually("the node is ready again", ready).await;
     assert_eq!(provider.dispatcher.hub().applied(), Position::new(1_003));
 }
 
 /// The log is exchanged for an empty one, and no tail is told.
 #[tokio::test(start_paused = true)]
-async fn a_log_that_is_wiped_without_a_word_is_noticed_by_a_look() {
+async fn silently_replaced_log_is_noticed_by_periodic_check() {
     let (backplane, provider) = started().await;
     let mut guest = Guest::by_session(&provider, Visitor::user("ann")).await;
     send(&provider, 0..5).await;
@@ -99,7 +99,7 @@ async fn a_log_that_is_wiped_without_a_word_is_noticed_by_a_look() {
     let begun = Instant::now();
     assert_eq!(guest.ended().await.code, Some(CloseReason::RESTART.code()));
     assert!(begun.elapsed() <= Duration::from_millis(1_500), "{:?}", begun.elapsed());
-    eventually("it is back", || provider.dispatcher.is_ready()).await;
+    eventually("the node is ready again", || provider.dispatcher.is_ready()).await;
     assert_ne!(epoch_of(&provider), old);
     assert_eq!(reason(&provider, &guest.cursor).await, told(false, "epoch"));
     send(&provider, 5..6).await;
@@ -107,7 +107,7 @@ async fn a_log_that_is_wiped_without_a_word_is_noticed_by_a_look() {
 
 /// A send that finds another log does not wait for the next look.
 #[tokio::test(start_paused = true)]
-async fn an_append_for_a_life_that_is_over_is_refused_and_makes_the_node_look() {
+async fn append_to_earlier_epoch_fails_and_triggers_a_check() {
     let (backplane, provider) = started().await;
     send(&provider, 0..1).await;
     backplane.exchange(MemoryBackplane::default());
@@ -124,7 +124,7 @@ async fn an_append_for_a_life_that_is_over_is_refused_and_makes_the_node_look() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_log_that_was_rolled_back_begins_a_new_epoch() {
+async fn rolled_back_log_gets_new_epoch() {
     // Both with the tail cut, and without a word.
     for cut in [true, false] {
         let (backplane, provider) = started().await;
@@ -134,13 +134,13 @@ async fn a_log_that_was_rolled_back_begins_a_new_epoch() {
         let old = epoch_of(&provider);
         if cut {
             backplane.set_up(false);
-            eventually("it is noticed", || !provider.dispatcher.is_ready()).await;
+            eventually("the node is no longer ready", || !provider.dispatcher.is_ready()).await;
         }
         backplane.roll_back(Position::new(5)).await;
         assert_eq!(backplane.state().await.unwrap().epoch, old, "the log does not know");
         backplane.set_up(true);
         assert_eq!(guest.ended().await.code, Some(CloseReason::RESTART.code()));
-        eventually("it is back", || provider.dispatcher.is_ready()).await;
+        eventually("the node is ready again", || provider.dispatcher.is_ready()).await;
         assert_ne!(epoch_of(&provider), old);
         // The new log passes the place that the client had.
         send(&provider, 10..30).await;
@@ -150,7 +150,7 @@ async fn a_log_that_was_rolled_back_begins_a_new_epoch() {
 
 /// Between two looks the log is rolled back and passes the place that the node has applied.
 #[tokio::test(start_paused = true)]
-async fn a_log_that_was_rolled_back_and_filled_again_begins_a_new_epoch() {
+async fn rolled_back_and_refilled_log_gets_new_epoch() {
     for kept in [0, 2, 9] {
         for more in [0, 1, 20] {
             let (backplane, provider) = started().await;
@@ -164,10 +164,10 @@ async fn a_log_that_was_rolled_back_and_filled_again_begins_a_new_epoch() {
             }
             // Whether the tail has failed meanwhile or not.
             backplane.set_up(false);
-            eventually("it is noticed", || !provider.dispatcher.is_ready()).await;
+            eventually("the node is no longer ready", || !provider.dispatcher.is_ready()).await;
             backplane.set_silent(false);
             backplane.set_up(true);
-            eventually("it is back", || provider.dispatcher.is_ready()).await;
+            eventually("the node is ready again", || provider.dispatcher.is_ready()).await;
             assert_ne!(epoch_of(&provider), old, "{kept} kept, {more} more");
             assert_eq!(reason(&provider, &cursor).await, told(false, "epoch"), "{kept} kept, {more} more");
         }
@@ -176,7 +176,7 @@ async fn a_log_that_was_rolled_back_and_filled_again_begins_a_new_epoch() {
 
 /// Nobody who remembers what the log held is left: places tell it by themselves.
 #[tokio::test(start_paused = true)]
-async fn a_log_that_was_rolled_back_with_all_its_nodes_is_noticed_by_the_places() {
+async fn cursors_reveal_rollback_after_restart_of_all_nodes() {
     let (backplane, old) = started().await;
     let mut guest = Guest::by_sink(&old, Visitor::user("ann")).await;
     let mut places = vec![guest.cursor.clone()];
@@ -205,7 +205,7 @@ async fn a_log_that_was_rolled_back_with_all_its_nodes_is_noticed_by_the_places(
 }
 
 #[tokio::test(start_paused = true)]
-async fn nodes_that_notice_at_the_same_time_agree_on_one_epoch() {
+async fn concurrent_nodes_agree_on_one_new_epoch() {
     let backplane = FaultyBackplane::new(MemoryBackplane::default());
     let nodes = [node(&backplane).await, node(&backplane).await, node(&backplane).await];
     send(&nodes[0], 0..10).await;
@@ -221,7 +221,7 @@ async fn nodes_that_notice_at_the_same_time_agree_on_one_epoch() {
 
 /// A look costs nobody anything while nothing is lost, however much is sent meanwhile and however little the log keeps.
 #[tokio::test(start_paused = true)]
-async fn looks_at_a_log_that_has_lost_nothing_begin_nothing() {
+async fn checks_of_intact_log_keep_its_epoch() {
     let backplane = FaultyBackplane::new(MemoryBackplane::new(3));
     let provider = node(&backplane).await;
     let mut guest = Guest::by_session(&provider, Visitor::user("ann")).await;
@@ -241,7 +241,7 @@ async fn looks_at_a_log_that_has_lost_nothing_begin_nothing() {
 
 /// The place before all that a log still holds has no record to be told by: it is no place to go on from.
 #[tokio::test(start_paused = true)]
-async fn a_place_whose_record_this_node_never_saw_is_expired() {
+async fn cursor_of_record_unseen_by_node_is_expired() {
     let backplane = FaultyBackplane::new(MemoryBackplane::new(3));
     let one = node(&backplane).await;
     let mut guest = Guest::by_sink(&one, Visitor::user("ann")).await;
@@ -263,7 +263,7 @@ async fn a_place_whose_record_this_node_never_saw_is_expired() {
 
 /// Where `lost` begins is gone; where it ends one can go on from.
 #[tokio::test(start_paused = true)]
-async fn the_ends_of_a_loss_are_places_that_lead_where_they_say() {
+async fn lost_event_from_is_expired_and_until_resumes() {
     let mut setup = Setup::default();
     setup.window = setup.window.with_records(5);
     setup.outbox = setup.outbox.with_frames(2);
@@ -296,7 +296,7 @@ async fn the_ends_of_a_loss_are_places_that_lead_where_they_say() {
 
 /// Whichever comes first counts: what came through the log is in it, whatever the append says of it, or never says.
 #[tokio::test(start_paused = true)]
-async fn a_record_that_came_through_the_log_counts_whatever_its_append_says() {
+async fn logged_record_counts_despite_failed_append() {
     let (backplane, provider) = started().await;
     let mut guest = Guest::by_sink(&provider, Visitor::user("ann")).await;
     for fault in [AppendFault::MuteThoughTaken, AppendFault::OpenThoughTaken, AppendFault::RefusedThoughTaken] {
@@ -311,7 +311,7 @@ async fn a_record_that_came_through_the_log_counts_whatever_its_append_says() {
 
 /// Nobody knows whether it is in the log: not even that it is not.
 #[tokio::test(start_paused = true)]
-async fn an_append_whose_outcome_is_open_is_an_unknown_outcome() {
+async fn append_with_open_result_is_unknown_outcome() {
     let (backplane, provider) = started().await;
     for (fault, silent) in
         [(AppendFault::Open, false), (AppendFault::OpenThoughTaken, true), (AppendFault::Mute, false)]
@@ -350,7 +350,7 @@ impl tracing::Subscriber for Between {
 
 /// The log begins anew while a connection is being registered: it is of one life or of the other, and hears what is sent.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_registration_across_an_epoch_change_hears_what_is_sent() {
+async fn registration_across_epoch_change_is_live_or_closed() {
     let (backplane, provider) = started().await;
     send(&provider, 0..10).await;
     let old = epoch_of(&provider);
@@ -378,7 +378,7 @@ async fn a_registration_across_an_epoch_change_hears_what_is_sent() {
     });
     assert!(held.load(Ordering::SeqCst), "the connection has a span");
     let welcome = in_time("a welcome", client.next()).await.unwrap();
-    eventually("it is back", || provider.dispatcher.is_ready()).await;
+    eventually("the node is ready again", || provider.dispatcher.is_ready()).await;
     assert_ne!(epoch_of(&provider), old);
     let receipt = provider.dispatcher.to_user("ann", note("anew")).await.unwrap();
     if receipt.delivered.unwrap().queued == 0 {
@@ -392,7 +392,7 @@ async fn a_registration_across_an_epoch_change_hears_what_is_sent() {
 
 /// Places are given anew in a new life, and asks are numbered by them: one of before does not meddle with a new one.
 #[tokio::test(start_paused = true)]
-async fn an_ask_of_a_life_that_is_over_leaves_the_one_that_has_its_number_alone() {
+async fn ask_of_earlier_epoch_leaves_same_numbered_ask_alone() {
     let (backplane, provider) = started().await;
     send(&provider, 0..2).await;
     let old = epoch_of(&provider);
@@ -402,7 +402,7 @@ async fn an_ask_of_a_life_that_is_over_leaves_the_one_that_has_its_number_alone(
     let number = ann.next().await.ack;
     // From here on she reads nothing, so that her connection stays for a while.
     backplane.roll_back(Position::new(2)).await;
-    eventually("it is noticed", || epoch_of(&provider) != old && provider.dispatcher.is_ready()).await;
+    eventually("the node is in the new epoch", || epoch_of(&provider) != old && provider.dispatcher.is_ready()).await;
     let mut bob = Guest::by_session(&provider, Visitor::user("bob")).await;
     let after = provider.dispatcher.to_user_with_ack("bob", note("new?"), time).await.unwrap();
     let asked = bob.next().await;

@@ -18,7 +18,7 @@ use realtime_testkit::conformance::{ClientUnderTest, HookLog, Setup, Visitor};
 use serde_json::json;
 
 #[tokio::test]
-async fn nobody_is_let_in_before_the_log_has_been_read() {
+async fn connections_are_rejected_until_the_log_is_read() {
     let backplane = FaultyBackplane::new(MemoryBackplane::default());
     let older = CoreProvider::full(Setup::default());
     older.attach(runtime().with_backplane(backplane.clone())).await.unwrap();
@@ -45,25 +45,25 @@ async fn nobody_is_let_in_before_the_log_has_been_read() {
 }
 
 #[tokio::test]
-async fn a_backplane_that_goes_away_and_comes_back_costs_nothing() {
+async fn backplane_outage_loses_no_events() {
     let backplane = FaultyBackplane::new(MemoryBackplane::default());
     let provider = CoreProvider::full(Setup::default());
     provider.attach(runtime().with_backplane(backplane.clone())).await.unwrap();
     let mut guest = Guest::by_sink(&provider, Visitor::user("ann")).await;
     provider.dispatcher.to_user("ann", note("1")).await.unwrap();
     backplane.set_up(false);
-    eventually("it is noticed", || !provider.dispatcher.is_ready()).await;
+    eventually("the node is no longer ready", || !provider.dispatcher.is_ready()).await;
     let sent = provider.dispatcher.to_user("ann", note("refused")).await;
     assert!(matches!(sent, Err(Error::Backplane(_))), "{sent:?}");
     backplane.set_up(true);
-    eventually("it is back", || provider.dispatcher.is_ready()).await;
+    eventually("the node is ready again", || provider.dispatcher.is_ready()).await;
     provider.dispatcher.to_user("ann", note("2")).await.unwrap();
     provider.dispatcher.to_all(note("end")).await.unwrap();
     assert_eq!(guest.texts_until("end").await, ["1", "2"]);
 }
 
 #[tokio::test]
-async fn a_log_that_begins_anew_sends_clients_back_and_tells_them_so() {
+async fn replaced_log_disconnects_clients_with_reason_epoch() {
     let backplane = FaultyBackplane::new(MemoryBackplane::default());
     let provider = CoreProvider::full(Setup::default());
     provider.attach(runtime().with_backplane(backplane.clone())).await.unwrap();
@@ -74,11 +74,11 @@ async fn a_log_that_begins_anew_sends_clients_back_and_tells_them_so() {
     provider.dispatcher.join_room("ann", "r").await.unwrap();
     assert_eq!(guest.texts_until("9").await.len(), 9);
     backplane.set_up(false);
-    eventually("it is noticed", || !provider.dispatcher.is_ready()).await;
+    eventually("the node is no longer ready", || !provider.dispatcher.is_ready()).await;
     backplane.exchange(MemoryBackplane::default());
     backplane.set_up(true);
     assert_eq!(guest.ended().await.code, Some(CloseReason::RESTART.code()));
-    eventually("it is back", || provider.dispatcher.is_ready()).await;
+    eventually("the node is ready again", || provider.dispatcher.is_ready()).await;
     let mut back = Guest::by_session(&provider, Visitor::user("ann").resume(&guest.cursor)).await;
     assert_eq!((&back.welcome["resumed"], &back.welcome["reason"]), (&json!(false), &json!("epoch")));
     assert!(provider.dispatcher.user_rooms("ann").await.unwrap().is_empty(), "joins of before are gone with the log");
@@ -89,7 +89,7 @@ async fn a_log_that_begins_anew_sends_clients_back_and_tells_them_so() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_append_without_an_answer_is_an_unknown_outcome() {
+async fn unanswered_append_is_unknown_outcome() {
     let backplane = FaultyBackplane::new(MemoryBackplane::default());
     let provider = CoreProvider::full(Setup::default());
     provider.attach(runtime().with_backplane(backplane.clone())).await.unwrap();
@@ -103,7 +103,7 @@ async fn an_append_without_an_answer_is_an_unknown_outcome() {
 }
 
 #[tokio::test]
-async fn a_send_that_is_given_up_is_delivered_once_and_hurts_no_other() {
+async fn dropped_send_is_delivered_once() {
     let provider = CoreProvider::full(Setup::default());
     let backplane = FaultyBackplane::new(MemoryBackplane::default());
     provider.attach(runtime().with_backplane(backplane)).await.unwrap();
@@ -121,7 +121,7 @@ async fn a_send_that_is_given_up_is_delivered_once_and_hurts_no_other() {
 }
 
 #[tokio::test]
-async fn a_sink_that_never_takes_is_cut_and_everything_is_given_back() {
+async fn stalled_sink_is_closed_and_its_resources_released() {
     let hooks = HookLog::default();
     let limits = Limits::default().with_connections_per_user(1);
     let mut setup = Setup::default().with_limits(limits);
@@ -164,7 +164,7 @@ fn take_all(registration: &Registration<LineCodec>) {
 }
 
 #[tokio::test]
-async fn a_connection_that_has_taken_everything_is_never_a_stalled_one() {
+async fn connection_that_took_everything_never_stalls() {
     let mut setup = Setup::default();
     setup.write_stall = Duration::from_millis(500);
     let provider = CoreProvider::full(setup);
@@ -202,7 +202,7 @@ fn stats_of(provider: &CoreProvider) -> (u64, u64, u64) {
 }
 
 #[tokio::test]
-async fn a_shutdown_waits_for_sessions_and_empties_the_directory() {
+async fn shutdown_waits_for_sessions_and_empties_directory() {
     let provider = CoreProvider::full(Setup::default());
     provider.attach(runtime()).await.unwrap();
     let mut guest = Guest::by_session(&provider, Visitor::user("ann")).await;
@@ -231,7 +231,7 @@ async fn a_shutdown_waits_for_sessions_and_empties_the_directory() {
 }
 
 #[tokio::test]
-async fn a_shutdown_does_not_wait_for_ever() {
+async fn shutdown_does_not_wait_for_hanging_handler() {
     let router = Router::new().on("hang", async |_: Context, (): ()| std::future::pending::<()>().await);
     let provider = CoreProvider::full(Setup::default().with_router(router));
     provider.attach(runtime()).await.unwrap();
@@ -242,7 +242,7 @@ async fn a_shutdown_does_not_wait_for_ever() {
 }
 
 #[tokio::test]
-async fn events_after_the_cut_start_no_worker_that_nobody_ends() {
+async fn events_after_write_stall_start_no_worker() {
     let mut setup = Setup::default().with_router(Router::new().on("x", async |_: Context, (): ()| {}));
     setup.write_stall = Duration::from_millis(50);
     let provider = CoreProvider::full(setup);
@@ -262,7 +262,7 @@ async fn events_after_the_cut_start_no_worker_that_nobody_ends() {
 }
 
 #[tokio::test]
-async fn closing_tells_how_many_and_reaches_rooms_and_tenants() {
+async fn close_returns_count_and_reaches_rooms_and_tenants() {
     let provider = CoreProvider::full(Setup::default());
     provider.attach(runtime()).await.unwrap();
     let mut member = Guest::by_session(&provider, Visitor::user("ann").room("r")).await;
@@ -283,7 +283,7 @@ async fn closing_tells_how_many_and_reaches_rooms_and_tenants() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_takes_nothing_is_cut_soon_after_the_write_stall() {
+async fn stalled_client_is_disconnected_soon_after_write_stall() {
     let stall = Duration::from_millis(400);
     let mut setup = Setup::default();
     setup.write_stall = stall;
@@ -315,7 +315,7 @@ impl Outlet for CutOutlet {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_session_that_may_be_stuck_is_ended_and_nothing_is_kept_for_it() {
+async fn blocked_session_is_reset_and_its_queue_dropped() {
     let mut setup = Setup::default();
     setup.write_stall = Duration::from_millis(50);
     let provider = CoreProvider::full(setup);

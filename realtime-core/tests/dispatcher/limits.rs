@@ -61,7 +61,7 @@ async fn wait_for_place(
 const LONG: Duration = Duration::from_secs(3600);
 
 #[tokio::test(start_paused = true)]
-async fn a_newcomer_gets_the_first_free_place() {
+async fn waiting_connection_gets_first_free_slot() {
     let provider = limited(2).await;
     let (first, _) = register(&provider, Visitor::user("ann")).await;
     let _second = register(&provider, Visitor::user("ann")).await;
@@ -78,7 +78,7 @@ async fn a_newcomer_gets_the_first_free_place() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_newcomer_waits_so_long_and_as_many_wait_as_have_places() {
+async fn waiting_is_bounded_in_time_and_in_number() {
     let provider = limited(2).await;
     let _places = [register(&provider, Visitor::user("ann")).await, register(&provider, Visitor::user("ann")).await];
     let most = Duration::from_secs(10);
@@ -97,7 +97,7 @@ async fn a_newcomer_waits_so_long_and_as_many_wait_as_have_places() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn at_the_limit_a_users_connections_are_asked_for_a_sign_of_life_one_round_at_a_time() {
+async fn users_connections_are_probed_in_rounds_at_the_limit() {
     let provider = limited(2).await;
     let acme = || Visitor::user("ann").tenant("acme");
     let ann = [register(&provider, acme()).await, register(&provider, acme()).await];
@@ -132,7 +132,7 @@ impl RoomPolicy for Asked {
 
 /// Three with two providers together, of which each has two.
 #[tokio::test(start_paused = true)]
-async fn a_users_places_are_counted_over_all_providers_too() {
+async fn users_slots_are_counted_over_all_providers() {
     let mut runtime = runtime();
     runtime.places = Admission::of_service(Some(3));
     let limits = Setup::default().with_limits(Limits::default().with_connections_per_user(2));
@@ -162,7 +162,7 @@ async fn a_users_places_are_counted_over_all_providers_too() {
 }
 
 #[tokio::test]
-async fn the_policy_is_not_asked_for_a_connection_that_its_limit_refuses() {
+async fn room_policy_is_not_called_beyond_the_user_limit() {
     let policy = Asked::default();
     let limits = Limits::default().with_connections_per_user(1);
     let provider = CoreProvider::full(Setup::default().with_limits(limits));
@@ -205,7 +205,7 @@ impl realtime_core::Authenticator for Panics {
 }
 
 #[tokio::test]
-async fn a_hook_that_panics_silences_no_other_one() {
+async fn panicking_hook_does_not_stop_other_hooks() {
     let hooks = HookLog::default();
     let provider = CoreProvider::full(Setup::default());
     let runtime = runtime().with_hook(hooks.hook("first")).with_hook(Panics).with_hook(hooks.hook("last"));
@@ -220,7 +220,7 @@ async fn a_hook_that_panics_silences_no_other_one() {
 }
 
 #[tokio::test]
-async fn an_authenticator_or_a_policy_that_panics_refuses() {
+async fn panicking_authenticator_or_policy_refuses() {
     let by_authenticator = CoreProvider::full(Setup::default());
     by_authenticator.attach(runtime().with_authenticator(Panics)).await.unwrap();
     let by_policy = CoreProvider::full(Setup::default());
@@ -250,7 +250,7 @@ impl RoomPolicy for Hangs {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_authenticator_or_a_policy_that_hangs_refuses_in_time() {
+async fn hanging_authenticator_or_policy_refuses_in_time() {
     let by_authenticator = CoreProvider::full(Setup::default());
     by_authenticator.attach(runtime().with_authenticator(Hangs)).await.unwrap();
     let by_policy = CoreProvider::full(Setup::default().with_limits(Limits::default().with_connections_per_user(1)));

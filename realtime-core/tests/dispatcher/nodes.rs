@@ -25,7 +25,7 @@ async fn both_at(nodes: [&CoreProvider; 2], position: Position) {
 }
 
 #[tokio::test]
-async fn sends_reach_the_other_node_in_one_order() {
+async fn sends_reach_other_node_in_one_order() {
     let (one, two) = two_nodes().await;
     let mut here = Guest::by_sink(&one, Visitor::user("ann").tenant("acme")).await;
     let mut there = Guest::by_sink(&two, Visitor::user("ann").tenant("acme").room("r")).await;
@@ -52,7 +52,7 @@ async fn sends_reach_the_other_node_in_one_order() {
 }
 
 #[tokio::test]
-async fn joins_and_leaves_are_everywhere() {
+async fn joins_and_leaves_apply_at_every_node() {
     let (one, two) = two_nodes().await;
     let mut there = Guest::by_sink(&two, Visitor::user("ann")).await;
     one.dispatcher.join_room("ann", "r").await.unwrap();
@@ -69,7 +69,7 @@ async fn joins_and_leaves_are_everywhere() {
 }
 
 #[tokio::test]
-async fn volatile_events_single_connections_and_closes_reach_the_other_node() {
+async fn volatile_and_direct_events_and_closes_reach_other_node() {
     let (one, two) = two_nodes().await;
     let mut there = Guest::by_session(&two, Visitor::user("ann")).await;
     let mut other = Guest::by_session(&two, Visitor::user("bob")).await;
@@ -90,7 +90,7 @@ async fn volatile_events_single_connections_and_closes_reach_the_other_node() {
 }
 
 #[tokio::test]
-async fn a_client_goes_on_at_another_node() {
+async fn client_resumes_at_another_node() {
     let (one, two) = two_nodes().await;
     let mut guest = Guest::by_sink(&one, Visitor::user("ann").room("r")).await;
     one.dispatcher.to_user("ann", note("1")).await.unwrap();
@@ -107,7 +107,7 @@ async fn a_client_goes_on_at_another_node() {
 }
 
 #[tokio::test]
-async fn a_node_that_starts_later_knows_the_rooms_and_the_window() {
+async fn node_that_starts_later_knows_rooms_and_window() {
     let backplane = MemoryBackplane::default();
     let one = CoreProvider::full(Setup::default());
     one.attach(runtime().with_backplane(backplane.clone())).await.unwrap();
@@ -127,7 +127,7 @@ async fn a_node_that_starts_later_knows_the_rooms_and_the_window() {
 }
 
 #[tokio::test]
-async fn both_nodes_are_in_the_directory() {
+async fn directory_lists_connections_of_both_nodes() {
     let (one, two) = two_nodes().await;
     let here = Guest::by_sink(&one, Visitor::user("ann").tenant("acme")).await;
     let there = Guest::by_sink(&two, Visitor::user("ann").tenant("globex")).await;
@@ -153,7 +153,7 @@ async fn both_nodes_are_in_the_directory() {
 
 /// Both ways into a room end: a connection's own, and the user's.
 #[tokio::test]
-async fn a_room_that_is_left_at_one_node_is_left_by_connections_that_entered_it_at_another() {
+async fn leave_at_one_node_applies_to_connections_at_another() {
     let (one, two) = two_nodes().await;
     let mut there = Guest::by_sink(&two, Visitor::user("ann").room("r")).await;
     let mut other = Guest::by_sink(&two, Visitor::user("bob").room("r")).await;

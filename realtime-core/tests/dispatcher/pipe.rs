@@ -28,7 +28,7 @@ async fn arrives(one: &CoreProvider, there: &mut Guest, text: &str) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_pipe_that_ended_is_subscribed_again_however_long_it_was_away() {
+async fn closed_pipe_is_resubscribed_after_outage_of_any_length() {
     let backplane = FaultyBackplane::new(MemoryBackplane::default());
     let (one, two) = (node(&backplane).await, node(&backplane).await);
     for round in 0..3_u64 {
@@ -43,7 +43,7 @@ async fn a_pipe_that_ended_is_subscribed_again_however_long_it_was_away() {
 }
 
 #[tokio::test]
-async fn a_node_delivers_its_own_messages_once() {
+async fn node_delivers_its_own_messages_once() {
     let backplane = FaultyBackplane::new(MemoryBackplane::default());
     let one = node(&backplane).await;
     let mut here = Guest::by_session(&one, Visitor::user("ann")).await;

@@ -31,7 +31,7 @@ fn take(registration: &Registration<LineCodec>) -> Vec<Received> {
 }
 
 #[tokio::test]
-async fn an_answer_that_cannot_be_read_settles_its_ask_once() {
+async fn unreadable_answer_settles_its_ask_once() {
     let provider = provider(&HookLog::default()).await;
     let ann = register(&provider).await;
     let event = || Event::json("question", &"?").unwrap();
@@ -52,7 +52,7 @@ async fn an_answer_that_cannot_be_read_settles_its_ask_once() {
 }
 
 #[tokio::test]
-async fn what_a_session_pushes_or_rejects_goes_to_its_client() {
+async fn pushed_and_rejection_frames_reach_the_client() {
     let provider = provider(&HookLog::default()).await;
     let ann = register(&provider).await;
     ann.push(Bytes::from_static(b"{\"name\":\"own\"}"));
@@ -71,7 +71,7 @@ async fn what_a_session_pushes_or_rejects_goes_to_its_client() {
 }
 
 #[tokio::test]
-async fn who_was_asked_to_end_is_not_heard() {
+async fn closed_registration_ignores_its_client() {
     let provider = provider(&HookLog::default()).await;
     let ann = register(&provider).await;
     assert!(!ann.is_closed() && ann.close_reason().is_none());
@@ -83,7 +83,7 @@ async fn who_was_asked_to_end_is_not_heard() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_part_that_went_out_gives_the_rest_its_time_anew() {
+async fn partial_write_restarts_the_waiting_time() {
     let provider = provider(&HookLog::default()).await;
     let ann = register(&provider).await;
     let waits = || provider.dispatcher.connections(&Target::connection(ann.id())).remove(0).waiting_ms;
@@ -96,7 +96,7 @@ async fn a_part_that_went_out_gives_the_rest_its_time_anew() {
 }
 
 #[tokio::test]
-async fn a_reason_that_was_noted_is_told_when_the_registration_is_dropped() {
+async fn noted_close_reason_applies_when_registration_is_dropped() {
     let hooks = HookLog::default();
     let provider = provider(&hooks).await;
     for (noted, asked, told) in [

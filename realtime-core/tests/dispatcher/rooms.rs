@@ -39,7 +39,7 @@ async fn is_member(provider: &CoreProvider, guest: &mut Guest, room: &str) -> bo
 }
 
 #[tokio::test]
-async fn who_leaves_a_room_by_itself_stays_what_its_user_is() {
+async fn leaving_own_room_keeps_the_users_membership() {
     let provider = started().await;
     let mut ann = Guest::by_session(&provider, Visitor::user("ann")).await;
     // Not in by either way.
@@ -61,7 +61,7 @@ async fn who_leaves_a_room_by_itself_stays_what_its_user_is() {
 }
 
 #[tokio::test]
-async fn a_handler_knows_the_rooms_its_connection_is_in() {
+async fn handler_sees_the_rooms_of_its_connection() {
     let provider = started().await;
     let mut ann = Guest::by_session(&provider, Visitor::user("ann").room("named")).await;
     let mut bob = Guest::by_session(&provider, Visitor::user("bob")).await;
@@ -79,7 +79,7 @@ async fn a_handler_knows_the_rooms_its_connection_is_in() {
 
 /// A client can name all rooms that it is in when it comes back.
 #[tokio::test(start_paused = true)]
-async fn a_client_is_in_as_many_rooms_as_it_may_name_and_no_more() {
+async fn rooms_of_a_connection_are_bounded() {
     let provider = started().await;
     let names: Vec<_> = (0..101).map(|n| n.to_string()).collect();
     let mut ann = Guest::by_session(&provider, Visitor::user("ann").room("0")).await;
@@ -101,7 +101,7 @@ async fn a_client_is_in_as_many_rooms_as_it_may_name_and_no_more() {
 
 /// Stays that are over are kept for readers who are behind, and are bounded too.
 #[tokio::test(start_paused = true)]
-async fn a_client_that_comes_and_goes_is_stopped_after_a_thousand_stays() {
+async fn past_room_stays_of_a_connection_are_bounded() {
     let provider = started().await;
     let mut ann = Guest::by_session(&provider, Visitor::user("ann")).await;
     for n in 0..1_000 {
@@ -118,7 +118,7 @@ async fn a_client_that_comes_and_goes_is_stopped_after_a_thousand_stays() {
 
 /// In a new epoch users have no rooms, but those who have not gone yet are still there.
 #[tokio::test(start_paused = true)]
-async fn users_outlive_a_log_that_begins_anew_and_their_rooms_do_not() {
+async fn users_but_not_their_rooms_survive_an_epoch_change() {
     let backplane = FaultyBackplane::new(MemoryBackplane::default());
     let provider = CoreProvider::full(Setup::default().with_router(router()));
     provider.attach(runtime().with_backplane(backplane.clone())).await.unwrap();
@@ -128,7 +128,7 @@ async fn users_outlive_a_log_that_begins_anew_and_their_rooms_do_not() {
     provider.dispatcher.join_room_in("acme", "ann", "q").await.unwrap();
     let old = provider.dispatcher.cursor(Position::START).epoch();
     backplane.exchange(MemoryBackplane::default());
-    eventually("it is noticed", || provider.dispatcher.cursor(Position::START).epoch() != old).await;
+    eventually("the node is in the new epoch", || provider.dispatcher.cursor(Position::START).epoch() != old).await;
     assert!(provider.dispatcher.user_rooms("ann").await.unwrap().is_empty());
     // Its client has not read that it is sent away.
     assert_eq!((provider.stats().users, provider.stats().rooms), (1, 0));

@@ -26,7 +26,7 @@ fn small() -> Setup {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_volatile_event_reaches_a_user_here_and_at_another_node() {
+async fn volatile_event_reaches_user_at_both_nodes() {
     let backplane = MemoryBackplane::default();
     let (one, two) = (node(&backplane, Setup::default()).await, node(&backplane, Setup::default()).await);
     let mut here = Guest::by_session(&one, Visitor::user("ann")).await;
@@ -41,7 +41,7 @@ async fn a_volatile_event_reaches_a_user_here_and_at_another_node() {
 /// What the provider's own broadcast sends to a room is shown to everyone at the nodes that are set so, whichever of them
 /// sends; what is sent over all providers is for members.
 #[tokio::test(start_paused = true)]
-async fn a_rooms_event_is_shown_to_everyone_by_the_node_that_has_the_connections() {
+async fn room_delivery_is_decided_by_the_receiving_node() {
     let backplane = MemoryBackplane::default();
     let mut shows = Setup::default();
     shows.room_delivery = RoomDelivery::Everyone;
@@ -65,7 +65,7 @@ async fn a_rooms_event_is_shown_to_everyone_by_the_node_that_has_the_connections
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_event_for_one_connection_goes_to_other_nodes_only_if_it_is_not_here() {
+async fn connection_event_is_published_only_if_not_local() {
     let backplane = MemoryBackplane::default();
     let one = node(&backplane, Setup::default()).await;
     let mut pipe = backplane.subscribe().await.unwrap();
@@ -80,7 +80,7 @@ async fn an_event_for_one_connection_goes_to_other_nodes_only_if_it_is_not_here(
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_sends_to_one_connection_waits_until_it_reads() {
+async fn send_to_one_connection_waits_until_it_reads() {
     let provider = alone(small()).await;
     let mut guest = Guest::by_session(&provider, Visitor::user("ann")).await;
     let sending = tokio::spawn({
@@ -100,7 +100,7 @@ async fn who_sends_to_one_connection_waits_until_it_reads() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_volatile_event_for_one_connection_waits_for_nobody() {
+async fn volatile_send_to_one_connection_never_waits() {
     let provider = alone(small()).await;
     let mut guest = Guest::by_session(&provider, Visitor::user("ann")).await;
     let mut dropped = 0;
@@ -114,7 +114,7 @@ async fn a_volatile_event_for_one_connection_waits_for_nobody() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_rooms_event_is_for_everyone_only_where_it_is_meant_to_be() {
+async fn room_event_reaches_everyone_only_if_configured() {
     for (delivery, is_for_all) in [(RoomDelivery::Everyone, true), (RoomDelivery::Members, false)] {
         let mut setup = Setup::default();
         setup.room_delivery = delivery;

@@ -227,11 +227,11 @@ async fn run(node_count: usize, mut dice: Dice) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn every_client_sees_what_the_log_says() {
+async fn every_client_sees_exactly_what_the_log_holds() {
     run(1, Dice::new("one node")).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn every_client_sees_what_the_log_says_on_whatever_node() {
+async fn clients_that_change_nodes_see_exactly_what_the_log_holds() {
     run(2, Dice::new("two nodes")).await;
 }

@@ -51,7 +51,7 @@ impl Anns {
 }
 
 #[tokio::test]
-async fn a_bare_name_means_the_user_in_every_tenant() {
+async fn bare_user_name_matches_every_tenant() {
     let mut anns = Anns::here().await;
     let rooms = Arc::clone(&anns.provider.dispatcher);
     rooms.join_room("ann", "r").await.unwrap();
@@ -61,7 +61,7 @@ async fn a_bare_name_means_the_user_in_every_tenant() {
 }
 
 #[tokio::test]
-async fn a_membership_made_with_a_tenant_holds_for_that_tenants_user_only() {
+async fn tenant_membership_applies_to_that_tenants_user_only() {
     let mut anns = Anns::here().await;
     let rooms = Arc::clone(&anns.provider.dispatcher);
     rooms.join_room_in("acme", "ann", "r").await.unwrap();
@@ -78,7 +78,7 @@ async fn a_membership_made_with_a_tenant_holds_for_that_tenants_user_only() {
 }
 
 #[tokio::test]
-async fn a_leave_with_a_tenant_shuts_its_user_out_of_the_bare_membership_until_a_new_join() {
+async fn tenant_leave_excludes_its_user_until_the_next_join() {
     let mut anns = Anns::here().await;
     let rooms = Arc::clone(&anns.provider.dispatcher);
     rooms.join_room("ann", "r").await.unwrap();
@@ -95,7 +95,7 @@ async fn a_leave_with_a_tenant_shuts_its_user_out_of_the_bare_membership_until_a
 }
 
 #[tokio::test]
-async fn who_resumes_gets_what_was_for_its_tenants_user() {
+async fn resumed_client_gets_events_for_its_tenants_user() {
     let Anns { provider, acme, globex, .. } = Anns::here().await;
     let rooms = &provider.dispatcher;
     let cursors = [acme.cursor.clone(), globex.cursor.clone()];
@@ -121,7 +121,7 @@ async fn who_resumes_gets_what_was_for_its_tenants_user() {
 }
 
 #[tokio::test]
-async fn exceptions_asks_and_closes_can_be_of_one_tenant() {
+async fn exceptions_asks_and_closes_can_target_one_tenant() {
     let mut anns = Anns::here().await;
     assert_eq!(anns.get(Target::all().except_user_in("acme", "ann")).await, [false, true, true]);
     assert_eq!(anns.get(Target::user("ann").except_user("ann")).await, [false, false, false]);
@@ -141,7 +141,7 @@ async fn exceptions_asks_and_closes_can_be_of_one_tenant() {
 }
 
 #[tokio::test]
-async fn a_tenants_name_is_checked() {
+async fn tenant_name_is_validated() {
     let Anns { provider, .. } = Anns::here().await;
     let rooms = &provider.dispatcher;
     assert!(rooms.join_room_in("", "ann", "r").await.is_err());
@@ -152,7 +152,7 @@ async fn a_tenants_name_is_checked() {
 }
 
 #[tokio::test]
-async fn who_was_taken_out_and_names_the_room_again_gets_nothing_of_before() {
+async fn removed_member_gets_no_old_events_when_it_resumes() {
     let provider = CoreProvider::full(Setup::default());
     provider.attach(runtime()).await.unwrap();
     let rooms = &provider.dispatcher;

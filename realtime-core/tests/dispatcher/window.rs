@@ -15,7 +15,7 @@ async fn with_window(window: WindowConfig) -> CoreProvider {
 }
 
 #[tokio::test]
-async fn the_window_is_bounded_by_records() {
+async fn window_is_bounded_by_records() {
     let provider = with_window(WindowConfig::default().with_records(10)).await;
     for n in 0..25 {
         provider.dispatcher.to_all(note(&n.to_string())).await.unwrap();
@@ -25,7 +25,7 @@ async fn the_window_is_bounded_by_records() {
 }
 
 #[tokio::test]
-async fn the_window_is_bounded_by_bytes_and_keeps_the_newest_whatever_its_size() {
+async fn window_is_bounded_by_bytes_but_keeps_the_newest_record() {
     let provider = with_window(WindowConfig::default().with_bytes(10_000)).await;
     for n in 0..30 {
         provider.dispatcher.to_all(note(&format!("{n}{}", "x".repeat(1_000)))).await.unwrap();
@@ -43,7 +43,7 @@ async fn the_window_is_bounded_by_bytes_and_keeps_the_newest_whatever_its_size()
 }
 
 #[tokio::test]
-async fn the_window_is_bounded_by_age() {
+async fn window_is_bounded_by_age() {
     let provider = with_window(WindowConfig::default().with_age(Duration::from_millis(300))).await;
     let guest = Guest::by_sink(&provider, Visitor::user("ann")).await;
     provider.dispatcher.to_all(note("old")).await.unwrap();
@@ -55,7 +55,7 @@ async fn the_window_is_bounded_by_age() {
 }
 
 #[tokio::test]
-async fn an_idempotency_key_outlives_its_record_and_ends_with_the_windows_age() {
+async fn idempotency_key_outlives_its_record_until_the_windows_age() {
     let age = Duration::from_millis(400);
     let provider = with_window(WindowConfig::default().with_records(5).with_age(age)).await;
     let keyed = || note("keyed").with_idempotency_key("k");
@@ -81,7 +81,7 @@ async fn an_idempotency_key_outlives_its_record_and_ends_with_the_windows_age() 
 }
 
 #[tokio::test]
-async fn the_number_of_idempotency_keys_is_bounded() {
+async fn idempotency_keys_are_bounded_in_number() {
     let provider = CoreProvider::full(Setup::default());
     provider.attach(runtime().with_backplane(MemoryBackplane::default().with_keys(3))).await.unwrap();
     let keyed = |key: &str| note(key).with_idempotency_key(key.to_owned());
@@ -95,7 +95,7 @@ async fn the_number_of_idempotency_keys_is_bounded() {
 }
 
 #[tokio::test]
-async fn the_same_key_at_the_same_time_delivers_once() {
+async fn concurrent_sends_with_one_key_deliver_once() {
     let provider = with_window(WindowConfig::default()).await;
     let mut guest = Guest::by_sink(&provider, Visitor::user("ann")).await;
     let sends = (0..20).map(|_| {
@@ -111,7 +111,7 @@ async fn the_same_key_at_the_same_time_delivers_once() {
 
 /// A client that catches up reads an old event last: it must be told a newer place than that event's.
 #[tokio::test]
-async fn who_has_caught_up_is_told_its_place_too() {
+async fn caught_up_client_gets_bare_cursor() {
     let provider = with_window(WindowConfig::default().with_records(40)).await;
     let first = Guest::by_sink(&provider, Visitor::user("ann")).await;
     let cursor = first.cursor.clone();
@@ -132,7 +132,7 @@ async fn who_has_caught_up_is_told_its_place_too() {
 
 /// A window that is full by bytes turns over long before its number of records is reached.
 #[tokio::test]
-async fn large_events_for_others_do_not_cost_a_quiet_client_its_place() {
+async fn quiet_client_keeps_its_position_among_large_events() {
     let provider = with_window(WindowConfig::default().with_bytes(200_000)).await;
     let mut quiet = Guest::by_sink(&provider, Visitor::user("quiet")).await;
     for n in 0..12 {
@@ -151,7 +151,7 @@ async fn large_events_for_others_do_not_cost_a_quiet_client_its_place() {
 
 /// The place of a quiet client is kept by age too, when nothing comes after what was for others.
 #[tokio::test(start_paused = true)]
-async fn who_is_quiet_on_a_log_that_falls_silent_is_told_its_place() {
+async fn quiet_client_gets_bare_cursor_on_silent_log() {
     let age = Duration::from_secs(60);
     let provider = with_window(WindowConfig::default().with_age(age)).await;
     let mut quiet = Guest::by_sink(&provider, Visitor::user("quiet")).await;
@@ -165,7 +165,7 @@ async fn who_is_quiet_on_a_log_that_falls_silent_is_told_its_place() {
 
 /// Asks carry no cursor: a client that gets nothing else is told its place all the same.
 #[tokio::test]
-async fn who_is_only_asked_is_told_its_place_too() {
+async fn client_that_only_gets_asks_gets_bare_cursor() {
     use realtime_core::SocketIoBroadcast;
     let provider = with_window(WindowConfig::default().with_records(40)).await;
     let mut guest = Guest::by_session(&provider, Visitor::user("ann")).await;
@@ -182,7 +182,7 @@ async fn who_is_only_asked_is_told_its_place_too() {
 }
 
 #[tokio::test]
-async fn an_event_is_encoded_once_for_all_connections_and_for_the_window() {
+async fn event_is_encoded_once_for_connections_and_window() {
     let provider = with_window(WindowConfig::default()).await;
     let limit = 40;
     let mut guests = Vec::new();
@@ -204,7 +204,7 @@ async fn an_event_is_encoded_once_for_all_connections_and_for_the_window() {
 
 /// A connection that is far behind and one at the end read the same window side by side.
 #[tokio::test]
-async fn old_places_of_one_window_read_exactly_what_is_after_them() {
+async fn old_cursors_read_exactly_the_later_events() {
     let provider = with_window(WindowConfig::default().with_records(1_000)).await;
     let mut cursors = Vec::new();
     for n in 0..200 {

@@ -69,7 +69,7 @@ fn send(registration: &Registration<LineCodec>, events: usize) {
 }
 
 #[tokio::test]
-async fn as_many_handlers_of_a_user_run_as_it_may_have_connections() {
+async fn running_handlers_of_a_user_are_bounded_by_its_limit() {
     for limit in [1, 3] {
         let (provider, gate) = attached(Limits::default().with_connections_per_user(limit)).await;
         for _ in 0..300 {
@@ -104,7 +104,7 @@ async fn as_many_handlers_of_a_user_run_as_it_may_have_connections() {
 }
 
 #[tokio::test]
-async fn as_many_handlers_run_as_connections_may_be_here_and_nobody_is_refused_for_them() {
+async fn running_handlers_are_bounded_without_refusing_connections() {
     let (provider, gate) = attached(Limits::default().with_connections(3)).await;
     // Nobody's, and those of many users.
     let visitors = [Visitor::anonymous(), Visitor::user("ann"), Visitor::user("bob"), Visitor::anonymous()];
@@ -126,7 +126,7 @@ async fn as_many_handlers_run_as_connections_may_be_here_and_nobody_is_refused_f
 }
 
 #[tokio::test]
-async fn what_was_sent_before_a_goodbye_is_handled() {
+async fn events_before_normal_close_are_handled() {
     let (provider, gate) = attached(Limits::default().with_connections_per_user(1)).await;
     let registration = registered(&provider, Visitor::user("ann")).await;
     // Whether or not the first handler has begun.
@@ -143,7 +143,7 @@ async fn what_was_sent_before_a_goodbye_is_handled() {
 }
 
 #[tokio::test]
-async fn a_client_that_was_closed_is_not_heard_any_more() {
+async fn closed_client_is_ignored() {
     for reason in [CloseReason::KICKED, CloseReason::EXPIRED, CloseReason::POLICY] {
         let (provider, gate) = attached(Limits::default()).await;
         let registration = registered(&provider, Visitor::user("ann")).await;
@@ -166,7 +166,7 @@ async fn a_client_that_was_closed_is_not_heard_any_more() {
 
 /// A session may be stuck in a write and hear late that its connection was closed: its client is not heard meanwhile.
 #[tokio::test(start_paused = true)]
-async fn what_a_kicked_client_has_queued_is_dropped_before_its_session_hears_of_it() {
+async fn queue_of_kicked_client_is_dropped_before_its_session_ends() {
     let (provider, gate) = attached(Limits::default()).await;
     let registration = registered(&provider, Visitor::user("ann")).await;
     send(&registration, 10);

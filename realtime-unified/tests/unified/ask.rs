@@ -51,7 +51,7 @@ async fn outcomes(acks: Acks) -> Vec<(&'static str, AckStatus, Value)> {
 }
 
 #[tokio::test]
-async fn every_device_that_can_is_asked_by_one_record_with_one_deadline() {
+async fn ask_is_one_record_with_one_deadline_for_all_devices() {
     let (service, address) = started().await;
     let mut ws = WsClient::new(format!("ws://{address}/ws?token=ann&channel=home"))
         .answer_asks(|ask| Some(json!(format!("{} by ws", ask.payload.as_str().unwrap()))));
@@ -94,7 +94,7 @@ async fn every_device_that_can_is_asked_by_one_record_with_one_deadline() {
 }
 
 #[tokio::test]
-async fn a_question_that_nobody_can_answer_is_an_error() {
+async fn ask_that_no_provider_supports_is_an_error() {
     let service = NotificationService::builder()
         .provider(SseProvider::new(SseConfig::default()))
         .allow_anonymous()
@@ -110,7 +110,7 @@ async fn a_question_that_nobody_can_answer_is_an_error() {
 }
 
 #[tokio::test]
-async fn every_mock_that_can_is_asked() {
+async fn every_mock_with_acks_is_asked() {
     let mock = |provider: &'static str, answer: bool| {
         let mut io = MockSocketIoBroadcast::new();
         io.expect_ask()

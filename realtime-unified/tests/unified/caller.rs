@@ -81,7 +81,7 @@ async fn request(address: SocketAddr, line: &str, headers: &str) -> (u16, String
 }
 
 #[tokio::test]
-async fn a_route_knows_who_it_is_by_the_services_authenticator() {
+async fn route_gets_caller_from_the_service_authenticator() {
     let address = started().await;
     let mut bob = SseClient::new(format!("http://{address}/sse?token=bob"));
     bob.next_of("connected").await.unwrap();
@@ -98,7 +98,7 @@ async fn a_route_knows_who_it_is_by_the_services_authenticator() {
 }
 
 #[tokio::test]
-async fn a_page_that_may_not_connect_may_not_post_either() {
+async fn origin_that_cannot_connect_cannot_post() {
     let address = started().await;
     let from = async |origin: &str| {
         let (status, body) = request(address, "POST /say", &format!("cookie: token=ann\r\norigin: {origin}\r\n")).await;
@@ -111,7 +111,7 @@ async fn a_page_that_may_not_connect_may_not_post_either() {
 }
 
 #[tokio::test]
-async fn a_refusal_is_an_answer() {
+async fn refusal_becomes_a_json_response() {
     let (status, body) = request(started().await, "GET /teapot", "").await;
     assert_eq!((status, body.as_str()), (403, r#"{"error":{"code":"forbidden","message":"no tea"}}"#));
 }

@@ -22,7 +22,7 @@ async fn refused(builder: NotificationServiceBuilder, field: &str) {
 }
 
 #[tokio::test]
-async fn zero_is_refused_by_every_provider() {
+async fn zero_is_rejected_by_every_provider() {
     let sse = SseConfig::default();
     let ws = WsConfig::default();
     let socket = SocketIoConfig::default();
@@ -86,7 +86,7 @@ async fn zero_is_refused_by_every_provider() {
 }
 
 #[tokio::test]
-async fn paths_that_no_router_takes_are_refused() {
+async fn invalid_paths_are_rejected() {
     for path in ["", "/{a", "/:user", "/{*rest}/more"] {
         refused(builder().provider(SseProvider::new(SseConfig::default().with_path(path))), "path").await;
     }
@@ -99,7 +99,7 @@ async fn paths_that_no_router_takes_are_refused() {
 }
 
 #[tokio::test]
-async fn two_providers_on_one_path_are_refused() {
+async fn two_providers_on_one_path_are_rejected() {
     let sse = |path: &str| builder().provider(SseProvider::new(SseConfig::default().with_path(path)));
     let ws = |path: &str| WsProvider::new(WsConfig::default().with_path(path));
     refused(sse("/live").provider(ws("/live")), "path").await;
@@ -113,7 +113,7 @@ async fn two_providers_on_one_path_are_refused() {
 }
 
 #[tokio::test]
-async fn what_is_taken_makes_a_router() {
+async fn valid_configuration_builds_a_router() {
     let built = builder()
         .provider(SseProvider::new(SseConfig::default().with_path("/{tenant}/sse").with_heartbeat(None::<Duration>)))
         .provider(WsProvider::new(WsConfig::default().with_path("/").with_heartbeat(None::<Duration>)))
@@ -124,7 +124,7 @@ async fn what_is_taken_makes_a_router() {
 }
 
 #[tokio::test]
-async fn handlers_that_would_never_run_are_refused() {
+async fn handlers_that_never_run_are_rejected() {
     let none = async |_: Context, _: Value| {};
     let ws = || WsProvider::new(WsConfig::default());
     let socket = || SocketIoProvider::new(SocketIoConfig::default());
@@ -147,7 +147,7 @@ async fn handlers_that_would_never_run_are_refused() {
 }
 
 #[tokio::test]
-async fn handlers_that_come_too_late_are_refused() {
+async fn handlers_added_too_late_are_rejected() {
     let none = async |_: Context, _: Value| {};
     let socket = SocketIoProvider::new(SocketIoConfig::default());
     socket.io();
@@ -158,7 +158,7 @@ async fn handlers_that_come_too_late_are_refused() {
 }
 
 #[tokio::test]
-async fn handlers_of_the_applications_own_for_rooms_are_taken() {
+async fn custom_room_handlers_are_accepted() {
     let own = async |_: Context, _: Value| {};
     let ws = WsProvider::new(WsConfig::default()).on("subscribe", own).on("join", own);
     let socket = SocketIoProvider::new(SocketIoConfig::default()).on("unsubscribe", own).on("leave", own);
@@ -166,7 +166,7 @@ async fn handlers_of_the_applications_own_for_rooms_are_taken() {
 }
 
 #[tokio::test]
-async fn who_is_connecting_is_said_by_one() {
+async fn authenticator_and_service_settings_are_validated() {
     let sse = || SseProvider::new(SseConfig::default());
     refused(builder().provider(sse()).authenticator(Anonymous), "allow_anonymous()").await;
     refused(NotificationService::builder().provider(sse()), "allow_anonymous()").await;
@@ -176,7 +176,7 @@ async fn who_is_connecting_is_said_by_one() {
 }
 
 #[tokio::test]
-async fn origins_that_no_page_has_are_refused() {
+async fn invalid_origins_are_rejected() {
     let wrong = || Origins::same_host().and("app.example");
     refused(builder().provider(SseProvider::new(SseConfig::default())).origins(wrong()), "app.example").await;
     refused(builder().provider(SseProvider::new(SseConfig::default().with_origins(wrong()))), "origins").await;
@@ -187,7 +187,7 @@ async fn origins_that_no_page_has_are_refused() {
 
 /// One bound for all providers, where their own is not lower.
 #[tokio::test]
-async fn an_event_is_as_large_as_the_service_and_the_provider_let_it_be() {
+async fn event_size_is_bounded_by_service_and_provider() {
     let small = WsProvider::new(WsConfig::default().with_max_event_bytes(50usize));
     let sse = SseProvider::new(SseConfig::default());
     let service = builder().provider(sse).provider(small).max_event_bytes(100).build().await.unwrap();

@@ -56,7 +56,7 @@ async fn started() -> (NotificationService, SocketAddr) {
 }
 
 #[tokio::test(flavor = "current_thread")]
-async fn who_is_decided_about_hears_of_it_in_time() {
+async fn panicking_or_hanging_decider_refuses_in_time() {
     for (name, status, code, said) in
         [("panics", 500, "internal", "panicked"), ("hangs", 503, "unavailable", "did not answer in time")]
     {

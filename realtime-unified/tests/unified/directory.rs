@@ -27,7 +27,7 @@ async fn until_online(service: &NotificationService, count: usize) -> Vec<Presen
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_user_is_online_again_over_every_provider() {
+async fn user_is_online_again_after_directory_loss() {
     let directory = FaultyDirectory::new();
     let service = NotificationService::builder()
         .provider(SocketIoProvider::new(SocketIoConfig::default()))

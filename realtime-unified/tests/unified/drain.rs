@@ -5,7 +5,7 @@ use std::time::Duration;
 use realtime_unified::{Drain, Error, Identity, NotificationService, SseConfig, SseProvider, WsConfig, WsProvider};
 
 #[tokio::test]
-async fn sends_go_on_over_every_provider_until_the_last_is_drained() {
+async fn sends_work_until_the_last_provider_is_drained() {
     let service = NotificationService::builder()
         .provider(SseProvider::new(SseConfig::default()))
         .provider(WsProvider::new(WsConfig::default()))

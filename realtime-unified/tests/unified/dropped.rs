@@ -36,7 +36,7 @@ fn runtime(directory: &Arc<MemoryDirectory>) -> Runtime {
     Runtime::in_memory().with_directory(Arc::clone(directory))
 }
 
-macro_rules! a_dropped_provider_leaves_nothing {
+macro_rules! dropped_provider_test {
     ($test:ident, $provider:expr) => {
         #[tokio::test]
         async fn $test() {
@@ -55,10 +55,10 @@ macro_rules! a_dropped_provider_leaves_nothing {
     };
 }
 
-a_dropped_provider_leaves_nothing!(a_dropped_sse_provider_leaves_nothing, SseProvider::new(SseConfig::default()));
-a_dropped_provider_leaves_nothing!(a_dropped_ws_provider_leaves_nothing, WsProvider::new(WsConfig::default()));
-a_dropped_provider_leaves_nothing!(
-    a_dropped_socket_io_provider_leaves_nothing,
+dropped_provider_test!(dropped_sse_provider_leaves_nothing, SseProvider::new(SseConfig::default()));
+dropped_provider_test!(dropped_ws_provider_leaves_nothing, WsProvider::new(WsConfig::default()));
+dropped_provider_test!(
+    dropped_socket_io_provider_leaves_nothing,
     SocketIoProvider::new(SocketIoConfig::default())
 );
 
@@ -75,7 +75,7 @@ async fn service(directory: &Arc<MemoryDirectory>) -> NotificationService {
 }
 
 #[tokio::test]
-async fn a_dropped_service_leaves_nothing() {
+async fn dropped_service_leaves_nothing() {
     let directory = Arc::new(MemoryDirectory::new());
     let service = service(&directory).await;
     let ann = || Identity::user("ann");
@@ -94,7 +94,7 @@ async fn a_dropped_service_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn a_context_that_is_held_keeps_no_service() {
+async fn held_context_does_not_keep_the_service() {
     let (tell, told) = tokio::sync::oneshot::channel::<Context>();
     let tell = std::sync::Mutex::new(Some(tell));
     let service = NotificationService::builder()
@@ -125,7 +125,7 @@ async fn a_context_that_is_held_keeps_no_service() {
 
 /// For as long as they are served, handlers find the service.
 #[tokio::test]
-async fn routes_keep_the_service_too() {
+async fn routes_keep_the_service() {
     let state = Arc::new(());
     let left = Arc::downgrade(&state);
     let service = NotificationService::builder()
@@ -154,7 +154,7 @@ async fn routes_keep_the_service_too() {
 }
 
 #[tokio::test]
-async fn routes_keep_what_they_serve_and_their_end_closes_it() {
+async fn stopped_server_closes_the_connections_its_routes_kept() {
     let directory = Arc::new(MemoryDirectory::new());
     let service = service(&directory).await;
     let (address, server) = served(service.router()).await;
@@ -181,7 +181,7 @@ async fn routes_keep_what_they_serve_and_their_end_closes_it() {
 }
 
 #[tokio::test]
-async fn socket_io_sessions_that_never_connected_end_too() {
+async fn unconnected_socket_io_sessions_end_with_the_server() {
     let service = NotificationService::builder()
         // Long, so that it is not what ends the session.
         .provider(SocketIoProvider::new(SocketIoConfig::default().with_connect_timeout(Duration::from_secs(300))))

@@ -92,7 +92,7 @@ async fn note(cx: Context, who: &str) {
 }
 
 #[tokio::test]
-async fn a_handler_of_the_service_is_for_every_transport_and_a_providers_own_wins() {
+async fn service_handler_serves_all_transports_unless_overridden() {
     let own = WsProvider::new(WsConfig::default())
         .on("own", async |_: Context, (): ()| Reply("ws"))
         .fallback(async |_, _| Reply("ws fallback"))
@@ -134,7 +134,7 @@ async fn a_handler_of_the_service_is_for_every_transport_and_a_providers_own_win
 }
 
 #[tokio::test]
-async fn a_handler_finds_the_state_that_the_service_was_given() {
+async fn handler_gets_the_services_state() {
     let service = all(WsProvider::new(WsConfig::default()))
         .state(Seen::default())
         .on("see", async |cx: Context, what: String| {
@@ -155,7 +155,7 @@ async fn a_handler_finds_the_state_that_the_service_was_given() {
 }
 
 #[tokio::test]
-async fn a_handler_reaches_the_service_and_with_it_every_transport() {
+async fn handler_sends_to_every_transport_through_the_service() {
     let service = all(WsProvider::new(WsConfig::default())).on("tell", async |cx: Context, to: String| {
         cx.service()?.to_user(&to, "told", &cx.identity().user_name()).await
     });
@@ -171,7 +171,7 @@ async fn a_handler_reaches_the_service_and_with_it_every_transport() {
 }
 
 #[tokio::test]
-async fn hooks_and_policies_know_who_it_is_and_send_to_every_transport() {
+async fn hooks_and_policies_know_identity_and_reach_transports() {
     let service = all(WsProvider::new(WsConfig::default()))
         .state(Seen::default())
         .on_connected(async |cx: Context| {
@@ -219,7 +219,7 @@ async fn hooks_and_policies_know_who_it_is_and_send_to_every_transport() {
 }
 
 #[tokio::test(flavor = "current_thread")]
-async fn an_error_of_a_hook_is_in_the_log() {
+async fn hook_error_is_logged() {
     let (collector, _guard) = Collector::listen();
     let service = builder()
         .provider(WsProvider::new(WsConfig::default()))
@@ -235,7 +235,7 @@ async fn an_error_of_a_hook_is_in_the_log() {
 
 /// A handler that asks for the service is tested as any other: with mocks, and without a connection.
 #[tokio::test]
-async fn a_detached_context_finds_the_service_that_it_is_given() {
+async fn detached_context_finds_the_service_it_was_given() {
     let mut ws = MockRealtimeBroadcast::new();
     ws.expect_to_user()
         .withf(|user, event| user == "bob" && event.name() == "told")

@@ -45,7 +45,7 @@ async fn started() -> SocketAddr {
 }
 
 #[tokio::test(flavor = "current_thread")]
-async fn each_refusal_is_one_line_with_who_and_the_setting() {
+async fn each_refusal_logs_one_line_with_client_and_setting() {
     let (collector, _guard) = Collector::listen();
     let address = started().await;
     let foreign = "origin: http://localhost:5173\r\n";
@@ -90,7 +90,7 @@ async fn each_refusal_is_one_line_with_who_and_the_setting() {
 }
 
 #[tokio::test(flavor = "current_thread")]
-async fn a_refused_room_of_a_connection_is_one_line_too() {
+async fn refused_room_of_a_connection_logs_one_line() {
     let (collector, _guard) = Collector::listen();
     let address = started().await;
     let mut ws = websocket(address, "/ws?token=ann").await;
@@ -112,7 +112,7 @@ async fn a_refused_room_of_a_connection_is_one_line_too() {
 
 /// A key that is misspelt would be ignored without a word.
 #[tokio::test(flavor = "current_thread")]
-async fn an_unknown_key_of_auth_is_told_at_debug() {
+async fn unknown_auth_key_is_logged_at_debug() {
     let (collector, _guard) = Collector::listen();
     let address = started().await;
     let known = r#"{"token":"ann","lastEventId":null,"room":null,"rooms":[],"channel":null"#;
@@ -126,7 +126,7 @@ async fn an_unknown_key_of_auth_is_told_at_debug() {
 }
 
 #[tokio::test(flavor = "current_thread")]
-async fn each_end_for_a_fault_is_one_line_with_who_and_the_setting() {
+async fn each_faulty_client_logs_one_line_with_user_and_setting() {
     let (collector, _guard) = Collector::listen();
     let address = started().await;
     let mut ws = websocket(address, "/ws?token=ann").await;
@@ -157,7 +157,7 @@ async fn each_end_for_a_fault_is_one_line_with_who_and_the_setting() {
 
 /// A session that is no connection yet is known by its address.
 #[tokio::test(flavor = "current_thread")]
-async fn each_end_of_a_session_for_a_fault_is_one_line() {
+async fn each_faulty_session_logs_one_line() {
     let (collector, _guard) = Collector::listen();
     let address = started().await;
     let ends = [
@@ -193,7 +193,7 @@ impl Authenticator for Slow {
 }
 
 #[tokio::test(flavor = "current_thread")]
-async fn who_connects_too_late_is_one_line_with_where_from_and_the_setting() {
+async fn connect_timeout_logs_one_line_with_address_and_setting() {
     let (collector, _guard) = Collector::listen();
     let config = SocketIoConfig::default().with_connect_timeout(Duration::from_millis(200));
     let builder = NotificationService::builder().provider(SocketIoProvider::new(config)).authenticator(Slow);
@@ -232,7 +232,7 @@ async fn who_connects_too_late_is_one_line_with_where_from_and_the_setting() {
 }
 
 #[tokio::test(flavor = "current_thread")]
-async fn a_namespace_that_there_is_not_is_one_line_with_its_name() {
+async fn unknown_namespace_logs_one_line_with_its_name() {
     let (collector, _guard) = Collector::listen();
     let address = started().await;
     let mut client = websocket(address, "/socket.io/?EIO=4&transport=websocket").await;
@@ -248,7 +248,7 @@ async fn a_namespace_that_there_is_not_is_one_line_with_its_name() {
 }
 
 #[tokio::test(flavor = "current_thread")]
-async fn the_start_is_one_line_with_paths_pages_and_policy() {
+async fn startup_logs_one_line_with_paths_pages_and_policy() {
     let (collector, _guard) = Collector::listen();
     let own = SseConfig::default().with_origins(Origins::only(["https://own.example"]));
     let service = NotificationService::builder()
@@ -283,7 +283,7 @@ async fn the_start_is_one_line_with_paths_pages_and_policy() {
 
 /// Whoever serves the routes in another way than ours is told once what that lacks.
 #[tokio::test(flavor = "current_thread")]
-async fn a_server_without_the_guards_is_noticed_once() {
+async fn server_without_guards_logs_one_warning() {
     let (collector, _guard) = Collector::listen();
     let service = NotificationService::builder()
         .provider(SseProvider::new(SseConfig::default()))
@@ -304,7 +304,7 @@ async fn a_server_without_the_guards_is_noticed_once() {
 
 /// What an application did wrong is for its own log, and a repeat is seen by whoever looks for it.
 #[tokio::test(flavor = "current_thread")]
-async fn mistakes_of_the_application_are_errors_and_repeats_are_told() {
+async fn application_mistakes_log_errors_and_repeats_log_debug() {
     let (collector, _guard) = Collector::listen();
     let service = builder().build().await.unwrap();
     let mistake = service.broadcast_to_user("sokcet", "ann", "news", &1).await.unwrap_err();
@@ -324,7 +324,7 @@ async fn mistakes_of_the_application_are_errors_and_repeats_are_told() {
 
 /// A line that is too slow for an event is nothing that its client could tell.
 #[tokio::test(flavor = "current_thread")]
-async fn an_event_that_is_passed_over_is_a_warning_with_who_and_which() {
+async fn skipped_event_logs_warning_with_client_and_position() {
     let (collector, _guard) = Collector::listen();
     let service = builder().build().await.unwrap();
     let (address, _) = served(service.router()).await;

@@ -43,7 +43,7 @@ async fn started() -> (NotificationService, SocketAddr) {
 }
 
 #[tokio::test]
-async fn two_endpoints_of_one_kind_are_two_providers_of_one_service() {
+async fn two_endpoints_of_one_kind_are_two_providers() {
     let (service, address) = started().await;
     let mut user = WsClient::new(format!("ws://{address}/ws?user=root")).without_reconnect();
     user.next_of("connected").await.unwrap();
@@ -80,7 +80,7 @@ async fn two_endpoints_of_one_kind_are_two_providers_of_one_service() {
 }
 
 #[tokio::test]
-async fn a_provider_is_found_by_its_name_in_its_type() {
+async fn provider_is_found_by_name_and_type() {
     let (service, _) = started().await;
     assert_eq!(service.provider_as::<WsProvider>("admin").unwrap().config().path(), "/admin/ws");
     assert_eq!(service.ws().unwrap().config().path(), "/ws");
@@ -89,7 +89,7 @@ async fn a_provider_is_found_by_its_name_in_its_type() {
 }
 
 #[tokio::test]
-async fn two_of_one_name_and_a_name_that_is_none_are_refused() {
+async fn duplicate_and_invalid_provider_names_are_rejected() {
     for (name, says) in [("ws", "two providers are named \"ws\""), ("", "invalid provider name")] {
         let built = NotificationService::builder()
             .provider(WsProvider::new(WsConfig::default()))

@@ -120,7 +120,7 @@ impl Client {
 }
 
 #[tokio::test]
-async fn a_client_goes_on_over_any_other_transport() {
+async fn client_resumes_over_any_other_transport() {
     let (service, address) = started().await;
     for from in TRANSPORTS {
         for to in TRANSPORTS {
@@ -157,7 +157,7 @@ async fn a_client_goes_on_over_any_other_transport() {
 }
 
 #[tokio::test]
-async fn a_send_over_all_transports_is_one_record_that_each_connection_gets_once() {
+async fn send_over_all_transports_is_one_record_delivered_once() {
     let (service, address) = started().await;
     let mut clients = Vec::new();
     for transport in TRANSPORTS {
@@ -189,7 +189,7 @@ async fn a_send_over_all_transports_is_one_record_that_each_connection_gets_once
 }
 
 #[tokio::test]
-async fn a_user_that_is_joined_to_a_room_is_in_it_over_every_transport() {
+async fn joined_user_is_a_member_over_every_transport() {
     let (service, address) = started().await;
     let mut clients = Vec::new();
     for transport in TRANSPORTS {
@@ -208,7 +208,7 @@ async fn a_user_that_is_joined_to_a_room_is_in_it_over_every_transport() {
 }
 
 #[tokio::test]
-async fn what_a_handler_says_in_a_room_is_heard_over_every_transport() {
+async fn room_event_of_a_handler_reaches_every_transport() {
     let (service, address) = started().await;
     service.join_room("ann", "board").await.unwrap();
     let mut clients = Vec::new();
@@ -234,7 +234,7 @@ async fn what_a_handler_says_in_a_room_is_heard_over_every_transport() {
 }
 
 #[tokio::test]
-async fn a_call_that_means_several_providers_is_one_record_or_none() {
+async fn call_for_several_providers_is_one_record_or_none() {
     let (service, address) = started().await;
     let mut clients = Vec::new();
     for transport in TRANSPORTS {
@@ -277,7 +277,7 @@ async fn a_call_that_means_several_providers_is_one_record_or_none() {
 
 /// What a provider cannot carry is no part of what its sender asked for.
 #[tokio::test]
-async fn keys_count_with_the_providers_that_were_named_and_not_with_those_that_can() {
+async fn idempotency_key_includes_the_named_providers() {
     let (service, _) = started().await;
     let keyed = |event: Event| event.with_idempotency_key("order 7");
     let first = service.send(Target::user("ann"), keyed(Event::json("note", &1).unwrap())).await.unwrap();
@@ -289,7 +289,7 @@ async fn keys_count_with_the_providers_that_were_named_and_not_with_those_that_c
 }
 
 #[tokio::test]
-async fn a_named_provider_that_has_ended_is_an_error_before_the_log() {
+async fn named_provider_that_is_shut_down_fails_before_the_log() {
     let (service, address) = started().await;
     let mut client = Client::connect(address, "sse", None).await;
     client.next().await;
