@@ -1,4 +1,5 @@
-//! Who applies a record: its sender, where nothing is before it, or the tail loop.
+//! The task that applies a record: its sender if all earlier records are applied, else the tail
+//! loop.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,7 +15,7 @@ use realtime_core::spi::{
 use realtime_core::{Event, EventId, MemoryBackplane, RealtimeBroadcast, RealtimeProvider, Result, Target};
 use realtime_testkit::conformance::{Setup, Visitor};
 
-/// A log in this process, into which another node writes a record just before the next one of ours.
+/// A log in this process, to which another node appends a record just before the next local one.
 #[derive(Clone)]
 struct Crossed {
     log: MemoryBackplane,
@@ -84,14 +85,14 @@ async fn on(backplane: impl Backplane) -> CoreProvider {
     provider
 }
 
-/// No other task has a part in it, which could be late.
+/// Needs no other task, which could be late.
 #[tokio::test(start_paused = true)]
 async fn send_into_in_process_log_is_applied_immediately() {
     let provider = on(MemoryBackplane::default()).await;
     let mut guest = Guest::by_session(&provider, Visitor::user("ann")).await;
     for number in 1..=3 {
         let receipt = provider.dispatcher.to_user("ann", note(&number.to_string())).now_or_never();
-        let receipt = receipt.expect("it waits for nobody").unwrap();
+        let receipt = receipt.expect("the send does not wait").unwrap();
         assert_eq!((receipt.position, receipt.delivered.unwrap().matched), (Some(Position::new(number)), 1));
         assert_eq!(provider.dispatcher.hub().applied(), Position::new(number));
     }
@@ -165,7 +166,7 @@ async fn nested_send_is_applied_after_the_outer_record() {
         let send = move || {
             let dispatcher = Arc::clone(&dispatcher);
             let mut inner = Box::pin(async move { dispatcher.to_all(note("inner")).await });
-            assert!((&mut inner).now_or_never().is_none(), "the outer one is not applied yet");
+            assert!((&mut inner).now_or_never().is_none(), "the outer record is not applied yet");
             tokio::spawn(inner);
         };
         assert!(provider.dispatcher.codec().nested.set(Box::new(send)).is_ok());

@@ -1,4 +1,4 @@
-//! How often a log that is away is asked for, and what it no longer has when it is back.
+//! Log outages: how often a node retries, and records that are missing afterwards.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,7 +16,8 @@ use realtime_core::{CloseReason, Error, EventId, MemoryBackplane, RealtimeBroadc
 use realtime_testkit::conformance::{Setup, Visitor};
 use tokio::time::sleep;
 
-/// Counts how often a node asks for the log's state, and gives it every record twice, but one that nobody can read.
+/// A backplane that counts the checks for lost records, and gives a node every record twice and one
+/// that cannot be decoded, at `unreadable`.
 #[derive(Clone)]
 struct Counting {
     inner: FaultyBackplane,
@@ -56,7 +57,7 @@ impl Backplane for Counting {
     }
 
     async fn renew(&self, seen: Epoch, position: Position, id: EventId) -> Result<LogState> {
-        // A node that asks without a pause would stop the paused clock.
+        // A node that retries without a pause would stop the paused clock.
         assert!(self.asked.fetch_add(1, Ordering::Relaxed) < 10_000);
         self.inner.renew(seen, position, id).await
     }
@@ -91,7 +92,7 @@ async fn unreachable_log_is_retried_with_backoff() {
         assert!((29..=31).contains(&later), "{later}");
         inner.set_up(true);
         eventually("the node is ready again", || provider.dispatcher.is_ready()).await;
-        // From the first record on an error is a new one.
+        // The first record resets the backoff.
         provider.dispatcher.to_all(note("record")).await.unwrap();
     }
 }
@@ -110,7 +111,7 @@ async fn record_read_twice_is_delivered_once() {
     assert_eq!(provider.dispatcher.hub().applied(), Position::new(3));
 }
 
-/// As one of a newer build would be.
+/// Such as a record of a newer version.
 #[tokio::test(start_paused = true)]
 async fn undecodable_record_is_skipped_and_counted() {
     let inner = FaultyBackplane::new(MemoryBackplane::default());
@@ -143,7 +144,7 @@ async fn reachable_log_is_checked_once_a_second() {
     assert!((59..=61).contains(&asked), "{asked}");
 }
 
-/// The log is rolled back while its tail fails, and goes on beyond the place that the node has.
+/// The log is rolled back while its tail fails, and then grows beyond the node's position.
 #[tokio::test(start_paused = true)]
 async fn records_of_another_log_are_not_read_after_error() {
     for kept in [0, 3, 9] {
@@ -167,42 +168,42 @@ async fn records_of_another_log_are_not_read_after_error() {
             let record = Record::of_event(EventId::random(), target.clone(), event.clone());
             backplane.append(epoch, Arc::new(record), None).await.unwrap();
         }
-        let told = loop {
-            match guest.client_next().await {
+        let code = loop {
+            match guest.next_or_close().await {
                 Ok(received) if received.name == "reconnect" => {}
                 Ok(received) => panic!("{kept} kept: {received:?}"),
                 Err(ended) => break ended.code,
             }
         };
-        assert_eq!(told, Some(CloseReason::RESTART.code()));
+        assert_eq!(code, Some(CloseReason::RESTART.code()));
     }
 }
 
-/// More was logged while the node was away than the log keeps.
+/// The node misses more records than the log keeps.
 #[tokio::test(start_paused = true)]
 async fn client_behind_trimmed_log_is_disconnected_as_expired() {
     let backplane = FaultyBackplane::new(MemoryBackplane::new(5));
     let provider = CoreProvider::full(Setup::default());
     provider.attach(runtime().with_backplane(backplane.clone())).await.unwrap();
     let mut guest = Guest::by_session(&provider, Visitor::user("ann")).await;
-    provider.dispatcher.to_all(note("had")).await.unwrap();
-    assert_eq!(guest.next().await.payload, "had");
-    let place = guest.cursor.clone();
+    provider.dispatcher.to_all(note("received")).await.unwrap();
+    assert_eq!(guest.next().await.payload, "received");
+    let cursor = guest.cursor.clone();
     backplane.set_up(false);
     eventually("the node is no longer ready", || !provider.dispatcher.is_ready()).await;
-    let (log, epoch) = (backplane.log(), place.parse::<realtime_core::spi::Cursor>().unwrap().epoch());
+    let (log, epoch) = (backplane.log(), cursor.parse::<realtime_core::spi::Cursor>().unwrap().epoch());
     for _ in 0..20 {
         log.append(epoch, foreign(), None).await.unwrap();
     }
     backplane.set_up(true);
-    assert_eq!(guest.ended().await.code, Some(CloseReason::RESTART.code()));
+    assert_eq!(guest.closed().await.code, Some(CloseReason::RESTART.code()));
     eventually("the node is ready again", || provider.dispatcher.is_ready()).await;
     assert_eq!(provider.dispatcher.hub().applied(), Position::new(21));
     assert_eq!(provider.dispatcher.window().start(), Position::new(16));
-    let mut back = Guest::by_session(&provider, Visitor::user("ann").resume(&place)).await;
-    assert_eq!((&back.welcome["resumed"], &back.welcome["reason"]), (&false.into(), &"expired".into()));
+    let mut expired = Guest::by_session(&provider, Visitor::user("ann").resume(&cursor)).await;
+    assert_eq!((&expired.welcome["resumed"], &expired.welcome["reason"]), (&false.into(), &"expired".into()));
     provider.dispatcher.to_all(note("end")).await.unwrap();
-    assert!(back.texts_until("end").await.is_empty());
-    let resumed = Guest::by_session(&provider, Visitor::user("ann").resume(&back.cursor)).await;
-    assert_eq!(resumed.welcome["resumed"], true, "what comes after it has places again");
+    assert!(expired.texts_until("end").await.is_empty());
+    let resumed = Guest::by_session(&provider, Visitor::user("ann").resume(&expired.cursor)).await;
+    assert_eq!(resumed.welcome["resumed"], true, "later cursors are valid again");
 }

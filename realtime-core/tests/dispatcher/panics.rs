@@ -1,4 +1,4 @@
-//! A codec that panics outside of any record: in the tail loop.
+//! A codec that panics in the tail loop, outside of a record.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use realtime_core::{
     RealtimeBroadcast, RefusalKind, Router,
 };
 
-/// Panics over what a client is told that is sent back.
+/// A codec that panics for the `reconnect` frame.
 struct Fragile(LineCodec);
 
 impl Codec for Fragile {

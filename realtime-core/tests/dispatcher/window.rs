@@ -1,4 +1,5 @@
-//! The window: its bounds, what has left it, and that nobody who is connected loses its place.
+//! The window: its bounds, records that have left it, and bare cursors, which keep the positions of
+//! connected clients valid.
 
 use std::time::Duration;
 
@@ -48,7 +49,7 @@ async fn window_is_bounded_by_age() {
     let guest = Guest::by_sink(&provider, Visitor::user("ann")).await;
     provider.dispatcher.to_all(note("old")).await.unwrap();
     assert_eq!(provider.stats().window_records, 1);
-    eventually("it is too old", || provider.stats().window_records == 0).await;
+    eventually("the record is too old", || provider.stats().window_records == 0).await;
     let cursor = guest.cursor.clone();
     let late = Guest::by_sink(&provider, Visitor::user("ann").resume(&cursor)).await;
     assert_eq!((&late.welcome["resumed"], &late.welcome["reason"]), (&json!(false), &json!("expired")));
@@ -64,15 +65,15 @@ async fn idempotency_key_outlives_its_record_until_the_windows_age() {
     for n in 0..10 {
         provider.dispatcher.to_all(note(&n.to_string())).await.unwrap();
     }
-    assert!(provider.dispatcher.window().start() > first.position.unwrap(), "its record has left the window");
+    assert!(provider.dispatcher.window().start() > first.position.unwrap(), "the record has left the window");
     let mut repeats = 0;
     let again = loop {
         let receipt = provider.dispatcher.to_all(keyed()).await.unwrap();
         if receipt.id != first.id {
             break receipt;
         }
-        let first_place = (first.id, first.position, true);
-        assert_eq!((receipt.id, receipt.position, receipt.repeated()), first_place, "the first one's place");
+        let expected = (first.id, first.position, true);
+        assert_eq!((receipt.id, receipt.position, receipt.repeated()), expected, "the first record's position");
         repeats += 1;
         tokio::task::yield_now().await;
     };
@@ -109,7 +110,7 @@ async fn concurrent_sends_with_one_key_deliver_once() {
     assert_eq!(guest.texts_until("end").await, ["keyed"]);
 }
 
-/// A client that catches up reads an old event last: it must be told a newer place than that event's.
+/// A client that catches up reads an old event last, and needs a newer cursor than that event's.
 #[tokio::test]
 async fn caught_up_client_gets_bare_cursor() {
     let provider = with_window(WindowConfig::default().with_records(40)).await;
@@ -123,14 +124,13 @@ async fn caught_up_client_gets_bare_cursor() {
     let mut guest = Guest::by_sink(&provider, Visitor::user("ann").resume(&cursor)).await;
     assert_eq!(guest.welcome["resumed"], true);
     assert_eq!(guest.next().await.payload, "old");
-    assert_eq!(guest.place(), 1);
-    // Its place is more than a quarter of the window old.
-    let told = guest.next().await;
-    assert_eq!(told.name, "cursor");
-    assert_eq!(guest.place(), 39);
+    assert_eq!(guest.position(), 1);
+    // The position is more than a quarter of the window old.
+    assert_eq!(guest.next().await.name, "cursor");
+    assert_eq!(guest.position(), 39);
 }
 
-/// A window that is full by bytes turns over long before its number of records is reached.
+/// A window that is full by bytes drops records long before its number of records is reached.
 #[tokio::test]
 async fn quiet_client_keeps_its_position_among_large_events() {
     let provider = with_window(WindowConfig::default().with_bytes(200_000)).await;
@@ -138,18 +138,18 @@ async fn quiet_client_keeps_its_position_among_large_events() {
     for n in 0..12 {
         provider.dispatcher.to_user("bob", note(&format!("{n}{}", "x".repeat(10_000)))).await.unwrap();
     }
-    while quiet.place() < 7 {
+    while quiet.position() < 7 {
         assert_eq!(quiet.next().await.name, "cursor");
     }
     for n in 0..12 {
         provider.dispatcher.to_user("bob", note(&format!("{n}{}", "x".repeat(10_000)))).await.unwrap();
     }
-    assert!(provider.dispatcher.window().start().get() > 0, "the window has turned over");
-    let back = Guest::by_sink(&provider, Visitor::user("quiet").resume(&quiet.cursor)).await;
-    assert_eq!(back.welcome["resumed"], true);
+    assert!(provider.dispatcher.window().start().get() > 0, "the window has dropped records");
+    let resumed = Guest::by_sink(&provider, Visitor::user("quiet").resume(&quiet.cursor)).await;
+    assert_eq!(resumed.welcome["resumed"], true);
 }
 
-/// The place of a quiet client is kept by age too, when nothing comes after what was for others.
+/// A quiet client gets a newer cursor by age too, without another record after those for others.
 #[tokio::test(start_paused = true)]
 async fn quiet_client_gets_bare_cursor_on_silent_log() {
     let age = Duration::from_secs(60);
@@ -158,12 +158,12 @@ async fn quiet_client_gets_bare_cursor_on_silent_log() {
     provider.dispatcher.to_user("bob", note("1")).await.unwrap();
     tokio::time::sleep(age * 3).await;
     assert_eq!(quiet.next().await.name, "cursor");
-    assert_eq!(quiet.place(), 1);
-    let back = Guest::by_sink(&provider, Visitor::user("quiet").resume(&quiet.cursor)).await;
-    assert_eq!(back.welcome["resumed"], true);
+    assert_eq!(quiet.position(), 1);
+    let resumed = Guest::by_sink(&provider, Visitor::user("quiet").resume(&quiet.cursor)).await;
+    assert_eq!(resumed.welcome["resumed"], true);
 }
 
-/// Asks carry no cursor: a client that gets nothing else is told its place all the same.
+/// Asks carry no cursor: a client that gets nothing else still needs one.
 #[tokio::test]
 async fn client_that_only_gets_asks_gets_bare_cursor() {
     use realtime_core::SocketIoBroadcast;
@@ -175,7 +175,7 @@ async fn client_that_only_gets_asks_gets_bare_cursor() {
     }
     loop {
         let received = guest.next().await;
-        if received.name == "cursor" && guest.place() >= 20 {
+        if received.name == "cursor" && guest.position() >= 20 {
             break;
         }
     }
@@ -199,10 +199,10 @@ async fn event_is_encoded_once_for_connections_and_window() {
     assert_eq!(encoded.load(std::sync::atomic::Ordering::Relaxed), before + 1);
     let mut again = Guest::by_sink(&provider, Visitor::user("ann").resume(&cursor)).await;
     assert!(again.texts_until("1").await.is_empty());
-    assert_eq!(encoded.load(std::sync::atomic::Ordering::Relaxed), before + 2, "only its welcome was encoded");
+    assert_eq!(encoded.load(std::sync::atomic::Ordering::Relaxed), before + 2, "only the connected event was encoded");
 }
 
-/// A connection that is far behind and one at the end read the same window side by side.
+/// Connections that are far behind and nearly live read the same window.
 #[tokio::test]
 async fn old_cursors_read_exactly_the_later_events() {
     let provider = with_window(WindowConfig::default().with_records(1_000)).await;

@@ -1,4 +1,4 @@
-//! Several providers of one kind, told apart by their names.
+//! Several providers of one kind, distinguished by their names.
 
 use std::net::SocketAddr;
 
@@ -9,7 +9,8 @@ use realtime_unified::{
     SocketIoConfig, SocketIoProvider, SseConfig, SseProvider, WsConfig, WsProvider, async_trait,
 };
 
-/// The user is `?user=`; to the endpoints that are named "admin" in some way only "root" may connect.
+/// An authenticator that takes the user from `?user=`, and allows only "root" at providers whose
+/// name starts with "admin".
 struct ByEndpoint;
 
 #[async_trait]
@@ -85,12 +86,12 @@ async fn provider_is_found_by_name_and_type() {
     assert_eq!(service.provider_as::<WsProvider>("admin").unwrap().config().path(), "/admin/ws");
     assert_eq!(service.ws().unwrap().config().path(), "/ws");
     assert!(matches!(service.provider_as::<SseProvider>("admin"), Err(Error::UnknownProvider { .. })));
-    assert!(matches!(service.sse().err(), Some(Error::UnknownProvider { .. })), "it has another name");
+    assert!(matches!(service.sse().err(), Some(Error::UnknownProvider { .. })), "the SSE provider has another name");
 }
 
 #[tokio::test]
 async fn duplicate_and_invalid_provider_names_are_rejected() {
-    for (name, says) in [("ws", "two providers are named \"ws\""), ("", "invalid provider name")] {
+    for (name, message) in [("ws", "two providers are named \"ws\""), ("", "invalid provider name")] {
         let built = NotificationService::builder()
             .provider(WsProvider::new(WsConfig::default()))
             .provider(WsProvider::named(name, WsConfig::default().with_path("/other")))
@@ -98,7 +99,7 @@ async fn duplicate_and_invalid_provider_names_are_rejected() {
             .build()
             .await;
         match built {
-            Err(Error::Config(text)) => assert!(text.contains(says), "{text}"),
+            Err(Error::Config(text)) => assert!(text.contains(message), "{text}"),
             other => panic!("{other:?}"),
         }
     }

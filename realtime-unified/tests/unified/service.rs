@@ -1,4 +1,4 @@
-//! The service layer over mocks and a recorder: no network, no transport.
+//! The service with mocks and a recording provider, without network and transport.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +19,7 @@ fn failing() -> Error {
     Error::Backplane("away".into())
 }
 
-/// A provider whose `to_room` answers this, with rooms or without.
+/// Returns a provider with or without rooms, whose `to_room` returns this result.
 fn room_provider(
     name: &'static str,
     rooms: bool,
@@ -166,8 +166,8 @@ async fn custom_provider_gets_handler_sends_but_no_repeats() {
     use realtime_unified::{Context, Identity, Inbound, WsConfig, WsProvider};
 
     let pager = Arc::new(RecordingProvider::new("pager"));
-    let ws = Arc::new(WsProvider::new(WsConfig::default()).on("call", async |cx: Context, text: String| {
-        cx.to_user("ann").send("called", &text).await?;
+    let ws = Arc::new(WsProvider::new(WsConfig::default()).on("page", async |cx: Context, text: String| {
+        cx.to_user("ann").send("paged", &text).await?;
         cx.to_user("ann").over("ws").send("over ws", &text).await?;
         cx.to_user("ann").over("pager").send("over pager", &text).await
     }));
@@ -179,16 +179,16 @@ async fn custom_provider_gets_handler_sends_but_no_repeats() {
         .await
         .unwrap();
     let link = ws.connect(Identity::user("bob"), futures_util::sink::drain()).unwrap();
-    link.receive(Inbound::new("call", "\"now\""));
-    let called = async {
+    link.receive(Inbound::new("page", "\"now\""));
+    let both_sent = async {
         while pager.sent().len() < 2 {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(10), called).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(10), both_sent).await.unwrap();
     let names =
         |sent: Vec<realtime_testkit::Sent>| sent.iter().map(|sent| sent.event.name().to_owned()).collect::<Vec<_>>();
-    assert_eq!(names(pager.take()), ["called", "over pager"]);
+    assert_eq!(names(pager.take()), ["paged", "over pager"]);
 
     let keyed = || Event::json("once", &1).unwrap().with_idempotency_key("k");
     assert!(!service.send(Target::user("ann"), keyed()).await.unwrap().repeated());
