@@ -1,4 +1,5 @@
-//! Who applies a record: its sender, where nothing is before it, or the tail loop.
+//! The task that applies a record: its sender if all earlier records are applied, else the tail
+//! loop.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,8 +12,8 @@ use realtime_core::{Event, EventId, MemoryBackplane, RealtimeBroadcast, Realtime
 use realtime_testkit::Forwarding;
 use realtime_testkit::conformance::{Setup, Visitor};
 
-/// Returns a log in this process, into which another node writes a record just before the next one
-/// of this node; once each time that the flag is set.
+/// Returns a log in this process, to which another node appends a record just before the next local
+/// one, once each time that the flag is set.
 fn crossed() -> (impl Backplane, Arc<AtomicBool>) {
     let crosses = Arc::new(AtomicBool::new(false));
     let is_set = Arc::clone(&crosses);
@@ -31,14 +32,14 @@ async fn on(backplane: impl Backplane) -> CoreProvider {
     provider
 }
 
-/// No other task has a part in it, which could be late.
+/// Needs no other task, which could be late.
 #[tokio::test(start_paused = true)]
-async fn a_send_into_a_log_of_this_process_is_applied_when_it_returns_at_once() {
+async fn send_into_in_process_log_is_applied_immediately() {
     let provider = on(MemoryBackplane::default()).await;
     let mut guest = Guest::by_session(&provider, Visitor::user("ann")).await;
     for number in 1..=3 {
         let receipt = provider.dispatcher.to_user("ann", note(&number.to_string())).now_or_never();
-        let receipt = receipt.expect("it waits for nobody").unwrap();
+        let receipt = receipt.expect("the send does not wait").unwrap();
         assert_eq!((receipt.position, receipt.delivered.unwrap().matched), (Some(Position::new(number)), 1));
         assert_eq!(provider.dispatcher.hub().applied(), Position::new(number));
     }
@@ -47,7 +48,7 @@ async fn a_send_into_a_log_of_this_process_is_applied_when_it_returns_at_once() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_send_behind_a_record_that_is_not_applied_waits_for_it() {
+async fn send_waits_for_unapplied_earlier_record() {
     let (backplane, crosses) = crossed();
     let provider = on(backplane).await;
     let mut guest = Guest::by_session(&provider, Visitor::user("ann")).await;
@@ -63,7 +64,7 @@ async fn a_send_behind_a_record_that_is_not_applied_waits_for_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn many_senders_at_the_same_time_have_one_order() {
+async fn concurrent_senders_agree_on_one_order() {
     let provider = on(MemoryBackplane::default()).await;
     let mut guest = Guest::by_session(&provider, Visitor::user("ann")).await;
     let senders = (0..8).map(|sender| {
@@ -88,7 +89,7 @@ async fn many_senders_at_the_same_time_have_one_order() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_codec_that_panics_loses_one_record_and_nothing_else() {
+async fn panicking_codec_loses_only_its_record() {
     let by_the_tail = FaultyBackplane::new(MemoryBackplane::default());
     for provider in [on(MemoryBackplane::default()).await, on(by_the_tail).await] {
         let mut guest = Guest::by_session(&provider, Visitor::user("ann")).await;
@@ -104,7 +105,7 @@ async fn a_codec_that_panics_loses_one_record_and_nothing_else() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_send_from_inside_an_apply_gets_its_turn_after_it() {
+async fn nested_send_is_applied_after_the_outer_record() {
     let by_the_tail = FaultyBackplane::new(MemoryBackplane::default());
     for provider in [on(MemoryBackplane::default()).await, on(by_the_tail).await] {
         let mut guest = Guest::by_session(&provider, Visitor::user("ann")).await;
@@ -112,7 +113,7 @@ async fn a_send_from_inside_an_apply_gets_its_turn_after_it() {
         let send = move || {
             let dispatcher = Arc::clone(&dispatcher);
             let mut inner = Box::pin(async move { dispatcher.to_all(note("inner")).await });
-            assert!((&mut inner).now_or_never().is_none(), "the outer one is not applied yet");
+            assert!((&mut inner).now_or_never().is_none(), "the outer record is not applied yet");
             tokio::spawn(inner);
         };
         assert!(provider.dispatcher.codec().nested.set(Box::new(send)).is_ok());

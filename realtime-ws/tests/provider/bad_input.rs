@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::support::{Raw, Server, frame};
 use futures_util::SinkExt;
-use realtime_core::{Handlers, CloseReason, Reply};
+use realtime_core::{CloseReason, Handlers, Reply};
 use realtime_testkit::{eventually, in_time};
 use realtime_ws::{WsConfig, WsProvider};
 use serde_json::{Value, json};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::support::{Raw, Server, handshake_of};
 use realtime_core::spi::Runtime;
-use realtime_core::{Handlers, CloseReason, Identity, Limits, RealtimeProvider};
+use realtime_core::{CloseReason, Handlers, Identity, Limits, RealtimeProvider};
 use realtime_http::{Origins, WireConfig};
 use realtime_testkit::{PendingAuthenticator, Served, eventually, in_time};
 use realtime_ws::{WsConfig, WsProvider};

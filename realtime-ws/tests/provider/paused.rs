@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::support::{Raw, Server, frame, handshake_of};
 use realtime_core::spi::Runtime;
-use realtime_core::{Handlers, CloseReason, Context, RealtimeProvider};
+use realtime_core::{CloseReason, Context, Handlers, RealtimeProvider};
 use realtime_http::{HttpProvider, WireConfig};
 use realtime_testkit::{TestServer, eventually};
 use realtime_ws::{WsConfig, WsProvider};

@@ -1,7 +1,7 @@
 //! Rooms that a client enters and leaves by events.
 
 use crate::support::Server;
-use realtime_core::{Handlers, Context, Reply, Target};
+use realtime_core::{Context, Handlers, Reply, Target};
 use serde_json::{Value, json};
 
 use super::messages::provider;

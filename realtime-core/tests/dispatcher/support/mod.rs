@@ -1,4 +1,4 @@
-//! A provider without a network on the dispatcher, and its clients, for the core's behaviour tests.
+//! A provider without a network on top of the dispatcher, its clients, and helpers for the tests.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,4 +1,4 @@
-//! Connections of a log's life that is over: they are closed, and get nothing of the next one.
+//! Connections of an earlier epoch: they are closed, and get no events of the new one.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,7 +10,8 @@ use realtime_core::spi::{Backplane, Cursor, Epoch, Position, Registration, Sessi
 use realtime_core::{Drain, MemoryBackplane, OutboxConfig, RealtimeBroadcast, RealtimeProvider, WindowConfig};
 use realtime_testkit::conformance::{Received, Setup, Visitor};
 
-/// A node with a window of so many records, and outboxes that a client who reads nothing leaves at once.
+/// Starts a node with a window of `records` records and outboxes of two frames, so that a client
+/// that does not read falls behind immediately.
 async fn started(records: usize) -> (FaultyBackplane, CoreProvider) {
     let backplane = FaultyBackplane::new(MemoryBackplane::default());
     let window = WindowConfig::default().with_records(records);
@@ -25,7 +26,7 @@ async fn connect(provider: &CoreProvider, visitor: Visitor) -> Registration<Line
     provider.dispatcher.register(admitted, Arc::new(SessionOutlet::new()))
 }
 
-/// All that waits, up to the end if there is one.
+/// Takes all queued frames, up to the close if there is one.
 fn take_all(registration: &Registration<LineCodec>) -> (Vec<Received>, Take) {
     let mut frames = Vec::new();
     loop {
@@ -45,8 +46,8 @@ fn epoch_of(provider: &CoreProvider) -> Epoch {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_is_behind_reads_nothing_of_the_next_life() {
-    // Also one who is closed already, and may read on to the end of the life that it is of.
+async fn reader_behind_gets_nothing_of_new_epoch() {
+    // Also for a connection that is already closing, which may read the rest of its own epoch.
     for drains in [false, true] {
         let (backplane, provider) = started(5).await;
         let ann = connect(&provider, Visitor::user("ann")).await;
@@ -61,7 +62,7 @@ async fn who_is_behind_reads_nothing_of_the_next_life() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         backplane.roll_back(Position::new(12)).await;
-        eventually("it is noticed", || epoch_of(&provider) != old).await;
+        eventually("the node is in the new epoch", || epoch_of(&provider) != old).await;
         let (received, take) = take_all(&ann);
         assert!(matches!(take, Take::Closed(_)));
         let names: Vec<_> = received.iter().map(|received| &*received.name).collect();
@@ -69,17 +70,17 @@ async fn who_is_behind_reads_nothing_of_the_next_life() {
         if drains {
             continue;
         }
-        eventually("it is back", || provider.dispatcher.is_ready()).await;
+        eventually("the node is ready again", || provider.dispatcher.is_ready()).await;
         send(&provider, 20).await;
-        let back = connect(&provider, Visitor::user("ann").resume(&cursor)).await;
-        assert_eq!(take_all(&back).0[0].payload["reason"], "epoch");
+        let reconnected = connect(&provider, Visitor::user("ann").resume(&cursor)).await;
+        assert_eq!(take_all(&reconnected).0[0].payload["reason"], "epoch");
     }
 }
 
-/// The log begins anew while connections read the window, more of them at the same time than there are processors, so that
-/// most of them stand somewhere within a take.
+/// The epoch changes while connections read the window; there are more readers than processors, so
+/// that most of them are in the middle of a take.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_reads_while_the_log_begins_anew_reads_nothing_of_the_next_life() {
+async fn concurrent_reader_gets_nothing_of_new_epoch() {
     let (backplane, provider) = started(5_000).await;
     for _ in 0..8 {
         let readers: Vec<_> = join_all((0..8).map(|_| connect(&provider, Visitor::user("ann")))).await;
@@ -95,7 +96,7 @@ async fn who_reads_while_the_log_begins_anew_reads_nothing_of_the_next_life() {
             let reading = Arc::clone(&reading);
             tokio::task::spawn_blocking(move || {
                 let mut frames = Vec::new();
-                // A record at a time.
+                // One record at a time.
                 while !matches!(connection.try_take(1, &mut frames), Take::Closed(_)) {
                     reading.fetch_add(usize::from(frames.len() == 10), Ordering::Relaxed);
                 }
@@ -105,7 +106,7 @@ async fn who_reads_while_the_log_begins_anew_reads_nothing_of_the_next_life() {
         let readers: Vec<_> = readers.collect();
         eventually("all are reading", || reading.load(Ordering::Relaxed) >= readers.len()).await;
         backplane.exchange(next);
-        // Refused, which is how it is noticed, unless the look of each second has come in between.
+        // The rejected append reveals the new epoch, unless the periodic check was faster.
         let sent = provider.dispatcher.to_all(note("x")).await;
         assert!(sent.is_err() || epoch_of(&provider) != old, "{sent:?}");
         for reader in readers {
@@ -114,6 +115,6 @@ async fn who_reads_while_the_log_begins_anew_reads_nothing_of_the_next_life() {
                 assert_eq!(cursor.parse::<Cursor>().unwrap().epoch(), old, "{:?}", received.last());
             }
         }
-        eventually("it is back", || epoch_of(&provider) != old && provider.dispatcher.is_ready()).await;
+        eventually("the node is ready again", || epoch_of(&provider) != old && provider.dispatcher.is_ready()).await;
     }
 }

@@ -1,4 +1,4 @@
-//! A log that goes away, comes back, loses records, or does not say what came of one.
+//! A log with outages, rollbacks and appends of unknown outcome.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -36,18 +36,18 @@ async fn send(provider: &CoreProvider, texts: std::ops::Range<usize>) {
     }
 }
 
-/// What a client is told that comes with this cursor.
-async fn reason(provider: &CoreProvider, cursor: &str) -> (bool, String) {
+/// Returns whether a client with this cursor resumes, and the reason in its `connected` event.
+async fn outcome(provider: &CoreProvider, cursor: &str) -> (bool, String) {
     let guest = Guest::by_sink(provider, Visitor::user("ann").resume(cursor)).await;
     (guest.welcome["resumed"] == json!(true), guest.welcome["reason"].as_str().unwrap().to_owned())
 }
 
-fn told(resumed: bool, reason: &str) -> (bool, String) {
+fn expected(resumed: bool, reason: &str) -> (bool, String) {
     (resumed, reason.to_owned())
 }
 
-/// Whether this holds whenever time has passed, for so long.
-async fn always(what: &str, time: Duration, holds: impl Fn() -> bool) {
+/// Checks a condition repeatedly for the duration `time`.
+async fn assert_always(what: &str, time: Duration, holds: impl Fn() -> bool) {
     let end = Instant::now() + time;
     while Instant::now() < end {
         assert!(holds(), "{what}");
@@ -56,24 +56,24 @@ async fn always(what: &str, time: Duration, holds: impl Fn() -> bool) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_node_is_not_ready_for_a_moment_while_the_log_is_away() {
+async fn node_is_never_ready_during_log_outage() {
     let (backplane, provider) = started().await;
     backplane.set_up(false);
-    eventually("it is noticed", || !provider.dispatcher.is_ready()).await;
+    eventually("the node is no longer ready", || !provider.dispatcher.is_ready()).await;
     let ready = || provider.dispatcher.is_ready();
-    always("ready while the log is away", Duration::from_secs(30), || !ready()).await;
+    assert_always("not ready during the outage", Duration::from_secs(30), || !ready()).await;
     backplane.set_up(true);
-    eventually("it is back", ready).await;
+    eventually("the node is ready again", ready).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_node_is_ready_again_only_when_it_has_caught_up() {
+async fn node_is_ready_only_after_catching_up() {
     let (backplane, provider) = started().await;
     send(&provider, 0..3).await;
     let other = node(&backplane).await;
     backplane.set_up(false);
-    eventually("it is noticed", || !provider.dispatcher.is_ready()).await;
-    // The log goes on without this node.
+    eventually("the node is no longer ready", || !provider.dispatcher.is_ready()).await;
+    // The log grows without this node.
     let (log, epoch) = (backplane.log(), epoch_of(&other));
     for _ in 0..1_000 {
         log.append(epoch, foreign(), None).await.unwrap();
@@ -81,37 +81,37 @@ async fn a_node_is_ready_again_only_when_it_has_caught_up() {
     backplane.set_silent(true);
     backplane.set_up(true);
     let ready = || provider.dispatcher.is_ready();
-    always("ready and a thousand records behind", Duration::from_secs(10), || !ready()).await;
+    assert_always("not ready while a thousand records behind", Duration::from_secs(10), || !ready()).await;
     backplane.set_silent(false);
-    eventually("it is back", ready).await;
+    eventually("the node is ready again", ready).await;
     assert_eq!(provider.dispatcher.hub().applied(), Position::new(1_003));
 }
 
-/// The log is exchanged for an empty one, and no tail is told.
+/// The log is replaced by an empty one, and no tail is notified.
 #[tokio::test(start_paused = true)]
-async fn a_log_that_is_wiped_without_a_word_is_noticed_by_a_look() {
+async fn silently_replaced_log_is_noticed_by_periodic_check() {
     let (backplane, provider) = started().await;
     let mut guest = Guest::by_session(&provider, Visitor::user("ann")).await;
     send(&provider, 0..5).await;
     assert_eq!(guest.texts_until("4").await.len(), 4);
     let old = epoch_of(&provider);
     backplane.exchange(MemoryBackplane::default());
-    let begun = Instant::now();
-    assert_eq!(guest.ended().await.code, Some(CloseReason::RESTART.code()));
-    assert!(begun.elapsed() <= Duration::from_millis(1_500), "{:?}", begun.elapsed());
-    eventually("it is back", || provider.dispatcher.is_ready()).await;
+    let start = Instant::now();
+    assert_eq!(guest.closed().await.code, Some(CloseReason::RESTART.code()));
+    assert!(start.elapsed() <= Duration::from_millis(1_500), "{:?}", start.elapsed());
+    eventually("the node is ready again", || provider.dispatcher.is_ready()).await;
     assert_ne!(epoch_of(&provider), old);
-    assert_eq!(reason(&provider, &guest.cursor).await, told(false, "epoch"));
+    assert_eq!(outcome(&provider, &guest.cursor).await, expected(false, "epoch"));
     send(&provider, 5..6).await;
 }
 
-/// A send that finds another log does not wait for the next look.
+/// A send that finds another log does not wait for the next check.
 #[tokio::test(start_paused = true)]
-async fn an_append_for_a_life_that_is_over_is_refused_and_makes_the_node_look() {
+async fn append_to_earlier_epoch_fails_and_triggers_a_check() {
     let (backplane, provider) = started().await;
     send(&provider, 0..1).await;
     backplane.exchange(MemoryBackplane::default());
-    let begun = Instant::now();
+    let start = Instant::now();
     let sent = provider.dispatcher.to_all(note("to the old one")).await;
     assert!(matches!(sent, Err(Error::Backplane(_))), "{sent:?}");
     let sending = async {
@@ -120,37 +120,37 @@ async fn an_append_for_a_life_that_is_over_is_refused_and_makes_the_node_look() 
         }
     };
     in_time("a send", sending).await;
-    assert!(begun.elapsed() < Duration::from_millis(500), "{:?}", begun.elapsed());
+    assert!(start.elapsed() < Duration::from_millis(500), "{:?}", start.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_log_that_was_rolled_back_begins_a_new_epoch() {
-    // Both with the tail cut, and without a word.
-    for cut in [true, false] {
+async fn rolled_back_log_gets_new_epoch() {
+    // With a failed tail, and without any sign.
+    for tail_fails in [true, false] {
         let (backplane, provider) = started().await;
         let mut guest = Guest::by_session(&provider, Visitor::user("ann")).await;
         send(&provider, 0..10).await;
         assert_eq!(guest.texts_until("9").await.len(), 9);
         let old = epoch_of(&provider);
-        if cut {
+        if tail_fails {
             backplane.set_up(false);
-            eventually("it is noticed", || !provider.dispatcher.is_ready()).await;
+            eventually("the node is no longer ready", || !provider.dispatcher.is_ready()).await;
         }
         backplane.roll_back(Position::new(5)).await;
-        assert_eq!(backplane.state().await.unwrap().epoch, old, "the log does not know");
+        assert_eq!(backplane.state().await.unwrap().epoch, old, "the log has not noticed");
         backplane.set_up(true);
-        assert_eq!(guest.ended().await.code, Some(CloseReason::RESTART.code()));
-        eventually("it is back", || provider.dispatcher.is_ready()).await;
+        assert_eq!(guest.closed().await.code, Some(CloseReason::RESTART.code()));
+        eventually("the node is ready again", || provider.dispatcher.is_ready()).await;
         assert_ne!(epoch_of(&provider), old);
-        // The new log passes the place that the client had.
+        // The new log grows beyond the client's position.
         send(&provider, 10..30).await;
-        assert_eq!(reason(&provider, &guest.cursor).await, told(false, "epoch"), "cut: {cut}");
+        assert_eq!(outcome(&provider, &guest.cursor).await, expected(false, "epoch"), "tail fails: {tail_fails}");
     }
 }
 
-/// Between two looks the log is rolled back and passes the place that the node has applied.
+/// Between two checks the log is rolled back and grows beyond the node's applied position.
 #[tokio::test(start_paused = true)]
-async fn a_log_that_was_rolled_back_and_filled_again_begins_a_new_epoch() {
+async fn rolled_back_and_refilled_log_gets_new_epoch() {
     for kept in [0, 2, 9] {
         for more in [0, 1, 20] {
             let (backplane, provider) = started().await;
@@ -162,66 +162,68 @@ async fn a_log_that_was_rolled_back_and_filled_again_begins_a_new_epoch() {
             for _ in kept..10 + more {
                 backplane.append(old, foreign(), None).await.unwrap();
             }
-            // Whether the tail has failed meanwhile or not.
+            // The result does not depend on a failure of the tail.
             backplane.set_up(false);
-            eventually("it is noticed", || !provider.dispatcher.is_ready()).await;
+            eventually("the node is no longer ready", || !provider.dispatcher.is_ready()).await;
             backplane.set_silent(false);
             backplane.set_up(true);
-            eventually("it is back", || provider.dispatcher.is_ready()).await;
+            eventually("the node is ready again", || provider.dispatcher.is_ready()).await;
             assert_ne!(epoch_of(&provider), old, "{kept} kept, {more} more");
-            assert_eq!(reason(&provider, &cursor).await, told(false, "epoch"), "{kept} kept, {more} more");
+            assert_eq!(outcome(&provider, &cursor).await, expected(false, "epoch"), "{kept} kept, {more} more");
         }
     }
 }
 
-/// Nobody who remembers what the log held is left: places tell it by themselves.
+/// No node is left that knows the earlier records: the cursors themselves reveal the rollback.
 #[tokio::test(start_paused = true)]
-async fn a_log_that_was_rolled_back_with_all_its_nodes_is_noticed_by_the_places() {
+async fn cursors_reveal_rollback_after_restart_of_all_nodes() {
     let (backplane, old) = started().await;
     let mut guest = Guest::by_sink(&old, Visitor::user("ann")).await;
-    let mut places = vec![guest.cursor.clone()];
+    let mut cursors = vec![guest.cursor.clone()];
     for n in 0..10 {
         send(&old, n..n + 1).await;
         guest.next().await;
-        places.push(guest.cursor.clone());
+        cursors.push(guest.cursor.clone());
     }
     let epoch = epoch_of(&old);
     old.shutdown(Drain::now()).await;
     backplane.roll_back(Position::new(4)).await;
     let new = node(&backplane).await;
-    assert_eq!(epoch_of(&new), epoch, "nobody has noticed");
-    for (at, place) in places.iter().enumerate() {
-        let expected = if at <= 4 { told(true, "resumed") } else { told(false, "epoch") };
-        assert_eq!(reason(&new, place).await, expected, "{at} before anything is sent");
+    assert_eq!(epoch_of(&new), epoch, "the rollback is unnoticed");
+    for (at, cursor) in cursors.iter().enumerate() {
+        let expected = if at <= 4 { expected(true, "resumed") } else { expected(false, "epoch") };
+        assert_eq!(outcome(&new, cursor).await, expected, "{at} before the next send");
     }
     send(&new, 10..15).await;
-    for (at, place) in places.iter().enumerate() {
-        let expected = if at <= 4 { told(true, "resumed") } else { told(false, "epoch") };
-        assert_eq!(reason(&new, place).await, expected, "{at} of 9 now");
+    for (at, cursor) in cursors.iter().enumerate() {
+        let expected = if at <= 4 { expected(true, "resumed") } else { expected(false, "epoch") };
+        assert_eq!(outcome(&new, cursor).await, expected, "{at} after the next sends");
     }
-    let mut back = Guest::by_sink(&new, Visitor::user("ann").resume(&places[3])).await;
+    let mut resumed = Guest::by_sink(&new, Visitor::user("ann").resume(&cursors[3])).await;
     new.dispatcher.to_all(note("end")).await.unwrap();
-    assert_eq!(back.texts_until("end").await, ["3", "10", "11", "12", "13", "14"]);
+    assert_eq!(resumed.texts_until("end").await, ["3", "10", "11", "12", "13", "14"]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn nodes_that_notice_at_the_same_time_agree_on_one_epoch() {
+async fn concurrent_nodes_agree_on_one_new_epoch() {
     let backplane = FaultyBackplane::new(MemoryBackplane::default());
     let nodes = [node(&backplane).await, node(&backplane).await, node(&backplane).await];
     send(&nodes[0], 0..10).await;
-    eventually("all are there", || nodes.iter().all(|node| node.dispatcher.hub().applied().get() == 10)).await;
+    eventually("all nodes have caught up", || nodes.iter().all(|node| node.dispatcher.hub().applied().get() == 10))
+        .await;
     let old = epoch_of(&nodes[0]);
     backplane.roll_back(Position::new(5)).await;
-    eventually("all have noticed", || nodes.iter().all(|node| epoch_of(node) != old)).await;
+    eventually("all nodes are in the new epoch", || nodes.iter().all(|node| epoch_of(node) != old)).await;
     sleep(Duration::from_secs(5)).await;
     let epoch = backplane.state().await.unwrap().epoch;
-    assert!(nodes.iter().all(|node| epoch_of(node) == epoch), "one epoch, and it stays");
-    eventually("all are ready", || nodes.iter().all(|node| node.dispatcher.is_ready())).await;
+    assert!(nodes.iter().all(|node| epoch_of(node) == epoch), "one epoch that no longer changes");
+    eventually("all nodes are ready", || nodes.iter().all(|node| node.dispatcher.is_ready())).await;
 }
 
-/// A look costs nobody anything while nothing is lost, however much is sent meanwhile and however little the log keeps.
+/// A check has no effect while no record is lost, with any number of sends in between and a log
+/// that keeps few records.
 #[tokio::test(start_paused = true)]
-async fn looks_at_a_log_that_has_lost_nothing_begin_nothing() {
+async fn checks_of_intact_log_keep_its_epoch() {
     let backplane = FaultyBackplane::new(MemoryBackplane::new(3));
     let provider = node(&backplane).await;
     let mut guest = Guest::by_session(&provider, Visitor::user("ann")).await;
@@ -239,31 +241,32 @@ async fn looks_at_a_log_that_has_lost_nothing_begin_nothing() {
     assert!(provider.dispatcher.is_ready());
 }
 
-/// The place before all that a log still holds has no record to be told by: it is no place to go on from.
+/// The position before the oldest kept record has no record to verify it: a client cannot resume
+/// there.
 #[tokio::test(start_paused = true)]
-async fn a_place_whose_record_this_node_never_saw_is_expired() {
+async fn cursor_of_record_unseen_by_node_is_expired() {
     let backplane = FaultyBackplane::new(MemoryBackplane::new(3));
     let one = node(&backplane).await;
     let mut guest = Guest::by_sink(&one, Visitor::user("ann")).await;
-    let mut places = vec![guest.cursor.clone()];
+    let mut cursors = vec![guest.cursor.clone()];
     for n in 0..10 {
         send(&one, n..n + 1).await;
         guest.next().await;
-        places.push(guest.cursor.clone());
+        cursors.push(guest.cursor.clone());
     }
     let two = node(&backplane).await;
-    let reasons = [(6, told(false, "expired")), (7, told(false, "expired")), (8, told(true, "resumed"))];
+    let reasons = [(6, expected(false, "expired")), (7, expected(false, "expired")), (8, expected(true, "resumed"))];
     for (at, expected) in reasons {
-        assert_eq!(reason(&two, &places[at]).await, expected, "{at}");
+        assert_eq!(outcome(&two, &cursors[at]).await, expected, "{at}");
     }
-    let mut back = Guest::by_sink(&two, Visitor::user("ann").resume(&places[8])).await;
+    let mut resumed = Guest::by_sink(&two, Visitor::user("ann").resume(&cursors[8])).await;
     two.dispatcher.to_all(note("end")).await.unwrap();
-    assert_eq!(back.texts_until("end").await, ["8", "9"]);
+    assert_eq!(resumed.texts_until("end").await, ["8", "9"]);
 }
 
-/// Where `lost` begins is gone; where it ends one can go on from.
+/// A client cannot resume where `lost` begins, but can where it ends.
 #[tokio::test(start_paused = true)]
-async fn the_ends_of_a_loss_are_places_that_lead_where_they_say() {
+async fn lost_event_from_is_expired_and_until_resumes() {
     let mut setup = Setup::default();
     setup.window = setup.window.with_records(5);
     setup.outbox = setup.outbox.with_frames(2);
@@ -271,32 +274,33 @@ async fn the_ends_of_a_loss_are_places_that_lead_where_they_say() {
     provider.attach(runtime()).await.unwrap();
     let admitted = provider.admit(Visitor::user("ann")).await.unwrap();
     let mut client = crate::support::Client::by_session(&provider.dispatcher, admitted);
-    let welcome = in_time("a welcome", client.next()).await.unwrap();
+    let welcome = in_time("the connected event", client.next()).await.unwrap();
     assert_eq!(welcome.name, "connected");
-    // Sent without a pause: the client is far behind when it reads.
+    // Sent without a pause, so that the client is far behind when it reads.
     let mut sends: Vec<_> =
         (0..40).map(|n| Box::pin(provider.dispatcher.send(Target::all(), note(&n.to_string())))).collect();
     for sent in futures_util::future::join_all(sends.drain(..)).await {
         sent.unwrap();
     }
     let lost = loop {
-        let received = in_time("a loss", client.next()).await.unwrap();
+        let received = in_time("the lost event", client.next()).await.unwrap();
         if received.name == "lost" {
             break received;
         }
     };
-    let place = |field: &str| lost.payload[field].as_str().unwrap().to_owned();
-    assert_eq!(reason(&provider, &place("from")).await, told(false, "expired"));
-    let until = place("until");
+    let bound = |field: &str| lost.payload[field].as_str().unwrap().to_owned();
+    assert_eq!(outcome(&provider, &bound("from")).await, expected(false, "expired"));
+    let until = bound("until");
     assert_eq!(lost.cursor.as_deref(), Some(&*until));
     // The oldest quarter of five records is one.
     assert_eq!(until.parse::<Cursor>().unwrap().position(), provider.dispatcher.window().start().next());
-    assert_eq!(reason(&provider, &until).await, told(true, "resumed"));
+    assert_eq!(outcome(&provider, &until).await, expected(true, "resumed"));
 }
 
-/// Whichever comes first counts: what came through the log is in it, whatever the append says of it, or never says.
+/// A record that the node reads from the log counts as appended, with any result of the append or
+/// none.
 #[tokio::test(start_paused = true)]
-async fn a_record_that_came_through_the_log_counts_whatever_its_append_says() {
+async fn logged_record_counts_despite_failed_append() {
     let (backplane, provider) = started().await;
     let mut guest = Guest::by_sink(&provider, Visitor::user("ann")).await;
     for fault in [AppendFault::MuteThoughTaken, AppendFault::OpenThoughTaken, AppendFault::RefusedThoughTaken] {
@@ -309,9 +313,9 @@ async fn a_record_that_came_through_the_log_counts_whatever_its_append_says() {
     }
 }
 
-/// Nobody knows whether it is in the log: not even that it is not.
+/// The record may or may not be in the log.
 #[tokio::test(start_paused = true)]
-async fn an_append_whose_outcome_is_open_is_an_unknown_outcome() {
+async fn append_with_open_result_is_unknown_outcome() {
     let (backplane, provider) = started().await;
     for (fault, silent) in
         [(AppendFault::Open, false), (AppendFault::OpenThoughTaken, true), (AppendFault::Mute, false)]
@@ -328,7 +332,7 @@ async fn an_append_whose_outcome_is_open_is_an_unknown_outcome() {
     assert!(matches!(sent, Err(Error::Backplane(_))), "certain: {sent:?}");
 }
 
-/// Runs something between the moment a connection is named and the one it is in the hub.
+/// A subscriber that runs a function after a connection gets its ID and before it is in the hub.
 struct Between(Arc<dyn Fn() + Send + Sync>);
 
 impl tracing::Subscriber for Between {
@@ -348,9 +352,10 @@ impl tracing::Subscriber for Between {
     fn exit(&self, _: &tracing::span::Id) {}
 }
 
-/// The log begins anew while a connection is being registered: it is of one life or of the other, and hears what is sent.
+/// The epoch changes during a registration: the connection belongs to one epoch or the other, and
+/// is closed in the earlier one or gets events in the new one.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_registration_across_an_epoch_change_hears_what_is_sent() {
+async fn registration_across_epoch_change_is_live_or_closed() {
     let (backplane, provider) = started().await;
     send(&provider, 0..10).await;
     let old = epoch_of(&provider);
@@ -361,15 +366,15 @@ async fn a_registration_across_an_epoch_change_hears_what_is_sent() {
         let (provider, backplane, held) = (provider.clone(), backplane.clone(), Arc::clone(&held));
         Arc::new(move || {
             backplane.exchange(MemoryBackplane::default());
-            let begun = std::time::Instant::now();
-            while epoch_of(&provider) == old && begun.elapsed() < crate::support::WAIT {
+            let start = std::time::Instant::now();
+            while epoch_of(&provider) == old && start.elapsed() < crate::support::WAIT {
                 std::thread::sleep(Duration::from_millis(1));
             }
             held.store(true, Ordering::SeqCst);
         })
     });
-    // With only one subscriber, `tracing` asks the thread that comes to a place first whether that
-    // place is wanted, and that may be another test's, which has none.
+    // With only one subscriber, `tracing` caches the interest of the thread that reaches a callsite
+    // first, which may be a thread of another test without a subscriber.
     let _second = tracing::Dispatch::new(tracing::subscriber::NoSubscriber::default());
     let mut client = tokio::task::block_in_place(|| {
         tracing::subscriber::with_default(subscriber, || {
@@ -377,22 +382,23 @@ async fn a_registration_across_an_epoch_change_hears_what_is_sent() {
         })
     });
     assert!(held.load(Ordering::SeqCst), "the connection has a span");
-    let welcome = in_time("a welcome", client.next()).await.unwrap();
-    eventually("it is back", || provider.dispatcher.is_ready()).await;
+    let welcome = in_time("the connected event", client.next()).await.unwrap();
+    eventually("the node is ready again", || provider.dispatcher.is_ready()).await;
     assert_ne!(epoch_of(&provider), old);
-    let receipt = provider.dispatcher.to_user("ann", note("anew")).await.unwrap();
+    let receipt = provider.dispatcher.to_user("ann", note("new")).await.unwrap();
     if receipt.delivered.unwrap().queued == 0 {
-        // It was of the old life, and has been sent back.
-        while in_time("the end", client.next()).await.is_ok() {}
+        // The connection is of the earlier epoch, and is closed.
+        while in_time("the close", client.next()).await.is_ok() {}
         return;
     }
-    assert_eq!(in_time("the event", client.next()).await.unwrap().payload, "anew", "after {welcome:?}");
+    assert_eq!(in_time("the event", client.next()).await.unwrap().payload, "new", "after {welcome:?}");
     assert_eq!(welcome.payload["reason"], "epoch");
 }
 
-/// Places are given anew in a new life, and asks are numbered by them: one of before does not meddle with a new one.
+/// Asks are numbered by their position, and positions repeat in a new epoch: an ask of the earlier
+/// epoch does not affect one of the new epoch.
 #[tokio::test(start_paused = true)]
-async fn an_ask_of_a_life_that_is_over_leaves_the_one_that_has_its_number_alone() {
+async fn ask_of_earlier_epoch_leaves_same_numbered_ask_alone() {
     let (backplane, provider) = started().await;
     send(&provider, 0..2).await;
     let old = epoch_of(&provider);
@@ -400,18 +406,18 @@ async fn an_ask_of_a_life_that_is_over_leaves_the_one_that_has_its_number_alone(
     let time = Duration::from_secs(60);
     let mut before = provider.dispatcher.to_user_with_ack("ann", note("old?"), time).await.unwrap();
     let number = ann.next().await.ack;
-    // From here on she reads nothing, so that her connection stays for a while.
+    // Ann reads nothing more, so that her connection stays open.
     backplane.roll_back(Position::new(2)).await;
-    eventually("it is noticed", || epoch_of(&provider) != old && provider.dispatcher.is_ready()).await;
+    eventually("the node is in the new epoch", || epoch_of(&provider) != old && provider.dispatcher.is_ready()).await;
     let mut bob = Guest::by_session(&provider, Visitor::user("bob")).await;
     let after = provider.dispatcher.to_user_with_ack("bob", note("new?"), time).await.unwrap();
-    let asked = bob.next().await;
-    assert_eq!(asked.ack, number, "of the same place");
-    let begun = Instant::now();
-    assert_eq!(before.next().await.unwrap().status, AckStatus::Gone, "she has been sent back");
-    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+    let ask = bob.next().await;
+    assert_eq!(ask.ack, number, "of the same position");
+    let start = Instant::now();
+    assert_eq!(before.next().await.unwrap().status, AckStatus::Gone, "ann is disconnected");
+    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
     drop(before);
-    bob.client.answer(asked.ack.unwrap(), &json!("yes")).await;
+    bob.client.answer(ask.ack.unwrap(), &json!("yes")).await;
     let replies = after.all().await;
     assert_eq!(replies.iter().map(|reply| reply.status).collect::<Vec<_>>(), [AckStatus::Answered]);
 }
