@@ -21,6 +21,7 @@ pub mod deliveries;
 pub mod figures;
 pub mod lane;
 pub mod latency;
+pub mod load;
 pub mod payload;
 pub mod peer;
 pub mod process;
@@ -31,6 +32,8 @@ pub mod sequence;
 pub mod server;
 pub mod straggler;
 pub mod swarm;
+pub mod table;
+pub mod verdict;
 
 /// Any error: these programs only print it and end.
 pub type Error = Box<dyn std::error::Error + Send + Sync>;

@@ -74,7 +74,7 @@ impl State {
         let mut number = 0;
         loop {
             let heard = client
-                .hear(|name, data| {
+                .receive(|name, data| {
                     if name == EVENT {
                         observer.received(number, data);
                         number += 1;

@@ -5,12 +5,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use realtime_wire::websocket::server_text;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::{envelope, user_in};
 use crate::Result;
-use crate::client::ws;
 use crate::server::{Audience, Publisher};
 
 #[derive(Clone, Default)]
@@ -61,7 +61,7 @@ async fn open(mut stream: TcpStream) -> Result<(TcpStream, Option<String>)> {
         }
     }
     let mut answer = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n".to_vec();
-    answer.extend(ws::text(b"{\"type\":\"connected\",\"payload\":{}}"));
+    answer.extend(server_text(b"{\"type\":\"connected\",\"payload\":{}}"));
     stream.write_all(&answer).await?;
     let uri = std::str::from_utf8(&request)?.split(' ').nth(1).ok_or("not a request")?;
     Ok((stream, user_in(&uri.parse()?)))
@@ -70,7 +70,7 @@ async fn open(mut stream: TcpStream) -> Result<(TcpStream, Option<String>)> {
 #[async_trait]
 impl Publisher for Floor {
     async fn publish(&self, audience: &Audience, json: Bytes) -> Result<()> {
-        let frame = ws::text(envelope(&json)?.as_bytes());
+        let frame = server_text(envelope(&json)?.as_bytes());
         let takes = |stream: &TcpStream| stream.try_write(&frame).is_ok_and(|written| written == frame.len());
         let mut connections = self.lock();
         match audience {

@@ -22,6 +22,7 @@ use futures_util::task::AtomicWaker;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use realtime_unified::serve;
+use realtime_wire::websocket::server_text;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpListener;
 use tokio::time::{Instant, Sleep};
@@ -29,7 +30,6 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::{envelope, everyone};
 use crate::Result;
-use crate::client::ws;
 use crate::server::{Audience, Publisher};
 
 /// Frames that may wait for one connection, as in our outboxes.
@@ -112,7 +112,7 @@ impl Plain {
     /// A queue that begins with the greeting.
     fn enter(&self) -> Arc<Queue> {
         let queue = Arc::new(Queue::default());
-        queue.push(&ws::text(b"{\"type\":\"connected\",\"payload\":{}}").into());
+        queue.push(&server_text(b"{\"type\":\"connected\",\"payload\":{}}").into());
         self.queues.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&queue));
         queue
     }
@@ -122,7 +122,7 @@ impl Plain {
 impl Publisher for Plain {
     async fn publish(&self, audience: &Audience, json: Bytes) -> Result<()> {
         everyone(audience)?;
-        let frame = Bytes::from(ws::text(envelope(&json)?.as_bytes()));
+        let frame = Bytes::from(server_text(envelope(&json)?.as_bytes()));
         self.queues.lock().unwrap_or_else(PoisonError::into_inner).retain(|queue| queue.push(&frame));
         Ok(())
     }

@@ -59,15 +59,6 @@ pub enum Command {
     },
     /// Say what was seen so far.
     Report,
-    /// Publish at a steady rate for a time, to everyone.
-    Steady {
-        /// Events a second.
-        rate: u32,
-        /// For how long, in milliseconds.
-        millis: u32,
-        /// Bytes of JSON in each.
-        size: usize,
-    },
 }
 
 /// What a command came to.
@@ -211,14 +202,6 @@ async fn obey_one(command: Command, publisher: &dyn Publisher) -> Result<Answer>
         }
         Command::Prepare { .. } => {}
         Command::Report => answer.report = Some(publisher.report()),
-        Command::Steady { rate, millis, size } => {
-            let mut tick = steps(rate);
-            for _ in 0..u64::from(rate) * u64::from(millis) / 1000 {
-                tick.tick().await;
-                publisher.publish(&Audience::All, payload(size)).await?;
-                answer.published += 1;
-            }
-        }
     }
     Ok(answer)
 }

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use crate::conn::Conn;
 use crate::log::LATE;
 use crate::reference::Reference;
-use crate::rooms::Sees;
+use crate::rooms::Visibility;
 use crate::schedule::Answer;
 
 /// The asks under way.
@@ -37,9 +37,10 @@ impl Asks {
     pub(crate) fn begin(&mut self, reference: &Reference, number: u64, timeout: Duration) {
         let log = reference.log();
         let sees = |conn: &Conn| log.sees(&conn.viewer, log.end());
-        let conns = || reference.of_now_numbered();
-        let may = conns().filter(|(_, conn)| conn.may_be_there() && (conn.sent_back || sees(conn) != Sees::No));
-        let must = conns().filter(|(_, conn)| conn.is_there() && sees(conn) == Sees::Yes);
+        let conns = || reference.numbered_conns();
+        let may =
+            conns().filter(|(_, conn)| conn.may_be_registered() && (conn.outdated || sees(conn) != Visibility::No));
+        let must = conns().filter(|(_, conn)| conn.is_registered() && sees(conn) == Visibility::Yes);
         self.waiting.push(Waiting {
             number,
             until: Instant::now() + timeout,
@@ -104,10 +105,13 @@ fn check_replies(reference: &mut Reference, waiting: &Waiting, replies: &[AckRep
             AckStatus::Gone => conn.may_end() && !in_time,
             // It takes more asks than a schedule has.
             AckStatus::GivenUp => false,
-            AckStatus::TimedOut => !in_time && conn.went.is_none_or(|at| at + LATE > waiting.until),
+            AckStatus::TimedOut => !in_time && conn.unregistered_at.is_none_or(|at| at + LATE > waiting.until),
         };
         if !right {
-            return Err(format!("#{serial} {:?}: {asked:?}, went {:?}, until {:?}", reply, conn.went, waiting.until));
+            return Err(format!(
+                "#{serial} {:?}: {asked:?}, went {:?}, until {:?}",
+                reply, conn.unregistered_at, waiting.until
+            ));
         }
         reference.cover(match reply.status {
             AckStatus::Answered => "ask answered",

@@ -11,7 +11,7 @@ use realtime_core::{
 use serde_json::json;
 
 use crate::log::Audience;
-use crate::receipts::Predicted;
+use crate::reference::receipts::Predicted;
 use crate::schedule::{By, Except, Id, Kind, Member, Providers, Scope};
 use crate::server::{room_name, tenant_name, user_name};
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::coverage::Coverage;
 use crate::run::{Failure, run};
-use crate::schedule::Transport;
+use realtime_wire::Transport;
 
 /// Schedules to be run, one after the other from a first seed on.
 #[derive(Clone, Copy, Debug)]

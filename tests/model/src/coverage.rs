@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::schedule::Transport;
+use realtime_wire::Transport;
 
 /// How often each thing that is to be tried has happened, by transport.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -35,7 +35,7 @@ impl Coverage {
         });
         let websockets = [Transport::SocketIo, Transport::Ws].map(|on| ("event passed over", on));
         // Socket.IO has 64 packets under way before it is behind, more than these windows have records: there it is rare.
-        let others = [Transport::Sse, Transport::Ws].map(|on| ("lost by other providers' places", on));
+        let others = [Transport::Sse, Transport::Ws].map(|on| ("lost by other providers' positions", on));
         let some = websockets.into_iter().chain(others);
         let wanted = wanted.chain(some.filter(|(_, on)| transports.contains(on)));
         wanted.filter(|(what, on)| self.count(what, *on) == 0).map(|(what, on)| format!("{what} ({on})")).collect()
@@ -77,7 +77,7 @@ const EVERYWHERE: [&str; 80] = [
     "event with an exception",
     "event with an idempotency key",
     "expired over another transport",
-    "expired over another transport, by places",
+    "expired over another transport, by positions",
     "idempotency key of another event",
     "left for another transport, and resumed",
     "log rolled back",
@@ -85,19 +85,19 @@ const EVERYWHERE: [&str; 80] = [
     "log wiped",
     "lost",
     "lost where other providers' records are between",
-    "made-up place: a bit turned",
-    "made-up place: another MAC",
-    "made-up place: another position",
-    "made-up place: another record",
-    "made-up place: no MAC",
-    "made-up place: older format",
-    "made-up place: too short",
+    "made-up position: a bit turned",
+    "made-up position: another MAC",
+    "made-up position: another position",
+    "made-up position: another record",
+    "made-up position: no MAC",
+    "made-up position: older format",
+    "made-up position: too short",
     "membership ended by absence",
     "membership within a tenant ended by absence",
     "overflow",
-    "place of another client",
-    "place of another identity",
-    "place without an event",
+    "position of another client",
+    "position of another identity",
+    "position without an event",
     "refused: room",
     "repeat of an idempotency key",
     "restart with a log that was rolled back",
@@ -123,7 +123,7 @@ const EVERYWHERE: [&str; 80] = [
     "window exceeded by count",
     "window exceeded by one provider's bytes",
     "window exceeded by one provider's count",
-    "window exceeded by other providers' places",
+    "window exceeded by other providers' positions",
 ];
 
 /// What those have whose clients can say something.

@@ -2,10 +2,12 @@
 
 mod scenes;
 
-use crate::guess::Guess;
+use realtime_wire::Transport;
+
+use crate::forgery::Forgery;
 use crate::rng::Rng;
 use crate::schedule::{
-    By, Call, Except, Id, Kind, Loss, Member, Person, Present, Providers, Schedule, Scope, Setup, Step, Transport,
+    By, Call, Except, Id, Identity, Kind, Loss, Member, Present, Providers, Schedule, Scope, Setup, Step,
 };
 
 const USERS: usize = 3;
@@ -27,16 +29,16 @@ impl Schedule {
         let mut rng = Rng::new(seed);
         let drawn = rng.pick(&Transport::ALL);
         let mut setup = setup(&mut rng, transport.unwrap_or(drawn));
-        // By lots of their own, so that the other schedules stay as they are.
-        let mut lots = Rng::new(!seed);
-        if lots.percent(MIXED) {
+        // By extra of their own, so that the other schedules stay as they are.
+        let mut extra = Rng::new(!seed);
+        if extra.percent(MIXED) {
             setup = mixed(setup);
         }
-        setup.at_once = lots.percent(50);
-        if setup.mixed && lots.percent(SMALL) {
-            setup = small(setup, &mut lots);
+        setup.at_once = extra.percent(50);
+        if setup.mixed && extra.percent(SMALL) {
+            setup = small(setup, &mut extra);
         }
-        let (connected, over) = setup.persons.iter().map(|_| (false, setup.transport)).unzip();
+        let (connected, over) = setup.identities.iter().map(|_| (false, setup.transport)).unzip();
         let mut generator = Generator { connected, over, setup, rng, steps: Vec::new() };
         generator.run();
         Self { seed, setup: generator.setup, steps: generator.steps }
@@ -44,21 +46,21 @@ impl Schedule {
 }
 
 fn setup(rng: &mut Rng, transport: Transport) -> Setup {
-    let persons = (0..rng.between(2, 5)).map(|_| Person {
+    let identities = (0..rng.between(2, 5)).map(|_| Identity {
         user: (!rng.percent(10)).then(|| rng.below(USERS) as Id),
         tenant: (!rng.percent(20)).then(|| rng.below(TENANTS) as Id),
     });
-    let mut persons: Vec<Person> = persons.collect();
+    let mut identities: Vec<Identity> = identities.collect();
     if rng.percent(50) {
         // Two users of one name, in two tenants.
-        persons[0].tenant = Some(0);
-        persons[1] = Person { tenant: Some(1), ..persons[0] };
+        identities[0].tenant = Some(0);
+        identities[1] = Identity { tenant: Some(1), ..identities[0] };
     }
     Setup {
         transport,
         mixed: false,
         at_once: false,
-        persons,
+        identities,
         everyone: transport == Transport::Sse && rng.percent(20),
         window_records: rng.pick(&[3, 8, 20, 60, 10_000]),
         window_bytes: rng.pick(&[3_000, 12_000, 1 << 20, 1 << 20]),
@@ -72,7 +74,7 @@ fn setup(rng: &mut Rng, transport: Transport) -> Setup {
     }
 }
 
-/// With all providers, and windows that have all there is, so that nobody loses its place.
+/// With all providers, and windows that have all there is, so that nobody loses its position.
 fn mixed(setup: Setup) -> Setup {
     Setup {
         mixed: true,
@@ -85,9 +87,9 @@ fn mixed(setup: Setup) -> Setup {
 }
 
 /// With windows that have a few records, by count or by bytes. Their age is that of the others: absence has its own schedules.
-fn small(setup: Setup, lots: &mut Rng) -> Setup {
+fn small(setup: Setup, extra: &mut Rng) -> Setup {
     let (window_records, window_bytes) =
-        lots.pick(&[(3, 1 << 30), (3, 1 << 30), (8, 1 << 30), (20, 1 << 30), (20, 4_000)]);
+        extra.pick(&[(3, 1 << 30), (3, 1 << 30), (8, 1 << 30), (20, 1 << 30), (20, 4_000)]);
     Setup { window_records, window_bytes, ..setup }
 }
 
@@ -132,7 +134,7 @@ impl Generator {
             1 => {
                 self.connected[client] = false;
                 let after = self.rng.pick(&[0, 0, 1, 10, 100, 1_000]);
-                Step::Cut {
+                Step::Disconnect {
                     client,
                     up: self.rng.percent(25),
                     after: if after > 1 { self.rng.below(after) } else { after },
@@ -144,12 +146,12 @@ impl Generator {
             }
             3 => {
                 self.connected[client] = false;
-                Step::Goodbye { client }
+                Step::Close { client }
             }
             4 => Step::Stall { client },
-            5 => Step::Flow { client },
+            5 => Step::ReadAll { client },
             6 => Step::Slow { client, bytes: self.rng.pick(&[40, 200, 2_000]) },
-            7 => Step::Sip { client, bytes: self.rng.pick(&[1, 50, 500, 10_000]) },
+            7 => Step::ReadSome { client, bytes: self.rng.pick(&[1, 50, 500, 10_000]) },
             8 => Step::Subscribe { client, room: self.rng.below(ROOMS) as Id },
             9 => Step::Unsubscribe { client, room: self.rng.below(ROOMS) as Id },
             10 => {
@@ -168,7 +170,7 @@ impl Generator {
                 1 => return self.new_life(client),
                 _ => return self.rolled_back(client),
             },
-            19 => return self.cut_within(client),
+            19 => return self.disconnect_within(client),
             20 => return self.crossing(client),
             21 => return self.filled_by_others(client),
             _ => Step::Yield(self.rng.between(1, 12)),
@@ -187,7 +189,7 @@ impl Generator {
         } as u64)
     }
 
-    /// A log that keeps its epoch, or becomes another one.
+    /// A log that keeps its epoch, or effect another one.
     fn loss(&mut self) -> Loss {
         let rng = &mut self.rng;
         let records = (!rng.percent(40)).then(|| rng.pick(&[1, 1, 2, 3, 5, 10, 100]));
@@ -200,18 +202,18 @@ impl Generator {
 
     /// Connects, and the authenticator takes its time.
     fn connect_slowly(&mut self, client: usize) {
-        let door = self.rng.between(1, 1_400) as u64;
-        self.connect_in(client, door);
+        let delay = self.rng.between(1, 1_400) as u64;
+        self.connect_in(client, delay);
     }
 
-    fn connect_in(&mut self, client: usize, door: u64) {
+    fn connect_in(&mut self, client: usize, delay: u64) {
         self.connected[client] = true;
         if self.setup.mixed && self.rng.percent(40) {
             let to = self.rng.pick(&Transport::ALL);
             self.move_to(client, to);
         }
         let rng = &mut self.rng;
-        let others = self.setup.persons.len();
+        let others = self.setup.identities.len();
         let any = rng.below(224) as u64;
         let present = match rng.weighted(&[80, 4, 4, 3, 2, 2, 2, 2, 2, 4]) {
             0 => Present::Own,
@@ -222,14 +224,14 @@ impl Generator {
             5 => Present::Truncated(rng.between(1, 49)),
             6 => Present::Garbage,
             7 => Present::Future(rng.between(1, 1_000) as u64),
-            8 => Present::Stranger(rng.below(20) as u64),
-            _ => Present::Guess(rng.pick(&Guess::ALL), rng.pick(&[0, 0, 1, 2, 5, 12, any])),
+            8 => Present::OtherEpoch(rng.below(20) as u64),
+            _ => Present::Forged(rng.pick(&Forgery::ALL), rng.pick(&[0, 0, 1, 2, 5, 12, any])),
         };
         // What it names beside the rooms that it was in.
         let rooms = (0..ROOMS as Id - 1).filter(|_| rng.percent(25)).collect::<Vec<_>>();
         let closed = rng.percent(2).then_some(CLOSED_ROOM);
         let rooms = rooms.into_iter().chain(closed).collect();
-        self.steps.push(Step::Connect { client, present, rooms, door });
+        self.steps.push(Step::Connect { client, present, rooms, delay });
     }
 
     fn calls(&mut self) {
@@ -256,8 +258,8 @@ impl Generator {
         let (user, room) = (rng.below(USERS) as Id, rng.below(ROOMS) as Id);
         let tenant = rng.percent(40).then(|| rng.below(TENANTS) as Id);
         // Mostly of people there are.
-        let member = match self.setup.persons[rng.below(self.setup.persons.len())] {
-            Person { user: Some(user), tenant: own } if rng.percent(80) => {
+        let member = match self.setup.identities[rng.below(self.setup.identities.len())] {
+            Identity { user: Some(user), tenant: own } if rng.percent(80) => {
                 Member { user, tenant: tenant.and(own.or(tenant)) }
             }
             _ => Member { user, tenant },
@@ -269,7 +271,7 @@ impl Generator {
                 let rng = &mut self.rng;
                 let except = match rng.below(10) {
                     0 => Some(tenant.map_or(Except::User(user), |tenant| Except::UserIn(tenant, user))),
-                    1 => Some(Except::Client(rng.below(self.setup.persons.len()))),
+                    1 => Some(Except::Client(rng.below(self.setup.identities.len()))),
                     _ => None,
                 };
                 let kind = match rng.weighted(&[70, 12, 8, 10]) {

@@ -5,8 +5,10 @@ use std::fmt;
 use std::panic::AssertUnwindSafe;
 use std::sync::Once;
 
+use realtime_wire::Transport;
+
 use crate::coverage::Coverage;
-use crate::schedule::{Schedule, Transport};
+use crate::schedule::Schedule;
 use crate::world::World;
 
 /// What a run without a failure has seen.

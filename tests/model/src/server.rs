@@ -18,21 +18,24 @@ use realtime_core::{
 use realtime_http::HttpProvider;
 use realtime_socketio::{SocketIoConfig, SocketIoProvider};
 use realtime_sse::{SseConfig, SseProvider};
+use realtime_wire::Transport;
 use realtime_ws::{WsConfig, WsProvider};
 use serde_json::Value;
 use tokio::time::Instant;
 use tower_service::Service;
 
 use crate::calls::Sender;
-use crate::client::HELLO;
 use crate::generate::{CLOSED_ROOM, FROM_NOW_ROOM};
+use crate::log_spy::LogSpy;
 use crate::pipe::ServerEnd;
-use crate::schedule::{By, Id, Setup, Transport};
-use crate::tape::Tape;
+use crate::schedule::{By, Id, Setup};
+
+/// The event that clients send so that a handler sees their connection.
+pub(crate) const HELLO: &str = "hello";
 
 /// What a hook has told of a connection.
 #[derive(Clone, Debug)]
-pub(crate) struct Note {
+pub(crate) struct HookCall {
     /// The number that its client gave it.
     pub(crate) serial: usize,
     /// Its id if it is new, nothing if it is gone.
@@ -45,10 +48,10 @@ pub(crate) struct Server {
     providers: Vec<(Transport, Arc<dyn HttpProvider>)>,
     router: axum::Router,
     http: http1::Builder,
-    notes: Notes,
+    hooks: Hooks,
     log: Log,
     contexts: Contexts,
-    tape: Tape,
+    spy: LogSpy,
 }
 
 /// The contexts of handlers, by the serial numbers of the connections that have said something.
@@ -56,24 +59,24 @@ pub(crate) struct Server {
 struct Contexts(Arc<Mutex<HashMap<usize, Context>>>);
 
 #[derive(Clone, Default)]
-struct Notes(Arc<Mutex<Vec<Note>>>);
+struct Hooks(Arc<Mutex<Vec<HookCall>>>);
 
 impl Server {
     /// Begins with this log, of which it knows nothing; `begun` is when time began.
-    pub(crate) async fn start(setup: &Setup, tape: Tape, begun: Instant) -> Result<Self, Error> {
+    pub(crate) async fn start(setup: &Setup, spy: LogSpy, begun: Instant) -> Result<Self, Error> {
         let mut transports = vec![setup.transport];
         if setup.mixed {
             let others = [Transport::SocketIo, Transport::Sse, Transport::Ws];
             transports.extend(others.into_iter().filter(|other| other.provider() != setup.transport.provider()));
         }
         let contexts = Contexts::default();
-        let notes = Notes::default();
-        tape.begin();
+        let hooks = Hooks::default();
+        spy.begin();
         let runtime = Runtime::in_memory()
-            .with_authenticator(Door { begun })
+            .with_authenticator(DelayedAuthenticator { begun })
             .with_policy(Rooms)
-            .with_backplane(tape.clone())
-            .with_hook(notes.clone());
+            .with_backplane(spy.clone())
+            .with_hook(hooks.clone());
         let (mut providers, mut router) = (Vec::new(), axum::Router::new());
         for transport in transports {
             let provider = provider(transport, setup, &contexts);
@@ -84,7 +87,7 @@ impl Server {
         let mut http = http1::Builder::new();
         // The least that hyper takes, so that what a stalled client leaves waits in the outbox and not there.
         http.max_buf_size(8 * 1024);
-        Ok(Self { providers, router, http, notes, log: runtime.log, contexts, tape })
+        Ok(Self { providers, router, http, hooks, log: runtime.log, contexts, spy })
     }
 
     /// Serves one connection, as a listener would.
@@ -135,13 +138,13 @@ impl Server {
     }
 
     /// What the hooks have told since the last call.
-    pub(crate) fn notes(&self) -> Vec<Note> {
-        std::mem::take(&mut *self.notes.0.lock().unwrap_or_else(PoisonError::into_inner))
+    pub(crate) fn hook_calls(&self) -> Vec<HookCall> {
+        std::mem::take(&mut *self.hooks.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The log, as it is handed to the process.
-    pub(crate) fn tape(&self) -> &Tape {
-        &self.tape
+    pub(crate) fn spy(&self) -> &LogSpy {
+        &self.spy
     }
 
     pub(crate) fn shutdown(&self, drain: Drain) -> BoxFuture<'static, ()> {
@@ -203,7 +206,7 @@ pub(crate) fn room_name(room: Id) -> String {
 }
 
 /// Believes what the query says, but perhaps not before some time.
-struct Door {
+struct DelayedAuthenticator {
     begun: Instant,
 }
 
@@ -211,7 +214,7 @@ struct Door {
 const NEVER: Duration = Duration::from_secs(1 << 36);
 
 #[async_trait]
-impl Authenticator for Door {
+impl Authenticator for DelayedAuthenticator {
     async fn authenticate(&self, request: &ConnectRequest<'_>) -> Result<Identity, Refusal> {
         let serial = request.query("serial").and_then(|serial| serial.parse().ok());
         let serial = serial.ok_or_else(|| Refusal::bad_request("no serial number"))?;
@@ -262,17 +265,17 @@ impl Contexts {
     }
 }
 
-impl Notes {
+impl Hooks {
     fn add(&self, connection: &ConnectionInfo, came: Option<ConnectionId>) {
         if let Some(serial) = serial_of(&connection.identity) {
-            let note = Note { serial, came, at: Instant::now() };
+            let note = HookCall { serial, came, at: Instant::now() };
             self.0.lock().unwrap_or_else(PoisonError::into_inner).push(note);
         }
     }
 }
 
 #[async_trait]
-impl LifecycleHook for Notes {
+impl LifecycleHook for Hooks {
     async fn connected(&self, cx: &Context) {
         self.add(cx.connection(), Some(cx.connection_id()));
     }

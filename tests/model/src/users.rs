@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::log::{LATE, Place};
-use crate::rooms::{Rooms, Sees};
-use crate::schedule::{Id, Member, Person};
-use crate::tape::Ended;
+use crate::log::{LATE, Position};
+use crate::log_spy::Absence;
+use crate::rooms::{Rooms, Visibility};
+use crate::schedule::{Id, Identity, Member};
 
 /// Users by name.
 #[derive(Debug, Default)]
@@ -33,7 +33,7 @@ struct OfTenant {
 struct Standing {
     rooms: Rooms,
     /// Every leave, with its room.
-    left: Vec<(Place, Id)>,
+    left: Vec<(Position, Id)>,
     online: usize,
     /// When the last connection went, at the earliest and at the latest.
     offline: Option<(Instant, Instant)>,
@@ -41,14 +41,14 @@ struct Standing {
     /// nobody was there.
     ours: Option<Instant>,
     /// The records that have ended rooms by absence.
-    ended: Vec<Place>,
+    ended: Vec<Position>,
 }
 
 /// How many times as long a process waits that has not seen the last connection go.
 const PATIENCE: u32 = 3;
 
 impl Standing {
-    fn join(&mut self, room: Id, position: Place, ours: bool, now: Instant) {
+    fn join(&mut self, room: Id, position: Position, ours: bool, now: Instant) {
         if self.online == 0 {
             // A user without any room may have been forgotten and come anew.
             let earliest = self.offline.map_or(now, |(earliest, _)| earliest);
@@ -59,7 +59,7 @@ impl Standing {
         self.rooms.enter(room, position, position);
     }
 
-    fn leave(&mut self, room: Id, position: Place) {
+    fn leave(&mut self, room: Id, position: Position) {
         self.rooms.leave(room, position, position);
         self.left.push((position, room));
     }
@@ -78,10 +78,10 @@ impl Standing {
         }
     }
 
-    /// The rooms that were joined up to a place end by absence.
-    fn end(&mut self, seen: Place, place: Place, now: Instant) {
-        if self.rooms.leave_entered_by(seen, place) {
-            self.ended.push(place);
+    /// The rooms that were joined up to a position end by absence.
+    fn end(&mut self, seen: Position, position: Position, now: Instant) {
+        if self.rooms.leave_entered_by(seen, position) {
+            self.ended.push(position);
             self.offline = self.offline.map(|_| (now, now));
         }
     }
@@ -96,7 +96,7 @@ impl Standing {
 }
 
 impl Users {
-    pub(crate) fn join(&mut self, member: Member, room: Id, position: Place, ours: bool, now: Instant) {
+    pub(crate) fn join(&mut self, member: Member, room: Id, position: Position, ours: bool, now: Instant) {
         let user = self.0.entry(member.user).or_default();
         let Some(tenant) = member.tenant else {
             user.bare.join(room, position, ours, now);
@@ -111,7 +111,7 @@ impl Users {
     }
 
     /// Whether somebody is shut out of a membership of the bare name.
-    pub(crate) fn leave(&mut self, member: Member, room: Id, position: Place) -> bool {
+    pub(crate) fn leave(&mut self, member: Member, room: Id, position: Position) -> bool {
         let user = self.0.entry(member.user).or_default();
         let Some(tenant) = member.tenant else {
             user.bare.leave(room, position);
@@ -127,47 +127,51 @@ impl Users {
         user.bare.rooms.is_in(room)
     }
 
-    /// The place of the last leave, up to this place, by which the server has taken someone out of a room.
-    pub(crate) fn left(&self, person: Person, room: Id, by: Place) -> Place {
-        let leaves = self.standings_of(person).flat_map(|standing| &standing.left);
-        leaves.filter(|(place, of)| *of == room && *place <= by).map(|(place, _)| *place).max().unwrap_or_default()
+    /// The position of the last leave, up to this position, by which the server has taken someone out of a room.
+    pub(crate) fn left(&self, identity: Identity, room: Id, by: Position) -> Position {
+        let leaves = self.standings_of(identity).flat_map(|standing| &standing.left);
+        leaves
+            .filter(|(position, of)| *of == room && *position <= by)
+            .map(|(position, _)| *position)
+            .max()
+            .unwrap_or_default()
     }
 
     /// A connection of someone is there.
-    pub(crate) fn came(&mut self, person: Person) {
-        self.standings(person).for_each(Standing::came);
+    pub(crate) fn came(&mut self, identity: Identity) {
+        self.standings(identity).for_each(Standing::came);
     }
 
     /// A connection of someone is gone.
-    pub(crate) fn went(&mut self, person: Person, now: Instant) {
-        self.standings(person).for_each(|standing| standing.went(now));
+    pub(crate) fn went(&mut self, identity: Identity, now: Instant) {
+        self.standings(identity).for_each(|standing| standing.went(now));
     }
 
     /// The bare name's and its tenant's.
-    fn standings(&mut self, person: Person) -> impl Iterator<Item = &mut Standing> {
-        let user = person.user.map(|user| self.0.entry(user).or_default());
+    fn standings(&mut self, identity: Identity) -> impl Iterator<Item = &mut Standing> {
+        let user = identity.user.map(|user| self.0.entry(user).or_default());
         user.into_iter().flat_map(move |User { bare, tenants }| {
-            let of_tenant = person.tenant.map(|tenant| &mut tenants.entry(tenant).or_default().own);
+            let of_tenant = identity.tenant.map(|tenant| &mut tenants.entry(tenant).or_default().own);
             std::iter::once(bare).chain(of_tenant)
         })
     }
 
     /// Those of them that are known.
-    fn standings_of(&self, person: Person) -> impl Iterator<Item = &Standing> {
-        let user = person.user.and_then(|user| self.0.get(&user));
+    fn standings_of(&self, identity: Identity) -> impl Iterator<Item = &Standing> {
+        let user = identity.user.and_then(|user| self.0.get(&user));
         user.into_iter().flat_map(move |User { bare, tenants }| {
-            let of_tenant = person.tenant.and_then(|tenant| tenants.get(&tenant)).map(|of_tenant| &of_tenant.own);
+            let of_tenant = identity.tenant.and_then(|tenant| tenants.get(&tenant)).map(|of_tenant| &of_tenant.own);
             std::iter::once(bare).chain(of_tenant)
         })
     }
 
     /// A user's rooms have ended by absence.
-    pub(crate) fn end(&mut self, ended: &Ended) {
-        self.standing(ended.member).end(ended.seen, ended.place, ended.at);
+    pub(crate) fn end(&mut self, ended: &Absence) {
+        self.standing(ended.member).end(ended.seen, ended.position, ended.at);
     }
 
     /// Whether a user has been absent for longer than this, so that its rooms may end.
-    pub(crate) fn check_end(&mut self, ended: &Ended, age: Duration) -> Result<(), String> {
+    pub(crate) fn check_end(&mut self, ended: &Absence, age: Duration) -> Result<(), String> {
         match self.standing(ended.member).offline {
             Some((earliest, _)) if ended.at - earliest <= age => Err(format!("too early: {ended:?}")),
             _ => Ok(()),
@@ -182,10 +186,10 @@ impl Users {
         }
     }
 
-    /// The last place, up to this one, at which someone's rooms have ended by absence.
-    pub(crate) fn ended(&self, person: Person, by: Place) -> Place {
-        let places = self.standings_of(person).flat_map(|standing| &standing.ended);
-        places.copied().filter(|place| *place <= by).max().unwrap_or_default()
+    /// The last position, up to this one, at which someone's rooms have ended by absence.
+    pub(crate) fn ended(&self, identity: Identity, by: Position) -> Position {
+        let positions = self.standings_of(identity).flat_map(|standing| &standing.ended);
+        positions.copied().filter(|position| *position <= by).max().unwrap_or_default()
     }
 
     /// Nobody who has been away for longer than the window's age is a member for long.
@@ -205,11 +209,11 @@ impl Users {
         Ok(())
     }
 
-    /// Whether someone has been joined to a room when the record at this place was logged.
-    pub(crate) fn is_joined(&self, person: Person, room: Id, position: Place) -> Sees {
-        let Some(user) = person.user.and_then(|user| self.0.get(&user)) else { return Sees::No };
+    /// Whether someone has been joined to a room when the record at this position was logged.
+    pub(crate) fn is_joined(&self, identity: Identity, room: Id, position: Position) -> Visibility {
+        let Some(user) = identity.user.and_then(|user| self.0.get(&user)) else { return Visibility::No };
         let bare = user.bare.rooms.sees(room, position);
-        let Some(of_tenant) = person.tenant.and_then(|tenant| user.tenants.get(&tenant)) else { return bare };
+        let Some(of_tenant) = identity.tenant.and_then(|tenant| user.tenants.get(&tenant)) else { return bare };
         bare.min(of_tenant.shut_out.sees(room, position).not()).max(of_tenant.own.rooms.sees(room, position))
     }
 

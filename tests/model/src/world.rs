@@ -3,22 +3,22 @@
 use std::time::Duration;
 
 use realtime_core::Drain;
+use realtime_wire::{ClientMessage, ServerMessage, Transport};
 use tokio::time::{Instant, sleep};
 
 use crate::asks::{self, Asks};
 use crate::calls::Sending;
-use crate::client::{Say, Word};
 use crate::conn::Moment;
 use crate::coverage::Coverage;
-use crate::hear::Meaning;
 use crate::log::LATE;
+use crate::log_spy::{LogEvent, LogSpy};
 use crate::pipe::{ClientEnd, PipeConfig};
-use crate::player::{Late, Player};
+use crate::player::{LateAnswer, Player};
 use crate::reference::Reference;
-use crate::schedule::{Answer, By, Call, Kind, Providers, Schedule, Setup, Transport};
-use crate::server::Server;
+use crate::reference::observe::Reaction;
+use crate::schedule::{Answer, By, Call, Providers, Schedule, Setup};
+use crate::server::{HELLO, Server};
 use crate::steps::Digest;
-use crate::tape::{Tape, Told};
 
 pub(crate) struct World {
     pub(crate) setup: Setup,
@@ -49,13 +49,13 @@ impl World {
     pub(crate) async fn new(schedule: &Schedule, traced: bool) -> Result<Self, String> {
         let setup = schedule.setup.clone();
         let begun = Instant::now();
-        let server = Server::start(&setup, Tape::new(setup.window_keys, setup.at_once), begun)
+        let server = Server::start(&setup, LogSpy::new(setup.window_keys, setup.at_once), begun)
             .await
             .map_err(|error| error.to_string())?;
-        let epoch = server.tape().epoch().ok_or("the log was not asked for its epoch")?;
+        let epoch = server.spy().epoch().ok_or("the log was not asked for its epoch")?;
         Ok(Self {
             reference: Reference::new(setup.clone(), epoch),
-            players: setup.persons.iter().map(|_| Player::new(setup.transport)).collect(),
+            players: setup.identities.iter().map(|_| Player::new(setup.transport)).collect(),
             server,
             dead: Vec::new(),
             asks: Asks::default(),
@@ -83,12 +83,12 @@ impl World {
     }
 
     /// Hears what the hooks have told.
-    pub(crate) fn hear_hooks(&mut self) -> Result<(), String> {
-        self.hear_log()?;
-        for note in self.server.notes() {
+    pub(crate) fn observe_hooks(&mut self) -> Result<(), String> {
+        self.observe_log()?;
+        for note in self.server.hook_calls() {
             let moment = self.moment_of_conn(note.serial);
             self.note(|| format!("  hook: #{} {}", note.serial, if note.came.is_some() { "came" } else { "went" }));
-            self.reference.note(&note, moment)?;
+            self.reference.observe_hook(&note, moment)?;
         }
         let now = Instant::now();
         let now = self.serves_until.map_or(now, |until| until.min(now));
@@ -103,13 +103,13 @@ impl World {
     }
 
     /// Hears what the process has done with its log by itself.
-    pub(crate) fn hear_log(&mut self) -> Result<(), String> {
-        for told in self.server.tape().told() {
+    pub(crate) fn observe_log(&mut self) -> Result<(), String> {
+        for told in self.server.spy().take_events() {
             self.note(|| format!("  the log: {told:?}"));
             match told {
-                Told::Anew { epoch, from, at } => self.reference.begin_anew(epoch, from, at)?,
-                Told::Ended(ended) => self.reference.end_absent(&ended)?,
-                Told::Written(ended) => self.reference.written(&ended)?,
+                LogEvent::NewLife { epoch, from, at } => self.reference.begin_life(epoch, from, at)?,
+                LogEvent::Absence(ended) => self.reference.end_absent(&ended)?,
+                LogEvent::UnappliedAbsence(ended) => self.reference.written(&ended)?,
             }
         }
         Ok(())
@@ -117,7 +117,7 @@ impl World {
 
     /// Where the process is now, with the window of the provider that serves this transport.
     pub(crate) fn moment(&self, transport: Transport) -> Moment {
-        self.reference.moment(transport, &self.server.stats_of(transport), self.server.tape().applied())
+        self.reference.moment(transport, &self.server.stats_of(transport), self.server.spy().applied())
     }
 
     /// The same for the transport of the connection with this serial number.
@@ -127,51 +127,51 @@ impl World {
     }
 
     /// One client reads and answers; whether anything moved.
-    pub(crate) fn pump(&mut self, client: usize, budget: usize) -> Result<bool, String> {
+    pub(crate) fn read_client(&mut self, client: usize, budget: usize) -> Result<bool, String> {
         let Some(link) = &mut self.players[client].link else { return Ok(false) };
         let serial = link.serial;
-        let (mut words, mut moved) = (Vec::new(), false);
-        if budget > 0 && !link.is_cut() {
-            (words, moved) = link.read(budget).map_err(|error| format!("c{client}#{serial} reads {error}"))?;
+        let (mut messages, mut moved) = (Vec::new(), false);
+        if budget > 0 && !link.is_broken() {
+            (messages, moved) = link.read(budget).map_err(|error| format!("c{client}#{serial} reads {error}"))?;
         }
-        for word in &words {
-            if self.hear(client, serial, word)? {
+        for message in &messages {
+            if self.observe(client, serial, message)? {
                 self.end(client, "was ended", true)?;
                 return Ok(true);
             }
         }
         moved |= self.answer_late(client);
         let Some(link) = &self.players[client].link else { return Ok(moved) };
-        if link.is_over() && (budget > 0 || link.is_cut()) {
+        if link.is_closed() && (budget > 0 || link.is_broken()) {
             self.end(client, "is over", false)?;
             return Ok(true);
         }
         Ok(moved)
     }
 
-    /// Hears one word; whether it ends the connection.
-    fn hear(&mut self, client: usize, serial: usize, word: &Word) -> Result<bool, String> {
+    /// Hears one message; whether it ends the connection.
+    fn observe(&mut self, client: usize, serial: usize, message: &ServerMessage) -> Result<bool, String> {
         let now = self.moment_of_conn(serial);
-        self.digest.add(self.begun.elapsed(), client, word);
-        self.note(|| format!("  c{client}#{serial} hears {}", brief(word)));
-        let hearing = self.reference.hear(serial, word, now);
-        let hearing = hearing.map_err(|what| format!("c{client}#{serial} hears {}: {what}", brief(word)))?;
+        self.digest.add(self.begun.elapsed(), client, message);
+        self.note(|| format!("  c{client}#{serial} hears {}", brief(message)));
+        let observation = self.reference.observe(serial, message, now);
+        let observation = observation.map_err(|what| format!("c{client}#{serial} hears {}: {what}", brief(message)))?;
         let player = &mut self.players[client];
-        if let Some(cursor) = hearing.cursor {
+        if let Some(cursor) = observation.cursor {
             player.keep(cursor);
         }
-        match hearing.meaning {
-            Meaning::Ask { ack, number } => self.answer(client, ack, number),
-            Meaning::Connected => {
+        match observation.reaction {
+            Reaction::Ask { ack, number } => self.answer(client, ack, number),
+            Reaction::Connected => {
                 player.rooms.extend(&self.reference.conns[serial].named);
                 if self.setup.mixed && self.reference.conns[serial].viewer.transport.is_bidirectional() {
-                    player.link.iter_mut().for_each(|link| link.say(Say::Hello));
+                    player.link.iter_mut().for_each(|link| link.send(&ClientMessage::Event { name: HELLO }));
                 }
             }
-            Meaning::End => return Ok(true),
-            Meaning::Entered(room) => drop(player.rooms.insert(room)),
-            Meaning::Exited(room) => drop(player.rooms.remove(&room)),
-            Meaning::Nothing => {}
+            Reaction::End => return Ok(true),
+            Reaction::Entered(room) => drop(player.rooms.insert(room)),
+            Reaction::Exited(room) => drop(player.rooms.remove(&room)),
+            Reaction::Nothing => {}
         }
         Ok(false)
     }
@@ -181,7 +181,7 @@ impl World {
         match asks::manner(answers, client) {
             Answer::Late => {
                 let at = Instant::now() + Duration::from_secs(5);
-                self.players[client].late.push(Late { at, ack, number });
+                self.players[client].late.push(LateAnswer { at, ack, number });
             }
             Answer::Never => {}
             Answer::Now => self.answer_now(client, ack, number),
@@ -190,7 +190,7 @@ impl World {
 
     fn answer_now(&mut self, client: usize, ack: u64, number: u64) {
         let Some(link) = &mut self.players[client].link else { return };
-        link.say(Say::Answer { ack, json: asks::answer(link.serial, number) });
+        link.send(&ClientMessage::Answer { ack, json: asks::answer(link.serial, number) });
         link.answering.push(number);
         if let Some(asked) = self.reference.conns[link.serial].asks.get_mut(&number) {
             asked.answered = Some(Instant::now());
@@ -201,7 +201,7 @@ impl World {
     fn answer_late(&mut self, client: usize) -> bool {
         let now = Instant::now();
         let late = &mut self.players[client].late;
-        let due: Vec<Late> = late.extract_if(.., |late| late.at <= now).collect();
+        let due: Vec<LateAnswer> = late.extract_if(.., |late| late.at <= now).collect();
         due.iter().for_each(|late| self.answer_now(client, late.ack, late.number));
         !due.is_empty()
     }
@@ -211,18 +211,18 @@ impl World {
         let Some(link) = self.players[client].link.take() else { return Ok(()) };
         self.note(|| format!("  c{client}#{} {how}", link.serial));
         self.players[client].late.clear();
-        let amid = link.is_amid();
+        let amid = link.is_incomplete();
         let conn = &mut self.reference.conns[link.serial];
-        conn.over = true;
+        conn.abandoned = true;
         let refused = told && !conn.connected;
-        let (may_end, sent_back) = (conn.may_end(), conn.sent_back && conn.connected);
+        let (may_end, outdated) = (conn.may_end(), conn.outdated && conn.connected);
         if !may_end && !refused {
             return Err(format!("c{client}#{}: the server ended the connection without a cause", link.serial));
         }
-        if sent_back {
+        if outdated {
             self.reference.cover("sent back by a new epoch");
         }
-        if link.is_cut() {
+        if link.is_broken() {
             self.reference.cover(if amid { "cut amid something" } else { "cut between two things" });
         }
         Ok(())
@@ -236,9 +236,9 @@ impl World {
                 return Ok(());
             }
             quiet += 1;
-            self.hear_hooks()?;
+            self.observe_hooks()?;
             for client in 0..self.players.len() {
-                if self.players[client].budget() == usize::MAX && self.pump(client, usize::MAX)? {
+                if self.players[client].budget() == usize::MAX && self.read_client(client, usize::MAX)? {
                     quiet = 0;
                 }
             }
@@ -249,10 +249,10 @@ impl World {
 
     /// Every client that reads does so once, slow ones too.
     pub(crate) fn look(&mut self) -> Result<bool, String> {
-        self.hear_hooks()?;
+        self.observe_hooks()?;
         let mut moved = false;
         for client in 0..self.players.len() {
-            moved |= self.pump(client, self.players[client].budget())?;
+            moved |= self.read_client(client, self.players[client].budget())?;
         }
         Ok(moved)
     }
@@ -286,7 +286,7 @@ impl World {
                 return Err("it never comes to rest".to_owned());
             }
         }
-        self.hear_log()?;
+        self.observe_log()?;
         self.check_windows()?;
         let now = Instant::now();
         for (client, player) in self.players.iter_mut().enumerate() {
@@ -297,7 +297,7 @@ impl World {
                 return Err(format!("c{client}#{serial} was never answered"));
             }
             self.reference.check_settled(serial).map_err(|what| format!("c{client}#{serial}: {what}"))?;
-            if link.has_said_all() {
+            if link.has_sent_all() {
                 for number in link.answering.drain(..) {
                     if let Some(asked) = self.reference.conns[serial].asks.get_mut(&number) {
                         asked.arrived = Some(now);
@@ -361,13 +361,13 @@ impl World {
     }
 
     /// Lets go of everything the clients have.
-    pub(crate) fn cut_all(&mut self) {
+    pub(crate) fn disconnect_all(&mut self) {
         for player in &mut self.players {
             player.late.clear();
             if let Some(link) = player.link.take() {
                 let conn = &mut self.reference.conns[link.serial];
-                conn.over = true;
-                conn.calm = false;
+                conn.abandoned = true;
+                conn.undisturbed = false;
             }
         }
         self.dead.clear();
@@ -375,11 +375,11 @@ impl World {
 
     /// Ends the process; its hooks run.
     pub(crate) async fn stop(&mut self) -> Result<(), String> {
-        self.cut_all();
+        self.disconnect_all();
         self.serves_until.get_or_insert(Instant::now());
         self.server.shutdown(Drain::now()).await;
         sleep(Duration::from_millis(1)).await;
-        self.hear_hooks()?;
+        self.observe_hooks()?;
         for (transport, stats) in self.server.stats() {
             let coverage = &mut self.reference.coverage;
             coverage.add(transport, "overflow", stats.overflows);
@@ -393,26 +393,19 @@ impl World {
     }
 }
 
-impl Kind {
-    /// The event's name on the wire.
-    pub(crate) fn name(self) -> &'static str {
-        if self == Self::Volatile { "v" } else { "e" }
-    }
-}
-
-/// A word without its padding.
-fn brief(word: &Word) -> String {
-    match word {
-        Word::Event { name, data, cursor, ack } => {
-            let place = cursor.as_ref().and_then(|cursor| cursor.parse::<realtime_core::Cursor>().ok());
-            let place = place.map(|cursor| format!(" at {}", cursor.position())).unwrap_or_default();
+/// A message without its padding.
+fn brief(message: &ServerMessage) -> String {
+    match message {
+        ServerMessage::Event { name, data, cursor, ack } => {
+            let position = cursor.as_ref().and_then(|cursor| cursor.parse::<realtime_core::Cursor>().ok());
+            let position = position.map(|cursor| format!(" at {}", cursor.position())).unwrap_or_default();
             let ack = ack.map(|ack| format!(" to be answered as {ack}")).unwrap_or_default();
             let data = data.get("n").map_or_else(|| data.to_string(), |number| format!("n={number}"));
-            format!("{name} {data}{place}{ack}")
+            format!("{name} {data}{position}{ack}")
         }
-        Word::Cursor(cursor) => {
-            let place = cursor.parse::<realtime_core::Cursor>().map(|cursor| cursor.position());
-            format!("a bare place: {place:?}")
+        ServerMessage::Cursor(cursor) => {
+            let position = cursor.parse::<realtime_core::Cursor>().map(|cursor| cursor.position());
+            format!("a bare position: {position:?}")
         }
         other => format!("{other:?}"),
     }

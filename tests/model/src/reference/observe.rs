@@ -1,21 +1,21 @@
-//! What a client may hear: every word is held against the reference.
+//! What a client may hear: every message is held against the reference.
 
 use realtime_core::Cursor;
+use realtime_wire::{ServerMessage, Transport};
 use serde_json::Value;
 
-use crate::client::Word;
 use crate::conn::{Asked, Moment};
+use crate::frame_probe::LARGE;
 use crate::generate::{CLOSED_ROOM, FROM_NOW_ROOM};
-use crate::lives::Life;
-use crate::log::{Place, What};
+use crate::log::{Position, RecordKind};
+use crate::reference::lives::Life;
 use crate::reference::{Given, Reference, Sent};
-use crate::rooms::Sees;
-use crate::schedule::{By, Id, Scope, Transport};
-use crate::tap::LARGE;
+use crate::rooms::Visibility;
+use crate::schedule::{By, Id, Scope};
 
-/// What a word means for the client.
+/// What a message means for the client.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Meaning {
+pub(crate) enum Reaction {
     /// To be answered with this number.
     Ask {
         ack: u64,
@@ -31,71 +31,82 @@ pub(crate) enum Meaning {
 }
 
 /// What was heard, for the trace and the digest.
-pub(crate) struct Hearing {
-    pub(crate) meaning: Meaning,
-    /// The place from which the client would go on now.
+pub(crate) struct Observation {
+    pub(crate) reaction: Reaction,
+    /// The position from which the client would go on now.
     pub(crate) cursor: Option<String>,
 }
 
 impl Reference {
-    /// Takes a word; `now` is where the server is at the latest.
+    /// Takes a message; `now` is where the server is at the latest.
     ///
     /// # Errors
     /// What is wrong with it.
-    pub(crate) fn hear(&mut self, serial: usize, word: &Word, now: Moment) -> Result<Hearing, String> {
+    pub(crate) fn observe(
+        &mut self,
+        serial: usize,
+        message: &ServerMessage,
+        now: Moment,
+    ) -> Result<Observation, String> {
         let mut told = None;
-        let meaning = match word {
-            Word::Cursor(cursor) => {
+        let reaction = match message {
+            ServerMessage::Cursor(cursor) => {
                 told = Some(cursor.clone());
-                self.hear_cursor(serial, cursor)?
+                self.observe_cursor(serial, cursor)?
             }
-            Word::Event { name, data, cursor, ack } => {
+            ServerMessage::Event { name, data, cursor, ack } => {
                 told.clone_from(cursor);
                 let cursor = cursor.as_deref();
                 match (&**name, cursor, ack) {
-                    ("connected", Some(cursor), None) => self.hear_connected(serial, data, cursor, now)?,
-                    ("lost", Some(cursor), None) => self.hear_lost(serial, data, cursor, now)?,
-                    ("reconnect", None, None) => self.hear_reconnect(serial, data)?,
-                    ("e", Some(cursor), None) => self.hear_event(serial, data, cursor)?,
-                    ("q", None, Some(ack)) => self.hear_ask(serial, data, *ack)?,
-                    ("v", None, None) => self.hear_volatile(serial, data)?,
+                    ("connected", Some(cursor), None) => self.observe_connected(serial, data, cursor, now)?,
+                    ("lost", Some(cursor), None) => self.observe_lost(serial, data, cursor, now)?,
+                    ("reconnect", None, None) => self.observe_reconnect(serial, data)?,
+                    ("e", Some(cursor), None) => self.observe_event(serial, data, cursor)?,
+                    ("q", None, Some(ack)) => self.observe_ask(serial, data, *ack)?,
+                    ("v", None, None) => self.observe_volatile(serial, data)?,
                     _ => return Err("not an event that was sent".to_owned()),
                 }
             }
-            Word::Goodbye => Meaning::End,
-            Word::Refused(text) => self.hear_refusal(serial, text)?,
-            Word::Reply { ack, ok } => self.hear_reply(serial, *ack, *ok)?,
+            ServerMessage::Close => Reaction::End,
+            ServerMessage::Refused(text) => self.observe_refusal(serial, text)?,
+            ServerMessage::Reply { ack, ok } => self.observe_reply(serial, *ack, *ok)?,
         };
-        let early = !self.conns[serial].connected && !matches!(meaning, Meaning::Connected | Meaning::End);
+        let early = !self.conns[serial].connected && !matches!(reaction, Reaction::Connected | Reaction::End);
         if early {
             return Err("before \"connected\"".to_owned());
         }
         if let Some(told) = &told {
-            let mark = self.log_of(&self.conns[serial]).mark(self.place(serial, told)?);
+            let mark = self.log_of(&self.conns[serial]).mark(self.position(serial, told)?);
             self.given.insert(told.clone(), Given { mark, process: self.process });
         }
-        Ok(Hearing { meaning, cursor: told })
+        Ok(Observation { reaction, cursor: told })
     }
 
-    fn hear_connected(&mut self, serial: usize, data: &Value, cursor: &str, now: Moment) -> Result<Meaning, String> {
+    fn observe_connected(
+        &mut self,
+        serial: usize,
+        data: &Value,
+        cursor: &str,
+        now: Moment,
+    ) -> Result<Reaction, String> {
         let conn = &self.conns[serial];
         if conn.connected {
             return Err("a second \"connected\"".to_owned());
         }
         // A connection is of one life of the log, whatever happened meanwhile.
         let epoch = cursor.parse::<Cursor>().map_err(|error| format!("{error}: {cursor:?}"))?.epoch();
-        let life = self.life_of(epoch).ok_or("a place of an unknown epoch")?;
+        let life = self.life_of(epoch).ok_or("a position of an unknown epoch")?;
         if conn.life.is_some_and(|known| known != life) {
-            return Err("a place of another life than that in which it was registered".to_owned());
+            return Err("a position of another life than that in which it was registered".to_owned());
         }
         self.conns[serial].life = Some(life);
-        self.conns[serial].sent_back = life != self.life();
-        let place = self.place(serial, cursor)?;
+        self.conns[serial].outdated = life != self.life();
+        let position = self.position(serial, cursor)?;
         let conn = &self.conns[serial];
         let (earliest, latest) = self.registered(conn, life, now);
         let presented = conn.presented.as_deref();
         if data["cursor"] != cursor || data["message"] != "connected" {
-            return Err("the welcome's place is not its cursor".to_owned());
+            return Err("the welcome's position is not its cursor".to_owned());
         }
         if conn.viewer.connection.as_ref().is_some_and(|id| data["connectionId"] != id.as_str()) {
             return Err("the welcome names another connection".to_owned());
@@ -106,44 +117,44 @@ impl Reference {
         let Some(covered) = right else {
             return Err(format!("the wrong reason: at {earliest:?} to {latest:?}"));
         };
-        if resumed && presented != Some(cursor) || !resumed && !(earliest.end..=latest.end).contains(&place) {
-            return Err(format!("it goes on from {place}: at {earliest:?} to {latest:?}"));
+        if resumed && presented != Some(cursor) || !resumed && !(earliest.end..=latest.end).contains(&position) {
+            return Err(format!("it goes on from {position}: at {earliest:?} to {latest:?}"));
         }
         if conn.named.contains(&CLOSED_ROOM) {
             return Err("let into a closed room".to_owned());
         }
-        let (person, users) = (conn.viewer.person, &self.lives[life].log.users);
+        let (identity, users) = (conn.viewer.identity, &self.lives[life].log.users);
         let entered = |room| {
             if room == FROM_NOW_ROOM && resumed {
                 return (room, earliest.end, latest.end);
             }
             // Nothing of before it was taken out.
-            let left = |by| users.left(person, room, by).max(place);
+            let left = |by| users.left(identity, room, by).max(position);
             (room, left(earliest.end), left(latest.end))
         };
         let entered: Vec<_> = conn.named.iter().copied().map(entered).collect();
         let conn = &mut self.conns[serial];
         conn.connected = true;
         conn.resumed = resumed;
-        conn.place = place;
+        conn.position = position;
         entered.iter().for_each(|(room, from, to)| conn.viewer.own.entered_between(*room, *from, *to));
         if !self.conns[serial].named.is_empty() {
             self.cover("room named when connecting");
         }
-        if resumed && place > 0 && place == earliest.start && place == earliest.end {
+        if resumed && position > 0 && position == earliest.start && position == earliest.end {
             self.cover("resumed at the end of a quiet log");
         }
-        let across = self.conns[serial].asked.life != life;
+        let across = self.conns[serial].requested.life != life;
         self.cover(covered);
         if let Some((from, to)) = self.crossing(serial).filter(|_| resumed) {
             self.coverage.add(from, "left for another transport, and resumed", 1);
             self.coverage.add(to, "resumed from another transport", 1);
         }
-        self.cover_place(serial, covered, latest);
+        self.cover_position(serial, covered, latest);
         if across {
             self.cover("connected while the log began anew");
         }
-        Ok(Meaning::Connected)
+        Ok(Reaction::Connected)
     }
 
     /// What it means that a connection is told this reason, if it may be told so when it was registered between these moments.
@@ -155,7 +166,7 @@ impl Reference {
         resumed: bool,
     ) -> Option<&'static str> {
         let conn = &self.conns[serial];
-        let (log, person) = (self.log_of(conn), conn.viewer.person);
+        let (log, identity) = (self.log_of(conn), conn.viewer.identity);
         if resumed == (reason != "resumed") {
             return None;
         }
@@ -168,40 +179,40 @@ impl Reference {
         let Some(given) = self.given.get(text) else {
             return is_invalid.then_some("connected: invalid, made up in this epoch");
         };
-        let place = cursor.position().get();
-        let ended = |by| place < log.users.ended(person, by);
-        let is_same = place <= latest.end && log.mark(place) == given.mark;
+        let position = cursor.position().get();
+        let ended = |by| position < log.users.ended(identity, by);
+        let is_same = position <= latest.end && log.mark(position) == given.mark;
         match reason {
-            "epoch" => (place > earliest.end || !is_same).then_some("connected: epoch, for its record is gone"),
-            "expired" if place < latest.start => Some("connected: expired"),
+            "epoch" => (position > earliest.end || !is_same).then_some("connected: epoch, for its record is gone"),
+            "expired" if position < latest.start => Some("connected: expired"),
             "expired" => (is_same && ended(latest.end)).then_some("connected: expired by absence"),
-            "resumed" if !is_same || place < earliest.start || ended(earliest.end) => None,
+            "resumed" if !is_same || position < earliest.start || ended(earliest.end) => None,
             "resumed" if given.process != self.process => Some("connected: resumed at another process"),
             "resumed" => Some("connected: resumed"),
             _ => None,
         }
     }
 
-    fn hear_event(&mut self, serial: usize, data: &Value, cursor: &str) -> Result<Meaning, String> {
-        let (number, place) = self.logged(serial, data)?;
-        if self.place(serial, cursor)? != place {
-            return Err(format!("not its place, which is {place}"));
+    fn observe_event(&mut self, serial: usize, data: &Value, cursor: &str) -> Result<Reaction, String> {
+        let (number, position) = self.logged(serial, data)?;
+        if self.position(serial, cursor)? != position {
+            return Err(format!("not its position, which is {position}"));
         }
-        let record = self.log_of(&self.conns[serial]).record(place);
-        if record.what != What::Event || record.number != number {
+        let record = self.log_of(&self.conns[serial]).record(position);
+        if record.kind != RecordKind::Event || record.number != number {
             return Err("not delivered as an event".to_owned());
         }
         let (scope, latest, of_another_node) = (record.audience.scope, record.latest, record.process.is_none());
         let exception = record.audience.except_user.is_some() || record.audience.except_connection.is_some();
         let by = record.by;
-        self.arrive(serial, place)?;
+        self.arrive(serial, position)?;
         let life = self.conns[serial].life.unwrap_or(self.life());
         let (conn, Life { epoch, log, .. }) = (&mut self.conns[serial], &self.lives[life]);
-        conn.owed.retain(|owed| !log.is_same_series(owed.place, place));
-        conn.place = place;
-        let came = conn.came.filter(|came| came.life == life);
+        conn.owed.retain(|owed| !log.is_same_series(owed.position, position));
+        conn.position = position;
+        let came = conn.registered.filter(|came| came.life == life);
         let (client, resumed, born) = (conn.client, conn.resumed, came.map_or(0, |came| came.end));
-        if !self.delivered[client].insert((epoch.get(), place)) {
+        if !self.delivered[client].insert((epoch.get(), position)) {
             return Err("a second time".to_owned());
         }
         self.cover("event");
@@ -213,7 +224,7 @@ impl Reference {
             Scope::User(_) => "event to a user",
             Scope::UserIn(..) => "event to a user of a tenant",
         });
-        if resumed && place <= born {
+        if resumed && position <= born {
             self.cover("event seen after a resume");
         }
         let transport = self.conns[serial].viewer.transport;
@@ -237,35 +248,35 @@ impl Reference {
         }
         if let Scope::Room(_) | Scope::RoomIn(..) = scope
             && let log = self.log_of(&self.conns[serial])
-            && log.is_for(&self.conns[serial].viewer, &log.record(place).audience, log.end() + 1) == Sees::No
+            && log.is_for(&self.conns[serial].viewer, &log.record(position).audience, log.end() + 1) == Visibility::No
         {
             self.cover("event to a room, to someone who has left it since");
         }
-        Ok(Meaning::Nothing)
+        Ok(Reaction::Nothing)
     }
 
-    fn hear_ask(&mut self, serial: usize, data: &Value, ack: u64) -> Result<Meaning, String> {
-        let (number, place) = self.logged(serial, data)?;
-        let record = self.log_of(&self.conns[serial]).record(place);
-        if record.what != What::Ask || record.number != number {
+    fn observe_ask(&mut self, serial: usize, data: &Value, ack: u64) -> Result<Reaction, String> {
+        let (number, position) = self.logged(serial, data)?;
+        let record = self.log_of(&self.conns[serial]).record(position);
+        if record.kind != RecordKind::Ask || record.number != number {
             return Err("not delivered as an ask".to_owned());
         }
-        self.arrive(serial, place)?;
+        self.arrive(serial, position)?;
         let conn = &self.conns[serial];
-        let (earliest, _) = self.registered(conn, conn.life.unwrap_or(self.life()), conn.asked);
-        if earliest.end >= place {
+        let (earliest, _) = self.registered(conn, conn.life.unwrap_or(self.life()), conn.requested);
+        if earliest.end >= position {
             return Err(format!("an ask of before the connection, which came after {}", earliest.end));
         }
         let conn = &mut self.conns[serial];
         if conn.asks.insert(number, Asked::default()).is_some() {
             return Err("an ask for the second time".to_owned());
         }
-        conn.place = place;
+        conn.position = position;
         self.cover("ask");
-        Ok(Meaning::Ask { ack, number })
+        Ok(Reaction::Ask { ack, number })
     }
 
-    fn hear_volatile(&mut self, serial: usize, data: &Value) -> Result<Meaning, String> {
+    fn observe_volatile(&mut self, serial: usize, data: &Value) -> Result<Reaction, String> {
         let number = number(data)?;
         let Some(Sent::Volatile { may, pad }) = self.sent.get(number as usize) else {
             return Err("not sent as a volatile event".to_owned());
@@ -278,26 +289,26 @@ impl Reference {
             return Err("a volatile event for the second time".to_owned());
         }
         self.cover("volatile event");
-        Ok(Meaning::Nothing)
+        Ok(Reaction::Nothing)
     }
 
-    fn hear_lost(&mut self, serial: usize, data: &Value, cursor: &str, now: Moment) -> Result<Meaning, String> {
+    fn observe_lost(&mut self, serial: usize, data: &Value, cursor: &str, now: Moment) -> Result<Reaction, String> {
         let now = self.moment_of(&self.conns[serial], now);
-        let from = self.place(serial, data["from"].as_str().unwrap_or_default())?;
-        let until = self.place(serial, data["until"].as_str().unwrap_or_default())?;
-        if self.place(serial, cursor)? != until {
-            return Err("its place is not where it ends".to_owned());
+        let from = self.position(serial, data["from"].as_str().unwrap_or_default())?;
+        let until = self.position(serial, data["until"].as_str().unwrap_or_default())?;
+        if self.position(serial, cursor)? != until {
+            return Err("its position is not where it ends".to_owned());
         }
-        if from < self.conns[serial].place || until <= from {
-            return Err(format!("lost {from} to {until}, but everything up to {} came", self.conns[serial].place));
+        if from < self.conns[serial].position || until <= from {
+            return Err(format!("lost {from} to {until}, but everything up to {} came", self.conns[serial].position));
         }
         if !data["position"].is_null() {
-            return self.hear_passed_over(serial, data, (from, until));
+            return self.observe_passed_over(serial, data, (from, until));
         }
         if from >= now.start {
             return Err(format!("lost from {from} on, but the window from {} to {} has it", now.start, now.end));
         }
-        // Who has lost its place goes on after the oldest quarter of the window, and an eighth more at most.
+        // Who has lost its position goes on after the oldest quarter of the window, and an eighth more at most.
         let records = now.end - now.start;
         let most = now.start + records / 4 + records / 8;
         if until > most {
@@ -306,23 +317,28 @@ impl Reference {
         self.check_gap(serial, from)?;
         self.cover_lost(serial, (from, until), now);
         let conn = &mut self.conns[serial];
-        conn.place = until;
+        conn.position = until;
         // What would have come instead may be among what is lost.
         conn.owed.clear();
         self.cover("lost");
-        Ok(Meaning::Nothing)
+        Ok(Reaction::Nothing)
     }
 
     /// One event was passed over, for it is large and connections of the user have ended within it, three times at least.
-    fn hear_passed_over(&mut self, serial: usize, data: &Value, place: (Place, Place)) -> Result<Meaning, String> {
-        let (from, until) = place;
+    fn observe_passed_over(
+        &mut self,
+        serial: usize,
+        data: &Value,
+        position: (Position, Position),
+    ) -> Result<Reaction, String> {
+        let (from, until) = position;
         let (conn, size) = (&self.conns[serial], data["size"].as_u64().unwrap_or_default() as usize);
         let log = self.log_of(conn);
         let record = log.record(until);
         if data["position"] != until || from + 1 != until {
             return Err(format!("passed over at {}, but lost {from} to {until}", data["position"]));
         }
-        if record.what != What::Event || log.sees(&conn.viewer, until) == Sees::No {
+        if record.kind != RecordKind::Event || log.sees(&conn.viewer, until) == Visibility::No {
             return Err("passed over, which was not for it".to_owned());
         }
         let Some(Sent::Logged { pad, .. }) = self.sent.get(record.number as usize) else {
@@ -331,30 +347,31 @@ impl Reference {
         if size <= LARGE || !(*pad..*pad + 700).contains(&size) {
             return Err(format!("passed over with a size of {size}, and {pad} of padding"));
         }
-        let of_now = self.conns[self.first..].iter();
-        let of_the_user = of_now.filter(|other| other.viewer.person == conn.viewer.person && other.life == conn.life);
+        let current = self.conns[self.first..].iter();
+        let of_the_user =
+            current.filter(|other| other.viewer.identity == conn.viewer.identity && other.life == conn.life);
         let cuts = of_the_user.filter(|other| other.ended_within(record.number)).count();
-        if cuts < 3 || conn.viewer.person.user.is_none() {
+        if cuts < 3 || conn.viewer.identity.user.is_none() {
             return Err(format!("passed over, and {cuts} connections of the user have ended within it"));
         }
         self.check_gap(serial, from)?;
-        self.conns[serial].place = until;
+        self.conns[serial].position = until;
         self.cover("event passed over");
-        Ok(Meaning::Nothing)
+        Ok(Reaction::Nothing)
     }
 
-    fn hear_cursor(&mut self, serial: usize, cursor: &str) -> Result<Meaning, String> {
-        let place = self.place(serial, cursor)?;
-        if place < self.conns[serial].place || place > self.log_of(&self.conns[serial]).end() {
-            return Err(format!("a place that leads from {} to {place}", self.conns[serial].place));
+    fn observe_cursor(&mut self, serial: usize, cursor: &str) -> Result<Reaction, String> {
+        let position = self.position(serial, cursor)?;
+        if position < self.conns[serial].position || position > self.log_of(&self.conns[serial]).end() {
+            return Err(format!("a position that leads from {} to {position}", self.conns[serial].position));
         }
-        self.check_gap(serial, place)?;
-        self.conns[serial].place = place;
-        self.cover("place without an event");
-        Ok(Meaning::Nothing)
+        self.check_gap(serial, position)?;
+        self.conns[serial].position = position;
+        self.cover("position without an event");
+        Ok(Reaction::Nothing)
     }
 
-    fn hear_reconnect(&mut self, serial: usize, data: &Value) -> Result<Meaning, String> {
+    fn observe_reconnect(&mut self, serial: usize, data: &Value) -> Result<Reaction, String> {
         if !self.conns[serial].may_end() {
             return Err("told to come back without a restart".to_owned());
         }
@@ -365,22 +382,22 @@ impl Reference {
             return Err("a delay out of its bounds".to_owned());
         }
         self.cover("told when to come back");
-        Ok(Meaning::Nothing)
+        Ok(Reaction::Nothing)
     }
 
-    fn hear_refusal(&mut self, serial: usize, text: &str) -> Result<Meaning, String> {
+    fn observe_refusal(&mut self, serial: usize, text: &str) -> Result<Reaction, String> {
         let conn = &self.conns[serial];
         if conn.connected {
-            return if conn.may_end() { Ok(Meaning::End) } else { Err("refused after all".to_owned()) };
+            return if conn.may_end() { Ok(Reaction::End) } else { Err("refused after all".to_owned()) };
         }
         if conn.named.contains(&CLOSED_ROOM) && (text == "403" || text.contains("room")) {
             self.cover("refused: room");
-            return Ok(Meaning::End);
+            return Ok(Reaction::End);
         }
-        if conn.calm { Err("refused".to_owned()) } else { Ok(Meaning::End) }
+        if conn.undisturbed { Err("refused".to_owned()) } else { Ok(Reaction::End) }
     }
 
-    fn hear_reply(&mut self, serial: usize, ack: u64, ok: bool) -> Result<Meaning, String> {
+    fn observe_reply(&mut self, serial: usize, ack: u64, ok: bool) -> Result<Reaction, String> {
         let end = self.log_of(&self.conns[serial]).end();
         let conn = &mut self.conns[serial];
         let request = conn.request.take().filter(|request| request.ack == ack).ok_or("a reply to nothing")?;
@@ -390,39 +407,41 @@ impl Reference {
         }
         if !ok {
             self.cover("room entry denied");
-            return Ok(Meaning::Nothing);
+            return Ok(Reaction::Nothing);
         }
         if request.enter {
             own.entered_by(room, end);
             self.cover("room entered");
-            Ok(Meaning::Entered(room))
+            Ok(Reaction::Entered(room))
         } else {
             own.left_by(room, end);
             self.cover("room exited");
-            Ok(Meaning::Exited(room))
+            Ok(Reaction::Exited(room))
         }
     }
 
-    /// A place in the life of the log that a connection belongs to.
-    fn place(&self, serial: usize, cursor: &str) -> Result<Place, String> {
+    /// A position in the life of the log that a connection belongs to.
+    fn position(&self, serial: usize, cursor: &str) -> Result<Position, String> {
         let cursor: Cursor = cursor.parse().map_err(|error| format!("{error}: {cursor:?}"))?;
         let conn = &self.conns[serial];
         if cursor.epoch() != self.lives[conn.life.unwrap_or(self.life())].epoch {
-            return Err("a place of another epoch".to_owned());
+            return Err("a position of another epoch".to_owned());
         }
-        let place = cursor.position().get();
+        let position = cursor.position().get();
         let end = self.log_of(conn).end();
-        if place <= end { Ok(place) } else { Err(format!("a place after the log's end, which is {end}")) }
+        if position <= end { Ok(position) } else { Err(format!("a position after the log's end, which is {end}")) }
     }
 
     /// The number of an event, and where it is in the log that a connection reads.
-    fn logged(&self, serial: usize, data: &Value) -> Result<(u64, Place), String> {
+    fn logged(&self, serial: usize, data: &Value) -> Result<(u64, Position), String> {
         let number = number(data)?;
         let log = self.log_of(&self.conns[serial]);
         match self.sent.get(number as usize) {
-            Some(Sent::Logged { place, pad }) if *place <= log.end() && log.record(*place).number == number => {
+            Some(Sent::Logged { position, pad })
+                if *position <= log.end() && log.record(*position).number == number =>
+            {
                 check_pad(data, *pad)?;
-                Ok((number, *place))
+                Ok((number, *position))
             }
             _ => Err("not in this log".to_owned()),
         }

@@ -1,14 +1,14 @@
-//! The windows of several providers on one log: each has the records for its own provider, and the places of the others.
+//! The windows of several providers on one log: each has the records for its own provider, and the positions of the others.
 
 use realtime_core::Stats;
 
 use crate::conn::Moment;
-use crate::log::Place;
+use crate::log::Position;
 use crate::reference::Reference;
-use crate::schedule::Transport;
+use realtime_wire::Transport;
 
-/// How many times as many places as records a window keeps, where most are other providers'.
-const PLACES: u64 = 8;
+/// How many times as many positions as records a window keeps, where most are other providers'.
+const POSITIONS: u64 = 8;
 /// What a frame and its record are at the most, beside the padding.
 pub(crate) const MOST: u64 = 700;
 
@@ -16,56 +16,56 @@ pub(crate) const MOST: u64 = 700;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds {
     /// Where the process began to read.
-    begun: Place,
+    begun: Position,
     /// The newest one of the provider's own records that has left the window.
-    gone: Place,
-    /// The place before those that are kept, whosever their records are.
-    places: Place,
-    /// The place before the newest record, if that one alone has more bytes than the window may have: nothing is beside it.
-    alone: Place,
+    gone: Position,
+    /// The position before those that are kept, whosever their records are.
+    positions: Position,
+    /// The position before the newest record, if that one alone has more bytes than the window may have: nothing is beside it.
+    alone: Position,
 }
 
 impl Bounds {
-    /// The place before the oldest one of the window.
-    pub(crate) fn start(self) -> Place {
-        self.begun.max(self.gone).max(self.places).max(self.alone)
+    /// The position before the oldest one of the window.
+    pub(crate) fn start(self) -> Position {
+        self.begun.max(self.gone).max(self.positions).max(self.alone)
     }
 }
 
 impl Reference {
     /// What bounds the window of this transport's provider in the life of now, which has applied everything up to here. Records
-    /// leave one after the other until the bounds hold; a place of other providers' is in no bound but that of places, so none
+    /// leave one after the other until the bounds hold; a position of other providers' is in no bound but that of positions, so none
     /// of them is the last to leave for another one, unless only the newest record is left, which stays whatever its size.
-    pub(crate) fn bounds(&self, transport: Transport, stats: &Stats, end: Place) -> Bounds {
+    pub(crate) fn bounds(&self, transport: Transport, stats: &Stats, end: Position) -> Bounds {
         let life = self.life();
         let begun = self.lives[life].begun;
         let end = end.min(self.log().end());
-        let mut own = (begun + 1..=end).rev().filter(|place| self.is_own(life, transport, *place));
+        let mut own = (begun + 1..=end).rev().filter(|position| self.is_own(life, transport, *position));
         let gone = own.nth(stats.window_records as usize).unwrap_or_default();
-        let most = (self.setup.window_records as u64).saturating_mul(PLACES);
+        let most = (self.setup.window_records as u64).saturating_mul(POSITIONS);
         let is_alone = stats.window_records == 1 && stats.window_bytes > self.setup.window_bytes as u64;
         let alone = if is_alone { end.saturating_sub(1) } else { 0 };
-        Bounds { begun, gone, places: end.saturating_sub(most), alone }
+        Bounds { begun, gone, positions: end.saturating_sub(most), alone }
     }
 
     /// Whether a record is for the provider of this transport.
-    fn is_own(&self, life: usize, transport: Transport, place: Place) -> bool {
-        self.lives[life].log.record(place).audience.providers.serve(transport)
+    fn is_own(&self, life: usize, transport: Transport, position: Position) -> bool {
+        self.lives[life].log.record(position).audience.providers.serve(transport)
     }
 
-    /// Whether a window begins after another provider's record because of its places, as it does with more than one record.
-    fn is_by_places(&self, transport: Transport, at: Moment) -> bool {
+    /// Whether a window begins after another provider's record because of its positions, as it does with more than one record.
+    fn is_by_positions(&self, transport: Transport, at: Moment) -> bool {
         let begun = self.lives[at.life].begun;
         at.start > begun && at.start + 1 < at.end && !self.is_own(at.life, transport, at.start)
     }
 
     /// Looks whether a provider's window has what its bounds say, where others are on the log; only when nothing is under way.
-    pub(crate) fn check_shared(&mut self, transport: Transport, stats: &Stats) -> Result<(), String> {
+    pub(crate) fn check_shared_window(&mut self, transport: Transport, stats: &Stats) -> Result<(), String> {
         let (life, end) = (self.life(), self.log().end());
         let (records, bytes) = (self.setup.window_records as u64, self.setup.window_bytes as u64);
         let bounds = self.bounds(transport, stats, end);
         let start = bounds.start();
-        let own = (start + 1..=end).filter(|place| self.is_own(life, transport, *place)).count() as u64;
+        let own = (start + 1..=end).filter(|position| self.is_own(life, transport, *position)).count() as u64;
         if stats.window_records != own {
             return Err(format!("the window of {transport} has {} records of its {own}", stats.window_records));
         }
@@ -75,8 +75,8 @@ impl Reference {
         if start == bounds.begun {
             return Ok(());
         }
-        let exceeded = if start == bounds.places {
-            "window exceeded by other providers' places"
+        let exceeded = if start == bounds.positions {
+            "window exceeded by other providers' positions"
         } else if own == records {
             "window exceeded by one provider's count"
         } else if start == bounds.alone {
@@ -94,11 +94,11 @@ impl Reference {
     }
 
     /// Counts what a connection's welcome has shown of windows that are not alike, when it was at this moment.
-    pub(crate) fn cover_place(&mut self, serial: usize, covered: &'static str, at: Moment) {
+    pub(crate) fn cover_position(&mut self, serial: usize, covered: &'static str, at: Moment) {
         let Some((_, to)) = self.crossing(serial).filter(|_| self.setup.mixed) else { return };
-        let (place, begun) = (self.conns[serial].place, self.lives[at.life].begun);
-        let is_others = |place: Place| place > begun && !self.is_own(at.life, to, place);
-        let (by_places, at_others) = (self.is_by_places(to, at), is_others(place));
+        let (position, begun) = (self.conns[serial].position, self.lives[at.life].begun);
+        let is_others = |position: Position| position > begun && !self.is_own(at.life, to, position);
+        let (by_positions, at_others) = (self.is_by_positions(to, at), is_others(position));
         let dropped = at.start > begun;
         let resumed = self.conns[serial].resumed;
         let mut cover = |is: bool, what| {
@@ -108,25 +108,25 @@ impl Reference {
         };
         let expired = covered == "connected: expired";
         cover(expired, "expired over another transport");
-        cover(expired && by_places, "expired over another transport, by places");
+        cover(expired && by_positions, "expired over another transport, by positions");
         cover(resumed && dropped, "resumed over another transport, in a trimmed window");
         cover(resumed && dropped && at_others, "resumed over another transport, at a record not for it");
     }
 
-    /// Counts what a connection has lost between two places, at this moment.
-    pub(crate) fn cover_lost(&mut self, serial: usize, (from, until): (Place, Place), at: Moment) {
+    /// Counts what a connection has lost between two positions, at this moment.
+    pub(crate) fn cover_lost(&mut self, serial: usize, (from, until): (Position, Position), at: Moment) {
         if !self.setup.mixed {
             return;
         }
         let (begun, transport) = (self.lives[at.life].begun, self.conns[serial].viewer.transport);
-        let is_others = |place: Place| place > begun && !self.is_own(at.life, transport, place);
-        let (is_between, by_places) = ((from + 1..=until).any(is_others), self.is_by_places(transport, at));
+        let is_others = |position: Position| position > begun && !self.is_own(at.life, transport, position);
+        let (is_between, by_positions) = ((from + 1..=until).any(is_others), self.is_by_positions(transport, at));
         let mut cover = |is: bool, what| {
             if is {
                 self.coverage.add(transport, what, 1)
             }
         };
         cover(is_between, "lost where other providers' records are between");
-        cover(by_places, "lost by other providers' places");
+        cover(by_positions, "lost by other providers' positions");
     }
 }

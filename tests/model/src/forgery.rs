@@ -1,19 +1,19 @@
-//! Places that a client makes up. It knows how they are made, the epoch and all places that it was ever given, but no key.
+//! Positions that a client makes up. It knows how they are made, the epoch and all positions that it was ever given, but no key.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-/// How a place is made up.
+/// How a position is made up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Guess {
-    /// As places were before they had a MAC, with a checksum that anybody can make.
+pub(crate) enum Forgery {
+    /// As positions were before they had a MAC, with a checksum that anybody can make.
     Checksum,
     /// Without a MAC, of the right length or not.
     NoMac,
     Short,
     /// One of its own, with another position.
-    OtherPlace,
-    /// One of its own, as the place of another record.
+    OtherPosition,
+    /// One of its own, as the position of another record.
     OtherMark,
     /// One of its own, with the MAC of another one.
     OtherMac,
@@ -25,23 +25,23 @@ pub(crate) enum Guess {
 const BODY: usize = 1 + 8 + 8 + 4;
 const BYTES: usize = BODY + 16;
 
-impl Guess {
+impl Forgery {
     pub(crate) const ALL: [Self; 7] =
-        [Self::Checksum, Self::NoMac, Self::Short, Self::OtherPlace, Self::OtherMark, Self::OtherMac, Self::Bit];
+        [Self::Checksum, Self::NoMac, Self::Short, Self::OtherPosition, Self::OtherMark, Self::OtherMac, Self::Bit];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
-            Self::Checksum => "made-up place: older format",
-            Self::NoMac => "made-up place: no MAC",
-            Self::Short => "made-up place: too short",
-            Self::OtherPlace => "made-up place: another position",
-            Self::OtherMark => "made-up place: another record",
-            Self::OtherMac => "made-up place: another MAC",
-            Self::Bit => "made-up place: a bit turned",
+            Self::Checksum => "made-up position: older format",
+            Self::NoMac => "made-up position: no MAC",
+            Self::Short => "made-up position: too short",
+            Self::OtherPosition => "made-up position: another position",
+            Self::OtherMark => "made-up position: another record",
+            Self::OtherMac => "made-up position: another MAC",
+            Self::Bit => "made-up position: a bit turned",
         }
     }
 
-    /// Makes it up for this epoch, of a client's place and those of before, newest first. `at` is a position or the number of
+    /// Makes it up for this epoch, of a client's position and those of before, newest first. `at` is a position or the number of
     /// a bit.
     pub(crate) fn make<'a>(
         self,
@@ -55,8 +55,8 @@ impl Guess {
         let other = past.filter_map(decode).find(|other| other[9..] != own[9..]).unwrap_or_else(|| vec![0; BYTES]);
         let mut bytes = own;
         bytes[1..9].copy_from_slice(&epoch.to_be_bytes());
-        let keeps_place = matches!(self, Self::Bit | Self::OtherMac | Self::OtherMark);
-        if !keeps_place {
+        let keeps_position = matches!(self, Self::Bit | Self::OtherMac | Self::OtherMark);
+        if !keeps_position {
             bytes[9..17].copy_from_slice(&at.to_be_bytes());
         }
         match self {
@@ -69,7 +69,7 @@ impl Guess {
             }
             Self::NoMac => bytes[BODY..].fill(0),
             Self::Short => bytes.truncate(BODY + at as usize % 16),
-            Self::OtherPlace => {}
+            Self::OtherPosition => {}
             Self::OtherMark => {
                 let mark = if at == 0 { [0; 4] } else { [other[17], other[18], other[19], other[20] ^ 1] };
                 bytes[17..BODY].copy_from_slice(&mark);

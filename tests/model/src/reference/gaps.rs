@@ -1,45 +1,45 @@
 //! Whether anything is missing, comes twice, or is out of order.
 
 use crate::conn::Owed;
-use crate::log::{Place, What};
+use crate::log::{Position, RecordKind};
 use crate::reference::Reference;
-use crate::rooms::Sees;
+use crate::rooms::Visibility;
 
 impl Reference {
     /// Whether a record may come now: it is for this connection, it is the next one, and none is missing before it.
-    pub(crate) fn arrive(&mut self, serial: usize, place: Place) -> Result<(), String> {
+    pub(crate) fn arrive(&mut self, serial: usize, position: Position) -> Result<(), String> {
         let conn = &self.conns[serial];
-        if place <= conn.place {
-            return Err(format!("a duplicate or out of order: everything up to {} has come", conn.place));
+        if position <= conn.position {
+            return Err(format!("a duplicate or out of order: everything up to {} has come", conn.position));
         }
         let log = self.log_of(conn);
-        if log.sees(&conn.viewer, place) == Sees::No {
-            return Err(format!("for others: {:?}, not {:?}", log.record(place).audience, conn.viewer));
+        if log.sees(&conn.viewer, position) == Visibility::No {
+            return Err(format!("for others: {:?}, not {:?}", log.record(position).audience, conn.viewer));
         }
-        self.check_gap(serial, place - 1)
+        self.check_gap(serial, position - 1)
     }
 
     /// Whether nothing is missing up to here.
-    pub(crate) fn check_gap(&mut self, serial: usize, until: Place) -> Result<(), String> {
+    pub(crate) fn check_gap(&mut self, serial: usize, until: Position) -> Result<(), String> {
         self.check_owed(serial, until)?;
         let mut superseded = Vec::new();
         let conn = &self.conns[serial];
         let log = self.log_of(conn);
-        for place in conn.place + 1..=until {
-            let record = log.record(place);
-            let due = match record.what {
-                What::Event => true,
-                What::Ask => self.is_live(serial, place),
-                What::Nothing => false,
+        for position in conn.position + 1..=until {
+            let record = log.record(position);
+            let due = match record.kind {
+                RecordKind::Event => true,
+                RecordKind::Ask => self.is_live(serial, position),
+                RecordKind::Nothing => false,
             };
-            if !due || log.sees(&conn.viewer, place) != Sees::Yes {
+            if !due || log.sees(&conn.viewer, position) != Visibility::Yes {
                 continue;
             }
-            if log.is_superseded(&conn.viewer, place) && !self.is_live(serial, place) {
-                superseded.push(Owed { place, until: log.end() });
+            if log.is_superseded(&conn.viewer, position) && !self.is_live(serial, position) {
+                superseded.push(Owed { position, until: log.end() });
                 continue;
             }
-            return Err(format!("a gap: n={} at {place} did not come: {:?}", record.number, record.audience));
+            return Err(format!("a gap: n={} at {position} did not come: {:?}", record.number, record.audience));
         }
         for _ in &superseded {
             self.cover("event superseded");
@@ -49,14 +49,16 @@ impl Reference {
     }
 
     /// Whether nothing that was passed over for a newer one is kept from the client for longer than the log of that moment.
-    fn check_owed(&mut self, serial: usize, until: Place) -> Result<(), String> {
+    fn check_owed(&mut self, serial: usize, until: Position) -> Result<(), String> {
         let conn = &self.conns[serial];
         let log = self.log_of(conn);
         let is_over = |owed: &&Owed| owed.until < until;
         let mut over = conn.owed.iter().filter(is_over);
-        if let Some(owed) = over.find(|owed| log.has_newer(&conn.viewer, owed.place, owed.until)) {
-            let Owed { place, until } = owed;
-            return Err(format!("a series is kept back: {place} was passed over, and no newer one came up to {until}"));
+        if let Some(owed) = over.find(|owed| log.has_newer(&conn.viewer, owed.position, owed.until)) {
+            let Owed { position, until } = owed;
+            return Err(format!(
+                "a series is kept back: {position} was passed over, and no newer one came up to {until}"
+            ));
         }
         self.conns[serial].owed.retain(|owed| owed.until >= until);
         Ok(())
@@ -64,18 +66,18 @@ impl Reference {
 
     /// Whether a connection cannot have been behind when this record was applied: it had taken everything before, and less
     /// was sent since than its outbox holds.
-    fn is_live(&self, serial: usize, place: Place) -> bool {
-        let Some(settled) = self.conns[serial].settled.filter(|settled| *settled < place) else { return false };
+    fn is_live(&self, serial: usize, position: Position) -> bool {
+        let Some(settled) = self.conns[serial].settled.filter(|settled| *settled < position) else { return false };
         let log = self.log_of(&self.conns[serial]);
         let since = settled + 1..=log.end();
         // What a frame takes at the most, beside the padding.
-        let bytes: usize = since.clone().map(|place| log.record(place).least_bytes + 700).sum();
+        let bytes: usize = since.clone().map(|position| log.record(position).least_bytes + 700).sum();
         since.count() < self.setup.outbox_frames && bytes < self.setup.outbox_bytes
     }
 
     /// Whether a connection has received all there is for it, now that everything has happened.
     pub(crate) fn check_settled(&mut self, serial: usize) -> Result<(), String> {
-        if self.conns[serial].sent_back {
+        if self.conns[serial].outdated {
             return Err("it is deaf: the log has begun anew, and it was not sent back".to_owned());
         }
         let end = self.log().end();
