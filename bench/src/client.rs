@@ -1,5 +1,5 @@
-//! A raw client: one TCP stream and a parser that does not parse JSON, so that it costs less than the
-//! server does.
+//! A raw client: one TCP stream and a parser that does not parse JSON, so that it costs less than
+//! the server does.
 
 use std::future::poll_fn;
 use std::io;
@@ -18,14 +18,15 @@ use tokio::time::timeout;
 use crate::server::user_name;
 use crate::{Error, Result};
 
-/// The error of [`Client::receive`] when the server has closed the connection in the protocol's way.
+/// The error of [`Client::receive`] when the server has closed the connection in the protocol's
+/// way.
 pub const CLOSED: &str = "the server has closed the connection";
 /// How long a client may take from its first packet to the event `connected`.
 const CONNECT: Duration = Duration::from_secs(20);
 /// Bytes read from the socket at a time.
 const READ: usize = 16 * 1024;
-/// Connections from one source address before the next one is used, well below the system's range of
-/// ports.
+/// Connections from one source address before the next one is used, well below the system's range
+/// of ports.
 pub const PER_SOURCE: usize = 10_000;
 
 /// A transport of the benchmarks.
@@ -111,8 +112,8 @@ impl Client {
         Self::connect_with(dial, &ConnectOptions::default(), |_, _| {}).await
     }
 
-    /// Connects with a cursor and rooms (the query follows from the user), and hands on `connected` and
-    /// the events in the same bytes.
+    /// Connects with a cursor and rooms (the query follows from the user), and hands on `connected`
+    /// and the events in the same bytes.
     ///
     /// # Errors
     /// When it is rejected, or not connected within 20 s.
@@ -157,8 +158,8 @@ impl Client {
     /// Waits for the next bytes and hands on the events in them.
     ///
     /// # Errors
-    /// When the connection is closed or rejected, or the server breaks the protocol. Not cancel safe
-    /// while a reply is written.
+    /// When the connection is closed or rejected, or the server breaks the protocol. Not cancel
+    /// safe while a reply is written.
     pub async fn receive(&mut self, mut event: impl FnMut(&str, &[u8])) -> Result<()> {
         let Self { stream, connection, cursor, retry, closed } = self;
         if *closed {
@@ -218,8 +219,8 @@ impl Client {
     }
 }
 
-/// Returns loopback addresses in turn, so that the ports of one do not run short; they differ from those
-/// of most programs, and of other processes of these benchmarks.
+/// Returns loopback addresses in turn, so that the ports of one do not run short; they differ from
+/// those of most programs, and of other processes of these benchmarks.
 fn source(number: usize) -> SocketAddr {
     let octet = |number: usize| u8::try_from(number % 200).unwrap_or_default() + 1;
     let process = std::process::id() as usize;

@@ -59,8 +59,8 @@ impl Contest {
         Ok(Self { contestants: contestants.to_vec(), lanes })
     }
 
-    /// Measures each lane for this long in each round, with this many publishes under way at a time. One
-    /// more round before them warms up.
+    /// Measures each lane for this long in each round, with this many publishes under way at a
+    /// time. One more round before them warms up.
     ///
     /// # Errors
     /// Those of [`Lane::measure`].
@@ -79,8 +79,8 @@ impl Contest {
         Ok(figures)
     }
 
-    /// Prints a row for each lane, and returns whether ours are within `bar`, the most that one of this
-    /// transport may be of its peer, if there is a bar. The best round of each counts.
+    /// Prints a row for each lane, and returns whether ours are within `bar`, the most that one of
+    /// this transport may be of its peer, if there is a bar. The best round of each counts.
     pub fn print(&self, title: &str, figures: &Figures, bar: impl Fn(Transport) -> Option<f64>) -> bool {
         let titles = [title, "CPU µs, best", "median", "÷ floor", "deliveries/s", "÷ peer, best"];
         let table = Table::new(30, &titles);
@@ -110,8 +110,8 @@ impl Contest {
     }
 }
 
-/// Returns a figure of ours as a multiple of its peer's, as text, and whether that is within the bar;
-/// nothing for all others.
+/// Returns a figure of ours as a multiple of its peer's, as text, and whether that is within the
+/// bar; nothing for all others.
 pub fn verdict(
     contestants: &[Contestant],
     figures: &[f64],

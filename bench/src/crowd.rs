@@ -1,5 +1,5 @@
-//! Many clients that reconnect by themselves, at the time that the server asked for, and what each of them
-//! received.
+//! Many clients that reconnect by themselves, at the time that the server asked for, and what each
+//! of them received.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -51,8 +51,8 @@ pub struct Visit {
     pub since: Instant,
     /// The event `connected`.
     pub welcome: String,
-    /// The events that it received, in order: their numbers, and when they were sent in microseconds of
-    /// the machine's clock.
+    /// The events that it received, in order: their numbers, and when they were sent in
+    /// microseconds of the machine's clock.
     pub events: Vec<(u64, u64)>,
     /// The number of events `lost`.
     pub lost: u64,
@@ -90,8 +90,8 @@ impl Crowd {
         let (visits, received) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         let (mut tasks, mut journeys) = (JoinSet::new(), Vec::new());
         let turns = Arc::new(Semaphore::new(HANDSHAKES));
-        // Each run has a source address of its own, for the ports of the previous one are not free for a
-        // minute; and not that of the relay, whose own connections use ports too.
+        // Each run has a source address of its own, for the ports of the previous one are not free
+        // for a minute; and not that of the relay, whose own connections use ports too.
         let first = PER_SOURCE * (1 + std::process::id() as usize % 199);
         for (number, transport) in in_turn(mix).into_iter().enumerate() {
             let dial = Dial { number: first + number, ..Dial::new(transport, server, number) };

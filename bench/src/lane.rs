@@ -25,8 +25,8 @@ const LATE: Duration = Duration::from_secs(20);
 /// The publishes that have reached every client.
 struct Arrivals {
     clients: usize,
-    /// The number of clients that have received each of the newest events, by the event's number modulo
-    /// the length.
+    /// The number of clients that have received each of the newest events, by the event's number
+    /// modulo the length.
     counts: [AtomicUsize; MOST_UNDER_WAY],
     /// A permit for each publish that may begin.
     free: Semaphore,
@@ -55,11 +55,11 @@ pub struct Plan {
     pub clients: usize,
     /// Bytes of JSON in each event.
     pub size: usize,
-    /// `true` if each client is a user of its own and a publish is a send to each user in turn, instead of
-    /// one to all.
+    /// `true` if each client is a user of its own and a publish is a send to each user in turn,
+    /// instead of one to all.
     pub targeted: bool,
-    /// The file that callgrind, under which the server runs, writes its counts to; the server runs by
-    /// itself if `None`.
+    /// The file that callgrind, under which the server runs, writes its counts to; the server runs
+    /// by itself if `None`.
     pub callgrind: Option<PathBuf>,
 }
 
@@ -84,7 +84,8 @@ pub struct Sample {
 }
 
 impl Plan {
-    /// Creates a plan in which every client is of the contestant's transport and each publish is for all.
+    /// Creates a plan in which every client is of the contestant's transport and each publish is
+    /// for all.
     pub fn new(contestant: &Contestant, clients: usize, size: usize) -> Self {
         let &Contestant { name, kind, transport } = contestant;
         let options =
@@ -166,8 +167,8 @@ impl Lane {
         Ok(self.server.process().cpu_time()?.saturating_sub(cpu).as_secs_f64() * 1e6 / f64::from(count))
     }
 
-    /// Publishes this many times, one after the other; returns the number of instructions that the server
-    /// took for each delivery, without the kernel's.
+    /// Publishes this many times, one after the other; returns the number of instructions that the
+    /// server took for each delivery, without the kernel's.
     ///
     /// # Errors
     /// Those of [`Lane::measure`]; when the server does not run under callgrind.
@@ -180,8 +181,8 @@ impl Lane {
         Ok(instructions / deliveries)
     }
 
-    /// Publishes for as long as `goes_on` returns `true` for the number published, waits for the last
-    /// one, and returns the number of deliveries.
+    /// Publishes for as long as `goes_on` returns `true` for the number published, waits for the
+    /// last one, and returns the number of deliveries.
     async fn publish(&mut self, under_way: usize, goes_on: impl Fn(usize) -> bool) -> Result<f64> {
         let Self { name, control, swarm, arrivals, .. } = self;
         let failed = |error: Error| format!("{name}: {error}");

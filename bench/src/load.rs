@@ -1,5 +1,5 @@
-//! A server under a steady load: clients that read everything, and what serving them costs while others
-//! misbehave.
+//! A server under a steady load: clients that read everything, and what serving them costs while
+//! others misbehave.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -129,8 +129,8 @@ impl Load {
         Ok(())
     }
 
-    /// Publishes `count` events to everyone, `rate` a second, waits until every client of the swarm has
-    /// them, and returns the figures without the memory's growth.
+    /// Publishes `count` events to everyone, `rate` a second, waits until every client of the swarm
+    /// has them, and returns the figures without the memory's growth.
     ///
     /// # Errors
     /// When the server or a client is gone, or an event does not arrive.
@@ -191,8 +191,9 @@ impl MemoryWatch {
     }
 }
 
-/// Runs `pairs` times without misbehaving clients and with each of these numbers of them, interleaved.
-/// The side that comes first alternates, so that a drift of the machine does not count for one alone.
+/// Runs `pairs` times without misbehaving clients and with each of these numbers of them,
+/// interleaved. The side that comes first alternates, so that a drift of the machine does not count
+/// for one alone.
 ///
 /// # Errors
 /// Those of `run`.

@@ -25,8 +25,8 @@ pub struct Returner {
 /// The outcome of one reconnect of many clients.
 #[derive(Debug, Default)]
 pub struct Return {
-    /// The number of clients that have all that they waited for, or were notified that they will not get
-    /// it.
+    /// The number of clients that have all that they waited for, or were notified that they will
+    /// not get it.
     pub live: AtomicU64,
     /// The number of clients that the server said it had resumed.
     pub resumed: AtomicU64,
@@ -43,8 +43,8 @@ impl Returner {
         Self { dial, options, sequence: Sequence::from(first), client: None }
     }
 
-    /// Connects at `at`, is live when it has received the events before the number `until`, and stays
-    /// until `stop` is set.
+    /// Connects at `at`, is live when it has received the events before the number `until`, and
+    /// stays until `stop` is set.
     pub async fn connect(
         mut self,
         start: Instant,

@@ -4,8 +4,8 @@ use realtime_unified::Cursor;
 
 use crate::payload::{EVENT, number_of};
 
-/// The events of one client: each number is the one after the last, except where the client was notified
-/// of a loss.
+/// The events of one client: each number is the one after the last, except where the client was
+/// notified of a loss.
 #[derive(Clone, Debug, Default)]
 pub struct Sequence {
     /// The number of the next event.
@@ -97,8 +97,8 @@ mod tests {
     use super::*;
     use crate::payload::numbered;
 
-    /// Returns the sequence of a client that connected when the log ended at position 20, and received
-    /// these.
+    /// Returns the sequence of a client that connected when the log ended at position 20, and
+    /// received these.
     fn after(numbers: &[u64]) -> Sequence {
         let mut sequence = Sequence::from(5);
         sequence.observe("connected", format!(r#"{{"cursor":"{}"}}"#, cursor(20)).as_bytes());

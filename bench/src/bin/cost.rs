@@ -1,5 +1,5 @@
-//! The server CPU that log, window and outboxes add to a plain fan-out of pre-encoded frames, and that of a
-//! send over several providers, in one run.
+//! The server CPU that log, window and outboxes add to a plain fan-out of pre-encoded frames, and
+//! that of a send over several providers, in one run.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -17,12 +17,12 @@ use realtime_bench::verdict::Verdict;
 
 /// CPU for each delivery, as a multiple of the plain fan-out's.
 const BUDGET: f64 = 1.1;
-/// The least number of subscribers that the budget is for: with fewer, the price of a publish counts, not
-/// of a delivery.
+/// The least number of subscribers that the budget is for: with fewer, the price of a publish
+/// counts, not of a delivery.
 const BUDGET_FROM: usize = 1000;
 
-/// CPU of a send over three providers as one record, as a multiple of three sends over one each: three
-/// frames and three windows are in both, and they are most of what a send costs.
+/// CPU of a send over three providers as one record, as a multiple of three sends over one each:
+/// three frames and three windows are in both, and they are most of what a send costs.
 const BUDGET_RECORD: f64 = 0.75;
 /// The number of users that are connected where a send reaches one.
 const USERS: usize = 999;

@@ -20,8 +20,8 @@ use tokio::time::{Instant, sleep};
 
 /// How far the closings of one tenth of the time may be from even.
 const EVEN: f64 = 0.2;
-/// How much longer than the drain the server may take to end: a second for the last clients, one for
-/// plain requests, and one for a machine that has other things to do.
+/// How much longer than the drain the server may take to end: a second for the last clients, one
+/// for plain requests, and one for a machine that has other things to do.
 const END: Duration = Duration::from_secs(3);
 /// How long after that the last client may take to reconnect.
 const BACK: Duration = Duration::from_secs(10);
@@ -236,7 +236,8 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Returns whether a client got the first server's events without a gap until it was disconnected.
+    /// Returns whether a client got the first server's events without a gap until it was
+    /// disconnected.
     fn has_all_of_first(&self, journey: &Journey, sent: &BTreeMap<u64, u64>) -> bool {
         let visit = &journey.visits[0];
         let Some(end) = &visit.end else { return false };

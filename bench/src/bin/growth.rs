@@ -1,4 +1,5 @@
-//! Times that would grow with a product of two numbers in a careless implementation, by either number:
+//! Times that would grow with a product of two numbers in a careless implementation, by either
+//! number:
 //!
 //! - a catch-up, by the rooms entered and joined: each 64 KiB are read under the window's lock,
 //! - a disconnect, by the asks that are under way on the node,

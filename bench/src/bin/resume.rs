@@ -191,8 +191,8 @@ impl<'a> Scene<'a> {
         Ok(Self { args, server, control, clients, sent: 0 })
     }
 
-    /// Connects all of them, evenly over the time; they stay until all have what they missed, and a little
-    /// longer.
+    /// Connects all of them, evenly over the time; they stay until all have what they missed, and a
+    /// little longer.
     async fn connect(&mut self) -> Result<Reconnect> {
         let over = Duration::from_millis(self.args.over_ms);
         let (to, stop) = (Arc::new(Return::default()), watch::Sender::new(false));

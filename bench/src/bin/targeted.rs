@@ -1,5 +1,5 @@
-//! Server CPU, or user instructions, of an event for one user: our transports, the floor, and peers, in
-//! one interleaved run.
+//! Server CPU, or user instructions, of an event for one user: our transports, the floor, and
+//! peers, in one interleaved run.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

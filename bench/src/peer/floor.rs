@@ -1,4 +1,4 @@
-//! The least that can be done: a frame encoded once and one `try_write` for each connection.
+//! The lower bound: a frame encoded once and one `try_write` for each connection.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,7 +15,7 @@ use crate::server::{Audience, Publisher};
 
 #[derive(Clone, Default)]
 struct Floor {
-    /// Held while they are written to, as nothing else is done here.
+    /// The streams, locked during the writes, as nothing else is done here.
     connections: Arc<Mutex<Connections>>,
 }
 
@@ -51,7 +51,7 @@ impl Floor {
     }
 }
 
-/// Answers the handshake, of which it looks only at the user, and greets.
+/// Answers the handshake, of which it only reads the user, and sends `connected`.
 async fn open(mut stream: TcpStream) -> Result<(TcpStream, Option<String>)> {
     stream.set_nodelay(true)?;
     let mut request = Vec::new();
@@ -74,7 +74,7 @@ impl Publisher for Floor {
         let takes = |stream: &TcpStream| stream.try_write(&frame).is_ok_and(|written| written == frame.len());
         let mut connections = self.lock();
         match audience {
-            // A client that does not take a whole frame is out.
+            // A client that does not accept a whole frame is dropped.
             Audience::All => connections.nobody.retain(takes),
             Audience::Room(_) => return Err("this server has no rooms".into()),
             Audience::User(user) => {

@@ -1,5 +1,5 @@
-//! axum's `Sse` and its websockets over one `tokio::sync::mpsc` for each user, as an application writes them that sends to
-//! one user at a time.
+//! axum's `Sse` and its websockets over one `tokio::sync::mpsc` for each user, as an application
+//! writes them that sends to one user at a time.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -24,14 +24,14 @@ use crate::Result;
 use crate::payload::EVENT;
 use crate::server::{Audience, Publisher};
 
-/// Events that wait for one connection, as in our outboxes.
+/// The number of events that may wait for one connection, as in our outboxes.
 const CAPACITY: usize = 256;
 
 /// The sending side of each user's connection.
 struct Mailboxes<T> {
-    /// Held to look a user up.
+    /// The users, locked to look one up.
     users: Mutex<HashMap<String, mpsc::Sender<T>>>,
-    /// What the connections are sent for an event with this JSON.
+    /// Encodes the message for an event with this JSON.
     encode: fn(&Bytes) -> Result<T>,
 }
 
@@ -82,7 +82,7 @@ async fn upgrade(
     upgrade: WebSocketUpgrade,
 ) -> Response {
     let events = mailboxes.open(who.user);
-    // A client that is missed is noticed by the clients' side.
+    // The clients' side notices a client that is missing.
     upgrade.on_upgrade(async move |socket| drop(converse(socket, events).await))
 }
 

@@ -49,8 +49,8 @@ pub(crate) struct Conn {
     pub(crate) position: Position,
     /// The log's end when it was last seen to have received everything.
     pub(crate) settled: Option<Position>,
-    /// `true` while it has always read and nothing has broken it, so that the server has no reason to
-    /// close it.
+    /// `true` while it has always read and nothing has broken it, so that the server has no reason
+    /// to close it.
     pub(crate) undisturbed: bool,
     /// Set when its client does not read it any more.
     pub(crate) abandoned: bool,
@@ -75,7 +75,8 @@ pub(crate) struct RoomRequest {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Owed {
     pub(crate) position: Position,
-    /// The log's end when that was seen: a newer event must come before anything that was sent since.
+    /// The log's end when that was seen: a newer event must come before anything that was sent
+    /// since.
     pub(crate) until: Position,
 }
 
@@ -123,7 +124,8 @@ impl Conn {
         }
     }
 
-    /// Returns whether it has, or may have, ended within this large event after a byte of it was written.
+    /// Returns whether it has, or may have, ended within this large event after a byte of it was
+    /// written.
     pub(crate) fn ended_within(&self, number: u64) -> bool {
         let partial = self.probe.as_ref().and_then(FrameProbe::partial_frame);
         let is_gone = self.abandoned || self.unregistered_at.is_some();

@@ -1,4 +1,4 @@
-//! What happens to the process and to its log behind its back.
+//! Restarts of the process, and losses of its log.
 
 use std::time::Duration;
 
@@ -13,14 +13,14 @@ use crate::server::Server;
 use crate::world::World;
 
 impl World {
-    /// The log loses records under the process, which is told nothing.
+    /// The log loses records, and the process is not notified.
     pub(crate) async fn lose(&mut self, loss: Loss) -> Result<(), String> {
-        // What was not applied yet is lost to nobody.
+        // Records that were not applied yet cannot be missed.
         while !self.server.spy().is_applied() && self.reference.lost_since().is_none() {
             tokio::task::yield_now().await;
         }
         self.observe_hooks()?;
-        // Otherwise nothing is lost, and this log's tail would only end.
+        // Otherwise no record is lost, and the tail of this log would only end.
         let is_lost = loss.records.is_none_or(|records| records > 0 && self.reference.log().end() > 0);
         if is_lost { self.lose_records(loss).await } else { Ok(()) }
     }
@@ -37,7 +37,8 @@ impl World {
         lost.map_err(|error| error.to_string())
     }
 
-    /// Waits until the process has applied all there is, or has taken up what it finds there instead.
+    /// Waits until the process has applied every record, or has begun a new life with what it
+    /// finds.
     pub(crate) async fn applied(&mut self) -> Result<(), String> {
         while !self.server.spy().is_applied() {
             if self.reference.lost_since().is_some() {
@@ -58,7 +59,8 @@ impl World {
         let mut resume_at = Instant::now();
         if let Some(seconds) = drain {
             self.digest.paused = true;
-            // Whoever is closed last decides when it is over, and that is drawn by lot.
+            // The connection that is closed last decides when the drain is over, and that is
+            // random.
             resume_at += Duration::from_secs(seconds + 10);
             self.serves_until = Some(Instant::now() + Duration::from_secs(seconds));
             let shutdown =
@@ -69,7 +71,7 @@ impl World {
                 self.look()?;
             }
             self.flow().await?;
-            // Whoever has read all the time has received everything before it was told to go.
+            // A client that has always read has received everything before it was closed.
             for serial in undisturbed {
                 let conn = &self.reference.conns[serial];
                 if conn.connected && !conn.outdated {
@@ -85,8 +87,8 @@ impl World {
         tokio::time::sleep_until(resume_at).await;
         self.digest.paused = false;
         self.serves_until = None;
-        for ended in self.server.spy().unapplied() {
-            self.reference.unread(&ended)?;
+        for absence in self.server.spy().unapplied() {
+            self.reference.unapplied(&absence)?;
         }
         if let Some(loss) = loss {
             self.lose_records(loss).await?;

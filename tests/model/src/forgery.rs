@@ -1,27 +1,28 @@
-//! Positions that a client makes up. It knows how they are made, the epoch and all positions that it was ever given, but no key.
+//! Forged cursors. A client knows their format, the epoch and every cursor that it was ever given,
+//! but no key.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-/// How a position is made up.
+/// The way a cursor is forged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Forgery {
-    /// As positions were before they had a MAC, with a checksum that anybody can make.
+    /// The format before cursors had a MAC, with a checksum that anyone can compute.
     Checksum,
-    /// Without a MAC, of the right length or not.
+    /// Without a MAC.
     NoMac,
     Short,
     /// One of its own, with another position.
     OtherPosition,
-    /// One of its own, as the position of another record.
+    /// One of its own, with the mark of another record.
     OtherMark,
     /// One of its own, with the MAC of another one.
     OtherMac,
-    /// One of its own, with a bit of it turned.
+    /// One of its own, with one bit flipped.
     Bit,
 }
 
-/// Version, epoch, position, mark.
+/// The length of version, epoch, position and mark.
 const BODY: usize = 1 + 8 + 8 + 4;
 const BYTES: usize = BODY + 16;
 
@@ -31,18 +32,18 @@ impl Forgery {
 
     pub(crate) fn name(self) -> &'static str {
         match self {
-            Self::Checksum => "made-up position: older format",
-            Self::NoMac => "made-up position: no MAC",
-            Self::Short => "made-up position: too short",
-            Self::OtherPosition => "made-up position: another position",
-            Self::OtherMark => "made-up position: another record",
-            Self::OtherMac => "made-up position: another MAC",
-            Self::Bit => "made-up position: a bit turned",
+            Self::Checksum => "forged cursor: older format",
+            Self::NoMac => "forged cursor: no MAC",
+            Self::Short => "forged cursor: too short",
+            Self::OtherPosition => "forged cursor: another position",
+            Self::OtherMark => "forged cursor: another record",
+            Self::OtherMac => "forged cursor: another MAC",
+            Self::Bit => "forged cursor: a bit turned",
         }
     }
 
-    /// Makes it up for this epoch, of a client's position and those of before, newest first. `at` is a position or the number of
-    /// a bit.
+    /// Forges a cursor for this epoch, of a client's own cursor and its previous ones, newest
+    /// first. `at` is a position or the number of a bit.
     pub(crate) fn make<'a>(
         self,
         epoch: u64,
@@ -76,7 +77,7 @@ impl Forgery {
             }
             Self::OtherMac => bytes[BODY..].copy_from_slice(&other[BODY..]),
             Self::Bit => {
-                // Behind the epoch: those of another one are told apart by their epoch.
+                // After the epoch, for another epoch is recognized by itself.
                 let bit = at as usize % ((BYTES - 9) * 8);
                 bytes[9 + bit / 8] ^= 1 << (bit % 8);
             }

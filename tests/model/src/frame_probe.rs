@@ -29,7 +29,7 @@ enum Stage {
 /// A frame of which a part was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct PartialFrame {
-    /// The number of its event, if that can be told.
+    /// The number of its event, if that is known.
     pub(crate) number: Option<u64>,
 }
 

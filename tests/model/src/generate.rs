@@ -1,4 +1,4 @@
-//! From a seed to a schedule.
+//! The way from a seed to a schedule.
 
 mod scenes;
 
@@ -12,24 +12,25 @@ use crate::schedule::{
 
 const USERS: usize = 3;
 const TENANTS: usize = 2;
-/// The last of them is closed to clients, the one before shows only what is sent from now on.
+/// The number of rooms. The last one is closed to clients, the one before shows only what is sent
+/// after the entry.
 pub(crate) const ROOMS: usize = 4;
-/// In so many of a hundred schedules clients change their transports.
+/// The percentage of schedules in which clients change their transports.
 const MIXED: usize = 20;
-/// In so many of a hundred of these the windows are small.
+/// The percentage of these in which the windows are small.
 const SMALL: usize = 40;
 /// The room that no client may enter by itself.
 pub(crate) const CLOSED_ROOM: Id = 3;
-/// The room whose past is not shown to those who name it.
+/// The room whose past is not shown to clients that name it.
 pub(crate) const FROM_NOW_ROOM: Id = 2;
 
 impl Schedule {
-    /// The schedule of a seed, on its own transport or on this one.
+    /// Returns the schedule of a seed, on its own transport or on this one.
     pub fn of(seed: u64, transport: Option<Transport>) -> Self {
         let mut rng = Rng::new(seed);
         let drawn = rng.pick(&Transport::ALL);
         let mut setup = setup(&mut rng, transport.unwrap_or(drawn));
-        // By extra of their own, so that the other schedules stay as they are.
+        // From random numbers of their own, so that the other schedules stay as they are.
         let mut extra = Rng::new(!seed);
         if extra.percent(MIXED) {
             setup = mixed(setup);
@@ -74,7 +75,7 @@ fn setup(rng: &mut Rng, transport: Transport) -> Setup {
     }
 }
 
-/// With all providers, and windows that have all there is, so that nobody loses its position.
+/// Attaches all providers, with windows that hold everything, so that no client loses its position.
 fn mixed(setup: Setup) -> Setup {
     Setup {
         mixed: true,
@@ -86,7 +87,8 @@ fn mixed(setup: Setup) -> Setup {
     }
 }
 
-/// With windows that have a few records, by count or by bytes. Their age is that of the others: absence has its own schedules.
+/// Makes the windows hold few records, by count or by bytes. Their age stays, for absence has its
+/// own schedules.
 fn small(setup: Setup, extra: &mut Rng) -> Setup {
     let (window_records, window_bytes) =
         extra.pick(&[(3, 1 << 30), (3, 1 << 30), (8, 1 << 30), (20, 1 << 30), (20, 4_000)]);
@@ -97,9 +99,9 @@ struct Generator {
     setup: Setup,
     rng: Rng,
     steps: Vec<Step>,
-    /// Whether a client is connected, as far as that can be known beforehand.
+    /// `true` for clients that are connected, as far as that can be known beforehand.
     connected: Vec<bool>,
-    /// Over which transport each client connects.
+    /// The transport of each client's next connection.
     over: Vec<Transport>,
 }
 
@@ -122,7 +124,7 @@ impl Generator {
         let client = self.rng.below(self.connected.len());
         let talks = usize::from(self.over[client].is_bidirectional());
         let crosses = 4 * usize::from(self.setup.mixed);
-        // Who is away comes back soon.
+        // A client that is not connected reconnects soon.
         if !self.connected[client] && self.rng.percent(30) {
             return self.connect(client);
         }
@@ -182,14 +184,14 @@ impl Generator {
         let window = self.setup.window_seconds as usize * 1_000;
         Step::Wait(match self.rng.below(10) {
             0 => self.rng.between(20_000, 60_000),
-            // So that several fit into a window that is short, and some of them not.
+            // So that several fit into a short window, and some do not.
             1..5 if window <= 3_000 => self.rng.between(window / 3, window),
             1..4 => self.rng.between(1_000, 6_000),
             _ => self.rng.between(1, 400),
         } as u64)
     }
 
-    /// A log that keeps its epoch, or effect another one.
+    /// Returns a loss that keeps the log's epoch or not.
     fn loss(&mut self) -> Loss {
         let rng = &mut self.rng;
         let records = (!rng.percent(40)).then(|| rng.pick(&[1, 1, 2, 3, 5, 10, 100]));
@@ -200,7 +202,7 @@ impl Generator {
         if self.rng.percent(8) { self.connect_slowly(client) } else { self.connect_in(client, 0) }
     }
 
-    /// Connects, and the authenticator takes its time.
+    /// Connects with an authenticator that takes its time.
     fn connect_slowly(&mut self, client: usize) {
         let delay = self.rng.between(1, 1_400) as u64;
         self.connect_in(client, delay);
@@ -227,7 +229,7 @@ impl Generator {
             8 => Present::OtherEpoch(rng.below(20) as u64),
             _ => Present::Forged(rng.pick(&Forgery::ALL), rng.pick(&[0, 0, 1, 2, 5, 12, any])),
         };
-        // What it names beside the rooms that it was in.
+        // The rooms that it names in addition to those that it was in.
         let rooms = (0..ROOMS as Id - 1).filter(|_| rng.percent(25)).collect::<Vec<_>>();
         let closed = rng.percent(2).then_some(CLOSED_ROOM);
         let rooms = rooms.into_iter().chain(closed).collect();
@@ -257,7 +259,7 @@ impl Generator {
         let rng = &mut self.rng;
         let (user, room) = (rng.below(USERS) as Id, rng.below(ROOMS) as Id);
         let tenant = rng.percent(40).then(|| rng.below(TENANTS) as Id);
-        // Mostly of people there are.
+        // Mostly a user that has a client.
         let member = match self.setup.identities[rng.below(self.setup.identities.len())] {
             Identity { user: Some(user), tenant: own } if rng.percent(80) => {
                 Member { user, tenant: tenant.and(own.or(tenant)) }
@@ -298,19 +300,19 @@ impl Generator {
         }
     }
 
-    /// By whom something is sent that has no key.
+    /// Returns the sender of an event without a key.
     fn by_any(&mut self) -> By {
         self.by(Kind::Plain)
     }
 
-    /// By whom something is sent.
+    /// Returns the sender of an event.
     fn by(&mut self, kind: Kind) -> By {
         let rng = &mut self.rng;
         if !self.setup.mixed {
             return By::Provider;
         }
         let (one, other) = (rng.pick(&Transport::ALL), rng.pick(&Transport::ALL));
-        // A key counts over the same providers alone.
+        // A key only counts over the same providers.
         let narrow = if matches!(kind, Kind::Once(_)) { 0 } else { 20 };
         match rng.weighted(&[35, 25, narrow, narrow]) {
             0 => By::All,

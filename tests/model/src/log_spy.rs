@@ -1,5 +1,5 @@
-//! The backplane of the process under test: it loses records behind the process's back, and records what
-//! the process does with its log on its own account.
+//! The backplane of the process under test: it loses records behind the process's back, and records
+//! what the process does with its log on its own account.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -33,8 +33,8 @@ pub(crate) enum LogEvent {
     Absence(Absence),
     /// It has begun a new life of the log, and reads it after this position.
     NewLife { epoch: Epoch, from: u64, at: Instant },
-    /// It has written the end of an absent user's rooms into a log that has lost records, and cannot
-    /// have applied it yet.
+    /// It has written the end of an absent user's rooms into a log that has lost records, and
+    /// cannot have applied it yet.
     UnappliedAbsence(Absence),
 }
 
@@ -58,7 +58,7 @@ struct State {
     epoch: Option<Epoch>,
     /// Another epoch that it has learned of.
     next: Option<Epoch>,
-    /// Set while records are gone that it has applied, and it goes on with the previous epoch.
+    /// Set while records are gone that it has applied, and it continues with the previous epoch.
     lost: bool,
     events: Vec<LogEvent>,
     /// Ends of rooms that it has written and not applied yet.
@@ -70,9 +70,9 @@ struct State {
 impl LogSpy {
     /// Creates an empty log that remembers `keys` idempotency keys.
     ///
-    /// With `answers_at_once` it answers most appends immediately, as a log in memory does, so that the
-    /// sender applies its own record; for the others the process has to wait, so that a tail comes
-    /// between.
+    /// With `answers_at_once` it answers most appends immediately, as a log in memory does, so that
+    /// the sender applies its own record; for the others the process has to wait, so that a tail
+    /// comes between.
     pub(crate) fn new(keys: usize, answers_at_once: bool) -> Self {
         Self { log: FaultyBackplane::new(blank(keys)), keys, answers_at_once, state: Arc::default() }
     }
@@ -113,8 +113,8 @@ impl LogSpy {
         self.lock().written.clone()
     }
 
-    /// Loses all records after a position, or all of them and the epoch too; then another node writes
-    /// these.
+    /// Loses all records after a position, or all of them and the epoch too; then another node
+    /// writes these.
     pub(crate) async fn lose(&self, kept: Option<u64>, others: Vec<Arc<Record>>) -> Result<()> {
         match kept {
             Some(kept) => self.log.roll_back(Position::new(kept)).await,

@@ -1,5 +1,5 @@
-//! A connection between a client and the server: two directions of bytes in memory, which can be small,
-//! stall and break after any byte.
+//! A connection between a client and the server: two directions of bytes in memory, which can be
+//! small, stall and break after any byte.
 
 use std::collections::VecDeque;
 use std::io;
@@ -121,7 +121,8 @@ impl ClientEnd {
         bytes
     }
 
-    /// Writes what there is room for, and removes it from `bytes`; returns whether that was anything.
+    /// Writes what there is room for, and removes it from `bytes`; returns whether that was
+    /// anything.
     pub(crate) fn write(&self, bytes: &mut Vec<u8>) -> bool {
         let mut pipe = self.lock();
         let length = bytes.len().min(pipe.config.bytes.saturating_sub(pipe.up.bytes.len()));

@@ -4,6 +4,7 @@ mod gaps;
 pub(crate) mod lives;
 pub(crate) mod observe;
 pub(crate) mod receipts;
+mod welcome;
 pub(crate) mod windows;
 
 use std::collections::{BTreeSet, HashMap};
@@ -25,43 +26,44 @@ use crate::rooms::{Rooms, Visibility};
 use crate::schedule::{Except, Id, Kind, Member, Present, Providers, Scope, Setup};
 use crate::server::HookCall;
 
-/// Where an event went.
+/// The destination of an event.
 #[derive(Clone, Debug)]
 pub(crate) enum Sent {
-    /// A record, in each life of the log that has it.
+    /// A record, at this position in each life of the log that has it.
     Logged { position: Position, pad: usize },
-    /// To connections that were there.
+    /// The connections that were there.
     Volatile { may: Vec<usize>, pad: usize },
 }
 
 /// The reference for one run.
 pub(crate) struct Reference {
     pub(crate) setup: Setup,
-    /// The lives of the log, the last one being that of now.
+    /// The lives of the log; the last one is the current one.
     pub(crate) lives: Vec<Life>,
-    /// What the log holds, if the process does not know.
+    /// The content of the log, while the process does not know it.
     pub(crate) hidden: Option<HiddenLog>,
-    /// The marks that records have had.
+    /// The number of marks that records have had.
     pub(crate) marks: u64,
-    /// Every position that the server has given to a client, as its text, and what was there: there are no others.
+    /// Every cursor that the server has given to a client, as its text, with the record there: no
+    /// others are valid.
     pub(crate) given: HashMap<String, Given>,
     pub(crate) conns: Vec<Conn>,
     /// The log's end when the calls under way began.
     before: Position,
-    /// Which process this is.
+    /// The number of the current process.
     pub(crate) process: usize,
     /// The first connection of this process, and its first life of the log.
     pub(crate) first: usize,
     pub(crate) first_life: usize,
     pub(crate) sent: Vec<Sent>,
-    /// Idempotency keys in the order of their first events, of the life that the log is in.
+    /// Idempotency keys in the order of their first events, of the current life of the log.
     pub(crate) keys: Vec<Key>,
-    /// What each client has received by its own cursor, with the epoch.
+    /// The events that each client has received by its own cursor: epoch and position.
     pub(crate) delivered: Vec<BTreeSet<(u64, Position)>>,
     pub(crate) coverage: Coverage,
 }
 
-/// A position that a client was given.
+/// A cursor that a client was given.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Given {
     /// The mark of the record there.
@@ -73,10 +75,10 @@ pub(crate) struct Given {
 pub(crate) struct Key {
     pub(crate) key: Id,
     pub(crate) position: Position,
-    /// What was sent, and its number.
+    /// The event, and its number.
     sending: Sending,
     number: u64,
-    /// Known when its receipt is there.
+    /// The id, once its receipt is there.
     pub(crate) id: Option<EventId>,
     pub(crate) at: Instant,
 }
@@ -110,7 +112,8 @@ impl Reference {
         Duration::from_secs(self.setup.window_seconds)
     }
 
-    /// Where the server is, which has applied everything up to here, and has this provider for the transport.
+    /// Returns the state of a server that has applied everything up to `end` and has this provider
+    /// for the transport.
     pub(crate) fn moment(&self, transport: Transport, stats: &Stats, end: Position) -> Moment {
         let start = if self.setup.mixed {
             self.bounds(transport, stats, end).start()
@@ -120,7 +123,7 @@ impl Reference {
         Moment { life: self.life(), end, start }
     }
 
-    /// A client asks for a connection; its serial number.
+    /// Registers a client's request for a connection; returns the connection's serial number.
     pub(crate) fn ask_to_connect(
         &mut self,
         (client, transport): (usize, Transport),
@@ -139,14 +142,15 @@ impl Reference {
         self.conns.len() - 1
     }
 
-    /// What a hook has told.
+    /// Observes a call of a hook.
     pub(crate) fn observe_hook(&mut self, call: &HookCall, moment: Moment) -> Result<(), String> {
         let life = self.life();
-        let conn = self.conns.get_mut(call.serial).ok_or("a hook told of a connection that nobody asked for")?;
+        let conn =
+            self.conns.get_mut(call.serial).ok_or("a hook was called for a connection that was not requested")?;
         let is_current = call.serial >= self.first;
         let identity = conn.viewer.identity;
-        match call.came {
-            Some(_) if conn.registered.is_some() => return Err("a connection came twice".to_owned()),
+        match call.connected {
+            Some(_) if conn.registered.is_some() => return Err("a connection was registered twice".to_owned()),
             Some(id) => {
                 conn.registered = Some(moment);
                 conn.viewer.connection = Some(id.to_string());
@@ -155,23 +159,23 @@ impl Reference {
                     conn.life = Some(life);
                 }
                 if is_current {
-                    self.log_mut().users.came(identity);
+                    self.log_mut().users.connected(identity);
                 }
             }
             None if conn.registered.is_none() || conn.unregistered_at.is_some() => {
-                return Err("a connection went that was not there".to_owned());
+                return Err("a connection was unregistered that was not there".to_owned());
             }
             None => {
                 conn.unregistered_at = Some(call.at);
                 if is_current {
-                    self.log_mut().users.went(identity, call.at);
+                    self.log_mut().users.disconnected(identity, call.at);
                 }
             }
         }
         Ok(())
     }
 
-    /// Whether it is clear in which of this user's connections a leave would find the room.
+    /// Returns whether it is clear in which of this user's connections a leave would find the room.
     pub(crate) fn may_leave(&self, member: Member, room: Id) -> bool {
         let of_user = |conn: &&Conn| member.matches(conn.viewer.identity) && conn.may_be_registered();
         self.current_conns().filter(of_user).all(|conn| {
@@ -182,12 +186,12 @@ impl Reference {
         })
     }
 
-    /// Calls begin that do not wait for each other.
+    /// Begins calls that do not wait for each other.
     pub(crate) fn begin_calls(&mut self) {
         self.before = self.log().end();
     }
 
-    /// A user joins a room, which takes the log's next position.
+    /// Joins a user to a room, which takes the log's next position.
     pub(crate) fn join(&mut self, member: Member, room: Id) {
         let record = self.record_of(Change::Join { member, room });
         let position = self.log_mut().push(record);
@@ -195,7 +199,7 @@ impl Reference {
         self.cover(if member.tenant.is_some() { "room joined within a tenant" } else { "room joined" });
     }
 
-    /// A user leaves a room, with all connections there are, by whichever way they were in.
+    /// Removes a user from a room, with all its connections, whichever way they entered.
     pub(crate) fn leave(&mut self, member: Member, room: Id) {
         let record = self.record_of(Change::Leave { member, room });
         let position = self.log_mut().push(record);
@@ -211,7 +215,7 @@ impl Reference {
         self.cover(if member.tenant.is_some() { "room left within a tenant" } else { "room left" });
     }
 
-    /// Whom something is for, over these providers.
+    /// Returns the audience of a target, over these providers.
     pub(crate) fn audience(&self, scope: Scope, except: Option<Except>, providers: Providers) -> Audience {
         let scope = match scope {
             Scope::Room(_) if self.setup.everyone => Scope::All,
@@ -229,7 +233,8 @@ impl Reference {
         Audience { scope, except_user, except_connection, providers }
     }
 
-    /// An event is sent. Who sends one with a key that is known sends the same once more, unless it leaves somebody out.
+    /// Sends an event. A second event with a known key is the first one once more, unless it has an
+    /// exception.
     pub(crate) fn send(&mut self, sending: Sending) -> Predicted {
         let number = self.sent.len() as u64;
         if let Kind::Once(key) = sending.kind
@@ -250,7 +255,8 @@ impl Reference {
         }
         let Sending { audience, kind, pad, by, .. } = sending.clone();
         if kind == Kind::Volatile {
-            // It goes at once: before what was called with it has been applied, or after what was applied at once.
+            // It is sent immediately: before the calls with it have been applied, or after those
+            // that were applied immediately.
             let latest = if self.setup.at_once { self.log().end() } else { self.before };
             let positions = self.before + 1..=latest + 1;
             let sees = |conn: &Conn| self.sees_between(conn, &audience, positions.clone()) != Visibility::No;
@@ -275,7 +281,7 @@ impl Reference {
         }
     }
 
-    /// An ask is sent; its number.
+    /// Sends an ask; returns its number.
     pub(crate) fn ask(&mut self, audience: Audience) -> u64 {
         let number = self.sent.len() as u64;
         let record = self.record(number, RecordKind::Ask, audience);
@@ -284,14 +290,16 @@ impl Reference {
         number
     }
 
-    /// The first event with this key: only so many keys are remembered, and only for so long.
+    /// Returns the first event with this key: only so many keys are remembered, and only for so
+    /// long.
     fn known(&self, key: Id) -> Option<&Key> {
         let forgotten = self.keys.len().saturating_sub(self.setup.window_keys);
         let known = self.keys[forgotten..].iter().rfind(|known| known.key == key);
         known.filter(|known| known.at.elapsed() < self.age())
     }
 
-    /// From which transport to which a client has come, if it presents its own position and is over another one than before.
+    /// Returns the transports that a client has left and uses now, if it presents its own cursor
+    /// over another transport than before.
     pub(crate) fn crossing(&self, serial: usize) -> Option<(Transport, Transport)> {
         let Conn { client, viewer, presented, .. } = &self.conns[serial];
         let before = self.conns[..serial].iter().rfind(|conn| conn.client == *client && conn.connected)?;
@@ -299,17 +307,17 @@ impl Reference {
         is_own.then_some((before.viewer.transport, viewer.transport))
     }
 
-    /// The connections of this process.
+    /// Returns the connections of this process.
     pub(crate) fn current_conns(&self) -> impl DoubleEndedIterator<Item = &Conn> {
         self.conns[self.first..].iter()
     }
 
-    /// The connections of this process with their serial numbers.
+    /// Returns the connections of this process with their serial numbers.
     pub(crate) fn numbered_conns(&self) -> impl Iterator<Item = (usize, &Conn)> {
         self.conns.iter().enumerate().skip(self.first)
     }
 
-    /// Someone asks for, or out of, a room.
+    /// Registers a request to enter or exit a room.
     pub(crate) fn request_room(&mut self, serial: usize, ack: u64, room: Id, enter: bool) {
         let end = self.log_of(&self.conns[serial]).end();
         let conn = &mut self.conns[serial];
@@ -321,7 +329,7 @@ impl Reference {
         }
     }
 
-    /// Looks whether a provider's window holds what its bounds say; only when nothing is under way.
+    /// Checks that a provider's window holds what its bounds say; only when nothing is under way.
     pub(crate) fn check_window(&mut self, (transport, stats): &(Transport, Stats)) -> Result<(), String> {
         if self.setup.mixed {
             return self.check_shared_window(*transport, stats);
@@ -343,7 +351,8 @@ impl Reference {
         }
         let by_count = end.saturating_sub(records);
         if start > by_count.max(may_be_gone) {
-            // Only the bytes can have been too many: with the newest one that is gone there would be more than allowed.
+            // Only the bytes can have been too many: with the newest record that is gone there
+            // would be more than allowed.
             let gone = self.log().record(start).least_bytes as u64;
             if stats.window_bytes + gone + MOST <= bytes {
                 return Err(format!("the window begins at {start} and could begin at {}", by_count.max(may_be_gone)));

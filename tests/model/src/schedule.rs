@@ -126,7 +126,8 @@ impl Kind {
     }
 }
 
-/// The way a client answers an ask: for each client one digit of a number to the base of the answers.
+/// The way a client answers an ask: for each client one digit of a number to the base of the
+/// answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
     /// Some time later, perhaps too late.
@@ -224,8 +225,8 @@ pub(crate) enum Step {
     ReadAll { client: usize },
     /// A stalled client reads this many bytes.
     ReadSome { client: usize, bytes: usize },
-    /// The process ends and another one starts, with or without a drain, and with the same log or with
-    /// one that has lost records.
+    /// The process ends and another one starts, with or without a drain, and with the same log or
+    /// with one that has lost records.
     Restart { drain: Option<u64>, loss: Option<Loss> },
     /// Everything that is under way comes to rest, and every client that reads is checked.
     Settle,

@@ -1,4 +1,5 @@
-//! The process under test: one provider or all of them, their routers behind hyper, and what its hooks and handlers tell.
+//! The process under test: one provider or all of them, their routers behind hyper, and the calls
+//! of its hooks and handlers.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -33,18 +34,18 @@ use crate::schedule::{By, Id, Setup};
 /// The event that clients send so that a handler sees their connection.
 pub(crate) const HELLO: &str = "hello";
 
-/// What a hook has told of a connection.
+/// A call of a lifecycle hook.
 #[derive(Clone, Debug)]
 pub(crate) struct HookCall {
-    /// The number that its client gave it.
+    /// The serial number that the client gave the connection.
     pub(crate) serial: usize,
-    /// Its id if it is new, nothing if it is gone.
-    pub(crate) came: Option<ConnectionId>,
+    /// The id of a new connection; `None` if the connection is gone.
+    pub(crate) connected: Option<ConnectionId>,
     pub(crate) at: Instant,
 }
 
 pub(crate) struct Server {
-    /// The one of the schedule's transport is the first.
+    /// The providers; that of the schedule's transport is the first one.
     providers: Vec<(Transport, Arc<dyn HttpProvider>)>,
     router: axum::Router,
     http: http1::Builder,
@@ -54,7 +55,8 @@ pub(crate) struct Server {
     spy: LogSpy,
 }
 
-/// The contexts of handlers, by the serial numbers of the connections that have said something.
+/// The contexts of handlers, by the serial numbers of the connections whose events they have
+/// handled.
 #[derive(Clone, Default)]
 struct Contexts(Arc<Mutex<HashMap<usize, Context>>>);
 
@@ -62,7 +64,7 @@ struct Contexts(Arc<Mutex<HashMap<usize, Context>>>);
 struct Hooks(Arc<Mutex<Vec<HookCall>>>);
 
 impl Server {
-    /// Begins with this log, of which it knows nothing; `begun` is when time began.
+    /// Starts with this log, of which it knows nothing; `begun` is the beginning of the run.
     pub(crate) async fn start(setup: &Setup, spy: LogSpy, begun: Instant) -> Result<Self, Error> {
         let mut transports = vec![setup.transport];
         if setup.mixed {
@@ -85,7 +87,8 @@ impl Server {
             providers.push((transport, provider));
         }
         let mut http = http1::Builder::new();
-        // The least that hyper takes, so that what a stalled client leaves waits in the outbox and not there.
+        // The least that hyper accepts, so that the bytes for a stalled client wait in the outbox
+        // and not there.
         http.max_buf_size(8 * 1024);
         Ok(Self { providers, router, http, hooks, log: runtime.log, contexts, spy })
     }
@@ -99,23 +102,24 @@ impl Server {
         });
         let connection = self.http.serve_connection(TokioIo::new(end), service).with_upgrades();
         tokio::spawn(async move {
-            // However it ends: the client sees what comes of it.
+            // However it ends, the client sees the result.
             let _ = connection.await;
         });
     }
 
-    /// What each provider has done, that of the schedule's transport first.
+    /// Returns the counters of each provider, that of the schedule's transport first.
     pub(crate) fn stats(&self) -> Vec<(Transport, Stats)> {
         self.providers.iter().map(|(transport, provider)| (*transport, provider.stats())).collect()
     }
 
-    /// What the provider has done that serves this transport.
+    /// Returns the counters of the provider that serves this transport.
     pub(crate) fn stats_of(&self, transport: Transport) -> Stats {
         let is_it = |(served, _): &&(Transport, _)| served.provider() == transport.provider();
         self.providers.iter().find(is_it).map(|(_, provider)| provider.stats()).unwrap_or_default()
     }
 
-    /// From where an event can be sent by this; nowhere while no handler has heard the connection with this serial number.
+    /// Returns the sender of an event; `None` while no handler has handled an event of the
+    /// connection with this serial number.
     pub(crate) fn sender(&self, by: By, serial: Option<usize>) -> Option<Sender> {
         Some(match by {
             By::All => Sender::Log(self.log.clone(), None),
@@ -137,12 +141,12 @@ impl Server {
         &*self.providers[0].1
     }
 
-    /// What the hooks have told since the last call.
+    /// Takes the calls of hooks since the previous call.
     pub(crate) fn hook_calls(&self) -> Vec<HookCall> {
         std::mem::take(&mut *self.hooks.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// The log, as it is handed to the process.
+    /// Returns the log, as the process has it.
     pub(crate) fn spy(&self) -> &LogSpy {
         &self.spy
     }
@@ -158,7 +162,7 @@ impl Server {
 }
 
 impl Drop for Server {
-    /// The contexts lead to the providers, whose handlers keep them.
+    /// Drops the contexts, which lead to the providers whose handlers keep them.
     fn drop(&mut self) {
         self.contexts.lock().clear();
     }
@@ -205,12 +209,13 @@ pub(crate) fn room_name(room: Id) -> String {
     format!("r{room}")
 }
 
-/// Believes what the query says, but perhaps not before some time.
+/// Believes the query, but perhaps not before some time.
 struct DelayedAuthenticator {
     begun: Instant,
 }
 
-/// An identity's end, so far away that it never comes, tells its connection's serial number to the hooks.
+/// The base of an identity's expiry, so late that it never comes: the seconds after it tell the
+/// connection's serial number to the hooks.
 const NEVER: Duration = Duration::from_secs(1 << 36);
 
 #[async_trait]
@@ -247,7 +252,7 @@ impl RoomPolicy for Rooms {
     }
 }
 
-/// The number that a connection's client gave it.
+/// Returns the serial number that a connection's client gave it.
 fn serial_of(identity: &Identity) -> Option<usize> {
     let end = identity.expiry().and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH + NEVER).ok());
     end.map(|serial| serial.as_secs() as usize)
@@ -266,10 +271,10 @@ impl Contexts {
 }
 
 impl Hooks {
-    fn add(&self, connection: &ConnectionInfo, came: Option<ConnectionId>) {
+    fn add(&self, connection: &ConnectionInfo, connected: Option<ConnectionId>) {
         if let Some(serial) = serial_of(&connection.identity) {
-            let note = HookCall { serial, came, at: Instant::now() };
-            self.0.lock().unwrap_or_else(PoisonError::into_inner).push(note);
+            let call = HookCall { serial, connected, at: Instant::now() };
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).push(call);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What each step of a schedule does.
+//! The execution of each step of a schedule.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::task::Poll;
@@ -20,7 +20,7 @@ impl World {
         match step {
             Step::Calls(calls) => self.calls(calls).await?,
             Step::Connect { client, present, rooms, delay } => self.connect(*client, *present, rooms, *delay),
-            Step::Disconnect { client, up, after } => self.cut(*client, *up, *after)?,
+            Step::Disconnect { client, up, after } => self.disconnect(*client, *up, *after)?,
             Step::ReadAll { client } => self.players[*client].flow = Flow::Flowing,
             Step::Close { client } => self.close(*client),
             Step::Lose(loss) => self.lose(*loss).await?,
@@ -32,8 +32,8 @@ impl World {
                     self.read_client(*client, *bytes)?;
                 }
             }
-            Step::Slow { client, bytes } => self.hinder(*client, Flow::Slow(*bytes)),
-            Step::Stall { client } => self.hinder(*client, Flow::Stalled),
+            Step::Slow { client, bytes } => self.slow_down(*client, Flow::Slow(*bytes)),
+            Step::Stall { client } => self.slow_down(*client, Flow::Stalled),
             Step::Subscribe { client, room } => self.request_room(*client, *room, true),
             Step::Unsubscribe { client, room } => self.request_room(*client, *room, false),
             Step::Vanish { client } => self.vanish(*client),
@@ -47,7 +47,8 @@ impl World {
         Ok(())
     }
 
-    /// Everybody comes back and reads, and gets one more event; nobody misses anything.
+    /// Reconnects every client and lets all of them read, sends one more event, and checks that no
+    /// one misses anything.
     pub(crate) async fn finish(&mut self) -> Result<(), String> {
         self.observe_hooks()?;
         self.players.iter_mut().for_each(|player| player.flow = Flow::Flowing);
@@ -99,14 +100,14 @@ impl World {
                 self.observe_log()?;
                 return self.check_windows();
             }
-            // Whoever reads does so while the calls are under way.
+            // Clients that read do so while the calls are under way.
             self.look()?;
             tokio::task::yield_now().await;
         }
         Err("a call never ends".to_owned())
     }
 
-    /// A client connects, and the authenticator does not let it in before so many milliseconds are over.
+    /// Connects a client; the authenticator does not accept it for `delay` milliseconds.
     fn connect(&mut self, client: usize, present: Present, more: &[Id], delay: u64) {
         if self.players[client].link.is_some() {
             return;
@@ -115,7 +116,7 @@ impl World {
         let player = &mut self.players[client];
         let mut rooms: Vec<Id> = player.rooms.iter().copied().collect();
         rooms.extend(more.iter().filter(|room| !player.rooms.contains(room)));
-        // It is no longer where it was, wherever that is.
+        // It forgets its previous position, whatever that was.
         player.cursor = presented.clone().or(player.cursor.take());
         let transport = self.players[client].transport;
         let moment = self.moment(transport);
@@ -144,7 +145,7 @@ impl World {
         self.note(|| format!("  c{client}#{serial} asks: {}", options.query));
     }
 
-    /// What a client presents as its position.
+    /// Returns the cursor that a client presents.
     fn presented(&mut self, client: usize, present: Present) -> Option<String> {
         let own = self.players[client].cursor.clone();
         match present {
@@ -171,9 +172,9 @@ impl World {
             Present::Stolen(other) => {
                 let of_another = self.players[other].cursor.clone();
                 if of_another.is_some() && other != client {
-                    self.reference.cover("position of another client");
+                    self.reference.cover("cursor of another client");
                     if self.setup.identities[client] != self.setup.identities[other] {
-                        self.reference.cover("position of another identity");
+                        self.reference.cover("cursor of another identity");
                     }
                 }
                 of_another
@@ -183,33 +184,34 @@ impl World {
         }
     }
 
-    /// A position that a client makes up of what it was told: the epoch, or one near it, and positions of now and before.
+    /// Forges a cursor from what a client has received: the epoch, or one near it, and its current
+    /// and previous cursors.
     fn forgery(&self, client: usize, forgery: Forgery, at: u64, beside: u64) -> String {
         let Player { cursor, past, .. } = &self.players[client];
         let epoch = self.reference.epoch().get() ^ beside;
         forgery.make(epoch, at, cursor.as_deref(), past.iter().rev().map(String::as_str))
     }
 
-    /// From here on a client's connection may end without being at fault.
+    /// Marks a client's connection as one that may end from this step on.
     pub(crate) fn disturb(&mut self, client: usize) {
         if let Some(link) = &self.players[client].link {
             self.reference.conns[link.serial].undisturbed = false;
         }
     }
 
-    fn hinder(&mut self, client: usize, flow: Flow) {
+    fn slow_down(&mut self, client: usize, flow: Flow) {
         if !reads_fast_enough(&self.setup, flow) {
             self.disturb(client);
         }
         self.players[client].flow = flow;
     }
 
-    fn cut(&mut self, client: usize, up: bool, after: usize) -> Result<(), String> {
+    fn disconnect(&mut self, client: usize, up: bool, after: usize) -> Result<(), String> {
         self.disturb(client);
         if let Some(link) = &self.players[client].link {
             link.break_after(up, after);
             if up {
-                self.reference.cover("cut on the way up");
+                self.reference.cover("disconnected while sending");
             }
         }
         self.read_client(client, 0).map(drop)
@@ -231,7 +233,7 @@ impl World {
             && self.reference.conns[link.serial].viewer.transport.is_bidirectional()
         {
             link.send(&ClientMessage::Close);
-            self.reference.cover("goodbye");
+            self.reference.cover("closed by the client");
         }
     }
 
@@ -252,13 +254,14 @@ impl World {
     }
 }
 
-/// Whether a client reads as fast as it must, so that it may not be cut: 4 KiB in a second do.
+/// Returns whether a client reads fast enough that the server may not close it: 4 KiB in a second
+/// suffice.
 fn reads_fast_enough(setup: &Setup, flow: Flow) -> bool {
     flow == Flow::Flowing || matches!(flow, Flow::Slow(2_000..)) && setup.pipe_bytes >= 2_000
 }
 
-/// A fingerprint of all that the clients have heard; random ids are left out, and so is what is heard in a drain, which
-/// closes connections in random order.
+/// A fingerprint of everything that the clients have received, without random ids, and without what
+/// they receive in a drain, which closes connections in random order.
 #[derive(Default)]
 pub(crate) struct Digest {
     hasher: DefaultHasher,

@@ -1,4 +1,5 @@
-//! What is known of users' names: the rooms that joins and leaves have led to, and since when nobody is there.
+//! Users by name: the rooms that joins and leaves have led to, and since when a user has no
+//! connections.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,22 +11,22 @@ use crate::log_spy::Absence;
 use crate::rooms::{Rooms, Visibility};
 use crate::schedule::{Id, Identity, Member};
 
-/// Users by name.
+/// The users by name.
 #[derive(Debug, Default)]
 pub(crate) struct Users(BTreeMap<Id, User>);
 
 #[derive(Debug, Default)]
 struct User {
-    /// What was joined by the bare name, which holds in every tenant.
+    /// The rooms joined by the bare name, which holds in every tenant.
     bare: Standing,
     tenants: BTreeMap<Id, OfTenant>,
 }
 
-/// What one tenant's user has of its own.
+/// The part of one tenant's user.
 #[derive(Debug, Default)]
 struct OfTenant {
     own: Standing,
-    /// The rooms that it has left alone, whatever the bare name was joined to.
+    /// The rooms that it alone has left, whatever the bare name was joined to.
     shut_out: Rooms,
 }
 
@@ -35,22 +36,22 @@ struct Standing {
     /// Every leave, with its room.
     left: Vec<(Position, Id)>,
     online: usize,
-    /// When the last connection went, at the earliest and at the latest.
+    /// The time at which the last connection closed, at the earliest and at the latest.
     offline: Option<(Instant, Instant)>,
-    /// Since when this process has been the first to end the rooms: it has seen the last connection go, or made a join while
-    /// nobody was there.
+    /// The time since which this process has been the first to end the rooms: it has seen the last
+    /// connection go, or made a join while there was none.
     ours: Option<Instant>,
-    /// The records that have ended rooms by absence.
+    /// The positions of the records that have ended rooms by absence.
     ended: Vec<Position>,
 }
 
-/// How many times as long a process waits that has not seen the last connection go.
+/// The factor by which a process waits longer that has not seen the last connection close.
 const PATIENCE: u32 = 3;
 
 impl Standing {
     fn join(&mut self, room: Id, position: Position, ours: bool, now: Instant) {
         if self.online == 0 {
-            // A user without any room may have been forgotten and come anew.
+            // A user without any room may have been forgotten and started again.
             let earliest = self.offline.map_or(now, |(earliest, _)| earliest);
             let latest = if self.rooms.is_in_any() { self.offline.map_or(now, |(_, latest)| latest) } else { now };
             self.offline = Some((earliest, latest));
@@ -64,13 +65,13 @@ impl Standing {
         self.left.push((position, room));
     }
 
-    fn came(&mut self) {
+    fn connected(&mut self) {
         self.online += 1;
         self.offline = None;
         self.ours = None;
     }
 
-    fn went(&mut self, now: Instant) {
+    fn disconnected(&mut self, now: Instant) {
         self.online -= 1;
         if self.online == 0 {
             self.offline = Some((now, now));
@@ -78,7 +79,7 @@ impl Standing {
         }
     }
 
-    /// The rooms that were joined up to a position end by absence.
+    /// Ends the stays in rooms that were joined up to a position, by absence.
     fn end(&mut self, seen: Position, position: Position, now: Instant) {
         if self.rooms.leave_entered_by(seen, position) {
             self.ended.push(position);
@@ -86,8 +87,8 @@ impl Standing {
         }
     }
 
-    /// As a process sees it that has just taken up the log and knows nothing yet; `alone` if there are no connections any
-    /// more.
+    /// Returns the state for a process that has just begun to read the log and knows nothing yet;
+    /// `alone` if there are no connections any more.
     fn anew(&self, alone: bool, now: Instant) -> Self {
         let online = if alone { 0 } else { self.online };
         let earliest = self.offline.map_or(now, |(earliest, _)| earliest);
@@ -110,7 +111,8 @@ impl Users {
         of_tenant.shut_out.leave(room, position, position);
     }
 
-    /// Whether somebody is shut out of a membership of the bare name.
+    /// Leaves a room; returns whether that shuts a tenant's user out of a membership of the bare
+    /// name.
     pub(crate) fn leave(&mut self, member: Member, room: Id, position: Position) -> bool {
         let user = self.0.entry(member.user).or_default();
         let Some(tenant) = member.tenant else {
@@ -127,7 +129,8 @@ impl Users {
         user.bare.rooms.is_in(room)
     }
 
-    /// The position of the last leave, up to this position, by which the server has taken someone out of a room.
+    /// Returns the position of the last leave, up to this position, by which the server has removed
+    /// a user from a room.
     pub(crate) fn left(&self, identity: Identity, room: Id, by: Position) -> Position {
         let leaves = self.standings_of(identity).flat_map(|standing| &standing.left);
         leaves
@@ -137,17 +140,17 @@ impl Users {
             .unwrap_or_default()
     }
 
-    /// A connection of someone is there.
-    pub(crate) fn came(&mut self, identity: Identity) {
-        self.standings(identity).for_each(Standing::came);
+    /// Counts a new connection of an identity.
+    pub(crate) fn connected(&mut self, identity: Identity) {
+        self.standings(identity).for_each(Standing::connected);
     }
 
-    /// A connection of someone is gone.
-    pub(crate) fn went(&mut self, identity: Identity, now: Instant) {
-        self.standings(identity).for_each(|standing| standing.went(now));
+    /// Counts a connection of an identity that is gone.
+    pub(crate) fn disconnected(&mut self, identity: Identity, now: Instant) {
+        self.standings(identity).for_each(|standing| standing.disconnected(now));
     }
 
-    /// The bare name's and its tenant's.
+    /// Returns the parts of the bare name and of its tenant.
     fn standings(&mut self, identity: Identity) -> impl Iterator<Item = &mut Standing> {
         let user = identity.user.map(|user| self.0.entry(user).or_default());
         user.into_iter().flat_map(move |User { bare, tenants }| {
@@ -156,7 +159,7 @@ impl Users {
         })
     }
 
-    /// Those of them that are known.
+    /// Returns those of them that are known.
     fn standings_of(&self, identity: Identity) -> impl Iterator<Item = &Standing> {
         let user = identity.user.and_then(|user| self.0.get(&user));
         user.into_iter().flat_map(move |User { bare, tenants }| {
@@ -165,15 +168,15 @@ impl Users {
         })
     }
 
-    /// A user's rooms have ended by absence.
-    pub(crate) fn end(&mut self, ended: &Absence) {
-        self.standing(ended.member).end(ended.seen, ended.position, ended.at);
+    /// Ends a user's rooms by absence.
+    pub(crate) fn end(&mut self, absence: &Absence) {
+        self.standing(absence.member).end(absence.seen, absence.position, absence.at);
     }
 
-    /// Whether a user has been absent for longer than this, so that its rooms may end.
-    pub(crate) fn check_end(&mut self, ended: &Absence, age: Duration) -> Result<(), String> {
-        match self.standing(ended.member).offline {
-            Some((earliest, _)) if ended.at - earliest <= age => Err(format!("too early: {ended:?}")),
+    /// Checks that a user has been absent for longer than `age`, so that its rooms may end.
+    pub(crate) fn check_end(&mut self, absence: &Absence, age: Duration) -> Result<(), String> {
+        match self.standing(absence.member).offline {
+            Some((earliest, _)) if absence.at - earliest <= age => Err(format!("too early: {absence:?}")),
             _ => Ok(()),
         }
     }
@@ -186,13 +189,14 @@ impl Users {
         }
     }
 
-    /// The last position, up to this one, at which someone's rooms have ended by absence.
+    /// Returns the last position, up to this one, at which an identity's rooms have ended by
+    /// absence.
     pub(crate) fn ended(&self, identity: Identity, by: Position) -> Position {
         let positions = self.standings_of(identity).flat_map(|standing| &standing.ended);
         positions.copied().filter(|position| *position <= by).max().unwrap_or_default()
     }
 
-    /// Nobody who has been away for longer than the window's age is a member for long.
+    /// Checks that no user who has been away for longer than the window's age is still a member.
     pub(crate) fn check_absent(&self, age: Duration, now: Instant) -> Result<(), String> {
         for (user, User { bare, tenants }) in &self.0 {
             for standing in std::iter::once(bare).chain(tenants.values().map(|of_tenant| &of_tenant.own)) {
@@ -209,7 +213,8 @@ impl Users {
         Ok(())
     }
 
-    /// Whether someone has been joined to a room when the record at this position was logged.
+    /// Returns whether an identity was joined to a room when the record at this position was
+    /// logged.
     pub(crate) fn is_joined(&self, identity: Identity, room: Id, position: Position) -> Visibility {
         let Some(user) = identity.user.and_then(|user| self.0.get(&user)) else { return Visibility::No };
         let bare = user.bare.rooms.sees(room, position);
@@ -217,7 +222,8 @@ impl Users {
         bare.min(of_tenant.shut_out.sees(room, position).not()).max(of_tenant.own.rooms.sees(room, position))
     }
 
-    /// What is known of them when a log is taken up: who is there, but no rooms; `alone` if nobody is.
+    /// Returns the state for a process that begins to read a log: the connections, but no rooms;
+    /// `alone` if there are no connections.
     pub(crate) fn anew(&self, alone: bool, now: Instant) -> Self {
         let users = self.0.iter().map(|(user, User { bare, tenants })| {
             let tenants = tenants.iter().map(|(tenant, of_tenant)| {

@@ -1,4 +1,4 @@
-//! One run: the server, the clients, the wires between them, and the reference that looks on.
+//! One run: the server, the clients, their connections, and the reference that observes them.
 
 use std::time::Duration;
 
@@ -25,24 +25,25 @@ pub(crate) struct World {
     pub(crate) server: Server,
     pub(crate) reference: Reference,
     pub(crate) players: Vec<Player>,
-    /// Wires that nobody reads any more, and that the server does not know to be dead.
+    /// Connections without a reader, of which the server does not know that the client is gone.
     pub(crate) dead: Vec<ClientEnd>,
     pub(crate) asks: Asks,
-    /// How each ask is to be answered, by its number.
+    /// The way each ask is to be answered, by its number.
     pub(crate) answers: Vec<(u64, u16)>,
     pub(crate) digest: Digest,
-    /// What happened, if anybody wants to know.
+    /// The trace, if one is wanted.
     pub(crate) trace: Option<Vec<String>>,
-    /// When the server stops to look after its log, if it has been told to go down.
+    /// The time at which the server stops to follow its log, once it is shutting down.
     pub(crate) serves_until: Option<Instant>,
     pub(crate) begun: Instant,
 }
 
-/// How long passes between two looks of the clients.
+/// The time between two reads of the clients.
 const SLICE: Duration = Duration::from_millis(350);
-/// Rounds of the server's tasks without a byte after which nothing more is expected at this moment.
+/// The number of rounds of the server's tasks without a byte after which nothing more is expected
+/// at this moment.
 const QUIET: usize = 12;
-/// Looks after which something goes on for ever.
+/// The number of rounds after which something is taken to be endless.
 const ENDLESS: usize = 50_000;
 
 impl World {
@@ -82,51 +83,58 @@ impl World {
         }
     }
 
-    /// Hears what the hooks have told.
+    /// Passes the calls of hooks to the reference.
     pub(crate) fn observe_hooks(&mut self) -> Result<(), String> {
         self.observe_log()?;
-        for note in self.server.hook_calls() {
-            let moment = self.moment_of_conn(note.serial);
-            self.note(|| format!("  hook: #{} {}", note.serial, if note.came.is_some() { "came" } else { "went" }));
-            self.reference.observe_hook(&note, moment)?;
+        for call in self.server.hook_calls() {
+            let moment = self.moment_of_conn(call.serial);
+            self.note(|| {
+                format!(
+                    "  hook: #{} {}",
+                    call.serial,
+                    if call.connected.is_some() { "connected" } else { "disconnected" }
+                )
+            });
+            self.reference.observe_hook(&call, moment)?;
         }
         let now = Instant::now();
         let now = self.serves_until.map_or(now, |until| until.min(now));
         let lost_since = self.reference.lost_since();
         if lost_since.is_some_and(|since| now.saturating_duration_since(since) > LATE) {
-            return Err("the process goes on with a log that has lost records".to_owned());
+            return Err("the process continues with a log that has lost records".to_owned());
         }
-        // What it says of absent users now does not come back to it.
+        // A record about absent users that it writes into a lost log is never read.
         let age = self.reference.age();
         self.reference.log().users.check_absent(age, lost_since.map_or(now, |since| since.min(now)))?;
         self.asks.check(&mut self.reference)
     }
 
-    /// Hears what the process has done with its log by itself.
+    /// Passes what the process has done with its log on its own account to the reference.
     pub(crate) fn observe_log(&mut self) -> Result<(), String> {
-        for told in self.server.spy().take_events() {
-            self.note(|| format!("  the log: {told:?}"));
-            match told {
+        for event in self.server.spy().take_events() {
+            self.note(|| format!("  the log: {event:?}"));
+            match event {
                 LogEvent::NewLife { epoch, from, at } => self.reference.begin_life(epoch, from, at)?,
-                LogEvent::Absence(ended) => self.reference.end_absent(&ended)?,
-                LogEvent::UnappliedAbsence(ended) => self.reference.written(&ended)?,
+                LogEvent::Absence(absence) => self.reference.end_absent(&absence)?,
+                LogEvent::UnappliedAbsence(absence) => self.reference.written(&absence)?,
             }
         }
         Ok(())
     }
 
-    /// Where the process is now, with the window of the provider that serves this transport.
+    /// Returns the current state of the process, with the window of the provider that serves this
+    /// transport.
     pub(crate) fn moment(&self, transport: Transport) -> Moment {
         self.reference.moment(transport, &self.server.stats_of(transport), self.server.spy().applied())
     }
 
-    /// The same for the transport of the connection with this serial number.
+    /// Returns the same for the transport of the connection with this serial number.
     fn moment_of_conn(&self, serial: usize) -> Moment {
         let conn = self.reference.conns.get(serial);
         self.moment(conn.map_or(self.setup.transport, |conn| conn.viewer.transport))
     }
 
-    /// One client reads and answers; whether anything moved.
+    /// Lets one client read and answer; returns whether any byte moved.
     pub(crate) fn read_client(&mut self, client: usize, budget: usize) -> Result<bool, String> {
         let Some(link) = &mut self.players[client].link else { return Ok(false) };
         let serial = link.serial;
@@ -136,26 +144,27 @@ impl World {
         }
         for message in &messages {
             if self.observe(client, serial, message)? {
-                self.end(client, "was ended", true)?;
+                self.end(client, "was closed", true)?;
                 return Ok(true);
             }
         }
         moved |= self.answer_late(client);
         let Some(link) = &self.players[client].link else { return Ok(moved) };
         if link.is_closed() && (budget > 0 || link.is_broken()) {
-            self.end(client, "is over", false)?;
+            self.end(client, "is closed", false)?;
             return Ok(true);
         }
         Ok(moved)
     }
 
-    /// Hears one message; whether it ends the connection.
+    /// Passes one message to the reference; returns whether it closes the connection.
     fn observe(&mut self, client: usize, serial: usize, message: &ServerMessage) -> Result<bool, String> {
         let now = self.moment_of_conn(serial);
         self.digest.add(self.begun.elapsed(), client, message);
-        self.note(|| format!("  c{client}#{serial} hears {}", brief(message)));
+        self.note(|| format!("  c{client}#{serial} receives {}", brief(message)));
         let observation = self.reference.observe(serial, message, now);
-        let observation = observation.map_err(|what| format!("c{client}#{serial} hears {}: {what}", brief(message)))?;
+        let observation =
+            observation.map_err(|what| format!("c{client}#{serial} receives {}: {what}", brief(message)))?;
         let player = &mut self.players[client];
         if let Some(cursor) = observation.cursor {
             player.keep(cursor);
@@ -197,7 +206,7 @@ impl World {
         }
     }
 
-    /// Gives the answers whose time has come; whether there were any.
+    /// Sends the answers that are due; returns whether there were any.
     fn answer_late(&mut self, client: usize) -> bool {
         let now = Instant::now();
         let late = &mut self.players[client].late;
@@ -206,29 +215,29 @@ impl World {
         !due.is_empty()
     }
 
-    /// A client's connection is over.
-    fn end(&mut self, client: usize, how: &str, told: bool) -> Result<(), String> {
+    /// Ends a client's connection.
+    fn end(&mut self, client: usize, how: &str, by_server: bool) -> Result<(), String> {
         let Some(link) = self.players[client].link.take() else { return Ok(()) };
         self.note(|| format!("  c{client}#{} {how}", link.serial));
         self.players[client].late.clear();
         let amid = link.is_incomplete();
         let conn = &mut self.reference.conns[link.serial];
         conn.abandoned = true;
-        let refused = told && !conn.connected;
+        let refused = by_server && !conn.connected;
         let (may_end, outdated) = (conn.may_end(), conn.outdated && conn.connected);
         if !may_end && !refused {
             return Err(format!("c{client}#{}: the server ended the connection without a cause", link.serial));
         }
         if outdated {
-            self.reference.cover("sent back by a new epoch");
+            self.reference.cover("closed for a new epoch");
         }
         if link.is_broken() {
-            self.reference.cover(if amid { "cut amid something" } else { "cut between two things" });
+            self.reference.cover(if amid { "disconnected within a message" } else { "disconnected between messages" });
         }
         Ok(())
     }
 
-    /// The clients that read do so until nothing more comes at this moment; time stands still.
+    /// Lets the clients that read do so until no more bytes come at this moment; time stands still.
     pub(crate) async fn flow(&mut self) -> Result<(), String> {
         let mut quiet = 0;
         for _ in 0..ENDLESS {
@@ -244,10 +253,10 @@ impl World {
             }
             tokio::task::yield_now().await;
         }
-        Err("it never comes to rest".to_owned())
+        Err("it never settles".to_owned())
     }
 
-    /// Every client that reads does so once, slow ones too.
+    /// Lets every client that reads do so once, slow ones too.
     pub(crate) fn look(&mut self) -> Result<bool, String> {
         self.observe_hooks()?;
         let mut moved = false;
@@ -257,7 +266,7 @@ impl World {
         Ok(moved)
     }
 
-    /// Time passes.
+    /// Lets time pass.
     pub(crate) async fn wait(&mut self, time: Duration) -> Result<(), String> {
         let until = Instant::now() + time;
         while Instant::now() < until {
@@ -268,7 +277,8 @@ impl World {
         Ok(())
     }
 
-    /// Everything that can happen happens; then every client that reads must have received what is for it.
+    /// Lets everything that is under way come to rest; then every client that reads must have
+    /// received what is for it.
     pub(crate) async fn settle(&mut self) -> Result<(), String> {
         let links = self.players.iter().filter_map(|player| player.link.as_ref());
         if let Some(admitted) = links.map(|link| self.reference.conns[link.serial].admitted).max() {
@@ -283,7 +293,7 @@ impl World {
                 break;
             }
             if round == ENDLESS {
-                return Err("it never comes to rest".to_owned());
+                return Err("it never settles".to_owned());
             }
         }
         self.observe_log()?;
@@ -311,12 +321,13 @@ impl World {
         Ok(())
     }
 
-    /// Looks at each provider's window; only when nothing is under way.
+    /// Checks each provider's window; only when nothing is under way.
     pub(crate) fn check_windows(&mut self) -> Result<(), String> {
         self.server.stats().iter().try_for_each(|stats| self.reference.check_window(stats))
     }
 
-    /// A call of the server's side, to be polled with the others of its step; none when it cannot be.
+    /// Returns a call of the application, to be polled with the others of its step; `None` when it
+    /// is impossible.
     pub(crate) fn call(&mut self, call: Call) -> Option<crate::calls::Pending> {
         match call {
             Call::Ask { scope, seconds, answers } => {
@@ -350,17 +361,17 @@ impl World {
         }
     }
 
-    /// Over which providers something goes.
+    /// Returns the providers that an event goes over.
     fn providers_of(&self, by: By) -> Providers {
         match by {
-            // Where there is only one, it makes no difference whom a record is for.
+            // With one provider the target of a record makes no difference.
             By::Provider if self.setup.mixed => Providers::of(&[self.setup.transport]),
             By::All | By::Handler(_) | By::Provider => Providers::ALL,
             By::Named(providers) => providers,
         }
     }
 
-    /// Lets go of everything the clients have.
+    /// Breaks the connections of all clients.
     pub(crate) fn disconnect_all(&mut self) {
         for player in &mut self.players {
             player.late.clear();
@@ -373,7 +384,7 @@ impl World {
         self.dead.clear();
     }
 
-    /// Ends the process; its hooks run.
+    /// Shuts the process down; its hooks run.
     pub(crate) async fn stop(&mut self) -> Result<(), String> {
         self.disconnect_all();
         self.serves_until.get_or_insert(Instant::now());
@@ -384,7 +395,7 @@ impl World {
             let coverage = &mut self.reference.coverage;
             coverage.add(transport, "overflow", stats.overflows);
             coverage.add(transport, "volatile event dropped", stats.dropped);
-            coverage.add(transport, "connection cut for its stall", stats.stalled);
+            coverage.add(transport, "connection closed for its stall", stats.stalled);
             if stats.panics > 0 || stats.skipped_records > 0 {
                 return Err(format!("panics or skipped records: {stats:?}"));
             }
@@ -393,7 +404,7 @@ impl World {
     }
 }
 
-/// A message without its padding.
+/// Shows a message without its padding.
 fn brief(message: &ServerMessage) -> String {
     match message {
         ServerMessage::Event { name, data, cursor, ack } => {

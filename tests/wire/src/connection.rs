@@ -145,8 +145,8 @@ fn pass(message: &Message<'_>, each: &mut dyn FnMut(Received<'_>) -> Result<()>)
     })
 }
 
-/// Returns what the application receives of a block. The `retry:` before or in the first event is the
-/// default of every stream; a later one is what the other transports send as an event.
+/// Returns what the application receives of a block. The `retry:` before or in the first event is
+/// the default of every stream; a later one is what the other transports send as an event.
 fn received<'a>(block: Block<'a>, begun: &mut bool) -> Option<Received<'a>> {
     match block {
         Block { event: None, id: None, data: None, retry: Some(millis) } => begun.then_some(Received::Retry(millis)),

@@ -98,8 +98,8 @@ impl Responses {
         !self.line.is_empty() || matches!(self.body, Body::Length(_) | Body::Chunk(_))
     }
 
-    /// Takes bytes up to this end and returns the text before it once it is there. The longest line of
-    /// a valid chunk size has 16 digits.
+    /// Takes bytes up to this end and returns the text before it once it is there. The longest line
+    /// of a valid chunk size has 16 digits.
     fn line(&mut self, bytes: &mut &[u8], end: &[u8]) -> Option<String> {
         while let [first, rest @ ..] = *bytes {
             *bytes = rest;

@@ -1,11 +1,13 @@
-//! The clients' side of each protocol without I/O: bytes in, server messages out, and what a client sends.
+//! The clients' side of each protocol without I/O: bytes in, server messages out, and what a client
+//! sends.
 //!
-//! - [`http`], [`websocket`], [`sse`] and [`socketio`]: framing. They hand on borrowed pieces and parse
-//!   no JSON.
-//! - [`Connection`]: the protocol of one transport, with handshake, heartbeat and framing. It has no
-//!   sockets and no clock.
-//! - [`Encoded`]: a message in its frame. [`Encoded::scan`] finds name and cursor by their position,
-//!   for a load generator; [`Encoded::parse`] reads all of it into a [`ServerMessage`], for the model.
+//! - [`http`], [`websocket`], [`sse`] and [`socketio`]: framing. They hand on borrowed pieces and
+//!   parse no JSON.
+//! - [`Connection`]: the protocol of one transport, with handshake, heartbeat and framing. It has
+//!   no sockets and no clock.
+//! - [`Encoded`]: a message in its frame. [`Encoded::scan`] finds name and cursor by their
+//!   position, for a load generator; [`Encoded::parse`] reads all of it into a [`ServerMessage`],
+//!   for the model.
 
 mod connection;
 pub mod http;

@@ -16,8 +16,8 @@ pub enum Received<'a> {
     Message(Encoded<'a>),
     /// The server has rejected the connection, with this status or message.
     Refused(Cow<'a, str>),
-    /// A `retry:` of an event stream without an event, in milliseconds. The other transports have the
-    /// event `reconnect` for it.
+    /// A `retry:` of an event stream without an event, in milliseconds. The other transports have
+    /// the event `reconnect` for it.
     Retry(u64),
 }
 
@@ -139,8 +139,8 @@ impl Received<'_> {
 }
 
 impl Encoded<'_> {
-    /// Finds name, data and cursor by their position, where this workspace's servers write them: the
-    /// name first and the cursor last. Returns `None` for a block of comments.
+    /// Finds name, data and cursor by their position, where this workspace's servers write them:
+    /// the name first and the cursor last. Returns `None` for a block of comments.
     ///
     /// # Errors
     /// When it is not an event.
@@ -157,8 +157,8 @@ impl Encoded<'_> {
             }
             Self::Event { arguments, .. } => {
                 let name = first_text(arguments, b"[\"").ok_or("an event without a name")?;
-                // The last argument of this workspace's servers. Another server's event has none, and
-                // its data may be anything.
+                // The last argument of this workspace's servers. Another server's event has none,
+                // and its data may be anything.
                 let cursor = last_text(arguments, b"\"]").map_or("", |(_, cursor)| cursor);
                 Some(Scanned { name, data: arguments, cursor })
             }

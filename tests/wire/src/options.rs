@@ -70,8 +70,8 @@ impl FromStr for Transport {
 }
 
 impl ConnectOptions {
-    /// Returns the target of a raw transport's request: path, query and rooms, and the cursor if it is
-    /// to be in the query.
+    /// Returns the target of a raw transport's request: path, query and rooms, and the cursor if it
+    /// is to be in the query.
     pub(crate) fn target(&self, path: &str, with_cursor: bool) -> String {
         let mut target = format!("{path}?{}", self.query);
         self.rooms.iter().for_each(|room| target += &format!("&channel={room}"));

@@ -1,5 +1,5 @@
-//! Socket.IO over long polling: the first lane carries what the server sends, the second one what the
-//! client sends.
+//! Socket.IO over long polling: the first lane carries what the server sends, the second one what
+//! the client sends.
 
 use crate::http::{self, Part, Responses};
 use crate::socketio::{self, PONG, Packet};

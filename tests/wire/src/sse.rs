@@ -1,5 +1,5 @@
-//! Event streams (WHATWG HTML §9.2.6), as far as servers here use them: LF line ends, and one space
-//! after each field's colon.
+//! Event streams (WHATWG HTML §9.2.6), as far as servers here use them: LF line ends, and one
+//! space after each field's colon.
 
 use std::borrow::Cow;
 
@@ -40,8 +40,8 @@ impl Blocks {
         Ok(())
     }
 
-    /// Hands on the lines after the last block, if there are any: the `retry:` that a server sends last
-    /// ends no block.
+    /// Hands on the lines after the last block, if there are any: the `retry:` that a server sends
+    /// last ends no block.
     ///
     /// # Errors
     /// Those of [`feed`](Self::feed).

@@ -51,11 +51,12 @@ pub(crate) struct Args {
     /// Events a second, each to everyone
     #[arg(long, default_value_t = 10)]
     rate: u32,
-    /// Events of 8 KiB that the stalled clients get before the others, so that they fall behind at once
+    /// Events of 8 KiB that the stalled clients get before the others, so that they fall behind at
+    /// once
     #[arg(long, default_value_t = 128)]
     fill: u64,
-    /// Records in the window of a last run in which it does not hold what the stalled clients miss; 0
-    /// for none
+    /// Records in the window of a last run in which it does not hold what the stalled clients miss;
+    /// 0 for none
     #[arg(long, default_value_t = 64)]
     small_window: usize,
     /// Only these transports
@@ -144,8 +145,8 @@ async fn exceed(
     let run = run(&mut load, args, all.size, args.stalled, args.seconds.min(SHORT)).await?;
     load.stop().await?;
     let window = args.small_window as u64;
-    // A client that has lost its position continues after the oldest quarter of the window, and up to
-    // an eighth more.
+    // A client that has lost its position continues after the oldest quarter of the window, and up
+    // to an eighth more.
     let most = window - window / 4;
     let rest = most - window / 8..=most;
     let right = |one: &&Sequence| {
@@ -174,8 +175,8 @@ async fn open(transport: Transport, args: &Args, cpus: &[usize], window: usize) 
     Load::open(transport, args.clients, &options).await
 }
 
-/// Publishes for this many seconds, with this many clients that do not read meanwhile, and then read what
-/// they missed.
+/// Publishes for this many seconds, with this many clients that do not read meanwhile, and then
+/// read what they missed.
 async fn run(load: &mut Load, args: &Args, size: usize, stalled: usize, seconds: u32) -> Result<Run> {
     let Args { clients, rate, fill, .. } = *args;
     let kernel = tcp_memory()?;
@@ -186,7 +187,8 @@ async fn run(load: &mut Load, args: &Args, size: usize, stalled: usize, seconds:
     }
     let memory = MemoryWatch::start(load.server.process())?;
     let before = load.stats().await?;
-    // Without stalled clients it reaches no one, and takes the same memory in the log and the window.
+    // Without stalled clients it reaches no one, and takes the same memory in the log and the
+    // window.
     load.publish(Audience::User(STALLED.to_owned()), fill, None, FILL_SIZE).await?;
     wait_behind(load, stalled as u64).await?;
 
@@ -270,9 +272,9 @@ fn print(
     }
 }
 
-/// Returns the most that a run with stalled clients may take of the server's memory: their outboxes and
-/// what their sessions have taken, and what is published, once in the log and once in the window, or as
-/// much as these hold.
+/// Returns the most that a run with stalled clients may take of the server's memory: their outboxes
+/// and what their sessions have taken, and what is published, once in the log and once in the
+/// window, or as much as these hold.
 fn memory_bound(args: &Args, size: usize) -> u64 {
     let (window, outbox) = (WindowConfig::default(), OutboxConfig::default());
     let count = u64::from(args.rate) * u64::from(args.seconds);
@@ -280,9 +282,9 @@ fn memory_bound(args: &Args, size: usize) -> u64 {
     MEMORY_BASE + args.stalled as u64 * (outbox.bytes as u64 + BATCH) + 2 * published.min(window.bytes as u64)
 }
 
-/// Returns the most that the kernel may keep of what the stalled clients do not read: what is unsent, a
-/// write that began below that mark, and what the client's side has received; all of it twice, for the
-/// kernel counts its bookkeeping.
+/// Returns the most that the kernel may keep of what the stalled clients do not read: what is
+/// unsent, a write that began below that mark, and what the client's side has received; all of it
+/// twice, for the kernel counts its bookkeeping.
 fn kernel_bound(args: &Args) -> u64 {
     let unsent = WireConfig::default().unsent_low_water.unwrap_or_default();
     2 * args.stalled as u64 * (u64::from(unsent) + BATCH + u64::from(RECEIVE_BUFFER))

@@ -15,18 +15,18 @@ use tokio::time::{Instant, sleep};
 
 use crate::STALLED;
 
-/// How much later than `write_stall` a stalled connection may be gone, as a part of it: what the clocks'
-/// steps allow.
+/// How much later than `write_stall` a stalled connection may be gone, as a part of it: what the
+/// clocks' steps allow.
 const SLACK: f64 = 0.25;
-/// What the server may need for a stalled connection: the two lanes of its outbox and what the kernel's
-/// bound leaves.
+/// What the server may need for a stalled connection: the two lanes of its outbox and what the
+/// kernel's bound leaves.
 const MEMORY_EACH: u64 = 640 * 1024;
 /// What it may need in addition: what is published in a run stays in the log and the window.
 const MEMORY_BASE: u64 = 4 * 1024 * 1024;
 /// A stalled client's receive buffer, so that little fills it.
 const RECEIVE_BUFFER: u32 = 4096;
-/// The number and size of the events for the stalled clients before a run: 512 KiB, more than the kernel
-/// takes for a client that does not read.
+/// The number and size of the events for the stalled clients before a run: 512 KiB, more than the
+/// kernel takes for a client that does not read.
 const FILL: (u32, usize) = (32, 16 * 1024);
 /// The time between two requests for the server's counters.
 const ASK: Duration = Duration::from_millis(50);
@@ -94,7 +94,8 @@ pub(crate) async fn measure(args: &Args, all: &crate::Args, cpus: &[usize]) -> R
     Ok(verdict.holds())
 }
 
-/// Publishes for as long as a write may stall, with this many clients that have just stopped reading.
+/// Publishes for as long as a write may stall, with this many clients that have just stopped
+/// reading.
 async fn run(load: &mut Load, args: &Args, size: usize, stalled: usize) -> Result<Run> {
     let Args { clients, rate, write_stall_ms: millis, .. } = *args;
     let hooks = load.control.report().await?.hooks_ended();

@@ -1,5 +1,5 @@
-//! What clients that stop reading cost the others, for each transport: those that never read again and
-//! are closed, and those that catch up.
+//! What clients that stop reading cost the others, for each transport: those that never read again
+//! and are closed, and those that catch up.
 
 use std::process::ExitCode;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Whether anything is missing, comes twice, or is out of order.
+//! The check that nothing is missing, repeated, or out of order.
 
 use crate::conn::Owed;
 use crate::log::{Position, RecordKind};
@@ -6,11 +6,12 @@ use crate::reference::Reference;
 use crate::rooms::Visibility;
 
 impl Reference {
-    /// Whether a record may come now: it is for this connection, it is the next one, and none is missing before it.
+    /// Checks that a record may arrive now: the connection sees it, it is the next one, and none is
+    /// missing before it.
     pub(crate) fn arrive(&mut self, serial: usize, position: Position) -> Result<(), String> {
         let conn = &self.conns[serial];
         if position <= conn.position {
-            return Err(format!("a duplicate or out of order: everything up to {} has come", conn.position));
+            return Err(format!("a duplicate or out of order: everything up to {} has been received", conn.position));
         }
         let log = self.log_of(conn);
         if log.sees(&conn.viewer, position) == Visibility::No {
@@ -19,7 +20,7 @@ impl Reference {
         self.check_gap(serial, position - 1)
     }
 
-    /// Whether nothing is missing up to here.
+    /// Checks that nothing is missing up to a position.
     pub(crate) fn check_gap(&mut self, serial: usize, until: Position) -> Result<(), String> {
         self.check_owed(serial, until)?;
         let mut superseded = Vec::new();
@@ -39,7 +40,7 @@ impl Reference {
                 superseded.push(Owed { position, until: log.end() });
                 continue;
             }
-            return Err(format!("a gap: n={} at {position} did not come: {:?}", record.number, record.audience));
+            return Err(format!("a gap: n={} at {position} was not received: {:?}", record.number, record.audience));
         }
         for _ in &superseded {
             self.cover("event superseded");
@@ -48,7 +49,8 @@ impl Reference {
         Ok(())
     }
 
-    /// Whether nothing that was passed over for a newer one is kept from the client for longer than the log of that moment.
+    /// Checks that no event that was skipped for a newer one is withheld for longer than the log of
+    /// that moment.
     fn check_owed(&mut self, serial: usize, until: Position) -> Result<(), String> {
         let conn = &self.conns[serial];
         let log = self.log_of(conn);
@@ -56,29 +58,27 @@ impl Reference {
         let mut over = conn.owed.iter().filter(is_over);
         if let Some(owed) = over.find(|owed| log.has_newer(&conn.viewer, owed.position, owed.until)) {
             let Owed { position, until } = owed;
-            return Err(format!(
-                "a series is kept back: {position} was passed over, and no newer one came up to {until}"
-            ));
+            return Err(format!("a series is withheld: {position} was skipped, and no newer one came up to {until}"));
         }
         self.conns[serial].owed.retain(|owed| owed.until >= until);
         Ok(())
     }
 
-    /// Whether a connection cannot have been behind when this record was applied: it had taken everything before, and less
-    /// was sent since than its outbox holds.
+    /// Returns whether a connection cannot have been behind when this record was applied: it had
+    /// received everything before, and less was sent since than its outbox holds.
     fn is_live(&self, serial: usize, position: Position) -> bool {
         let Some(settled) = self.conns[serial].settled.filter(|settled| *settled < position) else { return false };
         let log = self.log_of(&self.conns[serial]);
         let since = settled + 1..=log.end();
-        // What a frame takes at the most, beside the padding.
+        // The most that a frame takes in addition to the padding.
         let bytes: usize = since.clone().map(|position| log.record(position).least_bytes + 700).sum();
         since.count() < self.setup.outbox_frames && bytes < self.setup.outbox_bytes
     }
 
-    /// Whether a connection has received all there is for it, now that everything has happened.
+    /// Checks that a connection has received everything for it, now that nothing is under way.
     pub(crate) fn check_settled(&mut self, serial: usize) -> Result<(), String> {
         if self.conns[serial].outdated {
-            return Err("it is deaf: the log has begun anew, and it was not sent back".to_owned());
+            return Err("the log has begun a new life, and the connection was not closed".to_owned());
         }
         let end = self.log().end();
         self.check_gap(serial, end)?;

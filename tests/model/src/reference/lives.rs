@@ -1,4 +1,5 @@
-//! The lives of the log: what the process knows of each, what is hidden it, and which connections belong to which.
+//! The lives of the log: what the process knows of each, what it has not noticed yet, and the
+//! connections of each.
 
 use realtime_core::Epoch;
 use tokio::time::Instant;
@@ -14,17 +15,17 @@ use crate::schedule::{By, Kind};
 pub(crate) struct Life {
     pub(crate) epoch: Epoch,
     pub(crate) log: Log,
-    /// Where the process began to read.
+    /// The position after which the process began to read.
     pub(crate) begun: Position,
 }
 
-/// What the log holds hidden a process that has not noticed yet.
+/// The content of a log whose loss the process has not noticed yet.
 #[derive(Debug)]
 pub(crate) struct HiddenLog {
     log: Log,
-    /// With another epoch.
+    /// `true` if its epoch is another one.
     wiped: bool,
-    /// It has grown beyond what the process has applied.
+    /// `true` if it has grown beyond what the process has applied.
     filled: bool,
     since: Instant,
 }
@@ -36,7 +37,7 @@ impl Life {
 }
 
 impl Reference {
-    /// The number of the life of now.
+    /// Returns the number of the current life.
     pub(crate) fn life(&self) -> usize {
         self.lives.len() - 1
     }
@@ -45,7 +46,7 @@ impl Reference {
         self.lives[self.life()].epoch
     }
 
-    /// The log of now.
+    /// Returns the current log.
     pub(crate) fn log(&self) -> &Log {
         &self.lives[self.life()].log
     }
@@ -55,18 +56,18 @@ impl Reference {
         &mut self.lives[life].log
     }
 
-    /// The log that a connection reads.
+    /// Returns the log that a connection reads.
     pub(crate) fn log_of(&self, conn: &Conn) -> &Log {
         &self.lives[conn.life.unwrap_or(self.life())].log
     }
 
-    /// Which life of this process has this epoch.
+    /// Returns the life of this process that has this epoch.
     pub(crate) fn life_of(&self, epoch: Epoch) -> Option<usize> {
         let lives = self.lives.iter().enumerate().skip(self.first_life);
         lives.rev().find(|(_, life)| life.epoch == epoch).map(|(number, _)| number)
     }
 
-    /// Between which moments of this life a connection was registered.
+    /// Returns the moments of this life between which a connection was registered.
     pub(crate) fn registered(&self, conn: &Conn, life: usize, now: Moment) -> (Moment, Moment) {
         let Life { log, begun, .. } = &self.lives[life];
         let at = |position| Moment { life, end: position, start: position };
@@ -75,15 +76,15 @@ impl Reference {
         (known(conn.requested).unwrap_or(at(*begun)), latest)
     }
 
-    /// Where the server was at the latest when it last wrote to a connection.
+    /// Returns the state of the server at the latest when it last wrote to a connection.
     pub(crate) fn moment_of(&self, conn: &Conn, now: Moment) -> Moment {
         let life = conn.life.unwrap_or(now.life);
         let end = self.lives[life].log.end();
         if life == now.life { now } else { Moment { life, end, start: end } }
     }
 
-    /// The log loses all records after a position, or all and with them its epoch; then another node writes so many. The numbers
-    /// of their events.
+    /// Loses all records of the log after a position, or all of them and the epoch; then another
+    /// node writes `others` events. Returns their numbers.
     pub(crate) fn lose(&mut self, kept: Option<Position>, others: usize) -> Vec<u64> {
         let end = self.log().end();
         let last = self.hidden.take();
@@ -99,7 +100,7 @@ impl Reference {
         let numbers = numbers.collect();
         let wiped = kept.is_none() || last.as_ref().is_some_and(|last| last.wiped);
         let since = last.map_or(Instant::now(), |last| last.since);
-        // Those that newer ones have driven out do not come back when these are gone.
+        // Keys that newer ones have driven out are not remembered again when these are gone.
         let forgotten = self.keys.len().saturating_sub(self.setup.window_keys);
         self.keys.drain(..forgotten);
         self.keys.retain(|known| known.position <= kept.unwrap_or_default());
@@ -107,30 +108,30 @@ impl Reference {
         numbers
     }
 
-    /// Where the log ends hidden the process.
+    /// Returns the end of the log, whether the process knows it or not.
     pub(crate) fn hidden_end(&self) -> Position {
         self.hidden.as_ref().map_or(self.log().end(), |hidden| hidden.log.end())
     }
 
-    /// Since when the process goes on with a life whose records are gone.
+    /// Returns the time since which the process uses a life whose records are gone.
     pub(crate) fn lost_since(&self) -> Option<Instant> {
         self.hidden.as_ref().map(|hidden| hidden.since)
     }
 
-    /// The process has taken up a new life of the log, from this position on.
+    /// Begins a new life of the log, which the process reads after this position.
     pub(crate) fn begin_life(&mut self, epoch: Epoch, from: Position, at: Instant) -> Result<(), String> {
         let Some(hidden) = self.hidden.take() else {
-            return Err("the log has begun anew, and had lost nothing".to_owned());
+            return Err("the log has begun a new life, and had lost nothing".to_owned());
         };
         if self.lives.iter().any(|life| life.epoch == epoch) {
-            return Err("a new life with an epoch of before".to_owned());
+            return Err("a new life with an earlier epoch".to_owned());
         }
         self.cover(match hidden {
             HiddenLog { wiped: true, .. } => "log wiped",
             HiddenLog { filled: true, .. } => "log rolled back and filled again",
             _ => "log rolled back",
         });
-        // They are of the life that is over.
+        // They are of the previous life.
         self.keys.clear();
         self.take_up(epoch, hidden.log, from, at, false);
         let first = self.first;
@@ -138,7 +139,8 @@ impl Reference {
         Ok(())
     }
 
-    /// Another process, which knows nothing of the one before, has read what it found from this position on.
+    /// Starts another process, which knows nothing of the previous one and has read the log after
+    /// this position.
     pub(crate) fn restart(&mut self, epoch: Epoch, from: Position) {
         self.process += 1;
         self.first = self.conns.len();
@@ -148,7 +150,7 @@ impl Reference {
             Some(HiddenLog { wiped: true, .. }) => "restart with another log",
             Some(_) => "restart with a log that was rolled back",
         });
-        // What the old process has read of a life that goes on is still a client's own.
+        // What the old process has read of a life that continues is still a client's own.
         let log = hidden.map_or_else(|| self.log().up_to(self.log().end()), |hidden| hidden.log);
         let Life { epoch: known, log: old, .. } = &self.lives[self.life()];
         let is_there = |position: Position| epoch == *known && old.mark(position) == log.mark(position);
@@ -164,53 +166,56 @@ impl Reference {
         self.lives.push(Life { epoch, log, begun: from });
     }
 
-    /// The server has ended an absent user's rooms by itself, which has taken the log's next position.
-    pub(crate) fn end_absent(&mut self, ended: &Absence) -> Result<(), String> {
-        if ended.position <= self.log().end() {
-            // Read again by a process that has taken up a log.
-            let known = self.log().record(ended.position).change;
-            let is_same = matches!(known, Some(Change::Absent(known)) if known.member == ended.member);
-            return if is_same { Ok(()) } else { Err(format!("not what was at its position: {ended:?}")) };
+    /// Observes that the server has absence an absent user's rooms, which has taken the log's next
+    /// position.
+    pub(crate) fn end_absent(&mut self, absence: &Absence) -> Result<(), String> {
+        if absence.position <= self.log().end() {
+            // Read again by a process that has begun to read a log.
+            let known = self.log().record(absence.position).change;
+            let is_same = matches!(known, Some(Change::Absent(known)) if known.member == absence.member);
+            return if is_same { Ok(()) } else { Err(format!("not what was at its position: {absence:?}")) };
         }
-        if ended.position != self.log().end() + 1 {
-            return Err(format!("not at the log's next position, after {}: {ended:?}", self.log().end()));
+        if absence.position != self.log().end() + 1 {
+            return Err(format!("not at the log's next position, after {}: {absence:?}", self.log().end()));
         }
         let first = self.first;
-        for conn in self.conns[first..].iter_mut().filter(|conn| ended.member.matches(conn.viewer.identity)) {
-            if conn.is_registered() && conn.registered_at.is_some_and(|at| at < ended.at) {
-                return Err(format!("c{} is there: {ended:?}", conn.client));
+        for conn in self.conns[first..].iter_mut().filter(|conn| absence.member.matches(conn.viewer.identity)) {
+            if conn.is_registered() && conn.registered_at.is_some_and(|at| at < absence.at) {
+                return Err(format!("c{} is connected: {absence:?}", conn.client));
             }
-            // One that has come in the same moment is sent back.
+            // A connection of the same moment is closed.
             conn.undisturbed &= conn.unregistered_at.is_some();
         }
         let age = self.age();
-        self.log_mut().users.check_end(ended, age)?;
-        let record = Record { at: ended.at, ..self.record_of(Change::Absent(*ended)) };
+        self.log_mut().users.check_end(absence, age)?;
+        let record = Record { at: absence.at, ..self.record_of(Change::Absent(*absence)) };
         self.log_mut().push(record);
-        self.log_mut().users.end(ended);
-        self.cover("membership ended by absence");
-        if ended.member.tenant.is_some() {
-            self.cover("membership within a tenant ended by absence");
+        self.log_mut().users.end(absence);
+        self.cover("membership absence by absence");
+        if absence.member.tenant.is_some() {
+            self.cover("membership within a tenant absence by absence");
         }
         Ok(())
     }
 
-    /// The server has written the end of an absent user's rooms into a log that it takes for another one.
-    pub(crate) fn written(&mut self, ended: &Absence) -> Result<(), String> {
+    /// Observes that the server has written the end of an absent user's rooms into a log that is
+    /// another one by now.
+    pub(crate) fn written(&mut self, absence: &Absence) -> Result<(), String> {
         let age = self.age();
-        self.log_mut().users.check_end(ended, age)?;
-        let record = self.record_of(Change::Absent(*ended));
+        self.log_mut().users.check_end(absence, age)?;
+        let record = self.record_of(Change::Absent(*absence));
         let hidden = self.hidden.as_mut().ok_or("nothing is lost")?;
-        is_at(ended, hidden.log.push(record))
+        is_at(absence, hidden.log.push(record))
     }
 
-    /// The server has written the end of an absent user's rooms, and went down before it had applied it.
-    pub(crate) fn unread(&mut self, ended: &Absence) -> Result<(), String> {
-        let record = self.record_of(Change::Absent(*ended));
-        is_at(ended, self.log_mut().push(record))
+    /// Observes that the server has written the end of an absent user's rooms, and shut down before
+    /// it had applied it.
+    pub(crate) fn unapplied(&mut self, absence: &Absence) -> Result<(), String> {
+        let record = self.record_of(Change::Absent(*absence));
+        is_at(absence, self.log_mut().push(record))
     }
 
-    /// A record with nothing special about it.
+    /// Creates a plain record.
     pub(crate) fn record(&mut self, number: u64, kind: RecordKind, audience: Audience) -> Record {
         self.marks += 1;
         Record {
@@ -234,16 +239,16 @@ impl Reference {
     }
 }
 
-fn is_at(ended: &Absence, position: Position) -> Result<(), String> {
-    if position == ended.position {
+fn is_at(absence: &Absence, position: Position) -> Result<(), String> {
+    if position == absence.position {
         Ok(())
     } else {
-        Err(format!("not at the log's next position, which is {position}: {ended:?}"))
+        Err(format!("not at the log's next position, which is {position}: {absence:?}"))
     }
 }
 
 impl Record {
-    /// With what the kind of event asks for.
+    /// Applies what the kind of event asks for.
     pub(crate) fn of(self, kind: Kind, pad: usize, by: By) -> Self {
         let mut record = Self { least_bytes: pad, by, ..self };
         match kind {

@@ -1,4 +1,4 @@
-//! What a client may hear: every message is held against the reference.
+//! The check of what a client receives: every message is compared with the reference.
 
 use realtime_core::Cursor;
 use realtime_wire::{ServerMessage, Transport};
@@ -6,56 +6,56 @@ use serde_json::Value;
 
 use crate::conn::{Asked, Moment};
 use crate::frame_probe::LARGE;
-use crate::generate::{CLOSED_ROOM, FROM_NOW_ROOM};
-use crate::log::{Position, RecordKind};
+use crate::generate::CLOSED_ROOM;
+use crate::log::{Position, Record, RecordKind};
 use crate::reference::lives::Life;
 use crate::reference::{Given, Reference, Sent};
 use crate::rooms::Visibility;
 use crate::schedule::{By, Id, Scope};
 
-/// What a message means for the client.
+/// The reaction of a client to a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Reaction {
-    /// To be answered with this number.
+    /// It answers an ask with this number.
     Ask {
         ack: u64,
         number: u64,
     },
-    /// The connection is made, and it is in the rooms it named.
+    /// It is connected, and in the rooms that it named.
     Connected,
-    /// The server ends it.
+    /// It ends the connection, which the server has closed.
     End,
     Entered(Id),
     Exited(Id),
     Nothing,
 }
 
-/// What was heard, for the trace and the digest.
+/// The result of observing a message.
 pub(crate) struct Observation {
     pub(crate) reaction: Reaction,
-    /// The position from which the client would go on now.
+    /// The cursor from which the client would resume now.
     pub(crate) cursor: Option<String>,
 }
 
 impl Reference {
-    /// Takes a message; `now` is where the server is at the latest.
+    /// Observes a message; `now` is the state of the server at the latest.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// When the message is wrong.
     pub(crate) fn observe(
         &mut self,
         serial: usize,
         message: &ServerMessage,
         now: Moment,
     ) -> Result<Observation, String> {
-        let mut told = None;
+        let mut given = None;
         let reaction = match message {
             ServerMessage::Cursor(cursor) => {
-                told = Some(cursor.clone());
+                given = Some(cursor.clone());
                 self.observe_cursor(serial, cursor)?
             }
             ServerMessage::Event { name, data, cursor, ack } => {
-                told.clone_from(cursor);
+                given.clone_from(cursor);
                 let cursor = cursor.as_deref();
                 match (&**name, cursor, ack) {
                     ("connected", Some(cursor), None) => self.observe_connected(serial, data, cursor, now)?,
@@ -75,122 +75,11 @@ impl Reference {
         if early {
             return Err("before \"connected\"".to_owned());
         }
-        if let Some(told) = &told {
-            let mark = self.log_of(&self.conns[serial]).mark(self.position(serial, told)?);
-            self.given.insert(told.clone(), Given { mark, process: self.process });
+        if let Some(given) = &given {
+            let mark = self.log_of(&self.conns[serial]).mark(self.position(serial, given)?);
+            self.given.insert(given.clone(), Given { mark, process: self.process });
         }
-        Ok(Observation { reaction, cursor: told })
-    }
-
-    fn observe_connected(
-        &mut self,
-        serial: usize,
-        data: &Value,
-        cursor: &str,
-        now: Moment,
-    ) -> Result<Reaction, String> {
-        let conn = &self.conns[serial];
-        if conn.connected {
-            return Err("a second \"connected\"".to_owned());
-        }
-        // A connection is of one life of the log, whatever happened meanwhile.
-        let epoch = cursor.parse::<Cursor>().map_err(|error| format!("{error}: {cursor:?}"))?.epoch();
-        let life = self.life_of(epoch).ok_or("a position of an unknown epoch")?;
-        if conn.life.is_some_and(|known| known != life) {
-            return Err("a position of another life than that in which it was registered".to_owned());
-        }
-        self.conns[serial].life = Some(life);
-        self.conns[serial].outdated = life != self.life();
-        let position = self.position(serial, cursor)?;
-        let conn = &self.conns[serial];
-        let (earliest, latest) = self.registered(conn, life, now);
-        let presented = conn.presented.as_deref();
-        if data["cursor"] != cursor || data["message"] != "connected" {
-            return Err("the welcome's position is not its cursor".to_owned());
-        }
-        if conn.viewer.connection.as_ref().is_some_and(|id| data["connectionId"] != id.as_str()) {
-            return Err("the welcome names another connection".to_owned());
-        }
-        let reason = data["reason"].as_str().unwrap_or_default();
-        let resumed = data["resumed"] == Value::Bool(true);
-        let right = self.explain(serial, (earliest, latest), reason, resumed);
-        let Some(covered) = right else {
-            return Err(format!("the wrong reason: at {earliest:?} to {latest:?}"));
-        };
-        if resumed && presented != Some(cursor) || !resumed && !(earliest.end..=latest.end).contains(&position) {
-            return Err(format!("it goes on from {position}: at {earliest:?} to {latest:?}"));
-        }
-        if conn.named.contains(&CLOSED_ROOM) {
-            return Err("let into a closed room".to_owned());
-        }
-        let (identity, users) = (conn.viewer.identity, &self.lives[life].log.users);
-        let entered = |room| {
-            if room == FROM_NOW_ROOM && resumed {
-                return (room, earliest.end, latest.end);
-            }
-            // Nothing of before it was taken out.
-            let left = |by| users.left(identity, room, by).max(position);
-            (room, left(earliest.end), left(latest.end))
-        };
-        let entered: Vec<_> = conn.named.iter().copied().map(entered).collect();
-        let conn = &mut self.conns[serial];
-        conn.connected = true;
-        conn.resumed = resumed;
-        conn.position = position;
-        entered.iter().for_each(|(room, from, to)| conn.viewer.own.entered_between(*room, *from, *to));
-        if !self.conns[serial].named.is_empty() {
-            self.cover("room named when connecting");
-        }
-        if resumed && position > 0 && position == earliest.start && position == earliest.end {
-            self.cover("resumed at the end of a quiet log");
-        }
-        let across = self.conns[serial].requested.life != life;
-        self.cover(covered);
-        if let Some((from, to)) = self.crossing(serial).filter(|_| resumed) {
-            self.coverage.add(from, "left for another transport, and resumed", 1);
-            self.coverage.add(to, "resumed from another transport", 1);
-        }
-        self.cover_position(serial, covered, latest);
-        if across {
-            self.cover("connected while the log began anew");
-        }
-        Ok(Reaction::Connected)
-    }
-
-    /// What it means that a connection is told this reason, if it may be told so when it was registered between these moments.
-    fn explain(
-        &self,
-        serial: usize,
-        (earliest, latest): (Moment, Moment),
-        reason: &str,
-        resumed: bool,
-    ) -> Option<&'static str> {
-        let conn = &self.conns[serial];
-        let (log, identity) = (self.log_of(conn), conn.viewer.identity);
-        if resumed == (reason != "resumed") {
-            return None;
-        }
-        let Some(text) = conn.presented.as_deref() else { return (reason == "new").then_some("connected: new") };
-        let is_invalid = reason == "invalid";
-        let Ok(cursor) = text.parse::<Cursor>() else { return is_invalid.then_some("connected: invalid") };
-        if cursor.epoch() != self.lives[latest.life].epoch {
-            return (reason == "epoch").then_some("connected: epoch");
-        }
-        let Some(given) = self.given.get(text) else {
-            return is_invalid.then_some("connected: invalid, made up in this epoch");
-        };
-        let position = cursor.position().get();
-        let ended = |by| position < log.users.ended(identity, by);
-        let is_same = position <= latest.end && log.mark(position) == given.mark;
-        match reason {
-            "epoch" => (position > earliest.end || !is_same).then_some("connected: epoch, for its record is gone"),
-            "expired" if position < latest.start => Some("connected: expired"),
-            "expired" => (is_same && ended(latest.end)).then_some("connected: expired by absence"),
-            "resumed" if !is_same || position < earliest.start || ended(earliest.end) => None,
-            "resumed" if given.process != self.process => Some("connected: resumed at another process"),
-            "resumed" => Some("connected: resumed"),
-            _ => None,
-        }
+        Ok(Observation { reaction, cursor: given })
     }
 
     fn observe_event(&mut self, serial: usize, data: &Value, cursor: &str) -> Result<Reaction, String> {
@@ -202,19 +91,29 @@ impl Reference {
         if record.kind != RecordKind::Event || record.number != number {
             return Err("not delivered as an event".to_owned());
         }
-        let (scope, latest, of_another_node) = (record.audience.scope, record.latest, record.process.is_none());
-        let exception = record.audience.except_user.is_some() || record.audience.except_connection.is_some();
-        let by = record.by;
         self.arrive(serial, position)?;
         let life = self.conns[serial].life.unwrap_or(self.life());
         let (conn, Life { epoch, log, .. }) = (&mut self.conns[serial], &self.lives[life]);
         conn.owed.retain(|owed| !log.is_same_series(owed.position, position));
         conn.position = position;
-        let came = conn.registered.filter(|came| came.life == life);
-        let (client, resumed, born) = (conn.client, conn.resumed, came.map_or(0, |came| came.end));
+        let registered = conn.registered.filter(|moment| moment.life == life);
+        let (client, resumed, registered_end) = (conn.client, conn.resumed, registered.map_or(0, |moment| moment.end));
         if !self.delivered[client].insert((epoch.get(), position)) {
-            return Err("a second time".to_owned());
+            return Err("received a second time".to_owned());
         }
+        self.cover_event(serial, position, resumed && position <= registered_end);
+        Ok(Reaction::Nothing)
+    }
+
+    /// Counts what an event has shown; `replayed` if it was sent before the connection.
+    fn cover_event(&mut self, serial: usize, position: Position, replayed: bool) {
+        let conn = &self.conns[serial];
+        let (log, transport) = (self.log_of(conn), conn.viewer.transport);
+        let Record { audience, latest, by, process, .. } = log.record(position);
+        let (scope, by, of_another_node, is_latest) = (audience.scope, *by, process.is_none(), latest.is_some());
+        let exception = audience.except_user.is_some() || audience.except_connection.is_some();
+        let is_room = matches!(scope, Scope::Room(_) | Scope::RoomIn(..));
+        let has_left = is_room && log.is_for(&conn.viewer, audience, log.end() + 1) == Visibility::No;
         self.cover("event");
         self.cover(match scope {
             Scope::All => "event to all",
@@ -224,10 +123,9 @@ impl Reference {
             Scope::User(_) => "event to a user",
             Scope::UserIn(..) => "event to a user of a tenant",
         });
-        if resumed && position <= born {
+        if replayed {
             self.cover("event seen after a resume");
         }
-        let transport = self.conns[serial].viewer.transport;
         let sent_by = match by {
             By::All => "event over all transports",
             By::Handler(_) => "event of a handler, over all transports",
@@ -243,16 +141,12 @@ impl Reference {
         if exception {
             self.cover("event with an exception");
         }
-        if latest.is_some() {
+        if is_latest {
             self.cover("event with a latest key");
         }
-        if let Scope::Room(_) | Scope::RoomIn(..) = scope
-            && let log = self.log_of(&self.conns[serial])
-            && log.is_for(&self.conns[serial].viewer, &log.record(position).audience, log.end() + 1) == Visibility::No
-        {
-            self.cover("event to a room, to someone who has left it since");
+        if has_left {
+            self.cover("event to a room, after the viewer left it");
         }
-        Ok(Reaction::Nothing)
     }
 
     fn observe_ask(&mut self, serial: usize, data: &Value, ack: u64) -> Result<Reaction, String> {
@@ -265,7 +159,7 @@ impl Reference {
         let conn = &self.conns[serial];
         let (earliest, _) = self.registered(conn, conn.life.unwrap_or(self.life()), conn.requested);
         if earliest.end >= position {
-            return Err(format!("an ask of before the connection, which came after {}", earliest.end));
+            return Err(format!("an ask from before the connection, which was registered after {}", earliest.end));
         }
         let conn = &mut self.conns[serial];
         if conn.asks.insert(number, Asked::default()).is_some() {
@@ -283,7 +177,7 @@ impl Reference {
         };
         check_pad(data, *pad)?;
         if !may.contains(&serial) {
-            return Err("a volatile event for others, or of before the connection".to_owned());
+            return Err("a volatile event for others, or from before the connection".to_owned());
         }
         if !self.conns[serial].volatile.insert(number) {
             return Err("a volatile event for the second time".to_owned());
@@ -297,18 +191,22 @@ impl Reference {
         let from = self.position(serial, data["from"].as_str().unwrap_or_default())?;
         let until = self.position(serial, data["until"].as_str().unwrap_or_default())?;
         if self.position(serial, cursor)? != until {
-            return Err("its position is not where it ends".to_owned());
+            return Err("its cursor is not its end".to_owned());
         }
         if from < self.conns[serial].position || until <= from {
-            return Err(format!("lost {from} to {until}, but everything up to {} came", self.conns[serial].position));
+            return Err(format!(
+                "lost {from} to {until}, but everything up to {} was received",
+                self.conns[serial].position
+            ));
         }
         if !data["position"].is_null() {
-            return self.observe_passed_over(serial, data, (from, until));
+            return self.observe_skipped(serial, data, (from, until));
         }
         if from >= now.start {
             return Err(format!("lost from {from} on, but the window from {} to {} has it", now.start, now.end));
         }
-        // Who has lost its position goes on after the oldest quarter of the window, and an eighth more at most.
+        // A client that has lost its position continues after the oldest quarter of the window, and
+        // an eighth more at most.
         let records = now.end - now.start;
         let most = now.start + records / 4 + records / 8;
         if until > most {
@@ -318,14 +216,15 @@ impl Reference {
         self.cover_lost(serial, (from, until), now);
         let conn = &mut self.conns[serial];
         conn.position = until;
-        // What would have come instead may be among what is lost.
+        // The events that would have come instead may be among the lost ones.
         conn.owed.clear();
         self.cover("lost");
         Ok(Reaction::Nothing)
     }
 
-    /// One event was passed over, for it is large and connections of the user have ended within it, three times at least.
-    fn observe_passed_over(
+    /// One event was skipped, for it is large and connections of the user have ended within it, at
+    /// least three times.
+    fn observe_skipped(
         &mut self,
         serial: usize,
         data: &Value,
@@ -336,65 +235,65 @@ impl Reference {
         let log = self.log_of(conn);
         let record = log.record(until);
         if data["position"] != until || from + 1 != until {
-            return Err(format!("passed over at {}, but lost {from} to {until}", data["position"]));
+            return Err(format!("skipped at {}, but lost {from} to {until}", data["position"]));
         }
         if record.kind != RecordKind::Event || log.sees(&conn.viewer, until) == Visibility::No {
-            return Err("passed over, which was not for it".to_owned());
+            return Err("skipped, but it was not for this connection".to_owned());
         }
         let Some(Sent::Logged { pad, .. }) = self.sent.get(record.number as usize) else {
-            return Err("passed over, which was never sent".to_owned());
+            return Err("skipped, but it was never sent".to_owned());
         };
         if size <= LARGE || !(*pad..*pad + 700).contains(&size) {
-            return Err(format!("passed over with a size of {size}, and {pad} of padding"));
+            return Err(format!("skipped with a size of {size}, and {pad} of padding"));
         }
         let current = self.conns[self.first..].iter();
         let of_the_user =
             current.filter(|other| other.viewer.identity == conn.viewer.identity && other.life == conn.life);
         let cuts = of_the_user.filter(|other| other.ended_within(record.number)).count();
         if cuts < 3 || conn.viewer.identity.user.is_none() {
-            return Err(format!("passed over, and {cuts} connections of the user have ended within it"));
+            return Err(format!("skipped, and {cuts} connections of the user have ended within it"));
         }
         self.check_gap(serial, from)?;
         self.conns[serial].position = until;
-        self.cover("event passed over");
+        self.cover("event skipped");
         Ok(Reaction::Nothing)
     }
 
     fn observe_cursor(&mut self, serial: usize, cursor: &str) -> Result<Reaction, String> {
         let position = self.position(serial, cursor)?;
         if position < self.conns[serial].position || position > self.log_of(&self.conns[serial]).end() {
-            return Err(format!("a position that leads from {} to {position}", self.conns[serial].position));
+            return Err(format!("a cursor that leads from {} to {position}", self.conns[serial].position));
         }
         self.check_gap(serial, position)?;
         self.conns[serial].position = position;
-        self.cover("position without an event");
+        self.cover("cursor without an event");
         Ok(Reaction::Nothing)
     }
 
     fn observe_reconnect(&mut self, serial: usize, data: &Value) -> Result<Reaction, String> {
         if !self.conns[serial].may_end() {
-            return Err("told to come back without a restart".to_owned());
+            return Err("asked to reconnect without a restart".to_owned());
         }
         let delay = data["delayMs"].as_u64();
-        // A browser keeps the time of an event stream for as long as nobody answers.
+        // A browser keeps the time of an event stream for as long as no server answers.
         let bounds = if self.conns[serial].viewer.transport == Transport::Sse { 1_000..=4_000 } else { 100..=2_000 };
         if !delay.is_some_and(|delay| bounds.contains(&delay)) {
             return Err("a delay out of its bounds".to_owned());
         }
-        self.cover("told when to come back");
+        self.cover("reconnect delay received");
         Ok(Reaction::Nothing)
     }
 
     fn observe_refusal(&mut self, serial: usize, text: &str) -> Result<Reaction, String> {
         let conn = &self.conns[serial];
         if conn.connected {
-            return if conn.may_end() { Ok(Reaction::End) } else { Err("refused after all".to_owned()) };
+            return if conn.may_end() { Ok(Reaction::End) } else { Err("rejected after `connected`".to_owned()) };
         }
         if conn.named.contains(&CLOSED_ROOM) && (text == "403" || text.contains("room")) {
-            self.cover("refused: room");
+            self.cover("rejected: room");
             return Ok(Reaction::End);
         }
-        if conn.undisturbed { Err("refused".to_owned()) } else { Ok(Reaction::End) }
+        if conn.undisturbed { Err("rejected".to_owned()) } else { Ok(Reaction::End) }
     }
 
     fn observe_reply(&mut self, serial: usize, ack: u64, ok: bool) -> Result<Reaction, String> {
@@ -420,19 +319,19 @@ impl Reference {
         }
     }
 
-    /// A position in the life of the log that a connection belongs to.
-    fn position(&self, serial: usize, cursor: &str) -> Result<Position, String> {
+    /// Returns a cursor's position in the life of the log that a connection belongs to.
+    pub(crate) fn position(&self, serial: usize, cursor: &str) -> Result<Position, String> {
         let cursor: Cursor = cursor.parse().map_err(|error| format!("{error}: {cursor:?}"))?;
         let conn = &self.conns[serial];
         if cursor.epoch() != self.lives[conn.life.unwrap_or(self.life())].epoch {
-            return Err("a position of another epoch".to_owned());
+            return Err("a cursor of another epoch".to_owned());
         }
         let position = cursor.position().get();
         let end = self.log_of(conn).end();
         if position <= end { Ok(position) } else { Err(format!("a position after the log's end, which is {end}")) }
     }
 
-    /// The number of an event, and where it is in the log that a connection reads.
+    /// Returns the number of an event, and its position in the log that a connection reads.
     fn logged(&self, serial: usize, data: &Value) -> Result<(u64, Position), String> {
         let number = number(data)?;
         let log = self.log_of(&self.conns[serial]);

@@ -1,4 +1,4 @@
-//! What a send is to come to, and what its receipt has told.
+//! The expected effect of each send, and the check of its receipt.
 
 use std::ops::RangeInclusive;
 
@@ -11,26 +11,26 @@ use crate::reference::Reference;
 use crate::rooms::Visibility;
 use crate::schedule::By;
 
-/// What a send is to come to.
+/// A send with its expected effect.
 #[derive(Clone, Debug)]
 pub(crate) struct Predicted {
     pub(crate) number: u64,
     pub(crate) sending: Sending,
     pub(crate) effect: Effect,
-    /// How many connections it matches over each provider that it is for, at least and at most.
+    /// The number of connections that it matches over each of its providers, at least and at most.
     pub(crate) matches: Vec<Matches>,
 }
 
-/// What the log is to make of a send.
+/// The expected effect of a send on the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Effect {
     /// A record at this position.
     Record(Position),
-    /// Nothing: the same was sent with its key before, and is at this position.
+    /// None: the same was sent with its key before, and is at this position.
     Repeat(Position),
-    /// Nothing: its key is another event's.
+    /// None: its key is another event's.
     Refused,
-    /// Nothing: it is volatile.
+    /// None: it is volatile.
     Volatile,
 }
 
@@ -42,7 +42,8 @@ pub(crate) struct Matches {
 }
 
 impl Reference {
-    /// Whether something for this audience is for someone, at whichever of these positions it is.
+    /// Returns whether a connection sees something for this audience, at whichever of these
+    /// positions it is.
     pub(crate) fn sees_between(
         &self,
         conn: &Conn,
@@ -55,31 +56,31 @@ impl Reference {
         if positions.all(is_same) { first } else { Visibility::Maybe }
     }
 
-    /// How many connections something for this audience matches, at one of these positions.
+    /// Counts the connections that something for this audience matches, at one of these positions.
     pub(crate) fn matches(&self, audience: &Audience, positions: RangeInclusive<Position>) -> Vec<Matches> {
         let sees = |conn: &Conn| self.sees_between(conn, audience, positions.clone());
         let over = |provider| {
             let conns = || self.current_conns().filter(|conn| conn.viewer.transport.provider() == provider);
             let least = conns().filter(|conn| conn.is_registered() && sees(conn) == Visibility::Yes).count();
-            // The rooms of those that were sent back are not known any more.
+            // The rooms of outdated connections are not known any more.
             let may_see = |conn: &&Conn| conn.may_be_registered() && (conn.outdated || sees(conn) != Visibility::No);
             Matches { provider, least, most: conns().filter(may_see).count() }
         };
         audience.providers.names().into_iter().map(over).collect()
     }
 
-    /// What a send has come to.
+    /// Checks the receipt of a send.
     pub(crate) fn sent(&mut self, predicted: &Predicted, receipt: Option<&Receipt>) -> Result<(), String> {
         let &Predicted { number, effect, .. } = predicted;
         let wrong = |what: &str| Err(format!("{what}: n={number}, {effect:?}: {receipt:?}"));
         let Some(receipt) = receipt else {
-            return if effect == Effect::Refused { Ok(()) } else { wrong("its key is said to be another event's") };
+            return if effect == Effect::Refused { Ok(()) } else { wrong("its key was taken for another event's") };
         };
         let (position, is_repeat) = match effect {
             Effect::Record(position) => (Some(position), false),
             Effect::Repeat(position) => (Some(position), true),
             Effect::Volatile => (None, false),
-            Effect::Refused => return wrong("the key of another event was taken"),
+            Effect::Refused => return wrong("the key of another event was accepted"),
         };
         if receipt.repeated() != is_repeat {
             return wrong("it does not say whether it is a repeat's");
@@ -103,22 +104,27 @@ impl Reference {
     }
 }
 
-/// Whether a receipt counts the right connections, in all and over each provider.
+/// Checks that a receipt counts the right connections, in all and over each provider.
 fn matched(predicted: &Predicted, receipt: &Receipt) -> Result<(), String> {
     let Predicted { number, sending, effect, matches } = predicted;
-    let right = |told: Option<Delivered>, (least, most): (usize, usize)| match told {
-        Some(told) if (least..=most).contains(&told.matched) && told.queued + told.dropped == told.matched => Ok(()),
-        told => Err(format!("n={number} matched {told:?} and not {least} to {most}")),
+    let right = |delivered: Option<Delivered>, (least, most): (usize, usize)| match delivered {
+        Some(delivered)
+            if (least..=most).contains(&delivered.matched)
+                && delivered.queued + delivered.dropped == delivered.matched =>
+        {
+            Ok(())
+        }
+        delivered => Err(format!("n={number} matched {delivered:?} and not {least} to {most}")),
     };
     let all = matches.iter().fold((0, 0), |(least, most), of| (least + of.least, most + of.most));
     right(receipt.delivered, all)?;
-    // A repeat has nothing to say of those that the first one reached.
+    // A repeat says nothing of the connections that the first event reached.
     if sending.by == By::Provider || matches!(effect, Effect::Repeat(_)) {
         return Ok(());
     }
     for of in matches {
-        let told = receipt.by_provider.get(of.provider).copied();
-        right(told, (of.least, of.most)).map_err(|what| format!("over {}: {what}", of.provider))?;
+        let delivered = receipt.by_provider.get(of.provider).copied();
+        right(delivered, (of.least, of.most)).map_err(|what| format!("over {}: {what}", of.provider))?;
     }
     if receipt.by_provider.len() > matches.len() || !receipt.skipped.is_empty() {
         return Err(format!("n={number} was for {matches:?} alone: {receipt:?}"));

@@ -1,4 +1,5 @@
-//! The windows of several providers on one log: each has the records for its own provider, and the positions of the others.
+//! The windows of several providers on one log: each has the records for its own provider, and the
+//! positions of the others.
 
 use realtime_core::Stats;
 
@@ -7,35 +8,39 @@ use crate::log::Position;
 use crate::reference::Reference;
 use realtime_wire::Transport;
 
-/// How many times as many positions as records a window keeps, where most are other providers'.
+/// The number of positions that a window keeps for each record of its bound, where most are other
+/// providers'.
 const POSITIONS: u64 = 8;
-/// What a frame and its record are at the most, beside the padding.
+/// The most bytes that a frame and its record take in addition to the padding.
 pub(crate) const MOST: u64 = 700;
 
-/// From where a provider's window can have what it has: it begins at the latest of these.
+/// The bounds of a provider's window, which begins at the latest of them.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds {
-    /// Where the process began to read.
+    /// The position after which the process began to read.
     begun: Position,
     /// The newest one of the provider's own records that has left the window.
     gone: Position,
-    /// The position before those that are kept, whosever their records are.
+    /// The position before those that are kept, whichever provider they are for.
     positions: Position,
-    /// The position before the newest record, if that one alone has more bytes than the window may have: nothing is beside it.
+    /// The position before the newest record, if that one alone has more bytes than the window may
+    /// have, and is thus the only one.
     alone: Position,
 }
 
 impl Bounds {
-    /// The position before the oldest one of the window.
+    /// Returns the position before the oldest one of the window.
     pub(crate) fn start(self) -> Position {
         self.begun.max(self.gone).max(self.positions).max(self.alone)
     }
 }
 
 impl Reference {
-    /// What bounds the window of this transport's provider in the life of now, which has applied everything up to here. Records
-    /// leave one after the other until the bounds hold; a position of other providers' is in no bound but that of positions, so none
-    /// of them is the last to leave for another one, unless only the newest record is left, which stays whatever its size.
+    /// Returns what bounds the window of this transport's provider in the current life, which has
+    /// applied everything up to `end`. Records leave one after the other until the bounds hold. A
+    /// position of other providers' counts only against the bound of positions, so none of them is
+    /// the last to leave for another bound, unless only the newest record is left, which stays
+    /// whatever its size.
     pub(crate) fn bounds(&self, transport: Transport, stats: &Stats, end: Position) -> Bounds {
         let life = self.life();
         let begun = self.lives[life].begun;
@@ -48,18 +53,20 @@ impl Reference {
         Bounds { begun, gone, positions: end.saturating_sub(most), alone }
     }
 
-    /// Whether a record is for the provider of this transport.
+    /// Returns whether a record is for the provider of this transport.
     fn is_own(&self, life: usize, transport: Transport, position: Position) -> bool {
         self.lives[life].log.record(position).audience.providers.serve(transport)
     }
 
-    /// Whether a window begins after another provider's record because of its positions, as it does with more than one record.
+    /// Returns whether a window begins after another provider's record because of its positions, as
+    /// it does with more than one record.
     fn is_by_positions(&self, transport: Transport, at: Moment) -> bool {
         let begun = self.lives[at.life].begun;
         at.start > begun && at.start + 1 < at.end && !self.is_own(at.life, transport, at.start)
     }
 
-    /// Looks whether a provider's window has what its bounds say, where others are on the log; only when nothing is under way.
+    /// Checks that a provider's window has what its bounds say, where others use the log; only when
+    /// nothing is under way.
     pub(crate) fn check_shared_window(&mut self, transport: Transport, stats: &Stats) -> Result<(), String> {
         let (life, end) = (self.life(), self.log().end());
         let (records, bytes) = (self.setup.window_records as u64, self.setup.window_bytes as u64);
@@ -93,7 +100,7 @@ impl Reference {
         Ok(())
     }
 
-    /// Counts what a connection's welcome has shown of windows that are not alike, when it was at this moment.
+    /// Counts what a connection's welcome at this moment has shown of windows that differ.
     pub(crate) fn cover_position(&mut self, serial: usize, covered: &'static str, at: Moment) {
         let Some((_, to)) = self.crossing(serial).filter(|_| self.setup.mixed) else { return };
         let (position, begun) = (self.conns[serial].position, self.lives[at.life].begun);
