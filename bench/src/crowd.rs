@@ -247,7 +247,7 @@ fn in_turn(mix: &[(Transport, usize)]) -> Vec<Transport> {
         // The middle of each one's share of a line of this length.
         order.extend((0..*count).map(|number| ((2 * number + 1) * 1_000_000 / (2 * count), *transport)));
     }
-    order.sort_by_key(|(place, _)| *place);
+    order.sort_by_key(|(share, _)| *share);
     order.into_iter().map(|(_, transport)| transport).collect()
 }
 

@@ -34,13 +34,13 @@ pub fn quartiles(samples: &[f64]) -> (f64, f64) {
 }
 
 /// Converts bytes to MiB.
-#[expect(clippy::cast_precision_loss, reason = "for people to read")]
+#[expect(clippy::cast_precision_loss, reason = "only printed")]
 pub fn mib(bytes: u64) -> f64 {
     bytes as f64 / (1024.0 * 1024.0)
 }
 
 /// Returns the share of each of `count` in the growth, in KiB.
-#[expect(clippy::cast_precision_loss, reason = "for people to read")]
+#[expect(clippy::cast_precision_loss, reason = "only printed")]
 pub fn kib_each(before: u64, after: u64, count: usize) -> f64 {
     (after as f64 - before as f64) / 1024.0 / count as f64
 }

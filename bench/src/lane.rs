@@ -163,7 +163,7 @@ impl Lane {
     /// When the server is gone, or a send fails.
     pub async fn measure_absent(&mut self, count: u32, size: usize) -> Result<f64> {
         let cpu = self.server.process().cpu_time()?;
-        self.control.call(&Command::Burst { count, size, to: Audience::User("nobody".to_owned()) }).await?;
+        self.control.call(&Command::Burst { count, size, to: Audience::User("absent".to_owned()) }).await?;
         Ok(self.server.process().cpu_time()?.saturating_sub(cpu).as_secs_f64() * 1e6 / f64::from(count))
     }
 

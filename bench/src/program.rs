@@ -79,7 +79,7 @@ fn run<F: Future<Output = Result<bool>>>(setup: Setup, measure: impl FnOnce(Vec<
     process::raise_open_files(setup.open_files)?;
     let load = process::load()?;
     if load > BUSY {
-        eprintln!("warning: the load average is {load}: times measured beside other programs say little");
+        eprintln!("warning: the load average is {load}: times measured next to other programs mean little");
     }
     let mut cpus = Vec::new();
     if setup.pin

@@ -65,7 +65,7 @@ impl Swarm {
         }
         match self.state.lost.load(Ordering::Relaxed) {
             0 => Ok(()),
-            lost => Err(format!("clients were told {lost} times that events were lost").into()),
+            lost => Err(format!("clients were notified {lost} times of lost events").into()),
         }
     }
 }

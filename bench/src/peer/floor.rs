@@ -21,7 +21,7 @@ struct Floor {
 
 #[derive(Default)]
 struct Connections {
-    nobody: Vec<TcpStream>,
+    anonymous: Vec<TcpStream>,
     users: HashMap<String, TcpStream>,
 }
 
@@ -39,7 +39,7 @@ impl Floor {
             tokio::spawn(async move {
                 match open(stream).await {
                     Ok((stream, Some(user))) => drop(floor.lock().users.insert(user, stream)),
-                    Ok((stream, None)) => floor.lock().nobody.push(stream),
+                    Ok((stream, None)) => floor.lock().anonymous.push(stream),
                     Err(error) => eprintln!("handshake: {error}"),
                 }
             });
@@ -75,7 +75,7 @@ impl Publisher for Floor {
         let mut connections = self.lock();
         match audience {
             // A client that does not accept a whole frame is dropped.
-            Audience::All => connections.nobody.retain(takes),
+            Audience::All => connections.anonymous.retain(takes),
             Audience::Room(_) => return Err("this server has no rooms".into()),
             Audience::User(user) => {
                 if !connections.users.get(user).is_some_and(takes) {

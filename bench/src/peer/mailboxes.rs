@@ -112,7 +112,7 @@ impl<T: Send + 'static> Publisher for Mailboxes<T> {
     async fn publish(&self, audience: &Audience, json: Bytes) -> Result<()> {
         let Audience::User(user) = audience else { return Err("this server only sends to users".into()) };
         let sender = self.users.lock().unwrap_or_else(PoisonError::into_inner).get(user).cloned();
-        let sender = sender.ok_or("nobody has this name")?;
+        let sender = sender.ok_or("no user has this name")?;
         sender.send((self.encode)(&json)?).await.map_err(|_| "the user has left".into())
     }
 }
