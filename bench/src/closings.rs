@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ends_are_counted_by_tenths_and_the_worst_is_found() {
+    fn closings_are_counted_by_tenths_and_the_worst_is_found() {
         let even = (0..1000).map(Duration::from_millis);
         let closings = Closings::new(even, Duration::from_millis(100));
         assert_eq!(closings.parts, [100; PARTS]);
@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn the_most_within_a_second() {
+    fn most_within_counts_a_half_open_second() {
         let start = Instant::now();
         let at = |millis| start + Duration::from_millis(millis);
         assert_eq!(most_within(&[at(0), at(600), at(999), at(1000), at(1500)], Duration::from_secs(1)), 4);

@@ -54,14 +54,14 @@ mod tests {
     }
 
     #[test]
-    fn the_median_of_odd_even_and_no_samples() {
+    fn median_of_odd_even_and_no_samples() {
         assert!(same(median(&[3.0, 1.0, 2.0]), 2.0));
         assert!(same(median(&[4.0, 1.0, 2.0, 3.0]), 2.5));
         assert!(median(&[]).is_nan());
     }
 
     #[test]
-    fn the_least_of_some_and_no_samples() {
+    fn least_of_some_and_no_samples() {
         assert!(same(least(&[3.0, 1.0, 2.0]), 1.0));
         assert!(least(&[]).is_infinite());
     }

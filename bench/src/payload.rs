@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_payload_is_json_of_its_size_and_knows_its_time() {
+    fn payload_is_json_of_its_size_with_its_time() {
         let before = now();
         let bytes = payload(1024);
         assert_eq!(bytes.len(), 1024);
@@ -64,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn a_numbered_payload_is_as_large_and_knows_its_number_too() {
+    fn numbered_payload_has_the_same_size_and_its_number() {
         let bytes = numbered(1024, 1_000_042);
         assert_eq!(bytes.len(), 1024);
         let value: serde_json::Value = serde_json::from_slice(&bytes).unwrap();

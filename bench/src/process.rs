@@ -143,14 +143,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_field_is_found_at_a_line_start() {
+    fn field_is_found_at_a_line_start_only() {
         let text = "00400000-7ffd [rollup]\nRss:                1234 kB\nPss_Rss: 9 kB\n";
         assert_eq!(field(text, "Rss:"), Some(1234));
         assert_eq!(field(text, "Swap:"), None);
     }
 
     #[test]
-    fn this_process_uses_time_and_memory() {
+    fn process_reports_its_time_and_memory() {
         let this = Process::new(std::process::id());
         assert!(this.cpu_time().unwrap() > Duration::ZERO);
         assert!(this.rss().unwrap() > 100 * 1024);

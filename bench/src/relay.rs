@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_first_that_is_ready_is_chosen() {
+    async fn first_ready_server_is_chosen() {
         let (down, up, also_up) = (server("503 No").await, server("200 OK").await, server("200 OK").await);
         let gone = {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

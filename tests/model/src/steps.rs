@@ -155,13 +155,11 @@ impl World {
                 bytes[at] = if bytes[at] == b'A' { b'B' } else { b'A' };
                 String::from_utf8_lossy(&bytes).into_owned()
             }),
-            Present::Future(by) => {
-                Some(self.forgery(client, Forgery::OtherPosition, self.reference.log().end() + by, 0))
-            }
+            Present::Future(by) => Some(self.forge(client, Forgery::OtherPosition, self.reference.log().end() + by, 0)),
             Present::Garbage => Some("not-a-position".to_owned()),
             Present::Forged(forgery, at) => {
                 self.reference.cover(forgery.name());
-                Some(self.forgery(client, forgery, at, 0))
+                Some(self.forge(client, forgery, at, 0))
             }
             Present::None => None,
             Present::Old(back) => {
@@ -179,16 +177,16 @@ impl World {
                 }
                 of_another
             }
-            Present::OtherEpoch(at) => Some(self.forgery(client, Forgery::OtherPosition, at, 0x5555)),
+            Present::OtherEpoch(at) => Some(self.forge(client, Forgery::OtherPosition, at, 0x5555)),
             Present::Truncated(by) => own.map(|own| own[..own.len().saturating_sub(by).max(1)].to_owned()),
         }
     }
 
     /// Forges a cursor from what a client has received: the epoch, or one near it, and its current
     /// and previous cursors.
-    fn forgery(&self, client: usize, forgery: Forgery, at: u64, beside: u64) -> String {
+    fn forge(&self, client: usize, forgery: Forgery, at: u64, epoch_bits: u64) -> String {
         let Player { cursor, past, .. } = &self.players[client];
-        let epoch = self.reference.epoch().get() ^ beside;
+        let epoch = self.reference.epoch().get() ^ epoch_bits;
         forgery.make(epoch, at, cursor.as_deref(), past.iter().rev().map(String::as_str))
     }
 
@@ -222,7 +220,7 @@ impl World {
         if let Some(link) = self.players[client].link.take() {
             self.reference.conns[link.serial].abandoned = true;
             self.players[client].late.clear();
-            self.dead.extend(link.vanish());
+            self.unread.extend(link.vanish());
             self.reference.cover("vanished");
         }
     }

@@ -89,7 +89,7 @@ impl Standing {
 
     /// Returns the state for a process that has just begun to read the log and knows nothing yet;
     /// `alone` if there are no connections any more.
-    fn anew(&self, alone: bool, now: Instant) -> Self {
+    fn restarted(&self, alone: bool, now: Instant) -> Self {
         let online = if alone { 0 } else { self.online };
         let earliest = self.offline.map_or(now, |(earliest, _)| earliest);
         Self { online, offline: (online == 0).then_some((earliest, now)), ..Self::default() }
@@ -224,12 +224,12 @@ impl Users {
 
     /// Returns the state for a process that begins to read a log: the connections, but no rooms;
     /// `alone` if there are no connections.
-    pub(crate) fn anew(&self, alone: bool, now: Instant) -> Self {
+    pub(crate) fn restarted(&self, alone: bool, now: Instant) -> Self {
         let users = self.0.iter().map(|(user, User { bare, tenants })| {
             let tenants = tenants.iter().map(|(tenant, of_tenant)| {
-                (*tenant, OfTenant { own: of_tenant.own.anew(alone, now), shut_out: Rooms::default() })
+                (*tenant, OfTenant { own: of_tenant.own.restarted(alone, now), shut_out: Rooms::default() })
             });
-            (*user, User { bare: bare.anew(alone, now), tenants: tenants.collect() })
+            (*user, User { bare: bare.restarted(alone, now), tenants: tenants.collect() })
         });
         Self(users.collect())
     }

@@ -26,7 +26,7 @@ pub(crate) struct World {
     pub(crate) reference: Reference,
     pub(crate) players: Vec<Player>,
     /// Connections without a reader, of which the server does not know that the client is gone.
-    pub(crate) dead: Vec<ClientEnd>,
+    pub(crate) unread: Vec<ClientEnd>,
     pub(crate) asks: Asks,
     /// The way each ask is to be answered, by its number.
     pub(crate) answers: Vec<(u64, u16)>,
@@ -58,7 +58,7 @@ impl World {
             reference: Reference::new(setup.clone(), epoch),
             players: setup.identities.iter().map(|_| Player::new(setup.transport)).collect(),
             server,
-            dead: Vec::new(),
+            unread: Vec::new(),
             asks: Asks::default(),
             answers: Vec::new(),
             digest: Digest::default(),
@@ -381,7 +381,7 @@ impl World {
                 conn.undisturbed = false;
             }
         }
-        self.dead.clear();
+        self.unread.clear();
     }
 
     /// Shuts the process down; its hooks run.

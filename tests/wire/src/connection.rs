@@ -96,12 +96,10 @@ impl Connection {
                     *status = head;
                     Ok(())
                 }
-                Part::Data(data) if *status == 200 => {
-                    blocks.feed(data, &mut |block| received(block, begun).map_or(Ok(()), &mut *each))
-                }
+                Part::Data(data) if *status == 200 => blocks.feed(data, &mut |block| pass_block(block, begun, each)),
                 Part::Data(_) => Ok(()),
                 Part::End if *status == 200 => {
-                    blocks.finish(&mut |block| received(block, begun).map_or(Ok(()), &mut *each))?;
+                    blocks.finish(&mut |block| pass_block(block, begun, each))?;
                     each(Received::Close)
                 }
                 Part::End => each(Received::Refused(status.to_string().into())),
@@ -145,16 +143,18 @@ fn pass(message: &Message<'_>, each: &mut dyn FnMut(Received<'_>) -> Result<()>)
     })
 }
 
-/// Returns what the application receives of a block. The `retry:` before or in the first event is
-/// the default of every stream; a later one is what the other transports send as an event.
-fn received<'a>(block: Block<'a>, begun: &mut bool) -> Option<Received<'a>> {
-    match block {
-        Block { event: None, id: None, data: None, retry: Some(millis) } => begun.then_some(Received::Retry(millis)),
-        block => {
-            *begun = true;
-            Some(Received::Message(Encoded::Block(block)))
-        }
+/// Hands on a block. The `retry:` before or in the first event is the default of every stream; a
+/// later one is what the other transports send as an event, alone or in front of one.
+fn pass_block(block: Block<'_>, begun: &mut bool, each: &mut dyn FnMut(Received<'_>) -> Result<()>) -> Result<()> {
+    let is_retry = block.retry.is_some() && block.event.is_none() && block.id.is_none() && block.data.is_none();
+    if let Some(millis) = block.retry.filter(|_| *begun) {
+        each(Received::Retry(millis))?;
     }
+    if is_retry {
+        return Ok(());
+    }
+    *begun = true;
+    each(Received::Message(Encoded::Block(block)))
 }
 
 /// Encodes a message of the raw WebSocket transport as a frame.
@@ -228,7 +228,8 @@ mod tests {
 
     #[test]
     fn sse_reads_chunks_that_are_not_its_blocks() {
-        let stream = "retry: 3000\nevent: connected\nid: a\ndata: {}\n\nid: b\n\nevent: tick\ndata: 1\n\nretry: 840\n";
+        let stream =
+            "retry: 3000\nevent: connected\nid: a\ndata: {}\n\nid: b\n\nretry: 9\nevent: tick\ndata: 1\n\nretry: 840\n";
         for chunk in [1, 5, 16, 1000] {
             let chunks = stream.as_bytes().chunks(chunk);
             let mut body = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n".to_vec();
@@ -238,7 +239,7 @@ mod tests {
             body.extend(b"0\r\n\r\n");
             for piece in [1, 3, 2000] {
                 let (seen, _) = read(Transport::Sse, &ConnectOptions::default(), &body, piece);
-                let expected = ["connected {} a", "cursor  b", "tick 1 ", "Retry(840)", "Close"];
+                let expected = ["connected {} a", "cursor  b", "Retry(9)", "tick 1 ", "Retry(840)", "Close"];
                 assert_eq!(seen, expected, "chunks of {chunk}, pieces of {piece}");
             }
         }

@@ -16,8 +16,8 @@ pub enum Received<'a> {
     Message(Encoded<'a>),
     /// The server has rejected the connection, with this status or message.
     Refused(Cow<'a, str>),
-    /// A `retry:` of an event stream without an event, in milliseconds. The other transports have
-    /// the event `reconnect` for it.
+    /// A `retry:` of an event stream after its first event, in milliseconds. The other transports
+    /// have the event `reconnect` for it.
     Retry(u64),
 }
 

@@ -115,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn packets_are_told_apart_without_reading_their_json() {
+    fn packets_are_classified_without_reading_their_json() {
         for (packet, expected) in [
             ("0{\"sid\":\"a\"}", Packet::Open(b"{\"sid\":\"a\"}")),
             ("40{\"sid\":\"b\"}", Packet::Noop),

@@ -162,11 +162,11 @@ impl Reference {
     }
 
     fn take_up(&mut self, epoch: Epoch, mut log: Log, from: Position, now: Instant, alone: bool) {
-        log.take_up(from, self.log().users.anew(alone, now), self.process, now);
+        log.take_up(from, self.log().users.restarted(alone, now), self.process, now);
         self.lives.push(Life { epoch, log, begun: from });
     }
 
-    /// Observes that the server has absence an absent user's rooms, which has taken the log's next
+    /// Observes that the server has ended an absent user's rooms, which has taken the log's next
     /// position.
     pub(crate) fn end_absent(&mut self, absence: &Absence) -> Result<(), String> {
         if absence.position <= self.log().end() {
@@ -191,9 +191,9 @@ impl Reference {
         let record = Record { at: absence.at, ..self.record_of(Change::Absent(*absence)) };
         self.log_mut().push(record);
         self.log_mut().users.end(absence);
-        self.cover("membership absence by absence");
+        self.cover("membership ended by absence");
         if absence.member.tenant.is_some() {
-            self.cover("membership within a tenant absence by absence");
+            self.cover("membership within a tenant ended by absence");
         }
         Ok(())
     }
