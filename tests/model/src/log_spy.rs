@@ -1,5 +1,5 @@
-//! The log as it is handed to the process: what becomes of it behind the process's back, and what the process does with it
-//! that nobody has asked for.
+//! The backplane of the process under test: it loses records behind the process's back, and records
+//! what the process does with its log on its own account.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -14,103 +14,108 @@ use realtime_testkit::FaultyBackplane;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::log::Place;
 use crate::schedule::Member;
 
-/// The end of an absent user's rooms, as far as they were joined up to a place.
+/// A record that ends the rooms of an absent user, as far as they were joined up to a position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Ended {
-    pub(crate) place: Place,
+pub(crate) struct Absence {
+    pub(crate) position: u64,
     pub(crate) member: Member,
-    pub(crate) seen: Place,
+    /// The last position whose joins it ends.
+    pub(crate) seen: u64,
     pub(crate) at: Instant,
 }
 
-/// What the process has done by itself.
+/// An action that the process has taken on its own account.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Told {
-    /// It has taken up a new life of the log, from this place on.
-    Anew { epoch: Epoch, from: Place, at: Instant },
+pub(crate) enum LogEvent {
     /// It has applied the end of an absent user's rooms.
-    Ended(Ended),
-    /// It has written one into a log that has lost records, and cannot have applied it yet.
-    Written(Ended),
+    Absence(Absence),
+    /// It has begun a new life of the log, and reads it after this position.
+    NewLife { epoch: Epoch, from: u64, at: Instant },
+    /// It has written the end of an absent user's rooms into a log that has lost records, and
+    /// cannot have applied it yet.
+    UnappliedAbsence(Absence),
 }
 
-/// A log in memory that can lose records, and tells of what was not asked for.
+/// A log in memory that can lose records, and reports what the process does with it.
 #[derive(Clone)]
-pub(crate) struct Tape {
+pub(crate) struct LogSpy {
     log: FaultyBackplane,
     keys: usize,
-    at_once: bool,
+    answers_at_once: bool,
     state: Arc<Mutex<State>>,
 }
 
 #[derive(Default)]
 struct State {
-    end: Place,
-    /// From here on the process has read the log.
-    from: Place,
-    /// Up to here it has applied it.
-    handed: Place,
-    /// The life that it reads.
+    end: u64,
+    /// The position after which the process has begun to read.
+    from: u64,
+    /// The last position that it has applied.
+    applied: u64,
+    /// The epoch that it reads.
     epoch: Option<Epoch>,
-    /// Another one that it has been told of.
+    /// Another epoch that it has learned of.
     next: Option<Epoch>,
-    /// Records are gone that it has applied, and it goes on with the life of before.
+    /// Set while records are gone that it has applied, and it continues with the previous epoch.
     lost: bool,
-    told: Vec<Told>,
+    events: Vec<LogEvent>,
     /// Ends of rooms that it has written and not applied yet.
-    written: Vec<Ended>,
-    /// Appends that could be answered at once.
-    asked: u64,
+    written: Vec<Absence>,
+    /// The number of appends that could be answered immediately.
+    requests: u64,
 }
 
-impl Tape {
-    /// It remembers so many idempotency keys. With `at_once` it answers most appends at once, as a log in memory does, so that
-    /// who has sent applies its own record, and for the others has the process wait, so that a tail comes between.
-    pub(crate) fn new(keys: usize, at_once: bool) -> Self {
-        Self { log: FaultyBackplane::new(blank(keys)), keys, at_once, state: Arc::default() }
+impl LogSpy {
+    /// Creates an empty log that remembers `keys` idempotency keys.
+    ///
+    /// With `answers_at_once` it answers most appends immediately, as a log in memory does, so that
+    /// the sender applies its own record; for the others the process has to wait, so that a tail
+    /// comes between.
+    pub(crate) fn new(keys: usize, answers_at_once: bool) -> Self {
+        Self { log: FaultyBackplane::new(blank(keys)), keys, answers_at_once, state: Arc::default() }
     }
 
-    /// A process begins, which knows nothing of the one before.
+    /// Starts a new process, which knows nothing of the previous one.
     pub(crate) fn begin(&self) {
         *self.lock() = State::default();
     }
 
-    /// The life that the process reads.
+    /// Returns the epoch that the process reads.
     pub(crate) fn epoch(&self) -> Option<Epoch> {
         self.lock().epoch
     }
 
-    /// Whether the process has applied all there is.
+    /// Returns whether the process has applied every record.
     pub(crate) fn is_applied(&self) -> bool {
         let state = self.lock();
-        !state.lost && state.handed == state.end
+        !state.lost && state.applied == state.end
     }
 
-    /// The last place that the process has applied.
-    pub(crate) fn applied(&self) -> Place {
-        self.lock().handed
+    /// Returns the last position that the process has applied.
+    pub(crate) fn applied(&self) -> u64 {
+        self.lock().applied
     }
 
-    /// The place after which the process has begun to read.
-    pub(crate) fn from(&self) -> Place {
+    /// Returns the position after which the process has begun to read.
+    pub(crate) fn from(&self) -> u64 {
         self.lock().from
     }
 
-    /// What has happened since the last call.
-    pub(crate) fn told(&self) -> Vec<Told> {
-        std::mem::take(&mut self.lock().told)
+    /// Takes what has happened since the last call.
+    pub(crate) fn take_events(&self) -> Vec<LogEvent> {
+        std::mem::take(&mut self.lock().events)
     }
 
-    /// What the process has written by itself and not applied.
-    pub(crate) fn unread(&self) -> Vec<Ended> {
+    /// Returns what the process has written on its own account and not applied.
+    pub(crate) fn unapplied(&self) -> Vec<Absence> {
         self.lock().written.clone()
     }
 
-    /// Loses all records after a place, or all and with them its epoch; then another node writes these.
-    pub(crate) async fn lose(&self, kept: Option<Place>, others: Vec<Arc<Record>>) -> Result<()> {
+    /// Loses all records after a position, or all of them and the epoch too; then another node
+    /// writes these.
+    pub(crate) async fn lose(&self, kept: Option<u64>, others: Vec<Arc<Record>>) -> Result<()> {
         match kept {
             Some(kept) => self.log.roll_back(Position::new(kept)).await,
             None => self.log.exchange(blank(self.keys)),
@@ -127,24 +132,26 @@ impl Tape {
         Ok(())
     }
 
-    fn hand(&self, entry: &Entry) {
+    /// The process has read an entry.
+    fn on_read(&self, entry: &Entry) {
         let mut state = self.lock();
-        if entry.position.get() <= state.handed {
-            // Applied by who had sent it.
+        let position = entry.position.get();
+        if position <= state.applied {
+            // Applied by its sender.
             return;
         }
-        state.handed = entry.position.get();
-        state.written.retain(|ended| ended.place > entry.position.get());
-        state.told.extend(ended(entry.position, entry.record.bytes()).map(Told::Ended));
+        state.applied = position;
+        state.written.retain(|absence| absence.position > position);
+        state.events.extend(absence_in(position, entry.record.bytes()).map(LogEvent::Absence));
     }
 
     /// The process has appended a record.
-    fn append_of(&self, position: Position, record: &Record) {
+    fn on_append(&self, position: u64, record: &Record) {
         let mut state = self.lock();
-        state.end = position.get();
-        match ended(position, record.bytes()) {
-            Some(ended) if state.lost => state.told.push(Told::Written(ended)),
-            Some(ended) => state.written.push(ended),
+        state.end = position;
+        match absence_in(position, record.bytes()) {
+            Some(absence) if state.lost => state.events.push(LogEvent::UnappliedAbsence(absence)),
+            Some(absence) => state.written.push(absence),
             None => {}
         }
     }
@@ -154,28 +161,28 @@ impl Tape {
     }
 }
 
-/// It keeps everything, for only such a log can be rolled back.
+/// Creates a log that keeps everything, for only such a log can be rolled back.
 fn blank(keys: usize) -> MemoryBackplane {
     MemoryBackplane::new(1_000_000).with_keys(keys)
 }
 
 /// Reads a record: a version byte, the header's length, the header as JSON.
-fn ended(position: Position, record: &[u8]) -> Option<Ended> {
+fn absence_in(position: u64, record: &[u8]) -> Option<Absence> {
     let length = u32::from_be_bytes(record.get(1..5)?.try_into().ok()?) as usize;
     let header: Value = serde_json::from_slice(record.get(5..5 + length)?).ok()?;
     let absent = header["kind"].get("absent")?;
     let number = |name: &str| absent[name].as_str().and_then(|name| name[1..].parse().ok());
     let member = Member { user: number("user")?, tenant: number("tenant") };
-    Some(Ended { place: position.get(), member, seen: absent["seen"].as_u64()?, at: Instant::now() })
+    Some(Absence { position, member, seen: absent["seen"].as_u64()?, at: Instant::now() })
 }
 
-/// An event for everybody, as another node writes it.
+/// Creates an event for everyone, as another node writes it.
 pub(crate) fn of_another_node(name: &str, data: &Value) -> Result<Arc<Record>> {
     Ok(Arc::new(Record::of_event(EventId::random(), Target::all(), Event::json(name, data)?)))
 }
 
 #[async_trait]
-impl Backplane for Tape {
+impl Backplane for LogSpy {
     async fn append(
         &self,
         epoch: Epoch,
@@ -186,7 +193,7 @@ impl Backplane for Tape {
         if appended.repeated {
             return Ok(appended);
         }
-        self.append_of(appended.position, &record);
+        self.on_append(appended.position.get(), &record);
         Ok(appended)
     }
 
@@ -196,23 +203,24 @@ impl Backplane for Tape {
         record: &Arc<Record>,
         key: Option<RepeatKey>,
     ) -> Option<std::result::Result<Appended, AppendError>> {
-        let asked = {
+        let requests = {
             let mut state = self.lock();
-            state.asked += 1;
-            state.asked
+            state.requests += 1;
+            state.requests
         };
-        if !self.at_once || asked.is_multiple_of(4) {
+        if !self.answers_at_once || requests.is_multiple_of(4) {
             return None;
         }
         let answer = self.log.log().append_now(epoch, record, key)?;
         if let Ok(Appended { position, repeated: false, .. }) = answer {
-            self.append_of(position, record);
+            let position = position.get();
+            self.on_append(position, record);
             let mut state = self.lock();
-            // The process applies it before anything else happens, unless there are others before it.
-            if !state.lost && state.handed == position.get() - 1 {
-                state.handed = position.get();
-                let ended = state.written.pop_if(|ended| ended.place == position.get());
-                state.told.extend(ended.map(Told::Ended));
+            // The process applies it before anything else happens, unless others come before it.
+            if !state.lost && state.applied == position - 1 {
+                state.applied = position;
+                let absence = state.written.pop_if(|absence| absence.position == position);
+                state.events.extend(absence.map(LogEvent::Absence));
             }
         }
         Some(answer)
@@ -232,17 +240,17 @@ impl Backplane for Tape {
 
     fn tail(&self, after: Position) -> Tail {
         let mut state = self.lock();
-        (state.from, state.handed) = (after.get(), after.get());
+        (state.from, state.applied) = (after.get(), after.get());
         if let Some(epoch) = state.next.take() {
             state.lost = false;
             state.epoch = Some(epoch);
-            state.told.push(Told::Anew { epoch, from: after.get(), at: Instant::now() });
+            state.events.push(LogEvent::NewLife { epoch, from: after.get(), at: Instant::now() });
         }
         drop(state);
-        let tape = self.clone();
+        let spy = self.clone();
         let entries = self.log.tail(after);
-        let handed = entries.inspect(move |batch| batch.iter().flatten().for_each(|entry| tape.hand(entry)));
-        Box::pin(handed)
+        let entries = entries.inspect(move |batch| batch.iter().flatten().for_each(|entry| spy.on_read(entry)));
+        Box::pin(entries)
     }
 
     async fn state(&self) -> Result<LogState> {

@@ -1,4 +1,4 @@
-//! What happens to the process and to its log behind its back.
+//! Restarts of the process, and losses of its log.
 
 use std::time::Duration;
 
@@ -6,59 +6,61 @@ use realtime_core::Drain;
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
+use crate::log_spy::of_another_node;
 use crate::player::Flow;
 use crate::schedule::{Kind, Loss};
 use crate::server::Server;
-use crate::tape::of_another_node;
 use crate::world::World;
 
 impl World {
-    /// The log loses records under the process, which is told nothing.
+    /// The log loses records, and the process is not notified.
     pub(crate) async fn lose(&mut self, loss: Loss) -> Result<(), String> {
-        // What was not applied yet is lost to nobody.
-        while !self.server.tape().is_applied() && self.reference.lost_since().is_none() {
+        // Records that were not applied yet cannot be missed.
+        while !self.server.spy().is_applied() && self.reference.lost_since().is_none() {
             tokio::task::yield_now().await;
         }
-        self.hear_hooks()?;
-        // Otherwise nothing is lost, and this log's tail would only end.
+        self.observe_hooks()?;
+        // Otherwise no record is lost, and the tail of this log would only end.
         let is_lost = loss.records.is_none_or(|records| records > 0 && self.reference.log().end() > 0);
-        if is_lost { self.lose_beneath(loss).await } else { Ok(()) }
+        if is_lost { self.lose_records(loss).await } else { Ok(()) }
     }
 
-    async fn lose_beneath(&mut self, loss: Loss) -> Result<(), String> {
-        let kept = loss.records.map(|records| self.reference.end_beneath().saturating_sub(records));
+    async fn lose_records(&mut self, loss: Loss) -> Result<(), String> {
+        let kept = loss.records.map(|records| self.reference.hidden_end().saturating_sub(records));
         let numbers = self.reference.lose(kept, loss.others);
         let others =
             numbers.iter().map(|number| of_another_node(Kind::Plain.name(), &json!({ "n": number, "pad": "" })));
         let others: Result<_, _> = others.collect();
-        let lost = self.server.tape().lose(kept, others.map_err(|error| error.to_string())?).await;
-        let end = self.reference.end_beneath();
+        let lost = self.server.spy().lose(kept, others.map_err(|error| error.to_string())?).await;
+        let end = self.reference.hidden_end();
         self.note(|| format!("  the log ends at {end}, of which {kept:?} are the old ones"));
         lost.map_err(|error| error.to_string())
     }
 
-    /// Waits until the process has applied all there is, or has taken up what it finds there instead.
+    /// Waits until the process has applied every record, or has begun a new life with what it
+    /// finds.
     pub(crate) async fn applied(&mut self) -> Result<(), String> {
-        while !self.server.tape().is_applied() {
+        while !self.server.spy().is_applied() {
             if self.reference.lost_since().is_some() {
                 self.wait(Duration::from_millis(20)).await?;
             } else {
                 tokio::task::yield_now().await;
-                self.hear_hooks()?;
+                self.observe_hooks()?;
             }
         }
-        self.hear_hooks()
+        self.observe_hooks()
     }
 
     pub(crate) async fn restart(&mut self, drain: Option<u64>, loss: Option<Loss>) -> Result<(), String> {
         let flowing = self.players.iter().filter(|player| player.flow == Flow::Flowing);
         let links = flowing.filter_map(|player| player.link.as_ref()).map(|link| link.serial);
-        let calm: Vec<usize> = links.filter(|serial| !self.reference.conns[*serial].may_end()).collect();
+        let undisturbed: Vec<usize> = links.filter(|serial| !self.reference.conns[*serial].may_end()).collect();
         (0..self.players.len()).for_each(|client| self.disturb(client));
         let mut resume_at = Instant::now();
         if let Some(seconds) = drain {
             self.digest.paused = true;
-            // Whoever is closed last decides when it is over, and that is drawn by lot.
+            // The connection that is closed last decides when the drain is over, and that is
+            // random.
             resume_at += Duration::from_secs(seconds + 10);
             self.serves_until = Some(Instant::now() + Duration::from_secs(seconds));
             let shutdown =
@@ -69,10 +71,10 @@ impl World {
                 self.look()?;
             }
             self.flow().await?;
-            // Whoever has read all the time has received everything before it was told to go.
-            for serial in calm {
+            // A client that has always read has received everything before it was closed.
+            for serial in undisturbed {
                 let conn = &self.reference.conns[serial];
-                if conn.connected && !conn.sent_back {
+                if conn.connected && !conn.outdated {
                     let end = self.reference.log().end();
                     self.reference.check_gap(serial, end).map_err(|what| format!("#{serial} drained: {what}"))?;
                 }
@@ -85,16 +87,16 @@ impl World {
         tokio::time::sleep_until(resume_at).await;
         self.digest.paused = false;
         self.serves_until = None;
-        for ended in self.server.tape().unread() {
-            self.reference.unread(&ended)?;
+        for absence in self.server.spy().unapplied() {
+            self.reference.unapplied(&absence)?;
         }
         if let Some(loss) = loss {
-            self.lose_beneath(loss).await?;
+            self.lose_records(loss).await?;
         }
-        let tape = self.server.tape().clone();
-        self.server = Server::start(&self.setup, tape.clone(), self.begun).await.map_err(|error| error.to_string())?;
-        let epoch = tape.epoch().ok_or("the log was not asked for its epoch")?;
-        self.reference.restart(epoch, tape.from());
-        self.hear_log()
+        let spy = self.server.spy().clone();
+        self.server = Server::start(&self.setup, spy.clone(), self.begun).await.map_err(|error| error.to_string())?;
+        let epoch = spy.epoch().ok_or("the log was not asked for its epoch")?;
+        self.reference.restart(epoch, spy.from());
+        self.observe_log()
     }
 }

@@ -1,18 +1,18 @@
-//! How far the server has come with a large frame of a websocket.
+//! Large WebSocket frames that the server has written only in part.
 
-/// The size of a frame above which its event may be passed over.
+/// The size above which the event of a frame may be skipped.
 pub(crate) const LARGE: usize = 64 * 1024;
-/// What tells of a frame which event it is.
+/// The number of bytes at the beginning of a frame that tell which event it is.
 const BEGIN: usize = 300;
 
-/// Follows what the server writes to one wire.
+/// Follows the bytes that the server writes to one connection.
 #[derive(Debug, Default)]
-pub(crate) struct Tap {
+pub(crate) struct FrameTracker {
     stage: Stage,
     /// The head of the response, or the header of a frame, as far as it was written.
     head: Vec<u8>,
     size: usize,
-    /// Bytes of the present frame that are still to come.
+    /// The number of bytes of the current frame that are still to come.
     left: usize,
     begin: Vec<u8>,
 }
@@ -22,18 +22,18 @@ enum Stage {
     Frames,
     #[default]
     Head,
-    /// No websocket.
+    /// Not a websocket.
     Other,
 }
 
 /// A frame of which a part was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Amid {
-    /// The number of its event, if that can be told.
+pub(crate) struct PartialFrame {
+    /// The number of its event, if that is known.
     pub(crate) number: Option<u64>,
 }
 
-impl Tap {
+impl FrameTracker {
     pub(crate) fn feed(&mut self, bytes: &[u8]) {
         let mut rest = bytes;
         while let [first, others @ ..] = rest {
@@ -64,7 +64,7 @@ impl Tap {
         }
     }
 
-    /// The server's frames are not masked (RFC 6455 §5.2).
+    /// Reads the header of a frame, which is not masked by a server (RFC 6455 §5.2).
     fn begin_frame(&mut self) {
         let size = match self.head[..] {
             [_, length @ 0..126] => length.into(),
@@ -77,13 +77,13 @@ impl Tap {
         self.begin.clear();
     }
 
-    /// The large frame that the server is in, or may be in.
-    pub(crate) fn amid(&self) -> Option<Amid> {
+    /// Returns the large frame that the server is in, or may be in.
+    pub(crate) fn partial_frame(&self) -> Option<PartialFrame> {
         if self.stage != Stage::Frames {
             return None;
         }
         let begun = self.left > 0 && self.size > LARGE;
-        (begun || !self.head.is_empty()).then(|| Amid { number: self.number().filter(|_| begun) })
+        (begun || !self.head.is_empty()).then(|| PartialFrame { number: self.number().filter(|_| begun) })
     }
 
     fn number(&self) -> Option<u64> {
@@ -99,13 +99,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_large_frame_that_the_server_is_in_is_known() {
+    fn large_frame_is_partial_between_its_first_and_last_byte() {
         let text = format!("{{\"n\":12,\"pad\":\"{}\"}}", "x".repeat(LARGE));
         let large = [&[0x81, 127][..], &(text.len() as u64).to_be_bytes(), text.as_bytes()].concat();
         let before = b"HTTP/1.1 101 Switching Protocols\r\n\r\n\x81\x01a";
         let bytes = [before, &large[..], b"\x81\x01b"].concat();
         let (begin, end) = (before.len(), before.len() + large.len());
-        let (some, ours) = (Some(Amid { number: None }), Some(Amid { number: Some(12) }));
+        let (some, known) = (Some(PartialFrame { number: None }), Some(PartialFrame { number: Some(12) }));
         for (written, expected) in [
             (begin - 3, None),
             (begin - 2, some),
@@ -113,21 +113,21 @@ mod tests {
             (begin, None),
             (begin + 1, some),
             (begin + 10, some),
-            (begin + 18, ours),
-            (end - 1, ours),
+            (begin + 18, known),
+            (end - 1, known),
             (end, None),
             (bytes.len(), None),
         ] {
-            let mut tap = Tap::default();
-            bytes[..written].iter().for_each(|byte| tap.feed(&[*byte]));
-            assert_eq!(tap.amid(), expected, "{written}");
+            let mut frames = FrameTracker::default();
+            bytes[..written].iter().for_each(|byte| frames.feed(&[*byte]));
+            assert_eq!(frames.partial_frame(), expected, "{written}");
         }
     }
 
     #[test]
-    fn what_is_no_websocket_is_never_amid() {
-        let mut tap = Tap::default();
-        tap.feed(b"HTTP/1.1 200 OK\r\n\r\n\x81\x7f");
-        assert_eq!(tap.amid(), None);
+    fn other_protocols_have_no_partial_frames() {
+        let mut frames = FrameTracker::default();
+        frames.feed(b"HTTP/1.1 200 OK\r\n\r\n\x81\x7f");
+        assert_eq!(frames.partial_frame(), None);
     }
 }

@@ -1,48 +1,49 @@
-//! Places that a client makes up. It knows how they are made, the epoch and all places that it was ever given, but no key.
+//! Forged cursors. A client knows their format, the epoch and every cursor that it was ever given,
+//! but no key.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-/// How a place is made up.
+/// The way a cursor is forged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Guess {
-    /// As places were before they had a MAC, with a checksum that anybody can make.
+pub(crate) enum Forgery {
+    /// The format before cursors had a MAC, with a checksum that anyone can compute.
     Checksum,
-    /// Without a MAC, of the right length or not.
+    /// Without a MAC.
     NoMac,
     Short,
     /// One of its own, with another position.
-    OtherPlace,
-    /// One of its own, as the place of another record.
+    OtherPosition,
+    /// One of its own, with the mark of another record.
     OtherMark,
     /// One of its own, with the MAC of another one.
     OtherMac,
-    /// One of its own, with a bit of it turned.
+    /// One of its own, with one bit flipped.
     Bit,
 }
 
-/// Version, epoch, position, mark.
+/// The length of version, epoch, position and mark.
 const BODY: usize = 1 + 8 + 8 + 4;
 const BYTES: usize = BODY + 16;
 
-impl Guess {
+impl Forgery {
     pub(crate) const ALL: [Self; 7] =
-        [Self::Checksum, Self::NoMac, Self::Short, Self::OtherPlace, Self::OtherMark, Self::OtherMac, Self::Bit];
+        [Self::Checksum, Self::NoMac, Self::Short, Self::OtherPosition, Self::OtherMark, Self::OtherMac, Self::Bit];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
-            Self::Checksum => "made-up place: older format",
-            Self::NoMac => "made-up place: no MAC",
-            Self::Short => "made-up place: too short",
-            Self::OtherPlace => "made-up place: another position",
-            Self::OtherMark => "made-up place: another record",
-            Self::OtherMac => "made-up place: another MAC",
-            Self::Bit => "made-up place: a bit turned",
+            Self::Checksum => "forged cursor: older format",
+            Self::NoMac => "forged cursor: no MAC",
+            Self::Short => "forged cursor: too short",
+            Self::OtherPosition => "forged cursor: another position",
+            Self::OtherMark => "forged cursor: another record",
+            Self::OtherMac => "forged cursor: another MAC",
+            Self::Bit => "forged cursor: a bit turned",
         }
     }
 
-    /// Makes it up for this epoch, of a client's place and those of before, newest first. `at` is a position or the number of
-    /// a bit.
+    /// Forges a cursor for this epoch, of a client's own cursor and its previous ones, newest
+    /// first. `at` is a position or the number of a bit.
     pub(crate) fn make<'a>(
         self,
         epoch: u64,
@@ -55,8 +56,8 @@ impl Guess {
         let other = past.filter_map(decode).find(|other| other[9..] != own[9..]).unwrap_or_else(|| vec![0; BYTES]);
         let mut bytes = own;
         bytes[1..9].copy_from_slice(&epoch.to_be_bytes());
-        let keeps_place = matches!(self, Self::Bit | Self::OtherMac | Self::OtherMark);
-        if !keeps_place {
+        let keeps_position = matches!(self, Self::Bit | Self::OtherMac | Self::OtherMark);
+        if !keeps_position {
             bytes[9..17].copy_from_slice(&at.to_be_bytes());
         }
         match self {
@@ -69,14 +70,14 @@ impl Guess {
             }
             Self::NoMac => bytes[BODY..].fill(0),
             Self::Short => bytes.truncate(BODY + at as usize % 16),
-            Self::OtherPlace => {}
+            Self::OtherPosition => {}
             Self::OtherMark => {
                 let mark = if at == 0 { [0; 4] } else { [other[17], other[18], other[19], other[20] ^ 1] };
                 bytes[17..BODY].copy_from_slice(&mark);
             }
             Self::OtherMac => bytes[BODY..].copy_from_slice(&other[BODY..]),
             Self::Bit => {
-                // Behind the epoch: those of another one are told apart by their epoch.
+                // After the epoch, for another epoch is recognized by itself.
                 let bit = at as usize % ((BYTES - 9) * 8);
                 bytes[9 + bit / 8] ^= 1 << (bit % 8);
             }
