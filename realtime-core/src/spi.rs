@@ -17,7 +17,7 @@ pub use crate::delivery::registration::Registration;
 pub use crate::delivery::sink::Link;
 pub use crate::delivery::window::Window;
 pub use crate::inbound::inbox::Inbox;
-pub use crate::log::backplane::{AppendError, Appended, Backplane, Entry, LogState, Tail};
+pub use crate::log::backplane::{AppendError, AppendResult, Appended, Backplane, Entry, LogState, Tail};
 pub use crate::log::directory::{Directory, DirectoryChange, Incarnation};
 pub use crate::log::handle::Log;
 pub use crate::log::record::Record;

@@ -47,49 +47,49 @@ impl Default for WireConfig {
 
 setters! {
     impl WireConfig {
-        /// Sets how many connections may wait to be accepted (Linux and Android only); default 4096,
-        /// and never more than the kernel's `net.core.somaxconn`.
+        /// Sets how many connections may wait to be accepted (Linux and Android only); default
+        /// 4096, and never more than the kernel's `net.core.somaxconn`.
         ///
-        /// tokio sets 128: when thousands of clients reconnect together, after a deploy or a network
-        /// failure, the kernel drops the others' first packets, and they try again after one second,
-        /// three, seven.
+        /// tokio sets 128: when thousands of clients reconnect together, after a deploy or a
+        /// network failure, the kernel drops the others' first packets, and they try again after
+        /// one second, three, seven.
         with_backlog(backlog: u32);
         /// Sets how long a write may wait without one byte being accepted before the connection is
         /// reset; default 30 s.
         ///
         /// [`serve`](crate::serve()) resets an HTTP/2 connection too, when for as long one of its
-        /// responses has waited and no piece (16 KiB at most) of any was taken: a client may shut the
-        /// windows of its streams and read from the socket all the same.
+        /// responses has waited and no piece (16 KiB at most) of any was taken: a client may shut
+        /// the windows of its streams and read from the socket all the same.
         with_write_stall(write_stall: Duration);
-        /// Sets how many unsent bytes the kernel keeps for one connection (`TCP_NOTSENT_LOWAT`, Linux
-        /// and Android only); default 128 KiB.
+        /// Sets how many unsent bytes the kernel keeps for one connection (`TCP_NOTSENT_LOWAT`,
+        /// Linux and Android only); default 128 KiB.
         ///
-        /// It bounds the kernel's memory for a slow client. It also makes `write_stall` fair: with the
-        /// kernel's own bound of several MiB a client that reads slowly but steadily would not make a
-        /// waiting write go on for minutes. Bytes that the kernel keeps have not arrived, see
-        /// [`Wire::acknowledged`](crate::Wire::acknowledged). `None` leaves the kernel's bound.
+        /// It bounds the kernel's memory for a slow client. It also makes `write_stall` fair: with
+        /// the kernel's own bound of several MiB a client that reads slowly but steadily would not
+        /// make a waiting write go on for minutes. Bytes that the kernel keeps have not arrived,
+        /// see [`Wire::acknowledged`](crate::Wire::acknowledged). `None` leaves the kernel's bound.
         with_unsent_low_water(unsent_low_water: impl Into<Option<u32>>);
         /// Sets how long sent bytes may stay unacknowledged before the kernel closes the connection
         /// (`TCP_USER_TIMEOUT`, Linux and Android only); default 60 s.
         ///
-        /// It ends connections to vanished peers, which the kernel would otherwise keep for about 15
-        /// minutes. A peer that answers but keeps its receive window shut counts as silent too, so
-        /// keep it above `write_stall`. `None` leaves the kernel's time.
+        /// It ends connections to vanished peers, which the kernel would otherwise keep for about
+        /// 15 minutes. A peer that answers but keeps its receive window shut counts as silent too,
+        /// so keep it above `write_stall`. `None` leaves the kernel's time.
         with_ack_timeout(ack_timeout: impl Into<Option<Duration>>);
         /// Sets whether small writes are sent immediately (`TCP_NODELAY`); default `true`.
         with_nodelay(nodelay: bool);
         /// Sets how long a client may take for the headers of a request; default 10 s. Used by
         /// [`serve`](crate::serve()) only.
         ///
-        /// The time to tell HTTP/1 from HTTP/2 and an idle HTTP/1 connection between two requests are
-        /// bounded by it too.
+        /// The time to tell HTTP/1 from HTTP/2 and an idle HTTP/1 connection between two requests
+        /// are bounded by it too.
         with_header_read_timeout(header_read_timeout: Duration);
-        /// Sets how long a handler that reads a request's body waits without one byte of it; default
-        /// 30 s, `None` for ever. Used by [`serve`](crate::serve()) only.
+        /// Sets how long a handler that reads a request's body waits without one byte of it;
+        /// default 30 s, `None` for ever. Used by [`serve`](crate::serve()) only.
         ///
-        /// Reading fails then, and an error that the handler answers with for that becomes 408, after
-        /// which an HTTP/1 connection is closed. It bounds the time between two bytes, not the time
-        /// for all.
+        /// Reading fails then, and an error that the handler answers with for that becomes 408,
+        /// after which an HTTP/1 connection is closed. It bounds the time between two bytes, not
+        /// the time for all.
         with_body_read_timeout(body_read_timeout: impl Into<Option<Duration>>);
         /// Sets how many bytes of headers, or of an unread body, HTTP/1 buffers in each direction;
         /// default 64 KiB, at least 8 KiB (less counts as 8 KiB). Used by [`serve`](crate::serve())
@@ -97,15 +97,15 @@ setters! {
         ///
         /// Allocated as needed: an idle connection holds about 8 KiB each way.
         with_http1_buffer(http1_buffer: usize);
-        /// Sets how many requests one HTTP/2 connection may have open at a time; default 100. Used by
-        /// [`serve`](crate::serve()) only.
+        /// Sets how many requests one HTTP/2 connection may have open at a time; default 100. Used
+        /// by [`serve`](crate::serve()) only.
         with_http2_max_streams(http2_max_streams: u32);
         /// Sets how long an HTTP/2 connection may be without an open request before it is closed;
         /// default 60 s, `None` for ever. Used by [`serve`](crate::serve()) only.
         ///
         /// A handler that is at work, an event stream or a long poll is an open request. The client
-        /// is notified first (GOAWAY), and its connection is reset when it is still open after as long
-        /// again. HTTP/1 has `header_read_timeout` for it.
+        /// is notified first (GOAWAY), and its connection is reset when it is still open after as
+        /// long again. HTTP/1 has `header_read_timeout` for it.
         with_http2_idle_timeout(http2_idle_timeout: impl Into<Option<Duration>>);
         /// Sets how often a quiet HTTP/2 connection is pinged; default 20 s. Used by
         /// [`serve`](crate::serve()) only.

@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use realtime_core::RealtimeProvider;
 
-use crate::origin::Origins;
+use crate::origin::ProviderOrigins;
 
 /// A provider that is reached over HTTP and has its own routes.
 #[diagnostic::on_unimplemented(
@@ -22,14 +22,9 @@ pub trait HttpProvider: RealtimeProvider + Any + 'static {
         Vec::new()
     }
 
-    /// Sets the pages that may connect with every provider of the service, for a provider whose own
-    /// configuration names none; called before the provider is attached. By default ignored.
-    fn set_default_origins(&self, origins: &Origins) {
-        let _ = origins;
-    }
-
-    /// Returns the pages that may connect, for the log. By default `None`.
-    fn origins(&self) -> Option<&Origins> {
+    /// Returns the pages that may connect: a service sets its own for a provider whose configuration
+    /// names none, before the provider is attached, and logs them. By default `None`.
+    fn origins(&self) -> Option<&ProviderOrigins> {
         None
     }
 

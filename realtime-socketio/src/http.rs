@@ -13,7 +13,9 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use http_body::Body as _;
 use realtime_core::spi::{Asker, Dispatched};
 use realtime_core::{Refusal, RefusalKind};
-use realtime_http::{HttpProvider, NO_TRANSFORM, Origins, error_response, notice_foreign_server, refusal_response};
+use realtime_http::{
+    HttpProvider, NO_TRANSFORM, ProviderOrigins, error_response, notice_foreign_server, refusal_response,
+};
 
 use crate::engine::query::{Query, SessionParam};
 use crate::provider::SocketIoProvider;
@@ -36,12 +38,8 @@ impl HttpProvider for SocketIoProvider {
         self.config().paths()
     }
 
-    fn set_default_origins(&self, origins: &Origins) {
-        self.origins().set_default(origins);
-    }
-
-    fn origins(&self) -> Option<&Origins> {
-        Some(self.origins().get())
+    fn origins(&self) -> Option<&ProviderOrigins> {
+        Some(self.origins())
     }
 
     fn is_ready(&self) -> bool {

@@ -2,9 +2,9 @@
 //! decides what is sent.
 //!
 //! An outbox reaches the wire through a session (`session.rs`), whose source is a
-//! [`Registration`](realtime_core::spi::Registration). The session puts packets that were encoded once
-//! into the socket's channel, never more than a window of credit. The credit is returned when the
-//! websocket's stream was flushed or a long-polling response was sent.
+//! [`Registration`](realtime_core::spi::Registration). The session puts packets that were encoded
+//! once into the socket's channel, never more than a window of credit. The credit is returned when
+//! the websocket's stream was flushed or a long-polling response was sent.
 //!
 //! The modules form three layers, each of which imports the lower ones only:
 //!

@@ -19,10 +19,12 @@ use crate::server::Server;
 /// The time for closing all sessions; one whose client takes nothing needs a second.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Socket.IO: the provider `"socket"`, unless it is [`named`](Self::named) otherwise, on socketioxide.
+/// Socket.IO: the provider `"socket"`, unless it is [`named`](Self::named) otherwise, on
+/// socketioxide.
 ///
-/// The main namespace is the provider's. Its clients may send `join` and `leave`, or `subscribe` and `unsubscribe`, with a room's
-/// name: the room policy decides; a handler of one's own for these names takes their place.
+/// The main namespace is the provider's. Its clients may send `join` and `leave`, or `subscribe`
+/// and `unsubscribe`, with a room's name: the room policy decides; a handler of the application's
+/// for one of these names replaces the ready-made one.
 pub struct SocketIoProvider {
     config: SocketIoConfig,
     /// Set by the first use, after which handlers cannot be added any more.
@@ -37,15 +39,16 @@ struct Running {
 }
 
 impl SocketIoProvider {
-    /// Creates a provider without handlers. They are added before it is given to a service or used in any way, [`SocketIoProvider::io`]
-    /// included: one that is added later is refused when the provider is attached.
+    /// Creates a provider without handlers. They are added before the provider is given to a
+    /// service or used in any way, [`SocketIoProvider::io`] included: with a handler that is added
+    /// later, attaching the provider fails.
     pub fn new(config: SocketIoConfig) -> Self {
         let origins = ProviderOrigins::new(config.origins.clone());
         Self { config, running: std::sync::OnceLock::new(), router: Router::new(), origins }
     }
 
-    /// Creates a provider of another name than `"socket"`, by which a service and records refer to it: for a second one in a service,
-    /// which then needs a path of its own.
+    /// Creates a provider with another name than `"socket"`, under which a service finds it and
+    /// records address it: for a second one in a service, which then needs a path of its own.
     pub fn named(name: &'static str, config: SocketIoConfig) -> Self {
         Self::new(SocketIoConfig { name, ..config })
     }
@@ -55,20 +58,23 @@ impl SocketIoProvider {
         &self.config
     }
 
-    /// Returns socketioxide itself, for namespaces of the application's own. The main one (`/`) is the provider's and must not be changed.
+    /// Returns socketioxide itself, for namespaces of the application's own. The main one (`/`) is
+    /// the provider's and must not be changed.
     ///
-    /// A middleware of such a namespace keeps running when its client has gone, so it needs a time limit: a session has at most four
-    /// under way, but a client that disconnects can open another session.
+    /// A middleware of such a namespace keeps running when its client has disconnected, so it needs
+    /// a time limit: a session has at most four running, but a client that disconnects can open
+    /// another session.
     pub fn io(&self) -> &SocketIo<DirectAdapter> {
         self.running().server.io()
     }
 
-    /// Delivers to a sink what a client of this identity would receive: each item is the JSON array of one packet,
-    /// `["event", data, cursor]`, with placeholders for attachments, which are not included.
+    /// Connects without a network: `sink` gets what a client of this identity would get; each item
+    /// is the JSON array of one packet, `["event", data, cursor]`, with placeholders for
+    /// attachments, which are not included.
     ///
     /// # Errors
-    /// [`realtime_core::Error::Refused`] when a limit is reached, the identity is not valid, or the provider is not
-    /// attached or going down.
+    /// [`realtime_core::Error::Refused`] when a limit is reached, the identity is not valid, or the
+    /// provider is not attached or is shutting down.
     pub fn connect<S>(&self, identity: Identity, sink: S) -> Result<Link>
     where
         S: Sink<Bytes> + Send + 'static,
@@ -146,7 +152,8 @@ impl Dispatched for SocketIoProvider {
         let (dispatcher, server) = (dispatcher.unowned(), server.clone());
         tokio::spawn(async move {
             dispatcher.stopped().await;
-            // When the provider is dropped, sessions without a connection are not closed by the dispatcher.
+            // When the provider is dropped, sessions without a connection are not closed by the
+            // dispatcher.
             server.shut();
         });
     }

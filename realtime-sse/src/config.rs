@@ -2,16 +2,14 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use realtime_core::spi::DispatcherConfig;
-use realtime_core::{
-    Capabilities, DeliveryConfig, Error, Limits, OutboxConfig, Result, RoomDelivery, WindowConfig, setters,
-};
+use realtime_core::{Capabilities, DeliveryConfig, Error, Result, RoomDelivery, delivery_setters, setters};
 use realtime_http::{Origins, TrustedProxies, check_paths};
 
 /// The provider's name, unless it is [`named`](crate::SseProvider::named) otherwise.
 const NAME: &str = "sse";
 
-/// The path, limits and times of an [`SseProvider`](crate::SseProvider). What cannot work, as a zero
-/// without a meaning of its own, is rejected when the provider is attached.
+/// The path, limits and times of an [`SseProvider`](crate::SseProvider). What cannot work, as a
+/// zero without a meaning of its own, is rejected when the provider is attached.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SseConfig {
     pub(crate) name: &'static str,
@@ -39,16 +37,8 @@ impl Default for SseConfig {
     }
 }
 
-setters! {
+delivery_setters! {
     impl SseConfig {
-        /// Sets where [`router`](realtime_http::HttpProvider::router) puts the stream, in axum's
-        /// syntax with its first slash; default `/sse`.
-        with_path(path: impl Into<String>);
-        /// Sets which web pages may connect; default: what the service says, or those of the same
-        /// host. Others get 403.
-        with_origins(origins: Origins);
-        /// Sets all that concerns delivery, as capacity, outbox and window, in one.
-        with_delivery(delivery: DeliveryConfig);
         /// Sets the capacity; default 100,000 connections in all and 10 of one user.
         ///
         /// At its user's limit a browser's `EventSource` is answered with an `error` event and a
@@ -61,13 +51,25 @@ setters! {
         ///
         /// An idle connection costs about 13 KiB. Browsers open at most six connections to a host
         /// over HTTP/1.1, over all tabs.
-        with_limits(limits: Limits) in delivery;
-        /// Sets how much may wait for one connection before it reads the window instead; default
-        /// 256 KiB or 256 frames.
-        with_outbox(outbox: OutboxConfig) in delivery;
-        /// Sets how much of the log stays in memory for clients that resume or are slow; default
-        /// 10,000 records, 64 MiB, 5 minutes.
-        with_window(window: WindowConfig) in delivery;
+        with_limits;
+        /// Sets the largest payload of an event, in bytes of JSON; default 16 MiB. Larger ones are
+        /// rejected when sent, and so are those that are larger than the service's limit (1 MiB by
+        /// default).
+        ///
+        /// One such event stays in memory once, however many clients get it, for as long as it is
+        /// in the window.
+        with_max_event_bytes;
+    }
+}
+
+setters! {
+    impl SseConfig {
+        /// Sets where [`router`](realtime_http::HttpProvider::router) puts the stream, in axum's
+        /// syntax with its first slash; default `/sse`.
+        with_path(path: impl Into<String>);
+        /// Sets which web pages may connect; default: what the service says, or those of the same
+        /// host. Others get 403.
+        with_origins(origins: Origins);
         /// Sets after how long without anything else a comment (`:`) is sent, so that proxies keep
         /// the stream open and a vanished client is noticed; default 30 s, `None` for never, less
         /// than 1 ms counts as 1 ms, zero is rejected.
@@ -84,22 +86,13 @@ setters! {
         /// are, the larger it should be.
         with_retry(retry: RangeInclusive<Duration>);
         /// Sets the audience of what this provider's own `to_room` sends; default
-        /// [`RoomDelivery::Everyone`]. Room sends of the service and of handlers reach members only.
+        /// [`RoomDelivery::Everyone`]. Room sends of the service and of handlers reach members
+        /// only.
         ///
         /// **`Everyone` shows such events to every SSE client, of whatever user and tenant, member
         /// or not**: `to_room` is `to_all` then (`room_in(tenant, …)` reaches that tenant). Set
         /// [`RoomDelivery::Members`] where rooms hold anything that is not for all.
         with_room_delivery(room_delivery: RoomDelivery);
-        /// Sets how long a client may take nothing while something waits for it before its
-        /// connection is reset; default 30 s.
-        with_write_stall(write_stall: Duration) in delivery;
-        /// Sets the largest payload of an event, in bytes of JSON; default 16 MiB. Larger ones are
-        /// rejected when sent, and so are those that are larger than the service's limit (1 MiB by
-        /// default).
-        ///
-        /// One such event stays in memory once, however many clients get it, for as long as it is in
-        /// the window.
-        with_max_event_bytes(max_event_bytes: usize) in delivery;
     }
 }
 

@@ -12,7 +12,7 @@ use axum::routing::get;
 use realtime_core::spi::{Admitted, Asker, Dispatched};
 use realtime_core::{Identity, Refusal, RefusalKind};
 use realtime_http::{
-    HttpProvider, NO_TRANSFORM, Origins, WireInfo, admit, admit_as, method_response, refusal_response,
+    HttpProvider, NO_TRANSFORM, ProviderOrigins, WireInfo, admit, admit_as, method_response, refusal_response,
 };
 
 use crate::codec;
@@ -37,12 +37,8 @@ impl HttpProvider for SseProvider {
         vec![self.config().path.clone()]
     }
 
-    fn set_default_origins(&self, origins: &Origins) {
-        self.origins().set_default(origins);
-    }
-
-    fn origins(&self) -> Option<&Origins> {
-        Some(self.origins().get())
+    fn origins(&self) -> Option<&ProviderOrigins> {
+        Some(self.origins())
     }
 
     fn is_ready(&self) -> bool {

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use futures_core::stream::BoxStream;
 use futures_util::{StreamExt, stream};
 use realtime_core::spi::{
-    AppendError, Appended, Backplane, Entry, Epoch, LogState, Position, Record, RepeatKey, Stored, Tail,
+    AppendError, AppendResult, Backplane, Entry, Epoch, LogState, Position, Record, RepeatKey, Stored, Tail,
 };
 use realtime_core::{Error, EventId, MemoryBackplane, Result};
 use tokio::sync::watch;
@@ -119,12 +119,7 @@ impl FaultyBackplane {
 
 #[async_trait]
 impl Backplane for FaultyBackplane {
-    async fn append(
-        &self,
-        epoch: Epoch,
-        record: Arc<Record>,
-        key: Option<RepeatKey>,
-    ) -> std::result::Result<Appended, AppendError> {
+    async fn append(&self, epoch: Epoch, record: Arc<Record>, key: Option<RepeatKey>) -> AppendResult {
         self.check().map_err(|unavailable| AppendError::Refused(unavailable.into()))?;
         let fault = self.inner().fault;
         let broken = || AppendError::Unknown("the connection broke".into());

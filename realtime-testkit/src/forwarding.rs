@@ -2,9 +2,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures_core::stream::BoxStream;
-use realtime_core::spi::{
-    AppendError, Appended, Backplane, Entry, Epoch, LogState, Position, Record, RepeatKey, Stored, Tail,
-};
+use realtime_core::spi::{AppendResult, Backplane, Entry, Epoch, LogState, Position, Record, RepeatKey, Stored, Tail};
 use realtime_core::{EventId, Result};
 
 type BeforeAppendNow<B> = dyn Fn(&B, Epoch) + Send + Sync;
@@ -57,21 +55,11 @@ impl<B: std::fmt::Debug> std::fmt::Debug for Forwarding<B> {
 
 #[async_trait]
 impl<B: Backplane> Backplane for Forwarding<B> {
-    async fn append(
-        &self,
-        epoch: Epoch,
-        record: Arc<Record>,
-        key: Option<RepeatKey>,
-    ) -> std::result::Result<Appended, AppendError> {
+    async fn append(&self, epoch: Epoch, record: Arc<Record>, key: Option<RepeatKey>) -> AppendResult {
         self.inner.append(epoch, record, key).await
     }
 
-    fn append_now(
-        &self,
-        epoch: Epoch,
-        record: &Arc<Record>,
-        key: Option<RepeatKey>,
-    ) -> Option<std::result::Result<Appended, AppendError>> {
+    fn append_now(&self, epoch: Epoch, record: &Arc<Record>, key: Option<RepeatKey>) -> Option<AppendResult> {
         (self.before_append_now)(&self.inner, epoch);
         self.inner.append_now(epoch, record, key)
     }

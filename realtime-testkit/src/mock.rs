@@ -10,8 +10,8 @@ use async_trait::async_trait;
 use futures_core::stream::BoxStream;
 use mockall::mock;
 use realtime_core::spi::{
-    AppendError, Appended, Backplane, Directory, DirectoryChange, Entry, Epoch, Incarnation, LogState, Position,
-    Record, RepeatKey, Runtime, Stored, Tail,
+    AppendResult, Backplane, Directory, DirectoryChange, Entry, Epoch, Incarnation, LogState, Position, Record,
+    RepeatKey, Runtime, Stored, Tail,
 };
 use realtime_core::{
     Acks, Authenticator, Capabilities, CloseReason, ConnectRequest, ConnectionStats, Context, Drain, Event, EventId,
@@ -157,18 +157,13 @@ mock! {
 
     #[async_trait]
     impl Backplane for Backplane {
-        async fn append(
-            &self,
-            epoch: Epoch,
-            record: Arc<Record>,
-            key: Option<RepeatKey>,
-        ) -> std::result::Result<Appended, AppendError>;
+        async fn append(&self, epoch: Epoch, record: Arc<Record>, key: Option<RepeatKey>) -> AppendResult;
         fn append_now(
             &self,
             epoch: Epoch,
             record: &Arc<Record>,
             key: Option<RepeatKey>,
-        ) -> Option<std::result::Result<Appended, AppendError>>;
+        ) -> Option<AppendResult>;
         fn wake_tails(&self);
         fn tails(&self) -> usize;
         async fn range(&self, after: Position, most: usize) -> Result<Vec<Entry>>;

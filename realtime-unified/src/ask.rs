@@ -1,4 +1,4 @@
-//! Questions that people answer over whatever they are connected with.
+//! Questions that users answer over any transport.
 
 use std::time::Duration;
 
@@ -7,9 +7,10 @@ use realtime_core::{Acks, Error, Event, Result, Target};
 use crate::service::NotificationService;
 
 impl NotificationService {
-    /// Asks every connection of a user, whatever the tenant, over each provider whose clients can answer: one record in the log, and
-    /// one deadline. The answers come as they arrive, for this long at most (and a day), each with its connection's provider; the
-    /// devices that are connected with others only, as SSE, are not asked.
+    /// Asks every connection of a user, whatever the tenant, over each provider whose clients can
+    /// answer: one record in the log, and one deadline. The answers are yielded as they arrive, for
+    /// `timeout` at most (and at most a day), each with its connection's provider; connections of
+    /// other providers, such as SSE, are not asked.
     ///
     /// ```no_run
     /// # async fn ask(service: realtime_unified::NotificationService) -> realtime_unified::Result<()> {
@@ -28,13 +29,14 @@ impl NotificationService {
     /// ```
     ///
     /// # Errors
-    /// Those of [`NotificationService::send`]; [`Error::Unsupported`] when no provider's clients can answer, and for a volatile
-    /// event or one with a key.
+    /// Those of [`NotificationService::send`]; [`Error::Unsupported`] when no provider's clients
+    /// can answer, and for a volatile event or one with a key.
     pub async fn ask(&self, user: &str, question: Event, timeout: Duration) -> Result<Acks> {
         self.ask_each(Target::user(user), question, timeout).await
     }
 
-    /// Asks every connection of a target, a room's members for instance, as [`NotificationService::ask`] does.
+    /// Asks every connection of a target, a room's members for instance, as
+    /// [`NotificationService::ask`] does.
     ///
     /// # Errors
     /// Those of [`NotificationService::ask`].
@@ -47,7 +49,7 @@ impl NotificationService {
         if let Some(log) = self.log().filter(|_| !ours.is_empty()) {
             match log.ask(None, target.clone(), question.clone(), timeout).await {
                 Ok(acks) => answers = Some(acks),
-                // None of ours can, but another may.
+                // No attached provider can, but a custom one may.
                 Err(error @ (Error::Unsupported { .. } | Error::TooLarge { .. })) => unable = Some(error),
                 Err(error) => return Err(error),
             }

@@ -12,10 +12,10 @@ use crate::context::{Everywhere, Slot};
 use crate::registry::{Entry, Registry};
 use crate::service::NotificationService;
 
-/// The largest payload of an event by default.
+/// The default of the largest payload of an event, in bytes.
 const MAX_EVENT_BYTES: usize = 1024 * 1024;
 
-/// Puts a [`NotificationService`] together.
+/// A builder of a [`NotificationService`].
 #[derive(Default)]
 #[must_use = "nothing runs before build()"]
 pub struct NotificationServiceBuilder {
@@ -35,7 +35,7 @@ pub struct NotificationServiceBuilder {
 }
 
 impl NotificationService {
-    /// Begins a service.
+    /// Creates a builder.
     pub fn builder() -> NotificationServiceBuilder {
         NotificationServiceBuilder::default()
     }
@@ -54,71 +54,78 @@ impl NotificationServiceBuilder {
         self
     }
 
-    /// Says who is connecting. Without it `build` demands [`NotificationServiceBuilder::allow_anonymous`].
+    /// Sets the authenticator: a type that implements [`Authenticator`], or an async closure.
+    /// Without one `build` demands [`NotificationServiceBuilder::allow_anonymous`].
     pub fn authenticator(mut self, authenticator: impl Authenticator) -> Self {
         self.authenticator = Some(Arc::new(authenticator));
         self
     }
 
-    /// Lets everybody in as nobody: such connections get what is sent to everyone, and nothing sent to a user or tenant.
+    /// Accepts every client as anonymous: such connections get what is sent to everyone, and
+    /// nothing that is sent to a user or tenant.
     pub fn allow_anonymous(mut self) -> Self {
         self.anonymous = true;
         self
     }
 
-    /// Says which web pages may connect, with every provider whose own configuration does not say it; default: those of the same
-    /// host and port. A dev server on another port is another origin:
-    /// `.origins(Origins::same_host().and("http://localhost:5173"))`.
+    /// Sets which web pages may connect, with every provider whose own configuration does not set
+    /// it; default: those of the same host and port. A dev server on another port is another
+    /// origin: `.origins(Origins::same_host().and("http://localhost:5173"))`.
     pub fn origins(mut self, origins: Origins) -> Self {
         self.origins = Some(origins);
         self
     }
 
-    /// Decides which rooms clients may enter by naming them; default: none.
+    /// Sets which rooms clients may enter by naming them, by a type that implements [`RoomPolicy`]
+    /// or an async closure; default: none.
     pub fn room_policy<P: RoomPolicy>(mut self, policy: P) -> Self {
         self.policy = Some((Arc::new(policy), std::any::type_name::<P>()));
         self
     }
 
-    /// Sets how long the authenticator may take, and the room policy for all rooms that a client names at once; default 10 s.
-    /// Then the client is refused with 503 (`unavailable`), and an error is logged. Zero is refused.
+    /// Sets how long the authenticator may take, and the room policy for all rooms that a client
+    /// names together; default 10 s. After that the client is rejected with 503 (`unavailable`),
+    /// and an error is logged. Zero is rejected.
     pub fn decision_timeout(mut self, most: Duration) -> Self {
         self.decision_timeout = Some(most);
         self
     }
 
-    /// Sets how many connections one user, of one tenant, may have with all providers on this node together; default 30, and as
-    /// many as with any one of them. Each provider has a limit of its own beside it (`Limits::connections_per_user`). Zero is
-    /// refused.
+    /// Sets how many connections one user, of one tenant, may have with all providers on this node
+    /// together; default 30, and as many as with any one of them. Each provider has a limit of its
+    /// own in addition
+    /// ([`Limits::with_connections_per_user`](crate::Limits::with_connections_per_user)). Zero is
+    /// rejected.
     pub fn connections_per_user(mut self, most: usize) -> Self {
         self.connections_per_user = Some(most);
         self
     }
 
-    /// Sets the largest payload of an event from the server, in bytes; default 1 MiB. A provider's own limit counts where it is
-    /// lower. Zero is refused.
+    /// Sets the largest payload of an event from the server, in bytes; default 1 MiB. A provider's
+    /// own limit counts where it is lower. Zero is rejected.
     pub fn max_event_bytes(mut self, bytes: usize) -> Self {
         self.max_event_bytes = Some(bytes);
         self
     }
 
-    /// Joins this node to others; default: one node, in memory.
+    /// Sets the log and what connects this node to others; default: one node, in memory.
     pub fn backplane(mut self, backplane: impl Backplane) -> Self {
         self.backplane = Some(Arc::new(backplane));
         self
     }
 
-    /// Knows who is online where; default: this node's connections, in memory.
+    /// Sets the directory of users that are online; default: this node's connections, in memory.
     pub fn directory(mut self, directory: impl Directory) -> Self {
         self.directory = Some(Arc::new(directory));
         self
     }
 
-    /// Attaches the providers; when this returns, sends work.
+    /// Attaches the providers and returns the service, ready to send.
     ///
     /// # Errors
-    /// [`Error::Config`] without an authenticator, with one beside [`NotificationServiceBuilder::allow_anonymous`], without a
-    /// provider, with two of one name or path, with handlers or a configuration that cannot work, whose field it names;
+    /// [`Error::Config`] without an authenticator, with one in addition to
+    /// [`NotificationServiceBuilder::allow_anonymous`], without a provider, with two of one name or
+    /// path, with handlers or a configuration that cannot work, whose field it names;
     /// [`Error::Backplane`] when the log cannot be read.
     pub async fn build(self) -> Result<NotificationService> {
         let authenticator = match (self.authenticator, self.anonymous) {
@@ -153,7 +160,8 @@ impl NotificationServiceBuilder {
         let registry = Registry::new(self.entries)?;
         if let Some(origins) = &self.origins {
             origins.verify()?;
-            registry.iter().filter_map(|entry| entry.http.as_ref()).for_each(|http| http.set_default_origins(origins));
+            let own = registry.iter().filter_map(|entry| entry.http.as_ref()?.origins());
+            own.for_each(|own| own.set_default(origins));
         }
         registry.check()?;
         self.router.check()?;
@@ -171,11 +179,11 @@ impl NotificationServiceBuilder {
         runtime.max_event_bytes = self.max_event_bytes.unwrap_or(MAX_EVENT_BYTES);
         runtime.decision_timeout = decision_timeout;
         let service = NotificationService::new(registry, Some(runtime.clone()), self.origins.unwrap_or_default());
-        // Before anybody can be connected and ask for it.
+        // Before a client can connect and a handler can ask for the service.
         slot.fill(&service);
         for (at, entry) in service.registry().iter().enumerate() {
             if let Err(error) = entry.provider.attach(runtime.clone()).await {
-                // Those that run already would go on without a service.
+                // Those that run already would continue without a service.
                 for earlier in service.registry().iter().take(at) {
                     earlier.provider.shutdown(Drain::now()).await;
                 }

@@ -5,11 +5,13 @@ use realtime_http::{Rejection, peer_of};
 
 use crate::service::NotificationService;
 
-/// Who makes a request to a route of the application's own: an extractor that asks the service's authenticator, as the ready
-/// routes do. What that sees as [`ConnectRequest::provider`] is `"http"`, as the address the TCP connection's.
+/// An extractor of the caller's identity for routes of the application's own: it asks the service's
+/// authenticator, as the ready-made routes do. The authenticator sees `"http"` as
+/// [`ConnectRequest::provider`], and the address of the TCP connection.
 ///
-/// A request from a page that may not connect ([`origins`](crate::NotificationServiceBuilder::origins)) is refused, so that no
-/// other page posts with its visitor's cookies. The service is a part of the router's state, see [`FromRef`].
+/// A request from a page that may not connect
+/// ([`origins`](crate::NotificationServiceBuilder::origins)) is rejected, so that no other page
+/// posts with its visitor's cookies. The service is a part of the router's state, see [`FromRef`].
 ///
 /// ```
 /// use axum::{Router, extract::State, routing::post};
@@ -37,14 +39,16 @@ where
     }
 }
 
-/// What an authenticator sees as the provider.
+/// The name of the provider that an authenticator sees.
 const HTTP: &str = "http";
 
 impl NotificationService {
-    /// Asks the authenticator who makes a request to a route of the application's own, as [`Caller`] does.
+    /// Asks the authenticator who makes a request to a route of the application's own, as
+    /// [`Caller`] does.
     ///
     /// # Errors
-    /// [`Error::Refused`], logged: by the authenticator, or since the page may not connect; [`Error::NotAttached`] for mocks.
+    /// [`Error::Refused`], logged, from the authenticator, or because the page may not connect;
+    /// [`Error::NotAttached`] for mocks.
     pub async fn identify(&self, parts: &Parts) -> Result<Identity> {
         let runtime = self.runtime().ok_or_else(|| Error::NotAttached { provider: HTTP.to_owned() })?;
         let address = peer_of(parts).map(|peer| peer.ip().to_canonical());

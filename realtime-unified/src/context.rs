@@ -7,18 +7,19 @@ use realtime_core::{Context, Error, Event, Receipt, Result, Target};
 
 use crate::service::{NotificationService, Parts};
 
-/// What a [`Context`] can do within a [`NotificationService`].
+/// The methods of a [`Context`] that need a [`NotificationService`].
 pub trait ContextExt: Sized {
-    /// The service that the handler, hook or policy runs for.
+    /// Returns the service that the handler, hook or policy runs for.
     ///
-    /// It keeps the service running until it is dropped; the context does not.
+    /// The service runs on until the returned value is dropped; a context does not keep it running.
     ///
     /// # Errors
-    /// [`Error::Closed`] when nothing is left of the service but this connection, so that it is about to end;
-    /// [`Error::NotAttached`] when the connection's provider belongs to no service.
+    /// [`Error::Closed`] when nothing is left of the service but this connection, which is about to
+    /// be closed; [`Error::NotAttached`] when the connection's provider belongs to no service.
     fn service(&self) -> Result<NotificationService>;
 
-    /// The same context within this service, which it does not keep: for tests, with [`Context::detached`].
+    /// Puts the context into this service, without keeping it running: for tests, with
+    /// [`Context::detached`].
     #[must_use]
     fn with_service(self, service: &NotificationService) -> Self;
 }
@@ -36,12 +37,13 @@ impl ContextExt for Context {
     }
 }
 
-/// Where contexts find the service: among the states that it gives its providers before it exists itself.
+/// The slot in which contexts find the service: one of the states that providers are given before
+/// the service exists.
 #[derive(Clone, Default)]
 pub(crate) struct Slot(Arc<OnceLock<Weak<Parts>>>);
 
 impl Slot {
-    /// Puts the service in, once.
+    /// Fills the slot, once.
     pub(crate) fn fill(&self, service: &NotificationService) {
         let _ = self.0.set(service.downgrade());
     }
@@ -51,10 +53,10 @@ impl Slot {
     }
 }
 
-/// Sends of handlers over all providers of a service, those that are not attached to the log among them.
+/// The sends of handlers over all providers of a service, custom ones included.
 pub(crate) struct Everywhere {
     pub(crate) slot: Slot,
-    /// What is left when the service has been dropped, until its connections have ended.
+    /// The log, for sends after the service was dropped and before its connections are closed.
     pub(crate) log: Log,
 }
 

@@ -2,8 +2,8 @@ use std::sync::Arc;
 
 use realtime_core::RealtimeProvider;
 
-/// The fake providers of [`NotificationService::mocked`](crate::NotificationService::mocked): an array or a
-/// `Vec` of one kind, or a tuple of several.
+/// The fake providers of [`NotificationService::mocked`](crate::NotificationService::mocked): an
+/// array or a `Vec` of one kind, or a tuple of several.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a collection of providers",
     note = "give an array `[mock]`, a tuple `(mock, RecordingProvider::new(\"ws\"))`, or a `Vec` of one kind"

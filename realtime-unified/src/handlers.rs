@@ -1,4 +1,4 @@
-//! Handlers for what clients send, whichever transport it comes through, and what they are given.
+//! Handlers for events from clients over any transport, and their state.
 
 use std::any::type_name;
 

@@ -8,14 +8,14 @@ use realtime_core::{CloseReason, Context, IntoReply, LifecycleHook};
 use crate::builder::NotificationServiceBuilder;
 
 impl NotificationServiceBuilder {
-    /// Is told of connections that come and go; may be called several times.
+    /// Adds a hook that is notified of connects and disconnects; may be called several times.
     pub fn hook(mut self, hook: impl LifecycleHook) -> Self {
         self.hooks.push(std::sync::Arc::new(hook));
         self
     }
 
-    /// Runs when a connection has come. It may send, and return what a handler may return: an error is logged, any other value is
-    /// ignored.
+    /// Runs a closure when a client has connected. It may send, and return what a handler may
+    /// return: an error is logged, any other value is ignored.
     ///
     /// ```
     /// use realtime_unified::{Context, NotificationService};
@@ -32,8 +32,8 @@ impl NotificationServiceBuilder {
         self.hook(OnConnected(call))
     }
 
-    /// Runs when a connection has gone, after the last of its handlers; otherwise as
-    /// [`NotificationServiceBuilder::on_connected`].
+    /// Runs a closure when a client has disconnected, after the last of its handlers; otherwise
+    /// like [`NotificationServiceBuilder::on_connected`].
     pub fn on_disconnected<F, Fut, R>(self, call: F) -> Self
     where
         F: Fn(Context, CloseReason) -> Fut + Send + Sync + 'static,

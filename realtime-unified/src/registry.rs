@@ -75,7 +75,7 @@ impl Registry {
     pub(crate) fn log_start(&self, policy: &'static str) {
         let describe = |entry: &Entry| {
             let Some(http) = &entry.http else { return entry.name().to_owned() };
-            let origins = http.origins().map_or(String::new(), |origins| format!(" (pages: {origins})"));
+            let origins = http.origins().map_or(String::new(), |origins| format!(" (pages: {})", origins.get()));
             format!("{} at {}{origins}", entry.name(), http.paths().join(" and "))
         };
         let providers: Vec<_> = self.iter().map(describe).collect();

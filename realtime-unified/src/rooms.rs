@@ -1,4 +1,4 @@
-//! Users' rooms and closes, with every provider.
+//! Rooms of users, and closing connections, with every provider.
 
 use std::collections::BTreeSet;
 use std::future::Future;
@@ -15,19 +15,20 @@ use crate::service::NotificationService;
 type Named = (&'static str, Arc<dyn RoomMembership>);
 
 impl NotificationService {
-    /// Joins a user to a room, in every tenant, over whatever it is or will be connected with: one record in the log, so all or
-    /// nothing.
+    /// Joins a user to a room, in every tenant, for its connections over any transport, current and
+    /// future: one record in the log, so all or nothing.
     ///
     /// # Errors
-    /// Those of [`RoomMembership::join_room`]; [`Error::Unsupported`] when no provider has rooms; the first error of a provider
-    /// that is none of ours, when those before it have done it.
+    /// Those of [`RoomMembership::join_room`]; [`Error::Unsupported`] when no provider has rooms;
+    /// the first error of a custom provider, after those before it have joined the user.
     pub async fn join_room(&self, user: &str, room: &str) -> Result<Receipt> {
         let others = self.other_rooms();
         let others = others.iter().map(|(name, rooms)| async { (*name, rooms.join_room(user, room).await) });
         change(self.log_in_use().map(|log| log.join_room(user, None, room)), others).await
     }
 
-    /// Joins the user of one tenant to a room, over whatever it is or will be connected with.
+    /// Joins the user of one tenant to a room, for its connections over any transport, current and
+    /// future.
     ///
     /// # Errors
     /// Those of [`NotificationService::join_room`].
@@ -37,7 +38,8 @@ impl NotificationService {
         change(self.log_in_use().map(|log| log.join_room(user, Some(tenant), room)), others).await
     }
 
-    /// Takes a user out of a room, in every tenant, over whatever it is connected with: one record in the log.
+    /// Removes a user from a room, in every tenant, for its connections over any transport: one
+    /// record in the log.
     ///
     /// # Errors
     /// Those of [`NotificationService::join_room`].
@@ -47,7 +49,7 @@ impl NotificationService {
         change(self.log_in_use().map(|log| log.leave_room(user, None, room)), others).await
     }
 
-    /// Takes the user of one tenant out of a room, also if it was joined by its bare name.
+    /// Removes the user of one tenant from a room, also if it was joined by its bare name.
     ///
     /// # Errors
     /// Those of [`NotificationService::join_room`].
@@ -58,18 +60,18 @@ impl NotificationService {
         change(self.log_in_use().map(|log| log.leave_room(user, Some(tenant), room)), others).await
     }
 
-    /// The rooms that a user has been joined to, in whatever tenant, and those that its connections of this node entered, with
-    /// whatever provider; sorted by name.
+    /// Returns the rooms that a user has been joined to, in whatever tenant, and those that its
+    /// connections of this node entered, with whatever provider; sorted by name.
     ///
     /// # Errors
-    /// [`Error::InvalidName`]; the first error of a provider that is none of ours.
+    /// [`Error::InvalidName`]; the first error of a custom provider.
     pub async fn user_rooms(&self, user: &str) -> Result<Vec<String>> {
         let others = self.other_rooms();
         let others = others.iter().map(|(_, rooms)| rooms.user_rooms(user));
         union(self.log_in_use().map(|log| log.user_rooms(user, None)), others).await
     }
 
-    /// The rooms of one tenant's user, as [`NotificationService::user_rooms`] says.
+    /// Returns the rooms of one tenant's user, as [`NotificationService::user_rooms`] does.
     ///
     /// # Errors
     /// Those of [`NotificationService::user_rooms`].
@@ -79,11 +81,11 @@ impl NotificationService {
         union(self.log_in_use().map(|log| log.user_rooms(user, Some(tenant))), others).await
     }
 
-    /// Closes the connections of a target with every provider, here at once and on all nodes through the log; answers how many
-    /// of this node were told.
+    /// Closes the connections of a target with every provider, here immediately and on all nodes
+    /// through the log. Returns how many of this node's were asked to close.
     ///
     /// # Errors
-    /// Those of [`realtime_core::RealtimeProvider::close`], when all providers were told.
+    /// Those of [`realtime_core::RealtimeProvider::close`], after all providers were asked.
     pub async fn close(&self, target: Target, reason: CloseReason) -> Result<usize> {
         let mut told = match self.log_in_use() {
             Some(log) => log.close(target.clone(), reason.clone()).await,
@@ -96,19 +98,19 @@ impl NotificationService {
         told
     }
 
-    /// The log, if it hands its records to a provider of this service.
+    /// Returns the log, if a provider of this service is attached to it.
     fn log_in_use(&self) -> Option<&Log> {
         self.log().filter(|_| !self.named(None).0.is_empty())
     }
 
-    /// Those with rooms among the providers that the log does not reach.
+    /// Returns the custom providers that have rooms.
     fn other_rooms(&self) -> Vec<Named> {
         let rooms = |entry: &Entry| Some((entry.name(), entry.provider.rooms()?));
         self.named(None).1.into_iter().filter_map(rooms).collect()
     }
 }
 
-/// Changes the rooms of a user with the log, then with the other providers, one after the other.
+/// Changes the rooms of a user with the log, then with the custom providers, one after the other.
 async fn change<F: Future<Output = (&'static str, Result<()>)>>(
     logged: Option<impl Future<Output = Result<Receipt>>>,
     others: impl Iterator<Item = F>,
@@ -126,7 +128,7 @@ async fn change<F: Future<Output = (&'static str, Result<()>)>>(
     receipt.ok_or_else(|| Error::Unsupported { provider: "any".to_owned(), what: ROOMS })
 }
 
-/// All the names that the log and the other providers answer.
+/// Returns the names that the log and the custom providers return.
 async fn union<F: Future<Output = Result<Vec<String>>>>(
     logged: Option<Result<Vec<String>>>,
     others: impl Iterator<Item = F>,

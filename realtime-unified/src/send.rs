@@ -1,4 +1,4 @@
-//! Sends over several providers, by name or over whatever people are connected with.
+//! Sends over several providers, by name or over all.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -11,15 +11,16 @@ use serde::Serialize;
 use crate::registry::Entry;
 use crate::service::NotificationService;
 
-/// What a provider without members does not support.
+/// The feature that a provider without members does not support.
 pub(crate) const ROOMS: &str = "rooms";
 
-/// How a provider that is not attached to the log is asked for the same send.
+/// The same send as a call of a custom provider.
 type Call = Box<dyn Fn(Arc<dyn RealtimeBroadcast>, Event) -> BoxFuture<'static, Result<Receipt>> + Send + Sync>;
 
 impl NotificationService {
-    /// Sends a value to every connection of a user, whatever the tenant, over whatever it is connected with: one record in the
-    /// log, which each of its connections gets once.
+    /// Sends a value to every connection of a user, whatever the tenant, over all transports: one
+    /// record in the log, which each connection gets once. A user with a tab on SSE and a phone on
+    /// Socket.IO gets it on both.
     ///
     /// # Errors
     /// Those of [`NotificationService::send`] and [`Event::json`].
@@ -36,7 +37,7 @@ impl NotificationService {
         })
     }
 
-    /// Sends a value to every connection of one tenant's user, over whatever it is connected with.
+    /// Sends a value to every connection of one tenant's user, over all transports.
     ///
     /// # Errors
     /// Those of [`NotificationService::send`] and [`Event::json`].
@@ -55,7 +56,7 @@ impl NotificationService {
         })
     }
 
-    /// Sends a value to every connection of a tenant, over whatever its people are connected with.
+    /// Sends a value to every connection of a tenant, over all transports.
     ///
     /// # Errors
     /// Those of [`NotificationService::send`] and [`Event::json`].
@@ -72,8 +73,8 @@ impl NotificationService {
         })
     }
 
-    /// Sends a value to the members of a room, over whatever they are connected with; over SSE to members only too, whatever
-    /// its `room_delivery` is.
+    /// Sends a value to the members of a room, over all transports; over SSE to members only too,
+    /// whatever its `room_delivery` is.
     ///
     /// # Errors
     /// Those of [`NotificationService::send`] and [`Event::json`].
@@ -90,7 +91,7 @@ impl NotificationService {
         })
     }
 
-    /// Sends a value to everyone, over whatever they are connected with.
+    /// Sends a value to everyone, over all transports.
     ///
     /// # Errors
     /// Those of [`NotificationService::send`] and [`Event::json`].
@@ -104,8 +105,9 @@ impl NotificationService {
         })
     }
 
-    /// Sends a value to a room's members over every provider that has rooms: [`NotificationService::to_room`] by the name that
-    /// other libraries give it.
+    /// Sends a value to a room's members over every provider that has rooms:
+    /// [`NotificationService::to_room`] under the name that the other `broadcast_to_*` methods
+    /// suggest.
     ///
     /// # Errors
     /// Those of [`NotificationService::send`] and [`Event::json`].
@@ -118,26 +120,29 @@ impl NotificationService {
         self.to_room(room, event, data)
     }
 
-    /// Sends an event to any target over every provider that can carry it: one record in the log, so all or nothing. Providers
-    /// that cannot are in the receipt's `skipped`, and what each of the others made of it in its `by_provider`.
+    /// Sends an event to any target over every provider that can carry it: one record in the log,
+    /// so all or nothing. Providers that cannot are in the receipt's `skipped`, and the counts of
+    /// the others in its `by_provider`.
     ///
-    /// A provider that is none of ours (a mock, one that was added with `custom`) is asked for the same send afterwards, unless
-    /// it is a repeat.
+    /// A custom provider (a mock, one that was added with `custom`) is called with the same send
+    /// afterwards, unless the event is a repeat.
     ///
     /// # Errors
-    /// Those of [`RealtimeBroadcast::send`] when no provider can carry the event, or the log does not take it; the first error
-    /// of a provider that is none of ours, when those before it have the event.
+    /// Those of [`RealtimeBroadcast::send`] when no provider can carry the event, or the append
+    /// fails; the first error of a custom provider, after those before it have the event.
     pub async fn send(&self, target: Target, event: Event) -> Result<Receipt> {
         self.send_over(None, target, event).await
     }
 
-    /// Sends one event over these providers, as [`NotificationService::send`] does: one record in the log, so all or nothing.
+    /// Sends one event over these providers, as [`NotificationService::send`] does: one record in
+    /// the log, so all or nothing.
     ///
     /// # Errors
-    /// [`Error::UnknownProvider`], also when none is named, and whatever makes one of them unable to carry the event, before
-    /// anything is in the log; those of [`NotificationService::send`].
+    /// [`Error::UnknownProvider`], also when none is named, and whatever makes one of them unable
+    /// to carry the event, before anything is in the log; those of [`NotificationService::send`].
     pub async fn broadcast(&self, providers: &[&str], target: Target, event: Event) -> Result<Receipt> {
-        // An empty list, of a user who wants no notifications for instance, is not everything there is.
+        // An empty list, of a user who wants no notifications for instance, does not mean all
+        // providers.
         for name in if providers.is_empty() { &[""] } else { providers } {
             self.registry().find(name)?;
         }
@@ -184,7 +189,7 @@ impl NotificationService {
             match inability(entry, &target, &event) {
                 None => able.push(entry),
                 Some(error) if names.is_none() => unable.push((entry.name(), error)),
-                // What a room is without members is the provider's own matter, when it is asked by name.
+                // A provider without members decides itself what a room is, when it is named.
                 Some(Error::Unsupported { what: ROOMS, .. }) => able.push(entry),
                 Some(error) => return Err(error),
             }
@@ -194,7 +199,7 @@ impl NotificationService {
             let named: Vec<_> = ours.iter().map(|entry| entry.name()).collect();
             match log.send(names.map(|_| &*named), target, event.clone()).await {
                 Ok(sent) => receipt = Some(sent),
-                // None of ours can carry it, but another may.
+                // No attached provider can carry the event, but a custom one may.
                 Err(error @ (Error::Unsupported { .. } | Error::TooLarge { .. })) if names.is_none() => {
                     let first = std::iter::once((named[0], error));
                     unable.splice(0..0, first);
@@ -202,7 +207,7 @@ impl NotificationService {
                 Err(error) => return Err(error),
             }
         }
-        // What repeats an event is delivered to nobody.
+        // A repeat is not delivered.
         let is_repeat = receipt.as_ref().is_some_and(Receipt::repeated);
         for entry in able.into_iter().filter(|_| !is_repeat) {
             let part = call(entry.provider.broadcast(), event.clone()).await?;
@@ -221,7 +226,8 @@ impl NotificationService {
         }
     }
 
-    /// The provider that has the connection tells its node; where none has, all of them tell the others.
+    /// Sends to one connection: the provider that has it delivers; if none has, all of them publish
+    /// it to the other nodes.
     async fn to_connection(&self, names: Option<&[&str]>, target: Target, event: Event) -> Result<Receipt> {
         let mut last = Err(Error::NotAttached { provider: "any".to_owned() });
         for entry in self.registry().iter().filter(|entry| is_named(names, entry)) {
@@ -233,7 +239,7 @@ impl NotificationService {
         last
     }
 
-    /// Of these providers, or of all, those that the log hands its records to, and the others.
+    /// Splits these providers, or all, into those that are attached to the log and custom ones.
     pub(crate) fn named(&self, names: Option<&[&str]>) -> (Vec<&Entry>, Vec<&Entry>) {
         let entries = self.registry().iter().filter(|entry| is_named(names, entry));
         entries.partition(|entry| self.log().is_some_and(|log| log.knows(entry.name())))
@@ -244,7 +250,7 @@ fn is_named(names: Option<&[&str]>, entry: &Entry) -> bool {
     names.is_none_or(|names| names.contains(&entry.name()))
 }
 
-/// Why a provider that is none of ours cannot carry this event, as far as it says.
+/// Returns why a custom provider cannot carry this event, as far as its capabilities say.
 fn inability(entry: &Entry, target: &Target, event: &Event) -> Option<Error> {
     let capabilities = entry.provider.capabilities();
     let unsupported = |what| Some(Error::Unsupported { provider: entry.name().to_owned(), what });

@@ -17,11 +17,12 @@ use serde::Serialize;
 use crate::fakes::Fakes;
 use crate::registry::{Entry, Registry};
 
-/// One application's providers, picked by name. Cheap to clone; fits into axum's state.
+/// The providers of one application, chosen by name. Cheap to clone; made for axum's state.
 ///
-/// It runs until [`NotificationService::shutdown`], or until nothing is left of it: its clones, its routes (a server's open
-/// HTTP connections hold them too), its providers and their sending sides. What is dropped so closes its connections as with
-/// [`Drain::now`]. A hook or a handler that holds the service keeps it; a [`Context`](realtime_core::Context) does not.
+/// A service runs until [`NotificationService::shutdown`], or until all of it is dropped: its
+/// clones, its routes (a server's open HTTP connections hold them too), its providers and their
+/// broadcasts. Dropping it closes its connections as [`Drain::now`] does. A hook or a handler that
+/// holds the service keeps it running; a [`Context`](realtime_core::Context) does not.
 #[derive(Clone)]
 pub struct NotificationService(Arc<Parts>);
 
@@ -29,7 +30,7 @@ pub(crate) struct Parts {
     registry: Registry,
     /// `None` for mocks.
     runtime: Option<Runtime>,
-    /// Which pages may ask for what the providers' own configurations do not guard.
+    /// The pages that may connect where a provider's own configuration names none.
     origins: Origins,
 }
 
@@ -37,12 +38,12 @@ impl NotificationService {
     /// Creates a service over fakes, for the tests of an application: nothing is attached, nothing
     /// runs. Fakes of several kinds stand in a tuple.
     ///
-    /// A call that names one provider calls the method of its [`RealtimeProvider::broadcast`] that it
-    /// is named after: `broadcast_to_user("ws", …)` and `to_user(…)` call `to_user`,
+    /// A call that names one provider calls the method of its [`RealtimeProvider::broadcast`] that
+    /// it is named after: `broadcast_to_user("ws", …)` and `to_user(…)` call `to_user`,
     /// `broadcast(&["ws"], target, event)` and `send(target, event)` call `send`.
     ///
     /// # Panics
-    /// When two mocks have the same name.
+    /// When two fakes have the same name.
     pub fn mocked(providers: impl Fakes) -> Self {
         let entries = providers.into_providers().into_iter().map(Entry::custom).collect();
         match Registry::new(entries) {
@@ -63,74 +64,77 @@ impl NotificationService {
         &self.0.registry
     }
 
-    /// What its providers were attached with; none for mocks.
+    /// Returns the runtime that the providers are attached with; none for fakes.
     pub(crate) fn runtime(&self) -> Option<&Runtime> {
         self.0.runtime.as_ref()
     }
 
-    /// The log; none for mocks.
+    /// Returns the log; none for fakes.
     pub(crate) fn log(&self) -> Option<&Log> {
         self.runtime().map(|runtime| &runtime.log)
     }
 
-    /// A handle that does not keep it.
+    /// Returns a handle that does not keep the service running.
     pub(crate) fn downgrade(&self) -> Weak<Parts> {
         Arc::downgrade(&self.0)
     }
 
-    /// The provider of this name.
+    /// Returns the provider of this name; `"socketio"` is an alias of `"socket"`.
     ///
     /// # Errors
-    /// [`Error::UnknownProvider`] with the names there are; [`Error::FeatureOff`] when this build lacks it.
+    /// [`Error::UnknownProvider`] with the names that are registered; [`Error::FeatureOff`] when
+    /// the provider's cargo feature is off.
     pub fn provider(&self, name: &str) -> Result<Arc<dyn RealtimeProvider>> {
         self.registry().find(name).cloned()
     }
 
-    /// The provider of this name in its own type, for routes of the application's own: `service.provider_as::<WsProvider>("admin")`
-    /// for one that was given another name.
+    /// Returns the provider of this name in its own type, for routes of the application's own:
+    /// `service.provider_as::<WsProvider>("admin")` for one with another name.
     ///
     /// # Errors
-    /// Those of [`NotificationService::provider`]; [`Error::UnknownProvider`] also when it is of another type.
+    /// Those of [`NotificationService::provider`]; [`Error::UnknownProvider`] also when the
+    /// provider is of another type.
     pub fn provider_as<P: HttpProvider>(&self, name: &str) -> Result<Arc<P>> {
         self.registry().find_as(name)
     }
 
-    /// The acks and rooms of the provider of this name.
+    /// Returns the acks and rooms of the provider of this name.
     ///
     /// # Errors
-    /// Those of [`NotificationService::provider`]; [`Error::Unsupported`] when the provider has none.
+    /// Those of [`NotificationService::provider`]; [`Error::Unsupported`] when the provider has
+    /// none.
     pub fn socket_io(&self, name: &str) -> Result<Arc<dyn SocketIoBroadcast>> {
         let provider = self.provider(name)?;
         provider.socket_io().ok_or_else(|| Error::Unsupported { provider: name.to_owned(), what: "acks and rooms" })
     }
 
-    /// The providers' names with what each can do, in the order they were added.
+    /// Returns the providers' names with their capabilities, in the order they were added.
     pub fn providers(&self) -> Vec<(&'static str, Capabilities)> {
         self.registry().iter().map(|entry| (entry.name(), entry.provider.capabilities())).collect()
     }
 
-    /// The SSE provider `"sse"`, for routes of the application's own.
+    /// Returns the SSE provider `"sse"`, for routes of the application's own.
     ///
     /// # Errors
-    /// [`Error::UnknownProvider`] when none of its name was added.
+    /// [`Error::UnknownProvider`] when no provider of this name and type was added.
     #[cfg(feature = "sse")]
     pub fn sse(&self) -> Result<Arc<crate::SseProvider>> {
         self.registry().find_as("sse")
     }
 
-    /// The WebSocket provider `"ws"`, for routes of the application's own.
+    /// Returns the WebSocket provider `"ws"`, for routes of the application's own.
     ///
     /// # Errors
-    /// [`Error::UnknownProvider`] when none of its name was added.
+    /// [`Error::UnknownProvider`] when no provider of this name and type was added.
     #[cfg(feature = "ws")]
     pub fn ws(&self) -> Result<Arc<crate::WsProvider>> {
         self.registry().find_as("ws")
     }
 
-    /// The Socket.IO provider `"socket"`, for namespaces of the application's own.
+    /// Returns the Socket.IO provider `"socket"`, for namespaces of the application's own.
     ///
     /// # Errors
-    /// [`Error::UnknownProvider`] when none of its name was added.
+    /// [`Error::UnknownProvider`] when no provider of this name and type was added.
     #[cfg(feature = "socketio")]
     pub fn socket(&self) -> Result<Arc<crate::SocketIoProvider>> {
         self.registry().find_as("socket")
@@ -139,7 +143,8 @@ impl NotificationService {
     /// Sends a value to every connection that a user has with one provider, whatever the tenant.
     ///
     /// # Errors
-    /// Those of [`NotificationService::provider`], [`Event::json`] and [`realtime_core::RealtimeBroadcast::send`].
+    /// Those of [`NotificationService::provider`], [`Event::json`] and
+    /// [`realtime_core::RealtimeBroadcast::send`].
     pub fn broadcast_to_user<T: Serialize + ?Sized>(
         &self,
         provider: &str,
@@ -158,7 +163,8 @@ impl NotificationService {
     /// Sends a value to every connection that the user of one tenant has with one provider.
     ///
     /// # Errors
-    /// Those of [`NotificationService::provider`], [`Event::json`] and [`realtime_core::RealtimeBroadcast::send`].
+    /// Those of [`NotificationService::provider`], [`Event::json`] and
+    /// [`realtime_core::RealtimeBroadcast::send`].
     pub fn broadcast_to_user_in<T: Serialize + ?Sized>(
         &self,
         provider: &str,
@@ -178,7 +184,8 @@ impl NotificationService {
     /// Sends a value to every connection that a tenant has with one provider.
     ///
     /// # Errors
-    /// Those of [`NotificationService::provider`], [`Event::json`] and [`realtime_core::RealtimeBroadcast::send`].
+    /// Those of [`NotificationService::provider`], [`Event::json`] and
+    /// [`realtime_core::RealtimeBroadcast::send`].
     pub fn broadcast_to_tenant<T: Serialize + ?Sized>(
         &self,
         provider: &str,
@@ -197,7 +204,8 @@ impl NotificationService {
     /// Sends a value to every connection of one provider.
     ///
     /// # Errors
-    /// Those of [`NotificationService::provider`], [`Event::json`] and [`realtime_core::RealtimeBroadcast::send`].
+    /// Those of [`NotificationService::provider`], [`Event::json`] and
+    /// [`realtime_core::RealtimeBroadcast::send`].
     pub fn broadcast_to_all<T: Serialize + ?Sized>(
         &self,
         provider: &str,
@@ -211,7 +219,7 @@ impl NotificationService {
         }
     }
 
-    /// Where a user is online, in whatever tenant, on all nodes.
+    /// Returns where a user is online, in whatever tenant, on all nodes.
     ///
     /// # Errors
     /// [`Error::Backplane`] when the directory does not answer.
@@ -222,7 +230,7 @@ impl NotificationService {
         }
     }
 
-    /// Where the user of one tenant is online, on all nodes.
+    /// Returns where the user of one tenant is online, on all nodes.
     ///
     /// # Errors
     /// [`Error::Backplane`] when the directory does not answer.
@@ -232,33 +240,35 @@ impl NotificationService {
         Ok(online)
     }
 
-    /// What each provider has done on this node.
+    /// Returns the statistics of each provider on this node.
     pub fn stats(&self) -> BTreeMap<&'static str, Stats> {
         self.registry().iter().map(|entry| (entry.name(), entry.provider.stats())).collect()
     }
 
-    /// How the connections of a target stand, by provider, those of this node: who is behind, by how much, what waits.
+    /// Returns the statistics of this node's connections of a target, by provider: which are
+    /// behind, by how much, and what waits for each.
     pub fn connections(&self, target: &Target) -> BTreeMap<&'static str, Vec<ConnectionStats>> {
         self.registry().iter().map(|entry| (entry.name(), entry.provider.connections(target))).collect()
     }
 
-    /// Whether every provider with routes takes connections; for a readiness probe.
+    /// Returns whether every provider with routes accepts connections; for a readiness probe.
     pub fn is_ready(&self) -> bool {
         self.registry().iter().filter_map(|entry| entry.http.as_ref()).all(|provider| provider.is_ready())
     }
 
-    /// The routes of all providers: `GET /sse`, `GET /ws`, `/socket.io/`, unless configured otherwise. They keep the service.
+    /// Returns the routes of all providers: `GET /sse`, `GET /ws`, `/socket.io/`, unless configured
+    /// otherwise. The routes keep the service running.
     ///
-    /// They need no state, so they merge into a router of any.
+    /// They need no state, so they merge into a router of any state.
     pub fn router<S: Clone + Send + Sync + 'static>(&self) -> axum::Router<S> {
         let routers = self.registry().iter().filter_map(|entry| entry.http.clone()).map(HttpProvider::router);
         let router = routers.fold(axum::Router::new(), axum::Router::merge);
-        // Not in the requests, which sessions may keep.
+        // In a layer, not in the requests, which sessions may keep.
         router.layer(axum::middleware::from_fn_with_state(self.clone(), keep)).with_state(())
     }
 
-    /// Takes no more connections and closes those there are evenly over the drain's time, with every provider side by side;
-    /// sends go on until all of them are done.
+    /// Stops accepting connections and closes the existing ones evenly over the drain's time, with
+    /// all providers in parallel; sends work until all of them are done.
     pub async fn shutdown(&self, drain: Drain) {
         join_all(self.registry().iter().map(|entry| entry.provider.drain(drain))).await;
         join_all(self.registry().iter().map(|entry| entry.provider.shutdown(Drain::now()))).await;
@@ -274,7 +284,7 @@ impl NotificationService {
     }
 }
 
-/// Passes a request on, for routes that hold the service.
+/// Passes a request on; its state holds the service.
 async fn keep(State(_): State<NotificationService>, request: Request, next: Next) -> Response {
     next.run(request).await
 }

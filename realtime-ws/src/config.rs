@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use realtime_core::spi::{DEFAULT_MAX_DEPTH, DispatcherConfig};
-use realtime_core::{Capabilities, DeliveryConfig, Limits, OutboxConfig, Result, WindowConfig, setters};
+use realtime_core::{Capabilities, DeliveryConfig, Result, delivery_setters, setters};
 use realtime_http::{Origins, TrustedProxies, check_paths};
 
 /// The provider's name, unless it is [`named`](crate::WsProvider::named) otherwise.
@@ -44,6 +44,26 @@ impl Default for WsConfig {
     }
 }
 
+delivery_setters! {
+    impl WsConfig {
+        /// Sets the capacity; default 100,000 connections in all and 10 of one user. An idle
+        /// connection costs about 3 KiB.
+        ///
+        /// At its user's limit a handshake is answered with 429 and `Retry-After`, and the user's
+        /// existing connections are pinged: one that sends nothing for 2 s, and takes nothing of
+        /// what waits for it, is closed. A client that was sent much has one second more for each
+        /// 4 KiB, as for the answer to a heartbeat.
+        with_limits;
+        /// Sets the largest payload of an event, in bytes of JSON; default 16 MiB. Larger ones are
+        /// rejected when sent, and so are those that are larger than the service's limit (1 MiB by
+        /// default).
+        ///
+        /// One such event stays in memory once, however many clients get it, for as long as it is
+        /// in the window.
+        with_max_event_bytes;
+    }
+}
+
 setters! {
     impl WsConfig {
         /// Sets where [`router`](realtime_http::HttpProvider::router) puts the WebSocket, in axum's
@@ -52,27 +72,8 @@ setters! {
         /// Sets which web pages may connect; default: what the service says, or those of the same
         /// host. Others get 403.
         with_origins(origins: Origins);
-        /// Sets all that concerns delivery, as capacity, outbox and window, in one.
-        with_delivery(delivery: DeliveryConfig);
-        /// Sets the capacity; default 100,000 connections in all and 10 of one user. An idle
-        /// connection costs about 3 KiB.
-        ///
-        /// At its user's limit a handshake is answered with 429 and `Retry-After`, and the user's
-        /// existing connections are pinged: one that sends nothing for 2 s, and takes nothing of
-        /// what waits for it, is closed. A client that was sent much has one second more for each
-        /// 4 KiB, as for the answer to a heartbeat.
-        with_limits(limits: Limits) in delivery;
-        /// Sets how much may wait for one connection before it reads the window instead; default
-        /// 256 KiB or 256 frames.
-        ///
-        /// Replies and answers have a lane of the same size of their own; while a client leaves it
-        /// full, its messages wait.
-        with_outbox(outbox: OutboxConfig) in delivery;
-        /// Sets how much of the log stays in memory for clients that resume or are slow; default
-        /// 10,000 records, 64 MiB, 5 minutes.
-        with_window(window: WindowConfig) in delivery;
-        /// Sets how often a ping is sent, so that proxies keep the connection open and a client that
-        /// has vanished is noticed; default 30 s, `None` for never, zero is rejected.
+        /// Sets how often a ping is sent, so that proxies keep the connection open and a client
+        /// that has vanished is noticed; default 30 s, `None` for never, zero is rejected.
         ///
         /// While a connection's handlers have enough to do nothing is read from it. Where the
         /// listener is `realtime-http`'s (`serve()`, `GuardedListener` with `WireInfo`) a reset is
@@ -87,7 +88,7 @@ setters! {
         ///
         /// A ping is read after all that was sent before it, so a client has one second more for
         /// each 4 KiB that it may not have read yet. While reading is paused, because handlers have
-        /// enough to do, nobody is closed.
+        /// enough to do, no connection is closed.
         with_pong_timeout(pong_timeout: Duration);
         /// Sets the largest message from a client in bytes, whole or in fragments; default 1 MiB. A
         /// larger one closes the connection (1009).
@@ -103,19 +104,9 @@ setters! {
         /// A connection holds them only while a part of a message has arrived: an idle one has no
         /// read buffer.
         with_read_buffer_bytes(read_buffer_bytes: usize);
-        /// Sets the largest payload of an event, in bytes of JSON; default 16 MiB. Larger ones are
-        /// rejected when sent, and so are those that are larger than the service's limit (1 MiB by
-        /// default).
-        ///
-        /// One such event stays in memory once, however many clients get it, for as long as it is in
-        /// the window.
-        with_max_event_bytes(max_event_bytes: usize) in delivery;
         /// Sets the reverse proxies whose word about a client's address is believed, in the log and
         /// by the authenticator; default none.
         with_trusted_proxies(trusted_proxies: TrustedProxies);
-        /// Sets how long a client may take nothing while something waits for it before its
-        /// connection is reset; default 30 s.
-        with_write_stall(write_stall: Duration) in delivery;
         /// Sets how long the closing handshake may take, from our close frame to the client's EOF;
         /// default 5 s.
         with_close_timeout(close_timeout: Duration);

@@ -14,7 +14,7 @@ use hyper_util::rt::TokioIo;
 use realtime_core::spi::{Admitted, Asker, SessionOutlet};
 use realtime_core::{Identity, Refusal};
 use realtime_http::{
-    HttpProvider, Origins, WireInfo, admit, admit_as, method_response, refusal_response, websocket_request,
+    HttpProvider, ProviderOrigins, WireInfo, admit, admit_as, method_response, refusal_response, websocket_request,
 };
 use tokio_tungstenite::tungstenite::Error;
 use tokio_tungstenite::tungstenite::error::ProtocolError;
@@ -38,12 +38,8 @@ impl HttpProvider for WsProvider {
         vec![self.config().path.clone()]
     }
 
-    fn set_default_origins(&self, origins: &Origins) {
-        self.origins().set_default(origins);
-    }
-
-    fn origins(&self) -> Option<&Origins> {
-        Some(self.origins().get())
+    fn origins(&self) -> Option<&ProviderOrigins> {
+        Some(self.origins())
     }
 
     fn is_ready(&self) -> bool {

@@ -15,8 +15,8 @@ use crate::values::error::Result;
 use crate::values::stats::Stats;
 use crate::values::target::Target;
 
-/// A provider that delivers by a [`Dispatcher`]: it becomes a [`RealtimeProvider`] by saying where the
-/// dispatcher is.
+/// A provider that delivers by a [`Dispatcher`]: it becomes a [`RealtimeProvider`] by saying where
+/// the dispatcher is.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -73,7 +73,8 @@ pub trait Dispatched: Send + Sync + 'static {
     /// Runs once the dispatcher is attached; by default nothing happens.
     fn attached(&self) {}
 
-    /// Closes what the dispatcher does not know of, once it has shut down; by default nothing happens.
+    /// Closes what the dispatcher does not know of, once it has shut down; by default nothing
+    /// happens.
     async fn finish(&self) {}
 }
 

@@ -38,23 +38,13 @@ pub trait Backplane: Send + Sync + 'static {
     /// [`AppendError`]. A certain error is only returned when the record was not sent at all, or
     /// the log has answered that it appended nothing; a broken connection, or no answer in time, is
     /// [`AppendError::Unknown`].
-    async fn append(
-        &self,
-        epoch: Epoch,
-        record: Arc<Record>,
-        key: Option<RepeatKey>,
-    ) -> std::result::Result<Appended, AppendError>;
+    async fn append(&self, epoch: Epoch, record: Arc<Record>, key: Option<RepeatKey>) -> AppendResult;
 
     /// Appends as [`Backplane::append`] does, without waiting for anything; returns `None` where
     /// that is not possible, as by default. A log in this process implements it, so that a sender
     /// can deliver its own record. Wakes no tail: the caller calls [`Backplane::wake_tails`],
     /// unless it has applied the record itself and the only tail is its own.
-    fn append_now(
-        &self,
-        _epoch: Epoch,
-        _record: &Arc<Record>,
-        _key: Option<RepeatKey>,
-    ) -> Option<std::result::Result<Appended, AppendError>> {
+    fn append_now(&self, _epoch: Epoch, _record: &Arc<Record>, _key: Option<RepeatKey>) -> Option<AppendResult> {
         None
     }
 
@@ -116,6 +106,9 @@ pub trait Backplane: Send + Sync + 'static {
     /// [`crate::Error::Backplane`].
     async fn subscribe(&self) -> Result<BoxStream<'static, Stored>>;
 }
+
+/// The outcome of an append.
+pub type AppendResult = std::result::Result<Appended, AppendError>;
 
 /// The outcome of an append.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -49,7 +49,7 @@ pub mod tests {
     use futures_util::StreamExt;
     use futures_util::future::join_all;
     use realtime_core::spi::{
-        AppendError, Appended, Backplane, Entry, Epoch, LogState, Position, Record, RepeatKey, Stored, Tail,
+        AppendError, AppendResult, Backplane, Entry, Epoch, LogState, Position, Record, RepeatKey, Stored, Tail,
     };
     use realtime_core::{Event, EventId, Target};
 
@@ -78,7 +78,7 @@ pub mod tests {
         RepeatKey { key: [number; 16], content: [content; 16], keep }
     }
 
-    async fn append_with(node: &Arc<dyn Backplane>, key: RepeatKey) -> Result<Appended, AppendError> {
+    async fn append_with(node: &Arc<dyn Backplane>, key: RepeatKey) -> AppendResult {
         let epoch = state_of(node).await.epoch;
         in_time("an append", node.append(epoch, record_of(EventId::random(), "keyed"), Some(key))).await
     }

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use realtime_core::spi::{
-    AppendError, Appended, Backplane, Entry, Epoch, LogState, Position, Record, RepeatKey, Stored, Tail,
+    AppendResult, Appended, Backplane, Entry, Epoch, LogState, Position, Record, RepeatKey, Stored, Tail,
 };
 use realtime_core::{Event, EventId, MemoryBackplane, Result, Target};
 use realtime_testkit::FaultyBackplane;
@@ -183,12 +183,7 @@ pub(crate) fn of_another_node(name: &str, data: &Value) -> Result<Arc<Record>> {
 
 #[async_trait]
 impl Backplane for LogSpy {
-    async fn append(
-        &self,
-        epoch: Epoch,
-        record: Arc<Record>,
-        key: Option<RepeatKey>,
-    ) -> std::result::Result<Appended, AppendError> {
+    async fn append(&self, epoch: Epoch, record: Arc<Record>, key: Option<RepeatKey>) -> AppendResult {
         let appended = self.log.append(epoch, Arc::clone(&record), key).await?;
         if appended.repeated {
             return Ok(appended);
@@ -197,12 +192,7 @@ impl Backplane for LogSpy {
         Ok(appended)
     }
 
-    fn append_now(
-        &self,
-        epoch: Epoch,
-        record: &Arc<Record>,
-        key: Option<RepeatKey>,
-    ) -> Option<std::result::Result<Appended, AppendError>> {
+    fn append_now(&self, epoch: Epoch, record: &Arc<Record>, key: Option<RepeatKey>) -> Option<AppendResult> {
         let requests = {
             let mut state = self.lock();
             state.requests += 1;

@@ -7,7 +7,7 @@ use futures_util::{StreamExt, stream};
 use tokio::sync::{Notify, broadcast};
 use tokio::time::Instant;
 
-use crate::log::backplane::{AppendError, Appended, Backplane, Entry, LogState, Tail};
+use crate::log::backplane::{AppendError, AppendResult, Appended, Backplane, Entry, LogState, Tail};
 use crate::log::memory::keys::Keys;
 use crate::log::record::Record;
 use crate::log::repeat::RepeatKey;
@@ -135,13 +135,7 @@ impl Shared {
     }
 
     /// Appends a record; returns `None` if the slowest tail is a whole log behind.
-    fn append(
-        &self,
-        epoch: Epoch,
-        record: &Arc<Record>,
-        key: Option<&RepeatKey>,
-        max: Bound,
-    ) -> Option<std::result::Result<Appended, AppendError>> {
+    fn append(&self, epoch: Epoch, record: &Arc<Record>, key: Option<&RepeatKey>, max: Bound) -> Option<AppendResult> {
         let mut log = self.log();
         if log.epoch != epoch {
             return Some(Err(AppendError::Epoch));
@@ -220,12 +214,7 @@ impl Log {
 
 #[async_trait]
 impl Backplane for MemoryBackplane {
-    async fn append(
-        &self,
-        epoch: Epoch,
-        record: Arc<Record>,
-        key: Option<RepeatKey>,
-    ) -> std::result::Result<Appended, AppendError> {
+    async fn append(&self, epoch: Epoch, record: Arc<Record>, key: Option<RepeatKey>) -> AppendResult {
         loop {
             let read = self.shared.read.notified();
             let answer = self.shared.append(epoch, &record, key.as_ref(), self.max);
@@ -237,12 +226,7 @@ impl Backplane for MemoryBackplane {
         }
     }
 
-    fn append_now(
-        &self,
-        epoch: Epoch,
-        record: &Arc<Record>,
-        key: Option<RepeatKey>,
-    ) -> Option<std::result::Result<Appended, AppendError>> {
+    fn append_now(&self, epoch: Epoch, record: &Arc<Record>, key: Option<RepeatKey>) -> Option<AppendResult> {
         self.shared.append(epoch, record, key.as_ref(), self.max)
     }
 

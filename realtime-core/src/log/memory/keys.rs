@@ -2,7 +2,7 @@ use std::collections::{HashMap, VecDeque};
 
 use tokio::time::Instant;
 
-use crate::log::backplane::{AppendError, Appended};
+use crate::log::backplane::{AppendError, AppendResult, Appended};
 use crate::log::repeat::RepeatKey;
 use crate::values::event_id::EventId;
 use crate::values::position::Position;
@@ -32,7 +32,7 @@ impl Keys {
 
     /// Returns the answer to an append with this key that appends nothing; `None` when the key is
     /// not known.
-    pub(super) fn repeat(&mut self, key: &RepeatKey, now: Instant) -> Option<Result<Appended, AppendError>> {
+    pub(super) fn repeat(&mut self, key: &RepeatKey, now: Instant) -> Option<AppendResult> {
         self.forget(self.max, now);
         let first = self.known.get(&key.key).filter(|first| first.until > now)?;
         if first.content != key.content {
