@@ -20,6 +20,7 @@ pub struct Callgrind {
 
 /// Returns the beginning of a command line that runs a program under callgrind; the counts go to
 /// files whose names begin with `output`.
+#[must_use]
 pub fn command(output: &Path) -> Vec<OsString> {
     let mut file = OsString::from("--callgrind-out-file=");
     file.push(output);
@@ -28,6 +29,7 @@ pub fn command(output: &Path) -> Vec<OsString> {
 
 impl Callgrind {
     /// Creates the counter of a process that was started by [`command`] with the same output.
+    #[must_use]
     pub fn new(process: Process, output: PathBuf) -> Self {
         Self { process, output, dumps: 0 }
     }

@@ -71,6 +71,7 @@ impl Transport {
     pub const ALL: [Self; 3] = [Self::Ws, Self::Sse, Self::Socketio];
 
     /// Returns the name of the provider that serves it.
+    #[must_use]
     pub const fn provider(self) -> &'static str {
         self.wire().provider()
     }
@@ -86,6 +87,7 @@ impl Transport {
 
 impl Dial {
     /// Creates the dial of client `number`, with a user of its own.
+    #[must_use]
     pub fn new(transport: Transport, server: SocketAddr, number: usize) -> Self {
         Self { transport, server, user: Some(user_name(number)), number, receive_buffer: None }
     }

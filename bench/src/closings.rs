@@ -26,6 +26,7 @@ impl Closings {
     }
 
     /// Returns whether none was closed.
+    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.parts.iter().all(|count| *count == 0)
     }
@@ -33,6 +34,7 @@ impl Closings {
     /// Returns the part that is farthest from even, as its share above (or below) the mean; NaN of
     /// none.
     #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^52")]
+    #[must_use]
     pub fn worst(&self) -> f64 {
         let mean = self.parts.iter().sum::<usize>() as f64 / PARTS as f64;
         let shares = self.parts.iter().map(|count| *count as f64 / mean - 1.0);
@@ -47,6 +49,7 @@ impl fmt::Display for Closings {
 }
 
 /// Returns the largest number of these moments, which are sorted, within one span.
+#[must_use]
 pub fn most_within(sorted: &[Instant], span: Duration) -> usize {
     let mut from = 0;
     let mut most = 0;

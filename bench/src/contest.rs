@@ -36,11 +36,13 @@ pub struct Figures {
 
 impl Contestant {
     /// Creates a contestant.
+    #[must_use]
     pub const fn new(name: &'static str, kind: Kind, transport: Transport) -> Self {
         Self { name, kind, transport }
     }
 
     /// Returns whether it is to be measured; the floor always is.
+    #[must_use]
     pub fn is_wanted(&self, transports: &[Transport]) -> bool {
         self.kind == Kind::Floor || transports.contains(&self.transport)
     }

@@ -108,11 +108,13 @@ impl Crowd {
     }
 
     /// Returns the number of clients.
+    #[must_use]
     pub fn len(&self) -> usize {
         self.journeys.len()
     }
 
     /// Returns whether there are no clients.
+    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.journeys.is_empty()
     }
@@ -145,6 +147,7 @@ impl Crowd {
     }
 
     /// Counts the failed attempts to connect by reason.
+    #[must_use]
     pub fn failures(&self) -> BTreeMap<String, usize> {
         let mut failures = BTreeMap::new();
         for journey in self.journeys() {
@@ -158,6 +161,7 @@ impl Crowd {
 
 impl Visit {
     /// Returns whether the welcome has this field, written as JSON without spaces.
+    #[must_use]
     pub fn welcome_has(&self, field: &str) -> bool {
         self.welcome.contains(field)
     }

@@ -18,6 +18,7 @@ pub fn least(samples: &[f64]) -> f64 {
 }
 
 /// Returns the median of the samples' ratios, pair by pair: the difference of two interleaved runs.
+#[must_use]
 pub fn median_ratio(samples: &[f64], base: &[f64]) -> f64 {
     let ratios: Vec<f64> = samples.iter().zip(base).map(|(sample, base)| sample / base).collect();
     median(&ratios)
@@ -35,12 +36,14 @@ pub fn quartiles(samples: &[f64]) -> (f64, f64) {
 
 /// Converts bytes to MiB.
 #[expect(clippy::cast_precision_loss, reason = "only printed")]
+#[must_use]
 pub fn mib(bytes: u64) -> f64 {
     bytes as f64 / (1024.0 * 1024.0)
 }
 
 /// Returns the share of each of `count` in the growth, in KiB.
 #[expect(clippy::cast_precision_loss, reason = "only printed")]
+#[must_use]
 pub fn kib_each(before: u64, after: u64, count: usize) -> f64 {
     (after as f64 - before as f64) / 1024.0 / count as f64
 }

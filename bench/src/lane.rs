@@ -86,6 +86,7 @@ pub struct Sample {
 impl Plan {
     /// Creates a plan in which every client is of the contestant's transport and each publish is
     /// for all.
+    #[must_use]
     pub fn new(contestant: &Contestant, clients: usize, size: usize) -> Self {
         let &Contestant { name, kind, transport } = contestant;
         let options =

@@ -15,6 +15,7 @@ pub struct Latencies {
 
 impl Latencies {
     /// Creates an empty set.
+    #[must_use]
     pub fn new() -> Self {
         Self { buckets: (0..BUCKETS).map(|_| AtomicU32::new(0)).collect() }
     }
@@ -26,6 +27,7 @@ impl Latencies {
     }
 
     /// Returns their number.
+    #[must_use]
     pub fn count(&self) -> u64 {
         self.buckets.iter().map(|bucket| u64::from(bucket.load(Ordering::Relaxed))).sum()
     }
@@ -38,6 +40,7 @@ impl Latencies {
         clippy::cast_sign_loss,
         reason = "counts stay far below 2^52"
     )]
+    #[must_use]
     pub fn percentile(&self, percent: f64) -> Duration {
         let rank = ((self.count() as f64 * percent / 100.0).ceil() as u64).max(1);
         let mut seen = 0;

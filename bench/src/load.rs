@@ -229,6 +229,7 @@ pub struct Comparison {
 
 impl Comparison {
     /// Compares the runs, pair by pair.
+    #[must_use]
     pub fn of(without: &[Sample], with: &[Sample]) -> Self {
         let pair = |figure: fn(&Sample) -> f64| {
             let each = |runs: &[Sample]| runs.iter().map(figure).collect::<Vec<_>>();

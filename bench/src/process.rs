@@ -16,11 +16,13 @@ pub struct Process {
 
 impl Process {
     /// Creates a handle for the process with this id.
+    #[must_use]
     pub fn new(pid: u32) -> Self {
         Self { pid }
     }
 
     /// Returns the id.
+    #[must_use]
     pub fn id(self) -> u32 {
         self.pid
     }

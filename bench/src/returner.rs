@@ -38,6 +38,7 @@ pub struct Return {
 
 impl Returner {
     /// Creates a client that has never connected; its events begin at this number.
+    #[must_use]
     pub fn new(dial: Dial, rooms: Vec<String>, first: u64) -> Self {
         let options = ConnectOptions { rooms, ..ConnectOptions::default() };
         Self { dial, options, sequence: Sequence::from(first), client: None }

@@ -35,6 +35,7 @@ pub struct NotifiedLoss {
 
 impl Sequence {
     /// Creates the sequence of a client whose first event has this number.
+    #[must_use]
     pub fn from(first: u64) -> Self {
         Self { next: first, ..Self::default() }
     }
@@ -76,6 +77,7 @@ impl Sequence {
     }
 
     /// Returns whether no event was left out without a notification, or arrived again.
+    #[must_use]
     pub fn is_exact(&self) -> bool {
         self.missing == 0 && self.repeated == 0
     }

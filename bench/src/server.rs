@@ -114,6 +114,7 @@ pub enum Audience {
 }
 
 /// Returns the name of the user with this number.
+#[must_use]
 pub fn user_name(number: usize) -> String {
     format!("user-{number}")
 }
@@ -142,6 +143,7 @@ pub trait Publisher: Send + Sync + 'static {
 
 impl ServeOptions {
     /// Creates the options of our server with one provider, ending with its parent.
+    #[must_use]
     pub fn ours(provider: &str) -> Self {
         Self {
             kind: Kind::Ours,
@@ -156,6 +158,7 @@ impl ServeOptions {
     }
 
     /// Creates the options of a peer, ending with its parent.
+    #[must_use]
     pub fn peer(kind: Kind) -> Self {
         Self { kind, providers: Vec::new(), ..Self::ours("") }
     }

@@ -8,6 +8,7 @@ pub struct Table {
 
 impl Table {
     /// Prints the header; the first column is at least `width` characters wide.
+    #[must_use]
     pub fn new(width: usize, titles: &[&str]) -> Self {
         let mut widths: Vec<_> = titles.iter().map(|title| title.chars().count()).collect();
         if let Some(first) = widths.first_mut() {

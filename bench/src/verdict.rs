@@ -6,6 +6,7 @@ pub struct Verdict(bool);
 
 impl Verdict {
     /// Creates the verdict of a program that has not checked anything.
+    #[must_use]
     pub fn new() -> Self {
         Self(true)
     }
@@ -24,6 +25,7 @@ impl Verdict {
     }
 
     /// Returns whether every condition has held.
+    #[must_use]
     pub fn holds(self) -> bool {
         self.0
     }

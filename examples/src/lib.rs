@@ -30,6 +30,7 @@ pub fn start_log() {
 
 /// A line for a shell that shows the first event of Socket.IO without its client: a session over long polling, the CONNECT of
 /// a user, and what there is for it.
+#[must_use]
 pub fn socket_io_by_hand(address: SocketAddr) -> String {
     format!(
         "u='http://{address}/socket.io/?EIO=4&transport=polling'; s=$(curl -s \"$u\" | sed 's/.*\"sid\":\"//; s/\".*//'); \

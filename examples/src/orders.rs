@@ -24,6 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 impl Orders {
     /// Notifies through this service.
+    #[must_use]
     pub fn new(service: NotificationService) -> Self {
         Self { service }
     }

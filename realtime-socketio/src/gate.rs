@@ -198,9 +198,10 @@ impl FrameSource for OutboundHalf {
         if self.handed == self.taken.len() {
             self.taken.clear();
             self.handed = 0;
-            match ready!(self.outlet.base.poll_take(&self.registration, cx, credit.bytes, &mut self.taken)) {
-                Take::Closed(reason) => return Poll::Ready(Err(close_of(&reason))),
-                _ => {}
+            if let Take::Closed(reason) =
+                ready!(self.outlet.base.poll_take(&self.registration, cx, credit.bytes, &mut self.taken))
+            {
+                return Poll::Ready(Err(close_of(&reason)));
             }
         }
         let until = self.taken.len().min(self.handed + credit.packets);

@@ -42,6 +42,7 @@ impl SocketIoProvider {
     /// Creates a provider without handlers. They are added before the provider is given to a
     /// service or used in any way, [`SocketIoProvider::io`] included: with a handler that is added
     /// later, attaching the provider fails.
+    #[must_use]
     pub fn new(config: SocketIoConfig) -> Self {
         let origins = ProviderOrigins::new(config.origins.clone());
         Self { config, running: std::sync::OnceLock::new(), router: Router::new(), origins }
@@ -49,6 +50,7 @@ impl SocketIoProvider {
 
     /// Creates a provider with another name than `"socket"`, under which a service finds it and
     /// records address it: for a second one in a service, which then needs a path of its own.
+    #[must_use]
     pub fn named(name: &'static str, config: SocketIoConfig) -> Self {
         Self::new(SocketIoConfig { name, ..config })
     }

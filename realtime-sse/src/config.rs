@@ -98,6 +98,7 @@ setters! {
 
 impl SseConfig {
     /// Returns the path.
+    #[must_use]
     pub fn path(&self) -> &str {
         &self.path
     }

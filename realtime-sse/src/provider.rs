@@ -27,6 +27,7 @@ pub struct SseProvider {
 
 impl SseProvider {
     /// Creates a provider that is not attached yet.
+    #[must_use]
     pub fn new(config: SseConfig) -> Self {
         let dispatcher = Dispatcher::new(config.dispatcher(), SseCodec, Router::new());
         Self { origins: ProviderOrigins::new(config.origins.clone()), config, dispatcher }
@@ -34,6 +35,7 @@ impl SseProvider {
 
     /// Creates a provider with another name than `"sse"`, under which a service finds it and
     /// records address it: for a second one in a service, which then needs a path of its own.
+    #[must_use]
     pub fn named(name: &'static str, config: SseConfig) -> Self {
         Self::new(SseConfig { name, ..config })
     }

@@ -51,6 +51,7 @@ pub struct PendingAuthenticator(Arc<AtomicUsize>);
 
 impl PendingAuthenticator {
     /// Returns how many calls are in progress: neither answered nor cancelled.
+    #[must_use]
     pub fn in_progress(&self) -> usize {
         self.0.load(SeqCst)
     }

@@ -50,6 +50,7 @@ struct Inner {
 
 impl FaultyBackplane {
     /// Creates a backplane on this log, without faults yet.
+    #[must_use]
     pub fn new(log: MemoryBackplane) -> Self {
         let inner = Inner { pipe: log.clone(), log, fault: None };
         Self {
@@ -61,6 +62,7 @@ impl FaultyBackplane {
     }
 
     /// Returns the current log.
+    #[must_use]
     pub fn log(&self) -> MemoryBackplane {
         self.inner().log.clone()
     }

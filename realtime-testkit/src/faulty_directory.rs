@@ -38,6 +38,7 @@ struct Inner {
 
 impl FaultyDirectory {
     /// Creates a directory without faults yet.
+    #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
@@ -53,11 +54,13 @@ impl FaultyDirectory {
     }
 
     /// Returns the largest number of changes that one update has had.
+    #[must_use]
     pub fn most_changes(&self) -> usize {
         self.inner().most_changes
     }
 
     /// Returns the number of updates, failed ones included.
+    #[must_use]
     pub fn updates(&self) -> usize {
         self.inner().updates
     }

@@ -29,18 +29,21 @@ impl<B: Backplane> Forwarding<B> {
     }
 
     /// Sets what runs before each [`Backplane::append_now`].
+    #[must_use]
     pub fn before_append_now(mut self, callback: impl Fn(&B, Epoch) + Send + Sync + 'static) -> Self {
         self.before_append_now = Box::new(callback);
         self
     }
 
     /// Sets what runs before each [`Backplane::renew`].
+    #[must_use]
     pub fn before_renew(mut self, callback: impl Fn(&B) + Send + Sync + 'static) -> Self {
         self.before_renew = Box::new(callback);
         self
     }
 
     /// Sets what each [`Backplane::tail`] is changed with.
+    #[must_use]
     pub fn map_tail(mut self, map: impl Fn(Tail) -> Tail + Send + Sync + 'static) -> Self {
         self.map_tail = Box::new(map);
         self

@@ -35,16 +35,19 @@ impl Default for HookLog {
 
 impl HookLog {
     /// Creates a hook of this name that records its calls here.
+    #[must_use]
     pub fn hook(&self, name: &'static str) -> impl LifecycleHook + use<> {
         RecordingHook { name, log: self.clone() }
     }
 
     /// Returns all calls, oldest first.
+    #[must_use]
     pub fn calls(&self) -> Vec<HookCall> {
         self.lock().clone()
     }
 
     /// Returns the calls for this connection.
+    #[must_use]
     pub fn of(&self, connection: ConnectionId) -> Vec<HookCall> {
         self.lock().iter().filter(|call| call.connection == connection).cloned().collect()
     }
@@ -58,11 +61,13 @@ impl HookLog {
 
     /// Returns how many calls reported a connect of this user; with one hook, the number of its
     /// connections so far.
+    #[must_use]
     pub fn connects(&self, user: &str) -> usize {
         self.lock().iter().filter(|call| call.user.as_deref() == Some(user) && call.ended.is_none()).count()
     }
 
     /// Returns the close reasons that were reported for this user's connections, oldest first.
+    #[must_use]
     pub fn closes(&self, user: &str) -> Vec<CloseReason> {
         let calls = self.lock();
         calls.iter().filter(|call| call.user.as_deref() == Some(user)).filter_map(|call| call.ended.clone()).collect()

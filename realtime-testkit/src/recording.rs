@@ -74,6 +74,7 @@ impl Sent {
 
 impl RecordingProvider {
     /// Creates a provider of this name with acks, rooms and binary events, as `"socket"` is.
+    #[must_use]
     pub fn new(name: &'static str) -> Self {
         let capabilities = Capabilities::none().with_acks(true).with_bidirectional(true).with_binary(true);
         Self::with_capabilities(name, capabilities.with_resume(true).with_rooms(true))
@@ -81,41 +82,49 @@ impl RecordingProvider {
 
     /// Creates a provider of this name with these capabilities; without acks it has no
     /// [`SocketIoBroadcast`].
+    #[must_use]
     pub fn with_capabilities(name: &'static str, capabilities: Capabilities) -> Self {
         Self { name, capabilities, state: Arc::default() }
     }
 
     /// Returns all sends, oldest first.
+    #[must_use]
     pub fn sent(&self) -> Vec<Sent> {
         self.state().sent.clone()
     }
 
     /// Removes all sends from the record and returns them.
+    #[must_use]
     pub fn take(&self) -> Vec<Sent> {
         std::mem::take(&mut self.state().sent)
     }
 
     /// Returns the sends to this user, in any tenant.
+    #[must_use]
     pub fn sent_to_user(&self, user: &str) -> Vec<Sent> {
         self.sent_to(|scope| matches!(scope, Scope::User { name, .. } if **name == *user))
     }
 
     /// Returns the sends to this tenant.
+    #[must_use]
     pub fn sent_to_tenant(&self, tenant: &str) -> Vec<Sent> {
         self.sent_to(|scope| matches!(scope, Scope::Tenant(name) if **name == *tenant))
     }
 
     /// Returns the sends to this room, in any tenant.
+    #[must_use]
     pub fn sent_to_room(&self, room: &str) -> Vec<Sent> {
         self.sent_to(|scope| matches!(scope, Scope::Room { name, .. } if **name == *room))
     }
 
     /// Returns the sends to all connections.
+    #[must_use]
     pub fn sent_to_all(&self) -> Vec<Sent> {
         self.sent_to(|scope| matches!(scope, Scope::All))
     }
 
     /// Returns the targets that were closed, with their reasons.
+    #[must_use]
     pub fn closed(&self) -> Vec<(Target, CloseReason)> {
         self.state().closed.clone()
     }
@@ -145,6 +154,7 @@ impl RecordingProvider {
 
     /// Adds a connection to a user without a tenant, which leaves every ask unanswered with this
     /// status.
+    #[must_use]
     pub fn leave_unanswered(&self, user: &str, status: AckStatus) -> ConnectionId {
         let id = ConnectionId::random();
         let reply = AckReply::unanswered(id, status, Duration::from_millis(1));

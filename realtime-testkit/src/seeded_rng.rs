@@ -7,6 +7,7 @@ pub struct SeededRng(u64);
 impl SeededRng {
     /// Creates a generator with the seed in `REALTIME_SEED`, or with a random one, and prints the
     /// seed, so that a failure of this test can be repeated.
+    #[must_use]
     pub fn new(test: &str) -> Self {
         let given = std::env::var("REALTIME_SEED").ok().and_then(|seed| seed.parse().ok());
         let seed = given.unwrap_or_else(|| RandomState::new().hash_one(test));
@@ -15,11 +16,13 @@ impl SeededRng {
     }
 
     /// Creates a generator with this seed, which gives the same numbers each time.
+    #[must_use]
     pub fn from_seed(seed: u64) -> Self {
         Self(seed)
     }
 
     /// Creates an independent generator, such as one for each task.
+    #[must_use]
     pub fn split(&mut self) -> Self {
         Self(self.number())
     }

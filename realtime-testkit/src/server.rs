@@ -55,21 +55,25 @@ impl TestServer {
     }
 
     /// Returns the address that the server listens at.
+    #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
     /// Returns an `http://` URL of this server.
+    #[must_use]
     pub fn url(&self, path_and_query: &str) -> String {
         format!("http://{}{path_and_query}", self.address)
     }
 
     /// Returns a `ws://` URL of this server.
+    #[must_use]
     pub fn websocket_url(&self, path_and_query: &str) -> String {
         format!("ws://{}{path_and_query}", self.address)
     }
 
     /// Returns whether the server has finished.
+    #[must_use]
     pub fn is_finished(&self) -> bool {
         self.running.is_finished()
     }
@@ -168,21 +172,25 @@ impl<P: HttpProvider> Served<P> {
     }
 
     /// Returns the address that the server listens at.
+    #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.server.address
     }
 
     /// Returns an `http://` URL of the server.
+    #[must_use]
     pub fn url(&self, path_and_query: &str) -> String {
         self.server.url(path_and_query)
     }
 
     /// Returns a `ws://` URL of the server.
+    #[must_use]
     pub fn websocket_url(&self, path_and_query: &str) -> String {
         self.server.websocket_url(path_and_query)
     }
 
     /// Returns the provider's stats.
+    #[must_use]
     pub fn stats(&self) -> Stats {
         self.provider.stats()
     }

@@ -109,6 +109,7 @@ impl NotificationService {
     }
 
     /// Returns the providers' names with their capabilities, in the order they were added.
+    #[must_use]
     pub fn providers(&self) -> Vec<(&'static str, Capabilities)> {
         self.registry().iter().map(|entry| (entry.name(), entry.provider.capabilities())).collect()
     }
@@ -241,17 +242,20 @@ impl NotificationService {
     }
 
     /// Returns the statistics of each provider on this node.
+    #[must_use]
     pub fn stats(&self) -> BTreeMap<&'static str, Stats> {
         self.registry().iter().map(|entry| (entry.name(), entry.provider.stats())).collect()
     }
 
     /// Returns the statistics of this node's connections of a target, by provider: which are
     /// behind, by how much, and what waits for each.
+    #[must_use]
     pub fn connections(&self, target: &Target) -> BTreeMap<&'static str, Vec<ConnectionStats>> {
         self.registry().iter().map(|entry| (entry.name(), entry.provider.connections(target))).collect()
     }
 
     /// Returns whether every provider with routes accepts connections; for a readiness probe.
+    #[must_use]
     pub fn is_ready(&self) -> bool {
         self.registry().iter().filter_map(|entry| entry.http.as_ref()).all(|provider| provider.is_ready())
     }

@@ -123,6 +123,7 @@ impl WsConfig {
     }
 
     /// Returns the path.
+    #[must_use]
     pub fn path(&self) -> &str {
         &self.path
     }

@@ -51,6 +51,7 @@ impl WsProvider {
     /// Creates a provider without handlers. They are added before the provider is given to a
     /// service or used in any way: with a handler that is added later, attaching the provider
     /// fails.
+    #[must_use]
     pub fn new(config: WsConfig) -> Self {
         let origins = ProviderOrigins::new(config.origins.clone());
         Self { config, router: Router::new(), shared: OnceLock::new(), origins }
@@ -58,6 +59,7 @@ impl WsProvider {
 
     /// Creates a provider with another name than `"ws"`, under which a service finds it and records
     /// address it: for a second one in a service, which then needs a path of its own.
+    #[must_use]
     pub fn named(name: &'static str, config: WsConfig) -> Self {
         Self::new(WsConfig { name, ..config })
     }

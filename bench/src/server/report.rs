@@ -16,11 +16,13 @@ pub struct Report {
 
 impl Report {
     /// Returns the number of current connections, over all providers.
+    #[must_use]
     pub fn connections(&self) -> u64 {
         self.stats.values().map(|stats| stats.connections).sum()
     }
 
     /// Returns the calls of the hook for closed connections, for any reason.
+    #[must_use]
     pub fn hooks_ended(&self) -> u64 {
         self.disconnected.values().sum()
     }

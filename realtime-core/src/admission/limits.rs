@@ -94,12 +94,14 @@ pub(crate) enum Entry {
 
 impl Admission {
     /// Creates the counts for these limits.
+    #[must_use]
     pub fn new(limits: Limits) -> Arc<Self> {
         Self::counting(limits.connections, limits.connections_per_user, "limits.connections_per_user", false)
     }
 
     /// Creates the counts of each user's slots with all providers of a service on a node: so many,
     /// or 30 if `None`, and then at least as many as with any one of its providers.
+    #[must_use]
     pub fn of_service(of_user: Option<usize>) -> Arc<Self> {
         Self::counting(usize::MAX, of_user.unwrap_or(OF_USER), "connections_per_user", of_user.is_none())
     }

@@ -111,21 +111,25 @@ impl<C: Codec> Dispatcher<C> {
     }
 
     /// Returns the configuration.
+    #[must_use]
     pub fn config(&self) -> &DispatcherConfig {
         &self.config
     }
 
     /// Returns the provider's codec.
+    #[must_use]
     pub fn codec(&self) -> &C {
         &self.codec
     }
 
     /// Returns the hub with this node's connections.
+    #[must_use]
     pub fn hub(&self) -> &Hub<C::Frame> {
         &self.hub
     }
 
     /// Returns the window with the newest part of the log.
+    #[must_use]
     pub fn window(&self) -> &Window<C::Frame> {
         &self.window
     }
@@ -144,6 +148,7 @@ impl<C: Codec> Dispatcher<C> {
     }
 
     /// Returns the statistics of this node.
+    #[must_use]
     pub fn stats(&self) -> Stats {
         let gauges = self.hub.gauges();
         let (records, bytes) = self.window.size();
@@ -159,6 +164,7 @@ impl<C: Codec> Dispatcher<C> {
     }
 
     /// Returns the statistics of this node's connections of a target.
+    #[must_use]
     pub fn connections(&self, target: &Target) -> Vec<ConnectionStats> {
         let now = Instant::now();
         let end = self.hub.applied();

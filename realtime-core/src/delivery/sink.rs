@@ -54,6 +54,7 @@ const BATCH_BYTES: usize = 64 * 1024;
 
 impl Link {
     /// Returns the connection's id.
+    #[must_use]
     pub fn id(&self) -> ConnectionId {
         self.id
     }

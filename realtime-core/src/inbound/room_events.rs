@@ -15,6 +15,7 @@ use crate::values::name::check_name;
 impl Router {
     /// Adds handlers for `subscribe` and `unsubscribe`, `join` and `leave`, by which a client
     /// enters and leaves rooms, where the application has no handler of its own for the name.
+    #[must_use]
     pub fn with_room_events(self) -> Self {
         self.with_default("subscribe", RoomEvent { enters: true, names_room: true })
             .with_default("unsubscribe", RoomEvent { enters: false, names_room: true })

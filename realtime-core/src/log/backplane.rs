@@ -124,6 +124,7 @@ pub struct Appended {
 
 impl Appended {
     /// Creates the answer for a record that was appended.
+    #[must_use]
     pub fn new(position: Position, id: EventId) -> Self {
         Self { position, id, repeated: false }
     }
@@ -156,6 +157,7 @@ pub enum AppendError {
 
 impl AppendError {
     /// Converts the error into the one that the sender of the event with this id gets.
+    #[must_use]
     pub fn into_error(self, id: EventId) -> Error {
         match self {
             Self::Refused(error) => Error::Backplane(error),
@@ -201,6 +203,7 @@ pub struct LogState {
 
 impl LogState {
     /// Creates the state of an empty log: a random epoch, a random key, no records.
+    #[must_use]
     pub fn begin() -> Self {
         Self { epoch: Epoch::random(), last: Position::START, start: Position::START, key: CursorKey::random() }
     }

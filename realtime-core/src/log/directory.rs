@@ -14,6 +14,7 @@ pub struct NodeId(#[serde(with = "uuid::serde::simple")] uuid::Uuid);
 
 impl NodeId {
     /// Creates a new random id.
+    #[must_use]
     pub fn random() -> Self {
         Self(uuid::Uuid::new_v4())
     }
@@ -34,16 +35,19 @@ pub struct Incarnation(u64);
 
 impl Incarnation {
     /// Creates a new random incarnation.
+    #[must_use]
     pub fn random() -> Self {
         Self(uuid::Uuid::new_v4().as_u64_pair().0)
     }
 
     /// Creates the incarnation with this number, as a directory has stored it.
+    #[must_use]
     pub const fn new(number: u64) -> Self {
         Self(number)
     }
 
     /// Returns the number, for a directory to store.
+    #[must_use]
     pub const fn get(self) -> u64 {
         self.0
     }

@@ -36,6 +36,7 @@ impl Log {
     }
 
     /// Returns the backplane.
+    #[must_use]
     pub fn backplane(&self) -> &Arc<dyn Backplane> {
         &self.0.backplane
     }

@@ -64,6 +64,7 @@ impl Log {
     }
 
     /// Returns whether a provider of this name is attached, or was and has been shut down.
+    #[must_use]
     pub fn knows(&self, name: &str) -> bool {
         self.0.state().known.contains(&name)
     }

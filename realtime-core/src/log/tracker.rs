@@ -78,6 +78,7 @@ impl Tracker {
     }
 
     /// Returns the directory.
+    #[must_use]
     pub fn directory(&self) -> &Arc<dyn Directory> {
         &self.0.directory
     }

@@ -94,27 +94,32 @@ impl ConnectRequest {
     }
 
     /// Returns the name of the provider that the client connects with.
+    #[must_use]
     pub fn provider(&self) -> &'static str {
         self.provider
     }
 
     /// Returns the client's address, where it is known: the one that trusted proxies name, or the
     /// TCP connection's own.
+    #[must_use]
     pub fn address(&self) -> Option<IpAddr> {
         self.address
     }
 
     /// Returns method, path, headers and extensions of the HTTP request.
+    #[must_use]
     pub fn parts(&self) -> &Parts {
         &self.parts
     }
 
     /// Returns what a Socket.IO client passed as `auth`.
+    #[must_use]
     pub fn auth(&self) -> Option<&Value> {
         self.auth.as_deref()
     }
 
     /// Returns the first value of a query parameter, decoded.
+    #[must_use]
     pub fn query(&self, name: &str) -> Option<Cow<'_, str>> {
         self.query_all(name).next()
     }
@@ -140,6 +145,7 @@ impl ConnectRequest {
     }
 
     /// Returns a string in the Socket.IO `auth` object.
+    #[must_use]
     pub fn auth_text(&self, name: &str) -> Option<&str> {
         self.auth()?.get(name)?.as_str()
     }

@@ -76,32 +76,38 @@ impl Context {
     /// Returns the application's data about this connection: the same for all calls for this
     /// connection, from the policy for the rooms that the client names when it connects to the last
     /// hook.
+    #[must_use]
     pub fn data(&self) -> &ConnectionData {
         &self.0.data
     }
 
     /// Returns the metadata of the connection.
+    #[must_use]
     pub fn connection(&self) -> &ConnectionInfo {
         &self.0.connection
     }
 
     /// Returns the id of the connection.
+    #[must_use]
     pub fn connection_id(&self) -> ConnectionId {
         self.0.connection.id
     }
 
     /// Returns the identity behind the connection.
+    #[must_use]
     pub fn identity(&self) -> &Identity {
         &self.0.connection.identity
     }
 
     /// Returns the name of the connection's provider.
+    #[must_use]
     pub fn provider(&self) -> &'static str {
         self.0.connection.provider
     }
 
     /// Returns the sending side of that provider, which reaches only the clients that are connected
     /// with it.
+    #[must_use]
     pub fn broadcast(&self) -> &Arc<dyn RealtimeBroadcast> {
         &self.0.broadcast
     }
@@ -174,17 +180,20 @@ impl Context {
     }
 
     /// Removes this connection from a room it entered; returns `false` if it had not.
+    #[must_use]
     pub fn leave_room(&self, room: &str) -> bool {
         self.0.control.leave(room)
     }
 
     /// Returns whether this connection is in a room, by entering it or as its user's membership.
+    #[must_use]
     pub fn is_in_room(&self, room: &str) -> bool {
         self.0.control.is_in(room)
     }
 
     /// Returns the memberships, to join this connection's user or others to rooms; `None` for a
     /// detached context.
+    #[must_use]
     pub fn rooms(&self) -> Option<Arc<dyn RoomMembership>> {
         self.0.control.rooms()
     }

@@ -65,7 +65,7 @@ pub trait FromPayload: Sized + Send + 'static {
 #[diagnostic::do_not_recommend]
 impl<T: DeserializeOwned + Send + 'static> FromPayload for T {
     fn from_payload(payload: &InboundPayload) -> Result<Self, HandlerError> {
-        Ok(payload.json()?)
+        payload.json()
     }
 }
 

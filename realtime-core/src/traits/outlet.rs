@@ -43,6 +43,7 @@ impl Outlet for SessionOutlet {
 
 impl SessionOutlet {
     /// Creates an outlet on which no task waits yet.
+    #[must_use]
     pub fn new() -> Self {
         Self::default()
     }

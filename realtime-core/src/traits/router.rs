@@ -34,6 +34,7 @@ pub struct Router {
 
 impl Router {
     /// Creates a router without handlers: every event is answered with `unknown_event`.
+    #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
@@ -43,6 +44,7 @@ impl Router {
     /// A second handler of the same name is rejected by [`Router::check`], and so is a handler of a
     /// name that no client can send: one of [`crate::spi::RESERVED_EVENTS`], except `subscribe` and
     /// `unsubscribe`, or one that breaks the rules of names.
+    #[must_use]
     pub fn on<T, F, Fut, R>(self, name: impl AsRef<str>, handler: F) -> Self
     where
         F: Fn(Context, T) -> Fut + Send + Sync + 'static,
@@ -55,6 +57,7 @@ impl Router {
 
     /// Handles events of this name with a function that gets them whole: JSON text, attachments,
     /// the ack's number.
+    #[must_use]
     pub fn on_raw<F, Fut, R>(self, name: impl AsRef<str>, handler: F) -> Self
     where
         F: Fn(Context, Inbound) -> Fut + Send + Sync + 'static,
@@ -65,6 +68,7 @@ impl Router {
     }
 
     /// Handles events of this name.
+    #[must_use]
     pub fn with_handler(mut self, name: impl AsRef<str>, handler: impl Handler) -> Self {
         let name = name.as_ref();
         if let Err(error) = check_inbound_name(name) {
@@ -77,6 +81,7 @@ impl Router {
     /// router is asked for such a handler. A second one is rejected by [`Router::check`].
     ///
     /// Its return value is sent back as it is: text, bytes, or nothing.
+    #[must_use]
     pub fn on_text<F, Fut, R>(mut self, handler: F) -> Self
     where
         F: Fn(Context, String) -> Fut + Send + Sync + 'static,
@@ -92,6 +97,7 @@ impl Router {
     }
 
     /// Handles raw binary messages, as [`Router::on_text`] handles texts.
+    #[must_use]
     pub fn on_binary<F, Fut, R>(mut self, handler: F) -> Self
     where
         F: Fn(Context, Bytes) -> Fut + Send + Sync + 'static,
@@ -106,11 +112,13 @@ impl Router {
     }
 
     /// Returns whether raw text messages have a handler.
+    #[must_use]
     pub fn handles_text(&self) -> bool {
         self.raw_text.is_some()
     }
 
     /// Returns whether raw binary messages have a handler.
+    #[must_use]
     pub fn handles_binary(&self) -> bool {
         self.raw_binary.is_some()
     }
@@ -142,6 +150,7 @@ impl Router {
     }
 
     /// Handles events that have no handler of their own.
+    #[must_use]
     pub fn fallback<F, Fut, R>(mut self, handler: F) -> Self
     where
         F: Fn(Context, Inbound) -> Fut + Send + Sync + 'static,
@@ -154,6 +163,7 @@ impl Router {
 
     /// Adds a hook that runs before every event, one that has no handler included, in the order
     /// added; an error of the hook is the answer, and the handler is not called.
+    #[must_use]
     pub fn before<F, Fut>(mut self, hook: F) -> Self
     where
         F: Fn(Context, Inbound) -> Fut + Send + Sync + 'static,
@@ -164,6 +174,7 @@ impl Router {
     }
 
     /// Returns whether no event and no raw message has a handler.
+    #[must_use]
     pub fn is_empty(&self) -> bool {
         let no_events = self.handlers.is_empty() && self.defaults.is_empty() && self.fallback.is_none();
         no_events && !self.handles_text() && !self.handles_binary()

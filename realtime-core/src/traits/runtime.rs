@@ -57,6 +57,7 @@ pub const DECISION_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Runtime {
     /// Creates a runtime in memory for anonymous clients, as a start for tests.
+    #[must_use]
     pub fn in_memory() -> Self {
         Self::new(Log::new(Arc::new(MemoryBackplane::default())), Arc::new(Anonymous))
     }
@@ -107,48 +108,56 @@ impl Runtime {
     }
 
     /// Sets the authenticator.
+    #[must_use]
     pub fn with_authenticator(mut self, authenticator: impl Authenticator) -> Self {
         self.authenticator = Arc::new(authenticator);
         self
     }
 
     /// Sets the backplane.
+    #[must_use]
     pub fn with_backplane(mut self, backplane: impl Backplane) -> Self {
         self.log = Log::new(Arc::new(backplane));
         self
     }
 
     /// Sets the directory.
+    #[must_use]
     pub fn with_directory(mut self, directory: impl Directory) -> Self {
         self.tracker = Tracker::new(Arc::new(directory));
         self
     }
 
     /// Sets the room policy.
+    #[must_use]
     pub fn with_policy(mut self, policy: impl RoomPolicy) -> Self {
         self.policy = Arc::new(policy);
         self
     }
 
     /// Sets the longest time that the authenticator and the room policy may take.
+    #[must_use]
     pub fn with_decision_timeout(mut self, most: Duration) -> Self {
         self.decision_timeout = most;
         self
     }
 
     /// Sets the handlers for every bidirectional provider.
+    #[must_use]
     pub fn with_router(mut self, router: Router) -> Self {
         self.router = router;
         self
     }
 
     /// Adds a state, which replaces an earlier one of its type.
+    #[must_use]
     pub fn with_state<T: Send + Sync + 'static>(mut self, state: T) -> Self {
         self.states = self.states.with(state);
         self
     }
 
     /// Adds a hook.
+    #[must_use]
     pub fn with_hook(mut self, hook: impl LifecycleHook) -> Self {
         self.hooks.push(Arc::new(hook));
         self

@@ -98,12 +98,14 @@ impl AckReply {
     }
 
     /// Creates an outcome without an answer, for mocks.
+    #[must_use]
     pub fn unanswered(connection: ConnectionId, status: AckStatus, elapsed: Duration) -> Self {
         let payload = InboundPayload::json_text(Bytes::from_static(b"null"));
         Self { connection, provider: "", status, elapsed, payload }
     }
 
     /// Sets the connection's provider.
+    #[must_use]
     pub fn over(mut self, provider: &'static str) -> Self {
         self.provider = provider;
         self

@@ -54,16 +54,19 @@ impl CloseReason {
     }
 
     /// Returns the code.
+    #[must_use]
     pub fn code(&self) -> u16 {
         self.code
     }
 
     /// Returns the text.
+    #[must_use]
     pub fn text(&self) -> &str {
         &self.text
     }
 
     /// Returns whether the client should reconnect.
+    #[must_use]
     pub fn should_reconnect(&self) -> bool {
         self.reconnect
     }

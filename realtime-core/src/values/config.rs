@@ -101,16 +101,19 @@ setters! {
 
 impl Limits {
     /// Returns the number of connections in all.
+    #[must_use]
     pub fn connections(&self) -> usize {
         self.connections
     }
 
     /// Returns the number of connections of one user.
+    #[must_use]
     pub fn connections_per_user(&self) -> usize {
         self.connections_per_user
     }
 
     /// Returns the number of rooms that one client may name.
+    #[must_use]
     pub fn rooms_per_connection(&self) -> usize {
         self.rooms_per_connection
     }
@@ -142,11 +145,13 @@ setters! {
 
 impl OutboxConfig {
     /// Returns the bytes of frames in each lane.
+    #[must_use]
     pub fn bytes(&self) -> usize {
         self.bytes
     }
 
     /// Returns the number of frames in each lane.
+    #[must_use]
     pub fn frames(&self) -> usize {
         self.frames
     }
@@ -180,16 +185,19 @@ setters! {
 
 impl WindowConfig {
     /// Returns the age of the oldest record.
+    #[must_use]
     pub fn age(&self) -> Duration {
         self.age
     }
 
     /// Returns the bytes of encoded frames and their bookkeeping.
+    #[must_use]
     pub fn bytes(&self) -> usize {
         self.bytes
     }
 
     /// Returns the number of records.
+    #[must_use]
     pub fn records(&self) -> usize {
         self.records
     }
@@ -245,26 +253,31 @@ setters! {
 
 impl DeliveryConfig {
     /// Returns the capacity.
+    #[must_use]
     pub fn limits(&self) -> Limits {
         self.limits
     }
 
     /// Returns the bound of one connection's outbox.
+    #[must_use]
     pub fn outbox(&self) -> OutboxConfig {
         self.outbox
     }
 
     /// Returns the bound of the window.
+    #[must_use]
     pub fn window(&self) -> WindowConfig {
         self.window
     }
 
     /// Returns the largest payload of an event, in bytes.
+    #[must_use]
     pub fn max_event_bytes(&self) -> usize {
         self.max_event_bytes
     }
 
     /// Returns how long a connection may take nothing while frames wait for it.
+    #[must_use]
     pub fn write_stall(&self) -> Duration {
         self.write_stall
     }
@@ -281,6 +294,7 @@ pub struct DispatcherConfig {
 
 impl DispatcherConfig {
     /// Creates the configuration of a provider of this name; sends to a room reach its members.
+    #[must_use]
     pub fn new(provider: &'static str, capabilities: Capabilities, delivery: DeliveryConfig) -> Self {
         Self { provider, capabilities, delivery, room_delivery: RoomDelivery::Members }
     }
@@ -293,16 +307,19 @@ impl DispatcherConfig {
     }
 
     /// Returns the provider's name.
+    #[must_use]
     pub fn provider(&self) -> &'static str {
         self.provider
     }
 
     /// Returns what the provider can do.
+    #[must_use]
     pub fn capabilities(&self) -> Capabilities {
         self.capabilities
     }
 
     /// Returns the part that concerns delivery.
+    #[must_use]
     pub fn delivery(&self) -> &DeliveryConfig {
         &self.delivery
     }

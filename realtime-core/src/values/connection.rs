@@ -11,6 +11,7 @@ pub struct ConnectionId(#[serde(with = "uuid::serde::simple")] uuid::Uuid);
 
 impl ConnectionId {
     /// Creates a new random id.
+    #[must_use]
     pub fn random() -> Self {
         Self(uuid::Uuid::new_v4())
     }
@@ -58,6 +59,7 @@ pub struct ConnectionInfo {
 
 impl ConnectionInfo {
     /// Creates the metadata of a new connection of this identity, for tests.
+    #[must_use]
     pub fn new(provider: &'static str, identity: Identity) -> Self {
         Self { id: ConnectionId::random(), provider, identity, resumed: false, address: None }
     }

@@ -17,11 +17,13 @@ impl ConnectionData {
     }
 
     /// Returns the value of this type.
+    #[must_use]
     pub fn get<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
         self.lock().get::<Arc<T>>().cloned()
     }
 
     /// Removes and returns the value of this type.
+    #[must_use]
     pub fn remove<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
         self.lock().remove()
     }

@@ -18,16 +18,19 @@ pub struct Epoch(u64);
 
 impl Epoch {
     /// Creates a new random epoch.
+    #[must_use]
     pub fn random() -> Self {
         Self(uuid::Uuid::new_v4().as_u64_pair().0)
     }
 
     /// Creates the epoch with this number, as a log has stored it.
+    #[must_use]
     pub const fn new(number: u64) -> Self {
         Self(number)
     }
 
     /// Returns the number, for a log to store.
+    #[must_use]
     pub const fn get(self) -> u64 {
         self.0
     }
@@ -46,6 +49,7 @@ impl Mark {
 
     /// Returns the mark of the record with this id: the last bits, which hold neither the time nor
     /// a counter.
+    #[must_use]
     pub fn of(id: EventId) -> Self {
         let [.., a, b, c, d] = id.to_bytes();
         Self(u32::from_be_bytes([a, b, c, d]).max(1))
@@ -90,6 +94,7 @@ const MAX_CHARACTERS: usize = 256;
 
 impl Life {
     /// Creates the signer of this epoch, with this key.
+    #[must_use]
     pub fn new(epoch: Epoch, key: &CursorKey) -> Self {
         // RFC 2104: a key shorter than a block is padded with zeros.
         let mut block = [0; 64];
@@ -98,11 +103,13 @@ impl Life {
     }
 
     /// Returns the epoch.
+    #[must_use]
     pub const fn epoch(&self) -> Epoch {
         self.epoch
     }
 
     /// Creates the cursor for this position, at which there is a record with this mark.
+    #[must_use]
     pub fn cursor(&self, position: Position, mark: Mark) -> Cursor {
         let mut bytes = [0; BYTES];
         bytes[0] = VERSION;
@@ -115,6 +122,7 @@ impl Life {
     }
 
     /// Returns whether this cursor was made in this epoch with this key, and not altered since.
+    #[must_use]
     pub fn made(&self, cursor: &Cursor) -> bool {
         let (body, sum) = cursor.0.split_at(BODY);
         // Compares in constant time.
@@ -133,11 +141,13 @@ impl Cursor {
     pub const CHARACTERS: usize = (BYTES * 4).div_ceil(3);
 
     /// Returns the log's epoch.
+    #[must_use]
     pub fn epoch(&self) -> Epoch {
         Epoch(self.number(1))
     }
 
     /// Returns the position.
+    #[must_use]
     pub fn position(&self) -> Position {
         Position::new(self.number(9))
     }
@@ -151,6 +161,7 @@ impl Cursor {
     }
 
     /// Returns the mark of the record at the position.
+    #[must_use]
     pub fn mark(&self) -> Mark {
         Mark(u32::from_be_bytes(std::array::from_fn(|i| self.0[17 + i])))
     }

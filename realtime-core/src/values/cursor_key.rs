@@ -26,6 +26,7 @@ impl CursorKey {
     ///
     /// # Panics
     /// When the operating system provides no random bytes; without them no key is secret.
+    #[must_use]
     pub fn random() -> Self {
         let mut bytes = [0; Self::BYTES];
         if let Err(error) = getrandom::fill(&mut bytes) {
@@ -35,11 +36,13 @@ impl CursorKey {
     }
 
     /// Creates the key from these bytes, as a log has stored them.
+    #[must_use]
     pub const fn new(bytes: [u8; Self::BYTES]) -> Self {
         Self(bytes)
     }
 
     /// Returns the bytes, for a log to store.
+    #[must_use]
     pub const fn as_bytes(&self) -> &[u8; Self::BYTES] {
         &self.0
     }

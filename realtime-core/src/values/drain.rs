@@ -25,6 +25,7 @@ const MAX_DURATION: Duration = Duration::from_secs(24 * 3600);
 
 impl Drain {
     /// Creates a drain that closes every connection immediately.
+    #[must_use]
     pub const fn now() -> Self {
         Self::over(Duration::ZERO).hold(Duration::ZERO)
     }
@@ -36,6 +37,7 @@ impl Drain {
     /// With handlers or clients that are stuck, the shutdown takes up to ten seconds more: choose a
     /// duration that fits, with these, into the time that the process has to terminate (Kubernetes:
     /// 30 s).
+    #[must_use]
     pub const fn over(over: Duration) -> Self {
         let over = if over.as_secs() < MAX_DURATION.as_secs() { over } else { MAX_DURATION };
         Self { hold: DEFAULT_HOLD, over, reconnect_within: DEFAULT_MAX_DELAY }
@@ -47,6 +49,7 @@ impl Drain {
     /// The time is for the load balancer, which must have probed the node's readiness before the
     /// node rejects any client: more than the interval of its probes, times the failures that it
     /// waits for.
+    #[must_use]
     pub const fn hold(mut self, time: Duration) -> Self {
         self.hold = if time.as_secs() < MAX_DURATION.as_secs() { time } else { MAX_DURATION };
         self
@@ -55,29 +58,34 @@ impl Drain {
     /// Sets the longest delay: each client gets a random delay between 100 ms and this, after which
     /// to reconnect; default 2 s. An `EventSource`, which keeps its delay and retries after it for
     /// as long as no server answers, gets one between 1 s and twice this.
+    #[must_use]
     pub const fn reconnect_within(mut self, most: Duration) -> Self {
         self.reconnect_within = most;
         self
     }
 
     /// Returns the time for which the provider is not ready before it closes anything.
+    #[must_use]
     pub const fn hold_time(self) -> Duration {
         self.hold
     }
 
     /// Returns the duration over which connections are closed.
+    #[must_use]
     pub const fn duration(self) -> Duration {
         self.over
     }
 
     /// Returns the delay after which one client should reconnect; a different one for each, so that
     /// they do not all reconnect at the same moment.
+    #[must_use]
     pub fn reconnect_delay(self) -> Duration {
         random_between(MIN_DELAY, self.reconnect_within)
     }
 
     /// Returns the delay before each attempt of one event source to reconnect; a different one for
     /// each.
+    #[must_use]
     pub fn retry_delay(self) -> Duration {
         random_between(MIN_RETRY, self.reconnect_within.saturating_mul(2))
     }

@@ -106,6 +106,7 @@ pub enum Error {
 
 impl Error {
     /// Returns a stable word for this error, for APIs and metrics.
+    #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
             Self::Backplane(_) => "backplane",
@@ -130,6 +131,7 @@ impl Error {
     /// key that the client has used, or a refusal. Everything else is the application's own mistake
     /// (its own value without a JSON form too), or a failure of the system, and is not for its
     /// clients to read.
+    #[must_use]
     pub fn is_client_error(&self) -> bool {
         matches!(self, Self::InvalidName { .. } | Self::KeyReused { .. } | Self::Refused(_) | Self::TooLarge { .. })
     }

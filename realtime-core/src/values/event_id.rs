@@ -7,16 +7,19 @@ pub struct EventId(#[serde(with = "uuid::serde::simple")] uuid::Uuid);
 
 impl EventId {
     /// Creates a new id.
+    #[must_use]
     pub fn random() -> Self {
         Self(uuid::Uuid::now_v7())
     }
 
     /// Creates the id from these bytes, as a log has stored them.
+    #[must_use]
     pub const fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(uuid::Uuid::from_bytes(bytes))
     }
 
     /// Returns the bytes, for a log to store.
+    #[must_use]
     pub const fn to_bytes(self) -> [u8; 16] {
         self.0.into_bytes()
     }

@@ -33,11 +33,13 @@ impl HandlerError {
     }
 
     /// Returns the code.
+    #[must_use]
     pub fn code(&self) -> &str {
         &self.code
     }
 
     /// Returns the message.
+    #[must_use]
     pub fn message(&self) -> &str {
         &self.message
     }

@@ -18,6 +18,7 @@ pub struct Identity {
 impl Identity {
     /// Creates an anonymous identity: matched by sends to everyone, to rooms and to a connection,
     /// never by user or tenant.
+    #[must_use]
     pub fn anonymous() -> Self {
         Self::default()
     }
@@ -60,26 +61,31 @@ impl Identity {
     }
 
     /// Returns the value of [`Identity::with_claims`], if there is one and it has this type.
+    #[must_use]
     pub fn claims<T: Send + Sync + 'static>(&self) -> Option<&T> {
         self.claims.as_ref()?.get()
     }
 
     /// Returns the user's name, if there is one.
+    #[must_use]
     pub fn user_name(&self) -> Option<&str> {
         self.user.as_deref()
     }
 
     /// Returns the tenant's name, if there is one.
+    #[must_use]
     pub fn tenant_name(&self) -> Option<&str> {
         self.tenant.as_deref()
     }
 
     /// Returns until when the identity is valid, if that is limited.
+    #[must_use]
     pub fn expiry(&self) -> Option<SystemTime> {
         self.expires_at
     }
 
     /// Returns whether the identity has expired.
+    #[must_use]
     pub fn is_expired(&self, now: SystemTime) -> bool {
         self.expires_at.is_some_and(|at| at <= now)
     }

@@ -74,6 +74,7 @@ impl Inbound {
     }
 
     /// Returns the same event, to be answered with this number.
+    #[must_use]
     pub fn with_ack(mut self, ack: u64) -> Self {
         self.ack = Some(ack);
         self

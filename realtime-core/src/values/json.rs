@@ -36,6 +36,7 @@ pub fn check_depth(json: &[u8], most: usize) -> Result<(), HandlerError> {
 /// Escapes U+0085, U+2028 and U+2029 in JSON text, which may hold them unescaped (RFC 8259 §7):
 /// client libraries that split a text at Unicode's line ends would split it there. The value stays
 /// the same; a text without them is not copied.
+#[must_use]
 pub fn one_line_json(json: &[u8]) -> Cow<'_, [u8]> {
     let Some(mut found) = next_line_end(json) else { return Cow::Borrowed(json) };
     let mut escaped = Vec::with_capacity(json.len() + 64);

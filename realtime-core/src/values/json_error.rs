@@ -5,6 +5,7 @@ const MAX_LENGTH: usize = 256;
 
 /// Describes an error in JSON text in JSON's terms: serde names Rust's types, which mean nothing to
 /// a client and are not for clients to know.
+#[must_use]
 pub fn describe_json_error(error: &serde_json::Error) -> String {
     let text = error.to_string();
     let described = if error.classify() == Category::Data { in_json(&text) } else { text };

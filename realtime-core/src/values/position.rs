@@ -10,21 +10,25 @@ impl Position {
     pub const START: Position = Position(0);
 
     /// Creates the position with this number.
+    #[must_use]
     pub const fn new(number: u64) -> Self {
         Self(number)
     }
 
     /// Returns the number.
+    #[must_use]
     pub const fn get(self) -> u64 {
         self.0
     }
 
     /// Returns the position after this one.
+    #[must_use]
     pub const fn next(self) -> Self {
         Self(self.0 + 1)
     }
 
     /// Returns the position before this one; [`Position::START`] for [`Position::START`].
+    #[must_use]
     pub const fn previous(self) -> Self {
         Self(self.0.saturating_sub(1))
     }

@@ -28,12 +28,14 @@ pub struct Receipt {
 
 impl Receipt {
     /// Creates a receipt, for mocks and custom providers.
+    #[must_use]
     pub fn new(id: EventId, position: Option<Position>, delivered: Option<Delivered>) -> Self {
         Self { id, position, delivered, by_provider: BTreeMap::new(), skipped: Vec::new(), repeated: false }
     }
 
     /// Returns whether the event was not delivered, because an earlier one had the same idempotency
     /// key: the rest is that one's.
+    #[must_use]
     pub fn repeated(&self) -> bool {
         self.repeated
     }
@@ -54,6 +56,7 @@ impl Receipt {
 
     /// Marks the receipt as that of an event that repeats an earlier one, whose id and position it
     /// has.
+    #[must_use]
     pub fn as_repeated(mut self) -> Self {
         self.repeated = true;
         self
@@ -62,6 +65,7 @@ impl Receipt {
 
 impl Delivered {
     /// Creates the part of a delivery to connections that all have the event in their outbox.
+    #[must_use]
     pub fn queued(connections: usize) -> Self {
         Self { matched: connections, queued: connections, dropped: 0 }
     }

@@ -53,6 +53,7 @@ pub enum RefusalKind {
 
 impl RefusalKind {
     /// Returns a stable word for this kind, for clients and metrics.
+    #[must_use]
     pub const fn code(self) -> &'static str {
         match self {
             Self::BadRequest => "bad_request",
@@ -72,6 +73,7 @@ impl RefusalKind {
     }
 
     /// Returns the HTTP status of this kind.
+    #[must_use]
     pub const fn status(self) -> http::StatusCode {
         match self {
             Self::BadRequest | Self::Flood => http::StatusCode::BAD_REQUEST,
@@ -136,6 +138,7 @@ impl Refusal {
     /// Sets the delay after which a client may try again. By default a random duration of 5 to 10 s
     /// for [`RefusalKind::ConnectTimeout`], [`RefusalKind::Draining`], [`RefusalKind::NodeLimit`],
     /// [`RefusalKind::Unavailable`] and [`RefusalKind::UserLimit`], and none for the others.
+    #[must_use]
     pub fn with_retry_after(mut self, after: Duration) -> Self {
         self.retry_after = Some(after);
         self
@@ -143,6 +146,7 @@ impl Refusal {
 
     /// Names the setting of the server that decides, for the log; each kind that depends on a
     /// setting names it by default.
+    #[must_use]
     pub fn with_setting(mut self, setting: &'static str) -> Self {
         self.setting = Some(setting);
         self
@@ -150,6 +154,7 @@ impl Refusal {
 
     /// Adds advice for the developer: it goes to the log, and in debug builds to the client too,
     /// after the message.
+    #[must_use]
     pub fn with_hint(self, hint: &'static str) -> Self {
         self.with_hint_in(hint, cfg!(debug_assertions))
     }
@@ -163,26 +168,31 @@ impl Refusal {
     }
 
     /// Returns the kind.
+    #[must_use]
     pub fn kind(&self) -> RefusalKind {
         self.kind
     }
 
     /// Returns the text for the client.
+    #[must_use]
     pub fn message(&self) -> &str {
         &self.message
     }
 
     /// Returns the delay after which a client may try again, if there is one.
+    #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         self.retry_after
     }
 
     /// Returns the advice for the developer, if there is any.
+    #[must_use]
     pub fn hint(&self) -> Option<&'static str> {
         self.hint
     }
 
     /// Returns the setting of the server that decides, if there is one.
+    #[must_use]
     pub fn setting(&self) -> Option<&'static str> {
         self.setting
     }

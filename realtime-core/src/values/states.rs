@@ -19,6 +19,7 @@ impl States {
     }
 
     /// Returns whether there is a value of this type.
+    #[must_use]
     pub fn has<T: Send + Sync + 'static>(&self) -> bool {
         self.0.get::<Arc<T>>().is_some()
     }

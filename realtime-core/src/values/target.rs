@@ -49,12 +49,14 @@ pub enum Scope {
 
 impl Target {
     /// Addresses every connection.
+    #[must_use]
     pub fn all() -> Self {
         Self::new(Scope::All)
     }
 
     /// Addresses one connection. Events for one connection skip the log: from another node they
     /// arrive at most once, and are not redelivered after a loss.
+    #[must_use]
     pub fn connection(id: ConnectionId) -> Self {
         Self::new(Scope::Connection(id))
     }
@@ -106,6 +108,7 @@ impl Target {
     }
 
     /// Returns the set of connections that the target starts from.
+    #[must_use]
     pub fn scope(&self) -> &Scope {
         &self.scope
     }
@@ -136,6 +139,7 @@ impl Target {
 
     /// Returns whether the tenant filter and the exceptions include this connection, without regard
     /// to the scope's own set.
+    #[must_use]
     pub fn lets(&self, id: ConnectionId, identity: &Identity) -> bool {
         self.tenant_only().is_none_or(|tenant| identity.tenant_name() == Some(tenant))
             && !self.excludes(id)

@@ -104,24 +104,28 @@ macro_rules! client_methods {
             ///
             /// # Panics
             /// If it is no valid header.
+            #[must_use]
             pub fn with_header(mut self, name: &str, value: &str) -> Self {
                 self.dialer.add_header(name, value);
                 self
             }
 
             /// Sets the cursor that the client resumes from.
+            #[must_use]
             pub fn with_last_event_id(mut self, id: impl Into<String>) -> Self {
                 self.dialer.last_event_id = id.into();
                 self
             }
 
             /// Sets the deadline of every wait; default 10 s.
+            #[must_use]
             pub fn with_deadline(mut self, deadline: Duration) -> Self {
                 self.dialer.deadline = deadline;
                 self
             }
 
             /// Disables reconnects: the end of the connection is [`ClientError::Closed`].
+            #[must_use]
             pub fn without_reconnect(mut self) -> Self {
                 self.dialer.reconnects = false;
                 self

@@ -37,6 +37,7 @@ impl SseEvent {
     ///
     /// # Panics
     /// If it is not JSON of this form.
+    #[must_use]
     pub fn json<T: DeserializeOwned>(&self) -> T {
         serde_json::from_str(&self.data).unwrap_or_else(|error| {
             let expected = std::any::type_name::<T>();
@@ -92,6 +93,7 @@ impl SseClient {
     }
 
     /// Returns the time before a reconnect: that of the server's last `retry:`, or 50 ms.
+    #[must_use]
     pub fn retry(&self) -> Duration {
         self.retry
     }

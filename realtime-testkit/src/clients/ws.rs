@@ -58,6 +58,7 @@ impl WsEvent {
     ///
     /// # Panics
     /// If it does not have this form.
+    #[must_use]
     pub fn json<T: DeserializeOwned>(&self) -> T {
         T::deserialize(&self.payload).unwrap_or_else(|error| {
             let expected = std::any::type_name::<T>();
@@ -88,6 +89,7 @@ impl WsClient {
 
     /// Sets the function that answers asks; an ask for which it returns `None` is left to
     /// [`WsClient::next_event`].
+    #[must_use]
     pub fn answer_asks(mut self, answer: impl Fn(&WsEvent) -> Option<Value> + Send + Sync + 'static) -> Self {
         self.answer = Some(Box::new(answer));
         self

@@ -47,30 +47,35 @@ impl Default for Setup {
 
 impl Setup {
     /// Sets the limits on connections.
+    #[must_use]
     pub fn with_limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
         self
     }
 
     /// Sets the bound of one connection's outbox.
+    #[must_use]
     pub fn with_outbox(mut self, outbox: OutboxConfig) -> Self {
         self.outbox = outbox;
         self
     }
 
     /// Sets the bound of the window.
+    #[must_use]
     pub fn with_window(mut self, window: WindowConfig) -> Self {
         self.window = window;
         self
     }
 
     /// Sets the largest payload of an event, in bytes.
+    #[must_use]
     pub fn with_max_event_bytes(mut self, most: usize) -> Self {
         self.max_event_bytes = most;
         self
     }
 
     /// Sets the handlers.
+    #[must_use]
     pub fn with_router(mut self, router: Router) -> Self {
         self.router = router;
         self

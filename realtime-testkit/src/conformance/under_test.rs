@@ -74,12 +74,14 @@ impl Received {
     }
 
     /// Sets the cursor.
+    #[must_use]
     pub fn with_cursor(mut self, cursor: Option<String>) -> Self {
         self.cursor = cursor;
         self
     }
 
     /// Sets the ack number.
+    #[must_use]
     pub fn with_ack(mut self, ack: Option<u64>) -> Self {
         self.ack = ack;
         self
@@ -102,6 +104,7 @@ pub struct Refused {
 
 impl Refused {
     /// Creates a refusal with this HTTP status.
+    #[must_use]
     pub fn with_status(status: u16) -> Self {
         Self { status }
     }
@@ -111,6 +114,7 @@ impl Refused {
     ///
     /// # Panics
     /// If no kind has this code.
+    #[must_use]
     pub fn with_code(code: &str) -> Self {
         let kind = KINDS.into_iter().find(|kind| kind.code() == code);
         let kind = kind.unwrap_or_else(|| panic!("expected the code of a refusal, got {code:?}"));

@@ -29,40 +29,47 @@ pub const REFUSED_USER: &str = "mallory";
 
 impl Visitor {
     /// Creates an anonymous visitor.
+    #[must_use]
     pub fn anonymous() -> Self {
         Self::default()
     }
 
     /// Creates a visitor of this user.
+    #[must_use]
     pub fn user(user: &str) -> Self {
         Self { user: Some(user.to_owned()), ..Self::default() }
     }
 
     /// Sets the tenant.
+    #[must_use]
     pub fn tenant(mut self, tenant: &str) -> Self {
         self.tenant = Some(tenant.to_owned());
         self
     }
 
     /// Adds a room to the connect request.
+    #[must_use]
     pub fn room(mut self, room: &str) -> Self {
         self.rooms.push(room.to_owned());
         self
     }
 
     /// Sets the cursor to resume from.
+    #[must_use]
     pub fn resume(mut self, cursor: &str) -> Self {
         self.cursor = Some(cursor.to_owned());
         self
     }
 
     /// Sets the client's previous connection.
+    #[must_use]
     pub fn formerly(mut self, connection: impl ToString) -> Self {
         self.former = Some(connection.to_string());
         self
     }
 
     /// Sets the time until the identity expires.
+    #[must_use]
     pub fn lifetime(mut self, lifetime: Duration) -> Self {
         self.lifetime = Some(lifetime);
         self
@@ -70,6 +77,7 @@ impl Visitor {
 
     /// Returns the query of the connect request, for transports with a URL: `user`, `tenant`,
     /// `lifetimeMs`, `channel` (repeated), `lastEventId`, `connectionId`.
+    #[must_use]
     pub fn query(&self) -> String {
         let mut query = form_urlencoded::Serializer::new(String::new());
         query.extend_pairs(self.fields());
@@ -79,6 +87,7 @@ impl Visitor {
 
     /// Returns the `auth` of the connect request, for Socket.IO: `user`, `tenant`, `lifetimeMs`,
     /// `rooms`, `lastEventId`, `connectionId`.
+    #[must_use]
     pub fn auth(&self) -> Value {
         let fields = self.fields().map(|(name, value)| (name.to_owned(), json!(value)));
         let rooms = ("rooms".to_owned(), json!(self.rooms));

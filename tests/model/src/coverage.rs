@@ -22,11 +22,13 @@ impl Coverage {
     }
 
     /// Returns how often a situation has been reached on a transport.
+    #[must_use]
     pub fn count(&self, what: &str, transport: Transport) -> u64 {
         self.0.iter().find(|((name, on), _)| *name == what && *on == transport).map_or(0, |(_, times)| *times)
     }
 
     /// Returns the situations that must be reached on these transports and never were.
+    #[must_use]
     pub fn missing(&self, transports: &[Transport]) -> Vec<String> {
         let everywhere = EVERYWHERE.iter().map(|what| (*what, false));
         let both_ways = BOTH_WAYS.iter().map(|what| (*what, true));

@@ -26,6 +26,7 @@ pub(crate) const FROM_NOW_ROOM: Id = 2;
 
 impl Schedule {
     /// Returns the schedule of a seed, on its own transport or on this one.
+    #[must_use]
     pub fn of(seed: u64, transport: Option<Transport>) -> Self {
         let mut rng = Rng::new(seed);
         let drawn = rng.pick(&Transport::ALL);

@@ -62,6 +62,7 @@ pub fn run(seed: u64, transport: Option<Transport>, shrinks: bool) -> Result<Out
 }
 
 /// Returns the schedule of a seed, and the trace of its run.
+#[must_use]
 pub fn show(seed: u64, transport: Option<Transport>) -> String {
     let schedule = Schedule::of(seed, transport);
     let (result, trace) = play(&schedule, true);

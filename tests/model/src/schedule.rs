@@ -257,16 +257,19 @@ pub struct Schedule {
 
 impl Schedule {
     /// Returns the number of steps.
+    #[must_use]
     pub fn len(&self) -> usize {
         self.steps.len()
     }
 
     /// Returns whether there are no steps.
+    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.steps.is_empty()
     }
 
     /// Returns the transport that clients begin with.
+    #[must_use]
     pub fn transport(&self) -> Transport {
         self.setup.transport
     }

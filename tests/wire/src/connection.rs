@@ -38,6 +38,7 @@ enum Protocol {
 
 impl Connection {
     /// Creates a connection whose first request is in [`outgoing`](Self::outgoing).
+    #[must_use]
     pub fn new(transport: Transport, options: &ConnectOptions) -> Self {
         let (protocol, request) = match transport {
             Transport::Polling => {
@@ -60,6 +61,7 @@ impl Connection {
     }
 
     /// Returns the number of TCP connections that it uses, its lanes.
+    #[must_use]
     pub fn lanes(&self) -> usize {
         if matches!(self.protocol, Protocol::Polling(_)) { 2 } else { 1 }
     }
@@ -125,6 +127,7 @@ impl Connection {
     }
 
     /// Returns whether a part of something has arrived whose rest has not.
+    #[must_use]
     pub fn is_incomplete(&self) -> bool {
         match &self.protocol {
             Protocol::Polling(polling) => polling.is_incomplete(),

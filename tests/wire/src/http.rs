@@ -94,6 +94,7 @@ impl Responses {
     }
 
     /// Returns whether a response has begun and not ended.
+    #[must_use]
     pub fn is_incomplete(&self) -> bool {
         !self.line.is_empty() || matches!(self.body, Body::Length(_) | Body::Chunk(_))
     }
@@ -139,11 +140,13 @@ fn read_head(head: &str) -> Result<(u16, Body)> {
 }
 
 /// Encodes a request without a body; `headers` end with a line end each.
+#[must_use]
 pub fn get(target: &str, headers: &str) -> Vec<u8> {
     format!("GET {target} HTTP/1.1\r\nhost: local\r\n{headers}\r\n").into_bytes()
 }
 
 /// Encodes a request with a body.
+#[must_use]
 pub fn post(target: &str, body: &str) -> Vec<u8> {
     let length = body.len();
     format!(

@@ -35,6 +35,7 @@ impl Transport {
     pub const ALL: [Self; 4] = [Self::Polling, Self::SocketIo, Self::Sse, Self::Ws];
 
     /// Returns the name of the provider that serves it.
+    #[must_use]
     pub const fn provider(self) -> &'static str {
         match self {
             Self::Polling | Self::SocketIo => "socket",
@@ -44,6 +45,7 @@ impl Transport {
     }
 
     /// Returns whether clients can send messages on their connection.
+    #[must_use]
     pub fn is_bidirectional(self) -> bool {
         self != Self::Sse
     }

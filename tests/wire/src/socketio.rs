@@ -88,6 +88,7 @@ pub(crate) fn session_id(open: &[u8]) -> Result<String> {
 }
 
 /// Encodes the packet that connects to the main namespace, with rooms and cursor in `auth`.
+#[must_use]
 pub fn connect(options: &ConnectOptions) -> String {
     let mut auth = json!({});
     if !options.rooms.is_empty() {
@@ -100,6 +101,7 @@ pub fn connect(options: &ConnectOptions) -> String {
 }
 
 /// Encodes a message of the client.
+#[must_use]
 pub fn encode(message: &ClientMessage) -> String {
     match message {
         ClientMessage::Answer { ack, json } => format!("43{ack}[{json}]"),

@@ -54,6 +54,7 @@ impl Blocks {
     }
 
     /// Returns whether a block has begun and not ended.
+    #[must_use]
     pub fn is_incomplete(&self) -> bool {
         !self.rest.is_empty()
     }

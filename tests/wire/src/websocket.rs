@@ -39,6 +39,7 @@ impl Frames {
     }
 
     /// Returns whether a frame has begun and not ended.
+    #[must_use]
     pub fn is_incomplete(&self) -> bool {
         !self.rest.is_empty()
     }
@@ -63,6 +64,7 @@ fn frame(bytes: &[u8]) -> Result<Option<(u8, usize, usize)>> {
 }
 
 /// Encodes a frame of a client, masked.
+#[must_use]
 pub fn client_frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
     let mut frame = header(opcode, payload.len());
     frame[1] |= 0x80;
@@ -72,16 +74,19 @@ pub fn client_frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
 }
 
 /// Encodes a text frame of a client, masked.
+#[must_use]
 pub fn client_text(text: &str) -> Vec<u8> {
     client_frame(TEXT, text.as_bytes())
 }
 
 /// Encodes a client's close frame with the code 1000.
+#[must_use]
 pub fn client_close() -> Vec<u8> {
     client_frame(CLOSE, &1000u16.to_be_bytes())
 }
 
 /// Encodes a text frame of a server, which is not masked.
+#[must_use]
 pub fn server_text(payload: &[u8]) -> Vec<u8> {
     let mut frame = header(TEXT, payload.len());
     frame.extend_from_slice(payload);

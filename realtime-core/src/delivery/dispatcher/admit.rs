@@ -52,6 +52,7 @@ impl Admitted {
 
     /// Sets the client's previous connection: if this one resumes, events that exclude that
     /// connection exclude this one too.
+    #[must_use]
     pub fn formerly(mut self, former: Option<ConnectionId>) -> Self {
         self.former = former;
         self

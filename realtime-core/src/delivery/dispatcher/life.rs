@@ -13,6 +13,7 @@ use crate::values::position::Position;
 impl<C: Codec> Dispatcher<C> {
     /// Returns the cursor for a position in the log of the current epoch. No connection resumes
     /// from a position that has left the window.
+    #[must_use]
     pub fn cursor(&self, position: Position) -> Cursor {
         self.cursor_of(position, self.window.mark(position).unwrap_or(Mark::NONE))
     }

@@ -17,6 +17,7 @@ impl<C: Codec> Dispatcher<C> {
     ///
     /// When the last owner is dropped, connections are closed and sends fail with
     /// [`crate::Error::Closed`].
+    #[must_use]
     pub fn unowned(&self) -> Arc<Self> {
         Arc::new(Self { shared: Arc::clone(&self.shared), owns: false })
     }

@@ -66,6 +66,7 @@ impl Running {
 
 impl<C: Codec> Dispatcher<C> {
     /// Returns whether connections are accepted: attached, the log readable, not shutting down.
+    #[must_use]
     pub fn is_ready(&self) -> bool {
         self.is_log_read() && !self.running.holding.load(Ordering::Acquire)
     }
@@ -77,16 +78,19 @@ impl<C: Codec> Dispatcher<C> {
 
     /// Returns whether a shutdown has begun: connections are not accepted any more, sends are until
     /// it is over.
+    #[must_use]
     pub fn is_draining(&self) -> bool {
         self.running.draining.get().is_some()
     }
 
     /// Returns the drain of the shutdown; [`Drain::now`] if none has begun.
+    #[must_use]
     pub fn drain_of_now(&self) -> Drain {
         self.running.draining.get().copied().unwrap_or(Drain::now())
     }
 
     /// Returns whether the dispatcher is shut down: sends fail.
+    #[must_use]
     pub fn is_closing(&self) -> bool {
         self.running.closing.load(Ordering::Acquire)
     }

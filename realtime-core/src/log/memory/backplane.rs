@@ -75,6 +75,7 @@ impl Default for MemoryBackplane {
 
 impl MemoryBackplane {
     /// Creates a backplane that keeps this many records (at least one), and 64 MiB of them.
+    #[must_use]
     pub fn new(records: usize) -> Self {
         let LogState { epoch, key, start, last: _ } = LogState::begin();
         let log = Log {
@@ -91,6 +92,7 @@ impl MemoryBackplane {
     }
 
     /// Sets the number of bytes of records to keep; a larger record is kept alone.
+    #[must_use]
     pub fn with_bytes(mut self, bytes: usize) -> Self {
         self.max.bytes = bytes;
         self
@@ -99,6 +101,7 @@ impl MemoryBackplane {
     /// Creates another log with the records of this one up to a position, like a backup that was
     /// made then: it has the same epoch, and records that are appended to one of them are not in
     /// the other.
+    #[must_use]
     pub fn copy_up_to(&self, last: Position) -> Self {
         let log = self.shared.log();
         let kept = last.get().saturating_sub(log.start.get()) as usize;
@@ -118,6 +121,7 @@ impl MemoryBackplane {
 
     /// Sets the number of idempotency keys to remember (at least one), whether or not their records
     /// are still there; default 100,000.
+    #[must_use]
     pub fn with_keys(self, keys: usize) -> Self {
         self.shared.log().keys.max = keys.max(1);
         self

@@ -29,6 +29,7 @@ const KEEP_EXPIRED: Duration = Duration::from_secs(600);
 
 impl MemoryDirectory {
     /// Creates an empty directory.
+    #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
