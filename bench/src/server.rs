@@ -45,7 +45,7 @@ pub struct ServeOptions {
     #[arg(long, value_enum, default_value = "each")]
     pub over: Over,
     /// The most records in a provider's window
-    #[arg(long, default_value_t = WindowConfig::default().records)]
+    #[arg(long, default_value_t = WindowConfig::default().records())]
     pub window_records: usize,
     /// On SIGTERM, close our connections evenly over this many milliseconds and end with code 0
     #[arg(long)]
@@ -144,7 +144,7 @@ impl ServeOptions {
             providers: vec![provider.to_owned()],
             write_stall_ms: 30_000,
             over: Over::Each,
-            window_records: WindowConfig::default().records,
+            window_records: WindowConfig::default().records(),
             drain_ms: None,
             cpus: Vec::new(),
             with_parent: true,

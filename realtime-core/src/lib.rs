@@ -30,7 +30,7 @@ pub use traits::router::Router;
 pub use values::ack::{AckReply, AckStatus, Acks};
 pub use values::capabilities::Capabilities;
 pub use values::close::CloseReason;
-pub use values::config::{Limits, OutboxConfig, RoomDelivery, WindowConfig};
+pub use values::config::{DeliveryConfig, Limits, OutboxConfig, RoomDelivery, WindowConfig};
 pub use values::connection::{ConnectionId, ConnectionInfo};
 pub use values::connection_data::ConnectionData;
 pub use values::connection_stats::ConnectionStats;

@@ -62,8 +62,8 @@ pub async fn admit<C: Codec>(
     let address = proxies.client(parts);
     let config = dispatcher.config();
     origins.check(parts).map_err(|refusal| dispatcher.refuse(refusal, Asker { address, identity: None }))?;
-    let request = ConnectRequest::new(config.provider, parts).with_address(address);
-    let query = ConnectQuery::of(&request, config.limits.rooms_per_connection);
+    let request = ConnectRequest::new(config.provider(), parts).with_address(address);
+    let query = ConnectQuery::of(&request, config.delivery().limits().rooms_per_connection());
     dispatcher.admit(&request, &query.channels, last_event_id.or(query.last_event_id)).await
 }
 
@@ -85,7 +85,7 @@ pub fn admit_as<C: Codec>(
     let address = proxies.client(parts);
     let asker = Asker { address, identity: Some(&identity) };
     origins.check(parts).map_err(|refusal| dispatcher.refuse(refusal, asker))?;
-    let request = ConnectRequest::new(dispatcher.config().provider, parts);
+    let request = ConnectRequest::new(dispatcher.config().provider(), parts);
     let cursor = last_event_id.or_else(|| ConnectQuery::of(&request, 0).last_event_id);
     let former = request.former_connection();
     Ok(dispatcher.admit_as(identity, rooms, cursor, address)?.formerly(former))

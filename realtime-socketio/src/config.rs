@@ -1,92 +1,37 @@
 use std::time::Duration;
 
 use realtime_core::spi::{DEFAULT_MAX_DEPTH, DispatcherConfig};
-use realtime_core::{Capabilities, Limits, OutboxConfig, Result, WindowConfig};
+use realtime_core::{Capabilities, DeliveryConfig, Limits, OutboxConfig, Result, WindowConfig, setters};
 use realtime_http::{Origins, TrustedProxies, check_paths};
 
 use crate::engine::settings::Window;
 use crate::engine::settings::{Bounds, EngineConfig, Heartbeat};
 
-/// The provider's name, unless it is given another.
+/// The provider's name, unless it is [`named`](crate::SocketIoProvider::named) otherwise.
 pub(crate) const NAME: &str = "socket";
 
-/// How long a client's answer to an ask is remembered.
+/// The time for which a client's answer to an ask is remembered.
 const MAX_ASK: Duration = Duration::from_secs(300);
 
-/// Path, limits and times of a [`SocketIoProvider`](crate::SocketIoProvider).
+/// The path, limits and times of a [`SocketIoProvider`](crate::SocketIoProvider). What cannot work, as
+/// a zero without a meaning of its own, is rejected when the provider is attached.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct SocketIoConfig {
-    /// The provider's name, set by `named`.
     pub(crate) name: &'static str,
-    /// Where [`router`](realtime_http::HttpProvider::router) puts Socket.IO, with and without the last slash; begins with
-    /// one; default `/socket.io`.
-    pub path: String,
-    /// Which web pages may connect; default: what the service says, or those of the same host. Others get 403.
-    pub origins: Option<Origins>,
-    /// How many connections are taken; default 100,000 in all and 10 of one user. One more in all gets a `connect_error`.
-    ///
-    /// One more of a user waits for [`connect_timeout`](Self::connect_timeout) at most, as many as have places at a time,
-    /// and gets the next one that is free; connections of this user that give no sign of life within 2 s make room. Who
-    /// waits in vain gets an event `error` with the code `user_limit`, and its transport is closed, so that it comes back
-    /// by itself. Still more get a `connect_error`.
-    ///
-    /// Sessions that are connected only to namespaces of the application's own may be 1,000 more; beyond, new sessions
-    /// get 503.
-    pub limits: Limits,
-    /// How much may wait for one connection before it reads the window instead; default 256 KiB or 256 frames.
-    pub outbox: OutboxConfig,
-    /// How much of the log stays in memory for those who come back or are slow; default 10,000 records, 64 MiB, 5 minutes.
-    pub window: WindowConfig,
-    /// Whether events carry their cursor as the last argument; default true. Without it clients cannot resume.
-    pub cursor_argument: bool,
-    /// Between Engine.IO's pings; default 25 s. The first one goes out at once.
-    pub ping_interval: Duration,
-    /// For a sign of life after a ping; default 60 s. Bytes that come from the client are one, also those of a message that is
-    /// not whole yet.
-    ///
-    /// A ping stands behind what the network already holds for a client, so a slow reader answers late: with less time
-    /// it is cut although it reads. Hosts that are gone are noticed sooner by the listener.
-    pub ping_timeout: Duration,
-    /// How long a client counts as there while nothing is read from it, because its events wait for their handlers (64 of them,
-    /// or 256 KiB); default 5 min. Its answers to pings stand behind events that are not read yet. After that
-    /// [`ping_timeout`](Self::ping_timeout) counts again, so that a handler that hangs keeps nobody's place for ever.
-    pub busy_timeout: Duration,
-    /// How long a session may be connected to no namespace, from its begin or its last connection's end on; default 30 s. A
-    /// client's `auth` function, which may ask a token service first, has this time, and the authenticator what is left of it.
-    /// Who is late is refused with `connect_timeout`: by `connect_error` if its CONNECT is there. As long, but 10 s at most, may a session on long polling take to change over to a websocket; if it does not, it stays
-    /// where it was. And so long does a connection wait for a place of its user.
-    pub connect_timeout: Duration,
-    /// How many sessions may be connected to no namespace; default 1,000, 0 for any number.
-    ///
-    /// They take no place of a connection. At the bound the oldest of them is ended for a new one, so that a client that
-    /// connects at once gets through while somebody opens sessions as fast as he can. Each costs about 10 KiB.
-    pub unconnected_sessions: usize,
-    /// How many of them may come from one address (of IPv6, from one /64); default 100, 0 for any number. At the bound
-    /// the oldest of that address is ended for a new one.
-    ///
-    /// It does not hold for clients on the same host, and for those of a proxy in
-    /// [`trusted_proxies`](Self::trusted_proxies) that names nobody.
-    pub unconnected_sessions_per_address: usize,
-    /// Which reverse proxies are believed when they name a client's address; default none. Without it all clients of a
-    /// proxy on another host count as one address.
-    pub trusted_proxies: TrustedProxies,
-    /// The largest message from a client, in bytes, on both transports, attachments included; default 1 MiB.
-    pub max_message_bytes: usize,
-    /// Attachments of one event from a client; default 64, zero for none.
-    pub max_attachments: usize,
-    /// How deep JSON from clients may be nested; default 64.
-    pub max_depth: usize,
-    /// The largest payload of an event, in bytes; default 1 MiB. Larger ones are refused when sent.
-    ///
-    /// While an event is on its way nothing else is, pings included, and the client's own timer ends a connection without
-    /// one. So an event is too large for a line on which its size ÷ the line's rate comes near
-    /// [`ping_interval`](Self::ping_interval) + [`ping_timeout`](Self::ping_timeout): with the defaults 1 MiB needs 13 kB/s. Its
-    /// client comes back and gets it again; the third time that it is cut in an event of more than 64 KiB, that event is passed
-    /// over with a `lost`. Over long polling a whole answer counts.
-    pub max_event_bytes: usize,
-    /// How long a client may take nothing while something waits for it; default 30 s.
-    pub write_stall: Duration,
+    pub(crate) path: String,
+    pub(crate) origins: Option<Origins>,
+    pub(crate) delivery: DeliveryConfig,
+    pub(crate) cursor_argument: bool,
+    pub(crate) ping_interval: Duration,
+    pub(crate) ping_timeout: Duration,
+    pub(crate) busy_timeout: Duration,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) unconnected_sessions: usize,
+    pub(crate) unconnected_sessions_per_address: usize,
+    pub(crate) trusted_proxies: TrustedProxies,
+    pub(crate) max_message_bytes: usize,
+    pub(crate) max_attachments: usize,
+    pub(crate) max_depth: usize,
 }
 
 impl Default for SocketIoConfig {
@@ -95,9 +40,8 @@ impl Default for SocketIoConfig {
             name: NAME,
             path: "/socket.io".to_owned(),
             origins: None,
-            limits: Limits::default(),
-            outbox: OutboxConfig::default(),
-            window: WindowConfig::default(),
+            // The client's own timer closes a connection on which a larger event keeps pings waiting.
+            delivery: DeliveryConfig::default().with_max_event_bytes(1024 * 1024),
             cursor_argument: true,
             ping_interval: Duration::from_secs(25),
             ping_timeout: Duration::from_secs(60),
@@ -109,61 +53,104 @@ impl Default for SocketIoConfig {
             max_message_bytes: 1024 * 1024,
             max_attachments: 64,
             max_depth: DEFAULT_MAX_DEPTH,
-            max_event_bytes: 1024 * 1024,
-            write_stall: Duration::from_secs(30),
         }
     }
 }
 
-/// Sessions that are connected to other namespaces than the main one only.
+/// The number of sessions that are connected only to other namespaces than the main one.
 const SPARE_SESSIONS: usize = 1000;
 
-macro_rules! setters {
-    ($($setter:ident $field:ident: $kind:ty;)*) => {
-        impl SocketIoConfig {
-            /// Sets [`origins`](Self::origins).
-            #[must_use]
-            pub fn with_origins(mut self, origins: Origins) -> Self {
-                self.origins = Some(origins);
-                self
-            }
-
-            /// Sets [`path`](Self::path).
-            #[must_use]
-            pub fn with_path(mut self, path: impl Into<String>) -> Self {
-                self.path = path.into();
-                self
-            }
-
-            $(
-                #[doc = concat!("Sets [`", stringify!($field), "`](Self::", stringify!($field), ").")]
-                #[must_use]
-                pub fn $setter(mut self, $field: $kind) -> Self {
-                    self.$field = $field;
-                    self
-                }
-            )*
-        }
-    };
-}
-
 setters! {
-    with_limits limits: Limits;
-    with_outbox outbox: OutboxConfig;
-    with_window window: WindowConfig;
-    with_cursor_argument cursor_argument: bool;
-    with_ping_interval ping_interval: Duration;
-    with_ping_timeout ping_timeout: Duration;
-    with_busy_timeout busy_timeout: Duration;
-    with_connect_timeout connect_timeout: Duration;
-    with_unconnected_sessions unconnected_sessions: usize;
-    with_unconnected_sessions_per_address unconnected_sessions_per_address: usize;
-    with_trusted_proxies trusted_proxies: TrustedProxies;
-    with_max_message_bytes max_message_bytes: usize;
-    with_max_attachments max_attachments: usize;
-    with_max_depth max_depth: usize;
-    with_max_event_bytes max_event_bytes: usize;
-    with_write_stall write_stall: Duration;
+    impl SocketIoConfig {
+        /// Sets where [`router`](realtime_http::HttpProvider::router) puts Socket.IO, with and without
+        /// the last slash; begins with one; default `/socket.io`.
+        with_path(path: impl Into<String>);
+        /// Sets which web pages may connect; default: what the service says, or those of the same
+        /// host. Others get 403.
+        with_origins(origins: Origins);
+        /// Sets all that concerns delivery, as capacity, outbox and window, in one.
+        with_delivery(delivery: DeliveryConfig);
+        /// Sets the capacity; default 100,000 connections in all and 10 of one user. One more in all
+        /// gets a `connect_error`.
+        ///
+        /// One more of a user waits for [`connect_timeout`](Self::with_connect_timeout) at most, as
+        /// many as have slots at a time, and gets the next slot that is free; connections of this
+        /// user that do not respond within 2 s are closed. A client that waits in vain gets an event
+        /// `error` with the code `user_limit`, and its transport is closed, so that it reconnects by
+        /// itself. Still more get a `connect_error`.
+        ///
+        /// Sessions that are connected only to namespaces of the application's own may be 1,000 more;
+        /// beyond, new sessions get 503.
+        with_limits(limits: Limits) in delivery;
+        /// Sets how much may wait for one connection before it reads the window instead; default
+        /// 256 KiB or 256 frames.
+        with_outbox(outbox: OutboxConfig) in delivery;
+        /// Sets how much of the log stays in memory for clients that resume or are slow; default
+        /// 10,000 records, 64 MiB, 5 minutes.
+        with_window(window: WindowConfig) in delivery;
+        /// Sets whether events carry their cursor as the last argument; default `true`. Without it
+        /// clients cannot resume.
+        with_cursor_argument(cursor_argument: bool);
+        /// Sets the time between Engine.IO's pings; default 25 s. The first one is sent immediately.
+        with_ping_interval(ping_interval: Duration);
+        /// Sets the time for a sign of life after a ping; default 60 s. Bytes that arrive from the
+        /// client are one, also those of a message that is not complete yet.
+        ///
+        /// A ping stands behind what the network already holds for a client, so a slow reader answers
+        /// late: with less time it is disconnected although it reads. Hosts that are gone are noticed
+        /// sooner by the listener.
+        with_ping_timeout(ping_timeout: Duration);
+        /// Sets how long a client counts as alive while nothing is read from it, because its events
+        /// wait for their handlers (64 of them, or 256 KiB); default 5 min. Its answers to pings stand
+        /// behind events that are not read yet. After that
+        /// [`ping_timeout`](Self::with_ping_timeout) counts again, so that a handler that hangs does
+        /// not keep a slot for ever.
+        with_busy_timeout(busy_timeout: Duration);
+        /// Sets how long a session may be connected to no namespace, from its start or the end of its
+        /// last connection on; default 30 s.
+        ///
+        /// A client's `auth` function, which may ask a token service first, has this time, and the
+        /// authenticator what is left of it. A client that is late is rejected with
+        /// `connect_timeout`: by `connect_error` if its CONNECT has arrived. As long, but 10 s at
+        /// most, may a session on long polling take to upgrade to a WebSocket; if it does not, it
+        /// stays on polling. And so long does a connection wait for a slot of its user.
+        with_connect_timeout(connect_timeout: Duration);
+        /// Sets how many sessions may be connected to no namespace; default 1,000, 0 for any number.
+        ///
+        /// They take no slot of a connection. At the bound the oldest of them is closed for a new one,
+        /// so that a client that connects immediately gets through while another opens sessions as
+        /// fast as it can. Each costs about 10 KiB.
+        with_unconnected_sessions(unconnected_sessions: usize);
+        /// Sets how many of them may come from one address (of IPv6, from one /64); default 100, 0 for
+        /// any number. At the bound the oldest of that address is closed for a new one.
+        ///
+        /// It does not hold for clients on the same host, and for those of a proxy in
+        /// [`trusted_proxies`](Self::with_trusted_proxies) that names nobody.
+        with_unconnected_sessions_per_address(unconnected_sessions_per_address: usize);
+        /// Sets the reverse proxies whose word about a client's address is believed; default none.
+        /// Without it all clients of a proxy on another host count as one address.
+        with_trusted_proxies(trusted_proxies: TrustedProxies);
+        /// Sets the largest message from a client, in bytes, on both transports, attachments included;
+        /// default 1 MiB.
+        with_max_message_bytes(max_message_bytes: usize);
+        /// Sets the number of attachments of one event from a client; default 64, zero for none.
+        with_max_attachments(max_attachments: usize);
+        /// Sets how deep JSON from clients may be nested; default 64.
+        with_max_depth(max_depth: usize);
+        /// Sets the largest payload of an event, in bytes; default 1 MiB. Larger ones are rejected
+        /// when sent.
+        ///
+        /// While an event is being sent nothing else is, pings included, and the client's own timer
+        /// closes a connection without one. So an event is too large for a line on which its size ÷
+        /// the line's rate comes near [`ping_interval`](Self::with_ping_interval) +
+        /// [`ping_timeout`](Self::with_ping_timeout): with the defaults 1 MiB needs 13 kB/s. Its
+        /// client reconnects and gets it again; the third time that it is disconnected in an event of
+        /// more than 64 KiB, that event is skipped with a `lost`. Over long polling a whole answer
+        /// counts.
+        with_max_event_bytes(max_event_bytes: usize) in delivery;
+        /// Sets how long a client may take nothing while something waits for it; default 30 s.
+        with_write_stall(write_stall: Duration) in delivery;
+    }
 }
 
 impl SocketIoConfig {
@@ -177,17 +164,10 @@ impl SocketIoConfig {
     }
 
     pub(crate) fn dispatcher(&self) -> DispatcherConfig {
-        DispatcherConfig {
-            limits: self.limits,
-            max_event_bytes: self.max_event_bytes,
-            outbox: self.outbox,
-            window: self.window,
-            write_stall: self.write_stall,
-            ..DispatcherConfig::new(self.name, self.capabilities())
-        }
+        DispatcherConfig::new(self.name, self.capabilities(), self.delivery)
     }
 
-    /// Refuses what cannot work.
+    /// Rejects what cannot work.
     ///
     /// # Errors
     /// [`Error::Config`](realtime_core::Error::Config) that names the field.
@@ -204,21 +184,21 @@ impl SocketIoConfig {
         dispatcher.check_field("max_depth", self.max_depth > 0)
     }
 
-    /// The paths as they stand in the router: with and without the last slash.
+    /// Returns the paths as they stand in the router: with and without the last slash.
     pub(crate) fn paths(&self) -> Vec<String> {
         let path = self.mount();
         let with_slash = format!("{path}/");
         if path.is_empty() { vec![with_slash] } else { vec![with_slash, path] }
     }
 
-    /// The path without the last slash; empty for the root.
+    /// Returns the path without the last slash; empty for the root.
     pub(crate) fn mount(&self) -> String {
         self.path.trim_end_matches('/').to_owned()
     }
 
-    /// How many sessions are connected at most: some to namespaces of the application's own only.
+    /// Returns how many sessions are connected at most, some only to namespaces of the application's own.
     pub(crate) fn max_connected_sessions(&self) -> usize {
-        self.limits.connections.saturating_add(SPARE_SESSIONS)
+        self.delivery.limits().connections().saturating_add(SPARE_SESSIONS)
     }
 
     pub(crate) fn engine(&self) -> EngineConfig {
@@ -235,7 +215,7 @@ impl SocketIoConfig {
             max_message: self.max_message_bytes,
             max_attachments: self.max_attachments,
             max_ask: MAX_ASK,
-            write_stall: self.write_stall,
+            write_stall: self.delivery.write_stall(),
             window: Window::default(),
         }
     }

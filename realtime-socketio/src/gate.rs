@@ -81,11 +81,12 @@ impl Gate {
         let address = self.proxies.client(attempt.parts);
         let refuse = |refusal| self.dispatcher.refuse(refusal, Asker { address, identity: None });
         let auth = self.auth(attempt.auth).map_err(refuse)?;
-        let request = ConnectRequest::new(self.dispatcher.config().provider, attempt.parts)
+        let request = ConnectRequest::new(self.dispatcher.config().provider(), attempt.parts)
             .with_address(address)
             .with_auth(auth.as_ref());
         let options =
-            ConnectOptions::read(&request, self.dispatcher.config().limits.rooms_per_connection).map_err(refuse)?;
+            ConnectOptions::read(&request, self.dispatcher.config().delivery().limits().rooms_per_connection())
+                .map_err(refuse)?;
         let hold = |held| {
             waited.store(true, Ordering::Relaxed);
             attempt.session.hold_main(held);

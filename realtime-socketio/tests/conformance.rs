@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use realtime_core::RealtimeProvider;
+use realtime_core::{Limits, RealtimeProvider};
 use realtime_http::{HttpProvider, serve};
 use realtime_socketio::{SocketIoConfig, SocketIoProvider};
 use realtime_testkit::conformance::{ClientUnderTest, Ended, ProviderUnderTest, Received, Refused, Setup, Visitor};
@@ -23,12 +23,11 @@ struct Served {
 
 impl Served {
     async fn start(setup: Setup) -> Self {
-        let default = SocketIoConfig::default();
         // Who comes at a limit waits as long, and those that are there have longer to show that they are there: its clients
         // do that only while they are read.
-        let is_limited = setup.limits.connections_per_user < default.limits.connections_per_user;
-        let connect_timeout = if is_limited { Duration::from_secs(1) } else { default.connect_timeout };
-        let config = default
+        let is_limited = setup.limits.connections_per_user() < Limits::default().connections_per_user();
+        let connect_timeout = Duration::from_secs(if is_limited { 1 } else { 30 });
+        let config = SocketIoConfig::default()
             .with_connect_timeout(connect_timeout)
             .with_limits(setup.limits)
             .with_outbox(setup.outbox)

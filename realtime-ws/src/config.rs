@@ -1,75 +1,28 @@
 use std::time::Duration;
 
 use realtime_core::spi::{DEFAULT_MAX_DEPTH, DispatcherConfig};
-use realtime_core::{Capabilities, Limits, OutboxConfig, Result, WindowConfig};
+use realtime_core::{Capabilities, DeliveryConfig, Limits, OutboxConfig, Result, WindowConfig, setters};
 use realtime_http::{Origins, TrustedProxies, check_paths};
 
-/// The provider's name, unless it is given another.
+/// The provider's name, unless it is [`named`](crate::WsProvider::named) otherwise.
 const NAME: &str = "ws";
 
-/// Path, limits and times of a [`WsProvider`](crate::WsProvider). What cannot work, as zero where nothing says what it means, is
-/// refused when the provider is attached.
+/// The path, limits and times of a [`WsProvider`](crate::WsProvider). What cannot work, as a zero
+/// without a meaning of its own, is rejected when the provider is attached.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct WsConfig {
-    /// The provider's name, set by `named`.
     pub(crate) name: &'static str,
-    /// Where [`router`](realtime_http::HttpProvider::router) puts the WebSocket, in axum's syntax with its first slash; default `/ws`.
-    pub path: String,
-    /// Which web pages may connect; default: what the service says, or those of the same host. Others get 403.
-    pub origins: Option<Origins>,
-    /// How many connections are taken; default 100,000 in all and 10 of one user. An idle connection costs about 3 KiB.
-    ///
-    /// At its user's limit a handshake is answered with 429 and `Retry-After`, and the connections that the user has are
-    /// pinged: one that says nothing for 2 s, and takes nothing of what waits for it, makes room. A client that was sent much
-    /// has a second more for each 4 KiB, as for the answer to a heartbeat.
-    pub limits: Limits,
-    /// How much may wait for one connection before it reads the window instead; default 256 KiB or 256 frames.
-    ///
-    /// Replies and answers have a lane of the same size of their own; while a client leaves it full, its messages wait.
-    pub outbox: OutboxConfig,
-    /// How much of the log stays in memory for those who come back or are slow; default 10,000 records, 64 MiB, 5 minutes.
-    pub window: WindowConfig,
-    /// How often a ping is sent, so that proxies keep the connection open and a client that is gone is noticed; default
-    /// 30 s, `None` for never, zero is refused.
-    ///
-    /// While a connection's handlers have enough to do nothing is read from it. Where the listener is `realtime-http`'s (`serve()`,
-    /// `GuardedListener` with `WireInfo`) a reset is noticed then too, at the cost of a second file descriptor for as long; under
-    /// another server, and where the client only shut its side, a client that is gone is noticed by the next thing that is written
-    /// to it: an event, or this ping.
-    ///
-    /// Costs one timer for each connection, two bytes for each ping and six for its answer.
-    pub heartbeat: Option<Duration>,
-    /// How long after a ping anything at all must have come from the client; default 20 s, then it is closed (4002).
-    ///
-    /// A ping is read after all that was sent before it, so a client has one second more for each 4 KiB that it may not have
-    /// read yet. While reading is paused, because handlers have enough to do, nobody is closed.
-    pub pong_timeout: Duration,
-    /// The largest message from a client in bytes, whole or in fragments; default 1 MiB. A larger one ends the connection
-    /// (1009).
-    ///
-    /// One connection holds that much while it sends such a message. The headers of its fragments may take as much again
-    /// and 64 KiB.
-    pub max_message_bytes: usize,
-    /// How deep arrays and objects in an envelope may be nested, itself included; default 64. Deeper ones are an error.
-    pub max_depth: usize,
-    /// How many bytes one read asks for; default 4 KiB, from 256 bytes to 16 KiB.
-    ///
-    /// A connection holds them only while a part of a message has come: an idle one has no read buffer.
-    pub read_buffer_bytes: usize,
-    /// The largest payload of an event, in bytes of JSON; default 16 MiB. Larger ones are refused when sent, and so
-    /// are those that are larger than the service's limit (1 MiB by default).
-    ///
-    /// One such event stays in memory once, however many clients get it, for as long as it is in the window.
-    pub max_event_bytes: usize,
-    /// Reverse proxies: the addresses of clients that they tell are believed, in the log and by the authenticator; default none.
-    pub trusted_proxies: TrustedProxies,
-    /// The subprotocols that are spoken (RFC 6455 §1.9); default none. The first that the client offers is answered.
-    pub subprotocols: Vec<String>,
-    /// How long a client may take nothing while something waits for it before the connection is given up; default 30 s.
-    pub write_stall: Duration,
-    /// How long the goodbye may take, from our close frame to the client's end of the stream; default 5 s.
-    pub close_timeout: Duration,
+    pub(crate) path: String,
+    pub(crate) origins: Option<Origins>,
+    pub(crate) delivery: DeliveryConfig,
+    pub(crate) heartbeat: Option<Duration>,
+    pub(crate) pong_timeout: Duration,
+    pub(crate) max_message_bytes: usize,
+    pub(crate) max_depth: usize,
+    pub(crate) read_buffer_bytes: usize,
+    pub(crate) trusted_proxies: TrustedProxies,
+    pub(crate) subprotocols: Vec<String>,
+    pub(crate) close_timeout: Duration,
 }
 
 impl Default for WsConfig {
@@ -78,134 +31,116 @@ impl Default for WsConfig {
             name: NAME,
             path: "/ws".to_owned(),
             origins: None,
-            limits: Limits::default(),
-            outbox: OutboxConfig::default(),
-            window: WindowConfig::default(),
+            delivery: DeliveryConfig::default(),
             heartbeat: Some(Duration::from_secs(30)),
             pong_timeout: Duration::from_secs(20),
             max_message_bytes: 1024 * 1024,
             max_depth: DEFAULT_MAX_DEPTH,
             read_buffer_bytes: 4 * 1024,
-            max_event_bytes: 16 * 1024 * 1024,
             trusted_proxies: TrustedProxies::none(),
             subprotocols: Vec::new(),
-            write_stall: Duration::from_secs(30),
             close_timeout: Duration::from_secs(5),
         }
     }
 }
 
+setters! {
+    impl WsConfig {
+        /// Sets where [`router`](realtime_http::HttpProvider::router) puts the WebSocket, in axum's
+        /// syntax with its first slash; default `/ws`.
+        with_path(path: impl Into<String>);
+        /// Sets which web pages may connect; default: what the service says, or those of the same
+        /// host. Others get 403.
+        with_origins(origins: Origins);
+        /// Sets all that concerns delivery, as capacity, outbox and window, in one.
+        with_delivery(delivery: DeliveryConfig);
+        /// Sets the capacity; default 100,000 connections in all and 10 of one user. An idle
+        /// connection costs about 3 KiB.
+        ///
+        /// At its user's limit a handshake is answered with 429 and `Retry-After`, and the user's
+        /// existing connections are pinged: one that sends nothing for 2 s, and takes nothing of
+        /// what waits for it, is closed. A client that was sent much has one second more for each
+        /// 4 KiB, as for the answer to a heartbeat.
+        with_limits(limits: Limits) in delivery;
+        /// Sets how much may wait for one connection before it reads the window instead; default
+        /// 256 KiB or 256 frames.
+        ///
+        /// Replies and answers have a lane of the same size of their own; while a client leaves it
+        /// full, its messages wait.
+        with_outbox(outbox: OutboxConfig) in delivery;
+        /// Sets how much of the log stays in memory for clients that resume or are slow; default
+        /// 10,000 records, 64 MiB, 5 minutes.
+        with_window(window: WindowConfig) in delivery;
+        /// Sets how often a ping is sent, so that proxies keep the connection open and a client that
+        /// has vanished is noticed; default 30 s, `None` for never, zero is rejected.
+        ///
+        /// While a connection's handlers have enough to do nothing is read from it. Where the
+        /// listener is `realtime-http`'s (`serve()`, `GuardedListener` with `WireInfo`) a reset is
+        /// noticed then too, at the cost of a second file descriptor for as long; under another
+        /// server, and where the client only closed its sending side, a vanished client is noticed
+        /// by the next thing that is written to it: an event, or this ping.
+        ///
+        /// Costs one timer for each connection, two bytes for each ping and six for its answer.
+        with_heartbeat(heartbeat: impl Into<Option<Duration>>);
+        /// Sets how long after a ping anything at all must have arrived from the client; default
+        /// 20 s, then it is closed (4002).
+        ///
+        /// A ping is read after all that was sent before it, so a client has one second more for
+        /// each 4 KiB that it may not have read yet. While reading is paused, because handlers have
+        /// enough to do, nobody is closed.
+        with_pong_timeout(pong_timeout: Duration);
+        /// Sets the largest message from a client in bytes, whole or in fragments; default 1 MiB. A
+        /// larger one closes the connection (1009).
+        ///
+        /// One connection holds that much while it sends such a message. The headers of its
+        /// fragments may take as much again and 64 KiB.
+        with_max_message_bytes(max_message_bytes: usize);
+        /// Sets how deep arrays and objects in an envelope may be nested, itself included; default
+        /// 64. Deeper ones are an error.
+        with_max_depth(max_depth: usize);
+        /// Sets how many bytes one read asks for; default 4 KiB, from 256 bytes to 16 KiB.
+        ///
+        /// A connection holds them only while a part of a message has arrived: an idle one has no
+        /// read buffer.
+        with_read_buffer_bytes(read_buffer_bytes: usize);
+        /// Sets the largest payload of an event, in bytes of JSON; default 16 MiB. Larger ones are
+        /// rejected when sent, and so are those that are larger than the service's limit (1 MiB by
+        /// default).
+        ///
+        /// One such event stays in memory once, however many clients get it, for as long as it is in
+        /// the window.
+        with_max_event_bytes(max_event_bytes: usize) in delivery;
+        /// Sets the reverse proxies whose word about a client's address is believed, in the log and
+        /// by the authenticator; default none.
+        with_trusted_proxies(trusted_proxies: TrustedProxies);
+        /// Sets how long a client may take nothing while something waits for it before its
+        /// connection is reset; default 30 s.
+        with_write_stall(write_stall: Duration) in delivery;
+        /// Sets how long the closing handshake may take, from our close frame to the client's EOF;
+        /// default 5 s.
+        with_close_timeout(close_timeout: Duration);
+    }
+}
+
 impl WsConfig {
-    /// Sets [`path`](Self::path).
-    #[must_use]
-    pub fn with_path(mut self, path: impl Into<String>) -> Self {
-        self.path = path.into();
-        self
-    }
-
-    /// Sets [`origins`](Self::origins).
-    #[must_use]
-    pub fn with_origins(mut self, origins: Origins) -> Self {
-        self.origins = Some(origins);
-        self
-    }
-
-    /// Sets [`limits`](Self::limits).
-    #[must_use]
-    pub fn with_limits(mut self, limits: Limits) -> Self {
-        self.limits = limits;
-        self
-    }
-
-    /// Sets [`outbox`](Self::outbox).
-    #[must_use]
-    pub fn with_outbox(mut self, outbox: OutboxConfig) -> Self {
-        self.outbox = outbox;
-        self
-    }
-
-    /// Sets [`window`](Self::window).
-    #[must_use]
-    pub fn with_window(mut self, window: WindowConfig) -> Self {
-        self.window = window;
-        self
-    }
-
-    /// Sets [`heartbeat`](Self::heartbeat).
-    #[must_use]
-    pub fn with_heartbeat(mut self, every: impl Into<Option<Duration>>) -> Self {
-        self.heartbeat = every.into();
-        self
-    }
-
-    /// Sets [`pong_timeout`](Self::pong_timeout).
-    #[must_use]
-    pub fn with_pong_timeout(mut self, limit: Duration) -> Self {
-        self.pong_timeout = limit;
-        self
-    }
-
-    /// Sets [`max_message_bytes`](Self::max_message_bytes).
-    #[must_use]
-    pub fn with_max_message_bytes(mut self, bytes: usize) -> Self {
-        self.max_message_bytes = bytes;
-        self
-    }
-
-    /// Sets [`max_depth`](Self::max_depth).
-    #[must_use]
-    pub fn with_max_depth(mut self, levels: usize) -> Self {
-        self.max_depth = levels;
-        self
-    }
-
-    /// Sets [`read_buffer_bytes`](Self::read_buffer_bytes).
-    #[must_use]
-    pub fn with_read_buffer_bytes(mut self, bytes: usize) -> Self {
-        self.read_buffer_bytes = bytes;
-        self
-    }
-
-    /// Sets [`max_event_bytes`](Self::max_event_bytes).
-    #[must_use]
-    pub fn with_max_event_bytes(mut self, bytes: usize) -> Self {
-        self.max_event_bytes = bytes;
-        self
-    }
-
-    /// Sets [`trusted_proxies`](Self::trusted_proxies).
-    #[must_use]
-    pub fn with_trusted_proxies(mut self, proxies: TrustedProxies) -> Self {
-        self.trusted_proxies = proxies;
-        self
-    }
-
-    /// Sets [`subprotocols`](Self::subprotocols).
+    /// Sets the subprotocols that are spoken (RFC 6455 §1.9); default none. The first one that the
+    /// client offers is answered.
     #[must_use]
     pub fn with_subprotocols<I: IntoIterator<Item = N>, N: Into<String>>(mut self, names: I) -> Self {
         self.subprotocols = names.into_iter().map(Into::into).collect();
         self
     }
 
-    /// Sets [`write_stall`](Self::write_stall).
-    #[must_use]
-    pub fn with_write_stall(mut self, limit: Duration) -> Self {
-        self.write_stall = limit;
-        self
-    }
-
-    /// Sets [`close_timeout`](Self::close_timeout).
-    #[must_use]
-    pub fn with_close_timeout(mut self, limit: Duration) -> Self {
-        self.close_timeout = limit;
-        self
+    /// Returns the path.
+    pub fn path(&self) -> &str {
+        &self.path
     }
 
     pub(crate) fn capabilities() -> Capabilities {
         Capabilities::none().with_acks(true).with_bidirectional(true).with_resume(true).with_rooms(true)
     }
 
-    /// Refuses what cannot work.
+    /// Rejects what cannot work.
     ///
     /// # Errors
     /// [`Error::Config`](realtime_core::Error::Config) that names the field.
@@ -222,13 +157,6 @@ impl WsConfig {
     }
 
     pub(crate) fn dispatcher(&self) -> DispatcherConfig {
-        DispatcherConfig {
-            limits: self.limits,
-            max_event_bytes: self.max_event_bytes,
-            outbox: self.outbox,
-            window: self.window,
-            write_stall: self.write_stall,
-            ..DispatcherConfig::new(self.name, Self::capabilities())
-        }
+        DispatcherConfig::new(self.name, Self::capabilities(), self.delivery)
     }
 }

@@ -36,7 +36,7 @@ impl Settings {
             max_depth: config.max_depth,
             heartbeat: config.heartbeat,
             pong_timeout: config.pong_timeout,
-            write_stall: config.write_stall,
+            write_stall: config.delivery.write_stall(),
             close_timeout: config.close_timeout,
             text: text.then(|| TEXT.into()),
             binary: binary.then(|| BINARY.into()),

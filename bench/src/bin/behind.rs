@@ -145,7 +145,7 @@ fn main() -> ExitCode {
 
 /// Runs with and without stalled clients, whom the window has everything for.
 async fn measure(transport: Transport, args: &Args, cpus: &[usize]) -> Result<bool> {
-    let mut scene = Scene::open(transport, args, cpus, WindowConfig::default().records).await?;
+    let mut scene = Scene::open(transport, args, cpus, WindowConfig::default().records()).await?;
     // The first run warms up and is not counted.
     scene.run(0, args.seconds.min(SHORT)).await?;
     let (mut without, mut with) = (Vec::new(), Vec::new());
@@ -397,12 +397,12 @@ fn memory_bound(args: &Args) -> u64 {
     let (window, outbox) = (WindowConfig::default(), OutboxConfig::default());
     let count = u64::from(args.rate) * u64::from(args.seconds);
     let published = args.fill * (FILL_SIZE as u64 + RECORD) + count * (args.size as u64 + RECORD);
-    MEMORY_BASE + args.stalled as u64 * (outbox.bytes as u64 + BATCH) + 2 * published.min(window.bytes as u64)
+    MEMORY_BASE + args.stalled as u64 * (outbox.bytes() as u64 + BATCH) + 2 * published.min(window.bytes() as u64)
 }
 
 /// What the kernel may keep of what the stalled clients do not take: what is unsent, a write that began below that mark,
 /// and what the client's side has received; all of it twice, for the kernel counts its bookkeeping.
 fn kernel_bound(args: &Args) -> u64 {
-    let unsent = WireConfig::default().unsent_low_water.unwrap_or_default();
+    let unsent = WireConfig::default().unsent_low_water().unwrap_or_default();
     2 * args.stalled as u64 * (u64::from(unsent) + BATCH + u64::from(RECEIVE_BUFFER))
 }

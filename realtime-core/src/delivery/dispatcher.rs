@@ -86,9 +86,9 @@ impl<C: Codec> Dispatcher<C> {
     pub fn new(config: DispatcherConfig, codec: C, router: Router) -> Arc<Self> {
         Self::owned(Shared {
             only: Providers::one(config.provider),
-            hub: Hub::new(config.outbox),
-            window: Window::new(config.window),
-            admission: Admission::new(config.limits),
+            hub: Hub::new(config.delivery.outbox),
+            window: Window::new(config.delivery.window),
+            admission: Admission::new(config.delivery.limits),
             codec,
             router,
             config,
@@ -249,14 +249,14 @@ impl<C: Codec> Dispatcher<C> {
     fn sweep(&self, now: Instant) -> Vec<Member> {
         let clock = std::time::SystemTime::now();
         for connection in self.hub.everyone().iter() {
-            if connection.outbox.has_stalled(now, self.config.write_stall) {
+            if connection.outbox.has_stalled(now, self.config.delivery.write_stall) {
                 self.cut_stalled(connection);
             } else if connection.info.identity.is_expired(clock) {
                 connection.close(CloseReason::EXPIRED);
             }
         }
         self.window.expire(now);
-        self.hub.forget(self.window.start(), self.config.window.age, now, absence::MOST_ENDED)
+        self.hub.forget(self.window.start(), self.config.delivery.window.age, now, absence::MOST_ENDED)
     }
 }
 

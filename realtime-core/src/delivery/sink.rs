@@ -105,7 +105,7 @@ impl<C: Codec> Dispatcher<C> {
         let registration = Arc::new(self.register(admitted, Arc::clone(&outlet) as _));
         let (id, end) = (registration.id(), Arc::clone(&registration) as Arc<dyn LinkEnd>);
         let span = registration.span().clone();
-        let write_stall = self.config().write_stall;
+        let write_stall = self.config().delivery.write_stall;
         let session = async move {
             let mut sink = Box::pin(sink);
             let mut frames = Vec::new();

@@ -3,21 +3,39 @@ use std::time::Duration;
 use crate::values::capabilities::Capabilities;
 use crate::values::error::{Error, Result};
 
-/// How many connections a provider takes on this node. Zero is refused when the provider is attached.
-#[non_exhaustive]
+/// Writes the `with_*` setters of a configuration; `in part` passes the value on to the setter of
+/// that field.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! setters {
+    (impl $config:ident { $(
+        $(#[$doc:meta])*
+        $setter:ident($field:ident: $kind:ty) $(in $part:ident)?;
+    )* }) => {
+        #[allow(clippy::useless_conversion, reason = "a setter may take what its field is made from")]
+        impl $config { $(
+            $(#[$doc])*
+            #[must_use]
+            pub fn $setter(mut self, $field: $kind) -> Self {
+                $crate::setters!(@set self $setter $field $($part)?);
+                self
+            }
+        )* }
+    };
+    (@set $config:ident $setter:ident $field:ident) => {
+        $config.$field = $field.into();
+    };
+    (@set $config:ident $setter:ident $field:ident $part:ident) => {
+        $config.$part = $config.$part.$setter($field);
+    };
+}
+
+/// The capacity of a provider on this node. A zero is rejected when the provider is attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Connections in all; default 100,000. One more is refused with 503. As many handlers run at a time, those of connections
-    /// that have left included.
-    pub connections: usize,
-    /// Connections of one user, of one tenant, with one provider; default 10. Whoever comes at the limit is told when to try
-    /// again, while the connections there are give a sign of life or make room.
-    ///
-    /// As many handlers run for one user at a time, those of connections that have left included.
-    pub connections_per_user: usize,
-    /// Rooms that one connection is in because its client named them, when it connected or later; default 100. One more is
-    /// refused. Rooms that the server joins its user to do not count.
-    pub rooms_per_connection: usize,
+    pub(crate) connections: usize,
+    pub(crate) connections_per_user: usize,
+    pub(crate) rooms_per_connection: usize,
 }
 
 impl Default for Limits {
@@ -26,35 +44,48 @@ impl Default for Limits {
     }
 }
 
-impl Limits {
-    /// Sets [`Limits::connections`].
-    pub fn with_connections(mut self, most: usize) -> Self {
-        self.connections = most;
-        self
-    }
-
-    /// Sets [`Limits::connections_per_user`].
-    pub fn with_connections_per_user(mut self, most: usize) -> Self {
-        self.connections_per_user = most;
-        self
-    }
-
-    /// Sets [`Limits::rooms_per_connection`].
-    pub fn with_rooms_per_connection(mut self, most: usize) -> Self {
-        self.rooms_per_connection = most;
-        self
+setters! {
+    impl Limits {
+        /// Sets the number of connections in all; default 100,000. One more is rejected with 503.
+        ///
+        /// As many handlers run at a time, those of closed connections included.
+        with_connections(connections: usize);
+        /// Sets the number of connections of one user, of one tenant, with one provider; default 10.
+        /// A connection above the limit is told when to try again, while the existing ones are
+        /// probed and closed if they do not respond.
+        ///
+        /// As many handlers run for one user at a time, those of closed connections included.
+        with_connections_per_user(connections_per_user: usize);
+        /// Sets the number of rooms that one connection is in because its client named them, when it
+        /// connected or later; default 100. One more is rejected. Rooms that the server joins its
+        /// user to do not count.
+        with_rooms_per_connection(rooms_per_connection: usize);
     }
 }
 
-/// How much may wait for one connection before it counts as behind and reads the window instead. Zero is refused when the
-/// provider is attached.
-#[non_exhaustive]
+impl Limits {
+    /// Returns the number of connections in all.
+    pub fn connections(&self) -> usize {
+        self.connections
+    }
+
+    /// Returns the number of connections of one user.
+    pub fn connections_per_user(&self) -> usize {
+        self.connections_per_user
+    }
+
+    /// Returns the number of rooms that one client may name.
+    pub fn rooms_per_connection(&self) -> usize {
+        self.rooms_per_connection
+    }
+}
+
+/// The bound of one connection's outbox, above which the connection counts as behind and reads the
+/// window instead. A zero is rejected when the provider is attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OutboxConfig {
-    /// Bytes of frames, in each of the two lanes; default 256 KiB. A larger event passes an empty lane.
-    pub bytes: usize,
-    /// Frames in each of the two lanes; default 256.
-    pub frames: usize,
+    pub(crate) bytes: usize,
+    pub(crate) frames: usize,
 }
 
 impl Default for OutboxConfig {
@@ -63,31 +94,35 @@ impl Default for OutboxConfig {
     }
 }
 
-impl OutboxConfig {
-    /// Sets [`OutboxConfig::bytes`].
-    pub fn with_bytes(mut self, bytes: usize) -> Self {
-        self.bytes = bytes;
-        self
-    }
-
-    /// Sets [`OutboxConfig::frames`].
-    pub fn with_frames(mut self, frames: usize) -> Self {
-        self.frames = frames;
-        self
+setters! {
+    impl OutboxConfig {
+        /// Sets the bytes of frames in each of the two lanes; default 256 KiB. A larger event passes
+        /// an empty lane.
+        with_bytes(bytes: usize);
+        /// Sets the number of frames in each of the two lanes; default 256.
+        with_frames(frames: usize);
     }
 }
 
-/// How much of the log a node keeps in memory, per provider; whichever bound is reached first counts.
-/// Zero is refused when the provider is attached.
-#[non_exhaustive]
+impl OutboxConfig {
+    /// Returns the bytes of frames in each lane.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Returns the number of frames in each lane.
+    pub fn frames(&self) -> usize {
+        self.frames
+    }
+}
+
+/// The part of the log that a node keeps in memory, per provider; the bound that is reached first
+/// counts. A zero is rejected when the provider is attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WindowConfig {
-    /// The oldest record kept; default 5 minutes.
-    pub age: Duration,
-    /// Bytes of encoded frames and their bookkeeping; default 64 MiB.
-    pub bytes: usize,
-    /// Records; default 10,000.
-    pub records: usize,
+    pub(crate) age: Duration,
+    pub(crate) bytes: usize,
+    pub(crate) records: usize,
 }
 
 impl Default for WindowConfig {
@@ -96,96 +131,172 @@ impl Default for WindowConfig {
     }
 }
 
-impl WindowConfig {
-    /// Sets [`WindowConfig::age`].
-    pub fn with_age(mut self, age: Duration) -> Self {
-        self.age = age;
-        self
-    }
-
-    /// Sets [`WindowConfig::bytes`].
-    pub fn with_bytes(mut self, bytes: usize) -> Self {
-        self.bytes = bytes;
-        self
-    }
-
-    /// Sets [`WindowConfig::records`].
-    pub fn with_records(mut self, records: usize) -> Self {
-        self.records = records;
-        self
+setters! {
+    impl WindowConfig {
+        /// Sets the age of the oldest record; default 5 minutes.
+        with_age(age: Duration);
+        /// Sets the bytes of encoded frames and their bookkeeping; default 64 MiB.
+        with_bytes(bytes: usize);
+        /// Sets the number of records; default 10,000.
+        with_records(records: usize);
     }
 }
 
-/// Who sees what is sent to a room.
+impl WindowConfig {
+    /// Returns the age of the oldest record.
+    pub fn age(&self) -> Duration {
+        self.age
+    }
+
+    /// Returns the bytes of encoded frames and their bookkeeping.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Returns the number of records.
+    pub fn records(&self) -> usize {
+        self.records
+    }
+}
+
+/// The audience of what is sent to a room.
 #[non_exhaustive]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RoomDelivery {
     /// Every connection of the provider, member or not: a room's content is then no secret.
     Everyone,
     /// The room's members.
-    #[default]
     Members,
 }
 
-/// What a provider tells its [`crate::spi::Dispatcher`]; filled from the provider's own configuration.
-#[derive(Clone, Debug)]
-pub struct DispatcherConfig {
-    /// The provider's name, by which records mean it.
-    pub provider: &'static str,
-    /// What the provider can do.
-    pub capabilities: Capabilities,
-    /// How many connections it takes.
-    pub limits: Limits,
-    /// The largest payload of an event in bytes.
-    pub max_event_bytes: usize,
-    /// The bound of one connection's outbox.
-    pub outbox: OutboxConfig,
-    /// Who sees what is sent to a room.
-    pub room_delivery: RoomDelivery,
-    /// The bound of the window.
-    pub window: WindowConfig,
-    /// How long a connection may take nothing while something waits for it.
-    pub write_stall: Duration,
+/// The part of a provider's configuration that concerns delivery: capacity, outbox, window, event
+/// size and write stall.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeliveryConfig {
+    pub(crate) limits: Limits,
+    pub(crate) outbox: OutboxConfig,
+    pub(crate) window: WindowConfig,
+    pub(crate) max_event_bytes: usize,
+    pub(crate) write_stall: Duration,
 }
 
-impl DispatcherConfig {
-    /// The defaults for a provider of this name: 16 MiB events, 30 s of stall, rooms for members.
-    pub fn new(provider: &'static str, capabilities: Capabilities) -> Self {
+impl Default for DeliveryConfig {
+    fn default() -> Self {
         Self {
-            provider,
-            capabilities,
             limits: Limits::default(),
-            max_event_bytes: 16 * 1024 * 1024,
             outbox: OutboxConfig::default(),
-            room_delivery: RoomDelivery::default(),
             window: WindowConfig::default(),
+            max_event_bytes: 16 * 1024 * 1024,
             write_stall: Duration::from_secs(30),
         }
     }
-    /// Refuses what cannot work; providers call it with the fields' names as they are in their own configuration.
+}
+
+setters! {
+    impl DeliveryConfig {
+        /// Sets the capacity.
+        with_limits(limits: Limits);
+        /// Sets the bound of one connection's outbox.
+        with_outbox(outbox: OutboxConfig);
+        /// Sets the bound of the window.
+        with_window(window: WindowConfig);
+        /// Sets the largest payload of an event, in bytes; default 16 MiB.
+        with_max_event_bytes(max_event_bytes: usize);
+        /// Sets how long a connection may take nothing while something waits for it; default 30 s.
+        with_write_stall(write_stall: Duration);
+    }
+}
+
+impl DeliveryConfig {
+    /// Returns the capacity.
+    pub fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    /// Returns the bound of one connection's outbox.
+    pub fn outbox(&self) -> OutboxConfig {
+        self.outbox
+    }
+
+    /// Returns the bound of the window.
+    pub fn window(&self) -> WindowConfig {
+        self.window
+    }
+
+    /// Returns the largest payload of an event, in bytes.
+    pub fn max_event_bytes(&self) -> usize {
+        self.max_event_bytes
+    }
+
+    /// Returns how long a connection may take nothing while something waits for it.
+    pub fn write_stall(&self) -> Duration {
+        self.write_stall
+    }
+}
+
+/// The configuration of a [`Dispatcher`](crate::spi::Dispatcher), made from the provider's own.
+#[derive(Clone, Debug)]
+pub struct DispatcherConfig {
+    pub(crate) provider: &'static str,
+    pub(crate) capabilities: Capabilities,
+    pub(crate) delivery: DeliveryConfig,
+    pub(crate) room_delivery: RoomDelivery,
+}
+
+impl DispatcherConfig {
+    /// Creates the configuration of a provider of this name; what is sent to a room reaches its
+    /// members.
+    pub fn new(provider: &'static str, capabilities: Capabilities, delivery: DeliveryConfig) -> Self {
+        Self { provider, capabilities, delivery, room_delivery: RoomDelivery::Members }
+    }
+
+    /// Sets the audience of what the provider's own broadcast sends to a room.
+    #[must_use]
+    pub fn with_room_delivery(mut self, delivery: RoomDelivery) -> Self {
+        self.room_delivery = delivery;
+        self
+    }
+
+    /// Returns the provider's name.
+    pub fn provider(&self) -> &'static str {
+        self.provider
+    }
+
+    /// Returns what the provider can do.
+    pub fn capabilities(&self) -> Capabilities {
+        self.capabilities
+    }
+
+    /// Returns the part that concerns delivery.
+    pub fn delivery(&self) -> &DeliveryConfig {
+        &self.delivery
+    }
+
+    /// Rejects what cannot work; providers call it with the fields' names as they are in their own
+    /// configuration.
     ///
     /// # Errors
     /// [`Error::Config`] that names the field.
     pub fn check(&self) -> Result<()> {
-        let WindowConfig { age, bytes, records } = self.window;
+        let DeliveryConfig { limits, outbox, window, max_event_bytes, write_stall } = self.delivery;
         let numbers = [
-            ("limits.connections", self.limits.connections),
-            ("limits.connections_per_user", self.limits.connections_per_user),
-            ("limits.rooms_per_connection", self.limits.rooms_per_connection),
-            ("max_event_bytes", self.max_event_bytes),
-            ("outbox.bytes", self.outbox.bytes),
-            ("outbox.frames", self.outbox.frames),
-            ("window.bytes", bytes),
-            ("window.records", records),
+            ("limits.connections", limits.connections),
+            ("limits.connections_per_user", limits.connections_per_user),
+            ("limits.rooms_per_connection", limits.rooms_per_connection),
+            ("max_event_bytes", max_event_bytes),
+            ("outbox.bytes", outbox.bytes),
+            ("outbox.frames", outbox.frames),
+            ("window.bytes", window.bytes),
+            ("window.records", window.records),
         ];
         for (field, number) in numbers {
             self.check_field(field, number > 0)?;
         }
-        self.check_field("window.age", !age.is_zero())?;
-        self.check_field("write_stall", !self.write_stall.is_zero())
+        self.check_field("window.age", !window.age.is_zero())?;
+        self.check_field("write_stall", !write_stall.is_zero())
     }
 
-    /// Refuses a field of the provider's configuration that is zero.
+    /// Rejects a field of the provider's configuration that is zero.
     ///
     /// # Errors
     /// [`Error::Config`] that names the field.

@@ -6,8 +6,8 @@ use crate::support::{FaultyBackplane, LineCodec, eventually, note, runtime};
 use bytes::Bytes;
 use realtime_core::spi::{Codec, Cursor, Dispatcher, DispatcherConfig, SessionOutlet};
 use realtime_core::{
-    Capabilities, CloseReason, Drain, Event, HandlerError, Identity, MemoryBackplane, Payload, RealtimeBroadcast,
-    RefusalKind, Router,
+    Capabilities, CloseReason, DeliveryConfig, Drain, Event, HandlerError, Identity, MemoryBackplane, Payload,
+    RealtimeBroadcast, RefusalKind, Router,
 };
 
 /// Panics over what a client is told that is sent back.
@@ -43,7 +43,7 @@ impl Codec for Fragile {
 
 #[tokio::test(start_paused = true)]
 async fn a_node_whose_tail_loop_has_ended_is_not_ready_and_lets_nobody_in() {
-    let config = DispatcherConfig::new("core", Capabilities::none());
+    let config = DispatcherConfig::new("core", Capabilities::none(), DeliveryConfig::default());
     let dispatcher = Dispatcher::new(config, Fragile(LineCodec::default()), Router::new());
     let backplane = FaultyBackplane::new(MemoryBackplane::default());
     dispatcher.attach(runtime().with_backplane(backplane.clone())).await.unwrap();

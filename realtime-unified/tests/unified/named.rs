@@ -82,8 +82,8 @@ async fn two_endpoints_of_one_kind_are_two_providers_of_one_service() {
 #[tokio::test]
 async fn a_provider_is_found_by_its_name_in_its_type() {
     let (service, _) = started().await;
-    assert_eq!(service.provider_as::<WsProvider>("admin").unwrap().config().path, "/admin/ws");
-    assert_eq!(service.ws().unwrap().config().path, "/ws");
+    assert_eq!(service.provider_as::<WsProvider>("admin").unwrap().config().path(), "/admin/ws");
+    assert_eq!(service.ws().unwrap().config().path(), "/ws");
     assert!(matches!(service.provider_as::<SseProvider>("admin"), Err(Error::UnknownProvider { .. })));
     assert!(matches!(service.sse().err(), Some(Error::UnknownProvider { .. })), "it has another name");
 }

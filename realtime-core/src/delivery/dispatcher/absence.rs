@@ -48,7 +48,9 @@ impl<C: Codec> Dispatcher<C> {
             self.hub.put_off_absent(member, Instant::now());
             return Ok(());
         }
-        let Some(seen) = self.hub.say_absent(member, self.config.window.age, Instant::now()) else { return Ok(()) };
+        let Some(seen) = self.hub.say_absent(member, self.config.delivery.window.age, Instant::now()) else {
+            return Ok(());
+        };
         self.append_for(Providers::ALL, EventId::random(), Body::Absent { member: member.clone(), seen }, None)
             .await
             .map(drop)

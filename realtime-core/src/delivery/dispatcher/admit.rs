@@ -157,7 +157,7 @@ impl<C: Codec> Dispatcher<C> {
 
     /// Refuses a request that names more rooms than a connection may be in.
     fn check_count(&self, rooms: &[String]) -> Result<(), Refusal> {
-        let most = self.config.limits.rooms_per_connection;
+        let most = self.config.delivery.limits.rooms_per_connection;
         if rooms.len() > most {
             return Err(
                 Refusal::bad_request(format!("more than {most} rooms")).with_setting("limits.rooms_per_connection")

@@ -60,7 +60,7 @@ struct Own<C: Codec> {
 impl<C: Codec> Own<C> {
     /// Whether there is room for one more room.
     fn check_rooms(&self, connection: &Connection<C::Frame>, room: &str) -> Result<(), Refusal> {
-        let most = self.dispatcher.config.limits.rooms_per_connection;
+        let most = self.dispatcher.config.delivery.limits.rooms_per_connection;
         let stays = self.dispatcher.hub.stays(connection.info.id, room);
         if stays.is_in || (stays.now < most && stays.kept < MAX_STAYS.max(10 * most)) {
             return Ok(());

@@ -175,7 +175,7 @@ impl<C: Codec> Dispatcher<C> {
         let reason = CloseReason::RESTART;
         let frame = self.codec.reconnect(drain, &reason);
         // A client with a full lane would not read it in time either.
-        connection.outbox.push_side(frame, false, self.config.outbox, Instant::now());
+        connection.outbox.push_side(frame, false, self.config.delivery.outbox, Instant::now());
         connection.close_after(self.hub.applied(), reason);
     }
 

@@ -53,7 +53,7 @@ impl<C: Codec> Dispatcher<C> {
         }
         let size = event.payload().size();
         let of_service = self.runtime.get().map_or(usize::MAX, |runtime| runtime.max_event_bytes);
-        let limit = config.max_event_bytes.min(of_service);
+        let limit = config.delivery.max_event_bytes.min(of_service);
         if size > limit {
             return Err(Error::TooLarge { size, limit });
         }
@@ -165,7 +165,7 @@ mod tests {
     use crate::traits::router::Router;
     use crate::traits::runtime::Runtime;
     use crate::values::capabilities::Capabilities;
-    use crate::values::config::DispatcherConfig;
+    use crate::values::config::{DeliveryConfig, DispatcherConfig};
     use crate::values::cursor::Cursor;
     use crate::values::event::Payload;
     use crate::values::handler_error::HandlerError;
@@ -199,7 +199,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_send_that_is_given_up_leaves_nothing() {
-        let dispatcher = Dispatcher::new(DispatcherConfig::new("core", Capabilities::none()), Empty, Router::new());
+        let dispatcher = Dispatcher::new(
+            DispatcherConfig::new("core", Capabilities::none(), DeliveryConfig::default()),
+            Empty,
+            Router::new(),
+        );
         dispatcher.attach(Runtime::in_memory()).await.unwrap();
         let log = &dispatcher.runtime().unwrap().log;
         let mut send = dispatcher.to_all(Event::json("note", "given up").unwrap());

@@ -48,7 +48,7 @@ impl<C: Codec> Dispatcher<C> {
         let feed = self.unowned();
         tokio::spawn(Arc::clone(&feed).await_abandonment());
         self.running.set_tracked(runtime.tracker.join(runtime.node, &runtime.log));
-        runtime.places.raise(self.config.limits.connections_per_user);
+        runtime.places.raise(self.config.delivery.limits.connections_per_user);
         let feed: Arc<dyn Feed> = feed;
         let sit = |seat| {
             let _ = self.running.seat.set(seat);
@@ -136,7 +136,7 @@ impl<C: Codec> Dispatcher<C> {
         let now = Instant::now();
         self.end_absent(self.sweep(now));
         let applied = self.hub.applied();
-        let quarter = (self.config.window.records as u64 / 4).max(1);
+        let quarter = (self.config.delivery.window.records as u64 / 4).max(1);
         // By age too, so that the place of a quiet client outlives a window that turns over by time.
         let told = Position::new(applied.get().saturating_sub(quarter)).max(self.window.quarter(now));
         if told > Position::START && told <= applied {
@@ -151,11 +151,11 @@ impl<C: Codec> Feed for Dispatcher<C> {
     }
 
     fn beats_every(&self) -> Duration {
-        BEAT.min(self.config.write_stall / 4).max(Duration::from_millis(10))
+        BEAT.min(self.config.delivery.write_stall / 4).max(Duration::from_millis(10))
     }
 
     fn knows_repeats_for(&self) -> Duration {
-        self.config.window.age
+        self.config.delivery.window.age
     }
 
     fn applied(&self) -> Position {
@@ -163,7 +163,7 @@ impl<C: Codec> Feed for Dispatcher<C> {
     }
 
     fn start_in(&self, state: &LogState) -> Position {
-        let most = self.config.window.records as u64;
+        let most = self.config.delivery.window.records as u64;
         state.start.max(Position::new(state.last.get().saturating_sub(most)))
     }
 

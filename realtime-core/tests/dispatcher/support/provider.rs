@@ -3,8 +3,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use realtime_core::spi::{Admitted, Dispatcher, DispatcherConfig, Record, Runtime};
 use realtime_core::{
-    Capabilities, CloseReason, ConnectRequest, ConnectionStats, Drain, Event, EventId, RealtimeBroadcast,
-    RealtimeProvider, Refusal, Result, RoomMembership, SocketIoBroadcast, Stats, Target,
+    Capabilities, CloseReason, ConnectRequest, ConnectionStats, DeliveryConfig, Drain, Event, EventId,
+    RealtimeBroadcast, RealtimeProvider, Refusal, Result, RoomMembership, SocketIoBroadcast, Stats, Target,
 };
 use realtime_testkit::conformance::{Refused, Setup, Visitor, VisitorAuthenticator, VisitorPolicy};
 
@@ -18,15 +18,13 @@ pub struct CoreProvider {
 
 impl CoreProvider {
     pub fn new(setup: Setup, capabilities: Capabilities) -> Self {
-        let config = DispatcherConfig {
-            limits: setup.limits,
-            max_event_bytes: setup.max_event_bytes,
-            outbox: setup.outbox,
-            room_delivery: setup.room_delivery,
-            window: setup.window,
-            write_stall: setup.write_stall,
-            ..DispatcherConfig::new("core", capabilities)
-        };
+        let delivery = DeliveryConfig::default()
+            .with_limits(setup.limits)
+            .with_max_event_bytes(setup.max_event_bytes)
+            .with_outbox(setup.outbox)
+            .with_window(setup.window)
+            .with_write_stall(setup.write_stall);
+        let config = DispatcherConfig::new("core", capabilities, delivery).with_room_delivery(setup.room_delivery);
         Self { dispatcher: Dispatcher::new(config, LineCodec::default(), setup.router.with_room_events()) }
     }
 
@@ -62,7 +60,7 @@ impl RealtimeProvider for CoreProvider {
     }
 
     fn capabilities(&self) -> Capabilities {
-        self.dispatcher.config().capabilities
+        self.dispatcher.config().capabilities()
     }
 
     async fn attach(&self, runtime: Runtime) -> Result<()> {
