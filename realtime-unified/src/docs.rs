@@ -1,8 +1,8 @@
 //! The documents of the project, as pages of this documentation: start with the [`guide`].
 //!
 //! They are files in `docs/` of the repository, which also has `ARCHITECTURE.md` (how an event
-//! travels, and where everything is), `CONTRIBUTING.md`, `CHANGELOG.md`, the examples in `examples/`
-//! and measurements in `bench/`.
+//! travels, and where everything is), `CONTRIBUTING.md`, `CHANGELOG.md`, the examples in
+//! `examples/` and measurements in `bench/`.
 
 // In Markdown the first definition of a link counts: `links.md` leads to the modules here, and the
 // definitions at the end of each document lead to its neighbours among the files.
