@@ -6,6 +6,7 @@ pub(crate) mod codec;
 pub(crate) mod context;
 mod detached;
 pub(crate) mod handler;
+pub(crate) mod handlers;
 pub(crate) mod lifecycle;
 pub(crate) mod outgoing;
 pub(crate) mod outlet;

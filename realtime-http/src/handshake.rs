@@ -19,7 +19,7 @@ pub struct ConnectQuery {
 
 impl ConnectQuery {
     /// Reads it from a request, of which no more than this many rooms are let in.
-    pub fn of(request: &ConnectRequest<'_>, most: usize) -> Self {
+    pub fn of(request: &ConnectRequest, most: usize) -> Self {
         let mut channels: Vec<String> = Vec::new();
         let mut known = HashSet::new();
         for channel in request.query_pairs().filter(|(key, _)| names_rooms(key)).map(|(_, room)| room) {

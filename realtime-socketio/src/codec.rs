@@ -74,6 +74,10 @@ fn with_part<T>(payload: &Payload, build: impl FnOnce(Part<'_>) -> T) -> T {
         Payload::Attached { json, attachments } => {
             build(Part::Attached(std::str::from_utf8(json).unwrap_or("null"), attachments))
         }
+        _ => {
+            tracing::warn!("the payload is of a kind that this transport does not know");
+            build(Part::Json("null"))
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use realtime_core::spi::{Asker, Dispatcher, Registration, Take, check_depth, replace_lone_surrogates};
 use realtime_core::{CloseReason, ConnectRequest, HandlerError, Inbound, InboundPayload, Refusal, RefusalKind};
 use realtime_http::{ConnectQuery, ROOM_WORDS, TrustedProxies};
@@ -83,7 +84,7 @@ impl Gate {
         let auth = self.auth(attempt.auth).map_err(refuse)?;
         let request = ConnectRequest::new(self.dispatcher.config().provider(), attempt.parts)
             .with_address(address)
-            .with_auth(auth.as_ref());
+            .with_auth(auth);
         let options =
             ConnectOptions::read(&request, self.dispatcher.config().delivery().limits().rooms_per_connection())
                 .map_err(refuse)?;
@@ -132,7 +133,7 @@ impl Gate {
 
 impl ConnectOptions {
     /// Reads the query and `auth`, with at most `most` rooms.
-    fn read(request: &ConnectRequest<'_>, most: usize) -> Result<Self, Refusal> {
+    fn read(request: &ConnectRequest, most: usize) -> Result<Self, Refusal> {
         let ConnectQuery { channels: mut rooms, last_event_id } = ConnectQuery::of(request, most);
         let Some(auth) = request.auth() else { return Ok(Self { rooms, last_event_id }) };
         for word in ROOM_WORDS {
@@ -186,7 +187,7 @@ impl Source for Outgoing {
             self.handed = 0;
             match ready!(self.outlet.base.poll_take(&self.registration, cx, room.bytes, &mut self.taken)) {
                 Take::Closed(reason) => return Poll::Ready(Err(close_of(&reason))),
-                Take::Frames | Take::Last | Take::Empty => {}
+                _ => {}
             }
         }
         let until = self.taken.len().min(self.handed + room.packets);
@@ -223,7 +224,9 @@ impl Inlet for Incoming {
         let Received { name, arguments, ack } = received;
         let ack = ack.map(|id| id as u64);
         let checked = arguments.check(self.max_depth).and_then(|()| {
-            let inbound = Inbound { name: name.into(), payload: payload(arguments), ack };
+            let mut inbound = Inbound::new(name, Bytes::new());
+            inbound.payload = payload(arguments);
+            inbound.ack = ack;
             inbound.check_name()?;
             Ok(inbound)
         });

@@ -1,4 +1,3 @@
-use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,11 +6,10 @@ use bytes::Bytes;
 use futures_util::Sink;
 use realtime_core::spi::{Dispatcher, Link, Runtime};
 use realtime_core::{
-    Capabilities, CloseReason, ConnectionStats, Context, Drain, HandlerError, Identity, Inbound, IntoReply,
-    RealtimeBroadcast, RealtimeProvider, RoomMembership, Router, SocketIoBroadcast, Stats, Target,
+    Capabilities, CloseReason, ConnectionStats, Drain, Handlers, Identity, RealtimeBroadcast, RealtimeProvider,
+    RoomMembership, Router, SocketIoBroadcast, Stats, Target,
 };
 use realtime_http::ProviderOrigins;
-use serde::de::DeserializeOwned;
 use socketioxide::SocketIo;
 
 use crate::codec::SocketIoCodec;
@@ -53,48 +51,6 @@ impl SocketIoProvider {
     /// which then needs a path of its own.
     pub fn named(name: &'static str, config: SocketIoConfig) -> Self {
         Self::new(SocketIoConfig { name, ..config })
-    }
-
-    /// Handles events of this name, their payload read as `T`: the only argument, or an array of several.
-    ///
-    /// A second handler of the same name, or one of a reserved name, is refused when the provider is attached.
-    pub fn on<T, F, Fut, R>(self, name: impl Into<Arc<str>>, handler: F) -> Self
-    where
-        F: Fn(Context, T) -> Fut + Send + Sync + 'static,
-        T: DeserializeOwned + Send + 'static,
-        Fut: Future<Output = R> + Send + 'static,
-        R: IntoReply + Send + 'static,
-    {
-        self.routed(|router| router.on(name, handler))
-    }
-
-    /// Handles events of this name with their whole contents: JSON text, attachments, the ack's number.
-    pub fn on_raw<F, Fut, R>(self, name: impl Into<Arc<str>>, handler: F) -> Self
-    where
-        F: Fn(Context, Inbound) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = R> + Send + 'static,
-        R: IntoReply + Send + 'static,
-    {
-        self.routed(|router| router.on_raw(name, handler))
-    }
-
-    /// Handles events that have no handler of their own.
-    pub fn fallback<F, Fut, R>(self, handler: F) -> Self
-    where
-        F: Fn(Context, Inbound) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = R> + Send + 'static,
-        R: IntoReply + Send + 'static,
-    {
-        self.routed(|router| router.fallback(handler))
-    }
-
-    /// Runs before every event, one that has no handler included; an error is the answer and the handler is not called.
-    pub fn before<F, Fut>(self, hook: F) -> Self
-    where
-        F: Fn(Context, Inbound) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = Result<(), HandlerError>> + Send + 'static,
-    {
-        self.routed(|router| router.before(hook))
     }
 
     /// Returns the configuration.
@@ -158,9 +114,11 @@ impl SocketIoProvider {
             Running { dispatcher, server: Server::new(&self.config.engine(), Arc::new(gate)) }
         })
     }
+}
 
-    fn routed(mut self, change: impl FnOnce(Router) -> Router) -> Self {
-        self.router = change(std::mem::take(&mut self.router));
+impl Handlers for SocketIoProvider {
+    fn map_router(mut self, change: impl FnOnce(Router) -> Router) -> Self {
+        self.router = change(self.router);
         if self.running.take().is_some() {
             let name = self.config.name;
             self.router.refuse(format!("a handler of the provider \"{name}\" was added after the provider was used"));

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use realtime_core::{Limits, RealtimeProvider};
+use realtime_core::{Handlers, Limits, RealtimeProvider};
 use realtime_http::{HttpProvider, serve};
 use realtime_socketio::{SocketIoConfig, SocketIoProvider};
 use realtime_testkit::conformance::{ClientUnderTest, Ended, ProviderUnderTest, Received, Refused, Setup, Visitor};

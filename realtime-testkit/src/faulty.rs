@@ -196,8 +196,9 @@ impl Backplane for FaultyBackplane {
     }
 }
 
-fn as_bytes(entry: Entry) -> Entry {
-    Entry { record: Stored::Bytes(entry.record.bytes().clone()), ..entry }
+fn as_bytes(mut entry: Entry) -> Entry {
+    entry.record = Stored::Bytes(entry.record.bytes().clone());
+    entry
 }
 
 async fn wait_for(switch: &mut watch::Receiver<bool>, wanted: bool) {

@@ -157,11 +157,12 @@ impl RecordingProvider {
 
     fn record(&self, target: Target, event: Event, ask: Option<Duration>) -> Result<Receipt> {
         target.check()?;
+        event.check()?;
         if event.payload().is_binary() && !self.capabilities.binary {
             return Err(Error::Unsupported { provider: self.name.to_owned(), what: "binary events" });
         }
         let durable = !event.is_volatile() && !matches!(target.scope(), Scope::Connection(_));
-        if (!durable || ask.is_some()) && (event.key().is_some() || event.latest().is_some()) {
+        if (!durable || ask.is_some()) && (event.idempotency_key().is_some() || event.latest_key().is_some()) {
             return Err(Error::Unsupported { provider: self.name.to_owned(), what: "keys of what is in no log" });
         }
         let mut state = self.open()?;
@@ -260,7 +261,9 @@ impl RealtimeProvider for RecordingProvider {
     }
 
     fn stats(&self) -> Stats {
-        Stats { rooms: self.state().rooms.values().flatten().collect::<BTreeSet<_>>().len() as u64, ..Stats::default() }
+        let mut stats = Stats::default();
+        stats.rooms = self.state().rooms.values().flatten().collect::<BTreeSet<_>>().len() as u64;
+        stats
     }
 }
 
@@ -333,7 +336,7 @@ impl State {
         let (user, tenant) = who;
         let mut identity = Identity::user(user.as_str());
         if let Some(tenant) = tenant {
-            identity = identity.tenant(tenant.as_str());
+            identity = identity.with_tenant(tenant.as_str());
         }
         let in_scope = match target.scope() {
             Scope::All => true,
@@ -341,6 +344,7 @@ impl State {
             Scope::Room { name, .. } => self.rooms_of(who).contains(&**name),
             Scope::Tenant(name) => tenant.as_deref() == Some(&**name),
             Scope::User { name, .. } => *user == **name,
+            _ => false,
         };
         in_scope && target.lets(connection, &identity)
     }

@@ -31,7 +31,7 @@ impl Orders {
 }
 
 fn receipt(queued: usize) -> Receipt {
-    let delivered = Delivered { matched: queued, queued, dropped: 0 };
+    let delivered = Delivered::queued(queued);
     Receipt::new(EventId::random(), Some(Position::new(1)), Some(delivered))
 }
 
@@ -164,10 +164,7 @@ async fn every_other_trait_has_a_mock_too() {
     let mut rooms = MockRoomMembership::new();
     rooms.expect_leave_room().once().returning(|_, _| Ok(()));
     let mut backplane = MockBackplane::new();
-    backplane
-        .expect_append()
-        .once()
-        .returning(|_, record, _| Ok(Appended { position: Position::new(7), id: record.id(), repeated: false }));
+    backplane.expect_append().once().returning(|_, record, _| Ok(Appended::new(Position::new(7), record.id())));
     let mut directory = MockDirectory::new();
     directory.expect_of_user().once().returning(|_| Ok(Vec::new()));
 

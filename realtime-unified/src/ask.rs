@@ -39,6 +39,7 @@ impl NotificationService {
     /// # Errors
     /// Those of [`NotificationService::ask`].
     pub async fn ask_each(&self, target: Target, question: Event, timeout: Duration) -> Result<Acks> {
+        question.check()?;
         let (ours, others) = self.named(None);
         let begun = std::time::Instant::now();
         let mut answers = None;

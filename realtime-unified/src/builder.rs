@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use realtime_core::spi::{Admission, Backplane, DECISION_TIMEOUT, Directory, Log, Runtime, States, Tracker};
 use realtime_core::{
-    Anonymous, Authenticator, DenyRooms, Drain, Error, LifecycleHook, MemoryBackplane, MemoryDirectory, NodeId,
+    Anonymous, Authenticator, DenyRooms, Drain, Error, LifecycleHook, MemoryBackplane, MemoryDirectory,
     RealtimeProvider, Result, RoomPolicy, Router,
 };
 use realtime_http::{HttpProvider, Origins};
@@ -160,20 +160,16 @@ impl NotificationServiceBuilder {
         let (policy, policy_name) = self.policy.unwrap_or((Arc::new(DenyRooms), "none: clients can name no rooms"));
         let slot = Slot::default();
         let log = Log::new(self.backplane.unwrap_or_else(|| Arc::new(MemoryBackplane::default())));
-        let runtime = Runtime {
-            node: NodeId::random(),
-            sends: Some(Arc::new(Everywhere { slot: slot.clone(), log: log.clone() })),
-            log,
-            authenticator,
-            policy,
-            tracker: Tracker::new(self.directory.unwrap_or_else(|| Arc::new(MemoryDirectory::new()))),
-            router: self.router,
-            states: self.states.with(slot.clone()),
-            hooks: self.hooks,
-            places: Admission::of_service(self.connections_per_user),
-            max_event_bytes: self.max_event_bytes.unwrap_or(MAX_EVENT_BYTES),
-            decision_timeout,
-        };
+        let mut runtime = Runtime::new(log.clone(), authenticator);
+        runtime.sends = Some(Arc::new(Everywhere { slot: slot.clone(), log }));
+        runtime.policy = policy;
+        runtime.tracker = Tracker::new(self.directory.unwrap_or_else(|| Arc::new(MemoryDirectory::new())));
+        runtime.router = self.router;
+        runtime.states = self.states.with(slot.clone());
+        runtime.hooks = self.hooks;
+        runtime.places = Admission::of_service(self.connections_per_user);
+        runtime.max_event_bytes = self.max_event_bytes.unwrap_or(MAX_EVENT_BYTES);
+        runtime.decision_timeout = decision_timeout;
         let service = NotificationService::new(registry, Some(runtime.clone()), self.origins.unwrap_or_default());
         // Before anybody can be connected and ask for it.
         slot.fill(&service);

@@ -29,10 +29,10 @@ pub use async_trait::async_trait;
 pub use realtime_core::{
     AckReply, AckStatus, Acks, AllowRooms, Anonymous, Authenticator, BoxError, Capabilities, CloseReason,
     ConnectRequest, ConnectionData, ConnectionId, ConnectionInfo, ConnectionStats, Context, Delivered, DenyRooms,
-    Drain, Error, Event, EventId, HandlerError, Identity, Inbound, InboundPayload, IntoReply, LifecycleHook, Limits,
-    MemoryBackplane, MemoryDirectory, NodeId, OutboxConfig, Outgoing, Payload, Presence, RealtimeBroadcast,
-    RealtimeProvider, Receipt, Refusal, RefusalKind, Reply, Result, RoomAccess, RoomDelivery, RoomMembership,
-    RoomPolicy, Scope, SocketIoBroadcast, Stats, Target, WindowConfig, spi,
+    Drain, Error, Event, EventId, FromPayload, HandlerError, Handlers, Identity, Inbound, InboundPayload, IntoReply,
+    LifecycleHook, Limits, MemoryBackplane, MemoryDirectory, NodeId, OutboxConfig, Outgoing, Payload, Presence,
+    RealtimeBroadcast, RealtimeProvider, Receipt, Refusal, RefusalKind, Reply, Result, RoomAccess, RoomDelivery,
+    RoomMembership, RoomPolicy, Scope, SocketIoBroadcast, Stats, Target, WindowConfig, spi,
 };
 pub use realtime_http::{
     GuardedListener, HttpProvider, Origins, Rejection, Serve, TrustedProxies, WireConfig, WireInfo, serve,

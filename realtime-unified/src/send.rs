@@ -174,6 +174,7 @@ impl NotificationService {
         event: Event,
         call: Call,
     ) -> Result<Receipt> {
+        event.check()?;
         let (ours, others) = self.named(names);
         let mut unable = Vec::new();
         let mut able = Vec::new();

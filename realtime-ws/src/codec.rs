@@ -110,13 +110,13 @@ impl Codec for WsCodec {
             // The raw handlers have written their message already; anything else means that they have none.
             Payload::Binary(message) if ack == RAW_ACK => WsFrame(message.clone()),
             _ if ack == RAW_ACK => WsFrame(Bytes::new()),
-            Payload::Attached { .. } | Payload::Binary(_) => {
+            Payload::Json(json) => {
+                WsFrame::object(&[Field::Text("type", "ack"), Field::Number("ack", ack), Field::Json("payload", json)])
+            }
+            _ => {
                 let error =
                     HandlerError::new("unsupported", "the answer is binary, which this transport has no form for");
                 self.error(&error, Some(ack))
-            }
-            Payload::Json(json) => {
-                WsFrame::object(&[Field::Text("type", "ack"), Field::Number("ack", ack), Field::Json("payload", json)])
             }
         }
     }
@@ -196,7 +196,7 @@ impl Field<'_> {
 fn json_of(payload: &Payload) -> &[u8] {
     match payload {
         Payload::Json(json) => json,
-        Payload::Attached { .. } | Payload::Binary(_) => {
+        _ => {
             tracing::warn!("a binary event has no form on this transport");
             b"null"
         }

@@ -10,11 +10,10 @@ use futures_util::Sink;
 use hyper_util::rt::TokioIo;
 use realtime_core::spi::{Admitted, Asker, Dispatcher, Link, Runtime, SessionOutlet};
 use realtime_core::{
-    Capabilities, CloseReason, ConnectionStats, Context, Drain, HandlerError, Identity, Inbound, IntoReply,
-    RealtimeBroadcast, RealtimeProvider, Refusal, Result, RoomMembership, Router, SocketIoBroadcast, Stats, Target,
+    Capabilities, CloseReason, ConnectionStats, Context, Drain, Handlers, Identity, RealtimeBroadcast,
+    RealtimeProvider, Refusal, Result, RoomMembership, Router, SocketIoBroadcast, Stats, Target,
 };
 use realtime_http::{HttpProvider, Origins, ProviderOrigins, WireInfo, admit, admit_as, refusal_response};
-use serde::de::DeserializeOwned;
 use tokio_util::task::TaskTracker;
 
 use tracing::Instrument;
@@ -32,7 +31,7 @@ const GRACE: Duration = Duration::from_secs(1);
 /// The raw WebSocket provider, `"ws"` unless it is [`named`](Self::named) otherwise.
 ///
 /// ```
-/// use realtime_core::Context;
+/// use realtime_core::{Context, Handlers};
 /// use realtime_ws::{WsConfig, WsProvider};
 ///
 /// let provider = WsProvider::new(WsConfig::default())
@@ -74,57 +73,6 @@ impl WsProvider {
         Self::new(WsConfig { name, ..config })
     }
 
-    /// Handles events of this `type`, their payload read as `T`.
-    ///
-    /// What it returns answers the client if the event had an `ack`. A handler for `subscribe`, `unsubscribe`, `join` or `leave`
-    /// takes the place of the provider's own. A second handler of the same name, or one of a reserved name, is refused when the
-    /// provider is attached.
-    #[must_use]
-    pub fn on<T, F, Fut, R>(self, name: impl Into<Arc<str>>, handler: F) -> Self
-    where
-        F: Fn(Context, T) -> Fut + Send + Sync + 'static,
-        T: DeserializeOwned + Send + 'static,
-        Fut: Future<Output = R> + Send + 'static,
-        R: IntoReply + Send + 'static,
-    {
-        self.route(|router| router.on(name, handler))
-    }
-
-    /// Handles events of this `type`, seeing them whole.
-    #[must_use]
-    pub fn on_raw<F, Fut, R>(self, name: impl Into<Arc<str>>, handler: F) -> Self
-    where
-        F: Fn(Context, Inbound) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = R> + Send + 'static,
-        R: IntoReply + Send + 'static,
-    {
-        self.route(|router| router.on_raw(name, handler))
-    }
-
-    /// Handles events of the types that have no handler of their own.
-    #[must_use]
-    pub fn fallback<F, Fut, R>(self, handler: F) -> Self
-    where
-        F: Fn(Context, Inbound) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = R> + Send + 'static,
-        R: IntoReply + Send + 'static,
-    {
-        self.route(|router| router.fallback(handler))
-    }
-
-    /// Runs before every event, in the order added; an error is the answer and the handler is not called.
-    ///
-    /// It sees events that have no handler, and `subscribe` and its like too, and raw messages under names that no client can send (`"\u{1}text"` and
-    /// `"\u{1}binary"`).
-    #[must_use]
-    pub fn before<F, Fut>(self, hook: F) -> Self
-    where
-        F: Fn(Context, Inbound) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = Result<(), HandlerError>> + Send + 'static,
-    {
-        self.route(|router| router.before(hook))
-    }
-
     /// Handles texts that are no envelope (no JSON object with a string `type`), in order with the other events; without
     /// such a handler they are answered with an error.
     ///
@@ -137,7 +85,7 @@ impl WsProvider {
         R: IntoRawReply + Send + 'static,
     {
         self.text = true;
-        self.route(|router| router.with_transport_handler(TEXT, TextHandler(handler)))
+        self.map_router(|router| router.with_transport_handler(TEXT, TextHandler(handler)))
     }
 
     /// Handles binary messages, in order with the other events; without such a handler they are answered with an error.
@@ -151,7 +99,7 @@ impl WsProvider {
         R: IntoRawReply + Send + 'static,
     {
         self.binary = true;
-        self.route(|router| router.with_transport_handler(BINARY, BinaryHandler(handler)))
+        self.map_router(|router| router.with_transport_handler(BINARY, BinaryHandler(handler)))
     }
 
     /// Its configuration.
@@ -247,15 +195,6 @@ impl WsProvider {
         response
     }
 
-    fn route(mut self, add: impl FnOnce(Router) -> Router) -> Self {
-        self.router = add(self.router);
-        if self.core.take().is_some() {
-            let name = self.config.name;
-            self.router.refuse(format!("a handler of the provider \"{name}\" was added after the provider was used"));
-        }
-        self
-    }
-
     fn core(&self) -> &Core {
         self.core.get_or_init(|| {
             let router = self.router.clone().with_room_events();
@@ -263,6 +202,17 @@ impl WsProvider {
             let settings = Arc::new(Settings::new(&self.config, self.text, self.binary));
             Core { dispatcher, settings, sessions: TaskTracker::new() }
         })
+    }
+}
+
+impl Handlers for WsProvider {
+    fn map_router(mut self, change: impl FnOnce(Router) -> Router) -> Self {
+        self.router = change(self.router);
+        if self.core.take().is_some() {
+            let name = self.config.name;
+            self.router.refuse(format!("a handler of the provider \"{name}\" was added after the provider was used"));
+        }
+        self
     }
 }
 

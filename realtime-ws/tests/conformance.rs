@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use realtime_core::RealtimeProvider;
+use realtime_core::{Handlers, RealtimeProvider};
 use realtime_http::{HttpProvider, serve};
 use realtime_testkit::WsClient;
 use realtime_testkit::conformance::{ProviderUnderTest, Refused, Setup, Visitor};

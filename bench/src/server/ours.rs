@@ -141,11 +141,11 @@ impl Publisher for Ours {
 
 #[async_trait]
 impl Authenticator for FromQuery {
-    async fn authenticate(&self, request: &ConnectRequest<'_>) -> Result<Identity, Refusal> {
+    async fn authenticate(&self, request: &ConnectRequest) -> Result<Identity, Refusal> {
         let Some(user) = request.query("user") else { return Ok(Identity::anonymous()) };
         let identity = Identity::user(&*user);
         Ok(match request.query("tenant") {
-            Some(tenant) => identity.tenant(&*tenant),
+            Some(tenant) => identity.with_tenant(&*tenant),
             None => identity,
         })
     }

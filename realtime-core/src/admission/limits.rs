@@ -337,9 +337,9 @@ mod tests {
     fn users_of_one_name_in_several_tenants_have_places_of_their_own() {
         let admission = admission(10, 1);
         let ann = || Identity::user("ann");
-        let places = [ann(), ann().tenant("acme"), ann().tenant("globex")].map(|ann| admission.admit(&ann));
+        let places = [ann(), ann().with_tenant("acme"), ann().with_tenant("globex")].map(|ann| admission.admit(&ann));
         assert!(places.iter().all(Result::is_ok));
-        assert_eq!(admission.admit(&ann().tenant("acme")).unwrap_err().kind(), RefusalKind::UserLimit);
+        assert_eq!(admission.admit(&ann().with_tenant("acme")).unwrap_err().kind(), RefusalKind::UserLimit);
     }
 
     #[test]

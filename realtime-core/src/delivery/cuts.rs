@@ -116,7 +116,7 @@ mod tests {
     #[test]
     fn cuts_count_for_each_user_of_each_tenant_and_record() {
         let mut cuts = Cuts::default();
-        let [ann, other, bob] = [Identity::user("ann"), Identity::user("ann").tenant("t"), Identity::user("bob")];
+        let [ann, other, bob] = [Identity::user("ann"), Identity::user("ann").with_tenant("t"), Identity::user("bob")];
         for _ in 0..MOST {
             assert!(!cuts.passes_over(at(7), LARGE + 1, &ann));
             cuts.count(at(7), &ann);

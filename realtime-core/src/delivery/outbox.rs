@@ -17,6 +17,7 @@ use crate::values::position::Position;
 
 /// What a session finds when it takes from its outbox.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Take {
     /// The connection is to be closed, for this reason; there is nothing more to take.
     Closed(CloseReason),

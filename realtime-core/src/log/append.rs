@@ -107,7 +107,7 @@ impl Shared {
     /// How the log knows that this is a repeat, if it is an event with a key.
     fn repeat_key(&self, providers: &Providers, body: &Body) -> Option<RepeatKey> {
         let Body::Event { target, event, .. } = body else { return None };
-        event.key()?;
+        event.idempotency_key()?;
         let feeds = self.feeds();
         let times = feeds.iter().filter(|feed| providers.mean(feed.provider())).map(|feed| feed.knows_repeats_for());
         RepeatKey::of(providers, target, event, times.max().unwrap_or_default())
@@ -116,7 +116,7 @@ impl Shared {
     /// What the sender of a record is told that the log has not taken, or may not have.
     fn refused(&self, error: AppendError, record: &Record) -> Error {
         tracing::debug!(event = %record.id, %error, "an append failed");
-        match (&error, record.event().and_then(|(_, event)| event.key())) {
+        match (&error, record.event().and_then(|(_, event)| event.idempotency_key())) {
             (AppendError::KeyReused, Some(key)) => return Error::KeyReused { key: key.to_owned() },
             (AppendError::Epoch, _) => self.look_wanted.notify_one(),
             _ => {}

@@ -106,6 +106,7 @@ pub trait Backplane: Send + Sync + 'static {
 
 /// What an append came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Appended {
     /// The place of the record with this id.
     pub position: Position,
@@ -113,6 +114,20 @@ pub struct Appended {
     pub id: EventId,
     /// Whether an earlier record has the same key, so that nothing was appended.
     pub repeated: bool,
+}
+
+impl Appended {
+    /// Creates the answer for a record that was appended.
+    pub fn new(position: Position, id: EventId) -> Self {
+        Self { position, id, repeated: false }
+    }
+
+    /// Marks the answer as that of an earlier record with the same key: nothing was appended.
+    #[must_use]
+    pub fn as_repeated(mut self) -> Self {
+        self.repeated = true;
+        self
+    }
 }
 
 /// Why an append has no position to answer.
@@ -146,6 +161,7 @@ impl AppendError {
 
 /// One record with its place.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Entry {
     /// Its place in the log.
     pub position: Position,
@@ -155,8 +171,16 @@ pub struct Entry {
     pub record: Stored,
 }
 
+impl Entry {
+    /// Creates an entry.
+    pub fn new(position: Position, id: EventId, record: impl Into<Stored>) -> Self {
+        Self { position, id, record: record.into() }
+    }
+}
+
 /// A log's life and extent.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct LogState {
     /// Its life; another one means that positions of before mean nothing.
     pub epoch: Epoch,

@@ -28,6 +28,7 @@ impl std::fmt::Display for NodeId {
 /// Which life of a node's entries in a directory: a directory that has lost them begins another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
+#[non_exhaustive]
 pub struct Incarnation(u64);
 
 impl Incarnation {
@@ -91,6 +92,7 @@ impl<T: Directory + ?Sized> Directory for Arc<T> {
 
 /// One step of a node's part of the directory.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub enum DirectoryChange {
     /// A connection came.
     Online(Presence),
@@ -101,6 +103,7 @@ pub enum DirectoryChange {
 /// One connection, as the directory knows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct Presence {
     /// The connection.
     pub connection: ConnectionId,
@@ -115,7 +118,26 @@ pub struct Presence {
 }
 
 impl Presence {
-    /// A connection of this node.
+    /// Creates the entry of a connection without a user and a tenant.
+    pub fn new(connection: ConnectionId, provider: impl Into<String>, since: SystemTime) -> Self {
+        Self { connection, provider: provider.into(), user: None, tenant: None, since }
+    }
+
+    /// Sets the user.
+    #[must_use]
+    pub fn with_user(mut self, user: impl Into<String>) -> Self {
+        self.user = Some(user.into());
+        self
+    }
+
+    /// Sets the tenant.
+    #[must_use]
+    pub fn with_tenant(mut self, tenant: impl Into<String>) -> Self {
+        self.tenant = Some(tenant.into());
+        self
+    }
+
+    /// Creates the entry of a connection of this node.
     pub(crate) fn of(info: &ConnectionInfo, since: SystemTime) -> Self {
         Self {
             connection: info.id,

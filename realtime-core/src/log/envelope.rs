@@ -147,7 +147,7 @@ fn encode(record: &Record) -> Bytes {
                 name: event.name().into(),
                 shape: Shape::of(event.payload()),
                 volatile: event.is_volatile(),
-                latest: event.latest().cloned(),
+                latest: event.latest_key().cloned(),
                 widen: *widen,
             };
             (kind, Some(event.payload()))
@@ -236,8 +236,8 @@ mod tests {
         let id = crate::values::connection::ConnectionId::random();
         let target = Target::room_in("acme", "räume").except_connection(id).except_user("u").except_user_in("t", "v");
         let event = Event::json("chat", "a\"\n\r\0b").unwrap();
-        let latest = Event::json("price", &1).unwrap().latest_key("a price").unwrap();
-        let attached = Event::with_attachments("f", &[0, 1], [Bytes::from_static(b"one"), Bytes::new()]).unwrap();
+        let latest = Event::json("price", &1).unwrap().with_latest_key("a price");
+        let attached = Event::attached("f", &[0, 1], [Bytes::from_static(b"one"), Bytes::new()]).unwrap();
         let to_all = |event| record(Body::Event { target: Target::all(), event, widen: false });
         vec![
             record(Body::Event { target: target.clone(), event: event.clone(), widen: true }),

@@ -25,7 +25,7 @@ impl RepeatKey {
     /// The key of an event for these providers, if it has one.
     pub(crate) fn of(providers: &Providers, target: &Target, event: &Event, keep: Duration) -> Option<Self> {
         let mut key = Sha256::new();
-        add(&mut key, event.key()?.as_bytes());
+        add(&mut key, event.idempotency_key()?.as_bytes());
         let mut names: Vec<_> = providers.names().unwrap_or_default().iter().collect();
         names.sort_unstable();
         // All are not none.
@@ -34,7 +34,7 @@ impl RepeatKey {
         let mut content = Sha256::new();
         add(&mut content, &serde_json::to_vec(target).unwrap_or_default());
         add(&mut content, event.name().as_bytes());
-        add(&mut content, event.latest().map_or(&[], |latest| latest.as_bytes()));
+        add(&mut content, event.latest_key().map_or(&[], |latest| latest.as_bytes()));
         let payload = event.payload();
         add(&mut content, if payload.is_binary() { b"bytes" } else { b"json" });
         std::iter::once(payload.bytes()).chain(payload.attachments()).for_each(|part| add(&mut content, part));
@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     fn of(providers: &Providers, target: &Target, event: Event) -> RepeatKey {
-        let event = event.idempotency_key("k").unwrap();
+        let event = event.with_idempotency_key("k");
         RepeatKey::of(providers, target, &event, Duration::ZERO).unwrap()
     }
 
@@ -78,7 +78,7 @@ mod tests {
 
     #[test]
     fn target_name_and_payload_are_the_content() {
-        let attached = |bytes| Event::with_attachments("e", &1, [Bytes::from_static(bytes)]).unwrap();
+        let attached = |bytes| Event::attached("e", &1, [Bytes::from_static(bytes)]).unwrap();
         let all = [
             (Target::all(), Event::json("e", &1).unwrap()),
             (Target::all(), Event::json("e", &2).unwrap()),
@@ -86,7 +86,7 @@ mod tests {
             (Target::all(), Event::binary("e", "1").unwrap()),
             (Target::all(), attached(b"x")),
             (Target::all(), attached(b"y")),
-            (Target::all(), Event::json("e", &1).unwrap().latest_key("l").unwrap()),
+            (Target::all(), Event::json("e", &1).unwrap().with_latest_key("l")),
             (Target::user("u"), Event::json("e", &1).unwrap()),
             (Target::user("u").except_user("v"), Event::json("e", &1).unwrap()),
         ];

@@ -9,6 +9,7 @@ use crate::log::record::Record;
 
 /// A record as a backplane gives it back: the value that was appended, where that is still in this process, or its bytes.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub enum Stored {
     /// The record itself.
     Value(Arc<Record>),
@@ -19,6 +20,7 @@ pub enum Stored {
 /// Why bytes are no record.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(transparent)]
+#[non_exhaustive]
 pub struct RecordError(EnvelopeError);
 
 impl Stored {

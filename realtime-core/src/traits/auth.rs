@@ -1,5 +1,7 @@
 use std::borrow::Cow;
+use std::future::Future;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use http::header::{AUTHORIZATION, COOKIE, HeaderValue};
@@ -10,91 +12,125 @@ use crate::values::connection::ConnectionId;
 use crate::values::identity::Identity;
 use crate::values::refusal::Refusal;
 
-/// Says who is connecting.
+/// Identifies the user behind a request to connect.
+///
+/// A type of the application's, or an async closure:
+///
+/// ```
+/// use realtime_core::{Authenticator, ConnectRequest, Identity, Refusal};
+///
+/// fn authenticator() -> impl Authenticator {
+///     async |request: ConnectRequest| match request.token().as_deref() {
+///         Some("secret") => Ok(Identity::user("ann")),
+///         _ => Err(Refusal::unauthorized("unknown token")),
+///     }
+/// }
+/// ```
 #[async_trait]
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not an authenticator",
+    label = "expected an `Authenticator`",
+    note = "an authenticator is a type with `#[async_trait] impl Authenticator for …`, or a closure \
+            `async |request: ConnectRequest| -> Result<Identity, Refusal> {{ … }}` that captures nothing by reference"
+)]
 pub trait Authenticator: Send + Sync + 'static {
-    /// The identity behind this request.
+    /// Returns the identity behind this request.
     ///
     /// # Errors
     /// A [`Refusal`], whose message the client reads: keep secrets out of it.
-    async fn authenticate(&self, request: &ConnectRequest<'_>) -> Result<Identity, Refusal>;
+    async fn authenticate(&self, request: &ConnectRequest) -> Result<Identity, Refusal>;
 }
 
-/// Lets everybody in as nobody: what `allow_anonymous()` uses.
+#[async_trait]
+#[diagnostic::do_not_recommend]
+impl<F, Fut> Authenticator for F
+where
+    F: Fn(ConnectRequest) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<Identity, Refusal>> + Send,
+{
+    async fn authenticate(&self, request: &ConnectRequest) -> Result<Identity, Refusal> {
+        self(request.clone()).await
+    }
+}
+
+/// The authenticator of `allow_anonymous()`: accepts every client as anonymous.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Anonymous;
 
 #[async_trait]
 impl Authenticator for Anonymous {
-    async fn authenticate(&self, _: &ConnectRequest<'_>) -> Result<Identity, Refusal> {
+    async fn authenticate(&self, _: &ConnectRequest) -> Result<Identity, Refusal> {
         Ok(Identity::anonymous())
     }
 }
 
-/// A request to connect, as an [`Authenticator`] sees it.
-#[derive(Clone, Copy)]
-pub struct ConnectRequest<'a> {
-    parts: &'a Parts,
+/// A request to connect, as an [`Authenticator`] sees it. Cheap to clone.
+#[derive(Clone)]
+pub struct ConnectRequest {
+    parts: Arc<Parts>,
     address: Option<IpAddr>,
-    auth: Option<&'a Value>,
+    auth: Option<Arc<Value>>,
     provider: &'static str,
 }
 
-impl<'a> ConnectRequest<'a> {
-    /// A request without a Socket.IO `auth` value.
-    pub fn new(provider: &'static str, parts: &'a Parts) -> Self {
-        Self { parts, address: None, auth: None, provider }
+impl ConnectRequest {
+    /// Creates a request without a Socket.IO `auth` value.
+    pub fn new(provider: &'static str, parts: &Parts) -> Self {
+        Self { parts: Arc::new(parts.clone()), address: None, auth: None, provider }
     }
 
-    /// Adds the client's address.
+    /// Sets the client's address.
+    #[must_use]
     pub fn with_address(mut self, address: Option<IpAddr>) -> Self {
         self.address = address;
         self
     }
 
-    /// Adds what a Socket.IO client passed as `auth`.
-    pub fn with_auth(mut self, auth: Option<&'a Value>) -> Self {
-        self.auth = auth;
+    /// Sets what a Socket.IO client passed as `auth`.
+    #[must_use]
+    pub fn with_auth(mut self, auth: Option<Value>) -> Self {
+        self.auth = auth.map(Arc::new);
         self
     }
 
-    /// The provider that is asked.
+    /// Returns the name of the provider that the client connects with.
     pub fn provider(&self) -> &'static str {
         self.provider
     }
 
-    /// The client's address, where it is known: the one that trusted proxies tell, or the connection's own.
+    /// Returns the client's address, where it is known: the one that trusted proxies name, or the
+    /// TCP connection's own.
     pub fn address(&self) -> Option<IpAddr> {
         self.address
     }
 
-    /// Method, path, headers and extensions of the HTTP request.
-    pub fn parts(&self) -> &'a Parts {
-        self.parts
+    /// Returns method, path, headers and extensions of the HTTP request.
+    pub fn parts(&self) -> &Parts {
+        &self.parts
     }
 
-    /// What a Socket.IO client passed as `auth`.
-    pub fn auth(&self) -> Option<&'a Value> {
-        self.auth
+    /// Returns what a Socket.IO client passed as `auth`.
+    pub fn auth(&self) -> Option<&Value> {
+        self.auth.as_deref()
     }
 
-    /// The first value of a query parameter, decoded.
-    pub fn query(&self, name: &str) -> Option<Cow<'a, str>> {
+    /// Returns the first value of a query parameter, decoded.
+    pub fn query(&self, name: &str) -> Option<Cow<'_, str>> {
         self.query_all(name).next()
     }
 
-    /// All values of a query parameter, decoded.
-    pub fn query_all(&self, name: &str) -> impl Iterator<Item = Cow<'a, str>> {
+    /// Returns all values of a query parameter, decoded.
+    pub fn query_all<'a>(&'a self, name: &str) -> impl Iterator<Item = Cow<'a, str>> {
         self.query_pairs().filter(move |(key, _)| key == name).map(|(_, value)| value)
     }
 
-    /// All parameters of the query in their order, decoded.
-    pub fn query_pairs(&self) -> impl Iterator<Item = (Cow<'a, str>, Cow<'a, str>)> {
+    /// Returns all parameters of the query in their order, decoded.
+    pub fn query_pairs(&self) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
         form_urlencoded::parse(self.parts.uri.query().unwrap_or_default().as_bytes())
     }
 
-    /// A cookie's value, if it is UTF-8. Other cookies beside it may hold any bytes.
-    pub fn cookie(&self, name: &str) -> Option<&'a str> {
+    /// Returns a cookie's value, if it is UTF-8. Other cookies may hold any bytes.
+    pub fn cookie(&self, name: &str) -> Option<&str> {
         let lines = self.parts.headers.get_all(COOKIE).into_iter().map(HeaderValue::as_bytes);
         lines.flat_map(|line| line.split(|byte| *byte == b';')).find_map(|cookie| {
             let cookie = std::str::from_utf8(cookie.trim_ascii()).ok()?;
@@ -103,20 +139,22 @@ impl<'a> ConnectRequest<'a> {
         })
     }
 
-    /// A string in the Socket.IO `auth` object.
-    pub fn auth_text(&self, name: &str) -> Option<&'a str> {
-        self.auth?.get(name)?.as_str()
+    /// Returns a string in the Socket.IO `auth` object.
+    pub fn auth_text(&self, name: &str) -> Option<&str> {
+        self.auth()?.get(name)?.as_str()
     }
 
-    /// The connection that a client says it was before it was cut: `connectionId` in Socket.IO's `auth` or in the query, as it was
-    /// told in `connected`. Nothing for what is no such id.
+    /// Returns the connection that a client says it was before it was disconnected: `connectionId` in
+    /// Socket.IO's `auth` or in the query, as it received it in `connected`. `None` for anything that
+    /// is not such an id.
     pub fn former_connection(&self) -> Option<ConnectionId> {
         const NAME: &str = "connectionId";
         self.auth_text(NAME).map(Cow::Borrowed).or_else(|| self.query(NAME))?.parse().ok()
     }
 
-    /// The token: `Authorization: Bearer …`, the cookie `token`, `?token=`, or Socket.IO's `auth.token`, in this order.
-    pub fn token(&self) -> Option<Cow<'a, str>> {
+    /// Returns the token: `Authorization: Bearer …`, the cookie `token`, `?token=`, or Socket.IO's
+    /// `auth.token`, in this order.
+    pub fn token(&self) -> Option<Cow<'_, str>> {
         self.bearer()
             .or_else(|| self.cookie("token"))
             .map(Cow::Borrowed)
@@ -124,14 +162,14 @@ impl<'a> ConnectRequest<'a> {
             .or_else(|| self.auth_text("token").map(Cow::Borrowed))
     }
 
-    fn bearer(&self) -> Option<&'a str> {
+    fn bearer(&self) -> Option<&str> {
         let value = std::str::from_utf8(self.parts.headers.get(AUTHORIZATION)?.as_bytes()).ok()?;
         let (scheme, token) = value.split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
     }
 }
 
-impl std::fmt::Debug for ConnectRequest<'_> {
+impl std::fmt::Debug for ConnectRequest {
     /// Names the request without its query, headers and `auth`, which may hold secrets.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ConnectRequest")
@@ -156,13 +194,13 @@ mod tests {
     fn the_token_is_found_in_each_place_and_in_this_order() {
         let auth = serde_json::json!({"token": "d"});
         let all = parts("/sse?token=c%20c", &[("authorization", "bearer a"), ("cookie", "x=1; token=\"b\"")]);
-        assert_eq!(ConnectRequest::new("sse", &all).with_auth(Some(&auth)).token().as_deref(), Some("a"));
+        assert_eq!(ConnectRequest::new("sse", &all).with_auth(Some(auth.clone())).token().as_deref(), Some("a"));
         let cookie = parts("/sse?token=c%20c", &[("authorization", "Basic a"), ("cookie", "x=1; token=\"b\"")]);
         assert_eq!(ConnectRequest::new("sse", &cookie).token().as_deref(), Some("b"));
         let query = parts("/sse?token=c%20c", &[]);
         assert_eq!(ConnectRequest::new("sse", &query).token().as_deref(), Some("c c"));
         let none = parts("/sse", &[]);
-        assert_eq!(ConnectRequest::new("sse", &none).with_auth(Some(&auth)).token().as_deref(), Some("d"));
+        assert_eq!(ConnectRequest::new("sse", &none).with_auth(Some(auth.clone())).token().as_deref(), Some("d"));
         assert_eq!(ConnectRequest::new("sse", &none).token(), None);
     }
 

@@ -8,16 +8,21 @@ use serde::de::DeserializeOwned;
 use crate::traits::context::Context;
 use crate::values::event::Payload;
 use crate::values::handler_error::HandlerError;
-use crate::values::inbound::Inbound;
+use crate::values::inbound::{Inbound, InboundPayload};
 use crate::values::receipt::Receipt;
 
-/// Handles events from clients.
+/// A handler of events from clients; a closure becomes one by `on` of [`Handlers`](crate::Handlers).
 #[async_trait]
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not an event handler",
+    label = "expected a type that implements `Handler`",
+    note = "give a closure to `on(name, async |cx: Context, payload: T| {{ … }})` instead"
+)]
 pub trait Handler: Send + Sync + 'static {
-    /// Handles one event; what it returns is the answer, if the client asked for one.
+    /// Handles one event and returns the answer, which the client gets if it asked for one.
     ///
     /// # Errors
-    /// A [`HandlerError`], which the client is told.
+    /// A [`HandlerError`], which the client gets instead.
     async fn call(&self, cx: Context, inbound: Inbound) -> Result<Option<Payload>, HandlerError>;
 }
 
@@ -25,13 +30,43 @@ pub trait Handler: Send + Sync + 'static {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reply<T>(pub T);
 
-/// What a handler may return: nothing, a [`Reply`], a payload, or a `Result` of these.
+/// The values that a handler may return: nothing, a [`Reply`], a payload, or an `Option` or a `Result`
+/// of these.
+#[diagnostic::on_unimplemented(
+    message = "a handler cannot return `{Self}`",
+    label = "this handler's result is no answer",
+    note = "wrap the value that answers the client: `Reply(value)`",
+    note = "a handler returns `()`, `Reply(value)`, a `Payload`, the `Receipt` of a send, or an `Option` or `Result` of one"
+)]
 pub trait IntoReply {
-    /// The answer, if there is one.
+    /// Returns the answer, if there is one.
     ///
     /// # Errors
-    /// What the client is told instead.
+    /// The error that the client gets instead.
     fn into_reply(self) -> Result<Option<Payload>, HandlerError>;
+}
+
+/// The types that a handler can read an event's payload as: all that implement
+/// [`Deserialize`](serde::Deserialize).
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be read from an event's payload",
+    label = "expected a type that implements `serde::Deserialize`",
+    note = "a handler takes the payload itself, no extractor: `async |cx: Context, message: Message|`, not `Json<Message>` or `State<_>`",
+    note = "derive it: `#[derive(serde::Deserialize)]`; state is read with `cx.state::<T>()?`"
+)]
+pub trait FromPayload: Sized + Send + 'static {
+    /// Reads a payload.
+    ///
+    /// # Errors
+    /// A [`HandlerError`] with the code `invalid_payload`.
+    fn from_payload(payload: &InboundPayload) -> Result<Self, HandlerError>;
+}
+
+#[diagnostic::do_not_recommend]
+impl<T: DeserializeOwned + Send + 'static> FromPayload for T {
+    fn from_payload(payload: &InboundPayload) -> Result<Self, HandlerError> {
+        Ok(payload.json()?)
+    }
 }
 
 impl IntoReply for () {
@@ -40,7 +75,7 @@ impl IntoReply for () {
     }
 }
 
-/// So that a handler can end with a send; the receipt stays on the server.
+/// Lets a handler end with `.send(..).await`; the receipt is not sent to the client.
 impl IntoReply for Receipt {
     fn into_reply(self) -> Result<Option<Payload>, HandlerError> {
         Ok(None)
@@ -88,17 +123,17 @@ impl<F, T> FnHandler<F, T> {
 impl<F, T, Fut, R> Handler for FnHandler<F, T>
 where
     F: Fn(Context, T) -> Fut + Send + Sync + 'static,
-    T: DeserializeOwned + Send + 'static,
+    T: FromPayload,
     Fut: Future<Output = R> + Send + 'static,
     R: IntoReply + Send + 'static,
 {
     async fn call(&self, cx: Context, inbound: Inbound) -> Result<Option<Payload>, HandlerError> {
-        let payload = inbound.payload.json()?;
+        let payload = T::from_payload(&inbound.payload)?;
         (self.function)(cx, payload).await.into_reply()
     }
 }
 
-/// A function that sees the whole inbound event as a [`Handler`].
+/// A function of the whole inbound event as a [`Handler`].
 pub(crate) struct RawHandler<F>(pub(crate) F);
 
 #[async_trait]

@@ -81,7 +81,7 @@ impl Outgoing {
     /// # Errors
     /// Those of [`Event`]'s constructors and [`RealtimeBroadcast::send`](crate::RealtimeBroadcast::send).
     pub async fn send_payload(self, event: &str, payload: Payload) -> Result<Receipt> {
-        let event = Event::with_checked_payload(event, payload)?;
+        let event = Event::from_payload(event, payload)?;
         self.send_event(event).await
     }
 

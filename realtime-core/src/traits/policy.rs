@@ -1,37 +1,75 @@
+use std::future::Future;
+
 use async_trait::async_trait;
 
 use crate::traits::context::Context;
 
-/// Which rooms a client may enter by naming them itself. Rooms the server joins a user to are not asked about.
+/// Decides which rooms a client may enter by naming them. The policy is not asked about rooms that the
+/// server joins a user to.
+///
+/// A type of the application's, or an async closure:
+///
+/// ```
+/// use realtime_core::{Context, RoomAccess, RoomPolicy};
+///
+/// fn policy() -> impl RoomPolicy {
+///     async |cx: Context, room: String| match cx.identity().tenant_name() {
+///         Some(tenant) if room.starts_with(tenant) => RoomAccess::Allow,
+///         _ => RoomAccess::Deny,
+///     }
+/// }
+/// ```
 #[async_trait]
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a room policy",
+    label = "expected a `RoomPolicy`",
+    note = "a room policy is `AllowRooms`, a type with `#[async_trait] impl RoomPolicy for …`, or a closure \
+            `async |cx: Context, room: String| -> RoomAccess {{ … }}` that captures nothing by reference"
+)]
 pub trait RoomPolicy: Send + Sync + 'static {
-    /// Decides for one room, whose name has been checked. For the rooms that a client names when it connects it is asked before
-    /// the connection is there: what is sent to that does not come then, and it is in no room yet.
+    /// Decides for one room, whose name has been checked. For the rooms that a client names when it
+    /// connects the policy is asked before the connection exists: what is sent to it is not delivered
+    /// then, and it is in no room yet.
     async fn access(&self, cx: &Context, room: &str) -> RoomAccess;
 
-    /// What a developer should know where it denies: it goes to the log, and in debug builds to the client too. By default
-    /// nothing.
+    /// Returns what a developer should know where the policy denies: a hint for the log, and in debug
+    /// builds for the client too. By default nothing.
     fn hint(&self) -> Option<&'static str> {
         None
     }
 }
 
-/// The answer of a [`RoomPolicy`].
+#[async_trait]
+#[diagnostic::do_not_recommend]
+impl<F, Fut> RoomPolicy for F
+where
+    F: Fn(Context, String) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = RoomAccess> + Send,
+{
+    async fn access(&self, cx: &Context, room: &str) -> RoomAccess {
+        self(cx.clone(), room.to_owned()).await
+    }
+}
+
+/// The decision of a [`RoomPolicy`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum RoomAccess {
-    /// In; a resuming client also gets what the room was sent since its place, as a member or not.
+    /// The client enters; one that resumes also gets what the room was sent since its position, as a
+    /// member or not.
     ///
-    /// A client keeps its places for as long as the window reaches. One that was put out of a room and is let in again gets what
-    /// the room was sent in between, from the moment of [`leave_room`](crate::RoomMembership::leave_room) on if that was how
-    /// it was put out: where that is not for it, answer [`RoomAccess::AllowFromNow`].
+    /// A client keeps its cursors for as long as the window reaches. One that was removed from a room
+    /// and enters again gets what the room was sent in between, from the moment of
+    /// [`leave_room`](crate::RoomMembership::leave_room) on if that was how it was removed: where
+    /// that is not for it, answer [`RoomAccess::AllowFromNow`].
     Allow,
-    /// In, but only what is sent from now on.
+    /// The client enters, but gets only what is sent from this moment on.
     AllowFromNow,
-    /// Not in.
+    /// The client does not enter.
     Deny,
 }
 
-/// The default: no client enters a room by naming it.
+/// The default policy: no client enters a room by naming it.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct DenyRooms;
 
@@ -46,10 +84,10 @@ impl RoomPolicy for DenyRooms {
     }
 }
 
-/// Every client may enter every room: for demos and rooms that hold no secrets.
+/// The policy that lets every client enter every room: for demos and rooms that hold no secrets.
 ///
-/// With the place of a time when it was a member, a client also gets what the room was sent after it was put out, see
-/// [`RoomAccess::Allow`].
+/// With a cursor from when it was a member, a client also gets what the room was sent after it was
+/// removed, see [`RoomAccess::Allow`].
 #[derive(Clone, Copy, Debug, Default)]
 pub struct AllowRooms;
 

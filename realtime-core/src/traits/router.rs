@@ -3,10 +3,9 @@ use std::future::Future;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
-use serde::de::DeserializeOwned;
 
 use crate::traits::context::Context;
-use crate::traits::handler::{FnHandler, Handler, IntoReply, RawHandler};
+use crate::traits::handler::{FnHandler, FromPayload, Handler, IntoReply, RawHandler};
 use crate::values::error::Error;
 use crate::values::event::Payload;
 use crate::values::handler_error::HandlerError;
@@ -37,10 +36,10 @@ impl Router {
     ///
     /// A second handler of the same name, and one of a name that no client can send ([`crate::spi::RESERVED_EVENTS`], but for
     /// `subscribe` and `unsubscribe`, and what breaks the rules of names), is refused by [`Router::check`].
-    pub fn on<T, F, Fut, R>(self, name: impl Into<Arc<str>>, handler: F) -> Self
+    pub fn on<T, F, Fut, R>(self, name: impl AsRef<str>, handler: F) -> Self
     where
         F: Fn(Context, T) -> Fut + Send + Sync + 'static,
-        T: DeserializeOwned + Send + 'static,
+        T: FromPayload,
         Fut: Future<Output = R> + Send + 'static,
         R: IntoReply + Send + 'static,
     {
@@ -48,7 +47,7 @@ impl Router {
     }
 
     /// Handles events of this name, seeing them whole: JSON text, attachments, the ack's number.
-    pub fn on_raw<F, Fut, R>(self, name: impl Into<Arc<str>>, handler: F) -> Self
+    pub fn on_raw<F, Fut, R>(self, name: impl AsRef<str>, handler: F) -> Self
     where
         F: Fn(Context, Inbound) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = R> + Send + 'static,
@@ -58,12 +57,12 @@ impl Router {
     }
 
     /// Handles events of this name.
-    pub fn with_handler(mut self, name: impl Into<Arc<str>>, handler: impl Handler) -> Self {
-        let name = name.into();
-        if let Err(error) = check_inbound_name(&name) {
-            self.refuse(format!("on({:?}, …): {error}", shorten(&name)));
+    pub fn with_handler(mut self, name: impl AsRef<str>, handler: impl Handler) -> Self {
+        let name = name.as_ref();
+        if let Err(error) = check_inbound_name(name) {
+            self.refuse(format!("on({:?}, …): {error}", shorten(name)));
         }
-        self.insert(name, handler)
+        self.insert(name.into(), handler)
     }
 
     /// Handles what a transport itself passes on under this name, which no client can send.

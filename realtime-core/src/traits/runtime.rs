@@ -21,6 +21,7 @@ use crate::values::states::States;
 
 /// What a service gives each of its providers.
 #[derive(Clone)]
+#[non_exhaustive]
 pub struct Runtime {
     /// This node.
     pub node: NodeId,
@@ -53,13 +54,18 @@ pub struct Runtime {
 pub const DECISION_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Runtime {
-    /// One node in memory, anonymous clients, no rooms by the clients' own choice, no limits but the providers': what tests start
-    /// from.
+    /// Creates a runtime in memory for anonymous clients: what tests start from.
     pub fn in_memory() -> Self {
+        Self::new(Log::new(Arc::new(MemoryBackplane::default())), Arc::new(Anonymous))
+    }
+
+    /// Creates a runtime over this log with a new node id: a directory in memory, no rooms by the
+    /// clients' own choice, no handlers, no limits but the providers'.
+    pub fn new(log: Log, authenticator: Arc<dyn Authenticator>) -> Self {
         Self {
             node: NodeId::random(),
-            log: Log::new(Arc::new(MemoryBackplane::default())),
-            authenticator: Arc::new(Anonymous),
+            log,
+            authenticator,
             policy: Arc::new(DenyRooms),
             tracker: Tracker::new(Arc::new(MemoryDirectory::new())),
             router: Router::new(),
@@ -77,7 +83,7 @@ impl Runtime {
     /// # Errors
     /// The authenticator's [`Refusal`]; [`RefusalKind::Internal`] when it panicked, [`RefusalKind::Unavailable`] when it took too
     /// long, both logged; what an identity that cannot connect is refused with.
-    pub async fn identify(&self, request: &ConnectRequest<'_>) -> Result<Identity, Refusal> {
+    pub async fn identify(&self, request: &ConnectRequest) -> Result<Identity, Refusal> {
         // The call itself may panic too.
         let asked = AssertUnwindSafe(async { self.authenticator.authenticate(request).await }).catch_unwind();
         let identity = match tokio::time::timeout(self.decision_timeout, asked).await {

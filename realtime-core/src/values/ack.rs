@@ -21,6 +21,7 @@ use crate::values::inbound::InboundPayload;
 
 /// What one connection did with an ask.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct AckReply {
     /// The connection.
     pub connection: ConnectionId,
@@ -37,6 +38,7 @@ pub struct AckReply {
 /// How an ask ended for one connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub enum AckStatus {
     /// It answered in time.
     Answered,

@@ -41,6 +41,7 @@ impl std::str::FromStr for ConnectionId {
 
 /// What is known of a connection from outside its session: for hooks, logs and stats.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct ConnectionInfo {
     /// The connection's id.
     pub id: ConnectionId,

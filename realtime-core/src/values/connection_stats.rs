@@ -5,6 +5,7 @@ use crate::values::connection::ConnectionId;
 /// How one connection stands now, and what became of what was for it since it came.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct ConnectionStats {
     /// Its id.
     pub connection: ConnectionId,

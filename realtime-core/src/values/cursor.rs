@@ -35,6 +35,7 @@ impl Epoch {
 
 /// What tells the record at a place from another one that was there before a log lost records: 32 random bits of its id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub struct Mark(u32);
 
 impl Mark {
@@ -70,6 +71,7 @@ pub enum CursorError {
 
 /// What makes the cursors of one life of a log, and tells them from made-up ones.
 #[derive(Clone)]
+#[non_exhaustive]
 pub struct Life {
     epoch: Epoch,
     /// With the key worked in already, so that a cursor costs two blocks.

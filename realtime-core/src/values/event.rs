@@ -6,15 +6,16 @@ use serde::Serialize;
 use crate::values::error::{Error, Result};
 use crate::values::name::{check_event_name, check_name};
 
-/// What an event carries; bytes are shared, a clone copies nothing.
+/// The payload of an event; bytes are shared, a clone copies nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Payload {
     /// One JSON value, serialised.
     Json(Bytes),
     /// Any bytes.
     Binary(Bytes),
-    /// One JSON value with bytes in it, which stand as `{"_placeholder":true,"num":N}`, N being their place in the list
-    /// (as in the Socket.IO protocol, revision 5).
+    /// One JSON value with bytes in it, which stand as `{"_placeholder":true,"num":N}`, N being their
+    /// index in the list (as in the Socket.IO protocol, revision 5).
     Attached {
         /// The JSON text.
         json: Bytes,
@@ -34,14 +35,14 @@ impl Payload {
             .map_err(|error| Error::InvalidPayload(error.into()))
     }
 
-    /// The JSON text, or the bytes of [`Payload::Binary`].
+    /// Returns the JSON text, or the bytes of [`Payload::Binary`].
     pub fn bytes(&self) -> &Bytes {
         match self {
             Self::Json(bytes) | Self::Binary(bytes) | Self::Attached { json: bytes, .. } => bytes,
         }
     }
 
-    /// The bytes beside the JSON text.
+    /// Returns the bytes in addition to the JSON text.
     pub fn attachments(&self) -> &[Bytes] {
         match self {
             Self::Json(_) | Self::Binary(_) => &[],
@@ -49,18 +50,18 @@ impl Payload {
         }
     }
 
-    /// Its size in bytes, attachments included.
+    /// Returns the size in bytes, attachments included.
     pub fn size(&self) -> usize {
         self.bytes().len() + self.attachments().iter().map(Bytes::len).sum::<usize>()
     }
 
-    /// Whether there are bytes in it that JSON cannot hold.
+    /// Returns whether the payload holds bytes, which JSON cannot.
     pub fn is_binary(&self) -> bool {
         !matches!(self, Self::Json(_))
     }
 }
 
-/// A name and a payload, to be delivered; durable unless made [`Event::volatile`].
+/// A name and a payload to deliver; durable unless made [`Event::volatile`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
     name: Arc<str>,
@@ -71,28 +72,29 @@ pub struct Event {
 }
 
 impl Event {
-    /// An event whose payload is this value as JSON, serialised here and never again.
+    /// Creates an event whose payload is this value as JSON, serialised here and never again.
     ///
     /// # Errors
     /// [`Error::InvalidName`], [`Error::ReservedName`], [`Error::InvalidPayload`].
-    pub fn json<T: Serialize + ?Sized>(name: impl Into<Arc<str>>, value: &T) -> Result<Self> {
+    pub fn json<T: Serialize + ?Sized>(name: impl AsRef<str>, value: &T) -> Result<Self> {
         Self::with_payload(name, Payload::json(value)?)
     }
 
-    /// An event whose payload is bytes.
+    /// Creates an event whose payload is bytes.
     ///
     /// # Errors
     /// [`Error::InvalidName`], [`Error::ReservedName`].
-    pub fn binary(name: impl Into<Arc<str>>, bytes: impl Into<Bytes>) -> Result<Self> {
+    pub fn binary(name: impl AsRef<str>, bytes: impl Into<Bytes>) -> Result<Self> {
         Self::with_payload(name, Payload::Binary(bytes.into()))
     }
 
-    /// An event whose payload is a JSON value with bytes in it, see [`Payload::Attached`].
+    /// Creates an event whose payload is a JSON value with bytes in it, see [`Payload::Attached`].
     ///
     /// # Errors
-    /// [`Error::InvalidName`], [`Error::ReservedName`], [`Error::InvalidPayload`] when the value has no JSON form.
-    pub fn with_attachments<T: Serialize + ?Sized>(
-        name: impl Into<Arc<str>>,
+    /// [`Error::InvalidName`], [`Error::ReservedName`]; [`Error::InvalidPayload`] when the value has no
+    /// JSON form.
+    pub fn attached<T: Serialize + ?Sized>(
+        name: impl AsRef<str>,
         value: &T,
         attachments: impl Into<Arc<[Bytes]>>,
     ) -> Result<Self> {
@@ -100,22 +102,24 @@ impl Event {
         Self::with_payload(name, Payload::Attached { json, attachments: attachments.into() })
     }
 
-    /// An event whose payload is JSON text already.
+    /// Creates an event whose payload is JSON text already.
     ///
     /// # Errors
-    /// [`Error::InvalidName`], [`Error::ReservedName`], [`Error::InvalidPayload`] when the text is not one JSON value.
-    pub fn raw_json(name: impl Into<Arc<str>>, json: impl Into<Bytes>) -> Result<Self> {
+    /// [`Error::InvalidName`], [`Error::ReservedName`]; [`Error::InvalidPayload`] when the text is not
+    /// one JSON value.
+    pub fn raw_json(name: impl AsRef<str>, json: impl Into<Bytes>) -> Result<Self> {
         let json = json.into();
         serde_json::from_slice::<&serde_json::value::RawValue>(&json)
             .map_err(|error| Error::InvalidPayload(error.into()))?;
         Self::with_payload(name, Payload::Json(json))
     }
 
-    /// An event with this payload, whose JSON text, if it has one, is checked.
+    /// Creates an event with this payload, whose JSON text, if it has one, is checked.
     ///
     /// # Errors
-    /// [`Error::InvalidName`], [`Error::ReservedName`], [`Error::InvalidPayload`] when the text is not one JSON value.
-    pub fn with_checked_payload(name: impl Into<Arc<str>>, payload: Payload) -> Result<Self> {
+    /// [`Error::InvalidName`], [`Error::ReservedName`]; [`Error::InvalidPayload`] when the text is not
+    /// one JSON value.
+    pub fn from_payload(name: impl AsRef<str>, payload: Payload) -> Result<Self> {
         if let Payload::Json(json) | Payload::Attached { json, .. } = &payload {
             serde_json::from_slice::<&serde_json::value::RawValue>(json)
                 .map_err(|error| Error::InvalidPayload(error.into()))?;
@@ -123,88 +127,98 @@ impl Event {
         Self::with_payload(name, payload)
     }
 
-    /// Makes it volatile: it skips the log, is never replayed, and is dropped for connections that are behind.
+    /// Makes the event volatile: it skips the log, is never replayed, and is dropped for connections
+    /// that are behind.
+    #[must_use]
     pub fn volatile(mut self) -> Self {
         self.volatile = true;
         self
     }
 
-    /// Gives it a key: within the window's age after the first event with this key over the same providers, it is not
-    /// delivered again, and the receipt has the first one's id and position ([`crate::Receipt::repeated`]). The log decides it, at
-    /// the append, for all nodes. It needs the log: a volatile event, an ask or an event for one connection with a key is
-    /// refused when it is sent ([`Error::Unsupported`]).
+    /// Sets the idempotency key: within the window's age after the first event with this key over the
+    /// same providers, the event is not delivered again, and the receipt has the first one's id and
+    /// position ([`crate::Receipt::repeated`]). The log decides it, at the append, for all nodes. It
+    /// needs the log: a volatile event, an ask or an event for one connection with a key is rejected
+    /// when it is sent ([`Error::Unsupported`]).
     ///
-    /// An event with another target, name or payload and the same key is refused ([`Error::KeyReused`]): where clients choose
-    /// keys, put the tenant or the user into them. A log remembers only so many keys
-    /// ([`crate::MemoryBackplane::with_keys`]).
+    /// An event with another target, name or payload and the same key is rejected
+    /// ([`Error::KeyReused`]): where clients choose keys, put the tenant or the user into them. A log
+    /// remembers only so many keys ([`crate::MemoryBackplane::with_keys`]).
     ///
-    /// # Errors
-    /// [`Error::InvalidName`] when the key breaks the rules of names.
-    pub fn idempotency_key(mut self, key: impl Into<Arc<str>>) -> Result<Self> {
-        let key = key.into();
-        check_name("idempotency key", &key)?;
-        self.idempotency_key = Some(key);
-        Ok(self)
+    /// A key that breaks the rules of names is rejected when the event is sent
+    /// ([`Error::InvalidName`]).
+    #[must_use]
+    pub fn with_idempotency_key(mut self, key: impl AsRef<str>) -> Self {
+        self.idempotency_key = Some(key.as_ref().into());
+        self
     }
 
-    /// Makes it one of a series of which only the newest matters (a price, a progress, a position on a map): a connection
-    /// that catches up gets it only if no newer event with the same key and the same target was there for it when it began
-    /// to read what it missed.
+    /// Makes the event one of a series of which only the newest matters (a price, a progress, a
+    /// position on a map): a connection that catches up gets it only if no newer event with the same
+    /// key and the same target was there for it when it began to read what it missed.
     ///
-    /// Connections that are live get every one. One that never catches up reads in passes, each over what has come
-    /// during the one before, and gets the newest of each: never none, however fast the series is renewed, and never one
-    /// that is older than the window. A volatile event, an ask or an event for one connection with such a key is refused
-    /// when it is sent ([`Error::Unsupported`]), for nobody catches up with those.
-    ///
-    /// # Errors
-    /// [`Error::InvalidName`] when the key breaks the rules of names.
-    pub fn latest_key(mut self, key: impl Into<Arc<str>>) -> Result<Self> {
-        let key = key.into();
-        check_name("latest key", &key)?;
-        self.latest_key = Some(key);
-        Ok(self)
+    /// Connections that are live get every one. One that never catches up reads in passes, each over
+    /// what has arrived during the one before, and gets the newest of each: never none, however fast
+    /// the series is renewed, and never one that is older than the window. A volatile event, an ask
+    /// or an event for one connection with such a key is rejected when it is sent
+    /// ([`Error::Unsupported`]), since no client catches up with those, and so is a key that breaks
+    /// the rules of names ([`Error::InvalidName`]).
+    #[must_use]
+    pub fn with_latest_key(mut self, key: impl AsRef<str>) -> Self {
+        self.latest_key = Some(key.as_ref().into());
+        self
     }
 
-    /// Its name.
+    /// Returns the name.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// What it carries.
+    /// Returns the payload.
     pub fn payload(&self) -> &Payload {
         &self.payload
     }
 
-    /// Whether it may be dropped.
+    /// Returns whether the event is volatile.
     pub fn is_volatile(&self) -> bool {
         self.volatile
     }
 
-    /// Its key, if it has one.
-    pub fn key(&self) -> Option<&str> {
+    /// Returns the idempotency key, if there is one.
+    pub fn idempotency_key(&self) -> Option<&str> {
         self.idempotency_key.as_deref()
     }
 
-    /// The key of the series of which only the newest matters, if it is of one.
-    pub fn latest(&self) -> Option<&Arc<str>> {
+    /// Returns the key of the series of which only the newest event matters, if there is one.
+    pub fn latest_key(&self) -> Option<&Arc<str>> {
         self.latest_key.as_ref()
     }
 
-    /// An event of the protocol itself (`connected`, `lost`, …): its name is reserved, so nobody else can make it.
+    /// Checks the keys; the name was checked when the event was created. Whatever sends an event calls
+    /// it first.
+    ///
+    /// # Errors
+    /// [`Error::InvalidName`] when a key breaks the rules of names.
+    pub fn check(&self) -> Result<()> {
+        self.idempotency_key().map_or(Ok(()), |key| check_name("idempotency key", key))?;
+        self.latest_key().map_or(Ok(()), |key| check_name("latest key", key))
+    }
+
+    /// Creates an event of the protocol itself (`connected`, `lost`, …), whose name is reserved.
     pub(crate) fn protocol<T: Serialize + ?Sized>(name: &'static str, value: &T) -> Self {
         let payload = Payload::json(value).unwrap_or_else(|_| Payload::Json(Bytes::from_static(b"null")));
         Self { name: name.into(), payload, volatile: false, idempotency_key: None, latest_key: None }
     }
 
-    /// An event read back from an envelope, whose name was checked when it was made.
+    /// Restores an event from an envelope; its name was checked when it was created.
     pub(crate) fn restored(name: Arc<str>, payload: Payload, volatile: bool, latest_key: Option<Arc<str>>) -> Self {
         Self { name, payload, volatile, idempotency_key: None, latest_key }
     }
 
-    fn with_payload(name: impl Into<Arc<str>>, payload: Payload) -> Result<Self> {
-        let name = name.into();
-        check_event_name(&name)?;
-        Ok(Self { name, payload, volatile: false, idempotency_key: None, latest_key: None })
+    fn with_payload(name: impl AsRef<str>, payload: Payload) -> Result<Self> {
+        let name = name.as_ref();
+        check_event_name(name)?;
+        Ok(Self { name: name.into(), payload, volatile: false, idempotency_key: None, latest_key: None })
     }
 }
 

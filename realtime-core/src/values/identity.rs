@@ -5,7 +5,8 @@ use crate::values::claims::Claims;
 use crate::values::name::check_name;
 use crate::values::refusal::Refusal;
 
-/// Who a connection belongs to: a user, a tenant, what else the application says of it, and until when that holds.
+/// The user and the tenant that a connection belongs to, what else the application knows of them,
+/// and until when that is valid.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Identity {
     user: Option<Arc<str>>,
@@ -15,30 +16,34 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// Nobody in particular: reached by sends to everyone, to rooms, and to its connection.
+    /// Creates an anonymous identity: matched by sends to everyone, to rooms and to a connection,
+    /// never by user or tenant.
     pub fn anonymous() -> Self {
         Self::default()
     }
 
-    /// This user, without a tenant.
-    pub fn user(user: impl Into<Arc<str>>) -> Self {
-        Self { user: Some(user.into()), ..Self::default() }
+    /// Creates the identity of a user without a tenant.
+    pub fn user(user: impl AsRef<str>) -> Self {
+        Self { user: Some(user.as_ref().into()), ..Self::default() }
     }
 
-    /// The same identity in this tenant.
-    pub fn tenant(mut self, tenant: impl Into<Arc<str>>) -> Self {
-        self.tenant = Some(tenant.into());
+    /// Sets the tenant.
+    #[must_use]
+    pub fn with_tenant(mut self, tenant: impl AsRef<str>) -> Self {
+        self.tenant = Some(tenant.as_ref().into());
         self
     }
 
-    /// The same identity, valid until then: the connection is closed at that time.
-    pub fn expires_at(mut self, at: SystemTime) -> Self {
+    /// Sets until when the identity is valid; its connections are closed at that time.
+    #[must_use]
+    pub fn with_expiry(mut self, at: SystemTime) -> Self {
         self.expires_at = Some(at);
         self
     }
 
-    /// The same identity with what else the application knows of it: roles, the session's id, a verified token. Handlers, hooks and
-    /// policies read it back. There is one value; a second one takes its place. It stays on this node, and is in no log.
+    /// Sets what else the application knows of the user: roles, the session's id, a verified
+    /// token. Handlers, hooks and policies read it back. There is one value; a second one replaces
+    /// it. It stays on this node, and is in no log.
     ///
     /// ```
     /// use realtime_core::Identity;
@@ -48,32 +53,33 @@ impl Identity {
     /// let identity = Identity::user("ann").with_claims(Roles(vec!["editor"]));
     /// assert!(identity.claims::<Roles>().is_some_and(|roles| roles.0.contains(&"editor")));
     /// ```
+    #[must_use]
     pub fn with_claims<T: Send + Sync + 'static>(mut self, claims: T) -> Self {
         self.claims = Some(Claims::new(claims));
         self
     }
 
-    /// What the authenticator said by [`Identity::with_claims`]; none if it said nothing, or in another type.
+    /// Returns the value of [`Identity::with_claims`], if there is one and it has this type.
     pub fn claims<T: Send + Sync + 'static>(&self) -> Option<&T> {
         self.claims.as_ref()?.get()
     }
 
-    /// The user's name, if there is one.
+    /// Returns the user's name, if there is one.
     pub fn user_name(&self) -> Option<&str> {
         self.user.as_deref()
     }
 
-    /// The tenant's name, if there is one.
+    /// Returns the tenant's name, if there is one.
     pub fn tenant_name(&self) -> Option<&str> {
         self.tenant.as_deref()
     }
 
-    /// Until when the identity holds, if it ends.
+    /// Returns until when the identity is valid, if that is limited.
     pub fn expiry(&self) -> Option<SystemTime> {
         self.expires_at
     }
 
-    /// Whether the identity's time is over.
+    /// Returns whether the identity has expired.
     pub fn is_expired(&self, now: SystemTime) -> bool {
         self.expires_at.is_some_and(|at| at <= now)
     }
@@ -86,7 +92,7 @@ impl Identity {
         self.tenant.as_ref()
     }
 
-    /// Refuses names that break the rules, and an identity that is over already.
+    /// Rejects names that break the rules, and an identity that has expired.
     pub(crate) fn check(&self) -> Result<(), Refusal> {
         for (what, name) in [("user", &self.user), ("tenant", &self.tenant)] {
             if let Some(name) = name {
@@ -108,7 +114,7 @@ mod tests {
     struct Token(&'static str);
 
     #[test]
-    fn claims_are_found_by_their_type_and_shown_nowhere() {
+    fn claims_are_found_by_type_and_hidden_from_debug() {
         let ann = Identity::user("ann");
         assert!(ann.claims::<Token>().is_none());
         let signed = ann.clone().with_claims(1_u32).with_claims(Token("secret"));
@@ -117,6 +123,6 @@ mod tests {
         assert!(!format!("{signed:?}").contains("secret"), "{signed:?}");
         assert_eq!(signed, signed.clone());
         assert_ne!(signed, ann);
-        assert_ne!(signed, ann.with_claims(Token("secret")), "who says the same may mean something else");
+        assert_ne!(signed, ann.with_claims(Token("secret")), "equal claims may have different meanings");
     }
 }

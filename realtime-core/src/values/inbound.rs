@@ -8,6 +8,7 @@ use crate::values::handler_error::HandlerError;
 
 /// A decoded event from a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Inbound {
     /// The event's name, as the client sent it.
     pub name: Arc<str>,

@@ -7,6 +7,7 @@ use crate::values::position::Position;
 
 /// What is known when a send resolves: the event is in the log and in this node's outboxes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Receipt {
     /// The event's id, given by the publisher.
     pub id: EventId,
@@ -56,8 +57,16 @@ impl Receipt {
     }
 }
 
+impl Delivered {
+    /// Creates the part of a delivery to connections that all have the event in their outbox.
+    pub fn queued(connections: usize) -> Self {
+        Self { matched: connections, queued: connections, dropped: 0 }
+    }
+}
+
 /// This node's part of a delivery. `queued` is not "received": only an ack is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Delivered {
     /// Connections the target matched.
     pub matched: usize,

@@ -9,6 +9,7 @@ use crate::values::refusal::RefusalKind;
 /// What one provider has done on this node since it started; counters only grow, gauges are of now.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
+#[non_exhaustive]
 pub struct Stats {
     /// Connections of now.
     pub connections: u64,

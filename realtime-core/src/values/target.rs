@@ -7,7 +7,7 @@ use crate::values::error::Result;
 use crate::values::identity::Identity;
 use crate::values::name::check_name;
 
-/// Who an event is for.
+/// The recipients of an event.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Target {
     scope: Scope,
@@ -23,6 +23,7 @@ pub struct Target {
 /// The set of connections a [`Target`] starts from.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Scope {
     /// Every connection.
     All,
@@ -47,66 +48,69 @@ pub enum Scope {
 }
 
 impl Target {
-    /// Everyone.
+    /// Addresses every connection.
     pub fn all() -> Self {
         Self::new(Scope::All)
     }
 
-    /// One connection. What is sent to it does not pass through the log: from another node it comes at most once, and is
-    /// not made up for after a loss.
+    /// Addresses one connection. What is sent to it does not pass through the log: from another node
+    /// it arrives at most once, and is not redelivered after a loss.
     pub fn connection(id: ConnectionId) -> Self {
         Self::new(Scope::Connection(id))
     }
 
-    /// The members of a room, whatever their tenant.
-    pub fn room(room: impl Into<Arc<str>>) -> Self {
-        Self::new(Scope::Room { name: room.into(), tenant: None })
+    /// Addresses the members of a room, whatever their tenant.
+    pub fn room(room: impl AsRef<str>) -> Self {
+        Self::new(Scope::Room { name: room.as_ref().into(), tenant: None })
     }
 
-    /// The members of a room who belong to this tenant.
-    pub fn room_in(tenant: impl Into<Arc<str>>, room: impl Into<Arc<str>>) -> Self {
-        Self::new(Scope::Room { name: room.into(), tenant: Some(tenant.into()) })
+    /// Addresses the members of a room that belong to this tenant.
+    pub fn room_in(tenant: impl AsRef<str>, room: impl AsRef<str>) -> Self {
+        Self::new(Scope::Room { name: room.as_ref().into(), tenant: Some(tenant.as_ref().into()) })
     }
 
-    /// Every connection of a tenant.
-    pub fn tenant(tenant: impl Into<Arc<str>>) -> Self {
-        Self::new(Scope::Tenant(tenant.into()))
+    /// Addresses every connection of a tenant.
+    pub fn tenant(tenant: impl AsRef<str>) -> Self {
+        Self::new(Scope::Tenant(tenant.as_ref().into()))
     }
 
-    /// Every connection of a user, whatever the tenant.
-    pub fn user(user: impl Into<Arc<str>>) -> Self {
-        Self::new(Scope::User { name: user.into(), tenant: None })
+    /// Addresses every connection of a user, whatever the tenant.
+    pub fn user(user: impl AsRef<str>) -> Self {
+        Self::new(Scope::User { name: user.as_ref().into(), tenant: None })
     }
 
-    /// Every connection of a user in this tenant.
-    pub fn user_in(tenant: impl Into<Arc<str>>, user: impl Into<Arc<str>>) -> Self {
-        Self::new(Scope::User { name: user.into(), tenant: Some(tenant.into()) })
+    /// Addresses every connection of a user in this tenant.
+    pub fn user_in(tenant: impl AsRef<str>, user: impl AsRef<str>) -> Self {
+        Self::new(Scope::User { name: user.as_ref().into(), tenant: Some(tenant.as_ref().into()) })
     }
 
-    /// The same target without this connection.
+    /// Excludes this connection.
+    #[must_use]
     pub fn except_connection(mut self, id: ConnectionId) -> Self {
         self.except_connections.push(id);
         self
     }
 
-    /// The same target without any connection of this user, whatever the tenant.
-    pub fn except_user(mut self, user: impl Into<Arc<str>>) -> Self {
-        self.except_users.push(user.into());
+    /// Excludes every connection of this user, whatever the tenant.
+    #[must_use]
+    pub fn except_user(mut self, user: impl AsRef<str>) -> Self {
+        self.except_users.push(user.as_ref().into());
         self
     }
 
-    /// The same target without any connection of this user in this tenant.
-    pub fn except_user_in(mut self, tenant: impl Into<Arc<str>>, user: impl Into<Arc<str>>) -> Self {
-        self.except_users_in.push((tenant.into(), user.into()));
+    /// Excludes every connection of this user in this tenant.
+    #[must_use]
+    pub fn except_user_in(mut self, tenant: impl AsRef<str>, user: impl AsRef<str>) -> Self {
+        self.except_users_in.push((tenant.as_ref().into(), user.as_ref().into()));
         self
     }
 
-    /// The set it starts from.
+    /// Returns the set of connections that the target starts from.
     pub fn scope(&self) -> &Scope {
         &self.scope
     }
 
-    /// Checks every name in it.
+    /// Checks every name in the target.
     ///
     /// # Errors
     /// [`crate::Error::InvalidName`].
@@ -130,19 +134,20 @@ impl Target {
         })
     }
 
-    /// Whether the tenant filter and the exceptions let this connection through; the scope's own set is not looked at.
+    /// Returns whether the tenant filter and the exceptions include this connection, without regard to
+    /// the scope's own set.
     pub fn lets(&self, id: ConnectionId, identity: &Identity) -> bool {
         self.tenant_only().is_none_or(|tenant| identity.tenant_name() == Some(tenant))
             && !self.excludes(id)
             && !identity.user_name().is_some_and(|user| self.excepts(identity.tenant_name(), user))
     }
 
-    /// Whether this connection is one of the exceptions.
+    /// Returns whether this connection is one of the exceptions.
     pub(crate) fn excludes(&self, id: ConnectionId) -> bool {
         self.except_connections.contains(&id)
     }
 
-    /// Whether [`Target::lets`] says yes to every connection.
+    /// Returns whether [`Target::lets`] includes every connection.
     pub(crate) fn lets_all(&self) -> bool {
         self.tenant_only().is_none()
             && self.except_connections.is_empty()
@@ -155,7 +160,7 @@ impl Target {
             || self.except_users_in.iter().any(|(of, except)| &**except == user && Some(&**of) == tenant)
     }
 
-    /// For providers that show rooms to everyone: the room's audience without the room.
+    /// Widens a room to everyone, or to its tenant: for providers that show rooms to everyone.
     pub(crate) fn widen_room(mut self) -> Self {
         self.scope = match self.scope {
             Scope::Room { tenant: None, .. } => Scope::All,
@@ -165,7 +170,7 @@ impl Target {
         self
     }
 
-    /// The tenant that the scope's set is cut down to.
+    /// Returns the tenant that the scope's set is restricted to.
     fn tenant_only(&self) -> Option<&str> {
         match &self.scope {
             Scope::Room { tenant, .. } | Scope::User { tenant, .. } => tenant.as_deref(),

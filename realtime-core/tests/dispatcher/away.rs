@@ -42,7 +42,7 @@ impl Backplane for Counting {
     fn tail(&self, after: Position) -> Tail {
         let unreadable = self.unreadable;
         let garble = move |entry: Entry| match entry.position {
-            position if Some(position) == unreadable => Entry { record: Bytes::from_static(b"x").into(), ..entry },
+            position if Some(position) == unreadable => Entry::new(entry.position, entry.id, Bytes::from_static(b"x")),
             _ => entry,
         };
         let twice = move |batch: Result<Vec<Entry>>| {

@@ -64,7 +64,7 @@ async fn an_ask_is_not_read_again_when_a_bare_cursor_stands_at_its_place() {
 }
 
 fn price(text: &str) -> Event {
-    note(text).latest_key("price").unwrap()
+    note(text).with_latest_key("price")
 }
 
 /// A reader that takes one event in the time in which others are sent.

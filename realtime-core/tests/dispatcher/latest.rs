@@ -13,7 +13,7 @@ async fn provider() -> CoreProvider {
 }
 
 fn price(of: &str, text: &str) -> Event {
-    note(text).latest_key(of.to_owned()).unwrap()
+    note(text).with_latest_key(of.to_owned())
 }
 
 async fn stats_of(provider: &CoreProvider, user: &str) -> ConnectionStats {

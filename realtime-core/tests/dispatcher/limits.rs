@@ -111,7 +111,7 @@ async fn at_the_limit_a_users_connections_are_asked_for_a_sign_of_life_one_round
     assert_eq!(times(), ([1, 1], [0, 0]));
     tokio::time::sleep(PROBE_TIMEOUT).await;
     // Whatever way it comes.
-    let identity = Identity::user("ann").tenant("acme");
+    let identity = Identity::user("ann").with_tenant("acme");
     assert!(provider.dispatcher.admit_as(identity, &[], None, None).is_err());
     assert_eq!(times(), ([2, 2], [0, 0]));
     tokio::time::sleep(PROBE_TIMEOUT).await;
@@ -199,7 +199,7 @@ impl RoomPolicy for Panics {
 
 #[async_trait]
 impl realtime_core::Authenticator for Panics {
-    async fn authenticate(&self, _: &ConnectRequest<'_>) -> Result<Identity, Refusal> {
+    async fn authenticate(&self, _: &ConnectRequest) -> Result<Identity, Refusal> {
         panic!("on purpose");
     }
 }
@@ -237,7 +237,7 @@ struct Hangs;
 
 #[async_trait]
 impl Authenticator for Hangs {
-    async fn authenticate(&self, _: &ConnectRequest<'_>) -> Result<Identity, Refusal> {
+    async fn authenticate(&self, _: &ConnectRequest) -> Result<Identity, Refusal> {
         std::future::pending().await
     }
 }

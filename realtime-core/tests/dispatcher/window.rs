@@ -58,7 +58,7 @@ async fn the_window_is_bounded_by_age() {
 async fn an_idempotency_key_outlives_its_record_and_ends_with_the_windows_age() {
     let age = Duration::from_millis(400);
     let provider = with_window(WindowConfig::default().with_records(5).with_age(age)).await;
-    let keyed = || note("keyed").idempotency_key("k").unwrap();
+    let keyed = || note("keyed").with_idempotency_key("k");
     let started = std::time::Instant::now();
     let first = provider.dispatcher.to_all(keyed()).await.unwrap();
     for n in 0..10 {
@@ -84,7 +84,7 @@ async fn an_idempotency_key_outlives_its_record_and_ends_with_the_windows_age() 
 async fn the_number_of_idempotency_keys_is_bounded() {
     let provider = CoreProvider::full(Setup::default());
     provider.attach(runtime().with_backplane(MemoryBackplane::default().with_keys(3))).await.unwrap();
-    let keyed = |key: &str| note(key).idempotency_key(key.to_owned()).unwrap();
+    let keyed = |key: &str| note(key).with_idempotency_key(key.to_owned());
     let first = provider.dispatcher.to_all(keyed("k0")).await.unwrap();
     for n in 1..=3 {
         provider.dispatcher.to_all(keyed(&format!("k{n}"))).await.unwrap();
@@ -100,7 +100,7 @@ async fn the_same_key_at_the_same_time_delivers_once() {
     let mut guest = Guest::by_sink(&provider, Visitor::user("ann")).await;
     let sends = (0..20).map(|_| {
         let dispatcher = std::sync::Arc::clone(&provider.dispatcher);
-        async move { dispatcher.to_all(note("keyed").idempotency_key("k").unwrap()).await.unwrap() }
+        async move { dispatcher.to_all(note("keyed").with_idempotency_key("k")).await.unwrap() }
     });
     let receipts = futures_util::future::join_all(sends).await;
     assert!(receipts.iter().all(|receipt| (receipt.id, receipt.position) == (receipts[0].id, receipts[0].position)));

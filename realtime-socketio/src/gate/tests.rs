@@ -19,7 +19,7 @@ use crate::provider::SocketIoProvider;
 
 fn options(query: &str, auth: Option<Value>) -> Result<ConnectOptions, Refusal> {
     let parts = Request::get(format!("/socket.io/?{query}")).body(()).unwrap().into_parts().0;
-    ConnectOptions::read(&ConnectRequest::new("socket", &parts).with_auth(auth.as_ref()), 100)
+    ConnectOptions::read(&ConnectRequest::new("socket", &parts).with_auth(auth), 100)
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use realtime_core::WindowConfig;
+use realtime_core::{Handlers, WindowConfig};
 use realtime_socketio::SocketIoConfig;
 use serde_json::json;
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use realtime_core::{CloseReason, Drain, RealtimeProvider, Target};
+use realtime_core::{CloseReason, Drain, Handlers, RealtimeProvider, Target};
 use realtime_http::HttpProvider;
 use realtime_socketio::SocketIoConfig;
 use serde_json::json;

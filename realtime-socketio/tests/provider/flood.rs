@@ -45,7 +45,7 @@ impl Drop for Busy {
 
 #[async_trait]
 impl Authenticator for Doorman {
-    async fn authenticate(&self, request: &ConnectRequest<'_>) -> Result<Identity, Refusal> {
+    async fn authenticate(&self, request: &ConnectRequest) -> Result<Identity, Refusal> {
         self.called.fetch_add(1, SeqCst);
         self.busy.fetch_add(1, SeqCst);
         let _busy = Busy(Arc::clone(&self.busy));

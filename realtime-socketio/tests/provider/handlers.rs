@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use realtime_core::{Context, Event, Identity, Inbound, Payload, RealtimeProvider, Reply, Target};
+use realtime_core::{Context, Event, Handlers, Identity, Inbound, Payload, RealtimeProvider, Reply, Target};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
@@ -41,7 +41,7 @@ async fn bytes_go_both_ways() {
         assert_eq!(bin.attachments, [&all_bytes[..]]);
         let two: Vec<Bytes> = vec![Bytes::from_static(b"1"), Bytes::from_static(b"2")];
         let holders = json!([{"_placeholder": true, "num": 1}, {"_placeholder": true, "num": 0}]);
-        let attached = Event::with_attachments("two", &holders, two.clone()).unwrap();
+        let attached = Event::attached("two", &holders, two.clone()).unwrap();
         server.provider.broadcast().to_user("ann", attached).await.unwrap();
         let received = client.message().await;
         assert_eq!((&received.data[1], received.attachments), (&holders, two));

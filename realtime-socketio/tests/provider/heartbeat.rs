@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use realtime_core::{CloseReason, Context, Inbound, Reply};
+use realtime_core::{CloseReason, Context, Handlers, Inbound, Reply};
 use realtime_socketio::SocketIoConfig;
 use serde_json::json;
 use tokio::io::AsyncWriteExt;

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 use futures_util::SinkExt;
-use realtime_core::{CloseReason, Context, RealtimeProvider, Target};
+use realtime_core::{CloseReason, Context, Handlers, RealtimeProvider, Target};
 use realtime_http::WireConfig;
 use serde_json::Value;
 use tokio::sync::Semaphore;

@@ -21,7 +21,7 @@ struct Hanging;
 
 #[async_trait]
 impl Authenticator for Hanging {
-    async fn authenticate(&self, _: &ConnectRequest<'_>) -> Result<Identity, Refusal> {
+    async fn authenticate(&self, _: &ConnectRequest) -> Result<Identity, Refusal> {
         std::future::pending().await
     }
 }

@@ -1,6 +1,6 @@
 //! What clients in other languages write, and readers of JSON in Rust refuse: it is understood, or answered with an error.
 
-use realtime_core::{AckStatus, CloseReason, Context, Inbound, RealtimeProvider, Reply};
+use realtime_core::{AckStatus, CloseReason, Context, Handlers, Inbound, RealtimeProvider, Reply};
 use realtime_socketio::DirectAdapter;
 use serde_json::{Value, json};
 use socketioxide::extract::{AckSender, Data, SocketRef};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
-use realtime_core::{CloseReason, ConnectionId, Context, Limits, RealtimeProvider, Reply, Target};
+use realtime_core::{CloseReason, ConnectionId, Context, Handlers, Limits, RealtimeProvider, Reply, Target};
 use realtime_socketio::SocketIoConfig;
 use serde_json::json;
 use tokio::sync::Semaphore;

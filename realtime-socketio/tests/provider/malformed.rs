@@ -4,7 +4,7 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use http::StatusCode;
-use realtime_core::{CloseReason, Context, Reply, Target};
+use realtime_core::{CloseReason, Context, Handlers, Reply, Target};
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use realtime_core::spi::RESERVED_EVENTS;
-use realtime_core::{Context, Inbound, Reply};
+use realtime_core::{Context, Handlers, Inbound, Reply};
 use serde_json::{Value, json};
 
 use crate::TRANSPORTS;

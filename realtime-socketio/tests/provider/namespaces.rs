@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use realtime_core::{CloseReason, Context, RealtimeProvider, Target};
+use realtime_core::{CloseReason, Context, Handlers, RealtimeProvider, Target};
 use realtime_http::WireConfig;
 use realtime_socketio::{DirectAdapter, SocketIoConfig};
 use serde_json::{Value, json};

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::StatusCode;
-use realtime_core::{CloseReason, RealtimeProvider, Target};
+use realtime_core::{CloseReason, Handlers, RealtimeProvider, Target};
 use realtime_socketio::SocketIoConfig;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_tungstenite::tungstenite::Message;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
-use realtime_core::{CloseReason, Context, RealtimeProvider, Reply, Target};
+use realtime_core::{CloseReason, Context, Handlers, RealtimeProvider, Reply, Target};
 use realtime_socketio::{DirectAdapter, SocketIoConfig};
 use serde_json::{Value, json};
 use socketioxide::extract::{AckSender, SocketRef};

@@ -104,8 +104,8 @@ struct Briefly;
 
 #[async_trait]
 impl Authenticator for Briefly {
-    async fn authenticate(&self, _: &ConnectRequest<'_>) -> Result<Identity, Refusal> {
-        Ok(Identity::user("brief").expires_at(SystemTime::now() + Duration::from_millis(200)))
+    async fn authenticate(&self, _: &ConnectRequest) -> Result<Identity, Refusal> {
+        Ok(Identity::user("brief").with_expiry(SystemTime::now() + Duration::from_millis(200)))
     }
 }
 

@@ -12,7 +12,7 @@ use realtime_core::{CloseReason, Error, Identity, Limits, RealtimeProvider, Room
 use realtime_sse::{SseConfig, SseProvider};
 
 async fn events(State(sse): State<Arc<SseProvider>>, Path(user): Path<String>, request: Request) -> Response {
-    sse.open(request, Identity::user(user).tenant("acme"), ["dashboard"]).await
+    sse.open(request, Identity::user(user).with_tenant("acme"), ["dashboard"]).await
 }
 
 async fn server(config: SseConfig) -> Server {

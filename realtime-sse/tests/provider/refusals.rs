@@ -255,7 +255,7 @@ impl Drop for Pondering<'_> {
 
 #[async_trait]
 impl Authenticator for Ponders {
-    async fn authenticate(&self, _: &ConnectRequest<'_>) -> Result<Identity, Refusal> {
+    async fn authenticate(&self, _: &ConnectRequest) -> Result<Identity, Refusal> {
         self.0.fetch_add(1, SeqCst);
         let _pondering = Pondering(&self.0);
         std::future::pending().await

@@ -59,14 +59,14 @@ pub(crate) struct ByQuery;
 
 #[async_trait]
 impl Authenticator for ByQuery {
-    async fn authenticate(&self, request: &ConnectRequest<'_>) -> Result<Identity, Refusal> {
+    async fn authenticate(&self, request: &ConnectRequest) -> Result<Identity, Refusal> {
         let user = request.query("user").ok_or_else(|| Refusal::unauthorized("who are you?"))?;
         if user == "banned" {
             return Err(Refusal::forbidden("not you"));
         }
         let identity = Identity::user(user);
         Ok(match request.query("tenant") {
-            Some(tenant) => identity.tenant(tenant),
+            Some(tenant) => identity.with_tenant(tenant),
             None => identity,
         })
     }

@@ -54,14 +54,11 @@ pub mod tests {
     const SHORT: Duration = Duration::from_secs(1);
 
     fn presence(user: &str, tenant: Option<&str>) -> Presence {
-        Presence {
-            connection: ConnectionId::random(),
-            provider: "conformance".to_owned(),
-            user: Some(user.to_owned()),
-            tenant: tenant.map(str::to_owned),
-            // An hour ago, and to the millisecond: finer times need not be kept.
-            since: SystemTime::UNIX_EPOCH + Duration::from_millis(unix_millis() - 3_600_000),
-        }
+        // An hour ago, and to the millisecond: finer times need not be kept.
+        let since = SystemTime::UNIX_EPOCH + Duration::from_millis(unix_millis() - 3_600_000);
+        let mut presence = Presence::new(ConnectionId::random(), "conformance", since).with_user(user);
+        presence.tenant = tenant.map(str::to_owned);
+        presence
     }
 
     fn unix_millis() -> u64 {
@@ -111,7 +108,8 @@ pub mod tests {
         let (one, two) = (directory.node().await, directory.node().await);
         let (acme, globex, none) =
             (presence("ann", Some("acme")), presence("ann", Some("globex")), presence("ann", None));
-        let (bob, anonymous) = (presence("bob", Some("acme")), Presence { user: None, ..presence("", Some("acme")) });
+        let (bob, mut anonymous) = (presence("bob", Some("acme")), presence("", Some("acme")));
+        anonymous.user = None;
         let here = [&acme, &globex, &bob].map(|presence| Online(presence.clone()));
         update(&one, NodeId::random(), &here, LONG).await;
         update(&two, NodeId::random(), &[&none, &anonymous].map(|presence| Online(presence.clone())), LONG).await;

@@ -3,7 +3,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use realtime_core::spi::Runtime;
 use realtime_core::{
-    ConnectionId, Error, Event, EventId, NodeId, RealtimeBroadcast, RealtimeProvider, Receipt, RoomMembership, Scope,
+    ConnectionId, Error, Event, EventId, RealtimeBroadcast, RealtimeProvider, Receipt, RoomMembership, Scope,
     SocketIoBroadcast, Target,
 };
 use serde_json::{Value, json};
@@ -33,7 +33,7 @@ pub(crate) struct Guest<C> {
 
 /// A runtime for one node in memory that knows the visitors.
 pub(crate) fn runtime(hooks: &HookLog) -> Runtime {
-    Runtime { node: NodeId::random(), ..Runtime::in_memory() }
+    Runtime::in_memory()
         .with_authenticator(VisitorAuthenticator)
         .with_policy(VisitorPolicy)
         .with_hook(hooks.hook("first"))
@@ -112,7 +112,7 @@ impl<P: ProviderUnderTest> Stage<P> {
         // What is for one connection is in no log, and takes no key.
         let event = match target.scope() {
             Scope::Connection(_) => note(label),
-            _ => note(label).idempotency_key(EventId::random().to_string()).expect("a key"),
+            _ => note(label).with_idempotency_key(EventId::random().to_string()),
         };
         let sent = async {
             loop {

@@ -117,7 +117,7 @@ pub struct VisitorAuthenticator;
 
 #[async_trait]
 impl Authenticator for VisitorAuthenticator {
-    async fn authenticate(&self, request: &ConnectRequest<'_>) -> Result<Identity, Refusal> {
+    async fn authenticate(&self, request: &ConnectRequest) -> Result<Identity, Refusal> {
         let find = |name| {
             request.query(name).map(|value| value.into_owned()).or_else(|| request.auth_text(name).map(str::to_owned))
         };
@@ -127,11 +127,11 @@ impl Authenticator for VisitorAuthenticator {
         }
         let mut identity = user.map_or_else(Identity::anonymous, Identity::user);
         if let Some(tenant) = find("tenant") {
-            identity = identity.tenant(tenant);
+            identity = identity.with_tenant(tenant);
         }
         if let Some(lifetime) = find("lifetimeMs") {
             let lifetime = lifetime.parse().map_err(|_| Refusal::bad_request("lifetimeMs is no number"))?;
-            identity = identity.expires_at(SystemTime::now() + Duration::from_millis(lifetime));
+            identity = identity.with_expiry(SystemTime::now() + Duration::from_millis(lifetime));
         }
         Ok(identity)
     }

@@ -19,7 +19,7 @@ struct ByToken;
 
 #[async_trait]
 impl Authenticator for ByToken {
-    async fn authenticate(&self, request: &ConnectRequest<'_>) -> Result<Identity, Refusal> {
+    async fn authenticate(&self, request: &ConnectRequest) -> Result<Identity, Refusal> {
         Ok(request.token().map_or(Identity::anonymous(), |user| Identity::user(&*user)))
     }
 }

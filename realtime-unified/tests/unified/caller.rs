@@ -20,12 +20,12 @@ struct ByToken;
 
 #[async_trait]
 impl Authenticator for ByToken {
-    async fn authenticate(&self, request: &ConnectRequest<'_>) -> Result<Identity, Refusal> {
+    async fn authenticate(&self, request: &ConnectRequest) -> Result<Identity, Refusal> {
         assert_eq!(request.address(), Some([127, 0, 0, 1].into()));
         match request.token().as_deref() {
             Some("panics") => panic!("on purpose"),
             Some("hangs") => std::future::pending().await,
-            Some("over") => Ok(Identity::user("ann").expires_at(std::time::SystemTime::UNIX_EPOCH)),
+            Some("over") => Ok(Identity::user("ann").with_expiry(std::time::SystemTime::UNIX_EPOCH)),
             Some(user) => Ok(Identity::user(user).with_claims(request.provider())),
             None => Err(Refusal::unauthorized("no token")),
         }

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use realtime_unified::{
-    Anonymous, Context, Error, Inbound, Limits, NotificationService, NotificationServiceBuilder, Origins, OutboxConfig,
-    RealtimeProvider, SocketIoConfig, SocketIoProvider, SseConfig, SseProvider, WindowConfig, WsConfig, WsProvider,
+    Anonymous, Context, Error, Handlers, Inbound, Limits, NotificationService, NotificationServiceBuilder, Origins,
+    OutboxConfig, RealtimeProvider, SocketIoConfig, SocketIoProvider, SseConfig, SseProvider, WindowConfig, WsConfig,
+    WsProvider,
 };
 use serde_json::Value;
 

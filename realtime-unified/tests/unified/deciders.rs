@@ -23,7 +23,7 @@ async fn decide(name: &str) {
 
 #[async_trait]
 impl Authenticator for ByName {
-    async fn authenticate(&self, request: &ConnectRequest<'_>) -> Result<Identity, Refusal> {
+    async fn authenticate(&self, request: &ConnectRequest) -> Result<Identity, Refusal> {
         let user = request.token().ok_or(Refusal::unauthorized("no token"))?;
         decide(&user).await;
         Ok(Identity::user(&*user))

@@ -38,7 +38,7 @@ async fn a_user_is_online_again_over_every_provider() {
         .build()
         .await
         .unwrap();
-    let ann = || Identity::user("ann").tenant("acme");
+    let ann = || Identity::user("ann").with_tenant("acme");
     let _links = [
         service.socket().unwrap().connect(ann(), sink::drain()).unwrap(),
         service.sse().unwrap().connect(ann(), sink::drain()).unwrap(),

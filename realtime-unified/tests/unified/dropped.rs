@@ -8,8 +8,8 @@ use futures_util::{SinkExt, StreamExt, sink};
 use realtime_testkit::{SseClient, WsClient};
 use realtime_unified::spi::{Directory, Runtime};
 use realtime_unified::{
-    Context, ContextExt, Error, Event, Identity, Inbound, MemoryDirectory, NotificationService, RealtimeProvider,
-    Reply, SocketIoConfig, SocketIoProvider, SseConfig, SseProvider, Target, WsConfig, WsProvider,
+    Context, ContextExt, Error, Event, Handlers, Identity, Inbound, MemoryDirectory, NotificationService,
+    RealtimeProvider, Reply, SocketIoConfig, SocketIoProvider, SseConfig, SseProvider, Target, WsConfig, WsProvider,
 };
 
 const WAIT: Duration = Duration::from_secs(15);

@@ -8,7 +8,7 @@ use futures_util::SinkExt;
 use realtime_testkit::{MockRealtimeBroadcast, MockRealtimeProvider, SseClient, WsClient};
 use realtime_unified::{
     Authenticator, CloseReason, ConnectRequest, ConnectionInfo, Context, ContextExt, Error, EventId, HandlerError,
-    Identity, Inbound, NotificationService, NotificationServiceBuilder, Receipt, Refusal, Reply, RoomAccess,
+    Handlers, Identity, Inbound, NotificationService, NotificationServiceBuilder, Receipt, Refusal, Reply, RoomAccess,
     RoomPolicy, SocketIoConfig, SocketIoProvider, SseConfig, SseProvider, WsConfig, WsProvider, async_trait,
 };
 use serde_json::{Value, json};
@@ -22,7 +22,7 @@ struct ByToken;
 
 #[async_trait]
 impl Authenticator for ByToken {
-    async fn authenticate(&self, request: &ConnectRequest<'_>) -> Result<Identity, Refusal> {
+    async fn authenticate(&self, request: &ConnectRequest) -> Result<Identity, Refusal> {
         let user = request.token().ok_or_else(|| Refusal::unauthorized("no token"))?;
         Ok(Identity::user(&*user).with_claims(Role(user[..1].to_owned())))
     }

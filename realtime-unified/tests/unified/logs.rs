@@ -20,10 +20,10 @@ struct ByToken;
 
 #[async_trait]
 impl Authenticator for ByToken {
-    async fn authenticate(&self, request: &ConnectRequest<'_>) -> Result<Identity, Refusal> {
+    async fn authenticate(&self, request: &ConnectRequest) -> Result<Identity, Refusal> {
         assert_eq!(request.address(), Some([127, 0, 0, 1].into()));
         match request.token() {
-            Some(user) => Ok(Identity::user(&*user).tenant("acme")),
+            Some(user) => Ok(Identity::user(&*user).with_tenant("acme")),
             None => Err(Refusal::unauthorized("no token")),
         }
     }
@@ -184,7 +184,7 @@ struct Slow;
 
 #[async_trait]
 impl Authenticator for Slow {
-    async fn authenticate(&self, request: &ConnectRequest<'_>) -> Result<Identity, Refusal> {
+    async fn authenticate(&self, request: &ConnectRequest) -> Result<Identity, Refusal> {
         match request.token() {
             Some(user) if user == "hanging" => std::future::pending().await,
             user => Ok(Identity::user(&*user.unwrap_or_default())),
@@ -314,7 +314,7 @@ async fn mistakes_of_the_application_are_errors_and_repeats_are_told() {
         line(&collector, &["a request failed", "unknown provider \"sokcet\"", "code=\"unknown_provider\""]).await;
     assert_eq!(error.level, Level::ERROR);
 
-    let event = || Event::json("paid", &1).unwrap().idempotency_key("order 7").unwrap();
+    let event = || Event::json("paid", &1).unwrap().with_idempotency_key("order 7");
     let sse = service.sse().unwrap().broadcast();
     let first = sse.to_all(event()).await.unwrap();
     assert!(!first.repeated() && sse.to_all(event()).await.unwrap().repeated());

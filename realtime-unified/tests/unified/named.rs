@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use crate::support::{served, text_with, websocket};
 use realtime_testkit::{SseClient, WsClient};
 use realtime_unified::{
-    AllowRooms, Authenticator, ConnectRequest, Context, Error, Identity, NotificationService, Refusal, Reply,
+    AllowRooms, Authenticator, ConnectRequest, Context, Error, Handlers, Identity, NotificationService, Refusal, Reply,
     SocketIoConfig, SocketIoProvider, SseConfig, SseProvider, WsConfig, WsProvider, async_trait,
 };
 
@@ -14,7 +14,7 @@ struct ByEndpoint;
 
 #[async_trait]
 impl Authenticator for ByEndpoint {
-    async fn authenticate(&self, request: &ConnectRequest<'_>) -> Result<Identity, Refusal> {
+    async fn authenticate(&self, request: &ConnectRequest) -> Result<Identity, Refusal> {
         let user = request.query("user").unwrap_or_default();
         if request.provider().starts_with("admin") && user != "root" {
             return Err(Refusal::forbidden("not you"));

@@ -6,8 +6,8 @@ use std::time::Duration;
 use realtime_testkit::{MockRealtimeBroadcast, MockRealtimeProvider, RecordingProvider};
 use realtime_unified::spi::Position;
 use realtime_unified::{
-    Capabilities, CloseReason, Delivered, Drain, Error, Event, EventId, NotificationService, RealtimeProvider, Receipt,
-    Target,
+    Capabilities, CloseReason, Delivered, Drain, Error, Event, EventId, Handlers, NotificationService,
+    RealtimeProvider, Receipt, Target,
 };
 use serde_json::json;
 
@@ -190,7 +190,7 @@ async fn a_custom_provider_is_reached_by_handlers_and_not_by_repeats() {
         |sent: Vec<realtime_testkit::Sent>| sent.iter().map(|sent| sent.event.name().to_owned()).collect::<Vec<_>>();
     assert_eq!(names(pager.take()), ["called", "over pager"]);
 
-    let keyed = || Event::json("once", &1).unwrap().idempotency_key("k").unwrap();
+    let keyed = || Event::json("once", &1).unwrap().with_idempotency_key("k");
     assert!(!service.send(Target::user("ann"), keyed()).await.unwrap().repeated());
     assert!(service.send(Target::user("ann"), keyed()).await.unwrap().repeated());
     assert_eq!(names(pager.take()), ["once"]);

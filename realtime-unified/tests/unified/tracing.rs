@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::support::Collector;
 use futures_util::sink;
-use realtime_unified::{Context, Identity, Inbound, NotificationService, WsConfig, WsProvider};
+use realtime_unified::{Context, Handlers, Identity, Inbound, NotificationService, WsConfig, WsProvider};
 
 #[tokio::test(flavor = "current_thread")]
 async fn logs_name_the_connection_and_the_event() {

@@ -6,8 +6,9 @@ use std::time::Duration;
 use crate::support::{WebSocket, served, socket, text_with, websocket};
 use futures_util::SinkExt;
 use realtime_unified::{
-    AllowRooms, Authenticator, CloseReason, ConnectRequest, Context, Drain, Event, Identity, NotificationService,
-    Refusal, SocketIoConfig, SocketIoProvider, SseConfig, SseProvider, Target, WsConfig, WsProvider, async_trait,
+    AllowRooms, Authenticator, CloseReason, ConnectRequest, Context, Drain, Event, Handlers, Identity,
+    NotificationService, Refusal, SocketIoConfig, SocketIoProvider, SseConfig, SseProvider, Target, WsConfig,
+    WsProvider, async_trait,
 };
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -19,7 +20,7 @@ struct ByToken;
 
 #[async_trait]
 impl Authenticator for ByToken {
-    async fn authenticate(&self, request: &ConnectRequest<'_>) -> Result<Identity, Refusal> {
+    async fn authenticate(&self, request: &ConnectRequest) -> Result<Identity, Refusal> {
         Ok(request.token().map_or(Identity::anonymous(), |user| Identity::user(&*user)))
     }
 }
@@ -278,7 +279,7 @@ async fn a_call_that_means_several_providers_is_one_record_or_none() {
 #[tokio::test]
 async fn keys_count_with_the_providers_that_were_named_and_not_with_those_that_can() {
     let (service, _) = started().await;
-    let keyed = |event: Event| event.idempotency_key("order 7").unwrap();
+    let keyed = |event: Event| event.with_idempotency_key("order 7");
     let first = service.send(Target::user("ann"), keyed(Event::json("note", &1).unwrap())).await.unwrap();
     let binary = keyed(Event::binary("note", vec![1]).unwrap());
     assert_eq!(service.send(Target::user("ann"), binary.clone()).await.unwrap_err().code(), "key_reused");

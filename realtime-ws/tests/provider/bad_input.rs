@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::support::{Raw, Server, eventually, frame, within};
 use futures_util::SinkExt;
-use realtime_core::{CloseReason, Reply};
+use realtime_core::{CloseReason, Handlers, Reply};
 use realtime_ws::{WsConfig, WsProvider};
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;

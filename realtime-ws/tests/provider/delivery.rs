@@ -6,8 +6,8 @@ use std::time::Duration;
 use crate::support::{Client, Server, eventually, within};
 use futures_util::{SinkExt, StreamExt};
 use realtime_core::{
-    AckStatus, CloseReason, Drain, Event, Identity, OutboxConfig, RealtimeProvider, Reply, SocketIoBroadcast, Target,
-    WindowConfig,
+    AckStatus, CloseReason, Drain, Event, Handlers, Identity, OutboxConfig, RealtimeProvider, Reply, SocketIoBroadcast,
+    Target, WindowConfig,
 };
 use realtime_ws::{WsConfig, WsProvider};
 use serde_json::{Value, json};

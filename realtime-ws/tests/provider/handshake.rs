@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use crate::support::{Raw, Server, eventually, handshake_of, within};
 use async_trait::async_trait;
 use realtime_core::spi::Runtime;
-use realtime_core::{Authenticator, CloseReason, ConnectRequest, Identity, Limits, RealtimeProvider, Refusal};
+use realtime_core::{
+    Authenticator, CloseReason, ConnectRequest, Handlers, Identity, Limits, RealtimeProvider, Refusal,
+};
 use realtime_http::{HttpProvider, Origins, WireConfig, serve};
 use realtime_ws::{WsConfig, WsProvider};
 use serde_json::Value;
@@ -244,7 +246,7 @@ async fn a_route_of_the_applications_own_says_who_it_is() {
     use std::sync::Arc;
 
     let open = async |State(provider): State<Arc<WsProvider>>, Path(user): Path<String>, request: Request| {
-        provider.open(request, Identity::user(user).tenant("acme"), ["dashboard"]).await
+        provider.open(request, Identity::user(user).with_tenant("acme"), ["dashboard"]).await
     };
     let server = Server::start_with(provider(WsConfig::default()), WireConfig::default(), |router| {
         router.route("/mine/{user}", axum::routing::get(open))
@@ -295,7 +297,7 @@ impl Drop for Pondering<'_> {
 
 #[async_trait]
 impl Authenticator for Ponders {
-    async fn authenticate(&self, _: &ConnectRequest<'_>) -> Result<Identity, Refusal> {
+    async fn authenticate(&self, _: &ConnectRequest) -> Result<Identity, Refusal> {
         self.0.fetch_add(1, SeqCst);
         let _pondering = Pondering(&self.0);
         std::future::pending().await

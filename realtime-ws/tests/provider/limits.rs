@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::support::{Server, eventually, handshake_of, vanish, within};
-use realtime_core::{CloseReason, Context, RealtimeProvider, Target};
+use realtime_core::{CloseReason, Context, Handlers, RealtimeProvider, Target};
 use realtime_ws::{WsConfig, WsProvider};
 use serde_json::{Value, json};
 

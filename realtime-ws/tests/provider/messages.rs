@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use crate::support::{Server, eventually, frame, within};
 use futures_util::{SinkExt, StreamExt};
-use realtime_core::{Context, HandlerError, Inbound, RealtimeProvider, Reply, Target};
+use realtime_core::{Context, HandlerError, Handlers, Inbound, RealtimeProvider, Reply, Target};
 use realtime_ws::{RawReply, WsConfig, WsProvider};
 use serde_json::{Value, json};
 use tokio::sync::Notify;

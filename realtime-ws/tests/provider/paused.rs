@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::support::{Raw, Server, eventually, frame, handshake_of};
 use realtime_core::spi::Runtime;
-use realtime_core::{CloseReason, Context, RealtimeProvider};
+use realtime_core::{CloseReason, Context, Handlers, RealtimeProvider};
 use realtime_http::{GuardedListener, HttpProvider, WireConfig, WireInfo};
 use realtime_ws::{WsConfig, WsProvider};
 use serde_json::Value;

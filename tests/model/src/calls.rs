@@ -49,7 +49,7 @@ fn target(scope: Scope) -> Target {
 
 fn event(name: &'static str, number: u64, pad: usize) -> Result<Event, String> {
     let payload = Payload::json(&json!({ "n": number, "pad": "x".repeat(pad) })).map_err(|error| error.to_string())?;
-    Event::with_checked_payload(name, payload).map_err(|error| error.to_string())
+    Event::from_payload(name, payload).map_err(|error| error.to_string())
 }
 
 /// Something to be sent.
@@ -95,8 +95,8 @@ pub(crate) fn send(sender: Sender, predicted: Predicted) -> Pending {
     Box::pin(async move {
         let event = event(kind.name(), predicted.number, pad)?;
         let event = match kind {
-            Kind::Latest(key) => event.latest_key(format!("latest {key}")).map_err(|error| error.to_string())?,
-            Kind::Once(key) => event.idempotency_key(format!("once {key}")).map_err(|error| error.to_string())?,
+            Kind::Latest(key) => event.with_latest_key(format!("latest {key}")),
+            Kind::Once(key) => event.with_idempotency_key(format!("once {key}")),
             Kind::Plain => event,
             Kind::Volatile => event.volatile(),
         };

@@ -12,8 +12,8 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use realtime_core::spi::{Log, Runtime};
 use realtime_core::{
-    Authenticator, CloseReason, ConnectRequest, ConnectionId, ConnectionInfo, Context, Drain, Error, Identity,
-    LifecycleHook, Limits, OutboxConfig, Refusal, RoomAccess, RoomDelivery, RoomMembership, RoomPolicy,
+    Authenticator, CloseReason, ConnectRequest, ConnectionId, ConnectionInfo, Context, Drain, Error, Handlers,
+    Identity, LifecycleHook, Limits, OutboxConfig, Refusal, RoomAccess, RoomDelivery, RoomMembership, RoomPolicy,
     SocketIoBroadcast, Stats, WindowConfig,
 };
 use realtime_http::HttpProvider;
@@ -213,7 +213,7 @@ const NEVER: Duration = Duration::from_secs(1 << 36);
 
 #[async_trait]
 impl Authenticator for Door {
-    async fn authenticate(&self, request: &ConnectRequest<'_>) -> Result<Identity, Refusal> {
+    async fn authenticate(&self, request: &ConnectRequest) -> Result<Identity, Refusal> {
         let serial = request.query("serial").and_then(|serial| serial.parse().ok());
         let serial = serial.ok_or_else(|| Refusal::bad_request("no serial number"))?;
         if let Some(time) = request.query("after").and_then(|time| time.parse().ok()) {
@@ -224,9 +224,9 @@ impl Authenticator for Door {
             identity = Identity::user(user);
         }
         if let Some(tenant) = request.query("tenant") {
-            identity = identity.tenant(tenant);
+            identity = identity.with_tenant(tenant);
         }
-        Ok(identity.expires_at(SystemTime::UNIX_EPOCH + NEVER + Duration::from_secs(serial)))
+        Ok(identity.with_expiry(SystemTime::UNIX_EPOCH + NEVER + Duration::from_secs(serial)))
     }
 }
 

@@ -77,7 +77,7 @@ impl<C: Codec> Dispatcher<C> {
     /// A [`Refusal`], counted and logged.
     pub async fn admit(
         &self,
-        request: &ConnectRequest<'_>,
+        request: &ConnectRequest,
         rooms: &[String],
         cursor: Option<String>,
     ) -> Result<Admitted, Refusal> {
@@ -91,7 +91,7 @@ impl<C: Codec> Dispatcher<C> {
     /// A [`Refusal`], counted and logged.
     pub async fn admit_in_turn(
         &self,
-        request: &ConnectRequest<'_>,
+        request: &ConnectRequest,
         rooms: &[String],
         cursor: Option<String>,
         most: Duration,
@@ -120,7 +120,7 @@ impl<C: Codec> Dispatcher<C> {
 
     async fn admit_in(
         &self,
-        request: &ConnectRequest<'_>,
+        request: &ConnectRequest,
         rooms: &[String],
         cursor: Option<String>,
         place: impl AsyncFnOnce(&Identity) -> Result<Ticket, Refusal>,
@@ -149,7 +149,7 @@ impl<C: Codec> Dispatcher<C> {
         Ok(Admitted { id, identity, ticket, rooms, data, cursor, former, address })
     }
 
-    async fn identify(&self, request: &ConnectRequest<'_>) -> Result<Identity, Refusal> {
+    async fn identify(&self, request: &ConnectRequest) -> Result<Identity, Refusal> {
         let runtime = self.check_open()?;
         // The call itself may panic too.
         self.decide("authenticator", async { runtime.authenticator.authenticate(request).await }).await?

@@ -36,6 +36,7 @@ impl<C: Codec> RealtimeBroadcast for Arc<Dispatcher<C>> {
 impl<C: Codec> Dispatcher<C> {
     /// Refuses what could never be delivered, before anything is logged.
     pub(crate) fn check_event(&self, target: &Target, event: &Event) -> Result<()> {
+        event.check()?;
         let config = self.config();
         if event.is_volatile() {
             self.check_keys(event, "idempotency keys of volatile events", "latest keys of volatile events")?;
@@ -62,10 +63,10 @@ impl<C: Codec> Dispatcher<C> {
 
     /// Refuses the keys of an event that is in no log, or is not caught up with: they would be without effect.
     pub(crate) fn check_keys(&self, event: &Event, idempotency: &'static str, latest: &'static str) -> Result<()> {
-        if event.key().is_some() {
+        if event.idempotency_key().is_some() {
             return Err(self.unsupported(idempotency));
         }
-        if event.latest().is_some() {
+        if event.latest_key().is_some() {
             return Err(self.unsupported(latest));
         }
         Ok(())

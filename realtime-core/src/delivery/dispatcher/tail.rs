@@ -67,7 +67,7 @@ impl<C: Codec> Dispatcher<C> {
         let cursor = *placed.cursor.get_or_init(|| self.cursor_of(position, mark));
         let frame = self.codec.event(event, Some(cursor));
         let series = |key: &Arc<str>| Series { target: target.clone(), key: Arc::clone(key) };
-        let kind = event.latest().map_or(Kind::Event, |key| Kind::Latest(Arc::new(series(key))));
+        let kind = event.latest_key().map_or(Kind::Event, |key| Kind::Latest(Arc::new(series(key))));
         self.keep(placed, Content::Event { target: target.clone(), frame: frame.clone(), kind });
         self.hub.deliver(position, target, &frame, true, seen, |_, _| {}, wakes)
     }

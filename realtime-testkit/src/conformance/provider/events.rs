@@ -134,7 +134,7 @@ pub async fn binary_events_arrive_or_are_refused<P: ProviderUnderTest>() {
 pub async fn idempotency_key_delivers_once<P: ProviderUnderTest>() {
     let stage = Stage::<P>::open(Setup::default()).await;
     let mut guest = stage.guest(Visitor::user("ann")).await;
-    let keyed = |label: &str, key: &str| note(label).idempotency_key(key).expect("a key");
+    let keyed = |label: &str, key: &str| note(label).with_idempotency_key(key);
     let first = stage.broadcast().to_user("ann", keyed("1", "k")).await.expect("sent");
     let again = stage.broadcast().to_user("ann", keyed("1", "k")).await.expect("sent");
     assert!(!first.repeated() && again.repeated());
@@ -155,7 +155,7 @@ pub async fn idempotency_key_delivers_once<P: ProviderUnderTest>() {
 pub async fn keys_without_effect_are_refused<P: ProviderUnderTest>() {
     let stage = Stage::<P>::open(Setup::default()).await;
     let mut guest = stage.guest(Visitor::user("ann")).await;
-    let keyed = [note("no").idempotency_key("k").expect("a key"), note("no").latest_key("k").expect("a key")];
+    let keyed = [note("no").with_idempotency_key("k"), note("no").with_latest_key("k")];
     for event in keyed {
         for (target, event) in
             [(Target::user("ann"), event.clone().volatile()), (Target::connection(guest.id), event.clone())]
@@ -174,7 +174,7 @@ pub async fn keys_without_effect_are_refused<P: ProviderUnderTest>() {
 /// A receipt tells the place, and how many of this node's connections matched and have it queued.
 pub async fn receipts_tell_what_happened<P: ProviderUnderTest>() {
     let stage = Stage::<P>::open(Setup::default()).await;
-    let delivered = |count| Some(Delivered { matched: count, queued: count, dropped: 0 });
+    let delivered = |count| Some(Delivered::queued(count));
     let nobody = stage.note(Target::user("ann"), "1").await;
     assert_eq!((nobody.position.map(realtime_core::spi::Position::get), nobody.delivered), (Some(1), delivered(0)));
     let mut one = stage.guest(Visitor::user("ann")).await;

@@ -319,14 +319,14 @@ struct ByQuery;
 
 #[async_trait]
 impl Authenticator for ByQuery {
-    async fn authenticate(&self, request: &ConnectRequest<'_>) -> Result<Identity, Refusal> {
+    async fn authenticate(&self, request: &ConnectRequest) -> Result<Identity, Refusal> {
         if request.token().is_some_and(|token| token != "good") {
             return Err(Refusal::unauthorized("this token is not valid"));
         }
         let user = request.query("user").ok_or_else(|| Refusal::unauthorized("who is it?"))?;
         let identity = Identity::user(&*user);
         Ok(match request.query("tenant") {
-            Some(tenant) => identity.tenant(&*tenant),
+            Some(tenant) => identity.with_tenant(&*tenant),
             None => identity,
         })
     }
