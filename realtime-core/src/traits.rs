@@ -12,5 +12,6 @@ pub(crate) mod outgoing;
 pub(crate) mod outlet;
 pub(crate) mod policy;
 pub(crate) mod provider;
+pub(crate) mod raw;
 pub(crate) mod router;
 pub(crate) mod runtime;

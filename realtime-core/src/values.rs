@@ -23,6 +23,7 @@ pub(crate) mod member;
 pub(crate) mod name;
 pub(crate) mod position;
 pub(crate) mod random;
+pub(crate) mod raw_reply;
 pub(crate) mod receipt;
 pub(crate) mod refusal;
 pub(crate) mod states;

@@ -1,4 +1,4 @@
-//! What goes on on one HTTP/2 connection, by which it is known to be idle or stuck.
+//! The activity on one HTTP/2 connection, from which an idle or a stalled one is detected.
 
 use std::{
     pin::Pin,
@@ -13,72 +13,75 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::config::WireConfig;
 
-/// The most bytes that are handed on at a time: a slow client that reads at all comes back for more in time, however large
-/// the pieces of a response are. HTTP/2 sends no larger frames by default.
+/// The largest number of bytes passed on at a time: for a slow client that reads at all, the next
+/// piece is asked for in time, however large the pieces of a response are. HTTP/2 sends no larger
+/// frames by default.
 const PIECE: usize = 16 * 1024;
 
-/// The requests of a connection that are under way, and those of its responses that wait for the client.
+/// The open requests of a connection, and those of its responses that wait for the client.
 pub(crate) struct Activity {
     write_stall: Duration,
     idle: Option<Duration>,
-    /// Held for a few reads and writes of its fields only.
+    /// The counters; the lock is held for a few reads and writes of the fields only.
     state: Mutex<State>,
 }
 
 struct State {
-    /// Requests without an answer, and answers that have not ended.
-    under_way: usize,
-    /// Answers of which a piece was handed on, and no more was asked for.
+    /// The number of requests without a response, and of responses that have not ended.
+    open: usize,
+    /// The number of responses of which a piece was passed on, and no more was asked for.
     waiting: usize,
-    /// When the last request ended; of use while none is under way.
+    /// The end of the last request; used while none is open.
     idle_since: Instant,
-    /// When one of those that wait was asked for more, or the first began to wait; of use while one waits.
+    /// The time when one of the waiting responses was asked for more, or the first began to wait;
+    /// used while one waits.
     taken_at: Instant,
 }
 
-/// What is wrong with a connection.
+/// A problem of a connection.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// It had no request under way for the whole time.
+    /// No open request for the whole time.
     Idle,
-    /// No response has taken a byte for the whole time while one waits.
+    /// A waiting response, and no progress of any response for the whole time.
     Stalled,
 }
 
 impl Activity {
     pub(crate) fn new(config: &WireConfig) -> Arc<Self> {
         let now = Instant::now();
-        let state = State { under_way: 0, waiting: 0, idle_since: now, taken_at: now };
+        let state = State { open: 0, waiting: 0, idle_since: now, taken_at: now };
         Arc::new(Self { write_stall: config.write_stall, idle: config.http2_idle_timeout, state: Mutex::new(state) })
     }
 
-    /// Counts a request, until what is returned is dropped.
-    pub(crate) fn begin(self: &Arc<Self>) -> UnderWay {
-        self.with(|state| state.under_way += 1);
-        UnderWay { activity: Arc::clone(self), waits: false }
+    /// Counts a request, until the returned guard is dropped.
+    pub(crate) fn begin(self: &Arc<Self>) -> OpenRequest {
+        self.with(|state| state.open += 1);
+        OpenRequest { activity: Arc::clone(self), waits: false }
     }
 
-    /// Waits until something is wrong.
+    /// Waits for a problem.
     ///
-    /// Nobody wakes it: it looks once in the shorter of its times, so that it knows each deadline before that is over.
+    /// Nothing wakes the watch: it checks once in the shorter of the two limits, so that it knows
+    /// each deadline before the deadline has passed.
     pub(crate) async fn watch(&self) -> Verdict {
         loop {
             let now = Instant::now();
             let limit = self.idle.map_or(self.write_stall, |idle| idle.min(self.write_stall));
             let (stall, idle) = self.with(|state| {
                 let stall = (state.waiting > 0).then(|| state.taken_at.checked_add(self.write_stall)).flatten();
-                let since = (state.under_way == 0).then_some(state.idle_since);
+                let since = (state.open == 0).then_some(state.idle_since);
                 (stall, since.zip(self.idle).and_then(|(since, idle)| since.checked_add(idle)))
             });
             if stall.is_some_and(|at| at <= now) {
                 return Verdict::Stalled;
             }
             if idle.is_some_and(|at| at <= now) {
-                // Whoever goes on in spite of it is idle anew.
+                // A caller that goes on in spite of it waits for another idle time.
                 self.with(|state| state.idle_since = now);
                 return Verdict::Idle;
             }
-            // A time past the end of the clock never comes.
+            // A deadline beyond the clock's range is never reached.
             match [stall, idle, now.checked_add(limit)].into_iter().flatten().min() {
                 Some(next) => sleep_until(next).await,
                 None => std::future::pending().await,
@@ -92,16 +95,16 @@ impl Activity {
 }
 
 /// One request, from its head to the end of its response.
-pub(crate) struct UnderWay {
+pub(crate) struct OpenRequest {
     activity: Arc<Activity>,
-    /// A piece of its response was handed on, and no more was asked for.
+    /// Set while a piece of the response was passed on, and no more was asked for.
     waits: bool,
 }
 
-impl UnderWay {
-    /// Keeps it with the body of its response.
+impl OpenRequest {
+    /// Moves the guard into the body of the response.
     pub(crate) fn follow(self, body: Body) -> Body {
-        if body.is_end_stream() { body } else { Body::new(Followed { body, rest: Bytes::new(), under_way: self }) }
+        if body.is_end_stream() { body } else { Body::new(Followed { body, rest: Bytes::new(), request: self }) }
     }
 
     fn waits(&mut self) {
@@ -124,25 +127,26 @@ impl UnderWay {
     }
 }
 
-impl Drop for UnderWay {
+impl Drop for OpenRequest {
     fn drop(&mut self) {
         self.activity.with(|state| {
-            // Given up is not taken: the others wait as before.
+            // An aborted response has not progressed: the others wait as before.
             state.waiting -= usize::from(self.waits);
-            state.under_way -= 1;
-            if state.under_way == 0 {
+            state.open -= 1;
+            if state.open == 0 {
                 state.idle_since = Instant::now();
             }
         });
     }
 }
 
-/// A response's body that tells how it gets on: hyper asks it for more when the client has taken the piece before.
+/// A response's body that reports its progress: hyper asks for more when the client has taken the
+/// previous piece.
 struct Followed {
     body: Body,
-    /// Of a large piece, what has not been handed on.
+    /// The rest of a large piece, which has not been passed on.
     rest: Bytes,
-    under_way: UnderWay,
+    request: OpenRequest,
 }
 
 impl HttpBody for Followed {
@@ -151,7 +155,7 @@ impl HttpBody for Followed {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         let this = self.get_mut();
-        this.under_way.taken();
+        this.request.taken();
         if this.rest.is_empty() {
             match std::task::ready!(Pin::new(&mut this.body).poll_frame(cx)) {
                 Some(Ok(frame)) => match frame.into_data() {
@@ -163,7 +167,7 @@ impl HttpBody for Followed {
             }
         }
         let piece = this.rest.split_to(this.rest.len().min(PIECE));
-        this.under_way.waits();
+        this.request.waits();
         Poll::Ready(Some(Ok(Frame::data(piece))))
     }
 
@@ -196,18 +200,18 @@ mod tests {
     }
 
     async fn verdict(activity: &Activity) -> (Verdict, Duration) {
-        let begun = Instant::now();
+        let started_at = Instant::now();
         let verdict = activity.watch().await;
-        // To the timer's grain.
-        (verdict, Duration::from_secs(begun.elapsed().as_secs_f64().round() as u64))
+        // Rounded to the timer's granularity.
+        (verdict, Duration::from_secs(started_at.elapsed().as_secs_f64().round() as u64))
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_connection_is_idle_only_without_requests() {
+    async fn connection_is_idle_only_without_requests() {
         let activity = activity();
         assert_eq!(verdict(&activity).await, (Verdict::Idle, IDLE));
         let request = activity.begin();
-        assert!(tokio::time::timeout(20 * IDLE, activity.watch()).await.is_err(), "a handler is at work");
+        assert!(tokio::time::timeout(20 * IDLE, activity.watch()).await.is_err(), "a handler is running");
         let mut body = request.follow(Body::from("x"));
         assert!(tokio::time::timeout(20 * IDLE, activity.watch()).await.is_err(), "the response has not begun");
         body.frame().await.unwrap().unwrap();
@@ -216,7 +220,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn one_that_takes_keeps_the_one_that_waits() {
+    async fn progress_of_one_response_keeps_a_waiting_one() {
         let activity = activity();
         let mut stuck = activity.begin().follow(Body::from("x"));
         stuck.frame().await.unwrap().unwrap();
@@ -241,7 +245,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_length_of_a_body_stays_known() {
+    async fn size_hint_of_a_body_is_kept() {
         let mut body = activity().begin().follow(Body::from(vec![0; PIECE + 5]));
         assert_eq!(body.size_hint().exact(), Some(PIECE as u64 + 5));
         body.frame().await.unwrap().unwrap();

@@ -1,3 +1,4 @@
-/// What answers say in `Cache-Control` that must reach the client at once and as they are: a proxy that compresses or
-/// transforms a stream would hold it back until it has enough of it (RFC 9111 §5.2.2.6).
+/// The `Cache-Control` of responses that must reach the client immediately and unchanged: a proxy
+/// that compresses or transforms a stream would delay it until there is enough of it (RFC 9111
+/// §5.2.2.6).
 pub const NO_TRANSFORM: &str = "no-cache, no-transform";

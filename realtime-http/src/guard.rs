@@ -1,4 +1,4 @@
-//! The stream that cuts a connection whose peer has stopped reading.
+//! The stream that disconnects a peer that has stopped reading.
 
 use std::{
     fmt,
@@ -10,31 +10,33 @@ use std::{
         atomic::{AtomicU64, Ordering::Relaxed},
     },
     task::{Context, Poll},
-    time::Duration,
 };
 
 use futures_util::future::BoxFuture;
 use tokio::{
-    io::{AsyncRead, AsyncWrite, DuplexStream, Interest, ReadBuf},
+    io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
     task::AbortHandle,
     time::Instant,
 };
 
+use crate::byte_stream::ByteStream;
 use crate::config::WireConfig;
+use crate::shared::Shared;
 use crate::throttle::Throttle;
-use crate::unacknowledged::SendQueue;
-use crate::wire::{Shared, Wire};
+use crate::wire::Wire;
 
-/// How much of what nobody reads any more is thrown away before the connection is cut.
-const MOST_IGNORED: u32 = 64 * 1024;
+/// The number of unread bytes that are discarded before the connection is aborted.
+const MAX_IGNORED: u32 = 64 * 1024;
 
-/// Makes guarded streams of one listener, which share a limit and a count of cuts; clones are the same guard.
+/// A factory of the guarded streams of one listener, which share a limit and a count of stalls;
+/// clones are the same guard.
 #[derive(Clone)]
 pub struct Guard(Arc<Shared>);
 
 impl Guard {
-    /// Makes a guard with [`write_stall`](WireConfig::write_stall) and [`ack_timeout`](WireConfig::ack_timeout) of `config`.
+    /// Creates a guard with the [`write_stall`](WireConfig::write_stall) and the
+    /// [`ack_timeout`](WireConfig::ack_timeout) of `config`.
     pub fn new(config: &WireConfig) -> Self {
         Self(Arc::new(Shared {
             write_stall: config.write_stall,
@@ -44,8 +46,8 @@ impl Guard {
         }))
     }
 
-    /// Puts the guard over a connection.
-    pub fn wrap<S: Link>(&self, io: S, peer: SocketAddr) -> GuardedStream<S> {
+    /// Wraps a connection.
+    pub fn wrap<S: ByteStream>(&self, io: S, peer: SocketAddr) -> GuardedStream<S> {
         let wire = Arc::new(Wire::new(peer, Arc::clone(&self.0), io.send_queue()));
         GuardedStream {
             io,
@@ -55,11 +57,11 @@ impl Guard {
             head: None,
             read_waits: false,
             ignored: 0,
-            seldom: None,
+            extras: None,
         }
     }
 
-    /// How many connections were cut because of a stalled write.
+    /// Returns the number of connections that were aborted because of a stalled write.
     pub fn stalls(&self) -> u64 {
         self.0.stalls.load(Relaxed)
     }
@@ -71,111 +73,54 @@ impl fmt::Debug for Guard {
     }
 }
 
-/// What a [`GuardedStream`] can lie on: a byte stream, and how to throw away what it has not sent.
+/// A byte stream that fails permanently once a write, flush or shutdown has been blocked for
+/// [`write_stall`](WireConfig::write_stall) without one byte being accepted.
 ///
-/// A layer such as TLS goes over the guarded stream, not under it.
-pub trait Link: AsyncRead + AsyncWrite + Unpin {
-    /// Makes the coming close throw away unsent bytes instead of trying to send them; by default nothing.
-    fn abort(&self) {}
-
-    /// Sets how long the peer's host may leave bytes unacknowledged, see [`Wire::set_ack_timeout`]; by default nothing.
-    fn set_ack_timeout(&self, _: Option<Duration>) {}
-
-    /// Waits for the peer's reset, without reading; `None`, as by default, where it cannot be known.
-    fn watch_reset(&self) -> Option<BoxFuture<'static, ()>> {
-        None
-    }
-
-    /// Where the bytes that the peer's host has not acknowledged are counted, of a socket that is open for as long as this
-    /// is there; `None`, as by default, where that cannot be known. Asked once.
-    fn send_queue(&self) -> Option<SendQueue> {
-        None
-    }
-}
-
-impl Link for TcpStream {
-    fn abort(&self) {
-        // Otherwise the kernel would hold the bytes that nobody reads for minutes.
-        let _ = self.set_zero_linger();
-    }
-
-    #[cfg(any(target_os = "android", target_os = "linux"))]
-    fn set_ack_timeout(&self, limit: Option<Duration>) {
-        if let Err(error) = socket2::SockRef::from(self).set_tcp_user_timeout(limit) {
-            tracing::debug!(%error, "cannot set the time for acknowledgements");
-        }
-    }
-
-    /// It holds a second descriptor of the socket until it is dropped; without a free one nothing is watched.
-    #[cfg(unix)]
-    fn watch_reset(&self) -> Option<BoxFuture<'static, ()>> {
-        let socket = socket2::SockRef::from(self).try_clone().and_then(|socket| TcpStream::from_std(socket.into()));
-        let socket = socket.inspect_err(|error| tracing::debug!(%error, "cannot watch for a reset")).ok()?;
-        Some(Box::pin(async move {
-            if socket.ready(Interest::ERROR).await.is_err() {
-                // The runtime ends.
-                std::future::pending().await
-            }
-        }))
-    }
-
-    fn send_queue(&self) -> Option<SendQueue> {
-        SendQueue::of(self)
-    }
-}
-
-#[cfg(unix)]
-impl Link for tokio::net::UnixStream {}
-
-impl Link for DuplexStream {}
-
-/// A byte stream that is dead for good once a write, flush or shutdown has waited for [`write_stall`](WireConfig::write_stall)
-/// without one byte being accepted.
-///
-/// From then on every read and write fails with [`io::ErrorKind::TimedOut`], and those that wait at that moment are woken
-/// to fail, even if they belong to another task than the one that wrote. Otherwise all calls pass through,
-/// as fast as [`Wire::set_write_rate`] lets them.
-/// An idle connection has no timer: a write that has to wait starts one, in the tokio runtime it is polled in (a panic
+/// From then on every read and write fails with [`io::ErrorKind::TimedOut`], and those that wait at
+/// that moment are woken to fail, even if they belong to another task than the one that wrote.
+/// Otherwise all calls pass through, as fast as [`Wire::set_write_rate`] allows. An idle connection
+/// has no timer: a write that is blocked starts one, in the tokio runtime that polls it (a panic
 /// outside of one).
-pub struct GuardedStream<S: Link = TcpStream> {
+pub struct GuardedStream<S: ByteStream = TcpStream> {
     io: S,
     wire: Arc<Wire>,
-    /// The task that looks after a waiting write, or the last one that did.
+    /// The task that watches a blocked write, or the last one that did.
     watchdog: Option<AbortHandle>,
-    /// Whether the clock runs for a write: then a flush that has nothing to do is no progress.
+    /// `true` if the clock runs for a write: then a flush that has nothing to do is no progress.
     write_waits: bool,
-    /// Bytes that were read to learn the protocol and are to be read again.
+    /// Bytes that were read to detect the protocol and are to be read again.
     head: Option<Box<[u8]>>,
-    /// Whether a read has had to wait since the last flush: then there is a reader, who learns of the end by itself.
+    /// `true` if a read has had to wait since the last flush: then there is a reader, which notices
+    /// the end by itself.
     read_waits: bool,
-    /// Bytes that came while nobody read and were thrown away.
+    /// The number of bytes that were discarded because no task reads.
     ignored: u32,
-    /// Apart, since most connections never have any of it.
-    seldom: Option<Box<Seldom>>,
+    /// State that most connections never need.
+    extras: Option<Box<Extras>>,
 }
 
 #[derive(Default)]
-struct Seldom {
-    /// What holds writes back once a rate was set.
+struct Extras {
+    /// The throttle of writes, once a rate was set.
     throttle: Option<Throttle>,
-    /// What waits for a reset while nobody reads ([`Wire::watch_reset`]).
+    /// The wait for a reset while no task reads ([`Wire::watch_reset`]).
     reset: Option<BoxFuture<'static, ()>>,
 }
 
-impl<S: Link> GuardedStream<S> {
-    /// The handle of this connection.
+impl<S: ByteStream> GuardedStream<S> {
+    /// Returns the handle of this connection.
     pub fn wire(&self) -> &Arc<Wire> {
         &self.wire
     }
 
-    /// The stream below.
+    /// Returns the wrapped stream.
     pub fn inner(&self) -> &S {
         &self.io
     }
 
-    /// Gives bytes back, to be read before all others.
+    /// Puts bytes back, to be read before all others.
     pub(crate) fn unread(&mut self, bytes: &[u8]) {
-        debug_assert!(self.head.is_none(), "bytes given back twice");
+        debug_assert!(self.head.is_none(), "bytes put back twice");
         if !bytes.is_empty() {
             self.head = Some(bytes.into());
         }
@@ -190,18 +135,18 @@ impl<S: Link> GuardedStream<S> {
                 return polled;
             };
             self.wire.check()?;
-            let throttle = self.seldom.get_or_insert_default().throttle.get_or_insert_with(Throttle::new);
+            let throttle = self.extras.get_or_insert_default().throttle.get_or_insert_with(Throttle::new);
             if let Poll::Ready(bytes) = throttle.poll_turn(cx, rate, buf.len()) {
                 self.wire.unpark_limited();
                 let polled = self.guarded(cx, true, |io, cx| io.poll_write(cx, &buf[..bytes]));
                 self.note_written(&polled);
-                let throttle = self.seldom.as_mut().and_then(|seldom| seldom.throttle.as_mut());
+                let throttle = self.extras.as_mut().and_then(|extras| extras.throttle.as_mut());
                 if let (Poll::Ready(Ok(bytes)), Some(throttle)) = (&polled, throttle) {
                     throttle.spend(*bytes, rate);
                 }
                 return polled;
             }
-            // The stall's clock does not run meanwhile: it is not the peer who is waited for.
+            // The stall's clock does not run meanwhile: the write does not wait for the peer.
             self.wire.park_limited(cx.waker());
             self.wire.check()?;
             if self.wire.write_rate() == Some(rate) {
@@ -210,9 +155,9 @@ impl<S: Link> GuardedStream<S> {
         }
     }
 
-    /// Throws away what comes while nobody reads ([`Wire::ignore_requests`]); an error at its end.
+    /// Discards input that no task reads ([`Wire::ignore_requests`]); an error at EOF.
     ///
-    /// A server flushes each time it is woken, so this takes the place of its reading.
+    /// A server flushes each time it is woken, so this replaces its reading.
     fn ignore_requests(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         if std::mem::take(&mut self.read_waits) || self.wire.paused() || !self.wire.ignores_requests() {
             return Ok(());
@@ -227,12 +172,12 @@ impl<S: Link> GuardedStream<S> {
                 }
                 Poll::Ready(()) if buf.filled().is_empty() => {
                     self.wire.end_reads();
-                    return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the client left"));
+                    return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the client disconnected"));
                 }
                 Poll::Ready(()) => self.ignored += buf.filled().len() as u32,
             }
-            if self.ignored > MOST_IGNORED {
-                return Err(io::Error::new(io::ErrorKind::ConnectionAborted, "too much behind the last request"));
+            if self.ignored > MAX_IGNORED {
+                return Err(io::Error::new(io::ErrorKind::ConnectionAborted, "too much input after the last request"));
             }
         }
     }
@@ -243,17 +188,18 @@ impl<S: Link> GuardedStream<S> {
         }
     }
 
-    /// Notices a reset while nobody reads ([`Wire::watch_reset`]); an error when it has come.
+    /// Notices a reset while no task reads ([`Wire::watch_reset`]); an error when it has come.
     ///
-    /// Readiness to read says nothing here, since there is something unread all the time; hence a watch for errors alone.
+    /// Readiness to read means nothing here, since there are unread bytes all the time; so only
+    /// errors are watched for.
     fn watch_reset(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         if !self.wire.watches_reset() {
-            if let Some(seldom) = &mut self.seldom {
-                seldom.reset = None;
+            if let Some(extras) = &mut self.extras {
+                extras.reset = None;
             }
             return Ok(());
         }
-        let reset = &mut self.seldom.get_or_insert_default().reset;
+        let reset = &mut self.extras.get_or_insert_default().reset;
         if reset.is_none() {
             *reset = self.io.watch_reset();
         }
@@ -264,7 +210,7 @@ impl<S: Link> GuardedStream<S> {
         Ok(())
     }
 
-    /// Does one operation of the write side under the clock.
+    /// Runs one operation of the write side under the clock.
     fn guarded<T>(
         &mut self,
         cx: &mut Context<'_>,
@@ -290,13 +236,13 @@ impl<S: Link> GuardedStream<S> {
         if self.wire.park_writer(cx.waker()) {
             self.watchdog = Some(tokio::spawn(Arc::clone(&self.wire).watch()).abort_handle());
         }
-        // The end may have come before the waker was left.
+        // The connection may have ended before the waker was registered.
         self.wire.check()?;
         Poll::Pending
     }
 }
 
-impl<S: Link> AsyncRead for GuardedStream<S> {
+impl<S: ByteStream> AsyncRead for GuardedStream<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         this.wire.check()?;
@@ -314,7 +260,7 @@ impl<S: Link> AsyncRead for GuardedStream<S> {
                 this.unread(later);
                 return Poll::Ready(Ok(()));
             }
-            // The rest of the request goes into the same read: hyper doubles its buffer when it has to read twice.
+            // Read the rest of the request now: hyper doubles its buffer when it has to read twice.
             return match Pin::new(&mut this.io).poll_read(cx, buf) {
                 Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
                 _ => Poll::Ready(Ok(())),
@@ -336,7 +282,7 @@ impl<S: Link> AsyncRead for GuardedStream<S> {
     }
 }
 
-impl<S: Link> AsyncWrite for GuardedStream<S> {
+impl<S: ByteStream> AsyncWrite for GuardedStream<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         if self.wire.write_rate().is_some() {
             return self.slowed(cx, buf);
@@ -382,7 +328,7 @@ impl<S: Link> AsyncWrite for GuardedStream<S> {
     }
 }
 
-impl<S: Link> Drop for GuardedStream<S> {
+impl<S: ByteStream> Drop for GuardedStream<S> {
     fn drop(&mut self) {
         if let Some(watchdog) = &self.watchdog {
             watchdog.abort();
@@ -394,7 +340,7 @@ impl<S: Link> Drop for GuardedStream<S> {
     }
 }
 
-impl<S: Link> fmt::Debug for GuardedStream<S> {
+impl<S: ByteStream> fmt::Debug for GuardedStream<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("GuardedStream").field("wire", &self.wire).finish_non_exhaustive()
     }

@@ -1,18 +1,21 @@
-//! What the realtime transports share on axum.
+//! The parts that the realtime transports share on axum.
 //!
-//! - [`serve()`]: an HTTP/1.1 and HTTP/2 server around a [`Router`](axum::Router) with the guards a push server needs.
-//! - [`GuardedListener`]: the same guards for those who call [`axum::serve`](axum::serve()) themselves.
-//! - [`GuardedStream`]: cuts a connection whose peer has stopped reading.
-//! - [`Wire`]: the handle of one such connection, found through [`WireInfo`].
+//! - [`serve()`]: an HTTP/1.1 and HTTP/2 server around a [`Router`](axum::Router) with the guards a
+//!   push server needs.
+//! - [`GuardedListener`]: the same guards for applications that call [`axum::serve`](axum::serve())
+//!   themselves.
+//! - [`GuardedStream`]: a stream that disconnects a peer that has stopped reading.
+//! - [`Wire`]: the handle of one such connection, available through [`WireInfo`].
 //! - [`WireConfig`]: the limits of all of them.
-//! - [`TrustedProxies`]: whose word about a client's address is believed.
+//! - [`TrustedProxies`]: the proxies that may name a client's address.
 
 mod activity;
+mod admit;
+mod byte_stream;
 mod caches;
 mod config;
-mod connection;
+mod drive;
 mod guard;
-mod handshake;
 mod listener;
 mod origin;
 mod paths;
@@ -21,6 +24,7 @@ mod proxies;
 mod refusal;
 mod rejection;
 mod serve;
+mod shared;
 mod spans;
 mod throttle;
 mod unacknowledged;
@@ -28,10 +32,11 @@ mod upgrade;
 mod upload;
 mod wire;
 
+pub use admit::{ConnectQuery, ROOM_WORDS, admit, admit_as};
+pub use byte_stream::ByteStream;
 pub use caches::NO_TRANSFORM;
 pub use config::WireConfig;
-pub use guard::{Guard, GuardedStream, Link};
-pub use handshake::{ConnectQuery, ROOM_WORDS, admit, admit_as};
+pub use guard::{Guard, GuardedStream};
 pub use listener::{GuardedListener, WireInfo};
 pub use origin::{Origins, ProviderOrigins};
 pub use paths::check_paths;

@@ -1,4 +1,4 @@
-//! The listener whose connections are guarded, and what a handler learns of its connection.
+//! The listener whose connections are guarded, and the connection info for handlers.
 
 use std::{
     io::{self, ErrorKind},
@@ -17,13 +17,14 @@ use crate::config::WireConfig;
 use crate::guard::{Guard, GuardedStream};
 use crate::wire::Wire;
 
-/// How long to wait after an accept failed for want of something, such as file descriptors.
+/// The pause after an accept failed for lack of a resource, such as file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// A TCP listener for [`axum::serve`](axum::serve()) that puts a [`GuardedStream`] under each connection.
+/// A TCP listener for [`axum::serve`](axum::serve()) that wraps each connection in a
+/// [`GuardedStream`].
 ///
-/// It sets the socket options and the write-stall guard of [`WireConfig`]; the limits of HTTP itself (header-read timeout,
-/// HTTP/2) are out of its reach, [`serve`](crate::serve()) sets them.
+/// The listener sets the socket options and the write-stall guard of [`WireConfig`]; it cannot set
+/// the limits of HTTP itself (header-read timeout, HTTP/2), which [`serve`](crate::serve()) does.
 ///
 /// ```
 /// use axum::{Router, extract::ConnectInfo, routing::get};
@@ -48,12 +49,13 @@ pub struct GuardedListener {
     tcp: TcpListener,
     config: WireConfig,
     guard: Guard,
-    /// Accepts that failed in a row, so that a shortage is logged once and not ten times a second.
+    /// The number of consecutive accepts that failed, so that a shortage is logged once and not ten
+    /// times a second.
     failures: u64,
 }
 
 impl GuardedListener {
-    /// Guards the connections of `tcp`.
+    /// Creates a listener that guards the connections of `tcp`.
     pub fn new(tcp: TcpListener, config: WireConfig) -> Self {
         let guard = Guard::new(&config);
         Self::with_guard(tcp, config, guard)
@@ -67,14 +69,15 @@ impl GuardedListener {
         Self { tcp, config, guard, failures: 0 }
     }
 
-    /// The guard of this listener's connections, which counts the stalled ones; take it before the listener is given away.
+    /// Returns the guard of this listener's connections, which counts the stalled ones; clone it
+    /// before the listener is moved.
     pub fn guard(&self) -> &Guard {
         &self.guard
     }
 
-    /// Waits out a failed accept.
+    /// Waits after a failed accept.
     async fn pause(&mut self, error: &io::Error) {
-        // The client gave up before it was accepted: nothing is wrong here.
+        // The client disconnected before it was accepted: there is no shortage.
         if matches!(
             error.kind(),
             ErrorKind::ConnectionAborted | ErrorKind::ConnectionRefused | ErrorKind::ConnectionReset
@@ -82,7 +85,7 @@ impl GuardedListener {
             return;
         }
         if self.failures == 0 {
-            tracing::error!(%error, "cannot accept connections, trying on");
+            tracing::error!(%error, "cannot accept connections, retrying");
         }
         self.failures += 1;
         tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -132,7 +135,7 @@ fn prepare(tcp: &TcpStream, config: &WireConfig) -> io::Result<()> {
     Ok(())
 }
 
-/// What a handler learns of the connection its request came on, through `ConnectInfo<WireInfo>`.
+/// The connection of a request, which a handler gets through `ConnectInfo<WireInfo>`.
 #[derive(Clone, Debug)]
 pub struct WireInfo {
     wire: Arc<Wire>,
@@ -143,12 +146,12 @@ impl WireInfo {
         Self { wire: Arc::clone(wire) }
     }
 
-    /// The client's address as the socket saw it: behind a proxy it is the proxy's.
+    /// Returns the peer's address as the socket has it: behind a proxy it is the proxy's.
     pub fn peer(&self) -> SocketAddr {
         self.wire.peer()
     }
 
-    /// The handle of the connection; requests of one HTTP/2 connection have the same.
+    /// Returns the handle of the connection; requests of one HTTP/2 connection have the same.
     pub fn wire(&self) -> &Arc<Wire> {
         &self.wire
     }
@@ -164,10 +167,10 @@ impl Connected<IncomingStream<'_, GuardedListener>> for WireInfo {
 mod tests {
     use super::*;
 
-    /// A listener that accepts nothing still takes as many connections as may wait for it.
+    /// A listener that accepts nothing still queues as many connections as its backlog allows.
     #[cfg(target_os = "linux")]
     #[tokio::test]
-    async fn as_many_may_wait_as_configured() {
+    async fn backlog_is_as_large_as_configured() {
         let most: usize = std::fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap().trim().parse().unwrap();
         let waiting = most.min(600);
         let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -175,10 +178,11 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let all = futures_util::future::try_join_all((0..waiting).map(|_| TcpStream::connect(address)));
         let connected = tokio::time::timeout(Duration::from_secs(20), all).await;
-        assert_eq!(connected.expect("nobody is dropped").unwrap().len(), waiting);
+        assert_eq!(connected.expect("no connection is dropped").unwrap().len(), waiting);
     }
 
-    /// A listening socket that was shut down fails every accept at once, as one without file descriptors does.
+    /// A listening socket that was shut down fails every accept immediately, like one without file
+    /// descriptors.
     #[cfg(target_os = "linux")]
     #[tokio::test]
     async fn failing_accepts_are_paced() {
@@ -188,7 +192,7 @@ mod tests {
 
         let accepted = tokio::time::timeout(4 * ACCEPT_PAUSE, listener.accept()).await;
 
-        assert!(accepted.is_err(), "nobody connected");
+        assert!(accepted.is_err(), "no client has connected");
         assert!((1..=5).contains(&listener.failures), "{} tries", listener.failures);
     }
 }

@@ -8,16 +8,18 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue};
 use realtime_core::{Error, Refusal, RefusalKind};
 
-/// For how many seconds a browser may remember the answer to a preflight.
+/// The time in seconds for which a browser may cache the response to a preflight.
 const PREFLIGHT_AGE: HeaderValue = HeaderValue::from_static("600");
 
-/// Which web pages may connect. Browsers send `Origin` with every such request and cannot be made to lie about it
-/// (RFC 6454 §7); programs need not send it, and a request without it is let through.
+/// The web pages that may connect. Browsers send `Origin` with every such request, and a page
+/// cannot forge it (RFC 6454 §7); programs need not send it, and a request without it is accepted.
 ///
-/// Except for what a page makes a browser load without asking whether it may (`<img>`, `<script>`): that has no `Origin`
-/// either, but says `Sec-Fetch-Site: cross-site` or `same-site` (W3C Fetch Metadata §2.3), and nobody can tell which page
-/// it was. It is refused, whatever pages are listed, unless every page may connect. `same-origin` and `none` pass. Browsers
-/// say so only to `https` and the own host: over plain `http` such loads cannot be told from a program's requests.
+/// The exception are loads that a page causes without a permission check of the browser (`<img>`,
+/// `<script>`): they have no `Origin` either, but `Sec-Fetch-Site: cross-site` or `same-site` (W3C
+/// Fetch Metadata §2.3), and the page is unknown. They are rejected, whatever pages are listed,
+/// unless every page may connect. `same-origin` and `none` are accepted. Browsers send this header
+/// only to `https` and the own host: over plain `http` such loads cannot be distinguished from a
+/// program's requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origins {
     listed: Vec<String>,
@@ -25,7 +27,8 @@ pub struct Origins {
     same: bool,
 }
 
-/// The origins of one provider: its own, or else those of its service, or else the same host.
+/// The origins of one provider: the provider's own, or else those of the service, or else the same
+/// host.
 #[derive(Debug)]
 pub struct ProviderOrigins {
     own: Option<Origins>,
@@ -35,31 +38,31 @@ pub struct ProviderOrigins {
 static SAME_HOST: Origins = Origins { listed: Vec::new(), any: false, same: true };
 
 impl ProviderOrigins {
-    /// Those that its configuration names, if it names any.
+    /// Creates the origins with those of the provider's configuration, if it has any.
     pub fn new(own: Option<Origins>) -> Self {
         Self { own, service: OnceLock::new() }
     }
 
-    /// Takes those of the service; the first ones stay.
+    /// Sets the origins of the service; only the first call counts.
     pub fn set_default(&self, origins: &Origins) {
         self.service.get_or_init(|| origins.clone());
     }
 
-    /// Those that count.
+    /// Returns the origins that apply.
     pub fn get(&self) -> &Origins {
         self.own.as_ref().or_else(|| self.service.get()).unwrap_or(&SAME_HOST)
     }
 }
 
 impl Default for Origins {
-    /// Pages of the same host and port that the request is for.
+    /// Allows pages of the same host and port that the request is for.
     fn default() -> Self {
         Self { listed: Vec::new(), any: false, same: true }
     }
 }
 
 impl std::fmt::Display for Origins {
-    /// Names the pages, for a log.
+    /// Writes the pages, for a log.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         if self.any {
             return f.write_str("any");
@@ -71,29 +74,30 @@ impl std::fmt::Display for Origins {
 }
 
 impl Origins {
-    /// Pages of the same host and port only; the default.
+    /// Allows pages of the same host and port only; the default.
     pub fn same_host() -> Self {
         Self::default()
     }
 
-    /// Every page: right only where the identity does not come from cookies.
+    /// Allows every page: safe only where the identity does not come from cookies.
     pub fn any() -> Self {
         Self { listed: Vec::new(), any: true, same: true }
     }
 
-    /// These pages and no others, each written as `scheme://host[:port]`. The server's own host is one of the others: where its
-    /// pages connect too, list it, or say `Origins::same_host().and(…)`.
+    /// Allows these pages and no others, each written as `scheme://host[:port]`. The server's own
+    /// host is not included: where its pages connect too, list it, or use
+    /// `Origins::same_host().and(…)`.
     pub fn only<I: IntoIterator<Item = S>, S: Into<String>>(origins: I) -> Self {
         Self { listed: origins.into_iter().map(listed).collect(), any: false, same: false }
     }
 
-    /// Also these pages.
+    /// Allows this page too.
     pub fn and(mut self, origin: impl Into<String>) -> Self {
         self.listed.push(listed(origin));
         self
     }
 
-    /// Refuses a list with an origin in it that no page has; called when a service is built.
+    /// Checks that every listed origin is one that a page can have; called when a service is built.
     ///
     /// # Errors
     /// [`Error::Config`] that names the origin.
@@ -113,20 +117,22 @@ impl Origins {
         if self.any {
             return Ok(());
         }
-        let lets = match origins.next() {
-            None => !is_of_another_origin(&parts.headers),
-            Some(origin) if origins.next().is_none() => origin.to_str().is_ok_and(|origin| self.lets(origin, parts)),
+        let allowed = match origins.next() {
+            None => !is_cross_origin(&parts.headers),
+            Some(origin) if origins.next().is_none() => origin.to_str().is_ok_and(|origin| self.allows(origin, parts)),
             Some(_) => false,
         };
-        if lets {
+        if allowed {
             return Ok(());
         }
         Err(Refusal::new(RefusalKind::Origin, format!("pages of {} may not connect", named(&parts.headers))))
     }
 
-    /// Lets the page that asked read the answer, if it may connect (Fetch §3.2.3).
+    /// Sets the headers with which the requesting page can read the response, if it may connect
+    /// (Fetch §3.2.3).
     ///
-    /// Cookies are for listed origins and the same host only: with [`Origins::any`] they would be for everybody.
+    /// Cookies are allowed for listed origins and the same host only: with [`Origins::any`] every
+    /// page could use them.
     pub fn allow(&self, parts: &Parts, answer: &mut HeaderMap) {
         answer.append(VARY, HeaderValue::from_static("origin"));
         let Some(origin) = parts.headers.get(ORIGIN).filter(|_| self.check(parts).is_ok()) else { return };
@@ -136,8 +142,9 @@ impl Origins {
         }
     }
 
-    /// Answers a preflight (Fetch §4.8): a page that may connect may use these methods, and whatever headers it asks for, such as
-    /// a CSRF token or those of tracing.
+    /// Sets the headers of the response to a preflight (Fetch §4.8): a page that may connect may
+    /// use these methods, and all headers that it requests, such as a CSRF token or those of
+    /// tracing.
     pub fn allow_preflight(&self, parts: &Parts, methods: &'static str, answer: &mut HeaderMap) {
         self.allow(parts, answer);
         answer.insert(VARY, HeaderValue::from_static("origin, access-control-request-headers"));
@@ -151,26 +158,27 @@ impl Origins {
         }
     }
 
-    fn lets(&self, origin: &str, parts: &Parts) -> bool {
+    fn allows(&self, origin: &str, parts: &Parts) -> bool {
         let origin = normalised(origin);
         (self.same && is_same_host(&origin, &parts.headers, parts)) || self.listed.contains(&origin)
     }
 }
 
-/// The page as the browser names it, for a message.
+/// Returns the page as the browser names it, for a message.
 fn named(headers: &HeaderMap) -> String {
     let Some(origin) = headers.get(ORIGIN) else { return "another site".to_owned() };
     let text = String::from_utf8_lossy(origin.as_bytes());
     format!("the origin {:?}", &text[..text.floor_char_boundary(128)])
 }
 
-/// Whether a browser says that another origin's page caused the request.
-fn is_of_another_origin(headers: &HeaderMap) -> bool {
+/// Returns whether, according to the browser, a page of another origin caused the request.
+fn is_cross_origin(headers: &HeaderMap) -> bool {
     headers.get_all("sec-fetch-site").iter().any(|site| site != "same-origin" && site != "none")
 }
 
-/// Whether a page can have this origin (RFC 6454 §6.2): a scheme, a host and perhaps a port, or `null`; or that of pages in
-/// the web view of a mobile application, which have no host.
+/// Returns whether a page can have this origin (RFC 6454 §6.2): a scheme, a host and perhaps a
+/// port, or `null`; or the origin of pages in the web view of a mobile application, which have no
+/// host.
 fn is_origin(text: &str) -> bool {
     if matches!(text, "null" | "file://") {
         return true;
@@ -178,19 +186,19 @@ fn is_origin(text: &str) -> bool {
     let Some((scheme, host)) = text.split_once("://") else { return false };
     let is_scheme = scheme.starts_with(|first: char| first.is_ascii_alphabetic())
         && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
-    // Extensions of browsers have origins too, whose hosts are no names of hosts.
+    // Browser extensions have origins too, whose hosts are no host names.
     is_scheme && !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_graphic() && !b"/?#@*\\".contains(&byte))
 }
 
-/// An origin as it stands in a list.
+/// Returns an origin as it is stored in a list.
 fn listed(origin: impl Into<String>) -> String {
     let origin = origin.into();
     let trimmed = origin.trim_end_matches('/');
-    // Without a host it is no origin, and an error shows it as it was written.
+    // Without a host this is no origin, and an error shows it as it was written.
     normalised(if trimmed.ends_with(':') { &origin } else { trimmed })
 }
 
-/// An origin in lower case and without its scheme's own port, which browsers leave out.
+/// Returns an origin in lower case and without the scheme's default port, which browsers omit.
 fn normalised(origin: &str) -> String {
     let mut origin = origin.to_ascii_lowercase();
     if let Some((scheme, host)) = origin.split_once("://") {
@@ -200,7 +208,7 @@ fn normalised(origin: &str) -> String {
     origin
 }
 
-/// A host without the port that the scheme has anyway (RFC 6454 §4, RFC 9110 §4.2).
+/// Returns a host without the scheme's default port (RFC 6454 §4, RFC 9110 §4.2).
 fn without_default_port<'a>(scheme: &str, host: &'a str) -> &'a str {
     let port = match scheme {
         "http" | "ws" => ":80",
@@ -210,8 +218,9 @@ fn without_default_port<'a>(scheme: &str, host: &'a str) -> &'a str {
     host.strip_suffix(port).unwrap_or(host)
 }
 
-/// HTTP/1.1 names the host in `Host`, HTTP/2 in `:authority`, which is the URI's (RFC 9113 §8.3.1); some proxies write it
-/// with the port that the page's scheme has anyway.
+/// Returns whether an origin is the request's own host. HTTP/1.1 has the host in `Host`, HTTP/2 in
+/// `:authority`, which is the URI's (RFC 9113 §8.3.1); some proxies add the default port of the
+/// page's scheme.
 fn is_same_host(origin: &str, headers: &HeaderMap, parts: &Parts) -> bool {
     let Some((scheme, origin_host)) = origin.split_once("://") else { return false };
     let host = headers.get(HOST).and_then(|host| host.to_str().ok());
@@ -234,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn the_default_is_the_same_host_or_no_browser() {
+    fn default_allows_the_same_host_and_programs() {
         let origins = Origins::default();
         assert!(origins.check(&parts("a.example:80", None)).is_ok());
         assert!(origins.check(&parts("a.example:8080", Some("http://A.example:8080"))).is_ok());
@@ -247,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn the_port_of_the_scheme_may_be_named_or_left_out_on_either_side() {
+    fn default_port_may_be_omitted_on_either_side() {
         let same = [
             ("app.example:443", "https://app.example"),
             ("app.example", "https://app.example:443"),
@@ -282,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_foreign_page_loads_without_asking_is_refused() {
+    fn cross_origin_loads_without_an_origin_are_rejected() {
         let loaded = |site: &'static str| {
             let mut parts = parts("a.example", None);
             parts.headers.insert("sec-fetch-site", HeaderValue::from_static(site));
@@ -302,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_page_has_is_no_origin() {
+    fn invalid_origins_are_rejected() {
         for wrong in
             ["app.example", "https://", "https://app.example/path", "https://*.example", "", "://a", "ht tp://a"]
         {
@@ -322,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn a_providers_own_origins_win_over_its_services() {
+    fn origins_of_a_provider_override_those_of_the_service() {
         let (own, service) = (Origins::only(["https://own.example"]), Origins::only(["https://app.example"]));
         let origins = ProviderOrigins::new(None);
         assert_eq!(origins.get(), &Origins::same_host());
@@ -335,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_is_exact() {
+    fn listed_origins_are_compared_exactly() {
         let origins = Origins::only(["https://App.example/"]);
         assert!(origins.check(&parts("api.example", Some("https://app.example"))).is_ok());
         assert!(origins.check(&parts("api.example", Some("https://api.example"))).is_err());
@@ -344,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_that_may_connect_may_use_the_headers_it_asks_for() {
+    fn preflight_allows_the_requested_headers() {
         let mut asked = parts("api.example", Some("https://app.example"));
         for names in ["traceparent, x-csrf-token", "sentry-trace"] {
             asked.headers.append(ACCESS_CONTROL_REQUEST_HEADERS, HeaderValue::from_static(names));
@@ -366,7 +375,7 @@ mod tests {
     }
 
     #[test]
-    fn cookies_are_not_for_every_page() {
+    fn cookies_are_not_allowed_for_every_page() {
         let asked = parts("api.example", Some("https://app.example"));
         let answer = |origins: Origins| {
             let mut answer = HeaderMap::new();

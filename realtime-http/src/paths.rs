@@ -1,8 +1,8 @@
 use matchit::InsertError;
 use realtime_core::{Error, Result};
 
-/// Checks that the paths of routes, each with its provider's name, are in the syntax of [`axum::Router::route`] (`/a/{b}`), and that
-/// no two are in each other's way: axum itself would panic.
+/// Checks that the paths of routes, each with the provider's name, are in the syntax of
+/// [`axum::Router::route`] (`/a/{b}`), and that no two conflict: axum itself would panic.
 ///
 /// # Errors
 /// [`Error::Config`] that names the provider and the path.
@@ -48,15 +48,15 @@ mod tests {
     }
 
     #[test]
-    fn what_axum_panics_on_is_refused_and_named() {
+    fn paths_that_panic_in_axum_are_rejected_by_name() {
         for path in ["", "sse", "/{a", "/a}", "/:a", "/*a", "/{a}b{c}", "/{*a}/b", "/{}"] {
-            let error = refused(&[path]).unwrap_or_else(|| panic!("{path:?} is taken"));
+            let error = refused(&[path]).unwrap_or_else(|| panic!("{path:?} is accepted"));
             assert!(error.contains(&format!("path of the provider \"sse\": \"{path}\"")), "{error}");
         }
     }
 
     #[test]
-    fn what_axum_takes_passes() {
+    fn paths_that_axum_accepts_are_accepted() {
         for path in ["/", "/sse", "/{tenant}/sse", "/a/{*rest}", "/räume"] {
             assert_eq!(refused(&[path]), None, "{path:?}");
             let _ = axum::Router::<()>::new().route(path, axum::routing::get(async || ()));
@@ -65,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn two_that_are_in_each_others_way_are_refused() {
+    fn conflicting_paths_are_rejected() {
         for paths in [["/a", "/a"], ["/{a}", "/{b}"], ["/a/{*b}", "/a/{*c}"]] {
             let error = check_paths([("sse", paths[0]), ("ws", paths[1])]).unwrap_err().to_string();
             for said in ["\"sse\"", "\"ws\"", paths[0], paths[1], "with_path"] {

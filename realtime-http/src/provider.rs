@@ -5,28 +5,29 @@ use realtime_core::RealtimeProvider;
 
 use crate::origin::Origins;
 
-/// A provider that is reached over HTTP: it brings its own routes.
+/// A provider that is reached over HTTP and has its own routes.
 pub trait HttpProvider: RealtimeProvider + Any + 'static {
-    /// Its routes, to be merged into the application's.
+    /// Returns the provider's routes, to be merged into the application's.
     fn router(self: Arc<Self>) -> axum::Router;
 
-    /// The paths of its routes, as they stand in the router, so that a service can refuse two providers that are in each
-    /// other's way ([`check_paths`](crate::check_paths)). By default none is told.
+    /// Returns the paths of the routes, as they are in the router, so that a service can reject two
+    /// providers that conflict ([`check_paths`](crate::check_paths)). By default none.
     fn paths(&self) -> Vec<String> {
         Vec::new()
     }
 
-    /// Takes the pages that may connect with every provider of its service, for a provider whose own configuration names none;
-    /// called before it is attached. By default it is ignored.
+    /// Sets the pages that may connect with every provider of the service, for a provider whose own
+    /// configuration names none; called before the provider is attached. By default ignored.
     fn set_default_origins(&self, origins: &Origins) {
         let _ = origins;
     }
 
-    /// Which pages may connect, for the log. By default that is not told.
+    /// Returns the pages that may connect, for the log. By default `None`.
     fn origins(&self) -> Option<&Origins> {
         None
     }
 
-    /// Whether it takes connections and sends: attached, its log readable, not shutting down.
+    /// Returns whether the provider accepts connections and sends: it is attached, its log
+    /// readable, and it is not shutting down.
     fn is_ready(&self) -> bool;
 }

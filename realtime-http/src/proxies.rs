@@ -11,11 +11,12 @@ use crate::listener::WireInfo;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// The reverse proxies whose word about a client's address is believed; none by default.
+/// The reverse proxies that may report a client's address; none by default.
 ///
-/// A proxy appends the address that it saw, so the header is read from the right: proxies of this list are skipped, and
-/// the first other address is the client's. What stands further left came from the client and is not looked at. Each
-/// proxy of the list must set the header, or its clients could write one themselves.
+/// A proxy appends the address of its peer, so the header is read from the right: proxies of this
+/// list are skipped, and the first other address is the client's. Addresses further left come from
+/// the client and are ignored. Each proxy of the list must set the header, or its clients could
+/// write one themselves.
 ///
 /// ```
 /// use realtime_http::TrustedProxies;
@@ -45,15 +46,16 @@ struct Network {
 }
 
 impl TrustedProxies {
-    /// Nobody: a client's address is the one the socket saw.
+    /// Trusts no proxy: a client's address is the socket's peer.
     pub fn none() -> Self {
         Self::default()
     }
 
-    /// These addresses (`10.0.0.7`, `2001:db8::7`) and networks (`10.0.0.0/8`), which say it in `X-Forwarded-For`.
+    /// Trusts these addresses (`10.0.0.7`, `2001:db8::7`) and networks (`10.0.0.0/8`), which report
+    /// the client in `X-Forwarded-For`.
     ///
     /// # Errors
-    /// [`Error::Config`] when one is neither.
+    /// [`Error::Config`] when an entry is neither.
     pub fn new<I: IntoIterator<Item = S>, S: AsRef<str>>(entries: I) -> realtime_core::Result<Self> {
         let networks = entries.into_iter().map(|entry| {
             let entry = entry.as_ref();
@@ -62,23 +64,24 @@ impl TrustedProxies {
         Ok(Self { networks: networks.collect::<Result<_, _>>()?, header: Header::default() })
     }
 
-    /// The same proxies, which say it in `Forwarded` (RFC 7239) instead of `X-Forwarded-For`.
+    /// Reads the client from `Forwarded` (RFC 7239) instead of `X-Forwarded-For`.
     #[must_use]
     pub fn by_forwarded(mut self) -> Self {
         self.header = Header::Forwarded;
         self
     }
 
-    /// Whether this address is one of them.
+    /// Returns whether this is the address of a trusted proxy.
     pub fn contains(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         self.networks.iter().any(|network| network.contains(address))
     }
 
-    /// The address of the client that sent a request: the socket's, or what trusted proxies say about it.
+    /// Returns the address of the client that sent a request: the socket's peer, or the address
+    /// that trusted proxies report.
     ///
-    /// None when it is not known: the server gave the request no `ConnectInfo` of [`WireInfo`] or
-    /// [`SocketAddr`], or a trusted proxy names nobody else.
+    /// `None` when the address is unknown: the server gave the request no `ConnectInfo` of
+    /// [`WireInfo`] or [`SocketAddr`], or a trusted proxy reports no other address.
     pub fn client(&self, request: &Parts) -> Option<IpAddr> {
         let peer = peer_of(request)?.ip().to_canonical();
         if !self.contains(peer) {
@@ -94,7 +97,8 @@ impl TrustedProxies {
             Header::XForwardedFor => line.as_bytes().rsplit(|byte| *byte == b',').collect(),
         });
         for hop in hops {
-            // Whoever stands further left is told by somebody unknown.
+            // An unreadable entry ends the search: entries further left come from an unknown
+            // source.
             let address = self.read(hop)?;
             if !self.contains(address) {
                 return Some(address);
@@ -116,8 +120,9 @@ impl TrustedProxies {
     }
 }
 
-/// The elements of a `Forwarded` header from the right, where those of trusted proxies stand: a comma within quotes ends none
-/// (RFC 7239 §4), and what a client has left open on the left changes nothing there.
+/// Returns the elements of a `Forwarded` header from the right, where those of trusted proxies are:
+/// a comma within quotes ends no element (RFC 7239 §4), and a quote that a client has left open on
+/// the left does not change them.
 fn elements_from_the_right(line: &[u8]) -> Vec<&[u8]> {
     let mut elements = Vec::new();
     let (mut quoted, mut end) = (false, line.len());
@@ -135,26 +140,27 @@ fn elements_from_the_right(line: &[u8]) -> Vec<&[u8]> {
     elements
 }
 
-/// The address that the socket of a request's connection saw, if the server tells it.
+/// Returns the peer address of a request's connection, if the server provides it.
 pub fn peer_of(request: &Parts) -> Option<SocketAddr> {
     let wire = request.extensions.get::<ConnectInfo<WireInfo>>().map(|info| info.0.peer());
     wire.or_else(|| request.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0))
 }
 
-/// Warns, once in a process, when a request did not come through [`GuardedListener`](crate::GuardedListener): what the
-/// guards of [`serve`](crate::serve()) do is then not done by anybody.
+/// Warns, once in a process, when a request did not come through
+/// [`GuardedListener`](crate::GuardedListener): then the connection is without the guards of
+/// [`serve`](crate::serve()).
 pub fn notice_foreign_server(request: &Parts) {
     static NOTICED: AtomicBool = AtomicBool::new(false);
     if request.extensions.get::<ConnectInfo<WireInfo>>().is_none() && !NOTICED.swap(true, Ordering::Relaxed) {
         tracing::warn!(
-            "served without the guards of realtime_http::serve: clients that stop reading are cut late, those that never \
-             finish their headers not at all, and dead event streams keep their places for longer; GuardedListener with \
-             into_make_service_with_connect_info::<WireInfo>() helps against all but the second"
+            "served without the guards of realtime_http::serve: clients that stop reading are disconnected late, those that \
+             never finish their headers not at all, and dead event streams keep their slots for longer; GuardedListener \
+             with into_make_service_with_connect_info::<WireInfo>() prevents all but the second"
         );
     }
 }
 
-/// An address, with or without a port; one of IPv6 with a port stands in brackets.
+/// Parses an address, with or without a port; an IPv6 address with a port is in brackets.
 fn address(node: &str) -> Option<IpAddr> {
     if let Ok(address) = node.parse() {
         return Some(address);
@@ -195,7 +201,7 @@ impl FromStr for Network {
         if bits > all {
             return Err(());
         }
-        // `::ffff:10.0.0.0/104` means addresses that are compared as those of IPv4.
+        // `::ffff:10.0.0.0/104` contains mapped addresses, which are compared as IPv4.
         Ok(match (address, address.to_canonical()) {
             (IpAddr::V6(_), IpAddr::V4(mapped)) if bits >= 96 => Self { address: mapped.into(), bits: bits - 96 },
             _ => Self { address, bits },
@@ -221,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn networks_contain_what_begins_like_them() {
+    fn networks_contain_addresses_with_the_same_prefix() {
         let proxies =
             TrustedProxies::new(["10.0.0.0/8", "192.168.1.7", "2001:db8::/32", "::ffff:172.16.0.0/108"]).unwrap();
         for inside in ["10.255.0.1", "192.168.1.7", "2001:db8:1::1", "::ffff:10.1.1.1", "172.31.0.1"] {
@@ -235,22 +241,22 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_network_is_refused() {
+    fn invalid_networks_are_rejected() {
         for entry in ["", "proxy", "10.0.0.0/33", "10.0.0.0/-1", "10.0.0.0/", "::1/129", "10.0.0"] {
             assert!(matches!(TrustedProxies::new([entry]), Err(Error::Config(_))), "{entry}");
         }
     }
 
     #[test]
-    fn the_forwarded_address_is_read_from_the_right() {
+    fn forwarded_address_is_read_from_the_right() {
         let proxies = TrustedProxies::new(["10.0.0.0/8"]).unwrap();
         let of = |peer, headers: &[(&str, &str)]| proxies.client(&request(peer, headers));
         let forwarded = "x-forwarded-for";
-        assert_eq!(of("9.9.9.9", &[(forwarded, "1.1.1.1")]), is("9.9.9.9"), "nobody asked this peer");
+        assert_eq!(of("9.9.9.9", &[(forwarded, "1.1.1.1")]), is("9.9.9.9"), "this peer is not trusted");
         assert_eq!(
             of("10.0.0.1", &[(forwarded, "6.6.6.6, 1.1.1.1")]),
             is("1.1.1.1"),
-            "the left one is the client's word"
+            "the left one comes from the client"
         );
         assert_eq!(of("10.0.0.1", &[(forwarded, "6.6.6.6,1.1.1.1, 10.2.2.2,10.3.3.3 ")]), is("1.1.1.1"));
         assert_eq!(
@@ -267,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn forwarded_is_read_where_it_is_chosen() {
+    fn forwarded_header_is_read_when_configured() {
         let proxies = TrustedProxies::new(["10.0.0.0/8"]).unwrap().by_forwarded();
         let of = |headers: &[(&str, &str)]| proxies.client(&request("10.0.0.1", headers));
         let header = "for=6.6.6.6, by=10.0.0.2; For=\"[2001:db8::1]:4711\";proto=https, for=10.2.2.2";
@@ -288,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn without_connect_info_nobody_is_known() {
+    fn client_is_unknown_without_connect_info() {
         assert_eq!(TrustedProxies::none().client(&http::Request::new(()).into_parts().0), None);
     }
 }

@@ -4,7 +4,8 @@ use http::header::{ALLOW, CONNECTION, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 use realtime_core::{Refusal, RefusalKind};
 
-/// A refusal as an HTTP answer: its status, `Retry-After` where it has one, and `{"error":{"code","message"}}`.
+/// Returns the HTTP response of a refusal: its status, `Retry-After` where it has one, and
+/// `{"error":{"code","message"}}`.
 pub fn refusal_response(refusal: &Refusal) -> Response {
     let kind = refusal.kind();
     let mut response = error_response(kind.status(), kind.code(), refusal.message());
@@ -13,17 +14,19 @@ pub fn refusal_response(refusal: &Refusal) -> Response {
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(after.as_secs_f64().ceil() as u64));
     }
     if kind == RefusalKind::Draining {
-        // On the same connection the client would ask the same node again (RFC 9112 §9.6; HTTP/2 leaves the header out).
+        // On the same connection the client would reach the same node again (RFC 9112 §9.6; HTTP/2
+        // omits the header).
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     if kind == RefusalKind::Unauthorized {
-        // A 401 names a scheme (RFC 9110 §11.6.1).
+        // A 401 has to name a scheme (RFC 9110 §11.6.1).
         response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
     response
 }
 
-/// The answer to a request whose method a route has no use for: 405 with the methods it has (RFC 9110 §15.5.6).
+/// Returns the response to a request with a method that the route does not have: 405 with the
+/// methods that it has (RFC 9110 §15.5.6).
 pub fn method_response(refusal: &Refusal, allowed: &'static str) -> Response {
     let mut response = refusal_response(refusal);
     *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
@@ -31,7 +34,7 @@ pub fn method_response(refusal: &Refusal, allowed: &'static str) -> Response {
     response
 }
 
-/// An answer of this status with the body `{"error":{"code","message"}}`.
+/// Returns a response of this status with the body `{"error":{"code","message"}}`.
 pub fn error_response(status: StatusCode, code: &str, message: &str) -> Response {
     let body = serde_json::json!({ "error": { "code": code, "message": message } });
     (status, Json(body)).into_response()

@@ -5,18 +5,18 @@ use realtime_core::{Error, Refusal};
 
 use crate::refusal::refusal_response;
 
-/// An [`Error`] as the answer of an axum handler, so that `?` works in one.
+/// An [`Error`] as the response of an axum handler, so that `?` works in one.
 ///
-/// | error | status | the client reads |
+/// | error | status | body |
 /// |---|---|---|
 /// | [`Error::Refused`] | the refusal's | code and message |
 /// | [`Error::InvalidName`], [`Error::TooLarge`] | 400 | code and message |
 /// | [`Error::KeyReused`] | 422 | code and message |
-/// | [`Error::OutcomeUnknown`] | 503 | that it may repeat the request with the same key |
+/// | [`Error::OutcomeUnknown`] | 503 | that the request may be repeated with the same key |
 /// | [`Error::Backplane`], [`Error::Closed`] | 503 | "not available now" |
 /// | any other: a mistake of the application's own | 500 | "internal error" |
 ///
-/// What is answered with 500 or 503 is logged as an error.
+/// A response of 500 or 503 is logged as an error.
 #[derive(Debug)]
 pub struct Rejection(Error);
 
@@ -49,7 +49,7 @@ impl IntoResponse for Rejection {
             Error::Backplane(_) | Error::Closed { .. } => {
                 (StatusCode::SERVICE_UNAVAILABLE, error.code(), "not available now".to_owned())
             }
-            // Names of providers and features are nothing that a client could act on.
+            // A client could not act on names of providers and features.
             _ => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "internal error".to_owned()),
         };
         if !error.is_client_error() {
@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_a_client_did_wrong_is_told() {
+    async fn client_errors_have_their_code_and_message() {
         let name = Error::InvalidName { what: "room", reason: "it is empty" };
         let message = "invalid room name: it is empty";
         assert_eq!(answer(name).await, (400, json!({"error": {"code": "invalid_name", "message": message}})));
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_applications_own_mistakes_stay_here() {
+    async fn application_errors_are_internal_errors() {
         let provider = || "socket".to_owned();
         let mistakes = [
             Error::UnknownProvider { name: "sokcet".to_owned(), registered: vec![provider()] },
@@ -106,11 +106,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_may_repeat_a_request_is_told_so() {
+    async fn unknown_outcome_says_that_a_request_may_be_repeated() {
         let (status, body) = answer(Error::OutcomeUnknown { id: EventId::random() }).await;
         assert_eq!((status, body["error"]["code"].as_str()), (503, Some("outcome_unknown")));
         assert!(body["error"]["message"].as_str().unwrap().contains("the same idempotency key"), "{body}");
-        let away = json!({"error": {"code": "backplane", "message": "not available now"}});
-        assert_eq!(answer(Error::Backplane("redis://secret".into())).await, (503, away));
+        let unavailable = json!({"error": {"code": "backplane", "message": "not available now"}});
+        assert_eq!(answer(Error::Backplane("redis://secret".into())).await, (503, unavailable));
     }
 }

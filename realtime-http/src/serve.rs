@@ -1,4 +1,4 @@
-//! The server around a router.
+//! The server of a router.
 
 use std::{future::IntoFuture, io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -7,18 +7,20 @@ use futures_util::{FutureExt as _, future::BoxFuture};
 use tokio::{net::TcpListener, sync::watch};
 
 use crate::config::WireConfig;
-use crate::connection::{Phase, Protocols};
+use crate::drive::{Phase, Protocols};
 use crate::guard::Guard;
 use crate::listener::GuardedListener;
 
-/// How long connections may go on after the graceful signal, if nothing else is said.
+/// The default time that connections may continue after the graceful signal.
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// Serves `router` on `listener`: HTTP/1.1, HTTP/2 with prior knowledge, upgrades, and the guards of [`WireConfig`].
+/// Serves `router` on `listener`: HTTP/1.1, HTTP/2 with prior knowledge, upgrades, and the guards
+/// of [`WireConfig`].
 ///
-/// Beside what [`GuardedListener`] does, a client that sends nothing, or half a request's headers, is closed after
-/// [`header_read_timeout`](WireConfig::header_read_timeout), and a silent HTTP/2 peer is found by pings. Handlers find
-/// `ConnectInfo<WireInfo>` and `ConnectInfo<SocketAddr>` in their request.
+/// In addition to what [`GuardedListener`] does, a client that sends nothing, or only a part of a
+/// request's headers, is disconnected after
+/// [`header_read_timeout`](WireConfig::header_read_timeout), and a silent HTTP/2 peer is detected
+/// by pings. Handlers find `ConnectInfo<WireInfo>` and `ConnectInfo<SocketAddr>` in their request.
 ///
 /// ```
 /// use std::time::Duration;
@@ -31,7 +33,7 @@ const DEADLINE: Duration = Duration::from_secs(30);
 ///     .with_config(WireConfig::default().with_write_stall(Duration::from_secs(15)))
 ///     .with_graceful_shutdown(async {
 ///         let _ = tokio::signal::ctrl_c().await;
-///         // Here a NotificationService is shut down, for open streams do not end by themselves.
+///         // Shut a NotificationService down here: open streams do not end by themselves.
 ///     })
 ///     .await
 /// # }
@@ -41,9 +43,10 @@ pub fn serve(listener: TcpListener, router: Router) -> Serve {
     Serve { listener, router, guard: Guard::new(&config), config, signal: None, deadline: DEADLINE }
 }
 
-/// A server that [`serve`] made; awaiting it runs it.
+/// A server created by [`serve`]; awaiting it runs it.
 ///
-/// Without a graceful signal it never ends. Dropping the running future cuts all connections that were not upgraded.
+/// Without a graceful signal the server never ends. Dropping the running future aborts all
+/// connections that were not upgraded.
 #[must_use = "a server runs only when it is awaited"]
 pub struct Serve {
     listener: TcpListener,
@@ -55,41 +58,45 @@ pub struct Serve {
 }
 
 impl Serve {
-    /// Replaces the limits; those that cannot work are an error of [`io::ErrorKind::InvalidInput`] when it is run.
+    /// Replaces the limits; invalid ones are an error of [`io::ErrorKind::InvalidInput`] when the
+    /// server is run.
     pub fn with_config(mut self, config: WireConfig) -> Self {
         self.guard = Guard::new(&config);
         self.config = config;
         self
     }
 
-    /// Begins to stop when `signal` is ready: no new connections, idle ones are closed, those at work finish their
-    /// response. Upgraded connections are left to those who upgraded them, and not waited for.
+    /// Starts the shutdown when `signal` is ready: new connections are not accepted, idle ones are
+    /// closed, and active ones finish their response. Upgraded connections belong to the code that
+    /// upgraded them, and are not waited for.
     pub fn with_graceful_shutdown(mut self, signal: impl Future<Output = ()> + Send + 'static) -> Self {
         self.signal = Some(signal.boxed());
         self
     }
 
-    /// How long connections may go on after the graceful signal before they are cut; default 30 s, [`Duration::MAX`] for ever.
+    /// Sets how long connections may continue after the graceful signal before they are aborted;
+    /// default 30 s, [`Duration::MAX`] for no limit.
     pub fn with_deadline(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;
         self
     }
 
-    /// The guard of the connections, which counts the stalled ones; a later [`with_config`](Self::with_config) makes a new one.
+    /// Returns the guard of the connections, which counts the stalled ones; a later
+    /// [`with_config`](Self::with_config) creates a new one.
     pub fn guard(&self) -> &Guard {
         &self.guard
     }
 
-    /// The address that is listened on.
+    /// Returns the address that the server listens on.
     ///
     /// # Errors
-    /// What the system says about the socket.
+    /// The system's error for the socket.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.listener.local_addr()
     }
 
     async fn run(self) {
-        // The router becomes routes once and not for each request.
+        // Converts the router once and not for each request.
         let protocols = Arc::new(Protocols::new(self.router.with_state(()), &self.config));
         let mut listener = GuardedListener::with_guard(self.listener, self.config, self.guard);
         let mut signal = self.signal.unwrap_or_else(|| std::future::pending().boxed());
@@ -105,10 +112,13 @@ impl Serve {
         }
         drop(listener);
         phase.send_replace(Phase::Closing);
-        // Each connection holds a receiver until its end.
+        // Each connection holds a receiver until it ends.
         if tokio::time::timeout(self.deadline, phase.closed()).await.is_err() {
-            tracing::info!(connections = phase.receiver_count(), "cutting what is left at the shutdown deadline");
-            phase.send_replace(Phase::Cut);
+            tracing::info!(
+                connections = phase.receiver_count(),
+                "aborting the remaining connections at the shutdown deadline"
+            );
+            phase.send_replace(Phase::Aborted);
             phase.closed().await;
         }
     }

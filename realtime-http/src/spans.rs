@@ -1,7 +1,7 @@
-/// Where the last large pieces of what was written to a connection begin and end, for who asks at its end which of them has
-/// arrived in part.
+/// The positions of the last large pieces that were written to a connection, so that after its end
+/// the one that has arrived in part can be found.
 ///
-/// Most connections have none, which takes no memory beside the list's own.
+/// Most connections have none, which takes no memory apart from the list's own.
 #[derive(Debug, Default)]
 pub struct Spans(Vec<Span>);
 
@@ -12,42 +12,44 @@ struct Span {
     end: u32,
 }
 
-/// The size above which a piece is remembered: less than the 64 KiB above which an event is passed over, since that is not
-/// measured on the line.
+/// The size above which a piece is remembered, in bytes: less than the 64 KiB above which an event
+/// is skipped, since that limit does not apply to the encoded bytes.
 const LARGE: u32 = 48 * 1024;
-/// Pieces that are remembered: more large ones than fit into 4 MiB, which is what Linux lets wait for a peer by default.
-const MOST: usize = 128;
+/// The number of pieces that are remembered: more large ones than fit into 4 MiB, the default limit
+/// of Linux for the bytes that wait for a peer.
+const MAX_SPANS: usize = 128;
 
 impl Spans {
-    /// The piece with this number lies between these places, which are modulo 2^32; a small one is passed over.
+    /// Adds the piece with this number and these positions, which are modulo 2^32; a small one is
+    /// ignored.
     pub fn push(&mut self, number: u64, begin: u32, end: u32) {
         if end.wrapping_sub(begin) <= LARGE {
             return;
         }
-        if self.0.len() == MOST {
+        if self.0.len() == MAX_SPANS {
             self.0.remove(0);
         }
         self.0.push(Span { number, begin, end });
     }
 
-    /// The piece of which this place is in the middle: something before the place belongs to it, and something behind.
+    /// Returns the piece that contains this position in its middle, with bytes before and after it.
     pub fn within(&self, place: u32) -> Option<u64> {
         let is_within = |span: &&Span| is_past(place, span.begin) && is_past(span.end, place);
         self.0.iter().find(is_within).map(|span| span.number)
     }
 
-    /// Whether there is none.
+    /// Returns whether there are no pieces.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Forgets all of them.
+    /// Removes all pieces.
     pub fn clear(&mut self) {
         self.0 = Vec::new();
     }
 }
 
-/// Whether one place comes after another one that is less than 2 GiB away.
+/// Returns whether one position comes after another one that is less than 2 GiB away.
 fn is_past(place: u32, other: u32) -> bool {
     (1..1 << 31).contains(&place.wrapping_sub(other))
 }
@@ -57,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_piece_of_which_a_part_has_arrived_is_found() {
+    fn piece_that_has_arrived_in_part_is_found() {
         for base in [0, u32::MAX - LARGE, 1 << 31] {
             let at = |place: u32| base.wrapping_add(place);
             let (large, mut spans) = (LARGE + 1, Spans::default());
@@ -79,16 +81,16 @@ mod tests {
     }
 
     #[test]
-    fn few_are_remembered_and_the_newest_stay() {
+    fn only_the_newest_pieces_are_remembered() {
         let (large, mut spans) = (LARGE + 1, Spans::default());
-        for number in 0..2 * MOST as u32 {
+        for number in 0..2 * MAX_SPANS as u32 {
             spans.push(number.into(), number * large, (number + 1) * large);
         }
         assert_eq!(
-            (spans.0.len(), spans.within(1), spans.within(MOST as u32 * large + 1)),
-            (MOST, None, Some(MOST as u64))
+            (spans.0.len(), spans.within(1), spans.within(MAX_SPANS as u32 * large + 1)),
+            (MAX_SPANS, None, Some(MAX_SPANS as u64))
         );
         spans.clear();
-        assert_eq!(spans.within(MOST as u32 * large + 1), None);
+        assert_eq!(spans.within(MAX_SPANS as u32 * large + 1), None);
     }
 }

@@ -1,4 +1,4 @@
-//! When a slowed write may pass how many bytes.
+//! The rate limit of writes.
 
 use std::{
     num::NonZeroU32,
@@ -9,25 +9,26 @@ use std::{
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// The part of a second whose bytes pass at once.
+/// The part of a second whose bytes are written immediately.
 const BURST: Duration = Duration::from_millis(100);
 
-/// A token bucket over the writes of one stream, kept as the moment when it will be full again.
+/// A token bucket for the writes of one stream, stored as the moment when it will be full again.
 pub(crate) struct Throttle {
     full_at: Instant,
-    /// Made by the first write that has to wait.
+    /// The timer, created by the first write that has to wait.
     sleep: Option<Pin<Box<Sleep>>>,
 }
 
 impl Throttle {
-    /// A full bucket.
+    /// Creates a full bucket.
     pub(crate) fn new() -> Self {
         Self { full_at: Instant::now(), sleep: None }
     }
 
-    /// Waits until `wanted` bytes may pass, or as many as ever pass at once, and answers how many those are.
+    /// Waits until `wanted` bytes may be written, or as many as may ever be written together, and
+    /// returns that number.
     pub(crate) fn poll_turn(&mut self, cx: &mut Context<'_>, rate: NonZeroU32, wanted: usize) -> Poll<usize> {
-        // A rate of less than a byte in that time lets single bytes pass.
+        // With a rate of less than a byte in that time, single bytes are written.
         let window = BURST.max(cost(1, rate));
         let bytes = wanted.min(at_once(rate));
         loop {
@@ -45,13 +46,13 @@ impl Throttle {
         }
     }
 
-    /// Counts bytes that have passed.
+    /// Counts written bytes.
     pub(crate) fn spend(&mut self, bytes: usize, rate: NonZeroU32) {
         self.full_at = self.full_at.max(Instant::now()) + cost(bytes, rate);
     }
 }
 
-/// How long it takes to earn this many bytes.
+/// Returns the time that this many bytes take at this rate.
 fn cost(bytes: usize, rate: NonZeroU32) -> Duration {
     Duration::from_secs(bytes as u64) / rate.get()
 }

@@ -1,8 +1,8 @@
 use http::header::{CONNECTION, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue, Request};
 
-/// Whether a header that is a list names this token: over all its lines, split at commas, without the white space around,
-/// in whatever case (RFC 9110 §5.3, §5.6.1).
+/// Returns whether a header that is a list contains this token: over all lines, split at commas,
+/// without surrounding white space, case-insensitive (RFC 9110 §5.3, §5.6.1).
 pub fn has_token(headers: &HeaderMap, name: HeaderName, token: &str) -> bool {
     let lines = headers.get_all(name).into_iter().map(HeaderValue::as_bytes);
     lines
@@ -10,8 +10,9 @@ pub fn has_token(headers: &HeaderMap, name: HeaderName, token: &str) -> bool {
         .any(|own| own.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
 }
 
-/// The request of a WebSocket's handshake (RFC 6455 §4.2.1) for those who read only one line of a header, and that as a whole:
-/// `Connection` and `Upgrade` as they have to be for a websocket, if the request has them so at all.
+/// Returns the request of a WebSocket's handshake (RFC 6455 §4.2.1) for parsers that read only one
+/// line of a header, and that as a whole: `Connection` and `Upgrade` have the one value for a
+/// websocket, if the request contains that value at all.
 pub fn websocket_request<B>(request: &Request<B>) -> Request<()> {
     let mut headers = request.headers().clone();
     for (name, token) in [(CONNECTION, "upgrade"), (UPGRADE, "websocket")] {
@@ -39,15 +40,15 @@ mod tests {
     }
 
     #[test]
-    fn lists_are_read_over_all_lines_and_by_their_tokens() {
-        let asks: [&[(HeaderName, &'static [u8])]; 5] = [
+    fn header_lists_are_read_over_all_lines_by_token() {
+        let requests: [&[(HeaderName, &'static [u8])]; 5] = [
             &[(CONNECTION, b"Upgrade"), (UPGRADE, b"websocket")],
             &[(CONNECTION, b"keep-alive"), (CONNECTION, b"Upgrade"), (UPGRADE, b"h2c, websocket")],
             &[(CONNECTION, b"keep-alive,\tUpgrade\t"), (UPGRADE, b"h2c"), (UPGRADE, b"WebSocket")],
             &[(CONNECTION, b",, upgrade ,"), (UPGRADE, b" websocket ,x")],
             &[(CONNECTION, b"\xff, upgrade"), (UPGRADE, b"\xff,websocket")],
         ];
-        for lines in asks {
+        for lines in requests {
             let request = websocket_request(&request(lines));
             assert_eq!(request.headers()[CONNECTION], "upgrade", "{lines:?}");
             assert_eq!(request.headers()[UPGRADE], "websocket", "{lines:?}");

@@ -1,4 +1,4 @@
-//! A request's body that may not stay half sent.
+//! A request's body with a timeout.
 
 use std::{
     io,
@@ -22,16 +22,17 @@ use tokio::time::{Sleep, sleep};
 
 use crate::refusal::error_response;
 
-/// The body of a request, which fails when the client sends no byte of it for too long while it is read.
+/// The body of a request, which fails when the client sends no byte for too long while the body is
+/// read.
 pub(crate) struct Upload {
     body: Incoming,
     limit: Duration,
-    /// Runs while a reader waits.
+    /// The timer, which runs while a reader waits.
     sleep: Option<Pin<Box<Sleep>>>,
     late: Late,
 }
 
-/// Whether a body was given up.
+/// A flag that is set when a body has timed out.
 #[derive(Clone, Default)]
 pub(crate) struct Late(Arc<AtomicBool>);
 
@@ -46,11 +47,12 @@ impl Upload {
 }
 
 impl Late {
-    /// What to answer: if the body was given up and the handler failed for that, that it came too late.
+    /// Returns the response: 408 if the body has timed out and the handler failed, or else the
+    /// handler's.
     pub(crate) fn answer(&self, response: Response) -> Response {
         let failed = response.status().is_client_error() || response.status().is_server_error();
         if failed && self.0.load(SeqCst) {
-            // What may come of the body is of no use any more.
+            // The rest of the body is useless, so the connection is closed.
             let late = error_response(StatusCode::REQUEST_TIMEOUT, "body_timeout", "the body did not come in time");
             return ([(CONNECTION, "close")], late).into_response();
         }

@@ -1,4 +1,23 @@
 //! The handle of one accepted connection.
+//!
+//! The state is one byte of flags with three kinds of writers: the stream itself (in the task or
+//! tasks that read and write), the watchdog task of a blocked write, and any thread with the
+//! handle.
+//!
+//! | flag | set by | cleared by |
+//! |---|---|---|
+//! | `STALLED` | the watchdog, or a handle | – |
+//! | `KILLED` | a handle | – |
+//! | `CLOSED` | the stream's drop | – |
+//! | `PAUSED` | a handle | a handle |
+//! | `DRAIN_WANTED` | a handle | a handle, and whatever sets one of the first three |
+//! | `WATCHED` | the stream, for a blocked write | the watchdog, when no write is blocked |
+//! | `REQUESTED` | a handle (the server's, with the first request) | – |
+//! | `ACK_TIMEOUT` | a handle | the stream, when it sets the socket's option |
+//!
+//! `STALLED` and `KILLED` make every read and write fail; `CLOSED` follows them, or comes alone.
+
+mod watchdog;
 
 use std::{
     fmt, io,
@@ -16,85 +35,67 @@ use std::{
 };
 
 use futures_util::task::AtomicWaker;
-use tokio::time::Instant;
 
+use crate::shared::Shared;
 use crate::unacknowledged::{SendQueue, Unacknowledged};
 
-/// A write waited for the whole limit.
+/// The flag of a write that was blocked for the whole limit.
 const STALLED: u8 = 1;
-/// The server's own side asked for the end.
+/// The flag of a connection that was ended with [`Wire::kill`].
 const KILLED: u8 = 1 << 1;
-/// The stream is gone.
+/// The flag of a dropped stream.
 const CLOSED: u8 = 1 << 2;
-/// Reads wait.
+/// The flag of paused reads.
 const PAUSED: u8 = 1 << 3;
-/// Somebody wants to know of flushes.
+/// The flag of a waker that is notified of flushes.
 const DRAIN_WANTED: u8 = 1 << 4;
-/// A watchdog task looks after the waiting write.
+/// The flag of a watchdog task that watches the blocked write.
 const WATCHED: u8 = 1 << 5;
-/// At least one request has reached the router.
+/// The flag of a connection of which at least one request has reached the router.
 const REQUESTED: u8 = 1 << 6;
-/// The socket's time for acknowledgements is to be set.
+/// The flag of an acknowledgement timeout that the socket does not have yet.
 const ACK_TIMEOUT: u8 = 1 << 7;
 
-/// What fails every read and write.
+/// The flags with which every read and write fails.
 const DEAD: u8 = STALLED | KILLED;
 
-/// What the connections of one guard have in common.
-pub(crate) struct Shared {
-    pub(crate) write_stall: Duration,
-    pub(crate) ack_timeout: Option<Duration>,
-    /// Zero of the wires' clocks, which are kept as one small integer each.
-    pub(crate) epoch: Instant,
-    pub(crate) stalls: AtomicU64,
-}
-
-/// The handle of one accepted connection, shared by its [`GuardedStream`](crate::GuardedStream) and whoever found it through
-/// [`WireInfo`](crate::WireInfo).
+/// The handle of one accepted connection, shared by the [`GuardedStream`](crate::GuardedStream) and
+/// everyone that got it through [`WireInfo`](crate::WireInfo).
 ///
-/// It lives beside the stream, not in it: all methods work from any thread, and do nothing once the stream is gone.
+/// The handle is separate from the stream: all methods work from any thread, and do nothing once
+/// the stream is dropped.
 pub struct Wire {
     peer: SocketAddr,
     shared: Arc<Shared>,
-    /// Microseconds from the guard's epoch to the moment the waiting write began to wait; 0 when none waits.
+    /// The microseconds from the guard's epoch to the moment when the blocked write was blocked; 0
+    /// when none is.
     stalled_since: AtomicU64,
-    /// Reader and writer may be two tasks after an upgrade; both must learn of the end.
+    /// The reader's waker. Reader and writer may be two tasks after an upgrade; both are woken at
+    /// the end.
     reader: AtomicWaker,
     writer: AtomicWaker,
-    /// Bytes that the kernel has taken; what overflows is left out.
+    /// The number of bytes that the kernel has accepted, modulo 2^32.
     written: AtomicU32,
     unacknowledged: Unacknowledged,
-    /// Apart, since most connections never have any of it.
-    seldom: OnceLock<Box<Seldom>>,
-    /// What comes while nobody reads is thrown away.
+    /// State that most connections never need.
+    extras: OnceLock<Box<Extras>>,
+    /// Set while input that no task reads is discarded.
     ignores_requests: AtomicBool,
-    /// A reset is noticed while nobody reads.
+    /// Set while flushes notice a reset although no task reads.
     watches_reset: AtomicBool,
-    /// A read or a write has failed.
+    /// Set when a read or a write has failed.
     broken: AtomicBool,
     flags: AtomicU8,
 }
 
 #[derive(Default)]
-struct Seldom {
-    /// Held for a clone or an exchange only.
+struct Extras {
+    /// The waker of flushes; the lock is held for a clone or an exchange only.
     drained: Mutex<Option<Waker>>,
-    /// Bytes per second that writes may pass; 0 is no limit.
+    /// The bytes per second that may be written; 0 is no limit.
     write_rate: AtomicU32,
-    /// Milliseconds for acknowledgements; 0 is what the listener was configured with.
+    /// The acknowledgement timeout in milliseconds; 0 is the listener's configuration.
     ack_timeout: AtomicU32,
-}
-
-impl Shared {
-    /// Microseconds since the epoch, never 0, which means "none".
-    pub(crate) fn now(&self) -> u64 {
-        let elapsed = Instant::now().saturating_duration_since(self.epoch);
-        u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX).max(1)
-    }
-
-    pub(crate) fn count_stall(&self) {
-        self.stalls.fetch_add(1, Relaxed);
-    }
 }
 
 impl Wire {
@@ -107,7 +108,7 @@ impl Wire {
             writer: AtomicWaker::new(),
             written: AtomicU32::new(0),
             unacknowledged: Unacknowledged::new(queue),
-            seldom: OnceLock::new(),
+            extras: OnceLock::new(),
             ignores_requests: AtomicBool::new(false),
             watches_reset: AtomicBool::new(false),
             broken: AtomicBool::new(false),
@@ -115,25 +116,27 @@ impl Wire {
         }
     }
 
-    fn seldom(&self) -> &Seldom {
-        self.seldom.get_or_init(Box::default)
+    fn extras(&self) -> &Extras {
+        self.extras.get_or_init(Box::default)
     }
 
-    /// The client's address as the socket saw it: behind a proxy it is the proxy's.
+    /// Returns the peer's address as the socket has it: behind a proxy it is the proxy's.
     pub fn peer(&self) -> SocketAddr {
         self.peer
     }
 
-    /// Makes all reads and writes fail from now on with [`io::ErrorKind::ConnectionAborted`] and wakes those that wait.
+    /// Makes all further reads and writes fail with [`io::ErrorKind::ConnectionAborted`], and wakes
+    /// those that wait.
     ///
-    /// What was not sent yet is thrown away and the client sees a reset; it is the last resort, not a polite goodbye.
+    /// Unsent bytes are discarded and the client sees a reset: this is the last resort, not an
+    /// orderly close.
     pub fn kill(&self) {
         self.end(KILLED);
     }
 
-    /// Holds reads back (`true`), so that the client is slowed down by TCP itself, or lets them go on (`false`).
+    /// Pauses reads (`true`), so that TCP itself slows the client down, or resumes them (`false`).
     ///
-    /// While reads are held back nobody notices that the client went away, except by writing.
+    /// While reads are paused, a disconnect of the client is noticed only by writing.
     pub fn pause_reads(&self, pause: bool) {
         if pause {
             self.flags.fetch_or(PAUSED, SeqCst);
@@ -142,25 +145,29 @@ impl Wire {
         }
     }
 
-    /// Has a response under way be the connection's last one (`true`): what comes behind its request is thrown away, so that the
-    /// client's end is noticed, and more than 64 KiB of it cut the connection; or lets everything be read again (`false`).
+    /// Makes the current response the connection's last one (`true`): input after its request is
+    /// discarded, so that a disconnect of the client is noticed, and more than 64 KiB of input
+    /// abort the connection; or lets everything be read again (`false`).
     ///
-    /// An HTTP/1 server that has read the beginning of a further request reads on only when the response is out. While a stream
-    /// is open it would not notice that its client went away, except by writing.
+    /// An HTTP/1 server that has read the beginning of a further request reads on only when the
+    /// response has been sent. While a stream is open it would notice a disconnect of the client
+    /// only by writing.
     pub fn ignore_requests(&self, ignore: bool) {
         self.ignores_requests.store(ignore, SeqCst);
     }
 
-    /// Whether what nobody reads is to be thrown away.
+    /// Returns whether input that no task reads is to be discarded.
     pub(crate) fn ignores_requests(&self) -> bool {
         self.ignores_requests.load(Acquire)
     }
 
-    /// Has the stream's flushes notice the peer's reset (`true`), for a session that does not read for a while: they fail then
-    /// with [`io::ErrorKind::ConnectionReset`], and the task that flushed last is woken. Unix only, elsewhere without effect.
+    /// Makes the stream's flushes notice the peer's reset (`true`), for a session that does not
+    /// read for a time: they fail then with [`io::ErrorKind::ConnectionReset`], and the task that
+    /// flushed last is woken. Unix only, elsewhere without effect.
     ///
-    /// It takes a second file descriptor, given back by the first flush after `false`. A peer that only ends its side (FIN) is
-    /// not noticed: what it has sent before may end with its goodbye, and is to be read first.
+    /// Costs a second file descriptor, released by the first flush after `false`. A peer that only
+    /// ends its side (FIN) is not noticed: its earlier bytes may end with its close frame, and are
+    /// to be read first.
     pub fn watch_reset(&self, watch: bool) {
         self.watches_reset.store(watch, SeqCst);
     }
@@ -169,84 +176,91 @@ impl Wire {
         self.watches_reset.load(Acquire)
     }
 
-    /// Lets writes pass no more than this many bytes per second from now on, or as many as the peer takes (`None`, the default).
+    /// Limits further writes to this many bytes per second, or to as many as the peer reads
+    /// (`None`, the default).
     ///
-    /// It stands for a slow network, where one is to be shown or tested: up to a tenth of a second's bytes pass at once, and a
-    /// write that waits for its turn is not a stalled one. Bytes that the kernel has taken before are not held back.
+    /// Simulates a slow network, for demonstrations and tests: up to a tenth of a second's bytes
+    /// are written immediately, and a write that waits for its turn is not a stalled one. Bytes
+    /// that the kernel has accepted before are not delayed.
     pub fn set_write_rate(&self, bytes_per_second: Option<NonZeroU32>) {
         let rate = bytes_per_second.map_or(0, NonZeroU32::get);
-        if self.seldom().write_rate.swap(rate, SeqCst) != rate {
+        if self.extras().write_rate.swap(rate, SeqCst) != rate {
             // A write may be waiting for its turn at the old rate.
             self.writer.wake();
         }
     }
 
-    /// Ends the connection when its peer's host does not acknowledge what is sent for this long, or for
-    /// [`WireConfig::ack_timeout`](crate::WireConfig::ack_timeout) again (`None`); from the next write on, in whole
-    /// milliseconds, on Linux (`TCP_USER_TIMEOUT`), elsewhere without effect.
+    /// Ends the connection when the peer's host does not acknowledge sent bytes for this long, or
+    /// for [`WireConfig::ack_timeout`](crate::WireConfig::ack_timeout) again (`None`). Takes effect
+    /// with the next write, in whole milliseconds, on Linux (`TCP_USER_TIMEOUT`), elsewhere without
+    /// effect.
     pub fn set_ack_timeout(&self, limit: Option<Duration>) {
         let millis = limit.map_or(0, |limit| u32::try_from(limit.as_millis()).unwrap_or(u32::MAX).max(1));
-        if self.seldom().ack_timeout.swap(millis, SeqCst) != millis {
+        if self.extras().ack_timeout.swap(millis, SeqCst) != millis {
             self.flags.fetch_or(ACK_TIMEOUT, SeqCst);
         }
     }
 
-    /// The time for acknowledgements, when it is to be set.
+    /// Returns the acknowledgement timeout, if it is to be set.
     pub(crate) fn take_ack_timeout(&self) -> Option<Option<Duration>> {
         if self.flags.load(Acquire) & ACK_TIMEOUT == 0 {
             return None;
         }
         self.flags.fetch_and(!ACK_TIMEOUT, SeqCst);
-        Some(match self.seldom().ack_timeout.load(SeqCst) {
+        Some(match self.extras().ack_timeout.load(SeqCst) {
             0 => self.shared.ack_timeout,
             millis => Some(Duration::from_millis(millis.into())),
         })
     }
 
-    /// How long a write has been waiting without one byte being accepted; `None` when none waits.
+    /// Returns how long a write has been blocked without one byte being accepted; `None` when none
+    /// is.
     pub fn write_waits(&self) -> Option<Duration> {
         let since = self.stalled_since.load(SeqCst);
         (since != 0).then(|| Duration::from_micros(self.shared.now().saturating_sub(since)))
     }
 
-    /// Bytes that the kernel has taken of all that was ever written to the connection, modulo 2^32.
+    /// Returns the number of bytes of the connection that the kernel has accepted, modulo 2^32.
     pub fn written(&self) -> u32 {
         self.written.load(Relaxed)
     }
 
-    /// Bytes of these that the peer's host has acknowledged, modulo 2^32, at the latest when the stream was closed; all of them
-    /// where the kernel does not tell (only that of Linux and Android does), and where the stream was closed by its own side
-    /// alone, for the kernel goes on by itself then.
+    /// Returns how many of these bytes the peer's host has acknowledged, modulo 2^32, at the latest
+    /// when the stream was closed; all of them where the kernel does not report it (only that of
+    /// Linux and Android does), and where the stream was closed by its own side alone, since the
+    /// kernel goes on sending then.
     ///
-    /// It asks the kernel. Behind a reverse proxy the host is the proxy's.
+    /// Asks the kernel. Behind a reverse proxy the host is the proxy's.
     pub fn acknowledged(&self) -> u32 {
         let unacknowledged = self.unacknowledged.bytes(self.broken());
         self.written().wrapping_sub(unacknowledged)
     }
 
-    /// Notes that the stream's own side has ended.
+    /// Notes that the stream's own side has been shut down.
     pub(crate) fn end_writes(&self) {
-        self.unacknowledged.end();
+        self.unacknowledged.end_writes();
     }
 
-    /// Notes that the peer's side has ended.
+    /// Notes that the peer's side has been shut down.
     pub(crate) fn end_reads(&self) {
-        self.unacknowledged.leave();
+        self.unacknowledged.end_reads();
     }
 
     pub(crate) fn note_written(&self, bytes: usize) {
         self.written.fetch_add(bytes as u32, Relaxed);
     }
 
-    /// Wakes `waker` after each successful flush of the stream, until it is replaced; `None` ends it.
+    /// Wakes `waker` after each successful flush of the stream, until it is replaced; `None`
+    /// removes it.
     ///
-    /// A layer that flushes only when its own queue came up empty so says "send me more". Flushes from before the call
-    /// are not reported. The waker is also woken, for the last time, when the connection stalls, is killed or closes.
+    /// For a layer that flushes only when its own queue is empty, a flush means that it can take
+    /// more. Flushes before the call are not reported. The waker is also woken, for the last time,
+    /// when the connection stalls, is killed or closes.
     pub fn on_drained(&self, waker: impl Into<Option<Waker>>) {
         let waker = waker.into();
         let wanted = waker.is_some();
         let old = {
-            let mut slot = self.seldom().drained.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut slot = self.extras().drained.lock().unwrap_or_else(PoisonError::into_inner);
             if wanted {
                 self.flags.fetch_or(DRAIN_WANTED, SeqCst);
             } else {
@@ -260,19 +274,21 @@ impl Wire {
         }
     }
 
-    /// Whether the connection was cut because a write had waited for [`write_stall`](crate::WireConfig::write_stall).
+    /// Returns whether the connection was aborted because a write had been blocked for
+    /// [`write_stall`](crate::WireConfig::write_stall).
     pub fn stalled(&self) -> bool {
         self.flags.load(Acquire) & STALLED != 0
     }
 
-    /// Whether the stream is gone.
+    /// Returns whether the stream has been dropped.
     pub fn closed(&self) -> bool {
         self.flags.load(Acquire) & CLOSED != 0
     }
 
-    /// Whether a read or a write has failed, as it does after a reset: what was written before may not have arrived.
+    /// Returns whether a read or a write has failed, as after a reset: bytes that were written
+    /// before may not have arrived.
     ///
-    /// A peer that ends the connection in order, having read all, does not break it.
+    /// A peer that ends the connection in order, after it has read everything, does not break it.
     pub fn broken(&self) -> bool {
         self.broken.load(Acquire) || self.dead()
     }
@@ -293,12 +309,16 @@ impl Wire {
         self.flags.load(Acquire) & REQUESTED != 0
     }
 
-    /// Whether every read and write fails, which also means that what waits in the kernel is of no use.
+    /// Returns whether every read and write fails, so that bytes that wait in the kernel are
+    /// useless.
     pub(crate) fn dead(&self) -> bool {
         self.flags.load(Acquire) & DEAD != 0
     }
 
-    /// The error of a dead connection.
+    /// Checks that the connection is not dead.
+    ///
+    /// # Errors
+    /// The error of every read and write of a dead connection.
     pub(crate) fn check(&self) -> io::Result<()> {
         let flags = self.flags.load(Acquire);
         if flags & STALLED != 0 {
@@ -311,15 +331,16 @@ impl Wire {
     }
 
     pub(crate) fn write_rate(&self) -> Option<NonZeroU32> {
-        NonZeroU32::new(self.seldom.get()?.write_rate.load(Acquire))
+        NonZeroU32::new(self.extras.get()?.write_rate.load(Acquire))
     }
 
-    /// Leaves the waker of a writer that waits for its turn; the caller looks at the rate and the flags again afterwards.
+    /// Registers the waker of a writer that waits for its turn; the caller checks the rate and the
+    /// flags again afterwards.
     pub(crate) fn park_limited(&self, waker: &Waker) {
         self.writer.register(waker);
     }
 
-    /// Lets go of it again.
+    /// Drops that waker.
     pub(crate) fn unpark_limited(&self) {
         drop(self.writer.take());
     }
@@ -328,12 +349,13 @@ impl Wire {
         self.flags.load(SeqCst) & PAUSED != 0
     }
 
-    /// Leaves the reader's waker; the caller looks at the flags again afterwards.
+    /// Registers the reader's waker; the caller checks the flags again afterwards.
     pub(crate) fn park_reader(&self, waker: &Waker) {
         self.reader.register(waker);
     }
 
-    /// Leaves the writer's waker and starts the clock if it does not run; true asks the caller for a watchdog.
+    /// Registers the writer's waker and starts the clock if it is not running; on `true` the caller
+    /// starts a watchdog.
     pub(crate) fn park_writer(&self, waker: &Waker) -> bool {
         self.writer.register(waker);
         if self.stalled_since.load(Relaxed) != 0 {
@@ -352,11 +374,11 @@ impl Wire {
         }
     }
 
-    /// Tells whoever waits for flushes; one atomic load when nobody does.
+    /// Notifies the waker of flushes; one atomic load if there is none.
     pub(crate) fn flushed(&self) {
         if self.flags.load(Acquire) & DRAIN_WANTED != 0 {
             let waker = {
-                let slot = self.seldom().drained.lock().unwrap_or_else(PoisonError::into_inner);
+                let slot = self.extras().drained.lock().unwrap_or_else(PoisonError::into_inner);
                 slot.clone()
             };
             if let Some(waker) = waker {
@@ -365,34 +387,8 @@ impl Wire {
         }
     }
 
-    /// Waits until the write that waits now, or a later one, has waited too long, then cuts the connection; ends when none waits.
-    pub(crate) async fn watch(self: Arc<Self>) {
-        let mut since = self.stalled_since.load(SeqCst);
-        loop {
-            if since == 0 {
-                self.flags.fetch_and(!WATCHED, SeqCst);
-                since = self.stalled_since.load(SeqCst);
-                // A write that began to wait in between asked for a watchdog itself, or counts on this one.
-                if since == 0 || self.flags.fetch_or(WATCHED, SeqCst) & WATCHED != 0 {
-                    return;
-                }
-            }
-            let begun = self.shared.epoch + Duration::from_micros(since);
-            // A limit past the end of the clock never comes.
-            let Some(deadline) = begun.checked_add(self.shared.write_stall) else {
-                return std::future::pending().await;
-            };
-            tokio::time::sleep_until(deadline).await;
-            let now = self.stalled_since.load(SeqCst);
-            if now == since {
-                self.stall();
-                return;
-            }
-            since = now;
-        }
-    }
-
-    /// Lets go of every waker: the stream is gone, and a task must not be kept alive by its own connection.
+    /// Drops every waker, now that the stream is dropped: a connection must not keep its own task
+    /// alive.
     pub(crate) fn close(&self) {
         self.unacknowledged.close(self.broken());
         self.flags.fetch_or(CLOSED, SeqCst);
@@ -401,9 +397,9 @@ impl Wire {
         self.end_drain();
     }
 
-    /// Ends a connection whose peer takes nothing, and counts it.
+    /// Aborts a connection whose peer reads nothing, and counts it.
     pub(crate) fn stall(&self) {
-        // Several clocks may find it at once.
+        // Several clocks may notice it at the same time.
         if self.flags.fetch_or(STALLED, SeqCst) & STALLED == 0 {
             self.shared.count_stall();
         }
@@ -418,9 +414,9 @@ impl Wire {
     }
 
     fn end_drain(&self) {
-        let Some(seldom) = self.seldom.get() else { return };
+        let Some(extras) = self.extras.get() else { return };
         let waker = {
-            let mut slot = seldom.drained.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut slot = extras.drained.lock().unwrap_or_else(PoisonError::into_inner);
             self.flags.fetch_and(!DRAIN_WANTED, SeqCst);
             slot.take()
         };

@@ -4,10 +4,10 @@ use serde_json::json;
 
 use crate::packet::encoded::{Encoded, Part};
 
-/// Encoding of events as Socket.IO packets: `[name, data, cursor]`, of acks `[data]`.
+/// Codec of Socket.IO packets: `[name, data, cursor]` for events, `[data]` for acks.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SocketIoCodec {
-    /// Whether events carry their cursor as the last argument.
+    /// `true` if events carry their cursor as the last argument.
     pub(crate) cursor_argument: bool,
 }
 
@@ -16,7 +16,8 @@ pub(crate) struct SocketIoCodec {
 pub(crate) struct Frame {
     /// Packet of an event, or of an answer to the client.
     pub packet: Encoded,
-    /// Number of the ask, if the client's answer is awaited; the id on the wire is another.
+    /// Number of the ask, if the client's answer is awaited; the packet's id on the wire is a
+    /// different one.
     pub ask: Option<u64>,
 }
 
@@ -26,7 +27,7 @@ impl From<Encoded> for Frame {
     }
 }
 
-/// Memory of a packet besides its text and attachments.
+/// Memory of a packet in addition to its text and attachments.
 const PACKET_BYTES: usize = 48;
 
 impl CoreFrame for Frame {
@@ -49,16 +50,17 @@ impl Codec for SocketIoCodec {
         with_part(event.payload(), |part| Frame { packet: Encoded::event(event.name(), &[part], None), ask: Some(ack) })
     }
 
-    fn ack(&self, ack: u64, payload: &Payload) -> Frame {
-        // The client's id, which came as an i64 and was only carried as a u64.
-        with_part(payload, |part| Encoded::ack(ack as i64, &[part]).into())
+    fn ack(&self, ack: u64, payload: &Payload) -> Option<Frame> {
+        // The client's id was parsed as an i64 and is only carried as a u64.
+        Some(with_part(payload, |part| Encoded::ack(ack as i64, &[part]).into()))
     }
 
-    fn error(&self, error: &HandlerError, ack: Option<u64>) -> Frame {
-        match ack {
-            Some(ack) => Encoded::ack(ack as i64, &[Part::Json(&json!({ "error": error }).to_string())]).into(),
-            None => Encoded::event("error", &[Part::Json(&json!(error).to_string())], None).into(),
-        }
+    fn error(&self, error: &HandlerError, ack: Option<u64>) -> Option<Frame> {
+        let packet = match ack {
+            Some(ack) => Encoded::ack(ack as i64, &[Part::Json(&json!({ "error": error }).to_string())]),
+            None => Encoded::event("error", &[Part::Json(&json!(error).to_string())], None),
+        };
+        Some(packet.into())
     }
 
     fn cursor(&self, cursor: Cursor) -> Frame {
@@ -68,7 +70,7 @@ impl Codec for SocketIoCodec {
 
 fn with_part<T>(payload: &Payload, build: impl FnOnce(Part<'_>) -> T) -> T {
     match payload {
-        // JSON made by serde or checked when the event was made, so it is UTF-8; anything else could not be sent as text.
+        // JSON that serde wrote, or that was checked when the event was created: always UTF-8.
         Payload::Json(json) => build(Part::Json(std::str::from_utf8(json).unwrap_or("null"))),
         Payload::Binary(bytes) => build(Part::Binary(bytes.clone())),
         Payload::Attached { json, attachments } => {
@@ -89,7 +91,7 @@ mod tests {
     const CODEC: SocketIoCodec = SocketIoCodec { cursor_argument: true };
 
     #[test]
-    fn the_cursor_is_the_last_argument_unless_it_is_turned_off() {
+    fn cursor_is_last_argument_unless_disabled() {
         let event = Event::json("a", &json!({"x": 1})).unwrap();
         let cursor = Life::new(Epoch::new(1), &CursorKey::new([7; 32])).cursor(Position::new(2), Mark::NONE);
         assert_eq!(CODEC.event(&event, Some(cursor)).packet.text(), format!(r#"["a",{{"x":1}},"{cursor}"]"#));
@@ -100,14 +102,14 @@ mod tests {
     }
 
     #[test]
-    fn an_error_answers_the_ack_or_is_an_event() {
+    fn error_is_ack_or_event() {
         let error = HandlerError::new("c", "m");
-        assert_eq!(CODEC.error(&error, Some(3)).packet.text(), r#"[{"error":{"code":"c","message":"m"}}]"#);
-        assert_eq!(CODEC.error(&error, None).packet.text(), r#"["error",{"code":"c","message":"m"}]"#);
+        assert_eq!(CODEC.error(&error, Some(3)).unwrap().packet.text(), r#"[{"error":{"code":"c","message":"m"}}]"#);
+        assert_eq!(CODEC.error(&error, None).unwrap().packet.text(), r#"["error",{"code":"c","message":"m"}]"#);
     }
 
     #[test]
-    fn an_ask_has_its_number_beside_the_packet() {
+    fn ask_frame_carries_number_outside_packet() {
         let frame = CODEC.ask(&Event::json("q", &1).unwrap(), 9);
         assert_eq!((frame.packet.text(), frame.ask), (r#"["q",1]"#, Some(9)));
     }

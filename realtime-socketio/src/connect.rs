@@ -1,3 +1,23 @@
+//! Connections to the main namespace, from CONNECT to the disconnect hook.
+//!
+//! A connection starts in these steps:
+//!
+//! 1. The head of the CONNECT packet is admitted before socketioxide reads it
+//!    (`engine/session/admission.rs`).
+//! 2. socketioxide spawns a task for the CONNECT, which calls [`Connect::call_middleware`]. The
+//!    middleware has the [`Acceptor`] decide, which may hold the CONNECT until a slot of its user
+//!    is free. A rejection ends the sequence: the client gets `connect_error`, or its session is
+//!    closed.
+//! 3. Still in the middleware, the event and disconnect handlers are set and a [`Session`] is
+//!    created, whose start is stored in the [`EngineSession`]. No event may arrive before the
+//!    handlers are set, and nothing may be sent before step 4.
+//! 4. socketioxide sends the answer to the CONNECT and calls [`Connect::call`], which spawns the
+//!    [`Session`].
+//! 5. The session sends the frames of its [`FrameSource`], the first of which is `connected`.
+//!
+//! A client that disconnects between 3 and 4 takes the stored start with it: [`OnDisconnect`]
+//! removes it.
+
 use std::fmt::Display;
 use std::future::Future;
 use std::net::IpAddr;
@@ -14,11 +34,11 @@ use tracing::Instrument;
 use crate::engine::adapter::{DirectAdapter, Inline, MainAdapter};
 use crate::engine::session::cause::Cause;
 use crate::engine::session::{EngineSession, GRACE};
-use crate::engine::sessions::{self, Connected, Sessions};
-use crate::inbound::{Inlet, Reader};
-use crate::session::{Limits, Session, Source};
+use crate::engine::sessions::{self, ConnectionGuard, Sessions};
+use crate::inbound::{EventSink, Reader};
+use crate::session::{FrameSource, Limits, Session};
 
-/// Decides who may connect to the main namespace.
+/// Policy that accepts or rejects connections to the main namespace.
 #[async_trait]
 pub(crate) trait Acceptor: Send + Sync + 'static {
     /// Accepts or rejects a connection.
@@ -26,13 +46,15 @@ pub(crate) trait Acceptor: Send + Sync + 'static {
     /// The future is dropped when the session ends meanwhile.
     async fn accept(&self, attempt: ConnectAttempt<'_>) -> Result<Accepted, Rejection>;
 
-    /// Counts and logs a refusal that was decided elsewhere, with the client's address if it is known.
+    /// Counts and logs a refusal that was decided elsewhere, with the client's address if it is
+    /// known.
     fn report(&self, refusal: Refusal, client: Option<IpAddr>);
 }
 
 /// Rejection of a connection.
 pub(crate) enum Rejection {
-    /// The session ends, for this cause if there is one, so that the client reconnects by itself; after `connect_error` it would not.
+    /// The session is closed, for this cause if there is one, so that the client reconnects by
+    /// itself; after `connect_error` it would not.
     Reconnect(Option<Cause>),
     /// The client is answered with `connect_error`.
     Refused(Refusal),
@@ -44,40 +66,43 @@ pub(crate) struct ConnectAttempt<'a> {
     pub parts: &'a http::request::Parts,
     /// The client's `auth` as JSON text.
     pub auth: Option<&'a str>,
-    /// The session under it.
+    /// The Engine.IO session that the CONNECT came on.
     pub session: Arc<EngineSession>,
 }
 
 /// Accepted connection.
 pub(crate) struct Accepted {
     /// Receiver of the client's events.
-    pub inlet: Arc<dyn Inlet>,
-    /// Source of its frames; polled once the client has been told that it is connected.
-    pub source: Box<dyn Source>,
-    /// Span of what is done for it.
+    pub events: Arc<dyn EventSink>,
+    /// Source of the frames for the client; polled once the client was sent the answer to its
+    /// CONNECT.
+    pub source: Box<dyn FrameSource>,
+    /// Span of what is done for the connection.
     pub(crate) span: tracing::Span,
-    /// Called once, whatever becomes of the connection.
-    pub ended: OnEnded,
+    /// Called once when the connection ends, even if it was never started.
+    pub on_disconnected: OnDisconnected,
 }
 
 /// Callback for the end of a connection.
-pub(crate) type OnEnded = Box<dyn FnOnce(Ended) + Send>;
+pub(crate) type OnDisconnected = Box<dyn FnOnce(Disconnected) + Send>;
 
 /// End of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Ended {
-    /// socketioxide's reason; none when the client was gone before it was told that it is connected.
+pub(crate) struct Disconnected {
+    /// socketioxide's reason; none when the client disconnected before the answer to its CONNECT.
     pub reason: Option<DisconnectReason>,
-    /// Cause for which this side ended the session.
+    /// Cause for which this side closed the session.
     pub cause: Option<Cause>,
-    /// Whether a websocket's stream ended without a close; if not, a transport error is a violation of the protocol.
-    pub lost: bool,
+    /// `true` if a websocket's stream ended without a close; otherwise a transport error is a
+    /// violation of the protocol.
+    pub transport_lost: bool,
     /// Number of the large packet that has arrived in part only.
-    pub cut: Option<u64>,
+    pub partial_packet: Option<u64>,
 }
 
-/// Connect handler of the main namespace. Its middleware already sets the event handlers, so that no event of a fast client comes
-/// before them, as it can with socketioxide's own.
+/// Connect handler of the main namespace. Its middleware already sets the event handlers, so that
+/// no event of a fast client arrives before them, as it can with socketioxide's own connect
+/// handlers.
 #[derive(Clone)]
 pub(crate) struct Connect {
     pub(crate) acceptor: Arc<dyn Acceptor>,
@@ -87,11 +112,11 @@ pub(crate) struct Connect {
     pub(crate) limits: Limits,
 }
 
-type Refused = Box<dyn Display + Send>;
+type ConnectError = Box<dyn Display + Send>;
 
 impl ConnectHandler<DirectAdapter, Inline> for Connect {
     fn call(&self, socket: Arc<Socket<DirectAdapter>>, _: Option<Value>) {
-        let start = sessions::session_of(socket.req_parts()).and_then(|session| session.put_start(None));
+        let start = sessions::session_of(socket.req_parts()).and_then(|session| session.take_start_task());
         if let Some(start) = start {
             start();
         }
@@ -101,14 +126,16 @@ impl ConnectHandler<DirectAdapter, Inline> for Connect {
         &'a self,
         socket: Arc<Socket<DirectAdapter>>,
         auth: &'a Option<Value>,
-    ) -> Pin<Box<dyn Future<Output = Result<(), Refused>> + Send + 'a>> {
-        Box::pin(
-            async move { self.connect(&socket, auth.as_ref()).await.map_err(|refusal| Box::new(refusal) as Refused) },
-        )
+    ) -> Pin<Box<dyn Future<Output = Result<(), ConnectError>> + Send + 'a>> {
+        Box::pin(async move {
+            self.connect(&socket, auth.as_ref()).await.map_err(|message| Box::new(message) as ConnectError)
+        })
     }
 }
 
 impl Connect {
+    /// Decides on a CONNECT and prepares the connection. The error is the message of
+    /// `connect_error`.
     async fn connect(&self, socket: &Socket<DirectAdapter>, auth: Option<&Value>) -> Result<(), String> {
         // Every session has been opened by this crate's service.
         let Some(session) = sessions::session_of(socket.req_parts()) else { return Err("internal error".into()) };
@@ -116,17 +143,46 @@ impl Connect {
             let refusal = Refusal::new(RefusalKind::Internal, "internal error");
             self.acceptor.report(refusal.clone(), session.client());
             session.answer_main(false);
-            return Err(session.connect_errors.deny(&refusal));
+            return Err(session.connect_errors.queue(&refusal));
         };
+        let Accepted { events, source, span, on_disconnected } = self.accept(socket, auth, &session).await?;
+        let disconnected = Arc::new(AtomicBool::new(false));
+        let connection = Session::new(
+            adapter,
+            Arc::clone(&session),
+            Arc::clone(&disconnected),
+            socket.id,
+            source,
+            Arc::clone(&events),
+            self.limits,
+        );
+        session.set_start_task(Box::new(move || {
+            tokio::spawn(connection.run().instrument(span));
+        }));
+        session.answer_main(true);
+        let callback = Mutex::new(Some((on_disconnected, self.sessions.add_connection())));
+        socket.on_disconnect(OnDisconnect { callback, session: Arc::clone(&session), disconnected });
+        socket.on_fallback(Reader { events, session, max_message: self.max_message });
+        Ok(())
+    }
+
+    /// Has the acceptor decide, for as long as the session is open and `connect_timeout` has not
+    /// passed.
+    async fn accept(
+        &self,
+        socket: &Socket<DirectAdapter>,
+        auth: Option<&Value>,
+        session: &Arc<EngineSession>,
+    ) -> Result<Accepted, String> {
         let attempt = ConnectAttempt {
             parts: socket.req_parts(),
             auth: auth.and_then(Value::as_str).map(|text| text.as_str()),
-            session: Arc::clone(&session),
+            session: Arc::clone(session),
         };
         let accepted = tokio::select! {
             biased;
-            // Nobody waits for the answer any more.
-            () = session.closed() => return Err(session.connect_errors.deny(&Refusal::bad_request("the session has ended"))),
+            // No client waits for the answer any more.
+            () = session.closed() => return Err(session.connect_errors.queue(&Refusal::bad_request("the session has ended"))),
             accepted = self.acceptor.accept(attempt) => accepted,
             // Counted and logged by the sweep.
             () = session.expired() => Err(Rejection::Refused(sessions::timeout_refusal())),
@@ -134,58 +190,45 @@ impl Connect {
         if accepted.is_err() {
             session.answer_main(false);
         }
-        let Accepted { inlet, source, span, ended } = match accepted {
-            Ok(accepted) => accepted,
-            Err(Rejection::Refused(refusal)) => return Err(session.connect_errors.deny(&refusal)),
+        match accepted {
+            Ok(accepted) => Ok(accepted),
+            Err(Rejection::Refused(refusal)) => Err(session.connect_errors.queue(&refusal)),
             Err(Rejection::Reconnect(cause)) => {
                 session.close_for_reconnect(cause).await;
-                // Until then what is returned here would still reach the client.
+                // Until the session has ended, the error that is returned would still reach the
+                // client.
                 tokio::time::sleep(GRACE).await;
                 let kind = if cause == Some(Cause::UserLimit) { RefusalKind::UserLimit } else { RefusalKind::Draining };
-                return Err(session.connect_errors.deny(&Refusal::new(kind, "sent away, to come back")));
+                Err(session.connect_errors.queue(&Refusal::new(kind, "the session was closed, reconnect")))
             }
-        };
-        let gone = Arc::new(AtomicBool::new(false));
-        let connection = Session::new(
-            adapter,
-            Arc::clone(&session),
-            Arc::clone(&gone),
-            socket.id,
-            source,
-            Arc::clone(&inlet),
-            self.limits,
-        );
-        session.put_start(Some(Box::new(move || {
-            tokio::spawn(connection.run().instrument(span));
-        })));
-        session.answer_main(true);
-        let ended = Mutex::new(Some((ended, self.sessions.connect())));
-        socket.on_disconnect(OnDisconnect { ended, session: Arc::clone(&session), gone });
-        socket.on_fallback(Reader { inlet, session, max_message: self.max_message });
-        Ok(())
+        }
     }
 }
 
-/// Disconnect handler, which reports the end of a connection once; its drop does so too, because socketioxide may drop a socket
-/// without its hook.
+/// Disconnect handler, which reports the end of a connection once; its drop does so too, because
+/// socketioxide may drop a socket without its hook.
 struct OnDisconnect {
-    ended: Mutex<Option<(OnEnded, Connected)>>,
+    callback: Mutex<Option<(OnDisconnected, ConnectionGuard)>>,
     session: Arc<EngineSession>,
-    gone: Arc<AtomicBool>,
+    disconnected: Arc<AtomicBool>,
 }
 
 impl OnDisconnect {
-    fn end(&self, reason: Option<DisconnectReason>) {
-        let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some((ended, _connected)) = ended {
-            self.gone.store(true, Ordering::SeqCst);
-            drop(self.session.put_start(None));
+    fn report(&self, reason: Option<DisconnectReason>) {
+        let callback = self.callback.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some((on_disconnected, _guard)) = callback {
+            self.disconnected.store(true, Ordering::SeqCst);
+            drop(self.session.take_start_task());
             self.session.leave_main();
             self.session.credit.wake();
-            // A client that leaves only this namespace may come back on the same session.
+            // A client that leaves only this namespace may connect again on the same session.
             self.session.resume();
-            let (cause, lost, cut) = (self.session.cause(), self.session.is_lost(), self.session.progress.cut());
-            ended(Ended { reason, cause, lost, cut });
+            on_disconnected(Disconnected {
+                reason,
+                cause: self.session.cause(),
+                transport_lost: self.session.is_transport_lost(),
+                partial_packet: self.session.progress.partial_packet(),
+            });
         }
     }
 }
@@ -197,13 +240,13 @@ impl DisconnectHandler<DirectAdapter, Inline> for OnDisconnect {
         reason: DisconnectReason,
         defer: fn(Arc<Socket<DirectAdapter>>),
     ) {
-        self.end(Some(reason));
+        self.report(Some(reason));
         defer(socket);
     }
 }
 
 impl Drop for OnDisconnect {
     fn drop(&mut self) {
-        self.end(None);
+        self.report(None);
     }
 }

@@ -1,4 +1,5 @@
-//! What is added to engineioxide and socketioxide beneath the main namespace: sessions, long polling and websockets.
+//! Additions to engineioxide and socketioxide beneath the main namespace: sessions, long polling
+//! and websockets.
 
 pub(crate) mod adapter;
 pub(crate) mod entry;

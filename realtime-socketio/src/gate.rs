@@ -1,4 +1,5 @@
-//! Admission of connections to the main namespace by the core, and what joins the two.
+//! Admission of connections to the main namespace by the core, and the two halves that connect a
+//! session to it: outbound frames and inbound events.
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -16,46 +17,49 @@ use serde_json::Value;
 use socketioxide::socket::DisconnectReason;
 
 use crate::codec::{Frame, SocketIoCodec};
-use crate::connect::{Accepted, Acceptor, ConnectAttempt, Ended, Rejection};
+use crate::connect::{Accepted, Acceptor, ConnectAttempt, Disconnected, Rejection};
 use crate::engine::session::EngineSession;
 use crate::engine::session::cause::Cause;
 use crate::engine::settings::Window;
-use crate::inbound::{Inlet, Received};
+use crate::inbound::{EventSink, Received};
 use crate::outlet::ConnectionOutlet;
 use crate::packet::args::{Arguments, Unreadable};
-use crate::session::{Close, Source};
+use crate::session::{Close, FrameSource};
 
 type Core = Dispatcher<SocketIoCodec>;
 
-/// Acceptor of the main namespace, which asks the core.
+/// Acceptor of the main namespace, which has the core decide.
 pub(crate) struct Gate {
     pub(crate) dispatcher: Arc<Core>,
     pub(crate) max_depth: usize,
-    /// How long a client waits for a free place of its user.
+    /// The longest wait of a client for a free slot of its user.
     pub(crate) max_wait: Duration,
-    /// Reverse proxies that are believed when they name a client's address.
+    /// Reverse proxies whose forwarded client addresses are trusted.
     pub(crate) proxies: TrustedProxies,
 }
 
-/// What a client asks for in `auth` and the query, besides what the authenticator reads.
+/// Options in `auth` and the query, in addition to what the authenticator reads.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct ConnectOptions {
     rooms: Vec<String>,
     last_event_id: Option<String>,
 }
 
-struct Outgoing {
+/// Source of the frames for one connection: its outbox.
+struct OutboundHalf {
     registration: Arc<Registration<SocketIoCodec>>,
     outlet: Arc<ConnectionOutlet>,
-    /// Frames taken from the outbox and not all handed out yet: a take is bounded by bytes only.
+    /// Frames taken from the outbox, not all of them handed out yet: a take is bounded by bytes
+    /// only.
     taken: Vec<Frame>,
     /// Number of these frames that were handed out.
     handed: usize,
 }
 
-struct Incoming {
+/// Receiver of the events of one connection: its inbox.
+struct InboundHalf {
     registration: Arc<Registration<SocketIoCodec>>,
-    /// Weak, because the session owns this.
+    /// Weak, because the session owns this half.
     session: Weak<EngineSession>,
     max_depth: usize,
 }
@@ -77,7 +81,7 @@ impl Acceptor for Gate {
 }
 
 impl Gate {
-    /// Admits a client; `waited` is set if it had to wait for a free place.
+    /// Admits a client; `waited` is set if the client had to wait for a free slot.
     async fn admit(&self, attempt: &ConnectAttempt<'_>, waited: &AtomicBool) -> Result<Accepted, Refusal> {
         let address = self.proxies.client(attempt.parts);
         let refuse = |refusal| self.dispatcher.refuse(refusal, Asker { address, identity: None });
@@ -96,28 +100,15 @@ impl Gate {
         let admitted = self.dispatcher.admit_in_turn(&request, &rooms, last_event_id, self.max_wait, hold).await?;
         let outlet = Arc::new(ConnectionOutlet::new(&attempt.session));
         let registration = Arc::new(self.dispatcher.register(admitted, Arc::clone(&outlet) as _));
-        outlet.belongs_to(&registration);
+        outlet.set_registration(&registration);
         let ended = Arc::clone(&registration);
         let session = Arc::downgrade(&attempt.session);
-        let incoming = Incoming { registration: Arc::clone(&registration), session, max_depth: self.max_depth };
+        let inbound = InboundHalf { registration: Arc::clone(&registration), session, max_depth: self.max_depth };
         Ok(Accepted {
-            inlet: Arc::new(incoming),
+            events: Arc::new(inbound),
             span: registration.span().clone(),
-            source: Box::new(Outgoing { registration, outlet, taken: Vec::new(), handed: 0 }),
-            ended: Box::new(move |end| {
-                let reason = reason_of(end);
-                if let Some(number) = end.cut {
-                    ended.cut_within(number);
-                }
-                if let Some(code) = fault_of(&reason)
-                    && ended.close_reason().is_none()
-                {
-                    ended.close(reason.clone());
-                    // Closed already, so this only counts it.
-                    ended.reject_at_once(&HandlerError::new(code, reason.text().to_owned()));
-                }
-                ended.leave(reason);
-            }),
+            source: Box::new(OutboundHalf { registration, outlet, taken: Vec::new(), handed: 0 }),
+            on_disconnected: Box::new(move |end| unregister(&ended, end)),
         })
     }
 
@@ -131,29 +122,45 @@ impl Gate {
     }
 }
 
+/// Removes a connection that has ended from the core.
+fn unregister(registration: &Registration<SocketIoCodec>, end: Disconnected) {
+    let reason = reason_of(end);
+    if let Some(number) = end.partial_packet {
+        registration.cut_within(number);
+    }
+    if let Some(code) = fault_of(&reason)
+        && registration.close_reason().is_none()
+    {
+        registration.close(reason.clone());
+        // The connection is closed already, so the error is only counted.
+        registration.reject_at_once(&HandlerError::new(code, reason.text().to_owned()));
+    }
+    registration.leave(reason);
+}
+
 impl ConnectOptions {
-    /// Reads the query and `auth`, with at most `most` rooms.
-    fn read(request: &ConnectRequest, most: usize) -> Result<Self, Refusal> {
-        let ConnectQuery { channels: mut rooms, last_event_id } = ConnectQuery::of(request, most);
+    /// Reads the query and `auth`, with at most `max_rooms` rooms.
+    fn read(request: &ConnectRequest, max_rooms: usize) -> Result<Self, Refusal> {
+        let ConnectQuery { channels: mut rooms, last_event_id } = ConnectQuery::of(request, max_rooms);
         let Some(auth) = request.auth() else { return Ok(Self { rooms, last_event_id }) };
-        for word in ROOM_WORDS {
-            let wrong = || Refusal::bad_request(format!("auth.{word} must be a room's name or a list of names"));
-            match auth.get(word) {
+        for key in ROOM_WORDS {
+            let invalid = || Refusal::bad_request(format!("auth.{key} must be a room's name or a list of names"));
+            match auth.get(key) {
                 None | Some(Value::Null) => {}
                 Some(Value::String(room)) => rooms.push(room.clone()),
                 Some(Value::Array(names)) => {
-                    let names = names.iter().map(|name| name.as_str().map(str::to_owned).ok_or_else(wrong));
+                    let names = names.iter().map(|name| name.as_str().map(str::to_owned).ok_or_else(invalid));
                     rooms.extend(names.collect::<Result<Vec<_>, _>>()?);
                 }
-                Some(_) => return Err(wrong()),
+                Some(_) => return Err(invalid()),
             }
         }
-        let mut known = std::collections::HashSet::new();
-        rooms.retain(|room| known.insert(room.clone()));
+        let mut seen = std::collections::HashSet::new();
+        rooms.retain(|room| seen.insert(room.clone()));
         let last_event_id = match auth.get("lastEventId") {
             None | Some(Value::Null) => last_event_id,
             Some(Value::String(id)) => Some(id.clone()),
-            // Whatever else it is, it is no place: the client is told `resumed: false`.
+            // Any other value is no cursor: the client gets `resumed: false`.
             Some(other) => Some(other.to_string()),
         };
         log_unknown(request.provider(), auth);
@@ -161,36 +168,42 @@ impl ConnectOptions {
     }
 }
 
-/// Logs keys of `auth` that have no meaning here, by mistake or because only the authenticator knows them.
+/// Logs keys of `auth` that have no meaning here: a mistake, or keys that only the authenticator
+/// reads.
 fn log_unknown(provider: &str, auth: &Value) {
     let Value::Object(auth) = auth else { return };
     let is_known = |key: &str| ROOM_WORDS.contains(&key) || ["connectionId", "lastEventId", "token"].contains(&key);
     let unknown = auth.keys().filter(|key| !is_known(key)).map(|key| &key[..key.floor_char_boundary(64)]);
     let unknown: Vec<_> = unknown.take(8).collect();
     if !unknown.is_empty() {
-        tracing::debug!(provider, keys = ?unknown, "auth has keys that only an authenticator of its own can know");
+        tracing::debug!(provider, keys = ?unknown, "auth has keys that only a custom authenticator can read");
     }
 }
 
-impl Source for Outgoing {
-    fn poll_take(&mut self, cx: &mut Context<'_>, room: Window, into: &mut VecDeque<Frame>) -> Poll<Result<(), Close>> {
-        if room.packets == 0 {
-            // The take waits for credit, but a connection that is to end is still noticed.
+impl FrameSource for OutboundHalf {
+    fn poll_take(
+        &mut self,
+        cx: &mut Context<'_>,
+        credit: Window,
+        into: &mut VecDeque<Frame>,
+    ) -> Poll<Result<(), Close>> {
+        if credit.packets == 0 {
+            // The take waits for credit, but a close for a stall is still noticed.
             self.outlet.base.register(cx);
             return match self.registration.close_reason() {
-                Some(reason) if reason == CloseReason::WRITE_STALL => Poll::Ready(Err(Close::Cut)),
+                Some(reason) if reason == CloseReason::WRITE_STALL => Poll::Ready(Err(Close::Abort)),
                 _ => Poll::Pending,
             };
         }
         if self.handed == self.taken.len() {
             self.taken.clear();
             self.handed = 0;
-            match ready!(self.outlet.base.poll_take(&self.registration, cx, room.bytes, &mut self.taken)) {
+            match ready!(self.outlet.base.poll_take(&self.registration, cx, credit.bytes, &mut self.taken)) {
                 Take::Closed(reason) => return Poll::Ready(Err(close_of(&reason))),
                 _ => {}
             }
         }
-        let until = self.taken.len().min(self.handed + room.packets);
+        let until = self.taken.len().min(self.handed + credit.packets);
         into.extend(self.taken[self.handed..until].iter().cloned());
         self.handed = until;
         if self.handed == self.taken.len() {
@@ -210,17 +223,17 @@ impl Source for Outgoing {
     }
 }
 
-/// Returns how to end a connection for this reason.
+/// Returns how to close a connection for this reason.
 fn close_of(reason: &CloseReason) -> Close {
     match reason {
-        reason if *reason == CloseReason::WRITE_STALL => Close::Cut,
+        reason if *reason == CloseReason::WRITE_STALL => Close::Abort,
         reason if reason.should_reconnect() => Close::Reconnect,
         _ => Close::Final,
     }
 }
 
-impl Inlet for Incoming {
-    fn accept(&self, received: Received) {
+impl EventSink for InboundHalf {
+    fn receive(&self, received: Received) {
         let Received { name, arguments, ack } = received;
         let ack = ack.map(|id| id as u64);
         let checked = arguments.check(self.max_depth).and_then(|()| {
@@ -230,15 +243,15 @@ impl Inlet for Incoming {
             inbound.check_name()?;
             Ok(inbound)
         });
-        let go_on = match checked {
+        let has_room = match checked {
             Ok(inbound) => self.registration.receive(inbound),
             Err(error) => self.registration.reject(error, ack),
         };
-        self.wait_for_room(go_on);
+        self.resume_later_unless(has_room);
     }
 
     fn reject(&self, error: HandlerError) {
-        self.wait_for_room(self.registration.reject(error, None));
+        self.resume_later_unless(self.registration.reject(error, None));
     }
 
     fn answer(&self, ask: u64, answer: Result<Arguments, Unreadable>) {
@@ -249,7 +262,7 @@ impl Inlet for Incoming {
                 let _awaited = self.registration.answer(ask, payload(answer));
             }
             Err(error) => {
-                tracing::debug!(error, "an answer cannot be read");
+                tracing::debug!(error, "an answer could not be read");
                 self.registration.answer_unreadable(ask);
             }
         }
@@ -264,11 +277,12 @@ impl Inlet for Incoming {
     }
 }
 
-impl Incoming {
-    fn wait_for_room(&self, go_on: bool) {
-        // The reader pauses now, see `is_full`; the handlers let it go on when they have made room, but nobody does when the
-        // connection was asked to end.
-        if !go_on && !self.registration.is_closed() {
+impl InboundHalf {
+    /// Has reading resumed once the inbox has room, unless there is room now.
+    fn resume_later_unless(&self, has_room: bool) {
+        // The reader pauses now, see `is_full`. It is resumed when the handlers have made room, but
+        // never on a closed connection.
+        if !has_room && !self.registration.is_closed() {
             let (session, registration) = (Weak::clone(&self.session), Arc::downgrade(&self.registration));
             self.registration.inbox().on_room(move || {
                 if let (Some(session), Some(registration)) = (session.upgrade(), registration.upgrade())
@@ -285,10 +299,11 @@ fn payload(arguments: Arguments) -> InboundPayload {
     InboundPayload::with_attachments(arguments.json, arguments.attachments)
 }
 
-/// Returns the core's reason for an end; if the core had closed the connection, its own reason counts.
-fn reason_of(end: Ended) -> CloseReason {
+/// Returns the core's close reason for an end; if the core had closed the connection, the reason
+/// given then counts.
+fn reason_of(end: Disconnected) -> CloseReason {
     match end.cause {
-        // The last two are of sessions that have no connection.
+        // The last two close sessions without a connection.
         Some(Cause::Flood | Cause::ConnectTimeout | Cause::UserLimit) => return CloseReason::POLICY,
         Some(Cause::Heartbeat) => return CloseReason::HEARTBEAT,
         Some(Cause::Lost) => return CloseReason::CONNECTION_LOST,
@@ -305,7 +320,7 @@ fn reason_of(end: Ended) -> CloseReason {
             CloseReason::PROTOCOL_ERROR
         }
         Some(DisconnectReason::ServerNSDisconnect) => CloseReason::KICKED,
-        Some(DisconnectReason::TransportError) if !end.lost => CloseReason::PROTOCOL_ERROR,
+        Some(DisconnectReason::TransportError) if !end.transport_lost => CloseReason::PROTOCOL_ERROR,
         Some(DisconnectReason::TransportError) | None => CloseReason::CONNECTION_LOST,
     }
 }

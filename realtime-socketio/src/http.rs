@@ -1,4 +1,5 @@
-//! Routes, and the checks before a request reaches Engine.IO: its origin, and whether the node accepts new sessions.
+//! Routes, and the checks before a request reaches Engine.IO: its origin, and whether the node
+//! accepts new sessions.
 
 use std::sync::Arc;
 
@@ -48,7 +49,8 @@ impl HttpProvider for SocketIoProvider {
     }
 }
 
-/// Refuses foreign origins and, on a node that shuts down, new sessions; answers preflights; adds the CORS headers.
+/// Refuses foreign origins and, on a node that shuts down or is full, new sessions; answers
+/// preflights; adds the CORS headers.
 async fn check(State(provider): State<Arc<SocketIoProvider>>, request: Request, next: Next) -> Response {
     let (parts, body) = request.into_parts();
     notice_foreign_server(&parts);
@@ -57,10 +59,10 @@ async fn check(State(provider): State<Arc<SocketIoProvider>>, request: Request, 
     let checked = origins.check(&parts).and_then(|()| {
         let new = Query::read(parts.uri.query().unwrap_or_default(), &parts.headers).sid == SessionParam::None;
         if new && dispatcher.is_draining() {
-            return Err(Refusal::new(RefusalKind::Draining, "this node is going down"));
+            return Err(Refusal::new(RefusalKind::Draining, "this node is shutting down"));
         }
         if new && !provider.has_room() {
-            return Err(Refusal::new(RefusalKind::NodeLimit, "this node takes no more connections"));
+            return Err(Refusal::new(RefusalKind::NodeLimit, "this node accepts no more connections"));
         }
         Ok(())
     });
@@ -79,9 +81,10 @@ async fn check(State(provider): State<Arc<SocketIoProvider>>, request: Request, 
             let address = provider.config().trusted_proxies.client(&parts);
             refusal_response(&dispatcher.refuse(refusal, Asker { address, identity: None }))
         }
-        // Fetch standard: a preflight asks before a request with a content type of its own.
+        // Fetch standard: a browser sends a preflight before a request with a content type of its
+        // own.
         Ok(()) if is_preflight => StatusCode::NO_CONTENT.into_response(),
-        Ok(()) => explained(next.run(Request::from_parts(parts, body)).await),
+        Ok(()) => with_error_body(next.run(Request::from_parts(parts, body)).await),
     };
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
         headers.insert(CACHE_CONTROL, HeaderValue::from_static(NO_TRANSFORM));
@@ -90,8 +93,9 @@ async fn check(State(provider): State<Arc<SocketIoProvider>>, request: Request, 
     response
 }
 
-/// Adds a body to an error without one. Engine.IO's own errors keep theirs, which its clients parse.
-fn explained(response: Response) -> Response {
+/// Adds a body to an error response without one. Engine.IO's own errors keep their body, which its
+/// clients parse.
+fn with_error_body(response: Response) -> Response {
     let status = response.status();
     if !(status.is_client_error() || status.is_server_error()) || response.body().size_hint().exact() != Some(0) {
         return response;
@@ -99,12 +103,12 @@ fn explained(response: Response) -> Response {
     let (code, message) = match status {
         StatusCode::PAYLOAD_TOO_LARGE => ("too_large", "the request is larger than allowed"),
         status if status.is_server_error() => (RefusalKind::Internal.code(), "internal error"),
-        _ => (RefusalKind::BadRequest.code(), "this is no request of Engine.IO's, or its session is over"),
+        _ => (RefusalKind::BadRequest.code(), "not a request of Engine.IO, or its session is closed"),
     };
-    let mut explained = error_response(status, code, message);
+    let mut with_error_body = error_response(status, code, message);
     let (mut parts, _) = response.into_parts();
     parts.headers.remove(CONTENT_LENGTH);
     parts.headers.remove(CONTENT_TYPE);
-    explained.headers_mut().extend(parts.headers);
-    explained
+    with_error_body.headers_mut().extend(parts.headers);
+    with_error_body
 }

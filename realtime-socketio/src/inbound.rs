@@ -12,40 +12,42 @@ use crate::packet::args::{self, Arguments, Unreadable};
 /// Event from a client.
 #[derive(Clone, Debug)]
 pub(crate) struct Received {
-    /// Its name, as the client wrote it.
+    /// The event's name, as the client wrote it.
     pub name: String,
-    /// Its arguments.
+    /// The event's arguments.
     pub arguments: Arguments,
-    /// The id to answer with ([`Encoded::ack`](crate::packet::encoded::Encoded::ack)), if the client asked for an answer.
+    /// The id to answer with ([`Encoded::ack`](crate::packet::encoded::Encoded::ack)), if the
+    /// client asked for an answer.
     pub ack: Option<i64>,
 }
 
-/// Receiver of a client's events, in order, and of its answers. Called by the task that reads from the client.
+/// Receiver of a client's events, in order, and of its answers. Called by the task that reads from
+/// the client.
 ///
-/// [`Inlet::accept`] must not wait. If [`Inlet::is_full`] afterwards, reading is paused, and has to be resumed by
-/// [`EngineSession::resume`] once it is not full any more. A websocket may still deliver what is in its read buffer of 4 KiB
-/// (about 300 events), long polling nothing.
-pub(crate) trait Inlet: Send + Sync + 'static {
+/// [`EventSink::receive`] must not wait. If [`EventSink::is_full`] afterwards, reading is paused,
+/// and has to be resumed by [`EngineSession::resume`] once the sink has room again. A websocket may
+/// still deliver what is in its read buffer of 4 KiB (about 300 events), long polling nothing.
+pub(crate) trait EventSink: Send + Sync + 'static {
     /// Receives one event.
-    fn accept(&self, received: Received);
+    fn receive(&self, received: Received);
 
-    /// Sends the client an error in place of one event, in order with the others.
+    /// Sends the client an error instead of receiving one event, in order with the others.
     fn reject(&self, error: HandlerError);
 
-    /// Receives the client's answer to the ask of this number. Called by a task of its own.
+    /// Receives the client's answer to the ask with this number. Called by a separate task.
     fn answer(&self, ask: u64, answer: Result<Arguments, Unreadable>);
 
-    /// Notes a fault of the client's, for the log of the connection's end.
+    /// Notes a fault of the client, for the log line of the connection's end.
     fn note_fault(&self, fault: &Unreadable);
 
-    /// Returns whether reading should pause. Once the connection is closed, it stays full.
+    /// Returns whether reading should pause. A closed connection's sink stays full.
     fn is_full(&self) -> bool;
 }
 
-/// Message handler that passes every event to the inlet, inline: socketioxide's own handlers spawn a task for each, which loses
-/// the order.
+/// Message handler that passes every event to the sink, inline: socketioxide's own handlers spawn a
+/// task for each, which loses the order.
 pub(crate) struct Reader {
-    pub(crate) inlet: Arc<dyn Inlet>,
+    pub(crate) events: Arc<dyn EventSink>,
     pub(crate) session: Arc<EngineSession>,
     pub(crate) max_message: usize,
 }
@@ -56,19 +58,19 @@ impl MessageHandler<DirectAdapter, Inline> for Reader {
             return self.session.close_for(Cause::TooLarge);
         }
         match args::read_event(value) {
-            Ok((name, arguments)) => self.inlet.accept(Received { name, arguments, ack }),
+            Ok((name, arguments)) => self.events.receive(Received { name, arguments, ack }),
             Err(error @ Unreadable::AckId) => {
-                self.inlet.reject(HandlerError::new("invalid_envelope", error.to_string()));
+                self.events.reject(HandlerError::new("invalid_envelope", error.to_string()));
             }
             Err(error @ Unreadable::Malformed(_)) => {
-                self.inlet.note_fault(&error);
+                self.events.note_fault(&error);
                 return self.session.close_for(Cause::Malformed);
             }
         }
-        if self.inlet.is_full() {
+        if self.events.is_full() {
             self.session.pause();
-            // Room may have been made between the two lines above.
-            if !self.inlet.is_full() {
+            // The handlers may have made room between the two lines above.
+            if !self.events.is_full() {
                 self.session.resume();
             }
         }

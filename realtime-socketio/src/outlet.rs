@@ -8,7 +8,8 @@ use crate::codec::SocketIoCodec;
 use crate::engine::session::EngineSession;
 use crate::engine::session::cause::Cause;
 
-/// Outlet of one connection: wakes its task, and checks whether its client is still connected.
+/// Outlet of one connection: wakes the session's task, and checks whether the client is still
+/// connected.
 pub(crate) struct ConnectionOutlet {
     pub(crate) base: SessionOutlet,
     /// Weak, because the outlet may outlive both.
@@ -22,7 +23,7 @@ impl ConnectionOutlet {
     }
 
     /// Sets the connection that the outlet belongs to.
-    pub(crate) fn belongs_to(&self, registration: &Arc<Registration<SocketIoCodec>>) {
+    pub(crate) fn set_registration(&self, registration: &Arc<Registration<SocketIoCodec>>) {
         let _ = self.registration.set(Arc::downgrade(registration));
     }
 }
@@ -36,13 +37,13 @@ impl Outlet for ConnectionOutlet {
         let (Some(session), Ok(runtime)) = (self.session.upgrade(), Handle::try_current()) else { return };
         let registration = Arc::clone(&self.registration);
         runtime.spawn(async move {
-            if session.shows_life(PROBE_TIMEOUT).await {
+            if session.is_alive(PROBE_TIMEOUT).await {
                 return;
             }
-            // The session may have another connection by now, or none.
+            // The session may have another connection meanwhile, or none.
             if let Some(registration) = registration.get().and_then(Weak::upgrade) {
                 session.close_for(Cause::Heartbeat);
-                // The place is free at once, even if the close is never sent.
+                // Frees the slot immediately, even if the close is never sent.
                 registration.leave(CloseReason::HEARTBEAT);
             }
         });

@@ -1,4 +1,5 @@
-//! Packets and frames as bytes, in the formats of Socket.IO, Engine.IO and WebSocket; no session.
+//! Packets and frames as bytes, in the formats of Socket.IO, Engine.IO and WebSocket, without a
+//! session.
 
 pub(crate) mod args;
 pub(crate) mod encoded;

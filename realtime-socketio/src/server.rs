@@ -10,13 +10,13 @@ use crate::engine::inner::NotFound;
 use crate::engine::service::EngineService;
 use crate::engine::sessions::Sessions;
 use crate::engine::settings::CHANNEL_PACKETS;
-use crate::engine::settings::{EngineConfig, LONGEST, Limits};
+use crate::engine::settings::{EngineConfig, Limits, MAX_DURATION};
 use crate::engine::websocket::probe::MAX_PROBE;
 use crate::packet::entry;
 use crate::packet::rewrite::MAX_GROWTH;
 use crate::session;
 
-/// Time for a session to connect to the entry namespace, which it does by itself.
+/// Time for a session to connect to the entry namespace, which happens on behalf of its client.
 const ENTER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Socket.IO server whose main namespace is the provider's.
@@ -37,14 +37,16 @@ impl Server {
         let (inner, io) = SocketIo::builder()
             .req_path(config.path.clone())
             // The heartbeat is this crate's, except for the first ping.
-            .ping_interval(LONGEST)
-            .ping_timeout(LONGEST)
-            // `connect_timeout` is this crate's too: each session is connected to the entry namespace at once.
+            .ping_interval(MAX_DURATION)
+            .ping_timeout(MAX_DURATION)
+            // `connect_timeout` is this crate's too: each session is connected to the entry
+            // namespace immediately.
             .connect_timeout(config.bounds.connect_timeout.max(ENTER_TIMEOUT))
             .max_buffer_size(CHANNEL_PACKETS)
-            // The service around it bounds requests. A response that reached this bound would lose a packet in an upgrade.
+            // The service around socketioxide bounds requests. A response that reached this bound
+            // would lose a packet in an upgrade.
             .max_payload(u32::MAX.into())
-            // Rewritten messages are larger than they came; their size as they came is checked before.
+            // Rewriting makes messages larger; their size as sent is checked before.
             .ws_max_message_size(config.max_message.saturating_add(MAX_GROWTH))
             .ws_max_frame_size(config.max_message.saturating_add(MAX_GROWTH))
             .with_parser(parser)
@@ -86,9 +88,9 @@ impl Server {
         self.sessions.connected_sessions()
     }
 
-    /// Ends all sessions, whose hooks run, and refuses new ones.
+    /// Closes all sessions, whose hooks run, and refuses new ones.
     ///
-    /// `SocketIo::close` does neither: it takes the namespaces away before their hooks can run.
+    /// `SocketIo::close` does neither: it removes the namespaces before their hooks can run.
     pub(crate) async fn close(&self) {
         self.sessions.close().await;
     }
@@ -113,65 +115,66 @@ mod tests {
     use realtime_core::Refusal;
     use tower_service::Service;
 
-    struct Nobody;
+    struct RejectAll;
 
     #[async_trait]
-    impl Acceptor for Nobody {
+    impl Acceptor for RejectAll {
         async fn accept(&self, _: ConnectAttempt<'_>) -> Result<Accepted, Rejection> {
-            Err(Rejection::Refused(Refusal::forbidden("nobody")))
+            Err(Rejection::Refused(Refusal::forbidden("nobody may connect")))
         }
 
         fn report(&self, _: Refusal, _: Option<IpAddr>) {}
     }
 
     fn server(sessions: usize) -> Server {
-        // Nothing here ends by time.
+        // No session of these tests ends by time.
         let connect_timeout = Duration::from_secs(100_000);
         let config =
             SocketIoConfig::default().with_connect_timeout(connect_timeout).with_unconnected_sessions(sessions);
-        Server::new(&config.engine(), Arc::new(Nobody))
+        Server::new(&config.engine(), Arc::new(RejectAll))
     }
 
-    async fn ask(server: &Server, request: http::request::Builder, body: &'static str) -> String {
+    async fn send(server: &Server, request: http::request::Builder, body: &'static str) -> String {
         let request: Request<Body> = request.body(body.into()).unwrap();
         let answer = server.service().call(request).await.unwrap();
         String::from_utf8(answer.into_body().collect().await.unwrap().to_bytes().into()).unwrap()
     }
 
-    /// The URI of a new session.
-    async fn opened(server: &Server) -> String {
+    /// Opens a session and returns its URI.
+    async fn open(server: &Server) -> String {
         let uri = "/socket.io/?EIO=4&transport=polling";
-        let open = ask(server, Request::get(uri), "").await;
+        let open = send(server, Request::get(uri), "").await;
         let open: serde_json::Value = serde_json::from_str(open.strip_prefix('0').unwrap()).unwrap();
         format!("{uri}&sid={}", open["sid"].as_str().unwrap())
     }
 
-    async fn remembered(server: &Server, sessions: usize) {
-        let looked = async {
+    /// Waits until the table holds this number of sessions.
+    async fn wait_for_sessions(server: &Server, sessions: usize) {
+        let reached = async {
             while server.sessions.len() != sessions {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
         };
-        let found = tokio::time::timeout(Duration::from_secs(10), looked).await;
-        assert!(found.is_ok(), "{} sessions are remembered", server.sessions.len());
+        let found = tokio::time::timeout(Duration::from_secs(10), reached).await;
+        assert!(found.is_ok(), "{} sessions are in the table", server.sessions.len());
     }
 
     #[tokio::test]
-    async fn a_session_that_never_connects_is_forgotten_with_its_end() {
+    async fn unconnected_session_is_removed_when_it_ends() {
         let server = server(1000);
         let cases: [&[&str]; 6] = [&["1"], &["9"], &["4\x1e4"], &["40", "1"], &["40/none,", "41", "1"], &["40"; 17]];
         for posts in cases {
-            let uri = opened(&server).await;
-            remembered(&server, 1).await;
+            let uri = open(&server).await;
+            wait_for_sessions(&server, 1).await;
             for post in posts {
-                ask(&server, Request::post(&uri), post).await;
+                send(&server, Request::post(&uri), post).await;
             }
-            remembered(&server, 0).await;
+            wait_for_sessions(&server, 0).await;
         }
     }
 
     #[tokio::test]
-    async fn a_server_that_is_shut_says_so_and_when_to_come_back() {
+    async fn shut_down_server_responds_503_with_retry_after() {
         let server = server(10);
         server.shut();
         let websocket = Request::get("/socket.io/?EIO=4&transport=websocket")
@@ -192,15 +195,15 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_that_is_turned_out_is_forgotten_too() {
+    async fn evicted_session_is_removed_from_the_table() {
         let server = server(10);
         let mut uris = Vec::new();
         for _ in 0..100 {
-            uris.push(opened(&server).await);
+            uris.push(open(&server).await);
         }
-        remembered(&server, 10).await;
-        // What the client sees of all that is its first ping.
-        assert_eq!(ask(&server, Request::get(&uris[99]), "").await, "2");
-        assert!(ask(&server, Request::get(&uris[0]), "").await.contains("Session ID unknown"));
+        wait_for_sessions(&server, 10).await;
+        // The client sees its first ping only, not the connection to the entry namespace.
+        assert_eq!(send(&server, Request::get(&uris[99]), "").await, "2");
+        assert!(send(&server, Request::get(&uris[0]), "").await.contains("Session ID unknown"));
     }
 }

@@ -12,76 +12,84 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, Sleep, sleep, timeout};
 
 use crate::codec::Frame;
-use crate::engine::adapter::{AskError, DirectAdapter, Refused};
+use crate::engine::adapter::{AskError, DirectAdapter, SendError};
 use crate::engine::session::cause::Cause;
 use crate::engine::session::{EngineSession, GRACE};
 use crate::engine::settings::Window;
-use crate::inbound::Inlet;
+use crate::inbound::EventSink;
 use crate::packet::encoded::Encoded;
 
-/// How long a connection that is to end may take what is left.
+/// Time for the client of a closing connection to read what is queued.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long to leave a channel alone that was full against all rules.
+/// Delay before the next attempt when a channel is full, which the credit window should prevent.
 const BACKOFF: Duration = Duration::from_millis(100);
-/// How often a client is looked at within the time that it may take nothing.
-const LOOKS: u32 = 4;
-/// The least and the most time between two looks, whatever was configured.
-const LOOK: (Duration, Duration) = (Duration::from_millis(1), Duration::from_secs(3600));
+/// Number of checks within `write_stall` whether the client reads.
+const STALL_CHECKS: u32 = 4;
+/// The shortest and the longest interval between two checks, regardless of the configuration.
+const CHECK_INTERVAL: (Duration, Duration) = (Duration::from_millis(1), Duration::from_secs(3600));
 
-/// Way in which this side ends a connection.
+/// Way in which this side closes a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Close {
-    /// The client takes nothing: it is cut, and what waits is given up.
-    Cut,
-    /// The client is told to stay away: `disconnect` with "io server disconnect". The session stays for other namespaces.
+    /// The client does not read: the session is closed immediately, and what is queued is dropped.
+    Abort,
+    /// The client is disconnected permanently: `disconnect` with "io server disconnect". The
+    /// session stays open for other namespaces.
     Final,
-    /// The transport is closed, and the client comes back by itself.
+    /// The transport is closed, and the client reconnects by itself.
     Reconnect,
 }
 
-/// Where the frames of one connection wait.
-pub(crate) trait Source: Send + 'static {
-    /// Moves what waits into `into`, in order, as much as there is room for.
+/// Source of the frames for one connection.
+pub(crate) trait FrameSource: Send + 'static {
+    /// Moves queued frames into `into`, in order, as many as the credit allows.
     ///
-    /// The first frame may be larger than the room's bytes, unless the room is zero. Ready with how it ends when the
-    /// connection is to end and nothing waits any more. Pending: nothing to take, or no room; the task is woken when
-    /// there is, and when the connection is to end.
-    fn poll_take(&mut self, cx: &mut Context<'_>, room: Window, into: &mut VecDeque<Frame>) -> Poll<Result<(), Close>>;
+    /// The first frame may be larger than the credit's bytes, unless the credit is zero. Ready with
+    /// an error, the way to close, when the connection is closing and nothing is queued any more.
+    /// Pending when nothing is queued or there is no credit; the task is woken when a frame is
+    /// queued and when the connection is closing.
+    fn poll_take(
+        &mut self,
+        cx: &mut Context<'_>,
+        credit: Window,
+        into: &mut VecDeque<Frame>,
+    ) -> Poll<Result<(), Close>>;
 
-    /// Returns how to end the connection, if it is to end.
+    /// Returns how to close the connection, if it is closing.
     fn close(&self) -> Option<Close>;
 
-    /// Notes that the client has taken a part of what was sent.
+    /// Notes that the client has read a part of what was sent.
     fn progressed(&self);
 }
 
-/// Drives one connection: moves frames from its source into its socket's channel, never more than the window holds, and ends the
-/// connection if the client takes nothing.
+/// Driver of one connection: moves frames from its source into its socket's channel, never more
+/// than the window holds, and closes the connection if the client does not read. See
+/// [`connect`](crate::connect) for its start.
 pub(crate) struct Session {
     adapter: Arc<DirectAdapter>,
     engine: Arc<EngineSession>,
-    /// Set once the connection has ended, even if the session goes on.
-    gone: Arc<AtomicBool>,
+    /// Set once the connection has ended, even if the Engine.IO session stays open.
+    disconnected: Arc<AtomicBool>,
     sid: Sid,
-    source: Box<dyn Source>,
-    inlet: Arc<dyn Inlet>,
+    source: Box<dyn FrameSource>,
+    events: Arc<dyn EventSink>,
     limits: Limits,
     batch: VecDeque<Frame>,
     asks: VecDeque<AbortHandle>,
-    /// Set once it has requested to be woken for room.
-    waits: bool,
-    /// Timers, which most of the time are not needed.
+    /// Set once a wake-up for new credit was requested.
+    wake_requested: bool,
+    /// Timers; none most of the time.
     timers: Option<Box<Timers>>,
 }
 
 /// Limits of a connection.
 #[derive(Clone, Copy)]
 pub(crate) struct Limits {
-    /// How long a client's answer is awaited.
+    /// The longest wait for a client's answer.
     pub(crate) max_ask: Duration,
-    /// How much may be in flight.
+    /// The most that may be in flight.
     pub(crate) window: Window,
-    /// How long the client may take nothing while something is in flight.
+    /// The longest time without a read by the client while packets are in flight.
     pub(crate) write_stall: Duration,
 }
 
@@ -89,65 +97,79 @@ pub(crate) struct Limits {
 struct Timers {
     /// Time until a full channel is tried again.
     backoff: Option<Pin<Box<Sleep>>>,
-    /// Deadline of a connection that is to end.
-    end: Option<Pin<Box<Sleep>>>,
-    watch: Option<Watch>,
+    /// Deadline of a closing connection.
+    close: Option<Pin<Box<Sleep>>>,
+    stall: Option<StallWatch>,
 }
 
-/// Periodic check whether the client has taken anything.
-struct Watch {
+/// Periodic check whether the client has read anything.
+struct StallWatch {
     sleep: Pin<Box<Sleep>>,
-    steps: usize,
-    /// Number of checks in a row without progress.
-    quiet: u32,
+    /// Value of [`Credit::reads`](crate::engine::session::credit::Credit::reads) at the last check.
+    reads: usize,
+    /// Number of checks in a row without a read.
+    idle_checks: u32,
 }
 
 impl Session {
     pub(crate) fn new(
         adapter: Arc<DirectAdapter>,
         engine: Arc<EngineSession>,
-        gone: Arc<AtomicBool>,
+        disconnected: Arc<AtomicBool>,
         sid: Sid,
-        source: Box<dyn Source>,
-        inlet: Arc<dyn Inlet>,
+        source: Box<dyn FrameSource>,
+        events: Arc<dyn EventSink>,
         limits: Limits,
     ) -> Self {
-        let (batch, asks) = (VecDeque::new(), VecDeque::new());
-        Self { adapter, engine, gone, sid, source, inlet, limits, batch, asks, waits: false, timers: None }
-    }
-
-    /// Runs until the connection is over.
-    pub(crate) async fn run(mut self) {
-        if let Some(close) = poll_fn(|cx| self.poll(cx)).await {
-            Box::pin(self.leave(close)).await;
+        Self {
+            adapter,
+            engine,
+            disconnected,
+            sid,
+            source,
+            events,
+            limits,
+            batch: VecDeque::new(),
+            asks: VecDeque::new(),
+            wake_requested: false,
+            timers: None,
         }
     }
 
-    /// Moves frames until the connection is to end. Ready with none when the client or the session has ended it.
+    /// Runs until the connection has ended.
+    pub(crate) async fn run(mut self) {
+        if let Some(close) = poll_fn(|cx| self.poll(cx)).await {
+            Box::pin(self.finish(close)).await;
+        }
+    }
+
+    /// Moves frames until the connection is closing. Ready with none when the client or the
+    /// Engine.IO session has ended it.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Close>> {
         loop {
-            let room = self.engine.credit.room(self.limits.window, &self.gone, cx);
-            let Some(room) = room.filter(|_| !self.engine.is_closing()) else { return Poll::Ready(None) };
+            let credit = self.engine.credit.available(self.limits.window, &self.disconnected, cx);
+            let Some(credit) = credit.filter(|_| !self.engine.is_closing()) else { return Poll::Ready(None) };
             if let Some(timers) = &mut self.timers
                 && let Some(backoff) = &mut timers.backoff
             {
                 ready!(backoff.as_mut().poll(cx));
                 timers.backoff = None;
             }
-            if room.packets == 0 && !self.waits {
-                // Check once more: packets may have left meanwhile.
-                self.waits = true;
-                self.engine.credit.want();
+            if credit.packets == 0 && !self.wake_requested {
+                // Check once more: packets may have left the channel meanwhile.
+                self.wake_requested = true;
+                self.engine.credit.request_wake();
                 continue;
             }
-            self.waits = false;
+            self.wake_requested = false;
             if self.batch.is_empty() {
-                match self.source.poll_take(cx, room, &mut self.batch) {
+                match self.source.poll_take(cx, credit, &mut self.batch) {
                     Poll::Ready(Ok(())) => {}
                     Poll::Ready(Err(close)) => {
-                        // The last frames may still be on their way. Requested before it is checked.
-                        self.engine.credit.want();
-                        if close == Close::Cut || self.engine.credit.is_idle() {
+                        // The last frames may still be in flight. The wake-up is requested before
+                        // the check.
+                        self.engine.credit.request_wake();
+                        if close == Close::Abort || self.engine.credit.is_idle() {
                             return Poll::Ready(Some(close));
                         }
                         return self.poll_timers(cx);
@@ -169,16 +191,16 @@ impl Session {
             self.engine.credit.spend(len);
             match self.send(&frame) {
                 Ok(()) => {}
-                // It is said to be gone before packets begin to vanish, so no credit is lost for the next connection
-                // on the same session.
-                Err(Refused::Gone) => {
+                // socketioxide reports the disconnect before it drops packets, so no credit is lost
+                // for the next connection on the same session.
+                Err(SendError::Disconnected) => {
                     self.engine.credit.refund(len);
                     return self.batch.clear();
                 }
-                Err(Refused::Full) => {
+                Err(SendError::Full) => {
                     self.engine.credit.refund(len);
                     self.batch.push_front(frame);
-                    tracing::warn!("a socket's channel is full within its window; it waits");
+                    tracing::warn!("a socket's channel is full within its window; sending is retried");
                     self.timers.get_or_insert_default().backoff = Some(Box::pin(sleep(BACKOFF)));
                     return;
                 }
@@ -186,94 +208,97 @@ impl Session {
         }
     }
 
-    fn send(&mut self, frame: &Frame) -> Result<(), Refused> {
+    fn send(&mut self, frame: &Frame) -> Result<(), SendError> {
         match frame.ask {
             None => self.adapter.send(self.sid, &frame.packet)?,
             Some(ask) => self.ask(ask, &frame.packet)?,
         }
-        if self.gone.load(Ordering::SeqCst) { Err(Refused::Gone) } else { Ok(()) }
+        if self.disconnected.load(Ordering::SeqCst) { Err(SendError::Disconnected) } else { Ok(()) }
     }
 
-    fn ask(&mut self, ask: u64, packet: &Encoded) -> Result<(), Refused> {
+    fn ask(&mut self, ask: u64, packet: &Encoded) -> Result<(), SendError> {
         let answer = self.adapter.ask(self.sid, packet, self.limits.max_ask)?;
-        let inlet = Arc::downgrade(&self.inlet);
-        let waiting = tokio::spawn(async move {
-            match (answer.await, inlet.upgrade()) {
-                (Ok(answer), Some(inlet)) => inlet.answer(ask, Ok(answer)),
-                (Err(AskError::Unreadable(error)), Some(inlet)) => inlet.answer(ask, Err(error)),
+        let events = Arc::downgrade(&self.events);
+        let task = tokio::spawn(async move {
+            match (answer.await, events.upgrade()) {
+                (Ok(answer), Some(events)) => events.answer(ask, Ok(answer)),
+                (Err(AskError::Unreadable(error)), Some(events)) => events.answer(ask, Err(error)),
                 (Err(error), _) => tracing::debug!(%error, "an ask was not answered"),
                 (Ok(_), None) => {}
             }
         });
         if self.asks.len() == MAX_OPEN_ASKS {
-            self.asks.retain(|waiting| !waiting.is_finished());
+            self.asks.retain(|task| !task.is_finished());
             if self.asks.len() == MAX_OPEN_ASKS
                 && let Some(oldest) = self.asks.pop_front()
             {
                 oldest.abort();
             }
         }
-        self.asks.push_back(waiting.abort_handle());
+        self.asks.push_back(task.abort_handle());
         Ok(())
     }
 
-    /// Ready when a connection that is to end has reached its deadline, or when the client has taken nothing for `write_stall`.
+    /// Ready when a closing connection has reached its deadline, or when the client has not read
+    /// for `write_stall`.
     fn poll_timers(&mut self, cx: &mut Context<'_>) -> Poll<Option<Close>> {
         let credit = &self.engine.credit;
         let write_stall = self.limits.write_stall;
         if let Some(close) = self.source.close() {
-            let end = &mut self.timers.get_or_insert_default().end;
-            let end = end.get_or_insert_with(|| Box::pin(sleep(CLOSE_TIMEOUT.min(write_stall))));
-            return end.as_mut().poll(cx).map(|()| Some(close));
+            let deadline = &mut self.timers.get_or_insert_default().close;
+            let deadline = deadline.get_or_insert_with(|| Box::pin(sleep(CLOSE_TIMEOUT.min(write_stall))));
+            return deadline.as_mut().poll(cx).map(|()| Some(close));
         }
         if self.timers.is_none() && credit.is_idle() {
             return Poll::Pending;
         }
-        let look = (write_stall / LOOKS).clamp(LOOK.0, LOOK.1);
-        let watch = self.timers.get_or_insert_default().watch.get_or_insert_with(|| Watch {
-            sleep: Box::pin(sleep(look)),
-            steps: credit.steps(),
-            quiet: 0,
+        let interval = (write_stall / STALL_CHECKS).clamp(CHECK_INTERVAL.0, CHECK_INTERVAL.1);
+        let watch = self.timers.get_or_insert_default().stall.get_or_insert_with(|| StallWatch {
+            sleep: Box::pin(sleep(interval)),
+            reads: credit.reads(),
+            idle_checks: 0,
         });
         while watch.sleep.as_mut().poll(cx).is_ready() {
             if credit.is_idle() {
                 self.timers = None;
                 return Poll::Pending;
             }
-            let steps = credit.steps();
-            if steps != watch.steps {
-                (watch.steps, watch.quiet) = (steps, 0);
+            let reads = credit.reads();
+            if reads != watch.reads {
+                (watch.reads, watch.idle_checks) = (reads, 0);
                 self.source.progressed();
-            } else if watch.quiet + 1 < LOOKS {
-                watch.quiet += 1;
+            } else if watch.idle_checks + 1 < STALL_CHECKS {
+                watch.idle_checks += 1;
             } else {
-                return Poll::Ready(Some(Close::Cut));
+                return Poll::Ready(Some(Close::Abort));
             }
-            watch.sleep.as_mut().reset(Instant::now() + look);
+            watch.sleep.as_mut().reset(Instant::now() + interval);
         }
         Poll::Pending
     }
 
-    async fn leave(self, close: Close) {
+    /// Closes the connection in this way.
+    async fn finish(self, close: Close) {
         match close {
-            Close::Cut => self.engine.close_for(Cause::WriteStall),
+            Close::Abort => self.engine.close_for(Cause::WriteStall),
             Close::Final => {
-                let telling = async {
-                    // What waits for the application's own namespaces may fill the channel.
+                let send_disconnect = async {
+                    // Packets of the application's own namespaces may fill the channel.
                     while self.adapter.disconnect(self.sid).is_err() {
                         sleep(BACKOFF).await;
                     }
                 };
-                let told = tokio::select! {
+                let sent = tokio::select! {
                     biased;
                     () = self.engine.closed() => false,
-                    // A client that takes nothing for so long is cut anyway.
-                    told = timeout(self.limits.write_stall, telling) => told.is_ok(),
+                    // A client that does not read for so long is disconnected anyway.
+                    sent = timeout(self.limits.write_stall, send_disconnect) => sent.is_ok(),
                 };
-                if told {
-                    // A usual client closes the session now. Otherwise it is closed here, unless it has other connections.
+                if sent {
+                    // A usual client closes the session now. Otherwise the session is closed here,
+                    // unless it has other connections.
                     let _ = timeout(GRACE, self.engine.closed()).await;
-                    if !self.engine.namespaces.is_left() {
+                    if !self.engine.namespaces.is_empty() {
                         return;
                     }
                 }

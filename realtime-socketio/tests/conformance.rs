@@ -15,16 +15,16 @@ use serde_json::Value;
 use support::{Client, Message, Transport, Wire};
 use tokio::net::TcpListener;
 
-struct Served {
+struct TestServer {
     provider: Arc<SocketIoProvider>,
     address: std::net::SocketAddr,
     running: tokio::task::JoinHandle<std::io::Result<()>>,
 }
 
-impl Served {
+impl TestServer {
     async fn start(setup: Setup) -> Self {
-        // Who comes at a limit waits as long, and those that are there have longer to show that they are there: its clients
-        // do that only while they are read.
+        // A client at a limit waits for this time, which must not be shorter than the time for a
+        // sign of life: the suite's clients give one only while they are read.
         let is_limited = setup.limits.connections_per_user() < Limits::default().connections_per_user();
         let connect_timeout = Duration::from_secs(if is_limited { 1 } else { 30 });
         let config = SocketIoConfig::default()
@@ -46,32 +46,32 @@ impl Served {
         Self { provider, address, running }
     }
 
-    async fn connect(&self, transport: Transport, visitor: Visitor) -> Result<Guest, Refused> {
+    async fn connect(&self, transport: Transport, visitor: Visitor) -> Result<TestClient, Refused> {
         let mut client = Client::open(self.address, transport, "").await.map_err(Refused::with_status)?;
         match client.connect("/", &visitor.auth()).await {
-            Ok(_) => Ok(Guest(Some(client))),
+            Ok(_) => Ok(TestClient(Some(client))),
             Err(message) => Err(Refused::with_code(message.split(':').next().unwrap())),
         }
     }
 }
 
-impl Drop for Served {
+impl Drop for TestServer {
     fn drop(&mut self) {
         self.running.abort();
     }
 }
 
-struct Guest(Option<Client>);
+struct TestClient(Option<Client>);
 
-impl Guest {
+impl TestClient {
     fn client(&mut self) -> &mut Client {
         self.0.as_mut().unwrap()
     }
 }
 
-impl Drop for Guest {
-    /// The end of a websocket is seen by itself. A client that polls has to say it, or its session would go on until
-    /// its next answer to a ping is missed.
+impl Drop for TestClient {
+    /// Sends a close packet on long polling, without which the session would stay open until the
+    /// ping timeout. A websocket is closed by itself.
     fn drop(&mut self) {
         if let Some(mut client) = self.0.take()
             && let Wire::Polling(_) = client.wire
@@ -82,7 +82,7 @@ impl Drop for Guest {
     }
 }
 
-/// As the suite wants it: an error that answers counts as an event `error`.
+/// Converts a message for the suite, which takes an error as an ack for an event `error`.
 fn received(message: Message) -> Received {
     let Message { kind, id, data, .. } = message;
     if kind == 3 {
@@ -100,7 +100,7 @@ fn received(message: Message) -> Received {
 }
 
 #[async_trait]
-impl ClientUnderTest for Guest {
+impl ClientUnderTest for TestClient {
     async fn next(&mut self) -> Result<Received, Ended> {
         let message = self.client().next().await.map_err(|_| Ended::default())?;
         if message.kind == 1 { Err(Ended::default()) } else { Ok(received(message)) }
@@ -120,21 +120,21 @@ macro_rules! on {
         mod $module {
             use super::*;
 
-            struct $subject(Served);
+            struct $subject(TestServer);
 
             #[async_trait]
             impl ProviderUnderTest for $subject {
-                type Client = Guest;
+                type Client = TestClient;
 
                 async fn start(setup: Setup) -> Self {
-                    Self(Served::start(setup).await)
+                    Self(TestServer::start(setup).await)
                 }
 
                 fn provider(&self) -> Arc<dyn RealtimeProvider> {
                     Arc::clone(&self.0.provider) as _
                 }
 
-                async fn connect(&self, visitor: Visitor) -> Result<Guest, Refused> {
+                async fn connect(&self, visitor: Visitor) -> Result<TestClient, Refused> {
                     self.0.connect($transport, visitor).await
                 }
             }

@@ -7,11 +7,11 @@ use memchr::memchr2;
 use realtime_core::spi::{Codec, Cursor, one_line_json};
 use realtime_core::{CloseReason, Drain, Event, HandlerError, Payload, Refusal};
 
-/// A comment, which clients pass over (WHATWG HTML §9.2.5). One line without a blank one, which would end a block: clients
-/// that take each block for an event would find an empty one.
+/// A comment, which clients ignore (WHATWG HTML §9.2.5). One line without a blank one, which would
+/// end a block: clients that treat each block as an event would get an empty one.
 pub(crate) const COMMENT: Bytes = Bytes::from_static(b":\n");
 
-/// Writes each event as one whole block.
+/// The codec that writes each event as one whole block.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SseCodec;
 
@@ -22,44 +22,54 @@ impl Codec for SseCodec {
         block(event.name(), cursor, event.payload().bytes())
     }
 
-    /// As a plain event: a client of an event stream has no way to answer.
+    /// Encodes a plain event: a client of an event stream has no way to answer.
     fn ask(&self, event: &Event, _: u64) -> Bytes {
         self.event(event, None)
     }
 
-    fn ack(&self, ack: u64, payload: &Payload) -> Bytes {
-        block("ack", None, &[format!("{{\"ack\":{ack},\"payload\":").as_bytes(), payload.bytes(), b"}"].concat())
+    fn ack(&self, ack: u64, payload: &Payload) -> Option<Bytes> {
+        let json = [format!("{{\"ack\":{ack},\"payload\":").as_bytes(), payload.bytes(), b"}"].concat();
+        Some(block("ack", None, &json))
     }
 
-    fn error(&self, error: &HandlerError, ack: Option<u64>) -> Bytes {
-        let error = serde_json::json!({ "code": error.code(), "message": error.message(), "ack": ack });
-        block("error", None, error.to_string().as_bytes())
+    fn error(&self, error: &HandlerError, ack: Option<u64>) -> Option<Bytes> {
+        Some(error_block(error, ack))
     }
 
-    /// A block without data: the client dispatches no event, but remembers the id (WHATWG HTML §9.2.6).
+    /// Encodes a block without data: the client dispatches no event, but remembers the id (WHATWG
+    /// HTML §9.2.6).
     fn cursor(&self, cursor: Cursor) -> Bytes {
         format!("id: {cursor}\n\n").into()
     }
 
-    /// The protocol's own way to say it: the client keeps the time and dispatches no event (WHATWG HTML §9.2.6).
+    /// Encodes the protocol's own field: the client keeps the time and dispatches no event (WHATWG
+    /// HTML §9.2.6).
     fn reconnect(&self, drain: Drain, _: &CloseReason) -> Bytes {
         retry(drain.retry_delay())
     }
 }
 
-/// How long a client is to wait before it comes back, in whole milliseconds. A line that clients act upon by itself; it belongs
-/// to the block that follows, if one does, so that a client that takes each block for an event finds one in it.
+/// Returns the line with the time that a client is to wait before it reconnects, in whole
+/// milliseconds. Clients act on the line alone; it belongs to the block that follows, if one does,
+/// so that a client that treats each block as an event finds one in it.
 pub(crate) fn retry(after: Duration) -> Bytes {
     format!("retry: {}\n", after.as_millis()).into()
 }
 
-/// What a client is told that is to come back later, and why.
+/// Returns the stream for a client that is to reconnect later: the time, and the refusal as an
+/// error.
 pub(crate) fn refusal(refusal: &Refusal, after: Duration) -> Bytes {
-    let error = SseCodec.error(&HandlerError::new(refusal.kind().code(), refusal.message().to_owned()), None);
-    [retry(after), error].concat().into()
+    let error = HandlerError::new(refusal.kind().code(), refusal.message().to_owned());
+    [retry(after), error_block(&error, None)].concat().into()
 }
 
-/// Names and cursors hold no control characters, so only the text can have line breaks.
+fn error_block(error: &HandlerError, ack: Option<u64>) -> Bytes {
+    let error = serde_json::json!({ "code": error.code(), "message": error.message(), "ack": ack });
+    block("error", None, error.to_string().as_bytes())
+}
+
+/// Returns a whole block. Names and cursors hold no control characters, so only the text can have
+/// line breaks.
 fn block(name: &str, cursor: Option<Cursor>, text: &[u8]) -> Bytes {
     let text = &*one_line_json(text);
     const EVENT: &[u8] = b"event: ";
@@ -87,7 +97,8 @@ fn block(name: &str, cursor: Option<Cursor>, text: &[u8]) -> Bytes {
     block.into()
 }
 
-/// The lines of a text as an event stream counts them: CR LF, LF and CR each end one. At least one line.
+/// The lines of a text as an event stream defines them: CR LF, LF and CR each end one. At least one
+/// line.
 struct Lines<'a>(Option<&'a [u8]>);
 
 impl<'a> Iterator for Lines<'a> {
@@ -117,15 +128,15 @@ mod tests {
         Life::new(Epoch::new(7), &CursorKey::new([7; 32])).cursor(Position::new(position), Mark::NONE)
     }
 
-    /// Names, ids and data as a client sees them, however the bytes are cut.
-    async fn parsed(bytes: &[u8], cut: usize) -> Vec<(String, String, String)> {
-        let pieces: Vec<_> = bytes.chunks(cut).map(|piece| Ok::<_, std::io::Error>(piece.to_vec())).collect();
+    /// Returns names, ids and data as a client parses them out of chunks of this size.
+    async fn parsed(bytes: &[u8], size: usize) -> Vec<(String, String, String)> {
+        let pieces: Vec<_> = bytes.chunks(size).map(|piece| Ok::<_, std::io::Error>(piece.to_vec())).collect();
         let events = stream::iter(pieces).eventsource();
         events.map(|event| event.unwrap()).map(|event| (event.event, event.id, event.data)).collect().await
     }
 
     #[test]
-    fn a_block_is_written_byte_for_byte() {
+    fn blocks_have_the_documented_bytes() {
         let event = Event::json("chat:send", &json!({"text": "hi"})).unwrap();
         let id = cursor(1);
         assert_eq!(
@@ -140,34 +151,34 @@ mod tests {
         );
         assert_eq!(SseCodec.cursor(id), format!("id: {id}\n\n"));
         assert_eq!(retry(Duration::from_millis(2500)), "retry: 2500\n");
-        let told = SseCodec.reconnect(Drain::now(), &CloseReason::RESTART);
-        let text = std::str::from_utf8(&told).unwrap();
+        let reconnect = SseCodec.reconnect(Drain::now(), &CloseReason::RESTART);
+        let text = std::str::from_utf8(&reconnect).unwrap();
         assert!(text.starts_with("retry: ") && text.ends_with('\n') && text.lines().count() == 1, "{text:?}");
     }
 
     #[test]
-    fn line_ends_of_unicode_are_escaped() {
+    fn unicode_line_ends_are_escaped() {
         let odd = "a\u{2028}\u{2029}\u{85}";
         let escaped = r#""a\u2028\u2029\u0085""#;
         let event = Event::json("n", odd).unwrap();
         assert_eq!(SseCodec.event(&event, None), format!("event: n\ndata: {escaped}\n\n"));
-        let error = SseCodec.error(&HandlerError::new("c", odd), None);
+        let error = SseCodec.error(&HandlerError::new("c", odd), None).unwrap();
         assert_eq!(error, format!("event: error\ndata: {{\"ack\":null,\"code\":\"c\",\"message\":{escaped}}}\n\n"));
     }
 
     #[test]
-    fn what_never_occurs_is_still_a_block() {
+    fn unexpected_payloads_are_still_one_block() {
         let event = Event::binary("bytes", vec![b'\n', 255, 0]).unwrap();
         assert_eq!(&SseCodec.ask(&event, 3)[..], b"event: bytes\ndata: \ndata: \xff\0\n\n");
         let payload = Payload::Json("[1,\n2]".into());
-        assert_eq!(SseCodec.ack(7, &payload), "event: ack\ndata: {\"ack\":7,\"payload\":[1,\ndata: 2]}\n\n");
+        assert_eq!(SseCodec.ack(7, &payload).unwrap(), "event: ack\ndata: {\"ack\":7,\"payload\":[1,\ndata: 2]}\n\n");
         let error = HandlerError::new("a", "b\nc");
-        let error = SseCodec.error(&error, None);
+        let error = SseCodec.error(&error, None).unwrap();
         assert_eq!(error, "event: error\ndata: {\"ack\":null,\"code\":\"a\",\"message\":\"b\\nc\"}\n\n");
     }
 
     #[tokio::test]
-    async fn every_text_arrives_as_it_was_sent() {
+    async fn every_text_is_parsed_as_it_was_sent() {
         let pieces = [
             "",
             " ",
@@ -205,8 +216,8 @@ mod tests {
             }
             sent.push((name, i, text));
         }
-        for cut in [1, 7, 4096] {
-            let got = parsed(&bytes, cut).await;
+        for size in [1, 7, 4096] {
+            let got = parsed(&bytes, size).await;
             assert_eq!(got.len(), sent.len());
             for ((name, id, data), (sent_name, i, text)) in got.iter().zip(&sent) {
                 assert_eq!(name, sent_name);
@@ -217,7 +228,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn json_text_keeps_its_meaning_whatever_breaks_its_lines() {
+    async fn line_breaks_do_not_change_the_meaning_of_json() {
         let breaks = ["", "\n", "\r", "\r\n", "\n\r", "\r\r", "\n\n", " \r\n\t", "\r\n\r\n"];
         let mut random = Random(2);
         for _ in 0..500 {
@@ -244,14 +255,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_mebibyte_arrives() {
+    async fn text_of_a_mebibyte_is_parsed() {
         let text = "a\r\nb\n\"ä".repeat(131_072);
         let event = Event::json("large", &text).unwrap();
         let got = parsed(&SseCodec.event(&event, None), 2 << 20).await;
         assert_eq!(serde_json::from_str::<String>(&got[0].2).unwrap(), text);
     }
 
-    /// A small generator of the same numbers each time (xorshift).
+    /// A small generator of the same numbers in each run (xorshift).
     struct Random(u64);
 
     impl Random {

@@ -4,17 +4,17 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep};
 
-/// Says when a stream has been quiet for too long.
+/// A timer for streams that have been quiet for too long.
 ///
-/// The timer is not moved by what is sent: when it fires it is set anew to what is left, so a busy stream costs a look
-/// at the clock per write, and one timer per interval.
+/// Sending does not move the timer: when the timer fires, it is set to the rest of the interval, so
+/// that a busy stream costs one look at the clock per write, and one timer per interval.
 pub(crate) struct Heartbeat {
     every: Duration,
     last: Instant,
     sleep: Pin<Box<Sleep>>,
 }
 
-/// Intervals out of these bounds would make a timer spin or overflow.
+/// The bounds of the interval: out of them a timer would spin or overflow.
 const SHORTEST: Duration = Duration::from_millis(1);
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 
@@ -24,12 +24,12 @@ impl Heartbeat {
         Self { every, last: Instant::now(), sleep: Box::pin(sleep(every)) }
     }
 
-    /// Notes that something is being sent.
+    /// Notes that something is sent.
     pub(crate) fn sent(&mut self) {
         self.last = Instant::now();
     }
 
-    /// Ready when nothing has been sent for the interval; that counts as sent.
+    /// Returns ready when nothing has been sent for the interval; that counts as sent.
     pub(crate) fn poll_due(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             ready!(self.sleep.as_mut().poll(cx));
@@ -54,7 +54,7 @@ mod tests {
     const EVERY: Duration = Duration::from_secs(30);
 
     #[tokio::test(start_paused = true)]
-    async fn it_beats_after_silence_only() {
+    async fn heartbeat_is_due_after_silence_only() {
         let start = Instant::now();
         let mut heartbeat = Heartbeat::new(EVERY);
         poll_fn(|cx| heartbeat.poll_due(cx)).await;
@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn extreme_intervals_neither_spin_nor_overflow() {
+    async fn extreme_intervals_do_not_spin_or_overflow() {
         let start = Instant::now();
         let mut heartbeat = Heartbeat::new(Duration::ZERO);
         for _ in 0..5 {

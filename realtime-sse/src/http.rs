@@ -1,4 +1,4 @@
-//! From a request to an event stream.
+//! The route of the event stream: requests in, streams out.
 
 use std::sync::Arc;
 
@@ -16,10 +16,10 @@ use realtime_http::{
 };
 
 use crate::codec;
-use crate::outlet::Under;
+use crate::outlet::Transport;
 use crate::provider::SseProvider;
 
-/// Tells nginx and those that took it over from it to pass each event on at once.
+/// The header that makes nginx, and proxies that adopted it, pass each event on immediately.
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
@@ -51,11 +51,12 @@ impl HttpProvider for SseProvider {
 }
 
 impl SseProvider {
-    /// The event stream for a route of the application's own, which knows who is asking and which rooms that is in.
+    /// Returns the event stream for a route of the application's own, which knows the user and the
+    /// rooms to enter.
     ///
-    /// The origin, the limits and `Last-Event-ID` (or `?lastEventId=`) count as on the ready route; the authenticator, the
-    /// room policy and `?channel=` do not. A refusal is answered with its status, see
-    /// [`refusal_response`](realtime_http::refusal_response).
+    /// The origin, the limits and `Last-Event-ID` (or `?lastEventId=`) count as on the provider's
+    /// own route; the authenticator, the room policy and `?channel=` do not. A refusal is answered
+    /// with its status, see [`refusal_response`](realtime_http::refusal_response).
     pub async fn open(
         &self,
         request: Request,
@@ -76,12 +77,13 @@ async fn stream(State(sse): State<Arc<SseProvider>>, request: Request) -> Respon
     respond(&sse, &parts, admitted)
 }
 
-/// Answers `HEAD` with what `GET` would say in its headers, without a connection; the refusal too is told with its status.
+/// Answers `HEAD` with the headers that `GET` would have, without a connection; a refusal with its
+/// status.
 async fn head(State(sse): State<Arc<SseProvider>>, request: Request) -> Response {
     let parts = request.into_parts().0;
     let admitted = admit(sse.dispatcher(), sse.origins().get(), &sse.config().trusted_proxies, &parts, None).await;
     match admitted {
-        // Of unknown length, as the stream is.
+        // A body of unknown length, as the stream's.
         Ok(_) => with_origin(&sse, &parts, event_stream(Body::from_stream(futures_util::stream::empty::<Never>()))),
         Err(refusal) => with_origin(&sse, &parts, refusal_response(&refusal)),
     }
@@ -89,7 +91,8 @@ async fn head(State(sse): State<Arc<SseProvider>>, request: Request) -> Response
 
 type Never = Result<bytes::Bytes, std::convert::Infallible>;
 
-/// Answers what a browser asks before another page's script may send headers of its own (`fetch`, not `EventSource`).
+/// Answers the preflight of a browser, which comes before a script of another page may send its own
+/// headers (`fetch`, not `EventSource`).
 async fn preflight(State(sse): State<Arc<SseProvider>>, request: Request) -> Response {
     let mut response = (StatusCode::NO_CONTENT, [(ALLOW, METHODS)]).into_response();
     sse.origins().get().allow_preflight(&request.into_parts().0, "GET", response.headers_mut());
@@ -100,12 +103,12 @@ async fn preflight(State(sse): State<Arc<SseProvider>>, request: Request) -> Res
 async fn wrong_method(State(sse): State<Arc<SseProvider>>, request: Request) -> Response {
     let parts = request.into_parts().0;
     let address = sse.config().trusted_proxies.client(&parts);
-    let refusal = Refusal::bad_request("an event stream is asked for with GET");
+    let refusal = Refusal::bad_request("an event stream is requested with GET");
     let refusal = sse.dispatcher().refuse(refusal, Asker { address, identity: None });
     with_origin(&sse, &parts, method_response(&refusal, METHODS))
 }
 
-/// The stream for a route of the application's own.
+/// Answers on a route of the application's own.
 fn open(sse: &SseProvider, parts: &Parts, identity: Identity, rooms: &[String]) -> Response {
     let (config, cursor) = (sse.config(), last_event_id(parts));
     let admitted =
@@ -115,8 +118,9 @@ fn open(sse: &SseProvider, parts: &Parts, identity: Identity, rooms: &[String]) 
 
 fn respond(sse: &SseProvider, parts: &Parts, admitted: Result<Admitted, Refusal>) -> Response {
     let response = match admitted {
-        Ok(admitted) => event_stream(Body::new(sse.body(admitted, under(sse, parts)))),
-        // A browser's EventSource gives up for good on any other status than 200 (WHATWG HTML §9.2.3).
+        Ok(admitted) => event_stream(Body::new(sse.session(admitted, transport(sse, parts)))),
+        // On any other status than 200 a browser's EventSource stops permanently (WHATWG HTML
+        // §9.2.3).
         Err(refusal) if refusal.kind() == RefusalKind::Draining => {
             event_stream(Body::from(codec::retry(sse.dispatcher().drain_of_now().retry_delay())))
         }
@@ -128,28 +132,30 @@ fn respond(sse: &SseProvider, parts: &Parts, admitted: Result<Admitted, Refusal>
     with_origin(sse, parts, response)
 }
 
-/// Whether it is an `EventSource` that asks, as the standard has it: no other kind of response is taken
-/// (WHATWG HTML §9.2.2), and no cache (Fetch §4.5, for its cache mode `no-store`). It cannot send a token of its own.
+/// Returns whether the request comes from an `EventSource`, as the standard defines it: it accepts
+/// no other kind of response (WHATWG HTML §9.2.2) and no cache (Fetch §4.5, for its cache mode
+/// `no-store`). It cannot send a token of its own.
 fn is_event_source(parts: &Parts) -> bool {
-    let says = |name: HeaderName, value: &[u8]| {
+    let has = |name: HeaderName, value: &[u8]| {
         parts.headers.get(name).is_some_and(|header| header.as_bytes().eq_ignore_ascii_case(value))
     };
-    says(ACCEPT, b"text/event-stream") && says(CACHE_CONTROL, b"no-cache") && !parts.headers.contains_key(AUTHORIZATION)
+    has(ACCEPT, b"text/event-stream") && has(CACHE_CONTROL, b"no-cache") && !parts.headers.contains_key(AUTHORIZATION)
 }
 
-fn under(sse: &SseProvider, parts: &Parts) -> Option<Under> {
+fn transport(sse: &SseProvider, parts: &Parts) -> Option<Transport> {
     let ConnectInfo(info) = parts.extensions.get::<ConnectInfo<WireInfo>>()?;
     let direct = !sse.config().trusted_proxies.contains(info.peer().ip());
-    Some(Under {
+    Some(Transport {
         wire: Arc::clone(info.wire()),
-        alone: parts.version < Version::HTTP_2,
+        exclusive: parts.version < Version::HTTP_2,
         chunked: parts.version == Version::HTTP_11,
         direct,
     })
 }
 
-/// Its end is the end of an HTTP/1.1 connection: the client that comes back opens another, which a load balancer can send
-/// to another node. (HTTP/2 leaves the header out.)
+/// Returns an event stream. The end of the stream ends an HTTP/1.1 connection: a client that
+/// reconnects opens another, which a load balancer can send to another node. (HTTP/2 omits the
+/// header.)
 fn event_stream(body: Body) -> Response {
     let headers = [
         (CONTENT_TYPE, "text/event-stream"),
@@ -165,7 +171,8 @@ fn with_origin(sse: &SseProvider, parts: &Parts, mut response: Response) -> Resp
     response
 }
 
-/// The place a client that comes back names by itself; text of any kind, which is read as a cursor later.
+/// Returns the position that a reconnecting client names by itself; text of any kind, which is
+/// parsed as a cursor later.
 fn last_event_id(parts: &Parts) -> Option<String> {
     let value = parts.headers.get(LAST_EVENT_ID)?;
     (!value.is_empty()).then(|| String::from_utf8_lossy(value.as_bytes()).into_owned())

@@ -1,11 +1,13 @@
 //! Server-Sent Events (WHATWG HTML §9.2) behind the traits of `realtime-core`.
 //!
-//! - [`SseProvider`]: the provider `"sse"`: its route, its sending side, streams for routes of the application's own.
-//! - [`SseConfig`]: its path, limits and times.
+//! - [`SseProvider`]: the provider `"sse"` with its route and its sending side, and streams for
+//!   routes of the application's own.
+//! - [`SseConfig`]: path, limits and timeouts.
 //!
-//! A stream begins with the event `connected`, in whose block stands `retry:`. Every event is encoded once, as a whole block with its
-//! cursor as `id:`, and its bytes are shared by all connections that get it. A client that comes back with
-//! `Last-Event-ID` (browsers do so by themselves), or `?lastEventId=`, goes on where it was.
+//! A stream begins with the event `connected`, whose block contains `retry:`. Every event is
+//! encoded once, as a whole block with the event's cursor as `id:`, and the bytes are shared by all
+//! connections that get the event. A client that reconnects with `Last-Event-ID` (browsers do so by
+//! themselves), or with `?lastEventId=`, resumes after that event.
 //!
 //! ```
 //! use realtime_core::Identity;
@@ -23,7 +25,6 @@
 //! # Ok(()) }
 //! ```
 
-mod body;
 mod codec;
 mod config;
 mod heartbeat;
@@ -31,6 +32,7 @@ mod http;
 mod outlet;
 mod progress;
 mod provider;
+mod session;
 
 pub use config::SseConfig;
 pub use provider::SseProvider;

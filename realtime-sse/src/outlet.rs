@@ -1,4 +1,4 @@
-//! How a stream's outbox reaches the server's task, and the TCP connection under it.
+//! The outlet of a stream: wakes the server's task, and acts on the TCP connection below.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -7,48 +7,57 @@ use std::time::Duration;
 use realtime_core::spi::{Outlet, PROBE_TIMEOUT, SessionOutlet};
 use realtime_http::Wire;
 
-/// The TCP connection under a stream, where the listener tells of it.
-pub(crate) struct Under {
-    /// It knows why a client that stopped reading was cut.
+/// The TCP connection below a stream, where the listener provides it.
+pub(crate) struct Transport {
+    /// The handle, which also knows whether a client that stopped reading was disconnected.
     pub(crate) wire: Arc<Wire>,
-    /// Whether it carries nothing but this stream (HTTP/1).
-    pub(crate) alone: bool,
-    /// Whether it frames each piece of the stream (HTTP/1.1).
+    /// `true` if the connection carries nothing but this stream (HTTP/1).
+    pub(crate) exclusive: bool,
+    /// `true` if each piece of the stream is framed (HTTP/1.1).
     pub(crate) chunked: bool,
-    /// Whether its other end is the client, as far as is known: a proxy would answer for it.
+    /// `true` if the peer is the client, as far as is known: a proxy would acknowledge for the
+    /// client.
     pub(crate) direct: bool,
 }
 
-/// Wakes the stream's task, and ends a connection whose server waits in a write: the body is not asked for more then.
+/// The outlet that wakes the stream's task, and ends a connection whose server is blocked in a
+/// write: the body is not asked for more then.
 pub(crate) struct BodyOutlet {
     session: SessionOutlet,
-    under: Option<Under>,
-    /// How often the client was probed.
+    transport: Option<Transport>,
+    /// The number of probes of the client.
     probes: Arc<AtomicUsize>,
 }
 
-/// The kernel looks at the time for acknowledgements a little after it is over.
-const LATE: Duration = Duration::from_secs(1);
+/// The extra time before a probe ends: the kernel checks its acknowledgement timeout with some
+/// delay.
+const KERNEL_DELAY: Duration = Duration::from_secs(1);
 
 impl BodyOutlet {
-    pub(crate) fn new(under: Option<Under>) -> Self {
-        Self { session: SessionOutlet::new(), under, probes: Arc::default() }
+    pub(crate) fn new(transport: Option<Transport>) -> Self {
+        Self { session: SessionOutlet::new(), transport, probes: Arc::default() }
     }
 
     pub(crate) fn session(&self) -> &SessionOutlet {
         &self.session
     }
 
-    /// Whether what the client sends beside its request is not to be kept for later: this is the connection's last response.
+    /// Sets whether further requests of the client are discarded: this stream is the connection's
+    /// last response.
     pub(crate) fn ignore_requests(&self, ignore: bool) {
-        if let Some(under) = self.under.as_ref().filter(|under| under.alone) {
-            under.wire.ignore_requests(ignore);
+        if let Some(wire) = self.exclusive_wire() {
+            wire.ignore_requests(ignore);
         }
     }
 
-    /// Whether the connection was cut because its client had stopped reading.
+    /// Returns whether the client was disconnected because it had stopped reading.
     pub(crate) fn has_stalled(&self) -> bool {
-        self.under.as_ref().is_some_and(|under| under.wire.stalled())
+        self.transport.as_ref().is_some_and(|transport| transport.wire.stalled())
+    }
+
+    /// Returns the TCP connection if it carries nothing but this stream.
+    fn exclusive_wire(&self) -> Option<&Wire> {
+        self.transport.as_ref().filter(|transport| transport.exclusive).map(|transport| &*transport.wire)
     }
 }
 
@@ -58,26 +67,29 @@ impl Outlet for BodyOutlet {
     }
 
     fn cut(&self) {
-        if let Some(under) = self.under.as_ref().filter(|under| under.alone) {
-            under.wire.kill();
+        if let Some(wire) = self.exclusive_wire() {
+            wire.kill();
         }
     }
 
-    /// The client itself says nothing; its host acknowledges what it is sent.
+    /// Probes by a comment: an event stream's client sends nothing, but its host acknowledges what
+    /// it receives.
     fn probe(&self) {
-        let Some(Under { wire, alone, .. }) = self.under.as_ref().filter(|under| under.direct) else { return };
+        let Some(transport) = self.transport.as_ref().filter(|transport| transport.direct) else { return };
+        let (wire, exclusive) = (Arc::clone(&transport.wire), transport.exclusive);
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         wire.set_ack_timeout(Some(PROBE_TIMEOUT));
         self.session.probe();
-        let (wire, alone, probes) = (Arc::clone(wire), *alone, Arc::clone(&self.probes));
+        let probes = Arc::clone(&self.probes);
         let probe = probes.fetch_add(1, Ordering::SeqCst) + 1;
         runtime.spawn(async move {
             tokio::time::sleep(PROBE_TIMEOUT).await;
-            // What was on its way before is sent again ever more rarely, and its time is looked at only then.
-            if alone && wire.write_waits().is_some_and(|waits| waits >= PROBE_TIMEOUT) {
+            // Earlier bytes are retransmitted ever more rarely, and the kernel checks its timeout
+            // only then.
+            if exclusive && wire.write_waits().is_some_and(|waits| waits >= PROBE_TIMEOUT) {
                 return wire.kill();
             }
-            tokio::time::sleep(LATE).await;
+            tokio::time::sleep(KERNEL_DELAY).await;
             if probes.load(Ordering::SeqCst) == probe {
                 wire.set_ack_timeout(None);
             }

@@ -1,42 +1,43 @@
-//! How far a stream's large events have arrived.
+//! The progress of a stream's large events: how much of them has arrived.
 
 use std::sync::Arc;
 
 use realtime_http::{Spans, Wire};
 
-/// The size of a block above which it is looked after.
+/// The size of a block, in bytes, above which its progress is followed.
 const LARGE: usize = 64 * 1024;
-/// More than the head of the response has.
+/// An upper bound of the size of the response's head, in bytes.
 const HEAD: u32 = 8 * 1024;
 
-/// The bytes of an HTTP/1 response that were handed to the server, beside those that the client's host has acknowledged.
+/// The bytes of an HTTP/1 response that were passed to the server, compared with those that the
+/// client's host has acknowledged.
 pub(crate) struct Progress {
     wire: Arc<Wire>,
-    /// What the kernel had taken before.
+    /// The number of bytes that the kernel had accepted before.
     base: u32,
-    /// Whether each piece is framed (RFC 9112 §7.1).
+    /// `true` if each piece is framed (RFC 9112 §7.1).
     chunked: bool,
-    /// This and all places wrap, as the wire's count does.
-    handed: u32,
+    /// The number of bytes passed; this and all positions wrap, as the wire's count does.
+    passed: u32,
     large: Spans,
 }
 
 impl Progress {
     pub(crate) fn new(wire: Arc<Wire>, chunked: bool) -> Self {
-        Self { base: wire.written(), wire, chunked, handed: 0, large: Spans::default() }
+        Self { base: wire.written(), wire, chunked, passed: 0, large: Spans::default() }
     }
 
-    /// This piece goes to the server; `number` is that of its first block.
-    pub(crate) fn hand(&mut self, number: u64, piece: &[u8]) {
-        let begin = self.handed;
+    /// Notes a piece that is passed to the server; `number` is that of the first block in it.
+    pub(crate) fn note(&mut self, number: u64, piece: &[u8]) {
+        let begin = self.passed;
         let frame = if self.chunked { format!("{:X}\r\n\r\n", piece.len()).len() } else { 0 };
-        self.handed = begin.wrapping_add((piece.len() + frame) as u32);
+        self.passed = begin.wrapping_add((piece.len() + frame) as u32);
         if piece.len() > LARGE {
-            self.large.push(number, begin.wrapping_add(HEAD), self.handed);
+            self.large.push(number, begin.wrapping_add(HEAD), self.passed);
         }
     }
 
-    /// The large block of which the client's host has acknowledged a part and not all.
+    /// Returns the large block of which the client's host has acknowledged a part and not all.
     pub(crate) fn within(&self) -> Option<u64> {
         self.large.within(self.wire.acknowledged().wrapping_sub(self.base))
     }

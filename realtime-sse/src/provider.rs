@@ -10,16 +10,18 @@ use realtime_core::{
 };
 use realtime_http::ProviderOrigins;
 
-use crate::body::SseBody;
 use crate::codec::{self, SseCodec};
 use crate::config::SseConfig;
 use crate::heartbeat::Heartbeat;
-use crate::outlet::Under;
+use crate::outlet::Transport;
+use crate::session::Session;
 
-/// Server-Sent Events: the provider `"sse"`, unless it is [`named`](Self::named) otherwise.
+/// The Server-Sent Events provider: `"sse"`, unless another name is given with
+/// [`named`](Self::named).
 ///
-/// Rooms have members in any case, and a room send of the service or of a handler reaches those only. With
-/// [`RoomDelivery::Everyone`](realtime_core::RoomDelivery::Everyone), the default, this provider's own `to_room` reaches everyone.
+/// Rooms have members in any case, and a room send of the service or of a handler reaches only
+/// those. With [`RoomDelivery::Everyone`](realtime_core::RoomDelivery::Everyone), the default, this
+/// provider's own `to_room` reaches everyone.
 #[derive(Debug)]
 pub struct SseProvider {
     config: SseConfig,
@@ -28,35 +30,36 @@ pub struct SseProvider {
 }
 
 impl SseProvider {
-    /// A provider that is not attached yet.
+    /// Creates a provider that is not attached yet.
     pub fn new(config: SseConfig) -> Self {
         let dispatcher = Dispatcher::new(config.dispatcher(), SseCodec, Router::new());
         Self { origins: ProviderOrigins::new(config.origins.clone()), config, dispatcher }
     }
 
-    /// A provider of another name than `"sse"`, by which a service finds it and records mean it: for a second one in a service,
-    /// which then needs a path of its own.
+    /// Creates a provider with another name than `"sse"`, under which a service finds it and
+    /// records address it: for a second one in a service, which then needs a path of its own.
     pub fn named(name: &'static str, config: SseConfig) -> Self {
         Self::new(SseConfig { name, ..config })
     }
 
-    /// Which pages may connect.
+    /// Returns the pages that may connect.
     pub(crate) fn origins(&self) -> &ProviderOrigins {
         &self.origins
     }
 
-    /// What it was made with.
+    /// Returns the configuration.
     pub fn config(&self) -> &SseConfig {
         &self.config
     }
 
-    /// Delivers into any sink what a client of this identity would get, a block at a time (without `retry:` and heartbeat).
+    /// Connects without a network: `sink` gets what a client of this identity would get, a block at
+    /// a time (without `retry:` and heartbeat).
     ///
     /// Must be called within a tokio runtime.
     ///
     /// # Errors
-    /// [`realtime_core::Error::Refused`] when a limit is reached, the identity is not valid, or the provider is not
-    /// attached or going down.
+    /// [`realtime_core::Error::Refused`] when a limit is reached, the identity is not valid, or the
+    /// provider is not attached or shutting down.
     pub fn connect<S>(&self, identity: Identity, sink: S) -> realtime_core::Result<Link>
     where
         S: Sink<Bytes> + Send + 'static,
@@ -69,11 +72,11 @@ impl SseProvider {
         &self.dispatcher
     }
 
-    pub(crate) fn body(&self, admitted: Admitted, under: Option<Under>) -> SseBody {
+    pub(crate) fn session(&self, admitted: Admitted, transport: Option<Transport>) -> Session {
         let heartbeat = self.config.heartbeat.map(Heartbeat::new);
         let (least, most) = (*self.config.retry.start(), *self.config.retry.end());
         let prelude = codec::retry(random_between(least, most));
-        SseBody::open(&self.dispatcher, admitted, prelude, heartbeat, under)
+        Session::open(&self.dispatcher, admitted, prelude, heartbeat, transport)
     }
 }
 

@@ -1,24 +1,23 @@
-//! What the server sends, as whole WebSocket messages: bytes in, bytes out.
+//! The server's messages as whole WebSocket frames: bytes in, bytes out.
 
 use std::io::Write;
 
 use bytes::Bytes;
 use realtime_core::spi::{Codec, Cursor, Frame, one_line_json};
-use realtime_core::{CloseReason, Event, HandlerError, Payload};
+use realtime_core::{CloseReason, Event, HandlerError, Payload, RawReply};
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{CloseCode, Data, OpCode};
 use tokio_tungstenite::tungstenite::protocol::frame::{CloseFrame, Frame as Control125, FrameHeader};
 
-/// The number under which the answers to raw messages come: no client can send it, for its numbers end at 2^53 - 1.
-pub(crate) const RAW_ACK: u64 = u64::MAX;
-
-/// The longest header of a frame from a server, which are not masked (RFC 6455 §5.2).
+/// The longest header of a frame from a server, in bytes; such frames are not masked (RFC 6455
+/// §5.2).
 const MAX_HEADER: usize = 10;
 
-/// Writes each message once, with its WebSocket header: sending it is handing out the same bytes.
+/// The codec that writes each message once, with its WebSocket header: to send it, the same bytes
+/// are handed out.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct WsCodec;
 
-/// One whole message as it goes over the wire: header and payload. Empty where there is nothing to say.
+/// One whole message as it goes over the wire: header and payload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct WsFrame(Bytes);
 
@@ -29,27 +28,22 @@ impl Frame for WsFrame {
 }
 
 impl WsFrame {
-    /// A text message of the application's own form.
+    /// Creates a text message without an envelope.
     pub(crate) fn raw_text(text: &str) -> Self {
         Self::write(Data::Text, text.len(), |bytes| bytes.extend_from_slice(text.as_bytes()))
     }
 
-    /// A binary message.
+    /// Creates a binary message.
     pub(crate) fn raw_binary(payload: &[u8]) -> Self {
         Self::write(Data::Binary, payload.len(), |bytes| bytes.extend_from_slice(payload))
     }
 
-    /// Header and payload.
+    /// Returns header and payload.
     pub(crate) fn bytes(&self) -> &Bytes {
         &self.0
     }
 
-    /// Header and payload.
-    pub(crate) fn into_bytes(self) -> Bytes {
-        self.0
-    }
-
-    /// The payload alone, for sinks that are no WebSocket.
+    /// Returns the payload alone, for sinks that are no WebSocket.
     pub(crate) fn payload(&self) -> Bytes {
         let header = match self.0.get(1) {
             Some(126) => 4,
@@ -60,14 +54,15 @@ impl WsFrame {
         self.0.slice(header..)
     }
 
-    /// `room` bytes of payload are expected.
-    fn write(kind: Data, room: usize, payload: impl FnOnce(&mut Vec<u8>)) -> Self {
-        let mut bytes = Vec::with_capacity(MAX_HEADER + room);
+    /// Writes a frame; `capacity` is the expected size of the payload.
+    fn write(kind: Data, capacity: usize, payload: impl FnOnce(&mut Vec<u8>)) -> Self {
+        let mut bytes = Vec::with_capacity(MAX_HEADER + capacity);
         bytes.resize(MAX_HEADER, 0);
         payload(&mut bytes);
         let length = (bytes.len() - MAX_HEADER) as u64;
         let header = FrameHeader { opcode: OpCode::Data(kind), ..FrameHeader::default() };
-        // The header's length depends on the payload's, so it is written backwards from where the payload begins.
+        // The header's length depends on the payload's, so the header ends where the payload
+        // begins.
         let start = MAX_HEADER - header.len(length);
         if let Err(error) = header.format(length, &mut &mut bytes[start..MAX_HEADER]) {
             tracing::error!(%error, "a frame's header could not be written");
@@ -76,8 +71,8 @@ impl WsFrame {
     }
 
     fn object(fields: &[Field<'_>]) -> Self {
-        let room = 2 + fields.iter().map(Field::room).sum::<usize>();
-        Self::write(Data::Text, room, |bytes| {
+        let capacity = 2 + fields.iter().map(Field::capacity).sum::<usize>();
+        Self::write(Data::Text, capacity, |bytes| {
             for (i, field) in fields.iter().enumerate() {
                 bytes.push(if i == 0 { b'{' } else { b',' });
                 field.write(bytes);
@@ -105,28 +100,34 @@ impl Codec for WsCodec {
         WsFrame::object(&[Field::Text("type", event.name()), payload, Field::Number("ack", ack)])
     }
 
-    fn ack(&self, ack: u64, payload: &Payload) -> WsFrame {
+    fn ack(&self, ack: u64, payload: &Payload) -> Option<WsFrame> {
         match payload {
-            // The raw handlers have written their message already; anything else means that they have none.
-            Payload::Binary(message) if ack == RAW_ACK => WsFrame(message.clone()),
-            _ if ack == RAW_ACK => WsFrame(Bytes::new()),
             Payload::Json(json) => {
-                WsFrame::object(&[Field::Text("type", "ack"), Field::Number("ack", ack), Field::Json("payload", json)])
+                let (name, payload) = (Field::Text("type", "ack"), Field::Json("payload", json));
+                Some(WsFrame::object(&[name, Field::Number("ack", ack), payload]))
             }
             _ => {
-                let error =
-                    HandlerError::new("unsupported", "the answer is binary, which this transport has no form for");
+                let error = HandlerError::new("unsupported", "the answer is binary, which this transport cannot send");
                 self.error(&error, Some(ack))
             }
         }
     }
 
-    fn error(&self, error: &HandlerError, ack: Option<u64>) -> WsFrame {
+    fn error(&self, error: &HandlerError, ack: Option<u64>) -> Option<WsFrame> {
         let value = serde_json::json!({ "code": error.code(), "message": error.message() }).to_string();
         let (name, payload) = (Field::Text("type", "error"), Field::Json("payload", value.as_bytes()));
-        match ack.filter(|ack| *ack != RAW_ACK) {
+        Some(match ack {
             Some(ack) => WsFrame::object(&[name, payload, Field::Number("ack", ack)]),
             None => WsFrame::object(&[name, payload]),
+        })
+    }
+
+    /// Encodes the reply without an envelope.
+    fn raw_reply(&self, reply: RawReply) -> Option<WsFrame> {
+        match reply {
+            RawReply::Binary(bytes) => Some(WsFrame::raw_binary(&bytes)),
+            RawReply::None => None,
+            RawReply::Text(text) => Some(WsFrame::raw_text(&text)),
         }
     }
 
@@ -135,7 +136,8 @@ impl Codec for WsCodec {
     }
 }
 
-/// A close frame (RFC 6455 §5.5.1); without a code where the reason's may not be sent (§7.4.1).
+/// Returns a close frame (RFC 6455 §5.5.1); without a code where the reason's may not be sent
+/// (§7.4.1).
 pub(crate) fn close_frame(reason: &CloseReason) -> Vec<u8> {
     let code = CloseCode::from(reason.code());
     let close = code.is_allowed().then(|| CloseFrame { code, reason: reason.text().into() });
@@ -144,7 +146,7 @@ pub(crate) fn close_frame(reason: &CloseReason) -> Vec<u8> {
 
 /// A ping without a payload (RFC 6455 §5.5.2).
 pub(crate) const PING: [u8; 2] = [0x89, 0];
-/// One whose answer is not taken for the answer to the other.
+/// A ping whose answer cannot be mistaken for the answer to the other one.
 pub(crate) const PROBE: [u8; 7] = *b"\x89\x05probe";
 
 fn control_frame(frame: Control125) -> Vec<u8> {
@@ -166,7 +168,7 @@ enum Field<'a> {
 }
 
 impl Field<'_> {
-    fn room(&self) -> usize {
+    fn capacity(&self) -> usize {
         match self {
             Self::Json(name, json) => name.len() + 4 + json.len(),
             Self::Number(name, _) => name.len() + 4 + 20,
@@ -183,7 +185,7 @@ impl Field<'_> {
             Self::Json(_, json) => bytes.extend_from_slice(&one_line_json(json)),
             Self::Number(_, number) => bytes.extend_from_slice(number.to_string().as_bytes()),
             Self::Text(_, text) => {
-                // A string always has a JSON form, and memory takes every write.
+                // A string always has a JSON form, and a write to memory always succeeds.
                 if let Err(error) = serde_json::to_writer(bytes, text) {
                     tracing::error!(%error, "a text could not be written");
                 }
@@ -192,12 +194,13 @@ impl Field<'_> {
     }
 }
 
-/// Binary events are refused before they are logged; one that another node let through has no JSON form.
+/// Returns the JSON of a payload, or `null` for a binary one: those are rejected before they are
+/// logged, but another node may have accepted one.
 fn json_of(payload: &Payload) -> &[u8] {
     match payload {
         Payload::Json(json) => json,
         _ => {
-            tracing::warn!("a binary event has no form on this transport");
+            tracing::warn!("this transport cannot send a binary event");
             b"null"
         }
     }
@@ -214,8 +217,16 @@ mod tests {
         String::from_utf8(frame.payload().to_vec()).unwrap()
     }
 
+    fn ack(number: u64, payload: &Payload) -> String {
+        text(&WsCodec.ack(number, payload).unwrap())
+    }
+
+    fn error_text(error: &HandlerError, ack: Option<u64>) -> String {
+        text(&WsCodec.error(error, ack).unwrap())
+    }
+
     #[test]
-    fn messages_are_written_byte_for_byte() {
+    fn messages_have_the_documented_bytes() {
         let event = Event::json("chat:send", &json!({"text": "hi"})).unwrap();
         let id = Life::new(Epoch::new(7), &CursorKey::new([7; 32])).cursor(Position::new(1), Mark::NONE);
         let frame = WsCodec.event(&event, Some(id));
@@ -225,16 +236,11 @@ mod tests {
         assert_eq!(text(&WsCodec.ask(&event, 7)), r#"{"type":"chat:send","payload":{"text":"hi"},"ack":7}"#);
         assert_eq!(text(&WsCodec.cursor(id)), format!(r#"{{"type":"cursor","id":"{id}"}}"#));
         let payload = Payload::json(&[1]).unwrap();
-        assert_eq!(text(&WsCodec.ack(3, &payload)), r#"{"type":"ack","ack":3,"payload":[1]}"#);
+        assert_eq!(ack(3, &payload), r#"{"type":"ack","ack":3,"payload":[1]}"#);
         let error = HandlerError::new("a", "\"b\"\n");
-        assert_eq!(
-            text(&WsCodec.error(&error, Some(3))),
-            r#"{"type":"error","payload":{"code":"a","message":"\"b\"\n"},"ack":3}"#
-        );
-        assert_eq!(
-            text(&WsCodec.error(&error, Some(RAW_ACK))),
-            r#"{"type":"error","payload":{"code":"a","message":"\"b\"\n"}}"#
-        );
+        let object = r#""type":"error","payload":{"code":"a","message":"\"b\"\n"}"#;
+        assert_eq!(error_text(&error, Some(3)), format!(r#"{{{object},"ack":3}}"#));
+        assert_eq!(error_text(&error, None), format!("{{{object}}}"));
     }
 
     #[test]
@@ -245,20 +251,20 @@ mod tests {
     }
 
     #[test]
-    fn line_ends_of_unicode_are_escaped() {
+    fn unicode_line_ends_are_escaped() {
         let odd = "a\u{2028}\u{2029}\u{85}";
         let escaped = r#""a\u2028\u2029\u0085""#;
         let event = Event::json("n", odd).unwrap();
         assert_eq!(text(&WsCodec.event(&event, None)), format!(r#"{{"type":"n","payload":{escaped}}}"#));
         assert_eq!(text(&WsCodec.ask(&event, 1)), format!(r#"{{"type":"n","payload":{escaped},"ack":1}}"#));
         let payload = Payload::Json(format!("\"{odd}\"").into());
-        assert_eq!(text(&WsCodec.ack(1, &payload)), format!(r#"{{"type":"ack","ack":1,"payload":{escaped}}}"#));
-        let error = text(&WsCodec.error(&HandlerError::new("c", odd), None));
+        assert_eq!(ack(1, &payload), format!(r#"{{"type":"ack","ack":1,"payload":{escaped}}}"#));
+        let error = error_text(&HandlerError::new("c", odd), None);
         assert_eq!(error, format!(r#"{{"type":"error","payload":{{"code":"c","message":{escaped}}}}}"#));
     }
 
     #[test]
-    fn headers_have_the_shortest_length_that_holds_the_payload() {
+    fn headers_have_the_shortest_length_form() {
         for (length, header) in [(0, 2), (125, 2), (126, 4), (65_535, 4), (65_536, 10)] {
             let frame = WsFrame::raw_binary(&vec![7; length]);
             assert_eq!(frame.size(), header + length);
@@ -269,16 +275,18 @@ mod tests {
     }
 
     #[test]
-    fn raw_answers_go_out_as_they_were_written() {
-        let message = WsFrame::raw_text("null");
-        assert_eq!(WsCodec.ack(RAW_ACK, &Payload::Binary(message.bytes().clone())), message);
-        assert_eq!(WsCodec.ack(RAW_ACK, &Payload::Json("null".into())).size(), 0);
+    fn raw_replies_have_no_envelope() {
+        let reply = |reply| WsCodec.raw_reply(reply).map(|frame| frame.bytes().to_vec());
+        assert_eq!(reply(RawReply::Text("null".to_owned())).unwrap(), b"\x81\x04null");
+        assert_eq!(reply(RawReply::Binary("ab".into())).unwrap(), b"\x82\x02ab");
+        assert_eq!(reply(RawReply::Text(String::new())).unwrap(), b"\x81\0");
+        assert_eq!(reply(RawReply::None), None);
     }
 
     #[test]
-    fn a_binary_answer_is_an_error() {
-        let frame = WsCodec.ack(1, &Payload::Binary("a".into()));
-        assert!(text(&frame).contains("unsupported") && text(&frame).ends_with(r#""ack":1}"#));
+    fn binary_answer_is_an_error() {
+        let answer = ack(1, &Payload::Binary("a".into()));
+        assert!(answer.contains("unsupported") && answer.ends_with(r#""ack":1}"#));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What a client's text says: text in, values out.
+//! The envelope of a client's text message: text in, values out.
 
 use std::borrow::Cow;
 
@@ -8,31 +8,31 @@ use realtime_core::{HandlerError, Inbound, InboundPayload};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-/// The largest number that all clients can count to (`Number.MAX_SAFE_INTEGER`).
+/// The largest number that all clients can represent (`Number.MAX_SAFE_INTEGER`).
 const MAX_ACK: u64 = (1 << 53) - 1;
 
-/// A text that makes sense.
+/// A valid text message.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Decoded {
-    /// The answer to an ask.
+    /// An answer to an ask.
     Ack(u64, InboundPayload),
     /// An event for the handlers; also `subscribe` and `unsubscribe`.
     Event(Inbound),
-    /// No envelope, but there is a handler for such texts.
+    /// A text outside the envelope, for the handler of such texts.
     Text,
 }
 
-/// A text that does not.
+/// An invalid text message.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Rejected {
     pub(crate) error: HandlerError,
-    /// The number under which the client waits for an answer.
+    /// The number for the answer, if the client wants one.
     pub(crate) ack: Option<u64>,
-    /// The ask that it was to answer.
+    /// The number of the ask that the message answers.
     pub(crate) ask: Option<u64>,
 }
 
-/// Reads a text; with `raw`, one that is no envelope is [`Decoded::Text`] and no error.
+/// Decodes a text; with `raw`, a text that is no envelope is [`Decoded::Text`] and no error.
 pub(crate) fn decode(text: &str, max_depth: usize, raw: bool) -> Result<Decoded, Rejected> {
     let text = &*replace_lone_surrogates(text);
     let envelope = match envelope(text) {
@@ -52,7 +52,7 @@ pub(crate) fn decode(text: &str, max_depth: usize, raw: bool) -> Result<Decoded,
         envelope.payload.map_or(Bytes::from_static(b"null"), |json| Bytes::copy_from_slice(json.get().as_bytes()));
     if name == "ack" {
         let Some(ack) = ack else {
-            return Err(invalid_envelope("an ack names no number").into());
+            return Err(invalid_envelope("an ack without a number").into());
         };
         return Ok(Decoded::Ack(ack, InboundPayload::json_text(json)));
     }
@@ -82,7 +82,7 @@ fn envelope(text: &str) -> Result<Envelope<'_>, HandlerError> {
     if text.trim_start_matches([' ', '\t', '\r', '\n']).starts_with('{') {
         return serde_json::from_str(text).map_err(rejected);
     }
-    // An array of the fields' values could be read as an envelope too, and is none.
+    // serde would accept an array of the fields' values too, which is no envelope.
     serde_json::from_str::<serde::de::IgnoredAny>(text).map_err(rejected)?;
     Err(invalid_envelope("not an object"))
 }
@@ -92,7 +92,7 @@ fn number(ack: &RawValue) -> Result<u64, Rejected> {
         .parse()
         .ok()
         .filter(|ack| *ack <= MAX_ACK)
-        .ok_or_else(|| invalid_envelope("the ack is no whole number from 0 to 2^53 - 1").into())
+        .ok_or_else(|| invalid_envelope("the ack is not a whole number from 0 to 2^53 - 1").into())
 }
 
 fn invalid_envelope(reason: impl std::fmt::Display) -> HandlerError {
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn what_makes_no_sense_is_rejected_with_a_code() {
+    fn invalid_texts_are_rejected_with_a_code() {
         for text in ["", "{", "nul", "{\"type\":\"a\"} {}", "{'type':'a'}", "[1,", "\u{feff}{\"type\":\"a\"}"] {
             assert_eq!(code(text), ("invalid_json".to_owned(), None), "{text}");
         }
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lone_surrogate_is_a_replacement_character() {
+    fn lone_surrogate_becomes_a_replacement_character() {
         let decoded = decode(r#"{"type":"cut\ud83d","payload":["\udc00"],"ack":1}"#, 64, true);
         assert_eq!(decoded, Ok(Decoded::Event(Inbound::new("cut\u{fffd}", r#"["\ufffd"]"#).with_ack(1))));
         let decoded = decode(r#"{"type":"ack","ack":7,"payload":"\ud83d"}"#, 64, false);
@@ -167,14 +167,14 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_cannot_be_read_still_names_its_ask() {
+    fn unreadable_answer_still_names_its_ask() {
         let deep = format!("{}1{}", "[".repeat(64), "]".repeat(64));
         let rejected = decode(&format!(r#"{{"type":"ack","ack":7,"payload":{deep}}}"#), 64, false).unwrap_err();
         assert_eq!((rejected.error.code(), rejected.ack, rejected.ask), ("too_deep", None, Some(7)));
     }
 
     #[test]
-    fn names_break_no_rules() {
+    fn invalid_and_reserved_names_are_rejected() {
         let long = "x".repeat(257);
         for name in ["", "a\\nb", "a\\rb", "a\\u0000b", "\\u0001text", long.as_str()] {
             let text = format!(r#"{{"type":"{name}","ack":3}}"#);
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn other_texts_are_for_the_raw_handler_if_there_is_one() {
+    fn texts_outside_the_envelope_go_to_the_raw_handler() {
         for text in ["", "hello", "{", "[1]", "{}", r#"{"type":1}"#, &"[".repeat(200)] {
             assert_eq!(decode(text, 64, true), Ok(Decoded::Text), "{text}");
         }

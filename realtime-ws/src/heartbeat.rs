@@ -2,44 +2,44 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Whether the client is still there: pings, and what is heard of it.
+/// The check that the client is alive: pings, and any input from it.
 #[derive(Debug)]
 pub(crate) struct Heartbeat {
     every: Duration,
     timeout: Duration,
-    /// When the next ping goes out, or when the answer to the last one must be here.
+    /// The time of the next ping, or the deadline of the answer to the last one.
     due: Instant,
-    /// The ping that waits for an answer.
+    /// The ping that has no answer yet.
     ping: Option<Ping>,
-    /// Bytes sent up to the last ping that was answered: all of them have been read.
+    /// The number of bytes sent before the last ping that was answered: all of them have been read.
     read: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Ping {
     at: Instant,
-    /// Bytes sent before it.
+    /// The number of bytes sent before the ping.
     sent: u64,
-    /// Something came from the client since.
-    heard: bool,
+    /// `true` if something has come from the client since.
+    answered: bool,
 }
 
-/// What is to be done when [`Heartbeat::due`] is over.
+/// The action that is due at [`Heartbeat::due`].
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Beat {
-    /// The client is gone.
+    /// No action: the client is alive.
+    Alive,
+    /// A close of the connection: the client is gone.
     Dead,
-    /// A ping is to be sent.
+    /// A ping.
     Ping,
-    /// The client is there.
-    Well,
 }
 
-/// A client is taken to read at least this many bytes in a second. A ping is read after all that was sent before it, so a
-/// slow reader with much before it has that much longer to answer.
+/// The bytes per second that a client is assumed to read at least. A ping is read after all that
+/// was sent before it, so a slow reader with much before it has that much longer to answer.
 pub(crate) const SLOWEST_READER: u64 = 4096;
 
-/// A longer time counts as this: a year, which the clock can still add.
+/// The longest duration, a year, which the clock can still add; longer ones count as this.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 impl Heartbeat {
@@ -48,39 +48,40 @@ impl Heartbeat {
         Self { every, timeout, due: now + every, ping: None, read: 0 }
     }
 
-    /// When [`Heartbeat::beat`] is to be called next.
+    /// Returns the time at which [`Heartbeat::beat`] is to be called next.
     pub(crate) fn due(&self) -> Instant {
         self.due
     }
 
-    /// Something came from the client.
-    pub(crate) fn hear(&mut self) {
+    /// Notes that something came from the client.
+    pub(crate) fn observe(&mut self) {
         if let Some(ping) = &mut self.ping {
-            ping.heard = true;
+            ping.answered = true;
             self.due = self.due.min(ping.at + self.every);
         }
     }
 
-    /// A pong came.
+    /// Notes a pong.
     pub(crate) fn pong(&mut self) {
         if let Some(ping) = self.ping {
             self.read = ping.sent;
         }
     }
 
-    /// Its time is over; `deaf` says that nothing could be heard because reading was paused.
-    pub(crate) fn beat(&mut self, now: Instant, sent: u64, deaf: bool) -> Beat {
+    /// Returns what to do now that [`Heartbeat::due`] has passed; with `read_paused` nothing could
+    /// come from the client, so that its silence means nothing.
+    pub(crate) fn beat(&mut self, now: Instant, sent: u64, read_paused: bool) -> Beat {
         let Some(ping) = self.ping.take() else {
             let unread = Duration::from_secs(sent.saturating_sub(self.read) / SLOWEST_READER);
-            self.ping = Some(Ping { at: now, sent, heard: false });
+            self.ping = Some(Ping { at: now, sent, answered: false });
             self.due = now + self.timeout + unread;
             return Beat::Ping;
         };
-        if !ping.heard && !deaf {
+        if !ping.answered && !read_paused {
             return Beat::Dead;
         }
         self.due = (ping.at + self.every).max(now);
-        Beat::Well
+        Beat::Alive
     }
 }
 
@@ -96,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn a_silent_client_is_dead_after_the_timeout() {
+    fn silent_client_is_dead_after_the_timeout() {
         let (mut heartbeat, start) = heartbeat();
         assert_eq!(heartbeat.due(), start + 30 * SECOND);
         assert_eq!(heartbeat.beat(heartbeat.due(), 100, false), Beat::Ping);
@@ -105,46 +106,46 @@ mod tests {
     }
 
     #[test]
-    fn times_without_end_are_no_overflow() {
+    fn longest_times_do_not_overflow() {
         let mut heartbeat = Heartbeat::new(Duration::MAX, Duration::MAX, Instant::now());
         assert_eq!(heartbeat.beat(heartbeat.due(), 1 << 40, false), Beat::Ping);
         assert_eq!(heartbeat.beat(heartbeat.due(), 0, false), Beat::Dead);
     }
 
     #[test]
-    fn any_sign_of_life_counts_and_the_next_ping_keeps_the_pace() {
+    fn any_input_answers_a_ping_and_the_next_keeps_the_interval() {
         let (mut heartbeat, start) = heartbeat();
         assert_eq!(heartbeat.beat(heartbeat.due(), 0, false), Beat::Ping);
-        heartbeat.hear();
-        assert_eq!(heartbeat.beat(heartbeat.due(), 0, false), Beat::Well);
+        heartbeat.observe();
+        assert_eq!(heartbeat.beat(heartbeat.due(), 0, false), Beat::Alive);
         assert_eq!(heartbeat.due(), start + 60 * SECOND);
         assert_eq!(heartbeat.beat(heartbeat.due(), 0, false), Beat::Ping);
-        // While reading was paused nothing could be heard.
-        assert_eq!(heartbeat.beat(heartbeat.due(), 0, true), Beat::Well);
+        // While reading was paused nothing could come from the client.
+        assert_eq!(heartbeat.beat(heartbeat.due(), 0, true), Beat::Alive);
         assert_eq!(heartbeat.beat(heartbeat.due(), 0, false), Beat::Ping);
         assert_eq!(heartbeat.beat(heartbeat.due(), 0, false), Beat::Dead);
     }
 
     #[test]
-    fn a_timeout_longer_than_the_pace_slows_nobody_who_answers() {
+    fn timeout_above_the_interval_does_not_delay_pings() {
         let now = Instant::now();
         let mut heartbeat = Heartbeat::new(SECOND, 20 * SECOND, now);
         assert_eq!(heartbeat.beat(now + SECOND, 0, false), Beat::Ping);
         assert_eq!(heartbeat.due(), now + 21 * SECOND);
-        heartbeat.hear();
+        heartbeat.observe();
         assert_eq!(heartbeat.due(), now + 2 * SECOND);
-        assert_eq!(heartbeat.beat(now + 2 * SECOND, 0, false), Beat::Well);
+        assert_eq!(heartbeat.beat(now + 2 * SECOND, 0, false), Beat::Alive);
         assert_eq!(heartbeat.beat(now + 2 * SECOND, 0, false), Beat::Ping);
     }
 
     #[test]
-    fn what_was_sent_before_the_ping_gives_time_to_read_it() {
+    fn bytes_sent_before_a_ping_extend_its_timeout() {
         let (mut heartbeat, start) = heartbeat();
         assert_eq!(heartbeat.beat(start + 30 * SECOND, 100 * 4096, false), Beat::Ping);
         assert_eq!(heartbeat.due(), start + 140 * SECOND);
-        heartbeat.hear();
+        heartbeat.observe();
         heartbeat.pong();
-        assert_eq!(heartbeat.beat(start + 60 * SECOND, 100 * 4096, false), Beat::Well);
+        assert_eq!(heartbeat.beat(start + 60 * SECOND, 100 * 4096, false), Beat::Alive);
         assert_eq!(heartbeat.beat(start + 60 * SECOND, 105 * 4096, false), Beat::Ping);
         assert_eq!(heartbeat.due(), start + 75 * SECOND);
     }

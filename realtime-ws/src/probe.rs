@@ -5,38 +5,41 @@ use tokio::time::Instant;
 
 use crate::heartbeat::SLOWEST_READER;
 
-/// A client that is to give a sign of life, because its user has no free place: any byte, or that it takes what waits for it.
+/// A check of a client whose user has no free slot: the client has to show that it is alive, by any
+/// byte or by taking what waits for it.
 #[derive(Debug)]
 pub(crate) struct Probe {
-    /// When it is looked at.
+    /// The time of the next check.
     due: Instant,
-    /// How much it had been sent at the last look, if a write waited then.
-    stuck: Option<u64>,
+    /// The number of bytes sent at the last check, if a write was blocked then.
+    blocked_at: Option<u64>,
 }
 
 impl Probe {
-    /// `unread` is what it was sent since something came from it; `stuck` how much in all, if a write waits.
-    pub(crate) fn new(now: Instant, unread: u64, stuck: Option<u64>) -> Self {
-        Self { due: now + wait(unread, stuck), stuck }
+    /// Starts a probe. `unread` is the number of bytes sent since something came from the client;
+    /// `blocked_at` the number sent in all, if a write is blocked.
+    pub(crate) fn new(now: Instant, unread: u64, blocked_at: Option<u64>) -> Self {
+        Self { due: now + wait(unread, blocked_at), blocked_at }
     }
 
-    /// When [`Probe::look`] is to be called next.
+    /// Returns the time at which [`Probe::is_dead`] is to be called next.
     pub(crate) fn due(&self) -> Instant {
         self.due
     }
 
-    /// Its time is over, and nothing has come: whether the client is gone.
-    pub(crate) fn look(&mut self, now: Instant, unread: u64, stuck: Option<u64>) -> bool {
-        let is_gone = self.stuck == stuck;
-        // The ping stood behind what the client has taken meanwhile, or still does.
-        *self = Self::new(now, unread, stuck);
-        is_gone
+    /// Returns whether the client is gone, now that the time has passed without a byte from it. If
+    /// not, the probe starts again.
+    pub(crate) fn is_dead(&mut self, now: Instant, unread: u64, blocked_at: Option<u64>) -> bool {
+        let is_dead = self.blocked_at == blocked_at;
+        // The ping was queued behind what the client has read meanwhile, or still is.
+        *self = Self::new(now, unread, blocked_at);
+        is_dead
     }
 }
 
-/// A ping is read after all that was sent before it.
-fn wait(unread: u64, stuck: Option<u64>) -> Duration {
-    match stuck {
+/// Returns how long to wait: a ping is read after all that was sent before it.
+fn wait(unread: u64, blocked_at: Option<u64>) -> Duration {
+    match blocked_at {
         Some(_) => PROBE_TIMEOUT,
         None => PROBE_TIMEOUT + Duration::from_secs(unread / SLOWEST_READER),
     }

@@ -1,4 +1,5 @@
-//! The WebSocket protocol of one connection (RFC 6455), away from its socket: bytes in, messages and replies out.
+//! The WebSocket protocol of one connection (RFC 6455) without a socket: bytes in, messages and
+//! replies out.
 
 use std::io::{self, ErrorKind, Read, Write};
 
@@ -7,30 +8,31 @@ use tokio_tungstenite::tungstenite::Error;
 use tokio_tungstenite::tungstenite::error::CapacityError;
 use tokio_tungstenite::tungstenite::protocol::{Message, Role, WebSocketConfig, WebSocketContext};
 
-/// What has been read of the client's messages.
+/// The reader of the client's messages.
 ///
-/// tungstenite does the work; its state exists only while a message is under way, so that an idle connection holds no
-/// read buffer and a large message leaves none behind.
+/// tungstenite does the work; its state exists only while a message is being received, so that an
+/// idle connection holds no read buffer and a large message leaves none behind.
 pub(crate) struct Protocol {
     context: Option<Box<WebSocketContext>>,
-    /// Bytes that the context has not taken yet, from `at` on.
+    /// Input that the context has not consumed yet, from `at` on.
     input: Vec<u8>,
     at: usize,
-    /// Bytes that the context has taken since it was made.
+    /// The number of bytes that the context has consumed since its creation.
     fed: usize,
-    /// Bytes that its messages have used up at least. Never more than they have, so if both are equal nothing is left in it.
+    /// A lower bound of the bytes that the messages returned by the context consist of. If it
+    /// equals `fed`, nothing is left in the context.
     used: usize,
-    /// Bytes that have come since the last whole message, those of control frames apart.
+    /// The number of bytes that have come since the last whole message, without control frames.
     open: usize,
-    /// The context waits for more input.
+    /// `true` if the context needs more input.
     starved: bool,
 }
 
-/// The smallest header of a frame from a client: two bytes and the mask (RFC 6455 §5.2).
+/// The smallest header of a frame from a client, in bytes: two and the mask (RFC 6455 §5.2).
 const MIN_HEADER: usize = 6;
 
-/// What the frame headers of one message may take, beside as much as the message itself: empty fragments hold nothing, so
-/// only this bounds their number.
+/// The bytes that the frame headers of one message may have in addition to the message's own size:
+/// empty fragments hold nothing, so only this bounds their number.
 const FRAGMENTS_ROOM: usize = 64 * 1024;
 
 impl Protocol {
@@ -38,23 +40,23 @@ impl Protocol {
         Self { context: None, input: Vec::new(), at: 0, fed: 0, used: 0, open: 0, starved: true }
     }
 
-    /// Adds what was read; only when [`Protocol::next`] has found nothing.
+    /// Adds input; only after [`Protocol::next`] has returned `None`.
     pub(crate) fn feed(&mut self, bytes: &[u8]) {
-        debug_assert!(self.at == self.input.len(), "input is added when the last one has been used up");
+        debug_assert!(self.at == self.input.len(), "input is added only after the last one has been consumed");
         self.input = bytes.to_vec();
         self.at = 0;
         self.starved = false;
     }
 
-    /// Whether [`Protocol::next`] has nothing before more is fed.
+    /// Returns whether [`Protocol::next`] needs more input.
     pub(crate) fn is_starved(&self) -> bool {
         self.starved
     }
 
-    /// The next whole message; pongs and the answer to a close are added to `replies`.
+    /// Returns the next whole message; pongs and the answer to a close are added to `replies`.
     ///
     /// # Errors
-    /// What the client did wrong; there is no way to go on after it.
+    /// The protocol error of the client, after which nothing more can be read.
     pub(crate) fn next(&mut self, config: &WebSocketConfig, replies: &mut Vec<u8>) -> Result<Option<Message>, Error> {
         if self.starved {
             return Ok(None);
@@ -82,7 +84,7 @@ impl Protocol {
                 Ok(Some(message))
             }
             Err(Error::Io(error)) if error.kind() == ErrorKind::WouldBlock => {
-                self.rest();
+                self.shrink();
                 self.check_open(config.max_message_size.unwrap_or(usize::MAX))?;
                 Ok(None)
             }
@@ -101,13 +103,13 @@ impl Protocol {
     /// Writes the answer to the client's close frame.
     pub(crate) fn answer_close(&mut self, replies: &mut Vec<u8>) {
         if let Some(context) = &mut self.context {
-            // It says that the connection is closed now, which is known.
+            // The error reports that the connection is closed now, which is known.
             let _ = context.flush(&mut Port { input: &[], taken: 0, replies });
         }
     }
 
-    /// Everything has been taken: keeps only what a message under way needs.
-    fn rest(&mut self) {
+    /// Keeps only what an incomplete message needs, now that all input has been consumed.
+    fn shrink(&mut self) {
         self.starved = true;
         self.input = Vec::new();
         self.at = 0;
@@ -117,7 +119,7 @@ impl Protocol {
     }
 }
 
-/// The reason to close the connection for when the client broke the protocol; `None` when it is closed already.
+/// Returns the close reason for a protocol error; `None` when the connection is closed already.
 pub(crate) fn close_reason(error: &Error) -> Option<CloseReason> {
     match error {
         Error::AlreadyClosed | Error::ConnectionClosed => None,
@@ -127,7 +129,7 @@ pub(crate) fn close_reason(error: &Error) -> Option<CloseReason> {
     }
 }
 
-/// The bytes that a frame's length takes beyond the first (RFC 6455 §5.2).
+/// Returns the number of bytes of a frame's length beyond the first (RFC 6455 §5.2).
 fn extended_length(length: usize) -> usize {
     match length {
         0..126 => 0,
@@ -136,7 +138,7 @@ fn extended_length(length: usize) -> usize {
     }
 }
 
-/// What tungstenite takes for a stream.
+/// A stream for tungstenite: reads from the input, writes to the replies.
 struct Port<'a> {
     input: &'a [u8],
     taken: usize,
@@ -177,7 +179,7 @@ mod tests {
         crate::settings::websocket(1000, 64)
     }
 
-    /// A frame as a client sends it.
+    /// Returns a frame as a client sends it.
     fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
         let mask = [1, 2, 3, 4];
         let mut bytes = vec![first];
@@ -214,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn messages_come_out_however_the_bytes_are_cut() {
+    fn messages_are_read_from_chunks_of_any_size() {
         let mut bytes = Vec::new();
         bytes.extend(frame(OPEN | 1, b"first"));
         bytes.extend(frame(1, b"sec"));
@@ -222,9 +224,9 @@ mod tests {
         bytes.extend(frame(OPEN, b"ond"));
         bytes.extend(frame(OPEN | 2, &[7; 300]));
         bytes.extend(frame(OPEN | 1, b""));
-        for cut in [1, 2, 7, 64, 1000] {
+        for size in [1, 2, 7, 64, 1000] {
             let mut run = Run::new();
-            for piece in bytes.chunks(cut) {
+            for piece in bytes.chunks(size) {
                 run.feed(piece).unwrap();
             }
             let expected = [
@@ -234,8 +236,8 @@ mod tests {
                 Message::binary(vec![7; 300]),
                 Message::text(""),
             ];
-            assert_eq!(run.messages, expected, "cut {cut}");
-            assert_eq!(run.replies, b"\x8a\x04ping", "cut {cut}");
+            assert_eq!(run.messages, expected, "chunks of {size}");
+            assert_eq!(run.replies, b"\x8a\x04ping", "chunks of {size}");
         }
     }
 
@@ -256,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn what_breaks_the_rules_has_its_close_code() {
+    fn protocol_errors_have_their_close_codes() {
         let reason = |bytes: &[u8]| close_reason(&Run::new().feed(bytes).unwrap_err());
         assert_eq!(reason(&frame(OPEN | 1, &[b'x'; 1001])), Some(CloseReason::TOO_LARGE));
         // A length of 2^62 bytes.
@@ -266,7 +268,8 @@ mod tests {
         assert_eq!(reason(&frame(OPEN | 1, b"\xff")), Some(CloseReason::INVALID_UTF8));
         assert_eq!(reason(&frame(1, b"\xff")), Some(CloseReason::INVALID_UTF8));
         let wrong: [&[u8]; 7] = [
-            // Not masked; reserved bits; reserved opcodes; a fragmented ping; a continuation of nothing; a close of one byte.
+            // Not masked; reserved bits; reserved opcodes; a fragmented ping; a continuation of
+            // nothing; a close of one byte.
             b"\x81\x01a",
             &frame(0xc1, b"a"),
             &frame(OPEN | 3, b"a"),
@@ -284,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn empty_fragments_come_to_an_end_and_pongs_do_not() {
+    fn empty_fragments_are_bounded_and_pongs_are_not() {
         let mut run = Run::new();
         for _ in 0..20_000 {
             run.feed(&frame(OPEN | 10, b"")).unwrap();
@@ -301,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn a_close_is_answered_with_its_code() {
+    fn close_is_answered_with_its_code() {
         let mut run = Run::new();
         run.protocol.feed(&frame(OPEN | 8, b"\x03\xe8bye"));
         let close = run.protocol.next(&config(), &mut run.replies).unwrap();

@@ -1,34 +1,33 @@
-use std::sync::Arc;
 use std::time::Duration;
 
+use realtime_core::Router;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 
 use crate::config::WsConfig;
-use crate::raw::{BINARY, TEXT};
 
-/// What sessions need of the configuration; one for all of them.
+/// The part of the configuration that sessions need; one for all of them.
 #[derive(Debug)]
 pub(crate) struct Settings {
     pub(crate) websocket: WebSocketConfig,
-    /// Bytes asked for by one read.
+    /// The number of bytes that one read asks for.
     pub(crate) read_bytes: usize,
     pub(crate) max_depth: usize,
     pub(crate) heartbeat: Option<Duration>,
     pub(crate) pong_timeout: Duration,
     pub(crate) write_stall: Duration,
     pub(crate) close_timeout: Duration,
-    /// The name under which texts that are no envelope go to their handler, if there is one.
-    pub(crate) text: Option<Arc<str>>,
-    /// The name under which binary messages go to their handler, if there is one.
-    pub(crate) binary: Option<Arc<str>>,
+    /// `true` if texts outside the envelope have a handler.
+    pub(crate) handles_text: bool,
+    /// `true` if binary messages have a handler.
+    pub(crate) handles_binary: bool,
 }
 
-/// The most bytes that one read asks for: they stand on the stack.
+/// The largest number of bytes that one read asks for: they are on the stack.
 pub(crate) const MAX_READ: usize = 16 * 1024;
 const MIN_READ: usize = 256;
 
 impl Settings {
-    pub(crate) fn new(config: &WsConfig, text: bool, binary: bool) -> Self {
+    pub(crate) fn new(config: &WsConfig, router: &Router) -> Self {
         let read_bytes = config.read_buffer_bytes.clamp(MIN_READ, MAX_READ);
         Self {
             websocket: websocket(config.max_message_bytes, read_bytes),
@@ -38,13 +37,13 @@ impl Settings {
             pong_timeout: config.pong_timeout,
             write_stall: config.delivery.write_stall(),
             close_timeout: config.close_timeout,
-            text: text.then(|| TEXT.into()),
-            binary: binary.then(|| BINARY.into()),
+            handles_text: router.handles_text(),
+            handles_binary: router.handles_binary(),
         }
     }
 }
 
-/// How tungstenite reads; what it writes goes into our buffer at once.
+/// Returns how tungstenite reads; what it writes goes straight into our buffer.
 pub(crate) fn websocket(max_message: usize, read_buffer: usize) -> WebSocketConfig {
     WebSocketConfig::default()
         .read_buffer_size(read_buffer)

@@ -8,48 +8,49 @@ use tokio::io::AsyncWrite;
 
 use crate::codec::WsFrame;
 
-/// What is on its way to the client: all of it goes out in one write, without being copied.
+/// The output of one connection: everything that waits is sent in one write, without being copied.
 #[derive(Debug, Default)]
 pub(crate) struct Writer {
-    /// The rest of what a write cut in the middle; nothing may come before it.
+    /// The rest of a piece that was written in part; nothing may be written before it.
     head: Bytes,
-    /// Whole control frames, which go out before the next message.
+    /// Whole control frames, which are sent before the next message.
     control: Vec<u8>,
-    /// Messages, those before `next` are out.
+    /// Messages; those before `next` have been sent.
     frames: Vec<WsFrame>,
     next: usize,
     unflushed: bool,
-    /// Bytes that the connection has taken so far.
+    /// The number of bytes that the connection has accepted so far.
     sent: u64,
-    /// Messages that it has taken as a whole.
+    /// The number of messages that the connection has accepted as a whole.
     whole: u64,
-    /// Where the large ones among them are, and the one that it is taking.
+    /// The positions of the large ones among them, and of the one being sent.
     large: Spans,
-    /// Messages of which the rest is the head, or is in it.
+    /// The number of messages whose rest is the head, or is in the head.
     in_head: u64,
 }
 
-/// Pieces handed to one write.
+/// The largest number of pieces in one write.
 const MAX_PIECES: usize = 64;
-/// Room for messages that an idle connection keeps.
+/// The capacity for messages that an idle connection keeps.
 const IDLE_FRAMES: usize = 16;
-/// Bytes that are joined at most: larger messages go out by themselves, so that it is known of each whether it is out.
+/// The largest number of bytes that are joined: larger messages are sent by themselves, so that it
+/// is known of each whether it has been sent.
 const MAX_JOINED: usize = 64 * 1024;
-/// Control frames beyond which no more are to be asked for.
+/// The bytes of unsent control frames above which no more may be caused by reading.
 const MAX_CONTROL: usize = 1024;
 
 impl Writer {
-    /// Where messages are added; only when everything before has been written.
+    /// Returns the queue of messages; they are added only when everything before has been written.
     pub(crate) fn frames(&mut self) -> &mut Vec<WsFrame> {
         &mut self.frames
     }
 
-    /// Where whole control frames are added.
+    /// Returns the queue of whole control frames.
     pub(crate) fn control(&mut self) -> &mut Vec<u8> {
         &mut self.control
     }
 
-    /// Whether the client leaves so many control frames unread that it should get no more.
+    /// Returns whether the client leaves so many control frames unread that it should get no more.
     pub(crate) fn is_clogged(&self) -> bool {
         self.control.len() > MAX_CONTROL
     }
@@ -60,31 +61,32 @@ impl Writer {
         self.next = 0;
     }
 
-    /// Bytes that the connection has taken so far.
+    /// Returns the number of bytes that the connection has accepted so far.
     pub(crate) fn sent(&self) -> u64 {
         self.sent
     }
 
-    /// The number of the large message of which a part has arrived and not all, now that the connection below has ended;
-    /// where nothing is known of it, what it has taken has arrived.
-    pub(crate) fn cut(&self, below: Option<&Wire>) -> Option<u64> {
+    /// Returns the number of the large message of which a part has arrived and not all, now that
+    /// the TCP connection is closed. Without a `wire`, everything that was accepted counts as
+    /// arrived.
+    pub(crate) fn partial(&self, wire: Option<&Wire>) -> Option<u64> {
         if self.large.is_empty() {
             return None;
         }
-        self.cut_behind(below.map_or(0, |wire| wire.written().wrapping_sub(wire.acknowledged())))
+        self.partial_behind(wire.map_or(0, |wire| wire.written().wrapping_sub(wire.acknowledged())))
     }
 
-    /// The same when the last bytes, so many, have not arrived.
-    fn cut_behind(&self, unacknowledged: u32) -> Option<u64> {
+    /// Returns the same when the last `unacknowledged` bytes have not arrived.
+    fn partial_behind(&self, unacknowledged: u32) -> Option<u64> {
         self.large.within((self.sent as u32).wrapping_sub(unacknowledged))
     }
 
-    /// Whether everything is written and flushed.
+    /// Returns whether everything is written and flushed.
     pub(crate) fn is_flushed(&self) -> bool {
         !self.unflushed && self.is_written()
     }
 
-    /// Ready when everything is written and flushed.
+    /// Writes; ready when everything is written and flushed.
     pub(crate) fn poll_write<S: AsyncWrite + Unpin>(
         &mut self,
         io: &mut S,
@@ -106,13 +108,13 @@ impl Writer {
         Poll::Ready(Ok(()))
     }
 
-    /// Whether the connection has taken everything.
+    /// Returns whether the connection has accepted everything.
     pub(crate) fn is_written(&self) -> bool {
         self.head.is_empty() && self.control.is_empty() && self.next == self.frames.len()
     }
 
     fn poll_pieces<S: AsyncWrite + Unpin>(&mut self, io: &mut S, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        // What most writes are: one message to an idle connection.
+        // The common case: one message to an idle connection.
         if self.head.is_empty()
             && self.control.is_empty()
             && let [frame] = &self.frames[self.next..]
@@ -138,7 +140,7 @@ impl Writer {
         }
     }
 
-    /// One piece of everything, for streams that would send many pieces one by one (TLS).
+    /// Joins everything into one piece, for streams that would send many pieces one by one (TLS).
     fn join(&mut self) {
         let frames = self.frames.len() - self.next;
         if frames + usize::from(!self.head.is_empty()) + usize::from(!self.control.is_empty()) < 2 {
@@ -168,7 +170,7 @@ impl Writer {
             }
             self.whole += std::mem::take(&mut self.in_head);
         }
-        // What was cut in its middle is the head now.
+        // A piece that was written in part becomes the head.
         if written < self.control.len() {
             if written > 0 {
                 self.head = Bytes::from(std::mem::take(&mut self.control)).split_off(written);
@@ -200,7 +202,7 @@ impl Writer {
         self.clear();
     }
 
-    /// Everything is out or in the head: lets go of the messages.
+    /// Drops the messages, now that all are sent or in the head.
     fn clear(&mut self) {
         self.frames.clear();
         self.next = 0;
@@ -216,7 +218,7 @@ mod tests {
 
     use super::*;
 
-    /// Takes as many bytes as it is allowed to, then waits.
+    /// A stream that accepts `allowed` bytes, then blocks.
     struct Pipe {
         taken: Vec<u8>,
         allowed: usize,
@@ -263,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn all_that_waits_goes_out_in_one_write() {
+    fn waiting_frames_are_sent_in_one_write() {
         for vectored in [true, false] {
             let mut pipe = Pipe { taken: Vec::new(), allowed: usize::MAX, vectored, writes: 0 };
             let mut writer = Writer::default();
@@ -277,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn more_pieces_than_one_write_takes_go_out_in_order() {
+    fn more_pieces_than_fit_one_write_stay_in_order() {
         let mut pipe = Pipe { taken: Vec::new(), allowed: usize::MAX, vectored: true, writes: 0 };
         let mut writer = Writer::default();
         let expected: Vec<u8> = (0..200u8).flat_map(|i| [0x82, 1, i]).collect();
@@ -289,26 +291,26 @@ mod tests {
     }
 
     #[test]
-    fn control_frames_come_between_messages_wherever_a_write_is_cut() {
+    fn control_frames_come_between_messages_after_partial_writes() {
         let messages = texts(&["first", "second", "third"]);
         let whole: usize = messages.iter().map(|frame| frame.bytes().len()).sum();
-        for cut in 0..=whole {
+        for length in 0..=whole {
             for vectored in [true, false] {
-                let mut pipe = Pipe { taken: Vec::new(), allowed: cut, vectored, writes: 0 };
+                let mut pipe = Pipe { taken: Vec::new(), allowed: length, vectored, writes: 0 };
                 let mut writer = Writer::default();
                 writer.frames().extend(messages.iter().cloned());
                 let mut cx = Context::from_waker(Waker::noop());
                 let before = writer.poll_write(&mut pipe, &mut cx);
-                assert_eq!(before.is_ready(), cut == whole);
+                assert_eq!(before.is_ready(), length == whole);
                 let ends = messages.iter().scan(0, |end, frame| {
                     *end += frame.bytes().len();
                     Some(*end)
                 });
-                let out = ends.clone().filter(|end| *end <= cut).count() as u64;
-                let begun = cut > 0 && ends.clone().all(|end| end != cut);
-                // What is joined is out together.
-                let expected = if vectored || cut == whole { (out, begun) } else { (0, true) };
-                assert_eq!((writer.whole, writer.in_head > 0), expected, "cut {cut} {vectored}");
+                let out = ends.clone().filter(|end| *end <= length).count() as u64;
+                let begun = length > 0 && ends.clone().all(|end| end != length);
+                // Joined messages are sent together.
+                let expected = if vectored || length == whole { (out, begun) } else { (0, true) };
+                assert_eq!((writer.whole, writer.in_head > 0), expected, "{length} bytes, {vectored}");
                 writer.control().extend_from_slice(b"\x89\0");
                 while writer.poll_write(&mut pipe, &mut cx).is_pending() {
                     pipe.allowed = 1;
@@ -321,8 +323,8 @@ mod tests {
                     rest = after;
                 }
                 let data: Vec<_> = seen.iter().filter(|(kind, _)| *kind == 0x81).map(|(_, text)| &text[..]).collect();
-                assert_eq!(data, ["first", "second", "third"], "cut {cut}");
-                assert_eq!(seen.len(), 4, "cut {cut}");
+                assert_eq!(data, ["first", "second", "third"], "{length} bytes");
+                assert_eq!(seen.len(), 4, "{length} bytes");
             }
         }
     }
@@ -335,20 +337,20 @@ mod tests {
         writer.frames().extend(texts(&["first", &large, "third"]));
         let mut cx = Context::from_waker(Waker::noop());
         assert!(writer.poll_write(&mut pipe, &mut cx).is_pending());
-        assert_eq!((writer.whole, writer.in_head > 0, writer.cut(None)), (1, true, Some(1)));
-        // Of what the connection has taken the peer has not got a byte of it, or one.
-        assert_eq!((writer.cut_behind(100 - 7), writer.cut_behind(100 - 7 - 1)), (None, Some(1)));
+        assert_eq!((writer.whole, writer.in_head > 0, writer.partial(None)), (1, true, Some(1)));
+        // Of the accepted bytes, the peer has received none of the large message, or one.
+        assert_eq!((writer.partial_behind(100 - 7), writer.partial_behind(100 - 7 - 1)), (None, Some(1)));
         pipe.allowed = usize::MAX;
         assert!(writer.poll_write(&mut pipe, &mut cx).is_ready());
         assert_eq!((writer.whole, pipe.taken.ends_with(b"x\x81\x05third")), (3, true));
         assert_eq!(
-            [0, 7, 8, large.len() as u32 + 7 + 9, large.len() as u32 + 7 + 10].map(|left| writer.cut_behind(left)),
+            [0, 7, 8, large.len() as u32 + 7 + 9, large.len() as u32 + 7 + 10].map(|left| writer.partial_behind(left)),
             [None, None, Some(1), Some(1), None]
         );
     }
 
     #[test]
-    fn what_has_begun_is_finished_and_the_rest_can_be_dropped() {
+    fn discard_keeps_the_rest_of_a_partial_message() {
         let mut pipe = Pipe { taken: Vec::new(), allowed: 3, vectored: true, writes: 0 };
         let mut writer = Writer::default();
         writer.frames().extend(texts(&["first", "second"]));

@@ -199,7 +199,9 @@ impl<C: Codec> Registration<C> {
     /// Tells the client of an error at once, because the connection ends with it.
     pub fn reject_at_once(&self, error: &HandlerError) {
         self.dispatcher.count_rejected(error);
-        self.push(self.dispatcher.codec().error(error, None));
+        if let Some(frame) = self.dispatcher.codec().error(error, None) {
+            self.push(frame);
+        }
     }
 
     /// Notes what the client did wrong, in words, for the line in the log with which the connection ends; the first one stays.

@@ -5,6 +5,7 @@ use crate::values::cursor::Cursor;
 use crate::values::drain::Drain;
 use crate::values::event::{Event, Payload};
 use crate::values::handler_error::HandlerError;
+use crate::values::raw_reply::RawReply;
 
 /// Something encoded for the wire, cheap to clone: its bytes are shared.
 pub trait Frame: Clone + Send + Sync + 'static {
@@ -29,11 +30,18 @@ pub trait Codec: Send + Sync + 'static {
     /// An event the client is to answer, naming this number.
     fn ask(&self, event: &Event, ack: u64) -> Self::Frame;
 
-    /// The answer to something the client sent with this number.
-    fn ack(&self, ack: u64, payload: &Payload) -> Self::Frame;
+    /// Encodes the answer to something that the client sent with this number; `None` sends nothing.
+    fn ack(&self, ack: u64, payload: &Payload) -> Option<Self::Frame>;
 
-    /// An error, as the answer to the client's number if it gave one.
-    fn error(&self, error: &HandlerError, ack: Option<u64>) -> Self::Frame;
+    /// Encodes an error, as the answer to the client's number if it gave one; `None` sends nothing.
+    fn error(&self, error: &HandlerError, ack: Option<u64>) -> Option<Self::Frame>;
+
+    /// Encodes what a handler of raw messages sends back; `None`, as by default, sends nothing: only
+    /// a transport that passes raw messages on needs a form for their replies.
+    fn raw_reply(&self, reply: RawReply) -> Option<Self::Frame> {
+        let _ = reply;
+        None
+    }
 
     /// A bare place, for a client that has not had an event for long.
     fn cursor(&self, cursor: Cursor) -> Self::Frame;

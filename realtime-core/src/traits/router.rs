@@ -2,25 +2,30 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
 use crate::traits::context::Context;
 use crate::traits::handler::{FnHandler, FromPayload, Handler, IntoReply, RawHandler};
+use crate::traits::raw::{IntoRawReply, RawMessageHandler, raw_handler};
 use crate::values::error::Error;
 use crate::values::event::Payload;
 use crate::values::handler_error::HandlerError;
-use crate::values::inbound::Inbound;
+use crate::values::inbound::{Inbound, InboundKind};
 use crate::values::name::{check_inbound_name, shorten};
+use crate::values::raw_reply::RawReply;
 
 type Before = dyn Fn(Context, Inbound) -> BoxFuture<'static, Result<(), HandlerError>> + Send + Sync;
 
-/// Finds the handler for an inbound event by the event's name.
+/// Finds the handler of an inbound event by the event's name, and that of a raw message by its kind.
 #[derive(Clone, Default)]
 pub struct Router {
     handlers: HashMap<Arc<str>, Arc<dyn Handler>>,
     /// For names that have no handler of the application's.
     defaults: HashMap<Arc<str>, Arc<dyn Handler>>,
     fallback: Option<Arc<dyn Handler>>,
+    raw_text: Option<Arc<RawMessageHandler>>,
+    raw_binary: Option<Arc<RawMessageHandler>>,
     before: Vec<Arc<Before>>,
     /// What cannot work, the first of it.
     wrong: Option<Arc<str>>,
@@ -65,9 +70,46 @@ impl Router {
         self.insert(name.into(), handler)
     }
 
-    /// Handles what a transport itself passes on under this name, which no client can send.
-    pub fn with_transport_handler(self, name: &'static str, handler: impl Handler) -> Self {
-        self.insert(name.into(), handler)
+    /// Handles raw text messages, for a transport that passes them on; only the provider's own router
+    /// is asked for such a handler. A second one is refused by [`Router::check`].
+    ///
+    /// Its return value is sent back as it is: text, bytes, or nothing.
+    pub fn on_text<F, Fut, R>(mut self, handler: F) -> Self
+    where
+        F: Fn(Context, String) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = R> + Send + 'static,
+        R: IntoRawReply + Send + 'static,
+    {
+        let read =
+            |inbound: &Inbound| String::from_utf8(inbound.payload.bytes().to_vec()).map_err(HandlerError::internal);
+        if self.raw_text.replace(raw_handler(read, handler)).is_some() {
+            self.refuse("two handlers for text messages: only one would run".to_owned());
+        }
+        self
+    }
+
+    /// Handles raw binary messages, as [`Router::on_text`] handles texts.
+    pub fn on_binary<F, Fut, R>(mut self, handler: F) -> Self
+    where
+        F: Fn(Context, Bytes) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = R> + Send + 'static,
+        R: IntoRawReply + Send + 'static,
+    {
+        let read = |inbound: &Inbound| Ok(inbound.payload.bytes().clone());
+        if self.raw_binary.replace(raw_handler(read, handler)).is_some() {
+            self.refuse("two handlers for binary messages: only one would run".to_owned());
+        }
+        self
+    }
+
+    /// Returns whether raw text messages have a handler.
+    pub fn handles_text(&self) -> bool {
+        self.raw_text.is_some()
+    }
+
+    /// Returns whether raw binary messages have a handler.
+    pub fn handles_binary(&self) -> bool {
+        self.raw_binary.is_some()
     }
 
     /// Handles events of this name unless there is another handler for it.
@@ -118,9 +160,10 @@ impl Router {
         self
     }
 
-    /// Whether any event has a handler.
+    /// Returns whether no event and no raw message has a handler.
     pub fn is_empty(&self) -> bool {
-        self.handlers.is_empty() && self.defaults.is_empty() && self.fallback.is_none()
+        let no_events = self.handlers.is_empty() && self.defaults.is_empty() && self.fallback.is_none();
+        no_events && !self.handles_text() && !self.handles_binary()
     }
 
     /// Handles one event: the hooks, then its handler, the fallback, or the error `unknown_event`.
@@ -143,9 +186,7 @@ impl Router {
         cx: Context,
         inbound: Inbound,
     ) -> Result<Option<Payload>, HandlerError> {
-        for hook in common.iter().flat_map(|common| &common.before).chain(&self.before) {
-            hook(cx.clone(), inbound.clone()).await?;
-        }
+        self.run_hooks(common, &cx, &inbound).await?;
         let name = &inbound.name;
         let found = self
             .handlers
@@ -159,11 +200,46 @@ impl Router {
             None => Err(HandlerError::new("unknown_event", format!("no handler for \"{}\"", shorten(name)))),
         }
     }
+
+    /// Handles one raw message ([`Inbound::is_raw`]): the hooks of the other router and its own, then
+    /// its handler for the message's kind.
+    ///
+    /// # Errors
+    /// The error that the client gets; `unknown_event` without a handler.
+    pub async fn handle_raw(
+        &self,
+        common: Option<&Self>,
+        cx: Context,
+        inbound: Inbound,
+    ) -> Result<RawReply, HandlerError> {
+        self.run_hooks(common, &cx, &inbound).await?;
+        let found = match inbound.kind() {
+            InboundKind::Event => None,
+            InboundKind::RawBinary => self.raw_binary.as_ref(),
+            InboundKind::RawText => self.raw_text.as_ref(),
+        };
+        match found {
+            Some(handler) => handler(cx, inbound).await,
+            None => Err(HandlerError::new("unknown_event", "no handler for raw messages")),
+        }
+    }
+
+    async fn run_hooks(&self, common: Option<&Self>, cx: &Context, inbound: &Inbound) -> Result<(), HandlerError> {
+        for hook in common.iter().flat_map(|common| &common.before).chain(&self.before) {
+            hook(cx.clone(), inbound.clone()).await?;
+        }
+        Ok(())
+    }
 }
 
 impl std::fmt::Debug for Router {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let names: Vec<_> = self.handlers.keys().collect();
-        f.debug_struct("Router").field("handlers", &names).field("fallback", &self.fallback.is_some()).finish()
+        f.debug_struct("Router")
+            .field("handlers", &names)
+            .field("text", &self.handles_text())
+            .field("binary", &self.handles_binary())
+            .field("fallback", &self.fallback.is_some())
+            .finish()
     }
 }

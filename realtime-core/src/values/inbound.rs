@@ -6,42 +6,81 @@ use serde::de::DeserializeOwned;
 use crate::values::event::Payload;
 use crate::values::handler_error::HandlerError;
 
-/// A decoded event from a client.
+/// A decoded event from a client, or a raw message: one outside the transport's event envelope.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Inbound {
-    /// The event's name, as the client sent it.
+    /// The event's name, as the client sent it; empty for a raw message, which has none
+    /// ([`Inbound::is_raw`]).
     pub name: Arc<str>,
-    /// What it carries.
+    /// The event's payload, or the raw message.
     pub payload: InboundPayload,
-    /// The client's number for the answer, if it wants one.
+    /// The client's number for the answer, if it wants one; a raw message has none.
     pub ack: Option<u64>,
 }
 
-/// What an inbound event carries: JSON, and bytes beside it where the transport has them.
+/// The form in which the client sent an [`Inbound`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InboundKind {
+    /// An event.
+    Event,
+    /// A raw binary message.
+    RawBinary,
+    /// A raw text message.
+    RawText,
+}
+
+/// The payload of an inbound event: JSON, and attached bytes where the transport has them.
 ///
-/// Bytes stand in the JSON as `{"_placeholder":true,"num":N}`, N being their place in
-/// [`InboundPayload::attachments`] (as in the Socket.IO protocol, revision 5). Several arguments are one array.
+/// Bytes stand in the JSON as `{"_placeholder":true,"num":N}`, N being their index in
+/// [`InboundPayload::attachments`] (as in the Socket.IO protocol, revision 5). Several arguments
+/// are one array. Of a raw message, the payload is the message itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InboundPayload {
+    kind: InboundKind,
     json: Bytes,
     attachments: Vec<Bytes>,
 }
 
 impl Inbound {
-    /// An event with a JSON payload, as a transport or a test makes it.
+    /// Creates an event with a JSON payload, as a transport or a test does.
     pub fn new(name: impl Into<Arc<str>>, json: impl Into<Bytes>) -> Self {
         Self { name: name.into(), payload: InboundPayload::json_text(json), ack: None }
     }
 
-    /// The same event, to be answered with this number.
+    /// Creates a raw binary message.
+    pub fn raw_binary(message: impl Into<Bytes>) -> Self {
+        Self::raw(InboundKind::RawBinary, message.into())
+    }
+
+    /// Creates a raw text message.
+    pub fn raw_text(message: impl Into<String>) -> Self {
+        Self::raw(InboundKind::RawText, message.into().into())
+    }
+
+    fn raw(kind: InboundKind, message: Bytes) -> Self {
+        let payload = InboundPayload { kind, json: message, attachments: Vec::new() };
+        Self { name: Arc::default(), payload, ack: None }
+    }
+
+    /// Returns the form in which the client sent this.
+    pub fn kind(&self) -> InboundKind {
+        self.payload.kind
+    }
+
+    /// Returns whether this is a raw message and no event.
+    pub fn is_raw(&self) -> bool {
+        self.kind() != InboundKind::Event
+    }
+
+    /// Returns the same event, to be answered with this number.
     pub fn with_ack(mut self, ack: u64) -> Self {
         self.ack = Some(ack);
         self
     }
 
-    /// Checks the name that a client gave it: 1–256 bytes, no control characters, none of [`crate::spi::RESERVED_EVENTS`] but
-    /// `subscribe` and `unsubscribe`.
+    /// Checks the name that a client gave it: 1–256 bytes, no control characters, none of
+    /// [`crate::spi::RESERVED_EVENTS`] but `subscribe` and `unsubscribe`.
     ///
     /// # Errors
     /// What the client is told, with code `invalid_name` or `reserved_name`.
@@ -51,7 +90,7 @@ impl Inbound {
             .map_err(|error| HandlerError::new(error.code(), error.to_string()))
     }
 
-    /// Bytes it stands for in queues.
+    /// Returns the number of bytes that this counts for in queues.
     pub fn size(&self) -> usize {
         let attachments: usize = self.payload.attachments.iter().map(Bytes::len).sum();
         self.name.len() + self.payload.json.len() + attachments
@@ -59,27 +98,27 @@ impl Inbound {
 }
 
 impl InboundPayload {
-    /// JSON alone.
+    /// Creates a payload of JSON alone.
     pub fn json_text(json: impl Into<Bytes>) -> Self {
-        Self { json: json.into(), attachments: Vec::new() }
+        Self::with_attachments(json, Vec::new())
     }
 
-    /// JSON with the bytes its placeholders stand for.
+    /// Creates a payload of JSON with the bytes that its placeholders stand for.
     pub fn with_attachments(json: impl Into<Bytes>, attachments: Vec<Bytes>) -> Self {
-        Self { json: json.into(), attachments }
+        Self { kind: InboundKind::Event, json: json.into(), attachments }
     }
 
-    /// The JSON text.
+    /// Returns the JSON text, or the raw message.
     pub fn bytes(&self) -> &Bytes {
         &self.json
     }
 
-    /// The bytes beside it.
+    /// Returns the attached bytes.
     pub fn attachments(&self) -> &[Bytes] {
         &self.attachments
     }
 
-    /// The payload as a value.
+    /// Returns the payload as a value.
     ///
     /// # Errors
     /// A [`HandlerError`] with code `invalid_payload` that says what does not fit.
@@ -89,9 +128,30 @@ impl InboundPayload {
 }
 
 impl From<InboundPayload> for Payload {
-    /// The same payload for the way out: to answer with it, or to pass it on.
+    /// Returns the same payload for the way out: to answer with it, or to pass it on. A raw text is
+    /// a JSON string, a raw binary message stays bytes.
     fn from(payload: InboundPayload) -> Self {
-        let InboundPayload { json, attachments } = payload;
-        if attachments.is_empty() { Self::Json(json) } else { Self::Attached { json, attachments: attachments.into() } }
+        let InboundPayload { kind, json, attachments } = payload;
+        match kind {
+            InboundKind::RawBinary => Self::Binary(json),
+            InboundKind::RawText => {
+                Self::Json(serde_json::Value::from(String::from_utf8_lossy(&json)).to_string().into())
+            }
+            InboundKind::Event if attachments.is_empty() => Self::Json(json),
+            InboundKind::Event => Self::Attached { json, attachments: attachments.into() },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn raw_messages_become_valid_payloads() {
+        let payload = |inbound: Inbound| Payload::from(inbound.payload);
+        assert_eq!(payload(Inbound::raw_text("a\n\"b")), Payload::Json(r#""a\n\"b""#.into()));
+        assert_eq!(payload(Inbound::raw_binary("a")), Payload::Binary("a".into()));
+        assert_eq!(payload(Inbound::new("e", "[1]")), Payload::Json("[1]".into()));
     }
 }

@@ -24,11 +24,11 @@ impl Codec for Fragile {
         self.0.ask(event, ack)
     }
 
-    fn ack(&self, ack: u64, value: &Payload) -> Bytes {
+    fn ack(&self, ack: u64, value: &Payload) -> Option<Bytes> {
         self.0.ack(ack, value)
     }
 
-    fn error(&self, error: &HandlerError, ack: Option<u64>) -> Bytes {
+    fn error(&self, error: &HandlerError, ack: Option<u64>) -> Option<Bytes> {
         self.0.error(error, ack)
     }
 

@@ -311,7 +311,7 @@ impl AsyncWrite for SlowFlush {
     }
 }
 
-impl realtime_http::Link for SlowFlush {}
+impl realtime_http::ByteStream for SlowFlush {}
 
 #[tokio::test(start_paused = true)]
 async fn stalled_flush_is_cut() {

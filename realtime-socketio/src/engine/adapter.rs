@@ -15,21 +15,21 @@ use crate::packet::encoded::Encoded;
 
 /// Failure to put a packet into a socket's channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Refused {
-    /// The channel is full, which a credit window should prevent.
+pub(crate) enum SendError {
+    /// The channel is full, which the credit window should prevent.
     #[error("the socket's channel is full")]
     Full,
-    /// The socket is gone.
-    #[error("the socket is gone")]
-    Gone,
+    /// The socket is disconnected.
+    #[error("the socket is disconnected")]
+    Disconnected,
 }
 
 /// Failure of an ask.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum AskError {
-    /// The socket was gone before the answer.
-    #[error("the socket is gone")]
-    Gone,
+    /// The socket disconnected before the answer.
+    #[error("the socket is disconnected")]
+    Disconnected,
     /// The answer could not be read.
     #[error(transparent)]
     Unreadable(#[from] Unreadable),
@@ -49,15 +49,17 @@ impl MainAdapter {
     }
 }
 
-/// Marker of this crate's handlers for socketioxide's traits.
+/// Marker type of this crate's handlers for socketioxide's handler traits.
 pub(crate) enum Inline {}
 
-/// What [`SocketIoProvider::io`](crate::SocketIoProvider::io) runs on; only named as the parameter of socketioxide's types.
+/// Adapter of [`SocketIoProvider::io`](crate::SocketIoProvider::io); only named as the parameter of
+/// socketioxide's types.
 ///
-/// The local adapter, with a way to hand one encoded packet to one socket, at once and without serde.
+/// The type is socketioxide's local adapter, with a way to pass one encoded packet to one socket,
+/// immediately and without serde.
 ///
-/// socketioxide's own `emit` serialises for every call. `CoreLocalAdapter` is the only public place
-/// that takes a finished packet, and an adapter's `init` is the only place where it can be kept.
+/// socketioxide's own `emit` serialises for every call. `CoreLocalAdapter` is the only public type
+/// that accepts an encoded packet, and it can only be stored in an adapter's `init`.
 pub struct DirectAdapter {
     local: CoreLocalAdapter<Emitter>,
     main: MainAdapter,
@@ -66,42 +68,44 @@ pub struct DirectAdapter {
 impl DirectAdapter {
     /// Puts one packet into the socket's channel, in the order of the calls.
     ///
-    /// Packets for a socket that is not in the namespace are dropped without an error; its disconnect hook runs.
+    /// Packets for a socket that is not in the namespace are dropped without an error; its
+    /// disconnect hook runs.
     ///
     /// # Errors
-    /// [`Refused::Full`], and [`Refused::Gone`] while the socket is being closed.
-    pub(crate) fn send(&self, sid: Sid, packet: &Encoded) -> Result<(), Refused> {
+    /// [`SendError::Full`], and [`SendError::Disconnected`] while the socket is being closed.
+    pub(crate) fn send(&self, sid: Sid, packet: &Encoded) -> Result<(), SendError> {
         match self.local.broadcast(packet.packet(), BroadcastOptions::new(sid)) {
             Ok(()) => Ok(()),
             Err(errors) if errors.iter().any(|error| matches!(error, SocketError::InternalChannelFull)) => {
-                Err(Refused::Full)
+                Err(SendError::Full)
             }
-            Err(_) => Err(Refused::Gone),
+            Err(_) => Err(SendError::Disconnected),
         }
     }
 
     /// Puts one event into the socket's channel and waits for the client's answer.
     ///
-    /// Needs a runtime with time. Dropping the future forgets the answer.
+    /// Needs a runtime with time. Dropping the future discards the answer.
     ///
     /// # Errors
-    /// [`Refused::Full`], [`Refused::Gone`] when it was not sent; the future: [`AskError`].
+    /// [`SendError::Full`] or [`SendError::Disconnected`] when the event was not sent; the future:
+    /// [`AskError`].
     pub(crate) fn ask(
         &self,
         sid: Sid,
         packet: &Encoded,
         timeout: Duration,
-    ) -> Result<impl Future<Output = Result<Arguments, AskError>> + Send + use<>, Refused> {
+    ) -> Result<impl Future<Output = Result<Arguments, AskError>> + Send + use<>, SendError> {
         let (answers, sent) = self.local.broadcast_with_ack(packet.packet(), BroadcastOptions::new(sid), Some(timeout));
         let mut answers = Box::pin(answers);
         if sent == 0 {
-            return Err(Refused::Gone);
+            return Err(SendError::Disconnected);
         }
-        // A packet that was not taken has its answer, an error, at once.
+        // A packet that was not put into the channel has its answer, an error, immediately.
         let early = answers.next().now_or_never().flatten().map(|(_, answer)| answer);
         match early {
-            Some(Err(AckError::Socket(SocketError::InternalChannelFull))) => return Err(Refused::Full),
-            Some(Err(AckError::Socket(SocketError::Closed))) => return Err(Refused::Gone),
+            Some(Err(AckError::Socket(SocketError::InternalChannelFull))) => return Err(SendError::Full),
+            Some(Err(AckError::Socket(SocketError::Closed))) => return Err(SendError::Disconnected),
             _ => {}
         }
         Ok(async move {
@@ -112,17 +116,18 @@ impl DirectAdapter {
             match answer {
                 Some(Ok(value)) => Ok(args::read_ack(value)?),
                 Some(Err(AckError::Timeout)) => Err(AskError::TimedOut),
-                Some(Err(_)) | None => Err(AskError::Gone),
+                Some(Err(_)) | None => Err(AskError::Disconnected),
             }
         })
     }
 
-    /// Disconnects one socket from the main namespace; its hook runs, its Engine.IO session stays.
+    /// Disconnects one socket from the main namespace; its hook runs, its Engine.IO session stays
+    /// open.
     ///
     /// # Errors
-    /// [`Refused::Full`]: nothing happened.
-    pub(crate) fn disconnect(&self, sid: Sid) -> Result<(), Refused> {
-        self.local.disconnect_socket(BroadcastOptions::new(sid)).map_err(|_| Refused::Full)
+    /// [`SendError::Full`]: nothing happened.
+    pub(crate) fn disconnect(&self, sid: Sid) -> Result<(), SendError> {
+        self.local.disconnect_socket(BroadcastOptions::new(sid)).map_err(|_| SendError::Full)
     }
 }
 

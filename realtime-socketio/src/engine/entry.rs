@@ -1,7 +1,8 @@
 //! Entry namespace, to which every session is connected first, hidden from its client.
 //!
-//! socketioxide keeps a session without any connection until `connect_timeout`, even if it has ended before, and calls no hook at
-//! its end. Connected to this namespace, a session is forgotten when it ends, and its end is noticed.
+//! socketioxide keeps a session without any connection until `connect_timeout`, even if the session
+//! has ended before, and calls no hook at its end. A session that is connected to this namespace is
+//! removed when it ends, and its disconnect hook runs.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -19,7 +20,7 @@ use crate::engine::sessions::session_of;
 #[derive(Clone)]
 pub(crate) struct EntryNamespace;
 
-type Refusal = Box<dyn std::fmt::Display + Send>;
+type ConnectError = Box<dyn std::fmt::Display + Send>;
 
 impl ConnectHandler<DirectAdapter, Inline> for EntryNamespace {
     fn call(&self, socket: Arc<Socket<DirectAdapter>>, _: Option<Value>) {
@@ -32,16 +33,17 @@ impl ConnectHandler<DirectAdapter, Inline> for EntryNamespace {
         &'a self,
         socket: Arc<Socket<DirectAdapter>>,
         _: &'a Option<Value>,
-    ) -> Pin<Box<dyn Future<Output = Result<(), Refusal>> + Send + 'a>> {
+    ) -> Pin<Box<dyn Future<Output = Result<(), ConnectError>> + Send + 'a>> {
         if let Some(session) = session_of(socket.req_parts()) {
-            session.begin_hiding();
+            session.entry.hide_answer();
             socket.on_disconnect(OnSessionEnd(session));
         }
         Box::pin(std::future::ready(Ok(())))
     }
 }
 
-/// Disconnect handler that ends the session; its drop does so too, because socketioxide may drop a socket without its hook.
+/// Disconnect handler that closes the session; its drop does so too, because socketioxide may drop
+/// a socket without its hook.
 struct OnSessionEnd(Arc<EngineSession>);
 
 impl DisconnectHandler<DirectAdapter, Inline> for OnSessionEnd {

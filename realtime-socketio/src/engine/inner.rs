@@ -11,14 +11,14 @@ use socketioxide::service::SocketIoService;
 use tower_service::Service;
 
 use crate::engine::adapter::DirectAdapter;
-use crate::engine::opening::Greeting;
-use crate::engine::responses::{bad_request, failed};
+use crate::engine::opening::HandshakeData;
+use crate::engine::responses::{bad_request, empty_response};
 use crate::engine::session::heartbeat;
 use crate::engine::session::registry::Registry;
 use crate::engine::sessions::{SessionGuard, Sessions};
 use crate::engine::settings::{Heartbeat, Limits};
 
-/// socketioxide's service, with what all requests to it share.
+/// socketioxide's service, with the state that all requests to it share.
 #[derive(Clone)]
 pub(crate) struct Inner {
     pub(crate) service: SocketIoService<NotFound, DirectAdapter>,
@@ -42,24 +42,24 @@ impl Inner {
         }
     }
 
-    /// Opens a session, whose guard goes into the request. None when the node is shutting down.
+    /// Opens a session and puts its guard into the request. None when the node is shutting down.
     pub(crate) fn open(&self, request: &mut Request<Body>) -> Option<SessionGuard> {
         let (mut parts, body) = std::mem::take(request).into_parts();
-        // Everybody behind a proxy of this host has the same address.
+        // All clients behind a proxy on this host have the same address.
         let client = self.proxies.client(&parts);
         let guard = self.sessions.open(client.filter(|address| !address.is_loopback()));
         if let Some(guard) = &guard {
             guard.session().set_client(client);
             parts.extensions.insert(guard.clone());
-            tokio::spawn(heartbeat::watch(Arc::clone(guard.session()), self.heartbeat));
+            tokio::spawn(heartbeat::run(Arc::clone(guard.session()), self.heartbeat));
         }
         *request = Request::from_parts(parts, body);
         guard
     }
 
-    /// Returns the contents of a new session's opening packet.
-    pub(crate) fn greeting(&self, guard: &SessionGuard) -> Greeting {
-        Greeting { secret: guard.secret(), heartbeat: self.heartbeat, max_message: self.limits.max_message }
+    /// Returns the contents of a new session's open packet.
+    pub(crate) fn handshake(&self, guard: &SessionGuard) -> HandshakeData {
+        HandshakeData { secret: guard.secret(), heartbeat: self.heartbeat, max_message: self.limits.max_message }
     }
 
     /// Refuses a request that cannot open a session, with Engine.IO's error; counted and logged.
@@ -70,7 +70,7 @@ impl Inner {
 
     /// Refuses a new session because the node is shutting down; counted and logged.
     pub(crate) fn refuse_draining(&self, request: Request<Body>) -> Response {
-        let refusal = Refusal::new(RefusalKind::Draining, "this node is going down");
+        let refusal = Refusal::new(RefusalKind::Draining, "this node is shutting down");
         self.sessions.report(refusal.clone(), self.proxies.client(&request.into_parts().0));
         refusal_response(&refusal)
     }
@@ -80,7 +80,7 @@ impl Inner {
     }
 }
 
-/// Service behind Socket.IO, which answers 404.
+/// Service behind Socket.IO, which responds with 404.
 #[derive(Clone)]
 pub(crate) struct NotFound;
 
@@ -94,6 +94,6 @@ impl<B> Service<Request<B>> for NotFound {
     }
 
     fn call(&mut self, _: Request<B>) -> Self::Future {
-        std::future::ready(Ok(failed(StatusCode::NOT_FOUND)))
+        std::future::ready(Ok(empty_response(StatusCode::NOT_FOUND)))
     }
 }

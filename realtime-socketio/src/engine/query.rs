@@ -6,22 +6,26 @@ use crate::engine::sessions::secret::Secret;
 
 /// Parameters of the protocol in a request's query, among those of the application.
 ///
-/// A key may come twice, once as the application's and once as the protocol's, in any order: socket.io-client writes its own
-/// over the application's, which keeps its place before `EIO` (engine.io-client 6.6, `createTransport`); python-engineio puts
-/// its own behind (`_get_engineio_url`); SocketIOClient of .NET puts `EIO` and `transport` before and `sid` and `t` behind.
-/// npm's server reads a key that comes twice as a list, which it does not know. So the protocol's is the value that means
-/// something to the protocol, wherever it stands.
+/// A key may occur twice, once as the application's and once as the protocol's, in any order:
+/// socket.io-client writes its own over the application's, which keeps its position before `EIO`
+/// (engine.io-client 6.6, `createTransport`); python-engineio appends its own
+/// (`_get_engineio_url`); SocketIOClient of .NET puts `EIO` and `transport` first and `sid` and `t`
+/// last. npm's server reads a key that occurs twice as a list, which is not a valid value. So the
+/// protocol's value is the one that is valid in the protocol, at any position.
 ///
-/// A session's id is recognised by its form ([`Secret`]), wherever it stands and however often `sid` occurs. Any other `sid` is the
-/// application's, except behind both `EIO` and `transport`, where the official clients put the protocol's: there it may be another
-/// server's, and the client has to be told that its session is over. A `sid` of the application's in that position, in a request
-/// that opens a session, cannot be distinguished from it; .NET's and Java's clients write it there.
+/// A session's id is recognised by its form ([`Secret`]), at any position and however often `sid`
+/// occurs. Any other `sid` is the application's, except behind both `EIO` and `transport`, where
+/// the official clients put the protocol's: there it may be the id of another server's session, and
+/// the client has to get the error for a closed session. A `sid` of the application at that
+/// position, in a request that opens a session, cannot be distinguished from such an id; .NET's and
+/// Java's clients write it there.
 pub(crate) struct Query {
     pub(crate) protocol: bool,
     pub(crate) transport: Option<Transport>,
     pub(crate) sid: SessionParam,
-    /// Values of `t`, which is there against caches, and identifies the request if each has its own.
-    pub(crate) marks: Vec<String>,
+    /// Values of `t`, which prevents caching, and identifies the request if each one has a value of
+    /// its own.
+    pub(crate) t_values: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,10 +34,10 @@ pub(crate) enum Transport {
     Websocket,
 }
 
-/// Session that a request is for.
+/// Session that a request names.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum SessionParam {
-    /// A session of another server.
+    /// The session of another server.
     Foreign,
     /// A new session.
     None,
@@ -51,7 +55,7 @@ impl Query {
             |name: &'static str| query.split('&').filter_map(move |pair| pair.strip_prefix(name)?.strip_prefix('='));
         let names = |transport: &str| values("transport").any(|value| value == transport);
         let transport = match (names("polling"), names("websocket")) {
-            // One of them is the application's.
+            // One of the two is the application's.
             (true, true) if headers.contains_key(header::UPGRADE) => Some(Transport::Websocket),
             (true, _) => Some(Transport::Polling),
             (false, true) => Some(Transport::Websocket),
@@ -61,7 +65,7 @@ impl Query {
             protocol: values("EIO").any(|value| value == "4"),
             transport,
             sid: SessionParam::among(query),
-            marks: values("t").filter(|mark| !mark.is_empty()).map(str::to_owned).collect(),
+            t_values: values("t").filter(|mark| !mark.is_empty()).map(str::to_owned).collect(),
         }
     }
 }
@@ -90,13 +94,15 @@ pub(crate) fn session_uri(path: &str, transport: Transport, sid: Sid) -> String 
     format!("{path}?EIO=4&transport={}&sid={}", transport.name(), sid.as_str())
 }
 
-/// Returns the URI of a request that opens a session as engineioxide has to read it, which takes the first value of each key: the
-/// protocol's are put first, and the name of an application's `sid` is escaped, which the application reads unescaped.
+/// Returns the URI of a request that opens a session as engineioxide has to read it, which takes
+/// the first value of each key: the protocol's are put first, and the name of an application's
+/// `sid` is escaped, which the application reads unescaped.
 ///
 /// None when the URI needs no change.
 ///
 /// # Errors
-/// When it would be longer than a URI can be: unchanged, engineioxide would look for the session of its `sid`.
+/// [`TooLong`] when the result would be longer than a URI can be: with the URI unchanged,
+/// engineioxide would look for the session of its `sid`.
 pub(crate) fn opening_uri(uri: &Uri, transport: Transport) -> Result<Option<Uri>, TooLong> {
     let query = uri.query().unwrap_or_default();
     let first = |name: &str| query.split('&').find(|pair| pair.starts_with(name)).unwrap_or_default();
@@ -114,7 +120,7 @@ pub(crate) fn opening_uri(uri: &Uri, transport: Transport) -> Result<Option<Uri>
     Uri::from_parts(parts).map(Some).map_err(|_| TooLong)
 }
 
-/// Error for a URI that would become too long.
+/// Error of a URI that would become too long.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct TooLong;
 
@@ -131,31 +137,31 @@ impl Transport {
 mod tests {
     use super::*;
 
-    const OURS: &str = "realtime-AAAAAAAAAAAAAAAABBBBBBBBBBBBBBBB";
+    const SECRET: &str = "realtime-AAAAAAAAAAAAAAAABBBBBBBBBBBBBBBB";
 
     fn read(query: &str) -> Query {
         Query::read(query, &HeaderMap::new())
     }
 
     #[test]
-    fn the_protocols_keys_are_found_among_the_applications() {
+    fn protocol_keys_are_found_among_application_keys() {
         for query in [
-            format!("EIO=4&transport=polling&sid={OURS}&t=1"),
-            format!("sid={OURS}&t=1&EIO=4&transport=polling"),
-            format!("sid=x&transport=fast&EIO=mine&t=1&transport=polling&EIO=4&sid={OURS}"),
-            format!("EIO=4&transport=polling&EIO=mine&transport=websocket&sid={OURS}&sid=x&t=1"),
+            format!("EIO=4&transport=polling&sid={SECRET}&t=1"),
+            format!("sid={SECRET}&t=1&EIO=4&transport=polling"),
+            format!("sid=x&transport=fast&EIO=mine&t=1&transport=polling&EIO=4&sid={SECRET}"),
+            format!("EIO=4&transport=polling&EIO=mine&transport=websocket&sid={SECRET}&sid=x&t=1"),
         ] {
             let found = read(&query);
             assert!(found.protocol, "{query}");
             assert_eq!(found.transport, Some(Transport::Polling), "{query}");
-            assert_eq!(found.sid, SessionParam::Session(vec![Secret::parse(OURS).unwrap()]), "{query}");
-            assert_eq!(found.marks, ["1"], "{query}");
+            assert_eq!(found.sid, SessionParam::Session(vec![Secret::parse(SECRET).unwrap()]), "{query}");
+            assert_eq!(found.t_values, ["1"], "{query}");
         }
-        assert_eq!(read("t=acme&t=&t=2").marks, ["acme", "2"]);
+        assert_eq!(read("t=acme&t=&t=2").t_values, ["acme", "2"]);
     }
 
     #[test]
-    fn a_handshake_tells_which_transport_is_the_protocols() {
+    fn upgrade_header_decides_between_two_transports() {
         let headers = HeaderMap::from_iter([(header::UPGRADE, http::HeaderValue::from_static("websocket"))]);
         for query in ["transport=polling&transport=websocket", "transport=websocket&transport=polling"] {
             assert_eq!(Query::read(query, &headers).transport, Some(Transport::Websocket));
@@ -166,7 +172,7 @@ mod tests {
         assert_eq!(read("transport=pigeon").transport, None);
     }
 
-    /// Of engineioxide and npm's server, of other forms, and what is none.
+    /// Ids of engineioxide and npm's server, ids of other forms, and values that are no ids.
     const OTHERS: [&str; 8] = [
         "",
         "x",
@@ -179,7 +185,7 @@ mod tests {
     ];
 
     #[test]
-    fn a_session_that_there_may_have_been_is_no_new_one() {
+    fn sid_behind_eio_and_transport_is_foreign() {
         assert_eq!(read("EIO=4&transport=polling").sid, SessionParam::None);
         for other in OTHERS {
             for behind in ["EIO=4&transport=polling", "transport=websocket&EIO=4", "t=1&EIO=4&a=b&transport=polling"] {
@@ -194,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn an_applications_sid_is_none_of_a_session() {
+    fn application_sid_is_ignored() {
         for own in OTHERS {
             for query in [
                 format!("sid={own}&EIO=4&transport=polling"),
@@ -204,38 +210,38 @@ mod tests {
             ] {
                 assert_eq!(read(&query).sid, SessionParam::None, "{query}");
             }
-            let ours = SessionParam::Session(vec![Secret::parse(OURS).unwrap()]);
+            let session = SessionParam::Session(vec![Secret::parse(SECRET).unwrap()]);
             for query in [
-                format!("sid={own}&EIO=4&transport=polling&sid={OURS}"),
-                format!("EIO=4&transport=polling&sid={own}&sid={OURS}&t=1"),
-                format!("EIO=4&transport=polling&sid={OURS}&sid={own}"),
-                format!("sid={OURS}&EIO=4&transport=polling&sid={own}"),
-                format!("sid={OURS}&sid={own}&EIO=4&transport=websocket"),
+                format!("sid={own}&EIO=4&transport=polling&sid={SECRET}"),
+                format!("EIO=4&transport=polling&sid={own}&sid={SECRET}&t=1"),
+                format!("EIO=4&transport=polling&sid={SECRET}&sid={own}"),
+                format!("sid={SECRET}&EIO=4&transport=polling&sid={own}"),
+                format!("sid={SECRET}&sid={own}&EIO=4&transport=websocket"),
             ] {
-                assert_eq!(read(&query).sid, ours, "{query}");
+                assert_eq!(read(&query).sid, session, "{query}");
             }
         }
     }
 
     #[test]
-    fn an_opening_request_is_turned_only_if_it_has_to_be() {
-        let turned = |uri: &'static str| {
-            let turned = opening_uri(&Uri::from_static(uri), Transport::Polling).unwrap();
-            turned.map(|uri| uri.to_string())
+    fn opening_uri_is_rewritten_only_if_necessary() {
+        let rewritten = |uri: &'static str| {
+            let rewritten = opening_uri(&Uri::from_static(uri), Transport::Polling).unwrap();
+            rewritten.map(|uri| uri.to_string())
         };
-        assert_eq!(turned("/socket.io/?token=a&EIO=4&transport=polling&t=1"), None);
+        assert_eq!(rewritten("/socket.io/?token=a&EIO=4&transport=polling&t=1"), None);
         assert_eq!(
-            turned("/socket.io/?sid=x%20y&EIO=4&transport=polling").unwrap(),
+            rewritten("/socket.io/?sid=x%20y&EIO=4&transport=polling").unwrap(),
             "/socket.io/?EIO=4&transport=polling&%73id=x%20y&EIO=4&transport=polling"
         );
         assert_eq!(
-            turned("/socket.io/?EIO=a&transport=b&EIO=4&transport=polling").unwrap(),
+            rewritten("/socket.io/?EIO=a&transport=b&EIO=4&transport=polling").unwrap(),
             "/socket.io/?EIO=4&transport=polling&EIO=a&transport=b&EIO=4&transport=polling"
         );
     }
 
     #[test]
-    fn one_that_grows_too_long_is_an_error_and_not_left_as_it_is() {
+    fn opening_uri_that_becomes_too_long_is_an_error() {
         let long = format!("/socket.io/?sid=AAAAAAAAAAAAAAAA&{}EIO=4&transport=polling", "sid=&".repeat(9_400));
         assert_eq!(opening_uri(&long.parse().unwrap(), Transport::Polling), Err(TooLong));
     }

@@ -15,13 +15,14 @@ pub(crate) fn wire_of<B>(request: &Request<B>) -> Option<Arc<Wire>> {
     request.extensions().get::<ConnectInfo<WireInfo>>().map(|ConnectInfo(info)| Arc::clone(info.wire()))
 }
 
-/// Returns the TCP connection of a request, if it carries nothing else meanwhile, so that its bytes are those of this response.
-pub(crate) fn own_wire_of<B>(request: &Request<B>) -> Option<Arc<Wire>> {
+/// Returns the TCP connection of a request, if it carries nothing else meanwhile, so that the bytes
+/// written to it are those of this response.
+pub(crate) fn exclusive_wire_of<B>(request: &Request<B>) -> Option<Arc<Wire>> {
     wire_of(request).filter(|_| request.version() < Version::HTTP_2)
 }
 
-/// Replaces the URI of a request by the one by which engineioxide finds the session.
-pub(crate) fn addressed(mut request: Request<Body>, transport: Transport, sid: Sid) -> Request<Body> {
+/// Replaces the URI of a request with the one by which engineioxide finds the session.
+pub(crate) fn with_session_uri(mut request: Request<Body>, transport: Transport, sid: Sid) -> Request<Body> {
     if let Ok(uri) = query::session_uri(request.uri().path(), transport, sid).parse() {
         *request.uri_mut() = uri;
     }

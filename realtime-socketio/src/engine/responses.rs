@@ -12,18 +12,20 @@ use crate::engine::sessions;
 /// Content type of packets, as engineioxide sends it.
 pub(crate) const TEXT: [(header::HeaderName, &str); 1] = [(header::CONTENT_TYPE, "text/plain; charset=UTF-8")];
 
-/// Header that has the client reconnect on a new TCP connection, which a load balancer can send to another node.
+/// Header that has the client reconnect on a new TCP connection, which a load balancer can route to
+/// another node.
 pub(crate) const CLOSE_CONNECTION: (header::HeaderName, header::HeaderValue) =
     (header::CONNECTION, header::HeaderValue::from_static("close"));
 
-/// Responds with Engine.IO's close packet.
+/// Creates the response with Engine.IO's close packet.
 pub(crate) fn close_packet() -> Response {
     (TEXT, "1").into_response()
 }
 
-/// Responds that the session is over, so that the client reconnects by itself. After Engine.IO's close packet only
-/// socket.io-client would: python-engineio does not (`_receive_packet`).
-pub(crate) fn session_over(session: &EngineSession) -> Response {
+/// Creates the response to a request of a closed session, upon which the client reconnects by
+/// itself. After Engine.IO's close packet only socket.io-client would: python-engineio does not
+/// (`_receive_packet`).
+pub(crate) fn session_closed(session: &EngineSession) -> Response {
     let response = match session.cause() {
         Some(Cause::ConnectTimeout) => refusal_response(&sessions::timeout_refusal()),
         Some(Cause::Malformed) => close_packet(),
@@ -32,7 +34,8 @@ pub(crate) fn session_over(session: &EngineSession) -> Response {
     ([CLOSE_CONNECTION], response).into_response()
 }
 
-/// Responds to a request without a session, with the error of npm's engine.io (`errors` of its server).
+/// Creates the response to a request without a session, with the error of npm's engine.io (`errors`
+/// of its server).
 pub(crate) fn bad_request(code: u8, message: &str) -> Response {
     let body = format!(r#"{{"code":{code},"message":"{message}"}}"#);
     (StatusCode::BAD_REQUEST, [(header::CONTENT_TYPE, "application/json")], body).into_response()
@@ -42,8 +45,8 @@ pub(crate) fn unknown_session() -> Response {
     bad_request(1, "Session ID unknown")
 }
 
-/// Responds with a status only.
-pub(crate) fn failed(status: StatusCode) -> Response {
+/// Creates a response without a body.
+pub(crate) fn empty_response(status: StatusCode) -> Response {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = status;
     response

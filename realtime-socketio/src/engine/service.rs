@@ -14,8 +14,8 @@ use tower_service::Service;
 use crate::engine::adapter::DirectAdapter;
 use crate::engine::inner::{Inner, NotFound};
 use crate::engine::query::{self, Query, SessionParam, Transport};
-use crate::engine::requests::{addressed, wire_of};
-use crate::engine::responses::{close_packet, failed, unknown_session};
+use crate::engine::requests::{wire_of, with_session_uri};
+use crate::engine::responses::{close_packet, empty_response, unknown_session};
 use crate::engine::session::cause::Cause;
 use crate::engine::sessions::Sessions;
 use crate::engine::settings::{Heartbeat, Limits};
@@ -23,8 +23,9 @@ use crate::engine::{polling, websocket};
 
 /// HTTP service of Socket.IO: opens sessions, serves long polling, upgrades to websockets.
 ///
-/// It wraps socketioxide's service: it performs the upgrade itself, to run the websocket on a stream of this crate's, and
-/// inspects requests and responses of long polling. It works behind any listener that offers upgrades.
+/// This service wraps socketioxide's: it performs the upgrade itself, to run the websocket on a
+/// [`SessionStream`](crate::engine::websocket::stream::SessionStream), and inspects requests and
+/// responses of long polling. It works behind any listener that supports upgrades.
 #[derive(Clone)]
 pub(crate) struct EngineService(Inner);
 
@@ -39,16 +40,16 @@ impl EngineService {
         Self(Inner { service, sessions, limits, heartbeat, proxies: Arc::new(proxies) })
     }
 
-    /// Returns the session of this secret.
+    /// Returns the open session with this secret.
     #[cfg(test)]
     pub(crate) fn session(&self, secret: &str) -> Arc<crate::engine::session::EngineSession> {
         let secret = crate::engine::sessions::secret::Secret::parse(secret).expect("a session's id");
-        self.0.sessions.find(&[secret]).expect("a session that goes on").1
+        self.0.sessions.find(&[secret]).expect("an open session").1
     }
 
-    async fn answer(self, mut request: Request<Body>) -> Response {
+    async fn respond(self, mut request: Request<Body>) -> Response {
         let inner = self.0;
-        let Query { protocol, transport, sid, marks } = Query::of(&request);
+        let Query { protocol, transport, sid, t_values } = Query::of(&request);
         let Some(transport) = transport else { return inner.refuse(request, 0, "Transport unknown") };
         if !protocol {
             return inner.refuse(request, 5, "Unsupported protocol version");
@@ -67,27 +68,34 @@ impl EngineService {
                 }
                 return match transport {
                     Transport::Websocket => websocket::open(inner, request),
-                    Transport::Polling => polling::open(inner, request, marks).await,
+                    Transport::Polling => polling::open(inner, request, t_values).await,
                 };
             }
         };
-        // engineioxide, which knows the session by the id that Socket.IO shows, sees no query of a client's from here on.
+        // From here on engineioxide, which knows the session by the id that Socket.IO shows, only
+        // sees URIs of this crate.
         let Some((sid, session)) = inner.sessions.find(&secrets) else {
             let polls = request.method() == Method::GET && transport == Transport::Polling;
-            return if polls && inner.sessions.is_to_be_told(&secrets) { close_packet() } else { unknown_session() };
+            return if polls && inner.sessions.take_unnotified(&secrets) { close_packet() } else { unknown_session() };
         };
         session.note_received();
         let get = request.method() == Method::GET;
         match (request.method().as_str(), transport) {
-            ("GET", Transport::Websocket) => websocket::upgrade(inner, addressed(request, transport, sid), session),
-            ("GET" | "POST", Transport::Polling) if session.repeats.is_unanswered(get, &marks, wire_of(&request)) => {
-                tracing::debug!("a request came twice: what was in the answer to the first is lost");
-                session.close_for(Cause::Lost);
-                failed(StatusCode::BAD_REQUEST)
+            ("GET", Transport::Websocket) => {
+                websocket::upgrade(inner, with_session_uri(request, transport, sid), session)
             }
-            ("GET", Transport::Polling) => polling::poll(inner, addressed(request, transport, sid), session).await,
-            ("POST", Transport::Polling) => polling::post(inner, addressed(request, transport, sid), session).await,
-            _ => failed(StatusCode::BAD_REQUEST),
+            ("GET" | "POST", Transport::Polling) if session.repeats.is_repeat(get, &t_values, wire_of(&request)) => {
+                tracing::debug!("a request was repeated: the response to the first one is lost");
+                session.close_for(Cause::Lost);
+                empty_response(StatusCode::BAD_REQUEST)
+            }
+            ("GET", Transport::Polling) => {
+                polling::poll(inner, with_session_uri(request, transport, sid), session).await
+            }
+            ("POST", Transport::Polling) => {
+                polling::post(inner, with_session_uri(request, transport, sid), session).await
+            }
+            _ => empty_response(StatusCode::BAD_REQUEST),
         }
     }
 }
@@ -103,6 +111,6 @@ impl Service<Request<Body>> for EngineService {
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let this = self.clone();
-        Box::pin(async move { Ok(this.answer(request).await) })
+        Box::pin(async move { Ok(this.respond(request).await) })
     }
 }

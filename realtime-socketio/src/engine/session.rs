@@ -1,21 +1,24 @@
-//! One Engine.IO session: its state, and what steers it from outside.
+//! State of one Engine.IO session, and control over it.
 
 pub(crate) mod admission;
 pub(crate) mod cause;
+pub(crate) mod close_state;
 pub(crate) mod connect_errors;
 pub(crate) mod credit;
+pub(crate) mod entry_state;
 pub(crate) mod heartbeat;
 pub(crate) mod liveness;
 pub(crate) mod liveness_check;
 pub(crate) mod namespaces;
+pub(crate) mod polling_state;
 pub(crate) mod progress;
+pub(crate) mod read_pause;
 pub(crate) mod registry;
 pub(crate) mod repeats;
 pub(crate) mod upgrade;
 
 use std::net::IpAddr;
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -26,19 +29,24 @@ use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use crate::engine::session::cause::Cause;
+use crate::engine::session::close_state::CloseState;
 use crate::engine::session::connect_errors::ConnectErrors;
 use crate::engine::session::credit::Credit;
+use crate::engine::session::entry_state::EntryState;
 use crate::engine::session::liveness::Liveness;
 use crate::engine::session::namespaces::Namespaces;
+use crate::engine::session::polling_state::PollingState;
 use crate::engine::session::progress::Progress;
+use crate::engine::session::read_pause::ReadPause;
 use crate::engine::session::registry::Registered;
 use crate::engine::session::repeats::Repeats;
 use crate::engine::session::upgrade::Upgrade;
 
-/// State of one client's Engine.IO session, with control over it: credit for sending, a pause for reading, and its end.
+/// State of one client's Engine.IO session, with control over it: credit for sending, a pause for
+/// reading, and its close.
 ///
-/// engineioxide offers none of these. They take effect through the two layers of this crate's own: the stream that a
-/// websocket runs on, and the requests of long polling.
+/// engineioxide offers none of these. They take effect through the two layers of this crate's own:
+/// the stream that a websocket runs on, and the requests of long polling.
 #[derive(Default)]
 pub(crate) struct EngineSession {
     pub(crate) credit: Credit,
@@ -47,81 +55,88 @@ pub(crate) struct EngineSession {
     pub(crate) progress: Progress,
     pub(crate) liveness: Liveness,
     pub(crate) registered: Registered,
-    paused: AtomicBool,
-    stream_reader: AtomicWaker,
-    post_reader: AtomicWaker,
+    pub(crate) upgrade: Upgrade,
+    pub(crate) repeats: Repeats,
+    pub(crate) entry: EntryState,
+    pub(crate) polling: PollingState,
+    reading: ReadPause,
+    /// The writing task of the websocket, woken when the session closes.
     stream_writer: AtomicWaker,
+    close_state: CloseState,
     /// Notified when a condition that [`until`](Self::until) waits for may have become true.
     changed: Notify,
-    /// Set once the session has entered the entry namespace, see [`entry`](crate::engine::entry).
-    entered: AtomicBool,
-    /// Set while the answer to that CONNECT has not been removed from the output yet.
-    hiding: AtomicBool,
-    pub(crate) upgrade: Upgrade,
-    /// Set while a GET of long polling waits for packets.
-    polling: AtomicBool,
-    /// Number of GETs so far.
-    polls: AtomicUsize,
-    /// Set while a POST is read; a second one would break the order.
-    posting: AtomicBool,
-    closing: AtomicBool,
-    /// Set when the websocket's stream ended or failed without a close from either side.
-    lost: AtomicBool,
-    cause: OnceLock<Cause>,
     /// The client's address, where it is known.
     client: OnceLock<IpAddr>,
-    pub(crate) repeats: Repeats,
-    /// Callback that ends the session while it is on long polling.
-    close_polling: OnceLock<Box<dyn Fn() + Send + Sync>>,
-    /// Starts the accepted connection; set between Socket.IO's middleware and its connect handler.
-    start: Mutex<Option<Start>>,
+    /// Start of the accepted connection; set between Socket.IO's middleware and its connect
+    /// handler.
+    start_task: Mutex<Option<StartTask>>,
 }
 
-/// Starts an accepted connection, after its client has been told that it is connected.
-pub(crate) type Start = Box<dyn FnOnce() + Send>;
+/// Callback that starts an accepted connection, after its client was sent the answer to its
+/// CONNECT.
+pub(crate) type StartTask = Box<dyn FnOnce() + Send>;
 
 /// Guard of a GET of long polling that waits for packets.
 pub(crate) struct PollGuard(Arc<EngineSession>);
 
 impl Drop for PollGuard {
     fn drop(&mut self) {
-        self.0.polling.store(false, Ordering::SeqCst);
+        self.0.polling.set_get_waits(false);
     }
 }
 
-/// Time for a client to leave after it was told to, or to send the request whose answer tells it.
+/// Time for a client to leave after it was asked to, or to send the request whose response asks it.
 pub(crate) const GRACE: Duration = Duration::from_secs(1);
 
 impl EngineSession {
     /// Stops reading from the client, until [`EngineSession::resume`].
     ///
-    /// What a websocket has already read (one buffer of 4 KiB) still arrives. Engine.IO's pongs wait too, see
-    /// [`heartbeat`].
+    /// What a websocket has already read (one buffer of 4 KiB) still arrives. Engine.IO's pongs
+    /// wait too, see [`heartbeat`].
     pub(crate) fn pause(&self) {
-        self.paused.store(true, Ordering::SeqCst);
-        self.note_unread();
+        self.reading.pause();
+        self.update_read_paused();
     }
 
     /// Resumes reading; cheap when it was not paused.
     pub(crate) fn resume(&self) {
-        if self.paused.swap(false, Ordering::SeqCst) {
-            self.note_unread();
+        if self.reading.resume() {
+            self.update_read_paused();
             self.wake_readers();
         }
     }
 
     /// Wakes the tasks that read from the client.
     pub(crate) fn wake_readers(&self) {
-        self.stream_reader.wake();
-        self.post_reader.wake();
+        self.reading.wake_readers();
     }
 
     /// Returns whether reading is paused.
     pub(crate) fn is_paused(&self) -> bool {
-        self.paused.load(Ordering::SeqCst)
+        self.reading.is_paused()
     }
 
-    /// Notes that something came from the client.
+    /// Waits until the websocket may be read. Ready with true when the session is closing.
+    pub(crate) fn poll_stream_open(&self, cx: &Context<'_>) -> Poll<bool> {
+        self.reading.register_stream(cx);
+        self.poll_open()
+    }
+
+    /// Waits until the POST may be read. Ready with true when the session is closing.
+    pub(crate) fn poll_post_open(&self, cx: &Context<'_>) -> Poll<bool> {
+        self.reading.register_post(cx);
+        self.poll_open()
+    }
+
+    fn poll_open(&self) -> Poll<bool> {
+        match (self.is_closing(), self.is_paused()) {
+            (true, _) => Poll::Ready(true),
+            (false, true) => Poll::Pending,
+            (false, false) => Poll::Ready(false),
+        }
+    }
+
+    /// Notes that bytes came from the client.
     pub(crate) fn note_received(&self) {
         self.liveness.note_received();
         self.note_alive();
@@ -137,38 +152,64 @@ impl EngineSession {
     /// Notes whether a packet on the websocket waits, so that nothing behind it is read.
     pub(crate) fn set_blocked(&self, blocked: bool) {
         if self.liveness.set_blocked(blocked) {
-            self.note_unread();
+            self.update_read_paused();
         }
     }
 
-    /// Updates the time for which nothing was read; called after reading stopped or was resumed.
-    pub(crate) fn note_unread(&self) {
-        self.liveness.set_unread(self.is_paused() || self.liveness.is_blocked());
+    /// Updates the start of the time without a read; called after reading stopped or was resumed.
+    pub(crate) fn update_read_paused(&self) {
+        self.liveness.set_read_paused(self.is_paused() || self.liveness.is_blocked());
     }
 
-    /// Ends the session. Its disconnect hooks run at once, or within a second if the client takes nothing.
+    /// Closes the session. Its disconnect hooks run immediately, or within a second if the client
+    /// does not read.
     pub(crate) fn close(&self) {
-        if !self.closing.swap(true, Ordering::SeqCst) {
+        if self.close_state.start() {
             self.credit.wake();
             self.stream_writer.wake();
-            self.changed.notify_waiters();
+            self.notify();
             self.wake_readers();
-            if let Some(close) = self.close_polling.get() {
-                close();
-            }
+            self.polling.close();
         }
     }
 
-    /// Ends the session for this cause; the first cause counts.
+    /// Closes the session for this cause; the first cause counts.
     pub(crate) fn close_for(&self, cause: Cause) {
-        if self.cause.set(cause).is_ok() && !self.namespaces.is_main_connected() {
-            self.log_end(cause);
+        if self.close_state.set_cause(cause) && !self.namespaces.is_main_connected() {
+            self.log_fault(cause);
         }
         self.close();
     }
 
-    /// Logs a fault that ends the session without ending a connection to the main namespace, whose end is logged by itself.
-    fn log_end(&self, cause: Cause) {
+    /// Closes the session for a flood. Returns whether that has become its cause.
+    pub(crate) fn close_for_flood(&self) -> bool {
+        let first = self.close_state.set_cause(Cause::Flood);
+        self.close();
+        first
+    }
+
+    /// Closes the session so that its client reconnects by itself, and sends it the cause, if there
+    /// is one.
+    ///
+    /// On long polling this takes the response to a GET: the next request of a closed session would
+    /// fail, which a client takes for an error. A client that sends no GET within a second is not
+    /// waited for.
+    pub(crate) async fn close_for_reconnect(&self, cause: Option<Cause>) {
+        let _ = timeout(GRACE, self.reachable()).await;
+        match cause {
+            Some(cause) => self.close_for(cause),
+            None => self.close(),
+        }
+    }
+
+    /// Waits until a last packet or close frame can be sent to the client.
+    async fn reachable(&self) {
+        self.until(|| self.upgrade.is_complete() || self.polling.get_waits() || self.is_closing()).await;
+    }
+
+    /// Logs a fault that closes the session without ending a connection to the main namespace,
+    /// whose end is logged elsewhere.
+    fn log_fault(&self, cause: Cause) {
         let Some((reason, setting)) = cause.fault() else { return };
         tracing::info!(
             provider = self.registered.provider(),
@@ -177,6 +218,60 @@ impl EngineSession {
             setting,
             "session ended for a fault"
         );
+    }
+
+    /// Returns the cause for which this side closed the session, if it did so for one.
+    pub(crate) fn cause(&self) -> Option<Cause> {
+        self.close_state.cause()
+    }
+
+    /// Returns whether the session is closing.
+    pub(crate) fn is_closing(&self) -> bool {
+        self.close_state.is_closing()
+    }
+
+    /// Notes that the websocket's stream ended without a close.
+    pub(crate) fn set_transport_lost(&self) {
+        self.close_state.set_transport_lost();
+    }
+
+    /// Returns whether the websocket's stream ended without a close.
+    pub(crate) fn is_transport_lost(&self) -> bool {
+        self.close_state.is_transport_lost()
+    }
+
+    /// Waits until the session closes.
+    pub(crate) async fn closed(&self) {
+        self.until(|| self.is_closing()).await;
+    }
+
+    /// Waits until the session is connected to the entry namespace, or closes.
+    pub(crate) async fn entered(&self) {
+        self.until(|| self.entry.is_connected() || self.is_closing()).await;
+    }
+
+    /// Notes that the session is connected to the entry namespace.
+    pub(crate) fn note_entered(&self) {
+        self.entry.set_connected();
+        self.notify();
+        self.wake_readers();
+    }
+
+    /// Waits until the condition holds; it is checked again at each [`notify`](Self::notify).
+    pub(crate) async fn until(&self, condition: impl Fn() -> bool) {
+        loop {
+            let mut changed = pin!(self.changed.notified());
+            changed.as_mut().enable();
+            if condition() {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// Wakes the tasks that wait in [`until`](Self::until).
+    pub(crate) fn notify(&self) {
+        self.changed.notify_waiters();
     }
 
     /// Sets the client's address, if it is known and was not set before.
@@ -191,170 +286,45 @@ impl EngineSession {
         self.client.get().copied()
     }
 
-    /// Ends the session for a flood. Returns whether that has become its cause.
-    pub(crate) fn end_flood(&self) -> bool {
-        let first = self.cause.set(Cause::Flood).is_ok();
-        self.close();
-        first
-    }
-
-    /// Waits until the session ends.
-    pub(crate) async fn closed(&self) {
-        self.until(|| self.is_closing()).await;
-    }
-
-    /// Waits until the session has entered the entry namespace, or ends.
-    pub(crate) async fn entered(&self) {
-        self.until(|| self.is_entered() || self.is_closing()).await;
-    }
-
-    /// Waits until the condition holds; it is checked again at each [`notify`](Self::notify).
-    pub(crate) async fn until(&self, is_so: impl Fn() -> bool) {
-        loop {
-            let mut turn = pin!(self.changed.notified());
-            turn.as_mut().enable();
-            if is_so() {
-                return;
-            }
-            turn.await;
-        }
-    }
-
-    /// Has the next answer from the entry namespace removed from the output.
-    pub(crate) fn begin_hiding(&self) {
-        self.hiding.store(true, Ordering::SeqCst);
-    }
-
-    /// Notes that the session has entered the entry namespace.
-    pub(crate) fn note_entered(&self) {
-        self.entered.store(true, Ordering::SeqCst);
-        self.changed.notify_waiters();
-        self.wake_readers();
-    }
-
-    /// Returns whether the session has entered the entry namespace.
-    pub(crate) fn is_entered(&self) -> bool {
-        self.entered.load(Ordering::SeqCst)
-    }
-
-    /// Returns whether the entry namespace's answer is still to be removed from the output.
-    pub(crate) fn is_hiding(&self) -> bool {
-        self.hiding.load(Ordering::SeqCst)
-    }
-
-    /// Notes that the entry namespace's answer was removed from the output.
-    pub(crate) fn stop_hiding(&self) {
-        self.hiding.store(false, Ordering::SeqCst);
-    }
-
     /// Has the registry count and log a refusal of this client.
     pub(crate) fn report(&self, refusal: Refusal) {
         self.registered.report(refusal, self.client());
     }
 
-    /// Ends the session so that its client reconnects by itself, and tells it the cause, if there is one.
-    ///
-    /// On long polling this takes the answer to a GET: the next request of an ended session would fail, which a client takes
-    /// for an error. A client that sends no GET within a second is not waited for.
-    pub(crate) async fn close_for_reconnect(&self, cause: Option<Cause>) {
-        let _ = timeout(GRACE, self.reachable()).await;
-        match cause {
-            Some(cause) => self.close_for(cause),
-            None => self.close(),
-        }
-    }
-
-    /// Waits until the client can be told of the end.
-    async fn reachable(&self) {
-        self.until(|| self.upgrade.is_finished() || self.polling.load(Ordering::SeqCst) || self.is_closing()).await;
-    }
-
-    /// Wakes the tasks that wait in [`until`](Self::until).
-    pub(crate) fn notify(&self) {
-        self.changed.notify_waiters();
-    }
-
-    /// Notes that the websocket's stream ended without a close.
-    pub(crate) fn note_lost(&self) {
-        self.lost.store(true, Ordering::SeqCst);
-    }
-
-    /// Returns whether the websocket's stream ended without a close.
-    pub(crate) fn is_lost(&self) -> bool {
-        self.lost.load(Ordering::SeqCst)
-    }
-
-    /// Returns why this side ended the session, if it did so for a cause.
-    pub(crate) fn cause(&self) -> Option<Cause> {
-        self.cause.get().copied()
-    }
-
-    /// Returns whether the session is ending.
-    pub(crate) fn is_closing(&self) -> bool {
-        self.closing.load(Ordering::SeqCst)
-    }
-
-    /// Sets the callback that ends the session while it is on long polling; called at once if it is ending.
+    /// Sets the callback that ends the session in engineioxide while it is on long polling; called
+    /// immediately if the session is closing.
     pub(crate) fn on_close_polling(&self, close: impl Fn() + Send + Sync + 'static) {
-        if self.close_polling.set(Box::new(close)).is_ok()
-            && self.is_closing()
-            && let Some(close) = self.close_polling.get()
-        {
-            close();
+        if self.polling.set_close(close) && self.is_closing() {
+            self.polling.close();
         }
     }
 
-    /// Waits until the websocket may be read. Ready with true when the session is ending.
-    pub(crate) fn poll_stream_open(&self, cx: &Context<'_>) -> Poll<bool> {
-        self.stream_reader.register(cx.waker());
-        self.poll_open()
-    }
-
-    /// Waits until the POST may be read. Ready with true when the session is ending.
-    pub(crate) fn poll_post_open(&self, cx: &Context<'_>) -> Poll<bool> {
-        self.post_reader.register(cx.waker());
-        self.poll_open()
-    }
-
-    /// Has the websocket's writer woken when the session ends.
+    /// Has the websocket's writer woken when the session closes.
     pub(crate) fn register_writer(&self, cx: &Context<'_>) {
         self.stream_writer.register(cx.waker());
     }
 
-    /// Notes that a GET of long polling waits, until the guard is dropped. engineioxide ends the session at a second one.
-    pub(crate) fn begin_poll(self: &Arc<Self>) -> PollGuard {
-        self.polls.fetch_add(1, Ordering::SeqCst);
-        self.progress.note_arrived();
-        self.polling.store(true, Ordering::SeqCst);
+    /// Notes that a GET of long polling waits, until the guard is dropped. engineioxide ends the
+    /// session at a second one.
+    pub(crate) fn start_poll(self: &Arc<Self>) -> PollGuard {
+        self.polling.count_get();
+        self.progress.note_response_arrived();
+        self.polling.set_get_waits(true);
         self.notify();
         PollGuard(Arc::clone(self))
     }
 
-    /// Returns the number of GETs so far, or none while one waits. Two equal numbers: no GET came between.
-    pub(crate) fn polls_so_far(&self) -> Option<usize> {
-        (!self.polling.load(Ordering::SeqCst)).then(|| self.polls.load(Ordering::SeqCst))
+    /// Sets the callback that starts the accepted connection.
+    pub(crate) fn set_start_task(&self, start: StartTask) {
+        let _previous = self.replace_start_task(Some(start));
     }
 
-    /// Notes that a POST is read. Returns false if another one is.
-    pub(crate) fn begin_post(&self) -> bool {
-        !self.posting.swap(true, Ordering::SeqCst)
+    /// Removes the callback that starts the accepted connection, and returns it.
+    pub(crate) fn take_start_task(&self) -> Option<StartTask> {
+        self.replace_start_task(None)
     }
 
-    /// Notes that the POST is over.
-    pub(crate) fn end_post(&self) {
-        self.posting.store(false, Ordering::SeqCst);
-    }
-
-    /// Replaces the starter of the accepted connection, and returns the one before.
-    pub(crate) fn put_start(&self, start: Option<Start>) -> Option<Start> {
-        std::mem::replace(&mut *self.start.lock().unwrap_or_else(PoisonError::into_inner), start)
-    }
-
-    fn poll_open(&self) -> Poll<bool> {
-        match (self.is_closing(), self.is_paused()) {
-            (true, _) => Poll::Ready(true),
-            (false, true) => Poll::Pending,
-            (false, false) => Poll::Ready(false),
-        }
+    fn replace_start_task(&self, start: Option<StartTask>) -> Option<StartTask> {
+        std::mem::replace(&mut *self.start_task.lock().unwrap_or_else(PoisonError::into_inner), start)
     }
 }

@@ -14,7 +14,7 @@ use crate::engine::session::cause::Cause;
 use crate::engine::session::registry::Registry;
 use crate::engine::session::{EngineSession, GRACE};
 use crate::engine::sessions::secret::Secret;
-use crate::engine::sessions::table::{Entered, Table};
+use crate::engine::sessions::table::{Evictions, Table};
 use crate::engine::settings::Bounds;
 
 /// Callback for each refusal, with the client's address if it is known.
@@ -26,10 +26,10 @@ pub(crate) struct Sessions {
     provider: &'static str,
     /// Counts and logs a refusal.
     reporter: Reporter,
-    /// Locked for lookups and inserts only.
+    /// The sessions. Locked for lookups and changes only.
     table: Mutex<Table>,
-    /// Notified when the last connection has ended.
-    emptied: Notify,
+    /// Notified when the last connection to the main namespace has ended.
+    no_connections: Notify,
 }
 
 /// Returns the refusal of a session that was not connected in time.
@@ -43,48 +43,51 @@ impl Sessions {
             provider: bounds.provider,
             reporter: Box::new(reporter),
             table: Mutex::new(Table::new(bounds)),
-            emptied: Notify::new(),
+            no_connections: Notify::new(),
         }
     }
 
-    /// Opens a session, which is forgotten with the last clone of its guard. The bound per address applies if there is an address.
+    /// Opens a session, which is removed with the last clone of its guard. The bound per address
+    /// applies if there is an address.
     ///
-    /// At a bound the oldest unconnected session is ended for the new one. Returns none when the node is shutting down.
+    /// At a bound the oldest unconnected session is closed for the new one. Returns none when the
+    /// node is shutting down.
     pub(crate) fn open(self: &Arc<Self>, address: Option<IpAddr>) -> Option<SessionGuard> {
         let session = Arc::new(EngineSession::default());
-        let (id, entered) = self.lock().insert(&session, address)?;
+        let (id, evictions) = self.lock().insert(&session, address)?;
         session.registered.set(Arc::downgrade(self) as Weak<dyn Registry>, id);
-        self.after(entered);
-        Some(SessionGuard(Arc::new(Inner {
+        self.evict(evictions);
+        Some(SessionGuard(Arc::new(GuardInner {
             session,
             sessions: Arc::clone(self),
             id,
             secret: Secret::new(),
-            is_named: OnceLock::new(),
+            is_published: OnceLock::new(),
         })))
     }
 
-    /// Ends sessions for one that has become unconnected, and starts the sweep if none runs. Called without the lock.
-    fn after(self: &Arc<Self>, Entered { out, begin_sweep }: Entered) {
-        for session in out {
+    /// Closes the evicted sessions, and starts the sweep if none runs. Called without the lock.
+    fn evict(self: &Arc<Self>, Evictions { sessions, start_sweep }: Evictions) {
+        for session in sessions {
             let address = session.client().map(tracing::field::display);
             tracing::info!(
                 provider = self.provider,
                 address,
                 setting = "unconnected_sessions",
-                "session ended for a newer one"
+                "unconnected session closed for a newer one"
             );
             session.close();
         }
-        if begin_sweep {
-            self.begin_sweep();
+        if start_sweep {
+            self.start_sweep();
         }
     }
 
-    /// Starts the task that ends unconnected sessions when their time is over, until there are none.
-    fn begin_sweep(self: &Arc<Self>) {
+    /// Starts the task that closes unconnected sessions after `connect_timeout`, until there are
+    /// none.
+    fn start_sweep(self: &Arc<Self>) {
         let Ok(runtime) = tokio::runtime::Handle::try_current() else {
-            self.lock().give_up_sweep();
+            self.lock().sweep_not_started();
             return;
         };
         let sessions = Arc::downgrade(self);
@@ -96,14 +99,15 @@ impl Sessions {
     }
 
     fn sweep(&self) -> Option<Instant> {
-        let (overdue, next) = self.lock().overdue(Instant::now());
+        let (overdue, next) = self.lock().take_overdue(Instant::now());
         for session in overdue.into_iter().filter(|session| !session.is_closing()) {
             self.report(timeout_refusal(), session.client());
             if !session.expire() {
                 session.close_for(Cause::ConnectTimeout);
                 continue;
             }
-            // The CONNECT is answered first; the session ends if the client does not connect again.
+            // The CONNECT is answered first; the session is closed if the client does not connect
+            // again.
             tokio::spawn(async move {
                 sleep(GRACE).await;
                 if !session.namespaces.is_connected() {
@@ -114,36 +118,37 @@ impl Sessions {
         next
     }
 
-    /// Finds the session on long polling that one of these secrets belongs to, and its id inside engineioxide.
+    /// Finds the session on long polling that one of these secrets belongs to, and its id inside
+    /// engineioxide.
     pub(crate) fn find(&self, secrets: &[Secret]) -> Option<(Sid, Arc<EngineSession>)> {
         self.lock().find(secrets)
     }
 
-    /// Returns whether one of these secrets belongs to a session that has ended for a broken packet a short time ago, and whose client
-    /// has not been told yet. The secret is forgotten.
-    pub(crate) fn is_to_be_told(&self, secrets: &[Secret]) -> bool {
-        self.lock().is_to_be_told(secrets)
+    /// Returns whether one of these secrets belongs to a session that was closed for a malformed
+    /// packet a short time ago, and whose client has not been notified yet. The secret is removed.
+    pub(crate) fn take_unnotified(&self, secrets: &[Secret]) -> bool {
+        self.lock().take_unnotified(secrets)
     }
 
-    /// Counts a connection, until the guard is dropped.
-    pub(crate) fn connect(self: &Arc<Self>) -> Connected {
-        self.lock().connect();
-        Connected(Arc::clone(self))
+    /// Counts a connection to the main namespace, until the guard is dropped.
+    pub(crate) fn add_connection(self: &Arc<Self>) -> ConnectionGuard {
+        self.lock().add_connection();
+        ConnectionGuard(Arc::clone(self))
     }
 
-    /// Ends every session, refuses new ones, and waits until all connections have ended.
+    /// Closes every session, refuses new ones, and waits until all connections have ended.
     pub(crate) async fn close(&self) {
         self.shut();
         loop {
-            let emptied = self.emptied.notified();
+            let notified = self.no_connections.notified();
             if self.lock().connections() == 0 {
                 return;
             }
-            emptied.await;
+            notified.await;
         }
     }
 
-    /// Ends every session and refuses new ones.
+    /// Closes every session and refuses new ones.
     pub(crate) fn shut(&self) {
         let all = self.lock().shut();
         for session in all {
@@ -173,17 +178,18 @@ impl Registry for Sessions {
     }
 
     fn set_connected(self: Arc<Self>, id: u64, connected: bool) {
-        let entered = self.lock().set_connected(id, connected);
-        if let Some(entered) = entered {
-            self.after(entered);
+        let evictions = self.lock().set_connected(id, connected);
+        if let Some(evictions) = evictions {
+            self.evict(evictions);
         }
     }
 
-    /// A held session is outside the bounds. Once it is no longer held, `connect_timeout` starts anew.
+    /// A held session is outside the bounds. Once it is no longer held, `connect_timeout` starts
+    /// anew.
     fn set_held(self: Arc<Self>, id: u64, held: bool) {
-        let entered = self.lock().set_held(id, held);
-        if let Some(entered) = entered {
-            self.after(entered);
+        let evictions = self.lock().set_held(id, held);
+        if let Some(evictions) = evictions {
+            self.evict(evictions);
         }
     }
 
@@ -192,18 +198,19 @@ impl Registry for Sessions {
     }
 }
 
-/// Guard of a session's entry in the table. It is in the extensions of the opening request, which engineioxide keeps as long as
-/// the session lives, so that its drop is the session's end.
+/// Guard of a session's entry in the table. The guard is in the extensions of the opening request,
+/// which engineioxide keeps until the session has ended, so that the guard's drop is the session's
+/// end.
 #[derive(Clone)]
-pub(crate) struct SessionGuard(Arc<Inner>);
+pub(crate) struct SessionGuard(Arc<GuardInner>);
 
-struct Inner {
+struct GuardInner {
     session: Arc<EngineSession>,
     sessions: Arc<Sessions>,
     id: u64,
     secret: Secret,
     /// Set once requests find the session by its secret.
-    is_named: OnceLock<()>,
+    is_published: OnceLock<()>,
 }
 
 impl SessionGuard {
@@ -216,15 +223,15 @@ impl SessionGuard {
         self.0.secret
     }
 
-    /// Has requests find the session by its secret; inside engineioxide it has this id.
-    pub(crate) fn name(&self, sid: Sid) {
-        if self.0.is_named.set(()).is_ok() {
-            self.0.sessions.lock().name(self.0.secret, sid, Arc::clone(&self.0.session));
+    /// Has requests find the session by its secret; inside engineioxide the session has this id.
+    pub(crate) fn publish(&self, sid: Sid) {
+        if self.0.is_published.set(()).is_ok() {
+            self.0.sessions.lock().publish(self.0.secret, sid, Arc::clone(&self.0.session));
         }
     }
 }
 
-impl Drop for Inner {
+impl Drop for GuardInner {
     fn drop(&mut self) {
         let mut table = self.sessions.lock();
         table.remove(self.id, self.secret, self.session.cause() == Some(Cause::Malformed));
@@ -239,13 +246,13 @@ pub(crate) fn session_of(opening: &http::request::Parts) -> Option<Arc<EngineSes
 }
 
 /// Guard of one connection to the main namespace.
-pub(crate) struct Connected(Arc<Sessions>);
+pub(crate) struct ConnectionGuard(Arc<Sessions>);
 
-impl Drop for Connected {
+impl Drop for ConnectionGuard {
     fn drop(&mut self) {
-        let left = self.0.lock().disconnect();
-        if left == 0 {
-            self.0.emptied.notify_waiters();
+        let remaining = self.0.lock().remove_connection();
+        if remaining == 0 {
+            self.0.no_connections.notify_waiters();
         }
     }
 }
@@ -257,12 +264,12 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn a_session_is_forgotten_with_its_guard() {
-        let sessions = bounded(1000, 100);
+    fn session_is_removed_with_its_last_guard() {
+        let sessions = with_bounds(1000, 100);
         let guard = sessions.open(None).expect("not shut");
         let (sid, secret) = (Sid::new(), guard.secret());
         assert!(sessions.find(&[secret]).is_none());
-        guard.name(sid);
+        guard.publish(sid);
         let clone = guard.clone();
         drop(guard);
         let (found, session) = sessions.find(&[Secret::new(), secret]).expect("still open");
@@ -273,7 +280,7 @@ mod tests {
         assert!(session.is_closing());
     }
 
-    fn bounded(sessions: usize, per_address: usize) -> Arc<Sessions> {
+    fn with_bounds(sessions: usize, per_address: usize) -> Arc<Sessions> {
         let connect_timeout = Duration::from_secs(10);
         let bounds = Bounds { provider: "socket", sessions, sessions_per_address: per_address, connect_timeout };
         Arc::new(Sessions::new(bounds, |_, _| {}))
@@ -288,10 +295,14 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_goes_for_a_newcomer() {
-        let sessions = bounded(3, 2);
+    fn oldest_unconnected_session_is_closed_for_a_new_one() {
+        let sessions = with_bounds(3, 2);
         let mut all: Vec<_> = ["1.1.1.1", "", "1.1.1.1", "1.1.1.1"].map(|address| open(&sessions, address)).into();
-        assert_eq!(closing(&all), [true, false, false, false], "the oldest of its address, which made room for all");
+        assert_eq!(
+            closing(&all),
+            [true, false, false, false],
+            "the oldest of the address, whose slot is enough for the other bound"
+        );
         all.push(open(&sessions, "2.2.2.2"));
         assert_eq!(closing(&all), [true, true, false, false, false], "the oldest of all");
         Arc::clone(&sessions).set_connected(2, true);
@@ -299,9 +310,9 @@ mod tests {
         assert_eq!(closing(&all), [true, true, false, true, false, false, false], "never one that is connected");
         assert_eq!(sessions.connected_sessions(), 1);
         Arc::clone(&sessions).set_connected(2, false);
-        assert_eq!(closing(&all), [true, true, false, true, true, false, false], "nor one that has just left");
+        assert_eq!(closing(&all), [true, true, false, true, true, false, false], "nor one that has just disconnected");
         assert_eq!((sessions.connected_sessions(), sessions.lock().len().1), (0, 3));
-        // One that is held is none of them until it is held no more.
+        // A held session does not count as unconnected until it is released.
         Arc::clone(&sessions).set_held(2, true);
         all.push(open(&sessions, ""));
         assert_eq!(closing(&all[2..]), [false, true, true, false, false, false]);
@@ -309,53 +320,53 @@ mod tests {
         Arc::clone(&sessions).set_connected(2, false);
         assert_eq!(closing(&all[2..]), [false, true, true, false, false, false]);
         Arc::clone(&sessions).set_held(2, false);
-        assert_eq!(closing(&all[2..]), [false, true, true, true, false, false], "nor one whose wait is over");
+        assert_eq!(closing(&all[2..]), [false, true, true, true, false, false], "nor one that was just released");
         drop(all);
         assert_eq!(sessions.lock().len(), (0, 0));
     }
 
     #[test]
-    fn zero_is_no_bound() {
-        let sessions = bounded(0, 0);
+    fn bound_of_zero_means_unlimited() {
+        let sessions = with_bounds(0, 0);
         let all: Vec<_> = (0..2000).map(|_| open(&sessions, "1.1.1.1")).collect();
         assert!(!closing(&all).contains(&true));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_is_not_connected_in_time_goes() {
-        let sessions = bounded(0, 0);
+    async fn unconnected_session_is_closed_after_connect_timeout() {
+        let sessions = with_bounds(0, 0);
         let all: Vec<_> = (0..4).map(|_| open(&sessions, "")).collect();
-        let pass = |seconds: u64| async move {
+        let sleep_secs = |seconds: u64| async move {
             tokio::time::sleep(Duration::from_millis(seconds * 1000 + 10)).await;
         };
         Arc::clone(&sessions).set_connected(1, true);
-        pass(5).await;
+        sleep_secs(5).await;
         Arc::clone(&sessions).set_held(2, true);
         Arc::clone(&sessions).set_held(1, true);
         Arc::clone(&sessions).set_held(1, false);
-        pass(5).await;
+        sleep_secs(5).await;
         assert_eq!(closing(&all), [true, false, false, true]);
         Arc::clone(&sessions).set_connected(1, false);
-        pass(5).await;
+        sleep_secs(5).await;
         assert_eq!(closing(&all), [true, false, false, true]);
-        pass(5).await;
-        assert_eq!(closing(&all), [true, true, false, true], "connect_timeout after it was left");
-        pass(20).await;
+        sleep_secs(5).await;
+        assert_eq!(closing(&all), [true, true, false, true], "connect_timeout after its disconnect");
+        sleep_secs(20).await;
         Arc::clone(&sessions).set_held(2, false);
-        pass(5).await;
-        assert_eq!(closing(&all), [true, true, false, true], "held for as long as whoever holds it wants");
-        pass(5).await;
-        assert_eq!(closing(&all), [true; 4], "connect_timeout after its wait");
+        sleep_secs(5).await;
+        assert_eq!(closing(&all), [true, true, false, true], "held without a limit");
+        sleep_secs(5).await;
+        assert_eq!(closing(&all), [true; 4], "connect_timeout after its release");
         let late = open(&sessions, "");
-        pass(10).await;
-        assert!(late.session().is_closing(), "the sweep begins again");
+        sleep_secs(10).await;
+        assert!(late.session().is_closing(), "the sweep is started again");
     }
 
     #[tokio::test]
-    async fn close_ends_all_and_waits_for_the_last() {
-        let sessions = bounded(1000, 100);
+    async fn close_closes_all_sessions_and_waits_for_connections() {
+        let sessions = with_bounds(1000, 100);
         let guard = sessions.open(None).expect("not shut");
-        let connection = sessions.connect();
+        let connection = sessions.add_connection();
         let mut close = std::pin::pin!(sessions.close());
         assert!((&mut close).now_or_never().is_none());
         assert!(guard.session().is_closing());

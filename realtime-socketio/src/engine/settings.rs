@@ -9,25 +9,28 @@ use realtime_http::TrustedProxies;
 pub(crate) struct EngineConfig {
     /// Path of the service (`/socket.io`).
     pub path: String,
-    /// Pings each 25 s, a sign of life within 60 s, 5 min without being read.
+    /// Times of the heartbeat: a ping each 25 s, a sign of life within 60 s, 5 min without being
+    /// read.
     pub heartbeat: Heartbeat,
-    /// Bounds of unconnected sessions; `connect_timeout` also limits the probe of a websocket, to 10 s at most.
+    /// Bounds of unconnected sessions; `connect_timeout` also limits the probe of a websocket, to
+    /// 10 s at most.
     pub bounds: Bounds,
-    /// Reverse proxies that are believed when they name a client's address.
+    /// Reverse proxies whose forwarded client addresses are trusted.
     pub proxies: TrustedProxies,
-    /// Bytes of one message: a websocket frame, an event with its attachments, and a whole POST (1 MiB).
+    /// The largest message, in bytes: a websocket frame, an event with its attachments, and a whole
+    /// POST (1 MiB).
     pub max_message: usize,
-    /// Attachments of one event (64).
+    /// The most attachments of one event (64).
     pub max_attachments: usize,
-    /// How long a client's answer to an ask is accepted (5 min); the caller may wait shorter.
+    /// The longest time until a client's answer to an ask (5 min); the caller may wait shorter.
     pub max_ask: Duration,
-    /// How long a client may take nothing while something waits (30 s).
+    /// The longest time without a read by the client while data waits for it (30 s).
     pub write_stall: Duration,
-    /// How much may be in flight to one client.
+    /// The most that may be in flight to one client.
     pub window: Window,
 }
 
-/// Bounds of sessions that are connected to no namespace; zero is no bound.
+/// Bounds of sessions that are connected to no namespace; zero means unlimited.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds {
     /// The provider's name, for the log.
@@ -36,46 +39,50 @@ pub(crate) struct Bounds {
     pub(crate) sessions: usize,
     /// Number of them from one address (100).
     pub(crate) sessions_per_address: usize,
-    /// How long a session may be unconnected (30 s).
+    /// The longest time that a session may be unconnected (30 s).
     pub(crate) connect_timeout: Duration,
 }
 
 /// Times of a session's heartbeat.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Heartbeat {
-    /// Between two pings.
+    /// The time between two pings.
     pub(crate) interval: Duration,
-    /// For a sign of life after a ping.
+    /// The time for a sign of life after a ping.
     pub(crate) timeout: Duration,
-    /// How long a client counts as alive while nothing is read from it.
+    /// The time for which a client counts as alive while nothing is read from it.
     pub(crate) busy: Duration,
 }
 
 /// Upper bound of these times, and engineioxide's own times: a year, which the clock can still add.
-pub(crate) const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+pub(crate) const MAX_DURATION: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
+/// Limits of a session's requests and websocket.
 #[derive(Clone, Copy)]
 pub(crate) struct Limits {
-    /// Bytes of one message on a websocket, and of one POST.
+    /// The largest message on a websocket, and the largest POST, in bytes.
     pub(crate) max_message: usize,
+    /// The longest time that a write may wait.
     pub(crate) write_stall: Duration,
-    /// For the probe of a websocket.
+    /// The time for the probe of a websocket.
     pub(crate) probe: Duration,
 }
 
-/// How much may lie in a socket's channel at once.
+/// The most that may be in a socket's channel at a time.
 ///
-/// Engine.IO takes a full channel for a dead client, so the window stays far below it
-/// (256 packets); one long-polling answer carries at most 127 packets, whatever the channel holds.
+/// Engine.IO takes a full channel for a dead client, so the window stays far below the channel's
+/// size (256 packets); one long-polling response carries at most 127 packets, whatever the channel
+/// holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Window {
-    /// Packets (64).
+    /// Number of packets (64).
     pub packets: usize,
-    /// Bytes (64 KiB); the last packet may exceed them.
+    /// Number of bytes (64 KiB); the last packet may exceed it.
     pub bytes: usize,
 }
 
-/// Size of Engine.IO's channel: twice the window, which a drain signal can race with, and room for pings and close packets.
+/// Size of Engine.IO's channel: twice the window, which a drain signal can race with, and room for
+/// pings and close packets.
 pub(crate) const CHANNEL_PACKETS: usize = 256;
 
 impl Default for Window {
@@ -84,5 +91,5 @@ impl Default for Window {
     }
 }
 
-/// Packets of a client that are read before the task yields.
-pub(crate) const TURN: usize = 32;
+/// Number of a client's packets that are read before the task yields.
+pub(crate) const YIELD_AFTER: usize = 32;

@@ -23,7 +23,7 @@ fn options(query: &str, auth: Option<Value>) -> Result<ConnectOptions, Refusal> 
 }
 
 #[test]
-fn wishes_are_read_from_auth_and_query() {
+fn options_are_read_from_auth_and_query() {
     let of = |rooms: &[&str], id: Option<&str>| ConnectOptions {
         rooms: rooms.iter().map(|room| (*room).to_owned()).collect(),
         last_event_id: id.map(str::to_owned),
@@ -35,7 +35,7 @@ fn wishes_are_read_from_auth_and_query() {
     assert_eq!(auth(json!(7)), ConnectOptions::default());
     let query = "EIO=4&room=a&channel[]=b&rooms=a&lastEventId=x";
     assert_eq!(options(query, None).unwrap(), of(&["a", "b"], Some("x")));
-    // What the client says at each attempt is newer than its address.
+    // `auth` is written for each attempt, so it is newer than the URL.
     assert_eq!(
         options(query, Some(json!({"room": "c", "lastEventId": "y"}))).unwrap(),
         of(&["a", "b", "c"], Some("y"))
@@ -48,7 +48,7 @@ fn wishes_are_read_from_auth_and_query() {
     }
 }
 
-/// A provider for one connection of each user.
+/// A provider with one connection per user.
 async fn provider() -> Arc<SocketIoProvider> {
     let limits = Limits::default().with_connections_per_user(1);
     let provider = SocketIoProvider::new(
@@ -58,10 +58,10 @@ async fn provider() -> Arc<SocketIoProvider> {
     Arc::new(provider)
 }
 
-/// What a client is told whose session is over.
+/// The body of the response to a client whose session is closed.
 const UNKNOWN: &str = r#"{"code":1,"message":"Session ID unknown"}"#;
 
-/// One session.
+/// One session on long polling.
 struct Polling {
     provider: Arc<SocketIoProvider>,
     uri: String,
@@ -73,15 +73,15 @@ impl Polling {
             Self { provider: Arc::clone(provider), uri: "/socket.io/?EIO=4&transport=polling".to_owned() };
         let open: Value = serde_json::from_str(polling.get().await.strip_prefix('0').unwrap()).unwrap();
         polling.uri += &format!("&sid={}", open["sid"].as_str().unwrap());
-        // Its first ping.
+        // The session's first ping.
         assert_eq!(polling.get().await, "2");
         polling
     }
 
-    /// A session that is connected as ann, and its connection.
+    /// Opens a session that is connected as ann, and returns the connection's id too.
     async fn connect(provider: &Arc<SocketIoProvider>) -> (Self, ConnectionId) {
         let polling = Self::open(provider).await;
-        polling.knock().await;
+        polling.send_connect().await;
         let mut answer = polling.get().await;
         while !answer.contains("connectionId") {
             answer = polling.get().await;
@@ -91,29 +91,29 @@ impl Polling {
         (polling, welcome[1]["connectionId"].as_str().unwrap().parse().unwrap())
     }
 
-    async fn knock(&self) {
+    async fn send_connect(&self) {
         self.post("40{\"user\":\"ann\"}").await;
     }
 
-    /// Goes on asking until the session ends.
-    fn keep_asking(self) {
+    /// Polls until the session ends.
+    fn keep_polling(self) {
         tokio::spawn(async move {
             while self.get().await != UNKNOWN {
-                // Answers pings, and there are none too many for others.
+                // Answers pings; a pong without a ping does no harm once the session is connected.
                 self.post("3").await;
             }
         });
     }
 
     async fn get(&self) -> String {
-        self.ask(Request::get(&self.uri), "").await
+        self.request(Request::get(&self.uri), "").await
     }
 
     async fn post(&self, packets: &'static str) {
-        assert_eq!(self.ask(Request::post(&self.uri), packets).await, "ok");
+        assert_eq!(self.request(Request::post(&self.uri), packets).await, "ok");
     }
 
-    async fn ask(&self, request: http::request::Builder, body: &'static str) -> String {
+    async fn request(&self, request: http::request::Builder, body: &'static str) -> String {
         let request: Request<Body> = request.body(body.into()).unwrap();
         let answer = self.provider.service().call(request).await.unwrap();
         String::from_utf8(answer.into_body().collect().await.unwrap().to_bytes().into()).unwrap()
@@ -121,62 +121,62 @@ impl Polling {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_connect_at_the_limit_is_held_for_connect_timeout() {
+async fn connect_at_user_limit_is_held_for_connect_timeout() {
     let provider = provider().await;
     let (inside, _) = Polling::connect(&provider).await;
-    inside.keep_asking();
+    inside.keep_polling();
     let late = Polling::open(&provider).await;
-    // Nearly all of the time that it has without a connection.
+    // Nearly all of its `connect_timeout`.
     tokio::time::sleep(Duration::from_secs(9)).await;
-    let begun = Instant::now();
-    late.knock().await;
+    let start = Instant::now();
+    late.send_connect().await;
     let answer = late.get().await;
     assert_eq!(answer.as_bytes(), [b"6\x1e", Cause::UserLimit.last_packets().unwrap()].concat());
     assert_eq!(late.get().await, UNKNOWN);
-    assert_eq!(begun.elapsed().as_secs(), 10);
+    assert_eq!(start.elapsed().as_secs(), 10);
     assert_eq!((provider.stats().connections, provider.stats().refused["user_limit"]), (1, 1));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_place_that_is_free_in_the_last_moment_is_taken() {
+async fn slot_freed_at_last_moment_goes_to_held_connect() {
     let provider = provider().await;
     let (inside, id) = Polling::connect(&provider).await;
-    inside.keep_asking();
+    inside.keep_polling();
     let late = Polling::open(&provider).await;
-    late.knock().await;
+    late.send_connect().await;
     tokio::time::sleep(Duration::from_millis(9_990)).await;
     provider.close(Target::connection(id), CloseReason::KICKED).await.unwrap();
     assert!(late.get().await.starts_with("40{"));
-    // It has connected, and stays.
+    // The client is connected, and stays so.
     tokio::time::sleep(Duration::from_secs(20)).await;
     assert_eq!((provider.stats().connections, provider.stats().refused.len()), (1, 0));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_asks_no_more_makes_room_within_two_seconds() {
-    // One whose GET waits, and one that has none.
-    for asks in [true, false] {
+async fn client_that_stops_polling_loses_its_slot_within_two_seconds() {
+    // One client whose GET waits, and one without a GET.
+    for polls in [true, false] {
         let provider = provider().await;
         let (inside, _) = Polling::connect(&provider).await;
-        if asks {
+        if polls {
             tokio::spawn(async move {
-                // It answers nothing, and does not ask again.
+                // The client does not answer, and sends no other GET.
                 assert_eq!(inside.get().await, "6");
             });
         }
         let late = Polling::open(&provider).await;
         tokio::time::sleep(Duration::from_secs(5)).await;
-        let begun = Instant::now();
-        late.knock().await;
-        assert!(late.get().await.starts_with("40{"), "{asks}");
-        assert_eq!(begun.elapsed(), realtime_core::spi::PROBE_TIMEOUT, "{asks}");
+        let start = Instant::now();
+        late.send_connect().await;
+        assert!(late.get().await.starts_with("40{"), "{polls}");
+        assert_eq!(start.elapsed(), realtime_core::spi::PROBE_TIMEOUT, "{polls}");
         let stats = provider.stats();
         assert_eq!((stats.connections, stats.closed[&4002], stats.refused.len()), (1, 1, 0));
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_asks_again_or_sends_something_stays() {
+async fn client_that_polls_or_posts_keeps_its_slot() {
     for sends in [true, false] {
         let provider = provider().await;
         let (inside, _) = Polling::connect(&provider).await;
@@ -188,41 +188,41 @@ async fn a_client_that_asks_again_or_sends_something_stays() {
                 }
             });
         } else {
-            inside.keep_asking();
+            inside.keep_polling();
         }
         for _ in 0..10 {
             let late = Polling::open(&provider).await;
-            late.knock().await;
+            late.send_connect().await;
             assert!(late.get().await.contains("user_limit"), "{sends}");
         }
         assert_eq!((provider.stats().connections, provider.stats().closed.len()), (1, 0), "{sends}");
     }
 }
 
-/// Its answer is a failure, so that it comes back at once.
+/// The response is an error, so that the client reconnects immediately.
 #[tokio::test(start_paused = true)]
-async fn a_client_that_comes_too_late_is_told_of_the_end() {
+async fn waiting_get_of_closed_session_gets_error() {
     let provider = provider().await;
     let (inside, _) = Polling::connect(&provider).await;
     let session = {
         let (_, sid) = inside.uri.rsplit_once('=').unwrap();
         provider.service().session(sid)
     };
-    let asking = tokio::spawn(async move { inside.get().await });
+    let polling = tokio::spawn(async move { inside.get().await });
     tokio::time::sleep(Duration::from_secs(1)).await;
     session.close_for(Cause::Heartbeat);
-    assert_eq!(asking.await.unwrap(), UNKNOWN);
+    assert_eq!(polling.await.unwrap(), UNKNOWN);
     assert_eq!(provider.stats().closed[&4002], 1);
 }
 
-/// As one whose `auth` function asks a token service first.
+/// Like a client whose `auth` function calls a token service first.
 #[tokio::test(start_paused = true)]
-async fn a_session_has_half_a_minute_for_its_connection() {
+async fn session_may_connect_after_29_seconds() {
     let provider = Arc::new(SocketIoProvider::new(SocketIoConfig::default()));
     provider.attach(Runtime::in_memory().with_authenticator(VisitorAuthenticator)).await.unwrap();
     let client = Polling::open(&provider).await;
     tokio::time::sleep(Duration::from_secs(29)).await;
-    client.knock().await;
+    client.send_connect().await;
     while !client.get().await.contains("40{\"sid\"") {}
     assert_eq!(provider.stats().connections, 1);
 }

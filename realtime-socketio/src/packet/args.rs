@@ -10,8 +10,8 @@ use crate::packet::rewrite;
 
 /// Arguments of a client's event or answer.
 ///
-/// No argument is `null`, one is itself, several are one array. In the JSON an attachment is `{"_placeholder":true,"num":N}` with
-/// its index, as on the wire.
+/// No argument is represented as `null`, one as itself, several as one array. In the JSON an
+/// attachment is `{"_placeholder":true,"num":N}` with its index, as on the wire.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Arguments {
     /// JSON text: well-formed, of any depth, without lone surrogates.
@@ -23,15 +23,17 @@ pub(crate) struct Arguments {
 /// Failure to read a packet.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Unreadable {
-    /// The packet has an id that no answer can carry; the client is told, and the session goes on.
+    /// The packet has an id that no answer can carry; the client gets an error, and the session
+    /// stays open.
     #[error("the ack id is larger than {}", i64::MAX)]
     AckId,
-    /// The packet is not one of Socket.IO.
+    /// The packet is not a packet of Socket.IO.
     #[error("malformed packet: {0}")]
     Malformed(&'static str),
 }
 
-/// Reads `["name", argument, …]`, behind what [`rewrite`] has put before the name.
+/// Parses `["name", argument, …]`, with the element that [`rewrite`] may have inserted before the
+/// name.
 pub(crate) fn read_event(value: Value) -> Result<(String, Arguments), Unreadable> {
     let (text, attachments) = parts(value)?;
     let text = replace_lone_surrogates(&text);
@@ -41,7 +43,7 @@ pub(crate) fn read_event(value: Value) -> Result<(String, Arguments), Unreadable
         name = items.next().ok_or(Unreadable::Malformed("an event without a name"))?.get();
     }
     let name = match name.as_bytes() {
-        // Only where it was put in the place of the id.
+        // `rewrite` inserts `null` when it removes an invalid id.
         b"null" => return Err(Unreadable::AckId),
         [b'-' | b'0'..=b'9', ..] => name.to_owned(),
         _ => serde_json::from_str(name).map_err(|_| Unreadable::Malformed("a name that is no string"))?,
@@ -49,7 +51,7 @@ pub(crate) fn read_event(value: Value) -> Result<(String, Arguments), Unreadable
     Ok((name, Arguments { json: join(items.collect()), attachments }))
 }
 
-/// Reads `[argument, …]`.
+/// Parses `[argument, …]`.
 pub(crate) fn read_ack(value: Value) -> Result<Arguments, Unreadable> {
     let (text, attachments) = parts(value)?;
     let text = replace_lone_surrogates(&text);
@@ -57,16 +59,17 @@ pub(crate) fn read_ack(value: Value) -> Result<Arguments, Unreadable> {
 }
 
 impl Arguments {
-    /// Checks the nesting depth, and that every placeholder has its attachment: passed on, one without would end its receivers'
-    /// connections.
+    /// Checks the nesting depth, and that every placeholder has its attachment: a placeholder
+    /// without one would end the connections of the clients that receive the event.
     pub(crate) fn check(&self, max_depth: usize) -> Result<(), HandlerError> {
         check_depth(&self.json, max_depth)?;
         if self.attachments.is_empty() {
             return Ok(());
         }
         let invalid = |message: &'static str| HandlerError::new("invalid_payload", message);
-        // Deeper than serde_json goes, where the configuration would allow it.
-        let json = serde_json::from_slice(&self.json).map_err(|_| invalid("the packet cannot be read"))?;
+        // An error here means nesting deeper than serde_json's limit, where the configuration
+        // allows more.
+        let json = serde_json::from_slice(&self.json).map_err(|_| invalid("the packet could not be read"))?;
         if placeholders_fit(&json, self.attachments.len()) {
             Ok(())
         } else {
@@ -108,7 +111,8 @@ fn items(text: &str) -> Result<Vec<&RawValue>, Unreadable> {
     serde_json::from_str(text).map_err(|_| Unreadable::Malformed("not a list"))
 }
 
-/// Joins arguments into one value. Copies, so that a waiting event does not keep the read buffer alive.
+/// Joins arguments into one value. Copies them, so that a waiting event does not keep the read
+/// buffer alive.
 fn join(items: Vec<&RawValue>) -> Bytes {
     match items.as_slice() {
         [] => Bytes::from_static(b"null"),
@@ -137,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn none_is_null_one_is_itself_several_are_an_array() {
+    fn arguments_are_joined_into_one_value() {
         for (text, json) in [
             (r#"["a"]"#, "null"),
             (r#"[ "a" , {"x": [1]} ]"#, r#"{"x": [1]}"#),
@@ -152,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn attachments_stay_beside_the_text() {
+    fn attachments_are_kept_separately() {
         let text = r#"["up",{"_placeholder":true,"num":1},{"in":{"_placeholder":true,"num":0}}]"#;
         let (_, arguments) = read_event(value(text, &[b"zero", b"one"])).unwrap();
         assert_eq!(arguments.json, text.replacen(r#""up","#, "", 1));
@@ -160,12 +164,12 @@ mod tests {
     }
 
     #[test]
-    fn a_placeholder_names_an_attachment_there_is() {
+    fn placeholder_without_attachment_is_an_error() {
         for num in ["2", "-1", "0.5", "\"0\"", "null"] {
             let text = format!(r#"["up",[{{"a":{{"_placeholder":true,"num":{num}}}}}]]"#);
             let checked = |attachments: &[&'static [u8]]| read_ack(value(&text, attachments)).unwrap().check(64);
             assert_eq!(checked(&[b"zero", b"one"]).unwrap_err().code(), "invalid_payload", "{num}");
-            // Without attachments nobody takes it for a placeholder.
+            // In a packet without attachments it is an ordinary object.
             assert!(checked(&[]).is_ok(), "{num}");
         }
         let checked = |text: &str| read_ack(value(text, &[b"zero"])).unwrap().check(1000);
@@ -177,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn names_may_be_escaped() {
+    fn event_name_may_be_escaped_or_a_number() {
         for (name, read) in [(r#""\u00e4\n""#, "ä\n"), (r#""\ud83d""#, "\u{fffd}"), ("7", "7"), ("\"\"", "")] {
             assert_eq!(read_event(value(&format!(r#"["",{name},1]"#), &[])).unwrap().0, read);
         }
@@ -191,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_list_with_a_name_is_an_error() {
+    fn event_without_a_list_or_name_is_an_error() {
         for text in ["", "{}", "[]", "[true]", "[\"a\"", "[\"a\",]", "[\"a\",nul]", "[\"a\"]x"] {
             assert!(read_event(value(text, &[])).is_err(), "{text}");
         }

@@ -6,21 +6,22 @@ use realtime_core::spi::one_line_json;
 use socketioxide_core::packet::Packet;
 use socketioxide_core::{Str, Value};
 
-/// One value of a packet: JSON text as it is, or bytes that travel as an attachment.
+/// One value of a packet: JSON text, unchanged, or bytes that are sent as an attachment.
 #[derive(Clone, Debug)]
 pub(crate) enum Part<'a> {
-    /// One JSON value, serialised.
-    Json(&'a str),
+    /// JSON text with placeholders for these bytes, numbered from zero; only as the first part with
+    /// bytes.
+    Attached(&'a str, &'a [Bytes]),
     /// Any bytes.
     Binary(Bytes),
-    /// JSON text with placeholders for these bytes, numbered from zero; only as the first part with bytes.
-    Attached(&'a str, &'a [Bytes]),
+    /// One JSON value, serialised.
+    Json(&'a str),
 }
 
 /// Packet of the main namespace, encoded once for all its receivers; a clone shares the bytes.
 ///
-/// It holds the packet's JSON array. socketioxide prepends the packet type and the ack id, which costs one copy of the text for
-/// each receiver and no serialisation.
+/// The text is the packet's JSON array. socketioxide prepends the packet type and the ack id, which
+/// costs one copy of the text for each receiver and no serialisation.
 #[derive(Clone, Debug)]
 pub(crate) struct Encoded {
     text: Str,
@@ -30,7 +31,8 @@ pub(crate) struct Encoded {
 }
 
 impl Encoded {
-    /// Encodes an event: its name, its arguments, and the cursor, if there is one, as the last argument.
+    /// Encodes an event: its name, its arguments, and the cursor, if there is one, as the last
+    /// argument.
     pub(crate) fn event(name: &str, arguments: &[Part<'_>], cursor: Option<&str>) -> Self {
         let mut text = String::with_capacity(text_len(arguments) + name.len() + cursor.map_or(0, str::len) + 16);
         text.push('[');
@@ -53,7 +55,7 @@ impl Encoded {
         Self::new(text, attachments, Some(id))
     }
 
-    /// Returns the bytes that one receiver takes: text and attachments.
+    /// Returns the number of bytes for one receiver: text and attachments.
     pub(crate) fn len(&self) -> usize {
         self.len
     }
@@ -63,7 +65,7 @@ impl Encoded {
         self.text.as_str()
     }
 
-    /// Returns the packet as socketioxide takes it.
+    /// Returns the packet for socketioxide.
     pub(crate) fn packet(&self) -> Packet {
         let value = Value::Str(self.text.clone(), self.attachments.clone());
         match self.ack {
@@ -116,13 +118,13 @@ fn push_parts(text: &mut String, parts: &[Part<'_>], comma_first: bool) -> VecDe
 fn push_json(text: &mut String, json: &str) {
     match one_line_json(json.as_bytes()) {
         Cow::Borrowed(_) => text.push_str(json),
-        // Escapes keep it UTF-8.
+        // Escaping keeps the text UTF-8.
         Cow::Owned(escaped) => text.push_str(std::str::from_utf8(&escaped).unwrap_or("null")),
     }
 }
 
 fn push_string(text: &mut String, string: &str) {
-    // Names and cursors, nearly always, have nothing to escape.
+    // Names and cursors rarely have anything to escape.
     if string.bytes().all(|byte| byte >= b' ' && byte != b'"' && byte != b'\\') {
         text.push('"');
         text.push_str(string);
@@ -138,7 +140,7 @@ mod tests {
     use socketioxide_core::packet::PacketData;
 
     #[test]
-    fn an_event_is_name_arguments_cursor() {
+    fn event_is_name_arguments_and_cursor() {
         let event = Encoded::event("a\"b", &[Part::Json("{\"x\":1}"), Part::Json("2")], Some("c-1"));
         assert_eq!(event.text(), r#"["a\"b",{"x":1},2,"c-1"]"#);
         assert_eq!(event.len(), event.text().len());
@@ -159,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_escaped_as_json_strings() {
+    fn event_names_are_escaped_as_json_strings() {
         for name in ["", " ", "plain", "ü😀", "a\"b", "\\", "\n", "\u{1f}", "\u{7f}"] {
             let text = Encoded::event(name, &[], None).text().to_owned();
             assert_eq!(text, serde_json::json!([name]).to_string());
@@ -167,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn line_ends_of_unicode_are_escaped() {
+    fn unicode_line_separators_are_escaped() {
         let json = "\"a\u{2028}\u{2029}\u{85}\"";
         let escaped = r#""a\u2028\u2029\u0085""#;
         assert_eq!(Encoded::event("n", &[Part::Json(json)], None).text(), format!(r#"["n",{escaped}]"#));
@@ -176,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn an_ack_keeps_the_clients_id() {
+    fn ack_has_the_clients_id() {
         assert_eq!(Encoded::ack(7, &[]).text(), "[]");
         let ack = Encoded::ack(7, &[Part::Json("1"), Part::Json("2")]);
         assert_eq!(ack.text(), "[1,2]");

@@ -1,4 +1,5 @@
-//! Packet that connects a session to the entry namespace, and its answer, which is hidden from the client.
+//! Packet that connects a session to the entry namespace, and the answer to it, which is hidden
+//! from the client.
 
 use bytes::Bytes;
 
@@ -10,17 +11,19 @@ pub(crate) const NAME: &str = "/.session";
 pub(crate) const ENTER: &str = "40/.session";
 /// The same packet as a client's frame, masked with zeros.
 pub(crate) const ENTER_FRAME: [u8; 17] = *b"\x81\x8b\x00\x00\x00\x0040/.session";
-/// First bytes of its answer.
+/// First bytes of the answer.
 const ANSWER: &[u8] = b"40/.session,";
 
-/// Returns the packets of a long-polling response without the entry namespace's answer, or none when it is not among them.
+/// Returns the packets of a long-polling response without the entry namespace's answer, or none
+/// when the response does not contain that answer.
 pub(crate) fn without_answer(packets: &[u8]) -> Option<Bytes> {
     let all = packets.split(|byte| *byte == SEPARATOR);
     let others: Vec<_> = all.clone().filter(|packet| !packet.starts_with(ANSWER)).collect();
     (others.len() < all.count()).then(|| others.join(&SEPARATOR).into())
 }
 
-/// Returns the start and the end of the entry namespace's answer among these whole frames.
+/// Returns the start and the end of the entry namespace's answer among these frames, if it is
+/// complete.
 pub(crate) fn find_answer(frames: &[u8]) -> Option<(usize, usize)> {
     let mut at = 0;
     while let [first, len @ 0..=125, rest @ ..] = &frames[at..] {
@@ -30,7 +33,7 @@ pub(crate) fn find_answer(frames: &[u8]) -> Option<(usize, usize)> {
         }
         at = end.min(frames.len());
     }
-    // Longer frames are written later than this one, which is among the first three.
+    // Longer frames are written after the answer, which is among the first three.
     None
 }
 
@@ -39,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn its_answer_is_taken_out_of_what_is_polled() {
+    fn entry_answer_is_removed_from_polling_response() {
         let answer = "40/.session,{\"sid\":\"x\"}";
         for (before, after) in [("2", "40{}"), ("2", ""), ("", "42[]"), ("", "")] {
             let parts = |parts: &[&str]| {
@@ -52,7 +55,7 @@ mod tests {
     }
 
     #[test]
-    fn its_answer_is_found_among_frames() {
+    fn entry_answer_is_found_among_frames() {
         let answer = b"\x81\x1740/.session,{\"sid\":\"x\"}";
         let frames = [b"\x81\x012", &answer[..], b"\x82\x03abc"].concat();
         assert_eq!(find_answer(&frames), Some((3, 3 + answer.len())));
@@ -63,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn the_frame_is_the_packet() {
+    fn enter_frame_contains_the_enter_packet() {
         assert_eq!(&ENTER_FRAME[6..], ENTER.as_bytes());
         assert_eq!(usize::from(ENTER_FRAME[1] & 0x7f), ENTER.len());
         assert_eq!(&ENTER[2..], NAME);

@@ -1,32 +1,34 @@
 use crate::packet::frame::Header;
 use crate::packet::rewrite::{self, MAX_GROWTH, Rewrite};
 
-/// Bytes that are held back until it is known whether a packet is rewritten; more are left unchanged.
+/// Number of bytes that are held back until it is known whether a packet is rewritten; a longer
+/// start is left unchanged.
 const MAX_HELD: usize = 16 * 1024;
 
-/// Rewriter of the text packets among the frames of a client's websocket (RFC 6455 §5.2), wherever frames and reads are cut.
+/// Rewriter of the text packets among the frames of a client's websocket (RFC 6455 §5.2), however
+/// they are split into frames and reads.
 ///
-/// A rewritten packet starts with a frame of its own, followed by the rest of the frame that it was in.
+/// A rewritten packet starts with a frame of its own, followed by the rest of the client's frame.
 ///
-/// The size of a message is checked here, as the client has sent it. One that is too large is replaced by the header of a frame
-/// that every reader refuses.
+/// The size of a message is checked here, as the client has sent it. A message that is too large is
+/// replaced by the header of a frame that every reader rejects.
 pub(crate) struct FrameRewriter {
     /// Upper bound of a message, in bytes.
     max: u64,
-    /// Payload bytes of the present message, over all its frames so far.
+    /// Payload bytes of the current message, over all its frames so far.
     message: u64,
-    /// Set once a message was too large: nothing comes after it.
-    over: bool,
+    /// Set once a message was too large: nothing is passed on after it.
+    is_too_large: bool,
     /// Bytes from the start of a frame on, too few to decide.
     held: Vec<u8>,
-    /// Payload bytes of the present frame that are still to come.
+    /// Payload bytes of the current frame that are still missing.
     left: u64,
 }
 
 /// Decision on the start of a text message.
-enum Text {
-    Replaced(Replaced),
+enum Decision {
     Incomplete,
+    Replaced(Replaced),
     Unchanged,
 }
 
@@ -34,7 +36,8 @@ struct Replaced {
     /// Replacement of the first frames.
     frames: Vec<u8>,
     /// Number of bytes that are replaced, without the rest of the last frame's payload.
-    of: usize,
+    replaced_len: usize,
+    /// Number of bytes in that rest.
     left: u64,
     /// Payload bytes of the message up to the end of the last replaced frame.
     message: u64,
@@ -47,23 +50,24 @@ impl Default for FrameRewriter {
 }
 
 impl FrameRewriter {
-    /// Creates a rewriter for messages up to so many bytes.
+    /// Creates a rewriter for messages of up to `max` bytes.
     pub(crate) fn new(max: usize) -> Self {
-        Self { max: max as u64, message: 0, over: false, held: Vec::new(), left: 0 }
+        Self { max: max as u64, message: 0, is_too_large: false, held: Vec::new(), left: 0 }
     }
 
-    /// Returns what replaces these bytes, or none if they stay. The replacement may be longer, shorter, or empty as yet.
+    /// Returns the replacement of these bytes, or none if they are unchanged. The replacement may
+    /// be longer, shorter, or still empty.
     pub(crate) fn feed(&mut self, bytes: &[u8]) -> Option<Vec<u8>> {
         let joined = (!self.held.is_empty()).then(|| [&std::mem::take(&mut self.held), bytes].concat());
         let all = joined.as_deref().unwrap_or(bytes);
         let mut out = Vec::new();
-        if self.over {
+        if self.is_too_large {
             return Some(out);
         }
         let (mut at, mut copied) = (0, 0);
         while at < all.len() {
             if self.left > 0 {
-                // The bytes fit into memory, so their number fits into usize.
+                // The bytes are in memory, so their number fits into usize.
                 let skip = self.left.min((all.len() - at) as u64);
                 self.left -= skip;
                 at += skip as usize;
@@ -74,22 +78,27 @@ impl FrameRewriter {
             let message = header.message_after(self.message);
             if message > self.max {
                 out.extend_from_slice(&all[copied..at]);
-                header.push_header(header.first, header.payload.max(refused_by(self.max)), header.key, &mut out);
-                self.over = true;
+                header.push_header(
+                    header.first,
+                    header.payload.max(min_refused_payload(self.max)),
+                    header.key,
+                    &mut out,
+                );
+                self.is_too_large = true;
                 return Some(out);
             }
-            let text = if header.opcode() == 1 { begin(rest, self.max) } else { Text::Unchanged };
-            match text {
-                Text::Incomplete if rest.len() <= MAX_HELD => break,
-                Text::Incomplete | Text::Unchanged => {
+            let decision = if header.opcode() == 1 { decide(rest, self.max) } else { Decision::Unchanged };
+            match decision {
+                Decision::Incomplete if rest.len() <= MAX_HELD => break,
+                Decision::Incomplete | Decision::Unchanged => {
                     at += header.len;
                     self.left = header.payload;
                     self.message = message;
                 }
-                Text::Replaced(rewritten) => {
+                Decision::Replaced(rewritten) => {
                     out.extend_from_slice(&all[copied..at]);
                     out.extend_from_slice(&rewritten.frames);
-                    at += rewritten.of;
+                    at += rewritten.replaced_len;
                     copied = at;
                     (self.left, self.message) = (rewritten.left, rewritten.message);
                 }
@@ -104,64 +113,67 @@ impl FrameRewriter {
     }
 }
 
-/// Number of frames at the start of a message that are read to decide; in more it is not rewritten. They are read again with each
-/// frame, so that a client that sends one byte in each could keep a core busy.
+/// Number of frames at the start of a message that are read to decide; a message that needs more is
+/// not rewritten. They are read again with each frame, so that a client that sends one byte in each
+/// could keep a core busy.
 const MAX_FRAMES: usize = 16;
 
-/// Returns the smallest payload that is refused where messages up to so many bytes are accepted, and rewritten ones.
-pub(crate) fn refused_by(max: u64) -> u64 {
+/// Returns the smallest payload that is rejected where messages of up to `max` bytes are accepted,
+/// before they are rewritten.
+pub(crate) fn min_refused_payload(max: u64) -> u64 {
     max.saturating_add(MAX_GROWTH as u64 + 1)
 }
 
 /// Decides on the text message that starts with these frames.
-fn begin(frames: &[u8], max: u64) -> Text {
-    let (mut at, mut packet, mut between) = (0, Vec::new(), Vec::new());
+fn decide(frames: &[u8], max: u64) -> Decision {
+    // Control frames between the fragments are written before the replacement.
+    let (mut at, mut packet, mut control) = (0, Vec::new(), Vec::new());
     let mut opening = None;
     let (mut seen, mut message) = (0, 0);
     loop {
-        let Some(header) = Header::read(&frames[at..]) else { return Text::Incomplete };
+        let Some(header) = Header::read(&frames[at..]) else { return Decision::Incomplete };
         seen += 1;
         if seen > MAX_FRAMES {
-            return Text::Unchanged;
+            return Decision::Unchanged;
         }
         let rest = &frames[at + header.len..];
-        let here = usize::try_from(header.payload).map_or(rest.len(), |payload| payload.min(rest.len()));
-        let is_whole = here as u64 == header.payload;
+        let available = usize::try_from(header.payload).map_or(rest.len(), |payload| payload.min(rest.len()));
+        let is_complete = available as u64 == header.payload;
         if opening.is_some() && header.opcode() >= 8 {
-            // Control frames come between the fragments of a message.
-            if !is_whole {
-                return Text::Incomplete;
+            if !is_complete {
+                return Decision::Incomplete;
             }
-            between.extend_from_slice(&frames[at..at + header.len + here]);
-            at += header.len + here;
+            control.extend_from_slice(&frames[at..at + header.len + available]);
+            at += header.len + available;
             continue;
         }
         if opening.is_some() && header.opcode() != 0 {
-            return Text::Unchanged;
+            return Decision::Unchanged;
         }
         message = header.message_after(message);
         if message > max {
-            return Text::Unchanged;
+            return Decision::Unchanged;
         }
         let first = *opening.get_or_insert(header.first);
-        let taken = here.min(MAX_HELD);
+        let taken = available.min(MAX_HELD);
         let payload = rest[..taken].iter().zip(header.key.iter().cycle()).map(|(byte, key)| byte ^ key);
         packet.extend(payload);
-        match rewrite::read(&packet) {
-            Rewrite::Replaced(of, mut rewritten) => {
-                rewritten.extend_from_slice(&packet[of..]);
+        match rewrite::decide(&packet) {
+            Rewrite::Replaced(replaced_len, mut rewritten) => {
+                rewritten.extend_from_slice(&packet[replaced_len..]);
                 let left = header.payload - taken as u64;
-                let mut out = between;
+                let mut out = control;
                 let last = if left == 0 { header.first & 0x80 } else { 0 };
                 header.push_frame(last | (first & 0x7f), &rewritten, &mut out);
                 if left > 0 {
                     header.push_rest(taken, left, &mut out);
                 }
-                return Text::Replaced(Replaced { frames: out, of: at + header.len + taken, left, message });
+                let replaced_len = at + header.len + taken;
+                return Decision::Replaced(Replaced { frames: out, replaced_len, left, message });
             }
-            Rewrite::Incomplete if !is_whole => return Text::Incomplete,
-            Rewrite::Incomplete if header.first & 0x80 == 0 => at += header.len + here,
-            Rewrite::Incomplete | Rewrite::Unchanged => return Text::Unchanged,
+            Rewrite::Incomplete if !is_complete => return Decision::Incomplete,
+            Rewrite::Incomplete if header.first & 0x80 == 0 => at += header.len + available,
+            Rewrite::Incomplete | Rewrite::Unchanged => return Decision::Unchanged,
         }
     }
 }
@@ -178,7 +190,7 @@ mod tests {
         bytes
     }
 
-    /// The messages in these frames: their opcode and payload.
+    /// Returns the messages in these frames: their opcode and payload.
     fn messages(mut frames: &[u8]) -> Vec<(u8, String)> {
         let (mut all, mut open): (Vec<_>, Option<(u8, Vec<u8>)>) = (Vec::new(), None);
         while !frames.is_empty() {
@@ -206,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn packets_are_mended_wherever_the_wire_is_cut() {
+    fn packets_are_rewritten_at_any_split_of_reads() {
         let long = format!("42[\"\\u00e4\",\"{}\"]", "x".repeat(300));
         let key = [0x34, 0x5b, 0, 0xff];
         let bytes = [
@@ -245,34 +257,35 @@ mod tests {
         };
         assert_eq!(messages(&fed(&mut [&bytes[..]].into_iter())), expected);
         assert_eq!(messages(&fed(&mut bytes.chunks(1))), expected, "a byte at a time");
-        for cut in 0..bytes.len() {
-            assert_eq!(messages(&fed(&mut [&bytes[..cut], &bytes[cut..]].into_iter())), expected, "{cut}");
+        for split in 0..bytes.len() {
+            assert_eq!(messages(&fed(&mut [&bytes[..split], &bytes[split..]].into_iter())), expected, "{split}");
         }
     }
 
-    /// What is handed on where a message may have so many bytes, whatever the cuts.
+    /// Returns the bytes that are passed on with this limit for a message, and checks them at each
+    /// split of the reads.
     fn limited(max: usize, bytes: &[u8]) -> Vec<u8> {
         let whole = FrameRewriter::new(max).feed(bytes).unwrap_or_else(|| bytes.to_vec());
-        for cut in 0..bytes.len() {
+        for split in 0..bytes.len() {
             let mut rewriter = FrameRewriter::new(max);
-            let parts = [&bytes[..cut], &bytes[cut..]];
+            let parts = [&bytes[..split], &bytes[split..]];
             let out: Vec<u8> =
                 parts.iter().flat_map(|part| rewriter.feed(part).unwrap_or_else(|| part.to_vec())).collect();
-            // A packet whose frame is cut may be rewritten in more pieces.
-            assert!(out.len() >= whole.len(), "{cut}");
-            assert!(out.ends_with(&whole[whole.len() - 4..]), "{cut}");
+            // A packet whose frame is split may be rewritten in more pieces.
+            assert!(out.len() >= whole.len(), "{split}");
+            assert!(out.ends_with(&whole[whole.len() - 4..]), "{split}");
         }
         whole
     }
 
     #[test]
-    fn a_message_is_measured_as_it_came() {
+    fn message_size_is_checked_before_rewriting() {
         let key = [1, 2, 3, 4];
         let rewritten = |max| limited(max, &[frame(0x81, b"42[7]", key), frame(0x81, b"3", key)].concat());
         assert_eq!(messages(&rewritten(5)), [(1, "42[\"\",7]".to_owned()), (1, "3".to_owned())]);
-        // Of one that is too large a header is left.
+        // A message that is too large is replaced by a header.
         let over = Header::read(&rewritten(4)).unwrap();
-        assert_eq!((over.first, over.payload), (0x81, refused_by(4)));
+        assert_eq!((over.first, over.payload), (0x81, min_refused_payload(4)));
         for last in [b"42[\"\\u0061".as_slice(), b"42[\"aaaaaaaaa"] {
             let fragments = [
                 frame(0x82, b"12345", key),
@@ -286,14 +299,14 @@ mod tests {
             assert_eq!(whole.len(), 4, "{whole:?}");
             let out = limited(last.len() + 5, &fragments.concat());
             let over = Header::read(&out[out.len() - 8..]).unwrap();
-            assert_eq!((over.first, over.payload), (0x80, refused_by(last.len() as u64 + 5)));
+            assert_eq!((over.first, over.payload), (0x80, min_refused_payload(last.len() as u64 + 5)));
         }
         let huge = [&[0x81, 0x80 | 127][..], &[0xff; 8], &key, b"42[7]"].concat();
         assert_eq!(FrameRewriter::new(10).feed(&huge).unwrap(), huge[..14]);
     }
 
     #[test]
-    fn what_needs_no_rewriting_is_not_copied() {
+    fn unchanged_frames_are_not_copied() {
         let mut rewriter = FrameRewriter::default();
         let plain = [frame(0x81, b"42[\"a\",1]", [1; 4]), frame(0x81, b"3", [2; 4])].concat();
         assert_eq!(rewriter.feed(&plain), None);
@@ -302,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn little_is_held_back_whatever_comes() {
+    fn held_back_bytes_are_bounded() {
         let mut rewriter = FrameRewriter::default();
         let mut passed = rewriter.feed(&frame(0x01, b"42", [0; 4])).unwrap().len();
         for _ in 0..10_000 {
@@ -310,16 +323,17 @@ mod tests {
             passed += rewriter.feed(&piece).map_or(piece.len(), |out| out.len());
             assert!(rewriter.held.len() <= MAX_HELD + piece.len());
         }
-        assert!(passed > 10_000, "what is too much goes on as it is");
+        assert!(passed > 10_000, "frames beyond the bound are passed on unchanged");
         let huge = [&[0x81, 0x80 | 127][..], &[0xff; 8], &[0; 4], b"42[7"].concat();
         let out = FrameRewriter::default().feed(&huge).unwrap();
         let rest = Header::read(&out[6 + b"42[\"\",7".len()..]).unwrap();
         assert_eq!((rest.first, rest.payload), (0x80, u64::MAX - 4));
     }
 
-    /// What is held is read anew with each frame, so that it has to stay small in frames too.
+    /// The held bytes are read again with each frame, so that the number of held frames has to stay
+    /// small too.
     #[test]
-    fn a_message_in_very_many_frames_is_handed_on_as_it_is() {
+    fn message_in_many_frames_is_passed_on_unchanged() {
         let text = format!("42/{},[\"x\"]", "a".repeat(2000));
         let last = text.len() - 1;
         let mut rewriter = FrameRewriter::default();

@@ -1,26 +1,28 @@
-/// Upper bound of the name of a namespace that a client may connect to, in bytes, its slash included.
+/// Upper bound of the name of a namespace that a client may connect to, in bytes, its slash
+/// included.
 pub(crate) const MAX_NAMESPACE: usize = 256;
 
-/// Type of one packet of Engine.IO, as far as it matters before Socket.IO reads it.
+/// Type of one packet of Engine.IO, as far as the admission of packets needs it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Head {
-    /// Socket.IO's CONNECT: from a client the request, from the server its acceptance.
+    /// Socket.IO's CONNECT: from a client the request, from the server the acceptance.
     Connect(Namespace),
-    /// Socket.IO's CONNECT of a namespace whose name is too long.
+    /// Socket.IO's CONNECT to a namespace whose name is too long.
     NameTooLong,
     /// Socket.IO's DISCONNECT.
-    Leave(Namespace),
+    Disconnect(Namespace),
     Other,
     Ping,
     Pong,
     /// Socket.IO's CONNECT_ERROR.
-    Refuse(Namespace),
+    ConnectError(Namespace),
 }
 
 /// The name of a namespace; none for the main one.
 pub(crate) type Namespace = Option<Box<[u8]>>;
 
-/// Parser of the head of one text packet, which may come in pieces: the types of Engine.IO and Socket.IO and the namespace.
+/// Parser of the head of one text packet, which may arrive in pieces: the types of Engine.IO and
+/// Socket.IO and the namespace.
 #[derive(Default)]
 pub(crate) struct HeadScan {
     /// Number of bytes read.
@@ -28,18 +30,20 @@ pub(crate) struct HeadScan {
     /// Packet type of Socket.IO.
     kind: u8,
     name: Vec<u8>,
-    told: bool,
+    /// Set once the head was returned.
+    returned: bool,
 }
 
 impl HeadScan {
-    /// Reads the packet's next bytes. Returns the head once it is known, with the number of bytes read for it.
+    /// Reads the packet's next bytes. Returns the head once it is known, with the number of bytes
+    /// read for it.
     pub(crate) fn feed(&mut self, bytes: impl IntoIterator<Item = u8>) -> Option<(usize, Head)> {
-        if self.told {
+        if self.returned {
             return None;
         }
         for (before, byte) in bytes.into_iter().enumerate() {
             if let Some(head) = self.push(byte) {
-                self.told = true;
+                self.returned = true;
                 return Some((before + 1, head));
             }
         }
@@ -54,7 +58,7 @@ impl HeadScan {
     /// Ends the packet. Returns its head, unless it was returned before; the next packet starts.
     pub(crate) fn end(&mut self) -> Option<Head> {
         let scan = std::mem::take(self);
-        (!scan.told).then(|| if scan.kind == 0 { Head::Other } else { scan.head() })
+        (!scan.returned).then(|| if scan.kind == 0 { Head::Other } else { scan.head() })
     }
 
     fn push(&mut self, byte: u8) -> Option<Head> {
@@ -82,12 +86,12 @@ impl HeadScan {
     }
 
     fn head(&self) -> Head {
-        // `/` is the main namespace too.
+        // `/` also names the main namespace.
         let namespace = (self.name.len() > 1).then(|| self.name.as_slice().into());
         match self.kind {
             b'0' => Head::Connect(namespace),
-            b'1' => Head::Leave(namespace),
-            _ => Head::Refuse(namespace),
+            b'1' => Head::Disconnect(namespace),
+            _ => Head::ConnectError(namespace),
         }
     }
 }
@@ -101,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn the_head_is_the_same_wherever_it_is_cut() {
+    fn head_is_parsed_at_any_split() {
         let cases = [
             ("40", Head::Connect(None)),
             ("40{\"token\":\"/\"}", Head::Connect(None)),
@@ -110,10 +114,10 @@ mod tests {
             ("40/own", Head::Connect(named("/own"))),
             ("40/own,", Head::Connect(named("/own"))),
             ("40/own?a=1,{\"a\":1,\"b\":2}", Head::Connect(named("/own?a=1"))),
-            ("41", Head::Leave(None)),
-            ("41/own,", Head::Leave(named("/own"))),
-            ("44{\"message\":\"no\"}", Head::Refuse(None)),
-            ("44/own,{}", Head::Refuse(named("/own"))),
+            ("41", Head::Disconnect(None)),
+            ("41/own,", Head::Disconnect(named("/own"))),
+            ("44{\"message\":\"no\"}", Head::ConnectError(None)),
+            ("44/own,{}", Head::ConnectError(named("/own"))),
             ("42[\"a\"]", Head::Other),
             ("42/own,[\"40\"]", Head::Other),
             ("4", Head::Other),
@@ -123,21 +127,21 @@ mod tests {
             ("3", Head::Pong),
         ];
         for (packet, head) in cases {
-            for cut in 0..=packet.len() {
+            for split in 0..=packet.len() {
                 let mut scan = HeadScan::default();
-                let (first, rest) = packet.as_bytes().split_at(cut);
+                let (first, rest) = packet.as_bytes().split_at(split);
                 let fed: Vec<_> =
                     [first, rest].into_iter().filter_map(|part| scan.feed(part.iter().copied())).collect();
-                let told = fed.first().map(|(_, head)| head.clone());
-                assert!(fed.len() < 2, "{packet} {cut}");
-                assert_eq!(told.is_none(), scan.end().is_some_and(|end| end == head), "{packet} {cut}");
-                assert!(told.is_none_or(|told| told == head), "{packet} {cut}");
+                let head_of_feed = fed.first().map(|(_, head)| head.clone());
+                assert!(fed.len() < 2, "{packet} {split}");
+                assert_eq!(head_of_feed.is_none(), scan.end().is_some_and(|end| end == head), "{packet} {split}");
+                assert!(head_of_feed.is_none_or(|found| found == head), "{packet} {split}");
             }
         }
     }
 
     #[test]
-    fn a_name_has_an_end() {
+    fn namespace_name_is_bounded() {
         let longest = format!("/{}", "x".repeat(MAX_NAMESPACE - 1));
         let mut scan = HeadScan::default();
         scan.feed(format!("40{longest}").bytes());

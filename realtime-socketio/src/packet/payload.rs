@@ -1,16 +1,17 @@
-//! Packets of one long-polling body.
+//! Packets in the body of one long-polling request or response.
 
 /// Separator of the packets of one long-polling body (Engine.IO protocol 4).
 pub(crate) const SEPARATOR: u8 = 0x1e;
 
 /// Returns the number of event and ack packets of the main namespace in a long-polling body.
 pub(crate) fn count_packets(body: &[u8]) -> usize {
-    body.split(|byte| *byte == SEPARATOR).filter(|packet| is_ours(packet)).count()
+    body.split(|byte| *byte == SEPARATOR).filter(|packet| is_main_message(packet)).count()
 }
 
-/// Returns whether a packet is an event or ack of the main namespace: `4` message, then `2` event, `3` ack, `5N-` and `6N-` the same
-/// with attachments; a `/` starts the name of another namespace.
-pub(crate) fn is_ours(packet: &[u8]) -> bool {
+/// Returns whether a packet is an event or ack of the main namespace: `4` for a message, then `2`
+/// for an event, `3` for an ack, `5N-` and `6N-` for the two with attachments; a `/` starts the
+/// name of another namespace.
+pub(crate) fn is_main_message(packet: &[u8]) -> bool {
     let rest = match packet {
         [b'4', b'2' | b'3', rest @ ..] => rest,
         [b'4', b'5' | b'6', rest @ ..] => match rest.iter().position(|byte| *byte == b'-') {
@@ -27,7 +28,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_packets_of_the_main_namespace_count() {
+    fn only_events_and_acks_of_main_namespace_are_counted() {
         let body = [
             "40{\"sid\":\"x\"}",
             "2",

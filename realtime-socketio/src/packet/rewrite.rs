@@ -1,47 +1,50 @@
-//! Rewriting of the part of a Socket.IO packet before its arguments, for socketioxide to read it.
+//! Rewriting of the part of a Socket.IO packet before its arguments, so that socketioxide can read
+//! it.
 //!
-//! Clients send names with escapes (Python escapes all but ASCII), names that are numbers, and answers without a valid id.
-//! socketioxide ends the session at each of them.
+//! Clients send names with escapes (Python escapes all but ASCII), names that are numbers, and
+//! answers without a valid id. socketioxide ends the session upon each of them.
 
 use realtime_core::spi::replace_lone_surrogates;
 
-/// Inserted before a name of the main namespace that socketioxide cannot read: an empty name, which it can. It is inserted before
-/// an empty name too, so that an empty first element is always an inserted one.
-const MARK: &[u8] = b"\"\",";
-/// Inserted there, and the id removed, when an event has an id that is no `i64`.
-const NO_ID: &[u8] = b"\"\",null,";
-/// Id of no ask, for answers without a valid one.
-const NOBODY: i64 = i64::MAX;
+/// Marker that is inserted before a name of the main namespace that socketioxide cannot read: an
+/// empty name, which it can. The marker is inserted before an empty name too, so that an empty
+/// first element is always a marker.
+const MARKER: &[u8] = b"\"\",";
+/// Marker for an event whose id is not an `i64`; the id is removed.
+const NO_ID_MARKER: &[u8] = b"\"\",null,";
+/// Id that no ask has, for answers without a valid id.
+const NO_ASK: i64 = i64::MAX;
 
 /// Upper bound of a name that is read to decide, in bytes as sent; a longer one is marked.
 const MAX_NAME: usize = 256;
-/// The same in a namespace of the application's own: an escape of six bytes for each byte of a name.
-const MAX_OWN_NAME: usize = 6 * MAX_NAME;
-/// Upper bound of a namespace, a number or white space that is read to decide.
+/// The same bound in a custom namespace: an escape of six bytes for each byte of a name.
+const MAX_CUSTOM_NAME: usize = 6 * MAX_NAME;
+/// Upper bound of a namespace, a number or white space that is read to decide, in bytes.
 const MAX_PART: usize = 256;
 
-/// Upper bound of the bytes by which a rewritten packet is longer: each escape of a name may become U+FFFD.
-pub(crate) const MAX_GROWTH: usize = MAX_OWN_NAME;
+/// Upper bound of the bytes by which rewriting makes a packet longer: each escape of a name may
+/// become U+FFFD.
+pub(crate) const MAX_GROWTH: usize = MAX_CUSTOM_NAME;
 
-/// Returns by how many bytes this list of an event's is longer than sent.
+/// Returns the number of bytes by which an event's list is longer than sent.
 pub(crate) fn growth_of(list: &str) -> usize {
-    if list.strip_prefix('[').is_some_and(|items| items.as_bytes().starts_with(MARK)) { MARK.len() } else { 0 }
+    if list.strip_prefix('[').is_some_and(|items| items.as_bytes().starts_with(MARKER)) { MARKER.len() } else { 0 }
 }
 
 /// Decision on a packet from its first bytes.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Rewrite {
-    /// So many bytes are to be replaced by these.
-    Replaced(usize, Vec<u8>),
     /// More bytes are needed.
     Incomplete,
-    /// The packet stays as it is.
+    /// The first bytes, this number of them, are replaced by these.
+    Replaced(usize, Vec<u8>),
+    /// The packet is not rewritten.
     Unchanged,
 }
 
-/// Reads the first bytes of a text packet of Engine.IO; a few thousand always suffice.
-pub(crate) fn read(packet: &[u8]) -> Rewrite {
-    Reader { packet, at: 0 }.read().unwrap_or(Rewrite::Incomplete)
+/// Decides on a text packet of Engine.IO from its first bytes; a few thousand always suffice.
+pub(crate) fn decide(packet: &[u8]) -> Rewrite {
+    Reader { packet, at: 0 }.decide().unwrap_or(Rewrite::Incomplete)
 }
 
 /// Reader of a packet's first bytes; its methods return none at the end of the bytes.
@@ -51,7 +54,7 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    fn read(&mut self) -> Option<Rewrite> {
+    fn decide(&mut self) -> Option<Rewrite> {
         if self.next()? != b'4' {
             return Some(Rewrite::Unchanged);
         }
@@ -76,26 +79,27 @@ impl Reader<'_> {
         let is_main = matches!(&self.packet[namespace..self.at], b"" | b"/,");
         let id = self.at;
         self.skip(|byte| byte.is_ascii_digit())?;
-        let is_known = std::str::from_utf8(&self.packet[id..self.at]).is_ok_and(|id| id.parse::<i64>().is_ok());
+        let is_valid_id = std::str::from_utf8(&self.packet[id..self.at]).is_ok_and(|id| id.parse::<i64>().is_ok());
         let has_id = self.at > id;
         if self.next()? != b'[' {
             return Some(Rewrite::Unchanged);
         }
         if matches!(kind, b'3' | b'6') {
-            let answer =
-                || Rewrite::Replaced(self.at, [&self.packet[..id], NOBODY.to_string().as_bytes(), b"["].concat());
-            return Some(if is_known { Rewrite::Unchanged } else { answer() });
+            let for_no_ask =
+                || Rewrite::Replaced(self.at, [&self.packet[..id], NO_ASK.to_string().as_bytes(), b"["].concat());
+            return Some(if is_valid_id { Rewrite::Unchanged } else { for_no_ask() });
         }
-        if is_main && has_id && !is_known {
-            return Some(Rewrite::Replaced(self.at, [&self.packet[..id], b"[", NO_ID].concat()));
+        if is_main && has_id && !is_valid_id {
+            return Some(Rewrite::Replaced(self.at, [&self.packet[..id], b"[", NO_ID_MARKER].concat()));
         }
-        if is_main { self.read_name() } else { self.read_own_name() }
+        if is_main { self.decide_main_name() } else { self.decide_custom_name() }
     }
 
-    /// Decides on a name of the main namespace, which is read after socketioxide has handled the packet.
-    fn read_name(&mut self) -> Option<Rewrite> {
+    /// Decides on a name of the main namespace, which this crate parses itself, behind
+    /// socketioxide.
+    fn decide_main_name(&mut self) -> Option<Rewrite> {
         let list = self.at;
-        let mark = || Rewrite::Replaced(list, [&self.packet[..list], MARK].concat());
+        let mark = || Rewrite::Replaced(list, [&self.packet[..list], MARKER].concat());
         self.skip(|byte| byte.is_ascii_whitespace())?;
         match self.next()? {
             b'"' if self.peek()? == b'"' => Some(mark()),
@@ -115,8 +119,9 @@ impl Reader<'_> {
         }
     }
 
-    /// Rewrites a name without escapes. Characters that need one are replaced: no handler of such a name can be called.
-    fn read_own_name(&mut self) -> Option<Rewrite> {
+    /// Decides on a name of a custom namespace, which is rewritten without escapes. Characters that
+    /// need an escape are replaced: a handler of such a name cannot be called.
+    fn decide_custom_name(&mut self) -> Option<Rewrite> {
         let list = self.at;
         self.skip(|byte| byte.is_ascii_whitespace())?;
         let begin = self.at;
@@ -127,7 +132,7 @@ impl Reader<'_> {
                     match self.peek() {
                         Some(b'"') if !escaped => return Some(Rewrite::Unchanged),
                         Some(b'"') => break,
-                        _ if self.at - begin > MAX_OWN_NAME => return Some(Rewrite::Unchanged),
+                        _ if self.at - begin > MAX_CUSTOM_NAME => return Some(Rewrite::Unchanged),
                         Some(b'\\') => {
                             escaped = true;
                             self.at += 2;
@@ -163,7 +168,7 @@ impl Reader<'_> {
         Some(byte)
     }
 
-    /// Skips bytes of this kind, up to a bound.
+    /// Skips bytes of this kind, up to [`MAX_PART`].
     fn skip(&mut self, is_of: impl Fn(u8) -> bool) -> Option<()> {
         let begin = self.at;
         while self.at - begin <= MAX_PART && is_of(self.peek()?) {
@@ -177,24 +182,25 @@ impl Reader<'_> {
 mod tests {
     use super::*;
 
-    /// What socketioxide is handed, from the whole packet or from any first part of it that tells.
+    /// Returns the packet as socketioxide gets it, and checks that each start of the packet that is
+    /// long enough gives the same.
     fn rewritten(packet: &str) -> String {
         let whole = |rewrite| match rewrite {
-            Rewrite::Replaced(taken, bytes) => {
-                String::from_utf8([&bytes, &packet.as_bytes()[taken..]].concat()).unwrap()
+            Rewrite::Replaced(replaced_len, bytes) => {
+                String::from_utf8([&bytes, &packet.as_bytes()[replaced_len..]].concat()).unwrap()
             }
             Rewrite::Incomplete | Rewrite::Unchanged => packet.to_owned(),
         };
-        let result = whole(read(packet.as_bytes()));
-        for cut in 0..packet.len() {
-            let part = read(&packet.as_bytes()[..cut]);
-            assert!(part == Rewrite::Incomplete || whole(part) == result, "{packet} {cut}");
+        let result = whole(decide(packet.as_bytes()));
+        for split in 0..packet.len() {
+            let part = decide(&packet.as_bytes()[..split]);
+            assert!(part == Rewrite::Incomplete || whole(part) == result, "{packet} {split}");
         }
         result
     }
 
     #[test]
-    fn names_that_cannot_be_read_are_marked() {
+    fn unreadable_names_of_main_namespace_are_marked() {
         for (packet, expected) in [
             (r#"42["gr\u00fcn",1]"#, r#"42["","gr\u00fcn",1]"#),
             (r#"421["a\"b"]"#, r#"421["","a\"b"]"#),
@@ -206,11 +212,11 @@ mod tests {
             assert_eq!(rewritten(packet), expected);
         }
         let long = format!("42[\"{}\"]", "x".repeat(MAX_NAME + 1));
-        assert_eq!(rewritten(&long), long.replacen('[', "[\"\",", 1), "not looked at to its end");
+        assert_eq!(rewritten(&long), long.replacen('[', "[\"\",", 1), "not read to its end");
     }
 
     #[test]
-    fn names_of_own_namespaces_are_written_without_escapes() {
+    fn names_of_custom_namespaces_are_unescaped() {
         for (packet, expected) in [
             (r#"42/own,1["gr\u00fcn",1]"#, r#"42/own,1["grün",1]"#),
             (r#"42/own,["a\"b\\\n",1]"#, "42/own,[\"a\u{fffd}b\u{fffd}\u{fffd}\",1]"),
@@ -222,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_that_cannot_be_read_are_told_or_are_nobodys() {
+    fn invalid_ids_are_marked_or_replaced() {
         for (packet, expected) in [
             (r#"429223372036854775808["a",1]"#, r#"42["",null,"a",1]"#),
             ("43[1]", "439223372036854775807[1]"),
@@ -233,11 +239,11 @@ mod tests {
     }
 
     #[test]
-    fn a_packet_grows_by_so_much_and_no_more() {
-        let escapes = r"\n".repeat(MAX_OWN_NAME / 2 - 1);
+    fn packet_growth_is_bounded() {
+        let escapes = r"\n".repeat(MAX_CUSTOM_NAME / 2 - 1);
         for packet in [
             format!("42/own,[\"{escapes}\",1]"),
-            format!("42/own,[\"{}\",1]", r"\u0001".repeat(MAX_OWN_NAME / 6 - 1)),
+            format!("42/own,[\"{}\",1]", r"\u0001".repeat(MAX_CUSTOM_NAME / 6 - 1)),
             "42/own,[7]".to_owned(),
             "43[1]".to_owned(),
             format!("429223372036854775808[{}]", "\"a\""),
@@ -250,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_else_is_left_as_it_is() {
+    fn readable_packets_are_unchanged() {
         let digits = "9".repeat(1000);
         for packet in [
             r#"42["a","\u00e4"]"#,
@@ -268,18 +274,18 @@ mod tests {
             r#"42/own,["\x"]"#,
             &format!("42{digits}[7]"),
             &format!("42/{}", "x".repeat(1000)),
-            &format!("42/own,[\"{}\"]", "x".repeat(MAX_OWN_NAME + 2)),
+            &format!("42/own,[\"{}\"]", "x".repeat(MAX_CUSTOM_NAME + 2)),
         ] {
             assert_eq!(rewritten(packet), packet);
         }
     }
 
     #[test]
-    fn a_few_thousand_bytes_always_tell() {
+    fn decision_needs_at_most_4096_bytes() {
         for filler in ["x", "\\u0061", "9", " ", "\""] {
             let filler = filler.repeat(10_000);
             for start in ["4", "42", "45", "42/", "42[", "42[\"", "42/own,[", "42/own,[\"", "42/own,[1", "45", "43"] {
-                assert_ne!(read(&format!("{start}{filler}").as_bytes()[..4096]), Rewrite::Incomplete, "{start}");
+                assert_ne!(decide(&format!("{start}{filler}").as_bytes()[..4096]), Rewrite::Incomplete, "{start}");
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Who is let in, and what those who are not are told.
+//! Admission to the main namespace: accepted clients, and the errors of the others.
 
 use realtime_core::{CloseReason, Limits, RealtimeProvider};
 use realtime_socketio::{DirectAdapter, SocketIoConfig, SocketIoProvider};
@@ -10,7 +10,7 @@ use crate::TRANSPORTS;
 use crate::support::{Client, Packet, Server, Setup, Transport, soon};
 
 #[tokio::test]
-async fn a_refusal_has_its_reason_in_connect_error() {
+async fn refused_client_gets_connect_error_with_code() {
     let server = Server::start().await;
     let deep = format!("{}1{}", "[".repeat(100), "]".repeat(100));
     let cases = [
@@ -27,8 +27,8 @@ async fn a_refusal_has_its_reason_in_connect_error() {
             let answer = client.message().await;
             let code = message.split(':').next().unwrap();
             assert_eq!((answer.kind, answer.data), (4, json!({"message": message, "data": {"code": code}})));
-            // The session is not over: the client may try again with a better auth.
-            client.connect("/", &json!({"user": "ann"})).await.expect("let in");
+            // The session stays open: the client may try again with another `auth`.
+            client.connect("/", &json!({"user": "ann"})).await.expect("accepted");
             client.event("connected").await;
         }
     }
@@ -38,12 +38,12 @@ async fn a_refusal_has_its_reason_in_connect_error() {
 }
 
 #[tokio::test]
-async fn a_refusal_that_is_not_for_good_says_when_to_come_back() {
+async fn temporary_refusal_has_a_retry_delay() {
     let limits = Limits::default().with_connections(2).with_connections_per_user(1);
     for transport in TRANSPORTS {
         let server = Setup::from(SocketIoConfig::default().with_limits(limits)).start().await;
         let _ann = server.client(Transport::Websocket, "ann").await;
-        // One may wait.
+        // One CONNECT may wait.
         let mut answers = [server.open(transport).await, server.open(transport).await].map(|mut client| {
             tokio::spawn(async move {
                 client.send("40{\"user\":\"ann\"}").await;
@@ -70,7 +70,7 @@ async fn a_refusal_that_is_not_for_good_says_when_to_come_back() {
 }
 
 #[tokio::test]
-async fn a_refusal_by_an_own_namespace_keeps_its_message_and_has_a_code() {
+async fn custom_namespace_refusal_keeps_message_and_gets_code() {
     let server = Server::start().await;
     let middleware = async |_: SocketRef<DirectAdapter>| Err::<(), _>("not here");
     server.provider.io().ns("/own", (async |_: SocketRef<DirectAdapter>| {}).with(middleware));
@@ -98,7 +98,7 @@ async fn a_refusal_by_an_own_namespace_keeps_its_message_and_has_a_code() {
 }
 
 #[tokio::test]
-async fn the_eleventh_connection_of_a_user_waits_until_another_one_has_left() {
+async fn eleventh_connection_of_user_waits_for_a_free_slot() {
     for transport in TRANSPORTS {
         let server = Server::start().await;
         let mut clients = Vec::new();
@@ -109,16 +109,16 @@ async fn the_eleventh_connection_of_a_user_waits_until_another_one_has_left() {
         eleventh.send("40{\"user\":\"ann\"}").await;
         server.client(transport, "bob").await;
         assert_eq!((server.stats().connections, server.stats().refused.len()), (11, 0));
-        // Leaving the namespace gives the place back, whatever becomes of the session.
+        // Leaving the namespace frees the slot, even if the session stays open.
         let (client, id) = &mut clients[1];
         client.send("41").await;
         assert_eq!(server.ended(*id).await, CloseReason::NORMAL);
-        eleventh.answered().await.expect("let in");
+        eleventh.answered().await.expect("accepted");
     }
 }
 
 #[tokio::test]
-async fn who_has_no_auth_may_name_itself_in_the_query() {
+async fn client_without_auth_is_identified_by_query() {
     let server = Server::start().await;
     for transport in TRANSPORTS {
         let mut client = Client::open(server.address, transport, "user=ann").await.unwrap();
@@ -130,7 +130,7 @@ async fn who_has_no_auth_may_name_itself_in_the_query() {
 }
 
 #[tokio::test]
-async fn before_it_is_attached_nobody_is_let_in() {
+async fn unattached_provider_refuses_clients_as_draining() {
     let provider = std::sync::Arc::new(SocketIoProvider::new(SocketIoConfig::default()));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -139,8 +139,8 @@ async fn before_it_is_attached_nobody_is_let_in() {
     for (transport, refused) in TRANSPORTS.into_iter().zip(1..) {
         let mut client = Client::open(address, transport, "").await.unwrap();
         client.send("40").await;
-        // After `connect_error` a client would not come back by itself.
-        client.sent_away().await;
+        // After `connect_error` a client would not reconnect by itself.
+        client.closed_for_reconnect().await;
         assert_eq!(provider.stats().refused.get("draining"), Some(&refused));
     }
     running.abort();

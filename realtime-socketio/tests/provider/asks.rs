@@ -1,4 +1,4 @@
-//! Questions to clients, and their answers.
+//! Asks to clients, and their answers.
 
 use std::time::Duration;
 
@@ -13,22 +13,22 @@ async fn ask(server: &Server, timeout: Duration) -> realtime_core::Acks {
     io.to_user_with_ack("ann", event("q", 1), timeout).await.unwrap()
 }
 
-/// Reads the question and gives the number to answer with.
-async fn asked(client: &mut Client) -> u64 {
+/// Reads the ask and returns the number to answer with.
+async fn read_ask(client: &mut Client) -> u64 {
     let message = client.message().await;
-    assert_eq!((message.name(), &message.data), ("q", &json!(["q", 1])), "no cursor beside an ask");
+    assert_eq!((message.name(), &message.data), ("q", &json!(["q", 1])), "an ask has no cursor");
     message.id.expect("a number")
 }
 
 #[tokio::test]
-async fn all_devices_answer_each_in_its_way() {
+async fn ask_is_answered_by_all_connections_of_user() {
     let server = Server::start().await;
     let (mut polling, first) = server.client(Transport::Polling, "ann").await;
     let (mut websocket, second) = server.client(Transport::Websocket, "ann").await;
     let acks = ask(&server, PATIENCE).await;
-    let number = asked(&mut polling).await;
+    let number = read_ask(&mut polling).await;
     polling.answer(number, &[]).await;
-    let number = asked(&mut websocket).await;
+    let number = read_ask(&mut websocket).await;
     websocket.answer(number, &[json!("x"), json!([2])]).await;
     let replies = soon("the answers", acks.all()).await;
     let answer = |id| replies.iter().find(|reply| reply.connection == id).unwrap().json::<Value>().unwrap();
@@ -36,12 +36,12 @@ async fn all_devices_answer_each_in_its_way() {
 }
 
 #[tokio::test]
-async fn an_answer_may_carry_bytes() {
+async fn ack_may_carry_attachments() {
     let server = Server::start().await;
     for transport in TRANSPORTS {
         let (mut client, id) = server.client(transport, "ann").await;
         let acks = ask(&server, PATIENCE).await;
-        let number = asked(&mut client).await;
+        let number = read_ask(&mut client).await;
         let header = format!(r#"461-{number}[{{"file":{{"_placeholder":true,"num":0}}}}]"#);
         client.send_binary(&header, &[b"\0\xff"]).await;
         let replies = soon("the answer", acks.all()).await;
@@ -53,18 +53,18 @@ async fn an_answer_may_carry_bytes() {
 }
 
 #[tokio::test]
-async fn who_leaves_is_gone_and_who_is_silent_is_late() {
+async fn disconnected_client_is_gone_and_silent_one_times_out() {
     let server = Server::start().await;
     let (mut silent, silent_id) = server.client(Transport::Polling, "ann").await;
     let (mut leaver, leaver_id) = server.client(Transport::Websocket, "ann").await;
     let acks = ask(&server, Duration::from_millis(500)).await;
-    let late = asked(&mut silent).await;
-    asked(&mut leaver).await;
+    let late = read_ask(&mut silent).await;
+    read_ask(&mut leaver).await;
     drop(leaver);
     let replies = soon("the outcomes", acks.all()).await;
     let outcomes: Vec<_> = replies.iter().map(|reply: &AckReply| (reply.connection, reply.status)).collect();
     assert_eq!(outcomes, [(leaver_id, AckStatus::Gone), (silent_id, AckStatus::TimedOut)]);
-    // Too late, unknown and twice: nobody minds.
+    // Acks that are late, repeated or unknown are ignored.
     for number in [late, late, 999] {
         silent.answer(number, &[json!(1)]).await;
     }
@@ -73,19 +73,19 @@ async fn who_leaves_is_gone_and_who_is_silent_is_late() {
 }
 
 #[tokio::test]
-async fn a_client_that_never_answers_does_not_pile_up_asks() {
+async fn open_asks_of_silent_client_are_bounded() {
     let server = Server::start().await;
     let (mut client, _) = server.client(Transport::Websocket, "ann").await;
     let first = ask(&server, PATIENCE).await;
-    let first_number = asked(&mut client).await;
+    let first_number = read_ask(&mut client).await;
     for _ in 0..1100 {
         drop(ask(&server, PATIENCE).await);
-        asked(&mut client).await;
+        read_ask(&mut client).await;
     }
-    // The first one's answer is not awaited any more, the last one's is.
+    // The answer to the first ask is not awaited any more, the answer to the last one is.
     client.answer(first_number, &[json!(1)]).await;
     let last = ask(&server, PATIENCE).await;
-    let number = asked(&mut client).await;
+    let number = read_ask(&mut client).await;
     client.answer(number, &[json!("last")]).await;
     assert_eq!(soon("the answer", last.all()).await[0].json::<Value>().unwrap(), "last");
     drop(client);

@@ -1,4 +1,4 @@
-//! Many events at once, in order, none lost.
+//! Bursts of events, which arrive in order and completely.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -9,83 +9,83 @@ use serde_json::json;
 
 use crate::support::{Client, Server, Setup, Transport};
 
-async fn reads_numbers(client: &mut Client, numbers: std::ops::Range<usize>) {
+async fn read_numbers(client: &mut Client, numbers: std::ops::Range<usize>) {
     for n in numbers {
         assert_eq!(client.event("n").await, n);
     }
 }
 
-/// A server whose window holds that many.
+/// Starts a server whose window holds `count` records.
 async fn server(config: SocketIoConfig, count: usize) -> Server {
     let window = WindowConfig::default().with_records(count).with_age(Duration::from_secs(600));
     Setup::from(config.with_window(window)).start().await
 }
 
-async fn five_thousand_on(transport: Transport) {
+async fn check_5000_events(transport: Transport) {
     const COUNT: usize = 5000;
     let server = server(SocketIoConfig::default(), COUNT).await;
     let (mut client, _) = server.client(transport, "ann").await;
-    // All of them before the client reads the first one.
+    // All are sent before the client reads the first one.
     server.send_numbers("ann", 0..COUNT).await;
-    reads_numbers(&mut client, 0..5000).await;
+    read_numbers(&mut client, 0..5000).await;
     assert_eq!((server.stats().lost, server.stats().dropped), (0, 0));
 }
 
 #[tokio::test]
-async fn five_thousand_on_a_websocket() {
-    five_thousand_on(Transport::Websocket).await;
+async fn websocket_delivers_5000_events_in_order() {
+    check_5000_events(Transport::Websocket).await;
 }
 
 #[tokio::test]
-async fn five_thousand_by_polling() {
-    five_thousand_on(Transport::Polling).await;
+async fn polling_delivers_5000_events_in_order() {
+    check_5000_events(Transport::Polling).await;
 }
 
 #[tokio::test]
-async fn five_thousand_from_connect_across_the_upgrade() {
+async fn upgrading_client_gets_5000_events_in_order() {
     for read_before in [0, 1, 100, 1000] {
         let server = server(SocketIoConfig::default(), 5000).await;
         let (mut client, _) = server.client(Transport::Polling, "ann").await;
         tokio::join!(server.send_numbers("ann", 0..5000), async {
-            reads_numbers(&mut client, 0..read_before).await;
+            read_numbers(&mut client, 0..read_before).await;
             let mut client = client.upgrade().await;
-            reads_numbers(&mut client, read_before..5000).await;
+            read_numbers(&mut client, read_before..5000).await;
         });
         assert_eq!((server.stats().lost, server.stats().dropped), (0, 0));
     }
 }
 
 /// Engine.IO takes a client for dead whose channel is full at the moment of a ping.
-async fn sixty_thousand_between_pings_on(transport: Transport) {
+async fn check_60000_events_between_pings(transport: Transport) {
     const COUNT: usize = 60_000;
     let config = SocketIoConfig::default().with_ping_interval(Duration::from_millis(100));
     let server = server(config, COUNT).await;
     let (mut client, _) = server.client(transport, "ann").await;
     server.send_numbers("ann", 0..COUNT).await;
-    reads_numbers(&mut client, 0..COUNT).await;
+    read_numbers(&mut client, 0..COUNT).await;
     assert_eq!((server.stats().lost, server.stats().dropped), (0, 0));
     assert_eq!(server.stats().connections, 1);
 }
 
 #[tokio::test]
-async fn sixty_thousand_between_pings_on_a_websocket() {
-    sixty_thousand_between_pings_on(Transport::Websocket).await;
+async fn websocket_delivers_60000_events_between_pings() {
+    check_60000_events_between_pings(Transport::Websocket).await;
 }
 
 #[tokio::test]
-async fn sixty_thousand_between_pings_by_polling() {
-    sixty_thousand_between_pings_on(Transport::Polling).await;
+async fn polling_delivers_60000_events_between_pings() {
+    check_60000_events_between_pings(Transport::Polling).await;
 }
 
-/// As many from one client, in order, as fast as it can.
-async fn twenty_thousand_in_on(transport: Transport) {
+/// Sends 20,000 events from one client, in order, as fast as possible.
+async fn check_20000_inbound_events(transport: Transport) {
     let seen = Arc::new(Mutex::new(Vec::new()));
     let numbers = Arc::clone(&seen);
     let setup = Setup::default().with_handlers(move |provider| {
         provider.on("n", move |_, n: u64| {
             let numbers = Arc::clone(&numbers);
             async move {
-                // Another task's turn now and then, so that a lost order would show.
+                // Yields now and then, so that a wrong order would show.
                 if n.is_multiple_of(100) {
                     tokio::task::yield_now().await;
                 }
@@ -105,11 +105,11 @@ async fn twenty_thousand_in_on(transport: Transport) {
 }
 
 #[tokio::test]
-async fn twenty_thousand_in_on_a_websocket() {
-    twenty_thousand_in_on(Transport::Websocket).await;
+async fn websocket_receives_20000_events_in_order() {
+    check_20000_inbound_events(Transport::Websocket).await;
 }
 
 #[tokio::test]
-async fn twenty_thousand_in_by_polling() {
-    twenty_thousand_in_on(Transport::Polling).await;
+async fn polling_receives_20000_events_in_order() {
+    check_20000_inbound_events(Transport::Polling).await;
 }

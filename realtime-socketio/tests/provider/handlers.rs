@@ -1,4 +1,4 @@
-//! Events from clients: bytes, several arguments, rooms, back-pressure, panics.
+//! Events from clients: attachments, several arguments, rooms, back-pressure, panics.
 
 use std::sync::Arc;
 
@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
 use crate::TRANSPORTS;
-use crate::support::{Server, Setup, Transport, soon, until};
+use crate::support::{Server, Setup, Transport, on_slow, soon, until};
 
 #[tokio::test]
-async fn bytes_go_both_ways() {
+async fn attachments_are_sent_in_both_directions() {
     let setup = Setup::default().with_handlers(|provider| {
         provider
             .on_raw("back", async |_: Context, inbound: Inbound| Payload::from(inbound.payload))
@@ -29,12 +29,12 @@ async fn bytes_go_both_ways() {
         assert_eq!((answer.kind, answer.id), (3, Some(7)));
         assert_eq!(answer.data[0]["a"], json!({"_placeholder": true, "num": 1}));
         assert_eq!(answer.attachments, [&b""[..], &all_bytes]);
-        // Passed on, with the cursor after it.
+        // The event is passed on, with the cursor as the last argument.
         client.send_binary(r#"451-["on",{"_placeholder":true,"num":0}]"#, &[&all_bytes]).await;
         let passed = client.message().await;
         assert_eq!((passed.name(), &passed.attachments[..]), ("passed", &[Bytes::from(all_bytes.clone())][..]));
         assert!(passed.data[2].is_string(), "{passed:?}");
-        // From the server.
+        // Events of the server.
         server.provider.broadcast().to_user("ann", Event::binary("bin", all_bytes.clone()).unwrap()).await.unwrap();
         let bin = client.message().await;
         assert_eq!(bin.data[1], json!({"_placeholder": true, "num": 0}));
@@ -52,7 +52,7 @@ async fn bytes_go_both_ways() {
 }
 
 #[tokio::test]
-async fn no_argument_is_null_and_several_are_an_array() {
+async fn handler_gets_null_one_argument_or_an_array() {
     let setup =
         Setup::default().with_handlers(|provider| provider.on("echo", async |_: Context, value: Value| Reply(value)));
     let server = setup.start().await;
@@ -69,7 +69,7 @@ async fn no_argument_is_null_and_several_are_an_array() {
 }
 
 #[tokio::test]
-async fn clients_join_and_leave_rooms_through_the_policy() {
+async fn clients_join_and_leave_rooms_that_policy_allows() {
     let server = Server::start().await;
     for transport in TRANSPORTS {
         let (mut client, id) = server.client(transport, "ann").await;
@@ -89,15 +89,15 @@ async fn clients_join_and_leave_rooms_through_the_policy() {
             client.emit("join", &[room], Some(3)).await;
             assert_eq!(client.ack(3).await[0]["error"]["code"], code);
         }
-        // Without a number the error is an event.
+        // Without an ack id the error is an event.
         client.emit("join", &[json!("secret")], None).await;
         assert_eq!(
             client.event("error").await,
             json!({"code": "room", "message": "not allowed into the room \"secret\""})
         );
         server.send(Target::user("ann"), "n", 3).await;
-        assert_eq!(client.event("n").await, 3, "nothing for the room it has left");
-        assert_eq!(other.event("n").await, 3, "a room is entered by one connection");
+        assert_eq!(client.event("n").await, 3, "no event of the room that was left");
+        assert_eq!(other.event("n").await, 3, "only one connection has joined the room");
         client.send("41").await;
         server.ended(id).await;
         drop(other);
@@ -106,7 +106,7 @@ async fn clients_join_and_leave_rooms_through_the_policy() {
 }
 
 #[tokio::test]
-async fn own_handlers_may_take_the_place_of_join() {
+async fn custom_handler_replaces_the_join_event() {
     let setup = Setup::default()
         .with_handlers(|provider| provider.on("join", async |_: Context, room: String| Reply(format!("not {room}"))));
     let server = setup.start().await;
@@ -117,22 +117,13 @@ async fn own_handlers_may_take_the_place_of_join() {
 }
 
 #[tokio::test]
-async fn a_busy_handler_pauses_its_client_and_no_other() {
+async fn slow_handler_pauses_only_its_own_client() {
     let gate = Arc::new(Semaphore::new(0));
-    let opened = Arc::clone(&gate);
-    let setup = Setup::default().with_handlers(move |provider| {
-        provider
-            .on("slow", move |_: Context, (n, _): (u64, String)| {
-                let gate = Arc::clone(&opened);
-                async move {
-                    gate.acquire().await.unwrap().forget();
-                    Reply(n)
-                }
-            })
-            .on("quick", async |_: Context, n: u64| Reply(n))
-    });
+    let waits = Arc::clone(&gate);
+    let setup = Setup::default()
+        .with_handlers(move |provider| on_slow(provider, waits).on("quick", async |_: Context, n: u64| Reply(n)));
     let server = setup.start().await;
-    // Together far more than the sockets' buffers hold.
+    // Far more bytes than the sockets' buffers hold.
     const EVENTS: u64 = 150;
     let pad = json!("x".repeat(100_000));
     for transport in TRANSPORTS {
@@ -146,14 +137,14 @@ async fn a_busy_handler_pauses_its_client_and_no_other() {
             }
             busy
         });
-        // At 64 events or 256 KiB no more is read than what has been read already.
+        // At 64 events or 256 KiB reading pauses.
         until("some events", || server.stats().events_in - before >= 3).await;
         for n in 0..200 {
             other.emit("quick", &[json!(n)], Some(n)).await;
             assert_eq!(other.ack(n).await, json!([n]));
         }
-        let taken = server.stats().events_in - before - 200;
-        assert!(taken < 20 && !flood.is_finished(), "{taken} taken");
+        let read = server.stats().events_in - before - 200;
+        assert!(read < 20 && !flood.is_finished(), "{read} read");
         gate.add_permits(EVENTS as usize);
         let mut busy = soon("the flood", flood).await.unwrap();
         for n in 0..EVENTS {
@@ -165,10 +156,10 @@ async fn a_busy_handler_pauses_its_client_and_no_other() {
 }
 
 #[tokio::test]
-async fn a_panicking_handler_hurts_nobody() {
+async fn panicking_handler_responds_with_internal_error() {
     let setup = Setup::default().with_handlers(|provider| {
         provider
-            .on("boom", async |_: Context, fail: bool| assert!(!fail, "as the test wants"))
+            .on("boom", async |_: Context, fail: bool| assert!(!fail, "a panic of the test"))
             .on("fine", async |_: Context, n: u64| Reply(n))
     });
     let server = setup.start().await;
@@ -188,7 +179,7 @@ async fn a_panicking_handler_hurts_nobody() {
 }
 
 #[tokio::test]
-async fn an_ack_id_of_any_size_comes_back() {
+async fn ack_has_the_same_id_of_any_size() {
     let setup = Setup::default().with_handlers(|provider| provider.on("e", async |_: Context, n: u64| Reply(n)));
     let server = setup.start().await;
     let (mut client, _) = server.client(Transport::Websocket, "ann").await;
@@ -199,7 +190,7 @@ async fn an_ack_id_of_any_size_comes_back() {
 }
 
 #[tokio::test]
-async fn connect_in_memory_shows_what_a_client_would_get() {
+async fn in_memory_connection_gets_the_frames_of_a_client() {
     let server = Server::start().await;
     let (sender, mut items) = tokio::sync::mpsc::channel::<Bytes>(8);
     let sink = futures_util::sink::unfold(sender, async |sender, item| sender.send(item).await.map(|()| sender));

@@ -1,4 +1,4 @@
-//! Who counts as there: clients that are not read, and clients that are in the middle of something large.
+//! Liveness of clients that are not read, and of clients that send or receive a large message.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,34 +10,26 @@ use tokio::io::AsyncWriteExt;
 use tokio::sync::Semaphore;
 
 use crate::TRANSPORTS;
-use crate::support::{Packet, Server, Setup, Transport, Wire, soon, until};
+use crate::support::{Packet, Server, Setup, Transport, Wire, on_slow, soon, until};
 
-/// A client that is not heard of is gone after this time.
+/// The time after which a silent client is closed.
 const SILENCE: Duration = Duration::from_millis(600);
 
 fn config() -> SocketIoConfig {
     SocketIoConfig::default().with_ping_interval(SILENCE / 3).with_ping_timeout(SILENCE / 3 * 2)
 }
 
-/// A server whose handler of `slow` waits for a permit, and which takes `up`.
+/// Starts a server whose handler of `slow` waits for a permit, and that accepts `up`.
 async fn server(config: SocketIoConfig) -> (Server, Arc<Semaphore>) {
     let gate = Arc::new(Semaphore::new(0));
-    let opened = Arc::clone(&gate);
+    let waits = Arc::clone(&gate);
     let setup = Setup::from(config).with_handlers(move |provider| {
-        provider
-            .on("slow", move |_: Context, (n, _): (u64, String)| {
-                let gate = Arc::clone(&opened);
-                async move {
-                    gate.acquire().await.unwrap().forget();
-                    Reply(n)
-                }
-            })
-            .on_raw("up", async |_: Context, _: Inbound| Reply(true))
+        on_slow(provider, waits).on_raw("up", async |_: Context, _: Inbound| Reply(true))
     });
     (setup.start().await, gate)
 }
 
-/// More than may wait for a handler, and than one read takes.
+/// Number of events: more than may wait for a handler, and than one read takes.
 const EVENTS: u64 = 200;
 
 fn events() -> Vec<String> {
@@ -45,7 +37,7 @@ fn events() -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_client_that_answers_its_pings_outlives_handlers_that_are_slow() {
+async fn client_that_answers_pings_outlives_slow_handlers() {
     for transport in TRANSPORTS {
         let (server, gate) = server(config()).await;
         let (mut client, id) = server.client(transport, "ann").await;
@@ -59,21 +51,21 @@ async fn a_client_that_answers_its_pings_outlives_handlers_that_are_slow() {
                 None
             }
         };
-        let begun = Instant::now();
+        let start = Instant::now();
         let (mut pings, mut acks) = (0, Vec::new());
         while acks.len() < EVENTS as usize {
             let packet = match &mut client.wire {
                 Wire::Polling(polling) => soon("a packet", polling.next()).await,
                 Wire::Websocket(websocket) => soon("a packet", websocket.next()).await,
             };
-            match packet.expect("the session goes on") {
+            match packet.expect("an open session") {
                 Packet::Text(ping) if ping == "2" => {
                     pings += 1;
-                    // On long polling that would be a second POST beside the one that waits.
+                    // On long polling the pong would be a second POST while the first one waits.
                     if let Wire::Websocket(websocket) = &mut client.wire {
                         websocket.send(vec![Packet::Text("3".to_owned())]).await;
                     }
-                    if begun.elapsed() > SILENCE * 3 {
+                    if start.elapsed() > SILENCE * 3 {
                         gate.add_permits(EVENTS as usize);
                     }
                 }
@@ -81,31 +73,31 @@ async fn a_client_that_answers_its_pings_outlives_handlers_that_are_slow() {
                 _ => {}
             }
         }
-        // The client's own clock wants one in time too.
+        // The client's own timer requires pings too.
         assert!(pings >= 5, "{transport:?}: {pings} pings");
         let expected: Vec<_> = (0..EVENTS).map(|n| format!("43{n}[{n}]")).collect();
         assert_eq!(acks, expected, "{transport:?}");
-        assert_eq!(server.hooks.of(id).len(), 1, "{transport:?}: it has not come back");
+        assert_eq!(server.hooks.of(id).len(), 1, "{transport:?}: still connected");
         if let Some(sending) = sending {
             sending.await.unwrap();
         }
     }
 }
 
-/// Trickles these bytes for longer than a client may be silent.
+/// Writes these bytes in small pieces, for longer than a client may be silent.
 async fn trickle(wire: &mut (impl AsyncWriteExt + Unpin), bytes: &[u8]) {
-    let begun = Instant::now();
+    let start = Instant::now();
     let pieces = 40;
     for piece in bytes.chunks(bytes.len() / pieces) {
         wire.write_all(piece).await.unwrap();
         wire.flush().await.unwrap();
         tokio::time::sleep(SILENCE * 3 / pieces as u32).await;
     }
-    assert!(begun.elapsed() > SILENCE * 2, "{:?}", begun.elapsed());
+    assert!(start.elapsed() > SILENCE * 2, "{:?}", start.elapsed());
 }
 
 #[tokio::test]
-async fn a_large_event_on_a_slow_line_arrives() {
+async fn large_event_on_slow_connection_is_received() {
     for transport in TRANSPORTS {
         let (server, _gate) = server(config()).await;
         let (mut client, id) = server.client(transport, "ann").await;
@@ -127,28 +119,28 @@ async fn a_large_event_on_a_slow_line_arrives() {
             }
         }
         assert_eq!(client.ack(1).await, json!([true]), "{transport:?}");
-        assert_eq!(server.hooks.of(id).len(), 1, "{transport:?}: it has not come back");
+        assert_eq!(server.hooks.of(id).len(), 1, "{transport:?}: still connected");
     }
 }
 
-/// A client that has gone behind a handler that hangs keeps its place for `busy_timeout` and no longer.
+/// A client that has disconnected while its handler hangs keeps its slot for `busy_timeout` only.
 #[tokio::test]
-async fn a_client_that_is_not_read_counts_as_there_for_so_long() {
+async fn unread_client_is_closed_after_busy_timeout() {
     const BUSY: Duration = Duration::from_secs(2);
     for transport in TRANSPORTS {
         let (server, gate) = server(config().with_busy_timeout(BUSY)).await;
         let (mut client, id) = server.client(transport, "ann").await;
-        let begun = Instant::now();
+        let start = Instant::now();
         let sending = tokio::spawn(async move {
             client.send_all(events().into_iter().map(Packet::Text).collect()).await;
             client
         });
         until("a pause", || server.stats().events_in >= 64).await;
-        let reason = soon("the end", async {
+        let reason = soon("the close", async {
             while server.stats().connections > 0 {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
-            let ended = begun.elapsed();
+            let ended = start.elapsed();
             gate.add_permits(EVENTS as usize);
             (server.ended(id).await, ended)
         });
@@ -160,7 +152,7 @@ async fn a_client_that_is_not_read_counts_as_there_for_so_long() {
 }
 
 #[tokio::test]
-async fn an_idle_client_is_pinged_at_its_pace_on_every_transport() {
+async fn idle_client_stays_connected_on_every_transport() {
     let (server, _gate) = server(config()).await;
     let mut clients = vec![server.client(Transport::Polling, "ann").await.0.upgrade().await];
     for transport in TRANSPORTS {
@@ -173,15 +165,15 @@ async fn an_idle_client_is_pinged_at_its_pace_on_every_transport() {
     assert_eq!((server.stats().connections, server.stats().closed.len()), (3, 0));
 }
 
-/// Pings go out between the packets of somebody who never has nothing to read.
+/// Pings are sent between the packets of a client that always has packets to read.
 #[tokio::test]
-async fn a_client_with_much_to_read_is_pinged_too() {
+async fn client_with_many_packets_gets_pings_too() {
     for transport in TRANSPORTS {
         let (server, _gate) = server(config()).await;
         let (mut client, _) = server.client(transport, "ann").await;
-        let begun = Instant::now();
+        let start = Instant::now();
         let (mut pings, mut next) = (0, 0);
-        while begun.elapsed() < SILENCE * 3 {
+        while start.elapsed() < SILENCE * 3 {
             server.send_numbers("ann", next..next + 50).await;
             next += 50;
             let mut last = String::new();
@@ -190,7 +182,7 @@ async fn a_client_with_much_to_read_is_pinged_too() {
                     Wire::Polling(polling) => polling.next().await,
                     Wire::Websocket(websocket) => websocket.next().await,
                 };
-                let Packet::Text(text) = packet.expect("the session goes on") else { panic!("text") };
+                let Packet::Text(text) = packet.expect("an open session") else { panic!("text") };
                 if text == "2" {
                     pings += 1;
                     client.send("3").await;

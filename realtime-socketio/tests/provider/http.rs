@@ -1,4 +1,4 @@
-//! Requests before there is a session: origins, paths, methods, versions.
+//! Requests without a session: origins, paths, methods, versions.
 
 use realtime_http::Origins;
 use realtime_socketio::SocketIoConfig;
@@ -12,8 +12,8 @@ use crate::support::{Client, Server, Setup, Transport, Wire, soon};
 const POLLING: &str = "/socket.io/?EIO=4&transport=polling";
 const WEBSOCKET: &str = "/socket.io/?EIO=4&transport=websocket";
 
-/// A request, with these headers; those of a handshake for a websocket.
-async fn ask(server: &Server, method: Method, path: &str, headers: &[(&str, &str)]) -> reqwest::Response {
+/// Sends a request with these headers, and for a websocket with those of the handshake.
+async fn send(server: &Server, method: Method, path: &str, headers: &[(&str, &str)]) -> reqwest::Response {
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
     let mut request = http.request(method, format!("http://{}{path}", server.address));
     if path.contains("websocket") {
@@ -28,64 +28,64 @@ async fn ask(server: &Server, method: Method, path: &str, headers: &[(&str, &str
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
-    soon("an answer", request.send()).await.unwrap()
+    soon("a response", request.send()).await.unwrap()
 }
 
 #[tokio::test]
-async fn foreign_pages_get_403_on_both_transports() {
+async fn foreign_origin_gets_403_on_both_transports() {
     let server = Server::start().await;
     for path in [POLLING, WEBSOCKET] {
-        let answer = ask(&server, Method::GET, path, &[("origin", "https://evil.example")]).await;
-        assert_eq!(answer.status(), 403);
-        assert!(answer.headers().get("access-control-allow-origin").is_none());
-        assert_eq!(answer.json::<serde_json::Value>().await.unwrap()["error"]["code"], "origin");
+        let response = send(&server, Method::GET, path, &[("origin", "https://evil.example")]).await;
+        assert_eq!(response.status(), 403);
+        assert!(response.headers().get("access-control-allow-origin").is_none());
+        assert_eq!(response.json::<serde_json::Value>().await.unwrap()["error"]["code"], "origin");
     }
-    let preflight = ask(&server, Method::OPTIONS, POLLING, &[("origin", "https://evil.example")]).await;
+    let preflight = send(&server, Method::OPTIONS, POLLING, &[("origin", "https://evil.example")]).await;
     assert_eq!(preflight.status(), 403);
     assert_eq!(server.stats().refused.get("origin"), Some(&3));
-    // What a page loads as an image has no origin.
-    assert_eq!(ask(&server, Method::GET, POLLING, &[("sec-fetch-site", "cross-site")]).await.status(), 403);
-    assert_eq!(ask(&server, Method::GET, POLLING, &[("sec-fetch-site", "same-origin")]).await.status(), 200);
+    // A request for an image of a page has no `origin` header.
+    assert_eq!(send(&server, Method::GET, POLLING, &[("sec-fetch-site", "cross-site")]).await.status(), 403);
+    assert_eq!(send(&server, Method::GET, POLLING, &[("sec-fetch-site", "same-origin")]).await.status(), 200);
     let own = format!("http://{}", server.address);
-    assert_eq!(ask(&server, Method::GET, POLLING, &[("origin", &own)]).await.status(), 200);
-    assert_eq!(ask(&server, Method::GET, WEBSOCKET, &[("origin", &own)]).await.status(), 101);
-    // A proxy may name the port that the scheme has anyway.
+    assert_eq!(send(&server, Method::GET, POLLING, &[("origin", &own)]).await.status(), 200);
+    assert_eq!(send(&server, Method::GET, WEBSOCKET, &[("origin", &own)]).await.status(), 101);
+    // A proxy may add the default port of the scheme.
     for (path, status) in [(POLLING, 200), (WEBSOCKET, 101)] {
         let page = [("host", "app.example:443"), ("origin", "https://app.example")];
-        assert_eq!(ask(&server, Method::GET, path, &page).await.status(), status);
+        assert_eq!(send(&server, Method::GET, path, &page).await.status(), status);
         let other = [("host", "app.example:443"), ("origin", "http://app.example")];
-        assert_eq!(ask(&server, Method::GET, path, &other).await.status(), 403);
+        assert_eq!(send(&server, Method::GET, path, &other).await.status(), 403);
     }
 }
 
 #[tokio::test]
-async fn a_page_that_may_connect_may_use_the_headers_it_asks_for() {
+async fn preflight_of_allowed_origin_allows_requested_headers() {
     let origins = Origins::same_host().and("https://app.example");
     let server = Setup::from(SocketIoConfig::default().with_origins(origins)).start().await;
-    // What tracing and an application's `extraHeaders` add to each request.
+    // Headers that tracing and an application's `extraHeaders` add to each request.
     let names = ("access-control-request-headers", "content-type, sentry-trace, traceparent, x-csrf-token");
-    let asking = |origin: &'static str| [("origin", origin), ("access-control-request-method", "POST"), names];
-    let answer = ask(&server, Method::OPTIONS, POLLING, &asking("https://app.example")).await;
+    let preflight = |origin: &'static str| [("origin", origin), ("access-control-request-method", "POST"), names];
+    let response = send(&server, Method::OPTIONS, POLLING, &preflight("https://app.example")).await;
     assert_eq!(
-        (answer.status().as_u16(), &answer.headers()["access-control-allow-headers"]),
+        (response.status().as_u16(), &response.headers()["access-control-allow-headers"]),
         (204, &names.1.parse().unwrap())
     );
-    assert_eq!(answer.headers()["access-control-max-age"], "600");
-    let foreign = ask(&server, Method::OPTIONS, POLLING, &asking("https://evil.example")).await;
+    assert_eq!(response.headers()["access-control-max-age"], "600");
+    let foreign = send(&server, Method::OPTIONS, POLLING, &preflight("https://evil.example")).await;
     assert!(!foreign.headers().contains_key("access-control-allow-headers"));
 }
 
 #[tokio::test]
-async fn no_proxy_transforms_an_answer() {
+async fn responses_are_marked_as_not_transformable() {
     let server = Server::start().await;
     for path in [POLLING, "/socket.io/?EIO=4&transport=polling&sid=unknown"] {
-        let answer = ask(&server, Method::GET, path, &[]).await;
-        assert_eq!(answer.headers()["cache-control"], "no-cache, no-transform", "{path}");
+        let response = send(&server, Method::GET, path, &[]).await;
+        assert_eq!(response.headers()["cache-control"], "no-cache, no-transform", "{path}");
     }
 }
 
 #[tokio::test]
-async fn a_handshake_that_a_proxy_has_written_anew_is_one() {
+async fn handshake_with_headers_rewritten_by_proxy_is_accepted() {
     let server = Server::start().await;
     for (connection, upgrade) in [
         ("Connection: keep-alive\r\nConnection: Upgrade", "Upgrade: websocket"),
@@ -100,28 +100,28 @@ async fn a_handshake_that_a_proxy_has_written_anew_is_one() {
         );
         client.write_all(request.as_bytes()).await.unwrap();
         let mut read = Vec::new();
-        // The opening packet comes by the websocket itself.
+        // The open packet arrives on the websocket.
         while !read.windows(7).any(|text| text == b"\"sid\":\"") {
-            let came = soon("an answer", client.read_buf(&mut read)).await.unwrap();
-            assert_ne!(came, 0, "{connection} {upgrade}: {}", String::from_utf8_lossy(&read));
+            let count = soon("a response", client.read_buf(&mut read)).await.unwrap();
+            assert_ne!(count, 0, "{connection} {upgrade}: {}", String::from_utf8_lossy(&read));
             assert!(read.starts_with(&b"HTTP/1.1 101 "[..read.len().min(13)]), "{}", String::from_utf8_lossy(&read));
         }
     }
 }
 
 #[tokio::test]
-async fn pages_on_the_list_may_read_the_answers() {
+async fn allowed_origin_gets_cors_headers() {
     let origins = Origins::same_host().and("https://app.example");
     let server = Setup::from(SocketIoConfig::default().with_origins(origins)).start().await;
     let origin = ("origin", "https://app.example");
     let preflight = [origin, ("access-control-request-method", "POST")];
-    for (answer, vary) in [
-        (ask(&server, Method::OPTIONS, POLLING, &preflight).await, "origin, access-control-request-headers"),
-        (ask(&server, Method::GET, POLLING, &[origin]).await, "origin"),
-        (ask(&server, Method::GET, WEBSOCKET, &[origin]).await, "origin"),
+    for (response, vary) in [
+        (send(&server, Method::OPTIONS, POLLING, &preflight).await, "origin, access-control-request-headers"),
+        (send(&server, Method::GET, POLLING, &[origin]).await, "origin"),
+        (send(&server, Method::GET, WEBSOCKET, &[origin]).await, "origin"),
     ] {
-        assert!(answer.status().is_success() || answer.status() == 101, "{answer:?}");
-        let headers = answer.headers();
+        assert!(response.status().is_success() || response.status() == 101, "{response:?}");
+        let headers = response.headers();
         assert_eq!(headers["access-control-allow-origin"], "https://app.example");
         assert_eq!(headers["access-control-allow-credentials"], "true");
         assert_eq!(headers["access-control-allow-methods"], "GET, POST");
@@ -130,47 +130,47 @@ async fn pages_on_the_list_may_read_the_answers() {
 }
 
 #[tokio::test]
-async fn it_is_found_with_and_without_the_last_slash() {
+async fn path_matches_with_and_without_trailing_slash() {
     let server = Server::start().await;
     for path in ["/socket.io", "/socket.io/"] {
         for transport in TRANSPORTS {
             let mut client = Client::open_with(server.address, transport, path, "", None).await.unwrap();
-            client.connect("/", &json!({})).await.expect("let in");
+            client.connect("/", &json!({})).await.expect("accepted");
         }
     }
     for path in ["/", "/socket.io/x", "/socket.iox"] {
-        assert_eq!(ask(&server, Method::GET, &format!("{path}?EIO=4&transport=polling"), &[]).await.status(), 404);
+        assert_eq!(send(&server, Method::GET, &format!("{path}?EIO=4&transport=polling"), &[]).await.status(), 404);
     }
 }
 
 #[tokio::test]
-async fn the_path_can_be_another_one() {
+async fn path_is_configurable() {
     for (path, reached) in [("/live/", "/live"), ("/live", "/live/"), ("/", "/")] {
         let server = Setup::from(SocketIoConfig::default().with_path(path)).start().await;
         for transport in TRANSPORTS {
             let mut client = Client::open_with(server.address, transport, reached, "", None).await.unwrap();
-            client.connect("/", &json!({})).await.expect("let in");
+            client.connect("/", &json!({})).await.expect("accepted");
             client.event("connected").await;
             if transport == Transport::Polling {
                 client.upgrade().await;
             }
         }
-        assert_eq!(ask(&server, Method::GET, POLLING, &[]).await.status(), 404);
+        assert_eq!(send(&server, Method::GET, POLLING, &[]).await.status(), 404);
     }
 }
 
 #[tokio::test]
-async fn a_wrong_websocket_version_is_told_the_right_one() {
+async fn wrong_websocket_version_gets_400_with_version_13() {
     let server = Server::start().await;
     for version in ["12", "x", ""] {
-        let answer = ask(&server, Method::GET, WEBSOCKET, &[("sec-websocket-version", version)]).await;
-        assert_eq!(answer.status(), 400);
-        assert_eq!(answer.headers()["sec-websocket-version"], "13");
+        let response = send(&server, Method::GET, WEBSOCKET, &[("sec-websocket-version", version)]).await;
+        assert_eq!(response.status(), 400);
+        assert_eq!(response.headers()["sec-websocket-version"], "13");
     }
 }
 
 #[tokio::test]
-async fn requests_that_make_no_sense_get_400() {
+async fn invalid_requests_get_400() {
     let server = Server::start().await;
     let unknown = "AAAAAAAAAAAAAAAA";
     for (method, path) in [
@@ -185,31 +185,31 @@ async fn requests_that_make_no_sense_get_400() {
         (Method::GET, format!("{WEBSOCKET}&sid={unknown}")),
         (Method::GET, format!("{WEBSOCKET}&sid=")),
     ] {
-        let answer = ask(&server, method.clone(), &path, &[]).await;
-        assert_eq!(answer.status(), 400, "{method} {path}");
-        let body = answer.json::<serde_json::Value>().await.unwrap();
-        // Engine.IO's own errors have a form of their own.
+        let response = send(&server, method.clone(), &path, &[]).await;
+        assert_eq!(response.status(), 400, "{method} {path}");
+        let body = response.json::<serde_json::Value>().await.unwrap();
+        // Engine.IO's own errors have another form.
         let error = body.get("error").unwrap_or(&body);
         assert!(!error["code"].is_null() && error["message"].is_string(), "{method} {path}: {body}");
     }
     let open = server.open(Transport::Polling).await.open;
     let session = format!("{POLLING}&sid={}", open["sid"].as_str().unwrap());
-    let answer = ask(&server, Method::PUT, &session, &[]).await;
-    assert_eq!(answer.status(), 400);
-    assert_eq!(answer.json::<serde_json::Value>().await.unwrap()["error"]["code"], "bad_request");
+    let response = send(&server, Method::PUT, &session, &[]).await;
+    assert_eq!(response.status(), 400);
+    assert_eq!(response.json::<serde_json::Value>().await.unwrap()["error"]["code"], "bad_request");
     let large = format!("4{}", "x".repeat(2 * 1024 * 1024));
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
-    let answer = http.post(format!("http://{}{session}", server.address)).body(large).send().await.unwrap();
-    assert_eq!(answer.status(), 413);
-    assert_eq!(answer.json::<serde_json::Value>().await.unwrap()["error"]["code"], "too_large");
-    // A plain GET is no handshake.
+    let response = http.post(format!("http://{}{session}", server.address)).body(large).send().await.unwrap();
+    assert_eq!(response.status(), 413);
+    assert_eq!(response.json::<serde_json::Value>().await.unwrap()["error"]["code"], "too_large");
+    // A GET without the headers of a handshake.
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
-    let answer = http.get(format!("http://{}{WEBSOCKET}", server.address)).send().await.unwrap();
-    assert_eq!(answer.status(), 400);
-    assert_eq!(answer.json::<serde_json::Value>().await.unwrap()["error"]["code"], "bad_request");
+    let response = http.get(format!("http://{}{WEBSOCKET}", server.address)).send().await.unwrap();
+    assert_eq!(response.status(), 400);
+    assert_eq!(response.json::<serde_json::Value>().await.unwrap()["error"]["code"], "bad_request");
 }
 
-/// One connection carries the waiting GET and the POSTs beside it.
+/// One TCP connection carries the waiting GET and the POSTs.
 #[tokio::test]
 async fn polling_works_over_http_2() {
     let server = Server::start().await;
@@ -217,17 +217,17 @@ async fn polling_works_over_http_2() {
     let Wire::Polling(polling) = &mut client.wire else { unreachable!() };
     polling.http = reqwest::Client::builder().no_proxy().http2_prior_knowledge().build().unwrap();
     let (http, url) = (polling.http.clone(), polling.url.clone());
-    client.connect("/", &json!({"user": "ann"})).await.expect("let in");
+    client.connect("/", &json!({"user": "ann"})).await.expect("accepted");
     client.event("connected").await;
-    let (answer, ()) = tokio::join!(client.event("error"), async {
-        let answer = soon("an answer", http.post(url).body("42[\"unheard of\"]").send()).await.unwrap();
-        assert_eq!((answer.status(), answer.version()), (reqwest::StatusCode::OK, reqwest::Version::HTTP_2));
+    let (response, ()) = tokio::join!(client.event("error"), async {
+        let response = soon("a response", http.post(url).body("42[\"unheard of\"]").send()).await.unwrap();
+        assert_eq!((response.status(), response.version()), (reqwest::StatusCode::OK, reqwest::Version::HTTP_2));
     });
-    assert_eq!(answer["code"], "unknown_event");
+    assert_eq!(response["code"], "unknown_event");
 }
 
 #[tokio::test]
-async fn the_opening_packet_tells_the_limits() {
+async fn open_packet_contains_times_and_limit() {
     let config = SocketIoConfig::default()
         .with_max_message_bytes(12_345_usize)
         .with_ping_interval(std::time::Duration::from_secs(7))

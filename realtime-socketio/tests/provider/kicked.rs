@@ -1,5 +1,5 @@
-//! Clients that were asked to end and go on sending: what they send is not heard, and what they had sent before is dropped
-//! where no handler has begun it.
+//! Kicked clients that continue to send: their events are not handled, and events that they had
+//! sent before are dropped unless a handler has started.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
@@ -15,23 +15,23 @@ use tokio_tungstenite::tungstenite::Message as Frame;
 use crate::TRANSPORTS;
 use crate::support::{Client, Packet, Server, Setup, Transport, Wire, until};
 
-/// Counts events, each of which waits to be let go on.
+/// Handler that counts events, each of which waits for a permit.
 #[derive(Clone)]
 struct Counter {
-    begun: Arc<AtomicU64>,
+    started: Arc<AtomicU64>,
     gate: Arc<Semaphore>,
 }
 
 impl Counter {
     async fn start() -> (Self, Server) {
-        let counter = Self { begun: Arc::default(), gate: Arc::new(Semaphore::new(0)) };
+        let counter = Self { started: Arc::default(), gate: Arc::new(Semaphore::new(0)) };
         let handler = counter.clone();
         let setup = Setup::default().with_wire(WireConfig::default().with_unsent_low_water(16 * 1024));
         let setup = setup.with_handlers(move |provider| {
             provider.on("count", move |_: Context, _: Value| {
-                let Self { begun, gate } = handler.clone();
+                let Self { started, gate } = handler.clone();
                 async move {
-                    begun.fetch_add(1, SeqCst);
+                    started.fetch_add(1, SeqCst);
                     gate.acquire().await.unwrap().forget();
                 }
             })
@@ -40,7 +40,8 @@ impl Counter {
     }
 }
 
-/// A client that has read its welcome and reads nothing any more, and for which more waits than its wire takes.
+/// Connects a client that reads nothing after its welcome, and sends it more than its connection
+/// buffers.
 async fn stuck(server: &Server, transport: Transport) -> (Client, realtime_core::ConnectionId) {
     let (client, id) = server.client(transport, "ann").await;
     match transport {
@@ -55,12 +56,12 @@ async fn stuck(server: &Server, transport: Transport) -> (Client, realtime_core:
 }
 
 #[tokio::test]
-async fn a_kicked_client_that_does_not_read_is_not_heard() {
+async fn events_of_kicked_client_are_not_handled() {
     for transport in TRANSPORTS {
         let (counter, server) = Counter::start().await;
         let (mut client, id) = stuck(&server, transport).await;
         client.emit_all((0..10).map(|n| ("count", Value::from(n)))).await;
-        until("ten events", || server.stats().events_in == 10 && counter.begun.load(SeqCst) == 1).await;
+        until("ten events", || server.stats().events_in == 10 && counter.started.load(SeqCst) == 1).await;
         server.provider.close(Target::connection(id), CloseReason::KICKED).await.unwrap();
         counter.gate.add_permits(1_000_000);
         let sending = tokio::spawn(async move {
@@ -77,30 +78,30 @@ async fn a_kicked_client_that_does_not_read_is_not_heard() {
         });
         assert_eq!(server.ended(id).await, CloseReason::KICKED);
         sending.abort();
-        assert_eq!(counter.begun.load(SeqCst), 1, "{transport:?}: handled although it was kicked");
+        assert_eq!(counter.started.load(SeqCst), 1, "{transport:?}: handled after the kick");
         assert_eq!((server.stats().events_in, server.stats().unhandled), (10, 9));
     }
 }
 
-/// So it cannot keep the server busy either.
+/// A client that is not read cannot keep the server busy.
 #[tokio::test]
-async fn a_kicked_client_on_long_polling_is_not_read_any_more() {
+async fn kicked_client_on_long_polling_is_not_read() {
     let (_counter, server) = Counter::start().await;
     let (client, id) = stuck(&server, Transport::Polling).await;
     let Wire::Polling(polling) = client.wire else { unreachable!() };
     server.provider.close(Target::connection(id), CloseReason::KICKED).await.unwrap();
-    let begun = Instant::now();
-    // Read before it is looked at.
+    let start = Instant::now();
+    // The first packet is read before the close is checked.
     polling.post("42[\"count\",1]").await;
     polling.post("42[\"count\",2]").await;
-    // What waits for it has 5 s.
-    assert!(begun.elapsed() > Duration::from_secs(4), "answered after {:?}", begun.elapsed());
+    // The queued frames have 5 s.
+    assert!(start.elapsed() > Duration::from_secs(4), "response after {:?}", start.elapsed());
     assert_eq!(server.ended(id).await, CloseReason::KICKED);
 }
 
 #[tokio::test]
-async fn a_kicked_client_on_a_websocket_is_not_read_any_more() {
-    // More than all buffers on the way hold.
+async fn kicked_client_on_websocket_is_not_read() {
+    // More than all buffers of the connection hold.
     const EVENTS: u64 = 2_000;
     let (_counter, server) = Counter::start().await;
     let (mut client, id) = stuck(&server, Transport::Websocket).await;
@@ -119,9 +120,9 @@ async fn a_kicked_client_on_a_websocket_is_not_read_any_more() {
     sending.abort();
 }
 
-/// The handler of a full queue makes room after the close.
+/// The handler of a full inbox makes room after the close.
 #[tokio::test]
-async fn room_for_events_lets_no_kicked_client_go_on() {
+async fn reading_of_kicked_client_is_not_resumed() {
     for transport in TRANSPORTS {
         let (counter, server) = Counter::start().await;
         let (mut client, id) = stuck(&server, transport).await;
@@ -129,12 +130,12 @@ async fn room_for_events_lets_no_kicked_client_go_on() {
             client.emit_all((0..10_000).map(|n| ("count", Value::from(n)))).await;
             client
         });
-        until("a full queue", || server.stats().events_in >= 64 && counter.begun.load(SeqCst) == 1).await;
+        until("a full inbox", || server.stats().events_in >= 64 && counter.started.load(SeqCst) == 1).await;
         let read = server.stats().events_in;
         server.provider.close(Target::connection(id), CloseReason::KICKED).await.unwrap();
         counter.gate.add_permits(1_000_000);
         assert_eq!(server.ended(id).await, CloseReason::KICKED);
-        assert_eq!((counter.begun.load(SeqCst), server.stats().events_in), (1, read), "{transport:?}");
+        assert_eq!((counter.started.load(SeqCst), server.stats().events_in), (1, read), "{transport:?}");
         assert_eq!(server.stats().unhandled, read - 1);
         sending.abort();
     }

@@ -1,4 +1,5 @@
-//! What clients in other languages write, and readers of JSON in Rust refuse: it is understood, or answered with an error.
+//! Packets of clients in other languages that JSON parsers in Rust reject: they are accepted, or
+//! answered with an error.
 
 use realtime_core::{AckStatus, CloseReason, Context, Handlers, Inbound, RealtimeProvider, Reply};
 use realtime_socketio::DirectAdapter;
@@ -11,8 +12,8 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data as DataCode, 
 use crate::TRANSPORTS;
 use crate::support::{Client, PATIENCE, Server, Setup, Transport, Wire, event, soon, until};
 
-/// Answers an event with its name and its payload, whatever it is called.
-async fn mirror() -> Server {
+/// Starts a server that answers every event with its name and its payload.
+async fn echo_server() -> Server {
     let setup = Setup::default().with_handlers(|provider| {
         provider.fallback(async |_: Context, inbound: Inbound| {
             let attachments = inbound.payload.attachments().len();
@@ -26,15 +27,15 @@ fn nested(depth: usize) -> String {
     format!("{}1{}", "[".repeat(depth), "]".repeat(depth))
 }
 
-/// The session goes on.
-async fn is_well(client: &mut Client) {
-    client.emit("well", &[json!(1)], Some(77)).await;
-    assert_eq!(client.ack(77).await, json!([["well", 1, 0]]));
+/// Checks that the session is still open.
+async fn check_open(client: &mut Client) {
+    client.emit("check", &[json!(1)], Some(77)).await;
+    assert_eq!(client.ack(77).await, json!([["check", 1, 0]]));
 }
 
 #[tokio::test]
-async fn a_name_may_be_written_with_escapes_or_as_a_number() {
-    let server = mirror().await;
+async fn event_names_with_escapes_or_numbers_are_accepted() {
+    let server = echo_server().await;
     for transport in TRANSPORTS {
         let (mut client, _) = server.client(transport, "ann").await;
         for (written, name) in [
@@ -60,31 +61,31 @@ async fn a_name_may_be_written_with_escapes_or_as_a_number() {
         assert_eq!(client.ack(9).await[0]["error"]["code"], "invalid_name");
         client.send(&format!(r#"429["\u0061{}",1]"#, "x".repeat(400_000))).await;
         assert_eq!(client.ack(9).await[0]["error"]["code"], "invalid_name");
-        is_well(&mut client).await;
+        check_open(&mut client).await;
     }
 }
 
 #[tokio::test]
-async fn escaped_names_are_understood_wherever_frames_are_cut() {
-    let server = mirror().await;
+async fn escaped_names_are_accepted_at_any_split_of_frames() {
+    let server = echo_server().await;
     let (mut client, _) = server.client(Transport::Websocket, "ann").await;
     let packet = r#"421["gr\u00fcn",1]"#.as_bytes();
-    for cut in 0..packet.len() {
+    for split in 0..packet.len() {
         let Wire::Websocket(websocket) = &mut client.wire else { unreachable!() };
-        let parts = [(&packet[..cut], DataCode::Text, false), (b"", DataCode::Continue, false)];
-        for (payload, opcode, last) in parts.into_iter().chain([(&packet[cut..], DataCode::Continue, true)]) {
+        let parts = [(&packet[..split], DataCode::Text, false), (b"", DataCode::Continue, false)];
+        for (payload, opcode, last) in parts.into_iter().chain([(&packet[split..], DataCode::Continue, true)]) {
             use futures_util::SinkExt;
             let mut frame = Frame::message(payload.to_vec(), OpCode::Data(opcode), last);
-            frame.header_mut().mask = Some([1, 2, 3, cut as u8]);
+            frame.header_mut().mask = Some([1, 2, 3, split as u8]);
             websocket.0.send(WsMessage::Frame(frame)).await.unwrap();
         }
-        assert_eq!(client.ack(1).await, json!([["grün", 1, 0]]), "{cut}");
+        assert_eq!(client.ack(1).await, json!([["grün", 1, 0]]), "{split}");
     }
-    is_well(&mut client).await;
+    check_open(&mut client).await;
 }
 
 #[tokio::test]
-async fn an_own_namespace_gets_names_as_its_library_can_read_them() {
+async fn custom_namespace_gets_unescaped_event_names() {
     let server = Server::start().await;
     server.provider.io().ns("/own", async |socket: SocketRef<DirectAdapter>| {
         for name in ["grün", "7", "a\u{fffd}b"] {
@@ -95,7 +96,7 @@ async fn an_own_namespace_gets_names_as_its_library_can_read_them() {
     });
     for transport in TRANSPORTS {
         let mut client = server.open(transport).await;
-        client.connect("/own", &json!({})).await.expect("let in");
+        client.connect("/own", &json!({})).await.expect("accepted");
         for (written, name) in [(r#""gr\u00fcn""#, "grün"), ("7", "7"), (r#""a\"b""#, "a\u{fffd}b")] {
             client.send(&format!("42/own,1[{written},5]")).await;
             assert_eq!(client.message().await.data, json!([name, 5]), "{written}");
@@ -109,8 +110,8 @@ async fn an_own_namespace_gets_names_as_its_library_can_read_them() {
 }
 
 #[tokio::test]
-async fn a_lone_surrogate_is_a_replacement_character_with_and_without_bytes_beside_it() {
-    let server = mirror().await;
+async fn lone_surrogates_in_events_are_replaced() {
+    let server = echo_server().await;
     for transport in TRANSPORTS {
         let (mut client, _) = server.client(transport, "ann").await;
         client.send(r#"421["echo","x\ud83d"]"#).await;
@@ -118,13 +119,13 @@ async fn a_lone_surrogate_is_a_replacement_character_with_and_without_bytes_besi
         client.send_binary(r#"451-1["echo","\ud83d",{"_placeholder":true,"num":0}]"#, &[b"x"]).await;
         let holder = json!({"_placeholder": true, "num": 0});
         assert_eq!(client.ack(1).await, json!([["echo", ["\u{fffd}", holder], 1]]));
-        is_well(&mut client).await;
+        check_open(&mut client).await;
     }
 }
 
 #[tokio::test]
-async fn what_cannot_be_read_beside_bytes_is_answered_and_ends_nothing() {
-    let server = mirror().await;
+async fn unreadable_event_with_attachment_gets_error() {
+    let server = echo_server().await;
     for transport in TRANSPORTS {
         let (mut client, _) = server.client(transport, "ann").await;
         let holder = r#"{"_placeholder":true,"num":0}"#;
@@ -142,25 +143,25 @@ async fn what_cannot_be_read_beside_bytes_is_answered_and_ends_nothing() {
             client.send_binary(&format!("451-{packet}"), &[b"x"]).await;
             assert_eq!(client.event("error").await["code"], code, "{packet:.60}");
         }
-        is_well(&mut client).await;
+        check_open(&mut client).await;
     }
 }
 
 #[tokio::test]
-async fn auth_may_hold_a_lone_surrogate() {
-    let server = mirror().await;
+async fn auth_may_contain_lone_surrogates() {
+    let server = echo_server().await;
     for transport in TRANSPORTS {
         let mut client = server.open(transport).await;
         client.send(r#"40{"user":"ann","note":"\ud83d","\udc00":1}"#).await;
         assert_eq!(client.message().await.kind, 0);
         client.event("connected").await;
-        is_well(&mut client).await;
+        check_open(&mut client).await;
     }
 }
 
 #[tokio::test]
-async fn an_answer_that_cannot_be_read_is_an_outcome_of_its_own() {
-    let server = mirror().await;
+async fn unreadable_ack_is_reported_as_unreadable() {
+    let server = echo_server().await;
     for transport in TRANSPORTS {
         let (mut client, id) = server.client(transport, "ann").await;
         let io = server.provider.socket_io().unwrap();
@@ -187,15 +188,15 @@ async fn an_answer_that_cannot_be_read_is_an_outcome_of_its_own() {
                 Err(status) => assert_eq!(reply.status, status, "{answer:.60}"),
             }
         }
-        is_well(&mut client).await;
+        check_open(&mut client).await;
         client.send("41").await;
         server.ended(id).await;
     }
 }
 
 #[tokio::test]
-async fn an_ack_id_that_is_too_large_is_told_and_one_that_nobody_knows_is_ignored() {
-    let server = mirror().await;
+async fn too_large_ack_id_gets_error_and_unknown_id_is_ignored() {
+    let server = echo_server().await;
     let count = server.stats().events_in;
     for transport in TRANSPORTS {
         let (mut client, _) = server.client(transport, "ann").await;
@@ -208,20 +209,20 @@ async fn an_ack_id_that_is_too_large_is_told_and_one_that_nobody_knows_is_ignore
         }
         client.send("43[1]").await;
         client.send_binary(r#"461-[{"_placeholder":true,"num":0}]"#, &[b"x"]).await;
-        is_well(&mut client).await;
+        check_open(&mut client).await;
     }
     until("the handled events", || server.stats().events_in == count + 2).await;
 }
 
-/// One GET: its status and its text.
+/// Sends one GET. Returns the response's status and text.
 async fn get(http: reqwest::Client, url: String) -> (u16, String) {
-    let answer = soon("an answer", http.get(&url).send()).await.unwrap();
-    (answer.status().as_u16(), soon("its text", answer.text()).await.unwrap())
+    let response = soon("a response", http.get(&url).send()).await.unwrap();
+    (response.status().as_u16(), soon("its text", response.text()).await.unwrap())
 }
 
 #[tokio::test]
-async fn on_polling_a_broken_packet_is_told_by_the_close_packet() {
-    let server = mirror().await;
+async fn malformed_packet_on_polling_gets_close_packet() {
+    let server = echo_server().await;
     for packet in ["42[", "42{}", "garbage", "9"] {
         for waits in [true, false] {
             let (mut client, id) = server.client(Transport::Polling, "ann").await;
@@ -241,7 +242,7 @@ async fn on_polling_a_broken_packet_is_told_by_the_close_packet() {
 }
 
 #[tokio::test]
-async fn the_code_of_an_error_of_engine_io_is_a_number() {
+async fn engine_io_errors_have_numeric_codes() {
     let server = Server::start().await;
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
     let (websocket, _) = server.client(Transport::Websocket, "ann").await;
@@ -251,9 +252,9 @@ async fn the_code_of_an_error_of_engine_io_is_a_number() {
         ("&transport=none".to_owned(), 0),
         (format!("&transport=polling&sid={}", websocket.sid()), 1),
     ] {
-        let answer = soon("an answer", http.get(format!("{root}{query}")).send()).await.unwrap();
-        assert_eq!(answer.status(), 400, "{query}");
-        let body: Value = answer.json().await.unwrap();
+        let response = soon("a response", http.get(format!("{root}{query}")).send()).await.unwrap();
+        assert_eq!(response.status(), 400, "{query}");
+        let body: Value = response.json().await.unwrap();
         assert_eq!(body["code"], code, "{query}: {body}");
     }
 }

@@ -1,4 +1,4 @@
-//! The provider on real sockets: what a client can do, and what it can do wrong.
+//! Tests of the provider on real sockets: correct clients and faulty ones.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 #[path = "../support/mod.rs"]
@@ -7,27 +7,28 @@ mod support;
 mod admission;
 mod asks;
 mod burst;
-mod cut;
-mod end;
+mod close;
+mod connect_timeout;
 mod flood;
 mod handlers;
 mod heartbeat;
 mod http;
+mod interrupted;
 mod kicked;
-mod late;
 mod lenient;
-mod limit;
-mod lost;
 mod malformed;
 mod names;
 mod namespaces;
 mod probe;
 mod query;
+mod repeats;
 mod resume;
 mod secret;
 mod size;
 mod slow;
-mod stuck;
+mod stalled;
+mod unconnected;
+mod user_limit;
 
 use support::Transport;
 

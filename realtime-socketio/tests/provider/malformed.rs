@@ -1,4 +1,5 @@
-//! What no proper client sends: its session ends with a reason, all others go on.
+//! Malformed packets and frames: the client's session is closed with a reason, other sessions are
+//! not affected.
 
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -15,15 +16,15 @@ fn text(text: &str) -> Packet {
     Packet::Text(text.to_owned())
 }
 
-/// A healthy client that must not notice.
+/// A healthy client that must not be affected.
 struct Healthy(Client, u64);
 
 impl Healthy {
-    async fn among(server: &Server) -> Self {
+    async fn connect(server: &Server) -> Self {
         Self(server.client(Transport::Websocket, "healthy").await.0, 0)
     }
 
-    async fn is_well(&mut self, server: &Server) {
+    async fn check(&mut self, server: &Server) {
         self.1 += 1;
         server.send(Target::user("healthy"), "n", self.1).await;
         assert_eq!(self.0.event("n").await, self.1);
@@ -31,9 +32,9 @@ impl Healthy {
 }
 
 #[tokio::test]
-async fn packets_that_cannot_be_read_end_the_session() {
+async fn malformed_packets_close_the_session() {
     let server = Server::start().await;
-    let mut healthy = Healthy::among(&server).await;
+    let mut healthy = Healthy::connect(&server).await;
     let holder = || text(r#"451-["b",{"_placeholder":true,"num":0}]"#);
     let bytes = || Packet::Binary(Bytes::from_static(b"x"));
     let cases = [
@@ -63,17 +64,17 @@ async fn packets_that_cannot_be_read_end_the_session() {
             client.send_all(packets.clone()).await;
             let closed = client.closed().await;
             assert_eq!(server.ended(id).await, CloseReason::PROTOCOL_ERROR, "{packets:?}");
-            let told = (transport == Transport::Websocket).then_some(1002);
-            assert_eq!(closed.code, told, "{packets:?}");
+            let code = (transport == Transport::Websocket).then_some(1002);
+            assert_eq!(closed.code, code, "{packets:?}");
         }
-        healthy.is_well(&server).await;
+        healthy.check(&server).await;
     }
     assert_eq!(server.stats().rejected.get("protocol_error"), Some(&(2 * count)));
     assert_eq!(server.stats().connections, 1);
 }
 
 #[tokio::test]
-async fn shapes_that_a_handler_cannot_read_are_answered_and_end_nothing() {
+async fn invalid_payload_gets_error_and_session_stays_open() {
     let setup = Setup::default().with_handlers(|provider| provider.on("n", async |_: Context, n: u64| Reply(n)));
     let server = setup.start().await;
     let deep = |depth: usize| -> String { format!("{}1{}", "[".repeat(depth), "]".repeat(depth)) };
@@ -100,7 +101,7 @@ async fn shapes_that_a_handler_cannot_read_are_answered_and_end_nothing() {
 }
 
 #[tokio::test]
-async fn events_before_connect_end_the_session() {
+async fn event_before_connect_closes_the_session() {
     let server = Server::start().await;
     for transport in TRANSPORTS {
         let mut client = server.open(transport).await;
@@ -110,7 +111,7 @@ async fn events_before_connect_end_the_session() {
     assert_eq!(server.stats().events_in, 0);
 }
 
-/// The websocket under a client, for bytes that it would not send.
+/// Returns the websocket of a client, for bytes that a client would not send.
 fn raw(client: Client) -> Box<Websocket> {
     match client.wire {
         Wire::Websocket(websocket) => websocket,
@@ -118,7 +119,7 @@ fn raw(client: Client) -> Box<Websocket> {
     }
 }
 
-/// A masked frame whose mask is zero.
+/// Returns a masked frame whose mask is zero.
 fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let mut frame = vec![first, 0x80 | u8::try_from(payload.len()).unwrap(), 0, 0, 0, 0];
     frame.extend(payload);
@@ -126,9 +127,9 @@ fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn broken_websocket_frames_are_told_by_1002() {
+async fn malformed_websocket_frame_is_closed_with_1002() {
     let server = Server::start().await;
-    let mut healthy = Healthy::among(&server).await;
+    let mut healthy = Healthy::connect(&server).await;
     let cases = [
         ("invalid utf-8", frame(0x81, b"42[\"\xff\xfe\"]")),
         ("a reserved bit", frame(0xc1, b"42[\"a\"]")),
@@ -139,26 +140,26 @@ async fn broken_websocket_frames_are_told_by_1002() {
         ("a new message within another", [frame(0x01, b"4"), frame(0x81, b"2")].concat()),
     ];
     let count = cases.len() as u64;
-    for (what, bytes) in cases {
+    for (case, bytes) in cases {
         let (client, id) = server.client(Transport::Websocket, "ann").await;
         let mut websocket = raw(client);
         websocket.0.get_mut().write_all(&bytes).await.unwrap();
-        let closed = soon("the end", async {
+        let closed = soon("the close", async {
             loop {
                 if let Err(closed) = websocket.next().await {
                     return closed;
                 }
             }
         });
-        assert_eq!(closed.await.code, Some(1002), "{what}");
-        assert_eq!(server.ended(id).await, CloseReason::PROTOCOL_ERROR, "{what}");
-        healthy.is_well(&server).await;
+        assert_eq!(closed.await.code, Some(1002), "{case}");
+        assert_eq!(server.ended(id).await, CloseReason::PROTOCOL_ERROR, "{case}");
+        healthy.check(&server).await;
     }
     assert_eq!(server.stats().rejected.get("protocol_error"), Some(&count));
 }
 
 #[tokio::test]
-async fn a_connection_cut_within_a_frame_is_lost() {
+async fn connection_that_ends_within_a_frame_is_lost() {
     let server = Server::start().await;
     for bytes in [&b"\x81"[..], &frame(0x81, b"42[\"a\"]")[..8], b""] {
         let (client, id) = server.client(Transport::Websocket, "ann").await;
@@ -171,13 +172,13 @@ async fn a_connection_cut_within_a_frame_is_lost() {
 }
 
 #[tokio::test]
-async fn a_goodbye_is_no_fault() {
+async fn orderly_disconnect_is_no_fault() {
     let server = Server::start().await;
     for transport in TRANSPORTS {
-        for goodbye in ["41", "1"] {
+        for packet in ["41", "1"] {
             let (mut client, id) = server.client(transport, "ann").await;
-            client.send(goodbye).await;
-            assert_eq!(server.ended(id).await, CloseReason::NORMAL, "{goodbye}");
+            client.send(packet).await;
+            assert_eq!(server.ended(id).await, CloseReason::NORMAL, "{packet}");
         }
     }
     let (client, id) = server.client(Transport::Websocket, "ann").await;
@@ -187,13 +188,13 @@ async fn a_goodbye_is_no_fault() {
 }
 
 #[tokio::test]
-async fn two_requests_at_once_end_a_session() {
+async fn concurrent_requests_of_a_method_close_the_session() {
     let server = Server::start().await;
     // Two GETs.
     let (client, id) = server.client(Transport::Polling, "ann").await;
     let Wire::Polling(polling) = &client.wire else { unreachable!() };
     let get = || async { polling.http.get(&polling.url).send().await.unwrap().status() };
-    // A GET that finds something is over at once, so another one takes its place until two of them meet.
+    // A GET ends immediately if packets are waiting, so GETs are repeated until two overlap.
     let mut under_way = FuturesUnordered::from_iter([get(), get()]);
     soon("a refusal", async {
         while under_way.next().await != Some(StatusCode::BAD_REQUEST) {
@@ -209,25 +210,25 @@ async fn two_requests_at_once_end_a_session() {
     let mut endless = tokio::net::TcpStream::connect(server.address).await.unwrap();
     let head = format!("POST {path} HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n42[\"join\",\"r\"]\u{1e}4");
     endless.write_all(head.as_bytes()).await.unwrap();
-    // Its first packet has been read, so it is under way.
+    // Once its first packet was read, the POST is under way.
     until("the first packet", || server.stats().events_in == 1).await;
     assert_eq!(polling.post("3").await.unwrap(), 400);
     assert_eq!(server.ended(id).await, CloseReason::PROTOCOL_ERROR);
 }
 
 #[tokio::test]
-async fn a_reserved_name_from_a_client_reaches_no_one_else() {
+async fn reserved_event_name_is_rejected() {
     let setup = Setup::default().with_handlers(|provider| {
         provider.fallback(async |cx: Context, inbound: realtime_core::Inbound| {
             cx.to_all().send(&inbound.name, &Value::Null).await
         })
     });
     let server = setup.start().await;
-    let mut healthy = Healthy::among(&server).await;
+    let mut healthy = Healthy::connect(&server).await;
     let (mut client, _) = server.client(Transport::Websocket, "ann").await;
     for name in ["connect", "disconnect", "connect_error", "error", "newListener"] {
         client.emit(name, &[], Some(1)).await;
         assert_eq!(client.ack(1).await[0]["error"]["code"], "reserved_name", "{name}");
     }
-    healthy.is_well(&server).await;
+    healthy.check(&server).await;
 }

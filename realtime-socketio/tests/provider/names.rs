@@ -1,4 +1,4 @@
-//! Names of events from clients: the rules are those of every transport.
+//! Names of events from clients: the same rules as on every transport.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,7 +11,7 @@ use crate::TRANSPORTS;
 use crate::support::Setup;
 
 #[tokio::test]
-async fn names_that_break_the_rules_never_reach_a_handler() {
+async fn invalid_event_names_never_reach_a_handler() {
     let handled = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&handled);
     let setup = Setup::default().with_handlers(move |provider| {
@@ -22,7 +22,7 @@ async fn names_that_break_the_rules_never_reach_a_handler() {
     });
     let server = setup.start().await;
     let long = "x".repeat(500_000);
-    // Those for rooms are the clients' own.
+    // Clients may send the names for rooms.
     let reserved = RESERVED_EVENTS.iter().filter(|name| !name.ends_with("subscribe"));
     let reserved = reserved.map(|name| (*name, "reserved_name"));
     let names = ["", "a\u{85}b", "\u{7f}", &long].map(|name| (name, "invalid_name"));
@@ -35,7 +35,7 @@ async fn names_that_break_the_rules_never_reach_a_handler() {
             assert!(answer.to_string().len() < 500, "the answer does not repeat the name");
         }
         client.emit("fine", &[json!(2)], Some(99)).await;
-        assert_eq!(client.ack(99).await, json!([2]), "the connection goes on");
+        assert_eq!(client.ack(99).await, json!([2]), "the connection stays open");
     }
     assert_eq!(handled.load(Ordering::Relaxed), 0);
 }

@@ -1,4 +1,4 @@
-//! Namespaces of the application's own beside the main one, and the session's secret.
+//! Custom namespaces of the application next to the main one, and the session's secret.
 
 use std::time::Duration;
 
@@ -27,16 +27,17 @@ async fn echoes(client: &mut Client, n: u64) {
 }
 
 #[tokio::test]
-async fn an_own_namespace_works_beside_the_main_one() {
+async fn custom_namespace_works_next_to_the_main_one() {
     let server = with_echo().await;
     for transport in TRANSPORTS {
         let mut client = server.open(transport).await;
-        client.connect("/own", &json!({})).await.expect("let in");
+        client.connect("/own", &json!({})).await.expect("accepted");
         echoes(&mut client, 1).await;
         assert_eq!(server.stats().connections, 0, "the main one is not connected");
-        client.connect("/", &json!({"user": "ann"})).await.expect("let in");
+        client.connect("/", &json!({"user": "ann"})).await.expect("accepted");
         client.event("connected").await;
-        // More than a window, so that the packets of the other namespace are among those that give credit.
+        // More packets than a window holds, so that packets of the other namespace are written
+        // between those that use credit.
         for n in 2..200 {
             echoes(&mut client, n).await;
             server.send(Target::user("ann"), "n", n).await;
@@ -50,15 +51,15 @@ async fn an_own_namespace_works_beside_the_main_one() {
 }
 
 #[tokio::test]
-async fn the_main_namespace_can_be_left_and_entered_again_and_again() {
+async fn main_namespace_can_be_left_and_rejoined_repeatedly() {
     let server = with_echo().await;
     for transport in TRANSPORTS {
         let mut client = server.open(transport).await;
-        client.connect("/own", &json!({})).await.expect("let in");
+        client.connect("/own", &json!({})).await.expect("accepted");
         for _ in 0..50 {
-            client.connect("/", &json!({"user": "ann"})).await.expect("let in");
+            client.connect("/", &json!({"user": "ann"})).await.expect("accepted");
             let welcome = client.event("connected").await;
-            // It leaves in the middle of what it is sent.
+            // The client leaves while events are being sent.
             server.send_numbers("ann", 0..100).await;
             for n in 0..10 {
                 assert_eq!(client.event("n").await, n);
@@ -75,12 +76,12 @@ async fn the_main_namespace_can_be_left_and_entered_again_and_again() {
 }
 
 #[tokio::test]
-async fn unknown_namespaces_are_refused() {
+async fn unknown_namespace_is_refused_with_code() {
     let server = Server::start().await;
     for transport in TRANSPORTS {
         let mut client = server.open(transport).await;
         assert_eq!(client.connect("/other", &json!({})).await, Err("Invalid namespace".to_owned()));
-        client.connect("/", &json!({})).await.expect("let in");
+        client.connect("/", &json!({})).await.expect("accepted");
         client.event("connected").await;
         client.send("40/a\"b,").await;
         let refused = client.message().await;
@@ -90,16 +91,16 @@ async fn unknown_namespaces_are_refused() {
     assert_eq!(server.stats().refused.get("namespace"), Some(&4));
 }
 
-/// Its message is the application's.
+/// The message is the application's.
 #[tokio::test]
-async fn who_is_refused_by_an_own_namespace_is_told_a_code_too() {
+async fn refusal_of_custom_namespace_has_a_code() {
     let server = Server::start().await;
     let middleware = async |_: SocketRef<DirectAdapter>| Err::<(), _>("not \"you\"");
     let handler = async |_: SocketRef<DirectAdapter>| {};
     server.provider.io().ns("/own", handler.with(middleware));
     for transport in TRANSPORTS {
         let mut client = server.open(transport).await;
-        // Before and after it is connected to another one, and several at once.
+        // Before and after the client is connected to another namespace, and several together.
         for (packets, count) in [(&["40/own,"][..], 1), (&["40", "40/own,", "40/other,"], 2), (&["40/own,"], 1)] {
             client.send_all(packets.iter().map(|packet| Packet::Text((*packet).to_owned())).collect()).await;
             let mut refused = 0;
@@ -118,28 +119,28 @@ async fn who_is_refused_by_an_own_namespace_is_told_a_code_too() {
     assert_eq!(server.stats().refused.get("forbidden"), Some(&6));
 }
 
-/// A client in the main namespace that has been told to stay away from it.
+/// Connects a client and kicks it from the main namespace.
 async fn kicked(server: &Server, transport: Transport, own: bool) -> Client {
     let mut client = server.open(transport).await;
     if own {
-        client.connect("/own", &json!({})).await.expect("let in");
+        client.connect("/own", &json!({})).await.expect("accepted");
     }
-    client.connect("/", &json!({"user": "ann"})).await.expect("let in");
+    client.connect("/", &json!({"user": "ann"})).await.expect("accepted");
     client.event("connected").await;
     server.provider.close(Target::user("ann"), CloseReason::KICKED).await.unwrap();
-    let goodbye = client.message().await;
-    assert_eq!((goodbye.namespace.as_str(), goodbye.kind), ("/", 1));
+    let disconnect = client.message().await;
+    assert_eq!((disconnect.namespace.as_str(), disconnect.kind), ("/", 1));
     client
 }
 
 #[tokio::test]
-async fn a_kick_from_the_main_namespace_ends_a_session_with_nothing_else() {
+async fn kick_closes_session_without_other_namespaces() {
     let server = with_echo().await;
     for transport in TRANSPORTS {
         kicked(&server, transport, false).await.closed().await;
         let mut client = server.open(transport).await;
-        client.connect("/own", &json!({})).await.expect("let in");
-        client.connect("/", &json!({"user": "ann"})).await.expect("let in");
+        client.connect("/own", &json!({})).await.expect("accepted");
+        client.connect("/", &json!({"user": "ann"})).await.expect("accepted");
         client.event("connected").await;
         client.send("41/own,").await;
         server.provider.close(Target::user("ann"), CloseReason::KICKED).await.unwrap();
@@ -148,21 +149,21 @@ async fn a_kick_from_the_main_namespace_ends_a_session_with_nothing_else() {
 }
 
 #[tokio::test]
-async fn a_kick_from_the_main_namespace_leaves_the_applications_own_alone() {
+async fn kick_leaves_custom_namespaces_connected() {
     let server = with_echo().await;
     for transport in TRANSPORTS {
         let mut client = kicked(&server, transport, true).await;
-        // The time that a client has to go by itself, twice.
-        let begun = std::time::Instant::now();
+        // Twice the time that a client has to close the session by itself.
+        let start = std::time::Instant::now();
         for n in 1.. {
             echoes(&mut client, n).await;
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-            if begun.elapsed() > std::time::Duration::from_secs(2) {
+            if start.elapsed() > std::time::Duration::from_secs(2) {
                 break;
             }
         }
-        // The main one can be entered again.
-        client.connect("/", &json!({"user": "ann"})).await.expect("let in");
+        // The client may connect to the main namespace again.
+        client.connect("/", &json!({"user": "ann"})).await.expect("accepted");
         client.event("connected").await;
         server.send(Target::user("ann"), "n", 1).await;
         assert_eq!(client.event("n").await, 1);
@@ -171,8 +172,8 @@ async fn a_kick_from_the_main_namespace_leaves_the_applications_own_alone() {
     }
 }
 
-/// A client that was kicked from the main namespace while so much of the application's own waits for it that nothing
-/// more can be put behind it.
+/// Connects a client and kicks it from the main namespace while its channel is full with packets of
+/// a custom namespace.
 async fn kicked_while_full(
     config: SocketIoConfig,
     transport: Transport,
@@ -184,12 +185,12 @@ async fn kicked_while_full(
     });
     let client = Client::open_with(server.address, transport, "/socket.io/", "", Some(4096)).await;
     let mut client = client.expect("a session");
-    client.connect("/own", &json!({})).await.expect("let in");
-    client.connect("/", &json!({"user": "ann"})).await.expect("let in");
+    client.connect("/own", &json!({})).await.expect("accepted");
+    client.connect("/", &json!({"user": "ann"})).await.expect("accepted");
     let welcome = client.event("connected").await;
     let socket = server.provider.io().of("/own").unwrap().sockets().pop().unwrap();
     let large = "x".repeat(100_000);
-    // Until the wire takes nothing more either.
+    // Until the connection's buffers are full too.
     let mut full = 0;
     while full < 20 {
         full = if socket.emit("fill", &large).is_err() { full + 1 } else { 0 };
@@ -200,20 +201,20 @@ async fn kicked_while_full(
 }
 
 #[tokio::test]
-async fn a_kick_that_finds_no_room_leaves_the_applications_own_alone() {
+async fn kick_with_full_channel_leaves_custom_namespaces_connected() {
     for transport in TRANSPORTS {
         let (server, mut client, id) = kicked_while_full(SocketIoConfig::default(), transport).await;
-        // The kick has tried in vain by then.
+        // The kick has failed at least once by then.
         tokio::time::sleep(Duration::from_millis(300)).await;
         let mut filled = 0;
-        let goodbye = loop {
+        let disconnect = loop {
             let message = client.message().await;
             match message.namespace.as_str() {
                 "/own" => filled += 1,
                 _ => break message,
             }
         };
-        assert_eq!((goodbye.kind, filled > 200), (1, true), "{transport:?}");
+        assert_eq!((disconnect.kind, filled > 200), (1, true), "{transport:?}");
         assert_eq!(server.ended(id).await, CloseReason::KICKED);
         client.send("42/own,7[\"echo\",7]").await;
         while client.message().await.kind != 3 {}
@@ -221,17 +222,17 @@ async fn a_kick_that_finds_no_room_leaves_the_applications_own_alone() {
 }
 
 #[tokio::test]
-async fn a_kick_waits_for_room_only_for_as_long_as_a_client_may_take_nothing() {
+async fn kick_with_full_channel_closes_session_after_write_stall() {
     let config = SocketIoConfig::default().with_write_stall(Duration::from_secs(1));
-    // A websocket ends by the write that waits.
+    // A websocket is closed by the stalled write itself.
     let (server, _client, id) = kicked_while_full(config, Transport::Polling).await;
     assert_eq!(server.ended(id).await, CloseReason::KICKED);
     until("the session's end", || server.provider.io().of("/own").unwrap().sockets().is_empty()).await;
 }
 
-/// Who knows a session's id can poll in its name.
+/// A client that knows a session's secret can poll for the session.
 #[tokio::test]
-async fn the_secret_of_a_session_is_shown_to_nobody_else() {
+async fn secret_of_a_session_is_not_shown_to_others() {
     let setup = Setup::default().with_handlers(|provider| {
         provider
             .on("shout", async |cx: Context, text: String| {
@@ -247,12 +248,12 @@ async fn the_secret_of_a_session_is_shown_to_nobody_else() {
         let (mut watcher, watcher_id) = server.client(transport, "ann").await;
         let mut ann = server.open(transport).await;
         let sid = ann.sid().to_owned();
-        ann.connect("/", &json!({"user": "ann", "rooms": ["r"]})).await.expect("let in");
+        ann.connect("/", &json!({"user": "ann", "rooms": ["r"]})).await.expect("accepted");
         let welcome = ann.message().await;
-        assert!(!welcome.data.to_string().contains(&sid), "not even its own connection id is made of it");
+        assert!(!welcome.data.to_string().contains(&sid), "the connection id does not contain the secret");
         ann.emit("shout", &[json!("hi")], None).await;
         ann.emit("boom", &[Value::Null], Some(1)).await;
-        // Handled, and so told to all.
+        // Both events have been handled, and the first one was sent to all.
         while ann.message().await.kind != 3 {}
         server.send(Target::room("r"), "n", 1).await;
         server.send(Target::user("ann"), "last", 1).await;

@@ -1,4 +1,5 @@
-//! The probe of a websocket while a session is on long polling: whatever becomes of it, the session goes on.
+//! The probe of a websocket while a session is on long polling. The session stays open, whether or
+//! not the probe succeeds.
 
 use std::time::{Duration, Instant};
 
@@ -27,7 +28,7 @@ async fn websocket(server: &Server, client: &Client) -> Websocket {
     Websocket::open(server.address, &path, None).await.expect("a handshake")
 }
 
-/// A websocket whose probe has been answered.
+/// Opens a websocket whose probe has been answered.
 async fn probed(server: &Server, client: &Client) -> Websocket {
     let mut websocket = websocket(server, client).await;
     websocket.send(vec![text("2probe")]).await;
@@ -35,31 +36,32 @@ async fn probed(server: &Server, client: &Client) -> Websocket {
     websocket
 }
 
-/// The session is on long polling, and an event comes by it.
-async fn is_well(server: &Server, client: &mut Client, n: usize) {
+/// Checks that the session is on long polling, and that an event arrives there.
+async fn check_polling(server: &Server, client: &mut Client, n: usize) {
     let (event, _) = tokio::join!(client.event("n"), server.send(Target::user("ann"), "n", n));
     assert_eq!(event, n);
     assert!(matches!(client.wire, Wire::Polling(_)));
 }
 
 #[tokio::test]
-async fn a_websocket_that_is_cut_leaves_the_session_where_it_was() {
+async fn session_stays_on_polling_when_websocket_breaks() {
     let server = Server::start().await;
     let (mut client, id) = server.client(Transport::Polling, "ann").await;
     drop(websocket(&server, &client).await);
-    is_well(&server, &mut client, 1).await;
+    check_polling(&server, &mut client, 1).await;
     drop(probed(&server, &client).await);
-    is_well(&server, &mut client, 2).await;
+    check_polling(&server, &mut client, 2).await;
     let mut reset = websocket(&server, &client).await;
     reset.0.get_mut().set_zero_linger().unwrap();
     drop(reset);
-    is_well(&server, &mut client, 3).await;
-    assert_eq!(server.hooks.of(id).len(), 1, "told of its beginning only");
+    check_polling(&server, &mut client, 3).await;
+    assert_eq!(server.hooks.of(id).len(), 1, "the connect hook only");
 }
 
-/// Whatever else a client sends than the probe and, when that has been answered, the upgrade packet.
+/// The client sends anything else than the probe and, when that has been answered, the upgrade
+/// packet.
 #[tokio::test]
-async fn a_probe_that_fails_closes_its_websocket_only_and_another_one_may_follow() {
+async fn failed_probe_closes_only_its_websocket() {
     let server = Server::start().await;
     let (mut client, id) = server.client(Transport::Polling, "ann").await;
     let fragment = Message::Frame(Frame::message("2probe", OpCode::Data(Data::Text), false));
@@ -69,30 +71,30 @@ async fn a_probe_that_fails_closes_its_websocket_only_and_another_one_may_follow
     let mut n = 0;
     for message in bad {
         use futures_util::SinkExt;
-        // The upgrade packet is right after the probe.
+        // The upgrade packet is correct after the probe.
         for first in if message == Message::text("5") { &[false][..] } else { &[false, true] } {
             let mut websocket = if *first { probed(&server, &client).await } else { websocket(&server, &client).await };
             websocket.0.send(message.clone()).await.unwrap();
-            assert!(soon("the end", websocket.next()).await.is_err(), "{message:?}");
+            assert!(soon("the close", websocket.next()).await.is_err(), "{message:?}");
             n += 1;
-            is_well(&server, &mut client, n).await;
+            check_polling(&server, &mut client, n).await;
         }
     }
     let mut client = client.upgrade().await;
     server.send(Target::user("ann"), "n", n).await;
     assert_eq!(client.event("n").await, n);
-    assert_eq!(server.hooks.of(id).len(), 1, "told of its beginning only");
+    assert_eq!(server.hooks.of(id).len(), 1, "the connect hook only");
     assert_eq!((server.stats().lost, server.stats().rejected.len()), (0, 0));
 }
 
 #[tokio::test]
-async fn a_client_that_says_goodbye_to_its_websocket_is_answered() {
+async fn close_frame_during_probe_is_answered() {
     let server = Server::start().await;
     let (mut client, _) = server.client(Transport::Polling, "ann").await;
     let mut websocket = websocket(&server, &client).await;
     websocket.0.close(None).await.unwrap();
-    assert!(soon("the end", websocket.next()).await.is_err());
-    is_well(&server, &mut client, 1).await;
+    assert!(soon("the close", websocket.next()).await.is_err());
+    check_polling(&server, &mut client, 1).await;
 }
 
 #[tokio::test]
@@ -104,25 +106,25 @@ async fn pings_are_answered_during_the_probe() {
     websocket.0.send(Message::Ping(Bytes::from_static(b"there?"))).await.unwrap();
     let pong = soon("a pong", websocket.0.next()).await.unwrap().unwrap();
     assert_eq!(pong, Message::Pong(Bytes::from_static(b"there?")));
-    // Not for ever.
+    // The number of pings is limited.
     for _ in 0..1000 {
         let _ = websocket.0.feed(Message::Ping(Bytes::new())).await;
     }
     let _ = websocket.0.flush().await;
-    assert!(soon("the end", websocket.next()).await.is_err());
+    assert!(soon("the close", websocket.next()).await.is_err());
 }
 
 #[tokio::test]
-async fn a_probe_that_takes_too_long_ends_and_the_session_does_not() {
+async fn probe_timeout_closes_only_the_websocket() {
     let config = SocketIoConfig::default().with_connect_timeout(Duration::from_secs(2));
     let server = Setup::from(config).start().await;
     let (mut client, _) = server.client(Transport::Polling, "ann").await;
-    let begun = Instant::now();
+    let start = Instant::now();
     for n in 0..2 {
         let mut websocket = if n == 0 { websocket(&server, &client).await } else { probed(&server, &client).await };
-        assert!(soon("the end", websocket.next()).await.is_err());
-        assert!(begun.elapsed() >= Duration::from_secs(2 * (n + 1)));
-        is_well(&server, &mut client, n as usize).await;
+        assert!(soon("the close", websocket.next()).await.is_err());
+        assert!(start.elapsed() >= Duration::from_secs(2 * (n + 1)));
+        check_polling(&server, &mut client, n as usize).await;
     }
     let mut client = client.upgrade().await;
     server.send(Target::user("ann"), "n", 5).await;
@@ -130,38 +132,38 @@ async fn a_probe_that_takes_too_long_ends_and_the_session_does_not() {
 }
 
 #[tokio::test]
-async fn a_get_during_the_probe_waits_before_its_noop() {
+async fn get_during_probe_waits_before_its_noop() {
     let server = Server::start().await;
     let (mut client, _) = server.client(Transport::Polling, "ann").await;
-    is_well(&server, &mut client, 0).await;
+    check_polling(&server, &mut client, 0).await;
     let _websocket = probed(&server, &client).await;
     let (http, url) = (polling(&mut client).http.clone(), polling(&mut client).url.clone());
     for _ in 0..3 {
-        let begun = Instant::now();
-        let answer = soon("a noop", http.get(&url).send()).await.unwrap();
-        assert_eq!((answer.status(), answer.text().await.unwrap()), (StatusCode::OK, "6".to_owned()));
-        assert!(begun.elapsed() >= Duration::from_millis(95), "{:?}", begun.elapsed());
+        let start = Instant::now();
+        let response = soon("a noop", http.get(&url).send()).await.unwrap();
+        assert_eq!((response.status(), response.text().await.unwrap()), (StatusCode::OK, "6".to_owned()));
+        assert!(start.elapsed() >= Duration::from_millis(95), "{:?}", start.elapsed());
     }
-    // What there is to say comes at once, and alone.
+    // An event is sent immediately, and without a noop.
     server.send(Target::user("ann"), "n", 1).await;
     let body = soon("an event", http.get(&url).send()).await.unwrap().text().await.unwrap();
     assert!(body.starts_with("42[\"n\",1,") && !body.contains('\u{1e}'), "{body}");
 }
 
 #[tokio::test]
-async fn a_get_is_left_alone_until_the_probe_has_come() {
+async fn get_waits_without_noop_until_the_probe_arrives() {
     let server = Server::start().await;
     let (mut client, _) = server.client(Transport::Polling, "ann").await;
-    is_well(&server, &mut client, 0).await;
+    check_polling(&server, &mut client, 0).await;
     let mut silent = websocket(&server, &client).await;
     let polling = polling(&mut client);
     let get = async {
-        let answer = soon("a noop", polling.http.get(&polling.url).send()).await.unwrap();
-        assert_eq!(answer.text().await.unwrap(), "6");
+        let response = soon("a noop", polling.http.get(&polling.url).send()).await.unwrap();
+        assert_eq!(response.text().await.unwrap(), "6");
         Instant::now()
     };
     let probe = async {
-        // Twice as long as a GET waits for a probe that has come.
+        // Twice as long as a GET waits after a probe.
         tokio::time::sleep(Duration::from_millis(200)).await;
         let sent = Instant::now();
         silent.send(vec![text("2probe")]).await;
@@ -172,13 +174,13 @@ async fn a_get_is_left_alone_until_the_probe_has_come() {
 }
 
 #[tokio::test]
-async fn a_second_websocket_is_refused_and_does_not_harm_the_first() {
+async fn second_websocket_is_rejected_without_affecting_the_first() {
     let server = Server::start().await;
     let (mut client, id) = server.client(Transport::Polling, "ann").await;
     let path = format!("/socket.io/?EIO=4&transport=websocket&sid={}", client.sid());
     let mut first = probed(&server, &client).await;
     assert!(Websocket::open(server.address, &path, None).await.is_err());
-    soon("the last answer", polling(&mut client).get()).await.expect("a noop");
+    soon("the last response", polling(&mut client).get()).await.expect("a noop");
     first.send(vec![text("5")]).await;
     server.send(Target::user("ann"), "n", 1).await;
     let Ok(Packet::Text(event)) = soon("an event", async {
@@ -201,20 +203,21 @@ async fn a_second_websocket_is_refused_and_does_not_harm_the_first() {
 }
 
 #[tokio::test]
-async fn the_sessions_end_is_the_end_of_its_probe() {
+async fn probe_ends_when_the_session_closes() {
     let server = Server::start().await;
     for answered in [false, true] {
         let (client, id) = server.client(Transport::Polling, "ann").await;
         let mut websocket = if answered { probed(&server, &client).await } else { websocket(&server, &client).await };
         server.provider.close(Target::user("ann"), CloseReason::KICKED).await.unwrap();
-        assert!(soon("the end", websocket.next()).await.is_err());
+        assert!(soon("the close", websocket.next()).await.is_err());
         assert_eq!(server.ended(id).await, CloseReason::KICKED);
     }
 }
 
-/// The upgrade packet and the first events in one write behind the probe, before its answer could be read.
+/// The client writes the upgrade packet and the first events directly behind the probe, before it
+/// could read the answer.
 #[tokio::test]
-async fn what_is_sent_right_behind_the_upgrade_packet_is_read() {
+async fn events_directly_behind_upgrade_packet_are_read() {
     let setup =
         Setup::default().with_handlers(|provider| provider.on("n", |_, n: u64| async move { realtime_core::Reply(n) }));
     let server = setup.start().await;
@@ -250,9 +253,9 @@ async fn what_is_sent_right_behind_the_upgrade_packet_is_read() {
     }
 }
 
-/// Probes that fail in all ways while events come, then one that does not.
+/// Probes fail in several ways while events are sent, then one succeeds.
 #[tokio::test]
-async fn no_event_is_lost_or_doubled_while_probes_come_and_go() {
+async fn events_are_delivered_once_and_in_order_during_probes() {
     const COUNT: usize = 3000;
     let server = Server::start().await;
     let (mut client, _) = server.client(Transport::Polling, "ann").await;
@@ -273,7 +276,7 @@ async fn no_event_is_lost_or_doubled_while_probes_come_and_go() {
             }
             if round % 3 == 0 {
                 websocket.send(vec![text("hello")]).await;
-                assert!(soon("the end", websocket.next()).await.is_err());
+                assert!(soon("the close", websocket.next()).await.is_err());
             }
         }
         let mut client = client.upgrade().await;

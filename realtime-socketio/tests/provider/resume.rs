@@ -1,4 +1,4 @@
-//! Coming back: the place and the rooms that a client names in `auth`.
+//! Resuming: the cursor and the rooms that a client names in `auth`.
 
 use realtime_core::Target;
 use realtime_socketio::SocketIoConfig;
@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 use crate::TRANSPORTS;
 use crate::support::{Client, Server, Setup, Transport, soon};
 
-/// Connects with this auth and gives the welcome's data.
-async fn welcomed(server: &Server, transport: Transport, auth: &Value) -> (Client, Value) {
+/// Connects with this `auth` and returns the data of the welcome.
+async fn connect(server: &Server, transport: Transport, auth: &Value) -> (Client, Value) {
     let mut client = server.open(transport).await;
-    client.connect("/", auth).await.expect("let in");
+    client.connect("/", auth).await.expect("accepted");
     let welcome = client.message().await;
     assert_eq!(welcome.name(), "connected");
     assert_eq!(welcome.data[1]["cursor"], welcome.data[2]);
@@ -19,7 +19,7 @@ async fn welcomed(server: &Server, transport: Transport, auth: &Value) -> (Clien
 }
 
 #[tokio::test]
-async fn what_was_missed_comes_first_rooms_included() {
+async fn resumed_client_gets_missed_events_of_user_and_rooms() {
     for transport in TRANSPORTS {
         let server = Server::start().await;
         let (mut client, id) = server.client_with(transport, &json!({"user": "ann", "rooms": ["r"]})).await;
@@ -32,7 +32,7 @@ async fn what_was_missed_comes_first_rooms_included() {
         server.send(Target::room("r"), "n", 2).await;
         server.send(Target::room("q"), "n", 3).await;
         let auth = json!({"user": "ann", "rooms": ["r", "r"], "lastEventId": seen.data[2]});
-        let (mut back, welcome) = welcomed(&server, transport, &auth).await;
+        let (mut back, welcome) = connect(&server, transport, &auth).await;
         assert_eq!((&welcome["resumed"], &welcome["reason"]), (&json!(true), &json!("resumed")));
         server.send(Target::room("r"), "n", 4).await;
         for n in [1, 2, 4] {
@@ -42,7 +42,7 @@ async fn what_was_missed_comes_first_rooms_included() {
 }
 
 #[tokio::test]
-async fn garbage_for_a_place_is_a_fresh_start_that_says_so() {
+async fn invalid_cursor_starts_anew_with_reason_invalid() {
     let server = Server::start().await;
     server.send(Target::all(), "n", 1).await;
     let garbage = [
@@ -55,27 +55,27 @@ async fn garbage_for_a_place_is_a_fresh_start_that_says_so() {
         json!("A".repeat(5000)),
     ];
     for transport in TRANSPORTS {
-        for place in &garbage {
-            let auth = json!({"user": "ann", "lastEventId": place});
-            let (mut client, welcome) = welcomed(&server, transport, &auth).await;
-            assert_eq!((&welcome["resumed"], &welcome["reason"]), (&json!(false), &json!("invalid")), "{place}");
+        for cursor in &garbage {
+            let auth = json!({"user": "ann", "lastEventId": cursor});
+            let (mut client, welcome) = connect(&server, transport, &auth).await;
+            assert_eq!((&welcome["resumed"], &welcome["reason"]), (&json!(false), &json!("invalid")), "{cursor}");
             client.send("41").await;
             let id = welcome["connectionId"].as_str().unwrap().parse().unwrap();
             server.ended(id).await;
         }
         for nothing in [Value::Null, json!("")] {
             let auth = json!({"user": "bob", "lastEventId": nothing});
-            let (_, welcome) = welcomed(&server, transport, &auth).await;
+            let (_, welcome) = connect(&server, transport, &auth).await;
             assert_eq!(welcome["reason"], "new");
         }
     }
 }
 
 #[tokio::test]
-async fn without_the_cursor_argument_events_have_the_arity_of_their_data() {
+async fn disabled_cursor_argument_is_not_sent() {
     let server = Setup::from(SocketIoConfig::default().with_cursor_argument(false)).start().await;
     let mut client = server.open(Transport::Websocket).await;
-    client.connect("/", &json!({"user": "ann"})).await.expect("let in");
+    client.connect("/", &json!({"user": "ann"})).await.expect("accepted");
     let welcome = client.message().await;
     assert_eq!((welcome.name(), welcome.data.as_array().unwrap().len()), ("connected", 2));
     server.send(Target::user("ann"), "n", 1).await;
@@ -83,7 +83,7 @@ async fn without_the_cursor_argument_events_have_the_arity_of_their_data() {
 }
 
 #[tokio::test]
-async fn a_new_identity_on_the_same_session_sees_nothing_of_the_old_one() {
+async fn new_identity_on_same_session_gets_no_events_of_the_old() {
     let server = Server::start().await;
     for transport in TRANSPORTS {
         let (mut client, id) = server.client(transport, "ann").await;
@@ -91,7 +91,7 @@ async fn a_new_identity_on_the_same_session_sees_nothing_of_the_old_one() {
         assert_eq!(client.event("n").await, 1);
         client.send("41").await;
         server.ended(id).await;
-        soon("let in", client.connect("/", &json!({"user": "bob"}))).await.expect("let in");
+        soon("accepted", client.connect("/", &json!({"user": "bob"}))).await.expect("accepted");
         client.event("connected").await;
         server.send(Target::user("ann"), "n", 2).await;
         server.send(Target::user("bob"), "n", 3).await;

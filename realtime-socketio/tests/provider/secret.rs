@@ -1,4 +1,4 @@
-//! The id under which a session answers, and those that Socket.IO shows.
+//! The secret id of a session, and the ids that Socket.IO shows.
 
 use realtime_core::Target;
 use realtime_socketio::DirectAdapter;
@@ -9,11 +9,12 @@ use socketioxide::extract::SocketRef;
 use crate::TRANSPORTS;
 use crate::support::{Client, Packet, Server, Transport, Websocket, soon};
 
-/// What a client or an application sees: the ids in the answers to CONNECT and on the server's side.
-async fn shown(server: &Server, client: &mut Client) -> Vec<String> {
+/// Returns the ids that a client or an application sees: in the answers to CONNECT and on the
+/// server's side.
+async fn shown_ids(server: &Server, client: &mut Client) -> Vec<String> {
     let mut ids = Vec::new();
     for namespace in ["/", "/own"] {
-        let answer = client.connect(namespace, &json!({"user": "ann"})).await.expect("let in");
+        let answer = client.connect(namespace, &json!({"user": "ann"})).await.expect("accepted");
         ids.push(answer["sid"].as_str().unwrap().to_owned());
         if namespace == "/" {
             client.event("connected").await;
@@ -27,7 +28,7 @@ async fn shown(server: &Server, client: &mut Client) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn no_id_that_socket_io_shows_answers_as_the_sessions() {
+async fn ids_shown_by_socket_io_do_not_identify_the_session() {
     let server = Server::start().await;
     server.provider.io().ns("/own", async |socket: SocketRef<DirectAdapter>| {
         socket.emit("you are", &socket.id).unwrap();
@@ -37,7 +38,7 @@ async fn no_id_that_socket_io_shows_answers_as_the_sessions() {
         [(Transport::Polling, false), (Transport::Polling, true), (Transport::Websocket, false)]
     {
         let mut client = server.open(transport).await;
-        let ids = shown(&server, &mut client).await;
+        let ids = shown_ids(&server, &mut client).await;
         if upgrades {
             client = client.upgrade().await;
         }
@@ -54,13 +55,13 @@ async fn no_id_that_socket_io_shows_answers_as_the_sessions() {
                 let path = format!("/socket.io/?{}", query.replace("ID", id));
                 for method in [Method::GET, Method::POST, Method::PUT, Method::DELETE] {
                     let request = http.request(method.clone(), format!("http://{}{path}", server.address)).body("1");
-                    let answer = soon("an answer", request.send()).await.unwrap();
-                    assert_eq!(answer.status(), StatusCode::BAD_REQUEST, "{method} {path}");
+                    let response = soon("a response", request.send()).await.unwrap();
+                    assert_eq!(response.status(), StatusCode::BAD_REQUEST, "{method} {path}");
                 }
                 assert!(Websocket::open(server.address, &path, None).await.is_err(), "{path}");
             }
         }
-        // None of that did it any harm.
+        // The session is not affected.
         server.send(Target::user("ann"), "n", 1).await;
         assert_eq!(client.event("n").await, 1);
         client.send("1").await;
@@ -69,7 +70,7 @@ async fn no_id_that_socket_io_shows_answers_as_the_sessions() {
 }
 
 #[tokio::test]
-async fn the_id_that_socket_io_shows_is_the_same_in_all_namespaces_and_everybodys_own() {
+async fn id_shown_by_socket_io_is_unique_and_same_in_all_namespaces() {
     let server = Server::start().await;
     server.provider.io().ns("/own", async |socket: SocketRef<DirectAdapter>| {
         socket.emit("you are", &socket.id).unwrap();
@@ -77,7 +78,7 @@ async fn the_id_that_socket_io_shows_is_the_same_in_all_namespaces_and_everybody
     let mut all = std::collections::HashSet::new();
     for transport in TRANSPORTS {
         let mut client = server.open(transport).await;
-        let ids = shown(&server, &mut client).await;
+        let ids = shown_ids(&server, &mut client).await;
         assert!(ids.iter().all(|id| id == &ids[0]), "{ids:?}");
         assert!(all.insert(ids[0].clone()) && all.insert(client.sid().to_owned()));
         client.send("1").await;
@@ -85,9 +86,9 @@ async fn the_id_that_socket_io_shows_is_the_same_in_all_namespaces_and_everybody
     }
 }
 
-/// The opening packet is all that comes before a client has said something, but for a ping.
+/// Before a client sends something, it gets the open packet and a ping only.
 #[tokio::test]
-async fn the_opening_packet_is_the_only_one_and_whole() {
+async fn open_packet_is_complete_and_sent_once() {
     let server = Server::start().await;
     for transport in TRANSPORTS {
         let mut client = server.open(transport).await;
@@ -100,21 +101,22 @@ async fn the_opening_packet_is_the_only_one_and_whole() {
     }
 }
 
-/// A query that cannot be written anew, because it would be too long, is none that engineioxide sees: it would look for the
-/// session that its first `sid` names.
+/// engineioxide does not see a query that cannot be rewritten because it would be too long: it
+/// would look for the session that the first `sid` names.
 #[tokio::test]
-async fn a_query_that_is_too_long_reaches_no_session_by_the_id_that_socket_io_shows() {
+async fn too_long_query_reaches_no_session_by_its_shown_id() {
     let server = Server::start().await;
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
     for transport in TRANSPORTS {
         let mut client = server.open(transport).await;
         let id =
-            client.connect("/", &json!({"user": "ann"})).await.expect("let in")["sid"].as_str().unwrap().to_owned();
+            client.connect("/", &json!({"user": "ann"})).await.expect("accepted")["sid"].as_str().unwrap().to_owned();
         client.event("connected").await;
         for name in ["polling", "websocket"] {
             let path = format!("/socket.io/?sid={id}&{}EIO=4&transport={name}", "sid=&".repeat(9_400));
-            let answer = soon("an answer", http.get(format!("http://{}{path}", server.address)).send()).await.unwrap();
-            assert_eq!(answer.status(), StatusCode::BAD_REQUEST, "{name}");
+            let url = format!("http://{}{path}", server.address);
+            let response = soon("a response", http.get(url).send()).await.unwrap();
+            assert_eq!(response.status(), StatusCode::BAD_REQUEST, "{name}");
         }
         server.send(Target::user("ann"), "still", &1).await;
         client.event("still").await;

@@ -25,13 +25,13 @@ async fn server() -> Server {
     setup.start().await
 }
 
-/// An event of so many bytes as a packet of Engine.IO, answered with the id 1.
+/// Returns an event as an Engine.IO packet of this size, with the ack id 1.
 fn packet(bytes: usize) -> String {
     let head = r#"421["e",""#;
     format!(r#"{head}{}"]"#, "x".repeat(bytes - head.len() - 2))
 }
 
-async fn is_too_large(server: &Server, client: &mut Client, id: realtime_core::ConnectionId) {
+async fn check_too_large(server: &Server, client: &mut Client, id: realtime_core::ConnectionId) {
     let closed = client.closed().await;
     if let Wire::Websocket(_) = client.wire {
         assert_eq!(closed.code, Some(1009));
@@ -40,18 +40,18 @@ async fn is_too_large(server: &Server, client: &mut Client, id: realtime_core::C
 }
 
 #[tokio::test]
-async fn one_byte_over_the_limit_is_too_much_on_a_websocket() {
+async fn websocket_message_one_byte_over_limit_is_rejected() {
     let server = server().await;
     let (mut client, id) = server.client(Transport::Websocket, "ann").await;
     client.send(&packet(LIMIT)).await;
     assert_eq!(client.ack(1).await, json!([true]));
     client.send(&packet(LIMIT + 1)).await;
-    is_too_large(&server, &mut client, id).await;
+    check_too_large(&server, &mut client, id).await;
     assert_eq!(server.stats().rejected.get("too_large"), Some(&1));
 }
 
 #[tokio::test]
-async fn one_byte_over_the_limit_is_too_much_by_polling() {
+async fn post_one_byte_over_limit_is_rejected() {
     let server = server().await;
     for chunked in [false, true] {
         let (mut client, id) = server.client(Transport::Polling, "ann").await;
@@ -67,14 +67,14 @@ async fn one_byte_over_the_limit_is_too_much_by_polling() {
             polling.post(over).await
         };
         assert_eq!(status.unwrap(), 413);
-        is_too_large(&server, &mut client, id).await;
+        check_too_large(&server, &mut client, id).await;
     }
     assert_eq!(server.stats().rejected.get("too_large"), Some(&2));
 }
 
-/// What is written anew for socketioxide counts as the client wrote it.
+/// The size of a packet that is rewritten for socketioxide counts as the client has sent it.
 #[tokio::test]
-async fn a_packet_that_is_mended_may_be_as_large_as_any_other() {
+async fn rewritten_packet_may_be_as_large_as_the_limit() {
     let server = server().await;
     server.provider.io().ns("/own", async |socket: SocketRef<DirectAdapter>| {
         socket.on_fallback(async |ack: AckSender<DirectAdapter>| ack.send(&true).unwrap());
@@ -83,12 +83,12 @@ async fn a_packet_that_is_mended_may_be_as_large_as_any_other() {
     let escapes = format!(r#"42/own,2["{}",""#, r"\n".repeat(100));
     for transport in TRANSPORTS {
         let (mut client, id) = server.client(transport, "ann").await;
-        client.connect("/own", &json!({})).await.expect("let in");
+        client.connect("/own", &json!({})).await.expect("accepted");
         let events = server.stats().events_in;
         for begin in [r#"42["\u0065",""#, r#"42/,["\u0065",""#, r#"421["\u0065",""#, r#"43[""#, escapes.as_str()] {
             client.send(&filled(begin, LIMIT)).await;
             if let Wire::Websocket(websocket) = &mut client.wire {
-                // In two frames, of which the first one tells.
+                // In two frames, of which the first one is enough to decide.
                 let packet = filled(begin, LIMIT);
                 let (first, last) = packet.split_at(begin.len() + 10);
                 for (payload, code, is_last) in [(first, DataCode::Text, false), (last, DataCode::Continue, true)] {
@@ -108,13 +108,13 @@ async fn a_packet_that_is_mended_may_be_as_large_as_any_other() {
         let sent = if transport == Transport::Polling { 8 } else { 11 };
         assert_eq!(server.stats().events_in - events, sent, "{transport:?}");
         client.send(&filled(r#"421["\u0065",""#, LIMIT + 1)).await;
-        is_too_large(&server, &mut client, id).await;
+        check_too_large(&server, &mut client, id).await;
     }
 }
 
-/// Whatever comes in one read with it.
+/// All of them may be in one read.
 #[tokio::test]
-async fn what_comes_before_a_message_that_is_too_large_is_handled_and_the_message_is_not() {
+async fn events_before_an_oversized_message_are_handled() {
     let server = server().await;
     for begin in [r#"42["e",""#, r#"42["\u0065",""#] {
         let events = server.stats().events_in;
@@ -122,7 +122,7 @@ async fn what_comes_before_a_message_that_is_too_large_is_handled_and_the_messag
         let over = format!("{begin}{}\"]", "x".repeat(LIMIT + 1 - begin.len() - 2));
         let packets = [r#"42["e",1]"#, r#"42["\u0065",2]"#, &over, r#"42["e",3]"#];
         client.send_all(packets.map(|packet| Packet::Text(packet.to_owned())).to_vec()).await;
-        // The close frame may be lost behind what was not read.
+        // The close frame may be lost, as unread bytes cause a reset.
         client.closed().await;
         assert_eq!(server.ended(id).await, CloseReason::TOO_LARGE);
         assert_eq!(server.stats().events_in - events, 2);
@@ -130,7 +130,7 @@ async fn what_comes_before_a_message_that_is_too_large_is_handled_and_the_messag
 }
 
 #[tokio::test]
-async fn attachments_count_together() {
+async fn attachments_of_an_event_count_together() {
     let server = server().await;
     let header = |count: usize| {
         let holders: Vec<_> = (0..count).map(|num| json!({"_placeholder": true, "num": num})).collect();
@@ -143,7 +143,7 @@ async fn attachments_count_together() {
     client.closed().await;
     let reason = server.ended(id).await;
     assert!([CloseReason::TOO_LARGE, CloseReason::PROTOCOL_ERROR].contains(&reason), "{reason}");
-    // More of them than an event may have.
+    // More attachments than an event may have.
     let (mut client, id) = server.client(Transport::Websocket, "ann").await;
     client.send_binary(&header(65), &[&b""[..]; 65]).await;
     client.closed().await;
@@ -151,7 +151,7 @@ async fn attachments_count_together() {
 }
 
 #[tokio::test]
-async fn fragments_count_together() {
+async fn fragments_of_a_message_count_together() {
     let server = server().await;
     let (client, id) = server.client(Transport::Websocket, "ann").await;
     let Wire::Websocket(mut websocket) = client.wire else { unreachable!() };
@@ -160,9 +160,9 @@ async fn fragments_count_together() {
     for _ in 0..LIMIT {
         flood.extend([0x00, 0x81, 0, 0, 0, 0, b'2']);
     }
-    // It may be cut before it has said all.
+    // The connection may be reset before everything is written.
     let _ = websocket.0.get_mut().write_all(&flood).await;
-    let closed = soon("the end", async {
+    let closed = soon("the close", async {
         loop {
             if let Err(closed) = websocket.next().await {
                 return closed;
@@ -173,7 +173,7 @@ async fn fragments_count_together() {
     assert_eq!(server.ended(id).await, CloseReason::TOO_LARGE);
 }
 
-/// Sends so many bytes from a task of its own, until the other side has enough.
+/// Spawns a task that writes this number of bytes, or until a write fails.
 fn pour(mut into: tokio::net::tcp::OwnedWriteHalf, head: Vec<u8>, bytes: usize) {
     tokio::spawn(async move {
         let chunk = vec![b'x'; 64 * 1024];
@@ -188,7 +188,7 @@ fn pour(mut into: tokio::net::tcp::OwnedWriteHalf, head: Vec<u8>, bytes: usize) 
 }
 
 #[tokio::test]
-async fn a_hundred_megabytes_are_refused_early_on_a_websocket() {
+async fn huge_websocket_message_is_rejected_early() {
     const HUGE: usize = 100_000_000;
     let server = Server::start().await;
     let (mut healthy, _) = server.client(Transport::Websocket, "bob").await;
@@ -200,7 +200,7 @@ async fn a_hundred_megabytes_are_refused_early_on_a_websocket() {
     head.extend([0; 4]);
     pour(writer, head, HUGE);
     let mut read = Vec::new();
-    let _ = soon("the end", reader.read_to_end(&mut read)).await;
+    let _ = soon("the close", reader.read_to_end(&mut read)).await;
     assert!(read.ends_with(&[0x88, 2, 0x03, 0xf1]), "{read:?}");
     assert_eq!(server.ended(id).await, CloseReason::TOO_LARGE);
     server.send(Target::user("bob"), "n", 1).await;
@@ -208,7 +208,7 @@ async fn a_hundred_megabytes_are_refused_early_on_a_websocket() {
 }
 
 #[tokio::test]
-async fn a_hundred_megabytes_are_refused_early_by_polling() {
+async fn huge_post_is_rejected_early() {
     const HUGE: usize = 100_000_000;
     let server = Server::start().await;
     let (mut healthy, _) = server.client(Transport::Polling, "bob").await;
@@ -220,18 +220,18 @@ async fn a_hundred_megabytes_are_refused_early_by_polling() {
         let chunk = if length.starts_with("transfer") { format!("{HUGE:x}\r\n") } else { String::new() };
         let head = format!("POST {path} HTTP/1.1\r\nhost: x\r\n{length}\r\n\r\n{chunk}");
         pour(writer, head.into_bytes(), HUGE);
-        let mut answer = [0; 12];
-        soon("an answer", reader.read_exact(&mut answer)).await.unwrap();
-        assert_eq!(std::str::from_utf8(&answer).unwrap(), "HTTP/1.1 413");
+        let mut status = [0; 12];
+        soon("a response", reader.read_exact(&mut status)).await.unwrap();
+        assert_eq!(std::str::from_utf8(&status).unwrap(), "HTTP/1.1 413");
         assert_eq!(server.ended(id).await, CloseReason::TOO_LARGE);
     }
     server.send(Target::user("bob"), "n", 1).await;
     assert_eq!(healthy.event("n").await, 1);
 }
 
-/// An event of the server's own may be far larger than what a client may send.
+/// An event of the server may be far larger than a message of a client.
 #[tokio::test]
-async fn large_events_go_out_whole() {
+async fn large_events_are_delivered_completely() {
     let large = "x".repeat(8 * 1024 * 1024);
     let small = Server::start().await;
     let sent = small.provider.broadcast().to_all(event("large", "x".repeat(1024 * 1024))).await;

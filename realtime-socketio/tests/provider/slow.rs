@@ -15,7 +15,7 @@ const STALL: Duration = Duration::from_millis(1500);
 const LARGE: usize = 8 * 1024 * 1024;
 
 async fn server() -> Server {
-    // Nothing but the bytes' own progress may keep such a client.
+    // Only the progress of the bytes may keep such a client connected.
     let config = SocketIoConfig::default()
         .with_max_event_bytes(2 * LARGE)
         .with_write_stall(STALL)
@@ -24,7 +24,7 @@ async fn server() -> Server {
     Setup::from(config).with_wire(wire).start().await
 }
 
-/// Something large, and more behind it than a window and an outbox hold.
+/// Sends a large event, and more events behind it than a window and an outbox hold.
 async fn send(server: &Server) {
     server.send(Target::user("slow"), "large", "x".repeat(LARGE)).await;
     server.send_numbers("slow", 0..200).await;
@@ -32,16 +32,16 @@ async fn send(server: &Server) {
 
 /// Reads at a slow pace for longer than a stall may last.
 async fn read_slowly(stream: &mut TcpStream) -> Vec<u8> {
-    let begun = Instant::now();
+    let start = Instant::now();
     let mut read = Vec::new();
     let mut buffer = vec![0; 4 * 1024];
-    while begun.elapsed() < STALL * 2 {
+    while start.elapsed() < STALL * 2 {
         let count = soon("some bytes", stream.read(&mut buffer)).await.unwrap();
-        assert!(count > 0, "it is cut");
+        assert!(count > 0, "the connection was closed");
         read.extend_from_slice(&buffer[..count]);
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    assert!(read.len() < LARGE, "the pace is too quick to show anything");
+    assert!(read.len() < LARGE, "the pace is too fast for this test");
     read
 }
 
@@ -52,7 +52,7 @@ pub(crate) async fn small_stream(server: &Server) -> TcpStream {
 }
 
 #[tokio::test]
-async fn a_websocket_that_reads_slowly_is_not_cut() {
+async fn slow_websocket_reader_stays_connected() {
     let server = server().await;
     let mut client =
         Client::open_with(server.address, Transport::Websocket, "/socket.io/", "", Some(8 * 1024)).await.unwrap();
@@ -61,19 +61,19 @@ async fn a_websocket_that_reads_slowly_is_not_cut() {
     send(&server).await;
     let Wire::Websocket(mut websocket) = client.wire else { unreachable!() };
     let mut read = read_slowly(websocket.0.get_mut()).await;
-    // And now quickly, to the end.
+    // The rest is read fast.
     let last = b"[\"n\",199,";
     let mut buffer = vec![0; 256 * 1024];
     while !read[read.len().saturating_sub(1000)..].windows(last.len()).any(|window| window == last) {
         let count = soon("the rest", websocket.0.get_mut().read(&mut buffer)).await.unwrap();
-        assert!(count > 0, "it is cut");
+        assert!(count > 0, "the connection was closed");
         read.extend_from_slice(&buffer[..count]);
     }
     assert_eq!((server.stats().connections, server.stats().stalled, server.stats().lost), (1, 0, 0));
 }
 
 #[tokio::test]
-async fn an_answer_to_a_poll_that_is_read_slowly_is_not_cut() {
+async fn slow_polling_reader_stays_connected() {
     let server = server().await;
     let (mut client, _) = server.client(Transport::Polling, "slow").await;
     send(&server).await;
@@ -81,10 +81,10 @@ async fn an_answer_to_a_poll_that_is_read_slowly_is_not_cut() {
     let path = polling.url.split_once(&server.address.to_string()).unwrap().1;
     let mut stream = small_stream(&server).await;
     stream.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes()).await.unwrap();
-    let mut answer = read_slowly(&mut stream).await;
-    soon("the rest", stream.read_to_end(&mut answer)).await.unwrap();
-    let answer = String::from_utf8(answer).unwrap();
-    let first = answer.matches("42[\"n\",").count();
+    let mut response = read_slowly(&mut stream).await;
+    soon("the rest", stream.read_to_end(&mut response)).await.unwrap();
+    let response = String::from_utf8(response).unwrap();
+    let first = response.matches("42[\"n\",").count();
     assert!(first < 200, "the window is smaller than what was sent");
     for n in first..200 {
         assert_eq!(client.event("n").await, n);

@@ -13,7 +13,7 @@ pub enum Transport {
     Websocket,
 }
 
-/// How a session ended.
+/// End of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Closed {
     /// The code of the websocket's close frame.
@@ -26,7 +26,7 @@ pub enum Wire {
 }
 
 impl Wire {
-    /// For requests of one's own.
+    /// Returns the long-polling client, for requests of a test's own.
     pub fn polling(&self) -> &Polling {
         match self {
             Self::Polling(polling) => polling,
@@ -35,14 +35,15 @@ impl Wire {
     }
 }
 
-/// A Socket.IO client. It reads from the wire only while somebody waits, and answers pings then.
+/// A Socket.IO client. It reads from the wire only while a packet is awaited, and answers pings
+/// then.
 pub struct Client {
     pub wire: Wire,
-    /// The opening packet.
+    /// The open packet.
     pub open: Value,
     address: SocketAddr,
     path: String,
-    /// Read before an upgrade.
+    /// Packets that were received before an upgrade.
     read: VecDeque<Packet>,
 }
 
@@ -55,7 +56,10 @@ impl Client {
         Self::open_with(address, transport, "/socket.io/", query, None).await
     }
 
-    /// The same at another path, or with a small receive buffer for a websocket.
+    /// Opens a session at another path, or with a small receive buffer for a websocket.
+    ///
+    /// # Errors
+    /// As [`Client::open`].
     pub async fn open_with(
         address: SocketAddr,
         transport: Transport,
@@ -76,23 +80,23 @@ impl Client {
             },
         };
         let mut client = Self { path: path.to_owned(), ..Self::of(address, wire) };
-        let Ok(Packet::Text(text)) = soon("the opening packet", client.next_packet()).await else {
-            panic!("no opening packet");
+        let Ok(Packet::Text(text)) = soon("the open packet", client.next_packet()).await else {
+            panic!("no open packet");
         };
-        client.open = serde_json::from_str(text.strip_prefix('0').expect("the opening packet")).unwrap();
+        client.open = serde_json::from_str(text.strip_prefix('0').expect("the open packet")).unwrap();
         let sid = client.sid().to_owned();
         if let Wire::Polling(polling) = &mut client.wire {
-            polling.name(&sid);
+            polling.set_sid(&sid);
         }
         Ok(client)
     }
 
-    /// One whose opening packet is still to be read.
+    /// Creates a client whose open packet is still to be read.
     pub fn of(address: SocketAddr, wire: Wire) -> Self {
         Self { wire, open: Value::Null, address, path: "/socket.io/".to_owned(), read: VecDeque::new() }
     }
 
-    /// The session's secret.
+    /// Returns the session's secret.
     pub fn sid(&self) -> &str {
         self.open["sid"].as_str().unwrap()
     }
@@ -100,26 +104,27 @@ impl Client {
     /// Connects to a namespace; the welcome of the main one is still to be read.
     ///
     /// # Errors
-    /// The message of `connect_error`; one of the same form when the session was ended instead, so that the client comes back.
+    /// The message of `connect_error`; one of the same form when the session was closed instead, so
+    /// that the client reconnects.
     pub async fn connect(&mut self, namespace: &str, auth: &Value) -> Result<Value, String> {
         let namespace = if namespace == "/" { String::new() } else { format!("{namespace},") };
         self.send(&format!("40{namespace}{auth}")).await;
         self.answered().await
     }
 
-    /// The answer to a CONNECT that was sent.
+    /// Waits for the answer to a CONNECT that was sent.
     ///
     /// # Errors
     /// As [`Client::connect`].
     pub async fn answered(&mut self) -> Result<Value, String> {
         let Ok(answer) = soon("an answer", self.next()).await else {
-            return Err("draining: the session was ended".to_owned());
+            return Err("draining: the session was closed".to_owned());
         };
         match answer.kind {
             0 => Ok(answer.data),
             2 => {
                 assert_eq!(answer.name(), "error");
-                let end = soon("the end", self.next_packet()).await;
+                let end = soon("the close", self.next_packet()).await;
                 assert!(end.is_err() || end == Ok(Packet::Text("1".to_owned())), "the transport is closed: {end:?}");
                 let error = &answer.data[1];
                 Err(format!("{}: {}", error["code"].as_str().unwrap(), error["message"].as_str().unwrap()))
@@ -129,7 +134,7 @@ impl Client {
         }
     }
 
-    /// The next packet of Engine.IO, pings answered.
+    /// Waits for the next packet of Engine.IO, and answers pings.
     pub async fn next_packet(&mut self) -> Result<Packet, Closed> {
         loop {
             let packet = match self.read.pop_front() {
@@ -141,22 +146,23 @@ impl Client {
             };
             match &packet {
                 Packet::Text(text) if text == "2" => self.send("3").await,
-                // Only there to end a GET.
+                // A noop packet, which only ends a GET.
                 Packet::Text(text) if text == "6" => {}
                 _ => return Ok(packet),
             }
         }
     }
 
-    /// The next packet of Socket.IO.
+    /// Waits for the next packet of Socket.IO.
     ///
     /// # Errors
-    /// When the session has ended.
+    /// [`Closed`] when the session has ended.
     pub async fn next(&mut self) -> Result<Message, Closed> {
         let (mut message, attachments) = loop {
             match self.next_packet().await? {
                 Packet::Text(text) if text.starts_with('4') => break parse(&text[1..]),
-                // The session's end is also told by its transport. On a websocket that is the close frame alone.
+                // On long polling the close packet comes before the end of the session. On a
+                // websocket there is the close frame only.
                 Packet::Text(text) if text == "1" && matches!(self.wire, Wire::Polling(_)) => {}
                 packet => panic!("unexpected {packet:?}"),
             }
@@ -170,19 +176,19 @@ impl Client {
         Ok(message)
     }
 
-    /// The next packet, with a deadline, from a session that must not end.
+    /// Waits for the next packet, with a deadline, from a session that must not end.
     pub async fn message(&mut self) -> Message {
-        soon("a packet", self.next()).await.expect("the session goes on")
+        soon("a packet", self.next()).await.expect("an open session")
     }
 
-    /// The next event's payload; its name must be this one.
+    /// Waits for the next event, which must have this name, and returns its payload.
     pub async fn event(&mut self, name: &str) -> Value {
         let message = self.message().await;
         assert_eq!(message.name(), name, "{message:?}");
         message.data[1].clone()
     }
 
-    /// The next packet, which must be an answer with this number.
+    /// Waits for the next packet, which must be an ack with this id, and returns its data.
     pub async fn ack(&mut self, id: u64) -> Value {
         let message = self.message().await;
         assert_eq!((message.kind, message.id), (3, Some(id)), "{message:?}");
@@ -191,7 +197,7 @@ impl Client {
 
     /// Reads until the session ends.
     pub async fn closed(&mut self) -> Closed {
-        soon("the end", async {
+        soon("the close", async {
             loop {
                 if let Err(closed) = self.next().await {
                     return closed;
@@ -201,14 +207,14 @@ impl Client {
         .await
     }
 
-    /// The session's end comes next, told in a way after which every client comes back: by the failure of a GET, or by the
-    /// websocket's close frame.
-    pub async fn sent_away(&mut self) {
-        let end = soon("the end", self.next_packet()).await;
+    /// Waits for the end of the session, in a form upon which every client reconnects: the failure
+    /// of a GET, or the websocket's close frame.
+    pub async fn closed_for_reconnect(&mut self) {
+        let end = soon("the close", self.next_packet()).await;
         assert_eq!(end, Err(Closed { code: None }));
     }
 
-    /// One packet of Engine.IO, as it is.
+    /// Sends one packet of Engine.IO, unchanged.
     pub async fn send(&mut self, text: &str) {
         self.send_all(vec![Packet::Text(text.to_owned())]).await;
     }
@@ -225,7 +231,7 @@ impl Client {
         self.send(&event_packet(name, arguments, ack)).await;
     }
 
-    /// Sends many events at once, in one request or one write.
+    /// Sends many events in one request or one write.
     pub async fn emit_all(&mut self, events: impl IntoIterator<Item = (&str, Value)>) {
         let packets = events.into_iter().map(|(name, data)| Packet::Text(event_packet(name, &[data], None))).collect();
         self.send_all(packets).await;
@@ -236,20 +242,22 @@ impl Client {
         self.send(&format!("43{ack}{}", json!(arguments))).await;
     }
 
-    /// Sends packets with attachments: the header (`451-["up",{"_placeholder":true,"num":0}]`) and the bytes.
+    /// Sends packets with attachments: the header (`451-["up",{"_placeholder":true,"num":0}]`) and
+    /// the bytes.
     pub async fn send_binary(&mut self, header: &str, attachments: &[&[u8]]) {
         let mut packets = vec![Packet::Text(header.to_owned())];
         packets.extend(attachments.iter().map(|bytes| Packet::Binary(Bytes::copy_from_slice(bytes))));
         self.send_all(packets).await;
     }
 
-    /// Goes on with a websocket, as Engine.IO's protocol has it: the GET under way ends, then the websocket takes over.
+    /// Upgrades to a websocket as in Engine.IO's protocol: the GET under way ends, then the client
+    /// switches.
     pub async fn upgrade(self) -> Self {
         let path = format!("{}?EIO=4&transport=websocket&sid={}", self.path, self.sid());
         self.upgrade_at(&path).await
     }
 
-    /// The same by a handshake for this path and query.
+    /// Upgrades with a handshake for this path and query.
     pub async fn upgrade_at(mut self, path: &str) -> Self {
         let Wire::Polling(mut polling) = self.wire else { panic!("upgraded already") };
         let mut websocket = Websocket::open(self.address, path, None).await.unwrap();

@@ -12,24 +12,24 @@ use std::time::Duration;
 pub use client::{Client, Closed, Transport, Wire};
 pub use packet::{Message, Packet};
 pub use polling::Polling;
-pub use server::{Server, Setup, event, runtime};
+pub use server::{Server, Setup, event, on_slow, runtime};
 pub use websocket::Websocket;
 
-/// How long anything may take on a loaded machine before a test gives up.
+/// The time limit of a single step, with reserve for a loaded machine.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Waits for what must come, with a deadline.
+/// Waits for a future, with a deadline.
 pub async fn soon<F: Future>(what: &str, future: F) -> F::Output {
     match tokio::time::timeout(PATIENCE, future).await {
         Ok(output) => output,
-        Err(_) => panic!("{what} did not come"),
+        Err(_) => panic!("timed out: {what}"),
     }
 }
 
-/// Looks until it is so, with a deadline.
-pub async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+/// Checks a condition until it holds, with a deadline.
+pub async fn until(what: &str, mut condition: impl FnMut() -> bool) {
     soon(what, async {
-        while !is_so() {
+        while !condition() {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     })

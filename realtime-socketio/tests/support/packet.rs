@@ -13,16 +13,17 @@ pub enum Packet {
 pub struct Message {
     /// The namespace; `/` is the main one.
     pub namespace: String,
-    /// `0` connect, `1` disconnect, `2` event, `3` ack, `4` connect error; those with attachments count as without.
+    /// `0` connect, `1` disconnect, `2` event, `3` ack, `4` connect error; those with attachments
+    /// count as without.
     pub kind: u8,
-    /// Of an ack, or of an event that wants one.
+    /// The id of an ack, or of an event that requests one.
     pub id: Option<u64>,
-    /// Its JSON; null where there is none.
+    /// The JSON data; null where there is none.
     pub data: Value,
     pub attachments: Vec<Bytes>,
 }
 
-/// The head of a packet, and how many attachments follow.
+/// Parses a packet without its attachments, and returns their number.
 pub fn parse(text: &str) -> (Message, usize) {
     let (kind, mut rest) = (text.as_bytes()[0] - b'0', &text[1..]);
     let mut attachments = 0;
@@ -46,7 +47,7 @@ pub fn parse(text: &str) -> (Message, usize) {
 }
 
 impl Message {
-    /// An event's name.
+    /// Returns an event's name.
     pub fn name(&self) -> &str {
         assert_eq!(self.kind, 2, "not an event: {self:?}");
         self.data[0].as_str().expect("a name")

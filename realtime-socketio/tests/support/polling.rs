@@ -7,7 +7,7 @@ use http::StatusCode;
 
 use super::{Closed, Packet, soon};
 
-/// Engine.IO by long polling; it asks for packets only when somebody waits for one.
+/// Engine.IO client on long polling; it sends a GET only when a packet is awaited.
 pub struct Polling {
     pub http: reqwest::Client,
     pub url: String,
@@ -15,7 +15,7 @@ pub struct Polling {
 }
 
 impl Polling {
-    /// Opens a session, whose opening packet is still to be read.
+    /// Opens a session, whose open packet is still to be read.
     pub async fn open(address: SocketAddr, path: &str) -> Result<Self, StatusCode> {
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
         let mut polling = Self { http, url: format!("http://{address}{path}"), read: VecDeque::new() };
@@ -23,8 +23,8 @@ impl Polling {
         Ok(polling)
     }
 
-    /// From here on requests name the session.
-    pub fn name(&mut self, sid: &str) {
+    /// Sets the session that the requests are for.
+    pub fn set_sid(&mut self, sid: &str) {
         self.url = format!("{}&sid={sid}", self.url);
     }
 
@@ -37,12 +37,12 @@ impl Polling {
         Ok(self.read.pop_front().unwrap())
     }
 
-    /// What has been read and not been taken, which is taken now.
+    /// Removes and returns the packets that were received and not taken.
     pub fn take(&mut self) -> VecDeque<Packet> {
         std::mem::take(&mut self.read)
     }
 
-    /// What has been read and not been taken.
+    /// Returns the packets that were received and not taken.
     pub fn into_read(self) -> VecDeque<Packet> {
         self.read
     }
@@ -55,13 +55,13 @@ impl Polling {
         self.post(packets.collect::<Vec<_>>().join("\u{1e}")).await;
     }
 
-    /// The answer's status; none when the connection broke.
+    /// Sends a POST. Returns the response's status; none when the connection broke.
     pub async fn post(&self, body: impl Into<reqwest::Body>) -> Option<StatusCode> {
         let sent = soon("an answer", self.http.post(&self.url).body(body).send()).await;
         sent.ok().map(|answer| answer.status())
     }
 
-    /// One GET; the error is its status, or none when the connection broke.
+    /// Sends one GET. The error is the response's status, or none when the connection broke.
     pub async fn get(&mut self) -> Result<(), Option<StatusCode>> {
         let answer = self.http.get(&self.url).send().await.map_err(|_| None)?;
         let status = answer.status();

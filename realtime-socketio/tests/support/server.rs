@@ -3,25 +3,28 @@ use std::sync::Arc;
 
 use futures_util::future::join_all;
 use realtime_core::spi::Runtime;
-use realtime_core::{CloseReason, ConnectionId, Event, RealtimeProvider, Receipt, Stats, Target};
+use realtime_core::{
+    CloseReason, ConnectionId, Context, Event, Handlers, RealtimeProvider, Receipt, Reply, Stats, Target,
+};
 use realtime_http::{HttpProvider, WireConfig, serve};
 use realtime_socketio::{SocketIoConfig, SocketIoProvider};
 use realtime_testkit::conformance::{HookLog, VisitorAuthenticator, VisitorPolicy};
 use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 use super::{Client, Transport, soon, until};
 
-/// What a server is started with.
+/// Configuration of a server.
 pub struct Setup {
     pub config: SocketIoConfig,
     pub wire: WireConfig,
     handlers: Box<dyn FnOnce(SocketIoProvider) -> SocketIoProvider + Send>,
 }
 
-/// A server on a free port, gone when dropped.
+/// A server on a free port, stopped when dropped.
 pub struct Server {
     pub address: SocketAddr,
     pub provider: Arc<SocketIoProvider>,
@@ -67,7 +70,18 @@ impl Setup {
     }
 }
 
-/// A runtime in memory that believes what visitors say.
+/// Adds a handler of `slow` events `[n, padding]`, which waits for a permit and replies `n`.
+pub fn on_slow(provider: SocketIoProvider, gate: Arc<Semaphore>) -> SocketIoProvider {
+    provider.on("slow", move |_: Context, (n, _): (u64, String)| {
+        let gate = Arc::clone(&gate);
+        async move {
+            gate.acquire().await.unwrap().forget();
+            Reply(n)
+        }
+    })
+}
+
+/// Creates a runtime in memory that accepts the identity that visitors claim.
 pub fn runtime(hooks: &HookLog) -> Runtime {
     Runtime::in_memory()
         .with_authenticator(VisitorAuthenticator)
@@ -76,7 +90,7 @@ pub fn runtime(hooks: &HookLog) -> Runtime {
 }
 
 impl Server {
-    /// One that runs already.
+    /// Wraps a server that is running already.
     pub fn of(
         address: SocketAddr,
         provider: Arc<SocketIoProvider>,
@@ -90,19 +104,20 @@ impl Server {
         Setup::default().start().await
     }
 
-    /// A session for no namespace yet.
+    /// Opens a session without connecting to a namespace.
     pub async fn open(&self, transport: Transport) -> Client {
         Client::open(self.address, transport, "").await.expect("a session")
     }
 
-    /// A client of the main namespace that has read its welcome, and its connection's id.
+    /// Connects a client to the main namespace, reads its welcome, and returns the connection's id
+    /// too.
     pub async fn client(&self, transport: Transport, user: &str) -> (Client, ConnectionId) {
         self.client_with(transport, &json!({ "user": user })).await
     }
 
     pub async fn client_with(&self, transport: Transport, auth: &Value) -> (Client, ConnectionId) {
         let mut client = self.open(transport).await;
-        client.connect("/", auth).await.expect("let in");
+        client.connect("/", auth).await.expect("accepted");
         let welcome = client.event("connected").await;
         (client, welcome["connectionId"].as_str().unwrap().parse().unwrap())
     }
@@ -111,7 +126,7 @@ impl Server {
         self.provider.broadcast().send(target, event(name, value)).await.unwrap()
     }
 
-    /// Sends the events `n` with the numbers of this range, in order, many at a time.
+    /// Sends events `n` with the numbers of this range, in order, many at a time.
     pub async fn send_numbers(&self, user: &str, numbers: std::ops::Range<usize>) {
         let numbers: Vec<usize> = numbers.collect();
         for chunk in numbers.chunks(500) {
@@ -128,12 +143,12 @@ impl Server {
         until("the number of connections", || self.stats().connections == count).await;
     }
 
-    /// Waits until the hooks have been told of an end, and answers its reason; they must be told once.
+    /// Waits until the hooks were called for a connection's end, once, and returns the reason.
     pub async fn ended(&self, connection: ConnectionId) -> CloseReason {
         let calls = soon("the hooks", self.hooks.wait_of(connection, 2)).await;
         assert_eq!(calls.len(), 2, "{calls:?}");
         assert_eq!(calls[0].ended, None);
-        calls[1].ended.clone().expect("the end")
+        calls[1].ended.clone().expect("a close reason")
     }
 }
 

@@ -7,11 +7,12 @@ use tokio_tungstenite::tungstenite::{self, Message};
 
 use super::{Closed, Packet, soon};
 
-/// Engine.IO on a websocket.
+/// Engine.IO client on a websocket.
 pub struct Websocket(pub WebSocketStream<TcpStream>);
 
 impl Websocket {
-    /// Shakes hands for this path and query; with `buffer`, the kernel keeps about so many bytes that are not read.
+    /// Performs the handshake for this path and query. With `buffer`, the kernel's receive buffer
+    /// has about this number of bytes.
     pub async fn open(address: SocketAddr, path: &str, buffer: Option<u32>) -> Result<Self, tungstenite::Error> {
         let socket = TcpSocket::new_v4().unwrap();
         if let Some(bytes) = buffer {
@@ -30,7 +31,7 @@ impl Websocket {
                 Some(Ok(Message::Text(text))) => Ok(Packet::Text(text.to_string())),
                 Some(Ok(Message::Binary(bytes))) => Ok(Packet::Binary(bytes)),
                 Some(Ok(Message::Close(frame))) => {
-                    // Answers the close frame and waits for the end.
+                    // Answers the close frame and waits for EOF.
                     while let Some(Ok(_)) = self.0.next().await {}
                     Err(Closed { code: frame.map(|frame| frame.code.into()) })
                 }
@@ -40,7 +41,7 @@ impl Websocket {
         }
     }
 
-    /// Errors are for the reader to see.
+    /// Sends packets. Errors are ignored: the next read reports them.
     pub async fn send(&mut self, packets: Vec<Packet>) {
         for packet in packets {
             let message = match packet {

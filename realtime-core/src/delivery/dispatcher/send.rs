@@ -185,12 +185,12 @@ mod tests {
             Bytes::new()
         }
 
-        fn ack(&self, _: u64, _: &Payload) -> Bytes {
-            Bytes::new()
+        fn ack(&self, _: u64, _: &Payload) -> Option<Bytes> {
+            None
         }
 
-        fn error(&self, _: &HandlerError, _: Option<u64>) -> Bytes {
-            Bytes::new()
+        fn error(&self, _: &HandlerError, _: Option<u64>) -> Option<Bytes> {
+            None
         }
 
         fn cursor(&self, _: Cursor) -> Bytes {

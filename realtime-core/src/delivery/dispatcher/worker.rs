@@ -7,7 +7,7 @@ use tracing::Instrument;
 use crate::delivery::dispatcher::Dispatcher;
 use crate::delivery::hub::Connection;
 use crate::inbound::inbox::{Inbox, Item};
-use crate::traits::codec::{Codec, Frame};
+use crate::traits::codec::Codec;
 use crate::traits::context::Context;
 use crate::values::event::Payload;
 use crate::values::handler_error::HandlerError;
@@ -44,12 +44,13 @@ impl<C: Codec> Worker<C> {
     }
 
     async fn handle(&self, cx: &Context, inbound: Inbound) {
+        if inbound.is_raw() {
+            return self.handle_raw(cx, inbound).await;
+        }
         let ack = inbound.ack;
         let name = Arc::clone(&inbound.name);
         let run = self.dispatcher.router.handle_over(self.dispatcher.common_router(), cx.clone(), inbound);
-        let handled = self.dispatcher.guard("handler", &name, run).await;
-        let outcome = handled.unwrap_or_else(|| Err(HandlerError::new("internal", "internal error")));
-        match (outcome, ack) {
+        match (self.guarded(&name, run).await, ack) {
             (Ok(reply), Some(ack)) => {
                 let payload = reply.unwrap_or(Payload::Json(bytes::Bytes::from_static(b"null")));
                 self.push(self.dispatcher.codec.ack(ack, &payload)).await;
@@ -61,15 +62,32 @@ impl<C: Codec> Worker<C> {
         }
     }
 
+    async fn handle_raw(&self, cx: &Context, inbound: Inbound) {
+        let run = self.dispatcher.router.handle_raw(self.dispatcher.common_router(), cx.clone(), inbound);
+        match self.guarded("raw message", run).await {
+            Ok(reply) => self.push(self.dispatcher.codec.raw_reply(reply)).await,
+            Err(error) => self.reject(&error, None).await,
+        }
+    }
+
+    /// Runs a handler; a panic is the error `internal`.
+    async fn guarded<T>(
+        &self,
+        name: &str,
+        run: impl Future<Output = Result<T, HandlerError>>,
+    ) -> Result<T, HandlerError> {
+        let handled = self.dispatcher.guard("handler", name, run).await;
+        handled.unwrap_or_else(|| Err(HandlerError::new("internal", "internal error")))
+    }
+
     async fn reject(&self, error: &HandlerError, ack: Option<u64>) {
         self.dispatcher.count_rejected(error);
         self.push(self.dispatcher.codec.error(error, ack)).await;
     }
 
-    /// Waits for room, so that a client that sends much and reads its answers slowly is read slowly. An empty frame is
-    /// how a codec says nothing.
-    async fn push(&self, frame: C::Frame) {
-        if frame.size() > 0 {
+    /// Waits for room, so that a client that sends much and reads its answers slowly is read slowly.
+    async fn push(&self, frame: Option<C::Frame>) {
+        if let Some(frame) = frame {
             self.dispatcher.hub.push_side_in_turn(&self.connection, frame).await;
         }
     }

@@ -32,12 +32,12 @@ impl Codec for LineCodec {
         frame(event.name(), payload(event.payload()), None, Some(ack))
     }
 
-    fn ack(&self, ack: u64, value: &Payload) -> Bytes {
-        frame("ack", payload(value), None, Some(ack))
+    fn ack(&self, ack: u64, value: &Payload) -> Option<Bytes> {
+        Some(frame("ack", payload(value), None, Some(ack)))
     }
 
-    fn error(&self, error: &HandlerError, ack: Option<u64>) -> Bytes {
-        frame("error", json!(error), None, ack)
+    fn error(&self, error: &HandlerError, ack: Option<u64>) -> Option<Bytes> {
+        Some(frame("error", json!(error), None, ack))
     }
 
     fn cursor(&self, cursor: Cursor) -> Bytes {

@@ -10,39 +10,40 @@ use http_body::{Body as _, Frame};
 use crate::engine::session::EngineSession;
 use crate::engine::session::cause::Cause;
 use crate::engine::session::namespaces::Verdict;
-use crate::engine::settings::TURN;
+use crate::engine::settings::YIELD_AFTER;
 use crate::packet::head::{Head, HeadScan};
 use crate::packet::payload::SEPARATOR;
 use crate::packet::post_rewriter::PacketRewriter;
 
-/// Body of a POST that yields one packet at a time, and none while reading is paused or the packet has to wait.
+/// Body of a POST that yields one packet at a time, and none while reading is paused or the packet
+/// has to wait.
 ///
-/// engineioxide polls the body once for each packet that it decodes, so that one frame per packet paces it. Of larger frames it
-/// would decode all packets at once.
+/// engineioxide polls the body once for each packet that it decodes, so that one frame per packet
+/// paces it. It would decode all packets of a larger frame together.
 pub(crate) struct PostBody {
     inner: Body,
     session: Arc<EngineSession>,
     chunk: Bytes,
-    /// Bytes that may still be received.
+    /// Number of bytes that may still be received.
     left: usize,
     head: HeadScan,
     rewriter: PacketRewriter,
     /// Set once the next piece of the chunk was scanned.
     scanned: bool,
-    /// Head of the packet that the piece holds, until it is admitted.
-    waits: Option<Head>,
-    /// Packets since the task last yielded.
+    /// Head of the packet in that piece, until it is admitted.
+    pending_head: Option<Head>,
+    /// Number of packets since the task last yielded.
     packets: usize,
 }
 
-/// Error of the body, upon which engineioxide closes the session.
+/// Error of the body, upon which engineioxide ends the session.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PostError {
-    #[error("the session ended")]
+    #[error("the session is closed")]
     Closed,
-    #[error("more than may be sent before a connection")]
+    #[error("too many packets or bytes without a connection")]
     Flood,
-    #[error("the body broke off")]
+    #[error("the body could not be read")]
     Inner(#[from] axum::Error),
     #[error("the body is too large")]
     TooLarge,
@@ -50,8 +51,8 @@ pub(crate) enum PostError {
 
 impl PostBody {
     /// Starts the only POST of this session, or returns none while there is another one.
-    pub(crate) fn begin(inner: Body, session: Arc<EngineSession>, max: usize) -> Option<Self> {
-        session.begin_post().then(|| Self {
+    pub(crate) fn start(inner: Body, session: Arc<EngineSession>, max: usize) -> Option<Self> {
+        session.polling.start_post().then(|| Self {
             inner,
             session,
             chunk: Bytes::new(),
@@ -59,12 +60,12 @@ impl PostBody {
             head: HeadScan::default(),
             rewriter: PacketRewriter::default(),
             scanned: false,
-            waits: None,
+            pending_head: None,
             packets: 0,
         })
     }
 
-    /// Fills the chunk. Ready with false at the body's end.
+    /// Fills the chunk if it is empty. Ready with false at the body's end.
     fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, PostError>> {
         while self.chunk.is_empty() {
             match ready!(Pin::new(&mut self.inner).poll_frame(cx)) {
@@ -89,39 +90,40 @@ impl PostBody {
         Poll::Ready(Ok(true))
     }
 
-    /// Scans the next piece of the chunk, or the body's end. Returns the head of the packet, once it is known.
+    /// Scans the next piece of the chunk, or the body's end. Returns the head of the packet, once
+    /// it is known.
     fn scan_packet(&mut self, piece: &[u8]) -> Result<Option<Head>, PostError> {
-        if self.session.namespaces.admit_bytes(piece.len() as u64) == Verdict::Refuse {
-            return Err(self.refuse());
+        if self.session.namespaces.admit_bytes(piece.len() as u64) == Verdict::Reject {
+            return Err(self.reject_flood());
         }
-        let (packet, over) = match piece {
+        let (packet, is_end) = match piece {
             [packet @ .., SEPARATOR] => (packet, true),
             piece => (piece, piece.is_empty() && !self.head.is_empty()),
         };
-        let told = self.head.feed(packet.iter().copied()).map(|(_, head)| head);
-        let ended = if over { self.head.end() } else { None };
-        Ok(told.or(ended))
+        let head = self.head.feed(packet.iter().copied()).map(|(_, head)| head);
+        let at_end = if is_end { self.head.end() } else { None };
+        Ok(head.or(at_end))
     }
 
-    /// Waits until the packet that waits, if there is one, is admitted.
+    /// Waits until the pending packet, if there is one, is admitted.
     fn poll_admit(&mut self) -> Poll<Result<(), PostError>> {
-        let Some(head) = self.waits.take() else { return Poll::Ready(Ok(())) };
+        let Some(head) = self.pending_head.take() else { return Poll::Ready(Ok(())) };
         match self.session.admit(&head) {
-            Verdict::Pass => {
+            Verdict::Admit => {
                 self.packets += 1;
                 Poll::Ready(Ok(()))
             }
-            Verdict::Refuse => Poll::Ready(Err(self.refuse())),
-            // The session's readers are woken.
+            Verdict::Reject => Poll::Ready(Err(self.reject_flood())),
+            // The session wakes its readers when this may have changed.
             Verdict::Wait => {
-                self.waits = Some(head);
+                self.pending_head = Some(head);
                 Poll::Pending
             }
         }
     }
 
-    fn refuse(&self) -> PostError {
-        self.session.refuse();
+    fn reject_flood(&self) -> PostError {
+        self.session.reject_flood();
         PostError::Flood
     }
 }
@@ -134,25 +136,25 @@ impl http_body::Body for PostBody {
         if ready!(self.session.poll_post_open(cx)) {
             return Poll::Ready(Some(Err(PostError::Closed)));
         }
-        if self.packets >= TURN {
+        if self.packets >= YIELD_AFTER {
             self.packets = 0;
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
         loop {
-            let is_there = ready!(self.poll_chunk(cx))?;
+            let has_chunk = ready!(self.poll_chunk(cx))?;
             let end = self.chunk.iter().position(|byte| *byte == SEPARATOR).map_or(self.chunk.len(), |at| at + 1);
             if !self.scanned {
                 let piece = self.chunk.slice(..end);
-                self.waits = self.scan_packet(&piece)?;
+                self.pending_head = self.scan_packet(&piece)?;
                 self.scanned = true;
             }
             ready!(self.poll_admit())?;
             self.scanned = false;
             let piece = self.chunk.split_to(end);
-            let is_left = is_there || !self.rewriter.is_empty();
-            if let Some(piece) = self.rewriter.feed(piece, !is_there) {
-                return Poll::Ready(is_left.then(|| Ok(Frame::data(piece))));
+            let has_piece = has_chunk || !self.rewriter.is_empty();
+            if let Some(piece) = self.rewriter.feed(piece, !has_chunk) {
+                return Poll::Ready(has_piece.then(|| Ok(Frame::data(piece))));
             }
         }
     }
@@ -160,7 +162,7 @@ impl http_body::Body for PostBody {
 
 impl Drop for PostBody {
     fn drop(&mut self) {
-        self.session.end_post();
+        self.session.polling.end_post();
     }
 }
 
@@ -178,7 +180,7 @@ mod tests {
 
     fn post(text: &'static str, max: usize) -> (PostBody, Arc<EngineSession>) {
         let session = Arc::new(EngineSession::default());
-        let body = PostBody::begin(Body::from(text), Arc::clone(&session), max).expect("first");
+        let body = PostBody::start(Body::from(text), Arc::clone(&session), max).expect("first");
         (body, session)
     }
 
@@ -187,7 +189,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_frame_is_a_packet() {
+    async fn post_body_yields_one_packet_per_frame() {
         let (mut body, _) = post("42[\"a\"]\u{1e}3\u{1e}42[\"b\"]", 100);
         for packet in ["42[\"a\"]\u{1e}", "3\u{1e}", "42[\"b\"]"] {
             assert_eq!(next(&mut body).await.unwrap().unwrap(), packet);
@@ -196,7 +198,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nothing_comes_while_paused() {
+    async fn post_body_yields_nothing_while_paused() {
         let (mut body, session) = post("42[\"a\"]\u{1e}42[\"b\"]", 100);
         next(&mut body).await.unwrap().unwrap();
         session.pause();
@@ -206,23 +208,23 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn others_have_their_turn_while_a_burst_is_read() {
+    async fn post_body_yields_to_other_tasks_during_a_burst() {
         let burst = "42[\"a\"]\u{1e}".repeat(100);
         let (mut body, session) = post(burst.leak(), 10_000);
         session.answer_main(true);
-        let (mut packets, mut turns) = (0, 0);
+        let (mut packets, mut yields) = (0, 0);
         while packets < 100 {
             match next(&mut body).now_or_never() {
                 Some(packet) => packets += packet.is_some_and(|packet| packet.is_ok()) as usize,
-                None => turns += 1,
+                None => yields += 1,
             }
-            assert!(packets <= (turns + 1) * TURN && turns < 100, "{packets} packets in {turns} turns");
+            assert!(packets <= (yields + 1) * YIELD_AFTER && yields < 100, "{packets} packets in {yields} yields");
         }
-        assert_eq!(turns, 100 / TURN);
+        assert_eq!(yields, 100 / YIELD_AFTER);
     }
 
     #[tokio::test]
-    async fn one_byte_too_many_is_an_error() {
+    async fn post_one_byte_over_the_limit_is_an_error() {
         let (mut body, _) = post("12345", 5);
         assert!(next(&mut body).await.unwrap().is_ok());
         let (mut body, _) = post("123456", 5);
@@ -230,10 +232,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_post_at_a_time() {
+    async fn second_post_is_rejected_while_first_is_read() {
         let (body, session) = post("1", 5);
-        assert!(PostBody::begin(Body::empty(), Arc::clone(&session), 5).is_none());
+        assert!(PostBody::start(Body::empty(), Arc::clone(&session), 5).is_none());
         drop(body);
-        assert!(PostBody::begin(Body::empty(), session, 5).is_some());
+        assert!(PostBody::start(Body::empty(), session, 5).is_some());
     }
 }

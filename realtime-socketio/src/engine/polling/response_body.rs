@@ -11,11 +11,12 @@ use crate::engine::session::EngineSession;
 use crate::engine::session::cause::Cause;
 use crate::packet::payload::count_packets;
 
-/// Bytes that the server gets at a time: it polls for more when it has written them.
+/// Number of bytes in one frame: the server polls for more when it has written them.
 const CHUNK: usize = 64 * 1024;
 
-/// Body of a long-polling response. Each piece that the server takes is a sign of life, and the last one frees the place of the
-/// packets in the channel. Dropped before that, it ends the session: its packets cannot be sent again.
+/// Body of a long-polling response. Each piece that the server takes is a sign of life, and the
+/// last one frees the space of the packets in the channel. A body that is dropped earlier closes
+/// the session: its packets cannot be sent again.
 pub(crate) struct ResponseBody {
     left: Bytes,
     packets: Bytes,
@@ -25,7 +26,7 @@ pub(crate) struct ResponseBody {
 impl ResponseBody {
     /// Creates the body; `wire` is its TCP connection, if that carries nothing else.
     pub(crate) fn new(body: Bytes, session: Arc<EngineSession>, wire: Option<Arc<Wire>>) -> Self {
-        session.progress.note_answer(&body, wire.as_ref());
+        session.progress.note_response(&body, wire.as_ref());
         Self { left: body.clone(), packets: body, session }
     }
 }
@@ -39,15 +40,15 @@ impl http_body::Body for ResponseBody {
             return Poll::Ready(None);
         }
         if self.left.len() < self.packets.len() {
-            // The client has taken what came before.
+            // The client has read the previous pieces.
             self.session.note_alive();
         }
         let end = self.left.len().min(CHUNK);
         let chunk = self.left.split_to(end);
         if self.left.is_empty() {
-            self.session.credit.taken(count_packets(&self.packets), self.packets.len());
+            self.session.credit.released(count_packets(&self.packets), self.packets.len());
         } else {
-            self.session.credit.step();
+            self.session.credit.note_read();
         }
         Poll::Ready(Some(Ok(Frame::data(chunk))))
     }
@@ -76,7 +77,7 @@ mod tests {
     use http_body_util::BodyExt;
 
     #[test]
-    fn its_packets_have_left_with_the_last_piece() {
+    fn credit_is_released_with_the_last_piece() {
         let session = Arc::new(EngineSession::default());
         let body = format!("42[\"a\"]\u{1e}42[\"{}\"]", "x".repeat(CHUNK));
         for _ in 0..2 {
@@ -85,17 +86,17 @@ mod tests {
         let mut answer = ResponseBody::new(body.clone().into(), Arc::clone(&session), None);
         let mut read = Vec::new();
         for idle in [false, true] {
-            let steps = session.credit.steps();
+            let reads = session.credit.reads();
             read.extend(answer.frame().now_or_never().unwrap().unwrap().unwrap().into_data().unwrap());
             assert_eq!(session.credit.is_idle(), idle);
-            assert_eq!(session.credit.steps(), steps + 1);
+            assert_eq!(session.credit.reads(), reads + 1);
         }
         assert!(answer.frame().now_or_never().unwrap().is_none());
         assert_eq!(read, body.as_bytes());
     }
 
     #[test]
-    fn one_that_is_given_up_ends_the_session() {
+    fn dropping_unfinished_body_closes_the_session() {
         let session = Arc::new(EngineSession::default());
         let mut answer = ResponseBody::new("x".repeat(CHUNK + 1).into(), Arc::clone(&session), None);
         let _ = answer.frame().now_or_never();

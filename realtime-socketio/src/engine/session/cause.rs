@@ -1,26 +1,28 @@
-/// Cause for which this side ended a session.
+/// Cause for which this side closed a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cause {
     /// The session was not connected in time.
     ConnectTimeout,
     /// The client sent too much before it was connected, or repeated its CONNECT too often.
     Flood,
-    /// The client gave no sign of life in time, after a ping of the heartbeat or when its user needed the place.
+    /// The client gave no sign of life in time, after a ping of the heartbeat or when its user
+    /// needed the slot.
     Heartbeat,
-    /// A request of long polling, or the answer to one, did not arrive.
+    /// A request of long polling, or the response to one, did not arrive.
     Lost,
     /// The client sent a frame or a packet that could not be read.
     Malformed,
     /// The client sent a message larger than `max_message_bytes`.
     TooLarge,
-    /// No place of the client's user became free while its CONNECT waited.
+    /// No slot of the client's user became free while its CONNECT waited.
     UserLimit,
-    /// The client took nothing for `write_stall` while something waited.
+    /// The client read nothing for `write_stall` while data waited for it.
     WriteStall,
 }
 
 impl Cause {
-    /// Returns the code of a fault of the client's and the setting that decides on it. None for causes that are logged as refusals.
+    /// Returns the code of a fault of the client and the setting that decides on it. None for
+    /// causes that are logged as refusals.
     pub(crate) fn fault(self) -> Option<(&'static str, Option<&'static str>)> {
         match self {
             Self::Malformed => Some(("protocol_error", None)),
@@ -30,13 +32,14 @@ impl Cause {
         }
     }
 
-    /// Returns the last frames on a websocket: the close frame with its code (RFC 6455 §7.4.1), for a fault behind an event,
-    /// because Socket.IO's clients do not show the code of a close frame.
+    /// Returns the last frames on a websocket: the close frame with its code (RFC 6455 §7.4.1). A
+    /// fault is sent as an event first, because Socket.IO's clients do not show the code of a close
+    /// frame.
     pub(crate) fn last_frames(self) -> &'static [u8] {
         match self {
-            // 1013 with a word.
+            // 1013 with a reason.
             Self::ConnectTimeout => b"\x88\x11\x03\xf5connect_timeout",
-            // 1008 with a word.
+            // 1008 with a reason.
             Self::Flood => b"\x88\x07\x03\xf0flood",
             // 4002
             Self::Heartbeat => b"\x88\x02\x0f\xa2",
@@ -52,7 +55,7 @@ impl Cause {
                 b"\x81\x4e42[\"error\",{\"code\":\"too_large\",\"message\":\"a message was larger than allowed\"}]\
                 \x88\x02\x03\xf1"
             }
-            // The event, then 1013 with a word.
+            // The event, then 1013 with a reason.
             Self::UserLimit => {
                 b"\x81\x5042[\"error\",{\"code\":\"user_limit\",\"message\":\"this user has too many connections\"}]\
                 \x88\x0c\x03\xf5user_limit"
@@ -62,11 +65,13 @@ impl Cause {
         }
     }
 
-    /// Returns the last packets on long polling. Without any the next request fails with 400, upon which each client reconnects.
+    /// Returns the last packets on long polling. Without any the next request fails with 400, upon
+    /// which each client reconnects.
     ///
-    /// Two of them end with Engine.IO's close packet, `1`. A client that has waited for a place is not connected yet, and
-    /// socket.io-client would make a `connect_error` of a failed request. A client that has sent a broken packet would send it
-    /// again, and python-socketio does not reconnect after `1`.
+    /// Two causes end with Engine.IO's close packet, `1`. A client that has waited for a slot is
+    /// not connected yet, and socket.io-client would report a failed request as `connect_error`. A
+    /// client that has sent a malformed packet would send it again, and python-socketio does not
+    /// reconnect after `1`.
     pub(crate) fn last_packets(self) -> Option<&'static [u8]> {
         match self {
             Self::UserLimit => {
@@ -75,7 +80,7 @@ impl Cause {
             Self::Malformed => {
                 Some(b"42[\"error\",{\"code\":\"protocol_error\",\"message\":\"a packet could not be read\"}]\x1e1")
             }
-            // Without the close packet: the same message is not sent again by itself.
+            // Without the close packet: the client does not send the same message again by itself.
             Self::TooLarge => {
                 Some(b"42[\"error\",{\"code\":\"too_large\",\"message\":\"a message was larger than allowed\"}]")
             }
@@ -88,14 +93,14 @@ impl Cause {
 mod tests {
     use super::*;
 
-    /// A frame that is not masked and has a short payload, and what follows.
+    /// Splits off the first frame, which is not masked and has a short payload.
     fn split(frames: &[u8]) -> ((u8, &[u8]), &[u8]) {
         let (payload, rest) = frames[2..].split_at(frames[1].into());
         ((frames[0], payload), rest)
     }
 
     #[test]
-    fn the_last_frame_is_a_close_frame() {
+    fn last_frame_is_close_frame_with_code() {
         use Cause::*;
         for (cause, code) in [
             (ConnectTimeout, 1013),
@@ -112,14 +117,14 @@ mod tests {
             while !frames.is_empty() {
                 (last, frames) = split(frames);
             }
-            let (code_bytes, word) = last.1.split_at(2);
+            let (code_bytes, reason) = last.1.split_at(2);
             assert_eq!((last.0, code_bytes), (0x88, &u16::to_be_bytes(code)[..]), "{cause:?}");
-            assert!(word.iter().all(|byte| byte.is_ascii_lowercase() || *byte == b'_'), "{cause:?}");
+            assert!(reason.iter().all(|byte| byte.is_ascii_lowercase() || *byte == b'_'), "{cause:?}");
         }
     }
 
     #[test]
-    fn a_fault_is_told_by_an_event_first() {
+    fn fault_is_sent_as_event_before_close_frame() {
         for (cause, code, message) in [
             (Cause::Malformed, "protocol_error", "a packet could not be read"),
             (Cause::TooLarge, "too_large", "a message was larger than allowed"),
@@ -132,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wait_in_vain_is_told_by_an_event_first_on_both_transports() {
+    fn user_limit_is_sent_as_event_on_both_transports() {
         let error = realtime_core::HandlerError::new("user_limit", "this user has too many connections");
         let event = format!("42{}", serde_json::json!(["error", error]));
         let ((opcode, payload), close) = split(Cause::UserLimit.last_frames());

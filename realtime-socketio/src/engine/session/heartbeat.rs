@@ -1,5 +1,6 @@
-//! Engine.IO's heartbeat. engineioxide's own would end a session whose pong it has not read in time, even while this side does
-//! not read, or while the pong stands behind a large message that is still arriving.
+//! Engine.IO's heartbeat. engineioxide's own would end a session whose pong it has not read in
+//! time, even while reading is paused, or while the pong is behind a large message that is still
+//! arriving.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,51 +9,54 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::engine::session::EngineSession;
 use crate::engine::session::cause::Cause;
-use crate::engine::settings::{Heartbeat, LONGEST};
+use crate::engine::settings::{Heartbeat, MAX_DURATION};
 
 impl EngineSession {
     /// Waits until a ping is due, which ends a GET.
     pub(crate) async fn ping_due(&self) {
-        self.until(|| self.liveness.takes_ping()).await;
+        self.until(|| self.liveness.take_ping()).await;
     }
 
+    /// Has a ping sent.
     fn ping(&self) {
-        self.liveness.want_ping();
+        self.liveness.request_ping();
         self.notify();
         self.wake_readers();
     }
 
-    fn lives_since(&self, instant: Instant, now: Instant, busy: Duration) -> bool {
-        self.note_unread();
-        self.liveness.received_since(instant) || self.liveness.unread_for(now).is_some_and(|time| time < busy)
+    /// Returns whether the client counts as alive since this instant.
+    fn is_alive_since(&self, instant: Instant, now: Instant, busy: Duration) -> bool {
+        self.update_read_paused();
+        self.liveness.received_since(instant) || self.liveness.read_paused_for(now).is_some_and(|time| time < busy)
     }
 }
 
-/// Pings a client until its session ends, and ends the session if there is no sign of life in time. Any byte from the client is one.
+/// Pings a client until its session closes, and closes the session if there is no sign of life in
+/// time. Any byte from the client is one.
 ///
-/// The first ping is engineioxide's, which is sent at once.
-pub(crate) async fn watch(session: Arc<EngineSession>, heartbeat: Heartbeat) {
-    let (interval, timeout) = (heartbeat.interval.min(LONGEST), heartbeat.timeout.min(LONGEST));
-    let begun = Instant::now();
-    let mut next = begun + interval;
-    // The first ping that was not answered.
-    let mut asked = Some(begun);
+/// The first ping is engineioxide's, which is sent immediately.
+pub(crate) async fn run(session: Arc<EngineSession>, heartbeat: Heartbeat) {
+    let (interval, timeout) = (heartbeat.interval.min(MAX_DURATION), heartbeat.timeout.min(MAX_DURATION));
+    let start = Instant::now();
+    let mut next = start + interval;
+    // The time of the first ping that was not answered.
+    let mut unanswered = Some(start);
     loop {
-        let due = asked.map_or(next, |asked| next.min(asked + timeout));
+        let due = unanswered.map_or(next, |ping| next.min(ping + timeout));
         tokio::select! {
             biased;
             () = session.closed() => return,
             () = sleep_until(due) => {}
         }
         let now = Instant::now();
-        asked = asked.filter(|asked| !session.lives_since(*asked, now, heartbeat.busy));
-        if asked.is_some_and(|asked| now >= asked + timeout) {
+        unanswered = unanswered.filter(|ping| !session.is_alive_since(*ping, now, heartbeat.busy));
+        if unanswered.is_some_and(|ping| now >= ping + timeout) {
             tracing::debug!("a client gave no sign of life");
             return session.close_for(Cause::Heartbeat);
         }
         if now >= next {
             next = now + interval;
-            asked.get_or_insert(now);
+            unanswered.get_or_insert(now);
             session.ping();
         }
     }
@@ -68,70 +72,71 @@ mod tests {
     const HEARTBEAT: Heartbeat =
         Heartbeat { interval: SECOND, timeout: Duration::from_secs(3), busy: Duration::from_secs(60) };
 
-    fn watched() -> (Arc<EngineSession>, JoinHandle<()>, Instant) {
+    /// Starts a session with a heartbeat.
+    fn start() -> (Arc<EngineSession>, JoinHandle<()>, Instant) {
         let session = Arc::new(EngineSession::default());
-        let watching = tokio::spawn(watch(Arc::clone(&session), HEARTBEAT));
-        (session, watching, Instant::now())
+        let heartbeat = tokio::spawn(run(Arc::clone(&session), HEARTBEAT));
+        (session, heartbeat, Instant::now())
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_silent_client_has_the_timeout_of_the_first_ping() {
-        let (session, watching, begun) = watched();
-        watching.await.unwrap();
-        assert_eq!((begun.elapsed(), session.cause()), (3 * SECOND, Some(Cause::Heartbeat)));
-        assert!(session.liveness.takes_ping() && !session.liveness.takes_ping(), "those that were not taken are one");
+    async fn silent_client_is_closed_after_timeout_of_first_ping() {
+        let (session, heartbeat, started) = start();
+        heartbeat.await.unwrap();
+        assert_eq!((started.elapsed(), session.cause()), (3 * SECOND, Some(Cause::Heartbeat)));
+        assert!(session.liveness.take_ping() && !session.liveness.take_ping(), "pings that were not sent are merged");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn pings_keep_their_pace_while_anything_comes() {
-        let (session, watching, begun) = watched();
+    async fn pings_are_sent_at_interval_while_client_sends() {
+        let (session, heartbeat, started) = start();
         for n in 1..100 {
-            sleep(SECOND * n - begun.elapsed() - Duration::from_millis(1)).await;
-            assert!(!session.liveness.takes_ping(), "{n}");
+            sleep(SECOND * n - started.elapsed() - Duration::from_millis(1)).await;
+            assert!(!session.liveness.take_ping(), "{n}");
             session.note_received();
             sleep(Duration::from_millis(2)).await;
-            assert!(session.liveness.takes_ping(), "{n}");
+            assert!(session.liveness.take_ping(), "{n}");
         }
         session.note_received();
-        let quiet = begun.elapsed();
-        watching.await.unwrap();
-        // From the first ping on that it has not answered.
-        assert_eq!((begun.elapsed() - quiet).as_secs(), 3);
+        let quiet = started.elapsed();
+        heartbeat.await.unwrap();
+        // Counted from the first ping that was not answered.
+        assert_eq!((started.elapsed() - quiet).as_secs(), 3);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_is_not_read_is_there_for_so_long_and_pinged_all_the_time() {
-        let (session, watching, begun) = watched();
+    async fn unread_client_is_pinged_and_closed_after_busy_time() {
+        let (session, heartbeat, started) = start();
         session.pause();
         for _ in 0..59 {
             sleep(SECOND + Duration::from_millis(1)).await;
-            assert!(session.liveness.takes_ping());
+            assert!(session.liveness.take_ping());
         }
-        watching.await.unwrap();
-        let ended = begun.elapsed();
+        heartbeat.await.unwrap();
+        let ended = started.elapsed();
         assert!(ended > HEARTBEAT.busy && ended <= HEARTBEAT.busy + HEARTBEAT.timeout + SECOND, "{ended:?}");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_time_of_a_client_that_is_read_again_begins_then() {
-        let (session, watching, begun) = watched();
+    async fn timeout_starts_again_when_reading_resumes() {
+        let (session, heartbeat, started) = start();
         session.pause();
         session.set_blocked(true);
         sleep(50 * SECOND).await;
         session.resume();
         sleep(5 * SECOND).await;
         session.set_blocked(false);
-        watching.await.unwrap();
-        let ended = begun.elapsed();
+        heartbeat.await.unwrap();
+        let ended = started.elapsed();
         assert!(ended >= 58 * SECOND && ended <= 59 * SECOND, "{ended:?}");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn it_ends_with_the_session() {
-        let (session, watching, begun) = watched();
+    async fn heartbeat_ends_with_the_session() {
+        let (session, heartbeat, started) = start();
         sleep(SECOND).await;
         session.close();
-        watching.await.unwrap();
-        assert_eq!((begun.elapsed(), session.cause()), (SECOND, None));
+        heartbeat.await.unwrap();
+        assert_eq!((started.elapsed(), session.cause()), (SECOND, None));
     }
 }

@@ -7,35 +7,35 @@ use tokio::time::Instant;
 
 /// Signs of life of one session's client.
 pub(crate) struct Liveness {
-    begun: Instant,
-    /// Time of the last byte from the client, in microseconds since `begun`; zero is never.
-    heard: AtomicU64,
-    /// Time since when nothing is read from the client; zero while it is read.
-    unread: AtomicU64,
-    /// Set while a packet on a websocket waits, and what comes after it stays unread.
+    started_at: Instant,
+    /// Time of the last byte from the client, in microseconds since `started_at`; zero is never.
+    received_at: AtomicU64,
+    /// Time since when the client has not been read, in the same unit; zero while it is read.
+    read_paused_since: AtomicU64,
+    /// Set while a packet on a websocket waits, so that the bytes behind it stay unread.
     blocked: AtomicBool,
     /// Set while a ping of the heartbeat is due.
     ping: AtomicBool,
-    /// Stage of the request for a sign of life.
-    request: AtomicU8,
+    /// State of the request for a sign of life: one of the three constants below.
+    sign_of_life: AtomicU8,
 }
 
 /// No sign of life is requested.
-const CALM: u8 = 0;
+const IDLE: u8 = 0;
 /// A sign of life is requested; no ping for it was sent yet.
-const WANTED: u8 = 1;
+const REQUESTED: u8 = 1;
 /// A ping for it was sent.
-const ASKED: u8 = 2;
+const PING_SENT: u8 = 2;
 
 impl Default for Liveness {
     fn default() -> Self {
         Self {
-            begun: Instant::now(),
-            heard: AtomicU64::new(0),
-            unread: AtomicU64::new(0),
+            started_at: Instant::now(),
+            received_at: AtomicU64::new(0),
+            read_paused_since: AtomicU64::new(0),
             blocked: AtomicBool::new(false),
             ping: AtomicBool::new(false),
-            request: AtomicU8::new(CALM),
+            sign_of_life: AtomicU8::new(IDLE),
         }
     }
 }
@@ -43,27 +43,29 @@ impl Default for Liveness {
 impl Liveness {
     /// Notes that something came from the client.
     pub(crate) fn note_received(&self) {
-        self.heard.fetch_max(self.at(Instant::now()), Ordering::Relaxed);
+        self.received_at.fetch_max(self.micros(Instant::now()), Ordering::Relaxed);
     }
 
     /// Returns whether something came from the client at or after this instant.
     pub(crate) fn received_since(&self, instant: Instant) -> bool {
-        self.heard.load(Ordering::Relaxed) >= self.at(instant)
+        self.received_at.load(Ordering::Relaxed) >= self.micros(instant)
     }
 
-    /// Returns for how long nothing has been read, or none while the client is read.
-    pub(crate) fn unread_for(&self, now: Instant) -> Option<Duration> {
-        let since = self.unread.load(Ordering::SeqCst);
-        (since != 0).then(|| Duration::from_micros(self.at(now).saturating_sub(since)))
+    /// Returns for how long the client has not been read, or none while it is read.
+    pub(crate) fn read_paused_for(&self, now: Instant) -> Option<Duration> {
+        let since = self.read_paused_since.load(Ordering::SeqCst);
+        (since != 0).then(|| Duration::from_micros(self.micros(now).saturating_sub(since)))
     }
 
-    /// Notes whether nothing is read from the client.
-    pub(crate) fn set_unread(&self, unread: bool) {
-        if unread {
-            let now = self.at(Instant::now());
-            let _ = self.unread.compare_exchange(0, now, Ordering::SeqCst, Ordering::SeqCst);
-        } else if self.unread.load(Ordering::Relaxed) != 0 && self.unread.swap(0, Ordering::SeqCst) != 0 {
-            // What the client had sent by now is only about to be read.
+    /// Notes whether reading from the client is paused.
+    pub(crate) fn set_read_paused(&self, paused: bool) {
+        if paused {
+            let now = self.micros(Instant::now());
+            let _ = self.read_paused_since.compare_exchange(0, now, Ordering::SeqCst, Ordering::SeqCst);
+        } else if self.read_paused_since.load(Ordering::Relaxed) != 0
+            && self.read_paused_since.swap(0, Ordering::SeqCst) != 0
+        {
+            // What the client sent during the pause is only read after this.
             self.note_received();
         }
     }
@@ -83,43 +85,43 @@ impl Liveness {
     }
 
     /// Makes a ping of the heartbeat due.
-    pub(crate) fn want_ping(&self) {
+    pub(crate) fn request_ping(&self) {
         self.ping.store(true, Ordering::SeqCst);
     }
 
     /// Returns whether a ping is due, and clears that.
-    pub(crate) fn takes_ping(&self) -> bool {
+    pub(crate) fn take_ping(&self) -> bool {
         self.ping.load(Ordering::Relaxed) && self.ping.swap(false, Ordering::SeqCst)
     }
 
     /// Requests a sign of life. Returns false if one is requested already.
-    pub(crate) fn request_sign(&self) -> bool {
-        self.request.compare_exchange(CALM, WANTED, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+    pub(crate) fn request_sign_of_life(&self) -> bool {
+        self.sign_of_life.compare_exchange(IDLE, REQUESTED, Ordering::SeqCst, Ordering::SeqCst).is_ok()
     }
 
     /// Returns whether a ping is to be sent for a requested sign of life, once for each request.
-    pub(crate) fn takes_request(&self) -> bool {
-        self.request.load(Ordering::Relaxed) == WANTED
-            && self.request.compare_exchange(WANTED, ASKED, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+    pub(crate) fn take_request(&self) -> bool {
+        self.sign_of_life.load(Ordering::Relaxed) == REQUESTED
+            && self.sign_of_life.compare_exchange(REQUESTED, PING_SENT, Ordering::SeqCst, Ordering::SeqCst).is_ok()
     }
 
     /// Notes a sign of life. Returns whether one was requested.
     pub(crate) fn note_alive(&self) -> bool {
-        let wanted = self.request.load(Ordering::Relaxed) != CALM;
-        if wanted {
-            self.request.store(CALM, Ordering::SeqCst);
+        let requested = self.sign_of_life.load(Ordering::Relaxed) != IDLE;
+        if requested {
+            self.sign_of_life.store(IDLE, Ordering::SeqCst);
         }
-        wanted
+        requested
     }
 
-    /// Returns whether no sign of life is requested, or the requested one has come.
-    pub(crate) fn is_settled(&self) -> bool {
-        self.request.load(Ordering::SeqCst) == CALM
+    /// Returns whether no sign of life is requested, or the requested one was given.
+    pub(crate) fn is_answered(&self) -> bool {
+        self.sign_of_life.load(Ordering::SeqCst) == IDLE
     }
 
-    /// Converts an instant to microseconds since `begun`; never zero.
-    fn at(&self, instant: Instant) -> u64 {
-        let elapsed = instant.saturating_duration_since(self.begun);
+    /// Converts an instant to microseconds since `started_at`; never zero.
+    fn micros(&self, instant: Instant) -> u64 {
+        let elapsed = instant.saturating_duration_since(self.started_at);
         u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX - 1) + 1
     }
 }

@@ -1,99 +1,103 @@
-//! How far the packets of a connection to the main namespace have arrived, to know within which one it was cut.
+//! Progress of the packets of a connection to the main namespace: which packet was incomplete when
+//! the connection ended.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use realtime_http::{Spans, Wire};
 
-use crate::packet::frame::whole_header;
-use crate::packet::payload::{SEPARATOR, is_ours};
+use crate::packet::frame::{payload_len, whole_header};
+use crate::packet::payload::{SEPARATOR, is_main_message};
 
-/// Sent events and acks of one connection to the main namespace.
+/// Progress of the events and acks of one connection to the main namespace.
 #[derive(Default)]
 pub(crate) struct Progress {
     /// Number of packets that were written with all their attachments.
-    whole: AtomicU64,
+    complete: AtomicU64,
     /// Set while only a part of the next packet was written, on a websocket.
-    begun: AtomicBool,
+    partial: AtomicBool,
     /// Position at which that packet starts.
-    begin: AtomicU32,
-    /// Bytes written to the websocket, modulo 2^32, by its wire's count if there is one.
+    partial_start: AtomicU32,
+    /// Bytes written to the websocket, modulo 2^32; its wire's count is used instead if there is a
+    /// wire.
     written: AtomicU32,
     websocket: OnceLock<Arc<Wire>>,
     large: Mutex<Large>,
 }
 
-/// Positions of large packets that were written as a whole.
+/// Positions of large packets that were written completely.
 #[derive(Default)]
 struct Large {
     spans: Spans,
     /// TCP connection of the last long-polling response.
-    answer: Option<Arc<Wire>>,
+    response_wire: Option<Arc<Wire>>,
 }
 
 /// Upper bound of the bytes of a response's head.
-const HEAD: u32 = 4 * 1024;
+const MAX_HEAD: u32 = 4 * 1024;
 /// Upper bound of the bytes of a packet whose end was not written yet.
-const NO_END: u32 = 1 << 30;
+const MAX_PARTIAL: u32 = 1 << 30;
 
 impl Progress {
     /// Notes that the session is on a websocket, on this TCP connection if the listener reports it.
     pub(crate) fn begin_websocket(&self, wire: Option<Arc<Wire>>) {
-        self.note_arrived();
+        self.note_response_arrived();
         if let Some(wire) = wire {
             let _ = self.websocket.set(wire);
         }
     }
 
-    /// Returns the number of the large packet that has arrived in part only. Called when the connection has ended.
-    pub(crate) fn cut(&self) -> Option<u64> {
+    /// Returns the number of the large packet that has arrived in part only, if there is one.
+    /// Called when the connection has ended.
+    pub(crate) fn partial_packet(&self) -> Option<u64> {
         let mut large = self.lock();
-        if self.begun.load(Ordering::SeqCst) {
-            let begin = self.begin.load(Ordering::SeqCst);
-            large.spans.push(self.whole.load(Ordering::SeqCst), begin, begin.wrapping_add(NO_END));
+        if self.partial.load(Ordering::SeqCst) {
+            let start = self.partial_start.load(Ordering::SeqCst);
+            large.spans.push(self.complete.load(Ordering::SeqCst), start, start.wrapping_add(MAX_PARTIAL));
         }
         if large.spans.is_empty() {
             return None;
         }
-        let wire = large.answer.as_ref().or_else(|| self.websocket.get());
+        let wire = large.response_wire.as_ref().or_else(|| self.websocket.get());
         let arrived = wire.map_or_else(|| self.written.load(Ordering::SeqCst), |wire| wire.acknowledged());
         large.spans.within(arrived)
     }
 
-    /// Notes the packets of a long-polling response, and its TCP connection if it carries nothing else.
-    pub(crate) fn note_answer(&self, packets: &[u8], wire: Option<&Arc<Wire>>) {
+    /// Notes the packets of a long-polling response, and its TCP connection if that carries nothing
+    /// else.
+    pub(crate) fn note_response(&self, packets: &[u8], wire: Option<&Arc<Wire>>) {
         let base = wire.map_or(0, |wire| wire.written());
         let mut end = 0;
         // The attachments of a packet follow it.
-        let mut ours: Option<usize> = None;
+        let mut message_start: Option<usize> = None;
         for packet in packets.split(|byte| *byte == SEPARATOR) {
-            let begin = end;
+            let start = end;
             end += packet.len() + 1;
             if packet.first() == Some(&b'b') {
                 continue;
             }
-            if let Some(ours) = ours.take() {
-                self.note_packet(ours, begin - 1, base, wire);
+            if let Some(message_start) = message_start.take() {
+                self.note_packet(message_start, start - 1, base, wire);
             }
             if is_connect(packet) {
                 self.restart();
             }
-            ours = is_ours(packet).then_some(begin);
+            message_start = is_main_message(packet).then_some(start);
         }
-        if let Some(begin) = ours {
-            self.note_packet(begin, packets.len(), base, wire);
+        if let Some(start) = message_start {
+            self.note_packet(start, packets.len(), base, wire);
         }
     }
 
     /// Notes a packet of a response, at these positions in its body.
-    fn note_packet(&self, begin: usize, end: usize, base: u32, wire: Option<&Arc<Wire>>) {
-        let number = self.whole.fetch_add(1, Ordering::SeqCst);
+    fn note_packet(&self, start: usize, end: usize, base: u32, wire: Option<&Arc<Wire>>) {
+        let number = self.complete.fetch_add(1, Ordering::SeqCst);
         if let Some(wire) = wire
-            && end - begin > HEAD as usize
+            && end - start > MAX_HEAD as usize
         {
             let mut large = self.lock();
-            large.spans.push(number, base.wrapping_add(begin as u32 + HEAD), base.wrapping_add(end as u32));
-            large.answer = Some(Arc::clone(wire));
+            large.spans.push(number, base.wrapping_add(start as u32 + MAX_HEAD), base.wrapping_add(end as u32));
+            large.response_wire = Some(Arc::clone(wire));
         }
     }
 
@@ -106,23 +110,23 @@ impl Progress {
     }
 
     /// Notes a packet that was written to the websocket at these positions.
-    fn end_packet(&self, begin: u32, end: u32) {
-        let number = self.whole.fetch_add(1, Ordering::SeqCst);
-        if end.wrapping_sub(begin) > HEAD {
-            self.lock().spans.push(number, begin, end);
+    fn end_packet(&self, start: u32, end: u32) {
+        let number = self.complete.fetch_add(1, Ordering::SeqCst);
+        if end.wrapping_sub(start) > MAX_HEAD {
+            self.lock().spans.push(number, start, end);
         }
     }
 
     /// Notes that the last long-polling response has arrived.
-    pub(crate) fn note_arrived(&self) {
+    pub(crate) fn note_response_arrived(&self) {
         *self.lock() = Large::default();
     }
 
-    /// Starts anew: a connection begins with the answer to its CONNECT.
+    /// Resets the state for a new connection, which starts with the answer to its CONNECT.
     fn restart(&self) {
-        self.whole.store(0, Ordering::SeqCst);
-        self.begun.store(false, Ordering::SeqCst);
-        self.note_arrived();
+        self.complete.store(0, Ordering::SeqCst);
+        self.partial.store(false, Ordering::SeqCst);
+        self.note_response_arrived();
     }
 
     fn lock(&self) -> MutexGuard<'_, Large> {
@@ -130,28 +134,29 @@ impl Progress {
     }
 }
 
-/// Returns whether it is the answer to the main namespace's CONNECT.
+/// Returns whether a packet is the answer to the main namespace's CONNECT.
 fn is_connect(packet: &[u8]) -> bool {
     packet.starts_with(b"40") && packet.get(2) != Some(&b'/')
 }
 
-/// First bytes of a packet that show whether it counts: its types, its number of attachments, the start of what follows.
-const MAX_BEGIN: usize = 24;
+/// Number of first bytes of a packet that show whether it counts: its types, its number of
+/// attachments, the start of what follows.
+const MAX_START: usize = 24;
 
 /// Parser of the frames that a websocket's server writes: whole messages, not masked.
 #[derive(Default)]
 pub(crate) struct ProgressScan {
     header: [u8; 14],
-    have: usize,
-    /// Payload bytes of the present frame that are still to come.
+    header_len: usize,
+    /// Payload bytes of the current frame that are still missing.
     left: u64,
     text: bool,
-    /// First bytes of the present text.
-    begin: Vec<u8>,
-    /// Attachments of the present packet that are still to come, if it counts.
+    /// First bytes of the current text.
+    first_bytes: Vec<u8>,
+    /// Number of attachments of the current packet that are still missing, if the packet counts.
     attachments: Option<usize>,
-    /// Position at which the present text starts.
-    place: u32,
+    /// Position at which the current text starts.
+    position: u32,
 }
 
 impl ProgressScan {
@@ -159,27 +164,27 @@ impl ProgressScan {
     pub(crate) fn feed(&mut self, mut bytes: &[u8], progress: &Progress) {
         let end = progress.note_written(bytes.len());
         while !bytes.is_empty() {
-            let place = end.wrapping_sub(bytes.len() as u32);
+            let position = end.wrapping_sub(bytes.len() as u32);
             if self.left == 0 {
-                if self.have == 0 && bytes[0] & 0x0f == 1 {
-                    self.place = place;
+                if self.header_len == 0 && bytes[0] & 0x0f == 1 {
+                    self.position = position;
                 }
-                self.header[self.have] = bytes[0];
-                self.have += 1;
+                self.header[self.header_len] = bytes[0];
+                self.header_len += 1;
                 bytes = &bytes[1..];
                 let header = self.header;
-                if let Some((header, _)) = whole_header(&header[..self.have]) {
+                if let Some((header, _)) = whole_header(&header[..self.header_len]) {
                     self.begin_frame(header);
                     if self.left == 0 {
-                        self.end_frame(place.wrapping_add(1), progress);
+                        self.end_frame(position.wrapping_add(1), progress);
                     }
                 }
                 continue;
             }
             let run = self.left.min(bytes.len() as u64) as usize;
             if self.text {
-                let more = run.min(MAX_BEGIN - self.begin.len());
-                self.begin.extend_from_slice(&bytes[..more]);
+                let more = run.min(MAX_START - self.first_bytes.len());
+                self.first_bytes.extend_from_slice(&bytes[..more]);
             }
             self.left -= run as u64;
             bytes = &bytes[run..];
@@ -187,21 +192,17 @@ impl ProgressScan {
                 self.end_frame(end.wrapping_sub(bytes.len() as u32), progress);
             }
         }
-        let begun = self.attachments.is_some() || (self.text && self.left > 0 && is_ours(&self.begin));
-        progress.begin.store(self.place, Ordering::SeqCst);
-        progress.begun.store(begun, Ordering::SeqCst);
+        let partial = self.attachments.is_some() || (self.text && self.left > 0 && is_main_message(&self.first_bytes));
+        progress.partial_start.store(self.position, Ordering::SeqCst);
+        progress.partial.store(partial, Ordering::SeqCst);
     }
 
     fn begin_frame(&mut self, h: &[u8]) {
-        self.have = 0;
-        self.left = match h[1] & 0x7f {
-            126 => u16::from_be_bytes([h[2], h[3]]).into(),
-            127 => u64::from_be_bytes([h[2], h[3], h[4], h[5], h[6], h[7], h[8], h[9]]),
-            length => length.into(),
-        };
+        self.header_len = 0;
+        self.left = payload_len(h);
         self.text = h[0] & 0x0f == 1;
         if self.text {
-            self.begin.clear();
+            self.first_bytes.clear();
             self.attachments = None;
         }
     }
@@ -209,16 +210,16 @@ impl ProgressScan {
     fn end_frame(&mut self, end: u32, progress: &Progress) {
         let binary = self.header[0] & 0x0f == 2;
         if self.text {
-            if is_connect(&self.begin) {
+            if is_connect(&self.first_bytes) {
                 progress.restart();
             }
-            self.attachments = is_ours(&self.begin).then(|| attachments(&self.begin));
+            self.attachments = is_main_message(&self.first_bytes).then(|| attachments(&self.first_bytes));
         } else if binary && let Some(attachments) = &mut self.attachments {
             *attachments = attachments.saturating_sub(1);
         }
         if (self.text || binary) && self.attachments == Some(0) {
             self.attachments = None;
-            progress.end_packet(self.place, end);
+            progress.end_packet(self.position, end);
         }
         self.text = false;
     }
@@ -239,9 +240,9 @@ mod tests {
     use crate::packet::frame::text_frame;
 
     #[test]
-    fn what_has_gone_out_on_a_websocket_is_known_after_each_byte() {
+    fn websocket_progress_is_exact_after_each_byte() {
         let binary = |len: usize| [vec![0x82, len as u8], vec![7; len]].concat();
-        let ours = [
+        let own_messages = [
             text_frame("42[\"connected\"]"),
             text_frame(&format!("42[\"{}\"]", "x".repeat(300))),
             [text_frame("452-[\"b\",{},{}]"), binary(5), binary(0)].concat(),
@@ -252,24 +253,25 @@ mod tests {
             [text_frame("2"), text_frame("42/own,[]"), text_frame("451-/own,[]"), binary(3), text_frame("44/own,{}")];
         let mut bytes = [text_frame("42[\"of the connection before\"]"), text_frame("40{\"sid\":\"x\"}")].concat();
         let (mut ends, mut within) = (Vec::new(), Vec::new());
-        for (one, other) in ours.iter().zip(&others) {
+        for (one, other) in own_messages.iter().zip(&others) {
             bytes.extend(other);
-            // From the begin of its payload on.
+            // From the start of the payload on.
             let payload = bytes.len() + whole_header(one).unwrap().0.len();
             bytes.extend(one);
             ends.push(bytes.len());
             within.push(payload + 5..bytes.len());
         }
         let (mut scan, progress) = (ProgressScan::default(), Progress::default());
-        let now = |progress: &Progress| (progress.whole.load(Ordering::SeqCst), progress.begun.load(Ordering::SeqCst));
+        let now =
+            |progress: &Progress| (progress.complete.load(Ordering::SeqCst), progress.partial.load(Ordering::SeqCst));
         let connected = text_frame("42[\"of the connection before\"]").len() + text_frame("40{\"sid\":\"x\"}").len();
         for at in 1..=bytes.len() {
             scan.feed(&bytes[at - 1..at], &progress);
             if at >= connected {
-                let (whole, begun) = now(&progress);
+                let (whole, partial) = now(&progress);
                 assert_eq!(whole, ends.iter().filter(|end| **end <= at).count() as u64, "{at}");
-                assert!(begun || !within.iter().any(|within| within.contains(&at)), "{at}");
-                assert!(!begun || ends.iter().all(|end| *end != at), "{at}");
+                assert!(partial || !within.iter().any(|within| within.contains(&at)), "{at}");
+                assert!(!partial || ends.iter().all(|end| *end != at), "{at}");
             }
         }
         let (mut scan, all) = (ProgressScan::default(), Progress::default());
@@ -277,9 +279,10 @@ mod tests {
         assert_eq!(now(&all), now(&progress), "in one piece");
     }
 
-    /// Under a listener that tells nothing of its connections: what the stream has taken has arrived.
+    /// Under a listener that reports nothing about its connections, bytes that the stream accepted
+    /// count as arrived.
     #[test]
-    fn a_large_packet_of_a_websocket_is_cut_between_its_first_byte_and_its_last() {
+    fn large_packet_on_websocket_is_partial_until_last_byte() {
         let large = "x".repeat(100_000);
         let parts = [
             text_frame("40{}"),
@@ -289,7 +292,7 @@ mod tests {
         ];
         let bytes = parts.concat();
         let begin = parts[0].len() + parts[1].len();
-        // What is ours is known by its payload.
+        // A packet of the main namespace is recognised by its payload.
         for (at, expected) in [
             (begin, None),
             (begin + 20, Some(1)),
@@ -299,20 +302,20 @@ mod tests {
         ] {
             let (mut scan, progress) = (ProgressScan::default(), Progress::default());
             scan.feed(&bytes[..at], &progress);
-            assert_eq!(progress.cut(), expected, "{at}");
+            assert_eq!(progress.partial_packet(), expected, "{at}");
         }
     }
 
     #[tokio::test]
-    async fn a_large_packet_of_an_answer_is_cut_where_its_connection_ends() {
+    async fn large_packet_of_response_is_partial_until_last_byte() {
         use tokio::io::AsyncWriteExt;
         let large = "x".repeat(100_000);
         let packets = format!("42[0]\x1e40{{}}\x1e42[1]\x1e451-[\"{large}\",{{}}]\x1eb{large}\x1e2\x1e42[3]");
         let (begin, end) = (packets.find("451-").unwrap(), packets.find("\x1e2").unwrap());
         for (sent, expected) in [
             (begin, None),
-            (begin + HEAD as usize, None),
-            (begin + HEAD as usize + 1, Some(1)),
+            (begin + MAX_HEAD as usize, None),
+            (begin + MAX_HEAD as usize + 1, Some(1)),
             (end - 1, Some(1)),
             (end, None),
             (packets.len(), None),
@@ -320,11 +323,11 @@ mod tests {
             let (io, _peer) = tokio::io::duplex(packets.len());
             let mut stream = Guard::new(&WireConfig::default()).wrap(io, ([127, 0, 0, 1], 7).into());
             let progress = Progress::default();
-            progress.note_answer(packets.as_bytes(), Some(stream.wire()));
+            progress.note_response(packets.as_bytes(), Some(stream.wire()));
             stream.write_all(&packets.as_bytes()[..sent]).await.unwrap();
-            assert_eq!((progress.cut(), progress.whole.load(Ordering::SeqCst)), (expected, 3), "{sent}");
-            progress.note_arrived();
-            assert_eq!(progress.cut(), None);
+            assert_eq!((progress.partial_packet(), progress.complete.load(Ordering::SeqCst)), (expected, 3), "{sent}");
+            progress.note_response_arrived();
+            assert_eq!(progress.partial_packet(), None);
         }
     }
 }

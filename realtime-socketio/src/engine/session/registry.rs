@@ -3,15 +3,15 @@ use std::sync::{Arc, OnceLock, Weak};
 
 use realtime_core::Refusal;
 
-/// The table of all sessions, as one session sees it. A session is known by its number.
+/// The table of all sessions, as one session sees it. A session is identified by its number.
 pub(crate) trait Registry: Send + Sync {
-    /// The provider's name, for the log.
+    /// Returns the provider's name, for the log.
     fn provider(&self) -> &'static str;
 
     /// Notes whether a session is connected to a namespace. Called in the order of the changes.
     fn set_connected(self: Arc<Self>, id: u64, connected: bool);
 
-    /// Notes whether a session's CONNECT waits for a free place of its user.
+    /// Notes whether a session's CONNECT waits for a free slot of its user.
     fn set_held(self: Arc<Self>, id: u64, held: bool);
 
     /// Counts and logs a refusal of the client with this address.
@@ -33,14 +33,14 @@ impl Registered {
         self.registry().map(|(registry, _)| registry.provider())
     }
 
-    /// Tells the registry whether the session is connected to a namespace.
+    /// Notifies the registry whether the session is connected to a namespace.
     pub(crate) fn set_connected(&self, connected: bool) {
         if let Some((registry, id)) = self.registry() {
             registry.set_connected(id, connected);
         }
     }
 
-    /// Tells the registry whether the session's CONNECT waits for a free place of its user.
+    /// Notifies the registry whether the session's CONNECT waits for a free slot of its user.
     pub(crate) fn set_held(&self, held: bool) {
         if let Some((registry, id)) = self.registry() {
             registry.set_held(id, held);

@@ -26,17 +26,19 @@ const ANSWERED: u8 = 2;
 const WEBSOCKET: u8 = 3;
 
 impl Upgrade {
-    /// Notes that the session is on a websocket. Returns false if it already was, or if another websocket is probed.
-    pub(crate) fn finish(&self) -> bool {
-        self.enter(POLLING, WEBSOCKET)
+    /// Notes that the session is on a websocket. Returns false if it was before, or if another
+    /// websocket is probed.
+    pub(crate) fn complete(&self) -> bool {
+        self.advance(POLLING, WEBSOCKET)
     }
 
     /// Returns whether the session is on a websocket.
-    pub(crate) fn is_finished(&self) -> bool {
+    pub(crate) fn is_complete(&self) -> bool {
         self.stage() == WEBSOCKET
     }
 
-    /// Waits until a GET is to end with a noop packet, so that its client can go on with a probe.
+    /// Waits until a GET has to end with a noop packet, so that its client can continue with a
+    /// probe.
     pub(crate) async fn noop_due(&self) {
         loop {
             let mut changed = pin!(self.changed.notified());
@@ -46,31 +48,32 @@ impl Upgrade {
                     () = sleep(NOOP_AFTER) => return,
                     () = changed => {}
                 },
-                // The client has changed over without waiting for its GET.
+                // The client has switched without waiting for its GET.
                 WEBSOCKET => return,
                 _ => changed.await,
             }
         }
     }
 
-    /// Starts a probe. Returns false if another one is under way, or if the session is on a websocket.
-    pub(crate) fn begin_probe(&self) -> bool {
-        self.enter(POLLING, PROBING)
+    /// Starts a probe. Returns false if another one is under way, or if the session is on a
+    /// websocket.
+    pub(crate) fn start_probe(&self) -> bool {
+        self.advance(POLLING, PROBING)
     }
 
     /// Notes that the probe was answered.
     pub(crate) fn answer_probe(&self) {
-        self.enter(PROBING, ANSWERED);
+        self.advance(PROBING, ANSWERED);
     }
 
     /// Notes that the client has switched to the probed websocket.
-    pub(crate) fn pass_probe(&self) {
-        self.enter(ANSWERED, WEBSOCKET);
+    pub(crate) fn complete_probe(&self) {
+        self.advance(ANSWERED, WEBSOCKET);
     }
 
     /// Ends a probe that has not succeeded: the session stays on long polling.
-    pub(crate) fn abandon_probe(&self) {
-        let _ = self.enter(PROBING, POLLING) || self.enter(ANSWERED, POLLING);
+    pub(crate) fn abort_probe(&self) {
+        let _ = self.advance(PROBING, POLLING) || self.advance(ANSWERED, POLLING);
     }
 
     /// Returns whether the session is on long polling and no websocket is probed.
@@ -82,12 +85,12 @@ impl Upgrade {
         self.stage.load(Ordering::SeqCst)
     }
 
-    fn enter(&self, from: u8, to: u8) -> bool {
-        let entered = self.stage.compare_exchange(from, to, Ordering::SeqCst, Ordering::SeqCst).is_ok();
-        if entered {
+    fn advance(&self, from: u8, to: u8) -> bool {
+        let advanced = self.stage.compare_exchange(from, to, Ordering::SeqCst, Ordering::SeqCst).is_ok();
+        if advanced {
             self.changed.notify_waiters();
         }
-        entered
+        advanced
     }
 }
 
@@ -100,22 +103,22 @@ mod tests {
     const LONG: Duration = Duration::from_secs(10);
 
     #[tokio::test(start_paused = true)]
-    async fn a_get_ends_100_ms_after_the_answer_to_a_probe_or_with_the_upgrade() {
+    async fn get_ends_100_ms_after_probe_answer_or_with_upgrade() {
         let upgrade = Upgrade::default();
         let mut noop = Box::pin(upgrade.noop_due());
-        assert!(upgrade.begin_probe());
-        assert!(timeout(LONG, &mut noop).await.is_err(), "not before the probe has come");
+        assert!(upgrade.start_probe());
+        assert!(timeout(LONG, &mut noop).await.is_err(), "the probe has not arrived");
         upgrade.answer_probe();
         assert!(timeout(Duration::from_millis(99), &mut noop).await.is_err());
-        upgrade.abandon_probe();
+        upgrade.abort_probe();
         assert!(timeout(LONG, &mut noop).await.is_err(), "there is no probe");
-        assert!(upgrade.begin_probe());
+        assert!(upgrade.start_probe());
         upgrade.answer_probe();
-        let begun = Instant::now();
+        let start = Instant::now();
         noop.await;
-        assert_eq!(begun.elapsed(), NOOP_AFTER);
-        assert!(upgrade.noop_due().now_or_never().is_none(), "the next one waits as long");
-        upgrade.pass_probe();
-        upgrade.noop_due().now_or_never().expect("at once");
+        assert_eq!(start.elapsed(), NOOP_AFTER);
+        assert!(upgrade.noop_due().now_or_never().is_none(), "the next GET waits as long");
+        upgrade.complete_probe();
+        upgrade.noop_due().now_or_never().expect("immediately");
     }
 }

@@ -2,12 +2,14 @@ use std::fmt;
 
 use socketioxide::socket::Sid;
 
-/// Secret id of an Engine.IO session on the wire: whoever knows it can send and receive for the session.
+/// Secret id of an Engine.IO session on the wire: a client that knows it can send and receive for
+/// the session.
 ///
-/// engineioxide's own id is not secret: Socket.IO exposes it as the socket's id, in every namespace, and applications pass it on.
+/// engineioxide's own id is not secret: Socket.IO exposes it as the socket's id, in every
+/// namespace, and applications pass it on.
 ///
-/// Its form keeps it apart from an application's values of `sid`, wherever they stand in a query. All its bytes are unreserved, so
-/// that no client escapes them (RFC 3986 §2.3).
+/// The form distinguishes a secret from an application's values of `sid`, at any position in a
+/// query. All bytes are unreserved, so that no client escapes them (RFC 3986 §2.3).
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Secret([u8; LEN]);
 
@@ -40,7 +42,7 @@ impl Secret {
     }
 
     pub(crate) fn as_str(&self) -> &str {
-        // ASCII, however it was made.
+        // Always ASCII, see `new` and `parse`.
         std::str::from_utf8(&self.0).unwrap_or_default()
     }
 }
@@ -56,16 +58,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_has_a_form_that_no_other_text_has() {
+    fn secret_is_recognised_by_its_form() {
         let secret = Secret::new();
         let text = secret.as_str();
         assert_eq!(text.len(), 41);
         assert!(Secret::parse(text) == Some(secret) && Secret::new() != secret);
         assert!(text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_')), "{text}");
-        let (random, begin) = (&text[PREFIX.len()..], &text[..LEN - 1]);
-        for other in
-            ["", "x", random, &random[..16], begin, &format!("{text}A"), &format!("{begin}!"), &format!("x{begin}")]
-        {
+        let (random, truncated) = (&text[PREFIX.len()..], &text[..LEN - 1]);
+        for other in [
+            "",
+            "x",
+            random,
+            &random[..16],
+            truncated,
+            &format!("{text}A"),
+            &format!("{truncated}!"),
+            &format!("x{truncated}"),
+        ] {
             assert_eq!(Secret::parse(other), None, "{other}");
         }
         assert_eq!(format!("{secret:?}"), "Secret");

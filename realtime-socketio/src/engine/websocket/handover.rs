@@ -4,54 +4,57 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Stream of a websocket as engineioxide reads and writes it. After a probe it reads the same probe from here first.
+/// Stream of a websocket as engineioxide reads and writes it. After a probe, engineioxide first
+/// reads a replay of the probe.
 ///
-/// What it writes and flushes until then is discarded: the client has the answer already, and a flush would report the
-/// channel as drained.
+/// Its writes and flushes during the replay are discarded: the client has the answer already, and a
+/// flush would report the channel as drained.
 pub(crate) struct Handover<S> {
     stream: S,
-    probe: &'static [&'static [u8]],
+    /// Frames of the probe that have not been replayed yet.
+    replay: &'static [&'static [u8]],
 }
 
-/// Frames of the client's probe, masked with zeros. They are read one by one, with the answer written between them.
+/// Frames of the client's probe, masked with zeros. engineioxide reads them one by one, and writes
+/// the answer in between.
 const PROBE: &[&[u8]] = &[b"\x81\x86\0\0\0\x002probe", b"\x81\x81\0\0\0\x005"];
 
 impl<S> Handover<S> {
     /// Wraps a websocket that opened a session.
-    pub(crate) fn opened(stream: S) -> Self {
-        Self { stream, probe: &[] }
+    pub(crate) fn after_open(stream: S) -> Self {
+        Self { stream, replay: &[] }
     }
 
     /// Wraps a websocket that was probed.
-    pub(crate) fn probed(stream: S) -> Self {
-        Self { stream, probe: PROBE }
+    pub(crate) fn after_probe(stream: S) -> Self {
+        Self { stream, replay: PROBE }
     }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Handover<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let Some((first, rest)) = self.probe.split_first() else {
+        let Some((first, rest)) = self.replay.split_first() else {
             return Pin::new(&mut self.stream).poll_read(cx, buf);
         };
         if buf.remaining() < first.len() {
             return Poll::Ready(Err(io::ErrorKind::InvalidInput.into()));
         }
         buf.put_slice(first);
-        self.probe = rest;
+        self.replay = rest;
         Poll::Ready(Ok(()))
     }
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Handover<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        match self.probe {
+        match self.replay {
             [] => Pin::new(&mut self.stream).poll_write(cx, buf),
             _ => Poll::Ready(Ok(buf.len())),
         }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.probe {
+        match self.replay {
             [] => Pin::new(&mut self.stream).poll_flush(cx),
             _ => Poll::Ready(Ok(())),
         }
@@ -74,14 +77,14 @@ mod tests {
 
     const LONG: Duration = Duration::from_secs(10);
 
-    /// As engineioxide does: reads, answers with a flush, reads again.
+    /// Reads, writes the answer, flushes and reads again, as engineioxide does.
     #[tokio::test]
-    async fn a_probe_is_played_again_without_a_word_to_the_client_or_the_session() {
+    async fn probe_replay_is_invisible_to_client_and_session() {
         let limits = Limits { max_message: 10, write_stall: LONG, probe: LONG };
         let (io, mut peer) = duplex(64);
         let session = Arc::new(EngineSession::default());
         session.credit.spend(1);
-        let mut stream = Handover::probed(SessionStream::new(io, Arc::clone(&session), limits));
+        let mut stream = Handover::after_probe(SessionStream::new(io, Arc::clone(&session), limits));
         let mut buffer = [0; 64];
         let read = stream.read(&mut buffer).await.unwrap();
         assert_eq!(&buffer[6..read], b"2probe");

@@ -6,55 +6,60 @@ use tokio::io::{AsyncRead, ReadBuf};
 
 use crate::engine::session::EngineSession;
 use crate::engine::session::namespaces::Verdict;
-use crate::engine::settings::TURN;
+use crate::engine::settings::YIELD_AFTER;
 use crate::packet::entry;
 use crate::packet::frame_rewriter::FrameRewriter;
 use crate::packet::head::Head;
 use crate::packet::packet_scan::{Found, PacketScan};
 
-/// Reading side of a websocket: connects the session to the entry namespace, rewrites what socketioxide cannot read, and has each
-/// packet admitted, delayed or refused before engineioxide reads it.
+/// Reading half of a websocket: connects the session to the entry namespace, rewrites packets that
+/// socketioxide cannot read, and has each packet admitted, delayed or rejected before engineioxide
+/// reads it.
 #[derive(Default)]
 pub(crate) struct FrameReader {
-    entry: Entry,
+    entry: EntryStage,
     rewriter: FrameRewriter,
     scan: PacketScan,
-    /// Bytes that engineioxide has not read yet: at most one read from the wire, and what was held back to be rewritten.
+    /// Bytes that engineioxide has not read yet: at most one read from the wire, and the bytes that
+    /// were held back to be rewritten.
     held: Vec<u8>,
-    /// Number of these bytes that are admitted, and that were scanned.
+    /// Number of these bytes that are admitted.
     admitted: usize,
+    /// Number of these bytes that were scanned.
     scanned: usize,
-    /// Head of the packet that waits.
-    waits: Option<Head>,
-    /// Packets since the task last yielded.
+    /// Head of the packet that waits for its admission.
+    blocked_on: Option<Head>,
+    /// Number of packets since the task last yielded.
     packets: usize,
 }
 
+/// Stage of the connection to the entry namespace.
 #[derive(Default)]
-enum Entry {
-    Begins,
+enum EntryStage {
     #[default]
-    Over,
-    Waits,
+    Done,
+    NotSent,
+    Sent,
 }
 
 impl FrameReader {
-    /// Creates the reader of an upgraded websocket, for messages up to so many bytes.
+    /// Creates the reader of an upgraded websocket, for messages of up to `max_message` bytes.
     pub(crate) fn new(max_message: usize) -> Self {
         Self { rewriter: FrameRewriter::new(max_message), ..Self::default() }
     }
 
     /// Creates the reader of a websocket that opens a session.
-    pub(crate) fn of_new_session(max_message: usize) -> Self {
-        Self { entry: Entry::Begins, ..Self::new(max_message) }
+    pub(crate) fn for_new_session(max_message: usize) -> Self {
+        Self { entry: EntryStage::NotSent, ..Self::new(max_message) }
     }
 
-    /// Returns whether a packet waits, and nothing is read meanwhile.
+    /// Returns whether a packet waits for its admission, so that nothing is read.
     pub(crate) fn is_blocked(&self) -> bool {
-        self.waits.is_some()
+        self.blocked_on.is_some()
     }
 
-    /// Reads what is admitted. Ready without a byte at the end of the stream, or when the session is ending.
+    /// Reads admitted bytes. Ready without a byte at the end of the stream, or when the session is
+    /// closing.
     pub(crate) fn poll_read<S: AsyncRead + Unpin>(
         &mut self,
         io: &mut S,
@@ -65,18 +70,18 @@ impl FrameReader {
         if ready!(self.poll_entry(session, buf)) {
             return Poll::Ready(Ok(()));
         }
-        if self.packets >= TURN {
+        if self.packets >= YIELD_AFTER {
             self.packets = 0;
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
         loop {
             if self.admitted > 0 {
-                self.hand_on(buf);
+                self.copy_admitted(buf);
                 return Poll::Ready(Ok(()));
             }
-            if let Some(head) = self.waits.take() {
-                if !ready!(self.poll_waiting(session, head)) {
+            if let Some(head) = self.blocked_on.take() {
+                if !ready!(self.poll_blocked(session, head)) {
                     return Poll::Ready(Ok(()));
                 }
                 continue;
@@ -87,32 +92,33 @@ impl FrameReader {
                 return Poll::Ready(Ok(()));
             }
             session.note_received();
-            if self.take_read(session, buf, before) {
+            if self.process_read(session, buf, before) {
                 return Poll::Ready(Ok(()));
             }
         }
     }
 
     /// Copies admitted bytes to the buffer.
-    fn hand_on(&mut self, buf: &mut ReadBuf<'_>) {
+    fn copy_admitted(&mut self, buf: &mut ReadBuf<'_>) {
         let taken = self.admitted.min(buf.remaining());
         buf.put_slice(&self.held[..taken]);
         self.admitted -= taken;
         self.scanned -= taken;
-        // Most of the time nothing is held, and then no memory either.
+        // Most of the time nothing is held, and then no memory is kept either.
         self.held = self.held.split_off(taken);
     }
 
-    /// Waits until the packet that waits is admitted, and scans what comes after it. Ready with false when the session ends.
-    fn poll_waiting(&mut self, session: &EngineSession, head: Head) -> Poll<bool> {
+    /// Waits until the blocked packet is admitted, and scans the bytes behind it. Ready with false
+    /// when the session is closed.
+    fn poll_blocked(&mut self, session: &EngineSession, head: Head) -> Poll<bool> {
         match session.admit(&head) {
-            Verdict::Pass => {}
-            Verdict::Refuse => {
-                session.refuse();
+            Verdict::Admit => {}
+            Verdict::Reject => {
+                session.reject_flood();
                 return Poll::Ready(false);
             }
             Verdict::Wait => {
-                self.waits = Some(head);
+                self.blocked_on = Some(head);
                 return Poll::Pending;
             }
         }
@@ -124,9 +130,9 @@ impl FrameReader {
         Poll::Ready(true)
     }
 
-    /// Scans what was read into the buffer behind its first `before` bytes, and leaves only what is admitted there. Returns false if the
-    /// read has to go on.
-    fn take_read(&mut self, session: &EngineSession, buf: &mut ReadBuf<'_>, before: usize) -> bool {
+    /// Scans the bytes in the buffer behind its first `before` bytes, and leaves only those that
+    /// are admitted. Returns false if the read has to be continued.
+    fn process_read(&mut self, session: &EngineSession, buf: &mut ReadBuf<'_>, before: usize) -> bool {
         let read = &buf.filled()[before..];
         self.scanned = 0;
         if let Some(rewritten) = self.rewriter.feed(read) {
@@ -148,31 +154,32 @@ impl FrameReader {
         admitted > 0 || session.is_closing()
     }
 
-    /// Writes the packet that connects to the entry namespace, and waits for the connection. Ready with true when the packet was written.
+    /// Writes the packet that connects to the entry namespace, and waits for the connection. Ready
+    /// with true when the packet was written.
     fn poll_entry(&mut self, session: &EngineSession, buf: &mut ReadBuf<'_>) -> Poll<bool> {
         match self.entry {
-            Entry::Over => Poll::Ready(false),
-            Entry::Begins if buf.remaining() < entry::ENTER_FRAME.len() => {
-                // Never, with the buffer that engineioxide has; then its own time for a connection counts.
-                self.entry = Entry::Over;
+            EntryStage::Done => Poll::Ready(false),
+            EntryStage::NotSent if buf.remaining() < entry::ENTER_FRAME.len() => {
+                // Never the case with engineioxide's buffer; its own `connect_timeout` would count.
+                self.entry = EntryStage::Done;
                 Poll::Ready(false)
             }
-            Entry::Begins => {
-                self.entry = Entry::Waits;
+            EntryStage::NotSent => {
+                self.entry = EntryStage::Sent;
                 buf.put_slice(&entry::ENTER_FRAME);
                 Poll::Ready(true)
             }
-            // The session's readers are woken.
-            Entry::Waits if !session.is_entered() => Poll::Pending,
-            Entry::Waits => {
-                self.entry = Entry::Over;
+            // The session wakes its readers when it is connected.
+            EntryStage::Sent if !session.entry.is_connected() => Poll::Pending,
+            EntryStage::Sent => {
+                self.entry = EntryStage::Done;
                 Poll::Ready(false)
             }
         }
     }
 
-    /// Scans these bytes up to a packet that has to wait, and admits what comes before its message, so that the session can end
-    /// between two messages. Returns none when the session ends.
+    /// Scans these bytes up to a packet that has to wait, and admits those before its message, so
+    /// that the session can end between two messages. Returns none when the session is closed.
     fn scan_packets(&mut self, session: &EngineSession, bytes: &[u8]) -> Option<()> {
         loop {
             if self.scan.is_between() {
@@ -185,7 +192,7 @@ impl FrameReader {
             let (taken, found) = self.scan.next(&bytes[self.scanned..]);
             self.scanned += taken;
             let verdict = match &found {
-                None => Verdict::Pass,
+                None => Verdict::Admit,
                 Some(Found::Frame(len)) => session.namespaces.admit_bytes(*len),
                 Some(Found::Packet(head)) => {
                     self.packets += 1;
@@ -193,13 +200,13 @@ impl FrameReader {
                 }
             };
             match (verdict, found) {
-                (Verdict::Pass, _) => {}
+                (Verdict::Admit, _) => {}
                 (Verdict::Wait, Some(Found::Packet(head))) => {
-                    self.waits = Some(head);
+                    self.blocked_on = Some(head);
                     return Some(());
                 }
                 _ => {
-                    session.refuse();
+                    session.reject_flood();
                     return None;
                 }
             }

@@ -8,10 +8,10 @@ use tokio::time::{Instant, Sleep, sleep};
 use crate::engine::session::EngineSession;
 use crate::engine::session::cause::Cause;
 
-/// Time for the client of a closing session to take what is left.
+/// Time for the client of a closing session to read what is queued.
 const CLOSING_STALL: Duration = Duration::from_secs(1);
 
-/// Time limit of a write to a websocket that waits.
+/// Time limit of a pending write to a websocket.
 pub(crate) struct Stall {
     limit: Duration,
     /// Set while a write waits.
@@ -20,7 +20,7 @@ pub(crate) struct Stall {
 
 struct Timer {
     sleep: Pin<Box<Sleep>>,
-    /// Whether it is the deadline of a closing session.
+    /// `true` if this is the deadline of a closing session.
     closing: bool,
 }
 
@@ -34,12 +34,13 @@ impl Stall {
         self.timer.is_some()
     }
 
-    /// Notes that no write waits any more. Returns whether one did.
+    /// Stops the timer. Returns whether a write waited.
     pub(crate) fn disarm(&mut self) -> bool {
         self.timer.take().is_some()
     }
 
-    /// Polled while a write is pending: ready once it has waited for too long, and the session was ended for that.
+    /// Polls the time limit while a write is pending. Ready once the write has waited for too long,
+    /// and the session was closed for that.
     pub(crate) fn poll(&mut self, session: &EngineSession, cx: &mut Context<'_>) -> Poll<()> {
         session.register_writer(cx);
         let closing = session.is_closing();
@@ -50,7 +51,7 @@ impl Stall {
             timer.sleep.as_mut().reset(Instant::now() + wait);
         }
         ready!(timer.sleep.as_mut().poll(cx));
-        tracing::debug!("a websocket took nothing for too long");
+        tracing::debug!("a write to a websocket waited for too long");
         if !closing {
             session.close_for(Cause::WriteStall);
         }

@@ -1,4 +1,4 @@
-//! How connections end that the server ends.
+//! Closes by the server: reasons, drain, shutdown, timeouts.
 
 use std::time::Duration;
 
@@ -11,24 +11,24 @@ use crate::TRANSPORTS;
 use crate::support::{Client, Server, Setup, Transport, soon, until};
 
 #[tokio::test]
-async fn a_final_close_says_disconnect_and_another_one_only_closes() {
+async fn final_close_sends_disconnect_and_others_close_transport() {
     let server = Server::start().await;
     for transport in TRANSPORTS {
-        for (reason, is_told) in
+        for (reason, is_final) in
             [(CloseReason::KICKED, true), (CloseReason::RESTART, false), (CloseReason::EXPIRED, false)]
         {
             let (mut client, id) = server.client(transport, "ann").await;
-            // Queued before the close, more than a window: all of it still arrives.
+            // Events queued before the close, more than a window holds, still arrive.
             server.send_numbers("ann", 0..150).await;
             assert_eq!(server.provider.close(Target::connection(id), reason.clone()).await.unwrap(), 1);
             for n in 0..150 {
                 assert_eq!(client.event("n").await, n);
             }
-            let last = soon("the end", client.next()).await;
-            assert_eq!(last.is_ok_and(|message| message.kind == 1), is_told, "{transport:?} {reason}");
+            let last = soon("the close", client.next()).await;
+            assert_eq!(last.is_ok_and(|message| message.kind == 1), is_final, "{transport:?} {reason}");
             client.closed().await;
             assert_eq!(server.ended(id).await, reason);
-            // It may come back.
+            // The client may reconnect.
             let (mut back, id) = server.client(transport, "ann").await;
             back.send("41").await;
             server.ended(id).await;
@@ -37,7 +37,7 @@ async fn a_final_close_says_disconnect_and_another_one_only_closes() {
 }
 
 #[tokio::test]
-async fn a_shutdown_ends_every_session_after_its_hooks_and_lets_none_in() {
+async fn shutdown_runs_hooks_closes_sessions_and_refuses_new_ones() {
     let server = Server::start().await;
     let mut clients = Vec::new();
     for transport in TRANSPORTS {
@@ -65,7 +65,7 @@ async fn a_shutdown_ends_every_session_after_its_hooks_and_lets_none_in() {
 }
 
 #[tokio::test]
-async fn a_drain_tells_each_client_when_to_come_back_and_ends_its_session() {
+async fn drain_sends_reconnect_delay_and_closes_each_session() {
     let server = Server::start().await;
     let mut clients = Vec::new();
     for transport in TRANSPORTS {
@@ -75,11 +75,11 @@ async fn a_drain_tells_each_client_when_to_come_back_and_ends_its_session() {
     }
     let read = async {
         for client in &mut clients {
-            let told = client.event("reconnect").await;
-            assert!((100..2000).contains(&told["delayMs"].as_u64().unwrap()), "{told}");
-            assert_eq!(told["reason"], "service restart");
-            // Long polling too hears that the session is over, in an answer and not by the failure of a request.
-            client.sent_away().await;
+            let reconnect = client.event("reconnect").await;
+            assert!((100..2000).contains(&reconnect["delayMs"].as_u64().unwrap()), "{reconnect}");
+            assert_eq!(reconnect["reason"], "service restart");
+            // On long polling the end is a response to a GET too, not a failed request.
+            client.closed_for_reconnect().await;
         }
     };
     let shutdown = server.provider.shutdown(Drain::over(Duration::from_millis(300)).hold(Duration::ZERO));
@@ -88,10 +88,10 @@ async fn a_drain_tells_each_client_when_to_come_back_and_ends_its_session() {
 }
 
 #[tokio::test]
-async fn a_session_that_connects_during_a_drain_is_sent_away_without_an_error() {
+async fn session_connecting_during_drain_is_closed_for_reconnect() {
     let server = Server::start().await;
     let mut late = [server.open(Transport::Polling).await, server.open(Transport::Websocket).await];
-    // These keep the drain going.
+    // These two clients keep the drain running.
     let mut clients = Vec::new();
     for _ in 0..2 {
         clients.push(server.client(Transport::Websocket, "ann").await);
@@ -101,16 +101,16 @@ async fn a_session_that_connects_during_a_drain_is_sent_away_without_an_error() 
         until("the drain", || !server.provider.is_ready()).await;
         for client in &mut late {
             client.send("40").await;
-            client.sent_away().await;
+            client.closed_for_reconnect().await;
         }
-        assert_eq!(server.stats().connections, 1, "the drain goes on");
+        assert_eq!(server.stats().connections, 1, "the drain is running");
     };
     soon("the shutdown", async { tokio::join!(shutdown, connect) }).await;
     assert_eq!(server.stats().refused["draining"], 2);
 }
 
 #[tokio::test]
-async fn a_client_that_answers_no_ping_is_gone() {
+async fn client_that_answers_no_ping_is_closed() {
     let config = SocketIoConfig::default()
         .with_ping_interval(Duration::from_millis(300))
         .with_ping_timeout(Duration::from_millis(300));
@@ -122,7 +122,7 @@ async fn a_client_that_answers_no_ping_is_gone() {
 }
 
 #[tokio::test]
-async fn a_session_that_never_connects_is_ended() {
+async fn unconnected_session_is_closed() {
     let server = Setup::from(SocketIoConfig::default().with_connect_timeout(Duration::from_millis(200))).start().await;
     for transport in TRANSPORTS {
         let mut client = server.open(transport).await;
@@ -132,15 +132,15 @@ async fn a_session_that_never_connects_is_ended() {
 }
 
 #[tokio::test]
-async fn handlers_that_are_under_way_end_before_the_hooks_are_told() {
-    let begun = std::sync::Arc::new(tokio::sync::Semaphore::new(0));
-    let go_on = std::sync::Arc::new(tokio::sync::Semaphore::new(0));
-    let (told, gate) = (std::sync::Arc::clone(&begun), std::sync::Arc::clone(&go_on));
+async fn running_handlers_finish_before_disconnect_hooks() {
+    let started = std::sync::Arc::new(tokio::sync::Semaphore::new(0));
+    let resume = std::sync::Arc::new(tokio::sync::Semaphore::new(0));
+    let (running, gate) = (std::sync::Arc::clone(&started), std::sync::Arc::clone(&resume));
     let setup = Setup::default().with_handlers(move |provider| {
         provider.on("work", move |_: realtime_core::Context, (): ()| {
-            let (told, gate) = (std::sync::Arc::clone(&told), std::sync::Arc::clone(&gate));
+            let (running, gate) = (std::sync::Arc::clone(&running), std::sync::Arc::clone(&gate));
             async move {
-                told.add_permits(1);
+                running.add_permits(1);
                 gate.acquire().await.unwrap().forget();
             }
         })
@@ -148,10 +148,10 @@ async fn handlers_that_are_under_way_end_before_the_hooks_are_told() {
     let server = setup.start().await;
     let (mut client, id) = server.client(Transport::Websocket, "ann").await;
     client.emit("work", &[json!(null)], None).await;
-    soon("the work", begun.acquire()).await.unwrap().forget();
+    soon("the work", started.acquire()).await.unwrap().forget();
     drop(client);
     server.connections(0).await;
     assert_eq!(server.hooks.of(id).len(), 1, "the work is still under way");
-    go_on.add_permits(1);
+    resume.add_permits(1);
     server.ended(id).await;
 }

@@ -7,24 +7,25 @@ use realtime_core::{ConnectRequest, Identity, Refusal};
 use crate::origin::Origins;
 use crate::proxies::{TrustedProxies, notice_foreign_server};
 
-/// What a client may say in the URL of a connection.
+/// The parameters that a client may give in the URL of a connection.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ConnectQuery {
-    /// The rooms named by `channel`, `room` or `rooms`, which may be repeated and written as a list (`channel[]`, `channel[0]`);
-    /// each once, and no more than one over what a connection may be in, with which the request is refused.
+    /// The rooms named by `channel`, `room` or `rooms`, which may be repeated and written as a list
+    /// (`channel[]`, `channel[0]`); each room once. At most one more than a connection may be in,
+    /// which is enough to reject the request.
     pub channels: Vec<String>,
-    /// The place to go on from, named by `lastEventId`.
+    /// The position to resume from, named by `lastEventId`.
     pub last_event_id: Option<String>,
 }
 
 impl ConnectQuery {
-    /// Reads it from a request, of which no more than this many rooms are let in.
+    /// Reads the parameters of a request; `most` is the number of rooms that are accepted.
     pub fn of(request: &ConnectRequest, most: usize) -> Self {
         let mut channels: Vec<String> = Vec::new();
         let mut known = HashSet::new();
         for channel in request.query_pairs().filter(|(key, _)| names_rooms(key)).map(|(_, room)| room) {
             if channels.len() > most {
-                // Too many already: what else there is need not be looked at before anybody is known to ask.
+                // Too many already: the rest need not be read before the client is authenticated.
                 break;
             }
             if !known.contains(&*channel) {
@@ -36,18 +37,19 @@ impl ConnectQuery {
     }
 }
 
-/// The words by which a client names rooms when it connects.
+/// The parameters by which a client names rooms when it connects.
 pub const ROOM_WORDS: [&str; 3] = ["channel", "room", "rooms"];
 
-/// Whether a parameter names a room: one of the words, or as query builders write a list, `channel[]` and `channel[0]`.
+/// Returns whether a parameter names a room: one of the words, or as query builders write a list,
+/// `channel[]` and `channel[0]`.
 fn names_rooms(parameter: &str) -> bool {
     let (word, index) = parameter.split_once('[').unwrap_or((parameter, "]"));
     let digits = index.strip_suffix(']');
     ROOM_WORDS.contains(&word) && digits.is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
-/// Checks a request's origin, who it is from, the rooms it names and the limits; `last_event_id` wins over the query's. The
-/// client's address is what the proxies tell.
+/// Checks a request's origin, the user, the rooms that it names and the limits; `last_event_id`
+/// takes precedence over the query's. The client's address is the one that the proxies report.
 ///
 /// # Errors
 /// A [`Refusal`], counted and logged.
@@ -67,8 +69,8 @@ pub async fn admit<C: Codec>(
     dispatcher.admit(&request, &query.channels, last_event_id.or(query.last_event_id)).await
 }
 
-/// Checks a request on a route of the application's own, which knows who it is and which rooms it enters: its origin and the
-/// limits; `last_event_id` wins over the query's.
+/// Checks a request on a route of the application's own, which knows the user and the rooms to
+/// enter: the origin and the limits; `last_event_id` takes precedence over the query's.
 ///
 /// # Errors
 /// A [`Refusal`], counted and logged.
@@ -101,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn a_room_that_is_named_twice_is_one() {
+    fn room_named_twice_is_listed_once() {
         assert_eq!(channels("channel=b&x=1&channel=a&channel=b&channel=%61"), ["b", "a"]);
         assert_eq!(channels(&"channel=a&".repeat(6_000)), ["a"]);
     }
@@ -116,13 +118,13 @@ mod tests {
     }
 
     #[test]
-    fn a_room_has_several_words() {
+    fn rooms_may_be_named_by_several_parameters() {
         assert_eq!(channels("room=a&rooms=b&channel=c&rooms[]=d&room%5B1%5D=e&rooms=a"), ["a", "b", "c", "d", "e"]);
         assert!(channels("roomy=a&channels=b&room[x]=c&room[=d&[]=e&=f").is_empty());
     }
 
     #[test]
-    fn rooms_beyond_the_bound_are_not_read() {
+    fn rooms_beyond_the_limit_are_not_read() {
         let names: Vec<_> = (0..4_000).map(|n| format!("channel={n}")).collect();
         assert_eq!(channels(&names.join("&")).len(), 101);
         assert_eq!(channels(&names[..100].join("&")).len(), 100);

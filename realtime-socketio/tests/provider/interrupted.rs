@@ -1,4 +1,4 @@
-//! Connections that end within a large event, again and again.
+//! Connections that end within a large event, repeatedly.
 
 use std::time::Duration;
 
@@ -12,7 +12,8 @@ use tokio::net::TcpStream;
 use crate::slow::small_stream;
 use crate::support::{Client, Packet, Polling, Server, Setup, Transport, Wire, soon};
 
-/// What ann's next CONNECT says, and what she has missed since: a first event, a large one and a small one behind it.
+/// Starts a server on which ann has missed a first event, a large one and a small one behind it.
+/// Returns the `auth` to resume with too.
 async fn missed(transport: Transport, wire: WireConfig, first: usize, large: usize) -> (Server, Value) {
     missed_by(Setup::default().with_wire(wire), transport, first, large).await
 }
@@ -21,17 +22,17 @@ async fn missed_by(setup: Setup, transport: Transport, first: usize, large: usiz
     let server = setup.start().await;
     let mut client = server.open(transport).await;
     client.connect("/", &json!({"user": "ann"})).await.unwrap();
-    let place = client.event("connected").await["cursor"].clone();
+    let cursor = client.event("connected").await["cursor"].clone();
     client.send("41").await;
     server.connections(0).await;
     for (name, size) in [("before", first), ("large", large), ("behind", 1)] {
         server.send(Target::user("ann"), name, "x".repeat(size)).await;
     }
-    (server, json!({"user": "ann", "lastEventId": place}))
+    (server, json!({"user": "ann", "lastEventId": cursor}))
 }
 
-/// The bytes of ann's next connection up to this text and so many more behind it, with a host that keeps little of what
-/// she does not read; it ends then.
+/// Connects ann with a small receive buffer, reads up to the event of this name and `more` bytes
+/// behind its start, and disconnects. Returns the bytes read.
 async fn read_some(server: &Server, transport: Transport, auth: &Value, name: &str, more: usize) -> String {
     let buffer = Some(8 * 1024);
     let mut client = Client::open_with(server.address, transport, "/socket.io/", "", buffer).await.unwrap();
@@ -41,7 +42,7 @@ async fn read_some(server: &Server, transport: Transport, auth: &Value, name: &s
             read_behind(websocket.0.get_mut(), name, more).await.unwrap()
         }
         Wire::Polling(polling) => {
-            let (stream, some) = read_answers(server, polling, auth, name, more).await;
+            let (stream, some) = read_responses(server, polling, auth, name, more).await;
             drop(stream);
             some
         }
@@ -50,8 +51,9 @@ async fn read_some(server: &Server, transport: Transport, auth: &Value, name: &s
     some
 }
 
-/// Connects, and reads answers up to the one with this name and so many more bytes of it, whose connection is handed back.
-async fn read_answers(
+/// Connects, and reads responses up to the event of this name and `more` bytes behind its start.
+/// Returns the connection of the last response and the bytes read.
+async fn read_responses(
     server: &Server,
     polling: &Polling,
     auth: &Value,
@@ -72,7 +74,8 @@ async fn read_answers(
     soon(name, found).await
 }
 
-/// None when the stream, or the answer, has ended before.
+/// Reads up to the event of this name and `more` bytes behind its start. Returns none when the
+/// stream, or the response, ends before.
 async fn read_behind(stream: &mut TcpStream, name: &str, more: usize) -> Option<String> {
     let mut read = Vec::new();
     let mut buffer = vec![0; 4 * 1024];
@@ -94,28 +97,30 @@ async fn read_behind(stream: &mut TcpStream, name: &str, more: usize) -> Option<
     }
 }
 
-/// On long polling, what was in the answer is all that tells whether it has arrived.
+/// Disconnects. On long polling, the session is closed by a POST, as a GET would show that the
+/// response has arrived.
 async fn leave(server: &Server, client: Client) {
     if let Wire::Polling(polling) = &client.wire {
-        // Refused if the session has ended with the answer.
+        // Fails if the session has ended with the response.
         polling.post("1").await;
     }
     drop(client);
-    soon("the end", server.connections(0)).await;
+    soon("the close", server.connections(0)).await;
 }
 
-/// A line that is too slow for a large event: the client's own timer ends the connection before it is there.
+/// On a line that is too slow for a large event, the client's own timer ends the connection before
+/// the event has arrived.
 #[tokio::test]
-async fn a_large_event_that_is_cut_three_times_is_passed_over() {
+async fn large_event_is_skipped_after_three_interruptions() {
     let mut cases = vec![(WireConfig::default().with_unsent_low_water(16 * 1024), 900_000)];
-    // The kernel takes the smaller ones whole.
+    // The kernel buffers the smaller events completely.
     cases.extend([70_000, 100_000, 200_000, 1_000_000].map(|size| (WireConfig::default(), size)));
     for (case, transport) in cases.iter().flat_map(|case| crate::TRANSPORTS.map(|transport| (case, transport))) {
         let (wire, size) = case.clone();
         let (server, auth) = missed(transport, wire, 1, size).await;
-        for cut in 0..3 {
+        for attempt in 0..3 {
             read_some(&server, transport, &auth, "large", 24 * 1024).await;
-            assert_eq!(server.stats().lost, 0, "{transport:?} {size} {cut}");
+            assert_eq!(server.stats().lost, 0, "{transport:?} {size} {attempt}");
         }
         let mut last = server.open(transport).await;
         last.connect("/", &auth).await.unwrap();
@@ -128,11 +133,11 @@ async fn a_large_event_that_is_cut_three_times_is_passed_over() {
     }
 }
 
-/// The answer to a ping that stands behind the large event comes too late.
+/// The ping is behind the large event, so that its answer is too late.
 #[tokio::test]
-async fn one_that_is_cut_by_the_heartbeat_is_passed_over_too() {
-    let beat = Duration::from_millis(300);
-    let config = SocketIoConfig::default().with_ping_interval(beat).with_ping_timeout(beat);
+async fn large_event_is_skipped_after_three_ping_timeouts() {
+    let interval = Duration::from_millis(300);
+    let config = SocketIoConfig::default().with_ping_interval(interval).with_ping_timeout(interval);
     for transport in crate::TRANSPORTS {
         let (server, auth) = missed_by(Setup::from(config.clone()), transport, 1, 70_000).await;
         for _ in 0..3 {
@@ -144,9 +149,9 @@ async fn one_that_is_cut_by_the_heartbeat_is_passed_over_too() {
                     read_behind(websocket.0.get_mut(), "large", 24 * 1024).await.unwrap();
                     None
                 }
-                Wire::Polling(polling) => Some(read_answers(&server, polling, &auth, "large", 24 * 1024).await),
+                Wire::Polling(polling) => Some(read_responses(&server, polling, &auth, "large", 24 * 1024).await),
             };
-            soon("the end", server.connections(0)).await;
+            soon("the close", server.connections(0)).await;
         }
         let mut last = server.open(transport).await;
         last.connect("/", &auth).await.unwrap();
@@ -157,13 +162,13 @@ async fn one_that_is_cut_by_the_heartbeat_is_passed_over_too() {
 }
 
 #[tokio::test]
-async fn a_large_event_that_has_arrived_is_not_passed_over() {
+async fn large_event_that_arrived_is_not_skipped() {
     for transport in crate::TRANSPORTS {
         let (server, auth) = missed(transport, WireConfig::default(), 1, 70_000).await;
         for _ in 0..4 {
             let mut client = server.open(transport).await;
             client.connect("/", &auth).await.unwrap();
-            // With something unread its host would answer with a reset, which acknowledges nothing.
+            // With unread bytes the client's host would send a reset, which acknowledges nothing.
             for name in ["connected", "before", "large", "behind"] {
                 client.event(name).await;
             }
@@ -173,9 +178,9 @@ async fn a_large_event_that_has_arrived_is_not_passed_over() {
 }
 
 #[tokio::test]
-async fn a_large_event_of_which_nothing_has_arrived_is_not_passed_over() {
+async fn large_event_without_arrived_bytes_is_not_skipped() {
     for transport in crate::TRANSPORTS {
-        // What comes before it fills all that the client's host has room for.
+        // The event before it fills the receive buffer of the client's host.
         let (server, auth) = missed(transport, WireConfig::default(), 60_000, 400_000).await;
         for _ in 0..4 {
             let some = read_some(&server, transport, &auth, "before", 4 * 1024).await;
@@ -189,15 +194,16 @@ async fn a_large_event_of_which_nothing_has_arrived_is_not_passed_over() {
     }
 }
 
-/// The next GET of a session says that the answer to the one before has arrived.
+/// The next GET of a session shows that the previous response has arrived.
 #[tokio::test]
-async fn an_answer_is_out_when_its_client_asks_again() {
+async fn response_counts_as_arrived_at_next_get() {
     let (server, auth) = missed(Transport::Polling, WireConfig::default(), 1, 70_000).await;
     for _ in 0..4 {
         let mut client = server.open(Transport::Polling).await;
         let Wire::Polling(polling) = &mut client.wire else { unreachable!() };
-        let (_stream, _) = read_answers(&server, polling, &auth, "large", 24 * 1024).await;
-        // A proxy has taken the answer for its client, which asks on over another connection.
+        let (_stream, _) = read_responses(&server, polling, &auth, "large", 24 * 1024).await;
+        // A proxy has accepted the response for its client, which polls again on another
+        // connection.
         server.send(Target::user("ann"), "more", 1).await;
         soon("an answer", polling.get()).await.unwrap();
         leave(&server, client).await;

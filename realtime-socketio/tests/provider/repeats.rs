@@ -1,5 +1,5 @@
-//! Long polling on a wire that is cut: what was in an answer that did not arrive comes again with a new session only, so
-//! the old one must not go on.
+//! Long polling on connections that break: the packets of a response that did not arrive are
+//! redelivered to a new session only, so the old one must be closed.
 
 use std::convert::Infallible;
 use std::pin::pin;
@@ -16,32 +16,32 @@ use tokio::time::timeout;
 
 use crate::support::{Client, Server, Transport, Wire, soon};
 
-/// The session's URL for requests with this mark.
-fn url(client: &Client, mark: &str) -> String {
+/// Returns the session's URL with this value of `t`.
+fn url(client: &Client, t: &str) -> String {
     let Wire::Polling(polling) = &client.wire else { unreachable!() };
-    format!("{}&t={mark}", polling.url)
+    format!("{}&t={t}", polling.url)
 }
 
 async fn get(url: &str) -> (u16, String) {
-    let answer = soon("an answer", reqwest::get(url)).await.unwrap();
-    (answer.status().as_u16(), answer.text().await.unwrap())
+    let response = soon("a response", reqwest::get(url)).await.unwrap();
+    (response.status().as_u16(), response.text().await.unwrap())
 }
 
 async fn post(url: &str, body: &'static str) -> u16 {
-    soon("an answer", reqwest::Client::new().post(url).body(body).send()).await.unwrap().status().as_u16()
+    soon("a response", reqwest::Client::new().post(url).body(body).send()).await.unwrap().status().as_u16()
 }
 
 #[tokio::test]
-async fn a_get_that_comes_again_ends_the_session() {
+async fn repeated_get_closes_the_session() {
     let server = Server::start().await;
     let (client, id) = server.client(Transport::Polling, "ann").await;
-    for (mark, n) in [("a", 1), ("b", 2)] {
+    for (t, n) in [("a", 1), ("b", 2)] {
         server.send(Target::user("ann"), "n", n).await;
-        let (status, body) = get(&url(&client, mark)).await;
+        let (status, body) = get(&url(&client, t)).await;
         assert!(body.contains(&format!("42[\"n\",{n},")), "{status} {body}");
     }
     server.send(Target::user("ann"), "n", 3).await;
-    // As a browser does when its connection broke before the answer.
+    // Like a browser whose connection broke before the response.
     let (status, body) = get(&url(&client, "b")).await;
     assert!(status == 400 && body.starts_with("{\"error\":"), "{status} {body}");
     assert_eq!(server.ended(id).await, CloseReason::CONNECTION_LOST);
@@ -50,22 +50,23 @@ async fn a_get_that_comes_again_ends_the_session() {
 }
 
 #[tokio::test]
-async fn a_post_that_comes_again_ends_the_session_and_is_not_read_twice() {
+async fn repeated_post_closes_the_session_and_is_not_read_twice() {
     let server = Server::start().await;
     let (client, id) = server.client(Transport::Polling, "ann").await;
     let event = "42[\"unknown\"]";
     assert_eq!(post(&url(&client, "a"), event).await, 200);
     server.send(Target::user("ann"), "n", 1).await;
-    assert_eq!(get(&url(&client, "a")).await.0, 200, "each method has marks of its own");
+    assert_eq!(get(&url(&client, "a")).await.0, 200, "each method is checked separately");
     assert_eq!(post(&url(&client, "b"), event).await, 200);
     assert_eq!(post(&url(&client, "b"), event).await, 400);
     assert_eq!(server.ended(id).await, CloseReason::CONNECTION_LOST);
     assert_eq!(server.stats().events_in, 2);
 }
 
-/// Marks of clients that do not make one for each request: .NET's seconds, Dart's milliseconds, an application's own.
+/// Values of `t` that are not unique to a request: .NET's seconds, Dart's milliseconds, an
+/// application's own.
 #[tokio::test]
-async fn the_time_and_an_applications_own_mark_are_no_repeats() {
+async fn same_time_or_constant_t_is_no_repeat() {
     let server = Server::start().await;
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
     let millis = now.as_millis() as u64;
@@ -78,23 +79,23 @@ async fn the_time_and_an_applications_own_mark_are_no_repeats() {
         digits.reverse();
         String::from_utf8(digits).unwrap()
     };
-    let marks = [now.as_secs().to_string(), millis.to_string(), base36(millis), "acme".to_owned()];
+    let values = [now.as_secs().to_string(), millis.to_string(), base36(millis), "acme".to_owned()];
     for keeps in [true, false] {
-        for mark in &marks {
+        for t in &values {
             let client = Client::open(server.address, Transport::Polling, "t=acme").await.unwrap();
             let polling = client.wire.polling();
-            let url = format!("{}&t={mark}", polling.url.replace("&t=acme", ""));
-            // The same connections again, or another one for each request.
+            let url = format!("{}&t={t}", polling.url.replace("&t=acme", ""));
+            // The same connections again, or a new one for each request.
             let http = || if keeps { polling.http.clone() } else { reqwest::Client::new() };
             let connect = http().post(&url).body("40{\"user\":\"ann\"}").send();
-            assert_eq!(soon("an answer", connect).await.unwrap().status(), 200);
+            assert_eq!(soon("a response", connect).await.unwrap().status(), 200);
             for n in 0..5 {
                 server.send(Target::user("ann"), "n", n).await;
-                let answer = soon("an answer", http().get(&url).send()).await.unwrap();
-                assert_eq!(answer.status(), 200, "{mark}: GET {n}");
-                answer.bytes().await.unwrap();
-                let answer = soon("an answer", http().post(&url).body("42[\"unknown\"]").send()).await.unwrap();
-                assert_eq!(answer.status(), 200, "{mark}: POST {n}");
+                let response = soon("a response", http().get(&url).send()).await.unwrap();
+                assert_eq!(response.status(), 200, "{t}: GET {n}");
+                response.bytes().await.unwrap();
+                let response = soon("a response", http().post(&url).body("42[\"unknown\"]").send()).await.unwrap();
+                assert_eq!(response.status(), 200, "{t}: POST {n}");
             }
             http().post(&url).body("1").send().await.unwrap();
             server.connections(0).await;
@@ -103,27 +104,27 @@ async fn the_time_and_an_applications_own_mark_are_no_repeats() {
     assert_eq!(server.stats().events_in, 40);
 }
 
-/// On one connection an answer that follows another one has come after it.
+/// On one TCP connection a request that follows a response shows that the response has arrived.
 #[tokio::test]
-async fn what_comes_again_on_the_same_connection_has_been_heard() {
+async fn same_t_on_the_same_connection_is_no_repeat() {
     let server = Server::start().await;
     let (client, _) = server.client(Transport::Polling, "ann").await;
     let again = url(&client, "a");
     let http = reqwest::Client::new();
     for n in 0..3 {
         server.send(Target::user("ann"), "n", n).await;
-        let answer = soon("an answer", http.get(&again).send()).await.unwrap();
+        let answer = soon("a response", http.get(&again).send()).await.unwrap();
         assert_eq!(answer.status(), 200);
         assert!(answer.text().await.unwrap().contains(&format!("42[\"n\",{n},")));
     }
-    // Such a client's marks tell nothing on another connection either.
+    // Such a client's values prove nothing on another connection either.
     server.send(Target::user("ann"), "n", 3).await;
     assert_eq!(get(&again).await.0, 200);
 }
 
-/// The socket takes the answer, and the client is gone.
+/// The socket accepts the response, and the client's connection breaks.
 #[tokio::test]
-async fn the_time_comes_again_after_a_connection_that_broke() {
+async fn same_time_after_broken_connection_is_a_repeat() {
     let server = Server::start().await;
     let (client, id) = server.client(Transport::Polling, "ann").await;
     let again = url(&client, "1700000000");
@@ -131,7 +132,7 @@ async fn the_time_comes_again_after_a_connection_that_broke() {
     let mut wire = TcpStream::connect(server.address).await.unwrap();
     wire.write_all(format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n").as_bytes()).await.unwrap();
     server.send(Target::user("ann"), "n", 1).await;
-    soon("the answer", wire.readable()).await.unwrap();
+    soon("the response", wire.readable()).await.unwrap();
     wire.set_zero_linger().unwrap();
     drop(wire);
     server.send(Target::user("ann"), "n", 2).await;
@@ -140,7 +141,7 @@ async fn the_time_comes_again_after_a_connection_that_broke() {
 }
 
 #[tokio::test]
-async fn requests_without_a_mark_are_never_the_same() {
+async fn requests_without_t_are_no_repeats() {
     let server = Server::start().await;
     let (client, _) = server.client(Transport::Polling, "ann").await;
     let bare = url(&client, "");
@@ -152,7 +153,7 @@ async fn requests_without_a_mark_are_never_the_same() {
 }
 
 #[tokio::test]
-async fn a_request_that_is_cut_ends_the_session() {
+async fn aborted_request_closes_the_session() {
     let server = Server::start().await;
     let requests =
         ["GET PATH HTTP/1.1\r\nhost: x\r\n\r\n", "POST PATH HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n42[\"n"];
@@ -160,9 +161,10 @@ async fn a_request_that_is_cut_ends_the_session() {
         let (client, id) = server.client(Transport::Polling, "ann").await;
         let mut ended = pin!(server.ended(id));
         let mut reason = None;
-        // Again, for a GET may find the session's first ping, and any request may be cut before it is looked at.
-        for mark in 0.. {
-            let url = url(&client, &mark.to_string());
+        // Repeated, because a GET may get the session's first ping, and a request may be aborted
+        // before it is read.
+        for t in 0.. {
+            let url = url(&client, &t.to_string());
             let path = url.split_once(&server.address.to_string()).unwrap().1;
             let mut wire = TcpStream::connect(server.address).await.unwrap();
             wire.write_all(request.replace("PATH", path).as_bytes()).await.unwrap();
@@ -178,13 +180,13 @@ async fn a_request_that_is_cut_ends_the_session() {
 }
 
 #[tokio::test]
-async fn the_new_session_goes_on_where_the_client_was() {
+async fn new_session_resumes_at_the_clients_cursor() {
     let server = Server::start().await;
     let (mut client, id) = server.client(Transport::Polling, "ann").await;
     server.send(Target::user("ann"), "n", 1).await;
     let seen = client.message().await;
     server.send(Target::user("ann"), "n", 2).await;
-    // An answer that nobody hears.
+    // A response that the client does not get.
     assert_eq!(get(&url(&client, "a")).await.0, 200);
     server.send(Target::user("ann"), "n", 3).await;
     assert_eq!(get(&url(&client, "a")).await.0, 400);
@@ -196,9 +198,10 @@ async fn the_new_session_goes_on_where_the_client_was() {
     }
 }
 
-/// The proxy has taken the answer whole when its connection to the client breaks; the browser sends its GET again.
+/// The proxy has read the response completely when its connection to the client breaks; the browser
+/// repeats its GET.
 #[tokio::test]
-async fn an_answer_that_a_proxy_took_and_its_client_did_not_comes_with_the_next_session() {
+async fn response_lost_behind_proxy_is_redelivered_to_next_session() {
     let server = Server::start().await;
     let (mut client, id) = server.client(Transport::Polling, "ann").await;
     server.send(Target::user("ann"), "n", 1).await;
@@ -216,26 +219,26 @@ async fn an_answer_that_a_proxy_took_and_its_client_did_not_comes_with_the_next_
                 stream.read_buf(&mut head).await.unwrap();
             }
             let path = std::str::from_utf8(&head).unwrap().split(' ').nth(1).unwrap().to_owned();
-            // Each by a connection of its own, as nginx does by default.
+            // One connection for each request, as nginx does by default.
             let http = if breaks { http.clone() } else { reqwest::Client::new() };
-            let answer = http.get(format!("http://{to_server}{path}")).send().await.unwrap();
-            let status = answer.status();
-            let body = answer.text().await.unwrap();
+            let response = http.get(format!("http://{to_server}{path}")).send().await.unwrap();
+            let status = response.status();
+            let body = response.text().await.unwrap();
             if !breaks {
-                let answer = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
-                stream.write_all(answer.as_bytes()).await.unwrap();
+                let response = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+                stream.write_all(response.as_bytes()).await.unwrap();
             }
             taken.push(body);
         }
         taken
     });
-    let get = url(&client, "mark").replace(&server.address.to_string(), &address.to_string());
+    let get = url(&client, "unique").replace(&server.address.to_string(), &address.to_string());
     server.send(Target::user("ann"), "n", 2).await;
     assert!(soon("a break", upstream.get(&get).send()).await.is_err());
     server.send(Target::user("ann"), "n", 3).await;
-    let again = soon("an answer", upstream.get(&get).send()).await.unwrap();
-    assert_eq!(again.status(), 400, "the browser would go on without 2: {}", again.text().await.unwrap());
-    assert!(soon("the proxy", relaying).await.unwrap()[0].contains("42[\"n\",2,"), "taken whole");
+    let again = soon("a response", upstream.get(&get).send()).await.unwrap();
+    assert_eq!(again.status(), 400, "the browser would miss event 2: {}", again.text().await.unwrap());
+    assert!(soon("the proxy", relaying).await.unwrap()[0].contains("42[\"n\",2,"), "read completely");
     server.ended(id).await;
     let auth = json!({"user": "ann", "lastEventId": seen.data[2]});
     let (mut back, _) = server.client_with(Transport::Polling, &auth).await;
@@ -244,9 +247,9 @@ async fn an_answer_that_a_proxy_took_and_its_client_did_not_comes_with_the_next_
     }
 }
 
-/// Without that it would go on as if its packets had been read.
+/// The client would take the packets for read if the session stayed open.
 #[tokio::test]
-async fn a_post_that_is_given_up_while_its_packets_wait_ends_the_session() {
+async fn post_aborted_while_packets_wait_closes_the_session() {
     let server = Server::start().await;
     for n in 0..4 {
         let middleware = async |_: SocketRef<DirectAdapter>| std::future::pending::<Result<(), Infallible>>().await;
@@ -257,7 +260,7 @@ async fn a_post_that_is_given_up_while_its_packets_wait_ends_the_session() {
     // The fifth CONNECT under way waits for one of the others.
     let body = "40/never0,\u{1e}40/never1,\u{1e}40/never2,\u{1e}40/never3,\u{1e}40/never4,\u{1e}42[\"n\"]";
     let post = reqwest::Client::new().post(url(&client, "a")).body(body).send();
-    assert!(timeout(Duration::from_millis(500), post).await.is_err(), "it waits");
+    assert!(timeout(Duration::from_millis(500), post).await.is_err(), "the POST waits");
     assert_eq!(server.ended(id).await, CloseReason::CONNECTION_LOST);
     assert_eq!(server.stats().events_in, 0);
 }

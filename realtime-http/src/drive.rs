@@ -1,4 +1,4 @@
-//! One connection of the server, from its first byte to its end.
+//! The driver of one connection of the server, from its first byte to its end.
 
 use std::{convert::Infallible, io, pin::pin, sync::Arc, time::Duration};
 
@@ -28,35 +28,38 @@ use crate::listener::WireInfo;
 use crate::upload::Upload;
 use crate::wire::Wire;
 
-/// What an HTTP/2 client with prior knowledge sends first (RFC 9113 §3.4).
+/// The first bytes of an HTTP/2 client with prior knowledge (RFC 9113 §3.4).
 const HTTP2_PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// Bytes of one HTTP/2 request body that may be on their way unread; requests are small here.
+/// The bytes of one HTTP/2 request body that may be in flight unread; requests are small here.
 const HTTP2_STREAM_WINDOW: u32 = 64 * 1024;
 
-/// Bytes of all request bodies of one HTTP/2 connection that may be on their way unread.
+/// The bytes of all request bodies of one HTTP/2 connection that may be in flight unread.
 const HTTP2_CONNECTION_WINDOW: u32 = 256 * 1024;
 
-/// Bytes of one HTTP/2 response that wait for a slow client before its body is not asked for more.
+/// The bytes of one HTTP/2 response that wait for a slow client before its body is not asked for
+/// more.
 const HTTP2_SEND_BUFFER: usize = 64 * 1024;
 
-/// Where the server is in its life.
+/// The phase of the server's life.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Phase {
     Open,
-    /// Responses under way may end.
+    /// The shutdown: responses that have begun may end.
     Closing,
-    /// Nothing may go on.
-    Cut,
+    /// The end of the shutdown: everything is aborted.
+    Aborted,
 }
 
-/// The two protocols with their settings, and the routes they lead to; one for all connections.
+/// The two protocols with their settings, and the router; one for all connections.
 pub(crate) struct Protocols {
     router: Router,
     config: WireConfig,
     http1: http1::Builder,
     http2: http2::Builder<TokioExecutor>,
 }
+
+type Io = TokioIo<GuardedStream>;
 
 enum Version {
     Http1,
@@ -78,15 +81,17 @@ impl Protocols {
             .max_concurrent_streams(config.http2_max_streams)
             .initial_stream_window_size(HTTP2_STREAM_WINDOW)
             .initial_connection_window_size(HTTP2_CONNECTION_WINDOW)
-            // Extended CONNECT (RFC 8441) is not offered: a browser would use it for websockets, which are taken over HTTP/1.1.
+            // Extended CONNECT (RFC 8441) is not offered: a browser would use it for websockets,
+            // which are accepted over HTTP/1.1.
             .max_send_buf_size(HTTP2_SEND_BUFFER);
         Self { router, config: config.clone(), http1, http2 }
     }
 
-    /// Serves one connection until it ends, is upgraded, or the server stops; the receiver is dropped with it.
+    /// Serves one connection until it ends, is upgraded, or the server stops; the receiver is
+    /// dropped with the connection.
     pub(crate) async fn drive(self: Arc<Self>, mut stream: GuardedStream, mut phase: watch::Receiver<Phase>) {
         let wire = Arc::clone(stream.wire());
-        // hyper-util's detection waits for ever on a client that sends nothing; hence an own one.
+        // hyper-util's detection waits forever for a client that sends nothing.
         let version = tokio::select! {
             version = timeout(self.config.header_read_timeout, detect(&mut stream)) => match version {
                 Ok(Ok(version)) => version,
@@ -95,7 +100,7 @@ impl Protocols {
             },
             _ = phase.changed() => return,
         };
-        let mut routes = Routes {
+        let routes = Routes {
             router: self.router.clone(),
             wire: Arc::clone(&wire),
             body_read_timeout: self.config.body_read_timeout,
@@ -103,84 +108,84 @@ impl Protocols {
         };
         let io = TokioIo::new(stream);
         let ended = match version {
-            Version::Http1 => {
-                let connection = self.http1.serve_connection(io, routes).with_upgrades();
-                let mut connection = pin!(connection);
-                loop {
-                    tokio::select! {
-                        ended = connection.as_mut() => break ended,
-                        () = next_phase(&mut phase) => {
-                            if !may_finish(&wire, &phase) {
-                                return;
-                            }
-                            connection.as_mut().graceful_shutdown();
-                        }
-                    }
-                }
-            }
-            // Apart, so that an HTTP/1 connection does not take the memory of both.
-            Version::Http2 => {
-                Box::pin(async {
-                    let activity = Activity::new(&self.config);
-                    routes.activity = Some(Arc::clone(&activity));
-                    let mut was_idle = false;
-                    let mut connection = pin!(self.http2.serve_connection(io, routes));
-                    loop {
-                        tokio::select! {
-                            ended = connection.as_mut() => break ended,
-                            () = next_phase(&mut phase) => {
-                                if !may_finish(&wire, &phase) {
-                                    break Ok(());
-                                }
-                                connection.as_mut().graceful_shutdown();
-                            }
-                            verdict = activity.watch() => match verdict {
-                                Verdict::Idle if was_idle => {
-                                    wire.kill();
-                                    break Ok(());
-                                }
-                                Verdict::Idle => {
-                                    was_idle = true;
-                                    connection.as_mut().graceful_shutdown();
-                                }
-                                // One of its streams would be waited for by nobody: hyper does not ask a body for more
-                                // whose window is shut.
-                                Verdict::Stalled => {
-                                    tracing::debug!(peer = %wire.peer(), "cutting a connection whose streams take nothing");
-                                    wire.stall();
-                                    break Ok(());
-                                }
-                            },
-                        }
-                    }
-                })
-                .await
-            }
+            Version::Http1 => self.serve_http1(io, routes, &mut phase).await,
+            // Boxed, so that an HTTP/1 connection does not take the memory of both.
+            Version::Http2 => Box::pin(self.serve_http2(io, routes, &mut phase)).await,
         };
         if let Err(error) = ended {
             tracing::debug!(peer = %wire.peer(), stalled = wire.stalled(), %error, "connection failed");
         }
     }
+
+    async fn serve_http1(&self, io: Io, routes: Routes, phase: &mut watch::Receiver<Phase>) -> hyper::Result<()> {
+        let wire = Arc::clone(&routes.wire);
+        let mut connection = pin!(self.http1.serve_connection(io, routes).with_upgrades());
+        loop {
+            tokio::select! {
+                ended = connection.as_mut() => return ended,
+                may_finish = next_phase(phase, &wire) => match may_finish {
+                    true => connection.as_mut().graceful_shutdown(),
+                    false => return Ok(()),
+                },
+            }
+        }
+    }
+
+    async fn serve_http2(&self, io: Io, mut routes: Routes, phase: &mut watch::Receiver<Phase>) -> hyper::Result<()> {
+        let wire = Arc::clone(&routes.wire);
+        let activity = Activity::new(&self.config);
+        routes.activity = Some(Arc::clone(&activity));
+        let mut was_idle = false;
+        let mut connection = pin!(self.http2.serve_connection(io, routes));
+        loop {
+            tokio::select! {
+                ended = connection.as_mut() => return ended,
+                may_finish = next_phase(phase, &wire) => match may_finish {
+                    true => connection.as_mut().graceful_shutdown(),
+                    false => return Ok(()),
+                },
+                verdict = activity.watch() => match verdict {
+                    Verdict::Idle if was_idle => {
+                        wire.kill();
+                        return Ok(());
+                    }
+                    Verdict::Idle => {
+                        was_idle = true;
+                        connection.as_mut().graceful_shutdown();
+                    }
+                    // No task waits for one of its streams: hyper does not ask a body for more
+                    // whose window is closed.
+                    Verdict::Stalled => {
+                        tracing::debug!(peer = %wire.peer(), "aborting a connection whose streams are not read");
+                        wire.stall();
+                        return Ok(());
+                    }
+                },
+            }
+        }
+    }
 }
 
-/// Waits for the server to go on to its next phase.
-async fn next_phase(phase: &mut watch::Receiver<Phase>) {
-    // An error means that the server is gone, which `may_finish` sees too.
+/// Waits for the server's next phase; `false` if the connection may not shut down gracefully in it.
+async fn next_phase(phase: &mut watch::Receiver<Phase>, wire: &Wire) -> bool {
+    // An error means that the server was dropped, which `may_finish` checks too.
     let _ = phase.changed().await;
+    may_finish(wire, phase)
 }
 
-/// Whether a connection may go on to its graceful end.
+/// Returns whether a connection may shut down gracefully.
 fn may_finish(wire: &Wire, phase: &watch::Receiver<Phase>) -> bool {
-    if phase.has_changed().is_err() || *phase.borrow() == Phase::Cut {
-        // What it has not sent is of no use to anybody any more.
+    if phase.has_changed().is_err() || *phase.borrow() == Phase::Aborted {
+        // Unsent bytes are useless now.
         wire.kill();
         return false;
     }
-    // Without a request there is nothing to finish, and half-sent headers must not hold up the end.
+    // Without a request there is nothing to finish, and half-sent headers must not delay the
+    // shutdown.
     wire.requested()
 }
 
-/// Learns the protocol from the first bytes, which can be read again afterwards.
+/// Detects the protocol from the first bytes, which can be read again afterwards.
 async fn detect(stream: &mut GuardedStream) -> io::Result<Version> {
     let mut head = [0; HTTP2_PREFACE.len()];
     let mut filled = 0;
@@ -199,7 +204,7 @@ struct Routes {
     router: Router,
     wire: Arc<Wire>,
     body_read_timeout: Option<Duration>,
-    /// Of an HTTP/2 connection.
+    /// The activity of an HTTP/2 connection.
     activity: Option<Arc<Activity>>,
 }
 
@@ -222,9 +227,9 @@ impl hyper::service::Service<hyper::Request<Incoming>> for Routes {
         let extensions = request.extensions_mut();
         extensions.insert(ConnectInfo(WireInfo::new(&self.wire)));
         extensions.insert(ConnectInfo(self.wire.peer()));
-        let under_way = self.activity.as_ref().map(Activity::begin);
+        let open = self.activity.as_ref().map(Activity::begin);
         let response = self.router.clone().call(request);
-        if late.is_none() && under_way.is_none() {
+        if late.is_none() && open.is_none() {
             return Either::Left(response);
         }
         let followed = async move {
@@ -232,8 +237,8 @@ impl hyper::service::Service<hyper::Request<Incoming>> for Routes {
             if let Some(late) = late {
                 response = late.answer(response);
             }
-            Ok(match under_way {
-                Some(under_way) => response.map(|body| under_way.follow(body)),
+            Ok(match open {
+                Some(open) => response.map(|body| open.follow(body)),
                 None => response,
             })
         };

@@ -1,4 +1,4 @@
-//! The body of an event stream.
+//! One connection: the body of an event stream.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -12,56 +12,61 @@ use realtime_core::spi::{Admitted, Dispatcher, Registration, Take};
 
 use crate::codec::{COMMENT, SseCodec};
 use crate::heartbeat::Heartbeat;
-use crate::outlet::{BodyOutlet, Under};
+use crate::outlet::{BodyOutlet, Transport};
 use crate::progress::Progress;
 
-/// Bytes taken from the outbox at a time: what the server holds of a stream beside its outbox. Small, so that a slow
-/// client that reads at all comes back for more well before it counts as stalled.
+/// Bytes taken from the outbox at a time, which the server holds of a stream in addition to its
+/// outbox. Small, so that for a slow client that reads at all, the next batch is taken well before
+/// the client counts as stalled.
 const BATCH: usize = 16 * 1024;
 
-/// A block of this size goes out as it is; smaller ones that wait together are joined, since copying them is cheaper
-/// than a chunk header and three slices of a vectored write for each.
+/// The size from which a block is sent as it is; smaller ones that wait together are joined, since
+/// copying them is cheaper than a chunk header and three slices of a vectored write for each.
 const SHARED: usize = 4 * 1024;
 
-/// One connection's stream: what waits in its outbox, as the server asks for it.
+/// The body of one event stream, which takes from the connection's outbox when the server asks for
+/// more.
 ///
-/// Dropping it ends the connection; the server does that when the client is gone.
-pub(crate) struct SseBody {
+/// Dropping the body ends the connection; the server does that when the client is gone.
+pub(crate) struct Session {
     registration: Registration<SseCodec>,
     outlet: Arc<BodyOutlet>,
-    /// Taken from the outbox and not handed on yet.
+    /// Blocks that were taken from the outbox and not passed to the server yet.
     taken: VecDeque<Bytes>,
     heartbeat: Option<Heartbeat>,
-    /// Where the server's writes can be followed: in a stream that has its TCP connection for itself.
+    /// The progress of the server's writes, for a stream that has a TCP connection for itself.
     progress: Option<Box<Progress>>,
-    /// Blocks that were handed on, the prelude included.
-    handed: u64,
+    /// The number of blocks passed to the server, the prelude included.
+    passed: u64,
     ended: bool,
-    /// Ended, and not given up.
+    /// Set when the stream has ended and was not aborted.
     ended_in_order: bool,
 }
 
-/// The server gave the stream up, so it must not look complete: HTTP/1.1 cuts the connection, HTTP/2 resets the stream.
+/// The error of a stream that the server aborts, so that it does not look complete: over HTTP/1.1
+/// the connection is closed without the final chunk, over HTTP/2 the stream is reset.
 #[derive(Debug, thiserror::Error)]
-#[error("the event stream was given up: {0}")]
-pub(crate) struct GivenUp(CloseReason);
+#[error("the event stream was aborted: {0}")]
+pub(crate) struct Aborted(CloseReason);
 
-impl SseBody {
-    /// Puts an admitted connection into the hub; `prelude` begins its first block.
+impl Session {
+    /// Registers an admitted connection; `prelude` begins its first block.
     pub(crate) fn open(
         dispatcher: &Arc<Dispatcher<SseCodec>>,
         admitted: Admitted,
         prelude: Bytes,
         heartbeat: Option<Heartbeat>,
-        under: Option<Under>,
+        transport: Option<Transport>,
     ) -> Self {
-        let alone = under.as_ref().filter(|under| under.alone);
-        let progress = alone.map(|under| Box::new(Progress::new(Arc::clone(&under.wire), under.chunked)));
-        let outlet = Arc::new(BodyOutlet::new(under));
+        let exclusive = transport.as_ref().filter(|transport| transport.exclusive);
+        let progress =
+            exclusive.map(|transport| Box::new(Progress::new(Arc::clone(&transport.wire), transport.chunked)));
+        let outlet = Arc::new(BodyOutlet::new(transport));
         outlet.ignore_requests(true);
         let registration = dispatcher.register(admitted, Arc::clone(&outlet) as _);
         let mut blocks = vec![prelude];
-        // The welcome goes out with the prelude; if there is an end already it is found again later.
+        // The first event is sent with the prelude; a close that is found here is found again
+        // later.
         registration.try_take(BATCH, &mut blocks);
         Self {
             registration,
@@ -69,13 +74,13 @@ impl SseBody {
             taken: blocks.into(),
             heartbeat,
             progress,
-            handed: 0,
+            passed: 0,
             ended: false,
             ended_in_order: false,
         }
     }
 
-    /// The next piece of what was taken: one large block, or small ones joined.
+    /// Returns the next piece of the taken blocks: one large block, or small ones joined.
     fn next_piece(&mut self) -> Option<Bytes> {
         let first = self.taken.pop_front()?;
         let mut small = 0;
@@ -96,9 +101,9 @@ impl SseBody {
             }
             joined.freeze()
         };
-        // The prelude is none of those that were taken.
-        self.note(self.handed.saturating_sub(1), &piece);
-        self.handed += 1 + small as u64;
+        // The prelude was not taken from the outbox.
+        self.note(self.passed.saturating_sub(1), &piece);
+        self.passed += 1 + small as u64;
         if self.taken.is_empty() {
             // Most connections are idle most of the time.
             self.taken = VecDeque::new();
@@ -108,7 +113,7 @@ impl SseBody {
 
     fn note(&mut self, number: u64, piece: &[u8]) {
         if let Some(progress) = &mut self.progress {
-            progress.hand(number, piece);
+            progress.note(number, piece);
         }
     }
 
@@ -118,25 +123,25 @@ impl SseBody {
     }
 }
 
-impl Drop for SseBody {
+impl Drop for Session {
     fn drop(&mut self) {
         self.outlet.ignore_requests(false);
         if self.outlet.has_stalled() {
             self.registration.set_reason(CloseReason::WRITE_STALL);
         }
-        // What has ended in order goes on to the client without us.
-        let cut = self.progress.as_ref().filter(|_| !self.ended_in_order).and_then(|progress| progress.within());
-        if let Some(block) = cut {
+        // A stream that has ended in order is sent to the client without us.
+        let partial = self.progress.as_ref().filter(|_| !self.ended_in_order).and_then(|progress| progress.within());
+        if let Some(block) = partial {
             self.registration.cut_within(block);
         }
     }
 }
 
-impl Body for SseBody {
+impl Body for Session {
     type Data = Bytes;
-    type Error = GivenUp;
+    type Error = Aborted;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, GivenUp>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
         let this = self.get_mut();
         let span = this.registration.span().clone();
         let _entered = span.enter();
@@ -150,10 +155,10 @@ impl Body for SseBody {
             if let Poll::Ready(Take::Closed(reason)) = take {
                 this.ended = true;
                 this.ended_in_order = reason != CloseReason::WRITE_STALL;
-                return Poll::Ready((reason == CloseReason::WRITE_STALL).then_some(Err(GivenUp(reason))));
+                return Poll::Ready((reason == CloseReason::WRITE_STALL).then_some(Err(Aborted(reason))));
             }
         } else {
-            // The server asks again when it is rid of the piece before.
+            // The server asks again when it has written the previous piece.
             this.registration.progressed();
         }
         if let Some(piece) = this.next_piece() {
@@ -163,7 +168,7 @@ impl Body for SseBody {
             return Poll::Ready(Some(Ok(Frame::data(piece))));
         }
         if this.outlet.session().take_probe() {
-            // Something whose acknowledgement can be waited for.
+            // Bytes whose acknowledgement can be waited for.
             return Poll::Ready(Some(Ok(this.comment())));
         }
         match &mut this.heartbeat {
@@ -187,15 +192,15 @@ mod tests {
     use crate::config::SseConfig;
     use crate::provider::SseProvider;
 
-    async fn piece(body: &mut SseBody) -> Bytes {
+    async fn piece(body: &mut Session) -> Bytes {
         body.frame().await.unwrap().unwrap().into_data().unwrap()
     }
 
     #[tokio::test]
-    async fn what_is_small_goes_out_together_and_what_is_large_is_shared() {
+    async fn small_blocks_are_joined_and_large_ones_are_shared() {
         let sse = SseProvider::new(SseConfig::default());
         sse.attach(Runtime::in_memory()).await.unwrap();
-        let open = || sse.body(sse.dispatcher().admit_as(Identity::anonymous(), &[], None, None).unwrap(), None);
+        let open = || sse.session(sse.dispatcher().admit_as(Identity::anonymous(), &[], None, None).unwrap(), None);
         let (mut one, mut two) = (open(), open());
         let send = async |size: usize| {
             sse.broadcast().to_all(Event::json("n", &"x".repeat(size)).unwrap()).await.unwrap();

@@ -9,14 +9,14 @@ use serde_json::json;
 
 use crate::support::{Client, Server, Setup, Transport, soon};
 
-/// Long enough for a healthy client on a loaded machine to show that it reads.
+/// The write stall: long enough for a healthy client on a loaded machine to read.
 const STALL: Duration = Duration::from_millis(1500);
 
 fn small_buffers() -> WireConfig {
     WireConfig::default().with_unsent_low_water(16 * 1024)
 }
 
-/// A websocket with a small receive buffer, which has read its welcome.
+/// Connects a client on a websocket with a small receive buffer, and reads its welcome.
 async fn small(server: &Server, user: &str) -> (Client, ConnectionId) {
     let mut client =
         Client::open_with(server.address, Transport::Websocket, "/socket.io/", "", Some(8 * 1024)).await.unwrap();
@@ -25,31 +25,32 @@ async fn small(server: &Server, user: &str) -> (Client, ConnectionId) {
     (client, welcome["connectionId"].as_str().unwrap().parse().unwrap())
 }
 
-/// Sends to all, reading as the healthy one, until the stuck one is gone; answers how long that took.
-async fn until_cut(server: &Server, healthy: &mut Client, stuck: ConnectionId) -> Duration {
-    let begun = Instant::now();
+/// Sends to all, with the healthy client reading, until the stuck one is closed. Returns how long
+/// that took.
+async fn until_stalled(server: &Server, healthy: &mut Client, stuck: ConnectionId) -> Duration {
+    let start = Instant::now();
     let text = "x".repeat(10_000);
     let mut sent = 0;
     while server.hooks.of(stuck).len() < 2 {
         server.send(Target::all(), "n", json!([sent, text])).await;
         assert_eq!(healthy.event("n").await[0], sent);
         sent += 1;
-        // A healthy pace: not the machine's.
+        // A pace that the healthy client can follow.
         tokio::time::sleep(Duration::from_millis(5)).await;
-        assert!(begun.elapsed() < crate::support::PATIENCE, "it is still there");
+        assert!(start.elapsed() < crate::support::PATIENCE, "still connected");
     }
     assert_eq!(server.ended(stuck).await, CloseReason::WRITE_STALL);
-    begun.elapsed()
+    start.elapsed()
 }
 
-async fn is_cut(setup: Setup, transport: Transport) {
+async fn check_stall(setup: Setup, transport: Transport) {
     let server = setup.start().await;
     let (mut healthy, _) = server.client(transport, "healthy").await;
     let (_stuck, id) = match transport {
         Transport::Polling => server.client(transport, "stuck").await,
         Transport::Websocket => small(&server, "stuck").await,
     };
-    let took = until_cut(&server, &mut healthy, id).await;
+    let took = until_stalled(&server, &mut healthy, id).await;
     assert!(took >= STALL, "{took:?}");
     let stats = server.stats();
     assert_eq!((stats.stalled, stats.connections, stats.lost), (1, 1, 0));
@@ -60,24 +61,24 @@ fn config() -> SocketIoConfig {
 }
 
 #[tokio::test]
-async fn a_websocket_is_cut_by_the_session() {
-    is_cut(Setup::from(config()).with_wire(small_buffers()), Transport::Websocket).await;
+async fn stalled_websocket_is_closed_by_the_session() {
+    check_stall(Setup::from(config()).with_wire(small_buffers()), Transport::Websocket).await;
 }
 
 #[tokio::test]
-async fn a_websocket_is_cut_by_the_listener() {
+async fn stalled_websocket_is_closed_by_the_listener() {
     let wire = small_buffers().with_write_stall(STALL);
-    is_cut(Setup::from(SocketIoConfig::default()).with_wire(wire), Transport::Websocket).await;
+    check_stall(Setup::from(SocketIoConfig::default()).with_wire(wire), Transport::Websocket).await;
 }
 
 #[tokio::test]
-async fn a_client_that_polls_no_more_is_cut() {
-    is_cut(Setup::from(config()), Transport::Polling).await;
+async fn client_that_stops_polling_is_closed() {
+    check_stall(Setup::from(config()), Transport::Polling).await;
 }
 
-/// Behind a listener without guards, as plain `axum::serve` has it.
+/// Behind a listener without guards, as with plain `axum::serve`.
 #[tokio::test]
-async fn a_plain_listener_serves_both_transports_and_cuts_who_is_stuck() {
+async fn plain_listener_serves_clients_and_closes_stalled_one() {
     let provider = std::sync::Arc::new(SocketIoProvider::new(config()));
     let hooks = realtime_testkit::conformance::HookLog::default();
     provider.attach(crate::support::runtime(&hooks)).await.unwrap();
@@ -100,23 +101,24 @@ async fn a_plain_listener_serves_both_transports_and_cuts_who_is_stuck() {
     server.ended(id).await;
     let (mut healthy, _) = server.client(Transport::Websocket, "healthy").await;
     let (_stuck, id) = small(&server, "stuck").await;
-    until_cut(&server, &mut healthy, id).await;
+    until_stalled(&server, &mut healthy, id).await;
     assert_eq!(server.stats().stalled, 1);
 }
 
-/// Fills everything between a client that does not read and its outbox, and the outbox beyond.
+/// Fills all buffers between the outbox and a client that does not read, until the outbox
+/// overflows.
 async fn fill(server: &Server, user: &str) {
     let text = "x".repeat(50_000);
     let mut sent = 0;
     while server.stats().overflows == 0 {
         server.send(Target::user(user), "n", json!([sent, text])).await;
         sent += 1;
-        assert!(sent < 2000, "100 MB were taken for a client that does not read");
+        assert!(sent < 2000, "100 MB were buffered for a client that does not read");
     }
 }
 
 #[tokio::test]
-async fn a_stuck_client_that_is_kicked_is_gone_soon_for_the_reason_given() {
+async fn kicked_stuck_client_is_closed_soon_with_given_reason() {
     for reason in [CloseReason::KICKED, CloseReason::RESTART] {
         let server = Setup::from(config()).with_wire(small_buffers()).start().await;
         let (_stuck, id) = small(&server, "stuck").await;
@@ -128,7 +130,7 @@ async fn a_stuck_client_that_is_kicked_is_gone_soon_for_the_reason_given() {
 }
 
 #[tokio::test]
-async fn a_shutdown_does_not_wait_for_a_stuck_client_and_runs_its_hooks() {
+async fn shutdown_runs_hooks_of_stuck_client_without_waiting() {
     let server = Setup::default().with_wire(small_buffers()).start().await;
     let (_stuck, id) = small(&server, "stuck").await;
     let (_silent, polling) = server.client(Transport::Polling, "silent").await;
@@ -137,7 +139,11 @@ async fn a_shutdown_does_not_wait_for_a_stuck_client_and_runs_its_hooks() {
     soon("the shutdown", server.provider.shutdown(Drain::now())).await;
     for id in [id, polling] {
         let calls = server.hooks.of(id);
-        assert_eq!((calls.len(), calls[1].ended.clone()), (2, Some(CloseReason::RESTART)), "told before it returns");
+        assert_eq!(
+            (calls.len(), calls[1].ended.clone()),
+            (2, Some(CloseReason::RESTART)),
+            "called before the shutdown returns"
+        );
     }
     assert_eq!(server.stats().connections, 0);
 }

@@ -16,7 +16,7 @@ use crate::support::{Server, Setup, Wire, runtime, soon, until};
 
 const BRIEF: Duration = Duration::from_millis(500);
 
-/// Never comes back.
+/// Authenticator that never returns.
 struct Hanging;
 
 #[async_trait]
@@ -27,13 +27,13 @@ impl Authenticator for Hanging {
 }
 
 #[tokio::test]
-async fn who_does_not_connect_in_time_is_refused_by_name() {
+async fn unconnected_session_is_closed_with_connect_timeout() {
     let server = Setup::from(SocketIoConfig::default().with_connect_timeout(BRIEF)).start().await;
     for (transport, count) in TRANSPORTS.into_iter().zip(1..) {
         let mut client = server.open(transport).await;
         match &mut client.wire {
             Wire::Websocket(websocket) => {
-                let end = soon("a close frame", async {
+                let close = soon("a close frame", async {
                     loop {
                         match websocket.0.next().await {
                             Some(Ok(Frame::Close(Some(frame)))) => return frame,
@@ -42,23 +42,23 @@ async fn who_does_not_connect_in_time_is_refused_by_name() {
                         }
                     }
                 });
-                let end = end.await;
-                assert_eq!((u16::from(end.code), end.reason.as_str()), (1013, "connect_timeout"));
+                let close = close.await;
+                assert_eq!((u16::from(close.code), close.reason.as_str()), (1013, "connect_timeout"));
             }
             Wire::Polling(polling) => {
-                let answer = soon("a refusal", async {
+                let response = soon("a refusal", async {
                     loop {
-                        let answer = polling.http.get(&polling.url).send().await.unwrap();
-                        if answer.status() != 200 {
-                            return answer;
+                        let response = polling.http.get(&polling.url).send().await.unwrap();
+                        if response.status() != 200 {
+                            return response;
                         }
                     }
                 });
-                let answer = answer.await;
-                assert_eq!(answer.status().as_u16(), 503);
-                let after: u64 = answer.headers()["retry-after"].to_str().unwrap().parse().unwrap();
+                let response = response.await;
+                assert_eq!(response.status().as_u16(), 503);
+                let after: u64 = response.headers()["retry-after"].to_str().unwrap().parse().unwrap();
                 assert!((5..=10).contains(&after), "{after}");
-                assert_eq!(answer.json::<Value>().await.unwrap()["error"]["code"], "connect_timeout");
+                assert_eq!(response.json::<Value>().await.unwrap()["error"]["code"], "connect_timeout");
             }
         }
         assert_eq!(server.stats().refused.get("connect_timeout"), Some(&count));
@@ -66,7 +66,7 @@ async fn who_does_not_connect_in_time_is_refused_by_name() {
 }
 
 #[tokio::test]
-async fn a_client_whose_authenticator_takes_too_long_gets_a_connect_error() {
+async fn slow_authenticator_leads_to_connect_timeout_error() {
     let provider = std::sync::Arc::new(SocketIoProvider::new(SocketIoConfig::default().with_connect_timeout(BRIEF)));
     let hooks = HookLog::default();
     provider.attach(runtime(&hooks).with_authenticator(Hanging)).await.unwrap();
