@@ -2,6 +2,7 @@
 
 pub(crate) mod asks;
 pub(crate) mod cuts;
+pub(crate) mod dispatched;
 pub(crate) mod dispatcher;
 pub(crate) mod hub;
 pub(crate) mod key;

@@ -6,6 +6,12 @@ use realtime_core::RealtimeProvider;
 use crate::origin::Origins;
 
 /// A provider that is reached over HTTP and has its own routes.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a provider with routes",
+    label = "expected a provider, such as `WsProvider`",
+    note = "give the provider itself: `.provider(WsProvider::new(WsConfig::default()))`; the service returns it with `service.ws()?`",
+    note = "give anything else, such as a mock or an `Arc` of a provider, to `.custom(…)`, which adds no routes"
+)]
 pub trait HttpProvider: RealtimeProvider + Any + 'static {
     /// Returns the provider's routes, to be merged into the application's.
     fn router(self: Arc<Self>) -> axum::Router;

@@ -6,19 +6,19 @@ use crate::packet::encoded::{Encoded, Part};
 
 /// Codec of Socket.IO packets: `[name, data, cursor]` for events, `[data]` for acks.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct SocketIoCodec {
+pub struct SocketIoCodec {
     /// `true` if events carry their cursor as the last argument.
     pub(crate) cursor_argument: bool,
 }
 
-/// Frame that is sent to a connection.
+/// A frame that is sent to a connection.
 #[derive(Clone, Debug)]
-pub(crate) struct Frame {
+pub struct Frame {
     /// Packet of an event, or of an answer to the client.
-    pub packet: Encoded,
+    pub(crate) packet: Encoded,
     /// Number of the ask, if the client's answer is awaited; the packet's id on the wire is a
     /// different one.
-    pub ask: Option<u64>,
+    pub(crate) ask: Option<u64>,
 }
 
 impl From<Encoded> for Frame {

@@ -11,7 +11,7 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use http_body::Body as _;
-use realtime_core::spi::Asker;
+use realtime_core::spi::{Asker, Dispatched};
 use realtime_core::{Refusal, RefusalKind};
 use realtime_http::{HttpProvider, NO_TRANSFORM, Origins, error_response, notice_foreign_server, refusal_response};
 

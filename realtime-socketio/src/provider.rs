@@ -4,11 +4,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::Sink;
-use realtime_core::spi::{Dispatcher, Link, Runtime};
-use realtime_core::{
-    Capabilities, CloseReason, ConnectionStats, Drain, Handlers, Identity, RealtimeBroadcast, RealtimeProvider,
-    RoomMembership, Router, SocketIoBroadcast, Stats, Target,
-};
+use realtime_core::spi::{Dispatched, Dispatcher, Link};
+use realtime_core::{Capabilities, Drain, Handlers, Identity, Result, Router};
 use realtime_http::ProviderOrigins;
 use socketioxide::SocketIo;
 
@@ -19,8 +16,8 @@ use crate::engine::service::EngineService;
 use crate::gate::Gate;
 use crate::server::Server;
 
-/// Time for ending all sessions; one whose client takes nothing needs a second.
-const CUT: Duration = Duration::from_secs(2);
+/// The time for closing all sessions; one whose client takes nothing needs a second.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Socket.IO: the provider `"socket"`, unless it is [`named`](Self::named) otherwise, on socketioxide.
 ///
@@ -72,7 +69,7 @@ impl SocketIoProvider {
     /// # Errors
     /// [`realtime_core::Error::Refused`] when a limit is reached, the identity is not valid, or the provider is not
     /// attached or going down.
-    pub fn connect<S>(&self, identity: Identity, sink: S) -> realtime_core::Result<Link>
+    pub fn connect<S>(&self, identity: Identity, sink: S) -> Result<Link>
     where
         S: Sink<Bytes> + Send + 'static,
     {
@@ -89,10 +86,6 @@ impl SocketIoProvider {
     /// Returns whether one more session may be opened.
     pub(crate) fn has_room(&self) -> bool {
         self.running().server.connected_sessions() < self.config.max_connected_sessions()
-    }
-
-    pub(crate) fn dispatcher(&self) -> &Arc<Dispatcher<SocketIoCodec>> {
-        &self.running().dispatcher
     }
 
     /// Returns the HTTP service, without the checks before it.
@@ -128,7 +121,9 @@ impl Handlers for SocketIoProvider {
 }
 
 #[async_trait]
-impl RealtimeProvider for SocketIoProvider {
+impl Dispatched for SocketIoProvider {
+    type Codec = SocketIoCodec;
+
     fn name(&self) -> &'static str {
         self.config.name
     }
@@ -137,61 +132,33 @@ impl RealtimeProvider for SocketIoProvider {
         self.config.capabilities()
     }
 
-    fn check(&self) -> realtime_core::Result<()> {
+    fn dispatcher(&self) -> &Arc<Dispatcher<SocketIoCodec>> {
+        &self.running().dispatcher
+    }
+
+    fn check(&self) -> Result<()> {
         self.config.check()?;
         self.router.check()
     }
 
-    async fn attach(&self, runtime: Runtime) -> realtime_core::Result<()> {
-        self.check()?;
+    fn attached(&self) {
         let Running { dispatcher, server } = self.running();
-        dispatcher.attach(runtime).await?;
         let (dispatcher, server) = (dispatcher.unowned(), server.clone());
         tokio::spawn(async move {
             dispatcher.stopped().await;
-            // Sessions that are no connection do not end with the dispatcher's, when the provider is dropped.
+            // When the provider is dropped, sessions without a connection are not closed by the dispatcher.
             server.shut();
         });
-        Ok(())
     }
 
-    fn broadcast(&self) -> Arc<dyn RealtimeBroadcast> {
-        Arc::new(Arc::clone(self.dispatcher()))
-    }
-
-    fn socket_io(&self) -> Option<Arc<dyn SocketIoBroadcast>> {
-        Some(Arc::new(Arc::clone(self.dispatcher())))
-    }
-
-    fn rooms(&self) -> Option<Arc<dyn RoomMembership>> {
-        Some(Arc::new(Arc::clone(self.dispatcher())))
-    }
-
-    async fn close(&self, target: Target, reason: CloseReason) -> realtime_core::Result<usize> {
-        self.dispatcher().close(target, reason).await
-    }
-
-    async fn drain(&self, drain: Drain) {
-        self.dispatcher().drain(drain).await;
-    }
-
-    async fn shutdown(&self, drain: Drain) {
-        self.dispatcher().shutdown(drain).await;
-        // Those that did not go by themselves, never came to the main namespace, or belong to others only.
-        let closed = tokio::time::timeout(CUT, self.running().server.close()).await;
-        if closed.is_err() {
-            tracing::warn!("shut down with connections that could not be ended");
+    async fn finish(&self) {
+        // Sessions that did not close by themselves, never connected to the main namespace, or are
+        // connected to others only.
+        if tokio::time::timeout(CLOSE_TIMEOUT, self.running().server.close()).await.is_err() {
+            tracing::warn!("shut down with sessions that could not be closed");
         }
-        // The hooks of those that had to be cut.
+        // The hooks of connections that had to be reset.
         self.dispatcher().drain(Drain::now()).await;
-    }
-
-    fn stats(&self) -> Stats {
-        self.dispatcher().stats()
-    }
-
-    fn connections(&self, target: &Target) -> Vec<ConnectionStats> {
-        self.dispatcher().connections(target)
     }
 }
 

@@ -13,7 +13,7 @@ pub(crate) const COMMENT: Bytes = Bytes::from_static(b":\n");
 
 /// The codec that writes each event as one whole block.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct SseCodec;
+pub struct SseCodec;
 
 impl Codec for SseCodec {
     type Frame = Bytes;

@@ -9,7 +9,7 @@ use axum::body::Body;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use realtime_core::spi::{Admitted, Asker};
+use realtime_core::spi::{Admitted, Asker, Dispatched};
 use realtime_core::{Identity, Refusal, RefusalKind};
 use realtime_http::{
     HttpProvider, NO_TRANSFORM, Origins, WireInfo, admit, admit_as, method_response, refusal_response,

@@ -1,13 +1,9 @@
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::Sink;
-use realtime_core::spi::{Admitted, Dispatcher, Link, Runtime, random_between};
-use realtime_core::{
-    Capabilities, CloseReason, ConnectionStats, Drain, Identity, RealtimeBroadcast, RealtimeProvider, RoomMembership,
-    Router, Stats, Target,
-};
+use realtime_core::spi::{Admitted, Dispatched, Dispatcher, Link, random_between};
+use realtime_core::{Capabilities, Identity, Result, Router};
 use realtime_http::ProviderOrigins;
 
 use crate::codec::{self, SseCodec};
@@ -60,16 +56,12 @@ impl SseProvider {
     /// # Errors
     /// [`realtime_core::Error::Refused`] when a limit is reached, the identity is not valid, or the
     /// provider is not attached or shutting down.
-    pub fn connect<S>(&self, identity: Identity, sink: S) -> realtime_core::Result<Link>
+    pub fn connect<S>(&self, identity: Identity, sink: S) -> Result<Link>
     where
         S: Sink<Bytes> + Send + 'static,
     {
         let admitted = self.dispatcher.admit_as(identity, &[], None, None)?;
         Ok(self.dispatcher.connect_sink(admitted, sink, Bytes::clone))
-    }
-
-    pub(crate) fn dispatcher(&self) -> &Arc<Dispatcher<SseCodec>> {
-        &self.dispatcher
     }
 
     pub(crate) fn session(&self, admitted: Admitted, transport: Option<Transport>) -> Session {
@@ -80,8 +72,9 @@ impl SseProvider {
     }
 }
 
-#[async_trait]
-impl RealtimeProvider for SseProvider {
+impl Dispatched for SseProvider {
+    type Codec = SseCodec;
+
     fn name(&self) -> &'static str {
         self.config.name
     }
@@ -90,40 +83,11 @@ impl RealtimeProvider for SseProvider {
         self.config.capabilities()
     }
 
-    fn check(&self) -> realtime_core::Result<()> {
+    fn dispatcher(&self) -> &Arc<Dispatcher<SseCodec>> {
+        &self.dispatcher
+    }
+
+    fn check(&self) -> Result<()> {
         self.config.check()
-    }
-
-    async fn attach(&self, runtime: Runtime) -> realtime_core::Result<()> {
-        self.check()?;
-        self.dispatcher.attach(runtime).await
-    }
-
-    fn broadcast(&self) -> Arc<dyn RealtimeBroadcast> {
-        Arc::new(Arc::clone(&self.dispatcher))
-    }
-
-    fn rooms(&self) -> Option<Arc<dyn RoomMembership>> {
-        Some(Arc::new(Arc::clone(&self.dispatcher)))
-    }
-
-    async fn close(&self, target: Target, reason: CloseReason) -> realtime_core::Result<usize> {
-        self.dispatcher.close(target, reason).await
-    }
-
-    async fn drain(&self, drain: Drain) {
-        self.dispatcher.drain(drain).await;
-    }
-
-    async fn shutdown(&self, drain: Drain) {
-        self.dispatcher.shutdown(drain).await;
-    }
-
-    fn stats(&self) -> Stats {
-        self.dispatcher.stats()
-    }
-
-    fn connections(&self, target: &Target) -> Vec<ConnectionStats> {
-        self.dispatcher.connections(target)
     }
 }

@@ -185,7 +185,7 @@ impl Body for Session {
 #[cfg(test)]
 mod tests {
     use http_body_util::BodyExt;
-    use realtime_core::spi::Runtime;
+    use realtime_core::spi::{Dispatched, Runtime};
     use realtime_core::{Event, Identity, RealtimeProvider};
 
     use super::*;

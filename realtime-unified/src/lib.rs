@@ -11,6 +11,7 @@ mod caller;
 mod context;
 #[cfg(all(any(doc, doctest), feature = "socketio", feature = "sse", feature = "ws"))]
 pub mod docs;
+mod fakes;
 mod handlers;
 mod hooks;
 pub mod prelude;
@@ -22,24 +23,27 @@ mod service;
 pub use builder::NotificationServiceBuilder;
 pub use caller::Caller;
 pub use context::ContextExt;
+pub use fakes::Fakes;
 pub use service::NotificationService;
 
-/// Goes above an `impl` of [`Authenticator`], [`RoomPolicy`], [`LifecycleHook`] and the other traits with async methods.
+/// The attribute of an `impl` of [`Authenticator`], [`RoomPolicy`], [`LifecycleHook`] and the other
+/// traits with async methods.
 pub use async_trait::async_trait;
 pub use realtime_core::{
     AckReply, AckStatus, Acks, AllowRooms, Anonymous, Authenticator, BoxError, Capabilities, CloseReason,
     ConnectRequest, ConnectionData, ConnectionId, ConnectionInfo, ConnectionStats, Context, Delivered, DenyRooms,
-    Drain, Error, Event, EventId, FromPayload, HandlerError, Handlers, Identity, Inbound, InboundPayload, IntoReply,
-    LifecycleHook, Limits, MemoryBackplane, MemoryDirectory, NodeId, OutboxConfig, Outgoing, Payload, Presence,
-    RealtimeBroadcast, RealtimeProvider, Receipt, Refusal, RefusalKind, Reply, Result, RoomAccess, RoomDelivery,
-    RoomMembership, RoomPolicy, Scope, SocketIoBroadcast, Stats, Target, WindowConfig, spi,
+    Drain, Error, Event, EventId, FromPayload, HandlerError, Handlers, Identity, Inbound, InboundKind, InboundPayload,
+    IntoRawReply, IntoReply, LifecycleHook, Limits, MemoryBackplane, MemoryDirectory, NodeId, OutboxConfig, Outgoing,
+    Payload, Presence, RealtimeBroadcast, RealtimeProvider, Receipt, Refusal, RefusalKind, Reply, Result, RoomAccess,
+    RoomDelivery, RoomMembership, RoomPolicy, Scope, SocketIoBroadcast, Stats, Target, WindowConfig, spi,
 };
 pub use realtime_http::{
     GuardedListener, HttpProvider, Origins, Rejection, Serve, TrustedProxies, WireConfig, WireInfo, serve,
+    shutdown_signal,
 };
 #[cfg(feature = "socketio")]
 pub use realtime_socketio::{SocketIoConfig, SocketIoProvider};
 #[cfg(feature = "sse")]
 pub use realtime_sse::{SseConfig, SseProvider};
 #[cfg(feature = "ws")]
-pub use realtime_ws::{IntoRawReply, RawReply, WsConfig, WsProvider};
+pub use realtime_ws::{WsConfig, WsProvider};

@@ -1,8 +1,12 @@
-//! What most applications name: `use realtime_unified::prelude::*;`.
+//! The names that most applications use: `use realtime_unified::prelude::*;`.
+//!
+//! There is no `Result` among them, so that they do not get in the way of the standard one.
 
 pub use crate::{
-    Authenticator, Caller, ConnectRequest, Context, ContextExt, Drain, Event, HandlerError, Identity,
-    NotificationService, Receipt, Refusal, Rejection, Reply, RoomAccess, RoomPolicy, Target, async_trait, serve,
+    AllowRooms, Authenticator, Caller, CloseReason, ConnectRequest, Context, ContextExt, Drain, Event, HandlerError,
+    Handlers, Identity, LifecycleHook, NotificationService, RealtimeBroadcast, RealtimeProvider, Receipt, Refusal,
+    Rejection, Reply, RoomAccess, RoomMembership, RoomPolicy, SocketIoBroadcast, Target, async_trait, serve,
+    shutdown_signal,
 };
 #[cfg(feature = "socketio")]
 pub use crate::{SocketIoConfig, SocketIoProvider};

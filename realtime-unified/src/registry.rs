@@ -14,18 +14,21 @@ pub(crate) struct Registry {
 #[derive(Clone)]
 pub(crate) struct Entry {
     pub(crate) provider: Arc<dyn RealtimeProvider>,
-    /// Set for providers that bring routes.
+    /// Set for providers that have routes.
     pub(crate) http: Option<Arc<dyn HttpProvider>>,
-    /// The same provider, to be found again by its type.
+    /// The same provider, for [`Registry::find_as`].
     typed: Option<Arc<dyn Any + Send + Sync>>,
 }
 
-/// The names that come with a feature of this crate, and whether this build has it.
+/// The names that come with a feature of this crate, the feature, and `true` if this build has it.
 const FEATURES: [(&str, &str, bool); 3] = [
     ("socket", "socketio", cfg!(feature = "socketio")),
     ("sse", "sse", cfg!(feature = "sse")),
     ("ws", "ws", cfg!(feature = "ws")),
 ];
+
+/// The name that the feature and the crate suggest, and the provider's name.
+const ALIAS: (&str, &str) = ("socketio", "socket");
 
 impl Entry {
     pub(crate) fn http(provider: impl HttpProvider) -> Self {
@@ -43,7 +46,7 @@ impl Entry {
 }
 
 impl Registry {
-    /// Checks the providers' names, and that no two have the same.
+    /// Creates a registry; checks the providers' names, and that no two have the same.
     pub(crate) fn new(entries: Vec<Entry>) -> Result<Self> {
         for (at, entry) in entries.iter().enumerate() {
             check_name("provider", entry.name()).map_err(|error| Error::Config(error.to_string()))?;
@@ -54,7 +57,7 @@ impl Registry {
         Ok(Self { entries })
     }
 
-    /// Checks every provider's configuration, and that no two have routes that are in each other's way.
+    /// Checks every provider's configuration, and that no two have routes that conflict.
     pub(crate) fn check(&self) -> Result<()> {
         for entry in self.iter() {
             entry.provider.check().map_err(|error| match error {
@@ -68,7 +71,7 @@ impl Registry {
         check_paths(paths.flat_map(|(name, paths)| paths.into_iter().map(move |path| (name, path))))
     }
 
-    /// Says what runs, for whoever looks why a client is refused.
+    /// Logs what runs: where a reader looks why a client is rejected.
     pub(crate) fn log_start(&self, policy: &'static str) {
         let describe = |entry: &Entry| {
             let Some(http) = &entry.http else { return entry.name().to_owned() };
@@ -84,17 +87,28 @@ impl Registry {
     }
 
     pub(crate) fn find(&self, name: &str) -> Result<&Arc<dyn RealtimeProvider>> {
-        self.iter().find(|entry| entry.name() == name).map(|entry| &entry.provider).ok_or_else(|| self.unknown(name))
+        self.entry(name).map(|entry| &entry.provider).ok_or_else(|| self.unknown(name))
+    }
+
+    /// Returns the name under which a provider is known: "socketio" is an alias of "socket".
+    pub(crate) fn resolve<'a>(&self, name: &'a str) -> &'a str {
+        if name == ALIAS.0 && self.iter().all(|entry| entry.name() != name) { ALIAS.1 } else { name }
+    }
+
+    fn entry(&self, name: &str) -> Option<&Entry> {
+        let name = self.resolve(name);
+        self.iter().find(|entry| entry.name() == name)
     }
 
     pub(crate) fn find_as<P: HttpProvider>(&self, name: &str) -> Result<Arc<P>> {
-        let entry = self.iter().find(|entry| entry.name() == name);
+        let entry = self.entry(name);
         let typed = entry.and_then(|entry| Arc::clone(entry.typed.as_ref()?).downcast::<P>().ok());
         typed.ok_or_else(|| self.unknown(name))
     }
 
     fn unknown(&self, name: &str) -> Error {
-        match FEATURES.iter().find(|(known, _, on)| *known == name && !on) {
+        let known_as = self.resolve(name);
+        match FEATURES.iter().find(|(known, _, on)| *known == known_as && !on) {
             Some((_, feature, _)) => Error::FeatureOff { provider: name.to_owned(), feature },
             None => Error::UnknownProvider {
                 name: name.to_owned(),

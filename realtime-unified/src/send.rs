@@ -145,6 +145,8 @@ impl NotificationService {
     }
 
     pub(crate) async fn send_over(&self, names: Option<&[&str]>, target: Target, event: Event) -> Result<Receipt> {
+        let names: Option<Vec<_>> = names.map(|names| names.iter().map(|name| self.registry().resolve(name)).collect());
+        let names = names.as_deref();
         if let Scope::Connection(_) = target.scope() {
             return self.to_connection(names, target, event).await;
         }

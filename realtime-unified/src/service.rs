@@ -14,6 +14,7 @@ use realtime_core::{
 use realtime_http::{HttpProvider, Origins};
 use serde::Serialize;
 
+use crate::fakes::Fakes;
 use crate::registry::{Entry, Registry};
 
 /// One application's providers, picked by name. Cheap to clone; fits into axum's state.
@@ -33,12 +34,17 @@ pub(crate) struct Parts {
 }
 
 impl NotificationService {
-    /// A service over mocks, for the tests of an application: nothing is attached, nothing runs.
+    /// Creates a service over fakes, for the tests of an application: nothing is attached, nothing
+    /// runs. Fakes of several kinds stand in a tuple.
+    ///
+    /// A call that names one provider calls the method of its [`RealtimeProvider::broadcast`] that it
+    /// is named after: `broadcast_to_user("ws", …)` and `to_user(…)` call `to_user`,
+    /// `broadcast(&["ws"], target, event)` and `send(target, event)` call `send`.
     ///
     /// # Panics
     /// When two mocks have the same name.
-    pub fn mocked<P: RealtimeProvider + 'static>(providers: impl IntoIterator<Item = P>) -> Self {
-        let entries = providers.into_iter().map(|provider| Entry::custom(Arc::new(provider))).collect();
+    pub fn mocked(providers: impl Fakes) -> Self {
+        let entries = providers.into_providers().into_iter().map(Entry::custom).collect();
         match Registry::new(entries) {
             Ok(registry) => Self::new(registry, None, Origins::default()),
             Err(error) => panic!("{error}"),

@@ -15,11 +15,11 @@ const MAX_HEADER: usize = 10;
 /// The codec that writes each message once, with its WebSocket header: to send it, the same bytes
 /// are handed out.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct WsCodec;
+pub struct WsCodec;
 
 /// One whole message as it goes over the wire: header and payload.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct WsFrame(Bytes);
+pub struct WsFrame(Bytes);
 
 impl Frame for WsFrame {
     fn size(&self) -> usize {

@@ -5,11 +5,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::Sink;
-use realtime_core::spi::{Dispatcher, Link, Runtime};
-use realtime_core::{
-    Capabilities, CloseReason, ConnectionStats, Context, Drain, Handlers, Identity, IntoRawReply, RealtimeBroadcast,
-    RealtimeProvider, Result, RoomMembership, Router, SocketIoBroadcast, Stats, Target,
-};
+use realtime_core::spi::{Dispatched, Dispatcher, Link};
+use realtime_core::{Capabilities, Context, Handlers, Identity, IntoRawReply, Result, Router};
 use realtime_http::ProviderOrigins;
 use tokio_util::task::TaskTracker;
 
@@ -140,7 +137,9 @@ impl Handlers for WsProvider {
 }
 
 #[async_trait]
-impl RealtimeProvider for WsProvider {
+impl Dispatched for WsProvider {
+    type Codec = WsCodec;
+
     fn name(&self) -> &'static str {
         self.config.name
     }
@@ -149,51 +148,21 @@ impl RealtimeProvider for WsProvider {
         WsConfig::capabilities()
     }
 
+    fn dispatcher(&self) -> &Arc<Dispatcher<WsCodec>> {
+        &self.shared().dispatcher
+    }
+
     fn check(&self) -> Result<()> {
         self.config.check()?;
         self.router.check()
     }
 
-    async fn attach(&self, runtime: Runtime) -> Result<()> {
-        self.check()?;
-        self.shared().dispatcher.attach(runtime).await
-    }
-
-    fn broadcast(&self) -> Arc<dyn RealtimeBroadcast> {
-        Arc::new(Arc::clone(&self.shared().dispatcher))
-    }
-
-    fn socket_io(&self) -> Option<Arc<dyn SocketIoBroadcast>> {
-        Some(Arc::new(Arc::clone(&self.shared().dispatcher)))
-    }
-
-    fn rooms(&self) -> Option<Arc<dyn RoomMembership>> {
-        Some(Arc::new(Arc::clone(&self.shared().dispatcher)))
-    }
-
-    async fn close(&self, target: Target, reason: CloseReason) -> Result<usize> {
-        self.shared().dispatcher.close(target, reason).await
-    }
-
-    async fn drain(&self, drain: Drain) {
-        self.shared().dispatcher.drain(drain).await;
-    }
-
-    async fn shutdown(&self, drain: Drain) {
-        let Shared { dispatcher, sessions, .. } = self.shared();
-        dispatcher.shutdown(drain).await;
+    async fn finish(&self) {
+        let sessions = &self.shared().sessions;
         sessions.close();
         if tokio::time::timeout(GRACE, sessions.wait()).await.is_err() {
             tracing::warn!(connections = sessions.len(), "shut down before all close handshakes were done");
         }
-    }
-
-    fn stats(&self) -> Stats {
-        self.shared().dispatcher.stats()
-    }
-
-    fn connections(&self, target: &Target) -> Vec<ConnectionStats> {
-        self.shared().dispatcher.connections(target)
     }
 }
 
