@@ -1,4 +1,4 @@
-//! Instructions of a process under callgrind, counted from one moment to another. Needs valgrind.
+//! The instructions of a process under callgrind, from one moment to another. Needs valgrind.
 
 use std::ffi::OsString;
 use std::fs;
@@ -14,12 +14,12 @@ use crate::process::Process;
 pub struct Callgrind {
     process: Process,
     output: PathBuf,
-    /// Each dump goes to a file with the next number.
+    /// The number of dumps so far; each goes to a file with the next number.
     dumps: u32,
 }
 
-/// What a program and its arguments are written after, to have them run under callgrind; the counts go to files whose names
-/// begin so.
+/// Returns the beginning of a command line that runs a program under callgrind; the counts go to
+/// files whose names begin with `output`.
 pub fn command(output: &Path) -> Vec<OsString> {
     let mut file = OsString::from("--callgrind-out-file=");
     file.push(output);
@@ -27,7 +27,7 @@ pub fn command(output: &Path) -> Vec<OsString> {
 }
 
 impl Callgrind {
-    /// The counter of this process, which was started by [`command`] with the same output.
+    /// Creates the counter of a process that was started by [`command`] with the same output.
     pub fn new(process: Process, output: PathBuf) -> Self {
         Self { process, output, dumps: 0 }
     }
@@ -40,7 +40,8 @@ impl Callgrind {
         self.control("--zero").await
     }
 
-    /// The instructions since it began to count; what they were spent on is in the output with this dump's number.
+    /// Returns the instructions since it began to count; the output with this dump's number has the
+    /// details.
     ///
     /// # Errors
     /// When the process does not run under callgrind.

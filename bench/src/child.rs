@@ -14,12 +14,13 @@ use crate::process::Process;
 use crate::server::control::Control;
 use crate::server::{Addresses, ServeOptions};
 
-/// How long a server may take to say where it listens.
+/// How long a server may take to print its addresses.
 const START: Duration = Duration::from_secs(20);
-/// How often it is looked whether it has ended.
+/// The time between two looks whether it has ended.
 const LOOK: Duration = Duration::from_millis(5);
 
-/// A running server process. It is killed when this is dropped, and ends by itself when this process is gone.
+/// A running server process. Dropping this kills it, and it ends by itself when this process is
+/// gone.
 #[derive(Debug)]
 pub struct ServerProcess {
     child: Child,
@@ -58,17 +59,17 @@ impl ServerProcess {
         Ok(Self { child, addresses, process })
     }
 
-    /// Where it listens.
+    /// Returns the addresses that it listens on.
     pub fn addresses(&self) -> Addresses {
         self.addresses
     }
 
-    /// The process, to be measured.
+    /// Returns the process, to be measured.
     pub fn process(&self) -> Process {
         self.process
     }
 
-    /// A new control connection.
+    /// Opens a new control connection.
     ///
     /// # Errors
     /// When the server is gone.
@@ -76,7 +77,7 @@ impl ServerProcess {
         Control::connect(self.addresses.control).await
     }
 
-    /// Asks it to end, as a deploy does: SIGTERM.
+    /// Asks it to shut down, as a deploy does: SIGTERM.
     ///
     /// # Errors
     /// When it is gone.
@@ -89,7 +90,7 @@ impl ServerProcess {
     /// Waits until it has ended by itself.
     ///
     /// # Errors
-    /// What the system says.
+    /// When the system fails to.
     pub async fn ended(&mut self) -> Result<ExitStatus> {
         // Waiting as the child's handle does would close its standard input, which ends it.
         loop {
@@ -103,7 +104,7 @@ impl ServerProcess {
     /// Kills it and waits for its end.
     ///
     /// # Errors
-    /// What the system says.
+    /// When the system fails to.
     pub async fn stop(mut self) -> Result<()> {
         Ok(self.child.kill().await?)
     }

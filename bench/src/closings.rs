@@ -1,21 +1,21 @@
-//! How evenly connections ended.
+//! The distribution of closed connections over time.
 
 use std::fmt;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Parts of the time.
+/// The number of parts of the time.
 const PARTS: usize = 10;
 
-/// How many connections ended in each of ten equal parts of a time.
+/// The number of connections that were closed in each of ten equal parts of a duration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Closings {
     parts: [usize; PARTS],
 }
 
 impl Closings {
-    /// Counts ends by how long after the beginning they were; those after the last part count for it.
+    /// Counts closings by the time since the beginning; those after the last part count for it.
     pub fn new(after: impl Iterator<Item = Duration>, part: Duration) -> Self {
         let mut parts = [0; PARTS];
         for after in after {
@@ -25,12 +25,13 @@ impl Closings {
         Self { parts }
     }
 
-    /// Whether none ended.
+    /// Returns whether none was closed.
     pub fn is_empty(&self) -> bool {
         self.parts.iter().all(|count| *count == 0)
     }
 
-    /// The part that is farthest from even, as its share above (or below) the mean; NaN of none.
+    /// Returns the part that is farthest from even, as its share above (or below) the mean; NaN of
+    /// none.
     #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^52")]
     pub fn worst(&self) -> f64 {
         let mean = self.parts.iter().sum::<usize>() as f64 / PARTS as f64;
@@ -45,7 +46,7 @@ impl fmt::Display for Closings {
     }
 }
 
-/// The most of these moments, which are sorted, that lie within one span.
+/// Returns the largest number of these moments, which are sorted, within one span.
 pub fn most_within(sorted: &[Instant], span: Duration) -> usize {
     let mut from = 0;
     let mut most = 0;
@@ -63,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ends_are_counted_by_tenths_and_the_worst_is_found() {
+    fn closings_are_counted_by_tenths_and_the_worst_is_found() {
         let even = (0..1000).map(Duration::from_millis);
         let closings = Closings::new(even, Duration::from_millis(100));
         assert_eq!(closings.parts, [100; PARTS]);
@@ -76,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn the_most_within_a_second() {
+    fn most_within_counts_a_half_open_second() {
         let start = Instant::now();
         let at = |millis| start + Duration::from_millis(millis);
         assert_eq!(most_within(&[at(0), at(600), at(999), at(1000), at(1500)], Duration::from_secs(1)), 4);

@@ -1,4 +1,4 @@
-//! Servers measured in turns: ours beside the peer of the same transport, and the floor.
+//! Servers measured in turns: ours next to the peer of the same transport, and the floor.
 
 use std::time::Duration;
 
@@ -7,25 +7,26 @@ use crate::client::Transport;
 use crate::figures::{least, median, median_ratio};
 use crate::lane::{Lane, Plan};
 use crate::server::Kind;
+use crate::table::Table;
 
-/// What is measured.
+/// A server that is measured.
 #[derive(Clone, Copy, Debug)]
 pub struct Contestant {
-    /// What it is called.
+    /// The name in tables.
     pub name: &'static str,
-    /// What serves.
+    /// The server.
     pub kind: Kind,
-    /// How its clients speak.
+    /// The clients' transport.
     pub transport: Transport,
 }
 
-/// Lanes that are measured in turns; the first is the floor.
+/// Lanes that are measured in turns; the first one is the floor.
 pub struct Contest {
     contestants: Vec<Contestant>,
     lanes: Vec<Lane>,
 }
 
-/// What the rounds showed, for each lane.
+/// The figures of the rounds, for each lane.
 pub struct Figures {
     /// Microseconds of server CPU for each delivery, in each round.
     cpu: Vec<Vec<f64>>,
@@ -34,12 +35,12 @@ pub struct Figures {
 }
 
 impl Contestant {
-    /// One of this name.
+    /// Creates a contestant.
     pub const fn new(name: &'static str, kind: Kind, transport: Transport) -> Self {
         Self { name, kind, transport }
     }
 
-    /// Whether its clients speak so; the floor is wanted beside any.
+    /// Returns whether it is to be measured; the floor always is.
     pub fn is_wanted(&self, transports: &[Transport]) -> bool {
         self.kind == Kind::Floor || transports.contains(&self.transport)
     }
@@ -58,8 +59,8 @@ impl Contest {
         Ok(Self { contestants: contestants.to_vec(), lanes })
     }
 
-    /// Measures each lane for this long in each round, with so many publishes under way at a time. One more round before them
-    /// warms up.
+    /// Measures each lane for this long in each round, with this many publishes under way at a
+    /// time. One more round before them warms up.
     ///
     /// # Errors
     /// Those of [`Lane::measure`].
@@ -78,13 +79,11 @@ impl Contest {
         Ok(figures)
     }
 
-    /// Prints a line for each lane, and says whether ours are within `bar`, the most that one of this transport may be of its
-    /// peer, if there is a bar. What counts is the best round of each.
+    /// Prints a row for each lane, and returns whether ours are within `bar`, the most that one of
+    /// this transport may be of its peer, if there is a bar. The best round of each counts.
     pub fn print(&self, title: &str, figures: &Figures, bar: impl Fn(Transport) -> Option<f64>) -> bool {
-        println!(
-            "{title:30}  {:>14}  {:>6}  {:>7}  {:>12}  ÷ peer, best",
-            "CPU µs, best", "median", "÷ floor", "deliveries/s"
-        );
+        let titles = [title, "CPU µs, best", "median", "÷ floor", "deliveries/s", "÷ peer, best"];
+        let table = Table::new(30, &titles);
         let best: Vec<f64> = figures.cpu.iter().map(|cpu| least(cpu)).collect();
         let mut within = true;
         for (number, Contestant { name, .. }) in self.contestants.iter().enumerate() {
@@ -92,16 +91,17 @@ impl Contest {
             let (ratio, holds) = verdict(&self.contestants, &best, number, &bar);
             let floor = median_ratio(cpu, &figures.cpu[0]);
             let median = median(cpu);
-            println!("{name:30}  {:14.2}  {median:6.2}  {floor:7.2}  {rate:12.0}  {ratio}", best[number]);
+            let figures = [best[number], median, floor].map(|figure| format!("{figure:.2}"));
+            table.row(&[&[(*name).to_owned()], &figures[..], &[format!("{rate:.0}"), ratio]].concat());
             within &= holds;
         }
         within
     }
 
-    /// Ends the clients and the servers.
+    /// Closes the clients and the servers.
     ///
     /// # Errors
-    /// What the system says.
+    /// When the system fails to.
     pub async fn stop(self) -> Result<()> {
         for lane in self.lanes {
             lane.stop().await?;
@@ -110,7 +110,8 @@ impl Contest {
     }
 }
 
-/// What one figure of ours is of its peer's, as text, and whether that is within the bar; nothing for all others.
+/// Returns a figure of ours as a multiple of its peer's, as text, and whether that is within the
+/// bar; nothing for all others.
 pub fn verdict(
     contestants: &[Contestant],
     figures: &[f64],
@@ -135,7 +136,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ours_are_compared_with_the_peer_of_their_transport() {
+    fn verdict_compares_ours_with_the_peer_of_its_transport() {
         let contestants = [
             Contestant::new("floor", Kind::Floor, Transport::Ws),
             Contestant::new("ours", Kind::Ours, Transport::Ws),

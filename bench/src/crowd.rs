@@ -1,4 +1,5 @@
-//! Many clients that come back by themselves, when the server has told them to, and what each of them has seen.
+//! Many clients that reconnect by themselves, at the time that the server asked for, and what each
+//! of them received.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -6,23 +7,24 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use realtime_wire::ConnectOptions;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use crate::Result;
-use crate::client::{Client, Dial, PER_SOURCE, Transport, Wish};
+use crate::client::{Client, Dial, PER_SOURCE, Transport};
 use crate::payload::{EVENT, now, number_of, sent_at};
 use crate::program::until;
 
-/// First handshakes under way at a time. The clients that come back are not held back by this.
+/// The number of first handshakes under way at a time; it does not limit clients that reconnect.
 const HANDSHAKES: usize = 64;
-/// When a client comes back that was refused, or was not told when.
+/// The delay before a client reconnects that was rejected, or received no delay.
 const AGAIN: Duration = Duration::from_secs(1);
-/// How long all may take to connect at first.
+/// How long all of them may take to connect at first.
 const ARRIVE: Duration = Duration::from_secs(60);
 
-/// The clients; they are gone when this is dropped.
+/// The clients; dropping this closes them.
 #[derive(Debug)]
 pub struct Crowd {
     _tasks: JoinSet<()>,
@@ -31,47 +33,48 @@ pub struct Crowd {
     received: Arc<AtomicUsize>,
 }
 
-/// What one client has seen.
+/// The history of one client.
 #[derive(Debug)]
 pub struct Journey {
-    /// How it speaks.
+    /// The transport.
     pub transport: Transport,
-    /// Its connections, one after the other.
+    /// The connections, one after the other.
     pub visits: Vec<Visit>,
-    /// Why attempts to connect failed, and when.
+    /// The failed attempts to connect: when, and why.
     pub failures: Vec<(Instant, String)>,
 }
 
 /// One connection of a client.
 #[derive(Debug)]
 pub struct Visit {
-    /// When it read `connected`.
+    /// The time at which it read `connected`.
     pub since: Instant,
-    /// `connected`, as it was told.
+    /// The event `connected`.
     pub welcome: String,
-    /// The events it got, in order: their numbers, and when they were sent in microseconds of the machine's clock.
+    /// The events that it received, in order: their numbers, and when they were sent in
+    /// microseconds of the machine's clock.
     pub events: Vec<(u64, u64)>,
-    /// How often it was told that events were lost.
+    /// The number of events `lost`.
     pub lost: u64,
-    /// When it was told to come back.
+    /// The delay after which the server asked it to reconnect.
     pub delay: Option<Duration>,
-    /// When and how it ended.
+    /// The end, once it has closed.
     pub end: Option<End>,
 }
 
 /// The end of a connection.
 #[derive(Debug)]
 pub struct End {
-    /// When the client saw it.
+    /// The time at which the client saw it.
     pub at: Instant,
     /// The same in microseconds of the machine's clock.
     pub clock: u64,
-    /// How it ended.
+    /// The error that the client got.
     pub how: String,
 }
 
-/// What one client has to know.
-struct Traveller {
+/// One client of the crowd.
+struct Member {
     dial: Dial,
     journey: Arc<Mutex<Journey>>,
     visits: Arc<AtomicUsize>,
@@ -79,43 +82,42 @@ struct Traveller {
 }
 
 impl Crowd {
-    /// Connects so many clients of each transport, each with a user of its own, in turn.
+    /// Connects this many clients of each transport, each with a user of its own, in turn.
     ///
     /// # Errors
-    /// When they are not there in time.
+    /// When they are not connected in time.
     pub async fn gather(server: SocketAddr, mix: &[(Transport, usize)]) -> Result<Self> {
         let (visits, received) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         let (mut tasks, mut journeys) = (JoinSet::new(), Vec::new());
         let turns = Arc::new(Semaphore::new(HANDSHAKES));
-        // Each run has a source address of its own, for the ports of the last one are not free for a minute; and not that of
-        // the relay, whose own connections take ports too.
+        // Each run has a source address of its own, for the ports of the previous one are not free
+        // for a minute; and not that of the relay, whose own connections use ports too.
         let first = PER_SOURCE * (1 + std::process::id() as usize % 199);
         for (number, transport) in in_turn(mix).into_iter().enumerate() {
-            let user = Some(format!("user-{number}"));
-            let dial = Dial { transport, server, user, number: first + number, receive_buffer: None };
+            let dial = Dial { number: first + number, ..Dial::new(transport, server, number) };
             let journey = Journey { transport, visits: Vec::new(), failures: Vec::new() };
             let journey = Arc::new(Mutex::new(journey));
             journeys.push(Arc::clone(&journey));
-            let traveller = Traveller { dial, journey, visits: Arc::clone(&visits), received: Arc::clone(&received) };
+            let member = Member { dial, journey, visits: Arc::clone(&visits), received: Arc::clone(&received) };
             let turns = Arc::clone(&turns);
-            tasks.spawn(async move { traveller.travel(&turns).await });
+            tasks.spawn(async move { member.run(&turns).await });
         }
         let crowd = Self { _tasks: tasks, journeys, visits, received };
         crowd.visits(ARRIVE, crowd.len()).await?;
         Ok(crowd)
     }
 
-    /// How many clients there are.
+    /// Returns the number of clients.
     pub fn len(&self) -> usize {
         self.journeys.len()
     }
 
-    /// Whether there are none.
+    /// Returns whether there are no clients.
     pub fn is_empty(&self) -> bool {
         self.journeys.is_empty()
     }
 
-    /// Waits until there have been so many connections, over all clients.
+    /// Waits until there have been this many connections, over all clients.
     ///
     /// # Errors
     /// When that takes longer.
@@ -127,7 +129,7 @@ impl Crowd {
         })
     }
 
-    /// Waits until so many events have been received, over all clients.
+    /// Waits until this many events have been received, over all clients.
     ///
     /// # Errors
     /// When that takes longer.
@@ -137,12 +139,12 @@ impl Crowd {
         reached.map_err(|error| format!("{error} (have {})", self.received.load(Ordering::Acquire)).into())
     }
 
-    /// What each client has seen so far.
+    /// Returns the history of each client so far.
     pub fn journeys(&self) -> impl Iterator<Item = MutexGuard<'_, Journey>> {
         self.journeys.iter().map(|journey| lock(journey))
     }
 
-    /// How often attempts to connect failed, by reason.
+    /// Counts the failed attempts to connect by reason.
     pub fn failures(&self) -> BTreeMap<String, usize> {
         let mut failures = BTreeMap::new();
         for journey in self.journeys() {
@@ -155,23 +157,23 @@ impl Crowd {
 }
 
 impl Visit {
-    /// Whether the welcome has this field, written as JSON without spaces.
-    pub fn was_told(&self, field: &str) -> bool {
+    /// Returns whether the welcome has this field, written as JSON without spaces.
+    pub fn welcome_has(&self, field: &str) -> bool {
         self.welcome.contains(field)
     }
 }
 
-impl Traveller {
-    async fn travel(self, turns: &Semaphore) {
-        let mut wish = Wish::default();
+impl Member {
+    async fn run(self, turns: &Semaphore) {
+        let mut options = ConnectOptions::default();
         // A closed semaphore does not happen; it would only mean not to wait.
         let mut turn = turns.acquire().await.ok();
         loop {
-            match self.connect(&wish).await {
+            match self.connect(&options).await {
                 Ok(mut client) => {
                     turn = None;
                     let delay = self.stay(&mut client).await;
-                    wish.cursor = client.cursor().to_owned();
+                    options.cursor = Some(client.cursor().to_owned()).filter(|cursor| !cursor.is_empty());
                     // The socket is closed before the wait, as a client's is.
                     drop(client);
                     sleep(delay.unwrap_or(AGAIN)).await;
@@ -185,10 +187,10 @@ impl Traveller {
         }
     }
 
-    async fn connect(&self, wish: &Wish) -> Result<Client> {
+    async fn connect(&self, options: &ConnectOptions) -> Result<Client> {
         let mut welcome = String::new();
         let mut early = Vec::new();
-        let mut client = Client::connect_with(&self.dial, wish, |name, data| {
+        let mut client = Client::connect_with(&self.dial, options, |name, data| {
             if name == "connected" {
                 welcome = String::from_utf8_lossy(data).into_owned();
             } else {
@@ -196,22 +198,22 @@ impl Traveller {
             }
         })
         .await?;
-        // What an event stream begins with is for cuts, not for this end.
+        // The `retry:` that an event stream begins with is for lost connections, not for a drain.
         client.take_retry();
         let since = Instant::now();
         let visit = Visit { since, welcome, events: Vec::new(), lost: 0, delay: None, end: None };
         lock(&self.journey).visits.push(visit);
         for (name, data) in early {
-            self.hear(&name, &data);
+            self.observe(&name, &data);
         }
         self.visits.fetch_add(1, Ordering::AcqRel);
         Ok(client)
     }
 
-    /// Reads until the end, and answers when to come back.
+    /// Reads until the connection closes, and returns the delay to reconnect after.
     async fn stay(&self, client: &mut Client) -> Option<Duration> {
         let error = loop {
-            if let Err(error) = client.hear(|name, data| self.hear(name, data)).await {
+            if let Err(error) = client.receive(|name, data| self.observe(name, data)).await {
                 break error;
             }
         };
@@ -223,7 +225,7 @@ impl Traveller {
         visit.delay
     }
 
-    fn hear(&self, name: &str, data: &[u8]) {
+    fn observe(&self, name: &str, data: &[u8]) {
         let mut journey = lock(&self.journey);
         let Some(visit) = journey.visits.last_mut() else { return };
         match name {
@@ -238,18 +240,18 @@ impl Traveller {
     }
 }
 
-/// The clients' transports, mixed as evenly as the numbers allow.
+/// Returns the clients' transports, mixed as evenly as the numbers allow.
 fn in_turn(mix: &[(Transport, usize)]) -> Vec<Transport> {
     let mut order: Vec<(usize, Transport)> = Vec::new();
     for (transport, count) in mix {
         // The middle of each one's share of a line of this length.
         order.extend((0..*count).map(|number| ((2 * number + 1) * 1_000_000 / (2 * count), *transport)));
     }
-    order.sort_by_key(|(place, _)| *place);
+    order.sort_by_key(|(share, _)| *share);
     order.into_iter().map(|(_, transport)| transport).collect()
 }
 
-/// The time in `{"delayMs":840,…}`.
+/// Returns the time in `{"delayMs":840,…}`.
 fn delay_of(data: &[u8]) -> Option<Duration> {
     let text = std::str::from_utf8(data).ok()?;
     let (_, rest) = text.split_once("\"delayMs\":")?;

@@ -1,4 +1,4 @@
-//! What the clients of a swarm received, and how long that took.
+//! The deliveries to the clients of a swarm, and their times.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -6,7 +6,7 @@ use crate::latency::Latencies;
 use crate::payload::{now, sent_at};
 use crate::swarm::Observer;
 
-/// Notes each delivery.
+/// The deliveries that were observed.
 #[derive(Debug, Default)]
 pub struct Deliveries {
     latencies: Latencies,
@@ -23,17 +23,17 @@ impl Observer for Deliveries {
 }
 
 impl Deliveries {
-    /// How many there are.
+    /// Returns their number.
     pub fn count(&self) -> u64 {
         self.count.load(Ordering::Relaxed)
     }
 
-    /// Milliseconds within which this share of them was delivered.
+    /// Returns the milliseconds within which this share of them was delivered.
     pub fn ms(&self, percent: f64) -> f64 {
         self.latencies.percentile(percent).as_secs_f64() * 1000.0
     }
 
-    /// Forgets them all.
+    /// Forgets all of them.
     pub fn clear(&self) {
         self.latencies.clear();
         self.count.store(0, Ordering::Relaxed);

@@ -1,6 +1,6 @@
 //! Numbers from samples.
 
-/// The middle sample, or the mean of the two in the middle; NaN of none.
+/// Returns the middle sample, or the mean of the two in the middle; NaN of none.
 pub fn median(samples: &[f64]) -> f64 {
     let mut sorted = samples.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -12,18 +12,19 @@ pub fn median(samples: &[f64]) -> f64 {
     }
 }
 
-/// The least sample, which is what the machine disturbed least; infinite of none.
+/// Returns the least sample, which the machine disturbed least; infinite of none.
 pub fn least(samples: &[f64]) -> f64 {
     samples.iter().copied().fold(f64::INFINITY, f64::min)
 }
 
-/// The median of the samples' ratios, pair by pair: what two interleaved runs differ by.
+/// Returns the median of the samples' ratios, pair by pair: the difference of two interleaved runs.
 pub fn median_ratio(samples: &[f64], base: &[f64]) -> f64 {
     let ratios: Vec<f64> = samples.iter().zip(base).map(|(sample, base)| sample / base).collect();
     median(&ratios)
 }
 
-/// The samples that a quarter of them are below of and above of, by nearest rank; NaN of none.
+/// Returns the samples that a quarter of them are below of and above of, by nearest rank; NaN of
+/// none.
 pub fn quartiles(samples: &[f64]) -> (f64, f64) {
     let mut sorted = samples.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -32,14 +33,14 @@ pub fn quartiles(samples: &[f64]) -> (f64, f64) {
     (at(Some(quarter)), at(sorted.len().checked_sub(1 + quarter)))
 }
 
-/// Bytes as MiB.
-#[expect(clippy::cast_precision_loss, reason = "for people to read")]
+/// Converts bytes to MiB.
+#[expect(clippy::cast_precision_loss, reason = "only printed")]
 pub fn mib(bytes: u64) -> f64 {
     bytes as f64 / (1024.0 * 1024.0)
 }
 
-/// What each of `count` takes of the growth, in KiB.
-#[expect(clippy::cast_precision_loss, reason = "for people to read")]
+/// Returns the share of each of `count` in the growth, in KiB.
+#[expect(clippy::cast_precision_loss, reason = "only printed")]
 pub fn kib_each(before: u64, after: u64, count: usize) -> f64 {
     (after as f64 - before as f64) / 1024.0 / count as f64
 }
@@ -53,14 +54,14 @@ mod tests {
     }
 
     #[test]
-    fn the_median_of_odd_even_and_no_samples() {
+    fn median_of_odd_even_and_no_samples() {
         assert!(same(median(&[3.0, 1.0, 2.0]), 2.0));
         assert!(same(median(&[4.0, 1.0, 2.0, 3.0]), 2.5));
         assert!(median(&[]).is_nan());
     }
 
     #[test]
-    fn the_least_of_some_and_no_samples() {
+    fn least_of_some_and_no_samples() {
         assert!(same(least(&[3.0, 1.0, 2.0]), 1.0));
         assert!(least(&[]).is_infinite());
     }

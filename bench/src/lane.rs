@@ -1,4 +1,4 @@
-//! One server with its subscribers, and the server's CPU for each delivery of a fan-out.
+//! A server with its subscribers, and the server's CPU for each delivery of a fan-out.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,17 +17,18 @@ use crate::server::{Audience, Kind, ServeOptions, user_name};
 use crate::swarm::{Observer, Swarm};
 use crate::{Error, Result};
 
-/// The most publishes under way, and so the most that one client can be ahead of another.
+/// The most publishes under way, and thus the most that one client can be ahead of another.
 pub const MOST_UNDER_WAY: usize = 64;
 /// How long a publish may take to reach everyone.
 const LATE: Duration = Duration::from_secs(20);
 
-/// Knows which publishes have reached every client.
+/// The publishes that have reached every client.
 struct Arrivals {
     clients: usize,
-    /// How many have received each of the newest events, by the event's number modulo the length.
+    /// The number of clients that have received each of the newest events, by the event's number
+    /// modulo the length.
     counts: [AtomicUsize; MOST_UNDER_WAY],
-    /// One for each publish that may begin.
+    /// A permit for each publish that may begin.
     free: Semaphore,
 }
 
@@ -41,28 +42,30 @@ impl Observer for Arrivals {
     }
 }
 
-/// What a lane is to be.
+/// The plan of a lane.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// What it is called in tables and errors.
+    /// The name in tables and errors.
     pub name: &'static str,
-    /// What serves.
+    /// The server.
     pub options: ServeOptions,
-    /// How the clients speak, in turn.
+    /// The clients' transports, in turn.
     pub transports: Vec<Transport>,
-    /// How many there are.
+    /// The number of clients.
     pub clients: usize,
     /// Bytes of JSON in each event.
     pub size: usize,
-    /// Whether each client is a user of its own and a publish is a send to each user in turn, instead of one to all.
+    /// `true` if each client is a user of its own and a publish is a send to each user in turn,
+    /// instead of one to all.
     pub targeted: bool,
-    /// Where callgrind, under which the server runs, is to write what it counts; it runs by itself if `None`.
+    /// The file that callgrind, under which the server runs, writes its counts to; the server runs
+    /// by itself if `None`.
     pub callgrind: Option<PathBuf>,
 }
 
-/// One server with its subscribers.
+/// A server with its subscribers.
 pub struct Lane {
-    /// What it is called in tables and errors.
+    /// The name in tables and errors.
     pub name: &'static str,
     server: ServerProcess,
     control: Control,
@@ -71,7 +74,7 @@ pub struct Lane {
     callgrind: Option<Callgrind>,
 }
 
-/// What one measurement showed.
+/// The figures of one measurement.
 #[derive(Clone, Copy)]
 pub struct Sample {
     /// Microseconds of server CPU for each delivery.
@@ -81,7 +84,8 @@ pub struct Sample {
 }
 
 impl Plan {
-    /// Every client of its transport, and each publish for all of them.
+    /// Creates a plan in which every client is of the contestant's transport and each publish is
+    /// for all.
     pub fn new(contestant: &Contestant, clients: usize, size: usize) -> Self {
         let &Contestant { name, kind, transport } = contestant;
         let options =
@@ -89,21 +93,21 @@ impl Plan {
         Self { name, options, transports: vec![transport], clients, size, targeted: false, callgrind: None }
     }
 
-    /// Each client a user of its own, and each publish a send to each user in turn.
+    /// Makes each client a user of its own, and each publish a send to each user in turn.
     #[must_use]
     pub fn targeted(mut self) -> Self {
         self.targeted = true;
         self
     }
 
-    /// With the server on these processors.
+    /// Runs the server on these processors.
     #[must_use]
     pub fn on(mut self, cpus: &[usize]) -> Self {
         self.options = self.options.on(cpus);
         self
     }
 
-    /// With the server under callgrind, which writes here.
+    /// Runs the server under callgrind, which writes to this file.
     #[must_use]
     pub fn under_callgrind(mut self, output: PathBuf) -> Self {
         self.callgrind = Some(output);
@@ -131,14 +135,15 @@ impl Lane {
         let dial = |number: usize| {
             let transport = plan.transports[number % plan.transports.len()];
             let user = targeted.then(|| user_name(number));
-            Dial { transport, server: address, user, number, receive_buffer: None }
+            Dial::new(transport, address, number).user(user.as_deref())
         };
         let swarm = Swarm::connect(clients, dial, &arrivals).await.map_err(|error| format!("{name}: {error}"))?;
         let callgrind = plan.callgrind.clone().map(|output| Callgrind::new(server.process(), output));
         Ok(Self { name, server, control, swarm, arrivals, callgrind })
     }
 
-    /// Publishes for a time, beginning a publish whenever fewer than this many (at most [`MOST_UNDER_WAY`]) are under way.
+    /// Publishes for a duration, beginning a publish whenever fewer than this many (at most
+    /// [`MOST_UNDER_WAY`]) are under way.
     ///
     /// # Errors
     /// When the server or a client is gone, or an event does not arrive.
@@ -151,19 +156,19 @@ impl Lane {
         Ok(Sample { cpu: cpu.as_secs_f64() * 1e6 / deliveries, rate: deliveries / elapsed.as_secs_f64() })
     }
 
-    /// Sends so many events to a user who is not connected, one after the other, and answers the microseconds of server CPU for
-    /// each.
+    /// Sends this many events to a user without a connection, one after the other; returns the
+    /// microseconds of server CPU for each.
     ///
     /// # Errors
     /// When the server is gone, or a send fails.
-    pub async fn unheard(&mut self, count: u32, size: usize) -> Result<f64> {
+    pub async fn measure_absent(&mut self, count: u32, size: usize) -> Result<f64> {
         let cpu = self.server.process().cpu_time()?;
-        self.control.call(&Command::Burst { count, size, to: Audience::User("nobody".to_owned()) }).await?;
+        self.control.call(&Command::Burst { count, size, to: Audience::User("absent".to_owned()) }).await?;
         Ok(self.server.process().cpu_time()?.saturating_sub(cpu).as_secs_f64() * 1e6 / f64::from(count))
     }
 
-    /// Publishes so many times, one after the other, and answers how many instructions that took the server for each delivery,
-    /// the kernel's not among them.
+    /// Publishes this many times, one after the other; returns the number of instructions that the
+    /// server took for each delivery, without the kernel's.
     ///
     /// # Errors
     /// Those of [`Lane::measure`]; when the server does not run under callgrind.
@@ -176,8 +181,8 @@ impl Lane {
         Ok(instructions / deliveries)
     }
 
-    /// Publishes for as long as `goes_on` says so of the number published, waits for the last one, and answers how many
-    /// deliveries that made.
+    /// Publishes for as long as `goes_on` returns `true` for the number published, waits for the
+    /// last one, and returns the number of deliveries.
     async fn publish(&mut self, under_way: usize, goes_on: impl Fn(usize) -> bool) -> Result<f64> {
         let Self { name, control, swarm, arrivals, .. } = self;
         let failed = |error: Error| format!("{name}: {error}");
@@ -195,17 +200,17 @@ impl Lane {
         Ok((published * arrivals.clients) as f64)
     }
 
-    /// Ends the clients and the server.
+    /// Closes the clients and the server.
     ///
     /// # Errors
-    /// What the system says.
+    /// When the system fails to.
     pub async fn stop(self) -> Result<()> {
         drop(self.swarm);
         self.server.stop().await
     }
 }
 
-/// Takes away permits as publishes end.
+/// Takes permits as publishes end.
 async fn wait(arrivals: &Arrivals, permits: u32) -> Result<()> {
     let permits = timeout(LATE, arrivals.free.acquire_many(permits)).await;
     permits.map_err(|_| "an event did not reach every client")??.forget();

@@ -1,11 +1,11 @@
-//! How long deliveries took.
+//! Delivery times.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 /// The width of a bucket in microseconds.
 const STEP: u64 = 10;
-/// Buckets: two seconds, and the last one holds all that took longer.
+/// The number of buckets: two seconds, and the last one holds everything that took longer.
 const BUCKETS: usize = 200_001;
 
 /// Delivery times of many clients, to 10 µs, up to 2 s.
@@ -14,23 +14,24 @@ pub struct Latencies {
 }
 
 impl Latencies {
-    /// None yet.
+    /// Creates an empty set.
     pub fn new() -> Self {
         Self { buckets: (0..BUCKETS).map(|_| AtomicU32::new(0)).collect() }
     }
 
-    /// Notes one.
+    /// Adds one.
     pub fn add(&self, micros: u64) {
         let bucket = usize::try_from(micros / STEP).unwrap_or(usize::MAX).min(BUCKETS - 1);
         self.buckets[bucket].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// How many there are.
+    /// Returns their number.
     pub fn count(&self) -> u64 {
         self.buckets.iter().map(|bucket| u64::from(bucket.load(Ordering::Relaxed))).sum()
     }
 
-    /// The time within which this share of them was delivered, by nearest rank; zero of none.
+    /// Returns the time within which this share of them was delivered, by nearest rank; zero of
+    /// none.
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_precision_loss,
@@ -47,7 +48,7 @@ impl Latencies {
         Duration::from_micros(bucket.map_or(0, |bucket| (bucket as u64 + 1) * STEP))
     }
 
-    /// Forgets them all.
+    /// Forgets all of them.
     pub fn clear(&self) {
         self.buckets.iter().for_each(|bucket| bucket.store(0, Ordering::Relaxed));
     }

@@ -1,15 +1,18 @@
-//! Benchmarks of the `realtime-*` crates: servers in processes of their own, and cheap clients that load them.
+//! Benchmarks of the `realtime-*` crates: servers in processes of their own, and cheap clients that
+//! load them.
 //!
 //! - [`server`]: the server process, ours or a [`peer`], with its control port.
 //! - [`child`]: such a process, started and ended by the program that measures it.
 //! - [`client`]: raw clients of the three transports; [`swarm`] holds many of them.
-//! - [`crowd`]: many clients that come back by themselves; [`relay`]: one port in front of several
-//!   servers; [`closings`]: how evenly connections ended.
+//! - [`crowd`]: many clients that reconnect by themselves; [`relay`]: one port in front of several
+//! servers; [`closings`]: the distribution of closed connections over time.
 //! - [`lane`]: a server with its swarm, and the CPU of a delivery; [`callgrind`]: its instructions;
-//!   [`contest`]: several of them in turns.
-//! - [`returner`]: a client that is cut and comes back; [`straggler`]: one that stalls and catches up; [`sequence`] says whether it lost something.
-//! - [`process`], [`deliveries`], [`latency`], [`figures`], [`payload`]: what is measured, and with what.
-//! - [`program`]: what the programs have in common.
+//! [`contest`]: several of them in turns; [`load`]: a server under a steady load, with and without
+//! clients that misbehave.
+//! - [`returner`]: a client that is disconnected and resumes; [`straggler`]: one that stalls and
+//! catches up; [`sequence`]: the check that it lost nothing.
+//! - [`process`], [`deliveries`], [`latency`], [`figures`], [`payload`]: the measured values.
+//! - [`program`]: the frame of every program; [`table`] and [`verdict`]: its output.
 
 pub mod callgrind;
 pub mod child;
@@ -21,6 +24,7 @@ pub mod deliveries;
 pub mod figures;
 pub mod lane;
 pub mod latency;
+pub mod load;
 pub mod payload;
 pub mod peer;
 pub mod process;
@@ -31,6 +35,8 @@ pub mod sequence;
 pub mod server;
 pub mod straggler;
 pub mod swarm;
+pub mod table;
+pub mod verdict;
 
 /// Any error: these programs only print it and end.
 pub type Error = Box<dyn std::error::Error + Send + Sync>;

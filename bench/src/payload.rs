@@ -1,4 +1,4 @@
-//! The payload of every measured event: a JSON object that says when it was sent.
+//! The payload of every measured event: a JSON object with the time at which it was sent.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -10,12 +10,12 @@ pub const EVENT: &str = "tick";
 const AT: &[u8] = b"\"at\":";
 const NUMBER: &[u8] = b"\"n\":";
 
-/// A JSON object of about `size` bytes (at least 36), sent now.
+/// Creates a JSON object of about `size` bytes (at least 36), sent now.
 pub fn payload(size: usize) -> Bytes {
     padded(format!("{{\"at\":{:016},\"pad\":\"", now()), size)
 }
 
-/// The same with a number in it.
+/// Creates one with a number in it.
 pub fn numbered(size: usize, number: u64) -> Bytes {
     padded(format!("{{\"at\":{:016},\"n\":{number},\"pad\":\"", now()), size)
 }
@@ -25,18 +25,18 @@ fn padded(head: String, size: usize) -> Bytes {
     format!("{head}{}\"}}", "x".repeat(pad)).into()
 }
 
-/// Microseconds of the machine's clock, which all processes share.
+/// Returns the microseconds of the machine's clock, which all processes share.
 pub fn now() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// When the payload in these bytes was sent, in microseconds.
+/// Returns the time at which the payload in these bytes was sent, in microseconds.
 pub fn sent_at(data: &[u8]) -> Option<u64> {
     after(AT, data)
 }
 
-/// The number of the payload in these bytes, if it has one.
+/// Returns the number of the payload in these bytes, if it has one.
 pub fn number_of(data: &[u8]) -> Option<u64> {
     after(NUMBER, data)
 }
@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_payload_is_json_of_its_size_and_knows_its_time() {
+    fn payload_is_json_of_its_size_with_its_time() {
         let before = now();
         let bytes = payload(1024);
         assert_eq!(bytes.len(), 1024);
@@ -64,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn a_numbered_payload_is_as_large_and_knows_its_number_too() {
+    fn numbered_payload_has_the_same_size_and_its_number() {
         let bytes = numbered(1024, 1_000_042);
         assert_eq!(bytes.len(), 1024);
         let value: serde_json::Value = serde_json::from_slice(&bytes).unwrap();

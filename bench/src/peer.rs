@@ -1,4 +1,4 @@
-//! What our transports are measured against.
+//! The servers that our transports are compared with.
 
 use std::sync::Arc;
 
@@ -15,28 +15,28 @@ pub mod plain;
 pub mod socketioxide;
 pub mod tungstenite;
 
-/// Events that wait in a `tokio::sync::broadcast`.
+/// The number of events that may wait in a `tokio::sync::broadcast`.
 const BROADCAST: usize = 1024;
 
-/// A cursor's worth of text: the peers send as many bytes as our transports do.
+/// A text as long as a cursor: the peers send as many bytes as our transports do.
 const ID: &str = "AgFdG7_mlwdnoAAAAAAAAAABAAAAAYb3p0d1Q2kzX1mWq8sT5u";
 
 /// A published text, shared by all connections.
 type Text = Arc<str>;
 
-/// The envelope that our WebSocket provider writes.
+/// Encodes the envelope that our WebSocket provider writes.
 fn envelope(json: &Bytes) -> Result<String> {
     let event = crate::payload::EVENT;
     Ok(format!("{{\"type\":\"{event}\",\"payload\":{},\"id\":\"{ID}\"}}", std::str::from_utf8(json)?))
 }
 
-/// The user that a client says it is.
+/// Returns the user in a client's URL.
 fn user_in(uri: &Uri) -> Option<String> {
     let pairs = uri.query().unwrap_or_default().split('&');
     pairs.filter_map(|pair| pair.split_once('=')).find_map(|(name, value)| (name == "user").then(|| value.to_owned()))
 }
 
-/// For peers that have no users.
+/// Rejects audiences that a peer without users does not have.
 fn everyone(audience: &Audience) -> Result<()> {
     match audience {
         Audience::All => Ok(()),

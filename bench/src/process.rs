@@ -1,4 +1,4 @@
-//! What the kernel says about a process, and what this one asks of the kernel. Linux only.
+//! The kernel's figures about a process, and its settings for this one. Linux only.
 
 use std::fs;
 use std::time::Duration;
@@ -15,17 +15,18 @@ pub struct Process {
 }
 
 impl Process {
-    /// The process with this id.
+    /// Creates a handle for the process with this id.
     pub fn new(pid: u32) -> Self {
         Self { pid }
     }
 
-    /// Its id.
+    /// Returns the id.
     pub fn id(self) -> u32 {
         self.pid
     }
 
-    /// CPU time of its threads since they began, user and kernel together, to the nanosecond; threads that have ended do not count.
+    /// Returns the CPU time of its threads since they began, user and kernel together, to the
+    /// nanosecond; threads that have ended do not count.
     ///
     /// # Errors
     /// When it is gone, or the kernel keeps no `schedstat`.
@@ -39,7 +40,7 @@ impl Process {
         Ok(Duration::from_nanos(nanos))
     }
 
-    /// Resident memory in bytes, exactly. The kernel walks the whole memory for it.
+    /// Returns the resident memory in bytes, exactly. The kernel walks the whole memory for it.
     ///
     /// # Errors
     /// When it is gone.
@@ -48,7 +49,8 @@ impl Process {
         Ok(field(&rollup, "Rss:").ok_or("no Rss in smaps_rollup")? * 1024)
     }
 
-    /// Resident memory in bytes, to about 128 KiB for each processor, but without disturbing the process.
+    /// Returns the resident memory in bytes, to about 128 KiB for each processor, but without
+    /// disturbing the process.
     ///
     /// # Errors
     /// When it is gone.
@@ -58,10 +60,10 @@ impl Process {
     }
 }
 
-/// Memory of all TCP sockets on this machine, in bytes.
+/// Returns the memory of all TCP sockets on this machine, in bytes.
 ///
 /// # Errors
-/// When the kernel does not say.
+/// When the kernel does not report it.
 pub fn tcp_memory() -> Result<u64> {
     let sockets = fs::read_to_string("/proc/net/sockstat")?;
     let tcp = sockets.lines().find_map(|line| line.strip_prefix("TCP:")).ok_or("no TCP in sockstat")?;
@@ -69,10 +71,11 @@ pub fn tcp_memory() -> Result<u64> {
     Ok(pages.ok_or("no mem in sockstat")? * rustix::param::page_size() as u64)
 }
 
-/// How often a listener of this machine had no place for a connection that began; its client tries again a second later.
+/// Returns how often a listener of this machine had no capacity for a new connection; its client
+/// tries again a second later.
 ///
 /// # Errors
-/// When the kernel does not say.
+/// When the kernel does not report it.
 pub fn listen_overflows() -> Result<u64> {
     let counters = fs::read_to_string("/proc/net/netstat")?;
     let mut lines = counters.lines().filter_map(|line| line.strip_prefix("TcpExt:"));
@@ -82,22 +85,24 @@ pub fn listen_overflows() -> Result<u64> {
     Ok(value.ok_or("no ListenOverflows in netstat")?.parse()?)
 }
 
-/// The number after a label at a line's start.
+/// Returns the number after a label at a line's start.
 fn field(text: &str, label: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix(label))?;
     line.split_ascii_whitespace().next()?.parse().ok()
 }
 
-/// How many threads have been running or waiting to run, on average over the last minute.
+/// Returns the number of threads that have been running or waiting to run, on average over the last
+/// minute.
 ///
 /// # Errors
-/// When the kernel does not say.
+/// When the kernel does not report it.
 pub fn load() -> Result<f64> {
     let averages = fs::read_to_string("/proc/loadavg")?;
     Ok(averages.split(' ').next().unwrap_or_default().parse()?)
 }
 
-/// Lets this process and its children open as many files as the system allows, and says how many that is.
+/// Lets this process and its children open as many files as the system allows, and returns that
+/// number.
 ///
 /// # Errors
 /// When fewer than `needed` are allowed.
@@ -114,19 +119,19 @@ pub fn raise_open_files(needed: u64) -> Result<u64> {
     Ok(most)
 }
 
-/// The processors this thread may run on.
+/// Returns the processors that this thread may run on.
 ///
 /// # Errors
-/// What the kernel says.
+/// When the kernel does not report them.
 pub fn allowed_cpus() -> Result<Vec<usize>> {
     let set = sched_getaffinity(None)?;
     Ok((0..CpuSet::MAX_CPU).filter(|cpu| set.is_set(*cpu)).collect())
 }
 
-/// Keeps this thread, and the threads it starts from now on, on these processors.
+/// Restricts this thread, and the threads that it starts afterwards, to these processors.
 ///
 /// # Errors
-/// What the kernel says.
+/// When the kernel fails to.
 pub fn run_on(cpus: &[usize]) -> Result<()> {
     let mut set = CpuSet::new();
     cpus.iter().for_each(|cpu| set.set(*cpu));
@@ -138,14 +143,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_field_is_found_at_a_line_start() {
+    fn field_is_found_at_a_line_start_only() {
         let text = "00400000-7ffd [rollup]\nRss:                1234 kB\nPss_Rss: 9 kB\n";
         assert_eq!(field(text, "Rss:"), Some(1234));
         assert_eq!(field(text, "Swap:"), None);
     }
 
     #[test]
-    fn this_process_uses_time_and_memory() {
+    fn process_reports_its_time_and_memory() {
         let this = Process::new(std::process::id());
         assert!(this.cpu_time().unwrap() > Duration::ZERO);
         assert!(this.rss().unwrap() > 100 * 1024);

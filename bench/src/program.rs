@@ -1,4 +1,4 @@
-//! What the measuring programs have in common.
+//! The frame of every measuring program.
 
 use std::ffi::OsString;
 use std::future::Future;
@@ -11,20 +11,20 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::server::{self, ServeOptions};
 use crate::{Result, process};
 
-/// How often a condition is looked at.
+/// The time between two looks at a condition.
 const LOOK: Duration = Duration::from_millis(2);
 
-/// The load average above which something else is running.
+/// The load average above which other programs are running.
 const BUSY: f64 = 0.7;
 
-/// What a program needs before it begins.
+/// The needs of a program.
 #[derive(Clone, Copy, Debug)]
 pub struct Setup {
-    /// Whether the servers get a processor of their own, if there are two or more.
+    /// `true` if the servers get a processor of their own, where there are two or more.
     pub pin: bool,
-    /// Files that this process opens.
+    /// The number of files that this process opens.
     pub open_files: u64,
-    /// The longest the whole run may take.
+    /// The longest duration of the whole run.
     pub deadline: Duration,
 }
 
@@ -35,8 +35,9 @@ struct Serve {
     options: ServeOptions,
 }
 
-/// Runs a measuring program, or the server if that is what the first argument says; `measure` gets the processors for
-/// its servers (none: all of them) and answers whether every figure is within its budget.
+/// Runs a measuring program, or the server if the first argument says so. `measure` receives the
+/// processors for its servers (none: all of them) and returns whether every figure is within its
+/// budget.
 pub fn main<A: Parser, F: Future<Output = Result<bool>>>(
     setup: impl FnOnce(&A) -> Setup,
     measure: impl FnOnce(A, Vec<usize>) -> F,
@@ -59,10 +60,10 @@ pub fn main<A: Parser, F: Future<Output = Result<bool>>>(
     }
 }
 
-/// Waits until something holds.
+/// Waits until a condition holds.
 ///
 /// # Errors
-/// When it does not within `limit`; `what` says what was waited for.
+/// When it does not within `limit`; `what` names the condition.
 pub async fn until(limit: Duration, what: &str, mut holds: impl FnMut() -> bool) -> Result<()> {
     let end = Instant::now() + limit;
     while !holds() {
@@ -78,7 +79,7 @@ fn run<F: Future<Output = Result<bool>>>(setup: Setup, measure: impl FnOnce(Vec<
     process::raise_open_files(setup.open_files)?;
     let load = process::load()?;
     if load > BUSY {
-        eprintln!("warning: the load average is {load}: times measured beside other programs say little");
+        eprintln!("warning: the load average is {load}: times measured next to other programs mean little");
     }
     let mut cpus = Vec::new();
     if setup.pin

@@ -1,4 +1,5 @@
-//! One port in front of several servers, as any load balancer: a connection goes to the first server that says it is ready.
+//! One port in front of several servers, as any load balancer: a connection goes to the first
+//! server that is ready.
 
 use std::net::SocketAddr;
 use std::process::Stdio;
@@ -16,18 +17,18 @@ use crate::{Result, process};
 /// The first argument of a process that is to be a relay.
 pub const ARGUMENT: &str = "relay";
 
-/// How often each server is asked whether it is ready.
+/// The time between two questions to each server whether it is ready.
 const ASK: Duration = Duration::from_millis(100);
-/// How long it may take to answer.
+/// How long a server may take to answer.
 const ANSWER: Duration = Duration::from_secs(1);
 /// How long the relay may take to find a server that is ready.
 const START: Duration = Duration::from_secs(20);
-/// Bytes on the way, for each connection, from a client and to it.
+/// The buffer sizes of each connection, from a client and to it.
 const BUFFERS: (usize, usize) = (1024, 4096);
-/// No server is ready.
+/// The number of no server: none is ready.
 const NONE: usize = usize::MAX;
 
-/// What a relay process is started with.
+/// The arguments of a relay process.
 #[derive(Clone, Debug, clap::Parser)]
 struct RelayOptions {
     /// The servers, in the order in which they are preferred
@@ -38,7 +39,8 @@ struct RelayOptions {
     connections: u64,
 }
 
-/// A running relay process. It is killed when this is dropped, and ends by itself when this process is gone.
+/// A running relay process. Dropping this kills it, and it ends by itself when this process is
+/// gone.
 #[derive(Debug)]
 pub struct RelayProcess {
     _child: Child,
@@ -66,7 +68,7 @@ impl RelayProcess {
         Ok(Self { _child: child, address })
     }
 
-    /// Where it listens.
+    /// Returns the address that it listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -78,7 +80,7 @@ impl RelayProcess {
 /// When it cannot be started.
 pub fn run<I: IntoIterator<Item: Into<std::ffi::OsString> + Clone>>(arguments: I) -> Result<()> {
     let options = <RelayOptions as clap::Parser>::parse_from(arguments);
-    // Two for each, and once more for those that come back before the old ones are closed.
+    // Two for each, and once more for clients that reconnect before the old connections are closed.
     process::raise_open_files(options.connections * 3 + 256)?;
     std::thread::spawn(|| {
         let _ = std::io::Read::read_to_end(&mut std::io::stdin(), &mut Vec::new());
@@ -106,10 +108,10 @@ async fn relay(servers: Vec<SocketAddr>) -> Result<()> {
     });
     loop {
         let (client, _) = listener.accept().await?;
-        // Nobody is ready: the client finds its connection closed.
+        // No server is ready: the client finds its connection closed.
         let Some(server) = servers.get(chosen.load(Ordering::Relaxed)).copied() else { continue };
         tokio::spawn(async move {
-            // However it ends, both sides see it.
+            // However it ends, both sides notice.
             let _ = carry(client, server).await;
         });
     }
@@ -124,7 +126,7 @@ async fn carry(mut client: TcpStream, server: SocketAddr) -> Result<()> {
     Ok(())
 }
 
-/// Asks the servers in order, and notes the first one that is ready.
+/// Asks the servers in order, and stores the first one that is ready.
 async fn choose(servers: &[SocketAddr], chosen: &AtomicUsize) {
     for (number, server) in servers.iter().enumerate() {
         if matches!(timeout(ANSWER, is_ready(*server)).await, Ok(Ok(true))) {
@@ -146,7 +148,7 @@ async fn is_ready(server: SocketAddr) -> Result<bool> {
 mod tests {
     use super::*;
 
-    /// A server that answers every request with this status.
+    /// Starts a server that answers every request with this status.
     async fn server(status: &'static str) -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -161,7 +163,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_first_that_is_ready_is_chosen() {
+    async fn first_ready_server_is_chosen() {
         let (down, up, also_up) = (server("503 No").await, server("200 OK").await, server("200 OK").await);
         let gone = {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -1,48 +1,51 @@
-//! A client that is cut and comes back.
+//! A client that is disconnected and resumes.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use realtime_wire::ConnectOptions;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use crate::Result;
-use crate::client::{Client, Dial, Wish};
+use crate::client::{Client, Dial};
 use crate::sequence::Sequence;
 
 /// One client, over several connections.
 #[derive(Debug)]
 pub struct Returner {
     dial: Dial,
-    /// The rooms it names and the place it goes on from.
-    wish: Wish,
-    /// What it has received so far.
+    /// The rooms that it names and the cursor that it resumes from.
+    options: ConnectOptions,
+    /// The events that it has received so far.
     pub sequence: Sequence,
     client: Option<Client>,
 }
 
-/// What many of them came to in one return.
+/// The outcome of one reconnect of many clients.
 #[derive(Debug, Default)]
 pub struct Return {
-    /// Clients that have all they waited for, or were told that they will not.
+    /// The number of clients that have all that they waited for, or were notified that they will
+    /// not get it.
     pub live: AtomicU64,
-    /// Clients that the server said it had resumed.
+    /// The number of clients that the server said it had resumed.
     pub resumed: AtomicU64,
     /// Microseconds from the start until the last of them was live.
     pub last: AtomicU64,
-    /// Why the first one that failed did so.
+    /// The error of the first client that failed.
     failed: Mutex<Option<String>>,
 }
 
 impl Returner {
-    /// A client that has never been here; its events begin at this number.
+    /// Creates a client that has never connected; its events begin at this number.
     pub fn new(dial: Dial, rooms: Vec<String>, first: u64) -> Self {
-        let wish = Wish { rooms, ..Wish::default() };
-        Self { dial, wish, sequence: Sequence::from(first), client: None }
+        let options = ConnectOptions { rooms, ..ConnectOptions::default() };
+        Self { dial, options, sequence: Sequence::from(first), client: None }
     }
 
-    /// Connects at `at`, is live when it has received the events before the number `until`, and stays until it is told to stop.
-    pub async fn come(
+    /// Connects at `at`, is live when it has received the events before the number `until`, and
+    /// stays until `stop` is set.
+    pub async fn connect(
         mut self,
         start: Instant,
         at: Instant,
@@ -58,54 +61,54 @@ impl Returner {
     }
 
     async fn visit(&mut self, start: Instant, until: u64, to: &Return, mut stop: watch::Receiver<bool>) -> Result<()> {
-        let Self { dial, wish, sequence, client } = self;
+        let Self { dial, options, sequence, client } = self;
         let mut resumed = false;
         let welcome = |name: &str, data: &[u8]| {
             resumed |= name == "connected" && contains(data, b"\"resumed\":true");
-            sequence.hear(name, data);
+            sequence.observe(name, data);
         };
-        let mut here = Client::connect_with(dial, wish, welcome).await?;
+        let mut connected = Client::connect_with(dial, options, welcome).await?;
         to.resumed.fetch_add(u64::from(resumed), Ordering::Relaxed);
         while sequence.next < until {
-            // Who was told that it cannot have what it missed does not wait for it.
-            if !resumed || !sequence.told.is_empty() {
+            // A client that cannot get what it missed does not wait for it.
+            if !resumed || !sequence.losses.is_empty() {
                 sequence.give_up(until);
                 break;
             }
-            here.hear(|name, data| sequence.hear(name, data)).await?;
+            connected.receive(|name, data| sequence.observe(name, data)).await?;
         }
         let last = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
         to.last.fetch_max(last, Ordering::Relaxed);
         to.live.fetch_add(1, Ordering::Relaxed);
-        // What comes now was not asked for.
+        // Nothing should arrive now.
         while !*stop.borrow_and_update() {
             tokio::select! {
-                heard = here.hear(|name, data| sequence.hear(name, data)) => heard?,
+                received = connected.receive(|name, data| sequence.observe(name, data)) => received?,
                 _ = stop.changed() => {}
             }
         }
-        *client = Some(here);
+        *client = Some(connected);
         Ok(())
     }
 
-    /// Cuts the connection, if there is one, and remembers the place.
+    /// Resets the connection, if there is one, and remembers the cursor.
     ///
     /// # Errors
-    /// What the system says.
-    pub fn cut(&mut self) -> Result<()> {
+    /// When the system fails to.
+    pub fn reset(&mut self) -> Result<()> {
         if let Some(client) = self.client.take() {
-            client.cursor().clone_into(&mut self.wish.cursor);
-            client.cut()?;
+            self.options.cursor = Some(client.cursor().to_owned()).filter(|cursor| !cursor.is_empty());
+            client.reset()?;
         }
         Ok(())
     }
 }
 
 impl Return {
-    /// Says whether none has failed so far.
+    /// Returns whether no client has failed so far.
     ///
     /// # Errors
-    /// Why the first one failed.
+    /// The error of the first client that failed.
     pub fn check(&self) -> Result<()> {
         match &*self.failed.lock().unwrap_or_else(PoisonError::into_inner) {
             Some(error) => Err(error.clone().into()),

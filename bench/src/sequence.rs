@@ -1,48 +1,49 @@
-//! Whether numbered events come exactly once and in order.
+//! A check that numbered events arrive exactly once and in order.
 
 use realtime_unified::spi::Cursor;
 
 use crate::payload::{EVENT, number_of};
 
-/// Follows one client's events: each number is the one after the last, except where the client was told of a loss.
+/// The events of one client: each number is the one after the last, except where the client was
+/// notified of a loss.
 #[derive(Clone, Debug, Default)]
 pub struct Sequence {
-    /// The number that comes next.
+    /// The number of the next event.
     pub next: u64,
-    /// Events that came.
+    /// The number of events that arrived.
     pub events: u64,
-    /// Events that were left out.
+    /// The number of events that were left out.
     pub missing: u64,
-    /// Events that came again, or after a later one.
+    /// The number of events that arrived again, or after a later one.
     pub repeated: u64,
-    /// Losses that the client was told of.
-    pub told: Vec<Told>,
-    /// Its place in the log since `connected`, if every record is for this client.
-    place: u64,
+    /// The losses that the client was notified of.
+    pub losses: Vec<NotifiedLoss>,
+    /// The client's position in the log since `connected`, if every record is for this client.
+    position: u64,
 }
 
-/// A loss that a client was told of.
+/// A loss that a client was notified of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Told {
-    /// How many records it spans.
+pub struct NotifiedLoss {
+    /// The number of records that it spans.
     pub span: u64,
-    /// Whether it begins after the last event that came.
+    /// `true` if it begins after the last event that arrived.
     pub joins: bool,
-    /// Events that had come before.
+    /// The number of events that had arrived before.
     pub after: u64,
 }
 
 impl Sequence {
-    /// The sequence of a client whose first event has this number.
+    /// Creates the sequence of a client whose first event has this number.
     pub fn from(first: u64) -> Self {
         Self { next: first, ..Self::default() }
     }
 
-    /// Takes an event of any name.
+    /// Observes an event of any name.
     ///
-    /// A loss is taken at its word: the next number is expected to be later by the span, as it is when every record
-    /// that was lost was for this client.
-    pub fn hear(&mut self, name: &str, data: &[u8]) {
+    /// A loss is believed: the next number is expected to be later by the span, as it is when every
+    /// record that was lost was for this client.
+    pub fn observe(&mut self, name: &str, data: &[u8]) {
         match (name, number_of(data)) {
             (EVENT, Some(number)) => {
                 self.events += 1;
@@ -50,37 +51,37 @@ impl Sequence {
                     self.repeated += 1;
                 } else {
                     self.missing += number - self.next;
-                    self.place += 1 + number - self.next;
+                    self.position += 1 + number - self.next;
                     self.next = number + 1;
                 }
             }
             (EVENT, None) => self.missing += 1,
-            ("connected", _) => self.place = position(data, "cursor").unwrap_or_default(),
+            ("connected", _) => self.position = position(data, "cursor").unwrap_or_default(),
             ("lost", _) => {
-                // Ends that cannot be read span nothing, and so do not explain the events that are missing.
+                // Ends that cannot be read span nothing, and so do not explain the missing events.
                 let from = position(data, "from");
                 let span = from.and_then(|from| position(data, "until")?.checked_sub(from)).unwrap_or_default();
-                self.told.push(Told { span, joins: from == Some(self.place), after: self.events });
+                self.losses.push(NotifiedLoss { span, joins: from == Some(self.position), after: self.events });
                 self.next += span;
-                self.place += span;
+                self.position += span;
             }
             _ => {}
         }
     }
 
-    /// Counts what is before the number `until` as left out: it will not come any more.
+    /// Counts the events before the number `until` as left out, for they will not arrive any more.
     pub fn give_up(&mut self, until: u64) {
         self.missing += until.saturating_sub(self.next);
         self.next = self.next.max(until);
     }
 
-    /// Whether nothing was left out without a word, or came again.
+    /// Returns whether no event was left out without a notification, or arrived again.
     pub fn is_exact(&self) -> bool {
         self.missing == 0 && self.repeated == 0
     }
 }
 
-/// The position of the cursor in a field.
+/// Returns the position of the cursor in a field.
 fn position(data: &[u8], field: &str) -> Option<u64> {
     let label = format!("\"{field}\":\"");
     let start = data.windows(label.len()).position(|window| window == label.as_bytes())? + label.len();
@@ -96,16 +97,17 @@ mod tests {
     use super::*;
     use crate::payload::numbered;
 
-    /// A client that came when the log ended at position 20, and received these.
+    /// Returns the sequence of a client that connected when the log ended at position 20, and
+    /// received these.
     fn after(numbers: &[u64]) -> Sequence {
         let mut sequence = Sequence::from(5);
-        sequence.hear("connected", format!(r#"{{"cursor":"{}"}}"#, cursor(20)).as_bytes());
-        hear(&mut sequence, numbers);
+        sequence.observe("connected", format!(r#"{{"cursor":"{}"}}"#, cursor(20)).as_bytes());
+        observe(&mut sequence, numbers);
         sequence
     }
 
-    fn hear(sequence: &mut Sequence, numbers: &[u64]) {
-        numbers.iter().for_each(|number| sequence.hear(EVENT, &numbered(64, *number)));
+    fn observe(sequence: &mut Sequence, numbers: &[u64]) {
+        numbers.iter().for_each(|number| sequence.observe(EVENT, &numbered(64, *number)));
     }
 
     fn cursor(position: u64) -> String {
@@ -117,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn a_gap_a_repetition_and_a_swap_are_noticed() {
+    fn gaps_repetitions_and_swaps_are_noticed() {
         let exact = after(&[5, 6, 7]);
         assert!(exact.is_exact() && exact.next == 8 && exact.events == 3);
         assert_eq!(after(&[5, 8]).missing, 2);
@@ -128,29 +130,29 @@ mod tests {
         cut_short.give_up(8);
         assert_eq!((cut_short.missing, cut_short.next), (2, 8));
         let mut unnumbered = after(&[]);
-        unnumbered.hear(EVENT, b"{}");
+        unnumbered.observe(EVENT, b"{}");
         assert!(!unnumbered.is_exact());
     }
 
     #[test]
-    fn a_told_loss_is_skipped_exactly() {
+    fn notified_loss_is_skipped_exactly() {
         let mut sequence = after(&[5]);
-        sequence.hear("lost", lost(21, 24).as_bytes());
-        assert_eq!(sequence.told, [Told { span: 3, joins: true, after: 1 }]);
+        sequence.observe("lost", lost(21, 24).as_bytes());
+        assert_eq!(sequence.losses, [NotifiedLoss { span: 3, joins: true, after: 1 }]);
         let [mut early, mut late] = [sequence.clone(), sequence.clone()];
-        hear(&mut sequence, &[9]);
+        observe(&mut sequence, &[9]);
         assert!(sequence.is_exact());
-        hear(&mut early, &[8]);
-        hear(&mut late, &[10]);
+        observe(&mut early, &[8]);
+        observe(&mut late, &[10]);
         assert_eq!((early.repeated, late.missing), (1, 1));
     }
 
     #[test]
-    fn a_loss_from_another_place_or_without_ends_is_noticed() {
+    fn loss_from_another_position_or_without_ends_is_noticed() {
         for lost in [&lost(20, 24), &lost(22, 24), "{}"] {
             let mut sequence = after(&[5]);
-            sequence.hear("lost", lost.as_bytes());
-            assert!(!sequence.told[0].joins, "{lost}");
+            sequence.observe("lost", lost.as_bytes());
+            assert!(!sequence.losses[0].joins, "{lost}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The server process: what is measured, or what it is measured against.
+//! The server process: this workspace's providers or a peer.
 
 use std::io::Read as _;
 use std::net::SocketAddr;
@@ -22,23 +22,24 @@ mod report;
 
 pub use report::Report;
 
-/// Open files that a server should be able to have.
+/// The number of open files that a server should be able to have.
 const OPEN_FILES: u64 = 1024;
 
-/// Connections that may wait to be accepted. tokio's own bound is 128, which many clients that come at once exceed; the
-/// kernel then drops their first packet, and they try again a second later.
+/// The number of connections that may wait to be accepted. tokio's own bound is 128, which many
+/// clients that connect at the same time exceed; the kernel then drops their first packet, and they
+/// try again a second later.
 const BACKLOG: u32 = 4096;
 
-/// What a server process is started with.
+/// The arguments of a server process.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ServeOptions {
-    /// What serves
+    /// The server
     #[arg(long, value_enum, default_value = "ours")]
     pub kind: Kind,
     /// Our providers to mount and to publish over; the peers have only one transport
     #[arg(long, value_delimiter = ',', default_value = "sse,ws,socket")]
     pub providers: Vec<String>,
-    /// How long one of our connections may take nothing, in milliseconds
+    /// How long one of our connections may accept no bytes, in milliseconds
     #[arg(long, default_value_t = 30_000)]
     pub write_stall_ms: u64,
     /// How a publish goes over several of our providers
@@ -58,7 +59,7 @@ pub struct ServeOptions {
     pub with_parent: bool,
 }
 
-/// Servers there are.
+/// The kinds of servers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Kind {
     /// axum's `Sse` over a `tokio::sync::broadcast`.
@@ -67,7 +68,8 @@ pub enum Kind {
     AxumSseMpsc,
     /// axum's websockets over a `tokio::sync::mpsc` for each user.
     AxumWsMpsc,
-    /// The floor: one `try_write` of one pre-encoded WebSocket frame for each connection and message.
+    /// The floor: one `try_write` of one pre-encoded WebSocket frame for each connection and
+    /// message.
     Floor,
     /// The providers of this workspace.
     Ours,
@@ -79,7 +81,7 @@ pub enum Kind {
     Tungstenite,
 }
 
-/// How a publish goes over several of our providers.
+/// The way a publish goes over several of our providers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Over {
     /// A send for each of them, one after the other.
@@ -90,16 +92,16 @@ pub enum Over {
     Record,
 }
 
-/// Where a server process listens: its first line on standard output, as JSON.
+/// The addresses of a server process: its first line on standard output, as JSON.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Addresses {
-    /// For clients.
+    /// The address for clients.
     pub http: SocketAddr,
-    /// For [`control`].
+    /// The address for [`control`].
     pub control: SocketAddr,
 }
 
-/// Who gets what a server is told to publish.
+/// The audience of a publish.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Audience {
@@ -111,7 +113,7 @@ pub enum Audience {
     User(String),
 }
 
-/// The user that has this number, where a publish is for many users in turn.
+/// Returns the name of the user with this number.
 pub fn user_name(number: usize) -> String {
     format!("user-{number}")
 }
@@ -119,7 +121,8 @@ pub fn user_name(number: usize) -> String {
 /// A running server, seen from its control port.
 #[async_trait]
 pub trait Publisher: Send + Sync + 'static {
-    /// Publishes one event [`EVENT`](crate::payload::EVENT) with this JSON; done when the server's own call is.
+    /// Publishes one event [`EVENT`](crate::payload::EVENT) with this JSON; returns when the
+    /// server's own call does.
     async fn publish(&self, audience: &Audience, json: Bytes) -> Result<()>;
 
     /// Joins a user to a room; the peers cannot.
@@ -127,17 +130,18 @@ pub trait Publisher: Send + Sync + 'static {
         Err("this server cannot join users to rooms".into())
     }
 
-    /// Sends the clients away over this time, and is done when nothing is left of them; the peers do nothing.
+    /// Disconnects the clients over this duration, and returns when none is left; the peers do
+    /// nothing.
     async fn drain(&self, _over: Duration) {}
 
-    /// What it has seen so far; the peers say nothing.
+    /// Returns the counters so far; the peers have none.
     fn report(&self) -> Report {
         Report::default()
     }
 }
 
 impl ServeOptions {
-    /// Our server with one provider, ending with its parent.
+    /// Creates the options of our server with one provider, ending with its parent.
     pub fn ours(provider: &str) -> Self {
         Self {
             kind: Kind::Ours,
@@ -151,19 +155,19 @@ impl ServeOptions {
         }
     }
 
-    /// A peer, ending with its parent.
+    /// Creates the options of a peer, ending with its parent.
     pub fn peer(kind: Kind) -> Self {
         Self { kind, providers: Vec::new(), ..Self::ours("") }
     }
 
-    /// On these processors.
+    /// Sets the processors.
     #[must_use]
     pub fn on(mut self, cpus: &[usize]) -> Self {
         self.cpus = cpus.to_vec();
         self
     }
 
-    /// With these of our providers, published over in this way.
+    /// Sets our providers, and the way a publish goes over them.
     #[must_use]
     pub fn over(mut self, providers: &[&str], over: Over) -> Self {
         self.providers = providers.iter().map(|&name| name.to_owned()).collect();
@@ -171,28 +175,28 @@ impl ServeOptions {
         self
     }
 
-    /// With this write stall.
+    /// Sets the write stall.
     #[must_use]
     pub fn with_write_stall(mut self, limit: Duration) -> Self {
         self.write_stall_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
         self
     }
 
-    /// With this many records in the window.
+    /// Sets the number of records in the window.
     #[must_use]
     pub fn with_window_records(mut self, records: usize) -> Self {
         self.window_records = records;
         self
     }
 
-    /// Draining over this time when it is told to end.
+    /// Sets the duration of the drain on SIGTERM.
     #[must_use]
     pub fn with_drain(mut self, over: Duration) -> Self {
         self.drain_ms = Some(u64::try_from(over.as_millis()).unwrap_or(u64::MAX));
         self
     }
 
-    /// The same as arguments of a command line.
+    /// Returns the same as arguments of a command line.
     pub fn arguments(&self) -> Vec<String> {
         let kind = argument(&self.kind);
         let mut arguments = vec![
@@ -214,7 +218,7 @@ impl ServeOptions {
     }
 }
 
-/// How a value is written on a command line.
+/// Returns a value as it is written on a command line.
 fn argument(value: &impl ValueEnum) -> String {
     value.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
 }
@@ -260,7 +264,7 @@ async fn serve(options: &ServeOptions) -> Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     tokio::select! {
         ended = commands => ended,
-        // Control connections there are go on meanwhile.
+        // Open control connections continue meanwhile.
         _ = terminate.recv() => {
             publisher.drain(over).await;
             Ok(())

@@ -10,16 +10,17 @@ use crate::Result;
 use crate::client::{Client, Dial};
 use crate::payload::EVENT;
 
-/// Handshakes under way at a time.
+/// The number of handshakes under way at a time.
 const HANDSHAKES: usize = 64;
 
-/// Sees the measured events of all clients.
+/// An observer of the measured events of all clients.
 pub trait Observer: Send + Sync + 'static {
-    /// A client has received its event of this number, counted from 0 since it connected.
+    /// Observes that a client has received its event of this number, counted from 0 since it
+    /// connected.
     fn received(&self, number: u64, data: &[u8]);
 }
 
-/// Clients that read all they get, each in a task; they are gone when this is dropped.
+/// Clients that read everything, each in a task; dropping this closes them.
 #[derive(Debug)]
 pub struct Swarm {
     _tasks: JoinSet<()>,
@@ -29,7 +30,7 @@ pub struct Swarm {
 #[derive(Debug, Default)]
 struct State {
     lost: AtomicU64,
-    /// Why the first client that ended did so.
+    /// The error of the first client that was closed.
     ended: Mutex<Option<String>>,
 }
 
@@ -54,17 +55,17 @@ impl Swarm {
         Ok(Self { _tasks: tasks, state })
     }
 
-    /// Says whether all are still there and none has missed an event.
+    /// Checks that all are still connected and none has missed an event.
     ///
     /// # Errors
-    /// When not.
+    /// When one is not, or has.
     pub fn check(&self) -> Result<()> {
         if let Some(error) = &*self.state.ended.lock().unwrap_or_else(PoisonError::into_inner) {
             return Err(format!("a client has ended: {error}").into());
         }
         match self.state.lost.load(Ordering::Relaxed) {
             0 => Ok(()),
-            lost => Err(format!("clients were told {lost} times that events were lost").into()),
+            lost => Err(format!("clients were notified {lost} times of lost events").into()),
         }
     }
 }
@@ -74,7 +75,7 @@ impl State {
         let mut number = 0;
         loop {
             let heard = client
-                .hear(|name, data| {
+                .receive(|name, data| {
                     if name == EVENT {
                         observer.received(number, data);
                         number += 1;

@@ -4,7 +4,7 @@
 
 use std::process::Command;
 
-/// Whether the program says that all holds, and what it printed.
+/// Runs a program; returns whether it succeeds, and what it prints.
 fn run(program: &str, arguments: &str) -> (bool, String) {
     let output = Command::new(program).args(arguments.split(' ')).output().unwrap();
     let printed = [output.stdout, output.stderr].concat();
@@ -17,13 +17,13 @@ fn resume(arguments: &str) -> (bool, String) {
 }
 
 fn behind(arguments: &str) -> String {
-    let few = "--clients 10 --stalled 2 --seconds 1 --pairs 1 --no-pin";
+    let few = "behind --clients 10 --stalled 2 --seconds 1 --pairs 1 --no-pin";
     // Its times mean nothing here, and so its exit code does not either.
-    run(env!("CARGO_BIN_EXE_behind"), &format!("{few} {arguments}")).1
+    run(env!("CARGO_BIN_EXE_stall"), &format!("{few} {arguments}")).1
 }
 
 #[test]
-fn all_who_come_back_get_what_they_missed() {
+fn every_resumed_client_gets_what_it_missed() {
     let ways = ["joined", "named"].map(|by| format!("--by {by} --transports ws,sse,socketio"));
     let programs = ways.map(|way| std::thread::spawn(move || resume(&way)));
     for (holds, printed) in programs.map(|program| program.join().unwrap()) {
@@ -34,16 +34,16 @@ fn all_who_come_back_get_what_they_missed() {
 }
 
 #[test]
-fn a_window_that_is_too_small_is_noticed() {
+fn resume_reports_a_window_that_is_too_small() {
     let (holds, printed) = resume("--window 20");
     assert!(!holds, "{printed}");
-    // Those who missed nothing are resumed, the others are not.
+    // Clients that missed nothing are resumed, the others are not.
     assert!(printed.contains("24 of 48 returns resumed; 0 events replayed, 240 missing"), "{printed}");
-    assert!(printed.contains("DOES NOT HOLD"), "{printed}");
+    assert!(printed.contains("FAILED"), "{printed}");
 }
 
 #[test]
-fn all_who_stalled_get_all_that_the_window_has() {
+fn every_stalled_client_gets_all_that_the_window_has() {
     let transports = ["ws", "sse", "socketio"].map(|transport| format!("--transports {transport}"));
     // At the same time, for most of it is waiting.
     let programs = transports.map(|transport| std::thread::spawn(move || behind(&transport)));
@@ -52,12 +52,13 @@ fn all_who_stalled_get_all_that_the_window_has() {
             printed.contains("2 of 2 stalled clients got exactly their 138 events, once and in order"),
             "{printed}"
         );
-        assert!(printed.contains("window of 64 records: 2 of 2 were told of the right loss"), "{printed}");
+        assert!(printed.contains("window of 64 records: 2 of 2 were notified of the right loss"), "{printed}");
     }
 }
 
 #[test]
-fn a_loss_that_was_not_expected_is_noticed() {
+fn behind_reports_a_loss_that_was_not_expected() {
     let printed = behind("--small-window 100000");
-    assert!(printed.contains("0 of 2 were told of the right loss") && printed.contains("DOES NOT HOLD"), "{printed}");
+    let wrong = "0 of 2 were notified of the right loss";
+    assert!(printed.contains(wrong) && printed.contains("FAILED: they are notified"), "{printed}");
 }

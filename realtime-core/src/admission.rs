@@ -1,4 +1,4 @@
-//! Who may be here, and who may run handlers: the places of connections and their limits.
+//! Limits: the slots of connections, and of handlers that run.
 
 pub(crate) mod limits;
 pub(crate) mod work;

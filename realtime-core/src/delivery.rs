@@ -1,6 +1,8 @@
-//! From the log to each connection, and the way back into it: dispatcher, window, hub, outboxes.
+//! Delivery from the log to each connection, and sends into the log: dispatcher, window, hub,
+//! outboxes.
 
 pub(crate) mod asks;
+pub(crate) mod connection;
 pub(crate) mod cuts;
 pub(crate) mod dispatched;
 pub(crate) mod dispatcher;

@@ -1,4 +1,5 @@
-//! What clients send: the queue of a connection, and the events by which it enters and leaves rooms.
+//! Events from clients: the inbound queue of a connection, and the events by which it enters and
+//! leaves rooms.
 
 pub(crate) mod inbox;
 pub(crate) mod room_events;

@@ -1,12 +1,14 @@
 //! Traits, values and the addressing core of the `realtime-*` crates.
 //!
-//! This crate knows no HTTP server and no broker. It holds what every transport shares: who is
-//! addressed ([`Target`]), what is sent ([`Event`]), the ordered log and its newest part
-//! ([`Window`](spi::Window)), this node's connections ([`Hub`](spi::Hub)), and the three traits an application sees:
-//! [`RealtimeProvider`], [`RealtimeBroadcast`] and [`SocketIoBroadcast`].
+//! This crate knows no HTTP server and no broker. It holds the parts that every transport shares:
+//! the addressing ([`Target`]), the event ([`Event`]), the ordered log and its newest part
+//! ([`Window`](spi::Window)), this node's connections ([`Hub`](spi::Hub)), and the three traits an
+//! application sees: [`RealtimeProvider`], [`RealtimeBroadcast`] and [`SocketIoBroadcast`].
 //!
-//! An event travels: [`RealtimeBroadcast::send`] → [`Dispatcher`](spi::Dispatcher) → [`Backplane::append`](spi::Backplane::append) → applied by its
-//! sender or the tail loop → [`Window`](spi::Window) → [`Hub`](spi::Hub) → outbox → [`Outlet`](spi::Outlet) → the wire.
+//! The path of an event: [`RealtimeBroadcast::send`] → [`Dispatcher`](spi::Dispatcher) →
+//! [`Backplane::append`](spi::Backplane::append) → applied by its sender or the tail loop →
+//! [`Window`](spi::Window) → [`Hub`](spi::Hub) → outbox → [`Outlet`](spi::Outlet) →
+//! session.
 
 mod admission;
 mod delivery;

@@ -1,4 +1,5 @@
-//! The log and what joins nodes: their traits, what a record is, a node's side of it, and both in memory.
+//! The log and the traits that connect nodes: records, a node's side of the log, and the in-memory
+//! implementations.
 
 mod append;
 mod apply;

@@ -1,6 +1,6 @@
-//! The names that only writers of providers and backplanes need.
+//! The names that only authors of providers and backplanes need.
 //!
-//! An application names what stands in the crate's root. What stands here may change in a minor
+//! Applications use the names in the crate's root. The names in this module may change in a minor
 //! version before 1.0.
 //!
 //! - A provider drives one [`Dispatcher`] with a [`Codec`]: it admits a request ([`Admitted`]),

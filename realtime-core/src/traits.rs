@@ -1,4 +1,5 @@
-//! What applications and providers implement, what they are called with, and what a service gives its providers.
+//! The traits that applications and providers implement, their arguments, and the runtime that a
+//! service gives its providers.
 
 pub(crate) mod auth;
 pub(crate) mod broadcast;

@@ -1,4 +1,5 @@
-//! What an application names and passes: events, targets, identities, places, errors.
+//! The values that an application passes and receives: events, targets, identities, positions,
+//! errors.
 
 pub(crate) mod ack;
 pub(crate) mod capabilities;

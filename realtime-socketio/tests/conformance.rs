@@ -8,23 +8,20 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use realtime_core::{Handlers, Limits, RealtimeProvider};
-use realtime_http::{HttpProvider, serve};
 use realtime_socketio::{SocketIoConfig, SocketIoProvider};
+use realtime_testkit::Served;
 use realtime_testkit::conformance::{ClientUnderTest, Ended, ProviderUnderTest, Received, Refused, Setup, Visitor};
 use serde_json::Value;
 use support::{Client, Message, Transport, Wire};
-use tokio::net::TcpListener;
 
-struct TestServer {
-    provider: Arc<SocketIoProvider>,
-    address: std::net::SocketAddr,
-    running: tokio::task::JoinHandle<std::io::Result<()>>,
-}
+/// A provider for the suite, for both transports.
+struct SocketIo(Served<SocketIoProvider>);
 
-impl TestServer {
+impl SocketIo {
     async fn start(setup: Setup) -> Self {
-        // A client at a limit waits for this time, which must not be shorter than the time for a
-        // sign of life: the suite's clients give one only while they are read.
+        let fallback = setup.fallback();
+        // A client at a limit waits for this time. The suite's clients answer the pings that check
+        // whether they are alive only while they are read, which takes longer.
         let is_limited = setup.limits.connections_per_user() < Limits::default().connections_per_user();
         let connect_timeout = Duration::from_secs(if is_limited { 1 } else { 30 });
         let config = SocketIoConfig::default()
@@ -34,44 +31,30 @@ impl TestServer {
             .with_window(setup.window)
             .with_max_event_bytes(setup.max_event_bytes)
             .with_write_stall(setup.write_stall);
-        let router = Arc::new(setup.router);
-        let provider = SocketIoProvider::new(config).fallback(move |cx, inbound| {
-            let router = Arc::clone(&router);
-            async move { router.handle(cx, inbound).await }
-        });
-        let provider = Arc::new(provider);
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let running = tokio::spawn(serve(listener, Arc::clone(&provider).router()).into_future());
-        Self { provider, address, running }
+        Self(Served::unattached(SocketIoProvider::new(config).fallback(fallback)).await)
     }
 
-    async fn connect(&self, transport: Transport, visitor: Visitor) -> Result<TestClient, Refused> {
-        let mut client = Client::open(self.address, transport, "").await.map_err(Refused::with_status)?;
+    async fn connect(&self, transport: Transport, visitor: Visitor) -> Result<Connected, Refused> {
+        let mut client = Client::open(self.0.address(), transport, "").await.map_err(Refused::with_status)?;
         match client.connect("/", &visitor.auth()).await {
-            Ok(_) => Ok(TestClient(Some(client))),
+            Ok(_) => Ok(Connected(Some(client))),
             Err(message) => Err(Refused::with_code(message.split(':').next().unwrap())),
         }
     }
 }
 
-impl Drop for TestServer {
-    fn drop(&mut self) {
-        self.running.abort();
-    }
-}
+/// A client of the suite; taken out only when it is dropped.
+struct Connected(Option<Client>);
 
-struct TestClient(Option<Client>);
-
-impl TestClient {
+impl Connected {
     fn client(&mut self) -> &mut Client {
         self.0.as_mut().unwrap()
     }
 }
 
-impl Drop for TestClient {
-    /// Sends a close packet on long polling, without which the session would stay open until the
-    /// ping timeout. A websocket is closed by itself.
+impl Drop for Connected {
+    /// Closes the session of a client that polls, which would otherwise stay until its next answer
+    /// to a ping is missed. The server notices the end of a websocket itself.
     fn drop(&mut self) {
         if let Some(mut client) = self.0.take()
             && let Wire::Polling(_) = client.wire
@@ -82,7 +65,7 @@ impl Drop for TestClient {
     }
 }
 
-/// Converts a message for the suite, which takes an error as an ack for an event `error`.
+/// Returns a message as the suite expects it: an answer with an error is an event `error`.
 fn received(message: Message) -> Received {
     let Message { kind, id, data, .. } = message;
     if kind == 3 {
@@ -100,7 +83,7 @@ fn received(message: Message) -> Received {
 }
 
 #[async_trait]
-impl ClientUnderTest for TestClient {
+impl ClientUnderTest for Connected {
     async fn next(&mut self) -> Result<Received, Ended> {
         let message = self.client().next().await.map_err(|_| Ended::default())?;
         if message.kind == 1 { Err(Ended::default()) } else { Ok(received(message)) }
@@ -115,26 +98,27 @@ impl ClientUnderTest for TestClient {
     }
 }
 
+/// Runs the suite on one transport, in a module of this name.
 macro_rules! on {
     ($module:ident, $subject:ident, $transport:expr) => {
         mod $module {
             use super::*;
 
-            struct $subject(TestServer);
+            struct $subject(SocketIo);
 
             #[async_trait]
             impl ProviderUnderTest for $subject {
-                type Client = TestClient;
+                type Client = Connected;
 
                 async fn start(setup: Setup) -> Self {
-                    Self(TestServer::start(setup).await)
+                    Self(SocketIo::start(setup).await)
                 }
 
                 fn provider(&self) -> Arc<dyn RealtimeProvider> {
-                    Arc::clone(&self.0.provider) as _
+                    Arc::clone(&self.0.0.provider) as _
                 }
 
-                async fn connect(&self, visitor: Visitor) -> Result<TestClient, Refused> {
+                async fn connect(&self, visitor: Visitor) -> Result<Connected, Refused> {
                     self.0.connect($transport, visitor).await
                 }
             }

@@ -1,25 +1,24 @@
-//! What clients that do not read cost; alone in its process, whose memory is looked at.
+//! The memory cost of clients that do not read; alone in its process, whose memory is measured.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 #![cfg(target_os = "linux")]
 
 mod support;
 
-use realtime_core::spi::Runtime;
 use realtime_core::{Event, MemoryBackplane, RealtimeProvider, WindowConfig};
 use realtime_sse::SseConfig;
-use support::{ByQuery, Setup, http2};
+use support::{Setup, http2, runtime};
 
 #[tokio::test]
-async fn clients_that_do_not_read_cost_bounded_memory() {
+async fn clients_that_do_not_read_use_bounded_memory() {
     fn resident() -> usize {
         let status = std::fs::read_to_string("/proc/self/status").unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
         line.trim().trim_end_matches(" kB").trim().parse::<usize>().unwrap() * 1024
     }
     let sse = SseConfig::default().with_window(WindowConfig::default().with_bytes(4 << 20));
-    let runtime = Runtime::in_memory().with_authenticator(ByQuery).with_backplane(MemoryBackplane::new(4));
+    let runtime = runtime().with_backplane(MemoryBackplane::new(4));
     let server = Setup { sse, runtime, ..Setup::default() }.start().await;
-    let mut client = http2::client(server.address, 1000).await;
+    let mut client = http2::client(server.address(), 1000).await;
     let mut stuck = Vec::new();
     let mut raw = Vec::new();
     for i in 0..20 {
@@ -31,10 +30,10 @@ async fn clients_that_do_not_read_cost_bounded_memory() {
     let event = Event::json("n", &"x".repeat(1 << 20)).unwrap();
 
     for _ in 0..100 {
-        server.sse.broadcast().to_all(event.clone()).await.unwrap();
+        server.provider.broadcast().to_all(event.clone()).await.unwrap();
     }
 
     let grown = resident().saturating_sub(before);
-    assert!(grown < 30 << 20, "{} MiB of 100 MiB sent are still there", grown >> 20);
-    assert_eq!(server.sse.stats().connections, 40);
+    assert!(grown < 30 << 20, "expected less than 30 MiB, got {} MiB of the 100 MiB sent", grown >> 20);
+    assert_eq!(server.stats().connections, 40);
 }

@@ -1,5 +1,6 @@
-//! Test clients over real sockets that come back after a cut with the place they had.
+//! Test clients over real sockets that reconnect with the cursor that they had.
 
+mod dialer;
 mod error;
 mod sse;
 mod sse_parser;

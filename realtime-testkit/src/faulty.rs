@@ -9,46 +9,47 @@ use realtime_core::spi::{
 use realtime_core::{Error, EventId, MemoryBackplane, Result};
 use tokio::sync::watch;
 
-/// What goes wrong with every append.
+/// A fault of every append.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AppendFault {
-    /// The record is not taken, and there is no answer.
+    /// The record is not appended, and there is no answer.
     Mute,
-    /// The record is taken, and there is no answer.
+    /// The record is appended, and there is no answer.
     MuteThoughTaken,
-    /// The record is not taken, and the outcome is said to be open.
+    /// The record is not appended, and the answer is [`AppendError::Unknown`].
     Open,
-    /// The record is taken, and after 50 ms its outcome is said to be open.
+    /// The record is appended, and after 50 ms the answer is [`AppendError::Unknown`].
     OpenThoughTaken,
-    /// The record is taken, and after 50 ms refused as if it had not been.
+    /// The record is appended, and after 50 ms the answer is [`AppendError::Refused`].
     RefusedThoughTaken,
 }
 
-/// A memory backplane that can be taken away, exchanged for another one, and robbed of records behind its nodes' backs. As a
-/// broker does, it answers no append at once, and gives records back as bytes.
+/// A backplane in memory that can be made unavailable, exchanged for another one, and rolled back
+/// without notice to its nodes. As a broker does, it has no [`Backplane::append_now`], and returns
+/// records as bytes.
 ///
 /// Clones are the same backplane: give one to every node of a test.
 #[derive(Clone, Debug)]
 pub struct FaultyBackplane {
     inner: Arc<Mutex<Inner>>,
-    /// Tails give nothing while this is false, and fail when it is turned off.
+    /// `true` while the log is available; tails fail when it becomes `false`.
     up: watch::Sender<bool>,
-    /// Tails give nothing while this is true.
+    /// `true` while tails return no records.
     silent: watch::Sender<bool>,
-    /// Subscriptions to the pipe end when this is turned off, and are refused while it is.
+    /// `true` while the pipe accepts subscriptions; they end when it becomes `false`.
     pipe_up: watch::Sender<bool>,
 }
 
 #[derive(Debug)]
 struct Inner {
     log: MemoryBackplane,
-    /// What is published goes here, whatever happens to the log.
+    /// The pipe, which works whatever happens to the log.
     pipe: MemoryBackplane,
     fault: Option<AppendFault>,
 }
 
 impl FaultyBackplane {
-    /// Has no faults yet.
+    /// Creates a backplane on this log, without faults yet.
     pub fn new(log: MemoryBackplane) -> Self {
         let inner = Inner { pipe: log.clone(), log, fault: None };
         Self {
@@ -59,48 +60,51 @@ impl FaultyBackplane {
         }
     }
 
-    /// The log of now.
+    /// Returns the current log.
     pub fn log(&self) -> MemoryBackplane {
         self.inner().log.clone()
     }
 
-    /// Puts another log in the place of this one, with an epoch of its own. Tails go on with the old one until they fail.
+    /// Replaces the log by another one, with an epoch of its own. Tails continue with the previous
+    /// log until they fail.
     pub fn exchange(&self, log: MemoryBackplane) {
         let mut inner = self.inner();
         inner.pipe = log.clone();
         inner.log = log;
     }
 
-    /// Takes the log away and gives it back. While it is away appends are refused, all else but [`Backplane::state`] fails,
-    /// and tails fail, but one that is begun then waits.
+    /// Makes the log available or unavailable. While it is unavailable, appends are refused,
+    /// everything else but [`Backplane::state`] fails, open tails fail, and a new tail waits.
     pub fn set_up(&self, up: bool) {
         self.up.send_replace(up);
     }
 
-    /// Lets tails give nothing, without a failure, and go on where they were; all else works.
+    /// Makes tails return no records, without a failure, or continue where they were; everything
+    /// else works.
     pub fn set_silent(&self, silent: bool) {
         self.silent.send_replace(silent);
     }
 
-    /// Ends all subscriptions to the pipe and refuses new ones, or takes them again; publishing works all the time.
+    /// Ends all subscriptions to the pipe and refuses new ones, or accepts them again; publishing
+    /// always works.
     pub fn set_pipe_up(&self, up: bool) {
         self.pipe_up.send_replace(up);
     }
 
-    /// Lets every append from now on go wrong in this way.
+    /// Sets the fault of every later append; `None` removes it.
     pub fn set_fault(&self, fault: Option<AppendFault>) {
         self.inner().fault = fault;
     }
 
-    /// Drops the records after this place, as a restored backup does: epoch and key are what they were, and tails are told
-    /// nothing.
+    /// Drops the records after this position, as a restored backup does: epoch and key are
+    /// unchanged, and tails get no notice.
     ///
     /// # Panics
-    /// When the log does not reach back to its beginning.
+    /// If the log does not reach back to its beginning.
     pub async fn roll_back(&self, last: Position) {
         let shorter = self.log().copy_up_to(last);
         let start = shorter.state().await.expect("a log in memory has a state").start;
-        assert_eq!(start, Position::START, "the log has dropped its beginning");
+        assert_eq!(start, Position::START, "expected a log that has all its records");
         self.inner().log = shorter;
     }
 
@@ -109,7 +113,7 @@ impl FaultyBackplane {
     }
 
     fn check(&self) -> std::result::Result<(), &'static str> {
-        if *self.up.borrow() { Ok(()) } else { Err("it is away") }
+        if *self.up.borrow() { Ok(()) } else { Err("the log is unavailable") }
     }
 }
 
@@ -121,7 +125,7 @@ impl Backplane for FaultyBackplane {
         record: Arc<Record>,
         key: Option<RepeatKey>,
     ) -> std::result::Result<Appended, AppendError> {
-        self.check().map_err(|away| AppendError::Refused(away.into()))?;
+        self.check().map_err(|unavailable| AppendError::Refused(unavailable.into()))?;
         let fault = self.inner().fault;
         let broken = || AppendError::Unknown("the connection broke".into());
         match fault {
@@ -136,13 +140,13 @@ impl Backplane for FaultyBackplane {
         }
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         Err(match fault {
-            AppendFault::RefusedThoughTaken => AppendError::Refused("a wrong word".into()),
+            AppendFault::RefusedThoughTaken => AppendError::Refused("refused though appended".into()),
             _ => broken(),
         })
     }
 
     async fn range(&self, after: Position, most: usize) -> Result<Vec<Entry>> {
-        self.check().map_err(|away| Error::Backplane(away.into()))?;
+        self.check().map_err(|unavailable| Error::Backplane(unavailable.into()))?;
         Ok(self.log().range(after, most).await?.into_iter().map(as_bytes).collect())
     }
 
@@ -152,12 +156,12 @@ impl Backplane for FaultyBackplane {
         let begun = *up.borrow();
         stream::unfold((tail, up, silent, begun), |(mut tail, mut up, mut silent, begun)| async move {
             if !begun {
-                // Begun while away: it waits, as a broker that is slow to answer.
+                // Opened while the log is unavailable: wait, as a broker that is slow to answer.
                 wait_for(&mut up, true).await;
             }
             let batch = tokio::select! {
                 biased;
-                () = wait_for(&mut up, false) => Some(Err(Error::Backplane("it went away".into()))),
+                () = wait_for(&mut up, false) => Some(Err(Error::Backplane("the log became unavailable".into()))),
                 batch = async {
                     let batch = tail.next().await.map(|batch| batch.map(|batch| batch.into_iter().map(as_bytes).collect()));
                     wait_for(&mut silent, false).await;
@@ -174,12 +178,12 @@ impl Backplane for FaultyBackplane {
     }
 
     async fn renew(&self, seen: Epoch, position: Position, id: EventId) -> Result<LogState> {
-        self.check().map_err(|away| Error::Backplane(away.into()))?;
+        self.check().map_err(|unavailable| Error::Backplane(unavailable.into()))?;
         self.log().renew(seen, position, id).await
     }
 
     async fn publish(&self, record: Arc<Record>) -> Result<()> {
-        self.check().map_err(|away| Error::Backplane(away.into()))?;
+        self.check().map_err(|unavailable| Error::Backplane(unavailable.into()))?;
         let pipe = self.inner().pipe.clone();
         pipe.publish(record).await
     }
@@ -187,7 +191,7 @@ impl Backplane for FaultyBackplane {
     async fn subscribe(&self) -> Result<BoxStream<'static, Stored>> {
         let mut up = self.pipe_up.subscribe();
         if !*up.borrow() {
-            return Err(Error::Backplane("the pipe is away".into()));
+            return Err(Error::Backplane("the pipe is unavailable".into()));
         }
         let pipe = self.inner().pipe.clone();
         let messages = pipe.subscribe().await?;
@@ -202,7 +206,7 @@ fn as_bytes(mut entry: Entry) -> Entry {
 }
 
 async fn wait_for(switch: &mut watch::Receiver<bool>, wanted: bool) {
-    // The sender lives as long as the backplane; after that there is nothing to wait for.
+    // The sender lives as long as the backplane; without it the switch never changes again.
     if switch.wait_for(|is| *is == wanted).await.is_err() {
         std::future::pending::<()>().await;
     }

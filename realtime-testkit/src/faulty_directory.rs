@@ -5,22 +5,22 @@ use async_trait::async_trait;
 use realtime_core::spi::{Directory, DirectoryChange, Incarnation};
 use realtime_core::{Error, MemoryDirectory, NodeId, Presence, Result};
 
-/// What goes wrong with every update of a directory.
+/// A fault of every update of a directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UpdateFault {
-    /// It is not taken, and refused.
+    /// The update is not applied, and the answer is an error.
     Away,
-    /// It is not taken, and there is no answer.
+    /// The update is not applied, and there is no answer.
     Mute,
-    /// It is taken, and there is no answer.
+    /// The update is applied, and there is no answer.
     MuteThoughTaken,
-    /// It is taken, and refused as if it had not been.
+    /// The update is applied, and the answer is an error.
     RefusedThoughTaken,
-    /// It is taken after this time.
+    /// The update is applied after this time.
     Slow(Duration),
 }
 
-/// A memory directory that forgets what it was told, and whose updates fail.
+/// A directory in memory that loses its entries and whose updates fail, when a test says so.
 ///
 /// Clones are the same directory: give one to every node of a test.
 #[derive(Clone, Debug, Default)]
@@ -37,27 +37,27 @@ struct Inner {
 }
 
 impl FaultyDirectory {
-    /// Has no faults yet.
+    /// Creates a directory without faults yet.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Forgets the entries of all nodes.
+    /// Loses the entries of all nodes.
     pub fn lose(&self) {
         self.inner().entries = Arc::default();
     }
 
-    /// Lets every update from now on go wrong in this way.
+    /// Sets the fault of every later update; `None` removes it.
     pub fn set_fault(&self, fault: Option<UpdateFault>) {
         self.inner().fault = fault;
     }
 
-    /// The most changes that one update has had.
+    /// Returns the largest number of changes that one update has had.
     pub fn most_changes(&self) -> usize {
         self.inner().most_changes
     }
 
-    /// How many updates there have been, those that failed included.
+    /// Returns the number of updates, failed ones included.
     pub fn updates(&self) -> usize {
         self.inner().updates
     }
@@ -80,18 +80,18 @@ impl Directory for FaultyDirectory {
             inner.updates += 1;
             inner.fault
         };
-        let refused = || Err(Error::Backplane("the directory is away".into()));
+        let refused = || Err(Error::Backplane("the directory is unavailable".into()));
         match fault {
             Some(UpdateFault::Away) => return refused(),
             Some(UpdateFault::Mute) => std::future::pending::<()>().await,
             Some(UpdateFault::Slow(time)) => tokio::time::sleep(time).await,
             _ => {}
         }
-        let taken = self.entries().update(node, changes, lease).await;
+        let applied = self.entries().update(node, changes, lease).await;
         match fault {
             Some(UpdateFault::MuteThoughTaken) => std::future::pending().await,
             Some(UpdateFault::RefusedThoughTaken) => refused(),
-            _ => taken,
+            _ => applied,
         }
     }
 

@@ -1,6 +1,7 @@
 //! Mocks of the public traits.
 //!
-//! With `expect_…().returning(…)` the closure gives the value an async method resolves to, not a future.
+//! With `expect_…().returning(…)` the closure returns the value that an async method resolves
+//! to, not a future.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +21,8 @@ use realtime_core::{
 };
 
 mock! {
-    /// A mock of [`RealtimeBroadcast`](realtime_core::RealtimeBroadcast); `to_user` and its siblings are expected one by one and do not lead to `send`.
+    /// A mock of [`RealtimeBroadcast`](realtime_core::RealtimeBroadcast); `to_user` and its
+    /// siblings are expected one by one and do not call `send`.
     pub RealtimeBroadcast {}
 
     #[async_trait]
@@ -51,7 +53,8 @@ mock! {
 }
 
 mock! {
-    /// A mock of [`SocketIoBroadcast`](realtime_core::SocketIoBroadcast), with the methods of the traits it builds on.
+    /// A mock of [`SocketIoBroadcast`](realtime_core::SocketIoBroadcast), with the methods of its
+    /// supertraits.
     pub SocketIoBroadcast {}
 
     #[async_trait]
@@ -84,7 +87,8 @@ mock! {
 }
 
 mock! {
-    /// A mock of [`RealtimeProvider`](realtime_core::RealtimeProvider); see [`MockRealtimeProvider::named`].
+    /// A mock of [`RealtimeProvider`](realtime_core::RealtimeProvider); see
+    /// [`MockRealtimeProvider::named`].
     pub RealtimeProvider {}
 
     #[async_trait]
@@ -105,8 +109,8 @@ mock! {
 }
 
 impl MockRealtimeProvider {
-    /// A provider of this name whose sending side is this one: without acks, as `"sse"`. A service's sends to a room are made
-    /// with it too.
+    /// Creates a provider of this name with this sending side and without acks, as `"sse"` is. A
+    /// service's sends to a room use it too.
     ///
     /// Everything but `close` is expected, any number of times; attach and shutdown do nothing.
     pub fn named(name: &'static str, broadcast: impl RealtimeBroadcast + 'static) -> Self {
@@ -118,7 +122,8 @@ impl MockRealtimeProvider {
         provider
     }
 
-    /// A provider of this name whose sending side has acks and rooms too, as `"socket"` and `"ws"`.
+    /// Creates a provider of this name whose sending side has acks and rooms, as `"socket"` and
+    /// `"ws"` are.
     ///
     /// Everything but `close` is expected, any number of times; attach and shutdown do nothing.
     pub fn named_with_socket_io(name: &'static str, broadcast: impl SocketIoBroadcast + 'static) -> Self {
@@ -188,10 +193,12 @@ mock! {
 }
 
 mock! {
-    /// A mock of [`Authenticator`](realtime_core::Authenticator); the closure sees the whole request.
+    /// A mock of [`Authenticator`](realtime_core::Authenticator); the closure gets the whole
+    /// request.
     pub Authenticator {
-        // Not in an `impl` of the trait: the macro cannot write an async method with a lifetime in an argument.
-        /// What `expect_authenticate` says of this request.
+        // Not in an `impl` of the trait: the macro cannot write an async method with a lifetime in
+        // an argument.
+        /// Returns what `expect_authenticate` returns for this request.
         pub fn authenticate(&self, request: &ConnectRequest) -> Result<Identity, Refusal>;
     }
 }

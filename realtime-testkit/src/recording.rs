@@ -12,10 +12,11 @@ use realtime_core::{
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// A provider without a network that remembers what was sent, for tests of an application; clones share their memory.
+/// A provider without a network that records what is sent, for tests of an application; clones
+/// share the record.
 ///
-/// It checks names as a real provider does and needs no attach. It has rooms by user, and asks are answered as
-/// [`RecordingProvider::answer`] says, by nobody otherwise.
+/// It checks names as a real provider does and needs no attach. It has rooms by user; asks are
+/// answered as [`RecordingProvider::answer`] says, and by no connection otherwise.
 #[derive(Clone, Debug)]
 pub struct RecordingProvider {
     name: &'static str,
@@ -27,106 +28,110 @@ pub struct RecordingProvider {
 struct State {
     sent: Vec<Sent>,
     closed: Vec<(Target, CloseReason)>,
-    /// Rooms by who was joined.
+    /// Rooms by the member that was joined.
     rooms: BTreeMap<Member, BTreeSet<String>>,
-    /// Rooms that users of a tenant have left alone.
+    /// Rooms that only the user of one tenant has left.
     shut_out: BTreeMap<Member, BTreeSet<String>>,
-    /// Answers by user, in the order scripted: one a connection.
+    /// Answers by user, in the order scripted: one for each connection.
     answers: BTreeMap<Member, Vec<AckReply>>,
     failure: Option<fn() -> Error>,
     last: u64,
     shut_down: bool,
 }
 
-/// A user and its tenant. In joins, no tenant means every one.
+/// A user and the tenant. In joins, no tenant means every tenant.
 type Member = (String, Option<String>);
 
 fn member(tenant: Option<&str>, user: &str) -> Member {
     (user.to_owned(), tenant.map(str::to_owned))
 }
 
-/// One send that was recorded.
+/// One recorded send.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sent {
-    /// For whom.
+    /// The target.
     pub target: Target,
-    /// What.
+    /// The event.
     pub event: Event,
-    /// How long answers were waited for, if it was an ask.
+    /// The timeout of an ask; `None` for an event.
     pub ask: Option<Duration>,
 }
 
 impl Sent {
-    /// The event's payload as a value.
+    /// Returns the event's payload as a value.
     ///
     /// # Panics
-    /// When it is not JSON of this form.
+    /// If it is not JSON of this form.
     pub fn json<T: DeserializeOwned>(&self) -> T {
         let payload = self.event.payload();
-        serde_json::from_slice(payload.bytes())
-            .unwrap_or_else(|error| panic!("the payload of \"{}\" does not fit: {error}", self.event.name()))
+        serde_json::from_slice(payload.bytes()).unwrap_or_else(|error| {
+            let expected = std::any::type_name::<T>();
+            let got = String::from_utf8_lossy(payload.bytes());
+            panic!("the payload of \"{}\" is not a {expected}: {error} in {got:.200}", self.event.name())
+        })
     }
 }
 
 impl RecordingProvider {
-    /// A provider of this name with acks, rooms and bytes, as `"socket"`.
+    /// Creates a provider of this name with acks, rooms and binary events, as `"socket"` is.
     pub fn new(name: &'static str) -> Self {
         let capabilities = Capabilities::none().with_acks(true).with_bidirectional(true).with_binary(true);
         Self::with_capabilities(name, capabilities.with_resume(true).with_rooms(true))
     }
 
-    /// A provider of this name with these capabilities; without acks it has no [`SocketIoBroadcast`].
+    /// Creates a provider of this name with these capabilities; without acks it has no
+    /// [`SocketIoBroadcast`].
     pub fn with_capabilities(name: &'static str, capabilities: Capabilities) -> Self {
         Self { name, capabilities, state: Arc::default() }
     }
 
-    /// Everything sent, oldest first.
+    /// Returns all sends, oldest first.
     pub fn sent(&self) -> Vec<Sent> {
         self.state().sent.clone()
     }
 
-    /// Everything sent, which is forgotten here.
+    /// Removes all sends from the record and returns them.
     pub fn take(&self) -> Vec<Sent> {
         std::mem::take(&mut self.state().sent)
     }
 
-    /// What was sent to this user, in whatever tenant.
+    /// Returns the sends to this user, in any tenant.
     pub fn sent_to_user(&self, user: &str) -> Vec<Sent> {
         self.sent_to(|scope| matches!(scope, Scope::User { name, .. } if **name == *user))
     }
 
-    /// What was sent to this tenant.
+    /// Returns the sends to this tenant.
     pub fn sent_to_tenant(&self, tenant: &str) -> Vec<Sent> {
         self.sent_to(|scope| matches!(scope, Scope::Tenant(name) if **name == *tenant))
     }
 
-    /// What was sent to this room, of whatever tenant.
+    /// Returns the sends to this room, in any tenant.
     pub fn sent_to_room(&self, room: &str) -> Vec<Sent> {
         self.sent_to(|scope| matches!(scope, Scope::Room { name, .. } if **name == *room))
     }
 
-    /// What was sent to everyone.
+    /// Returns the sends to all connections.
     pub fn sent_to_all(&self) -> Vec<Sent> {
         self.sent_to(|scope| matches!(scope, Scope::All))
     }
 
-    /// What was closed, and why.
+    /// Returns the targets that were closed, with their reasons.
     pub fn closed(&self) -> Vec<(Target, CloseReason)> {
         self.state().closed.clone()
     }
 
-    /// Gives a user without a tenant one more connection, which answers every ask with this value.
+    /// Adds a connection to a user without a tenant, which answers every ask with this value.
     ///
     /// # Errors
-    /// [`Error::InvalidPayload`] when the value has no JSON form.
+    /// [`Error::InvalidPayload`] if the value has no JSON form.
     pub fn answer<T: Serialize + ?Sized>(&self, user: &str, value: &T) -> Result<ConnectionId> {
         self.script_answer(member(None, user), value)
     }
 
-    /// Gives the user of one tenant one more connection, which answers every ask with this value.
+    /// Adds a connection to the user of one tenant, which answers every ask with this value.
     ///
     /// # Errors
-    /// [`Error::InvalidPayload`] when the value has no JSON form.
+    /// [`Error::InvalidPayload`] if the value has no JSON form.
     pub fn answer_in<T: Serialize + ?Sized>(&self, tenant: &str, user: &str, value: &T) -> Result<ConnectionId> {
         self.script_answer(member(Some(tenant), user), value)
     }
@@ -138,7 +143,8 @@ impl RecordingProvider {
         Ok(id)
     }
 
-    /// Gives a user without a tenant one more connection, which leaves every ask without an answer.
+    /// Adds a connection to a user without a tenant, which leaves every ask unanswered with this
+    /// status.
     pub fn leave_unanswered(&self, user: &str, status: AckStatus) -> ConnectionId {
         let id = ConnectionId::random();
         let reply = AckReply::unanswered(id, status, Duration::from_millis(1));
@@ -146,7 +152,7 @@ impl RecordingProvider {
         id
     }
 
-    /// From now on sends fail with this error, and nothing is recorded; `None` ends that.
+    /// Makes every later send fail with this error, unrecorded; `None` ends that.
     pub fn fail_with(&self, failure: Option<fn() -> Error>) {
         self.state().failure = failure;
     }
@@ -177,7 +183,7 @@ impl RecordingProvider {
         self.record(target.clone(), event, Some(timeout))?;
         let state = self.state();
         let answers = state.answers.iter().flat_map(|(who, replies)| replies.iter().map(move |reply| (who, reply)));
-        let asked = answers.filter(|(who, reply)| state.means(&target, who, reply.connection));
+        let asked = answers.filter(|(who, reply)| state.includes(&target, who, reply.connection));
         Ok(Acks::ready(asked.map(|(_, reply)| reply.clone()).collect::<Vec<_>>()))
     }
 
@@ -207,7 +213,7 @@ impl RecordingProvider {
         Ok(())
     }
 
-    /// The state, unless shut down or told to fail.
+    /// Returns the state, unless the provider is shut down or set to fail.
     fn open(&self) -> Result<MutexGuard<'_, State>> {
         let state = self.state();
         if state.shut_down {
@@ -322,7 +328,7 @@ impl SocketIoBroadcast for RecordingProvider {
 }
 
 impl State {
-    /// The rooms that one tenant's user, or the one without a tenant, is in.
+    /// Returns the rooms of one tenant's user, or of the user without a tenant.
     fn rooms_of(&self, who: &Member) -> BTreeSet<String> {
         let shut_out = self.shut_out.get(who);
         let bare = self.rooms.get(&(who.0.clone(), None)).into_iter().flatten();
@@ -331,8 +337,8 @@ impl State {
         bare.chain(own).cloned().collect()
     }
 
-    /// Whether a target means a scripted connection.
-    fn means(&self, target: &Target, who: &Member, connection: ConnectionId) -> bool {
+    /// Returns whether a target includes a scripted connection.
+    fn includes(&self, target: &Target, who: &Member, connection: ConnectionId) -> bool {
         let (user, tenant) = who;
         let mut identity = Identity::user(user.as_str());
         if let Some(tenant) = tenant {

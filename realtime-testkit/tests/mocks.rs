@@ -1,4 +1,5 @@
-//! As a stranger's crate uses the mocks: a service that notifies, its tests, and one dev-dependency.
+//! The mocks as another crate uses them: a service that notifies, its tests, and one
+//! dev-dependency.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use realtime_testkit::{
 };
 use serde_json::{Value, json};
 
-/// The stranger's code: orders that tell their customer and the warehouse.
+/// The other crate's code: orders that notify their customer and the warehouse.
 struct Orders {
     notify: Arc<dyn RealtimeBroadcast>,
 }
@@ -40,7 +41,7 @@ fn payload(event: &Event) -> Value {
 }
 
 #[tokio::test]
-async fn shipping_tells_the_warehouse_and_then_the_customer() {
+async fn shipping_notifies_warehouse_then_customer() {
     let mut order = Sequence::new();
     let mut broadcast = MockRealtimeBroadcast::new();
     broadcast
@@ -60,7 +61,7 @@ async fn shipping_tells_the_warehouse_and_then_the_customer() {
 }
 
 #[tokio::test]
-async fn a_failure_reaches_the_caller() {
+async fn failure_reaches_the_caller() {
     let mut broadcast = MockRealtimeBroadcast::new();
     broadcast.expect_to_room().returning(|_, _| Err(Error::Backplane("down".into())));
     broadcast.expect_to_user().never();
@@ -70,13 +71,13 @@ async fn a_failure_reaches_the_caller() {
 
 #[tokio::test]
 #[should_panic(expected = "to_user")]
-async fn an_unexpected_call_fails_the_test() {
+async fn unexpected_call_fails_the_test() {
     let broadcast: Arc<dyn RealtimeBroadcast> = Arc::new(MockRealtimeBroadcast::new());
     let _ = broadcast.to_user("ann", Event::json("x", &1).unwrap()).await;
 }
 
 #[tokio::test]
-async fn a_named_provider_gives_its_broadcast() {
+async fn named_provider_returns_its_broadcast() {
     let mut broadcast = MockRealtimeBroadcast::new();
     broadcast.expect_to_all().times(2).returning(|_| Ok(receipt(1)));
     let provider: Arc<dyn RealtimeProvider> = Arc::new(MockRealtimeProvider::named("sse", broadcast));
@@ -90,7 +91,7 @@ async fn a_named_provider_gives_its_broadcast() {
 }
 
 #[tokio::test]
-async fn a_provider_with_acks_and_rooms_has_one_mock_for_all_three_traits() {
+async fn socket_io_mock_serves_broadcast_rooms_and_acks() {
     let mut io = MockSocketIoBroadcast::new();
     io.expect_to_user().once().returning(|_, _| Ok(receipt(1)));
     io.expect_send().withf(|target, _| *target == Target::tenant("acme")).once().returning(|_, _| Ok(receipt(1)));
@@ -119,7 +120,7 @@ async fn a_provider_with_acks_and_rooms_has_one_mock_for_all_three_traits() {
 struct Greeting(&'static str);
 
 #[tokio::test]
-async fn a_handler_is_tested_without_a_connection() {
+async fn handler_is_tested_without_a_connection() {
     let mut broadcast = MockRealtimeBroadcast::new();
     broadcast
         .expect_send()
@@ -139,7 +140,7 @@ async fn a_handler_is_tested_without_a_connection() {
     });
     let say = async || router.handle(cx.clone(), Inbound::new("say", "\"bob\"")).await;
     assert_eq!(say().await.unwrap_err().code(), "not_in_room");
-    assert!(cx.enter_room("r").unwrap() && !cx.subscribe("r").await.unwrap(), "once in, it is in");
+    assert!(cx.enter_room("r").unwrap() && !cx.subscribe("r").await.unwrap(), "a second join has no effect");
     assert_eq!(say().await, Ok(None));
     assert_eq!(cx.data().get::<usize>().as_deref(), Some(&3));
     assert_eq!((cx.leave_room("r"), cx.leave_room("r"), cx.is_in_room("r")), (true, false, false));
@@ -149,7 +150,7 @@ async fn a_handler_is_tested_without_a_connection() {
 }
 
 #[tokio::test]
-async fn every_other_trait_has_a_mock_too() {
+async fn every_other_trait_has_a_mock() {
     let mut authenticator = MockAuthenticator::new();
     authenticator.expect_authenticate().once().returning(|request| {
         assert_eq!(request.provider(), "sse");

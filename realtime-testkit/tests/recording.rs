@@ -1,4 +1,4 @@
-//! The recording provider, as an application's tests use it.
+//! The recording provider as an application's tests use it.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::sync::Arc;
@@ -17,7 +17,7 @@ fn event(text: &str) -> Event {
 }
 
 #[tokio::test]
-async fn everything_sent_is_remembered_in_order_and_by_target() {
+async fn sends_are_recorded_in_order_and_by_target() {
     let recorder = RecordingProvider::new("socket");
     let provider: Arc<dyn RealtimeProvider> = Arc::new(recorder.clone());
     provider.attach(Runtime::in_memory()).await.unwrap();
@@ -41,7 +41,7 @@ async fn everything_sent_is_remembered_in_order_and_by_target() {
 }
 
 #[tokio::test]
-async fn rooms_and_scripted_answers() {
+async fn room_members_answer_asks_as_scripted() {
     let recorder = RecordingProvider::new("socket");
     let io = recorder.socket_io().unwrap();
     io.join_room("ann", "r").await.unwrap();
@@ -64,7 +64,7 @@ async fn rooms_and_scripted_answers() {
 }
 
 #[tokio::test]
-async fn users_of_one_name_in_two_tenants_have_rooms_and_answers_of_their_own() {
+async fn users_of_two_tenants_have_their_own_rooms_and_answers() {
     let recorder = RecordingProvider::new("socket");
     let io = recorder.socket_io().unwrap();
     io.join_room("ann", "all").await.unwrap();
@@ -84,13 +84,17 @@ async fn users_of_one_name_in_two_tenants_have_rooms_and_answers_of_their_own() 
     assert_eq!(asked(Target::room("all")).await, [acme]);
     assert_eq!(asked(Target::all().except_user_in("acme", "ann")).await, [globex]);
     io.join_room("ann", "all").await.unwrap();
-    assert_eq!(io.user_rooms_in("globex", "ann").await.unwrap(), ["all"], "shut out until the next join");
+    assert_eq!(
+        io.user_rooms_in("globex", "ann").await.unwrap(),
+        ["all"],
+        "a join with the bare name ends the tenant's leave"
+    );
     io.leave_room("ann", "board").await.unwrap();
     assert_eq!(io.user_rooms("ann").await.unwrap(), ["all"]);
 }
 
 #[tokio::test]
-async fn it_refuses_what_a_real_provider_refuses() {
+async fn invalid_sends_are_refused_as_by_a_real_provider() {
     let recorder = RecordingProvider::with_capabilities("sse", Capabilities::none());
     assert!(recorder.socket_io().is_none() && recorder.rooms().is_none() && !recorder.is_bidirectional());
     assert!(matches!(recorder.to_user("", event("1")).await, Err(Error::InvalidName { .. })));

@@ -1,10 +1,10 @@
-//! The client for server-sent events against a server that plays a script.
+//! The client for server-sent events against a scripted server.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 #![cfg(feature = "clients")]
 
 use std::time::{Duration, Instant};
 
-use realtime_testkit::{ClientError, SseClient, SseItem};
+use realtime_testkit::{ClientError, SseClient, SseItem, read_head};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -19,19 +19,16 @@ impl Server {
         (Self(listener), url)
     }
 
-    /// Accepts a request, answers its head in lower case.
+    /// Accepts a request, and returns its head in lower case.
     async fn accept(&self) -> (TcpStream, String) {
         let (mut stream, _) = self.0.accept().await.unwrap();
-        let mut head = Vec::new();
-        while !head.ends_with(b"\r\n\r\n") {
-            head.push(stream.read_u8().await.unwrap());
-        }
-        (stream, String::from_utf8(head).unwrap().to_lowercase())
+        let head = read_head(&mut stream).await.to_lowercase();
+        (stream, head)
     }
 }
 
 #[tokio::test]
-async fn it_comes_back_with_its_place_after_the_time_it_was_told() {
+async fn client_reconnects_with_its_last_event_id() {
     let (server, url) = Server::start().await;
     let serve = tokio::spawn(async move {
         let (mut stream, head) = server.accept().await;
@@ -44,7 +41,7 @@ async fn it_comes_back_with_its_place_after_the_time_it_was_told() {
         let (mut stream, head) = server.accept().await;
         assert!(head.contains("last-event-id: b\r\n"), "{head}");
         stream.write_all(format!("{HEAD}id: c\ndata: two\n\n").as_bytes()).await.unwrap();
-        // The client cuts this one.
+        // The client drops this connection.
         assert_eq!(stream.read(&mut [0; 16]).await.unwrap_or(0), 0);
         let (mut stream, head) = server.accept().await;
         assert!(head.contains("last-event-id: c\r\n"), "{head}");
@@ -69,28 +66,28 @@ async fn it_comes_back_with_its_place_after_the_time_it_was_told() {
 }
 
 #[tokio::test]
-async fn it_comes_back_when_the_server_said_and_not_before() {
+async fn client_reconnects_after_the_servers_retry() {
     let (server, url) = Server::start().await;
     let serve = tokio::spawn(async move {
         let (mut stream, _) = server.accept().await;
         stream.write_all(format!("{HEAD}id: a\ndata: one\n\nretry: 300\n\n").as_bytes()).await.unwrap();
-        let told = Instant::now();
+        let announced = Instant::now();
         drop(stream);
-        // A node that goes down answers so: no event, another time, the end.
+        // The response of a node that shuts down: no event, another time, EOF.
         let (mut stream, _) = server.accept().await;
-        assert!(told.elapsed() >= Duration::from_millis(300), "{:?}", told.elapsed());
+        assert!(announced.elapsed() >= Duration::from_millis(300), "{:?}", announced.elapsed());
         stream.write_all(format!("{HEAD}retry: 200\n\n").as_bytes()).await.unwrap();
-        let told = Instant::now();
+        let announced = Instant::now();
         drop(stream);
         let (mut stream, head) = server.accept().await;
-        assert!(told.elapsed() >= Duration::from_millis(200), "{:?}", told.elapsed());
+        assert!(announced.elapsed() >= Duration::from_millis(200), "{:?}", announced.elapsed());
         assert!(head.contains("last-event-id: a\r\n"), "{head}");
         stream.write_all(format!("{HEAD}data: two\n\n").as_bytes()).await.unwrap();
         stream
     });
     let mut client = SseClient::new(url);
     assert_eq!(client.next().await.unwrap().data, "one");
-    // A wait that is given up does not make the client come earlier.
+    // A wait that is cancelled does not make the client reconnect earlier.
     let mut client = client.with_deadline(Duration::from_millis(20));
     while client.next().await.is_ok() {}
     let mut client = client.with_deadline(Duration::from_secs(10));
@@ -99,7 +96,7 @@ async fn it_comes_back_when_the_server_said_and_not_before() {
 }
 
 #[tokio::test]
-async fn refusals_deadlines_and_ends_are_told_apart() {
+async fn refusal_deadline_and_close_are_different_errors() {
     let (server, url) = Server::start().await;
     let serve = tokio::spawn(async move {
         let (mut stream, _) = server.accept().await;

@@ -1,4 +1,5 @@
-//! The server of the benchmarks by itself, to be looked at with a profiler: its addresses are the first line it prints.
+//! The server of the benchmarks by itself, to be looked at with a profiler: its addresses are the
+//! first line it prints.
 
 use std::process::ExitCode;
 

@@ -1,5 +1,5 @@
-//! What log, window and outboxes add to a plain fan-out of pre-encoded frames, and what a send over several providers costs:
-//! server CPU, in one run.
+//! The server CPU that log, window and outboxes add to a plain fan-out of pre-encoded frames, and
+//! that of a send over several providers, in one run.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -12,19 +12,33 @@ use realtime_bench::figures::{least, median, median_ratio, quartiles};
 use realtime_bench::lane::{Lane, MOST_UNDER_WAY, Plan};
 use realtime_bench::program::{self, Setup};
 use realtime_bench::server::{Kind, Over};
+use realtime_bench::table::Table;
+use realtime_bench::verdict::Verdict;
 
 /// CPU for each delivery, as a multiple of the plain fan-out's.
 const BUDGET: f64 = 1.1;
-/// The least number of subscribers that the budget is for: with fewer, the price of a publish counts, not of a delivery.
+/// The least number of subscribers that the budget is for: with fewer, the price of a publish
+/// counts, not of a delivery.
 const BUDGET_FROM: usize = 1000;
 
-/// CPU of a send over three providers as one record, as a multiple of three sends over one each: three frames and three
-/// windows are in both, and they are most of what a send costs.
+/// CPU of a send over three providers as one record, as a multiple of three sends over one each:
+/// three frames and three windows are in both, and they are most of what a send costs.
 const BUDGET_RECORD: f64 = 0.75;
-/// Users that are connected where a send reaches somebody.
+/// The number of users that are connected where a send reaches one.
 const USERS: usize = 999;
-/// Sends in one measurement where it reaches nobody.
-const UNHEARD: u32 = 5_000;
+/// The number of sends in one measurement where none reaches a client.
+const ABSENT: u32 = 5_000;
+/// The columns of the first table.
+const TITLES: [&str; 8] = [
+    "subscribers",
+    " W",
+    "µs/delivery plain",
+    "    ours",
+    "ratio (≤1.1 from 1000)",
+    "half of the rounds",
+    "all",
+    "lower quartiles",
+];
 
 #[derive(Parser)]
 struct Args {
@@ -62,35 +76,55 @@ fn main() -> ExitCode {
             "{} bytes, medians of {} rounds plain-ours-ours-plain of {} ms each; server CPU",
             args.size, args.rounds, args.millis
         );
-        println!(
-            "subscribers   W | µs/delivery plain    ours | ratio (≤{BUDGET} from {BUDGET_FROM})  half of the rounds  all"
-        );
-        let mut within = true;
+        let mut verdict = Verdict::new();
+        let table = Table::new(11, &TITLES);
         for subscribers in &args.subscribers {
-            within &= table(*subscribers, &args, &cpus).await?;
+            deliveries(*subscribers, &args, &cpus, &table, &mut verdict).await?;
         }
-        within &= sends(&args, &cpus).await?;
-        Ok(within)
+        sends(&args, &cpus, &mut verdict).await?;
+        Ok(verdict.holds())
     })
 }
 
-async fn table(subscribers: usize, args: &Args, cpus: &[usize]) -> Result<bool> {
+/// Measures the plain fan-out and this workspace's server with this many subscribers.
+async fn deliveries(
+    subscribers: usize,
+    args: &Args,
+    cpus: &[usize],
+    table: &Table,
+    verdict: &mut Verdict,
+) -> Result<()> {
     let plan = |name, kind| Plan::new(&Contestant::new(name, kind, Transport::Ws), subscribers, args.size).on(cpus);
     let mut plain = Lane::open(&plan("plain", Kind::Plain)).await?;
     let mut ours = Lane::open(&plan("ours", Kind::Ours)).await?;
-    let mut within = true;
-    for under_way in &args.under_way {
-        within &= row(subscribers, *under_way, args, &mut plain, &mut ours).await?;
+    for &under_way in &args.under_way {
+        let (base, cost) = turns(under_way, args, &mut plain, &mut ours).await?;
+        let ratios: Vec<f64> = cost.iter().zip(&base).map(|(cost, base)| cost / base).collect();
+        let (ratio, (low, high)) = (median(&ratios), quartiles(&ratios));
+        // Other programs only add to a time, so the quieter rounds say more.
+        let quiet = quartiles(&cost).0 / quartiles(&base).0;
+        table.row(&[
+            subscribers.to_string(),
+            under_way.to_string(),
+            format!("{:.2}", median(&base)),
+            format!("{:.2}", median(&cost)),
+            format!("{ratio:.3}"),
+            format!("{low:.2} to {high:.2}"),
+            format!("{:.2} to {:.2}", least(&ratios), ratios.iter().copied().fold(0.0, f64::max)),
+            format!("{quiet:.3}"),
+        ]);
+        if subscribers >= BUDGET_FROM {
+            verdict.within(ratio, BUDGET, "CPU for each delivery, as a ratio");
+        }
     }
     plain.stop().await?;
-    ours.stop().await?;
-    Ok(within)
+    ours.stop().await
 }
 
-/// Measures both in turns, prints one line, and says whether it is within the budget.
-async fn row(subscribers: usize, under_way: usize, args: &Args, plain: &mut Lane, ours: &mut Lane) -> Result<bool> {
+/// Measures both in turns, and returns the CPU of each round, of the plain one and of ours.
+async fn turns(under_way: usize, args: &Args, plain: &mut Lane, ours: &mut Lane) -> Result<(Vec<f64>, Vec<f64>)> {
     let time = Duration::from_millis(args.millis);
-    let (mut base, mut cost, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut base, mut cost) = (Vec::new(), Vec::new());
     // The first round warms up and is not counted.
     for round in 0..=args.rounds {
         // In this order a drift of the machine within a round counts for both alike.
@@ -100,29 +134,13 @@ async fn row(subscribers: usize, under_way: usize, args: &Args, plain: &mut Lane
         if round > 0 {
             base.push(around / 2.0);
             cost.push(between / 2.0);
-            ratios.push(between / around);
         }
     }
-    let ratio = median(&ratios);
-    let (low, high) = quartiles(&ratios);
-    let least = ratios.iter().copied().fold(f64::INFINITY, f64::min);
-    let most = ratios.iter().copied().fold(0.0, f64::max);
-    // What else runs here only adds to a time, so the quieter rounds say more.
-    let quiet = quartiles(&cost).0 / quartiles(&base).0;
-    println!(
-        "{subscribers:11}  {under_way:2} | {:17.2}  {:6.2} | {ratio:22.3}  {low:10.2} to {high:.2}  {least:6.2} to {most:.2} | {quiet:.3}",
-        median(&base),
-        median(&cost),
-    );
-    let over = subscribers >= BUDGET_FROM && ratio > BUDGET;
-    if over {
-        println!("             OVER BUDGET: CPU for each delivery");
-    }
-    Ok(!over)
+    Ok((base, cost))
 }
 
-/// Measures sends to users over three providers, in the three ways there are, in turns; says whether they are within budget.
-async fn sends(args: &Args, cpus: &[usize]) -> Result<bool> {
+/// Measures sends to users over three providers, in the three ways there are, in turns.
+async fn sends(args: &Args, cpus: &[usize], verdict: &mut Verdict) -> Result<()> {
     let ways = [("one provider", Over::First), ("three sends", Over::Each), ("one record", Over::Record)];
     let mut lanes = Vec::new();
     for (name, over) in ways {
@@ -134,14 +152,14 @@ async fn sends(args: &Args, cpus: &[usize]) -> Result<bool> {
         lanes.push(Lane::open(&plan).await?);
     }
     let mut connected = vec![Vec::new(); lanes.len()];
-    let mut unheard = connected.clone();
+    let mut absent = connected.clone();
     for round in 0..=args.rounds {
         for (number, lane) in lanes.iter_mut().enumerate() {
-            let heard = lane.measure(1, Duration::from_millis(args.millis)).await?.cpu;
-            let alone = lane.unheard(UNHEARD, args.size).await?;
+            let received = lane.measure(1, Duration::from_millis(args.millis)).await?.cpu;
+            let alone = lane.measure_absent(ABSENT, args.size).await?;
             if round > 0 {
-                connected[number].push(heard);
-                unheard[number].push(alone);
+                connected[number].push(received);
+                absent[number].push(alone);
             }
         }
     }
@@ -149,17 +167,20 @@ async fn sends(args: &Args, cpus: &[usize]) -> Result<bool> {
         lane.stop().await?;
     }
     println!("\na send to one user of three providers, {} rounds; server CPU µs, best (median)", args.rounds);
-    println!("                       |      one provider |       three sends |        one record | ÷ three sends");
-    let within = send_row("who has one connection", &connected, None);
-    Ok(send_row("who has no connection", &unheard, Some(BUDGET_RECORD)) && within)
+    let titles = ["", "    one provider", "     three sends", "      one record", "÷ three sends"];
+    let table = Table::new(22, &titles);
+    send_row(&table, "who has one connection", &connected);
+    let ratio = send_row(&table, "who has no connection", &absent);
+    verdict.within(ratio, BUDGET_RECORD, "one record where it reaches no one, as a ratio");
+    Ok(())
 }
 
-/// Prints one line, and says whether it is within the budget.
-fn send_row(to: &str, cpu: &[Vec<f64>], budget: Option<f64>) -> bool {
-    let cells: Vec<_> = cpu.iter().map(|cpu| format!("{:7.2} ({:7.2})", least(cpu), median(cpu))).collect();
+/// Prints one row, and returns one record's best as a multiple of three sends' best.
+fn send_row(table: &Table, to: &str, cpu: &[Vec<f64>]) -> f64 {
+    let mut cells = vec![to.to_owned()];
+    cells.extend(cpu.iter().map(|cpu| format!("{:.2} ({:.2})", least(cpu), median(cpu))));
     let ratio = least(&cpu[2]) / least(&cpu[1]);
-    let over = budget.is_some_and(|budget| ratio > budget);
-    let verdict = if over { " OVER BUDGET" } else { "" };
-    println!("{to:22} | {} | {ratio:.2} ({:.2}){verdict}", cells.join(" | "), median_ratio(&cpu[2], &cpu[1]));
-    !over
+    cells.push(format!("{ratio:.2} ({:.2})", median_ratio(&cpu[2], &cpu[1])));
+    table.row(&cells);
+    ratio
 }

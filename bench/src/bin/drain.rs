@@ -1,5 +1,5 @@
-//! A deploy with many clients: the first of two servers behind one port is drained, and its clients come back to the
-//! second one.
+//! A deploy with many clients: the first of two servers behind one port is drained, and its clients
+//! reconnect to the second one.
 
 use std::collections::BTreeMap;
 use std::process::{ExitCode, ExitStatus};
@@ -8,25 +8,26 @@ use std::time::Duration;
 use clap::Parser;
 use realtime_bench::Result;
 use realtime_bench::child::ServerProcess;
-use realtime_bench::client::{GOODBYE, Transport};
+use realtime_bench::client::{CLOSED, Transport};
 use realtime_bench::closings::{Closings, most_within};
 use realtime_bench::crowd::{Crowd, End, Journey, Visit};
 use realtime_bench::program::{self, Setup};
 use realtime_bench::relay::{self, RelayProcess};
 use realtime_bench::server::control::Command;
 use realtime_bench::server::{Audience, ServeOptions};
+use realtime_bench::verdict::Verdict;
 use tokio::time::{Instant, sleep};
 
 /// How far the closings of one tenth of the time may be from even.
 const EVEN: f64 = 0.2;
-/// How much longer than the drain the server may take to end: a second for the last clients, one for plain requests, and
-/// one for a machine that has other things to do.
+/// How much longer than the drain the server may take to end: a second for the last clients, one
+/// for plain requests, and one for a machine that has other things to do.
 const END: Duration = Duration::from_secs(3);
-/// How long after that the last client may take to be back.
+/// How long after that the last client may take to reconnect.
 const BACK: Duration = Duration::from_secs(10);
 /// How long an event may take to reach everyone.
 const REACH: Duration = Duration::from_secs(20);
-/// How long is looked for what must not come.
+/// How long the program waits for events that must not arrive.
 const SILENCE: Duration = Duration::from_millis(500);
 /// How long an event may take from its publisher to a client.
 const READ: Duration = Duration::from_millis(500);
@@ -51,7 +52,7 @@ struct Args {
     /// Clients over Socket.IO
     #[arg(long, default_value_t = 1000)]
     socketio: usize,
-    /// Seconds over which the first server sends its clients away
+    /// Seconds over which the first server disconnects its clients
     #[arg(long, default_value_t = 10)]
     drain: u32,
 }
@@ -85,7 +86,7 @@ impl Args {
     }
 }
 
-/// What is measured, in the order in which it happens.
+/// Runs the deploy, and returns whether everything holds.
 async fn measure(args: &Args) -> Result<bool> {
     let clients = args.clients();
     let over = Duration::from_secs(args.drain.into());
@@ -126,7 +127,7 @@ fn serve(over: Duration) -> ServeOptions {
     ServeOptions::ours("sse,ws,socket").with_drain(over)
 }
 
-/// Events to everyone with numbers from this one on.
+/// Returns the command for events to everyone with numbers from this one on.
 fn numbered(count: u64, rate: Option<u32>, first: u64) -> Command {
     Command::Numbered { count, rate, series: vec![(Audience::All, first)], size: SIZE }
 }
@@ -135,7 +136,7 @@ fn expect(what: &str, is: u64, should: u64) -> Result<()> {
     if is == should { Ok(()) } else { Err(format!("{what}: {is} instead of {should}").into()) }
 }
 
-/// What happened, beside what the clients have seen.
+/// The server's side of the deploy.
 struct Run<'a> {
     args: &'a Args,
     over: Duration,
@@ -147,35 +148,38 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// Prints the figures, and says whether all of them are as they must be.
+    /// Prints the figures, and returns whether all of them are as they must be.
     fn judge(&self, crowd: &Crowd) -> Result<bool> {
-        let clients = self.args.clients();
-        let mut verdict = Verdict(true);
+        let mut verdict = Verdict::new();
         self.judge_closings(crowd, &mut verdict)?;
-
         println!("first server: {} after {:.2} s", self.status, self.took.as_secs_f64());
-        verdict.must(self.status.code() == Some(0), "the first server must end with code 0");
-        verdict.must(self.took <= self.over + END, "the first server must end in time");
+        verdict.require(self.status.code() == Some(0), "the first server ends with code 0");
+        verdict.require(self.took <= self.over + END, "the first server ends in time");
+        self.judge_reconnects(crowd, &mut verdict);
+        self.judge_events(crowd, &mut verdict);
+        Ok(verdict.holds())
+    }
 
-        let count = |holds: &dyn Fn(&Journey) -> bool| crowd.journeys().filter(|journey| holds(journey)).count();
-        let told_when = count(&|journey| journey.visits[0].delay.is_some());
-        let back = count(&|journey| journey.visits.len() == 2 && journey.visits[1].end.is_none());
-        let told = count(&|journey| {
+    fn judge_reconnects(&self, crowd: &Crowd, verdict: &mut Verdict) {
+        let clients = self.args.clients();
+        let delayed = count(crowd, |journey| journey.visits[0].delay.is_some());
+        let back = count(crowd, |journey| journey.visits.len() == 2 && journey.visits[1].end.is_none());
+        let epoch = count(crowd, |journey| {
             let last = &journey.visits[journey.visits.len() - 1];
-            last.was_told(r#""resumed":false"#) && last.was_told(r#""reason":"epoch""#)
+            last.welcome_has(r#""resumed":false"#) && last.welcome_has(r#""reason":"epoch""#)
         });
         println!(
-            "clients: {told_when} of {clients} told when to come back, {back} back at the second server by themselves, \
-             {told} told `resumed: false, reason: \"epoch\"`"
+            "clients: {delayed} of {clients} received a delay to reconnect after, {back} reconnected to the second \
+             server by themselves, {epoch} received `resumed: false, reason: \"epoch\"`"
         );
-        verdict.must(told_when == clients, "every client must be told when to come back");
-        verdict.must(back == clients, "every client must be back, and stay");
-        verdict.must(told == clients, "every client must be told the reason");
+        verdict.require(delayed == clients, "every client receives a delay to reconnect after");
+        verdict.require(back == clients, "every client reconnects, and stays");
+        verdict.require(epoch == clients, "every client receives the reason");
 
         let failures = crowd.failures();
         let refused: usize = failures.values().sum();
-        println!("attempts that were refused: {refused} {failures:?}");
-        verdict.must(refused * 50 <= clients, "at most one attempt of 50 may come before the port knows of the drain");
+        println!("attempts that were rejected: {refused} {failures:?}");
+        verdict.require(refused * 50 <= clients, "at most one attempt of 50 comes before the port knows of the drain");
         let mut arrivals: Vec<_> = crowd.journeys().filter_map(|journey| Some(journey.visits.get(1)?.since)).collect();
         arrivals.sort_unstable();
         let last = arrivals.last().map_or(0.0, |last| (*last - self.drained).as_secs_f64());
@@ -183,23 +187,26 @@ impl Run<'_> {
             "handshakes at the second server: at most {} within one second; the last client was back after {last:.2} s",
             most_within(&arrivals, Duration::from_secs(1))
         );
+    }
 
+    fn judge_events(&self, crowd: &Crowd, verdict: &mut Verdict) {
+        let clients = self.args.clients();
         let sent: BTreeMap<u64, u64> = crowd.journeys().flat_map(|journey| journey.visits[0].events.clone()).collect();
-        verdict.must(sent.len() as u64 == self.published, "each of the first server's events must reach somebody");
-        let complete = count(&|journey| self.has_all_of_first(journey, &sent));
-        let once =
-            count(&|journey| journey.visits.len() == 2 && in_order(&journey.visits[1]).eq(SECOND..SECOND + AFTER));
+        let complete = count(crowd, |journey| self.has_all_of_first(journey, &sent));
+        let once = count(crowd, |journey| {
+            journey.visits.len() == 2 && in_order(&journey.visits[1]).eq(SECOND..SECOND + AFTER)
+        });
         let lost: u64 =
             crowd.journeys().map(|journey| journey.visits.iter().map(|visit| visit.lost).sum::<u64>()).sum();
         println!(
-            "events: {} over the first server, complete and in order until the close for {complete} clients; {AFTER} over \
-             the second one, each once and in order for {once}",
+            "events: {} over the first server, complete and in order until the close for {complete} clients; {AFTER} \
+             over the second one, each once and in order for {once}",
             self.published
         );
-        verdict.must(complete == clients, "what the first server sends must reach those who are still there");
-        verdict.must(once == clients, "what the second server sends must reach everyone once");
-        verdict.must(lost == 0, "nobody may be told that events were lost");
-        Ok(verdict.0)
+        verdict.require(sent.len() as u64 == self.published, "each of the first server's events reaches a client");
+        verdict.require(complete == clients, "the first server's events reach every client that is still connected");
+        verdict.require(once == clients, "the second server's events reach everyone once");
+        verdict.require(lost == 0, "no client is notified of lost events");
     }
 
     fn judge_closings(&self, crowd: &Crowd, verdict: &mut Verdict) -> Result<()> {
@@ -208,7 +215,7 @@ impl Run<'_> {
             let Some(End { at, how, .. }) = journey.visits.first().and_then(|visit| visit.end.as_ref()) else {
                 return Err("a client's first connection has not ended".into());
             };
-            verdict.must(how == GOODBYE, &format!("every close must be one of the protocol, not: {how}"));
+            verdict.require(how == CLOSED, &format!("every close is one of the protocol, not: {how}"));
             ends.push((journey.transport, *at - self.drained));
         }
         let tenth = self.over / 10;
@@ -224,35 +231,29 @@ impl Run<'_> {
             }
             let worst = closings.worst();
             println!("  {name:7} {closings}   worst {:+.1} %", worst * 100.0);
-            verdict.must(worst.abs() <= EVEN, &format!("{name}: closings even within {:.0} %", EVEN * 100.0));
+            verdict.require(worst.abs() <= EVEN, &format!("{name}: closings even within {:.0} %", EVEN * 100.0));
         }
         Ok(())
     }
 
-    /// Whether it got the first server's events without a gap until it was sent away.
+    /// Returns whether a client got the first server's events without a gap until it was
+    /// disconnected.
     fn has_all_of_first(&self, journey: &Journey, sent: &BTreeMap<u64, u64>) -> bool {
         let visit = &journey.visits[0];
         let Some(end) = &visit.end else { return false };
         let without_gap = in_order(visit).eq(0..visit.events.len() as u64);
-        // Those of the last moment may have been sent when it was closed already.
+        // Events of the last moment may have been sent after the client was closed.
         let sure = sent.values().filter(|at| **at + READ.as_micros() as u64 <= end.clock).count();
         without_gap && visit.events.len() >= sure
     }
 }
 
-/// The numbers of the events that it got.
+/// Returns the numbers of the events on a connection.
 fn in_order(visit: &Visit) -> impl Iterator<Item = u64> {
     visit.events.iter().map(|(number, _)| *number)
 }
 
-/// Whether all is as it must be so far.
-struct Verdict(bool);
-
-impl Verdict {
-    fn must(&mut self, holds: bool, what: &str) {
-        if !holds {
-            println!("FAILED: {what}");
-            self.0 = false;
-        }
-    }
+/// Counts the clients for which something holds.
+fn count(crowd: &Crowd, holds: impl Fn(&Journey) -> bool) -> usize {
+    crowd.journeys().filter(|journey| holds(journey)).count()
 }

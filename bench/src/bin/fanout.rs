@@ -1,4 +1,5 @@
-//! Server CPU for each delivery of a fan-out: our transports, the floor, and peers, in one interleaved run.
+//! Server CPU for each delivery of a fan-out: our transports, the floor, and peers, in one
+//! interleaved run.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -36,7 +37,7 @@ struct Args {
     no_pin: bool,
 }
 
-/// Who is measured; the first is the floor.
+/// The servers that are measured; the first one is the floor.
 const CONTESTANTS: [Contestant; 7] = [
     Contestant::new("floor: try_write of one frame", Kind::Floor, Transport::Ws),
     Contestant::new("realtime-ws", Kind::Ours, Transport::Ws),
@@ -47,7 +48,8 @@ const CONTESTANTS: [Contestant; 7] = [
     Contestant::new("socketioxide to(room).emit", Kind::Socketioxide, Transport::Socketio),
 ];
 
-/// The most that a delivery may cost with one subscriber and one publish at a time, as a multiple of the peer's.
+/// The most that a delivery may cost with one subscriber and one publish at a time, as a multiple
+/// of the peer's.
 const BAR_ALONE: f64 = 1.1;
 /// The same over Socket.IO, with more subscribers.
 const BAR_SOCKETIO: f64 = 1.15;

@@ -1,8 +1,9 @@
-//! What would grow with a product of two numbers if it were done carelessly, by either number:
+//! Times that would grow with a product of two numbers in a careless implementation, by either
+//! number:
 //!
-//! - a catch-up's rooms, entered and joined: each 64 KiB that is read is read under the window's lock,
+//! - a catch-up, by the rooms entered and joined: each 64 KiB are read under the window's lock,
 //! - a disconnect, by the asks that are under way on the node,
-//! - the rooms that a URL names, which are read before anybody is known to ask.
+//! - a URL, by the rooms that it names, which are read before the client is authenticated.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,12 +13,13 @@ use clap::Parser;
 use futures_util::sink;
 use hyper::Request;
 use realtime_bench::Result;
+use realtime_bench::table::Table;
 use realtime_http::ConnectQuery;
 use realtime_unified::spi::{Link, Runtime};
 use realtime_unified::{ConnectRequest, Event, Identity, OutboxConfig, RealtimeProvider, Target, WsConfig, WsProvider};
 use tokio::sync::{Notify, Semaphore};
 
-/// Bytes of one event's payload: so many fill a read.
+/// Bytes of one event's payload; 16 of them fill a read.
 const PAYLOAD: usize = 4 * 1024;
 const READ: usize = 64 * 1024;
 
@@ -34,25 +36,31 @@ struct Args {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
     let args = Args::parse();
-    println!("rooms entered + joined | µs for each 64 KiB of catch-up");
+    let table = Table::new(24, &["rooms entered + joined", "µs for each 64 KiB of catch-up"]);
     for number in &args.numbers {
-        println!("{number:14} + {number:<5} | {:31.1}", catch_up(*number, args.times).await?);
+        row(&table, format!("{number} + {number}"), catch_up(*number, args.times).await?);
     }
-    println!("\n        asks under way | µs for each disconnect");
+    println!();
+    let table = Table::new(24, &["asks under way", "µs for each disconnect"]);
     for number in &args.numbers {
-        println!("{number:22} | {:22.1}", disconnect(*number, args.times).await?);
+        row(&table, number.to_string(), disconnect(*number, args.times).await?);
     }
-    println!("\n   times a URL names a room | µs for each request");
+    println!();
+    let table = Table::new(24, &["times a URL names a room", "µs for each request"]);
     for number in &args.numbers {
         let all_differ = name_rooms(&(0..*number).map(|n| format!("channel={n}")).collect::<Vec<_>>(), args.times);
         let all_the_same = name_rooms(&vec!["channel=board".to_owned(); *number], args.times);
-        println!("{number:17}, all differ  | {all_differ:21.1}");
-        println!("{number:17}, all one     | {all_the_same:21.1}");
+        row(&table, format!("{number}, all differ"), all_differ);
+        row(&table, format!("{number}, all the same"), all_the_same);
     }
     Ok(())
 }
 
-/// Lets connections go while asks of others are under way; microseconds for each.
+fn row(table: &Table, what: String, micros: f64) {
+    table.row(&[what, format!("{micros:.1}")]);
+}
+
+/// Closes connections while asks of others are under way; returns microseconds for each.
 async fn disconnect(asks: usize, times: usize) -> Result<f64> {
     let provider = WsProvider::new(WsConfig::default());
     provider.attach(Runtime::in_memory()).await?;
@@ -73,7 +81,7 @@ async fn disconnect(asks: usize, times: usize) -> Result<f64> {
     Ok(elapsed.as_secs_f64() * 1e6 / times as f64)
 }
 
-/// Reads a URL's query; microseconds for each.
+/// Reads a URL's query; returns microseconds for each.
 fn name_rooms(channels: &[String], times: usize) -> f64 {
     let (parts, ()) = Request::get(format!("/sse?{}", channels.join("&"))).body(()).unwrap_or_default().into_parts();
     let begun = Instant::now();
@@ -83,7 +91,7 @@ fn name_rooms(channels: &[String], times: usize) -> f64 {
     begun.elapsed().as_secs_f64() * 1e6 / times as f64
 }
 
-/// Lets a reader fall behind and catch up; microseconds for each read.
+/// Lets a reader fall behind and catch up; returns microseconds for each read.
 async fn catch_up(rooms: usize, reads: usize) -> Result<f64> {
     let config = WsConfig::default().with_outbox(OutboxConfig::default().with_frames(4));
     let provider = WsProvider::new(config);
@@ -91,7 +99,7 @@ async fn catch_up(rooms: usize, reads: usize) -> Result<f64> {
     let received = Arc::new((AtomicUsize::new(0), Notify::new(), Semaphore::new(1)));
     let events = reads * READ / PAYLOAD;
     let sink = sink::unfold(Arc::clone(&received), move |received, bytes: bytes::Bytes| async move {
-        // Stands still while the gate is shut.
+        // Waits while the gate is shut.
         drop(received.2.acquire().await);
         if bytes.len() > PAYLOAD && received.0.fetch_add(1, Ordering::Relaxed) + 1 == events {
             received.1.notify_one();

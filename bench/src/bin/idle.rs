@@ -1,20 +1,19 @@
-//! Memory of idle connections, for each transport, beside its budget.
+//! Memory of idle connections, for each transport, next to the budget.
 
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use clap::Parser;
 use realtime_bench::Result;
 use realtime_bench::child::ServerProcess;
-use realtime_bench::client::{Dial, Transport};
+use realtime_bench::client::Transport;
 use realtime_bench::figures::{kib_each, mib};
+use realtime_bench::load::Load;
 use realtime_bench::program::{self, Setup, until};
-use realtime_bench::server::Audience;
-use realtime_bench::server::ServeOptions;
 use realtime_bench::server::control::Command;
-use realtime_bench::swarm::{Observer, Swarm};
+use realtime_bench::server::{Audience, ServeOptions};
+use realtime_bench::table::Table;
+use realtime_bench::verdict::Verdict;
 use tokio::time::sleep;
 
 /// How long a fresh server, and one that has just sent, is left alone before its memory is read.
@@ -33,16 +32,7 @@ struct Args {
     transports: Vec<Transport>,
 }
 
-#[derive(Default)]
-struct Received(AtomicU64);
-
-impl Observer for Received {
-    fn received(&self, _: u64, _: &[u8]) {
-        self.0.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
-/// What an idle connection may take, in KiB.
+/// Returns what an idle connection may take, in KiB.
 const fn budget(transport: Transport) -> f64 {
     match transport {
         Transport::Socketio => 36.0,
@@ -59,57 +49,49 @@ fn main() -> ExitCode {
     };
     program::main(setup, async |args: Args, _| {
         println!("{} connections for each transport, each with a user and a tenant", args.connections);
-        println!("transport  RSS before     after  KiB/connection  budget  after one event of 1 KiB each");
-        let mut within = true;
+        let titles =
+            ["transport", "RSS before MiB", "after", "KiB/connection", "budget", "after one event of 1 KiB each"];
+        let table = Table::new(9, &titles);
+        let mut verdict = Verdict::new();
         for transport in &args.transports {
-            within &= measure(*transport, &args).await?;
+            measure(*transport, &args, &table, &mut verdict).await?;
         }
-        Ok(within)
+        Ok(verdict.holds())
     })
 }
 
-async fn measure(transport: Transport, args: &Args) -> Result<bool> {
+async fn measure(transport: Transport, args: &Args, table: &Table, verdict: &mut Verdict) -> Result<()> {
     let count = args.connections;
     let server = ServerProcess::start(&ServeOptions::ours(transport.provider())).await?;
-    let mut control = server.control().await?;
+    let process = server.process();
     sleep(SETTLE).await;
-    let before = server.process().rss()?;
+    let before = process.rss()?;
 
-    let received = Arc::new(Received::default());
-    let address = server.addresses().http;
-    let dial = |number| Dial {
-        transport,
-        server: address,
-        user: Some(format!("user-{number}")),
-        number,
-        receive_buffer: None,
-    };
-    let swarm = Swarm::connect(count, dial, &received).await?;
+    let mut load = Load::connect(transport, count, server).await?;
     sleep(Duration::from_millis(args.idle_ms)).await;
-    let idle = server.process().rss()?;
-    let there = control.report().await?.connections();
-    if there != count as u64 {
-        return Err(format!("{there} of {count} connections are there").into());
+    let idle = process.rss()?;
+    let connected = load.control.report().await?.connections();
+    if connected != count as u64 {
+        return Err(format!("{connected} of {count} connections are there").into());
     }
 
-    control.call(&Command::Burst { count: 1, size: 1024, to: Audience::All }).await?;
-    until(Duration::from_secs(20), "every client has the event", || received.0.load(Ordering::Relaxed) == count as u64)
-        .await?;
+    load.control.call(&Command::Burst { count: 1, size: 1024, to: Audience::All }).await?;
+    let received = || load.deliveries.count() == count as u64;
+    until(Duration::from_secs(20), "every client has the event", received).await?;
     sleep(SETTLE).await;
-    let used = server.process().rss()?;
-    swarm.check()?;
-    drop(swarm);
-    server.stop().await?;
+    let used = process.rss()?;
+    load.swarm.check()?;
+    load.stop().await?;
 
-    let each = kib_each(before, idle, count);
-    let budget = budget(transport);
-    println!(
-        "{:9}  {:6.1} MiB  {:5.1} MiB  {each:14.2}  {budget:6}  {:.2} KiB/connection{}",
-        transport.provider(),
-        mib(before),
-        mib(idle),
-        kib_each(before, used, count),
-        if each > budget { "   OVER BUDGET" } else { "" },
-    );
-    Ok(each <= budget)
+    let (each, budget) = (kib_each(before, idle, count), budget(transport));
+    table.row(&[
+        transport.provider().to_owned(),
+        format!("{:.1}", mib(before)),
+        format!("{:.1}", mib(idle)),
+        format!("{each:.2}"),
+        budget.to_string(),
+        format!("{:.2}", kib_each(before, used, count)),
+    ]);
+    verdict.within(each, budget, "KiB for each idle connection");
+    Ok(())
 }

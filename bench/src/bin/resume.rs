@@ -1,4 +1,4 @@
-//! What it costs that many clients are cut at once and come back for what they missed.
+//! The cost of many clients that are disconnected at the same time and resume.
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -14,18 +14,20 @@ use realtime_bench::process::listen_overflows;
 use realtime_bench::program::{self, Setup, until};
 use realtime_bench::returner::{Return, Returner};
 use realtime_bench::server::control::{Command, Control};
-use realtime_bench::server::{Audience, ServeOptions};
+use realtime_bench::server::{Audience, ServeOptions, user_name};
+use realtime_bench::table::Table;
+use realtime_bench::verdict::Verdict;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
-/// How long all of them may take to be live, beyond the time over which they come.
+/// How long all of them may take to be live, beyond the time over which they connect.
 const LATE: Duration = Duration::from_secs(30);
-/// How long they stay once all are live, for what should not come.
+/// How long they stay once all are live, for what should not arrive.
 const STAY: Duration = Duration::from_millis(300);
-/// How often the server is asked whether it has seen that all are gone.
+/// The time between two questions whether the server has seen that all are gone.
 const ASK: Duration = Duration::from_millis(20);
-/// Numbers that belong to one room: an event of another one does not go unnoticed.
+/// The numbers that belong to one room, so that an event of another room is noticed.
 const NUMBERS: u64 = 1_000_000_000;
 
 #[derive(Parser)]
@@ -42,16 +44,16 @@ struct Args {
     /// Bytes of JSON in each event
     #[arg(long, default_value_t = 128)]
     size: usize,
-    /// Over how long the clients come back, evenly, in milliseconds
+    /// Over how long the clients reconnect, evenly, in milliseconds
     #[arg(long, default_value_t = 2000)]
     over_ms: u64,
     /// Records in the server's window
     #[arg(long, default_value_t = 20_000)]
     window: usize,
-    /// How often they are cut and come back
+    /// How often they are disconnected and resume
     #[arg(long, default_value_t = 5)]
     rounds: usize,
-    /// How the clients come into their rooms
+    /// How the clients enter their rooms
     #[arg(long, value_enum, default_value = "joined")]
     by: By,
     /// Only these transports
@@ -62,25 +64,25 @@ struct Args {
     no_pin: bool,
 }
 
-/// How clients come into their rooms.
+/// The way clients enter their rooms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum By {
     /// The server joins their users.
     Joined,
-    /// They name them when they connect.
+    /// The clients name them when they connect.
     Named,
 }
 
-/// What one return showed.
-struct Visit {
+/// The figures of one reconnect.
+struct Reconnect {
     /// Microseconds of server CPU for each client.
     cpu: f64,
-    /// Seconds from the start of the return until the last client was live.
+    /// Seconds from the start until the last client was live.
     live: f64,
     resumed: u64,
 }
 
-/// A server with its clients, and how many events each room has had.
+/// A server with its clients, and the number of events that each room has had.
 struct Scene<'a> {
     args: &'a Args,
     server: ServerProcess,
@@ -97,7 +99,7 @@ fn main() -> ExitCode {
     };
     program::main(setup, async |args: Args, cpus| {
         println!(
-            "{} clients in {} rooms ({:?}), {} events of {} bytes to each room while they are away, back within {} ms, \
+            "{} clients in {} rooms ({:?}), {} events of {} bytes to each room while they are away, reconnected within {} ms, \
              a window of {} records, median of {} rounds",
             args.rooms * args.members,
             args.rooms,
@@ -108,50 +110,62 @@ fn main() -> ExitCode {
             args.window,
             args.rounds
         );
-        println!(
-            "transport | CPU µs/client with nothing missed   with all missed   µs/replayed event | \
-             last live after s, nothing missed   all missed"
-        );
-        let mut holds = true;
+        let titles = [
+            "transport",
+            "CPU µs/client with nothing missed",
+            "with all missed",
+            "µs/replayed event",
+            "last live after s, nothing missed",
+            "all missed",
+        ];
+        let table = Table::new(9, &titles);
+        let mut verdict = Verdict::new();
         for transport in &args.transports {
-            holds &= measure(*transport, &args, &cpus).await?;
+            measure(*transport, &args, &cpus, &table, &mut verdict).await?;
         }
-        Ok(holds)
+        Ok(verdict.holds())
     })
 }
 
-async fn measure(transport: Transport, args: &Args, cpus: &[usize]) -> Result<bool> {
+async fn measure(
+    transport: Transport,
+    args: &Args,
+    cpus: &[usize],
+    table: &Table,
+    verdict: &mut Verdict,
+) -> Result<()> {
     let mut scene = Scene::open(transport, args, cpus).await?;
-    // They come for the first time, so nobody is resumed.
-    scene.come().await?;
+    // They connect for the first time, so that none is resumed.
+    scene.connect().await?;
     let overflows = listen_overflows()?;
     let (mut without, mut with) = (Vec::new(), Vec::new());
     for _ in 0..args.rounds {
-        scene.cut().await?;
-        without.push(scene.come().await?);
-        scene.cut().await?;
+        scene.reset().await?;
+        without.push(scene.connect().await?);
+        scene.reset().await?;
         scene.publish().await?;
-        with.push(scene.come().await?);
+        with.push(scene.connect().await?);
     }
-    let all = |visits: &[Visit], figure: fn(&Visit) -> f64| visits.iter().map(figure).collect::<Vec<_>>();
+    let middle =
+        |runs: &[Reconnect], figure: fn(&Reconnect) -> f64| median(&runs.iter().map(figure).collect::<Vec<_>>());
     let replay: Vec<f64> = with.iter().zip(&without).map(|(with, without)| with.cpu - without.cpu).collect();
     #[expect(clippy::cast_precision_loss, reason = "a count of events")]
     let each = median(&replay) / args.events as f64;
-    println!(
-        "{:9} | {:35.1}  {:16.1}  {each:18.3} | {:34.3}  {:11.3}",
-        transport.provider(),
-        median(&all(&without, |visit| visit.cpu)),
-        median(&all(&with, |visit| visit.cpu)),
-        median(&all(&without, |visit| visit.live)),
-        median(&all(&with, |visit| visit.live)),
-    );
-    let holds = scene.verdict(&without, &with);
+    table.row(&[
+        transport.provider().to_owned(),
+        format!("{:.1}", middle(&without, |run| run.cpu)),
+        format!("{:.1}", middle(&with, |run| run.cpu)),
+        format!("{each:.3}"),
+        format!("{:.3}", middle(&without, |run| run.live)),
+        format!("{:.3}", middle(&with, |run| run.live)),
+    ]);
+    scene.judge(&without, &with, verdict);
     scene.server.stop().await?;
     match listen_overflows()? - overflows {
         0 => {}
         count => println!("            the listener's queue was full {count} times: those clients came a second later"),
     }
-    Ok(holds)
+    Ok(())
 }
 
 impl<'a> Scene<'a> {
@@ -160,10 +174,9 @@ impl<'a> Scene<'a> {
         let server = ServerProcess::start(&options).await?;
         let mut control = server.control().await?;
         let address = server.addresses().http;
-        let user = |number: usize| format!("user-{number}");
         let clients = (0..args.rooms * args.members).map(|number| {
-            let dial = Dial { transport, server: address, user: Some(user(number)), number, receive_buffer: None };
-            // One after the other is of another room.
+            let dial = Dial::new(transport, address, number);
+            // Each is of another room than the one before.
             let of = number % args.rooms;
             let named = if args.by == By::Named { vec![room(of)] } else { Vec::new() };
             Returner::new(dial, named, of as u64 * NUMBERS)
@@ -171,15 +184,16 @@ impl<'a> Scene<'a> {
         let clients = clients.collect();
         if args.by == By::Joined {
             for of in 0..args.rooms {
-                let users = (0..args.members).map(|member| user(member * args.rooms + of)).collect();
+                let users = (0..args.members).map(|member| user_name(member * args.rooms + of)).collect();
                 control.call(&Command::Join { room: room(of), users }).await?;
             }
         }
         Ok(Self { args, server, control, clients, sent: 0 })
     }
 
-    /// Has them all come, evenly over the time, and stay until all have what they missed and a little longer.
-    async fn come(&mut self) -> Result<Visit> {
+    /// Connects all of them, evenly over the time; they stay until all have what they missed, and a
+    /// little longer.
+    async fn connect(&mut self) -> Result<Reconnect> {
         let over = Duration::from_millis(self.args.over_ms);
         let (to, stop) = (Arc::new(Return::default()), watch::Sender::new(false));
         let process = self.server.process();
@@ -191,7 +205,7 @@ impl<'a> Scene<'a> {
             let at = start + over.mul_f64(number as f64 / count as f64);
             let last = (number % self.args.rooms) as u64 * NUMBERS + self.sent;
             let (to, stop) = (Arc::clone(&to), stop.subscribe());
-            coming.spawn(async move { (number, client.come(start, at, last, &to, stop).await) });
+            coming.spawn(async move { (number, client.connect(start, at, last, &to, stop).await) });
         }
         let there = || to.live.load(Ordering::Relaxed) == count as u64 || to.check().is_err();
         until(over + LATE, "every client is live", there).await?;
@@ -203,20 +217,20 @@ impl<'a> Scene<'a> {
         to.check()?;
         clients.sort_by_key(|(number, _)| *number);
         self.clients = clients.into_iter().map(|(_, client)| client).collect();
-        Ok(Visit {
+        Ok(Reconnect {
             cpu: cpu.as_secs_f64() * 1e6 / count as f64,
             live: Duration::from_micros(to.last.load(Ordering::Relaxed)).as_secs_f64(),
             resumed: to.resumed.load(Ordering::Relaxed),
         })
     }
 
-    /// Cuts them all, and waits until the server has seen it.
-    async fn cut(&mut self) -> Result<()> {
-        self.clients.iter_mut().try_for_each(Returner::cut)?;
+    /// Resets all connections, and waits until the server has seen it.
+    async fn reset(&mut self) -> Result<()> {
+        self.clients.iter_mut().try_for_each(Returner::reset)?;
         let end = Instant::now() + LATE;
         while self.control.report().await?.connections() > 0 {
             if Instant::now() > end {
-                return Err("the server still has connections that were cut".into());
+                return Err("the server still has connections that were reset".into());
             }
             sleep(ASK).await;
         }
@@ -231,24 +245,21 @@ impl<'a> Scene<'a> {
         Ok(())
     }
 
-    /// Prints what does not hold, and says whether all does.
-    fn verdict(&self, without: &[Visit], with: &[Visit]) -> bool {
+    /// Requires that every client was resumed and got what it missed.
+    fn judge(&self, without: &[Reconnect], with: &[Reconnect], verdict: &mut Verdict) {
         let count = self.clients.len() as u64;
         let sum = |figure: fn(&Returner) -> u64| self.clients.iter().map(figure).sum::<u64>();
         let (missing, repeated) = (sum(|one| one.sequence.missing), sum(|one| one.sequence.repeated));
-        let (events, told) = (sum(|one| one.sequence.events), sum(|one| one.sequence.told.len() as u64));
-        let resumed: u64 = without.iter().chain(with).map(|visit| visit.resumed).sum();
+        let (events, losses) = (sum(|one| one.sequence.events), sum(|one| one.sequence.losses.len() as u64));
+        let resumed: u64 = without.iter().chain(with).map(|run| run.resumed).sum();
         let returns = (without.len() + with.len()) as u64 * count;
         println!(
             "            {resumed} of {returns} returns resumed; {events} events replayed, {missing} missing, \
-             {repeated} repeated or out of order, {told} times told of a loss"
+             {repeated} repeated or out of order, {losses} losses notified"
         );
         let exact = self.clients.iter().all(|one| one.sequence.is_exact() && one.sequence.events == self.sent);
-        let holds = resumed == returns && exact && told == 0;
-        if !holds {
-            println!("            DOES NOT HOLD: all are resumed, and each gets what it missed, once and in order");
-        }
-        holds
+        let holds = resumed == returns && exact && losses == 0;
+        verdict.require(holds, "all are resumed, and each gets what it missed, once and in order");
     }
 }
 

@@ -1,4 +1,5 @@
-//! Server CPU, or user instructions, of an event for one user: our transports, the floor, and peers, in one interleaved run.
+//! Server CPU, or user instructions, of an event for one user: our transports, the floor, and
+//! peers, in one interleaved run.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -11,6 +12,7 @@ use realtime_bench::contest::{Contest, Contestant, verdict};
 use realtime_bench::lane::{Lane, Plan};
 use realtime_bench::program::{self, Setup};
 use realtime_bench::server::Kind;
+use realtime_bench::table::Table;
 
 #[derive(Parser)]
 struct Args {
@@ -37,7 +39,7 @@ struct Args {
     no_pin: bool,
 }
 
-/// Who is measured; the first is the floor.
+/// The servers that are measured; the first one is the floor.
 const CONTESTANTS: [Contestant; 7] = [
     Contestant::new("floor: try_write of one frame", Kind::Floor, Transport::Ws),
     Contestant::new("realtime-ws", Kind::Ours, Transport::Ws),
@@ -48,7 +50,7 @@ const CONTESTANTS: [Contestant; 7] = [
     Contestant::new("socketioxide to(user).emit", Kind::Socketioxide, Transport::Socketio),
 ];
 
-/// Sends to each user before instructions are counted, and while they are.
+/// The number of sends to each user before instructions are counted, and while they are.
 const COUNTED: usize = 5;
 
 fn main() -> ExitCode {
@@ -67,7 +69,7 @@ fn main() -> ExitCode {
     })
 }
 
-/// The most that a send over this transport may cost, as a multiple of its peer's.
+/// Returns the most that a send over this transport may cost, as a multiple of its peer's.
 #[expect(clippy::unnecessary_wraps, reason = "where these are compared, not all have a bar")]
 fn bar(transport: Transport) -> Option<f64> {
     Some(match transport {
@@ -92,16 +94,16 @@ async fn count(contestants: &[Contestant], plan: impl Fn(Contestant) -> Plan, di
     for (number, contestant) in contestants.iter().enumerate() {
         let output = directory.join(format!("{number}-{}", contestant.name.replace([' ', ':', '(', ')', '+'], "-")));
         let mut lane = Lane::open(&plan(*contestant).under_callgrind(output)).await?;
-        // What is counted first is what the first sends of a process cost more.
+        // The first count contains what the first sends of a process cost more.
         lane.instructions(COUNTED).await?;
         counts.push(lane.instructions(COUNTED).await?);
         lane.stop().await?;
     }
-    println!("{:30}  {:>13}  ÷ peer", "a send to one user", "instructions");
+    let table = Table::new(30, &["a send to one user", "instructions", "      ÷ peer"]);
     let mut within = true;
     for (number, Contestant { name, .. }) in contestants.iter().enumerate() {
         let (ratio, holds) = verdict(contestants, &counts, number, &bar);
-        println!("{name:30}  {:13.0}  {ratio}", counts[number]);
+        table.row(&[(*name).to_owned(), format!("{:.0}", counts[number]), ratio]);
         within &= holds;
     }
     Ok(within)

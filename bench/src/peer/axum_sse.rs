@@ -39,7 +39,7 @@ async fn subscribe(
 ) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
     let hello = stream::iter([Ok(Event::default().event("connected").data("{}"))]);
     let events = stream::unfold(events.subscribe(), async |mut events| {
-        // Whoever misses an event is out: the client would count wrongly.
+        // A client that misses an event is disconnected: it would count wrongly.
         let text = events.recv().await.ok()?;
         Some((Ok(Event::default().event(EVENT).id(ID).data(text)), events))
     });

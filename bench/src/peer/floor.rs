@@ -1,27 +1,27 @@
-//! The least that can be done: a frame encoded once and one `try_write` for each connection.
+//! The lower bound: a frame encoded once and one `try_write` for each connection.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use realtime_wire::websocket::server_text;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::{envelope, user_in};
 use crate::Result;
-use crate::client::ws;
 use crate::server::{Audience, Publisher};
 
 #[derive(Clone, Default)]
 struct Floor {
-    /// Held while they are written to, as nothing else is done here.
+    /// The streams, locked during the writes, as nothing else is done here.
     connections: Arc<Mutex<Connections>>,
 }
 
 #[derive(Default)]
 struct Connections {
-    nobody: Vec<TcpStream>,
+    anonymous: Vec<TcpStream>,
     users: HashMap<String, TcpStream>,
 }
 
@@ -39,7 +39,7 @@ impl Floor {
             tokio::spawn(async move {
                 match open(stream).await {
                     Ok((stream, Some(user))) => drop(floor.lock().users.insert(user, stream)),
-                    Ok((stream, None)) => floor.lock().nobody.push(stream),
+                    Ok((stream, None)) => floor.lock().anonymous.push(stream),
                     Err(error) => eprintln!("handshake: {error}"),
                 }
             });
@@ -51,7 +51,7 @@ impl Floor {
     }
 }
 
-/// Answers the handshake, of which it looks only at the user, and greets.
+/// Answers the handshake, of which it only reads the user, and sends `connected`.
 async fn open(mut stream: TcpStream) -> Result<(TcpStream, Option<String>)> {
     stream.set_nodelay(true)?;
     let mut request = Vec::new();
@@ -61,7 +61,7 @@ async fn open(mut stream: TcpStream) -> Result<(TcpStream, Option<String>)> {
         }
     }
     let mut answer = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n".to_vec();
-    answer.extend(ws::text(b"{\"type\":\"connected\",\"payload\":{}}"));
+    answer.extend(server_text(b"{\"type\":\"connected\",\"payload\":{}}"));
     stream.write_all(&answer).await?;
     let uri = std::str::from_utf8(&request)?.split(' ').nth(1).ok_or("not a request")?;
     Ok((stream, user_in(&uri.parse()?)))
@@ -70,12 +70,12 @@ async fn open(mut stream: TcpStream) -> Result<(TcpStream, Option<String>)> {
 #[async_trait]
 impl Publisher for Floor {
     async fn publish(&self, audience: &Audience, json: Bytes) -> Result<()> {
-        let frame = ws::text(envelope(&json)?.as_bytes());
+        let frame = server_text(envelope(&json)?.as_bytes());
         let takes = |stream: &TcpStream| stream.try_write(&frame).is_ok_and(|written| written == frame.len());
         let mut connections = self.lock();
         match audience {
-            // A client that does not take a whole frame is out.
-            Audience::All => connections.nobody.retain(takes),
+            // A client that does not accept a whole frame is dropped.
+            Audience::All => connections.anonymous.retain(takes),
             Audience::Room(_) => return Err("this server has no rooms".into()),
             Audience::User(user) => {
                 if !connections.users.get(user).is_some_and(takes) {

@@ -1,5 +1,5 @@
-//! axum's `Sse` and its websockets over one `tokio::sync::mpsc` for each user, as an application writes them that sends to
-//! one user at a time.
+//! axum's `Sse` and its websockets over one `tokio::sync::mpsc` for each user, as an application
+//! writes them that sends to one user at a time.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -24,14 +24,14 @@ use crate::Result;
 use crate::payload::EVENT;
 use crate::server::{Audience, Publisher};
 
-/// Events that wait for one connection, as in our outboxes.
+/// The number of events that may wait for one connection, as in our outboxes.
 const CAPACITY: usize = 256;
 
 /// The sending side of each user's connection.
 struct Mailboxes<T> {
-    /// Held to look a user up.
+    /// The users, locked to look one up.
     users: Mutex<HashMap<String, mpsc::Sender<T>>>,
-    /// What the connections are sent for an event with this JSON.
+    /// Encodes the message for an event with this JSON.
     encode: fn(&Bytes) -> Result<T>,
 }
 
@@ -82,7 +82,7 @@ async fn upgrade(
     upgrade: WebSocketUpgrade,
 ) -> Response {
     let events = mailboxes.open(who.user);
-    // A client that is missed is noticed by the clients' side.
+    // The clients' side notices a client that is missing.
     upgrade.on_upgrade(async move |socket| drop(converse(socket, events).await))
 }
 
@@ -112,7 +112,7 @@ impl<T: Send + 'static> Publisher for Mailboxes<T> {
     async fn publish(&self, audience: &Audience, json: Bytes) -> Result<()> {
         let Audience::User(user) = audience else { return Err("this server only sends to users".into()) };
         let sender = self.users.lock().unwrap_or_else(PoisonError::into_inner).get(user).cloned();
-        let sender = sender.ok_or("nobody has this name")?;
+        let sender = sender.ok_or("no user has this name")?;
         sender.send((self.encode)(&json)?).await.map_err(|_| "the user has left".into())
     }
 }

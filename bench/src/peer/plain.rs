@@ -1,7 +1,9 @@
-//! A plain fan-out of pre-encoded frames: what every server with a task for each connection needs, and nothing else.
+//! A plain fan-out of pre-encoded frames: what every server with a task for each connection needs,
+//! and nothing else.
 //!
-//! It stands on the same listener, router and upgrade as our WebSocket provider, and sends the same bytes. It has no log,
-//! no window, no places and no receipts: whoever reads too slowly is closed.
+//! It uses the same listener, router and upgrade as our WebSocket provider, and sends the same
+//! bytes. It has no log, no window, no positions and no receipts: a client that reads too slowly is
+//! closed.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
@@ -22,6 +24,7 @@ use futures_util::task::AtomicWaker;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use realtime_unified::serve;
+use realtime_wire::websocket::server_text;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpListener;
 use tokio::time::{Instant, Sleep};
@@ -29,29 +32,28 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::{envelope, everyone};
 use crate::Result;
-use crate::client::ws;
 use crate::server::{Audience, Publisher};
 
-/// Frames that may wait for one connection, as in our outboxes.
+/// The number of frames that may wait for one connection, as in our outboxes.
 const FRAMES: usize = 256;
-/// Pieces handed to one write.
+/// The number of slices for one write.
 const PIECES: usize = 64;
-/// Bytes read at a time.
+/// The number of bytes read at a time.
 const READ: usize = 4096;
-/// How often a ping goes out, as our provider does it.
+/// The time between two pings, as our provider has it.
 const HEARTBEAT: Duration = Duration::from_secs(30);
-/// How long the client has to be heard after it.
+/// How long the client may take to send something after a ping.
 const PONG_TIMEOUT: Duration = Duration::from_secs(20);
 /// A ping without a payload.
 const PING: Bytes = Bytes::from_static(&[0x89, 0]);
 
 #[derive(Clone, Default)]
 struct Plain {
-    /// Held while a frame is put into all queues: nothing blocks there.
+    /// The queues, locked while a frame is put into all of them: nothing blocks there.
     queues: Arc<Mutex<Vec<Arc<Queue>>>>,
 }
 
-/// What waits for one connection.
+/// The frames that wait for one connection.
 #[derive(Default)]
 struct Queue {
     waiting: Mutex<Waiting>,
@@ -64,14 +66,14 @@ struct Waiting {
     closed: bool,
 }
 
-/// One connection's task: it writes all that waits, reads, and pings.
+/// One connection's task: it writes everything that waits, reads, and pings.
 struct Session<S> {
     io: S,
     queue: Arc<Queue>,
-    /// What is being written.
+    /// The frames that are being written.
     writing: VecDeque<Bytes>,
     timer: Pin<Box<Sleep>>,
-    /// A ping is out and nothing has been heard since.
+    /// Set while a ping is unanswered.
     pinged: bool,
 }
 
@@ -109,10 +111,10 @@ fn status(response: axum::http::response::Builder, status: StatusCode) -> Respon
 }
 
 impl Plain {
-    /// A queue that begins with the greeting.
+    /// Creates a queue that begins with `connected`.
     fn enter(&self) -> Arc<Queue> {
         let queue = Arc::new(Queue::default());
-        queue.push(&ws::text(b"{\"type\":\"connected\",\"payload\":{}}").into());
+        queue.push(&server_text(b"{\"type\":\"connected\",\"payload\":{}}").into());
         self.queues.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&queue));
         queue
     }
@@ -122,21 +124,22 @@ impl Plain {
 impl Publisher for Plain {
     async fn publish(&self, audience: &Audience, json: Bytes) -> Result<()> {
         everyone(audience)?;
-        let frame = Bytes::from(ws::text(envelope(&json)?.as_bytes()));
+        let frame = Bytes::from(server_text(envelope(&json)?.as_bytes()));
         self.queues.lock().unwrap_or_else(PoisonError::into_inner).retain(|queue| queue.push(&frame));
         Ok(())
     }
 }
 
 impl Queue {
-    /// Adds a frame and wakes the task; `false` if the connection is closed, as it is when its queue is full.
+    /// Adds a frame and wakes the task; returns `false` if the connection is closed, as it is when
+    /// its queue is full.
     fn push(&self, frame: &Bytes) -> bool {
         let mut waiting = self.lock();
         waiting.closed |= waiting.frames.len() >= FRAMES;
         if !waiting.closed {
             waiting.frames.push_back(frame.clone());
         }
-        // With more in it, the task has been woken already.
+        // With more frames in it, the task has been woken already.
         let (wake, open) = (waiting.closed || waiting.frames.len() == 1, !waiting.closed);
         drop(waiting);
         if wake {
@@ -160,13 +163,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         Self { io, queue, writing: VecDeque::new(), timer, pinged: false }
     }
 
-    /// Takes all that waits and writes it; pending when there is nothing left, or the client does not take it.
+    /// Takes everything that waits and writes it; pending when there is nothing left, or the client
+    /// does not read.
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
-            // From an earlier poll: what has come since has woken the task already, and must be looked for.
+            // From an earlier poll: frames that came since have woken the task already, and must be
+            // looked for.
             let resumed = !self.writing.is_empty();
             if !resumed {
-                // Registered before looking, so that what comes in between wakes the task.
+                // Registered before looking, so that frames that come in between wake the task.
                 self.queue.waker.register(cx.waker());
                 let mut waiting = self.queue.lock();
                 if waiting.closed {
@@ -183,7 +188,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 self.advance(written);
             }
             ready!(Pin::new(&mut self.io).poll_flush(cx))?;
-            // What has come since the look found an empty queue and has woken this task.
+            // Frames that came since the look found an empty queue and have woken this task.
             if !resumed {
                 return Poll::Pending;
             }
@@ -214,7 +219,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         }
     }
 
-    /// Reads until there is nothing. The clients here send only pongs, so whatever comes is a sign of life and no more.
+    /// Reads until there is nothing. The clients here only send pongs, so any bytes are just a sign
+    /// of life.
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
             let mut space = [MaybeUninit::uninit(); READ];
@@ -227,7 +233,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         }
     }
 
-    /// Pings in time; ready when the client has not been heard after a ping.
+    /// Pings in time; ready when the client has sent nothing after a ping.
     fn poll_heartbeat(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         while self.timer.as_mut().poll(cx).is_ready() {
             if self.pinged {
@@ -246,7 +252,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Future for Session<S> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.get_mut();
-        // A client that is missed is noticed by the clients' side.
+        // The clients' side notices a client that is missing.
         let ended = this.poll_write(cx).is_ready() || this.poll_read(cx).is_ready();
         if ended || this.poll_heartbeat(cx).is_ready() { Poll::Ready(()) } else { Poll::Pending }
     }

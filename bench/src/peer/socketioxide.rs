@@ -1,4 +1,5 @@
-//! socketioxide, as its examples use it: every client in one room, or in one of its user, and `io.to(room).emit`.
+//! socketioxide, as its examples use it: every client in one room, or in one of its user, and
+//! `io.to(room).emit`.
 
 use std::sync::Arc;
 

@@ -30,7 +30,7 @@ async fn accept(listener: TcpListener, events: broadcast::Sender<Utf8Bytes>) {
     while let Ok((stream, _)) = listener.accept().await {
         let events = events.subscribe();
         tokio::spawn(async move {
-            // A client that is missed is noticed by the clients' side.
+            // The clients' side notices a client that is missing.
             let _ = serve(stream, events).await;
         });
     }

@@ -1,4 +1,5 @@
-//! The control port: one JSON command a line, one JSON answer a line; and `p`, which publishes and is not answered.
+//! The control port: one JSON command a line, one JSON answer a line; and `p`, which publishes and
+//! is not answered.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -19,17 +20,17 @@ use crate::{Error, Result};
 /// The line that publishes the prepared event.
 const PUBLISH: &str = "p";
 
-/// What a server can be told to do.
+/// A command to a server.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "snake_case")]
 pub enum Command {
-    /// Publish this many events, one after the other, as fast as that goes.
+    /// Publish this many events, one after the other, as fast as possible.
     Burst {
-        /// How many.
+        /// The number of events.
         count: u32,
         /// Bytes of JSON in each.
         size: usize,
-        /// For whom.
+        /// The audience.
         to: Audience,
     },
     /// Join users to a room.
@@ -39,13 +40,13 @@ pub enum Command {
         /// The users.
         users: Vec<String>,
     },
-    /// Publish numbered events: the next one of each series in turn, until each has so many.
+    /// Publish numbered events: the next one of each series in turn, until each has `count`.
     Numbered {
-        /// How many of each series.
+        /// The number of events of each series.
         count: u64,
-        /// How many of each series a second; as fast as that goes if `None`.
+        /// The events of each series a second; as fast as possible if `None`.
         rate: Option<u32>,
-        /// For whom, and the number of the first event.
+        /// The audience and the number of the first event of each series.
         series: Vec<(Audience, u64)>,
         /// Bytes of JSON in each event.
         size: usize,
@@ -54,30 +55,22 @@ pub enum Command {
     Prepare {
         /// Bytes of JSON in it.
         size: usize,
-        /// For how many users of [`user_name`], one after the other, each publish awaited; one for everyone if `None`.
+        /// The number of users of [`user_name`] to send to, one after the other, each publish
+        /// awaited; one publish to everyone if `None`.
         users: Option<usize>,
     },
-    /// Say what was seen so far.
+    /// Report the counters.
     Report,
-    /// Publish at a steady rate for a time, to everyone.
-    Steady {
-        /// Events a second.
-        rate: u32,
-        /// For how long, in milliseconds.
-        millis: u32,
-        /// Bytes of JSON in each.
-        size: usize,
-    },
 }
 
-/// What a command came to.
+/// The answer to a command.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Answer {
-    /// Why it failed, if it did.
+    /// The error, if it failed.
     pub error: Option<String>,
-    /// Events published.
+    /// The number of events published.
     pub published: u64,
-    /// For [`Command::Report`].
+    /// The answer to [`Command::Report`].
     pub report: Option<Report>,
 }
 
@@ -92,7 +85,7 @@ impl Control {
     /// Connects to a server's control port.
     ///
     /// # Errors
-    /// When nobody listens there.
+    /// When no server listens there.
     pub async fn connect(address: SocketAddr) -> Result<Self> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
@@ -100,7 +93,7 @@ impl Control {
         Ok(Self { lines: BufReader::new(reader).lines(), writer })
     }
 
-    /// Has a command done.
+    /// Calls a command, and waits for its answer.
     ///
     /// # Errors
     /// When it fails there, or the server is gone.
@@ -115,7 +108,7 @@ impl Control {
         }
     }
 
-    /// What the server has seen so far.
+    /// Returns the server's counters.
     ///
     /// # Errors
     /// When the server is gone.
@@ -123,7 +116,7 @@ impl Control {
         self.call(&Command::Report).await?.report.ok_or_else(|| "a report was expected".into())
     }
 
-    /// Has the prepared event published, without waiting for it.
+    /// Publishes the prepared event, without waiting for it.
     ///
     /// # Errors
     /// When the server is gone.
@@ -132,7 +125,7 @@ impl Control {
     }
 }
 
-/// Takes commands until the process ends.
+/// Accepts commands until the process ends.
 pub(super) async fn serve(listener: TcpListener, publisher: Arc<dyn Publisher>) -> Result<()> {
     loop {
         let (stream, _) = listener.accept().await?;
@@ -205,25 +198,17 @@ async fn obey_one(command: Command, publisher: &dyn Publisher) -> Result<Answer>
                     publisher.publish(to, numbered(size, first + number)).await?;
                     answer.published += 1;
                 }
-                // A send that is applied at once waits for nobody: the sessions take their turns between two.
+                // A send that is applied immediately does not wait: the sessions run between two.
                 tokio::task::yield_now().await;
             }
         }
         Command::Prepare { .. } => {}
         Command::Report => answer.report = Some(publisher.report()),
-        Command::Steady { rate, millis, size } => {
-            let mut tick = steps(rate);
-            for _ in 0..u64::from(rate) * u64::from(millis) / 1000 {
-                tick.tick().await;
-                publisher.publish(&Audience::All, payload(size)).await?;
-                answer.published += 1;
-            }
-        }
     }
     Ok(answer)
 }
 
-/// So many steps a second; late ones are made up for.
+/// Returns an interval of this many steps a second; late ones are caught up.
 fn steps(rate: u32) -> Interval {
     let mut tick = interval(Duration::from_secs(1) / rate.max(1));
     tick.set_missed_tick_behavior(MissedTickBehavior::Burst);

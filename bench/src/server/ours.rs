@@ -28,17 +28,17 @@ struct Ours {
     rooms: Vec<Arc<dyn RoomMembership>>,
     hooks: Hooks,
     stop: Arc<Notify>,
-    /// The server's task, until it is waited for.
+    /// The server's task, until it is awaited.
     running: Mutex<Option<JoinHandle<std::io::Result<()>>>>,
 }
 
-/// How long plain requests may take when all connections have been closed.
+/// How long plain requests may take after all connections have been closed.
 const LAST: Duration = Duration::from_secs(1);
 
-/// Believes `?user=…&tenant=…`, and takes everybody else as nobody.
+/// Believes `?user=…&tenant=…`; a client without them is anonymous.
 struct FromQuery;
 
-/// Counts the calls.
+/// Counts the calls of hooks.
 #[derive(Clone, Default)]
 struct Hooks(Arc<Mutex<Report>>);
 
@@ -87,12 +87,13 @@ pub(super) async fn start(listener: TcpListener, options: &ServeOptions) -> Resu
     Ok(Arc::new(Ours { service, over: options.over, senders, rooms, hooks, stop, running }))
 }
 
-/// What a load balancer asks.
+/// Returns the answer to a load balancer's question.
 fn readiness(service: &NotificationService) -> StatusCode {
     if service.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
 }
 
-/// Whether a receipt says what this node's connections got, as that of every measured send has to.
+/// Checks that a receipt says what this node's connections got, as that of every measured send has
+/// to.
 fn delivered(receipt: &Receipt) -> Result<()> {
     receipt.delivered.map(|_| ()).ok_or_else(|| "a receipt does not say what was delivered".into())
 }

@@ -11,25 +11,27 @@ use crate::values::identity::Identity;
 use crate::values::member::Member;
 use crate::values::refusal::{Refusal, RefusalKind};
 
-/// How long a client that is probed has to give a sign of life.
+/// The time within which a probed client must give a sign of life.
 pub const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
-/// The connections of one user, of one tenant, with all providers of a service on a node, by default.
+/// The default limit of one user's connections, per tenant, with all providers of a service on a
+/// node.
 const OF_USER: usize = 30;
 
-/// Counts connections against their limits. Apart from the hub, so that a transport can refuse before an upgrade.
+/// Counts connections against their limits. Apart from the hub, so that a transport can refuse
+/// before an upgrade.
 #[derive(Debug)]
 pub struct Admission {
-    /// Connections in all.
+    /// The limit of connections in all.
     most: usize,
-    /// Connections of one user.
+    /// The limit of one user's connections.
     of_user: AtomicUsize,
-    /// What the log names where a user has too many.
+    /// The setting that the log names when a user has too many.
     setting: &'static str,
-    /// Whether the limit of a provider may raise it.
+    /// `true` if the limit of a provider may raise the user's.
     is_default: bool,
-    /// What the workers of all connections share: as many handlers run as connections may be here.
+    /// Shared by the workers of all connections: as many handlers run as there may be connections.
     handlers: Arc<Semaphore>,
-    /// Check and insert are one critical section, so no race lets one too many in.
+    /// Check and insert are one critical section, so that no race admits one too many.
     counts: Mutex<Counts>,
 }
 
@@ -39,65 +41,65 @@ struct Counts {
     users: HashMap<Member, OfUser>,
 }
 
-/// What is counted of one tenant's user, or of one without a tenant.
+/// The counts of one tenant's user, or of one without a tenant.
 #[derive(Debug, Default)]
 struct OfUser {
     connections: usize,
-    /// Newcomers that wait for a place, the first one first.
-    waiting: VecDeque<oneshot::Sender<UserPlace>>,
-    /// What the workers share.
-    slots: Weak<Slots>,
+    /// New connections that wait for a slot, the first one first.
+    waiting: VecDeque<oneshot::Sender<UserSlot>>,
+    /// Shared by the workers.
+    slots: Weak<HandlerSlots>,
     /// When the connections were last asked for a sign of life.
     probed: Option<Instant>,
 }
 
 /// The handlers that one user may have running at a time.
 #[derive(Debug)]
-pub(crate) struct Slots {
+pub(crate) struct HandlerSlots {
     pub(crate) free: Arc<Semaphore>,
-    /// Workers that wait for one.
+    /// The number of workers that wait for one.
     pub(crate) waiting: AtomicUsize,
     admission: Arc<Admission>,
     owner: Member,
 }
 
-/// A counted place; dropping it gives the place back.
+/// A connection's counted slot; dropping it frees the slot.
 #[derive(Debug)]
 pub struct Ticket {
-    user: Option<UserPlace>,
-    node: NodePlace,
-    /// Its place in the service.
+    user: Option<UserSlot>,
+    node: NodeSlot,
+    /// The slot of the service.
     _of_service: Option<Box<Ticket>>,
 }
 
-/// One of a user's places; given back it goes to the newcomer that has waited for longest.
+/// One of a user's slots; once freed it goes to the new connection that has waited for longest.
 #[derive(Debug)]
-pub(crate) struct UserPlace {
-    /// None once it has been passed on.
+pub(crate) struct UserSlot {
+    /// `None` once the slot has been passed on.
     admission: Option<Arc<Admission>>,
     owner: Member,
 }
 
-/// One of the node's places.
+/// One of the node's slots.
 #[derive(Debug)]
-pub(crate) struct NodePlace(Arc<Admission>);
+pub(crate) struct NodeSlot(Arc<Admission>);
 
-/// What a newcomer gets that would wait.
+/// The answer to a new connection that would wait.
 #[derive(Debug)]
 pub(crate) enum Entry {
-    Place(Ticket),
-    /// The place comes here.
-    Wait(oneshot::Receiver<UserPlace>),
+    Admitted(Ticket),
+    /// At the user's limit: the next free slot is sent here.
+    Waits(oneshot::Receiver<UserSlot>),
 }
 
 impl Admission {
-    /// Counts from zero.
+    /// Creates the counts for these limits.
     pub fn new(limits: Limits) -> Arc<Self> {
         Self::counting(limits.connections, limits.connections_per_user, "limits.connections_per_user", false)
     }
 
-    /// The places that each user has with all providers of a service on a node: so many, or 30, and at least as many as with
-    /// any one of its providers.
+    /// Creates the counts of each user's slots with all providers of a service on a node: so many,
+    /// or 30 if `None`, and then at least as many as with any one of its providers.
     pub fn of_service(of_user: Option<usize>) -> Arc<Self> {
         Self::counting(usize::MAX, of_user.unwrap_or(OF_USER), "connections_per_user", of_user.is_none())
     }
@@ -114,33 +116,37 @@ impl Admission {
         })
     }
 
-    /// Lets a user have as many connections with the whole service as with one of its providers, where nobody has set less.
+    /// Raises the user's limit with the whole service to that with one of its providers, unless it
+    /// was set.
     pub(crate) fn raise(&self, of_user: usize) {
         if self.is_default {
             self.of_user.fetch_max(of_user, Ordering::Relaxed);
         }
     }
 
-    /// Takes a place for a connection of this identity. Users of one name in several tenants have places of their own.
+    /// Takes a slot for a connection of this identity. Users of one name in several tenants have
+    /// slots of their own.
     ///
     /// # Errors
     /// A [`Refusal`] of kind [`RefusalKind::NodeLimit`] or [`RefusalKind::UserLimit`].
     pub fn admit(self: &Arc<Self>, identity: &Identity) -> Result<Ticket, Refusal> {
         match self.enter(identity, false)? {
-            Entry::Place(ticket) => Ok(ticket),
-            Entry::Wait(_) => Err(self.user_limit()),
+            Entry::Admitted(ticket) => Ok(ticket),
+            Entry::Waits(_) => Err(self.user_limit()),
         }
     }
 
-    /// What one is told who finds no place of its user.
+    /// Returns the refusal at a user's limit.
     pub(crate) fn user_limit(&self) -> Refusal {
         Refusal::new(RefusalKind::UserLimit, "this user has too many connections").with_setting(self.setting)
     }
 
-    /// Takes a place, or waits for the next one of this user that is given back; as many may wait as have places.
+    /// Takes a slot, or waits for the next one of this user that is freed; as many may wait as
+    /// there are slots.
     ///
     /// # Errors
-    /// A [`Refusal`] of kind [`RefusalKind::NodeLimit`], or of kind [`RefusalKind::UserLimit`] when too many wait.
+    /// A [`Refusal`] of kind [`RefusalKind::NodeLimit`], or of kind [`RefusalKind::UserLimit`] when
+    /// too many wait.
     pub(crate) fn admit_or_wait(self: &Arc<Self>, identity: &Identity) -> Result<Entry, Refusal> {
         self.enter(identity, true)
     }
@@ -156,37 +162,38 @@ impl Admission {
             let most = self.of_user.load(Ordering::Relaxed);
             let user = counts.users.entry(owner.clone()).or_default();
             if user.connections >= most {
-                user.waiting.retain(|newcomer| !newcomer.is_closed());
+                user.waiting.retain(|waiter| !waiter.is_closed());
                 if !waits || user.waiting.len() >= most {
                     return Err(self.user_limit());
                 }
-                let (newcomer, turn) = oneshot::channel();
-                user.waiting.push_back(newcomer);
-                return Ok(Entry::Wait(turn));
+                let (waiter, turn) = oneshot::channel();
+                user.waiting.push_back(waiter);
+                return Ok(Entry::Waits(turn));
             }
             user.connections += 1;
         }
         counts.connections += 1;
-        let user = owner.map(|owner| UserPlace { admission: Some(Arc::clone(self)), owner });
-        Ok(Entry::Place(Ticket { user, node: NodePlace(Arc::clone(self)), _of_service: None }))
+        let user = owner.map(|owner| UserSlot { admission: Some(Arc::clone(self)), owner });
+        Ok(Entry::Admitted(Ticket { user, node: NodeSlot(Arc::clone(self)), _of_service: None }))
     }
 
-    /// The whole place of a newcomer that has waited for its user's.
+    /// Completes the slot of a new connection that has waited for its user's.
     ///
     /// # Errors
     /// A [`Refusal`] of kind [`RefusalKind::NodeLimit`].
-    pub(crate) fn complete(self: &Arc<Self>, place: UserPlace) -> Result<Ticket, Refusal> {
+    pub(crate) fn complete(self: &Arc<Self>, slot: UserSlot) -> Result<Ticket, Refusal> {
         {
             let mut counts = self.lock();
             if counts.connections < self.most {
                 counts.connections += 1;
-                return Ok(Ticket { user: Some(place), node: NodePlace(Arc::clone(self)), _of_service: None });
+                return Ok(Ticket { user: Some(slot), node: NodeSlot(Arc::clone(self)), _of_service: None });
             }
         }
         Err(node_limit())
     }
 
-    /// Whether the connections of this user are to be asked for a sign of life now; false while they have time to give one.
+    /// Returns whether to ask the connections of this user for a sign of life now; `false` while an
+    /// earlier round has time.
     pub(crate) fn begins_probe(&self, identity: &Identity) -> bool {
         let mut counts = self.lock();
         let Some(user) = Member::of(identity).and_then(|owner| counts.users.get_mut(&owner)) else { return false };
@@ -198,7 +205,7 @@ impl Admission {
         is_due
     }
 
-    /// A user's place goes to whoever has waited for it, or is free.
+    /// Frees a user's slot, or passes it on to the new connection that has waited for longest.
     fn give_back(self: &Arc<Self>, owner: &Member) {
         loop {
             let next = {
@@ -211,27 +218,27 @@ impl Admission {
                 };
                 next
             };
-            // Not under the lock: a place that nobody waits for any more comes back.
-            let Err(mut place) = next.send(UserPlace { admission: Some(Arc::clone(self)), owner: owner.clone() })
-            else {
+            // Not under the lock: if the connection does not wait any more, the slot is returned.
+            let Err(mut slot) = next.send(UserSlot { admission: Some(Arc::clone(self)), owner: owner.clone() }) else {
                 return;
             };
-            place.admission = None;
+            slot.admission = None;
         }
     }
 
-    /// What the workers of this user share, made by the first one.
-    fn slots(self: &Arc<Self>, owner: &Member) -> Arc<Slots> {
+    /// Returns the handler slots of this user, created by the first worker.
+    fn handler_slots(self: &Arc<Self>, owner: &Member) -> Arc<HandlerSlots> {
         let mut counts = self.lock();
         let user = counts.users.entry(owner.clone()).or_default();
         user.slots.upgrade().unwrap_or_else(|| {
-            let slots = Arc::new(Slots::new(self.of_user.load(Ordering::Relaxed), Arc::clone(self), owner.clone()));
+            let slots =
+                Arc::new(HandlerSlots::new(self.of_user.load(Ordering::Relaxed), Arc::clone(self), owner.clone()));
             user.slots = Arc::downgrade(&slots);
             slots
         })
     }
 
-    /// Forgets a user of whom nothing is counted.
+    /// Forgets a user without counts.
     pub(crate) fn forget(&self, owner: &Member) {
         self.lock().forget(owner);
     }
@@ -253,32 +260,33 @@ impl Counts {
 }
 
 impl Ticket {
-    /// With its place in the service, which it gives back with its own.
+    /// Adds a slot of the service, which is freed together with this one.
     pub(crate) fn within(self, of_service: Self) -> Self {
         Self { _of_service: Some(Box::new(of_service)), ..self }
     }
 
-    /// What the connection's worker shares with the user's others, and with the node's.
-    pub(crate) fn shared(&self) -> (Option<Arc<Slots>>, Arc<Semaphore>) {
-        let slots = self.user.as_ref().and_then(|place| Some(place.admission.as_ref()?.slots(&place.owner)));
+    /// Returns the handler slots that the connection's worker shares with those of the user, and
+    /// with those of the node.
+    pub(crate) fn handler_slots(&self) -> (Option<Arc<HandlerSlots>>, Arc<Semaphore>) {
+        let slots = self.user.as_ref().and_then(|slot| Some(slot.admission.as_ref()?.handler_slots(&slot.owner)));
         (slots, Arc::clone(&self.node.0.handlers))
     }
 }
 
-impl Slots {
+impl HandlerSlots {
     fn new(most: usize, admission: Arc<Admission>, owner: Member) -> Self {
         let free = Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS)));
         Self { free, waiting: AtomicUsize::new(0), admission, owner }
     }
 }
 
-impl Drop for Slots {
+impl Drop for HandlerSlots {
     fn drop(&mut self) {
         self.admission.forget(&self.owner);
     }
 }
 
-impl Drop for UserPlace {
+impl Drop for UserSlot {
     fn drop(&mut self) {
         if let Some(admission) = self.admission.take() {
             admission.give_back(&self.owner);
@@ -286,7 +294,7 @@ impl Drop for UserPlace {
     }
 }
 
-impl Drop for NodePlace {
+impl Drop for NodeSlot {
     fn drop(&mut self) {
         self.0.lock().connections -= 1;
     }
@@ -304,15 +312,15 @@ mod tests {
         Admission::new(Limits::default().with_connections(connections).with_connections_per_user(of_user))
     }
 
-    fn turn(admission: &Arc<Admission>, identity: &Identity) -> oneshot::Receiver<UserPlace> {
+    fn turn(admission: &Arc<Admission>, identity: &Identity) -> oneshot::Receiver<UserSlot> {
         match admission.admit_or_wait(identity) {
-            Ok(Entry::Wait(turn)) => turn,
+            Ok(Entry::Waits(turn)) => turn,
             other => panic!("does not wait: {other:?}"),
         }
     }
 
     #[test]
-    fn places_are_counted_and_given_back() {
+    fn slots_are_counted_and_freed() {
         let admission = admission(3, 2);
         let ann = Identity::user("ann");
         let first = admission.admit(&ann).unwrap();
@@ -325,53 +333,57 @@ mod tests {
     }
 
     #[test]
-    fn a_provider_raises_the_places_of_a_service_where_nobody_has_set_them() {
+    fn provider_raises_the_unset_limit_of_its_service() {
         for (set, own, expected) in [(None, 10, 30), (None, 50, 50), (Some(20), 50, 20)] {
-            let places = Admission::of_service(set);
-            places.raise(own);
-            assert_eq!(places.of_user.load(Ordering::Relaxed), expected);
+            let service = Admission::of_service(set);
+            service.raise(own);
+            assert_eq!(service.of_user.load(Ordering::Relaxed), expected);
         }
     }
 
     #[test]
-    fn users_of_one_name_in_several_tenants_have_places_of_their_own() {
+    fn each_tenant_has_slots_of_its_own_for_a_user_name() {
         let admission = admission(10, 1);
         let ann = || Identity::user("ann");
-        let places = [ann(), ann().with_tenant("acme"), ann().with_tenant("globex")].map(|ann| admission.admit(&ann));
-        assert!(places.iter().all(Result::is_ok));
+        let tickets = [ann(), ann().with_tenant("acme"), ann().with_tenant("globex")].map(|ann| admission.admit(&ann));
+        assert!(tickets.iter().all(Result::is_ok));
         assert_eq!(admission.admit(&ann().with_tenant("acme")).unwrap_err().kind(), RefusalKind::UserLimit);
     }
 
     #[test]
-    fn a_free_place_goes_to_who_has_waited_for_longest() {
+    fn free_slot_goes_to_the_longest_waiting_connection() {
         let admission = admission(10, 2);
         let ann = Identity::user("ann");
-        let mut places = [admission.admit(&ann).unwrap(), admission.admit(&ann).unwrap()].into_iter();
-        let (given_up, mut second) = (turn(&admission, &ann), turn(&admission, &ann));
-        assert_eq!(admission.admit_or_wait(&ann).unwrap_err().kind(), RefusalKind::UserLimit, "as many as have places");
+        let mut tickets = [admission.admit(&ann).unwrap(), admission.admit(&ann).unwrap()].into_iter();
+        let (first, mut second) = (turn(&admission, &ann), turn(&admission, &ann));
+        assert_eq!(
+            admission.admit_or_wait(&ann).unwrap_err().kind(),
+            RefusalKind::UserLimit,
+            "as many wait as there are slots"
+        );
         assert!(second.try_recv().is_err());
-        drop(given_up);
+        drop(first);
         let third = turn(&admission, &ann);
-        drop(places.next());
+        drop(tickets.next());
         let second = admission.complete(second.try_recv().unwrap()).unwrap();
         assert_eq!(admission.admit(&ann).unwrap_err().kind(), RefusalKind::UserLimit, "it was passed on");
-        // Sent and never looked at: it comes back.
+        // Sent and never received: it is freed.
         drop(second);
         drop(third);
         assert!(admission.admit(&ann).is_ok());
-        drop(places);
+        drop(tickets);
         assert!(admission.lock().users.is_empty());
         assert_eq!(admission.lock().connections, 0);
     }
 
     #[test]
-    fn who_has_waited_may_find_the_node_full() {
+    fn waiting_connection_may_find_the_node_full() {
         let admission = admission(2, 1);
         let ann = Identity::user("ann");
-        let place = admission.admit(&ann).unwrap();
+        let ticket = admission.admit(&ann).unwrap();
         let mut turn = turn(&admission, &ann);
         let _bob = admission.admit(&Identity::user("bob")).unwrap();
-        drop(place);
+        drop(ticket);
         let _eve = admission.admit(&Identity::user("eve")).unwrap();
         let refusal = admission.complete(turn.try_recv().unwrap()).unwrap_err();
         assert_eq!(refusal.kind(), RefusalKind::NodeLimit);
@@ -379,10 +391,10 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn one_round_of_probes_is_under_way_at_a_time() {
+    async fn probes_run_one_round_at_a_time() {
         let admission = admission(10, 1);
         let [ann, bob] = ["ann", "bob"].map(Identity::user);
-        assert!(!admission.begins_probe(&ann), "nobody is there");
+        assert!(!admission.begins_probe(&ann), "no connection");
         let _places = [admission.admit(&ann).unwrap(), admission.admit(&bob).unwrap()];
         assert_eq!([&ann, &ann, &bob].map(|user| admission.begins_probe(user)), [true, false, true]);
         tokio::time::sleep(PROBE_TIMEOUT).await;

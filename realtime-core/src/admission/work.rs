@@ -1,23 +1,23 @@
-//! Who may run handlers: as many of one user's connections at a time as it has places, and as many of the node's, those that
-//! have left included.
+//! Limits of running handlers: as many of one user's connections at a time as the user may have,
+//! and as many on the node as there may be connections, disconnected ones included.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::admission::limits::{Slots, Ticket};
+use crate::admission::limits::{HandlerSlots, Ticket};
 
-/// What the worker of one connection needs to run handlers.
+/// The access of one connection's worker to handler slots.
 #[derive(Debug, Default)]
 pub(crate) struct Work {
-    /// None for a connection without a user.
-    of_user: Option<Arc<Slots>>,
-    /// None for a connection that has left.
+    /// `None` for a connection without a user.
+    of_user: Option<Arc<HandlerSlots>>,
+    /// `None` for a connection that has left the hub.
     of_node: Option<Arc<Semaphore>>,
 }
 
-/// The right to run handlers, one after the other.
+/// A handler slot, of the user and of the node: the right to run handlers, one after the other.
 #[derive(Debug)]
 pub(crate) struct Busy {
     _of_user: Option<OwnedSemaphorePermit>,
@@ -25,13 +25,13 @@ pub(crate) struct Busy {
 }
 
 impl Work {
-    /// That of the connection that has this place.
+    /// Creates the access for the connection with this ticket.
     pub(crate) fn of(ticket: &Ticket) -> Self {
-        let (of_user, of_node) = ticket.shared();
+        let (of_user, of_node) = ticket.handler_slots();
         Self { of_user, of_node: Some(of_node) }
     }
 
-    /// None when too many run, of the user or on the node.
+    /// Takes a slot; `None` when too many handlers run, of the user or on the node.
     pub(crate) fn try_begin(&self) -> Option<Busy> {
         let of_user = match &self.of_user {
             Some(slots) => Some(Arc::clone(&slots.free).try_acquire_owned().ok()?),
@@ -41,7 +41,7 @@ impl Work {
         Some(Busy { _of_user: of_user, _of_node: of_node })
     }
 
-    /// Waits until one runs less; none when the connection has left.
+    /// Waits for a slot; `None` when the connection has left the hub.
     pub(crate) async fn begin(&self) -> Option<Busy> {
         let of_user = match &self.of_user {
             Some(slots) => {
@@ -54,13 +54,13 @@ impl Work {
         Some(Busy { _of_user: of_user, _of_node: of_node })
     }
 
-    /// Whether others of the user wait.
+    /// Returns whether other workers of the user wait.
     pub(crate) fn is_contended(&self) -> bool {
         self.of_user.as_ref().is_some_and(|slots| slots.waiting.load(Ordering::Relaxed) > 0)
     }
 }
 
-/// Counts one that waits.
+/// Counts a waiting worker while it exists.
 struct Waiting<'a>(&'a AtomicUsize);
 
 impl<'a> Waiting<'a> {

@@ -4,11 +4,12 @@ use std::sync::Arc;
 use crate::values::ack::Ask;
 use crate::values::connection::ConnectionId;
 
-/// Asks of one node that are open with one connection at a time; one more, and the oldest is given up.
+/// The most asks of one node that are open with one connection at a time; for one more, the oldest
+/// is given up.
 pub const MAX_OPEN_ASKS: usize = 1024;
 
-/// The asks of this node under way, found by their number and by the connections that may still answer them, so that a
-/// connection that goes away costs no more than the asks it was put.
+/// The open asks of this node, by number and by the connections that may still answer them, so that
+/// a disconnect costs no more than the asks that the connection got.
 #[derive(Default)]
 pub(crate) struct Asks {
     by_number: HashMap<u64, Open>,
@@ -18,17 +19,17 @@ pub(crate) struct Asks {
 
 struct Open {
     ask: Arc<Ask>,
-    /// Those that got it and have no outcome yet.
+    /// The connections that got the ask and have no outcome yet.
     connections: HashSet<ConnectionId>,
 }
 
 impl Asks {
-    /// An ask has got its number, the position of its record.
+    /// Adds an ask under its number, the position of its record.
     pub(crate) fn begin(&mut self, number: u64, ask: Arc<Ask>) {
         self.by_number.insert(number, Open { ask, connections: HashSet::new() });
     }
 
-    /// A connection is about to get it; another ask, which is given up for it.
+    /// Adds a connection that is about to get the ask; returns another ask that is given up for it.
     pub(crate) fn expect(&mut self, number: u64, connection: ConnectionId) -> Option<Arc<Ask>> {
         let open = self.by_number.get_mut(&number)?;
         open.connections.insert(connection);
@@ -38,7 +39,7 @@ impl Asks {
         self.settle(oldest, connection)
     }
 
-    /// A connection has an outcome; the ask, if it was waited for.
+    /// Removes a connection that has an outcome; returns the ask, if the outcome was awaited.
     pub(crate) fn settle(&mut self, number: u64, connection: ConnectionId) -> Option<Arc<Ask>> {
         let open = self.by_number.get_mut(&number)?;
         if !open.connections.remove(&connection) {
@@ -49,7 +50,7 @@ impl Asks {
         Some(ask)
     }
 
-    /// A connection has gone; the asks that wait for it.
+    /// Removes a connection that has left the hub; returns the asks that await it.
     pub(crate) fn leave(&mut self, connection: ConnectionId) -> Vec<Arc<Ask>> {
         let numbers = self.by_connection.remove(&connection).unwrap_or_default();
         let mut asks = Vec::with_capacity(numbers.len());
@@ -62,7 +63,8 @@ impl Asks {
         asks
     }
 
-    /// Nobody waits for it any more. In a new life of the log its number may be another one's.
+    /// Removes an ask that no caller waits for any more, unless its number is another ask's in a
+    /// new life of the log.
     pub(crate) fn end(&mut self, number: u64, ask: &Arc<Ask>) {
         if self.by_number.get(&number).is_none_or(|open| !Arc::ptr_eq(&open.ask, ask)) {
             return;
@@ -73,7 +75,8 @@ impl Asks {
         }
     }
 
-    /// Forgets all of them, since numbers are given anew; each with those that have no outcome yet.
+    /// Removes all asks, since a new life of the log reuses their numbers; returns each with the
+    /// connections that have no outcome yet.
     pub(crate) fn begin_anew(&mut self) -> Vec<(Arc<Ask>, HashSet<ConnectionId>)> {
         let Self { by_number, .. } = std::mem::take(self);
         by_number.into_values().map(|open| (open.ask, open.connections)).collect()
@@ -94,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_stays_of_what_is_over() {
+    fn ended_asks_leave_no_entries() {
         let mut asks = Asks::default();
         let [ann, bob, eve] = [(); 3].map(|()| ConnectionId::random());
         let known: Vec<_> = (0..4).map(|_| Arc::new(Ask::new())).collect();
@@ -107,12 +110,12 @@ mod tests {
         assert!(asks.settle(1, ann).is_some());
         assert!(asks.settle(1, ann).is_none(), "answered");
         assert_eq!(asks.leave(ann).len(), 2);
-        assert!(asks.leave(ann).is_empty() && asks.settle(2, ann).is_none(), "gone");
+        assert!(asks.leave(ann).is_empty() && asks.settle(2, ann).is_none(), "disconnected");
         asks.end(2, &known[2]);
         assert_eq!(asks.leave(bob).len(), 2);
         asks.expect(2, eve);
         asks.end(3, &known[0]);
-        assert!(asks.by_number.contains_key(&3), "another one's");
+        assert!(asks.by_number.contains_key(&3), "another ask's");
         asks.end(1, &known[1]);
         asks.end(3, &known[3]);
         assert!(asks.by_number.is_empty() && asks.by_connection.is_empty());

@@ -1,7 +1,8 @@
-//! Large records in which connections end again and again.
+//! Large records within which connections are lost again and again.
 //!
-//! On a slow line such a record can take longer than the connection lasts (a heartbeat behind it, a proxy's time). Its client
-//! comes back to the same place, and is cut in it again: without an end to that nothing behind the record ever arrives.
+//! On a slow line such a record can take longer than the connection lasts (a heartbeat behind it, a
+//! proxy's time limit). The client resumes from the same position, and is disconnected within the
+//! same record again: without an end to that no later record ever arrives.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -9,36 +10,39 @@ use crate::values::identity::Identity;
 use crate::values::member::Member;
 use crate::values::position::Position;
 
-/// The size of a frame above which it is looked after; smaller records are never passed over.
+/// The size, in bytes, above which a frame is large; smaller records are never passed over.
 pub(crate) const LARGE: usize = 64 * 1024;
-/// In how many connections of a user a record may be cut before it is passed over for that user.
+/// The number of a user's connections that may be lost within a record before it is passed over for
+/// that user.
 const MOST: u32 = 3;
-/// Records and users that are counted; the one that was counted first is forgotten for a new one.
+/// The most pairs of record and user that are counted; the one that was counted first is forgotten
+/// for a new one.
 const MAX: usize = 1000;
-/// Large frames of one connection that are remembered until it has ended: more than fit into 4 MiB, which is what Linux lets
-/// wait for a peer by default.
+/// The most large frames of one connection that are kept until it is closed: more than fit into 4
+/// MiB, which is the default bound of Linux for what waits for a peer.
 const MAX_IN_FLIGHT: usize = 128;
 
 /// A large record that was taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Large {
-    /// Which one it is of the frames that were taken with it.
+    /// The index among the frames that were taken with it.
     pub(crate) at: usize,
     pub(crate) position: Position,
     pub(crate) size: usize,
 }
 
-/// How often each record was cut, for each user of each tenant.
+/// The number of connections lost within each record, for each user of each tenant.
 #[derive(Debug, Default)]
 pub(crate) struct Cuts {
     counts: BTreeMap<(Position, Member), u32>,
-    /// What is counted, in the order in which it was counted first: which user sorts where decides nothing.
+    /// The counted pairs in the order in which they were counted first, so that the order of names
+    /// decides nothing.
     order: VecDeque<(Position, Member)>,
 }
 
 impl Cuts {
-    /// A connection of this identity has ended within this record. Nobody's whose name is not known: all of them would count
-    /// together.
+    /// Counts a connection of this identity that was lost within this record. Anonymous ones are
+    /// not counted: all of them would count together.
     pub(crate) fn count(&mut self, position: Position, identity: &Identity) {
         let Some(member) = Member::of(identity) else { return };
         let key = (position, member);
@@ -55,7 +59,7 @@ impl Cuts {
         self.counts.insert(key, 1);
     }
 
-    /// Whether a record of this size is passed over for this identity.
+    /// Returns whether a record of this size is passed over for this identity.
     pub(crate) fn passes_over(&self, position: Position, size: usize, identity: &Identity) -> bool {
         size > LARGE
             && !self.counts.is_empty()
@@ -63,7 +67,7 @@ impl Cuts {
                 .is_some_and(|member| self.counts.get(&(position, member)).is_some_and(|cuts| *cuts >= MOST))
     }
 
-    /// Everything up to here has left the window.
+    /// Forgets the records up to this position, which have left the window.
     pub(crate) fn forget(&mut self, start: Position) {
         if self.counts.first_key_value().is_some_and(|((position, _), _)| *position <= start) {
             self.counts.retain(|(position, _), _| *position > start);
@@ -77,17 +81,17 @@ impl Cuts {
     }
 }
 
-/// What one connection has taken and may not have arrived.
+/// The large frames that one connection has taken and that may not have arrived.
 #[derive(Debug, Default)]
 pub(crate) struct InFlight {
-    /// Frames that were taken in all.
+    /// The number of frames that were taken in all.
     taken: u64,
-    /// The large ones among them, by their number; most connections have none.
+    /// The large ones among them, with their numbers; most connections have none.
     large: Vec<(u64, Large)>,
 }
 
 impl InFlight {
-    /// So many frames were taken, with these large ones among them.
+    /// Adds the frames of a take, with these large ones among them.
     pub(crate) fn take(&mut self, frames: usize, large: Vec<Large>) {
         for large in large {
             if self.large.len() == MAX_IN_FLIGHT {
@@ -98,7 +102,7 @@ impl InFlight {
         self.taken += frames as u64;
     }
 
-    /// The large record that is this frame, told once.
+    /// Returns the large record that is this frame, once.
     pub(crate) fn end_within(&mut self, frame: u64) -> Option<Large> {
         let large = std::mem::take(&mut self.large);
         large.into_iter().find_map(|(number, large)| (number == frame).then_some(large))
@@ -114,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn cuts_count_for_each_user_of_each_tenant_and_record() {
+    fn losses_count_per_user_tenant_and_record() {
         let mut cuts = Cuts::default();
         let [ann, other, bob] = [Identity::user("ann"), Identity::user("ann").with_tenant("t"), Identity::user("bob")];
         for _ in 0..MOST {
@@ -135,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn few_are_counted_and_the_newest_stay() {
+    fn count_is_bounded_and_keeps_the_newest() {
         let mut cuts = Cuts::default();
         for number in 0..2 * MAX as u64 {
             cuts.count(at(number), &Identity::user("ann"));
@@ -144,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn the_frame_is_found_by_its_number_once() {
+    fn large_frame_is_found_once_by_its_number() {
         let mut in_flight = InFlight::default();
         let large = |at: usize, number| Large { at, position: Position::new(number), size: 100_000 };
         in_flight.take(3, vec![large(1, 10)]);
@@ -155,9 +159,9 @@ mod tests {
         assert_eq!(in_flight.large.len(), MAX_IN_FLIGHT);
     }
 
-    /// Of one record and more users than are counted, who comes later is helped all the same.
+    /// Of one record and more users than are counted, the later ones are counted all the same.
     #[test]
-    fn which_user_sorts_where_decides_nothing() {
+    fn order_of_user_names_decides_nothing() {
         let mut cuts = Cuts::default();
         for n in (0..2 * MAX).rev() {
             let user = Identity::user(format!("{n:05}"));

@@ -9,6 +9,7 @@ mod context;
 mod guard;
 mod life;
 mod owner;
+mod register;
 mod rooms;
 mod running;
 mod send;
@@ -17,7 +18,8 @@ mod worker;
 
 use crate::admission::limits::Admission;
 use crate::delivery::asks::Asks;
-use crate::delivery::hub::{Connection, Hub};
+use crate::delivery::connection::Connection;
+use crate::delivery::hub::Hub;
 use crate::delivery::window::Window;
 use crate::log::record::{Body, Providers};
 use crate::traits::codec::{Codec, Frame};
@@ -41,20 +43,22 @@ use running::Running;
 
 pub use admit::{Admitted, Asker};
 
-/// One provider's way from a send to its connections: record → log → window → hub.
+/// The path of one provider's events from a send to its connections:
+/// record → log → window → hub.
 ///
-/// A provider makes one with its [`Codec`], and hands it the [`Runtime`] it is attached with. It is
-/// the provider's [`crate::RealtimeBroadcast`] and [`crate::SocketIoBroadcast`] too.
+/// A provider creates one with its [`Codec`], and attaches it with its own [`Runtime`]. The
+/// dispatcher is the provider's [`crate::RealtimeBroadcast`] and [`crate::SocketIoBroadcast`] too.
 ///
-/// It runs until [`Dispatcher::shutdown`], or until the last clone of what [`Dispatcher::new`] gave is dropped: then it
-/// shuts down by itself, as with [`Drain::now`](crate::Drain::now). Connections and what runs for them do not keep it.
+/// It runs until [`Dispatcher::shutdown`], or until the last clone of what [`Dispatcher::new`]
+/// returned is dropped: then it shuts down by itself, as with [`Drain::now`](crate::Drain::now).
+/// Connections and their tasks do not keep it running.
 pub struct Dispatcher<C: Codec> {
     shared: Arc<Shared<C>>,
-    /// Whether its end is the dispatcher's.
+    /// `true` if the dispatcher shuts down when the last such handle is dropped.
     owns: bool,
 }
 
-/// What all handles of a dispatcher share.
+/// The state that all handles of a dispatcher share.
 #[doc(hidden)]
 pub struct Shared<C: Codec> {
     config: DispatcherConfig,
@@ -66,23 +70,26 @@ pub struct Shared<C: Codec> {
     pub(crate) counters: Counters,
     /// Set once, when the provider is attached.
     runtime: OnceLock<Runtime>,
-    /// The log's life; exchanged when a log has lost its records, in one step with the hub's and the window's place.
+    /// The log's life; replaced when a log has lost its records, in one step with the hub's and the
+    /// window's position.
     life: RwLock<Life>,
-    /// The end of the log when it was taken up: closes up to here came before any connection there is.
+    /// The end of the log when this node began to read it: a close up to here is older than every
+    /// connection.
     filled: AtomicU64,
-    /// Asks of this node under way, by the position of their record, which is the number clients answer with.
+    /// Asks of this node under way, by the position of their record, which is the number clients
+    /// answer with.
     asks: Mutex<Asks>,
-    /// This provider alone, as records name it.
+    /// This provider alone, as a record's providers.
     only: Providers,
     running: Running,
-    /// Whether rooms of absent users are being ended.
+    /// Set while rooms of absent users are being ended.
     ending: AtomicBool,
-    /// Whether a room's event has been shown to everyone, which is logged once.
+    /// Set once a room's event has been shown to everyone, which is logged once.
     widened: AtomicBool,
 }
 
 impl<C: Codec> Dispatcher<C> {
-    /// A dispatcher that is not attached yet; `router` handles what clients send.
+    /// Creates a dispatcher that is not attached yet; `router` handles what clients send.
     pub fn new(config: DispatcherConfig, codec: C, router: Router) -> Arc<Self> {
         Self::owned(Shared {
             only: Providers::one(config.provider),
@@ -103,27 +110,27 @@ impl<C: Codec> Dispatcher<C> {
         })
     }
 
-    /// What it was made with.
+    /// Returns the configuration.
     pub fn config(&self) -> &DispatcherConfig {
         &self.config
     }
 
-    /// The provider's codec.
+    /// Returns the provider's codec.
     pub fn codec(&self) -> &C {
         &self.codec
     }
 
-    /// This node's connections.
+    /// Returns the hub with this node's connections.
     pub fn hub(&self) -> &Hub<C::Frame> {
         &self.hub
     }
 
-    /// The newest part of the log.
+    /// Returns the window with the newest part of the log.
     pub fn window(&self) -> &Window<C::Frame> {
         &self.window
     }
 
-    /// What the provider was attached with.
+    /// Returns the runtime that the provider was attached with.
     ///
     /// # Errors
     /// [`Error::NotAttached`].
@@ -131,12 +138,12 @@ impl<C: Codec> Dispatcher<C> {
         self.runtime.get().ok_or_else(|| Error::NotAttached { provider: self.config.provider.to_owned() })
     }
 
-    /// The service's handlers, which are for providers whose clients can send.
+    /// Returns the service's handlers, which are for providers whose clients can send.
     fn common_router(&self) -> Option<&Router> {
         self.runtime.get().filter(|_| self.config.capabilities.bidirectional).map(|runtime| &runtime.router)
     }
 
-    /// What it has done on this node.
+    /// Returns the statistics of this node.
     pub fn stats(&self) -> Stats {
         let gauges = self.hub.gauges();
         let (records, bytes) = self.window.size();
@@ -151,30 +158,31 @@ impl<C: Codec> Dispatcher<C> {
         }
     }
 
-    /// How the connections of a target stand, those of this node.
+    /// Returns the statistics of this node's connections of a target.
     pub fn connections(&self, target: &Target) -> Vec<ConnectionStats> {
         let now = Instant::now();
         let end = self.hub.applied();
         let stats = |connection: &Arc<Connection<C::Frame>>| {
-            let standing = connection.outbox.standing(now);
-            standing.stats(&connection.info, now - connection.since, end, self.cursor(standing.told))
+            let snapshot = connection.outbox.snapshot(now);
+            snapshot.stats(&connection.info, now - connection.connected_at, end, self.cursor(snapshot.last_cursor))
         };
         self.hub.matching(target).iter().map(stats).collect()
     }
 
-    /// Closes the connections of a target, here at once and on all nodes through the log; answers how many of this node
-    /// were told. On each node those are meant that came before the close's place in the log.
+    /// Closes the connections of a target, on this node immediately and on all nodes through the
+    /// log; returns the number of this node's that were asked to close. On each node the close
+    /// applies to connections older than its position in the log.
     ///
     /// # Errors
-    /// [`Error::InvalidName`], [`Error::NotAttached`]. When the log does not take it, those of this node are closed all the
-    /// same, and the error is [`Error::OutcomeUnknown`] or, when it is certain that no other node will hear of it,
-    /// [`Error::Backplane`] or [`Error::Closed`].
+    /// [`Error::InvalidName`], [`Error::NotAttached`]. When the log does not accept it, those of
+    /// this node are closed all the same, and the error is [`Error::OutcomeUnknown`] or, when it is
+    /// certain that no other node will get it, [`Error::Backplane`] or [`Error::Closed`].
     pub async fn close(&self, target: Target, reason: CloseReason) -> Result<usize> {
         target.check()?;
         self.runtime()?;
-        let told = self.close_here(&target, &reason);
+        let closed = self.close_here(&target, &reason);
         self.append(EventId::random(), Body::Close { target, reason }, None).await?;
-        Ok(told)
+        Ok(closed)
     }
 
     fn close_here(&self, target: &Target, reason: &CloseReason) -> usize {
@@ -185,18 +193,18 @@ impl<C: Codec> Dispatcher<C> {
         connections.len()
     }
 
-    /// The event that tells a client that what lay between two places is gone.
+    /// Returns the event for a client that the records between two positions are gone.
     pub(crate) fn lost(&self, from: Position, (until, mark): (Position, Mark)) -> C::Frame {
         add(&self.counters.lost, 1);
-        // What was at the first of them is gone, and with it what it would be told by.
+        // The record at the first of them is gone, and its mark with it.
         let from = self.cursor_of(from, Mark::NONE);
         let until = self.cursor_of(until, mark);
         let value = serde_json::json!({ "from": from.to_string(), "until": until.to_string() });
         self.codec.event(&Event::protocol("lost", &value), Some(until))
     }
 
-    /// The event that tells a client that one record was passed over, in which its user's connections have ended again and
-    /// again: what lies between the two places is that record alone.
+    /// Returns the event for a client that one record was passed over, because too many of its
+    /// user's connections were closed within it: that record alone lies between the two positions.
     pub(crate) fn passed_over(
         &self,
         position: Position,
@@ -211,7 +219,7 @@ impl<C: Codec> Dispatcher<C> {
             tenant = connection.identity.tenant_name(),
             position = position.get(),
             size,
-            "an event is passed over: three connections of this user have ended while it went out"
+            "an event is passed over: three connections of this user were closed while it was sent"
         );
         let from = self.cursor_of(position.previous(), Mark::NONE);
         let until = self.cursor_of(position, mark);
@@ -244,13 +252,14 @@ impl<C: Codec> Dispatcher<C> {
         self.asks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Connections that have taken nothing for too long, or whose identity is over, are told to end; what nobody can read any
-    /// more is forgotten. Answers whose rooms are to end by absence.
+    /// Closes connections that have taken nothing for too long, or whose identity has expired, and
+    /// forgets what no connection can read any more. Returns the users whose rooms should end by
+    /// absence.
     fn sweep(&self, now: Instant) -> Vec<Member> {
         let clock = std::time::SystemTime::now();
         for connection in self.hub.everyone().iter() {
             if connection.outbox.has_stalled(now, self.config.delivery.write_stall) {
-                self.cut_stalled(connection);
+                self.disconnect_stuck(connection, CloseReason::WRITE_STALL);
             } else if connection.info.identity.is_expired(clock) {
                 connection.close(CloseReason::EXPIRED);
             }

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use crate::values::target::Scope;
 
-/// By what a record is found.
+/// The key under which the window finds a record.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Key {
     All,

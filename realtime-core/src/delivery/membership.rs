@@ -3,14 +3,14 @@ use std::sync::Arc;
 
 use crate::values::position::Position;
 
-/// The rooms of a user or of one connection, as intervals of positions, so that a reader who is
+/// The rooms of a user or of one connection, as intervals of positions, so that a reader that is
 /// behind sees exactly what it would have seen live.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Memberships {
     rooms: HashMap<Arc<str>, Vec<Interval>>,
 }
 
-/// Member for every record after `after`, up to and with `until`.
+/// A membership for every record after `after`, up to and including `until`.
 #[derive(Clone, Copy, Debug)]
 struct Interval {
     after: Position,
@@ -18,7 +18,7 @@ struct Interval {
 }
 
 impl Memberships {
-    /// Enters a room as of this place; `false` if already in.
+    /// Enters a room at this position; `false` if already in.
     pub(crate) fn enter(&mut self, room: &Arc<str>, at: Position) -> bool {
         if self.is_in(room) {
             return false;
@@ -27,13 +27,14 @@ impl Memberships {
         true
     }
 
-    /// Leaves a room as of this place; `false` if not in.
+    /// Leaves a room at this position; `false` if not in.
     pub(crate) fn leave(&mut self, room: &str, at: Position) -> bool {
         let Some(intervals) = self.rooms.get_mut(room) else { return false };
         match intervals.last_mut() {
             Some(interval) if interval.until.is_some() => return false,
             Some(interval) if interval.after < at => interval.until = Some(at),
-            // Who was in for no record at all leaves no trace: coming and going over and over must not fill the memory.
+            // A stay without any record is not kept: entering and leaving over and over must not
+            // fill the memory.
             _ => drop(intervals.pop()),
         }
         if intervals.is_empty() {
@@ -42,7 +43,7 @@ impl Memberships {
         true
     }
 
-    /// Leaves, as of this place, the rooms that were entered up to another one, and answers them.
+    /// Leaves, at the position `at`, the rooms that were entered up to `seen`, and returns them.
     pub(crate) fn leave_entered_by(&mut self, seen: Position, at: Position) -> Vec<Arc<str>> {
         let is_meant = |intervals: &[Interval]| {
             intervals.last().is_some_and(|interval| interval.until.is_none() && interval.after <= seen)
@@ -55,26 +56,26 @@ impl Memberships {
         rooms
     }
 
-    /// How many stays in rooms are kept, past ones included.
+    /// Returns the number of stays in rooms that are kept, past ones included.
     pub(crate) fn len(&self) -> usize {
         self.rooms.values().map(Vec::len).sum()
     }
 
-    /// Whether a member now.
+    /// Returns whether this is a current member.
     pub(crate) fn is_in(&self, room: &str) -> bool {
         self.rooms.get(room).and_then(|intervals| intervals.last()).is_some_and(|interval| interval.until.is_none())
     }
 
-    /// Whether a member when this record was logged.
+    /// Returns whether this was a member when the record was appended.
     pub(crate) fn was_in(&self, room: &str, position: Position) -> bool {
         self.rooms.get(room).is_some_and(|intervals| {
-            // They follow one another: the last one that began before it.
+            // The intervals do not overlap: take the last one that began before the record.
             let begun = intervals.partition_point(|interval| interval.after < position);
             begun > 0 && intervals[begun - 1].until.is_none_or(|until| position <= until)
         })
     }
 
-    /// The rooms of now.
+    /// Returns the current rooms.
     pub(crate) fn current(&self) -> impl Iterator<Item = &Arc<str>> {
         self.rooms
             .iter()
@@ -82,17 +83,18 @@ impl Memberships {
             .map(|(room, _)| room)
     }
 
-    /// Whether there is an interval of this room, past ones included.
+    /// Returns whether there is an interval of this room, past ones included.
     pub(crate) fn knows(&self, room: &str) -> bool {
         self.rooms.contains_key(room)
     }
 
-    /// Every room with an interval, past ones included.
+    /// Returns every room with an interval, past ones included.
     pub(crate) fn known(&self) -> impl Iterator<Item = &Arc<str>> {
         self.rooms.keys()
     }
 
-    /// Forgets intervals that ended at or before this place: nobody can read records of that time any more.
+    /// Forgets the intervals that ended at or before this position: no reader gets those records
+    /// any more.
     pub(crate) fn forget_before(&mut self, start: Position) {
         self.rooms.retain(|_, intervals| {
             intervals.retain(|interval| interval.until.is_none_or(|until| until > start));
@@ -110,7 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn intervals_say_who_was_in_when() {
+    fn intervals_tell_membership_at_each_position() {
         let room: Arc<str> = "r".into();
         let at = Position::new;
         let mut rooms = Memberships::default();
@@ -134,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn each_stay_in_a_room_counts() {
+    fn each_stay_in_a_room_is_kept() {
         let room: Arc<str> = "r".into();
         let mut rooms = Memberships::default();
         for n in 0..10 {

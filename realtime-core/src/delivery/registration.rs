@@ -1,13 +1,16 @@
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::ops::ControlFlow;
+use std::sync::{Arc, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll};
 use tokio::time::Instant;
 
+use crate::delivery::connection::Connection;
 use crate::delivery::cuts::{InFlight, Large};
 use crate::delivery::dispatcher::{Admitted, Dispatcher};
-use crate::delivery::hub::Connection;
-use crate::delivery::outbox::{Place, Take};
+use crate::delivery::outbox::{Mode, Take};
+use crate::delivery::pass::Pass;
+use crate::delivery::window::Read;
 use crate::inbound::inbox::Inbox;
-use crate::traits::codec::Codec;
+use crate::traits::codec::{Codec, Frame};
 use crate::traits::outlet::{Outlet, SessionOutlet};
 use crate::values::close::CloseReason;
 use crate::values::connection::{ConnectionId, ConnectionInfo};
@@ -15,35 +18,69 @@ use crate::values::handler_error::HandlerError;
 use crate::values::identity::Identity;
 use crate::values::inbound::{Inbound, InboundPayload};
 use crate::values::name::shorten;
+use crate::values::position::Position;
 use crate::values::stats::add;
 
-/// A connection's place in the hub; dropping it takes the connection out, on every exit path.
+/// A connection's registration in the hub; dropping it unregisters the connection, on every exit
+/// path.
 pub struct Registration<C: Codec> {
     dispatcher: Arc<Dispatcher<C>>,
     connection: Arc<Connection<C::Frame>>,
-    /// Why the connection ended, as its session saw it. Only touched at the end.
-    ended: Mutex<Option<CloseReason>>,
+    /// The close reason for the drop, as the session observed it.
+    reason: OnceLock<CloseReason>,
+}
+
+/// A take under way.
+struct Batch<'a, F> {
+    frames: &'a mut Vec<F>,
+    /// The number of frames that the vector had before the take.
+    before: usize,
+    /// The most bytes to take.
+    budget: usize,
+    /// The bytes taken from the outbox's lanes.
+    taken: usize,
+    /// The large records among the frames.
+    large: Vec<Large>,
+    /// Set when callers wait for the room that the take has made.
+    room_wanted: bool,
+}
+
+/// The state with which a connection that is behind reads the window.
+struct Reader {
+    position: Position,
+    pass: Pass,
+    losses: u32,
+}
+
+/// The result of reading the window.
+struct WindowRead<F> {
+    read: Read,
+    /// The `lost` event that comes before the frames.
+    lost: Option<F>,
+    frames: Vec<F>,
+    /// The last record that had been applied when the read began.
+    end: Position,
 }
 
 impl<C: Codec> Dispatcher<C> {
-    /// Puts an admitted connection into the hub. Its first frame is `connected`.
+    /// Registers an admitted connection in the hub. Its first frame is `connected`.
     pub fn register(self: &Arc<Self>, admitted: Admitted, outlet: Arc<dyn Outlet>) -> Registration<C> {
-        Registration { dispatcher: self.unowned(), connection: self.enter(admitted, outlet), ended: Mutex::new(None) }
+        Registration { dispatcher: self.unowned(), connection: self.enter(admitted, outlet), reason: OnceLock::new() }
     }
 }
 
 impl<C: Codec> Registration<C> {
-    /// The connection's id.
+    /// Returns the connection's id.
     pub fn id(&self) -> ConnectionId {
         self.connection.info.id
     }
 
-    /// What is known of the connection.
+    /// Returns the connection's metadata.
     pub fn info(&self) -> &ConnectionInfo {
         &self.connection.info
     }
 
-    /// Who it belongs to.
+    /// Returns the connection's identity.
     pub fn identity(&self) -> &Identity {
         &self.connection.info.identity
     }
@@ -51,9 +88,10 @@ impl<C: Codec> Registration<C> {
     /// Takes what waits, up to `budget` bytes of frames but at least one; one taker at a time.
     pub fn try_take(&self, budget: usize, frames: &mut Vec<C::Frame>) -> Take {
         let before = frames.len();
-        let (mut wanted, mut large) = (false, Vec::new());
-        let take = self.take(budget, frames, &mut wanted, &mut large);
-        if wanted {
+        let mut batch = Batch { frames, before, budget, taken: 0, large: Vec::new(), room_wanted: false };
+        let take = self.take(&mut batch);
+        let Batch { frames, mut large, room_wanted, .. } = batch;
+        if room_wanted {
             self.connection.outbox.make_room();
         }
         if frames.len() > before {
@@ -66,82 +104,101 @@ impl<C: Codec> Registration<C> {
         take
     }
 
-    /// `wanted` is set when somebody is to be told of the room that this has made, `large` gets the large records.
-    fn take(&self, budget: usize, frames: &mut Vec<C::Frame>, wanted: &mut bool, large: &mut Vec<Large>) -> Take {
-        let before = frames.len();
-        let mut taken = 0;
+    fn take(&self, batch: &mut Batch<'_, C::Frame>) -> Take {
         loop {
-            let (place, mut pass, losses) = {
-                let mut state = self.connection.outbox.lock();
-                let known = frames.len();
-                let drained = state.drain(budget.saturating_sub(taken), frames, large);
-                state.count_out(frames.len() - known, drained);
-                taken += drained;
-                *wanted |= state.is_room_wanted();
-                let found = frames.len() > before;
-                match state.place {
-                    Place::Behind(place) if state.reads_on(place) && (!found || taken < budget) => {
-                        (place, state.pass, state.counts.lost)
-                    }
-                    Place::Behind(place) if state.reads_on(place) => {
-                        // The window is read by the next take.
-                        state.waits();
-                        return Take::Frames;
-                    }
-                    _ if found => return if state.rest() { Take::Last } else { Take::Frames },
-                    _ => {
-                        if let Some(reason) = state.closed() {
-                            return Take::Closed(reason.clone());
-                        }
-                        state.rest();
-                        return Take::Empty;
-                    }
-                }
+            let mut reader = match self.take_queued(batch) {
+                ControlFlow::Break(take) => return take,
+                ControlFlow::Continue(reader) => reader,
             };
-            let sight = self.dispatcher.hub().sight(&self.connection);
-            let mut read_frames = Vec::new();
-            let read = {
-                let budget = budget.saturating_sub(taken);
-                self.dispatcher.window().read(place, &sight, (&mut pass, losses), budget, &mut read_frames)
-            };
-            let passed_over =
-                read.passed_over.map(|record| self.dispatcher.passed_over(read.place, record, self.info()));
-            let lost = read.lost_until.map(|until| self.dispatcher.lost(place, until)).or(passed_over);
-            let lost_events = usize::from(lost.is_some());
-            let lost_bytes = lost.as_ref().map_or(0, crate::traits::codec::Frame::size);
-            let mut state = self.connection.outbox.lock();
-            if !state.reads_on(place) {
-                // Closed meanwhile: what was read may be of another life of the log.
-                continue;
-            }
-            frames.extend(lost);
-            add(&self.dispatcher.counters.superseded, read.superseded);
-            state.pass = pass;
-            if let Some(told) = read.told {
-                state.told = told;
-            }
-            let bytes = read_frames.iter().map(crate::traits::codec::Frame::size).sum::<usize>();
-            state.count_out(read_frames.len() + lost_events, bytes + lost_bytes);
-            state.counts.lost = state.counts.lost.saturating_add(lost_events as u32);
-            state.counts.superseded =
-                state.counts.superseded.saturating_add(u32::try_from(read.superseded).unwrap_or(u32::MAX));
-            large.extend(read.large.into_iter().map(|record| Large { at: record.at + frames.len(), ..record }));
-            frames.append(&mut read_frames);
-            // Live only if nothing was applied since the sight was taken: what comes later is pushed here.
-            let at_end = read.place >= sight.end && self.dispatcher.hub().applied() == sight.end;
-            state.place = if at_end { Place::Live(read.place) } else { Place::Behind(read.place) };
-            if !at_end {
-                state.waits();
-            }
-            drop(state);
-            if frames.len() > before {
+            let found = self.read_window(&mut reader, batch.rest());
+            if self.try_turn_live(batch, reader, found) && batch.has_frames() {
                 return Take::Frames;
             }
         }
     }
 
-    /// Hands an event from the client to the handlers; `false` asks to read no more until [`Registration::poll_room`], or at
-    /// all: a connection that was asked to end is not heard any more.
+    /// Takes what the outbox's lanes hold; goes on if the connection is behind and the window is to
+    /// be read next.
+    fn take_queued(&self, batch: &mut Batch<'_, C::Frame>) -> ControlFlow<Take, Reader> {
+        let mut state = self.connection.outbox.lock();
+        let known = batch.frames.len();
+        let drained = state.drain(batch.rest(), batch.frames, &mut batch.large);
+        state.count_out(batch.frames.len() - known, drained);
+        batch.taken += drained;
+        batch.room_wanted |= state.take_room_wanted();
+        match state.mode {
+            Mode::Behind(position) if state.reads_on(position) => {
+                if !batch.has_frames() || batch.rest() > 0 {
+                    return ControlFlow::Continue(Reader { position, pass: state.pass, losses: state.counts.lost });
+                }
+                // The window is read by the next take.
+                state.note_waiting();
+                ControlFlow::Break(Take::Frames)
+            }
+            _ if batch.has_frames() => ControlFlow::Break(if state.rest() { Take::Last } else { Take::Frames }),
+            _ => {
+                if let Some(reason) = state.close_reason() {
+                    return ControlFlow::Break(Take::Closed(reason.clone()));
+                }
+                state.rest();
+                ControlFlow::Break(Take::Empty)
+            }
+        }
+    }
+
+    /// Reads the window from the reader's position on; the outbox is not locked meanwhile.
+    fn read_window(&self, reader: &mut Reader, budget: usize) -> WindowRead<C::Frame> {
+        let Reader { position, pass, losses } = reader;
+        let visibility = self.dispatcher.hub().visibility(&self.connection);
+        let mut frames = Vec::new();
+        let read = self.dispatcher.window().read(*position, &visibility, (pass, *losses), budget, &mut frames);
+        let passed_over =
+            read.passed_over.map(|record| self.dispatcher.passed_over(read.position, record, self.info()));
+        let lost = read.lost_until.map(|until| self.dispatcher.lost(*position, until)).or(passed_over);
+        WindowRead { read, lost, frames, end: visibility.end }
+    }
+
+    /// Adds what was read to the batch, and turns the connection live if it has read up to the last
+    /// applied record; `false` if it was closed meanwhile and nothing was added.
+    fn try_turn_live(
+        &self,
+        batch: &mut Batch<'_, C::Frame>,
+        reader: Reader,
+        WindowRead { read, lost, mut frames, end }: WindowRead<C::Frame>,
+    ) -> bool {
+        let events = frames.len() + usize::from(lost.is_some());
+        let bytes = frames.iter().chain(&lost).map(Frame::size).sum();
+        let mut state = self.connection.outbox.lock();
+        if !state.reads_on(reader.position) {
+            // Closed meanwhile: what was read may be of another life of the log.
+            return false;
+        }
+        state.counts.lost = state.counts.lost.saturating_add(u32::from(lost.is_some()));
+        batch.frames.extend(lost);
+        add(&self.dispatcher.counters.superseded, read.superseded);
+        state.counts.superseded =
+            state.counts.superseded.saturating_add(u32::try_from(read.superseded).unwrap_or(u32::MAX));
+        state.pass = reader.pass;
+        state.last_cursor = read.last_cursor.unwrap_or(state.last_cursor);
+        state.count_out(events, bytes);
+        let first = batch.frames.len();
+        batch.large.extend(read.large.into_iter().map(|record| Large { at: record.at + first, ..record }));
+        batch.frames.append(&mut frames);
+        // Why nothing is missed between the read and the turn: `applied` is stored under the hub's
+        // index lock before a record's pushes. A push that came before this lock on the outbox was
+        // taken had stored a larger `applied`, so the reader reads on; a push that comes after it
+        // finds the connection live.
+        let at_end = read.position >= end && self.dispatcher.hub().applied() == end;
+        state.mode = if at_end { Mode::Live(read.position) } else { Mode::Behind(read.position) };
+        if !at_end {
+            state.note_waiting();
+        }
+        true
+    }
+
+    /// Queues an event from the client for the handlers; `false` asks the session to pause reading
+    /// until [`Registration::poll_room`], or to stop if the connection is to be closed: its events
+    /// are ignored.
     pub fn receive(&self, inbound: Inbound) -> bool {
         if self.is_closed() {
             return false;
@@ -150,25 +207,26 @@ impl<C: Codec> Registration<C> {
         self.inbox().push(inbound)
     }
 
-    /// Ready when reading may go on.
+    /// Ready when reading may resume.
     pub fn poll_room(&self, cx: &mut Context<'_>) -> Poll<()> {
         self.connection.inbox.get().map_or(Poll::Ready(()), |inbox| inbox.poll_room(cx))
     }
 
-    /// The connection's queue of inbound events, made with its worker on first use.
+    /// Returns the connection's queue of inbound events, created with its worker on first use.
     pub fn inbox(&self) -> &Arc<Inbox> {
         if let Some(inbox) = self.connection.inbox.get() {
             return inbox;
         }
         let inbox = self.connection.inbox.get_or_init(|| self.dispatcher.start_worker(&self.connection));
         if self.connection.has_left() {
-            // It was taken out before it had an inbox: nobody else would end the worker.
+            // It was unregistered before it had an inbox: nothing else would end the worker.
             inbox.abandon();
         }
         inbox
     }
 
-    /// Takes the client's answer to an ask; `false` if nobody waits for it (any more), or the connection was asked to end.
+    /// Settles an ask with the client's answer; `false` if no caller waits for it (any more), or
+    /// the connection is to be closed.
     pub fn answer(&self, ack: u64, payload: InboundPayload) -> bool {
         if self.is_closed() {
             return false;
@@ -177,18 +235,20 @@ impl<C: Codec> Registration<C> {
         self.dispatcher.answer(ack, self.id(), payload)
     }
 
-    /// Notes that the client's answer to an ask cannot be read; `false` as with [`Registration::answer`].
+    /// Settles an ask whose answer cannot be read; `false` as with [`Registration::answer`].
     pub fn answer_unreadable(&self, ack: u64) -> bool {
         !self.is_closed() && self.dispatcher.answer_unreadable(ack, self.id())
     }
 
-    /// Puts a frame of the transport's own into the lane of replies; a full lane closes the connection.
+    /// Pushes a frame of the transport's own into the lane of replies; a full lane closes the
+    /// connection.
     pub fn push(&self, frame: C::Frame) {
         self.dispatcher.hub().push_side(&self.connection, frame, false, Instant::now());
     }
 
-    /// Tells the client of an error, as the answer to its number if it gave one, in order with the answers of the
-    /// handlers; `false` asks to read no more until [`Registration::poll_room`].
+    /// Sends the client an error, as the answer to its number if it gave one, in order with the
+    /// answers of the handlers; `false` asks the session to pause reading until
+    /// [`Registration::poll_room`].
     pub fn reject(&self, error: HandlerError, ack: Option<u64>) -> bool {
         if self.is_closed() {
             return false;
@@ -196,7 +256,7 @@ impl<C: Codec> Registration<C> {
         self.inbox().push_rejected(error, ack)
     }
 
-    /// Tells the client of an error at once, because the connection ends with it.
+    /// Sends the client an error ahead of the handlers' answers, because it closes the connection.
     pub fn reject_at_once(&self, error: &HandlerError) {
         self.dispatcher.count_rejected(error);
         if let Some(frame) = self.dispatcher.codec().error(error, None) {
@@ -204,40 +264,44 @@ impl<C: Codec> Registration<C> {
         }
     }
 
-    /// Notes what the client did wrong, in words, for the line in the log with which the connection ends; the first one stays.
+    /// Records the client's fault, in words, for the log line of the disconnect; the first one
+    /// stays.
     pub fn note_fault(&self, detail: impl std::fmt::Display) {
         self.connection.fault.get_or_init(|| shorten(&detail.to_string()).into());
     }
 
-    /// Asks the session to end, as [`crate::RealtimeProvider::close`] does.
+    /// Asks the session to close the connection, as [`crate::RealtimeProvider::close`] does.
     pub fn close(&self, reason: CloseReason) {
         self.connection.close(reason);
     }
 
-    /// Whether the connection has been asked to end: what its client sends is not heard any more.
+    /// Returns whether the connection is to be closed: what its client sends is ignored.
     pub fn is_closed(&self) -> bool {
         self.connection.outbox.is_closed()
     }
 
-    /// Why the connection has been asked to end, before [`Take::Closed`] says so when all else has been taken.
+    /// Returns the reason for which the connection is to be closed, before [`Take::Closed`] does
+    /// when all else has been taken.
     pub fn close_reason(&self) -> Option<CloseReason> {
         self.connection.outbox.close_reason()
     }
 
-    /// Notes that a part of what was taken went out and the rest still waits: the connection is slow, not stalled.
+    /// Notes that a part of what was taken has been written and the rest still waits: the
+    /// connection is slow, not stalled.
     pub fn progressed(&self) {
         self.connection.outbox.progressed(Instant::now());
     }
 
-    /// Notes, when the connection ends, that of all the frames that were ever taken the one with this number (from 0 on) has
-    /// arrived at the client's host in part.
+    /// Records, on a disconnect, that of all the frames ever taken the one with this number (from 0
+    /// on) has arrived at the client's host in part.
     ///
-    /// An event of more than 64 KiB within which the connections of a user have ended three times is passed over for that
-    /// user with a `lost`, so that a line that is too slow for it is no loop.
+    /// An event of more than 64 KiB within which three connections of a user were closed is passed
+    /// over for that user with a `lost`, so that a line that is too slow for it does not cause a
+    /// loop.
     pub fn cut_within(&self, number: u64) {
         let within = self.in_flight().end_within(number);
         if let Some(large) = within {
-            tracing::debug!(position = large.position.get(), size = large.size, "the connection ended within an event");
+            tracing::debug!(position = large.position.get(), size = large.size, "disconnected within an event");
             self.dispatcher.window().count_cut(large.position, self.identity());
         }
     }
@@ -246,32 +310,25 @@ impl<C: Codec> Registration<C> {
         self.connection.in_flight.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes the connection out now, for this reason unless it was asked to close for another one; dropping the
-    /// registration later finds nothing to do.
+    /// Unregisters the connection now, for this reason unless it was closed for another one;
+    /// dropping the registration later has no further effect.
     pub fn leave(&self, reason: CloseReason) {
-        // Whoever asked for the close knows best why; the session only saw the wire end.
-        let reason = self.connection.outbox.close_reason().unwrap_or(reason);
-        // From here on pushes find it closed, so that receipts do not count it as queued.
-        self.connection.close(reason.clone());
-        self.dispatcher.unregister(&self.connection, reason);
+        self.dispatcher.disconnect(&self.connection, reason);
     }
 
-    /// Ends the registration, as [`Registration::leave`] does. Plain dropping counts as [`CloseReason::CONNECTION_LOST`].
-    pub fn end(self, reason: CloseReason) {
-        self.leave(reason);
-    }
-
-    /// Notes why the connection ends, for the moment the registration is dropped; the first reason stays.
+    /// Sets the reason for [`Registration::leave`] when the registration is dropped; the first one
+    /// stays. The default is [`CloseReason::CONNECTION_LOST`].
     pub fn set_reason(&self, reason: CloseReason) {
-        self.ended.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(reason);
+        self.reason.get_or_init(|| reason);
     }
 
-    /// The span of everything that is done for the connection, with its id, provider and user.
+    /// Returns the span of everything that is done for the connection, with its id, provider and
+    /// user.
     pub fn span(&self) -> &tracing::Span {
         &self.connection.span
     }
 
-    /// The dispatcher it belongs to, by a handle that does not keep it running.
+    /// Returns the connection's dispatcher, as a handle that does not keep it running.
     pub fn dispatcher(&self) -> &Arc<Dispatcher<C>> {
         &self.dispatcher
     }
@@ -279,8 +336,19 @@ impl<C: Codec> Registration<C> {
 
 impl<C: Codec> Drop for Registration<C> {
     fn drop(&mut self) {
-        let seen = self.ended.get_mut().unwrap_or_else(PoisonError::into_inner).take();
-        self.leave(seen.unwrap_or(CloseReason::CONNECTION_LOST));
+        let reason = self.reason.take().unwrap_or(CloseReason::CONNECTION_LOST);
+        self.leave(reason);
+    }
+}
+
+impl<F> Batch<'_, F> {
+    fn has_frames(&self) -> bool {
+        self.frames.len() > self.before
+    }
+
+    /// Returns the bytes that are left of the budget.
+    fn rest(&self) -> usize {
+        self.budget.saturating_sub(self.taken)
     }
 }
 
@@ -291,7 +359,8 @@ impl<C: Codec> std::fmt::Debug for Registration<C> {
 }
 
 impl SessionOutlet {
-    /// Takes what waits, up to `budget` bytes of frames; pending (and the task woken later) when there is nothing.
+    /// Takes what waits, up to `budget` bytes of frames; pending (and the task is woken later) when
+    /// there is nothing.
     ///
     /// Never ready with [`Take::Empty`].
     pub fn poll_take<C: Codec>(
@@ -301,7 +370,7 @@ impl SessionOutlet {
         budget: usize,
         frames: &mut Vec<C::Frame>,
     ) -> Poll<Take> {
-        // Registered before looking, so that what comes in between wakes the task.
+        // Registered before the take, so that a push in between wakes the task.
         self.register(cx);
         match registration.try_take(budget, frames) {
             Take::Empty => Poll::Pending,

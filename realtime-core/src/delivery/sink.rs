@@ -19,14 +19,15 @@ use crate::values::error::Result;
 use crate::values::inbound::Inbound;
 use crate::values::name::check_name;
 
-/// A connection without a network, made by a provider's `connect`; dropping it ends the connection.
+/// A connection without a network, created by a provider's `connect`; dropping it closes the
+/// connection.
 pub struct Link {
     id: ConnectionId,
     end: Arc<dyn LinkEnd>,
     task: tokio::task::JoinHandle<()>,
 }
 
-/// The registration behind a link, whatever its codec.
+/// The registration of a link, without its codec's type.
 trait LinkEnd: Send + Sync {
     fn receive(&self, inbound: Inbound) -> bool;
     fn enter_room(&self, room: &str) -> Result<bool>;
@@ -48,22 +49,23 @@ impl<C: Codec> LinkEnd for Registration<C> {
     }
 }
 
-/// Bytes moved to the sink between two flushes.
+/// The number of bytes fed to the sink between two flushes.
 const BATCH_BYTES: usize = 64 * 1024;
 
 impl Link {
-    /// The connection's id.
+    /// Returns the connection's id.
     pub fn id(&self) -> ConnectionId {
         self.id
     }
 
-    /// Hands the connection an event as its client would send it; the handlers run in order, their answers go into the
-    /// sink. `false` when more events wait than a network's client could have sent without being slowed.
+    /// Passes the connection an event as its client would send it; the handlers run in order, their
+    /// answers go into the sink. `false` when so many events wait that the reading of a network's
+    /// client would be paused.
     pub fn receive(&self, inbound: Inbound) -> bool {
         self.end.receive(inbound)
     }
 
-    /// Puts the connection into a room, without asking the policy; `false` if it was in already.
+    /// Adds the connection to a room, without asking the policy; `false` if it was in already.
     ///
     /// # Errors
     /// [`crate::Error::InvalidName`].
@@ -71,12 +73,12 @@ impl Link {
         self.end.enter_room(room)
     }
 
-    /// Ends the connection as a client does that says goodbye.
+    /// Closes the connection as a client does with a close frame.
     pub fn close(self) {
         self.end.leave(CloseReason::NORMAL);
     }
 
-    /// Waits until the connection has ended by itself: closed by the server, or the sink failed.
+    /// Waits until the connection is closed by the server, or the sink has failed.
     pub async fn closed(mut self) {
         let _ = (&mut self.task).await;
     }
@@ -95,8 +97,8 @@ impl Drop for Link {
 }
 
 impl<C: Codec> Dispatcher<C> {
-    /// Delivers into any sink what a connection of the network would get: the same welcome, limits, order and
-    /// catch-up. `bytes` turns a frame into what the sink takes.
+    /// Delivers into any sink what a connection of the network would get: the same welcome, limits,
+    /// order and catch-up. `bytes` converts a frame to the sink's bytes.
     pub fn connect_sink<S>(self: &Arc<Self>, admitted: Admitted, sink: S, bytes: fn(&C::Frame) -> Bytes) -> Link
     where
         S: Sink<Bytes> + Send + 'static,
@@ -124,7 +126,7 @@ impl<C: Codec> Dispatcher<C> {
                     Err(_) => break CloseReason::WRITE_STALL,
                 }
                 if let Take::Closed(reason) = take {
-                    // The sink learns of the end by being closed; if that fails the end is the same.
+                    // Closing notifies the sink; a failure changes nothing.
                     let _ = poll_fn(|cx| Poll::Ready(sink.as_mut().poll_close(cx).is_ready())).await;
                     break reason;
                 }

@@ -11,30 +11,30 @@ use crate::admission::work::{Busy, Work};
 use crate::values::handler_error::HandlerError;
 use crate::values::inbound::Inbound;
 
-/// Decoded events of one connection that wait for its handlers, in order.
+/// The decoded events of one connection that wait for its handlers, in order.
 ///
-/// Bounded by back-pressure: a push answers whether to go on reading. A transport that is told to
-/// stop does so, so at most what one read brought stands above the mark.
+/// Bounded by back-pressure: a push returns whether to go on reading. A transport that gets `false`
+/// pauses reading, so the queue exceeds the mark by one read at most.
 pub struct Inbox {
     /// Short: held to move one event in or out.
     state: Mutex<State>,
-    /// Lets the worker run handlers.
+    /// The worker's access to handler slots.
     work: Work,
-    /// The worker waits for events here.
+    /// Notified of each event; the worker waits here.
     arrived: Notify,
-    /// A worker that waits until its user has fewer handlers running hears here of the connection's end.
+    /// Notified when the connection has left the hub, for a worker that waits for a handler slot.
     left: Notify,
-    /// A reading session waits for room here.
+    /// The session's task while reading is paused.
     reader: AtomicWaker,
     /// Cancelled when the worker has handled the last event.
     done: CancellationToken,
 }
 
-/// What waits for the worker.
+/// An entry of the queue.
 pub(crate) enum Item {
-    /// For a handler.
+    /// An event for a handler.
     Event(Inbound),
-    /// What could not be read; the client is told in its turn.
+    /// An event that could not be read; the client gets the error in order with other answers.
     Rejected(HandlerError, Option<u64>),
 }
 
@@ -43,44 +43,44 @@ struct State {
     queue: VecDeque<Item>,
     bytes: usize,
     closed: bool,
-    /// The worker may run handlers; from the first event that waits to the last one that was handled.
+    /// The worker's handler slot, from the first event that waits to the last one that was handled.
     busy: Option<Busy>,
-    /// The worker waits until it may.
+    /// Set while the worker waits for a handler slot.
     beginning: bool,
-    /// The worker is at an event.
+    /// Set while the worker handles an event.
     handling: bool,
-    /// Counted as a worker whose connection has left.
+    /// Set while the worker is counted as one whose connection has left the hub.
     lingering: bool,
-    /// Events that no handler will begin.
+    /// The number of events that were dropped without a handler.
     dropped: usize,
-    /// The last push said stop; when there is room again the reader is told.
+    /// Set while reading is paused; the session is notified once there is room again.
     paused: bool,
     on_room: Option<OnRoom>,
 }
 
 type OnRoom = Arc<dyn Fn() + Send + Sync>;
 
-/// What the worker does next.
+/// The worker's next step.
 enum Step {
     Handle(Item),
-    /// Waits until it may run handlers.
+    /// Wait for a handler slot.
     Begin,
     Wait,
     End,
 }
 
-/// What is done when the lock has been let go.
+/// The actions to carry out once the lock is released.
 #[derive(Default)]
 struct Then {
-    /// Reading may go on.
+    /// `true` if reading may resume.
     resume: bool,
     on_room: Option<OnRoom>,
     released: Option<Busy>,
 }
 
-/// Events that may wait before reading pauses.
+/// The number of waiting events at which reading pauses; it resumes at half.
 const MARK_EVENTS: usize = 64;
-/// Bytes that may wait before reading pauses.
+/// The number of waiting bytes at which reading pauses; it resumes at half.
 const MARK_BYTES: usize = 256 * 1024;
 
 impl Inbox {
@@ -95,12 +95,12 @@ impl Inbox {
         }
     }
 
-    /// Adds an event; `false` asks the transport to read no more until there is room.
+    /// Queues an event; `false` asks the transport to pause reading until there is room.
     pub fn push(&self, inbound: Inbound) -> bool {
         self.add(Item::Event(inbound))
     }
 
-    /// Adds what could not be read, as [`Inbox::push`] adds an event.
+    /// Queues the error for an event that could not be read, as [`Inbox::push`] queues an event.
     pub(crate) fn push_rejected(&self, error: HandlerError, ack: Option<u64>) -> bool {
         self.add(Item::Rejected(error, ack))
     }
@@ -113,7 +113,7 @@ impl Inbox {
         }
         state.bytes += item.size();
         state.queue.push_back(item);
-        // Not a slot that the worker waits for behind it.
+        // Not while the worker waits for a slot, which it takes itself.
         if state.busy.is_none() && !state.beginning {
             state.busy = self.work.try_begin();
         }
@@ -124,35 +124,37 @@ impl Inbox {
         go_on
     }
 
-    /// Whether a push has asked the transport to stop reading, and there is no room yet.
+    /// Returns whether a push has asked the transport to pause reading, and there is no room yet.
     pub fn is_paused(&self) -> bool {
         self.lock().paused
     }
 
-    /// Ready when reading may go on.
+    /// Ready when reading may resume.
     pub fn poll_room(&self, cx: &mut Context<'_>) -> Poll<()> {
         self.reader.register(cx.waker());
         if self.lock().paused { Poll::Pending } else { Poll::Ready(()) }
     }
 
-    /// Calls this each time reading may go on after a pause, for transports whose reader is no task of ours.
+    /// Sets a callback for each time that reading may resume after a pause, for transports whose
+    /// reader is not the session's task.
     pub fn on_room(&self, call: impl Fn() + Send + Sync + 'static) {
         self.lock().on_room = Some(Arc::new(call));
     }
 
-    /// No more events come; what is queued is still handled.
+    /// Closes the queue: later events are dropped, queued ones are still handled.
     pub(crate) fn close(&self) {
         self.lock().closed = true;
         self.arrived.notify_one();
     }
 
-    /// No more events come, and what is queued is not handled.
+    /// Closes the queue and drops the queued events.
     pub(crate) fn abandon(&self) {
         self.leave(false, None);
     }
 
-    /// The connection has left. What is queued is dropped, unless it is to be kept and the worker may handle it: its client has
-    /// said goodbye after it. A worker that is not done is counted until it is.
+    /// Closes the queue because the connection has left the hub. The queued events are dropped,
+    /// unless `keep` is set (the client closed the connection after them) and the worker has or
+    /// gets a handler slot. A worker that is not done is counted in `lingering` until it is.
     pub(crate) fn leave(&self, keep: bool, lingering: Option<&AtomicU64>) {
         let then = {
             let mut state = self.lock();
@@ -171,7 +173,7 @@ impl Inbox {
             {
                 lingering.fetch_add(1, Ordering::Relaxed);
             }
-            // Whoever waits to read on is to see that it is over.
+            // A reader that waits for room has to notice the close.
             let then = state.resume();
             Then { released: if is_done { state.busy.take() } else { None }, ..then }
         };
@@ -180,14 +182,15 @@ impl Inbox {
         self.left.notify_one();
     }
 
-    /// How many events were dropped since the last call.
+    /// Returns the number of events that were dropped since the last call.
     pub(crate) fn take_dropped(&self) -> usize {
         std::mem::take(&mut self.lock().dropped)
     }
 
-    /// The next event; `None` when closed and empty.
+    /// Returns the next event; `None` when closed and empty.
     pub(crate) async fn pop(&self) -> Option<Item> {
-        // What was begun just now is done before others have their turn.
+        // Set after waiting for a slot: one event is handled before other workers of the user get
+        // it.
         let mut fresh = false;
         loop {
             let (arrived, left) = (self.arrived.notified(), self.left.notified());
@@ -200,10 +203,11 @@ impl Inbox {
                 Step::Begin => tokio::select! {
                     biased;
                     () = left => {}
-                    // Without one the connection has left, which is told next.
+                    // `None` means that the connection has left the hub, which the next step sees.
                     Some(busy) = self.work.begin() => {
                         let mut state = self.lock();
-                        // What has been closed may still be handled, what has been dropped not.
+                        // A closed queue may still be handled; one whose events were dropped is
+                        // empty.
                         let unused = if state.queue.is_empty() { Some(busy) } else { state.busy.replace(busy) };
                         drop(state);
                         drop(unused);
@@ -224,7 +228,7 @@ impl Inbox {
         }
     }
 
-    /// The worker has handled the last event.
+    /// Notes that the worker has handled the last event.
     pub(crate) fn finish(&self, lingering: &AtomicU64) {
         if std::mem::take(&mut self.lock().lingering) {
             lingering.fetch_sub(1, Ordering::Relaxed);
@@ -243,7 +247,8 @@ impl Inbox {
 }
 
 impl State {
-    /// Takes the next step; whether the worker goes on with it although others of the user wait.
+    /// Returns the next step; `goes_on` is `false` if the worker has to give up its slot to others
+    /// of the user that wait.
     fn step(&mut self, goes_on: bool) -> (Step, Then) {
         self.handling = false;
         self.beginning = false;
@@ -251,7 +256,7 @@ impl State {
             let step = if self.closed { Step::End } else { Step::Wait };
             return (step, Then { released: self.busy.take(), ..Then::default() });
         }
-        // A connection that has left could not begin again.
+        // A connection that has left the hub could not get a slot again.
         let goes_on = goes_on || self.closed;
         if self.busy.is_none() || !goes_on {
             self.beginning = true;
@@ -265,7 +270,7 @@ impl State {
         (Step::Handle(item), if roomy { self.resume() } else { Then::default() })
     }
 
-    /// Lets reading go on, if it was paused.
+    /// Lets reading resume, if it was paused.
     fn resume(&mut self) -> Then {
         if !std::mem::take(&mut self.paused) {
             return Then::default();
@@ -303,14 +308,14 @@ mod tests {
     use crate::values::identity::Identity;
 
     #[tokio::test]
-    async fn reading_pauses_at_the_mark_and_goes_on_at_half_of_it() {
+    async fn reading_pauses_at_the_mark_and_resumes_at_half() {
         let ticket = Admission::new(Limits::default()).admit(&Identity::anonymous()).unwrap();
         let inbox = Inbox::new(Work::of(&ticket));
-        let told = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let calls = Arc::new(std::sync::atomic::AtomicUsize::new(0));
         inbox.on_room({
-            let told = Arc::clone(&told);
+            let calls = Arc::clone(&calls);
             move || {
-                told.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+                calls.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
             }
         });
         for i in 1..MARK_EVENTS {
@@ -320,9 +325,9 @@ mod tests {
         for _ in 0..MARK_EVENTS / 2 - 1 {
             inbox.pop().await.unwrap();
         }
-        assert_eq!(told.load(std::sync::atomic::Ordering::SeqCst), 0);
+        assert_eq!(calls.load(std::sync::atomic::Ordering::SeqCst), 0);
         inbox.pop().await.unwrap();
-        assert_eq!(told.load(std::sync::atomic::Ordering::SeqCst), 1);
+        assert_eq!(calls.load(std::sync::atomic::Ordering::SeqCst), 1);
         inbox.close();
         let mut left = 0;
         while inbox.pop().await.is_some() {
@@ -332,7 +337,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn reading_pauses_by_bytes_too_whatever_it_is_that_waits() {
+    async fn reading_pauses_by_bytes_of_events_and_errors() {
         let ticket = Admission::new(Limits::default()).admit(&Identity::anonymous()).unwrap();
         let text = "x".repeat(100 * 1024);
         let event = |inbox: &Inbox| inbox.push(Inbound::new("a", text.clone()));
@@ -352,18 +357,18 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_event_does_not_take_the_slot_that_its_own_worker_waits_for() {
+    async fn push_leaves_the_slot_to_the_worker_that_waits() {
         let admission = Admission::new(Limits::default().with_connections_per_user(1));
         let ticket = admission.admit(&Identity::user("ann")).unwrap();
-        let of_gone = Work::of(&ticket);
-        let gone = of_gone.try_begin().unwrap();
+        let other = Work::of(&ticket);
+        let busy = other.try_begin().unwrap();
         let inbox = Inbox::new(Work::of(&ticket));
         inbox.push(Inbound::new("a", "1"));
         let mut pop = Box::pin(inbox.pop());
-        // Its task has had its turn: it does not even ask for the slot.
+        // The task has used up its budget: it does not even ask for the slot.
         while futures_util::poll!(Box::pin(tokio::task::coop::consume_budget())).is_ready() {}
         assert!(futures_util::poll!(&mut pop).is_pending());
-        drop(gone);
+        drop(busy);
         inbox.push(Inbound::new("a", "2"));
         let next = tokio::time::timeout(std::time::Duration::from_secs(10), &mut pop).await;
         assert!(next.expect("the slot is free").is_some());

@@ -1,4 +1,5 @@
-//! `subscribe`, `unsubscribe`, `join` and `leave`: rooms that a client names itself, in order with its other events.
+//! The handlers of `subscribe`, `unsubscribe`, `join` and `leave`: rooms that a client names
+//! itself, in order with its other events.
 
 use async_trait::async_trait;
 use serde_json::{Value, json};
@@ -12,8 +13,8 @@ use crate::values::inbound::{Inbound, InboundPayload};
 use crate::values::name::check_name;
 
 impl Router {
-    /// Handles `subscribe` and `unsubscribe`, `join` and `leave`, by which a client enters and leaves rooms, where the
-    /// application has no handler of its own for the name.
+    /// Adds handlers for `subscribe` and `unsubscribe`, `join` and `leave`, by which a client
+    /// enters and leaves rooms, where the application has no handler of its own for the name.
     pub fn with_room_events(self) -> Self {
         self.with_default("subscribe", RoomEvent { enters: true, names_room: true })
             .with_default("unsubscribe", RoomEvent { enters: false, names_room: true })
@@ -23,9 +24,10 @@ impl Router {
 }
 
 struct RoomEvent {
-    /// Or leaves.
+    /// `true` to enter the room, `false` to leave it.
     enters: bool,
-    /// The answer is `{"channel": name}`; if not, whether anything has changed.
+    /// `true` if the answer is `{"channel": name}`, `false` if it says whether anything has
+    /// changed.
     names_room: bool,
 }
 
@@ -44,7 +46,7 @@ impl Handler for RoomEvent {
     }
 }
 
-/// A room's name, alone or as `channel` or `room` of an object.
+/// Reads a room's name, alone or as `channel` or `room` of an object.
 fn room_of(payload: &InboundPayload) -> Result<String, HandlerError> {
     let named = match payload.json()? {
         Value::Object(mut object) => object.remove("channel").or_else(|| object.remove("room")),

@@ -1,9 +1,9 @@
-//! Appending records: what a send comes to.
+//! Appending records, and the outcome of a send.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::log::apply::AtOnce;
+use crate::log::apply::TryAppend;
 use crate::log::backplane::{AppendError, Appended};
 use crate::log::handle::Log;
 use crate::log::record::{Body, Providers, Record};
@@ -15,17 +15,17 @@ use crate::values::error::{Error, Result};
 use crate::values::event_id::EventId;
 use crate::values::receipt::{Delivered, Receipt};
 
-/// How long a send waits for its record to come back through the log.
+/// The longest time that a send waits for its record to arrive through the log.
 const OUTCOME: Duration = Duration::from_secs(2);
 
-/// What is known of a record that waits.
-enum Known {
-    /// It is in the log.
+/// The part of an append's outcome that is known without waiting.
+enum AppendState {
+    /// A record that is in the log.
     Appended(Waiting),
-    /// It repeats one that is in the log.
-    Repeats(Appended),
-    /// It is still to be appended.
-    Nothing(Waiting),
+    /// A record that repeats one that is in the log.
+    Repeated(Appended),
+    /// A record that is still to be appended.
+    Pending(Waiting),
 }
 
 impl Log {
@@ -41,7 +41,8 @@ impl Log {
         self.append_once(key, providers, id, body, ask).await
     }
 
-    /// Appends an event for these of the providers that its sender named, or of all: its idempotency key counts with those.
+    /// Appends an event for the providers that its sender named, or for all: the idempotency key is
+    /// scoped to the named ones.
     pub(crate) async fn append_event(
         &self,
         named: &Providers,
@@ -62,36 +63,38 @@ impl Log {
         ask: Option<Arc<Ask>>,
     ) -> Result<Receipt> {
         let shared = &self.0;
-        let (node, epoch) = shared.life();
+        let (node, epoch) = shared.node_and_epoch();
         let record = Arc::new(Record::new(id, node, providers, body));
-        let known = match shared.append_at_once(epoch, &record, key, ask.as_ref()) {
-            AtOnce::Applied(receipt) => return Ok(receipt),
-            AtOnce::Refused(error) => return Err(shared.refused(error, &record)),
-            AtOnce::Waits(waiting) => Known::Appended(waiting),
-            AtOnce::Appended(first) => Known::Repeats(first),
-            // Before the append: the record may come back before the append's own answer does.
-            AtOnce::No => Known::Nothing(shared.wait_for(id, ask)),
+        let state = match shared.try_append(epoch, &record, key, ask.as_ref()) {
+            TryAppend::Applied(receipt) => return Ok(receipt),
+            TryAppend::Rejected(error) => return Err(shared.append_failed(error, &record)),
+            TryAppend::Waits(waiting) => AppendState::Appended(waiting),
+            TryAppend::Appended(first) => AppendState::Repeated(first),
+            // Register before the append: the record may arrive before the append's own answer
+            // does.
+            TryAppend::Unavailable => AppendState::Pending(shared.wait_for(id, ask)),
         };
-        let outcome = shared.outcome(known, epoch, &record, key);
+        let outcome = shared.outcome(state, epoch, &record, key);
         tokio::time::timeout(OUTCOME, outcome).await.unwrap_or(Err(Error::OutcomeUnknown { id }))
     }
 }
 
 impl Shared {
-    /// What becomes of a record of which so much is known.
+    /// Waits for the outcome of a record in this state.
     async fn outcome(
         &self,
-        known: Known,
+        state: AppendState,
         epoch: Epoch,
         record: &Arc<Record>,
         key: Option<RepeatKey>,
     ) -> Result<Receipt> {
-        let mut waiting = match known {
-            Known::Appended(mut waiting) => return waiting.applied().await,
-            Known::Repeats(first) => return Ok(self.repeated(first, record).await),
-            Known::Nothing(waiting) => waiting,
+        let mut waiting = match state {
+            AppendState::Appended(mut waiting) => return waiting.applied().await,
+            AppendState::Repeated(first) => return Ok(self.repeated(first, record).await),
+            AppendState::Pending(waiting) => waiting,
         };
-        // Whichever comes first counts: a record that has come through the log is in it, whatever its append says.
+        // The first result counts: a record that has arrived through the log is in it, whatever its
+        // append answers.
         let appended = tokio::select! {
             biased;
             receipt = waiting.applied() => return receipt,
@@ -100,33 +103,33 @@ impl Shared {
         match appended {
             Ok(first) if first.repeated => Ok(self.repeated(first, record).await),
             Ok(_) => waiting.applied().await,
-            Err(error) => Err(self.refused(error, record)),
+            Err(error) => Err(self.append_failed(error, record)),
         }
     }
 
-    /// How the log knows that this is a repeat, if it is an event with a key.
+    /// Returns the key by which the log recognizes a repeat, if the record is an event with a key.
     fn repeat_key(&self, providers: &Providers, body: &Body) -> Option<RepeatKey> {
         let Body::Event { target, event, .. } = body else { return None };
         event.idempotency_key()?;
         let feeds = self.feeds();
-        let times = feeds.iter().filter(|feed| providers.mean(feed.provider())).map(|feed| feed.knows_repeats_for());
+        let times = feeds.iter().filter(|feed| providers.contains(feed.provider())).map(|feed| feed.repeat_window());
         RepeatKey::of(providers, target, event, times.max().unwrap_or_default())
     }
 
-    /// What the sender of a record is told that the log has not taken, or may not have.
-    fn refused(&self, error: AppendError, record: &Record) -> Error {
+    /// Returns the sender's error for a record that the log has not appended, or may not have.
+    fn append_failed(&self, error: AppendError, record: &Record) -> Error {
         tracing::debug!(event = %record.id, %error, "an append failed");
         match (&error, record.event().and_then(|(_, event)| event.idempotency_key())) {
             (AppendError::KeyReused, Some(key)) => return Error::KeyReused { key: key.to_owned() },
-            (AppendError::Epoch, _) => self.look_wanted.notify_one(),
+            (AppendError::Epoch, _) => self.check_requested.notify_one(),
             _ => {}
         }
         error.into_error(record.id)
     }
 
-    /// The receipt for a record that repeats this one, when that has been applied.
+    /// Returns the receipt for a repeat of this record, once that one has been applied.
     async fn repeated(&self, first: Appended, record: &Record) -> Receipt {
-        tracing::debug!(event = %record.id, first = %first.id, "not delivered: the idempotency key is known");
+        tracing::debug!(event = %record.id, first = %first.id, "not delivered: the idempotency key is a repeat");
         loop {
             let read = self.read.notified();
             if self.lock_applied().tip.position >= first.position {

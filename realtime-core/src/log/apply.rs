@@ -1,4 +1,5 @@
-//! Applying records, one after the other, each to the providers that it is for: by the tail loop, or by who has appended it.
+//! Applying records, one after the other, each to the providers that it is for: by the tail loop,
+//! or by the sender that appended it.
 
 use std::cell::OnceCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -15,64 +16,67 @@ use crate::values::cursor::{Epoch, Mark};
 use crate::values::position::Position;
 use crate::values::receipt::{Delivered, Receipt};
 
-/// What an append that need not wait came to.
-pub(crate) enum AtOnce {
-    /// The log cannot say at once, or somebody else applies a record just now.
-    No,
-    /// It was refused.
-    Refused(AppendError),
-    /// It is in the log, or an earlier one is.
+/// The outcome of an append that does not wait.
+pub(crate) enum TryAppend {
+    /// An append that would have to wait, because the log cannot decide immediately or another task
+    /// is applying a record.
+    Unavailable,
+    /// A rejected append.
+    Rejected(AppendError),
+    /// A record that is in the log, or that repeats an earlier one.
     Appended(Appended),
-    /// It is in the log, and applied.
+    /// A record that is in the log and applied.
     Applied(Receipt),
-    /// It is in the log, behind records that are not applied yet.
+    /// A record that is in the log, behind records that are not applied yet.
     Waits(Waiting),
 }
 
 impl Shared {
-    /// Appends a record, and applies it if everything before it is applied. It never waits, so a send from inside an apply gets
-    /// its turn later.
-    pub(crate) fn append_at_once(
+    /// Appends a record, and applies it if all records before it are applied. Never waits, so that
+    /// a send from inside an apply gets its turn later.
+    pub(crate) fn try_append(
         self: &Arc<Self>,
         epoch: Epoch,
         record: &Arc<Record>,
         key: Option<RepeatKey>,
         ask: Option<&Arc<Ask>>,
-    ) -> AtOnce {
+    ) -> TryAppend {
         let mut wakes = Wakes::default();
         let mut applied = match self.applied.try_lock() {
             Ok(applied) => applied,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) => return AtOnce::No,
+            Err(TryLockError::WouldBlock) => return TryAppend::Unavailable,
         };
         let appended = match self.backplane.append_now(epoch, record, key) {
-            None => return AtOnce::No,
-            Some(Err(error)) => return AtOnce::Refused(error),
+            None => return TryAppend::Unavailable,
+            Some(Err(error)) => return TryAppend::Rejected(error),
             Some(Ok(appended)) => appended,
         };
         if appended.repeated {
-            return AtOnce::Appended(appended);
+            return TryAppend::Appended(appended);
         }
         let feeds = self.feeds();
-        let is_next = |place: Position| place.next() == appended.position;
+        let is_next = |applied: Position| applied.next() == appended.position;
         if applied.held || !is_next(applied.tip.position) || !feeds.iter().all(|feed| is_next(feed.applied())) {
-            // Before the lock is free: nobody can have applied it yet.
+            // Register before the lock is released: until then no task can have applied the record.
             let waiting = self.wait_for(record.id, ask.cloned());
             self.backplane.wake_tails();
-            return AtOnce::Waits(waiting);
+            return TryAppend::Waits(waiting);
         }
-        let receipt = self.hand_out(appended.position, record, true, ask, &feeds, &mut wakes);
+        let receipt = self.apply_to_feeds(appended.position, record, true, ask, &feeds, &mut wakes);
         applied.tip = Tip { position: appended.position, id: record.id };
         if self.backplane.tails() > 1 {
-            // Other nodes read it. This one's tail passes over it at the next beat: to wake it costs as much as a delivery.
+            // Other nodes read the record. This node's tail skips it at the next tick: waking that
+            // tail costs as much as a delivery.
             self.backplane.wake_tails();
         }
         drop(applied);
         wakes.wake();
-        AtOnce::Applied(receipt)
+        TryAppend::Applied(receipt)
     }
 
-    /// Applies a record that the tail loop has read; `false` if it has to begin to read anew.
+    /// Applies a record that the tail loop has read; returns `false` if the loop has to open a new
+    /// tail.
     pub(crate) fn apply(&self, entry: Entry, feeds: &[Arc<dyn Feed>]) -> bool {
         let mut wakes = Wakes::default();
         let mut applied = self.lock_applied();
@@ -91,7 +95,8 @@ impl Shared {
 
     fn apply_entry(&self, entry: Entry, feeds: &[Arc<dyn Feed>], wakes: &mut Wakes) {
         let Entry { position, id, record } = entry;
-        // Who came later reads again what the others have; what was applied by who had sent it is read again too.
+        // The tail returns records again that some feeds have: for a provider that was attached
+        // later, and for records that their sender has applied.
         if feeds.iter().all(|feed| feed.applied() >= position) {
             return;
         }
@@ -110,22 +115,23 @@ impl Shared {
                 return;
             }
         };
-        let ours = record.node == self.life().0;
+        let ours = record.node == self.node_and_epoch().0;
         let waiter = if ours { self.take_waiter(record.id) } else { None };
         let ask = waiter.as_ref().and_then(|waiter| waiter.ask.as_ref());
-        let receipt = self.hand_out(position, &record, ours, ask, feeds, wakes);
+        let receipt = self.apply_to_feeds(position, &record, ours, ask, feeds, wakes);
         let Some(waiter) = waiter else { return };
         if waiter.done.send(receipt).is_err()
             && matches!(record.body, Body::Ask { .. })
             && let Some(ask) = &waiter.ask
         {
-            // The sender has given up meanwhile: nobody waits for the answers.
-            feeds.iter().for_each(|feed| feed.end_ask(position, ask));
+            // The sender has dropped its future meanwhile: nothing waits for the answers.
+            feeds.iter().for_each(|feed| feed.cancel_ask(position, ask));
         }
     }
 
-    /// Hands a record to the providers that it is for; the others only move their place, and who has it already does nothing.
-    fn hand_out(
+    /// Applies a record to the providers that it is for. The other providers only advance their
+    /// position; a provider that has the record already is skipped.
+    fn apply_to_feeds(
         &self,
         position: Position,
         record: &Record,
@@ -138,11 +144,12 @@ impl Shared {
         let placed = Placed { position, mark, record, ours, ask, seen, cursor: OnceCell::new() };
         let mut receipt = Receipt::new(record.id, Some(position), Some(Delivered::default()));
         for feed in feeds.iter().filter(|feed| feed.applied() < position) {
-            if !record.providers.mean(feed.provider()) {
+            if !record.providers.contains(feed.provider()) {
                 feed.pass(position, mark, seen);
                 continue;
             }
-            // A codec is the provider's own code: what it does to one record is no matter of the others.
+            // A codec is the provider's own code: a panic in it must not affect the other
+            // providers.
             let Ok(part) = catch_unwind(AssertUnwindSafe(|| feed.apply(&placed, wakes))) else {
                 tracing::error!(provider = feed.provider(), event = %record.id, %position, "a record was skipped: the provider panicked");
                 feed.count_skipped();

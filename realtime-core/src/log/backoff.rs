@@ -1,32 +1,32 @@
-//! When to try again what has failed.
+//! Delays between retries.
 
 use std::time::Duration;
 
 use crate::values::random::random_between;
 
-/// Delays that double up to a bound, each with a random part, so that nodes that lost the same thing do not all come
-/// back to it at once.
+/// Delays that double up to a bound, each with a random part, so that nodes that lost the same
+/// connection do not all retry at the same moment.
 pub(super) struct Backoff {
     next: Duration,
-    most: Duration,
+    max: Duration,
 }
 
 const FIRST: Duration = Duration::from_millis(50);
 
 impl Backoff {
-    /// Begins with 50 ms; `most` is the longest delay.
-    pub(super) const fn new(most: Duration) -> Self {
-        Self { next: FIRST, most }
+    /// Creates a backoff that starts at 50 ms; `max` is the longest delay.
+    pub(super) const fn new(max: Duration) -> Self {
+        Self { next: FIRST, max }
     }
 
-    /// The next delay: at random between half of its time and all of it.
+    /// Returns the next delay: a random time between half of it and the whole.
     pub(super) fn delay(&mut self) -> Duration {
         let whole = self.next;
-        self.next = (whole * 2).min(self.most);
+        self.next = (whole * 2).min(self.max);
         random_between(whole / 2, whole)
     }
 
-    /// It has succeeded.
+    /// Starts again with the first delay, after a success.
     pub(super) fn reset(&mut self) {
         self.next = FIRST;
     }
@@ -37,7 +37,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn delays_double_up_to_the_bound_and_begin_again_after_a_success() {
+    fn delays_double_up_to_the_bound_and_restart_after_reset() {
         let mut backoff = Backoff::new(Duration::from_millis(300));
         for _ in 0..2 {
             for whole in [50, 100, 200, 300, 300] {
@@ -50,7 +50,7 @@ mod tests {
     }
 
     #[test]
-    fn delays_are_spread() {
+    fn delays_are_randomized() {
         let delays: Vec<_> = (0..100).map(|_| Backoff::new(FIRST).delay()).collect();
         assert!(delays.iter().any(|delay| *delay < FIRST * 5 / 8));
         assert!(delays.iter().any(|delay| *delay > FIRST * 7 / 8));

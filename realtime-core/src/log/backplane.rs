@@ -15,23 +15,29 @@ use crate::values::position::Position;
 /// Batches of records, oldest first and without a gap.
 pub type Tail = BoxStream<'static, Result<Vec<Entry>>>;
 
-/// What joins nodes: one ordered log, and beside it a pipe that delivers at most once. One value is one log.
+/// The connection between nodes: one ordered log, and in addition a pipe that delivers at most
+/// once. One value is one log.
 ///
-/// It carries records as values; one that leaves the process takes [`Record::bytes`], and gives [`Stored::Bytes`] back. A
-/// backplane stays dumb: what a record means, who gets it and what a window keeps is not its matter. It keeps a log's newest
-/// record however old that is, so that its place can be told from the same place after records were lost, and the keys of
-/// repetition for as long as each says, or as many as it has room for.
+/// Records are passed as values; a backplane that leaves the process takes [`Record::bytes`], and
+/// returns [`Stored::Bytes`]. A backplane does not interpret records: their meaning, their
+/// recipients and the contents of a window are not its concern. A backplane keeps a log's newest
+/// record however old that is, so that its position can be told from the same position after
+/// records were lost, and the idempotency keys for as long as each says, or as many as there is
+/// room for.
 #[async_trait]
 pub trait Backplane: Send + Sync + 'static {
-    /// Appends a record, with its id, to this life of the log, and answers its position, one past the last one's. With a key
-    /// that the log remembers from this life, nothing is appended: the answer is the first record's, if the content is the
-    /// same. Whether it is, and the append, are one step for all nodes.
+    /// Appends a record, with its id, in this epoch of the log, and returns its position, one past
+    /// the last one. With a key that the log remembers from this epoch, nothing is appended: the
+    /// answer is the first record's, if the content is the same. The check of the key and the
+    /// append are one step for all nodes.
     ///
-    /// May be dropped before it answers, as after [`AppendError::Unknown`].
+    /// Callers may drop the future before it completes; the outcome is then that of
+    /// [`AppendError::Unknown`].
     ///
     /// # Errors
-    /// [`AppendError`]. One that is certain is only given when the record was not handed on at all, or the log has
-    /// answered that it took nothing; a connection that broke, or no answer in time, is [`AppendError::Unknown`].
+    /// [`AppendError`]. A certain error is only returned when the record was not sent at all, or
+    /// the log has answered that it appended nothing; a broken connection, or no answer in time, is
+    /// [`AppendError::Unknown`].
     async fn append(
         &self,
         epoch: Epoch,
@@ -39,9 +45,10 @@ pub trait Backplane: Send + Sync + 'static {
         key: Option<RepeatKey>,
     ) -> std::result::Result<Appended, AppendError>;
 
-    /// Appends as [`Backplane::append`] does, without waiting for anything: nothing where that cannot be, which is the default.
-    /// It is what a log in this process has, so that who sends can deliver its own record. It wakes no tail: who calls it
-    /// calls [`Backplane::wake_tails`], unless it has applied the record itself and the only tail is its own.
+    /// Appends as [`Backplane::append`] does, without waiting for anything; returns `None` where
+    /// that is not possible, as by default. A log in this process implements it, so that a sender
+    /// can deliver its own record. Wakes no tail: the caller calls [`Backplane::wake_tails`],
+    /// unless it has applied the record itself and the only tail is its own.
     fn append_now(
         &self,
         _epoch: Epoch,
@@ -51,68 +58,74 @@ pub trait Backplane: Send + Sync + 'static {
         None
     }
 
-    /// Lets the tails read what [`Backplane::append_now`] has appended.
+    /// Lets the tails read the records that [`Backplane::append_now`] has appended.
     fn wake_tails(&self) {}
 
-    /// How many tails read what [`Backplane::append_now`] appends, those of other nodes included.
+    /// Returns the number of tails that read the records of [`Backplane::append_now`], those of
+    /// other nodes included.
     fn tails(&self) -> usize {
         0
     }
 
-    /// Up to `most` records after this position, oldest first; from the oldest one on if that is later.
+    /// Returns up to `most` records after this position, oldest first; from the oldest one on if
+    /// that is later.
     ///
     /// # Errors
     /// [`crate::Error::Backplane`].
     async fn range(&self, after: Position, most: usize) -> Result<Vec<Entry>>;
 
-    /// Every record after this position, those to come included; ends only with an error. A tail whose log has lost records
-    /// that it has handed out does not go on with others in their places: it ends, or gives nothing.
+    /// Returns every record after this position, future ones included; ends only with an error. A
+    /// tail whose log has lost records that it has returned does not go on with others at their
+    /// positions: it ends, or returns nothing.
     fn tail(&self, after: Position) -> Tail;
 
-    /// The log's life and extent, the same for all nodes. A log without a state begins with [`LogState::begin`], and one
-    /// whose stored epoch or key is missing or unreadable begins a new life: there is no state without a key.
+    /// Returns the log's epoch, key and extent, the same for all nodes. A log without a state
+    /// begins with [`LogState::begin`], and one whose stored epoch or key is missing or unreadable
+    /// begins a new epoch: there is no state without a key.
     ///
     /// # Errors
     /// [`crate::Error::Backplane`].
     async fn state(&self) -> Result<LogState>;
 
-    /// Begins a new life of a log that has lost records, and answers the state that holds: with a new random epoch and a
-    /// new random [`CursorKey`] if, all in one step,
+    /// Begins a new epoch of a log that has lost records, and returns the current state: with a new
+    /// random epoch and a new random [`CursorKey`] if, all in one step,
     /// - the epoch is still the one that the caller has seen, and
     /// - this position lies beyond the end, or the record there has another id.
     ///
-    /// A position whose record was dropped from the log's beginning, or [`Position::START`], begins nothing. Of two nodes
-    /// that notice the loss at the same time, the second finds another epoch than the one it has seen, and gets the first
-    /// one's. Whether a new life still holds records of the old one, and where its positions begin, is the log's matter.
+    /// A position whose record was dropped from the log's beginning, or [`Position::START`], begins
+    /// nothing. Of two nodes that notice the loss at the same time, the second finds another epoch
+    /// than the one it has seen, and gets the first one's. The log decides whether a new epoch
+    /// still holds records of the old one, and where its positions begin.
     ///
-    /// Called about once a second for the place that a node has applied, so it should cost little when nothing was lost.
+    /// Called about once a second for the position that a node has applied, so it should cost
+    /// little when nothing was lost.
     ///
     /// # Errors
     /// [`crate::Error::Backplane`].
     async fn renew(&self, seen: Epoch, position: Position, id: EventId) -> Result<LogState>;
 
-    /// Tells all nodes that subscribe now, this one included; may be lost.
+    /// Publishes a record to all nodes that subscribe now, this one included; may be lost.
     ///
     /// # Errors
     /// [`crate::Error::Backplane`].
     async fn publish(&self, record: Arc<Record>) -> Result<()>;
 
-    /// What is published from now on.
+    /// Returns the records that are published after this call.
     ///
     /// # Errors
     /// [`crate::Error::Backplane`].
     async fn subscribe(&self) -> Result<BoxStream<'static, Stored>>;
 }
 
-/// What an append came to.
+/// The outcome of an append.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Appended {
-    /// The place of the record with this id.
+    /// The position of the record with this id.
     pub position: Position,
     /// The record's id: the one that was appended, or the first one with the same key.
     pub id: EventId,
-    /// Whether an earlier record has the same key, so that nothing was appended.
+    /// `true` if an earlier record has the same key, so that nothing was appended.
     pub repeated: bool,
 }
 
@@ -130,26 +143,26 @@ impl Appended {
     }
 }
 
-/// Why an append has no position to answer.
+/// The reason why an append has no position to return.
 #[non_exhaustive]
 #[derive(Debug, thiserror::Error)]
 pub enum AppendError {
-    /// The log is in another life than the one that was named. Certain: nobody will ever read the record.
-    #[error("the log has begun anew")]
+    /// An epoch that is no longer the log's. Certain: no node will ever read the record.
+    #[error("the log has a new epoch")]
     Epoch,
-    /// The key is another record's, which says something else. Certain: nobody will ever read the record.
-    #[error("the key is another record's")]
+    /// A key of another record with different content. Certain: no node will ever read the record.
+    #[error("the idempotency key belongs to another record")]
     KeyReused,
-    /// The log did not take it. Certain: nobody will ever read the record.
-    #[error("the log did not take the record: {0}")]
+    /// A record that the log did not append. Certain: no node will ever read the record.
+    #[error("the log rejected the record: {0}")]
     Refused(#[source] BoxError),
-    /// It is open whether the log took it: it may still be read.
-    #[error("it is open whether the log took the record: {0}")]
+    /// An unknown outcome: the log may have appended the record, which may still be read.
+    #[error("it is unknown whether the log appended the record: {0}")]
     Unknown(#[source] BoxError),
 }
 
 impl AppendError {
-    /// What the sender of the event with this id is told.
+    /// Converts the error into the one that the sender of the event with this id gets.
     pub fn into_error(self, id: EventId) -> Error {
         match self {
             Self::Refused(error) => Error::Backplane(error),
@@ -159,15 +172,15 @@ impl AppendError {
     }
 }
 
-/// One record with its place.
+/// One record with its position.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Entry {
-    /// Its place in the log.
+    /// The position in the log.
     pub position: Position,
-    /// The id it was appended with.
+    /// The id of the appended record.
     pub id: EventId,
-    /// What was appended.
+    /// The record.
     pub record: Stored,
 }
 
@@ -178,22 +191,23 @@ impl Entry {
     }
 }
 
-/// A log's life and extent.
+/// A log's epoch, key and extent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LogState {
-    /// Its life; another one means that positions of before mean nothing.
+    /// The epoch; positions of another epoch have no meaning in this one.
     pub epoch: Epoch,
-    /// The newest record, or [`Position::START`].
+    /// The position of the newest record, or [`Position::START`].
     pub last: Position,
-    /// The place before the oldest record that can still be read.
+    /// The position before the oldest record that can still be read.
     pub start: Position,
-    /// With what the cursors of this life are made; made anew by whoever begins an epoch, and stored with it.
+    /// The key that signs the cursors of this epoch; created together with a new epoch, and stored
+    /// with it.
     pub key: CursorKey,
 }
 
 impl LogState {
-    /// A new life of an empty log: a random epoch, a random key, no records.
+    /// Creates the state of an empty log: a random epoch, a random key, no records.
     pub fn begin() -> Self {
         Self { epoch: Epoch::random(), last: Position::START, start: Position::START, key: CursorKey::random() }
     }

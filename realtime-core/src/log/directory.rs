@@ -13,7 +13,7 @@ use crate::values::error::Result;
 pub struct NodeId(#[serde(with = "uuid::serde::simple")] uuid::Uuid);
 
 impl NodeId {
-    /// A new random id.
+    /// Creates a new random id.
     pub fn random() -> Self {
         Self(uuid::Uuid::new_v4())
     }
@@ -25,50 +25,54 @@ impl std::fmt::Display for NodeId {
     }
 }
 
-/// Which life of a node's entries in a directory: a directory that has lost them begins another one.
+/// The incarnation of a node's entries in a directory: a directory that has lost them creates
+/// another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 #[non_exhaustive]
 pub struct Incarnation(u64);
 
 impl Incarnation {
-    /// A new random incarnation.
+    /// Creates a new random incarnation.
     pub fn random() -> Self {
         Self(uuid::Uuid::new_v4().as_u64_pair().0)
     }
 
-    /// The incarnation with this number, as a directory has stored it.
+    /// Creates the incarnation with this number, as a directory has stored it.
     pub const fn new(number: u64) -> Self {
         Self(number)
     }
 
-    /// The number, for a directory to store.
+    /// Returns the number, for a directory to store.
     pub const fn get(self) -> u64 {
         self.0
     }
 }
 
-/// Who is online where: each node's connections, as leases that end when the node stops renewing them.
+/// The presence of users across nodes: each node's connections, as leases that expire when the node
+/// stops renewing them.
 #[async_trait]
 pub trait Directory: Send + Sync + 'static {
-    /// Applies a node's changes, in order, and renews its lease for this long. A change that was applied before changes
-    /// nothing.
+    /// Applies a node's changes, in order, and renews its lease for this duration. Applying a
+    /// change a second time has no effect.
     ///
-    /// Answers the incarnation of the node's entries: made when the directory holds nothing of the node, not even that
-    /// it has no entries, and kept with them in the same step, so that it is lost with them. A node's updates come one
-    /// after the other; it offers all its entries again when the answer is another one than the last.
+    /// Returns the incarnation of the node's entries: created when the directory holds nothing of
+    /// the node, not even that it has no entries, and stored with them in the same step, so that it
+    /// is lost with them. A node's updates are sequential; the node sends all its entries again
+    /// when the returned incarnation differs from the last one.
     ///
     /// # Errors
-    /// [`crate::Error::Backplane`], whether or not the changes were applied; the node offers the same changes again.
+    /// [`crate::Error::Backplane`], whether or not the changes were applied; the node sends the
+    /// same changes again.
     async fn update(&self, node: NodeId, changes: &[DirectoryChange], lease: Duration) -> Result<Incarnation>;
 
-    /// A user's connections, on all nodes whose lease holds.
+    /// Returns a user's connections, on all nodes whose lease is valid.
     ///
     /// # Errors
     /// [`crate::Error::Backplane`].
     async fn of_user(&self, user: &str) -> Result<Vec<Presence>>;
 
-    /// A tenant's connections, on all nodes whose lease holds.
+    /// Returns a tenant's connections, on all nodes whose lease is valid.
     ///
     /// # Errors
     /// [`crate::Error::Backplane`].
@@ -90,30 +94,30 @@ impl<T: Directory + ?Sized> Directory for Arc<T> {
     }
 }
 
-/// One step of a node's part of the directory.
+/// One change of a node's entries in the directory.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum DirectoryChange {
-    /// A connection came.
+    /// A registered connection.
     Online(Presence),
-    /// A connection went.
+    /// A closed connection.
     Offline(ConnectionId),
 }
 
-/// One connection, as the directory knows it.
+/// One connection, as the directory stores it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Presence {
     /// The connection.
     pub connection: ConnectionId,
-    /// The provider it came through.
+    /// The provider of the connection.
     pub provider: String,
-    /// Its user.
+    /// The user, if there is one.
     pub user: Option<String>,
-    /// Its tenant.
+    /// The tenant, if there is one.
     pub tenant: Option<String>,
-    /// Since when.
+    /// The time at which the connection was registered.
     pub since: SystemTime,
 }
 

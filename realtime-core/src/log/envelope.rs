@@ -83,13 +83,13 @@ enum Kind<'a> {
     },
 }
 
-/// How the bytes behind the header are to be read.
+/// The form of the bytes after the header.
 #[derive(Default, Serialize, Deserialize)]
 struct Shape {
-    /// They are no JSON.
+    /// Set if the bytes are not JSON.
     #[serde(default, skip_serializing_if = "is_false")]
     binary: bool,
-    /// JSON, then attachments of these lengths.
+    /// The lengths of the attachments, which follow the JSON.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     attachments: Vec<u32>,
 }
@@ -106,7 +106,7 @@ impl Shape {
         !self.binary && self.attachments.is_empty()
     }
 
-    /// The payload that these bytes are; `None` when the lengths do not fit.
+    /// Reads named bytes as a payload; `None` when the lengths do not fit.
     fn read(&self, bytes: &Bytes) -> Option<Payload> {
         if self.binary {
             return Some(Payload::Binary(bytes.clone()));
@@ -131,13 +131,14 @@ fn is_false(value: &bool) -> bool {
 }
 
 impl Record {
-    /// The record as bytes, which every version that knows them reads; encoded by the first call.
+    /// Returns the record as bytes, in the format that every version that knows it reads; encoded
+    /// by the first call.
     pub fn bytes(&self) -> &Bytes {
         self.encoded.get_or_init(|| encode(self))
     }
 }
 
-/// A record as bytes.
+/// Encodes a record.
 fn encode(record: &Record) -> Bytes {
     use std::borrow::Cow::Borrowed;
     let (kind, payload) = match &record.body {
@@ -193,7 +194,7 @@ fn encode(record: &Record) -> Bytes {
     bytes.freeze()
 }
 
-/// The record of these bytes.
+/// Decodes a record.
 pub(crate) fn decode(bytes: &Bytes) -> Result<Record, EnvelopeError> {
     let version = *bytes.first().ok_or(EnvelopeError::Malformed)?;
     if version != VERSION {
@@ -220,7 +221,7 @@ pub(crate) fn decode(bytes: &Bytes) -> Result<Record, EnvelopeError> {
         Kind::Absent { user, tenant, seen } => Body::Absent { member: Member { user, tenant }, seen },
         Kind::Close { target, reason } => Body::Close { target: target.into_owned(), reason },
     };
-    let providers = providers.map_or(Providers::ALL, |names| Providers::these(names.iter().map(|name| &**name)));
+    let providers = providers.map_or(Providers::ALL, |names| Providers::named(names.iter().map(|name| &**name)));
     Ok(Record::new(id, node, providers, body))
 }
 
@@ -262,15 +263,19 @@ mod tests {
     }
 
     #[test]
-    fn a_record_may_be_for_all_providers_or_for_some() {
+    fn providers_survive_encoding_whether_all_or_named() {
         let mut record = record(Body::Join { member: Member::bare("u"), room: "r".into() });
         record.providers = Providers::ALL;
         assert_eq!(decode(record.bytes()), Ok(record));
-        assert!(Providers::ALL.mean("ws") && Providers::one("ws").mean("ws") && !Providers::one("ws").mean("sse"));
+        assert!(
+            Providers::ALL.contains("ws")
+                && Providers::one("ws").contains("ws")
+                && !Providers::one("ws").contains("sse")
+        );
     }
 
     #[test]
-    fn what_is_cut_or_unknown_is_an_error_and_no_panic() {
+    fn truncated_or_unknown_envelope_is_an_error() {
         for record in all() {
             let bytes = record.bytes().clone();
             let header_end = PREFIX + u32::from_be_bytes(bytes[1..PREFIX].try_into().unwrap()) as usize;

@@ -1,4 +1,4 @@
-//! What a log hands its records to.
+//! The interface through which a log passes its records to a provider.
 
 use std::cell::OnceCell;
 use std::sync::Arc;
@@ -20,126 +20,131 @@ use crate::values::position::Position;
 use crate::values::receipt::{Delivered, Receipt};
 use crate::values::target::Target;
 
-/// One provider's side of the log: what it does with each record. What changes with the log (from [`Feed::applied`] to
-/// [`Feed::beat`], and [`Feed::send_back`]) is called under the lock of what is applied, one call after the other.
+/// One provider's side of the log: applies or skips each record. The methods from [`Feed::applied`]
+/// to [`Feed::tick`], and [`Feed::disconnect_all`], change with the log and are called under the
+/// lock of [`Applied`](crate::log::shared::Applied), one call after the other.
 pub(crate) trait Feed: Send + Sync + 'static {
-    /// The provider's name, by which records mean it.
+    /// Returns the provider's name, by which records address it.
     fn provider(&self) -> &'static str;
 
-    /// How often [`Feed::beat`] is to be called.
-    fn beats_every(&self) -> Duration;
+    /// Returns the interval between calls of [`Feed::tick`].
+    fn tick_interval(&self) -> Duration;
 
-    /// For how long the repeat of an event that it was given is known.
-    fn knows_repeats_for(&self) -> Duration;
+    /// Returns how long the provider recognizes the repeat of an event that it was given.
+    fn repeat_window(&self) -> Duration;
 
-    /// The place of the last record that was applied or passed.
+    /// Returns the position of the last record that was applied or passed.
     fn applied(&self) -> Position;
 
-    /// The place after which it would read a log in this state.
+    /// Returns the position after which the provider would read a log in this state.
     fn start_in(&self, state: &LogState) -> Position;
 
-    /// Begins, or begins anew, with a log in this state after its start in it; `before` is the id of the record there, if it
-    /// can still be read.
-    fn take_up(&self, state: &LogState, before: Option<EventId>);
+    /// Starts, or starts again, with a log in this state after the start position in it; `before`
+    /// is the id of the record there, if it can still be read.
+    fn reset(&self, state: &LogState, before: Option<EventId>);
 
-    /// Goes on after this place, before which records are missing.
-    fn jump(&self, place: Position);
+    /// Continues after this position, before which records are missing.
+    fn jump(&self, position: Position);
 
-    /// Applies a record that is for it. Connections that have something to take now are added to those to wake.
+    /// Applies a record that is for this provider. Connections that have something to take are
+    /// added to `wakes`.
     fn apply(&self, record: &Placed<'_>, wakes: &mut Wakes) -> Receipt;
 
-    /// Passes over a record that is not for it, or that nobody can read.
+    /// Skips a record that is for other providers, or that cannot be read.
     fn pass(&self, position: Position, mark: Mark, seen: Instant);
 
-    /// Counts a record that nobody can read.
+    /// Counts a record that cannot be read.
     fn count_skipped(&self);
 
-    /// Nobody waits for the answers to this ask any more.
-    fn end_ask(&self, position: Position, ask: &Arc<Ask>);
+    /// Cancels an ask whose answers are no longer awaited.
+    fn cancel_ask(&self, position: Position, ask: &Arc<Ask>);
 
-    /// Between two records: looks after connections.
-    fn beat(&self);
+    /// Maintains the provider's connections; called between two records.
+    fn tick(&self);
 
-    /// Whether the log is being read, and this provider has all that was in it when the reading began.
+    /// Sets whether the log is being read, and this provider has all records that were in it when
+    /// the reading began.
     fn set_ready(&self, ready: bool);
 
-    /// What was set last; not ready at first.
+    /// Returns the value that was set last; not ready at first.
     fn is_ready(&self) -> bool;
 
-    /// Sends every connection back to begin anew.
-    fn send_back(&self);
+    /// Disconnects every connection, so that each client reconnects and starts again.
+    fn disconnect_all(&self);
 
-    /// The asks under way have lost their numbers.
-    fn end_asks(&self);
+    /// Cancels the pending asks, whose numbers are lost.
+    fn cancel_asks(&self);
 
-    /// Whether it can carry this event.
+    /// Checks whether the provider can carry this event.
     ///
     /// # Errors
     /// Those of [`crate::RealtimeBroadcast::send`] that are certain before the event is in the log.
     fn check(&self, target: &Target, event: &Event) -> Result<()>;
 
-    /// Whether its clients can be asked this.
+    /// Checks whether the provider's clients can be asked this.
     ///
     /// # Errors
-    /// Those of [`Feed::check`], and those of [`Log::ask`](crate::log::handle::Log::ask) for a provider.
+    /// Those of [`Feed::check`], and those of [`Log::ask`](crate::log::handle::Log::ask) for a
+    /// provider.
     fn check_ask(&self, target: &Target, event: &Event) -> Result<()>;
 
-    /// Delivers what goes past the log; `widen` lets it show a room's event to everyone, if that is its setting.
-    fn hear(&self, target: &Target, event: &Event, widen: bool) -> Delivered;
+    /// Delivers an event that skips the log; `widen` lets the provider show a room's event to
+    /// everyone, if it is configured to.
+    fn deliver_volatile(&self, target: &Target, event: &Event, widen: bool) -> Delivered;
 
-    /// Calls this with each of its connections.
-    fn each_online(&self, call: &mut dyn FnMut(&ConnectionInfo));
+    /// Calls a function with each of the provider's connections.
+    fn for_each_connection(&self, call: &mut dyn FnMut(&ConnectionInfo));
 
-    /// Asks the connections of this user, of this tenant, for a sign of life.
+    /// Probes the connections of this user, of this tenant, for a sign of life.
     fn probe(&self, identity: &Identity);
 
-    /// The rooms of a user, as far as this provider knows them.
+    /// Returns the rooms of a user, as far as this provider knows them.
     fn user_rooms(&self, member: &Member) -> Vec<String>;
 
-    /// Closes the connections of a target that are here now; answers how many were told.
+    /// Closes the current connections of a target; returns how many were notified.
     fn close(&self, target: &Target, reason: &CloseReason) -> usize;
 }
 
-/// A record as it is applied.
+/// A record and its context while it is applied.
 pub(crate) struct Placed<'a> {
     pub(crate) position: Position,
     pub(crate) mark: Mark,
     pub(crate) record: &'a Record,
-    /// Whether this node made it.
+    /// `true` if this node created the record.
     pub(crate) ours: bool,
-    /// The ask of this node that it is, if somebody waits for the answers.
+    /// The pending ask of this node that the record belongs to, if there is one.
     pub(crate) ask: Option<&'a Arc<Ask>>,
-    /// When it came.
+    /// The time at which the record arrived.
     pub(crate) seen: Instant,
-    /// The cursor for its place, made by the first provider that needs it.
+    /// The cursor for the position, created by the first provider that needs it.
     pub(crate) cursor: OnceCell<Cursor>,
 }
 
-/// Something that waits for records.
+/// A task that waits for records.
 pub(crate) trait Wake: Send + Sync {
-    /// There is something for it.
+    /// Notifies the task that there is something to take.
     fn wake(&self);
 }
 
-/// Who is to be woken when a record has been applied and the lock is free again. In a large fan-out some are woken before,
-/// so that their sessions write while the others still get theirs.
+/// The tasks to wake when a record has been applied and the lock is free again. In a large fan-out
+/// some are woken earlier, so that their sessions write while the record is delivered to the rest.
 #[derive(Default)]
 pub(crate) struct Wakes(Vec<Arc<dyn Wake>>);
 
 impl Wakes {
-    /// How many are kept.
+    /// The number of tasks after which the collected ones are woken.
     const MOST: usize = 256;
 
-    /// Adds one.
-    pub(crate) fn add(&mut self, one: Arc<dyn Wake>) {
+    /// Adds a task.
+    pub(crate) fn add(&mut self, task: Arc<dyn Wake>) {
         if self.0.len() == Self::MOST {
             self.wake();
         }
-        self.0.push(one);
+        self.0.push(task);
     }
 
-    /// Wakes all that were added.
+    /// Wakes all collected tasks.
     pub(crate) fn wake(&mut self) {
-        self.0.drain(..).for_each(|one| one.wake());
+        self.0.drain(..).for_each(|task| task.wake());
     }
 }

@@ -1,4 +1,5 @@
-//! Following the log: when a node is ready, and what it does when the log is away or has lost records.
+//! Following the log: a node's readiness, and the recovery when the log is unavailable or has lost
+//! records.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -15,55 +16,58 @@ use crate::values::error::{Error, Result};
 use crate::values::event_id::EventId;
 use crate::values::position::Position;
 
-/// How often the log's state is looked at, for a log that was wiped or rolled back says so to nobody.
-const LOOK: Duration = Duration::from_secs(1);
-/// How long a look may take.
-const LOOK_TIMEOUT: Duration = Duration::from_secs(2);
-/// Looks in a row that may fail while the tail goes on.
-const MISSED_LOOKS: u32 = 1;
+/// The interval between checks of the log's state, without which a wiped or rolled back log is not
+/// noticed.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
+/// The longest time that a check may take.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
+/// The consecutive checks that may fail while the tail goes on.
+const MISSED_CHECKS: u32 = 1;
 const FIRST_RETRY: Duration = Duration::from_millis(50);
 const LAST_RETRY: Duration = Duration::from_secs(2);
 
-/// How far the log has been followed.
+/// The progress of following the log.
 pub(crate) struct Progress {
-    /// The last record that was applied at the last look: the log still had it.
+    /// The last record that was applied at the last check: the log still had it.
     seen: Tip,
-    /// What has to be applied before the node is ready; not known from an error to the next look.
+    /// The position that has to be applied before the node is ready; unknown from an error to the
+    /// next check.
     last: Option<Position>,
-    /// Looks that failed one after the other.
+    /// The number of consecutive checks that failed.
     missed: u32,
     retry: Duration,
 }
 
-/// Why a tail is followed no longer.
-enum Turn {
-    /// The log is another one, and has been taken up.
-    Anew,
-    /// A provider has come that reads from further back.
+/// The reason why a tail is no longer followed.
+enum TailEnd {
+    /// A new epoch of the log, to which the feeds have been switched.
+    NewEpoch,
+    /// A provider that was attached and reads from an earlier position.
     Rewind,
     Error(Error),
 }
 
 impl Progress {
-    /// Nothing has been read yet after this place; the node is ready with `last`.
+    /// Creates the progress at a position after which nothing has been read yet; the node is ready
+    /// with `last`.
     pub(crate) fn new(start: Tip, last: Position) -> Self {
         Self { seen: start, last: Some(last), missed: 0, retry: FIRST_RETRY }
     }
 }
 
 impl Shared {
-    /// Follows the log for good, through failures of the backplane.
+    /// Follows the log until the future is dropped, through failures of the backplane.
     pub(crate) async fn follow(self: Arc<Self>, mut progress: Progress) {
-        // However this loop ends, without it nothing is delivered.
-        let _unready = Unready(&self);
-        let mut beat = beats_of(&self.feeds());
+        // Without this loop nothing is delivered, however it ends.
+        let _unready = UnreadyOnDrop(&self);
+        let mut ticks = tick_interval(&self.feeds());
         loop {
-            match self.follow_tail(&mut progress, &mut beat).await {
-                Turn::Rewind => beat = beats_of(&self.feeds()),
-                Turn::Anew => self.set_ready(false),
-                Turn::Error(error) => {
+            match self.follow_tail(&mut progress, &mut ticks).await {
+                TailEnd::Rewind => ticks = tick_interval(&self.feeds()),
+                TailEnd::NewEpoch => self.set_ready(false),
+                TailEnd::Error(error) => {
                     self.set_ready(false);
-                    tracing::warn!(%error, "the log cannot be read; trying again");
+                    tracing::warn!(%error, "the log cannot be read; retrying");
                     progress.last = None;
                     progress.missed = 0;
                     tokio::time::sleep(progress.retry).await;
@@ -73,34 +77,35 @@ impl Shared {
         }
     }
 
-    /// Follows one tail until it ends, and looks at the log's state again and again.
-    async fn follow_tail(&self, progress: &mut Progress, beat: &mut Interval) -> Turn {
+    /// Follows one tail until it ends, and checks the log's state periodically.
+    async fn follow_tail(&self, progress: &mut Progress, ticks: &mut Interval) -> TailEnd {
         if progress.last.is_none() {
-            // After an error, before anything is read behind the place: is it still the same place?
-            let looked = self.look(progress).await;
-            if let Err(turn) = self.looked(progress, looked).await {
-                return turn;
+            // After an error, check that the position still has the same record before anything
+            // after it is read.
+            let checked = self.check_log(progress).await;
+            if let Err(end) = self.handle_check(progress, checked).await {
+                return end;
             }
         }
-        let (mut feeds, mut tail) = self.begin_to_read();
-        let _reading = Reading(self);
-        let mut looks = interval(LOOK);
-        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut look = None;
-        // Before anything else: a tail that fails at once makes no node ready.
+        let (mut feeds, mut tail) = self.open_tail();
+        let _hold = HoldOnDrop(self);
+        let mut check_ticks = interval(CHECK_INTERVAL);
+        check_ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut check = None;
+        // Polled before the loop: a tail that fails immediately makes no node ready.
         let mut batch = tail.next().now_or_never();
         loop {
             match batch.take() {
                 Some(Some(Ok(entries))) => {
                     progress.retry = FIRST_RETRY;
-                    // Not those that have left meanwhile.
+                    // Providers that were detached meanwhile are left out.
                     feeds = self.feeds();
                     if !entries.into_iter().all(|entry| self.apply(entry, &feeds)) {
-                        return Turn::Rewind;
+                        return TailEnd::Rewind;
                     }
                 }
-                Some(Some(Err(error))) => return Turn::Error(error),
-                Some(None) => return Turn::Error(Error::Backplane("the tail ended".into())),
+                Some(Some(Err(error))) => return TailEnd::Error(error),
+                Some(None) => return TailEnd::Error(Error::Backplane("the tail closed".into())),
                 None => {}
             }
             if let Some(last) = progress.last {
@@ -108,46 +113,51 @@ impl Shared {
                 self.read.notify_waiters();
             }
             tokio::select! {
-                // What comes by the clock comes before the next records, and always in the same order.
+                // Timers go before the next records, and always in the same order.
                 biased;
-                Some(looked) = OptionFuture::from(look.as_mut()), if look.is_some() => {
-                    look = None;
-                    if let Err(turn) = self.looked(progress, looked).await {
-                        return turn;
+                Some(checked) = OptionFuture::from(check.as_mut()), if check.is_some() => {
+                    check = None;
+                    if let Err(end) = self.handle_check(progress, checked).await {
+                        return end;
                     }
                 }
-                _ = beat.tick() => self.beat(),
-                _ = looks.tick(), if look.is_none() => look = Some(self.look(progress)),
-                () = self.look_wanted.notified(), if look.is_none() => look = Some(self.look(progress)),
-                () = self.rewind_wanted.notified() => return Turn::Rewind,
+                _ = ticks.tick() => self.tick(),
+                _ = check_ticks.tick(), if check.is_none() => check = Some(self.check_log(progress)),
+                () = self.check_requested.notified(), if check.is_none() => check = Some(self.check_log(progress)),
+                () = self.rewind_requested.notified() => return TailEnd::Rewind,
                 next = tail.next() => batch = Some(next),
             }
         }
     }
 
-    /// Goes on after a look, if the log is the one that is followed and its state can be read at least every other time.
-    async fn looked(&self, progress: &mut Progress, looked: Result<(LogState, Tip)>) -> std::result::Result<(), Turn> {
-        match looked {
-            Ok((state, tip)) if state.epoch == self.life().1 => {
+    /// Continues after a check if the log still has the same epoch and at least every other check
+    /// succeeds.
+    async fn handle_check(
+        &self,
+        progress: &mut Progress,
+        checked: Result<(LogState, Tip)>,
+    ) -> std::result::Result<(), TailEnd> {
+        match checked {
+            Ok((state, tip)) if state.epoch == self.node_and_epoch().1 => {
                 (progress.seen, progress.missed) = (tip, 0);
                 progress.last.get_or_insert(state.last);
                 Ok(())
             }
             Ok((state, _)) => {
-                self.begin_anew(&state, progress).await;
-                Err(Turn::Anew)
+                self.switch_epoch(&state, progress).await;
+                Err(TailEnd::NewEpoch)
             }
-            Err(_) if progress.last.is_some() && progress.missed < MISSED_LOOKS => {
+            Err(_) if progress.last.is_some() && progress.missed < MISSED_CHECKS => {
                 progress.missed += 1;
                 Ok(())
             }
-            Err(error) => Err(Turn::Error(error)),
+            Err(error) => Err(TailEnd::Error(error)),
         }
     }
 
-    /// The providers of now, and what they have not had, from the place of the one that is furthest back. Those that come
-    /// later are for the next turn.
-    fn begin_to_read(&self) -> (Vec<Arc<dyn Feed>>, Tail) {
+    /// Opens a tail for the current providers, from the earliest position that one of them has
+    /// applied. Providers that are attached later are handled by the next tail.
+    fn open_tail(&self) -> (Vec<Arc<dyn Feed>>, Tail) {
         let mut applied = self.lock_applied();
         applied.held = false;
         let feeds = self.feeds();
@@ -155,15 +165,15 @@ impl Shared {
         (feeds, self.backplane.tail(after))
     }
 
-    fn beat(&self) {
+    fn tick(&self) {
         {
             let _between_two_records = self.lock_applied();
             for feed in self.feeds() {
-                // As for a record: what one provider does is no matter of the others.
-                if catch_unwind(AssertUnwindSafe(|| feed.beat())).is_err() {
+                // As for a record: a panic in one provider must not affect the others.
+                if catch_unwind(AssertUnwindSafe(|| feed.tick())).is_err() {
                     tracing::error!(
                         provider = feed.provider(),
-                        "the provider panicked while it looked after its connections"
+                        "the provider panicked while maintaining its connections"
                     );
                 }
             }
@@ -171,11 +181,12 @@ impl Shared {
         self.backplane.wake_tails();
     }
 
-    /// Asks whether the log still has what was applied here up to now, and what it had at the last look: a log that was
-    /// rolled back may have passed either place again with other records. Begins a new epoch if it has not.
-    fn look(&self, progress: &Progress) -> BoxFuture<'static, Result<(LogState, Tip)>> {
+    /// Asks whether the log still has the last record that was applied here, and the one of the
+    /// previous check: a log that was rolled back may have reached either position again with other
+    /// records. Begins a new epoch if it has not.
+    fn check_log(&self, progress: &Progress) -> BoxFuture<'static, Result<(LogState, Tip)>> {
         let backplane = Arc::clone(&self.backplane);
-        let (epoch, seen, tip) = (self.life().1, progress.seen, self.lock_applied().tip);
+        let (epoch, seen, tip) = (self.node_and_epoch().1, progress.seen, self.lock_applied().tip);
         let ask = move |Tip { position, id }| {
             let backplane = Arc::clone(&backplane);
             async move { backplane.renew(epoch, position, id).await }
@@ -185,43 +196,47 @@ impl Shared {
                 let state = ask(seen).await?;
                 if seen == tip || state.epoch != epoch { Ok(state) } else { ask(tip).await }
             };
-            let looked = timeout(LOOK_TIMEOUT, both).await;
-            let state = looked.unwrap_or_else(|_| Err(Error::Backplane("no answer about the log's state".into())));
+            let checked = timeout(CHECK_TIMEOUT, both).await;
+            let state =
+                checked.unwrap_or_else(|_| Err(Error::Backplane("the log did not return its state in time".into())));
             state.map(|state| (state, tip))
         }
         .boxed()
     }
 
-    /// Takes up a log that has begun a new life: every cursor of before is void, and every client is sent back.
-    async fn begin_anew(&self, state: &LogState, progress: &mut Progress) {
+    /// Switches to a new epoch of the log: every earlier cursor is void, and every client is
+    /// disconnected.
+    async fn switch_epoch(&self, state: &LogState, progress: &mut Progress) {
         self.set_ready(false);
-        tracing::warn!(epoch = state.epoch.get(), "the log has begun anew");
+        tracing::warn!(epoch = state.epoch.get(), "the log has a new epoch");
         let feeds = self.feeds();
         let mut first = (state.last, None);
-        let mut taken_up = Vec::with_capacity(feeds.len());
+        let mut resets = Vec::with_capacity(feeds.len());
         for feed in &feeds {
             let start = feed.start_in(state);
-            let before = timeout(LOOK_TIMEOUT, self.before(start)).await;
-            // If it cannot be read now, the place at the window's start leads nowhere; all others do.
+            let before = timeout(CHECK_TIMEOUT, self.before(start)).await;
+            // If the record cannot be read now, no cursor for the window's start is valid; all
+            // others are.
             let before = before.ok().and_then(Result::ok).flatten();
             if start <= first.0 {
                 first = (start, before);
             }
-            taken_up.push((feed, before));
+            resets.push((feed, before));
         }
         let mut applied = self.lock_applied();
         *applied = Applied { tip: Tip::new(first.0, first.1), held: true };
         self.set_epoch(state.epoch);
-        for (feed, before) in taken_up {
-            // Told before they end, which they do with their life.
-            feed.send_back();
-            feed.take_up(state, before);
-            feed.end_asks();
+        for (feed, before) in resets {
+            // Connections are notified before their asks are cancelled, which end with the epoch.
+            feed.disconnect_all();
+            feed.reset(state, before);
+            feed.cancel_asks();
         }
         *progress = Progress::new(applied.tip, state.last);
     }
 
-    /// The id of the record after which a log in this state is read; nothing if it is no longer there.
+    /// Returns the id of the record after which a log in this state is read; `None` if it is no
+    /// longer there.
     pub(crate) async fn before(&self, start: Position) -> Result<Option<EventId>> {
         if start == Position::START {
             return Ok(None);
@@ -235,28 +250,28 @@ impl Shared {
     }
 }
 
-/// As often as the one that is looked after most often.
-fn beats_of(feeds: &[Arc<dyn Feed>]) -> Interval {
-    let every = feeds.iter().map(|feed| feed.beats_every()).min().unwrap_or(LOOK);
-    let mut beat = interval(every);
-    beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    beat
+/// Creates the timer for the provider with the shortest interval.
+fn tick_interval(feeds: &[Arc<dyn Feed>]) -> Interval {
+    let every = feeds.iter().map(|feed| feed.tick_interval()).min().unwrap_or(CHECK_INTERVAL);
+    let mut ticks = interval(every);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
 }
 
-/// Holds everybody back from applying when the tail loop reads no more, before its tail is gone: what comes next may be
-/// of another log.
-struct Reading<'a>(&'a Shared);
+/// Prevents applying when the tail loop stops reading, before its tail is dropped: the next records
+/// may be from another log.
+struct HoldOnDrop<'a>(&'a Shared);
 
-impl Drop for Reading<'_> {
+impl Drop for HoldOnDrop<'_> {
     fn drop(&mut self) {
         self.0.lock_applied().held = true;
     }
 }
 
-/// Takes the readiness away when the tail loop ends, by a panic too.
-struct Unready<'a>(&'a Shared);
+/// Clears the readiness when the tail loop ends, also by a panic.
+struct UnreadyOnDrop<'a>(&'a Shared);
 
-impl Drop for Unready<'_> {
+impl Drop for UnreadyOnDrop<'_> {
     fn drop(&mut self) {
         self.0.set_ready(false);
     }

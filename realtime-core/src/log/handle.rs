@@ -1,4 +1,4 @@
-//! A node's side of a log: who appends to it, and who gets what is in it.
+//! A node's side of a log: appends records, and passes the log's records to its providers.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,56 +17,56 @@ use crate::log::stored::Stored;
 use crate::values::error::{Error, Result};
 use crate::values::event_id::EventId;
 
-/// How long an attach waits for the window to be filled.
+/// The longest time that an attach waits for the window to be filled.
 const FILL: Duration = Duration::from_secs(10);
-/// How long it waits before it looks again at a log that is just beginning anew.
-const AGAIN: Duration = Duration::from_millis(50);
+/// The delay before an attach checks a log again that is about to begin a new epoch.
+const RECHECK_DELAY: Duration = Duration::from_millis(50);
 
-/// A node's side of a log, the same for all providers of a service: one loop reads each record once, and hands it to the
-/// providers that it is for. Cheap to clone.
+/// A node's side of a log, the same for all providers of a service: one loop reads each record
+/// once, and passes it to the providers that it is for. Cheap to clone.
 ///
-/// It runs while a provider is attached to it.
+/// The loop runs while a provider is attached.
 #[derive(Clone)]
 pub struct Log(pub(super) Arc<Shared>);
 
 impl Log {
-    /// The log of this backplane.
+    /// Creates the log of this backplane.
     pub fn new(backplane: Arc<dyn Backplane>) -> Self {
         Self(Arc::new(Shared::new(backplane)))
     }
 
-    /// What it is the log of.
+    /// Returns the backplane.
     pub fn backplane(&self) -> &Arc<dyn Backplane> {
         &self.0.backplane
     }
 
-    /// Begins to hand this provider its records, for as long as it is there, and waits until it has all that are there. `seat` is
-    /// told the number by which it leaves.
+    /// Attaches this provider for as long as it exists, and waits until it has all records that the
+    /// log holds. `set_number` receives the number to call [`Log::leave`] with.
     ///
     /// # Errors
     /// [`Error::Backplane`] when the log cannot be read.
-    pub(crate) async fn join(&self, feed: &Arc<dyn Feed>, node: NodeId, seat: impl FnOnce(u64)) -> Result<()> {
+    pub(crate) async fn join(&self, feed: &Arc<dyn Feed>, node: NodeId, set_number: impl FnOnce(u64)) -> Result<()> {
         let shared = &self.0;
         let deadline = Instant::now() + FILL;
         let unread = || Error::Backplane("the log could not be read in time".into());
         {
-            let _one = shared.joining.lock().await;
+            let _guard = shared.joining.lock().await;
             loop {
-                let begins = shared.state().running.is_none();
-                // Subscribed before anything can be published for us.
-                let pipe = if begins { Some(shared.backplane.subscribe().await?) } else { None };
+                let is_first = shared.state().running.is_none();
+                // Subscribe before anything can be published for this node.
+                let pipe = if is_first { Some(shared.backplane.subscribe().await?) } else { None };
                 let state = shared.backplane.state().await?;
                 let before = shared.before(feed.start_in(&state)).await?;
-                if let Some(number) = shared.enter(feed, &state, before, pipe, node) {
-                    seat(number);
+                if let Some(number) = shared.attach(feed, &state, before, pipe, node) {
+                    set_number(number);
                     break;
                 }
-                // The loop that runs is about to find that the log has begun anew.
+                // The running loop is about to find that the log has a new epoch.
                 if Instant::now() > deadline {
                     return Err(unread());
                 }
-                shared.look_wanted.notify_one();
-                tokio::time::sleep(AGAIN).await;
+                shared.check_requested.notify_one();
+                tokio::time::sleep(RECHECK_DELAY).await;
             }
         }
         let filled = async {
@@ -81,10 +81,10 @@ impl Log {
         tokio::time::timeout_at(deadline, filled).await.map_err(|_| unread())
     }
 
-    /// Hands the provider with this number no more records; the loops end with the last provider.
-    pub(crate) fn leave(&self, seat: u64) {
+    /// Detaches the provider with this number; the loops end with the last provider.
+    pub(crate) fn leave(&self, number: u64) {
         let mut state = self.0.state();
-        state.feeds.retain(|(number, _)| *number != seat);
+        state.feeds.retain(|(other, _)| *other != number);
         if state.feeds.is_empty()
             && let Some(running) = state.running.take()
         {
@@ -92,29 +92,29 @@ impl Log {
         }
     }
 
-    /// Tells the other nodes, past the log.
+    /// Publishes to the other nodes through the pipe, which skips the log.
     pub(crate) async fn publish(&self, providers: Providers, id: EventId, body: Body) -> Result<()> {
-        let (node, _) = self.0.life();
+        let (node, _) = self.0.node_and_epoch();
         self.0.backplane.publish(Arc::new(Record::new(id, node, providers, body))).await
     }
 
-    /// The providers that are attached.
+    /// Returns the attached providers.
     pub(crate) fn feeds(&self) -> Vec<Arc<dyn Feed>> {
         self.0.feeds()
     }
 
-    /// Whether a provider was ever attached.
+    /// Returns whether a provider was ever attached.
     pub(crate) fn had_providers(&self) -> bool {
         self.0.state().next > 0
     }
 
-    /// Keeps everybody else from applying records.
+    /// Keeps all other tasks from applying records.
     #[cfg(test)]
     pub(crate) fn hold(&self) -> std::sync::MutexGuard<'_, Applied> {
         self.0.lock_applied()
     }
 
-    /// How many sends wait for their record.
+    /// Returns the number of sends that wait for their record.
     #[cfg(test)]
     pub(crate) fn waiting(&self) -> usize {
         self.0.waiters().len()
@@ -122,9 +122,9 @@ impl Log {
 }
 
 impl Shared {
-    /// Takes a provider in after its start in this state, and begins to read where nobody does; nothing when the loop that runs
-    /// is in another life of the log.
-    fn enter(
+    /// Adds a provider after its start position in this state, and starts the loops if they do not
+    /// run; returns `None` when the running loop has another epoch of the log.
+    fn attach(
         self: &Arc<Self>,
         feed: &Arc<dyn Feed>,
         found: &LogState,
@@ -132,21 +132,21 @@ impl Shared {
         pipe: Option<BoxStream<'static, Stored>>,
         node: NodeId,
     ) -> Option<u64> {
-        // Nothing is applied meanwhile.
+        // Nothing is applied while this lock is held.
         let mut applied = self.lock_applied();
         let mut state = self.state();
         let number = state.next;
         match (&state.running, pipe) {
             (Some(_), _) if state.epoch != Some(found.epoch) => return None,
             (Some(_), _) => {
-                feed.take_up(found, before);
+                feed.reset(found, before);
                 applied.held = true;
-                self.rewind_wanted.notify_one();
+                self.rewind_requested.notify_one();
             }
             // The loops have ended meanwhile.
             (None, None) => return None,
             (None, Some(pipe)) => {
-                feed.take_up(found, before);
+                feed.reset(found, before);
                 let stop = CancellationToken::new();
                 (state.epoch, state.node) = (Some(found.epoch), Some(node));
                 state.running = Some(stop.clone());

@@ -1,4 +1,4 @@
-//! One node with nothing installed: the in-memory log and directory.
+//! The in-memory log and directory of a node without a backplane.
 
 mod backplane;
 mod directory;

@@ -1,4 +1,4 @@
-//! What a log holds: a record.
+//! Records, the content of a log.
 
 use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
@@ -13,21 +13,22 @@ use crate::values::member::Member;
 use crate::values::position::Position;
 use crate::values::target::Target;
 
-/// What a node appends to a log or publishes past it: an event, an ask, a join, a leave or a close, for some providers or for
-/// all. A backplane that needs bytes asks for [`Record::bytes`]; one that keeps values never pays for them.
+/// A record that a node appends to a log or publishes through the pipe: an event, an ask, a join, a
+/// leave or a close, for some providers or for all. A backplane that needs bytes calls
+/// [`Record::bytes`]; one that keeps values never pays for them.
 #[derive(Debug)]
 pub struct Record {
     pub(crate) id: EventId,
-    /// Who made it.
+    /// The node that created the record.
     pub(crate) node: NodeId,
-    /// Whom it is for.
+    /// The providers that the record is for.
     pub(crate) providers: Providers,
     pub(crate) body: Body,
-    /// Made by the first who asks for them.
+    /// The encoded record, created by the first call of [`Record::bytes`].
     pub(super) encoded: OnceLock<Bytes>,
 }
 
-/// The providers that a record is for, by name: all of them, or these.
+/// The providers that a record is for: all of them, or those with these names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Providers(Option<Arc<[Box<str>]>>);
 
@@ -37,17 +38,17 @@ pub(crate) enum Body {
     Event { target: Target, event: Event, widen: bool },
     /// An event that each matched connection is to answer before the deadline.
     Ask { target: Target, event: Event, deadline: SystemTime },
-    /// A user enters a room.
+    /// The join of a user to a room.
     Join { member: Member, room: Arc<str> },
-    /// A user leaves a room.
+    /// The leave of a user from a room.
     Leave { member: Member, room: Arc<str> },
-    /// The end of an absent user's rooms, as far as they were joined up to a place.
+    /// The expiry of an absent user's rooms, as far as they were joined up to a position.
     Absent { member: Member, seen: Position },
-    /// The connections of a target that are there are closed.
+    /// The close of a target's current connections.
     Close { target: Target, reason: CloseReason },
 }
 
-/// What a record takes in memory beside its payload, names included.
+/// The size of a record in memory in addition to its payload, names included.
 const RECORD_BYTES: usize = 256;
 
 impl Record {
@@ -55,17 +56,18 @@ impl Record {
         Self { id, node, providers, body, encoded: OnceLock::new() }
     }
 
-    /// An event for all providers with this id, of a node that is nobody's: for tests of a backplane.
+    /// Creates an event record with this id for all providers, from a random node: for tests of a
+    /// backplane.
     pub fn of_event(id: EventId, target: Target, event: Event) -> Self {
         Self::new(id, NodeId::random(), Providers::ALL, Body::Event { target, event, widen: false })
     }
 
-    /// What it is told by.
+    /// Returns the record's id.
     pub fn id(&self) -> EventId {
         self.id
     }
 
-    /// The event, unless it is something else.
+    /// Returns the event and its target, or `None` for another kind of record.
     pub fn event(&self) -> Option<(&Target, &Event)> {
         match &self.body {
             Body::Event { target, event, .. } => Some((target, event)),
@@ -73,7 +75,7 @@ impl Record {
         }
     }
 
-    /// About as many bytes as it takes in memory.
+    /// Returns the approximate size in memory, in bytes.
     pub fn size(&self) -> usize {
         match &self.body {
             Body::Event { event, .. } | Body::Ask { event, .. } => RECORD_BYTES + event.payload().size(),
@@ -90,31 +92,31 @@ impl PartialEq for Record {
 }
 
 impl Providers {
-    /// All there are, on every node.
+    /// All providers, on every node.
     pub(crate) const ALL: Self = Self(None);
 
-    /// This one alone.
+    /// Creates the set of one provider.
     pub(crate) fn one(name: &str) -> Self {
         Self(Some([name.into()].into()))
     }
 
-    /// These.
-    pub(crate) fn these<'a>(names: impl IntoIterator<Item = &'a str>) -> Self {
+    /// Creates the set of the providers with these names.
+    pub(crate) fn named<'a>(names: impl IntoIterator<Item = &'a str>) -> Self {
         Self(Some(names.into_iter().map(Into::into).collect()))
     }
 
-    /// Their names; nothing for all there are.
+    /// Returns the names; `None` for all providers.
     pub(crate) fn names(&self) -> Option<&[Box<str>]> {
         self.0.as_deref()
     }
 
-    /// Whether it is one alone.
+    /// Returns whether the set is a single named provider.
     pub(crate) fn is_one(&self) -> bool {
         self.0.as_ref().is_some_and(|names| names.len() == 1)
     }
 
-    /// Whether this one is among them.
-    pub(crate) fn mean(&self, provider: &str) -> bool {
+    /// Returns whether this provider is in the set.
+    pub(crate) fn contains(&self, provider: &str) -> bool {
         self.0.as_ref().is_none_or(|names| names.iter().any(|name| **name == *provider))
     }
 }

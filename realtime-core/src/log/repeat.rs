@@ -1,4 +1,4 @@
-//! How a log knows that an event is a repeat of another one.
+//! Keys by which a log recognizes that an event repeats another one.
 
 use std::time::Duration;
 
@@ -8,27 +8,27 @@ use crate::log::record::Providers;
 use crate::values::event::Event;
 use crate::values::target::Target;
 
-/// What the log decides by whether a record repeats another one: an idempotency key, which counts together with the
-/// providers that the record names, and what the record says.
+/// The key and the content by which the log decides whether a record repeats another one. An
+/// idempotency key is scoped to the providers that the record names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RepeatKey {
     /// The key and the providers, as the first 128 bits of a SHA-256.
     pub key: [u8; 16],
-    /// Target, name and payload, as the first 128 bits of a SHA-256. Two records with the same key and not the same content are
-    /// no repeat: the second one is refused.
+    /// Target, name and payload, as the first 128 bits of a SHA-256. A record with the key of
+    /// another one and different content is no repeat, and is rejected.
     pub content: [u8; 16],
-    /// For how long the log has to remember it.
+    /// The duration for which the log has to remember the key.
     pub keep: Duration,
 }
 
 impl RepeatKey {
-    /// The key of an event for these providers, if it has one.
+    /// Creates the key of an event for these providers, if it has one.
     pub(crate) fn of(providers: &Providers, target: &Target, event: &Event, keep: Duration) -> Option<Self> {
         let mut key = Sha256::new();
         add(&mut key, event.idempotency_key()?.as_bytes());
         let mut names: Vec<_> = providers.names().unwrap_or_default().iter().collect();
         names.sort_unstable();
-        // All are not none.
+        // A record for all providers differs from one for none.
         add(&mut key, if providers.names().is_some() { b"these" } else { b"all" });
         names.iter().for_each(|name| add(&mut key, name.as_bytes()));
         let mut content = Sha256::new();
@@ -59,25 +59,25 @@ mod tests {
 
     use super::*;
 
-    fn of(providers: &Providers, target: &Target, event: Event) -> RepeatKey {
+    fn key_of(providers: &Providers, target: &Target, event: Event) -> RepeatKey {
         let event = event.with_idempotency_key("k");
         RepeatKey::of(providers, target, &event, Duration::ZERO).unwrap()
     }
 
     #[test]
-    fn a_key_counts_with_the_providers_in_whatever_order() {
+    fn key_depends_on_the_providers_in_any_order() {
         let event = || Event::json("e", &1).unwrap();
-        let key = |providers: &Providers| of(providers, &Target::all(), event()).key;
-        assert_eq!(key(&Providers::these(["a", "b"])), key(&Providers::these(["b", "a"])));
+        let key = |providers: &Providers| key_of(providers, &Target::all(), event()).key;
+        assert_eq!(key(&Providers::named(["a", "b"])), key(&Providers::named(["b", "a"])));
         let all =
-            [Providers::ALL, Providers::these([]), Providers::one("a"), Providers::one("b"), Providers::one("ab")];
+            [Providers::ALL, Providers::named([]), Providers::one("a"), Providers::one("b"), Providers::one("ab")];
         let keys: std::collections::HashSet<_> = all.iter().map(key).collect();
         assert_eq!(keys.len(), all.len());
         assert_eq!(RepeatKey::of(&Providers::ALL, &Target::all(), &event(), Duration::ZERO), None);
     }
 
     #[test]
-    fn target_name_and_payload_are_the_content() {
+    fn content_depends_on_target_name_and_payload() {
         let attached = |bytes| Event::attached("e", &1, [Bytes::from_static(bytes)]).unwrap();
         let all = [
             (Target::all(), Event::json("e", &1).unwrap()),
@@ -91,9 +91,9 @@ mod tests {
             (Target::user("u").except_user("v"), Event::json("e", &1).unwrap()),
         ];
         let contents: std::collections::HashSet<_> =
-            all.iter().map(|(target, event)| of(&Providers::ALL, target, event.clone()).content).collect();
+            all.iter().map(|(target, event)| key_of(&Providers::ALL, target, event.clone()).content).collect();
         assert_eq!(contents.len(), all.len());
-        let same = |(target, event): &(Target, Event)| of(&Providers::ALL, target, event.clone());
+        let same = |(target, event): &(Target, Event)| key_of(&Providers::ALL, target, event.clone());
         assert!(all.iter().all(|one| same(one) == same(one)));
     }
 }

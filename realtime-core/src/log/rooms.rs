@@ -14,26 +14,30 @@ use crate::values::receipt::Receipt;
 use crate::values::target::Target;
 
 impl Log {
-    /// Joins a user to a room with every provider, on every node: the user of one tenant, or of this name in every tenant.
+    /// Joins a user to a room with every provider, on every node: the user of one tenant, or of
+    /// this name in every tenant.
     ///
     /// # Errors
-    /// Those of [`crate::RoomMembership::join_room`]; [`crate::Error::NotAttached`] without a provider.
+    /// Those of [`crate::RoomMembership::join_room`]; [`crate::Error::NotAttached`] without a
+    /// provider.
     pub async fn join_room(&self, user: &str, tenant: Option<&str>, room: &str) -> Result<Receipt> {
         let (member, room) = (member(user, tenant)?, check_name("room", room).map(|()| room.into())?);
         self.append_for_all(Body::Join { member, room }).await
     }
 
-    /// Takes a user out of a room with every provider, on every node, as [`crate::RoomMembership::leave_room`] does.
+    /// Removes a user from a room with every provider, on every node, as
+    /// [`crate::RoomMembership::leave_room`] does.
     ///
     /// # Errors
-    /// Those of [`crate::RoomMembership::leave_room`]; [`crate::Error::NotAttached`] without a provider.
+    /// Those of [`crate::RoomMembership::leave_room`]; [`crate::Error::NotAttached`] without a
+    /// provider.
     pub async fn leave_room(&self, user: &str, tenant: Option<&str>, room: &str) -> Result<Receipt> {
         let (member, room) = (member(user, tenant)?, check_name("room", room).map(|()| room.into())?);
         self.append_for_all(Body::Leave { member, room }).await
     }
 
-    /// The rooms that a user has been joined to, and those that its connections of this node entered, with whatever provider;
-    /// sorted by name.
+    /// Returns the rooms that a user has been joined to, and those that the user's connections of
+    /// this node entered, with any provider; sorted by name.
     ///
     /// # Errors
     /// [`crate::Error::InvalidName`].
@@ -43,21 +47,23 @@ impl Log {
         Ok(rooms.into_iter().collect())
     }
 
-    /// Closes the connections of a target with every provider: those of this node at once, and those of every node that came
-    /// before the close's place in the log. Answers how many of this node were told.
+    /// Closes the connections of a target with every provider: those of this node immediately, and
+    /// those of every node that were registered before the close's position in the log. Returns how
+    /// many of this node were notified.
     ///
     /// # Errors
-    /// Those of [`crate::RealtimeProvider::close`]; [`crate::Error::NotAttached`] without a provider.
+    /// Those of [`crate::RealtimeProvider::close`]; [`crate::Error::NotAttached`] without a
+    /// provider.
     pub async fn close(&self, target: Target, reason: CloseReason) -> Result<usize> {
         target.check()?;
-        let told = self.feeds().iter().map(|feed| feed.close(&target, &reason)).sum();
+        let notified = self.feeds().iter().map(|feed| feed.close(&target, &reason)).sum();
         self.append_for_all(Body::Close { target, reason }).await?;
-        Ok(told)
+        Ok(notified)
     }
 
     async fn append_for_all(&self, body: Body) -> Result<Receipt> {
         if self.feeds().is_empty() {
-            return Err(self.nobody(ANY));
+            return Err(self.missing_provider(ANY));
         }
         self.append(Providers::ALL, EventId::random(), body, None).await
     }

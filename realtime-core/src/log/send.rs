@@ -11,36 +11,39 @@ use crate::values::event_id::EventId;
 use crate::values::receipt::Receipt;
 use crate::values::target::Target;
 
-/// What an error calls a provider when any would do.
+/// The provider's name in an error when any provider would do.
 pub(crate) const ANY: &str = "any";
 
-/// The providers that can do something.
+/// The providers that support an operation.
 type Able = Vec<Arc<dyn Feed>>;
-/// The names of those that cannot, each with why.
+/// The names of the providers that do not, each with the reason.
 type Unable = Vec<(&'static str, Error)>;
 
 impl Log {
-    /// Sends an event over these of the attached providers, all or nothing: one record. An event for a room reaches its members,
-    /// over SSE too. Without names it goes over all that can carry it, on every node; the others are in the receipt's `skipped`.
+    /// Sends an event over these of the attached providers, all or nothing: one record. An event
+    /// for a room reaches its members, over SSE too. Without names the event is sent over all
+    /// providers that can carry it, on every node; the others are in the receipt's `skipped`.
     ///
     /// # Errors
-    /// Those of [`crate::RealtimeBroadcast::send`], before anything is in the log, from a named provider that cannot carry the
-    /// event, or from the first one when none can; [`Error::NotAttached`] for one that was never attached, [`Error::Closed`] for one that has ended, and
-    /// without names when there is none.
+    /// Those of [`crate::RealtimeBroadcast::send`], before anything is in the log, from a named
+    /// provider that cannot carry the event, or from the first one when none can;
+    /// [`Error::NotAttached`] for a provider that was never attached, [`Error::Closed`] for one
+    /// that was shut down, and without names when there is no provider.
     pub async fn send(&self, names: Option<&[&str]>, target: Target, event: Event) -> Result<Receipt> {
         target.check()?;
-        let (feeds, unable) = self.able(names, |feed| feed.check(&target, &event))?;
+        let (feeds, unable) = self.partition_feeds(names, |feed| feed.check(&target, &event))?;
         if feeds.is_empty() {
-            return Err(unable.into_iter().next().map_or_else(|| self.nobody(ANY), |(_, error)| error));
+            return Err(unable.into_iter().next().map_or_else(|| self.missing_provider(ANY), |(_, error)| error));
         }
-        let able = || Providers::these(feeds.iter().map(|feed| feed.provider()));
+        let able = || Providers::named(feeds.iter().map(|feed| feed.provider()));
         let named = if names.is_some() { able() } else { Providers::ALL };
         let providers = if unable.is_empty() { named.clone() } else { able() };
         let id = EventId::random();
         let mut receipt = if event.is_volatile() {
             let mut receipt = Receipt::new(id, None, None);
             for feed in &feeds {
-                receipt.add(feed.provider(), Receipt::new(id, None, Some(feed.hear(&target, &event, false))));
+                receipt
+                    .add(feed.provider(), Receipt::new(id, None, Some(feed.deliver_volatile(&target, &event, false))));
             }
             self.publish(providers, id, Body::Event { target, event, widen: false }).await?;
             receipt
@@ -60,22 +63,23 @@ impl Log {
         Ok(receipt)
     }
 
-    /// Whether a provider of this name is attached, or was and has ended.
+    /// Returns whether a provider of this name is attached, or was and has been shut down.
     pub fn knows(&self, name: &str) -> bool {
         self.0.state().known.contains(&name)
     }
 
-    /// Of these of the attached providers, or of all, those for which this holds, and the names of the others with what they
-    /// say. One that is named has to be there, and it has to hold for it.
-    pub(crate) fn able(
+    /// Splits these of the attached providers, or all of them, into those that pass the check and
+    /// those that do not, with their errors. Fails if a named provider is not attached or does not
+    /// pass the check.
+    pub(crate) fn partition_feeds(
         &self,
         names: Option<&[&str]>,
         check: impl Fn(&dyn Feed) -> Result<()>,
     ) -> Result<(Able, Unable)> {
         let feeds = self.feeds();
-        let is_gone = |name: &&&str| feeds.iter().all(|feed| feed.provider() != **name);
-        if let Some(gone) = names.and_then(|names| names.iter().find(is_gone)) {
-            return Err(self.nobody(gone));
+        let is_detached = |name: &&&str| feeds.iter().all(|feed| feed.provider() != **name);
+        if let Some(detached) = names.and_then(|names| names.iter().find(is_detached)) {
+            return Err(self.missing_provider(detached));
         }
         let (mut able, mut unable) = (Vec::with_capacity(feeds.len()), Vec::new());
         for feed in feeds.into_iter().filter(|feed| names.is_none_or(|names| names.contains(&feed.provider()))) {
@@ -88,10 +92,10 @@ impl Log {
         Ok((able, unable))
     }
 
-    /// Why there is no provider of this name.
-    pub(crate) fn nobody(&self, provider: &str) -> Error {
-        let was_there = if provider == ANY { self.had_providers() } else { self.knows(provider) };
+    /// Returns the error for a provider that is not attached.
+    pub(crate) fn missing_provider(&self, provider: &str) -> Error {
+        let was_attached = if provider == ANY { self.had_providers() } else { self.knows(provider) };
         let provider = provider.to_owned();
-        if was_there { Error::Closed { provider } } else { Error::NotAttached { provider } }
+        if was_attached { Error::Closed { provider } } else { Error::NotAttached { provider } }
     }
 }

@@ -1,4 +1,5 @@
-//! What the handles and the loops of a log share: how far it has been applied, who gets its records, and who waits for one.
+//! The state that the handles and the loops of a log share: the applied position, the attached
+//! providers, and the sends that wait for a record.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -16,21 +17,22 @@ use crate::values::event_id::EventId;
 use crate::values::position::Position;
 use crate::values::receipt::Receipt;
 
-/// What the handles and the loops of a log share.
+/// The state that the handles and the loops of a log share.
 pub(crate) struct Shared {
     pub(crate) backplane: Arc<dyn Backplane>,
-    /// How far it has been applied. Locked before the state, where both are.
+    /// The applied position. Where both are locked, this is locked before the state.
     pub(crate) applied: Mutex<Applied>,
     state: Mutex<State>,
-    /// Sends of this node that wait for their record to come back through the log.
+    /// Sends of this node that wait for their record to arrive through the log.
     waiters: Mutex<HashMap<EventId, Waiter>>,
-    /// Somebody has a reason to take the log for another one.
-    pub(crate) look_wanted: Notify,
-    /// A provider has come that has to read from before the place of the others.
-    pub(crate) rewind_wanted: Notify,
-    /// A provider may have read all that it waits for.
+    /// Notified when a check of the log's state is due before the next interval.
+    pub(crate) check_requested: Notify,
+    /// Notified when a provider was attached that has to read from an earlier position than the
+    /// others.
+    pub(crate) rewind_requested: Notify,
+    /// Notified when a provider may have read all that it waits for.
     pub(crate) read: Notify,
-    /// One attach at a time.
+    /// A lock that makes attaches sequential.
     pub(super) joining: tokio::sync::Mutex<()>,
 }
 
@@ -40,27 +42,29 @@ pub(super) struct State {
     pub(super) next: u64,
     /// The names of the providers that are or were attached.
     pub(super) known: BTreeSet<&'static str>,
-    /// Cancelled when the loops are to end; none while they do not run.
+    /// Cancelled when the loops are to end; `None` while they do not run.
     pub(super) running: Option<CancellationToken>,
-    /// The life of the log that is read.
+    /// The epoch of the log that is read.
     pub(super) epoch: Option<Epoch>,
     pub(super) node: Option<NodeId>,
 }
 
-/// A record that was applied here, and its place.
+/// A record that was applied here, and its position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Tip {
     pub(crate) position: Position,
-    /// All zeros at the start, and for a record that this node never saw: such a place is lost only beyond the end.
+    /// The id; all zeros at the start, and for a record that this node never saw: such a position
+    /// counts as lost only beyond the log's end.
     pub(crate) id: EventId,
 }
 
-/// How far the log has been applied. Whoever applies a record holds its lock.
+/// The applied position of the log. A task that applies a record holds its lock.
 pub(crate) struct Applied {
     /// The last record that was applied.
     pub(crate) tip: Tip,
-    /// The tail loop does not read, or has to begin anew: nobody else applies, and what it has read before is not applied
-    /// either. While it is not set, one of the backplane's tails is this node's.
+    /// Set while the tail loop does not read, or has to open a new tail: no other task applies
+    /// then, and records that were read before are not applied either. While it is not set, one of
+    /// the backplane's tails is this node's.
     pub(crate) held: bool,
 }
 
@@ -73,12 +77,13 @@ pub(crate) struct Waiting {
 
 pub(crate) struct Waiter {
     pub(crate) done: oneshot::Sender<Receipt>,
-    /// An ask to be told of the connections its record matches.
+    /// The ask that collects the connections its record matches.
     pub(crate) ask: Option<Arc<Ask>>,
 }
 
 impl Tip {
-    /// Nothing has been read yet after this place, at which there is a record with this id.
+    /// Creates the tip at a position after which nothing has been read yet, and at which there is a
+    /// record with this id.
     pub(crate) fn new(position: Position, id: Option<EventId>) -> Self {
         Self { position, id: id.unwrap_or(EventId::from_bytes([0; 16])) }
     }
@@ -93,43 +98,43 @@ impl Shared {
             applied: Mutex::new(Applied { tip: Tip::new(Position::START, None), held: true }),
             state: Mutex::new(state),
             waiters: Mutex::default(),
-            look_wanted: Notify::new(),
-            rewind_wanted: Notify::new(),
+            check_requested: Notify::new(),
+            rewind_requested: Notify::new(),
             read: Notify::new(),
             joining: tokio::sync::Mutex::default(),
         }
     }
 
-    /// Keeps everybody else from applying.
+    /// Locks the applied position: no other task applies meanwhile.
     pub(crate) fn lock_applied(&self) -> MutexGuard<'_, Applied> {
         self.applied.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The providers that are there.
+    /// Returns the attached providers that still exist.
     pub(crate) fn feeds(&self) -> Vec<Arc<dyn Feed>> {
         self.state().feeds.iter().filter_map(|(_, feed)| feed.upgrade()).collect()
     }
 
-    /// The log is in another life from now on.
+    /// Sets the epoch of the log.
     pub(crate) fn set_epoch(&self, epoch: Epoch) {
         self.state().epoch = Some(epoch);
     }
 
-    /// This node, and the life of the log that it reads. Before any provider was attached nobody reads a record of this node,
-    /// and no log has such a life.
-    pub(crate) fn life(&self) -> (NodeId, Epoch) {
+    /// Returns this node, and the epoch of the log that it reads. Before any provider was attached,
+    /// both are random: no other node knows this node, and no log has this epoch.
+    pub(crate) fn node_and_epoch(&self) -> (NodeId, Epoch) {
         let state = self.state();
         (state.node.unwrap_or_else(NodeId::random), state.epoch.unwrap_or_else(Epoch::random))
     }
 
-    /// Lets a send wait for its record; before it can be applied.
+    /// Registers a send that waits for its record; must be called before the record can be applied.
     pub(crate) fn wait_for(self: &Arc<Self>, id: EventId, ask: Option<Arc<Ask>>) -> Waiting {
         let (done, applied) = oneshot::channel();
         self.waiters().insert(id, Waiter { done, ask });
         Waiting { shared: Arc::clone(self), id, applied }
     }
 
-    /// The waiting send of this event, if it is one of this node.
+    /// Removes and returns the waiting send of this event, if it is one of this node.
     pub(crate) fn take_waiter(&self, id: EventId) -> Option<Waiter> {
         self.waiters().remove(&id)
     }
@@ -144,14 +149,14 @@ impl Shared {
 }
 
 impl Waiting {
-    /// Waits until it is applied.
+    /// Waits until the record is applied.
     pub(super) async fn applied(&mut self) -> Result<Receipt> {
         (&mut self.applied).await.map_err(|_| Error::OutcomeUnknown { id: self.id })
     }
 }
 
 impl Drop for Waiting {
-    /// Takes the waiter away when its send ends, however it ends.
+    /// Removes the waiter when its send ends, however it ends.
     fn drop(&mut self) {
         self.shared.waiters().remove(&self.id);
     }

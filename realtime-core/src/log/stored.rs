@@ -1,4 +1,4 @@
-//! A record as a backplane gives it back.
+//! Records as a backplane returns them.
 
 use std::sync::Arc;
 
@@ -7,27 +7,28 @@ use bytes::Bytes;
 use crate::log::envelope::{self, EnvelopeError};
 use crate::log::record::Record;
 
-/// A record as a backplane gives it back: the value that was appended, where that is still in this process, or its bytes.
+/// A record as a backplane returns it: the value that was appended, if it is still in this process,
+/// or its bytes.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Stored {
     /// The record itself.
     Value(Arc<Record>),
-    /// What [`Record::bytes`] gave; whatever else is in the log is skipped by its readers.
+    /// The bytes of [`Record::bytes`]; readers skip anything else that is in the log.
     Bytes(Bytes),
 }
 
-/// Why bytes are no record.
+/// The reason why bytes are not a record.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(transparent)]
 #[non_exhaustive]
 pub struct RecordError(EnvelopeError);
 
 impl Stored {
-    /// The record.
+    /// Returns the record.
     ///
     /// # Errors
-    /// [`RecordError`] when the bytes are none that this build knows.
+    /// [`RecordError`] when this build cannot read the bytes.
     pub fn decode(&self) -> Result<Arc<Record>, RecordError> {
         match self {
             Self::Value(record) => Ok(Arc::clone(record)),
@@ -35,7 +36,7 @@ impl Stored {
         }
     }
 
-    /// The record's bytes.
+    /// Returns the record's bytes.
     pub fn bytes(&self) -> &Bytes {
         match self {
             Self::Value(record) => record.bytes(),

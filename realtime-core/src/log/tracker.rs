@@ -1,4 +1,4 @@
-//! A node's side of a directory: who tells it which connections are here.
+//! A node's side of a directory: reports the node's connections to it.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,29 +13,31 @@ use crate::log::handle::Log;
 use crate::values::connection::ConnectionId;
 use crate::values::error::{Error, Result};
 
-/// How long a node's entries in the directory hold without a renewal.
+/// The duration for which a node's entries in the directory are valid without a renewal.
 const LEASE: Duration = Duration::from_secs(30);
-/// How long the directory may take for one update.
-const ANSWER: Duration = Duration::from_secs(2);
+/// The longest time that the directory may take for one update.
+const UPDATE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What the directory is to be told.
+/// The changes that the directory has to receive.
 #[derive(Default)]
 struct Offers {
-    /// What was offered and may or may not have been taken: offered as it is until the directory says that it was.
+    /// The changes that were sent and may or may not have been applied: sent unchanged until the
+    /// directory confirms them.
     offered: Vec<DirectoryChange>,
-    /// What came after it, the newest of each connection; who came and went meanwhile was never offered and is left
-    /// out. So both are bounded by the connections there are, were at the last answer, or were when `offered` was made.
+    /// Later changes, the newest of each connection; connections that were opened and closed
+    /// meanwhile were never sent and are left out. So both are bounded by the connections there
+    /// are, were at the last answer, or were when `offered` was filled.
     waiting: HashMap<ConnectionId, DirectoryChange>,
-    /// Since when the connections are here that the directory is to know.
-    since: HashMap<ConnectionId, SystemTime>,
-    /// What the last answer said.
+    /// The registration times of the connections that the directory has to know.
+    registered_at: HashMap<ConnectionId, SystemTime>,
+    /// The incarnation in the last answer.
     incarnation: Option<Incarnation>,
 }
 
-/// A node's side of a directory, the same for all providers of a service: tells it who is online here, each change, and all of
-/// it again when the directory has lost it. Cheap to clone.
+/// A node's side of a directory, the same for all providers of a service: sends each change of the
+/// connections here, and all connections again when the directory has lost them. Cheap to clone.
 ///
-/// It runs while a provider is attached to it.
+/// The tracker runs while a provider is attached.
 #[derive(Clone)]
 pub struct Tracker(Arc<Shared>);
 
@@ -43,26 +45,28 @@ struct Shared {
     directory: Arc<dyn Directory>,
     state: Mutex<State>,
     changed: Notify,
-    /// How many of the changes have been offered once, whatever came of it.
+    /// The number of changes that have been sent once, whatever the outcome.
     offered: watch::Sender<u64>,
-    /// Locked by who tells the directory, one after the other; what was not taken at the end of one is the next one's.
+    /// Locked by the task that updates the directory, one at a time; changes that one task did not
+    /// get through are left to the next.
     offers: tokio::sync::Mutex<Offers>,
 }
 
 #[derive(Default)]
 struct State {
-    /// What has not been looked at yet; bounded by the connections that come and go within one update.
+    /// The changes that are not in [`Offers`] yet; bounded by the connections that are opened and
+    /// closed within one update.
     changes: Vec<DirectoryChange>,
-    /// How many changes there have been.
+    /// The number of changes so far.
     count: u64,
-    /// The providers that are attached.
+    /// The number of attached providers.
     providers: usize,
-    /// Cancelled when the last of them has left.
+    /// Cancelled when the last of them is detached.
     stop: CancellationToken,
 }
 
 impl Tracker {
-    /// The tracker that tells this directory.
+    /// Creates the tracker of this directory.
     pub fn new(directory: Arc<dyn Directory>) -> Self {
         Self(Arc::new(Shared {
             directory,
@@ -73,24 +77,25 @@ impl Tracker {
         }))
     }
 
-    /// What it tells.
+    /// Returns the directory.
     pub fn directory(&self) -> &Arc<dyn Directory> {
         &self.0.directory
     }
 
-    /// Begins to tell who is online with a provider of this log, on this node, until that is dropped.
+    /// Starts to report the connections of a provider of this log, on this node, until the guard is
+    /// dropped.
     pub(crate) fn join(&self, node: NodeId, log: &Log) -> Tracked {
         let mut state = self.0.state();
         state.providers += 1;
         if state.providers == 1 {
             state.stop = CancellationToken::new();
-            let feed = Feed { shared: Arc::clone(&self.0), node, log: log.clone(), stop: state.stop.clone() };
-            tokio::spawn(feed.run());
+            let updates = Updates { shared: Arc::clone(&self.0), node, log: log.clone(), stop: state.stop.clone() };
+            tokio::spawn(updates.run());
         }
         Tracked(self.clone())
     }
 
-    /// Tells that a connection came or went.
+    /// Reports that a connection was registered or closed.
     pub(crate) fn tell(&self, change: DirectoryChange) {
         let mut state = self.0.state();
         state.changes.push(change);
@@ -99,7 +104,7 @@ impl Tracker {
         self.0.changed.notify_one();
     }
 
-    /// Waits until the changes up to now have been offered, whatever came of it.
+    /// Waits until the changes so far have been sent, whatever the outcome.
     pub(crate) async fn offered(&self) {
         let count = self.0.state().count;
         let mut offered = self.0.offered.subscribe();
@@ -107,7 +112,7 @@ impl Tracker {
     }
 }
 
-/// One provider whose connections a directory is told of.
+/// A guard of one provider whose connections are reported to a directory.
 pub(crate) struct Tracked(Tracker);
 
 impl Drop for Tracked {
@@ -126,29 +131,30 @@ impl Shared {
     }
 }
 
-/// What runs while providers are attached.
-struct Feed {
+/// The task that updates the directory while providers are attached.
+struct Updates {
     shared: Arc<Shared>,
     node: NodeId,
     log: Log,
     stop: CancellationToken,
 }
 
-impl Feed {
-    /// Tells the directory who came and went, and renews the node's lease; at the end for the last time.
+impl Updates {
+    /// Sends the changes to the directory, and renews the node's lease; once more when it is
+    /// stopped.
     async fn run(self) {
         let mut renew = interval_at(Instant::now() + LEASE / 3, LEASE / 3);
         let mut offers = self.shared.offers.lock().await;
         loop {
-            // Before what has changed is taken: what changes before the end is told.
+            // Read before the changes are taken, so that changes before the stop are sent.
             let is_last = self.stop.is_cancelled();
             let (changes, count) = {
                 let mut state = self.shared.state();
                 (std::mem::take(&mut state.changes), state.count)
             };
-            changes.into_iter().for_each(|change| offers.hear(change));
-            if let Err(error) = self.offer(&mut offers).await {
-                tracing::warn!(%error, "the directory cannot be told; trying again");
+            changes.into_iter().for_each(|change| offers.queue(change));
+            if let Err(error) = self.update(&mut offers).await {
+                tracing::warn!(%error, "the directory could not be updated; retrying");
             }
             self.shared.offered.send_replace(count);
             if is_last {
@@ -162,22 +168,25 @@ impl Feed {
         }
     }
 
-    /// Offers all that the directory has not been told, and renews the lease in any case. If the directory has begun the
-    /// node's entries anew, those of before are lost: all connections are offered again.
-    async fn offer(&self, offers: &mut Offers) -> Result<()> {
-        let mut is_again = false;
+    /// Sends all changes that the directory has not received, and renews the lease in any case. If
+    /// the directory has a new incarnation of the node's entries, the earlier ones are lost: all
+    /// connections are sent again.
+    async fn update(&self, offers: &mut Offers) -> Result<()> {
+        let mut is_retry = false;
         loop {
             let update = self.shared.directory.update(self.node, offers.next(), LEASE);
-            let incarnation = timeout(ANSWER, update)
+            let incarnation = timeout(UPDATE_TIMEOUT, update)
                 .await
                 .unwrap_or_else(|_| Err(Error::Backplane("the directory did not answer in time".into())))?;
-            if offers.taken(incarnation) {
+            if offers.acknowledge(incarnation) {
                 tracing::warn!("the directory has lost this node's entries");
                 for feed in self.log.feeds() {
-                    feed.each_online(&mut |info| offers.offer_again(info.id, |since| Presence::of(info, since)));
+                    feed.for_each_connection(&mut |info| {
+                        offers.offer_again(info.id, |registered_at| Presence::of(info, registered_at));
+                    });
                 }
-                // One that loses them at each update is told them at each renewal.
-                if std::mem::replace(&mut is_again, true) {
+                // A directory that loses them at each update receives them once per renewal.
+                if std::mem::replace(&mut is_retry, true) {
                     return Ok(());
                 }
             } else if offers.waiting.is_empty() {
@@ -188,14 +197,15 @@ impl Feed {
 }
 
 impl Offers {
-    fn hear(&mut self, change: DirectoryChange) {
+    /// Adds a change to those that wait.
+    fn queue(&mut self, change: DirectoryChange) {
         match change {
             DirectoryChange::Online(presence) => {
-                self.since.insert(presence.connection, presence.since);
+                self.registered_at.insert(presence.connection, presence.since);
                 self.waiting.insert(presence.connection, DirectoryChange::Online(presence));
             }
             DirectoryChange::Offline(id) => {
-                self.since.remove(&id);
+                self.registered_at.remove(&id);
                 if self.waiting.remove(&id).is_none() {
                     self.waiting.insert(id, DirectoryChange::Offline(id));
                 }
@@ -203,7 +213,7 @@ impl Offers {
         }
     }
 
-    /// What is to be offered now.
+    /// Returns the changes to send now.
     fn next(&mut self) -> &[DirectoryChange] {
         if self.offered.is_empty() {
             self.offered.extend(self.waiting.drain().map(|(_, change)| change));
@@ -211,19 +221,20 @@ impl Offers {
         &self.offered
     }
 
-    /// What was offered has been taken; answers whether what was taken before it has been lost.
-    fn taken(&mut self, incarnation: Incarnation) -> bool {
+    /// Marks the sent changes as applied; returns whether changes that were applied earlier have
+    /// been lost.
+    fn acknowledge(&mut self, incarnation: Incarnation) -> bool {
         self.offered.clear();
-        self.incarnation.replace(incarnation).is_some_and(|before| before != incarnation)
+        self.incarnation.replace(incarnation).is_some_and(|previous| previous != incarnation)
     }
 
-    /// Offers a connection as it was offered before. One that is not known yet, or no more, has its own change on the
-    /// way.
+    /// Sends a connection again as before. A connection that is not known yet, or no longer, has
+    /// its own change in the queue.
     fn offer_again(&mut self, id: ConnectionId, presence: impl FnOnce(SystemTime) -> Presence) {
-        if let Some(since) = self.since.get(&id)
+        if let Some(registered_at) = self.registered_at.get(&id)
             && !self.waiting.contains_key(&id)
         {
-            self.offered.push(DirectoryChange::Online(presence(*since)));
+            self.offered.push(DirectoryChange::Online(presence(*registered_at)));
         }
     }
 }
@@ -241,31 +252,31 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_kept_of_those_who_have_gone() {
-        let (told, short) = (ConnectionId::random(), ConnectionId::random());
+    fn closed_connections_leave_nothing_behind() {
+        let (offered, short) = (ConnectionId::random(), ConnectionId::random());
         let mut offers = Offers::default();
-        offers.hear(online(told));
-        assert_eq!(offers.next(), [online(told)]);
-        offers.hear(online(short));
-        offers.hear(DirectoryChange::Offline(short));
-        offers.hear(DirectoryChange::Offline(told));
-        assert_eq!(offers.next(), [online(told)], "perhaps it was taken");
-        assert!(!offers.taken(Incarnation::new(1)));
-        assert_eq!(offers.next(), [DirectoryChange::Offline(told)]);
-        assert!(!offers.taken(Incarnation::new(1)));
-        assert!(offers.next().is_empty() && offers.waiting.is_empty() && offers.since.is_empty());
+        offers.queue(online(offered));
+        assert_eq!(offers.next(), [online(offered)]);
+        offers.queue(online(short));
+        offers.queue(DirectoryChange::Offline(short));
+        offers.queue(DirectoryChange::Offline(offered));
+        assert_eq!(offers.next(), [online(offered)], "it may have been applied");
+        assert!(!offers.acknowledge(Incarnation::new(1)));
+        assert_eq!(offers.next(), [DirectoryChange::Offline(offered)]);
+        assert!(!offers.acknowledge(Incarnation::new(1)));
+        assert!(offers.next().is_empty() && offers.waiting.is_empty() && offers.registered_at.is_empty());
     }
 
     #[test]
-    fn only_those_are_offered_again_of_whom_nothing_else_is_to_be_told() {
-        let [here, new, gone] = std::array::from_fn(|_| ConnectionId::random());
+    fn only_connections_without_a_pending_change_are_offered_again() {
+        let [open, new, closed] = std::array::from_fn(|_| ConnectionId::random());
         let mut offers = Offers::default();
-        [here, gone].into_iter().for_each(|id| offers.hear(online(id)));
+        [open, closed].into_iter().for_each(|id| offers.queue(online(id)));
         offers.next();
-        offers.hear(online(new));
-        offers.hear(DirectoryChange::Offline(gone));
-        offers.taken(Incarnation::new(1));
-        [here, new, gone].into_iter().for_each(|id| offers.offer_again(id, |_| presence(id)));
-        assert_eq!(offers.next(), [online(here)]);
+        offers.queue(online(new));
+        offers.queue(DirectoryChange::Offline(closed));
+        offers.acknowledge(Incarnation::new(1));
+        [open, new, closed].into_iter().for_each(|id| offers.offer_again(id, |_| presence(id)));
+        assert_eq!(offers.next(), [online(open)]);
     }
 }

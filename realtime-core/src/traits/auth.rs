@@ -144,16 +144,16 @@ impl ConnectRequest {
         self.auth()?.get(name)?.as_str()
     }
 
-    /// Returns the connection that a client says it was before it was disconnected: `connectionId` in
-    /// Socket.IO's `auth` or in the query, as it received it in `connected`. `None` for anything that
-    /// is not such an id.
+    /// Returns the id of the client's previous connection, from before a disconnect, as the client
+    /// states it: `connectionId` in Socket.IO's `auth` or in the query, as the client received it
+    /// in `connected`. `None` for anything that is not such an id.
     pub fn former_connection(&self) -> Option<ConnectionId> {
         const NAME: &str = "connectionId";
         self.auth_text(NAME).map(Cow::Borrowed).or_else(|| self.query(NAME))?.parse().ok()
     }
 
-    /// Returns the token: `Authorization: Bearer …`, the cookie `token`, `?token=`, or Socket.IO's
-    /// `auth.token`, in this order.
+    /// Returns the token: `Authorization: Bearer …`, the cookie `token`, `?token=`, or
+    /// Socket.IO's `auth.token`, in this order.
     pub fn token(&self) -> Option<Cow<'_, str>> {
         self.bearer()
             .or_else(|| self.cookie("token"))
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn the_token_is_found_in_each_place_and_in_this_order() {
+    fn token_is_found_in_each_source_and_in_this_order() {
         let auth = serde_json::json!({"token": "d"});
         let all = parts("/sse?token=c%20c", &[("authorization", "bearer a"), ("cookie", "x=1; token=\"b\"")]);
         assert_eq!(ConnectRequest::new("sse", &all).with_auth(Some(auth.clone())).token().as_deref(), Some("a"));
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cookie_is_found_beside_others_that_are_no_ascii() {
+    fn cookie_is_found_among_others_that_are_not_ascii() {
         let find = |cookies: &[&[u8]]| {
             let mut parts = parts("/sse", &[]);
             for cookies in cookies {

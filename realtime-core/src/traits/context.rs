@@ -17,15 +17,15 @@ use crate::values::refusal::Refusal;
 use crate::values::states::States;
 use crate::values::target::Target;
 
-/// What a handler, a hook or a policy knows: which connection it is called for, what the application keeps about it, and how
-/// to send. Cheap to clone.
+/// The context of a handler, a hook or a policy: the connection, the application's data about it,
+/// and the means to send. Cheap to clone.
 ///
-/// A clone that is kept does not keep the provider: when that is shut down or dropped, sends fail with
-/// [`crate::Error::Closed`].
+/// A stored clone does not keep the provider alive: when the provider is shut down or dropped,
+/// sends fail with [`crate::Error::Closed`].
 #[derive(Clone)]
 pub struct Context(Arc<Inner>);
 
-/// What a handler can do with what is around it: its own connection, and the log.
+/// The operations of a context on its own connection and on the log.
 pub(crate) trait Control: Sends {
     fn enter(&self, room: &str) -> bool;
     fn subscribe<'a>(&'a self, cx: &'a Context, room: &'a str) -> BoxFuture<'a, Result<bool, Refusal>>;
@@ -54,7 +54,8 @@ impl Context {
         Self(Arc::new(Inner { connection, data, states, broadcast, control }))
     }
 
-    /// The same context with this state, in the place of an earlier one of its type: for tests, where no service gives it.
+    /// Sets a state, which replaces an earlier one of its type: for tests, where no service
+    /// provides it.
     #[must_use]
     pub fn with_state<T: Send + Sync + 'static>(mut self, state: T) -> Self {
         let inner = Arc::make_mut(&mut self.0);
@@ -62,42 +63,45 @@ impl Context {
         self
     }
 
-    /// The state of this type that the service was given, by `state(…)` of its builder.
+    /// Returns the state of this type that the service was given, by `state(…)` of its builder.
     ///
     /// # Errors
-    /// [`crate::Error::NoState`] when it was given none: an error and no panic, so that a handler can end with `?`. Its client is
-    /// then told no more than "internal error", and the log which type is missing.
+    /// [`crate::Error::NoState`] when there is none: an error instead of a panic, so that a handler
+    /// can use `?`. The client then gets no more than "internal error", and the log names the
+    /// missing type.
     pub fn state<T: Send + Sync + 'static>(&self) -> Result<&T> {
         self.0.states.get()
     }
 
-    /// What the application keeps about this connection: the same for all that is called for it, from the policy for the rooms
-    /// that its client names at first to the last hook.
+    /// Returns the application's data about this connection: the same for all calls for this
+    /// connection, from the policy for the rooms that the client names when it connects to the last
+    /// hook.
     pub fn data(&self) -> &ConnectionData {
         &self.0.data
     }
 
-    /// What is known of the connection.
+    /// Returns the metadata of the connection.
     pub fn connection(&self) -> &ConnectionInfo {
         &self.0.connection
     }
 
-    /// The connection it is called for.
+    /// Returns the id of the connection.
     pub fn connection_id(&self) -> ConnectionId {
         self.0.connection.id
     }
 
-    /// Who it belongs to.
+    /// Returns the identity behind the connection.
     pub fn identity(&self) -> &Identity {
         &self.0.connection.identity
     }
 
-    /// The provider of the connection.
+    /// Returns the name of the connection's provider.
     pub fn provider(&self) -> &'static str {
         self.0.connection.provider
     }
 
-    /// The sending side of that provider, which reaches those who are connected with that one alone.
+    /// Returns the sending side of that provider, which reaches only the clients that are connected
+    /// with it.
     pub fn broadcast(&self) -> &Arc<dyn RealtimeBroadcast> {
         &self.0.broadcast
     }
@@ -114,43 +118,44 @@ impl Context {
         self.outgoing(Target::connection(self.0.connection.id)).send(event, data)
     }
 
-    /// To every connection of a user, whatever the tenant.
+    /// Starts a send to every connection of a user, in any tenant.
     pub fn to_user(&self, user: &str) -> Outgoing {
         self.outgoing(Target::user(user))
     }
 
-    /// To every connection of a user in this tenant.
+    /// Starts a send to every connection of a user in this tenant.
     pub fn to_user_in(&self, tenant: &str, user: &str) -> Outgoing {
         self.outgoing(Target::user_in(tenant, user))
     }
 
-    /// To every connection of a tenant.
+    /// Starts a send to every connection of a tenant.
     pub fn to_tenant(&self, tenant: &str) -> Outgoing {
         self.outgoing(Target::tenant(tenant))
     }
 
-    /// To the members of a room.
+    /// Starts a send to the members of a room.
     pub fn to_room(&self, room: &str) -> Outgoing {
         self.outgoing(Target::room(room))
     }
 
-    /// To the members of a room who belong to this tenant.
+    /// Starts a send to the members of a room that belong to this tenant.
     pub fn to_room_in(&self, tenant: &str, room: &str) -> Outgoing {
         self.outgoing(Target::room_in(tenant, room))
     }
 
-    /// To everyone.
+    /// Starts a send to everyone.
     pub fn to_all(&self) -> Outgoing {
         self.outgoing(Target::all())
     }
 
-    /// To any target.
+    /// Starts a send to any target.
     pub fn to(&self, target: Target) -> Outgoing {
         self.outgoing(target)
     }
 
-    /// Puts this connection into a room as of now, without asking the policy; `false` if it was in already, has gone, or has
-    /// still to come.
+    /// Adds this connection to a room from the current position on, without asking the policy;
+    /// returns `false` if the connection is in the room already, is closed, or is not registered
+    /// yet.
     ///
     /// # Errors
     /// [`crate::Error::InvalidName`].
@@ -159,8 +164,8 @@ impl Context {
         Ok(self.0.control.enter(room))
     }
 
-    /// Puts this connection into a room that its client named, if the policy allows; `false` as with [`Context::enter_room`].
-    /// Not for a policy, which would ask itself.
+    /// Adds this connection to a room that its client named, if the policy allows; returns `false`
+    /// as [`Context::enter_room`] does. Not for use in a policy, which would ask itself.
     ///
     /// # Errors
     /// A [`Refusal`] of kind [`crate::RefusalKind::Room`] or [`crate::RefusalKind::BadRequest`].
@@ -168,17 +173,18 @@ impl Context {
         self.0.control.subscribe(self, room).await
     }
 
-    /// Takes this connection out of a room it entered; `false` if it had not.
+    /// Removes this connection from a room it entered; returns `false` if it had not.
     pub fn leave_room(&self, room: &str) -> bool {
         self.0.control.leave(room)
     }
 
-    /// Whether this connection is in a room, by whichever way.
+    /// Returns whether this connection is in a room, by entering it or as its user's membership.
     pub fn is_in_room(&self, room: &str) -> bool {
         self.0.control.is_in(room)
     }
 
-    /// The rooms of users, to join this connection's user or others; `None` for a detached context.
+    /// Returns the memberships, to join this connection's user or others to rooms; `None` for a
+    /// detached context.
     pub fn rooms(&self) -> Option<Arc<dyn RoomMembership>> {
         self.0.control.rooms()
     }

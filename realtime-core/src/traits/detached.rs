@@ -21,9 +21,10 @@ use crate::values::states::States;
 use crate::values::target::Target;
 
 impl Context {
-    /// A context without a live connection, for tests of handlers, hooks and policies: sends go to `broadcast`, whatever they
-    /// are to go over, [`Context::reply`] as a send to [`Target::connection`]; it is in the rooms that it has entered, by
-    /// [`Context::subscribe`] too, which asks no policy.
+    /// Creates a context without a live connection, for tests of handlers, hooks and policies:
+    /// sends go to `broadcast`, even if they name a provider, [`Context::reply`] as a send to
+    /// [`Target::connection`]. The context is in the rooms that it has entered, also by
+    /// [`Context::subscribe`], which asks no policy.
     pub fn detached(connection: ConnectionInfo, broadcast: Arc<dyn RealtimeBroadcast>) -> Self {
         let control = Arc::new(Detached::new(Arc::clone(&broadcast)));
         Self::new(connection, ConnectionData::default(), States::default(), (broadcast, control))

@@ -11,7 +11,7 @@ use crate::values::handler_error::HandlerError;
 use crate::values::inbound::{Inbound, InboundPayload};
 use crate::values::receipt::Receipt;
 
-/// A handler of events from clients; a closure becomes one by `on` of [`Handlers`](crate::Handlers).
+/// Handles events from clients; `on` of [`Handlers`](crate::Handlers) makes a handler of a closure.
 #[async_trait]
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not an event handler",
@@ -30,8 +30,8 @@ pub trait Handler: Send + Sync + 'static {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reply<T>(pub T);
 
-/// The values that a handler may return: nothing, a [`Reply`], a payload, or an `Option` or a `Result`
-/// of these.
+/// The values that a handler may return: nothing, a [`Reply`], a payload, or an `Option` or a
+/// `Result` of these.
 #[diagnostic::on_unimplemented(
     message = "a handler cannot return `{Self}`",
     label = "this handler's result is no answer",

@@ -10,14 +10,15 @@ use crate::values::event::{Event, Payload};
 use crate::values::receipt::Receipt;
 use crate::values::target::Target;
 
-/// Sends of handlers, hooks and policies, over all that a service has.
+/// Sends events for handlers, hooks and policies, over all providers of a service.
 pub trait Sends: Send + Sync {
-    /// Sends over all providers, or over one.
+    /// Sends an event over all providers, or over one.
     fn send(&self, over: Option<String>, target: Target, event: Event) -> BoxFuture<'static, Result<Receipt>>;
 }
 
-/// A send that a handler is putting together. It goes over all providers of the service that can carry it, to people over
-/// whatever they are connected with, unless [`Outgoing::over`] names one.
+/// A send that a handler is building. It goes over all providers of the service that can carry it,
+/// so that users are reached over any provider they are connected with, unless [`Outgoing::over`]
+/// names one.
 #[must_use = "nothing is sent before send()"]
 pub struct Outgoing {
     own: ConnectionId,
@@ -32,31 +33,31 @@ impl Outgoing {
         Self { own, sends, over: None, target, volatile: false }
     }
 
-    /// Not to the connection the handled event came from.
+    /// Excludes the connection that the handled event came from.
     pub fn except_self(mut self) -> Self {
         self.target = self.target.except_connection(self.own);
         self
     }
 
-    /// Not to any connection of this user, whatever the tenant.
+    /// Excludes every connection of this user, in any tenant.
     pub fn except_user(mut self, user: &str) -> Self {
         self.target = self.target.except_user(user);
         self
     }
 
-    /// Not to any connection of this user in this tenant.
+    /// Excludes every connection of this user in this tenant.
     pub fn except_user_in(mut self, tenant: &str, user: &str) -> Self {
         self.target = self.target.except_user_in(tenant, user);
         self
     }
 
-    /// Over this provider alone.
+    /// Restricts the send to this provider.
     pub fn over(mut self, provider: &str) -> Self {
         self.over = Some(provider.to_owned());
         self
     }
 
-    /// As a volatile event.
+    /// Makes the event volatile.
     pub fn volatile(mut self) -> Self {
         self.volatile = true;
         self
@@ -71,7 +72,7 @@ impl Outgoing {
         event: &str,
         data: &T,
     ) -> impl Future<Output = Result<Receipt>> + Send + 'static {
-        // Serialised before the future exists, so that the value need not be `Send` or live as long.
+        // Serialise before the future exists, so that the value need not be `Send` or live as long.
         let event = Event::json(event, data);
         async move { self.send_event(event?).await }
     }
@@ -79,7 +80,8 @@ impl Outgoing {
     /// Sends a payload as it is.
     ///
     /// # Errors
-    /// Those of [`Event`]'s constructors and [`RealtimeBroadcast::send`](crate::RealtimeBroadcast::send).
+    /// Those of [`Event`]'s constructors and
+    /// [`RealtimeBroadcast::send`](crate::RealtimeBroadcast::send).
     pub async fn send_payload(self, event: &str, payload: Payload) -> Result<Receipt> {
         let event = Event::from_payload(event, payload)?;
         self.send_event(event).await

@@ -3,24 +3,27 @@ use std::task::Context;
 
 use futures_util::task::AtomicWaker;
 
-/// How an outbox reaches the wire: it is told when an empty outbox has something again, and then
+/// Connects an outbox to a session: notified when an empty outbox has something again, the session
 /// takes until there is nothing left.
 ///
 /// Called outside all locks of the core, from the task that delivers: it must not block.
 pub trait Outlet: Send + Sync + 'static {
-    /// There is something to take, or the connection is to be closed.
+    /// Notifies the session that there is something to take, or that the connection is to be
+    /// closed.
     fn wake(&self);
 
-    /// The connection has been taken out, and its session may be stuck in a write that never ends: ends it, if anything but
-    /// the session can.
+    /// Closes the TCP connection of a removed connection, whose session may be blocked in a write
+    /// that never completes; does nothing where only the session can do that.
     fn cut(&self) {}
 
-    /// Its user has no free place: finds out whether the client is still there, and ends the connection if it gives no sign
-    /// of life within [`PROBE_TIMEOUT`](crate::spi::PROBE_TIMEOUT). By default nothing, where that cannot be found out.
+    /// Probes the client, because the user has no free slot: checks whether the client is still
+    /// there, and closes the connection if the client gives no sign of life within
+    /// [`PROBE_TIMEOUT`](crate::spi::PROBE_TIMEOUT). By default does nothing, for a transport that
+    /// cannot probe.
     fn probe(&self) {}
 }
 
-/// The outlet of a connection that has a task of its own: it wakes that task.
+/// The outlet of a connection that has its own task, which it wakes.
 #[derive(Debug, Default)]
 pub struct SessionOutlet {
     waker: AtomicWaker,
@@ -39,17 +42,18 @@ impl Outlet for SessionOutlet {
 }
 
 impl SessionOutlet {
-    /// An outlet that nobody waits on yet.
+    /// Creates an outlet on which no task waits yet.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Wakes this task when there is something to take, or the connection is to be closed.
+    /// Registers this task to be woken when there is something to take, or the connection is to be
+    /// closed.
     pub fn register(&self, cx: &Context<'_>) {
         self.waker.register(cx.waker());
     }
 
-    /// Whether the client is to be probed, once for each time; the task is woken for it.
+    /// Returns whether the client is to be probed, once for each request; the task is woken for it.
     pub fn take_probe(&self) -> bool {
         self.probed.load(Ordering::Relaxed) && self.probed.swap(false, Ordering::Acquire)
     }

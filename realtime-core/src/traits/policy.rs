@@ -4,8 +4,8 @@ use async_trait::async_trait;
 
 use crate::traits::context::Context;
 
-/// Decides which rooms a client may enter by naming them. The policy is not asked about rooms that the
-/// server joins a user to.
+/// Decides which rooms a client may enter by naming them. The policy is not asked about rooms that
+/// the server joins a user to.
 ///
 /// A type of the application's, or an async closure:
 ///
@@ -28,12 +28,12 @@ use crate::traits::context::Context;
 )]
 pub trait RoomPolicy: Send + Sync + 'static {
     /// Decides for one room, whose name has been checked. For the rooms that a client names when it
-    /// connects the policy is asked before the connection exists: what is sent to it is not delivered
-    /// then, and it is in no room yet.
+    /// connects, the policy is asked before the connection exists: events sent to the connection
+    /// are not delivered then, and it is in no room yet.
     async fn access(&self, cx: &Context, room: &str) -> RoomAccess;
 
-    /// Returns what a developer should know where the policy denies: a hint for the log, and in debug
-    /// builds for the client too. By default nothing.
+    /// Returns the advice for the developer where the policy denies: a hint for the log, and in
+    /// debug builds for the client too. By default `None`.
     fn hint(&self) -> Option<&'static str> {
         None
     }
@@ -55,17 +55,17 @@ where
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RoomAccess {
-    /// The client enters; one that resumes also gets what the room was sent since its position, as a
-    /// member or not.
+    /// Entry with history: a client that resumes also gets the room's events since its position, as
+    /// a member or not.
     ///
-    /// A client keeps its cursors for as long as the window reaches. One that was removed from a room
-    /// and enters again gets what the room was sent in between, from the moment of
+    /// A client keeps its cursors for as long as the window reaches. A client that was removed from
+    /// a room and enters again gets the room's events from in between, from the moment of
     /// [`leave_room`](crate::RoomMembership::leave_room) on if that was how it was removed: where
-    /// that is not for it, answer [`RoomAccess::AllowFromNow`].
+    /// the client must not see those, answer [`RoomAccess::AllowFromNow`].
     Allow,
-    /// The client enters, but gets only what is sent from this moment on.
+    /// Entry without history: the client gets only events that are sent after this moment.
     AllowFromNow,
-    /// The client does not enter.
+    /// No entry.
     Deny,
 }
 
@@ -80,14 +80,15 @@ impl RoomPolicy for DenyRooms {
     }
 
     fn hint(&self) -> Option<&'static str> {
-        Some("no room_policy(…) is set, so that clients can name no rooms")
+        Some("no room_policy(…) is set: clients cannot name rooms")
     }
 }
 
-/// The policy that lets every client enter every room: for demos and rooms that hold no secrets.
+/// The policy that allows every client to enter every room: for demos and rooms that hold no
+/// secrets.
 ///
-/// With a cursor from when it was a member, a client also gets what the room was sent after it was
-/// removed, see [`RoomAccess::Allow`].
+/// With a cursor from when it was a member, a client also gets the room's events from after its
+/// removal, see [`RoomAccess::Allow`].
 #[derive(Clone, Copy, Debug, Default)]
 pub struct AllowRooms;
 

@@ -73,7 +73,7 @@ impl<R: IntoRawReply, E: Into<HandlerError>> IntoRawReply for Result<R, E> {
 pub(crate) type RawMessageHandler =
     dyn Fn(Context, Inbound) -> BoxFuture<'static, Result<RawReply, HandlerError>> + Send + Sync;
 
-/// Wraps a function that gets the message as `read` makes it out of the inbound event.
+/// Wraps a function that gets the message as `read` extracts it from the inbound event.
 pub(crate) fn raw_handler<T, F, Fut, R>(
     read: fn(&Inbound) -> Result<T, HandlerError>,
     handler: F,

@@ -17,30 +17,32 @@ use crate::values::raw_reply::RawReply;
 
 type Before = dyn Fn(Context, Inbound) -> BoxFuture<'static, Result<(), HandlerError>> + Send + Sync;
 
-/// Finds the handler of an inbound event by the event's name, and that of a raw message by its kind.
+/// Finds the handler of an inbound event by the event's name, and that of a raw message by its
+/// kind.
 #[derive(Clone, Default)]
 pub struct Router {
     handlers: HashMap<Arc<str>, Arc<dyn Handler>>,
-    /// For names that have no handler of the application's.
+    /// The handlers of names for which the application has none.
     defaults: HashMap<Arc<str>, Arc<dyn Handler>>,
     fallback: Option<Arc<dyn Handler>>,
     raw_text: Option<Arc<RawMessageHandler>>,
     raw_binary: Option<Arc<RawMessageHandler>>,
     before: Vec<Arc<Before>>,
-    /// What cannot work, the first of it.
-    wrong: Option<Arc<str>>,
+    /// The first reason why the router cannot work.
+    error: Option<Arc<str>>,
 }
 
 impl Router {
-    /// A router without handlers: every event is answered with `unknown_event`.
+    /// Creates a router without handlers: every event is answered with `unknown_event`.
     pub fn new() -> Self {
         Self::default()
     }
 
     /// Handles events of this name, their payload read as `T`.
     ///
-    /// A second handler of the same name, and one of a name that no client can send ([`crate::spi::RESERVED_EVENTS`], but for
-    /// `subscribe` and `unsubscribe`, and what breaks the rules of names), is refused by [`Router::check`].
+    /// A second handler of the same name is rejected by [`Router::check`], and so is a handler of a
+    /// name that no client can send: one of [`crate::spi::RESERVED_EVENTS`], except `subscribe` and
+    /// `unsubscribe`, or one that breaks the rules of names.
     pub fn on<T, F, Fut, R>(self, name: impl AsRef<str>, handler: F) -> Self
     where
         F: Fn(Context, T) -> Fut + Send + Sync + 'static,
@@ -51,7 +53,8 @@ impl Router {
         self.with_handler(name, FnHandler::new(handler))
     }
 
-    /// Handles events of this name, seeing them whole: JSON text, attachments, the ack's number.
+    /// Handles events of this name with a function that gets them whole: JSON text, attachments,
+    /// the ack's number.
     pub fn on_raw<F, Fut, R>(self, name: impl AsRef<str>, handler: F) -> Self
     where
         F: Fn(Context, Inbound) -> Fut + Send + Sync + 'static,
@@ -70,8 +73,8 @@ impl Router {
         self.insert(name.into(), handler)
     }
 
-    /// Handles raw text messages, for a transport that passes them on; only the provider's own router
-    /// is asked for such a handler. A second one is refused by [`Router::check`].
+    /// Handles raw text messages, for a transport that passes them on; only the provider's own
+    /// router is asked for such a handler. A second one is rejected by [`Router::check`].
     ///
     /// Its return value is sent back as it is: text, bytes, or nothing.
     pub fn on_text<F, Fut, R>(mut self, handler: F) -> Self
@@ -112,7 +115,7 @@ impl Router {
         self.raw_binary.is_some()
     }
 
-    /// Handles events of this name unless there is another handler for it.
+    /// Handles events of this name unless there is another handler for the name.
     pub(crate) fn with_default(mut self, name: &'static str, handler: impl Handler) -> Self {
         self.defaults.insert(name.into(), Arc::new(handler));
         self
@@ -125,17 +128,17 @@ impl Router {
         self
     }
 
-    /// Notes what cannot work; the first reason is the one that [`Router::check`] tells.
+    /// Records a reason why the router cannot work; [`Router::check`] returns the first one.
     pub fn refuse(&mut self, reason: String) {
-        self.wrong.get_or_insert(reason.into());
+        self.error.get_or_insert(reason.into());
     }
 
-    /// Refuses handlers that cannot work; called when the provider is attached.
+    /// Rejects handlers that cannot work; called when the provider is attached.
     ///
     /// # Errors
     /// [`Error::Config`].
     pub fn check(&self) -> Result<(), Error> {
-        self.wrong.as_ref().map_or(Ok(()), |reason| Err(Error::Config(reason.to_string())))
+        self.error.as_ref().map_or(Ok(()), |reason| Err(Error::Config(reason.to_string())))
     }
 
     /// Handles events that have no handler of their own.
@@ -149,8 +152,8 @@ impl Router {
         self
     }
 
-    /// Runs before every event, one that has no handler included, in the order added; an error is the answer and the handler
-    /// is not called.
+    /// Adds a hook that runs before every event, one that has no handler included, in the order
+    /// added; an error of the hook is the answer, and the handler is not called.
     pub fn before<F, Fut>(mut self, hook: F) -> Self
     where
         F: Fn(Context, Inbound) -> Fut + Send + Sync + 'static,
@@ -169,17 +172,18 @@ impl Router {
     /// Handles one event: the hooks, then its handler, the fallback, or the error `unknown_event`.
     ///
     /// # Errors
-    /// What the client is told.
+    /// The error that the client gets.
     pub async fn handle(&self, cx: Context, inbound: Inbound) -> Result<Option<Payload>, HandlerError> {
         self.handle_over(None, cx, inbound).await
     }
 
-    /// Handles one event with the handlers of another router beneath its own. The other's hooks run first, then its own; then the
-    /// first of these that there is: its own handler for the name, the other's, the ready-made one (of
-    /// [`Router::with_room_events`]), its own fallback, the other's fallback.
+    /// Handles one event with the handlers of this router over those of another one. The other
+    /// router's hooks run first, then this one's; then the first of these that exists: this
+    /// router's handler for the name, the other's, the default one (of
+    /// [`Router::with_room_events`]), this router's fallback, the other's fallback.
     ///
     /// # Errors
-    /// What the client is told.
+    /// The error that the client gets.
     pub async fn handle_over(
         &self,
         common: Option<&Self>,
@@ -201,8 +205,8 @@ impl Router {
         }
     }
 
-    /// Handles one raw message ([`Inbound::is_raw`]): the hooks of the other router and its own, then
-    /// its handler for the message's kind.
+    /// Handles one raw message ([`Inbound::is_raw`]): the hooks of the other router and of this
+    /// one, then this router's handler for the message's kind.
     ///
     /// # Errors
     /// The error that the client gets; `unknown_event` without a handler.

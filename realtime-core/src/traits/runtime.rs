@@ -19,48 +19,50 @@ use crate::values::identity::Identity;
 use crate::values::refusal::{Refusal, RefusalKind};
 use crate::values::states::States;
 
-/// What a service gives each of its providers.
+/// The environment that a service gives each of its providers.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct Runtime {
-    /// This node.
+    /// The id of this node.
     pub node: NodeId,
     /// The log of all providers, and the pipe between nodes.
     pub log: Log,
-    /// Who is connecting.
+    /// The authenticator, which identifies the user behind a request to connect.
     pub authenticator: Arc<dyn Authenticator>,
-    /// Which rooms clients may enter by themselves.
+    /// The policy that decides which rooms clients may enter by naming them.
     pub policy: Arc<dyn RoomPolicy>,
-    /// Who is online where: this node's side of the directory.
+    /// This node's side of the directory of connections.
     pub tracker: Tracker,
-    /// The handlers for events of clients, whichever bidirectional provider they come through; a provider's own win.
+    /// The handlers for events of clients, for every bidirectional provider; a provider's own
+    /// handlers take precedence.
     pub router: Router,
-    /// What handlers, hooks and policies find in their context.
+    /// The states that handlers, hooks and policies find in their context.
     pub states: States,
-    /// What handlers, hooks and policies send over: a service sets itself, so that providers that are not attached to the log
-    /// are reached too. The log where there is none.
+    /// The sender for handlers, hooks and policies: a service sets itself, so that providers that
+    /// are not attached to the log are reached too. The log if there is none.
     pub sends: Option<Arc<dyn Sends>>,
-    /// Told of connections that come and go.
+    /// The hooks that are notified of connections.
     pub hooks: Vec<Arc<dyn LifecycleHook>>,
-    /// The places that each user has with all providers of the service.
+    /// The slots of each user over all providers of the service.
     pub places: Arc<Admission>,
-    /// The largest payload of an event in bytes, whatever a provider's own limit is.
+    /// The largest payload of an event in bytes, in addition to a provider's own limit.
     pub max_event_bytes: usize,
-    /// How long the authenticator may take, and the room policy for all rooms that one request names.
+    /// The longest time that the authenticator may take, and that the room policy may take for all
+    /// rooms of one request.
     pub decision_timeout: Duration,
 }
 
-/// How long an authenticator or a room policy may take by default.
+/// The default of [`Runtime::decision_timeout`].
 pub const DECISION_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Runtime {
-    /// Creates a runtime in memory for anonymous clients: what tests start from.
+    /// Creates a runtime in memory for anonymous clients, as a start for tests.
     pub fn in_memory() -> Self {
         Self::new(Log::new(Arc::new(MemoryBackplane::default())), Arc::new(Anonymous))
     }
 
-    /// Creates a runtime over this log with a new node id: a directory in memory, no rooms by the
-    /// clients' own choice, no handlers, no limits but the providers'.
+    /// Creates a runtime over this log with a new node id: a directory in memory, no rooms that
+    /// clients may name, no handlers, no limits except the providers'.
     pub fn new(log: Log, authenticator: Arc<dyn Authenticator>) -> Self {
         Self {
             node: NodeId::random(),
@@ -78,11 +80,13 @@ impl Runtime {
         }
     }
 
-    /// Asks the authenticator about a request, for as long as `decision_timeout`, and checks the identity.
+    /// Asks the authenticator about a request, for at most `decision_timeout`, and checks the
+    /// identity.
     ///
     /// # Errors
-    /// The authenticator's [`Refusal`]; [`RefusalKind::Internal`] when it panicked, [`RefusalKind::Unavailable`] when it took too
-    /// long, both logged; what an identity that cannot connect is refused with.
+    /// The authenticator's [`Refusal`]; [`RefusalKind::Internal`] when it panicked,
+    /// [`RefusalKind::Unavailable`] when it timed out, both logged; the refusal of an identity that
+    /// cannot connect.
     pub async fn identify(&self, request: &ConnectRequest) -> Result<Identity, Refusal> {
         // The call itself may panic too.
         let asked = AssertUnwindSafe(async { self.authenticator.authenticate(request).await }).catch_unwind();
@@ -102,49 +106,49 @@ impl Runtime {
         Ok(identity)
     }
 
-    /// With this authenticator.
+    /// Sets the authenticator.
     pub fn with_authenticator(mut self, authenticator: impl Authenticator) -> Self {
         self.authenticator = Arc::new(authenticator);
         self
     }
 
-    /// With this backplane.
+    /// Sets the backplane.
     pub fn with_backplane(mut self, backplane: impl Backplane) -> Self {
         self.log = Log::new(Arc::new(backplane));
         self
     }
 
-    /// With this directory.
+    /// Sets the directory.
     pub fn with_directory(mut self, directory: impl Directory) -> Self {
         self.tracker = Tracker::new(Arc::new(directory));
         self
     }
 
-    /// With this room policy.
+    /// Sets the room policy.
     pub fn with_policy(mut self, policy: impl RoomPolicy) -> Self {
         self.policy = Arc::new(policy);
         self
     }
 
-    /// With this time for the authenticator and the room policy.
+    /// Sets the longest time that the authenticator and the room policy may take.
     pub fn with_decision_timeout(mut self, most: Duration) -> Self {
         self.decision_timeout = most;
         self
     }
 
-    /// With these handlers for every bidirectional provider.
+    /// Sets the handlers for every bidirectional provider.
     pub fn with_router(mut self, router: Router) -> Self {
         self.router = router;
         self
     }
 
-    /// With this state.
+    /// Adds a state, which replaces an earlier one of its type.
     pub fn with_state<T: Send + Sync + 'static>(mut self, state: T) -> Self {
         self.states = self.states.with(state);
         self
     }
 
-    /// With one more hook.
+    /// Adds a hook.
     pub fn with_hook(mut self, hook: impl LifecycleHook) -> Self {
         self.hooks.push(Arc::new(hook));
         self

@@ -19,56 +19,57 @@ use crate::values::connection::ConnectionId;
 use crate::values::handler_error::HandlerError;
 use crate::values::inbound::InboundPayload;
 
-/// What one connection did with an ask.
+/// The outcome of an ask for one connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct AckReply {
     /// The connection.
     pub connection: ConnectionId,
-    /// The connection's provider; empty where it is not said.
+    /// The connection's provider; empty if unknown.
     pub provider: &'static str,
-    /// Whether it answered.
+    /// The kind of outcome.
     pub status: AckStatus,
-    /// From the ask's delivery here to this outcome.
+    /// The time from the ask's delivery on this node to this outcome.
     pub elapsed: Duration,
-    /// What it answered; empty JSON `null` unless answered.
+    /// The answer; JSON `null` unless answered.
     pub payload: InboundPayload,
 }
 
-/// How an ask ended for one connection.
+/// The kind of outcome of an ask for one connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub enum AckStatus {
-    /// It answered in time.
+    /// An answer in time.
     Answered,
-    /// It has not answered yet, and it is not waited for any more, because more than [`crate::spi::MAX_OPEN_ASKS`] later ones were
-    /// put to it.
+    /// No answer yet, and none awaited any longer, because more than [`crate::spi::MAX_OPEN_ASKS`]
+    /// later asks were sent to the connection.
     GivenUp,
-    /// It went away before it answered.
+    /// A close of the connection before an answer.
     Gone,
-    /// It was there and did not answer in time.
+    /// No answer in time from an open connection.
     TimedOut,
-    /// It answered in time, with what cannot be read.
+    /// An answer in time whose payload cannot be read.
     Unreadable,
 }
 
 /// The answers to one ask, as a stream that ends when every matched connection has an outcome.
 ///
-/// Dropping it ends the waiting; late answers are ignored.
+/// Dropping the stream cancels the ask; late answers are ignored.
 pub struct Acks {
     ask: Arc<Ask>,
-    /// `None` when nothing is awaited.
+    /// The deadline; `None` when nothing is awaited.
     deadline: Option<Pin<Box<Sleep>>>,
-    /// Called when nobody waits any more.
+    /// Called when the answers are no longer awaited.
     on_drop: Option<Box<dyn FnOnce() + Send + Sync>>,
-    /// Others that come in between, each from a provider of this name.
+    /// The streams whose answers are merged into this one, each from a provider of this name.
     others: Vec<(&'static str, Acks)>,
 }
 
-/// One ask under way on this node.
+/// A pending ask of this node.
 pub(crate) struct Ask {
-    /// The position of its record, which clients answer with; 0 until it has been applied here.
+    /// The position of the ask's record, which clients answer with; 0 until the record has been
+    /// applied here.
     number: AtomicU64,
     state: Mutex<AskState>,
     waker: AtomicWaker,
@@ -76,13 +77,14 @@ pub(crate) struct Ask {
 
 #[derive(Default)]
 struct AskState {
-    /// With their providers, and since when; bounded by the connections that matched.
+    /// The connections that have not answered, with their providers and delivery times; bounded by
+    /// the connections that matched.
     waiting: HashMap<ConnectionId, (&'static str, Instant)>,
     ready: VecDeque<AckReply>,
 }
 
 impl AckReply {
-    /// An answer, for mocks.
+    /// Creates an answer, for mocks.
     ///
     /// # Errors
     /// [`crate::Error::InvalidPayload`] when the value has no JSON form.
@@ -95,22 +97,22 @@ impl AckReply {
         Ok(Self { connection, provider: "", status: AckStatus::Answered, elapsed, payload })
     }
 
-    /// No answer, for mocks.
+    /// Creates an outcome without an answer, for mocks.
     pub fn unanswered(connection: ConnectionId, status: AckStatus, elapsed: Duration) -> Self {
         let payload = InboundPayload::json_text(Bytes::from_static(b"null"));
         Self { connection, provider: "", status, elapsed, payload }
     }
 
-    /// The same outcome, of a connection of this provider.
+    /// Sets the connection's provider.
     pub fn over(mut self, provider: &'static str) -> Self {
         self.provider = provider;
         self
     }
 
-    /// What it answered, as a value.
+    /// Returns the answer as a value.
     ///
     /// # Errors
-    /// A [`HandlerError`] that says what does not fit.
+    /// A [`HandlerError`] that says why the payload does not fit the type.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, HandlerError> {
         self.payload.json()
     }
@@ -122,21 +124,22 @@ impl Acks {
         Self { ask, deadline, on_drop: Some(Box::new(on_drop)), others: Vec::new() }
     }
 
-    /// Answers that are there already, for mocks.
+    /// Creates a stream of answers that have already arrived, for mocks.
     pub fn ready(replies: impl IntoIterator<Item = AckReply>) -> Self {
         let ask = Ask::new();
         ask.lock().ready.extend(replies);
         Self { ask: Arc::new(ask), deadline: None, on_drop: None, others: Vec::new() }
     }
 
-    /// These, and those of another ask as they come, whose provider has this name where it does not say one.
+    /// Merges the answers of another ask into this stream; replies that name no provider get this
+    /// name.
     #[must_use]
     pub fn and(mut self, provider: &'static str, other: Self) -> Self {
         self.others.push((provider, other));
         self
     }
 
-    /// The next outcome, as soon as it is known; `None` when there are no more.
+    /// Returns the next outcome as soon as it is known; `None` when there are no more.
     pub async fn next(&mut self) -> Option<AckReply> {
         StreamExt::next(self).await
     }
@@ -165,9 +168,9 @@ impl Stream for Acks {
     type Item = AckReply;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<AckReply>> {
-        let mut end = self.poll_own(cx);
-        if let Poll::Ready(Some(_)) = end {
-            return end;
+        let mut result = self.poll_own(cx);
+        if let Poll::Ready(Some(_)) = result {
+            return result;
         }
         for (provider, other) in &mut self.others {
             match Pin::new(other).poll_next(cx) {
@@ -176,10 +179,10 @@ impl Stream for Acks {
                 }
                 Poll::Ready(Some(reply)) => return Poll::Ready(Some(reply)),
                 Poll::Ready(None) => {}
-                Poll::Pending => end = Poll::Pending,
+                Poll::Pending => result = Poll::Pending,
             }
         }
-        end
+        result
     }
 }
 
@@ -211,12 +214,12 @@ impl Ask {
         self.number.store(number, Ordering::Release);
     }
 
-    /// A connection is about to get the ask.
+    /// Adds a connection to which the ask is about to be delivered.
     pub(crate) fn expect(&self, connection: ConnectionId, provider: &'static str, now: Instant) {
         self.lock().waiting.insert(connection, (provider, now));
     }
 
-    /// A connection answered, or went away; `false` if its outcome was known or not awaited.
+    /// Records the outcome of a connection; returns `false` if it was known already or not awaited.
     pub(crate) fn settle(&self, connection: ConnectionId, status: AckStatus, payload: Option<InboundPayload>) -> bool {
         let mut state = self.lock();
         let Some((provider, since)) = state.waiting.remove(&connection) else { return false };
@@ -230,7 +233,8 @@ impl Ask {
         true
     }
 
-    /// The next outcome; `Some(None)` when there are no more to come, `None` when one has to wait.
+    /// Returns the next outcome; `Some(None)` when there are no more to come, `None` when the
+    /// caller has to wait.
     fn next(&self) -> Option<Option<AckReply>> {
         let mut state = self.lock();
         match state.ready.pop_front() {

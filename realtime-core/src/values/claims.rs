@@ -1,17 +1,17 @@
 use std::any::{Any, type_name};
 use std::sync::Arc;
 
-/// What an application says of an identity beyond its names, in a type of its own. Clones are the same claims, and equal to no
-/// others.
+/// The application's data about an identity beyond its names, in the application's type. Clones are
+/// the same claims, and equal to no others.
 #[derive(Clone)]
 pub(crate) struct Claims {
     value: Arc<dyn Any + Send + Sync>,
-    of: &'static str,
+    type_name: &'static str,
 }
 
 impl Claims {
     pub(crate) fn new<T: Send + Sync + 'static>(value: T) -> Self {
-        Self { value: Arc::new(value), of: type_name::<T>() }
+        Self { value: Arc::new(value), type_name: type_name::<T>() }
     }
 
     pub(crate) fn get<T: 'static>(&self) -> Option<&T> {
@@ -28,8 +28,8 @@ impl PartialEq for Claims {
 impl Eq for Claims {}
 
 impl std::fmt::Debug for Claims {
-    /// Names the type alone: there may be a token in the value.
+    /// Writes only the type's name: there may be a token in the value.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.of)
+        f.write_str(self.type_name)
     }
 }

@@ -50,15 +50,15 @@ setters! {
         ///
         /// As many handlers run at a time, those of closed connections included.
         with_connections(connections: usize);
-        /// Sets the number of connections of one user, of one tenant, with one provider; default 10.
-        /// A connection above the limit is told when to try again, while the existing ones are
-        /// probed and closed if they do not respond.
+        /// Sets the number of connections of one user, of one tenant, with one provider; default
+        /// 10. A connection above the limit gets a time after which to try again, while the
+        /// existing ones are probed and closed if they do not respond.
         ///
         /// As many handlers run for one user at a time, those of closed connections included.
         with_connections_per_user(connections_per_user: usize);
-        /// Sets the number of rooms that one connection is in because its client named them, when it
-        /// connected or later; default 100. One more is rejected. Rooms that the server joins its
-        /// user to do not count.
+        /// Sets the number of rooms that one connection is in because its client named them, when
+        /// it connected or later; default 100. One more is rejected. Rooms that the server joins
+        /// its user to do not count.
         with_rooms_per_connection(rooms_per_connection: usize);
     }
 }
@@ -96,8 +96,8 @@ impl Default for OutboxConfig {
 
 setters! {
     impl OutboxConfig {
-        /// Sets the bytes of frames in each of the two lanes; default 256 KiB. A larger event passes
-        /// an empty lane.
+        /// Sets the bytes of frames in each of the two lanes; default 256 KiB. An empty lane
+        /// accepts a larger event.
         with_bytes(bytes: usize);
         /// Sets the number of frames in each of the two lanes; default 256.
         with_frames(frames: usize);
@@ -159,7 +159,7 @@ impl WindowConfig {
     }
 }
 
-/// The audience of what is sent to a room.
+/// The audience of sends to a room.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RoomDelivery {
@@ -202,7 +202,7 @@ setters! {
         with_window(window: WindowConfig);
         /// Sets the largest payload of an event, in bytes; default 16 MiB.
         with_max_event_bytes(max_event_bytes: usize);
-        /// Sets how long a connection may take nothing while something waits for it; default 30 s.
+        /// Sets how long a connection may take nothing while frames wait for it; default 30 s.
         with_write_stall(write_stall: Duration);
     }
 }
@@ -228,7 +228,7 @@ impl DeliveryConfig {
         self.max_event_bytes
     }
 
-    /// Returns how long a connection may take nothing while something waits for it.
+    /// Returns how long a connection may take nothing while frames wait for it.
     pub fn write_stall(&self) -> Duration {
         self.write_stall
     }
@@ -244,8 +244,7 @@ pub struct DispatcherConfig {
 }
 
 impl DispatcherConfig {
-    /// Creates the configuration of a provider of this name; what is sent to a room reaches its
-    /// members.
+    /// Creates the configuration of a provider of this name; sends to a room reach its members.
     pub fn new(provider: &'static str, capabilities: Capabilities, delivery: DeliveryConfig) -> Self {
         Self { provider, capabilities, delivery, room_delivery: RoomDelivery::Members }
     }
@@ -272,7 +271,7 @@ impl DispatcherConfig {
         &self.delivery
     }
 
-    /// Rejects what cannot work; providers call it with the fields' names as they are in their own
+    /// Rejects invalid values; providers call it with the fields' names as they are in their own
     /// configuration.
     ///
     /// # Errors

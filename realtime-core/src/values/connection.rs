@@ -4,13 +4,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::values::identity::Identity;
 
-/// The name of one connection, random and the same on every node; no secret.
+/// The name of one connection, random and the same on every node; not a secret.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ConnectionId(#[serde(with = "uuid::serde::simple")] uuid::Uuid);
 
 impl ConnectionId {
-    /// A new random id.
+    /// Creates a new random id.
     pub fn random() -> Self {
         Self(uuid::Uuid::new_v4())
     }
@@ -39,7 +39,7 @@ impl std::str::FromStr for ConnectionId {
     }
 }
 
-/// What is known of a connection from outside its session: for hooks, logs and stats.
+/// Metadata of a connection, for hooks, logs and stats.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ConnectionInfo {
@@ -47,16 +47,17 @@ pub struct ConnectionInfo {
     pub id: ConnectionId,
     /// The provider's name.
     pub provider: &'static str,
-    /// Who it belongs to.
+    /// The identity behind the connection.
     pub identity: Identity,
-    /// Whether it went on from a cursor.
+    /// `true` if the connection resumed from a cursor.
     pub resumed: bool,
-    /// The client's address, where it is known: the one that trusted proxies tell, or the connection's own.
+    /// The client's address, if it is known: the one that trusted proxies name, or the TCP
+    /// connection's own.
     pub address: Option<IpAddr>,
 }
 
 impl ConnectionInfo {
-    /// A new connection of this identity, for tests.
+    /// Creates the metadata of a new connection of this identity, for tests.
     pub fn new(provider: &'static str, identity: Identity) -> Self {
         Self { id: ConnectionId::random(), provider, identity, resumed: false, address: None }
     }

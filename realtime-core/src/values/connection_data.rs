@@ -2,26 +2,26 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use http::Extensions;
 
-/// What the application keeps about one connection, one value of each type, for as long as the connection lives and its last
-/// hook runs. Clones are the same data.
+/// The application's data about one connection, one value of each type, which lives until the
+/// connection's last hook has run. Clones are the same data.
 ///
-/// Handlers of one connection run one after the other, so that a value that is read and set again by handlers alone is
-/// never set in between.
+/// Handlers of one connection run one after the other, so that a value that only handlers read and
+/// set again is never set in between.
 #[derive(Clone, Debug, Default)]
 pub struct ConnectionData(Arc<Mutex<Extensions>>);
 
 impl ConnectionData {
-    /// Keeps a value, in the place of an earlier one of its type, which is given back.
+    /// Stores a value, and returns the earlier one of its type that it replaces.
     pub fn set<T: Send + Sync + 'static>(&self, value: T) -> Option<Arc<T>> {
         self.lock().insert(Arc::new(value))
     }
 
-    /// The value of this type.
+    /// Returns the value of this type.
     pub fn get<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
         self.lock().get::<Arc<T>>().cloned()
     }
 
-    /// Takes the value of this type away.
+    /// Removes and returns the value of this type.
     pub fn remove<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
         self.lock().remove()
     }
@@ -36,7 +36,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_set_is_there_until_it_is_taken_away() {
+    fn value_is_kept_until_it_is_removed() {
         let data = ConnectionData::default();
         let same = data.clone();
         assert_eq!((data.set(1_u32), data.set("a")), (None, None));

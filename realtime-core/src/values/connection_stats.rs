@@ -2,45 +2,48 @@ use serde::{Deserialize, Serialize};
 
 use crate::values::connection::ConnectionId;
 
-/// How one connection stands now, and what became of what was for it since it came.
+/// The current state of one connection, and counters of its deliveries since it was registered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct ConnectionStats {
-    /// Its id.
+    /// The connection's id.
     pub connection: ConnectionId,
     /// The provider's name.
     pub provider: String,
-    /// Its user.
+    /// The user, if there is one.
     pub user: Option<String>,
-    /// Its tenant.
+    /// The tenant, if there is one.
     pub tenant: Option<String>,
-    /// Since when it has been there, in milliseconds.
+    /// The time since the connection was registered, in milliseconds.
     pub connected_ms: u64,
-    /// Whether it went on from a cursor.
+    /// `true` if the connection resumed from a cursor.
     pub resumed: bool,
-    /// Whether it reads the window now instead of being live.
+    /// `true` if the connection is reading the window now instead of being live.
     pub behind: bool,
-    /// Records of the log, for whomever, that were applied after the last one it has taken or passed.
+    /// The number of records of the log, for any recipient, that were applied after the last one
+    /// the connection has taken or passed.
     pub lag: u64,
-    /// The newest place it was told.
+    /// The newest cursor that was sent to the client.
     pub cursor: String,
-    /// Events, replies and acks that wait in its outbox.
+    /// The number of events, replies and acks in the outbox.
     pub queued_events: u64,
-    /// Their bytes.
+    /// The bytes of the frames in the outbox.
     pub queued_bytes: u64,
-    /// How long something has been waiting without being taken, in milliseconds; 0 when nothing waits.
+    /// The time that the outbox's oldest entry has waited without a take, in milliseconds; 0 when
+    /// nothing waits.
     pub waiting_ms: u64,
-    /// Events, replies and acks handed to the wire.
+    /// The number of events, replies and acks handed to the connection's session.
     pub events_out: u64,
-    /// Their bytes.
+    /// The bytes of these frames.
     pub bytes_out: u64,
-    /// Volatile events dropped because it was slow.
+    /// The number of volatile events dropped because the connection was slow.
     pub dropped: u64,
-    /// Times its full outbox put it behind.
+    /// The number of times a full outbox put the connection behind.
     pub overflows: u64,
-    /// Times it was told that its place had left the window.
+    /// The number of times the client was notified that its position had left the window.
     pub lost: u64,
-    /// Events left out because a newer one with the same [`crate::Event::latest_key`] was there.
+    /// The number of events left out because a newer one with the same [`crate::Event::latest_key`]
+    /// was there.
     pub superseded: u64,
 }

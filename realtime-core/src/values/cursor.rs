@@ -11,95 +11,98 @@ use crate::values::cursor_key::CursorKey;
 use crate::values::event_id::EventId;
 use crate::values::position::Position;
 
-/// Which life of a log a position belongs to: a log that lost its records has a new one.
+/// The epoch of a log that a position belongs to: a log that lost its records has a new one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Epoch(u64);
 
 impl Epoch {
-    /// A new random epoch.
+    /// Creates a new random epoch.
     pub fn random() -> Self {
         Self(uuid::Uuid::new_v4().as_u64_pair().0)
     }
 
-    /// The epoch with this number, as a log has stored it.
+    /// Creates the epoch with this number, as a log has stored it.
     pub const fn new(number: u64) -> Self {
         Self(number)
     }
 
-    /// The number, for a log to store.
+    /// Returns the number, for a log to store.
     pub const fn get(self) -> u64 {
         self.0
     }
 }
 
-/// What tells the record at a place from another one that was there before a log lost records: 32 random bits of its id.
+/// A mark that distinguishes the record at a position from another one that was there before a log
+/// lost records: 32 random bits of the record's id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Mark(u32);
 
 impl Mark {
-    /// There is no record ([`Position::START`]), or it is gone and was never seen here.
+    /// The mark for no record ([`Position::START`]), or for one that is gone and was never seen
+    /// here.
     pub const NONE: Self = Self(0);
 
-    /// The mark of the record with this id: the last bits, which hold neither the time nor a counter.
+    /// Returns the mark of the record with this id: the last bits, which hold neither the time nor
+    /// a counter.
     pub fn of(id: EventId) -> Self {
         let [.., a, b, c, d] = id.to_bytes();
         Self(u32::from_be_bytes([a, b, c, d]).max(1))
     }
 }
 
-/// A client's place in a log, as text of `[A-Za-z0-9_-]`: version, epoch, position, mark of the record there, and a MAC of
-/// all of them, which only those who know the log's [`CursorKey`] can make.
+/// A client's position in a log, as text of `[A-Za-z0-9_-]`: version, epoch, position, mark of the
+/// record there, and a MAC of all of them, which can only be made with the log's [`CursorKey`].
 ///
-/// It says nothing about who may read: that is decided by who presents it. One that was read from a text may be made up
-/// until [`Life::made`] says otherwise.
+/// A cursor grants no access: that depends on the client that presents it. A cursor that was read
+/// from a text may be forged until [`Life::made`] confirms it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Cursor([u8; BYTES]);
 
-/// Why a text is no cursor.
+/// The reason why a text is not a cursor.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CursorError {
-    /// It is not the text of a cursor: truncated, altered, or something else.
+    /// A text that is not a cursor: truncated, altered, or something else.
     #[error("not a cursor")]
     Malformed,
-    /// It is of a version that this build does not know.
+    /// A version that this build does not know.
     #[error("unknown cursor version")]
     Version,
 }
 
-/// What makes the cursors of one life of a log, and tells them from made-up ones.
+/// The signer of the cursors of one epoch of a log, which also verifies them.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct Life {
     epoch: Epoch,
-    /// With the key worked in already, so that a cursor costs two blocks.
+    /// The MAC with the key already processed, so that a cursor costs two blocks.
     mac: Hmac<Sha256>,
 }
 
 const VERSION: u8 = 2;
-/// What the MAC is over: version, epoch, position, mark.
+/// The bytes that the MAC covers: version, epoch, position, mark.
 const BODY: usize = 1 + 8 + 8 + 4;
 const BYTES: usize = BODY + 16;
-/// No cursor, of whatever version, is longer than what clients are told.
-const MOST_CHARACTERS: usize = 256;
+/// The longest cursor text, of any version, that clients have to expect.
+const MAX_CHARACTERS: usize = 256;
 
 impl Life {
-    /// The life with this epoch, whose cursors are made with this key.
+    /// Creates the signer of this epoch, with this key.
     pub fn new(epoch: Epoch, key: &CursorKey) -> Self {
-        // A key shorter than a block is one that is filled up with zeros (RFC 2104).
+        // RFC 2104: a key shorter than a block is padded with zeros.
         let mut block = [0; 64];
         block[..CursorKey::BYTES].copy_from_slice(key.as_bytes());
         Self { epoch, mac: Hmac::new(&block.into()) }
     }
 
-    /// The epoch.
+    /// Returns the epoch.
     pub const fn epoch(&self) -> Epoch {
         self.epoch
     }
 
-    /// The cursor for this place, at which there is a record with this mark.
+    /// Creates the cursor for this position, at which there is a record with this mark.
     pub fn cursor(&self, position: Position, mark: Mark) -> Cursor {
         let mut bytes = [0; BYTES];
         bytes[0] = VERSION;
@@ -111,7 +114,7 @@ impl Life {
         Cursor(bytes)
     }
 
-    /// Whether this cursor was made in this life, and not altered since.
+    /// Returns whether this cursor was made in this epoch with this key, and not altered since.
     pub fn made(&self, cursor: &Cursor) -> bool {
         let (body, sum) = cursor.0.split_at(BODY);
         // Compares in constant time.
@@ -126,27 +129,28 @@ impl fmt::Debug for Life {
 }
 
 impl Cursor {
-    /// How long its text is.
+    /// The length of a cursor's text, in characters.
     pub const CHARACTERS: usize = (BYTES * 4).div_ceil(3);
 
-    /// The log's life.
+    /// Returns the log's epoch.
     pub fn epoch(&self) -> Epoch {
         Epoch(self.number(1))
     }
 
-    /// The place.
+    /// Returns the position.
     pub fn position(&self) -> Position {
         Position::new(self.number(9))
     }
 
-    /// Writes its text into this buffer, for codecs: what [`fmt::Display`] writes, without the formatter.
+    /// Writes the cursor's text into this buffer, for codecs: the same as [`fmt::Display`], without
+    /// the formatter.
     pub fn encode<'a>(&self, text: &'a mut [u8; Self::CHARACTERS]) -> &'a str {
         // Neither can fail: the length is that of the encoding, which is ASCII.
         let len = URL_SAFE_NO_PAD.encode_slice(self.0, text).unwrap_or_default();
         std::str::from_utf8(&text[..len]).unwrap_or_default()
     }
 
-    /// The mark of the record at the place.
+    /// Returns the mark of the record at the position.
     pub fn mark(&self) -> Mark {
         Mark(u32::from_be_bytes(std::array::from_fn(|i| self.0[17 + i])))
     }
@@ -157,7 +161,7 @@ impl Cursor {
 }
 
 impl fmt::Debug for Cursor {
-    /// Without the MAC: what is logged is not to be presented.
+    /// Writes the cursor without its MAC: a logged cursor must not be usable.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Cursor")
             .field("epoch", &self.epoch())
@@ -177,10 +181,10 @@ impl FromStr for Cursor {
 
     /// Reads a cursor of this version, genuine or not.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if text.len() > MOST_CHARACTERS {
+        if text.len() > MAX_CHARACTERS {
             return Err(CursorError::Malformed);
         }
-        let mut bytes = [0; MOST_CHARACTERS / 4 * 3];
+        let mut bytes = [0; MAX_CHARACTERS / 4 * 3];
         let len = URL_SAFE_NO_PAD.decode_slice(text, &mut bytes).map_err(|_| CursorError::Malformed)?;
         if len > 0 && bytes[0] != VERSION {
             return Err(CursorError::Version);
@@ -198,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cursor_survives_its_text() {
+    fn cursor_survives_its_text() {
         let mark = Mark::of(EventId::random());
         let cursor = life().cursor(Position::new(42), mark);
         let text = cursor.to_string();
@@ -210,22 +214,24 @@ mod tests {
         assert!(life().made(&read));
     }
 
-    /// The MAC is HMAC-SHA-256 of the first 21 bytes, cut to 16: what another implementation makes of it.
+    /// The MAC is HMAC-SHA-256 of the first 21 bytes, truncated to 16; the expected text is another
+    /// implementation's.
     #[test]
-    fn the_text_is_what_is_written_down() {
+    fn cursor_text_matches_the_documented_format() {
         let cursor = Life::new(Epoch::new(7), &CursorKey::new([1; 32])).cursor(Position::new(9), Mark(0x0a0b_0c0d));
-        // python3: hmac.digest(b'\1' * 32, bytes.fromhex('02' + '%016x' % 7 + '%016x' % 9 + '0a0b0c0d'), 'sha256')[:16]
+        // python3: hmac.digest(b'\1' * 32, bytes.fromhex('02' + '%016x' % 7 + '%016x' % 9 +
+        // '0a0b0c0d'), 'sha256')[:16]
         assert_eq!(cursor.to_string(), "AgAAAAAAAAAHAAAAAAAAAAkKCwwNCEj5WukOdLIR8FideiVMvQ");
     }
 
     #[test]
-    fn every_truncation_and_every_altered_character_is_noticed() {
+    fn truncated_or_altered_cursor_is_rejected() {
         let genuine = life().cursor(Position::new(9), Mark::of(EventId::random()));
         let text = genuine.to_string();
         let is_made = |text: &str| text.parse::<Cursor>().is_ok_and(|cursor| life().made(&cursor));
         assert!(is_made(&text));
         for end in 0..text.len() {
-            assert!(!is_made(&text[..end]), "cut at {end}");
+            assert!(!is_made(&text[..end]), "truncated at {end}");
         }
         for at in 0..text.len() {
             let mut altered = text.clone().into_bytes();
@@ -239,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn another_key_and_another_epoch_make_other_cursors() {
+    fn cursors_depend_on_key_and_epoch() {
         let (epoch, key) = (Epoch::new(7), CursorKey::random());
         let cursor = Life::new(epoch, &key).cursor(Position::START, Mark::NONE);
         assert!(Life::new(epoch, &key).made(&cursor));
@@ -248,18 +254,18 @@ mod tests {
     }
 
     #[test]
-    fn a_mark_is_of_the_random_part_and_never_none() {
+    fn mark_is_random_and_never_none() {
         let mut bytes = [0; 16];
         assert_ne!(Mark::of(EventId::from_bytes(bytes)), Mark::NONE);
         bytes[15] = 5;
         assert_eq!(Mark::of(EventId::from_bytes(bytes)), Mark(5));
-        // Made in the same millisecond, ids differ in what the mark is made of.
+        // Ids made in the same millisecond differ in the bits of the mark.
         let marks: std::collections::HashSet<_> = (0..1_000).map(|_| Mark::of(EventId::random())).collect();
         assert!(marks.len() > 990, "{}", marks.len());
     }
 
     #[test]
-    fn older_versions_are_told_apart_by_their_first_byte() {
+    fn older_version_is_recognized_by_its_first_byte() {
         for len in [21, 37, 60] {
             let mut bytes = vec![0; len];
             bytes[0] = 1;
@@ -268,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_printed_cannot_be_presented() {
+    fn debug_output_cannot_be_presented_as_a_cursor() {
         let text = format!("{:?} {:?}", life(), life().cursor(Position::new(9), Mark::NONE));
         assert!(!text.contains("mac") && text.contains("Position(9)"), "{text}");
     }

@@ -2,28 +2,30 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// The secret with which the cursors of one life of a log are made; stored in the log's state, as secret as its records.
+/// The secret that signs the cursors of one epoch of a log; stored in the log's state, as secret as
+/// its records.
 ///
-/// It is random and follows from nothing, least of all from the epoch, which every cursor shows. Serialised as its bytes;
-/// printed as `…`.
+/// The key is random and not derived from anything, least of all from the epoch, which every cursor
+/// shows. Serialised as its bytes; printed as `…`.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct CursorKey([u8; Self::BYTES]);
 
-/// What was stored is no [`CursorKey`]: the log has to begin a new epoch with a new key.
+/// The error for stored bytes that are not a [`CursorKey`]: the log has to begin a new epoch with a
+/// new key.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a cursor key: {} bytes are needed", CursorKey::BYTES)]
 pub struct CursorKeyError;
 
 impl CursorKey {
-    /// Bytes of a key.
+    /// The number of bytes of a key.
     pub const BYTES: usize = 32;
 
-    /// A new random key.
+    /// Creates a new random key.
     ///
     /// # Panics
-    /// When the operating system gives no random bytes; nothing could be kept secret then.
+    /// When the operating system provides no random bytes; without them no key is secret.
     pub fn random() -> Self {
         let mut bytes = [0; Self::BYTES];
         if let Err(error) = getrandom::fill(&mut bytes) {
@@ -32,12 +34,12 @@ impl CursorKey {
         Self(bytes)
     }
 
-    /// The key of these bytes, as a log has stored them.
+    /// Creates the key from these bytes, as a log has stored them.
     pub const fn new(bytes: [u8; Self::BYTES]) -> Self {
         Self(bytes)
     }
 
-    /// The bytes, for a log to store.
+    /// Returns the bytes, for a log to store.
     pub const fn as_bytes(&self) -> &[u8; Self::BYTES] {
         &self.0
     }
@@ -62,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_survives_its_bytes_and_nothing_else_is_one() {
+    fn key_survives_its_bytes_and_other_lengths_are_rejected() {
         let key = CursorKey::random();
         assert_eq!(CursorKey::try_from(&key.as_bytes()[..]), Ok(key.clone()));
         assert_eq!(serde_json::from_str::<CursorKey>(&serde_json::to_string(&key).unwrap()).unwrap(), key);
@@ -72,14 +74,14 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_never_printed() {
+    fn key_is_never_printed() {
         let key = CursorKey::random();
         assert_eq!(format!("{key:?}"), "…");
         assert_eq!(format!("{:?}", Some(&key)), "Some(…)");
     }
 
     #[test]
-    fn no_two_keys_are_the_same() {
+    fn random_keys_differ() {
         assert_ne!(CursorKey::random(), CursorKey::random());
     }
 }

@@ -2,8 +2,8 @@ use std::time::Duration;
 
 use crate::values::random::random_between;
 
-/// How a provider goes down: it is not ready for a while, then its connections are closed evenly over a time, each told when
-/// to come back.
+/// The way a provider shuts down: it is not ready for a time, then its connections are closed
+/// evenly over a duration, each with a delay after which to reconnect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Drain {
     hold: Duration,
@@ -11,68 +11,75 @@ pub struct Drain {
     reconnect_within: Duration,
 }
 
-/// The least that a client waits before it comes back: long enough for a load balancer to have looked at `/readyz`.
-const SOONEST: Duration = Duration::from_millis(100);
-/// The most, unless something else is said.
-const LATEST: Duration = Duration::from_secs(2);
-/// The least that an event source waits: it keeps what it is told for as long as nobody answers.
-const SOONEST_RETRY: Duration = Duration::from_secs(1);
-/// How long a node is not ready before it closes anything, unless something else is said.
-const HOLD: Duration = Duration::from_secs(2);
+/// The shortest delay before a client reconnects: long enough for a load balancer to have probed
+/// `/readyz`.
+const MIN_DELAY: Duration = Duration::from_millis(100);
+/// The default of the longest delay.
+const DEFAULT_MAX_DELAY: Duration = Duration::from_secs(2);
+/// The shortest delay of an event source, which keeps it as long as no server answers.
+const MIN_RETRY: Duration = Duration::from_secs(1);
+/// The default time for which a node is not ready before it closes anything.
+const DEFAULT_HOLD: Duration = Duration::from_secs(2);
 /// The longest drain.
-const LONGEST: Duration = Duration::from_secs(24 * 3600);
+const MAX_DURATION: Duration = Duration::from_secs(24 * 3600);
 
 impl Drain {
-    /// Every connection is closed at once.
+    /// Creates a drain that closes every connection immediately.
     pub const fn now() -> Self {
         Self::over(Duration::ZERO).hold(Duration::ZERO)
     }
 
-    /// Connections are closed evenly over this time, a day at most, and what is left a second later is cut. Before that, for
-    /// 2 s ([`Drain::hold`]), the provider is not ready and everything still works.
+    /// Creates a drain that closes connections evenly over this duration, a day at most, and resets
+    /// those that are left a second later. Before that, for 2 s ([`Drain::hold`]), the provider is
+    /// not ready and everything still works.
     ///
-    /// With handlers or clients that are stuck the end takes up to ten seconds more: choose it so that they fit into what
-    /// the process is given to end (Kubernetes: 30 s).
+    /// With handlers or clients that are stuck, the shutdown takes up to ten seconds more: choose a
+    /// duration that fits, with these, into the time that the process has to terminate (Kubernetes:
+    /// 30 s).
     pub const fn over(over: Duration) -> Self {
-        let over = if over.as_secs() < LONGEST.as_secs() { over } else { LONGEST };
-        Self { hold: HOLD, over, reconnect_within: LATEST }
+        let over = if over.as_secs() < MAX_DURATION.as_secs() { over } else { MAX_DURATION };
+        Self { hold: DEFAULT_HOLD, over, reconnect_within: DEFAULT_MAX_DELAY }
     }
 
-    /// For this long, before anything is closed or refused, the provider only says that it is not ready; default 2 s, at most a
-    /// day.
+    /// Sets the time, before anything is closed or rejected, for which the provider only reports
+    /// that it is not ready; default 2 s, at most a day.
     ///
-    /// It is for the load balancer, which must have looked at the node's readiness before the node refuses anybody: more than
-    /// the interval of its probes, times the failures that it waits for.
+    /// The time is for the load balancer, which must have probed the node's readiness before the
+    /// node rejects any client: more than the interval of its probes, times the failures that it
+    /// waits for.
     pub const fn hold(mut self, time: Duration) -> Self {
-        self.hold = if time.as_secs() < LONGEST.as_secs() { time } else { LONGEST };
+        self.hold = if time.as_secs() < MAX_DURATION.as_secs() { time } else { MAX_DURATION };
         self
     }
 
-    /// Each client is told to come back after a random time between 100 ms and this; default 2 s. An `EventSource`, which keeps
-    /// the time and tries again after it for as long as nobody answers, is told a time between 1 s and twice this.
+    /// Sets the longest delay: each client gets a random delay between 100 ms and this, after which
+    /// to reconnect; default 2 s. An `EventSource`, which keeps its delay and retries after it for
+    /// as long as no server answers, gets one between 1 s and twice this.
     pub const fn reconnect_within(mut self, most: Duration) -> Self {
         self.reconnect_within = most;
         self
     }
 
-    /// The time for which the provider is not ready before it closes anything.
+    /// Returns the time for which the provider is not ready before it closes anything.
     pub const fn hold_time(self) -> Duration {
         self.hold
     }
 
-    /// The time over which connections are closed.
+    /// Returns the duration over which connections are closed.
     pub const fn duration(self) -> Duration {
         self.over
     }
 
-    /// When one client should come back: another time for each, so that they do not come all at once.
+    /// Returns the delay after which one client should reconnect; a different one for each, so that
+    /// they do not all reconnect at the same moment.
     pub fn reconnect_delay(self) -> Duration {
-        random_between(SOONEST, self.reconnect_within)
+        random_between(MIN_DELAY, self.reconnect_within)
     }
 
-    /// How long one event source should wait before each attempt to come back; another time for each.
+    /// Returns the delay before each attempt of one event source to reconnect; a different one for
+    /// each.
     pub fn retry_delay(self) -> Duration {
-        random_between(SOONEST_RETRY, self.reconnect_within.saturating_mul(2))
+        random_between(MIN_RETRY, self.reconnect_within.saturating_mul(2))
     }
 }
 
@@ -81,33 +88,33 @@ mod tests {
     use super::*;
 
     #[test]
-    fn delays_are_spread_over_the_whole_time() {
+    fn delays_are_spread_over_the_whole_duration() {
         let drain = Drain::now().reconnect_within(Duration::from_millis(1100));
         let mut tenths = [0; 10];
         for _ in 0..1000 {
             let delay = drain.reconnect_delay();
-            assert!((SOONEST..Duration::from_millis(1100)).contains(&delay), "{delay:?}");
-            tenths[(delay - SOONEST).as_millis() as usize / 100] += 1;
+            assert!((MIN_DELAY..Duration::from_millis(1100)).contains(&delay), "{delay:?}");
+            tenths[(delay - MIN_DELAY).as_millis() as usize / 100] += 1;
         }
         assert!(tenths.iter().all(|count| (50..200).contains(count)), "{tenths:?}");
     }
 
     #[test]
-    fn an_event_source_does_not_try_again_every_moment() {
+    fn event_source_does_not_retry_too_often() {
         let delays: Vec<_> = (0..1000).map(|_| Drain::now().retry_delay()).collect();
-        assert!(delays.iter().all(|delay| (SOONEST_RETRY..Duration::from_secs(4)).contains(delay)));
+        assert!(delays.iter().all(|delay| (MIN_RETRY..Duration::from_secs(4)).contains(delay)));
         assert!(delays.iter().any(|delay| *delay > Duration::from_millis(3500)));
-        assert_eq!(Drain::now().reconnect_within(Duration::ZERO).retry_delay(), SOONEST_RETRY);
+        assert_eq!(Drain::now().reconnect_within(Duration::ZERO).retry_delay(), MIN_RETRY);
     }
 
     #[test]
-    fn only_a_drain_with_time_holds() {
-        assert_eq!((Drain::now().hold_time(), Drain::over(Duration::ZERO).hold_time()), (Duration::ZERO, HOLD));
-        assert_eq!(Drain::now().hold(Duration::MAX).hold_time(), LONGEST);
+    fn drain_holds_unless_it_is_immediate() {
+        assert_eq!((Drain::now().hold_time(), Drain::over(Duration::ZERO).hold_time()), (Duration::ZERO, DEFAULT_HOLD));
+        assert_eq!(Drain::now().hold(Duration::MAX).hold_time(), MAX_DURATION);
     }
 
     #[test]
-    fn a_span_shorter_than_the_least_delay_is_the_least_delay() {
-        assert_eq!(Drain::now().reconnect_within(Duration::ZERO).reconnect_delay(), SOONEST);
+    fn delay_is_never_below_the_minimum() {
+        assert_eq!(Drain::now().reconnect_within(Duration::ZERO).reconnect_delay(), MIN_DELAY);
     }
 }

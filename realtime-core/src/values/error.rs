@@ -4,106 +4,108 @@ use crate::values::refusal::Refusal;
 /// A boxed source error.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync + 'static>;
 
-/// What an operation of these crates returns.
+/// The result of an operation of these crates.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Everything that can go wrong, by meaning.
+/// An error of these crates, by meaning.
 #[non_exhaustive]
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The backplane did not accept or deliver; nobody got the event.
+    /// A failure of the backplane to accept or deliver; no connection got the event.
     #[error("the backplane failed: {0}")]
     Backplane(#[source] BoxError),
-    /// The provider has been shut down.
+    /// A provider that has been shut down.
     #[error("the provider \"{provider}\" is shut down")]
     Closed {
         /// The provider's name.
         provider: String,
     },
-    /// Something in the configuration cannot work.
+    /// An invalid configuration.
     #[error("invalid configuration: {0}")]
     Config(String),
-    /// The provider is known, but this build does not contain it.
+    /// A known provider that this build does not contain.
     #[error("the provider \"{provider}\" needs the cargo feature \"{feature}\" of realtime-unified")]
     FeatureOff {
         /// The provider's name.
         provider: String,
-        /// The feature that brings it.
+        /// The feature that provides it.
         feature: &'static str,
     },
-    /// A name of an event, user, tenant or room breaks the rules (1–256 bytes, no control characters).
+    /// A name of an event, user, tenant or room that breaks the rules (1–256 bytes, no control
+    /// characters).
     #[error("invalid {what} name: {reason}")]
     InvalidName {
-        /// What the name was for: `event`, `user`, `tenant`, `room`, `idempotency key`.
+        /// The kind of name: `event`, `user`, `tenant`, `room`, `idempotency key`.
         what: &'static str,
-        /// Which rule it breaks.
+        /// The rule that is broken.
         reason: &'static str,
     },
-    /// The payload could not be turned into JSON, or is not JSON.
+    /// A payload that could not be turned into JSON, or is not JSON.
     #[error("invalid payload: {0}")]
     InvalidPayload(#[source] BoxError),
-    /// Another event had this idempotency key, with another target, name or payload: nobody got this one.
-    #[error("the idempotency key \"{key}\" was another event's")]
+    /// An idempotency key of another event, with another target, name or payload: no connection got
+    /// this one.
+    #[error("the idempotency key \"{key}\" belongs to another event")]
     KeyReused {
         /// The key.
         key: String,
     },
-    /// A handler, hook or policy asked for a state that the service was not given.
-    #[error("the service has no state of the type {of}: it is given to the builder by state(…)")]
+    /// A state, requested by a handler, hook or policy, that the service was not given.
+    #[error("the service has no state of the type {of}: set it with state(…) of the builder")]
     NoState {
-        /// The type asked for.
+        /// The requested type.
         of: &'static str,
     },
-    /// The provider has not been attached to a service yet.
+    /// A provider that has not been attached to a service yet.
     #[error("the provider \"{provider}\" is not attached to a service yet")]
     NotAttached {
         /// The provider's name.
         provider: String,
     },
-    /// The log did not answer in time: the event may still be delivered, once. A retry with the
+    /// No answer from the log in time: the event may still be delivered, once. A retry with the
     /// same idempotency key is safe.
     #[error("the outcome of event {id} is not known yet: it may still be delivered")]
     OutcomeUnknown {
         /// The event's id.
         id: EventId,
     },
-    /// A connection was refused.
+    /// A rejected connection.
     #[error(transparent)]
     Refused(#[from] Refusal),
-    /// The event's name belongs to the protocol.
+    /// An event name that belongs to the protocol.
     #[error("the event name \"{name}\" is reserved")]
     ReservedName {
         /// The name.
         name: String,
     },
-    /// The event is larger than the provider accepts.
+    /// An event larger than the provider accepts.
     #[error("the event has {size} bytes, the limit is {limit}")]
     TooLarge {
-        /// Its size in bytes.
+        /// The event's size in bytes.
         size: usize,
         /// The limit in bytes.
         limit: usize,
     },
-    /// No provider has this name.
+    /// A name that no provider has.
     #[error("unknown provider \"{name}\"; registered: {}", list(registered))]
     UnknownProvider {
-        /// The name asked for.
+        /// The requested name.
         name: String,
         /// The names that exist.
         registered: Vec<String>,
     },
-    /// The provider cannot do this.
+    /// An operation that the provider does not support.
     #[error("the provider \"{provider}\" does not support {what}")]
     Unsupported {
         /// The provider's name.
         provider: String,
-        /// What was asked of it.
+        /// The unsupported operation.
         what: &'static str,
     },
 }
 
 impl Error {
-    /// A stable word for this error, for APIs and metrics.
+    /// Returns a stable word for this error, for APIs and metrics.
     pub fn code(&self) -> &'static str {
         match self {
             Self::Backplane(_) => "backplane",
@@ -124,8 +126,9 @@ impl Error {
         }
     }
 
-    /// Whether what a client sent can be the reason: a name or a size that is not allowed, a key that it has used, or a refusal. Everything else is the
-    /// application's own mistake (a value of its own without a JSON form too), or a failure of the system, and is not for its
+    /// Returns whether a client's input can be the reason: a name or a size that is not allowed, a
+    /// key that the client has used, or a refusal. Everything else is the application's own mistake
+    /// (its own value without a JSON form too), or a failure of the system, and is not for its
     /// clients to read.
     pub fn is_client_error(&self) -> bool {
         matches!(self, Self::InvalidName { .. } | Self::KeyReused { .. } | Self::Refused(_) | Self::TooLarge { .. })

@@ -14,8 +14,8 @@ pub enum Payload {
     Json(Bytes),
     /// Any bytes.
     Binary(Bytes),
-    /// One JSON value with bytes in it, which stand as `{"_placeholder":true,"num":N}`, N being their
-    /// index in the list (as in the Socket.IO protocol, revision 5).
+    /// One JSON value with bytes in it, represented as `{"_placeholder":true,"num":N}`, N being
+    /// their index in the list (as in the Socket.IO protocol, revision 5).
     Attached {
         /// The JSON text.
         json: Bytes,
@@ -91,8 +91,8 @@ impl Event {
     /// Creates an event whose payload is a JSON value with bytes in it, see [`Payload::Attached`].
     ///
     /// # Errors
-    /// [`Error::InvalidName`], [`Error::ReservedName`]; [`Error::InvalidPayload`] when the value has no
-    /// JSON form.
+    /// [`Error::InvalidName`], [`Error::ReservedName`]; [`Error::InvalidPayload`] when the value
+    /// has no JSON form.
     pub fn attached<T: Serialize + ?Sized>(
         name: impl AsRef<str>,
         value: &T,
@@ -105,8 +105,8 @@ impl Event {
     /// Creates an event whose payload is JSON text already.
     ///
     /// # Errors
-    /// [`Error::InvalidName`], [`Error::ReservedName`]; [`Error::InvalidPayload`] when the text is not
-    /// one JSON value.
+    /// [`Error::InvalidName`], [`Error::ReservedName`]; [`Error::InvalidPayload`] when the text
+    /// is not one JSON value.
     pub fn raw_json(name: impl AsRef<str>, json: impl Into<Bytes>) -> Result<Self> {
         let json = json.into();
         serde_json::from_slice::<&serde_json::value::RawValue>(&json)
@@ -114,11 +114,11 @@ impl Event {
         Self::with_payload(name, Payload::Json(json))
     }
 
-    /// Creates an event with this payload, whose JSON text, if it has one, is checked.
+    /// Creates an event with this payload, whose JSON text, if there is one, is checked.
     ///
     /// # Errors
-    /// [`Error::InvalidName`], [`Error::ReservedName`]; [`Error::InvalidPayload`] when the text is not
-    /// one JSON value.
+    /// [`Error::InvalidName`], [`Error::ReservedName`]; [`Error::InvalidPayload`] when the text
+    /// is not one JSON value.
     pub fn from_payload(name: impl AsRef<str>, payload: Payload) -> Result<Self> {
         if let Payload::Json(json) | Payload::Attached { json, .. } = &payload {
             serde_json::from_slice::<&serde_json::value::RawValue>(json)
@@ -127,23 +127,23 @@ impl Event {
         Self::with_payload(name, payload)
     }
 
-    /// Makes the event volatile: it skips the log, is never replayed, and is dropped for connections
-    /// that are behind.
+    /// Makes the event volatile: it skips the log, is never replayed, and is dropped for
+    /// connections that are behind.
     #[must_use]
     pub fn volatile(mut self) -> Self {
         self.volatile = true;
         self
     }
 
-    /// Sets the idempotency key: within the window's age after the first event with this key over the
-    /// same providers, the event is not delivered again, and the receipt has the first one's id and
-    /// position ([`crate::Receipt::repeated`]). The log decides it, at the append, for all nodes. It
-    /// needs the log: a volatile event, an ask or an event for one connection with a key is rejected
-    /// when it is sent ([`Error::Unsupported`]).
+    /// Sets the idempotency key: within the window's age after the first event with this key over
+    /// the same providers, the event is not delivered again, and the receipt has the first one's id
+    /// and position ([`crate::Receipt::repeated`]). The log decides this at the append, for all
+    /// nodes. The key therefore needs the log: a volatile event, an ask or an event for one
+    /// connection with a key is rejected when it is sent ([`Error::Unsupported`]).
     ///
     /// An event with another target, name or payload and the same key is rejected
-    /// ([`Error::KeyReused`]): where clients choose keys, put the tenant or the user into them. A log
-    /// remembers only so many keys ([`crate::MemoryBackplane::with_keys`]).
+    /// ([`Error::KeyReused`]): where clients choose keys, put the tenant or the user into them. A
+    /// log remembers a bounded number of keys ([`crate::MemoryBackplane::with_keys`]).
     ///
     /// A key that breaks the rules of names is rejected when the event is sent
     /// ([`Error::InvalidName`]).
@@ -154,15 +154,15 @@ impl Event {
     }
 
     /// Makes the event one of a series of which only the newest matters (a price, a progress, a
-    /// position on a map): a connection that catches up gets it only if no newer event with the same
-    /// key and the same target was there for it when it began to read what it missed.
+    /// position on a map): a connection that catches up gets it only if no newer event with the
+    /// same key and the same target was there for it when it began to read what it missed.
     ///
-    /// Connections that are live get every one. One that never catches up reads in passes, each over
-    /// what has arrived during the one before, and gets the newest of each: never none, however fast
-    /// the series is renewed, and never one that is older than the window. A volatile event, an ask
-    /// or an event for one connection with such a key is rejected when it is sent
-    /// ([`Error::Unsupported`]), since no client catches up with those, and so is a key that breaks
-    /// the rules of names ([`Error::InvalidName`]).
+    /// Connections that are live get every one. A connection that never catches up reads in passes,
+    /// each over the events that arrived during the previous one, and gets the newest of each
+    /// series: never none, however fast the series is renewed, and never one that is older than the
+    /// window. A volatile event, an ask or an event for one connection with such a key is rejected
+    /// when it is sent ([`Error::Unsupported`]), since no client catches up with those, and so is a
+    /// key that breaks the rules of names ([`Error::InvalidName`]).
     #[must_use]
     pub fn with_latest_key(mut self, key: impl AsRef<str>) -> Self {
         self.latest_key = Some(key.as_ref().into());
@@ -194,8 +194,8 @@ impl Event {
         self.latest_key.as_ref()
     }
 
-    /// Checks the keys; the name was checked when the event was created. Whatever sends an event calls
-    /// it first.
+    /// Checks the keys; the name was checked when the event was created. Every sender calls this
+    /// first.
     ///
     /// # Errors
     /// [`Error::InvalidName`] when a key breaks the rules of names.

@@ -1,22 +1,22 @@
 use serde::{Deserialize, Serialize};
 
-/// The publisher's name for one event; a time-ordered random id.
+/// The id that the publisher gives one event; time-ordered and random.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct EventId(#[serde(with = "uuid::serde::simple")] uuid::Uuid);
 
 impl EventId {
-    /// A new id.
+    /// Creates a new id.
     pub fn random() -> Self {
         Self(uuid::Uuid::now_v7())
     }
 
-    /// The id of these bytes, as a log has stored them.
+    /// Creates the id from these bytes, as a log has stored them.
     pub const fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(uuid::Uuid::from_bytes(bytes))
     }
 
-    /// The bytes, for a log to store.
+    /// Returns the bytes, for a log to store.
     pub const fn to_bytes(self) -> [u8; 16] {
         self.0.into_bytes()
     }

@@ -10,9 +10,9 @@ use crate::values::refusal::Refusal;
 
 /// An error for the client: a code for programs and a message for users, without secrets.
 ///
-/// Every [`std::error::Error`] turns into one by `?`. A [`Refusal`], a `serde_json::Error` and what of
-/// [`Error`] a client can have caused keep their code and message; any other error is logged, and the
-/// client gets `internal`. For another code: `.map_err(|error| HandlerError::new(…))?`.
+/// Every [`std::error::Error`] turns into one by `?`. A [`Refusal`], a `serde_json::Error` and an
+/// [`Error`] that a client can have caused keep their code and message; any other error is logged,
+/// and the client gets `internal`. For another code: `.map_err(|error| HandlerError::new(…))?`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct HandlerError {
     code: Cow<'static, str>,
@@ -25,7 +25,8 @@ impl HandlerError {
         Self { code: code.into(), message: message.into() }
     }
 
-    /// Logs an error, and creates the one that the client gets instead: `internal`, "internal error".
+    /// Logs an error, and creates the one that the client gets instead: `internal`, "internal
+    /// error".
     pub fn internal(error: impl std::fmt::Display) -> Self {
         tracing::error!(%error, "a handler failed");
         Self::new("internal", "internal error")
@@ -48,7 +49,8 @@ impl std::fmt::Display for HandlerError {
     }
 }
 
-// For this `HandlerError` is no `std::error::Error` itself: the two impls would overlap.
+// `HandlerError` is not a `std::error::Error` itself: this impl would overlap with the reflexive
+// `From`.
 impl<E: StdError + 'static> From<E> for HandlerError {
     fn from(error: E) -> Self {
         let any: &dyn Any = &error;
@@ -91,7 +93,7 @@ mod tests {
     struct NoDatabase(#[source] std::io::Error);
 
     #[test]
-    fn foreign_errors_are_internal_and_own_ones_keep_their_code() {
+    fn client_errors_keep_their_code_and_others_are_internal() {
         let code = |error: HandlerError| error.code().to_owned();
         let source = std::io::Error::other("connection refused");
         assert_eq!(WithSources(&NoDatabase(source)).to_string(), "no database: connection refused");

@@ -5,8 +5,8 @@ use crate::values::claims::Claims;
 use crate::values::name::check_name;
 use crate::values::refusal::Refusal;
 
-/// The user and the tenant that a connection belongs to, what else the application knows of them,
-/// and until when that is valid.
+/// The user and the tenant that a connection belongs to, the application's claims about them, and
+/// the expiry.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Identity {
     user: Option<Arc<str>>,
@@ -41,9 +41,9 @@ impl Identity {
         self
     }
 
-    /// Sets what else the application knows of the user: roles, the session's id, a verified
-    /// token. Handlers, hooks and policies read it back. There is one value; a second one replaces
-    /// it. It stays on this node, and is in no log.
+    /// Sets the application's claims about the user: roles, the session's id, a verified token.
+    /// Handlers, hooks and policies read them back. There is one value; a second one replaces the
+    /// first. The claims stay on this node, and are in no log.
     ///
     /// ```
     /// use realtime_core::Identity;

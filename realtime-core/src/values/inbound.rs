@@ -15,7 +15,7 @@ pub struct Inbound {
     pub name: Arc<str>,
     /// The event's payload, or the raw message.
     pub payload: InboundPayload,
-    /// The client's number for the answer, if it wants one; a raw message has none.
+    /// The client's number for the answer, if the client wants one; a raw message has none.
     pub ack: Option<u64>,
 }
 
@@ -79,18 +79,18 @@ impl Inbound {
         self
     }
 
-    /// Checks the name that a client gave it: 1–256 bytes, no control characters, none of
-    /// [`crate::spi::RESERVED_EVENTS`] but `subscribe` and `unsubscribe`.
+    /// Checks the name that a client gave the event: 1–256 bytes, no control characters, none of
+    /// [`crate::spi::RESERVED_EVENTS`] except `subscribe` and `unsubscribe`.
     ///
     /// # Errors
-    /// What the client is told, with code `invalid_name` or `reserved_name`.
+    /// The error for the client, with code `invalid_name` or `reserved_name`.
     pub fn check_name(&self) -> Result<(), HandlerError> {
-        // The name is the client's own: it may know which ones are reserved.
+        // The name is the client's own, which may know the reserved ones.
         crate::values::name::check_inbound_name(&self.name)
             .map_err(|error| HandlerError::new(error.code(), error.to_string()))
     }
 
-    /// Returns the number of bytes that this counts for in queues.
+    /// Returns the number of bytes that this accounts for in queues.
     pub fn size(&self) -> usize {
         let attachments: usize = self.payload.attachments.iter().map(Bytes::len).sum();
         self.name.len() + self.payload.json.len() + attachments
@@ -121,15 +121,16 @@ impl InboundPayload {
     /// Returns the payload as a value.
     ///
     /// # Errors
-    /// A [`HandlerError`] with code `invalid_payload` that says what does not fit.
+    /// A [`HandlerError`] with code `invalid_payload` that says why the payload does not fit the
+    /// type.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, HandlerError> {
         serde_json::from_slice(&self.json).map_err(HandlerError::from)
     }
 }
 
 impl From<InboundPayload> for Payload {
-    /// Returns the same payload for the way out: to answer with it, or to pass it on. A raw text is
-    /// a JSON string, a raw binary message stays bytes.
+    /// Returns the same payload for sending: as an answer, or to pass it on. A raw text becomes a
+    /// JSON string, a raw binary message stays bytes.
     fn from(payload: InboundPayload) -> Self {
         let InboundPayload { kind, json, attachments } = payload;
         match kind {

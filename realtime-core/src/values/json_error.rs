@@ -1,19 +1,19 @@
 use serde_json::error::Category;
 
-/// The longest description, in bytes: a client's own text may stand in it.
-const LONGEST: usize = 256;
+/// The longest description, in bytes: it may contain the client's own text.
+const MAX_LENGTH: usize = 256;
 
-/// Says what is wrong with JSON text in JSON's words: serde speaks of Rust's types, which mean nothing to a client and are
-/// nothing for it to know.
+/// Describes an error in JSON text in JSON's terms: serde names Rust's types, which mean nothing to
+/// a client and are not for clients to know.
 pub fn describe_json_error(error: &serde_json::Error) -> String {
     let text = error.to_string();
     let described = if error.classify() == Category::Data { in_json(&text) } else { text };
-    if described.len() <= LONGEST {
+    if described.len() <= MAX_LENGTH {
         return described;
     }
-    // What was expected, and where, stands at the end.
+    // The expected type and the position are at the end.
     let (start, end) =
-        (described.floor_char_boundary(LONGEST / 2), described.ceil_char_boundary(described.len() - 100));
+        (described.floor_char_boundary(MAX_LENGTH / 2), described.ceil_char_boundary(described.len() - 100));
     format!("{}…{}", &described[..start], &described[end..])
 }
 
@@ -29,7 +29,7 @@ fn in_json(text: &str) -> String {
     format!("{wrong}, expected {}{place}", wanted(expected))
 }
 
-/// What was there, as serde's `Unexpected` puts it.
+/// Translates serde's `Unexpected`, the value that was found.
 fn found(value: &str) -> String {
     let quoted = |prefix| value.strip_prefix(prefix).and_then(|rest| rest.strip_suffix('`'));
     match value {
@@ -46,7 +46,8 @@ fn found(value: &str) -> String {
     }
 }
 
-/// What should have been there, as serde and its derive macro put it; what an application says in its own words stays.
+/// Translates the expected type, as serde and its derive macro name it; an application's own
+/// description stays.
 fn wanted(expected: &str) -> &str {
     let is = |prefixes: &[&str]| prefixes.iter().any(|prefix| expected.starts_with(prefix));
     match expected {
@@ -139,54 +140,64 @@ mod tests {
         A(u64),
     }
 
-    fn said<T: DeserializeOwned + std::fmt::Debug>(json: &str) -> String {
+    fn describe<T: DeserializeOwned + std::fmt::Debug>(json: &str) -> String {
         describe_json_error(&serde_json::from_str::<T>(json).unwrap_err())
     }
 
     #[test]
-    fn rusts_types_are_not_named() {
-        assert_eq!(said::<Move>("\"e4\""), "invalid type: string \"e4\", expected an object at line 1 column 4");
-        assert_eq!(said::<String>("{}"), "invalid type: object, expected a string at line 1 column 0");
-        assert_eq!(said::<Vec<u8>>("7"), "invalid type: number 7, expected an array at line 1 column 1");
+    fn descriptions_use_json_terms() {
+        assert_eq!(describe::<Move>("\"e4\""), "invalid type: string \"e4\", expected an object at line 1 column 4");
+        assert_eq!(describe::<String>("{}"), "invalid type: object, expected a string at line 1 column 0");
+        assert_eq!(describe::<Vec<u8>>("7"), "invalid type: number 7, expected an array at line 1 column 1");
         assert_eq!(
-            said::<u8>("-7"),
+            describe::<u8>("-7"),
             "invalid value: number -7, expected a whole number that is not negative at line 1 column 2"
         );
-        assert_eq!(said::<i8>("1.5"), "invalid type: number 1.5, expected a whole number at line 1 column 3");
-        assert_eq!(said::<bool>("[]"), "invalid type: array, expected true or false at line 1 column 0");
-        assert_eq!(said::<HashMap<String, u8>>("true"), "invalid type: true, expected an object at line 1 column 4");
-        assert_eq!(said::<Either>("\"\""), "the value has none of the forms that are accepted");
-        assert_eq!(said::<Flat>(r#"{"x":1}"#), "the value has none of the forms that are accepted at line 1 column 7");
-        assert_eq!(said::<Shape>("\"circle\""), "invalid type: string, expected an object");
-        assert_eq!(said::<Shape>(r#"{"point":1}"#), "invalid type: number 1, expected null at line 1 column 10");
+        assert_eq!(describe::<i8>("1.5"), "invalid type: number 1.5, expected a whole number at line 1 column 3");
+        assert_eq!(describe::<bool>("[]"), "invalid type: array, expected true or false at line 1 column 0");
+        assert_eq!(
+            describe::<HashMap<String, u8>>("true"),
+            "invalid type: true, expected an object at line 1 column 4"
+        );
+        assert_eq!(describe::<Either>("\"\""), "the value has none of the forms that are accepted");
+        assert_eq!(
+            describe::<Flat>(r#"{"x":1}"#),
+            "the value has none of the forms that are accepted at line 1 column 7"
+        );
+        assert_eq!(describe::<Shape>("\"circle\""), "invalid type: string, expected an object");
+        assert_eq!(describe::<Shape>(r#"{"point":1}"#), "invalid type: number 1, expected null at line 1 column 10");
+    }
+
+    #[test]
+    fn descriptions_do_not_name_rust_types() {
         let wrong = [
-            said::<Move>("[1]"),
-            said::<Move>(r#"{"x":1,"on":true,"kind":7}"#),
-            said::<Move>(r#"{"x":1,"on":true,"kind":"pawn","label":1}"#),
-            said::<Kind>("[]"),
-            said::<Shape>("\"rect\""),
-            said::<Shape>("\"pair\""),
-            said::<Shape>(r#"{"rect":1}"#),
-            said::<Shape>(r#"{"pair":1}"#),
-            said::<Shape>(r#"{"circle":"x"}"#),
-            said::<Shape>(r#"{"rect":{"w":"x"}}"#),
-            said::<Flat>(r#"{"circle":"x"}"#),
-            said::<Flat>(r#"{"rect":1}"#),
-            said::<Flat>(r#"{"pair":1}"#),
-            said::<Flat>(r#"{"point":1}"#),
-            said::<Flat>("1"),
-            said::<Tagged>(r#"{"type":1}"#),
-            said::<Tagged>(r#"{"type":"a","x":"y"}"#),
-            said::<Tagged>("[]"),
-            said::<Tagged>("7"),
-            said::<Adjacent>(r#"{"t":"a","c":"y"}"#),
-            said::<Adjacent>(r#"{"t":7}"#),
-            said::<Adjacent>("[]"),
-            said::<Pair>("[1]"),
-            said::<Pair>("{}"),
-            said::<(i64, i64)>("[1]"),
-            said::<std::num::NonZeroU32>("0"),
-            said::<()>("1"),
+            describe::<Move>("[1]"),
+            describe::<Move>(r#"{"x":1,"on":true,"kind":7}"#),
+            describe::<Move>(r#"{"x":1,"on":true,"kind":"pawn","label":1}"#),
+            describe::<Kind>("[]"),
+            describe::<Shape>("\"rect\""),
+            describe::<Shape>("\"pair\""),
+            describe::<Shape>(r#"{"rect":1}"#),
+            describe::<Shape>(r#"{"pair":1}"#),
+            describe::<Shape>(r#"{"circle":"x"}"#),
+            describe::<Shape>(r#"{"rect":{"w":"x"}}"#),
+            describe::<Flat>(r#"{"circle":"x"}"#),
+            describe::<Flat>(r#"{"rect":1}"#),
+            describe::<Flat>(r#"{"pair":1}"#),
+            describe::<Flat>(r#"{"point":1}"#),
+            describe::<Flat>("1"),
+            describe::<Tagged>(r#"{"type":1}"#),
+            describe::<Tagged>(r#"{"type":"a","x":"y"}"#),
+            describe::<Tagged>("[]"),
+            describe::<Tagged>("7"),
+            describe::<Adjacent>(r#"{"t":"a","c":"y"}"#),
+            describe::<Adjacent>(r#"{"t":7}"#),
+            describe::<Adjacent>("[]"),
+            describe::<Pair>("[1]"),
+            describe::<Pair>("{}"),
+            describe::<(i64, i64)>("[1]"),
+            describe::<std::num::NonZeroU32>("0"),
+            describe::<()>("1"),
         ];
         for text in wrong {
             for word in [
@@ -214,15 +225,15 @@ mod tests {
     }
 
     #[test]
-    fn what_helps_stays() {
-        assert_eq!(said::<Move>("{}"), "missing field `x` at line 1 column 2");
-        assert_eq!(said::<Kind>("\"rook\""), "unknown variant `rook`, expected `pawn` at line 1 column 6");
-        assert_eq!(said::<Move>("{"), "EOF while parsing an object at line 1 column 1");
+    fn helpful_descriptions_stay() {
+        assert_eq!(describe::<Move>("{}"), "missing field `x` at line 1 column 2");
+        assert_eq!(describe::<Kind>("\"rook\""), "unknown variant `rook`, expected `pawn` at line 1 column 6");
+        assert_eq!(describe::<Move>("{"), "EOF while parsing an object at line 1 column 1");
     }
 
     #[test]
-    fn a_clients_own_text_does_not_make_it_long() {
-        let text = said::<Move>(&format!("{:?}", "é".repeat(100_000)));
+    fn description_of_a_long_value_is_short() {
+        let text = describe::<Move>(&format!("{:?}", "é".repeat(100_000)));
         assert!(text.len() < 300 && text.contains("expected an object at line 1"), "{text}");
     }
 }

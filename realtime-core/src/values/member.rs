@@ -4,7 +4,7 @@ use crate::values::error::Result;
 use crate::values::identity::Identity;
 use crate::values::name::check_name;
 
-/// Whom a join or a leave means: a user in every tenant, which is what a bare name says, or in one.
+/// The user of a join or a leave: in every tenant, as a bare name means, or in one.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Member {
     pub(crate) user: Arc<str>,
@@ -12,17 +12,18 @@ pub(crate) struct Member {
 }
 
 impl Member {
-    /// The user of this name, whatever the tenant.
+    /// Creates the user of this name, in any tenant.
     pub(crate) fn bare(user: &str) -> Self {
         Self { user: user.into(), tenant: None }
     }
 
-    /// The user of this name in this tenant.
+    /// Creates the user of this name in this tenant.
     pub(crate) fn of_tenant(tenant: &str, user: &str) -> Self {
         Self { user: user.into(), tenant: Some(tenant.into()) }
     }
 
-    /// The user of this identity, of its tenant or of none; nobody where it names no user.
+    /// Returns the user of this identity, with its tenant if there is one; `None` for an identity
+    /// without a user.
     pub(crate) fn of(identity: &Identity) -> Option<Self> {
         let user = Arc::clone(identity.shared_user()?);
         Some(Self { user, tenant: identity.shared_tenant().cloned() })

@@ -3,7 +3,7 @@ use crate::values::error::{Error, Result};
 /// The longest name of an event, user, tenant or room, in bytes of UTF-8.
 pub const MAX_NAME_BYTES: usize = 256;
 
-/// Event names that belong to the protocol and are refused in [`crate::Event`].
+/// The event names that belong to the protocol and are rejected in [`crate::Event`].
 pub const RESERVED_EVENTS: [&str; 15] = [
     "ack",
     "connect",
@@ -25,7 +25,7 @@ pub const RESERVED_EVENTS: [&str; 15] = [
 /// Checks a name: 1–256 bytes, no control characters (so never a line break or NUL).
 ///
 /// # Errors
-/// [`Error::InvalidName`] that says which rule is broken; `what` names the kind of name in it.
+/// [`Error::InvalidName`] that says which rule is broken; `what` is the kind of name in it.
 pub fn check_name(what: &'static str, name: &str) -> Result<()> {
     let reason = if name.is_empty() {
         "it is empty"
@@ -39,8 +39,8 @@ pub fn check_name(what: &'static str, name: &str) -> Result<()> {
     Err(Error::InvalidName { what, reason })
 }
 
-/// Checks the name of an event: [`check_name`], not one of [`RESERVED_EVENTS`], and without U+2028 and U+2029, at which
-/// clients of an event stream may cut the line that it stands in.
+/// Checks the name of an event: [`check_name`], not one of [`RESERVED_EVENTS`], and without U+2028
+/// and U+2029, at which clients of an event stream may split the line that contains it.
 ///
 /// # Errors
 /// [`Error::InvalidName`] or [`Error::ReservedName`].
@@ -55,7 +55,8 @@ pub fn check_event_name(name: &str) -> Result<()> {
     Ok(())
 }
 
-/// Checks the name of an event from a client: [`check_event_name`], but `subscribe` and `unsubscribe` are the clients' own.
+/// Checks the name of an event from a client: [`check_event_name`], but `subscribe` and
+/// `unsubscribe` are allowed.
 ///
 /// # Errors
 /// [`Error::InvalidName`] or [`Error::ReservedName`].
@@ -63,7 +64,7 @@ pub(crate) fn check_inbound_name(name: &str) -> Result<()> {
     if name == "subscribe" || name == "unsubscribe" { Ok(()) } else { check_event_name(name) }
 }
 
-/// A client's text for a log or a message back to it, cut where it gets long.
+/// Shortens a client's text for a log or a message to the client.
 pub(crate) fn shorten(text: &str) -> &str {
     &text[..text.floor_char_boundary(64)]
 }
@@ -73,21 +74,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn accepts_what_the_rules_allow() {
+    fn valid_names_are_accepted() {
         for name in ["a", "message", "ping", "chat:send", "räume/1 ", &"x".repeat(256)] {
             assert!(check_event_name(name).is_ok(), "{name:?}");
         }
     }
 
     #[test]
-    fn refuses_empty_long_and_control_characters() {
+    fn empty_long_and_control_character_names_are_rejected() {
         for name in ["", &"x".repeat(257), "a\nb", "a\rb", "a\0b", "a\u{85}b", "\u{7f}"] {
             assert!(matches!(check_name("room", name), Err(Error::InvalidName { what: "room", .. })), "{name:?}");
         }
     }
 
     #[test]
-    fn an_events_name_is_one_line() {
+    fn event_name_with_line_separator_is_rejected() {
         for name in ["a\u{2028}b", "\u{2029}"] {
             assert!(matches!(check_event_name(name), Err(Error::InvalidName { what: "event", .. })), "{name:?}");
             assert!(check_name("room", name).is_ok(), "{name:?}");
@@ -95,14 +96,14 @@ mod tests {
     }
 
     #[test]
-    fn a_long_text_is_cut_between_two_characters() {
+    fn long_text_is_truncated_at_a_character() {
         assert_eq!(shorten("räume"), "räume");
         assert_eq!(shorten(&"ä".repeat(250_000)).len(), 64);
         assert_eq!(shorten(&format!("a{}", "ä".repeat(250_000))).len(), 63);
     }
 
     #[test]
-    fn refuses_reserved_event_names() {
+    fn reserved_event_names_are_rejected() {
         for name in RESERVED_EVENTS {
             assert!(matches!(check_event_name(name), Err(Error::ReservedName { .. })), "{name:?}");
         }

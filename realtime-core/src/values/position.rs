@@ -1,30 +1,30 @@
 use serde::{Deserialize, Serialize};
 
-/// A place in a provider's log: a gapless number, the first record has 1, [`Position::START`] is before it.
+/// A position in a log: a gapless number; the first record has 1, [`Position::START`] is before it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Position(u64);
 
 impl Position {
-    /// The place before the first record.
+    /// The position before the first record.
     pub const START: Position = Position(0);
 
-    /// The place with this number.
+    /// Creates the position with this number.
     pub const fn new(number: u64) -> Self {
         Self(number)
     }
 
-    /// The number.
+    /// Returns the number.
     pub const fn get(self) -> u64 {
         self.0
     }
 
-    /// The place after this one.
+    /// Returns the position after this one.
     pub const fn next(self) -> Self {
         Self(self.0 + 1)
     }
 
-    /// The place before this one; [`Position::START`] stays where it is.
+    /// Returns the position before this one; [`Position::START`] for [`Position::START`].
     pub const fn previous(self) -> Self {
         Self(self.0.saturating_sub(1))
     }

@@ -5,20 +5,21 @@ use serde::{Deserialize, Serialize};
 use crate::values::event_id::EventId;
 use crate::values::position::Position;
 
-/// What is known when a send resolves: the event is in the log and in this node's outboxes.
+/// The result of a send: the event is in the log and in this node's outboxes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Receipt {
     /// The event's id, given by the publisher.
     pub id: EventId,
-    /// Its place in the log; `None` for what skips the log (volatile events, single connections).
+    /// The position in the log; `None` for events that skip the log (volatile events, single
+    /// connections).
     pub position: Option<Position>,
-    /// What this node's connections got; `None` where it is not known.
+    /// The delivery to this node's connections; `None` if it is not known.
     pub delivered: Option<Delivered>,
-    /// The parts of it by provider, where the event was for more than one.
+    /// The parts of the delivery by provider, if the event was for more than one.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub by_provider: BTreeMap<String, Delivered>,
-    /// Providers that cannot carry the event, where it was for all.
+    /// The providers that cannot carry the event, if it was for all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub skipped: Vec<String>,
     #[serde(default)]
@@ -26,17 +27,18 @@ pub struct Receipt {
 }
 
 impl Receipt {
-    /// A receipt, for mocks and providers of one's own.
+    /// Creates a receipt, for mocks and custom providers.
     pub fn new(id: EventId, position: Option<Position>, delivered: Option<Delivered>) -> Self {
         Self { id, position, delivered, by_provider: BTreeMap::new(), skipped: Vec::new(), repeated: false }
     }
 
-    /// Whether the event was not delivered, because an earlier one had the same idempotency key: the rest is that one's.
+    /// Returns whether the event was not delivered, because an earlier one had the same idempotency
+    /// key: the rest is that one's.
     pub fn repeated(&self) -> bool {
         self.repeated
     }
 
-    /// Adds what one of several providers made of the same event.
+    /// Adds the delivery of the same event by one of several providers.
     pub fn add(&mut self, provider: &str, part: Self) {
         if part.repeated {
             self.repeated = true;
@@ -50,7 +52,8 @@ impl Receipt {
         self.by_provider.insert(provider.to_owned(), part);
     }
 
-    /// The same receipt, for an event that repeats the one it is of.
+    /// Marks the receipt as that of an event that repeats an earlier one, whose id and position it
+    /// has.
     pub fn as_repeated(mut self) -> Self {
         self.repeated = true;
         self
@@ -68,10 +71,12 @@ impl Delivered {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Delivered {
-    /// Connections the target matched.
+    /// The number of connections that the target matched.
     pub matched: usize,
-    /// Connections that have it in their outbox, or will read it from the window because they are behind.
+    /// The number of connections that have the event in their outbox, or will read it from the
+    /// window because they are behind.
     pub queued: usize,
-    /// Connections that will not get it (volatile events to full outboxes, connections just closed).
+    /// The number of connections that will not get the event (volatile events to full outboxes,
+    /// connections just closed).
     pub dropped: usize,
 }

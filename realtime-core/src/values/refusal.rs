@@ -3,10 +3,11 @@ use std::time::Duration;
 
 use crate::values::random::random_between;
 
-/// When a client may try again that was refused for what passes: another time for each.
+/// The range of the delay before a client may try again after a temporary refusal; random for each.
 const RETRY: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(10));
 
-/// Why a connection was not let in: a kind that transports map to a status, and a text for the client.
+/// The reason why a connection was rejected: a kind that transports map to a status, and a text for
+/// the client.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct Refusal {
@@ -17,40 +18,41 @@ pub struct Refusal {
     hint: Option<&'static str>,
 }
 
-/// The kinds of refusal, with the HTTP status a transport answers.
+/// The kinds of refusal, with the HTTP status that a transport answers.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum RefusalKind {
-    /// The request itself is wrong (400).
+    /// An invalid request (400).
     BadRequest,
-    /// A session was opened and not connected in time (503).
+    /// A session that was opened and not connected in time (503).
     ConnectTimeout,
-    /// The node is going down (503).
+    /// A shutdown of the node (503).
     Draining,
-    /// A client sent more than it may before it is connected, or connected again and again (400).
+    /// A client that sent more than it may before it is connected, or connected again and again
+    /// (400).
     Flood,
-    /// The identity is known and may not do this (403).
+    /// A known identity without permission (403).
     Forbidden,
-    /// Something on the server failed (500).
+    /// A failure on the server (500).
     Internal,
-    /// Socket.IO: there is no namespace of this name (404).
+    /// Socket.IO: a namespace that does not exist (404).
     Namespace,
-    /// The node has as many connections as it takes (503).
+    /// A node at its limit of connections (503).
     NodeLimit,
-    /// The browser's origin is not on the list (403).
+    /// A browser's origin that is not on the list (403).
     Origin,
-    /// The room policy does not let this identity into a room it named (403).
+    /// A room, named by the client, that the room policy denies (403).
     Room,
-    /// Who is connecting is not known: no token, or a bad one (401).
+    /// An unknown identity: no token, or an invalid one (401).
     Unauthorized,
-    /// The authenticator or the room policy did not answer in time (503).
+    /// An authenticator or a room policy that did not answer in time (503).
     Unavailable,
-    /// This user has as many connections as allowed (429).
+    /// A user at the limit of connections (429).
     UserLimit,
 }
 
 impl RefusalKind {
-    /// A stable word for this kind, for clients and metrics.
+    /// Returns a stable word for this kind, for clients and metrics.
     pub const fn code(self) -> &'static str {
         match self {
             Self::BadRequest => "bad_request",
@@ -69,7 +71,7 @@ impl RefusalKind {
         }
     }
 
-    /// The HTTP status that says this.
+    /// Returns the HTTP status of this kind.
     pub const fn status(self) -> http::StatusCode {
         match self {
             Self::BadRequest | Self::Flood => http::StatusCode::BAD_REQUEST,
@@ -84,7 +86,7 @@ impl RefusalKind {
         }
     }
 
-    /// The setting of the server that decides, if there is one.
+    /// Returns the setting of the server that decides, if there is one.
     const fn setting(self) -> Option<&'static str> {
         match self {
             Self::BadRequest | Self::Draining | Self::Flood | Self::Internal => None,
@@ -101,9 +103,9 @@ impl RefusalKind {
 }
 
 impl Refusal {
-    /// A refusal of this kind; the client reads the message, so it holds no secrets.
+    /// Creates a refusal of this kind; the client reads the message, so it must hold no secrets.
     ///
-    /// Those that time heals tell when to try again, see [`Refusal::with_retry_after`].
+    /// Temporary refusals get a delay after which to try again, see [`Refusal::with_retry_after`].
     pub fn new(kind: RefusalKind, message: impl Into<Cow<'static, str>>) -> Self {
         let retry_after = match kind {
             RefusalKind::ConnectTimeout
@@ -116,36 +118,38 @@ impl Refusal {
         Self { kind, message: message.into(), retry_after, setting: kind.setting(), hint: None }
     }
 
-    /// Who is connecting is not known.
+    /// Creates a refusal of a client whose identity is unknown.
     pub fn unauthorized(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(RefusalKind::Unauthorized, message)
     }
 
-    /// The identity is known and may not connect.
+    /// Creates a refusal of an identity that is known and may not connect.
     pub fn forbidden(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(RefusalKind::Forbidden, message)
     }
 
-    /// The request is wrong.
+    /// Creates a refusal of an invalid request.
     pub fn bad_request(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(RefusalKind::BadRequest, message)
     }
 
-    /// When a client may try again. By default a random time of 5 to 10 s for [`RefusalKind::ConnectTimeout`],
-    /// [`RefusalKind::Draining`], [`RefusalKind::NodeLimit`], [`RefusalKind::Unavailable`] and [`RefusalKind::UserLimit`],
-    /// and none for the others.
+    /// Sets the delay after which a client may try again. By default a random duration of 5 to 10 s
+    /// for [`RefusalKind::ConnectTimeout`], [`RefusalKind::Draining`], [`RefusalKind::NodeLimit`],
+    /// [`RefusalKind::Unavailable`] and [`RefusalKind::UserLimit`], and none for the others.
     pub fn with_retry_after(mut self, after: Duration) -> Self {
         self.retry_after = Some(after);
         self
     }
 
-    /// Names the setting of the server that decides, for the log; each kind that is decided by one names it by default.
+    /// Names the setting of the server that decides, for the log; each kind that depends on a
+    /// setting names it by default.
     pub fn with_setting(mut self, setting: &'static str) -> Self {
         self.setting = Some(setting);
         self
     }
 
-    /// Adds what a developer should know: it goes to the log, and in debug builds to the client too, behind the message.
+    /// Adds advice for the developer: it goes to the log, and in debug builds to the client too,
+    /// after the message.
     pub fn with_hint(self, hint: &'static str) -> Self {
         self.with_hint_in(hint, cfg!(debug_assertions))
     }
@@ -158,27 +162,27 @@ impl Refusal {
         self
     }
 
-    /// The kind.
+    /// Returns the kind.
     pub fn kind(&self) -> RefusalKind {
         self.kind
     }
 
-    /// The text for the client.
+    /// Returns the text for the client.
     pub fn message(&self) -> &str {
         &self.message
     }
 
-    /// When a client may try again.
+    /// Returns the delay after which a client may try again, if there is one.
     pub fn retry_after(&self) -> Option<Duration> {
         self.retry_after
     }
 
-    /// What a developer should know.
+    /// Returns the advice for the developer, if there is any.
     pub fn hint(&self) -> Option<&'static str> {
         self.hint
     }
 
-    /// The setting of the server that decides, if there is one.
+    /// Returns the setting of the server that decides, if there is one.
     pub fn setting(&self) -> Option<&'static str> {
         self.setting
     }
@@ -188,9 +192,10 @@ impl Refusal {
 mod tests {
     use super::*;
 
-    /// Else all clients of a node whose authenticator hung, or whose limit was reached, come back at the same moment.
+    /// Checks that the clients of a node whose authenticator hung, or whose limit was reached, do
+    /// not all retry at the same moment.
     #[test]
-    fn each_client_that_may_try_again_is_told_another_time() {
+    fn retry_delay_differs_between_clients() {
         for kind in [
             RefusalKind::ConnectTimeout,
             RefusalKind::Draining,
@@ -208,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hint_is_for_the_log_and_reaches_clients_in_debug_builds_only() {
+    fn hint_reaches_clients_in_debug_builds_only() {
         let refusal = |debug_build| Refusal::forbidden("no").with_hint_in("no room_policy is set", debug_build);
         assert_eq!((refusal(false).message(), refusal(false).hint()), ("no", Some("no room_policy is set")));
         assert_eq!(refusal(true).message(), "no (no room_policy is set)");

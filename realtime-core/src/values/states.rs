@@ -5,25 +5,25 @@ use http::Extensions;
 
 use crate::values::error::{Error, Result};
 
-/// Values of the application's, one of each type, that everything that runs for a service finds in its
-/// [`Context`](crate::Context). Cheap to clone.
+/// The application's states, one value of each type, which all handlers, hooks and policies of a
+/// service find in their [`Context`](crate::Context). Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct States(Arc<Extensions>);
 
 impl States {
-    /// The same with this value, in the place of an earlier one of its type.
+    /// Adds a value, which replaces an earlier one of its type.
     #[must_use]
     pub fn with<T: Send + Sync + 'static>(mut self, value: T) -> Self {
         Arc::make_mut(&mut self.0).insert(Arc::new(value));
         self
     }
 
-    /// Whether there is a value of this type.
+    /// Returns whether there is a value of this type.
     pub fn has<T: Send + Sync + 'static>(&self) -> bool {
         self.0.get::<Arc<T>>().is_some()
     }
 
-    /// The value of this type.
+    /// Returns the value of this type.
     ///
     /// # Errors
     /// [`Error::NoState`] when there is none.

@@ -6,59 +6,63 @@ use serde::{Deserialize, Serialize};
 
 use crate::values::refusal::RefusalKind;
 
-/// What one provider has done on this node since it started; counters only grow, gauges are of now.
+/// The activity of one provider on this node since it started; counters only grow, gauges are
+/// current values.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 #[non_exhaustive]
 pub struct Stats {
-    /// Connections of now.
+    /// The current number of connections.
     pub connections: u64,
-    /// Users with a connection now.
+    /// The number of users that have a connection now.
     pub users: u64,
-    /// Rooms with a member connected now.
+    /// The number of rooms that have a connected member now.
     pub rooms: u64,
-    /// Connections that are reading the window now instead of being live.
+    /// The number of connections that are reading the window now instead of being live.
     pub behind: u64,
-    /// Connections let in.
+    /// The number of connections accepted.
     pub connected: u64,
-    /// Events from clients.
+    /// The number of events from clients.
     pub events_in: u64,
-    /// Events, replies and acks handed to the wire, counted per connection.
+    /// The number of events, replies and acks handed to sessions, counted per connection.
     pub events_out: u64,
-    /// Bytes of events from clients.
+    /// The bytes of events from clients.
     pub bytes_in: u64,
-    /// Bytes of frames handed to the wire.
+    /// The bytes of frames handed to sessions.
     pub bytes_out: u64,
-    /// Deliveries that will not happen (volatile events to full outboxes, connections just closed).
+    /// The number of deliveries that will not happen (volatile events to full outboxes, connections
+    /// just closed).
     pub dropped: u64,
-    /// Times a full outbox put its connection behind.
+    /// The number of times a full outbox put its connection behind.
     pub overflows: u64,
-    /// Times a connection was told that its place had left the window.
+    /// The number of times a client was notified that its position had left the window.
     pub lost: u64,
-    /// Events left out because a newer one with the same [`crate::Event::latest_key`] was there.
+    /// The number of events left out because a newer one with the same [`crate::Event::latest_key`]
+    /// was there.
     pub superseded: u64,
-    /// Connections cut because they took nothing for too long.
+    /// The number of connections closed because they took nothing for too long.
     pub stalled: u64,
-    /// Handlers that still run, or have something left to handle, for connections that have left.
+    /// The number of handlers that still run, or have something left to handle, for closed
+    /// connections.
     pub lingering: u64,
-    /// Events from clients that no handler began, because their connection was lost or closed by this side first, or came
-    /// after the begin of a drain.
+    /// The number of events from clients that no handler started on, because their connection was
+    /// lost or closed by this side first, or because they arrived after the start of a drain.
     pub unhandled: u64,
-    /// Handlers, lifecycle hooks, authenticators and room policies that panicked.
+    /// The number of handlers, lifecycle hooks, authenticators and room policies that panicked.
     pub panics: u64,
-    /// Authenticators and room policies that did not answer in time.
+    /// The number of authenticators and room policies that did not answer in time.
     pub overdue: u64,
-    /// Messages from clients that were answered with an error, by its code.
+    /// The number of messages from clients that were answered with an error, by its code.
     pub rejected: BTreeMap<String, u64>,
-    /// Connections refused, by reason.
+    /// The number of connections rejected, by reason.
     pub refused: BTreeMap<String, u64>,
-    /// Connections that ended, by the code of their [`crate::CloseReason`].
+    /// The number of connections closed, by the code of their [`crate::CloseReason`].
     pub closed: BTreeMap<u16, u64>,
-    /// Records of the log that could not be read and were skipped.
+    /// The number of records of the log that could not be read and were skipped.
     pub skipped_records: u64,
-    /// Records in the window.
+    /// The number of records in the window.
     pub window_records: u64,
-    /// Bytes in the window.
+    /// The bytes in the window.
     pub window_bytes: u64,
 }
 
@@ -80,11 +84,11 @@ pub(crate) struct Counters {
     pub(crate) panics: AtomicU64,
     pub(crate) overdue: AtomicU64,
     pub(crate) skipped_records: AtomicU64,
-    /// Refusals are rare, so a map under a lock is enough.
+    /// A map under a lock: refusals are rare.
     refused: Mutex<BTreeMap<&'static str, u64>>,
-    /// Codes are chosen by handlers, so at most [`MAX_CODES`] different ones are kept apart.
+    /// A map of at most [`MAX_CODES`] different codes, because handlers choose them.
     rejected: Mutex<BTreeMap<String, u64>>,
-    /// Codes are numbers, and the application's own ones are few.
+    /// A map by code: the application's own codes are few.
     closed: Mutex<BTreeMap<u16, u64>>,
 }
 
@@ -111,7 +115,7 @@ impl Counters {
         *closed.entry(code).or_default() += 1;
     }
 
-    /// The counters as [`Stats`]; the gauges are for the caller to fill in.
+    /// Returns the counters as [`Stats`]; the caller fills in the gauges.
     pub(crate) fn read(&self) -> Stats {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let refused = self.refused.lock().unwrap_or_else(std::sync::PoisonError::into_inner);

@@ -15,7 +15,7 @@ pub struct Target {
     except_connections: Vec<ConnectionId>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     except_users: Vec<Arc<str>>,
-    /// Tenants with a user of each.
+    /// The excluded users of one tenant, as pairs of tenant and user.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     except_users_in: Vec<(Arc<str>, Arc<str>)>,
 }
@@ -33,7 +33,7 @@ pub enum Scope {
     Room {
         /// The room.
         name: Arc<str>,
-        /// Only members of this tenant.
+        /// The tenant to which the members are restricted.
         tenant: Option<Arc<str>>,
     },
     /// Every connection of a tenant.
@@ -42,7 +42,7 @@ pub enum Scope {
     User {
         /// The user.
         name: Arc<str>,
-        /// Only connections of this tenant.
+        /// The tenant to which the connections are restricted.
         tenant: Option<Arc<str>>,
     },
 }
@@ -53,13 +53,13 @@ impl Target {
         Self::new(Scope::All)
     }
 
-    /// Addresses one connection. What is sent to it does not pass through the log: from another node
-    /// it arrives at most once, and is not redelivered after a loss.
+    /// Addresses one connection. Events for one connection skip the log: from another node they
+    /// arrive at most once, and are not redelivered after a loss.
     pub fn connection(id: ConnectionId) -> Self {
         Self::new(Scope::Connection(id))
     }
 
-    /// Addresses the members of a room, whatever their tenant.
+    /// Addresses the members of a room, of any tenant.
     pub fn room(room: impl AsRef<str>) -> Self {
         Self::new(Scope::Room { name: room.as_ref().into(), tenant: None })
     }
@@ -74,7 +74,7 @@ impl Target {
         Self::new(Scope::Tenant(tenant.as_ref().into()))
     }
 
-    /// Addresses every connection of a user, whatever the tenant.
+    /// Addresses every connection of a user, in any tenant.
     pub fn user(user: impl AsRef<str>) -> Self {
         Self::new(Scope::User { name: user.as_ref().into(), tenant: None })
     }
@@ -91,7 +91,7 @@ impl Target {
         self
     }
 
-    /// Excludes every connection of this user, whatever the tenant.
+    /// Excludes every connection of this user, in any tenant.
     #[must_use]
     pub fn except_user(mut self, user: impl AsRef<str>) -> Self {
         self.except_users.push(user.as_ref().into());
@@ -134,8 +134,8 @@ impl Target {
         })
     }
 
-    /// Returns whether the tenant filter and the exceptions include this connection, without regard to
-    /// the scope's own set.
+    /// Returns whether the tenant filter and the exceptions include this connection, without regard
+    /// to the scope's own set.
     pub fn lets(&self, id: ConnectionId, identity: &Identity) -> bool {
         self.tenant_only().is_none_or(|tenant| identity.tenant_name() == Some(tenant))
             && !self.excludes(id)

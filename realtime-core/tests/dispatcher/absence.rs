@@ -1,4 +1,5 @@
-//! Users who are away for longer than the window reaches: their rooms end, and they are told so.
+//! Users that are disconnected for longer than the window: their rooms end, and their clients are
+//! notified when they reconnect.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -27,7 +28,7 @@ async fn provider() -> CoreProvider {
     provider
 }
 
-/// Two nodes that share a log, and a directory or not.
+/// Starts two nodes that share a log, and a directory if `shares_directory` is set.
 async fn two_nodes(backplane: &MemoryBackplane, shares_directory: bool) -> [CoreProvider; 2] {
     let nodes = [unattached(), unattached()];
     let directory = Arc::new(MemoryDirectory::new());
@@ -41,8 +42,8 @@ async fn two_nodes(backplane: &MemoryBackplane, shares_directory: bool) -> [Core
     nodes
 }
 
-/// The records that ended rooms by absence.
-async fn ends(backplane: &MemoryBackplane) -> usize {
+/// Returns the number of records that ended rooms because of absence.
+async fn absence_records(backplane: &MemoryBackplane) -> usize {
     read_log(backplane).await.iter().filter(|record| record.kind.get("absent").is_some()).count()
 }
 
@@ -50,18 +51,19 @@ async fn is_member(provider: &CoreProvider) -> bool {
     !provider.dispatcher.user_rooms("ann").await.unwrap().is_empty()
 }
 
+/// Returns the reason in the `connected` event.
 fn reason(guest: &Guest) -> &str {
     guest.welcome["reason"].as_str().unwrap()
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_user_whose_rooms_ended_on_a_quiet_log_is_told_so() {
+async fn absent_user_of_quiet_log_gets_expired_on_reconnect() {
     let provider = provider().await;
     let rooms = &provider.dispatcher;
     let mut ann = Guest::by_sink(&provider, Visitor::user("ann")).await;
     rooms.join_room("ann", "team").await.unwrap();
-    provider.dispatcher.to_user("ann", note("place")).await.unwrap();
-    assert!(ann.texts_until("place").await.is_empty());
+    provider.dispatcher.to_user("ann", note("mark")).await.unwrap();
+    assert!(ann.texts_until("mark").await.is_empty());
     let cursor = ann.cursor.clone();
     drop(ann);
     tokio::time::sleep(Duration::from_millis(2_500)).await;
@@ -72,12 +74,12 @@ async fn a_user_whose_rooms_ended_on_a_quiet_log_is_told_so() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_short_cut_after_a_long_silence_is_resumed() {
+async fn short_disconnect_after_long_silence_resumes() {
     let provider = provider().await;
     let mut ann = Guest::by_sink(&provider, Visitor::user("ann")).await;
     provider.dispatcher.join_room("ann", "team").await.unwrap();
-    provider.dispatcher.to_user("ann", note("place")).await.unwrap();
-    assert!(ann.texts_until("place").await.is_empty());
+    provider.dispatcher.to_user("ann", note("mark")).await.unwrap();
+    assert!(ann.texts_until("mark").await.is_empty());
     tokio::time::sleep(Duration::from_secs(600)).await;
     let cursor = ann.cursor.clone();
     drop(ann);
@@ -90,7 +92,7 @@ async fn a_short_cut_after_a_long_silence_is_resumed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_was_joined_without_ever_being_there_is_a_member_no_more() {
+async fn user_that_never_connects_loses_its_rooms() {
     let backplane = MemoryBackplane::default();
     let [one, two] = two_nodes(&backplane, true).await;
     one.dispatcher.join_room("ann", "team").await.unwrap();
@@ -99,47 +101,48 @@ async fn who_was_joined_without_ever_being_there_is_a_member_no_more() {
     tokio::time::sleep(Duration::from_millis(1_500)).await;
     assert!(!is_member(&one).await && !is_member(&two).await);
     tokio::time::sleep(AGE * 20).await;
-    assert_eq!(ends(&backplane).await, 1, "written once, by the node that made the join");
+    assert_eq!(absence_records(&backplane).await, 1, "written once, by the node of the join");
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_is_at_another_node_loses_no_room() {
+async fn user_connected_to_another_node_keeps_its_rooms() {
     let backplane = MemoryBackplane::default();
     let [one, two] = two_nodes(&backplane, true).await;
     drop(Guest::by_session(&one, Visitor::user("ann")).await);
-    let mut there = Guest::by_session(&two, Visitor::user("ann")).await;
+    let mut remote = Guest::by_session(&two, Visitor::user("ann")).await;
     one.dispatcher.join_room("ann", "team").await.unwrap();
     tokio::time::sleep(Duration::from_secs(60)).await;
     assert!(is_member(&one).await && is_member(&two).await);
     one.dispatcher.to_room("team", note("1")).await.unwrap();
     one.dispatcher.to_all(note("end")).await.unwrap();
-    assert_eq!(there.texts_until("end").await, ["1"]);
-    drop(there);
+    assert_eq!(remote.texts_until("end").await, ["1"]);
+    drop(remote);
     tokio::time::sleep(Duration::from_secs(10)).await;
     assert!(!is_member(&one).await && !is_member(&two).await);
-    // Both may have found it out at the same moment; the second record then ends nothing.
-    assert!((1..=2).contains(&ends(&backplane).await));
+    // Both nodes may notice at the same time; the second record then ends nothing.
+    assert!((1..=2).contains(&absence_records(&backplane).await));
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_is_there_when_its_rooms_end_is_sent_back_to_begin_anew() {
+async fn connected_user_is_disconnected_when_its_rooms_end() {
     let backplane = MemoryBackplane::default();
-    // The node that saw it go cannot know that it is at another one: the two keep directories of their own.
+    // With separate directories the node that ends the rooms cannot know that the user is connected
+    // to the other one.
     let [one, two] = two_nodes(&backplane, false).await;
     one.dispatcher.join_room("ann", "team").await.unwrap();
-    let mut there = Guest::by_session(&two, Visitor::user("ann")).await;
+    let mut remote = Guest::by_session(&two, Visitor::user("ann")).await;
     two.dispatcher.to_room("team", note("1")).await.unwrap();
-    assert!(there.texts_until("1").await.is_empty());
-    assert_eq!(there.ended().await.code, Some(CloseReason::RESTART.code()));
+    assert!(remote.texts_until("1").await.is_empty());
+    assert_eq!(remote.closed().await.code, Some(CloseReason::RESTART.code()));
     assert!(!is_member(&two).await);
-    let back = Guest::by_session(&two, Visitor::user("ann").resume(&there.cursor)).await;
-    assert_eq!(reason(&back), "expired");
-    let other = Guest::by_session(&two, Visitor::user("bob").resume(&there.cursor)).await;
-    assert_eq!(reason(&other), "resumed", "nobody else is concerned");
+    let resumed = Guest::by_session(&two, Visitor::user("ann").resume(&remote.cursor)).await;
+    assert_eq!(reason(&resumed), "expired");
+    let other = Guest::by_session(&two, Visitor::user("bob").resume(&remote.cursor)).await;
+    assert_eq!(reason(&other), "resumed", "other users are not affected");
 }
 
 #[tokio::test(start_paused = true)]
-async fn rooms_of_a_node_that_is_gone_end_all_the_same() {
+async fn rooms_joined_at_stopped_node_end_at_another_node() {
     let backplane = MemoryBackplane::default();
     let [one, two] = two_nodes(&backplane, true).await;
     one.dispatcher.join_room("ann", "team").await.unwrap();
@@ -151,21 +154,21 @@ async fn rooms_of_a_node_that_is_gone_end_all_the_same() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_end_that_the_log_did_not_take_is_written_later() {
+async fn absence_record_is_retried_after_log_outage() {
     let backplane = FaultyBackplane::new(MemoryBackplane::default());
     let provider = unattached();
     provider.attach(runtime().with_backplane(backplane.clone())).await.unwrap();
     provider.dispatcher.join_room("ann", "team").await.unwrap();
     backplane.set_up(false);
     tokio::time::sleep(Duration::from_secs(5)).await;
-    assert!(is_member(&provider).await, "not ended here alone");
+    assert!(is_member(&provider).await, "no end without a record");
     backplane.set_up(true);
     tokio::time::sleep(Duration::from_secs(15)).await;
     assert!(!is_member(&provider).await);
 }
 
 #[tokio::test(start_paused = true)]
-async fn absence_counts_for_each_tenant_and_the_bare_name_for_all() {
+async fn absence_is_counted_per_tenant() {
     let provider = provider().await;
     let rooms = &provider.dispatcher;
     let acme = Guest::by_session(&provider, Visitor::user("ann").tenant("acme")).await;
@@ -173,24 +176,28 @@ async fn absence_counts_for_each_tenant_and_the_bare_name_for_all() {
     rooms.join_room("ann", "all").await.unwrap();
     rooms.join_room_in("acme", "ann", "board").await.unwrap();
     rooms.join_room_in("globex", "ann", "board").await.unwrap();
-    rooms.to_all(note("place")).await.unwrap();
-    assert!(globex.texts_until("place").await.is_empty());
+    rooms.to_all(note("mark")).await.unwrap();
+    assert!(globex.texts_until("mark").await.is_empty());
     let cursor = globex.cursor.clone();
     drop(acme);
     tokio::time::sleep(Duration::from_millis(1_800)).await;
-    assert_eq!(rooms.user_rooms_in("acme", "ann").await.unwrap(), ["all"], "only what was its own has ended");
+    assert_eq!(
+        rooms.user_rooms_in("acme", "ann").await.unwrap(),
+        ["all"],
+        "only the tenant's own membership has ended"
+    );
     assert_eq!(rooms.user_rooms_in("globex", "ann").await.unwrap(), ["all", "board"]);
     let acme = Guest::by_session(&provider, Visitor::user("ann").tenant("acme").resume(&cursor)).await;
     assert_eq!(reason(&acme), "expired");
     let again = Guest::by_session(&provider, Visitor::user("ann").tenant("globex").resume(&cursor)).await;
-    assert_eq!(reason(&again), "resumed", "the other tenant's user has lost nothing");
+    assert_eq!(reason(&again), "resumed", "the other tenant's user has lost no room");
     drop((acme, globex, again));
     tokio::time::sleep(Duration::from_millis(2_500)).await;
     assert!(rooms.user_rooms("ann").await.unwrap().is_empty());
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_room_joined_anew_is_not_ended_by_what_was_said_before() {
+async fn earlier_absence_record_does_not_end_new_join() {
     let provider = provider().await;
     provider.dispatcher.join_room("ann", "old").await.unwrap();
     tokio::time::sleep(Duration::from_millis(1_900)).await;
@@ -199,33 +206,33 @@ async fn a_room_joined_anew_is_not_ended_by_what_was_said_before() {
     provider.dispatcher.join_room("ann", "new").await.unwrap();
     provider.dispatcher.to_room("new", note("1")).await.unwrap();
     assert!(ann.texts_until("1").await.is_empty());
-    let place = ann.cursor.clone();
+    let cursor = ann.cursor.clone();
     drop(ann);
     tokio::time::sleep(AGE / 2).await;
-    assert_eq!(reason(&Guest::by_session(&provider, Visitor::user("ann").resume(&place)).await), "resumed");
-    eventually("the place of the end is forgotten with its record", || provider.stats().window_records == 0).await;
+    assert_eq!(reason(&Guest::by_session(&provider, Visitor::user("ann").resume(&cursor)).await), "resumed");
+    eventually("the absence is forgotten with its record", || provider.stats().window_records == 0).await;
 }
 
 #[tokio::test]
-async fn who_was_taken_out_of_a_room_within_a_gap_of_the_log_is_out() {
+async fn leave_within_log_gap_applies_after_reconnect() {
     let log = MemoryBackplane::new(3);
-    let away = FaultyBackplane::new(log.clone());
+    let faulty = FaultyBackplane::new(log.clone());
     let [one, two] = [CoreProvider::full(Setup::default()), CoreProvider::full(Setup::default())];
     one.attach(runtime().with_backplane(log)).await.unwrap();
-    two.attach(runtime().with_backplane(away.clone())).await.unwrap();
+    two.attach(runtime().with_backplane(faulty.clone())).await.unwrap();
     one.dispatcher.join_room("ann", "r").await.unwrap();
     let mut ann = Guest::by_session(&two, Visitor::user("ann")).await;
-    eventually("it is joined", || two.stats().rooms == 1).await;
-    away.set_up(false);
-    eventually("it is noticed", || !two.dispatcher.is_ready()).await;
+    eventually("the user is joined", || two.stats().rooms == 1).await;
+    faulty.set_up(false);
+    eventually("the node is no longer ready", || !two.dispatcher.is_ready()).await;
     one.dispatcher.leave_room("ann", "r").await.unwrap();
     for n in 0..10 {
         one.dispatcher.to_all(note(&n.to_string())).await.unwrap();
     }
-    away.set_up(true);
-    eventually("it is back", || two.dispatcher.is_ready()).await;
+    faulty.set_up(true);
+    eventually("the node is ready again", || two.dispatcher.is_ready()).await;
     let cursor = ann.cursor.clone();
-    assert_eq!(ann.ended().await.code, Some(CloseReason::RESTART.code()));
+    assert_eq!(ann.closed().await.code, Some(CloseReason::RESTART.code()));
     let mut ann = Guest::by_session(&two, Visitor::user("ann").resume(&cursor)).await;
     assert_eq!((&ann.welcome["resumed"], &ann.welcome["reason"]), (&json!(false), &json!("expired")));
     one.dispatcher.to_room("r", note("secret")).await.unwrap();
@@ -234,7 +241,7 @@ async fn who_was_taken_out_of_a_room_within_a_gap_of_the_log_is_out() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn joins_of_an_absent_user_do_not_put_off_the_end_of_its_rooms() {
+async fn later_joins_do_not_extend_absent_users_rooms() {
     let provider = provider().await;
     let rooms = &provider.dispatcher;
     for tenant in [None, Some("acme")] {
@@ -252,18 +259,18 @@ async fn joins_of_an_absent_user_do_not_put_off_the_end_of_its_rooms() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_node_that_made_a_join_twice_is_still_the_first_to_end_it() {
+async fn node_that_joined_user_twice_ends_its_rooms_first() {
     let provider = provider().await;
     for room in ["team", "board"] {
         provider.dispatcher.join_room("ann", room).await.unwrap();
     }
-    // Other nodes would wait for three times the age.
+    // Nodes without a join of the user wait for three times the age.
     tokio::time::sleep(AGE * 5 / 2).await;
     assert!(!is_member(&provider).await);
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_rooms_of_a_hundred_users_end_at_a_time() {
+async fn absent_users_rooms_end_in_batches_of_a_hundred() {
     let provider = unattached();
     let backplane = MemoryBackplane::default();
     provider.attach(runtime().with_backplane(backplane.clone())).await.unwrap();
@@ -272,12 +279,12 @@ async fn the_rooms_of_a_hundred_users_end_at_a_time() {
     }
     for expected in [0, 100, 200, 250, 250] {
         tokio::time::sleep(Duration::from_millis(900)).await;
-        assert_eq!(ends(&backplane).await, expected);
+        assert_eq!(absence_records(&backplane).await, expected);
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
 
-/// A directory that counts how often it is asked for a user.
+/// A directory that counts the queries for a user.
 #[derive(Default)]
 struct Counting(MemoryDirectory, AtomicUsize);
 
@@ -298,7 +305,7 @@ impl Directory for Counting {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_directory_is_asked_once_in_a_windows_age_for_who_is_at_another_node() {
+async fn directory_is_queried_once_per_window_age() {
     let backplane = MemoryBackplane::default();
     let directory = Arc::new(Counting::default());
     let age = Duration::from_secs(20);
@@ -309,31 +316,31 @@ async fn the_directory_is_asked_once_in_a_windows_age_for_who_is_at_another_node
         node.attach(runtime).await.unwrap();
     }
     let [one, two] = nodes;
-    let _there = Guest::by_session(&two, Visitor::user("ann")).await;
+    let _remote = Guest::by_session(&two, Visitor::user("ann")).await;
     one.dispatcher.join_room("ann", "team").await.unwrap();
     let ages = 10;
     tokio::time::sleep(age * ages).await;
-    let asked = directory.1.load(Ordering::SeqCst);
-    assert!((1..=ages as usize).contains(&asked), "{asked} times in {ages} ages of the window");
+    let queries = directory.1.load(Ordering::SeqCst);
+    assert!((1..=ages as usize).contains(&queries), "{queries} queries in {ages} ages of the window");
     assert!(is_member(&one).await);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_user_who_is_connected_over_another_provider_is_not_absent() {
+async fn user_connected_to_another_provider_is_not_absent() {
     let backplane = MemoryBackplane::default();
     let runtime = runtime().with_backplane(backplane.clone());
     let [one, two] = [unattached(), unattached()];
     for provider in [&one, &two] {
         provider.attach(runtime.clone()).await.unwrap();
     }
-    let (here, there) =
+    let (local, remote) =
         (Guest::by_sink(&one, Visitor::user("ann")).await, Guest::by_sink(&two, Visitor::user("ann")).await);
     one.dispatcher.runtime().unwrap().log.join_room("ann", None, "team").await.unwrap();
-    drop(here);
+    drop(local);
     tokio::time::sleep(AGE * 20).await;
     assert!(is_member(&one).await && is_member(&two).await);
-    assert_eq!(ends(&backplane).await, 0);
-    drop(there);
+    assert_eq!(absence_records(&backplane).await, 0);
+    drop(remote);
     tokio::time::sleep(AGE * 20).await;
     assert!(!is_member(&one).await && !is_member(&two).await);
 }

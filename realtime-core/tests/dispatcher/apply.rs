@@ -1,81 +1,29 @@
-//! Who applies a record: its sender, where nothing is before it, or the tail loop.
+//! The task that applies a record: its sender if all earlier records are applied, else the tail
+//! loop.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::support::{CoreProvider, FaultyBackplane, Guest, in_time, note, runtime};
-use async_trait::async_trait;
-use futures_core::stream::BoxStream;
 use futures_util::FutureExt;
 use futures_util::future::join_all;
-use realtime_core::spi::{
-    AppendError, Appended, Backplane, Entry, Epoch, LogState, Position, Record, RepeatKey, Stored, Tail,
-};
-use realtime_core::{Event, EventId, MemoryBackplane, RealtimeBroadcast, RealtimeProvider, Result, Target};
+use realtime_core::spi::{Backplane, Position, Record};
+use realtime_core::{Event, EventId, MemoryBackplane, RealtimeBroadcast, RealtimeProvider, Target};
+use realtime_testkit::Forwarding;
 use realtime_testkit::conformance::{Setup, Visitor};
 
-/// A log in this process, into which another node writes a record just before the next one of ours.
-#[derive(Clone)]
-struct Crossed {
-    log: MemoryBackplane,
-    crosses: Arc<AtomicBool>,
-}
-
-#[async_trait]
-impl Backplane for Crossed {
-    async fn append(
-        &self,
-        epoch: Epoch,
-        record: Arc<Record>,
-        key: Option<RepeatKey>,
-    ) -> std::result::Result<Appended, AppendError> {
-        self.log.append(epoch, record, key).await
-    }
-
-    fn append_now(
-        &self,
-        epoch: Epoch,
-        record: &Arc<Record>,
-        key: Option<RepeatKey>,
-    ) -> Option<std::result::Result<Appended, AppendError>> {
-        if self.crosses.swap(false, Ordering::Relaxed) {
+/// Returns a log in this process, to which another node appends a record just before the next local
+/// one, once each time that the flag is set.
+fn crossed() -> (impl Backplane, Arc<AtomicBool>) {
+    let crosses = Arc::new(AtomicBool::new(false));
+    let is_set = Arc::clone(&crosses);
+    let backplane = Forwarding::new(MemoryBackplane::default()).before_append_now(move |log, epoch| {
+        if is_set.swap(false, Ordering::Relaxed) {
             let foreign = Record::of_event(EventId::random(), Target::all(), note("crossed"));
-            self.log.append_now(epoch, &Arc::new(foreign), None).unwrap().unwrap();
+            log.append_now(epoch, &Arc::new(foreign), None).unwrap().unwrap();
         }
-        self.log.append_now(epoch, record, key)
-    }
-
-    fn wake_tails(&self) {
-        self.log.wake_tails();
-    }
-
-    fn tails(&self) -> usize {
-        self.log.tails()
-    }
-
-    async fn range(&self, after: Position, most: usize) -> Result<Vec<Entry>> {
-        self.log.range(after, most).await
-    }
-
-    fn tail(&self, after: Position) -> Tail {
-        self.log.tail(after)
-    }
-
-    async fn state(&self) -> Result<LogState> {
-        self.log.state().await
-    }
-
-    async fn renew(&self, seen: Epoch, position: Position, id: EventId) -> Result<LogState> {
-        self.log.renew(seen, position, id).await
-    }
-
-    async fn publish(&self, record: Arc<Record>) -> Result<()> {
-        self.log.publish(record).await
-    }
-
-    async fn subscribe(&self) -> Result<BoxStream<'static, Stored>> {
-        self.log.subscribe().await
-    }
+    });
+    (backplane, crosses)
 }
 
 async fn on(backplane: impl Backplane) -> CoreProvider {
@@ -84,14 +32,14 @@ async fn on(backplane: impl Backplane) -> CoreProvider {
     provider
 }
 
-/// No other task has a part in it, which could be late.
+/// Needs no other task, which could be late.
 #[tokio::test(start_paused = true)]
-async fn a_send_into_a_log_of_this_process_is_applied_when_it_returns_at_once() {
+async fn send_into_in_process_log_is_applied_immediately() {
     let provider = on(MemoryBackplane::default()).await;
     let mut guest = Guest::by_session(&provider, Visitor::user("ann")).await;
     for number in 1..=3 {
         let receipt = provider.dispatcher.to_user("ann", note(&number.to_string())).now_or_never();
-        let receipt = receipt.expect("it waits for nobody").unwrap();
+        let receipt = receipt.expect("the send does not wait").unwrap();
         assert_eq!((receipt.position, receipt.delivered.unwrap().matched), (Some(Position::new(number)), 1));
         assert_eq!(provider.dispatcher.hub().applied(), Position::new(number));
     }
@@ -100,12 +48,12 @@ async fn a_send_into_a_log_of_this_process_is_applied_when_it_returns_at_once() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_send_behind_a_record_that_is_not_applied_waits_for_it() {
-    let backplane = Crossed { log: MemoryBackplane::default(), crosses: Arc::default() };
-    let provider = on(backplane.clone()).await;
+async fn send_waits_for_unapplied_earlier_record() {
+    let (backplane, crosses) = crossed();
+    let provider = on(backplane).await;
     let mut guest = Guest::by_session(&provider, Visitor::user("ann")).await;
     for round in 0..3 {
-        backplane.crosses.store(true, Ordering::Relaxed);
+        crosses.store(true, Ordering::Relaxed);
         let mut send = provider.dispatcher.to_all(note("ours"));
         assert!((&mut send).now_or_never().is_none(), "the other record comes first");
         let receipt = in_time("a receipt", send).await.unwrap();
@@ -116,7 +64,7 @@ async fn a_send_behind_a_record_that_is_not_applied_waits_for_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn many_senders_at_the_same_time_have_one_order() {
+async fn concurrent_senders_agree_on_one_order() {
     let provider = on(MemoryBackplane::default()).await;
     let mut guest = Guest::by_session(&provider, Visitor::user("ann")).await;
     let senders = (0..8).map(|sender| {
@@ -141,7 +89,7 @@ async fn many_senders_at_the_same_time_have_one_order() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_codec_that_panics_loses_one_record_and_nothing_else() {
+async fn panicking_codec_loses_only_its_record() {
     let by_the_tail = FaultyBackplane::new(MemoryBackplane::default());
     for provider in [on(MemoryBackplane::default()).await, on(by_the_tail).await] {
         let mut guest = Guest::by_session(&provider, Visitor::user("ann")).await;
@@ -157,7 +105,7 @@ async fn a_codec_that_panics_loses_one_record_and_nothing_else() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_send_from_inside_an_apply_gets_its_turn_after_it() {
+async fn nested_send_is_applied_after_the_outer_record() {
     let by_the_tail = FaultyBackplane::new(MemoryBackplane::default());
     for provider in [on(MemoryBackplane::default()).await, on(by_the_tail).await] {
         let mut guest = Guest::by_session(&provider, Visitor::user("ann")).await;
@@ -165,7 +113,7 @@ async fn a_send_from_inside_an_apply_gets_its_turn_after_it() {
         let send = move || {
             let dispatcher = Arc::clone(&dispatcher);
             let mut inner = Box::pin(async move { dispatcher.to_all(note("inner")).await });
-            assert!((&mut inner).now_or_never().is_none(), "the outer one is not applied yet");
+            assert!((&mut inner).now_or_never().is_none(), "the outer record is not applied yet");
             tokio::spawn(inner);
         };
         assert!(provider.dispatcher.codec().nested.set(Box::new(send)).is_ok());

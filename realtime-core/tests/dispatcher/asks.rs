@@ -1,4 +1,4 @@
-//! Asks: what becomes of them when somebody gives up or goes away in between.
+//! Asks: answers, dropped asks, and clients that disconnect in between.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,9 +15,9 @@ use realtime_testkit::conformance::{ClientUnderTest, Setup, Visitor};
 use serde_json::json;
 
 #[tokio::test]
-async fn an_ask_that_is_given_up_before_it_is_answered_leaves_nothing_behind() {
+async fn dropped_ask_leaves_no_pending_entry() {
     let provider = CoreProvider::full(Setup::default());
-    // One whose records come back later, as from another process.
+    // Its records arrive later, like those of a log in another process.
     let backplane = FaultyBackplane::new(MemoryBackplane::default());
     provider.attach(runtime().with_backplane(backplane)).await.unwrap();
     let admitted = provider.admit(Visitor::user("ann")).await.unwrap();
@@ -34,43 +34,43 @@ async fn an_ask_that_is_given_up_before_it_is_answered_leaves_nothing_behind() {
             drop(ask);
             eventually("the ask is applied", || provider.dispatcher.hub().applied() > before).await;
         }
-        // A send behind it: whatever the tail loop does for the ask is done.
+        // After a later send the tail loop has finished with the ask.
         provider.dispatcher.to_all(note("next")).await.unwrap();
         let answered = registration.answer(number, InboundPayload::json_text("1"));
-        assert!(!answered, "nobody waits for the answer (applied first: {applied_first})");
+        assert!(!answered, "no ask waits for the answer (applied first: {applied_first})");
     }
     let mut frames = Vec::new();
     registration.try_take(usize::MAX, &mut frames);
     let texts: Vec<_> = frames.iter().skip(1).map(|frame| parse(frame).payload).collect();
-    assert_eq!(texts, [json!("?"), json!("next"), json!("?"), json!("next")], "the client was asked all the same");
+    assert_eq!(texts, [json!("?"), json!("next"), json!("?"), json!("next")], "the client still got the asks");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn whoever_goes_away_around_an_ask_is_not_waited_for() {
+async fn ask_does_not_wait_for_disconnected_clients() {
     let limits = Limits::default().with_connections_per_user(1_000);
     let provider = CoreProvider::full(Setup::default().with_limits(limits));
     provider.attach(runtime()).await.unwrap();
     let started = Instant::now();
-    let mut gone = 0;
+    let mut gone_count = 0;
     for _ in 0..150 {
         let mut guests = Vec::new();
         for _ in 0..8 {
             let admitted = provider.admit(Visitor::user("ann")).await.unwrap();
             guests.push(Client::by_session(&provider.dispatcher, admitted));
         }
-        let leave = tokio::task::spawn_blocking(move || drop(guests));
+        let disconnecting = tokio::task::spawn_blocking(move || drop(guests));
         let acks = provider.dispatcher.to_user_with_ack("ann", note("?"), Duration::from_secs(600)).await.unwrap();
-        let replies = in_time("everyone is gone", acks.all()).await;
+        let replies = in_time("all replies", acks.all()).await;
         assert!(replies.iter().all(|reply| reply.status == AckStatus::Gone), "{replies:?}");
-        gone += replies.len();
-        leave.await.unwrap();
+        gone_count += replies.len();
+        disconnecting.await.unwrap();
     }
-    println!("{gone} gone in {:?}", started.elapsed());
-    eventually("nobody is left", || provider.stats().connections == 0).await;
+    println!("{gone_count} gone in {:?}", started.elapsed());
+    eventually("no connection is left", || provider.stats().connections == 0).await;
 }
 
 #[tokio::test]
-async fn a_handler_may_ask_its_own_connection() {
+async fn handler_can_ask_its_own_connection() {
     let asking = Arc::new(std::sync::OnceLock::<CoreProvider>::new());
     let router = Router::new().on("ask me", {
         let asking = Arc::clone(&asking);
@@ -89,15 +89,15 @@ async fn a_handler_may_ask_its_own_connection() {
     provider.attach(runtime()).await.unwrap();
     let mut guest = Guest::by_session(&provider, Visitor::user("ann")).await;
     guest.client.send("ask me", &json!(null), Some(1)).await;
-    let asked = guest.next().await;
-    assert_eq!(asked.payload, "name?");
-    guest.client.answer(asked.ack.unwrap(), &json!("ann")).await;
+    let ask = guest.next().await;
+    assert_eq!(ask.payload, "name?");
+    guest.client.answer(ask.ack.unwrap(), &json!("ann")).await;
     let answer = guest.next().await;
     assert_eq!((answer.name.as_str(), answer.payload), ("ack", json!(1)));
 }
 
 #[tokio::test]
-async fn a_hundred_asks_at_the_same_time_each_get_their_own_answers() {
+async fn concurrent_asks_get_their_own_answers() {
     let provider = CoreProvider::full(Setup::default());
     provider.attach(runtime()).await.unwrap();
     let mut guest = Guest::by_session(&provider, Visitor::user("ann")).await;
@@ -111,25 +111,26 @@ async fn a_hundred_asks_at_the_same_time_each_get_their_own_answers() {
     });
     let answers = async {
         for _ in 0..100 {
-            let asked = guest.next().await;
-            let answer = format!("{}!", asked.payload.as_str().unwrap());
-            guest.client.answer(asked.ack.unwrap(), &json!(answer)).await;
+            let ask = guest.next().await;
+            let answer = format!("{}!", ask.payload.as_str().unwrap());
+            guest.client.answer(ask.ack.unwrap(), &json!(answer)).await;
         }
     };
     tokio::join!(join_all(asks), answers);
 }
 
 #[tokio::test]
-async fn a_timeout_without_end_is_no_overflow() {
+async fn unlimited_ask_timeout_does_not_overflow() {
     let provider = CoreProvider::full(Setup::default());
     provider.attach(runtime()).await.unwrap();
     let acks = provider.dispatcher.to_user_with_ack("nobody", note("?"), Duration::MAX).await.unwrap();
     assert!(acks.all().await.is_empty());
 }
 
-/// A client that leaves asks open keeps so many at most, and whoever put the oldest does not wait for it in vain.
+/// A client has at most `MAX_OPEN_ASKS` open asks; the caller of the oldest gets its result
+/// immediately.
 #[tokio::test(start_paused = true)]
-async fn beyond_so_many_open_asks_the_oldest_is_given_up() {
+async fn oldest_open_ask_is_abandoned_beyond_the_limit() {
     let provider = CoreProvider::full(Setup::default());
     provider.attach(runtime()).await.unwrap();
     let mut guest = Guest::by_session(&provider, Visitor::user("ann")).await;
@@ -145,9 +146,9 @@ async fn beyond_so_many_open_asks_the_oldest_is_given_up() {
     let rest = open.split_off(2);
     for (start, acks) in open {
         assert_eq!(acks.all().await[0].status, AckStatus::GivenUp);
-        assert!(start.elapsed() < Duration::from_secs(1), "at once");
+        assert!(start.elapsed() < Duration::from_secs(1), "immediately");
     }
-    // One that is open is answered as ever.
+    // An ask that is still open can be answered.
     let last = provider.dispatcher.hub().applied().get();
     while guest.client.next().await.unwrap().ack != Some(last) {}
     guest.client.answer(last, &json!("here")).await;

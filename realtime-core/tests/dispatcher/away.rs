@@ -1,85 +1,47 @@
-//! How often a log that is away is asked for, and what it no longer has when it is back.
+//! Log outages: how often a node retries, and records that are missing afterwards.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::support::{CoreProvider, FaultyBackplane, Guest, eventually, foreign, note, runtime};
-use async_trait::async_trait;
 use bytes::Bytes;
-use futures_core::stream::BoxStream;
 use futures_util::StreamExt;
-use realtime_core::spi::{
-    AppendError, Appended, Backplane, Entry, Epoch, LogState, Position, Record, RepeatKey, Stored, Tail,
-};
+use realtime_core::spi::{Backplane, Entry, Position, Record};
 use realtime_core::{CloseReason, Error, EventId, MemoryBackplane, RealtimeBroadcast, RealtimeProvider, Result};
+use realtime_testkit::Forwarding;
 use realtime_testkit::conformance::{Setup, Visitor};
 use tokio::time::sleep;
 
-/// Counts how often a node asks for the log's state, and gives it every record twice, but one that nobody can read.
-#[derive(Clone)]
-struct Counting {
-    inner: FaultyBackplane,
-    asked: Arc<AtomicUsize>,
-    unreadable: Option<Position>,
-}
-
-#[async_trait]
-impl Backplane for Counting {
-    async fn append(
-        &self,
-        epoch: Epoch,
-        record: Arc<Record>,
-        key: Option<RepeatKey>,
-    ) -> std::result::Result<Appended, AppendError> {
-        self.inner.append(epoch, record, key).await
-    }
-
-    async fn range(&self, after: Position, most: usize) -> Result<Vec<Entry>> {
-        self.inner.range(after, most).await
-    }
-
-    fn tail(&self, after: Position) -> Tail {
-        let unreadable = self.unreadable;
-        let garble = move |entry: Entry| match entry.position {
-            position if Some(position) == unreadable => Entry::new(entry.position, entry.id, Bytes::from_static(b"x")),
-            _ => entry,
-        };
-        let twice = move |batch: Result<Vec<Entry>>| {
-            batch.map(|entries| [entries.clone(), entries].concat().into_iter().map(garble).collect())
-        };
-        self.inner.tail(after).map(twice).boxed()
-    }
-
-    async fn state(&self) -> Result<LogState> {
-        self.inner.state().await
-    }
-
-    async fn renew(&self, seen: Epoch, position: Position, id: EventId) -> Result<LogState> {
-        // A node that asks without a pause would stop the paused clock.
-        assert!(self.asked.fetch_add(1, Ordering::Relaxed) < 10_000);
-        self.inner.renew(seen, position, id).await
-    }
-
-    async fn publish(&self, record: Arc<Record>) -> Result<()> {
-        self.inner.publish(record).await
-    }
-
-    async fn subscribe(&self) -> Result<BoxStream<'static, Stored>> {
-        self.inner.subscribe().await
-    }
+/// Returns a backplane that gives a node every record twice, and one that cannot be decoded at
+/// `unreadable`, with the count of its checks for lost records.
+fn counting(inner: FaultyBackplane, unreadable: Option<Position>) -> (impl Backplane, Arc<AtomicUsize>) {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&asked);
+    let garble = move |entry: Entry| match entry.position {
+        position if Some(position) == unreadable => Entry::new(entry.position, entry.id, Bytes::from_static(b"x")),
+        _ => entry,
+    };
+    let twice = move |batch: Result<Vec<Entry>>| {
+        batch.map(|entries| [entries.clone(), entries].concat().into_iter().map(garble).collect())
+    };
+    let backplane = Forwarding::new(inner).map_tail(move |tail| tail.map(twice).boxed()).before_renew(move |_| {
+        // A node that retries without a pause would stop the paused clock.
+        assert!(count.fetch_add(1, Ordering::Relaxed) < 10_000);
+    });
+    (backplane, asked)
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_log_that_is_away_is_asked_for_less_and_less_often() {
+async fn unreachable_log_is_retried_with_backoff() {
     let inner = FaultyBackplane::new(MemoryBackplane::default());
-    let backplane = Counting { inner: inner.clone(), asked: Arc::default(), unreadable: None };
+    let (backplane, asked) = counting(inner.clone(), None);
     let provider = CoreProvider::full(Setup::default());
-    provider.attach(runtime().with_backplane(backplane.clone())).await.unwrap();
+    provider.attach(runtime().with_backplane(backplane)).await.unwrap();
     let asked_in = async |time: Duration| {
-        backplane.asked.store(0, Ordering::Relaxed);
+        asked.store(0, Ordering::Relaxed);
         sleep(time).await;
-        backplane.asked.load(Ordering::Relaxed)
+        asked.load(Ordering::Relaxed)
     };
     for _ in 0..2 {
         inner.set_up(false);
@@ -90,16 +52,16 @@ async fn a_log_that_is_away_is_asked_for_less_and_less_often() {
         let later = asked_in(Duration::from_secs(60)).await;
         assert!((29..=31).contains(&later), "{later}");
         inner.set_up(true);
-        eventually("it is back", || provider.dispatcher.is_ready()).await;
-        // From the first record on an error is a new one.
+        eventually("the node is ready again", || provider.dispatcher.is_ready()).await;
+        // The first record resets the backoff.
         provider.dispatcher.to_all(note("record")).await.unwrap();
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_record_that_is_read_twice_is_delivered_once() {
+async fn record_read_twice_is_delivered_once() {
     let inner = FaultyBackplane::new(MemoryBackplane::default());
-    let backplane = Counting { inner, asked: Arc::default(), unreadable: None };
+    let (backplane, _) = counting(inner, None);
     let provider = CoreProvider::full(Setup::default());
     provider.attach(runtime().with_backplane(backplane)).await.unwrap();
     let mut guest = Guest::by_session(&provider, Visitor::user("ann")).await;
@@ -110,11 +72,11 @@ async fn a_record_that_is_read_twice_is_delivered_once() {
     assert_eq!(provider.dispatcher.hub().applied(), Position::new(3));
 }
 
-/// As one of a newer build would be.
+/// Such as a record of a newer version.
 #[tokio::test(start_paused = true)]
-async fn a_record_that_nobody_can_read_is_skipped_and_counted() {
+async fn undecodable_record_is_skipped_and_counted() {
     let inner = FaultyBackplane::new(MemoryBackplane::default());
-    let backplane = Counting { inner: inner.clone(), asked: Arc::default(), unreadable: Some(Position::new(2)) };
+    let (backplane, _) = counting(inner, Some(Position::new(2)));
     let provider = CoreProvider::full(Setup::default());
     provider.attach(runtime().with_backplane(backplane)).await.unwrap();
     let mut guest = Guest::by_session(&provider, Visitor::user("ann")).await;
@@ -130,22 +92,22 @@ async fn a_record_that_nobody_can_read_is_skipped_and_counted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_log_that_is_there_is_looked_at_once_a_second() {
+async fn reachable_log_is_checked_once_a_second() {
     let inner = FaultyBackplane::new(MemoryBackplane::default());
-    let backplane = Counting { inner, asked: Arc::default(), unreadable: None };
+    let (backplane, asked) = counting(inner, None);
     let provider = CoreProvider::full(Setup::default());
-    provider.attach(runtime().with_backplane(backplane.clone())).await.unwrap();
+    provider.attach(runtime().with_backplane(backplane)).await.unwrap();
     provider.dispatcher.to_all(note("record")).await.unwrap();
     sleep(Duration::from_secs(2)).await;
-    backplane.asked.store(0, Ordering::Relaxed);
+    asked.store(0, Ordering::Relaxed);
     sleep(Duration::from_secs(60)).await;
-    let asked = backplane.asked.load(Ordering::Relaxed);
+    let asked = asked.load(Ordering::Relaxed);
     assert!((59..=61).contains(&asked), "{asked}");
 }
 
-/// The log is rolled back while its tail fails, and goes on beyond the place that the node has.
+/// The log is rolled back while its tail fails, and then grows beyond the node's position.
 #[tokio::test(start_paused = true)]
-async fn nothing_of_another_log_is_read_after_an_error() {
+async fn records_of_another_log_are_not_read_after_error() {
     for kept in [0, 3, 9] {
         let backplane = FaultyBackplane::new(MemoryBackplane::default());
         let provider = CoreProvider::full(Setup::default());
@@ -158,7 +120,7 @@ async fn nothing_of_another_log_is_read_after_an_error() {
         let records = backplane.range(Position::START, 10).await.unwrap();
         let epoch = backplane.state().await.unwrap().epoch;
         backplane.set_up(false);
-        eventually("it is noticed", || !provider.dispatcher.is_ready()).await;
+        eventually("the node is no longer ready", || !provider.dispatcher.is_ready()).await;
         backplane.roll_back(Position::new(kept)).await;
         backplane.set_up(true);
         for Entry { record, .. } in records {
@@ -167,42 +129,42 @@ async fn nothing_of_another_log_is_read_after_an_error() {
             let record = Record::of_event(EventId::random(), target.clone(), event.clone());
             backplane.append(epoch, Arc::new(record), None).await.unwrap();
         }
-        let told = loop {
-            match guest.client_next().await {
+        let code = loop {
+            match guest.next_or_close().await {
                 Ok(received) if received.name == "reconnect" => {}
                 Ok(received) => panic!("{kept} kept: {received:?}"),
                 Err(ended) => break ended.code,
             }
         };
-        assert_eq!(told, Some(CloseReason::RESTART.code()));
+        assert_eq!(code, Some(CloseReason::RESTART.code()));
     }
 }
 
-/// More was logged while the node was away than the log keeps.
+/// The node misses more records than the log keeps.
 #[tokio::test(start_paused = true)]
-async fn who_missed_what_the_log_has_dropped_is_sent_away_and_told() {
+async fn client_behind_trimmed_log_is_disconnected_as_expired() {
     let backplane = FaultyBackplane::new(MemoryBackplane::new(5));
     let provider = CoreProvider::full(Setup::default());
     provider.attach(runtime().with_backplane(backplane.clone())).await.unwrap();
     let mut guest = Guest::by_session(&provider, Visitor::user("ann")).await;
-    provider.dispatcher.to_all(note("had")).await.unwrap();
-    assert_eq!(guest.next().await.payload, "had");
-    let place = guest.cursor.clone();
+    provider.dispatcher.to_all(note("received")).await.unwrap();
+    assert_eq!(guest.next().await.payload, "received");
+    let cursor = guest.cursor.clone();
     backplane.set_up(false);
-    eventually("it is noticed", || !provider.dispatcher.is_ready()).await;
-    let (log, epoch) = (backplane.log(), place.parse::<realtime_core::spi::Cursor>().unwrap().epoch());
+    eventually("the node is no longer ready", || !provider.dispatcher.is_ready()).await;
+    let (log, epoch) = (backplane.log(), cursor.parse::<realtime_core::spi::Cursor>().unwrap().epoch());
     for _ in 0..20 {
         log.append(epoch, foreign(), None).await.unwrap();
     }
     backplane.set_up(true);
-    assert_eq!(guest.ended().await.code, Some(CloseReason::RESTART.code()));
-    eventually("it is back", || provider.dispatcher.is_ready()).await;
+    assert_eq!(guest.closed().await.code, Some(CloseReason::RESTART.code()));
+    eventually("the node is ready again", || provider.dispatcher.is_ready()).await;
     assert_eq!(provider.dispatcher.hub().applied(), Position::new(21));
     assert_eq!(provider.dispatcher.window().start(), Position::new(16));
-    let mut back = Guest::by_session(&provider, Visitor::user("ann").resume(&place)).await;
-    assert_eq!((&back.welcome["resumed"], &back.welcome["reason"]), (&false.into(), &"expired".into()));
+    let mut expired = Guest::by_session(&provider, Visitor::user("ann").resume(&cursor)).await;
+    assert_eq!((&expired.welcome["resumed"], &expired.welcome["reason"]), (&false.into(), &"expired".into()));
     provider.dispatcher.to_all(note("end")).await.unwrap();
-    assert!(back.texts_until("end").await.is_empty());
-    let resumed = Guest::by_session(&provider, Visitor::user("ann").resume(&back.cursor)).await;
-    assert_eq!(resumed.welcome["resumed"], true, "what comes after it has places again");
+    assert!(expired.texts_until("end").await.is_empty());
+    let resumed = Guest::by_session(&provider, Visitor::user("ann").resume(&expired.cursor)).await;
+    assert_eq!(resumed.welcome["resumed"], true, "later cursors are valid again");
 }

@@ -1,4 +1,5 @@
-//! Connections that fall behind: what they read from the window is neither doubled nor kept from them for ever.
+//! Connections that fall behind: what they read from the window is neither repeated nor withheld
+//! permanently.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,8 +11,8 @@ use realtime_core::{
 };
 use realtime_testkit::conformance::{Received, Setup, Visitor};
 
-/// A connection whose outbox is taken from by hand.
-async fn taker(provider: &CoreProvider) -> Registration<LineCodec> {
+/// Registers a connection whose outbox the test takes from.
+async fn connect(provider: &CoreProvider) -> Registration<LineCodec> {
     let admitted = provider.admit(Visitor::user("ann")).await.unwrap();
     let registration = provider.dispatcher.register(admitted, Arc::new(SessionOutlet::new()));
     take_all(&registration);
@@ -24,8 +25,8 @@ fn take_all(registration: &Registration<LineCodec>) -> Vec<Received> {
     frames.iter().map(parse).collect()
 }
 
-/// One take of at most so many bytes.
-fn sip(registration: &Registration<LineCodec>, bytes: usize) -> Vec<Received> {
+/// Takes once, at most `bytes` bytes.
+fn take_once(registration: &Registration<LineCodec>, bytes: usize) -> Vec<Received> {
     let mut frames = Vec::new();
     registration.try_take(bytes, &mut frames);
     frames.iter().map(parse).collect()
@@ -39,20 +40,20 @@ async fn provider(window: WindowConfig) -> CoreProvider {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_ask_is_not_read_again_when_a_bare_cursor_stands_at_its_place() {
+async fn ask_is_not_reread_after_bare_cursor_at_its_position() {
     let provider = provider(WindowConfig::default().with_records(20)).await;
-    let connection = taker(&provider).await;
+    let connection = connect(&provider).await;
     let mut acks = Vec::new();
-    // Asks do not tell their place, so that the connection is told one by itself.
+    // Asks carry no cursor, so that the connection gets a bare one.
     for _ in 0..6 {
-        let asked = provider.dispatcher.to_user_with_ack("ann", note("pay?"), Duration::from_secs(60)).await.unwrap();
+        let pending = provider.dispatcher.to_user_with_ack("ann", note("pay?"), Duration::from_secs(60)).await.unwrap();
         acks.extend(take_all(&connection).into_iter().filter_map(|received| received.ack));
-        drop(asked);
+        drop(pending);
     }
     assert_eq!(acks, [1, 2, 3, 4, 5, 6]);
     tokio::time::sleep(Duration::from_millis(1_500)).await;
     let standing = provider.connections(&realtime_core::Target::all()).remove(0);
-    assert_eq!((standing.lag, standing.queued_events), (0, 1), "the bare cursor waits, and everything was taken");
+    assert_eq!((standing.lag, standing.queued_events), (0, 1), "only the bare cursor is queued");
     for n in 0..5 {
         provider.dispatcher.to_user("ann", note(&n.to_string())).await.unwrap();
     }
@@ -60,17 +61,19 @@ async fn an_ask_is_not_read_again_when_a_bare_cursor_stands_at_its_place() {
     assert_eq!(provider.stats().overflows, 1);
     let received = take_all(&connection);
     let names: Vec<_> = received.iter().map(|received| received.payload.as_str().unwrap_or("cursor")).collect();
-    assert_eq!(names, ["0", "1", "2", "3", "4"], "no ask comes twice");
+    assert_eq!(names, ["0", "1", "2", "3", "4"], "no ask is repeated");
 }
 
 fn price(text: &str) -> Event {
     note(text).with_latest_key("price")
 }
 
-/// A reader that takes one event in the time in which others are sent.
+/// Runs a reader that takes one event per round, while one event of each kind in `each` is sent.
+///
+/// Returns the received events and the number of rounds.
 async fn slow_reader(window: WindowConfig, each: &[&str]) -> (Vec<Received>, usize) {
     let provider = provider(window).await;
-    let connection = taker(&provider).await;
+    let connection = connect(&provider).await;
     let (mut received, mut rounds) = (Vec::new(), 0);
     for n in 0..400 {
         for kind in each {
@@ -78,75 +81,76 @@ async fn slow_reader(window: WindowConfig, each: &[&str]) -> (Vec<Received>, usi
             let event = if *kind == "price" { price(&text) } else { note(&text) };
             provider.dispatcher.to_user("ann", event).await.unwrap();
         }
-        received.extend(sip(&connection, 1));
+        received.extend(take_once(&connection, 1));
         rounds += 1;
     }
-    assert!(connection.dispatcher().stats().behind == 1, "it never caught up");
+    assert!(connection.dispatcher().stats().behind == 1, "the reader never caught up");
     (received, rounds)
 }
 
-fn age_of(received: &[Received], rounds: usize) -> Vec<usize> {
+/// Returns the numbers of rounds between the received events of the series.
+fn series_gaps(received: &[Received], rounds: usize) -> Vec<usize> {
     let text = |received: &Received| received.payload.as_str().map(str::to_owned);
     let prices = received.iter().filter_map(text);
     let at = |text: String| text.strip_prefix("price ").map(|n| n.parse::<usize>().unwrap());
-    let mut places: Vec<_> = prices.filter_map(at).collect();
-    assert!(places.is_sorted_by(|before, after| before < after), "in order and once: {places:?}");
-    places.insert(0, 0);
-    places.push(rounds);
-    places.windows(2).map(|pair| pair[1] - pair[0]).collect()
+    let mut numbers: Vec<_> = prices.filter_map(at).collect();
+    assert!(numbers.is_sorted_by(|before, after| before < after), "in order and once: {numbers:?}");
+    numbers.insert(0, 0);
+    numbers.push(rounds);
+    numbers.windows(2).map(|pair| pair[1] - pair[0]).collect()
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_reader_that_never_catches_up_gets_a_series_all_the_same() {
+async fn reader_that_never_catches_up_still_gets_series() {
     let (received, rounds) = slow_reader(WindowConfig::default(), &["plain", "price", "plain"]).await;
-    let gaps = age_of(&received, rounds);
-    assert!(gaps.len() > 5, "the series comes again and again: {gaps:?}");
+    let gaps = series_gaps(&received, rounds);
+    assert!(gaps.len() > 5, "the series is received repeatedly: {gaps:?}");
     let cursors: Vec<_> = received.iter().filter_map(|received| received.cursor.clone()).collect();
     assert_eq!(cursors.len(), received.len());
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_reader_that_loses_the_window_gets_a_series_all_the_same() {
+async fn reader_that_loses_the_window_still_gets_series() {
     let window = WindowConfig::default().with_records(24);
     let (received, rounds) = slow_reader(window, &["plain", "price", "plain", "plain", "plain"]).await;
     assert!(received.iter().any(|received| received.name == "lost"));
-    let gaps = age_of(&received, rounds);
-    assert!(gaps.iter().all(|gap| *gap < 60), "the series comes again and again: {gaps:?}");
+    let gaps = series_gaps(&received, rounds);
+    assert!(gaps.iter().all(|gap| *gap < 60), "the series is received repeatedly: {gaps:?}");
 }
 
-/// A reader that is slower than the window turns over is not told of a loss with each part that it reads.
+/// A reader that is slower than the window does not get a `lost` event with each take.
 #[tokio::test(start_paused = true)]
-async fn a_reader_that_loses_the_window_is_told_a_few_times() {
+async fn reader_that_loses_the_window_gets_few_lost_events() {
     let window = WindowConfig::default().with_records(100);
     let (received, rounds) = slow_reader(window, &["a", "b", "c"]).await;
     let losses = received.iter().filter(|received| received.name == "lost").count();
-    // It falls 2 records behind in each round, and has 25 until its place is gone again.
+    // The reader falls 2 records behind in each round, and has 25 until its position is gone again.
     assert!((2..=rounds / 12).contains(&losses), "{losses} losses in {rounds} rounds");
     let read = received.iter().filter(|received| received.name != "lost").count();
-    assert!(read + losses >= rounds - 1, "each part but those of a loss has an event: {read}");
+    assert!(read + losses >= rounds - 1, "each take without a loss has an event: {read}");
 }
 
-/// What waits beside the window counts into the budget of a take that reads the window too.
+/// Queued frames count towards the budget of a take that also reads the window.
 #[tokio::test]
-async fn a_take_of_one_that_is_behind_is_within_its_budget() {
+async fn take_from_window_stays_within_its_budget() {
     let provider = CoreProvider::full(Setup::default());
     provider.attach(runtime()).await.unwrap();
-    let line = |place: Option<String>| {
+    let connect = |cursor: Option<String>| {
         let visitor = Visitor::user("ann");
-        let visitor = place.map_or(visitor.clone(), |place| visitor.resume(&place));
+        let visitor = cursor.map_or(visitor.clone(), |cursor| visitor.resume(&cursor));
         let (provider, dispatcher) = (&provider, &provider.dispatcher);
         async move { dispatcher.register(provider.admit(visitor).await.unwrap(), Arc::new(SessionOutlet::new())) }
     };
-    let first = line(None).await;
+    let first = connect(None).await;
     let mut frames = Vec::new();
     first.try_take(usize::MAX, &mut frames);
-    let place = parse(&frames[0]).cursor.unwrap();
+    let cursor = parse(&frames[0]).cursor.unwrap();
     for _ in 0..3 {
         provider.dispatcher.to_all(note("missed")).await.unwrap();
     }
     let mut whole = Vec::new();
     let sizes = {
-        let all = line(Some(place.clone())).await;
+        let all = connect(Some(cursor.clone())).await;
         while all.try_take(usize::MAX, &mut whole) != Take::Empty {}
         whole.iter().map(bytes::Bytes::len).collect::<Vec<_>>()
     };
@@ -159,7 +163,7 @@ async fn a_take_of_one_that_is_behind_is_within_its_budget() {
         (sizes[0] + sizes[1] + sizes[2], 3),
         (sizes.iter().sum(), 4),
     ] {
-        let late = line(Some(place.clone())).await;
+        let late = connect(Some(cursor.clone())).await;
         let mut frames = Vec::new();
         late.try_take(budget, &mut frames);
         assert_eq!(frames.len(), count, "{budget} of {sizes:?}");
@@ -169,9 +173,9 @@ async fn a_take_of_one_that_is_behind_is_within_its_budget() {
     }
 }
 
-/// What is told of a loss is counted like any other event.
+/// Counted like any other event.
 #[tokio::test]
-async fn a_lost_is_an_event_that_went_out() {
+async fn lost_event_is_counted_as_sent() {
     let window = WindowConfig::default().with_records(4);
     let provider = CoreProvider::full(Setup::default().with_window(window));
     provider.attach(runtime()).await.unwrap();
@@ -189,24 +193,24 @@ async fn a_lost_is_an_event_that_went_out() {
     assert_eq!(provider.stats().bytes_out, bytes as u64);
 }
 
-/// A connection of ann's that goes on before three records for this user.
+/// Registers a connection of ann that resumes before three records for `user`.
 async fn resumed_before_three_for(provider: &CoreProvider, user: &str) -> Registration<LineCodec> {
     let first = provider
         .dispatcher
         .register(provider.admit(Visitor::user("ann")).await.unwrap(), Arc::new(SessionOutlet::new()));
     let mut frames = Vec::new();
     first.try_take(usize::MAX, &mut frames);
-    let place = parse(&frames[0]).cursor.unwrap();
+    let cursor = parse(&frames[0]).cursor.unwrap();
     drop(first);
     for _ in 0..3 {
         provider.dispatcher.to_user(user, note("missed")).await.unwrap();
     }
-    let admitted = provider.admit(Visitor::user("ann").resume(&place)).await.unwrap();
+    let admitted = provider.admit(Visitor::user("ann").resume(&cursor)).await.unwrap();
     provider.dispatcher.register(admitted, Arc::new(SessionOutlet::new()))
 }
 
 #[tokio::test]
-async fn a_take_that_finds_only_what_is_for_others_is_empty() {
+async fn take_is_empty_when_window_has_only_others_events() {
     let provider = CoreProvider::full(Setup::default());
     provider.attach(runtime()).await.unwrap();
     let ann = resumed_before_three_for(&provider, "bob").await;
@@ -217,19 +221,19 @@ async fn a_take_that_finds_only_what_is_for_others_is_empty() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_left_in_the_window_waits_like_what_is_in_the_queue() {
+async fn event_left_in_window_counts_as_waiting() {
     let provider = CoreProvider::full(Setup::default());
     provider.attach(runtime()).await.unwrap();
     let ann = resumed_before_three_for(&provider, "ann").await;
-    let waits = async || {
+    let waiting_ms = async || {
         tokio::time::advance(Duration::from_millis(500)).await;
         provider.dispatcher.connections(&Target::connection(ann.id())).remove(0).waiting_ms
     };
     let mut frames = Vec::new();
     for _ in 0..3 {
         ann.try_take(1, &mut frames);
-        assert_eq!(waits().await, 500);
+        assert_eq!(waiting_ms().await, 500);
     }
     while ann.try_take(1, &mut frames) != Take::Empty {}
-    assert_eq!((frames.len(), waits().await), (4, 0));
+    assert_eq!((frames.len(), waiting_ms().await), (4, 0));
 }

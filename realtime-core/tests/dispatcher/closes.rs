@@ -1,4 +1,4 @@
-//! Closes on all nodes: they go through the log.
+//! Closes of connections at all nodes, which go through the log.
 
 use std::sync::Arc;
 
@@ -28,83 +28,83 @@ async fn flood(node: &CoreProvider) {
 }
 
 #[tokio::test]
-async fn a_close_reaches_a_node_whose_pipe_lags() {
+async fn close_reaches_node_with_lagging_pipe() {
     let (one, two) = two_nodes().await;
-    let mut there = Guest::by_session(&two, Visitor::user("ann")).await;
+    let mut remote = Guest::by_session(&two, Visitor::user("ann")).await;
     flood(&one).await;
     assert_eq!(one.close(Target::user("ann"), CloseReason::KICKED).await.unwrap(), 0);
     flood(&one).await;
-    assert_eq!(there.ended().await.code, KICKED);
+    assert_eq!(remote.closed().await.code, KICKED);
 }
 
 #[tokio::test]
-async fn the_number_is_of_this_node_and_who_comes_back_stays() {
+async fn close_counts_this_node_and_spares_new_connections() {
     let (one, two) = two_nodes().await;
-    let mut here = Guest::by_session(&one, Visitor::user("ann")).await;
-    let mut there =
+    let mut local = Guest::by_session(&one, Visitor::user("ann")).await;
+    let mut remote =
         [Guest::by_session(&two, Visitor::user("ann")).await, Guest::by_session(&two, Visitor::user("ann")).await];
     let mut other = Guest::by_session(&two, Visitor::user("bob")).await;
     assert_eq!(one.close(Target::user("ann"), CloseReason::KICKED).await.unwrap(), 1);
-    let mut back = vec![Guest::by_session(&one, Visitor::user("ann")).await];
-    assert_eq!(here.ended().await.code, KICKED);
-    for guest in &mut there {
-        assert_eq!(guest.ended().await.code, KICKED);
+    let mut later = vec![Guest::by_session(&one, Visitor::user("ann")).await];
+    assert_eq!(local.closed().await.code, KICKED);
+    for guest in &mut remote {
+        assert_eq!(guest.closed().await.code, KICKED);
     }
-    back.push(Guest::by_session(&two, Visitor::user("ann")).await);
+    later.push(Guest::by_session(&two, Visitor::user("ann")).await);
     let end = one.dispatcher.to_all(note("end")).await.unwrap().position.unwrap();
-    assert_eq!(end, Position::new(2), "the close is one record");
-    for guest in back.iter_mut().chain([&mut other]) {
+    assert_eq!(end, Position::new(2), "a close is one record");
+    for guest in later.iter_mut().chain([&mut other]) {
         assert!(guest.texts_until("end").await.is_empty());
     }
     assert_eq!(two.close(Target::user("ann"), CloseReason::KICKED).await.unwrap(), 1);
-    for guest in &mut back {
-        assert_eq!(guest.ended().await.code, KICKED);
+    for guest in &mut later {
+        assert_eq!(guest.closed().await.code, KICKED);
     }
 }
 
 #[tokio::test]
-async fn one_tenants_user_is_closed_and_the_others_stays() {
+async fn close_of_user_spares_same_name_in_other_tenant() {
     let (one, two) = two_nodes().await;
     let mut acme = Guest::by_session(&two, Visitor::user("ann").tenant("acme")).await;
     let mut globex = Guest::by_session(&two, Visitor::user("ann").tenant("globex")).await;
     one.close(Target::user_in("acme", "ann"), CloseReason::KICKED).await.unwrap();
-    assert_eq!(acme.ended().await.code, KICKED);
+    assert_eq!(acme.closed().await.code, KICKED);
     one.dispatcher.to_all(note("end")).await.unwrap();
     assert!(globex.texts_until("end").await.is_empty());
 }
 
 #[tokio::test]
-async fn a_node_that_could_not_read_the_log_closes_when_it_can() {
+async fn close_is_applied_after_log_outage() {
     let log = MemoryBackplane::default();
-    let away = FaultyBackplane::new(log.clone());
-    let (one, two) = (node(log).await, node(away.clone()).await);
-    let mut there = Guest::by_session(&two, Visitor::user("ann")).await;
-    away.set_up(false);
-    eventually("it is noticed", || !two.dispatcher.is_ready()).await;
+    let faulty = FaultyBackplane::new(log.clone());
+    let (one, two) = (node(log).await, node(faulty.clone()).await);
+    let mut remote = Guest::by_session(&two, Visitor::user("ann")).await;
+    faulty.set_up(false);
+    eventually("the node is no longer ready", || !two.dispatcher.is_ready()).await;
     one.close(Target::user("ann"), CloseReason::KICKED).await.unwrap();
-    away.set_up(true);
-    assert_eq!(there.ended().await.code, KICKED);
+    faulty.set_up(true);
+    assert_eq!(remote.closed().await.code, KICKED);
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_the_log_a_close_acts_here_and_says_what_it_knows() {
+async fn close_without_log_acts_locally_and_returns_error() {
     let backplane = FaultyBackplane::new(MemoryBackplane::default());
     let one = node(backplane.clone()).await;
-    let mut here = Guest::by_session(&one, Visitor::user("ann")).await;
+    let mut local = Guest::by_session(&one, Visitor::user("ann")).await;
     backplane.set_fault(Some(AppendFault::Mute));
     let closed = one.close(Target::user("ann"), CloseReason::KICKED).await;
     assert!(matches!(closed, Err(Error::OutcomeUnknown { .. })), "{closed:?}");
-    assert_eq!(here.ended().await.code, KICKED);
+    assert_eq!(local.closed().await.code, KICKED);
     backplane.set_fault(None);
-    let mut here = Guest::by_session(&one, Visitor::user("ann")).await;
+    let mut local = Guest::by_session(&one, Visitor::user("ann")).await;
     backplane.set_up(false);
     let closed = one.close(Target::user("ann"), CloseReason::KICKED).await;
     assert!(matches!(closed, Err(Error::Backplane(_))), "{closed:?}");
-    assert_eq!(here.ended().await.code, KICKED);
+    assert_eq!(local.closed().await.code, KICKED);
 }
 
 #[tokio::test]
-async fn a_close_of_before_does_nothing_when_the_window_is_filled_again() {
+async fn close_logged_before_registration_does_not_apply() {
     let backplane = FaultyBackplane::new(MemoryBackplane::default());
     let one = node(backplane.clone()).await;
     one.dispatcher.to_all(note("old")).await.unwrap();
@@ -114,12 +114,12 @@ async fn a_close_of_before_does_nothing_when_the_window_is_filled_again() {
     two.close(Target::user("ann"), CloseReason::KICKED).await.unwrap();
     backplane.set_silent(true);
     backplane.exchange(other);
-    eventually("the new log is taken up", || one.dispatcher.hub().applied() == Position::START).await;
-    // Between the take-up and the first record.
+    eventually("the node is in the new epoch", || one.dispatcher.hub().applied() == Position::START).await;
+    // After the epoch change and before the first record.
     let registration = one.dispatcher.register(admitted, Arc::new(SessionOutlet::new()));
     backplane.set_silent(false);
     eventually("the window is filled", || one.dispatcher.hub().applied() == Position::new(1)).await;
     assert_eq!(registration.close_reason(), None);
     two.close(Target::user("ann"), CloseReason::KICKED).await.unwrap();
-    eventually("a new one does", || registration.close_reason() == Some(CloseReason::KICKED)).await;
+    eventually("a later close applies", || registration.close_reason() == Some(CloseReason::KICKED)).await;
 }

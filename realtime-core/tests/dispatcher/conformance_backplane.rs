@@ -1,4 +1,4 @@
-//! The backplane suite on the in-memory backplane.
+//! The backplane conformance suite, for the in-memory backplane.
 
 use std::sync::Arc;
 

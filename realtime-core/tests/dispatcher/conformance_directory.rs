@@ -1,4 +1,4 @@
-//! The directory suite on the in-memory directory.
+//! The directory conformance suite, for the in-memory directory.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use realtime_core::spi::Directory;
 use realtime_testkit::FaultyDirectory;
 use realtime_testkit::conformance::DirectoryUnderTest;
 
-/// A memory directory that can be exchanged for an empty one.
+/// An in-memory directory that can be replaced by an empty one.
 struct Memory(FaultyDirectory);
 
 #[async_trait]

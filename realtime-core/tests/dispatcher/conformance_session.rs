@@ -1,4 +1,4 @@
-//! The provider suite on the dispatcher alone, with sessions that talk both ways.
+//! The provider conformance suite, for the dispatcher with bidirectional sessions.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! The provider suite on the dispatcher alone, with connections into a sink.
+//! The provider conformance suite, for the dispatcher with connections into a sink.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! A directory that loses what it was told, fails, or does not say what came of it.
+//! A directory that loses entries, fails, or does not answer.
 
 use std::time::Duration;
 
@@ -8,10 +8,10 @@ use realtime_core::{ConnectionId, Drain, Presence, RealtimeProvider};
 use realtime_testkit::conformance::{Setup, Visitor};
 use tokio::time::{Instant, sleep};
 
-/// A third of the lease: a node tells the directory that often.
+/// The interval at which a node renews its lease, a third of the lease.
 const RENEWAL: Duration = Duration::from_secs(10);
 
-/// The providers of one node.
+/// Starts one node with `N` providers.
 async fn node<const N: usize>(directory: &FaultyDirectory) -> [CoreProvider; N] {
     let runtime = runtime().with_directory(directory.clone());
     let providers = std::array::from_fn(|_| CoreProvider::full(Setup::default()));
@@ -27,56 +27,57 @@ async fn started() -> (FaultyDirectory, CoreProvider) {
     (directory, provider)
 }
 
+/// Connects ann of acme.
 async fn ann(provider: &CoreProvider) -> Guest {
     Guest::by_session(provider, Visitor::user("ann").tenant("acme")).await
 }
 
-/// Ann's connections, sorted.
-async fn online(directory: &FaultyDirectory) -> Vec<Presence> {
-    let mut online = directory.of_user("ann").await.unwrap();
-    online.sort_by_key(|presence| presence.connection);
-    online
+/// Returns ann's connections, sorted.
+async fn entries(directory: &FaultyDirectory) -> Vec<Presence> {
+    let mut entries = directory.of_user("ann").await.unwrap();
+    entries.sort_by_key(|presence| presence.connection);
+    entries
 }
 
-fn ids(online: &[Presence]) -> Vec<ConnectionId> {
-    online.iter().map(|presence| presence.connection).collect()
+fn ids(entries: &[Presence]) -> Vec<ConnectionId> {
+    entries.iter().map(|presence| presence.connection).collect()
 }
 
-/// Waits until this many connections of ann's are in the directory.
+/// Waits until `count` connections of ann are in the directory, and returns them.
 async fn until_online(directory: &FaultyDirectory, count: usize) -> Vec<Presence> {
-    let there = async {
+    let entries = async {
         loop {
-            let online = online(directory).await;
-            if online.len() == count {
-                return online;
+            let entries = entries(directory).await;
+            if entries.len() == count {
+                return entries;
             }
             sleep(Duration::from_millis(10)).await;
         }
     };
-    in_time(&format!("{count} are in the directory"), there).await
+    in_time(&format!("{count} entries in the directory"), entries).await
 }
 
 #[tokio::test(start_paused = true)]
-async fn entries_that_the_directory_lost_are_offered_again_as_they_were() {
+async fn lost_directory_entries_are_restored_unchanged() {
     let (directory, provider) = started().await;
-    let gone = ann(&provider).await;
-    let _here = [ann(&provider).await, ann(&provider).await];
+    let disconnected = ann(&provider).await;
+    let _connections = [ann(&provider).await, ann(&provider).await];
     until_online(&directory, 3).await;
-    drop(gone);
+    drop(disconnected);
     let before = until_online(&directory, 2).await;
     sleep(Duration::from_secs(3_600)).await;
     for _ in 0..3 {
         directory.lose();
-        assert!(online(&directory).await.is_empty());
-        let begun = Instant::now();
-        assert_eq!(until_online(&directory, 2).await, before, "with the time since when they are here");
-        assert!(begun.elapsed() <= RENEWAL + Duration::from_millis(20), "{:?}", begun.elapsed());
+        assert!(entries(&directory).await.is_empty());
+        let start = Instant::now();
+        assert_eq!(until_online(&directory, 2).await, before, "with the time of the connect");
+        assert!(start.elapsed() <= RENEWAL + Duration::from_millis(20), "{:?}", start.elapsed());
     }
     assert_eq!(directory.of_tenant("acme").await.unwrap().len(), 2);
 }
 
 #[tokio::test(start_paused = true)]
-async fn connections_of_all_providers_are_offered_again_at_once() {
+async fn new_connection_restores_lost_entries_of_all_providers() {
     let directory = FaultyDirectory::new();
     let [one, two] = node(&directory).await;
     let (_one, _two) = (ann(&one).await, ann(&two).await);
@@ -89,7 +90,7 @@ async fn connections_of_all_providers_are_offered_again_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_node_renews_its_lease_once_for_all_its_providers() {
+async fn lease_is_renewed_once_for_all_providers_of_a_node() {
     let directory = FaultyDirectory::new();
     let _providers: [_; 3] = node(&directory).await;
     sleep(Duration::from_millis(10)).await;
@@ -98,53 +99,54 @@ async fn a_node_renews_its_lease_once_for_all_its_providers() {
     assert_eq!(directory.updates() - before, 10);
 }
 
-/// What a provider that has ended could not take back is taken back by those that stay, which renew the lease.
+/// The node's other providers, which renew the lease, remove the entries that the stopped provider
+/// could not remove.
 #[tokio::test(start_paused = true)]
-async fn a_provider_that_ends_while_the_directory_is_away_leaves_nobody_behind() {
+async fn provider_stopped_during_directory_outage_is_removed() {
     let directory = FaultyDirectory::new();
     let [one, two] = node(&directory).await;
-    let (_gone, here) = (ann(&one).await, ann(&two).await);
+    let (_removed, remaining) = (ann(&one).await, ann(&two).await);
     until_online(&directory, 2).await;
     directory.set_fault(Some(UpdateFault::Away));
     one.shutdown(Drain::now()).await;
     directory.set_fault(None);
     sleep(RENEWAL * 2).await;
-    assert_eq!(ids(&online(&directory).await), [here.id]);
+    assert_eq!(ids(&entries(&directory).await), [remaining.id]);
     two.shutdown(Drain::now()).await;
-    assert!(online(&directory).await.is_empty());
+    assert!(entries(&directory).await.is_empty());
 }
 
-/// The entries of a node are dropped when its lease has been over for long.
+/// The directory drops the entries of a node some time after its lease has expired.
 #[tokio::test(start_paused = true)]
-async fn a_node_that_was_away_for_longer_than_it_is_remembered_comes_back_whole() {
+async fn node_restores_all_entries_after_long_outage() {
     let (directory, provider) = started().await;
-    let _here = [ann(&provider).await, ann(&provider).await];
+    let _connections = [ann(&provider).await, ann(&provider).await];
     let before = until_online(&directory, 2).await;
     directory.set_fault(Some(UpdateFault::Away));
     for _ in 0..1_000 {
         sleep(Duration::from_secs(1)).await;
-        online(&directory).await;
+        entries(&directory).await;
     }
-    assert!(online(&directory).await.is_empty());
+    assert!(entries(&directory).await.is_empty());
     directory.set_fault(None);
     assert_eq!(until_online(&directory, 2).await, before);
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_is_offered_again_while_nothing_is_lost() {
+async fn entries_are_not_resent_without_a_loss() {
     let (directory, provider) = started().await;
-    let mut here = Vec::new();
+    let mut connections = Vec::new();
     for count in 1..=8 {
-        here.push(ann(&provider).await);
+        connections.push(ann(&provider).await);
         until_online(&directory, count).await;
     }
     sleep(RENEWAL * 10).await;
     assert_eq!(directory.most_changes(), 1);
 }
 
-/// What is refused may have been taken all the same: the end of a connection that was offered once is told.
+/// A rejected update may have been applied: the removal of a connection that was in one is sent.
 #[tokio::test(start_paused = true)]
-async fn who_went_after_an_update_that_was_refused_though_taken_is_not_left_behind() {
+async fn disconnect_after_ambiguous_update_is_removed() {
     let faults = [
         (UpdateFault::RefusedThoughTaken, UpdateFault::Away),
         (UpdateFault::RefusedThoughTaken, UpdateFault::RefusedThoughTaken),
@@ -154,40 +156,40 @@ async fn who_went_after_an_update_that_was_refused_though_taken_is_not_left_behi
         let directory = FaultyDirectory::new();
         directory.set_fault(Some(first));
         let [provider] = node(&directory).await;
-        let gone = ann(&provider).await;
+        let disconnected = ann(&provider).await;
         until_online(&directory, 1).await;
         directory.set_fault(Some(then));
-        drop(gone);
-        let here = ann(&provider).await;
+        drop(disconnected);
+        let connected = ann(&provider).await;
         sleep(RENEWAL * 3 / 2).await;
         directory.set_fault(None);
         sleep(RENEWAL).await;
-        let online = online(&directory).await;
-        assert_eq!(ids(&online), [here.id], "{first:?}, then {then:?}");
+        let entries = entries(&directory).await;
+        assert_eq!(ids(&entries), [connected.id], "{first:?}, then {then:?}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_update_without_an_answer_is_given_up() {
+async fn unanswered_update_times_out() {
     let directory = FaultyDirectory::new();
     directory.set_fault(Some(UpdateFault::Mute));
     let [provider] = node(&directory).await;
-    let _here = ann(&provider).await;
+    let _connections = ann(&provider).await;
     sleep(RENEWAL).await;
     directory.set_fault(None);
     until_online(&directory, 1).await;
 }
 
-/// Whoever comes and goes while the directory is away costs nothing afterwards, and nothing meanwhile.
+/// Connections that open and close during an outage leave no pending changes.
 #[tokio::test(start_paused = true)]
-async fn what_waits_is_bounded_by_the_connections() {
+async fn pending_changes_are_bounded_by_connections() {
     for fault in [UpdateFault::Away, UpdateFault::RefusedThoughTaken, UpdateFault::Mute, UpdateFault::MuteThoughTaken] {
         let (directory, provider) = started().await;
-        let told = ann(&provider).await;
+        let known = ann(&provider).await;
         until_online(&directory, 1).await;
         directory.set_fault(Some(fault));
-        let here = ann(&provider).await;
-        drop(told);
+        let connected = ann(&provider).await;
+        drop(known);
         for n in 0..200 {
             drop(ann(&provider).await);
             sleep(Duration::from_millis(50 * (n % 3))).await;
@@ -195,14 +197,14 @@ async fn what_waits_is_bounded_by_the_connections() {
         sleep(RENEWAL).await;
         directory.set_fault(None);
         sleep(RENEWAL).await;
-        let online = online(&directory).await;
-        assert_eq!(ids(&online), [here.id], "{fault:?}");
+        let entries = entries(&directory).await;
+        assert_eq!(ids(&entries), [connected.id], "{fault:?}");
         assert!(directory.most_changes() < 20, "{fault:?}: {}", directory.most_changes());
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_shutdown_during_an_update_tells_the_rest() {
+async fn shutdown_during_update_sends_remaining_changes() {
     let (directory, provider) = started().await;
     let guest = ann(&provider).await;
     until_online(&directory, 1).await;
@@ -211,6 +213,6 @@ async fn a_shutdown_during_an_update_tells_the_rest() {
     sleep(Duration::from_millis(100)).await;
     drop((guest, other));
     provider.shutdown(Drain::now()).await;
-    assert!(online(&directory).await.is_empty());
+    assert!(entries(&directory).await.is_empty());
     assert!(directory.of_user("bob").await.unwrap().is_empty());
 }

@@ -1,4 +1,4 @@
-//! Going down: connections are sent away evenly, sends go on, nobody is let in.
+//! Drains: connections are disconnected evenly, sends still work, new connections are rejected.
 
 use std::time::Duration;
 
@@ -16,44 +16,46 @@ async fn provider(router: Router) -> CoreProvider {
     provider
 }
 
-/// Without the time in which everything still works.
+/// Returns a drain over this time without the hold, in which everything still works.
 fn over(time: Duration) -> Drain {
     Drain::over(time).hold(Duration::ZERO)
 }
 
+/// Starts a shutdown in a task.
 fn shutdown(provider: &CoreProvider, drain: Drain) -> tokio::task::JoinHandle<()> {
     let provider = provider.clone();
     tokio::spawn(async move { provider.shutdown(drain).await })
 }
 
-async fn names_to_the_end(guest: &mut Guest) -> Vec<String> {
+/// Returns the names of the events up to the close.
+async fn names_until_close(guest: &mut Guest) -> Vec<String> {
     let mut names = Vec::new();
-    while let Ok(received) = guest.client_next().await {
+    while let Ok(received) = guest.next_or_close().await {
         names.push(received.name);
     }
     names
 }
 
 #[tokio::test(start_paused = true)]
-async fn everything_still_works_while_it_is_only_not_ready() {
+async fn everything_works_during_the_hold() {
     let provider = provider(Router::new()).await;
     let mut ann = Guest::by_session(&provider, Visitor::user("ann")).await;
     let start = Instant::now();
     let shutdown = shutdown(&provider, Drain::over(Duration::ZERO));
     sleep(Duration::from_millis(1900)).await;
     assert!(!provider.dispatcher.is_ready() && !provider.dispatcher.is_draining());
-    // The load balancer has not looked yet.
+    // The load balancer has not noticed yet.
     let mut bob = Guest::by_session(&provider, Visitor::user("bob")).await;
     provider.dispatcher.to_all(note("still here")).await.unwrap();
     for guest in [&mut ann, &mut bob] {
-        assert_eq!(names_to_the_end(guest).await, ["note", "reconnect"]);
+        assert_eq!(names_until_close(guest).await, ["note", "reconnect"]);
     }
     in_time("the shutdown", shutdown).await.unwrap();
     assert!((2000..2200).contains(&start.elapsed().as_millis()), "{:?}", start.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_second_shutdown_cuts_the_hold_short() {
+async fn second_shutdown_ends_the_hold() {
     let provider = provider(Router::new()).await;
     let start = Instant::now();
     let first = shutdown(&provider, Drain::over(Duration::ZERO).hold(Duration::from_secs(3600)));
@@ -64,7 +66,7 @@ async fn a_second_shutdown_cuts_the_hold_short() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn connections_are_sent_away_evenly_each_with_another_delay() {
+async fn drain_disconnects_evenly_with_varied_delays() {
     let provider = provider(Router::new()).await;
     let mut guests = Vec::new();
     for n in 0..100 {
@@ -74,11 +76,11 @@ async fn connections_are_sent_away_evenly_each_with_another_delay() {
     let drain = over(Duration::from_secs(10)).reconnect_within(Duration::from_secs(4));
     let shutdown = shutdown(&provider, drain);
     let ends = guests.into_iter().map(|mut guest| async move {
-        let told = guest.next().await;
-        assert_eq!(told.name, "reconnect");
-        assert_eq!(told.payload["reason"], "service restart");
-        assert_eq!(guest.ended().await.code, Some(CloseReason::RESTART.code()));
-        (start.elapsed(), told.payload["delayMs"].as_u64().unwrap())
+        let last = guest.next().await;
+        assert_eq!(last.name, "reconnect");
+        assert_eq!(last.payload["reason"], "service restart");
+        assert_eq!(guest.closed().await.code, Some(CloseReason::RESTART.code()));
+        (start.elapsed(), last.payload["delayMs"].as_u64().unwrap())
     });
     let ends = futures_util::future::join_all(ends).await;
     let mut seconds = [0; 10];
@@ -92,11 +94,11 @@ async fn connections_are_sent_away_evenly_each_with_another_delay() {
     delays.dedup();
     assert!(delays.len() > 80, "{} different delays", delays.len());
     in_time("the shutdown", shutdown).await.unwrap();
-    assert!(start.elapsed() < Duration::from_secs(10), "it does not wait for the last tenth of a second");
+    assert!(start.elapsed() < Duration::from_secs(10), "no wait for the last tenth of a second");
 }
 
 #[tokio::test(start_paused = true)]
-async fn sends_reach_those_who_are_left_and_nobody_is_let_in() {
+async fn draining_provider_sends_but_rejects_new_connections() {
     let provider = provider(Router::new()).await;
     let mut guests = Vec::new();
     for n in 0..10 {
@@ -105,30 +107,30 @@ async fn sends_reach_those_who_are_left_and_nobody_is_let_in() {
     assert!(provider.dispatcher.is_ready());
     let shutdown = shutdown(&provider, over(Duration::from_secs(10)));
     sleep(Duration::from_millis(4500)).await;
-    assert!(!provider.dispatcher.is_ready(), "a readiness probe turns red at once");
+    assert!(!provider.dispatcher.is_ready(), "a readiness probe fails immediately");
     let refusal = provider.admit(Visitor::user("late")).await.unwrap_err();
     assert_eq!(refusal.kind(), RefusalKind::Draining);
     assert!(refusal.retry_after().is_some());
     let receipt = provider.dispatcher.to_all(note("still here")).await.unwrap();
     assert_eq!(receipt.delivered.unwrap().queued, 5);
-    let mut got = 0;
+    let mut received = 0;
     for guest in &mut guests {
-        match &names_to_the_end(guest).await[..] {
+        match &names_until_close(guest).await[..] {
             [reconnect] => assert_eq!(reconnect, "reconnect"),
             [note, reconnect] => {
                 assert_eq!((note.as_str(), reconnect.as_str()), ("note", "reconnect"));
-                got += 1;
+                received += 1;
             }
             other => panic!("{other:?}"),
         }
     }
-    assert_eq!(got, 5);
+    assert_eq!(received, 5);
     in_time("the shutdown", shutdown).await.unwrap();
     assert!(matches!(provider.dispatcher.to_all(note("late")).await, Err(Error::Closed { .. })));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_handler_finishes_and_its_answer_arrives() {
+async fn running_handler_completes_and_acks_during_drain() {
     let slow = Router::new().on("slow", async |_: Context, (): ()| {
         sleep(Duration::from_millis(500)).await;
         Reply("done")
@@ -140,18 +142,18 @@ async fn a_handler_finishes_and_its_answer_arrives() {
         use realtime_testkit::conformance::ClientUnderTest;
         guest.client.send("slow", &json!(null), Some(1)).await;
     }
-    // Their handlers run.
+    // Wait until their handlers run.
     sleep(Duration::from_millis(100)).await;
     let start = Instant::now();
     let shutdown = shutdown(&provider, over(Duration::from_secs(4)));
-    let (first, second) = tokio::join!(names_to_the_end(&mut guest), names_to_the_end(&mut second));
-    assert_eq!([first, second], [["ack", "reconnect"]; 2], "also the one whose turn comes at once gets its answer");
+    let (first, second) = tokio::join!(names_until_close(&mut guest), names_until_close(&mut second));
+    assert_eq!([first, second], [["ack", "reconnect"]; 2], "also the one that is disconnected first gets its ack");
     in_time("the shutdown", shutdown).await.unwrap();
-    assert!(start.elapsed() < Duration::from_secs(3), "nothing is left to wait for: {:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(3), "no wait without a running handler: {:?}", start.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_is_behind_reads_what_was_sent_before_its_turn() {
+async fn drain_delivers_backlog_before_closing() {
     let provider = provider(Router::new()).await;
     let mut guest = Guest::by_session(&provider, Visitor::user("ann")).await;
     for n in 0..1000 {
@@ -161,14 +163,14 @@ async fn who_is_behind_reads_what_was_sent_before_its_turn() {
     sleep(Duration::from_millis(10)).await;
     let expected: Vec<_> = (0..999).map(|n| n.to_string()).collect();
     assert_eq!(guest.texts_until("999").await, expected);
-    assert_eq!(guest.ended().await.code, Some(CloseReason::RESTART.code()));
+    assert_eq!(guest.closed().await.code, Some(CloseReason::RESTART.code()));
     in_time("the shutdown", shutdown).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_takes_nothing_is_cut_a_second_after_the_time() {
+async fn stalled_client_is_disconnected_a_second_after_drain() {
     let provider = provider(Router::new()).await;
-    let _stuck = Guest::by_session(&provider, Visitor::user("ann")).await;
+    let _stalled = Guest::by_session(&provider, Visitor::user("ann")).await;
     for n in 0..1000 {
         provider.dispatcher.to_user("ann", note(&n.to_string())).await.unwrap();
     }
@@ -179,7 +181,7 @@ async fn a_client_that_takes_nothing_is_cut_a_second_after_the_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_second_shutdown_ends_the_first() {
+async fn second_shutdown_ends_the_first_drain() {
     let provider = provider(Router::new()).await;
     let mut guests = Vec::new();
     for n in 0..3 {
@@ -191,7 +193,7 @@ async fn a_second_shutdown_ends_the_first() {
     assert!(!first.is_finished());
     let second = shutdown(&provider, Drain::now());
     for guest in &mut guests {
-        assert_eq!(guest.ended().await.code, Some(CloseReason::RESTART.code()));
+        assert_eq!(guest.closed().await.code, Some(CloseReason::RESTART.code()));
     }
     in_time("the second shutdown", second).await.unwrap();
     in_time("the first shutdown", first).await.unwrap();
@@ -199,7 +201,7 @@ async fn a_second_shutdown_ends_the_first() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn drained_it_still_takes_sends() {
+async fn drained_provider_still_accepts_sends() {
     let provider = provider(Router::new()).await;
     provider.dispatcher.drain(over(Duration::from_secs(60))).await;
     assert!(!provider.dispatcher.is_ready());

@@ -1,4 +1,4 @@
-//! A provider that its application drops without a shutdown.
+//! A provider that the application drops without a shutdown.
 
 use std::sync::Arc;
 
@@ -10,13 +10,14 @@ use realtime_core::{
 };
 use realtime_testkit::conformance::{HookLog, Setup, Visitor};
 
-/// Tasks of this test's own runtime.
+/// Returns the number of tasks of this test's own runtime.
 fn tasks() -> usize {
     tokio::runtime::Handle::current().metrics().num_alive_tasks()
 }
 
-async fn nothing_is_left(directory: &MemoryDirectory) {
-    eventually("all tasks have ended", || tasks() == 0).await;
+/// Waits until no task is left, and checks that the directory is empty.
+async fn assert_nothing_left(directory: &MemoryDirectory) {
+    eventually("all tasks have finished", || tasks() == 0).await;
     assert!(directory.of_user("ann").await.unwrap().is_empty());
 }
 
@@ -28,62 +29,63 @@ async fn attached(setup: Setup, hooks: &HookLog) -> (CoreProvider, Arc<MemoryDir
     (provider, directory)
 }
 
-async fn online(directory: &MemoryDirectory, count: usize) {
-    let there = async {
+/// Waits until `count` connections of ann are in the directory.
+async fn until_online(directory: &MemoryDirectory, count: usize) {
+    let online = async {
         while directory.of_user("ann").await.unwrap().len() != count {
             tokio::task::yield_now().await;
         }
     };
-    in_time("they are in the directory", there).await;
+    in_time("the connections in the directory", online).await;
 }
 
 #[tokio::test]
-async fn a_provider_without_connections_leaves_nothing() {
+async fn dropped_provider_without_connections_leaves_nothing() {
     let (provider, directory) = attached(Setup::default(), &HookLog::default()).await;
     assert!(tasks() > 0);
     let dispatcher = Arc::downgrade(&provider.dispatcher);
     drop(provider);
     assert!(dispatcher.upgrade().is_none());
-    nothing_is_left(&directory).await;
+    assert_nothing_left(&directory).await;
 }
 
 #[tokio::test]
-async fn connections_of_a_dropped_provider_are_closed_and_their_hooks_run() {
+async fn dropped_provider_closes_connections_and_runs_hooks() {
     let hooks = HookLog::default();
     let (provider, directory) = attached(Setup::default(), &hooks).await;
     let mut session = Guest::by_session(&provider, Visitor::user("ann")).await;
     let mut sink = Guest::by_sink(&provider, Visitor::user("ann")).await;
-    online(&directory, 2).await;
+    until_online(&directory, 2).await;
     provider.dispatcher.to_user("ann", note("last")).await.unwrap();
     drop(provider);
     for guest in [&mut session, &mut sink] {
         assert!(guest.texts_until("last").await.is_empty());
     }
-    assert_eq!(session.ended().await.code, Some(CloseReason::RESTART.code()));
-    sink.ended().await;
+    assert_eq!(session.closed().await.code, Some(CloseReason::RESTART.code()));
+    sink.closed().await;
     for guest in [&session, &sink] {
         let calls = in_time("the hooks", hooks.wait_of(guest.id, 2)).await;
         assert_eq!(calls[1].ended, Some(CloseReason::RESTART));
     }
     drop((session, sink));
-    nothing_is_left(&directory).await;
+    assert_nothing_left(&directory).await;
 }
 
 #[tokio::test]
-async fn a_connection_that_takes_nothing_does_not_hold_it() {
+async fn stalled_connection_does_not_keep_dropped_provider() {
     let (provider, directory) = attached(Setup::default(), &HookLog::default()).await;
     let sink = futures_util::sink::unfold((), |(), _: Bytes| std::future::pending::<Result<(), Error>>());
     let admitted = provider.admit(Visitor::user("ann")).await.unwrap();
     let link = provider.dispatcher.connect_sink(admitted, sink, Bytes::clone);
-    online(&directory, 1).await;
+    until_online(&directory, 1).await;
     drop(provider);
-    online(&directory, 0).await;
+    until_online(&directory, 0).await;
     drop(link);
-    nothing_is_left(&directory).await;
+    assert_nothing_left(&directory).await;
 }
 
 #[tokio::test]
-async fn whoever_can_send_keeps_it() {
+async fn broadcast_handle_keeps_provider_alive() {
     let (provider, directory) = attached(Setup::default(), &HookLog::default()).await;
     let mut guest = Guest::by_session(&provider, Visitor::user("ann")).await;
     let broadcast = provider.broadcast();
@@ -91,13 +93,13 @@ async fn whoever_can_send_keeps_it() {
     broadcast.to_user("ann", note("still here")).await.unwrap();
     assert_eq!(guest.next().await.payload, "still here");
     drop(broadcast);
-    guest.ended().await;
+    guest.closed().await;
     drop(guest);
-    nothing_is_left(&directory).await;
+    assert_nothing_left(&directory).await;
 }
 
 #[tokio::test]
-async fn what_a_handler_was_given_does_not_keep_it() {
+async fn stored_handler_context_does_not_keep_provider() {
     let kept = Arc::new(std::sync::Mutex::new(None));
     let router = Router::new().on_raw("hello", {
         let kept = Arc::clone(&kept);
@@ -108,19 +110,19 @@ async fn what_a_handler_was_given_does_not_keep_it() {
     });
     let (provider, directory) = attached(Setup::default().with_router(router), &HookLog::default()).await;
     let mut guest = Guest::by_session(&provider, Visitor::user("ann")).await;
-    guest.client.tell(Message::Event(Inbound::new("hello", "null"))).await;
-    eventually("it is handled", || kept.lock().unwrap().is_some()).await;
+    guest.client.send_message(Message::Event(Inbound::new("hello", "null"))).await;
+    eventually("the event is handled", || kept.lock().unwrap().is_some()).await;
     drop(provider);
-    guest.ended().await;
+    guest.closed().await;
     drop(guest);
-    nothing_is_left(&directory).await;
+    assert_nothing_left(&directory).await;
     let cx = kept.lock().unwrap().take().unwrap();
     let late = cx.to_all().send("note", "late").await;
     assert!(matches!(late, Err(Error::Closed { .. })), "{late:?}");
 }
 
 #[tokio::test]
-async fn an_attach_that_is_given_up_leaves_nothing() {
+async fn aborted_attach_leaves_nothing() {
     let log = MemoryBackplane::default();
     let epoch = log.state().await.unwrap().epoch;
     log.append(epoch, foreign(), None).await.unwrap();
@@ -129,8 +131,8 @@ async fn an_attach_that_is_given_up_leaves_nothing() {
     let provider = CoreProvider::full(Setup::default());
     let dispatcher = Arc::downgrade(&provider.dispatcher);
     let attaching = tokio::spawn(async move { provider.attach(runtime().with_backplane(backplane)).await });
-    eventually("it reads", || tasks() > 2).await;
+    eventually("the attach reads the log", || tasks() > 2).await;
     attaching.abort();
-    eventually("all tasks have ended", || tasks() == 0).await;
+    eventually("all tasks have finished", || tasks() == 0).await;
     assert!(dispatcher.upgrade().is_none());
 }

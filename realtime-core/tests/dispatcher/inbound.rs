@@ -1,4 +1,4 @@
-//! What clients send: order, back-pressure, rooms entered by handlers.
+//! Events from clients: order, back-pressure, rooms entered by handlers.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -21,7 +21,7 @@ async fn attached(setup: Setup) -> CoreProvider {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn twenty_thousand_events_are_handled_in_order() {
+async fn events_of_one_client_are_handled_in_order() {
     const EVENTS: u64 = 20_000;
     let seen = Arc::new(Mutex::new(Vec::new()));
     let router = Router::new().on("count", {
@@ -42,7 +42,7 @@ async fn twenty_thousand_events_are_handled_in_order() {
     for n in 0..EVENTS {
         let inbound = Inbound::new("count", n.to_string());
         let inbound = if n == EVENTS - 1 { inbound.with_ack(1) } else { inbound };
-        guest.client.tell(Message::Event(inbound)).await;
+        guest.client.send_message(Message::Event(inbound)).await;
     }
     let answer = guest.next().await;
     assert_eq!((answer.name.as_str(), answer.payload), ("ack", json!(EVENTS - 1)));
@@ -51,7 +51,7 @@ async fn twenty_thousand_events_are_handled_in_order() {
 }
 
 #[tokio::test]
-async fn a_handler_that_hangs_stops_its_clients_sending_and_nothing_else() {
+async fn hanging_handler_blocks_only_its_own_client() {
     let gate = Arc::new(Semaphore::new(0));
     let handled = Arc::new(AtomicU64::new(0));
     let router = Router::new().on("wait", {
@@ -65,32 +65,32 @@ async fn a_handler_that_hangs_stops_its_clients_sending_and_nothing_else() {
         }
     });
     let provider = attached(Setup::default().with_router(router)).await;
-    let mut hung = Guest::by_session(&provider, Visitor::user("ann")).await;
+    let mut blocked = Guest::by_session(&provider, Visitor::user("ann")).await;
     let mut other = Guest::by_session(&provider, Visitor::user("bob")).await;
-    // The queue takes 64 or so, then the client is not read any more.
-    let mut taken = 0;
+    // The queue holds about 64 events, then the client is no longer read.
+    let mut accepted = 0;
     let full = async {
         loop {
-            hung.client.send("wait", &json!("x"), None).await;
-            taken += 1;
+            blocked.client.send("wait", &json!("x"), None).await;
+            accepted += 1;
         }
     };
     assert!(tokio::time::timeout(Duration::from_millis(300), full).await.is_err());
-    assert!((60..80).contains(&taken), "{taken} events were taken from a client whose handler hangs");
+    assert!((60..80).contains(&accepted), "{accepted} events were accepted from a client whose handler hangs");
     provider.dispatcher.to_all(note("end")).await.unwrap();
-    assert!(hung.texts_until("end").await.is_empty(), "its events go out all the same");
+    assert!(blocked.texts_until("end").await.is_empty(), "events are still delivered to the blocked client");
     assert!(other.texts_until("end").await.is_empty());
     other.client.send("wait", &json!("x"), None).await;
-    gate.add_permits(taken as usize + 1);
-    eventually("all that was taken is handled", || handled.load(Ordering::SeqCst) == taken + 1).await;
-    hung.client.send("wait", &json!("goes on"), None).await;
+    gate.add_permits(accepted as usize + 1);
+    eventually("all accepted events are handled", || handled.load(Ordering::SeqCst) == accepted + 1).await;
+    blocked.client.send("wait", &json!("later"), None).await;
     gate.add_permits(1);
-    eventually("it goes on", || handled.load(Ordering::SeqCst) == taken + 2).await;
+    eventually("the later event is handled", || handled.load(Ordering::SeqCst) == accepted + 2).await;
 }
 
-/// A hook is for all that comes, also for what no handler knows.
+/// Includes events without a handler.
 #[tokio::test]
-async fn what_runs_before_handlers_sees_every_event() {
+async fn before_hook_sees_every_event() {
     let seen = Arc::new(Mutex::new(Vec::new()));
     let names = Arc::clone(&seen);
     let router = Router::new().before(move |_: Context, inbound: Inbound| {
@@ -108,7 +108,7 @@ async fn what_runs_before_handlers_sees_every_event() {
 }
 
 #[tokio::test]
-async fn rooms_entered_and_left_by_a_handler_hold_from_now_on() {
+async fn room_changes_by_handler_apply_immediately() {
     let router = Router::new()
         .on("enter", async |cx: Context, room: String| {
             let entered = cx.enter_room(&room)?;
@@ -138,14 +138,14 @@ async fn rooms_entered_and_left_by_a_handler_hold_from_now_on() {
     let error = guest.next().await;
     assert_eq!((error.name.as_str(), &error.payload["code"]), ("error", &json!("invalid_name")));
     guest.client.send("close", &Value::Null, None).await;
-    assert_eq!(guest.ended().await.code, Some(1008));
+    assert_eq!(guest.closed().await.code, Some(1008));
     eventually("the room is empty", || rooms() == 0).await;
     provider.dispatcher.to_all(note("end")).await.unwrap();
     assert!(twin.texts_until("end").await.is_empty());
 }
 
 #[tokio::test]
-async fn a_client_that_asks_and_never_reads_is_slowed_and_then_given_up() {
+async fn client_that_never_reads_acks_is_slowed_and_closed() {
     let router = Router::new()
         .on_raw("echo", async |_: Context, inbound: Inbound| Payload::Json(inbound.payload.bytes().clone()));
     let mut setup = Setup::default().with_router(router).with_outbox(OutboxConfig::default().with_frames(16));
@@ -156,14 +156,14 @@ async fn a_client_that_asks_and_never_reads_is_slowed_and_then_given_up() {
     for n in 0..1_000 {
         guest.client.send("echo", &json!(n), Some(n)).await;
     }
-    let ended = guest.ended().await;
+    let ended = guest.closed().await;
     assert_eq!(ended.code, Some(CloseReason::WRITE_STALL.code()));
     other.client.send("echo", &json!(1), Some(1)).await;
     assert_eq!(other.next().await.payload, json!(1));
 }
 
 #[tokio::test]
-async fn what_a_client_sent_before_its_goodbye_is_handled_before_the_hooks_hear_of_its_end() {
+async fn events_before_normal_close_are_handled_before_hooks() {
     let order = Arc::new(Mutex::new(Vec::new()));
     struct Hook(Arc<Mutex<Vec<String>>>);
     #[async_trait::async_trait]
@@ -190,7 +190,7 @@ async fn what_a_client_sent_before_its_goodbye_is_handled_before_the_hooks_hear_
     for n in 0..5 {
         registration.receive(Inbound::new("x", n.to_string()));
     }
-    registration.end(CloseReason::NORMAL);
+    registration.leave(CloseReason::NORMAL);
     assert_eq!(provider.stats().connections, 0);
     gate.add_permits(5);
     eventually("the hook has run", || order.lock().unwrap().len() == 6).await;
@@ -198,7 +198,7 @@ async fn what_a_client_sent_before_its_goodbye_is_handled_before_the_hooks_hear_
 }
 
 #[tokio::test]
-async fn a_hook_before_every_handler_may_refuse() {
+async fn before_hook_can_reject_events() {
     let router = Router::new()
         .on("ok", async |_: Context, (): ()| Reply("handled"))
         .before(async |cx: Context, inbound: Inbound| {

@@ -1,4 +1,5 @@
-//! Series of which only the newest matters to those who catch up, and what is counted for each connection.
+//! Series of which only the newest event matters to a client that catches up, and the stats of each
+//! connection.
 
 use crate::support::{CoreProvider, Guest, note, runtime};
 use realtime_core::{
@@ -16,6 +17,7 @@ fn price(of: &str, text: &str) -> Event {
     note(text).with_latest_key(of.to_owned())
 }
 
+/// Returns the stats of the user's only connection.
 async fn stats_of(provider: &CoreProvider, user: &str) -> ConnectionStats {
     let mut stats = provider.connections(&Target::user(user));
     assert_eq!(stats.len(), 1);
@@ -23,7 +25,7 @@ async fn stats_of(provider: &CoreProvider, user: &str) -> ConnectionStats {
 }
 
 #[tokio::test]
-async fn a_live_connection_gets_every_one() {
+async fn live_connection_gets_every_event_of_a_series() {
     let provider = provider().await;
     let mut guest = Guest::by_sink(&provider, Visitor::user("ann")).await;
     for n in 0..10 {
@@ -35,7 +37,7 @@ async fn a_live_connection_gets_every_one() {
 }
 
 #[tokio::test]
-async fn who_comes_back_gets_the_newest_of_each_key_at_its_place() {
+async fn resumed_client_gets_newest_event_of_each_key_in_order() {
     let provider = provider().await;
     let guest = Guest::by_sink(&provider, Visitor::user("ann")).await;
     let cursor = guest.cursor.clone();
@@ -45,17 +47,17 @@ async fn who_comes_back_gets_the_newest_of_each_key_at_its_place() {
         provider.dispatcher.to_user("ann", note(&format!("plain {n}"))).await.unwrap();
         provider.dispatcher.to_user("ann", price("b", &format!("b{n}"))).await.unwrap();
     }
-    let mut back = Guest::by_sink(&provider, Visitor::user("ann").resume(&cursor)).await;
+    let mut resumed = Guest::by_sink(&provider, Visitor::user("ann").resume(&cursor)).await;
     provider.dispatcher.to_all(note("end")).await.unwrap();
     let expected = ["plain 0", "plain 1", "plain 2", "plain 3", "a4", "plain 4", "b4"];
-    assert_eq!(back.texts_until("end").await, expected);
+    assert_eq!(resumed.texts_until("end").await, expected);
     let stats = stats_of(&provider, "ann").await;
     assert_eq!((stats.superseded, stats.lost, stats.resumed, stats.behind), (8, 0, true, false));
     assert_eq!(provider.stats().superseded, 8);
 }
 
 #[tokio::test]
-async fn a_newer_one_for_others_does_not_take_its_place() {
+async fn newer_event_for_others_does_not_supersede() {
     let provider = provider().await;
     let guest = Guest::by_sink(&provider, Visitor::user("ann").tenant("acme")).await;
     let cursor = guest.cursor.clone();
@@ -70,15 +72,15 @@ async fn a_newer_one_for_others_does_not_take_its_place() {
     send(Target::all().except_user("ann"), "to all but ann").await;
     send(Target::all(), "to all").await;
     send(Target::all().except_user("ann"), "to all but ann again").await;
-    let mut back = Guest::by_sink(&provider, Visitor::user("ann").tenant("acme").resume(&cursor)).await;
+    let mut resumed = Guest::by_sink(&provider, Visitor::user("ann").tenant("acme").resume(&cursor)).await;
     send(Target::all(), "end").await;
-    let texts = back.texts_until("end").await;
-    // The last one may have come before it had read so far.
+    let texts = resumed.texts_until("end").await;
+    // The last event may have been sent before the client had read so far.
     assert!(texts == ["to ann", "to acme", "to all"] || texts == ["to ann", "to acme"], "{texts:?}");
 }
 
 #[tokio::test]
-async fn a_newer_one_that_came_after_it_left_the_room_does_not_take_its_place() {
+async fn newer_event_after_leaving_the_room_does_not_supersede() {
     let provider = provider().await;
     let guest = Guest::by_sink(&provider, Visitor::user("ann")).await;
     provider.dispatcher.join_room("ann", "r").await.unwrap();
@@ -88,19 +90,19 @@ async fn a_newer_one_that_came_after_it_left_the_room_does_not_take_its_place() 
     provider.dispatcher.to_room("r", price("k", "2")).await.unwrap();
     provider.dispatcher.leave_room("ann", "r").await.unwrap();
     provider.dispatcher.to_room("r", price("k", "3")).await.unwrap();
-    let mut back = Guest::by_sink(&provider, Visitor::user("ann").resume(&cursor)).await;
+    let mut resumed = Guest::by_sink(&provider, Visitor::user("ann").resume(&cursor)).await;
     provider.dispatcher.to_all(note("end")).await.unwrap();
-    assert_eq!(back.texts_until("end").await, ["2"]);
+    assert_eq!(resumed.texts_until("end").await, ["2"]);
 }
 
 #[tokio::test]
-async fn a_connection_that_falls_behind_says_so_in_its_stats() {
+async fn stats_show_that_a_connection_is_behind() {
     let provider = provider().await;
     let mut guest = Guest::by_session(&provider, Visitor::user("ann")).await;
     let mut other = Guest::by_session(&provider, Visitor::user("bob")).await;
     for n in 0..50 {
         provider.dispatcher.to_user("ann", note(&n.to_string())).await.unwrap();
-        // Its session takes them one by one, or it would have them all at once.
+        // Lets the session take the events one by one instead of all together.
         tokio::task::yield_now().await;
     }
     provider.dispatcher.to_all(note("mark")).await.unwrap();
@@ -110,12 +112,13 @@ async fn a_connection_that_falls_behind_says_so_in_its_stats() {
     assert!(stats.overflows <= 1, "{stats:?}");
     provider.dispatcher.to_user("ann", note("typing").volatile()).await.unwrap();
     provider.dispatcher.to_user("ann", note("typing").volatile()).await.unwrap();
-    assert_eq!(stats_of(&provider, "ann").await.dropped, 1, "one of them waits in the second lane");
-    let quick = stats_of(&provider, "bob").await;
-    assert_eq!((quick.behind, quick.lag, quick.queued_events, quick.waiting_ms), (false, 0, 0, 0));
-    assert_eq!((quick.events_out, quick.dropped, quick.overflows), (2, 0, 0), "the welcome and the mark");
+    assert_eq!(stats_of(&provider, "ann").await.dropped, 1, "the other one is in the volatile lane");
+    let live = stats_of(&provider, "bob").await;
+    assert_eq!((live.behind, live.lag, live.queued_events, live.waiting_ms), (false, 0, 0, 0));
+    assert_eq!((live.events_out, live.dropped, live.overflows), (2, 0, 0), "the connected event and the mark");
     assert!(guest.texts_until("mark").await.len() >= 50);
-    crate::support::eventually("it is live", || provider.connections(&Target::user("ann"))[0].lag == 0).await;
+    crate::support::eventually("the connection is live", || provider.connections(&Target::user("ann"))[0].lag == 0)
+        .await;
     let stats = stats_of(&provider, "ann").await;
     assert_eq!((stats.behind, stats.queued_events, stats.cursor), (false, 0, guest.cursor.clone()));
     assert_eq!(provider.connections(&Target::all()).len(), 2);

@@ -1,4 +1,4 @@
-//! Attaching, shutting down, stalling, giving up: what is left behind.
+//! Attach, shutdown, stalled connections, dropped sends, and what remains afterwards.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -18,7 +18,7 @@ use realtime_testkit::conformance::{ClientUnderTest, HookLog, Setup, Visitor};
 use serde_json::json;
 
 #[tokio::test]
-async fn nobody_is_let_in_before_the_log_has_been_read() {
+async fn connections_are_rejected_until_the_log_is_read() {
     let backplane = FaultyBackplane::new(MemoryBackplane::default());
     let older = CoreProvider::full(Setup::default());
     older.attach(runtime().with_backplane(backplane.clone())).await.unwrap();
@@ -32,7 +32,7 @@ async fn nobody_is_let_in_before_the_log_has_been_read() {
         let (provider, backplane) = (provider.clone(), backplane.clone());
         async move { provider.attach(runtime().with_backplane(backplane)).await }
     });
-    eventually("it begins", || provider.dispatcher.runtime().is_ok()).await;
+    eventually("the attach has started", || provider.dispatcher.runtime().is_ok()).await;
     assert!(!provider.dispatcher.is_ready());
     let refusal = provider.admit(Visitor::user("ann")).await.unwrap_err();
     assert_eq!(refusal.kind(), RefusalKind::Draining);
@@ -41,29 +41,29 @@ async fn nobody_is_let_in_before_the_log_has_been_read() {
     assert!(provider.dispatcher.is_ready());
     let mut guest = Guest::by_sink(&provider, Visitor::user("ann")).await;
     provider.dispatcher.to_all(note("new")).await.unwrap();
-    assert!(guest.texts_until("new").await.is_empty(), "nothing of before");
+    assert!(guest.texts_until("new").await.is_empty(), "no earlier events");
 }
 
 #[tokio::test]
-async fn a_backplane_that_goes_away_and_comes_back_costs_nothing() {
+async fn backplane_outage_loses_no_events() {
     let backplane = FaultyBackplane::new(MemoryBackplane::default());
     let provider = CoreProvider::full(Setup::default());
     provider.attach(runtime().with_backplane(backplane.clone())).await.unwrap();
     let mut guest = Guest::by_sink(&provider, Visitor::user("ann")).await;
     provider.dispatcher.to_user("ann", note("1")).await.unwrap();
     backplane.set_up(false);
-    eventually("it is noticed", || !provider.dispatcher.is_ready()).await;
+    eventually("the node is no longer ready", || !provider.dispatcher.is_ready()).await;
     let sent = provider.dispatcher.to_user("ann", note("refused")).await;
     assert!(matches!(sent, Err(Error::Backplane(_))), "{sent:?}");
     backplane.set_up(true);
-    eventually("it is back", || provider.dispatcher.is_ready()).await;
+    eventually("the node is ready again", || provider.dispatcher.is_ready()).await;
     provider.dispatcher.to_user("ann", note("2")).await.unwrap();
     provider.dispatcher.to_all(note("end")).await.unwrap();
     assert_eq!(guest.texts_until("end").await, ["1", "2"]);
 }
 
 #[tokio::test]
-async fn a_log_that_begins_anew_sends_clients_back_and_tells_them_so() {
+async fn replaced_log_disconnects_clients_with_reason_epoch() {
     let backplane = FaultyBackplane::new(MemoryBackplane::default());
     let provider = CoreProvider::full(Setup::default());
     provider.attach(runtime().with_backplane(backplane.clone())).await.unwrap();
@@ -74,22 +74,22 @@ async fn a_log_that_begins_anew_sends_clients_back_and_tells_them_so() {
     provider.dispatcher.join_room("ann", "r").await.unwrap();
     assert_eq!(guest.texts_until("9").await.len(), 9);
     backplane.set_up(false);
-    eventually("it is noticed", || !provider.dispatcher.is_ready()).await;
+    eventually("the node is no longer ready", || !provider.dispatcher.is_ready()).await;
     backplane.exchange(MemoryBackplane::default());
     backplane.set_up(true);
-    assert_eq!(guest.ended().await.code, Some(CloseReason::RESTART.code()));
-    eventually("it is back", || provider.dispatcher.is_ready()).await;
-    let mut back = Guest::by_session(&provider, Visitor::user("ann").resume(&guest.cursor)).await;
-    assert_eq!((&back.welcome["resumed"], &back.welcome["reason"]), (&json!(false), &json!("epoch")));
-    assert!(provider.dispatcher.user_rooms("ann").await.unwrap().is_empty(), "joins of before are gone with the log");
-    let receipt = provider.dispatcher.to_user("ann", note("anew")).await.unwrap();
+    assert_eq!(guest.closed().await.code, Some(CloseReason::RESTART.code()));
+    eventually("the node is ready again", || provider.dispatcher.is_ready()).await;
+    let mut reconnected = Guest::by_session(&provider, Visitor::user("ann").resume(&guest.cursor)).await;
+    assert_eq!((&reconnected.welcome["resumed"], &reconnected.welcome["reason"]), (&json!(false), &json!("epoch")));
+    assert!(provider.dispatcher.user_rooms("ann").await.unwrap().is_empty(), "earlier joins are gone with the log");
+    let receipt = provider.dispatcher.to_user("ann", note("new")).await.unwrap();
     assert_eq!(receipt.position.unwrap().get(), 1);
     assert_eq!(receipt.delivered.unwrap().matched, 1);
-    assert!(back.texts_until("anew").await.is_empty());
+    assert!(reconnected.texts_until("new").await.is_empty());
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_append_without_an_answer_is_an_unknown_outcome() {
+async fn unanswered_append_is_unknown_outcome() {
     let backplane = FaultyBackplane::new(MemoryBackplane::default());
     let provider = CoreProvider::full(Setup::default());
     provider.attach(runtime().with_backplane(backplane.clone())).await.unwrap();
@@ -103,25 +103,25 @@ async fn an_append_without_an_answer_is_an_unknown_outcome() {
 }
 
 #[tokio::test]
-async fn a_send_that_is_given_up_is_delivered_once_and_hurts_no_other() {
+async fn dropped_send_is_delivered_once() {
     let provider = CoreProvider::full(Setup::default());
     let backplane = FaultyBackplane::new(MemoryBackplane::default());
     provider.attach(runtime().with_backplane(backplane)).await.unwrap();
     let mut guest = Guest::by_sink(&provider, Visitor::user("ann")).await;
     for n in 0..50 {
-        let text = format!("given up {n}");
+        let text = format!("dropped {n}");
         let mut send = Box::pin(provider.dispatcher.to_user("ann", note(&text)));
-        assert!(poll!(send.as_mut()).is_pending(), "it waits for its record");
+        assert!(poll!(send.as_mut()).is_pending(), "the send waits for its record");
         drop(send);
         provider.dispatcher.to_user("ann", note(&format!("kept {n}"))).await.unwrap();
     }
     provider.dispatcher.to_all(note("end")).await.unwrap();
-    let expected: Vec<_> = (0..50).flat_map(|n| [format!("given up {n}"), format!("kept {n}")]).collect();
+    let expected: Vec<_> = (0..50).flat_map(|n| [format!("dropped {n}"), format!("kept {n}")]).collect();
     assert_eq!(guest.texts_until("end").await, expected);
 }
 
 #[tokio::test]
-async fn a_sink_that_never_takes_is_cut_and_everything_is_given_back() {
+async fn stalled_sink_is_closed_and_its_resources_released() {
     let hooks = HookLog::default();
     let limits = Limits::default().with_connections_per_user(1);
     let mut setup = Setup::default().with_limits(limits);
@@ -136,7 +136,7 @@ async fn a_sink_that_never_takes_is_cut_and_everything_is_given_back() {
     let id = link.id();
     let calls = in_time("the hooks", hooks.wait_of(id, 2)).await;
     assert_eq!(calls[1].ended, Some(CloseReason::WRITE_STALL));
-    in_time("the link's end", link.closed()).await;
+    in_time("the close of the link", link.closed()).await;
     let stats = provider.stats();
     assert_eq!((stats.stalled, stats.connections, stats.rooms), (1, 1, 0));
     let mut again = Guest::by_sink(&provider, Visitor::user("ann")).await;
@@ -144,16 +144,16 @@ async fn a_sink_that_never_takes_is_cut_and_everything_is_given_back() {
     assert_eq!(receipt.delivered.unwrap().matched, 2);
     assert_eq!(healthy.texts_until("2").await, ["1"]);
     assert!(again.texts_until("2").await.is_empty());
-    assert_eq!(hooks.of(id).len(), 2, "once each");
+    assert_eq!(hooks.of(id).len(), 2, "one call of each hook");
 }
 
-/// Takes for another connection as soon as it is woken, in the middle of a delivery.
+/// An outlet that takes for another connection when woken, in the middle of a delivery.
 #[derive(Default)]
-struct Nudge {
+struct TakingOutlet {
     other: OnceLock<Arc<Registration<LineCodec>>>,
 }
 
-impl Outlet for Nudge {
+impl Outlet for TakingOutlet {
     fn wake(&self) {
         self.other.get().into_iter().for_each(|other| take_all(other));
     }
@@ -164,7 +164,7 @@ fn take_all(registration: &Registration<LineCodec>) {
 }
 
 #[tokio::test]
-async fn a_connection_that_has_taken_everything_is_never_a_stalled_one() {
+async fn connection_that_took_everything_never_stalls() {
     let mut setup = Setup::default();
     setup.write_stall = Duration::from_millis(500);
     let provider = CoreProvider::full(setup);
@@ -176,33 +176,34 @@ async fn a_connection_that_has_taken_everything_is_never_a_stalled_one() {
             let admitted = provider.admit(Visitor::user(&user)).await.unwrap();
             Arc::new(provider.dispatcher.register(admitted, outlet))
         };
-        let nudge = Arc::new(Nudge::default());
-        let live = register(Arc::clone(&nudge) as _).await;
+        let outlet = Arc::new(TakingOutlet::default());
+        let live = register(Arc::clone(&outlet) as _).await;
         take_all(&live);
-        // Not live yet: if the live one is pushed first, this one reads the event from the window, and then is pushed it.
+        // Not live yet: if the event is pushed to the live connection first, this one reads the
+        // event from the window before the event is pushed to this one.
         let late = register(Arc::new(SessionOutlet::new())).await;
-        nudge.other.set(Arc::clone(&late)).unwrap();
+        outlet.other.set(Arc::clone(&late)).unwrap();
         provider.dispatcher.to_user(&user, note("1")).await.unwrap();
         take_all(&live);
         registrations.extend([live, late]);
     }
-    // One that does stall shows that the sweep has looked at all of them for long enough.
-    let admitted = provider.admit(Visitor::user("stuck")).await.unwrap();
-    let stuck = provider.dispatcher.register(admitted, Arc::new(SessionOutlet::new()));
-    provider.dispatcher.to_user("stuck", note("1")).await.unwrap();
-    eventually("the stuck one is cut", || provider.stats().users < 21).await;
+    // A connection that stalls shows that the sweep has checked all of them for long enough.
+    let admitted = provider.admit(Visitor::user("stalled")).await.unwrap();
+    let stalled = provider.dispatcher.register(admitted, Arc::new(SessionOutlet::new()));
+    provider.dispatcher.to_user("stalled", note("1")).await.unwrap();
+    eventually("the stalled connection is closed", || provider.stats().users < 21).await;
     assert_eq!(stats_of(&provider), (1, 40, 20));
-    drop((stuck, registrations));
+    drop((stalled, registrations));
 }
 
-/// Stalled, connections, users.
+/// Returns the numbers of stalled connections, of connections and of users.
 fn stats_of(provider: &CoreProvider) -> (u64, u64, u64) {
     let stats = provider.stats();
     (stats.stalled, stats.connections, stats.users)
 }
 
 #[tokio::test]
-async fn a_shutdown_waits_for_sessions_and_empties_the_directory() {
+async fn shutdown_waits_for_sessions_and_empties_directory() {
     let provider = CoreProvider::full(Setup::default());
     provider.attach(runtime()).await.unwrap();
     let mut guest = Guest::by_session(&provider, Visitor::user("ann")).await;
@@ -220,18 +221,18 @@ async fn a_shutdown_waits_for_sessions_and_empties_the_directory() {
         let provider = provider.clone();
         async move { provider.shutdown(Drain::over(Duration::from_secs(10)).hold(Duration::ZERO)).await }
     });
-    eventually("it has begun", || provider.dispatcher.is_draining()).await;
+    eventually("the drain has started", || provider.dispatcher.is_draining()).await;
     tokio::task::yield_now().await;
-    assert!(!shutdown.is_finished(), "a client is still reading what was sent before");
+    assert!(!shutdown.is_finished(), "a client is still reading the backlog");
     assert_eq!(guest.texts_until("99").await.len(), 99);
-    assert_eq!(guest.ended().await.code, Some(CloseReason::RESTART.code()));
+    assert_eq!(guest.closed().await.code, Some(CloseReason::RESTART.code()));
     in_time("the shutdown", shutdown).await.unwrap();
     assert_eq!(provider.stats().connections, 0);
-    assert!(directory.of_user("ann").await.unwrap().is_empty(), "the directory does not know it any more");
+    assert!(directory.of_user("ann").await.unwrap().is_empty(), "the directory entry is removed");
 }
 
 #[tokio::test]
-async fn a_shutdown_does_not_wait_for_ever() {
+async fn shutdown_does_not_wait_for_hanging_handler() {
     let router = Router::new().on("hang", async |_: Context, (): ()| std::future::pending::<()>().await);
     let provider = CoreProvider::full(Setup::default().with_router(router));
     provider.attach(runtime()).await.unwrap();
@@ -242,58 +243,58 @@ async fn a_shutdown_does_not_wait_for_ever() {
 }
 
 #[tokio::test]
-async fn events_after_the_cut_start_no_worker_that_nobody_ends() {
+async fn events_after_write_stall_start_no_worker() {
     let mut setup = Setup::default().with_router(Router::new().on("x", async |_: Context, (): ()| {}));
     setup.write_stall = Duration::from_millis(50);
     let provider = CoreProvider::full(setup);
     provider.attach(runtime()).await.unwrap();
     let admitted = provider.admit(Visitor::user("ann")).await.unwrap();
-    // A session that is stuck in a write, and reads on.
+    // A session that is blocked in a write but still reads.
     let registration = provider.dispatcher.register(admitted, Arc::new(SessionOutlet::new()));
     provider.dispatcher.to_user("ann", note("1")).await.unwrap();
-    eventually("it is cut", || provider.stats().stalled == 1).await;
+    eventually("the session is reset", || provider.stats().stalled == 1).await;
     assert!(!registration.receive(realtime_core::Inbound::new("x", "null")));
-    // As Socket.IO asks whether reading is paused.
+    // Called by Socket.IO to pause reading.
     assert!(!registration.inbox().is_paused());
     drop(registration);
-    let started = std::time::Instant::now();
+    let start = std::time::Instant::now();
     in_time("the shutdown", provider.shutdown(Drain::over(Duration::from_secs(30)).hold(Duration::ZERO))).await;
-    assert!(started.elapsed() < Duration::from_secs(20), "no task is left to wait for");
+    assert!(start.elapsed() < Duration::from_secs(20), "no wait without a task");
 }
 
 #[tokio::test]
-async fn closing_tells_how_many_and_reaches_rooms_and_tenants() {
+async fn close_returns_count_and_reaches_rooms_and_tenants() {
     let provider = CoreProvider::full(Setup::default());
     provider.attach(runtime()).await.unwrap();
     let mut member = Guest::by_session(&provider, Visitor::user("ann").room("r")).await;
     let mut tenant = Guest::by_session(&provider, Visitor::user("bob").tenant("acme")).await;
     let mut other = Guest::by_session(&provider, Visitor::user("cid")).await;
     assert_eq!(provider.close(Target::room("r"), CloseReason::POLICY).await.unwrap(), 1);
-    assert_eq!(member.ended().await.code, Some(1008));
+    assert_eq!(member.closed().await.code, Some(1008));
     assert_eq!(provider.close(Target::tenant("acme").except_user("bob"), CloseReason::POLICY).await.unwrap(), 0);
     assert_eq!(provider.close(Target::tenant("acme"), CloseReason::POLICY).await.unwrap(), 1);
-    assert_eq!(tenant.ended().await.code, Some(1008));
+    assert_eq!(tenant.closed().await.code, Some(1008));
     provider.dispatcher.to_all(note("end")).await.unwrap();
     assert!(other.texts_until("end").await.is_empty());
     let mut client = {
         let admitted = provider.admit(Visitor::user("dee")).await.unwrap();
         Client::by_sink(&provider.dispatcher, admitted)
     };
-    assert_eq!(in_time("a welcome", client.next()).await.unwrap().name, "connected");
+    assert_eq!(in_time("the connected event", client.next()).await.unwrap().name, "connected");
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_takes_nothing_is_cut_soon_after_the_write_stall() {
+async fn stalled_client_is_disconnected_soon_after_write_stall() {
     let stall = Duration::from_millis(400);
     let mut setup = Setup::default();
     setup.write_stall = stall;
     let provider = CoreProvider::full(setup);
     provider.attach(runtime()).await.unwrap();
-    let _stuck = Guest::by_session(&provider, Visitor::user("ann")).await;
+    let _stalled = Guest::by_session(&provider, Visitor::user("ann")).await;
     tokio::time::sleep(Duration::from_millis(130)).await;
     for n in 0..5 {
         provider.dispatcher.to_user("ann", note(&n.to_string())).await.unwrap();
-        // Its session takes them one by one, or it would have them all at once.
+        // Lets the session take the events one by one instead of all together.
         tokio::task::yield_now().await;
     }
     tokio::time::sleep(stall - Duration::from_millis(10)).await;
@@ -302,11 +303,11 @@ async fn who_takes_nothing_is_cut_soon_after_the_write_stall() {
     assert_eq!((provider.stats().connections, provider.stats().stalled), (0, 1));
 }
 
-/// An outlet that counts how often it was told to end a session that may be stuck.
+/// An outlet that counts the resets of its session.
 #[derive(Default)]
-struct CutOutlet(AtomicUsize);
+struct ResetCounter(AtomicUsize);
 
-impl Outlet for CutOutlet {
+impl Outlet for ResetCounter {
     fn wake(&self) {}
 
     fn cut(&self) {
@@ -315,26 +316,26 @@ impl Outlet for CutOutlet {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_session_that_may_be_stuck_is_ended_and_nothing_is_kept_for_it() {
+async fn blocked_session_is_reset_and_its_queue_dropped() {
     let mut setup = Setup::default();
     setup.write_stall = Duration::from_millis(50);
     let provider = CoreProvider::full(setup);
     provider.attach(runtime()).await.unwrap();
-    let outlets = [Arc::new(CutOutlet::default()), Arc::new(CutOutlet::default())];
+    let outlets = [Arc::new(ResetCounter::default()), Arc::new(ResetCounter::default())];
     let mut registrations = Vec::new();
     for outlet in &outlets {
         let admitted = provider.admit(Visitor::user("ann")).await.unwrap();
         registrations.push(provider.dispatcher.register(admitted, Arc::clone(outlet) as _));
         provider.dispatcher.to_user("ann", note("1")).await.unwrap();
-        eventually("it is cut", || outlet.0.load(Ordering::SeqCst) == 1).await;
+        eventually("the session is reset", || outlet.0.load(Ordering::SeqCst) == 1).await;
     }
     let mut frames = Vec::new();
     registrations[0].try_take(usize::MAX, &mut frames);
-    assert!(frames.is_empty(), "what waited is given up");
-    // The same when a drain is over.
+    assert!(frames.is_empty(), "the queue is dropped");
+    // Also at the end of a drain.
     let admitted = provider.admit(Visitor::user("bob")).await.unwrap();
-    let outlet = Arc::new(CutOutlet::default());
-    let _stuck = provider.dispatcher.register(admitted, Arc::clone(&outlet) as _);
+    let outlet = Arc::new(ResetCounter::default());
+    let _blocked = provider.dispatcher.register(admitted, Arc::clone(&outlet) as _);
     provider.shutdown(Drain::now()).await;
     assert_eq!(outlet.0.load(Ordering::SeqCst), 1);
 }

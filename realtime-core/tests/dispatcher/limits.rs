@@ -1,4 +1,4 @@
-//! At a user's limit: who waits, who is refused, who is asked for a sign of life, and what it costs.
+//! Connection limits: waiting, refusals, probes, and deciders that panic or hang.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -13,11 +13,11 @@ use realtime_core::{
 };
 use realtime_testkit::conformance::{HookLog, Setup, Visitor};
 
-/// An outlet that counts how often it was asked for a sign of life.
+/// An outlet that counts its probes.
 #[derive(Default)]
-struct Probed(AtomicUsize);
+struct ProbeCounter(AtomicUsize);
 
-impl Outlet for Probed {
+impl Outlet for ProbeCounter {
     fn wake(&self) {}
 
     fn probe(&self) {
@@ -25,8 +25,8 @@ impl Outlet for Probed {
     }
 }
 
-impl Probed {
-    fn times(&self) -> usize {
+impl ProbeCounter {
+    fn count(&self) -> usize {
         self.0.load(Ordering::SeqCst)
     }
 }
@@ -38,57 +38,58 @@ async fn limited(most: usize) -> CoreProvider {
     provider
 }
 
-async fn register(provider: &CoreProvider, visitor: Visitor) -> (Registration<LineCodec>, Arc<Probed>) {
-    let outlet = Arc::new(Probed::default());
+async fn register(provider: &CoreProvider, visitor: Visitor) -> (Registration<LineCodec>, Arc<ProbeCounter>) {
+    let outlet = Arc::new(ProbeCounter::default());
     let admitted = provider.admit(visitor).await.unwrap();
     (provider.dispatcher.register(admitted, Arc::clone(&outlet) as _), outlet)
 }
 
-/// Waits for a place, and what the holder was told.
-async fn wait_for_place(
+/// Waits for a slot for at most `most`; returns the admission and the values that the callback got:
+/// `true` when the wait begins and `false` when it ends.
+async fn wait_for_slot(
     provider: &CoreProvider,
     visitor: Visitor,
     most: Duration,
 ) -> (Result<Admitted, Refusal>, Vec<bool>) {
     let parts = http::Request::get(format!("/?{}", visitor.query())).body(()).unwrap().into_parts().0;
-    let told = Mutex::new(Vec::new());
-    let held = |held| told.lock().unwrap().push(held);
+    let waits = Mutex::new(Vec::new());
+    let on_wait = |waiting| waits.lock().unwrap().push(waiting);
     let request = ConnectRequest::new("core", &parts);
-    let admitted = provider.dispatcher.admit_in_turn(&request, &visitor.rooms, None, most, held).await;
-    (admitted, told.into_inner().unwrap())
+    let admitted = provider.dispatcher.admit_in_turn(&request, &visitor.rooms, None, most, on_wait).await;
+    (admitted, waits.into_inner().unwrap())
 }
 
 const LONG: Duration = Duration::from_secs(3600);
 
 #[tokio::test(start_paused = true)]
-async fn a_newcomer_gets_the_first_free_place() {
+async fn waiting_connection_gets_first_free_slot() {
     let provider = limited(2).await;
     let (first, _) = register(&provider, Visitor::user("ann")).await;
     let _second = register(&provider, Visitor::user("ann")).await;
-    let newcomer = tokio::spawn({
+    let waiting = tokio::spawn({
         let provider = provider.clone();
-        async move { wait_for_place(&provider, Visitor::user("ann"), LONG).await }
+        async move { wait_for_slot(&provider, Visitor::user("ann"), LONG).await }
     });
     tokio::time::sleep(Duration::from_secs(60)).await;
-    assert!(!newcomer.is_finished());
+    assert!(!waiting.is_finished());
     drop(first);
-    let (admitted, told) = in_time("a place", newcomer).await.unwrap();
-    assert_eq!((admitted.unwrap().identity().user_name(), told), (Some("ann"), vec![true, false]));
+    let (admitted, waits) = in_time("a slot", waiting).await.unwrap();
+    assert_eq!((admitted.unwrap().identity().user_name(), waits), (Some("ann"), vec![true, false]));
     assert!(provider.stats().refused.is_empty());
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_newcomer_waits_so_long_and_as_many_wait_as_have_places() {
+async fn waiting_is_bounded_in_time_and_in_number() {
     let provider = limited(2).await;
-    let _places = [register(&provider, Visitor::user("ann")).await, register(&provider, Visitor::user("ann")).await];
+    let _slots = [register(&provider, Visitor::user("ann")).await, register(&provider, Visitor::user("ann")).await];
     let most = Duration::from_secs(10);
-    let newcomers = (0..5).map(|_| wait_for_place(&provider, Visitor::user("ann"), most));
-    let begun = tokio::time::Instant::now();
-    let answers = futures_util::future::join_all(newcomers).await;
-    assert_eq!(begun.elapsed().as_secs(), 10);
-    let waited = |waited: bool| answers.iter().filter(|(_, told)| told.len() == if waited { 2 } else { 0 }).count();
+    let attempts = (0..5).map(|_| wait_for_slot(&provider, Visitor::user("ann"), most));
+    let start = tokio::time::Instant::now();
+    let results = futures_util::future::join_all(attempts).await;
+    assert_eq!(start.elapsed().as_secs(), 10);
+    let waited = |waited: bool| results.iter().filter(|(_, waits)| waits.len() == if waited { 2 } else { 0 }).count();
     assert_eq!((waited(true), waited(false)), (2, 3));
-    for (admitted, _) in answers {
+    for (admitted, _) in results {
         let refusal = admitted.unwrap_err();
         assert_eq!(refusal.kind(), RefusalKind::UserLimit);
         assert!(refusal.retry_after().is_some());
@@ -97,42 +98,43 @@ async fn a_newcomer_waits_so_long_and_as_many_wait_as_have_places() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn at_the_limit_a_users_connections_are_asked_for_a_sign_of_life_one_round_at_a_time() {
+async fn users_connections_are_probed_in_rounds_at_the_limit() {
     let provider = limited(2).await;
     let acme = || Visitor::user("ann").tenant("acme");
     let ann = [register(&provider, acme()).await, register(&provider, acme()).await];
     let others = [register(&provider, Visitor::user("ann")).await, register(&provider, Visitor::user("bob")).await];
-    let times =
-        || (ann.each_ref().map(|(_, probed)| probed.times()), others.each_ref().map(|(_, probed)| probed.times()));
-    assert_eq!(times(), ([0, 0], [0, 0]));
+    let probes =
+        || (ann.each_ref().map(|(_, outlet)| outlet.count()), others.each_ref().map(|(_, outlet)| outlet.count()));
+    assert_eq!(probes(), ([0, 0], [0, 0]));
     for _ in 0..3 {
         assert_eq!(provider.admit(acme()).await.unwrap_err().kind(), RefusalKind::UserLimit);
     }
-    assert_eq!(times(), ([1, 1], [0, 0]));
+    assert_eq!(probes(), ([1, 1], [0, 0]));
     tokio::time::sleep(PROBE_TIMEOUT).await;
-    // Whatever way it comes.
+    // Also without an HTTP request.
     let identity = Identity::user("ann").with_tenant("acme");
     assert!(provider.dispatcher.admit_as(identity, &[], None, None).is_err());
-    assert_eq!(times(), ([2, 2], [0, 0]));
+    assert_eq!(probes(), ([2, 2], [0, 0]));
     tokio::time::sleep(PROBE_TIMEOUT).await;
-    wait_for_place(&provider, acme(), Duration::from_secs(1)).await.0.unwrap_err();
-    assert_eq!(times(), ([3, 3], [0, 0]));
+    wait_for_slot(&provider, acme(), Duration::from_secs(1)).await.0.unwrap_err();
+    assert_eq!(probes(), ([3, 3], [0, 0]));
 }
 
+/// A policy that counts its calls and allows every room.
 #[derive(Clone, Default)]
-struct Asked(Arc<AtomicUsize>);
+struct CountingPolicy(Arc<AtomicUsize>);
 
 #[async_trait]
-impl RoomPolicy for Asked {
+impl RoomPolicy for CountingPolicy {
     async fn access(&self, _: &Context, _: &str) -> RoomAccess {
         self.0.fetch_add(1, Ordering::SeqCst);
         RoomAccess::Allow
     }
 }
 
-/// Three with two providers together, of which each has two.
+/// Three slots in the service and two in each of its two providers.
 #[tokio::test(start_paused = true)]
-async fn a_users_places_are_counted_over_all_providers_too() {
+async fn users_slots_are_counted_over_all_providers() {
     let mut runtime = runtime();
     runtime.places = Admission::of_service(Some(3));
     let limits = Setup::default().with_limits(Limits::default().with_connections_per_user(2));
@@ -140,30 +142,30 @@ async fn a_users_places_are_counted_over_all_providers_too() {
     one.attach(runtime.clone()).await.unwrap();
     two.attach(runtime.clone()).await.unwrap();
     let ann = || Visitor::user("ann");
-    let (first, probed) = register(&one, ann()).await;
+    let (first, local) = register(&one, ann()).await;
     let (_second, _) = register(&one, ann()).await;
-    let (_third, elsewhere) = register(&two, ann()).await;
+    let (_third, remote) = register(&two, ann()).await;
     let refusal = two.admit(ann()).await.unwrap_err();
     assert_eq!((refusal.kind(), refusal.setting()), (RefusalKind::UserLimit, Some("connections_per_user")));
-    assert_eq!((probed.times(), elsewhere.times()), (1, 1), "those of all providers");
+    assert_eq!((local.count(), remote.count()), (1, 1), "connections of all providers are probed");
     assert!(two.admit(Visitor::user("bob")).await.is_ok());
-    let waits = wait_for_place(&two, ann(), Duration::from_secs(5));
-    let ends = async {
+    let waiting = wait_for_slot(&two, ann(), Duration::from_secs(5));
+    let disconnecting = async {
         tokio::time::sleep(Duration::from_secs(1)).await;
         drop(first);
     };
-    let ((admitted, told), ()) = tokio::join!(waits, ends);
+    let ((admitted, waits), ()) = tokio::join!(waiting, disconnecting);
     let admitted = admitted.unwrap();
-    assert_eq!(told, [true, false]);
-    // With its own provider there is no place, whatever the service has.
+    assert_eq!(waits, [true, false]);
+    // The provider's own limit applies as well.
     assert_eq!(two.admit(ann()).await.unwrap_err().setting(), Some("limits.connections_per_user"));
     drop(admitted);
-    assert!(two.admit(ann()).await.is_ok(), "both places came back");
+    assert!(two.admit(ann()).await.is_ok(), "both slots are free again");
 }
 
 #[tokio::test]
-async fn the_policy_is_not_asked_for_a_connection_that_its_limit_refuses() {
-    let policy = Asked::default();
+async fn room_policy_is_not_called_beyond_the_user_limit() {
+    let policy = CountingPolicy::default();
     let limits = Limits::default().with_connections_per_user(1);
     let provider = CoreProvider::full(Setup::default().with_limits(limits));
     provider.attach(runtime().with_policy(policy.clone())).await.unwrap();
@@ -176,7 +178,7 @@ async fn the_policy_is_not_asked_for_a_connection_that_its_limit_refuses() {
     assert!(provider.admit(visitor()).await.is_ok());
 }
 
-/// The application's code, which panics.
+/// A hook, policy and authenticator that panics.
 struct Panics;
 
 #[async_trait]
@@ -205,7 +207,7 @@ impl realtime_core::Authenticator for Panics {
 }
 
 #[tokio::test]
-async fn a_hook_that_panics_silences_no_other_one() {
+async fn panicking_hook_does_not_stop_other_hooks() {
     let hooks = HookLog::default();
     let provider = CoreProvider::full(Setup::default());
     let runtime = runtime().with_hook(hooks.hook("first")).with_hook(Panics).with_hook(hooks.hook("last"));
@@ -220,7 +222,7 @@ async fn a_hook_that_panics_silences_no_other_one() {
 }
 
 #[tokio::test]
-async fn an_authenticator_or_a_policy_that_panics_refuses() {
+async fn panicking_authenticator_or_policy_refuses() {
     let by_authenticator = CoreProvider::full(Setup::default());
     by_authenticator.attach(runtime().with_authenticator(Panics)).await.unwrap();
     let by_policy = CoreProvider::full(Setup::default());
@@ -232,7 +234,8 @@ async fn an_authenticator_or_a_policy_that_panics_refuses() {
         assert_eq!(provider.dispatcher.stats().refused["internal"], 1);
     }
 }
-/// Never answers.
+
+/// An authenticator and policy that never answers.
 struct Hangs;
 
 #[async_trait]
@@ -250,21 +253,21 @@ impl RoomPolicy for Hangs {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_authenticator_or_a_policy_that_hangs_refuses_in_time() {
+async fn hanging_authenticator_or_policy_refuses_in_time() {
     let by_authenticator = CoreProvider::full(Setup::default());
     by_authenticator.attach(runtime().with_authenticator(Hangs)).await.unwrap();
     let by_policy = CoreProvider::full(Setup::default().with_limits(Limits::default().with_connections_per_user(1)));
     by_policy.attach(runtime().with_policy(Hangs).with_decision_timeout(Duration::from_secs(3))).await.unwrap();
     for (provider, limit) in [(by_authenticator, 10), (by_policy, 3)] {
         let start = tokio::time::Instant::now();
-        // The time is for all rooms together.
+        // The timeout covers all rooms together.
         let refusal = provider.admit(Visitor::user("ann").room("r").room("q")).await.unwrap_err();
         assert_eq!(start.elapsed().as_secs(), limit);
         assert_eq!((refusal.kind(), refusal.kind().status().as_u16()), (RefusalKind::Unavailable, 503));
         assert!(refusal.retry_after().is_some());
         assert_eq!(provider.stats().overdue, 1);
         assert_eq!(provider.stats().refused["unavailable"], 1);
-        // Its place is free again.
+        // The slot is free again.
         provider.dispatcher.admit_as(Identity::user("ann"), &[], None, None).unwrap();
     }
 }

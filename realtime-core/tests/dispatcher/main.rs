@@ -1,10 +1,9 @@
-//! The core behind a provider without a network.
+//! Tests of the dispatcher, through a provider without a network.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod support;
 
 mod absence;
-mod anew;
 mod apply;
 mod asks;
 mod away;
@@ -14,15 +13,16 @@ mod conformance_backplane;
 mod conformance_directory;
 mod conformance_session;
 mod conformance_sink;
-mod cuts;
 mod directory;
 mod drain;
 mod dropped;
 mod inbound;
+mod interrupted;
 mod latest;
-mod life;
 mod lifecycle;
 mod limits;
+mod log_faults;
+mod new_epoch;
 mod nodes;
 mod panics;
 mod pipe;

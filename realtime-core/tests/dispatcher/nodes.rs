@@ -20,15 +20,17 @@ async fn two_nodes() -> (CoreProvider, CoreProvider) {
     (one, two)
 }
 
+/// Waits until both nodes have applied this position.
 async fn both_at(nodes: [&CoreProvider; 2], position: Position) {
-    eventually("both nodes are there", || nodes.iter().all(|node| node.dispatcher.hub().applied() >= position)).await;
+    eventually("both nodes have caught up", || nodes.iter().all(|node| node.dispatcher.hub().applied() >= position))
+        .await;
 }
 
 #[tokio::test]
-async fn sends_reach_the_other_node_in_one_order() {
+async fn sends_reach_other_node_in_one_order() {
     let (one, two) = two_nodes().await;
-    let mut here = Guest::by_sink(&one, Visitor::user("ann").tenant("acme")).await;
-    let mut there = Guest::by_sink(&two, Visitor::user("ann").tenant("acme").room("r")).await;
+    let mut local = Guest::by_sink(&one, Visitor::user("ann").tenant("acme")).await;
+    let mut remote = Guest::by_sink(&two, Visitor::user("ann").tenant("acme").room("r")).await;
     let mut sent = Vec::new();
     for n in 0..100 {
         let node = if n % 2 == 0 { &one } else { &two };
@@ -40,21 +42,21 @@ async fn sends_reach_the_other_node_in_one_order() {
             _ => Target::user("ann"),
         };
         let receipt = node.dispatcher.send(target, note(&n.to_string())).await.unwrap();
-        assert_eq!(receipt.delivered.unwrap().matched, 1, "a receipt tells of its own node");
+        assert_eq!(receipt.delivered.unwrap().matched, 1, "a receipt counts its own node");
         sent.push(n.to_string());
     }
-    two.dispatcher.send(Target::all().except_connection(here.id), note("not here")).await.unwrap();
+    two.dispatcher.send(Target::all().except_connection(local.id), note("not here")).await.unwrap();
     one.dispatcher.send(Target::room("r"), note("room")).await.unwrap();
     one.dispatcher.to_all(note("end")).await.unwrap();
-    assert_eq!(here.texts_until("end").await, sent);
+    assert_eq!(local.texts_until("end").await, sent);
     sent.extend(["not here".to_owned(), "room".to_owned()]);
-    assert_eq!(there.texts_until("end").await, sent);
+    assert_eq!(remote.texts_until("end").await, sent);
 }
 
 #[tokio::test]
-async fn joins_and_leaves_are_everywhere() {
+async fn joins_and_leaves_apply_at_every_node() {
     let (one, two) = two_nodes().await;
-    let mut there = Guest::by_sink(&two, Visitor::user("ann")).await;
+    let mut remote = Guest::by_sink(&two, Visitor::user("ann")).await;
     one.dispatcher.join_room("ann", "r").await.unwrap();
     assert_eq!(one.dispatcher.user_rooms("ann").await.unwrap(), ["r"]);
     one.dispatcher.to_room("r", note("1")).await.unwrap();
@@ -63,34 +65,34 @@ async fn joins_and_leaves_are_everywhere() {
     two.dispatcher.leave_room("ann", "r").await.unwrap();
     one.dispatcher.to_room("r", note("too late?")).await.unwrap();
     two.dispatcher.to_all(note("end")).await.unwrap();
-    assert_eq!(there.texts_until("end").await, ["1", "2"]);
+    assert_eq!(remote.texts_until("end").await, ["1", "2"]);
     assert_eq!(later.texts_until("end").await, ["2"]);
     assert!(one.dispatcher.user_rooms("ann").await.unwrap().is_empty());
 }
 
 #[tokio::test]
-async fn volatile_events_single_connections_and_closes_reach_the_other_node() {
+async fn volatile_and_direct_events_and_closes_reach_other_node() {
     let (one, two) = two_nodes().await;
-    let mut there = Guest::by_session(&two, Visitor::user("ann")).await;
+    let mut remote = Guest::by_session(&two, Visitor::user("ann")).await;
     let mut other = Guest::by_session(&two, Visitor::user("bob")).await;
     let mark = one.dispatcher.to_all(note("live")).await.unwrap().position.unwrap();
     both_at([&one, &two], mark).await;
-    for guest in [&mut there, &mut other] {
+    for guest in [&mut remote, &mut other] {
         assert!(guest.texts_until("live").await.is_empty());
     }
     one.dispatcher.to_user("ann", note("fleeting").volatile()).await.unwrap();
-    assert_eq!(there.next().await.payload, "fleeting");
-    one.dispatcher.send(Target::connection(there.id), note("for one")).await.unwrap();
-    assert_eq!(there.next().await.payload, "for one");
-    let told = one.close(Target::user("ann"), CloseReason::KICKED).await.unwrap();
-    assert_eq!(told, 0, "none of them was on this node");
-    assert_eq!(there.ended().await.code, Some(4000));
+    assert_eq!(remote.next().await.payload, "fleeting");
+    one.dispatcher.send(Target::connection(remote.id), note("for one")).await.unwrap();
+    assert_eq!(remote.next().await.payload, "for one");
+    let closed = one.close(Target::user("ann"), CloseReason::KICKED).await.unwrap();
+    assert_eq!(closed, 0, "no connection of this node");
+    assert_eq!(remote.closed().await.code, Some(4000));
     one.dispatcher.to_all(note("end")).await.unwrap();
     assert!(other.texts_until("end").await.is_empty());
 }
 
 #[tokio::test]
-async fn a_client_goes_on_at_another_node() {
+async fn client_resumes_at_another_node() {
     let (one, two) = two_nodes().await;
     let mut guest = Guest::by_sink(&one, Visitor::user("ann").room("r")).await;
     one.dispatcher.to_user("ann", note("1")).await.unwrap();
@@ -107,7 +109,7 @@ async fn a_client_goes_on_at_another_node() {
 }
 
 #[tokio::test]
-async fn a_node_that_starts_later_knows_the_rooms_and_the_window() {
+async fn node_that_starts_later_knows_rooms_and_window() {
     let backplane = MemoryBackplane::default();
     let one = CoreProvider::full(Setup::default());
     one.attach(runtime().with_backplane(backplane.clone())).await.unwrap();
@@ -127,10 +129,10 @@ async fn a_node_that_starts_later_knows_the_rooms_and_the_window() {
 }
 
 #[tokio::test]
-async fn both_nodes_are_in_the_directory() {
+async fn directory_lists_connections_of_both_nodes() {
     let (one, two) = two_nodes().await;
-    let here = Guest::by_sink(&one, Visitor::user("ann").tenant("acme")).await;
-    let there = Guest::by_sink(&two, Visitor::user("ann").tenant("globex")).await;
+    let local = Guest::by_sink(&one, Visitor::user("ann").tenant("acme")).await;
+    let remote = Guest::by_sink(&two, Visitor::user("ann").tenant("globex")).await;
     let directory = Arc::clone(one.dispatcher.runtime().unwrap().tracker.directory());
     let online = |count: usize| {
         let directory = Arc::clone(&directory);
@@ -140,28 +142,28 @@ async fn both_nodes_are_in_the_directory() {
             }
         }
     };
-    in_time("both are online", online(2)).await;
+    in_time("two entries in the directory", online(2)).await;
     let acme = directory.of_tenant("acme").await.unwrap();
-    assert_eq!((acme.len(), acme[0].connection, acme[0].provider.as_str()), (1, here.id, "core"));
-    assert_eq!(directory.of_tenant("globex").await.unwrap()[0].connection, there.id);
-    drop(here);
-    in_time("one is left", online(1)).await;
-    assert_eq!(directory.of_user("ann").await.unwrap()[0].connection, there.id);
-    drop(there);
-    in_time("nobody is left", online(0)).await;
+    assert_eq!((acme.len(), acme[0].connection, acme[0].provider.as_str()), (1, local.id, "core"));
+    assert_eq!(directory.of_tenant("globex").await.unwrap()[0].connection, remote.id);
+    drop(local);
+    in_time("one entry in the directory", online(1)).await;
+    assert_eq!(directory.of_user("ann").await.unwrap()[0].connection, remote.id);
+    drop(remote);
+    in_time("an empty directory", online(0)).await;
 }
 
-/// Both ways into a room end: a connection's own, and the user's.
+/// The leave ends the connection's own membership as well as the user's.
 #[tokio::test]
-async fn a_room_that_is_left_at_one_node_is_left_by_connections_that_entered_it_at_another() {
+async fn leave_at_one_node_applies_to_connections_at_another() {
     let (one, two) = two_nodes().await;
-    let mut there = Guest::by_sink(&two, Visitor::user("ann").room("r")).await;
+    let mut remote = Guest::by_sink(&two, Visitor::user("ann").room("r")).await;
     let mut other = Guest::by_sink(&two, Visitor::user("bob").room("r")).await;
     one.dispatcher.to_room("r", note("1")).await.unwrap();
     let left = one.dispatcher.runtime().unwrap().log.leave_room("ann", None, "r").await.unwrap();
     both_at([&one, &two], left.position.unwrap()).await;
     one.dispatcher.to_room("r", note("2")).await.unwrap();
     one.dispatcher.to_all(note("end")).await.unwrap();
-    assert_eq!(there.texts_until("end").await, ["1"]);
+    assert_eq!(remote.texts_until("end").await, ["1"]);
     assert_eq!(other.texts_until("end").await, ["1", "2"]);
 }

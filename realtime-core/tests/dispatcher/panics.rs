@@ -1,4 +1,4 @@
-//! A codec that panics outside of any record: in the tail loop.
+//! A codec that panics in the tail loop, outside of a record.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use realtime_core::{
     RealtimeBroadcast, RefusalKind, Router,
 };
 
-/// Panics over what a client is told that is sent back.
+/// A codec that panics for the `reconnect` frame.
 struct Fragile(LineCodec);
 
 impl Codec for Fragile {
@@ -42,7 +42,7 @@ impl Codec for Fragile {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_node_whose_tail_loop_has_ended_is_not_ready_and_lets_nobody_in() {
+async fn node_without_tail_loop_is_not_ready_and_rejects() {
     let config = DispatcherConfig::new("core", Capabilities::none(), DeliveryConfig::default());
     let dispatcher = Dispatcher::new(config, Fragile(LineCodec::default()), Router::new());
     let backplane = FaultyBackplane::new(MemoryBackplane::default());
@@ -52,7 +52,7 @@ async fn a_node_whose_tail_loop_has_ended_is_not_ready_and_lets_nobody_in() {
     let _registration = dispatcher.register(admitted, Arc::new(SessionOutlet::new()));
     assert!(dispatcher.is_ready());
     backplane.exchange(MemoryBackplane::default());
-    eventually("it is noticed", || !dispatcher.is_ready()).await;
+    eventually("the node is no longer ready", || !dispatcher.is_ready()).await;
     let refused = dispatcher.admit_as(Identity::user("ann"), &[], None, None).unwrap_err();
     assert_eq!(refused.kind(), RefusalKind::Draining);
 }

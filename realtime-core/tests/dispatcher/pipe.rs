@@ -1,4 +1,4 @@
-//! The pipe between nodes, which may end and lose.
+//! The pipe between nodes, which may close and lose messages.
 
 use crate::support::{CoreProvider, Guest, note, runtime};
 use realtime_core::{MemoryBackplane, RealtimeBroadcast, RealtimeProvider, Target};
@@ -11,47 +11,48 @@ async fn node(backplane: &FaultyBackplane) -> CoreProvider {
     node
 }
 
-/// Sends until it arrives: what is published before the other node has subscribed is lost.
-async fn arrives(one: &CoreProvider, there: &mut Guest, text: &str) {
+/// Sends repeatedly until the event arrives, since messages before the other node's subscription
+/// are lost.
+async fn send_until_received(one: &CoreProvider, remote: &mut Guest, text: &str) {
     let sending = async {
         loop {
-            one.dispatcher.send(Target::connection(there.id), note(text)).await.unwrap();
+            one.dispatcher.send(Target::connection(remote.id), note(text)).await.unwrap();
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
     };
-    let id = there.id;
+    let id = remote.id;
     tokio::select! {
         () = sending => {}
-        received = there.client.next() => assert_eq!(received.unwrap().payload, text, "{id}"),
+        received = remote.client.next() => assert_eq!(received.unwrap().payload, text, "{id}"),
         () = tokio::time::sleep(crate::support::WAIT) => panic!("not in time: {text}"),
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_pipe_that_ended_is_subscribed_again_however_long_it_was_away() {
+async fn closed_pipe_is_resubscribed_after_outage_of_any_length() {
     let backplane = FaultyBackplane::new(MemoryBackplane::default());
     let (one, two) = (node(&backplane).await, node(&backplane).await);
     for round in 0..3_u64 {
-        let mut there = Guest::by_session(&two, Visitor::user("ann")).await;
-        arrives(&one, &mut there, "by the pipe").await;
+        let mut remote = Guest::by_session(&two, Visitor::user("ann")).await;
+        send_until_received(&one, &mut remote, "over the first pipe").await;
         backplane.set_pipe_up(false);
         tokio::time::sleep(std::time::Duration::from_secs(600 * round)).await;
         backplane.set_pipe_up(true);
-        let mut there = Guest::by_session(&two, Visitor::user("ann")).await;
-        arrives(&one, &mut there, "by the next one").await;
+        let mut remote = Guest::by_session(&two, Visitor::user("ann")).await;
+        send_until_received(&one, &mut remote, "over the next pipe").await;
     }
 }
 
 #[tokio::test]
-async fn a_node_delivers_its_own_messages_once() {
+async fn node_delivers_its_own_messages_once() {
     let backplane = FaultyBackplane::new(MemoryBackplane::default());
     let one = node(&backplane).await;
-    let mut here = Guest::by_session(&one, Visitor::user("ann")).await;
+    let mut local = Guest::by_session(&one, Visitor::user("ann")).await;
     one.dispatcher.to_user("ann", note("fleeting").volatile()).await.unwrap();
-    // The pipe has had its turn when a record that was sent later has come through the log and another message after it.
+    // Lets the pipe's task run before the next record.
     for _ in 0..10 {
         tokio::task::yield_now().await;
     }
     one.dispatcher.to_all(note("end")).await.unwrap();
-    assert_eq!(here.texts_until("end").await, ["fleeting"]);
+    assert_eq!(local.texts_until("end").await, ["fleeting"]);
 }

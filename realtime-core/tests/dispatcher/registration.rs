@@ -1,4 +1,4 @@
-//! What a transport's session does with its connection's place in the hub.
+//! The registration of a connection in the hub, as used by the session of a transport.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,7 +31,7 @@ fn take(registration: &Registration<LineCodec>) -> Vec<Received> {
 }
 
 #[tokio::test]
-async fn an_answer_that_cannot_be_read_settles_its_ask_once() {
+async fn unreadable_answer_settles_its_ask_once() {
     let provider = provider(&HookLog::default()).await;
     let ann = register(&provider).await;
     let event = || Event::json("question", &"?").unwrap();
@@ -41,37 +41,37 @@ async fn an_answer_that_cannot_be_read_settles_its_ask_once() {
     };
     let (acks, number) = ask().await;
     assert!(ann.answer_unreadable(number));
-    assert!(!ann.answer_unreadable(number), "nobody waits any more");
+    assert!(!ann.answer_unreadable(number), "the ask is settled");
     assert_eq!(acks.all().await[0].status, AckStatus::Unreadable);
     assert!(!ann.answer_unreadable(number + 1), "never asked");
     let (acks, number) = ask().await;
     ann.close(CloseReason::KICKED);
-    assert!(!ann.answer_unreadable(number), "it is not heard any more");
+    assert!(!ann.answer_unreadable(number), "a closed connection is ignored");
     drop(ann);
     assert_eq!(acks.all().await[0].status, AckStatus::Gone);
 }
 
 #[tokio::test]
-async fn what_a_session_pushes_or_rejects_goes_to_its_client() {
+async fn pushed_and_rejection_frames_reach_the_client() {
     let provider = provider(&HookLog::default()).await;
     let ann = register(&provider).await;
     ann.push(Bytes::from_static(b"{\"name\":\"own\"}"));
     assert_eq!(take(&ann).len(), 1);
-    assert!(ann.reject(HandlerError::new("unreadable", "no"), Some(3)), "there is room for more");
-    let mut said = Vec::new();
+    assert!(ann.reject(HandlerError::new("unreadable", "no"), Some(3)), "the inbox has capacity");
+    let mut received = Vec::new();
     eventually("the rejection", || {
-        said.extend(take(&ann));
-        said.len() == 1
+        received.extend(take(&ann));
+        received.len() == 1
     })
     .await;
-    assert_eq!(said[0].payload["code"], "unreadable");
+    assert_eq!(received[0].payload["code"], "unreadable");
     ann.reject_at_once(&HandlerError::new("too_large", "no"));
     assert_eq!(take(&ann).remove(0).payload["code"], "too_large");
     assert_eq!((provider.stats().rejected["unreadable"], provider.stats().rejected["too_large"]), (1, 1));
 }
 
 #[tokio::test]
-async fn who_was_asked_to_end_is_not_heard() {
+async fn closed_registration_ignores_its_client() {
     let provider = provider(&HookLog::default()).await;
     let ann = register(&provider).await;
     assert!(!ann.is_closed() && ann.close_reason().is_none());
@@ -83,23 +83,23 @@ async fn who_was_asked_to_end_is_not_heard() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_part_that_went_out_gives_the_rest_its_time_anew() {
+async fn partial_write_restarts_the_waiting_time() {
     let provider = provider(&HookLog::default()).await;
     let ann = register(&provider).await;
-    let waits = || provider.dispatcher.connections(&Target::connection(ann.id())).remove(0).waiting_ms;
+    let waiting_ms = || provider.dispatcher.connections(&Target::connection(ann.id())).remove(0).waiting_ms;
     ann.push(Bytes::from_static(b"{}"));
     tokio::time::advance(Duration::from_secs(9)).await;
-    assert_eq!(waits(), 9000);
+    assert_eq!(waiting_ms(), 9000);
     ann.progressed();
     tokio::time::advance(Duration::from_secs(1)).await;
-    assert_eq!(waits(), 1000);
+    assert_eq!(waiting_ms(), 1000);
 }
 
 #[tokio::test]
-async fn a_reason_that_was_noted_is_told_when_the_registration_is_dropped() {
+async fn noted_close_reason_applies_when_registration_is_dropped() {
     let hooks = HookLog::default();
     let provider = provider(&hooks).await;
-    for (noted, asked, told) in [
+    for (noted, requested, expected) in [
         (None, None, CloseReason::CONNECTION_LOST),
         (Some(CloseReason::HEARTBEAT), None, CloseReason::HEARTBEAT),
         (Some(CloseReason::HEARTBEAT), Some(CloseReason::KICKED), CloseReason::KICKED),
@@ -110,11 +110,11 @@ async fn a_reason_that_was_noted_is_told_when_the_registration_is_dropped() {
             ann.set_reason(reason);
             ann.set_reason(CloseReason::NORMAL);
         }
-        if let Some(reason) = asked {
+        if let Some(reason) = requested {
             ann.close(reason);
         }
         drop(ann);
-        let calls = in_time("the end", hooks.wait_of(id, 2)).await;
-        assert_eq!(calls[1].ended, Some(told));
+        let calls = in_time("the hooks", hooks.wait_of(id, 2)).await;
+        assert_eq!(calls[1].ended, Some(expected));
     }
 }

@@ -1,4 +1,4 @@
-//! Rooms that a connection enters by itself beside those its user is joined to.
+//! Rooms that a connection enters itself, in addition to the rooms that its user is joined to.
 
 use crate::support::{CoreProvider, Guest, eventually, note, runtime};
 use realtime_core::spi::Position;
@@ -10,7 +10,7 @@ use realtime_testkit::FaultyBackplane;
 use realtime_testkit::conformance::{ClientUnderTest, Setup, Visitor};
 use serde_json::{Value, json};
 
-/// Handlers that do with their connection what its client says.
+/// Returns handlers for clients that enter and leave rooms and query their membership.
 fn router() -> Router {
     Router::new()
         .on("subscribe", async |cx: Context, room: String| {
@@ -26,12 +26,14 @@ async fn started() -> CoreProvider {
     provider
 }
 
-async fn ask(guest: &mut Guest, what: &str, room: &str) -> Value {
-    guest.client.send(what, &json!(room), Some(1)).await;
+/// Sends an event with an ack, and returns the payload of the answer or the code of the error.
+async fn request(guest: &mut Guest, name: &str, room: &str) -> Value {
+    guest.client.send(name, &json!(room), Some(1)).await;
     let answer = guest.next().await;
     if answer.name == "error" { answer.payload["code"].clone() } else { answer.payload }
 }
 
+/// Returns whether the guest gets an event for the room.
 async fn is_member(provider: &CoreProvider, guest: &mut Guest, room: &str) -> bool {
     provider.dispatcher.to_room(room, note("room")).await.unwrap();
     provider.dispatcher.to_all(note("end")).await.unwrap();
@@ -39,86 +41,86 @@ async fn is_member(provider: &CoreProvider, guest: &mut Guest, room: &str) -> bo
 }
 
 #[tokio::test]
-async fn who_leaves_a_room_by_itself_stays_what_its_user_is() {
+async fn leaving_own_room_keeps_the_users_membership() {
     let provider = started().await;
     let mut ann = Guest::by_session(&provider, Visitor::user("ann")).await;
-    // Not in by either way.
-    assert_eq!(ask(&mut ann, "leave", "r").await, false);
-    // Joined as the user only.
+    // Not a member.
+    assert_eq!(request(&mut ann, "leave", "r").await, false);
+    // A member by its user only.
     provider.dispatcher.join_room("ann", "r").await.unwrap();
-    assert_eq!(ask(&mut ann, "leave", "r").await, false);
+    assert_eq!(request(&mut ann, "leave", "r").await, false);
     assert!(is_member(&provider, &mut ann, "r").await);
-    // In by both ways.
-    assert_eq!(ask(&mut ann, "subscribe", "r").await, true);
-    assert_eq!(ask(&mut ann, "leave", "r").await, true);
+    // A member by itself and by its user.
+    assert_eq!(request(&mut ann, "subscribe", "r").await, true);
+    assert_eq!(request(&mut ann, "leave", "r").await, true);
     assert!(is_member(&provider, &mut ann, "r").await);
-    // In by itself only.
-    assert_eq!(ask(&mut ann, "subscribe", "q").await, true);
-    assert_eq!(ask(&mut ann, "leave", "q").await, true);
+    // A member by itself only.
+    assert_eq!(request(&mut ann, "subscribe", "q").await, true);
+    assert_eq!(request(&mut ann, "leave", "q").await, true);
     assert!(!is_member(&provider, &mut ann, "q").await);
     provider.dispatcher.leave_room("ann", "r").await.unwrap();
     assert!(!is_member(&provider, &mut ann, "r").await);
 }
 
 #[tokio::test]
-async fn a_handler_knows_the_rooms_its_connection_is_in() {
+async fn handler_sees_the_rooms_of_its_connection() {
     let provider = started().await;
     let mut ann = Guest::by_session(&provider, Visitor::user("ann").room("named")).await;
     let mut bob = Guest::by_session(&provider, Visitor::user("bob")).await;
     provider.dispatcher.join_room("ann", "joined").await.unwrap();
     for (room, is_in) in [("named", true), ("joined", true), ("r", false)] {
-        assert_eq!(ask(&mut ann, "is in", room).await, is_in, "{room}");
-        assert_eq!(ask(&mut bob, "is in", room).await, false, "{room}");
+        assert_eq!(request(&mut ann, "is in", room).await, is_in, "{room}");
+        assert_eq!(request(&mut bob, "is in", room).await, false, "{room}");
     }
-    assert_eq!(ask(&mut ann, "leave", "named").await, true);
+    assert_eq!(request(&mut ann, "leave", "named").await, true);
     provider.dispatcher.leave_room("ann", "joined").await.unwrap();
     for room in ["named", "joined"] {
-        assert_eq!(ask(&mut ann, "is in", room).await, false, "{room}");
+        assert_eq!(request(&mut ann, "is in", room).await, false, "{room}");
     }
 }
 
-/// A client can name all rooms that it is in when it comes back.
+/// The bound is the number of rooms that a client can name when it reconnects.
 #[tokio::test(start_paused = true)]
-async fn a_client_is_in_as_many_rooms_as_it_may_name_and_no_more() {
+async fn rooms_of_a_connection_are_bounded() {
     let provider = started().await;
     let names: Vec<_> = (0..101).map(|n| n.to_string()).collect();
     let mut ann = Guest::by_session(&provider, Visitor::user("ann").room("0")).await;
     for room in &names[1..100] {
-        assert_eq!(ask(&mut ann, "subscribe", room).await, true, "{room}");
+        assert_eq!(request(&mut ann, "subscribe", room).await, true, "{room}");
     }
-    assert_eq!(ask(&mut ann, "subscribe", "100").await, "bad_request");
+    assert_eq!(request(&mut ann, "subscribe", "100").await, "bad_request");
     assert!(!is_member(&provider, &mut ann, "100").await);
-    assert_eq!(ask(&mut ann, "subscribe", "99").await, false, "it is in already");
-    assert_eq!(ask(&mut ann, "leave", "99").await, true);
-    assert_eq!(ask(&mut ann, "subscribe", "100").await, true, "a room that was left makes room");
+    assert_eq!(request(&mut ann, "subscribe", "99").await, false, "already a member");
+    assert_eq!(request(&mut ann, "leave", "99").await, true);
+    assert_eq!(request(&mut ann, "subscribe", "100").await, true, "a leave frees a slot");
     let all = names[..100].iter().fold(Visitor::user("ann"), |visitor, room| visitor.room(room));
-    let mut back = Guest::by_session(&provider, all).await;
-    assert!(is_member(&provider, &mut back, "99").await);
+    let mut reconnected = Guest::by_session(&provider, all).await;
+    assert!(is_member(&provider, &mut reconnected, "99").await);
     let more = names.iter().fold(Visitor::user("ann"), |visitor, room| visitor.room(room));
     let refusal = provider.admit(more).await.unwrap_err();
     assert_eq!((refusal.kind(), refusal.setting()), (RefusalKind::BadRequest, Some("limits.rooms_per_connection")));
 }
 
-/// Stays that are over are kept for readers who are behind, and are bounded too.
+/// Past stays are kept for connections that are behind, and are bounded.
 #[tokio::test(start_paused = true)]
-async fn a_client_that_comes_and_goes_is_stopped_after_a_thousand_stays() {
+async fn past_room_stays_of_a_connection_are_bounded() {
     let provider = started().await;
     let mut ann = Guest::by_session(&provider, Visitor::user("ann")).await;
     for n in 0..1_000 {
         let room = n.to_string();
-        assert_eq!(ask(&mut ann, "subscribe", &room).await, true, "{n}");
-        // A record in between, or the stay leaves no trace.
+        assert_eq!(request(&mut ann, "subscribe", &room).await, true, "{n}");
+        // A stay without a record in it is not kept.
         provider.dispatcher.to_room("nobody", note("1")).await.unwrap();
-        assert_eq!(ask(&mut ann, "leave", &room).await, true, "{n}");
+        assert_eq!(request(&mut ann, "leave", &room).await, true, "{n}");
     }
-    assert_eq!(ask(&mut ann, "subscribe", "more").await, "bad_request");
+    assert_eq!(request(&mut ann, "subscribe", "more").await, "bad_request");
     let mut bob = Guest::by_session(&provider, Visitor::user("bob")).await;
-    assert_eq!(ask(&mut bob, "subscribe", "more").await, true, "others are not concerned");
+    assert_eq!(request(&mut bob, "subscribe", "more").await, true, "other clients are not affected");
 }
 
-/// In a new epoch users have no rooms, but those who have not gone yet are still there.
+/// In a new epoch users have no rooms, but connections that are not closed yet still count.
 #[tokio::test(start_paused = true)]
-async fn users_outlive_a_log_that_begins_anew_and_their_rooms_do_not() {
+async fn users_but_not_their_rooms_survive_an_epoch_change() {
     let backplane = FaultyBackplane::new(MemoryBackplane::default());
     let provider = CoreProvider::full(Setup::default().with_router(router()));
     provider.attach(runtime().with_backplane(backplane.clone())).await.unwrap();
@@ -128,15 +130,15 @@ async fn users_outlive_a_log_that_begins_anew_and_their_rooms_do_not() {
     provider.dispatcher.join_room_in("acme", "ann", "q").await.unwrap();
     let old = provider.dispatcher.cursor(Position::START).epoch();
     backplane.exchange(MemoryBackplane::default());
-    eventually("it is noticed", || provider.dispatcher.cursor(Position::START).epoch() != old).await;
+    eventually("the node is in the new epoch", || provider.dispatcher.cursor(Position::START).epoch() != old).await;
     assert!(provider.dispatcher.user_rooms("ann").await.unwrap().is_empty());
-    // Its client has not read that it is sent away.
+    // The client has not read the close yet.
     assert_eq!((provider.stats().users, provider.stats().rooms), (1, 0));
     assert_eq!(provider.connections(&Target::user("ann")).len(), 1);
     let mut new = Guest::by_session(&provider, visitor()).await;
     assert_eq!((provider.stats().users, provider.stats().connections), (1, 2));
     drop(slow);
-    eventually("it is gone", || provider.stats().connections == 1).await;
+    eventually("the connection is closed", || provider.stats().connections == 1).await;
     provider.dispatcher.to_user("ann", note("1")).await.unwrap();
     assert!(new.texts_until("1").await.is_empty());
 }

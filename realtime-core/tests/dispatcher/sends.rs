@@ -1,4 +1,4 @@
-//! Sends past the log, and whom a room's event is for.
+//! Sends that bypass the log, and the recipients of a room's events.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,26 +26,26 @@ fn small() -> Setup {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_volatile_event_reaches_a_user_here_and_at_another_node() {
+async fn volatile_event_reaches_user_at_both_nodes() {
     let backplane = MemoryBackplane::default();
     let (one, two) = (node(&backplane, Setup::default()).await, node(&backplane, Setup::default()).await);
-    let mut here = Guest::by_session(&one, Visitor::user("ann")).await;
-    let mut there = Guest::by_session(&two, Visitor::user("ann")).await;
+    let mut local = Guest::by_session(&one, Visitor::user("ann")).await;
+    let mut remote = Guest::by_session(&two, Visitor::user("ann")).await;
     let receipt = one.dispatcher.to_user("ann", note("fleeting").volatile()).await.unwrap();
     assert_eq!(receipt.delivered.unwrap().matched, 1);
-    for guest in [&mut here, &mut there] {
+    for guest in [&mut local, &mut remote] {
         assert_eq!(guest.next().await.payload, "fleeting");
     }
 }
 
-/// What the provider's own broadcast sends to a room is shown to everyone at the nodes that are set so, whichever of them
-/// sends; what is sent over all providers is for members.
+/// A room event of the provider's own broadcast reaches everyone at the nodes with
+/// `RoomDelivery::Everyone`, from any sending node; one over all providers reaches members only.
 #[tokio::test(start_paused = true)]
-async fn a_rooms_event_is_shown_to_everyone_by_the_node_that_has_the_connections() {
+async fn room_delivery_is_decided_by_the_receiving_node() {
     let backplane = MemoryBackplane::default();
-    let mut shows = Setup::default();
-    shows.room_delivery = RoomDelivery::Everyone;
-    let nodes = [node(&backplane, shows).await, node(&backplane, Setup::default()).await];
+    let mut to_everyone = Setup::default();
+    to_everyone.room_delivery = RoomDelivery::Everyone;
+    let nodes = [node(&backplane, to_everyone).await, node(&backplane, Setup::default()).await];
     let mut everyone = Guest::by_session(&nodes[0], Visitor::user("ann")).await;
     let mut members = Guest::by_session(&nodes[1], Visitor::user("ben")).await;
     for (sender, matched) in nodes.iter().zip([1, 0]) {
@@ -57,21 +57,21 @@ async fn a_rooms_event_is_shown_to_everyone_by_the_node_that_has_the_connections
         let receipt = log.send(None, Target::room("room"), note("over all")).await.unwrap();
         assert_eq!(receipt.delivered.unwrap().matched, 0);
         sender.dispatcher.to_all(note("end")).await.unwrap();
-        let mut seen = everyone.texts_until("end").await;
-        seen.sort();
-        assert_eq!(seen, ["own", "volatile"]);
+        let mut received = everyone.texts_until("end").await;
+        received.sort();
+        assert_eq!(received, ["own", "volatile"]);
         assert!(members.texts_until("end").await.is_empty());
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_event_for_one_connection_goes_to_other_nodes_only_if_it_is_not_here() {
+async fn connection_event_is_published_only_if_not_local() {
     let backplane = MemoryBackplane::default();
     let one = node(&backplane, Setup::default()).await;
     let mut pipe = backplane.subscribe().await.unwrap();
-    let mut here = Guest::by_session(&one, Visitor::user("ann")).await;
-    one.dispatcher.send(Target::connection(here.id), note("here")).await.unwrap();
-    assert_eq!(here.next().await.payload, "here");
+    let mut local = Guest::by_session(&one, Visitor::user("ann")).await;
+    one.dispatcher.send(Target::connection(local.id), note("here")).await.unwrap();
+    assert_eq!(local.next().await.payload, "here");
     let elsewhere = ConnectionId::random();
     one.dispatcher.send(Target::connection(elsewhere), note("elsewhere")).await.unwrap();
     let message = in_time("a message", pipe.next()).await.unwrap();
@@ -80,7 +80,7 @@ async fn an_event_for_one_connection_goes_to_other_nodes_only_if_it_is_not_here(
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_sends_to_one_connection_waits_until_it_reads() {
+async fn send_to_one_connection_waits_until_it_reads() {
     let provider = alone(small()).await;
     let mut guest = Guest::by_session(&provider, Visitor::user("ann")).await;
     let sending = tokio::spawn({
@@ -93,14 +93,14 @@ async fn who_sends_to_one_connection_waits_until_it_reads() {
         }
     });
     tokio::time::sleep(Duration::from_secs(5)).await;
-    assert!(!sending.is_finished(), "nobody has read");
+    assert!(!sending.is_finished(), "the client has not read");
     let texts = guest.texts_until("end").await;
     assert!(texts.iter().map(|text| text.parse::<usize>().unwrap()).eq(0..100), "{texts:?}");
     sending.await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_volatile_event_for_one_connection_waits_for_nobody() {
+async fn volatile_send_to_one_connection_never_waits() {
     let provider = alone(small()).await;
     let mut guest = Guest::by_session(&provider, Visitor::user("ann")).await;
     let mut dropped = 0;
@@ -110,11 +110,11 @@ async fn a_volatile_event_for_one_connection_waits_for_nobody() {
     }
     assert!((80..100).contains(&dropped), "{dropped}");
     provider.dispatcher.to_all(note("end")).await.unwrap();
-    assert_eq!(guest.texts_until("end").await.len(), 100 - dropped, "it is not closed for it");
+    assert_eq!(guest.texts_until("end").await.len(), 100 - dropped, "drops do not close the connection");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_rooms_event_is_for_everyone_only_where_it_is_meant_to_be() {
+async fn room_event_reaches_everyone_only_if_configured() {
     for (delivery, is_for_all) in [(RoomDelivery::Everyone, true), (RoomDelivery::Members, false)] {
         let mut setup = Setup::default();
         setup.room_delivery = delivery;

@@ -1,5 +1,5 @@
-//! Many publishers, joins and leaves, and clients that read fast, slowly or not at all and come back with their cursor:
-//! each sees exactly what the log says, in its order.
+//! Many publishers, joins and leaves, and clients that read fast, slowly or not at all and resume
+//! with their cursor: each sees exactly what the log holds for it, in the log's order.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,18 +16,18 @@ use realtime_testkit::conformance::{ClientUnderTest, Setup, Visitor, VisitorAuth
 
 const USERS: [&str; 4] = ["ann", "bob", "cid", "dee"];
 const TENANTS: [&str; 2] = ["acme", "globex"];
-/// Rooms that users are joined to and taken out of while events flow.
+/// Rooms that users are joined to and removed from while events are sent.
 const ROOMS: [&str; 3] = ["red", "green", "blue"];
-/// Rooms that clients name themselves, each time they come.
+/// Rooms that clients name themselves with each connect.
 const NAMED: [&str; 2] = ["north", "south"];
 const END: &str = "end";
 
-/// Who a client is, all the time, and what it saw.
+/// The identity of a client over all its connections, and what it received.
 struct Watcher {
     user: &'static str,
     tenant: &'static str,
     rooms: Vec<&'static str>,
-    /// Where it began.
+    /// The position of the first connect.
     from: u64,
     seen: Vec<(u64, String)>,
     resumes: usize,
@@ -62,7 +62,8 @@ async fn publish(node: CoreProvider, name: usize, count: usize, mut dice: Dice) 
     }
 }
 
-async fn move_about(node: CoreProvider, user: &'static str, count: usize, mut dice: Dice) {
+/// Joins the user to random rooms and removes it again.
+async fn join_and_leave(node: CoreProvider, user: &'static str, count: usize, mut dice: Dice) {
     for _ in 0..count {
         let room = ROOMS[dice.below(ROOMS.len())];
         if dice.one_in(2) {
@@ -74,7 +75,8 @@ async fn move_about(node: CoreProvider, user: &'static str, count: usize, mut di
     }
 }
 
-async fn watch(nodes: Vec<CoreProvider>, hurry: Arc<AtomicBool>, mut dice: Dice) -> Watcher {
+/// Runs a client that reconnects at random until it receives [`END`].
+async fn watch(nodes: Vec<CoreProvider>, finishing: Arc<AtomicBool>, mut dice: Dice) -> Watcher {
     let user = USERS[dice.below(USERS.len())];
     let tenant = TENANTS[dice.below(TENANTS.len())];
     let rooms: Vec<_> = NAMED.into_iter().filter(|_| dice.one_in(2)).collect();
@@ -84,9 +86,9 @@ async fn watch(nodes: Vec<CoreProvider>, hurry: Arc<AtomicBool>, mut dice: Dice)
     loop {
         let node = &nodes[dice.below(nodes.len())];
         if let Some(cursor) = &visitor.cursor {
-            // A node that is behind the one where the cursor is from does not know the place yet.
-            let place = cursor.parse::<Cursor>().unwrap().position();
-            crate::support::eventually("the node catches up", || node.dispatcher.hub().applied() >= place).await;
+            // A node that is behind the cursor's node does not know the position yet.
+            let position = cursor.parse::<Cursor>().unwrap().position();
+            crate::support::eventually("the node catches up", || node.dispatcher.hub().applied() >= position).await;
         }
         let admitted = node.admit(visitor.clone()).await.unwrap();
         let mut client = if dice.one_in(2) {
@@ -94,7 +96,7 @@ async fn watch(nodes: Vec<CoreProvider>, hurry: Arc<AtomicBool>, mut dice: Dice)
         } else {
             Client::by_session(&node.dispatcher, admitted)
         };
-        let welcome = in_time("a welcome", client.next()).await.unwrap();
+        let welcome = in_time("the connected event", client.next()).await.unwrap();
         assert_eq!(welcome.name, "connected");
         assert_eq!(welcome.payload["resumed"], visitor.cursor.is_some(), "{welcome:?}");
         if visitor.cursor.is_none() {
@@ -105,16 +107,16 @@ async fn watch(nodes: Vec<CoreProvider>, hurry: Arc<AtomicBool>, mut dice: Dice)
         }
         visitor.cursor = welcome.cursor;
         loop {
-            let calm = hurry.load(Ordering::Relaxed);
+            let is_finishing = finishing.load(Ordering::Relaxed);
             match dice.below(60) {
-                0 if !calm => break,
-                1 if !calm => tokio::time::sleep(Duration::from_millis(10)).await,
+                0 if !is_finishing => break,
+                1 if !is_finishing => tokio::time::sleep(Duration::from_millis(10)).await,
                 2..=6 => tokio::task::yield_now().await,
                 _ => {}
             }
             let received = match tokio::time::timeout(Duration::from_millis(50), client.next()).await {
                 Ok(received) => received.unwrap(),
-                // Nothing for it at the moment: the dice again.
+                // No event at the moment: choose again.
                 Err(_) => continue,
             };
             visitor.cursor.clone_from(&received.cursor);
@@ -134,7 +136,7 @@ async fn watch(nodes: Vec<CoreProvider>, hurry: Arc<AtomicBool>, mut dice: Dice)
     }
 }
 
-/// What the log says that this watcher sees.
+/// Returns what this watcher receives according to the log.
 fn expected(watcher: &Watcher, log: &[Logged]) -> Vec<(u64, String)> {
     let mut joined: HashMap<&str, bool> = HashMap::new();
     let mut expected = Vec::new();
@@ -169,6 +171,8 @@ fn expected(watcher: &Watcher, log: &[Logged]) -> Vec<(u64, String)> {
     expected
 }
 
+/// Runs publishers, joins, leaves and watchers over `node_count` nodes, and compares each watcher
+/// with the log.
 async fn run(node_count: usize, mut dice: Dice) {
     let backplane = MemoryBackplane::new(100_000);
     let setup = Setup::default()
@@ -185,20 +189,20 @@ async fn run(node_count: usize, mut dice: Dice) {
         node.attach(runtime).await.unwrap();
         nodes.push(node);
     }
-    let hurry = Arc::new(AtomicBool::new(false));
+    let finishing = Arc::new(AtomicBool::new(false));
     let watchers: Vec<_> =
-        (0..24).map(|_| tokio::spawn(watch(nodes.clone(), Arc::clone(&hurry), dice.split()))).collect();
+        (0..24).map(|_| tokio::spawn(watch(nodes.clone(), Arc::clone(&finishing), dice.split()))).collect();
     let mut work = Vec::new();
     for name in 0..6 {
         work.push(tokio::spawn(publish(nodes[name % node_count].clone(), name, 300, dice.split())));
     }
     for user in USERS {
-        work.push(tokio::spawn(move_about(nodes[dice.below(node_count)].clone(), user, 100, dice.split())));
+        work.push(tokio::spawn(join_and_leave(nodes[dice.below(node_count)].clone(), user, 100, dice.split())));
     }
     for done in join_all(work).await {
         done.unwrap();
     }
-    hurry.store(true, Ordering::Relaxed);
+    finishing.store(true, Ordering::Relaxed);
     nodes[0].dispatcher.to_all(event(END)).await.unwrap();
     let watchers = in_time("all watchers", join_all(watchers)).await;
     let log = read_log(&backplane).await;
@@ -223,15 +227,18 @@ async fn run(node_count: usize, mut dice: Dice) {
     }
     let overflows: u64 = nodes.iter().map(|node| node.stats().overflows).sum();
     println!("{} records, {resumes} resumes, {overflows} overflows", log.len());
-    assert!(resumes > 0 && overflows > 0, "the test did what it is for: {resumes} resumes, {overflows} overflows");
+    assert!(
+        resumes > 0 && overflows > 0,
+        "too few resumes ({resumes}) or overflows ({overflows}) for a meaningful test"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn every_client_sees_what_the_log_says() {
+async fn every_client_sees_exactly_what_the_log_holds() {
     run(1, Dice::new("one node")).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn every_client_sees_what_the_log_says_on_whatever_node() {
+async fn clients_that_change_nodes_see_exactly_what_the_log_holds() {
     run(2, Dice::new("two nodes")).await;
 }

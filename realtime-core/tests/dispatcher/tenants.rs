@@ -8,7 +8,7 @@ use realtime_core::{CloseReason, RealtimeBroadcast, RealtimeProvider, RoomMember
 use realtime_testkit::conformance::{ClientUnderTest, Setup, Visitor};
 use serde_json::json;
 
-/// Ann of acme, ann of globex, and ann of no tenant.
+/// A provider with connections of ann of acme, ann of globex, and ann of no tenant.
 struct Anns {
     provider: CoreProvider,
     acme: Guest,
@@ -17,7 +17,7 @@ struct Anns {
 }
 
 impl Anns {
-    async fn here() -> Self {
+    async fn connect() -> Self {
         let provider = CoreProvider::full(Setup::default());
         provider.attach(runtime()).await.unwrap();
         Self {
@@ -28,19 +28,20 @@ impl Anns {
         }
     }
 
-    /// Who gets an event for this target, in the order acme, globex, none.
-    async fn get(&mut self, target: Target) -> [bool; 3] {
+    /// Returns which of them get an event for this target, in the order acme, globex, none.
+    async fn receive(&mut self, target: Target) -> [bool; 3] {
         self.provider.dispatcher.send(target, note("for some")).await.unwrap();
         self.provider.dispatcher.to_all(note("end")).await.unwrap();
-        let mut got = [false; 3];
-        for (got, guest) in got.iter_mut().zip([&mut self.acme, &mut self.globex, &mut self.none]) {
-            *got = !guest.texts_until("end").await.is_empty();
+        let mut received = [false; 3];
+        for (received, guest) in received.iter_mut().zip([&mut self.acme, &mut self.globex, &mut self.none]) {
+            *received = !guest.texts_until("end").await.is_empty();
         }
-        got
+        received
     }
 
+    /// Returns which of them are members of the room `r`, in the same order.
     async fn members(&mut self) -> [bool; 3] {
-        let members = self.get(Target::room("r")).await;
+        let members = self.receive(Target::room("r")).await;
         let rooms = &self.provider.dispatcher;
         for (tenant, is_member) in ["acme", "globex"].into_iter().zip(members) {
             assert_eq!(!rooms.user_rooms_in(tenant, "ann").await.unwrap().is_empty(), is_member, "{tenant}");
@@ -51,8 +52,8 @@ impl Anns {
 }
 
 #[tokio::test]
-async fn a_bare_name_means_the_user_in_every_tenant() {
-    let mut anns = Anns::here().await;
+async fn bare_user_name_matches_every_tenant() {
+    let mut anns = Anns::connect().await;
     let rooms = Arc::clone(&anns.provider.dispatcher);
     rooms.join_room("ann", "r").await.unwrap();
     assert_eq!(anns.members().await, [true, true, true]);
@@ -61,8 +62,8 @@ async fn a_bare_name_means_the_user_in_every_tenant() {
 }
 
 #[tokio::test]
-async fn a_membership_made_with_a_tenant_holds_for_that_tenants_user_only() {
-    let mut anns = Anns::here().await;
+async fn tenant_membership_applies_to_that_tenants_user_only() {
+    let mut anns = Anns::connect().await;
     let rooms = Arc::clone(&anns.provider.dispatcher);
     rooms.join_room_in("acme", "ann", "r").await.unwrap();
     assert_eq!(anns.members().await, [true, false, false]);
@@ -78,15 +79,15 @@ async fn a_membership_made_with_a_tenant_holds_for_that_tenants_user_only() {
 }
 
 #[tokio::test]
-async fn a_leave_with_a_tenant_shuts_its_user_out_of_the_bare_membership_until_a_new_join() {
-    let mut anns = Anns::here().await;
+async fn tenant_leave_excludes_its_user_until_the_next_join() {
+    let mut anns = Anns::connect().await;
     let rooms = Arc::clone(&anns.provider.dispatcher);
     rooms.join_room("ann", "r").await.unwrap();
     rooms.leave_room_in("acme", "ann", "r").await.unwrap();
     assert_eq!(anns.members().await, [false, true, true]);
     let mut later = Guest::by_session(&anns.provider, Visitor::user("ann").tenant("acme")).await;
     assert_eq!(anns.members().await, [false, true, true]);
-    assert!(later.texts_until("end").await.is_empty(), "a connection of later is shut out too");
+    assert!(later.texts_until("end").await.is_empty(), "a later connection is excluded too");
     rooms.join_room("ann", "r").await.unwrap();
     assert_eq!(anns.members().await, [true, true, true]);
     rooms.leave_room_in("acme", "ann", "r").await.unwrap();
@@ -95,24 +96,24 @@ async fn a_leave_with_a_tenant_shuts_its_user_out_of_the_bare_membership_until_a
 }
 
 #[tokio::test]
-async fn who_resumes_gets_what_was_for_its_tenants_user() {
-    let Anns { provider, acme, globex, .. } = Anns::here().await;
+async fn resumed_client_gets_events_for_its_tenants_user() {
+    let Anns { provider, acme, globex, .. } = Anns::connect().await;
     let rooms = &provider.dispatcher;
     let cursors = [acme.cursor.clone(), globex.cursor.clone()];
     drop((acme, globex));
-    let say = async |text: &str| assert!(provider.dispatcher.to_room("r", note(text)).await.is_ok());
-    say("nobody's").await;
+    let send = async |text: &str| assert!(provider.dispatcher.to_room("r", note(text)).await.is_ok());
+    send("for nobody").await;
     rooms.join_room_in("acme", "ann", "r").await.unwrap();
-    say("acme's").await;
+    send("for acme").await;
     rooms.join_room("ann", "r").await.unwrap();
-    say("both").await;
+    send("for both").await;
     rooms.leave_room_in("acme", "ann", "r").await.unwrap();
-    say("globex's").await;
+    send("for globex").await;
     rooms.leave_room("ann", "r").await.unwrap();
-    say("nobody's").await;
+    send("for nobody").await;
     provider.dispatcher.to_all(note("end")).await.unwrap();
     for (tenant, cursor, expected) in
-        [("acme", &cursors[0], ["acme's", "both"]), ("globex", &cursors[1], ["both", "globex's"])]
+        [("acme", &cursors[0], ["for acme", "for both"]), ("globex", &cursors[1], ["for both", "for globex"])]
     {
         let mut guest = Guest::by_session(&provider, Visitor::user("ann").tenant(tenant).resume(cursor)).await;
         assert_eq!(guest.welcome["resumed"], json!(true));
@@ -121,19 +122,19 @@ async fn who_resumes_gets_what_was_for_its_tenants_user() {
 }
 
 #[tokio::test]
-async fn exceptions_asks_and_closes_can_be_of_one_tenant() {
-    let mut anns = Anns::here().await;
-    assert_eq!(anns.get(Target::all().except_user_in("acme", "ann")).await, [false, true, true]);
-    assert_eq!(anns.get(Target::user("ann").except_user("ann")).await, [false, false, false]);
-    let asked: &dyn SocketIoBroadcast = &anns.provider.dispatcher;
-    let asking = asked.ask(Target::user_in("acme", "ann"), note("well?"), Duration::from_secs(5)).await.unwrap();
+async fn exceptions_asks_and_closes_can_target_one_tenant() {
+    let mut anns = Anns::connect().await;
+    assert_eq!(anns.receive(Target::all().except_user_in("acme", "ann")).await, [false, true, true]);
+    assert_eq!(anns.receive(Target::user("ann").except_user("ann")).await, [false, false, false]);
+    let broadcast: &dyn SocketIoBroadcast = &anns.provider.dispatcher;
+    let acks = broadcast.ask(Target::user_in("acme", "ann"), note("well?"), Duration::from_secs(5)).await.unwrap();
     let question = anns.acme.next().await;
     anns.acme.client.answer(question.ack.unwrap(), &json!("yes")).await;
-    let answers = in_time("the answers", asking.all()).await;
+    let answers = in_time("the answers", acks.all()).await;
     assert_eq!(answers.iter().map(|answer| answer.connection).collect::<Vec<_>>(), [anns.acme.id]);
     let closed = anns.provider.close(Target::user_in("acme", "ann"), CloseReason::KICKED).await.unwrap();
     assert_eq!(closed, 1);
-    assert_eq!(anns.acme.ended().await.code, Some(4000));
+    assert_eq!(anns.acme.closed().await.code, Some(4000));
     anns.provider.dispatcher.to_all(note("still here")).await.unwrap();
     for guest in [&mut anns.globex, &mut anns.none] {
         assert!(guest.texts_until("still here").await.is_empty());
@@ -141,8 +142,8 @@ async fn exceptions_asks_and_closes_can_be_of_one_tenant() {
 }
 
 #[tokio::test]
-async fn a_tenants_name_is_checked() {
-    let Anns { provider, .. } = Anns::here().await;
+async fn tenant_name_is_validated() {
+    let Anns { provider, .. } = Anns::connect().await;
     let rooms = &provider.dispatcher;
     assert!(rooms.join_room_in("", "ann", "r").await.is_err());
     assert!(rooms.leave_room_in("a\nb", "ann", "r").await.is_err());
@@ -152,7 +153,7 @@ async fn a_tenants_name_is_checked() {
 }
 
 #[tokio::test]
-async fn who_was_taken_out_and_names_the_room_again_gets_nothing_of_before() {
+async fn removed_member_gets_no_old_events_when_it_resumes() {
     let provider = CoreProvider::full(Setup::default());
     provider.attach(runtime()).await.unwrap();
     let rooms = &provider.dispatcher;

@@ -1,4 +1,5 @@
-//! The window: its bounds, what has left it, and that nobody who is connected loses its place.
+//! The window: its bounds, records that have left it, and bare cursors, which keep the positions of
+//! connected clients valid.
 
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ async fn with_window(window: WindowConfig) -> CoreProvider {
 }
 
 #[tokio::test]
-async fn the_window_is_bounded_by_records() {
+async fn window_is_bounded_by_records() {
     let provider = with_window(WindowConfig::default().with_records(10)).await;
     for n in 0..25 {
         provider.dispatcher.to_all(note(&n.to_string())).await.unwrap();
@@ -25,7 +26,7 @@ async fn the_window_is_bounded_by_records() {
 }
 
 #[tokio::test]
-async fn the_window_is_bounded_by_bytes_and_keeps_the_newest_whatever_its_size() {
+async fn window_is_bounded_by_bytes_but_keeps_the_newest_record() {
     let provider = with_window(WindowConfig::default().with_bytes(10_000)).await;
     for n in 0..30 {
         provider.dispatcher.to_all(note(&format!("{n}{}", "x".repeat(1_000)))).await.unwrap();
@@ -43,19 +44,19 @@ async fn the_window_is_bounded_by_bytes_and_keeps_the_newest_whatever_its_size()
 }
 
 #[tokio::test]
-async fn the_window_is_bounded_by_age() {
+async fn window_is_bounded_by_age() {
     let provider = with_window(WindowConfig::default().with_age(Duration::from_millis(300))).await;
     let guest = Guest::by_sink(&provider, Visitor::user("ann")).await;
     provider.dispatcher.to_all(note("old")).await.unwrap();
     assert_eq!(provider.stats().window_records, 1);
-    eventually("it is too old", || provider.stats().window_records == 0).await;
+    eventually("the record is too old", || provider.stats().window_records == 0).await;
     let cursor = guest.cursor.clone();
     let late = Guest::by_sink(&provider, Visitor::user("ann").resume(&cursor)).await;
     assert_eq!((&late.welcome["resumed"], &late.welcome["reason"]), (&json!(false), &json!("expired")));
 }
 
 #[tokio::test]
-async fn an_idempotency_key_outlives_its_record_and_ends_with_the_windows_age() {
+async fn idempotency_key_outlives_its_record_until_the_windows_age() {
     let age = Duration::from_millis(400);
     let provider = with_window(WindowConfig::default().with_records(5).with_age(age)).await;
     let keyed = || note("keyed").with_idempotency_key("k");
@@ -64,15 +65,15 @@ async fn an_idempotency_key_outlives_its_record_and_ends_with_the_windows_age() 
     for n in 0..10 {
         provider.dispatcher.to_all(note(&n.to_string())).await.unwrap();
     }
-    assert!(provider.dispatcher.window().start() > first.position.unwrap(), "its record has left the window");
+    assert!(provider.dispatcher.window().start() > first.position.unwrap(), "the record has left the window");
     let mut repeats = 0;
     let again = loop {
         let receipt = provider.dispatcher.to_all(keyed()).await.unwrap();
         if receipt.id != first.id {
             break receipt;
         }
-        let first_place = (first.id, first.position, true);
-        assert_eq!((receipt.id, receipt.position, receipt.repeated()), first_place, "the first one's place");
+        let expected = (first.id, first.position, true);
+        assert_eq!((receipt.id, receipt.position, receipt.repeated()), expected, "the first record's position");
         repeats += 1;
         tokio::task::yield_now().await;
     };
@@ -81,7 +82,7 @@ async fn an_idempotency_key_outlives_its_record_and_ends_with_the_windows_age() 
 }
 
 #[tokio::test]
-async fn the_number_of_idempotency_keys_is_bounded() {
+async fn idempotency_keys_are_bounded_in_number() {
     let provider = CoreProvider::full(Setup::default());
     provider.attach(runtime().with_backplane(MemoryBackplane::default().with_keys(3))).await.unwrap();
     let keyed = |key: &str| note(key).with_idempotency_key(key.to_owned());
@@ -95,7 +96,7 @@ async fn the_number_of_idempotency_keys_is_bounded() {
 }
 
 #[tokio::test]
-async fn the_same_key_at_the_same_time_delivers_once() {
+async fn concurrent_sends_with_one_key_deliver_once() {
     let provider = with_window(WindowConfig::default()).await;
     let mut guest = Guest::by_sink(&provider, Visitor::user("ann")).await;
     let sends = (0..20).map(|_| {
@@ -109,9 +110,9 @@ async fn the_same_key_at_the_same_time_delivers_once() {
     assert_eq!(guest.texts_until("end").await, ["keyed"]);
 }
 
-/// A client that catches up reads an old event last: it must be told a newer place than that event's.
+/// A client that catches up reads an old event last, and needs a newer cursor than that event's.
 #[tokio::test]
-async fn who_has_caught_up_is_told_its_place_too() {
+async fn caught_up_client_gets_bare_cursor() {
     let provider = with_window(WindowConfig::default().with_records(40)).await;
     let first = Guest::by_sink(&provider, Visitor::user("ann")).await;
     let cursor = first.cursor.clone();
@@ -123,49 +124,48 @@ async fn who_has_caught_up_is_told_its_place_too() {
     let mut guest = Guest::by_sink(&provider, Visitor::user("ann").resume(&cursor)).await;
     assert_eq!(guest.welcome["resumed"], true);
     assert_eq!(guest.next().await.payload, "old");
-    assert_eq!(guest.place(), 1);
-    // Its place is more than a quarter of the window old.
-    let told = guest.next().await;
-    assert_eq!(told.name, "cursor");
-    assert_eq!(guest.place(), 39);
+    assert_eq!(guest.position(), 1);
+    // The position is more than a quarter of the window old.
+    assert_eq!(guest.next().await.name, "cursor");
+    assert_eq!(guest.position(), 39);
 }
 
-/// A window that is full by bytes turns over long before its number of records is reached.
+/// A window that is full by bytes drops records long before its number of records is reached.
 #[tokio::test]
-async fn large_events_for_others_do_not_cost_a_quiet_client_its_place() {
+async fn quiet_client_keeps_its_position_among_large_events() {
     let provider = with_window(WindowConfig::default().with_bytes(200_000)).await;
     let mut quiet = Guest::by_sink(&provider, Visitor::user("quiet")).await;
     for n in 0..12 {
         provider.dispatcher.to_user("bob", note(&format!("{n}{}", "x".repeat(10_000)))).await.unwrap();
     }
-    while quiet.place() < 7 {
+    while quiet.position() < 7 {
         assert_eq!(quiet.next().await.name, "cursor");
     }
     for n in 0..12 {
         provider.dispatcher.to_user("bob", note(&format!("{n}{}", "x".repeat(10_000)))).await.unwrap();
     }
-    assert!(provider.dispatcher.window().start().get() > 0, "the window has turned over");
-    let back = Guest::by_sink(&provider, Visitor::user("quiet").resume(&quiet.cursor)).await;
-    assert_eq!(back.welcome["resumed"], true);
+    assert!(provider.dispatcher.window().start().get() > 0, "the window has dropped records");
+    let resumed = Guest::by_sink(&provider, Visitor::user("quiet").resume(&quiet.cursor)).await;
+    assert_eq!(resumed.welcome["resumed"], true);
 }
 
-/// The place of a quiet client is kept by age too, when nothing comes after what was for others.
+/// A quiet client gets a newer cursor by age too, without another record after those for others.
 #[tokio::test(start_paused = true)]
-async fn who_is_quiet_on_a_log_that_falls_silent_is_told_its_place() {
+async fn quiet_client_gets_bare_cursor_on_silent_log() {
     let age = Duration::from_secs(60);
     let provider = with_window(WindowConfig::default().with_age(age)).await;
     let mut quiet = Guest::by_sink(&provider, Visitor::user("quiet")).await;
     provider.dispatcher.to_user("bob", note("1")).await.unwrap();
     tokio::time::sleep(age * 3).await;
     assert_eq!(quiet.next().await.name, "cursor");
-    assert_eq!(quiet.place(), 1);
-    let back = Guest::by_sink(&provider, Visitor::user("quiet").resume(&quiet.cursor)).await;
-    assert_eq!(back.welcome["resumed"], true);
+    assert_eq!(quiet.position(), 1);
+    let resumed = Guest::by_sink(&provider, Visitor::user("quiet").resume(&quiet.cursor)).await;
+    assert_eq!(resumed.welcome["resumed"], true);
 }
 
-/// Asks carry no cursor: a client that gets nothing else is told its place all the same.
+/// Asks carry no cursor: a client that gets nothing else still needs one.
 #[tokio::test]
-async fn who_is_only_asked_is_told_its_place_too() {
+async fn client_that_only_gets_asks_gets_bare_cursor() {
     use realtime_core::SocketIoBroadcast;
     let provider = with_window(WindowConfig::default().with_records(40)).await;
     let mut guest = Guest::by_session(&provider, Visitor::user("ann")).await;
@@ -175,14 +175,14 @@ async fn who_is_only_asked_is_told_its_place_too() {
     }
     loop {
         let received = guest.next().await;
-        if received.name == "cursor" && guest.place() >= 20 {
+        if received.name == "cursor" && guest.position() >= 20 {
             break;
         }
     }
 }
 
 #[tokio::test]
-async fn an_event_is_encoded_once_for_all_connections_and_for_the_window() {
+async fn event_is_encoded_once_for_connections_and_window() {
     let provider = with_window(WindowConfig::default()).await;
     let limit = 40;
     let mut guests = Vec::new();
@@ -199,12 +199,12 @@ async fn an_event_is_encoded_once_for_all_connections_and_for_the_window() {
     assert_eq!(encoded.load(std::sync::atomic::Ordering::Relaxed), before + 1);
     let mut again = Guest::by_sink(&provider, Visitor::user("ann").resume(&cursor)).await;
     assert!(again.texts_until("1").await.is_empty());
-    assert_eq!(encoded.load(std::sync::atomic::Ordering::Relaxed), before + 2, "only its welcome was encoded");
+    assert_eq!(encoded.load(std::sync::atomic::Ordering::Relaxed), before + 2, "only the connected event was encoded");
 }
 
-/// A connection that is far behind and one at the end read the same window side by side.
+/// Connections that are far behind and nearly live read the same window.
 #[tokio::test]
-async fn old_places_of_one_window_read_exactly_what_is_after_them() {
+async fn old_cursors_read_exactly_the_later_events() {
     let provider = with_window(WindowConfig::default().with_records(1_000)).await;
     let mut cursors = Vec::new();
     for n in 0..200 {

@@ -1,4 +1,4 @@
-//! The guarded stream on an in-memory pipe with simulated time.
+//! The guarded stream on an in-memory pipe with a paused clock, and on TCP.
 
 use std::{
     future::poll_fn,
@@ -14,6 +14,9 @@ use std::{
 };
 
 use realtime_http::{Guard, GuardedStream, Wire, WireConfig};
+use realtime_testkit::within;
+#[cfg(target_os = "linux")]
+use realtime_testkit::{blackhole, connect_with_small_buffer};
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, DuplexStream, duplex, split},
     net::TcpStream,
@@ -22,7 +25,7 @@ use tokio::{
 
 const STALL: Duration = Duration::from_secs(30);
 const MOMENT: Duration = Duration::from_millis(1);
-/// Bytes that the pipe takes before a write waits.
+/// The bytes that the pipe holds before a write waits.
 const PIPE: usize = 64;
 
 fn pipe() -> (Guard, GuardedStream<DuplexStream>, DuplexStream) {
@@ -32,13 +35,14 @@ fn pipe() -> (Guard, GuardedStream<DuplexStream>, DuplexStream) {
     (guard, stream, far)
 }
 
-/// Waits for what must come; simulated time makes it quick.
-async fn soon<F: Future>(future: F) -> F::Output {
-    timeout(10 * STALL, future).await.unwrap_or_else(|_| panic!("nothing came"))
+/// Waits for a future; with the paused clock a long limit costs nothing.
+#[track_caller]
+fn finished<F: Future>(future: F) -> impl Future<Output = F::Output> {
+    within(10 * STALL, "an output", future)
 }
 
 #[tokio::test(start_paused = true)]
-async fn stalled_write_kills_writer_and_parked_reader_for_good() {
+async fn stalled_write_closes_writer_and_waiting_reader() {
     let (guard, stream, mut far) = pipe();
     let wire = Arc::clone(stream.wire());
     let (mut reader, mut writer) = split(stream);
@@ -48,17 +52,17 @@ async fn stalled_write_kills_writer_and_parked_reader_for_good() {
     });
     let start = Instant::now();
 
-    let error = soon(writer.write_all(&[0; 2 * PIPE])).await.unwrap_err();
+    let error = finished(writer.write_all(&[0; 2 * PIPE])).await.unwrap_err();
 
     assert_eq!(error.kind(), ErrorKind::TimedOut);
     assert!((STALL..STALL + 2 * MOMENT).contains(&start.elapsed()), "{:?}", start.elapsed());
-    let (kind, woken, mut reader) = soon(reading).await.unwrap();
+    let (kind, woken, mut reader) = finished(reading).await.unwrap();
     assert_eq!(kind, ErrorKind::TimedOut);
     assert!(woken - start < STALL + 2 * MOMENT);
     assert!(wire.stalled());
     assert_eq!(guard.stalls(), 1);
 
-    // Room and data come too late.
+    // Capacity and data arrive too late.
     far.read_exact(&mut [0; PIPE]).await.unwrap();
     far.write_all(b"late").await.unwrap();
     assert_eq!(writer.write(b"x").await.unwrap_err().kind(), ErrorKind::TimedOut);
@@ -69,7 +73,7 @@ async fn stalled_write_kills_writer_and_parked_reader_for_good() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn stall_is_seen_though_nobody_polls_the_write_again() {
+async fn stall_is_noticed_without_another_poll_of_the_write() {
     let (_guard, mut stream, _far) = pipe();
     let start = Instant::now();
     poll_fn(|cx| {
@@ -79,14 +83,14 @@ async fn stall_is_seen_though_nobody_polls_the_write_again() {
     })
     .await;
 
-    let error = soon(stream.read_u8()).await.unwrap_err();
+    let error = finished(stream.read_u8()).await.unwrap_err();
 
     assert_eq!(error.kind(), ErrorKind::TimedOut);
     assert!(start.elapsed() < STALL + 2 * MOMENT);
 }
 
 #[tokio::test(start_paused = true)]
-async fn steady_progress_keeps_the_stream_alive_and_its_end_does_not() {
+async fn steady_progress_keeps_the_stream_open_until_it_stops() {
     let (guard, mut stream, mut far) = pipe();
     let start = Instant::now();
     let writing = tokio::spawn(async move {
@@ -105,19 +109,19 @@ async fn steady_progress_keeps_the_stream_alive_and_its_end_does_not() {
     }
     let last = Instant::now();
 
-    let (kind, cut) = soon(writing).await.unwrap();
+    let (kind, reset) = finished(writing).await.unwrap();
     assert_eq!(kind, ErrorKind::TimedOut);
     assert!(last - start >= 19 * STALL);
-    assert!((STALL..STALL + 2 * MOMENT).contains(&(cut - last)), "{:?}", cut - last);
+    assert!((STALL..STALL + 2 * MOMENT).contains(&(reset - last)), "{:?}", reset - last);
 }
 
 #[tokio::test(start_paused = true)]
-async fn flush_that_has_nothing_to_do_is_no_progress() {
+async fn empty_flush_is_no_progress() {
     let (_guard, mut stream, _far) = pipe();
     let start = Instant::now();
     stream.write_all(&[0; PIPE]).await.unwrap();
 
-    let error = soon(async {
+    let error = finished(async {
         loop {
             match timeout(Duration::from_secs(1), stream.write(b"x")).await {
                 Ok(written) => break written.unwrap_err(),
@@ -132,31 +136,31 @@ async fn flush_that_has_nothing_to_do_is_no_progress() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn idle_stream_lives_on() {
+async fn idle_stream_stays_open() {
     let (guard, mut stream, mut far) = pipe();
     stream.write_all(&[0; PIPE]).await.unwrap();
 
     let idle = timeout(100 * STALL, stream.read_u8()).await;
 
-    assert!(idle.is_err(), "nothing was sent");
+    assert!(idle.is_err(), "expected no byte");
     far.write_u8(7).await.unwrap();
     assert_eq!(stream.read_u8().await.unwrap(), 7);
     assert_eq!(guard.stalls(), 0);
 }
 
 #[tokio::test(start_paused = true)]
-async fn stall_after_an_earlier_one_that_recovered_is_cut_too() {
+async fn second_stall_after_a_recovered_one_is_noticed() {
     let (guard, mut stream, mut far) = pipe();
     stream.write_all(&[0; PIPE]).await.unwrap();
     assert!(timeout(STALL / 2, stream.write(b"x")).await.is_err());
     far.read_exact(&mut [0; PIPE]).await.unwrap();
     stream.write_all(&[0; PIPE]).await.unwrap();
-    // The watchdog of the first stall has found nothing and is gone.
+    // The watchdog of the first stall finds progress and ends.
     sleep(3 * STALL).await;
     assert_eq!(guard.stalls(), 0);
     let start = Instant::now();
 
-    let error = soon(stream.write(b"x")).await.unwrap_err();
+    let error = finished(stream.write(b"x")).await.unwrap_err();
 
     assert_eq!(error.kind(), ErrorKind::TimedOut);
     assert!((STALL..STALL + 2 * MOMENT).contains(&start.elapsed()), "{:?}", start.elapsed());
@@ -173,20 +177,20 @@ async fn kill_wakes_both_sides() {
 
     wire.kill();
 
-    assert_eq!(soon(reading).await.unwrap(), ErrorKind::ConnectionAborted);
-    assert_eq!(soon(writing).await.unwrap(), ErrorKind::ConnectionAborted);
+    assert_eq!(finished(reading).await.unwrap(), ErrorKind::ConnectionAborted);
+    assert_eq!(finished(writing).await.unwrap(), ErrorKind::ConnectionAborted);
     assert!(!wire.stalled());
     assert_eq!(guard.stalls(), 0);
     assert!(wire.closed());
 }
 
 #[tokio::test(start_paused = true)]
-async fn paused_reads_wait_and_go_on() {
+async fn paused_reads_wait_until_resumed() {
     let (_guard, mut stream, mut far) = pipe();
     let wire = Arc::clone(stream.wire());
     wire.pause_reads(true);
     far.write_all(b"ab").await.unwrap();
-    assert!(timeout(STALL, stream.read_u8()).await.is_err(), "read while paused");
+    assert!(timeout(STALL, stream.read_u8()).await.is_err(), "expected no read while paused");
 
     let reading = tokio::spawn(async move {
         let first = stream.read_u8().await.unwrap();
@@ -195,14 +199,14 @@ async fn paused_reads_wait_and_go_on() {
     sleep(MOMENT).await;
     assert!(!reading.is_finished());
     wire.pause_reads(false);
-    let (first, mut stream) = soon(reading).await.unwrap();
+    let (first, mut stream) = finished(reading).await.unwrap();
     assert_eq!(first, b'a');
 
     wire.pause_reads(true);
     let reading = tokio::spawn(async move { stream.read_u8().await.unwrap_err().kind() });
     sleep(MOMENT).await;
     wire.kill();
-    assert_eq!(soon(reading).await.unwrap(), ErrorKind::ConnectionAborted, "a paused reader learns of the end");
+    assert_eq!(finished(reading).await.unwrap(), ErrorKind::ConnectionAborted, "a paused reader gets the error");
 }
 
 struct Count(AtomicUsize);
@@ -219,7 +223,7 @@ fn counting_waker() -> (Arc<Count>, Waker) {
 }
 
 #[tokio::test]
-async fn every_flush_wakes_whoever_registered() {
+async fn every_flush_wakes_the_registered_waker() {
     let (_guard, mut stream, _far) = pipe();
     let wire = Arc::clone(stream.wire());
     let (count, waker) = counting_waker();
@@ -239,14 +243,14 @@ async fn every_flush_wakes_whoever_registered() {
 
     wire.on_drained(waker.clone());
     drop(stream);
-    assert_eq!(count.0.load(SeqCst), 3, "the end is told");
-    assert_eq!(Arc::strong_count(&count), 2, "and the wire has let go of it");
+    assert_eq!(count.0.load(SeqCst), 3, "the close wakes it");
+    assert_eq!(Arc::strong_count(&count), 2, "the wire has dropped the waker");
     wire.on_drained(waker);
-    assert_eq!(count.0.load(SeqCst), 4, "also to those who come late");
+    assert_eq!(count.0.load(SeqCst), 4, "a late waker is woken immediately");
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_waker_is_kept_after_the_end() {
+async fn closed_wire_keeps_no_waker() {
     let (_guard, mut stream, far) = pipe();
     let wire = Arc::clone(stream.wire());
     let (count, waker) = counting_waker();
@@ -284,7 +288,7 @@ async fn vectored_writes_pass_through() {
     assert_eq!(stream.wire().peer(), peer);
 }
 
-/// A stream whose flush waits, as that of a buffering layer may.
+/// A stream whose flush waits, as that of a buffering layer can.
 struct SlowFlush(DuplexStream);
 
 impl AsyncRead for SlowFlush {
@@ -314,20 +318,20 @@ impl AsyncWrite for SlowFlush {
 impl realtime_http::ByteStream for SlowFlush {}
 
 #[tokio::test(start_paused = true)]
-async fn stalled_flush_is_cut() {
+async fn stalled_flush_is_an_error() {
     let guard = Guard::new(&WireConfig::default().with_write_stall(STALL));
     let (near, _far) = duplex(PIPE);
     let mut stream = guard.wrap(SlowFlush(near), SocketAddr::from(([127, 0, 0, 1], 7)));
     let start = Instant::now();
 
-    let error = soon(stream.flush()).await.unwrap_err();
+    let error = finished(stream.flush()).await.unwrap_err();
 
     assert_eq!(error.kind(), ErrorKind::TimedOut);
     assert!((STALL..STALL + 2 * MOMENT).contains(&start.elapsed()));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_limit_without_end_never_cuts() {
+async fn infinite_write_stall_never_fires() {
     let guard = Guard::new(&WireConfig::default().with_write_stall(Duration::MAX));
     let (near, _far) = duplex(PIPE);
     let mut stream = guard.wrap(near, SocketAddr::from(([127, 0, 0, 1], 7)));
@@ -337,7 +341,7 @@ async fn a_limit_without_end_never_cuts() {
     assert_eq!(guard.stalls(), 0);
 }
 
-/// What each idle connection pays, beside its socket and hyper.
+/// The memory of each idle connection, in addition to its socket and hyper.
 #[cfg(target_pointer_width = "64")]
 #[test]
 fn guard_is_small() {
@@ -346,18 +350,16 @@ fn guard_is_small() {
     assert!(over <= 48, "{over}");
 }
 
-/// A guarded connection, and the peer's end of it, whose host keeps little of what it does not read.
+/// Returns a guarded connection, and the peer's end of it, whose host buffers few bytes.
 #[cfg(target_os = "linux")]
 async fn tcp() -> (GuardedStream, TcpStream) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let socket = tokio::net::TcpSocket::new_v4().unwrap();
-    socket.set_recv_buffer_size(8 * 1024).unwrap();
-    let peer = socket.connect(listener.local_addr().unwrap()).await.unwrap();
+    let peer = connect_with_small_buffer(listener.local_addr().unwrap()).await;
     let (stream, address) = listener.accept().await.unwrap();
     (Guard::new(&WireConfig::default()).wrap(stream, address), peer)
 }
 
-/// Waits until the peer's host has acknowledged so many.
+/// Waits until the peer's host has acknowledged exactly this many bytes.
 #[cfg(target_os = "linux")]
 async fn acknowledged(wire: &Wire, bytes: u32) {
     while wire.acknowledged() != bytes {
@@ -367,7 +369,7 @@ async fn acknowledged(wire: &Wire, bytes: u32) {
 
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn what_the_peers_host_has_not_acknowledged_is_known_also_when_the_stream_is_gone() {
+async fn acknowledged_bytes_are_known_after_the_stream_is_dropped() {
     for reset in [true, false] {
         let (mut stream, mut peer) = tcp().await;
         let wire = Arc::clone(stream.wire());
@@ -375,7 +377,7 @@ async fn what_the_peers_host_has_not_acknowledged_is_known_also_when_the_stream_
         peer.read_exact(&mut [0; 30_000]).await.unwrap();
         if reset {
             drop(peer);
-            assert_eq!(soon(stream.read_u8()).await.unwrap_err().kind(), ErrorKind::ConnectionReset);
+            assert_eq!(finished(stream.read_u8()).await.unwrap_err().kind(), ErrorKind::ConnectionReset);
         } else {
             wire.kill();
             assert!(stream.read_u8().await.is_err());
@@ -389,25 +391,24 @@ async fn what_the_peers_host_has_not_acknowledged_is_known_also_when_the_stream_
 
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn what_has_been_acknowledged_stays_so_whatever_becomes_of_the_end() {
+async fn acknowledged_bytes_stay_after_an_unanswered_close() {
     let (mut stream, mut peer) = tcp().await;
     let wire = Arc::clone(stream.wire());
     stream.write_all(&[7; 20_000]).await.unwrap();
     peer.read_exact(&mut [0; 20_000]).await.unwrap();
-    soon(acknowledged(&wire, 20_000)).await;
-    // A program that drops each packet: BPF_RET | BPF_K with zero.
-    socket2::SockRef::from(&peer).attach_filter(&[socket2::SockFilter::new(6, 0, 0, 0)]).unwrap();
+    finished(acknowledged(&wire, 20_000)).await;
+    blackhole(&peer);
     stream.shutdown().await.unwrap();
-    assert_eq!(wire.acknowledged(), 20_000, "the end is no byte");
+    assert_eq!(wire.acknowledged(), 20_000, "the FIN is no byte");
     wire.kill();
     drop(stream);
     assert_eq!(wire.acknowledged(), 20_000);
 }
 
-/// The kernel goes on with it, and nobody hears how far it comes.
+/// The kernel continues to send, and its progress is no longer known.
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn what_is_left_when_our_own_side_ends_in_order_counts_as_acknowledged() {
+async fn bytes_left_at_an_orderly_close_count_as_acknowledged() {
     let (mut stream, mut peer) = tcp().await;
     let wire = Arc::clone(stream.wire());
     stream.write_all(&[7; 100_000]).await.unwrap();
@@ -416,5 +417,5 @@ async fn what_is_left_when_our_own_side_ends_in_order_counts_as_acknowledged() {
     assert_eq!(wire.acknowledged(), 100_000);
     drop(stream);
     assert_eq!(wire.acknowledged(), 100_000);
-    assert_eq!(soon(peer.read_to_end(&mut Vec::new())).await.unwrap(), 100_000);
+    assert_eq!(finished(peer.read_to_end(&mut Vec::new())).await.unwrap(), 100_000);
 }

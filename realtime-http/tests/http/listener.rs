@@ -2,52 +2,50 @@
 
 use std::sync::Arc;
 
-use crate::support::{STALL, ask, config, connect, drain, head, response, router, soon};
-use realtime_http::{Guard, GuardedListener, WireConfig, WireInfo};
-use tokio::{net::TcpListener, sync::mpsc};
+use crate::support::{Report, STALL, ask, config, connect, drain, head, in_time, response, router};
+use realtime_http::{Guard, GuardedListener, WireInfo};
+use realtime_testkit::{TestServer, eventually};
+use tokio::sync::mpsc;
 
-async fn axum_serve(config: WireConfig) -> (std::net::SocketAddr, Guard, mpsc::Receiver<crate::support::Told>) {
-    let (router, told) = router();
-    let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = tcp.local_addr().unwrap();
-    let listener = GuardedListener::new(tcp, config);
-    let guard = listener.guard().clone();
-    let routes = router.into_make_service_with_connect_info::<WireInfo>();
-    tokio::spawn(axum::serve(listener, routes).into_future());
-    (address, guard, told)
+async fn axum_serve() -> (TestServer, Guard, mpsc::Receiver<Report>) {
+    let (router, reports) = router();
+    let mut guard = None;
+    let server = TestServer::run(|listener| {
+        let listener = GuardedListener::new(listener, config());
+        guard = Some(listener.guard().clone());
+        axum::serve(listener, router.into_make_service_with_connect_info::<WireInfo>())
+    })
+    .await;
+    (server, guard.unwrap(), reports)
 }
 
 #[tokio::test]
 async fn handlers_find_their_wire() {
-    let (address, _, mut told) = axum_serve(config()).await;
-    let mut client = connect(address).await;
+    let (server, _, mut reports) = axum_serve().await;
+    let mut client = connect(server.address()).await;
     ask(&mut client, "/peer").await;
     assert_eq!(response(&mut client).await.1, client.local_addr().unwrap().to_string());
     ask(&mut client, "/wire").await;
     response(&mut client).await;
-    let Some(crate::support::Told::Wire(wire)) = told.recv().await else { panic!("no wire") };
+    let Some(Report::Wire(wire)) = reports.recv().await else { panic!("expected a wire") };
 
     wire.kill();
 
     assert_eq!(drain(&mut client).await, 0);
-    soon("the end of the stream", async {
-        while !wire.closed() {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
+    eventually("the stream is closed", || wire.closed()).await;
     assert_eq!(Arc::strong_count(&wire), 1);
 }
 
 #[tokio::test]
-async fn client_that_stops_reading_is_cut() {
-    let (address, guard, mut told) = axum_serve(config()).await;
-    let mut stuck = connect(address).await;
+async fn client_that_stops_reading_is_reset() {
+    let (server, guard, mut reports) = axum_serve().await;
+    let mut stuck = connect(server.address()).await;
     ask(&mut stuck, "/flood").await;
     head(&mut stuck).await;
 
-    let Some(crate::support::Told::BodyDropped(life)) = soon("the cut", told.recv()).await else { panic!("no body") };
+    let report = in_time("the drop of the body", reports.recv()).await;
 
-    assert!(life >= STALL, "{life:?}");
+    let Some(Report::BodyDropped(age)) = report else { panic!("expected the drop of a body") };
+    assert!(age >= STALL, "{age:?}");
     assert_eq!(guard.stalls(), 1);
 }

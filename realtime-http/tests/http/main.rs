@@ -1,4 +1,4 @@
-//! What stands before all transports: the listener, its limits and its end.
+//! The server below all transports: the listener, its limits and its shutdown.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod support;

@@ -1,4 +1,4 @@
-//! Writes that a rate holds back, on an in-memory pipe with simulated time.
+//! Writes that are limited to a rate, on an in-memory pipe with a paused clock.
 
 use std::{
     future::poll_fn,
@@ -15,9 +15,10 @@ use std::{
 };
 
 use realtime_http::{Guard, GuardedStream, WireConfig};
+use realtime_testkit::within;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWrite as _, AsyncWriteExt as _, DuplexStream, duplex},
-    time::{Instant, advance, sleep, timeout},
+    time::{Instant, advance, sleep},
 };
 
 const STALL: Duration = Duration::from_millis(500);
@@ -25,7 +26,7 @@ const SECOND: Duration = Duration::from_secs(1);
 /// Timers count whole milliseconds.
 const MOMENT: Duration = Duration::from_millis(2);
 
-/// A guarded stream, and the far end of its pipe, which takes `room` bytes unread.
+/// Returns a guarded stream, and the far end of its pipe, which holds `room` bytes unread.
 fn pipe(room: usize) -> (Guard, GuardedStream<DuplexStream>, DuplexStream) {
     let guard = Guard::new(&WireConfig::default().with_write_stall(STALL));
     let (near, far) = duplex(room);
@@ -36,8 +37,10 @@ fn rate(bytes_per_second: u32) -> Option<NonZeroU32> {
     NonZeroU32::new(bytes_per_second)
 }
 
-async fn soon<F: Future>(future: F) -> F::Output {
-    timeout(1000 * SECOND, future).await.unwrap_or_else(|_| panic!("nothing came"))
+/// Waits for a future; with the paused clock a long limit costs nothing.
+#[track_caller]
+fn finished<F: Future>(future: F) -> impl Future<Output = F::Output> {
+    within(1000 * SECOND, "an output", future)
 }
 
 #[tokio::test(start_paused = true)]
@@ -47,9 +50,9 @@ async fn bytes_pass_at_the_rate_and_in_order() {
     let sent: Vec<u8> = (0..10_000u32).map(|n| n.to_le_bytes()[0]).collect();
     let start = Instant::now();
 
-    soon(stream.write_all(&sent)).await.unwrap();
+    finished(stream.write_all(&sent)).await.unwrap();
 
-    // A tenth of a second's bytes pass at once.
+    // The bytes of a tenth of a second pass immediately.
     let expected = 10 * SECOND - Duration::from_millis(100);
     assert!((expected..expected + MOMENT).contains(&start.elapsed()), "{:?}", start.elapsed());
     let mut got = vec![0; sent.len()];
@@ -58,7 +61,7 @@ async fn bytes_pass_at_the_rate_and_in_order() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_not_used_is_kept_for_a_tenth_of_a_second_only() {
+async fn unused_rate_is_kept_for_a_tenth_of_a_second() {
     let (_guard, mut stream, _far) = pipe(1 << 20);
     stream.wire().set_write_rate(rate(1000));
     stream.write_all(&[0; 100]).await.unwrap();
@@ -67,13 +70,13 @@ async fn what_was_not_used_is_kept_for_a_tenth_of_a_second_only() {
 
     stream.write_all(&[0; 100]).await.unwrap();
     assert!(start.elapsed() < MOMENT, "{:?}", start.elapsed());
-    soon(stream.write_all(&[0; 1000])).await.unwrap();
+    finished(stream.write_all(&[0; 1000])).await.unwrap();
 
     assert!((SECOND..SECOND + MOMENT).contains(&start.elapsed()), "{:?}", start.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
-async fn vectored_writes_are_held_back_too() {
+async fn vectored_writes_are_limited_too() {
     let (_guard, mut stream, _far) = pipe(1 << 20);
     stream.wire().set_write_rate(rate(1000));
     let parts = [IoSlice::new(&[]), IoSlice::new(&[1; 1500]), IoSlice::new(&[2; 1500])];
@@ -81,14 +84,14 @@ async fn vectored_writes_are_held_back_too() {
     let mut written = 0;
 
     while written < 3000 {
-        written += soon(stream.write_vectored(&parts)).await.unwrap();
+        written += finished(stream.write_vectored(&parts)).await.unwrap();
     }
 
     assert!(start.elapsed() >= 2 * SECOND, "{:?}", start.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_new_rate_and_its_end_reach_a_write_that_waits() {
+async fn changed_rate_applies_to_a_waiting_write() {
     let (_guard, mut stream, mut far) = pipe(1 << 20);
     let wire = Arc::clone(stream.wire());
     wire.set_write_rate(rate(1));
@@ -102,32 +105,32 @@ async fn a_new_rate_and_its_end_reach_a_write_that_waits() {
     wire.set_write_rate(rate(100));
     far.read_exact(&mut [0; 500]).await.unwrap();
     let faster = start.elapsed();
-    // One second may be owed from before.
+    // The write may still have to wait one second for the previous rate.
     assert!((4 * SECOND..6 * SECOND + MOMENT).contains(&faster), "{faster:?}");
 
     wire.set_write_rate(None);
-    soon(writing).await.unwrap();
+    finished(writing).await.unwrap();
     assert!(start.elapsed() < faster + MOMENT, "{:?} after {faster:?}", start.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
-async fn waiting_for_a_turn_is_no_stall() {
+async fn waiting_for_the_rate_is_no_stall() {
     let (guard, mut stream, _far) = pipe(1 << 20);
-    // Each byte waits for longer than a write may.
+    // Each byte waits longer than the write stall.
     stream.wire().set_write_rate(rate(1));
 
-    soon(stream.write_all(&[0; 100])).await.unwrap();
+    finished(stream.write_all(&[0; 100])).await.unwrap();
 
     assert_eq!(guard.stalls(), 0);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_peer_that_takes_nothing_is_still_cut() {
+async fn peer_that_reads_nothing_still_stalls_the_write() {
     let (guard, mut stream, _far) = pipe(50);
     stream.wire().set_write_rate(rate(100));
     let start = Instant::now();
 
-    let error = soon(stream.write_all(&[0; 1000])).await.unwrap_err();
+    let error = finished(stream.write_all(&[0; 1000])).await.unwrap_err();
 
     assert_eq!(error.kind(), ErrorKind::TimedOut);
     assert_eq!(guard.stalls(), 1);
@@ -135,7 +138,7 @@ async fn a_peer_that_takes_nothing_is_still_cut() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn kill_wakes_a_write_that_waits_for_its_turn() {
+async fn kill_wakes_a_write_that_waits_for_the_rate() {
     let (guard, mut stream, mut far) = pipe(1 << 20);
     let wire = Arc::clone(stream.wire());
     wire.set_write_rate(rate(1));
@@ -145,7 +148,7 @@ async fn kill_wakes_a_write_that_waits_for_its_turn() {
 
     wire.kill();
 
-    assert_eq!(soon(writing).await.unwrap(), ErrorKind::ConnectionAborted);
+    assert_eq!(finished(writing).await.unwrap(), ErrorKind::ConnectionAborted);
     assert!(start.elapsed() < MOMENT, "{:?}", start.elapsed());
     assert_eq!(guard.stalls(), 0);
 }
@@ -159,7 +162,7 @@ impl Wake for Count {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_write_that_had_its_turn_leaves_no_waker_behind() {
+async fn completed_write_keeps_no_waker() {
     let (_guard, mut stream, far) = pipe(1 << 20);
     stream.wire().set_write_rate(rate(100));
     let count = Arc::new(Count(AtomicUsize::new(0)));
@@ -172,7 +175,7 @@ async fn a_write_that_had_its_turn_leaves_no_waker_behind() {
     poll_fn(|cx| Pin::new(&mut stream).poll_write(cx, &[0; 10])).await.unwrap();
 
     drop(waker);
-    assert!(count.0.load(SeqCst) > 0, "the timer wakes who waits");
+    assert!(count.0.load(SeqCst) > 0, "the timer wakes the writer");
     assert_eq!(Arc::strong_count(&count), 1, "a wire must not keep the memory of its finished tasks");
     drop(far);
 }

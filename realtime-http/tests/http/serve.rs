@@ -6,11 +6,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::support::{PATIENCE, STALL, ask, config, connect, drain, head, response, server, soon, upgrade_client};
+use crate::support::{STALL, ask, config, connect, drain, head, in_time, response, server, upgrade_client};
 use futures_util::future::join_all;
 use http_body_util::{BodyExt as _, Empty};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use realtime_http::WireConfig;
+use realtime_testkit::DEADLINE;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _, split},
     time::timeout,
@@ -19,7 +20,7 @@ use tokio::{
 const SHORT: Duration = Duration::from_millis(300);
 
 #[tokio::test]
-async fn client_that_stops_reading_is_cut_and_others_go_on() {
+async fn client_that_stops_reading_is_reset_alone() {
     let mut server = server(config(), |serve| serve).await;
     let mut healthy = connect(server.address).await;
     let mut stuck = connect(server.address).await;
@@ -27,29 +28,29 @@ async fn client_that_stops_reading_is_cut_and_others_go_on() {
     ask(&mut stuck, "/flood").await;
 
     let mut answers = 0;
-    let life = loop {
+    let age = loop {
         ask(&mut healthy, "/hello").await;
         assert_eq!(response(&mut healthy).await.1, "hello");
         answers += 1;
         if server.guard.stalls() > 0 {
             break server.body_dropped().await;
         }
-        assert!(start.elapsed() < PATIENCE, "not cut");
+        assert!(start.elapsed() < DEADLINE, "expected a reset");
     };
 
-    assert!(life >= STALL, "cut after {life:?}");
+    assert!(age >= STALL, "reset after {age:?}");
     assert_eq!(server.guard.stalls(), 1);
     assert!(answers > 10, "{answers} answers meanwhile");
     ask(&mut healthy, "/hello").await;
     assert_eq!(response(&mut healthy).await.1, "hello");
-    // What the client had not taken is lost with a reset, not kept by the kernel.
+    // Unread bytes are lost with a reset, not kept by the kernel.
     let mut rest = Vec::new();
-    let end = soon("the end", stuck.read_to_end(&mut rest)).await;
-    assert_eq!(end.unwrap_err().kind(), ErrorKind::ConnectionReset);
+    let reset = in_time("a reset", stuck.read_to_end(&mut rest)).await;
+    assert_eq!(reset.unwrap_err().kind(), ErrorKind::ConnectionReset);
 }
 
 #[tokio::test]
-async fn slow_but_steady_client_is_not_cut() {
+async fn slow_but_steady_client_stays_connected() {
     let stall = Duration::from_secs(1);
     let mut server = server(config().with_write_stall(stall), |serve| serve).await;
     let mut slow = connect(server.address).await;
@@ -61,13 +62,13 @@ async fn slow_but_steady_client_is_not_cut() {
     let start = Instant::now();
     while start.elapsed() < 3 * stall {
         pace.tick().await;
-        soon("a piece", slow.read_exact(&mut buffer)).await.unwrap();
+        in_time("a piece", slow.read_exact(&mut buffer)).await.unwrap();
     }
 
     assert_eq!(server.guard.stalls(), 0);
-    // The same client is cut as soon as it stops.
-    let life = server.body_dropped().await;
-    assert!(life >= 3 * stall, "{life:?}");
+    // The same client is reset when it stops.
+    let age = server.body_dropped().await;
+    assert!(age >= 3 * stall, "{age:?}");
     assert_eq!(server.guard.stalls(), 1);
 }
 
@@ -78,7 +79,7 @@ async fn slow_client_leaves_little_in_the_kernel() {
     ask(&mut stuck, "/flood").await;
     server.body_dropped().await;
 
-    // What was sent but not read yet is what the client can still read.
+    // The client can still read what the kernel had sent.
     let got = drain(&mut stuck).await;
     assert!(got < 1024 * 1024, "{got} bytes");
 }
@@ -101,8 +102,8 @@ async fn unfinished_requests_are_closed() {
         let mut client = connect(server.address).await;
         client.write_all(sent.as_bytes()).await.unwrap();
         drain(&mut client).await;
-        let life = start.elapsed();
-        assert!(life >= SHORT, "{sent:?} was closed after {life:?}");
+        let age = start.elapsed();
+        assert!(age >= SHORT, "{sent:?} was closed after {age:?}");
     });
     join_all(closed).await;
 }
@@ -130,15 +131,15 @@ async fn header_timeout_leaves_open_responses_alone() {
     client.read_exact(&mut word).await.unwrap();
     assert_eq!(&word, b"4\r\nopen\r\n");
 
-    assert!(timeout(3 * SHORT, client.read_u8()).await.is_err(), "the response ended");
+    assert!(timeout(3 * SHORT, client.read_u8()).await.is_err(), "expected an open response");
 
     drop(client);
-    let life = server.body_dropped().await;
-    assert!(life >= 3 * SHORT, "{life:?}");
+    let age = server.body_dropped().await;
+    assert!(age >= 3 * SHORT, "{age:?}");
 }
 
 #[tokio::test]
-async fn request_that_comes_byte_by_byte_is_served() {
+async fn request_sent_byte_by_byte_is_served() {
     let server = server(config(), |serve| serve).await;
     // PUT, POST and PATCH share their beginning with the HTTP/2 preface.
     for method in ["GET", "PUT", "PRI"] {
@@ -155,7 +156,7 @@ async fn request_that_comes_byte_by_byte_is_served() {
 }
 
 #[tokio::test]
-async fn kill_ends_a_connection_at_once() {
+async fn kill_closes_a_connection_immediately() {
     let mut server = server(config(), |serve| serve).await;
     let mut client = connect(server.address).await;
     ask(&mut client, "/wire").await;
@@ -175,13 +176,13 @@ async fn kill_ends_a_connection_at_once() {
 }
 
 #[tokio::test]
-async fn paused_reads_hold_the_client_back() {
+async fn paused_reads_block_the_client() {
     let mut server = server(config(), |serve| serve).await;
     let mut client = connect(server.address).await;
     upgrade_client(&mut client).await;
     let wire = server.wire().await;
     let mut upgraded = server.upgraded().await;
-    // A reader that is already waiting is held back too.
+    // A reader that is already waiting is paused too.
     let counting = tokio::spawn(async move {
         let mut buffer = vec![0; 64 * 1024];
         let mut total = 0;
@@ -194,7 +195,7 @@ async fn paused_reads_hold_the_client_back() {
     });
     wire.pause_reads(true);
 
-    // The kernels' buffers fill, then nothing goes any more.
+    // The kernels' buffers fill, then the client is blocked.
     let mut sent = 0;
     while let Ok(writable) = timeout(SHORT, client.writable()).await {
         writable.unwrap();
@@ -202,7 +203,7 @@ async fn paused_reads_hold_the_client_back() {
             Ok(bytes) => sent += bytes,
             Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock),
         }
-        assert!(sent < 64 * 1024 * 1024, "the client was not held back");
+        assert!(sent < 64 * 1024 * 1024, "expected a blocked client, sent {sent} bytes");
     }
     assert!(!counting.is_finished());
 
@@ -210,14 +211,14 @@ async fn paused_reads_hold_the_client_back() {
     let more = 16 * 1024 * 1024;
     let chunk = vec![b'y'; 1024 * 1024];
     for _ in 0..more / chunk.len() {
-        soon("room", client.write_all(&chunk)).await.unwrap();
+        in_time("a write", client.write_all(&chunk)).await.unwrap();
     }
     client.shutdown().await.unwrap();
-    assert_eq!(soon("all bytes", counting).await.unwrap(), sent + more);
+    assert_eq!(in_time("all bytes", counting).await.unwrap(), sent + more);
 }
 
 #[tokio::test]
-async fn upgraded_connection_is_cut_on_both_sides() {
+async fn stalled_upgraded_connection_fails_reads_and_writes() {
     let mut server = server(config(), |serve| serve).await;
     let mut client = connect(server.address).await;
     upgrade_client(&mut client).await;
@@ -228,15 +229,15 @@ async fn upgraded_connection_is_cut_on_both_sides() {
     let writing = tokio::spawn(async move {
         loop {
             if let Err(error) = writer.write_all(&[b'x'; 4096]).await {
-                // Sticky: whoever ignores an error does not come far.
+                // Sticky: a writer that ignores the error gets it again.
                 assert_eq!(writer.write_all(b"x").await.unwrap_err().kind(), ErrorKind::TimedOut);
                 return error.kind();
             }
         }
     });
 
-    assert_eq!(soon("the writer's end", writing).await.unwrap(), ErrorKind::TimedOut);
-    assert_eq!(soon("the reader's end", reading).await.unwrap(), ErrorKind::TimedOut);
+    assert_eq!(in_time("the writer's error", writing).await.unwrap(), ErrorKind::TimedOut);
+    assert_eq!(in_time("the reader's error", reading).await.unwrap(), ErrorKind::TimedOut);
     assert!(wire.stalled());
     assert_eq!(server.guard.stalls(), 1);
     drain(&mut client).await;
@@ -255,7 +256,7 @@ async fn upgraded_stream_reports_its_flushes() {
     upgraded.write_all(b"hi").await.unwrap();
     upgraded.flush().await.unwrap();
 
-    soon("the signal", notify.0.notified()).await;
+    in_time("the wake-up", notify.0.notified()).await;
     let mut hi = [0; 2];
     client.read_exact(&mut hi).await.unwrap();
     assert_eq!(&hi, b"hi");
@@ -271,7 +272,7 @@ impl std::task::Wake for Notified {
 }
 
 #[tokio::test]
-async fn http2_with_prior_knowledge() {
+async fn http2_with_prior_knowledge_is_served() {
     let server = server(config(), |serve| serve).await;
     let client = connect(server.address).await;
     let address = client.local_addr().unwrap();
@@ -281,16 +282,16 @@ async fn http2_with_prior_knowledge() {
 
     for _ in 0..2 {
         let request = hyper::Request::get("http://test/peer").body(Empty::<bytes::Bytes>::new()).unwrap();
-        let response = soon("a response", requests.send_request(request)).await.unwrap();
+        let response = in_time("a response", requests.send_request(request)).await.unwrap();
         assert_eq!(response.version(), hyper::Version::HTTP_2);
         assert_eq!(response.status(), 200);
-        let body = soon("a body", response.into_body().collect()).await.unwrap().to_bytes();
+        let body = in_time("a body", response.into_body().collect()).await.unwrap().to_bytes();
         assert_eq!(body, address.to_string());
     }
 }
 
 #[tokio::test]
-async fn http2_client_that_stops_reading_its_socket_is_cut() {
+async fn http2_client_that_stops_reading_its_socket_is_reset() {
     let mut server = server(config(), |serve| serve).await;
     let mut client = connect(server.address).await;
     // A window that HTTP/2 itself never closes: only TCP can stall.
@@ -303,9 +304,9 @@ async fn http2_client_that_stops_reading_its_socket_is_cut() {
         client.write_all(frame).await.unwrap();
     }
 
-    let life = server.body_dropped().await;
+    let age = server.body_dropped().await;
 
-    assert!(life >= STALL, "{life:?}");
+    assert!(age >= STALL, "{age:?}");
     assert_eq!(server.guard.stalls(), 1);
 }
 
@@ -323,7 +324,7 @@ async fn http2_peer_that_answers_no_ping_is_closed() {
 }
 
 #[tokio::test]
-async fn both_kinds_of_connect_info_are_there() {
+async fn handlers_get_both_kinds_of_connect_info() {
     let server = server(config(), |serve| serve).await;
     let mut client = connect(server.address).await;
     ask(&mut client, "/peer").await;

@@ -1,10 +1,11 @@
-//! The end of `serve()`.
+//! The shutdown of `serve()`.
 
 use std::time::Duration;
 
-use crate::support::{ask, config, connect, drain, head, response, server, soon, upgrade_client};
+use crate::support::{ask, config, connect, drain, head, in_time, response, server, upgrade_client};
 use http_body_util::{BodyExt as _, Empty};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use realtime_testkit::TestServer;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -14,7 +15,7 @@ use tokio::{
 const HOUR: Duration = Duration::from_secs(3600);
 
 #[tokio::test]
-async fn idle_and_half_asked_connections_do_not_hold_it_up() {
+async fn idle_and_half_sent_requests_do_not_delay_shutdown() {
     let (stop, stopped) = oneshot::channel::<()>();
     let mut server = server(config().with_header_read_timeout(HOUR), |serve| {
         serve.with_deadline(HOUR).with_graceful_shutdown(async {
@@ -40,18 +41,18 @@ async fn idle_and_half_asked_connections_do_not_hold_it_up() {
 
     stop.send(()).unwrap();
 
-    soon("the end", &mut server.running).await.unwrap().unwrap();
+    server.running.finished().await.unwrap();
     for client in [&mut begun, &mut preface, &mut idle, &mut again] {
         drain(client).await;
     }
-    assert!(TcpStream::connect(server.address).await.is_err(), "still listening");
-    // Upgraded connections belong to those who upgraded them.
+    assert!(TcpStream::connect(server.address).await.is_err(), "expected no listener");
+    // Upgraded connections belong to the handlers that upgraded them.
     other_end.write_all(b"x").await.unwrap();
-    assert_eq!(soon("a byte", upgraded.read_u8()).await.unwrap(), b'x');
+    assert_eq!(in_time("a byte", upgraded.read_u8()).await.unwrap(), b'x');
 }
 
 #[tokio::test]
-async fn responses_under_way_end_first() {
+async fn open_responses_finish_before_shutdown() {
     let (stop, stopped) = oneshot::channel::<()>();
     let (begin, mut begun) = tokio::sync::mpsc::channel::<()>(1);
     let gate = std::sync::Arc::new(tokio::sync::Notify::new());
@@ -64,34 +65,35 @@ async fn responses_under_way_end_first() {
             "done"
         }),
     );
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let serve = realtime_http::serve(listener, router).with_deadline(HOUR).with_graceful_shutdown(async {
-        let _ = stopped.await;
-    });
-    let running = tokio::spawn(serve.into_future());
+    let mut server = TestServer::run(|listener| {
+        realtime_http::serve(listener, router).with_deadline(HOUR).with_graceful_shutdown(async {
+            let _ = stopped.await;
+        })
+    })
+    .await;
+    let address = server.address();
     let mut client = connect(address).await;
     ask(&mut client, "/slow").await;
-    soon("the request", begun.recv()).await;
+    in_time("the request", begun.recv()).await;
 
     stop.send(()).unwrap();
-    soon("no listener any more", async {
+    in_time("a closed listener", async {
         while TcpStream::connect(address).await.is_ok() {
             tokio::task::yield_now().await;
         }
     })
     .await;
-    assert!(!running.is_finished());
+    assert!(!server.is_finished());
     gate.notify_one();
 
     let (head, body) = response(&mut client).await;
     assert_eq!(body, "done");
     assert!(head.contains("connection: close"), "{head}");
-    soon("the end", running).await.unwrap().unwrap();
+    server.finished().await.unwrap();
 }
 
 #[tokio::test]
-async fn deadline_cuts_what_is_left() {
+async fn deadline_resets_open_responses() {
     let (stop, stopped) = oneshot::channel::<()>();
     let deadline = Duration::from_millis(300);
     let mut server = server(config(), |serve| {
@@ -108,18 +110,18 @@ async fn deadline_cuts_what_is_left() {
         hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(http2)).await.unwrap();
     let connection = tokio::spawn(connection);
     let request = hyper::Request::get("http://test/silence").body(Empty::<bytes::Bytes>::new()).unwrap();
-    let mut open = soon("a response", requests.send_request(request)).await.unwrap().into_body();
+    let mut open = in_time("a response", requests.send_request(request)).await.unwrap().into_body();
     assert!(open.frame().await.unwrap().is_ok());
     let start = std::time::Instant::now();
 
     stop.send(()).unwrap();
 
-    soon("the end", &mut server.running).await.unwrap().unwrap();
+    server.running.finished().await.unwrap();
     assert!(start.elapsed() >= deadline, "{:?}", start.elapsed());
     drain(&mut http1).await;
-    let frame = soon("the end of the stream", open.frame()).await;
+    let frame = in_time("the end of the stream", open.frame()).await;
     assert!(!matches!(frame, Some(Ok(_))), "{frame:?}");
-    let _ = soon("the end of the connection", connection).await;
+    let _ = in_time("the end of the connection", connection).await;
     for _ in 0..2 {
         server.body_dropped().await;
     }
@@ -127,7 +129,7 @@ async fn deadline_cuts_what_is_left() {
 }
 
 #[tokio::test]
-async fn dropped_server_cuts_its_connections() {
+async fn dropped_server_resets_its_connections() {
     let mut server = server(config(), |serve| serve).await;
     let mut client = connect(server.address).await;
     ask(&mut client, "/silence").await;

@@ -1,34 +1,35 @@
-//! How connections end.
+//! The close of connections.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use crate::support::{Reader, Server, Setup, until};
+use crate::support::{Reader, Server, Setup};
 use async_trait::async_trait;
 use realtime_core::spi::Runtime;
 use realtime_core::{
     Authenticator, CloseReason, ConnectRequest, Drain, Error, Event, Identity, RealtimeProvider, Refusal, Target,
 };
 use realtime_http::HttpProvider;
+use realtime_testkit::eventually;
 
 #[tokio::test]
-async fn a_client_that_goes_is_gone_with_its_hooks_run() {
+async fn disconnected_client_is_removed_and_its_hook_runs() {
     let server = Server::start().await;
     let ann = server.open("user=ann").await;
     let mut bob = server.open("user=bob").await;
-    until("the hook", || server.life.came("ann") == 1 && server.life.came("bob") == 1).await;
+    eventually("both hooks have run", || server.hooks.connects("ann") + server.hooks.connects("bob") == 2).await;
 
     drop(ann);
 
-    until("the hook", || server.life.gone("ann") == [CloseReason::CONNECTION_LOST]).await;
+    assert_eq!(server.hooks.close_of("ann").await, CloseReason::CONNECTION_LOST);
     server.connections(1).await;
     assert_eq!(server.send(Target::all(), "n", 1).await.delivered.unwrap().matched, 1);
     bob.expect("n", 1).await;
-    assert!(server.life.gone("bob").is_empty());
+    assert!(server.hooks.closes("bob").is_empty());
 }
 
 #[tokio::test]
-async fn a_stream_that_is_closed_sends_what_waits_and_ends_properly() {
+async fn closed_stream_sends_its_queue_and_ends_orderly() {
     let server = Server::start().await;
     let mut readers = [server.open("user=ann").await, server.open("user=ann").await];
     let mut bob = server.open("user=bob").await;
@@ -36,17 +37,18 @@ async fn a_stream_that_is_closed_sends_what_waits_and_ends_properly() {
         server.send(Target::all(), "n", i).await;
     }
 
-    assert_eq!(server.sse.close(Target::user("ann"), CloseReason::KICKED).await.unwrap(), 2);
+    assert_eq!(server.provider.close(Target::user("ann"), CloseReason::KICKED).await.unwrap(), 2);
 
     for reader in &mut readers {
-        // A connection that is behind at that moment does not read the window any more, so its end may come sooner.
+        // A connection that is behind then no longer reads the window, so it may end earlier.
         let mut next = 0;
         while let Some(block) = reader.try_block().await.unwrap() {
             assert_eq!(block.json(), next);
             next += 1;
         }
     }
-    until("the hooks", || server.life.gone("ann") == [CloseReason::KICKED, CloseReason::KICKED]).await;
+    eventually("both hooks have run", || server.hooks.closes("ann") == [CloseReason::KICKED, CloseReason::KICKED])
+        .await;
     server.send(Target::all(), "after", ()).await;
     for i in 0..100 {
         bob.expect("n", i).await;
@@ -55,7 +57,7 @@ async fn a_stream_that_is_closed_sends_what_waits_and_ends_properly() {
 }
 
 #[tokio::test]
-async fn an_http2_stream_ends_alone() {
+async fn closed_http2_stream_leaves_the_others_open() {
     let server = Server::start().await;
     let client = reqwest::Client::builder().no_proxy().http2_prior_knowledge().build().unwrap();
     let mut ann = Reader::of(client.get(server.url("/sse?user=ann"))).await;
@@ -63,7 +65,7 @@ async fn an_http2_stream_ends_alone() {
     ann.connected().await;
     bob.connected().await;
 
-    server.sse.close(Target::user("ann"), CloseReason::KICKED).await.unwrap();
+    server.provider.close(Target::user("ann"), CloseReason::KICKED).await.unwrap();
 
     ann.ended().await;
     server.send(Target::all(), "n", 1).await;
@@ -71,59 +73,59 @@ async fn an_http2_stream_ends_alone() {
 }
 
 #[tokio::test]
-async fn a_shutdown_ends_every_stream_and_takes_no_more() {
+async fn shutdown_closes_streams_and_accepts_no_more() {
     let server = Server::start().await;
     let mut readers = Vec::new();
     for i in 0..20 {
         readers.push(server.open(&format!("user=u{i}")).await);
     }
 
-    server.sse.shutdown(Drain::over(Duration::from_millis(500)).hold(Duration::ZERO)).await;
+    server.provider.shutdown(Drain::over(Duration::from_millis(500)).hold(Duration::ZERO)).await;
 
     for (i, reader) in readers.iter_mut().enumerate() {
-        assert_eq!(server.life.gone(&format!("u{i}")), [CloseReason::RESTART], "the hooks have run");
+        assert_eq!(server.hooks.closes(&format!("u{i}")), [CloseReason::RESTART], "the hooks have run");
         reader.ended().await;
     }
-    assert_eq!(server.sse.stats().connections, 0);
-    assert!(!server.sse.is_ready());
+    assert_eq!(server.stats().connections, 0);
+    assert!(!server.provider.is_ready());
     let late = server.get("/sse?user=late").send().await.unwrap();
-    assert_eq!(late.status(), 200, "a browser gives up for good on any other status");
+    assert_eq!(late.status(), 200, "any other status is final for a browser");
     assert_eq!(late.headers()["content-type"], "text/event-stream");
-    assert_eq!(late.headers()["connection"], "close", "on the same connection it would ask the same node again");
+    assert_eq!(late.headers()["connection"], "close", "a request on the same connection would reach the same node");
     let text = late.text().await.unwrap();
-    // A line and no block, in which some clients would look for an event.
+    // A line without an empty one, because some clients take every block for an event.
     let after: u64 = text.strip_prefix("retry: ").unwrap().strip_suffix('\n').unwrap().parse().unwrap();
     assert!((1000..4000).contains(&after), "{after}");
-    assert_eq!(server.sse.stats().refused["draining"], 1);
-    let sent = server.sse.broadcast().to_all(Event::json("n", &1).unwrap()).await;
+    assert_eq!(server.stats().refused["draining"], 1);
+    let sent = server.provider.broadcast().to_all(Event::json("n", &1).unwrap()).await;
     assert!(matches!(sent, Err(Error::Closed { .. })));
 }
 
-/// Everyone is somebody for a moment.
-struct Briefly;
+/// Identifies every client with an identity that expires after 200 ms.
+struct Expiring;
 
 #[async_trait]
-impl Authenticator for Briefly {
+impl Authenticator for Expiring {
     async fn authenticate(&self, _: &ConnectRequest) -> Result<Identity, Refusal> {
         Ok(Identity::user("brief").with_expiry(SystemTime::now() + Duration::from_millis(200)))
     }
 }
 
 #[tokio::test]
-async fn a_stream_ends_with_its_identity() {
-    let runtime = Runtime::in_memory().with_authenticator(Briefly);
+async fn stream_closes_when_its_identity_expires() {
+    let runtime = Runtime::in_memory().with_authenticator(Expiring);
     let server = Setup { runtime, ..Setup::default() }.start().await;
     let mut reader = server.open("").await;
 
     reader.ended().await;
 
-    until("the hook", || server.life.gone("brief") == [CloseReason::EXPIRED]).await;
+    assert_eq!(server.hooks.close_of("brief").await, CloseReason::EXPIRED);
 }
 
 #[tokio::test]
-async fn nothing_is_kept_of_connections_that_went() {
+async fn closed_connections_leave_nothing_behind() {
     let server = Server::start().await;
-    let held = Arc::strong_count(&server.sse);
+    let held = Arc::strong_count(&server.provider);
     for round in 0..20 {
         let mut readers = Vec::new();
         for _ in 0..5 {
@@ -132,8 +134,9 @@ async fn nothing_is_kept_of_connections_that_went() {
         drop(readers);
         server.connections(0).await;
     }
-    let stats = server.sse.stats();
+    let stats = server.stats();
     assert_eq!((stats.connections, stats.users, stats.connected), (0, 0, 100));
-    until("the hooks", || (0..20).all(|round| server.life.gone(&format!("u{round}")).len() == 5)).await;
-    until("the end of every request", || Arc::strong_count(&server.sse) == held).await;
+    eventually("all hooks have run", || (0..20).all(|round| server.hooks.closes(&format!("u{round}")).len() == 5))
+        .await;
+    eventually("every request has ended", || Arc::strong_count(&server.provider) == held).await;
 }

@@ -1,40 +1,43 @@
-//! At a user's limit: who is told to come back, and who makes room.
+//! A user's limit: retries of rejected clients, and slots of dead connections.
 
 use std::time::{Duration, Instant};
 
-use crate::support::{Reader, Server, Setup, until, vanish};
-use realtime_core::{CloseReason, Limits, RealtimeProvider, Target};
+use crate::support::{Reader, Server, Setup};
+use realtime_core::{CloseReason, Limits, Target};
 use realtime_http::TrustedProxies;
 use realtime_sse::SseConfig;
+use realtime_testkit::{blackhole, eventually};
 
-/// What a browser's `EventSource` sends.
+/// Returns a request as a browser's `EventSource` sends it.
 fn event_source(server: &Server, path: &str) -> reqwest::RequestBuilder {
     server.get(path).header("accept", "text/event-stream").header("cache-control", "no-cache")
 }
 
-fn places(most: usize) -> SseConfig {
+/// Returns a configuration with this many slots for each user, and twice as many in all.
+fn slots(most: usize) -> SseConfig {
     SseConfig::default().with_limits(Limits::default().with_connections_per_user(most).with_connections(2 * most))
 }
 
 #[tokio::test]
-async fn an_event_source_is_told_to_come_back_and_others_are_refused() {
-    let server = Setup::from(places(1)).start().await;
+async fn event_source_gets_a_retry_and_other_clients_a_429() {
+    let server = Setup::from(slots(1)).start().await;
     let _first = server.open("user=ann").await;
     let mut delays = Vec::new();
     for _ in 0..5 {
-        let mut told = Reader::of(event_source(&server, "/sse?user=ann")).await;
-        assert_eq!((told.status.as_u16(), told.headers["content-type"].to_str().unwrap()), (200, "text/event-stream"));
-        let error = told.block().await;
+        let mut rejected = Reader::of(event_source(&server, "/sse?user=ann")).await;
+        assert_eq!(rejected.status, 200);
+        assert_eq!(rejected.headers["content-type"], "text/event-stream");
+        let error = rejected.block().await;
         assert_eq!((error.name(), &error.json()["code"]), ("error", &"user_limit".into()));
         delays.push(error.retry.unwrap().parse::<u64>().unwrap());
-        assert_eq!(told.try_block().await, Ok(None), "its end");
+        assert_eq!(rejected.try_block().await, Ok(None), "the orderly end");
     }
     assert!(delays.iter().all(|delay| (5_000..=10_000).contains(delay)), "{delays:?}");
     assert!(delays.iter().any(|delay| *delay != delays[0]), "{delays:?}");
 
     let others = [
         server.get("/sse?user=ann").header("accept", "text/event-stream"),
-        event_source(&server, "/sse?user=ann").header("authorization", "Bearer x"),
+        event_source(&server, "/sse?user=ann").header("authorization", "Bearer good"),
         server.get("/sse?user=ann").header("accept", "*/*").header("cache-control", "no-cache"),
     ];
     for other in others {
@@ -43,9 +46,9 @@ async fn an_event_source_is_told_to_come_back_and_others_are_refused() {
         assert_eq!((refused.status.as_u16(), (5..=10).contains(&after)), (429, true));
         assert_eq!(refused.error().await["code"], "user_limit");
     }
-    assert_eq!(server.sse.stats().refused["user_limit"], 8);
+    assert_eq!(server.stats().refused["user_limit"], 8);
 
-    // The node's own limit frees itself too; what does not is final.
+    // The node's limit is temporary too; other refusals are final.
     let _second = server.open("user=bob").await;
     let mut delays = Vec::new();
     for _ in 0..5 {
@@ -60,21 +63,21 @@ async fn an_event_source_is_told_to_come_back_and_others_are_refused() {
 }
 
 #[tokio::test]
-async fn connections_whose_host_is_gone_make_room() {
-    let server = Setup::from(places(4)).start().await;
+async fn connections_of_unreachable_hosts_free_their_slots() {
+    let server = Setup::from(slots(4)).start().await;
     let mut alive = server.open("user=ann").await;
     let mut dead = Vec::new();
     for _ in 0..3 {
         dead.push(server.open_raw("user=ann").await);
     }
     server.connections(4).await;
-    dead.iter().for_each(vanish);
+    dead.iter().for_each(blackhole);
 
     let begun = Instant::now();
     assert_eq!(Reader::of(server.get("/sse?user=ann")).await.status, 429);
     server.connections(1).await;
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
-    until("their ends", || server.life.gone("ann") == [const { CloseReason::CONNECTION_LOST }; 3]).await;
+    eventually("three closes", || server.hooks.closes("ann") == [const { CloseReason::CONNECTION_LOST }; 3]).await;
     for _ in 0..3 {
         server.open("user=ann").await;
     }
@@ -84,28 +87,28 @@ async fn connections_whose_host_is_gone_make_room() {
 }
 
 #[tokio::test]
-async fn a_host_that_has_given_a_sign_of_life_has_the_usual_time_again() {
-    let server = Setup::from(places(1)).start().await;
+async fn host_that_answered_the_probe_gets_the_usual_time_again() {
+    let server = Setup::from(slots(1)).start().await;
     let client = server.open_raw("user=ann").await;
     server.connections(1).await;
     assert_eq!(Reader::of(server.get("/sse?user=ann")).await.status, 429);
     tokio::time::sleep(Duration::from_secs(4)).await;
-    vanish(&client);
+    blackhole(&client);
     server.send(Target::user("ann"), "n", "not acknowledged").await;
     tokio::time::sleep(Duration::from_secs(5)).await;
-    assert_eq!(server.sse.stats().connections, 1);
+    assert_eq!(server.stats().connections, 1);
 }
 
 #[tokio::test]
-async fn a_client_that_takes_nothing_of_what_waits_makes_room() {
-    let server = Setup::from(places(1)).start().await;
+async fn client_that_reads_nothing_frees_its_slot() {
+    let server = Setup::from(slots(1)).start().await;
     let _stuck = server.open_raw("user=ann").await;
     server.connections(1).await;
     let text = "x".repeat(100_000);
     for _ in 0..200 {
         server.send(Target::user("ann"), "n", &text).await;
     }
-    until("an overflow", || server.sse.stats().overflows > 0).await;
+    eventually("an overflow", || server.stats().overflows > 0).await;
     tokio::time::sleep(Duration::from_secs(1)).await;
     let begun = Instant::now();
     assert_eq!(Reader::of(server.get("/sse?user=ann")).await.status, 429);
@@ -114,13 +117,13 @@ async fn a_client_that_takes_nothing_of_what_waits_makes_room() {
 }
 
 #[tokio::test]
-async fn a_proxy_is_not_asked_for_its_clients() {
+async fn proxy_is_not_probed_for_its_clients() {
     let proxies = TrustedProxies::new(["127.0.0.1"]).unwrap();
-    let server = Setup::from(places(1).with_trusted_proxies(proxies)).start().await;
+    let server = Setup::from(slots(1).with_trusted_proxies(proxies)).start().await;
     let client = server.open_raw("user=ann").await;
     server.connections(1).await;
-    vanish(&client);
+    blackhole(&client);
     assert_eq!(Reader::of(server.get("/sse?user=ann")).await.status, 429);
     tokio::time::sleep(Duration::from_secs(4)).await;
-    assert_eq!(server.sse.stats().connections, 1);
+    assert_eq!(server.stats().connections, 1);
 }

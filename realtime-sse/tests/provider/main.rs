@@ -1,10 +1,11 @@
-//! The provider on real sockets: what a client can do, and what it can do wrong.
+//! The provider on real sockets, with clients that behave and clients that do not.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 #[path = "../support/mod.rs"]
 mod support;
 
 mod end;
+mod interrupted;
 #[cfg(target_os = "linux")]
 mod limits;
 mod own_route;

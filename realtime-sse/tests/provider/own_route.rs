@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use crate::support::{Reader, Server, Setup, soon, until};
+use crate::support::{Reader, Server, Setup};
 use axum::extract::{Path, Request, State};
 use axum::response::Response;
 use axum::routing::get;
@@ -10,6 +10,7 @@ use bytes::Bytes;
 use futures_util::sink;
 use realtime_core::{CloseReason, Error, Identity, Limits, RealtimeProvider, RoomDelivery, Target};
 use realtime_sse::{SseConfig, SseProvider};
+use realtime_testkit::{eventually, in_time};
 
 async fn events(State(sse): State<Arc<SseProvider>>, Path(user): Path<String>, request: Request) -> Response {
     sse.open(request, Identity::user(user).with_tenant("acme"), ["dashboard"]).await
@@ -20,7 +21,7 @@ async fn server(config: SseConfig) -> Server {
 }
 
 #[tokio::test]
-async fn an_own_route_says_who_it_is_and_where() {
+async fn own_route_sets_identity_and_rooms() {
     let server = server(SseConfig::default().with_room_delivery(RoomDelivery::Members)).await;
     let mut reader = Reader::of(server.get("/of/ann?channel=other&user=bob")).await;
     assert_eq!(reader.headers["content-type"], "text/event-stream");
@@ -41,7 +42,7 @@ async fn an_own_route_says_who_it_is_and_where() {
 }
 
 #[tokio::test]
-async fn an_own_route_keeps_the_limits_and_origins() {
+async fn own_route_keeps_limits_and_origins() {
     let server = server(SseConfig::default().with_limits(Limits::default().with_connections_per_user(1))).await;
     let mut first = Reader::of(server.get("/of/ann")).await;
     first.connected().await;
@@ -53,12 +54,12 @@ async fn an_own_route_keeps_the_limits_and_origins() {
     assert_eq!(foreign.status, 403);
     let bad = Reader::of(server.get("/of/a%0Ab")).await;
     assert_eq!(bad.status, 400);
-    let stats = server.sse.stats();
+    let stats = server.stats();
     assert_eq!((stats.connections, stats.refused["origin"], stats.refused["user_limit"]), (1, 1, 1));
 }
 
 #[tokio::test]
-async fn a_sink_gets_what_a_client_would() {
+async fn sink_gets_the_same_blocks_as_a_client() {
     let server =
         Setup::from(SseConfig::default().with_limits(Limits::default().with_connections_per_user(1))).start().await;
     let seen = Arc::new(Mutex::new(Vec::new()));
@@ -68,16 +69,16 @@ async fn a_sink_gets_what_a_client_would() {
         async { Ok::<_, std::convert::Infallible>(()) }
     }));
 
-    let link = server.sse.connect(Identity::user("ann"), sink).unwrap();
-    let second = server.sse.connect(Identity::user("ann"), sink::drain());
+    let link = server.provider.connect(Identity::user("ann"), sink).unwrap();
+    let second = server.provider.connect(Identity::user("ann"), sink::drain());
     assert!(matches!(second, Err(Error::Refused(_))));
     server.send(Target::user("ann"), "test", serde_json::json!({"message": "Hello"})).await;
 
-    until("the event", || seen.lock().unwrap().len() == 2).await;
+    eventually("two blocks", || seen.lock().unwrap().len() == 2).await;
     let blocks = seen.lock().unwrap().clone();
     assert!(blocks[0].starts_with("event: connected\nid: "), "{blocks:?}");
     assert!(blocks[1].starts_with("event: test\nid: ") && blocks[1].ends_with("\ndata: {\"message\":\"Hello\"}\n\n"));
-    server.sse.close(Target::connection(link.id()), CloseReason::KICKED).await.unwrap();
-    soon("the end", link.closed()).await;
-    until("the hook", || server.life.gone("ann") == [CloseReason::KICKED]).await;
+    server.provider.close(Target::connection(link.id()), CloseReason::KICKED).await.unwrap();
+    in_time("a close", link.closed()).await;
+    assert_eq!(server.hooks.close_of("ann").await, CloseReason::KICKED);
 }

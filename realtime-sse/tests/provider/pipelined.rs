@@ -1,37 +1,39 @@
-//! Clients that send more behind the request of an event stream, which HTTP/1 servers keep for after the response.
+//! Clients that send more after the request of an event stream, which HTTP/1 servers keep until the
+//! response has ended.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::support::{ByQuery, Server, Setup, until};
-use realtime_core::spi::Runtime;
+use crate::support::{Server, Setup, runtime};
 use realtime_core::{CloseReason, RealtimeProvider, Target};
-use realtime_http::{GuardedListener, HttpProvider, WireConfig, WireInfo};
+use realtime_http::{HttpProvider, WireConfig};
 use realtime_sse::{SseConfig, SseProvider};
+use realtime_testkit::{TestServer, eventually, in_time};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// A server whose streams say nothing by themselves, so that no write finds out who is gone.
+/// Starts a server without heartbeats, so that no write discovers a closed connection.
 async fn quiet() -> Server {
     Setup::from(SseConfig::default().with_heartbeat(None)).start().await
 }
 
-/// Sends a request and what is behind it, and reads past `connected`.
-async fn open(address: SocketAddr, user: &str, headers: &str, behind: &str) -> TcpStream {
+/// Sends a request and more bytes after it, and reads past `connected`.
+async fn open(address: SocketAddr, user: &str, headers: &str, more: &str) -> TcpStream {
     let mut client = TcpStream::connect(address).await.unwrap();
-    let request = format!("GET /sse?user={user} HTTP/1.1\r\nhost: x\r\n{headers}\r\n{behind}");
+    let request = format!("GET /sse?user={user} HTTP/1.1\r\nhost: x\r\n{headers}\r\n{more}");
     client.write_all(request.as_bytes()).await.unwrap();
     let mut read = Vec::new();
     while !read.windows(15).any(|text| text == b"event: connecte") {
-        assert_ne!(crate::support::soon("connected", client.read_buf(&mut read)).await.unwrap(), 0, "the end");
+        assert_ne!(in_time("connected", client.read_buf(&mut read)).await.unwrap(), 0, "unexpected EOF");
     }
     client
 }
 
+/// A second request on the same connection.
 const AGAIN: &str = "GET /sse?user=again HTTP/1.1\r\nhost: x\r\n\r\n";
 
 #[tokio::test]
-async fn a_client_that_sent_more_behind_its_request_is_gone_when_it_goes() {
+async fn disconnect_is_noticed_behind_pipelined_bytes() {
     let server = quiet().await;
     let large = AGAIN.repeat(1_000);
     let cases = [
@@ -41,61 +43,56 @@ async fn a_client_that_sent_more_behind_its_request_is_gone_when_it_goes() {
         ("a line end", "", "\r\n"),
         ("many requests", "", &large),
         ("a body", "content-length: 5\r\n", "abcde"),
-        ("a body that never comes", "content-length: 5\r\n", "ab"),
+        ("a body that is never complete", "content-length: 5\r\n", "ab"),
     ];
-    for (what, headers, behind) in cases {
+    for (what, headers, more) in cases {
         for half in [true, false] {
-            let mut client = open(server.address, "ann", headers, behind).await;
+            let mut client = open(server.address(), "ann", headers, more).await;
             server.connections(1).await;
-            // Both a FIN and, since there is more to read for it, a reset.
+            // Both a FIN and, since there are unread bytes, a reset.
             if half {
                 client.shutdown().await.unwrap();
             } else {
                 drop(client);
             }
-            until(what, || server.sse.stats().connections == 0).await;
+            eventually(format!("no connection after {what}"), || server.stats().connections == 0).await;
         }
     }
-    assert_eq!(server.life.came("again"), 0);
+    assert_eq!(server.hooks.connects("again"), 0);
 }
 
 #[tokio::test]
-async fn under_a_server_of_the_applications_own_too() {
+async fn disconnect_is_noticed_under_axum_serve_too() {
     let sse = Arc::new(SseProvider::new(SseConfig::default().with_heartbeat(None)));
-    sse.attach(Runtime::in_memory().with_authenticator(ByQuery)).await.unwrap();
-    let tcp = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = tcp.local_addr().unwrap();
-    let routes = Arc::clone(&sse).router().into_make_service_with_connect_info::<WireInfo>();
-    let listener = GuardedListener::new(tcp, WireConfig::default());
-    let running = tokio::spawn(axum::serve(listener, routes).into_future());
-    let client = open(address, "ann", "", AGAIN).await;
-    until("the connection", || sse.stats().connections == 1).await;
+    sse.attach(runtime()).await.unwrap();
+    let server = TestServer::start_on_axum(Arc::clone(&sse).router(), WireConfig::default()).await;
+    let client = open(server.address(), "ann", "", AGAIN).await;
+    eventually("one connection", || sse.stats().connections == 1).await;
     drop(client);
-    until("the end", || sse.stats().connections == 0).await;
-    running.abort();
+    eventually("no connection", || sse.stats().connections == 0).await;
 }
 
 #[tokio::test]
-async fn what_comes_later_hides_the_end_neither() {
+async fn disconnect_is_noticed_behind_later_bytes() {
     let server = quiet().await;
-    let mut client = open(server.address, "ann", "", "").await;
+    let mut client = open(server.address(), "ann", "", "").await;
     for _ in 0..3 {
         client.write_all(AGAIN.as_bytes()).await.unwrap();
         server.send(Target::all(), "n", 1).await;
         let mut read = Vec::new();
         while !read.windows(9).any(|text| text == b"data: 1\n\n") {
-            assert_ne!(crate::support::soon("the event", client.read_buf(&mut read)).await.unwrap(), 0, "the end");
+            assert_ne!(in_time("an event", client.read_buf(&mut read)).await.unwrap(), 0, "unexpected EOF");
         }
     }
     drop(client);
-    until("the end", || server.life.gone("ann") == [CloseReason::CONNECTION_LOST]).await;
+    assert_eq!(server.hooks.close_of("ann").await, CloseReason::CONNECTION_LOST);
 }
 
 #[tokio::test]
-async fn a_client_that_sends_without_end_is_cut() {
+async fn client_that_sends_without_end_is_reset() {
     let server = quiet().await;
-    let mut client = open(server.address, "ann", "", AGAIN).await;
+    let mut client = open(server.address(), "ann", "", AGAIN).await;
     let flood = async { while client.write_all(&[b'x'; 1024]).await.is_ok() {} };
-    crate::support::soon("the cut", flood).await;
-    until("the end", || server.life.gone("ann").len() == 1).await;
+    in_time("a reset", flood).await;
+    server.hooks.close_of("ann").await;
 }

@@ -1,24 +1,20 @@
-//! Who is not let in, and how that is said.
+//! Refusals of connections.
 
-use std::future::IntoFuture;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
-use crate::support::{ByQuery, Reader, Server, Setup, until};
+use crate::support::{Reader, Server, Setup, runtime};
 use async_trait::async_trait;
 use http::Method;
 use realtime_core::spi::Runtime;
-use realtime_core::{
-    Authenticator, ConnectRequest, Context, Identity, Limits, RealtimeProvider, Refusal, RoomAccess, RoomDelivery,
-    RoomPolicy, Target,
-};
-use realtime_http::{HttpProvider, Origins, serve};
+use realtime_core::{Context, Limits, RealtimeProvider, RoomAccess, RoomDelivery, RoomPolicy, Target};
+use realtime_http::{HttpProvider, Origins};
 use realtime_sse::{SseConfig, SseProvider};
+use realtime_testkit::{PendingAuthenticator, Served, eventually};
 use tokio::io::AsyncWriteExt;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 
-/// Rooms that begin with the user's name.
+/// Allows rooms whose names begin with the user's name.
 struct OwnRooms;
 
 #[async_trait]
@@ -30,7 +26,7 @@ impl RoomPolicy for OwnRooms {
 }
 
 #[tokio::test]
-async fn the_eleventh_connection_of_a_user_is_refused_until_one_goes() {
+async fn eleventh_connection_of_a_user_is_refused_until_one_closes() {
     let server = Server::start().await;
     let mut readers = Vec::new();
     for _ in 0..10 {
@@ -42,17 +38,17 @@ async fn the_eleventh_connection_of_a_user_is_refused_until_one_goes() {
     assert_eq!(eleventh.status, 429);
     assert_eq!(eleventh.headers["content-type"], "application/json");
     assert_eq!(eleventh.error().await["code"], "user_limit");
-    assert_eq!(server.sse.stats().refused["user_limit"], 1);
+    assert_eq!(server.stats().refused["user_limit"], 1);
     server.open("user=bob").await;
     readers.pop();
-    until("a place", || server.life.gone("ann").len() == 1).await;
+    server.hooks.close_of("ann").await;
     server.open("user=ann").await;
     server.send(Target::user("ann"), "still", "there").await;
     readers[0].expect("still", "there").await;
 }
 
 #[tokio::test]
-async fn a_full_node_says_when_to_come_back() {
+async fn full_node_sends_retry_after() {
     let limits = Limits::default().with_connections(1);
     let server = Setup::from(SseConfig::default().with_limits(limits)).start().await;
     let _first = server.open("user=ann").await;
@@ -66,7 +62,7 @@ async fn a_full_node_says_when_to_come_back() {
 }
 
 #[tokio::test]
-async fn who_is_asking_must_be_known() {
+async fn invalid_identity_is_refused() {
     let server = Server::start().await;
     for (query, status, code) in [
         ("", 401, "unauthorized"),
@@ -81,12 +77,12 @@ async fn who_is_asking_must_be_known() {
         assert_eq!(challenge, status == 401, "{query}");
         assert_eq!(reader.error().await["code"], code, "{query}");
     }
-    assert_eq!(server.sse.stats().connected, 0);
+    assert_eq!(server.stats().connected, 0);
 }
 
 #[tokio::test]
-async fn a_room_is_entered_as_the_policy_says() {
-    let runtime = Runtime::in_memory().with_authenticator(ByQuery).with_policy(OwnRooms);
+async fn policy_decides_about_named_rooms() {
+    let runtime = runtime().with_policy(OwnRooms);
     let sse = SseConfig::default().with_room_delivery(RoomDelivery::Members);
     let server = Setup { runtime, sse, ..Setup::default() }.start().await;
     let mut reader = server.open("user=ann&channel=ann-1&channel=ann-2&channel=ann-1").await;
@@ -106,12 +102,12 @@ async fn a_room_is_entered_as_the_policy_says() {
     assert_eq!(server.send(Target::room("ann-2"), "seen", 2).await.delivered.unwrap().matched, 1);
 
     reader.expect("seen", 2).await;
-    assert_eq!(server.sse.stats().connections, 1);
+    assert_eq!(server.stats().connections, 1);
 }
 
 #[tokio::test]
-async fn rooms_may_be_named_as_a_list() {
-    let runtime = Runtime::in_memory().with_authenticator(ByQuery).with_policy(OwnRooms);
+async fn rooms_can_be_named_as_a_list() {
+    let runtime = runtime().with_policy(OwnRooms);
     let sse = SseConfig::default().with_room_delivery(RoomDelivery::Members);
     let server = Setup { runtime, sse, ..Setup::default() }.start().await;
     let mut reader = server.open("user=ann&channel[]=ann-1&channel%5B%5D=ann-2&channel[0]=ann-3").await;
@@ -123,7 +119,7 @@ async fn rooms_may_be_named_as_a_list() {
 }
 
 #[tokio::test]
-async fn a_proxy_may_name_the_port_that_the_scheme_has_anyway() {
+async fn default_port_in_the_host_header_matches_the_origin() {
     let server = Server::start().await;
     for (host, origin) in [("app.example:443", "https://app.example"), ("app.example:80", "http://app.example")] {
         let page = Reader::of(server.get("/sse?user=ann").header("host", host).header("origin", origin)).await;
@@ -143,7 +139,7 @@ async fn rooms_are_refused_by_default() {
 }
 
 #[tokio::test]
-async fn pages_of_other_hosts_are_refused_unless_listed() {
+async fn foreign_origins_are_refused_unless_listed() {
     let origins = Origins::same_host().and("https://app.example");
     let server = Setup::from(SseConfig::default().with_origins(origins)).start().await;
     let own = server.url("");
@@ -152,10 +148,10 @@ async fn pages_of_other_hosts_are_refused_unless_listed() {
     assert_eq!(foreign.status, 403);
     assert!(!foreign.headers.contains_key("access-control-allow-origin"));
     assert_eq!(foreign.error().await["code"], "origin");
-    assert_eq!(server.sse.stats().refused["origin"], 1);
-    // What a page loads as an image has no origin.
+    assert_eq!(server.stats().refused["origin"], 1);
+    // The request of an image has no origin.
     let image = Reader::of(server.get("/sse?user=ann").header("sec-fetch-site", "cross-site")).await;
-    assert_eq!((image.status.as_u16(), server.sse.stats().refused["origin"]), (403, 2));
+    assert_eq!((image.status.as_u16(), server.stats().refused["origin"]), (403, 2));
     let same = Reader::of(server.get("/sse?user=ann").header("sec-fetch-site", "same-origin")).await;
     assert_eq!(same.status, 200);
     for origin in [&own, "https://app.example"] {
@@ -164,7 +160,7 @@ async fn pages_of_other_hosts_are_refused_unless_listed() {
         assert_eq!(reader.headers["access-control-allow-origin"], origin);
         assert_eq!(reader.headers["vary"], "origin");
     }
-    // A listed page may also read why it was refused.
+    // A listed page can also read the reason of a refusal.
     let refused = Reader::of(server.get("/sse").header("origin", "https://app.example")).await;
     assert_eq!(
         (refused.status.as_u16(), &refused.headers["access-control-allow-origin"]),
@@ -188,7 +184,7 @@ async fn other_methods_open_no_stream() {
         assert_eq!(error["code"], "bad_request", "{method}");
         assert!(error["message"].is_string(), "{method}");
     }
-    assert_eq!(server.sse.stats().refused["bad_request"], methods.len() as u64);
+    assert_eq!(server.stats().refused["bad_request"], methods.len() as u64);
     let head = Reader::of(request(Method::HEAD)).await;
     assert_eq!(head.status, 200);
     assert_eq!(head.headers["content-type"], "text/event-stream");
@@ -199,7 +195,7 @@ async fn other_methods_open_no_stream() {
     assert_eq!(preflight.status, 204);
     assert_eq!(preflight.headers["access-control-allow-origin"], "https://app.example");
     assert_eq!(preflight.headers["access-control-allow-methods"], "GET");
-    // What tracing and an application add to each request.
+    // Headers that tracing and an application add to each request.
     let names = "authorization, sentry-trace, traceparent, x-csrf-token";
     let asking = |origin| {
         let preflight = request(Method::OPTIONS).header("origin", origin);
@@ -212,72 +208,45 @@ async fn other_methods_open_no_stream() {
     let foreign = Reader::of(asking("https://evil.example")).await;
     assert!(!foreign.headers.contains_key("access-control-allow-origin"));
     assert!(!foreign.headers.contains_key("access-control-allow-headers"));
-    assert_eq!(server.sse.stats().connected, 0);
+    assert_eq!(server.stats().connected, 0);
 }
 
 #[tokio::test]
-async fn nobody_is_let_in_before_the_provider_is_attached() {
-    let sse = Arc::new(SseProvider::new(SseConfig::default()));
+async fn unattached_provider_accepts_no_stream() {
+    let server = Served::unattached(SseProvider::new(SseConfig::default())).await;
+    let (sse, url) = (Arc::clone(&server.provider), server.url("/sse"));
     assert!(!sse.is_ready());
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}/sse", listener.local_addr().unwrap());
-    let running = tokio::spawn(realtime_http::serve(listener, Arc::clone(&sse).router()).into_future());
     let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(20)).build().unwrap();
 
     let early = client.get(&url).send().await.unwrap();
-    assert_eq!(early.status(), 200, "a browser that comes too early comes back");
+    assert_eq!(early.status(), 200, "a browser that connects too early reconnects");
     assert!(early.text().await.unwrap().starts_with("retry: "));
     sse.attach(Runtime::in_memory()).await.unwrap();
 
     assert!(sse.is_ready());
     let mut reader = Reader::of(client.get(&url)).await;
     reader.connected().await;
-    running.abort();
 }
 
 #[tokio::test]
-async fn the_path_is_as_configured() {
+async fn path_is_as_configured() {
     let server = Setup::from(SseConfig::default().with_path("/push/stream")).start().await;
     assert_eq!(Reader::of(server.get("/sse?user=ann")).await.status, 404);
     Reader::of(server.get("/push/stream?user=ann")).await.connected().await;
 }
 
-/// Never knows who it is, and counts those who ask.
-struct Ponders(Arc<AtomicUsize>);
-
-struct Pondering<'a>(&'a AtomicUsize);
-
-impl Drop for Pondering<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, SeqCst);
-    }
-}
-
-#[async_trait]
-impl Authenticator for Ponders {
-    async fn authenticate(&self, _: &ConnectRequest) -> Result<Identity, Refusal> {
-        self.0.fetch_add(1, SeqCst);
-        let _pondering = Pondering(&self.0);
-        std::future::pending().await
-    }
-}
-
 #[tokio::test]
-async fn an_authenticator_ends_when_its_client_hangs_up() {
-    let busy = Arc::new(AtomicUsize::new(0));
-    let provider = Arc::new(SseProvider::new(SseConfig::default()));
-    provider.attach(Runtime::in_memory().with_authenticator(Ponders(Arc::clone(&busy)))).await.unwrap();
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let addr = listener.local_addr().unwrap();
-    let running = tokio::spawn(serve(listener, Arc::clone(&provider).router()).into_future());
+async fn authenticator_is_cancelled_when_its_client_disconnects() {
+    let authenticator = PendingAuthenticator::default();
+    let runtime = Runtime::in_memory().with_authenticator(authenticator.clone());
+    let server = Served::start(SseProvider::new(SseConfig::default()), runtime).await;
     let mut clients = Vec::new();
     for _ in 0..20 {
-        let mut client = TcpStream::connect(addr).await.unwrap();
+        let mut client = TcpStream::connect(server.address()).await.unwrap();
         client.write_all(b"GET /sse?user=a HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
         clients.push(client);
     }
-    until("all of them", || busy.load(SeqCst) == 20).await;
+    eventually("20 calls in progress", || authenticator.in_progress() == 20).await;
     drop(clients);
-    until("their end", || busy.load(SeqCst) == 0).await;
-    running.abort();
+    eventually("no call in progress", || authenticator.in_progress() == 0).await;
 }

@@ -1,10 +1,9 @@
-//! Clients that come back.
+//! Clients that reconnect.
 
 use std::time::Duration;
 
-use crate::support::{ByQuery, Reader, Server, Setup};
-use realtime_core::spi::Runtime;
-use realtime_core::{AllowRooms, RealtimeProvider, RoomDelivery, Target, WindowConfig};
+use crate::support::{Reader, Server, Setup, runtime};
+use realtime_core::{AllowRooms, RoomDelivery, Target, WindowConfig};
 use realtime_sse::SseConfig;
 use serde_json::json;
 
@@ -13,7 +12,7 @@ async fn resume(server: &Server, query: &str, id: &str) -> Reader {
 }
 
 #[tokio::test]
-async fn a_client_goes_on_after_its_last_event_without_gap_or_duplicate() {
+async fn client_resumes_without_gap_or_duplicate() {
     let server = Server::start().await;
     let mut ann = server.open("user=ann").await;
     for i in 1..=3 {
@@ -42,7 +41,7 @@ async fn a_client_goes_on_after_its_last_event_without_gap_or_duplicate() {
 }
 
 #[tokio::test]
-async fn the_header_wins_over_the_query() {
+async fn cursor_in_the_header_wins_over_the_query() {
     let server = Server::start().await;
     let mut ann = server.open("user=ann").await;
     let mut ids = Vec::new();
@@ -63,7 +62,7 @@ async fn the_header_wins_over_the_query() {
 }
 
 #[tokio::test]
-async fn what_is_no_cursor_begins_anew_and_says_so() {
+async fn invalid_cursor_starts_fresh_with_a_reason() {
     let server = Server::start().await;
     let mut ann = server.open("user=ann").await;
     server.send(Target::all(), "n", 0).await;
@@ -90,14 +89,14 @@ async fn what_is_no_cursor_begins_anew_and_says_so() {
         server.send(Target::user("ann"), "now", garbage).await;
         reader.expect("now", garbage).await;
     }
-    // Bytes that are no text at all.
+    // Bytes that are no text.
     let bytes = http::HeaderValue::from_bytes(b"\xff\xfe\x80").unwrap();
     let mut reader = Reader::of(server.get("/sse?user=ann").header("last-event-id", bytes)).await;
     assert_eq!(reader.connected().await["reason"], "invalid");
 }
 
 #[tokio::test]
-async fn a_place_that_has_left_the_window_is_told() {
+async fn expired_cursor_starts_fresh_with_a_reason() {
     let window = WindowConfig::default().with_records(10);
     let server = Setup::from(SseConfig::default().with_window(window)).start().await;
     let mut ann = server.open("user=ann").await;
@@ -116,8 +115,8 @@ async fn a_place_that_has_left_the_window_is_told() {
 }
 
 #[tokio::test]
-async fn rooms_named_on_return_replay_what_was_missed() {
-    let runtime = Runtime::in_memory().with_authenticator(ByQuery).with_policy(AllowRooms);
+async fn rooms_named_again_are_replayed() {
+    let runtime = runtime().with_policy(AllowRooms);
     let sse = SseConfig::default().with_room_delivery(RoomDelivery::Members);
     let server = Setup { runtime, sse, ..Setup::default() }.start().await;
     let mut ann = server.open("user=ann&channel=red").await;
@@ -137,9 +136,9 @@ async fn rooms_named_on_return_replay_what_was_missed() {
 }
 
 #[tokio::test]
-async fn a_quiet_client_is_told_its_place_and_can_resume_from_it() {
+async fn quiet_client_gets_a_cursor_to_resume_from() {
     let window = WindowConfig::default().with_records(40);
-    // The connections are looked after four times in this time.
+    // The dispatcher checks its connections four times in this time.
     let config = SseConfig::default().with_window(window).with_write_stall(Duration::from_secs(4));
     let server = Setup::from(config).start().await;
     let mut quiet = server.open("user=quiet").await;
@@ -147,21 +146,21 @@ async fn a_quiet_client_is_told_its_place_and_can_resume_from_it() {
         server.send(Target::user("busy"), "n", i).await;
     }
 
-    let told = loop {
+    let bare_id = loop {
         let block = quiet.block().await;
         if block.id.is_some() {
             break block;
         }
     };
 
-    assert_eq!((told.event, told.data), (None, None));
+    assert_eq!((bare_id.event, bare_id.data), (None, None));
     drop(quiet);
     for i in 20..40 {
         server.send(Target::user("busy"), "n", i).await;
     }
     server.send(Target::user("quiet"), "hello", ()).await;
-    let mut back = resume(&server, "user=quiet", told.id.as_deref().unwrap()).await;
+    let mut back = resume(&server, "user=quiet", bare_id.id.as_deref().unwrap()).await;
     assert_eq!(back.connected().await["resumed"], true);
     back.expect("hello", ()).await;
-    assert_eq!(server.sse.stats().lost, 0);
+    assert_eq!(server.stats().lost, 0);
 }

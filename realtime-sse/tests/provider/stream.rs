@@ -1,14 +1,15 @@
-//! What a stream says, and who hears what.
+//! The bytes of a stream, and the receivers of an event.
 
 use std::time::{Duration, Instant};
 
-use crate::support::{Reader, Server, Setup, soon};
+use crate::support::{Reader, Server, Setup};
 use realtime_core::{Error, Event, Limits, RealtimeProvider, RoomDelivery, Target};
 use realtime_sse::SseConfig;
+use realtime_testkit::in_time;
 use serde_json::json;
 
 #[tokio::test]
-async fn a_stream_begins_with_its_headers_and_one_block_of_retry_and_connected() {
+async fn stream_begins_with_retry_and_connected_in_one_block() {
     const AFTER: Duration = Duration::from_millis(1234);
     let server = Setup::from(SseConfig::default().with_retry(AFTER..=AFTER)).start().await;
 
@@ -16,11 +17,11 @@ async fn a_stream_begins_with_its_headers_and_one_block_of_retry_and_connected()
 
     assert_eq!(reader.status, 200);
     assert_eq!(reader.headers["content-type"], "text/event-stream");
-    // A proxy that compresses would hold back what is small.
+    // A proxy that compresses would hold small events back.
     assert_eq!(reader.headers["cache-control"], "no-cache, no-transform");
     assert_eq!(reader.headers["x-accel-buffering"], "no");
     assert!(!reader.headers.contains_key("access-control-allow-origin"));
-    // Clients that take each block for an event find one in it.
+    // Some clients take every block for an event, so that there is no block without one.
     let connected = reader.block().await;
     assert_eq!(connected.retry.as_deref(), Some("1234"));
     assert_eq!(connected.name(), "connected");
@@ -31,7 +32,7 @@ async fn a_stream_begins_with_its_headers_and_one_block_of_retry_and_connected()
 }
 
 #[tokio::test]
-async fn each_client_is_told_another_time_to_come_back_after() {
+async fn each_client_gets_another_reconnect_time() {
     let limits = Limits::default().with_connections_per_user(100);
     let server = Setup::from(SseConfig::default().with_limits(limits)).start().await;
     let mut times = Vec::new();
@@ -46,7 +47,7 @@ async fn each_client_is_told_another_time_to_come_back_after() {
 }
 
 #[tokio::test]
-async fn each_target_reaches_those_it_means_and_nobody_else() {
+async fn each_target_reaches_only_its_connections() {
     let server = Server::start().await;
     let mut ann = server.open("user=ann&tenant=acme").await;
     let mut ann_too = server.open("user=ann&tenant=umbrella").await;
@@ -71,7 +72,7 @@ async fn each_target_reaches_those_it_means_and_nobody_else() {
 }
 
 #[tokio::test]
-async fn one_connection_is_reached_by_its_id_without_a_place_in_the_log() {
+async fn send_to_one_connection_has_no_position() {
     let server = Server::start().await;
     let mut reader = Reader::of(server.get("/sse?user=ann")).await;
     let id = reader.connected().await["connectionId"].as_str().unwrap().parse().unwrap();
@@ -86,11 +87,11 @@ async fn one_connection_is_reached_by_its_id_without_a_place_in_the_log() {
 }
 
 #[tokio::test]
-async fn a_room_is_for_its_members_where_it_is_configured_so() {
+async fn room_reaches_its_members_if_so_configured() {
     let config = SseConfig::default().with_room_delivery(RoomDelivery::Members);
     let server = Setup::from(config).start().await;
-    assert!(server.sse.capabilities().rooms);
-    let rooms = server.sse.rooms().unwrap();
+    assert!(server.provider.capabilities().rooms);
+    let rooms = server.provider.rooms().unwrap();
     let mut ann = server.open("user=ann").await;
     let mut bob = server.open("user=bob").await;
 
@@ -112,13 +113,13 @@ async fn a_room_is_for_its_members_where_it_is_configured_so() {
 }
 
 #[tokio::test]
-async fn a_room_is_everyone_by_default() {
+async fn room_reaches_everyone_by_default() {
     let server = Server::start().await;
-    assert!(!server.sse.capabilities().rooms);
+    assert!(!server.provider.capabilities().rooms);
     let mut ann = server.open("user=ann&tenant=acme").await;
     let mut bob = server.open("user=bob&tenant=umbrella").await;
 
-    server.sse.rooms().unwrap().join_room("ann", "red").await.unwrap();
+    server.provider.rooms().unwrap().join_room("ann", "red").await.unwrap();
     server.send(Target::room("red"), "room", 1).await;
     server.send(Target::room_in("acme", "red"), "room_in", 2).await;
     server.send(Target::all(), "end", ()).await;
@@ -131,7 +132,7 @@ async fn a_room_is_everyone_by_default() {
 }
 
 #[tokio::test]
-async fn a_quiet_stream_gets_comments() {
+async fn quiet_stream_gets_comments() {
     let every = Duration::from_millis(50);
     let server = Setup::from(SseConfig::default().with_heartbeat(every)).start().await;
     let mut reader = server.open("user=ann").await;
@@ -147,10 +148,10 @@ async fn a_quiet_stream_gets_comments() {
 }
 
 #[tokio::test]
-async fn five_thousand_events_at_once_arrive_in_order() {
+async fn burst_of_five_thousand_events_arrives_in_order() {
     let server = Server::start().await;
     let mut readers = [server.open("user=ann").await, server.open("user=bob").await];
-    let sse = std::sync::Arc::clone(&server.sse);
+    let sse = std::sync::Arc::clone(&server.provider);
 
     let sending = tokio::spawn(async move {
         for i in 0..5000 {
@@ -165,11 +166,11 @@ async fn five_thousand_events_at_once_arrive_in_order() {
             last = event.id().to_owned();
         }
     }
-    soon("the last receipt", sending).await.unwrap();
+    in_time("the last receipt", sending).await.unwrap();
 }
 
 #[tokio::test]
-async fn any_text_arrives_as_it_was_sent() {
+async fn any_text_arrives_unchanged() {
     let server = Server::start().await;
     let mut reader = server.open("user=ann").await;
     let large = "line\r\n\u{2028}\0ä".repeat(90_000);
@@ -180,7 +181,7 @@ async fn any_text_arrives_as_it_was_sent() {
         server.send(Target::user("ann"), "text", text).await;
     }
     let raw = Event::raw_json("raw", "{\r\n\"a\":\r[1,\n2]}\n").unwrap();
-    server.sse.broadcast().to_user("ann", raw).await.unwrap();
+    server.provider.broadcast().to_user("ann", raw).await.unwrap();
 
     for text in texts {
         reader.expect("text", text).await;
@@ -189,10 +190,10 @@ async fn any_text_arrives_as_it_was_sent() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_sent_is_refused_and_nobody_hears_of_it() {
+async fn invalid_sends_are_errors_and_reach_no_client() {
     let server = Setup::from(SseConfig::default().with_max_event_bytes(100)).start().await;
     let mut reader = server.open("user=ann").await;
-    let broadcast = server.sse.broadcast();
+    let broadcast = server.provider.broadcast();
 
     for name in ["a\nb", "a\rdata: x", "a\0", "", &"x".repeat(257)] {
         assert!(matches!(Event::json(name, &1), Err(Error::InvalidName { .. })), "{name:?}");
@@ -217,15 +218,15 @@ async fn what_cannot_be_sent_is_refused_and_nobody_hears_of_it() {
 }
 
 #[tokio::test]
-async fn volatile_events_arrive_without_a_place() {
+async fn volatile_events_have_no_cursor() {
     let server = Server::start().await;
     let mut reader = server.open("user=ann").await;
-    // Live only once this has been read.
+    // The connection is live only when this has been read.
     server.send(Target::all(), "first", ()).await;
     reader.expect("first", ()).await;
 
     let typing = Event::json("typing", &true).unwrap().volatile();
-    let receipt = server.sse.broadcast().to_user("ann", typing).await.unwrap();
+    let receipt = server.provider.broadcast().to_user("ann", typing).await.unwrap();
 
     assert_eq!(receipt.position, None);
     assert_eq!(reader.expect("typing", true).await.id, None);

@@ -1,117 +1,27 @@
-//! A server on a free port, and clients that show the blocks they get.
+//! A server on a free port, and clients that return the blocks of their streams.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 pub(crate) mod http2;
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::ops::Deref;
+use std::sync::Arc;
+use std::time::Instant;
 
-use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 use http::{HeaderMap, StatusCode};
 use realtime_core::spi::Runtime;
-use realtime_core::{
-    Authenticator, CloseReason, ConnectRequest, ConnectionInfo, Context, Event, Identity, LifecycleHook,
-    RealtimeProvider, Receipt, Refusal, Target,
-};
-use realtime_http::{HttpProvider, WireConfig, serve};
+use realtime_http::{HttpProvider, WireConfig};
 use realtime_sse::{SseConfig, SseProvider};
+use realtime_testkit::{ByQuery, DEADLINE, Served, connect_with_small_buffer, in_time, read_head};
 use serde::Serialize;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::task::JoinHandle;
+use tokio::net::TcpStream;
 
-/// How long anything may take on a loaded machine before a test gives up.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
-
-/// Waits for what must come, with a deadline.
-pub(crate) async fn soon<F: Future>(what: &str, future: F) -> F::Output {
-    match tokio::time::timeout(PATIENCE, future).await {
-        Ok(output) => output,
-        Err(_) => panic!("{what} did not come"),
-    }
-}
-
-/// Looks until it is so, with a deadline.
-pub(crate) async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    soon(what, async {
-        while !is_so() {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-    })
-    .await;
-}
-
-/// Makes a client vanish: its host's kernel gets nothing more, and says nothing.
-#[cfg(target_os = "linux")]
-pub(crate) fn vanish(stream: &TcpStream) {
-    // A program that drops each packet: BPF_RET | BPF_K with zero.
-    let drop_all = socket2::SockFilter::new(6, 0, 0, 0);
-    socket2::SockRef::from(stream).attach_filter(&[drop_all]).unwrap();
-}
-
-/// Takes `?user=` and `?tenant=` at their word, and refuses who says nothing.
-pub(crate) struct ByQuery;
-
-#[async_trait]
-impl Authenticator for ByQuery {
-    async fn authenticate(&self, request: &ConnectRequest) -> Result<Identity, Refusal> {
-        let user = request.query("user").ok_or_else(|| Refusal::unauthorized("who are you?"))?;
-        if user == "banned" {
-            return Err(Refusal::forbidden("not you"));
-        }
-        let identity = Identity::user(user);
-        Ok(match request.query("tenant") {
-            Some(tenant) => identity.with_tenant(tenant),
-            None => identity,
-        })
-    }
-}
-
-/// Writes down who came and who went.
-#[derive(Clone, Default)]
-pub(crate) struct Life(Arc<Mutex<Vec<Passage>>>);
-
-struct Passage {
-    user: String,
-    /// Of those who went.
-    reason: Option<CloseReason>,
-}
-
-#[async_trait]
-impl LifecycleHook for Life {
-    async fn connected(&self, cx: &Context) {
-        self.note(cx.connection(), None);
-    }
-
-    async fn disconnected(&self, cx: &Context, reason: &CloseReason) {
-        self.note(cx.connection(), Some(reason.clone()));
-    }
-}
-
-impl Life {
-    fn note(&self, connection: &ConnectionInfo, reason: Option<CloseReason>) {
-        let user = connection.identity.user_name().unwrap_or_default().to_owned();
-        self.0.lock().unwrap().push(Passage { user, reason });
-    }
-
-    /// How often a connection of this user came.
-    pub(crate) fn came(&self, user: &str) -> usize {
-        self.0.lock().unwrap().iter().filter(|passage| passage.user == user && passage.reason.is_none()).count()
-    }
-
-    /// Why this user's connections went.
-    pub(crate) fn gone(&self, user: &str) -> Vec<CloseReason> {
-        let passages = self.0.lock().unwrap();
-        passages.iter().filter(|passage| passage.user == user).filter_map(|passage| passage.reason.clone()).collect()
-    }
-}
-
-/// What a server is started with.
+/// The configuration of a server.
 pub(crate) struct Setup {
     pub(crate) sse: SseConfig,
     pub(crate) runtime: Runtime,
@@ -120,12 +30,13 @@ pub(crate) struct Setup {
 
 impl Default for Setup {
     fn default() -> Self {
-        Self {
-            sse: SseConfig::default(),
-            runtime: Runtime::in_memory().with_authenticator(ByQuery),
-            wire: WireConfig::default(),
-        }
+        Self { sse: SseConfig::default(), runtime: runtime(), wire: WireConfig::default() }
     }
+}
+
+/// Returns a runtime in memory that identifies a client by its query.
+pub(crate) fn runtime() -> Runtime {
+    Runtime::in_memory().with_authenticator(ByQuery)
 }
 
 impl From<SseConfig> for Setup {
@@ -136,31 +47,23 @@ impl From<SseConfig> for Setup {
 
 impl Setup {
     pub(crate) async fn start(self) -> Server {
-        self.start_with(|sse| sse.router()).await
+        self.start_with(SseProvider::router).await
     }
 
-    pub(crate) async fn start_with(self, router: impl FnOnce(Arc<SseProvider>) -> axum::Router) -> Server {
-        let sse = Arc::new(SseProvider::new(self.sse));
-        let router = router(Arc::clone(&sse));
-        let life = Life::default();
-        sse.attach(self.runtime.with_hook(life.clone())).await.unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let running = tokio::spawn(serve(listener, router).with_config(self.wire).into_future());
-        Server { address, sse, life, running }
+    /// Starts a server with routes of the test's own.
+    pub(crate) async fn start_with(self, routes: impl FnOnce(Arc<SseProvider>) -> axum::Router) -> Server {
+        Server(Served::start_with(SseProvider::new(self.sse), self.runtime, self.wire, routes).await)
     }
 }
 
-pub(crate) struct Server {
-    pub(crate) address: SocketAddr,
-    pub(crate) sse: Arc<SseProvider>,
-    pub(crate) life: Life,
-    running: JoinHandle<std::io::Result<()>>,
-}
+/// A provider on a free port, and the clients for it.
+pub(crate) struct Server(pub(crate) Served<SseProvider>);
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.running.abort();
+impl Deref for Server {
+    type Target = Served<SseProvider>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
     }
 }
 
@@ -169,16 +72,12 @@ impl Server {
         Setup::default().start().await
     }
 
-    pub(crate) fn url(&self, path_and_query: &str) -> String {
-        format!("http://{}{path_and_query}", self.address)
-    }
-
-    /// A request that may be adjusted before it is sent.
+    /// Returns a request that may be changed before it is sent.
     pub(crate) fn get(&self, path_and_query: &str) -> reqwest::RequestBuilder {
         reqwest::Client::builder().no_proxy().build().unwrap().get(self.url(path_and_query))
     }
 
-    /// Opens a stream that must be let in, past its `connected`.
+    /// Opens a stream that must be accepted, and reads past its `connected`.
     pub(crate) async fn open(&self, query: &str) -> Reader {
         let mut reader = Reader::of(self.get(&format!("/sse?{query}"))).await;
         assert_eq!(reader.status, StatusCode::OK);
@@ -186,25 +85,16 @@ impl Server {
         reader
     }
 
-    /// [`open_raw`] here.
+    /// Opens a stream as [`open_raw`] does.
     pub(crate) async fn open_raw(&self, query: &str) -> TcpStream {
-        open_raw(self.address, query).await
-    }
-
-    pub(crate) async fn send(&self, target: Target, name: &str, value: impl Serialize) -> Receipt {
-        self.sse.broadcast().send(target, Event::json(name, &value).unwrap()).await.unwrap()
-    }
-
-    pub(crate) async fn connections(&self, count: u64) {
-        until("the number of connections", || self.sse.stats().connections == count).await;
+        open_raw(self.address(), query).await
     }
 }
 
-/// Opens a stream over HTTP/1.0, whose bytes are not in chunks, with a small receive buffer, and reads nothing.
+/// Opens a stream over HTTP/1.0, whose bytes are not in chunks, with a small receive buffer, and
+/// reads nothing.
 pub(crate) async fn open_raw(address: SocketAddr, query: &str) -> TcpStream {
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.set_recv_buffer_size(8 * 1024).unwrap();
-    let mut client = soon("a connection", socket.connect(address)).await.unwrap();
+    let mut client = connect_with_small_buffer(address).await;
     client.write_all(format!("GET /sse?{query} HTTP/1.0\r\n\r\n").as_bytes()).await.unwrap();
     client
 }
@@ -221,7 +111,7 @@ pub(crate) struct Block {
 
 impl Block {
     fn parse(text: &str) -> Self {
-        assert!(!text.contains('\r'), "only LF ends lines here: {text:?}");
+        assert!(!text.contains('\r'), "expected lines that end with LF: {text:?}");
         let mut block = Self::default();
         for line in text.lines() {
             match line.split_once(": ").unwrap_or((line, "")) {
@@ -231,7 +121,7 @@ impl Block {
                 ("data", value) => {
                     block.data = Some(block.data.map_or(value.to_owned(), |data| format!("{data}\n{value}")));
                 }
-                _ => panic!("unexpected line {line:?}"),
+                _ => panic!("expected a field of an event stream, got {line:?}"),
             }
         }
         block
@@ -250,7 +140,7 @@ impl Block {
     }
 }
 
-/// Reads a response block by block.
+/// A response, read block by block.
 pub(crate) struct Reader {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
@@ -261,7 +151,7 @@ pub(crate) struct Reader {
 
 impl Reader {
     pub(crate) async fn of(request: reqwest::RequestBuilder) -> Self {
-        let response = soon("a response", request.send()).await.unwrap();
+        let response = in_time("a response", request.send()).await.unwrap();
         Self {
             status: response.status(),
             headers: response.headers().clone(),
@@ -271,14 +161,9 @@ impl Reader {
         }
     }
 
-    /// Reads the rest of a stream over HTTP/1.0.
-    pub(crate) async fn of_raw(client: TcpStream) -> Self {
-        let mut head = Vec::new();
-        let mut client = client;
-        while !head.ends_with(b"\r\n\r\n") {
-            head.push(soon("a response head", client.read_u8()).await.unwrap());
-        }
-        let head = String::from_utf8(head).unwrap();
+    /// Reads the response of [`open_raw`].
+    pub(crate) async fn of_raw(mut client: TcpStream) -> Self {
+        let head = read_head(&mut client).await;
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
         let bytes = stream::unfold(client, async |mut client| {
             let mut piece = vec![0; 4096];
@@ -300,10 +185,11 @@ impl Reader {
         }
     }
 
-    /// The next block or comment; `None` at the proper end of the stream, an error when it was cut.
+    /// Returns the next block or comment; `None` at the orderly end of the stream, an error after a
+    /// reset.
     pub(crate) async fn try_block(&mut self) -> Result<Option<Block>, String> {
         loop {
-            // A comment is a line, and no block of its own.
+            // A comment is a line of its own, not a block.
             if self.buffer.starts_with(b":\n") {
                 self.buffer.drain(..2);
                 return Ok(Some(Block { comment: true, ..Block::default() }));
@@ -313,13 +199,13 @@ impl Reader {
                 let text = std::mem::replace(&mut self.buffer, rest);
                 return Ok(Some(Block::parse(std::str::from_utf8(&text[..end]).unwrap())));
             }
-            match soon("a block", self.bytes.next()).await {
+            match in_time("a block", self.bytes.next()).await {
                 Some(piece) => self.buffer.extend_from_slice(&piece?),
                 None => {
                     let rest = String::from_utf8(std::mem::take(&mut self.buffer)).unwrap();
-                    // A server that goes down says when to come back.
+                    // A server that shuts down sends only when to reconnect.
                     let is_retry = rest.starts_with("retry: ") && rest.lines().count() == 1;
-                    assert!(rest.is_empty() || is_retry, "the stream ended within a block: {rest:?}");
+                    assert!(rest.is_empty() || is_retry, "expected a whole block before the end, got {rest:?}");
                     return Ok(None);
                 }
             }
@@ -327,10 +213,10 @@ impl Reader {
     }
 
     pub(crate) async fn block(&mut self) -> Block {
-        self.try_block().await.unwrap().expect("the stream ended")
+        self.try_block().await.unwrap().expect("expected a block, got the end of the stream")
     }
 
-    /// The next event: comments, `retry:` and bare ids are passed over.
+    /// Returns the next event; comments, `retry:` and bare ids are skipped.
     pub(crate) async fn event(&mut self) -> Block {
         loop {
             let block = self.block().await;
@@ -340,39 +226,39 @@ impl Reader {
         }
     }
 
-    /// The first block, which is the first event.
+    /// Returns the data of the first block, which must be `connected`.
     pub(crate) async fn connected(&mut self) -> Value {
         let event = self.block().await;
         assert_eq!(event.name(), "connected");
         event.json()
     }
 
-    /// The next event must be this one.
+    /// Returns the next event, which must be this one.
     pub(crate) async fn expect(&mut self, name: &str, value: impl Serialize) -> Block {
         let event = self.event().await;
         assert_eq!((event.name(), event.json()), (name, serde_json::to_value(value).unwrap()));
         event
     }
 
-    /// Nothing but comments and bare ids until the proper end.
+    /// Reads to the orderly end of the stream; no event may come before.
     pub(crate) async fn ended(&mut self) {
         while let Some(block) = self.try_block().await.unwrap() {
             assert_eq!(block.data, None, "{block:?}");
         }
     }
 
-    /// Reads to the end, proper or not.
+    /// Reads to the end of the stream, orderly or not.
     pub(crate) async fn drain(&mut self) {
         let start = Instant::now();
         while let Ok(Some(_)) = self.try_block().await {
-            assert!(start.elapsed() < PATIENCE, "the stream goes on");
+            assert!(start.elapsed() < DEADLINE, "expected the end of the stream");
         }
     }
 
-    /// The whole body of a refusal.
+    /// Returns the error in the body of a refusal.
     pub(crate) async fn error(mut self) -> Value {
         let mut body = Vec::new();
-        while let Some(piece) = soon("a body", self.bytes.next()).await {
+        while let Some(piece) = in_time("a body", self.bytes.next()).await {
             body.extend_from_slice(&piece.unwrap());
         }
         serde_json::from_slice::<Value>(&body).unwrap()["error"].take()

@@ -1,22 +1,22 @@
-/// Why a test client has nothing to give.
+/// The reason why a test client returns no event.
 #[non_exhaustive]
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// Nothing came within the client's deadline.
-    #[error("nothing came in time; last place: {last_event_id:?}")]
+    /// The client's deadline has passed.
+    #[error("expected an event before the deadline, and got none; last cursor: {last_event_id:?}")]
     Deadline {
-        /// The newest place the client knows.
+        /// The newest cursor that the client has.
         last_event_id: String,
     },
-    /// The server ended the connection and the client is told not to come back.
+    /// The server closed the connection, and the client does not reconnect after that.
     #[error("closed: {code:?} {reason}")]
     Closed {
         /// The close code, if there was one.
         code: Option<u16>,
-        /// The text beside it.
+        /// The text of the close frame, or a description of the end.
         reason: String,
     },
-    /// The server answered with another status than the one that lets in.
+    /// The server answered with another status than that of an accepted connection.
     #[error("refused with status {status}: {body}")]
     Refused {
         /// The HTTP status.
@@ -27,7 +27,7 @@ pub enum ClientError {
     /// The server sent what the protocol does not allow.
     #[error("protocol: {0}")]
     Protocol(String),
-    /// The wire failed while the client was not allowed to come back.
-    #[error("the wire failed: {0}")]
+    /// The connection failed while the client was not allowed to reconnect.
+    #[error("the connection failed: {0}")]
     Wire(String),
 }

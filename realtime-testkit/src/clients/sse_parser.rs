@@ -4,40 +4,40 @@ use bytes::{Buf, BytesMut};
 
 use super::SseEvent;
 
-/// Reads a stream of server-sent events (WHATWG HTML §9.2.6), from chunks of any size.
+/// A parser for a stream of server-sent events (WHATWG HTML §9.2.6), in chunks of any size.
 #[derive(Debug, Default)]
 pub struct SseParser {
     buffer: BytesMut,
-    /// The stream's beginning has been looked at for a byte order mark.
+    /// Set when the stream's beginning has been checked for a byte order mark.
     begun: bool,
-    /// The last line ended with CR: a LF that follows belongs to it.
+    /// Set while the last line ended with CR: a LF that follows belongs to it.
     after_cr: bool,
     event: String,
     data: String,
     has_data: bool,
-    /// The id of the block being read; it holds until a block names another one.
+    /// The id of the current block; kept until a block names another one.
     id: String,
-    told_id: String,
+    reported_id: String,
 }
 
-/// One thing read from a stream.
+/// One item of a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SseItem {
-    /// A comment line, without its colon; heartbeats are such.
+    /// A comment line, without its colon; heartbeats are comments.
     Comment(String),
     /// A block with data.
     Event(SseEvent),
-    /// A block without data that changed the last event id; browsers keep it and tell nobody.
+    /// A block without data that changed the last event id; browsers keep the id and fire no event.
     Id(String),
-    /// A new time to wait before coming back.
+    /// A new time to wait before a reconnect.
     Retry(Duration),
 }
 
 impl SseParser {
-    /// A parser at the beginning of a stream, whose last event id is this.
+    /// Creates a parser at the beginning of a stream, with this last event id.
     pub fn new(last_event_id: impl Into<String>) -> Self {
         let id = last_event_id.into();
-        Self { told_id: id.clone(), id, ..Self::default() }
+        Self { reported_id: id.clone(), id, ..Self::default() }
     }
 
     /// Adds bytes of the stream.
@@ -45,7 +45,7 @@ impl SseParser {
         self.buffer.extend_from_slice(bytes);
     }
 
-    /// The next thing, once its last line has ended.
+    /// Returns the next item, if its last line is complete.
     pub fn next_item(&mut self) -> Option<SseItem> {
         while let Some(line) = self.next_line() {
             if let Some(item) = self.line(&line) {
@@ -55,7 +55,7 @@ impl SseParser {
         None
     }
 
-    /// The next line without its end, which is CR, LF or CRLF.
+    /// Returns the next line without its end, which is CR, LF or CRLF.
     fn next_line(&mut self) -> Option<String> {
         if !self.begun {
             if self.buffer.len() < 3 && b"\xef\xbb\xbf".starts_with(&self.buffer) {
@@ -108,8 +108,8 @@ impl SseParser {
         let event = std::mem::take(&mut self.event);
         let mut data = std::mem::take(&mut self.data);
         let has_data = std::mem::take(&mut self.has_data);
-        let new_id = self.told_id != self.id;
-        self.told_id.clone_from(&self.id);
+        let new_id = self.reported_id != self.id;
+        self.reported_id.clone_from(&self.id);
         if !has_data {
             return new_id.then(|| SseItem::Id(self.id.clone()));
         }
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn blocks_are_read_as_the_standard_says_whatever_the_chunks() {
+    fn parser_follows_the_standard_for_chunks_of_any_size() {
         let stream = "\u{feff}retry: 250\r\n: hi\r\nevent: a\rid: 1\rdata: x\r\rdata\n\nid: 2\n\nevent: b\n\n\
             data:  two\r\ndata:lines\r\nid: no\0\r\nunknown: z\r\nretry: 1s\r\n\r\nid\ndata:ä\u{1f600}\n\n\
             data: cut";
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_type_without_data_is_forgotten() {
+    fn event_type_without_data_is_dropped() {
         assert_eq!(read(b"event: a\n\ndata: x\n\n", 100), [event("message", "", "x")]);
     }
 }

@@ -6,43 +6,36 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::timeout_at;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
-use tokio_tungstenite::tungstenite::http::{HeaderName, HeaderValue};
 use tokio_tungstenite::tungstenite::{self, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
 use super::ClientError;
+use super::dialer::{Dialer, RETRY, client_methods};
 
 type Answer = dyn Fn(&WsEvent) -> Option<Value> + Send + Sync;
 
-/// A client for the raw WebSocket transport that comes back with `?lastEventId=`: after the time that the message
-/// `reconnect` told it, or 50 ms, and when it is answered 503 after `Retry-After`.
+/// A client for the raw WebSocket transport that reconnects with `?lastEventId=`: after the time in
+/// the message `reconnect`, or 50 ms; and after a 503, after its `Retry-After`.
 ///
-/// It reads from the wire only while it is asked. Pings are answered; asks are, once it is told how
-/// ([`WsClient::answer_asks`]).
+/// It reads from the connection only while a method waits. Pings are answered; asks are, if
+/// [`WsClient::answer_asks`] says how.
 pub struct WsClient {
-    url: String,
-    headers: Vec<(HeaderName, HeaderValue)>,
+    dialer: Dialer,
     wire: Option<WebSocketStream<MaybeTlsStream<TcpStream>>>,
-    last_event_id: String,
-    /// What the server said last, for one time.
-    told: Option<Duration>,
-    /// Not before this.
-    back_at: Option<Instant>,
-    /// It has been let in once.
-    known: bool,
-    deadline: Duration,
-    reconnects: bool,
+    /// The delay in the current connection's last `reconnect`.
+    announced_delay: Option<Duration>,
+    /// Set when the server has accepted a connection.
+    was_accepted: bool,
     next_ack: u64,
     answer: Option<Box<Answer>>,
-    /// Events read while an answer was waited for; bounded, because that wait has a deadline and a count.
+    /// Events that were read during a request; bounded, because a request has a deadline and a
+    /// count.
     early: VecDeque<WsEvent>,
 }
 
-/// How long it waits before it comes back, if it was not told.
-const RETRY: Duration = Duration::from_millis(50);
-/// Events kept while an answer is waited for.
+/// The most events that are kept during a request.
 const EARLY: usize = 100_000;
 
 /// One message of the envelope `{"type","payload","id","ack"}`.
@@ -52,116 +45,71 @@ pub struct WsEvent {
     /// The event's name.
     #[serde(rename = "type")]
     pub event: String,
-    /// Its payload; null if there is none.
+    /// The payload; null if there is none.
     pub payload: Value,
-    /// The place that came with it.
+    /// The cursor of the event.
     pub id: Option<String>,
-    /// The number to answer with, or that is answered.
+    /// The number of the ask or of the answer.
     pub ack: Option<u64>,
 }
 
 impl WsEvent {
-    /// The payload as a value.
+    /// Returns the payload as a value.
     ///
     /// # Panics
-    /// When it does not have this form.
+    /// If it does not have this form.
     pub fn json<T: DeserializeOwned>(&self) -> T {
-        T::deserialize(&self.payload)
-            .unwrap_or_else(|error| panic!("the payload of \"{}\" does not fit: {error}", self.event))
+        T::deserialize(&self.payload).unwrap_or_else(|error| {
+            let expected = std::any::type_name::<T>();
+            panic!(
+                "the payload of \"{}\" is not a {expected}: {error} in {:.200}",
+                self.event,
+                self.payload.to_string()
+            )
+        })
     }
 }
 
-impl WsClient {
-    /// Connects to a `ws://` address, and returns once the server has let it in.
-    ///
-    /// # Errors
-    /// [`ClientError::Refused`] with the status, [`ClientError::Wire`], [`ClientError::Deadline`].
-    pub async fn connect(url: impl Into<String>) -> Result<Self, ClientError> {
-        let mut client = Self::new(url);
-        client.open().await?;
-        Ok(client)
-    }
+client_methods!(WsClient, "a `ws://` address");
 
-    /// A client that connects when first asked.
+impl WsClient {
+    /// Creates a client that connects when it is first used.
     pub fn new(url: impl Into<String>) -> Self {
         Self {
-            url: url.into(),
-            headers: Vec::new(),
+            dialer: Dialer::new(url.into()),
             wire: None,
-            last_event_id: String::new(),
-            told: None,
-            back_at: None,
-            known: false,
-            deadline: Duration::from_secs(10),
-            reconnects: true,
+            announced_delay: None,
+            was_accepted: false,
             next_ack: 1,
             answer: None,
             early: VecDeque::new(),
         }
     }
 
-    /// With one more header, such as `authorization`.
-    ///
-    /// # Panics
-    /// When it is no valid header.
-    pub fn with_header(mut self, name: &str, value: &str) -> Self {
-        let name = HeaderName::from_bytes(name.as_bytes()).expect("a header's name");
-        self.headers.push((name, HeaderValue::from_str(value).expect("a header's value")));
-        self
-    }
-
-    /// Going on from this place.
-    pub fn with_last_event_id(mut self, id: impl Into<String>) -> Self {
-        self.last_event_id = id.into();
-        self
-    }
-
-    /// With this deadline on every wait; default 10 s.
-    pub fn with_deadline(mut self, deadline: Duration) -> Self {
-        self.deadline = deadline;
-        self
-    }
-
-    /// Not coming back by itself: the end of the connection is [`ClientError::Closed`].
-    pub fn without_reconnect(mut self) -> Self {
-        self.reconnects = false;
-        self
-    }
-
-    /// Answers asks with what this gives; an ask it gives nothing for is left to [`WsClient::next_event`].
+    /// Sets the function that answers asks; an ask for which it returns `None` is left to
+    /// [`WsClient::next_event`].
     pub fn answer_asks(mut self, answer: impl Fn(&WsEvent) -> Option<Value> + Send + Sync + 'static) -> Self {
         self.answer = Some(Box::new(answer));
         self
     }
 
-    /// Connects if it is not connected.
+    /// Returns the next event; asks that the client answers itself are skipped.
     ///
     /// # Errors
-    /// As [`WsClient::connect`].
-    pub async fn open(&mut self) -> Result<(), ClientError> {
-        let deadline = Instant::now() + self.deadline;
-        match timeout_at(deadline, self.dial()).await {
-            Ok(result) => result,
-            Err(_) => Err(self.too_late()),
-        }
-    }
-
-    /// The next event; asks that are answered by themselves are read over.
-    ///
-    /// # Errors
-    /// [`ClientError::Deadline`], [`ClientError::Refused`] when it is not let in again, [`ClientError::Closed`].
+    /// [`ClientError::Deadline`], [`ClientError::Refused`] if a reconnect is not accepted,
+    /// [`ClientError::Closed`].
     pub async fn next_event(&mut self) -> Result<WsEvent, ClientError> {
         if let Some(event) = self.early.pop_front() {
             return Ok(event);
         }
-        let deadline = Instant::now() + self.deadline;
+        let deadline = self.dialer.deadline();
         match timeout_at(deadline, self.read()).await {
             Ok(event) => event,
-            Err(_) => Err(self.too_late()),
+            Err(_) => Err(self.dialer.timed_out()),
         }
     }
 
-    /// The next event of this type; others are read over.
+    /// Returns the next event of this type; others are skipped.
     ///
     /// # Errors
     /// As [`WsClient::next_event`].
@@ -182,7 +130,8 @@ impl WsClient {
         self.send_value(json!({ "type": event, "payload": payload })).await
     }
 
-    /// Sends an event to be answered with this number, and does not wait: the answer comes as an event named `ack`.
+    /// Sends an event with this ack number, and does not wait for the answer, which arrives as an
+    /// event named `ack`.
     ///
     /// # Errors
     /// [`ClientError::Deadline`] and those of connecting.
@@ -195,10 +144,11 @@ impl WsClient {
         self.send_value(json!({ "type": event, "payload": payload, "ack": ack })).await
     }
 
-    /// Sends an event and waits for its answer; what comes meanwhile is kept for [`WsClient::next_event`].
+    /// Sends an event and waits for its answer; other events are kept for [`WsClient::next_event`].
     ///
     /// # Errors
-    /// [`ClientError::Protocol`] with the server's error; [`ClientError::Deadline`] and those of connecting.
+    /// [`ClientError::Protocol`] with the server's error; [`ClientError::Deadline`] and those of
+    /// connecting.
     pub async fn request<T: Serialize + Sync + ?Sized>(
         &mut self,
         event: &str,
@@ -207,16 +157,18 @@ impl WsClient {
         let ack = self.next_ack;
         self.next_ack += 1;
         self.send_with_ack(event, payload, ack).await?;
-        let deadline = Instant::now() + self.deadline;
+        let deadline = self.dialer.deadline();
         loop {
             let event = match timeout_at(deadline, self.read()).await {
                 Ok(event) => event?,
-                Err(_) => return Err(self.too_late()),
+                Err(_) => return Err(self.dialer.timed_out()),
             };
             match event.event.as_str() {
                 "ack" if event.ack == Some(ack) => return Ok(event.payload),
                 "error" if event.ack == Some(ack) => return Err(ClientError::Protocol(event.payload.to_string())),
-                _ if self.early.len() >= EARLY => return Err(ClientError::Protocol("too many events".to_owned())),
+                _ if self.early.len() >= EARLY => {
+                    return Err(ClientError::Protocol(format!("expected an answer, got {EARLY} other events")));
+                }
                 _ => self.early.push_back(event),
             }
         }
@@ -233,44 +185,40 @@ impl WsClient {
     /// Sends any message.
     ///
     /// # Errors
-    /// [`ClientError::Deadline`] and those of connecting; [`ClientError::Wire`] when it could not be written.
+    /// [`ClientError::Deadline`] and those of connecting; [`ClientError::Wire`] if the write
+    /// failed.
     pub async fn send_raw(&mut self, message: Message) -> Result<(), ClientError> {
         self.open().await?;
-        let deadline = Instant::now() + self.deadline;
+        let deadline = self.dialer.deadline();
         let Some(wire) = &mut self.wire else { return Err(ClientError::Wire("not connected".to_owned())) };
-        match timeout_at(deadline, wire.send(message)).await {
-            Ok(sent) => sent.map_err(|error| ClientError::Wire(error.to_string())),
-            Err(_) => Err(self.too_late()),
-        }
+        let sent = self.dialer.until(deadline, wire.send(message)).await?;
+        sent.map_err(|error| ClientError::Wire(error.to_string()))
     }
 
-    /// Says goodbye and reads until the server has answered.
+    /// Sends a close frame and reads until the server has closed the connection.
     ///
     /// # Errors
     /// [`ClientError::Deadline`].
     pub async fn close(mut self) -> Result<(), ClientError> {
-        let deadline = Instant::now() + self.deadline;
+        let deadline = self.dialer.deadline();
         let Some(mut wire) = self.wire.take() else { return Ok(()) };
-        let goodbye = async {
+        let close = async {
             let _ = wire.close(None).await;
             while let Some(Ok(_)) = wire.next().await {}
         };
-        timeout_at(deadline, goodbye).await.map_err(|_| self.too_late())
+        self.dialer.until(deadline, close).await
     }
 
-    /// Drops the wire without a goodbye; the next wait comes back at once with the place it had.
+    /// Drops the connection without a close frame; the next wait reconnects immediately with the
+    /// cursor.
     pub fn cut(&mut self) {
         self.wire = None;
     }
 
-    /// The newest place it was told.
-    pub fn last_event_id(&self) -> &str {
-        &self.last_event_id
-    }
-
-    /// How long it waits before it comes back: what the server said with `reconnect` to this connection, else 50 ms.
+    /// Returns the time before a reconnect: that of the message `reconnect` on this connection, or
+    /// 50 ms.
     pub fn retry(&self) -> Duration {
-        self.told.unwrap_or(RETRY)
+        self.announced_delay.unwrap_or(RETRY)
     }
 
     async fn send_value(&mut self, value: Value) -> Result<(), ClientError> {
@@ -282,10 +230,10 @@ impl WsClient {
             let Some(wire) = &mut self.wire else {
                 match self.dial().await {
                     Ok(()) => {}
-                    Err(ClientError::Wire(_)) if self.reconnects => self.come_back_after(RETRY),
-                    // It was told when: the node goes down, or is full.
+                    Err(ClientError::Wire(_)) if self.dialer.reconnects => self.dialer.reconnect_after(RETRY),
+                    // The node is shutting down or full, and has said when to reconnect.
                     Err(ClientError::Refused { status: 503, .. })
-                        if self.reconnects && self.known && self.back_at.is_some() => {}
+                        if self.dialer.reconnects && self.was_accepted && self.dialer.is_delayed() => {}
                     Err(error) => return Err(error),
                 }
                 continue;
@@ -295,41 +243,42 @@ impl WsClient {
                     let event: WsEvent = serde_json::from_str(&text)
                         .map_err(|error| ClientError::Protocol(format!("{error} in {text}")))?;
                     if let Some(id) = &event.id {
-                        self.last_event_id.clone_from(id);
+                        self.dialer.last_event_id.clone_from(id);
                     }
                     if event.event == "reconnect" {
-                        self.told = event.payload["delayMs"].as_u64().map(Duration::from_millis);
+                        self.announced_delay = event.payload["delayMs"].as_u64().map(Duration::from_millis);
                     }
                     if !self.answers(&event).await? {
                         return Ok(event);
                     }
                 }
                 Some(Ok(Message::Binary(bytes))) => {
-                    return Err(ClientError::Protocol(format!("{} bytes outside the envelope", bytes.len())));
+                    return Err(ClientError::Protocol(format!("expected text, got {} bytes", bytes.len())));
                 }
                 Some(Ok(Message::Close(frame))) => {
                     self.wire = None;
                     let code = frame.as_ref().map(|frame| u16::from(frame.code));
                     let reason = frame.map(|frame| frame.reason.to_string()).unwrap_or_default();
-                    if !(self.reconnects && may_come_back(code)) {
+                    if !(self.dialer.reconnects && may_reconnect(code)) {
                         return Err(ClientError::Closed { code, reason });
                     }
-                    self.come_back_after(self.retry());
+                    self.dialer.reconnect_after(self.retry());
                 }
                 Some(Ok(_)) => {}
                 ended => {
                     self.wire = None;
-                    if !self.reconnects {
-                        let reason = ended.map_or_else(|| "the wire ended".to_owned(), |ended| format!("{ended:?}"));
+                    if !self.dialer.reconnects {
+                        let reason =
+                            ended.map_or_else(|| "the connection ended".to_owned(), |ended| format!("{ended:?}"));
                         return Err(ClientError::Closed { code: None, reason });
                     }
-                    self.come_back_after(self.retry());
+                    self.dialer.reconnect_after(self.retry());
                 }
             }
         }
     }
 
-    /// Answers an ask by itself, if it is one and it is told how.
+    /// Answers an ask with the application's function; returns whether it did.
     async fn answers(&mut self, event: &WsEvent) -> Result<bool, ClientError> {
         let Some(ack) = event.ack.filter(|_| !matches!(event.event.as_str(), "ack" | "error")) else {
             return Ok(false);
@@ -343,26 +292,23 @@ impl WsClient {
         if self.wire.is_some() {
             return Ok(());
         }
-        if let Some(at) = self.back_at {
-            tokio::time::sleep_until(at).await;
-            self.back_at = None;
-        }
+        self.dialer.ready().await;
         let wrong = |error: tungstenite::Error| ClientError::Protocol(error.to_string());
         let mut request = self.resume_url().into_client_request().map_err(wrong)?;
-        for (name, value) in &self.headers {
+        for (name, value) in &self.dialer.headers {
             request.headers_mut().insert(name, value.clone());
         }
         match tokio_tungstenite::connect_async(request).await {
             Ok((wire, _)) => {
                 self.wire = Some(wire);
-                self.known = true;
-                self.told = None;
+                self.was_accepted = true;
+                self.announced_delay = None;
                 Ok(())
             }
             Err(tungstenite::Error::Http(response)) => {
                 let after = response.headers().get("retry-after").and_then(|value| value.to_str().ok()?.parse().ok());
                 if let Some(seconds) = after {
-                    self.come_back_after(Duration::from_secs(seconds));
+                    self.dialer.reconnect_after(Duration::from_secs(seconds));
                 }
                 let body = response.body().as_deref().map(String::from_utf8_lossy).unwrap_or_default().into_owned();
                 Err(ClientError::Refused { status: response.status().as_u16(), body })
@@ -371,35 +317,28 @@ impl WsClient {
         }
     }
 
-    fn come_back_after(&mut self, time: Duration) {
-        self.back_at = Some(Instant::now() + time);
-    }
-
     fn resume_url(&self) -> String {
-        if self.last_event_id.is_empty() {
-            return self.url.clone();
+        let (url, cursor) = (&self.dialer.url, &self.dialer.last_event_id);
+        if cursor.is_empty() {
+            return url.clone();
         }
-        let separator = if self.url.contains('?') { '&' } else { '?' };
-        let id: String = form_urlencoded::byte_serialize(self.last_event_id.as_bytes()).collect();
-        format!("{}{separator}lastEventId={id}", self.url)
-    }
-
-    fn too_late(&self) -> ClientError {
-        ClientError::Deadline { last_event_id: self.last_event_id.clone() }
+        let separator = if url.contains('?') { '&' } else { '?' };
+        let cursor: String = form_urlencoded::byte_serialize(cursor.as_bytes()).collect();
+        format!("{url}{separator}lastEventId={cursor}")
     }
 }
 
 impl std::fmt::Debug for WsClient {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("WsClient")
-            .field("url", &self.url)
+            .field("dialer", &self.dialer)
             .field("connected", &self.wire.is_some())
-            .field("last_event_id", &self.last_event_id)
             .finish_non_exhaustive()
     }
 }
 
-/// Whether a close code invites to come back: going away, restart, overload, a new token, a stall.
-fn may_come_back(code: Option<u16>) -> bool {
+/// Returns whether a client reconnects after this close code: going away, restart, overload, an
+/// expired identity, a missed heartbeat or a write stall.
+fn may_reconnect(code: Option<u16>) -> bool {
     matches!(code, None | Some(1000 | 1001 | 1006 | 1011..=1014 | 4001..=4003))
 }

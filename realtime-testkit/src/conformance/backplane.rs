@@ -3,45 +3,45 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use realtime_core::spi::Backplane;
 
-/// A backplane, as the suite drives it.
+/// A backplane as the suite uses it.
 #[async_trait]
 pub trait BackplaneUnderTest: Send + Sync + Sized + 'static {
-    /// Makes one with empty logs.
+    /// Creates a backplane with empty logs.
     async fn start() -> Self;
 
-    /// The backplane of one node; every call is another node on the same logs.
+    /// Returns the backplane of one node; every call is another node on the same logs.
     async fn node(&self) -> Arc<dyn Backplane>;
 }
 
-/// Makes one `#[test]` of every test of the backplane suite, in a module `conformance`, for a
+/// Defines a `#[test]` for every test of the backplane suite, in a module `conformance`, for a
 /// [`BackplaneUnderTest`].
 #[macro_export]
 macro_rules! backplane_conformance {
     ($backplane:ty) => {
         $crate::conformance_tests! { $backplane; in backplane:
+            append_for_another_epoch_is_refused,
             appends_are_numbered_without_a_gap,
-            appends_at_the_same_time_have_one_order,
-            appends_name_the_life_they_mean,
-            keys_end_with_their_life,
-            keys_end_with_their_time,
-            keys_of_records_with_another_content_are_refused,
-            keys_that_are_known_append_nothing,
-            pipe_reaches_who_subscribes_now,
-            range_is_what_lies_after_a_place,
-            records_come_back_as_they_were,
+            concurrent_appends_have_one_order,
+            concurrent_first_states_are_equal,
+            concurrent_renewals_begin_one_epoch,
+            dropped_tail_blocks_no_append,
+            key_reused_with_other_content_is_refused,
+            keys_are_forgotten_after_their_duration,
+            keys_are_forgotten_in_a_new_epoch,
+            known_key_appends_nothing,
+            pipe_reaches_current_subscribers_only,
+            range_returns_records_after_a_position,
+            records_are_returned_unchanged,
             records_keep_their_ids,
-            renewals_at_the_same_time_begin_one_life,
-            renewals_of_what_is_not_lost_begin_nothing,
-            renewals_of_what_is_lost_begin_a_life_with_a_key_of_its_own,
-            state_is_the_same_for_nodes_that_ask_first_at_the_same_time,
-            state_tells_life_and_extent,
-            tails_of_all_nodes_see_the_same,
-            tail_that_is_dropped_holds_nothing_up,
+            renewal_after_loss_begins_an_epoch_with_its_own_key,
+            renewal_without_loss_changes_nothing,
+            state_has_epoch_and_extent,
+            tails_of_all_nodes_are_equal,
         }
     };
 }
 
-/// The backplane suite: one function a test.
+/// The backplane suite: one function for each test.
 pub mod tests {
     use std::sync::Arc;
     use std::time::Duration;
@@ -54,7 +54,7 @@ pub mod tests {
     use realtime_core::{Event, EventId, Target};
 
     use super::BackplaneUnderTest;
-    use crate::conformance::run::in_time;
+    use crate::in_time;
 
     fn record_of(id: EventId, text: &str) -> Arc<Record> {
         let event = Event::binary("record", text.as_bytes().to_vec()).expect("an event");
@@ -73,7 +73,7 @@ pub mod tests {
         Ok(appended.position)
     }
 
-    /// A key of this number, whose record has this content, for this long.
+    /// Returns a key with this number, content hash and duration.
     fn key(number: u8, content: u8, keep: Duration) -> RepeatKey {
         RepeatKey { key: [number; 16], content: [content; 16], keep }
     }
@@ -94,8 +94,11 @@ pub mod tests {
     async fn read(tail: &mut Tail, count: usize) -> Vec<Entry> {
         let mut entries = Vec::new();
         while entries.len() < count {
-            let batch = in_time("a batch", tail.next()).await.expect("a tail does not end").expect("it can be read");
-            assert!(!batch.is_empty(), "a batch holds something");
+            let batch = in_time("a batch", tail.next())
+                .await
+                .expect("expected a batch, got the end")
+                .expect("expected a batch");
+            assert!(!batch.is_empty(), "expected a batch with records");
             entries.extend(batch);
         }
         entries
@@ -119,7 +122,7 @@ pub mod tests {
         }
     }
 
-    /// The first record has 1, every other one more than the last; from every node.
+    /// The first record has position 1, every other one the next; from every node.
     pub async fn appends_are_numbered_without_a_gap<B: BackplaneUnderTest>() {
         let backplane = B::start().await;
         let (one, two) = (backplane.node().await, backplane.node().await);
@@ -129,8 +132,8 @@ pub mod tests {
         }
     }
 
-    /// Many appends at the same time get different places, and are read in that order.
-    pub async fn appends_at_the_same_time_have_one_order<B: BackplaneUnderTest>() {
+    /// Concurrent appends get different positions, and are read in that order.
+    pub async fn concurrent_appends_have_one_order<B: BackplaneUnderTest>() {
         let backplane = B::start().await;
         let writers = join_all((0..4).map(|_| backplane.node())).await.into_iter().enumerate();
         let writers = writers.map(|(writer, node)| {
@@ -144,7 +147,7 @@ pub mod tests {
             })
         });
         let mut appended: Vec<_> =
-            join_all(writers).await.into_iter().flat_map(|appended| appended.expect("it ends")).collect();
+            join_all(writers).await.into_iter().flat_map(|appended| appended.expect("the task ends")).collect();
         appended.sort();
         let entries = read(&mut backplane.node().await.tail(Position::START), 400).await;
         let entries: Vec<_> = entries.into_iter().map(|entry| (entry.position, text(&entry.record))).collect();
@@ -152,8 +155,8 @@ pub mod tests {
         assert_eq!(entries.last().map(|(position, _)| position.get()), Some(400));
     }
 
-    /// A range begins after a place and is as long as asked for, or as there is.
-    pub async fn range_is_what_lies_after_a_place<B: BackplaneUnderTest>() {
+    /// A range begins after a position, and has as many records as asked for, or all there are.
+    pub async fn range_returns_records_after_a_position<B: BackplaneUnderTest>() {
         let backplane = B::start().await;
         let node = backplane.node().await;
         assert!(node.range(Position::START, 10).await.expect("a range").is_empty());
@@ -169,8 +172,9 @@ pub mod tests {
         }
     }
 
-    /// What was there and what comes, once each and in order, from the same place on every node.
-    pub async fn tails_of_all_nodes_see_the_same<B: BackplaneUnderTest>() {
+    /// A tail has earlier and later records, once each and in order, at the same positions on every
+    /// node.
+    pub async fn tails_of_all_nodes_are_equal<B: BackplaneUnderTest>() {
         let backplane = B::start().await;
         let (one, two) = (backplane.node().await, backplane.node().await);
         for n in 1..=5 {
@@ -193,8 +197,8 @@ pub mod tests {
         assert_eq!(seen[5..], entries);
     }
 
-    /// A tail that nobody reads any more does not stop appends.
-    pub async fn tail_that_is_dropped_holds_nothing_up<B: BackplaneUnderTest>() {
+    /// A tail that is no longer read does not block appends.
+    pub async fn dropped_tail_blocks_no_append<B: BackplaneUnderTest>() {
         let backplane = B::start().await;
         let node = backplane.node().await;
         append(&node, "1").await;
@@ -211,8 +215,8 @@ pub mod tests {
         }
     }
 
-    /// The same life for all nodes, and how far the log reaches.
-    pub async fn state_tells_life_and_extent<B: BackplaneUnderTest>() {
+    /// The state has the same epoch for all nodes, and the positions of the log.
+    pub async fn state_has_epoch_and_extent<B: BackplaneUnderTest>() {
         let backplane = B::start().await;
         let (one, two) = (backplane.node().await, backplane.node().await);
         let empty = one.state().await.expect("a state");
@@ -222,27 +226,27 @@ pub mod tests {
         }
         let state = two.state().await.expect("a state");
         assert_eq!((state.epoch, state.last, state.start), (empty.epoch, Position::new(3), Position::START));
-        assert_eq!(state.key, empty.key, "one life has one key");
+        assert_eq!(state.key, empty.key, "one epoch has one key");
         let other = B::start().await.node().await.state().await.expect("a state");
-        assert_ne!(other.epoch, state.epoch, "another log has another life");
-        assert_ne!(other.key, state.key, "another life has another key");
+        assert_ne!(other.epoch, state.epoch, "another log has another epoch");
+        assert_ne!(other.key, state.key, "another epoch has another key");
     }
 
-    /// Nodes that ask for a log's state before it has one get the same one.
-    pub async fn state_is_the_same_for_nodes_that_ask_first_at_the_same_time<B: BackplaneUnderTest>() {
+    /// Nodes that ask concurrently for the first state of a log get the same state.
+    pub async fn concurrent_first_states_are_equal<B: BackplaneUnderTest>() {
         let backplane = B::start().await;
         let nodes = join_all((0..8).map(|_| backplane.node())).await;
         let asking = nodes.iter().map(|node| {
             let node = Arc::clone(node);
             tokio::spawn(async move { state_of(&node).await })
         });
-        let states = join_all(asking).await.into_iter().map(|state| state.expect("it ends"));
+        let states = join_all(asking).await.into_iter().map(|state| state.expect("the task ends"));
         let states: Vec<_> = states.map(|state| (state.epoch, state.key)).collect();
         assert!(states.iter().all(|state| *state == states[0]), "{states:?}");
     }
 
-    /// An append for another life than the log's is refused for certain, and leaves nothing.
-    pub async fn appends_name_the_life_they_mean<B: BackplaneUnderTest>() {
+    /// An append for another epoch than the log's is refused, and leaves no record.
+    pub async fn append_for_another_epoch_is_refused<B: BackplaneUnderTest>() {
         let backplane = B::start().await;
         let node = backplane.node().await;
         append(&node, "1").await;
@@ -254,7 +258,7 @@ pub mod tests {
         assert_eq!(texts(&entries), ["1", "2"]);
     }
 
-    /// What a record was appended with is read with it, by range and tail.
+    /// A record is read with the id that it was appended with, by range and tail.
     pub async fn records_keep_their_ids<B: BackplaneUnderTest>() {
         let backplane = B::start().await;
         let node = backplane.node().await;
@@ -269,8 +273,8 @@ pub mod tests {
         assert_eq!(of(&read(&mut node.tail(Position::START), 3).await), ids);
     }
 
-    /// Asking for a new life of a log that has lost nothing changes nothing.
-    pub async fn renewals_of_what_is_not_lost_begin_nothing<B: BackplaneUnderTest>() {
+    /// A renewal of a log that has lost no record changes nothing.
+    pub async fn renewal_without_loss_changes_nothing<B: BackplaneUnderTest>() {
         let backplane = B::start().await;
         let node = backplane.node().await;
         let epoch = state_of(&node).await.epoch;
@@ -285,12 +289,12 @@ pub mod tests {
         assert_eq!(renew(&node, epoch, Position::START, EventId::random()).await, before, "no record is at the start");
         let other = Epoch::new(epoch.get() ^ 1);
         let beyond = Position::new(1_000);
-        assert_eq!(renew(&node, other, beyond, ids[0]).await, before, "it is not the life that the caller has seen");
+        assert_eq!(renew(&node, other, beyond, ids[0]).await, before, "the caller has seen another epoch");
     }
 
-    /// A place beyond the end, or with another record than the one that was seen there, begins a new life, and the old one
-    /// takes no more records.
-    pub async fn renewals_of_what_is_lost_begin_a_life_with_a_key_of_its_own<B: BackplaneUnderTest>() {
+    /// A position beyond the end, or with another record than the one seen there, begins a new
+    /// epoch; the previous epoch accepts no more records.
+    pub async fn renewal_after_loss_begins_an_epoch_with_its_own_key<B: BackplaneUnderTest>() {
         for lost in [Position::new(2), Position::new(3), Position::new(1_000)] {
             let backplane = B::start().await;
             let (one, two) = (backplane.node().await, backplane.node().await);
@@ -299,18 +303,23 @@ pub mod tests {
             let old = state_of(&one).await;
             let new = renew(&one, old.epoch, lost, EventId::random()).await;
             assert_ne!(new.epoch, old.epoch, "{lost}");
-            assert_ne!(new.key, old.key, "{lost}: a key of its own");
-            assert_eq!(state_of(&two).await, new, "{lost}: for all nodes");
+            assert_ne!(new.key, old.key, "{lost}: the key");
+            assert_eq!(state_of(&two).await, new, "{lost}: the other node");
             let refused = append_as(&two, old.epoch, EventId::random()).await;
             assert!(matches!(refused, Err(AppendError::Epoch)), "{lost}: {refused:?}");
-            let position = append_as(&two, new.epoch, EventId::random()).await.expect("the new life takes records");
+            let position = append_as(&two, new.epoch, EventId::random()).await.expect("appended in the new epoch");
             assert_eq!(position, new.last.next(), "{lost}");
-            assert_eq!(renew(&one, old.epoch, lost, EventId::random()).await.epoch, new.epoch, "{lost}: only once");
+            assert_eq!(
+                renew(&one, old.epoch, lost, EventId::random()).await.epoch,
+                new.epoch,
+                "{lost}: a second renewal"
+            );
         }
     }
 
-    /// Of many nodes that notice a loss at the same time, one begins a new life, and the others get that one.
-    pub async fn renewals_at_the_same_time_begin_one_life<B: BackplaneUnderTest>() {
+    /// When many nodes notice a loss concurrently, one begins a new epoch, and the others get that
+    /// one.
+    pub async fn concurrent_renewals_begin_one_epoch<B: BackplaneUnderTest>() {
         let backplane = B::start().await;
         let nodes = join_all((0..8).map(|_| backplane.node())).await;
         for round in 1..=20 {
@@ -319,20 +328,22 @@ pub mod tests {
                 let node = Arc::clone(node);
                 tokio::spawn(async move { renew(&node, old, Position::new(1_000), EventId::random()).await })
             });
-            let states: Vec<_> = join_all(noticing).await.into_iter().map(|state| state.expect("it ends")).collect();
+            let states: Vec<_> =
+                join_all(noticing).await.into_iter().map(|state| state.expect("the task ends")).collect();
             assert_ne!(states[0].epoch, old, "round {round}");
             assert!(states.iter().all(|state| *state == states[0]), "round {round}: {states:?}");
         }
     }
 
-    /// What is published reaches every subscriber of then, the publisher's own included, and no later one.
-    pub async fn pipe_reaches_who_subscribes_now<B: BackplaneUnderTest>() {
+    /// A published message reaches every current subscriber, the publisher's own included, and no
+    /// later one.
+    pub async fn pipe_reaches_current_subscribers_only<B: BackplaneUnderTest>() {
         let backplane = B::start().await;
         let (one, two) = (backplane.node().await, backplane.node().await);
         let publish = async |text: &str| {
             one.publish(record_of(EventId::random(), text)).await.expect("published");
         };
-        publish("to nobody").await;
+        publish("unheard").await;
         let mut own = one.subscribe().await.expect("subscribed");
         let mut other = two.subscribe().await.expect("subscribed");
         for n in 0..50 {
@@ -350,11 +361,11 @@ pub mod tests {
             let message = in_time("a message", pipe.next()).await.expect("a message");
             assert_eq!(text(&message), "last");
         }
-        assert_eq!(one.state().await.expect("a state").last, Position::START, "the pipe is no log");
+        assert_eq!(one.state().await.expect("a state").last, Position::START, "the pipe is not in the log");
     }
 
-    /// A record comes back as it was, whatever its size, by range and tail; as a value or as bytes.
-    pub async fn records_come_back_as_they_were<B: BackplaneUnderTest>() {
+    /// A record of any size is read unchanged, by range and tail, as a value or as bytes.
+    pub async fn records_are_returned_unchanged<B: BackplaneUnderTest>() {
         let backplane = B::start().await;
         let node = backplane.node().await;
         let epoch = state_of(&node).await.epoch;
@@ -376,8 +387,9 @@ pub mod tests {
         }
     }
 
-    /// The first record with a key is appended; for every other one the answer is the first one's, from every node.
-    pub async fn keys_that_are_known_append_nothing<B: BackplaneUnderTest>() {
+    /// The first record with a key is appended; every other one gets the first one's answer, from
+    /// every node.
+    pub async fn known_key_appends_nothing<B: BackplaneUnderTest>() {
         let backplane = B::start().await;
         let (one, two) = (backplane.node().await, backplane.node().await);
         let keyed = key(1, 1, Duration::from_secs(60));
@@ -397,8 +409,8 @@ pub mod tests {
         assert_eq!(state_of(&one).await.last, Position::new(7));
     }
 
-    /// A key that another record has, which says something else, is refused for certain.
-    pub async fn keys_of_records_with_another_content_are_refused<B: BackplaneUnderTest>() {
+    /// A key that a record with another content has is refused.
+    pub async fn key_reused_with_other_content_is_refused<B: BackplaneUnderTest>() {
         let backplane = B::start().await;
         let node = backplane.node().await;
         append_with(&node, key(1, 1, Duration::from_secs(60))).await.expect("appended");
@@ -407,8 +419,8 @@ pub mod tests {
         assert_eq!(state_of(&node).await.last, Position::new(1));
     }
 
-    /// A key is forgotten when its time is over.
-    pub async fn keys_end_with_their_time<B: BackplaneUnderTest>() {
+    /// A key is forgotten after its duration.
+    pub async fn keys_are_forgotten_after_their_duration<B: BackplaneUnderTest>() {
         let backplane = B::start().await;
         let node = backplane.node().await;
         let keyed = key(1, 1, Duration::from_millis(300));
@@ -423,8 +435,8 @@ pub mod tests {
         assert_eq!(again.position, first.position.next());
     }
 
-    /// A key is of the life in which it came.
-    pub async fn keys_end_with_their_life<B: BackplaneUnderTest>() {
+    /// A key is valid only in its epoch.
+    pub async fn keys_are_forgotten_in_a_new_epoch<B: BackplaneUnderTest>() {
         let backplane = B::start().await;
         let node = backplane.node().await;
         let keyed = key(1, 1, Duration::from_secs(60));

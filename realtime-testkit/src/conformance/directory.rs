@@ -3,40 +3,40 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use realtime_core::spi::Directory;
 
-/// A directory, as the suite drives it.
+/// A directory as the suite uses it.
 #[async_trait]
 pub trait DirectoryUnderTest: Send + Sync + Sized + 'static {
-    /// Makes one without entries.
+    /// Creates a directory without entries.
     async fn start() -> Self;
 
-    /// The directory as one node reaches it; every call is another node on the same entries.
+    /// Returns the directory of one node; every call is another node on the same entries.
     async fn node(&self) -> Arc<dyn Directory>;
 
-    /// Loses the entries of all nodes, as a restart of what holds them does.
+    /// Loses the entries of all nodes, as a restart of their store does.
     async fn lose(&self);
 }
 
-/// Makes one `#[test]` of every test of the directory suite, in a module `conformance`, for a
+/// Defines a `#[test]` for every test of the directory suite, in a module `conformance`, for a
 /// [`DirectoryUnderTest`].
 #[macro_export]
 macro_rules! directory_conformance {
     ($directory:ty) => {
         $crate::conformance_tests! { $directory; in directory:
             changes_are_applied_in_order,
-            changes_that_are_offered_again_change_nothing,
+            concurrent_updates_are_all_applied,
             entries_are_found_by_user_and_by_tenant,
-            entries_end_with_the_lease,
-            entries_of_a_lease_that_is_renewed_stay,
-            entries_of_nodes_are_apart,
-            incarnation_is_another_one_after_a_loss,
+            entries_expire_with_the_lease,
+            entries_of_a_renewed_lease_stay,
+            entries_of_nodes_are_separate,
+            incarnation_changes_after_a_loss,
             incarnation_is_kept_without_entries,
-            incarnation_that_outlives_the_lease_has_its_entries,
-            updates_at_the_same_time_are_all_applied,
+            incarnation_kept_past_the_lease_keeps_its_entries,
+            repeated_changes_have_no_effect,
         }
     };
 }
 
-/// The directory suite: one function a test.
+/// The directory suite: one function for each test.
 pub mod tests {
     use std::sync::Arc;
     use std::time::{Duration, SystemTime};
@@ -47,14 +47,14 @@ pub mod tests {
     use realtime_core::{ConnectionId, NodeId, Presence};
 
     use super::DirectoryUnderTest;
-    use crate::conformance::run::{WAIT, in_time};
+    use crate::{DEADLINE, in_time};
 
-    /// Longer than a test.
+    /// A lease longer than a test.
     const LONG: Duration = Duration::from_secs(120);
     const SHORT: Duration = Duration::from_secs(1);
 
     fn presence(user: &str, tenant: Option<&str>) -> Presence {
-        // An hour ago, and to the millisecond: finer times need not be kept.
+        // An hour ago, in whole milliseconds, because a directory need not store finer times.
         let since = SystemTime::UNIX_EPOCH + Duration::from_millis(unix_millis() - 3_600_000);
         let mut presence = Presence::new(ConnectionId::random(), "conformance", since).with_user(user);
         presence.tenant = tenant.map(str::to_owned);
@@ -62,8 +62,8 @@ pub mod tests {
     }
 
     fn unix_millis() -> u64 {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("it is after 1970");
-        u64::try_from(now.as_millis()).expect("it is before the year 584,556,019")
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("a clock after 1970");
+        u64::try_from(now.as_millis()).expect("a clock before the year 584,556,019")
     }
 
     async fn update(
@@ -72,7 +72,7 @@ pub mod tests {
         changes: &[DirectoryChange],
         lease: Duration,
     ) -> Incarnation {
-        in_time("an update", directory.update(node, changes, lease)).await.expect("it is taken")
+        in_time("an update", directory.update(node, changes, lease)).await.expect("the update is applied")
     }
 
     fn sorted(mut presences: Vec<Presence>) -> Vec<Presence> {
@@ -81,28 +81,30 @@ pub mod tests {
     }
 
     async fn of_user(directory: &Arc<dyn Directory>, user: &str) -> Vec<Presence> {
-        sorted(in_time("a user's connections", directory.of_user(user)).await.expect("it can be read"))
+        sorted(in_time("a user's connections", directory.of_user(user)).await.expect("the connections can be read"))
     }
 
     async fn of_tenant(directory: &Arc<dyn Directory>, tenant: &str) -> Vec<Presence> {
-        sorted(in_time("a tenant's connections", directory.of_tenant(tenant)).await.expect("it can be read"))
+        sorted(
+            in_time("a tenant's connections", directory.of_tenant(tenant)).await.expect("the connections can be read"),
+        )
     }
 
-    /// Waits until exactly these are a user's connections: other nodes may see them a little later.
+    /// Waits until a user has exactly these connections: other nodes may find them a little later.
     async fn until_user_is(directory: &Arc<dyn Directory>, user: &str, expected: &[&Presence]) {
         let expected = sorted(expected.iter().copied().cloned().collect());
-        let deadline = tokio::time::Instant::now() + WAIT;
+        let deadline = tokio::time::Instant::now() + DEADLINE;
         loop {
             let found = of_user(directory, user).await;
             if found == expected {
                 return;
             }
-            assert!(tokio::time::Instant::now() < deadline, "not in time: {expected:?}, but {found:?}");
+            assert!(tokio::time::Instant::now() < deadline, "expected {expected:?}, got {found:?}");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
 
-    /// A connection is found under its names, on every node, as it was told.
+    /// A connection is found by its user and its tenant, on every node, unchanged.
     pub async fn entries_are_found_by_user_and_by_tenant<D: DirectoryUnderTest>() {
         let directory = D::start().await;
         let (one, two) = (directory.node().await, directory.node().await);
@@ -120,41 +122,41 @@ pub mod tests {
             assert_eq!(of_user(node, "acme").await, []);
             assert_eq!(of_tenant(node, "ann").await, []);
         }
-        // The anonymous one may be seen a little later, too.
-        let there = async {
+        // The anonymous connection may be found a little later, too.
+        let found = async {
             while of_tenant(&one, "acme").await != sorted(vec![acme.clone(), bob.clone(), anonymous.clone()]) {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
-        in_time("all of a tenant", there).await;
+        in_time("all connections of a tenant", found).await;
     }
 
-    /// What comes later in one update counts.
+    /// The last change of a connection in an update counts.
     pub async fn changes_are_applied_in_order<D: DirectoryUnderTest>() {
         let directory = D::start().await;
         let node = directory.node().await;
-        let (ann, gone) = (presence("ann", None), presence("ann", None));
-        let changes = [Online(gone.clone()), Online(ann.clone()), Offline(gone.connection)];
+        let (ann, offline) = (presence("ann", None), presence("ann", None));
+        let changes = [Online(offline.clone()), Online(ann.clone()), Offline(offline.connection)];
         update(&node, NodeId::random(), &changes, LONG).await;
         until_user_is(&node, "ann", &[&ann]).await;
     }
 
-    /// An answer may be lost on its way: the same changes come again, and later ones.
-    pub async fn changes_that_are_offered_again_change_nothing<D: DirectoryUnderTest>() {
+    /// An answer can be lost: the same changes are sent again, with later ones.
+    pub async fn repeated_changes_have_no_effect<D: DirectoryUnderTest>() {
         let directory = D::start().await;
         let (node, id) = (directory.node().await, NodeId::random());
-        let (ann, gone) = (presence("ann", Some("acme")), presence("ann", Some("acme")));
-        let begun = update(&node, id, &[Online(ann.clone()), Online(gone.clone())], LONG).await;
+        let (ann, offline) = (presence("ann", Some("acme")), presence("ann", Some("acme")));
+        let begun = update(&node, id, &[Online(ann.clone()), Online(offline.clone())], LONG).await;
         for _ in 0..2 {
-            let again = update(&node, id, &[Online(ann.clone()), Offline(gone.connection)], LONG).await;
+            let again = update(&node, id, &[Online(ann.clone()), Offline(offline.connection)], LONG).await;
             assert_eq!(again, begun);
             until_user_is(&node, "ann", &[&ann]).await;
         }
         assert_eq!(of_tenant(&node, "acme").await, [ann]);
     }
 
-    /// Who stops renewing is gone, with all that it had.
-    pub async fn entries_end_with_the_lease<D: DirectoryUnderTest>() {
+    /// A node that stops renewing loses all its entries.
+    pub async fn entries_expire_with_the_lease<D: DirectoryUnderTest>() {
         let directory = D::start().await;
         let (one, two) = (directory.node().await, directory.node().await);
         let (short, long) = (presence("ann", Some("acme")), presence("ann", None));
@@ -167,7 +169,7 @@ pub mod tests {
     }
 
     /// An update without changes renews the lease.
-    pub async fn entries_of_a_lease_that_is_renewed_stay<D: DirectoryUnderTest>() {
+    pub async fn entries_of_a_renewed_lease_stay<D: DirectoryUnderTest>() {
         let directory = D::start().await;
         let (node, id) = (directory.node().await, NodeId::random());
         let ann = presence("ann", None);
@@ -178,13 +180,13 @@ pub mod tests {
             tokio::time::sleep(SHORT / 10).await;
             let renewed = update(&node, id, &[], SHORT).await;
             let found = of_user(&node, "ann").await;
-            // A machine that holds the test up for a lease may have lost it.
+            // On a busy machine, a delay longer than the lease may have lost the entries.
             assert!(renewed != begun || found == [ann.clone()], "{found:?}");
         }
     }
 
-    /// A node changes nothing of another one's.
-    pub async fn entries_of_nodes_are_apart<D: DirectoryUnderTest>() {
+    /// A node changes no entry of another node.
+    pub async fn entries_of_nodes_are_separate<D: DirectoryUnderTest>() {
         let directory = D::start().await;
         let (one, two) = (directory.node().await, directory.node().await);
         let (here, there) = (presence("ann", None), presence("ann", None));
@@ -194,8 +196,8 @@ pub mod tests {
         until_user_is(&one, "ann", &[&here, &there]).await;
     }
 
-    /// Each provider of a node sees a loss by the answer to its own update, whoever comes first.
-    pub async fn incarnation_is_another_one_after_a_loss<D: DirectoryUnderTest>() {
+    /// Each provider of a node notices a loss by the answer to its own update, in any order.
+    pub async fn incarnation_changes_after_a_loss<D: DirectoryUnderTest>() {
         let directory = D::start().await;
         let (node, id) = (directory.node().await, NodeId::random());
         let (one, two) = (presence("ann", None), presence("ann", None));
@@ -215,7 +217,7 @@ pub mod tests {
         }
     }
 
-    /// A node whose connections have all gone, or that has none yet, is known all the same.
+    /// A node without connections keeps its incarnation.
     pub async fn incarnation_is_kept_without_entries<D: DirectoryUnderTest>() {
         let directory = D::start().await;
         let (node, id) = (directory.node().await, NodeId::random());
@@ -226,8 +228,8 @@ pub mod tests {
         }
     }
 
-    /// Whether entries are kept when the lease is over is the directory's choice, but the answer has to say so.
-    pub async fn incarnation_that_outlives_the_lease_has_its_entries<D: DirectoryUnderTest>() {
+    /// A directory may keep entries after the lease, and the incarnation then stays the same.
+    pub async fn incarnation_kept_past_the_lease_keeps_its_entries<D: DirectoryUnderTest>() {
         let directory = D::start().await;
         let (node, id) = (directory.node().await, NodeId::random());
         let ann = presence("ann", None);
@@ -238,8 +240,8 @@ pub mod tests {
         }
     }
 
-    /// The providers of a node update at the same time, and the first ones begin its entries once.
-    pub async fn updates_at_the_same_time_are_all_applied<D: DirectoryUnderTest>() {
+    /// The providers of a node update concurrently, and the first updates create its entries once.
+    pub async fn concurrent_updates_are_all_applied<D: DirectoryUnderTest>() {
         let directory = D::start().await;
         let (node, id) = (directory.node().await, NodeId::random());
         let presences: Vec<_> = (0..60).map(|_| presence("ann", None)).collect();
@@ -254,7 +256,7 @@ pub mod tests {
             })
         });
         let answers: Vec<_> =
-            join_all(updates).await.into_iter().flat_map(|answers| answers.expect("it ends")).collect();
+            join_all(updates).await.into_iter().flat_map(|answers| answers.expect("the task ends")).collect();
         assert!(answers.iter().all(|answer| *answer == answers[0]), "{answers:?}");
         until_user_is(&node, "ann", &presences.iter().collect::<Vec<_>>()).await;
     }

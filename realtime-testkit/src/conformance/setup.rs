@@ -1,25 +1,33 @@
+use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
-use realtime_core::{Limits, OutboxConfig, RoomDelivery, Router, WindowConfig};
+use realtime_core::{
+    Context, HandlerError, Inbound, Limits, OutboxConfig, Payload, RoomDelivery, Router, WindowConfig,
+};
 
-/// What a test asks of the provider it starts. A harness passes all of it on to the provider's configuration.
+type Handled = Pin<Box<dyn Future<Output = Result<Option<Payload>, HandlerError>> + Send>>;
+
+/// The settings of a provider that a test starts. A harness copies all of them into the provider's
+/// configuration.
 #[non_exhaustive]
 #[derive(Clone, Debug)]
 pub struct Setup {
-    /// How many connections it takes.
+    /// The limits on connections.
     pub limits: Limits,
     /// The bound of one connection's outbox.
     pub outbox: OutboxConfig,
     /// The bound of the window.
     pub window: WindowConfig,
-    /// The largest payload of an event, in bytes; 16 MiB.
+    /// The largest payload of an event, in bytes; default 16 MiB.
     pub max_event_bytes: usize,
-    /// Who sees what is sent to a room: always the members, also where the provider's default is another.
+    /// The receivers of a send to a room: always the members, also if the provider's default is
+    /// another.
     pub room_delivery: RoomDelivery,
-    /// How long a client may take nothing; 30 s.
+    /// The longest time that a client may read nothing; default 30 s.
     pub write_stall: Duration,
-    /// Handles what clients send; only for bidirectional providers. Where a provider takes handlers one by one, its
-    /// fallback can hand every event to [`Router::handle`].
+    /// The handlers of events from clients; only for bidirectional providers. If a provider takes
+    /// handlers one by one, its fallback can be [`Setup::fallback`].
     pub router: Router,
 }
 
@@ -38,33 +46,42 @@ impl Default for Setup {
 }
 
 impl Setup {
-    /// With these limits.
+    /// Sets the limits on connections.
     pub fn with_limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
         self
     }
 
-    /// With this bound of an outbox.
+    /// Sets the bound of one connection's outbox.
     pub fn with_outbox(mut self, outbox: OutboxConfig) -> Self {
         self.outbox = outbox;
         self
     }
 
-    /// With this bound of the window.
+    /// Sets the bound of the window.
     pub fn with_window(mut self, window: WindowConfig) -> Self {
         self.window = window;
         self
     }
 
-    /// With this largest payload.
+    /// Sets the largest payload of an event, in bytes.
     pub fn with_max_event_bytes(mut self, most: usize) -> Self {
         self.max_event_bytes = most;
         self
     }
 
-    /// With these handlers.
+    /// Sets the handlers.
     pub fn with_router(mut self, router: Router) -> Self {
         self.router = router;
         self
+    }
+
+    /// Returns a handler that passes every event to [`Setup::router`], for a provider's fallback.
+    pub fn fallback(&self) -> impl Fn(Context, Inbound) -> Handled + Send + Sync + use<> {
+        let router = Arc::new(self.router.clone());
+        move |cx, inbound| {
+            let router = Arc::clone(&router);
+            Box::pin(async move { router.handle(cx, inbound).await })
+        }
     }
 }

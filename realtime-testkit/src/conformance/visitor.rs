@@ -4,21 +4,23 @@ use async_trait::async_trait;
 use realtime_core::{Authenticator, ConnectRequest, Context, Identity, Refusal, RoomAccess, RoomPolicy};
 use serde_json::{Value, json};
 
-/// Who a client says it is, and what it asks for when it connects.
+use crate::authenticators::field;
+
+/// The identity that a client claims, and its requests when it connects.
 #[non_exhaustive]
 #[derive(Clone, Debug, Default)]
 pub struct Visitor {
-    /// Its user.
+    /// The user.
     pub user: Option<String>,
-    /// Its tenant.
+    /// The tenant.
     pub tenant: Option<String>,
-    /// The rooms it names.
+    /// The rooms in the connect request.
     pub rooms: Vec<String>,
-    /// From where it wants to go on.
+    /// The cursor to resume from.
     pub cursor: Option<String>,
-    /// How long its identity holds.
+    /// The time until the identity expires.
     pub lifetime: Option<Duration>,
-    /// The connection that it had before.
+    /// The client's previous connection.
     pub former: Option<String>,
 }
 
@@ -26,110 +28,92 @@ pub struct Visitor {
 pub const REFUSED_USER: &str = "mallory";
 
 impl Visitor {
-    /// Nobody in particular.
+    /// Creates an anonymous visitor.
     pub fn anonymous() -> Self {
         Self::default()
     }
 
-    /// This user.
+    /// Creates a visitor of this user.
     pub fn user(user: &str) -> Self {
         Self { user: Some(user.to_owned()), ..Self::default() }
     }
 
-    /// In this tenant.
+    /// Sets the tenant.
     pub fn tenant(mut self, tenant: &str) -> Self {
         self.tenant = Some(tenant.to_owned());
         self
     }
 
-    /// Naming one more room.
+    /// Adds a room to the connect request.
     pub fn room(mut self, room: &str) -> Self {
         self.rooms.push(room.to_owned());
         self
     }
 
-    /// Going on from this place.
+    /// Sets the cursor to resume from.
     pub fn resume(mut self, cursor: &str) -> Self {
         self.cursor = Some(cursor.to_owned());
         self
     }
 
-    /// Having been this connection before.
+    /// Sets the client's previous connection.
     pub fn formerly(mut self, connection: impl ToString) -> Self {
         self.former = Some(connection.to_string());
         self
     }
 
-    /// With an identity that ends after this time.
+    /// Sets the time until the identity expires.
     pub fn lifetime(mut self, lifetime: Duration) -> Self {
         self.lifetime = Some(lifetime);
         self
     }
 
-    /// The query of a request of this visitor, for transports that are asked by URL: `user`, `tenant`, `lifetimeMs`,
-    /// `channel` (repeated), `lastEventId`, `connectionId`.
+    /// Returns the query of the connect request, for transports with a URL: `user`, `tenant`,
+    /// `lifetimeMs`, `channel` (repeated), `lastEventId`, `connectionId`.
     pub fn query(&self) -> String {
         let mut query = form_urlencoded::Serializer::new(String::new());
-        let lifetime = self.lifetime.map(|lifetime| lifetime.as_millis().to_string());
-        let single = [
-            ("user", &self.user),
-            ("tenant", &self.tenant),
-            ("lifetimeMs", &lifetime),
-            ("lastEventId", &self.cursor),
-            ("connectionId", &self.former),
-        ];
-        for (name, value) in single {
-            if let Some(value) = value {
-                query.append_pair(name, value);
-            }
-        }
-        for room in &self.rooms {
-            query.append_pair("channel", room);
-        }
+        query.extend_pairs(self.fields());
+        query.extend_pairs(self.rooms.iter().map(|room| ("channel", room)));
         query.finish()
     }
 
-    /// The `auth` of this visitor, for Socket.IO: `user`, `tenant`, `lifetimeMs`, `rooms`, `lastEventId`,
-    /// `connectionId`.
+    /// Returns the `auth` of the connect request, for Socket.IO: `user`, `tenant`, `lifetimeMs`,
+    /// `rooms`, `lastEventId`, `connectionId`.
     pub fn auth(&self) -> Value {
-        let mut auth = serde_json::Map::new();
-        let lifetime = self.lifetime.map(|lifetime| lifetime.as_millis().to_string());
-        let single = [
-            ("user", &self.user),
-            ("tenant", &self.tenant),
-            ("lifetimeMs", &lifetime),
-            ("lastEventId", &self.cursor),
-            ("connectionId", &self.former),
+        let fields = self.fields().map(|(name, value)| (name.to_owned(), json!(value)));
+        let rooms = ("rooms".to_owned(), json!(self.rooms));
+        Value::Object(fields.chain([rooms]).collect())
+    }
+
+    /// Returns the fields that have one value.
+    fn fields(&self) -> impl Iterator<Item = (&'static str, String)> {
+        let fields = [
+            ("user", self.user.clone()),
+            ("tenant", self.tenant.clone()),
+            ("lifetimeMs", self.lifetime.map(|lifetime| lifetime.as_millis().to_string())),
+            ("lastEventId", self.cursor.clone()),
+            ("connectionId", self.former.clone()),
         ];
-        for (name, value) in single {
-            if let Some(value) = value {
-                auth.insert(name.to_owned(), json!(value));
-            }
-        }
-        auth.insert("rooms".to_owned(), json!(self.rooms));
-        auth.into()
+        fields.into_iter().filter_map(|(name, value)| Some((name, value?)))
     }
 }
 
-/// Believes what a [`Visitor`] says, but refuses [`REFUSED_USER`].
+/// Identifies a [`Visitor`] as it claims, and refuses [`REFUSED_USER`].
 #[derive(Clone, Copy, Debug, Default)]
 pub struct VisitorAuthenticator;
 
 #[async_trait]
 impl Authenticator for VisitorAuthenticator {
     async fn authenticate(&self, request: &ConnectRequest) -> Result<Identity, Refusal> {
-        let find = |name| {
-            request.query(name).map(|value| value.into_owned()).or_else(|| request.auth_text(name).map(str::to_owned))
-        };
-        let user = find("user");
+        let user = field(request, "user");
         if user.as_deref() == Some(REFUSED_USER) {
             return Err(Refusal::unauthorized("not you"));
         }
         let mut identity = user.map_or_else(Identity::anonymous, Identity::user);
-        if let Some(tenant) = find("tenant") {
+        if let Some(tenant) = field(request, "tenant") {
             identity = identity.with_tenant(tenant);
         }
-        if let Some(lifetime) = find("lifetimeMs") {
+        if let Some(lifetime) = field(request, "lifetimeMs") {
             let lifetime = lifetime.parse().map_err(|_| Refusal::bad_request("lifetimeMs is no number"))?;
             identity = identity.with_expiry(SystemTime::now() + Duration::from_millis(lifetime));
         }
@@ -137,7 +121,8 @@ impl Authenticator for VisitorAuthenticator {
     }
 }
 
-/// Allows every room but those whose name begins with `secret`; with `fresh`, only from now on.
+/// Allows every room but those whose name begins with `secret`; those that begin with `fresh` only
+/// from the current position on.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct VisitorPolicy;
 

@@ -1,4 +1,4 @@
-//! Questions of the service, which every device answers over whatever it is connected with.
+//! Asks of the service, which every device of a user answers over its own transport.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use realtime_unified::{
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 
-/// `?token=` is the user.
+/// An authenticator that takes the user from `?token=`.
 struct ByToken;
 
 #[async_trait]
@@ -42,7 +42,7 @@ fn question() -> Event {
     Event::json("dinner?", "pizza").unwrap()
 }
 
-/// By provider, what each connection said.
+/// Returns the provider, status and answer of each connection, sorted by provider.
 async fn outcomes(acks: Acks) -> Vec<(&'static str, AckStatus, Value)> {
     let outcome = |reply: &AckReply| (reply.provider, reply.status, reply.json().unwrap());
     let mut outcomes: Vec<_> = acks.all().await.iter().map(outcome).collect();
@@ -51,7 +51,7 @@ async fn outcomes(acks: Acks) -> Vec<(&'static str, AckStatus, Value)> {
 }
 
 #[tokio::test]
-async fn every_device_that_can_is_asked_by_one_record_with_one_deadline() {
+async fn ask_is_one_record_with_one_deadline_for_all_devices() {
     let (service, address) = started().await;
     let mut ws = WsClient::new(format!("ws://{address}/ws?token=ann&channel=home"))
         .answer_asks(|ask| Some(json!(format!("{} by ws", ask.payload.as_str().unwrap()))));
@@ -65,36 +65,36 @@ async fn every_device_that_can_is_asked_by_one_record_with_one_deadline() {
     tokio::spawn(async move { while ws.next_event().await.is_ok() {} });
     tokio::spawn(async move {
         loop {
-            let asked = text_with(&mut io, "42").await;
-            let Some((number, _)) = asked[2..].split_once("[\"dinner?\"") else { continue };
+            let packet = text_with(&mut io, "42").await;
+            let Some((number, _)) = packet[2..].split_once("[\"dinner?\"") else { continue };
             io.send(Message::text(format!("43{number}[\"yes\"]"))).await.unwrap();
         }
     });
 
     let by_ws = ("ws", AckStatus::Answered, json!("pizza by ws"));
     let by_socket = ("socket", AckStatus::Answered, json!("yes"));
-    let before = service.to_user("nobody", "place", &1).await.unwrap().position.unwrap();
-    let asked = service.ask("ann", question(), Duration::from_secs(10)).await.unwrap();
-    assert_eq!(outcomes(asked).await, [by_socket.clone(), by_ws.clone()]);
-    let after = service.to_user("nobody", "place", &1).await.unwrap().position.unwrap();
+    let before = service.to_user("nobody", "mark", &1).await.unwrap().position.unwrap();
+    let acks = service.ask("ann", question(), Duration::from_secs(10)).await.unwrap();
+    assert_eq!(outcomes(acks).await, [by_socket.clone(), by_ws.clone()]);
+    let after = service.to_user("nobody", "mark", &1).await.unwrap().position.unwrap();
     assert_eq!(after.get(), before.get() + 2, "one record");
 
-    let begun = std::time::Instant::now();
-    let asked = service.ask_each(Target::room("home"), question(), Duration::from_millis(300)).await.unwrap();
-    let in_vain = ("ws", AckStatus::TimedOut, Value::Null);
-    let answers = outcomes(asked).await;
-    assert!(begun.elapsed() < Duration::from_secs(5), "one deadline");
+    let start = std::time::Instant::now();
+    let acks = service.ask_each(Target::room("home"), question(), Duration::from_millis(300)).await.unwrap();
+    let unanswered = ("ws", AckStatus::TimedOut, Value::Null);
+    let answers = outcomes(acks).await;
+    assert!(start.elapsed() < Duration::from_secs(5), "one deadline");
     assert_eq!(answers.len(), 3);
-    for outcome in [by_ws, by_socket, in_vain] {
+    for outcome in [by_ws, by_socket, unanswered] {
         assert!(answers.contains(&outcome), "{outcome:?} {answers:?}");
     }
-    // Who cannot answer is not asked.
+    // A client that cannot answer gets no ask.
     service.to_user("ann", "end", &1).await.unwrap();
     assert_eq!(sse.next().await.unwrap().event, "end");
 }
 
 #[tokio::test]
-async fn a_question_that_nobody_can_answer_is_an_error() {
+async fn ask_that_no_provider_supports_is_an_error() {
     let service = NotificationService::builder()
         .provider(SseProvider::new(SseConfig::default()))
         .allow_anonymous()
@@ -110,7 +110,7 @@ async fn a_question_that_nobody_can_answer_is_an_error() {
 }
 
 #[tokio::test]
-async fn every_mock_that_can_is_asked() {
+async fn every_mock_with_acks_is_asked() {
     let mock = |provider: &'static str, answer: bool| {
         let mut io = MockSocketIoBroadcast::new();
         io.expect_ask()
@@ -125,7 +125,7 @@ async fn every_mock_that_can_is_asked() {
     };
     let sse = MockRealtimeProvider::named("sse", MockRealtimeBroadcast::new());
     let service = NotificationService::mocked([sse, mock("ws", false), mock("socket", true)]);
-    let asked = service.ask("ann", question(), Duration::from_secs(1)).await.unwrap();
+    let acks = service.ask("ann", question(), Duration::from_secs(1)).await.unwrap();
     let answered = AckStatus::Answered;
-    assert_eq!(outcomes(asked).await, [("another", answered, json!(true)), ("ws", answered, json!(false))]);
+    assert_eq!(outcomes(acks).await, [("another", answered, json!(true)), ("ws", answered, json!(false))]);
 }

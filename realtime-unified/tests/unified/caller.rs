@@ -1,4 +1,4 @@
-//! Routes of the application's own that ask the service who it is.
+//! The application's own routes, which get the caller from the service.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -15,7 +15,8 @@ use realtime_unified::{
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// The cookie `token` is the user; some of them are trouble.
+/// An authenticator that takes the user from the cookie `token`; some users panic, hang or are
+/// expired.
 struct ByToken;
 
 #[async_trait]
@@ -25,14 +26,14 @@ impl Authenticator for ByToken {
         match request.token().as_deref() {
             Some("panics") => panic!("on purpose"),
             Some("hangs") => std::future::pending().await,
-            Some("over") => Ok(Identity::user("ann").with_expiry(std::time::SystemTime::UNIX_EPOCH)),
+            Some("expired") => Ok(Identity::user("ann").with_expiry(std::time::SystemTime::UNIX_EPOCH)),
             Some(user) => Ok(Identity::user(user).with_claims(request.provider())),
             None => Err(Refusal::unauthorized("no token")),
         }
     }
 }
 
-/// More than the service.
+/// The application's state, which includes the service.
 #[derive(Clone)]
 struct App {
     service: NotificationService,
@@ -44,9 +45,10 @@ impl FromRef<App> for NotificationService {
     }
 }
 
-async fn say(Caller(who): Caller, State(service): State<NotificationService>) -> Result<String, Rejection> {
-    service.to_user("bob", "said", &who.user_name()).await?;
-    Ok((*who.claims::<&str>().unwrap()).to_owned())
+/// Sends the caller's name to bob, and returns the caller's claims.
+async fn post_message(Caller(caller): Caller, State(service): State<NotificationService>) -> Result<String, Rejection> {
+    service.to_user("bob", "message", &caller.user_name()).await?;
+    Ok((*caller.claims::<&str>().unwrap()).to_owned())
 }
 
 async fn teapot() -> Result<(), Rejection> {
@@ -62,13 +64,13 @@ async fn started() -> SocketAddr {
         .build()
         .await
         .unwrap();
-    let routes = Router::new().route("/say", post(say)).route("/teapot", get(teapot));
+    let routes = Router::new().route("/messages", post(post_message)).route("/teapot", get(teapot));
     let app = routes.with_state(App { service: service.clone() }).merge(service.router());
     let (address, _) = served(app).await;
     address
 }
 
-/// The status and the body of the answer.
+/// Sends a request and returns the status and the body of the response.
 async fn request(address: SocketAddr, line: &str, headers: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(address).await.unwrap();
     let request =
@@ -81,27 +83,32 @@ async fn request(address: SocketAddr, line: &str, headers: &str) -> (u16, String
 }
 
 #[tokio::test]
-async fn a_route_knows_who_it_is_by_the_services_authenticator() {
+async fn route_gets_caller_from_the_service_authenticator() {
     let address = started().await;
     let mut bob = SseClient::new(format!("http://{address}/sse?token=bob"));
     bob.next_of("connected").await.unwrap();
-    assert_eq!(request(address, "POST /say", "cookie: token=ann\r\n").await, (200, "http".to_owned()));
-    assert_eq!(bob.next_of("said").await.unwrap().json::<String>(), "ann");
+    assert_eq!(request(address, "POST /messages", "cookie: token=ann\r\n").await, (200, "http".to_owned()));
+    assert_eq!(bob.next_of("message").await.unwrap().json::<String>(), "ann");
 
-    let refusals =
-        [("", 401, "no token"), ("panics", 500, "internal"), ("hangs", 503, "unavailable"), ("over", 401, "expired")];
-    for (token, status, says) in refusals {
+    let refusals = [
+        ("", 401, "no token"),
+        ("panics", 500, "internal"),
+        ("hangs", 503, "unavailable"),
+        ("expired", 401, "expired"),
+    ];
+    for (token, status, text) in refusals {
         let cookie = if token.is_empty() { String::new() } else { format!("cookie: token={token}\r\n") };
-        let (answered, body) = request(address, "POST /say", &cookie).await;
-        assert!(answered == status && body.contains(says), "{token}: {answered} {body}");
+        let (answered, body) = request(address, "POST /messages", &cookie).await;
+        assert!(answered == status && body.contains(text), "{token}: {answered} {body}");
     }
 }
 
 #[tokio::test]
-async fn a_page_that_may_not_connect_may_not_post_either() {
+async fn origin_that_cannot_connect_cannot_post() {
     let address = started().await;
     let from = async |origin: &str| {
-        let (status, body) = request(address, "POST /say", &format!("cookie: token=ann\r\norigin: {origin}\r\n")).await;
+        let (status, body) =
+            request(address, "POST /messages", &format!("cookie: token=ann\r\norigin: {origin}\r\n")).await;
         assert!(status == 200 || body.contains("\"origin\""), "{body}");
         status
     };
@@ -111,7 +118,7 @@ async fn a_page_that_may_not_connect_may_not_post_either() {
 }
 
 #[tokio::test]
-async fn a_refusal_is_an_answer() {
+async fn refusal_becomes_a_json_response() {
     let (status, body) = request(started().await, "GET /teapot", "").await;
     assert_eq!((status, body.as_str()), (403, r#"{"error":{"code":"forbidden","message":"no tea"}}"#));
 }

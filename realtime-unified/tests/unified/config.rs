@@ -1,4 +1,4 @@
-//! Configurations that cannot work are refused when the service is built, by the field's name.
+//! Invalid configurations, which the service rejects when it is built, with the field's name.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +14,8 @@ fn builder() -> NotificationServiceBuilder {
     NotificationService::builder().allow_anonymous()
 }
 
-async fn refused(builder: NotificationServiceBuilder, field: &str) {
+/// Checks that the build fails and that the error names this field.
+async fn assert_rejected(builder: NotificationServiceBuilder, field: &str) {
     match builder.build().await {
         Err(Error::Config(text)) => assert!(text.contains(field), "{field}: {text}"),
         other => panic!("{field}: {other:?}"),
@@ -22,11 +23,10 @@ async fn refused(builder: NotificationServiceBuilder, field: &str) {
 }
 
 #[tokio::test]
-async fn zero_is_refused_by_every_provider() {
+async fn zero_is_rejected_by_every_provider() {
     let sse = SseConfig::default();
     let ws = WsConfig::default();
     let socket = SocketIoConfig::default();
-    let zero = Duration::ZERO;
     let fields: [(&str, [Option<NotificationServiceBuilder>; 3]); 17] = {
         let sse = |change: fn(SseConfig) -> SseConfig| Some(builder().provider(SseProvider::new(change(sse.clone()))));
         let ws = |change: fn(WsConfig) -> WsConfig| Some(builder().provider(WsProvider::new(change(ws.clone()))));
@@ -74,46 +74,52 @@ async fn zero_is_refused_by_every_provider() {
     };
     for (field, builders) in fields {
         for builder in builders.into_iter().flatten() {
-            refused(builder, field).await;
+            assert_rejected(builder, field).await;
         }
     }
+    assert_zero_rejected_elsewhere().await;
+}
+
+/// Checks that a custom provider, and one without a service, reject a write stall of zero.
+async fn assert_zero_rejected_elsewhere() {
+    let zero = Duration::ZERO;
     let custom = SseProvider::new(SseConfig::default().with_write_stall(zero));
-    refused(builder().custom(Arc::new(custom)), "write_stall").await;
-    // Also when it is attached without a service.
+    assert_rejected(builder().custom(Arc::new(custom)), "write_stall").await;
+    // Also when attached without a service.
     let alone = WsProvider::new(WsConfig::default().with_write_stall(zero));
     let attached = alone.attach(realtime_unified::spi::Runtime::in_memory()).await;
     assert!(matches!(attached, Err(Error::Config(_))), "{attached:?}");
 }
 
 #[tokio::test]
-async fn paths_that_no_router_takes_are_refused() {
+async fn invalid_paths_are_rejected() {
     for path in ["", "/{a", "/:user", "/{*rest}/more"] {
-        refused(builder().provider(SseProvider::new(SseConfig::default().with_path(path))), "path").await;
+        assert_rejected(builder().provider(SseProvider::new(SseConfig::default().with_path(path))), "path").await;
     }
     for path in ["live", "/{a", "/*all"] {
-        refused(builder().provider(SseProvider::new(SseConfig::default().with_path(path))), "path").await;
-        refused(builder().provider(WsProvider::new(WsConfig::default().with_path(path))), "path").await;
+        assert_rejected(builder().provider(SseProvider::new(SseConfig::default().with_path(path))), "path").await;
+        assert_rejected(builder().provider(WsProvider::new(WsConfig::default().with_path(path))), "path").await;
         let config = SocketIoConfig::default().with_path(path);
-        refused(builder().provider(SocketIoProvider::new(config)), "path").await;
+        assert_rejected(builder().provider(SocketIoProvider::new(config)), "path").await;
     }
 }
 
 #[tokio::test]
-async fn two_providers_on_one_path_are_refused() {
+async fn two_providers_on_one_path_are_rejected() {
     let sse = |path: &str| builder().provider(SseProvider::new(SseConfig::default().with_path(path)));
     let ws = |path: &str| WsProvider::new(WsConfig::default().with_path(path));
-    refused(sse("/live").provider(ws("/live")), "path").await;
-    refused(sse("/{a}").provider(ws("/{b}")), "path").await;
+    assert_rejected(sse("/live").provider(ws("/live")), "path").await;
+    assert_rejected(sse("/{a}").provider(ws("/{b}")), "path").await;
     let socket = SocketIoProvider::new(SocketIoConfig::default().with_path("/live"));
-    refused(sse("/live/").provider(socket), "\"sse\"").await;
+    assert_rejected(sse("/live/").provider(socket), "\"sse\"").await;
     for (provider, path) in [("\"sse\"", "/live"), ("\"ws\"", "/live"), ("with_path(…)", "/live")] {
         let both = sse(path).provider(ws(path));
-        refused(both, provider).await;
+        assert_rejected(both, provider).await;
     }
 }
 
 #[tokio::test]
-async fn what_is_taken_makes_a_router() {
+async fn valid_configuration_builds_a_router() {
     let built = builder()
         .provider(SseProvider::new(SseConfig::default().with_path("/{tenant}/sse").with_heartbeat(None::<Duration>)))
         .provider(WsProvider::new(WsConfig::default().with_path("/").with_heartbeat(None::<Duration>)))
@@ -124,41 +130,45 @@ async fn what_is_taken_makes_a_router() {
 }
 
 #[tokio::test]
-async fn handlers_that_would_never_run_are_refused() {
+async fn handlers_that_never_run_are_rejected() {
     let none = async |_: Context, _: Value| {};
     let ws = || WsProvider::new(WsConfig::default());
     let socket = || SocketIoProvider::new(SocketIoConfig::default());
     for name in ["", "connected", "error", "ack", "a\u{7}", &"x".repeat(257)] {
-        refused(builder().provider(ws().on(name, none)), "on(").await;
-        refused(builder().provider(socket().on(name, none)), "on(").await;
+        assert_rejected(builder().provider(ws().on(name, none)), "on(").await;
+        assert_rejected(builder().provider(socket().on(name, none)), "on(").await;
     }
-    refused(builder().provider(ws().on("x", none).on_raw("x", async |_: Context, _: Inbound| {})), "two handlers")
-        .await;
-    refused(builder().provider(socket().on("x", none).on("x", none)), "two handlers").await;
-    // It is said of which provider, though its name may stand in the event's.
-    refused(builder().provider(ws().on("news", none).on("news", none)), "\"ws\"").await;
+    assert_rejected(
+        builder().provider(ws().on("x", none).on_raw("x", async |_: Context, _: Inbound| {})),
+        "two handlers",
+    )
+    .await;
+    assert_rejected(builder().provider(socket().on("x", none).on("x", none)), "two handlers").await;
+    // The error names the provider, although the event's name contains the provider's name.
+    assert_rejected(builder().provider(ws().on("news", none).on("news", none)), "\"ws\"").await;
     for name in ["", "connected"] {
-        refused(builder().provider(ws()).on(name, none), "on(").await;
+        assert_rejected(builder().provider(ws()).on(name, none), "on(").await;
     }
-    refused(builder().provider(ws()).on("x", none).on("x", none), "two handlers").await;
-    refused(builder().provider(ws()).state(1_u8).state(2_u8), "two states of the type u8").await;
+    assert_rejected(builder().provider(ws()).on("x", none).on("x", none), "two handlers").await;
+    assert_rejected(builder().provider(ws()).state(1_u8).state(2_u8), "two states of the type u8").await;
     let text = async |_: Context, _: String| {};
-    refused(builder().provider(ws().on_text(text).on_text(text)), "two handlers").await;
+    assert_rejected(builder().provider(ws().on_text(text).on_text(text)), "two handlers").await;
 }
 
 #[tokio::test]
-async fn handlers_that_come_too_late_are_refused() {
+async fn handlers_added_too_late_are_rejected() {
     let none = async |_: Context, _: Value| {};
     let socket = SocketIoProvider::new(SocketIoConfig::default());
     socket.io();
-    refused(builder().provider(socket.on("x", none)), "\"socket\" was added after").await;
+    assert_rejected(builder().provider(socket.on("x", none)), "\"socket\" was added after").await;
     let ws = WsProvider::new(WsConfig::default());
     let _sender = ws.broadcast();
-    refused(builder().provider(ws.before(async |_: Context, _: Inbound| Ok(()))), "\"ws\" was added after").await;
+    assert_rejected(builder().provider(ws.before(async |_: Context, _: Inbound| Ok(()))), "\"ws\" was added after")
+        .await;
 }
 
 #[tokio::test]
-async fn handlers_of_the_applications_own_for_rooms_are_taken() {
+async fn custom_room_handlers_are_accepted() {
     let own = async |_: Context, _: Value| {};
     let ws = WsProvider::new(WsConfig::default()).on("subscribe", own).on("join", own);
     let socket = SocketIoProvider::new(SocketIoConfig::default()).on("unsubscribe", own).on("leave", own);
@@ -166,36 +176,39 @@ async fn handlers_of_the_applications_own_for_rooms_are_taken() {
 }
 
 #[tokio::test]
-async fn who_is_connecting_is_said_by_one() {
+async fn authenticator_and_service_settings_are_validated() {
     let sse = || SseProvider::new(SseConfig::default());
-    refused(builder().provider(sse()).authenticator(Anonymous), "allow_anonymous()").await;
-    refused(NotificationService::builder().provider(sse()), "allow_anonymous()").await;
-    refused(builder().provider(sse()).decision_timeout(Duration::ZERO), "decision_timeout").await;
-    refused(builder().provider(sse()).connections_per_user(0), "connections_per_user").await;
-    refused(builder().provider(sse()).max_event_bytes(0), "max_event_bytes").await;
+    assert_rejected(builder().provider(sse()).authenticator(Anonymous), "allow_anonymous()").await;
+    assert_rejected(NotificationService::builder().provider(sse()), "allow_anonymous()").await;
+    assert_rejected(builder().provider(sse()).decision_timeout(Duration::ZERO), "decision_timeout").await;
+    assert_rejected(builder().provider(sse()).connections_per_user(0), "connections_per_user").await;
+    assert_rejected(builder().provider(sse()).max_event_bytes(0), "max_event_bytes").await;
 }
 
 #[tokio::test]
-async fn origins_that_no_page_has_are_refused() {
+async fn invalid_origins_are_rejected() {
     let wrong = || Origins::same_host().and("app.example");
-    refused(builder().provider(SseProvider::new(SseConfig::default())).origins(wrong()), "app.example").await;
-    refused(builder().provider(SseProvider::new(SseConfig::default().with_origins(wrong()))), "origins").await;
-    refused(builder().provider(WsProvider::new(WsConfig::default().with_origins(wrong()))), "origins").await;
-    refused(builder().provider(SocketIoProvider::new(SocketIoConfig::default().with_origins(wrong()))), "origins")
-        .await;
+    assert_rejected(builder().provider(SseProvider::new(SseConfig::default())).origins(wrong()), "app.example").await;
+    assert_rejected(builder().provider(SseProvider::new(SseConfig::default().with_origins(wrong()))), "origins").await;
+    assert_rejected(builder().provider(WsProvider::new(WsConfig::default().with_origins(wrong()))), "origins").await;
+    assert_rejected(
+        builder().provider(SocketIoProvider::new(SocketIoConfig::default().with_origins(wrong()))),
+        "origins",
+    )
+    .await;
 }
 
-/// One bound for all providers, where their own is not lower.
+/// The service's bound applies to all providers without a lower bound of their own.
 #[tokio::test]
-async fn an_event_is_as_large_as_the_service_and_the_provider_let_it_be() {
+async fn event_size_is_bounded_by_service_and_provider() {
     let small = WsProvider::new(WsConfig::default().with_max_event_bytes(50usize));
     let sse = SseProvider::new(SseConfig::default());
     let service = builder().provider(sse).provider(small).max_event_bytes(100).build().await.unwrap();
     let text = |bytes: usize| "x".repeat(bytes - 2);
     for (provider, largest) in [("sse", 100), ("ws", 50)] {
         assert!(service.broadcast_to_user(provider, "ann", "e", &text(largest)).await.is_ok());
-        let refused = service.broadcast_to_user(provider, "ann", "e", &text(largest + 1)).await;
-        assert!(matches!(refused, Err(Error::TooLarge { limit, .. }) if limit == largest), "{refused:?}");
+        let rejected = service.broadcast_to_user(provider, "ann", "e", &text(largest + 1)).await;
+        assert!(matches!(rejected, Err(Error::TooLarge { limit, .. }) if limit == largest), "{rejected:?}");
     }
     let over_one = service.to_user("ann", "e", &text(60)).await.unwrap();
     assert_eq!(over_one.skipped, ["ws"]);

@@ -1,4 +1,5 @@
-//! An authenticator or a room policy that panics, or never answers: the client hears of it in time, over every transport.
+//! An authenticator or a room policy that panics or never answers: the client is refused in time,
+//! over every transport.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -10,12 +11,12 @@ use realtime_unified::{
 };
 use tracing::Level;
 
-/// Decides as the name of the user or of the room says.
+/// An authenticator and policy that panics or hangs for the users and rooms with these names.
 struct ByName;
 
 async fn decide(name: &str) {
     match name {
-        "panics" => panic!("as the test wants"),
+        "panics" => panic!("on purpose"),
         "hangs" => std::future::pending().await,
         _ => {}
     }
@@ -56,12 +57,12 @@ async fn started() -> (NotificationService, SocketAddr) {
 }
 
 #[tokio::test(flavor = "current_thread")]
-async fn who_is_decided_about_hears_of_it_in_time() {
-    for (name, status, code, said) in
+async fn panicking_or_hanging_decider_refuses_in_time() {
+    for (name, status, code, text) in
         [("panics", 500, "internal", "panicked"), ("hangs", 503, "unavailable", "did not answer in time")]
     {
         for (kind, user, room) in [("authenticator", name, "r"), ("room policy", "ann", name)] {
-            let (collector, _guard) = Collector::listen();
+            let (collector, _guard) = Collector::install();
             let (service, address) = started().await;
             let start = Instant::now();
             for (path, headers) in [("/sse", ""), ("/ws", UPGRADE)] {
@@ -74,7 +75,7 @@ async fn who_is_decided_about_hears_of_it_in_time() {
             assert!(refused.contains(&format!(r#""code":"{code}""#)), "{kind} {name}: {refused}");
             assert_eq!(refused.contains("retryAfterMs"), status == 503, "{refused}");
             assert!(start.elapsed() < 3 * TIMEOUT + Duration::from_secs(2), "{kind} {name}: {:?}", start.elapsed());
-            // One line of what is wrong and one of who was refused, for each.
+            // One line for the fault and one for the refusal, for each transport.
             for provider in ["sse", "ws", "socket"] {
                 let provider_field = format!("provider=\"{provider}\"");
                 let refusal = ["connection refused", &provider_field, &format!("reason=\"{code}\"")];
@@ -82,7 +83,7 @@ async fn who_is_decided_about_hears_of_it_in_time() {
                 let stats = &service.stats()[provider];
                 assert_eq!((stats.panics, stats.overdue), if name == "panics" { (1, 0) } else { (0, 1) }, "{provider}");
             }
-            let errors = collector.lines(&[kind, said]);
+            let errors = collector.lines(&[kind, text]);
             assert_eq!(errors.len(), 3, "{errors:?}");
             assert!(errors.iter().all(|error| error.level == Level::ERROR), "{errors:?}");
         }

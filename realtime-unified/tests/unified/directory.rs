@@ -1,4 +1,4 @@
-//! Who is online, after a directory has lost it.
+//! The online users, after a directory has lost its entries.
 
 use std::time::Duration;
 
@@ -10,9 +10,10 @@ use realtime_unified::{
 };
 use tokio::time::{Instant, sleep};
 
-/// How often a node renews the node's lease.
+/// The interval at which a node renews its lease.
 const RENEWAL: Duration = Duration::from_secs(10);
 
+/// Waits until ann has `count` connections, and returns them.
 async fn until_online(service: &NotificationService, count: usize) -> Vec<Presence> {
     let deadline = Instant::now() + RENEWAL + Duration::from_millis(20);
     loop {
@@ -21,13 +22,13 @@ async fn until_online(service: &NotificationService, count: usize) -> Vec<Presen
             online.sort_by_key(|presence| presence.connection);
             return online;
         }
-        assert!(Instant::now() < deadline, "{count} are expected, not {online:?}");
+        assert!(Instant::now() < deadline, "{count} connections are expected, not {online:?}");
         sleep(Duration::from_millis(10)).await;
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_user_is_online_again_over_every_provider() {
+async fn user_is_online_again_after_directory_loss() {
     let directory = FaultyDirectory::new();
     let service = NotificationService::builder()
         .provider(SocketIoProvider::new(SocketIoConfig::default()))

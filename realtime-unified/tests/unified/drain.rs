@@ -1,11 +1,11 @@
-//! A service that goes down, over transports without a network.
+//! The shutdown of a service whose connections have no network.
 
 use std::time::Duration;
 
 use realtime_unified::{Drain, Error, Identity, NotificationService, SseConfig, SseProvider, WsConfig, WsProvider};
 
 #[tokio::test]
-async fn sends_go_on_over_every_provider_until_the_last_is_drained() {
+async fn sends_work_until_the_last_provider_is_drained() {
     let service = NotificationService::builder()
         .provider(SseProvider::new(SseConfig::default()))
         .provider(WsProvider::new(WsConfig::default()))
@@ -16,7 +16,7 @@ async fn sends_go_on_over_every_provider_until_the_last_is_drained() {
     let sse = service.sse().unwrap();
     let connect = || sse.connect(Identity::anonymous(), futures_util::sink::drain()).unwrap();
     let _links = [connect(), connect()];
-    let going = tokio::spawn({
+    let shutdown = tokio::spawn({
         let service = service.clone();
         async move { service.shutdown(Drain::over(Duration::from_secs(2)).hold(Duration::ZERO)).await }
     });
@@ -24,12 +24,12 @@ async fn sends_go_on_over_every_provider_until_the_last_is_drained() {
         tokio::task::yield_now().await;
     }
     assert!(!service.is_ready());
-    // Nobody is connected over WebSocket, which has been drained for long.
+    // The WebSocket provider has no connections, and is already drained.
     let receipt = service.broadcast_to_all("ws", "news", &1).await.unwrap();
     assert!(receipt.position.is_some());
     let receipt = service.broadcast_to_all("sse", "news", &1).await.unwrap();
     assert_eq!(receipt.delivered.unwrap().matched, 1);
-    tokio::time::timeout(Duration::from_secs(30), going).await.unwrap().unwrap();
+    tokio::time::timeout(Duration::from_secs(30), shutdown).await.unwrap().unwrap();
     for provider in ["sse", "ws"] {
         let late = service.broadcast_to_all(provider, "news", &2).await;
         assert!(matches!(late, Err(Error::Closed { .. })), "{late:?}");

@@ -1,4 +1,4 @@
-//! A service, and each kind of provider, that is dropped without a shutdown.
+//! A service, and each kind of provider, dropped without a shutdown.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,18 +14,19 @@ use realtime_unified::{
 
 const WAIT: Duration = Duration::from_secs(15);
 
-/// Tasks of this test's own runtime.
+/// Returns the number of tasks of this test's own runtime.
 fn tasks() -> usize {
     tokio::runtime::Handle::current().metrics().num_alive_tasks()
 }
 
+/// Waits until an asynchronous condition holds.
 async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    let held = async {
+    let wait = async {
         while !holds().await {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     };
-    tokio::time::timeout(WAIT, held).await.unwrap_or_else(|_| panic!("not in time: {what}"));
+    tokio::time::timeout(WAIT, wait).await.unwrap_or_else(|_| panic!("not in time: {what}"));
 }
 
 async fn is_empty(directory: &MemoryDirectory) -> bool {
@@ -36,7 +37,7 @@ fn runtime(directory: &Arc<MemoryDirectory>) -> Runtime {
     Runtime::in_memory().with_directory(Arc::clone(directory))
 }
 
-macro_rules! a_dropped_provider_leaves_nothing {
+macro_rules! dropped_provider_test {
     ($test:ident, $provider:expr) => {
         #[tokio::test]
         async fn $test() {
@@ -44,23 +45,20 @@ macro_rules! a_dropped_provider_leaves_nothing {
             let provider = Arc::new($provider);
             provider.attach(runtime(&directory)).await.unwrap();
             let link = provider.connect(Identity::user("ann"), sink::drain()).unwrap();
-            until("she is online", async || !is_empty(&directory).await).await;
+            until("ann is online", async || !is_empty(&directory).await).await;
             let left = Arc::downgrade(&provider);
             drop(provider);
             assert!(left.upgrade().is_none());
             tokio::time::timeout(WAIT, link.closed()).await.expect("the connection is closed");
-            until("all tasks have ended", async || tasks() == 0).await;
+            until("all tasks have finished", async || tasks() == 0).await;
             assert!(is_empty(&directory).await);
         }
     };
 }
 
-a_dropped_provider_leaves_nothing!(a_dropped_sse_provider_leaves_nothing, SseProvider::new(SseConfig::default()));
-a_dropped_provider_leaves_nothing!(a_dropped_ws_provider_leaves_nothing, WsProvider::new(WsConfig::default()));
-a_dropped_provider_leaves_nothing!(
-    a_dropped_socket_io_provider_leaves_nothing,
-    SocketIoProvider::new(SocketIoConfig::default())
-);
+dropped_provider_test!(dropped_sse_provider_leaves_nothing, SseProvider::new(SseConfig::default()));
+dropped_provider_test!(dropped_ws_provider_leaves_nothing, WsProvider::new(WsConfig::default()));
+dropped_provider_test!(dropped_socket_io_provider_leaves_nothing, SocketIoProvider::new(SocketIoConfig::default()));
 
 async fn service(directory: &Arc<MemoryDirectory>) -> NotificationService {
     NotificationService::builder()
@@ -75,7 +73,7 @@ async fn service(directory: &Arc<MemoryDirectory>) -> NotificationService {
 }
 
 #[tokio::test]
-async fn a_dropped_service_leaves_nothing() {
+async fn dropped_service_leaves_nothing() {
     let directory = Arc::new(MemoryDirectory::new());
     let service = service(&directory).await;
     let ann = || Identity::user("ann");
@@ -84,23 +82,23 @@ async fn a_dropped_service_leaves_nothing() {
         service.sse().unwrap().connect(ann(), sink::drain()).unwrap(),
         service.ws().unwrap().connect(ann(), sink::drain()).unwrap(),
     ];
-    until("she is online", async || directory.of_user("ann").await.unwrap().len() == 3).await;
+    until("ann is online", async || directory.of_user("ann").await.unwrap().len() == 3).await;
     drop(service);
     for link in links {
         tokio::time::timeout(WAIT, link.closed()).await.expect("the connection is closed");
     }
-    until("all tasks have ended", async || tasks() == 0).await;
+    until("all tasks have finished", async || tasks() == 0).await;
     assert!(is_empty(&directory).await);
 }
 
 #[tokio::test]
-async fn a_context_that_is_held_keeps_no_service() {
-    let (tell, told) = tokio::sync::oneshot::channel::<Context>();
-    let tell = std::sync::Mutex::new(Some(tell));
+async fn held_context_does_not_keep_the_service() {
+    let (sender, receiver) = tokio::sync::oneshot::channel::<Context>();
+    let sender = std::sync::Mutex::new(Some(sender));
     let service = NotificationService::builder()
         .provider(WsProvider::new(WsConfig::default()))
         .on("hold", move |cx: Context, (): ()| {
-            tell.lock().unwrap().take().unwrap().send(cx.clone()).ok().unwrap();
+            sender.lock().unwrap().take().unwrap().send(cx.clone()).ok().unwrap();
             async move {
                 while cx.service().is_ok() {
                     tokio::time::sleep(Duration::from_millis(1)).await;
@@ -114,24 +112,24 @@ async fn a_context_that_is_held_keeps_no_service() {
         .unwrap();
     let link = service.ws().unwrap().connect(Identity::user("ann"), sink::drain()).unwrap();
     assert!(link.receive(Inbound::new("hold", "null")));
-    let held = told.await.unwrap();
+    let held = receiver.await.unwrap();
     held.service().unwrap().to_user("ann", "news", &1).await.unwrap();
     drop(service);
     tokio::time::timeout(WAIT, link.closed()).await.expect("the connection is closed");
-    until("all tasks have ended", async || tasks() == 0).await;
+    until("all tasks have finished", async || tasks() == 0).await;
     assert!(matches!(held.service(), Err(Error::Closed { .. })));
     assert!(matches!(held.to_all().send("news", &2).await, Err(Error::Closed { .. })));
 }
 
-/// For as long as they are served, handlers find the service.
+/// Handlers can use the service for as long as the routes are served.
 #[tokio::test]
-async fn routes_keep_the_service_too() {
+async fn routes_keep_the_service() {
     let state = Arc::new(());
     let left = Arc::downgrade(&state);
     let service = NotificationService::builder()
         .provider(WsProvider::new(WsConfig::default()))
         .provider(SocketIoProvider::new(SocketIoConfig::default()))
-        .on("who", async |cx: Context, (): ()| cx.service().map(|service| Reply(service.providers().len())))
+        .on("providers", async |cx: Context, (): ()| cx.service().map(|service| Reply(service.providers().len())))
         .state(state)
         .allow_anonymous()
         .build()
@@ -141,20 +139,20 @@ async fn routes_keep_the_service_too() {
     drop(service);
     let mut ws = WsClient::new(format!("ws://{address}/ws")).without_reconnect();
     ws.next_of("connected").await.unwrap();
-    assert_eq!(ws.request("who", &()).await.unwrap(), 2);
+    assert_eq!(ws.request("providers", &()).await.unwrap(), 2);
     let url = format!("ws://{address}/socket.io/?EIO=4&transport=websocket");
     let (mut socket, _) = tokio_tungstenite::connect_async(url).await.unwrap();
     socket.send("40".into()).await.unwrap();
     server.abort();
-    let ended = async { while ws.next_event().await.is_ok() {} };
-    tokio::time::timeout(WAIT, ended).await.expect("the websocket is closed");
-    let ended = async { while let Some(Ok(_)) = socket.next().await {} };
-    tokio::time::timeout(WAIT, ended).await.expect("the session is ended");
+    let closed = async { while ws.next_event().await.is_ok() {} };
+    tokio::time::timeout(WAIT, closed).await.expect("the websocket is closed");
+    let closed = async { while let Some(Ok(_)) = socket.next().await {} };
+    tokio::time::timeout(WAIT, closed).await.expect("the session is closed");
     until("nothing is left of the service", async || left.upgrade().is_none()).await;
 }
 
 #[tokio::test]
-async fn routes_keep_what_they_serve_and_their_end_closes_it() {
+async fn stopped_server_closes_the_connections_its_routes_kept() {
     let directory = Arc::new(MemoryDirectory::new());
     let service = service(&directory).await;
     let (address, server) = served(service.router()).await;
@@ -172,18 +170,18 @@ async fn routes_keep_what_they_serve_and_their_end_closes_it() {
     assert_eq!(ws.next_of("news").await.unwrap().json::<u32>(), 1);
     assert_eq!(sse.next_of("news").await.unwrap().json::<u32>(), 1);
     server.abort();
-    let ended = async { while ws.next_event().await.is_ok() {} };
-    tokio::time::timeout(WAIT, ended).await.expect("the websocket is closed");
-    let ended = async { while sse.next().await.is_ok() {} };
-    tokio::time::timeout(WAIT, ended).await.expect("the stream is ended");
+    let closed = async { while ws.next_event().await.is_ok() {} };
+    tokio::time::timeout(WAIT, closed).await.expect("the websocket is closed");
+    let closed = async { while sse.next().await.is_ok() {} };
+    tokio::time::timeout(WAIT, closed).await.expect("the stream is closed");
     drop((ws, sse));
-    until("all tasks have ended", async || tasks() == 0).await;
+    until("all tasks have finished", async || tasks() == 0).await;
 }
 
 #[tokio::test]
-async fn socket_io_sessions_that_never_connected_end_too() {
+async fn unconnected_socket_io_sessions_end_with_the_server() {
     let service = NotificationService::builder()
-        // Long, so that it is not what ends the session.
+        // Long enough that this timeout does not end the session.
         .provider(SocketIoProvider::new(SocketIoConfig::default().with_connect_timeout(Duration::from_secs(300))))
         .allow_anonymous()
         .build()
@@ -191,11 +189,11 @@ async fn socket_io_sessions_that_never_connected_end_too() {
         .unwrap();
     let (address, server) = served(service.router()).await;
     drop(service);
-    // It says nothing after the handshake.
+    // The client sends nothing after the handshake.
     let url = format!("ws://{address}/socket.io/?EIO=4&transport=websocket");
     let (mut stream, _) = tokio_tungstenite::connect_async(url).await.unwrap();
     assert!(stream.next().await.unwrap().unwrap().into_text().unwrap().starts_with("0{"));
     server.abort();
-    let ended = async { while let Some(Ok(_)) = stream.next().await {} };
-    tokio::time::timeout(WAIT, ended).await.expect("the session is ended");
+    let closed = async { while let Some(Ok(_)) = stream.next().await {} };
+    tokio::time::timeout(WAIT, closed).await.expect("the session is closed");
 }

@@ -1,4 +1,4 @@
-//! Handlers, hooks and policies that are given to the service: for every transport, with one context.
+//! Handlers, hooks and policies of the service, which apply to every transport with one context.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -14,10 +14,10 @@ use realtime_unified::{
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 
-/// What the authenticator knows beyond the name.
+/// The role of a user, set by the authenticator.
 struct Role(String);
 
-/// `?token=` is the user, and the first letter its role.
+/// An authenticator that takes the user from `?token=`, and the role from the user's first letter.
 struct ByToken;
 
 #[async_trait]
@@ -28,7 +28,8 @@ impl Authenticator for ByToken {
     }
 }
 
-/// Everybody may enter the lobby, and who has the role of the room's name that room; who knocks in vain is told to the lobby.
+/// A policy that allows the lobby, and a room with the name of the user's role; notifies the lobby
+/// of users that it rejects.
 struct ByRole;
 
 #[async_trait]
@@ -36,17 +37,17 @@ impl RoomPolicy for ByRole {
     async fn access(&self, cx: &Context, room: &str) -> RoomAccess {
         let role = cx.identity().claims::<Role>().unwrap();
         if room == "lobby" || room == role.0 {
-            cx.data().set(format!("let into {room}"));
+            cx.data().set(format!("allowed in {room}"));
             return RoomAccess::Allow;
         }
-        cx.to_room("lobby").send("knocked", &cx.identity().user_name()).await.unwrap();
+        cx.to_room("lobby").send("rejected", &cx.identity().user_name()).await.unwrap();
         RoomAccess::Deny
     }
 }
 
-/// What was seen, in order.
+/// The recorded texts, in order.
 #[derive(Default)]
-struct Seen(Mutex<Vec<String>>);
+struct Recorded(Mutex<Vec<String>>);
 
 fn builder() -> NotificationServiceBuilder {
     NotificationService::builder().authenticator(ByToken).room_policy(ByRole)
@@ -70,7 +71,7 @@ async fn sse(address: SocketAddr, query: &str) -> SseClient {
     client
 }
 
-/// The answer to an event over Socket.IO.
+/// Sends an event over Socket.IO and returns the answer.
 async fn emit(socket: &mut WebSocket, name: &str, payload: Value) -> Value {
     socket.send(Message::text(format!("421{}", json!([name, payload])))).await.unwrap();
     let text = text_with(socket, "431").await;
@@ -78,6 +79,7 @@ async fn emit(socket: &mut WebSocket, name: &str, payload: Value) -> Value {
     answer[0].clone()
 }
 
+/// Returns a builder with a provider of each transport.
 fn all(ws: WsProvider) -> NotificationServiceBuilder {
     builder()
         .provider(SseProvider::new(SseConfig::default()))
@@ -85,14 +87,15 @@ fn all(ws: WsProvider) -> NotificationServiceBuilder {
         .provider(SocketIoProvider::new(SocketIoConfig::default()))
 }
 
-async fn note(cx: Context, who: &str) {
+/// Appends a name to the notes in the connection's data.
+async fn note(cx: Context, name: &str) {
     let mut notes = cx.data().get::<Vec<String>>().map_or_else(Vec::new, |notes| notes.to_vec());
-    notes.push(who.to_owned());
+    notes.push(name.to_owned());
     cx.data().set(notes);
 }
 
 #[tokio::test]
-async fn a_handler_of_the_service_is_for_every_transport_and_a_providers_own_wins() {
+async fn service_handler_serves_all_transports_unless_overridden() {
     let own = WsProvider::new(WsConfig::default())
         .on("own", async |_: Context, (): ()| Reply("ws"))
         .fallback(async |_, _| Reply("ws fallback"))
@@ -121,7 +124,7 @@ async fn a_handler_of_the_service_is_for_every_transport_and_a_providers_own_win
         ("both", json!(null), json!("service"), json!("service")),
         ("own", json!(null), json!("ws"), json!("service")),
         ("join", json!("lobby"), json!("service"), json!("service")),
-        // Ready-made.
+        // A built-in handler.
         ("leave", json!("lobby"), json!(false), json!(false)),
         ("other", json!(null), json!("ws fallback"), json!("service fallback")),
     ];
@@ -134,49 +137,49 @@ async fn a_handler_of_the_service_is_for_every_transport_and_a_providers_own_win
 }
 
 #[tokio::test]
-async fn a_handler_finds_the_state_that_the_service_was_given() {
+async fn handler_gets_the_services_state() {
     let service = all(WsProvider::new(WsConfig::default()))
-        .state(Seen::default())
-        .on("see", async |cx: Context, what: String| {
-            let Seen(seen) = cx.state()?;
-            seen.lock().unwrap().push(what);
-            Ok::<_, HandlerError>(Reply(seen.lock().unwrap().clone()))
+        .state(Recorded::default())
+        .on("record", async |cx: Context, text: String| {
+            let Recorded(recorded) = cx.state()?;
+            recorded.lock().unwrap().push(text);
+            Ok::<_, HandlerError>(Reply(recorded.lock().unwrap().clone()))
         })
-        .on("miss", async |cx: Context, (): ()| cx.state::<Role>().map(|_| ()));
+        .on("missing state", async |cx: Context, (): ()| cx.state::<Role>().map(|_| ()));
     let (_service, address) = started(service).await;
     let mut ws = ws(address, "token=ann").await;
     let mut io = socket(address, "bob", "").await;
     text_with(&mut io, "40").await;
-    assert_eq!(ws.request("see", "a").await.unwrap(), json!(["a"]));
-    assert_eq!(emit(&mut io, "see", json!("b")).await, json!(["a", "b"]));
-    // What is missing is for the log.
-    let refused = ws.request("miss", &()).await.unwrap_err().to_string();
+    assert_eq!(ws.request("record", "a").await.unwrap(), json!(["a"]));
+    assert_eq!(emit(&mut io, "record", json!("b")).await, json!(["a", "b"]));
+    // The missing type appears in the log only.
+    let refused = ws.request("missing state", &()).await.unwrap_err().to_string();
     assert!(refused.contains("internal error") && !refused.contains("Role"), "{refused}");
 }
 
 #[tokio::test]
-async fn a_handler_reaches_the_service_and_with_it_every_transport() {
-    let service = all(WsProvider::new(WsConfig::default())).on("tell", async |cx: Context, to: String| {
-        cx.service()?.to_user(&to, "told", &cx.identity().user_name()).await
+async fn handler_sends_to_every_transport_through_the_service() {
+    let service = all(WsProvider::new(WsConfig::default())).on("forward", async |cx: Context, to: String| {
+        cx.service()?.to_user(&to, "forwarded", &cx.identity().user_name()).await
     });
     let (_service, address) = started(service).await;
     let mut carl = sse(address, "token=carl").await;
     let mut io = socket(address, "bob", "").await;
     text_with(&mut io, "40").await;
     let mut ws = ws(address, "token=ann").await;
-    ws.request("tell", "carl").await.unwrap();
-    assert_eq!(carl.next_of("told").await.unwrap().json::<String>(), "ann");
-    emit(&mut io, "tell", json!("carl")).await;
-    assert_eq!(carl.next_of("told").await.unwrap().json::<String>(), "bob");
+    ws.request("forward", "carl").await.unwrap();
+    assert_eq!(carl.next_of("forwarded").await.unwrap().json::<String>(), "ann");
+    emit(&mut io, "forward", json!("carl")).await;
+    assert_eq!(carl.next_of("forwarded").await.unwrap().json::<String>(), "bob");
 }
 
 #[tokio::test]
-async fn hooks_and_policies_know_who_it_is_and_send_to_every_transport() {
+async fn hooks_and_policies_know_identity_and_reach_transports() {
     let service = all(WsProvider::new(WsConfig::default()))
-        .state(Seen::default())
+        .state(Recorded::default())
         .on_connected(async |cx: Context| {
-            let seen = format!("{:?} {}", cx.data().get::<String>(), cx.identity().claims::<Role>().unwrap().0);
-            cx.state::<Seen>()?.0.lock().unwrap().push(seen);
+            let recorded = format!("{:?} {}", cx.data().get::<String>(), cx.identity().claims::<Role>().unwrap().0);
+            cx.state::<Recorded>()?.0.lock().unwrap().push(recorded);
             cx.enter_room("all")?;
             cx.to_room("lobby")
                 .except_self()
@@ -187,7 +190,9 @@ async fn hooks_and_policies_know_who_it_is_and_send_to_every_transport() {
         .on_disconnected(async |cx: Context, _: CloseReason| {
             cx.to_room("lobby").send("offline", &cx.data().get::<String>().as_deref()).await
         })
-        .on("seen", async |cx: Context, (): ()| cx.state::<Seen>().map(|seen| Reply(seen.0.lock().unwrap().clone())))
+        .on("recorded", async |cx: Context, (): ()| {
+            cx.state::<Recorded>().map(|recorded| Reply(recorded.0.lock().unwrap().clone()))
+        })
         .on("rooms", async |cx: Context, (): ()| Reply(["all", "b", "lobby"].map(|room| cx.is_in_room(room))));
     let (service, address) = started(service).await;
     let mut ann = sse(address, "token=ann&channel=lobby").await;
@@ -195,32 +200,32 @@ async fn hooks_and_policies_know_who_it_is_and_send_to_every_transport() {
     assert_eq!(ann.next_of("online").await.unwrap().json::<String>(), "bob");
     assert_eq!(bob.request("rooms", &()).await.unwrap(), json!([true, true, false]));
     assert_eq!(
-        bob.request("seen", &()).await.unwrap(),
-        json!(["Some(\"let into lobby\") a", "Some(\"let into b\") b"])
+        bob.request("recorded", &()).await.unwrap(),
+        json!(["Some(\"allowed in lobby\") a", "Some(\"allowed in b\") b"])
     );
     bob.request("subscribe", "c").await.unwrap_err();
-    assert_eq!(ann.next_of("knocked").await.unwrap().json::<String>(), "bob");
-    // The next policy's data are read by the hook that comes last.
+    assert_eq!(ann.next_of("rejected").await.unwrap().json::<String>(), "bob");
+    // The disconnect hook reads the data that the policy set last.
     bob.request("subscribe", "lobby").await.unwrap();
     drop(bob);
-    assert_eq!(ann.next_of("offline").await.unwrap().json::<String>(), "let into lobby");
+    assert_eq!(ann.next_of("offline").await.unwrap().json::<String>(), "allowed in lobby");
 
-    // One that is refused was never there, but its policy sends.
+    // A refused connection calls no hooks, but the policy can send.
     let mut refused = socket(address, "eve", r#"{"rooms":["b"]}"#).await;
     text_with(&mut refused, "44").await;
-    assert_eq!(ann.next_of("knocked").await.unwrap().json::<String>(), "eve");
+    assert_eq!(ann.next_of("rejected").await.unwrap().json::<String>(), "eve");
     let mut carl = socket(address, "carl", r#"{"rooms":["c"]}"#).await;
     text_with(&mut carl, "40").await;
     assert_eq!(ann.next_of("online").await.unwrap().json::<String>(), "carl");
     assert_eq!(emit(&mut carl, "rooms", Value::Null).await, json!([true, false, false]));
     drop(carl);
-    assert_eq!(ann.next_of("offline").await.unwrap().json::<String>(), "let into c");
+    assert_eq!(ann.next_of("offline").await.unwrap().json::<String>(), "allowed in c");
     drop(service);
 }
 
 #[tokio::test(flavor = "current_thread")]
-async fn an_error_of_a_hook_is_in_the_log() {
-    let (collector, _guard) = Collector::listen();
+async fn hook_error_is_logged() {
+    let (collector, _guard) = Collector::install();
     let service = builder()
         .provider(WsProvider::new(WsConfig::default()))
         .on_connected(async |_: Context| Err::<(), _>(HandlerError::new("mine", "went wrong")))
@@ -233,12 +238,12 @@ async fn an_error_of_a_hook_is_in_the_log() {
     assert!(failed.span.contains("user=\"ann\""), "{failed:?}");
 }
 
-/// A handler that asks for the service is tested as any other: with mocks, and without a connection.
+/// A handler that uses the service can be tested with mocks and without a connection.
 #[tokio::test]
-async fn a_detached_context_finds_the_service_that_it_is_given() {
+async fn detached_context_finds_the_service_it_was_given() {
     let mut ws = MockRealtimeBroadcast::new();
     ws.expect_to_user()
-        .withf(|user, event| user == "bob" && event.name() == "told")
+        .withf(|user, event| user == "bob" && event.name() == "forwarded")
         .once()
         .returning(|_, _| Ok(Receipt::new(EventId::random(), None, None)));
     let service = NotificationService::mocked([MockRealtimeProvider::named("ws", ws)]);
@@ -246,7 +251,7 @@ async fn a_detached_context_finds_the_service_that_it_is_given() {
     let cx = Context::detached(info, Arc::new(MockRealtimeBroadcast::new()));
     assert!(matches!(cx.service(), Err(Error::NotAttached { .. })));
     let cx = cx.with_service(&service);
-    cx.service().unwrap().to_user("bob", "told", &1).await.unwrap();
+    cx.service().unwrap().to_user("bob", "forwarded", &1).await.unwrap();
     drop(service);
-    assert!(matches!(cx.service(), Err(Error::Closed { .. })), "it keeps none");
+    assert!(matches!(cx.service(), Err(Error::Closed { .. })), "the context does not keep the service");
 }

@@ -1,4 +1,4 @@
-//! Who was refused or cut, and why, as whoever runs the server finds it in the log.
+//! The log lines for refusals, disconnects and mistakes of the application.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio_tungstenite::tungstenite::Message;
 use tracing::Level;
 
-/// `?token=` is the user.
+/// An authenticator that takes the user from `?token=`.
 struct ByToken;
 
 #[async_trait]
@@ -45,8 +45,8 @@ async fn started() -> SocketAddr {
 }
 
 #[tokio::test(flavor = "current_thread")]
-async fn each_refusal_is_one_line_with_who_and_the_setting() {
-    let (collector, _guard) = Collector::listen();
+async fn each_refusal_logs_one_line_with_client_and_setting() {
+    let (collector, _guard) = Collector::install();
     let address = started().await;
     let foreign = "origin: http://localhost:5173\r\n";
     let polling = "/socket.io/?EIO=4&transport=polling";
@@ -74,8 +74,8 @@ async fn each_refusal_is_one_line_with_who_and_the_setting() {
         assert!(room.fields.contains(field), "{field}: {room:?}");
     }
     let mut refused = socket(address, "bob", r#"{"rooms":["acme/board"]}"#).await;
-    let said = text_with(&mut refused, "44").await;
-    assert!(said.contains(r#""code":"room""#) && said.contains("acme/board"), "{said}");
+    let rejection = text_with(&mut refused, "44").await;
+    assert!(rejection.contains(r#""code":"room""#) && rejection.contains("acme/board"), "{rejection}");
     line(&collector, &["connection refused", "provider=\"socket\"", "user=\"bob\"", "acme/board"]).await;
 
     let unknown = get(address, "/sse", "").await;
@@ -90,14 +90,14 @@ async fn each_refusal_is_one_line_with_who_and_the_setting() {
 }
 
 #[tokio::test(flavor = "current_thread")]
-async fn a_refused_room_of_a_connection_is_one_line_too() {
-    let (collector, _guard) = Collector::listen();
+async fn refused_room_of_a_connection_logs_one_line() {
+    let (collector, _guard) = Collector::install();
     let address = started().await;
     let mut ws = websocket(address, "/ws?token=ann").await;
     let subscribe = r#"{"type":"subscribe","payload":{"channel":"board"},"ack":1}"#;
     ws.send(Message::text(subscribe)).await.unwrap();
-    let said = text_with(&mut ws, r#"{"type":"error""#).await;
-    assert!(said.contains("board") && said.contains("no room_policy"), "{said}");
+    let rejection = text_with(&mut ws, r#"{"type":"error""#).await;
+    assert!(rejection.contains("board") && rejection.contains("no room_policy"), "{rejection}");
     let refused = line(&collector, &["room refused", "provider=\"ws\"", "user=\"ann\"", "room=\"board\""]).await;
     assert_eq!(refused.level, Level::INFO);
     assert!(refused.fields.contains("address=127.0.0.1 ") && refused.fields.contains("connection="), "{refused:?}");
@@ -105,67 +105,68 @@ async fn a_refused_room_of_a_connection_is_one_line_too() {
     let mut socket = socket(address, "bob", "").await;
     text_with(&mut socket, "40").await;
     socket.send(Message::text(r#"421["join","board"]"#)).await.unwrap();
-    let said = text_with(&mut socket, "431").await;
-    assert!(said.contains(r#""code":"room""#) && said.contains("board"), "{said}");
+    let rejection = text_with(&mut socket, "431").await;
+    assert!(rejection.contains(r#""code":"room""#) && rejection.contains("board"), "{rejection}");
     line(&collector, &["room refused", "provider=\"socket\"", "user=\"bob\"", "room=\"board\""]).await;
 }
 
-/// A key that is misspelt would be ignored without a word.
+/// A misspelt key would otherwise be ignored silently.
 #[tokio::test(flavor = "current_thread")]
-async fn an_unknown_key_of_auth_is_told_at_debug() {
-    let (collector, _guard) = Collector::listen();
+async fn unknown_auth_key_is_logged_at_debug() {
+    let (collector, _guard) = Collector::install();
     let address = started().await;
     let known = r#"{"token":"ann","lastEventId":null,"room":null,"rooms":[],"channel":null"#;
     for (user, more) in [("ann", ""), ("bob", r#","chanels":["x"],"lang":"de""#)] {
         let mut socket = socket(address, user, &format!("{known}{more}}}")).await;
         text_with(&mut socket, "40").await;
     }
-    let told = line(&collector, &["auth has keys", "[\"chanels\", \"lang\"]", "provider=\"socket\""]).await;
-    assert_eq!(told.level, Level::DEBUG);
+    let logged = line(&collector, &["auth has keys", "[\"chanels\", \"lang\"]", "provider=\"socket\""]).await;
+    assert_eq!(logged.level, Level::DEBUG);
     assert_eq!(collector.lines(&["auth has keys"]).len(), 1);
 }
 
 #[tokio::test(flavor = "current_thread")]
-async fn each_end_for_a_fault_is_one_line_with_who_and_the_setting() {
-    let (collector, _guard) = Collector::listen();
+async fn each_faulty_client_logs_one_line_with_user_and_setting() {
+    let (collector, _guard) = Collector::install();
     let address = started().await;
     let mut ws = websocket(address, "/ws?token=ann").await;
     ws.send(Message::text("x".repeat(2000))).await.unwrap();
     let large = ["disconnected for a fault", "provider=\"ws\"", "user=\"ann\"", "(1009)", "\"max_message_bytes\""];
-    // Until the client has ended the stream too.
+    // Read until the client has closed the stream too.
     tokio::spawn(async move { while let Some(Ok(_)) = ws.next().await {} });
     let large = line(&collector, &large).await;
     assert_eq!(large.level, Level::INFO);
     assert!(large.fields.contains("address=127.0.0.1 ") && large.fields.contains("detail="), "{large:?}");
 
-    // Over Socket.IO the client hears why, for its library does not show the code of a close frame.
-    for (user, sent, code, word) in [
+    // Over Socket.IO the client gets an error event, since its library hides the code of a close
+    // frame.
+    for (user, sent, close_code, code) in [
         ("bob", format!("42[\"{}\"]", "x".repeat(2000)), "(1009)", "too_large"),
         ("carl", "4x".into(), "(1002)", "protocol_error"),
     ] {
         let mut socket = socket(address, user, "").await;
         text_with(&mut socket, "40").await;
         socket.send(Message::text(sent)).await.unwrap();
-        let said = text_with(&mut socket, "42[\"error\"").await;
-        assert!(said.contains(&format!(r#""code":"{word}""#)), "{said}");
+        let rejection = text_with(&mut socket, "42[\"error\"").await;
+        assert!(rejection.contains(&format!(r#""code":"{code}""#)), "{rejection}");
         let user = format!("user=\"{user}\"");
-        let fault = line(&collector, &["disconnected for a fault", "provider=\"socket\"", &user, code]).await;
+        let fault = line(&collector, &["disconnected for a fault", "provider=\"socket\"", &user, close_code]).await;
         assert_eq!(fault.level, Level::INFO);
         assert!(fault.fields.contains("address=127.0.0.1 "), "{fault:?}");
     }
 }
 
-/// A session that is no connection yet is known by its address.
+/// A session that is not connected to a namespace yet is identified by its address.
 #[tokio::test(flavor = "current_thread")]
-async fn each_end_of_a_session_for_a_fault_is_one_line() {
-    let (collector, _guard) = Collector::listen();
+async fn each_faulty_session_logs_one_line() {
+    let (collector, _guard) = Collector::install();
     let address = started().await;
-    let ends = [
+    let cases = [
         ("x".repeat(2000), ["session ended for a fault", "\"too_large\"", "\"max_message_bytes\""]),
         ("4x".to_owned(), ["session ended for a fault", "\"protocol_error\"", "provider=\"socket\""]),
         ("4".repeat(20), ["connection refused", "reason=\"flood\"", "provider=\"socket\""]),
     ];
-    for (sent, texts) in ends {
+    for (sent, texts) in cases {
         let mut session = websocket(address, "/socket.io/?EIO=4&transport=websocket").await;
         text_with(&mut session, "0{").await;
         let sends = if sent.len() == 20 { 20 } else { 1 };
@@ -179,7 +180,7 @@ async fn each_end_of_a_session_for_a_fault_is_one_line() {
     }
 }
 
-/// Never answers for `hanging`.
+/// An authenticator that never answers for the user `hanging`.
 struct Slow;
 
 #[async_trait]
@@ -193,14 +194,15 @@ impl Authenticator for Slow {
 }
 
 #[tokio::test(flavor = "current_thread")]
-async fn who_connects_too_late_is_one_line_with_where_from_and_the_setting() {
-    let (collector, _guard) = Collector::listen();
+async fn connect_timeout_logs_one_line_with_address_and_setting() {
+    let (collector, _guard) = Collector::install();
     let config = SocketIoConfig::default().with_connect_timeout(Duration::from_millis(200));
     let builder = NotificationService::builder().provider(SocketIoProvider::new(config)).authenticator(Slow);
     let service = builder.build().await.unwrap();
     let (address, _) = served(service.router()).await;
     let late = ["connection refused", "provider=\"socket\"", "reason=\"connect_timeout\""];
-    // One that connects to no namespace, one whose authenticator takes too long, and one that has left.
+    // A client that connects to no namespace, one whose authenticator takes too long, and one that
+    // has disconnected from its namespace.
     for count in 1..=3 {
         let client = match count {
             1 => {
@@ -210,8 +212,8 @@ async fn who_connects_too_late_is_one_line_with_where_from_and_the_setting() {
             }
             2 => {
                 let mut client = socket(address, "hanging", "").await;
-                let said = text_with(&mut client, "44").await;
-                assert!(said.contains(r#""code":"connect_timeout""#), "{said}");
+                let rejection = text_with(&mut client, "44").await;
+                assert!(rejection.contains(r#""code":"connect_timeout""#), "{rejection}");
                 client
             }
             _ => {
@@ -232,13 +234,13 @@ async fn who_connects_too_late_is_one_line_with_where_from_and_the_setting() {
 }
 
 #[tokio::test(flavor = "current_thread")]
-async fn a_namespace_that_there_is_not_is_one_line_with_its_name() {
-    let (collector, _guard) = Collector::listen();
+async fn unknown_namespace_logs_one_line_with_its_name() {
+    let (collector, _guard) = Collector::install();
     let address = started().await;
     let mut client = websocket(address, "/socket.io/?EIO=4&transport=websocket").await;
     client.send(Message::text("40/none,")).await.unwrap();
-    let said = text_with(&mut client, "44/none,").await;
-    assert!(said.contains(r#""code":"namespace""#), "{said}");
+    let rejection = text_with(&mut client, "44/none,").await;
+    assert!(rejection.contains(r#""code":"namespace""#), "{rejection}");
     let refused = ["connection refused", "provider=\"socket\"", "reason=\"namespace\""];
     let line = line(&collector, &refused).await;
     assert_eq!(line.level, Level::INFO);
@@ -248,8 +250,8 @@ async fn a_namespace_that_there_is_not_is_one_line_with_its_name() {
 }
 
 #[tokio::test(flavor = "current_thread")]
-async fn the_start_is_one_line_with_paths_pages_and_policy() {
-    let (collector, _guard) = Collector::listen();
+async fn startup_logs_one_line_with_paths_pages_and_policy() {
+    let (collector, _guard) = Collector::install();
     let own = SseConfig::default().with_origins(Origins::only(["https://own.example"]));
     let service = NotificationService::builder()
         .provider(SseProvider::new(own))
@@ -269,7 +271,7 @@ async fn the_start_is_one_line_with_paths_pages_and_policy() {
         assert!(line.fields.contains(part), "{part}: {}", line.fields);
     }
 
-    // A provider's own pages win, and those of the service are for the others.
+    // A provider's own origins override those of the service.
     let (address, _) = served(service.router()).await;
     for (path, headers, own, service) in
         [("/sse", "", 200, 403), ("/ws", UPGRADE, 403, 101), ("/socket.io/?EIO=4&transport=polling", "", 403, 200)]
@@ -281,10 +283,10 @@ async fn the_start_is_one_line_with_paths_pages_and_policy() {
     }
 }
 
-/// Whoever serves the routes in another way than ours is told once what that lacks.
+/// A server other than `realtime_http::serve` lacks its guards.
 #[tokio::test(flavor = "current_thread")]
-async fn a_server_without_the_guards_is_noticed_once() {
-    let (collector, _guard) = Collector::listen();
+async fn server_without_guards_logs_one_warning() {
+    let (collector, _guard) = Collector::install();
     let service = NotificationService::builder()
         .provider(SseProvider::new(SseConfig::default()))
         .provider(SocketIoProvider::new(SocketIoConfig::default()))
@@ -302,13 +304,13 @@ async fn a_server_without_the_guards_is_noticed_once() {
     assert_eq!(notice.level, Level::WARN);
 }
 
-/// What an application did wrong is for its own log, and a repeat is seen by whoever looks for it.
+/// Mistakes of the application appear in its log, and repeats at debug level.
 #[tokio::test(flavor = "current_thread")]
-async fn mistakes_of_the_application_are_errors_and_repeats_are_told() {
-    let (collector, _guard) = Collector::listen();
+async fn application_mistakes_log_errors_and_repeats_log_debug() {
+    let (collector, _guard) = Collector::install();
     let service = builder().build().await.unwrap();
-    let mistake = service.broadcast_to_user("sokcet", "ann", "news", &1).await.unwrap_err();
-    let response = axum::response::IntoResponse::into_response(Rejection::from(mistake));
+    let error = service.broadcast_to_user("sokcet", "ann", "news", &1).await.unwrap_err();
+    let response = axum::response::IntoResponse::into_response(Rejection::from(error));
     assert_eq!(response.status(), 500);
     let error =
         line(&collector, &["a request failed", "unknown provider \"sokcet\"", "code=\"unknown_provider\""]).await;
@@ -322,43 +324,44 @@ async fn mistakes_of_the_application_are_errors_and_repeats_are_told() {
     assert_eq!(repeat.level, Level::DEBUG);
 }
 
-/// A line that is too slow for an event is nothing that its client could tell.
+/// A client whose connection is too slow for an event cannot report this itself.
 #[tokio::test(flavor = "current_thread")]
-async fn an_event_that_is_passed_over_is_a_warning_with_who_and_which() {
-    let (collector, _guard) = Collector::listen();
+async fn skipped_event_logs_warning_with_client_and_position() {
+    let (collector, _guard) = Collector::install();
     let service = builder().build().await.unwrap();
     let (address, _) = served(service.router()).await;
-    let left = || async {
+    let disconnected = || async {
         while service.stats()["sse"].connections > 0 {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     };
     let welcome = read(address, "", 300).await;
-    let place = welcome.split("id: ").nth(1).and_then(|rest| rest.lines().next()).unwrap();
-    left().await;
+    let cursor = welcome.split("id: ").nth(1).and_then(|rest| rest.lines().next()).unwrap();
+    disconnected().await;
     service.broadcast_to_user("sse", "ann", "large", &"x".repeat(1_000_000)).await.unwrap();
     for _ in 0..3 {
         assert!(collector.lines(&["an event is passed over"]).is_empty());
-        read(address, place, 32 * 1024).await;
-        left().await;
+        read(address, cursor, 32 * 1024).await;
+        disconnected().await;
     }
-    read(address, place, 300).await;
-    let passed = ["an event is passed over", "provider=\"sse\"", "user=\"ann\"", "tenant=\"acme\"", "position=1 "];
-    let passed = line(&collector, &passed).await;
-    assert_eq!(passed.level, Level::WARN);
-    let size = passed.fields.split("size=").nth(1).unwrap().split(' ').next().unwrap().parse::<usize>().unwrap();
-    assert!((1_000_000..1_001_000).contains(&size) && passed.fields.contains("connection="), "{passed:?}");
+    read(address, cursor, 300).await;
+    let texts = ["an event is passed over", "provider=\"sse\"", "user=\"ann\"", "tenant=\"acme\"", "position=1 "];
+    let warning = line(&collector, &texts).await;
+    assert_eq!(warning.level, Level::WARN);
+    let size = warning.fields.split("size=").nth(1).unwrap().split(' ').next().unwrap().parse::<usize>().unwrap();
+    assert!((1_000_000..1_001_000).contains(&size) && warning.fields.contains("connection="), "{warning:?}");
 }
 
-/// The first bytes of ann's stream from this place on, whose host keeps little of what is not read.
-async fn read(address: SocketAddr, place: &str, bytes: usize) -> String {
+/// Returns the first bytes of ann's stream from this cursor on, over a socket with a small receive
+/// buffer.
+async fn read(address: SocketAddr, cursor: &str, bytes: usize) -> String {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(8 * 1024).unwrap();
     let mut stream = socket.connect(address).await.unwrap();
-    let resume = if place.is_empty() { String::new() } else { format!("last-event-id: {place}\r\n") };
+    let resume = if cursor.is_empty() { String::new() } else { format!("last-event-id: {cursor}\r\n") };
     let request = format!("GET /sse?token=ann HTTP/1.1\r\nhost: {address}\r\n{resume}\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
-    let mut some = vec![0; bytes];
-    stream.read_exact(&mut some).await.unwrap();
-    String::from_utf8(some).unwrap()
+    let mut read = vec![0; bytes];
+    stream.read_exact(&mut read).await.unwrap();
+    String::from_utf8(read).unwrap()
 }

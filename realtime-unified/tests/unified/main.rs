@@ -1,4 +1,4 @@
-//! The service over its providers.
+//! Tests of the service with its providers.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod support;

@@ -1,4 +1,4 @@
-//! Several providers of one kind, told apart by their names.
+//! Several providers of one kind, distinguished by their names.
 
 use std::net::SocketAddr;
 
@@ -9,7 +9,8 @@ use realtime_unified::{
     SocketIoConfig, SocketIoProvider, SseConfig, SseProvider, WsConfig, WsProvider, async_trait,
 };
 
-/// The user is `?user=`; to the endpoints that are named "admin" in some way only "root" may connect.
+/// An authenticator that takes the user from `?user=`, and allows only "root" at providers whose
+/// name starts with "admin".
 struct ByEndpoint;
 
 #[async_trait]
@@ -43,7 +44,7 @@ async fn started() -> (NotificationService, SocketAddr) {
 }
 
 #[tokio::test]
-async fn two_endpoints_of_one_kind_are_two_providers_of_one_service() {
+async fn two_endpoints_of_one_kind_are_two_providers() {
     let (service, address) = started().await;
     let mut user = WsClient::new(format!("ws://{address}/ws?user=root")).without_reconnect();
     user.next_of("connected").await.unwrap();
@@ -80,17 +81,17 @@ async fn two_endpoints_of_one_kind_are_two_providers_of_one_service() {
 }
 
 #[tokio::test]
-async fn a_provider_is_found_by_its_name_in_its_type() {
+async fn provider_is_found_by_name_and_type() {
     let (service, _) = started().await;
     assert_eq!(service.provider_as::<WsProvider>("admin").unwrap().config().path(), "/admin/ws");
     assert_eq!(service.ws().unwrap().config().path(), "/ws");
     assert!(matches!(service.provider_as::<SseProvider>("admin"), Err(Error::UnknownProvider { .. })));
-    assert!(matches!(service.sse().err(), Some(Error::UnknownProvider { .. })), "it has another name");
+    assert!(matches!(service.sse().err(), Some(Error::UnknownProvider { .. })), "the SSE provider has another name");
 }
 
 #[tokio::test]
-async fn two_of_one_name_and_a_name_that_is_none_are_refused() {
-    for (name, says) in [("ws", "two providers are named \"ws\""), ("", "invalid provider name")] {
+async fn duplicate_and_invalid_provider_names_are_rejected() {
+    for (name, message) in [("ws", "two providers are named \"ws\""), ("", "invalid provider name")] {
         let built = NotificationService::builder()
             .provider(WsProvider::new(WsConfig::default()))
             .provider(WsProvider::named(name, WsConfig::default().with_path("/other")))
@@ -98,7 +99,7 @@ async fn two_of_one_name_and_a_name_that_is_none_are_refused() {
             .build()
             .await;
         match built {
-            Err(Error::Config(text)) => assert!(text.contains(says), "{text}"),
+            Err(Error::Config(text)) => assert!(text.contains(message), "{text}"),
             other => panic!("{other:?}"),
         }
     }

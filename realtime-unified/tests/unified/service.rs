@@ -1,4 +1,4 @@
-//! The service layer over mocks and a recorder: no network, no transport.
+//! The service with mocks and a recording provider, without network and transport.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +19,7 @@ fn failing() -> Error {
     Error::Backplane("away".into())
 }
 
-/// A provider whose `to_room` answers this, with rooms or without.
+/// Returns a provider with or without rooms, whose `to_room` returns this result.
 fn room_provider(
     name: &'static str,
     rooms: bool,
@@ -36,7 +36,7 @@ fn room_provider(
 }
 
 #[tokio::test]
-async fn each_broadcast_calls_the_method_named_after_it() {
+async fn each_broadcast_calls_the_method_of_its_name() {
     let mut broadcast = MockRealtimeBroadcast::new();
     broadcast
         .expect_to_user()
@@ -52,7 +52,7 @@ async fn each_broadcast_calls_the_method_named_after_it() {
 }
 
 #[tokio::test]
-async fn an_unknown_provider_is_an_error_that_lists_the_known_ones() {
+async fn unknown_provider_error_lists_the_registered_ones() {
     let service = NotificationService::mocked([MockRealtimeProvider::named("socket", MockRealtimeBroadcast::new())]);
     let error = service.broadcast_to_user("pigeon", "ann", "a", &1).await.unwrap_err();
     assert!(matches!(&error, Error::UnknownProvider { registered, .. } if registered == &["socket"]), "{error}");
@@ -60,7 +60,7 @@ async fn an_unknown_provider_is_an_error_that_lists_the_known_ones() {
 }
 
 #[test]
-fn a_provider_whose_feature_is_off_says_so() {
+fn error_names_the_disabled_feature_of_a_provider() {
     let service = NotificationService::mocked(Vec::<MockRealtimeProvider>::new());
     for (name, feature, on) in [
         ("sse", "sse", cfg!(feature = "sse")),
@@ -76,7 +76,7 @@ fn a_provider_whose_feature_is_off_says_so() {
 }
 
 #[tokio::test]
-async fn a_bad_event_is_refused_before_a_provider_is_asked() {
+async fn invalid_event_is_rejected_before_any_provider_call() {
     let service = NotificationService::mocked([MockRealtimeProvider::named("socket", MockRealtimeBroadcast::new())]);
     for (name, code) in [("", "invalid_name"), ("a\nb", "invalid_name"), ("connected", "reserved_name")] {
         assert_eq!(service.broadcast_to_user("socket", "ann", name, &1).await.unwrap_err().code(), code);
@@ -84,7 +84,7 @@ async fn a_bad_event_is_refused_before_a_provider_is_asked() {
 }
 
 #[tokio::test]
-async fn a_room_is_reached_over_every_provider_that_has_rooms() {
+async fn room_event_reaches_every_provider_with_rooms() {
     let service = NotificationService::mocked([
         room_provider("a", true, || Ok(receipt())),
         room_provider("b", false, || Ok(receipt())),
@@ -96,7 +96,7 @@ async fn a_room_is_reached_over_every_provider_that_has_rooms() {
 }
 
 #[tokio::test]
-async fn a_room_that_nobody_can_reach_is_an_error() {
+async fn room_event_without_a_capable_provider_is_an_error() {
     let service = NotificationService::mocked([room_provider("a", false, || Ok(receipt()))]);
     let error = service.broadcast_to_room("r", "message", &1).await.unwrap_err();
     assert_eq!(error.to_string(), "the provider \"a\" does not support rooms");
@@ -105,7 +105,7 @@ async fn a_room_that_nobody_can_reach_is_an_error() {
 }
 
 #[tokio::test]
-async fn nothing_is_sent_when_one_of_the_named_is_unknown() {
+async fn nothing_is_sent_if_a_named_provider_is_unknown() {
     let mocked = |sends| {
         let mut broadcast = MockRealtimeBroadcast::new();
         let to = |target: &Target, _: &Event| *target == Target::user("ann");
@@ -124,7 +124,7 @@ async fn nothing_is_sent_when_one_of_the_named_is_unknown() {
 }
 
 #[tokio::test]
-async fn the_builder_demands_an_authenticator_and_a_provider_and_names_that_differ() {
+async fn builder_requires_authenticator_provider_and_unique_names() {
     let recorder = || Arc::new(RecordingProvider::new("recorder")) as Arc<dyn RealtimeProvider>;
     let config = |result: realtime_unified::Result<NotificationService>| match result.unwrap_err() {
         Error::Config(message) => message,
@@ -137,7 +137,7 @@ async fn the_builder_demands_an_authenticator_and_a_provider_and_names_that_diff
 }
 
 #[tokio::test]
-async fn a_custom_provider_is_attached_joined_closed_and_shut_down() {
+async fn custom_provider_is_attached_joined_closed_and_shut_down() {
     let recorder = Arc::new(RecordingProvider::new("recorder"));
     let service =
         NotificationService::builder().custom(Arc::clone(&recorder) as _).allow_anonymous().build().await.unwrap();
@@ -162,12 +162,12 @@ async fn a_custom_provider_is_attached_joined_closed_and_shut_down() {
 
 #[cfg(feature = "ws")]
 #[tokio::test]
-async fn a_custom_provider_is_reached_by_handlers_and_not_by_repeats() {
+async fn custom_provider_gets_handler_sends_but_no_repeats() {
     use realtime_unified::{Context, Identity, Inbound, WsConfig, WsProvider};
 
     let pager = Arc::new(RecordingProvider::new("pager"));
-    let ws = Arc::new(WsProvider::new(WsConfig::default()).on("call", async |cx: Context, text: String| {
-        cx.to_user("ann").send("called", &text).await?;
+    let ws = Arc::new(WsProvider::new(WsConfig::default()).on("page", async |cx: Context, text: String| {
+        cx.to_user("ann").send("paged", &text).await?;
         cx.to_user("ann").over("ws").send("over ws", &text).await?;
         cx.to_user("ann").over("pager").send("over pager", &text).await
     }));
@@ -179,16 +179,16 @@ async fn a_custom_provider_is_reached_by_handlers_and_not_by_repeats() {
         .await
         .unwrap();
     let link = ws.connect(Identity::user("bob"), futures_util::sink::drain()).unwrap();
-    link.receive(Inbound::new("call", "\"now\""));
-    let called = async {
+    link.receive(Inbound::new("page", "\"now\""));
+    let both_sent = async {
         while pager.sent().len() < 2 {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(10), called).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(10), both_sent).await.unwrap();
     let names =
         |sent: Vec<realtime_testkit::Sent>| sent.iter().map(|sent| sent.event.name().to_owned()).collect::<Vec<_>>();
-    assert_eq!(names(pager.take()), ["called", "over pager"]);
+    assert_eq!(names(pager.take()), ["paged", "over pager"]);
 
     let keyed = || Event::json("once", &1).unwrap().with_idempotency_key("k");
     assert!(!service.send(Target::user("ann"), keyed()).await.unwrap().repeated());

@@ -1,4 +1,5 @@
-//! What a log shows: everything that is done for a connection stands in its span, and a send and its delivery name the event.
+//! Spans and events: everything done for a connection is in the connection's span, and a send and
+//! its delivery name the event.
 
 use std::sync::Arc;
 
@@ -8,7 +9,7 @@ use realtime_unified::{Context, Handlers, Identity, Inbound, NotificationService
 
 #[tokio::test(flavor = "current_thread")]
 async fn logs_name_the_connection_and_the_event() {
-    let (collector, _guard) = Collector::listen();
+    let (collector, _guard) = Collector::install();
     let provider = Arc::new(WsProvider::new(WsConfig::default()).on("panic", async |_: Context, (): ()| {
         assert!(std::hint::black_box(false), "on purpose");
     }));
@@ -28,5 +29,5 @@ async fn logs_name_the_connection_and_the_event() {
     assert!(applied.first().is_some_and(|line| line.fields.contains("position=1")), "{applied:?}");
     let panicked = collector.lines(&["the handler panicked"]);
     assert!(panicked.first().is_some_and(|line| line.span.trim() == connection), "{panicked:?}");
-    assert!(collector.lines(&["secret payload"]).is_empty(), "a payload in the log");
+    assert!(collector.lines(&["secret payload"]).is_empty(), "no payload in the log");
 }

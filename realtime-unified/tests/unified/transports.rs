@@ -1,4 +1,4 @@
-//! One log under all transports: who changes the transport goes on where it was.
+//! One log for all transports: a client that changes the transport resumes at its position.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
 
-/// `?token=` is the user.
+/// An authenticator that takes the user from `?token=`.
 struct ByToken;
 
 #[async_trait]
@@ -26,12 +26,12 @@ impl Authenticator for ByToken {
 }
 
 async fn started() -> (NotificationService, SocketAddr) {
-    let say = async |cx: Context, text: String| cx.to_room("board").except_self().send("said", &text).await;
-    let whisper = async |cx: Context, text: String| cx.to_room("board").over("ws").send("said", &text).await;
+    let post = async |cx: Context, text: String| cx.to_room("board").except_self().send("posted", &text).await;
+    let over_ws = async |cx: Context, text: String| cx.to_room("board").over("ws").send("posted", &text).await;
     let service = NotificationService::builder()
         .provider(SseProvider::new(SseConfig::default()))
-        .provider(WsProvider::new(WsConfig::default()).on("say", say).on("whisper", whisper))
-        .provider(SocketIoProvider::new(SocketIoConfig::default()).on("say", say).on("whisper", whisper))
+        .provider(WsProvider::new(WsConfig::default()).on("post", post).on("over ws", over_ws))
+        .provider(SocketIoProvider::new(SocketIoConfig::default()).on("post", post).on("over ws", over_ws))
         .authenticator(ByToken)
         .room_policy(AllowRooms)
         .build()
@@ -43,7 +43,7 @@ async fn started() -> (NotificationService, SocketAddr) {
 
 const TRANSPORTS: [&str; 3] = ["sse", "ws", "socket"];
 
-/// A client of ann's, over any transport.
+/// A client of ann over one of the transports.
 enum Client {
     Sse(TcpStream, Vec<u8>),
     Ws(WebSocket),
@@ -70,7 +70,7 @@ impl Client {
 
     async fn send(&mut self, event: &str, text: &str) {
         match self {
-            Self::Sse(..) => panic!("nothing comes in over SSE"),
+            Self::Sse(..) => panic!("clients cannot send over SSE"),
             Self::Ws(socket) => {
                 let message = serde_json::json!({ "type": event, "payload": text }).to_string();
                 socket.send(Message::text(message)).await.unwrap();
@@ -82,7 +82,7 @@ impl Client {
         }
     }
 
-    /// The next event: its name, its payload, its cursor.
+    /// Returns the next event's name, payload and cursor.
     async fn next(&mut self) -> (String, Value, String) {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         match self {
@@ -120,23 +120,23 @@ impl Client {
 }
 
 #[tokio::test]
-async fn a_client_goes_on_over_any_other_transport() {
+async fn client_resumes_over_any_other_transport() {
     let (service, address) = started().await;
     for from in TRANSPORTS {
         for to in TRANSPORTS {
             let mut first = Client::connect(address, from, None).await;
             assert_eq!(first.next().await.0, "connected");
-            service.to_user("ann", "note", &"heard").await.unwrap();
+            service.to_user("ann", "note", &"received").await.unwrap();
             let (name, payload, cursor) = first.next().await;
-            assert_eq!((name.as_str(), payload), ("note", "heard".into()), "{from}");
+            assert_eq!((name.as_str(), payload), ("note", "received".into()), "{from}");
             drop(first);
             let receipt = service.to_user("ann", "note", &"missed").await.unwrap();
-            service.to_user("bob", "note", &"for another one").await.unwrap();
+            service.to_user("bob", "note", &"for another user").await.unwrap();
             service
                 .provider(from)
                 .unwrap()
                 .broadcast()
-                .to_user("ann", Event::json("note", &"narrow").unwrap())
+                .to_user("ann", Event::json("note", &"one provider").unwrap())
                 .await
                 .unwrap();
             service.to_all("note", &"for all").await.unwrap();
@@ -148,8 +148,9 @@ async fn a_client_goes_on_over_any_other_transport() {
             while texts.last().is_none_or(|last| last != "for all") {
                 texts.push(second.next().await.1);
             }
-            // What was sent to one provider by its name is for those who are connected with it.
-            let expected: &[&str] = if from == to { &["missed", "narrow", "for all"] } else { &["missed", "for all"] };
+            // An event for one provider reaches only the connections of that provider.
+            let expected: &[&str] =
+                if from == to { &["missed", "one provider", "for all"] } else { &["missed", "for all"] };
             assert_eq!(texts, expected, "{from} {to}");
             assert!(receipt.position.is_some() && receipt.by_provider.len() == 3, "{receipt:?}");
         }
@@ -157,7 +158,7 @@ async fn a_client_goes_on_over_any_other_transport() {
 }
 
 #[tokio::test]
-async fn a_send_over_all_transports_is_one_record_that_each_connection_gets_once() {
+async fn send_over_all_transports_is_one_record_delivered_once() {
     let (service, address) = started().await;
     let mut clients = Vec::new();
     for transport in TRANSPORTS {
@@ -189,7 +190,7 @@ async fn a_send_over_all_transports_is_one_record_that_each_connection_gets_once
 }
 
 #[tokio::test]
-async fn a_user_that_is_joined_to_a_room_is_in_it_over_every_transport() {
+async fn joined_user_is_a_member_over_every_transport() {
     let (service, address) = started().await;
     let mut clients = Vec::new();
     for transport in TRANSPORTS {
@@ -208,7 +209,7 @@ async fn a_user_that_is_joined_to_a_room_is_in_it_over_every_transport() {
 }
 
 #[tokio::test]
-async fn what_a_handler_says_in_a_room_is_heard_over_every_transport() {
+async fn room_event_of_a_handler_reaches_every_transport() {
     let (service, address) = started().await;
     service.join_room("ann", "board").await.unwrap();
     let mut clients = Vec::new();
@@ -218,14 +219,14 @@ async fn what_a_handler_says_in_a_room_is_heard_over_every_transport() {
         clients.push(client);
     }
     for from in [1, 2] {
-        clients[from].send("say", TRANSPORTS[from]).await;
+        clients[from].send("post", TRANSPORTS[from]).await;
         for (at, client) in clients.iter_mut().enumerate().filter(|(at, _)| *at != from) {
             let (name, text, _) = client.next().await;
-            assert_eq!((name.as_str(), text), ("said", TRANSPORTS[from].into()), "{}", TRANSPORTS[at]);
+            assert_eq!((name.as_str(), text), ("posted", TRANSPORTS[from].into()), "{}", TRANSPORTS[at]);
         }
     }
-    // Over one transport only, and not to who has said something itself.
-    clients[2].send("whisper", "to ws").await;
+    // Over one transport only.
+    clients[2].send("over ws", "to ws").await;
     assert_eq!(clients[1].next().await.1, "to ws");
     service.to_user("ann", "last", &"").await.unwrap();
     for client in &mut clients {
@@ -234,7 +235,7 @@ async fn what_a_handler_says_in_a_room_is_heard_over_every_transport() {
 }
 
 #[tokio::test]
-async fn a_call_that_means_several_providers_is_one_record_or_none() {
+async fn call_for_several_providers_is_one_record_or_none() {
     let (service, address) = started().await;
     let mut clients = Vec::new();
     for transport in TRANSPORTS {
@@ -242,12 +243,12 @@ async fn a_call_that_means_several_providers_is_one_record_or_none() {
         client.next().await;
         clients.push(client);
     }
-    let place = async || service.to_user("nobody", "note", &0).await.unwrap().position.unwrap().get();
-    let begin = place().await;
+    let next_position = async || service.to_user("nobody", "note", &0).await.unwrap().position.unwrap().get();
+    let begin = next_position().await;
     let binary = Event::binary("note", vec![1]).unwrap();
     let refused = service.broadcast(&["socket", "ws"], Target::user("ann"), binary).await.unwrap_err();
     assert_eq!(refused.to_string(), "the provider \"ws\" does not support binary events");
-    assert_eq!(place().await, begin + 1, "nothing was appended");
+    assert_eq!(next_position().await, begin + 1, "nothing was appended");
 
     let note = Event::json("note", &1).unwrap();
     let sent = service.broadcast(&["ws", "sse"], Target::user("ann"), note).await.unwrap();
@@ -256,14 +257,14 @@ async fn a_call_that_means_several_providers_is_one_record_or_none() {
     assert_eq!(one.by_provider.keys().collect::<Vec<_>>(), ["ws"]);
     let joined = service.join_room("ann", "board").await.unwrap();
     assert_eq!(service.user_rooms("ann").await.unwrap(), ["board"]);
-    let said = service.broadcast_to_room("board", "note", &3).await.unwrap();
+    let in_room = service.broadcast_to_room("board", "note", &3).await.unwrap();
     let left = service.leave_room("ann", "board").await.unwrap();
     assert!(service.user_rooms("ann").await.unwrap().is_empty());
-    let places = [sent, one, joined, said, left].map(|receipt| receipt.position.unwrap().get());
-    assert_eq!(places, [2, 3, 4, 5, 6].map(|at| begin + at));
+    let positions = [sent, one, joined, in_room, left].map(|receipt| receipt.position.unwrap().get());
+    assert_eq!(positions, [2, 3, 4, 5, 6].map(|at| begin + at));
 
     assert_eq!(service.close(Target::user("ann"), CloseReason::KICKED).await.unwrap(), 3);
-    assert_eq!(place().await, begin + 8, "the close is one record");
+    assert_eq!(next_position().await, begin + 8, "a close is one record");
     for (client, expected) in clients.iter_mut().zip([&[1, 3][..], &[1, 2, 3], &[3]]) {
         for number in expected {
             assert_eq!(client.next().await.1, *number);
@@ -275,9 +276,9 @@ async fn a_call_that_means_several_providers_is_one_record_or_none() {
     assert_eq!(service.join_room("ann", "board").await.unwrap_err().code(), "closed");
 }
 
-/// What a provider cannot carry is no part of what its sender asked for.
+/// An idempotency key covers the named providers, not those that support the event.
 #[tokio::test]
-async fn keys_count_with_the_providers_that_were_named_and_not_with_those_that_can() {
+async fn idempotency_key_includes_the_named_providers() {
     let (service, _) = started().await;
     let keyed = |event: Event| event.with_idempotency_key("order 7");
     let first = service.send(Target::user("ann"), keyed(Event::json("note", &1).unwrap())).await.unwrap();
@@ -289,7 +290,7 @@ async fn keys_count_with_the_providers_that_were_named_and_not_with_those_that_c
 }
 
 #[tokio::test]
-async fn a_named_provider_that_has_ended_is_an_error_before_the_log() {
+async fn named_provider_that_is_shut_down_fails_before_the_log() {
     let (service, address) = started().await;
     let mut client = Client::connect(address, "sse", None).await;
     client.next().await;
@@ -298,5 +299,5 @@ async fn a_named_provider_that_has_ended_is_an_error_before_the_log() {
     assert_eq!(both.unwrap_err().code(), "closed");
     let rest = service.to_user("ann", "note", &2).await.unwrap();
     assert_eq!(rest.by_provider.keys().collect::<Vec<_>>(), ["socket", "sse"]);
-    assert_eq!(client.next().await.1, 2, "the other one is not in the log");
+    assert_eq!(client.next().await.1, 2, "the failed event is not in the log");
 }

@@ -1,10 +1,12 @@
-//! Clients that break the protocol: a close code for them, a count for the operator, nothing for the others.
+//! Clients that violate the protocol: they are closed with a code and counted, without affecting
+//! others.
 
 use std::time::Duration;
 
-use crate::support::{Raw, Server, eventually, frame, within};
+use crate::support::{Raw, Server, frame};
 use futures_util::SinkExt;
 use realtime_core::{CloseReason, Handlers, Reply};
+use realtime_testkit::{eventually, in_time};
 use realtime_ws::{WsConfig, WsProvider};
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
@@ -20,29 +22,30 @@ async fn echo_server(config: WsConfig) -> Server {
     Server::start(WsProvider::new(config).on("echo", async |_, value: Value| Reply(value))).await
 }
 
-/// Sends bytes on a new connection, which is to end with this reason; another client notices nothing.
-async fn ends(bytes: &[u8], reason: CloseReason, counted: &str) {
+/// Asserts that a connection that sends these bytes is closed with this reason and counted under
+/// this code, without affecting another client.
+async fn closes(bytes: &[u8], reason: CloseReason, counted: &str) {
     let server = server().await;
     let mut healthy = server.client("healthy").await;
     let mut raw = server.raw("bad").await;
-    // The server may have stopped listening meanwhile, but reads on so that its goodbye is not lost.
+    // The server ignores the rest, but reads it so that its close frame is not lost.
     raw.write(bytes).await;
     assert_eq!(raw.closed().await, reason.code());
     drop(raw);
-    assert_eq!(server.seen.end_of("bad").await, reason);
+    assert_eq!(server.hooks.close_of("bad").await, reason);
     let stats = server.stats();
     assert_eq!((stats.rejected[counted], stats.rejected.len(), stats.connections), (1, 1, 1));
     server.check(&mut healthy).await;
 }
 
-/// An envelope of exactly this many bytes.
+/// Returns an envelope of exactly this many bytes.
 fn envelope(length: usize) -> Vec<u8> {
     let empty = json!({"type": "echo", "ack": 1, "payload": ""}).to_string();
     json!({"type": "echo", "ack": 1, "payload": "x".repeat(length - empty.len())}).to_string().into_bytes()
 }
 
 #[tokio::test]
-async fn a_message_may_have_the_limit_and_not_one_byte_more() {
+async fn message_of_the_limit_is_accepted_and_one_byte_more_is_not() {
     let server = server().await;
     let mut raw = server.raw("ann").await;
     raw.write(&frame(0x81, &envelope(LIMIT))).await;
@@ -50,7 +53,7 @@ async fn a_message_may_have_the_limit_and_not_one_byte_more() {
     let (first, answer) = raw.frame().await;
     assert_eq!(first, 0x81);
     assert!(answer.starts_with(br#"{"type":"ack","ack":1,"payload":"xxx"#));
-    ends(&frame(0x81, &envelope(LIMIT + 1)), CloseReason::TOO_LARGE, "too_large").await;
+    closes(&frame(0x81, &envelope(LIMIT + 1)), CloseReason::TOO_LARGE, "too_large").await;
 }
 
 #[tokio::test]
@@ -58,51 +61,51 @@ async fn fragments_count_together() {
     let whole = envelope(LIMIT + 1);
     let (first, second) = whole.split_at(LIMIT / 2);
     let bytes = [frame(0x01, first), frame(0x80, second)].concat();
-    ends(&bytes, CloseReason::TOO_LARGE, "too_large").await;
+    closes(&bytes, CloseReason::TOO_LARGE, "too_large").await;
 }
 
 #[tokio::test]
-async fn a_hundred_megabytes_are_refused_by_their_header() {
+async fn message_of_100_megabytes_is_rejected_by_its_header() {
     let server = server().await;
     let mut healthy = server.client("healthy").await;
     let mut client = server.client("bad").await;
-    // A client that sends it all before it reads, as browsers and most libraries do.
+    // A client that sends everything before it reads, as browsers and most libraries do.
     let huge = Message::text("x".repeat(100 * 1024 * 1024));
-    let sent = within(client.socket.send(huge)).await;
+    let sent = in_time("a write", client.socket.send(huge)).await;
     assert_eq!(client.closed().await, (1009, "message too large".to_owned()), "{sent:?}");
-    assert_eq!(server.seen.end_of("bad").await, CloseReason::TOO_LARGE);
+    assert_eq!(server.hooks.close_of("bad").await, CloseReason::TOO_LARGE);
     assert_eq!(server.stats().bytes_in, 0);
     server.check(&mut healthy).await;
 }
 
 #[tokio::test]
-async fn a_flood_of_fragments_ends() {
+async fn flood_of_fragments_closes_the_connection() {
     let mut bytes = frame(0x01, b"x");
     for _ in 0..2 * LIMIT / 1000 {
         bytes.extend(frame(0x00, &[b'x'; 1000]));
     }
-    ends(&bytes, CloseReason::TOO_LARGE, "too_large").await;
+    closes(&bytes, CloseReason::TOO_LARGE, "too_large").await;
 }
 
 #[tokio::test]
-async fn a_flood_of_empty_fragments_ends() {
+async fn flood_of_empty_fragments_closes_the_connection() {
     let mut bytes = frame(0x02, b"");
     bytes.extend(frame(0x00, b"").repeat(500_000));
-    ends(&bytes, CloseReason::TOO_LARGE, "too_large").await;
+    closes(&bytes, CloseReason::TOO_LARGE, "too_large").await;
 }
 
 #[tokio::test]
-async fn invalid_utf8_has_its_code() {
+async fn invalid_utf8_has_its_close_code() {
     let texts: [&[u8]; 4] = [b"\xff", b"{\"type\":\"\xc3\x28\"}", b"\xed\xa0\x80", b"\xf4\x90\x80\x80"];
     for text in texts {
-        ends(&frame(0x81, text), CloseReason::INVALID_UTF8, "invalid_utf8").await;
+        closes(&frame(0x81, text), CloseReason::INVALID_UTF8, "invalid_utf8").await;
     }
-    let cut = [frame(0x01, b"\xc3"), frame(0x80, b"(")].concat();
-    ends(&cut, CloseReason::INVALID_UTF8, "invalid_utf8").await;
+    let fragments = [frame(0x01, b"\xc3"), frame(0x80, b"(")].concat();
+    closes(&fragments, CloseReason::INVALID_UTF8, "invalid_utf8").await;
 }
 
 #[tokio::test]
-async fn a_broken_protocol_has_its_code() {
+async fn protocol_violation_has_its_close_code() {
     let wrong: [&[u8]; 8] = [
         // Not masked.
         b"\x81\x02hi",
@@ -110,77 +113,78 @@ async fn a_broken_protocol_has_its_code() {
         &frame(0xc1, b"a"),
         &frame(0x83, b"a"),
         &frame(0x8b, b"a"),
-        // A continuation of nothing; a new message within another; a ping in pieces; one too long.
+        // A continuation of nothing; a message within another; a fragmented ping; a long ping.
         &frame(0x80, b"a"),
         &[frame(0x01, b"a"), frame(0x81, b"b")].concat(),
         &frame(0x09, b"a"),
         &frame(0x89, &[0; 126]),
     ];
     for bytes in wrong {
-        ends(bytes, CloseReason::PROTOCOL_ERROR, "protocol_error").await;
+        closes(bytes, CloseReason::PROTOCOL_ERROR, "protocol_error").await;
     }
 }
 
 #[tokio::test]
-async fn the_goodbye_arrives_although_the_client_sends_on() {
-    // Bytes left unread when a socket is closed make the system reset it, and the close frame with it.
+async fn close_frame_arrives_while_the_client_still_sends() {
+    // A socket that is closed with unread bytes is reset, and the close frame is lost.
     let server = server().await;
     let mut raw = server.raw("bad").await;
     let mut bytes = frame(0xc1, b"a");
     bytes.resize(8 * 1024 * 1024, b'x');
     raw.write(&bytes).await;
     assert_eq!(raw.closed().await, 1002);
-    // The client's answer, and its end, are all that is waited for.
+    // The server waits only for the client's close frame and EOF.
     raw.write(&frame(0x88, b"\x03\xea")).await;
     drop(raw);
-    assert_eq!(server.seen.end_of("bad").await, CloseReason::PROTOCOL_ERROR);
+    assert_eq!(server.hooks.close_of("bad").await, CloseReason::PROTOCOL_ERROR);
 }
 
 #[tokio::test]
-async fn a_connection_cut_in_the_middle_of_a_frame_is_lost() {
+async fn disconnect_within_a_frame_is_connection_lost() {
     let server = server().await;
     let mut healthy = server.client("healthy").await;
     let whole = frame(0x81, &envelope(1000));
-    for cut in [1, 2, 5, 8, 500] {
-        let mut raw = server.raw(&format!("bad{cut}")).await;
-        raw.write(&whole[..cut]).await;
+    for sent in [1, 2, 5, 8, 500] {
+        let mut raw = server.raw(&format!("bad{sent}")).await;
+        raw.write(&whole[..sent]).await;
         drop(raw);
-        assert_eq!(server.seen.end_of(&format!("bad{cut}")).await, CloseReason::CONNECTION_LOST, "cut {cut}");
+        assert_eq!(server.hooks.close_of(&format!("bad{sent}")).await, CloseReason::CONNECTION_LOST, "{sent} bytes");
     }
-    // A reset is the same.
+    // A reset has the same reason.
     let raw = server.raw("reset").await;
     raw.stream.set_zero_linger().unwrap();
     drop(raw);
-    assert_eq!(server.seen.end_of("reset").await, CloseReason::CONNECTION_LOST);
+    assert_eq!(server.hooks.close_of("reset").await, CloseReason::CONNECTION_LOST);
     assert_eq!(server.stats().connections, 1);
     assert_eq!(server.stats().events_in, 0);
     server.check(&mut healthy).await;
 }
 
 #[tokio::test]
-async fn a_clients_goodbye_is_answered_with_its_code() {
+async fn close_frame_of_a_client_is_answered_with_its_code() {
     let server = server().await;
     for (user, payload) in [("none", &b""[..]), ("normal", b"\x03\xe8bye"), ("own", b"\x0f\xa0")] {
         let mut raw = server.raw(user).await;
         raw.write(&frame(0x88, payload)).await;
         raw.frame().await;
         assert_eq!(raw.frame().await, (0x88, payload.to_vec()));
-        assert_eq!(server.seen.end_of(user).await, CloseReason::NORMAL);
+        assert_eq!(server.hooks.close_of(user).await, CloseReason::NORMAL);
     }
-    // A code that may not be sent (RFC 6455 §7.4.1).
+    // A code that must not be sent (RFC 6455 §7.4.1).
     let mut raw = server.raw("wrong").await;
     raw.write(&frame(0x88, b"\x03\xee")).await;
     assert_eq!(raw.closed().await, 1002);
 }
 
 #[tokio::test]
-async fn pings_are_answered_as_long_as_the_answers_are_read() {
+async fn unread_pongs_pause_reading_without_affecting_others() {
     let server = server().await;
     let mut healthy = server.client("healthy").await;
     let raw = server.raw("bad").await;
     let Raw { stream } = raw;
     let (mut reader, mut writer) = stream.into_split();
-    // More pongs than both sides' buffers hold: unread, they stop the server's reading and not the server.
+    // More pongs than both sides' buffers hold: unread, they pause the server's reading of this
+    // connection only.
     let ping = frame(0x89, &[7; 125]).repeat(1000);
     let flood = tokio::spawn(async move {
         for _ in 0..100 {
@@ -196,31 +200,31 @@ async fn pings_are_answered_as_long_as_the_answers_are_read() {
     let mut pongs = 0usize;
     let mut buffer = vec![0; 64 * 1024];
     while pongs < 100_000 * 127 {
-        pongs += within(tokio::io::AsyncReadExt::read(&mut reader, &mut buffer)).await.unwrap();
+        pongs += in_time("pongs", tokio::io::AsyncReadExt::read(&mut reader, &mut buffer)).await.unwrap();
     }
     drop(reader);
-    drop(within(flood).await.unwrap());
-    server.seen.end_of("bad").await;
+    drop(in_time("the end of the flood", flood).await.unwrap());
+    server.hooks.close_of("bad").await;
     server.check(&mut healthy).await;
 }
 
 #[tokio::test]
-async fn errors_that_are_never_read_end_the_connection_and_nothing_grows() {
+async fn unread_errors_close_the_connection() {
     let server = echo_server(WsConfig::default().with_write_stall(Duration::from_millis(500))).await;
     let mut healthy = server.client("healthy").await;
     let mut raw = server.raw("bad").await;
-    // Each is answered with an error; nobody reads them.
+    // Each message is answered with an error, which the client does not read.
     let nonsense = frame(0x81, b"?").repeat(10_000);
-    within(async {
-        while !server.seen.went.lock().unwrap().iter().any(|(user, _)| user == "bad") {
+    in_time("a close", async {
+        while server.hooks.closes("bad").is_empty() {
             tokio::select! {
                 written = raw.stream.write_all(&nonsense) => if written.is_err() { break },
-                () = eventually(|| !server.seen.went.lock().unwrap().is_empty()) => break,
+                () = eventually("a close", || !server.hooks.closes("bad").is_empty()) => break,
             }
         }
     })
     .await;
-    assert_eq!(server.seen.end_of("bad").await, CloseReason::WRITE_STALL);
+    assert_eq!(server.hooks.close_of("bad").await, CloseReason::WRITE_STALL);
     assert!(server.stats().rejected["invalid_json"] > 0);
     server.check(&mut healthy).await;
 }

@@ -1,14 +1,15 @@
-//! What the server sends: in order, none lost, to whom it is for.
+//! Events and asks of the server: in order, without loss, to the connections of their target.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use crate::support::{Client, Server, eventually, within};
+use crate::support::{Client, Server};
 use futures_util::{SinkExt, StreamExt};
 use realtime_core::{
     AckStatus, CloseReason, Drain, Event, Handlers, Identity, OutboxConfig, RealtimeProvider, Reply, SocketIoBroadcast,
     Target, WindowConfig,
 };
+use realtime_testkit::{eventually, in_time};
 use realtime_ws::{WsConfig, WsProvider};
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
@@ -21,7 +22,7 @@ async fn server_with(config: WsConfig) -> Server {
     Server::start(provider_with(config)).await
 }
 
-/// Reads `count` events, which are to be the numbers from 0 on, each with a cursor of its own.
+/// Reads `count` events, which must be the numbers from 0 on, each with a cursor of its own.
 async fn numbers(client: &mut Client, count: usize) {
     let mut last = String::new();
     for i in 0..count {
@@ -34,7 +35,7 @@ async fn numbers(client: &mut Client, count: usize) {
 }
 
 #[tokio::test]
-async fn targets_reach_whom_they_name() {
+async fn each_target_reaches_only_its_connections() {
     let server = server_with(WsConfig::default()).await;
     let mut ann = server.client_at("/ws?user=ann&tenant=acme&channel=news").await;
     let mut bob = server.client_at("/ws?user=bob&tenant=acme").await;
@@ -60,7 +61,7 @@ async fn targets_reach_whom_they_name() {
 }
 
 #[tokio::test]
-async fn five_thousand_events_arrive_in_order_at_once() {
+async fn burst_of_five_thousand_events_arrives_in_order() {
     let server = server_with(WsConfig::default()).await;
     let mut client = server.client("ann").await;
     let publisher = async {
@@ -73,12 +74,12 @@ async fn five_thousand_events_arrive_in_order_at_once() {
 }
 
 #[tokio::test]
-async fn a_client_that_falls_behind_catches_up_in_order() {
+async fn client_that_falls_behind_catches_up_in_order() {
     let outbox = OutboxConfig::default().with_frames(16);
     let server = server_with(WsConfig::default().with_outbox(outbox)).await;
     let mut healthy = server.client("healthy").await;
     let mut client = server.client("ann").await;
-    // Larger than what the buffers of both sides hold, so that it does fall behind.
+    // More than the buffers of both sides hold, so that the client falls behind.
     let padding = "x".repeat(4_000);
     for n in 0..5_000 {
         server.send(Target::user("ann"), "number", &json!({"n": n, "padding": padding})).await;
@@ -86,7 +87,7 @@ async fn a_client_that_falls_behind_catches_up_in_order() {
     let stats = server.stats();
     assert!(stats.overflows > 0 && stats.behind == 1, "{stats:?}");
     server.check(&mut healthy).await;
-    // In steps, as a slow reader does.
+    // In steps, as a slow client reads.
     numbers(&mut client, 1_000).await;
     server.check(&mut healthy).await;
     let mut rest = client;
@@ -94,11 +95,11 @@ async fn a_client_that_falls_behind_catches_up_in_order() {
         assert_eq!(rest.json().await["payload"]["n"], n);
     }
     assert_eq!((server.stats().dropped, server.stats().lost), (0, 0));
-    eventually(|| server.stats().behind == 0).await;
+    eventually("no connection is behind", || server.stats().behind == 0).await;
 }
 
 #[tokio::test]
-async fn what_has_left_the_window_is_reported_as_lost() {
+async fn reader_slower_than_the_window_gets_lost() {
     let config = WsConfig::default()
         .with_outbox(OutboxConfig::default().with_frames(16))
         .with_window(WindowConfig::default().with_records(50));
@@ -126,13 +127,13 @@ async fn what_has_left_the_window_is_reported_as_lost() {
 }
 
 #[tokio::test]
-async fn a_client_goes_on_from_its_cursor() {
+async fn client_resumes_from_its_cursor() {
     let server = server_with(WsConfig::default()).await;
     let mut first = server.client_at("/ws?user=ann&channel=news").await;
     server.send(Target::user("ann"), "number", &json!({"n": 0})).await;
     let cursor = first.json().await["id"].as_str().unwrap().to_owned();
     drop(first);
-    server.seen.end_of("ann").await;
+    server.hooks.close_of("ann").await;
     server.send(Target::user("ann"), "number", &json!({"n": 1})).await;
     server.send(Target::user("bob"), "number", &json!({"n": -1})).await;
     server.send(Target::room("news"), "number", &json!({"n": 2})).await;
@@ -151,7 +152,7 @@ async fn a_client_goes_on_from_its_cursor() {
 }
 
 #[tokio::test]
-async fn a_quiet_client_is_told_its_place_before_it_leaves_the_window() {
+async fn quiet_client_gets_a_cursor_to_resume_from() {
     let config = WsConfig::default().with_window(WindowConfig::default().with_records(40));
     let server = server_with(config).await;
     let mut quiet = server.client("quiet").await;
@@ -164,7 +165,7 @@ async fn a_quiet_client_is_told_its_place_before_it_leaves_the_window() {
     for n in 20..50 {
         server.send(Target::user("ann"), "number", &json!({"n": n})).await;
     }
-    // The place of its welcome has left the window, this one has not.
+    // The cursor of the welcome has expired, this one has not.
     let id = cursor["id"].as_str().unwrap();
     let again = server.client_at(&format!("/ws?user=quiet&lastEventId={id}")).await;
     assert_eq!(again.welcome["payload"]["resumed"], true);
@@ -174,7 +175,7 @@ async fn a_quiet_client_is_told_its_place_before_it_leaves_the_window() {
 }
 
 #[tokio::test]
-async fn large_events_and_every_text_arrive_as_they_were_sent() {
+async fn large_events_and_any_text_arrive_unchanged() {
     let server = server_with(WsConfig::default()).await;
     let mut client = server.client("ann").await;
     let texts =
@@ -185,6 +186,7 @@ async fn large_events_and_every_text_arrive_as_they_were_sent() {
     }
 }
 
+/// Reads a question and answers it.
 async fn answer(client: &mut Client, payload: Value) {
     let ask = client.json().await;
     assert_eq!((&ask["type"], &ask["payload"]), (&json!("question"), &json!("?")));
@@ -193,7 +195,7 @@ async fn answer(client: &mut Client, payload: Value) {
 }
 
 #[tokio::test]
-async fn an_ask_says_how_it_ended_for_each_connection() {
+async fn ask_reports_the_outcome_of_each_connection() {
     let server = server_with(WsConfig::default()).await;
     let mut answering = server.client("ann").await;
     let mut leaving = server.client("ann").await;
@@ -201,7 +203,7 @@ async fn an_ask_says_how_it_ended_for_each_connection() {
     let ids = [answering.id(), leaving.id(), silent.id()];
     let question = Event::json("question", &"?").unwrap();
     let io = server.provider.socket_io().unwrap();
-    // The two outcomes that need no waiting first; the silent one makes the others' time run to the end.
+    // One client answers, one disconnects, and the ask waits for the third until its timeout.
     let (acks, ()) = tokio::join!(
         async { io.to_user_with_ack("ann", question, Duration::from_millis(1500)).await.unwrap().all().await },
         async {
@@ -218,14 +220,14 @@ async fn an_ask_says_how_it_ended_for_each_connection() {
     assert!(outcome(&ids[0]).elapsed < Duration::from_millis(1500));
     assert_eq!(outcome(&ids[1]).status, AckStatus::Gone);
     assert_eq!(outcome(&ids[2]).status, AckStatus::TimedOut);
-    // Too late: nobody waits any more, and nothing breaks.
+    // A late answer is ignored.
     silent.send(&json!({"type": "ack", "ack": 1, "payload": 1})).await;
     silent.send(&json!({"type": "echo", "payload": 2, "ack": 3})).await;
     assert_eq!(silent.json().await["payload"], 2);
 }
 
 #[tokio::test]
-async fn an_answer_that_cannot_be_read_is_an_outcome_of_its_own() {
+async fn unreadable_answer_is_an_outcome_of_its_own() {
     let server = server_with(WsConfig::default()).await;
     let mut client = server.client("ann").await;
     let io = server.provider.socket_io().unwrap();
@@ -237,14 +239,14 @@ async fn an_answer_that_cannot_be_read_is_an_outcome_of_its_own() {
         let acks = io.to_user_with_ack("ann", question, Duration::from_secs(20)).await.unwrap();
         let ask = client.json().await;
         client.text(&format!(r#"{{"type":"ack","ack":{},"payload":{payload}}}"#, ask["ack"])).await;
-        let reply = within(acks.all()).await.remove(0);
+        let reply = in_time("the acks", acks.all()).await.remove(0);
         assert_eq!((reply.status, reply.json::<Value>().unwrap()), outcome);
     }
     assert_eq!(client.error().await.0, "too_deep");
 }
 
 #[tokio::test]
-async fn an_answer_does_not_wait_behind_the_handler_that_asked() {
+async fn answer_does_not_wait_for_the_handler_that_asked() {
     let io: Arc<OnceLock<Arc<dyn SocketIoBroadcast>>> = Arc::default();
     let provider = provider_with(WsConfig::default()).on("ask me", {
         let io = Arc::clone(&io);
@@ -265,7 +267,7 @@ async fn an_answer_does_not_wait_behind_the_handler_that_asked() {
 }
 
 #[tokio::test]
-async fn rooms_of_the_servers_own_choice() {
+async fn room_joined_by_the_server_gets_asks() {
     let server = server_with(WsConfig::default()).await;
     let mut client = server.client("ann").await;
     let rooms = server.provider.rooms().unwrap();
@@ -284,7 +286,7 @@ async fn rooms_of_the_servers_own_choice() {
 }
 
 #[tokio::test]
-async fn volatile_events_reach_who_is_here_without_a_cursor() {
+async fn volatile_events_have_no_cursor() {
     let server = server_with(WsConfig::default()).await;
     let mut client = server.client("ann").await;
     let typing = Event::json("typing", &1).unwrap().volatile();
@@ -293,22 +295,22 @@ async fn volatile_events_reach_who_is_here_without_a_cursor() {
 }
 
 #[tokio::test]
-async fn a_close_by_the_server_has_code_and_text() {
+async fn close_by_the_server_has_code_and_text() {
     let server = server_with(WsConfig::default()).await;
     let mut healthy = server.client("healthy").await;
     let mut client = server.client("ann").await;
     server.send(Target::user("ann"), "last", &1).await;
     let reason = CloseReason::new(4321, "enough of you", false);
     assert_eq!(server.provider.close(Target::user("ann"), reason.clone()).await.unwrap(), 1);
-    // What was sent before arrives before.
+    // An event that was sent before the close arrives before it.
     assert_eq!(client.json().await["type"], "last");
     assert_eq!(client.closed().await, (4321, "enough of you".to_owned()));
-    assert_eq!(server.seen.end_of("ann").await, reason);
+    assert_eq!(server.hooks.close_of("ann").await, reason);
     server.check(&mut healthy).await;
 }
 
 #[tokio::test]
-async fn a_handler_can_close_its_connection() {
+async fn handler_can_close_its_connection() {
     let provider = provider_with(WsConfig::default())
         .on("bye", async |cx: realtime_core::Context, _: Value| cx.close(CloseReason::POLICY));
     let server = Server::start(provider).await;
@@ -318,7 +320,7 @@ async fn a_handler_can_close_its_connection() {
 }
 
 #[tokio::test]
-async fn a_shutdown_says_goodbye_to_everybody() {
+async fn shutdown_closes_every_connection() {
     let server = server_with(WsConfig::default()).await;
     let mut clients = Vec::new();
     for i in 0..20 {
@@ -331,13 +333,13 @@ async fn a_shutdown_says_goodbye_to_everybody() {
     };
     tokio::join!(server.provider.shutdown(Drain::over(Duration::from_secs(1)).hold(Duration::ZERO)), readers);
     assert_eq!(server.stats().connections, 0);
-    let went = server.seen.went.lock().unwrap();
-    assert_eq!(went.len(), 20);
-    assert!(went.iter().all(|(_, reason)| *reason == CloseReason::RESTART));
+    let closes: Vec<_> = server.hooks.calls().into_iter().filter_map(|call| call.ended).collect();
+    assert_eq!(closes.len(), 20);
+    assert!(closes.iter().all(|reason| *reason == CloseReason::RESTART));
 }
 
 #[tokio::test]
-async fn a_stalled_client_is_gone_in_time_and_the_others_do_not_notice() {
+async fn stalled_reader_is_closed_without_affecting_others() {
     let stall = Duration::from_millis(400);
     let server = server_with(WsConfig::default().with_write_stall(stall)).await;
     let mut healthy = server.client("healthy").await;
@@ -349,7 +351,7 @@ async fn a_stalled_client_is_gone_in_time_and_the_others_do_not_notice() {
         server.check(&mut healthy).await;
     }
     let begun = std::time::Instant::now();
-    assert_eq!(server.seen.end_of("stalled").await, CloseReason::WRITE_STALL);
+    assert_eq!(server.hooks.close_of("stalled").await, CloseReason::WRITE_STALL);
     assert!(begun.elapsed() < 5 * stall, "{:?}", begun.elapsed());
     let stats = server.stats();
     assert_eq!((stats.stalled, stats.connections), (1, 1));
@@ -358,7 +360,7 @@ async fn a_stalled_client_is_gone_in_time_and_the_others_do_not_notice() {
 }
 
 #[tokio::test]
-async fn a_kicked_client_that_does_not_read_is_gone_after_the_close_timeout() {
+async fn kicked_client_that_does_not_read_is_closed_after_a_timeout() {
     let config = WsConfig::default().with_close_timeout(Duration::from_millis(200));
     let server = server_with(config).await;
     let silent = server.client("silent").await;
@@ -367,38 +369,38 @@ async fn a_kicked_client_that_does_not_read_is_gone_after_the_close_timeout() {
         server.send(Target::user("silent"), "large", &large).await;
     }
     server.provider.close(Target::user("silent"), CloseReason::KICKED).await.unwrap();
-    assert_eq!(server.seen.end_of("silent").await, CloseReason::KICKED);
-    eventually(|| server.stats().connections == 0).await;
+    assert_eq!(server.hooks.close_of("silent").await, CloseReason::KICKED);
+    server.connections(0).await;
     drop(silent);
 }
 
 #[tokio::test]
-async fn pings_come_and_who_answers_stays() {
+async fn client_that_answers_pings_stays_connected() {
     let config = WsConfig::default().with_heartbeat(Duration::from_millis(20));
     let server = server_with(config).await;
     let mut client = server.client("ann").await;
     let mut pings = 0;
     while pings < 5 {
-        match within(client.socket.next()).await.unwrap().unwrap() {
+        match in_time("a ping", client.socket.next()).await.unwrap().unwrap() {
             Message::Ping(payload) => {
                 assert!(payload.is_empty());
                 pings += 1;
             }
-            other => panic!("{other:?}"),
+            other => panic!("expected a ping, got {other:?}"),
         }
     }
     assert_eq!(server.stats().connections, 1);
 }
 
 #[tokio::test]
-async fn who_does_not_answer_pings_is_gone() {
+async fn client_that_does_not_answer_pings_is_closed() {
     let config = WsConfig::default()
         .with_heartbeat(Duration::from_millis(20))
         .with_pong_timeout(Duration::from_millis(50))
         .with_close_timeout(Duration::from_millis(200));
     let server = server_with(config).await;
     let mut raw = server.raw("dead").await;
-    assert_eq!(server.seen.end_of("dead").await, CloseReason::HEARTBEAT);
+    assert_eq!(server.hooks.close_of("dead").await, CloseReason::HEARTBEAT);
     assert_eq!(raw.frame().await.0, 0x81, "the welcome");
     assert_eq!(raw.frame().await, (0x89, vec![]));
     assert_eq!(raw.closed().await, 4002);
@@ -406,7 +408,7 @@ async fn who_does_not_answer_pings_is_gone() {
 }
 
 #[tokio::test]
-async fn a_connection_without_a_network_gets_the_same() {
+async fn sink_gets_the_same_envelopes_as_a_client() {
     let server = server_with(WsConfig::default()).await;
     let (sender, mut receiver) = tokio::sync::mpsc::channel::<bytes::Bytes>(16);
     let sink = futures_util::sink::unfold(sender, |sender, bytes| async move {
@@ -415,11 +417,11 @@ async fn a_connection_without_a_network_gets_the_same() {
     });
     let link = server.provider.connect(Identity::user("ann"), Box::pin(sink).sink_map_err(drop)).unwrap();
     server.send(Target::user("ann"), "e", &"x".repeat(70_000)).await;
-    let welcome: Value = serde_json::from_slice(&within(receiver.recv()).await.unwrap()).unwrap();
+    let welcome: Value = serde_json::from_slice(&in_time("an envelope", receiver.recv()).await.unwrap()).unwrap();
     assert_eq!((&welcome["type"], &welcome["payload"]["connectionId"]), (&json!("connected"), &json!(link.id())));
-    let event: Value = serde_json::from_slice(&within(receiver.recv()).await.unwrap()).unwrap();
+    let event: Value = serde_json::from_slice(&in_time("an envelope", receiver.recv()).await.unwrap()).unwrap();
     assert_eq!(event["payload"].as_str().unwrap().len(), 70_000);
     assert_eq!(server.stats().connections, 1);
     link.close();
-    eventually(|| server.stats().connections == 0).await;
+    server.connections(0).await;
 }

@@ -1,40 +1,36 @@
-//! The opening handshake: who is let in, and how the others are told.
+//! The opening handshake: accepted and refused requests.
 
-use std::future::IntoFuture;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
-use crate::support::{Raw, Server, eventually, handshake_of, within};
-use async_trait::async_trait;
+use crate::support::{Raw, Server, handshake_of};
 use realtime_core::spi::Runtime;
-use realtime_core::{
-    Authenticator, CloseReason, ConnectRequest, Handlers, Identity, Limits, RealtimeProvider, Refusal,
-};
-use realtime_http::{HttpProvider, Origins, WireConfig, serve};
+use realtime_core::{CloseReason, Handlers, Identity, Limits, RealtimeProvider};
+use realtime_http::{Origins, WireConfig};
+use realtime_testkit::{PendingAuthenticator, Served, eventually, in_time};
 use realtime_ws::{WsConfig, WsProvider};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 
 fn provider(config: WsConfig) -> WsProvider {
     WsProvider::new(config).on("echo", async |_, value: Value| realtime_core::Reply(value))
 }
 
-/// The status line's code, the head, and the JSON body's error code.
+/// Returns the status, the head, and the error code in the JSON body of a refusal.
 async fn refused(server: &Server, request: &str) -> (u16, String, String) {
     let (mut raw, head) = server.request(request).await;
     let status = head.split(' ').nth(1).unwrap().parse().unwrap();
     let head = head.to_ascii_lowercase();
     let length = head.split("content-length: ").nth(1).unwrap().split('\r').next().unwrap().parse().unwrap();
     let mut body = vec![0; length];
-    within(raw.stream.read_exact(&mut body)).await.unwrap();
+    in_time("a body", raw.stream.read_exact(&mut body)).await.unwrap();
     let body: Value = serde_json::from_slice(&body).unwrap();
     assert!(!body["error"]["message"].as_str().unwrap().is_empty());
     (status, head, body["error"]["code"].as_str().unwrap().to_owned())
 }
 
 #[tokio::test]
-async fn a_request_that_is_no_handshake_gets_a_clear_answer() {
+async fn request_without_a_valid_handshake_is_refused() {
     let server = Server::start(provider(WsConfig::default())).await;
     let mut healthy = server.client("healthy").await;
     let good = handshake_of("/ws?user=a");
@@ -43,7 +39,7 @@ async fn a_request_that_is_no_handshake_gets_a_clear_answer() {
     assert_eq!((status, &*code), (426, "bad_request"));
     assert!(head.contains("\r\nupgrade: websocket\r\n"), "{head}");
 
-    // RFC 6455 §4.2.2: the versions that are understood are named.
+    // RFC 6455 §4.2.2: the response names the supported versions.
     for version in ["8", "14", "13, 14"] {
         let request = good.replace("Version: 13", &format!("Version: {version}"));
         let (status, head, code) = refused(&server, &request).await;
@@ -65,9 +61,9 @@ async fn a_request_that_is_no_handshake_gets_a_clear_answer() {
 }
 
 #[tokio::test]
-async fn a_handshake_that_a_proxy_has_written_anew_is_one() {
+async fn handshake_rewritten_by_a_proxy_is_accepted() {
     let server = Server::start(provider(WsConfig::default())).await;
-    let written = |connection: &str, upgrade: &str| {
+    let rewritten = |connection: &str, upgrade: &str| {
         format!(
             "GET /ws?user=a HTTP/1.1\r\nHost: x\r\n{connection}\r\n{upgrade}\r\nSec-WebSocket-Version: 13\r\n\
              Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
@@ -79,18 +75,18 @@ async fn a_handshake_that_a_proxy_has_written_anew_is_one() {
         ("Connection: Upgrade\t", "Upgrade: h2c, websocket"),
         ("Connection: upgrade,keep-alive", "Upgrade: h2c\r\nUpgrade:\tWebSocket"),
     ] {
-        let (_, head) = server.request(&written(connection, upgrade)).await;
+        let (_, head) = server.request(&rewritten(connection, upgrade)).await;
         assert!(head.starts_with("HTTP/1.1 101 "), "{connection} {upgrade}: {head}");
     }
     for (connection, upgrade) in
         [("Connection: upgrades", "Upgrade: websocket"), ("Connection: upgrade", "Upgrade: h2c")]
     {
-        assert_eq!(refused(&server, &written(connection, upgrade)).await.0, 426);
+        assert_eq!(refused(&server, &rewritten(connection, upgrade)).await.0, 426);
     }
 }
 
 #[tokio::test]
-async fn rooms_may_be_named_as_a_list() {
+async fn rooms_can_be_named_as_a_list() {
     let server = Server::start(provider(WsConfig::default())).await;
     let mut client = server.client_at("/ws?user=ann&channel[]=red&channel%5B%5D=blue").await;
     for room in ["red", "blue"] {
@@ -101,7 +97,7 @@ async fn rooms_may_be_named_as_a_list() {
 }
 
 #[tokio::test]
-async fn strangers_are_refused_before_the_upgrade() {
+async fn invalid_identity_is_refused_before_the_upgrade() {
     let server = Server::start(provider(WsConfig::default())).await;
     let mut healthy = server.client("healthy").await;
 
@@ -127,7 +123,7 @@ async fn strangers_are_refused_before_the_upgrade() {
 }
 
 #[tokio::test]
-async fn a_foreign_page_is_refused() {
+async fn foreign_origins_are_refused_unless_listed() {
     let origins = Origins::same_host().and("https://app.example");
     let server = Server::start(provider(WsConfig::default().with_origins(origins))).await;
     let mut healthy = server.client("healthy").await;
@@ -142,7 +138,7 @@ async fn a_foreign_page_is_refused() {
         assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
     }
     assert_eq!(server.stats().refused["origin"], 3);
-    // A proxy may name the port that the scheme has anyway.
+    // A proxy can add the default port of the scheme.
     let proxied = from("https://page.example").replace("Host: localhost", "Host: page.example:443");
     assert!(server.request(&proxied).await.1.starts_with("HTTP/1.1 101 "));
     assert_eq!(refused(&server, &proxied.replace(":443", ":444")).await.0, 403);
@@ -150,7 +146,7 @@ async fn a_foreign_page_is_refused() {
 }
 
 #[tokio::test]
-async fn one_connection_too_many_of_a_user_is_refused_and_one_less_lets_it_in() {
+async fn eleventh_connection_of_a_user_is_refused_until_one_closes() {
     let server = Server::start(provider(WsConfig::default())).await;
     let mut healthy = server.client("healthy").await;
     let mut clients = Vec::new();
@@ -164,14 +160,14 @@ async fn one_connection_too_many_of_a_user_is_refused_and_one_less_lets_it_in() 
 
     let mut last = clients.pop().unwrap();
     last.socket.close(None).await.unwrap();
-    assert_eq!(server.seen.end_of("ann").await, CloseReason::NORMAL);
+    assert_eq!(server.hooks.close_of("ann").await, CloseReason::NORMAL);
     clients.push(server.client("ann").await);
     assert_eq!(server.stats().connections, 11);
     assert_eq!(server.stats().users, 2);
 }
 
 #[tokio::test]
-async fn a_full_node_says_when_to_come_back() {
+async fn full_node_sends_retry_after() {
     let limits = Limits::default().with_connections(1);
     let server = Server::start(provider(WsConfig::default().with_limits(limits))).await;
     let mut healthy = server.client("healthy").await;
@@ -183,22 +179,22 @@ async fn a_full_node_says_when_to_come_back() {
 }
 
 #[tokio::test]
-async fn a_handshake_that_is_never_over_gives_its_place_back() {
+async fn abandoned_handshake_frees_its_slot() {
     let limits = Limits::default().with_connections(1);
     let server = Server::start(provider(WsConfig::default().with_limits(limits))).await;
     for _ in 0..20 {
-        let mut raw = Raw { stream: tokio::net::TcpStream::connect(server.addr).await.unwrap() };
+        let mut raw = Raw { stream: TcpStream::connect(server.address()).await.unwrap() };
         raw.write(handshake_of("/ws?user=a").as_bytes()).await;
         drop(raw);
     }
-    // Some of them were refused, some were connections for a moment; none is left.
-    eventually(|| {
+    // Some of them were refused, some were connections for a moment; none stays.
+    eventually("no connection of many", || {
         let stats = server.stats();
         let done = stats.connected + stats.refused.get("node_limit").copied().unwrap_or_default();
         stats.connections == 0 && done > 0
     })
     .await;
-    within(async {
+    in_time("an accepted connection", async {
         while server.request(&handshake_of("/ws?user=a")).await.1.starts_with("HTTP/1.1 503") {
             tokio::task::yield_now().await;
         }
@@ -207,7 +203,7 @@ async fn a_handshake_that_is_never_over_gives_its_place_back() {
 }
 
 #[tokio::test]
-async fn the_first_subprotocol_offered_that_is_spoken_is_answered() {
+async fn first_offered_subprotocol_that_is_configured_is_selected() {
     let server = Server::start(provider(WsConfig::default().with_subprotocols(["v1", "v2"]))).await;
     let offering = |offers: &[&str]| {
         let lines: String = offers.iter().map(|offer| format!("\r\nSec-WebSocket-Protocol: {offer}")).collect();
@@ -227,23 +223,22 @@ async fn the_first_subprotocol_offered_that_is_spoken_is_answered() {
 }
 
 #[tokio::test]
-async fn half_sent_headers_are_not_waited_for() {
+async fn half_sent_headers_time_out() {
     let wire = WireConfig::default().with_header_read_timeout(std::time::Duration::from_millis(100));
     let server = Server::start_with(provider(WsConfig::default()), wire, |router| router).await;
     let mut healthy = server.client("healthy").await;
-    let mut raw = Raw { stream: tokio::net::TcpStream::connect(server.addr).await.unwrap() };
+    let mut raw = Raw { stream: TcpStream::connect(server.address()).await.unwrap() };
     raw.write(b"GET /ws?user=a HTTP/1.1\r\nHost: x\r\nUpgr").await;
     let mut rest = Vec::new();
-    let _ = within(raw.stream.read_to_end(&mut rest)).await;
+    let _ = in_time("EOF", raw.stream.read_to_end(&mut rest)).await;
     assert!(!rest.starts_with(b"HTTP/1.1 101"));
     assert_eq!(server.stats().connected, 1);
     server.check(&mut healthy).await;
 }
 
 #[tokio::test]
-async fn a_route_of_the_applications_own_says_who_it_is() {
+async fn own_route_sets_identity_and_rooms() {
     use axum::extract::{Path, Request, State};
-    use std::sync::Arc;
 
     let open = async |State(provider): State<Arc<WsProvider>>, Path(user): Path<String>, request: Request| {
         provider.open(request, Identity::user(user).with_tenant("acme"), ["dashboard"]).await
@@ -272,7 +267,7 @@ async fn a_route_of_the_applications_own_says_who_it_is() {
 }
 
 #[tokio::test]
-async fn nobody_is_let_in_before_the_service_and_after_the_shutdown() {
+async fn unattached_and_shut_down_providers_accept_no_connection() {
     let server = Server::start(provider(WsConfig::default())).await;
     server.provider.shutdown(realtime_core::Drain::now()).await;
     let (status, head, code) = refused(&server, &handshake_of("/ws?user=a")).await;
@@ -284,42 +279,18 @@ async fn nobody_is_let_in_before_the_service_and_after_the_shutdown() {
     assert_eq!(error.code(), "draining");
 }
 
-/// Never knows who it is, and counts those who ask.
-struct Ponders(Arc<AtomicUsize>);
-
-struct Pondering<'a>(&'a AtomicUsize);
-
-impl Drop for Pondering<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, SeqCst);
-    }
-}
-
-#[async_trait]
-impl Authenticator for Ponders {
-    async fn authenticate(&self, _: &ConnectRequest) -> Result<Identity, Refusal> {
-        self.0.fetch_add(1, SeqCst);
-        let _pondering = Pondering(&self.0);
-        std::future::pending().await
-    }
-}
-
 #[tokio::test]
-async fn an_authenticator_ends_when_its_client_hangs_up() {
-    let busy = Arc::new(AtomicUsize::new(0));
-    let provider = Arc::new(provider(WsConfig::default()));
-    provider.attach(Runtime::in_memory().with_authenticator(Ponders(Arc::clone(&busy)))).await.unwrap();
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let addr = listener.local_addr().unwrap();
-    let running = tokio::spawn(serve(listener, Arc::clone(&provider).router()).into_future());
+async fn authenticator_is_cancelled_when_its_client_disconnects() {
+    let authenticator = PendingAuthenticator::default();
+    let runtime = Runtime::in_memory().with_authenticator(authenticator.clone());
+    let server = Served::start(provider(WsConfig::default()), runtime).await;
     let mut clients = Vec::new();
     for _ in 0..20 {
-        let mut client = TcpStream::connect(addr).await.unwrap();
+        let mut client = TcpStream::connect(server.address()).await.unwrap();
         client.write_all(handshake_of("/ws?user=a").as_bytes()).await.unwrap();
         clients.push(client);
     }
-    eventually(|| busy.load(SeqCst) == 20).await;
+    eventually("20 calls in progress", || authenticator.in_progress() == 20).await;
     drop(clients);
-    eventually(|| busy.load(SeqCst) == 0).await;
-    running.abort();
+    eventually("no call in progress", || authenticator.in_progress() == 0).await;
 }

@@ -1,14 +1,15 @@
-//! The provider on real sockets: what a client can do, and what it can do wrong.
+//! The provider on real sockets, with clients that behave and clients that do not.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod support;
 
 mod bad_input;
-mod cut;
 mod delivery;
 mod handshake;
+mod interrupted;
 #[cfg(target_os = "linux")]
 mod limits;
 mod messages;
 #[cfg(unix)]
 mod paused;
+mod rooms;

@@ -1,22 +1,24 @@
-//! What clients say, and what handlers make of it.
+//! Messages of clients, and their handlers.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use crate::support::{Server, eventually, frame, within};
+use crate::support::{Server, frame};
 use futures_util::{SinkExt, StreamExt};
 use realtime_core::{Context, HandlerError, Handlers, Inbound, RealtimeProvider, Reply, Target};
+use realtime_testkit::{eventually, in_time};
 use realtime_ws::{RawReply, WsConfig, WsProvider};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 use tokio_tungstenite::tungstenite::Message;
 
-fn provider() -> WsProvider {
+/// Returns a provider with the handler `echo`.
+pub(crate) fn provider() -> WsProvider {
     WsProvider::new(WsConfig::default()).on("echo", async |_, value: Value| Reply(value))
 }
 
 #[tokio::test]
-async fn the_first_message_is_the_welcome() {
+async fn first_message_is_the_welcome() {
     let server = Server::start(provider()).await;
     let client = server.client("ann").await;
     let welcome = client.welcome.clone();
@@ -28,7 +30,7 @@ async fn the_first_message_is_the_welcome() {
 }
 
 #[tokio::test]
-async fn an_event_is_handled_and_answered_under_its_number() {
+async fn event_is_handled_and_answered_with_its_ack_number() {
     let server = Server::start(
         provider()
             .on("add", async |_, (a, b): (i64, i64)| Reply(a + b))
@@ -47,7 +49,7 @@ async fn an_event_is_handled_and_answered_under_its_number() {
     assert_eq!(client.json().await, json!({"type": "ack", "ack": 7, "payload": 5}));
     client.send(&json!({"type": "nothing", "ack": 8})).await;
     assert_eq!(client.json().await, json!({"type": "ack", "ack": 8, "payload": null}));
-    // Without a number there is no answer, with an error there is one anyway.
+    // Without an ack number there is no answer, but there is an error.
     client.send(&json!({"type": "add", "payload": [2, 3]})).await;
     client.send(&json!({"type": "refuse"})).await;
     assert_eq!(client.json().await, json!({"type": "error", "payload": {"code": "no", "message": "never"}}));
@@ -66,7 +68,7 @@ async fn an_event_is_handled_and_answered_under_its_number() {
 }
 
 #[tokio::test]
-async fn what_makes_no_sense_is_told_and_counted_and_the_connection_goes_on() {
+async fn invalid_messages_are_answered_with_errors_and_counted() {
     let server = Server::start(provider()).await;
     let mut healthy = server.client("healthy").await;
     let mut client = server.client("ann").await;
@@ -95,9 +97,9 @@ async fn what_makes_no_sense_is_told_and_counted_and_the_connection_goes_on() {
         client.text(text).await;
         assert_eq!(client.error().await, ((*code).to_owned(), ack.clone()), "{text}");
     }
-    within(client.socket.send(Message::binary(vec![1, 2]))).await.unwrap();
+    in_time("a write", client.socket.send(Message::binary(vec![1, 2]))).await.unwrap();
     assert_eq!(client.error().await.0, "unexpected_binary");
-    // An answer that nobody waits for is no error.
+    // An answer without an ask is no error.
     client.send(&json!({"type": "ack", "ack": 12345, "payload": 1})).await;
     client.send(&json!({"type": "echo", "payload": "still here", "ack": 1})).await;
     assert_eq!(client.json().await["payload"], "still here");
@@ -108,7 +110,7 @@ async fn what_makes_no_sense_is_told_and_counted_and_the_connection_goes_on() {
 }
 
 #[tokio::test]
-async fn twenty_thousand_events_of_one_client_are_handled_in_order() {
+async fn twenty_thousand_events_are_handled_in_order() {
     const EVENTS: usize = 20_000;
     let seen = Arc::new(Mutex::new(Vec::new()));
     let server = Server::start(WsProvider::new(WsConfig::default()).on("count", {
@@ -116,7 +118,7 @@ async fn twenty_thousand_events_of_one_client_are_handled_in_order() {
         move |_, i: usize| {
             let seen = Arc::clone(&seen);
             async move {
-                // Some take longer, which must not change the order.
+                // Some events take longer, which must not change the order.
                 if i.is_multiple_of(97) {
                     tokio::task::yield_now().await;
                 }
@@ -129,14 +131,14 @@ async fn twenty_thousand_events_of_one_client_are_handled_in_order() {
     for i in 0..EVENTS {
         client.socket.feed(Message::text(format!(r#"{{"type":"count","payload":{i}}}"#))).await.unwrap();
     }
-    within(client.socket.flush()).await.unwrap();
-    eventually(|| seen.lock().unwrap().len() == EVENTS).await;
+    in_time("a flush", client.socket.flush()).await.unwrap();
+    eventually("all events are handled", || seen.lock().unwrap().len() == EVENTS).await;
     assert!(seen.lock().unwrap().iter().copied().eq(0..EVENTS));
     assert_eq!(server.stats().events_in, EVENTS as u64);
 }
 
 #[tokio::test]
-async fn thousands_of_answers_come_in_order_to_who_reads_them() {
+async fn thousands_of_answers_arrive_in_order() {
     const EVENTS: usize = 5_000;
     let server = Server::start(provider()).await;
     let client = server.client("ann").await;
@@ -149,15 +151,15 @@ async fn thousands_of_answers_come_in_order_to_who_reads_them() {
         sink
     });
     for i in 0..EVENTS {
-        let message = within(stream.next()).await.unwrap().unwrap();
+        let message = in_time("an answer", stream.next()).await.unwrap().unwrap();
         let answer: Value = serde_json::from_str(message.to_text().unwrap()).unwrap();
         assert_eq!((&answer["ack"], &answer["payload"]), (&json!(i), &json!(i)), "{answer}");
     }
-    drop(within(sender).await.unwrap());
+    drop(in_time("the end of the sends", sender).await.unwrap());
 }
 
 #[tokio::test]
-async fn a_slow_handler_stops_neither_pings_nor_others() {
+async fn slow_handler_delays_neither_pings_nor_others() {
     let go = Arc::new(Notify::new());
     let server = Server::start(provider().on("slow", {
         let go = Arc::clone(&go);
@@ -174,8 +176,8 @@ async fn a_slow_handler_stops_neither_pings_nor_others() {
     let mut client = server.client("ann").await;
     client.send(&json!({"type": "slow", "ack": 1})).await;
     client.send(&json!({"type": "echo", "payload": "after", "ack": 2})).await;
-    within(client.socket.send(Message::Ping("are you there".into()))).await.unwrap();
-    assert_eq!(within(client.socket.next()).await.unwrap().unwrap(), Message::Pong("are you there".into()));
+    in_time("a write", client.socket.send(Message::Ping("ping".into()))).await.unwrap();
+    assert_eq!(in_time("a pong", client.socket.next()).await.unwrap().unwrap(), Message::Pong("ping".into()));
     server.send(Target::user("ann"), "note", &1).await;
     assert_eq!(client.json().await["type"], "note");
     server.check(&mut healthy).await;
@@ -185,7 +187,7 @@ async fn a_slow_handler_stops_neither_pings_nor_others() {
 }
 
 #[tokio::test]
-async fn a_handler_may_ask_its_own_connection() {
+async fn handler_can_send_to_its_own_connection() {
     let server = Server::start(provider().on("ask me", async |cx: Context, _: Value| {
         let user = cx.identity().user_name().unwrap_or_default().to_owned();
         cx.broadcast().to_user(&user, realtime_core::Event::json("hello", &1)?).await?;
@@ -200,7 +202,7 @@ async fn a_handler_may_ask_its_own_connection() {
 }
 
 #[tokio::test]
-async fn back_pressure_reaches_a_client_that_sends_faster_than_it_is_handled() {
+async fn backpressure_slows_a_client_that_sends_too_fast() {
     let go = Arc::new(tokio::sync::Semaphore::new(0));
     let handled = Arc::new(AtomicUsize::new(0));
     let server = Server::start(provider().on("slow", {
@@ -226,22 +228,22 @@ async fn back_pressure_reaches_a_client_that_sends_faster_than_it_is_handled() {
         }
         client
     });
-    eventually(|| server.stats().events_in > 20).await;
+    eventually("more than 20 events", || server.stats().events_in > 20).await;
     server.check(&mut healthy).await;
-    // At most what may wait, and one read more.
+    // At most a full inbox, and one more read.
     assert!(server.stats().events_in < 100, "{}", server.stats().events_in);
     assert!(!sender.is_finished());
     go.add_permits(2_000);
-    let mut client = within(sender).await.unwrap();
-    eventually(|| handled.load(Ordering::SeqCst) == 2_000).await;
+    let mut client = in_time("the end of the sends", sender).await.unwrap();
+    eventually("all events are handled", || handled.load(Ordering::SeqCst) == 2_000).await;
     client.send(&json!({"type": "echo", "payload": 1, "ack": 1})).await;
     assert_eq!(client.json().await["payload"], 1);
 }
 
 #[tokio::test]
-async fn a_panicking_handler_hurts_nobody() {
+async fn panicking_handler_affects_no_other_event() {
     let server = Server::start(provider().on("panic", async |_, value: Value| {
-        assert!(value.is_null(), "handlers may be wrong");
+        assert!(value.is_null(), "a panic of this test");
     }))
     .await;
     let mut healthy = server.client("healthy").await;
@@ -255,7 +257,7 @@ async fn a_panicking_handler_hurts_nobody() {
 }
 
 #[tokio::test]
-async fn hooks_run_before_and_the_fallback_gets_the_rest() {
+async fn before_hook_can_refuse_and_the_fallback_gets_the_rest() {
     let server = Server::start(
         provider().fallback(async |_, inbound: Inbound| Reply(format!("fallback {}", inbound.name))).before(
             async |_, inbound: Inbound| match &*inbound.name {
@@ -273,7 +275,7 @@ async fn hooks_run_before_and_the_fallback_gets_the_rest() {
 }
 
 #[tokio::test]
-async fn an_echo_server_is_a_few_lines() {
+async fn raw_messages_are_echoed() {
     let echo = WsProvider::new(WsConfig::default())
         .on_text(async |_, text: String| text)
         .on_binary(async |_, bytes: bytes::Bytes| bytes);
@@ -284,16 +286,16 @@ async fn an_echo_server_is_a_few_lines() {
         assert_eq!(client.message().await, Message::text(text));
     }
     for bytes in [vec![], vec![0, 255, 10], vec![7; 1024 * 1024]] {
-        within(client.socket.send(Message::binary(bytes.clone()))).await.unwrap();
+        in_time("a write", client.socket.send(Message::binary(bytes.clone()))).await.unwrap();
         assert_eq!(client.message().await, Message::binary(bytes));
     }
-    // An envelope stays one.
+    // An envelope is still handled as one.
     client.send(&json!({"type": "nobody"})).await;
     assert_eq!(client.error().await.0, "unknown_event");
 }
 
 #[tokio::test]
-async fn raw_messages_keep_their_order_with_the_others() {
+async fn raw_messages_and_events_keep_their_order() {
     let order = Arc::new(Mutex::new(Vec::new()));
     let note = |name: &'static str| {
         let order = Arc::clone(&order);
@@ -320,7 +322,7 @@ async fn raw_messages_keep_their_order_with_the_others() {
         client.socket.send(Message::binary(vec![0; i])).await.unwrap();
     }
     client.send(&json!({"type": "echo", "ack": 1})).await;
-    // The handlers send nothing back, so the first answer is the last event's.
+    // The handlers answer nothing, so that the first answer is the last event's.
     assert_eq!(client.json().await["ack"], 1);
     let expected: Vec<String> =
         (0..30).flat_map(|i| [format!("text t{i}"), format!("event e{i}"), format!("binary {i}")]).collect();
@@ -328,7 +330,7 @@ async fn raw_messages_keep_their_order_with_the_others() {
 }
 
 #[tokio::test]
-async fn a_raw_handler_may_answer_otherwise_or_with_an_error() {
+async fn raw_handler_can_answer_in_another_form_or_with_an_error() {
     let server = Server::start(
         provider()
             .on_text(async |_, text: String| match &*text {
@@ -345,71 +347,12 @@ async fn a_raw_handler_may_answer_otherwise_or_with_an_error() {
     }
     assert_eq!(client.message().await, Message::binary("b"));
     assert_eq!(client.json().await, json!({"type": "error", "payload": {"code": "no", "message": "what?"}}));
-    // Nothing is nothing in the counts too: the welcome, the bytes and the error went out.
+    // No answer is not counted: only the welcome, the bytes and the error are.
     assert_eq!(server.stats().events_out, 3);
 }
 
 #[tokio::test]
-async fn rooms_are_entered_and_left_in_order_with_other_events() {
-    let server = Server::start(
-        provider().on("say", async |cx: Context, room: String| cx.to_room(&room).send("said", &room).await),
-    )
-    .await;
-    let mut client = server.client("ann").await;
-    let mut other = server.client("bob").await;
-    for message in [
-        json!({"type": "say", "payload": "a"}),
-        json!({"type": "subscribe", "payload": {"channel": "a"}, "ack": 1}),
-        json!({"type": "subscribe", "payload": {"room": "b"}}),
-        json!({"type": "say", "payload": "b"}),
-        json!({"type": "unsubscribe", "payload": {"channel": "b"}, "ack": 2}),
-        json!({"type": "say", "payload": "b"}),
-        json!({"type": "say", "payload": "a"}),
-    ] {
-        client.send(&message).await;
-    }
-    let got = [client.json().await, client.json().await, client.json().await, client.json().await];
-    let mut said: Vec<_> =
-        got.iter().filter(|message| message["type"] == "said").map(|m| m["payload"].clone()).collect();
-    assert_eq!(said, ["b", "a"]);
-    let acks: Vec<_> = got.iter().filter(|message| message["type"] == "ack").cloned().collect();
-    assert_eq!(acks[0], json!({"type": "ack", "ack": 1, "payload": {"channel": "a"}}));
-    assert_eq!(acks[1], json!({"type": "ack", "ack": 2, "payload": {"channel": "b"}}));
-    assert_eq!(server.stats().rooms, 1);
-
-    // Nobody else got any of it.
-    server.send(Target::user("bob"), "end", &0).await;
-    said = vec![other.json().await["type"].clone()];
-    assert_eq!(said, ["end"]);
-}
-
-#[tokio::test]
-async fn the_policy_and_the_rules_of_names_hold_for_rooms_too() {
-    let server = Server::start(provider()).await;
-    let mut client = server.client("ann").await;
-    for (payload, code) in [
-        (json!({"channel": "secret"}), "room"),
-        (json!({"channel": ""}), "bad_request"),
-        (json!({"channel": "a\nb"}), "bad_request"),
-        (json!({"channel": "x".repeat(257)}), "bad_request"),
-        (json!({"channel": 7}), "invalid_payload"),
-        (json!({}), "invalid_payload"),
-        (json!(["secret"]), "invalid_payload"),
-        (json!("secret"), "room"),
-    ] {
-        client.send(&json!({"type": "subscribe", "payload": payload, "ack": 3})).await;
-        assert_eq!(client.error().await, (code.to_owned(), json!(3)), "{payload}");
-    }
-    client.send(&json!({"type": "subscribe"})).await;
-    assert_eq!(client.error().await, ("invalid_payload".to_owned(), Value::Null));
-    server.send(Target::room("secret"), "x", &1).await;
-    server.send(Target::user("ann"), "end", &1).await;
-    assert_eq!(client.json().await["type"], "end");
-    assert_eq!(server.stats().rejected["room"], 2);
-}
-
-#[tokio::test]
-async fn messages_in_pieces_and_pings_between_them_are_whole() {
+async fn fragmented_message_with_pings_between_is_handled() {
     let server = Server::start(provider()).await;
     let mut raw = server.raw("ann").await;
     let text = r#"{"type":"echo","payload":"äöü","ack":1}"#.as_bytes();
@@ -419,7 +362,7 @@ async fn messages_in_pieces_and_pings_between_them_are_whole() {
         bytes.extend(frame(0x89, &[i as u8]));
     }
     bytes.extend(frame(0x80, b""));
-    // Byte by byte, so that reads end everywhere.
+    // Byte by byte, so that reads end at every position.
     raw.stream.set_nodelay(true).unwrap();
     for byte in bytes {
         raw.write(&[byte]).await;
@@ -432,7 +375,7 @@ async fn messages_in_pieces_and_pings_between_them_are_whole() {
 }
 
 #[tokio::test]
-async fn capabilities_are_what_it_can_do() {
+async fn capabilities_match_the_provider() {
     let provider = provider();
     let can = provider.capabilities();
     assert_eq!((can.acks, can.bidirectional, can.binary, can.resume, can.rooms), (true, true, false, true, true));
@@ -440,16 +383,4 @@ async fn capabilities_are_what_it_can_do() {
     assert!(provider.socket_io().is_some() && provider.rooms().is_some());
     let event = realtime_core::Event::binary("b", vec![1]).unwrap();
     assert_eq!(provider.broadcast().to_all(event).await.unwrap_err().code(), "unsupported");
-}
-
-#[tokio::test]
-async fn own_handlers_take_the_place_of_those_for_rooms() {
-    let own = async |_: Context, room: String| Reply(format!("not {room}"));
-    let server = Server::start(provider().on("subscribe", own).on("join", own)).await;
-    let mut client = server.client("ann").await;
-    for (ack, name) in [(1, "subscribe"), (2, "join")] {
-        client.send(&json!({"type": name, "payload": "r", "ack": ack})).await;
-        assert_eq!(client.json().await, json!({"type": "ack", "ack": ack, "payload": "not r"}));
-    }
-    assert_eq!(server.stats().rooms, 0);
 }

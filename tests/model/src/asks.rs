@@ -1,4 +1,4 @@
-//! What asks come to: each connection that got one is named once, with what it did.
+//! The results of asks: each connection that received one is listed once, with its answer.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -9,37 +9,38 @@ use tokio::time::Instant;
 use crate::conn::Conn;
 use crate::log::LATE;
 use crate::reference::Reference;
-use crate::rooms::Sees;
+use crate::rooms::Visibility;
 use crate::schedule::Answer;
 
 /// The asks under way.
 #[derive(Default)]
 pub(crate) struct Asks {
     waiting: Vec<Waiting>,
-    ended: Arc<Mutex<Vec<Ended>>>,
+    finished: Arc<Mutex<Vec<Finished>>>,
 }
 
 struct Waiting {
     number: u64,
     until: Instant,
-    /// The connections that it may match, and those that it must.
+    /// The connections that it may match, and those that it must match.
     may: Vec<usize>,
     must: Vec<usize>,
 }
 
-struct Ended {
+struct Finished {
     number: u64,
     replies: Vec<AckReply>,
 }
 
 impl Asks {
-    /// An ask is sent, whose record is the log's last.
+    /// Registers an ask whose record is the log's last.
     pub(crate) fn begin(&mut self, reference: &Reference, number: u64, timeout: Duration) {
         let log = reference.log();
         let sees = |conn: &Conn| log.sees(&conn.viewer, log.end());
-        let conns = || reference.of_now_numbered();
-        let may = conns().filter(|(_, conn)| conn.may_be_there() && (conn.sent_back || sees(conn) != Sees::No));
-        let must = conns().filter(|(_, conn)| conn.is_there() && sees(conn) == Sees::Yes);
+        let conns = || reference.numbered_conns();
+        let may =
+            conns().filter(|(_, conn)| conn.may_be_registered() && (conn.outdated || sees(conn) != Visibility::No));
+        let must = conns().filter(|(_, conn)| conn.is_registered() && sees(conn) == Visibility::Yes);
         self.waiting.push(Waiting {
             number,
             until: Instant::now() + timeout,
@@ -50,26 +51,27 @@ impl Asks {
 
     /// Waits for the answers.
     pub(crate) fn collect(&self, number: u64, acks: Acks) {
-        let ended = Arc::clone(&self.ended);
+        let finished = Arc::clone(&self.finished);
         tokio::spawn(async move {
             let replies = acks.all().await;
-            ended.lock().unwrap_or_else(PoisonError::into_inner).push(Ended { number, replies });
+            finished.lock().unwrap_or_else(PoisonError::into_inner).push(Finished { number, replies });
         });
     }
 
-    /// When the last one is over.
+    /// Returns when the last one times out.
     pub(crate) fn until(&self) -> Option<Instant> {
         self.waiting.iter().map(|waiting| waiting.until).max()
     }
 
-    /// Looks at those that are over.
+    /// Checks those that have finished.
     ///
     /// # Errors
-    /// What is wrong with one.
+    /// When a result is wrong.
     pub(crate) fn check(&mut self, reference: &mut Reference) -> Result<(), String> {
-        let ended = std::mem::take(&mut *self.ended.lock().unwrap_or_else(PoisonError::into_inner));
-        for Ended { number, replies } in ended {
-            let at = self.waiting.iter().position(|waiting| waiting.number == number).ok_or("an unknown ask ended")?;
+        let finished = std::mem::take(&mut *self.finished.lock().unwrap_or_else(PoisonError::into_inner));
+        for Finished { number, replies } in finished {
+            let at =
+                self.waiting.iter().position(|waiting| waiting.number == number).ok_or("an unknown ask finished")?;
             let waiting = self.waiting.swap_remove(at);
             check_replies(reference, &waiting, &replies).map_err(|what| format!("the ask n={number}: {what}"))?;
         }
@@ -92,7 +94,7 @@ fn check_replies(reference: &mut Reference, waiting: &Waiting, replies: &[AckRep
         named.push(serial);
         let conn = &reference.conns[serial];
         let asked = conn.asks.get(&waiting.number).copied().unwrap_or_default();
-        // An answer that has come in time counts, unless the connection ended before.
+        // An answer that has arrived in time counts, unless the connection finished before.
         let in_time = asked.arrived.is_some_and(|at| at + LATE < waiting.until);
         let right = match reply.status {
             AckStatus::Answered => {
@@ -100,12 +102,16 @@ fn check_replies(reference: &mut Reference, waiting: &Waiting, replies: &[AckRep
                     && reply.payload.bytes() == answer(serial, waiting.number).as_bytes()
             }
             AckStatus::Gone => conn.may_end() && !in_time,
-            AckStatus::TimedOut => !in_time && conn.went.is_none_or(|at| at + LATE > waiting.until),
-            // No client of the model answers unreadably, and no schedule has so many asks that some are dropped.
+            AckStatus::TimedOut => !in_time && conn.unregistered_at.is_none_or(|at| at + LATE > waiting.until),
+            // No client of the model sends an unreadable answer, and no schedule has so many asks that
+            // some are dropped.
             _ => false,
         };
         if !right {
-            return Err(format!("#{serial} {:?}: {asked:?}, went {:?}, until {:?}", reply, conn.went, waiting.until));
+            return Err(format!(
+                "#{serial} {:?}: {asked:?}, gone at {:?}, until {:?}",
+                reply, conn.unregistered_at, waiting.until
+            ));
         }
         reference.cover(match reply.status {
             AckStatus::Answered => "ask answered",
@@ -119,12 +125,12 @@ fn check_replies(reference: &mut Reference, waiting: &Waiting, replies: &[AckRep
     }
 }
 
-/// What a connection answers.
+/// Returns the answer of a connection.
 pub(crate) fn answer(serial: usize, number: u64) -> String {
     format!("{{\"of\":{serial},\"to\":{number}}}")
 }
 
-/// How a client answers, by the number that an ask has drawn.
+/// Returns how a client answers an ask that has drawn this number.
 pub(crate) fn manner(answers: u16, client: usize) -> Answer {
     match answers / 3u16.pow(client as u32) % 3 {
         0 => Answer::Now,

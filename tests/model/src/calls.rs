@@ -1,4 +1,4 @@
-//! What the application calls, as futures that can be polled side by side.
+//! The application's calls, as futures that can be polled side by side.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,22 +12,22 @@ use realtime_core::{
 use serde_json::json;
 
 use crate::log::Audience;
-use crate::receipts::Predicted;
+use crate::reference::receipts::Predicted;
 use crate::schedule::{By, Except, Id, Kind, Member, Providers, Scope};
 use crate::server::{room_name, tenant_name, user_name};
 
 /// A call under way.
 pub(crate) type Pending = BoxFuture<'static, Result<Done, String>>;
 
-/// What a call has come to.
+/// The result of a call.
 pub(crate) enum Done {
     Ask(u64, Acks),
     Rooms,
-    /// Without a receipt the key is another event's.
+    /// A send; without a receipt the key is another event's.
     Send(Predicted, Option<Receipt>),
 }
 
-/// Who is left out beside a connection.
+/// Returns the excepted user, if the exception is one.
 pub(crate) fn except_user(except: Option<Except>) -> Option<Member> {
     match except {
         Some(Except::User(user)) => Some(Member { user, tenant: None }),
@@ -52,18 +52,18 @@ fn event(name: &'static str, number: u64, pad: usize) -> Result<Event, String> {
     Event::from_payload(name, payload).map_err(|error| error.to_string())
 }
 
-/// Something to be sent.
+/// An event to be sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Sending {
     pub(crate) scope: Scope,
-    /// Whom that means, exceptions included, and over which providers.
+    /// The target, exceptions included, and the providers.
     pub(crate) audience: Audience,
     pub(crate) kind: Kind,
     pub(crate) pad: usize,
     pub(crate) by: By,
 }
 
-/// The side from which an event is sent.
+/// The sender of an event.
 pub(crate) enum Sender {
     Handler(Context),
     Log(Log, Option<Providers>),

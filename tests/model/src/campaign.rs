@@ -6,38 +6,38 @@ use std::time::{Duration, Instant};
 
 use crate::coverage::Coverage;
 use crate::run::{Failure, run};
-use crate::schedule::Transport;
+use realtime_wire::Transport;
 
 /// Schedules to be run, one after the other from a first seed on.
 #[derive(Clone, Copy, Debug)]
 pub struct Campaign {
     /// The first seed; the next ones follow.
     pub first: u64,
-    /// At most so many schedules.
+    /// The largest number of schedules.
     pub schedules: u64,
-    /// For so long; a schedule that has begun is finished.
+    /// The duration; a schedule that has begun is finished.
     pub time: Duration,
-    /// On this transport only.
+    /// The transport to use for all; each schedule's own if `None`.
     pub transport: Option<Transport>,
-    /// Threads, each with schedules of its own.
+    /// The number of threads, each with schedules of its own.
     pub threads: usize,
-    /// Whether a failing schedule is made smaller.
+    /// `true` if a failing schedule is shrunk.
     pub shrinks: bool,
 }
 
-/// What a campaign has come to.
+/// The result of a campaign.
 #[derive(Debug, Default)]
 pub struct Report {
-    /// Schedules that were run.
+    /// The number of schedules that were run.
     pub schedules: u64,
-    /// What they tried.
+    /// The situations that they reached.
     pub coverage: Coverage,
-    /// The first failure; nothing is begun after it.
+    /// The first failure; no schedule is begun after it.
     pub failure: Option<Box<Failure>>,
 }
 
 impl Campaign {
-    /// Runs it.
+    /// Runs the campaign.
     pub fn run(self) -> Report {
         let begun = Instant::now();
         let (next, stop) = (AtomicU64::new(0), AtomicBool::new(false));

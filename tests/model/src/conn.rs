@@ -1,68 +1,69 @@
-//! What the reference knows of one connection.
+//! The reference's knowledge of one connection.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use tokio::time::Instant;
 
-use crate::log::{Place, Viewer};
-use crate::pipe::Looker;
+use crate::log::{Position, Viewer};
+use crate::pipe::FrameProbe;
 use crate::schedule::Id;
 
-/// Where the server was at some moment, at the latest.
+/// The state of the server at some moment, at the latest.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Moment {
-    /// The life of the log, by number.
+    /// The number of the log's life.
     pub(crate) life: usize,
-    /// The last record that had been applied.
-    pub(crate) end: Place,
-    /// The place before the oldest record of the window, that of the provider which serves the connection.
-    pub(crate) start: Place,
+    /// The last position that had been applied.
+    pub(crate) end: Position,
+    /// The position before the oldest record of the window, that of the connection's provider.
+    pub(crate) start: Position,
 }
 
-/// One connection, from the request on; its number in the list is its serial number.
+/// One connection, from its request on; its number in the list is its serial number.
 #[derive(Debug)]
 pub(crate) struct Conn {
     pub(crate) client: usize,
     pub(crate) viewer: Viewer,
-    /// The place it presented, whatever it was.
+    /// The cursor that it presented, valid or not.
     pub(crate) presented: Option<String>,
-    /// The rooms it named.
+    /// The rooms that it named.
     pub(crate) named: Vec<Id>,
-    /// When it asked, which is exact.
-    pub(crate) asked: Moment,
-    /// The authenticator does not let it in before.
+    /// The moment of its request, which is exact.
+    pub(crate) requested: Moment,
+    /// The time before which the authenticator does not accept it.
     pub(crate) admitted: Instant,
-    /// In which life of the log it was registered, once that is known.
+    /// The life of the log in which it was registered, once that is known.
     pub(crate) life: Option<usize>,
-    /// That life is over, as far as is known, so it is to be sent back.
-    pub(crate) sent_back: bool,
-    /// When it was known to be registered.
-    pub(crate) came: Option<Moment>,
-    /// When that was.
-    pub(crate) came_at: Option<Instant>,
-    /// The server has told that it is gone.
-    pub(crate) went: Option<Instant>,
+    /// Set when that life is over, as far as is known, so that the server has to close it.
+    pub(crate) outdated: bool,
+    /// The moment at which it was known to be registered.
+    pub(crate) registered: Option<Moment>,
+    /// The time of that moment.
+    pub(crate) registered_at: Option<Instant>,
+    /// The time at which the server reported it gone.
+    pub(crate) unregistered_at: Option<Instant>,
+    /// Set by `connected`.
     pub(crate) connected: bool,
     pub(crate) resumed: bool,
-    /// Everything for it up to here has been received, or has been told to be lost.
-    pub(crate) place: Place,
-    /// When it was last seen to have received everything, the log's end.
-    pub(crate) settled: Option<Place>,
-    /// It has read all the time and was not cut, so the server has no reason to end it.
-    pub(crate) calm: bool,
-    /// Its client does not read it any more.
-    pub(crate) over: bool,
+    /// The position up to which everything for it has been received or reported lost.
+    pub(crate) position: Position,
+    /// The log's end when it was last seen to have received everything.
+    pub(crate) settled: Option<Position>,
+    /// `true` while it has always read and nothing has broken it, so that the server has no reason
+    /// to close it.
+    pub(crate) undisturbed: bool,
+    /// Set when its client does not read it any more.
+    pub(crate) abandoned: bool,
     pub(crate) request: Option<RoomRequest>,
-    /// The asks it has received.
+    /// The asks that it has received.
     pub(crate) asks: BTreeMap<u64, Asked>,
-    /// Events that were passed over for newer ones of their series, which are still to come.
+    /// Skipped events whose successors in the same series are still to come.
     pub(crate) owed: Vec<Owed>,
     pub(crate) volatile: BTreeSet<u64>,
-    /// Looks on at its wire.
-    pub(crate) looker: Option<Looker>,
+    pub(crate) probe: Option<FrameProbe>,
 }
 
-/// Into or out of a room; one at a time.
+/// A request to enter or exit a room; one at a time.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RoomRequest {
     pub(crate) ack: u64,
@@ -70,42 +71,79 @@ pub(crate) struct RoomRequest {
     pub(crate) enter: bool,
 }
 
-/// An event that was passed over.
+/// An event that was skipped because a newer one of its series follows.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Owed {
-    pub(crate) place: Place,
-    /// Where the log ended when that was seen: a newer one must come before anything that was sent since.
-    pub(crate) until: Place,
+    pub(crate) position: Position,
+    /// The log's end when that was seen: a newer event must come before anything that was sent
+    /// since.
+    pub(crate) until: Position,
 }
 
-/// What became of an ask here.
+/// The state of an ask on one connection.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Asked {
-    /// When the answer was written.
+    /// The time at which the answer was written.
     pub(crate) answered: Option<Instant>,
-    /// When it was known to have reached the server.
+    /// The time at which it was known to have reached the server.
     pub(crate) arrived: Option<Instant>,
 }
 
 impl Conn {
-    /// Whether it has, or may have, ended within this large event after a byte of it was written.
+    /// Creates a connection that is requested now.
+    pub(crate) fn new(
+        client: usize,
+        viewer: Viewer,
+        presented: Option<String>,
+        named: Vec<Id>,
+        requested: Moment,
+    ) -> Self {
+        Self {
+            client,
+            viewer,
+            presented,
+            named,
+            requested,
+            admitted: Instant::now(),
+            life: None,
+            outdated: false,
+            registered: None,
+            registered_at: None,
+            unregistered_at: None,
+            connected: false,
+            resumed: false,
+            position: 0,
+            settled: None,
+            undisturbed: true,
+            abandoned: false,
+            request: None,
+            asks: BTreeMap::new(),
+            owed: Vec::new(),
+            volatile: BTreeSet::new(),
+            probe: None,
+        }
+    }
+
+    /// Returns whether it has, or may have, ended within this large event after a byte of it was
+    /// written.
     pub(crate) fn ended_within(&self, number: u64) -> bool {
-        let amid = self.looker.as_ref().and_then(Looker::amid);
-        (self.over || self.went.is_some()) && amid.is_some_and(|amid| amid.number.is_none_or(|known| known == number))
+        let partial = self.probe.as_ref().and_then(FrameProbe::partial_frame);
+        let is_gone = self.abandoned || self.unregistered_at.is_some();
+        is_gone && partial.is_some_and(|partial| partial.number.is_none_or(|known| known == number))
     }
 
-    /// Whether the server may have it in its hub.
-    pub(crate) fn may_be_there(&self) -> bool {
-        self.went.is_none()
+    /// Returns whether the server may have it in its hub.
+    pub(crate) fn may_be_registered(&self) -> bool {
+        self.unregistered_at.is_none()
     }
 
-    /// Whether the server has it in its hub, for what is sent now.
-    pub(crate) fn is_there(&self) -> bool {
-        self.came.is_some() && self.went.is_none() && !self.over && !self.may_end()
+    /// Returns whether the server has it in its hub, for what is sent now.
+    pub(crate) fn is_registered(&self) -> bool {
+        self.registered.is_some() && self.unregistered_at.is_none() && !self.abandoned && !self.may_end()
     }
 
-    /// Whether the server may have a reason to end it.
+    /// Returns whether the server may have a reason to close it.
     pub(crate) fn may_end(&self) -> bool {
-        !self.calm || self.sent_back
+        !self.undisturbed || self.outdated
     }
 }

@@ -1,11 +1,11 @@
-//! What the schedules have tried.
+//! The situations that schedules have reached.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::schedule::Transport;
+use realtime_wire::Transport;
 
-/// How often each thing that is to be tried has happened, by transport.
+/// The number of times that each situation has been reached, by transport.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Coverage(BTreeMap<(&'static str, Transport), u64>);
 
@@ -21,42 +21,43 @@ impl Coverage {
         }
     }
 
-    /// How often this has happened on a transport.
+    /// Returns how often a situation has been reached on a transport.
     pub fn count(&self, what: &str, transport: Transport) -> u64 {
         self.0.iter().find(|((name, on), _)| *name == what && *on == transport).map_or(0, |(_, times)| *times)
     }
 
-    /// What must happen on these transports and never has.
+    /// Returns the situations that must be reached on these transports and never were.
     pub fn missing(&self, transports: &[Transport]) -> Vec<String> {
         let everywhere = EVERYWHERE.iter().map(|what| (*what, false));
         let both_ways = BOTH_WAYS.iter().map(|what| (*what, true));
         let wanted = everywhere.chain(both_ways).flat_map(|(what, both_ways)| {
             transports.iter().filter(move |on| !both_ways || on.is_bidirectional()).map(move |on| (what, *on))
         });
-        let websockets = [Transport::SocketIo, Transport::Ws].map(|on| ("event passed over", on));
-        // Socket.IO has 64 packets under way before it is behind, more than these windows have records: there it is rare.
-        let others = [Transport::Sse, Transport::Ws].map(|on| ("lost by other providers' places", on));
+        let websockets = [Transport::SocketIo, Transport::Ws].map(|on| ("event skipped", on));
+        // Socket.IO has 64 packets under way before it is behind, more than these windows have
+        // records: there it is rare.
+        let others = [Transport::Sse, Transport::Ws].map(|on| ("lost by other providers' positions", on));
         let some = websockets.into_iter().chain(others);
         let wanted = wanted.chain(some.filter(|(_, on)| transports.contains(on)));
         wanted.filter(|(what, on)| self.count(what, *on) == 0).map(|(what, on)| format!("{what} ({on})")).collect()
     }
 }
 
-/// What every transport has.
+/// The situations that every transport reaches.
 const EVERYWHERE: [&str; 80] = [
-    "connected while the log began anew",
+    "connected while the log began a new life",
     "connected: epoch",
     "connected: epoch, for its record is gone",
     "connected: expired",
     "connected: expired by absence",
     "connected: invalid",
-    "connected: invalid, made up in this epoch",
+    "connected: invalid, forged in this epoch",
     "connected: new",
     "connected: resumed",
     "connected: resumed at another process",
-    "cut amid something",
-    "cut between two things",
-    "cut on the way up",
+    "disconnected within a message",
+    "disconnected between messages",
+    "disconnected while sending",
     "drained restart",
     "event",
     "event of a handler, over all transports",
@@ -68,7 +69,7 @@ const EVERYWHERE: [&str; 80] = [
     "event superseded",
     "event to a room",
     "event to a room of a tenant",
-    "event to a room, to someone who has left it since",
+    "event to a room, after the viewer left it",
     "event to a tenant",
     "event to a user",
     "event to a user of a tenant",
@@ -77,7 +78,7 @@ const EVERYWHERE: [&str; 80] = [
     "event with an exception",
     "event with an idempotency key",
     "expired over another transport",
-    "expired over another transport, by places",
+    "expired over another transport, by positions",
     "idempotency key of another event",
     "left for another transport, and resumed",
     "log rolled back",
@@ -85,20 +86,20 @@ const EVERYWHERE: [&str; 80] = [
     "log wiped",
     "lost",
     "lost where other providers' records are between",
-    "made-up place: a bit turned",
-    "made-up place: another MAC",
-    "made-up place: another position",
-    "made-up place: another record",
-    "made-up place: no MAC",
-    "made-up place: older format",
-    "made-up place: too short",
+    "forged cursor: a bit turned",
+    "forged cursor: another MAC",
+    "forged cursor: another position",
+    "forged cursor: another record",
+    "forged cursor: no MAC",
+    "forged cursor: older format",
+    "forged cursor: too short",
     "membership ended by absence",
     "membership within a tenant ended by absence",
     "overflow",
-    "place of another client",
-    "place of another identity",
-    "place without an event",
-    "refused: room",
+    "cursor of another client",
+    "cursor of another identity",
+    "cursor without an event",
+    "rejected: room",
     "repeat of an idempotency key",
     "restart with a log that was rolled back",
     "restart with another log",
@@ -113,9 +114,9 @@ const EVERYWHERE: [&str; 80] = [
     "room left",
     "room left within a tenant",
     "room named when connecting",
-    "sent back by a new epoch",
+    "closed for a new epoch",
     "shut out of a bare membership",
-    "told when to come back",
+    "reconnect delay received",
     "vanished",
     "volatile event",
     "window exceeded by age",
@@ -123,12 +124,20 @@ const EVERYWHERE: [&str; 80] = [
     "window exceeded by count",
     "window exceeded by one provider's bytes",
     "window exceeded by one provider's count",
-    "window exceeded by other providers' places",
+    "window exceeded by other providers' positions",
 ];
 
-/// What those have whose clients can say something.
-const BOTH_WAYS: [&str; 8] =
-    ["ask", "ask answered", "ask gone", "ask timed out", "goodbye", "room entered", "room entry denied", "room exited"];
+/// The situations of transports whose clients can send.
+const BOTH_WAYS: [&str; 8] = [
+    "ask",
+    "ask answered",
+    "ask gone",
+    "ask timed out",
+    "closed by the client",
+    "room entered",
+    "room entry denied",
+    "room exited",
+];
 
 impl fmt::Display for Coverage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

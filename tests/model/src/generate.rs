@@ -1,42 +1,45 @@
-//! From a seed to a schedule.
+//! The way from a seed to a schedule.
 
 mod scenes;
 
-use crate::guess::Guess;
+use realtime_wire::Transport;
+
+use crate::forgery::Forgery;
 use crate::rng::Rng;
 use crate::schedule::{
-    By, Call, Except, Id, Kind, Loss, Member, Person, Present, Providers, Schedule, Scope, Setup, Step, Transport,
+    By, Call, Except, Id, Identity, Kind, Loss, Member, Present, Providers, Schedule, Scope, Setup, Step,
 };
 
 const USERS: usize = 3;
 const TENANTS: usize = 2;
-/// The last of them is closed to clients, the one before shows only what is sent from now on.
+/// The number of rooms. The last one is closed to clients, the one before shows only what is sent
+/// after the entry.
 pub(crate) const ROOMS: usize = 4;
-/// In so many of a hundred schedules clients change their transports.
+/// The percentage of schedules in which clients change their transports.
 const MIXED: usize = 20;
-/// In so many of a hundred of these the windows are small.
+/// The percentage of these in which the windows are small.
 const SMALL: usize = 40;
 /// The room that no client may enter by itself.
 pub(crate) const CLOSED_ROOM: Id = 3;
-/// The room whose past is not shown to those who name it.
+/// The room whose past is not shown to clients that name it.
 pub(crate) const FROM_NOW_ROOM: Id = 2;
 
 impl Schedule {
-    /// The schedule of a seed, on its own transport or on this one.
+    /// Returns the schedule of a seed, on its own transport or on this one.
     pub fn of(seed: u64, transport: Option<Transport>) -> Self {
         let mut rng = Rng::new(seed);
         let drawn = rng.pick(&Transport::ALL);
         let mut setup = setup(&mut rng, transport.unwrap_or(drawn));
-        // By lots of their own, so that the other schedules stay as they are.
-        let mut lots = Rng::new(!seed);
-        if lots.percent(MIXED) {
+        // From random numbers of their own, so that the other schedules stay as they are.
+        let mut extra = Rng::new(!seed);
+        if extra.percent(MIXED) {
             setup = mixed(setup);
         }
-        setup.at_once = lots.percent(50);
-        if setup.mixed && lots.percent(SMALL) {
-            setup = small(setup, &mut lots);
+        setup.at_once = extra.percent(50);
+        if setup.mixed && extra.percent(SMALL) {
+            setup = small(setup, &mut extra);
         }
-        let (connected, over) = setup.persons.iter().map(|_| (false, setup.transport)).unzip();
+        let (connected, over) = setup.identities.iter().map(|_| (false, setup.transport)).unzip();
         let mut generator = Generator { connected, over, setup, rng, steps: Vec::new() };
         generator.run();
         Self { seed, setup: generator.setup, steps: generator.steps }
@@ -44,21 +47,21 @@ impl Schedule {
 }
 
 fn setup(rng: &mut Rng, transport: Transport) -> Setup {
-    let persons = (0..rng.between(2, 5)).map(|_| Person {
+    let identities = (0..rng.between(2, 5)).map(|_| Identity {
         user: (!rng.percent(10)).then(|| rng.below(USERS) as Id),
         tenant: (!rng.percent(20)).then(|| rng.below(TENANTS) as Id),
     });
-    let mut persons: Vec<Person> = persons.collect();
+    let mut identities: Vec<Identity> = identities.collect();
     if rng.percent(50) {
         // Two users of one name, in two tenants.
-        persons[0].tenant = Some(0);
-        persons[1] = Person { tenant: Some(1), ..persons[0] };
+        identities[0].tenant = Some(0);
+        identities[1] = Identity { tenant: Some(1), ..identities[0] };
     }
     Setup {
         transport,
         mixed: false,
         at_once: false,
-        persons,
+        identities,
         everyone: transport == Transport::Sse && rng.percent(20),
         window_records: rng.pick(&[3, 8, 20, 60, 10_000]),
         window_bytes: rng.pick(&[3_000, 12_000, 1 << 20, 1 << 20]),
@@ -72,7 +75,7 @@ fn setup(rng: &mut Rng, transport: Transport) -> Setup {
     }
 }
 
-/// With all providers, and windows that have all there is, so that nobody loses its place.
+/// Attaches all providers, with windows that hold everything, so that no client loses its position.
 fn mixed(setup: Setup) -> Setup {
     Setup {
         mixed: true,
@@ -84,10 +87,11 @@ fn mixed(setup: Setup) -> Setup {
     }
 }
 
-/// With windows that have a few records, by count or by bytes. Their age is that of the others: absence has its own schedules.
-fn small(setup: Setup, lots: &mut Rng) -> Setup {
+/// Makes the windows hold few records, by count or by bytes. Their age stays, for absence has its
+/// own schedules.
+fn small(setup: Setup, extra: &mut Rng) -> Setup {
     let (window_records, window_bytes) =
-        lots.pick(&[(3, 1 << 30), (3, 1 << 30), (8, 1 << 30), (20, 1 << 30), (20, 4_000)]);
+        extra.pick(&[(3, 1 << 30), (3, 1 << 30), (8, 1 << 30), (20, 1 << 30), (20, 4_000)]);
     Setup { window_records, window_bytes, ..setup }
 }
 
@@ -95,9 +99,9 @@ struct Generator {
     setup: Setup,
     rng: Rng,
     steps: Vec<Step>,
-    /// Whether a client is connected, as far as that can be known beforehand.
+    /// `true` for clients that are connected, as far as that can be known beforehand.
     connected: Vec<bool>,
-    /// Over which transport each client connects.
+    /// The transport of each client's next connection.
     over: Vec<Transport>,
 }
 
@@ -120,7 +124,7 @@ impl Generator {
         let client = self.rng.below(self.connected.len());
         let talks = usize::from(self.over[client].is_bidirectional());
         let crosses = 4 * usize::from(self.setup.mixed);
-        // Who is away comes back soon.
+        // A client that is not connected reconnects soon.
         if !self.connected[client] && self.rng.percent(30) {
             return self.connect(client);
         }
@@ -132,7 +136,7 @@ impl Generator {
             1 => {
                 self.connected[client] = false;
                 let after = self.rng.pick(&[0, 0, 1, 10, 100, 1_000]);
-                Step::Cut {
+                Step::Disconnect {
                     client,
                     up: self.rng.percent(25),
                     after: if after > 1 { self.rng.below(after) } else { after },
@@ -144,12 +148,12 @@ impl Generator {
             }
             3 => {
                 self.connected[client] = false;
-                Step::Goodbye { client }
+                Step::Close { client }
             }
             4 => Step::Stall { client },
-            5 => Step::Flow { client },
+            5 => Step::ReadAll { client },
             6 => Step::Slow { client, bytes: self.rng.pick(&[40, 200, 2_000]) },
-            7 => Step::Sip { client, bytes: self.rng.pick(&[1, 50, 500, 10_000]) },
+            7 => Step::ReadSome { client, bytes: self.rng.pick(&[1, 50, 500, 10_000]) },
             8 => Step::Subscribe { client, room: self.rng.below(ROOMS) as Id },
             9 => Step::Unsubscribe { client, room: self.rng.below(ROOMS) as Id },
             10 => {
@@ -168,7 +172,7 @@ impl Generator {
                 1 => return self.new_life(client),
                 _ => return self.rolled_back(client),
             },
-            19 => return self.cut_within(client),
+            19 => return self.disconnect_within(client),
             20 => return self.crossing(client),
             21 => return self.filled_by_others(client),
             _ => Step::Yield(self.rng.between(1, 12)),
@@ -180,14 +184,14 @@ impl Generator {
         let window = self.setup.window_seconds as usize * 1_000;
         Step::Wait(match self.rng.below(10) {
             0 => self.rng.between(20_000, 60_000),
-            // So that several fit into a window that is short, and some of them not.
+            // So that several fit into a short window, and some do not.
             1..5 if window <= 3_000 => self.rng.between(window / 3, window),
             1..4 => self.rng.between(1_000, 6_000),
             _ => self.rng.between(1, 400),
         } as u64)
     }
 
-    /// A log that keeps its epoch, or becomes another one.
+    /// Returns a loss that keeps the log's epoch or not.
     fn loss(&mut self) -> Loss {
         let rng = &mut self.rng;
         let records = (!rng.percent(40)).then(|| rng.pick(&[1, 1, 2, 3, 5, 10, 100]));
@@ -198,20 +202,20 @@ impl Generator {
         if self.rng.percent(8) { self.connect_slowly(client) } else { self.connect_in(client, 0) }
     }
 
-    /// Connects, and the authenticator takes its time.
+    /// Connects with an authenticator that takes its time.
     fn connect_slowly(&mut self, client: usize) {
-        let door = self.rng.between(1, 1_400) as u64;
-        self.connect_in(client, door);
+        let delay = self.rng.between(1, 1_400) as u64;
+        self.connect_in(client, delay);
     }
 
-    fn connect_in(&mut self, client: usize, door: u64) {
+    fn connect_in(&mut self, client: usize, delay: u64) {
         self.connected[client] = true;
         if self.setup.mixed && self.rng.percent(40) {
             let to = self.rng.pick(&Transport::ALL);
             self.move_to(client, to);
         }
         let rng = &mut self.rng;
-        let others = self.setup.persons.len();
+        let others = self.setup.identities.len();
         let any = rng.below(224) as u64;
         let present = match rng.weighted(&[80, 4, 4, 3, 2, 2, 2, 2, 2, 4]) {
             0 => Present::Own,
@@ -222,14 +226,14 @@ impl Generator {
             5 => Present::Truncated(rng.between(1, 49)),
             6 => Present::Garbage,
             7 => Present::Future(rng.between(1, 1_000) as u64),
-            8 => Present::Stranger(rng.below(20) as u64),
-            _ => Present::Guess(rng.pick(&Guess::ALL), rng.pick(&[0, 0, 1, 2, 5, 12, any])),
+            8 => Present::OtherEpoch(rng.below(20) as u64),
+            _ => Present::Forged(rng.pick(&Forgery::ALL), rng.pick(&[0, 0, 1, 2, 5, 12, any])),
         };
-        // What it names beside the rooms that it was in.
+        // The rooms that it names in addition to those that it was in.
         let rooms = (0..ROOMS as Id - 1).filter(|_| rng.percent(25)).collect::<Vec<_>>();
         let closed = rng.percent(2).then_some(CLOSED_ROOM);
         let rooms = rooms.into_iter().chain(closed).collect();
-        self.steps.push(Step::Connect { client, present, rooms, door });
+        self.steps.push(Step::Connect { client, present, rooms, delay });
     }
 
     fn calls(&mut self) {
@@ -255,9 +259,9 @@ impl Generator {
         let rng = &mut self.rng;
         let (user, room) = (rng.below(USERS) as Id, rng.below(ROOMS) as Id);
         let tenant = rng.percent(40).then(|| rng.below(TENANTS) as Id);
-        // Mostly of people there are.
-        let member = match self.setup.persons[rng.below(self.setup.persons.len())] {
-            Person { user: Some(user), tenant: own } if rng.percent(80) => {
+        // Mostly a user that has a client.
+        let member = match self.setup.identities[rng.below(self.setup.identities.len())] {
+            Identity { user: Some(user), tenant: own } if rng.percent(80) => {
                 Member { user, tenant: tenant.and(own.or(tenant)) }
             }
             _ => Member { user, tenant },
@@ -269,7 +273,7 @@ impl Generator {
                 let rng = &mut self.rng;
                 let except = match rng.below(10) {
                     0 => Some(tenant.map_or(Except::User(user), |tenant| Except::UserIn(tenant, user))),
-                    1 => Some(Except::Client(rng.below(self.setup.persons.len()))),
+                    1 => Some(Except::Client(rng.below(self.setup.identities.len()))),
                     _ => None,
                 };
                 let kind = match rng.weighted(&[70, 12, 8, 10]) {
@@ -296,19 +300,19 @@ impl Generator {
         }
     }
 
-    /// By whom something is sent that has no key.
+    /// Returns the sender of an event without a key.
     fn by_any(&mut self) -> By {
         self.by(Kind::Plain)
     }
 
-    /// By whom something is sent.
+    /// Returns the sender of an event.
     fn by(&mut self, kind: Kind) -> By {
         let rng = &mut self.rng;
         if !self.setup.mixed {
             return By::Provider;
         }
         let (one, other) = (rng.pick(&Transport::ALL), rng.pick(&Transport::ALL));
-        // A key counts over the same providers alone.
+        // A key only counts over the same providers.
         let narrow = if matches!(kind, Kind::Once(_)) { 0 } else { 20 };
         match rng.weighted(&[35, 25, narrow, narrow]) {
             0 => By::All,

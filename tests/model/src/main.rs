@@ -1,4 +1,4 @@
-//! Runs schedules of the model test for as long as one likes.
+//! Runs schedules of the model test, for a number or for a duration.
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};

@@ -1,4 +1,5 @@
-//! The wire between a client and the server: two lanes of bytes in memory, which can be small, stall and be cut anywhere.
+//! A connection between a client and the server: two directions of bytes in memory, which can be
+//! small, stall and break after any byte.
 
 use std::collections::VecDeque;
 use std::io;
@@ -8,41 +9,43 @@ use std::task::{Context, Poll, Waker};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::tap::{Amid, Tap};
+use crate::frame_probe::{FrameTracker, PartialFrame};
 
-/// How a wire behaves.
+/// The configuration of a connection.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PipeConfig {
-    /// Bytes that each lane holds.
+    /// The capacity of each direction in bytes.
     pub(crate) bytes: usize,
-    /// Whether the server's end takes many pieces in one write.
+    /// `true` if the server's end accepts several slices in one write.
     pub(crate) vectored: bool,
-    /// Whether the server reads a cut as an error, and not as the end of the stream.
+    /// `true` if the server reads a broken connection as an error, and not as EOF.
     pub(crate) reset: bool,
 }
 
 #[derive(Debug)]
 struct Pipe {
     config: PipeConfig,
-    down: Lane,
-    up: Lane,
-    cut: bool,
-    tap: Tap,
+    /// To the client.
+    down: Direction,
+    /// To the server.
+    up: Direction,
+    broken: bool,
+    frames: FrameTracker,
 }
 
-/// One direction.
+/// One direction of a connection.
 #[derive(Debug, Default)]
-struct Lane {
+struct Direction {
     bytes: VecDeque<u8>,
-    /// Bytes that still pass before the wire is cut.
+    /// The number of bytes that still pass before the connection breaks.
     left: Option<usize>,
-    /// The server has shut it.
+    /// Set when the server has shut it down.
     ended: bool,
     waker: Option<Waker>,
 }
 
-impl Lane {
-    /// Takes out up to `most` bytes, but none beyond the cut.
+impl Direction {
+    /// Takes up to `most` bytes, but none beyond the break.
     fn take(&mut self, most: usize) -> Vec<u8> {
         let length = most.min(self.bytes.len()).min(self.left.unwrap_or(usize::MAX));
         if let Some(left) = &mut self.left {
@@ -59,34 +62,34 @@ impl Lane {
 }
 
 impl Pipe {
-    fn cut(&mut self) {
-        self.cut = true;
+    fn break_off(&mut self) {
+        self.broken = true;
         self.down.bytes.clear();
         self.up.bytes.clear();
         self.down.wake();
         self.up.wake();
     }
 
-    /// Cuts the wire when the last byte that may pass has passed.
-    fn check_cut(&mut self) {
+    /// Breaks the connection when the last byte that may pass has passed.
+    fn check_limit(&mut self) {
         if self.down.left == Some(0) || self.up.left == Some(0) {
-            self.cut();
+            self.break_off();
         }
     }
 }
 
-/// The client's end. Dropping it cuts the wire.
+/// The client's end. Dropping it breaks the connection.
 #[derive(Debug)]
 pub(crate) struct ClientEnd(Arc<Mutex<Pipe>>);
 
-/// Tells how far the server has come on a wire, also when that is cut.
+/// An observer of the frames on a connection, which outlives it.
 #[derive(Debug)]
-pub(crate) struct Looker(Arc<Mutex<Pipe>>);
+pub(crate) struct FrameProbe(Arc<Mutex<Pipe>>);
 
-impl Looker {
-    /// The large frame that the server is in, or was in when the wire was cut.
-    pub(crate) fn amid(&self) -> Option<Amid> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).tap.amid()
+impl FrameProbe {
+    /// Returns the large frame that the server is in, or was in when the connection broke.
+    pub(crate) fn partial_frame(&self) -> Option<PartialFrame> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).frames.partial_frame()
     }
 }
 
@@ -94,35 +97,36 @@ impl Looker {
 #[derive(Debug)]
 pub(crate) struct ServerEnd(Arc<Mutex<Pipe>>);
 
-/// A new wire.
+/// Creates a connection.
 pub(crate) fn pipe(config: PipeConfig) -> (ClientEnd, ServerEnd) {
     let pipe = Arc::new(Mutex::new(Pipe {
         config,
-        down: Lane::default(),
-        up: Lane::default(),
-        cut: false,
-        tap: Tap::default(),
+        down: Direction::default(),
+        up: Direction::default(),
+        broken: false,
+        frames: FrameTracker::default(),
     }));
     (ClientEnd(Arc::clone(&pipe)), ServerEnd(pipe))
 }
 
 impl ClientEnd {
-    /// Reads up to `most` bytes that are there.
+    /// Reads up to `most` of the bytes that have arrived.
     pub(crate) fn read(&self, most: usize) -> Vec<u8> {
         let mut pipe = self.lock();
         let bytes = pipe.down.take(most);
         if !bytes.is_empty() {
             pipe.down.wake();
-            pipe.check_cut();
+            pipe.check_limit();
         }
         bytes
     }
 
-    /// Writes what there is room for, and takes it out of `bytes`; whether anything went.
+    /// Writes what there is room for, and removes it from `bytes`; returns whether that was
+    /// anything.
     pub(crate) fn write(&self, bytes: &mut Vec<u8>) -> bool {
         let mut pipe = self.lock();
         let length = bytes.len().min(pipe.config.bytes.saturating_sub(pipe.up.bytes.len()));
-        if length == 0 || pipe.cut {
+        if length == 0 || pipe.broken {
             return false;
         }
         pipe.up.bytes.extend(bytes.drain(..length));
@@ -130,22 +134,22 @@ impl ClientEnd {
         true
     }
 
-    pub(crate) fn looker(&self) -> Looker {
-        Looker(Arc::clone(&self.0))
+    pub(crate) fn probe(&self) -> FrameProbe {
+        FrameProbe(Arc::clone(&self.0))
     }
 
-    /// Whether nothing more can come.
-    pub(crate) fn is_over(&self) -> bool {
+    /// Returns whether nothing more can arrive.
+    pub(crate) fn is_closed(&self) -> bool {
         let pipe = self.lock();
-        pipe.cut || (pipe.down.ended && pipe.down.bytes.is_empty())
+        pipe.broken || (pipe.down.ended && pipe.down.bytes.is_empty())
     }
 
-    pub(crate) fn is_cut(&self) -> bool {
-        self.lock().cut
+    pub(crate) fn is_broken(&self) -> bool {
+        self.lock().broken
     }
 
-    /// Cuts the wire when so many more bytes have passed to the client, or to the server.
-    pub(crate) fn cut_after(&self, down: Option<usize>, up: Option<usize>) {
+    /// Breaks the connection when this many more bytes have passed to the client, or to the server.
+    pub(crate) fn break_after(&self, down: Option<usize>, up: Option<usize>) {
         let mut pipe = self.lock();
         if down.is_some() {
             pipe.down.left = down;
@@ -153,7 +157,7 @@ impl ClientEnd {
         if up.is_some() {
             pipe.up.left = up;
         }
-        pipe.check_cut();
+        pipe.check_limit();
     }
 
     fn lock(&self) -> MutexGuard<'_, Pipe> {
@@ -163,7 +167,7 @@ impl ClientEnd {
 
 impl Drop for ClientEnd {
     fn drop(&mut self) {
-        self.lock().cut();
+        self.lock().break_off();
     }
 }
 
@@ -176,7 +180,7 @@ impl ServerEnd {
 impl AsyncRead for ServerEnd {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let mut pipe = self.lock();
-        if pipe.cut {
+        if pipe.broken {
             let error = pipe.config.reset.then(|| io::ErrorKind::ConnectionReset.into());
             return Poll::Ready(error.map_or(Ok(()), Err));
         }
@@ -186,7 +190,7 @@ impl AsyncRead for ServerEnd {
             return Poll::Pending;
         }
         buf.put_slice(&bytes);
-        pipe.check_cut();
+        pipe.check_limit();
         Poll::Ready(Ok(()))
     }
 }
@@ -202,7 +206,7 @@ impl AsyncWrite for ServerEnd {
         pieces: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let mut pipe = self.lock();
-        if pipe.cut || pipe.down.ended {
+        if pipe.broken || pipe.down.ended {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
         let mut room = pipe.config.bytes.saturating_sub(pipe.down.bytes.len());
@@ -214,7 +218,7 @@ impl AsyncWrite for ServerEnd {
         for piece in pieces {
             let length = piece.len().min(room);
             pipe.down.bytes.extend(&piece[..length]);
-            pipe.tap.feed(&piece[..length]);
+            pipe.frames.feed(&piece[..length]);
             room -= length;
             written += length;
         }

@@ -1,39 +1,39 @@
-//! One client: how it reads, what it remembers, and its connection if it has one.
+//! One client: its reading pace, its memory, and its connection if it has one.
 
 use std::collections::BTreeSet;
 
+use realtime_wire::{ClientMessage, ConnectOptions, Connection, ServerMessage, Transport};
 use tokio::time::Instant;
 
-use crate::client::{Heard, Protocol, Say, Wish, Word, protocol};
-use crate::pipe::{ClientEnd, Looker, PipeConfig, ServerEnd, pipe};
-use crate::schedule::{Id, Transport};
+use crate::pipe::{ClientEnd, FrameProbe, PipeConfig, ServerEnd, pipe};
+use crate::schedule::Id;
 
-/// How a client reads.
+/// The pace at which a client reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Flow {
     Flowing,
-    /// So many bytes at a time.
+    /// This many bytes at a time.
     Slow(usize),
     Stalled,
 }
 
 pub(crate) struct Player {
     pub(crate) flow: Flow,
-    /// Over which it connects.
+    /// The transport of its next connection.
     pub(crate) transport: Transport,
     pub(crate) link: Option<Link>,
-    /// The place of the last whole thing it received that has one.
+    /// The cursor of the last message with one.
     pub(crate) cursor: Option<String>,
-    /// The places of before.
+    /// The previous cursors.
     pub(crate) past: Vec<String>,
-    /// The rooms that it takes itself to be in.
+    /// The rooms that it believes to be in.
     pub(crate) rooms: BTreeSet<Id>,
-    /// Answers to asks that it will give later.
-    pub(crate) late: Vec<Late>,
+    /// Answers to asks that it sends later.
+    pub(crate) late: Vec<LateAnswer>,
     next_ack: u64,
 }
 
-pub(crate) struct Late {
+pub(crate) struct LateAnswer {
     pub(crate) at: Instant,
     pub(crate) ack: u64,
     pub(crate) number: u64,
@@ -42,10 +42,10 @@ pub(crate) struct Late {
 /// A client's side of a connection.
 pub(crate) struct Link {
     pub(crate) serial: usize,
-    protocol: Box<dyn Protocol>,
+    connection: Connection,
+    /// One for each lane.
     ends: Vec<ClientEnd>,
-    unsent: Vec<Vec<u8>>,
-    /// Numbers of asks whose answers are among the unsent or still on their way.
+    /// The numbers of asks whose answers are not written yet or still on their way.
     pub(crate) answering: Vec<u64>,
 }
 
@@ -63,7 +63,7 @@ impl Player {
         }
     }
 
-    /// How much it reads at a time.
+    /// Returns the number of bytes that it reads at a time.
     pub(crate) fn budget(&self) -> usize {
         match self.flow {
             Flow::Flowing => usize::MAX,
@@ -72,12 +72,12 @@ impl Player {
         }
     }
 
-    /// Keeps the place of what it received.
+    /// Remembers a cursor.
     pub(crate) fn keep(&mut self, cursor: String) {
         self.past.extend(self.cursor.replace(cursor));
     }
 
-    /// Another number for something that the server answers.
+    /// Returns a number for a message that the server answers.
     pub(crate) fn next_ack(&mut self) -> u64 {
         self.next_ack += 1;
         self.next_ack
@@ -85,83 +85,81 @@ impl Player {
 }
 
 impl Link {
-    /// A connection that begins, and the server's ends of its wires.
+    /// Opens a connection, and returns the server's ends of its lanes too.
     pub(crate) fn open(
         serial: usize,
         transport: Transport,
-        wish: &Wish,
-        cursor_in_query: bool,
+        options: &ConnectOptions,
         config: PipeConfig,
     ) -> (Self, Vec<ServerEnd>) {
-        let mut protocol = protocol(transport, wish, cursor_in_query);
-        let (ends, servers): (Vec<_>, Vec<_>) = (0..protocol.lanes()).map(|_| pipe(config)).unzip();
-        let mut unsent = vec![Vec::new(); ends.len()];
-        unsent[0] = protocol.open();
-        (Self { serial, protocol, ends, unsent, answering: Vec::new() }, servers)
+        let connection = Connection::new(transport, options);
+        let (ends, servers) = (0..connection.lanes()).map(|_| pipe(config)).unzip();
+        (Self { serial, connection, ends, answering: Vec::new() }, servers)
     }
 
-    /// Reads up to so many bytes of each wire; the words that came, and whether anything moved.
-    pub(crate) fn read(&mut self, budget: usize) -> Result<(Vec<Word>, bool), String> {
-        let mut heard = Heard::default();
+    /// Reads up to this many bytes of each lane; returns the messages in them, and whether any byte
+    /// moved.
+    pub(crate) fn read(&mut self, budget: usize) -> Result<(Vec<ServerMessage>, bool), String> {
+        let mut messages = Vec::new();
         let mut moved = false;
-        for lane in 0..self.ends.len() {
-            let bytes = self.ends[lane].read(budget);
-            if !bytes.is_empty() {
-                moved = true;
-                self.protocol.read(lane, &bytes, &mut heard)?;
+        for (lane, end) in self.ends.iter().enumerate() {
+            let bytes = end.read(budget);
+            if bytes.is_empty() {
+                continue;
             }
-        }
-        for (lane, bytes) in heard.answers {
-            self.unsent[lane].extend(bytes);
+            moved = true;
+            self.connection.feed(lane, &bytes, &mut |received| {
+                messages.push(received.parse()?);
+                Ok(())
+            })?;
         }
         moved |= self.write();
-        Ok((heard.words, moved))
+        Ok((messages, moved))
     }
 
-    /// Writes what waits; whether anything went.
+    /// Writes what there is room for; returns whether any byte moved.
     fn write(&mut self) -> bool {
-        self.ends.iter().zip(&mut self.unsent).fold(false, |moved, (end, unsent)| end.write(unsent) || moved)
+        let Self { ends, connection, .. } = self;
+        ends.iter().enumerate().fold(false, |moved, (lane, end)| end.write(connection.outgoing(lane)) || moved)
     }
 
-    /// For whoever looks on at the first wire, which on websockets is the only one.
-    pub(crate) fn looker(&self) -> Option<Looker> {
-        self.ends.first().map(ClientEnd::looker)
+    /// Returns an observer of the first lane, which on websockets is the only one.
+    pub(crate) fn probe(&self) -> Option<FrameProbe> {
+        self.ends.first().map(ClientEnd::probe)
     }
 
-    pub(crate) fn say(&mut self, say: Say) {
-        for (lane, bytes) in self.protocol.say(say) {
-            self.unsent[lane].extend(bytes);
-        }
+    pub(crate) fn send(&mut self, message: &ClientMessage) {
+        self.connection.send(message);
         self.write();
     }
 
-    /// Whether everything that was said is on its way.
-    pub(crate) fn has_said_all(&self) -> bool {
-        self.unsent.iter().all(Vec::is_empty)
+    /// Returns whether everything that was sent is on its way.
+    pub(crate) fn has_sent_all(&mut self) -> bool {
+        (0..self.ends.len()).all(|lane| self.connection.outgoing(lane).is_empty())
     }
 
-    pub(crate) fn is_over(&self) -> bool {
-        self.ends.iter().any(ClientEnd::is_over)
+    pub(crate) fn is_closed(&self) -> bool {
+        self.ends.iter().any(ClientEnd::is_closed)
     }
 
-    pub(crate) fn is_cut(&self) -> bool {
-        self.ends.iter().any(ClientEnd::is_cut)
+    pub(crate) fn is_broken(&self) -> bool {
+        self.ends.iter().any(ClientEnd::is_broken)
     }
 
-    /// Whether part of something was received or is waiting, whose rest has not come.
-    pub(crate) fn is_amid(&self) -> bool {
-        self.protocol.is_amid()
+    /// Returns whether a part of something has arrived whose rest has not.
+    pub(crate) fn is_incomplete(&self) -> bool {
+        self.connection.is_incomplete()
     }
 
-    pub(crate) fn cut_after(&self, up: bool, after: usize) {
-        // What goes up on long polling goes up the second wire.
+    pub(crate) fn break_after(&self, up: bool, after: usize) {
+        // On long polling the client sends on the second lane.
         let end = if up { self.ends.last() } else { self.ends.first() };
         if let Some(end) = end {
-            if up { end.cut_after(None, Some(after)) } else { end.cut_after(Some(after), None) }
+            if up { end.break_after(None, Some(after)) } else { end.break_after(Some(after), None) }
         }
     }
 
-    /// Leaves the wires as they are, with nobody there to read.
+    /// Leaves the lanes as they are, without a reader.
     pub(crate) fn vanish(self) -> Vec<ClientEnd> {
         self.ends
     }

@@ -1,61 +1,70 @@
-//! What must be: the log, every connection, and what has been sent.
+//! The reference: what must hold of the log, of every connection, and of everything that was sent.
+
+mod gaps;
+pub(crate) mod lives;
+pub(crate) mod observe;
+pub(crate) mod receipts;
+mod welcome;
+pub(crate) mod windows;
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use realtime_core::spi::Epoch;
 use realtime_core::{EventId, Stats};
+use realtime_wire::Transport;
 use tokio::time::Instant;
 
 use crate::calls::Sending;
 use crate::conn::{Conn, Moment, RoomRequest};
 use crate::coverage::Coverage;
 use crate::generate::CLOSED_ROOM;
-use crate::lives::{Beneath, Life};
-use crate::log::{Audience, Change, LATE, Place, Viewer, What};
-use crate::receipts::{Becomes, Predicted};
-use crate::rooms::{Rooms, Sees};
-use crate::schedule::{Except, Id, Kind, Member, Present, Providers, Scope, Setup, Transport};
-use crate::server::Note;
-use crate::shared::MOST;
+use crate::log::{Audience, Change, LATE, Position, RecordKind, Viewer};
+use crate::reference::lives::{HiddenLog, Life};
+use crate::reference::receipts::{Effect, Predicted};
+use crate::reference::windows::MOST;
+use crate::rooms::{Rooms, Visibility};
+use crate::schedule::{Except, Id, Kind, Member, Present, Providers, Scope, Setup};
+use crate::server::HookCall;
 
-/// Where an event went.
+/// The destination of an event.
 #[derive(Clone, Debug)]
 pub(crate) enum Sent {
-    /// A record, in each life of the log that has it.
-    Logged { place: Place, pad: usize },
-    /// To connections that were there.
+    /// A record, at this position in each life of the log that has it.
+    Logged { position: Position, pad: usize },
+    /// The connections that were there.
     Volatile { may: Vec<usize>, pad: usize },
 }
 
 /// The reference for one run.
 pub(crate) struct Reference {
     pub(crate) setup: Setup,
-    /// The lives of the log, the last one being that of now.
+    /// The lives of the log; the last one is the current one.
     pub(crate) lives: Vec<Life>,
-    /// What the log holds, if the process does not know.
-    pub(crate) beneath: Option<Beneath>,
-    /// The marks that records have had.
+    /// The content of the log, while the process does not know it.
+    pub(crate) hidden: Option<HiddenLog>,
+    /// The number of marks that records have had.
     pub(crate) marks: u64,
-    /// Every place that the server has given to a client, as its text, and what was there: there are no others.
+    /// Every cursor that the server has given to a client, as its text, with the record there: no
+    /// others are valid.
     pub(crate) given: HashMap<String, Given>,
     pub(crate) conns: Vec<Conn>,
     /// The log's end when the calls under way began.
-    before: Place,
-    /// Which process this is.
+    before: Position,
+    /// The number of the current process.
     pub(crate) process: usize,
     /// The first connection of this process, and its first life of the log.
     pub(crate) first: usize,
     pub(crate) first_life: usize,
     pub(crate) sent: Vec<Sent>,
-    /// Idempotency keys in the order of their first events, of the life that the log is in.
+    /// Idempotency keys in the order of their first events, of the current life of the log.
     pub(crate) keys: Vec<Key>,
-    /// What each client has received by its own cursor, with the epoch.
-    pub(crate) delivered: Vec<BTreeSet<(u64, Place)>>,
+    /// The events that each client has received by its own cursor: epoch and position.
+    pub(crate) delivered: Vec<BTreeSet<(u64, Position)>>,
     pub(crate) coverage: Coverage,
 }
 
-/// A place that a client was given.
+/// A cursor that a client was given.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Given {
     /// The mark of the record there.
@@ -66,22 +75,22 @@ pub(crate) struct Given {
 #[derive(Debug)]
 pub(crate) struct Key {
     pub(crate) key: Id,
-    pub(crate) place: Place,
-    /// What was sent, and its number.
+    pub(crate) position: Position,
+    /// The event, and its number.
     sending: Sending,
     number: u64,
-    /// Known when its receipt is there.
+    /// The id, once its receipt is there.
     pub(crate) id: Option<EventId>,
     pub(crate) at: Instant,
 }
 
 impl Reference {
     pub(crate) fn new(setup: Setup, epoch: Epoch) -> Self {
-        let delivered = vec![BTreeSet::new(); setup.persons.len()];
+        let delivered = vec![BTreeSet::new(); setup.identities.len()];
         Self {
             setup,
             lives: vec![Life::new(epoch)],
-            beneath: None,
+            hidden: None,
             marks: 0,
             given: HashMap::new(),
             before: 0,
@@ -104,8 +113,9 @@ impl Reference {
         Duration::from_secs(self.setup.window_seconds)
     }
 
-    /// Where the server is, which has applied everything up to here, and has this provider for the transport.
-    pub(crate) fn moment(&self, transport: Transport, stats: &Stats, end: Place) -> Moment {
+    /// Returns the state of a server that has applied everything up to `end` and has this provider
+    /// for the transport.
+    pub(crate) fn moment(&self, transport: Transport, stats: &Stats, end: Position) -> Moment {
         let start = if self.setup.mixed {
             self.bounds(transport, stats, end).start()
         } else {
@@ -114,119 +124,99 @@ impl Reference {
         Moment { life: self.life(), end, start }
     }
 
-    /// A client asks for a connection; its serial number.
+    /// Registers a client's request for a connection; returns the connection's serial number.
     pub(crate) fn ask_to_connect(
         &mut self,
         (client, transport): (usize, Transport),
         present: Present,
         presented: Option<String>,
         named: &[Id],
-        asked: Moment,
+        requested: Moment,
     ) -> usize {
         if present != Present::Own {
             self.delivered[client].clear();
         }
         let mut own = Rooms::default();
-        named.iter().filter(|room| **room != CLOSED_ROOM).for_each(|room| own.enter(*room, 0, Place::MAX));
-        let viewer = Viewer { person: self.setup.persons[client], transport, connection: None, own };
-        self.conns.push(Conn {
-            client,
-            viewer,
-            presented,
-            named: named.to_vec(),
-            asked,
-            admitted: Instant::now(),
-            life: None,
-            sent_back: false,
-            came: None,
-            came_at: None,
-            went: None,
-            connected: false,
-            resumed: false,
-            place: 0,
-            settled: None,
-            calm: true,
-            over: false,
-            request: None,
-            asks: Default::default(),
-            owed: Vec::new(),
-            volatile: BTreeSet::new(),
-            looker: None,
-        });
+        named.iter().filter(|room| **room != CLOSED_ROOM).for_each(|room| own.enter(*room, 0, Position::MAX));
+        let viewer = Viewer { identity: self.setup.identities[client], transport, connection: None, own };
+        self.conns.push(Conn::new(client, viewer, presented, named.to_vec(), requested));
         self.conns.len() - 1
     }
 
-    /// What a hook has told.
-    pub(crate) fn note(&mut self, note: &Note, moment: Moment) -> Result<(), String> {
+    /// Observes a call of a hook.
+    pub(crate) fn observe_hook(&mut self, call: &HookCall, moment: Moment) -> Result<(), String> {
         let life = self.life();
-        let conn = self.conns.get_mut(note.serial).ok_or("a hook told of a connection that nobody asked for")?;
-        let of_now = note.serial >= self.first;
-        let person = conn.viewer.person;
-        match note.came {
-            Some(_) if conn.came.is_some() => return Err("a connection came twice".to_owned()),
+        let conn =
+            self.conns.get_mut(call.serial).ok_or("a hook was called for a connection that was not requested")?;
+        let is_current = call.serial >= self.first;
+        let identity = conn.viewer.identity;
+        match call.connected {
+            Some(_) if conn.registered.is_some() => return Err("a connection was registered twice".to_owned()),
             Some(id) => {
-                conn.came = Some(moment);
+                conn.registered = Some(moment);
                 conn.viewer.connection = Some(id.to_string());
-                conn.came_at = Some(note.at);
-                if conn.asked.life == life {
+                conn.registered_at = Some(call.at);
+                if conn.requested.life == life {
                     conn.life = Some(life);
                 }
-                if of_now {
-                    self.log_mut().users.came(person);
+                if is_current {
+                    self.log_mut().users.connected(identity);
                 }
             }
-            None if conn.came.is_none() || conn.went.is_some() => {
-                return Err("a connection went that was not there".to_owned());
+            None if conn.registered.is_none() || conn.unregistered_at.is_some() => {
+                return Err("a connection was unregistered that was not there".to_owned());
             }
             None => {
-                conn.went = Some(note.at);
-                if of_now {
-                    self.log_mut().users.went(person, note.at);
+                conn.unregistered_at = Some(call.at);
+                if is_current {
+                    self.log_mut().users.disconnected(identity, call.at);
                 }
             }
         }
         Ok(())
     }
 
-    /// Whether it is clear in which of this user's connections a leave would find the room.
+    /// Returns whether it is clear in which of this user's connections a leave would find the room.
     pub(crate) fn may_leave(&self, member: Member, room: Id) -> bool {
-        let of_user = |conn: &&Conn| member.means(conn.viewer.person) && conn.may_be_there();
-        self.of_now().filter(of_user).all(|conn| {
-            let is_there = conn.came.is_some() || conn.over && !conn.named.contains(&room);
-            is_there && (conn.life.is_some() || conn.over) && conn.request.is_none_or(|request| request.room != room)
+        let of_user = |conn: &&Conn| member.matches(conn.viewer.identity) && conn.may_be_registered();
+        self.current_conns().filter(of_user).all(|conn| {
+            let is_there = conn.registered.is_some() || conn.abandoned && !conn.named.contains(&room);
+            is_there
+                && (conn.life.is_some() || conn.abandoned)
+                && conn.request.is_none_or(|request| request.room != room)
         })
     }
 
-    /// Calls begin that do not wait for each other.
+    /// Begins calls that do not wait for each other.
     pub(crate) fn begin_calls(&mut self) {
         self.before = self.log().end();
     }
 
-    /// A user joins a room, which takes the log's next place.
+    /// Joins a user to a room, which takes the log's next position.
     pub(crate) fn join(&mut self, member: Member, room: Id) {
         let record = self.record_of(Change::Join { member, room });
-        let place = self.log_mut().push(record);
-        self.log_mut().users.join(member, room, place, true, Instant::now());
+        let position = self.log_mut().push(record);
+        self.log_mut().users.join(member, room, position, true, Instant::now());
         self.cover(if member.tenant.is_some() { "room joined within a tenant" } else { "room joined" });
     }
 
-    /// A user leaves a room, with all connections there are, by whichever way they were in.
+    /// Removes a user from a room, with all its connections, whichever way they entered.
     pub(crate) fn leave(&mut self, member: Member, room: Id) {
         let record = self.record_of(Change::Leave { member, room });
-        let place = self.log_mut().push(record);
-        if self.log_mut().users.leave(member, room, place) {
+        let position = self.log_mut().push(record);
+        if self.log_mut().users.leave(member, room, position) {
             self.cover("shut out of a bare membership");
         }
         let (first, life) = (self.first, self.life());
-        for conn in self.conns[first..].iter_mut().filter(|conn| member.means(conn.viewer.person)) {
+        for conn in self.conns[first..].iter_mut().filter(|conn| member.matches(conn.viewer.identity)) {
             if conn.life == Some(life) {
-                conn.viewer.own.leave(room, place, place);
+                conn.viewer.own.leave(room, position, position);
             }
         }
         self.cover(if member.tenant.is_some() { "room left within a tenant" } else { "room left" });
     }
 
-    /// Whom something is for, over these providers.
+    /// Returns the audience of a target, over these providers.
     pub(crate) fn audience(&self, scope: Scope, except: Option<Except>, providers: Providers) -> Audience {
         let scope = match scope {
             Scope::Room(_) if self.setup.everyone => Scope::All,
@@ -236,7 +226,7 @@ impl Reference {
         let (mut except_user, mut except_connection) = (None, None);
         match except {
             Some(Except::Client(client)) => {
-                let conn = self.of_now().rfind(|conn| conn.client == client);
+                let conn = self.current_conns().rfind(|conn| conn.client == client);
                 except_connection = conn.and_then(|conn| conn.viewer.connection.clone());
             }
             except => except_user = crate::calls::except_user(except),
@@ -244,64 +234,73 @@ impl Reference {
         Audience { scope, except_user, except_connection, providers }
     }
 
-    /// An event is sent. Who sends one with a key that is known sends the same once more, unless it leaves somebody out.
+    /// Sends an event. A second event with a known key is the first one once more, unless it has an
+    /// exception.
     pub(crate) fn send(&mut self, sending: Sending) -> Predicted {
         let number = self.sent.len() as u64;
         if let Kind::Once(key) = sending.kind
             && let Some(known) = self.known(key)
         {
-            let (place, first) = (known.place, known.sending.clone());
+            let (position, first) = (known.position, known.sending.clone());
             let except = &sending.audience;
             if except.except_user.is_some() || except.except_connection.is_some() {
                 self.cover("idempotency key of another event");
-                return Predicted { number, sending, becomes: Becomes::Refused, matches: Vec::new() };
+                return Predicted { number, sending, effect: Effect::Refused, matches: Vec::new() };
             }
             return Predicted {
                 number: known.number,
                 sending: first,
-                becomes: Becomes::Repeat(place),
+                effect: Effect::Repeat(position),
                 matches: Vec::new(),
             };
         }
         let Sending { audience, kind, pad, by, .. } = sending.clone();
         if kind == Kind::Volatile {
-            // It goes at once: before what was called with it has been applied, or after what was applied at once.
+            // It is sent immediately: before the calls with it have been applied, or after those
+            // that were applied immediately.
             let latest = if self.setup.at_once { self.log().end() } else { self.before };
-            let places = self.before + 1..=latest + 1;
-            let sees = |conn: &Conn| self.sees_between(conn, &audience, places.clone()) != Sees::No;
-            let may = |conn: &Conn| conn.may_be_there() && (conn.sent_back || sees(conn));
-            let may = self.of_now_numbered().filter(|(_, conn)| may(conn));
+            let positions = self.before + 1..=latest + 1;
+            let sees = |conn: &Conn| self.sees_between(conn, &audience, positions.clone()) != Visibility::No;
+            let may = |conn: &Conn| conn.may_be_registered() && (conn.outdated || sees(conn));
+            let may = self.numbered_conns().filter(|(_, conn)| may(conn));
             let may = may.map(|(serial, _)| serial).collect();
             self.sent.push(Sent::Volatile { may, pad });
-            let matches = self.matches(&audience, places);
-            return Predicted { number, sending, becomes: Becomes::Volatile, matches };
+            let matches = self.matches(&audience, positions);
+            return Predicted { number, sending, effect: Effect::Volatile, matches };
         }
-        let record = self.record(number, What::Event, audience.clone()).of(kind, pad, by);
-        let place = self.log_mut().push(record);
+        let record = self.record(number, RecordKind::Event, audience.clone()).of(kind, pad, by);
+        let position = self.log_mut().push(record);
         if let Kind::Once(key) = kind {
-            self.keys.push(Key { key, place, sending: sending.clone(), number, id: None, at: Instant::now() });
+            self.keys.push(Key { key, position, sending: sending.clone(), number, id: None, at: Instant::now() });
         }
-        self.sent.push(Sent::Logged { place, pad });
-        Predicted { number, sending, becomes: Becomes::Record(place), matches: self.matches(&audience, place..=place) }
+        self.sent.push(Sent::Logged { position, pad });
+        Predicted {
+            number,
+            sending,
+            effect: Effect::Record(position),
+            matches: self.matches(&audience, position..=position),
+        }
     }
 
-    /// An ask is sent; its number.
+    /// Sends an ask; returns its number.
     pub(crate) fn ask(&mut self, audience: Audience) -> u64 {
         let number = self.sent.len() as u64;
-        let record = self.record(number, What::Ask, audience);
-        let place = self.log_mut().push(record);
-        self.sent.push(Sent::Logged { place, pad: 0 });
+        let record = self.record(number, RecordKind::Ask, audience);
+        let position = self.log_mut().push(record);
+        self.sent.push(Sent::Logged { position, pad: 0 });
         number
     }
 
-    /// The first event with this key: only so many keys are remembered, and only for so long.
+    /// Returns the first event with this key: only so many keys are remembered, and only for so
+    /// long.
     fn known(&self, key: Id) -> Option<&Key> {
         let forgotten = self.keys.len().saturating_sub(self.setup.window_keys);
         let known = self.keys[forgotten..].iter().rfind(|known| known.key == key);
         known.filter(|known| known.at.elapsed() < self.age())
     }
 
-    /// From which transport to which a client has come, if it presents its own place and is over another one than before.
+    /// Returns the transports that a client has left and uses now, if it presents its own cursor
+    /// over another transport than before.
     pub(crate) fn crossing(&self, serial: usize) -> Option<(Transport, Transport)> {
         let Conn { client, viewer, presented, .. } = &self.conns[serial];
         let before = self.conns[..serial].iter().rfind(|conn| conn.client == *client && conn.connected)?;
@@ -309,32 +308,32 @@ impl Reference {
         is_own.then_some((before.viewer.transport, viewer.transport))
     }
 
-    /// The connections of this process.
-    pub(crate) fn of_now(&self) -> impl DoubleEndedIterator<Item = &Conn> {
+    /// Returns the connections of this process.
+    pub(crate) fn current_conns(&self) -> impl DoubleEndedIterator<Item = &Conn> {
         self.conns[self.first..].iter()
     }
 
-    /// The connections of this process with their serial numbers.
-    pub(crate) fn of_now_numbered(&self) -> impl Iterator<Item = (usize, &Conn)> {
+    /// Returns the connections of this process with their serial numbers.
+    pub(crate) fn numbered_conns(&self) -> impl Iterator<Item = (usize, &Conn)> {
         self.conns.iter().enumerate().skip(self.first)
     }
 
-    /// Someone asks for, or out of, a room.
+    /// Registers a request to enter or exit a room.
     pub(crate) fn request_room(&mut self, serial: usize, ack: u64, room: Id, enter: bool) {
         let end = self.log_of(&self.conns[serial]).end();
         let conn = &mut self.conns[serial];
         conn.request = Some(RoomRequest { ack, room, enter });
         if !enter {
-            conn.viewer.own.leave(room, end, Place::MAX);
+            conn.viewer.own.leave(room, end, Position::MAX);
         } else if room != CLOSED_ROOM {
-            conn.viewer.own.enter(room, end, Place::MAX);
+            conn.viewer.own.enter(room, end, Position::MAX);
         }
     }
 
-    /// Looks whether a provider's window holds what its bounds say; only when nothing is under way.
+    /// Checks that a provider's window holds what its bounds say; only when nothing is under way.
     pub(crate) fn check_window(&mut self, (transport, stats): &(Transport, Stats)) -> Result<(), String> {
         if self.setup.mixed {
-            return self.check_shared(*transport, stats);
+            return self.check_shared_window(*transport, stats);
         }
         let end = self.log().end();
         let start = end.saturating_sub(stats.window_records);
@@ -353,7 +352,8 @@ impl Reference {
         }
         let by_count = end.saturating_sub(records);
         if start > by_count.max(may_be_gone) {
-            // Only the bytes can have been too many: with the newest one that is gone there would be more than allowed.
+            // Only the bytes can have been too many: with the newest record that is gone there
+            // would be more than allowed.
             let gone = self.log().record(start).least_bytes as u64;
             if stats.window_bytes + gone + MOST <= bytes {
                 return Err(format!("the window begins at {start} and could begin at {}", by_count.max(may_be_gone)));

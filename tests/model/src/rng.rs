@@ -15,17 +15,17 @@ impl Rng {
         z ^ (z >> 31)
     }
 
-    /// Below `end`, which is at least one.
+    /// Returns a number below `end`, which is at least one.
     pub(crate) fn below(&mut self, end: usize) -> usize {
         (self.next() % end as u64) as usize
     }
 
-    /// From `low` to `high`, both included.
+    /// Returns a number from `low` to `high`, both included.
     pub(crate) fn between(&mut self, low: usize, high: usize) -> usize {
         low + self.below(high - low + 1)
     }
 
-    /// True so many times in a hundred.
+    /// Returns `true` in this percentage of calls.
     pub(crate) fn percent(&mut self, percent: usize) -> bool {
         self.below(100) < percent
     }
@@ -34,7 +34,7 @@ impl Rng {
         from[self.below(from.len())]
     }
 
-    /// The index of one of these weights, each as likely as it is heavy.
+    /// Returns the index of one of these weights, each as likely as it is heavy.
     pub(crate) fn weighted(&mut self, weights: &[usize]) -> usize {
         let mut left = self.below(weights.iter().sum());
         for (index, weight) in weights.iter().enumerate() {

@@ -1,32 +1,33 @@
-//! Who was in which room when, as intervals of places.
+//! The members of rooms over time, as intervals of positions.
 
 use std::collections::BTreeMap;
 
-use crate::log::Place;
+use crate::log::Position;
 use crate::schedule::Id;
 
-/// Whether something is for someone. `Maybe` is what two events that raced leave open.
+/// An answer to the question whether a viewer sees a record. Two actions that raced leave `Maybe`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Sees {
+pub(crate) enum Visibility {
     No,
     Maybe,
     Yes,
 }
 
-/// A time in a room: for records after one place, up to and with another. Each is known to lie between two.
+/// A stay in a room: for records after one position, up to and including another. Each is known to
+/// lie between two.
 #[derive(Clone, Copy, Debug)]
 struct Span {
-    after: (Place, Place),
-    until: (Place, Place),
+    after: (Position, Position),
+    until: (Position, Position),
 }
 
-const OPEN: (Place, Place) = (Place::MAX, Place::MAX);
+const OPEN: (Position, Position) = (Position::MAX, Position::MAX);
 
-/// Who was in which room when.
+/// The stays in each room.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Rooms(BTreeMap<Id, Vec<Span>>);
 
-impl Sees {
+impl Visibility {
     pub(crate) fn not(self) -> Self {
         match self {
             Self::No => Self::Yes,
@@ -37,36 +38,36 @@ impl Sees {
 }
 
 impl Rooms {
-    /// In, from a place between these two on; nothing changes for who is in.
-    pub(crate) fn enter(&mut self, room: Id, earliest: Place, latest: Place) {
+    /// Enters a room at a position between these two; has no effect for a current member.
+    pub(crate) fn enter(&mut self, room: Id, earliest: Position, latest: Position) {
         if !self.is_in(room) {
             self.0.entry(room).or_default().push(Span { after: (earliest, latest), until: OPEN });
         }
     }
 
-    /// The first entry happened between these places.
-    pub(crate) fn entered_between(&mut self, room: Id, earliest: Place, latest: Place) {
+    /// Narrows the first entry to a position between these.
+    pub(crate) fn entered_between(&mut self, room: Id, earliest: Position, latest: Position) {
         if let Some(span) = self.0.get_mut(&room).and_then(|spans| spans.first_mut()) {
             span.after = (earliest, latest);
         }
     }
 
-    /// The last entry happened by this place.
-    pub(crate) fn entered_by(&mut self, room: Id, latest: Place) {
+    /// Narrows the last entry to one by this position.
+    pub(crate) fn entered_by(&mut self, room: Id, latest: Position) {
         if let Some(span) = self.0.get_mut(&room).and_then(|spans| spans.last_mut()) {
             span.after.1 = span.after.1.min(latest);
         }
     }
 
-    /// Out, as of a place between these two.
-    pub(crate) fn leave(&mut self, room: Id, earliest: Place, latest: Place) {
+    /// Leaves a room at a position between these two.
+    pub(crate) fn leave(&mut self, room: Id, earliest: Position, latest: Position) {
         for span in self.0.get_mut(&room).into_iter().flatten().filter(|span| span.until == OPEN) {
             span.until = (earliest, latest);
         }
     }
 
-    /// The last leave happened by this place.
-    pub(crate) fn left_by(&mut self, room: Id, latest: Place) {
+    /// Narrows the last leave to one by this position.
+    pub(crate) fn left_by(&mut self, room: Id, latest: Position) {
         if let Some(span) = self.0.get_mut(&room).and_then(|spans| spans.last_mut())
             && span.until != OPEN
         {
@@ -78,21 +79,22 @@ impl Rooms {
         self.0.get(&room).is_some_and(|spans| spans.iter().any(|span| span.until == OPEN))
     }
 
-    pub(crate) fn sees(&self, room: Id, position: Place) -> Sees {
+    pub(crate) fn sees(&self, room: Id, position: Position) -> Visibility {
         let one = |span: &Span| {
             if position > span.after.1 && position <= span.until.0 {
-                Sees::Yes
+                Visibility::Yes
             } else if position > span.after.0 && position <= span.until.1 {
-                Sees::Maybe
+                Visibility::Maybe
             } else {
-                Sees::No
+                Visibility::No
             }
         };
-        self.0.get(&room).and_then(|spans| spans.iter().map(one).max()).unwrap_or(Sees::No)
+        self.0.get(&room).and_then(|spans| spans.iter().map(one).max()).unwrap_or(Visibility::No)
     }
 
-    /// Out of all rooms that were entered up to a place, as of another one; whether there were any.
-    pub(crate) fn leave_entered_by(&mut self, seen: Place, at: Place) -> bool {
+    /// Leaves all rooms that were entered up to a position, as of another one; returns whether
+    /// there were any.
+    pub(crate) fn leave_entered_by(&mut self, seen: Position, at: Position) -> bool {
         let ended = self.0.values_mut().flatten().filter(|span| span.until == OPEN && span.after.1 <= seen);
         ended.map(|span| span.until = (at, at)).count() > 0
     }

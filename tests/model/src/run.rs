@@ -5,44 +5,49 @@ use std::fmt;
 use std::panic::AssertUnwindSafe;
 use std::sync::Once;
 
+use realtime_wire::Transport;
+
 use crate::coverage::Coverage;
-use crate::schedule::{Schedule, Transport};
+use crate::schedule::Schedule;
 use crate::world::World;
 
-/// What a run without a failure has seen.
+/// The result of a run without a failure.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
-    /// What was tried.
+    /// The situations that were reached.
     pub coverage: Coverage,
-    /// A fingerprint of all that the clients have heard, the same in every run of the schedule.
+    /// A fingerprint of everything that the clients have received, the same in every run of the
+    /// schedule.
     pub digest: u64,
 }
 
-/// A schedule whose run was not as it must be.
+/// A run in which something was wrong.
 #[derive(Clone, Debug)]
 pub struct Failure {
-    /// What was wrong.
+    /// The error.
     pub what: String,
-    /// The schedule, or what is left of it after shrinking.
+    /// The schedule, or the rest of it after shrinking.
     pub schedule: Schedule,
     /// The transport that was asked for.
     transport: Option<Transport>,
-    /// What happened.
+    /// The trace of the run.
     trace: Vec<String>,
 }
 
-/// The end of a run: what was wrong, if anything, and what happened.
+/// The result and the trace of a run.
 type End = (Result<Outcome, String>, Vec<String>);
 
 thread_local! {
-    /// While a schedule is played: the panics of this thread's tasks, which would go unnoticed in their runtime.
+    /// The panics of this thread's tasks while a schedule is played, which would go unnoticed in
+    /// their runtime.
     static PANICS: RefCell<Option<Vec<String>>> = const { RefCell::new(None) };
 }
 
 /// Runs the schedule of a seed, on its own transport or on this one.
 ///
 /// # Errors
-/// What went wrong; if it is to shrink, with the smallest part of the schedule that was found to show it.
+/// What went wrong; if it shrinks, with the smallest part of the schedule that was found to show
+/// it.
 pub fn run(seed: u64, transport: Option<Transport>, shrinks: bool) -> Result<Outcome, Box<Failure>> {
     let schedule = Schedule::of(seed, transport);
     let (result, _) = play(&schedule, false);
@@ -56,7 +61,7 @@ pub fn run(seed: u64, transport: Option<Transport>, shrinks: bool) -> Result<Out
     })
 }
 
-/// The schedule of a seed, and all that happens in its run.
+/// Returns the schedule of a seed, and the trace of its run.
 pub fn show(seed: u64, transport: Option<Transport>) -> String {
     let schedule = Schedule::of(seed, transport);
     let (result, trace) = play(&schedule, true);
@@ -102,7 +107,7 @@ async fn act(schedule: &Schedule, traced: bool, trace: &mut Vec<String>) -> Resu
         }
     }
     if result.is_ok() {
-        world.note(|| "the end".to_owned());
+        world.note(|| "finish".to_owned());
         result = world.finish().await.map_err(|what| format!("at the end: {what}"));
     }
     *trace = world.trace.take().unwrap_or_default();
@@ -112,7 +117,7 @@ async fn act(schedule: &Schedule, traced: bool, trace: &mut Vec<String>) -> Resu
 impl Failure {
     /// Drops steps for as long as the rest still fails.
     fn shrink(&mut self) {
-        /// Runs that it may take.
+        /// The largest number of runs that it may take.
         const MOST: usize = 400;
         let mut runs = 0;
         let mut size = self.schedule.steps.len().div_ceil(2).max(1);
@@ -137,7 +142,7 @@ impl Failure {
         }
     }
 
-    /// Runs it once more and keeps what happens.
+    /// Runs it once more and keeps the trace.
     fn show(&mut self) {
         let (result, trace) = play(&self.schedule, true);
         self.trace = trace;

@@ -1,73 +1,22 @@
-//! What is done in one run, and how everything is set up: all of it follows from the seed.
+//! A schedule: the setup and the steps of one run. All of it follows from the seed.
 
 use std::fmt;
-use std::str::FromStr;
 
-use crate::guess::Guess;
+use realtime_wire::Transport;
 
-/// By which session code the clients are connected.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Transport {
-    /// Socket.IO on long polling.
-    Polling,
-    /// Socket.IO on a websocket.
-    SocketIo,
-    /// Server-Sent Events.
-    Sse,
-    /// Raw WebSocket.
-    Ws,
-}
+use crate::forgery::Forgery;
 
-impl Transport {
-    /// Every transport.
-    pub const ALL: [Self; 4] = [Self::Polling, Self::SocketIo, Self::Sse, Self::Ws];
-
-    /// The name of the provider that serves it.
-    pub(crate) fn provider(self) -> &'static str {
-        match self {
-            Self::Polling | Self::SocketIo => "socket",
-            Self::Sse => "sse",
-            Self::Ws => "ws",
-        }
-    }
-
-    /// Whether clients can say something on their connection.
-    pub(crate) fn is_bidirectional(self) -> bool {
-        self != Self::Sse
-    }
-}
-
-impl fmt::Display for Transport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Polling => "polling",
-            Self::SocketIo => "socketio",
-            Self::Sse => "sse",
-            Self::Ws => "ws",
-        })
-    }
-}
-
-impl FromStr for Transport {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let found = Self::ALL.into_iter().find(|transport| transport.to_string() == text);
-        found.ok_or_else(|| format!("no transport \"{text}\": polling, socketio, sse or ws"))
-    }
-}
-
-/// A user, a tenant, a room or a client, by number.
+/// The number of a user, a tenant, a room or a client.
 pub(crate) type Id = u8;
 
-/// Whose client it is.
+/// The user and the tenant of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Person {
+pub(crate) struct Identity {
     pub(crate) user: Option<Id>,
     pub(crate) tenant: Option<Id>,
 }
 
-/// Whom a join or a leave means: a user in every tenant, or in one.
+/// The user of a join or a leave: in every tenant, or in one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Member {
     pub(crate) user: Id,
@@ -75,12 +24,12 @@ pub(crate) struct Member {
 }
 
 impl Member {
-    pub(crate) fn means(self, person: Person) -> bool {
-        person.user == Some(self.user) && self.tenant.is_none_or(|tenant| person.tenant == Some(tenant))
+    pub(crate) fn matches(self, identity: Identity) -> bool {
+        identity.user == Some(self.user) && self.tenant.is_none_or(|tenant| identity.tenant == Some(tenant))
     }
 }
 
-/// Some of the providers.
+/// A set of providers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Providers {
     socket: bool,
@@ -91,7 +40,7 @@ pub(crate) struct Providers {
 impl Providers {
     pub(crate) const ALL: Self = Self { socket: true, sse: true, ws: true };
 
-    /// Those that serve these transports.
+    /// Returns the providers that serve these transports.
     pub(crate) fn of(transports: &[Transport]) -> Self {
         let has = |name| transports.iter().any(|transport| transport.provider() == name);
         Self { socket: has("socket"), sse: has("sse"), ws: has("ws") }
@@ -111,17 +60,19 @@ impl Providers {
     }
 }
 
-/// How server, wires and clients are made.
+/// The configuration of server, connections and clients.
 #[derive(Clone, Debug)]
 pub(crate) struct Setup {
-    /// Over which each client begins, and whose provider asks and is asked by name.
+    /// The transport that each client begins with; its provider is the one that asks, and whose own
+    /// traits are used.
     pub(crate) transport: Transport,
-    /// All providers are there, and clients come back over another transport than they left.
+    /// `true` if every provider is attached, and clients reconnect over another transport.
     pub(crate) mixed: bool,
-    /// The log answers appends at once.
+    /// `true` if the log answers appends immediately.
     pub(crate) at_once: bool,
-    pub(crate) persons: Vec<Person>,
-    /// Rooms are for everyone, as SSE has it by default.
+    /// The identity of each client.
+    pub(crate) identities: Vec<Identity>,
+    /// `true` if events to rooms go to everyone, as SSE does by default.
     pub(crate) everyone: bool,
     pub(crate) window_records: usize,
     pub(crate) window_bytes: usize,
@@ -134,39 +85,49 @@ pub(crate) struct Setup {
     pub(crate) reset: bool,
 }
 
-/// Whom something is for.
+/// The target of an event or an ask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Scope {
     All,
     Room(Id),
+    /// A tenant and its room.
     RoomIn(Id, Id),
     Tenant(Id),
     User(Id),
+    /// A tenant and its user.
     UserIn(Id, Id),
 }
 
-/// Who is left out.
+/// The exception of a target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Except {
-    /// The connection that this client has now.
+    /// The current connection of this client.
     Client(usize),
     User(Id),
     /// A tenant and its user.
     UserIn(Id, Id),
 }
 
-/// What kind of event is sent.
+/// The kind of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// Of a series of which only the newest matters.
+    /// An event of a series of which only the newest matters.
     Latest(Id),
-    /// With an idempotency key.
+    /// An event with an idempotency key.
     Once(Id),
     Plain,
     Volatile,
 }
 
-/// How the clients answer an ask: each by one digit of the number to the base of the answers.
+impl Kind {
+    /// Returns the event's name.
+    pub(crate) fn name(self) -> &'static str {
+        if self == Self::Volatile { "v" } else { "e" }
+    }
+}
+
+/// The way a client answers an ask: for each client one digit of a number to the base of the
+/// answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
     /// Some time later, perhaps too late.
@@ -175,23 +136,23 @@ pub(crate) enum Answer {
     Now,
 }
 
-/// By whom an event is sent, and over which providers.
+/// The sender of an event, and with it the providers that the event goes over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum By {
-    /// The service, over all.
+    /// The service, over all providers.
     All,
-    /// A handler of what this client has said on its connection, over all.
+    /// A handler of an event from this client, over all providers.
     Handler(usize),
-    /// The service, over these.
+    /// The service, over these providers.
     Named(Providers),
     /// The provider of the schedule's transport.
     Provider,
 }
 
-/// One call of the server's side.
+/// One call of the application.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Call {
-    /// To a user or a room, of one tenant perhaps; which client answers how follows from the number.
+    /// An ask to a user or a room, perhaps of one tenant; `answers` says how each client answers.
     Ask {
         scope: Scope,
         seconds: u64,
@@ -214,129 +175,98 @@ pub(crate) enum Call {
     },
 }
 
-/// The place that a client presents when it connects.
+/// The cursor that a client presents when it connects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Present {
-    /// With one character altered.
+    /// The client's own, with one character altered.
     Altered(usize),
-    Garbage,
-    /// This place in the log of now, or a part of one, which it makes up of what it knows.
-    Guess(Guess, u64),
-    /// A place that has not been reached, made up too.
+    /// A forged one, made of this position or a part of one and what the client knows.
+    Forged(Forgery, u64),
+    /// A forged one, whose position has not been reached.
     Future(u64),
+    Garbage,
     None,
     /// An earlier one of its own.
     Old(usize),
+    /// A forged one with another epoch.
+    OtherEpoch(u64),
     Own,
     /// The one of another client.
     Stolen(usize),
-    /// A place in another provider's log.
-    Stranger(u64),
-    /// Without its last characters.
+    /// The client's own, without its last characters.
     Truncated(usize),
 }
 
-/// How a log loses records, as when it is set back to a backup.
+/// A loss of records, as when a log is restored from a backup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Loss {
-    /// So many of the last ones, or all of them and its epoch.
+    /// The number of last records that are lost; all of them and the epoch if `None`.
     pub(crate) records: Option<u64>,
-    /// So many come from another node, into the places of those that are lost.
+    /// The number of records that another node then writes at the positions of the lost ones.
     pub(crate) others: usize,
 }
 
-/// One thing that happens.
+/// One step of a schedule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// Calls at once, none of which waits for another.
+    /// Calls at the same time, none of which waits for another.
     Calls(Vec<Call>),
-    Connect {
-        client: usize,
-        present: Present,
-        rooms: Vec<Id>,
-        /// Milliseconds before the authenticator lets it in.
-        door: u64,
-    },
-    /// The wire breaks when so many more bytes have passed.
-    Cut {
-        client: usize,
-        up: bool,
-        after: usize,
-    },
-    /// The client is gone, and nobody tells the server.
-    Vanish {
-        client: usize,
-    },
-    /// The client says goodbye.
-    Goodbye {
-        client: usize,
-    },
-    Flow {
-        client: usize,
-    },
-    Stall {
-        client: usize,
-    },
-    /// The client reads this many bytes at a time.
-    Slow {
-        client: usize,
-        bytes: usize,
-    },
-    /// A stalled client reads so much.
-    Sip {
-        client: usize,
-        bytes: usize,
-    },
-    Subscribe {
-        client: usize,
-        room: Id,
-    },
-    Unsubscribe {
-        client: usize,
-        room: Id,
-    },
+    /// The client disconnects in its protocol's way.
+    Close { client: usize },
+    /// The client connects; the authenticator takes `delay` milliseconds.
+    Connect { client: usize, present: Present, rooms: Vec<Id>, delay: u64 },
+    /// The connection breaks when this many more bytes have passed, to the server or to the client.
+    Disconnect { client: usize, up: bool, after: usize },
     /// The log loses records while the process runs.
     Lose(Loss),
-    /// From its next connection on the client is over this transport.
-    Move {
-        client: usize,
-        to: Transport,
-    },
-    /// The process ends and another one begins, with or without a drain, and with the same log or with one that has lost
-    /// records.
-    Restart {
-        drain: Option<u64>,
-        loss: Option<Loss>,
-    },
-    /// Everything that can happen happens, and every client that reads is looked at.
+    /// The client uses this transport from its next connection on.
+    Move { client: usize, to: Transport },
+    /// The client reads everything.
+    ReadAll { client: usize },
+    /// A stalled client reads this many bytes.
+    ReadSome { client: usize, bytes: usize },
+    /// The process ends and another one starts, with or without a drain, and with the same log or
+    /// with one that has lost records.
+    Restart { drain: Option<u64>, loss: Option<Loss> },
+    /// Everything that is under way comes to rest, and every client that reads is checked.
     Settle,
-    /// So many milliseconds pass.
+    /// The client reads this many bytes at a time.
+    Slow { client: usize, bytes: usize },
+    /// The client stops reading.
+    Stall { client: usize },
+    /// The client asks to enter a room.
+    Subscribe { client: usize, room: Id },
+    /// The client asks to exit a room.
+    Unsubscribe { client: usize, room: Id },
+    /// The client is gone, and the server is not notified.
+    Vanish { client: usize },
+    /// This many milliseconds pass.
     Wait(u64),
     /// The server's tasks run for a moment.
     Yield(usize),
 }
 
-/// A whole run.
+/// A complete run.
 #[derive(Clone, Debug)]
 pub struct Schedule {
-    /// What it was made of.
+    /// The seed that it follows from.
     pub seed: u64,
     pub(crate) setup: Setup,
     pub(crate) steps: Vec<Step>,
 }
 
 impl Schedule {
-    /// The number of steps.
+    /// Returns the number of steps.
     pub fn len(&self) -> usize {
         self.steps.len()
     }
 
-    /// Whether nothing is done.
+    /// Returns whether there are no steps.
     pub fn is_empty(&self) -> bool {
         self.steps.is_empty()
     }
 
-    /// By which transport it goes.
+    /// Returns the transport that clients begin with.
     pub fn transport(&self) -> Transport {
         self.setup.transport
     }

@@ -1,4 +1,5 @@
-//! The process under test: one provider or all of them, their routers behind hyper, and what its hooks and handlers tell.
+//! The process under test: one provider or all of them, their routers behind hyper, and the calls
+//! of its hooks and handlers.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,62 +20,66 @@ use realtime_core::{
 use realtime_http::HttpProvider;
 use realtime_socketio::{SocketIoConfig, SocketIoProvider};
 use realtime_sse::{SseConfig, SseProvider};
+use realtime_wire::Transport;
 use realtime_ws::{WsConfig, WsProvider};
 use serde_json::Value;
 use tokio::time::Instant;
 use tower_service::Service;
 
 use crate::calls::Sender;
-use crate::client::HELLO;
 use crate::generate::{CLOSED_ROOM, FROM_NOW_ROOM};
+use crate::log_spy::LogSpy;
 use crate::pipe::ServerEnd;
-use crate::schedule::{By, Id, Setup, Transport};
-use crate::tape::Tape;
+use crate::schedule::{By, Id, Setup};
 
-/// What a hook has told of a connection.
+/// The event that clients send so that a handler sees their connection.
+pub(crate) const HELLO: &str = "hello";
+
+/// A call of a lifecycle hook.
 #[derive(Clone, Debug)]
-pub(crate) struct Note {
-    /// The number that its client gave it.
+pub(crate) struct HookCall {
+    /// The serial number that the client gave the connection.
     pub(crate) serial: usize,
-    /// Its id if it is new, nothing if it is gone.
-    pub(crate) came: Option<ConnectionId>,
+    /// The id of a new connection; `None` if the connection is gone.
+    pub(crate) connected: Option<ConnectionId>,
     pub(crate) at: Instant,
 }
 
 pub(crate) struct Server {
-    /// The one of the schedule's transport is the first.
+    /// The providers; that of the schedule's transport is the first one.
     providers: Vec<(Transport, Arc<dyn HttpProvider>)>,
     router: axum::Router,
     http: http1::Builder,
-    notes: Notes,
+    hooks: Hooks,
     log: Log,
     contexts: Contexts,
-    tape: Tape,
+    spy: LogSpy,
 }
 
-/// The contexts of handlers, by the serial numbers of the connections that have said something.
+/// The contexts of handlers, by the serial numbers of the connections whose events they have
+/// handled.
 #[derive(Clone, Default)]
 struct Contexts(Arc<Mutex<HashMap<usize, Context>>>);
 
 #[derive(Clone, Default)]
-struct Notes(Arc<Mutex<Vec<Note>>>);
+struct Hooks(Arc<Mutex<Vec<HookCall>>>);
 
 impl Server {
-    /// Begins with this log, of which it knows nothing; `begun` is when time began.
-    pub(crate) async fn start(setup: &Setup, tape: Tape, begun: Instant) -> Result<Self, Error> {
+    /// Starts with this log, of which it knows nothing; `begun` is the beginning of the run.
+    pub(crate) async fn start(setup: &Setup, spy: LogSpy, begun: Instant) -> Result<Self, Error> {
         let mut transports = vec![setup.transport];
         if setup.mixed {
             let others = [Transport::SocketIo, Transport::Sse, Transport::Ws];
             transports.extend(others.into_iter().filter(|other| other.provider() != setup.transport.provider()));
         }
         let contexts = Contexts::default();
-        let notes = Notes::default();
-        tape.begin();
+        let hooks = Hooks::default();
+        spy.begin();
         let runtime = Runtime::in_memory()
-            .with_authenticator(Door { begun })
+            .with_authenticator(DelayedAuthenticator { begun })
             .with_policy(Rooms)
-            .with_backplane(tape.clone())
-            .with_hook(notes.clone());
+            .with_backplane(spy.clone())
+            .with_hook(hooks.clone());
         let (mut providers, mut router) = (Vec::new(), axum::Router::new());
         for transport in transports {
             let provider = provider(transport, setup, &contexts);
@@ -83,9 +88,10 @@ impl Server {
             providers.push((transport, provider));
         }
         let mut http = http1::Builder::new();
-        // The least that hyper takes, so that what a stalled client leaves waits in the outbox and not there.
+        // The least that hyper accepts, so that the bytes for a stalled client wait in the outbox
+        // and not there.
         http.max_buf_size(8 * 1024);
-        Ok(Self { providers, router, http, notes, log: runtime.log, contexts, tape })
+        Ok(Self { providers, router, http, hooks, log: runtime.log, contexts, spy })
     }
 
     /// Serves one connection, as a listener would.
@@ -97,23 +103,24 @@ impl Server {
         });
         let connection = self.http.serve_connection(TokioIo::new(end), service).with_upgrades();
         tokio::spawn(async move {
-            // However it ends: the client sees what comes of it.
+            // However it ends, the client sees the result.
             let _ = connection.await;
         });
     }
 
-    /// What each provider has done, that of the schedule's transport first.
+    /// Returns the counters of each provider, that of the schedule's transport first.
     pub(crate) fn stats(&self) -> Vec<(Transport, Stats)> {
         self.providers.iter().map(|(transport, provider)| (*transport, provider.stats())).collect()
     }
 
-    /// What the provider has done that serves this transport.
+    /// Returns the counters of the provider that serves this transport.
     pub(crate) fn stats_of(&self, transport: Transport) -> Stats {
         let is_it = |(served, _): &&(Transport, _)| served.provider() == transport.provider();
         self.providers.iter().find(is_it).map(|(_, provider)| provider.stats()).unwrap_or_default()
     }
 
-    /// From where an event can be sent by this; nowhere while no handler has heard the connection with this serial number.
+    /// Returns the sender of an event; `None` while no handler has handled an event of the
+    /// connection with this serial number.
     pub(crate) fn sender(&self, by: By, serial: Option<usize>) -> Option<Sender> {
         Some(match by {
             By::All => Sender::Log(self.log.clone(), None),
@@ -135,14 +142,14 @@ impl Server {
         &*self.providers[0].1
     }
 
-    /// What the hooks have told since the last call.
-    pub(crate) fn notes(&self) -> Vec<Note> {
-        std::mem::take(&mut *self.notes.0.lock().unwrap_or_else(PoisonError::into_inner))
+    /// Takes the calls of hooks since the previous call.
+    pub(crate) fn hook_calls(&self) -> Vec<HookCall> {
+        std::mem::take(&mut *self.hooks.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// The log, as it is handed to the process.
-    pub(crate) fn tape(&self) -> &Tape {
-        &self.tape
+    /// Returns the log, as the process has it.
+    pub(crate) fn spy(&self) -> &LogSpy {
+        &self.spy
     }
 
     pub(crate) fn shutdown(&self, drain: Drain) -> BoxFuture<'static, ()> {
@@ -156,7 +163,7 @@ impl Server {
 }
 
 impl Drop for Server {
-    /// The contexts lead to the providers, whose handlers keep them.
+    /// Drops the contexts, which lead to the providers whose handlers keep them.
     fn drop(&mut self) {
         self.contexts.lock().clear();
     }
@@ -203,16 +210,17 @@ pub(crate) fn room_name(room: Id) -> String {
     format!("r{room}")
 }
 
-/// Believes what the query says, but perhaps not before some time.
-struct Door {
+/// Believes the query, but perhaps not before some time.
+struct DelayedAuthenticator {
     begun: Instant,
 }
 
-/// An identity's end, so far away that it never comes, tells its connection's serial number to the hooks.
+/// The base of an identity's expiry, so late that it never comes: the seconds after it tell the
+/// connection's serial number to the hooks.
 const NEVER: Duration = Duration::from_secs(1 << 36);
 
 #[async_trait]
-impl Authenticator for Door {
+impl Authenticator for DelayedAuthenticator {
     async fn authenticate(&self, request: &ConnectRequest) -> Result<Identity, Refusal> {
         let serial = request.query("serial").and_then(|serial| serial.parse().ok());
         let serial = serial.ok_or_else(|| Refusal::bad_request("no serial number"))?;
@@ -245,7 +253,7 @@ impl RoomPolicy for Rooms {
     }
 }
 
-/// The number that a connection's client gave it.
+/// Returns the serial number that a connection's client gave it.
 fn serial_of(identity: &Identity) -> Option<usize> {
     let end = identity.expiry().and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH + NEVER).ok());
     end.map(|serial| serial.as_secs() as usize)
@@ -263,17 +271,17 @@ impl Contexts {
     }
 }
 
-impl Notes {
-    fn add(&self, connection: &ConnectionInfo, came: Option<ConnectionId>) {
+impl Hooks {
+    fn add(&self, connection: &ConnectionInfo, connected: Option<ConnectionId>) {
         if let Some(serial) = serial_of(&connection.identity) {
-            let note = Note { serial, came, at: Instant::now() };
-            self.0.lock().unwrap_or_else(PoisonError::into_inner).push(note);
+            let call = HookCall { serial, connected, at: Instant::now() };
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).push(call);
         }
     }
 }
 
 #[async_trait]
-impl LifecycleHook for Notes {
+impl LifecycleHook for Hooks {
     async fn connected(&self, cx: &Context) {
         self.add(cx.connection(), Some(cx.connection_id()));
     }

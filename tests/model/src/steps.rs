@@ -1,14 +1,14 @@
-//! What each step of a schedule does.
+//! The execution of each step of a schedule.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::task::Poll;
 use std::time::Duration;
 
+use realtime_wire::{ClientMessage, ConnectOptions, ServerMessage};
 use tokio::time::Instant;
 
 use crate::calls::{Done, Pending};
-use crate::client::{Say, Wish, Word};
-use crate::guess::Guess;
+use crate::forgery::Forgery;
 use crate::player::{Flow, Link, Player};
 use crate::schedule::{By, Call, Id, Kind, Present, Scope, Setup, Step};
 use crate::server::{room_name, tenant_name, user_name};
@@ -16,24 +16,24 @@ use crate::world::World;
 
 impl World {
     pub(crate) async fn step(&mut self, step: &Step) -> Result<(), String> {
-        self.hear_hooks()?;
+        self.observe_hooks()?;
         match step {
             Step::Calls(calls) => self.calls(calls).await?,
-            Step::Connect { client, present, rooms, door } => self.connect(*client, *present, rooms, *door),
-            Step::Cut { client, up, after } => self.cut(*client, *up, *after)?,
-            Step::Flow { client } => self.players[*client].flow = Flow::Flowing,
-            Step::Goodbye { client } => self.goodbye(*client),
+            Step::Connect { client, present, rooms, delay } => self.connect(*client, *present, rooms, *delay),
+            Step::Disconnect { client, up, after } => self.disconnect(*client, *up, *after)?,
+            Step::ReadAll { client } => self.players[*client].flow = Flow::Flowing,
+            Step::Close { client } => self.close(*client),
             Step::Lose(loss) => self.lose(*loss).await?,
             Step::Move { client, to } => self.players[*client].transport = *to,
             Step::Restart { drain, loss } => self.restart(*drain, *loss).await?,
             Step::Settle => self.settle().await?,
-            Step::Sip { client, bytes } => {
+            Step::ReadSome { client, bytes } => {
                 if self.players[*client].flow == Flow::Stalled {
-                    self.pump(*client, *bytes)?;
+                    self.read_client(*client, *bytes)?;
                 }
             }
-            Step::Slow { client, bytes } => self.hinder(*client, Flow::Slow(*bytes)),
-            Step::Stall { client } => self.hinder(*client, Flow::Stalled),
+            Step::Slow { client, bytes } => self.slow_down(*client, Flow::Slow(*bytes)),
+            Step::Stall { client } => self.slow_down(*client, Flow::Stalled),
             Step::Subscribe { client, room } => self.request_room(*client, *room, true),
             Step::Unsubscribe { client, room } => self.request_room(*client, *room, false),
             Step::Vanish { client } => self.vanish(*client),
@@ -47,9 +47,10 @@ impl World {
         Ok(())
     }
 
-    /// Everybody comes back and reads, and gets one more event; nobody misses anything.
+    /// Reconnects every client and lets all of them read, sends one more event, and checks that no
+    /// one misses anything.
     pub(crate) async fn finish(&mut self) -> Result<(), String> {
-        self.hear_hooks()?;
+        self.observe_hooks()?;
         self.players.iter_mut().for_each(|player| player.flow = Flow::Flowing);
         self.settle().await?;
         self.applied().await?;
@@ -68,7 +69,7 @@ impl World {
     }
 
     async fn calls(&mut self, calls: &[Call]) -> Result<(), String> {
-        // So that the place of each call is known.
+        // So that the position of each call is known.
         self.applied().await?;
         self.reference.begin_calls();
         let mut pending: Vec<Option<Pending>> = calls.iter().map(|call| self.call(*call)).collect();
@@ -96,18 +97,18 @@ impl World {
                 }
             }
             if pending.iter().all(Option::is_none) {
-                self.hear_log()?;
+                self.observe_log()?;
                 return self.check_windows();
             }
-            // Whoever reads does so while the calls are under way.
+            // Clients that read do so while the calls are under way.
             self.look()?;
             tokio::task::yield_now().await;
         }
         Err("a call never ends".to_owned())
     }
 
-    /// A client connects, and the authenticator does not let it in before so many milliseconds are over.
-    fn connect(&mut self, client: usize, present: Present, more: &[Id], door: u64) {
+    /// Connects a client; the authenticator does not accept it for `delay` milliseconds.
+    fn connect(&mut self, client: usize, present: Present, more: &[Id], delay: u64) {
         if self.players[client].link.is_some() {
             return;
         }
@@ -115,30 +116,36 @@ impl World {
         let player = &mut self.players[client];
         let mut rooms: Vec<Id> = player.rooms.iter().copied().collect();
         rooms.extend(more.iter().filter(|room| !player.rooms.contains(room)));
-        // It is no longer where it was, wherever that is.
+        // It forgets its previous position, whatever that was.
         player.cursor = presented.clone().or(player.cursor.take());
         let transport = self.players[client].transport;
         let moment = self.moment(transport);
         let serial = self.reference.ask_to_connect((client, transport), present, presented.clone(), &rooms, moment);
         let conn = &mut self.reference.conns[serial];
-        conn.admitted += Duration::from_millis(door);
-        conn.calm = is_fair(&self.setup, self.players[client].flow);
+        conn.admitted += Duration::from_millis(delay);
+        conn.undisturbed = reads_fast_enough(&self.setup, self.players[client].flow);
         let mut query = format!("serial={serial}");
-        if door > 0 {
+        if delay > 0 {
             query += &format!("&after={}", (conn.admitted - self.begun).as_millis());
         }
-        let person = self.setup.persons[client];
-        person.user.iter().for_each(|user| query += &format!("&user={}", user_name(*user)));
-        person.tenant.iter().for_each(|tenant| query += &format!("&tenant={}", tenant_name(*tenant)));
-        let wish = Wish { query, rooms: rooms.iter().map(|room| room_name(*room)).collect(), cursor: presented };
-        let (link, ends) = Link::open(serial, transport, &wish, serial.is_multiple_of(3), self.pipe());
-        self.reference.conns[serial].looker = link.looker();
+        let identity = self.setup.identities[client];
+        identity.user.iter().for_each(|user| query += &format!("&user={}", user_name(*user)));
+        identity.tenant.iter().for_each(|tenant| query += &format!("&tenant={}", tenant_name(*tenant)));
+        let cursor_in_header = !serial.is_multiple_of(3);
+        let options = ConnectOptions {
+            query,
+            rooms: rooms.iter().map(|room| room_name(*room)).collect(),
+            cursor: presented,
+            cursor_in_header,
+        };
+        let (link, ends) = Link::open(serial, transport, &options, self.pipe());
+        self.reference.conns[serial].probe = link.probe();
         self.players[client].link = Some(link);
         ends.into_iter().for_each(|end| self.server.accept(end));
-        self.note(|| format!("  c{client}#{serial} asks: {}", wish.query));
+        self.note(|| format!("  c{client}#{serial} asks: {}", options.query));
     }
 
-    /// What a client presents as its place.
+    /// Returns the cursor that a client presents.
     fn presented(&mut self, client: usize, present: Present) -> Option<String> {
         let own = self.players[client].cursor.clone();
         match present {
@@ -148,11 +155,11 @@ impl World {
                 bytes[at] = if bytes[at] == b'A' { b'B' } else { b'A' };
                 String::from_utf8_lossy(&bytes).into_owned()
             }),
-            Present::Future(by) => Some(self.guess(client, Guess::OtherPlace, self.reference.log().end() + by, 0)),
-            Present::Garbage => Some("not-a-place".to_owned()),
-            Present::Guess(guess, at) => {
-                self.reference.cover(guess.name());
-                Some(self.guess(client, guess, at, 0))
+            Present::Future(by) => Some(self.forge(client, Forgery::OtherPosition, self.reference.log().end() + by, 0)),
+            Present::Garbage => Some("not-a-position".to_owned()),
+            Present::Forged(forgery, at) => {
+                self.reference.cover(forgery.name());
+                Some(self.forge(client, forgery, at, 0))
             }
             Present::None => None,
             Present::Old(back) => {
@@ -163,67 +170,68 @@ impl World {
             Present::Stolen(other) => {
                 let of_another = self.players[other].cursor.clone();
                 if of_another.is_some() && other != client {
-                    self.reference.cover("place of another client");
-                    if self.setup.persons[client] != self.setup.persons[other] {
-                        self.reference.cover("place of another identity");
+                    self.reference.cover("cursor of another client");
+                    if self.setup.identities[client] != self.setup.identities[other] {
+                        self.reference.cover("cursor of another identity");
                     }
                 }
                 of_another
             }
-            Present::Stranger(at) => Some(self.guess(client, Guess::OtherPlace, at, 0x5555)),
+            Present::OtherEpoch(at) => Some(self.forge(client, Forgery::OtherPosition, at, 0x5555)),
             Present::Truncated(by) => own.map(|own| own[..own.len().saturating_sub(by).max(1)].to_owned()),
         }
     }
 
-    /// A place that a client makes up of what it was told: the epoch, or one near it, and places of now and before.
-    fn guess(&self, client: usize, guess: Guess, at: u64, beside: u64) -> String {
+    /// Forges a cursor from what a client has received: the epoch, or one near it, and its current
+    /// and previous cursors.
+    fn forge(&self, client: usize, forgery: Forgery, at: u64, epoch_bits: u64) -> String {
         let Player { cursor, past, .. } = &self.players[client];
-        let epoch = self.reference.epoch().get() ^ beside;
-        guess.make(epoch, at, cursor.as_deref(), past.iter().rev().map(String::as_str))
+        let epoch = self.reference.epoch().get() ^ epoch_bits;
+        forgery.make(epoch, at, cursor.as_deref(), past.iter().rev().map(String::as_str))
     }
 
-    /// From here on a client's connection may end without being at fault.
+    /// Marks a client's connection as one that may end from this step on.
     pub(crate) fn disturb(&mut self, client: usize) {
         if let Some(link) = &self.players[client].link {
-            self.reference.conns[link.serial].calm = false;
+            self.reference.conns[link.serial].undisturbed = false;
         }
     }
 
-    fn hinder(&mut self, client: usize, flow: Flow) {
-        if !is_fair(&self.setup, flow) {
+    fn slow_down(&mut self, client: usize, flow: Flow) {
+        if !reads_fast_enough(&self.setup, flow) {
             self.disturb(client);
         }
         self.players[client].flow = flow;
     }
 
-    fn cut(&mut self, client: usize, up: bool, after: usize) -> Result<(), String> {
+    fn disconnect(&mut self, client: usize, up: bool, after: usize) -> Result<(), String> {
         self.disturb(client);
         if let Some(link) = &self.players[client].link {
-            link.cut_after(up, after);
+            link.break_after(up, after);
             if up {
-                self.reference.cover("cut on the way up");
+                self.reference.cover("disconnected while sending");
             }
         }
-        self.pump(client, 0).map(drop)
+        self.read_client(client, 0).map(drop)
     }
 
     fn vanish(&mut self, client: usize) {
         self.disturb(client);
         if let Some(link) = self.players[client].link.take() {
-            self.reference.conns[link.serial].over = true;
+            self.reference.conns[link.serial].abandoned = true;
             self.players[client].late.clear();
-            self.dead.extend(link.vanish());
+            self.unread.extend(link.vanish());
             self.reference.cover("vanished");
         }
     }
 
-    fn goodbye(&mut self, client: usize) {
+    fn close(&mut self, client: usize) {
         self.disturb(client);
         if let Some(link) = &mut self.players[client].link
             && self.reference.conns[link.serial].viewer.transport.is_bidirectional()
         {
-            link.say(Say::Goodbye);
-            self.reference.cover("goodbye");
+            link.send(&ClientMessage::Close);
+            self.reference.cover("closed by the client");
         }
     }
 
@@ -234,23 +242,24 @@ impl World {
         if !conn.connected || conn.request.is_some() || !conn.viewer.transport.is_bidirectional() {
             return;
         }
-        let say = if enter {
-            Say::Subscribe { room: room_name(room), ack }
+        let message = if enter {
+            ClientMessage::Subscribe { room: room_name(room), ack }
         } else {
-            Say::Unsubscribe { room: room_name(room), ack }
+            ClientMessage::Unsubscribe { room: room_name(room), ack }
         };
         self.reference.request_room(link.serial, ack, room, enter);
-        link.say(say);
+        link.send(&message);
     }
 }
 
-/// Whether a client reads as fast as it must, so that it may not be cut: 4 KiB in a second do.
-fn is_fair(setup: &Setup, flow: Flow) -> bool {
+/// Returns whether a client reads fast enough that the server may not close it: 4 KiB in a second
+/// suffice.
+fn reads_fast_enough(setup: &Setup, flow: Flow) -> bool {
     flow == Flow::Flowing || matches!(flow, Flow::Slow(2_000..)) && setup.pipe_bytes >= 2_000
 }
 
-/// A fingerprint of all that the clients have heard; random ids are left out, and so is what is heard in a drain, which
-/// closes connections in random order.
+/// A fingerprint of everything that the clients have received, without random ids, and without what
+/// they receive in a drain, which closes connections in random order.
 #[derive(Default)]
 pub(crate) struct Digest {
     hasher: DefaultHasher,
@@ -258,19 +267,19 @@ pub(crate) struct Digest {
 }
 
 impl Digest {
-    pub(crate) fn add(&mut self, at: Duration, client: usize, word: &Word) {
+    pub(crate) fn add(&mut self, at: Duration, client: usize, message: &ServerMessage) {
         if self.paused {
             return;
         }
         (at, client).hash(&mut self.hasher);
-        match word {
-            Word::Cursor(_) => 1.hash(&mut self.hasher),
-            Word::Event { name, data, .. } => {
+        match message {
+            ServerMessage::Cursor(_) => 1.hash(&mut self.hasher),
+            ServerMessage::Event { name, data, .. } => {
                 (2, name, data["n"].as_u64(), data["reason"].as_str()).hash(&mut self.hasher);
             }
-            Word::Goodbye => 3.hash(&mut self.hasher),
-            Word::Refused(text) => text.hash(&mut self.hasher),
-            Word::Reply { ack, ok } => (ack, ok).hash(&mut self.hasher),
+            ServerMessage::Close => 3.hash(&mut self.hasher),
+            ServerMessage::Refused(text) => text.hash(&mut self.hasher),
+            ServerMessage::Reply { ack, ok } => (ack, ok).hash(&mut self.hasher),
         }
     }
 

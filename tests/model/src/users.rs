@@ -1,31 +1,32 @@
-//! What is known of users' names: the rooms that joins and leaves have led to, and since when nobody is there.
+//! Users by name: the rooms that joins and leaves have led to, and since when a user has no
+//! connections.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::log::{LATE, Place};
-use crate::rooms::{Rooms, Sees};
-use crate::schedule::{Id, Member, Person};
-use crate::tape::Ended;
+use crate::log::{LATE, Position};
+use crate::log_spy::Absence;
+use crate::rooms::{Rooms, Visibility};
+use crate::schedule::{Id, Identity, Member};
 
-/// Users by name.
+/// The users by name.
 #[derive(Debug, Default)]
 pub(crate) struct Users(BTreeMap<Id, User>);
 
 #[derive(Debug, Default)]
 struct User {
-    /// What was joined by the bare name, which holds in every tenant.
+    /// The rooms joined by the bare name, which holds in every tenant.
     bare: Standing,
     tenants: BTreeMap<Id, OfTenant>,
 }
 
-/// What one tenant's user has of its own.
+/// The part of one tenant's user.
 #[derive(Debug, Default)]
 struct OfTenant {
     own: Standing,
-    /// The rooms that it has left alone, whatever the bare name was joined to.
+    /// The rooms that it alone has left, whatever the bare name was joined to.
     shut_out: Rooms,
 }
 
@@ -33,24 +34,24 @@ struct OfTenant {
 struct Standing {
     rooms: Rooms,
     /// Every leave, with its room.
-    left: Vec<(Place, Id)>,
+    left: Vec<(Position, Id)>,
     online: usize,
-    /// When the last connection went, at the earliest and at the latest.
+    /// The time at which the last connection closed, at the earliest and at the latest.
     offline: Option<(Instant, Instant)>,
-    /// Since when this process has been the first to end the rooms: it has seen the last connection go, or made a join while
-    /// nobody was there.
+    /// The time since which this process has been the first to end the rooms: it has seen the last
+    /// connection go, or made a join while there was none.
     ours: Option<Instant>,
-    /// The records that have ended rooms by absence.
-    ended: Vec<Place>,
+    /// The positions of the records that have ended rooms by absence.
+    ended: Vec<Position>,
 }
 
-/// How many times as long a process waits that has not seen the last connection go.
+/// The factor by which a process waits longer that has not seen the last connection close.
 const PATIENCE: u32 = 3;
 
 impl Standing {
-    fn join(&mut self, room: Id, position: Place, ours: bool, now: Instant) {
+    fn join(&mut self, room: Id, position: Position, ours: bool, now: Instant) {
         if self.online == 0 {
-            // A user without any room may have been forgotten and come anew.
+            // A user without any room may have been forgotten and started again.
             let earliest = self.offline.map_or(now, |(earliest, _)| earliest);
             let latest = if self.rooms.is_in_any() { self.offline.map_or(now, |(_, latest)| latest) } else { now };
             self.offline = Some((earliest, latest));
@@ -59,18 +60,18 @@ impl Standing {
         self.rooms.enter(room, position, position);
     }
 
-    fn leave(&mut self, room: Id, position: Place) {
+    fn leave(&mut self, room: Id, position: Position) {
         self.rooms.leave(room, position, position);
         self.left.push((position, room));
     }
 
-    fn came(&mut self) {
+    fn connected(&mut self) {
         self.online += 1;
         self.offline = None;
         self.ours = None;
     }
 
-    fn went(&mut self, now: Instant) {
+    fn disconnected(&mut self, now: Instant) {
         self.online -= 1;
         if self.online == 0 {
             self.offline = Some((now, now));
@@ -78,17 +79,17 @@ impl Standing {
         }
     }
 
-    /// The rooms that were joined up to a place end by absence.
-    fn end(&mut self, seen: Place, place: Place, now: Instant) {
-        if self.rooms.leave_entered_by(seen, place) {
-            self.ended.push(place);
+    /// Ends the stays in rooms that were joined up to a position, by absence.
+    fn end(&mut self, seen: Position, position: Position, now: Instant) {
+        if self.rooms.leave_entered_by(seen, position) {
+            self.ended.push(position);
             self.offline = self.offline.map(|_| (now, now));
         }
     }
 
-    /// As a process sees it that has just taken up the log and knows nothing yet; `alone` if there are no connections any
-    /// more.
-    fn anew(&self, alone: bool, now: Instant) -> Self {
+    /// Returns the state for a process that has just begun to read the log and knows nothing yet;
+    /// `alone` if there are no connections any more.
+    fn restarted(&self, alone: bool, now: Instant) -> Self {
         let online = if alone { 0 } else { self.online };
         let earliest = self.offline.map_or(now, |(earliest, _)| earliest);
         Self { online, offline: (online == 0).then_some((earliest, now)), ..Self::default() }
@@ -96,7 +97,7 @@ impl Standing {
 }
 
 impl Users {
-    pub(crate) fn join(&mut self, member: Member, room: Id, position: Place, ours: bool, now: Instant) {
+    pub(crate) fn join(&mut self, member: Member, room: Id, position: Position, ours: bool, now: Instant) {
         let user = self.0.entry(member.user).or_default();
         let Some(tenant) = member.tenant else {
             user.bare.join(room, position, ours, now);
@@ -110,8 +111,9 @@ impl Users {
         of_tenant.shut_out.leave(room, position, position);
     }
 
-    /// Whether somebody is shut out of a membership of the bare name.
-    pub(crate) fn leave(&mut self, member: Member, room: Id, position: Place) -> bool {
+    /// Leaves a room; returns whether that shuts a tenant's user out of a membership of the bare
+    /// name.
+    pub(crate) fn leave(&mut self, member: Member, room: Id, position: Position) -> bool {
         let user = self.0.entry(member.user).or_default();
         let Some(tenant) = member.tenant else {
             user.bare.leave(room, position);
@@ -127,49 +129,54 @@ impl Users {
         user.bare.rooms.is_in(room)
     }
 
-    /// The place of the last leave, up to this place, by which the server has taken someone out of a room.
-    pub(crate) fn left(&self, person: Person, room: Id, by: Place) -> Place {
-        let leaves = self.standings_of(person).flat_map(|standing| &standing.left);
-        leaves.filter(|(place, of)| *of == room && *place <= by).map(|(place, _)| *place).max().unwrap_or_default()
+    /// Returns the position of the last leave, up to this position, by which the server has removed
+    /// a user from a room.
+    pub(crate) fn left(&self, identity: Identity, room: Id, by: Position) -> Position {
+        let leaves = self.standings_of(identity).flat_map(|standing| &standing.left);
+        leaves
+            .filter(|(position, of)| *of == room && *position <= by)
+            .map(|(position, _)| *position)
+            .max()
+            .unwrap_or_default()
     }
 
-    /// A connection of someone is there.
-    pub(crate) fn came(&mut self, person: Person) {
-        self.standings(person).for_each(Standing::came);
+    /// Counts a new connection of an identity.
+    pub(crate) fn connected(&mut self, identity: Identity) {
+        self.standings(identity).for_each(Standing::connected);
     }
 
-    /// A connection of someone is gone.
-    pub(crate) fn went(&mut self, person: Person, now: Instant) {
-        self.standings(person).for_each(|standing| standing.went(now));
+    /// Counts a connection of an identity that is gone.
+    pub(crate) fn disconnected(&mut self, identity: Identity, now: Instant) {
+        self.standings(identity).for_each(|standing| standing.disconnected(now));
     }
 
-    /// The bare name's and its tenant's.
-    fn standings(&mut self, person: Person) -> impl Iterator<Item = &mut Standing> {
-        let user = person.user.map(|user| self.0.entry(user).or_default());
+    /// Returns the parts of the bare name and of its tenant.
+    fn standings(&mut self, identity: Identity) -> impl Iterator<Item = &mut Standing> {
+        let user = identity.user.map(|user| self.0.entry(user).or_default());
         user.into_iter().flat_map(move |User { bare, tenants }| {
-            let of_tenant = person.tenant.map(|tenant| &mut tenants.entry(tenant).or_default().own);
+            let of_tenant = identity.tenant.map(|tenant| &mut tenants.entry(tenant).or_default().own);
             std::iter::once(bare).chain(of_tenant)
         })
     }
 
-    /// Those of them that are known.
-    fn standings_of(&self, person: Person) -> impl Iterator<Item = &Standing> {
-        let user = person.user.and_then(|user| self.0.get(&user));
+    /// Returns those of them that are known.
+    fn standings_of(&self, identity: Identity) -> impl Iterator<Item = &Standing> {
+        let user = identity.user.and_then(|user| self.0.get(&user));
         user.into_iter().flat_map(move |User { bare, tenants }| {
-            let of_tenant = person.tenant.and_then(|tenant| tenants.get(&tenant)).map(|of_tenant| &of_tenant.own);
+            let of_tenant = identity.tenant.and_then(|tenant| tenants.get(&tenant)).map(|of_tenant| &of_tenant.own);
             std::iter::once(bare).chain(of_tenant)
         })
     }
 
-    /// A user's rooms have ended by absence.
-    pub(crate) fn end(&mut self, ended: &Ended) {
-        self.standing(ended.member).end(ended.seen, ended.place, ended.at);
+    /// Ends a user's rooms by absence.
+    pub(crate) fn end(&mut self, absence: &Absence) {
+        self.standing(absence.member).end(absence.seen, absence.position, absence.at);
     }
 
-    /// Whether a user has been absent for longer than this, so that its rooms may end.
-    pub(crate) fn check_end(&mut self, ended: &Ended, age: Duration) -> Result<(), String> {
-        match self.standing(ended.member).offline {
-            Some((earliest, _)) if ended.at - earliest <= age => Err(format!("too early: {ended:?}")),
+    /// Checks that a user has been absent for longer than `age`, so that its rooms may end.
+    pub(crate) fn check_end(&mut self, absence: &Absence, age: Duration) -> Result<(), String> {
+        match self.standing(absence.member).offline {
+            Some((earliest, _)) if absence.at - earliest <= age => Err(format!("too early: {absence:?}")),
             _ => Ok(()),
         }
     }
@@ -182,13 +189,14 @@ impl Users {
         }
     }
 
-    /// The last place, up to this one, at which someone's rooms have ended by absence.
-    pub(crate) fn ended(&self, person: Person, by: Place) -> Place {
-        let places = self.standings_of(person).flat_map(|standing| &standing.ended);
-        places.copied().filter(|place| *place <= by).max().unwrap_or_default()
+    /// Returns the last position, up to this one, at which an identity's rooms have ended by
+    /// absence.
+    pub(crate) fn ended(&self, identity: Identity, by: Position) -> Position {
+        let positions = self.standings_of(identity).flat_map(|standing| &standing.ended);
+        positions.copied().filter(|position| *position <= by).max().unwrap_or_default()
     }
 
-    /// Nobody who has been away for longer than the window's age is a member for long.
+    /// Checks that no user who has been away for longer than the window's age is still a member.
     pub(crate) fn check_absent(&self, age: Duration, now: Instant) -> Result<(), String> {
         for (user, User { bare, tenants }) in &self.0 {
             for standing in std::iter::once(bare).chain(tenants.values().map(|of_tenant| &of_tenant.own)) {
@@ -205,21 +213,23 @@ impl Users {
         Ok(())
     }
 
-    /// Whether someone has been joined to a room when the record at this place was logged.
-    pub(crate) fn is_joined(&self, person: Person, room: Id, position: Place) -> Sees {
-        let Some(user) = person.user.and_then(|user| self.0.get(&user)) else { return Sees::No };
+    /// Returns whether an identity was joined to a room when the record at this position was
+    /// logged.
+    pub(crate) fn is_joined(&self, identity: Identity, room: Id, position: Position) -> Visibility {
+        let Some(user) = identity.user.and_then(|user| self.0.get(&user)) else { return Visibility::No };
         let bare = user.bare.rooms.sees(room, position);
-        let Some(of_tenant) = person.tenant.and_then(|tenant| user.tenants.get(&tenant)) else { return bare };
+        let Some(of_tenant) = identity.tenant.and_then(|tenant| user.tenants.get(&tenant)) else { return bare };
         bare.min(of_tenant.shut_out.sees(room, position).not()).max(of_tenant.own.rooms.sees(room, position))
     }
 
-    /// What is known of them when a log is taken up: who is there, but no rooms; `alone` if nobody is.
-    pub(crate) fn anew(&self, alone: bool, now: Instant) -> Self {
+    /// Returns the state for a process that begins to read a log: the connections, but no rooms;
+    /// `alone` if there are no connections.
+    pub(crate) fn restarted(&self, alone: bool, now: Instant) -> Self {
         let users = self.0.iter().map(|(user, User { bare, tenants })| {
             let tenants = tenants.iter().map(|(tenant, of_tenant)| {
-                (*tenant, OfTenant { own: of_tenant.own.anew(alone, now), shut_out: Rooms::default() })
+                (*tenant, OfTenant { own: of_tenant.own.restarted(alone, now), shut_out: Rooms::default() })
             });
-            (*user, User { bare: bare.anew(alone, now), tenants: tenants.collect() })
+            (*user, User { bare: bare.restarted(alone, now), tenants: tenants.collect() })
         });
         Self(users.collect())
     }

@@ -1,63 +1,64 @@
-//! One run: the server, the clients, the wires between them, and the reference that looks on.
+//! One run: the server, the clients, their connections, and the reference that observes them.
 
 use std::time::Duration;
 
 use realtime_core::Drain;
+use realtime_wire::{ClientMessage, ServerMessage, Transport};
 use tokio::time::{Instant, sleep};
 
 use crate::asks::{self, Asks};
 use crate::calls::Sending;
-use crate::client::{Say, Word};
 use crate::conn::Moment;
 use crate::coverage::Coverage;
-use crate::hear::Meaning;
 use crate::log::LATE;
+use crate::log_spy::{LogEvent, LogSpy};
 use crate::pipe::{ClientEnd, PipeConfig};
-use crate::player::{Late, Player};
+use crate::player::{LateAnswer, Player};
 use crate::reference::Reference;
-use crate::schedule::{Answer, By, Call, Kind, Providers, Schedule, Setup, Transport};
-use crate::server::Server;
+use crate::reference::observe::Reaction;
+use crate::schedule::{Answer, By, Call, Providers, Schedule, Setup};
+use crate::server::{HELLO, Server};
 use crate::steps::Digest;
-use crate::tape::{Tape, Told};
 
 pub(crate) struct World {
     pub(crate) setup: Setup,
     pub(crate) server: Server,
     pub(crate) reference: Reference,
     pub(crate) players: Vec<Player>,
-    /// Wires that nobody reads any more, and that the server does not know to be dead.
-    pub(crate) dead: Vec<ClientEnd>,
+    /// Connections without a reader, of which the server does not know that the client is gone.
+    pub(crate) unread: Vec<ClientEnd>,
     pub(crate) asks: Asks,
-    /// How each ask is to be answered, by its number.
+    /// The way each ask is to be answered, by its number.
     pub(crate) answers: Vec<(u64, u16)>,
     pub(crate) digest: Digest,
-    /// What happened, if anybody wants to know.
+    /// The trace, if one is wanted.
     pub(crate) trace: Option<Vec<String>>,
-    /// When the server stops to look after its log, if it has been told to go down.
+    /// The time at which the server stops to follow its log, once it is shutting down.
     pub(crate) serves_until: Option<Instant>,
     pub(crate) begun: Instant,
 }
 
-/// How long passes between two looks of the clients.
+/// The time between two reads of the clients.
 const SLICE: Duration = Duration::from_millis(350);
-/// Rounds of the server's tasks without a byte after which nothing more is expected at this moment.
+/// The number of rounds of the server's tasks without a byte after which nothing more is expected
+/// at this moment.
 const QUIET: usize = 12;
-/// Looks after which something goes on for ever.
+/// The number of rounds after which something is taken to be endless.
 const ENDLESS: usize = 50_000;
 
 impl World {
     pub(crate) async fn new(schedule: &Schedule, traced: bool) -> Result<Self, String> {
         let setup = schedule.setup.clone();
         let begun = Instant::now();
-        let server = Server::start(&setup, Tape::new(setup.window_keys, setup.at_once), begun)
+        let server = Server::start(&setup, LogSpy::new(setup.window_keys, setup.at_once), begun)
             .await
             .map_err(|error| error.to_string())?;
-        let epoch = server.tape().epoch().ok_or("the log was not asked for its epoch")?;
+        let epoch = server.spy().epoch().ok_or("the log was not asked for its epoch")?;
         Ok(Self {
             reference: Reference::new(setup.clone(), epoch),
-            players: setup.persons.iter().map(|_| Player::new(setup.transport)).collect(),
+            players: setup.identities.iter().map(|_| Player::new(setup.transport)).collect(),
             server,
-            dead: Vec::new(),
+            unread: Vec::new(),
             asks: Asks::default(),
             answers: Vec::new(),
             digest: Digest::default(),
@@ -82,96 +83,104 @@ impl World {
         }
     }
 
-    /// Hears what the hooks have told.
-    pub(crate) fn hear_hooks(&mut self) -> Result<(), String> {
-        self.hear_log()?;
-        for note in self.server.notes() {
-            let moment = self.moment_of_conn(note.serial);
-            self.note(|| format!("  hook: #{} {}", note.serial, if note.came.is_some() { "came" } else { "went" }));
-            self.reference.note(&note, moment)?;
+    /// Passes the calls of hooks to the reference.
+    pub(crate) fn observe_hooks(&mut self) -> Result<(), String> {
+        self.observe_log()?;
+        for call in self.server.hook_calls() {
+            let moment = self.moment_of_conn(call.serial);
+            self.note(|| {
+                format!(
+                    "  hook: #{} {}",
+                    call.serial,
+                    if call.connected.is_some() { "connected" } else { "disconnected" }
+                )
+            });
+            self.reference.observe_hook(&call, moment)?;
         }
         let now = Instant::now();
         let now = self.serves_until.map_or(now, |until| until.min(now));
         let lost_since = self.reference.lost_since();
         if lost_since.is_some_and(|since| now.saturating_duration_since(since) > LATE) {
-            return Err("the process goes on with a log that has lost records".to_owned());
+            return Err("the process continues with a log that has lost records".to_owned());
         }
-        // What it says of absent users now does not come back to it.
+        // A record about absent users that it writes into a lost log is never read.
         let age = self.reference.age();
         self.reference.log().users.check_absent(age, lost_since.map_or(now, |since| since.min(now)))?;
         self.asks.check(&mut self.reference)
     }
 
-    /// Hears what the process has done with its log by itself.
-    pub(crate) fn hear_log(&mut self) -> Result<(), String> {
-        for told in self.server.tape().told() {
-            self.note(|| format!("  the log: {told:?}"));
-            match told {
-                Told::Anew { epoch, from, at } => self.reference.begin_anew(epoch, from, at)?,
-                Told::Ended(ended) => self.reference.end_absent(&ended)?,
-                Told::Written(ended) => self.reference.written(&ended)?,
+    /// Passes what the process has done with its log on its own account to the reference.
+    pub(crate) fn observe_log(&mut self) -> Result<(), String> {
+        for event in self.server.spy().take_events() {
+            self.note(|| format!("  the log: {event:?}"));
+            match event {
+                LogEvent::NewLife { epoch, from, at } => self.reference.begin_life(epoch, from, at)?,
+                LogEvent::Absence(absence) => self.reference.end_absent(&absence)?,
+                LogEvent::UnappliedAbsence(absence) => self.reference.written(&absence)?,
             }
         }
         Ok(())
     }
 
-    /// Where the process is now, with the window of the provider that serves this transport.
+    /// Returns the current state of the process, with the window of the provider that serves this
+    /// transport.
     pub(crate) fn moment(&self, transport: Transport) -> Moment {
-        self.reference.moment(transport, &self.server.stats_of(transport), self.server.tape().applied())
+        self.reference.moment(transport, &self.server.stats_of(transport), self.server.spy().applied())
     }
 
-    /// The same for the transport of the connection with this serial number.
+    /// Returns the same for the transport of the connection with this serial number.
     fn moment_of_conn(&self, serial: usize) -> Moment {
         let conn = self.reference.conns.get(serial);
         self.moment(conn.map_or(self.setup.transport, |conn| conn.viewer.transport))
     }
 
-    /// One client reads and answers; whether anything moved.
-    pub(crate) fn pump(&mut self, client: usize, budget: usize) -> Result<bool, String> {
+    /// Lets one client read and answer; returns whether any byte moved.
+    pub(crate) fn read_client(&mut self, client: usize, budget: usize) -> Result<bool, String> {
         let Some(link) = &mut self.players[client].link else { return Ok(false) };
         let serial = link.serial;
-        let (mut words, mut moved) = (Vec::new(), false);
-        if budget > 0 && !link.is_cut() {
-            (words, moved) = link.read(budget).map_err(|error| format!("c{client}#{serial} reads {error}"))?;
+        let (mut messages, mut moved) = (Vec::new(), false);
+        if budget > 0 && !link.is_broken() {
+            (messages, moved) = link.read(budget).map_err(|error| format!("c{client}#{serial} reads {error}"))?;
         }
-        for word in &words {
-            if self.hear(client, serial, word)? {
-                self.end(client, "was ended", true)?;
+        for message in &messages {
+            if self.observe(client, serial, message)? {
+                self.end(client, "was closed", true)?;
                 return Ok(true);
             }
         }
         moved |= self.answer_late(client);
         let Some(link) = &self.players[client].link else { return Ok(moved) };
-        if link.is_over() && (budget > 0 || link.is_cut()) {
-            self.end(client, "is over", false)?;
+        if link.is_closed() && (budget > 0 || link.is_broken()) {
+            self.end(client, "is closed", false)?;
             return Ok(true);
         }
         Ok(moved)
     }
 
-    /// Hears one word; whether it ends the connection.
-    fn hear(&mut self, client: usize, serial: usize, word: &Word) -> Result<bool, String> {
+    /// Passes one message to the reference; returns whether it closes the connection.
+    fn observe(&mut self, client: usize, serial: usize, message: &ServerMessage) -> Result<bool, String> {
         let now = self.moment_of_conn(serial);
-        self.digest.add(self.begun.elapsed(), client, word);
-        self.note(|| format!("  c{client}#{serial} hears {}", brief(word)));
-        let hearing = self.reference.hear(serial, word, now);
-        let hearing = hearing.map_err(|what| format!("c{client}#{serial} hears {}: {what}", brief(word)))?;
+        self.digest.add(self.begun.elapsed(), client, message);
+        self.note(|| format!("  c{client}#{serial} receives {}", brief(message)));
+        let observation = self.reference.observe(serial, message, now);
+        let observation =
+            observation.map_err(|what| format!("c{client}#{serial} receives {}: {what}", brief(message)))?;
         let player = &mut self.players[client];
-        if let Some(cursor) = hearing.cursor {
+        if let Some(cursor) = observation.cursor {
             player.keep(cursor);
         }
-        match hearing.meaning {
-            Meaning::Ask { ack, number } => self.answer(client, ack, number),
-            Meaning::Connected => {
+        match observation.reaction {
+            Reaction::Ask { ack, number } => self.answer(client, ack, number),
+            Reaction::Connected => {
                 player.rooms.extend(&self.reference.conns[serial].named);
                 if self.setup.mixed && self.reference.conns[serial].viewer.transport.is_bidirectional() {
-                    player.link.iter_mut().for_each(|link| link.say(Say::Hello));
+                    player.link.iter_mut().for_each(|link| link.send(&ClientMessage::Event { name: HELLO }));
                 }
             }
-            Meaning::End => return Ok(true),
-            Meaning::Entered(room) => drop(player.rooms.insert(room)),
-            Meaning::Exited(room) => drop(player.rooms.remove(&room)),
-            Meaning::Nothing => {}
+            Reaction::End => return Ok(true),
+            Reaction::Entered(room) => drop(player.rooms.insert(room)),
+            Reaction::Exited(room) => drop(player.rooms.remove(&room)),
+            Reaction::Nothing => {}
         }
         Ok(false)
     }
@@ -181,7 +190,7 @@ impl World {
         match asks::manner(answers, client) {
             Answer::Late => {
                 let at = Instant::now() + Duration::from_secs(5);
-                self.players[client].late.push(Late { at, ack, number });
+                self.players[client].late.push(LateAnswer { at, ack, number });
             }
             Answer::Never => {}
             Answer::Now => self.answer_now(client, ack, number),
@@ -190,45 +199,45 @@ impl World {
 
     fn answer_now(&mut self, client: usize, ack: u64, number: u64) {
         let Some(link) = &mut self.players[client].link else { return };
-        link.say(Say::Answer { ack, json: asks::answer(link.serial, number) });
+        link.send(&ClientMessage::Answer { ack, json: asks::answer(link.serial, number) });
         link.answering.push(number);
         if let Some(asked) = self.reference.conns[link.serial].asks.get_mut(&number) {
             asked.answered = Some(Instant::now());
         }
     }
 
-    /// Gives the answers whose time has come; whether there were any.
+    /// Sends the answers that are due; returns whether there were any.
     fn answer_late(&mut self, client: usize) -> bool {
         let now = Instant::now();
         let late = &mut self.players[client].late;
-        let due: Vec<Late> = late.extract_if(.., |late| late.at <= now).collect();
+        let due: Vec<LateAnswer> = late.extract_if(.., |late| late.at <= now).collect();
         due.iter().for_each(|late| self.answer_now(client, late.ack, late.number));
         !due.is_empty()
     }
 
-    /// A client's connection is over.
-    fn end(&mut self, client: usize, how: &str, told: bool) -> Result<(), String> {
+    /// Ends a client's connection.
+    fn end(&mut self, client: usize, how: &str, by_server: bool) -> Result<(), String> {
         let Some(link) = self.players[client].link.take() else { return Ok(()) };
         self.note(|| format!("  c{client}#{} {how}", link.serial));
         self.players[client].late.clear();
-        let amid = link.is_amid();
+        let amid = link.is_incomplete();
         let conn = &mut self.reference.conns[link.serial];
-        conn.over = true;
-        let refused = told && !conn.connected;
-        let (may_end, sent_back) = (conn.may_end(), conn.sent_back && conn.connected);
+        conn.abandoned = true;
+        let refused = by_server && !conn.connected;
+        let (may_end, outdated) = (conn.may_end(), conn.outdated && conn.connected);
         if !may_end && !refused {
             return Err(format!("c{client}#{}: the server ended the connection without a cause", link.serial));
         }
-        if sent_back {
-            self.reference.cover("sent back by a new epoch");
+        if outdated {
+            self.reference.cover("closed for a new epoch");
         }
-        if link.is_cut() {
-            self.reference.cover(if amid { "cut amid something" } else { "cut between two things" });
+        if link.is_broken() {
+            self.reference.cover(if amid { "disconnected within a message" } else { "disconnected between messages" });
         }
         Ok(())
     }
 
-    /// The clients that read do so until nothing more comes at this moment; time stands still.
+    /// Lets the clients that read do so until no more bytes come at this moment; time stands still.
     pub(crate) async fn flow(&mut self) -> Result<(), String> {
         let mut quiet = 0;
         for _ in 0..ENDLESS {
@@ -236,28 +245,28 @@ impl World {
                 return Ok(());
             }
             quiet += 1;
-            self.hear_hooks()?;
+            self.observe_hooks()?;
             for client in 0..self.players.len() {
-                if self.players[client].budget() == usize::MAX && self.pump(client, usize::MAX)? {
+                if self.players[client].budget() == usize::MAX && self.read_client(client, usize::MAX)? {
                     quiet = 0;
                 }
             }
             tokio::task::yield_now().await;
         }
-        Err("it never comes to rest".to_owned())
+        Err("it never settles".to_owned())
     }
 
-    /// Every client that reads does so once, slow ones too.
+    /// Lets every client that reads do so once, slow ones too.
     pub(crate) fn look(&mut self) -> Result<bool, String> {
-        self.hear_hooks()?;
+        self.observe_hooks()?;
         let mut moved = false;
         for client in 0..self.players.len() {
-            moved |= self.pump(client, self.players[client].budget())?;
+            moved |= self.read_client(client, self.players[client].budget())?;
         }
         Ok(moved)
     }
 
-    /// Time passes.
+    /// Lets time pass.
     pub(crate) async fn wait(&mut self, time: Duration) -> Result<(), String> {
         let until = Instant::now() + time;
         while Instant::now() < until {
@@ -268,7 +277,8 @@ impl World {
         Ok(())
     }
 
-    /// Everything that can happen happens; then every client that reads must have received what is for it.
+    /// Lets everything that is under way come to rest; then every client that reads must have
+    /// received what is for it.
     pub(crate) async fn settle(&mut self) -> Result<(), String> {
         let links = self.players.iter().filter_map(|player| player.link.as_ref());
         if let Some(admitted) = links.map(|link| self.reference.conns[link.serial].admitted).max() {
@@ -283,10 +293,10 @@ impl World {
                 break;
             }
             if round == ENDLESS {
-                return Err("it never comes to rest".to_owned());
+                return Err("it never settles".to_owned());
             }
         }
-        self.hear_log()?;
+        self.observe_log()?;
         self.check_windows()?;
         let now = Instant::now();
         for (client, player) in self.players.iter_mut().enumerate() {
@@ -297,7 +307,7 @@ impl World {
                 return Err(format!("c{client}#{serial} was never answered"));
             }
             self.reference.check_settled(serial).map_err(|what| format!("c{client}#{serial}: {what}"))?;
-            if link.has_said_all() {
+            if link.has_sent_all() {
                 for number in link.answering.drain(..) {
                     if let Some(asked) = self.reference.conns[serial].asks.get_mut(&number) {
                         asked.arrived = Some(now);
@@ -311,12 +321,13 @@ impl World {
         Ok(())
     }
 
-    /// Looks at each provider's window; only when nothing is under way.
+    /// Checks each provider's window; only when nothing is under way.
     pub(crate) fn check_windows(&mut self) -> Result<(), String> {
         self.server.stats().iter().try_for_each(|stats| self.reference.check_window(stats))
     }
 
-    /// A call of the server's side, to be polled with the others of its step; none when it cannot be.
+    /// Returns a call of the application, to be polled with the others of its step; `None` when it
+    /// is impossible.
     pub(crate) fn call(&mut self, call: Call) -> Option<crate::calls::Pending> {
         match call {
             Call::Ask { scope, seconds, answers } => {
@@ -350,41 +361,41 @@ impl World {
         }
     }
 
-    /// Over which providers something goes.
+    /// Returns the providers that an event goes over.
     fn providers_of(&self, by: By) -> Providers {
         match by {
-            // Where there is only one, it makes no difference whom a record is for.
+            // With one provider the target of a record makes no difference.
             By::Provider if self.setup.mixed => Providers::of(&[self.setup.transport]),
             By::All | By::Handler(_) | By::Provider => Providers::ALL,
             By::Named(providers) => providers,
         }
     }
 
-    /// Lets go of everything the clients have.
-    pub(crate) fn cut_all(&mut self) {
+    /// Breaks the connections of all clients.
+    pub(crate) fn disconnect_all(&mut self) {
         for player in &mut self.players {
             player.late.clear();
             if let Some(link) = player.link.take() {
                 let conn = &mut self.reference.conns[link.serial];
-                conn.over = true;
-                conn.calm = false;
+                conn.abandoned = true;
+                conn.undisturbed = false;
             }
         }
-        self.dead.clear();
+        self.unread.clear();
     }
 
-    /// Ends the process; its hooks run.
+    /// Shuts the process down; its hooks run.
     pub(crate) async fn stop(&mut self) -> Result<(), String> {
-        self.cut_all();
+        self.disconnect_all();
         self.serves_until.get_or_insert(Instant::now());
         self.server.shutdown(Drain::now()).await;
         sleep(Duration::from_millis(1)).await;
-        self.hear_hooks()?;
+        self.observe_hooks()?;
         for (transport, stats) in self.server.stats() {
             let coverage = &mut self.reference.coverage;
             coverage.add(transport, "overflow", stats.overflows);
             coverage.add(transport, "volatile event dropped", stats.dropped);
-            coverage.add(transport, "connection cut for its stall", stats.stalled);
+            coverage.add(transport, "connection closed for its stall", stats.stalled);
             if stats.panics > 0 || stats.skipped_records > 0 {
                 return Err(format!("panics or skipped records: {stats:?}"));
             }
@@ -393,26 +404,19 @@ impl World {
     }
 }
 
-impl Kind {
-    /// The event's name on the wire.
-    pub(crate) fn name(self) -> &'static str {
-        if self == Self::Volatile { "v" } else { "e" }
-    }
-}
-
-/// A word without its padding.
-fn brief(word: &Word) -> String {
-    match word {
-        Word::Event { name, data, cursor, ack } => {
-            let place = cursor.as_ref().and_then(|cursor| cursor.parse::<realtime_core::spi::Cursor>().ok());
-            let place = place.map(|cursor| format!(" at {}", cursor.position())).unwrap_or_default();
+/// Shows a message without its padding.
+fn brief(message: &ServerMessage) -> String {
+    match message {
+        ServerMessage::Event { name, data, cursor, ack } => {
+            let position = cursor.as_ref().and_then(|cursor| cursor.parse::<realtime_core::spi::Cursor>().ok());
+            let position = position.map(|cursor| format!(" at {}", cursor.position())).unwrap_or_default();
             let ack = ack.map(|ack| format!(" to be answered as {ack}")).unwrap_or_default();
             let data = data.get("n").map_or_else(|| data.to_string(), |number| format!("n={number}"));
-            format!("{name} {data}{place}{ack}")
+            format!("{name} {data}{position}{ack}")
         }
-        Word::Cursor(cursor) => {
-            let place = cursor.parse::<realtime_core::spi::Cursor>().map(|cursor| cursor.position());
-            format!("a bare place: {place:?}")
+        ServerMessage::Cursor(cursor) => {
+            let position = cursor.parse::<realtime_core::spi::Cursor>().map(|cursor| cursor.position());
+            format!("a bare position: {position:?}")
         }
         other => format!("{other:?}"),
     }

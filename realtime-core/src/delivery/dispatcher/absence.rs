@@ -1,10 +1,12 @@
-//! The end of an absent user's rooms: a record like any other, so that it has its place on every node, and whoever comes back
-//! from before it is told.
+//! The end of an absent user's rooms: a record like any other, so that it has its position on every
+//! node, and a client that resumes from before it is notified.
 //!
-//! It is written by the node that saw the user's last connection go, or that made the join if there never was one, when that
-//! was longer ago than the window reaches; by any other node if that one has not for several times as long. The directory is
-//! asked first whether the user is at another node: nodes that share a log share a directory too. If the record comes all the
-//! same while a connection is there, that one is sent back to begin anew.
+//! The record is written by the node that saw the user's last connection leave, or that made the
+//! join if there never was one, when that was longer ago than the window reaches; by any other node
+//! if that one has not for several times as long. The directory is asked first whether the user is
+//! connected to another node: nodes that share a log share a directory too. If the record is
+//! applied all the same while a connection is registered, that connection has to reconnect and
+//! begin anew.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -18,14 +20,15 @@ use crate::values::error::{Error, Result};
 use crate::values::event_id::EventId;
 use crate::values::member::Member;
 
-/// How many users' rooms are ended at one beat.
+/// The most users whose rooms are ended at one beat.
 pub(super) const MOST_ENDED: usize = 100;
-/// How long the directory may take to say whether a user is online.
+/// The time within which the directory must answer whether a user is online.
 const ANSWER: Duration = Duration::from_secs(2);
 
 impl<C: Codec> Dispatcher<C> {
-    /// Ends the rooms of these users, one after the other and beside the tail loop, unless it is still busy with others: who
-    /// is left out is still absent at the next beat.
+    /// Ends the rooms of these users, one after the other and concurrently with the tail loop,
+    /// unless an earlier call is still running: users that are left out are still absent at the
+    /// next beat.
     pub(super) fn end_absent(&self, absent: Vec<Member>) {
         if absent.is_empty() || self.ending.swap(true, Ordering::AcqRel) {
             return;
@@ -45,10 +48,10 @@ impl<C: Codec> Dispatcher<C> {
 
     async fn end_rooms(&self, member: &Member) -> Result<()> {
         if self.is_elsewhere(member).await? {
-            self.hub.put_off_absent(member, Instant::now());
+            self.hub.postpone_absence(member, Instant::now());
             return Ok(());
         }
-        let Some(seen) = self.hub.say_absent(member, self.config.delivery.window.age, Instant::now()) else {
+        let Some(seen) = self.hub.announce_absence(member, self.config.delivery.window.age, Instant::now()) else {
             return Ok(());
         };
         self.append_for(Providers::ALL, EventId::random(), Body::Absent { member: member.clone(), seen }, None)
@@ -56,7 +59,7 @@ impl<C: Codec> Dispatcher<C> {
             .map(drop)
     }
 
-    /// Whether the directory knows of a connection of this user, over whatever.
+    /// Returns whether the directory has a connection of this user, with any provider.
     async fn is_elsewhere(&self, member: &Member) -> Result<bool> {
         let online = self.runtime()?.tracker.directory().of_user(&member.user);
         let online = tokio::time::timeout(ANSWER, online).await;
@@ -67,7 +70,7 @@ impl<C: Codec> Dispatcher<C> {
     }
 }
 
-/// Takes the mark away when the task ends, however it ends.
+/// Clears the flag when the task ends, however it ends.
 struct Busy<'a>(&'a AtomicBool);
 
 impl Drop for Busy<'_> {

@@ -32,11 +32,12 @@ impl<C: Codec> SocketIoBroadcast for Arc<Dispatcher<C>> {
 }
 
 impl<C: Codec> Dispatcher<C> {
-    /// Asks the connections of a target; the answers come as they arrive, for this long (and a day) at most.
+    /// Asks the connections of a target; the answers come as they arrive, for `timeout` (and a day)
+    /// at most.
     ///
     /// # Errors
-    /// Those of [`crate::RealtimeBroadcast::send`]; [`crate::Error::Unsupported`] where clients cannot answer, and for a volatile
-    /// event or one with a key.
+    /// Those of [`crate::RealtimeBroadcast::send`]; [`crate::Error::Unsupported`] where clients
+    /// cannot answer, and for a volatile event or one with a key.
     pub async fn ask(self: &Arc<Self>, target: Target, event: Event, timeout: Duration) -> Result<Acks> {
         self.check_question(&target, &event)?;
         self.open_log()?.ask(Some(&[self.config.provider]), target, event, timeout).await

@@ -1,12 +1,12 @@
-//! What handlers, hooks and policies are called with.
+//! The context that handlers, hooks and policies are called with.
 
 use std::sync::Arc;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
+use crate::delivery::connection::Connection;
 use crate::delivery::dispatcher::Dispatcher;
-use crate::delivery::hub::Connection;
 use crate::traits::broadcast::{RealtimeBroadcast, RoomMembership};
 use crate::traits::codec::Codec;
 use crate::traits::context::{Context, Control};
@@ -21,18 +21,18 @@ use crate::values::receipt::Receipt;
 use crate::values::refusal::Refusal;
 use crate::values::target::{Scope, Target};
 
-/// How many stays of one connection in rooms that its client named are kept, or ten for each room that it may be in: those
-/// that are over count for as long as the window reaches back.
+/// The most stays of one connection in rooms that its client named, or ten for each room that it
+/// may be in if that is more: past stays count for as long as the window reaches back.
 const MAX_STAYS: usize = 1_000;
 
 impl<C: Codec> Dispatcher<C> {
-    /// The context of a connection.
+    /// Returns the context of a connection.
     pub(super) fn context(&self, connection: &Arc<Connection<C::Frame>>) -> Context {
         let data = connection.data.get_or_init(ConnectionData::default).clone();
         self.context_with(connection.info.clone(), data, Some(Arc::clone(connection)))
     }
 
-    /// The context of a connection that has still to come.
+    /// Returns the context of a connection that is not registered yet.
     pub(super) fn context_before(&self, info: ConnectionInfo, data: ConnectionData) -> Context {
         self.context_with(info, data, None)
     }
@@ -50,15 +50,16 @@ impl<C: Codec> Dispatcher<C> {
     }
 }
 
-/// What may be done to the own connection, and with the log.
+/// The control of one connection, and its access to the log.
 struct Own<C: Codec> {
     dispatcher: Arc<Dispatcher<C>>,
-    /// None while it has still to come: it is in no room then, and nothing can be done to it.
+    /// `None` before the registration: the connection is in no room then, and nothing can be done
+    /// to it.
     connection: Option<Arc<Connection<C::Frame>>>,
 }
 
 impl<C: Codec> Own<C> {
-    /// Whether there is room for one more room.
+    /// Checks that the connection may enter one more room.
     fn check_rooms(&self, connection: &Connection<C::Frame>, room: &str) -> Result<(), Refusal> {
         let most = self.dispatcher.config.delivery.limits.rooms_per_connection;
         let stays = self.dispatcher.hub.stays(connection.info.id, room);
@@ -78,7 +79,7 @@ impl<C: Codec> Sends for Own<C> {
             if dispatcher.is_closing() {
                 return Err(Error::Closed { provider: own.to_owned() });
             }
-            // A connection is one provider's; most often it is the handler's own.
+            // A connection belongs to one provider, most often the handler's own.
             if matches!(target.scope(), Scope::Connection(_)) {
                 return dispatcher.send(target, event).await;
             }

@@ -1,4 +1,4 @@
-//! Code of the application's, which may panic.
+//! Calls of the application's code, which may panic.
 
 use std::panic::AssertUnwindSafe;
 
@@ -12,7 +12,8 @@ use crate::values::refusal::{Refusal, RefusalKind};
 use crate::values::stats::add;
 
 impl<C: Codec> Dispatcher<C> {
-    /// Runs code of the application's of this kind and name; none when it panicked, which is counted and logged.
+    /// Runs the application's code of this kind and name; `None` when it panicked, which is counted
+    /// and logged.
     pub(super) async fn guard<T>(&self, kind: &'static str, name: &str, run: impl Future<Output = T>) -> Option<T> {
         let done = AssertUnwindSafe(run).catch_unwind().await;
         if done.is_err() {
@@ -22,10 +23,12 @@ impl<C: Codec> Dispatcher<C> {
         done.ok()
     }
 
-    /// Runs code of the application's that decides about a client, for as long as the service's `decision_timeout`.
+    /// Runs the application's code that decides about a client, within the service's
+    /// `decision_timeout`.
     ///
     /// # Errors
-    /// [`RefusalKind::Internal`] when it panicked, [`RefusalKind::Unavailable`] when it took too long; both are logged.
+    /// [`RefusalKind::Internal`] when it panicked, [`RefusalKind::Unavailable`] when it took too
+    /// long; both are logged.
     pub(super) async fn decide<T>(&self, kind: &'static str, run: impl Future<Output = T>) -> Result<T, Refusal> {
         let provider = self.config.provider;
         let most = self.runtime.get().map_or(DECISION_TIMEOUT, |runtime| runtime.decision_timeout);

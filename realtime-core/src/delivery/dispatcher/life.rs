@@ -1,4 +1,5 @@
-//! The log's life: cursors, what a presented one leads to, and how a new life is taken up.
+//! The log's life: its cursors, the position that a presented one stands for, and the beginning of
+//! a new life.
 
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
@@ -10,12 +11,13 @@ use crate::values::cursor::{Cursor, CursorError, Life, Mark};
 use crate::values::position::Position;
 
 impl<C: Codec> Dispatcher<C> {
-    /// The cursor for a place in the log of now. One that has left the window leads nowhere any more.
+    /// Returns the cursor for a position in the log of the current epoch. No connection resumes
+    /// from a position that has left the window.
     pub fn cursor(&self, position: Position) -> Cursor {
         self.cursor_of(position, self.window.mark(position).unwrap_or(Mark::NONE))
     }
 
-    /// The cursor for a place at which there is a record with this mark.
+    /// Returns the cursor for a position whose record has this mark.
     pub(crate) fn cursor_of(&self, position: Position, mark: Mark) -> Cursor {
         self.life.read().unwrap_or_else(PoisonError::into_inner).cursor(position, mark)
     }
@@ -24,9 +26,10 @@ impl<C: Codec> Dispatcher<C> {
         self.life.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Where a presented cursor leads, and the word for it in `connected`; in one step with what was applied. Who presents it
-    /// may have lost rooms at a place, by absence, and cannot go on from before it.
-    pub(crate) fn place_of(
+    /// Returns the position that a presented cursor stands for, and the `reason` in `connected`;
+    /// called in one step with `applied`. The user's rooms may have ended by absence at a position
+    /// (`ended`), and earlier cursors are expired then.
+    pub(crate) fn resolve_cursor(
         &self,
         cursor: Option<&str>,
         applied: Position,
@@ -39,7 +42,7 @@ impl<C: Codec> Dispatcher<C> {
         };
         let life = self.life();
         if cursor.epoch() != life.epoch() {
-            // Whatever its MAC: the key of that life is gone.
+            // Whatever the MAC: the key of that life is gone.
             return (None, "epoch");
         }
         if !life.made(&cursor) {
@@ -51,7 +54,8 @@ impl<C: Codec> Dispatcher<C> {
         }
         match self.window.mark(position) {
             None => (None, "expired"),
-            // Never seen here, or not when the cursor was made: it may have been another record.
+            // Not read by this node, or not when the cursor was made: the record may have been
+            // another one.
             Some(mark) if position > Position::START && (mark == Mark::NONE || cursor.mark() == Mark::NONE) => {
                 (None, "expired")
             }
@@ -61,7 +65,7 @@ impl<C: Codec> Dispatcher<C> {
         }
     }
 
-    /// Begins after this place, at which there is a record with this mark, in the life of this state.
+    /// Begins after this position, whose record has this mark, in the life of this state.
     pub(super) fn begin_life(&self, state: &LogState, start: Position, mark: Mark) {
         self.filled.store(state.last.get(), Ordering::Release);
         self.hub.restart(start, || {

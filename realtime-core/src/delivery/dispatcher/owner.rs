@@ -1,4 +1,4 @@
-//! Who keeps a dispatcher running, and its end when nobody does.
+//! The owners of a dispatcher, and its shutdown when the last one is dropped.
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -13,19 +13,21 @@ impl<C: Codec> Dispatcher<C> {
         Arc::new(Self { shared: Arc::new(shared), owns: true })
     }
 
-    /// A handle that does not keep the dispatcher running, for what lives as long as a connection or a task does.
+    /// Returns a handle that does not keep the dispatcher running, for connections and tasks.
     ///
-    /// When the last owner has gone, connections are sent away and sends fail with [`crate::Error::Closed`].
+    /// When the last owner is dropped, connections are closed and sends fail with
+    /// [`crate::Error::Closed`].
     pub fn unowned(&self) -> Arc<Self> {
         Arc::new(Self { shared: Arc::clone(&self.shared), owns: false })
     }
 
-    /// Waits until it has been shut down, by whomever: connections have been closed, and sends are not taken any more.
+    /// Waits until the dispatcher has been shut down, by any caller: connections have been closed,
+    /// and sends fail.
     pub async fn stopped(&self) {
         self.running.stop.cancelled().await;
     }
 
-    /// Shuts it down when its last owner has gone, unless somebody does it before.
+    /// Shuts the dispatcher down when the last owner is dropped, unless a caller does it before.
     pub(super) async fn await_abandonment(self: Arc<Self>) {
         tokio::select! {
             () = self.running.abandoned.cancelled() => {}
@@ -47,7 +49,7 @@ impl<C: Codec> Deref for Dispatcher<C> {
 impl<C: Codec> Drop for Dispatcher<C> {
     fn drop(&mut self) {
         if self.owns {
-            // A task does the rest: there may be no runtime here.
+            // A task does the shutdown: the drop may be outside of a runtime.
             self.running.abandoned.cancel();
         }
     }

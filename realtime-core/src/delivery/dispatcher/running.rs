@@ -1,4 +1,4 @@
-//! Whether a dispatcher runs, and how it ends.
+//! The state of a dispatcher, and its shutdown.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -7,35 +7,37 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::delivery::connection::Connection;
 use crate::delivery::dispatcher::Dispatcher;
-use crate::delivery::hub::Connection;
 use crate::log::tracker::Tracked;
 use crate::traits::codec::Codec;
 use crate::traits::runtime::Runtime;
 use crate::values::close::CloseReason;
 use crate::values::drain::Drain;
 
-/// What a shutdown gives the last connections, then their hooks, then the directory.
+/// The time that a shutdown waits for the last connections, then for their hooks, then for the
+/// directory.
 const SHUTDOWN_STEP: std::time::Duration = std::time::Duration::from_secs(1);
 
-/// How far a dispatcher is between its attach and its end.
+/// The state of a dispatcher between its attach and its shutdown.
 #[derive(Default)]
 pub(super) struct Running {
-    /// Whether the log is being read, and has been read to its end; false while the backplane is away.
+    /// `true` if the log is being read, and has been read to its end; `false` while the backplane
+    /// is not available.
     pub(super) ready: AtomicBool,
-    /// The number by which the log knows the provider.
+    /// The provider's number in the log.
     pub(super) seat: OnceLock<u64>,
-    /// Whether the directory is told of the provider's connections.
+    /// Set while the directory is notified of the provider's connections.
     tracked: Mutex<Option<Tracked>>,
-    /// It goes down, and is not ready for that.
+    /// Set once a shutdown has begun: the node is not ready.
     holding: AtomicBool,
-    /// Cancelled when the time is over for which everything still works.
+    /// Cancelled when the hold, during which everything still works, is over.
     hold_over: CancellationToken,
-    /// Set when no more connections are taken.
+    /// Set once no more connections are accepted.
     pub(super) draining: OnceLock<Drain>,
-    /// No more sends.
+    /// Set once no more sends are accepted.
     closing: AtomicBool,
-    /// Cancelled when nobody owns it any more.
+    /// Cancelled when the last owner is dropped.
     pub(super) abandoned: CancellationToken,
     /// Ends the background tasks.
     pub(super) stop: CancellationToken,
@@ -44,12 +46,12 @@ pub(super) struct Running {
 }
 
 impl Running {
-    /// Keeps what lets the directory be told of the provider's connections.
+    /// Keeps the guard for which the directory is notified of the provider's connections.
     pub(super) fn set_tracked(&self, tracked: Tracked) {
         *self.tracked() = Some(tracked);
     }
 
-    /// Gets no more records of the log, and tells the directory no more.
+    /// Leaves the log, which hands over no more records, and stops notifying the directory.
     pub(super) fn leave(&self, runtime: &Runtime) {
         if let Some(seat) = self.seat.get() {
             runtime.log.leave(*seat);
@@ -63,52 +65,53 @@ impl Running {
 }
 
 impl<C: Codec> Dispatcher<C> {
-    /// Whether connections are taken: attached, the log readable, not shutting down.
+    /// Returns whether connections are accepted: attached, the log readable, not shutting down.
     pub fn is_ready(&self) -> bool {
         self.is_log_read() && !self.running.holding.load(Ordering::Acquire)
     }
 
-    /// Whether the log is being read, and has been read to its end.
+    /// Returns whether the log is being read, and has been read to its end.
     pub(super) fn is_log_read(&self) -> bool {
         self.running.ready.load(Ordering::Acquire)
     }
 
-    /// Whether a shutdown has begun: no more connections are taken. Sends are, until it is over.
+    /// Returns whether a shutdown has begun: connections are not accepted any more, sends are until
+    /// it is over.
     pub fn is_draining(&self) -> bool {
         self.running.draining.get().is_some()
     }
 
-    /// How it goes down; as with [`Drain::now`] while it does not.
+    /// Returns the drain of the shutdown; [`Drain::now`] if none has begun.
     pub fn drain_of_now(&self) -> Drain {
         self.running.draining.get().copied().unwrap_or(Drain::now())
     }
 
-    /// Whether it is shut down: no more sends are taken.
+    /// Returns whether the dispatcher is shut down: sends fail.
     pub fn is_closing(&self) -> bool {
         self.running.closing.load(Ordering::Acquire)
     }
 
-    /// Is not ready for the time that the drain holds; then takes no more connections, closes those there are evenly over the drain's time, each told when to come back, and
-    /// waits for their hooks and handlers; sends go on. What is left a second after that time is cut, and its hooks and
+    /// Drains the dispatcher: not ready for the time that the drain holds; then accepts no more
+    /// connections, closes the current ones evenly over the drain's time, each with a frame that
+    /// says when to reconnect, and waits for their hooks and handlers; sends go on. Connections
+    /// that are left a second after that time are disconnected abruptly, and their hooks and
     /// handlers get one second more.
     ///
-    /// A second call, while the first is under way, closes what is left in its own time.
+    /// A second call, while the first is under way, closes the remaining connections in its own
+    /// time.
     pub async fn drain(self: &Arc<Self>, drain: Drain) {
         self.hold(drain).await;
         let _ = self.running.draining.set(drain);
         self.running.hold_over.cancel();
         let deadline = Instant::now() + drain.duration() + SHUTDOWN_STEP;
-        self.send_away(drain).await;
+        self.close_evenly(drain).await;
         self.running.tasks.close();
         if tokio::time::timeout_at(deadline, self.running.tasks.wait()).await.is_ok() {
             return;
         }
-        // Sessions that are stuck in a write: their hooks run now.
+        // Their sessions are blocked in a write: the hooks run now.
         for connection in self.hub.everyone().iter() {
-            connection.close(CloseReason::RESTART);
-            let reason = connection.outbox.close_reason().unwrap_or(CloseReason::RESTART);
-            self.unregister(connection, reason);
-            connection.cut();
+            self.disconnect_stuck(connection, CloseReason::RESTART);
         }
         if tokio::time::timeout(SHUTDOWN_STEP, self.running.tasks.wait()).await.is_err() {
             let tasks = self.running.tasks.len();
@@ -116,8 +119,8 @@ impl<C: Codec> Dispatcher<C> {
         }
     }
 
-    /// Says only that it is not ready, so that whoever sends clients here notices before any is refused; until another call has
-    /// held for long enough.
+    /// Only reports not ready, so that a load balancer notices before any client is refused; until
+    /// another call has held for long enough.
     async fn hold(&self, drain: Drain) {
         self.running.holding.store(true, Ordering::Release);
         if !drain.hold_time().is_zero() {
@@ -125,7 +128,8 @@ impl<C: Codec> Dispatcher<C> {
         }
     }
 
-    /// Drains, then takes no more sends and ends the background tasks; the directory gets one second to be told.
+    /// Drains, then accepts no more sends and ends the background tasks; waits one second at most
+    /// for the directory to be updated.
     pub async fn shutdown(self: &Arc<Self>, drain: Drain) {
         self.drain(drain).await;
         self.running.closing.store(true, Ordering::Release);
@@ -133,15 +137,15 @@ impl<C: Codec> Dispatcher<C> {
         self.running.stop.cancel();
         if let Some(runtime) = runtime {
             self.running.leave(runtime);
-            // Entries that could not be taken back end with the node's lease.
+            // Entries that could not be removed expire with the node's lease.
             let _ = tokio::time::timeout(SHUTDOWN_STEP, runtime.tracker.offered()).await;
         }
     }
 
-    /// Closes the connections there are, one after the other, evenly over the drain's time.
-    async fn send_away(self: &Arc<Self>, drain: Drain) {
+    /// Closes the current connections, one after the other, evenly over the drain's time.
+    async fn close_evenly(self: &Arc<Self>, drain: Drain) {
         let mut connections = self.hub.everyone().to_vec();
-        // Ids are random: those that came together do not go together.
+        // Ids are random: connections that were accepted together are not closed together.
         connections.sort_unstable_by_key(|connection| connection.info.id);
         let (start, count) = (Instant::now(), connections.len() as f64);
         for (number, connection) in connections.iter().enumerate() {
@@ -152,7 +156,7 @@ impl<C: Codec> Dispatcher<C> {
             if due > Instant::now() {
                 tokio::select! {
                     () = tokio::time::sleep_until(due) => {}
-                    // Another call has not waited for so long.
+                    // Another call has a shorter drain.
                     () = self.running.stop.cancelled() => return,
                 }
             }
@@ -160,7 +164,7 @@ impl<C: Codec> Dispatcher<C> {
                 self.restart(connection, drain);
                 continue;
             };
-            // What its client has sent is answered first.
+            // The client's events are answered first.
             inbox.close();
             let (dispatcher, connection) = (self.unowned(), Arc::clone(connection));
             self.running.tasks.spawn(async move {
@@ -170,16 +174,18 @@ impl<C: Codec> Dispatcher<C> {
         }
     }
 
-    /// Closes a connection that is to come back, here or at another node, and tells it when.
+    /// Closes a connection whose client is to reconnect, here or at another node, with a frame that
+    /// says when.
     pub(super) fn restart(&self, connection: &Connection<C::Frame>, drain: Drain) {
         let reason = CloseReason::RESTART;
         let frame = self.codec.reconnect(drain, &reason);
-        // A client with a full lane would not read it in time either.
+        // Dropped if the lane is full: such a client would not read it in time either.
         connection.outbox.push_side(frame, false, self.config.delivery.outbox, Instant::now());
         connection.close_after(self.hub.applied(), reason);
     }
 
-    /// Sends every connection back to begin anew: their places mean nothing any more.
+    /// Closes every connection, to begin anew after a reconnect: their positions mean nothing any
+    /// more.
     pub(super) fn restart_all(&self) {
         for connection in self.hub.everyone().iter() {
             self.restart(connection, Drain::now());

@@ -1,4 +1,4 @@
-//! Sends: into the log, or past it for what is not durable.
+//! Sends: through the log, or past it for events that are not durable.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use async_trait::async_trait;
 
 use crate::delivery::dispatcher::Dispatcher;
+use crate::delivery::hub::Outcome;
 use crate::log::handle::Log;
 use crate::log::record::{Body, Providers};
 use crate::traits::broadcast::RealtimeBroadcast;
@@ -34,7 +35,7 @@ impl<C: Codec> RealtimeBroadcast for Arc<Dispatcher<C>> {
 }
 
 impl<C: Codec> Dispatcher<C> {
-    /// Refuses what could never be delivered, before anything is logged.
+    /// Rejects an event that could never be delivered, before anything is appended.
     pub(crate) fn check_event(&self, target: &Target, event: &Event) -> Result<()> {
         event.check()?;
         let config = self.config();
@@ -61,7 +62,8 @@ impl<C: Codec> Dispatcher<C> {
         Ok(())
     }
 
-    /// Refuses the keys of an event that is in no log, or is not caught up with: they would be without effect.
+    /// Rejects the keys of an event that is in no log, or that no connection catches up on: they
+    /// would have no effect.
     pub(crate) fn check_keys(&self, event: &Event, idempotency: &'static str, latest: &'static str) -> Result<()> {
         if event.idempotency_key().is_some() {
             return Err(self.unsupported(idempotency));
@@ -76,12 +78,12 @@ impl<C: Codec> Dispatcher<C> {
         Error::Unsupported { provider: self.config().provider.to_owned(), what }
     }
 
-    /// Appends a record for this provider alone, and waits until it has been applied here.
+    /// Appends a record for this provider alone, and waits until this node has applied it.
     pub(crate) async fn append(&self, id: EventId, body: Body, ask: Option<Arc<Ask>>) -> Result<Receipt> {
         self.append_for(self.only.clone(), id, body, ask).await
     }
 
-    /// Appends a record for these providers, and waits until it has been applied here.
+    /// Appends a record for these providers, and waits until this node has applied it.
     pub(crate) async fn append_for(
         &self,
         providers: Providers,
@@ -94,7 +96,7 @@ impl<C: Codec> Dispatcher<C> {
         Ok(receipt)
     }
 
-    /// The log that it is attached to, while it takes sends.
+    /// Returns the log that the provider is attached to, while sends are accepted.
     pub(crate) fn open_log(&self) -> Result<&Log> {
         if self.is_closing() {
             return Err(Error::Closed { provider: self.config().provider.to_owned() });
@@ -102,7 +104,7 @@ impl<C: Codec> Dispatcher<C> {
         Ok(&self.runtime()?.log)
     }
 
-    /// Delivers to whoever is here, and tells the other nodes, without the log.
+    /// Delivers to this node's connections, and publishes to the other nodes, without the log.
     async fn send_now(&self, id: EventId, target: Target, event: Event) -> Result<Receipt> {
         self.runtime()?;
         let alone = matches!(target.scope(), Scope::Connection(_)) && !event.is_volatile();
@@ -117,9 +119,10 @@ impl<C: Codec> Dispatcher<C> {
         Ok(Receipt::new(id, None, Some(delivered)))
     }
 
-    /// To one connection, when its lane has room: whoever sends faster than the client reads waits for it.
-    async fn deliver_in_turn(&self, target: &Target, event: &Event) -> crate::delivery::hub::Outcome {
-        let mut outcome = crate::delivery::hub::Outcome::default();
+    /// Delivers to one connection once its lane has room: a sender that is faster than the client's
+    /// reads waits.
+    async fn deliver_in_turn(&self, target: &Target, event: &Event) -> Outcome {
+        let mut outcome = Outcome::default();
         for connection in self.hub().matching(target) {
             let frame = self.codec().event(event, None);
             outcome.count(self.hub().push_side_in_turn(&connection, frame).await);
@@ -128,8 +131,9 @@ impl<C: Codec> Dispatcher<C> {
         outcome
     }
 
-    /// Delivers to whoever is here; `widen` lets it show a room's event to everyone, if that is the setting.
-    pub(crate) fn deliver_now(&self, target: &Target, event: &Event, widen: bool) -> crate::delivery::hub::Outcome {
+    /// Delivers to this node's connections; `widen` lets a room's event be shown to everyone, if
+    /// that is the setting.
+    pub(crate) fn deliver_now(&self, target: &Target, event: &Event, widen: bool) -> Outcome {
         let target = &*self.audience_of(target, widen);
         let frame = self.codec().event(event, None);
         let outcome = self.hub().deliver_now(target, &frame, event.is_volatile(), Instant::now());
@@ -141,7 +145,8 @@ impl<C: Codec> Dispatcher<C> {
         self.runtime()?.log.publish(self.only.clone(), id, body).await
     }
 
-    /// Whom a target means here: what the provider's own broadcast sends to a room may be shown to everyone.
+    /// Returns the target on this node: an event that the provider's own broadcast sent to a room
+    /// may be shown to everyone.
     pub(crate) fn audience_of<'a>(&self, target: &'a Target, widen: bool) -> Cow<'a, Target> {
         let is_for_members = self.config().room_delivery == RoomDelivery::Members;
         if !widen || is_for_members || !matches!(target.scope(), Scope::Room { .. }) {
@@ -171,7 +176,7 @@ mod tests {
     use crate::values::event::Payload;
     use crate::values::handler_error::HandlerError;
 
-    /// Encodes everything as nothing.
+    /// A codec whose frames are all empty.
     struct Empty;
 
     impl Codec for Empty {
@@ -199,7 +204,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_send_that_is_given_up_leaves_nothing() {
+    async fn dropped_send_leaves_no_waiter() {
         let dispatcher = Dispatcher::new(
             DispatcherConfig::new("core", Capabilities::none(), DeliveryConfig::default()),
             Empty,
@@ -207,9 +212,9 @@ mod tests {
         );
         dispatcher.attach(Runtime::in_memory()).await.unwrap();
         let log = &dispatcher.runtime().unwrap().log;
-        let mut send = dispatcher.to_all(Event::json("note", "given up").unwrap());
+        let mut send = dispatcher.to_all(Event::json("note", "dropped").unwrap());
         let applying = log.hold();
-        assert!((&mut send).now_or_never().is_none(), "its record has still to come through the log");
+        assert!((&mut send).now_or_never().is_none(), "the record is not applied yet");
         drop(applying);
         assert_eq!(log.waiting(), 1);
         drop(send);

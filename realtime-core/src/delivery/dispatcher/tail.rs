@@ -1,12 +1,13 @@
-//! What a provider does with each record of the log: into the window and the hub.
+//! A provider's side of the log: each record goes into the window and the hub.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 
+use crate::delivery::connection::Connection;
 use crate::delivery::dispatcher::Dispatcher;
-use crate::delivery::hub::{Connection, Outcome};
+use crate::delivery::hub::Outcome;
 use crate::delivery::outbox::Pushed;
 use crate::delivery::window::{Content, Kind, Record as Kept, Series};
 use crate::log::backplane::LogState;
@@ -16,7 +17,7 @@ use crate::traits::codec::Codec;
 use crate::traits::runtime::Runtime;
 use crate::values::ack::{AckStatus, Ask};
 use crate::values::close::CloseReason;
-use crate::values::connection::ConnectionInfo;
+use crate::values::connection::{ConnectionId, ConnectionInfo};
 use crate::values::cursor::Mark;
 use crate::values::drain::Drain;
 use crate::values::error::{Error, Result};
@@ -29,11 +30,11 @@ use crate::values::receipt::{Delivered, Receipt};
 use crate::values::stats::add;
 use crate::values::target::Target;
 
-/// How often connections and the window are looked after.
+/// The interval at which connections and the window are swept.
 const BEAT: Duration = Duration::from_secs(1);
 
 impl<C: Codec> Dispatcher<C> {
-    /// Attaches it: reads the log's newest part into the window, then follows it.
+    /// Attaches the dispatcher: reads the log's newest part into the window, then follows it.
     ///
     /// # Errors
     /// [`Error::Backplane`] when the log cannot be read, [`Error::Config`] when attached already.
@@ -42,9 +43,8 @@ impl<C: Codec> Dispatcher<C> {
         self.router.check()?;
         let provider = self.config.provider;
         if self.runtime.set(runtime.clone()).is_err() {
-            return Err(Error::Config(format!("the provider \"{provider}\" is attached already")));
+            return Err(Error::Config(format!("the provider \"{provider}\" is already attached")));
         }
-        // It is there for the log for as long as it runs.
         let feed = self.unowned();
         tokio::spawn(Arc::clone(&feed).await_abandonment());
         self.running.set_tracked(runtime.tracker.join(runtime.node, &runtime.log));
@@ -55,30 +55,22 @@ impl<C: Codec> Dispatcher<C> {
         };
         let joined = runtime.log.join(&feed, runtime.node, sit).await;
         if self.is_closing() {
-            // It was shut down meanwhile.
+            // The dispatcher was shut down meanwhile.
             self.running.leave(&runtime);
         }
         joined
     }
 
-    /// The record is an event.
     fn apply_event(&self, placed: &Placed<'_>, target: &Target, event: &Event, wakes: &mut Wakes) -> Outcome {
         let &Placed { position, mark, seen, .. } = placed;
         let cursor = *placed.cursor.get_or_init(|| self.cursor_of(position, mark));
         let frame = self.codec.event(event, Some(cursor));
         let series = |key: &Arc<str>| Series { target: target.clone(), key: Arc::clone(key) };
         let kind = event.latest_key().map_or(Kind::Event, |key| Kind::Latest(Arc::new(series(key))));
-        self.keep(placed, Content::Event { target: target.clone(), frame: frame.clone(), kind });
+        self.keep((position, mark, seen), Content::Event { target: target.clone(), frame: frame.clone(), kind });
         self.hub.deliver(position, target, &frame, true, seen, |_, _| {}, wakes)
     }
 
-    /// Puts a record into the window.
-    fn keep(&self, placed: &Placed<'_>, content: Content<C::Frame>) {
-        let &Placed { position, mark, seen, .. } = placed;
-        self.window.append(Kept { position, mark, content, seen });
-    }
-
-    /// The record is an ask.
     fn apply_ask(
         &self,
         placed: &Placed<'_>,
@@ -87,41 +79,80 @@ impl<C: Codec> Dispatcher<C> {
         deadline: SystemTime,
         wakes: &mut Wakes,
     ) -> Outcome {
-        let &Placed { position, seen, ask, .. } = placed;
+        let &Placed { position, mark, seen, ask, .. } = placed;
         let frame = self.codec.ask(event, position.get());
         if let Some(ask) = ask {
             ask.set_number(position.get());
             self.asks().begin(position.get(), Arc::clone(ask));
         }
-        self.keep(placed, Content::Event { target: target.clone(), frame: frame.clone(), kind: Kind::Ask(deadline) });
+        let kind = Kind::Ask(deadline);
+        self.keep((position, mark, seen), Content::Event { target: target.clone(), frame: frame.clone(), kind });
         let expect = |connection: &Connection<C::Frame>, pushed| {
-            let Some(ask) = ask else { return };
-            match pushed {
-                None => {
-                    ask.expect(connection.info.id, self.config.provider, seen);
-                    let given_up = self.asks().expect(position.get(), connection.info.id);
-                    if let Some(oldest) = given_up {
-                        oldest.settle(connection.info.id, AckStatus::GivenUp, None);
-                    }
-                }
-                // It left after it was looked up: its end may have been told before it was expected to answer.
-                Some(Pushed::Closed) => {
-                    self.asks().settle(position.get(), connection.info.id);
-                    ask.settle(connection.info.id, AckStatus::Gone, None);
-                }
-                Some(_) => {}
+            if let Some(ask) = ask {
+                self.expect_answer(ask, placed, connection.info.id, pushed);
             }
         };
         self.hub.deliver(position, target, &frame, false, seen, expect, wakes)
     }
 
-    /// Closes whom a target means of those that came before this place; none while the window is filled, since whoever is
-    /// here came later than all that is read into it.
+    /// Notes that a connection is about to get an ask, or that it cannot answer because it was
+    /// closed before the push.
+    fn expect_answer(&self, ask: &Ask, placed: &Placed<'_>, connection: ConnectionId, pushed: Option<Pushed>) {
+        let &Placed { position, seen, .. } = placed;
+        match pushed {
+            None => {
+                ask.expect(connection, self.config.provider, seen);
+                let oldest = self.asks().expect(position.get(), connection);
+                if let Some(oldest) = oldest {
+                    oldest.settle(connection, AckStatus::GivenUp, None);
+                }
+            }
+            // Unregistered after it was looked up: its asks may have been settled before it was
+            // expected to answer.
+            Some(Pushed::Closed) => {
+                self.asks().settle(position.get(), connection);
+                ask.settle(connection, AckStatus::Gone, None);
+            }
+            Some(_) => {}
+        }
+    }
+
+    /// Applies a record that no connection gets as a frame.
+    fn apply_change(&self, placed: &Placed<'_>) {
+        let &Placed { position, mark, seen, ours, record, .. } = placed;
+        self.keep((position, mark, seen), Content::Nothing);
+        match &record.body {
+            Body::Join { member, room } => self.hub.join_user(position, member, room, ours, seen),
+            Body::Leave { member, room } => self.hub.leave_user(position, member, room),
+            Body::Absent { member, seen: until } => {
+                // Connected while the absence was announced: they have to learn that their rooms
+                // have ended.
+                for connection in self.hub.end_absent(position, member, *until, seen) {
+                    self.restart(&connection, Drain::now());
+                }
+            }
+            Body::Close { target, reason } => {
+                self.hub.skip(position);
+                self.apply_close(position, target, reason);
+            }
+            Body::Event { .. } | Body::Ask { .. } => {}
+        }
+    }
+
+    /// Puts a record into the window. The next step of every caller is the one that makes the hub's
+    /// `applied` this position.
+    fn keep(&self, (position, mark, seen): (Position, Mark, Instant), content: Content<C::Frame>) {
+        self.window.append(Kept { position, mark, content, seen });
+    }
+
+    /// Closes the connections of a target that were registered before this position. None while the
+    /// window is filled, since all connections were registered after the records that are read into
+    /// it.
     fn apply_close(&self, position: Position, target: &Target, reason: &CloseReason) {
         if position.get() <= self.filled.load(Ordering::Acquire) {
             return;
         }
-        for connection in self.hub.matching(target).iter().filter(|connection| connection.born < position) {
+        for connection in self.hub.matching(target).iter().filter(|connection| connection.registered_at < position) {
             connection.close(reason.clone());
         }
     }
@@ -131,16 +162,17 @@ impl<C: Codec> Dispatcher<C> {
         add(&self.counters.overflows, outcome.overflows);
     }
 
-    /// Between two records: looks after connections, and tells quiet ones their place.
-    fn look_after(&self) {
+    /// Sweeps the connections, and sends quiet ones a cursor. Only called between two records.
+    fn sweep_and_send_cursors(&self) {
         let now = Instant::now();
         self.end_absent(self.sweep(now));
         let applied = self.hub.applied();
         let quarter = (self.config.delivery.window.records as u64 / 4).max(1);
-        // By age too, so that the place of a quiet client outlives a window that turns over by time.
-        let told = Position::new(applied.get().saturating_sub(quarter)).max(self.window.quarter(now));
-        if told > Position::START && told <= applied {
-            self.hub.push_cursors(told, &self.codec.cursor(self.cursor(applied)), now);
+        // By age too, so that the cursor of a quiet client outlives a window that turns over by
+        // time.
+        let since = Position::new(applied.get().saturating_sub(quarter)).max(self.window.quarter(now));
+        if since > Position::START && since <= applied {
+            self.hub.push_cursors(since, &self.codec.cursor(self.cursor(applied)), now);
         }
     }
 }
@@ -150,11 +182,11 @@ impl<C: Codec> Feed for Dispatcher<C> {
         self.config.provider
     }
 
-    fn beats_every(&self) -> Duration {
+    fn tick_interval(&self) -> Duration {
         BEAT.min(self.config.delivery.write_stall / 4).max(Duration::from_millis(10))
     }
 
-    fn knows_repeats_for(&self) -> Duration {
+    fn repeat_window(&self) -> Duration {
         self.config.delivery.window.age
     }
 
@@ -167,39 +199,24 @@ impl<C: Codec> Feed for Dispatcher<C> {
         state.start.max(Position::new(state.last.get().saturating_sub(most)))
     }
 
-    fn take_up(&self, state: &LogState, before: Option<EventId>) {
+    fn reset(&self, state: &LogState, before: Option<EventId>) {
         self.begin_life(state, self.start_in(state), before.map_or(Mark::NONE, Mark::of));
     }
 
-    fn jump(&self, place: Position) {
-        self.hub.jump(place, || self.window.restart(place, Mark::NONE));
+    fn jump(&self, position: Position) {
+        self.hub.jump(position, || self.window.restart(position, Mark::NONE));
         self.restart_all();
     }
 
     fn apply(&self, placed: &Placed<'_>, wakes: &mut Wakes) -> Receipt {
-        let &Placed { position, record, ours, seen, .. } = placed;
+        let &Placed { position, record, .. } = placed;
         let outcome = match &record.body {
             Body::Event { target, event, widen } => {
                 self.apply_event(placed, &self.audience_of(target, *widen), event, wakes)
             }
             Body::Ask { target, event, deadline } => self.apply_ask(placed, target, event, *deadline, wakes),
-            other => {
-                self.keep(placed, Content::Nothing);
-                match other {
-                    Body::Join { member, room } => self.hub.join_user(position, member, room, ours, seen),
-                    Body::Leave { member, room } => self.hub.leave_user(position, member, room),
-                    Body::Absent { member, seen: until } => {
-                        // They came back while it was said: they are told that their rooms have ended.
-                        for connection in self.hub.end_absent(position, member, *until, seen) {
-                            self.restart(&connection, Drain::now());
-                        }
-                    }
-                    Body::Close { target, reason } => {
-                        self.hub.skip(position);
-                        self.apply_close(position, target, reason);
-                    }
-                    Body::Event { .. } | Body::Ask { .. } => {}
-                }
+            Body::Absent { .. } | Body::Close { .. } | Body::Join { .. } | Body::Leave { .. } => {
+                self.apply_change(placed);
                 Outcome::default()
             }
         };
@@ -208,7 +225,7 @@ impl<C: Codec> Feed for Dispatcher<C> {
     }
 
     fn pass(&self, position: Position, mark: Mark, seen: Instant) {
-        self.window.append(Kept { position, mark, content: Content::Passed, seen });
+        self.keep((position, mark, seen), Content::Passed);
         self.hub.skip(position);
     }
 
@@ -216,12 +233,12 @@ impl<C: Codec> Feed for Dispatcher<C> {
         add(&self.counters.skipped_records, 1);
     }
 
-    fn end_ask(&self, position: Position, ask: &Arc<Ask>) {
+    fn cancel_ask(&self, position: Position, ask: &Arc<Ask>) {
         self.asks().end(position.get(), ask);
     }
 
-    fn beat(&self) {
-        self.look_after();
+    fn tick(&self) {
+        self.sweep_and_send_cursors();
     }
 
     fn set_ready(&self, ready: bool) {
@@ -232,11 +249,11 @@ impl<C: Codec> Feed for Dispatcher<C> {
         self.is_log_read()
     }
 
-    fn send_back(&self) {
+    fn disconnect_all(&self) {
         self.restart_all();
     }
 
-    fn end_asks(&self) {
+    fn cancel_asks(&self) {
         let asks = self.asks().begin_anew();
         for (ask, connections) in asks {
             for connection in connections {
@@ -253,11 +270,11 @@ impl<C: Codec> Feed for Dispatcher<C> {
         self.check_question(target, event)
     }
 
-    fn hear(&self, target: &Target, event: &Event, widen: bool) -> Delivered {
+    fn deliver_volatile(&self, target: &Target, event: &Event, widen: bool) -> Delivered {
         self.deliver_now(target, event, widen).delivered
     }
 
-    fn each_online(&self, call: &mut dyn FnMut(&ConnectionInfo)) {
+    fn for_each_connection(&self, call: &mut dyn FnMut(&ConnectionInfo)) {
         self.hub.everyone().iter().for_each(|connection| call(&connection.info));
     }
 

@@ -1,11 +1,12 @@
-//! The worker of one connection: its handlers, in order, away from its reading and its heartbeat.
+//! The worker of one connection: runs its handlers, in order, apart from its reading and its
+//! heartbeat.
 
 use std::sync::Arc;
 
 use tracing::Instrument;
 
+use crate::delivery::connection::Connection;
 use crate::delivery::dispatcher::Dispatcher;
-use crate::delivery::hub::Connection;
 use crate::inbound::inbox::{Inbox, Item};
 use crate::traits::codec::Codec;
 use crate::traits::context::Context;
@@ -85,7 +86,8 @@ impl<C: Codec> Worker<C> {
         self.push(self.dispatcher.codec.error(error, ack)).await;
     }
 
-    /// Waits for room, so that a client that sends much and reads its answers slowly is read slowly.
+    /// Sends a frame once there is room, so that a client that sends faster than it reads its
+    /// answers is read slowly.
     async fn push(&self, frame: Option<C::Frame>) {
         if let Some(frame) = frame {
             self.dispatcher.hub.push_side_in_turn(&self.connection, frame).await;

@@ -1,32 +1,33 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::Connection;
+use crate::delivery::connection::Connection;
 use crate::values::connection::ConnectionId;
 
-/// A set of connections that is read far more often than changed: readers share a list that is made
-/// anew after a change.
+/// A set of connections that is read far more often than changed: readers share a list that is
+/// rebuilt after a change.
 ///
-/// The list is in the order in which they came, but for gaps that were filled: a fan-out then walks through memory (ours and
-/// the kernel's) in about the order in which it was given out, which is what caches expect.
+/// The list is in the order of insertion, except that the last member fills the gap of a removed
+/// one: a fan-out then walks through memory (this process's and the kernel's) in about the order in
+/// which it was allocated, which is what caches expect.
 pub(super) struct Group<F> {
     members: Vec<Arc<Connection<F>>>,
-    /// Where each member is.
-    places: HashMap<ConnectionId, usize>,
+    /// The index of each member.
+    indices: HashMap<ConnectionId, usize>,
     list: Option<Arc<[Arc<Connection<F>>]>>,
 }
 
 impl<F> Default for Group<F> {
     fn default() -> Self {
-        Self { members: Vec::new(), places: HashMap::new(), list: None }
+        Self { members: Vec::new(), indices: HashMap::new(), list: None }
     }
 }
 
 impl<F> Group<F> {
     pub(super) fn insert(&mut self, connection: &Arc<Connection<F>>) -> bool {
-        let place = self.members.len();
-        let known = *self.places.entry(connection.info.id).or_insert(place);
-        if known < place {
+        let at = self.members.len();
+        let known = *self.indices.entry(connection.info.id).or_insert(at);
+        if known < at {
             return false;
         }
         self.list = None;
@@ -35,17 +36,17 @@ impl<F> Group<F> {
     }
 
     pub(super) fn remove(&mut self, id: ConnectionId) -> bool {
-        let Some(place) = self.places.remove(&id) else { return false };
+        let Some(at) = self.indices.remove(&id) else { return false };
         self.list = None;
-        self.members.swap_remove(place);
-        if let Some(moved) = self.members.get(place) {
-            self.places.insert(moved.info.id, place);
+        self.members.swap_remove(at);
+        if let Some(moved) = self.members.get(at) {
+            self.indices.insert(moved.info.id, at);
         }
         true
     }
 
     pub(super) fn find(&self, id: ConnectionId) -> Option<&Arc<Connection<F>>> {
-        self.members.get(*self.places.get(&id)?)
+        self.members.get(*self.indices.get(&id)?)
     }
 
     pub(super) fn len(&self) -> usize {

@@ -3,9 +3,10 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
+use super::Visibility;
 use super::group::Group;
-use super::user::{Standing, User};
-use super::{Connection, Sight};
+use super::user::{JoinedRooms, User};
+use crate::delivery::connection::Connection;
 use crate::delivery::membership::Memberships;
 use crate::traits::codec::Frame;
 use crate::values::connection::ConnectionId;
@@ -19,24 +20,26 @@ pub(super) struct Index<F> {
     all: Group<F>,
     tenants: HashMap<Arc<str>, Group<F>>,
     users: HashMap<Arc<str>, User<F>>,
-    /// Members of now, by either way of being in: entered by the connection, or joined by its user.
+    /// The current members: connections that entered the room themselves, or whose users were
+    /// joined to it.
     rooms: HashMap<Arc<str>, Group<F>>,
-    /// The rooms each connection entered itself (only those that entered one): the way back from a connection to its rooms.
+    /// The rooms that each connection entered itself (only those that entered one): from a
+    /// connection back to its rooms.
     entered: HashMap<ConnectionId, Memberships>,
 }
 
-/// A connection's stays in rooms that it entered itself.
+/// The number of a connection's stays in rooms that it entered itself.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Stays {
-    /// Rooms that it is in.
+    /// The rooms that the connection is in.
     pub(crate) now: usize,
-    /// Stays that are kept, those that are over included.
+    /// The stays that are kept, past ones included.
     pub(crate) kept: usize,
-    /// Whether it is in the room that was asked about.
+    /// `true` if the connection is in the room in question.
     pub(crate) is_in: bool,
 }
 
-/// Counts of now.
+/// The current counts.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Gauges {
     pub(crate) connections: usize,
@@ -105,12 +108,13 @@ impl<F: Frame> Index<F> {
         entered
     }
 
-    /// A connection names a room whose past is for it: from its place on, but nothing of before the server took it out.
-    pub(super) fn enter_from(&mut self, connection: &Connection<F>, room: &Arc<str>, place: Position) {
+    /// Adds a connection to a room whose past it may read: from its own position on, but not before
+    /// the last one at which the server removed its user.
+    pub(super) fn enter_from(&mut self, connection: &Connection<F>, room: &Arc<str>, from: Position) {
         let identity = &connection.info.identity;
         let user = identity.user_name().and_then(|name| self.users.get(name));
         let left = user.and_then(|user| user.left(identity.tenant_name(), room));
-        self.enter(connection.info.id, room, left.map_or(place, |left| left.max(place)));
+        self.enter(connection.info.id, room, left.map_or(from, |left| left.max(from)));
     }
 
     pub(super) fn stays(&self, id: ConnectionId, room: &str) -> Stays {
@@ -148,8 +152,8 @@ impl<F: Frame> Index<F> {
         }
     }
 
-    /// Takes the connections that a user's name means, in every tenant or in one, out of a room, by whichever way each of
-    /// them was in.
+    /// Removes the connections that a user's name means, in every tenant or in one, from a room,
+    /// whether they entered it themselves or their user was joined.
     pub(super) fn leave_user(&mut self, member: &Member, room: &Arc<str>, at: Position) {
         let user = self.users.entry(Arc::clone(&member.user)).or_default();
         user.leave(member.tenant.as_ref(), room, at);
@@ -177,22 +181,22 @@ impl<F: Frame> Index<F> {
         self.all.list()
     }
 
-    pub(super) fn sight(&self, connection: &Connection<F>, end: Position) -> Sight {
+    pub(super) fn visibility(&self, connection: &Connection<F>, end: Position) -> Visibility {
         let identity = &connection.info.identity;
         let user = identity.user_name().and_then(|name| self.users.get(name));
-        Sight {
+        Visibility {
             id: connection.info.id,
             former: connection.former,
             identity: identity.clone(),
             own: self.entered.get(&connection.info.id).cloned().unwrap_or_default(),
             joined: user.map(|user| user.joined(identity.tenant_name())).unwrap_or_default(),
-            born: connection.born,
+            registered_at: connection.registered_at,
             end,
         }
     }
 
-    /// The rooms a user was joined to, and those that the user's connections of this node entered themselves: of every
-    /// tenant or of one.
+    /// Returns the rooms that a user was joined to, and those that the user's connections to this
+    /// node entered themselves: in every tenant or in one.
     pub(super) fn user_rooms(&self, member: &Member) -> Vec<String> {
         let Some(user) = self.users.get(&member.user) else { return Vec::new() };
         let tenant = member.tenant.as_deref();
@@ -205,8 +209,8 @@ impl<F: Frame> Index<F> {
         rooms.into_iter().map(str::to_owned).collect()
     }
 
-    /// Ends, as of this place, the rooms of a user who is absent, as far as they were joined up to another one. Answers the
-    /// connections that are here all the same, if there was something to end.
+    /// Ends, at the position `at`, the rooms of an absent user that were joined up to `seen`.
+    /// Returns the user's connections that are registered all the same, if any room ended.
     pub(super) fn end(
         &mut self,
         member: &Member,
@@ -233,23 +237,24 @@ impl<F: Frame> Index<F> {
         here
     }
 
-    /// The place before which one is expired for this identity, because rooms ended there by absence.
+    /// Returns the position before which cursors are expired for this identity, because rooms ended
+    /// there by absence.
     pub(super) fn ended(&self, identity: &Identity) -> Option<Position> {
         self.users.get(identity.user_name()?)?.ended(identity.tenant_name())
     }
 
-    /// What a user was joined to, if nobody is here for whom it holds.
-    pub(super) fn absent(&mut self, member: &Member) -> Option<&mut Standing> {
+    /// Returns the rooms that a user was joined to, if no connection of the user is registered.
+    pub(super) fn absent(&mut self, member: &Member) -> Option<&mut JoinedRooms> {
         self.users.get_mut(&member.user)?.absent(member.tenant.as_deref())
     }
 
-    /// Forgets what nobody can read any more. Answers whose rooms should end, up to so many, because they have been away for
-    /// this long.
+    /// Forgets the memberships that no reader of the window needs any more. Returns up to `most`
+    /// users whose rooms should end because they have been absent for this long.
     pub(super) fn forget(&mut self, start: Position, time: Duration, now: Instant, most: usize) -> Vec<Member> {
         let mut absent = Vec::new();
         self.users.retain(|name, user| {
-            !user.forget(start, |standing, tenant| {
-                if absent.len() < most && standing.is_absent(time, now) {
+            !user.forget(start, |joined, tenant| {
+                if absent.len() < most && joined.is_absent(time, now) {
                     absent.push(Member { user: Arc::clone(name), tenant: tenant.cloned() });
                 }
             })
@@ -259,7 +264,7 @@ impl<F: Frame> Index<F> {
         absent
     }
 
-    /// In a new epoch the positions of before mean nothing, so joins of before are gone.
+    /// Forgets all joins of users: their positions mean nothing in a new epoch.
     pub(super) fn forget_memberships(&mut self) {
         for user in self.users.values_mut() {
             for room in user.forget_rooms() {
@@ -285,7 +290,7 @@ impl<F: Frame> Index<F> {
     }
 }
 
-/// Takes a connection out of a group, and the group out of the table when it is empty.
+/// Removes a connection from a group, and the group from the table when it is empty.
 fn remove_from<F>(groups: &mut HashMap<Arc<str>, Group<F>>, name: &str, id: ConnectionId) {
     if let Some(group) = groups.get_mut(name) {
         group.remove(id);

@@ -3,58 +3,59 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
-use super::Connection;
 use super::group::Group;
+use crate::delivery::connection::Connection;
 use crate::delivery::membership::Memberships;
 use crate::values::position::Position;
 
-/// What is kept under one user's name: its connections and rooms, those of all tenants and those of each.
+/// The connections and rooms of one user name, over all tenants and for each of them.
 ///
-/// A bare name means the user in every tenant, so most of it is shared. A user without a tenant has nothing beside that,
-/// because no call can name it alone.
+/// A bare name means the user in every tenant, so most of it is shared. A user without a tenant has
+/// nothing in addition, because no call can name it alone.
 pub(super) struct User<F> {
     pub(super) connections: Group<F>,
-    /// What was joined by the bare name.
-    pub(super) bare: Standing,
+    /// The rooms joined by the bare name.
+    pub(super) bare: JoinedRooms,
     tenants: HashMap<Arc<str>, Box<Tenant>>,
 }
 
-/// What one tenant's user has beside what holds for the bare name.
+/// The part that holds for one tenant's user only, in addition to that of the bare name.
 #[derive(Default)]
 struct Tenant {
-    /// How many of the connections are its own.
+    /// The number of connections of this tenant.
     online: usize,
-    /// What was joined with the tenant.
-    own: Standing,
-    /// The rooms joined by the bare name that it was taken out of alone.
+    /// The rooms joined with the tenant.
+    own: JoinedRooms,
+    /// The rooms joined by the bare name from which this tenant's user alone was removed.
     shut_out: Memberships,
 }
 
-/// The rooms that joins of one kind have led to.
+/// The rooms joined by the bare name, or with one tenant, and the absence of the users for whom
+/// they hold.
 #[derive(Default)]
-pub(super) struct Standing {
+pub(super) struct JoinedRooms {
     pub(super) rooms: Memberships,
-    /// The last time that the server took these users out of a room, for as long as the window reaches back: who names the
-    /// room again gets nothing of before.
+    /// The last position at which the server removed these users from a room, for as long as the
+    /// window reaches back: a connection that names the room again gets nothing from before it.
     left: HashMap<Arc<str>, Position>,
-    /// Since when nobody is here for whom these rooms hold.
+    /// The time since which no connection has been registered for which these rooms hold.
     offline_since: Option<Instant>,
-    /// Whether this node saw the last one go, or made the join if there never was one: it is the first to say that they are
-    /// absent.
+    /// `true` if this node saw the last connection leave, or made the join if there never was one:
+    /// it announces the absence first.
     ours: bool,
-    /// When it was last said that they are absent, if the record has not come back yet.
-    said: Option<Instant>,
-    /// The last record that ended rooms by absence: for these users places of before are expired.
+    /// When the absence was last announced, if its record has not been applied yet.
+    announced_at: Option<Instant>,
+    /// The last record that ended rooms by absence: earlier cursors of these users are expired.
     ended: Option<Position>,
 }
 
-/// When other nodes than the one that saw the last connection go say that a user is absent, in multiples of the time: that one
-/// may be gone.
+/// The time after which a node that did not see the last connection leave announces a user's
+/// absence, in multiples of the usual one: the node that saw it may be gone.
 const PATIENCE: u32 = 3;
-/// When it is said once more, if the record has not come back.
-const AGAIN: Duration = Duration::from_secs(10);
+/// The time after which an absence is announced again, if its record has not been applied.
+const ANNOUNCE_AGAIN: Duration = Duration::from_secs(10);
 
-/// What a user's joins mean for the connections of one tenant, as of one moment.
+/// A user's joins for the connections of one tenant, as of one moment.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Joined {
     bare: Memberships,
@@ -64,33 +65,33 @@ pub(crate) struct Joined {
 
 impl<F> Default for User<F> {
     fn default() -> Self {
-        Self { connections: Group::default(), bare: Standing::default(), tenants: HashMap::new() }
+        Self { connections: Group::default(), bare: JoinedRooms::default(), tenants: HashMap::new() }
     }
 }
 
 impl<F> User<F> {
     pub(super) fn insert(&mut self, connection: &Arc<Connection<F>>) {
         self.connections.insert(connection);
-        self.bare.is_here();
+        self.bare.set_online();
         if let Some(tenant) = connection.info.identity.shared_tenant() {
             let tenant = self.tenants.entry(Arc::clone(tenant)).or_default();
             tenant.online += 1;
-            tenant.own.is_here();
+            tenant.own.set_online();
         }
     }
 
-    /// Takes a connection out; whether there is nothing left to keep.
+    /// Removes a connection; returns whether nothing is left to keep.
     pub(super) fn remove(&mut self, connection: &Connection<F>, now: Instant) -> bool {
         self.connections.remove(connection.info.id);
         if self.connections.is_empty() {
-            self.bare.is_gone(now);
+            self.bare.set_offline(now);
         }
         if let Some(name) = connection.info.identity.tenant_name()
             && let Some(tenant) = self.tenants.get_mut(name)
         {
             tenant.online -= 1;
             if tenant.online == 0 {
-                tenant.own.is_gone(now);
+                tenant.own.set_offline(now);
                 if tenant.is_empty() {
                     self.tenants.remove(name);
                 }
@@ -99,7 +100,7 @@ impl<F> User<F> {
         self.is_empty()
     }
 
-    /// The connections that a name means: all of them, or those of one tenant.
+    /// Returns the connections that a name means: all of them, or those of one tenant.
     pub(super) fn connections_in(&self, tenant: Option<&str>) -> impl Iterator<Item = &Arc<Connection<F>>> {
         let is_meant = move |connection: &&Arc<Connection<F>>| {
             tenant.is_none_or(|tenant| connection.info.identity.tenant_name() == Some(tenant))
@@ -121,7 +122,8 @@ impl<F> User<F> {
         tenant.shut_out.leave(room, at);
     }
 
-    /// Leaves a room: by the bare name whatever has led there, with a tenant so that its user is in it no more.
+    /// Leaves a room: by the bare name in every tenant, however it was joined; with a tenant for
+    /// that tenant's user alone.
     pub(super) fn leave(&mut self, tenant: Option<&Arc<str>>, room: &Arc<str>, at: Position) {
         let Some(name) = tenant else {
             self.bare.leave(room, at);
@@ -138,20 +140,22 @@ impl<F> User<F> {
         }
     }
 
-    /// The last leave of a room by which this tenant's user, or the one without a tenant, was taken out of it.
+    /// Returns the last leave by which this tenant's user, or the one without a tenant, was removed
+    /// from a room.
     pub(super) fn left(&self, tenant: Option<&str>, room: &str) -> Option<Position> {
         let of_tenant = self.tenant(tenant).and_then(|tenant| tenant.own.left.get(room));
         of_tenant.max(self.bare.left.get(room)).copied()
     }
 
-    /// Whether this tenant's user, or the one without a tenant, has been joined to a room.
+    /// Returns whether this tenant's user, or the one without a tenant, is joined to a room.
     pub(super) fn is_joined(&self, tenant: Option<&str>, room: &str) -> bool {
         let tenant = self.tenant(tenant);
         tenant.is_some_and(|tenant| tenant.own.rooms.is_in(room))
             || self.bare.rooms.is_in(room) && !tenant.is_some_and(|tenant| tenant.shut_out.is_in(room))
     }
 
-    /// The rooms that this tenant's user, or the one without a tenant, has been joined to; some may come twice.
+    /// Returns the rooms that this tenant's user, or the one without a tenant, is joined to; some
+    /// may come twice.
     pub(super) fn joined_rooms(&self, tenant: Option<&str>) -> impl Iterator<Item = &Arc<str>> {
         let tenant = self.tenant(tenant);
         let is_shut_out = move |room: &str| tenant.is_some_and(|tenant| tenant.shut_out.is_in(room));
@@ -159,7 +163,7 @@ impl<F> User<F> {
         tenant.into_iter().flat_map(|tenant| tenant.own.rooms.current()).chain(bare)
     }
 
-    /// The rooms that the user has been joined to in any tenant; some may come twice.
+    /// Returns the rooms that the user is joined to in any tenant; some may come twice.
     pub(super) fn all_joined_rooms(&self) -> impl Iterator<Item = &Arc<str>> {
         let of_tenants = self.tenants.values().flat_map(|tenant| tenant.own.rooms.current());
         self.bare.rooms.current().chain(of_tenants)
@@ -171,11 +175,11 @@ impl<F> User<F> {
         Joined { bare: self.bare.rooms.clone(), own, shut_out }
     }
 
-    /// The rooms end by absence, as of this place, that were joined by the bare name, or with a tenant, up to another one; those
-    /// that did.
+    /// Ends by absence, at the position `at`, the rooms that were joined up to `seen`, by the bare
+    /// name or with a tenant; returns those that ended.
     pub(super) fn end(&mut self, tenant: Option<&str>, seen: Position, at: Position, now: Instant) -> Vec<Arc<str>> {
-        let Some(standing) = self.standing(tenant) else { return Vec::new() };
-        let rooms = standing.end(seen, at, now);
+        let Some(joined) = self.joined_by(tenant) else { return Vec::new() };
+        let rooms = joined.end(seen, at, now);
         if tenant.is_none() {
             for tenant in self.tenants.values_mut() {
                 for room in &rooms {
@@ -186,22 +190,25 @@ impl<F> User<F> {
         rooms
     }
 
-    /// The place before which one is expired for this tenant's user, or the one without a tenant.
+    /// Returns the position before which cursors are expired for this tenant's user, or the one
+    /// without a tenant.
     pub(super) fn ended(&self, tenant: Option<&str>) -> Option<Position> {
         self.tenant(tenant).and_then(|tenant| tenant.own.ended).max(self.bare.ended)
     }
 
-    /// What was joined by the bare name, or with a tenant, if nobody is here for whom it holds.
-    pub(super) fn absent(&mut self, tenant: Option<&str>) -> Option<&mut Standing> {
-        let is_here = match tenant {
+    /// Returns the rooms joined by the bare name, or with a tenant, if no connection is registered
+    /// for which they hold.
+    pub(super) fn absent(&mut self, tenant: Option<&str>) -> Option<&mut JoinedRooms> {
+        let is_online = match tenant {
             None => !self.connections.is_empty(),
             Some(name) => self.tenants.get(name).is_none_or(|tenant| tenant.online > 0),
         };
-        if is_here { None } else { self.standing(tenant) }
+        if is_online { None } else { self.joined_by(tenant) }
     }
 
-    /// Forgets what nobody can read any more, and adds whose rooms should end by absence; whether there is nothing left to keep.
-    pub(super) fn forget(&mut self, start: Position, mut absent: impl FnMut(&Standing, Option<&Arc<str>>)) -> bool {
+    /// Forgets the memberships that no reader of the window needs any more, and calls `absent` with
+    /// the rooms for which no connection is registered; returns whether nothing is left to keep.
+    pub(super) fn forget(&mut self, start: Position, mut absent: impl FnMut(&JoinedRooms, Option<&Arc<str>>)) -> bool {
         self.bare.forget_before(start);
         if self.connections.is_empty() {
             absent(&self.bare, None);
@@ -217,7 +224,8 @@ impl<F> User<F> {
         self.is_empty()
     }
 
-    /// Leaves every room, as if it had never been in one; those it was in.
+    /// Forgets every room as if the user had never been in one; returns the rooms that the user was
+    /// in.
     pub(super) fn forget_rooms(&mut self) -> Vec<Arc<str>> {
         let rooms = self.all_joined_rooms().cloned().collect();
         self.bare.forget_all();
@@ -233,7 +241,7 @@ impl<F> User<F> {
         self.connections.is_empty() && self.bare.is_empty() && self.tenants.is_empty()
     }
 
-    fn standing(&mut self, tenant: Option<&str>) -> Option<&mut Standing> {
+    fn joined_by(&mut self, tenant: Option<&str>) -> Option<&mut JoinedRooms> {
         match tenant {
             None => Some(&mut self.bare),
             Some(name) => self.tenants.get_mut(name).map(|tenant| &mut tenant.own),
@@ -251,46 +259,49 @@ impl Tenant {
     }
 }
 
-impl Standing {
-    /// `absent` says whether this node made the join, if nobody is here for whom it holds.
+impl JoinedRooms {
+    /// Joins a room. `absent` is set if no connection is registered for which the join holds, to
+    /// whether this node made it.
     fn join(&mut self, room: &Arc<str>, at: Position, absent: Option<bool>, now: Instant) {
         if let Some(ours) = absent {
             if self.rooms.current().next().is_none() {
-                // Nothing of before is left that could have ended by absence: it begins now.
+                // No earlier room is left that could end by absence: the absence begins now.
                 self.offline_since = Some(now);
-                self.said = None;
+                self.announced_at = None;
             }
             self.ours |= ours;
         }
         self.rooms.enter(room, at);
     }
 
-    fn is_here(&mut self) {
+    fn set_online(&mut self) {
         self.offline_since = None;
         self.ours = false;
-        self.said = None;
+        self.announced_at = None;
     }
 
-    fn is_gone(&mut self, now: Instant) {
+    fn set_offline(&mut self, now: Instant) {
         self.offline_since = Some(now);
         self.ours = true;
     }
 
-    /// Whether rooms should end, since nobody for whom they hold has been here for this long.
+    /// Returns whether the rooms should end, because no connection for which they hold has been
+    /// registered for this long.
     pub(super) fn is_absent(&self, time: Duration, now: Instant) -> bool {
         let time = if self.ours { time } else { time.saturating_mul(PATIENCE) };
         self.rooms.current().next().is_some()
             && self.offline_since.is_some_and(|since| now.saturating_duration_since(since) > time)
-            && self.said.is_none_or(|said| now.saturating_duration_since(said) > AGAIN)
+            && self.announced_at.is_none_or(|at| now.saturating_duration_since(at) > ANNOUNCE_AGAIN)
     }
 
-    /// It is being said that nobody is here.
-    pub(super) fn say(&mut self, now: Instant) {
-        self.said = Some(now);
+    /// Notes that the absence is being announced.
+    pub(super) fn announce(&mut self, now: Instant) {
+        self.announced_at = Some(now);
     }
 
-    /// Somebody is at another node: the absence begins now at the earliest, and that node will see it.
-    pub(super) fn put_off(&mut self, now: Instant) {
+    /// Restarts the absence: the user is connected to another node, which will see the last
+    /// connection leave.
+    pub(super) fn postpone(&mut self, now: Instant) {
         self.offline_since = Some(now);
         self.ours = false;
     }
@@ -299,8 +310,8 @@ impl Standing {
         let rooms = self.rooms.leave_entered_by(seen, at);
         if !rooms.is_empty() {
             self.ended = Some(at);
-            self.said = None;
-            // What was joined meanwhile ends when its own time is over.
+            self.announced_at = None;
+            // A room that was joined meanwhile ends after its own time.
             self.offline_since = self.offline_since.map(|_| now);
         }
         rooms
@@ -329,14 +340,14 @@ impl Standing {
 }
 
 impl Joined {
-    /// Every room with a time of membership, past ones included, without those of another list.
-    pub(crate) fn known<'a>(&'a self, besides: &'a Memberships) -> impl Iterator<Item = &'a Arc<str>> {
-        let bare = self.bare.known().filter(|room| !besides.knows(room));
-        let own = self.own.known().filter(|room| !besides.knows(room) && !self.bare.knows(room));
+    /// Returns every room with a membership, past ones included, except those of another list.
+    pub(crate) fn known<'a>(&'a self, except: &'a Memberships) -> impl Iterator<Item = &'a Arc<str>> {
+        let bare = self.bare.known().filter(|room| !except.knows(room));
+        let own = self.own.known().filter(|room| !except.knows(room) && !self.bare.knows(room));
         bare.chain(own)
     }
 
-    /// Whether a member when this record was logged.
+    /// Returns whether the user was a member when this record was appended.
     pub(crate) fn was_in(&self, room: &str, position: Position) -> bool {
         self.own.was_in(room, position) || self.bare.was_in(room, position) && !self.shut_out.was_in(room, position)
     }
@@ -347,18 +358,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rooms_end_by_absence_after_more_than_the_time_and_it_is_said_again_after_more_than_ten_seconds() {
+    fn absence_ends_rooms_after_its_time_and_is_announced_again() {
         let (time, instant) = (Duration::from_secs(60), Duration::from_nanos(1));
-        for (ours, time_here) in [(true, time), (false, time * PATIENCE)] {
-            let joined = Instant::now();
-            let mut standing = Standing::default();
-            standing.join(&"r".into(), Position::new(1), Some(ours), joined);
-            let end = joined + time_here;
-            assert!(!standing.is_absent(time, end) && standing.is_absent(time, end + instant), "ours: {ours}");
-            standing.say(end);
-            assert!(!standing.is_absent(time, end + AGAIN) && standing.is_absent(time, end + AGAIN + instant));
-            standing.end(Position::new(1), Position::new(2), end);
-            assert!(!standing.is_absent(time, end + time * 10), "there are no rooms any more");
+        for (ours, limit) in [(true, time), (false, time * PATIENCE)] {
+            let joined_at = Instant::now();
+            let mut joined = JoinedRooms::default();
+            joined.join(&"r".into(), Position::new(1), Some(ours), joined_at);
+            let end = joined_at + limit;
+            assert!(!joined.is_absent(time, end) && joined.is_absent(time, end + instant), "ours: {ours}");
+            joined.announce(end);
+            assert!(
+                !joined.is_absent(time, end + ANNOUNCE_AGAIN) && joined.is_absent(time, end + ANNOUNCE_AGAIN + instant)
+            );
+            joined.end(Position::new(1), Position::new(2), end);
+            assert!(!joined.is_absent(time, end + time * 10), "no rooms are left");
         }
     }
 }

@@ -12,25 +12,25 @@ fn frame(bytes: usize) -> Bytes {
     vec![b'x'; bytes].into()
 }
 
-/// One whose client has taken the welcome and is live.
+/// A live outbox whose client has taken the welcome.
 fn live() -> Outbox<Bytes> {
     let outbox = Outbox::new(Position::START, frame(7));
     let mut state = outbox.lock();
     state.drain(usize::MAX, &mut Vec::new(), &mut Vec::new());
-    state.place = Place::Live(Position::START);
+    state.mode = Mode::Live(Position::START);
     state.rest();
     drop(state);
     outbox
 }
 
 #[test]
-fn what_a_push_touches_lies_in_two_cache_lines() {
-    let start = offset_of!(Outbox<Bytes>, state) + offset_of!(State<Bytes>, closed);
+fn push_touches_two_cache_lines() {
+    let start = offset_of!(Outbox<Bytes>, state) + offset_of!(State<Bytes>, closing);
     assert!(start / 64 + 2 >= size_of::<Outbox<Bytes>>() / 64, "{start} of {}", size_of::<Outbox<Bytes>>());
 }
 
 #[test]
-fn a_queue_may_be_full_by_bytes_to_the_last_one() {
+fn queue_accepts_bytes_up_to_its_bound() {
     let bound = OutboxConfig::default().with_bytes(12);
     let now = Instant::now();
     for (sizes, last) in
@@ -41,42 +41,42 @@ fn a_queue_may_be_full_by_bytes_to_the_last_one() {
         assert_eq!(pushes.collect::<Vec<_>>(), [Pushed::Queued, Pushed::Queued, last], "{sizes:?}");
         assert_eq!(outbox.is_behind(), last == Pushed::TurnedBehind);
     }
-    // An event larger than the bound passes an empty queue.
+    // An empty queue accepts an event larger than the bound.
     assert_eq!(live().push(at(1), &frame(50), true, bound, now).0, Pushed::Queued);
 }
 
 #[test]
-fn what_waits_is_counted_over_both_lanes() {
+fn snapshot_counts_both_lanes() {
     let (bound, now) = (OutboxConfig::default(), Instant::now());
     let outbox = live();
-    assert_eq!((outbox.standing(now).queued_events, outbox.standing(now).queued_bytes), (0, 0));
+    assert_eq!((outbox.snapshot(now).queued_events, outbox.snapshot(now).queued_bytes), (0, 0));
     outbox.push_cursor(at(3), frame(5), now);
-    assert_eq!((outbox.standing(now).queued_events, outbox.standing(now).queued_bytes), (1, 5));
+    assert_eq!((outbox.snapshot(now).queued_events, outbox.snapshot(now).queued_bytes), (1, 5));
     outbox.push(at(4), &frame(6), true, bound, now);
     for size in [20, 30, 40] {
         outbox.push_side(frame(size), false, bound, now);
     }
-    let standing = outbox.standing(now);
-    assert_eq!((standing.queued_events, standing.queued_bytes), (5, 101));
+    let snapshot = outbox.snapshot(now);
+    assert_eq!((snapshot.queued_events, snapshot.queued_bytes), (5, 101));
     outbox.clear();
-    let standing = outbox.standing(now + Duration::from_secs(9));
-    assert_eq!((standing.queued_events, standing.queued_bytes, standing.waiting), (0, 0, Duration::ZERO));
+    let snapshot = outbox.snapshot(now + Duration::from_secs(9));
+    assert_eq!((snapshot.queued_events, snapshot.queued_bytes, snapshot.waiting), (0, 0, Duration::ZERO));
 }
 
 #[test]
-fn progress_begins_the_time_of_what_waits_anew() {
+fn progress_restarts_the_waiting_clock() {
     let (bound, begun) = (OutboxConfig::default(), Instant::now());
     let after = |seconds| begun + Duration::from_secs(seconds);
     let outbox = live();
     outbox.push(at(1), &frame(1), true, bound, begun);
-    assert_eq!(outbox.standing(after(9)).waiting, Duration::from_secs(9));
+    assert_eq!(outbox.snapshot(after(9)).waiting, Duration::from_secs(9));
     outbox.progressed(after(6));
-    assert_eq!(outbox.standing(after(9)).waiting, Duration::from_secs(3));
+    assert_eq!(outbox.snapshot(after(9)).waiting, Duration::from_secs(3));
     assert!(!outbox.has_stalled(after(9), Duration::from_secs(3)));
     assert!(outbox.has_stalled(after(10), Duration::from_secs(3)));
 }
 
-/// One with frames of these sizes in its lanes, in the queue from position 1 on.
+/// A live outbox with frames of these sizes in its lanes, in the queue from position 1 on.
 fn filled(side: &[usize], queue: &[usize]) -> Outbox<Bytes> {
     let (bound, now) = (OutboxConfig::default().with_bytes(1 << 30), Instant::now());
     let outbox = live();
@@ -90,7 +90,7 @@ fn filled(side: &[usize], queue: &[usize]) -> Outbox<Bytes> {
 }
 
 #[test]
-fn a_take_is_within_its_budget_but_at_least_one_frame() {
+fn take_stays_within_its_budget_but_has_one_frame() {
     for (side, queue, budget, sizes) in [
         (&[20, 30, 40][..], &[][..], 1, &[20][..]),
         (&[20, 30, 40], &[], 49, &[20]),
@@ -110,18 +110,18 @@ fn a_take_is_within_its_budget_but_at_least_one_frame() {
         assert_eq!(frames.iter().map(Bytes::len).collect::<Vec<_>>(), sizes, "{side:?} {queue:?} {budget}");
         assert_eq!(taken, sizes.iter().sum::<usize>());
         let all = side.iter().chain(queue);
-        let standing = outbox.standing(Instant::now());
-        assert_eq!(standing.queued_events, all.clone().count() - sizes.len());
-        assert_eq!(standing.queued_bytes, all.sum::<usize>() - taken);
-        // What the client knows its place to be: the newest of the queue that it took.
-        let told = sizes.len().saturating_sub(side.len());
-        assert_eq!(standing.told, at(told as u64));
+        let snapshot = outbox.snapshot(Instant::now());
+        assert_eq!(snapshot.queued_events, all.clone().count() - sizes.len());
+        assert_eq!(snapshot.queued_bytes, all.sum::<usize>() - taken);
+        // The client's cursor is the newest of the queue that it took.
+        let from_queue = sizes.len().saturating_sub(side.len());
+        assert_eq!(snapshot.last_cursor, at(from_queue as u64));
     }
 }
 
-/// The time of what a take has left runs from that take, and none runs when it has left nothing.
+/// The waiting clock counts from the last take, and stops when that has left nothing.
 #[tokio::test(start_paused = true)]
-async fn what_a_take_leaves_waits_from_then_on() {
+async fn leftover_frames_wait_since_the_last_take() {
     for (side, queue, closed, waits) in [
         (&[20, 30][..], &[][..], false, true),
         (&[20], &[30], false, true),
@@ -137,16 +137,16 @@ async fn what_a_take_leaves_waits_from_then_on() {
         tokio::time::advance(Duration::from_secs(5)).await;
         outbox.lock().drain(20, &mut Vec::new(), &mut Vec::new());
         tokio::time::advance(Duration::from_secs(3)).await;
-        let waiting = outbox.standing(Instant::now()).waiting;
+        let waiting = outbox.snapshot(Instant::now()).waiting;
         assert_eq!(waiting, Duration::from_secs(if waits { 3 } else { 0 }), "{side:?} {queue:?} {closed}");
     }
 }
 
 #[test]
-fn large_records_are_noted_with_the_frame_that_they_are() {
+fn large_records_are_noted_with_their_frame_number() {
     let outbox = filled(&[20, LARGE + 1], &[5, LARGE, LARGE + 1, 7, LARGE + 2]);
     let now = Instant::now();
-    // A question's record tells no place, so nobody can come back to before it.
+    // An ask carries no cursor, so no client can resume before it.
     outbox.push(at(6), &frame(LARGE + 3), false, OutboxConfig::default().with_bytes(1 << 30), now);
     let mut large = Vec::new();
     outbox.lock().drain(usize::MAX, &mut Vec::new(), &mut large);
@@ -156,11 +156,11 @@ fn large_records_are_noted_with_the_frame_that_they_are() {
         size,
     });
     assert_eq!(large, [first, second]);
-    assert_eq!(outbox.standing(now).queued_bytes, 0);
+    assert_eq!(outbox.snapshot(now).queued_bytes, 0);
 }
 
 #[test]
-fn the_side_lane_may_be_full_by_bytes_or_frames() {
+fn side_lane_is_bounded_by_bytes_and_frames() {
     let bound = OutboxConfig::default().with_bytes(50).with_frames(3);
     let now = Instant::now();
     for (sizes, last) in [
@@ -178,31 +178,33 @@ fn the_side_lane_may_be_full_by_bytes_or_frames() {
 }
 
 #[test]
-fn what_is_handed_to_the_wire_is_counted() {
+fn frames_handed_to_the_session_are_counted() {
     let outbox = live();
     outbox.lock().count_out(3, 40);
     outbox.lock().count_out(2, 10);
-    let counts = outbox.standing(Instant::now()).counts;
+    let counts = outbox.snapshot(Instant::now()).counts;
     assert_eq!((counts.events_out, counts.bytes_out), (5, 50));
 }
 
-/// Most connections are idle most of the time, and the next frame is to lie where the last one did.
+/// Most connections are idle most of the time, and the next frame should lie where the last one
+/// did.
 #[test]
-fn the_room_of_a_burst_is_given_back_and_a_little_is_kept() {
+fn memory_of_a_burst_is_freed_and_a_little_is_kept() {
     for (side, queue, kept) in [(4, 64, (true, true)), (5, 65, (false, false))] {
         let outbox = filled(&vec![1; side], &vec![1; queue]);
         let mut state = outbox.lock();
-        state.side.shrink_to_fit();
-        state.queue.shrink_to_fit();
+        state.side.frames.shrink_to_fit();
+        state.queue.frames.shrink_to_fit();
         state.drain(usize::MAX, &mut Vec::new(), &mut Vec::new());
-        assert_eq!((state.side.capacity() == side, state.queue.capacity() == queue), kept);
-        assert_eq!((state.side.capacity() == 0, state.queue.capacity() == 0), (!kept.0, !kept.1));
+        let (side_kept, queue_kept) = (state.side.frames.capacity(), state.queue.frames.capacity());
+        assert_eq!((side_kept == side, queue_kept == queue), kept);
+        assert_eq!((side_kept == 0, queue_kept == 0), (!kept.0, !kept.1));
     }
 }
 
-/// A session that goes to sleep while something is left would not be woken for it.
+/// A session that waits while something is left would not be woken for it.
 #[test]
-fn a_taker_rests_when_nothing_at_all_is_left() {
+fn session_rests_only_when_nothing_is_left() {
     let now = Instant::now();
     let rests = |outbox: &Outbox<Bytes>| outbox.lock().rest();
     assert!(rests(&filled(&[], &[])));
@@ -214,8 +216,8 @@ fn a_taker_rests_when_nothing_at_all_is_left() {
     assert!(!rests(&closed));
     let behind = Outbox::new(Position::START, frame(7));
     behind.lock().drain(usize::MAX, &mut Vec::new(), &mut Vec::new());
-    assert!(!rests(&behind), "it reads the window");
-    // And who rests is woken by the next push, once.
+    assert!(!rests(&behind), "reads the window");
+    // The next push wakes a resting session, once.
     let outbox = filled(&[], &[]);
     assert!(rests(&outbox));
     let bound = OutboxConfig::default();
@@ -224,24 +226,24 @@ fn a_taker_rests_when_nothing_at_all_is_left() {
 }
 
 #[tokio::test]
-async fn who_waits_for_room_is_told_by_the_take_that_makes_it() {
+async fn take_that_makes_room_notifies_the_waiting_caller() {
     let bound = OutboxConfig::default().with_bytes(50);
     let outbox = filled(&[50], &[]);
-    assert!(!outbox.lock().is_room_wanted(), "nobody waits");
+    assert!(!outbox.lock().take_room_wanted(), "no caller waits");
     let mut room = Box::pin(outbox.room(1, bound));
     assert!(futures_util::poll!(room.as_mut()).is_pending());
     outbox.lock().drain(usize::MAX, &mut Vec::new(), &mut Vec::new());
-    assert!(outbox.lock().is_room_wanted());
-    assert!(!outbox.lock().is_room_wanted(), "they ask again");
+    assert!(outbox.lock().take_room_wanted());
+    assert!(!outbox.lock().take_room_wanted(), "callers ask again");
     outbox.make_room();
     room.await;
     outbox.room(50, bound).await;
 }
 
 #[test]
-fn who_is_behind_and_closed_reads_up_to_the_last_call_and_no_further() {
+fn closed_connection_reads_up_to_its_last_call_only() {
     let outbox = filled(&[], &[]);
     assert!(outbox.lock().reads_on(at(9)), "not closed");
     outbox.close(CloseReason::NORMAL, at(5));
-    assert_eq!([4, 5, 6].map(|place| outbox.lock().reads_on(at(place))), [true, false, false]);
+    assert_eq!([4, 5, 6].map(|position| outbox.lock().reads_on(at(position))), [true, false, false]);
 }

@@ -1,18 +1,23 @@
-use std::sync::OnceLock;
-use std::time::Duration;
+use std::sync::{Mutex, OnceLock};
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use tokio_util::task::TaskTracker;
 
 use super::*;
 use crate::admission::limits::Admission;
-use crate::delivery::hub::{Beginning, Hub, Lease, Newcomer};
+use crate::delivery::connection::{Connection, Lease};
+use crate::delivery::cuts::{LARGE, Large};
+use crate::delivery::hub::Hub;
+use crate::delivery::outbox::Outbox;
+use crate::delivery::pass::Pass;
 use crate::traits::outlet::SessionOutlet;
 use crate::values::config::{Limits, OutboxConfig};
 use crate::values::connection::{ConnectionId, ConnectionInfo};
 use crate::values::event_id::EventId;
 
-/// A window with one event for each of these times, each of 90 bytes beside what a record costs.
+/// Returns a window with one event for each of these times, each of 90 bytes in addition to a
+/// record's bookkeeping.
 fn window(config: WindowConfig, begun: Instant, seconds: &[u64]) -> Window<Bytes> {
     let window = Window::new(config);
     for (second, number) in seconds.iter().zip(1..) {
@@ -27,11 +32,11 @@ fn window(config: WindowConfig, begun: Instant, seconds: &[u64]) -> Window<Bytes
     window
 }
 
-/// Bytes of one of its records.
+/// The size of one of its records, in bytes.
 const SIZE: usize = RECORD_BYTES + 90;
 
 #[test]
-fn the_newest_quarter_is_known_by_age() {
+fn newest_quarter_is_bounded_by_age() {
     let begun = Instant::now();
     let config = WindowConfig::default().with_age(Duration::from_secs(100));
     let window = window(config, begun, &[0, 10, 20, 30]);
@@ -41,7 +46,7 @@ fn the_newest_quarter_is_known_by_age() {
 }
 
 #[test]
-fn the_newest_quarter_is_known_by_bytes() {
+fn newest_quarter_is_bounded_by_bytes() {
     let begun = Instant::now();
     for (records, expected) in [(3, 0), (4, 0), (5, 0), (6, 1), (9, 4)] {
         // Four records are a quarter; five are the fewest that are more.
@@ -72,38 +77,38 @@ fn each_bound_holds_to_the_last_record() {
 }
 
 #[test]
-fn places_are_known_from_the_start_to_the_end() {
+fn marks_are_known_from_the_start_to_the_end() {
     let window = window(WindowConfig::default().with_records(3), Instant::now(), &[0; 5]);
-    let marks = (0..7).map(|place| window.mark(Position::new(place)).is_some()).collect::<Vec<_>>();
-    // The start is a place too.
+    let marks = (0..7).map(|number| window.mark(Position::new(number)).is_some()).collect::<Vec<_>>();
+    // The start has a mark too.
     assert_eq!(marks, [false, false, true, true, true, true, false]);
     assert_eq!((window.read_lock().end(), window.start()), (Position::new(5), Position::new(2)));
     window.restart(Position::new(9), Mark::NONE);
     assert_eq!((window.size(), window.read_lock().end()), ((0, 0), Position::new(9)));
-    assert_eq!([8, 9, 10].map(|place| window.mark(Position::new(place)).is_some()), [false, true, false]);
+    assert_eq!([8, 9, 10].map(|number| window.mark(Position::new(number)).is_some()), [false, true, false]);
 }
 
 #[test]
-fn who_has_lost_its_place_goes_on_after_the_oldest_quarter_and_up_to_an_eighth_more() {
+fn reader_resumes_after_the_oldest_quarter_and_up_to_an_eighth() {
     let window = window(WindowConfig::default().with_records(16), Instant::now(), &[0; 20]);
     let inner = window.read_lock();
-    let places = (0..5).map(|losses| inner.well_inside(losses).0.get()).collect::<Vec<_>>();
-    assert_eq!(places, [8, 9, 10, 8, 9], "from the start at 4");
+    let positions = (0..5).map(|losses| inner.well_inside(losses).0.get()).collect::<Vec<_>>();
+    assert_eq!(positions, [8, 9, 10, 8, 9], "from the start at 4");
 }
 
-/// Of the record at that place, even when it was the last one to leave.
+/// The mark of the record at that position, even when it was the last one to leave.
 #[test]
-fn who_has_lost_its_place_is_told_the_mark_of_where_it_goes_on() {
-    for (records, place) in [(3, 7), (4, 7), (8, 4)] {
+fn reader_that_lost_its_position_gets_the_mark_of_the_new_one() {
+    for (records, position) in [(3, 7), (4, 7), (8, 4)] {
         let window = Window::new(WindowConfig::default().with_records(records));
         let marks: Vec<_> = (0..10).map(|_| append(&window, 10, Kind::Event)).collect();
-        let expected = (Position::new(place), marks[place as usize - 1]);
+        let expected = (Position::new(position), marks[position as usize - 1]);
         assert_eq!(window.read_lock().well_inside(0), expected, "{records}");
     }
 }
 
 #[test]
-fn nothing_is_kept_of_what_has_left() {
+fn dropped_records_leave_no_index_entries() {
     let window = Window::<Bytes>::new(WindowConfig::default().with_records(1));
     let series = Arc::new(Series { target: Target::user("ann"), key: "k".into() });
     let event = |number, target, kind| Record {
@@ -121,16 +126,17 @@ fn nothing_is_kept_of_what_has_left() {
     cut(&window, 3);
     let passes_over = || window.read_lock().cuts.passes_over(Position::new(3), LARGE + 1, &Identity::user("ann"));
     assert!(passes_over());
-    // No reader finds it by its target: it is one connection's.
+    // Not indexed: no reader finds a record for one connection by its target.
     let connection = Target::connection(ConnectionId::random());
     window.append(event(4, connection, Kind::Event));
     assert_eq!(window.read_lock().index.len(), 0);
     assert!(!passes_over());
 }
 
-/// What is for other providers takes nothing of this one's window but a place, and of these there is a bound too.
+/// A record for other providers takes nothing of this one's window but a position, and positions
+/// have a bound too.
 #[test]
-fn records_of_others_leave_this_ones_in_the_window() {
+fn records_for_others_do_not_displace_own_records() {
     let window = Window::<Bytes>::new(WindowConfig::default().with_records(10));
     let append = |number, content| {
         window.append(Record { position: Position::new(number), mark: Mark::NONE, content, seen: Instant::now() });
@@ -142,7 +148,7 @@ fn records_of_others_leave_this_ones_in_the_window() {
         append(number, Content::Passed);
     }
     assert_eq!((window.size(), window.start()), ((10, 10 * RECORD_BYTES), Position::START));
-    assert!(window.mark(Position::new(80)).is_some(), "a place that a client may have from another provider");
+    assert!(window.mark(Position::new(80)).is_some(), "a position that a client may have from another provider");
     append(81, Content::Passed);
     assert_eq!((window.size().0, window.start()), (9, Position::new(1)));
     for number in 82..=90 {
@@ -153,26 +159,34 @@ fn records_of_others_leave_this_ones_in_the_window() {
     assert_eq!(window.size(), (1, RECORD_BYTES));
 }
 
-/// What a connection of ann's, which came after one place, may see of a log that ends at another.
-fn sight(born: u64, end: u64) -> Sight {
+/// Returns the visibility of a connection of ann's that was registered at one position of a log
+/// that ends at another.
+fn visibility(registered_at: u64, end: u64) -> Visibility {
     let (hub, identity) = (Hub::<Bytes>::new(OutboxConfig::default()), Identity::user("ann"));
     let ticket = Admission::new(Limits::default()).admit(&identity).unwrap();
-    let newcomer = Newcomer {
-        info: ConnectionInfo { id: ConnectionId::random(), provider: "test", identity, resumed: false, address: None },
-        former: None,
-        outlet: Arc::new(SessionOutlet::new()),
-        rooms: &[],
-        data: OnceLock::new(),
-        lease: Lease { ticket, _task: TaskTracker::new().token(), hooks: None },
-        span: tracing::Span::none(),
-    };
-    hub.skip(Position::new(born));
-    let connection = hub.register(newcomer, |_, _| Beginning { resume: None, welcome: Bytes::new() });
+    hub.skip(Position::new(registered_at));
+    let connection = hub.register(&identity.clone(), &[], |applied, _| {
+        let connection = Connection {
+            info: ConnectionInfo::new("test", identity),
+            former: None,
+            connected_at: Instant::now(),
+            registered_at: applied,
+            outbox: Outbox::new(applied, Bytes::new()),
+            inbox: OnceLock::new(),
+            data: OnceLock::new(),
+            in_flight: Mutex::default(),
+            lease: Mutex::new(Some(Lease { ticket, _task: TaskTracker::new().token(), hooks: None })),
+            fault: OnceLock::new(),
+            span: tracing::Span::none(),
+            outlet: Arc::new(SessionOutlet::new()),
+        };
+        (connection, applied)
+    });
     hub.skip(Position::new(end));
-    hub.sight(&connection)
+    hub.visibility(&connection)
 }
 
-/// Appends an event for everyone that is of this size, and answers its mark.
+/// Appends an event of this size for everyone, and returns its mark.
 fn append(window: &Window<Bytes>, size: usize, kind: Kind) -> Mark {
     let mark = Mark::of(EventId::random());
     let frame = Bytes::from(vec![b'x'; size]);
@@ -182,24 +196,25 @@ fn append(window: &Window<Bytes>, size: usize, kind: Kind) -> Mark {
     mark
 }
 
-/// One read of everything after this place, and the sizes of what it found.
-fn read(window: &Window<Bytes>, place: u64) -> (Read, Vec<usize>) {
+/// Reads everything after this position; returns the result and the sizes of the frames.
+fn read(window: &Window<Bytes>, position: u64) -> (Read, Vec<usize>) {
     let mut frames = Vec::new();
-    let sight = sight(0, window.read_lock().end().get());
-    let read = window.read(Position::new(place), &sight, (&mut Pass::new(), 0), usize::MAX, &mut frames);
+    let visibility = visibility(0, window.read_lock().end().get());
+    let read = window.read(Position::new(position), &visibility, (&mut Pass::new(), 0), usize::MAX, &mut frames);
     (read, frames.iter().map(Bytes::len).collect())
 }
 
-/// Ann's connections have ended within this record so often that it is passed over.
+/// Counts so many of ann's connections as lost within this record that it is passed over.
 fn cut(window: &Window<Bytes>, position: u64) {
     for _ in 0..3 {
         window.count_cut(Position::new(position), &Identity::user("ann"));
     }
 }
 
-/// Only they can be passed over, and asks never are: what else was remembered of a connection would push them out.
+/// Only large events can be passed over, and asks never are: anything else that is kept of a
+/// connection would displace them.
 #[test]
-fn a_read_names_the_large_events_and_nothing_else() {
+fn read_reports_large_events_only() {
     let window = Window::new(WindowConfig::default());
     let deadline = SystemTime::now() + Duration::from_secs(60);
     append(&window, 10, Kind::Event);
@@ -215,55 +230,57 @@ fn a_read_names_the_large_events_and_nothing_else() {
 }
 
 #[test]
-fn asks_are_for_who_was_there_and_only_in_time() {
+fn ask_is_read_by_earlier_connections_until_its_deadline() {
     let window = Window::new(WindowConfig::default());
     let (now, minute) = (SystemTime::now(), Duration::from_secs(60));
     for (size, deadline) in [(1, now + minute), (2, now - minute), (3, now + minute)] {
         append(&window, size, Kind::Ask(deadline));
     }
-    for (born, expected) in [(0, vec![1, 3]), (1, vec![3]), (3, vec![])] {
+    for (registered_at, expected) in [(0, vec![1, 3]), (1, vec![3]), (3, vec![])] {
         let mut frames = Vec::new();
-        let read = window.read(Position::START, &sight(born, 3), (&mut Pass::new(), 0), usize::MAX, &mut frames);
-        assert_eq!(frames.iter().map(Bytes::len).collect::<Vec<_>>(), expected, "came after {born}");
-        assert_eq!((read.place, read.told), (Position::new(3), None), "asks tell no place");
+        let read =
+            window.read(Position::START, &visibility(registered_at, 3), (&mut Pass::new(), 0), usize::MAX, &mut frames);
+        assert_eq!(frames.iter().map(Bytes::len).collect::<Vec<_>>(), expected, "registered at {registered_at}");
+        assert_eq!((read.position, read.last_cursor), (Position::new(3), None), "asks carry no cursor");
     }
 }
 
-/// It is told in front of the frames of its read, so that one behind others would be told before them.
+/// Its `lost` goes out in front of the read's frames, so that behind other records it would arrive
+/// before them.
 #[test]
-fn what_is_passed_over_is_the_only_thing_in_its_read() {
+fn record_that_is_passed_over_is_alone_in_its_read() {
     let window = Window::new(WindowConfig::default());
     let marks = [10, LARGE + 1, 20].map(|size| append(&window, size, Kind::Event));
     // Small ones never are.
     cut(&window, 1);
     cut(&window, 2);
-    for (place, expected) in [(0, vec![10]), (1, vec![]), (2, vec![20])] {
-        let (read, sizes) = read(&window, place);
-        let until = Position::new(place + 1);
-        assert_eq!((read.place, read.told), (until, Some(until)));
-        assert_eq!(read.passed_over, (place == 1).then_some((marks[1], LARGE + 1)));
+    for (position, expected) in [(0, vec![10]), (1, vec![]), (2, vec![20])] {
+        let (read, sizes) = read(&window, position);
+        let until = Position::new(position + 1);
+        assert_eq!((read.position, read.last_cursor), (until, Some(until)));
+        assert_eq!(read.passed_over, (position == 1).then_some((marks[1], LARGE + 1)));
         assert_eq!(sizes, expected);
     }
 }
 
-/// A read tells one loss: that of the place comes first.
+/// A read reports one loss: that of the reader's position comes first.
 #[test]
-fn what_is_passed_over_is_not_in_the_read_of_a_place_that_is_gone() {
+fn lost_position_and_skipped_record_are_reported_apart() {
     let window = Window::new(WindowConfig::default().with_records(4));
     let marks = [10, 10, LARGE + 1, 10, 10].map(|size| append(&window, size, Kind::Event));
     cut(&window, 3);
-    let (gone, sizes) = read(&window, 0);
+    let (lost, sizes) = read(&window, 0);
     let inside = Position::new(2);
-    assert_eq!((gone.lost_until, gone.place, gone.told), (Some((inside, marks[1])), inside, Some(inside)));
-    assert_eq!((gone.passed_over, sizes), (None, vec![]));
+    assert_eq!((lost.lost_until, lost.position, lost.last_cursor), (Some((inside, marks[1])), inside, Some(inside)));
+    assert_eq!((lost.passed_over, sizes), (None, vec![]));
     let (over, sizes) = read(&window, 2);
-    assert_eq!((over.lost_until, over.place), (None, Position::new(3)));
+    assert_eq!((over.lost_until, over.position), (None, Position::new(3)));
     assert_eq!((over.passed_over, sizes), (Some((marks[2], LARGE + 1)), vec![]));
 }
 
-/// However a read ends: before or at what is passed over, or at the end of the log.
+/// However a read ends: before or at a record that is passed over, or at the end of the log.
 #[test]
-fn each_read_counts_what_it_left_out_for_newer_ones() {
+fn each_read_counts_its_superseded_events() {
     let window = Window::new(WindowConfig::default());
     let series = Arc::new(Series { target: Target::all(), key: "k".into() });
     let latest = || Kind::Latest(Arc::clone(&series));
@@ -273,19 +290,19 @@ fn each_read_counts_what_it_left_out_for_newer_ones() {
     append(&window, 6, Kind::Event);
     append(&window, 7, latest());
     cut(&window, 4);
-    for (place, until, superseded, expected) in [(0, 3, 2, vec![2]), (2, 4, 1, vec![]), (4, 7, 1, vec![6, 7])] {
-        let (read, sizes) = read(&window, place);
-        assert_eq!((read.place, read.superseded, sizes), (Position::new(until), superseded, expected));
+    for (position, until, superseded, expected) in [(0, 3, 2, vec![2]), (2, 4, 1, vec![]), (4, 7, 1, vec![6, 7])] {
+        let (read, sizes) = read(&window, position);
+        assert_eq!((read.position, read.superseded, sizes), (Position::new(until), superseded, expected));
     }
 }
 
 #[test]
-fn who_loses_its_place_within_a_pass_goes_over_half_as_much() {
+fn pass_is_halved_when_its_reader_loses_its_position() {
     let window = Window::new(WindowConfig::default().with_records(16));
     let mut pass = Pass::new();
-    let mut read = |place, budget| {
-        let sight = sight(0, window.read_lock().end().get());
-        window.read(Position::new(place), &sight, (&mut pass, 0), budget, &mut Vec::new()).place.get()
+    let mut read = |position, budget| {
+        let visibility = visibility(0, window.read_lock().end().get());
+        window.read(Position::new(position), &visibility, (&mut pass, 0), budget, &mut Vec::new()).position.get()
     };
     let more = || {
         for _ in 0..16 {
@@ -295,16 +312,16 @@ fn who_loses_its_place_within_a_pass_goes_over_half_as_much() {
     more();
     assert_eq!(read(0, 1), 1, "of 16");
     more();
-    assert_eq!(read(1, usize::MAX), 28, "8 from the place at 20");
+    assert_eq!(read(1, usize::MAX), 28, "8 from the position 20");
 }
 
-/// The window may have gone on since it was looked how far the log goes.
+/// The window may have moved on since the reader's end of the log was read.
 #[test]
-fn no_read_goes_back_behind_what_it_says_is_lost() {
+fn read_never_returns_before_what_it_reports_lost() {
     let window = window(WindowConfig::default().with_records(8), Instant::now(), &[0; 20]);
     let mut frames = Vec::new();
-    let read = window.read(Position::new(1), &sight(0, 3), (&mut Pass::new(), 0), usize::MAX, &mut frames);
+    let read = window.read(Position::new(1), &visibility(0, 3), (&mut Pass::new(), 0), usize::MAX, &mut frames);
     let inside = Position::new(14);
-    assert_eq!((read.lost_until, read.place, read.told), (Some((inside, Mark::NONE)), inside, Some(inside)));
+    assert_eq!((read.lost_until, read.position, read.last_cursor), (Some((inside, Mark::NONE)), inside, Some(inside)));
     assert!(frames.is_empty());
 }

@@ -21,33 +21,34 @@ use crate::values::position::Position;
 /// The log and pipe of nodes that share this value; usually one. Records stay values.
 ///
 /// A record is kept until every tail has read it and then as long as there is room, so that a node
-/// that starts later can fill its window. When the slowest tail is a whole log behind, `append` waits for it.
+/// that starts later can fill its window. While the slowest tail is a whole log behind, `append`
+/// waits for it.
 #[derive(Clone, Debug)]
 pub struct MemoryBackplane {
-    most: Bound,
+    max: Bound,
     shared: Arc<Shared>,
 }
 
-/// How much is kept.
+/// The amount of records to keep.
 #[derive(Clone, Copy, Debug)]
 struct Bound {
     records: usize,
     bytes: usize,
 }
 
-/// Idempotency keys that are remembered by default (up to 12 MiB).
+/// The number of idempotency keys that are remembered by default (up to 12 MiB).
 const KEYS: usize = 100_000;
-/// Messages that wait for one subscriber of the pipe before it starts to miss some.
+/// The number of messages that wait for one subscriber of the pipe before it misses some.
 const PIPE_CAPACITY: usize = 1024;
-/// Records handed to a tail at a time.
+/// The number of records returned to a tail at a time.
 const BATCH: usize = 256;
 
 #[derive(Debug)]
 struct Shared {
     log: Mutex<Log>,
-    /// Tails wait for records here.
+    /// Notified when records were appended, for the tails.
     appended: Notify,
-    /// Appends wait for the slowest tail here.
+    /// Notified when a tail has read records, for the appends that wait for it.
     read: Notify,
     pipe: broadcast::Sender<Arc<Record>>,
 }
@@ -56,12 +57,12 @@ struct Shared {
 struct Log {
     epoch: Epoch,
     key: CursorKey,
-    /// The place before the oldest entry.
+    /// The position before the oldest entry.
     start: Position,
     entries: VecDeque<Arc<Record>>,
     bytes: usize,
     keys: Keys,
-    /// How far each tail has read, by the tail's number.
+    /// The position that each tail has read, by the tail's number.
     tails: HashMap<u64, Position>,
     next_tail: u64,
 }
@@ -73,7 +74,7 @@ impl Default for MemoryBackplane {
 }
 
 impl MemoryBackplane {
-    /// A backplane that keeps this many records (at least one), and 64 MiB of them.
+    /// Creates a backplane that keeps this many records (at least one), and 64 MiB of them.
     pub fn new(records: usize) -> Self {
         let LogState { epoch, key, start, last: _ } = LogState::begin();
         let log = Log {
@@ -86,17 +87,18 @@ impl MemoryBackplane {
             tails: HashMap::new(),
             next_tail: 0,
         };
-        Self { most: Bound { records: records.max(1), bytes: 64 * 1024 * 1024 }, shared: Arc::new(Shared::new(log)) }
+        Self { max: Bound { records: records.max(1), bytes: 64 * 1024 * 1024 }, shared: Arc::new(Shared::new(log)) }
     }
 
-    /// Keeps this many bytes of records; a larger record is kept alone.
+    /// Sets the number of bytes of records to keep; a larger record is kept alone.
     pub fn with_bytes(mut self, bytes: usize) -> Self {
-        self.most.bytes = bytes;
+        self.max.bytes = bytes;
         self
     }
 
-    /// Another log with the records of this one up to a place, as a backup that was made then: it is in the same life, and what
-    /// is appended to one of them is not in the other.
+    /// Creates another log with the records of this one up to a position, like a backup that was
+    /// made then: it has the same epoch, and records that are appended to one of them are not in
+    /// the other.
     pub fn copy_up_to(&self, last: Position) -> Self {
         let log = self.shared.log();
         let kept = last.get().saturating_sub(log.start.get()) as usize;
@@ -111,12 +113,13 @@ impl MemoryBackplane {
             tails: HashMap::new(),
             next_tail: 0,
         };
-        Self { most: self.most, shared: Arc::new(Shared::new(copy)) }
+        Self { max: self.max, shared: Arc::new(Shared::new(copy)) }
     }
 
-    /// Remembers this many idempotency keys (at least one), whether or not their records are still there; default 100,000.
+    /// Sets the number of idempotency keys to remember (at least one), whether or not their records
+    /// are still there; default 100,000.
     pub fn with_keys(self, keys: usize) -> Self {
-        self.shared.log().keys.most = keys.max(1);
+        self.shared.log().keys.max = keys.max(1);
         self
     }
 }
@@ -131,13 +134,13 @@ impl Shared {
         }
     }
 
-    /// Appends, unless the slowest tail is a whole log behind.
+    /// Appends a record; returns `None` if the slowest tail is a whole log behind.
     fn append(
         &self,
         epoch: Epoch,
         record: &Arc<Record>,
         key: Option<&RepeatKey>,
-        most: Bound,
+        max: Bound,
     ) -> Option<std::result::Result<Appended, AppendError>> {
         let mut log = self.log();
         if log.epoch != epoch {
@@ -147,7 +150,7 @@ impl Shared {
         if let Some(repeat) = key.and_then(|(key, now)| log.keys.repeat(key, now)) {
             return Some(repeat);
         }
-        if !log.make_room(record.size(), most) {
+        if !log.make_room(record.size(), max) {
             return None;
         }
         log.bytes += record.size();
@@ -187,7 +190,8 @@ impl Log {
         LogState { epoch: self.epoch, last: self.last(), start: self.start, key: self.key.clone() }
     }
 
-    /// Whether the record with this id is missing from its place, and was not just dropped as the oldest.
+    /// Returns whether the record with this id is missing from its position, and was not just
+    /// dropped as the oldest.
     fn has_lost(&self, position: Position, id: EventId) -> bool {
         let at = position.get().checked_sub(self.start.get() + 1);
         match at.map(|at| self.entries.get(at as usize)) {
@@ -196,10 +200,11 @@ impl Log {
         }
     }
 
-    /// Makes room for a record of this size, unless a tail still needs the oldest; says whether there is room.
-    fn make_room(&mut self, size: usize, most: Bound) -> bool {
+    /// Makes room for a record of this size, unless a tail still needs the oldest; returns whether
+    /// there is room.
+    fn make_room(&mut self, size: usize, max: Bound) -> bool {
         while let Some(entry) = self.entries.front()
-            && (self.entries.len() >= most.records || self.bytes + size > most.bytes)
+            && (self.entries.len() >= max.records || self.bytes + size > max.bytes)
         {
             let oldest = self.start.next();
             if self.tails.values().any(|read| *read < oldest) {
@@ -223,7 +228,7 @@ impl Backplane for MemoryBackplane {
     ) -> std::result::Result<Appended, AppendError> {
         loop {
             let read = self.shared.read.notified();
-            let answer = self.shared.append(epoch, &record, key.as_ref(), self.most);
+            let answer = self.shared.append(epoch, &record, key.as_ref(), self.max);
             self.wake_tails();
             match answer {
                 Some(answer) => return answer,
@@ -238,7 +243,7 @@ impl Backplane for MemoryBackplane {
         record: &Arc<Record>,
         key: Option<RepeatKey>,
     ) -> Option<std::result::Result<Appended, AppendError>> {
-        self.shared.append(epoch, record, key.as_ref(), self.most)
+        self.shared.append(epoch, record, key.as_ref(), self.max)
     }
 
     fn wake_tails(&self) {
@@ -272,14 +277,15 @@ impl Backplane for MemoryBackplane {
         if log.epoch == seen && log.has_lost(position, id) {
             LogState { epoch: log.epoch, key: log.key, .. } = LogState::begin();
             log.keys.clear();
-            // Appends that wait for room belong to the life that is over.
+            // Appends that wait for room belong to the previous epoch.
             shared.read.notify_waiters();
         }
         Ok(log.state())
     }
 
     async fn publish(&self, record: Arc<Record>) -> Result<()> {
-        // An error only says that nobody subscribes, which is no failure of a pipe that may lose.
+        // An error only means that there is no subscriber, which is no failure of a pipe that may
+        // lose.
         let _ = self.shared.pipe.send(record);
         Ok(())
     }
@@ -301,7 +307,7 @@ impl Backplane for MemoryBackplane {
     }
 }
 
-/// A tail's place in the log; dropping it stops it from holding records back.
+/// A tail's position in the log; dropping it stops it from holding records back.
 struct TailGuard {
     shared: Arc<Shared>,
     number: u64,
@@ -318,7 +324,7 @@ impl TailGuard {
         Self { shared, number }
     }
 
-    /// The next batch; what it returned before counts as read.
+    /// Returns the next batch; the previous batch counts as read.
     async fn next(&mut self) -> Vec<Entry> {
         loop {
             let appended = self.shared.appended.notified();
@@ -361,7 +367,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_slow_tail_holds_appends_back_and_loses_nothing() {
+    async fn slow_tail_holds_appends_back_and_loses_nothing() {
         let backplane = MemoryBackplane::new(10);
         let mut tail = backplane.tail(Position::START);
         let writer = tokio::spawn({
@@ -386,7 +392,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_append_waits_while_the_slowest_tail_is_a_log_behind() {
+    async fn append_waits_while_the_slowest_tail_is_a_log_behind() {
         let backplane = MemoryBackplane::new(2);
         let tail = backplane.tail(Position::START);
         for _ in 0..2 {
@@ -411,7 +417,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_new_backplane_has_another_epoch() {
+    async fn new_backplanes_have_different_epochs() {
         let [one, two] = [MemoryBackplane::default(), MemoryBackplane::default()];
         assert_ne!(one.state().await.unwrap().epoch, two.state().await.unwrap().epoch);
     }

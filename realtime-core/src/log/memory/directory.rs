@@ -12,22 +12,23 @@ use crate::values::error::Result;
 /// The directory of nodes that share this value; usually one.
 #[derive(Debug, Default)]
 pub struct MemoryDirectory {
-    /// Each node's connections and the end of its lease. Short: never held across an await.
+    /// The connections of each node and the expiry of its lease. Locked only briefly, never across
+    /// an await.
     nodes: Mutex<HashMap<NodeId, Node>>,
 }
 
 #[derive(Debug)]
 struct Node {
     incarnation: Incarnation,
-    until: Instant,
+    lease_until: Instant,
     connections: HashMap<ConnectionId, Presence>,
 }
 
-/// How long after the end of its lease a node's entries are kept.
-const FORGET: Duration = Duration::from_secs(600);
+/// The duration for which a node's entries are kept after its lease has expired.
+const KEEP_EXPIRED: Duration = Duration::from_secs(600);
 
 impl MemoryDirectory {
-    /// An empty directory.
+    /// Creates an empty directory.
     pub fn new() -> Self {
         Self::default()
     }
@@ -39,11 +40,12 @@ impl MemoryDirectory {
     fn find(&self, matches: impl Fn(&Presence) -> bool) -> Vec<Presence> {
         let now = Instant::now();
         let mut nodes = self.nodes();
-        // A node that was only held up renews its lease and has its connections again; one long gone is forgotten.
-        nodes.retain(|_, node| node.until + FORGET > now);
+        // A node that was only delayed renews its lease and has its connections again; one that is
+        // long gone is removed.
+        nodes.retain(|_, node| node.lease_until + KEEP_EXPIRED > now);
         nodes
             .values()
-            .filter(|node| node.until > now)
+            .filter(|node| node.lease_until > now)
             .flat_map(|node| node.connections.values())
             .filter(|presence| matches(presence))
             .cloned()
@@ -54,11 +56,11 @@ impl MemoryDirectory {
 #[async_trait]
 impl Directory for MemoryDirectory {
     async fn update(&self, node: NodeId, changes: &[DirectoryChange], lease: Duration) -> Result<Incarnation> {
-        let until = Instant::now() + lease;
+        let lease_until = Instant::now() + lease;
         let mut nodes = self.nodes();
-        let begun = || Node { incarnation: Incarnation::random(), until, connections: HashMap::new() };
-        let node = nodes.entry(node).or_insert_with(begun);
-        node.until = until;
+        let new_node = || Node { incarnation: Incarnation::random(), lease_until, connections: HashMap::new() };
+        let node = nodes.entry(node).or_insert_with(new_node);
+        node.lease_until = lease_until;
         for change in changes {
             match change {
                 DirectoryChange::Online(presence) => {

@@ -7,12 +7,12 @@ use crate::log::repeat::RepeatKey;
 use crate::values::event_id::EventId;
 use crate::values::position::Position;
 
-/// The keys of repetition that a log in memory remembers, at most so many: the oldest goes first.
+/// The idempotency keys that a log in memory remembers, up to a bound: the oldest is dropped first.
 #[derive(Debug)]
 pub(super) struct Keys {
-    pub(super) most: usize,
+    pub(super) max: usize,
     known: HashMap<[u8; 16], First>,
-    /// The keys in the order in which they came.
+    /// The keys in the order in which they arrived.
     order: VecDeque<[u8; 16]>,
 }
 
@@ -26,13 +26,14 @@ struct First {
 }
 
 impl Keys {
-    pub(super) fn new(most: usize) -> Self {
-        Self { most, known: HashMap::new(), order: VecDeque::new() }
+    pub(super) fn new(max: usize) -> Self {
+        Self { max, known: HashMap::new(), order: VecDeque::new() }
     }
 
-    /// What an append with this key comes to without appending; nothing when the key is not known.
+    /// Returns the answer to an append with this key that appends nothing; `None` when the key is
+    /// not known.
     pub(super) fn repeat(&mut self, key: &RepeatKey, now: Instant) -> Option<Result<Appended, AppendError>> {
-        self.forget(self.most, now);
+        self.forget(self.max, now);
         let first = self.known.get(&key.key).filter(|first| first.until > now)?;
         if first.content != key.content {
             return Some(Err(AppendError::KeyReused));
@@ -40,20 +41,20 @@ impl Keys {
         Some(Ok(Appended { position: first.position, id: first.id, repeated: true }))
     }
 
-    /// Remembers the key of the record with this id and place.
+    /// Remembers the key of the record with this id and position.
     pub(super) fn remember(&mut self, key: &RepeatKey, position: Position, id: EventId, now: Instant) {
-        self.forget(self.most - 1, now);
+        self.forget(self.max - 1, now);
         let first = First { content: key.content, position, id, until: now + key.keep };
         if self.known.insert(key.key, first).is_some() {
-            // It was over, and stood behind one that is kept for longer.
+            // The key had expired, and was queued behind one that is kept for longer.
             self.order.retain(|known| *known != key.key);
         }
         self.order.push_back(key.key);
     }
 
-    /// Those of records up to a place.
+    /// Returns a copy with the keys of records up to a position.
     pub(super) fn copy_up_to(&self, last: Position) -> Self {
-        let mut copy = Self { most: self.most, known: self.known.clone(), order: self.order.clone() };
+        let mut copy = Self { max: self.max, known: self.known.clone(), order: self.order.clone() };
         copy.known.retain(|_, first| first.position <= last);
         copy.order.retain(|key| copy.known.contains_key(key));
         copy
@@ -64,10 +65,10 @@ impl Keys {
         self.order.clear();
     }
 
-    /// Forgets the oldest that are over, and those beyond this number.
-    fn forget(&mut self, most: usize, now: Instant) {
+    /// Drops the oldest keys that have expired, and those beyond this number.
+    fn forget(&mut self, max: usize, now: Instant) {
         while let Some(oldest) = self.order.front()
-            && (self.order.len() > most || self.known.get(oldest).is_none_or(|first| first.until <= now))
+            && (self.order.len() > max || self.known.get(oldest).is_none_or(|first| first.until <= now))
         {
             self.known.remove(oldest);
             self.order.pop_front();
@@ -86,9 +87,9 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_bounded_by_number_and_by_the_time_of_each() {
-        let begun = Instant::now();
-        let at = |second| begun + Duration::from_secs(second);
+    fn keys_are_bounded_by_number_and_by_their_own_time() {
+        let start = Instant::now();
+        let at = |second| start + Duration::from_secs(second);
         let mut keys = Keys::new(2);
         for (number, second) in [(1, 0), (2, 50), (3, 60)] {
             keys.remember(&key(number, 0, 100), Position::new(number.into()), EventId::random(), at(second));
@@ -103,9 +104,9 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_is_over_behind_one_that_is_not_begins_anew() {
-        let begun = Instant::now();
-        let at = |second| begun + Duration::from_secs(second);
+    fn expired_key_behind_a_valid_one_starts_again() {
+        let start = Instant::now();
+        let at = |second| start + Duration::from_secs(second);
         let mut keys = Keys::new(10);
         keys.remember(&key(1, 0, 100), Position::new(1), EventId::random(), at(0));
         keys.remember(&key(2, 0, 1), Position::new(2), EventId::random(), at(0));
@@ -116,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn another_content_is_no_repeat() {
+    fn different_content_is_no_repeat() {
         let now = Instant::now();
         let mut keys = Keys::new(10);
         keys.remember(&key(1, 0, 100), Position::new(1), EventId::random(), now);

@@ -11,31 +11,31 @@ use tokio::sync::mpsc;
 
 use super::{LineCodec, parse};
 
-/// What comes from the server.
+/// A frame or a close from the server.
 pub enum Wire {
     Frame(Bytes),
     Close(u16),
 }
 
-/// What the client sends.
+/// A message from the client.
 pub enum Message {
     Event(Inbound),
     Answer(u64, InboundPayload),
 }
 
-/// A client whose wire is a channel that holds one frame.
+/// A client whose connection is a channel with room for one frame.
 pub struct Client {
     wire: mpsc::Receiver<Wire>,
-    /// `None` where clients cannot send.
+    /// The channel to the server; `None` for connections over which clients cannot send.
     sender: Option<mpsc::Sender<Message>>,
-    /// Ends the connection when dropped, for connections into a sink.
+    /// The link of a connection into a sink; closes the connection when dropped.
     link: Option<Link>,
 }
 
 const BATCH_BYTES: usize = 16 * 1024;
 
 impl Client {
-    /// A connection through `connect_sink`.
+    /// Connects through `connect_sink`.
     pub fn by_sink(dispatcher: &Arc<Dispatcher<LineCodec>>, admitted: Admitted) -> Self {
         let (out, wire) = mpsc::channel(1);
         let sink =
@@ -47,7 +47,7 @@ impl Client {
         Self { wire, sender: None, link: Some(link) }
     }
 
-    /// A connection with a session as a transport has one: both directions.
+    /// Connects through a session in both directions, like a transport.
     pub fn by_session(dispatcher: &Arc<Dispatcher<LineCodec>>, admitted: Admitted) -> Self {
         let (out, wire) = mpsc::channel(1);
         let (sender, inbound) = mpsc::channel(1);
@@ -58,21 +58,24 @@ impl Client {
                 reason = write(&registration, &outlet, out) => reason,
                 () = read(&registration, inbound) => CloseReason::CONNECTION_LOST,
             };
-            registration.end(reason);
+            registration.leave(reason);
         });
         Self { wire, sender: Some(sender), link: None }
     }
 
+    /// Returns the link of a connection into a sink.
     pub fn link(&self) -> &Link {
         self.link.as_ref().unwrap()
     }
 
-    pub async fn tell(&self, message: Message) {
-        // The connection may be gone: then the wire tells.
+    /// Sends a message to the server; does nothing if the connection is closed.
+    pub async fn send_message(&self, message: Message) {
+        // A closed connection shows up as the end of `wire`.
         let _ = self.sender.as_ref().unwrap().send(message).await;
     }
 }
 
+/// Writes the frames of a connection to its client until the connection is closed.
 async fn write(registration: &Registration<LineCodec>, outlet: &SessionOutlet, out: mpsc::Sender<Wire>) -> CloseReason {
     let mut frames = Vec::new();
     loop {
@@ -89,6 +92,7 @@ async fn write(registration: &Registration<LineCodec>, outlet: &SessionOutlet, o
     }
 }
 
+/// Passes the messages of a client to the dispatcher until the client disconnects.
 async fn read<C: Codec>(registration: &Registration<C>, mut inbound: mpsc::Receiver<Message>) {
     while let Some(message) = inbound.recv().await {
         match message {
@@ -117,10 +121,10 @@ impl ClientUnderTest for Client {
     async fn send(&mut self, name: &str, payload: &Value, ack: Option<u64>) {
         let mut inbound = Inbound::new(name, payload.to_string());
         inbound.ack = ack;
-        self.tell(Message::Event(inbound)).await;
+        self.send_message(Message::Event(inbound)).await;
     }
 
     async fn answer(&mut self, ack: u64, payload: &Value) {
-        self.tell(Message::Answer(ack, InboundPayload::json_text(payload.to_string()))).await;
+        self.send_message(Message::Answer(ack, InboundPayload::json_text(payload.to_string()))).await;
     }
 }

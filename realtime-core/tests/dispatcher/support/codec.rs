@@ -7,12 +7,14 @@ use realtime_core::{Event, HandlerError, Payload};
 use realtime_testkit::conformance::Received;
 use serde_json::{Value, json};
 
-/// One JSON object a frame: `name`, `payload`, `cursor`, `ack`. It panics over an event that is named `broken`.
+/// A codec with one JSON object per frame: `name`, `payload`, `cursor`, `ack`.
+///
+/// Panics for an event with the name `broken`.
 #[derive(Clone, Default)]
 pub struct LineCodec {
-    /// Called while an event that is named `nested` is encoded.
+    /// The function to call while an event with the name `nested` is encoded.
     pub nested: Arc<OnceLock<Box<dyn Fn() + Send + Sync>>>,
-    /// How many events were encoded.
+    /// The number of encoded events.
     pub encoded: Arc<AtomicUsize>,
 }
 
@@ -54,6 +56,7 @@ fn frame(name: &str, payload: Value, cursor: Option<Cursor>, ack: Option<u64>) -
     Bytes::from(json!({"name": name, "payload": payload, "cursor": cursor, "ack": ack}).to_string())
 }
 
+/// Parses a frame of [`LineCodec`].
 pub fn parse(frame: &Bytes) -> Received {
     let mut value: Value = serde_json::from_slice(frame).unwrap();
     let payload = value["payload"].take();

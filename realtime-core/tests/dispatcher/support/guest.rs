@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::{Client, CoreProvider, in_time};
 
-/// A client that has read its welcome, with deadlines on every wait.
+/// A client that has read its `connected` event, with a deadline on each wait.
 pub struct Guest {
     pub client: Client,
     pub id: ConnectionId,
@@ -14,23 +14,26 @@ pub struct Guest {
 }
 
 impl Guest {
+    /// Connects through `connect_sink`.
     pub async fn by_sink(provider: &CoreProvider, visitor: Visitor) -> Self {
         let admitted = provider.admit(visitor).await.unwrap();
         Self::welcome(Client::by_sink(&provider.dispatcher, admitted)).await
     }
 
+    /// Connects through a session in both directions.
     pub async fn by_session(provider: &CoreProvider, visitor: Visitor) -> Self {
         let admitted = provider.admit(visitor).await.unwrap();
         Self::welcome(Client::by_session(&provider.dispatcher, admitted)).await
     }
 
     async fn welcome(mut client: Client) -> Self {
-        let first = in_time("a welcome", client.next()).await.unwrap();
+        let first = in_time("the connected event", client.next()).await.unwrap();
         assert_eq!(first.name, "connected");
         let id = first.payload["connectionId"].as_str().unwrap().parse().unwrap();
         Self { client, id, welcome: first.payload, cursor: first.cursor.unwrap() }
     }
 
+    /// Returns the next event, and updates the cursor.
     pub async fn next(&mut self) -> Received {
         let received = in_time("an event", self.client.next()).await.unwrap();
         if let Some(cursor) = &received.cursor {
@@ -39,7 +42,8 @@ impl Guest {
         received
     }
 
-    /// Texts of the events before this one; bare cursors and what is said before a goodbye are read over.
+    /// Returns the texts of the events before the one with the text `last`, without bare cursors
+    /// and `reconnect` events.
     pub async fn texts_until(&mut self, last: &str) -> Vec<String> {
         let mut texts = Vec::new();
         loop {
@@ -55,19 +59,22 @@ impl Guest {
         }
     }
 
-    pub async fn client_next(&mut self) -> Result<Received, Ended> {
-        in_time("an event or the end", self.client.next()).await
+    /// Returns the next event, or how the connection was closed.
+    pub async fn next_or_close(&mut self) -> Result<Received, Ended> {
+        in_time("an event or the close", self.client.next()).await
     }
 
-    pub async fn ended(&mut self) -> Ended {
+    /// Reads all events until the connection is closed, and returns how.
+    pub async fn closed(&mut self) -> Ended {
         loop {
-            if let Err(ended) = in_time("the end", self.client.next()).await {
+            if let Err(ended) = in_time("the close", self.client.next()).await {
                 return ended;
             }
         }
     }
 
-    pub fn place(&self) -> u64 {
+    /// Returns the position in the client's cursor.
+    pub fn position(&self) -> u64 {
         self.cursor.parse::<Cursor>().unwrap().position().get()
     }
 }

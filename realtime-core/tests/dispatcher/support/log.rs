@@ -3,16 +3,19 @@ use realtime_core::MemoryBackplane;
 use realtime_core::spi::{Backplane, Position};
 use serde_json::Value;
 
-/// One record of the log as the tests' model sees it.
+/// A record of the log in the form that the tests compare.
 #[derive(Debug)]
 pub struct Logged {
     pub position: u64,
-    /// `{"event": {"target": …, "name": …}}`, `{"join": {"user", "room"}}` and so on.
+    /// The kind, such as `{"event": {"target": …, "name": …}}` or `{"join": {"user", "room"}}`.
     pub kind: Value,
     pub payload: Bytes,
 }
 
-/// Reads a whole log: the envelope of version 1 is a version byte, the header's length, the header as JSON, the payload.
+/// Reads a whole log.
+///
+/// An envelope of version 1 is a version byte, the header's length, the header as JSON, and the
+/// payload.
 pub async fn read_log(backplane: &MemoryBackplane) -> Vec<Logged> {
     let entries = backplane.range(Position::START, usize::MAX).await.unwrap();
     entries

@@ -1,4 +1,4 @@
-//! A provider without a network on the dispatcher, and its clients, for the core's behaviour tests.
+//! A provider without a network on top of the dispatcher, its clients, and helpers for the tests.
 
 #![allow(
     clippy::unwrap_used,
@@ -10,17 +10,16 @@
 
 mod client;
 mod codec;
-mod dice;
 mod guest;
 mod log;
 mod provider;
-mod wait;
 
 pub use client::{Client, Message, Wire};
 pub use codec::{LineCodec, parse};
-pub use dice::Dice;
 pub use guest::Guest;
 pub use log::{Logged, read_log};
 pub use provider::{CoreProvider, foreign, note, refused, runtime};
-pub use realtime_testkit::{AppendFault, FaultyBackplane, FaultyDirectory, UpdateFault};
-pub use wait::{WAIT, eventually, in_time};
+pub use realtime_testkit::{
+    AppendFault, DEADLINE as WAIT, FaultyBackplane, FaultyDirectory, SeededRng as Dice, UpdateFault, eventually,
+    in_time,
+};

@@ -10,13 +10,14 @@ use realtime_testkit::conformance::{Refused, Setup, Visitor, VisitorAuthenticato
 
 use super::LineCodec;
 
-/// The smallest provider there can be: a dispatcher with a codec.
+/// The smallest possible provider: a dispatcher with a codec.
 #[derive(Clone)]
 pub struct CoreProvider {
     pub dispatcher: Arc<Dispatcher<LineCodec>>,
 }
 
 impl CoreProvider {
+    /// Creates a provider with these capabilities.
     pub fn new(setup: Setup, capabilities: Capabilities) -> Self {
         let delivery = DeliveryConfig::default()
             .with_limits(setup.limits)
@@ -28,18 +29,18 @@ impl CoreProvider {
         Self { dispatcher: Dispatcher::new(config, LineCodec::default(), setup.router.with_room_events()) }
     }
 
-    /// With everything a provider can have but bytes.
+    /// Creates a provider with every capability except binary events.
     pub fn full(setup: Setup) -> Self {
         let capabilities = Capabilities::none().with_acks(true).with_bidirectional(true);
         Self::new(setup, capabilities.with_resume(true).with_rooms(true))
     }
 
-    /// Without what needs events from clients.
+    /// Creates a provider with every capability that needs no events from clients.
     pub fn one_way(setup: Setup) -> Self {
         Self::new(setup, Capabilities::none().with_resume(true).with_rooms(true))
     }
 
-    /// As a transport admits a request.
+    /// Admits a visitor in the way of a transport, by an HTTP request.
     pub async fn admit(&self, visitor: Visitor) -> std::result::Result<Admitted, Refusal> {
         let uri = format!("/?{}", visitor.query());
         let parts = http::Request::get(uri).body(()).unwrap().into_parts().0;
@@ -48,7 +49,7 @@ impl CoreProvider {
     }
 }
 
-/// A refusal as a client sees it.
+/// Returns a refusal in the form that a client sees.
 pub fn refused(refusal: &Refusal) -> Refused {
     Refused::with_status(refusal.kind().status().as_u16())
 }
@@ -96,16 +97,17 @@ impl RealtimeProvider for CoreProvider {
     }
 }
 
-/// A record that another node has made, for a user who is not here.
+/// Returns a record of another node, for a user that is not connected.
 pub fn foreign() -> Arc<Record> {
     Arc::new(Record::of_event(EventId::random(), Target::user("nobody"), note("elsewhere")))
 }
 
-/// A runtime that knows the visitors.
+/// Returns a runtime that authenticates the visitors of the conformance suite.
 pub fn runtime() -> Runtime {
     Runtime::in_memory().with_authenticator(VisitorAuthenticator).with_policy(VisitorPolicy)
 }
 
+/// Returns an event with the name `note`.
 pub fn note(text: &str) -> Event {
     Event::json("note", text).unwrap()
 }

@@ -1,4 +1,4 @@
-//! Raw clients, and the routes they call.
+//! Plain TCP clients, and a server with the routes that they call.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 use std::{
@@ -19,57 +19,47 @@ use axum::{
 use futures_util::stream;
 use hyper_util::rt::TokioIo;
 use realtime_http::{Guard, Serve, Wire, WireConfig, WireInfo, serve};
+use realtime_testkit::TestServer;
+pub(crate) use realtime_testkit::{connect_with_small_buffer as connect, in_time, read_head as head};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpListener, TcpSocket, TcpStream},
+    net::TcpStream,
     sync::mpsc,
-    task::JoinHandle,
-    time::timeout,
 };
 
-/// How long anything may take on a loaded machine before a test gives up.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
-
-/// A limit short enough for a test.
+/// A write stall short enough for a test.
 pub(crate) const STALL: Duration = Duration::from_millis(400);
 
-/// Bytes that a response may leave in the kernel; small, so that a stall comes at once.
+/// The bytes that a response may leave in the kernel; few, so that a stall begins immediately.
 pub(crate) const LOW_WATER: u32 = 16 * 1024;
 
 pub(crate) fn config() -> WireConfig {
     WireConfig::default().with_write_stall(STALL).with_unsent_low_water(LOW_WATER)
 }
 
-/// Waits for what must come, with a deadline.
-pub(crate) async fn soon<F: Future>(what: &str, future: F) -> F::Output {
-    match timeout(PATIENCE, future).await {
-        Ok(output) => output,
-        Err(_) => panic!("{what} did not come"),
-    }
-}
-
-/// What the routes tell the test.
-pub(crate) enum Told {
-    /// A response body was dropped after so long a life.
+/// A report of the routes to the test.
+pub(crate) enum Report {
+    /// The drop of a response body, with its age.
     BodyDropped(Duration),
-    /// The handle of the connection that a request came on.
+    /// The handle of a request's connection.
     Wire(Arc<Wire>),
     /// An upgraded connection.
     Upgraded(hyper::upgrade::Upgraded),
 }
 
-pub(crate) type Tell = mpsc::Sender<Told>;
+type Reporter = mpsc::Sender<Report>;
 
-struct Dropped(Tell, Instant);
+/// Reports its drop.
+struct DropReport(Reporter, Instant);
 
-impl Drop for Dropped {
+impl Drop for DropReport {
     fn drop(&mut self) {
-        let _ = self.0.try_send(Told::BodyDropped(self.1.elapsed()));
+        let _ = self.0.try_send(Report::BodyDropped(self.1.elapsed()));
     }
 }
 
-pub(crate) fn router() -> (Router, mpsc::Receiver<Told>) {
-    let (tell, told) = mpsc::channel(100);
+pub(crate) fn router() -> (Router, mpsc::Receiver<Report>) {
+    let (reporter, reports) = mpsc::channel(100);
     let router = Router::new()
         .route("/hello", get(async || "hello"))
         .route("/peer", get(peer))
@@ -77,8 +67,8 @@ pub(crate) fn router() -> (Router, mpsc::Receiver<Told>) {
         .route("/silence", get(silence))
         .route("/wire", get(wire))
         .route("/upgrade", any(upgrade))
-        .with_state(tell);
-    (router, told)
+        .with_state(reporter);
+    (router, reports)
 }
 
 async fn peer(
@@ -91,9 +81,9 @@ async fn peer(
     info.peer().to_string()
 }
 
-/// A response without end, as fast as the client reads.
-async fn flood(State(tell): State<Tell>) -> Response {
-    let dropped = Dropped(tell, Instant::now());
+/// Responds without end, as fast as the client reads.
+async fn flood(State(reporter): State<Reporter>) -> Response {
+    let dropped = DropReport(reporter, Instant::now());
     let chunk = Bytes::from(vec![b'x'; 4096]);
     Body::from_stream(stream::unfold(dropped, move |dropped| {
         let chunk = chunk.clone();
@@ -102,11 +92,11 @@ async fn flood(State(tell): State<Tell>) -> Response {
     .into_response()
 }
 
-/// A response that says one word and then stays open.
-async fn silence(State(tell): State<Tell>) -> Response {
-    let dropped = Dropped(tell, Instant::now());
-    Body::from_stream(stream::unfold((dropped, false), async |(dropped, said)| {
-        if said {
+/// Responds with one word and leaves the response open.
+async fn silence(State(reporter): State<Reporter>) -> Response {
+    let dropped = DropReport(reporter, Instant::now());
+    Body::from_stream(stream::unfold((dropped, false), async |(dropped, is_sent)| {
+        if is_sent {
             std::future::pending::<()>().await;
         }
         Some((Ok::<_, Infallible>(Bytes::from_static(b"open")), (dropped, true)))
@@ -114,20 +104,20 @@ async fn silence(State(tell): State<Tell>) -> Response {
     .into_response()
 }
 
-async fn wire(State(tell): State<Tell>, ConnectInfo(info): ConnectInfo<WireInfo>) -> &'static str {
-    let _ = tell.try_send(Told::Wire(Arc::clone(info.wire())));
+async fn wire(State(reporter): State<Reporter>, ConnectInfo(info): ConnectInfo<WireInfo>) -> &'static str {
+    let _ = reporter.try_send(Report::Wire(Arc::clone(info.wire())));
     "wire"
 }
 
-/// Leaves HTTP: the bytes then belong to the test.
-async fn upgrade(State(tell): State<Tell>, mut request: Request) -> Response {
+/// Upgrades to a protocol of the test's own.
+async fn upgrade(State(reporter): State<Reporter>, mut request: Request) -> Response {
     if let Some(ConnectInfo(info)) = request.extensions().get::<ConnectInfo<WireInfo>>() {
-        let _ = tell.try_send(Told::Wire(Arc::clone(info.wire())));
+        let _ = reporter.try_send(Report::Wire(Arc::clone(info.wire())));
     }
     let upgraded = hyper::upgrade::on(&mut request);
     tokio::spawn(async move {
         if let Ok(upgraded) = upgraded.await {
-            let _ = tell.try_send(Told::Upgraded(upgraded));
+            let _ = reporter.try_send(Report::Upgraded(upgraded));
         }
     });
     (StatusCode::SWITCHING_PROTOCOLS, [(header::CONNECTION, "upgrade"), (header::UPGRADE, "raw")]).into_response()
@@ -135,35 +125,37 @@ async fn upgrade(State(tell): State<Tell>, mut request: Request) -> Response {
 
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
-    pub(crate) told: mpsc::Receiver<Told>,
+    pub(crate) reports: mpsc::Receiver<Report>,
     pub(crate) guard: Guard,
-    pub(crate) running: JoinHandle<std::io::Result<()>>,
+    pub(crate) running: TestServer,
 }
 
-/// Runs `serve` with the routes above; `adjust` may change the builder.
+/// Serves the routes above; `adjust` may change the builder.
 pub(crate) async fn server(config: WireConfig, adjust: impl FnOnce(Serve) -> Serve) -> Server {
-    let (router, told) = router();
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let serve = adjust(serve(listener, router).with_config(config));
-    let address = serve.local_addr().unwrap();
-    let guard = serve.guard().clone();
-    let running = tokio::spawn(serve.into_future());
-    Server { address, told, guard, running }
+    let (router, reports) = router();
+    let mut guard = None;
+    let running = TestServer::run(|listener| {
+        let serve = adjust(serve(listener, router).with_config(config));
+        guard = Some(serve.guard().clone());
+        serve
+    })
+    .await;
+    Server { address: running.address(), reports, guard: guard.unwrap(), running }
 }
 
 impl Server {
-    /// How long the body that is dropped next was alive.
+    /// Returns the age of the body that is dropped next.
     pub(crate) async fn body_dropped(&mut self) -> Duration {
         loop {
-            if let Told::BodyDropped(life) = soon("the end of a body", self.told.recv()).await.unwrap() {
-                return life;
+            if let Report::BodyDropped(age) = in_time("the drop of a body", self.reports.recv()).await.unwrap() {
+                return age;
             }
         }
     }
 
     pub(crate) async fn wire(&mut self) -> Arc<Wire> {
         loop {
-            if let Told::Wire(wire) = soon("a wire", self.told.recv()).await.unwrap() {
+            if let Report::Wire(wire) = in_time("a wire", self.reports.recv()).await.unwrap() {
                 return wire;
             }
         }
@@ -171,18 +163,11 @@ impl Server {
 
     pub(crate) async fn upgraded(&mut self) -> TokioIo<hyper::upgrade::Upgraded> {
         loop {
-            if let Told::Upgraded(upgraded) = soon("an upgrade", self.told.recv()).await.unwrap() {
+            if let Report::Upgraded(upgraded) = in_time("an upgrade", self.reports.recv()).await.unwrap() {
                 return TokioIo::new(upgraded);
             }
         }
     }
-}
-
-/// Connects with a small receive buffer, so that a client that does not read is noticed after few bytes.
-pub(crate) async fn connect(address: SocketAddr) -> TcpStream {
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.set_recv_buffer_size(8 * 1024).unwrap();
-    soon("a connection", socket.connect(address)).await.unwrap()
 }
 
 /// Sends the head of a GET request.
@@ -190,29 +175,20 @@ pub(crate) async fn ask(client: &mut TcpStream, path: &str) {
     client.write_all(format!("GET {path} HTTP/1.1\r\nhost: test\r\n\r\n").as_bytes()).await.unwrap();
 }
 
-/// Reads the head of a response and leaves the rest.
-pub(crate) async fn head(client: &mut TcpStream) -> String {
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        head.push(soon("a response head", client.read_u8()).await.unwrap());
-    }
-    String::from_utf8(head).unwrap()
-}
-
-/// Reads one response whose length is known.
+/// Reads one response with a `content-length`: its head and its body.
 pub(crate) async fn response(client: &mut TcpStream) -> (String, String) {
     let head = head(client).await;
     let length = head
         .lines()
         .find_map(|line| line.strip_prefix("content-length: "))
         .and_then(|length| length.parse::<usize>().ok())
-        .unwrap_or_else(|| panic!("no length in {head}"));
+        .unwrap_or_else(|| panic!("expected a content-length in {head}"));
     let mut body = vec![0; length];
-    soon("a response body", client.read_exact(&mut body)).await.unwrap();
+    in_time("a response body", client.read_exact(&mut body)).await.unwrap();
     (head, String::from_utf8(body).unwrap())
 }
 
-/// Sends an upgrade request and reads its answer.
+/// Sends an upgrade request and reads the response.
 pub(crate) async fn upgrade_client(client: &mut TcpStream) {
     client
         .write_all(b"GET /upgrade HTTP/1.1\r\nhost: test\r\nconnection: upgrade\r\nupgrade: raw\r\n\r\n")
@@ -222,12 +198,12 @@ pub(crate) async fn upgrade_client(client: &mut TcpStream) {
     assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
 }
 
-/// Reads until the connection ends, politely or not; says how many bytes came.
+/// Reads until the connection is closed or reset, and returns the number of bytes.
 pub(crate) async fn drain(client: &mut TcpStream) -> usize {
     let mut buffer = [0; 4096];
     let mut total = 0;
     loop {
-        match soon("the end of the connection", client.read(&mut buffer)).await {
+        match in_time("the end of the connection", client.read(&mut buffer)).await {
             Ok(0) | Err(_) => return total,
             Ok(bytes) => total += bytes,
         }

@@ -2,155 +2,156 @@ use std::time::Duration;
 
 use realtime_core::{CloseReason, ConnectionId, Drain, Error, Target};
 
-use crate::conformance::run::{eventually, in_time};
-use crate::conformance::stage::{Stage, note, runtime};
+use crate::conformance::fixture::{Fixture, note, runtime};
 use crate::conformance::{HookCall, ProviderUnderTest, Setup, Visitor};
+use crate::{eventually, in_time};
 
-/// Both hooks were told of the connection, in order and once each, at both ends.
+/// Asserts that both hooks ran for the connect and the close, in order and once each.
 fn assert_hooks(calls: &[HookCall], id: ConnectionId, reason: &CloseReason) {
-    let told: Vec<_> = calls.iter().map(|call| (call.hook, call.connection, call.ended.clone())).collect();
+    let got: Vec<_> = calls.iter().map(|call| (call.hook, call.connection, call.ended.clone())).collect();
     let ended = Some(reason.clone());
     let expected = [("first", id, None), ("second", id, None), ("first", id, ended.clone()), ("second", id, ended)];
-    assert_eq!(told, expected);
+    assert_eq!(got, expected);
 }
 
-/// The client ended with this code, where the transport has codes.
+/// Asserts that the client was closed with this code, if the transport has codes.
 fn assert_code(ended: &crate::conformance::Ended, reason: &CloseReason) {
     assert!(ended.code.is_none_or(|code| code == reason.code()), "{ended:?} for {reason}");
 }
 
-/// One connection is closed, with its reason; the user's other one stays.
+/// One connection is closed with its reason; the user's other one stays.
 pub async fn close_one_connection<P: ProviderUnderTest>() {
-    let stage = Stage::<P>::open(Setup::default()).await;
-    let mut one = stage.guest(Visitor::user("ann")).await;
-    let mut two = stage.guest(Visitor::user("ann")).await;
-    stage.note(Target::user("ann"), "1").await;
+    let fixture = Fixture::<P>::start(Setup::default()).await;
+    let mut one = fixture.connect(Visitor::user("ann")).await;
+    let mut two = fixture.connect(Visitor::user("ann")).await;
+    fixture.note(Target::user("ann"), "1").await;
     let reason = CloseReason::new(4321, "enough", false);
-    let told = stage.provider.close(Target::connection(one.id), reason.clone()).await.expect("closed");
-    assert_eq!(told, 1);
+    let closed = fixture.provider.close(Target::connection(one.id), reason.clone()).await.expect("closed");
+    assert_eq!(closed, 1);
     assert_code(&one.ended().await, &reason);
-    assert_hooks(&in_time("the hooks", stage.hooks.wait_of(one.id, 4)).await, one.id, &reason);
-    assert_eq!(stage.labels(&mut two).await, ["1"]);
-    assert_eq!(stage.provider.stats().connections, 1);
-    assert_eq!(stage.hooks.of(one.id).len(), 4, "once each");
-    assert_eq!(in_time("the hooks", stage.hooks.wait_of(two.id, 2)).await.len(), 2);
-    let nobody = stage.provider.close(Target::connection(ConnectionId::random()), reason).await.expect("nobody");
-    assert_eq!(nobody, 0);
+    assert_hooks(&in_time("the hooks", fixture.hooks.wait_of(one.id, 4)).await, one.id, &reason);
+    assert_eq!(fixture.labels(&mut two).await, ["1"]);
+    assert_eq!(fixture.provider.stats().connections, 1);
+    assert_eq!(fixture.hooks.of(one.id).len(), 4, "once each");
+    assert_eq!(in_time("the hooks", fixture.hooks.wait_of(two.id, 2)).await.len(), 2);
+    let closed = fixture.provider.close(Target::connection(ConnectionId::random()), reason).await.expect("closed");
+    assert_eq!(closed, 0);
 }
 
-/// A user's connections are closed, and no other's.
+/// All connections of a user are closed, and no others.
 pub async fn close_user<P: ProviderUnderTest>() {
-    let stage = Stage::<P>::open(Setup::default()).await;
-    let mut one = stage.guest(Visitor::user("ann").tenant("acme")).await;
-    let mut two = stage.guest(Visitor::user("ann")).await;
-    let mut bob = stage.guest(Visitor::user("bob").tenant("acme")).await;
-    let told = stage.provider.close(Target::user("ann"), CloseReason::KICKED).await.expect("closed");
-    assert_eq!(told, 2);
-    for guest in [&mut one, &mut two] {
-        assert_code(&guest.ended().await, &CloseReason::KICKED);
-        assert_hooks(&in_time("the hooks", stage.hooks.wait_of(guest.id, 4)).await, guest.id, &CloseReason::KICKED);
+    let fixture = Fixture::<P>::start(Setup::default()).await;
+    let mut one = fixture.connect(Visitor::user("ann").tenant("acme")).await;
+    let mut two = fixture.connect(Visitor::user("ann")).await;
+    let mut bob = fixture.connect(Visitor::user("bob").tenant("acme")).await;
+    let closed = fixture.provider.close(Target::user("ann"), CloseReason::KICKED).await.expect("closed");
+    assert_eq!(closed, 2);
+    for peer in [&mut one, &mut two] {
+        assert_code(&peer.ended().await, &CloseReason::KICKED);
+        assert_hooks(&in_time("the hooks", fixture.hooks.wait_of(peer.id, 4)).await, peer.id, &CloseReason::KICKED);
     }
-    assert!(stage.labels(&mut bob).await.is_empty());
-    let receipt = stage.note(Target::user("ann"), "nobody").await;
+    assert!(fixture.labels(&mut bob).await.is_empty());
+    let receipt = fixture.note(Target::user("ann"), "unmatched").await;
     assert_eq!(receipt.delivered.map(|delivered| delivered.matched), Some(0));
-    let mut back = stage.guest(Visitor::user("ann")).await;
-    assert!(stage.labels(&mut back).await.is_empty(), "who comes back is let in");
+    let mut back = fixture.connect(Visitor::user("ann")).await;
+    assert!(fixture.labels(&mut back).await.is_empty(), "a reconnect is accepted");
 }
 
-/// All connections are closed; what was sent before still arrives.
+/// All connections are closed; earlier events still arrive.
 pub async fn close_all<P: ProviderUnderTest>() {
-    let stage = Stage::<P>::open(Setup::default()).await;
-    let mut guests = Vec::new();
+    let fixture = Fixture::<P>::start(Setup::default()).await;
+    let mut peers = Vec::new();
     for n in 0..5 {
-        let mut guest = stage.guest(Visitor::user(&format!("user {n}"))).await;
-        assert_eq!(stage.labels(&mut guest).await.len(), 0);
-        guests.push(guest);
+        let mut peer = fixture.connect(Visitor::user(&format!("user {n}"))).await;
+        assert_eq!(fixture.labels(&mut peer).await.len(), 0);
+        peers.push(peer);
     }
-    let mark = stage.mark().await;
-    let told = stage.provider.close(Target::all(), CloseReason::RESTART).await.expect("closed");
-    assert_eq!(told, 5);
-    for guest in &mut guests {
-        let labels = guest.labels_until(&mark).await;
+    let mark = fixture.mark().await;
+    let closed = fixture.provider.close(Target::all(), CloseReason::RESTART).await.expect("closed");
+    assert_eq!(closed, 5);
+    for peer in &mut peers {
+        let labels = peer.labels_until(&mark).await;
         assert!(labels.iter().all(|label| label.starts_with("mark")), "{labels:?}");
-        assert_code(&guest.ended().await, &CloseReason::RESTART);
-        assert_hooks(&in_time("the hooks", stage.hooks.wait_of(guest.id, 4)).await, guest.id, &CloseReason::RESTART);
+        assert_code(&peer.ended().await, &CloseReason::RESTART);
+        assert_hooks(&in_time("the hooks", fixture.hooks.wait_of(peer.id, 4)).await, peer.id, &CloseReason::RESTART);
     }
-    eventually("nobody is left", || stage.provider.stats().connections == 0).await;
+    eventually("no connection", || fixture.provider.stats().connections == 0).await;
 }
 
-/// A client that goes away without a word runs the hooks and leaves nothing behind.
-pub async fn cut_by_the_client_runs_the_hooks<P: ProviderUnderTest>() {
-    let stage = Stage::<P>::open(Setup::default()).await;
-    let guest = stage.guest(Visitor::user("ann")).await;
-    let id = guest.id;
-    drop(guest);
-    let calls = in_time("the hooks", stage.hooks.wait_of(id, 4)).await;
+/// A client that disconnects abruptly runs the hooks and leaves nothing behind.
+pub async fn disconnect_by_the_client_runs_the_hooks<P: ProviderUnderTest>() {
+    let fixture = Fixture::<P>::start(Setup::default()).await;
+    let peer = fixture.connect(Visitor::user("ann")).await;
+    let id = peer.id;
+    drop(peer);
+    let calls = in_time("the hooks", fixture.hooks.wait_of(id, 4)).await;
     let reason = calls[2].ended.clone().expect("a reason");
     assert!([1000, 1001, 1005, 1006].contains(&reason.code()), "{reason}");
     assert_hooks(&calls, id, &reason);
     assert!(calls.iter().all(|call| call.user.as_deref() == Some("ann")));
-    let stats = stage.provider.stats();
+    let stats = fixture.provider.stats();
     assert_eq!((stats.connections, stats.users, stats.rooms, stats.connected), (0, 0, 0, 1));
 }
 
-/// A connection does not outlive its identity.
-pub async fn expired_identity_is_closed<P: ProviderUnderTest>() {
-    let stage = Stage::<P>::open(Setup::default()).await;
-    let mut brief = stage.guest(Visitor::user("ann").lifetime(Duration::from_millis(200))).await;
-    let mut long = stage.guest(Visitor::user("ann").lifetime(Duration::from_secs(3_600))).await;
+/// A connection closes when its identity expires.
+pub async fn connection_closes_when_its_identity_expires<P: ProviderUnderTest>() {
+    let fixture = Fixture::<P>::start(Setup::default()).await;
+    let mut brief = fixture.connect(Visitor::user("ann").lifetime(Duration::from_millis(200))).await;
+    let mut long = fixture.connect(Visitor::user("ann").lifetime(Duration::from_secs(3_600))).await;
     assert_code(&brief.ended().await, &CloseReason::EXPIRED);
-    assert_hooks(&in_time("the hooks", stage.hooks.wait_of(brief.id, 4)).await, brief.id, &CloseReason::EXPIRED);
-    assert!(stage.labels(&mut long).await.is_empty());
+    assert_hooks(&in_time("the hooks", fixture.hooks.wait_of(brief.id, 4)).await, brief.id, &CloseReason::EXPIRED);
+    assert!(fixture.labels(&mut long).await.is_empty());
 }
 
-/// Before a provider is attached it takes nothing; it is attached once.
-pub async fn before_attach_nothing_is_taken<P: ProviderUnderTest>() {
-    let stage = Stage::<P>::unattached(Setup::default()).await;
-    let sent = stage.broadcast().to_all(note("1")).await;
+/// A provider that is not attached accepts nothing; it can be attached once.
+pub async fn unattached_provider_accepts_nothing<P: ProviderUnderTest>() {
+    let fixture = Fixture::<P>::unattached(Setup::default()).await;
+    let sent = fixture.broadcast().to_all(note("1")).await;
     assert!(matches!(&sent, Err(Error::NotAttached { .. })), "{sent:?}");
-    let sent = stage.broadcast().to_all(note("1").volatile()).await;
+    let sent = fixture.broadcast().to_all(note("1").volatile()).await;
     assert!(matches!(&sent, Err(Error::NotAttached { .. })), "{sent:?}");
-    let closed = stage.provider.close(Target::all(), CloseReason::KICKED).await;
+    let closed = fixture.provider.close(Target::all(), CloseReason::KICKED).await;
     assert!(matches!(&closed, Err(Error::NotAttached { .. })), "{closed:?}");
-    if let Some(rooms) = stage.provider.rooms() {
+    if let Some(rooms) = fixture.provider.rooms() {
         let joined = rooms.join_room("ann", "r").await;
         assert!(matches!(&joined, Err(Error::NotAttached { .. })), "{joined:?}");
     }
-    stage.turned_away(Visitor::user("ann")).await;
-    stage.provider.attach(runtime(&stage.hooks)).await.expect("attached");
-    let again = stage.provider.attach(runtime(&stage.hooks)).await;
+    fixture.rejected_for_now(Visitor::user("ann")).await;
+    fixture.provider.attach(runtime(&fixture.hooks)).await.expect("attached");
+    let again = fixture.provider.attach(runtime(&fixture.hooks)).await;
     assert!(matches!(&again, Err(Error::Config(_))), "{again:?}");
-    let mut guest = stage.guest(Visitor::user("ann")).await;
-    assert!(stage.labels(&mut guest).await.is_empty());
+    let mut peer = fixture.connect(Visitor::user("ann")).await;
+    assert!(fixture.labels(&mut peer).await.is_empty());
 }
 
-/// A shutdown closes every connection, each with a reason that says to come back, has run the hooks when it returns, and takes nothing any more.
+/// A shutdown closes every connection with a reason that allows a reconnect, has run the hooks when
+/// it returns, and accepts nothing afterwards.
 pub async fn shutdown_closes_and_refuses<P: ProviderUnderTest>() {
-    let stage = Stage::<P>::open(Setup::default()).await;
-    let mut one = stage.guest(Visitor::user("ann")).await;
-    let mut two = stage.guest(Visitor::anonymous()).await;
+    let fixture = Fixture::<P>::start(Setup::default()).await;
+    let mut one = fixture.connect(Visitor::user("ann")).await;
+    let mut two = fixture.connect(Visitor::anonymous()).await;
     let ids = [one.id, two.id];
     let read = async {
         assert_code(&one.ended().await, &CloseReason::RESTART);
         assert_code(&two.ended().await, &CloseReason::RESTART);
     };
     let shutdown = async {
-        in_time("the shutdown", stage.provider.shutdown(Drain::over(Duration::from_secs(2)).hold(Duration::ZERO)))
+        in_time("the shutdown", fixture.provider.shutdown(Drain::over(Duration::from_secs(2)).hold(Duration::ZERO)))
             .await;
         for id in ids {
-            assert_hooks(&stage.hooks.of(id), id, &CloseReason::RESTART);
+            assert_hooks(&fixture.hooks.of(id), id, &CloseReason::RESTART);
         }
-        assert_eq!(stage.provider.stats().connections, 0);
+        assert_eq!(fixture.provider.stats().connections, 0);
     };
     tokio::join!(read, shutdown);
-    let sent = stage.broadcast().to_all(note("1")).await;
+    let sent = fixture.broadcast().to_all(note("1")).await;
     assert!(matches!(&sent, Err(Error::Closed { .. })), "{sent:?}");
-    let sent = stage.broadcast().to_all(note("1").volatile()).await;
+    let sent = fixture.broadcast().to_all(note("1").volatile()).await;
     assert!(matches!(&sent, Err(Error::Closed { .. })), "{sent:?}");
-    if let Some(rooms) = stage.provider.rooms() {
+    if let Some(rooms) = fixture.provider.rooms() {
         let joined = rooms.join_room("ann", "r").await;
         assert!(matches!(&joined, Err(Error::Closed { .. })), "{joined:?}");
     }
-    stage.turned_away(Visitor::user("ann")).await;
-    in_time("a second shutdown", stage.provider.shutdown(Drain::now())).await;
+    fixture.rejected_for_now(Visitor::user("ann")).await;
+    in_time("a second shutdown", fixture.provider.shutdown(Drain::now())).await;
 }

@@ -3,11 +3,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use realtime_core::{Context, HandlerError, Inbound, Reply, Router, Target};
 use serde_json::{Value, json};
 
-use crate::conformance::run::eventually;
-use crate::conformance::stage::Stage;
+use crate::conformance::fixture::Fixture;
 use crate::conformance::{ProviderUnderTest, Setup, Visitor};
+use crate::eventually;
 
-/// Events from a client reach their handlers in order, none lost, and are answered where the client asks for it.
+/// Events from a client reach their handlers in order and without loss, and are answered if the
+/// client wants an ack.
 pub async fn handlers_answer_in_order<P: ProviderUnderTest>() {
     const EVENTS: u64 = 1_000;
     let seen = Arc::new(Mutex::new(Vec::new()));
@@ -17,7 +18,7 @@ pub async fn handlers_answer_in_order<P: ProviderUnderTest>() {
             move |_: Context, n: u64| {
                 let seen = Arc::clone(&seen);
                 async move {
-                    // Gives others their turn, so that a lost order would show.
+                    // Other tasks run meanwhile, so that a wrong order would be noticed.
                     tokio::task::yield_now().await;
                     seen.lock().unwrap_or_else(PoisonError::into_inner).push(n);
                 }
@@ -28,16 +29,16 @@ pub async fn handlers_answer_in_order<P: ProviderUnderTest>() {
                 json!({"greeting": greeting, "user": cx.identity().user_name(), "id": cx.connection_id().to_string()}),
             )
         })
-        .on("tell", async |cx: Context, text: String| cx.to_all().except_self().send("told", &text).await)
+        .on("share", async |cx: Context, text: String| cx.to_all().except_self().send("shared", &text).await)
         .on("echo", async |cx: Context, value: Value| cx.reply("echoed", &value).await);
-    let stage = Stage::<P>::open(Setup::default().with_router(router)).await;
-    if !stage.provider.capabilities().bidirectional {
-        assert!(!stage.provider.is_bidirectional());
+    let fixture = Fixture::<P>::start(Setup::default().with_router(router)).await;
+    if !fixture.provider.capabilities().bidirectional {
+        assert!(!fixture.provider.is_bidirectional());
         return;
     }
-    assert!(stage.provider.is_bidirectional());
-    let mut ann = stage.guest(Visitor::user("ann")).await;
-    let mut bob = stage.guest(Visitor::user("bob")).await;
+    assert!(fixture.provider.is_bidirectional());
+    let mut ann = fixture.connect(Visitor::user("ann")).await;
+    let mut bob = fixture.connect(Visitor::user("bob")).await;
     for n in 0..EVENTS {
         ann.send("count", json!(n), None).await;
     }
@@ -45,37 +46,38 @@ pub async fn handlers_answer_in_order<P: ProviderUnderTest>() {
     let answer = ann.answer_to(7).await;
     assert_eq!(answer, json!({"greeting": "hi", "user": "ann", "id": ann.id.to_string()}));
     assert_eq!(*seen.lock().unwrap_or_else(PoisonError::into_inner), (0..EVENTS).collect::<Vec<_>>());
-    ann.send("tell", json!("x"), None).await;
-    let told = bob.next().await;
-    assert_eq!((told.name.as_str(), told.payload), ("told", json!("x")));
+    ann.send("share", json!("x"), None).await;
+    let shared = bob.next().await;
+    assert_eq!((shared.name.as_str(), shared.payload), ("shared", json!("x")));
     ann.send("echo", json!({"a": [1]}), None).await;
     let echoed = ann.next().await;
     assert_eq!((echoed.name.as_str(), echoed.payload), ("echoed", json!({"a": [1]})));
-    assert!(stage.labels(&mut bob).await.is_empty(), "the echo was for one connection");
-    assert_eq!(stage.provider.stats().events_in, EVENTS + 3);
+    assert!(fixture.labels(&mut bob).await.is_empty(), "the reply was for one connection");
+    assert_eq!(fixture.provider.stats().events_in, EVENTS + 3);
 }
 
-/// A handler that fails, panics or does not exist is an error for its client; the connection and the others go on.
-pub async fn handlers_that_fail_are_told_and_hurt_nobody<P: ProviderUnderTest>() {
+/// A handler that fails, panics or does not exist is an error for its client only; the connection
+/// stays open.
+pub async fn failing_handlers_answer_with_an_error<P: ProviderUnderTest>() {
     let router = Router::new()
         .on("boom", async |_: Context, (): ()| {
             if true {
-                panic!("as the test wants");
+                panic!("a panic of this test");
             }
         })
         .on("number", async |_: Context, n: u64| Reply(n + 1))
         .on_raw("never", async |_: Context, _: Inbound| Err::<(), _>(HandlerError::new("no_way", "never")));
-    let stage = Stage::<P>::open(Setup::default().with_router(router)).await;
-    if !stage.provider.capabilities().bidirectional {
+    let fixture = Fixture::<P>::start(Setup::default().with_router(router)).await;
+    if !fixture.provider.capabilities().bidirectional {
         return;
     }
-    let mut ann = stage.guest(Visitor::user("ann")).await;
-    let mut bob = stage.guest(Visitor::user("bob")).await;
+    let mut ann = fixture.connect(Visitor::user("ann")).await;
+    let mut bob = fixture.connect(Visitor::user("bob")).await;
     let cases = [
         ("boom", Value::Null, "internal"),
         ("number", json!("text"), "invalid_payload"),
         ("never", Value::Null, "no_way"),
-        ("unheard of", Value::Null, "unknown_event"),
+        ("unknown", Value::Null, "unknown_event"),
     ];
     for (ack, (name, payload, code)) in (1..).zip(cases) {
         for ack in [Some(ack), None] {
@@ -86,22 +88,22 @@ pub async fn handlers_that_fail_are_told_and_hurt_nobody<P: ProviderUnderTest>()
     }
     ann.send("number", json!(41), Some(99)).await;
     assert_eq!(ann.answer_to(99).await, json!(42));
-    assert!(stage.labels(&mut ann).await.is_empty());
-    let labels = stage.labels(&mut bob).await;
+    assert!(fixture.labels(&mut ann).await.is_empty());
+    let labels = fixture.labels(&mut bob).await;
     assert_eq!(labels, ["mark 0"]);
-    eventually("the panics are counted", || stage.provider.stats().panics == 2).await;
-    assert_eq!(stage.provider.stats().rejected.get("no_way"), Some(&2));
-    assert_eq!(stage.provider.stats().connections, 2);
+    eventually("the panics are counted", || fixture.provider.stats().panics == 2).await;
+    assert_eq!(fixture.provider.stats().rejected.get("no_way"), Some(&2));
+    assert_eq!(fixture.provider.stats().connections, 2);
 }
 
-/// A client enters and leaves rooms by `subscribe` and `unsubscribe`, or by `join` and `leave`.
+/// A client enters and leaves rooms with `subscribe` and `unsubscribe`, or `join` and `leave`.
 pub async fn clients_enter_and_leave_rooms_by_events<P: ProviderUnderTest>() {
-    let stage = Stage::<P>::open(Setup::default()).await;
-    let capabilities = stage.provider.capabilities();
+    let fixture = Fixture::<P>::start(Setup::default()).await;
+    let capabilities = fixture.provider.capabilities();
     if !capabilities.bidirectional || !capabilities.rooms {
         return;
     }
-    let mut ann = stage.guest(Visitor::user("ann")).await;
+    let mut ann = fixture.connect(Visitor::user("ann")).await;
     let calls = [
         ("subscribe", json!({"channel": "a"}), json!({"channel": "a"})),
         ("subscribe", json!({"room": "b"}), json!({"channel": "b"})),
@@ -131,7 +133,7 @@ pub async fn clients_enter_and_leave_rooms_by_events<P: ProviderUnderTest>() {
     let refused = ann.next().await;
     assert_eq!(refused.payload["code"], "room", "{refused:?}");
     for (room, is_in) in [("a", true), ("b", false), ("c", false), ("d", true), ("e", false)] {
-        let matched = stage.note(Target::room(room), room).await.delivered.map(|delivered| delivered.matched);
+        let matched = fixture.note(Target::room(room), room).await.delivered.map(|delivered| delivered.matched);
         assert_eq!(matched, Some(usize::from(is_in)), "{room}");
     }
 }

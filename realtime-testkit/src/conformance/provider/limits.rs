@@ -1,35 +1,35 @@
 use futures_util::future::join_all;
 use realtime_core::{Limits, Target};
 
-use crate::conformance::run::eventually;
-use crate::conformance::stage::Stage;
+use crate::conformance::fixture::Fixture;
 use crate::conformance::{ClientUnderTest, ProviderUnderTest, REFUSED_USER, Setup, Visitor};
+use crate::eventually;
 
-/// One user's connections are limited, those of each tenant for themselves, and a place is free again after a close.
+/// One user's connections are limited, separately for each tenant, and a close frees a slot.
 pub async fn limit_of_one_user<P: ProviderUnderTest>() {
     let limits = Limits::default().with_connections_per_user(2);
-    let stage = Stage::<P>::open(Setup::default().with_limits(limits)).await;
-    let first = stage.guest(Visitor::user("ann")).await;
-    let mut second = stage.guest(Visitor::user("ann")).await;
-    assert_eq!(stage.refused(Visitor::user("ann")).await.status, 429);
-    let _of_tenant = stage.guest(Visitor::user("ann").tenant("acme")).await;
-    assert_eq!(stage.provider.stats().refused.get("user_limit"), Some(&1));
-    let mut bob = stage.guest(Visitor::user("bob")).await;
+    let fixture = Fixture::<P>::start(Setup::default().with_limits(limits)).await;
+    let first = fixture.connect(Visitor::user("ann")).await;
+    let mut second = fixture.connect(Visitor::user("ann")).await;
+    assert_eq!(fixture.refusal(Visitor::user("ann")).await.status, 429);
+    let _of_tenant = fixture.connect(Visitor::user("ann").tenant("acme")).await;
+    assert_eq!(fixture.provider.stats().refused.get("user_limit"), Some(&1));
+    let mut bob = fixture.connect(Visitor::user("bob")).await;
     drop(first);
-    eventually("the place is given back", || stage.provider.stats().connections == 3).await;
-    let mut third = stage.guest_soon(Visitor::user("ann")).await;
-    stage.note(Target::user("ann"), "1").await;
-    let mark = stage.mark().await;
+    eventually("a free slot", || fixture.provider.stats().connections == 3).await;
+    let mut third = fixture.connect_eventually(Visitor::user("ann")).await;
+    fixture.note(Target::user("ann"), "1").await;
+    let mark = fixture.mark().await;
     assert_eq!(second.labels_until(&mark).await, ["1"]);
     assert_eq!(third.labels_until(&mark).await, ["1"]);
     assert!(bob.labels_until(&mark).await.is_empty());
 }
 
-/// However many come at the same time, no more than the limit get in.
-pub async fn limit_of_one_user_holds_in_a_race<P: ProviderUnderTest>() {
+/// No more concurrent connects than the limit are accepted.
+pub async fn limit_of_one_user_holds_for_concurrent_connects<P: ProviderUnderTest>() {
     let limits = Limits::default().with_connections_per_user(3);
-    let stage = Stage::<P>::open(Setup::default().with_limits(limits)).await;
-    let attempts = join_all((0..12).map(|_| stage.under_test.connect(Visitor::user("ann")))).await;
+    let fixture = Fixture::<P>::start(Setup::default().with_limits(limits)).await;
+    let attempts = join_all((0..12).map(|_| fixture.under_test.connect(Visitor::user("ann")))).await;
     let mut refused = 0;
     let mut clients = Vec::new();
     for attempt in attempts {
@@ -43,32 +43,32 @@ pub async fn limit_of_one_user_holds_in_a_race<P: ProviderUnderTest>() {
     }
     assert_eq!((clients.len(), refused), (3, 9));
     for client in &mut clients {
-        assert_eq!(client.next().await.expect("the connection stays").name, "connected");
+        assert_eq!(client.next().await.expect("expected an event, got a close").name, "connected");
     }
 }
 
-/// All connections are limited, and a place is free again after a close.
+/// All connections are limited, and a close frees a slot.
 pub async fn limit_of_all_connections<P: ProviderUnderTest>() {
     let limits = Limits::default().with_connections(2);
-    let stage = Stage::<P>::open(Setup::default().with_limits(limits)).await;
-    let _ann = stage.guest(Visitor::user("ann")).await;
-    let nobody = stage.guest(Visitor::anonymous()).await;
-    assert_eq!(stage.refused(Visitor::user("bob")).await.status, 503);
-    assert_eq!(stage.refused(Visitor::anonymous()).await.status, 503);
-    assert_eq!(stage.provider.stats().refused.get("node_limit"), Some(&2));
-    drop(nobody);
-    eventually("the place is given back", || stage.provider.stats().connections == 1).await;
-    stage.guest_soon(Visitor::user("bob")).await;
+    let fixture = Fixture::<P>::start(Setup::default().with_limits(limits)).await;
+    let _ann = fixture.connect(Visitor::user("ann")).await;
+    let anonymous = fixture.connect(Visitor::anonymous()).await;
+    assert_eq!(fixture.refusal(Visitor::user("bob")).await.status, 503);
+    assert_eq!(fixture.refusal(Visitor::anonymous()).await.status, 503);
+    assert_eq!(fixture.provider.stats().refused.get("node_limit"), Some(&2));
+    drop(anonymous);
+    eventually("a free slot", || fixture.provider.stats().connections == 1).await;
+    fixture.connect_eventually(Visitor::user("bob")).await;
 }
 
-/// No valid identity, no connection.
-pub async fn refused_without_a_valid_identity<P: ProviderUnderTest>() {
-    let stage = Stage::<P>::open(Setup::default()).await;
-    assert_eq!(stage.refused(Visitor::user(REFUSED_USER)).await.status, 401);
-    assert_eq!(stage.refused(Visitor::user("")).await.status, 400);
-    assert_eq!(stage.refused(Visitor::user("a\u{7}b")).await.status, 400);
-    assert_eq!(stage.refused(Visitor::user("ann").tenant(&"x".repeat(257))).await.status, 400);
-    let stats = stage.provider.stats();
+/// A client without a valid identity is refused.
+pub async fn invalid_identity_is_refused<P: ProviderUnderTest>() {
+    let fixture = Fixture::<P>::start(Setup::default()).await;
+    assert_eq!(fixture.refusal(Visitor::user(REFUSED_USER)).await.status, 401);
+    assert_eq!(fixture.refusal(Visitor::user("")).await.status, 400);
+    assert_eq!(fixture.refusal(Visitor::user("a\u{7}b")).await.status, 400);
+    assert_eq!(fixture.refusal(Visitor::user("ann").tenant(&"x".repeat(257))).await.status, 400);
+    let stats = fixture.provider.stats();
     assert_eq!(stats.refused.get("unauthorized"), Some(&1));
     assert_eq!(stats.refused.get("bad_request"), Some(&3));
     assert_eq!((stats.connections, stats.connected), (0, 0));

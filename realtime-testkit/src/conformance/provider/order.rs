@@ -4,35 +4,35 @@ use futures_util::future::join_all;
 use realtime_core::spi::Cursor;
 use realtime_core::{Event, OutboxConfig, Target, WindowConfig};
 
-use crate::conformance::stage::Stage;
+use crate::conformance::fixture::Fixture;
 use crate::conformance::{ProviderUnderTest, Setup, Visitor};
 
-/// Events sent one after the other arrive in that order, without gap and duplicate.
+/// Events that are sent one after the other arrive in that order, without gap and duplicate.
 pub async fn burst_keeps_its_order<P: ProviderUnderTest>() {
     const EVENTS: usize = 2_000;
-    let stage = Stage::<P>::open(Setup::default()).await;
-    let mut guest = stage.guest(Visitor::user("ann")).await;
+    let fixture = Fixture::<P>::start(Setup::default()).await;
+    let mut peer = fixture.connect(Visitor::user("ann")).await;
     let expected: Vec<String> = (0..EVENTS).map(|n| n.to_string()).collect();
     for label in &expected {
-        stage.note(Target::user("ann"), label).await;
+        fixture.note(Target::user("ann"), label).await;
     }
-    let mark = stage.mark().await;
-    assert_eq!(guest.labels_until(&mark).await, expected);
+    let mark = fixture.mark().await;
+    assert_eq!(peer.labels_until(&mark).await, expected);
 }
 
-/// What many publishers send at the same time has one order, the log's, for every connection.
+/// Events of concurrent publishers have one order, the log's, for every connection.
 pub async fn burst_of_many_publishers_has_one_order<P: ProviderUnderTest>() {
-    let stage = Arc::new(Stage::<P>::open(Setup::default()).await);
-    let mut one = stage.guest(Visitor::user("ann")).await;
-    let mut two = stage.guest(Visitor::user("bob")).await;
+    let fixture = Arc::new(Fixture::<P>::start(Setup::default()).await);
+    let mut one = fixture.connect(Visitor::user("ann")).await;
+    let mut two = fixture.connect(Visitor::user("bob")).await;
     let publishers = (0..8).map(|publisher| {
-        let stage = Arc::clone(&stage);
+        let fixture = Arc::clone(&fixture);
         tokio::spawn(async move {
             let mut sent = Vec::new();
             for n in 0..100 {
                 let label = format!("{publisher}-{n}");
-                let receipt = stage.note(Target::all(), &label).await;
-                sent.push((receipt.position.expect("a place"), label));
+                let receipt = fixture.note(Target::all(), &label).await;
+                sent.push((receipt.position.expect("a position"), label));
             }
             sent
         })
@@ -40,14 +40,14 @@ pub async fn burst_of_many_publishers_has_one_order<P: ProviderUnderTest>() {
     let mut sent: Vec<_> =
         join_all(publishers).await.into_iter().flat_map(|sent| sent.expect("the publisher ends")).collect();
     sent.sort();
-    assert!(sent.windows(2).all(|pair| pair[1].0 == pair[0].0.next()), "places are gapless");
+    assert!(sent.windows(2).all(|pair| pair[1].0 == pair[0].0.next()), "positions without a gap");
     let expected: Vec<String> = sent.into_iter().map(|(_, label)| label).collect();
-    let mark = stage.mark().await;
+    let mark = fixture.mark().await;
     assert_eq!(one.labels_until(&mark).await, expected);
     assert_eq!(two.labels_until(&mark).await, expected);
 }
 
-/// An event of 32 KiB that begins with its number.
+/// Returns an event of 32 KiB that begins with its number.
 fn bulky(number: usize) -> Event {
     Event::json("bulk", &format!("{number:08}{}", "x".repeat(32 * 1024))).expect("text has a JSON form")
 }
@@ -56,48 +56,51 @@ fn number_of(payload: &serde_json::Value) -> usize {
     payload.as_str().and_then(|text| text.get(..8)?.parse().ok()).expect("a numbered payload")
 }
 
-/// Sends to a client that does not read, until its outbox has overflowed; answers the number of events sent.
-async fn fill<P: ProviderUnderTest>(stage: &Stage<P>) -> usize {
+/// Sends to a client that does not read until its outbox overflows, and returns the number of
+/// events.
+async fn fill<P: ProviderUnderTest>(fixture: &Fixture<P>) -> usize {
     for number in 0..4_000 {
-        stage.broadcast().to_user("slow", bulky(number)).await.expect("sent");
-        if stage.provider.stats().overflows > 0 {
+        fixture.broadcast().to_user("slow", bulky(number)).await.expect("sent");
+        if fixture.provider.stats().overflows > 0 {
             return number + 1;
         }
     }
-    panic!("128 MB were taken for a client that does not read, and its outbox did not overflow");
+    panic!("expected an overflow after 128 MB for a client that does not read");
 }
 
-/// A client that does not read overflows its outbox, disturbs nobody, and later gets everything, once and in order.
-pub async fn overflow_is_caught_up<P: ProviderUnderTest>() {
+/// A client that does not read overflows its outbox without affecting others, and later gets
+/// everything, once and in order.
+pub async fn overflowed_client_catches_up<P: ProviderUnderTest>() {
     let outbox = OutboxConfig::default().with_frames(4).with_bytes(96 * 1024);
-    let stage = Stage::<P>::open(Setup::default().with_outbox(outbox)).await;
-    let mut slow = stage.guest(Visitor::user("slow")).await;
-    let mut quick = stage.guest(Visitor::user("quick")).await;
-    let mut sent = fill(&stage).await;
+    let fixture = Fixture::<P>::start(Setup::default().with_outbox(outbox)).await;
+    let mut slow = fixture.connect(Visitor::user("slow")).await;
+    let mut quick = fixture.connect(Visitor::user("quick")).await;
+    let mut sent = fill(&fixture).await;
     for _ in 0..20 {
-        stage.broadcast().to_user("slow", bulky(sent)).await.expect("sent");
+        fixture.broadcast().to_user("slow", bulky(sent)).await.expect("sent");
         sent += 1;
     }
-    assert!(stage.labels(&mut quick).await.is_empty(), "the other one gets what is for it at once");
+    assert!(fixture.labels(&mut quick).await.is_empty(), "no event for the other client");
     for number in 0..sent {
         let received = slow.next().await;
         assert_eq!((received.name.as_str(), number_of(&received.payload)), ("bulk", number));
     }
-    assert_eq!(stage.labels(&mut slow).await, ["mark 0"]);
-    stage.note(Target::user("slow"), "live again").await;
-    assert_eq!(stage.labels(&mut slow).await, ["live again"]);
+    assert_eq!(fixture.labels(&mut slow).await, ["mark 0"]);
+    fixture.note(Target::user("slow"), "live again").await;
+    assert_eq!(fixture.labels(&mut slow).await, ["live again"]);
 }
 
-/// A client whose place has left the window is told `lost` where the gap is, and goes on after it.
-pub async fn lost_is_told_in_band<P: ProviderUnderTest>() {
+/// A client whose position has left the window gets `lost` in place of the gap, and continues after
+/// it.
+pub async fn lost_is_reported_in_band<P: ProviderUnderTest>() {
     let setup = Setup::default()
         .with_outbox(OutboxConfig::default().with_frames(4).with_bytes(96 * 1024))
         .with_window(WindowConfig::default().with_records(20));
-    let stage = Stage::<P>::open(setup).await;
-    let mut slow = stage.guest(Visitor::user("slow")).await;
-    let mut sent = fill(&stage).await;
+    let fixture = Fixture::<P>::start(setup).await;
+    let mut slow = fixture.connect(Visitor::user("slow")).await;
+    let mut sent = fill(&fixture).await;
     for _ in 0..40 {
-        stage.broadcast().to_user("slow", bulky(sent)).await.expect("sent");
+        fixture.broadcast().to_user("slow", bulky(sent)).await.expect("sent");
         sent += 1;
     }
     let mut next = 0;
@@ -105,22 +108,22 @@ pub async fn lost_is_told_in_band<P: ProviderUnderTest>() {
     while next < sent {
         let received = slow.next().await;
         if received.name == "lost" {
-            let place = |field: &str| {
+            let position = |field: &str| {
                 let cursor = received.payload[field].as_str().and_then(|text| text.parse::<Cursor>().ok());
-                cursor.unwrap_or_else(|| panic!("no {field} in {}", received.payload)).position().get() as usize
+                cursor.unwrap_or_else(|| panic!("expected {field} in {}", received.payload)).position().get() as usize
             };
             // Position n carries the event with number n - 1.
-            assert_eq!(place("from"), next, "what came before is complete");
-            assert!(place("until") > next, "{}", received.payload);
+            assert_eq!(position("from"), next, "no gap before the loss");
+            assert!(position("until") > next, "{}", received.payload);
             assert_eq!(received.cursor.as_deref(), received.payload["until"].as_str());
-            next = place("until");
+            next = position("until");
             losses += 1;
         } else {
             assert_eq!((received.name.as_str(), number_of(&received.payload)), ("bulk", next));
             next += 1;
         }
     }
-    assert_eq!(losses, stage.provider.stats().lost, "every loss is counted and told");
+    assert_eq!(losses, fixture.provider.stats().lost, "every loss is counted and reported");
     assert!(losses > 0, "the window is smaller than what was sent");
-    assert!(stage.labels(&mut slow).await.is_empty());
+    assert!(fixture.labels(&mut slow).await.is_empty());
 }

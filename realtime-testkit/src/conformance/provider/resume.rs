@@ -1,123 +1,125 @@
 use realtime_core::spi::Cursor;
 use realtime_core::{Target, WindowConfig};
 
-use crate::conformance::run::in_time;
-use crate::conformance::stage::{Guest, Stage, note};
+use crate::conformance::fixture::{Fixture, Peer, note};
 use crate::conformance::{ProviderUnderTest, Setup, Visitor};
+use crate::in_time;
 
-/// Cuts a guest's wire and answers its place, once the server has noticed.
-async fn cut<P: ProviderUnderTest>(stage: &Stage<P>, guest: Guest<P::Client>) -> String {
-    let (id, cursor) = (guest.id, guest.cursor.clone());
-    drop(guest);
-    in_time("the hooks", stage.hooks.wait_of(id, 4)).await;
+/// Disconnects a client, and returns its cursor when the server has noticed.
+async fn disconnect<P: ProviderUnderTest>(fixture: &Fixture<P>, peer: Peer<P::Client>) -> String {
+    let (id, cursor) = (peer.id, peer.cursor.clone());
+    drop(peer);
+    in_time("the hooks", fixture.hooks.wait_of(id, 4)).await;
     cursor
 }
 
-fn place_of(cursor: &str) -> u64 {
+/// Returns the position of a cursor.
+fn position_of(cursor: &str) -> u64 {
     cursor.parse::<Cursor>().expect("a cursor").position().get()
 }
 
-/// A client that comes back with its cursor gets what it missed, once and in order, and goes on live.
+/// A client that resumes from its cursor gets the events that it missed, once and in order, and
+/// then live events.
 pub async fn resume_from_a_cursor<P: ProviderUnderTest>() {
-    let stage = Stage::<P>::open(Setup::default()).await;
-    if !stage.provider.capabilities().resume {
+    let fixture = Fixture::<P>::start(Setup::default()).await;
+    if !fixture.provider.capabilities().resume {
         return;
     }
-    let mut guest = stage.guest(Visitor::user("ann").tenant("acme")).await;
-    stage.note(Target::user("ann"), "seen").await;
-    assert_eq!(stage.labels(&mut guest).await, ["seen"]);
-    let cursor = cut(&stage, guest).await;
-    stage.note(Target::user("ann"), "1").await;
-    stage.note(Target::user("bob"), "no").await;
-    stage.note(Target::tenant("acme"), "2").await;
-    stage.note(Target::user_in("acme", "ann"), "3").await;
-    stage.note(Target::user_in("globex", "ann"), "no").await;
-    stage.note(Target::all(), "4").await;
-    let mut guest = stage.guest(Visitor::user("ann").tenant("acme").resume(&cursor)).await;
-    assert!(guest.was_resumed(), "{}", guest.welcome);
-    assert_eq!(guest.reason(), "resumed");
-    assert_eq!(guest.welcome["cursor"], cursor.as_str(), "it reads from the place it presented");
-    stage.note(Target::user("ann"), "5").await;
-    assert_eq!(stage.labels(&mut guest).await, ["1", "2", "3", "4", "5"]);
-    // From the place it has now there is nothing to come; from the one before, the same again.
-    let newest = cut(&stage, guest).await;
-    let mut guest = stage.guest(Visitor::user("ann").tenant("acme").resume(&newest)).await;
-    assert!(stage.labels(&mut guest).await.is_empty());
-    let mut again = stage.guest(Visitor::user("ann").tenant("acme").resume(&cursor)).await;
+    let mut peer = fixture.connect(Visitor::user("ann").tenant("acme")).await;
+    fixture.note(Target::user("ann"), "seen").await;
+    assert_eq!(fixture.labels(&mut peer).await, ["seen"]);
+    let cursor = disconnect(&fixture, peer).await;
+    fixture.note(Target::user("ann"), "1").await;
+    fixture.note(Target::user("bob"), "no").await;
+    fixture.note(Target::tenant("acme"), "2").await;
+    fixture.note(Target::user_in("acme", "ann"), "3").await;
+    fixture.note(Target::user_in("globex", "ann"), "no").await;
+    fixture.note(Target::all(), "4").await;
+    let mut peer = fixture.connect(Visitor::user("ann").tenant("acme").resume(&cursor)).await;
+    assert!(peer.was_resumed(), "{}", peer.welcome);
+    assert_eq!(peer.reason(), "resumed");
+    assert_eq!(peer.welcome["cursor"], cursor.as_str(), "the client reads from its cursor");
+    fixture.note(Target::user("ann"), "5").await;
+    assert_eq!(fixture.labels(&mut peer).await, ["1", "2", "3", "4", "5"]);
+    // From the newest cursor there is no event; from the previous one, the same again.
+    let newest = disconnect(&fixture, peer).await;
+    let mut peer = fixture.connect(Visitor::user("ann").tenant("acme").resume(&newest)).await;
+    assert!(fixture.labels(&mut peer).await.is_empty());
+    let mut again = fixture.connect(Visitor::user("ann").tenant("acme").resume(&cursor)).await;
     let expected = ["1", "2", "3", "4", "5", "mark 1", "mark 2"];
-    assert_eq!(stage.labels(&mut again).await, expected);
+    assert_eq!(fixture.labels(&mut again).await, expected);
 }
 
-/// Who goes on where another connection was, and names it, does not get what excludes that one, replayed or live; whoever does not
-/// resume has no former connection.
-pub async fn resume_keeps_the_exceptions_of_the_connection_before<P: ProviderUnderTest>() {
-    let stage = Stage::<P>::open(Setup::default()).await;
-    if !stage.provider.capabilities().resume {
+/// A client that resumes and names its previous connection does not get events that except that
+/// one, replayed or live; a client that does not resume has no previous connection.
+pub async fn resume_keeps_exceptions_of_the_previous_connection<P: ProviderUnderTest>() {
+    let fixture = Fixture::<P>::start(Setup::default()).await;
+    if !fixture.provider.capabilities().resume {
         return;
     }
-    let guest = stage.guest(Visitor::user("ann")).await;
-    let former = guest.id;
-    let cursor = cut(&stage, guest).await;
+    let peer = fixture.connect(Visitor::user("ann")).await;
+    let former = peer.id;
+    let cursor = disconnect(&fixture, peer).await;
     let to_others = || Target::user("ann").except_connection(former);
-    stage.note(to_others(), "own").await;
-    stage.note(Target::user("ann"), "1").await;
-    let mut back = stage.guest(Visitor::user("ann").resume(&cursor).formerly(former)).await;
-    let mut other = stage.guest(Visitor::user("ann").resume(&cursor)).await;
-    let mut new = stage.guest(Visitor::user("ann").formerly(former)).await;
-    stage.note(to_others(), "own too").await;
-    stage.note(Target::user("ann"), "2").await;
-    let mark = stage.mark().await;
-    assert_eq!(back.labels_until(&mark).await, ["1", "2"]);
+    fixture.note(to_others(), "own").await;
+    fixture.note(Target::user("ann"), "1").await;
+    let mut resumed = fixture.connect(Visitor::user("ann").resume(&cursor).formerly(former)).await;
+    let mut other = fixture.connect(Visitor::user("ann").resume(&cursor)).await;
+    let mut new = fixture.connect(Visitor::user("ann").formerly(former)).await;
+    fixture.note(to_others(), "own too").await;
+    fixture.note(Target::user("ann"), "2").await;
+    let mark = fixture.mark().await;
+    assert_eq!(resumed.labels_until(&mark).await, ["1", "2"]);
     assert_eq!(other.labels_until(&mark).await, ["own", "1", "own too", "2"]);
     assert_eq!(new.labels_until(&mark).await, ["own too", "2"]);
 }
 
-/// What is replayed is decided by who presents a cursor, not by whose it was.
+/// The identity that presents a cursor decides what is replayed, not the one that got it.
 pub async fn resume_shows_nothing_of_others<P: ProviderUnderTest>() {
-    let stage = Stage::<P>::open(Setup::default()).await;
-    if !stage.provider.capabilities().resume {
+    let fixture = Fixture::<P>::start(Setup::default()).await;
+    if !fixture.provider.capabilities().resume {
         return;
     }
-    let ann = stage.guest(Visitor::user("ann").tenant("acme")).await;
-    let cursor = cut(&stage, ann).await;
-    stage.note(Target::user("ann"), "ann").await;
-    stage.note(Target::tenant("acme"), "acme").await;
-    stage.note(Target::user("bob"), "bob").await;
-    stage.note(Target::all().except_user("bob"), "not bob").await;
-    stage.note(Target::all(), "all").await;
-    let mut bob = stage.guest(Visitor::user("bob").resume(&cursor)).await;
+    let ann = fixture.connect(Visitor::user("ann").tenant("acme")).await;
+    let cursor = disconnect(&fixture, ann).await;
+    fixture.note(Target::user("ann"), "ann").await;
+    fixture.note(Target::tenant("acme"), "acme").await;
+    fixture.note(Target::user("bob"), "bob").await;
+    fixture.note(Target::all().except_user("bob"), "not bob").await;
+    fixture.note(Target::all(), "all").await;
+    let mut bob = fixture.connect(Visitor::user("bob").resume(&cursor)).await;
     assert!(bob.was_resumed(), "{}", bob.welcome);
-    assert_eq!(stage.labels(&mut bob).await, ["bob", "all"]);
-    let mut nobody = stage.guest(Visitor::anonymous().resume(&cursor)).await;
-    assert_eq!(stage.labels(&mut nobody).await, ["not bob", "all", "mark 0"]);
+    assert_eq!(fixture.labels(&mut bob).await, ["bob", "all"]);
+    let mut anonymous = fixture.connect(Visitor::anonymous().resume(&cursor)).await;
+    assert_eq!(fixture.labels(&mut anonymous).await, ["not bob", "all", "mark 0"]);
 }
 
-/// A cursor that leads nowhere gives a fresh start, and the client is told why.
-pub async fn resume_from_a_cursor_that_cannot_be<P: ProviderUnderTest>() {
+/// An unusable cursor gives a fresh start, with a reason.
+pub async fn resume_from_an_unusable_cursor<P: ProviderUnderTest>() {
     let window = WindowConfig::default().with_records(10);
-    let stage = Stage::<P>::open(Setup::default().with_window(window)).await;
-    if !stage.provider.capabilities().resume {
+    let fixture = Fixture::<P>::start(Setup::default().with_window(window)).await;
+    if !fixture.provider.capabilities().resume {
         return;
     }
-    let mut reader = stage.guest(Visitor::user("bob")).await;
-    let mut places = vec![reader.cursor.clone()];
+    let mut reader = fixture.connect(Visitor::user("bob")).await;
+    let mut cursors = vec![reader.cursor.clone()];
     for n in 0..30 {
-        stage.note(Target::all(), &n.to_string()).await;
+        fixture.note(Target::all(), &n.to_string()).await;
         reader.next().await;
-        places.push(reader.cursor.clone());
+        cursors.push(reader.cursor.clone());
     }
-    let elsewhere = Stage::<P>::open(Setup::default()).await;
-    let stranger = elsewhere.guest(Visitor::user("ann")).await.cursor;
+    let elsewhere = Fixture::<P>::start(Setup::default()).await;
+    let foreign = elsewhere.connect(Visitor::user("ann")).await.cursor;
     let altered = |at: usize| {
-        let mut altered = places[25].clone();
+        let mut altered = cursors[25].clone();
         altered.replace_range(at..=at, if &altered[at..=at] == "A" { "B" } else { "A" });
         altered
     };
     let cases = [
-        (places[0].clone(), "expired"),
-        (places[19].clone(), "expired"),
-        (stranger, "epoch"),
-        // Its version and its epoch are read before anything else.
+        (cursors[0].clone(), "expired"),
+        (cursors[19].clone(), "expired"),
+        (foreign, "epoch"),
+        // Version and epoch are read before the rest.
         (altered(5), "epoch"),
         (altered(0), "invalid"),
         (altered(20), "invalid"),
@@ -127,71 +129,71 @@ pub async fn resume_from_a_cursor_that_cannot_be<P: ProviderUnderTest>() {
         ("A".repeat(2_000), "invalid"),
     ];
     for (cursor, reason) in cases {
-        let mut guest = stage.guest(Visitor::user("ann").resume(&cursor)).await;
-        assert!(!guest.was_resumed(), "{cursor}: {}", guest.welcome);
-        assert_eq!(guest.reason(), reason, "{cursor}");
-        assert!(stage.labels(&mut guest).await.is_empty(), "{cursor}: nothing of before");
+        let mut peer = fixture.connect(Visitor::user("ann").resume(&cursor)).await;
+        assert!(!peer.was_resumed(), "{cursor}: {}", peer.welcome);
+        assert_eq!(peer.reason(), reason, "{cursor}");
+        assert!(fixture.labels(&mut peer).await.is_empty(), "{cursor}: no earlier event");
     }
-    reader.labels_until(&stage.mark().await).await;
+    reader.labels_until(&fixture.mark().await).await;
     let oldest = reader.cursor.clone();
     for n in 0..10 {
-        stage.note(Target::all(), &n.to_string()).await;
+        fixture.note(Target::all(), &n.to_string()).await;
     }
-    let mut resumed = stage.guest(Visitor::user("ann").resume(&oldest)).await;
-    assert!(resumed.was_resumed(), "the place before the window's oldest record: {}", resumed.welcome);
-    let mark = stage.mark().await;
+    let mut resumed = fixture.connect(Visitor::user("ann").resume(&oldest)).await;
+    assert!(resumed.was_resumed(), "the cursor before the window's oldest record: {}", resumed.welcome);
+    let mark = fixture.mark().await;
     let labels = resumed.labels_until(&mark).await;
     assert!(labels.len() == 10, "{labels:?}");
 }
 
-/// Volatile events reach who is there, carry no place, and are not replayed.
-pub async fn volatile_is_delivered_and_not_replayed<P: ProviderUnderTest>() {
-    let stage = Stage::<P>::open(Setup::default()).await;
-    let mut guest = stage.guest(Visitor::user("ann")).await;
-    // Having read a mark, the connection is live: volatile events are not for those that catch up.
-    assert!(stage.labels(&mut guest).await.is_empty());
-    let receipt = stage.broadcast().to_user("ann", note("fleeting").volatile()).await.expect("sent");
+/// Volatile events reach current connections, have no cursor, and are not replayed.
+pub async fn volatile_events_are_not_replayed<P: ProviderUnderTest>() {
+    let fixture = Fixture::<P>::start(Setup::default()).await;
+    let mut peer = fixture.connect(Visitor::user("ann")).await;
+    // The connection has read a marker and is live: one that is behind gets no volatile event.
+    assert!(fixture.labels(&mut peer).await.is_empty());
+    let receipt = fixture.broadcast().to_user("ann", note("fleeting").volatile()).await.expect("sent");
     assert_eq!(receipt.position, None);
     assert_eq!(receipt.delivered.map(|delivered| (delivered.matched, delivered.queued)), Some((1, 1)));
-    let received = guest.next().await;
+    let received = peer.next().await;
     assert_eq!((received.payload.as_str(), received.cursor), (Some("fleeting"), None));
-    if !stage.provider.capabilities().resume {
+    if !fixture.provider.capabilities().resume {
         return;
     }
-    let cursor = cut(&stage, guest).await;
-    let missed = stage.broadcast().to_user("ann", note("missed").volatile()).await.expect("sent");
+    let cursor = disconnect(&fixture, peer).await;
+    let missed = fixture.broadcast().to_user("ann", note("missed").volatile()).await.expect("sent");
     assert_eq!(missed.delivered.map(|delivered| delivered.matched), Some(0));
-    stage.note(Target::user("ann"), "durable").await;
-    let mut guest = stage.guest(Visitor::user("ann").resume(&cursor)).await;
-    assert_eq!(stage.labels(&mut guest).await, ["durable"]);
+    fixture.note(Target::user("ann"), "durable").await;
+    let mut peer = fixture.connect(Visitor::user("ann").resume(&cursor)).await;
+    assert_eq!(fixture.labels(&mut peer).await, ["durable"]);
 }
 
-/// A client that gets nothing is told its place before it leaves the window.
-pub async fn quiet_clients_keep_their_place<P: ProviderUnderTest>() {
+/// A client without events gets its cursor before that leaves the window.
+pub async fn quiet_client_gets_its_cursor_before_it_expires<P: ProviderUnderTest>() {
     let window = WindowConfig::default().with_records(40);
-    let stage = Stage::<P>::open(Setup::default().with_window(window)).await;
-    if !stage.provider.capabilities().resume {
+    let fixture = Fixture::<P>::start(Setup::default().with_window(window)).await;
+    if !fixture.provider.capabilities().resume {
         return;
     }
-    let mut quiet = stage.guest(Visitor::user("quiet")).await;
-    assert!(stage.labels(&mut quiet).await.is_empty());
+    let mut quiet = fixture.connect(Visitor::user("quiet")).await;
+    assert!(fixture.labels(&mut quiet).await.is_empty());
     let before = quiet.cursor.clone();
     for n in 0..30 {
-        stage.note(Target::user("bob"), &n.to_string()).await;
+        fixture.note(Target::user("bob"), &n.to_string()).await;
     }
-    // It may be told in several steps; in the end its place is less than a quarter of the window old.
-    let newest = stage.note(Target::user("bob"), "newest").await.position.expect("a place").get();
-    while place_of(&quiet.cursor) < newest - 10 {
+    // There may be several steps; in the end the cursor is less than a quarter of the window old.
+    let newest = fixture.note(Target::user("bob"), "newest").await.position.expect("a position").get();
+    while position_of(&quiet.cursor) < newest - 10 {
         let received = quiet.next_or_cursor().await;
         assert_eq!((received.name.as_str(), received.payload), ("cursor", serde_json::Value::Null));
     }
-    assert!(place_of(&quiet.cursor) > place_of(&before));
-    let cursor = cut(&stage, quiet).await;
+    assert!(position_of(&quiet.cursor) > position_of(&before));
+    let cursor = disconnect(&fixture, quiet).await;
     for n in 0..25 {
-        stage.note(Target::user("bob"), &n.to_string()).await;
+        fixture.note(Target::user("bob"), &n.to_string()).await;
     }
-    stage.note(Target::user("quiet"), "1").await;
-    let mut quiet = stage.guest(Visitor::user("quiet").resume(&cursor)).await;
+    fixture.note(Target::user("quiet"), "1").await;
+    let mut quiet = fixture.connect(Visitor::user("quiet").resume(&cursor)).await;
     assert!(quiet.was_resumed(), "{}", quiet.welcome);
-    assert_eq!(stage.labels(&mut quiet).await, ["1"]);
+    assert_eq!(fixture.labels(&mut quiet).await, ["1"]);
 }

@@ -1,4 +1,5 @@
-//! What tests over real connections share: a collector of the log, and small clients of each transport.
+//! Helpers for tests over real connections: a collector of the log, and a small client of each
+//! transport.
 #![allow(clippy::unwrap_used, dead_code, unreachable_pub, reason = "test code, of which each file uses a part")]
 
 use std::fmt::Debug;
@@ -18,12 +19,12 @@ use tracing::span::{Attributes, Id, Record};
 use tracing::subscriber::{DefaultGuard, NoSubscriber};
 use tracing::{Dispatch, Event, Level, Metadata, Subscriber};
 
-/// Writes down the fields of spans and events, with the span that each event stands in.
+/// A subscriber that records the fields of spans and events, and the span of each event.
 #[derive(Clone, Default)]
-pub struct Collector(Arc<Mutex<Seen>>);
+pub struct Collector(Arc<Mutex<Recorded>>);
 
 #[derive(Default)]
-struct Seen {
+struct Recorded {
     spans: Vec<String>,
     entered: Vec<u64>,
     events: Vec<Line>,
@@ -38,22 +39,23 @@ impl Visit for Fields {
     }
 }
 
-/// One event of the log.
+/// An event of the log.
 #[derive(Clone, Debug)]
 pub struct Line {
     pub level: Level,
-    /// `name=value ` for each field.
+    /// The fields, as `name=value ` each.
     pub fields: String,
-    /// The same of the span around it, behind the span's name.
+    /// The name and the fields of the event's span.
     pub span: String,
 }
 
 impl Collector {
-    /// Collects what this thread logs until the guard is dropped.
+    /// Collects the spans and events of this thread until the guard is dropped.
     ///
-    /// A second subscriber stays: while there is only one, `tracing` asks the thread that comes to a
-    /// place first whether that place is wanted, and that may be another test's, which has none.
-    pub fn listen() -> (Self, DefaultGuard) {
+    /// Installs a second subscriber permanently: with only one, `tracing` caches the interest of
+    /// the thread that reaches a callsite first, which may be a thread of another test without a
+    /// subscriber.
+    pub fn install() -> (Self, DefaultGuard) {
         static SECOND: LazyLock<Dispatch> = LazyLock::new(|| Dispatch::new(NoSubscriber::default()));
         LazyLock::force(&SECOND);
         let collector = Self::default();
@@ -61,16 +63,16 @@ impl Collector {
         (collector, guard)
     }
 
-    /// The spans there have been.
+    /// Returns all spans so far.
     pub fn spans(&self) -> Vec<String> {
         self.0.lock().unwrap().spans.clone()
     }
 
-    /// The lines whose fields have all of these texts in them.
+    /// Returns the events whose fields contain all of these texts.
     pub fn lines(&self, texts: &[&str]) -> Vec<Line> {
-        let seen = self.0.lock().unwrap();
+        let recorded = self.0.lock().unwrap();
         let has_all = |line: &&Line| texts.iter().all(|text| line.fields.contains(text));
-        seen.events.iter().filter(has_all).cloned().collect()
+        recorded.events.iter().filter(has_all).cloned().collect()
     }
 }
 
@@ -82,9 +84,9 @@ impl Subscriber for Collector {
     fn new_span(&self, attributes: &Attributes<'_>) -> Id {
         let mut fields = Fields::default();
         attributes.record(&mut fields);
-        let mut seen = self.0.lock().unwrap();
-        seen.spans.push(format!("{} {}", attributes.metadata().name(), fields.0));
-        Id::from_u64(seen.spans.len() as u64)
+        let mut recorded = self.0.lock().unwrap();
+        recorded.spans.push(format!("{} {}", attributes.metadata().name(), fields.0));
+        Id::from_u64(recorded.spans.len() as u64)
     }
 
     fn record(&self, _: &Id, _: &Record<'_>) {}
@@ -94,9 +96,9 @@ impl Subscriber for Collector {
     fn event(&self, event: &Event<'_>) {
         let mut fields = Fields::default();
         event.record(&mut fields);
-        let mut seen = self.0.lock().unwrap();
-        let span = seen.entered.last().map(|id| seen.spans[*id as usize - 1].clone()).unwrap_or_default();
-        seen.events.push(Line { level: *event.metadata().level(), fields: fields.0, span });
+        let mut recorded = self.0.lock().unwrap();
+        let span = recorded.entered.last().map(|id| recorded.spans[*id as usize - 1].clone()).unwrap_or_default();
+        recorded.events.push(Line { level: *event.metadata().level(), fields: fields.0, span });
     }
 
     fn enter(&self, span: &Id) {
@@ -108,7 +110,7 @@ impl Subscriber for Collector {
     }
 }
 
-/// Serves these routes on a free port, until the task is aborted.
+/// Serves these routes on a free port until the task is aborted.
 pub async fn served(routes: axum::Router) -> (SocketAddr, JoinHandle<std::io::Result<()>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -117,11 +119,12 @@ pub async fn served(routes: axum::Router) -> (SocketAddr, JoinHandle<std::io::Re
 
 pub type WebSocket = tokio_tungstenite::WebSocketStream<MaybeTlsStream<TcpStream>>;
 
+/// Opens a WebSocket connection to this path.
 pub async fn websocket(address: SocketAddr, path: &str) -> WebSocket {
     tokio_tungstenite::connect_async(format!("ws://{address}{path}")).await.unwrap().0
 }
 
-/// A Socket.IO connection of this user, with this `auth`.
+/// Opens a Socket.IO connection of this user, with this `auth`.
 pub async fn socket(address: SocketAddr, user: &str, auth: &str) -> WebSocket {
     let path = format!("/socket.io/?EIO=4&transport=websocket&token={user}");
     let mut socket = websocket(address, &path).await;
@@ -130,7 +133,7 @@ pub async fn socket(address: SocketAddr, user: &str, auth: &str) -> WebSocket {
     socket
 }
 
-/// The next text that begins with this.
+/// Returns the next text message that begins with this prefix.
 pub async fn text_with(socket: &mut WebSocket, prefix: &str) -> String {
     let found = async {
         loop {
@@ -143,7 +146,7 @@ pub async fn text_with(socket: &mut WebSocket, prefix: &str) -> String {
     tokio::time::timeout(Duration::from_secs(10), found).await.unwrap()
 }
 
-/// The head of the answer to a GET.
+/// Sends a GET request and returns the head of the response.
 pub async fn get(address: SocketAddr, path: &str, headers: &str) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: {address}\r\n{headers}\r\n").as_bytes()).await.unwrap();
@@ -154,15 +157,16 @@ pub async fn get(address: SocketAddr, path: &str, headers: &str) -> String {
     String::from_utf8_lossy(&head).into_owned()
 }
 
+/// The headers of a WebSocket handshake.
 pub const UPGRADE: &str = "connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n\
      sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
 
-/// The only line with all of these, as soon as it is there.
+/// Waits for the only event with all of these texts.
 pub async fn line(collector: &Collector, texts: &[&str]) -> Line {
     lines(collector, texts, 1).await.remove(0)
 }
 
-/// The lines with all of these, as soon as there are so many.
+/// Waits until `count` events have all of these texts, and returns them.
 pub async fn lines(collector: &Collector, texts: &[&str], count: usize) -> Vec<Line> {
     for _ in 0..1000 {
         let lines = collector.lines(texts);

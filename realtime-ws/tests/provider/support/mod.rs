@@ -1,61 +1,31 @@
-//! A server with the provider on a free port, and clients for it.
+//! A server on a free port, and its clients.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "each test file uses a part")]
 
-use std::future::Future;
-use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::ops::Deref;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures_util::{SinkExt, StreamExt};
 use realtime_core::spi::Runtime;
-use realtime_core::{
-    Authenticator, CloseReason, ConnectRequest, ConnectionInfo, Context, Event, Identity, LifecycleHook,
-    RealtimeProvider, Refusal, RoomAccess, RoomPolicy, Stats, Target,
-};
-use realtime_http::{HttpProvider, WireConfig, serve};
+use realtime_core::{Context, RoomAccess, RoomPolicy, Target};
+use realtime_http::{HttpProvider, WireConfig};
+use realtime_testkit::{ByQuery, Served, in_time, read_head};
 use realtime_ws::WsProvider;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::protocol::{Message, WebSocketConfig};
 
-const DEADLINE: Duration = Duration::from_secs(30);
+/// A provider on a free port, and the clients for it.
+pub struct Server(Served<WsProvider>);
 
-/// Waits, but not for ever.
-#[track_caller]
-pub fn within<F: Future>(future: F) -> impl Future<Output = F::Output> {
-    let caller = std::panic::Location::caller();
-    async move {
-        match tokio::time::timeout(DEADLINE, future).await {
-            Ok(output) => output,
-            Err(_) => panic!("not within {DEADLINE:?}, at {caller}"),
-        }
-    }
-}
+impl Deref for Server {
+    type Target = Served<WsProvider>;
 
-/// Waits until a condition holds.
-#[track_caller]
-pub fn eventually(condition: impl Fn() -> bool) -> impl Future<Output = ()> {
-    within(async move {
-        while !condition() {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-    })
-}
-
-pub struct Server {
-    pub provider: Arc<WsProvider>,
-    pub addr: SocketAddr,
-    pub seen: Arc<Seen>,
-    task: tokio::task::JoinHandle<()>,
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.task.abort();
+    fn deref(&self) -> &Self::Target {
+        &self.0
     }
 }
 
@@ -64,71 +34,54 @@ impl Server {
         Self::start_with(provider, WireConfig::default(), |router| router).await
     }
 
+    /// Starts a server with these limits of its connections, and with routes in addition to the
+    /// provider's.
     pub async fn start_with(
         provider: WsProvider,
         wire: WireConfig,
         routes: impl FnOnce(axum::Router<Arc<WsProvider>>) -> axum::Router<Arc<WsProvider>>,
     ) -> Self {
-        let seen = Arc::new(Seen::default());
-        let runtime =
-            Runtime::in_memory().with_authenticator(ByQuery).with_policy(NoSecrets).with_hook(Hook(Arc::clone(&seen)));
-        let provider = Arc::new(provider);
-        provider.attach(runtime).await.unwrap();
-        let router = Arc::clone(&provider).router();
-        let router = router.merge(routes(axum::Router::new()).with_state(Arc::clone(&provider)));
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let addr = listener.local_addr().unwrap();
-        let task = tokio::spawn(async move { serve(listener, router).with_config(wire).await.unwrap() });
-        Self { provider, addr, seen, task }
+        let runtime = Runtime::in_memory().with_authenticator(ByQuery).with_policy(NoSecrets);
+        let routes = |provider: Arc<WsProvider>| {
+            Arc::clone(&provider).router().merge(routes(axum::Router::new()).with_state(provider))
+        };
+        Self(Served::start_with(provider, runtime, wire, routes).await)
     }
 
+    /// Connects a client of this user, and reads its welcome.
     pub async fn client(&self, user: &str) -> Client {
         self.client_at(&format!("/ws?user={user}")).await
     }
 
+    /// Connects a client with this path and query, and reads its welcome.
     pub async fn client_at(&self, path: &str) -> Client {
-        let mut client = self.unwelcomed_at(path).await;
+        let stream = TcpStream::connect(self.address()).await.unwrap();
+        let request = self.websocket_url(path).into_client_request().unwrap();
+        let config = WebSocketConfig::default().max_message_size(None).max_frame_size(None);
+        let handshake = tokio_tungstenite::client_async_with_config(request, stream, Some(config));
+        let (socket, _) = in_time("a handshake", handshake).await.unwrap();
+        let mut client = Client { socket, welcome: Value::Null };
         client.welcome = client.json().await;
         assert_eq!(client.welcome["type"], "connected");
         client
     }
 
-    pub async fn unwelcomed_at(&self, path: &str) -> Client {
-        let stream = TcpStream::connect(self.addr).await.unwrap();
-        let request = format!("ws://{}{path}", self.addr).into_client_request().unwrap();
-        let config = WebSocketConfig::default().max_message_size(None).max_frame_size(None);
-        let handshake = tokio_tungstenite::client_async_with_config(request, stream, Some(config));
-        let (socket, _) = within(handshake).await.unwrap();
-        Client { socket, welcome: Value::Null }
-    }
-
-    /// A connection of which every byte is the test's own.
+    /// Connects a client whose bytes are the test's own.
     pub async fn raw(&self, user: &str) -> Raw {
         let (raw, head) = self.request(&handshake_of(&format!("/ws?user={user}"))).await;
         assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
         raw
     }
 
-    /// Sends a request's text and reads the head of the answer.
+    /// Sends a request and reads the head of the response.
     pub async fn request(&self, text: &str) -> (Raw, String) {
-        let mut raw = Raw { stream: TcpStream::connect(self.addr).await.unwrap() };
+        let mut raw = Raw { stream: TcpStream::connect(self.address()).await.unwrap() };
         raw.write(text.as_bytes()).await;
-        let mut head = Vec::new();
-        while !head.ends_with(b"\r\n\r\n") {
-            head.push(within(raw.stream.read_u8()).await.unwrap());
-        }
-        (raw, String::from_utf8(head).unwrap())
+        let head = read_head(&mut raw.stream).await;
+        (raw, head)
     }
 
-    pub fn stats(&self) -> Stats {
-        self.provider.stats()
-    }
-
-    pub async fn send(&self, target: Target, event: &str, data: &(impl serde::Serialize + Sync)) {
-        self.provider.broadcast().send(target, Event::json(event, data).unwrap()).await.unwrap();
-    }
-
-    /// Sends something to a client that behaves, and sees it arrive.
+    /// Asserts that the client of the user `healthy` receives events and answers.
     pub async fn check(&self, healthy: &mut Client) {
         let nonce = uuid();
         self.send(Target::user("healthy"), "check", &nonce).await;
@@ -139,19 +92,11 @@ impl Server {
     }
 }
 
-/// Makes a client vanish: its host's kernel gets nothing more, and says nothing.
-#[cfg(target_os = "linux")]
-pub fn vanish(stream: &TcpStream) {
-    // A program that drops each packet: BPF_RET | BPF_K with zero.
-    let drop_all = socket2::SockFilter::new(6, 0, 0, 0);
-    socket2::SockRef::from(stream).attach_filter(&[drop_all]).unwrap();
-}
-
 fn uuid() -> String {
     realtime_core::ConnectionId::random().to_string()
 }
 
-/// A right handshake.
+/// Returns the request of a valid handshake.
 pub fn handshake_of(path: &str) -> String {
     format!(
         "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
@@ -159,9 +104,10 @@ pub fn handshake_of(path: &str) -> String {
     )
 }
 
+/// A client that reads only when a test does.
 pub struct Client {
     pub socket: WebSocketStream<TcpStream>,
-    /// The payload of its first message and all.
+    /// The first message.
     pub welcome: Value,
 }
 
@@ -170,17 +116,17 @@ impl Client {
         self.welcome["payload"]["connectionId"].as_str().unwrap().to_owned()
     }
 
-    /// The next message that is no ping or pong.
+    /// Returns the next message that is no ping or pong.
     pub async fn message(&mut self) -> Message {
         loop {
-            match within(self.socket.next()).await.expect("the stream goes on").unwrap() {
+            match in_time("a message", self.socket.next()).await.expect("expected a message, got EOF").unwrap() {
                 Message::Ping(_) | Message::Pong(_) => {}
                 message => return message,
             }
         }
     }
 
-    /// The next message, which is to be an envelope; bare cursors are passed over.
+    /// Returns the next envelope; bare cursors are skipped.
     pub async fn json(&mut self) -> Value {
         loop {
             let envelope = self.envelope().await;
@@ -190,10 +136,11 @@ impl Client {
         }
     }
 
+    /// Returns the next message, which must be an envelope.
     pub async fn envelope(&mut self) -> Value {
         match self.message().await {
             Message::Text(text) => serde_json::from_str(&text).unwrap(),
-            other => panic!("no text: {other:?}"),
+            other => panic!("expected text, got {other:?}"),
         }
     }
 
@@ -202,66 +149,70 @@ impl Client {
     }
 
     pub async fn text(&mut self, text: &str) {
-        within(self.socket.send(Message::text(text))).await.unwrap();
+        in_time("a write", self.socket.send(Message::text(text))).await.unwrap();
     }
 
-    /// The code of the next error.
+    /// Returns the code and the ack number of the next envelope, which must be an error.
     pub async fn error(&mut self) -> (String, Value) {
         let error = self.json().await;
         assert_eq!(error["type"], "error", "{error}");
         (error["payload"]["code"].as_str().unwrap().to_owned(), error["ack"].clone())
     }
 
-    /// Reads on to the close frame and the end of the stream.
+    /// Reads to the close frame and EOF, and returns the code and the text.
     pub async fn closed(&mut self) -> (u16, String) {
         let frame = loop {
             match self.message().await {
-                Message::Close(frame) => break frame.expect("a close frame with a code"),
+                Message::Close(frame) => break frame.expect("expected a close frame with a code"),
                 message => assert!(!message.is_close()),
             }
         };
-        within(async { while self.socket.next().await.is_some() {} }).await;
+        in_time("EOF", async { while self.socket.next().await.is_some() {} }).await;
         (frame.code.into(), frame.reason.to_string())
     }
 }
 
+/// A client whose bytes are the test's own.
 pub struct Raw {
     pub stream: TcpStream,
 }
 
 impl Raw {
     pub async fn write(&mut self, bytes: &[u8]) {
-        within(self.stream.write_all(bytes)).await.unwrap();
+        in_time("a write", self.stream.write_all(bytes)).await.unwrap();
     }
 
-    /// One frame from the server: its first byte and its payload.
+    /// Returns the first byte and the payload of the server's next frame.
     pub async fn frame(&mut self) -> (u8, Vec<u8>) {
-        let first = within(self.stream.read_u8()).await.unwrap();
-        let length = match within(self.stream.read_u8()).await.unwrap() {
-            126 => u64::from(within(self.stream.read_u16()).await.unwrap()),
-            127 => within(self.stream.read_u64()).await.unwrap(),
-            length => u64::from(length),
+        let frame = async {
+            let first = self.stream.read_u8().await?;
+            let length = match self.stream.read_u8().await? {
+                126 => u64::from(self.stream.read_u16().await?),
+                127 => self.stream.read_u64().await?,
+                length => u64::from(length),
+            };
+            let mut payload = vec![0; length as usize];
+            self.stream.read_exact(&mut payload).await?;
+            std::io::Result::Ok((first, payload))
         };
-        let mut payload = vec![0; length as usize];
-        within(self.stream.read_exact(&mut payload)).await.unwrap();
-        (first, payload)
+        in_time("a frame", frame).await.unwrap()
     }
 
-    /// Reads on to the close frame, then to the end of the stream; the code.
+    /// Reads to the close frame and EOF, and returns the code.
     pub async fn closed(&mut self) -> u16 {
         loop {
             let (first, payload) = self.frame().await;
             if first == 0x88 {
                 let code = u16::from_be_bytes([payload[0], payload[1]]);
-                let rest = within(self.stream.read_to_end(&mut Vec::new())).await.expect("no reset");
-                assert_eq!(rest, 0, "something after the close frame");
+                let rest = in_time("EOF", self.stream.read_to_end(&mut Vec::new())).await.expect("expected EOF");
+                assert_eq!(rest, 0, "expected no byte after the close frame");
                 return code;
             }
         }
     }
 }
 
-/// A frame as a client sends it.
+/// Returns a frame as a client sends it.
 pub fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let mask = [0x12, 0x34, 0x56, 0x78];
     let mut bytes = vec![first];
@@ -281,58 +232,7 @@ pub fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// What the lifecycle hook was told.
-#[derive(Default)]
-pub struct Seen {
-    pub came: Mutex<Vec<String>>,
-    pub went: Mutex<Vec<(String, CloseReason)>>,
-}
-
-impl Seen {
-    /// Why a user's connection ended, once it has.
-    pub async fn end_of(&self, user: &str) -> CloseReason {
-        let find = || self.went.lock().unwrap().iter().find(|(name, _)| name == user).map(|(_, reason)| reason.clone());
-        eventually(|| find().is_some()).await;
-        find().unwrap()
-    }
-}
-
-struct Hook(Arc<Seen>);
-
-#[async_trait]
-impl LifecycleHook for Hook {
-    async fn connected(&self, cx: &Context) {
-        self.0.came.lock().unwrap().push(user_of(cx.connection()));
-    }
-
-    async fn disconnected(&self, cx: &Context, reason: &CloseReason) {
-        self.0.went.lock().unwrap().push((user_of(cx.connection()), reason.clone()));
-    }
-}
-
-fn user_of(connection: &ConnectionInfo) -> String {
-    connection.identity.user_name().unwrap_or_default().to_owned()
-}
-
-/// `?user=` says who it is.
-struct ByQuery;
-
-#[async_trait]
-impl Authenticator for ByQuery {
-    async fn authenticate(&self, request: &ConnectRequest) -> Result<Identity, Refusal> {
-        if request.token().is_some_and(|token| token != "good") {
-            return Err(Refusal::unauthorized("this token is not valid"));
-        }
-        let user = request.query("user").ok_or_else(|| Refusal::unauthorized("who is it?"))?;
-        let identity = Identity::user(&*user);
-        Ok(match request.query("tenant") {
-            Some(tenant) => identity.with_tenant(&*tenant),
-            None => identity,
-        })
-    }
-}
-
-/// All rooms but the secret one.
+/// Allows every room but `secret`.
 struct NoSecrets;
 
 #[async_trait]

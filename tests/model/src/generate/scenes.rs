@@ -1,25 +1,27 @@
-//! Things that chance alone would rarely bring about, several steps each.
+//! Scenes of several steps that chance alone would rarely produce.
+
+use realtime_wire::Transport;
 
 use super::{Generator, ROOMS};
-use crate::schedule::{By, Call, Id, Kind, Loss, Member, Present, Providers, Scope, Setup, Step, Transport};
+use crate::schedule::{By, Call, Id, Kind, Loss, Member, Present, Providers, Scope, Setup, Step};
 
 impl Generator {
-    /// So many events for everybody.
+    /// Adds this many events for everyone.
     fn events(&mut self, count: usize) {
         let by = self.by_any();
         self.events_by(by, count);
     }
 
-    /// So many events for everybody, sent by this.
+    /// Adds this many events for everyone, with this sender.
     fn events_by(&mut self, by: By, count: usize) {
         let send = Call::Send { scope: Scope::All, except: None, kind: Kind::Plain, pad: 5, by };
         self.steps.push(Step::Calls(vec![send; count]));
     }
 
-    /// The log begins anew while a client connects, or while one is asked something.
+    /// The log begins a new life while a client connects, or while an ask to one is under way.
     pub(super) fn new_life(&mut self, client: usize) {
         if self.rng.percent(30) {
-            return self.ask_of_before(client);
+            return self.ask_of_a_past_life(client);
         }
         let count = self.rng.between(1, 5);
         self.events(count);
@@ -27,7 +29,7 @@ impl Generator {
             self.steps.push(Step::Settle);
         }
         if self.connected[client] && self.rng.percent(80) {
-            self.steps.push(Step::Cut { client, up: false, after: 0 });
+            self.steps.push(Step::Disconnect { client, up: false, after: 0 });
         }
         let (lost, others) = (self.rng.between(1, count) as u64, self.rng.between(0, 2 * count));
         let records = (!self.rng.percent(15)).then_some(lost);
@@ -46,24 +48,25 @@ impl Generator {
         self.connected[client] = true;
     }
 
-    /// Whoever is asked something is gone without a word; then another ask gets that one's place.
-    fn ask_of_before(&mut self, client: usize) {
+    /// A client that an ask was sent to vanishes; then another ask gets the position of the first
+    /// one.
+    fn ask_of_a_past_life(&mut self, client: usize) {
         let is_asked = self.over[client].provider() == self.setup.transport.provider();
         let is_asked = is_asked && self.setup.transport.is_bidirectional();
-        let Some(user) = self.setup.persons[client].user.filter(|_| is_asked) else { return };
+        let Some(user) = self.setup.identities[client].user.filter(|_| is_asked) else { return };
         let ask = Call::Ask { scope: Scope::User(user), seconds: 40, answers: 0 };
         if !self.connected[client] {
             self.connect(client);
         }
         self.steps.extend([
-            Step::Flow { client },
+            Step::ReadAll { client },
             Step::Settle,
             Step::Stall { client },
             Step::Calls(vec![ask]),
             Step::Vanish { client },
             Step::Lose(Loss { records: Some(1), others: 0 }),
             Step::Wait(1_000),
-            Step::Flow { client },
+            Step::ReadAll { client },
             Step::Calls(vec![ask]),
         ]);
         self.connected.fill(false);
@@ -71,13 +74,14 @@ impl Generator {
         self.steps.push(Step::Settle);
     }
 
-    /// The log is set back while nothing runs, and goes on with other records beyond the places of some clients.
+    /// The log is rolled back while no process runs, and continues with other records beyond the
+    /// positions of some clients.
     pub(super) fn rolled_back(&mut self, client: usize) {
         if !self.connected[client] {
             self.connect(client);
         }
         let count = self.rng.between(1, 6);
-        self.steps.extend([Step::Flow { client }, Step::Settle]);
+        self.steps.extend([Step::ReadAll { client }, Step::Settle]);
         self.events(count);
         self.steps.push(Step::Settle);
         let (lost, others) = (self.rng.between(1, count) as u64, self.rng.between(0, count));
@@ -87,30 +91,30 @@ impl Generator {
         if self.rng.percent(70) {
             self.events(count);
         }
-        self.steps.push(Step::Connect { client, present: Present::Own, rooms: Vec::new(), door: 0 });
+        self.steps.push(Step::Connect { client, present: Present::Own, rooms: Vec::new(), delay: 0 });
         self.connected[client] = true;
         self.steps.push(Step::Settle);
     }
 
-    /// A member of a room is away for about as long as the window reaches, and the room goes on.
+    /// A member of a room is away for about as long as the window reaches, and the room continues.
     pub(super) fn absence(&mut self, client: usize) {
         let rng = &mut self.rng;
         let window = self.setup.window_seconds as usize * 1_000;
-        let person = self.setup.persons[client];
-        let Some(user) = person.user.filter(|_| window <= 20_000) else { return };
-        let member = Member { user, tenant: person.tenant.filter(|_| rng.percent(40)) };
+        let identity = self.setup.identities[client];
+        let Some(user) = identity.user.filter(|_| window <= 20_000) else { return };
+        let member = Member { user, tenant: identity.tenant.filter(|_| rng.percent(40)) };
         let room = rng.below(ROOMS) as Id;
         let by = By::Provider;
         let send = |scope| Step::Calls(vec![Call::Send { scope, except: None, kind: Kind::Plain, pad: 5, by }]);
         let away = rng.between(window / 2, window);
         let still_away = rng.between(window / 4, window);
         self.steps.extend([
-            Step::Flow { client },
+            Step::ReadAll { client },
             Step::Calls(vec![Call::Join { member, room }]),
-            // So that its place outlives the window for as long as nothing else is sent.
+            // So that its position outlives the window for as long as no other event is sent.
             send(Scope::User(user)),
             Step::Settle,
-            Step::Cut { client, up: false, after: 0 },
+            Step::Disconnect { client, up: false, after: 0 },
             Step::Wait(away as u64),
             send(Scope::Room(room)),
             Step::Wait(still_away as u64),
@@ -120,7 +124,8 @@ impl Generator {
         self.steps.push(Step::Settle);
     }
 
-    /// Nothing is sent for longer than the window reaches; then a client is cut for a moment.
+    /// No event is sent for longer than the window reaches; then a client is disconnected for a
+    /// moment.
     pub(super) fn quiet(&mut self, client: usize) {
         let window = self.setup.window_seconds as usize * 1_000;
         if window > 20_000 {
@@ -130,22 +135,23 @@ impl Generator {
             self.connect(client);
         }
         self.steps.extend([
-            Step::Flow { client },
+            Step::ReadAll { client },
             Step::Settle,
             Step::Wait((window + self.rng.between(1_500, 4_000)) as u64),
-            Step::Cut { client, up: false, after: 0 },
+            Step::Disconnect { client, up: false, after: 0 },
             Step::Wait(self.rng.between(1, window / 2) as u64),
         ]);
         self.connected[client] = false;
         if self.rng.percent(50) {
             self.calls();
         }
-        self.steps.push(Step::Connect { client, present: Present::Own, rooms: Vec::new(), door: 0 });
+        self.steps.push(Step::Connect { client, present: Present::Own, rooms: Vec::new(), delay: 0 });
         self.connected[client] = true;
         self.steps.push(Step::Settle);
     }
 
-    /// A client reads about as much as is sent, some way behind, while a series is renewed all the time.
+    /// A client reads about as much as is sent, some way behind, while a series is renewed all the
+    /// time.
     pub(super) fn renewal(&mut self, client: usize) {
         let Setup { outbox_frames, outbox_bytes, window_bytes, window_records, pipe_bytes, .. } = self.setup;
         let falls_behind = outbox_frames <= 16 || outbox_bytes <= 8_000;
@@ -156,54 +162,55 @@ impl Generator {
         let send = |kind, pad| Call::Send { scope: Scope::All, except: None, kind, pad, by };
         let plain = || send(Kind::Plain, 20_000);
         let round = || Step::Calls(vec![plain(), send(Kind::Latest(0), 20), plain(), plain()]);
-        self.steps.extend([Step::Flow { client }, Step::Settle, Step::Stall { client }]);
+        self.steps.extend([Step::ReadAll { client }, Step::Settle, Step::Stall { client }]);
         self.steps.extend((0..4).map(|_| round()));
         for _ in 0..self.rng.between(6, 12) {
             self.steps.push(round());
             for _ in 0..60_000 / pipe_bytes.min(60_000) + 1 {
-                self.steps.extend([Step::Sip { client, bytes: 60_000 }, Step::Yield(6)]);
+                self.steps.extend([Step::ReadSome { client, bytes: 60_000 }, Step::Yield(6)]);
             }
         }
-        self.steps.extend([Step::Flow { client }, Step::Settle]);
+        self.steps.extend([Step::ReadAll { client }, Step::Settle]);
     }
 
-    /// A client is cut again and again while a large event, or one that is not quite large, is on its way to it.
-    pub(super) fn cut_within(&mut self, client: usize) {
+    /// A client is disconnected again and again while a large event, or one that is not quite
+    /// large, is on its way to it.
+    pub(super) fn disconnect_within(&mut self, client: usize) {
         let Setup { window_records, window_bytes, window_seconds, pipe_bytes, .. } = self.setup;
         let stays = window_records >= 8 && window_bytes >= 1 << 20 && window_seconds >= 20;
-        let Some(user) = self.setup.persons[client].user.filter(|_| stays && pipe_bytes >= 2_000) else { return };
+        let Some(user) = self.setup.identities[client].user.filter(|_| stays && pipe_bytes >= 2_000) else { return };
         let by = self.by_any();
         let send = |pad| Call::Send { scope: Scope::User(user), except: None, kind: Kind::Plain, pad, by };
         let pad = self.rng.pick(&[70_000, 70_000, 40_000]);
-        let gone = || Step::Cut { client, up: false, after: 0 };
-        let back = || Step::Connect { client, present: Present::Own, rooms: Vec::new(), door: 0 };
+        let disconnect = || Step::Disconnect { client, up: false, after: 0 };
+        let reconnect = || Step::Connect { client, present: Present::Own, rooms: Vec::new(), delay: 0 };
         if !self.connected[client] {
-            self.steps.push(back());
+            self.steps.push(reconnect());
         }
-        self.steps.extend([Step::Flow { client }, Step::Settle, gone()]);
+        self.steps.extend([Step::ReadAll { client }, Step::Settle, disconnect()]);
         let small = self.rng.percent(50).then(|| send(20));
         self.steps.push(Step::Calls(small.into_iter().chain([send(pad), send(20)]).collect()));
         for _ in 0..self.rng.between(3, 6) {
             let after = self.rng.pick(&[0, 1_000, pad / 2, pad / 2, pad]) + self.rng.below(2_000);
-            self.steps.extend([back(), Step::Cut { client, up: false, after }]);
+            self.steps.extend([reconnect(), Step::Disconnect { client, up: false, after }]);
             let yields = self.rng.between(1, 30);
             self.steps.push(if self.rng.percent(70) { Step::Settle } else { Step::Yield(yields) });
-            self.steps.push(gone());
+            self.steps.push(disconnect());
         }
-        self.steps.extend([back(), Step::Settle]);
+        self.steps.extend([reconnect(), Step::Settle]);
         self.connected[client] = true;
     }
 
-    /// A client has not read its asks when it is told its place, and then its outbox overflows.
+    /// A client has not read its asks when it receives its cursor, and then its outbox overflows.
     pub(super) fn unread_asks(&mut self, client: usize) {
-        let Some(user) = self.setup.persons[client].user else { return };
+        let Some(user) = self.setup.identities[client].user else { return };
         let Setup { outbox_frames, window_records, window_seconds, .. } = self.setup;
         let quarter = window_records / 4;
         if outbox_frames > 4 || window_records <= outbox_frames + 1 || quarter > 15 && window_seconds > 3 {
             return;
         }
         let ask = || Step::Calls(vec![Call::Ask { scope: Scope::User(user), seconds: 40, answers: 0 }]);
-        self.steps.extend([Step::Flow { client }, Step::Settle, Step::Stall { client }]);
+        self.steps.extend([Step::ReadAll { client }, Step::Settle, Step::Stall { client }]);
         let asks = if window_seconds <= 3 { self.rng.between(1, 3) } else { quarter.max(1) };
         for _ in 0..asks {
             self.steps.extend([ask(), Step::Yield(12)]);
@@ -212,27 +219,28 @@ impl Generator {
         let by = self.by_any();
         let plain = Call::Send { scope: Scope::User(user), except: None, kind: Kind::Plain, pad: 5, by };
         self.steps.push(Step::Calls(vec![plain; outbox_frames + 1]));
-        self.steps.extend([Step::Flow { client }, Step::Settle]);
+        self.steps.extend([Step::ReadAll { client }, Step::Settle]);
     }
 
-    /// A client is cut again and again, and each time is back over another transport with its own place, while all goes on.
+    /// A client is disconnected again and again, and reconnects each time over another transport
+    /// with its own cursor, while everything else continues.
     pub(super) fn crossing(&mut self, client: usize) {
         if !self.connected[client] {
             self.connect(client);
         }
-        self.steps.extend([Step::Flow { client }, Step::Settle]);
+        self.steps.extend([Step::ReadAll { client }, Step::Settle]);
         let mut others: Vec<_> = Transport::ALL.into_iter().filter(|other| *other != self.over[client]).collect();
         while !others.is_empty() {
             let to = others.swap_remove(self.rng.below(others.len()));
             let after = self.rng.pick(&[0, 0, 1, 100, 1_000]);
-            self.steps.push(Step::Cut { client, up: false, after });
+            self.steps.push(Step::Disconnect { client, up: false, after });
             self.calls();
             if self.rng.percent(50) {
                 self.calls();
             }
-            self.steps.push(Step::Cut { client, up: false, after: 0 });
+            self.steps.push(Step::Disconnect { client, up: false, after: 0 });
             self.move_to(client, to);
-            self.steps.push(Step::Connect { client, present: Present::Own, rooms: Vec::new(), door: 0 });
+            self.steps.push(Step::Connect { client, present: Present::Own, rooms: Vec::new(), delay: 0 });
             if self.rng.percent(50) {
                 self.calls();
             }
@@ -241,49 +249,50 @@ impl Generator {
         self.connected[client] = true;
     }
 
-    /// Records for other providers fill the window of a client's, about to its bound of places, while it is away or does not
-    /// read; then it is back, over the same transport or another one.
+    /// Records for other providers fill the window of a client's, about to its bound of positions,
+    /// while it is away or does not read; then it reconnects or reads, over the same transport or
+    /// another one.
     pub(super) fn filled_by_others(&mut self, client: usize) {
-        let back = || Step::Connect { client, present: Present::Own, rooms: Vec::new(), door: 0 };
+        let reconnect = || Step::Connect { client, present: Present::Own, rooms: Vec::new(), delay: 0 };
         let first = self.setup.transport.provider();
         if self.over[client].provider() == first && self.rng.percent(60) {
-            // What the first provider sends takes a place in the windows of two others.
-            let to = self.rng.pick(&beside(first));
-            self.steps.push(Step::Cut { client, up: false, after: 0 });
+            // A record of the first provider takes a position in the windows of two others.
+            let to = self.rng.pick(&others(first));
+            self.steps.push(Step::Disconnect { client, up: false, after: 0 });
             self.move_to(client, to);
-            self.steps.push(back());
+            self.steps.push(reconnect());
         } else if !self.connected[client] {
             self.connect(client);
         }
         let over = self.over[client];
         let is_first = over.provider() == first;
-        // It leaves a place that is not of the provider to which it goes, whose window is filled.
+        // It leaves at a position that is not of the provider it moves to, whose window is filled.
         let leaves = is_first && self.rng.percent(60);
         let two = leaves || !is_first && self.rng.percent(70);
-        let by_others = if two { By::Provider } else { By::Named(Providers::of(&beside(over.provider()))) };
-        // Where its window is filled too, or might be.
-        let filled = if two { beside(first) } else { Transport::ALL.to_vec() };
+        let by_others = if two { By::Provider } else { By::Named(Providers::of(&others(over.provider()))) };
+        // The transports whose windows are filled too, or might be.
+        let filled = if two { others(first) } else { Transport::ALL.to_vec() };
         let Setup { window_records: records, outbox_frames, pipe_bytes, .. } = self.setup;
-        self.steps.extend([Step::Flow { client }, Step::Settle]);
-        // Its place is at the end, by a record for all or for its own provider.
+        self.steps.extend([Step::ReadAll { client }, Step::Settle]);
+        // Its position is at the end, by a record for all or for its own provider.
         let last = if is_first && self.rng.percent(50) { By::Provider } else { By::All };
         self.events_by(last, 1);
         self.steps.push(Step::Settle);
         let is_away = leaves || outbox_frames > 4 || pipe_bytes > 16_000 || self.rng.percent(40);
         let missed = if is_away {
-            self.steps.push(Step::Cut { client, up: false, after: 0 });
+            self.steps.push(Step::Disconnect { client, up: false, after: 0 });
             self.rng.pick(&[0, 0, 1, 2, records])
         } else {
-            // One fills its wire, the others its outbox.
+            // One fills its connection, the others its outbox.
             let (kind, pad, by) = (Kind::Plain, pipe_bytes + 20_000, By::All);
             let plug = Call::Send { scope: Scope::All, except: None, kind, pad, by };
             self.steps.extend([Step::Stall { client }, Step::Calls(vec![plug]), Step::Yield(12)]);
             outbox_frames + 1
         };
         self.events_by(By::All, missed);
-        let places = 8 * records - missed.min(8 * records);
-        let most = places + self.rng.pick(&[1, 2, missed + 2, 2 * records, 8 * records]);
-        let count = self.rng.pick(&[places / 2, places.saturating_sub(1), places, most, most]);
+        let positions = 8 * records - missed.min(8 * records);
+        let most = positions + self.rng.pick(&[1, 2, missed + 2, 2 * records, 8 * records]);
+        let count = self.rng.pick(&[positions / 2, positions.saturating_sub(1), positions, most, most]);
         for begun in (0..count).step_by(50) {
             self.events_by(by_others, 50.min(count - begun));
         }
@@ -296,16 +305,16 @@ impl Generator {
                 let to = self.rng.pick(&filled);
                 self.move_to(client, to);
             }
-            self.steps.push(back());
+            self.steps.push(reconnect());
         } else {
-            self.steps.push(Step::Flow { client });
+            self.steps.push(Step::ReadAll { client });
         }
         self.connected[client] = true;
         self.steps.push(Step::Settle);
     }
 }
 
-/// The transports of the other providers.
-fn beside(provider: &str) -> Vec<Transport> {
+/// Returns the transports of the other providers.
+fn others(provider: &str) -> Vec<Transport> {
     Transport::ALL.into_iter().filter(|other| other.provider() != provider).collect()
 }

@@ -1,0 +1,108 @@
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use tokio::time::Instant;
+
+use tokio::sync::oneshot;
+use tokio_util::task::task_tracker::TaskTrackerToken;
+
+use crate::admission::limits::Ticket;
+use crate::admission::work::Work;
+use crate::delivery::cuts::InFlight;
+use crate::delivery::outbox::Outbox;
+use crate::inbound::inbox::Inbox;
+use crate::log::feed::Wake;
+use crate::traits::codec::Frame;
+use crate::traits::outlet::Outlet;
+use crate::values::close::CloseReason;
+use crate::values::connection::{ConnectionId, ConnectionInfo};
+use crate::values::connection_data::ConnectionData;
+use crate::values::position::Position;
+use crate::values::target::Target;
+
+/// One live connection, as its node sees it.
+pub(crate) struct Connection<F> {
+    pub(crate) info: ConnectionInfo,
+    /// The client's previous connection, if this one resumes from it.
+    pub(crate) former: Option<ConnectionId>,
+    pub(crate) connected_at: Instant,
+    /// The last applied position at the registration: earlier asks are not for this connection.
+    pub(crate) registered_at: Position,
+    pub(crate) outbox: Outbox<F>,
+    /// Created, with its worker, by the first event from the client.
+    pub(crate) inbox: OnceLock<Arc<Inbox>>,
+    /// Created when the first policy, hook or handler is called for the connection.
+    pub(crate) data: OnceLock<ConnectionData>,
+    /// Only locked by a take that found something, and at the end.
+    pub(crate) in_flight: Mutex<InFlight>,
+    /// Taken once, when the connection leaves the hub.
+    pub(crate) lease: Mutex<Option<Lease>>,
+    /// The client's fault that closes the connection, in words.
+    pub(crate) fault: OnceLock<Box<str>>,
+    /// The span of everything that is done for the connection.
+    pub(crate) span: tracing::Span,
+    pub(crate) outlet: Arc<dyn Outlet>,
+}
+
+/// The resources that a connection holds while it is registered.
+pub(crate) struct Lease {
+    /// The slot that is counted against the limits.
+    pub(crate) ticket: Ticket,
+    /// The token that shutdown waits for.
+    pub(crate) _task: TaskTrackerToken,
+    /// The task that runs the lifecycle hooks and waits for the close reason, if there are any.
+    pub(crate) hooks: Option<oneshot::Sender<CloseReason>>,
+}
+
+impl<F: Frame> Connection<F> {
+    /// Returns whether a target's tenant and exceptions let this connection through.
+    pub(crate) fn is_let(&self, target: &Target) -> bool {
+        target.lets(self.info.id, &self.info.identity) && self.former.is_none_or(|former| !target.excludes(former))
+    }
+
+    /// Returns whether the connection has been unregistered and its inbox, if there was one,
+    /// closed.
+    pub(crate) fn has_left(&self) -> bool {
+        self.lease.lock().unwrap_or_else(PoisonError::into_inner).is_none()
+    }
+
+    /// Drops the queue and resets the TCP connection of a session that may be blocked in a write.
+    pub(crate) fn cut(&self) {
+        self.outbox.clear();
+        self.outlet.cut();
+    }
+
+    /// Asks the session to close the connection; the first reason stays. A live connection still
+    /// gets what is queued.
+    pub(crate) fn close(&self, reason: CloseReason) {
+        self.close_after(Position::START, reason);
+    }
+
+    /// Asks the session to close the connection, which first reads the window up to `last_call` if
+    /// it is behind.
+    pub(crate) fn close_after(&self, last_call: Position, reason: CloseReason) {
+        let keeps_inbound = reason.keeps_inbound();
+        if self.outbox.close(reason, last_call) {
+            if !keeps_inbound && let Some(inbox) = self.inbox.get() {
+                // Here and not in the session, which may not notice the close for some time.
+                inbox.abandon();
+            }
+            self.outlet.wake();
+        }
+    }
+
+    /// Asks the client for a sign of life.
+    pub(crate) fn probe(&self) {
+        self.outlet.probe();
+    }
+
+    /// Returns what the worker needs to run handlers.
+    pub(crate) fn work(&self) -> Work {
+        let lease = self.lease.lock().unwrap_or_else(PoisonError::into_inner);
+        lease.as_ref().map(|lease| Work::of(&lease.ticket)).unwrap_or_default()
+    }
+}
+
+impl<F: Frame> Wake for Connection<F> {
+    fn wake(&self) {
+        self.outlet.wake();
+    }
+}

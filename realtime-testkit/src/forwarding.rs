@@ -1,0 +1,111 @@
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures_core::stream::BoxStream;
+use realtime_core::spi::{
+    AppendError, Appended, Backplane, Entry, Epoch, LogState, Position, Record, RepeatKey, Stored, Tail,
+};
+use realtime_core::{EventId, Result};
+
+type BeforeAppendNow<B> = dyn Fn(&B, Epoch) + Send + Sync;
+type BeforeRenew<B> = dyn Fn(&B) + Send + Sync;
+type MapTail = dyn Fn(Tail) -> Tail + Send + Sync;
+
+/// A backplane that forwards every call to another one, with callbacks where a test interferes.
+pub struct Forwarding<B> {
+    inner: B,
+    before_append_now: Box<BeforeAppendNow<B>>,
+    before_renew: Box<BeforeRenew<B>>,
+    map_tail: Box<MapTail>,
+}
+
+impl<B: Backplane> Forwarding<B> {
+    /// Creates a backplane that forwards to `inner` and has no callbacks yet.
+    pub fn new(inner: B) -> Self {
+        Self {
+            inner,
+            before_append_now: Box::new(|_, _| ()),
+            before_renew: Box::new(|_| ()),
+            map_tail: Box::new(|tail| tail),
+        }
+    }
+
+    /// Sets what runs before each [`Backplane::append_now`].
+    pub fn before_append_now(mut self, callback: impl Fn(&B, Epoch) + Send + Sync + 'static) -> Self {
+        self.before_append_now = Box::new(callback);
+        self
+    }
+
+    /// Sets what runs before each [`Backplane::renew`].
+    pub fn before_renew(mut self, callback: impl Fn(&B) + Send + Sync + 'static) -> Self {
+        self.before_renew = Box::new(callback);
+        self
+    }
+
+    /// Sets what each [`Backplane::tail`] is changed with.
+    pub fn map_tail(mut self, map: impl Fn(Tail) -> Tail + Send + Sync + 'static) -> Self {
+        self.map_tail = Box::new(map);
+        self
+    }
+}
+
+impl<B: std::fmt::Debug> std::fmt::Debug for Forwarding<B> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Forwarding").field("inner", &self.inner).finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl<B: Backplane> Backplane for Forwarding<B> {
+    async fn append(
+        &self,
+        epoch: Epoch,
+        record: Arc<Record>,
+        key: Option<RepeatKey>,
+    ) -> std::result::Result<Appended, AppendError> {
+        self.inner.append(epoch, record, key).await
+    }
+
+    fn append_now(
+        &self,
+        epoch: Epoch,
+        record: &Arc<Record>,
+        key: Option<RepeatKey>,
+    ) -> Option<std::result::Result<Appended, AppendError>> {
+        (self.before_append_now)(&self.inner, epoch);
+        self.inner.append_now(epoch, record, key)
+    }
+
+    fn wake_tails(&self) {
+        self.inner.wake_tails();
+    }
+
+    fn tails(&self) -> usize {
+        self.inner.tails()
+    }
+
+    async fn range(&self, after: Position, most: usize) -> Result<Vec<Entry>> {
+        self.inner.range(after, most).await
+    }
+
+    fn tail(&self, after: Position) -> Tail {
+        (self.map_tail)(self.inner.tail(after))
+    }
+
+    async fn state(&self) -> Result<LogState> {
+        self.inner.state().await
+    }
+
+    async fn renew(&self, seen: Epoch, position: Position, id: EventId) -> Result<LogState> {
+        (self.before_renew)(&self.inner);
+        self.inner.renew(seen, position, id).await
+    }
+
+    async fn publish(&self, record: Arc<Record>) -> Result<()> {
+        self.inner.publish(record).await
+    }
+
+    async fn subscribe(&self) -> Result<BoxStream<'static, Stored>> {
+        self.inner.subscribe().await
+    }
+}
