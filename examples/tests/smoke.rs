@@ -1,4 +1,4 @@
-//! Starts each program on a free port and does one thing with it that shows its idea.
+//! Each program on a free port, and one thing done with it that shows its idea.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -31,7 +31,7 @@ async fn post(url: String, body: &Value) -> reqwest::Response {
 }
 
 #[tokio::test]
-async fn dashboard_pushes_metrics_to_those_who_asked_and_a_count_to_everyone() {
+async fn dashboard_sends_metrics_to_members_and_a_count_to_all() {
     let program = Program::start(env!("CARGO_BIN_EXE_dashboard"), &[]).await;
     let page = within("the page", http().get(&program.url).send()).await.unwrap().text().await.unwrap();
     assert!(page.contains("new EventSource("), "{page}");
@@ -40,7 +40,7 @@ async fn dashboard_pushes_metrics_to_those_who_asked_and_a_count_to_everyone() {
     let mut other = sse(format!("{}/sse", program.url)).await;
     let mut metrics: Value = watcher.next_of("metric-update").await.unwrap().json();
     if metrics["users"] == 0 {
-        // Counted just before it came.
+        // Counted just before this connection was.
         metrics = watcher.next_of("metric-update").await.unwrap().json();
     }
     assert_eq!(metrics["users"], 1);
@@ -54,7 +54,7 @@ async fn dashboard_pushes_metrics_to_those_who_asked_and_a_count_to_everyone() {
 }
 
 #[tokio::test]
-async fn people_on_all_transports_talk_to_each_other_in_one_chat() {
+async fn chat_connects_users_of_all_transports() {
     let program = Program::start(env!("CARGO_BIN_EXE_chat"), &[]).await;
     let mut ann = sse(format!("{}/sse?user=ann&channel=lobby", program.url)).await;
     let mut bob = ws(format!("{}/ws?user=bob&channel=lobby", program.ws_url())).await;
@@ -71,7 +71,7 @@ async fn people_on_all_transports_talk_to_each_other_in_one_chat() {
         assert_eq!(bob.next_of("said").await.unwrap().payload, said);
         assert_eq!(eve.event("said").await.arguments[0], said);
     }
-    // Nothing was heard outside the room until its client enters it.
+    // A client outside the room gets nothing until it enters.
     outside.request("subscribe", "lobby").await.unwrap();
     bob.request("say", "last").await.unwrap();
     assert_eq!(outside.next_event().await.unwrap().payload["text"], "last");
@@ -80,7 +80,7 @@ async fn people_on_all_transports_talk_to_each_other_in_one_chat() {
 }
 
 #[tokio::test]
-async fn typing_reaches_the_others_in_the_room_and_nobody_else() {
+async fn typing_reaches_only_the_others_in_the_room() {
     let program = Program::start(env!("CARGO_BIN_EXE_typing"), &[]).await;
     let mut ann = ws(format!("{}/ws?token=ann&channel=acme/general", program.ws_url())).await;
     let mut bob = ws(format!("{}/ws?token=bob", program.ws_url())).await;
@@ -95,7 +95,7 @@ async fn typing_reaches_the_others_in_the_room_and_nobody_else() {
     let message = bob.next_of("chat:message").await.unwrap();
     assert_eq!(message.payload, json!({ "user": "Ann", "channel": "acme/general", "text": "hi" }));
 
-    // The next thing that Ann hears is Bob's: neither her own message nor what Eve tried to send.
+    // The next event that Ann gets is Bob's: neither her own message nor what Eve tried to send.
     eve.request("chat:send", &json!({ "channel": "acme/general", "text": "psst" })).await.unwrap_err();
     bob.send("chat:send", &json!({ "channel": "acme/general", "text": "hello" })).await.unwrap();
     assert_eq!(ann.next_event().await.unwrap().payload["text"], "hello");
@@ -121,7 +121,7 @@ async fn echo_sends_back_text_and_bytes() {
 }
 
 #[tokio::test]
-async fn rooms_ask_every_member_and_answer_each_client() {
+async fn rooms_asks_members_and_answers_clients() {
     let program = Program::start(env!("CARGO_BIN_EXE_rooms"), &[]).await;
     let mut ann = Polling::connect(&program.url, &json!({ "user": "ann" })).await;
     let mut bob = Polling::connect(&program.url, &json!({ "user": "bob", "rooms": ["public/tea"] })).await;
@@ -129,7 +129,7 @@ async fn rooms_ask_every_member_and_answer_each_client() {
         assert_eq!(client.event("connected").await.arguments[0]["reason"], "new");
     }
 
-    // A client enters a room by asking, and says something to the others in it.
+    // A client enters a room itself, and sends something to the others in it.
     ann.emit(Some(1), &json!(["join", "public/tea"])).await;
     assert_eq!(ann.answered(1).await, [json!(true)]);
     ann.emit(Some(2), &json!(["say", { "room": "public/tea", "text": "hi" }])).await;
@@ -144,7 +144,7 @@ async fn rooms_ask_every_member_and_answer_each_client() {
     bob.emit(Some(2), &json!(["history", "staff"])).await;
     assert_eq!(bob.answered(2).await[0]["error"]["code"], "forbidden");
 
-    // The server puts a user into any room, and asks those in it.
+    // The server joins a user to any room, and asks its members.
     post(format!("{}/rooms/staff/members/ann", program.url), &json!(null)).await;
     let rooms = http().get(format!("{}/users/ann/rooms", program.url)).send();
     let rooms: Value = within("the rooms", rooms).await.unwrap().json().await.unwrap();
@@ -178,7 +178,7 @@ async fn domain_events_reach_admins_and_the_user() {
 }
 
 #[tokio::test]
-async fn own_routes_know_who_is_signed_in() {
+async fn own_routes_identify_the_signed_in_user() {
     let program = Program::start(env!("CARGO_BIN_EXE_own_route"), &[]).await;
     let nobody = SseClient::connect(format!("{}/api/events", program.url)).await;
     assert!(matches!(nobody, Err(ClientError::Refused { status: 401, .. })), "{nobody:?}");
@@ -195,7 +195,7 @@ async fn own_routes_know_who_is_signed_in() {
         assert_eq!(response.status(), StatusCode::OK);
         response.json::<Value>().await.unwrap()
     };
-    // Eve is of another team: her message reaches nobody, and Ann's is the first that comes.
+    // Eve is of another team: her message reaches no connection, and Ann's is the first to arrive.
     assert_eq!(notify("s-eve", "psst").await, json!({ "connections": 0 }));
     assert_eq!(notify("s-ann", "hi").await, json!({ "connections": 2 }));
     let expected = json!({ "from": "ann", "text": "hi" });
@@ -204,7 +204,7 @@ async fn own_routes_know_who_is_signed_in() {
 }
 
 #[tokio::test]
-async fn the_configured_provider_carries_the_notifications() {
+async fn configured_provider_carries_the_notifications() {
     let file = std::env::temp_dir().join(format!("configured-{}.json", std::process::id()));
     std::fs::write(&file, r#"{"provider": "ws"}"#).unwrap();
     let program = Program::start(env!("CARGO_BIN_EXE_configured"), &["--config", file.to_str().unwrap()]).await;
@@ -222,15 +222,15 @@ async fn the_configured_provider_carries_the_notifications() {
 }
 
 #[tokio::test]
-async fn an_unknown_provider_ends_the_program_with_the_names_there_are() {
+async fn unknown_provider_ends_the_program_with_the_known_names() {
     let said = refused(env!("CARGO_BIN_EXE_configured"), &["--provider", "smtp"]).await;
-    // Behind the log's first line.
+    // After the log's first line.
     assert!(said.ends_with("\nerror: unknown provider \"smtp\"; registered: sse, ws, socket\n"), "{said}");
 }
 
-/// Each program says what to try, and that shows an event.
+/// Each program prints a line to try, which shows an event.
 #[tokio::test]
-async fn what_a_program_says_to_try_shows_an_event() {
+async fn printed_line_of_each_program_shows_an_event() {
     let programs: [(&str, &[&str]); 10] = [
         (env!("CARGO_BIN_EXE_chat"), &[]),
         (env!("CARGO_BIN_EXE_dashboard"), &[]),

@@ -1,3 +1,4 @@
+#![cfg_attr(all(feature = "socketio", feature = "sse", feature = "ws"), doc = include_str!("docs/links.md"))]
 #![cfg_attr(all(feature = "socketio", feature = "sse", feature = "ws"), doc = include_str!("../README.md"))]
 #![cfg_attr(
     not(all(feature = "socketio", feature = "sse", feature = "ws")),
@@ -8,6 +9,8 @@ mod ask;
 mod builder;
 mod caller;
 mod context;
+#[cfg(all(any(doc, doctest), feature = "socketio", feature = "sse", feature = "ws"))]
+pub mod docs;
 mod fakes;
 mod handlers;
 mod hooks;

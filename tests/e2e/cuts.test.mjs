@@ -1,10 +1,10 @@
-// Real clients on a wire that is cut again and again, while 100 events a second are sent to each: nothing is lost,
-// doubled or out of order, and nothing is seen that was for others.
+// Real clients on connections that are cut again and again, while 100 events a second are sent to
+// each: nothing is lost, doubled or out of order, and nothing is seen that was for others.
 //
 //   CUTS=200        cuts for each kind of client, at least (30)
 //   CUTS_SEED=text  the same cuts again, as far as time allows
 //   CUTS_ONLY=text  only the kinds of client with this in their name
-//   CUTS_TRACE=file what went over every wire
+//   CUTS_TRACE=file the bytes of every connection
 
 import assert from 'node:assert/strict';
 import http from 'node:http';
@@ -21,7 +21,10 @@ const CUTS = Number(process.env.CUTS ?? 30);
 const SEED = process.env.CUTS_SEED ?? `${Date.now()}`;
 const TEAMS = teams(10);
 
-/** Keeps connections, but not the note that makes xmlhttprequest-ssl send again and then throw where nobody catches it. */
+/**
+ * Keeps connections alive, but without the flag that makes xmlhttprequest-ssl resend and then throw
+ * uncaught.
+ */
 class Agent extends http.Agent {
   reuseSocket(connection, request) {
     super.reuseSocket(connection, request);
@@ -37,10 +40,12 @@ const inChromium = (open, count) => async (at, next) => {
 };
 const socket = (transports, count, more) => here((at, team) => returningSocket(at, team, { transports, ...more }), count);
 
-// An EventSource comes back after 3 s, with 300 events to read. A page may open six connections to its origin.
+// An EventSource reconnects after 3 s, with 300 events to read. A page may open six connections to
+// its origin.
 const SSE = { early: 0.3, span: 250_000 };
-// Engine.IO hears of a session's end by a request, which may be cut too: until its next ping is not answered, the session
-// counts among the ten that a user may have. So there are several clients, to cut each of them less often.
+// Engine.IO hears of a session's end by a request, which may be cut too: until its next ping is not
+// answered, the session counts among the ten that a user may have. So there are several clients, to
+// cut each of them less often.
 const POLLING = { early: 0.15, up: 0.05, span: 40_000 };
 const KINDS = {
   'Chromium’s EventSource': { ...SSE, proxies: 2, open: inChromium(returningInPage, 5) },
@@ -86,7 +91,7 @@ test(`${CUTS} cuts on each kind of client, seed ${SEED}`, async (t) => {
         const proxy = await cuttingProxy(demo, { seed: SEED, name: `${name}/${n}`, ...shape });
         const link = { name, proxy, clients: [] };
         links.push(link);
-        // A page is loaded over a whole wire; everybody else meets the cuts from the first byte.
+        // A page is loaded without cuts; all other clients are cut from the first byte on.
         if (!/Chromium/.test(name)) proxy.cutting(true);
         link.clients = await open(proxy, next);
         proxy.cutting(true);
@@ -97,11 +102,11 @@ test(`${CUTS} cuts on each kind of client, seed ${SEED}`, async (t) => {
     const proxiesOf = (kind) => links.filter(({ name }) => name === kind).map(({ proxy }) => proxy);
     const cutsOf = (kind) => proxiesOf(kind).reduce((sum, { cuts }) => sum + cuts.total, 0);
     const all = (check) => async () => (await Promise.all(clients.map(async (client) => check(await client.peek())))).every(Boolean);
-    // A client that comes for the first time is told of nothing that was sent before.
+    // A new client gets nothing that was sent before.
     await until(all(({ connected }) => connected), 'the first connection of each client', 60_000);
 
     sending = await publish(demo, TEAMS);
-    /** Whose wires have been cut often enough is left alone. */
+    /** Spares a client that has been cut often enough. */
     const enough = () => kinds.filter((kind) => {
       const done = cutsOf(kind) >= CUTS;
       if (done) for (const proxy of proxiesOf(kind)) proxy.cutting(false);
@@ -158,7 +163,7 @@ function summary(cuts, seen) {
   ].join('; ');
 }
 
-/** What is wrong with the numbers, or nothing: counts, and the neighbourhood of the first fault. */
+/** Describes the error in the numbers, if any: counts, and the neighbourhood of the first error. */
 function difference(numbers, expected, connects) {
   const at = expected.findIndex((n, index) => numbers[index] !== n);
   const first = at < 0 && numbers.length > expected.length ? expected.length : at;

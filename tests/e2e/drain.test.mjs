@@ -1,4 +1,5 @@
-// A deploy: a demo is told to end while clients are connected, and a second one takes them over behind the same port.
+// A deploy: a demo is stopped while clients are connected, and a second one accepts them behind the
+// same port.
 
 import assert from 'node:assert/strict';
 import { afterEach, test } from 'node:test';
@@ -42,13 +43,13 @@ const relay = async (watch) => keep(await readyRelay(watch));
 const notReady = (at) => until(async () => (await at.request('GET', '/readyz')).status === 503, 'readyz to turn red');
 const ended = (at, ms) => within(at.exited, () => `the end of the demo, which said: ${at.output()}`, ms);
 
-function assertDelay(told) {
-  assert.deepEqual(Object.keys(told), ['delayMs', 'reason']);
-  assert.ok(Number.isInteger(told.delayMs) && told.delayMs >= 100 && told.delayMs < 2000, `${told.delayMs}`);
-  assert.equal(told.reason, 'service restart');
+function assertDelay(announced) {
+  assert.deepEqual(Object.keys(announced), ['delayMs', 'reason']);
+  assert.ok(Number.isInteger(announced.delayMs) && announced.delayMs >= 100 && announced.delayMs < 2000, `${announced.delayMs}`);
+  assert.equal(announced.reason, 'service restart');
 }
 
-test('drain: clients of every kind come back to the next server by themselves, when they were told to', async () => {
+test('drain: clients reconnect after the announced delay', async () => {
   const [first, second] = await Promise.all([demo('--drain', '2'), demo()]);
   const watch = keep(await watchReady(first, second));
   // Each has a relay of its own, which shows when it was cut and when it came back.
@@ -63,7 +64,7 @@ test('drain: clients of every kind come back to the next server by themselves, w
 
   first.child.kill('SIGTERM');
   await notReady(first);
-  // Whoever is still there gets what is sent meanwhile.
+  // Clients that are still connected get what is sent meanwhile.
   const during = {};
   for (const provider of PROVIDERS) during[provider] = (await first.send(provider, 'all', 'news', 'during')).delivered.queued;
   const { code } = await ended(first);
@@ -74,11 +75,11 @@ test('drain: clients of every kind come back to the next server by themselves, w
   for (const provider of PROVIDERS) assert.equal(got(provider), during[provider], `${provider}: news during the drain`);
 
   for (const { name, at, client } of clients) {
-    const { welcomes, told } = client.seen;
+    const { welcomes, announced } = client.seen;
     assert.deepEqual(welcomes.map(({ resumed, reason }) => [resumed, reason]), [[false, 'new'], [false, 'epoch']], name);
     const last = at.links.findLast((link) => link.demo === first);
     const back = at.links.find((link) => link.demo === second);
-    const waited = back.opened - last.heard;
+    const waited = back.opened - last.lastBytes;
     if (name === 'sse') {
       const [, retry] = /^retry: (\d+)\n/.exec(last.tail.slice(last.tail.lastIndexOf('retry:'))) ?? [];
       assert.ok(Number(retry) >= 1000 && Number(retry) < 4000, `${name}: ${JSON.stringify(last.tail)}`);
@@ -86,17 +87,17 @@ test('drain: clients of every kind come back to the next server by themselves, w
       assert.equal(client.made(), 1, 'the EventSource comes back by itself');
       continue;
     }
-    assert.equal(told.length, 1, name);
-    assertDelay(told[0]);
+    assert.equal(announced.length, 1, name);
+    assertDelay(announced[0]);
     if (name === 'ws') {
       assert.deepEqual(client.ends, ['1012 service restart']);
       assert.equal(client.made(), 2);
-      assert.ok(waited >= told[0].delayMs - EARLY, `${name}: back after ${waited} ms instead of ${told[0].delayMs}`);
+      assert.ok(waited >= announced[0].delayMs - EARLY, `${name}: back after ${waited} ms instead of ${announced[0].delayMs}`);
     } else {
-      // A GET that fails is what every client comes back after.
+      // Every client reconnects after a GET that fails.
       assert.deepEqual(client.ends, [name.includes('polling') ? 'transport error' : 'transport close'], name);
       // socket.io-client takes up to a half from every time it waits.
-      if (!name.includes('polling')) assert.ok(waited >= told[0].delayMs / 2 - EARLY, `${name}: back after ${waited} ms instead of ${told[0].delayMs}`);
+      if (!name.includes('polling')) assert.ok(waited >= announced[0].delayMs / 2 - EARLY, `${name}: back after ${waited} ms instead of ${announced[0].delayMs}`);
     }
   }
   for (const provider of PROVIDERS) await second.send(provider, 'all', 'news', 'after');
@@ -104,7 +105,7 @@ test('drain: clients of every kind come back to the next server by themselves, w
   for (const { name, client } of clients) assert.equal(client.seen.news.filter((news) => news === 'after').length, 1, name);
 });
 
-test("drain: a browser's EventSource comes back by itself", async () => {
+test("drain: browser's EventSource reconnects by itself", async () => {
   const [first, second] = await Promise.all([demo('--drain', '1'), demo()]);
   const at = await relay(keep(await watchReady(first, second)));
   const { page } = keep(await openPage(at, { path: '/healthz' }));
@@ -122,30 +123,30 @@ test("drain: a browser's EventSource comes back by itself", async () => {
   assert.equal(await page.evaluate(() => globalThis.source.readyState), 1);
 });
 
-test('drain: a browser is back at the next server while the first still drains', async () => {
+test('drain: browser reconnects while the first server drains', async () => {
   const [first, second] = await Promise.all([demo('--drain', '12'), demo()]);
   const at = await relay(keep(await watchReady(first, second)));
   const { page } = keep(await openPage(at, { path: '/healthz' }));
   await page.evaluate((users) => {
     globalThis.welcomes = users.map((user) => {
-      const heard = [];
+      const reasons = [];
       const source = new EventSource(`/sse?user=${user}`);
-      source.addEventListener('connected', (e) => heard.push(JSON.parse(e.data).reason));
-      return heard;
+      source.addEventListener('connected', (e) => reasons.push(JSON.parse(e.data).reason));
+      return reasons;
     });
   }, [unique('ann'), unique('bob'), unique('cid')]);
-  await page.waitForFunction(() => globalThis.welcomes.every((heard) => heard.length === 1));
+  await page.waitForFunction(() => globalThis.welcomes.every((reasons) => reasons.length === 1));
   first.child.kill('SIGTERM');
-  // Each is sent away in its third of the time, and the first server ends with the last one. On a connection kept alive they
-  // would ask it again and again until then.
-  await page.waitForFunction(() => globalThis.welcomes.some((heard) => heard.length === 2), null, { timeout: 60_000 });
+  // Each is closed in its third of the time, and the first server exits with the last one. On a
+  // connection kept alive they would ask it again and again until then.
+  await page.waitForFunction(() => globalThis.welcomes.some((reasons) => reasons.length === 2), null, { timeout: 60_000 });
   assert.equal(first.child.exitCode, null, 'the first server still drains');
-  await page.waitForFunction(() => globalThis.welcomes.every((heard) => heard.length === 2), null, { timeout: 60_000 });
+  await page.waitForFunction(() => globalThis.welcomes.every((reasons) => reasons.length === 2), null, { timeout: 60_000 });
   assert.deepEqual(await page.evaluate(() => globalThis.welcomes), [['new', 'epoch'], ['new', 'epoch'], ['new', 'epoch']]);
   assert.equal((await ended(first)).code, 0);
 });
 
-test('drain: whoever comes to a server that goes down is sent on', async () => {
+test('drain: new clients are refused with a delay', async () => {
   const first = await demo('--drain', '60');
   const staying = await Promise.all([openSse, openWs, openSocket].flatMap((start) => [1, 2, 3].map(async () => (
     keep(await start(first, { user: unique('ann') }))))));
@@ -154,7 +155,7 @@ test('drain: whoever comes to a server that goes down is sent on', async () => {
   await notReady(first);
 
   const sse = await rawSse(first, { user: unique('late') });
-  assert.equal(sse.response.status, 200, 'an EventSource gives up for good on any other status');
+  assert.equal(sse.response.status, 200, 'an EventSource stays closed after any other status');
   assert.match(sse.response.headers.get('content-type'), /^text\/event-stream/);
   const { retry, lines } = await sse.inbox.next();
   assert.deepEqual(lines, [`retry: ${retry}`]);
@@ -172,17 +173,18 @@ test('drain: whoever comes to a server that goes down is sent on', async () => {
   assert.equal(JSON.parse(ws.body).error.code, 'draining');
   assert.equal(polling.status, 503);
   assert.match(polling.headers.get('retry-after'), /^\d+$/);
-  // At least: the first who was sent away may have come back.
+  // At least: the first closed client may have reconnected.
   for (const provider of PROVIDERS) assert.ok((await first.stats(provider)).refused.draining >= (provider === 'socket' ? 2 : 1), provider);
 });
 
-test('drain: first a server only says that it goes down', async () => {
+test('drain: server is only not ready during the hold', async () => {
   const first = await demo('--drain', '1', '--hold', '2');
   const before = keep(await openWs(first, { user: unique('ann') }));
   const began = Date.now();
   first.child.kill('SIGTERM');
   await notReady(first);
-  // A load balancer that has not looked yet still sends people here, and the application's own routes go on.
+  // A load balancer that has not probed yet still sends clients here, and the application's own
+  // routes work.
   assert.equal((await first.request('GET', '/healthz')).status, 200);
   const user = unique('late');
   for (const start of [openSse, openWs, openSocket]) keep(await start(first, { user }));
@@ -193,7 +195,7 @@ test('drain: first a server only says that it goes down', async () => {
   assert.equal((await ended(first)).code, 0);
 });
 
-test('drain: a handler under way answers before its client is sent away', async () => {
+test('drain: running handler answers before its client is closed', async () => {
   const first = await demo('--drain', '2');
   const user = unique('ann');
   const clients = await Promise.all([
@@ -217,7 +219,7 @@ test('drain: a handler under way answers before its client is sent away', async 
   assert.equal((await ended(first)).code, 0);
 });
 
-test('drain: a second signal ends the server at once', async () => {
+test('drain: second signal exits immediately', async () => {
   const first = await demo('--drain', '600');
   for (let n = 0; n < 3; n++) keep(await openWs(first, { user: unique('ann') }));
   first.child.kill('SIGTERM');
@@ -227,7 +229,7 @@ test('drain: a second signal ends the server at once', async () => {
   assert.equal((await ended(first)).code, 1);
 });
 
-test('drain: clients that read nothing are cut when the time is over, and the server ends all the same', async () => {
+test('drain: stalled clients are disconnected at the deadline', async () => {
   const first = await demo('--drain', '1');
   const user = unique('ann');
   const proxy = keep(await slowProxy(first));
@@ -242,7 +244,8 @@ test('drain: clients that read nothing are cut when the time is over, and the se
   first.child.kill('SIGTERM');
   assert.equal((await healthy.closure()).code, 1012);
   assert.equal((await ended(first)).code, 0);
-  // The drain, a second for the last, one for their hooks, one for plain requests, and some for a busy machine.
+  // The drain, a second for the last, one for their hooks, one for plain requests, and some for a
+  // busy machine.
   const took = Date.now() - began;
   assert.ok(took < 8000, `${took} ms`);
 });

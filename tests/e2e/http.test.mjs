@@ -1,4 +1,4 @@
-// What no client should send: bytes that are no HTTP, or not all of it.
+// Input that no client should send: bytes that are not HTTP, or only a part of it.
 
 import assert from 'node:assert/strict';
 import net from 'node:net';
@@ -10,7 +10,7 @@ let demo;
 before(async () => { demo = await startDemo(); });
 after(() => demo?.stop());
 
-/** Writes the bytes and resolves with all that comes back, once the server closes the connection. */
+/** Writes the bytes and resolves with the whole answer, once the server closes the connection. */
 function exchange(bytes, ms = 30_000) {
   const socket = net.connect(demo.port, '127.0.0.1');
   let answer = '';
@@ -25,7 +25,7 @@ function exchange(bytes, ms = 30_000) {
 
 const stillServes = async () => assert.equal((await demo.request('GET', '/healthz')).status, 200);
 
-test('http: half-sent headers are given up', async () => {
+test('http: half-sent headers time out', async () => {
   const answers = await Promise.all([
     exchange('GET /sse?user=a HTTP/1.1\r\nhost: x\r\n'),
     exchange('GET /ws?user=a HTTP/1.1\r\nhost: x\r\nupgrade: websock'),
@@ -50,9 +50,10 @@ test('http: headers without end are refused', async () => {
   await stillServes();
 });
 
-test('http: a body that is too large is refused', async () => {
+test('http: too large body is refused', async () => {
   const answer = await demo.request('POST', '/api/send', Buffer.alloc(100_000_000, 0x20)).catch((error) => error);
-  // The server may close before the client has written all: then the client sees no answer, only the end.
+  // The server may close before the client has written all: then the client sees no answer, only
+  // the end.
   assert.ok(answer instanceof Error || [400, 413].includes(answer.status), `${answer.status}`);
   await stillServes();
 });

@@ -1,5 +1,5 @@
-// Socket.IO at the limit of a user's connections, with the official client: a limit that frees itself is not final, dead
-// connections make room, and nobody hammers.
+// Socket.IO at the limit of a user's connections, with the official client: a limit that frees
+// itself is not final, dead connections make room, and no client retries too often.
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
@@ -18,8 +18,8 @@ after(() => demo?.stop());
 
 const times = (count, make) => Array.from({ length: count }, make);
 
-/** A client that comes back by itself, and notes what it is told and when it opened a session. */
-function newcomer(user, transports) {
+/** A client that reconnects by itself, and notes its errors and when it opened a session. */
+function reconnecting(user, transports) {
   const client = dial(demo, { user }, transports, { reconnection: true });
   const seen = { opens: [], errors: [], disconnects: [] };
   client.socket.io.on('open', () => seen.opens.push(Date.now()));
@@ -42,12 +42,12 @@ for (const [name, transports] of Object.entries(TRAVEL)) {
   const open = (at, user) => openSocket(at, { user }, transports);
 
   for (const [gone, fresh] of [[6, 6], [LIMIT, 1]]) {
-    check(`${gone} tabs whose network is gone make room for ${fresh} new ones`, async (user, keep) => {
+    check(`${gone} vanished tabs make room for ${fresh} new ones`, async (user, keep) => {
       const proxy = keep(await vanishingProxy(demo));
       (await Promise.all(times(gone, () => open(proxy, user)))).forEach(keep);
       proxy.vanish();
       const begun = Date.now();
-      const clients = times(fresh, () => keep(newcomer(user, transports)));
+      const clients = times(fresh, () => keep(reconnecting(user, transports)));
       await within(Promise.all(clients.map((client) => client.met)), () => 'all connections', 10_000);
       for (const client of clients) {
         assert.deepEqual([client.errors, client.disconnects, client.opens.length], [[], [], 1]);
@@ -60,10 +60,10 @@ for (const [name, transports] of Object.entries(TRAVEL)) {
     });
   }
 
-  check('of twelve that live two wait, and get the places of those that leave', async (user, keep) => {
+  check('two of twelve wait, and get the slots of those that leave', async (user, keep) => {
     const inside = await Promise.all(times(LIMIT, () => open(demo, user)));
     inside.forEach(keep);
-    const waiting = times(2, () => keep(newcomer(user, transports)));
+    const waiting = times(2, () => keep(reconnecting(user, transports)));
     await until(() => waiting.every((client) => client.opens.length === 1), 'the sessions');
     const begun = Date.now();
     await until(async () => {
@@ -72,32 +72,32 @@ for (const [name, transports] of Object.entries(TRAVEL)) {
       return Date.now() - begun > 3000;
     }, 'the time after which a dead one would be gone');
     inside[0].close();
-    await within(Promise.race(waiting.map((client) => client.met)), () => 'the first place');
+    await within(Promise.race(waiting.map((client) => client.met)), () => 'the first slot');
     inside[1].close();
-    await within(Promise.all(waiting.map((client) => client.met)), () => 'the second place');
+    await within(Promise.all(waiting.map((client) => client.met)), () => 'the second slot');
     for (const client of waiting) assert.deepEqual([client.errors, client.disconnects, client.opens.length], [[], [], 1]);
     for (const client of inside.slice(2)) assert.equal(await client.ask('echo', 2), 2);
   });
 
-  check('one that waits in vain comes back by itself, without haste, and gets in', async (user, keep) => {
+  check('client without a slot reconnects slowly until it gets one', async (user, keep) => {
     const inside = await Promise.all(times(LIMIT, () => open(demo, user)));
     inside.forEach(keep);
-    const client = keep(newcomer(user, transports));
+    const client = keep(reconnecting(user, transports));
     await until(() => client.opens.length === 2, 'the second session', (WAIT + 10) * 1000);
     assert.ok(client.opens[1] - client.opens[0] >= WAIT * 1000, `after ${client.opens[1] - client.opens[0]} ms`);
     assert.ok(client.socket.active);
     inside[0].close();
-    await within(client.met, () => 'a place');
+    await within(client.met, () => 'a slot');
     assert.deepEqual([client.errors, client.opens.length, client.disconnects.length], [[], 2, 1]);
     // The client has kept it until it was connected.
-    const told = client.inbox.items.find((item) => item.event === 'error');
-    assert.equal(told?.data.code, 'user_limit');
+    const error = client.inbox.items.find((item) => item.event === 'error');
+    assert.equal(error?.data.code, 'user_limit');
   });
 
-  check('one that cannot even wait is told when to come back', async (user, keep) => {
+  check('client that cannot wait gets a time to retry after', async (user, keep) => {
     const inside = await Promise.all(times(LIMIT, () => open(demo, user)));
     inside.forEach(keep);
-    const waiting = times(LIMIT + 1, () => keep(newcomer(user, transports)));
+    const waiting = times(LIMIT + 1, () => keep(reconnecting(user, transports)));
     const [refused] = await until(() => {
       const refused = waiting.filter((client) => client.errors.length > 0);
       return refused.length > 0 && refused;
@@ -112,6 +112,6 @@ for (const [name, transports] of Object.entries(TRAVEL)) {
     [...inside, ...others].forEach((client) => client.close());
     // As the documentation has it.
     setTimeout(() => refused.socket.connect(), error.data.retryAfterMs);
-    await within(refused.met, () => 'a place');
+    await within(refused.met, () => 'a slot');
   });
 }

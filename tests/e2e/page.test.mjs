@@ -12,7 +12,13 @@ let demo;
 before(async () => { demo = await startDemo(); });
 after(() => demo?.stop());
 
-test('page: three panels open, and each shows what is sent to its user over its transport', () => withPage(demo, {}, async (page, browser) => {
+test('page: connects on load and shows the first event of each transport', () => withPage(demo, {}, async (page, browser) => {
+  await allOpen(page);
+  for (const provider of PROVIDERS) await page.waitForSelector(row(provider, 'connected'));
+  await browser.screenshot('load');
+}));
+
+test('page: each panel shows the events of its transport', () => withPage(demo, {}, async (page, browser) => {
   const { user, tenant } = await connect(page);
   for (const provider of PROVIDERS) {
     await send(page, { over: [provider], kind: 'user', name: user, event: `only:${provider}`, data: `{"over": "${provider}"}` });
@@ -40,7 +46,7 @@ test('page: three panels open, and each shows what is sent to its user over its 
   await browser.screenshot('page', { fullPage: true });
 }));
 
-test('page: what is sent with every box checked is one record, shown once on every panel', () => withPage(demo, {}, async (page) => {
+test('page: send over all transports is one record', () => withPage(demo, {}, async (page) => {
   const { user, tenant } = await connect(page);
   const targets = [{ kind: 'user', name: user }, { kind: 'tenant', name: tenant }, { kind: 'all' }];
   const asked = [];
@@ -51,7 +57,7 @@ test('page: what is sent with every box checked is one record, shown once on eve
     await shown(`all:${target.kind}`);
   }
   await send(page, { kind: 'user', name: user, event: 'all:end' });
-  // In order, so that what could still come has come.
+  // In order, so that all earlier events have arrived.
   await shown('all:end');
   for (const provider of PROVIDERS) {
     for (const { kind } of targets) assert.equal(await page.locator(row(provider, `all:${kind}`)).count(), 1, `${kind} over ${provider}`);
@@ -68,7 +74,7 @@ test('page: text is shown as text, never as markup', () => withPage(demo, {}, as
   }
 }));
 
-test('page: a room is joined, gets its events, and is left', () => withPage(demo, {}, async (page) => {
+test('page: room events arrive between join and leave', () => withPage(demo, {}, async (page) => {
   await connect(page);
   const room = unique('room');
   await page.fill('#room-name', room);
@@ -87,7 +93,7 @@ test('page: a room is joined, gets its events, and is left', () => withPage(demo
   }
 }));
 
-test('page: what is said to a room over one transport shows once on every panel whose connection is in it', () => withPage(demo, {}, async (page) => {
+test('page: text said to a room shows once on every panel', () => withPage(demo, {}, async (page) => {
   await connect(page);
   const room = unique('room');
   await page.fill('#room-name', room);
@@ -101,7 +107,7 @@ test('page: what is said to a room over one transport shows once on every panel 
     await page.click('#say-submit');
     for (const provider of PROVIDERS) await said(provider, text).first().waitFor();
   }
-  // In order, so that what could still come has come.
+  // In order, so that all earlier events have arrived.
   await send(page, { kind: 'room', name: room, event: 'after:say' });
   for (const provider of PROVIDERS) {
     await page.waitForSelector(row(provider, 'after:say'));
@@ -109,14 +115,14 @@ test('page: what is said to a room over one transport shows once on every panel 
   }
 }));
 
-test('page: an ask shows every device with its answer and its time', () => withPage(demo, {}, async (page, browser) => {
+test('page: ask shows every device with its answer and time', () => withPage(demo, {}, async (page, browser) => {
   const { user } = await connect(page);
   const device = await openSocket(demo, { user });
   const silent = await openSocket(demo, { user });
-  const heard = device.next('request:status').then(({ ack }) => ack({ answer: 'from another device' }));
+  const received = device.next('request:status').then(({ ack }) => ack({ answer: 'from another device' }));
   await page.fill('#ask-timeout', '1500');
   await page.click('#ask-submit');
-  await heard;
+  await received;
   await page.waitForFunction(() => document.querySelectorAll('#ask-results tr').length === 4);
   const rows = await page.$$eval('#ask-results tr', (list) => list.map(({ dataset, textContent }) => ({ ...dataset, text: textContent })));
   const of = (one) => rows.find((found) => found.connection === one.connected.data.connectionId);
@@ -132,7 +138,7 @@ test('page: an ask shows every device with its answer and its time', () => withP
   silent.close();
 }));
 
-test('page: a burst moves the plot, and its figures count it', () => withPage(demo, {}, async (page, browser) => {
+test('page: burst shows in the plot and its figures', () => withPage(demo, {}, async (page, browser) => {
   await connect(page);
   const blank = await page.locator('#plot').screenshot();
   await page.click('#burst');
@@ -144,7 +150,7 @@ test('page: a burst moves the plot, and its figures count it', () => withPage(de
   await browser.screenshot('burst');
 }));
 
-test('page: wrong input is explained where it is', () => withPage(demo, {}, async (page, browser) => {
+test('page: wrong input is explained next to its field', () => withPage(demo, {}, async (page, browser) => {
   const { user } = await connect(page);
   await send(page, { kind: 'user', name: user, event: 'x', data: '{"half":' });
   await page.waitForSelector('#send-data-error:not([hidden])');
@@ -157,7 +163,7 @@ test('page: wrong input is explained where it is', () => withPage(demo, {}, asyn
   browser.faults.length = 0;
 }));
 
-test('page: everything can be done with the keyboard alone', () => withPage(demo, {}, async (page, browser) => {
+test('page: all forms work with the keyboard alone', () => withPage(demo, {}, async (page, browser) => {
   const user = unique('keys');
   const focused = () => page.evaluate(() => document.activeElement.id);
   const tabTo = async (id) => {
@@ -177,6 +183,7 @@ test('page: everything can be done with the keyboard alone', () => withPage(demo
     await page.keyboard.type(text);
     await page.keyboard.press('Escape');
   };
+  await allOpen(page); // the page connects on load
   await type('user', user);
   await tabTo('connect');
   await page.keyboard.press('Enter');
@@ -196,7 +203,7 @@ test('page: everything can be done with the keyboard alone', () => withPage(demo
 }));
 
 for (const width of [320, 360, 768]) {
-  test(`page: ${width} pixels wide, nothing has to be scrolled sideways`, () => withPage(demo, { width, height: 740 }, async (page, browser) => {
+  test(`page: no horizontal scrolling at ${width} pixels`, () => withPage(demo, { width, height: 740 }, async (page, browser) => {
     const { user } = await connect(page);
     await send(page, { kind: 'user', name: user, event: 'long:'.padEnd(200, 'x'), data: `"${'y'.repeat(2000)}"` });
     await page.waitForFunction(() => document.querySelectorAll('[data-event^="long:"]').length === 3);
@@ -215,7 +222,7 @@ test('page: in the dark', () => withPage(demo, { colorScheme: 'dark' }, async (p
   await browser.screenshot('dark', { fullPage: true });
 }));
 
-test('page: a link of a second device opens the page as the same user', () => withPage(demo, {}, async (page, browser) => {
+test('page: second device opens as the same user', () => withPage(demo, {}, async (page, browser) => {
   const { user } = await connect(page);
   const opening = browser.context.waitForEvent('page');
   await page.click('#new-device');
@@ -229,7 +236,7 @@ test('page: a link of a second device opens the page as the same user', () => wi
   }
 }));
 
-test('page: a connection closed and opened again resumes from its place', () => withPage(demo, {}, async (page) => {
+test('page: reopened connection resumes from its cursor', () => withPage(demo, {}, async (page) => {
   const { user } = await connect(page);
   for (const provider of PROVIDERS) {
     await send(page, { kind: 'user', name: user, event: `before:${provider}` });
@@ -244,21 +251,21 @@ test('page: a connection closed and opened again resumes from its place', () => 
   }
 }));
 
-test('page: an EventSource that is one too many of its user is told so, and comes back when there is a place', () => withPage(demo, {}, async (page) => {
+test('page: EventSource over the limit waits for a slot', () => withPage(demo, {}, async (page) => {
   const who = { user: unique('alice') };
   const others = await Promise.all(Array.from({ length: 10 }, () => rawSse(demo, who)));
   assert.deepEqual(others.map(({ response }) => response.status), Array(10).fill(200));
   await page.goto(demo.url);
   await page.evaluate((url) => {
     const source = globalThis.source = new EventSource(url);
-    globalThis.heard = [];
-    source.addEventListener('connected', () => heard.push('connected'));
-    // What the server tells has data, what the browser tells has none.
-    source.addEventListener('error', (event) => heard.push(event.data ? JSON.parse(event.data).code : `state ${source.readyState}`));
+    globalThis.received = [];
+    source.addEventListener('connected', () => received.push('connected'));
+    // The server's error event has data, the browser's has none.
+    source.addEventListener('error', (event) => received.push(event.data ? JSON.parse(event.data).code : `state ${source.readyState}`));
   }, sseQuery(who));
-  await page.waitForFunction(() => heard.length === 2);
-  assert.deepEqual(await page.evaluate(() => heard), ['user_limit', 'state 0']);
+  await page.waitForFunction(() => received.length === 2);
+  assert.deepEqual(await page.evaluate(() => received), ['user_limit', 'state 0']);
   others[0].close();
-  await page.waitForFunction(() => heard.includes('connected'), undefined, { timeout: 15_000 });
+  await page.waitForFunction(() => received.includes('connected'), undefined, { timeout: 15_000 });
   for (const other of others) other.close();
 }));

@@ -1,4 +1,5 @@
-// Socket.IO with the official client's default transports, behind proxies that agree to websockets and do not carry them.
+// Socket.IO with the official client's default transports, behind proxies that accept websockets
+// and do not carry them: the session stays on long polling.
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
@@ -12,10 +13,10 @@ before(async () => { demo = await startDemo(); });
 after(() => demo?.stop());
 
 for (const [title, way] of Object.entries(WAYS)) {
-  test(`socket.io: a websocket that ${title} leaves the session on long polling`, async () => {
+  test(`probe: websocket that ${title}`, async () => {
     const proxy = await halfwayProxy(demo, way);
     const user = unique('alice');
-    // It would come back, were it ever disconnected.
+    // Would reconnect if it were ever disconnected.
     const client = await openSocket(proxy, { user }, TRAVEL.upgrade, { reconnection: true, reconnectionDelay: 10 });
     const counts = { connects: 1, disconnects: 0 };
     client.socket.on('connect', () => { counts.connects += 1; });
@@ -24,7 +25,7 @@ for (const [title, way] of Object.entries(WAYS)) {
       await until(() => proxy.websockets === 1, 'the websocket');
       let n = 0;
       const begun = Date.now();
-      // Some probes come to nothing after 10 s only.
+      // Some probes time out after 10 s only.
       await until(async () => {
         await demo.send('socket', { user }, 'news', n);
         assert.equal(await client.ask('echo', n), n);

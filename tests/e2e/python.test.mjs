@@ -23,7 +23,7 @@ const demo = async (...args) => {
   return keep(started, () => started.child.kill('SIGKILL'));
 };
 
-test('python: names in any script and an application’s own query are understood, and a fault is not the end', async () => {
+test('python: any name and query is understood, and faults resume', async () => {
   const at = await demo();
   await Promise.all(Object.entries(TRANSPORTS).map(async ([name, transports]) => {
     const user = unique('ann');
@@ -46,7 +46,7 @@ test('python: names in any script and an application’s own query are understoo
   }));
 });
 
-test('python: a drain sends it to the next server', async () => {
+test('python: client reconnects to the next server after a drain', async () => {
   const [first, second] = await Promise.all([demo('--drain', '1'), demo()]);
   const watch = keep(await watchReady(first, second));
   const all = await Promise.all(Object.entries(TRANSPORTS).map(async ([name, transports]) => {

@@ -1,4 +1,5 @@
-// The examples of docs/clients.md, whole and as they stand, against a server that lets them in and one that does not.
+// The examples of docs/clients.md, complete and unchanged, against a server that accepts them and
+// one that refuses them.
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
@@ -13,14 +14,14 @@ let demo;
 before(async () => { demo = await startDemo(); });
 after(() => demo.stop());
 
-/** The demo lets in whoever names itself: a user, or nobody. */
+/** Adds the user that the demo asks for, if there is one. */
 const named = (url, user) => {
   const at = new URL(url);
   if (user) at.searchParams.set('user', user);
   return at;
 };
 
-/** What the page around the example would have, and what becomes of it. */
+/** The parts of a page that an example uses, and a record of their use. */
 function page() {
   const seen = { loaded: 0, shown: [], warned: [], waits: [] };
   return {
@@ -29,7 +30,7 @@ function page() {
     console: { ...console, log: (...said) => seen.warned.push(said), warn: (...said) => seen.warned.push(said) },
     loadState: () => { seen.loaded += 1; },
     show: (what) => seen.shown.push(what),
-    setTimeout: (_, ms) => { seen.waits.push(ms); }, // nothing comes back here: the waiting is what is looked at
+    setTimeout: (_, ms) => { seen.waits.push(ms); }, // never called: only the delay is checked
   };
 }
 
@@ -109,7 +110,7 @@ test('recipes: Socket.IO as documented', async () => {
   close();
 });
 
-test('recipes: who is refused is not left in the dark', async () => {
+test('recipes: refused clients retry or report it', async () => {
   const sse = startSse();
   await until(() => sse.seen.waits.length === 1, 'the EventSource to be made anew later');
   assert.ok(sse.seen.waits[0] >= 2250 && sse.seen.waits[0] <= 3750, `${sse.seen.waits}`);

@@ -1,4 +1,4 @@
-// Clients on slow networks, all at once, because each of them takes its time.
+// Clients on slow networks, all at the same time, because each takes long.
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
@@ -11,7 +11,7 @@ import { unique } from './lib/wait.mjs';
 import { openWs } from './lib/ws.mjs';
 
 const EVENTS = 5000;
-const BYTES_PER_EVENT = 220; // about what the longest of the encodings takes on the wire
+const BYTES_PER_EVENT = 220; // about the longest of the encodings
 const TRANSPORTS = {
   sse: openSse,
   ws: openWs,
@@ -24,7 +24,7 @@ let demo;
 before(async () => { demo = await startDemo(); });
 after(() => demo?.stop());
 
-test('a client that reads 100 events a second gets all 5,000 in order, on every transport', async (t) => {
+test('slow: reader of 100 events a second gets all 5,000 in order', async (t) => {
   const user = unique('alice');
   const links = await Promise.all(Object.entries(TRANSPORTS).map(async ([name, open]) => {
     const proxy = await slowProxy(demo);

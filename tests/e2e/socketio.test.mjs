@@ -27,7 +27,7 @@ for (const [name, transports] of Object.entries(TRAVEL)) {
   };
   const check = (title, body) => test(`socket.io over ${name}: ${title}`, body);
 
-  check('an event has two arguments, the payload and the cursor', withClient(async (client, user) => {
+  check('event has two arguments, the payload and the cursor', withClient(async (client, user) => {
     await demo.send('socket', { user }, 'news', { a: 1 });
     const { args } = await client.next('news');
     assert.equal(args.length, 2);
@@ -35,12 +35,12 @@ for (const [name, transports] of Object.entries(TRAVEL)) {
     assert.match(args[1], /^[A-Za-z0-9_-]{1,256}$/);
   }));
 
-  check('the connection id is not the secret session id', withClient(async (client) => {
+  check('connection id is not the secret session id', withClient(async (client) => {
     assert.notEqual(client.connected.data.connectionId, client.socket.io.engine.id);
     assert.ok(!JSON.stringify(client.connected.args).includes(client.socket.io.engine.id));
   }));
 
-  check('a client asks and is answered', withClient(async (client) => {
+  check('client’s question is answered', withClient(async (client) => {
     assert.deepEqual(await client.ask('echo', { a: 1 }), { a: 1 });
     assert.equal(await client.ask('echo', 'x'.repeat(500_000)).then((text) => text.length), 500_000);
   }));
@@ -55,7 +55,7 @@ for (const [name, transports] of Object.entries(TRAVEL)) {
     assert.deepEqual(Buffer.from(nested.parts[1]), Buffer.alloc(70_000, 7));
   }));
 
-  check('the server asks each of a user’s sockets; the silent one times out', withClient(async (client, user) => {
+  check('ask reaches each socket of a user; silent one times out', withClient(async (client, user) => {
     const silent = await openSocket(demo, { user }, transports);
     const asked = demo.ask({ user, event: 'ready?', data: { n: 1 }, timeoutMs: 1500 });
     const item = await client.next('ready?');
@@ -72,7 +72,7 @@ for (const [name, transports] of Object.entries(TRAVEL)) {
     silent.close();
   }));
 
-  check('a socket that goes away while asked is reported as gone', withClient(async (client, user) => {
+  check('socket closed during an ask is reported as gone', withClient(async (client, user) => {
     const asked = demo.ask({ user, event: 'ready?', data: null, timeoutMs: 10_000 });
     await client.next('ready?');
     client.close();
@@ -95,7 +95,7 @@ for (const [name, transports] of Object.entries(TRAVEL)) {
     assert.deepEqual(answers, Array.from({ length: 5_000 }, (_, n) => n));
   }));
 
-  check('a client joins and leaves a room', withClient(async (client, user) => {
+  check('client joins and leaves a room', withClient(async (client, user) => {
     const room = unique('room');
     const joined = async () => (await demo.rooms(user)).socket;
     client.emit('join', room);
@@ -109,7 +109,7 @@ for (const [name, transports] of Object.entries(TRAVEL)) {
     assert.deepEqual(client.inbox.items.filter((i) => i.event === 'news').map((i) => i.data), ['in']);
   }));
 
-  check('a chat message reaches the room but not its sender', async () => {
+  check('chat message reaches the room but not its sender', async () => {
     const room = unique('room');
     const alice = await openSocket(demo, { user: unique('alice'), rooms: [room] }, transports);
     const bob = await openSocket(demo, { user: unique('bob'), rooms: [room] }, transports);
@@ -141,14 +141,14 @@ for (const [name, transports] of Object.entries(TRAVEL)) {
     assert.doesNotMatch(error.message, /timeout|xhr|websocket error/i);
   });
 
-  check('a room or name that cannot be is a connect_error', async () => {
+  check('invalid room or name is a connect_error', async () => {
     for (const who of [{ user: 'a\nb' }, { user: '' }, { user: 'ok', rooms: ['a\0b'] }, { user: 'ok', rooms: 7 }, { user: { x: 1 } }]) {
       const error = await refusedSocket(demo, who, transports);
       assert.ok(error.message.length > 3, JSON.stringify(who));
     }
   });
 
-  check('the eleventh socket of a user waits until another one has left, and the others go on', async () => {
+  check('eleventh socket of a user waits until another leaves', async () => {
     const user = unique('alice');
     const open = await Promise.all(Array.from({ length: 10 }, () => openSocket(demo, { user }, transports)));
     const eleventh = dial(demo, { user }, transports);
@@ -161,7 +161,7 @@ for (const [name, transports] of Object.entries(TRAVEL)) {
     for (const client of [...open, eleventh, other]) client.close();
   });
 
-  check('an unknown event and one of another shape harm nothing', withClient(async (client) => {
+  check('unknown or malformed event leaves the session open', withClient(async (client) => {
     client.emit('no:such:event', 1, 2, 3);
     client.emit('chat:send', 'not an object');
     client.emit('chat:send');
@@ -169,7 +169,7 @@ for (const [name, transports] of Object.entries(TRAVEL)) {
     assert.equal(await client.ask('echo', 'still here'), 'still here');
   }));
 
-  check('an identity in the query will do, beside names that are the protocol’s', async () => {
+  check('identity in the query works next to protocol names', async () => {
     const user = unique('alice');
     const query = { user, tenant: 'acme', sid: 'AAAAAAAAAAAAAAAA', t: 'acme' };
     const client = await openSocket(demo, {}, transports, { query });
@@ -179,7 +179,7 @@ for (const [name, transports] of Object.entries(TRAVEL)) {
   });
 }
 
-test('socket.io: events sent while the transport is being upgraded arrive in order', async () => {
+test('socket.io: events during an upgrade arrive in order', async () => {
   const user = unique('alice');
   const client = await openSocket(demo, { user }, TRAVEL.upgrade);
   let sent = 0;
@@ -192,7 +192,7 @@ test('socket.io: events sent while the transport is being upgraded arrive in ord
   client.close();
 });
 
-test('socket.io: a message over the limit ends its connection and no other', async () => {
+test('socket.io: message over the limit closes only its connection', async () => {
   for (const transports of [TRAVEL.websocket, TRAVEL.polling]) {
     const healthy = await openSocket(demo, { user: unique('bob') }, transports);
     const client = await openSocket(demo, { user: unique('alice') }, transports);
@@ -203,7 +203,7 @@ test('socket.io: a message over the limit ends its connection and no other', asy
   }
 });
 
-test('socket.io: a foreign origin is refused', async () => {
+test('socket.io: foreign origin is refused', async () => {
   for (const transports of [TRAVEL.websocket, TRAVEL.polling]) {
     await refusedSocket(demo, { user: unique('alice') }, transports, { extraHeaders: { origin: 'https://evil.example' } });
   }

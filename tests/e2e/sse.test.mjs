@@ -13,7 +13,7 @@ after(() => demo?.stop());
 
 addressing('sse', 'sse', openSse, () => demo);
 
-test('sse: the headers keep caches and proxies from holding events back', async () => {
+test('sse: headers keep caches and proxies from buffering', async () => {
   const { response, inbox, close } = await rawSse(demo, { user: unique('alice') });
   assert.equal(response.status, 200);
   assert.match(response.headers.get('content-type'), /^text\/event-stream\b/);
@@ -24,7 +24,7 @@ test('sse: the headers keep caches and proxies from holding events back', async 
   close();
 });
 
-test('sse: the stream begins with retry: and connected, and each event is event, id and data', async () => {
+test('sse: stream begins with retry and connected', async () => {
   const user = unique('alice');
   const { inbox, close } = await rawSse(demo, { user });
   const connected = await inbox.next();
@@ -53,7 +53,7 @@ test('sse: other methods are refused', async () => {
   assert.equal(receipt.delivered.matched, 0, 'HEAD must not leave a connection behind');
 });
 
-test('sse: an identity is asked for', async () => {
+test('sse: identity is required', async () => {
   const answer = await demo.request('GET', '/sse');
   assert.ok([400, 401].includes(answer.status), `${answer.status}`);
 });
@@ -68,7 +68,7 @@ test('sse: names that cannot be are refused', async () => {
   }
 });
 
-test('sse: the eleventh connection of a user is refused with 429, and a place freed can be taken', async () => {
+test('sse: eleventh connection of a user gets 429 until one closes', async () => {
   const user = unique('alice');
   const open = await Promise.all(Array.from({ length: 10 }, () => openSse(demo, { user })));
   const before = (await demo.stats('sse')).refused;
@@ -89,7 +89,7 @@ test('sse: the eleventh connection of a user is refused with 429, and a place fr
   for (const client of open) client.close();
 });
 
-test('sse: a foreign origin is refused, the own one is not', async () => {
+test('sse: foreign origin is refused, the own one is not', async () => {
   const foreign = await rawSse(demo, { user: unique('alice') }, { origin: 'https://evil.example' });
   assert.equal(foreign.response.status, 403);
   foreign.close();

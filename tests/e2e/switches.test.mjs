@@ -1,5 +1,5 @@
-// The page's switches: its own wires are cut and slowed, and it shows what becomes of what was sent meanwhile.
-// Writes target/screenshots/*.png, of which story.png is docs/demo.png.
+// The page's switches: its own connections are cut and slowed down, and it shows what arrives of
+// what was sent meanwhile. Writes target/screenshots/*.png, of which story.png is docs/demo.png.
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
@@ -14,7 +14,7 @@ let demo;
 before(async () => { demo = await startDemo(); });
 after(() => demo?.stop());
 
-test('switches: its tally sees what is missing, what came twice, and what came out of order', () => {
+test('switches: tally sees missing, repeated and swapped events', () => {
   const away = (early, sent, got) => {
     const tally = new Tally();
     for (const cursor of ['x', 'y']) tally.got(cursor);
@@ -51,11 +51,14 @@ async function cut(page, provider) {
 const counted = (page, provider, name, n) => page.waitForFunction(([id, text]) => (
   document.querySelector(`[data-testid=${id}]`).textContent === text), [`${name}-${provider}`, String(n)]);
 
-/** The events of this name in a panel, oldest first: what they carry, and their number among the missed. */
+/**
+ * Returns the events of this name in a panel, oldest first: their payload, and their number among
+ * the missed.
+ */
 const shown = (page, provider, event) => page.$$eval(row(provider, event), (rows) => rows.reverse().map((item) => (
   { data: JSON.parse(item.querySelector('.row-data').textContent), late: item.dataset.late, tags: [...item.querySelectorAll('.tag')].map((tag) => tag.textContent) })));
 
-/** A browser complains about each request that a cut wire resets; it may complain of nothing else. */
+/** Removes the browser's errors for requests that a cut resets; it may report no others. */
 function forgiveResets(browser) {
   const reset = /^console: .*(net::ERR_(CONNECTION_RESET|CONNECTION_CLOSED|EMPTY_RESPONSE|SOCKET_NOT_CONNECTED)|WebSocket connection to )/;
   const kept = browser.faults.filter((fault) => !(reset.test(fault) && /[?&]link=[0-9a-f]{24}/.test(fault)));
@@ -65,7 +68,7 @@ function forgiveResets(browser) {
 const range = (length, from = 0) => Array.from({ length }, (_, n) => n + from);
 
 for (const provider of PROVIDERS) {
-  test(`switches: what is sent while the wire of ${provider} is cut arrives once and in order when it is whole again`, () => withPage(demo, {}, async (page, browser) => {
+  test(`switches: ${provider} gets what it missed while cut, in order`, () => withPage(demo, {}, async (page, browser) => {
     const { user, tenant } = await connect(page);
     const room = unique('room');
     await demo.join(user, room);
@@ -82,7 +85,7 @@ for (const provider of PROVIDERS) {
     await counted(page, provider, 'missed', 20);
     assert.match(await stateText(page, provider), /^Cut 20 events sent meanwhile\. (Next try in .*|Trying again)\.$/);
     assert.equal(await figure(page, provider, 'arrived'), '0');
-    assert.equal(await page.locator(row(provider, 'away')).count(), 1, 'something came through a cut wire');
+    assert.equal(await page.locator(row(provider, 'away')).count(), 1, 'an event passed a cut connection');
     for (const other of PROVIDERS.filter((name) => name !== provider)) await phase(page, other, 'live');
     await browser.screenshot(`cut-${provider}`);
 
@@ -108,7 +111,7 @@ for (const provider of PROVIDERS) {
     forgiveResets(browser);
   }));
 
-  test(`switches: ${provider} slowed down falls behind, and catches up`, () => withPage(demo, {}, async (page, browser) => {
+  test(`switches: slowed ${provider} falls behind and catches up`, () => withPage(demo, {}, async (page, browser) => {
     const { user } = await connect(page);
     const connection = await figure(page, provider, 'connection');
     const own = async () => (await demo.request('GET', `/api/connections?user=${user}`)).body.connections[provider]
@@ -145,7 +148,7 @@ for (const provider of PROVIDERS) {
   }));
 }
 
-test('switches: one transport slow, one cut, and one back again, side by side', () => withPage(demo, { height: 1044 }, async (page, browser) => {
+test('switches: slow, cut and resumed transports side by side', () => withPage(demo, { height: 1044 }, async (page, browser) => {
   const { user, tenant } = await connect(page, 'alice', 'acme');
   const others = (orders) => pipeline(demo, '/api/send', orders.map(([target, event, data, provider = PROVIDERS]) => ({ provider, target, event, data })));
   await page.fill('#room-name', 'lobby');
@@ -204,7 +207,7 @@ for (const [name, options] of Object.entries({ phone: { width: 360, height: 740 
   }));
 }
 
-test('switches: they work with the keyboard', () => withPage(demo, {}, async (page, browser) => {
+test('switches: keyboard operates them', () => withPage(demo, {}, async (page, browser) => {
   await connect(page);
   await page.focus('[data-testid=cut-ws]');
   await page.keyboard.press('Space');
@@ -217,7 +220,7 @@ test('switches: they work with the keyboard', () => withPage(demo, {}, async (pa
   forgiveResets(browser);
 }));
 
-test('switches: of events with the same latest key only the newest comes after a cut', () => withPage(demo, {}, async (page, browser) => {
+test('switches: cut transport gets the newest of a latest key', () => withPage(demo, {}, async (page, browser) => {
   const { user } = await connect(page);
   await cut(page, 'ws');
   await page.selectOption('#send-target-kind', 'user');
@@ -235,7 +238,7 @@ test('switches: of events with the same latest key only the newest comes after a
   forgiveResets(browser);
 }));
 
-test('switches: what has left the window is said to be lost, with the reason', async () => {
+test('switches: events outside the window are reported as lost', async () => {
   const small = await startDemo('--window', '50');
   try {
     await withPage(small, {}, async (page, browser) => {
@@ -256,15 +259,15 @@ test('switches: what has left the window is said to be lost, with the reason', a
         await flip(page, provider, 'Cut the wire');
         await phase(page, provider, 'lost');
         assert.equal(await stateText(page, provider),
-          'Not resumed The old place has left the window. 180 events sent meanwhile will not come.');
+          'Not resumed The old position has left the window. 180 events sent meanwhile will not come.');
       }
       await flip(page, 'sse', 'Slow down');
       await page.waitForSelector(row('sse', 'lost'));
       await page.waitForFunction(() => /will not come/.test(document.querySelector('#panel-sse[data-phase="lost"] .state')?.textContent));
       const [sent, arrived, twice] = (await Promise.all(['missed', 'arrived', 'twice'].map((name) => figure(page, 'sse', name)))).map(Number);
-      // Of the 50 in the window it goes on after the oldest quarter, and up to an eighth more.
+      // Of the 50 in the window it continues after the oldest quarter, and up to an eighth more.
       assert.ok(sent === count && arrived >= 49 - 18 && arrived < count && twice === 0, `${sent}, ${arrived}, ${twice}`);
-      assert.equal(await stateText(page, 'sse'), 'Events lost It was too slow, and its place has left the window. '
+      assert.equal(await stateText(page, 'sse'), 'Events lost It was too slow, and its position has left the window. '
         + `${count - arrived} events sent meanwhile will not come.`);
       await browser.screenshot('lost', { fullPage: true });
       forgiveResets(browser);
@@ -274,7 +277,7 @@ test('switches: what has left the window is said to be lost, with the reason', a
   }
 });
 
-test('switches: a deploy: the page comes back when it was told to, and says that the log is another one', async () => {
+test('switches: page reports the new log after a deploy', async () => {
   const [first, second] = await Promise.all([startDemo('--drain', '1'), startDemo()]);
   const watch = await watchReady(first, second);
   const relay = await readyRelay(watch);

@@ -33,13 +33,13 @@ async function stillServes(client) {
   assert.equal(answer.data, mark);
 }
 
-test('ws: an event is an envelope of type, payload and id', () => withClient(async (client, user) => {
+test('ws: event is an envelope of type, payload and id', () => withClient(async (client, user) => {
   await demo.send('ws', { user }, 'news', { a: 1 });
   const { message } = await client.next('news');
   assert.deepEqual(Object.keys(message).sort(), ['id', 'payload', 'type']);
 }));
 
-test('ws: a handler replies', () => withClient(stillServes));
+test('ws: handler replies', () => withClient(stillServes));
 
 test('ws: what a client asks is answered under its number', () => withClient(async (client) => {
   client.send('echo', { a: 1 }, { ack: 7 });
@@ -67,7 +67,7 @@ test('ws: what the server asks is answered, or times out', () => withClient(asyn
   silent.close();
 }));
 
-test('ws: a connection that goes away while asked is reported as gone', () => withClient(async (client, user) => {
+test('ws: connection closed during an ask is reported as gone', () => withClient(async (client, user) => {
   const asked = demo.ask({ user, event: 'ready?', data: null, timeoutMs: 10_000 });
   await client.next('ready?');
   client.close();
@@ -75,14 +75,14 @@ test('ws: a connection that goes away while asked is reported as gone', () => wi
   assert.deepEqual(acks.map((ack) => ack.status), ['gone']);
 }));
 
-test('ws: an answer nobody asked for does no harm', () => withClient(async (client) => {
+test('ws: answer without a question is ignored', () => withClient(async (client) => {
   client.send('ack', { x: 1 }, { ack: 4_000_000_000 });
   client.send('ack', { x: 1 }, { ack: -1 });
   client.send('ack', { x: 1 });
   await stillServes(client);
 }));
 
-test('ws: a chat message reaches the room but not its sender', async () => {
+test('ws: chat message reaches the room but not its sender', async () => {
   const room = unique('room');
   const alice = await openWs(demo, { user: unique('alice'), channels: [room] });
   const bob = await openWs(demo, { user: unique('bob'), channels: [room] });
@@ -102,7 +102,7 @@ test('ws: who is not in a room does not write into it', () => withClient(async (
   assert.equal((await client.next('error')).data.code, 'not_in_room');
 }));
 
-test('ws: 5,000 messages of one client are handled in order, none lost', async () => {
+test('ws: 5,000 messages of one client are handled in order', async () => {
   const room = unique('room');
   const alice = await openWs(demo, { user: unique('alice'), channels: [room] });
   const bob = await openWs(demo, { user: unique('bob'), channels: [room] });
@@ -120,7 +120,7 @@ test('ws: 5,000 events of 1 kB sent at once are answered in order', () => withCl
   assert.deepEqual(answers.map((i) => i.data.n), Array.from({ length: 5_000 }, (_, n) => n));
 }));
 
-test('ws: 5,000 messages that make no sense, sent at once, are answered with 5,000 errors', () => withClient(async (client) => {
+test('ws: 5,000 invalid messages are answered with 5,000 errors', () => withClient(async (client) => {
   for (let n = 0; n < 5_000; n += 1) client.socket.send('nonsense');
   await client.inbox.collect(5_000, (i) => i.event === 'error', 60_000);
 }));
@@ -155,7 +155,7 @@ for (const [title, text] of [
   ['a subscription of another shape', '{"type":"subscribe","payload":7}'],
   ['200 nested arrays', `{"type":"echo","payload":${'['.repeat(200)}${']'.repeat(200)}}`],
 ]) {
-  test(`ws: ${title} is answered with an error, and the connection goes on`, () => withClient(async (client) => {
+  test(`ws: ${title} gets an error and stays connected`, () => withClient(async (client) => {
     client.sendText(text);
     const { data } = await client.next('error');
     assert.match(data.code, /^[A-Za-z][A-Za-z_-]*$/);
@@ -169,7 +169,7 @@ test('ws: invalid UTF-8 closes with 1007', () => withClient(async (client) => {
   assert.equal((await client.closure()).code, 1007);
 }));
 
-test('ws: a message of 1 MiB passes, one byte more closes with 1009', async () => {
+test('ws: message of 1 MiB passes, one byte more closes with 1009', async () => {
   const envelope = (size) => {
     const head = '{"type":"echo","payload":"';
     return `${head}${'x'.repeat(size - head.length - 2)}"}`;
@@ -212,12 +212,12 @@ test('ws: pings are answered, with their payload', () => withClient(async (clien
   assert.equal((await within(pong, () => 'a pong')).toString(), 'are you there');
 }));
 
-test('ws: a close is answered with the same code', () => withClient(async (client) => {
+test('ws: close is answered with the same code', () => withClient(async (client) => {
   client.socket.close(1000, 'bye');
   assert.equal((await client.closure()).code, 1000);
 }));
 
-test('ws: a connection cut in the middle of a frame harms nobody', () => withClient(async (healthy) => {
+test('ws: connection lost within a frame affects no other', () => withClient(async (healthy) => {
   const user = unique('cut');
   const cut = await openWs(demo, { user });
   cut.sendRaw(frame(0x81, 'x'.repeat(1000)).subarray(0, 100));
@@ -245,19 +245,19 @@ test('ws: half a handshake is refused', async () => {
   }
 });
 
-test('ws: a foreign origin is refused with 403, the own one is not', async () => {
+test('ws: foreign origin is refused with 403, the own one is not', async () => {
   assert.equal((await refusedWs(demo, { user: unique('alice') }, { origin: 'https://evil.example' })).status, 403);
   assert.equal((await refusedWs(demo, { user: unique('alice') }, { origin: 'null' })).status, 403);
   const own = await openWs(demo, { user: unique('alice') }, { origin: demo.url });
   own.close();
 });
 
-test('ws: an identity is asked for', async () => {
+test('ws: identity is required', async () => {
   const { status } = await refusedWs(demo, {});
   assert.ok([400, 401].includes(status), `${status}`);
 });
 
-test('ws: the eleventh connection of a user is refused with 429 before the upgrade', async () => {
+test('ws: eleventh connection gets 429 before the upgrade', async () => {
   const user = unique('alice');
   const open = await Promise.all(Array.from({ length: 10 }, () => openWs(demo, { user })));
   assert.equal((await refusedWs(demo, { user })).status, 429);

@@ -29,7 +29,10 @@ const transports = PROVIDERS.map((provider) => new Transport(provider, {
 }));
 new SayForm(Object.fromEntries(PROVIDERS.map(({ name }, at) => [name, transports[at]])));
 
-/** Takes user and tenant from the form; a new identity starts with empty logs and no place. False if a name is missing. */
+/**
+ * Takes user and tenant from the form; a new identity starts with empty logs and no cursor. Returns
+ * false if a name is missing.
+ */
 function takeIdentity() {
   const user = byId('user');
   const tenant = byId('tenant');
@@ -55,7 +58,7 @@ function followIdentity() {
   rooms.refresh();
 }
 
-/** Connects all three transports anew, each from its place. */
+/** Reconnects all three transports, each from its cursor. */
 function connectAll() {
   if (!takeIdentity()) return;
   const address = `?${new URLSearchParams(identity)}`;
@@ -75,7 +78,7 @@ function targetNames() {
   return { user: identity.user, tenant: identity.tenant, room: rooms.names[0] ?? byId('room-name').value };
 }
 
-// Several transports change at once; one sentence says it.
+// Several transports change at the same time; one sentence says it.
 function announce(text) {
   showConnect();
   if (sentences.push(text) === 1) {
@@ -108,12 +111,13 @@ for (const id of ['user', 'tenant']) {
 // Rooms may have changed from another tab.
 document.addEventListener('visibilitychange', () => { if (!document.hidden) rooms.refresh(); });
 
-// A page opened with an identity in its address, such as "Add a device", connects by itself.
+// The page connects on load, as the user in its address ("Add a device") or else the one in the
+// form.
 const given = new URLSearchParams(location.search);
 if (given.get('user')) {
   byId('user').value = given.get('user');
   byId('tenant').value = given.get('tenant') || byId('tenant').value;
-  connectAll();
 }
+connectAll();
 followIdentity();
 watchStats(transports, () => identity.user);

@@ -1,4 +1,4 @@
-// The ask form: a question to a user's or a room's devices, and what each of them answered in what time.
+// The ask form: a question to a user's or a room's devices, and the answer and time of each.
 import { call } from './api.js';
 import { byId, element, fieldProblem, payloadText, problem } from './element.js';
 import { parseJson } from './json.js';
@@ -15,7 +15,10 @@ export class AskForm {
   #ownIds;
   #busy = false;
 
-  /** `ownIds()` answers the connection ids of this page, `defaults()` the names that go with a kind of target. */
+  /**
+   * `ownIds()` returns the connection ids of this page, `defaults()` the names that go with a kind
+   * of target.
+   */
   constructor(defaults, ownIds) {
     this.#ownIds = ownIds;
     byId('ask-form').addEventListener('submit', (event) => {
@@ -29,7 +32,7 @@ export class AskForm {
     this.#data.addEventListener('change', () => this.#payload());
   }
 
-  /** What this page answers to an ask. */
+  /** The answer of this page to an ask. */
   get answer() {
     return { answer: byId('answer-text').value, at: new Date().toISOString() };
   }
@@ -61,7 +64,7 @@ export class AskForm {
       this.#show(acks);
     } catch (error) {
       problem(byId('ask-error'), error.message);
-      byId('ask-summary').textContent = 'The question was not asked.';
+      byId('ask-summary').textContent = 'The question was not sent.';
       this.#rows([]);
     } finally {
       this.#busy = false;
@@ -87,7 +90,7 @@ export class AskForm {
       .filter(([n]) => n > 0)
       .map(([n, text]) => `${n} ${text}`);
     byId('ask-summary').textContent = acks.length === 0
-      ? 'Nobody to ask: no connected device matches.'
+      ? 'No connected device matches.'
       : `${acks.length} ${acks.length === 1 ? 'device' : 'devices'}: ${parts.join(', ')}.`;
   }
 

@@ -19,7 +19,10 @@ export function problem(node, text) {
   node.hidden = !text;
 }
 
-/** Marks a field as wrong (or right again, without `text`) and says why in the paragraph it is described by. */
+/**
+ * Marks a field as wrong (or right again, without `text`) and says why in the paragraph it is
+ * described by.
+ */
 export function fieldProblem(field, node, text) {
   if (text) field.setAttribute('aria-invalid', 'true');
   else field.removeAttribute('aria-invalid');

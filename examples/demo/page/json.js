@@ -1,4 +1,5 @@
-// JSON as typed by a person: the value, or a sentence that says where it is wrong. Browsers' own messages differ and often name no place.
+// JSON as typed by a user: the value, or a sentence that says where it is wrong. Browsers' own
+// messages differ and often name no line and column.
 
 const SPACE = /[ \t\r\n]*/y;
 const STRING = /"(?:[^"\\\u0000-\u001f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*"/y;
@@ -36,7 +37,7 @@ class Scan {
     this.#text = text;
   }
 
-  /** Where the first thing stands that no JSON text could have there. */
+  /** Returns the index of the first character that no JSON text could have there. */
   firstError() {
     if (this.#value()) this.#skip();
     return this.#at;

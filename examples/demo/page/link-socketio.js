@@ -1,9 +1,10 @@
-// Socket.IO over a WebSocket, spoken by hand: events are (data, cursor), asks are (data, ack). It comes back with backoff.
+// Socket.IO over a WebSocket, without its client library: events are (data, cursor), asks are
+// (data, ack). Reconnects with backoff.
 import { askedDelay, LONGEST_WAIT, seconds } from './link.js';
 import { answerPacket, connectPacket, DISCONNECT, eventPacket, PONG, SocketIoReader } from './socketio-wire.js';
 
 const FIRST_WAIT = 500;
-/** How long the server may take from the WebSocket's request to the answer of CONNECT, in milliseconds. */
+/** The time from the WebSocket's request to the answer of CONNECT, in milliseconds. */
 const CONNECT_TIMEOUT = 20_000;
 
 export class SocketIoLink {
@@ -12,10 +13,10 @@ export class SocketIoLink {
   #cursor;
   #socket = null;
   #retry = 0;
-  #alarm = 0; // of a server that has gone silent
-  #silence = 0; // how long it may be silent, in milliseconds
+  #silenceTimer = 0;
+  #silence = 0; // the longest silence of the server, in milliseconds
   #failures = 0;
-  #asked; // how long the server wants us to stay away, in milliseconds
+  #asked; // the delay that the server asked for, in milliseconds
 
   constructor(on, id, cursor = '') {
     this.#on = on;
@@ -36,9 +37,9 @@ export class SocketIoLink {
 
   disconnect() {
     clearTimeout(this.#retry);
-    clearTimeout(this.#alarm);
+    clearTimeout(this.#silenceTimer);
     const socket = this.#socket;
-    this.#socket = null; // its late events are no longer ours
+    this.#socket = null; // its later events are ignored
     if (socket?.readyState === WebSocket.OPEN) socket.send(DISCONNECT);
     socket?.close(1000);
   }
@@ -61,7 +62,7 @@ export class SocketIoLink {
     let opened = false;
     this.#socket = socket;
     socket.binaryType = 'arraybuffer';
-    this.#watch(socket, CONNECT_TIMEOUT);
+    this.#expectWithin(socket, CONNECT_TIMEOUT);
     socket.onopen = () => { opened = true; };
     socket.onmessage = ({ data }) => {
       if (socket !== this.#socket) return;
@@ -69,7 +70,7 @@ export class SocketIoLink {
       try {
         packet = reader.read(data);
       } catch {
-        this.#again(identity, 'The server sent something that is not Socket.IO.');
+        this.#retryLater(identity, 'The server sent something that is not Socket.IO.');
         return;
       }
       if (packet) this.#packet(socket, identity, packet);
@@ -77,7 +78,7 @@ export class SocketIoLink {
     socket.onclose = () => {
       if (socket !== this.#socket) return;
       // A browser hides the status of a refused handshake.
-      this.#again(identity, opened ? 'The connection was cut.' : 'The server refused or cannot be reached.');
+      this.#retryLater(identity, opened ? 'The connection was cut.' : 'The server refused or cannot be reached.');
     };
   }
 
@@ -88,30 +89,30 @@ export class SocketIoLink {
         socket.send(connectPacket({ ...identity, ...(this.#cursor && { lastEventId: this.#cursor }) }));
         break;
       case 'ping':
-        this.#watch(socket, this.#silence);
+        this.#expectWithin(socket, this.#silence);
         socket.send(PONG);
         break;
       case 'connect':
-        this.#watch(socket, this.#silence);
+        this.#expectWithin(socket, this.#silence);
         break;
       case 'refused':
         if (packet.data?.retryAfterMs === undefined) {
-          this.#end(`Refused: ${packet.message.replace(/\.?$/, '.')}`);
+          this.#finish(`Refused: ${packet.message.replace(/\.?$/, '.')}`);
         } else {
           this.#asked = packet.data.retryAfterMs;
-          this.#again(identity, `Refused: ${packet.message.replace(/\.?$/, '.')}`);
+          this.#retryLater(identity, `Refused: ${packet.message.replace(/\.?$/, '.')}`);
         }
         break;
       case 'disconnect':
-        this.#end('The server closed the connection.');
+        this.#finish('The server closed the connection.');
         break;
       case 'close':
-        this.#again(identity, 'The server closed the session.');
+        this.#retryLater(identity, 'The server closed the session.');
         break;
       case 'event':
         this.#event(socket, packet);
         break;
-      default: // an answer, or another namespace's: this page asks for neither
+      default: // an answer, or a packet of another namespace: this page uses neither
     }
   }
 
@@ -123,38 +124,38 @@ export class SocketIoLink {
     const data = args.length > 1 ? args : args[0];
     if (event === 'connected') {
       this.#failures = 0;
-      this.#place(cursor || data?.cursor);
+      this.#keepCursor(cursor || data?.cursor);
       this.#on.welcome(data ?? {});
     } else if (event === 'cursor') {
-      this.#place(cursor || data);
+      this.#keepCursor(cursor || data);
     } else {
-      this.#place(cursor);
+      this.#keepCursor(cursor);
       if (event === 'reconnect') this.#asked = askedDelay(data);
       this.#on.event({ event, data, cursor, answer });
     }
   }
 
-  /** Takes a server that says nothing for so long for gone. */
-  #watch(socket, ms) {
-    clearTimeout(this.#alarm);
-    this.#alarm = setTimeout(() => socket.close(4000, 'silent'), ms);
+  /** Closes the connection when the server is silent for this long. */
+  #expectWithin(socket, ms) {
+    clearTimeout(this.#silenceTimer);
+    this.#silenceTimer = setTimeout(() => socket.close(4000, 'silent'), ms);
   }
 
-  #end(why) {
+  #finish(why) {
     this.disconnect();
     this.#on.state('closed', why);
   }
 
-  #again(identity, why) {
+  #retryLater(identity, why) {
     const wait = this.#asked ?? Math.min(FIRST_WAIT * 2 ** this.#failures, LONGEST_WAIT) * (0.75 + Math.random() / 2);
     this.disconnect();
     this.#failures += 1;
-    this.#on.state('connecting', this.#asked === undefined ? why : `${why} It says when to come back.`, `Next try in ${seconds(wait)}.`);
+    this.#on.state('connecting', this.#asked === undefined ? why : `${why} It says when to reconnect.`, `Next try in ${seconds(wait)}.`);
     this.#asked = undefined;
     this.#retry = setTimeout(() => this.#open(identity), wait);
   }
 
-  #place(cursor) {
+  #keepCursor(cursor) {
     if (typeof cursor !== 'string' || !cursor || cursor === this.#cursor) return;
     this.#cursor = cursor;
     this.#on.cursor(cursor);

@@ -1,4 +1,5 @@
-// Server-Sent Events over fetch: unlike EventSource it shows events of any name, and why a stream was refused.
+// Server-Sent Events over fetch: unlike EventSource it shows events of any name, and why a stream
+// was refused.
 import { SseParser } from './sse-parser.js';
 import { decode, LONGEST_WAIT, pause, refusal, seconds } from './link.js';
 
@@ -29,7 +30,7 @@ export class SseLink {
     this.#run = null;
   }
 
-  /** Forgets the place, so that the next connection starts at the end of the log. */
+  /** Forgets the cursor, so that the next connection starts at the end of the log. */
   forget() {
     this.#cursor = '';
   }
@@ -46,7 +47,7 @@ export class SseLink {
           cache: 'no-store',
           signal,
         });
-        if (response.status === 204) return this.#on.state('closed', 'The server asked not to come back.');
+        if (response.status === 204) return this.#on.state('closed', 'The server asked not to reconnect.');
         if (!response.ok) {
           why = await refusal(response);
           if (response.status < 500) return this.#on.state('closed', why);
@@ -59,7 +60,7 @@ export class SseLink {
           why = 'The server ended the stream.';
         }
       } catch {
-        // `why` says how far it came.
+        // `why` says what failed.
       }
       if (signal.aborted) return;
       const wait = Math.min(retry * 2 ** Math.min(failures, 5), Math.max(retry, LONGEST_WAIT));
@@ -70,19 +71,19 @@ export class SseLink {
     }
   }
 
-  async #read(response, signal, heard) {
+  async #read(response, signal, on) {
     const parser = new SseParser({
-      retry: heard.retry,
-      id: (id) => this.#place(id),
+      retry: on.retry,
+      id: (id) => this.#keepCursor(id),
       event: ({ event, data, id }) => {
         const value = decode(data);
         if (event === 'connected') {
-          heard.welcome();
-          this.#place(id || value?.cursor);
+          on.welcome();
+          this.#keepCursor(id || value?.cursor);
           this.#on.welcome(value ?? {});
           return;
         }
-        this.#place(id);
+        this.#keepCursor(id);
         this.#on.event({ event, data: value, cursor: id });
       },
     });
@@ -94,7 +95,7 @@ export class SseLink {
     }
   }
 
-  #place(cursor) {
+  #keepCursor(cursor) {
     if (!cursor || cursor === this.#cursor) return;
     this.#cursor = cursor;
     this.#on.cursor(cursor);

@@ -1,9 +1,11 @@
-// The raw WebSocket: JSON messages {"type","payload","id"}, answers to asks, and coming back with backoff.
+// The raw WebSocket: JSON messages {"type","payload","id"}, answers to asks, and reconnecting with
+// backoff.
 import { askedDelay, decode, LONGEST_WAIT, seconds } from './link.js';
 
 const FIRST_WAIT = 500;
 
-// After these codes a new attempt would meet the same end: normal closure, protocol and policy errors.
+// After these codes a new attempt would be closed likewise: normal closure, protocol and policy
+// errors.
 const FINAL = new Set([1000, 1002, 1003, 1007, 1008, 1009, 1010]);
 
 const MEANING = {
@@ -26,7 +28,7 @@ export class WsLink {
   #socket = null;
   #timer = 0;
   #failures = 0;
-  #asked; // how long the server wants us to stay away, in milliseconds
+  #asked; // the delay that the server asked for, in milliseconds
 
   constructor(on, id, cursor = '') {
     this.#on = on;
@@ -48,7 +50,7 @@ export class WsLink {
   disconnect() {
     clearTimeout(this.#timer);
     const socket = this.#socket;
-    this.#socket = null; // its late events are no longer ours
+    this.#socket = null; // its later events are ignored
     socket?.close(1000);
   }
 
@@ -100,11 +102,11 @@ export class WsLink {
     const { type, payload, id, ack } = message;
     if (type === 'connected') {
       this.#failures = 0;
-      this.#place(id || payload?.cursor);
+      this.#keepCursor(id || payload?.cursor);
       this.#on.welcome(payload ?? {});
       return;
     }
-    this.#place(id);
+    this.#keepCursor(id);
     if (type === 'cursor') return;
     if (type === 'reconnect') this.#asked = askedDelay(payload);
     const answer = ack === undefined || type === 'ack' ? undefined : (value) => {
@@ -113,7 +115,7 @@ export class WsLink {
     this.#on.event({ event: type, data: payload, cursor: id, answer });
   }
 
-  #place(cursor) {
+  #keepCursor(cursor) {
     if (!cursor || cursor === this.#cursor) return;
     this.#cursor = cursor;
     this.#on.cursor(cursor);

@@ -1,10 +1,11 @@
-// What the three links share. A link is made with `on`, an id that all its requests carry (`?link=`), and a cursor to begin from.
-// It has connect({user, tenant}), disconnect(), forget() and `cursor`, and where clients can send, send(event, data), which
-// says whether it could. It reports to
-// `on`: state(name, reason, next), welcome(data), cursor(text), event({event, data, cursor?, answer?}).
-// `next` says when it tries again. States: "connecting", "open" (the welcome has come), "closed".
+// The shared parts of the three links. A link is made with `on`, an id that all its requests carry
+// (`?link=`), and a cursor to begin from. It has connect({user, tenant}), disconnect(), forget()
+// and `cursor`, and where clients can send, send(event, data), which returns whether it could. It
+// reports to `on`: state(name, reason, next), welcome(data), cursor(text), event({event, data,
+// cursor?, answer?}). `next` says when it retries. States: "connecting", "open" (the welcome has
+// arrived), "closed".
 
-/** The longest wait between two tries, in milliseconds; short, because somebody watches. */
+/** The longest delay between two attempts, in milliseconds; short, because a user watches. */
 export const LONGEST_WAIT = 4_000;
 
 /** A name that no other link has: 24 hexadecimal digits. */
@@ -12,7 +13,9 @@ export function linkId() {
   return [...crypto.getRandomValues(new Uint8Array(12))].map((byte) => byte.toString(16).padStart(2, '0')).join('');
 }
 
-/** How long the server asked to wait with its event `reconnect`, in milliseconds, or undefined. */
+/**
+ * The delay that the server asked for with its event `reconnect`, in milliseconds, or undefined.
+ */
 export function askedDelay(data) {
   return Number.isFinite(data?.delayMs) && data.delayMs >= 0 ? data.delayMs : undefined;
 }
@@ -26,7 +29,7 @@ export function decode(text) {
   }
 }
 
-/** Resolves after `ms`, or at once when `signal`, if there is one, is aborted. */
+/** Resolves after `ms`, or immediately when `signal`, if there is one, is aborted. */
 export function pause(ms, signal) {
   return new Promise((resolve) => {
     const timer = setTimeout(resolve, ms);

@@ -19,8 +19,11 @@ export class Panel {
   #waiting = []; // rows that the next frame will insert, at most ROWS
   #frame = 0;
 
-  /** `onToggle(on)` when the link is to open or close, `onWeather({cut, slow})` when a switch was used. */
-  constructor(provider, { onToggle, onWeather }) {
+  /**
+   * `onToggle(on)` when the link is to open or close, `onFault({cut, slow})` when a switch was
+   * used.
+   */
+  constructor(provider, { onToggle, onFault }) {
     this.#provider = provider;
     const { name, title, path, asks } = provider;
     const root = byId('panel').content.firstElementChild.cloneNode(true);
@@ -65,7 +68,7 @@ export class Panel {
     for (const label of root.querySelectorAll('.switch span')) label.append(element('span', { class: 'sr' }, ` over ${title}`));
     part('.server', 'stats');
     const { cut, slow } = this.#parts;
-    for (const input of [cut, slow]) input.addEventListener('change', () => onWeather({ cut: cut.checked, slow: slow.checked }));
+    for (const input of [cut, slow]) input.addEventListener('change', () => onFault({ cut: cut.checked, slow: slow.checked }));
     this.#parts.log.setAttribute('aria-label', `${title} events, newest first`);
     this.#parts.toggle.addEventListener('click', () => onToggle(this.state === 'closed'));
     byId('streams').append(root);
@@ -76,12 +79,15 @@ export class Panel {
     this.clear();
   }
 
-  /** Whether asks on this transport are to be answered. */
+  /** `true` if asks on this transport are answered. */
   get answers() {
     return this.#parts.answers.checked;
   }
 
-  /** `state` is the link's, `phase` says more: live, cut, reconnecting, catching-up, resumed, lost, slow, connecting, closed. */
+  /**
+   * Shows the link's `state` and, in more detail, its `phase`: live, cut, reconnecting,
+   * catching-up, resumed, lost, slow, connecting, closed.
+   */
   setPhase(state, phase, name, reason) {
     const changed = state !== this.state || !this.#root.dataset.state;
     this.state = state;
@@ -96,21 +102,24 @@ export class Panel {
     this.#showEmpty();
   }
 
-  /** Shows the switches as they stand, and why the last change was not made. */
-  setWeather({ cut, slow }, why) {
+  /** Shows the switches as they are set, and why the last change failed. */
+  setFault({ cut, slow }, why) {
     this.#parts.cut.checked = cut;
     this.#parts.slow.checked = slow;
     problem(this.#parts.wireProblem, why);
   }
 
-  /** How many events were sent while the connection was away or slow, and how many of them came, and came again. */
+  /**
+   * Shows the number of events sent while the connection was cut or slow, of those that arrived,
+   * and that arrived twice.
+   */
   setTally({ away, expected, arrived, twice }) {
     setText(this.#parts.expectedName, away ? 'missed while away' : 'sent while slow');
     for (const [part, n] of Object.entries({ expected, arrived, twice })) setText(this.#parts[part], n.toLocaleString('en'));
     this.#root.dataset.tally = expected === 0 && twice === 0 ? 'none' : arrived === expected && twice === 0 ? 'even' : 'open';
   }
 
-  /** What the server knows of this connection; undefined if it knows none. */
+  /** Shows the server's statistics of this connection; undefined if it knows none. */
   setServer(stats) {
     this.#root.dataset.behind = stats ? String(stats.behind) : '';
     for (const node of this.#parts.own) {
@@ -129,7 +138,10 @@ export class Panel {
     this.#fact('cursor', cursor);
   }
 
-  /** Logs an event with what is to be said of it; `kind` is "event", "welcome" or "problem", `late` its number among the missed. */
+  /**
+   * Logs an event with its tags; `kind` is "event", "welcome" or "problem", `late` the number among
+   * the missed ones.
+   */
   add({ event, data, tags = [], late, kind = 'event' }) {
     if (kind === 'event') this.count += 1;
     this.#waiting.push({ event, data, tags, late, kind, at: new Date() });
@@ -188,7 +200,7 @@ export class Panel {
   }
 }
 
-// Most calls change nothing, and a screen reader need not hear of them.
+// Most calls change nothing, and a screen reader must not announce them.
 function setText(node, text) {
   if (node.textContent !== String(text)) node.textContent = text;
 }

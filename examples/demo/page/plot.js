@@ -1,5 +1,5 @@
-// Deliveries per second over the last minute, one lane per transport on a common scale. Lanes, because three lines
-// in one frame would hide each other: most events go out over all three.
+// Deliveries per second over the last minute, one lane per transport on a common scale. Lanes,
+// because three lines in one frame would hide each other: most events go out over all three.
 import { byId, element } from './element.js';
 import { PROVIDERS } from './providers.js';
 

@@ -1,4 +1,4 @@
-// Rooms of the current user: join, leave, and the list with the transports on which each is held.
+// Rooms of the current user: join, leave, and the list with the transports of each.
 import { call } from './api.js';
 import { byId, element, problem } from './element.js';
 import { shortName } from './providers.js';
@@ -7,7 +7,7 @@ export class Rooms {
   #user;
   #names = [];
 
-  /** `user()` answers whose rooms these are. */
+  /** `user()` returns the user of these rooms. */
   constructor(user) {
     this.#user = user;
     byId('rooms-form').addEventListener('submit', (event) => {

@@ -1,4 +1,5 @@
-// A chat: a text that one of the page's connections sends, and everybody in the room hears, over whatever they are connected with.
+// A chat: a text that one of the page's connections sends, and all members of the room receive,
+// over whatever they are connected with.
 import { byId, problem } from './element.js';
 
 export class SayForm {
@@ -17,7 +18,7 @@ export class SayForm {
     const text = byId('say-text');
     const transport = this.#transports[byId('say-over').value];
     if (text.value === '') return problem(byId('say-error'), 'Enter what to say.');
-    // Whether this connection is in the room is the server's to say, as an event `error`.
+    // The server checks the membership, and answers with an event `error`.
     const sent = transport.send('say', { room: byId('room-name').value, text: text.value });
     problem(byId('say-error'), sent ? '' : `${transport.title} is not connected.`);
     if (sent) text.value = '';

@@ -1,4 +1,4 @@
-// The send form: one event or a burst of them over the chosen transports, and what each made of it.
+// The send form: one event or a burst of them over the chosen transports, and the receipt of each.
 import { call } from './api.js';
 import { byId, element, fieldProblem, problem } from './element.js';
 import { parseJson } from './json.js';
@@ -14,7 +14,7 @@ export class SendForm {
   #data = byId('send-data');
   #busy = false;
 
-  /** `defaults()` answers `{user, tenant, room}`: the names a target of that kind starts with. */
+  /** `defaults()` returns `{user, tenant, room}`: the first name of a target of that kind. */
   constructor(defaults) {
     this.#form.addEventListener('submit', (event) => {
       event.preventDefault();
@@ -96,7 +96,7 @@ export class SendForm {
     const event = byId('send-event').value;
     if (event === '') throw new Error('Enter an event name.');
     const order = { target: kind === 'all' ? 'all' : { [kind]: this.#name.value }, event };
-    // Nobody named: over all of them, with one record in the log.
+    // No provider named: over all of them, with one record in the log.
     if (chosen.length < PROVIDERS.length) order.provider = chosen;
     if (byId('send-volatile').checked) order.volatile = true;
     const latest = byId('send-latest').value;
@@ -120,6 +120,8 @@ export class SendForm {
   }
 
   #receipts(rows) {
+    const order = PROVIDERS.map(({ name }) => name);
+    rows.sort(([one], [other]) => order.indexOf(one) - order.indexOf(other));
     byId('receipts').replaceChildren(...rows.map(([name, text, outcome, id]) => element('p',
       { class: `receipt of-${name}`, 'data-testid': `receipt-${name}`, 'data-outcome': outcome, title: id && `receipt ${id}` },
       element('b', {}, shortName(name)), ' ', text)));
@@ -127,10 +129,10 @@ export class SendForm {
 }
 
 function receiptText({ position, delivered }) {
-  const place = position === null || position === undefined ? 'not logged' : `position ${position}`;
-  if (!delivered) return `${place}, delivery not known yet`;
+  const logged = position === null || position === undefined ? 'not logged' : `position ${position}`;
+  if (!delivered) return `${logged}, delivery not known yet`;
   const { matched, queued, dropped } = delivered;
-  return `${place}, matched ${matched}, queued ${queued}${dropped > 0 ? `, dropped ${dropped}` : ''}`;
+  return `${logged}, matched ${matched}, queued ${queued}${dropped > 0 ? `, dropped ${dropped}` : ''}`;
 }
 
 function placed(receipt) {

@@ -1,15 +1,18 @@
-// Socket.IO's packets (protocol revision 5) within Engine.IO's messages (revision 4) over a WebSocket: text in, values out.
+// Socket.IO's packets (protocol revision 5) within Engine.IO's messages (revision 4) over a
+// WebSocket: text in, values out.
 
 const EVENT = '2';
 const ACK = '3';
 const BINARY = { 5: EVENT, 6: ACK };
 
-/** Reads messages in order; an event with attachments is whole when the last of them has come. */
+/**
+ * Reads messages in order; an event with attachments is complete when the last of them has arrived.
+ */
 export class SocketIoReader {
   #packet = null; // waits for attachments
   #attachments = [];
 
-  /** What a WebSocket message says: {type, …}, or null when more belongs to it. */
+  /** Decodes a WebSocket message: {type, …}, or null when more belongs to it. */
   read(data) {
     if (typeof data !== 'string') return this.#attach(data);
     const type = data[0];
@@ -52,7 +55,7 @@ function whole({ type, id, args }, attachments) {
   return type === EVENT ? { type: 'event', event, args: rest, id } : { type: 'ack', id, args: [event, ...rest] };
 }
 
-/** The value with the bytes that its placeholders stand for. */
+/** Replaces the placeholders in a value by their bytes. */
 function restore(value, attachments) {
   if (typeof value !== 'object' || value === null) return value;
   if (value._placeholder === true && value.num in attachments) return attachments[value.num];

@@ -3,14 +3,17 @@
 /** Reads an event stream piece by piece; a piece may end anywhere, even between CR and LF. */
 export class SseParser {
   #rest = '';
-  #scanned = 0; // how much of #rest is known to hold no line end
+  #scanned = 0; // the length of #rest that is known to hold no line end
   #afterCr = false;
   #data = [];
   #event = '';
   #id = '';
   #on;
 
-  /** `on.event({event, data, id})` with the block's own id, `on.retry(ms)`, and `on.id(id)` for a block that only carries a place. */
+  /**
+   * `on.event({event, data, id})` with the block's own id, `on.retry(ms)`, and `on.id(id)` for a
+   * block with a cursor only.
+   */
   constructor(on) {
     this.#on = on;
   }
@@ -57,6 +60,6 @@ export class SseParser {
     }
     this.#data = [];
     this.#event = '';
-    this.#id = ''; // unlike an EventSource's lastEventId, so that an event without a place can be told from one with
+    this.#id = ''; // unlike an EventSource's lastEventId, so that an event without a cursor differs from one with
   }
 }

@@ -1,11 +1,13 @@
-// The server's own figures under each panel, read every second while the page is in sight.
+// The server's figures under each panel, read every second while the page is visible.
 import { call } from './api.js';
 import { byId } from './element.js';
 import { PROVIDERS } from './providers.js';
 
 const EVERY_MS = 1_000;
 
-/** Starts reading; runs for as long as the page lives. `user()` answers whose connections are shown. */
+/**
+ * Starts reading; runs as long as the page. `user()` returns the user whose connections are shown.
+ */
 export function watchStats(transports, user) {
   const read = async () => {
     if (!document.hidden) {
@@ -13,10 +15,10 @@ export function watchStats(transports, user) {
         const [{ providers }, { connections }] = await Promise.all([
           call('stats'), call(`connections?${new URLSearchParams({ user: user() })}`)]);
         for (const { name } of PROVIDERS) show(name, providers[name]);
-        for (const transport of transports) transport.known(connections);
+        for (const transport of transports) transport.report(connections);
       } catch {
         for (const { name } of PROVIDERS) show(name, undefined);
-        for (const transport of transports) transport.known(undefined);
+        for (const transport of transports) transport.report(undefined);
       }
     }
     setTimeout(read, EVERY_MS);

@@ -1,7 +1,11 @@
-// A combobox in the WAI-ARIA pattern. A <datalist> would show only what matches a field that is already filled.
+// A combobox in the WAI-ARIA pattern. A <datalist> would show only what matches a field that is
+// already filled.
 import { element } from './element.js';
 
-/** Gives `input` a list of suggestions; `names()` answers the current ones, and any other text stays allowed. */
+/**
+ * Gives `input` a list of suggestions; `names()` returns the current ones, and any other text stays
+ * allowed.
+ */
 export function suggest(input, names) {
   const list = element('ul', { id: `${input.id}-list`, role: 'listbox', class: 'suggestions', 'aria-label': 'Suggestions' });
   let active = -1;

@@ -1,22 +1,26 @@
-// What a connection was sent while it was away or slow, and what of it has arrived: computed from nothing but cursors,
-// of which every logged event has one of its own. The page's second connection says what was sent.
+// The events that were sent while a connection was cut or slow, and those of them that have
+// arrived: computed from cursors only, of which each logged event has its own. The page's second
+// connection says what was sent.
 
 const REMEMBERED = 50_000;
 
 export class Tally {
-  /** How often an event arrived that had arrived before, and how many came before an earlier one; since `begin`. */
+  /**
+   * The number of events that arrived again, and of those that arrived before an earlier one; since
+   * `begin`.
+   */
   twice = 0;
   swapped = 0;
-  /** How many of the expected have arrived. */
+  /** The number of expected events that have arrived. */
   arrived = 0;
   #expected = new Map(); // cursor → its number, from 1
-  #early = []; // cursors that were sent before it counted
+  #early = []; // cursors that were sent before `count`
   #counting = false;
   #fixed = false;
   #newest = 0; // the largest number that has arrived
   #seen = new Set(); // cursors that have arrived, the newest 50,000
 
-  /** Begins anew; what has arrived before is remembered. */
+  /** Starts again; remembers what has arrived. */
   begin() {
     Object.assign(this, { twice: 0, swapped: 0, arrived: 0 });
     this.#expected.clear();
@@ -26,7 +30,10 @@ export class Tally {
     this.#newest = 0;
   }
 
-  /** From now on the connection is away or slow: what has not arrived yet, and what is sent from now on, counts. */
+  /**
+   * Starts counting, the connection is cut or slow: what has not arrived yet and what is sent from
+   * here on.
+   */
   count() {
     if (this.#counting) return;
     this.#counting = true;
@@ -34,12 +41,12 @@ export class Tally {
     this.#early = [];
   }
 
-  /** Nothing more counts: the connection is back. */
+  /** Stops counting: the connection is open again. */
   fix() {
     this.#fixed = true;
   }
 
-  /** The second connection got this. */
+  /** Notes an event of the second connection. */
   sent(cursor) {
     if (!cursor || this.#fixed || this.#expected.has(cursor)) return;
     if (!this.#counting) {
@@ -51,7 +58,10 @@ export class Tally {
     if (this.#seen.has(cursor)) this.#hit(this.#expected.size);
   }
 
-  /** The connection got this. Answers its number if it was expected, and whether it came a second time. */
+  /**
+   * Notes an event of the connection. Returns its number if it was expected, and whether it arrived
+   * before.
+   */
   got(cursor) {
     if (!cursor) return { twice: false };
     const number = this.#expected.get(cursor);
@@ -69,7 +79,9 @@ export class Tally {
     return this.#expected.size;
   }
 
-  /** Whether the last of what was expected has arrived, and with it, in order, all that still comes. */
+  /**
+   * `true` if the last expected event has arrived, and with it, in order, all that still arrive.
+   */
   get complete() {
     return this.#fixed && this.#newest === this.#expected.size;
   }

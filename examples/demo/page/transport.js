@@ -1,4 +1,5 @@
-// One transport of the page: its panel, its link, its switches, and a second connection that says what the first one missed.
+// One transport of the page: its panel, its link, its switches, and a second connection that shows
+// what the first one missed.
 import { call } from './api.js';
 import { clockText } from './element.js';
 import { linkId, pause } from './link.js';
@@ -11,14 +12,14 @@ import { Tally } from './tally.js';
 const LINKS = { sse: SseLink, ws: WsLink, socket: SocketIoLink };
 const SLOW_BYTES = 2_000; // a second; about twenty small events
 const WITNESS_MS = 3_000;
-const HEARD = 2; // what the server says is sure the second time: the first may have been on its way before
+const REPORTS = 2; // the server's second report is certain: the first may have been on its way before
 
 const NOT_RESUMED = {
   epoch: 'The server’s log is a new one.',
-  expired: 'The old place has left the window.',
-  invalid: 'The old place was not valid.',
+  expired: 'The old position has left the window.',
+  invalid: 'The old cursor was not valid.',
 };
-const TOO_SLOW = 'It was too slow, and its place has left the window.';
+const TOO_SLOW = 'It was too slow, and its position has left the window.';
 
 export class Transport {
   panel;
@@ -28,20 +29,20 @@ export class Transport {
   #id = linkId();
   #link;
   #reason = 'Not connected yet.';
-  #next = ''; // when it tries again
-  #weather = { cut: false, slow: false };
+  #next = ''; // the time of the next attempt
+  #fault = { cut: false, slow: false };
   #changing = Promise.resolve();
-  #cutOff = false; // the wire was cut, and no welcome has come since
+  #cutOff = false; // set from a cut to the next welcome
   #witness = null;
   #witnessId = '';
-  #unsure = false; // the second connection has lost events itself
+  #unsure = false; // set when the second connection has lost events itself
   #tally = new Tally();
-  #away = true; // whether the wire was cut since the switches were last both off, not only slow
-  #back = ''; // "", "catching up", "done"
-  #told = ''; // the server said that events are lost, and why
-  #idle = 0; // how often in a row the server called this connection live
-  #heard = 0; // how often the server has said something of it since it was back
-  #superseded = 0; // how many events the server left out for newer ones of their key
+  #away = true; // set when the connection was cut, not only slow, since both switches were off
+  #recovery = ''; // "", "catching up", "done"
+  #loss = ''; // the reason, when the server said that events are lost
+  #idle = 0; // the number of reports in a row in which this connection is live
+  #reports = 0; // the server's reports on this connection since it recovered
+  #superseded = 0; // the number of events that newer ones of their key have replaced
   #supersededBefore = 0;
 
   /** `page` has identity, arrived(event), answer(), ready() and announce(text). */
@@ -50,7 +51,7 @@ export class Transport {
     this.#page = page;
     this.panel = new Panel(provider, {
       onToggle: (on) => (on ? page.ready() && this.connect() : this.#closedByHand()),
-      onWeather: (weather) => this.#change(weather),
+      onFault: (fault) => this.#change(fault),
     });
     this.#link = this.#open({
       state: (state, reason, next) => this.#moved(state, reason, next),
@@ -65,7 +66,7 @@ export class Transport {
     this.#link.connect(this.#page.identity);
   }
 
-  /** Closes the link and forgets its place: the user is another one. */
+  /** Closes the link and forgets its cursor: the user is another one. */
   leave() {
     this.#link.disconnect();
     this.#link.forget();
@@ -80,7 +81,7 @@ export class Transport {
     return this.#provider.title;
   }
 
-  /** Sends an event over this connection; false while it is not open. */
+  /** Sends an event over this connection; returns false while it is not open. */
   send(event, data) {
     return this.state === 'open' && this.#link.send(event, data);
   }
@@ -90,16 +91,16 @@ export class Transport {
     return [this.panel.connectionId, this.#witness ? this.#witnessId : ''].filter(Boolean);
   }
 
-  /** What the server says of this user's connections, by transport. */
-  known(connections) {
+  /** Takes the server's report on this user's connections, by transport. */
+  report(connections) {
     const own = connections?.[this.#provider.name]?.find(({ connection }) => connection === this.panel.connectionId);
     this.panel.setServer(own);
-    // Without the last of the expected, only the server knows when nothing more comes.
+    // Without the last expected event, only the server knows when nothing more is sent.
     this.#idle = own && !own.behind && own.queuedEvents === 0 ? this.#idle + 1 : 0;
     this.#superseded = own?.superseded ?? 0;
-    this.#heard += 1;
-    if (this.#back === 'catching up' && this.#idle >= HEARD) this.#finish();
-    else if (this.#back === 'done') this.#show();
+    this.#reports += 1;
+    if (this.#recovery === 'catching up' && this.#idle >= REPORTS) this.#finish();
+    else if (this.#recovery === 'done') this.#show();
   }
 
   #open(on, id, cursor) {
@@ -123,9 +124,9 @@ export class Transport {
     }
     if (state === 'closed') {
       this.#dismiss();
-      this.#back = '';
-    } else if (this.#weather.cut) {
-      // Whatever was on its way when the wire was cut has been read by now.
+      this.#recovery = '';
+    } else if (this.#fault.cut) {
+      // Everything on its way at the cut has been read by now.
       this.#tally.count();
     }
     if (before === 'open' || (state === 'closed' && before !== 'closed')) this.#page.announce(`${this.#provider.title} ${state}. ${reason}`);
@@ -135,12 +136,12 @@ export class Transport {
   #welcomed(data) {
     this.state = 'open';
     this.#cutOff = false;
-    this.#told = NOT_RESUMED[data.reason] ?? '';
-    this.#back = '';
-    this.#reason = `Since ${clockText(new Date()).slice(0, 8)}. ${data.resumed ? 'Resumed from the cursor.' : 'Reads from now on.'}`;
+    this.#loss = NOT_RESUMED[data.reason] ?? '';
+    this.#recovery = '';
+    this.#reason = `Since ${clockText(new Date()).slice(0, 8)}. ${data.resumed ? 'Resumed from the cursor.' : 'Reads from here on.'}`;
     this.panel.setConnection(String(data.connectionId ?? ''));
     this.panel.add({ event: 'connected', data, kind: 'welcome' });
-    if (this.#fair) this.#returned(data.resumed);
+    if (this.#faultless) this.#recovered(data.resumed);
     this.#page.announce(`${this.#provider.title} open`);
     this.#show();
   }
@@ -149,57 +150,60 @@ export class Transport {
     const { number, twice } = this.#tally.got(cursor);
     const answers = answer && this.panel.answers;
     if (answers) answer(this.#page.answer());
-    if (event === 'lost') this.#told = TOO_SLOW;
+    if (event === 'lost') this.#loss = TOO_SLOW;
     const late = number !== undefined;
     const tags = [];
     if (twice) tags.push('twice');
-    if (late) tags.push(`${this.#weather.slow ? 'late' : 'missed'} ${number} of ${this.#tally.expected}`);
+    if (late) tags.push(`${this.#fault.slow ? 'late' : 'missed'} ${number} of ${this.#tally.expected}`);
     if (answer) tags.push(answers ? 'answered' : 'left unanswered');
     this.#page.arrived(this.#provider.name);
     this.panel.add({
       event, data, tags, late: number,
       kind: event === 'error' || event === 'lost' || twice ? 'problem' : event === 'reconnect' ? 'welcome' : 'event',
     });
-    if (this.#back === 'catching up' && this.#tally.complete) this.#finish();
+    if (this.#recovery === 'catching up' && this.#tally.complete) this.#finish();
     this.#show();
   }
 
   // The switches
 
-  get #fair() {
-    return !this.#weather.cut && !this.#weather.slow;
+  get #faultless() {
+    return !this.#fault.cut && !this.#fault.slow;
   }
 
-  /** One change after the other, the newest last. */
+  /** Applies one change after the other, the newest last. */
   #change(wanted) {
     this.#changing = this.#changing.then(() => this.#apply(wanted));
   }
 
   async #apply(wanted) {
     const { cut, slow } = wanted;
-    if (cut === this.#weather.cut && slow === this.#weather.slow) return;
-    if (this.#fair) await this.#observe();
+    if (cut === this.#fault.cut && slow === this.#fault.slow) return;
+    if (this.#faultless) await this.#observe();
     try {
       await call('wire', { link: this.#id, cut, bytesPerSecond: slow ? SLOW_BYTES : null });
     } catch (error) {
-      this.panel.setWeather(this.#weather, error.message);
-      if (this.#fair) this.#dismiss();
+      this.panel.setFault(this.#fault, error.message);
+      if (this.#faultless) this.#dismiss();
       return;
     }
-    this.panel.setWeather(wanted);
-    this.#weather = wanted;
+    this.panel.setFault(wanted);
+    this.#fault = wanted;
     if (cut) this.#cutOff = this.#away = true;
     if (slow || (cut && this.state !== 'open')) this.#tally.count();
-    if (this.#fair && this.state === 'open' && !this.#cutOff) this.#returned(true);
+    if (this.#faultless && this.state === 'open' && !this.#cutOff) this.#recovered(true);
     if (cut) this.#page.announce(`${this.#provider.title}: the wire is cut`);
     this.#show();
   }
 
-  /** Opens the second connection, whose wire stays whole: it gets what the first one does not, from the same place on. */
+  /**
+   * Opens the second connection, which has no fault: from the same position, it gets what the first
+   * one does not.
+   */
   async #observe() {
     this.#tally.begin();
-    this.#back = '';
-    this.#told = '';
+    this.#recovery = '';
+    this.#loss = '';
     this.#unsure = false;
     this.#away = false;
     this.#supersededBefore = this.#superseded;
@@ -230,24 +234,26 @@ export class Transport {
     this.#witness = null;
   }
 
-  /** The wire is whole again, and the connection is there: what was missed comes now. */
-  #returned(resumed) {
+  /**
+   * Starts the recovery, when the connection is open without a fault: what was missed arrives now.
+   */
+  #recovered(resumed) {
     if (!this.#witness) return;
     this.#dismiss();
     this.#tally.fix();
     this.#idle = 0;
-    if (resumed && !this.#tally.complete) this.#back = 'catching up';
+    if (resumed && !this.#tally.complete) this.#recovery = 'catching up';
     else this.#finish();
   }
 
   #finish() {
-    this.#back = 'done';
-    this.#heard = 0;
+    this.#recovery = 'done';
+    this.#reports = 0;
     this.#page.announce(`${this.#provider.title}: ${this.#outcome()}`);
     this.#show();
   }
 
-  // What the panel says
+  // The panel
 
   #show() {
     const [phase, name, text] = this.#phase();
@@ -257,7 +263,7 @@ export class Transport {
   }
 
   #phase() {
-    const { cut } = this.#weather;
+    const { cut } = this.#fault;
     const { expected, arrived } = this.#tally;
     if (this.state === 'closed') return ['closed', 'Closed', this.#reason];
     if (cut) return ['cut', 'Cut', `${this.#witness ? `${events(expected)} sent meanwhile. ` : ''}${this.#next}`];
@@ -265,18 +271,18 @@ export class Transport {
       const text = `${this.#reason} ${this.#next}`.trim();
       return this.#link.cursor ? ['reconnecting', 'Reconnecting', text] : ['connecting', 'Connecting', text];
     }
-    if (this.#weather.slow) {
+    if (this.#fault.slow) {
       const waiting = expected - arrived;
       return ['slow', 'Slow', `${(SLOW_BYTES / 1000).toLocaleString('en')} kB/s. ${waiting > 0 ? `${events(waiting)} on the way.` : 'Nothing is waiting.'}`];
     }
-    if (this.#back === 'catching up') return ['catching-up', 'Catching up', `${arrived} of ${events(expected)} have arrived.`];
-    if (this.#told) return ['lost', this.#told === TOO_SLOW ? 'Events lost' : 'Not resumed', this.#outcome()];
-    if (this.#back === 'done' && this.#unexplained > 0 && this.#heard >= HEARD) return ['lost', 'Events missing', this.#outcome()];
-    if (this.#back === 'done') return ['resumed', this.#away ? 'Resumed' : 'Caught up', this.#outcome()];
+    if (this.#recovery === 'catching up') return ['catching-up', 'Catching up', `${arrived} of ${events(expected)} have arrived.`];
+    if (this.#loss) return ['lost', this.#loss === TOO_SLOW ? 'Events lost' : 'Not resumed', this.#outcome()];
+    if (this.#recovery === 'done' && this.#unexplained > 0 && this.#reports >= REPORTS) return ['lost', 'Events missing', this.#outcome()];
+    if (this.#recovery === 'done') return ['resumed', this.#away ? 'Resumed' : 'Caught up', this.#outcome()];
     return ['live', 'Live', this.#reason];
   }
 
-  /** How many events neither came nor were left out for newer ones of their key. */
+  /** The number of events that neither arrived nor were replaced by newer ones of their key. */
   get #unexplained() {
     return this.#tally.expected - this.#tally.arrived - (this.#superseded - this.#supersededBefore);
   }
@@ -288,15 +294,15 @@ export class Transport {
   #result() {
     const { expected, arrived, twice, swapped } = this.#tally;
     const gone = expected - arrived;
-    if (this.#told) {
-      return `${this.#told} ${this.#back === 'done' && gone > 0 ? `${events(gone)} sent meanwhile will not come.` : 'An application loads its state again.'}`;
+    if (this.#loss) {
+      return `${this.#loss} ${this.#recovery === 'done' && gone > 0 ? `${events(gone)} sent meanwhile will not come.` : 'An application loads its state again.'}`;
     }
     const late = `${this.#away ? 'missed' : 'late'} ${expected === 1 ? 'event' : 'events'}`;
     if (expected === 0) return 'Nothing was missed.';
     if (twice > 0 || swapped > 0) return `${arrived} of ${expected} ${late} arrived, ${twice} twice, ${swapped} out of order.`;
     if (gone > 0) {
       const others = this.#unexplained <= 0 ? 'newer ones of the same key stand for the others'
-        : this.#heard < HEARD ? 'the server is asked about the others' : `${events(this.#unexplained)} did not come`;
+        : this.#reports < REPORTS ? 'the server is asked about the others' : `${events(this.#unexplained)} did not come`;
       return `${arrived} of ${expected} ${late} arrived once, in order; ${others}.`;
     }
     return expected === 1 ? `The ${late} arrived, once.` : `All ${expected.toLocaleString('en')} ${late} arrived once, in order.`;

@@ -1,4 +1,4 @@
-//! What the page, scripts and curl drive the demo with.
+//! The HTTP interface that the page, scripts and curl drive the demo with.
 
 mod ask;
 mod connections;
@@ -41,7 +41,7 @@ pub(crate) fn router(service: NotificationService, wires: Wires) -> Router {
         .with_state(service)
 }
 
-/// Keeps other pages, which a browser lets post anywhere, from driving the demo.
+/// Rejects other pages, which a browser lets post anywhere.
 async fn same_origin(request: Request, next: Next) -> Response {
     let (parts, body) = request.into_parts();
     match Origins::same_host().check(&parts) {

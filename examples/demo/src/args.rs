@@ -8,21 +8,23 @@ use realtime_unified::Drain;
 #[derive(Debug, Parser)]
 #[command(version)]
 pub(crate) struct Args {
-    /// Where to listen; port 0 takes a free one. The address is printed on stdout.
+    /// The address to listen on; port 0 takes a free one. It is printed on stdout.
     #[arg(long, default_value = "127.0.0.1:3000", overrides_with = "listen")]
     pub(crate) listen: SocketAddr,
-    /// Listen on an address that other machines reach. Everybody there can then be any user: the demo asks for no password.
+    /// Listen on an address that other machines reach. Any client there can then be any user: the
+    /// demo asks for no password.
     #[arg(long)]
     pub(crate) allow_remote: bool,
-    /// On SIGTERM or SIGINT, close the connections evenly over this many seconds and end with code 0; a second signal ends
-    /// the program at once, with code 1.
+    /// On SIGTERM or SIGINT, close the connections evenly over this many seconds and exit with
+    /// code 0; a second signal exits immediately, with code 1.
     #[arg(long, value_name = "SECONDS", default_value_t = 5)]
     pub(crate) drain: u16,
-    /// Before that, say only on /readyz that the server goes down, for this many seconds, while everything still works;
-    /// default 2, and none with `--drain 0`.
+    /// Before that, be only not ready (/readyz) for this many seconds, while everything still
+    /// works; default 2, and none with `--drain 0`.
     #[arg(long, value_name = "SECONDS")]
     pub(crate) hold: Option<u16>,
-    /// How many records each transport keeps for clients that come back or are slow; who misses more is told so.
+    /// The records that each transport keeps for clients that reconnect or are slow; a client that
+    /// misses more gets `lost`, or `expired` when it reconnects.
     #[arg(long, value_name = "RECORDS", default_value_t = 10_000)]
     pub(crate) window: usize,
 }
@@ -34,13 +36,13 @@ impl Args {
         self.hold.map_or(drain, |hold| drain.hold(seconds(hold)))
     }
 
-    /// Refuses to show the demo's open door to other machines unasked.
+    /// Rejects an address that other machines reach, unless it is allowed.
     pub(crate) fn check(&self) -> Result<(), String> {
         if self.listen.ip().is_loopback() || self.allow_remote {
             return Ok(());
         }
         Err(format!(
-            "{} can be reached from other machines, and the demo lets everybody be any user; add --allow-remote if you want that",
+            "{} can be reached from other machines, and the demo lets any client be any user; add --allow-remote if you want that",
             self.listen
         ))
     }

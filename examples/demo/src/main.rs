@@ -1,4 +1,5 @@
-//! The demo: all three transports on one port, a page that shows them side by side, and an API for scripts.
+//! The demo: all three transports on one port, a page that shows them side by side, and an API
+//! for scripts.
 
 mod api;
 mod args;
@@ -15,10 +16,8 @@ use std::time::Duration;
 use axum::Router;
 use axum::routing::get;
 use clap::Parser;
-use realtime_unified::{
-    AllowRooms, Drain, NotificationService, RoomDelivery, SocketIoConfig, SocketIoProvider, SseConfig, SseProvider,
-    WindowConfig, WireConfig, WsConfig, WsProvider, serve,
-};
+use realtime_unified::prelude::*;
+use realtime_unified::{RoomDelivery, WindowConfig, WireConfig};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -26,10 +25,11 @@ use tokio_util::sync::CancellationToken;
 use crate::args::Args;
 use crate::wires::Wires;
 
-/// How much of a response waits below the outboxes, in bytes: little, so that a slowed client soon shows as one.
+/// The bytes of a response that wait below the outboxes: few, so that a slowed-down client soon
+/// shows as one.
 const HTTP1_BUFFER: usize = 16 * 1024;
 
-/// How long plain requests may take when all connections have been closed.
+/// The time for plain requests once all connections have been closed.
 const LAST: Duration = Duration::from_secs(1);
 
 #[tokio::main]
@@ -57,10 +57,10 @@ async fn run() -> Result<(), Box<dyn Error>> {
         .provider(SseProvider::new(SseConfig::default().with_room_delivery(RoomDelivery::Members).with_window(window)))
         .provider(WsProvider::new(WsConfig::default().with_window(window)))
         .provider(SocketIoProvider::new(
-            // Who waits at a user's limit is to see the end of that.
+            // Short, so that a client that waits at its user's limit sees the timeout.
             SocketIoConfig::default().with_window(window).with_connect_timeout(Duration::from_secs(10)),
         ))
-        .authenticator(auth::FromQuery)
+        .authenticator(auth::from_query)
         .room_policy(AllowRooms)
         .build()
         .await?;
@@ -85,20 +85,20 @@ async fn run() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The first SIGTERM or SIGINT sends the clients away, one after the other, and lets handlers finish; a second one ends
-/// the program at once.
+/// Closes the connections one after the other on the first SIGTERM or SIGINT, and lets handlers
+/// finish; exits immediately on the second.
 async fn stop_on_signal(service: NotificationService, drain: Drain, stop: CancellationToken) {
     let signals = signal(SignalKind::terminate()).and_then(|term| Ok((term, signal(SignalKind::interrupt())?)));
     let (mut term, mut interrupt) = match signals {
         Ok(signals) => signals,
         Err(error) => {
-            tracing::error!(%error, "signals cannot be watched");
+            tracing::error!(%error, "cannot watch for signals");
             return;
         }
     };
     let mut next = async || tokio::select! { _ = term.recv() => {}, _ = interrupt.recv() => {} };
     next().await;
-    tracing::info!(hold = ?drain.hold_time(), over = ?drain.duration(), "going down");
+    tracing::info!(hold = ?drain.hold_time(), over = ?drain.duration(), "shutting down");
     tokio::select! {
         () = service.shutdown(drain) => stop.cancel(),
         () = next() => std::process::exit(1),

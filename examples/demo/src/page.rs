@@ -12,7 +12,7 @@ macro_rules! files {
 
 const HTML: &str = "text/html; charset=utf-8";
 
-/// The page's routes.
+/// Returns the page's routes.
 pub(crate) fn router() -> Router {
     let files = files! {
         "/api.js" => "api.js", "text/javascript; charset=utf-8";
@@ -26,6 +26,7 @@ pub(crate) fn router() -> Router {
         "/link-sse.js" => "link-sse.js", "text/javascript; charset=utf-8";
         "/link-ws.js" => "link-ws.js", "text/javascript; charset=utf-8";
         "/link.js" => "link.js", "text/javascript; charset=utf-8";
+        "/panel.css" => "panel.css", "text/css; charset=utf-8";
         "/panel.js" => "panel.js", "text/javascript; charset=utf-8";
         "/plot.js" => "plot.js", "text/javascript; charset=utf-8";
         "/providers.js" => "providers.js", "text/javascript; charset=utf-8";

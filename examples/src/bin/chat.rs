@@ -1,40 +1,45 @@
-//! A chat in which people on Server-Sent Events, WebSocket and Socket.IO talk to each other in one room.
+//! A chat in which users of Server-Sent Events, WebSocket and Socket.IO talk to each other in one
+//! room.
 //!
-//! With `/ws?user=ann&channel=lobby` or Socket.IO (`auth: {user, room: "lobby"}`) send `say` with a text; beside
-//! `/sse?user=ann&channel=lobby`, which carries nothing back, `POST /say?user=ann` it.
+//! With `/ws?user=ann&channel=lobby` or Socket.IO (`auth: {user, room: "lobby"}`) send `say` with a
+//! text. `/sse?user=ann&channel=lobby` carries nothing back: `POST /say?user=ann` the text.
 
-use std::{error::Error, net::SocketAddr};
+use std::{error::Error, net::SocketAddr, time::Duration};
 
 use axum::{Router, extract::State, routing::post};
 use clap::Parser;
-use realtime_unified::{AllowRooms, Handlers, Result, prelude::*};
-use serde_json::json;
+use realtime_unified::prelude::*;
+use serde_json::{Value, json};
 
 #[derive(Parser)]
 struct Args {
-    /// Where to listen; port 0 takes a free one.
+    /// The address to listen on; port 0 takes a free one.
     #[arg(long, default_value = "127.0.0.1:3002")]
     listen: SocketAddr,
 }
 
 /// Believes `?user=`, or Socket.IO's `auth.user`. An application verifies a token.
-struct ByName;
+async fn by_name(request: ConnectRequest) -> Result<Identity, Refusal> {
+    let user = request.query("user").or_else(|| request.auth_text("user").map(Into::into));
+    Ok(Identity::user(user.ok_or_else(|| Refusal::unauthorized("say who you are"))?))
+}
 
-#[async_trait]
-impl Authenticator for ByName {
-    async fn authenticate(&self, request: &ConnectRequest) -> Result<Identity, Refusal> {
-        let user = request.query("user").or_else(|| request.auth_text("user").map(Into::into));
-        Ok(Identity::user(&*user.ok_or(Refusal::unauthorized("say who you are"))?))
+/// Handles `say` of the members of the room: sends the text to all of them, over whatever they are
+/// connected with.
+async fn say(cx: Context, text: String) -> Result<Receipt, HandlerError> {
+    if !cx.is_in_room("lobby") {
+        return Err(HandlerError::new("not_in_room", "enter the lobby first"));
     }
+    Ok(cx.to_room("lobby").send("said", &message(cx.identity(), &text)).await?)
 }
 
-/// Everybody in the room hears it, over whatever they are connected with.
-async fn say(service: NotificationService, who: &Identity, text: &str) -> Result<Receipt> {
-    service.to_room("lobby", "said", &json!({ "user": who.user_name(), "text": text })).await
-}
-
+/// Does the same for clients that cannot send events.
 async fn post_say(Caller(who): Caller, State(app): State<NotificationService>, text: String) -> Result<(), Rejection> {
-    Ok(say(app, &who, &text).await.map(drop)?)
+    Ok(app.to_room("lobby", "said", &message(&who, &text)).await.map(drop)?)
+}
+
+fn message(from: &Identity, text: &str) -> Value {
+    json!({ "user": from.user_name(), "text": text })
 }
 
 #[tokio::main]
@@ -44,8 +49,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .provider(SseProvider::new(SseConfig::default()))
         .provider(WsProvider::new(WsConfig::default()))
         .provider(SocketIoProvider::new(SocketIoConfig::default()))
-        .on("say", async |cx: Context, text: String| say(cx.service()?, cx.identity(), &text).await)
-        .authenticator(ByName)
+        .on("say", say)
+        .authenticator(by_name)
         .room_policy(AllowRooms)
         .build()
         .await?;
@@ -53,6 +58,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let listener = tokio::net::TcpListener::bind(Args::parse().listen).await?;
     let address = listener.local_addr()?;
     println!("listening on http://{address}\ntry: curl -N 'http://{address}/sse?user=ann&channel=lobby'");
-    serve(listener, app).await?;
+    let stop = async move {
+        shutdown_signal().await;
+        service.shutdown(Drain::over(Duration::from_secs(5))).await;
+    };
+    serve(listener, app).with_graceful_shutdown(stop).await?;
     Ok(())
 }

@@ -1,6 +1,8 @@
-//! The provider chosen by configuration: `--provider`, else `NOTIFY_PROVIDER`, else the file given by `--config`.
+//! The provider chosen by configuration: `--provider`, else `NOTIFY_PROVIDER`, else the file
+//! given by `--config`.
 //!
-//! The code that notifies names no transport. A name that nobody has ends the program at its start, with the names there are.
+//! The code that notifies names no transport. An unknown name ends the program when it starts, with
+//! a list of the known ones.
 
 use std::error::Error;
 use std::net::SocketAddr;
@@ -11,24 +13,20 @@ use axum::extract::{Path, State};
 use axum::routing::post;
 use axum::{Json, Router};
 use clap::Parser;
-use realtime_unified::async_trait;
-use realtime_unified::{
-    Authenticator, ConnectRequest, Identity, NotificationService, Receipt, Refusal, Rejection, SocketIoConfig,
-    SocketIoProvider, SseConfig, SseProvider, WsConfig, WsProvider, serve,
-};
+use realtime_unified::prelude::*;
 use serde::Deserialize;
 use serde_json::Value;
 use tokio::net::TcpListener;
 
 #[derive(Parser)]
 struct Args {
-    /// Where to listen; port 0 takes a free one.
+    /// The address to listen on; port 0 takes a free one.
     #[arg(long, default_value = "127.0.0.1:3006")]
     listen: SocketAddr,
     /// A JSON file: {"provider": "sse"}.
     #[arg(long)]
     config: Option<PathBuf>,
-    /// Which provider notifications go over; wins over the environment and the file.
+    /// The provider that carries notifications; wins over the environment and the file.
     #[arg(long)]
     provider: Option<String>,
 }
@@ -56,14 +54,9 @@ impl Config {
 }
 
 /// Believes `?user=`, or Socket.IO's `auth.user`. An application verifies a token.
-struct ByName;
-
-#[async_trait]
-impl Authenticator for ByName {
-    async fn authenticate(&self, request: &ConnectRequest) -> Result<Identity, Refusal> {
-        let user = request.query("user").or_else(|| request.auth_text("user").map(Into::into));
-        Ok(Identity::user(&*user.ok_or(Refusal::unauthorized("say who you are"))?))
-    }
+async fn by_name(request: ConnectRequest) -> Result<Identity, Refusal> {
+    let user = request.query("user").or_else(|| request.auth_text("user").map(Into::into));
+    Ok(Identity::user(user.ok_or_else(|| Refusal::unauthorized("say who you are"))?))
 }
 
 #[derive(Clone)]
@@ -72,7 +65,7 @@ struct App {
     provider: String,
 }
 
-/// `POST /notify/{user}` with any JSON.
+/// Handles `POST /notify/{user}` with any JSON.
 async fn notify(
     State(app): State<App>,
     Path(user): Path<String>,
@@ -88,10 +81,11 @@ async fn run() -> Result<(), Box<dyn Error>> {
         .provider(SseProvider::new(SseConfig::default()))
         .provider(WsProvider::new(WsConfig::default()))
         .provider(SocketIoProvider::new(SocketIoConfig::default()))
-        .authenticator(ByName)
+        .authenticator(by_name)
         .build()
         .await?;
-    // Asked for once here, a wrong name is an error at the start and not at the first notification.
+    // Looked up here, so that a wrong name is an error at the start and not at the first
+    // notification.
     let transport = service.provider(&config.provider)?.name();
     let app = Router::new()
         .route("/notify/{user}", post(notify))

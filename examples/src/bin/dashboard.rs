@@ -1,6 +1,8 @@
-//! A dashboard over Server-Sent Events: open the printed address in a browser, in two windows if you like.
+//! A dashboard over Server-Sent Events: open the printed address in a browser, in two windows if
+//! you like.
 //!
-//! Everyone gets `online` once a second; `metric-update` goes to those who asked for `/sse?channel=dashboard`.
+//! Every client gets `online` once a second; `metric-update` goes to those of
+//! `/sse?channel=dashboard`.
 
 use std::error::Error;
 use std::net::SocketAddr;
@@ -10,11 +12,7 @@ use axum::Router;
 use axum::response::Html;
 use axum::routing::get;
 use clap::Parser;
-use realtime_unified::async_trait;
-use realtime_unified::{
-    Authenticator, ConnectRequest, Context, Drain, Event, Identity, NotificationService, Refusal, Result, RoomAccess,
-    RoomPolicy, SseConfig, SseProvider, Target, serve,
-};
+use realtime_unified::prelude::*;
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::time::{MissedTickBehavior, interval};
@@ -23,29 +21,20 @@ const TICK: Duration = Duration::from_secs(1);
 
 #[derive(Parser)]
 struct Args {
-    /// Where to listen; port 0 takes a free one.
+    /// The address to listen on; port 0 takes a free one.
     #[arg(long, default_value = "127.0.0.1:3001")]
     listen: SocketAddr,
 }
 
-/// Takes the name from `?user=`, and lets people without one watch too. An application looks at a session or a token.
-struct ByName;
-
-#[async_trait]
-impl Authenticator for ByName {
-    async fn authenticate(&self, request: &ConnectRequest) -> Result<Identity, Refusal> {
-        Ok(request.query("user").map_or_else(Identity::anonymous, |user| Identity::user(&*user)))
-    }
+/// Takes the name from `?user=`, and accepts clients without one too. An application looks at a
+/// session or a token.
+async fn by_name(request: ConnectRequest) -> Result<Identity, Refusal> {
+    Ok(request.query("user").map_or_else(Identity::anonymous, Identity::user))
 }
 
-/// Everybody may watch the dashboard, and nothing else by naming it.
-struct DashboardOnly;
-
-#[async_trait]
-impl RoomPolicy for DashboardOnly {
-    async fn access(&self, _: &Context, room: &str) -> RoomAccess {
-        if room == "dashboard" { RoomAccess::Allow } else { RoomAccess::Deny }
-    }
+/// Allows every client the dashboard, and no other room.
+async fn dashboard_only(_: Context, room: String) -> RoomAccess {
+    if room == "dashboard" { RoomAccess::Allow } else { RoomAccess::Deny }
 }
 
 #[tokio::main]
@@ -54,8 +43,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let args = Args::parse();
     let service = NotificationService::builder()
         .provider(SseProvider::new(SseConfig::default()))
-        .authenticator(ByName)
-        .room_policy(DashboardOnly)
+        .authenticator(by_name)
+        .room_policy(dashboard_only)
         .build()
         .await?;
     let app = Router::new().route("/", get(Html(PAGE))).merge(service.router());
@@ -64,11 +53,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let address = listener.local_addr()?;
     println!("listening on http://{address}\ntry: curl -N 'http://{address}/sse?channel=dashboard'");
     tokio::spawn(push_every_second(service.clone()));
-    // An open event stream never ends by itself: close them all, and the server has nothing left to wait for.
+    // An event stream does not end by itself: the service closes them all, and then the server
+    // stops.
     let stop = async move {
-        if let Err(error) = tokio::signal::ctrl_c().await {
-            tracing::error!(%error, "ctrl-c cannot be watched");
-        }
+        shutdown_signal().await;
         service.shutdown(Drain::over(Duration::from_secs(5))).await;
     };
     serve(listener, app).with_graceful_shutdown(stop).await?;
@@ -78,21 +66,21 @@ async fn main() -> Result<(), Box<dyn Error>> {
 async fn push_every_second(service: NotificationService) {
     let mut tick = interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut sent_before = 0;
+    let mut previously_sent = 0;
     loop {
         tick.tick().await;
-        if let Err(error) = push(&service, &mut sent_before).await {
-            tracing::warn!(%error, "no metrics this time");
+        if let Err(error) = push(&service, &mut previously_sent).await {
+            tracing::warn!(%error, "metrics not sent");
         }
     }
 }
 
-async fn push(service: &NotificationService, sent_before: &mut u64) -> Result<()> {
+async fn push(service: &NotificationService, previously_sent: &mut u64) -> Result<(), realtime_unified::Error> {
     let stats = service.provider("sse")?.stats();
     service.to_all("online", &json!({ "connections": stats.connections })).await?;
-    let metrics = json!({ "users": stats.users, "eventsPerSecond": stats.events_out - *sent_before });
-    *sent_before = stats.events_out;
-    // Volatile: whoever was away wants the newest numbers, not all the old ones.
+    let metrics = json!({ "users": stats.users, "eventsPerSecond": stats.events_out - *previously_sent });
+    *previously_sent = stats.events_out;
+    // Volatile: a client that reconnects wants the newest numbers, not all the old ones.
     let event = Event::json("metric-update", &metrics)?.volatile();
     service.send(Target::room("dashboard"), event).await?;
     Ok(())

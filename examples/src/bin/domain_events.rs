@@ -1,7 +1,8 @@
 //! From domain events to notifications: the code that registers a user knows nothing of transports.
 //!
-//! `POST /register` publishes `UserRegistered`; a subscriber tells the admins' room and the user, over whatever they are connected
-//! with: Server-Sent Events (`/sse?token=admin&channel=admin-dashboard`) or WebSocket (`/ws?token=user:{id}`).
+//! `POST /register` publishes `UserRegistered`; a subscriber notifies the admins' room and the
+//! user, over whatever they are connected with: Server-Sent Events
+//! (`/sse?token=admin&channel=admin-dashboard`) or WebSocket (`/ws?token=user:{id}`).
 
 use std::error::Error;
 use std::net::SocketAddr;
@@ -11,11 +12,8 @@ use axum::http::StatusCode;
 use axum::routing::post;
 use axum::{Json, Router};
 use clap::Parser;
-use realtime_unified::async_trait;
-use realtime_unified::{
-    Authenticator, ConnectRequest, Context, Identity, NotificationService, Refusal, Result, RoomAccess, RoomPolicy,
-    SseConfig, SseProvider, WsConfig, WsProvider, serve,
-};
+use realtime_unified::Error as NotifyError;
+use realtime_unified::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::net::TcpListener;
@@ -23,12 +21,12 @@ use tokio::sync::mpsc;
 
 #[derive(Parser)]
 struct Args {
-    /// Where to listen; port 0 takes a free one.
+    /// The address to listen on; port 0 takes a free one.
     #[arg(long, default_value = "127.0.0.1:3004")]
     listen: SocketAddr,
 }
 
-/// What happened, in the words of the domain.
+/// An event in the words of the domain.
 #[derive(Debug)]
 enum DomainEvent {
     UserRegistered(UserRegistered),
@@ -52,14 +50,14 @@ impl NotificationSubscriber {
             let handled = match &event {
                 DomainEvent::UserRegistered(registered) => self.user_registered(registered).await,
             };
-            // The next event is handled all the same.
+            // An error does not keep the next event from being handled.
             if let Err(error) = handled {
-                tracing::error!(%error, ?event, "not everybody was notified");
+                tracing::error!(%error, ?event, "notification failed");
             }
         }
     }
 
-    async fn user_registered(&self, registered: &UserRegistered) -> Result<()> {
+    async fn user_registered(&self, registered: &UserRegistered) -> Result<(), NotifyError> {
         self.service.to_room("admin-dashboard", "user:registered", registered).await?;
         let welcome = json!({ "title": "Welcome!", "body": "Your account has been created successfully" });
         self.service.to_user(&registered.user_id, "notification", &welcome).await?;
@@ -67,7 +65,8 @@ impl NotificationSubscriber {
     }
 }
 
-/// Publishes; waits while the bus is full, so that a burst slows its source down instead of being lost.
+/// Publishes the event; waits while the bus is full, so that a burst slows its source down instead
+/// of being lost.
 async fn register(State(bus): State<mpsc::Sender<DomainEvent>>, Json(registered): Json<UserRegistered>) -> StatusCode {
     match bus.send(DomainEvent::UserRegistered(registered)).await {
         Ok(()) => StatusCode::ACCEPTED,
@@ -75,28 +74,18 @@ async fn register(State(bus): State<mpsc::Sender<DomainEvent>>, Json(registered)
     }
 }
 
-/// Knows `admin` and `user:{id}`. An application verifies the token.
-struct Tokens;
-
-#[async_trait]
-impl Authenticator for Tokens {
-    async fn authenticate(&self, request: &ConnectRequest) -> Result<Identity, Refusal> {
-        let token = request.token().ok_or(Refusal::unauthorized("no token"))?;
-        match token.strip_prefix("user:") {
-            Some(user) => Ok(Identity::user(user)),
-            None if token == "admin" => Ok(Identity::user("admin").with_tenant("admins")),
-            None => Err(Refusal::unauthorized("unknown token")),
-        }
+/// Accepts the tokens `admin` and `user:{id}`. An application verifies a signature.
+async fn by_token(request: ConnectRequest) -> Result<Identity, Refusal> {
+    let token = request.token().ok_or_else(|| Refusal::unauthorized("no token"))?;
+    match token.strip_prefix("user:") {
+        Some(user) => Ok(Identity::user(user)),
+        None if token == "admin" => Ok(Identity::user("admin").with_tenant("admins")),
+        None => Err(Refusal::unauthorized("unknown token")),
     }
 }
 
-struct AdminsOnly;
-
-#[async_trait]
-impl RoomPolicy for AdminsOnly {
-    async fn access(&self, cx: &Context, _: &str) -> RoomAccess {
-        if cx.identity().tenant_name() == Some("admins") { RoomAccess::Allow } else { RoomAccess::Deny }
-    }
+async fn admins_only(cx: Context, _room: String) -> RoomAccess {
+    if cx.identity().tenant_name() == Some("admins") { RoomAccess::Allow } else { RoomAccess::Deny }
 }
 
 #[tokio::main]
@@ -106,8 +95,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let service = NotificationService::builder()
         .provider(SseProvider::new(SseConfig::default()))
         .provider(WsProvider::new(WsConfig::default()))
-        .authenticator(Tokens)
-        .room_policy(AdminsOnly)
+        .authenticator(by_token)
+        .room_policy(admins_only)
         .build()
         .await?;
     let (bus, events) = mpsc::channel(1024);

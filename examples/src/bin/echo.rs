@@ -1,18 +1,20 @@
-//! An echo server: whatever is sent to `/ws` comes back, text as text and bytes as bytes.
+//! An echo server: `/ws` answers each message with the same message, text as text and bytes as
+//! bytes.
 //!
-//! Texts that are an envelope, `{"type":…,"payload":…}`, go to the handlers of `.on(…)` instead; here is one for `echo`.
+//! Texts that are an envelope, `{"type":…,"payload":…}`, go to the handlers of `.on(…)`; here
+//! is one for `echo`.
 
 use std::error::Error;
 use std::net::SocketAddr;
 
 use clap::Parser;
-use realtime_unified::{Handlers, NotificationService, Reply, WsConfig, WsProvider, serve};
+use realtime_unified::prelude::*;
 use serde_json::Value;
 use tokio::net::TcpListener;
 
 #[derive(Parser)]
 struct Args {
-    /// Where to listen; port 0 takes a free one.
+    /// The address to listen on; port 0 takes a free one.
     #[arg(long, default_value = "127.0.0.1:3007")]
     listen: SocketAddr,
 }

@@ -1,8 +1,10 @@
-//! Routes of one's own, with an extractor of one's own: the application knows who is asking before any provider does. (Where
-//! the service's authenticator knows it, [`Caller`](realtime_unified::Caller) is such an extractor.)
+//! Routes of the application with an extractor of its own: the application knows its user before
+//! any provider does. (With the service's authenticator, [`Caller`](realtime_unified::Caller) is
+//! such an extractor.)
 //!
-//! `GET /api/events` is an event stream and `GET /api/socket` a WebSocket for whoever the cookie `session` belongs to;
-//! `POST /api/notify/{user}` sends to both. Try `curl -N -H 'cookie: session=s-ann' …/api/events`.
+//! `GET /api/events` is an event stream and `GET /api/socket` a WebSocket for the user of the
+//! cookie `session`; `POST /api/notify/{user}` sends to both. Try
+//! `curl -N -H 'cookie: session=s-ann' …/api/events`.
 
 use std::collections::HashMap;
 use std::error::Error;
@@ -15,16 +17,13 @@ use axum::response::Response;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use clap::Parser;
-use realtime_unified::{
-    ConnectRequest, Event, Identity, NotificationService, Refusal, Rejection, SseConfig, SseProvider, Target, WsConfig,
-    WsProvider, serve,
-};
+use realtime_unified::prelude::*;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 #[derive(Parser)]
 struct Args {
-    /// Where to listen; port 0 takes a free one.
+    /// The address to listen on; port 0 takes a free one.
     #[arg(long, default_value = "127.0.0.1:3005")]
     listen: SocketAddr,
 }
@@ -32,7 +31,7 @@ struct Args {
 #[derive(Clone)]
 struct App {
     service: NotificationService,
-    /// By session id: stands for the application's own session store.
+    /// The accounts by session id: a stand-in for the application's session store.
     sessions: Arc<HashMap<&'static str, Account>>,
 }
 
@@ -42,7 +41,7 @@ struct Account {
     team: &'static str,
 }
 
-/// Whoever is signed in; a request without a valid session gets 401.
+/// The account of a request's session; a request without a valid session gets 401.
 struct SignedIn(Account);
 
 impl FromRequestParts<App> for SignedIn {
@@ -51,7 +50,7 @@ impl FromRequestParts<App> for SignedIn {
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Self::Rejection> {
         let request = ConnectRequest::new("own", parts);
         let account = request.cookie("session").and_then(|session| app.sessions.get(session));
-        Ok(Self(*account.ok_or(Refusal::unauthorized("sign in first"))?))
+        Ok(Self(*account.ok_or_else(|| Refusal::unauthorized("sign in first"))?))
     }
 }
 
@@ -60,7 +59,7 @@ impl SignedIn {
         Identity::user(self.0.user).with_tenant(self.0.team)
     }
 
-    /// The application decides which rooms a connection is in; no policy is asked.
+    /// Returns the rooms of the connection; no policy is asked.
     fn rooms(&self) -> [String; 1] {
         [format!("team:{}", self.0.team)]
     }
@@ -74,7 +73,7 @@ async fn socket(who: SignedIn, State(app): State<App>, request: Request) -> Resu
     Ok(app.service.ws()?.open(request, who.identity(), who.rooms()).await)
 }
 
-/// One event over both transports.
+/// Sends one event over both transports.
 async fn notify(
     from: SignedIn,
     State(app): State<App>,
@@ -82,7 +81,7 @@ async fn notify(
     Json(text): Json<String>,
 ) -> Result<Json<Value>, Rejection> {
     let event = Event::json("notification", &json!({ "from": from.0.user, "text": text }))?;
-    // Names of users are global; this keeps a team's messages within the team.
+    // A bare user name means that user in every tenant; this keeps messages within the team.
     let target = Target::user_in(from.0.team, to);
     let receipt = app.service.broadcast(&["sse", "ws"], target, event).await?;
     let connections = receipt.delivered.map_or(0, |delivered| delivered.matched);
@@ -96,7 +95,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let service = NotificationService::builder()
         .provider(SseProvider::new(SseConfig::default()))
         .provider(WsProvider::new(WsConfig::default()))
-        // Only asked by the ready routes, and `service.router()` is not merged below.
+        // Only the ready routes ask the authenticator, and `service.router()` is not merged below.
         .allow_anonymous()
         .build()
         .await?;

@@ -1,4 +1,5 @@
-//! Rooms and acks over Socket.IO: who the server puts into a room, who enters by asking, and questions in both directions.
+//! Rooms and acks over Socket.IO: users that the server joins to a room, clients that enter one
+//! themselves, and questions in both directions.
 //!
 //! A client connects with `io(url, { auth: { user: 'ann' } })`.
 
@@ -12,44 +13,30 @@ use axum::extract::{Path, State};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use clap::Parser;
-use realtime_unified::{
-    Authenticator, ConnectRequest, Context, Event, HandlerError, Identity, NotificationService, Refusal, Rejection,
-    Reply, RoomAccess, RoomPolicy, SocketIoConfig, SocketIoProvider, Target, serve,
-};
-use realtime_unified::{Handlers, async_trait};
+use realtime_unified::prelude::*;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 #[derive(Parser)]
 struct Args {
-    /// Where to listen; port 0 takes a free one.
+    /// The address to listen on; port 0 takes a free one.
     #[arg(long, default_value = "127.0.0.1:3003")]
     listen: SocketAddr,
 }
 
 /// Believes `auth.user`. An application verifies `auth.token`.
-struct ByName;
-
-#[async_trait]
-impl Authenticator for ByName {
-    async fn authenticate(&self, request: &ConnectRequest) -> Result<Identity, Refusal> {
-        let user = request.auth_text("user").ok_or(Refusal::unauthorized("auth.user is missing"))?;
-        Ok(Identity::user(user))
-    }
+async fn by_name(request: ConnectRequest) -> Result<Identity, Refusal> {
+    let user = request.auth_text("user").ok_or_else(|| Refusal::unauthorized("auth.user is missing"))?;
+    Ok(Identity::user(user))
 }
 
-/// Decides about `auth.rooms` and the event `join`: everybody may enter what is public.
-struct PublicRooms;
-
-#[async_trait]
-impl RoomPolicy for PublicRooms {
-    async fn access(&self, _: &Context, room: &str) -> RoomAccess {
-        if room.starts_with("public/") { RoomAccess::Allow } else { RoomAccess::Deny }
-    }
+/// Decides about `auth.rooms` and the event `join`: every client may enter public rooms.
+async fn public_rooms(_: Context, room: String) -> RoomAccess {
+    if room.starts_with("public/") { RoomAccess::Allow } else { RoomAccess::Deny }
 }
 
-/// What was said, by room, as long as the program runs. An application has its database in this place.
+/// The messages by room, as long as the program runs. An application has its database here.
 #[derive(Clone, Default)]
 struct Messages(Arc<Mutex<BTreeMap<String, Vec<Value>>>>);
 
@@ -69,19 +56,19 @@ struct Say {
     text: String,
 }
 
-/// The client's `emit('say', …, callback)` is answered with where the message stands in the log.
+/// Handles `emit('say', …, callback)`: answers with the message's position in the log.
 async fn say(cx: Context, say: Say) -> Result<Reply<Value>, HandlerError> {
     if !say.room.starts_with("public/") {
-        return Err(HandlerError::new("forbidden", "only public rooms are for everybody to write to"));
+        return Err(HandlerError::new("forbidden", "only public rooms may be written to"));
     }
     let message = json!({ "from": cx.identity().user_name(), "text": say.text });
     let receipt = cx.to_room(&say.room).except_self().send("said", &message).await?;
-    // What the builder was given is there in every handler, hook and policy.
+    // The builder's `state(…)` is available in every handler, hook and policy.
     cx.state::<Messages>()?.save(&say.room, message);
     Ok(Reply(json!({ "position": receipt.position })))
 }
 
-/// `emit('history', room, callback)`: all that was said in a room.
+/// Handles `emit('history', room, callback)`: answers with all messages of a room.
 async fn history(cx: Context, room: String) -> Result<Reply<Vec<Value>>, HandlerError> {
     if !cx.is_in_room(&room) {
         return Err(HandlerError::new("forbidden", "not a member"));
@@ -91,29 +78,31 @@ async fn history(cx: Context, room: String) -> Result<Reply<Vec<Value>>, Handler
 
 type Service = State<NotificationService>;
 
-/// `POST /rooms/{room}/members/{user}`: joins all of the user's connections, those to come included. No policy is asked.
+/// Handles `POST /rooms/{room}/members/{user}`: joins all of the user's connections, later ones
+/// included. No policy is asked.
 async fn join(State(service): Service, Path((room, user)): Path<(String, String)>) -> Result<(), Rejection> {
     Ok(service.join_room(&user, &room).await.map(drop)?)
 }
 
-/// `DELETE /rooms/{room}/members/{user}`.
+/// Handles `DELETE /rooms/{room}/members/{user}`.
 async fn leave(State(service): Service, Path((room, user)): Path<(String, String)>) -> Result<(), Rejection> {
     Ok(service.leave_room(&user, &room).await.map(drop)?)
 }
 
-/// `GET /users/{user}/rooms`.
+/// Handles `GET /users/{user}/rooms`.
 async fn rooms_of(State(service): Service, Path(user): Path<String>) -> Result<Json<Vec<String>>, Rejection> {
     Ok(Json(service.user_rooms(&user).await?))
 }
 
-/// `POST /rooms/{room}/question`: asks every member, and shows who answered what, and who did not.
+/// Handles `POST /rooms/{room}/question`: asks every member, and shows each answer and each member
+/// without one.
 async fn ask(
     State(service): Service,
     Path(room): Path<String>,
     Json(question): Json<Value>,
 ) -> Result<Json<Vec<Value>>, Rejection> {
     let event = Event::json("question", &question)?;
-    // A stream too, for those who want each answer as it comes.
+    // `next()` in place of `all()` gives each answer as it arrives.
     let acks = service.ask_each(Target::room(room), event, Duration::from_secs(5)).await?.all().await;
     let shown = acks.into_iter().map(|ack| {
         let answer = ack.json::<Value>().unwrap_or_default();
@@ -131,8 +120,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .on("say", say)
         .on("history", history)
         .state(Messages::default())
-        .authenticator(ByName)
-        .room_policy(PublicRooms)
+        .authenticator(by_name)
+        .room_policy(public_rooms)
         .build()
         .await?;
     let app = Router::new()
@@ -144,7 +133,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     let listener = TcpListener::bind(args.listen).await?;
     let address = listener.local_addr()?;
-    // What socket.io-client does, by hand: a session, a CONNECT, and the first events.
+    // The requests of socket.io-client by hand: a session, a CONNECT, and the first events.
     println!("listening on http://{address}\ntry: {}", realtime_examples::socket_io_by_hand(address));
     serve(listener, app).await?;
     Ok(())

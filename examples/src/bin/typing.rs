@@ -1,57 +1,43 @@
-//! Typing indicators in rooms of which each belongs to a tenant, over WebSocket.
+//! Typing indicators over WebSocket, in rooms each of which belongs to a tenant.
 //!
-//! Connect to `/ws?token=ann&channel=acme/general`, or send `{"type":"subscribe","payload":{"channel":"acme/general"}}`
-//! later; then `{"type":"chat:send","payload":{"channel":"acme/general","text":"hi"}}`.
+//! Connect to `/ws?token=ann&channel=acme/general`, or send
+//! `{"type":"subscribe","payload":{"channel":"acme/general"}}` later; then
+//! `{"type":"chat:send","payload":{"channel":"acme/general","text":"hi"}}`.
 
 use std::error::Error;
 use std::net::SocketAddr;
 
 use clap::Parser;
-use realtime_unified::{
-    Authenticator, ConnectRequest, Context, HandlerError, Identity, NotificationService, Receipt, Refusal, RoomAccess,
-    RoomPolicy, WsConfig, WsProvider, serve,
-};
-use realtime_unified::{Handlers, async_trait};
+use realtime_unified::prelude::*;
 use serde::Deserialize;
 use serde_json::json;
 use tokio::net::TcpListener;
 
 #[derive(Parser)]
 struct Args {
-    /// Where to listen; port 0 takes a free one.
+    /// The address to listen on; port 0 takes a free one.
     #[arg(long, default_value = "127.0.0.1:3007")]
     listen: SocketAddr,
 }
 
-/// Token, user, tenant. An application looks into its sessions, or verifies a signed token.
+/// The tokens with their user and tenant. An application looks into its sessions, or verifies a
+/// signed token.
 const TOKENS: [(&str, &str, &str); 3] = [("ann", "Ann", "acme"), ("bob", "Bob", "acme"), ("eve", "Eve", "other")];
 
-struct Tokens;
-
-#[async_trait]
-impl Authenticator for Tokens {
-    async fn authenticate(&self, request: &ConnectRequest) -> Result<Identity, Refusal> {
-        let token = request.token().ok_or(Refusal::unauthorized("no token"))?;
-        let found = TOKENS.iter().find(|(known, ..)| *known == token);
-        let (_, user, tenant) = found.ok_or(Refusal::unauthorized("unknown token"))?;
-        Ok(Identity::user(*user).with_tenant(*tenant))
-    }
+async fn by_token(request: ConnectRequest) -> Result<Identity, Refusal> {
+    let token = request.token().ok_or_else(|| Refusal::unauthorized("no token"))?;
+    let found = TOKENS.iter().find(|(known, ..)| *known == token);
+    let (_, user, tenant) = found.ok_or_else(|| Refusal::unauthorized("unknown token"))?;
+    Ok(Identity::user(user).with_tenant(tenant))
 }
 
-/// Rooms are named `tenant/room`, and are open to the people of that tenant.
-struct OwnTenant;
-
-impl OwnTenant {
-    fn lets(identity: &Identity, room: &str) -> bool {
-        room.split_once('/').is_some_and(|(tenant, _)| identity.tenant_name() == Some(tenant))
-    }
+/// Allows the rooms of the user's tenant, which are named `tenant/room`.
+async fn own_tenant(cx: Context, room: String) -> RoomAccess {
+    if is_of_tenant(cx.identity(), &room) { RoomAccess::Allow } else { RoomAccess::Deny }
 }
 
-#[async_trait]
-impl RoomPolicy for OwnTenant {
-    async fn access(&self, cx: &Context, room: &str) -> RoomAccess {
-        if Self::lets(cx.identity(), room) { RoomAccess::Allow } else { RoomAccess::Deny }
-    }
+fn is_of_tenant(identity: &Identity, room: &str) -> bool {
+    room.split_once('/').is_some_and(|(tenant, _)| identity.tenant_name() == Some(tenant))
 }
 
 #[derive(Deserialize)]
@@ -66,25 +52,27 @@ struct Typing {
     typing: bool,
 }
 
-/// Passes a text on to the others in its room. To "self" belongs this connection only: a client that comes back is another
-/// one, and may be given its own last message as one it missed.
+/// Sends a text to the others in its room. "Self" is this connection only: a client that reconnects
+/// has another one, and may get its own last message as one that it missed.
 async fn chat(cx: Context, message: ChatSend) -> Result<Receipt, HandlerError> {
     let user = may_write(&cx, &message.channel)?;
     let value = json!({ "user": user, "channel": message.channel, "text": message.text });
     Ok(cx.to_room(&message.channel).except_self().send("chat:message", &value).await?)
 }
 
-/// Volatile: not kept for those who come back, and the first thing to be dropped for a slow client.
+/// Sends a typing indicator: volatile, so that it is not kept for clients that reconnect, and
+/// dropped first for a slow one.
 async fn typing(cx: Context, now: Typing) -> Result<Receipt, HandlerError> {
     let user = may_write(&cx, &now.channel)?;
     let value = json!({ "user": user, "channel": now.channel, "isTyping": now.typing });
-    // The user's other tabs need not be told either.
+    // The user's other tabs do not need it either.
     Ok(cx.to_room(&now.channel).except_user(user).volatile().send("typing:indicator", &value).await?)
 }
 
-/// The policy guards who enters a room; who may send to one is for the handler to say.
+/// Returns the user that may write to the room: the policy decides who enters one, and the handler
+/// who may send to one.
 fn may_write<'a>(cx: &'a Context, room: &str) -> Result<&'a str, HandlerError> {
-    let user = cx.identity().user_name().filter(|_| OwnTenant::lets(cx.identity(), room));
+    let user = cx.identity().user_name().filter(|_| is_of_tenant(cx.identity(), room));
     user.ok_or_else(|| HandlerError::new("forbidden", "not your room"))
 }
 
@@ -96,8 +84,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .provider(WsProvider::new(WsConfig::default()))
         .on("chat:send", chat)
         .on("typing", typing)
-        .authenticator(Tokens)
-        .room_policy(OwnTenant)
+        .authenticator(by_token)
+        .room_policy(own_tenant)
         .build()
         .await?;
 

@@ -1,5 +1,5 @@
 use realtime_testkit::{MockRealtimeBroadcast, MockRealtimeProvider, MockSocketIoBroadcast, RecordingProvider};
-use realtime_unified::{AckReply, Acks, ConnectionId, Error, EventId, Receipt};
+use realtime_unified::{AckReply, Acks, ConnectionId, EventId};
 
 use super::*;
 
@@ -11,24 +11,42 @@ fn receipt() -> Receipt {
     Receipt::new(EventId::random(), None, None)
 }
 
-/// The shortest way: one provider, and what is expected of it.
+/// Looks at what was sent and to whom, not at the calls: such a test holds when the code takes
+/// another way to the same send.
 #[tokio::test]
-async fn the_customer_is_told_and_a_missing_kitchen_is_no_error() {
+async fn paid_order_is_recorded_for_customer_and_kitchen() {
+    let (socket, sse) = (RecordingProvider::new("socket"), RecordingProvider::new("sse"));
+    let orders = Orders::new(NotificationService::mocked((socket.clone(), sse.clone())));
+    orders.paid(&order()).await.unwrap();
+    for provider in [&socket, &sse] {
+        let to_ann: Vec<Order> = provider.sent_to_user("ann").iter().map(|sent| sent.json()).collect();
+        assert_eq!(to_ann, [order()]);
+    }
+    let kitchen = sse.sent_to_room("kitchen");
+    assert_eq!(kitchen.iter().map(|sent| sent.event.name()).collect::<Vec<_>>(), ["order:new"]);
+
+    socket.answer("ann", &true).unwrap();
+    assert!(orders.accepts_substitute(&order(), "rye").await.unwrap());
+}
+
+/// One mocked provider, and the calls that are expected of it.
+#[tokio::test]
+async fn customer_is_notified_when_the_kitchen_is_not() {
     let mut sse = MockRealtimeBroadcast::new();
     sse.expect_to_user()
         .withf(|user, event| user == "ann" && event.name() == "order:paid")
         .times(1)
         .returning(|_, _| Ok(receipt()));
-    sse.expect_send().times(1).returning(|_, _| Err(Error::Backplane("nobody is in the kitchen".into())));
+    sse.expect_send().times(1).returning(|_, _| Err(Error::Backplane("no kitchen".into())));
     let orders = Orders::new(NotificationService::mocked([MockRealtimeProvider::named("sse", sse)]));
     orders.paid(&order()).await.unwrap();
 }
 
-/// A mock can fail where the real thing hardly ever does.
+/// A mock can fail where a real provider hardly ever does.
 #[tokio::test]
-async fn a_customer_who_cannot_be_told_is_an_error_but_the_kitchen_cooks() {
+async fn kitchen_is_notified_when_the_customer_is_not() {
     let mut socket = MockSocketIoBroadcast::new();
-    socket.expect_to_user().returning(|_, _| Err(Error::Backplane("the log is away".into())));
+    socket.expect_to_user().returning(|_, _| Err(Error::Backplane("the log is unavailable".into())));
     socket
         .expect_send()
         .withf(|target, event| *target == Target::room("kitchen") && event.idempotency_key() == Some("order:new:7"))
@@ -39,9 +57,9 @@ async fn a_customer_who_cannot_be_told_is_an_error_but_the_kitchen_cooks() {
     assert!(matches!(failed, Err(Error::Backplane(_))), "{failed:?}");
 }
 
-/// Acks: three devices, of which one says yes, one no, and one nothing.
+/// Acks of three devices: one answers yes, one no, and one not at all.
 #[tokio::test]
-async fn the_first_yes_counts() {
+async fn first_yes_accepts_the_substitute() {
     let answered = |yes: bool| AckReply::answered(ConnectionId::random(), Duration::from_millis(80), &yes).unwrap();
     for (answers, accepted) in [(vec![true, false], true), (vec![false], false), (vec![], false)] {
         let mut socket = MockSocketIoBroadcast::new();
@@ -56,21 +74,4 @@ async fn the_first_yes_counts() {
         let orders = Orders::new(NotificationService::mocked([provider]));
         assert_eq!(orders.accepts_substitute(&order(), "rye").await.unwrap(), accepted);
     }
-}
-
-/// Not what was called, but what was sent and to whom: the test stays when the code takes another way to the same end.
-#[tokio::test]
-async fn what_was_sent_can_be_looked_at_afterwards() {
-    let (socket, sse) = (RecordingProvider::new("socket"), RecordingProvider::new("sse"));
-    let orders = Orders::new(NotificationService::mocked([socket.clone(), sse.clone()]));
-    orders.paid(&order()).await.unwrap();
-    for provider in [&socket, &sse] {
-        let to_ann: Vec<Order> = provider.sent_to_user("ann").iter().map(|sent| sent.json()).collect();
-        assert_eq!(to_ann, [order()]);
-    }
-    let kitchen = sse.sent_to_room("kitchen");
-    assert_eq!(kitchen.iter().map(|sent| sent.event.name()).collect::<Vec<_>>(), ["order:new"]);
-
-    socket.answer("ann", &true).unwrap();
-    assert!(orders.accepts_substitute(&order(), "rye").await.unwrap());
 }

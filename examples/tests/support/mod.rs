@@ -1,4 +1,5 @@
-//! What the smoke tests share: a program under test, a Socket.IO client of raw HTTP requests, and a deadline.
+//! The shared parts of the smoke tests: a program under test, a Socket.IO client of raw HTTP
+//! requests, and a deadline.
 
 mod polling;
 mod program;
@@ -9,12 +10,12 @@ pub(crate) use program::{Program, refused, shell};
 use std::future::Future;
 use std::time::Duration;
 
-/// Far more than anything here takes on a busy machine.
+/// The longest time for one step: far more than any takes on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// A client for plain requests.
+/// Returns a client for plain requests.
 pub(crate) fn http() -> reqwest::Client {
-    // Loopback needs no proxy, and the environment's must not decide a test.
+    // Loopback needs no proxy, and a test must not depend on the environment's.
     reqwest::Client::builder().no_proxy().build().unwrap()
 }
 

@@ -5,16 +5,16 @@ use serde_json::Value;
 
 use super::{http, within};
 
-/// A Socket.IO client over long polling (Engine.IO 4, Socket.IO 5), as plain as the protocol lets it be.
+/// A minimal Socket.IO client over long polling (Engine.IO 4, Socket.IO 5).
 pub(crate) struct Polling {
     http: Client,
-    /// With the session's id.
+    /// The URL of the session, its id included.
     url: String,
-    /// Packets that came together with one that was asked for.
+    /// The packets that arrived together with a requested one.
     waiting: VecDeque<String>,
 }
 
-/// An event from the server: its number if it is to be answered, and its arguments.
+/// An event from the server: the number of its ack if it wants one, and its arguments.
 pub(crate) struct Emitted {
     pub(crate) ack: Option<u64>,
     pub(crate) arguments: Vec<Value>,
@@ -35,7 +35,7 @@ impl Polling {
         client
     }
 
-    /// Emits an event; with a number, the server is to answer.
+    /// Emits an event; with a number, the server answers it.
     pub(crate) async fn emit(&self, ack: Option<u64>, arguments: &Value) {
         let number = ack.map(|ack| ack.to_string()).unwrap_or_default();
         self.send(format!("42{number}{arguments}")).await;
@@ -46,7 +46,7 @@ impl Polling {
         self.send(format!("43{ack}{arguments}")).await;
     }
 
-    /// The next event of this name; others before it are passed over.
+    /// Returns the next event of this name; skips others before it.
     pub(crate) async fn event(&mut self, name: &str) -> Emitted {
         loop {
             let packet = self.packet().await;
@@ -58,7 +58,7 @@ impl Polling {
         }
     }
 
-    /// The server's answer to the event with this number.
+    /// Returns the server's answer to the event with this number.
     pub(crate) async fn answered(&mut self, number: u64) -> Vec<Value> {
         loop {
             let packet = self.packet().await;
@@ -70,7 +70,7 @@ impl Polling {
         }
     }
 
-    /// The next packet that is not part of the heartbeat.
+    /// Returns the next packet that is not part of the heartbeat.
     async fn packet(&mut self) -> String {
         loop {
             while let Some(packet) = self.waiting.pop_front() {
@@ -91,7 +91,7 @@ impl Polling {
     }
 }
 
-/// A packet's number, if it has one, and its list.
+/// Splits a packet into its number, if it has one, and its list.
 fn numbered(body: &str) -> (Option<u64>, Vec<Value>) {
     let list = body.find('[').unwrap();
     (body[..list].parse().ok(), serde_json::from_str(&body[list..]).unwrap())

@@ -5,17 +5,17 @@ use tokio::io::AsyncReadExt;
 
 use super::within;
 
-/// A program that runs until this is dropped, on every exit path of a test.
+/// A running program, which is killed when this is dropped, on every exit path of a test.
 pub(crate) struct Program {
     child: Child,
-    /// `http://` and its address.
+    /// The URL: `http://` and the address.
     pub(crate) url: String,
-    /// What it says that one can try.
+    /// The line to try that the program prints.
     pub(crate) attempt: String,
 }
 
 impl Program {
-    /// Starts a program on a free port and waits until it says where it listens.
+    /// Starts a program on a free port and waits until it prints its address.
     pub(crate) async fn start(binary: &str, arguments: &[&str]) -> Self {
         let child = command(binary, arguments).stdout(Stdio::piped()).spawn().unwrap();
         // Guarded before anything can fail.
@@ -28,7 +28,7 @@ impl Program {
         program
     }
 
-    /// The same address for WebSocket.
+    /// Returns the same URL for WebSocket.
     pub(crate) fn ws_url(&self) -> String {
         self.url.replacen("http", "ws", 1)
     }
@@ -36,13 +36,13 @@ impl Program {
 
 impl Drop for Program {
     fn drop(&mut self) {
-        // It fails when the program has ended already, which is what is wanted.
+        // An error means that the program has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// Runs a program that is to end by itself, with an error: what it says about it.
+/// Runs a program that ends by itself with an error, and returns what it printed.
 pub(crate) async fn refused(binary: &str, arguments: &[&str]) -> String {
     let mut program = Program {
         child: command(binary, arguments).stderr(Stdio::piped()).spawn().unwrap(),
@@ -51,9 +51,9 @@ pub(crate) async fn refused(binary: &str, arguments: &[&str]) -> String {
     };
     let errors = program.child.stderr.take().unwrap();
     let read = tokio::task::spawn_blocking(move || std::io::read_to_string(errors));
-    let said = within("the program's end", read).await.unwrap().unwrap();
-    assert!(!program.child.wait().unwrap().success(), "{said}");
-    said
+    let printed = within("the program's end", read).await.unwrap().unwrap();
+    assert!(!program.child.wait().unwrap().success(), "{printed}");
+    printed
 }
 
 fn command(binary: &str, arguments: &[&str]) -> Command {
@@ -64,7 +64,7 @@ fn command(binary: &str, arguments: &[&str]) -> Command {
     command
 }
 
-/// Runs a line in a shell until its output has this text, or it ends: the output.
+/// Runs a line in a shell until its output has this text, or it ends; returns the output.
 pub(crate) async fn shell(line: &str, text: &str) -> String {
     let mut child = tokio::process::Command::new("sh")
         .args(["-c", line])

@@ -1,4 +1,4 @@
-// Headless Chromium on the demo's page, watching for what a page must not do.
+// Headless Chromium on the demo's page, which collects errors of the page.
 
 import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { existsSync } from 'node:fs';
@@ -13,7 +13,10 @@ const PLACES = [process.env.CHROMIUM, '/usr/bin/chromium', '/usr/bin/chromium-br
 const ARGS = ['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
   '--disable-component-update', '--disable-sync'];
 
-/** Opens the page at this size; `faults` collects console errors, failed requests and requests that leave the server. */
+/**
+ * Opens the page at this size; `faults` collects console errors, failed requests and requests that
+ * leave the server.
+ */
 export async function openPage(demo, { width = 1280, height = 900, path = '/', ...options } = {}) {
   const executablePath = PLACES.find((place) => place && existsSync(place));
   if (!executablePath) throw new Error('no Chromium: install it, or set CHROMIUM to its path');

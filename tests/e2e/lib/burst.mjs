@@ -1,9 +1,13 @@
-// Many sends on one HTTP connection, pipelined: the server handles them one after the other, so their order is known.
+// Many sends on one HTTP connection, pipelined: the server handles them one after the other, so
+// their order is known.
 
 import net from 'node:net';
 import { within } from './wait.mjs';
 
-/** Posts every body to `path` in order; resolves with the number of 200 answers once all are answered. */
+/**
+ * Posts every body to `path` in order; resolves with the number of 200 answers once all are
+ * answered.
+ */
 export async function pipeline(demo, path, bodies, ms = 120_000) {
   const socket = net.connect(demo.port, '127.0.0.1');
   let answers = 0;

@@ -1,7 +1,8 @@
-// What every transport must do, written once. Each transport's file runs it with its own clients.
+// The behaviour of every transport, tested once. Each transport's file runs it with its own
+// clients.
 //
-// `open(demo, {user, tenant, channels})` resolves with a client that has read `connected`: it has `connected`, an
-// `inbox` of `{event, data, cursor}`, and `close()`.
+// `open(demo, {user, tenant, channels})` resolves with a client that has read `connected`: it has
+// `connected`, an `inbox` of `{event, data, cursor}`, and `close()`.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -12,7 +13,7 @@ import { unique, until } from './wait.mjs';
 const CURSOR = /^[A-Za-z0-9_-]{1,256}$/;
 const isNews = (item) => item.event === 'news';
 
-/** Sends a last event to everybody and returns what the client got before it: silence is shown, not waited for. */
+/** Waits for the sentinel and returns the news before it: silence is proven, not waited for. */
 async function newsSoFar(client, sentinel) {
   await client.inbox.collect(1, (i) => i.event === 'sentinel' && i.data === sentinel, `the sentinel ${sentinel}`);
   return client.inbox.items.filter(isNews).map((i) => i.data);
@@ -49,7 +50,7 @@ export function addressing(name, provider, open, demo) {
     assert.match(cursor, CURSOR);
   });
 
-  check('an event to a user reaches every connection of that user and nobody else', async () => {
+  check('user event reaches exactly the connections of that user', async () => {
     const [alice, bob] = [unique('alice'), unique('bob')];
     const tenant = unique('acme');
     const [one, two, other] = await Promise.all([alice, alice, bob].map((user) => dial({ user, tenant })));
@@ -63,7 +64,7 @@ export function addressing(name, provider, open, demo) {
     assert.deepEqual(await newsSoFar(other, mark), []);
   });
 
-  check('an event to a tenant reaches its users and no other tenant', async () => {
+  check('tenant event reaches its users and no other tenant', async () => {
     const [acme, globex] = [unique('acme'), unique('globex')];
     const one = await dial({ user: unique('a'), tenant: acme });
     const two = await dial({ user: unique('b'), tenant: acme });
@@ -78,7 +79,7 @@ export function addressing(name, provider, open, demo) {
     assert.deepEqual(await newsSoFar(none, mark), []);
   });
 
-  check('an event to a room reaches its members only; a client can name several rooms', async () => {
+  check('room event reaches its members only', async () => {
     const [red, blue] = [unique('red'), unique('blue')];
     const both = await dial({ user: unique('a'), channels: [red, blue] });
     const one = await dial({ user: unique('b'), channels: [blue] });
@@ -91,7 +92,7 @@ export function addressing(name, provider, open, demo) {
     assert.deepEqual(await newsSoFar(none, mark), []);
   });
 
-  check('an event to all reaches all', async () => {
+  check('event to all reaches all', async () => {
     const one = await dial({ user: unique('a'), tenant: unique('x') });
     const two = await dial({ user: unique('b') });
     await demo().send(provider, 'all', 'news', 'everybody');
@@ -100,7 +101,7 @@ export function addressing(name, provider, open, demo) {
     assert.ok((await newsSoFar(two, mark)).includes('everybody'));
   });
 
-  check('a user joined to a room by the server gets its events on all connections, until left', async () => {
+  check('joined user gets room events on all connections until left', async () => {
     const [user, room] = [unique('alice'), unique('room')];
     const before = await dial({ user });
     await demo().join(user, room);
@@ -115,7 +116,7 @@ export function addressing(name, provider, open, demo) {
     assert.deepEqual(await newsSoFar(later, mark), ['in']);
   });
 
-  check('every event carries a cursor, the same for all who get it, never the same twice', async () => {
+  check('every event carries a unique cursor, equal for all receivers', async () => {
     const user = unique('alice');
     const [one, two] = await Promise.all([dial({ user }), dial({ user })]);
     for (const n of [1, 2, 3]) await demo().send(provider, { user }, 'news', n);
@@ -136,10 +137,10 @@ export function addressing(name, provider, open, demo) {
     assert.deepEqual(got.map((i) => i.data), payloads);
   });
 
-  check('an event of 1 MiB arrives whole, and the next one after it', async () => {
+  check('event of 1 MiB arrives whole, and the next one after it', async () => {
     const user = unique('alice');
     const client = await dial({ user });
-    // As JSON text in UTF-8 exactly what Socket.IO takes by default.
+    // As JSON text in UTF-8 exactly the default maximum of Socket.IO.
     const large = 'äbc'.repeat(2 ** 17) + 'x'.repeat(2 ** 19 - 2);
     assert.equal(Buffer.byteLength(JSON.stringify(large)), 2 ** 20);
     await demo().send(provider, { user }, 'news', large);
@@ -159,7 +160,7 @@ export function addressing(name, provider, open, demo) {
     assert.deepEqual(got.map((i) => [i.event, i.data]), [['ünï:cödé ☃', 1], ['news', 2]]);
   });
 
-  check('a volatile event arrives too, without a place in the log', async () => {
+  check('volatile event arrives without a cursor', async () => {
     const user = unique('alice');
     const client = await dial({ user });
     await demo().send(provider, { user }, 'news', 'now', { volatile: true });
@@ -168,7 +169,7 @@ export function addressing(name, provider, open, demo) {
     assert.ok(!item.cursor || item.cursor === client.connected.data.cursor, `a volatile event has the cursor ${item.cursor}`);
   });
 
-  check('the same idempotency key sends once', async () => {
+  check('same idempotency key sends once', async () => {
     const user = unique('alice');
     const client = await dial({ user });
     const idempotencyKey = unique('key');
@@ -179,7 +180,7 @@ export function addressing(name, provider, open, demo) {
     assert.deepEqual(await newsSoFar(client, mark), ['once']);
   });
 
-  check('a closed connection leaves the count', async () => {
+  check('closed connection leaves the count', async () => {
     const user = unique('alice');
     const client = await dial({ user });
     const matched = async () => (await demo().send(provider, { user }, 'news', 0)).delivered.matched;
@@ -193,7 +194,7 @@ export function addressing(name, provider, open, demo) {
   const assertInOrder = (items, count) => assert.deepEqual(
     items.filter(isNews).map((i) => i.data.n), Array.from({ length: count }, (_, n) => n));
 
-  check('a burst of 5,000 arrives in order, none lost', async () => {
+  check('burst of 5,000 arrives in order, none lost', async () => {
     const user = unique('alice');
     const client = await dial({ user });
     assert.equal(await pipeline(demo(), '/api/send', numbered(user, 5000, 'x')), 5000);
@@ -203,7 +204,7 @@ export function addressing(name, provider, open, demo) {
     assertInOrder(client.inbox.items, 5000);
   });
 
-  check('a client that stops reading for a while loses nothing and delays nobody', async () => {
+  check('client that pauses reading loses nothing and delays no other', async () => {
     const user = unique('alice');
     const proxy = await slowProxy(demo());
     try {

@@ -1,17 +1,20 @@
-// A TCP relay in front of the demo that cuts every connection after a number of bytes, told by a seed.
+// A TCP relay in front of the demo that cuts every connection after a number of bytes, which a seed
+// decides.
 
 import { appendFileSync } from 'node:fs';
-import net from 'node:net';
 import { Tape } from './tape.mjs';
+import { startRelay } from './tcp.mjs';
 
-/** A file to write down what went over every wire: `milliseconds name/connection what bytes`. */
+/** A file for a trace of every connection's bytes: `milliseconds name/connection what bytes`. */
 const TRACE = process.env.CUTS_TRACE;
-/** Below this many bytes lie handshakes, heads and the first events. */
+/** The bytes of handshakes, heads and the first events. */
 const EARLY = 800;
-/** How a connection ends, and how often: see `Link.#cut`. */
+/** The ways of a cut, as often as they happen: see `Link.#cut`. */
 const WAYS = ['reset', 'reset', 'reset', 'end', 'end', 'server late', 'server late', 'client late', 'half'];
 
-/** Numbers from 0 to 1, the same for the same text (mulberry32 over FNV-1a). */
+/**
+ * Returns a generator of numbers from 0 to 1, the same for the same text (mulberry32 over FNV-1a).
+ */
 export function dice(text) {
   let state = [...text].reduce((hash, letter) => Math.imul(hash ^ letter.codePointAt(0), 0x01000193), 0x811c9dc5);
   return () => {
@@ -23,10 +26,12 @@ export function dice(text) {
 }
 
 /**
- * Starts a relay that leaves everything whole until `cutting(true)`; use it in place of the demo when opening a client.
+ * Starts a relay that cuts nothing until `cutting(true)`; use the result in place of the demo when
+ * opening a client.
  *
- * `early` is the share of connections cut within the server's first bytes, `up` within the client's; `span` is how many
- * bytes the others live at most. The n-th connection under the same `seed` and `name` has the same fate.
+ * `early` is the share of connections cut within the server's first bytes, `up` within the
+ * client's; `span` is the most bytes of the others. The n-th connection under the same `seed` and
+ * `name` has the same fate.
  */
 export async function cuttingProxy(demo, { name, seed, early, up = 0.15, span }) {
   const links = new Set();
@@ -35,19 +40,20 @@ export async function cuttingProxy(demo, { name, seed, early, up = 0.15, span })
   let on = false;
   const fate = (link) => {
     const roll = dice(`${seed}/${link.name}`);
-    // Small numbers as often as large ones for the very first bytes, and any for what comes next.
+    // Small numbers as often as large ones for the very first bytes, and any number after them.
     const few = () => Math.ceil(roll() < 0.5 ? Math.exp(roll() * Math.log(EARLY)) : roll() * EARLY);
     return {
       down: roll() < early ? few() : EARLY + Math.ceil(roll() * (span - EARLY)),
       up: roll() < up ? few() : Infinity,
-      // A cut just before something is lost as a whole: its sender knows it sent, and nobody ever heard of it.
+      // A cut just before a chunk, which is lost as a whole: its sender has sent it, and the
+      // receiver gets none of it.
       before: roll() < 0.25,
       way: WAYS[Math.floor(roll() * WAYS.length)],
       pause: 50 + roll() * 950,
     };
   };
-  const server = net.createServer({ allowHalfOpen: true, noDelay: true }, (client) => {
-    const upstream = net.connect({ port: demo.port, host: '127.0.0.1', allowHalfOpen: true, noDelay: true });
+  const relay = await startRelay((client, dial) => {
+    const upstream = dial(demo);
     const link = new Link(`${name}/${++connections}`, client, upstream, (cut) => {
       cuts.total += 1;
       cuts.places[cut.place] = (cuts.places[cut.place] ?? 0) + 1;
@@ -56,24 +62,20 @@ export async function cuttingProxy(demo, { name, seed, early, up = 0.15, span })
     links.add(link);
     client.once('close', () => links.delete(link));
     if (on) link.doom(fate(link));
-  });
-  await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address();
-  return {
-    port,
-    url: `http://127.0.0.1:${port}`,
-    wsUrl: `ws://127.0.0.1:${port}`,
+  }, { allowHalfOpen: true, noDelay: true });
+  const { close } = relay;
+  return Object.assign(relay, {
     cuts,
-    /** Dooms the connections of now and those to come, or leaves the wire whole for all of them. */
+    /** Dooms existing and later connections, or spares all of them. */
     cutting(yes) {
       on = yes;
       for (const link of links) link.doom(yes ? fate(link) : null);
     },
     close() {
       for (const link of links) link.reset();
-      server.close();
+      close();
     },
-  };
+  });
 }
 
 /** One connection, relayed until its fate is reached. */
@@ -97,7 +99,7 @@ class Link {
     }
   }
 
-  /** Counts from what has passed already; null lets it live. */
+  /** Sets the fate, counted from the bytes passed so far; null spares the connection. */
   doom(fate) {
     this.#fate = fate && { ...fate, up: this.#passed.up + fate.up, down: this.#passed.down + fate.down };
   }
@@ -127,7 +129,7 @@ class Link {
         this.#over = true;
         this.#half = fate.way === 'half';
         this.onCut({ side, place: side === 'up' ? 'request' : this.#tape.place, way: fate.way });
-        // What follows a gap would be nonsense that no wire makes of a stream.
+        // Bytes after a gap would be nonsense that TCP never delivers.
         const last = side === 'down' && this.#half ? chunk : part;
         // Only now, so that the last bytes before the cut arrive.
         to.write(last, () => this.#cut(fate));
@@ -147,22 +149,22 @@ class Link {
     const { client, upstream } = this;
     const later = (what) => setTimeout(what, pause);
     switch (way) {
-      case 'end': // both are told in order, and what they still send is not read
+      case 'end': // both get a FIN, and what they still send is not read
         client.end();
         upstream.end();
         later(() => this.reset());
         break;
-      case 'server late': // the server goes on writing to somebody who is gone and perhaps back already
+      case 'server late': // the server keeps writing to a client that is gone and may have reconnected
         upstream.pause();
         client.resetAndDestroy();
         later(() => this.reset());
         break;
-      case 'client late': // the client waits for somebody who is gone
+      case 'client late': // the client waits for a server that is gone
         client.pause();
         upstream.resetAndDestroy();
         later(() => this.reset());
         break;
-      case 'half': // the server is told that no more will come, and may still say something
+      case 'half': // the server gets a FIN, and may still send
         upstream.once('end', () => client.end());
         upstream.end();
         later(() => this.reset());

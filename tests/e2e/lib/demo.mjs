@@ -13,7 +13,10 @@ const running = new Set();
 process.on('exit', () => running.forEach((child) => child.kill('SIGKILL')));
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => process.exit(1));
 
-/** Starts the demo and resolves once it says where it listens. Unless told otherwise it drains in no time, and holds for none. */
+/**
+ * Starts the demo and resolves once it prints its address. Without `--drain` and `--hold` it does
+ * neither.
+ */
 export async function startDemo(...args) {
   const drain = [...(args.includes('--drain') ? [] : ['--drain', '0']), ...(args.includes('--hold') ? [] : ['--hold', '0'])];
   const child = spawn(binary, ['--listen', '127.0.0.1:0', ...drain, ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
@@ -58,7 +61,10 @@ class Demo {
     }
   }
 
-  /** A request with a JSON body (or none), answered `{status, headers, body}`; `body` is JSON if it says so. */
+  /**
+   * A request with a JSON body (or none), answered `{status, headers, body}`; `body` is JSON if it
+   * says so.
+   */
   async request(method, path, body) {
     const init = { method, headers: {} };
     if (body !== undefined) {

@@ -1,4 +1,4 @@
-// Clients made of the very code that docs/clients.md shows, which note what they are told when a server goes down.
+// Clients made of the code in docs/clients.md, which note what they get when a server shuts down.
 
 import { EventSource } from 'eventsource';
 import { io } from 'socket.io-client';
@@ -7,18 +7,18 @@ import { snippet } from './snippet.mjs';
 
 const path = (name, user) => `/${name}?${new URLSearchParams({ user })}`;
 
-/** What one client saw: `connected` each time, `news`, and the times and reasons it was told with `reconnect`. */
+/** A record of one client: `connected` each time, `news`, and the payloads of `reconnect`. */
 function record() {
-  const seen = { welcomes: [], news: [], told: [] };
+  const seen = { welcomes: [], news: [], announced: [] };
   const handlers = {
     connected: (welcome) => seen.welcomes.push(welcome),
     news: (news) => seen.news.push(news),
-    reconnect: (told) => seen.told.push(told),
+    reconnect: (delay) => seen.announced.push(delay),
   };
   return { seen, handlers };
 }
 
-/** npm's eventsource. `made` says how many were needed: one, if it comes back by itself. */
+/** npm's eventsource. `made` says how many were needed: one, if it reconnects by itself. */
 export function documentedSse(at, user) {
   const { seen, handlers } = record();
   const sources = [];
@@ -47,7 +47,7 @@ export function documentedWs(at, user) {
       this.once('close', (code, reason) => ends.push(`${code} ${reason}`));
     }
   }
-  handlers.closed = (code) => ends.push(`closed for good: ${code}`);
+  handlers.closed = (code) => ends.push(`closed finally: ${code}`);
   const later = (what, ms) => setTimeout(() => { if (open) what(); }, ms);
   const code = `${snippet('WebSocket', 'const send = ')}\nreturn connect;`;
   new Function('WebSocket', 'location', 'setTimeout', code)(Client, { href: at.wsUrl }, later)(path('ws', user), handlers);

@@ -1,23 +1,23 @@
-// A TCP relay in front of the demo that lets HTTP pass and harms websockets once the server has agreed to them, as
-// proxies do that know no websockets, or forget them.
+// A TCP relay in front of the demo that passes HTTP on and breaks websockets once the server has
+// accepted them, as proxies do that know no websockets, or forget them.
 
-import net from 'node:net';
+import { startRelay } from './tcp.mjs';
 
 /**
- * What becomes of a websocket behind its 101. (One that is cut between `3probe` and `5` is not here: socket.io-client has
- * paused its polling then and never takes it up again, with any server.)
+ * The fate of a websocket after its 101. (A reset between `3probe` and `5` is not here:
+ * socket.io-client has paused its polling then and never resumes it, with any server.)
  */
 export const WAYS = {
-  /** The client is told of a fault instead of the 101. */
+  /** The client gets an error instead of the 101. */
   'is answered with a 502': ({ client, upstream }) => {
     client.end('HTTP/1.1 502 Bad Gateway\r\ncontent-length: 0\r\nconnection: close\r\n\r\n');
     upstream.destroy();
   },
-  'is answered with a 502 while the server is told nothing': ({ client, upstream }) => {
+  'is answered with a 502 while the server gets nothing': ({ client, upstream }) => {
     client.end('HTTP/1.1 502 Bad Gateway\r\ncontent-length: 0\r\nconnection: close\r\n\r\n');
     upstream.resume();
   },
-  'is cut': ({ client, upstream, head }) => {
+  'is reset': ({ client, upstream, head }) => {
     client.write(head, () => { client.resetAndDestroy(); upstream.resetAndDestroy(); });
   },
   'loses what the client sends': (link) => { link.eat('up'); link.pass('down'); },
@@ -25,18 +25,16 @@ export const WAYS = {
   'loses everything': (link) => { link.eat('up'); link.eat('down'); },
 };
 
-/** Starts a relay; use what it returns in place of the demo when opening a client. */
+/** Starts a relay; use the result in place of the demo when opening a client. */
 export async function halfwayProxy(demo, way) {
-  const sockets = new Set();
-  const proxy = { gets: 0, websockets: 0, closed: 0 };
-  const server = net.createServer((client) => {
-    const upstream = net.connect({ port: demo.port, host: '127.0.0.1', noDelay: true });
+  const counts = { gets: 0, websockets: 0, closed: 0 };
+  const relay = await startRelay((client, dial) => {
+    const upstream = dial(demo);
     for (const [end, other] of [[client, upstream], [upstream, client]]) {
-      sockets.add(end);
       end.on('error', () => end.destroy());
-      end.once('close', () => { sockets.delete(end); other.destroySoon(); });
+      end.once('close', () => other.destroySoon());
     }
-    client.on('data', (chunk) => { proxy.gets += chunk.toString('latin1').split(/^GET \S*transport=polling/m).length - 1; });
+    client.on('data', (chunk) => { relay.gets += chunk.toString('latin1').split(/^GET \S*transport=polling/m).length - 1; });
     client.once('data', (request) => {
       upstream.write(request);
       if (!/^upgrade: websocket/im.test(request.toString('latin1'))) {
@@ -44,25 +42,15 @@ export async function halfwayProxy(demo, way) {
         upstream.pipe(client);
         return;
       }
-      proxy.websockets += 1;
-      upstream.once('close', () => { proxy.closed += 1; });
+      relay.websockets += 1;
+      upstream.once('close', () => { relay.closed += 1; });
       upstream.once('data', (head) => way(new Link(client, upstream, head)));
     });
   });
-  await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address();
-  return Object.assign(proxy, {
-    port,
-    url: `http://127.0.0.1:${port}`,
-    wsUrl: `ws://127.0.0.1:${port}`,
-    close() {
-      for (const socket of sockets) socket.destroy();
-      server.close();
-    },
-  });
+  return Object.assign(relay, counts);
 }
 
-/** A websocket that the server has agreed to: `head` is its 101, which has not been passed on. */
+/** A websocket that the server has accepted: `head` is its 101, which has not been passed on. */
 class Link {
   constructor(client, upstream, head) {
     Object.assign(this, { client, upstream, head });
@@ -79,7 +67,7 @@ class Link {
 
   #ends(side) {
     if (side === 'up') return [this.client, this.upstream];
-    // Nobody goes on without an answer to the handshake.
+    // The client waits for the answer to its handshake.
     this.client.write(this.head);
     return [this.upstream, this.client];
   }

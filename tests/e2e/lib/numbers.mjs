@@ -1,4 +1,5 @@
-// Numbered events for users, tenants, rooms and all, 100 a second for each client, and what each client must see of them.
+// Numbered events for users, tenants, rooms and all, 100 a second for each client, and those that
+// each client must get.
 
 import assert from 'node:assert/strict';
 import { pipeline } from './burst.mjs';
@@ -11,19 +12,28 @@ const TURN = ['all', 'joined', 'tenant', 'all', 'named', 'user', 'all', 'tenant'
 /** Turns for which the users are in the room of the tide, and then out of it. */
 const TIDE = 130;
 
-/** Letters of one to four bytes, mostly a few and now and then more than a read holds: the same for the same number. */
+/**
+ * Letters of one to four bytes, mostly a few and now and then more than a read holds: the same for
+ * the same number.
+ */
 export function textOf(n) {
   return 'aß☃𝄞'.repeat(n % 211 === 0 ? 700 : n % 13);
 }
 
-/** Users that see the same: one tenant, a room they name themselves, and rooms that the server joins them to. */
+/**
+ * Users that see the same: one tenant, a room they name themselves, and rooms that the server joins
+ * them to.
+ */
 export function teams(count) {
   const [tenant, named, joined, tide] = ['acme', 'named', 'joined', 'tide'].map(unique);
   return Array.from({ length: count }, () => (
     { user: unique('alice'), tenant, named, joined, tide, inTide: false, expected: [] }));
 }
 
-/** Joins the teams' users to their room and sends until `stop()`, which resolves when all is sent and answered. */
+/**
+ * Joins the teams' users to their room and sends until `stop()`, which resolves when all is sent
+ * and answered.
+ */
 export async function publish(demo, all) {
   const [stranger, elsewhere, closed] = ['stranger', 'globex', 'closed'].map(unique);
   const [{ tenant, named, joined, tide }] = all;
@@ -36,7 +46,7 @@ export async function publish(demo, all) {
     bodies = [];
     await inOrder(demo, '/api/send', sent);
   };
-  /** An event that these teams must see and nobody else. */
+  /** Sends an event that exactly these teams must get. */
   const send = (target, seeing) => {
     n += 1;
     bodies.push({ provider: PROVIDERS, target, event: 'news', data: { n, text: textOf(n) } });
@@ -45,7 +55,7 @@ export async function publish(demo, all) {
   const turn = async () => {
     turns += 1;
     if (turns % TIDE === 0) {
-      // What was sent before is in the log before the rooms change.
+      // Earlier events are in the log before the rooms change.
       await flush();
       const inTide = (turns / TIDE) % 2 === 1;
       await inOrder(demo, `/api/rooms/${inTide ? 'join' : 'leave'}`, all.map(({ user }) => ({ user, room: tide })));
@@ -71,7 +81,7 @@ export async function publish(demo, all) {
       await new Promise((resolve) => setTimeout(resolve, 40));
     }
   })();
-  done.catch(() => {}); // told by stop()
+  done.catch(() => {}); // reported by stop()
   return {
     get turns() { return turns; },
     get seconds() { return (Date.now() - begun) / 1000; },

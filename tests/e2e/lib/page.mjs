@@ -19,6 +19,7 @@ export async function withPage(demo, options, body) {
 
 /** Connects all three transports as this user. */
 export async function connect(page, user = unique('alice'), tenant = unique('acme')) {
+  await allOpen(page); // the page connects on load
   await page.fill('#user', user);
   await page.fill('#tenant', tenant);
   await page.click('#connect');

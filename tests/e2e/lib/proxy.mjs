@@ -1,36 +1,31 @@
-// A TCP relay in front of the demo that stands for a slow or stuck network between the server and a client.
+// A TCP relay in front of the demo that stands for a slow or stuck network between the server and a
+// client.
 
-import net from 'node:net';
+import { failTogether, startRelay } from './tcp.mjs';
 
-/** Starts a relay; use what it returns in place of the demo when opening a client. */
+/** Starts a relay; use the result in place of the demo when opening a client. */
 export async function slowProxy(demo) {
   const links = new Set();
   let rate = Infinity;
-  const server = net.createServer((client) => {
-    const upstream = net.connect(demo.port, '127.0.0.1');
+  const relay = await startRelay((client, dial) => {
+    const upstream = dial(demo);
     const link = new Link(client, upstream);
     link.setRate(rate);
     links.add(link);
     client.pipe(upstream);
     client.once('close', () => { links.delete(link); upstream.destroy(); });
-    for (const end of [client, upstream]) end.on('error', () => { client.destroy(); upstream.destroy(); });
+    failTogether(client, upstream);
   });
-  await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address();
-  return {
-    port,
-    url: `http://127.0.0.1:${port}`,
-    wsUrl: `ws://127.0.0.1:${port}`,
-    /** Bytes a second from the server to all clients together; 0 holds everything back, Infinity lets it run. */
+  return Object.assign(relay, {
+    /**
+     * Sets the bytes a second from the server to each client; 0 holds everything back, Infinity has
+     * no bound.
+     */
     setRate(bytes) {
       rate = bytes;
       for (const link of links) link.setRate(bytes);
     },
-    close() {
-      for (const link of links) { link.client.destroy(); link.upstream.destroy(); }
-      server.close();
-    },
-  };
+  });
 }
 
 /** One connection, whose server side is read no faster than the rate allows. */
@@ -57,7 +52,8 @@ class Link {
     this.#pump();
   }
 
-  // The stream's own buffer holds 64 KiB at most; what is not read stays with the kernel, and so with the server.
+  // The stream buffers 64 KiB at most; what is not read stays in the kernel, and so with the
+  // server.
   #pump() {
     if (this.#rate === 0 || !this.client.writable) return;
     const now = Date.now();

@@ -1,51 +1,51 @@
-// One port in front of several demos, as any load balancer: a connection goes to the first that says it is ready, and one
-// whose first request names an Engine.IO session to the demo that opened it ("sticky sessions", which long polling needs).
+// One port in front of several demos, as any load balancer: a connection goes to the first that
+// says it is ready, and one whose first request names an Engine.IO session to the demo that opened
+// it ("sticky sessions", which long polling needs).
 
-import net from 'node:net';
+import { startRelay } from './tcp.mjs';
 import { until } from './wait.mjs';
 
-/** How often it is asked who is ready, in milliseconds: well within the 100 that a client waits before it comes back. */
-const ASK = 25;
+/**
+ * The interval between two readiness probes, in milliseconds: well within the 100 before a client
+ * reconnects.
+ */
+const PROBE_MS = 25;
 
-/** Asks the demos, over and over, whether they are ready; `ready` is the first that is. */
+/** Probes the readiness of the demos again and again; `ready` is the first that is ready. */
 export async function watchReady(...demos) {
   const watch = { ready: null, close: () => { clearTimeout(next); closed = true; } };
   let next;
   let closed = false;
-  const ask = async () => {
+  const probe = async () => {
     watch.ready = await firstReady(demos);
-    if (!closed) next = setTimeout(ask, ASK);
+    if (!closed) next = setTimeout(probe, PROBE_MS);
   };
-  await ask();
+  await probe();
   await until(() => watch.ready, 'a demo that is ready');
   return watch;
 }
 
-/** Starts a relay; use what it returns in place of a demo when opening a client. */
+/** Starts a relay; use the result in place of a demo when opening a client. */
 export async function readyRelay(watch) {
-  const sockets = new Set();
   const owners = new Map();
   const links = [];
-  const server = net.createServer((client) => {
-    sockets.add(client);
+  const relay = await startRelay((client, dial) => {
     client.on('error', () => client.destroy());
-    client.once('close', () => sockets.delete(client));
     client.once('data', (head) => {
       const [, sid] = /^\S+ \S*[?&]sid=([\w-]+)/.exec(head.toString('latin1')) ?? [];
       const demo = owners.get(sid) ?? watch.ready;
       if (!demo) return client.destroy();
-      const upstream = net.connect(demo.port, '127.0.0.1');
-      const link = { demo, opened: Date.now(), heard: null, tail: '' };
+      const upstream = dial(demo);
+      const link = { demo, opened: Date.now(), lastBytes: null, tail: '' };
       links.push(link);
-      sockets.add(upstream);
       upstream.on('data', (chunk) => {
-        link.heard = Date.now();
+        link.lastBytes = Date.now();
         link.tail = (link.tail + chunk.toString('latin1')).slice(-500);
         const [, opened] = /"sid":"([\w-]+)"/.exec(link.tail) ?? [];
         if (opened) owners.set(opened, demo);
       });
       upstream.on('error', () => client.destroy());
-      upstream.once('close', () => { sockets.delete(upstream); client.destroySoon(); });
+      upstream.once('close', () => client.destroySoon());
       client.once('close', () => upstream.destroySoon());
       upstream.write(head);
       client.pipe(upstream);
@@ -53,26 +53,20 @@ export async function readyRelay(watch) {
       return undefined;
     });
   });
-  await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address();
-  return {
-    port,
-    url: `http://127.0.0.1:${port}`,
-    wsUrl: `ws://127.0.0.1:${port}`,
-    /** Every connection so far, in order: `{demo, opened, heard, tail}`; the last two are when the demo sent its last bytes, and these. */
+  return Object.assign(relay, {
+    /**
+     * Every connection so far, in order: `{demo, opened, lastBytes, tail}`; the last two are the
+     * demo's last bytes, and when.
+     */
     links,
-    close() {
-      for (const socket of sockets) socket.destroy();
-      server.close();
-    },
-  };
+  });
 }
 
 async function firstReady(demos) {
   for (const demo of demos) {
     try {
       if ((await demo.request('GET', '/readyz')).status === 200) return demo;
-    } catch { /* it does not answer */ }
+    } catch { /* does not answer */ }
   }
   return null;
 }

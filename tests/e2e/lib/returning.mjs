@@ -1,5 +1,5 @@
-// Clients that come back after a cut, made of the very code that docs/clients.md shows. Each has `peek()` for how far it is,
-// and `read()` for all that it saw.
+// Clients that reconnect after a cut, made of the code in docs/clients.md. Each has `peek()` for
+// its progress, and `read()` for all that it saw.
 
 import { readFile } from 'node:fs/promises';
 import { EventSource } from 'eventsource';
@@ -12,13 +12,15 @@ const LISTEN = snippet('Server-Sent Events', 'listen(');
 const CONNECT = snippet('WebSocket', 'const send = ');
 const KEEP_CURSOR = snippet('Socket.IO', "on('connected'");
 
-/** What one client saw. A page in the browser gets these very lines, so they must stand by themselves. */
+/**
+ * A record of one client. A page in the browser gets this source, so it must not use other names.
+ */
 function makeRecord(textOf) {
   const record = { numbers: [], marks: [], connects: [], faults: [], madeAnew: 0 };
   record.handlers = {
     connected: ({ resumed, reason }) => {
       record.connects.push({ at: record.numbers.length, resumed });
-      if (record.connects.length > 1 && !resumed) record.faults.push(`came back and was told: ${reason}`);
+      if (record.connects.length > 1 && !resumed) record.faults.push(`not resumed: ${reason}`);
     },
     lost: (gap) => record.faults.push(`lost ${JSON.stringify(gap)}`),
     news: ({ n, text }) => {
@@ -39,7 +41,7 @@ function dialSocket(io, url, keepCursor, record, { user, tenant, named }, option
   const { socket, on } = new Function('io', 'token', `${keepCursor}\nreturn { socket, on };`)(dial);
   for (const [event, handler] of Object.entries(record.handlers)) on(event, handler);
   socket.on('connect_error', (error) => { if (!socket.active) record.faults.push(`refused: ${error.message}`); });
-  socket.on('disconnect', (reason) => { if (!socket.active) record.faults.push(`for good: ${reason}`); });
+  socket.on('disconnect', (reason) => { if (!socket.active) record.faults.push(`closed finally: ${reason}`); });
   return socket;
 }
 
@@ -47,7 +49,10 @@ function path(name, { user, tenant, named }) {
   return `/${name}?${new URLSearchParams({ user, tenant, channel: named })}`;
 }
 
-/** A client that is cut off again and again waits longer and longer, and would leave the window: not here. */
+/**
+ * The longest delay: a client that is cut again and again waits longer and longer, and would leave
+ * the window.
+ */
 const LONGEST_WAIT = 3000;
 
 /** Chromium's EventSource: one for each team in this page. */
@@ -77,7 +82,10 @@ export async function returningInPage(page, all) {
 
 const SOCKET_IO = new URL('../node_modules/socket.io-client/dist/socket.io.min.js', import.meta.url);
 
-/** The official socket.io-client in Chromium; evaluated, since the page's policy lets in no script but its own. */
+/**
+ * The official socket.io-client in Chromium; evaluated, since the page's policy allows no script
+ * but its own.
+ */
 export async function returningSocketInPage(page, all, options) {
   await page.evaluate(await readFile(SOCKET_IO, 'utf8'));
   await page.evaluate(({ dialing, keeping, recording, texts, identities, options }) => {
@@ -137,7 +145,7 @@ export function returningSse(at, team) {
 /** npm's ws. */
 export function returningWs(at, team) {
   const record = makeRecord(textOf);
-  record.handlers.closed = (code) => record.faults.push(`closed for good: ${code}`);
+  record.handlers.closed = (code) => record.faults.push(`closed finally: ${code}`);
   let open = true;
   let last;
   class Client extends WebSocket {

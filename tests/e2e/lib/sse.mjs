@@ -1,4 +1,5 @@
-// Two SSE clients: npm's eventsource, as an application uses it, and a plain reader that shows every byte.
+// Two SSE clients: npm's eventsource, as an application uses it, and a plain reader that shows
+// every byte.
 
 import { EventSource } from 'eventsource';
 import { Inbox } from './wait.mjs';
@@ -12,10 +13,13 @@ export function sseQuery({ user, tenant, channels = [], lastEventId }) {
   return `/sse?${query}`;
 }
 
-/** What the tests send: an EventSource hears only the names it listens for. */
+/** The events of the tests: an EventSource gets only the names it listens for. */
 const NAMES = ['connected', 'news', 'sentinel', 'ünï:cödé ☃', 'chat:message', 'lost', 'cursor'];
 
-/** An EventSource that is open and has read `connected`; its inbox holds `{event, data, cursor}`, data parsed. */
+/**
+ * An EventSource that is open and has read `connected`; its inbox holds `{event, data, cursor}`,
+ * data parsed.
+ */
 export async function openSse(demo, who) {
   const source = new EventSource(demo.url + sseQuery(who));
   const inbox = new Inbox();
@@ -33,7 +37,10 @@ export async function openSse(demo, who) {
   }
 }
 
-/** A plain GET: headers, and an inbox of parsed blocks `{event, data, id, retry, comment}` as on the wire. */
+/**
+ * A plain GET: headers, and an inbox of parsed blocks `{event, data, id, retry, comment}` as on the
+ * wire.
+ */
 export async function rawSse(demo, who, headers = {}) {
   const abort = new AbortController();
   const response = await fetch(demo.url + sseQuery(who), { headers, signal: abort.signal });
@@ -53,7 +60,7 @@ async function read(body, inbox) {
       text = blocks.pop();
       for (const block of blocks) inbox.push(parse(block));
     }
-    if (text) inbox.push(parse(text.replace(/\n$/, ''))); // the last line of a server that goes down
+    if (text) inbox.push(parse(text.replace(/\n$/, ''))); // the last line of a server that shuts down
     inbox.end('the server ended the stream');
   } catch (error) {
     inbox.end(error.message);

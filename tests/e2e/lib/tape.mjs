@@ -1,8 +1,11 @@
-// Reads along what a server writes on one connection, to say where in it a cut fell.
+// Parses the bytes that a server writes on one connection, to say where in them a cut is.
 
 const LF = 10;
 
-/** HTTP/1.1 answers one after the other, with a length or in chunks, and WebSocket frames after a 101. */
+/**
+ * HTTP/1.1 answers one after the other, with a length or in chunks, and WebSocket frames after a
+ * 101.
+ */
 export class Tape {
   #state = 'head';
   #text = '';
@@ -14,7 +17,10 @@ export class Tape {
     for (const byte of bytes) this.#byte(byte);
   }
 
-  /** `silence` (nothing came), `head` (of an answer, a chunk or a frame), `event` (inside what they carry), `between`. */
+  /**
+   * `silence` (no bytes), `head` (of an answer, a chunk or a frame), `event` (inside what they
+   * carry), `between`.
+   */
   get place() {
     if (this.#bytes === 0) return 'silence';
     switch (this.#state) {
@@ -41,7 +47,7 @@ export class Tape {
         this.#text += String.fromCharCode(byte);
         if (byte === LF) {
           const size = parseInt(this.#text, 16);
-          if (size === 0) this.#enter('head'); // what follows the last chunk is not looked at
+          if (size === 0) this.#enter('head'); // the trailer is not parsed
           else this.#enter('chunk', size);
         }
         break;

@@ -23,7 +23,7 @@ export async function until(check, what, ms = DEADLINE) {
   }
 }
 
-/** What a client received, in order; readers wait for items instead of polling. */
+/** The items that a client received, in order; readers wait for items instead of polling. */
 export class Inbox {
   items = [];
   #read = 0;
@@ -35,7 +35,7 @@ export class Inbox {
     this.#wake();
   }
 
-  /** Nothing more will come: whoever waits learns why at once. */
+  /** Ends the inbox: all readers fail immediately, with the reason. */
   end(why) {
     this.#ended ??= why;
     this.#wake();
@@ -72,7 +72,7 @@ export class Inbox {
     const found = new Promise((resolve, reject) => {
       look = () => {
         const hit = find();
-        // Off the list at once: a second look before the promise settles would swallow an item.
+        // Removed immediately: a second look before the promise settles would swallow an item.
         if (hit || this.#ended) this.#waiting.delete(look);
         if (hit) resolve(hit);
         else if (this.#ended) reject(new Error(`will not come: ${text()}`));

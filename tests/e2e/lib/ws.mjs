@@ -1,4 +1,5 @@
-// A raw WebSocket client (npm's ws) that keeps what it received, and a hand-made handshake for what no client does.
+// A raw WebSocket client (npm's ws) that keeps what it received, and a handshake by hand for
+// requests that no client sends.
 
 import net from 'node:net';
 import { WebSocket } from 'ws';
@@ -13,7 +14,10 @@ export function wsQuery({ user, tenant, channels = [], lastEventId }) {
   return `/ws?${query}`;
 }
 
-/** Opens and reads `connected`; the inbox holds `{event, data, cursor, message}`, or `{binary}` for binary messages. */
+/**
+ * Opens and reads `connected`; the inbox holds `{event, data, cursor, message}`, or `{binary}` for
+ * binary messages.
+ */
 export async function openWs(demo, who, options = {}) {
   const socket = new WebSocket(demo.wsUrl + wsQuery(who), options);
   const client = new WsClient(socket);
@@ -87,7 +91,10 @@ export class WsClient {
   }
 }
 
-/** A masked frame with a zero mask, as a client must send it; `first` is the byte of flags and opcode. */
+/**
+ * A masked frame with a zero mask, as a client must send it; `first` is the byte of flags and
+ * opcode.
+ */
 export function frame(first, payload, { masked = true } = {}) {
   const body = Buffer.from(payload);
   const mask = masked ? 0x80 : 0;
@@ -97,7 +104,9 @@ export function frame(first, payload, { masked = true } = {}) {
   return Buffer.concat([head, masked ? Buffer.alloc(4) : Buffer.alloc(0), body]);
 }
 
-/** A handshake with exactly these header lines; resolves with the head of the answer and the socket. */
+/**
+ * A handshake with exactly these header lines; resolves with the head of the answer and the socket.
+ */
 export function handshake(demo, path, lines) {
   const socket = net.connect(demo.port, '127.0.0.1');
   const answer = new Promise((resolve, reject) => {

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::failure::{Failure, Of};
 
-/// How a user's connections stand, by provider.
+/// Lists the statistics of a user's connections, by provider.
 pub(super) async fn list(
     State(service): State<NotificationService>,
     RawQuery(query): RawQuery,

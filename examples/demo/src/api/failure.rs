@@ -34,7 +34,7 @@ impl From<Error> for Failure {
             Error::Backplane(_) | Error::Closed { .. } | Error::NotAttached { .. } | Error::OutcomeUnknown { .. } => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
-            // Here the caller says which provider, event and target it is.
+            // In this interface the caller chooses provider, event and target.
             _ => StatusCode::BAD_REQUEST,
         };
         Self::new(status, error.code(), error.to_string())
@@ -47,7 +47,8 @@ impl IntoResponse for Failure {
     }
 }
 
-/// A JSON body, whatever its content type (curl sends forms by default); a wrong one is a [`Failure`].
+/// A JSON body, whatever its content type (curl sends forms by default); a wrong one is a
+/// [`Failure`].
 pub(super) struct Body<T>(pub(super) T);
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {

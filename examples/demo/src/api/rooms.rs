@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::failure::{Body, Failure, Of};
 
-/// Without a tenant, the user of this name in every tenant is meant.
+/// A user and a room; without a tenant, the user of this name in every tenant.
 #[derive(Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Membership {

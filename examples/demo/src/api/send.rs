@@ -12,7 +12,7 @@ use super::failure::{Body, Failure};
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub(super) struct Send {
-    /// Without it, whatever people are connected with.
+    /// The providers; without them, whatever users are connected with.
     #[serde(default, deserialize_with = "named")]
     provider: Option<OneOrMany>,
     target: Audience,
@@ -31,7 +31,7 @@ enum OneOrMany {
     Many(Vec<String>),
 }
 
-/// A `null` names nobody by mistake.
+/// Rejects `null`, which would name no provider by mistake.
 fn named<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<OneOrMany>, D::Error> {
     OneOrMany::deserialize(deserializer).map(Some)
 }
@@ -100,7 +100,7 @@ pub(super) async fn send(
     };
     let (by_provider, skipped) = (take(&mut receipt.by_provider), take(&mut receipt.skipped));
     let mut parts: Vec<_> = by_provider.into_iter().collect();
-    // In the order asked.
+    // In the order of the request.
     parts.sort_by_key(|(provider, _)| names.iter().flatten().position(|name| name == provider));
     let parts = parts.into_iter().map(|(provider, delivered)| {
         receipt.delivered = Some(delivered);

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::failure::{Body, Failure};
-use crate::wires::{Weather, Wires, is_link};
+use crate::wires::{Fault, Wires, is_link};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
@@ -16,12 +16,12 @@ pub(super) struct Order {
     bytes_per_second: Option<NonZeroU32>,
 }
 
-/// Cuts or slows the connections whose requests said `?link=…`.
+/// Cuts or slows down the connections whose requests said `?link=…`.
 pub(super) async fn set(State(wires): State<Wires>, Body(order): Body<Order>) -> Result<Json<Value>, Failure> {
     if !is_link(&order.link) {
         return Err(Failure::bad_request("invalid_body", "link must be 8 to 64 letters and digits"));
     }
-    let connections = wires.set(&order.link, Weather { cut: order.cut, rate: order.bytes_per_second });
+    let connections = wires.set(&order.link, Fault { cut: order.cut, rate: order.bytes_per_second });
     Ok(Json(json!({
         "link": order.link,
         "cut": order.cut,
