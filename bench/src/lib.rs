@@ -5,12 +5,12 @@
 //! - [`child`]: such a process, started and ended by the program that measures it.
 //! - [`client`]: raw clients of the three transports; [`swarm`] holds many of them.
 //! - [`crowd`]: many clients that reconnect by themselves; [`relay`]: one port in front of several
-//! servers; [`closings`]: the distribution of closed connections over time.
+//!   servers; [`closings`]: the distribution of closed connections over time.
 //! - [`lane`]: a server with its swarm, and the CPU of a delivery; [`callgrind`]: its instructions;
-//! [`contest`]: several of them in turns; [`load`]: a server under a steady load, with and without
-//! clients that misbehave.
+//!   [`contest`]: several of them in turns; [`load`]: a server under a steady load, with and
+//!   without clients that misbehave.
 //! - [`returner`]: a client that is disconnected and resumes; [`straggler`]: one that stalls and
-//! catches up; [`sequence`]: the check that it lost nothing.
+//!   catches up; [`sequence`]: the check that it lost nothing.
 //! - [`process`], [`deliveries`], [`latency`], [`figures`], [`payload`]: the measured values.
 //! - [`program`]: the frame of every program; [`table`] and [`verdict`]: its output.
 

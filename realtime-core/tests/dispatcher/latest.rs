@@ -14,7 +14,7 @@ async fn provider() -> CoreProvider {
 }
 
 fn price(of: &str, text: &str) -> Event {
-    note(text).with_latest_key(of.to_owned())
+    note(text).with_latest_key(of)
 }
 
 /// Returns the stats of the user's only connection.

@@ -85,7 +85,7 @@ async fn idempotency_key_outlives_its_record_until_the_windows_age() {
 async fn idempotency_keys_are_bounded_in_number() {
     let provider = CoreProvider::full(Setup::default());
     provider.attach(runtime().with_backplane(MemoryBackplane::default().with_keys(3))).await.unwrap();
-    let keyed = |key: &str| note(key).with_idempotency_key(key.to_owned());
+    let keyed = |key: &str| note(key).with_idempotency_key(key);
     let first = provider.dispatcher.to_all(keyed("k0")).await.unwrap();
     for n in 1..=3 {
         provider.dispatcher.to_all(keyed(&format!("k{n}"))).await.unwrap();
