@@ -9,6 +9,23 @@ use crate::lane::{Lane, Plan};
 use crate::server::Kind;
 use crate::table::Table;
 
+/// The command-line options of a program that measures several servers in turns.
+#[derive(clap::Args)]
+pub struct Options {
+    /// Bytes of JSON in each event
+    #[arg(long, default_value_t = 128)]
+    pub size: usize,
+    /// How often each server is measured, one after the other
+    #[arg(long, default_value_t = 10)]
+    pub rounds: usize,
+    /// Only servers of these transports, and the floor
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = Transport::ALL)]
+    pub transports: Vec<Transport>,
+    /// Let servers and clients share all processors
+    #[arg(long)]
+    pub no_pin: bool,
+}
+
 /// A server that is measured.
 #[derive(Clone, Copy, Debug)]
 pub struct Contestant {

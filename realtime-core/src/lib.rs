@@ -10,6 +10,9 @@
 //! [`Window`](spi::Window) → [`Hub`](spi::Hub) → outbox → [`Outlet`](spi::Outlet) →
 //! session.
 
+#[macro_use]
+mod setters;
+
 mod admission;
 mod delivery;
 mod inbound;

@@ -35,8 +35,8 @@ const MAX_IGNORED: u32 = 64 * 1024;
 pub struct Guard(Arc<Shared>);
 
 impl Guard {
-    /// Creates a guard with the [`write_stall`](WireConfig::write_stall) and the
-    /// [`ack_timeout`](WireConfig::ack_timeout) of `config`.
+    /// Creates a guard with the [`write_stall`](WireConfig::with_write_stall) and the
+    /// [`ack_timeout`](WireConfig::with_ack_timeout) of `config`.
     pub fn new(config: &WireConfig) -> Self {
         Self(Arc::new(Shared {
             write_stall: config.write_stall,
@@ -74,7 +74,7 @@ impl fmt::Debug for Guard {
 }
 
 /// A byte stream that fails permanently once a write, flush or shutdown has been blocked for
-/// [`write_stall`](WireConfig::write_stall) without one byte being accepted.
+/// [`write_stall`](WireConfig::with_write_stall) without one byte being accepted.
 ///
 /// From then on every read and write fails with [`io::ErrorKind::TimedOut`], and those that wait at
 /// that moment are woken to fail, even if they belong to another task than the one that wrote.

@@ -104,7 +104,7 @@ impl Origins {
     pub fn verify(&self) -> Result<(), Error> {
         let wrong = self.listed.iter().find(|origin| !is_origin(origin));
         wrong.map_or(Ok(()), |origin| {
-            Err(Error::Config(format!("origins: {origin:?} is no origin: it is written as scheme://host[:port]")))
+            Err(Error::Config(format!("origins: {origin:?} is not an origin; expected scheme://host[:port]")))
         })
     }
 

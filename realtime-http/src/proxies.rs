@@ -59,7 +59,7 @@ impl TrustedProxies {
     pub fn new<I: IntoIterator<Item = S>, S: AsRef<str>>(entries: I) -> realtime_core::Result<Self> {
         let networks = entries.into_iter().map(|entry| {
             let entry = entry.as_ref();
-            entry.parse().map_err(|()| Error::Config(format!("trusted_proxies: no address or network: {entry:?}")))
+            entry.parse().map_err(|()| Error::Config(format!("trusted_proxies: not an address or network: {entry:?}")))
         });
         Ok(Self { networks: networks.collect::<Result<_, _>>()?, header: Header::default() })
     }

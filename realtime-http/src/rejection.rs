@@ -13,7 +13,7 @@ use crate::refusal::refusal_response;
 /// | [`Error::InvalidName`], [`Error::TooLarge`] | 400 | code and message |
 /// | [`Error::KeyReused`] | 422 | code and message |
 /// | [`Error::OutcomeUnknown`] | 503 | that the request may be repeated with the same key |
-/// | [`Error::Backplane`], [`Error::Closed`] | 503 | "not available now" |
+/// | [`Error::Backplane`], [`Error::Closed`] | 503 | "temporarily unavailable" |
 /// | any other: a mistake of the application's own | 500 | "internal error" |
 ///
 /// A response of 500 or 503 is logged as an error.
@@ -47,7 +47,7 @@ impl IntoResponse for Rejection {
                 "the outcome is not known yet: repeat the request with the same idempotency key".to_owned(),
             ),
             Error::Backplane(_) | Error::Closed { .. } => {
-                (StatusCode::SERVICE_UNAVAILABLE, error.code(), "not available now".to_owned())
+                (StatusCode::SERVICE_UNAVAILABLE, error.code(), "temporarily unavailable".to_owned())
             }
             // A client could not act on names of providers and features.
             _ => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "internal error".to_owned()),
@@ -110,7 +110,7 @@ mod tests {
         let (status, body) = answer(Error::OutcomeUnknown { id: EventId::random() }).await;
         assert_eq!((status, body["error"]["code"].as_str()), (503, Some("outcome_unknown")));
         assert!(body["error"]["message"].as_str().unwrap().contains("the same idempotency key"), "{body}");
-        let unavailable = json!({"error": {"code": "backplane", "message": "not available now"}});
+        let unavailable = json!({"error": {"code": "backplane", "message": "temporarily unavailable"}});
         assert_eq!(answer(Error::Backplane("redis://secret".into())).await, (503, unavailable));
     }
 }

@@ -19,8 +19,9 @@ const DEADLINE: Duration = Duration::from_secs(30);
 ///
 /// In addition to what [`GuardedListener`] does, a client that sends nothing, or only a part of a
 /// request's headers, is disconnected after
-/// [`header_read_timeout`](WireConfig::header_read_timeout), and a silent HTTP/2 peer is detected
-/// by pings. Handlers find `ConnectInfo<WireInfo>` and `ConnectInfo<SocketAddr>` in their request.
+/// [`header_read_timeout`](WireConfig::with_header_read_timeout), and a silent HTTP/2 peer is
+/// detected by pings. Handlers find `ConnectInfo<WireInfo>` and `ConnectInfo<SocketAddr>` in their
+/// request.
 ///
 /// ```
 /// use std::time::Duration;

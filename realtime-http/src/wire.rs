@@ -191,9 +191,9 @@ impl Wire {
     }
 
     /// Ends the connection when the peer's host does not acknowledge sent bytes for this long, or
-    /// for [`WireConfig::ack_timeout`](crate::WireConfig::ack_timeout) again (`None`). Takes effect
-    /// with the next write, in whole milliseconds, on Linux (`TCP_USER_TIMEOUT`), elsewhere without
-    /// effect.
+    /// for [`WireConfig::with_ack_timeout`](crate::WireConfig::with_ack_timeout) again (`None`).
+    /// Takes effect with the next write, in whole milliseconds, on Linux (`TCP_USER_TIMEOUT`),
+    /// elsewhere without effect.
     pub fn set_ack_timeout(&self, limit: Option<Duration>) {
         let millis = limit.map_or(0, |limit| u32::try_from(limit.as_millis()).unwrap_or(u32::MAX).max(1));
         if self.extras().ack_timeout.swap(millis, SeqCst) != millis {
@@ -275,7 +275,7 @@ impl Wire {
     }
 
     /// Returns whether the connection was aborted because a write had been blocked for
-    /// [`write_stall`](crate::WireConfig::write_stall).
+    /// [`write_stall`](crate::WireConfig::with_write_stall).
     pub fn stalled(&self) -> bool {
         self.flags.load(Acquire) & STALLED != 0
     }

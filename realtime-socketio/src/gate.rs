@@ -279,7 +279,7 @@ impl EventSink for InboundHalf {
 }
 
 impl InboundHalf {
-    /// Has reading resumed once the inbox has room, unless there is room now.
+    /// Resumes reading once the inbox has room, unless it has room now.
     fn resume_later_unless(&self, has_room: bool) {
         // The reader pauses now, see `is_full`. It is resumed when the handlers have made room, but
         // never on a closed connection.

@@ -22,15 +22,9 @@ impl SocketIo {
         let fallback = setup.fallback();
         // A client at a limit waits for this time. The suite's clients answer the pings that check
         // whether they are alive only while they are read, which takes longer.
-        let is_limited = setup.limits.connections_per_user() < Limits::default().connections_per_user();
+        let is_limited = setup.delivery.limits().connections_per_user() < Limits::default().connections_per_user();
         let connect_timeout = Duration::from_secs(if is_limited { 1 } else { 30 });
-        let config = SocketIoConfig::default()
-            .with_connect_timeout(connect_timeout)
-            .with_limits(setup.limits)
-            .with_outbox(setup.outbox)
-            .with_window(setup.window)
-            .with_max_event_bytes(setup.max_event_bytes)
-            .with_write_stall(setup.write_stall);
+        let config = SocketIoConfig::default().with_connect_timeout(connect_timeout).with_delivery(setup.delivery);
         Self(Served::unattached(SocketIoProvider::new(config).fallback(fallback)).await)
     }
 

@@ -99,7 +99,7 @@ async fn preflight(State(sse): State<Arc<SseProvider>>, request: Request) -> Res
 async fn wrong_method(State(sse): State<Arc<SseProvider>>, request: Request) -> Response {
     let parts = request.into_parts().0;
     let address = sse.config().trusted_proxies.client(&parts);
-    let refusal = Refusal::bad_request("an event stream is requested with GET");
+    let refusal = Refusal::bad_request("an event stream requires the method GET");
     let refusal = sse.dispatcher().refuse(refusal, Asker { address, identity: None });
     with_origin(&sse, &parts, method_response(&refusal, METHODS))
 }

@@ -15,13 +15,7 @@ impl ProviderUnderTest for Sse {
     type Client = SseClient;
 
     async fn start(setup: Setup) -> Self {
-        let config = SseConfig::default()
-            .with_limits(setup.limits)
-            .with_outbox(setup.outbox)
-            .with_window(setup.window)
-            .with_max_event_bytes(setup.max_event_bytes)
-            .with_room_delivery(setup.room_delivery)
-            .with_write_stall(setup.write_stall);
+        let config = SseConfig::default().with_delivery(setup.delivery).with_room_delivery(setup.room_delivery);
         Self(Served::unattached(SseProvider::new(config)).await)
     }
 

@@ -14,7 +14,7 @@
 //!     type Client = SseClient;
 //!
 //!     async fn start(setup: Setup) -> Self {
-//!         let config = SseConfig::default().with_limits(setup.limits) /* and all the others */;
+//!         let config = SseConfig::default().with_delivery(setup.delivery);
 //!         Self(Served::unattached(SseProvider::new(config)).await)
 //!     }
 //!

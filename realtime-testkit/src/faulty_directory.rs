@@ -20,7 +20,7 @@ pub enum UpdateFault {
     Slow(Duration),
 }
 
-/// A directory in memory that loses its entries and whose updates fail, when a test says so.
+/// An in-memory directory whose entries can be lost, and whose updates can fail, on demand.
 ///
 /// Clones are the same directory: give one to every node of a test.
 #[derive(Clone, Debug, Default)]

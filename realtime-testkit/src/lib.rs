@@ -1,4 +1,4 @@
-//! What tests of and around the `realtime-*` crates need, with one dev-dependency.
+//! Mocks, recorders, clients and conformance suites for tests with the `realtime-*` crates.
 //!
 //! For an application's tests:
 //!

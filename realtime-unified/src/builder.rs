@@ -133,12 +133,12 @@ impl NotificationServiceBuilder {
             (None, true) => Arc::new(Anonymous),
             (Some(_), true) => {
                 return Err(Error::Config(
-                    "authenticator(…) beside allow_anonymous(): one of the two says who is connecting".to_owned(),
+                    "authenticator(…) and allow_anonymous() are both set: remove one".to_owned(),
                 ));
             }
             (None, false) => {
                 return Err(Error::Config(
-                    "no authenticator: call authenticator(…), or allow_anonymous() if nobody needs to be known"
+                    "no authenticator: call authenticator(…), or allow_anonymous() to accept every client"
                         .to_owned(),
                 ));
             }
@@ -165,7 +165,7 @@ impl NotificationServiceBuilder {
         }
         registry.check()?;
         self.router.check()?;
-        let (policy, policy_name) = self.policy.unwrap_or((Arc::new(DenyRooms), "none: clients can name no rooms"));
+        let (policy, policy_name) = self.policy.unwrap_or((Arc::new(DenyRooms), "none: clients cannot name rooms"));
         let slot = Slot::default();
         let log = Log::new(self.backplane.unwrap_or_else(|| Arc::new(MemoryBackplane::default())));
         let mut runtime = Runtime::new(log.clone(), authenticator);

@@ -43,7 +43,7 @@ impl WsFrame {
         &self.0
     }
 
-    /// Returns the payload alone, for sinks that are no WebSocket.
+    /// Returns the payload without its header, for in-process sinks.
     pub(crate) fn payload(&self) -> Bytes {
         let header = match self.0.get(1) {
             Some(126) => 4,

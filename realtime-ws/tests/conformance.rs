@@ -16,12 +16,7 @@ impl ProviderUnderTest for Ws {
 
     async fn start(setup: Setup) -> Self {
         let fallback = setup.fallback();
-        let config = WsConfig::default()
-            .with_limits(setup.limits)
-            .with_outbox(setup.outbox)
-            .with_window(setup.window)
-            .with_max_event_bytes(setup.max_event_bytes)
-            .with_write_stall(setup.write_stall);
+        let config = WsConfig::default().with_delivery(setup.delivery);
         Self(Served::unattached(WsProvider::new(config).fallback(fallback)).await)
     }
 

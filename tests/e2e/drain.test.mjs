@@ -2,11 +2,11 @@
 // same port.
 
 import assert from 'node:assert/strict';
-import { afterEach, test } from 'node:test';
+import { test } from 'node:test';
 import { openPage } from './lib/browser.mjs';
 import { pipeline } from './lib/burst.mjs';
-import { startDemo } from './lib/demo.mjs';
 import { documentedSocket, documentedSse, documentedWs } from './lib/documented.mjs';
+import { keep, keptDemo } from './lib/keep.mjs';
 import { slowProxy } from './lib/proxy.mjs';
 import { readyRelay, watchReady } from './lib/relay.mjs';
 import { openSocket, TRAVEL } from './lib/socketio.mjs';
@@ -25,20 +25,6 @@ const KINDS = {
 /** Milliseconds that a timer may be early, as the clocks of two steps differ. */
 const EARLY = 5;
 
-let open = [];
-afterEach(async () => {
-  for (const end of open.reverse()) await end();
-  open = [];
-});
-
-const keep = (what, end = () => what.close()) => {
-  open.push(end);
-  return what;
-};
-const demo = async (...args) => {
-  const started = await startDemo(...args);
-  return keep(started, () => started.child.kill('SIGKILL'));
-};
 const relay = async (watch) => keep(await readyRelay(watch));
 const notReady = (at) => until(async () => (await at.request('GET', '/readyz')).status === 503, 'readyz to turn red');
 const ended = (at, ms) => within(at.exited, () => `the end of the demo, which said: ${at.output()}`, ms);
@@ -50,7 +36,7 @@ function assertDelay(announced) {
 }
 
 test('drain: clients reconnect after the announced delay', async () => {
-  const [first, second] = await Promise.all([demo('--drain', '2'), demo()]);
+  const [first, second] = await Promise.all([keptDemo('--drain', '2'), keptDemo()]);
   const watch = keep(await watchReady(first, second));
   // Each has a relay of its own, which shows when it was cut and when it came back.
   const clients = await Promise.all(Object.entries(KINDS).flatMap(([name, start]) => [1, 2, 3].map(async () => {
@@ -106,7 +92,7 @@ test('drain: clients reconnect after the announced delay', async () => {
 });
 
 test("drain: browser's EventSource reconnects by itself", async () => {
-  const [first, second] = await Promise.all([demo('--drain', '1'), demo()]);
+  const [first, second] = await Promise.all([keptDemo('--drain', '1'), keptDemo()]);
   const at = await relay(keep(await watchReady(first, second)));
   const { page } = keep(await openPage(at, { path: '/healthz' }));
   await page.evaluate((url) => {
@@ -124,7 +110,7 @@ test("drain: browser's EventSource reconnects by itself", async () => {
 });
 
 test('drain: browser reconnects while the first server drains', async () => {
-  const [first, second] = await Promise.all([demo('--drain', '12'), demo()]);
+  const [first, second] = await Promise.all([keptDemo('--drain', '12'), keptDemo()]);
   const at = await relay(keep(await watchReady(first, second)));
   const { page } = keep(await openPage(at, { path: '/healthz' }));
   await page.evaluate((users) => {
@@ -147,7 +133,7 @@ test('drain: browser reconnects while the first server drains', async () => {
 });
 
 test('drain: new clients are refused with a delay', async () => {
-  const first = await demo('--drain', '60');
+  const first = await keptDemo('--drain', '60');
   const staying = await Promise.all([openSse, openWs, openSocket].flatMap((start) => [1, 2, 3].map(async () => (
     keep(await start(first, { user: unique('ann') }))))));
   assert.equal(staying.length, 9);
@@ -178,7 +164,7 @@ test('drain: new clients are refused with a delay', async () => {
 });
 
 test('drain: server is only not ready during the hold', async () => {
-  const first = await demo('--drain', '1', '--hold', '2');
+  const first = await keptDemo('--drain', '1', '--hold', '2');
   const before = keep(await openWs(first, { user: unique('ann') }));
   const began = Date.now();
   first.child.kill('SIGTERM');
@@ -196,7 +182,7 @@ test('drain: server is only not ready during the hold', async () => {
 });
 
 test('drain: running handler answers before its client is closed', async () => {
-  const first = await demo('--drain', '2');
+  const first = await keptDemo('--drain', '2');
   const user = unique('ann');
   const clients = await Promise.all([
     openWs(first, { user }), openSocket(first, { user }), openSocket(first, { user }, TRAVEL.polling)]);
@@ -220,7 +206,7 @@ test('drain: running handler answers before its client is closed', async () => {
 });
 
 test('drain: second signal exits immediately', async () => {
-  const first = await demo('--drain', '600');
+  const first = await keptDemo('--drain', '600');
   for (let n = 0; n < 3; n++) keep(await openWs(first, { user: unique('ann') }));
   first.child.kill('SIGTERM');
   await notReady(first);
@@ -230,7 +216,7 @@ test('drain: second signal exits immediately', async () => {
 });
 
 test('drain: stalled clients are disconnected at the deadline', async () => {
-  const first = await demo('--drain', '1');
+  const first = await keptDemo('--drain', '1');
   const user = unique('ann');
   const proxy = keep(await slowProxy(first));
   const starts = [openSse, openWs, openSocket, (at, who) => openSocket(at, who, TRAVEL.polling)];

@@ -1,30 +1,17 @@
 // The client library of Python, which writes names, queries and ends in ways of its own.
 
 import assert from 'node:assert/strict';
-import { afterEach, test } from 'node:test';
-import { startDemo } from './lib/demo.mjs';
+import { test } from 'node:test';
+import { keep, keptDemo } from './lib/keep.mjs';
 import { startPython } from './lib/python.mjs';
 import { readyRelay, watchReady } from './lib/relay.mjs';
 import { unique, within } from './lib/wait.mjs';
 
 const TRANSPORTS = { websocket: ['websocket'], polling: ['polling'], upgrade: [] };
 
-let open = [];
-afterEach(async () => {
-  for (const end of open.reverse()) await end();
-  open = [];
-});
-const keep = (what, end = () => what.close()) => {
-  open.push(end);
-  return what;
-};
-const demo = async (...args) => {
-  const started = await startDemo(...args);
-  return keep(started, () => started.child.kill('SIGKILL'));
-};
 
 test('python: any name and query is understood, and faults resume', async () => {
-  const at = await demo();
+  const at = await keptDemo();
   await Promise.all(Object.entries(TRANSPORTS).map(async ([name, transports]) => {
     const user = unique('ann');
     const python = keep(startPython(`${at.url}/?sid=AAAAAAAAAAAAAAAA&t=acme`, user, ...transports));
@@ -47,7 +34,7 @@ test('python: any name and query is understood, and faults resume', async () => 
 });
 
 test('python: client reconnects to the next server after a drain', async () => {
-  const [first, second] = await Promise.all([demo('--drain', '1'), demo()]);
+  const [first, second] = await Promise.all([keptDemo('--drain', '1'), keptDemo()]);
   const watch = keep(await watchReady(first, second));
   const all = await Promise.all(Object.entries(TRANSPORTS).map(async ([name, transports]) => {
     const relay = keep(await readyRelay(watch));

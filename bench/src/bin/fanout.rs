@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Parser;
 use realtime_bench::Result;
 use realtime_bench::client::Transport;
-use realtime_bench::contest::{Contest, Contestant};
+use realtime_bench::contest::{Contest, Contestant, Options};
 use realtime_bench::lane::{MOST_UNDER_WAY, Plan};
 use realtime_bench::program::{self, Setup};
 use realtime_bench::server::Kind;
@@ -20,21 +20,11 @@ struct Args {
     /// Publishes under way at a time
     #[arg(long, value_delimiter = ',', default_values_t = [1, 16])]
     under_way: Vec<usize>,
-    /// Bytes of JSON in each event
-    #[arg(long, default_value_t = 128)]
-    size: usize,
-    /// How often each server is measured, one after the other
-    #[arg(long, default_value_t = 10)]
-    rounds: usize,
+    #[command(flatten)]
+    contest: Options,
     /// How long one measurement takes, in milliseconds
     #[arg(long, default_value_t = 400)]
     millis: u64,
-    /// Only servers of these transports, and the floor
-    #[arg(long, value_enum, value_delimiter = ',', default_values_t = Transport::ALL)]
-    transports: Vec<Transport>,
-    /// Let servers and clients share all processors
-    #[arg(long)]
-    no_pin: bool,
 }
 
 /// The servers that are measured; the first one is the floor.
@@ -56,7 +46,7 @@ const BAR_SOCKETIO: f64 = 1.15;
 
 fn main() -> ExitCode {
     let setup = |args: &Args| Setup {
-        pin: !args.no_pin,
+        pin: !args.contest.no_pin,
         open_files: (args.subscribers.iter().max().unwrap_or(&0) * CONTESTANTS.len() + 256) as u64,
         deadline: Duration::from_secs(1200),
     };
@@ -73,16 +63,16 @@ fn main() -> ExitCode {
 }
 
 async fn table(subscribers: usize, args: &Args, cpus: &[usize]) -> Result<bool> {
-    let contestants: Vec<_> = CONTESTANTS.into_iter().filter(|one| one.is_wanted(&args.transports)).collect();
-    let plan = |one: Contestant| Plan::new(&one, subscribers, args.size).on(cpus);
+    let contestants: Vec<_> = CONTESTANTS.into_iter().filter(|one| one.is_wanted(&args.contest.transports)).collect();
+    let plan = |one: Contestant| Plan::new(&one, subscribers, args.contest.size).on(cpus);
     let mut contest = Contest::open(&contestants, plan).await?;
     println!(
         "\n{subscribers} subscribers, {} bytes, {} interleaved rounds of {} ms",
-        args.size, args.rounds, args.millis
+        args.contest.size, args.contest.rounds, args.millis
     );
     let mut within = true;
     for &under_way in &args.under_way {
-        let figures = contest.run(under_way, args.rounds, Duration::from_millis(args.millis)).await?;
+        let figures = contest.run(under_way, args.contest.rounds, Duration::from_millis(args.millis)).await?;
         let bar = |transport| match (subscribers, under_way) {
             (1, 1) => Some(BAR_ALONE),
             (2.., _) if transport == Transport::Socketio => Some(BAR_SOCKETIO),

@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::Parser;
 use realtime_bench::Result;
 use realtime_bench::client::Transport;
-use realtime_bench::contest::{Contest, Contestant, verdict};
+use realtime_bench::contest::{Contest, Contestant, Options, verdict};
 use realtime_bench::lane::{Lane, Plan};
 use realtime_bench::program::{self, Setup};
 use realtime_bench::server::Kind;
@@ -19,24 +19,14 @@ struct Args {
     /// Users of each server, each with one connection
     #[arg(long, default_value_t = 1000)]
     users: usize,
-    /// Bytes of JSON in each event
-    #[arg(long, default_value_t = 128)]
-    size: usize,
-    /// How often each server is measured, one after the other
-    #[arg(long, default_value_t = 10)]
-    rounds: usize,
+    #[command(flatten)]
+    contest: Options,
     /// How long one measurement takes, in milliseconds
     #[arg(long, default_value_t = 300)]
     millis: u64,
-    /// Only servers of these transports, and the floor
-    #[arg(long, value_enum, value_delimiter = ',', default_values_t = Transport::ALL)]
-    transports: Vec<Transport>,
     /// Count user instructions under callgrind instead, and leave its files in this directory
     #[arg(long, value_name = "DIRECTORY")]
     instructions: Option<PathBuf>,
-    /// Let servers and clients share all processors
-    #[arg(long)]
-    no_pin: bool,
 }
 
 /// The servers that are measured; the first one is the floor.
@@ -55,13 +45,14 @@ const COUNTED: usize = 5;
 
 fn main() -> ExitCode {
     let setup = |args: &Args| Setup {
-        pin: !args.no_pin,
+        pin: !args.contest.no_pin,
         open_files: (args.users * CONTESTANTS.len() + 256) as u64,
         deadline: Duration::from_secs(1200),
     };
     program::main(setup, async |args: Args, cpus| {
-        let contestants: Vec<_> = CONTESTANTS.into_iter().filter(|one| one.is_wanted(&args.transports)).collect();
-        let plan = |one: Contestant| Plan::new(&one, args.users, args.size).targeted().on(&cpus);
+        let contestants: Vec<_> =
+            CONTESTANTS.into_iter().filter(|one| one.is_wanted(&args.contest.transports)).collect();
+        let plan = |one: Contestant| Plan::new(&one, args.users, args.contest.size).targeted().on(&cpus);
         match &args.instructions {
             Some(directory) => count(&contestants, plan, directory).await,
             None => time(&contestants, plan, &args).await,
@@ -81,8 +72,11 @@ fn bar(transport: Transport) -> Option<f64> {
 
 async fn time(contestants: &[Contestant], plan: impl Fn(Contestant) -> Plan, args: &Args) -> Result<bool> {
     let mut contest = Contest::open(contestants, plan).await?;
-    println!("{} users, {} bytes, {} interleaved rounds of {} ms", args.users, args.size, args.rounds, args.millis);
-    let figures = contest.run(1, args.rounds, Duration::from_millis(args.millis)).await?;
+    println!(
+        "{} users, {} bytes, {} interleaved rounds of {} ms",
+        args.users, args.contest.size, args.contest.rounds, args.millis
+    );
+    let figures = contest.run(1, args.contest.rounds, Duration::from_millis(args.millis)).await?;
     let within = contest.print("a send to one user", &figures, bar);
     contest.stop().await?;
     Ok(within)

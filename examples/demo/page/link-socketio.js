@@ -1,39 +1,18 @@
 // Socket.IO over a WebSocket, without its client library: events are (data, cursor), asks are
 // (data, ack). Reconnects with backoff.
-import { askedDelay, LONGEST_WAIT, seconds } from './link.js';
+import { askedDelay, Link, LONGEST_WAIT, seconds } from './link.js';
 import { answerPacket, connectPacket, DISCONNECT, eventPacket, PONG, SocketIoReader } from './socketio-wire.js';
 
 const FIRST_WAIT = 500;
 /** The time from the WebSocket's request to the answer of CONNECT, in milliseconds. */
 const CONNECT_TIMEOUT = 20_000;
 
-export class SocketIoLink {
-  #on;
-  #id;
-  #cursor;
+export class SocketIoLink extends Link {
   #socket = null;
   #retry = 0;
   #silenceTimer = 0;
   #silence = 0; // the longest silence of the server, in milliseconds
-  #failures = 0;
   #asked; // the delay that the server asked for, in milliseconds
-
-  constructor(on, id, cursor = '') {
-    this.#on = on;
-    this.#id = id;
-    this.#cursor = cursor;
-  }
-
-  get cursor() {
-    return this.#cursor;
-  }
-
-  connect(identity) {
-    this.disconnect();
-    this.#failures = 0;
-    this.#on.state('connecting', '');
-    this.#open(identity);
-  }
 
   disconnect() {
     clearTimeout(this.#retry);
@@ -44,18 +23,14 @@ export class SocketIoLink {
     socket?.close(1000);
   }
 
-  forget() {
-    this.#cursor = '';
-  }
-
   send(event, data) {
     if (this.#socket?.readyState !== WebSocket.OPEN) return false;
     this.#socket.send(eventPacket(event, data));
     return true;
   }
 
-  #open(identity) {
-    const url = new URL(`/socket.io/?${new URLSearchParams({ EIO: '4', transport: 'websocket', link: this.#id })}`, location.href);
+  open(identity) {
+    const url = new URL(`/socket.io/?${new URLSearchParams({ EIO: '4', transport: 'websocket', link: this.id })}`, location.href);
     url.protocol = location.protocol === 'https:' ? 'wss:' : 'ws:';
     const socket = new WebSocket(url);
     const reader = new SocketIoReader();
@@ -86,7 +61,7 @@ export class SocketIoLink {
     switch (packet.type) {
       case 'open':
         this.#silence = packet.pingInterval + packet.pingTimeout;
-        socket.send(connectPacket({ ...identity, ...(this.#cursor && { lastEventId: this.#cursor }) }));
+        socket.send(connectPacket({ ...identity, ...(this.cursor && { lastEventId: this.cursor }) }));
         break;
       case 'ping':
         this.#expectWithin(socket, this.#silence);
@@ -123,15 +98,15 @@ export class SocketIoLink {
     const cursor = args.length > 1 && typeof args.at(-1) === 'string' ? args.pop() : '';
     const data = args.length > 1 ? args : args[0];
     if (event === 'connected') {
-      this.#failures = 0;
+      this.failures = 0;
       this.#keepCursor(cursor || data?.cursor);
-      this.#on.welcome(data ?? {});
+      this.on.welcome(data ?? {});
     } else if (event === 'cursor') {
       this.#keepCursor(cursor || data);
     } else {
       this.#keepCursor(cursor);
       if (event === 'reconnect') this.#asked = askedDelay(data);
-      this.#on.event({ event, data, cursor, answer });
+      this.on.event({ event, data, cursor, answer });
     }
   }
 
@@ -143,21 +118,21 @@ export class SocketIoLink {
 
   #finish(why) {
     this.disconnect();
-    this.#on.state('closed', why);
+    this.on.state('closed', why);
   }
 
   #retryLater(identity, why) {
-    const wait = this.#asked ?? Math.min(FIRST_WAIT * 2 ** this.#failures, LONGEST_WAIT) * (0.75 + Math.random() / 2);
+    const wait = this.#asked ?? Math.min(FIRST_WAIT * 2 ** this.failures, LONGEST_WAIT) * (0.75 + Math.random() / 2);
     this.disconnect();
-    this.#failures += 1;
-    this.#on.state('connecting', this.#asked === undefined ? why : `${why} It says when to reconnect.`, `Next try in ${seconds(wait)}.`);
+    this.failures += 1;
+    this.on.state('connecting', this.#asked === undefined ? why : `${why} It says when to reconnect.`, `Next try in ${seconds(wait)}.`);
     this.#asked = undefined;
-    this.#retry = setTimeout(() => this.#open(identity), wait);
+    this.#retry = setTimeout(() => this.open(identity), wait);
   }
 
   #keepCursor(cursor) {
-    if (typeof cursor !== 'string' || !cursor || cursor === this.#cursor) return;
-    this.#cursor = cursor;
-    this.#on.cursor(cursor);
+    if (typeof cursor !== 'string' || !cursor || cursor === this.cursor) return;
+    this.cursor = cursor;
+    this.on.cursor(cursor);
   }
 }

@@ -1,23 +1,10 @@
 // Server-Sent Events over fetch: unlike EventSource it shows events of any name, and why a stream
 // was refused.
 import { SseParser } from './sse-parser.js';
-import { decode, LONGEST_WAIT, pause, refusal, seconds } from './link.js';
+import { decode, Link, LONGEST_WAIT, pause, refusal, seconds } from './link.js';
 
-export class SseLink {
-  #on;
-  #id;
-  #cursor;
+export class SseLink extends Link {
   #run = null;
-
-  constructor(on, id, cursor = '') {
-    this.#on = on;
-    this.#id = id;
-    this.#cursor = cursor;
-  }
-
-  get cursor() {
-    return this.#cursor;
-  }
 
   connect(identity) {
     this.#run?.abort();
@@ -30,27 +17,22 @@ export class SseLink {
     this.#run = null;
   }
 
-  /** Forgets the cursor, so that the next connection starts at the end of the log. */
-  forget() {
-    this.#cursor = '';
-  }
-
   async #keepOpen(identity, signal) {
     let retry = 3_000;
     let failures = 0;
-    this.#on.state('connecting', '');
+    this.on.state('connecting', '');
     for (;;) {
       let why = 'The server cannot be reached.';
       try {
-        const response = await fetch(`/sse?${new URLSearchParams({ ...identity, link: this.#id })}`, {
-          headers: { accept: 'text/event-stream', ...(this.#cursor && { 'last-event-id': this.#cursor }) },
+        const response = await fetch(`/sse?${new URLSearchParams({ ...identity, link: this.id })}`, {
+          headers: { accept: 'text/event-stream', ...(this.cursor && { 'last-event-id': this.cursor }) },
           cache: 'no-store',
           signal,
         });
-        if (response.status === 204) return this.#on.state('closed', 'The server asked not to reconnect.');
+        if (response.status === 204) return this.on.state('closed', 'The server asked not to reconnect.');
         if (!response.ok) {
           why = await refusal(response);
-          if (response.status < 500) return this.#on.state('closed', why);
+          if (response.status < 500) return this.on.state('closed', why);
         } else {
           why = 'The connection was cut.';
           await this.#read(response, signal, {
@@ -65,7 +47,7 @@ export class SseLink {
       if (signal.aborted) return;
       const wait = Math.min(retry * 2 ** Math.min(failures, 5), Math.max(retry, LONGEST_WAIT));
       failures += 1;
-      this.#on.state('connecting', why, `Next try in ${seconds(wait)}.`);
+      this.on.state('connecting', why, `Next try in ${seconds(wait)}.`);
       await pause(wait, signal);
       if (signal.aborted) return;
     }
@@ -80,11 +62,11 @@ export class SseLink {
         if (event === 'connected') {
           on.welcome();
           this.#keepCursor(id || value?.cursor);
-          this.#on.welcome(value ?? {});
+          this.on.welcome(value ?? {});
           return;
         }
         this.#keepCursor(id);
-        this.#on.event({ event, data: value, cursor: id });
+        this.on.event({ event, data: value, cursor: id });
       },
     });
     const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
@@ -96,8 +78,8 @@ export class SseLink {
   }
 
   #keepCursor(cursor) {
-    if (!cursor || cursor === this.#cursor) return;
-    this.#cursor = cursor;
-    this.#on.cursor(cursor);
+    if (!cursor || cursor === this.cursor) return;
+    this.cursor = cursor;
+    this.on.cursor(cursor);
   }
 }

@@ -1,6 +1,6 @@
 // The raw WebSocket: JSON messages {"type","payload","id"}, answers to asks, and reconnecting with
 // backoff.
-import { askedDelay, decode, LONGEST_WAIT, seconds } from './link.js';
+import { askedDelay, decode, Link, LONGEST_WAIT, seconds } from './link.js';
 
 const FIRST_WAIT = 500;
 
@@ -21,31 +21,10 @@ const MEANING = {
   1013: 'The server asks to try again later.',
 };
 
-export class WsLink {
-  #on;
-  #id;
-  #cursor;
+export class WsLink extends Link {
   #socket = null;
   #timer = 0;
-  #failures = 0;
   #asked; // the delay that the server asked for, in milliseconds
-
-  constructor(on, id, cursor = '') {
-    this.#on = on;
-    this.#id = id;
-    this.#cursor = cursor;
-  }
-
-  get cursor() {
-    return this.#cursor;
-  }
-
-  connect(identity) {
-    this.disconnect();
-    this.#failures = 0;
-    this.#on.state('connecting', '');
-    this.#open(identity);
-  }
 
   disconnect() {
     clearTimeout(this.#timer);
@@ -54,19 +33,15 @@ export class WsLink {
     socket?.close(1000);
   }
 
-  forget() {
-    this.#cursor = '';
-  }
-
   send(event, data) {
     if (this.#socket?.readyState !== WebSocket.OPEN) return false;
     this.#socket.send(JSON.stringify({ type: event, payload: data }));
     return true;
   }
 
-  #open(identity) {
-    const query = new URLSearchParams({ ...identity, link: this.#id });
-    if (this.#cursor) query.set('lastEventId', this.#cursor);
+  open(identity) {
+    const query = new URLSearchParams({ ...identity, link: this.id });
+    if (this.cursor) query.set('lastEventId', this.cursor);
     const url = new URL(`/ws?${query}`, location.href);
     url.protocol = location.protocol === 'https:' ? 'wss:' : 'ws:';
 
@@ -85,25 +60,25 @@ export class WsLink {
       const why = !opened
         ? 'The server refused or cannot be reached.'
         : `${code === 1006 ? 'The connection was cut.' : MEANING[code] ?? 'The server closed the connection.'}${reason ? ` It says: ${reason}.` : ''}${code === 1006 ? '' : ` (${code})`}`;
-      if (FINAL.has(code)) return this.#on.state('closed', why);
-      const wait = this.#asked ?? Math.min(FIRST_WAIT * 2 ** this.#failures, LONGEST_WAIT) * (0.75 + Math.random() / 2);
-      this.#failures += 1;
+      if (FINAL.has(code)) return this.on.state('closed', why);
+      const wait = this.#asked ?? Math.min(FIRST_WAIT * 2 ** this.failures, LONGEST_WAIT) * (0.75 + Math.random() / 2);
+      this.failures += 1;
       this.#asked = undefined;
-      this.#on.state('connecting', why, `Next try in ${seconds(wait)}.`);
-      this.#timer = setTimeout(() => this.#open(identity), wait);
+      this.on.state('connecting', why, `Next try in ${seconds(wait)}.`);
+      this.#timer = setTimeout(() => this.open(identity), wait);
     };
   }
 
   #message(socket, raw) {
-    if (typeof raw !== 'string') return this.#on.event({ event: '(binary)', data: raw });
+    if (typeof raw !== 'string') return this.on.event({ event: '(binary)', data: raw });
     const message = decode(raw);
-    if (typeof message?.type !== 'string') return this.#on.event({ event: '(text)', data: message });
+    if (typeof message?.type !== 'string') return this.on.event({ event: '(text)', data: message });
 
     const { type, payload, id, ack } = message;
     if (type === 'connected') {
-      this.#failures = 0;
+      this.failures = 0;
       this.#keepCursor(id || payload?.cursor);
-      this.#on.welcome(payload ?? {});
+      this.on.welcome(payload ?? {});
       return;
     }
     this.#keepCursor(id);
@@ -112,12 +87,12 @@ export class WsLink {
     const answer = ack === undefined || type === 'ack' ? undefined : (value) => {
       if (socket.readyState === WebSocket.OPEN) socket.send(JSON.stringify({ type: 'ack', ack, payload: value }));
     };
-    this.#on.event({ event: type, data: payload, cursor: id, answer });
+    this.on.event({ event: type, data: payload, cursor: id, answer });
   }
 
   #keepCursor(cursor) {
-    if (!cursor || cursor === this.#cursor) return;
-    this.#cursor = cursor;
-    this.#on.cursor(cursor);
+    if (!cursor || cursor === this.cursor) return;
+    this.cursor = cursor;
+    this.on.cursor(cursor);
   }
 }

@@ -52,3 +52,26 @@ export function refusalText(status, body) {
 export function seconds(ms) {
   return ms < 950 ? `${Math.round(ms)} ms` : `${Number((ms / 1000).toFixed(1))} s`;
 }
+
+/** The base of the links: what reports to `on`, their id, and the cursor to begin from. */
+export class Link {
+  constructor(on, id, cursor = '') {
+    this.on = on;
+    this.id = id;
+    this.cursor = cursor;
+    this.failures = 0;
+  }
+
+  /** Connects anew; `open(identity)` is the transport's own. */
+  connect(identity) {
+    this.disconnect();
+    this.failures = 0;
+    this.on.state('connecting', '');
+    this.open(identity);
+  }
+
+  /** Forgets the cursor, so that the next connection starts at the end of the log. */
+  forget() {
+    this.cursor = '';
+  }
+}

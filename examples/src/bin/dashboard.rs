@@ -39,8 +39,8 @@ async fn dashboard_only(_: Context, room: String) -> RoomAccess {
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    realtime_examples::start_log();
     let args = Args::parse();
+    realtime_examples::start_log();
     let service = NotificationService::builder()
         .provider(SseProvider::new(SseConfig::default()))
         .authenticator(by_name)

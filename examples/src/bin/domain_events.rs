@@ -93,10 +93,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
     realtime_examples::start_log();
     let args = Args::parse();
     let service = NotificationService::builder()
-        .provider(SseProvider::new(SseConfig::default()))
-        .provider(WsProvider::new(WsConfig::default()))
         .authenticator(by_token)
         .room_policy(admins_only)
+        .provider(SseProvider::new(SseConfig::default()))
+        .provider(WsProvider::new(WsConfig::default()))
         .build()
         .await?;
     let (bus, events) = mpsc::channel(1024);

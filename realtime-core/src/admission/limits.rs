@@ -303,7 +303,7 @@ impl Drop for NodeSlot {
 }
 
 fn node_limit() -> Refusal {
-    Refusal::new(RefusalKind::NodeLimit, "this node takes no more connections")
+    Refusal::new(RefusalKind::NodeLimit, "this node accepts no more connections")
 }
 
 #[cfg(test)]

@@ -73,7 +73,7 @@ pub trait Dispatched: Send + Sync + 'static {
     /// Runs once the dispatcher is attached; by default nothing happens.
     fn attached(&self) {}
 
-    /// Closes what the dispatcher does not know of, once it has shut down; by default nothing
+    /// Closes the provider's own resources after the dispatcher has shut down; by default nothing
     /// happens.
     async fn finish(&self) {}
 }

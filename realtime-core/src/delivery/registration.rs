@@ -264,8 +264,8 @@ impl<C: Codec> Registration<C> {
         }
     }
 
-    /// Records the client's fault, in words, for the log line of the disconnect; the first one
-    /// stays.
+    /// Records a description of the client's fault for the disconnect's log line; later calls have
+    /// no effect.
     pub fn note_fault(&self, detail: impl std::fmt::Display) {
         self.connection.fault.get_or_init(|| shorten(&detail.to_string()).into());
     }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::values::connection::{ConnectionId, ConnectionInfo};
 use crate::values::error::Result;
+use crate::values::number::number;
 
 /// The name of one node, random at each start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -33,25 +34,7 @@ impl std::fmt::Display for NodeId {
 #[non_exhaustive]
 pub struct Incarnation(u64);
 
-impl Incarnation {
-    /// Creates a new random incarnation.
-    #[must_use]
-    pub fn random() -> Self {
-        Self(uuid::Uuid::new_v4().as_u64_pair().0)
-    }
-
-    /// Creates the incarnation with this number, as a directory has stored it.
-    #[must_use]
-    pub const fn new(number: u64) -> Self {
-        Self(number)
-    }
-
-    /// Returns the number, for a directory to store.
-    #[must_use]
-    pub const fn get(self) -> u64 {
-        self.0
-    }
-}
+number!(Incarnation: random, "the number, as a directory stores it");
 
 /// The presence of users across nodes: each node's connections, as leases that expire when the node
 /// stops renewing them.

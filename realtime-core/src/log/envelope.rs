@@ -131,8 +131,8 @@ fn is_false(value: &bool) -> bool {
 }
 
 impl Record {
-    /// Returns the record as bytes, in the format that every version that knows it reads; encoded
-    /// by the first call.
+    /// Returns the record's encoded form, which every version of the format can read; encoded on
+    /// the first call.
     pub fn bytes(&self) -> &Bytes {
         self.encoded.get_or_init(|| encode(self))
     }

@@ -100,7 +100,7 @@ impl Runtime {
             Err(_) => {
                 let limit = self.decision_timeout;
                 tracing::error!(setting = "decision_timeout", ?limit, "the authenticator did not answer in time");
-                return Err(Refusal::new(RefusalKind::Unavailable, "not available now"));
+                return Err(Refusal::new(RefusalKind::Unavailable, "temporarily unavailable"));
             }
         };
         identity.check()?;

@@ -39,7 +39,7 @@ pub struct ConnectionStats {
     pub bytes_out: u64,
     /// The number of volatile events dropped because the connection was slow.
     pub dropped: u64,
-    /// The number of times a full outbox put the connection behind.
+    /// The number of times the outbox overflowed and the connection fell behind.
     pub overflows: u64,
     /// The number of times the client was notified that its position had left the window.
     pub lost: u64,

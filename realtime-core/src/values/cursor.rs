@@ -9,6 +9,7 @@ use sha2::Sha256;
 
 use crate::values::cursor_key::CursorKey;
 use crate::values::event_id::EventId;
+use crate::values::number::number;
 use crate::values::position::Position;
 
 /// The epoch of a log that a position belongs to: a log that lost its records has a new one.
@@ -16,25 +17,7 @@ use crate::values::position::Position;
 #[serde(transparent)]
 pub struct Epoch(u64);
 
-impl Epoch {
-    /// Creates a new random epoch.
-    #[must_use]
-    pub fn random() -> Self {
-        Self(uuid::Uuid::new_v4().as_u64_pair().0)
-    }
-
-    /// Creates the epoch with this number, as a log has stored it.
-    #[must_use]
-    pub const fn new(number: u64) -> Self {
-        Self(number)
-    }
-
-    /// Returns the number, for a log to store.
-    #[must_use]
-    pub const fn get(self) -> u64 {
-        self.0
-    }
-}
+number!(Epoch: random, "the number, as a log stores it");
 
 /// A mark that distinguishes the record at a position from another one that was there before a log
 /// lost records: 32 random bits of the record's id.
@@ -43,8 +26,7 @@ impl Epoch {
 pub struct Mark(u32);
 
 impl Mark {
-    /// The mark for no record ([`Position::START`]), or for one that is gone and was never seen
-    /// here.
+    /// The mark of [`Position::START`], and of a lost record that this node never received.
     pub const NONE: Self = Self(0);
 
     /// Returns the mark of the record with this id: the last bits, which hold neither the time nor

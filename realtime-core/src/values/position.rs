@@ -1,25 +1,17 @@
 use serde::{Deserialize, Serialize};
 
+use crate::values::number::number;
+
 /// A position in a log: a gapless number; the first record has 1, [`Position::START`] is before it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Position(u64);
 
+number!(Position: "the number");
+
 impl Position {
     /// The position before the first record.
     pub const START: Position = Position(0);
-
-    /// Creates the position with this number.
-    #[must_use]
-    pub const fn new(number: u64) -> Self {
-        Self(number)
-    }
-
-    /// Returns the number.
-    #[must_use]
-    pub const fn get(self) -> u64 {
-        self.0
-    }
 
     /// Returns the position after this one.
     #[must_use]

@@ -149,7 +149,7 @@ async fn client_that_never_reads_acks_is_slowed_and_closed() {
     let router = Router::new()
         .on_raw("echo", async |_: Context, inbound: Inbound| Payload::Json(inbound.payload.bytes().clone()));
     let mut setup = Setup::default().with_router(router).with_outbox(OutboxConfig::default().with_frames(16));
-    setup.write_stall = Duration::from_millis(300);
+    setup = setup.with_write_stall(Duration::from_millis(300));
     let provider = attached(setup).await;
     let mut guest = Guest::by_session(&provider, Visitor::user("ann")).await;
     let mut other = Guest::by_session(&provider, Visitor::user("bob")).await;

@@ -125,7 +125,7 @@ async fn stalled_sink_is_closed_and_its_resources_released() {
     let hooks = HookLog::default();
     let limits = Limits::default().with_connections_per_user(1);
     let mut setup = Setup::default().with_limits(limits);
-    setup.write_stall = Duration::from_millis(200);
+    setup = setup.with_write_stall(Duration::from_millis(200));
     let provider = CoreProvider::full(setup);
     provider.attach(runtime().with_hook(hooks.hook("hook"))).await.unwrap();
     let sink = futures_util::sink::unfold((), |(), _: Bytes| std::future::pending::<Result<(), Error>>());
@@ -166,7 +166,7 @@ fn take_all(registration: &Registration<LineCodec>) {
 #[tokio::test]
 async fn connection_that_took_everything_never_stalls() {
     let mut setup = Setup::default();
-    setup.write_stall = Duration::from_millis(500);
+    setup = setup.with_write_stall(Duration::from_millis(500));
     let provider = CoreProvider::full(setup);
     provider.attach(runtime()).await.unwrap();
     let mut registrations = Vec::new();
@@ -245,7 +245,7 @@ async fn shutdown_does_not_wait_for_hanging_handler() {
 #[tokio::test]
 async fn events_after_write_stall_start_no_worker() {
     let mut setup = Setup::default().with_router(Router::new().on("x", async |_: Context, (): ()| {}));
-    setup.write_stall = Duration::from_millis(50);
+    setup = setup.with_write_stall(Duration::from_millis(50));
     let provider = CoreProvider::full(setup);
     provider.attach(runtime()).await.unwrap();
     let admitted = provider.admit(Visitor::user("ann")).await.unwrap();
@@ -287,7 +287,7 @@ async fn close_returns_count_and_reaches_rooms_and_tenants() {
 async fn stalled_client_is_disconnected_soon_after_write_stall() {
     let stall = Duration::from_millis(400);
     let mut setup = Setup::default();
-    setup.write_stall = stall;
+    setup = setup.with_write_stall(stall);
     let provider = CoreProvider::full(setup);
     provider.attach(runtime()).await.unwrap();
     let _stalled = Guest::by_session(&provider, Visitor::user("ann")).await;
@@ -318,7 +318,7 @@ impl Outlet for ResetCounter {
 #[tokio::test(start_paused = true)]
 async fn blocked_session_is_reset_and_its_queue_dropped() {
     let mut setup = Setup::default();
-    setup.write_stall = Duration::from_millis(50);
+    setup = setup.with_write_stall(Duration::from_millis(50));
     let provider = CoreProvider::full(setup);
     provider.attach(runtime()).await.unwrap();
     let outlets = [Arc::new(ResetCounter::default()), Arc::new(ResetCounter::default())];

@@ -7,8 +7,8 @@ use std::time::Duration;
 use crate::support::{AppendFault, CoreProvider, FaultyBackplane, Guest, eventually, foreign, in_time, note, runtime};
 use realtime_core::spi::{Backplane, Cursor, Epoch, Position};
 use realtime_core::{
-    AckStatus, CloseReason, Drain, Error, MemoryBackplane, RealtimeBroadcast, RealtimeProvider, RoomMembership,
-    SocketIoBroadcast, Target,
+    AckStatus, CloseReason, Drain, Error, MemoryBackplane, OutboxConfig, RealtimeBroadcast, RealtimeProvider,
+    RoomMembership, SocketIoBroadcast, Target, WindowConfig,
 };
 use realtime_testkit::conformance::{ClientUnderTest, Setup, Visitor};
 use serde_json::json;
@@ -268,8 +268,8 @@ async fn cursor_of_record_unseen_by_node_is_expired() {
 #[tokio::test(start_paused = true)]
 async fn lost_event_from_is_expired_and_until_resumes() {
     let mut setup = Setup::default();
-    setup.window = setup.window.with_records(5);
-    setup.outbox = setup.outbox.with_frames(2);
+    setup =
+        setup.with_window(setup.delivery.window().with_records(5)).with_outbox(OutboxConfig::default().with_frames(2));
     let provider = CoreProvider::full(setup);
     provider.attach(runtime()).await.unwrap();
     let admitted = provider.admit(Visitor::user("ann")).await.unwrap();

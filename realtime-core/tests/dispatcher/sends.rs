@@ -7,7 +7,7 @@ use crate::support::{CoreProvider, Guest, in_time, note, runtime};
 use futures_util::StreamExt;
 use realtime_core::spi::Backplane;
 use realtime_core::{
-    ConnectionId, MemoryBackplane, OutboxConfig, RealtimeBroadcast, RealtimeProvider, RoomDelivery, Target,
+    ConnectionId, Error, MemoryBackplane, OutboxConfig, RealtimeBroadcast, RealtimeProvider, RoomDelivery, Target,
 };
 use realtime_testkit::conformance::{Setup, Visitor};
 
@@ -134,4 +134,20 @@ async fn room_event_reaches_everyone_only_if_configured() {
         let expected: &[&str] = if is_for_all { &["room", "tenant"] } else { &["tenant"] };
         assert_eq!(stranger.texts_until("end").await, expected);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn invalid_key_is_rejected_before_the_log() {
+    let provider = alone(Setup::default()).await;
+    let log = &provider.dispatcher.runtime().unwrap().log;
+    for event in [note("1").with_idempotency_key(""), note("1").with_latest_key("a\nb")] {
+        let own = provider.dispatcher.to_user("ann", event.clone()).await.unwrap_err();
+        let over_all = log.send(None, Target::user("ann"), event).await.unwrap_err();
+        assert!(
+            matches!((&own, &over_all), (Error::InvalidName { .. }, Error::InvalidName { .. })),
+            "{own}, {over_all}"
+        );
+    }
+    let first = provider.dispatcher.to_user("ann", note("2")).await.unwrap();
+    assert_eq!(first.position.unwrap().get(), 1);
 }

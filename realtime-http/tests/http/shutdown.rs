@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::support::{ask, config, connect, drain, head, in_time, response, server, upgrade_client};
+use futures_util::FutureExt;
 use http_body_util::{BodyExt as _, Empty};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use realtime_testkit::TestServer;
@@ -139,4 +140,15 @@ async fn dropped_server_resets_its_connections() {
 
     server.body_dropped().await;
     drain(&mut client).await;
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn shutdown_signal_resolves_on_sigterm() {
+    let mut signal = std::pin::pin!(realtime_http::shutdown_signal());
+    // Polled once, so that the signal has a handler and does not end this process.
+    assert!(signal.as_mut().now_or_never().is_none());
+    let killed = std::process::Command::new("kill").args(["-TERM", &std::process::id().to_string()]).status();
+    assert!(killed.unwrap().success());
+    in_time("SIGTERM", signal).await;
 }

@@ -3,7 +3,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use realtime_core::{
-    Context, HandlerError, Inbound, Limits, OutboxConfig, Payload, RoomDelivery, Router, WindowConfig,
+    Context, DeliveryConfig, HandlerError, Inbound, Limits, OutboxConfig, Payload, RoomDelivery, Router, WindowConfig,
+    setters,
 };
 
 type Handled = Pin<Box<dyn Future<Output = Result<Option<Payload>, HandlerError>> + Send>>;
@@ -13,19 +14,11 @@ type Handled = Pin<Box<dyn Future<Output = Result<Option<Payload>, HandlerError>
 #[non_exhaustive]
 #[derive(Clone, Debug)]
 pub struct Setup {
-    /// The limits on connections.
-    pub limits: Limits,
-    /// The bound of one connection's outbox.
-    pub outbox: OutboxConfig,
-    /// The bound of the window.
-    pub window: WindowConfig,
-    /// The largest payload of an event, in bytes; default 16 MiB.
-    pub max_event_bytes: usize,
+    /// The limits, outbox, window, event size and write stall; the window holds 256 MiB.
+    pub delivery: DeliveryConfig,
     /// The receivers of a send to a room: always the members, also if the provider's default is
     /// another.
     pub room_delivery: RoomDelivery,
-    /// The longest time that a client may read nothing; default 30 s.
-    pub write_stall: Duration,
     /// The handlers of events from clients; only for bidirectional providers. If a provider takes
     /// handlers one by one, its fallback can be [`Setup::fallback`].
     pub router: Router,
@@ -34,53 +27,31 @@ pub struct Setup {
 impl Default for Setup {
     fn default() -> Self {
         Self {
-            limits: Limits::default(),
-            outbox: OutboxConfig::default(),
-            window: WindowConfig::default().with_bytes(256 * 1024 * 1024),
-            max_event_bytes: 16 * 1024 * 1024,
+            delivery: DeliveryConfig::default().with_window(WindowConfig::default().with_bytes(256 * 1024 * 1024)),
             room_delivery: RoomDelivery::Members,
-            write_stall: Duration::from_secs(30),
             router: Router::new(),
         }
     }
 }
 
+setters! {
+    impl Setup {
+        /// Sets the limits on connections.
+        with_limits(limits: Limits) in delivery;
+        /// Sets the bound of one connection's outbox.
+        with_outbox(outbox: OutboxConfig) in delivery;
+        /// Sets the bound of the window.
+        with_window(window: WindowConfig) in delivery;
+        /// Sets the largest payload of an event, in bytes; default 16 MiB.
+        with_max_event_bytes(max_event_bytes: usize) in delivery;
+        /// Sets the longest time that a client may take nothing; default 30 s.
+        with_write_stall(write_stall: Duration) in delivery;
+        /// Sets the handlers.
+        with_router(router: Router);
+    }
+}
+
 impl Setup {
-    /// Sets the limits on connections.
-    #[must_use]
-    pub fn with_limits(mut self, limits: Limits) -> Self {
-        self.limits = limits;
-        self
-    }
-
-    /// Sets the bound of one connection's outbox.
-    #[must_use]
-    pub fn with_outbox(mut self, outbox: OutboxConfig) -> Self {
-        self.outbox = outbox;
-        self
-    }
-
-    /// Sets the bound of the window.
-    #[must_use]
-    pub fn with_window(mut self, window: WindowConfig) -> Self {
-        self.window = window;
-        self
-    }
-
-    /// Sets the largest payload of an event, in bytes.
-    #[must_use]
-    pub fn with_max_event_bytes(mut self, most: usize) -> Self {
-        self.max_event_bytes = most;
-        self
-    }
-
-    /// Sets the handlers.
-    #[must_use]
-    pub fn with_router(mut self, router: Router) -> Self {
-        self.router = router;
-        self
-    }
-
     /// Returns a handler that passes every event to [`Setup::router`], for a provider's fallback.
     pub fn fallback(&self) -> impl Fn(Context, Inbound) -> Handled + Send + Sync + use<> {
         let router = Arc::new(self.router.clone());

@@ -3,39 +3,24 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::support::{served, socket, text_with};
+use crate::support::{by_token, socket, start, text_with};
 use futures_util::SinkExt;
 use realtime_testkit::{MockRealtimeBroadcast, MockRealtimeProvider, MockSocketIoBroadcast, SseClient, WsClient};
 use realtime_unified::{
-    AckReply, AckStatus, Acks, AllowRooms, Authenticator, ConnectRequest, ConnectionId, Error, Event, Identity,
-    NotificationService, Refusal, SocketIoConfig, SocketIoProvider, SseConfig, SseProvider, Target, WsConfig,
-    WsProvider, async_trait,
+    AckReply, AckStatus, Acks, AllowRooms, ConnectionId, Error, Event, NotificationService, SocketIoConfig,
+    SocketIoProvider, SseConfig, SseProvider, Target, WsConfig, WsProvider,
 };
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
-
-/// An authenticator that takes the user from `?token=`.
-struct ByToken;
-
-#[async_trait]
-impl Authenticator for ByToken {
-    async fn authenticate(&self, request: &ConnectRequest) -> Result<Identity, Refusal> {
-        Ok(request.token().map_or(Identity::anonymous(), |user| Identity::user(&*user)))
-    }
-}
 
 async fn started() -> (NotificationService, SocketAddr) {
     let service = NotificationService::builder()
         .provider(SseProvider::new(SseConfig::default()))
         .provider(WsProvider::new(WsConfig::default()))
         .provider(SocketIoProvider::new(SocketIoConfig::default()))
-        .authenticator(ByToken)
-        .room_policy(AllowRooms)
-        .build()
-        .await
-        .unwrap();
-    let (address, _) = served(service.router()).await;
-    (service, address)
+        .authenticator(by_token)
+        .room_policy(AllowRooms);
+    start(service).await
 }
 
 fn question() -> Event {

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use crate::support::{served, text_with, websocket};
+use crate::support::{start, text_with, websocket};
 use realtime_testkit::{SseClient, WsClient};
 use realtime_unified::{
     AllowRooms, Authenticator, ConnectRequest, Context, Error, Handlers, Identity, NotificationService, Refusal, Reply,
@@ -35,12 +35,8 @@ async fn started() -> (NotificationService, SocketAddr) {
         .provider(SocketIoProvider::named("admin-io", SocketIoConfig::default().with_path("/admin/io")))
         .on("which", async |cx: Context, (): ()| Reply(cx.provider()))
         .authenticator(ByEndpoint)
-        .room_policy(AllowRooms)
-        .build()
-        .await
-        .unwrap();
-    let (address, _) = served(service.router()).await;
-    (service, address)
+        .room_policy(AllowRooms);
+    start(service).await
 }
 
 #[tokio::test]

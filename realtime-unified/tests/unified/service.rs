@@ -52,6 +52,55 @@ async fn each_broadcast_calls_the_method_of_its_name() {
 }
 
 #[tokio::test]
+async fn broadcast_and_send_call_send_of_a_mock() {
+    let mut broadcast = MockRealtimeBroadcast::new();
+    let is_expected = |target: &Target, event: &Event| *target == Target::user("ann") && event.name() == "a";
+    broadcast.expect_send().withf(is_expected).times(2).returning(|_, _| Ok(receipt()));
+    let service = NotificationService::mocked([MockRealtimeProvider::named("ws", broadcast)]);
+    service.broadcast(&["ws"], Target::user("ann"), Event::json("a", &1).unwrap()).await.unwrap();
+    service.send(Target::user("ann"), Event::json("a", &1).unwrap()).await.unwrap();
+}
+
+#[tokio::test]
+async fn fakes_of_several_kinds_share_a_service() {
+    let recorder = RecordingProvider::new("sse");
+    let mut broadcast = MockRealtimeBroadcast::new();
+    broadcast.expect_to_user().times(1).returning(|_, _| Ok(receipt()));
+    let service = NotificationService::mocked((recorder.clone(), MockRealtimeProvider::named("ws", broadcast)));
+    let buyer = "ann".to_owned();
+    service.to_user(&buyer, "a", &1).await.unwrap();
+    assert_eq!(recorder.sent_to_user(&buyer).len(), 1);
+    assert_eq!(Target::user(&buyer), Target::user("ann"));
+}
+
+#[tokio::test]
+async fn socketio_is_an_alias_unless_a_provider_has_that_name() {
+    let socket = RecordingProvider::new("socket");
+    let service = NotificationService::mocked([socket.clone()]);
+    service.broadcast_to_user("socketio", "ann", "a", &1).await.unwrap();
+    service.broadcast(&["socketio"], Target::all(), Event::json("b", &1).unwrap()).await.unwrap();
+    assert_eq!(socket.sent().len(), 2);
+    let own = RecordingProvider::new("socketio");
+    let service = NotificationService::mocked([socket.clone(), own.clone()]);
+    service.broadcast_to_user("socketio", "ann", "a", &1).await.unwrap();
+    assert_eq!((socket.sent().len(), own.sent().len()), (2, 1));
+}
+
+#[tokio::test]
+async fn invalid_key_is_rejected_when_the_event_is_sent() {
+    let recorder = RecordingProvider::new("ws");
+    let service = NotificationService::mocked([recorder.clone()]);
+    let event = || Event::json("a", &1).unwrap();
+    for event in [event().with_idempotency_key(""), event().with_latest_key("a\nb")] {
+        let error = service.send(Target::user("ann"), event.clone()).await.unwrap_err();
+        assert!(matches!(error, Error::InvalidName { .. }), "{error}");
+        let error = recorder.broadcast().to_user("ann", event).await.unwrap_err();
+        assert!(matches!(error, Error::InvalidName { .. }), "{error}");
+    }
+    assert!(recorder.sent().is_empty());
+}
+
+#[tokio::test]
 async fn unknown_provider_error_lists_the_registered_ones() {
     let service = NotificationService::mocked([MockRealtimeProvider::named("socket", MockRealtimeBroadcast::new())]);
     let error = service.broadcast_to_user("pigeon", "ann", "a", &1).await.unwrap_err();

@@ -3,27 +3,16 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::support::{WebSocket, served, socket, text_with, websocket};
+use crate::support::{WebSocket, by_token, socket, start, text_with, websocket};
 use futures_util::SinkExt;
 use realtime_unified::{
-    AllowRooms, Authenticator, CloseReason, ConnectRequest, Context, Drain, Event, Handlers, Identity,
-    NotificationService, Refusal, SocketIoConfig, SocketIoProvider, SseConfig, SseProvider, Target, WsConfig,
-    WsProvider, async_trait,
+    AllowRooms, CloseReason, Context, Drain, Event, Handlers, NotificationService, SocketIoConfig, SocketIoProvider,
+    SseConfig, SseProvider, Target, WsConfig, WsProvider,
 };
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
-
-/// An authenticator that takes the user from `?token=`.
-struct ByToken;
-
-#[async_trait]
-impl Authenticator for ByToken {
-    async fn authenticate(&self, request: &ConnectRequest) -> Result<Identity, Refusal> {
-        Ok(request.token().map_or(Identity::anonymous(), |user| Identity::user(&*user)))
-    }
-}
 
 async fn started() -> (NotificationService, SocketAddr) {
     let post = async |cx: Context, text: String| cx.to_room("board").except_self().send("posted", &text).await;
@@ -32,13 +21,9 @@ async fn started() -> (NotificationService, SocketAddr) {
         .provider(SseProvider::new(SseConfig::default()))
         .provider(WsProvider::new(WsConfig::default()).on("post", post).on("over ws", over_ws))
         .provider(SocketIoProvider::new(SocketIoConfig::default()).on("post", post).on("over ws", over_ws))
-        .authenticator(ByToken)
-        .room_policy(AllowRooms)
-        .build()
-        .await
-        .unwrap();
-    let (address, _) = served(service.router()).await;
-    (service, address)
+        .authenticator(by_token)
+        .room_policy(AllowRooms);
+    start(service).await
 }
 
 const TRANSPORTS: [&str; 3] = ["sse", "ws", "socket"];

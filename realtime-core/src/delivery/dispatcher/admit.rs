@@ -35,7 +35,7 @@ pub struct Admitted {
     pub(super) address: Option<IpAddr>,
 }
 
-/// The client that was refused, as far as it is known, for the log.
+/// The known details of a refused client, for the log.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Asker<'a> {
     /// The client's address.
@@ -274,12 +274,12 @@ impl<C: Codec> Dispatcher<C> {
 
     fn check_open(&self) -> Result<&Runtime, Refusal> {
         if self.is_draining() {
-            return Err(Refusal::new(RefusalKind::Draining, "this node is going down"));
+            return Err(Refusal::new(RefusalKind::Draining, "this node is shutting down"));
         }
         let runtime = self.runtime().map_err(|error| Refusal::new(RefusalKind::Draining, error.to_string()))?;
         if !self.is_log_read() {
             // Until the log has been read for the first time, its end is not known.
-            return Err(Refusal::new(RefusalKind::Draining, "the log cannot be read at the moment"));
+            return Err(Refusal::new(RefusalKind::Draining, "the log is unavailable"));
         }
         Ok(runtime)
     }

@@ -38,7 +38,7 @@ impl<C: Codec> Dispatcher<C> {
             Err(_) => {
                 add(&self.counters.overdue, 1);
                 tracing::error!(provider, setting = "decision_timeout", limit = ?most, "the {kind} did not answer in time");
-                Err(Refusal::new(RefusalKind::Unavailable, "not available now"))
+                Err(Refusal::new(RefusalKind::Unavailable, "temporarily unavailable"))
             }
         }
     }

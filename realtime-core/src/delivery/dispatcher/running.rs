@@ -76,8 +76,8 @@ impl<C: Codec> Dispatcher<C> {
         self.running.ready.load(Ordering::Acquire)
     }
 
-    /// Returns whether a shutdown has begun: connections are not accepted any more, sends are until
-    /// it is over.
+    /// Returns whether a shutdown has begun: new connections are rejected, sends still work until
+    /// it finishes.
     #[must_use]
     pub fn is_draining(&self) -> bool {
         self.running.draining.get().is_some()

@@ -1,11 +1,7 @@
 use std::sync::Arc;
 
-use async_trait::async_trait;
-use realtime_core::spi::{Admitted, Dispatcher, DispatcherConfig, Record, Runtime};
-use realtime_core::{
-    Capabilities, CloseReason, ConnectRequest, ConnectionStats, DeliveryConfig, Drain, Event, EventId,
-    RealtimeBroadcast, RealtimeProvider, Refusal, Result, RoomMembership, SocketIoBroadcast, Stats, Target,
-};
+use realtime_core::spi::{Admitted, Dispatched, Dispatcher, DispatcherConfig, Record, Runtime};
+use realtime_core::{Capabilities, ConnectRequest, Event, EventId, Refusal, Target};
 use realtime_testkit::conformance::{Refused, Setup, Visitor, VisitorAuthenticator, VisitorPolicy};
 
 use super::LineCodec;
@@ -19,13 +15,8 @@ pub struct CoreProvider {
 impl CoreProvider {
     /// Creates a provider with these capabilities.
     pub fn new(setup: Setup, capabilities: Capabilities) -> Self {
-        let delivery = DeliveryConfig::default()
-            .with_limits(setup.limits)
-            .with_max_event_bytes(setup.max_event_bytes)
-            .with_outbox(setup.outbox)
-            .with_window(setup.window)
-            .with_write_stall(setup.write_stall);
-        let config = DispatcherConfig::new("core", capabilities, delivery).with_room_delivery(setup.room_delivery);
+        let config =
+            DispatcherConfig::new("core", capabilities, setup.delivery).with_room_delivery(setup.room_delivery);
         Self { dispatcher: Dispatcher::new(config, LineCodec::default(), setup.router.with_room_events()) }
     }
 
@@ -54,8 +45,9 @@ pub fn refused(refusal: &Refusal) -> Refused {
     Refused::with_status(refusal.kind().status().as_u16())
 }
 
-#[async_trait]
-impl RealtimeProvider for CoreProvider {
+impl Dispatched for CoreProvider {
+    type Codec = LineCodec;
+
     fn name(&self) -> &'static str {
         "core"
     }
@@ -64,36 +56,8 @@ impl RealtimeProvider for CoreProvider {
         self.dispatcher.config().capabilities()
     }
 
-    async fn attach(&self, runtime: Runtime) -> Result<()> {
-        self.dispatcher.attach(runtime).await
-    }
-
-    fn broadcast(&self) -> Arc<dyn RealtimeBroadcast> {
-        Arc::new(Arc::clone(&self.dispatcher))
-    }
-
-    fn socket_io(&self) -> Option<Arc<dyn SocketIoBroadcast>> {
-        self.capabilities().acks.then(|| Arc::new(Arc::clone(&self.dispatcher)) as _)
-    }
-
-    fn rooms(&self) -> Option<Arc<dyn RoomMembership>> {
-        self.capabilities().rooms.then(|| Arc::new(Arc::clone(&self.dispatcher)) as _)
-    }
-
-    async fn close(&self, target: Target, reason: CloseReason) -> Result<usize> {
-        self.dispatcher.close(target, reason).await
-    }
-
-    async fn shutdown(&self, drain: Drain) {
-        self.dispatcher.shutdown(drain).await;
-    }
-
-    fn stats(&self) -> Stats {
-        self.dispatcher.stats()
-    }
-
-    fn connections(&self, target: &Target) -> Vec<ConnectionStats> {
-        self.dispatcher.connections(target)
+    fn dispatcher(&self) -> &Arc<Dispatcher<LineCodec>> {
+        &self.dispatcher
     }
 }
 

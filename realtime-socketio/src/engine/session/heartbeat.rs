@@ -17,7 +17,7 @@ impl EngineSession {
         self.until(|| self.liveness.take_ping()).await;
     }
 
-    /// Has a ping sent.
+    /// Requests a ping.
     fn ping(&self) {
         self.liveness.request_ping();
         self.notify();
@@ -51,7 +51,7 @@ pub(crate) async fn run(session: Arc<EngineSession>, heartbeat: Heartbeat) {
         let now = Instant::now();
         unanswered = unanswered.filter(|ping| !session.is_alive_since(*ping, now, heartbeat.busy));
         if unanswered.is_some_and(|ping| now >= ping + timeout) {
-            tracing::debug!("a client gave no sign of life");
+            tracing::debug!("a client did not respond to the heartbeat");
             return session.close_for(Cause::Heartbeat);
         }
         if now >= next {

@@ -8,7 +8,7 @@ use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
-use realtime_unified::serve;
+use realtime_unified::{ConnectRequest, Identity, NotificationService, NotificationServiceBuilder, Refusal, serve};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
@@ -176,4 +176,16 @@ pub async fn lines(collector: &Collector, texts: &[&str], count: usize) -> Vec<L
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     panic!("{texts:?}: {:#?}", collector.lines(&["refused"]));
+}
+
+/// Identifies the user by `?token=`, whose value is the name.
+pub async fn by_token(request: ConnectRequest) -> Result<Identity, Refusal> {
+    Ok(request.token().map_or(Identity::anonymous(), |user| Identity::user(&*user)))
+}
+
+/// Builds the service and serves its routes for as long as the test runs.
+pub async fn start(builder: NotificationServiceBuilder) -> (NotificationService, SocketAddr) {
+    let service = builder.build().await.unwrap();
+    let (address, _) = served(service.router()).await;
+    (service, address)
 }
