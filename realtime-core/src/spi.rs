@@ -10,7 +10,7 @@
 pub use crate::admission::limits::{Admission, PROBE_TIMEOUT, Ticket};
 pub use crate::delivery::asks::MAX_OPEN_ASKS;
 pub use crate::delivery::dispatched::Dispatched;
-pub use crate::delivery::dispatcher::{Admitted, Asker, Dispatcher};
+pub use crate::delivery::dispatcher::{Admitted, Dispatcher, RefusedClient};
 pub use crate::delivery::hub::Hub;
 pub use crate::delivery::outbox::Take;
 pub use crate::delivery::registration::Registration;

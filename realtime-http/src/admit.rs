@@ -1,7 +1,7 @@
 use std::collections::HashSet;
 
 use http::request::Parts;
-use realtime_core::spi::{Admitted, Asker, Codec, Dispatcher};
+use realtime_core::spi::{Admitted, Codec, Dispatcher, RefusedClient};
 use realtime_core::{ConnectRequest, Identity, Refusal};
 
 use crate::origin::Origins;
@@ -9,6 +9,7 @@ use crate::proxies::{TrustedProxies, notice_foreign_server};
 
 /// The parameters that a client may give in the URL of a connection.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ConnectQuery {
     /// The rooms named by `channel`, `room` or `rooms`, which may be repeated and written as a list
     /// (`channel[]`, `channel[0]`); each room once. At most one more than a connection may be in,
@@ -38,14 +39,14 @@ impl ConnectQuery {
 }
 
 /// The parameters by which a client names rooms when it connects.
-pub const ROOM_WORDS: [&str; 3] = ["channel", "room", "rooms"];
+pub const ROOM_PARAMETERS: [&str; 3] = ["channel", "room", "rooms"];
 
 /// Returns whether a parameter names a room: one of the words, or as query builders write a list,
 /// `channel[]` and `channel[0]`.
 fn names_rooms(parameter: &str) -> bool {
     let (word, index) = parameter.split_once('[').unwrap_or((parameter, "]"));
     let digits = index.strip_suffix(']');
-    ROOM_WORDS.contains(&word) && digits.is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()))
+    ROOM_PARAMETERS.contains(&word) && digits.is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 /// Checks a request's origin, the user, the rooms that it names and the limits; `last_event_id`
@@ -63,7 +64,7 @@ pub async fn admit<C: Codec>(
     notice_foreign_server(parts);
     let address = proxies.client(parts);
     let config = dispatcher.config();
-    origins.check(parts).map_err(|refusal| dispatcher.refuse(refusal, Asker { address, identity: None }))?;
+    origins.check(parts).map_err(|refusal| dispatcher.refuse(refusal, RefusedClient::at(address)))?;
     let request = ConnectRequest::new(config.provider(), parts).with_address(address);
     let query = ConnectQuery::of(&request, config.delivery().limits().rooms_per_connection());
     dispatcher.admit(&request, &query.channels, last_event_id.or(query.last_event_id)).await
@@ -85,7 +86,7 @@ pub fn admit_as<C: Codec>(
 ) -> Result<Admitted, Refusal> {
     notice_foreign_server(parts);
     let address = proxies.client(parts);
-    let asker = Asker { address, identity: Some(&identity) };
+    let asker = RefusedClient::at(address).with_identity(&identity);
     origins.check(parts).map_err(|refusal| dispatcher.refuse(refusal, asker))?;
     let request = ConnectRequest::new(dispatcher.config().provider(), parts);
     let cursor = last_event_id.or_else(|| ConnectQuery::of(&request, 0).last_event_id);

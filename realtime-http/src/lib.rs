@@ -33,7 +33,7 @@ mod upgrade;
 mod upload;
 mod wire;
 
-pub use admit::{ConnectQuery, ROOM_WORDS, admit, admit_as};
+pub use admit::{ConnectQuery, ROOM_PARAMETERS, admit, admit_as};
 pub use byte_stream::ByteStream;
 pub use caches::NO_TRANSFORM;
 pub use config::WireConfig;

@@ -22,8 +22,8 @@ pub trait HttpProvider: RealtimeProvider + Any + 'static {
         Vec::new()
     }
 
-    /// Returns the pages that may connect: a service sets its own for a provider whose configuration
-    /// names none, before the provider is attached, and logs them. By default `None`.
+    /// Returns the pages that may connect: a service sets its own for a provider whose
+    /// configuration names none, before the provider is attached, and logs them. By default `None`.
     fn origins(&self) -> Option<&ProviderOrigins> {
         None
     }

@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use realtime_core::spi::{Asker, Dispatcher, Registration, Take, check_depth, replace_lone_surrogates};
+use realtime_core::spi::{Dispatcher, RefusedClient, Registration, Take, check_depth, replace_lone_surrogates};
 use realtime_core::{CloseReason, ConnectRequest, HandlerError, Inbound, InboundPayload, Refusal, RefusalKind};
-use realtime_http::{ConnectQuery, ROOM_WORDS, TrustedProxies};
+use realtime_http::{ConnectQuery, ROOM_PARAMETERS, TrustedProxies};
 use serde_json::Value;
 use socketioxide::socket::DisconnectReason;
 
@@ -76,7 +76,7 @@ impl Acceptor for Gate {
     }
 
     fn report(&self, refusal: Refusal, client: Option<IpAddr>) {
-        self.dispatcher.refuse(refusal, Asker { address: client, identity: None });
+        self.dispatcher.refuse(refusal, RefusedClient::at(client));
     }
 }
 
@@ -84,7 +84,7 @@ impl Gate {
     /// Admits a client; `waited` is set if the client had to wait for a free slot.
     async fn admit(&self, attempt: &ConnectAttempt<'_>, waited: &AtomicBool) -> Result<Accepted, Refusal> {
         let address = self.proxies.client(attempt.parts);
-        let refuse = |refusal| self.dispatcher.refuse(refusal, Asker { address, identity: None });
+        let refuse = |refusal| self.dispatcher.refuse(refusal, RefusedClient::at(address));
         let auth = self.auth(attempt.auth).map_err(refuse)?;
         let request = ConnectRequest::new(self.dispatcher.config().provider(), attempt.parts)
             .with_address(address)
@@ -126,14 +126,14 @@ impl Gate {
 fn unregister(registration: &Registration<SocketIoCodec>, end: Disconnected) {
     let reason = reason_of(end);
     if let Some(number) = end.partial_packet {
-        registration.cut_within(number);
+        registration.interrupted_within(number);
     }
     if let Some(code) = fault_of(&reason)
         && registration.close_reason().is_none()
     {
         registration.close(reason.clone());
         // The connection is closed already, so the error is only counted.
-        registration.reject_at_once(&HandlerError::new(code, reason.text().to_owned()));
+        registration.reject_and_close(&HandlerError::new(code, reason.text().to_owned()));
     }
     registration.leave(reason);
 }
@@ -141,9 +141,9 @@ fn unregister(registration: &Registration<SocketIoCodec>, end: Disconnected) {
 impl ConnectOptions {
     /// Reads the query and `auth`, with at most `max_rooms` rooms.
     fn read(request: &ConnectRequest, max_rooms: usize) -> Result<Self, Refusal> {
-        let ConnectQuery { channels: mut rooms, last_event_id } = ConnectQuery::of(request, max_rooms);
+        let ConnectQuery { channels: mut rooms, last_event_id, .. } = ConnectQuery::of(request, max_rooms);
         let Some(auth) = request.auth() else { return Ok(Self { rooms, last_event_id }) };
-        for key in ROOM_WORDS {
+        for key in ROOM_PARAMETERS {
             let invalid = || Refusal::bad_request(format!("auth.{key} must be a room's name or a list of names"));
             match auth.get(key) {
                 None | Some(Value::Null) => {}
@@ -172,7 +172,8 @@ impl ConnectOptions {
 /// reads.
 fn log_unknown(provider: &str, auth: &Value) {
     let Value::Object(auth) = auth else { return };
-    let is_known = |key: &str| ROOM_WORDS.contains(&key) || ["connectionId", "lastEventId", "token"].contains(&key);
+    let is_known =
+        |key: &str| ROOM_PARAMETERS.contains(&key) || ["connectionId", "lastEventId", "token"].contains(&key);
     let unknown = auth.keys().filter(|key| !is_known(key)).map(|key| &key[..key.floor_char_boundary(64)]);
     let unknown: Vec<_> = unknown.take(8).collect();
     if !unknown.is_empty() {

@@ -11,7 +11,7 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use http_body::Body as _;
-use realtime_core::spi::{Asker, Dispatched};
+use realtime_core::spi::{Dispatched, RefusedClient};
 use realtime_core::{Refusal, RefusalKind};
 use realtime_http::{
     HttpProvider, NO_TRANSFORM, ProviderOrigins, error_response, notice_foreign_server, refusal_response,
@@ -77,7 +77,7 @@ async fn check(State(provider): State<Arc<SocketIoProvider>>, request: Request, 
     let mut response = match checked {
         Err(refusal) => {
             let address = provider.config().trusted_proxies.client(&parts);
-            refusal_response(&dispatcher.refuse(refusal, Asker { address, identity: None }))
+            refusal_response(&dispatcher.refuse(refusal, RefusedClient::at(address)))
         }
         // Fetch standard: a browser sends a preflight before a request with a content type of its
         // own.

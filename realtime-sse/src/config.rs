@@ -120,7 +120,10 @@ impl SseConfig {
         // Clients would reconnect without a pause.
         dispatcher.check_field("retry", *self.retry.start() >= Duration::from_millis(1))?;
         if self.retry.is_empty() {
-            return Err(Error::Config(format!("retry of the provider \"{}\": the maximum is below the minimum", self.name)));
+            return Err(Error::Config(format!(
+                "retry of the provider \"{}\": the maximum is below the minimum",
+                self.name
+            )));
         }
         Ok(())
     }

@@ -9,7 +9,7 @@ use axum::body::Body;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use realtime_core::spi::{Admitted, Asker, Dispatched};
+use realtime_core::spi::{Admitted, Dispatched, RefusedClient};
 use realtime_core::{Identity, Refusal, RefusalKind};
 use realtime_http::{
     HttpProvider, NO_TRANSFORM, ProviderOrigins, WireInfo, admit, admit_as, method_response, refusal_response,
@@ -100,7 +100,7 @@ async fn wrong_method(State(sse): State<Arc<SseProvider>>, request: Request) -> 
     let parts = request.into_parts().0;
     let address = sse.config().trusted_proxies.client(&parts);
     let refusal = Refusal::bad_request("an event stream requires the method GET");
-    let refusal = sse.dispatcher().refuse(refusal, Asker { address, identity: None });
+    let refusal = sse.dispatcher().refuse(refusal, RefusedClient::at(address));
     with_origin(&sse, &parts, method_response(&refusal, METHODS))
 }
 
@@ -118,7 +118,7 @@ fn respond(sse: &SseProvider, parts: &Parts, admitted: Result<Admitted, Refusal>
         // On any other status than 200 a browser's EventSource stops permanently (WHATWG HTML
         // §9.2.3).
         Err(refusal) if refusal.kind() == RefusalKind::Draining => {
-            event_stream(Body::from(codec::retry(sse.dispatcher().drain_of_now().retry_delay())))
+            event_stream(Body::from(codec::retry(sse.dispatcher().current_drain().retry_delay())))
         }
         Err(refusal) => match refusal.retry_after().filter(|_| is_event_source(parts)) {
             Some(after) => event_stream(Body::from(codec::refusal(&refusal, after))),

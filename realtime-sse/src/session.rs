@@ -132,7 +132,7 @@ impl Drop for Session {
         // A stream that has ended in order is sent to the client without us.
         let partial = self.progress.as_ref().filter(|_| !self.ended_in_order).and_then(|progress| progress.within());
         if let Some(block) = partial {
-            self.registration.cut_within(block);
+            self.registration.interrupted_within(block);
         }
     }
 }

@@ -7,6 +7,6 @@ mod sse_parser;
 mod ws;
 
 pub use error::ClientError;
-pub use sse::{SseClient, SseEvent};
-pub use sse_parser::{SseItem, SseParser};
+pub use sse::SseClient;
+pub use sse_parser::{SseEvent, SseItem, SseParser};
 pub use ws::{WsClient, WsEvent};

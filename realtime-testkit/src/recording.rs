@@ -362,7 +362,7 @@ impl State {
             Scope::User { name, .. } => *user == **name,
             _ => false,
         };
-        in_scope && target.lets(connection, &identity)
+        in_scope && target.admits(connection, &identity)
     }
 }
 

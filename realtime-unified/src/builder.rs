@@ -128,32 +128,17 @@ impl NotificationServiceBuilder {
     /// path, with handlers or a configuration that cannot work, whose field it names;
     /// [`Error::Backplane`] when the log cannot be read.
     pub async fn build(self) -> Result<NotificationService> {
-        let authenticator = match (self.authenticator, self.anonymous) {
-            (Some(authenticator), false) => authenticator,
-            (None, true) => Arc::new(Anonymous),
-            (Some(_), true) => {
-                return Err(Error::Config(
-                    "authenticator(…) and allow_anonymous() are both set: remove one".to_owned(),
-                ));
-            }
-            (None, false) => {
-                return Err(Error::Config(
-                    "no authenticator: call authenticator(…), or allow_anonymous() to accept every client"
-                        .to_owned(),
-                ));
-            }
-        };
+        let authenticator = choose_authenticator(self.authenticator, self.anonymous)?;
         if self.entries.is_empty() {
             return Err(Error::Config("no provider: call provider(…) at least once".to_owned()));
         }
         let decision_timeout = self.decision_timeout.unwrap_or(DECISION_TIMEOUT);
-        if decision_timeout.is_zero() {
-            return Err(Error::Config("decision_timeout is zero".to_owned()));
-        }
-        for (field, number) in
-            [("connections_per_user", self.connections_per_user), ("max_event_bytes", self.max_event_bytes)]
-        {
-            if number == Some(0) {
+        for (field, is_zero) in [
+            ("decision_timeout", decision_timeout.is_zero()),
+            ("connections_per_user", self.connections_per_user == Some(0)),
+            ("max_event_bytes", self.max_event_bytes == Some(0)),
+        ] {
+            if is_zero {
                 return Err(Error::Config(format!("{field} is zero")));
             }
         }
@@ -175,7 +160,7 @@ impl NotificationServiceBuilder {
         runtime.router = self.router;
         runtime.states = self.states.with(slot.clone());
         runtime.hooks = self.hooks;
-        runtime.places = Admission::of_service(self.connections_per_user);
+        runtime.slots = Admission::of_service(self.connections_per_user);
         runtime.max_event_bytes = self.max_event_bytes.unwrap_or(MAX_EVENT_BYTES);
         runtime.decision_timeout = decision_timeout;
         let service = NotificationService::new(registry, Some(runtime.clone()), self.origins.unwrap_or_default());
@@ -193,6 +178,17 @@ impl NotificationServiceBuilder {
         service.registry().log_start(policy_name);
         Ok(service)
     }
+}
+
+/// Returns the authenticator: exactly one way to identify clients has to be chosen.
+fn choose_authenticator(chosen: Option<Arc<dyn Authenticator>>, anonymous: bool) -> Result<Arc<dyn Authenticator>> {
+    let text = match (chosen, anonymous) {
+        (Some(authenticator), false) => return Ok(authenticator),
+        (None, true) => return Ok(Arc::new(Anonymous)),
+        (Some(_), true) => "authenticator(…) and allow_anonymous() are both set: remove one",
+        (None, false) => "no authenticator: call authenticator(…), or allow_anonymous() to accept every client",
+    };
+    Err(Error::Config(text.to_owned()))
 }
 
 impl std::fmt::Debug for NotificationServiceBuilder {

@@ -126,8 +126,8 @@ impl Codec for WsCodec {
     fn raw_reply(&self, reply: RawReply) -> Option<WsFrame> {
         match reply {
             RawReply::Binary(bytes) => Some(WsFrame::raw_binary(&bytes)),
-            RawReply::None => None,
             RawReply::Text(text) => Some(WsFrame::raw_text(&text)),
+            _ => None,
         }
     }
 

@@ -11,7 +11,7 @@ use axum::response::Response;
 use axum::routing::get;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use realtime_core::spi::{Admitted, Asker, SessionOutlet};
+use realtime_core::spi::{Admitted, RefusedClient, SessionOutlet};
 use realtime_core::{Identity, Refusal};
 use realtime_http::{
     HttpProvider, ProviderOrigins, WireInfo, admit, admit_as, method_response, refusal_response, websocket_request,
@@ -73,7 +73,7 @@ impl WsProvider {
         let address = self.config().trusted_proxies.client(&parts);
         let handshake = Handshake::of(Request::from_parts(parts, body), &self.config().subprotocols);
         if let Err(invalid) = &handshake {
-            self.shared().dispatcher.refuse(invalid.refusal(), Asker { address, identity: None });
+            self.shared().dispatcher.refuse(invalid.refusal(), RefusedClient::at(address));
         }
         handshake
     }

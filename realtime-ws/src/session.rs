@@ -5,10 +5,9 @@
 
 mod closing;
 mod open;
+mod socket;
 
 use std::future::Future;
-use std::io;
-use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -16,15 +15,15 @@ use std::task::{Context, Poll};
 use realtime_core::CloseReason;
 use realtime_core::spi::{Registration, SessionOutlet};
 use realtime_http::Wire;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::Instant;
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::codec::WsCodec;
 use crate::deadline::Deadline;
 use crate::protocol::Protocol;
-use crate::session::closing::Closing;
+use crate::session::closing::{Closing, Exit};
 use crate::session::open::Open;
-use crate::settings::{MAX_READ, Settings};
+use crate::session::socket::{Socket, Turn};
+use crate::settings::Settings;
 use crate::writer::Writer;
 
 /// Drives one connection until its end, which drops the registration too.
@@ -35,42 +34,11 @@ pub(crate) struct Session<S> {
     deadline: Option<Deadline>,
 }
 
-/// The parts of a connection that both states use.
-struct Socket<S> {
-    io: S,
-    settings: Arc<Settings>,
-    registration: Registration<WsCodec>,
-    protocol: Protocol,
-    writer: Writer,
-    /// The TCP connection below, where the listener provides it.
-    wire: Option<Arc<Wire>>,
-}
-
 enum State {
     /// A connection that one side has ended.
     Closing(Closing),
     /// A connection with events in both directions.
     Open(Open),
-}
-
-/// The outcome of one round.
-enum Turn {
-    /// Another round: there may be more to do.
-    Again,
-    /// A wait: nothing can be done before the task is woken.
-    Wait,
-}
-
-/// A transition out of a state.
-enum Exit {
-    Closing(Closing),
-    Ended(CloseReason),
-}
-
-impl From<io::Error> for Exit {
-    fn from(error: io::Error) -> Self {
-        Self::Ended(lost(&error))
-    }
 }
 
 /// The number of rounds before other tasks have their turn.
@@ -159,31 +127,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
-    /// Reads once from the stream, and gives the bytes to the protocol if `feed` says so. Until
-    /// then they are on the stack, so that no buffer is held while there are none.
-    fn poll_input(&mut self, cx: &mut Context<'_>, feed: bool) -> Poll<io::Result<usize>> {
-        let mut space = [MaybeUninit::uninit(); MAX_READ];
-        let mut buffer = ReadBuf::uninit(&mut space[..self.settings.read_bytes]);
-        std::task::ready!(Pin::new(&mut self.io).poll_read(cx, &mut buffer))?;
-        let bytes = buffer.filled();
-        if feed && !bytes.is_empty() {
-            self.protocol.feed(bytes);
-        }
-        Poll::Ready(Ok(bytes.len()))
-    }
-
-    /// Returns the time by which a close that begins now has to be done.
-    fn close_at(&self) -> Option<Instant> {
-        Instant::now().checked_add(self.settings.close_timeout)
-    }
-}
-
 impl<S> Drop for Session<S> {
     fn drop(&mut self) {
         let Socket { writer, wire, registration, .. } = &self.socket;
         if let Some(number) = writer.partial(wire.as_deref()) {
-            registration.cut_within(number);
+            registration.interrupted_within(number);
         }
     }
 }
@@ -199,22 +147,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Future for Session<S> {
         let reason = std::task::ready!(this.poll_end(cx));
         this.socket.registration.set_reason(reason);
         Poll::Ready(())
-    }
-}
-
-/// Returns whether a deadline has passed.
-fn is_over(at: Option<Instant>, now: Instant) -> bool {
-    at.is_some_and(|at| at <= now)
-}
-
-/// Returns the close reason behind an error of the stream.
-fn lost(error: &io::Error) -> CloseReason {
-    // The listener's guard reports a stalled write this way; the system's own timeouts have a
-    // number.
-    if error.kind() == io::ErrorKind::TimedOut && error.raw_os_error().is_none() {
-        CloseReason::WRITE_STALL
-    } else {
-        CloseReason::CONNECTION_LOST
     }
 }
 

@@ -12,7 +12,7 @@ let demo;
 before(async () => { demo = await startDemo(); });
 after(() => demo?.stop());
 
-test('page: connects on load and shows the first event of each transport', () => withPage(demo, {}, async (page, browser) => {
+test('page: connects on load and shows first events', () => withPage(demo, {}, async (page, browser) => {
   await allOpen(page);
   for (const provider of PROVIDERS) await page.waitForSelector(row(provider, 'connected'));
   await browser.screenshot('load');

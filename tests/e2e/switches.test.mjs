@@ -68,7 +68,7 @@ function forgiveResets(browser) {
 const range = (length, from = 0) => Array.from({ length }, (_, n) => n + from);
 
 for (const provider of PROVIDERS) {
-  test(`switches: ${provider} gets what it missed while cut, in order`, () => withPage(demo, {}, async (page, browser) => {
+  test(`switches: ${provider} gets what it missed, in order`, () => withPage(demo, {}, async (page, browser) => {
     const { user, tenant } = await connect(page);
     const room = unique('room');
     await demo.join(user, room);

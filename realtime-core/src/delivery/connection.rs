@@ -54,8 +54,8 @@ pub(crate) struct Lease {
 
 impl<F: Frame> Connection<F> {
     /// Returns whether a target's tenant and exceptions let this connection through.
-    pub(crate) fn is_let(&self, target: &Target) -> bool {
-        target.lets(self.info.id, &self.info.identity) && self.former.is_none_or(|former| !target.excludes(former))
+    pub(crate) fn is_addressed_by(&self, target: &Target) -> bool {
+        target.admits(self.info.id, &self.info.identity) && self.former.is_none_or(|former| !target.excludes(former))
     }
 
     /// Returns whether the connection has been unregistered and its inbox, if there was one,

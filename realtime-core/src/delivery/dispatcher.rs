@@ -13,6 +13,7 @@ mod register;
 mod rooms;
 mod running;
 mod send;
+mod shutdown;
 mod tail;
 mod worker;
 
@@ -41,7 +42,10 @@ use crate::values::stats::{Counters, Stats, add};
 use crate::values::target::Target;
 use running::Running;
 
-pub use admit::{Admitted, Asker};
+pub use admit::{Admitted, RefusedClient};
+
+/// The number of absent users whose rooms are ended in one tick.
+const MAX_ENDED_ROOMS: usize = 100;
 
 /// The path of one provider's events from a send to its connections:
 /// record → log → window → hub.
@@ -271,7 +275,7 @@ impl<C: Codec> Dispatcher<C> {
             }
         }
         self.window.expire(now);
-        self.hub.forget(self.window.start(), self.config.delivery.window.age, now, absence::MOST_ENDED)
+        self.hub.forget(self.window.start(), self.config.delivery.window.age, now, MAX_ENDED_ROOMS)
     }
 }
 

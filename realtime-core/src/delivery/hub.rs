@@ -188,9 +188,9 @@ impl<F: Frame> Hub<F> {
     ) -> Outcome {
         let audience = self.advance(position, |index| index.audience(target.scope()));
         let mut outcome = Outcome::default();
-        let everybody = target.lets_all();
+        let everybody = target.admits_all();
         for connection in audience.iter() {
-            if !everybody && !connection.is_let(target) {
+            if !everybody && !connection.is_addressed_by(target) {
                 continue;
             }
             matched(connection, None);
@@ -258,7 +258,7 @@ impl<F: Frame> Hub<F> {
     /// Returns the connections that a target means now.
     pub(crate) fn matching(&self, target: &Target) -> Vec<Arc<Connection<F>>> {
         let audience = self.lock().audience(target.scope());
-        let lets = |connection: &&Arc<Connection<F>>| connection.is_let(target);
+        let lets = |connection: &&Arc<Connection<F>>| connection.is_addressed_by(target);
         audience.iter().filter(lets).cloned().collect()
     }
 

@@ -257,7 +257,7 @@ impl<C: Codec> Registration<C> {
     }
 
     /// Sends the client an error ahead of the handlers' answers, because it closes the connection.
-    pub fn reject_at_once(&self, error: &HandlerError) {
+    pub fn reject_and_close(&self, error: &HandlerError) {
         self.dispatcher.count_rejected(error);
         if let Some(frame) = self.dispatcher.codec().error(error, None) {
             self.push(frame);
@@ -298,7 +298,7 @@ impl<C: Codec> Registration<C> {
     /// An event of more than 64 KiB within which three connections of a user were closed is passed
     /// over for that user with a `lost`, so that a line that is too slow for it does not cause a
     /// loop.
-    pub fn cut_within(&self, number: u64) {
+    pub fn interrupted_within(&self, number: u64) {
         let within = self.in_flight().end_within(number);
         if let Some(large) = within {
             tracing::debug!(position = large.position.get(), size = large.size, "disconnected within an event");

@@ -11,6 +11,7 @@ use crate::values::target::Target;
 /// The key and the content by which the log decides whether a record repeats another one. An
 /// idempotency key is scoped to the providers that the record names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct RepeatKey {
     /// The key and the providers, as the first 128 bits of a SHA-256.
     pub key: [u8; 16],
@@ -22,6 +23,12 @@ pub struct RepeatKey {
 }
 
 impl RepeatKey {
+    /// Creates a key from its parts, as a test of a backplane does.
+    #[must_use]
+    pub fn new(key: [u8; 16], content: [u8; 16], keep: Duration) -> Self {
+        Self { key, content, keep }
+    }
+
     /// Creates the key of an event for these providers, if it has one.
     pub(crate) fn of(providers: &Providers, target: &Target, event: &Event, keep: Duration) -> Option<Self> {
         let mut key = Sha256::new();

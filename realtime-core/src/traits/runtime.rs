@@ -44,7 +44,7 @@ pub struct Runtime {
     /// The hooks that are notified of connections.
     pub hooks: Vec<Arc<dyn LifecycleHook>>,
     /// The slots of each user over all providers of the service.
-    pub places: Arc<Admission>,
+    pub slots: Arc<Admission>,
     /// The largest payload of an event in bytes, in addition to a provider's own limit.
     pub max_event_bytes: usize,
     /// The longest time that the authenticator may take, and that the room policy may take for all
@@ -75,7 +75,7 @@ impl Runtime {
             states: States::default(),
             sends: None,
             hooks: Vec::new(),
-            places: Admission::of_service(Some(usize::MAX)),
+            slots: Admission::of_service(Some(usize::MAX)),
             max_event_bytes: usize::MAX,
             decision_timeout: DECISION_TIMEOUT,
         }

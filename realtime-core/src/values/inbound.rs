@@ -21,6 +21,7 @@ pub struct Inbound {
 
 /// The form in which the client sent an [`Inbound`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum InboundKind {
     /// An event.
     Event,

@@ -140,7 +140,7 @@ impl Target {
     /// Returns whether the tenant filter and the exceptions include this connection, without regard
     /// to the scope's own set.
     #[must_use]
-    pub fn lets(&self, id: ConnectionId, identity: &Identity) -> bool {
+    pub fn admits(&self, id: ConnectionId, identity: &Identity) -> bool {
         self.tenant_only().is_none_or(|tenant| identity.tenant_name() == Some(tenant))
             && !self.excludes(id)
             && !identity.user_name().is_some_and(|user| self.excepts(identity.tenant_name(), user))
@@ -151,8 +151,8 @@ impl Target {
         self.except_connections.contains(&id)
     }
 
-    /// Returns whether [`Target::lets`] includes every connection.
-    pub(crate) fn lets_all(&self) -> bool {
+    /// Returns whether [`Target::admits`] includes every connection.
+    pub(crate) fn admits_all(&self) -> bool {
         self.tenant_only().is_none()
             && self.except_connections.is_empty()
             && self.except_users.is_empty()

@@ -64,7 +64,7 @@ impl Connection {
     /// Ends the connection within the frame `name`, of which a part was written.
     fn interrupt_in(self, name: &str) {
         let number = self.taken.iter().position(|received| received.name == name).unwrap();
-        self.registration.cut_within(number as u64);
+        self.registration.interrupted_within(number as u64);
     }
 }
 
@@ -157,7 +157,7 @@ async fn interruptions_of_other_frames_skip_nothing() {
     let cursor = missed(&provider, LARGE).await;
     for _ in 0..5 {
         for number in [1, 3, 4] {
-            resume(&provider, &cursor).await.registration.cut_within(number);
+            resume(&provider, &cursor).await.registration.interrupted_within(number);
         }
         drop(resume(&provider, &cursor).await);
     }

@@ -136,7 +136,7 @@ impl RoomPolicy for CountingPolicy {
 #[tokio::test(start_paused = true)]
 async fn users_slots_are_counted_over_all_providers() {
     let mut runtime = runtime();
-    runtime.places = Admission::of_service(Some(3));
+    runtime.slots = Admission::of_service(Some(3));
     let limits = Setup::default().with_limits(Limits::default().with_connections_per_user(2));
     let [one, two] = std::array::from_fn(|_| CoreProvider::full(limits.clone()));
     one.attach(runtime.clone()).await.unwrap();

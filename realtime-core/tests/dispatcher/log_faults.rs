@@ -267,9 +267,9 @@ async fn cursor_of_record_unseen_by_node_is_expired() {
 /// A client cannot resume where `lost` begins, but can where it ends.
 #[tokio::test(start_paused = true)]
 async fn lost_event_from_is_expired_and_until_resumes() {
-    let mut setup = Setup::default();
-    setup =
-        setup.with_window(setup.delivery.window().with_records(5)).with_outbox(OutboxConfig::default().with_frames(2));
+    let setup = Setup::default()
+        .with_window(WindowConfig::default().with_records(5))
+        .with_outbox(OutboxConfig::default().with_frames(2));
     let provider = CoreProvider::full(setup);
     provider.attach(runtime()).await.unwrap();
     let admitted = provider.admit(Visitor::user("ann")).await.unwrap();

@@ -41,7 +41,7 @@ fn options_are_read_from_auth_and_query() {
         of(&["a", "b", "c"], Some("y"))
     );
     for rooms in [json!([1]), json!({}), json!(1)] {
-        for word in ROOM_WORDS {
+        for word in ROOM_PARAMETERS {
             let refusal = options("", Some(json!({ word: rooms }))).unwrap_err();
             assert!(refusal.message().contains(&format!("auth.{word} must be")), "{refusal}");
         }

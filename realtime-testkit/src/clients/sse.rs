@@ -1,11 +1,10 @@
 use std::time::Duration;
 
 use reqwest::header::ACCEPT;
-use serde::de::DeserializeOwned;
 use tokio::time::{Instant, timeout_at};
 
 use super::dialer::{Dialer, RETRY, client_methods};
-use super::{ClientError, SseItem, SseParser};
+use super::{ClientError, SseEvent, SseItem, SseParser};
 
 /// A client for server-sent events over HTTP/1.1 that reconnects with `Last-Event-ID` after the
 /// time in the server's `retry:`, as a browser's `EventSource` does; as there, any status other
@@ -19,31 +18,6 @@ pub struct SseClient {
     response: Option<reqwest::Response>,
     parser: SseParser,
     retry: Duration,
-}
-
-/// One event of a stream.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SseEvent {
-    /// The type; `message` if the stream named none.
-    pub event: String,
-    /// The last event id after this event.
-    pub id: String,
-    /// The data, lines joined with LF.
-    pub data: String,
-}
-
-impl SseEvent {
-    /// Returns the data as a value.
-    ///
-    /// # Panics
-    /// If it is not JSON of this form.
-    #[must_use]
-    pub fn json<T: DeserializeOwned>(&self) -> T {
-        serde_json::from_str(&self.data).unwrap_or_else(|error| {
-            let expected = std::any::type_name::<T>();
-            panic!("the data of \"{}\" is not a {expected}: {error} in {:.200}", self.event, self.data)
-        })
-    }
 }
 
 client_methods!(SseClient, "an `http://` address");

@@ -1,8 +1,32 @@
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
+use serde::de::DeserializeOwned;
 
-use super::SseEvent;
+/// One event of a stream.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SseEvent {
+    /// The type; `message` if the stream named none.
+    pub event: String,
+    /// The last event id after this event.
+    pub id: String,
+    /// The data, lines joined with LF.
+    pub data: String,
+}
+
+impl SseEvent {
+    /// Returns the data as a value.
+    ///
+    /// # Panics
+    /// If it is not JSON of this form.
+    #[must_use]
+    pub fn json<T: DeserializeOwned>(&self) -> T {
+        serde_json::from_str(&self.data).unwrap_or_else(|error| {
+            let expected = std::any::type_name::<T>();
+            panic!("the data of \"{}\" is not a {expected}: {error} in {:.200}", self.event, self.data)
+        })
+    }
+}
 
 /// A parser for a stream of server-sent events (WHATWG HTML §9.2.6), in chunks of any size.
 #[derive(Debug, Default)]

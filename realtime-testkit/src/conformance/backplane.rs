@@ -75,7 +75,7 @@ pub mod tests {
 
     /// Returns a key with this number, content hash and duration.
     fn key(number: u8, content: u8, keep: Duration) -> RepeatKey {
-        RepeatKey { key: [number; 16], content: [content; 16], keep }
+        RepeatKey::new([number; 16], [content; 16], keep)
     }
 
     async fn append_with(node: &Arc<dyn Backplane>, key: RepeatKey) -> AppendResult {

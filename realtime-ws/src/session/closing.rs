@@ -10,7 +10,19 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::session::{Exit, Socket, Turn, is_over};
+use crate::session::socket::{Socket, Turn, is_over};
+
+/// A transition out of a state.
+pub(super) enum Exit {
+    Closing(Closing),
+    Ended(CloseReason),
+}
+
+impl From<io::Error> for Exit {
+    fn from(error: io::Error) -> Self {
+        Self::Ended(lost(&error))
+    }
+}
 
 /// A connection whose close frame is in the writer.
 pub(super) struct Closing {
@@ -111,5 +123,16 @@ impl Closing {
             }
         }
         polled.map_ok(drop)
+    }
+}
+
+/// Returns the close reason behind an error of the stream.
+fn lost(error: &io::Error) -> CloseReason {
+    // The listener's guard reports a stalled write this way; the system's own timeouts have a
+    // number.
+    if error.kind() == io::ErrorKind::TimedOut && error.raw_os_error().is_none() {
+        CloseReason::WRITE_STALL
+    } else {
+        CloseReason::CONNECTION_LOST
     }
 }

@@ -16,8 +16,8 @@ use crate::decode::{Decoded, Rejected, decode};
 use crate::heartbeat::{Beat, Heartbeat};
 use crate::probe::Probe;
 use crate::protocol::close_reason;
-use crate::session::closing::{Closing, Stage};
-use crate::session::{Exit, Socket, Turn, is_over};
+use crate::session::closing::{Closing, Exit, Stage};
+use crate::session::socket::{Socket, Turn, is_over};
 use crate::settings::Settings;
 
 /// The state of a connection that neither side has ended.
@@ -312,7 +312,7 @@ impl Open {
     fn fail<S: AsyncRead + AsyncWrite + Unpin>(&self, socket: &mut Socket<S>, reason: CloseReason) -> Exit {
         socket.registration.close(reason.clone());
         // Closed already, so this only counts the error.
-        socket.registration.reject_at_once(&HandlerError::new(code_of(&reason), reason.text().to_owned()));
+        socket.registration.reject_and_close(&HandlerError::new(code_of(&reason), reason.text().to_owned()));
         socket.writer.discard();
         socket.writer.control().extend(close_frame(&reason));
         self.closing(socket, reason, Stage::Drain)

@@ -8,6 +8,7 @@ use realtime_core::{Event, HandlerError, Identity, Inbound, InboundKind, Realtim
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, DuplexStream};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::Role;

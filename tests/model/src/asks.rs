@@ -103,8 +103,8 @@ fn check_replies(reference: &mut Reference, waiting: &Waiting, replies: &[AckRep
             }
             AckStatus::Gone => conn.may_end() && !in_time,
             AckStatus::TimedOut => !in_time && conn.unregistered_at.is_none_or(|at| at + LATE > waiting.until),
-            // No client of the model sends an unreadable answer, and no schedule has so many asks that
-            // some are dropped.
+            // No client of the model sends an unreadable answer, and no schedule has so many asks
+            // that some are dropped.
             _ => false,
         };
         if !right {

@@ -20,8 +20,6 @@ use crate::values::error::{Error, Result};
 use crate::values::event_id::EventId;
 use crate::values::member::Member;
 
-/// The most users whose rooms are ended at one beat.
-pub(super) const MOST_ENDED: usize = 100;
 /// The time within which the directory must answer whether a user is online.
 const ANSWER: Duration = Duration::from_secs(2);
 

@@ -37,11 +37,24 @@ pub struct Admitted {
 
 /// The known details of a refused client, for the log.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Asker<'a> {
-    /// The client's address.
-    pub address: Option<IpAddr>,
-    /// The client's identity.
-    pub identity: Option<&'a Identity>,
+pub struct RefusedClient<'a> {
+    address: Option<IpAddr>,
+    identity: Option<&'a Identity>,
+}
+
+impl<'a> RefusedClient<'a> {
+    /// Creates the details of a client of this address, if it is known.
+    #[must_use]
+    pub fn at(address: Option<IpAddr>) -> Self {
+        Self { address, identity: None }
+    }
+
+    /// Sets the client's identity.
+    #[must_use]
+    pub fn with_identity(mut self, identity: &'a Identity) -> Self {
+        self.identity = Some(identity);
+        self
+    }
 }
 
 impl Admitted {
@@ -110,7 +123,7 @@ impl<C: Codec> Dispatcher<C> {
             };
             let own = take_slot(&self.admission, &|| self.probe(identity)).await?;
             let runtime = self.check_open()?;
-            Ok(own.within(take_slot(&runtime.places, &|| probe_all(runtime, identity)).await?))
+            Ok(own.within(take_slot(&runtime.slots, &|| probe_all(runtime, identity)).await?))
         })
         .await
     }
@@ -124,7 +137,7 @@ impl<C: Codec> Dispatcher<C> {
     ) -> Result<Admitted, Refusal> {
         let address = request.address();
         let identified = self.identify(request).await;
-        let identity = identified.map_err(|refusal| self.refuse(refusal, Asker { address, identity: None }))?;
+        let identity = identified.map_err(|refusal| self.refuse(refusal, RefusedClient::at(address)))?;
         let (id, data) = (ConnectionId::random(), OnceLock::new());
         let entry = async {
             identity.check()?;
@@ -141,7 +154,7 @@ impl<C: Codec> Dispatcher<C> {
         };
         let entered = entry.await;
         let (ticket, rooms) =
-            entered.map_err(|refusal| self.refuse(refusal, Asker { address, identity: Some(&identity) }))?;
+            entered.map_err(|refusal| self.refuse(refusal, RefusedClient::at(address).with_identity(&identity)))?;
         let former = request.former_connection();
         Ok(Admitted { id, identity, ticket, rooms, data, cursor, former, address })
     }
@@ -173,7 +186,7 @@ impl<C: Codec> Dispatcher<C> {
                 self.probe(identity);
             }
         })?;
-        let of_service = runtime.places.admit(identity).inspect_err(|refusal| {
+        let of_service = runtime.slots.admit(identity).inspect_err(|refusal| {
             if at_limit(refusal) {
                 probe_all(runtime, identity);
             }
@@ -218,14 +231,14 @@ impl<C: Codec> Dispatcher<C> {
             self.take_slot(&identity)
         };
         let ticket =
-            take_slot().map_err(|refusal| self.refuse(refusal, Asker { address, identity: Some(&identity) }))?;
+            take_slot().map_err(|refusal| self.refuse(refusal, RefusedClient::at(address).with_identity(&identity)))?;
         let rooms = rooms.iter().map(|room| (Arc::from(room.as_str()), RoomAccess::Allow)).collect();
         let (id, data) = (ConnectionId::random(), OnceLock::new());
         Ok(Admitted { id, identity, ticket, rooms, data, cursor, former: None, address })
     }
 
     /// Counts and logs a refusal, and returns it for the answer.
-    pub fn refuse(&self, refusal: Refusal, asker: Asker<'_>) -> Refusal {
+    pub fn refuse(&self, refusal: Refusal, asker: RefusedClient<'_>) -> Refusal {
         self.counters.refused(refusal.kind());
         tracing::info!(
             provider = self.config.provider,
@@ -287,7 +300,7 @@ impl<C: Codec> Dispatcher<C> {
 
 /// Asks the connections of this user to all providers for a sign of life, one round at a time.
 fn probe_all(runtime: &Runtime, identity: &Identity) {
-    if runtime.places.begins_probe(identity) {
+    if runtime.slots.begins_probe(identity) {
         runtime.log.feeds().iter().for_each(|feed| feed.probe(identity));
     }
 }

@@ -48,7 +48,7 @@ impl<C: Codec> Dispatcher<C> {
         let feed = self.unowned();
         tokio::spawn(Arc::clone(&feed).await_abandonment());
         self.running.set_tracked(runtime.tracker.join(runtime.node, &runtime.log));
-        runtime.places.raise(self.config.delivery.limits.connections_per_user);
+        runtime.slots.raise(self.config.delivery.limits.connections_per_user);
         let feed: Arc<dyn Feed> = feed;
         let sit = |seat| {
             let _ = self.running.seat.set(seat);

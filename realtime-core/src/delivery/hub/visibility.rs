@@ -38,7 +38,7 @@ impl Visibility {
             Scope::Room { name, .. } => self.own.was_in(name, position) || self.joined.was_in(name, position),
             _ => true,
         };
-        in_room && target.lets(self.id, &self.identity) && self.former.is_none_or(|former| !target.excludes(former))
+        in_room && target.admits(self.id, &self.identity) && self.former.is_none_or(|former| !target.excludes(former))
     }
 
     /// Returns the connection's identity.
