@@ -14,7 +14,7 @@ use crate::process::Process;
 use crate::server::control::Control;
 use crate::server::{Addresses, ServeOptions};
 
-/// How long a server may take to print its addresses.
+/// The time that a server may take to print its addresses.
 const START: Duration = Duration::from_secs(20);
 /// The time between two looks whether it has ended.
 const LOOK: Duration = Duration::from_millis(5);

@@ -21,7 +21,7 @@ use crate::{Error, Result};
 /// The error of [`Client::receive`] when the server has closed the connection in the protocol's
 /// way.
 pub const CLOSED: &str = "the server has closed the connection";
-/// How long a client may take from its first packet to the event `connected`.
+/// The time that a client may take from its first packet to the event `connected`.
 const CONNECT: Duration = Duration::from_secs(20);
 /// Bytes read from the socket at a time.
 const READ: usize = 16 * 1024;
@@ -40,7 +40,7 @@ pub enum Transport {
     Socketio,
 }
 
-/// How a client connects.
+/// The way in which a client connects.
 #[derive(Clone, Debug)]
 pub struct Dial {
     /// The transport.

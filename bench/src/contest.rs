@@ -15,7 +15,7 @@ pub struct Options {
     /// Bytes of JSON in each event
     #[arg(long, default_value_t = 128)]
     pub size: usize,
-    /// How often each server is measured, one after the other
+    /// The number of times that each server is measured, one after the other
     #[arg(long, default_value_t = 10)]
     pub rounds: usize,
     /// Only servers of these transports, and the floor

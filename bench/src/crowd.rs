@@ -21,7 +21,7 @@ use crate::program::until;
 const HANDSHAKES: usize = 64;
 /// The delay before a client reconnects that was rejected, or received no delay.
 const AGAIN: Duration = Duration::from_secs(1);
-/// How long all of them may take to connect at first.
+/// The time that all of them may take to connect at first.
 const ARRIVE: Duration = Duration::from_secs(60);
 
 /// The clients; dropping this closes them.

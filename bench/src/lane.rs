@@ -19,7 +19,7 @@ use crate::{Error, Result};
 
 /// The most publishes under way, and thus the most that one client can be ahead of another.
 pub const MOST_UNDER_WAY: usize = 64;
-/// How long a publish may take to reach everyone.
+/// The time that a publish may take to reach everyone.
 const LATE: Duration = Duration::from_secs(20);
 
 /// The publishes that have reached every client.

@@ -26,7 +26,7 @@ pub const CPU_BUDGET: f64 = 1.2;
 /// The highest 99th percentile of the delivery times, as a multiple of a run without misbehaving
 /// clients.
 pub const P99_BUDGET: f64 = 1.5;
-/// How long everything may take to be delivered.
+/// The time that everything may take to be delivered.
 const DELIVER: Duration = Duration::from_secs(30);
 /// The time between two looks at the server's memory.
 const LOOK: Duration = Duration::from_millis(50);

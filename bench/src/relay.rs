@@ -19,9 +19,9 @@ pub const ARGUMENT: &str = "relay";
 
 /// The time between two questions to each server whether it is ready.
 const ASK: Duration = Duration::from_millis(100);
-/// How long a server may take to answer.
+/// The time that a server may take to answer.
 const ANSWER: Duration = Duration::from_secs(1);
-/// How long the relay may take to find a server that is ready.
+/// The time that the relay may take to find a server that is ready.
 const START: Duration = Duration::from_secs(20);
 /// The buffer sizes of each connection, from a client and to it.
 const BUFFERS: (usize, usize) = (1024, 4096);

@@ -39,10 +39,10 @@ pub struct ServeOptions {
     /// Our providers to mount and to publish over; the peers have only one transport
     #[arg(long, value_delimiter = ',', default_value = "sse,ws,socket")]
     pub providers: Vec<String>,
-    /// How long one of our connections may accept no bytes, in milliseconds
+    /// The time that one of our connections may accept no bytes, in milliseconds
     #[arg(long, default_value_t = 30_000)]
     pub write_stall_ms: u64,
-    /// How a publish goes over several of our providers
+    /// The way in which a publish goes over several of our providers
     #[arg(long, value_enum, default_value = "each")]
     pub over: Over,
     /// The most records in a provider's window

@@ -9,9 +9,9 @@ use crate::client::{Client, Dial};
 use crate::sequence::Sequence;
 use crate::{Error, Result};
 
-/// How long it may take to catch up.
+/// The time that it may take to catch up.
 const LATE: Duration = Duration::from_secs(30);
-/// How long it reads on when it has all that it should have, for what should not come.
+/// The time for which it reads on when it has all that it should have, for what should not come.
 const STAY: Duration = Duration::from_millis(300);
 
 /// A connected client that reads nothing after `connected` until it catches up.

@@ -118,6 +118,7 @@ setters! {
 
 impl WireConfig {
     /// Returns how many unsent bytes the kernel keeps for one connection, if that is bounded.
+    #[must_use]
     pub fn unsent_low_water(&self) -> Option<u32> {
         self.unsent_low_water
     }

@@ -37,6 +37,7 @@ pub struct Guard(Arc<Shared>);
 impl Guard {
     /// Creates a guard with the [`write_stall`](WireConfig::with_write_stall) and the
     /// [`ack_timeout`](WireConfig::with_ack_timeout) of `config`.
+    #[must_use]
     pub fn new(config: &WireConfig) -> Self {
         Self(Arc::new(Shared {
             write_stall: config.write_stall,
@@ -62,6 +63,7 @@ impl Guard {
     }
 
     /// Returns the number of connections that were aborted because of a stalled write.
+    #[must_use]
     pub fn stalls(&self) -> u64 {
         self.0.stalls.load(Relaxed)
     }

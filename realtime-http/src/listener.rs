@@ -147,11 +147,13 @@ impl WireInfo {
     }
 
     /// Returns the peer's address as the socket has it: behind a proxy it is the proxy's.
+    #[must_use]
     pub fn peer(&self) -> SocketAddr {
         self.wire.peer()
     }
 
     /// Returns the handle of the connection; requests of one HTTP/2 connection have the same.
+    #[must_use]
     pub fn wire(&self) -> &Arc<Wire> {
         &self.wire
     }

@@ -39,6 +39,7 @@ static SAME_HOST: Origins = Origins { listed: Vec::new(), any: false, same: true
 
 impl ProviderOrigins {
     /// Creates the origins with those of the provider's configuration, if it has any.
+    #[must_use]
     pub fn new(own: Option<Origins>) -> Self {
         Self { own, service: OnceLock::new() }
     }
@@ -75,11 +76,13 @@ impl std::fmt::Display for Origins {
 
 impl Origins {
     /// Allows pages of the same host and port only; the default.
+    #[must_use]
     pub fn same_host() -> Self {
         Self::default()
     }
 
     /// Allows every page: safe only where the identity does not come from cookies.
+    #[must_use]
     pub fn any() -> Self {
         Self { listed: Vec::new(), any: true, same: true }
     }
@@ -92,6 +95,7 @@ impl Origins {
     }
 
     /// Allows this page too.
+    #[must_use]
     pub fn and(mut self, origin: impl Into<String>) -> Self {
         self.listed.push(listed(origin));
         self

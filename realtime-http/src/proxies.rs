@@ -47,6 +47,7 @@ struct Network {
 
 impl TrustedProxies {
     /// Trusts no proxy: a client's address is the socket's peer.
+    #[must_use]
     pub fn none() -> Self {
         Self::default()
     }
@@ -72,6 +73,7 @@ impl TrustedProxies {
     }
 
     /// Returns whether this is the address of a trusted proxy.
+    #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         self.networks.iter().any(|network| network.contains(address))

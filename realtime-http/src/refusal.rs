@@ -35,6 +35,7 @@ pub fn method_response(refusal: &Refusal, allowed: &'static str) -> Response {
 }
 
 /// Returns a response of this status with the body `{"error":{"code","message"}}`.
+#[must_use]
 pub fn error_response(status: StatusCode, code: &str, message: &str) -> Response {
     let body = serde_json::json!({ "error": { "code": code, "message": message } });
     (status, Json(body)).into_response()

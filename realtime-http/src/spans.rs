@@ -33,12 +33,14 @@ impl Spans {
     }
 
     /// Returns the piece that contains this position in its middle, with bytes before and after it.
+    #[must_use]
     pub fn within(&self, place: u32) -> Option<u64> {
         let is_within = |span: &&Span| is_past(place, span.begin) && is_past(span.end, place);
         self.0.iter().find(is_within).map(|span| span.number)
     }
 
     /// Returns whether there are no pieces.
+    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -1,4 +1,4 @@
-//! What must hold for every provider, every backplane and every directory, as tests that their
+//! The requirements on every provider, every backplane and every directory, as tests that their
 //! crates import.
 //!
 //! A provider implements [`ProviderUnderTest`] in its `tests/` and calls

@@ -51,10 +51,10 @@ struct Args {
     /// Bytes of JSON in each event
     #[arg(long, default_value_t = 128)]
     size: usize,
-    /// How often both are measured: plain, ours, ours, plain
+    /// The number of times that both are measured: plain, ours, ours, plain
     #[arg(long, default_value_t = 40)]
     rounds: usize,
-    /// How long one measurement takes, in milliseconds
+    /// The time that one measurement takes, in milliseconds
     #[arg(long, default_value_t = 150)]
     millis: u64,
     /// Let servers and clients share all processors

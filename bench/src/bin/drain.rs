@@ -18,18 +18,18 @@ use realtime_bench::server::{Audience, ServeOptions};
 use realtime_bench::verdict::Verdict;
 use tokio::time::{Instant, sleep};
 
-/// How far the closings of one tenth of the time may be from even.
+/// The distance that the closings of one tenth of the time may be from even.
 const EVEN: f64 = 0.2;
-/// How much longer than the drain the server may take to end: a second for the last clients, one
+/// The time beyond the drain that the server may take to end: a second for the last clients, one
 /// for plain requests, and one for a machine that has other things to do.
 const END: Duration = Duration::from_secs(3);
-/// How long after that the last client may take to reconnect.
+/// The time that after that the last client may take to reconnect.
 const BACK: Duration = Duration::from_secs(10);
-/// How long an event may take to reach everyone.
+/// The time that an event may take to reach everyone.
 const REACH: Duration = Duration::from_secs(20);
-/// How long the program waits for events that must not arrive.
+/// The time for which the program waits for events that must not arrive.
 const SILENCE: Duration = Duration::from_millis(500);
-/// How long an event may take from its publisher to a client.
+/// The time that an event may take from its publisher to a client.
 const READ: Duration = Duration::from_millis(500);
 /// Bytes of JSON in each event.
 const SIZE: usize = 100;

@@ -22,7 +22,7 @@ struct Args {
     under_way: Vec<usize>,
     #[command(flatten)]
     contest: Options,
-    /// How long one measurement takes, in milliseconds
+    /// The time that one measurement takes, in milliseconds
     #[arg(long, default_value_t = 400)]
     millis: u64,
 }

@@ -16,7 +16,8 @@ use realtime_bench::table::Table;
 use realtime_bench::verdict::Verdict;
 use tokio::time::sleep;
 
-/// How long a fresh server, and one that has just sent, is left alone before its memory is read.
+/// The time for which a fresh server, and one that has just sent, is left alone before its memory
+/// is read.
 const SETTLE: Duration = Duration::from_secs(2);
 
 #[derive(Parser)]
@@ -24,7 +25,7 @@ struct Args {
     /// Connections for each transport
     #[arg(long, default_value_t = 5000)]
     connections: usize,
-    /// How long they are idle before the memory is read, in milliseconds
+    /// The time for which they are idle before the memory is read, in milliseconds
     #[arg(long, default_value_t = 3000)]
     idle_ms: u64,
     /// Only these transports

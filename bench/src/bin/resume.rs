@@ -21,9 +21,9 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
-/// How long all of them may take to be live, beyond the time over which they connect.
+/// The time that all of them may take to be live, beyond the time over which they connect.
 const LATE: Duration = Duration::from_secs(30);
-/// How long they stay once all are live, for what should not arrive.
+/// The time for which they stay once all are live, for what should not arrive.
 const STAY: Duration = Duration::from_millis(300);
 /// The time between two questions whether the server has seen that all are gone.
 const ASK: Duration = Duration::from_millis(20);
@@ -50,10 +50,10 @@ struct Args {
     /// Records in the server's window
     #[arg(long, default_value_t = 20_000)]
     window: usize,
-    /// How often they are disconnected and resume
+    /// The number of times that they are disconnected and resume
     #[arg(long, default_value_t = 5)]
     rounds: usize,
-    /// How the clients enter their rooms
+    /// The way in which the clients enter their rooms
     #[arg(long, value_enum, default_value = "joined")]
     by: By,
     /// Only these transports

@@ -21,7 +21,7 @@ struct Args {
     users: usize,
     #[command(flatten)]
     contest: Options,
-    /// How long one measurement takes, in milliseconds
+    /// The time that one measurement takes, in milliseconds
     #[arg(long, default_value_t = 300)]
     millis: u64,
     /// Count user instructions under callgrind instead, and leave its files in this directory

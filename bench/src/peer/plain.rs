@@ -42,7 +42,7 @@ const PIECES: usize = 64;
 const READ: usize = 4096;
 /// The time between two pings, as our provider has it.
 const HEARTBEAT: Duration = Duration::from_secs(30);
-/// How long the client may take to send something after a ping.
+/// The time that the client may take to send something after a ping.
 const PONG_TIMEOUT: Duration = Duration::from_secs(20);
 /// A ping without a payload.
 const PING: Bytes = Bytes::from_static(&[0x89, 0]);

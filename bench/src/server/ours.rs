@@ -32,7 +32,7 @@ struct Ours {
     running: Mutex<Option<JoinHandle<std::io::Result<()>>>>,
 }
 
-/// How long plain requests may take after all connections have been closed.
+/// The time that plain requests may take after all connections have been closed.
 const LAST: Duration = Duration::from_secs(1);
 
 /// Believes `?user=…&tenant=…`; a client without them is anonymous.

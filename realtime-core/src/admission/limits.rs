@@ -49,7 +49,7 @@ struct OfUser {
     waiting: VecDeque<oneshot::Sender<UserSlot>>,
     /// Shared by the workers.
     slots: Weak<HandlerSlots>,
-    /// When the connections were last asked for a sign of life.
+    /// The time when the connections were last asked for a sign of life.
     probed: Option<Instant>,
 }
 

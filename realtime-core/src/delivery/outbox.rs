@@ -61,7 +61,7 @@ pub(crate) struct State<F> {
     pub(crate) mode: Mode,
     /// Durable frames with their positions, only while live.
     queue: Lane<Queued<F>>,
-    /// When the oldest untaken frame (or close) was queued.
+    /// The time when the oldest untaken frame (or close) was queued.
     waiting_since: Option<Instant>,
     /// Set when the last take left nothing, so that the next push must wake the outlet.
     idle: bool,

@@ -317,7 +317,7 @@ pub mod tests {
         }
     }
 
-    /// When many nodes notice a loss concurrently, one begins a new epoch, and the others get that
+    /// If many nodes notice a loss concurrently, one begins a new epoch, and the others get that
     /// one.
     pub async fn concurrent_renewals_begin_one_epoch<B: BackplaneUnderTest>() {
         let backplane = B::start().await;

@@ -320,7 +320,7 @@ async fn application_mistakes_log_errors_and_repeats_log_debug() {
     let sse = service.sse().unwrap().broadcast();
     let first = sse.to_all(event()).await.unwrap();
     assert!(!first.repeated() && sse.to_all(event()).await.unwrap().repeated());
-    let repeat = line(&collector, &["the idempotency key is known", &format!("first={}", first.id)]).await;
+    let repeat = line(&collector, &["the idempotency key is a repeat", &format!("first={}", first.id)]).await;
     assert_eq!(repeat.level, Level::DEBUG);
 }
 

@@ -97,7 +97,7 @@ pub(crate) struct Log {
     pub(crate) users: Users,
 }
 
-/// How late the server may notice that a deadline has passed.
+/// The delay with which the server may notice that a deadline has passed.
 pub(crate) const LATE: Duration = Duration::from_millis(1_100);
 
 impl Log {

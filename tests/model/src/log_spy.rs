@@ -29,11 +29,11 @@ pub(crate) struct Absence {
 /// An action that the process has taken on its own account.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum LogEvent {
-    /// It has applied the end of an absent user's rooms.
+    /// The node has applied the end of an absent user's rooms.
     Absence(Absence),
-    /// It has begun a new life of the log, and reads it after this position.
+    /// The node has begun a new life of the log, and reads it after this position.
     NewLife { epoch: Epoch, from: u64, at: Instant },
-    /// It has written the end of an absent user's rooms into a log that has lost records, and
+    /// The node has written the end of an absent user's rooms into a log that has lost records, and
     /// cannot have applied it yet.
     UnappliedAbsence(Absence),
 }

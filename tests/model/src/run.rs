@@ -46,7 +46,7 @@ thread_local! {
 /// Runs the schedule of a seed, on its own transport or on this one.
 ///
 /// # Errors
-/// What went wrong; if it shrinks, with the smallest part of the schedule that was found to show
+/// The failure; if it shrinks, with the smallest part of the schedule that was found to show
 /// it.
 pub fn run(seed: u64, transport: Option<Transport>, shrinks: bool) -> Result<Outcome, Box<Failure>> {
     let schedule = Schedule::of(seed, transport);

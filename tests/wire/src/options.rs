@@ -1,4 +1,4 @@
-//! How a client connects.
+//! The options of a connection.
 
 use std::fmt;
 use std::str::FromStr;
@@ -16,7 +16,7 @@ pub enum Transport {
     Ws,
 }
 
-/// What a client asks for when it connects.
+/// The options of a client that connects.
 #[derive(Clone, Debug, Default)]
 pub struct ConnectOptions {
     /// Parameters of the URL, such as `user=a&tenant=b`; may be empty.

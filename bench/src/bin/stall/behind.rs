@@ -18,11 +18,11 @@ use tokio::time::{Instant, sleep};
 
 use crate::STALLED;
 
-/// How much of its processor the server may use for the figures to mean something.
+/// The part of its processor that the server may use for the figures to mean something.
 const BUSY: f64 = 0.6;
-/// What a session may have taken from its outbox and not written yet.
+/// The bytes that a session may have taken from its outbox and not written yet.
 const BATCH: u64 = 64 * 1024;
-/// What the server may need in addition: temporary allocations.
+/// The additional memory of the server: temporary allocations.
 const MEMORY_BASE: u64 = 4 * 1024 * 1024;
 /// Bookkeeping of a record, in the log and in the window.
 const RECORD: u64 = 512;
@@ -30,7 +30,7 @@ const RECORD: u64 = 512;
 const RECEIVE_BUFFER: u32 = 16 * 1024;
 /// Bytes of each event that only the stalled clients receive, to fill their sockets and outboxes.
 const FILL_SIZE: usize = 8 * 1024;
-/// How long the connections may take to fall behind.
+/// The time that the connections may take to fall behind.
 const LATE: Duration = Duration::from_secs(30);
 /// The time between two requests for the server's counters.
 const ASK: Duration = Duration::from_millis(50);
@@ -67,13 +67,13 @@ pub(crate) struct Args {
 /// The figures of one run.
 struct Run {
     sample: Sample,
-    /// How much more memory the kernel had for all sockets while they were stalled, in bytes.
+    /// The additional memory that the kernel had for all sockets while they were stalled, in bytes.
     kernel: u64,
     /// The number of times that a full outbox put its connection behind.
     overflows: u64,
     /// Seconds in which the stalled clients caught up.
     caught_up: f64,
-    /// What each of them received in the end.
+    /// The events that each of them received in the end.
     received: Vec<Sequence>,
     /// The number after the last event.
     end: u64,

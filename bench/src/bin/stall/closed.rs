@@ -15,13 +15,13 @@ use tokio::time::{Instant, sleep};
 
 use crate::STALLED;
 
-/// How much later than `write_stall` a stalled connection may be gone, as a part of it: what the
-/// clocks' steps allow.
+/// The delay after `write_stall` with which a stalled connection may be gone, as a part of it: what
+/// the clocks' steps allow.
 const SLACK: f64 = 0.25;
-/// What the server may need for a stalled connection: the two lanes of its outbox and what the
+/// The memory for a stalled connection: the two lanes of its outbox and what the
 /// kernel's bound leaves.
 const MEMORY_EACH: u64 = 640 * 1024;
-/// What it may need in addition: what is published in a run stays in the log and the window.
+/// The additional memory: what is published in a run stays in the log and the window.
 const MEMORY_BASE: u64 = 4 * 1024 * 1024;
 /// A stalled client's receive buffer, so that little fills it.
 const RECEIVE_BUFFER: u32 = 4096;

@@ -1,5 +1,5 @@
-//! What clients that stop reading cost the others, for each transport: those that never read again
-//! and are closed, and those that catch up.
+//! The cost of clients that stop reading for the others, for each transport: those that never read
+//! again and are closed, and those that catch up.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -17,7 +17,7 @@ struct Args {
     /// Bytes of JSON in each event
     #[arg(long, global = true, default_value_t = 1024)]
     size: usize,
-    /// How often the runs are repeated
+    /// The number of times that the runs are repeated
     #[arg(long, global = true, default_value_t = 5)]
     pairs: usize,
     /// Let server and clients share all processors

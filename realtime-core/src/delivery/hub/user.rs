@@ -43,7 +43,7 @@ pub(super) struct JoinedRooms {
     /// `true` if this node saw the last connection leave, or made the join if there never was one:
     /// it announces the absence first.
     ours: bool,
-    /// When the absence was last announced, if its record has not been applied yet.
+    /// The time when the absence was last announced, if its record has not been applied yet.
     announced_at: Option<Instant>,
     /// The last record that ended rooms by absence: earlier cursors of these users are expired.
     ended: Option<Position>,

@@ -16,14 +16,14 @@ use crate::schedule::{By, Id, Scope};
 /// The reaction of a client to a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Reaction {
-    /// It answers an ask with this number.
+    /// The client answers an ask with this number.
     Ask {
         ack: u64,
         number: u64,
     },
-    /// It is connected, and in the rooms that it named.
+    /// The client is connected, and in the rooms that it named.
     Connected,
-    /// It ends the connection, which the server has closed.
+    /// The client ends the connection, which the server has closed.
     End,
     Entered(Id),
     Exited(Id),
