@@ -1,5 +1,5 @@
 //! Routes of the application with an extractor of its own: the application knows its user before
-//! any provider does. (With the service's authenticator, [`Caller`](realtime_unified::Caller) is
+//! any provider does. (With the service's authenticator, [`Caller`] is
 //! such an extractor.)
 //!
 //! `GET /api/events` is an event stream and `GET /api/socket` a WebSocket for the user of the
