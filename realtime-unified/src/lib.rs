@@ -30,16 +30,15 @@ pub use service::NotificationService;
 /// traits with async methods.
 pub use async_trait::async_trait;
 pub use realtime_core::{
-    AckReply, AckStatus, Acks, AllowRooms, Anonymous, Authenticator, BoxError, Capabilities, CloseReason,
-    ConnectRequest, ConnectionData, ConnectionId, ConnectionInfo, ConnectionStats, Context, Delivered, DenyRooms,
-    Drain, Error, Event, EventId, FromPayload, HandlerError, Handlers, Identity, Inbound, InboundKind, InboundPayload,
-    IntoRawReply, IntoReply, LifecycleHook, Limits, MemoryBackplane, MemoryDirectory, NodeId, OutboxConfig, Outgoing,
-    Payload, Presence, RealtimeBroadcast, RealtimeProvider, Receipt, Refusal, RefusalKind, Reply, Result, RoomAccess,
-    RoomDelivery, RoomMembership, RoomPolicy, Scope, SocketIoBroadcast, Stats, Target, WindowConfig, spi,
+    AckReply, AckStatus, Acks, AllowRooms, Anonymous, Authenticator, Capabilities, CloseReason, ConnectRequest,
+    ConnectionId, ConnectionInfo, ConnectionStats, Context, Delivered, DeliveryConfig, Drain, Error, Event, EventId,
+    HandlerError, Handlers, Identity, Inbound, InboundKind, LifecycleHook, Limits, MemoryBackplane, MemoryDirectory,
+    OutboxConfig, Payload, Presence, RawReply, RealtimeBroadcast, RealtimeProvider, Receipt, Refusal, RefusalKind,
+    Reply, Result, RoomAccess, RoomDelivery, RoomMembership, RoomPolicy, SocketIoBroadcast, Stats, Target,
+    WindowConfig, spi,
 };
 pub use realtime_http::{
-    GuardedListener, HttpProvider, Origins, Rejection, Serve, TrustedProxies, WireConfig, WireInfo, serve,
-    shutdown_signal,
+    GuardedListener, HttpProvider, Origins, Rejection, TrustedProxies, WireConfig, WireInfo, serve, shutdown_signal,
 };
 #[cfg(feature = "socketio")]
 pub use realtime_socketio::{SocketIoConfig, SocketIoProvider};
