@@ -1,5 +1,6 @@
 //! A service, and each kind of provider, dropped without a shutdown.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,8 +10,10 @@ use realtime_testkit::{SseClient, WsClient};
 use realtime_unified::spi::{Directory, Runtime};
 use realtime_unified::{
     Context, ContextExt, Error, Event, Handlers, Identity, Inbound, MemoryDirectory, NotificationService,
-    RealtimeProvider, Reply, SocketIoConfig, SocketIoProvider, SseConfig, SseProvider, Target, WsConfig, WsProvider,
+    NotificationServiceBuilder, RealtimeProvider, Reply, SocketIoConfig, SocketIoProvider, SseConfig, SseProvider,
+    Target, WsConfig, WsProvider,
 };
+use tokio::task::JoinHandle;
 
 const WAIT: Duration = Duration::from_secs(15);
 
@@ -121,6 +124,12 @@ async fn held_context_does_not_keep_the_service() {
     assert!(matches!(held.to_all().send("news", &2).await, Err(Error::Closed { .. })));
 }
 
+/// Builds a service and drops it; its routes are served.
+async fn served_without_service(builder: NotificationServiceBuilder) -> (SocketAddr, JoinHandle<std::io::Result<()>>) {
+    let service = builder.build().await.unwrap();
+    served(service.router()).await
+}
+
 /// Handlers can use the service for as long as the routes are served.
 #[tokio::test]
 async fn routes_keep_the_service() {
@@ -131,12 +140,8 @@ async fn routes_keep_the_service() {
         .provider(SocketIoProvider::new(SocketIoConfig::default()))
         .on("providers", async |cx: Context, (): ()| cx.service().map(|service| Reply(service.providers().len())))
         .state(state)
-        .allow_anonymous()
-        .build()
-        .await
-        .unwrap();
-    let (address, server) = served(service.router()).await;
-    drop(service);
+        .allow_anonymous();
+    let (address, server) = served_without_service(service).await;
     let mut ws = WsClient::new(format!("ws://{address}/ws")).without_reconnect();
     ws.next_of("connected").await.unwrap();
     assert_eq!(ws.request("providers", &()).await.unwrap(), 2);
@@ -183,12 +188,8 @@ async fn unconnected_socket_io_sessions_end_with_the_server() {
     let service = NotificationService::builder()
         // Long enough that this timeout does not end the session.
         .provider(SocketIoProvider::new(SocketIoConfig::default().with_connect_timeout(Duration::from_secs(300))))
-        .allow_anonymous()
-        .build()
-        .await
-        .unwrap();
-    let (address, server) = served(service.router()).await;
-    drop(service);
+        .allow_anonymous();
+    let (address, server) = served_without_service(service).await;
     // The client sends nothing after the handshake.
     let url = format!("ws://{address}/socket.io/?EIO=4&transport=websocket");
     let (mut stream, _) = tokio_tungstenite::connect_async(url).await.unwrap();

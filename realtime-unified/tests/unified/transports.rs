@@ -28,6 +28,17 @@ async fn started() -> (NotificationService, SocketAddr) {
 
 const TRANSPORTS: [&str; 3] = ["sse", "ws", "socket"];
 
+/// Connects a client of the user over each transport, in the order of [`TRANSPORTS`].
+async fn connected(address: SocketAddr) -> Vec<Client> {
+    let mut clients = Vec::new();
+    for transport in TRANSPORTS {
+        let mut client = Client::connect(address, transport, None).await;
+        assert_eq!(client.next().await.0, "connected");
+        clients.push(client);
+    }
+    clients
+}
+
 /// A client of ann over one of the transports.
 enum Client {
     Sse(TcpStream, Vec<u8>),
@@ -145,12 +156,7 @@ async fn client_resumes_over_any_other_transport() {
 #[tokio::test]
 async fn send_over_all_transports_is_one_record_delivered_once() {
     let (service, address) = started().await;
-    let mut clients = Vec::new();
-    for transport in TRANSPORTS {
-        let mut client = Client::connect(address, transport, None).await;
-        assert_eq!(client.next().await.0, "connected");
-        clients.push(client);
-    }
+    let mut clients = connected(address).await;
     let first = service.to_user("ann", "note", &1).await.unwrap();
     let second = service.to_all("note", &2).await.unwrap();
     assert_eq!(second.position.unwrap().get(), first.position.unwrap().get() + 1);
@@ -177,12 +183,7 @@ async fn send_over_all_transports_is_one_record_delivered_once() {
 #[tokio::test]
 async fn joined_user_is_a_member_over_every_transport() {
     let (service, address) = started().await;
-    let mut clients = Vec::new();
-    for transport in TRANSPORTS {
-        let mut client = Client::connect(address, transport, None).await;
-        client.next().await;
-        clients.push(client);
-    }
+    let mut clients = connected(address).await;
     service.socket_io("socket").unwrap().join_room("ann", "board").await.unwrap();
     assert_eq!(service.to_room("board", "note", &1).await.unwrap().delivered.unwrap().queued, 3);
     service.socket_io("ws").unwrap().leave_room("ann", "board").await.unwrap();
@@ -197,12 +198,7 @@ async fn joined_user_is_a_member_over_every_transport() {
 async fn room_event_of_a_handler_reaches_every_transport() {
     let (service, address) = started().await;
     service.join_room("ann", "board").await.unwrap();
-    let mut clients = Vec::new();
-    for transport in TRANSPORTS {
-        let mut client = Client::connect(address, transport, None).await;
-        client.next().await;
-        clients.push(client);
-    }
+    let mut clients = connected(address).await;
     for from in [1, 2] {
         clients[from].send("post", TRANSPORTS[from]).await;
         for (at, client) in clients.iter_mut().enumerate().filter(|(at, _)| *at != from) {
@@ -222,12 +218,7 @@ async fn room_event_of_a_handler_reaches_every_transport() {
 #[tokio::test]
 async fn call_for_several_providers_is_one_record_or_none() {
     let (service, address) = started().await;
-    let mut clients = Vec::new();
-    for transport in TRANSPORTS {
-        let mut client = Client::connect(address, transport, None).await;
-        client.next().await;
-        clients.push(client);
-    }
+    let mut clients = connected(address).await;
     let next_position = async || service.to_user("nobody", "note", &0).await.unwrap().position.unwrap().get();
     let begin = next_position().await;
     let binary = Event::binary("note", vec![1]).unwrap();

@@ -1,7 +1,7 @@
 // A Socket.IO client (npm's socket.io-client) that keeps what it received.
 
 import { io } from 'socket.io-client';
-import { Inbox, within } from './wait.mjs';
+import { Inbox, welcomed, within } from './wait.mjs';
 
 /** The three ways a client can travel: never upgraded, never anything else, and the default. */
 export const TRAVEL = { websocket: ['websocket'], polling: ['polling'], upgrade: ['polling', 'websocket'] };
@@ -16,13 +16,7 @@ export function dial(demo, { user, tenant, rooms, ...auth }, transports = TRAVEL
 /** Connects and reads `connected`. */
 export async function openSocket(demo, who, transports, options) {
   const client = dial(demo, who, transports, options);
-  try {
-    client.connected = await client.inbox.next((i) => i.event === 'connected', 'connected');
-    return client;
-  } catch (error) {
-    client.close();
-    throw error;
-  }
+  return welcomed(client);
 }
 
 /** The error of a connection that the server refuses. */

@@ -95,3 +95,14 @@ export function unique(prefix) {
   count += 1;
   return `${prefix}-${process.pid}-${count}`;
 }
+
+/** Waits until a client of the tests has received `connected`; closes it if that fails. */
+export async function welcomed(client) {
+  try {
+    client.connected = await client.inbox.next((i) => i.event === 'connected', 'connected');
+    return client;
+  } catch (error) {
+    client.close();
+    throw error;
+  }
+}

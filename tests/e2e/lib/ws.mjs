@@ -3,7 +3,7 @@
 
 import net from 'node:net';
 import { WebSocket } from 'ws';
-import { Inbox, within } from './wait.mjs';
+import { Inbox, welcomed, within } from './wait.mjs';
 
 export function wsQuery({ user, tenant, channels = [], lastEventId }) {
   const query = new URLSearchParams();
@@ -21,13 +21,7 @@ export function wsQuery({ user, tenant, channels = [], lastEventId }) {
 export async function openWs(demo, who, options = {}) {
   const socket = new WebSocket(demo.wsUrl + wsQuery(who), options);
   const client = new WsClient(socket);
-  try {
-    client.connected = await client.inbox.next((i) => i.event === 'connected', 'connected');
-    return client;
-  } catch (error) {
-    client.close();
-    throw error;
-  }
+  return welcomed(client);
 }
 
 /** The status, headers and body of a handshake that the server refuses. */
