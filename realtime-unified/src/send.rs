@@ -150,6 +150,7 @@ impl NotificationService {
     }
 
     pub(crate) async fn send_over(&self, names: Option<&[&str]>, target: Target, event: Event) -> Result<Receipt> {
+        event.check()?;
         let names: Option<Vec<_>> = names.map(|names| names.iter().map(|name| self.registry().resolve(name)).collect());
         let names = names.as_deref();
         if let Scope::Connection(_) = target.scope() {
@@ -181,7 +182,6 @@ impl NotificationService {
         event: Event,
         call: Call,
     ) -> Result<Receipt> {
-        event.check()?;
         let (ours, others) = self.named(names);
         let mut unable = Vec::new();
         let mut able = Vec::new();

@@ -90,9 +90,14 @@ async fn socketio_is_an_alias_unless_a_provider_has_that_name() {
 async fn invalid_key_is_rejected_when_the_event_is_sent() {
     let recorder = RecordingProvider::new("ws");
     let service = NotificationService::mocked([recorder.clone()]);
+    // Without an expectation: a call of the mock would panic.
+    let mocked = NotificationService::mocked([MockRealtimeProvider::named("ws", MockRealtimeBroadcast::new())]);
     let event = || Event::json("a", &1).unwrap();
     for event in [event().with_idempotency_key(""), event().with_latest_key("a\nb")] {
         let error = service.send(Target::user("ann"), event.clone()).await.unwrap_err();
+        assert!(matches!(error, Error::InvalidName { .. }), "{error}");
+        let one = Target::connection(realtime_unified::ConnectionId::random());
+        let error = mocked.send(one, event.clone()).await.unwrap_err();
         assert!(matches!(error, Error::InvalidName { .. }), "{error}");
         let error = recorder.broadcast().to_user("ann", event).await.unwrap_err();
         assert!(matches!(error, Error::InvalidName { .. }), "{error}");
