@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
-use super::Visibility;
+use super::visibility::Visibility;
 use super::group::Group;
 use super::user::{JoinedRooms, User};
 use crate::delivery::connection::Connection;
