@@ -58,7 +58,7 @@ impl Callgrind {
     }
 
     async fn control(&self, what: &str) -> Result<()> {
-        let output = Command::new("callgrind_control").arg(what).arg(self.process.id().to_string()).output().await?;
+        let output = Command::new("callgrind_control").arg(what).arg(self.process.0.to_string()).output().await?;
         if output.status.success() {
             return Ok(());
         }

@@ -1,4 +1,5 @@
-//! A server in a process of its own: this program once more, with the argument `serve`.
+//! A server or a relay in a process of its own: this program once more, with the argument `serve` or
+//! `relay`.
 
 use std::ffi::OsString;
 use std::process::{ExitStatus, Stdio};
@@ -14,18 +15,33 @@ use crate::process::Process;
 use crate::server::control::Control;
 use crate::server::{Addresses, ServeOptions};
 
-/// The time that a server may take to print its addresses.
+/// The time that a process may take to print its first line.
 const START: Duration = Duration::from_secs(20);
 /// The time between two looks whether it has ended.
 const LOOK: Duration = Duration::from_millis(5);
+
+/// Starts this program with these arguments, under another one if that is not empty; returns the
+/// first line that it prints too. Dropping the process kills it.
+pub(crate) async fn start(program: &[OsString], arguments: &[&str]) -> Result<(Child, String)> {
+    let mut line = program.to_vec();
+    line.push(std::env::current_exe()?.into());
+    let mut command = Command::new(&line[0]);
+    command.args(&line[1..]).args(arguments);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true).spawn()?;
+    let stdout = child.stdout.take().ok_or("the process has no standard output")?;
+    let first = timeout(START, BufReader::new(stdout).lines().next_line()).await??;
+    Ok((child, first.ok_or("the process has ended")?))
+}
 
 /// A running server process. Dropping this kills it, and it ends by itself when this process is
 /// gone.
 #[derive(Debug)]
 pub struct ServerProcess {
     child: Child,
-    addresses: Addresses,
-    process: Process,
+    /// The addresses that it listens on.
+    pub addresses: Addresses,
+    /// The process, to be measured.
+    pub process: Process,
 }
 
 impl ServerProcess {
@@ -42,31 +58,9 @@ impl ServerProcess {
     /// # Errors
     /// When it cannot be started or ends early.
     pub async fn start_under(program: &[OsString], options: &ServeOptions) -> Result<Self> {
-        let mut line = program.to_vec();
-        line.push(std::env::current_exe()?.into());
-        let mut child = Command::new(&line[0])
-            .args(&line[1..])
-            .arg("serve")
-            .args(options.arguments())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()?;
-        let process = Process::new(child.id().ok_or("the server has ended")?);
-        let stdout = child.stdout.take().ok_or("the server has no standard output")?;
-        let first = timeout(START, BufReader::new(stdout).lines().next_line()).await??;
-        let addresses = serde_json::from_str(&first.ok_or("the server has ended")?)?;
-        Ok(Self { child, addresses, process })
-    }
-
-    /// Returns the addresses that it listens on.
-    pub fn addresses(&self) -> Addresses {
-        self.addresses
-    }
-
-    /// Returns the process, to be measured.
-    pub fn process(&self) -> Process {
-        self.process
+        let (child, first) = start(program, &["serve", &serde_json::to_string(options)?]).await?;
+        let process = Process(child.id().ok_or("the server has ended")?);
+        Ok(Self { child, addresses: serde_json::from_str(&first)?, process })
     }
 
     /// Opens a new control connection.
@@ -82,8 +76,7 @@ impl ServerProcess {
     /// # Errors
     /// When it is gone.
     pub fn terminate(&self) -> Result<()> {
-        let id = self.child.id().ok_or("the server has ended")?;
-        let pid = Pid::from_raw(i32::try_from(id)?).ok_or("no process has this id")?;
+        let pid = Pid::from_raw(i32::try_from(self.process.0)?).ok_or("no process has this id")?;
         Ok(kill_process(pid, Signal::TERM)?)
     }
 

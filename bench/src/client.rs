@@ -91,18 +91,6 @@ impl Dial {
     pub fn new(transport: Transport, server: SocketAddr, number: usize) -> Self {
         Self { transport, server, user: Some(user_name(number)), number, receive_buffer: None }
     }
-
-    /// Sets the user.
-    #[must_use]
-    pub fn user(self, user: Option<&str>) -> Self {
-        Self { user: user.map(str::to_owned), ..self }
-    }
-
-    /// Sets the kernel's receive buffer, in bytes.
-    #[must_use]
-    pub fn receive_buffer(self, bytes: u32) -> Self {
-        Self { receive_buffer: Some(bytes), ..self }
-    }
 }
 
 impl Client {
@@ -139,9 +127,10 @@ impl Client {
         timeout(CONNECT, connect).await.map_err(|_| "not connected in time")?
     }
 
-    /// Returns the last cursor that it received; empty before the first one.
-    pub fn cursor(&self) -> &str {
-        &self.cursor
+    /// Returns the last cursor that it received, if there was one.
+    #[must_use]
+    pub fn cursor(&self) -> Option<String> {
+        Some(self.cursor.clone()).filter(|cursor| !cursor.is_empty())
     }
 
     /// Takes the last `retry:` of an event stream since the previous call.

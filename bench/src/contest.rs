@@ -6,8 +6,9 @@ use crate::Result;
 use crate::client::Transport;
 use crate::figures::{least, median, median_ratio};
 use crate::lane::{Lane, Plan};
+use crate::program::Setup;
+use crate::report::Report;
 use crate::server::Kind;
-use crate::table::Table;
 
 /// The command-line options of a program that measures several servers in turns.
 #[derive(clap::Args)]
@@ -25,6 +26,9 @@ pub struct Options {
     #[arg(long)]
     pub no_pin: bool,
 }
+
+/// The number of servers that are measured where all transports are.
+const CONTESTANTS: usize = 7;
 
 /// A server that is measured.
 #[derive(Clone, Copy, Debug)]
@@ -51,17 +55,26 @@ pub struct Figures {
     rate: Vec<Vec<f64>>,
 }
 
-impl Contestant {
-    /// Creates a contestant.
+impl Options {
+    /// Returns the needs of a program whose servers have this many clients each.
     #[must_use]
-    pub const fn new(name: &'static str, kind: Kind, transport: Transport) -> Self {
-        Self { name, kind, transport }
+    pub fn setup(&self, clients: usize) -> Setup {
+        Setup { pin: !self.no_pin, sockets: clients * CONTESTANTS, seconds: 1200 }
     }
 
-    /// Returns whether it is to be measured; the floor always is.
+    /// Returns the floor, and ours and these peers as far as their transports are wanted.
     #[must_use]
-    pub fn is_wanted(&self, transports: &[Transport]) -> bool {
-        self.kind == Kind::Floor || transports.contains(&self.transport)
+    pub fn contestants(&self, peers: [Contestant; 3]) -> Vec<Contestant> {
+        let ours = [
+            Contestant { name: "realtime-ws", kind: Kind::Ours, transport: Transport::Ws },
+            Contestant { name: "realtime-sse", kind: Kind::Ours, transport: Transport::Sse },
+            Contestant { name: "realtime-socketio", kind: Kind::Ours, transport: Transport::Socketio },
+        ];
+        let wanted = ours.into_iter().chain(peers).filter(|one| self.transports.contains(&one.transport));
+        [Contestant { name: "floor: try_write of one frame", kind: Kind::Floor, transport: Transport::Ws }]
+            .into_iter()
+            .chain(wanted)
+            .collect()
     }
 }
 
@@ -70,12 +83,12 @@ impl Contest {
     ///
     /// # Errors
     /// When one does not start, or a client cannot connect.
-    pub async fn open(contestants: &[Contestant], plan: impl Fn(Contestant) -> Plan) -> Result<Self> {
+    pub async fn open(contestants: Vec<Contestant>, plan: impl Fn(Contestant) -> Plan) -> Result<Self> {
         let mut lanes = Vec::new();
-        for contestant in contestants {
+        for contestant in &contestants {
             lanes.push(Lane::open(&plan(*contestant)).await?);
         }
-        Ok(Self { contestants: contestants.to_vec(), lanes })
+        Ok(Self { contestants, lanes })
     }
 
     /// Measures each lane for this long in each round, with this many publishes under way at a
@@ -102,7 +115,8 @@ impl Contest {
     /// this transport may be of its peer, if there is a bar. The best round of each counts.
     pub fn print(&self, title: &str, figures: &Figures, bar: impl Fn(Transport) -> Option<f64>) -> bool {
         let titles = [title, "CPU µs, best", "median", "÷ floor", "deliveries/s", "÷ peer, best"];
-        let table = Table::new(30, &titles);
+        let mut report = Report::default();
+        report.table(30, &titles);
         let best: Vec<f64> = figures.cpu.iter().map(|cpu| least(cpu)).collect();
         let mut within = true;
         for (number, Contestant { name, .. }) in self.contestants.iter().enumerate() {
@@ -111,7 +125,7 @@ impl Contest {
             let floor = median_ratio(cpu, &figures.cpu[0]);
             let median = median(cpu);
             let figures = [best[number], median, floor].map(|figure| format!("{figure:.2}"));
-            table.row(&[&[(*name).to_owned()], &figures[..], &[format!("{rate:.0}"), ratio]].concat());
+            report.row(&[&[(*name).to_owned()], &figures[..], &[format!("{rate:.0}"), ratio]].concat());
             within &= holds;
         }
         within
@@ -157,10 +171,10 @@ mod tests {
     #[test]
     fn verdict_compares_ours_with_the_peer_of_its_transport() {
         let contestants = [
-            Contestant::new("floor", Kind::Floor, Transport::Ws),
-            Contestant::new("ours", Kind::Ours, Transport::Ws),
-            Contestant::new("other", Kind::AxumSse, Transport::Sse),
-            Contestant::new("peer", Kind::Tungstenite, Transport::Ws),
+            Contestant { name: "floor", kind: Kind::Floor, transport: Transport::Ws },
+            Contestant { name: "ours", kind: Kind::Ours, transport: Transport::Ws },
+            Contestant { name: "other", kind: Kind::AxumSse, transport: Transport::Sse },
+            Contestant { name: "peer", kind: Kind::Tungstenite, transport: Transport::Ws },
         ];
         let verdict = |number, bar| verdict(&contestants, &[1.0, 6.0, 2.0, 4.0], number, &|_| bar);
         assert_eq!(verdict(1, Some(1.6)), ("1.50× (≤ 1.6)".to_owned(), true));

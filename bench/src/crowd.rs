@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use realtime_wire::ConnectOptions;
@@ -12,10 +12,10 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
-use crate::Result;
 use crate::client::{Client, Dial, PER_SOURCE, Transport};
-use crate::payload::{EVENT, now, number_of, sent_at};
+use crate::payload::{EVENT, now, number_after, number_of, sent_at};
 use crate::program::until;
+use crate::{Result, lock};
 
 /// The number of first handshakes under way at a time; it does not limit clients that reconnect.
 const HANDSHAKES: usize = 64;
@@ -103,20 +103,8 @@ impl Crowd {
             tasks.spawn(async move { member.run(&turns).await });
         }
         let crowd = Self { _tasks: tasks, journeys, visits, received };
-        crowd.visits(ARRIVE, crowd.len()).await?;
+        crowd.visits(ARRIVE, crowd.journeys.len()).await?;
         Ok(crowd)
-    }
-
-    /// Returns the number of clients.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.journeys.len()
-    }
-
-    /// Returns whether there are no clients.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.journeys.is_empty()
     }
 
     /// Waits until there have been this many connections, over all clients.
@@ -124,11 +112,8 @@ impl Crowd {
     /// # Errors
     /// When that takes longer.
     pub async fn visits(&self, limit: Duration, count: usize) -> Result<()> {
-        let what = format!("{count} connections");
-        let reached = until(limit, &what, || self.visits.load(Ordering::Acquire) >= count).await;
-        reached.map_err(|error| {
-            format!("{error} (have {}; {:?})", self.visits.load(Ordering::Acquire), self.failures()).into()
-        })
+        let reached = reach(limit, &self.visits, count, "connections").await;
+        reached.map_err(|error| format!("{error}; {:?}", self.failures()).into())
     }
 
     /// Waits until this many events have been received, over all clients.
@@ -136,9 +121,7 @@ impl Crowd {
     /// # Errors
     /// When that takes longer.
     pub async fn received(&self, limit: Duration, count: usize) -> Result<()> {
-        let what = format!("{count} events received");
-        let reached = until(limit, &what, || self.received.load(Ordering::Acquire) >= count).await;
-        reached.map_err(|error| format!("{error} (have {})", self.received.load(Ordering::Acquire)).into())
+        reach(limit, &self.received, count, "events received").await
     }
 
     /// Returns the history of each client so far.
@@ -159,14 +142,6 @@ impl Crowd {
     }
 }
 
-impl Visit {
-    /// Returns whether the welcome has this field, written as JSON without spaces.
-    #[must_use]
-    pub fn welcome_has(&self, field: &str) -> bool {
-        self.welcome.contains(field)
-    }
-}
-
 impl Member {
     async fn run(self, turns: &Semaphore) {
         let mut options = ConnectOptions::default();
@@ -177,7 +152,7 @@ impl Member {
                 Ok(mut client) => {
                     turn = None;
                     let delay = self.stay(&mut client).await;
-                    options.cursor = Some(client.cursor().to_owned()).filter(|cursor| !cursor.is_empty());
+                    options.cursor = client.cursor();
                     // The socket is closed before the wait, as a client's is.
                     drop(client);
                     sleep(delay.unwrap_or(AGAIN)).await;
@@ -257,14 +232,13 @@ fn in_turn(mix: &[(Transport, usize)]) -> Vec<Transport> {
 
 /// Returns the time in `{"delayMs":840,…}`.
 fn delay_of(data: &[u8]) -> Option<Duration> {
-    let text = std::str::from_utf8(data).ok()?;
-    let (_, rest) = text.split_once("\"delayMs\":")?;
-    let digits = rest.split(|letter: char| !letter.is_ascii_digit()).next()?;
-    digits.parse().ok().map(Duration::from_millis)
+    number_after(b"\"delayMs\":", data).map(Duration::from_millis)
 }
 
-fn lock(journey: &Mutex<Journey>) -> MutexGuard<'_, Journey> {
-    journey.lock().unwrap_or_else(PoisonError::into_inner)
+/// Waits until a counter has reached a number.
+async fn reach(limit: Duration, counter: &AtomicUsize, count: usize, what: &str) -> Result<()> {
+    let reached = until(limit, &format!("{count} {what}"), || counter.load(Ordering::Acquire) >= count).await;
+    reached.map_err(|error| format!("{error} (have {})", counter.load(Ordering::Acquire)).into())
 }
 
 #[cfg(test)]

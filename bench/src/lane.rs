@@ -13,12 +13,12 @@ use crate::child::ServerProcess;
 use crate::client::{Dial, Transport};
 use crate::contest::Contestant;
 use crate::server::control::{Command, Control};
-use crate::server::{Audience, Kind, ServeOptions, user_name};
+use crate::server::{Audience, ServeOptions, user_name};
 use crate::swarm::{Observer, Swarm};
 use crate::{Error, Result};
 
 /// The most publishes under way, and thus the most that one client can be ahead of another.
-pub const MOST_UNDER_WAY: usize = 64;
+const MOST_UNDER_WAY: usize = 64;
 /// The time that a publish may take to reach everyone.
 const LATE: Duration = Duration::from_secs(20);
 
@@ -84,35 +84,14 @@ pub struct Sample {
 }
 
 impl Plan {
-    /// Creates a plan in which every client is of the contestant's transport and each publish is
-    /// for all.
+    /// Creates a plan in which every client is of the contestant's transport, each publish is for
+    /// all, and the server runs on these processors.
     #[must_use]
-    pub fn new(contestant: &Contestant, clients: usize, size: usize) -> Self {
+    pub fn new(contestant: &Contestant, clients: usize, size: usize, cpus: &[usize]) -> Self {
         let &Contestant { name, kind, transport } = contestant;
-        let options =
-            if kind == Kind::Ours { ServeOptions::ours(transport.provider()) } else { ServeOptions::peer(kind) };
+        // A peer has no providers of ours, and ignores them.
+        let options = ServeOptions { kind, ..ServeOptions::ours(&[transport.provider()]).on(cpus) };
         Self { name, options, transports: vec![transport], clients, size, targeted: false, callgrind: None }
-    }
-
-    /// Makes each client a user of its own, and each publish a send to each user in turn.
-    #[must_use]
-    pub fn targeted(mut self) -> Self {
-        self.targeted = true;
-        self
-    }
-
-    /// Runs the server on these processors.
-    #[must_use]
-    pub fn on(mut self, cpus: &[usize]) -> Self {
-        self.options = self.options.on(cpus);
-        self
-    }
-
-    /// Runs the server under callgrind, which writes to this file.
-    #[must_use]
-    pub fn under_callgrind(mut self, output: PathBuf) -> Self {
-        self.callgrind = Some(output);
-        self
     }
 }
 
@@ -123,37 +102,36 @@ impl Lane {
     /// When it does not start, or a client cannot connect.
     pub async fn open(plan: &Plan) -> Result<Self> {
         let &Plan { name, clients, size, targeted, .. } = plan;
-        let server = match &plan.callgrind {
-            Some(output) => ServerProcess::start_under(&callgrind::command(output), &plan.options).await?,
-            None => ServerProcess::start(&plan.options).await?,
-        };
+        let under = plan.callgrind.as_deref().map(callgrind::command).unwrap_or_default();
+        let server = ServerProcess::start_under(&under, &plan.options).await?;
         let mut control = server.control().await?;
         let users = targeted.then_some(clients);
         control.call(&Command::Prepare { size, users }).await?;
         let counts = std::array::from_fn(|_| AtomicUsize::new(0));
         let arrivals = Arc::new(Arrivals { clients, counts, free: Semaphore::new(0) });
-        let address = server.addresses().http;
+        let address = server.addresses.http;
         let dial = |number: usize| {
             let transport = plan.transports[number % plan.transports.len()];
-            let user = targeted.then(|| user_name(number));
-            Dial::new(transport, address, number).user(user.as_deref())
+            Dial { user: targeted.then(|| user_name(number)), ..Dial::new(transport, address, number) }
         };
         let swarm = Swarm::connect(clients, dial, &arrivals).await.map_err(|error| format!("{name}: {error}"))?;
-        let callgrind = plan.callgrind.clone().map(|output| Callgrind::new(server.process(), output));
+        let callgrind = plan.callgrind.clone().map(|output| Callgrind::new(server.process, output));
         Ok(Self { name, server, control, swarm, arrivals, callgrind })
     }
 
-    /// Publishes for a duration, beginning a publish whenever fewer than this many (at most
-    /// [`MOST_UNDER_WAY`]) are under way.
+    /// Publishes for a duration, beginning a publish whenever fewer than this many are under way.
     ///
     /// # Errors
-    /// When the server or a client is gone, or an event does not arrive.
+    /// When the server or a client is gone, an event does not arrive, or so many cannot be under way.
     pub async fn measure(&mut self, under_way: usize, time: Duration) -> Result<Sample> {
-        let cpu = self.server.process().cpu_time()?;
+        if !(1..=MOST_UNDER_WAY).contains(&under_way) {
+            return Err(format!("1 to {MOST_UNDER_WAY} publishes can be under way").into());
+        }
+        let cpu = self.server.process.cpu_time()?;
         let start = Instant::now();
         let deliveries = self.publish(under_way, |_| start.elapsed() < time).await?;
         let elapsed = start.elapsed();
-        let cpu = self.server.process().cpu_time()?.saturating_sub(cpu);
+        let cpu = self.server.process.cpu_time()?.saturating_sub(cpu);
         Ok(Sample { cpu: cpu.as_secs_f64() * 1e6 / deliveries, rate: deliveries / elapsed.as_secs_f64() })
     }
 
@@ -163,9 +141,9 @@ impl Lane {
     /// # Errors
     /// When the server is gone, or a send fails.
     pub async fn measure_absent(&mut self, count: u32, size: usize) -> Result<f64> {
-        let cpu = self.server.process().cpu_time()?;
+        let cpu = self.server.process.cpu_time()?;
         self.control.call(&Command::Burst { count, size, to: Audience::User("absent".to_owned()) }).await?;
-        Ok(self.server.process().cpu_time()?.saturating_sub(cpu).as_secs_f64() * 1e6 / f64::from(count))
+        Ok(self.server.process.cpu_time()?.saturating_sub(cpu).as_secs_f64() * 1e6 / f64::from(count))
     }
 
     /// Publishes this many times, one after the other; returns the number of instructions that the

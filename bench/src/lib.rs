@@ -11,8 +11,10 @@
 //!   without clients that misbehave.
 //! - [`returner`]: a client that is disconnected and resumes; [`straggler`]: one that stalls and
 //!   catches up; [`sequence`]: the check that it lost nothing.
-//! - [`process`], [`deliveries`], [`latency`], [`figures`], [`payload`]: the measured values.
-//! - [`program`]: the frame of every program; [`table`] and [`verdict`]: its output.
+//! - [`process`], [`deliveries`], [`figures`], [`payload`]: the measured values.
+//! - [`program`]: the frame of every program; [`report`]: its output.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub mod callgrind;
 pub mod child;
@@ -23,23 +25,26 @@ pub mod crowd;
 pub mod deliveries;
 pub mod figures;
 pub mod lane;
-pub mod latency;
 pub mod load;
 pub mod payload;
 pub mod peer;
 pub mod process;
 pub mod program;
 pub mod relay;
+pub mod report;
 pub mod returner;
 pub mod sequence;
 pub mod server;
 pub mod straggler;
 pub mod swarm;
-pub mod table;
-pub mod verdict;
 
 /// Any error: these programs only print it and end.
 pub type Error = Box<dyn std::error::Error + Send + Sync>;
+
+/// Locks a mutex, whether or not a thread has panicked with it.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// A result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

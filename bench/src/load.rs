@@ -16,10 +16,10 @@ use crate::deliveries::Deliveries;
 use crate::figures::{median, median_ratio, mib};
 use crate::process::Process;
 use crate::program::until;
+use crate::report::Report;
+use crate::server::Audience;
 use crate::server::control::{Command, Control};
-use crate::server::{Audience, ServeOptions};
 use crate::swarm::Swarm;
-use crate::verdict::Verdict;
 
 /// The most CPU for each delivery, as a multiple of a run without misbehaving clients.
 pub const CPU_BUDGET: f64 = 1.2;
@@ -45,7 +45,6 @@ pub const TITLES: [&str; 10] = [
 ];
 
 /// One server with clients that read everything.
-#[derive(Debug)]
 pub struct Load {
     /// The clients' transport.
     pub transport: Transport,
@@ -85,29 +84,23 @@ pub struct MemoryWatch {
 }
 
 impl Load {
-    /// Starts a server of this workspace with one provider, and connects the clients.
-    ///
-    /// # Errors
-    /// When it does not start, or a client cannot connect.
-    pub async fn open(transport: Transport, clients: usize, options: &ServeOptions) -> Result<Self> {
-        Self::connect(transport, clients, ServerProcess::start(options).await?).await
-    }
-
-    /// Connects the clients to a server.
+    /// Connects the clients to a server of this workspace with one provider.
     ///
     /// # Errors
     /// When one cannot connect.
-    pub async fn connect(transport: Transport, clients: usize, server: ServerProcess) -> Result<Self> {
+    pub async fn open(transport: Transport, clients: usize, server: ServerProcess) -> Result<Self> {
         let control = server.control().await?;
         let deliveries = Arc::new(Deliveries::default());
-        let address = server.addresses().http;
+        let address = server.addresses.http;
         let swarm = Swarm::connect(clients, |number| Dial::new(transport, address, number), &deliveries).await?;
         Ok(Self { transport, server, control, swarm, deliveries, clients, next: 0 })
     }
 
-    /// Returns the dial of a client that is not one of the swarm.
-    pub fn dial(&self, user: &str, number: usize) -> Dial {
-        Dial::new(self.transport, self.server.addresses().http, number).user(Some(user))
+    /// Returns the dial of a client that is not one of the swarm, with a receive buffer of this many
+    /// bytes.
+    pub fn dial(&self, user: &str, number: usize, receive_buffer: u32) -> Dial {
+        let dial = Dial::new(self.transport, self.server.addresses.http, number);
+        Dial { user: Some(user.to_owned()), receive_buffer: Some(receive_buffer), ..dial }
     }
 
     /// Returns the provider's counters.
@@ -135,7 +128,7 @@ impl Load {
     /// # Errors
     /// When the server or a client is gone, or an event does not arrive.
     pub async fn measure(&mut self, count: u64, rate: u32, size: usize) -> Result<Sample> {
-        let process = self.server.process();
+        let process = self.server.process;
         self.deliveries.clear();
         let (cpu, started) = (process.cpu_time()?, Instant::now());
         self.publish(Audience::All, count, Some(rate), size).await?;
@@ -245,8 +238,8 @@ impl Comparison {
     }
 
     /// Requires that the ratios are within their budgets.
-    pub fn judge(&self, verdict: &mut Verdict) {
-        verdict.within(self.cpu, CPU_BUDGET, "CPU for each delivery to a reading client, as a ratio");
-        verdict.within(self.p99, P99_BUDGET, "the reading clients' p99, as a ratio");
+    pub fn judge(&self, report: &mut Report) {
+        report.within(self.cpu, CPU_BUDGET, "CPU for each delivery to a reading client, as a ratio");
+        report.within(self.p99, P99_BUDGET, "the reading clients' p99, as a ratio");
     }
 }

@@ -37,16 +37,18 @@ pub fn now() -> u64 {
 /// Returns the time at which the payload in these bytes was sent, in microseconds.
 #[must_use]
 pub fn sent_at(data: &[u8]) -> Option<u64> {
-    after(AT, data)
+    number_after(AT, data)
 }
 
 /// Returns the number of the payload in these bytes, if it has one.
 #[must_use]
 pub fn number_of(data: &[u8]) -> Option<u64> {
-    after(NUMBER, data)
+    number_after(NUMBER, data)
 }
 
-fn after(label: &[u8], data: &[u8]) -> Option<u64> {
+/// Returns the number after a label in these bytes.
+#[must_use]
+pub fn number_after(label: &[u8], data: &[u8]) -> Option<u64> {
     let start = data.windows(label.len()).position(|window| window == label)? + label.len();
     let digits = data[start..].iter().take_while(|byte| byte.is_ascii_digit());
     Some(digits.fold(0, |number, digit| number * 10 + u64::from(digit - b'0')))

@@ -1,11 +1,19 @@
 //! The servers that our transports are compared with.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
+use axum::Router;
 use axum::http::Uri;
+use axum::response::IntoResponse;
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::serve::ListenerExt;
 use bytes::Bytes;
+use futures_util::{Stream, StreamExt, stream};
+use tokio::net::TcpListener;
 
 use crate::Result;
+use crate::payload::EVENT;
 use crate::server::Audience;
 
 pub mod axum_sse;
@@ -24,10 +32,27 @@ const ID: &str = "AgFdG7_mlwdnoAAAAAAAAAABAAAAAYb3p0d1Q2kzX1mWq8sT5u";
 /// A published text, shared by all connections.
 type Text = Arc<str>;
 
+/// The event `connected` of the WebSocket peers.
+const CONNECTED: &str = "{\"type\":\"connected\",\"payload\":{}}";
+
+/// Serves routes in a task of its own, without Nagle's algorithm.
+fn serve(listener: TcpListener, app: Router) {
+    let listener = listener.tap_io(|stream| {
+        let _ = stream.set_nodelay(true);
+    });
+    tokio::spawn(std::future::IntoFuture::into_future(axum::serve(listener, app)));
+}
+
+/// Answers with `connected` and these events.
+fn event_stream(events: impl Stream<Item = Text> + Send + 'static) -> impl IntoResponse {
+    let hello = stream::iter([Event::default().event("connected").data("{}")]);
+    let events = events.map(|text| Event::default().event(EVENT).id(ID).data(text));
+    Sse::new(hello.chain(events).map(Ok::<_, Infallible>)).keep_alive(KeepAlive::default())
+}
+
 /// Encodes the envelope that our WebSocket provider writes.
 fn envelope(json: &Bytes) -> Result<String> {
-    let event = crate::payload::EVENT;
-    Ok(format!("{{\"type\":\"{event}\",\"payload\":{},\"id\":\"{ID}\"}}", std::str::from_utf8(json)?))
+    Ok(format!("{{\"type\":\"{EVENT}\",\"payload\":{},\"id\":\"{ID}\"}}", std::str::from_utf8(json)?))
 }
 
 /// Returns the user in a client's URL.

@@ -1,6 +1,7 @@
 //! The kernel's figures about a process, and its settings for this one. Linux only.
 
 use std::fs;
+use std::io::Read as _;
 use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -10,23 +11,9 @@ use crate::Result;
 
 /// A process, by its id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Process {
-    pid: u32,
-}
+pub struct Process(pub u32);
 
 impl Process {
-    /// Creates a handle for the process with this id.
-    #[must_use]
-    pub fn new(pid: u32) -> Self {
-        Self { pid }
-    }
-
-    /// Returns the id.
-    #[must_use]
-    pub fn id(self) -> u32 {
-        self.pid
-    }
-
     /// Returns the CPU time of its threads since they began, user and kernel together, to the
     /// nanosecond; threads that have ended do not count.
     ///
@@ -34,7 +21,7 @@ impl Process {
     /// When it is gone, or the kernel keeps no `schedstat`.
     pub fn cpu_time(self) -> Result<Duration> {
         let mut nanos = 0;
-        for task in fs::read_dir(format!("/proc/{}/task", self.pid))? {
+        for task in fs::read_dir(format!("/proc/{}/task", self.0))? {
             let stat = fs::read_to_string(task?.path().join("schedstat"))?;
             let spent = stat.split_ascii_whitespace().next().ok_or("an empty schedstat")?;
             nanos += spent.parse::<u64>()?;
@@ -47,8 +34,7 @@ impl Process {
     /// # Errors
     /// When it is gone.
     pub fn rss(self) -> Result<u64> {
-        let rollup = fs::read_to_string(format!("/proc/{}/smaps_rollup", self.pid))?;
-        Ok(field(&rollup, "Rss:").ok_or("no Rss in smaps_rollup")? * 1024)
+        self.kib("smaps_rollup", "Rss:").map(|kib| kib * 1024)
     }
 
     /// Returns the resident memory in bytes, to about 128 KiB for each processor, but without
@@ -57,8 +43,12 @@ impl Process {
     /// # Errors
     /// When it is gone.
     pub fn rss_about(self) -> Result<u64> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.pid))?;
-        Ok(field(&status, "VmRSS:").ok_or("no VmRSS in status")? * 1024)
+        self.kib("status", "VmRSS:").map(|kib| kib * 1024)
+    }
+
+    fn kib(self, file: &str, label: &str) -> Result<u64> {
+        let text = fs::read_to_string(format!("/proc/{}/{file}", self.0))?;
+        field(&text, label).ok_or_else(|| format!("no {label} in {file}").into())
     }
 }
 
@@ -121,6 +111,14 @@ pub fn raise_open_files(needed: u64) -> Result<u64> {
     Ok(most)
 }
 
+/// Ends this process when its standard input ends, as it does when the parent process is gone.
+pub fn end_with_parent() {
+    std::thread::spawn(|| {
+        let _ = std::io::stdin().read_to_end(&mut Vec::new());
+        std::process::exit(0);
+    });
+}
+
 /// Returns the processors that this thread may run on.
 ///
 /// # Errors
@@ -153,7 +151,7 @@ mod tests {
 
     #[test]
     fn process_reports_its_time_and_memory() {
-        let this = Process::new(std::process::id());
+        let this = Process(std::process::id());
         assert!(this.cpu_time().unwrap() > Duration::ZERO);
         assert!(this.rss().unwrap() > 100 * 1024);
         assert!(tcp_memory().is_ok() && listen_overflows().is_ok());

@@ -1,6 +1,5 @@
 //! The frame of every measuring program.
 
-use std::ffi::OsString;
 use std::future::Future;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -8,8 +7,7 @@ use std::time::Duration;
 use clap::Parser;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::server::{self, ServeOptions};
-use crate::{Result, process};
+use crate::{Result, process, relay, server};
 
 /// The time between two looks at a condition.
 const LOOK: Duration = Duration::from_millis(2);
@@ -17,47 +15,47 @@ const LOOK: Duration = Duration::from_millis(2);
 /// The load average above which other programs are running.
 const BUSY: f64 = 0.7;
 
+/// The number of files that a program opens besides its clients' sockets.
+const OTHER_FILES: u64 = 256;
+
 /// The needs of a program.
 #[derive(Clone, Copy, Debug)]
 pub struct Setup {
     /// `true` if the servers get a processor of their own, where there are two or more.
     pub pin: bool,
-    /// The number of files that this process opens.
-    pub open_files: u64,
-    /// The longest duration of the whole run.
-    pub deadline: Duration,
+    /// The number of sockets that this process opens.
+    pub sockets: usize,
+    /// The most seconds that the whole run may take.
+    pub seconds: u64,
 }
 
-/// The arguments of a server process.
-#[derive(Debug, Parser)]
-struct Serve {
-    #[command(flatten)]
-    options: ServeOptions,
-}
-
-/// Runs a measuring program, or the server if the first argument says so. `measure` receives the
+/// Runs a measuring program, or a server or a relay if the first argument says so. `measure` receives the
 /// processors for its servers (none: all of them) and returns whether every figure is within its
 /// budget.
 pub fn main<A: Parser, F: Future<Output = Result<bool>>>(
     setup: impl FnOnce(&A) -> Setup,
     measure: impl FnOnce(A, Vec<usize>) -> F,
 ) -> ExitCode {
-    let arguments: Vec<OsString> = std::env::args_os().collect();
-    let result = if arguments.get(1).is_some_and(|first| first == "serve") {
-        server::run(&Serve::parse_from(&arguments[1..]).options).map(|()| true)
-    } else {
-        let arguments = A::parse_from(arguments);
-        let setup = setup(&arguments);
-        run(setup, |cpus| measure(arguments, cpus))
-    };
-    match result {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
+    let mut arguments = std::env::args().skip(1);
+    exit_code(match (arguments.next().as_deref(), arguments.next()) {
+        (Some("serve"), Some(options)) => server::run_as(&options).map(|()| true),
+        (Some("relay"), Some(options)) => relay::run(&options).map(|()| true),
+        _ => {
+            let arguments = A::parse();
+            let setup = setup(&arguments);
+            run(setup, |cpus| measure(arguments, cpus))
         }
-    }
+    })
+}
+
+/// Returns the exit code of a program; prints the error.
+#[must_use]
+pub fn exit_code(result: Result<bool>) -> ExitCode {
+    let holds = result.unwrap_or_else(|error| {
+        eprintln!("error: {error}");
+        false
+    });
+    if holds { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// Waits until a condition holds.
@@ -76,7 +74,7 @@ pub async fn until(limit: Duration, what: &str, mut holds: impl FnMut() -> bool)
 }
 
 fn run<F: Future<Output = Result<bool>>>(setup: Setup, measure: impl FnOnce(Vec<usize>) -> F) -> Result<bool> {
-    process::raise_open_files(setup.open_files)?;
+    process::raise_open_files(setup.sockets as u64 + OTHER_FILES)?;
     let load = process::load()?;
     if load > BUSY {
         eprintln!("warning: the load average is {load}: times measured next to other programs mean little");
@@ -91,7 +89,7 @@ fn run<F: Future<Output = Result<bool>>>(setup: Setup, measure: impl FnOnce(Vec<
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
-        let measured = timeout(setup.deadline, measure(cpus)).await;
-        measured.map_err(|_| format!("the run took longer than {:?}", setup.deadline))?
+        let measured = timeout(Duration::from_secs(setup.seconds), measure(cpus)).await;
+        measured.map_err(|_| format!("the run took longer than {} s", setup.seconds))?
     })
 }

@@ -2,91 +2,55 @@
 //! server that is ready.
 
 use std::net::SocketAddr;
-use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, copy_bidirectional_with_sizes};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional_with_sizes};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::process::{Child, Command};
+use tokio::process::Child;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use crate::{Result, process};
-
-/// The first argument of a process that is to be a relay.
-pub const ARGUMENT: &str = "relay";
+use crate::{Result, child, process};
 
 /// The time between two questions to each server whether it is ready.
 const ASK: Duration = Duration::from_millis(100);
 /// The time that a server may take to answer.
 const ANSWER: Duration = Duration::from_secs(1);
-/// The time that the relay may take to find a server that is ready.
-const START: Duration = Duration::from_secs(20);
 /// The buffer sizes of each connection, from a client and to it.
 const BUFFERS: (usize, usize) = (1024, 4096);
 /// The number of no server: none is ready.
 const NONE: usize = usize::MAX;
-
-/// The arguments of a relay process.
-#[derive(Clone, Debug, clap::Parser)]
-struct RelayOptions {
-    /// The servers, in the order in which they are preferred
-    #[arg(long, value_delimiter = ',', required = true)]
-    servers: Vec<SocketAddr>,
-    /// Connections at a time
-    #[arg(long)]
-    connections: u64,
-}
 
 /// A running relay process. Dropping this kills it, and it ends by itself when this process is
 /// gone.
 #[derive(Debug)]
 pub struct RelayProcess {
     _child: Child,
-    address: SocketAddr,
+    /// The address that it listens on.
+    pub address: SocketAddr,
 }
 
 impl RelayProcess {
-    /// Starts one, and waits until it has found a server that is ready.
+    /// Starts one for this many connections at a time, and waits until it has found a server that is
+    /// ready, of which the first one is preferred.
     ///
     /// # Errors
     /// When it cannot be started or ends early.
     pub async fn start(servers: &[SocketAddr], connections: usize) -> Result<Self> {
-        let servers: Vec<_> = servers.iter().map(SocketAddr::to_string).collect();
-        let mut child = Command::new(std::env::current_exe()?)
-            .arg(ARGUMENT)
-            .arg(format!("--servers={}", servers.join(",")))
-            .arg(format!("--connections={connections}"))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()?;
-        let stdout = child.stdout.take().ok_or("the relay has no standard output")?;
-        let first = timeout(START, BufReader::new(stdout).lines().next_line()).await??;
-        let address = first.ok_or("the relay has ended")?.parse()?;
-        Ok(Self { _child: child, address })
-    }
-
-    /// Returns the address that it listens on.
-    pub fn address(&self) -> SocketAddr {
-        self.address
+        let options = serde_json::to_string(&(servers, connections))?;
+        let (child, address) = child::start(&[], &["relay", &options]).await?;
+        Ok(Self { _child: child, address: address.parse()? })
     }
 }
 
-/// Relays until standard input ends, as it does when the parent process is gone.
-///
-/// # Errors
-/// When it cannot be started.
-pub fn run<I: IntoIterator<Item: Into<std::ffi::OsString> + Clone>>(arguments: I) -> Result<()> {
-    let options = <RelayOptions as clap::Parser>::parse_from(arguments);
+/// Relays until the parent process is gone, with options as [`RelayProcess::start`] writes them.
+pub(crate) fn run(options: &str) -> Result<()> {
+    let (servers, connections): (_, u64) = serde_json::from_str(options)?;
     // Two for each, and once more for clients that reconnect before the old connections are closed.
-    process::raise_open_files(options.connections * 3 + 256)?;
-    std::thread::spawn(|| {
-        let _ = std::io::Read::read_to_end(&mut std::io::stdin(), &mut Vec::new());
-        std::process::exit(0);
-    });
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(relay(options.servers))
+    process::raise_open_files(connections * 3 + 256)?;
+    process::end_with_parent();
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(relay(servers))
 }
 
 async fn relay(servers: Vec<SocketAddr>) -> Result<()> {

@@ -1,15 +1,15 @@
 //! A client that is disconnected and resumes.
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 use realtime_wire::ConnectOptions;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-use crate::Result;
 use crate::client::{Client, Dial};
 use crate::sequence::Sequence;
+use crate::{Result, lock};
 
 /// One client, over several connections.
 #[derive(Debug)]
@@ -56,7 +56,7 @@ impl Returner {
     ) -> Self {
         sleep_until(at).await;
         if let Err(error) = self.visit(start, until, to, stop).await {
-            to.fail(format!("client {}: {error}", self.dial.number));
+            lock(&to.failed).get_or_insert(format!("client {}: {error}", self.dial.number));
         }
         self
     }
@@ -98,7 +98,7 @@ impl Returner {
     /// When the system fails to.
     pub fn reset(&mut self) -> Result<()> {
         if let Some(client) = self.client.take() {
-            self.options.cursor = Some(client.cursor().to_owned()).filter(|cursor| !cursor.is_empty());
+            self.options.cursor = client.cursor();
             client.reset()?;
         }
         Ok(())
@@ -111,14 +111,7 @@ impl Return {
     /// # Errors
     /// The error of the first client that failed.
     pub fn check(&self) -> Result<()> {
-        match &*self.failed.lock().unwrap_or_else(PoisonError::into_inner) {
-            Some(error) => Err(error.clone().into()),
-            None => Ok(()),
-        }
-    }
-
-    fn fail(&self, error: String) {
-        self.failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+        lock(&self.failed).clone().map_or(Ok(()), |error| Err(error.into()))
     }
 }
 

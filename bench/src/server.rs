@@ -1,6 +1,6 @@
 //! The server process: this workspace's providers or a peer.
 
-use std::io::Read as _;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,15 +12,12 @@ use serde::{Deserialize, Serialize};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{SignalKind, signal};
 
-use realtime_unified::WindowConfig;
+use realtime_unified::{Stats, WindowConfig};
 
 use crate::{Result, peer, process};
 
 pub mod control;
 mod ours;
-mod report;
-
-pub use report::Report;
 
 /// The number of open files that a server should be able to have.
 const OPEN_FILES: u64 = 1024;
@@ -31,7 +28,7 @@ const OPEN_FILES: u64 = 1024;
 const BACKLOG: u32 = 4096;
 
 /// The arguments of a server process.
-#[derive(Clone, Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Args, Serialize, Deserialize)]
 pub struct ServeOptions {
     /// The server
     #[arg(long, value_enum, default_value = "ours")]
@@ -60,7 +57,7 @@ pub struct ServeOptions {
 }
 
 /// The kinds of servers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 pub enum Kind {
     /// axum's `Sse` over a `tokio::sync::broadcast`.
     AxumSse,
@@ -82,7 +79,7 @@ pub enum Kind {
 }
 
 /// The way a publish goes over several of our providers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 pub enum Over {
     /// A send for each of them, one after the other.
     Each,
@@ -99,6 +96,29 @@ pub struct Addresses {
     pub http: SocketAddr,
     /// The address for [`control`].
     pub control: SocketAddr,
+}
+
+/// The counters of a server since it started.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Counters {
+    /// The calls of the hook for closed connections, by close reason.
+    pub disconnected: BTreeMap<String, u64>,
+    /// Each provider's own counters.
+    pub stats: BTreeMap<String, Stats>,
+}
+
+impl Counters {
+    /// Returns the number of current connections, over all providers.
+    #[must_use]
+    pub fn connections(&self) -> u64 {
+        self.stats.values().map(|stats| stats.connections).sum()
+    }
+
+    /// Returns the calls of the hook for closed connections, for any reason.
+    #[must_use]
+    pub fn hooks_ended(&self) -> u64 {
+        self.disconnected.values().sum()
+    }
 }
 
 /// The audience of a publish.
@@ -136,18 +156,18 @@ pub trait Publisher: Send + Sync + 'static {
     async fn drain(&self, _over: Duration) {}
 
     /// Returns the counters so far; the peers have none.
-    fn report(&self) -> Report {
-        Report::default()
+    fn report(&self) -> Counters {
+        Counters::default()
     }
 }
 
 impl ServeOptions {
-    /// Creates the options of our server with one provider, ending with its parent.
+    /// Creates the options of our server with these providers, ending with its parent.
     #[must_use]
-    pub fn ours(provider: &str) -> Self {
+    pub fn ours(providers: &[&str]) -> Self {
         Self {
             kind: Kind::Ours,
-            providers: vec![provider.to_owned()],
+            providers: providers.iter().map(|&name| name.to_owned()).collect(),
             write_stall_ms: 30_000,
             over: Over::Each,
             window_records: WindowConfig::default().records(),
@@ -157,73 +177,16 @@ impl ServeOptions {
         }
     }
 
-    /// Creates the options of a peer, ending with its parent.
-    #[must_use]
-    pub fn peer(kind: Kind) -> Self {
-        Self { kind, providers: Vec::new(), ..Self::ours("") }
-    }
-
     /// Sets the processors.
     #[must_use]
-    pub fn on(mut self, cpus: &[usize]) -> Self {
-        self.cpus = cpus.to_vec();
-        self
-    }
-
-    /// Sets our providers, and the way a publish goes over them.
-    #[must_use]
-    pub fn over(mut self, providers: &[&str], over: Over) -> Self {
-        self.providers = providers.iter().map(|&name| name.to_owned()).collect();
-        self.over = over;
-        self
-    }
-
-    /// Sets the write stall.
-    #[must_use]
-    pub fn with_write_stall(mut self, limit: Duration) -> Self {
-        self.write_stall_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
-        self
-    }
-
-    /// Sets the number of records in the window.
-    #[must_use]
-    pub fn with_window_records(mut self, records: usize) -> Self {
-        self.window_records = records;
-        self
-    }
-
-    /// Sets the duration of the drain on SIGTERM.
-    #[must_use]
-    pub fn with_drain(mut self, over: Duration) -> Self {
-        self.drain_ms = Some(u64::try_from(over.as_millis()).unwrap_or(u64::MAX));
-        self
-    }
-
-    /// Returns the same as arguments of a command line.
-    pub fn arguments(&self) -> Vec<String> {
-        let kind = argument(&self.kind);
-        let mut arguments = vec![
-            format!("--kind={kind}"),
-            format!("--providers={}", self.providers.join(",")),
-            format!("--over={}", argument(&self.over)),
-            format!("--write-stall-ms={}", self.write_stall_ms),
-            format!("--window-records={}", self.window_records),
-        ];
-        arguments.extend(self.drain_ms.map(|millis| format!("--drain-ms={millis}")));
-        if !self.cpus.is_empty() {
-            let cpus: Vec<_> = self.cpus.iter().map(usize::to_string).collect();
-            arguments.push(format!("--cpus={}", cpus.join(",")));
-        }
-        if self.with_parent {
-            arguments.push("--with-parent".to_owned());
-        }
-        arguments
+    pub fn on(self, cpus: &[usize]) -> Self {
+        Self { cpus: cpus.to_vec(), ..self }
     }
 }
 
-/// Returns a value as it is written on a command line.
-fn argument(value: &impl ValueEnum) -> String {
-    value.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+/// Serves with these options, as JSON.
+pub(crate) fn run_as(options: &str) -> Result<()> {
+    run(&serde_json::from_str(options)?)
 }
 
 /// Serves until the process ends.
@@ -237,10 +200,7 @@ pub fn run(options: &ServeOptions) -> Result<()> {
     }
     process::raise_open_files(OPEN_FILES)?;
     if options.with_parent {
-        std::thread::spawn(|| {
-            let _ = std::io::stdin().read_to_end(&mut Vec::new());
-            std::process::exit(0);
-        });
+        process::end_with_parent();
     }
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(serve(options))
 }
@@ -289,10 +249,18 @@ mod tests {
 
     #[test]
     fn options_survive_the_command_line() {
-        let options = ServeOptions::ours("ws").on(&[0, 2]).with_write_stall(Duration::from_secs(2));
-        let options = options.with_window_records(64).with_drain(Duration::from_secs(1));
-        let options = options.over(&["ws", "sse"], Over::Record);
-        let line = Line::parse_from([vec!["serve".to_owned()], options.arguments()].concat());
-        assert_eq!(format!("{:?}", line.options), format!("{options:?}"));
+        let line = "serve --providers=ws,sse --over=record --write-stall-ms=2000 --window-records=64 --drain-ms=1000";
+        let line = format!("{line} --cpus=0,2 --with-parent");
+        let options = ServeOptions {
+            write_stall_ms: 2_000,
+            window_records: 64,
+            drain_ms: Some(1_000),
+            ..ServeOptions::ours(&["ws", "sse"])
+        };
+        let options = ServeOptions { over: Over::Record, ..options.on(&[0, 2]) };
+        let parsed = Line::parse_from(line.split(' ')).options;
+        let passed: ServeOptions = serde_json::from_str(&serde_json::to_string(&options).unwrap()).unwrap();
+        assert_eq!(format!("{parsed:?}"), format!("{options:?}"));
+        assert_eq!(format!("{passed:?}"), format!("{options:?}"));
     }
 }

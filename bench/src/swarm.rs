@@ -1,14 +1,14 @@
 //! Many clients at a time.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::task::JoinSet;
 
-use crate::Result;
 use crate::client::{Client, Dial};
 use crate::payload::EVENT;
+use crate::{Result, lock};
 
 /// The number of handshakes under way at a time.
 const HANDSHAKES: usize = 64;
@@ -60,7 +60,7 @@ impl Swarm {
     /// # Errors
     /// When one is not, or has.
     pub fn check(&self) -> Result<()> {
-        if let Some(error) = &*self.state.ended.lock().unwrap_or_else(PoisonError::into_inner) {
+        if let Some(error) = &*lock(&self.state.ended) {
             return Err(format!("a client has ended: {error}").into());
         }
         match self.state.lost.load(Ordering::Relaxed) {
@@ -85,7 +85,7 @@ impl State {
                 })
                 .await;
             if let Err(error) = heard {
-                self.ended.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error.to_string());
+                lock(&self.ended).get_or_insert(error.to_string());
                 return;
             }
         }

@@ -4,6 +4,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
+use realtime_bench::program::exit_code;
 use realtime_bench::server::{self, ServeOptions};
 
 #[derive(Parser)]
@@ -13,11 +14,5 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    match server::run(&Args::parse().options) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    exit_code(server::run(&Args::parse().options).map(|()| true))
 }

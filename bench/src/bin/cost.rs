@@ -9,11 +9,10 @@ use realtime_bench::Result;
 use realtime_bench::client::Transport;
 use realtime_bench::contest::Contestant;
 use realtime_bench::figures::{least, median, median_ratio, quartiles};
-use realtime_bench::lane::{Lane, MOST_UNDER_WAY, Plan};
+use realtime_bench::lane::{Lane, Plan};
 use realtime_bench::program::{self, Setup};
-use realtime_bench::server::{Kind, Over};
-use realtime_bench::table::Table;
-use realtime_bench::verdict::Verdict;
+use realtime_bench::report::Report;
+use realtime_bench::server::{Kind, Over, ServeOptions};
 
 /// CPU for each delivery, as a multiple of the plain fan-out's.
 const BUDGET: f64 = 1.1;
@@ -63,38 +62,29 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    let setup = |args: &Args| Setup {
-        pin: !args.no_pin,
-        open_files: ((args.subscribers.iter().max().unwrap_or(&0) * 2).max(USERS * 3) + 256) as u64,
-        deadline: Duration::from_secs(1200),
+    let setup = |args: &Args| {
+        let subscribers = args.subscribers.iter().max().unwrap_or(&0);
+        Setup { pin: !args.no_pin, sockets: (subscribers * 2).max(USERS * 3), seconds: 1200 }
     };
     program::main(setup, async |args: Args, cpus| {
-        if args.under_way.iter().any(|under_way| !(1..=MOST_UNDER_WAY).contains(under_way)) {
-            return Err(format!("1 to {MOST_UNDER_WAY} publishes can be under way").into());
-        }
         println!(
             "{} bytes, medians of {} rounds plain-ours-ours-plain of {} ms each; server CPU",
             args.size, args.rounds, args.millis
         );
-        let mut verdict = Verdict::new();
-        let table = Table::new(11, &TITLES);
+        let mut report = Report::default();
+        report.table(11, &TITLES);
         for subscribers in &args.subscribers {
-            deliveries(*subscribers, &args, &cpus, &table, &mut verdict).await?;
+            deliveries(*subscribers, &args, &cpus, &mut report).await?;
         }
-        sends(&args, &cpus, &mut verdict).await?;
-        Ok(verdict.holds())
+        sends(&args, &cpus, &mut report).await?;
+        Ok(report.holds())
     })
 }
 
 /// Measures the plain fan-out and this workspace's server with this many subscribers.
-async fn deliveries(
-    subscribers: usize,
-    args: &Args,
-    cpus: &[usize],
-    table: &Table,
-    verdict: &mut Verdict,
-) -> Result<()> {
-    let plan = |name, kind| Plan::new(&Contestant::new(name, kind, Transport::Ws), subscribers, args.size).on(cpus);
+async fn deliveries(subscribers: usize, args: &Args, cpus: &[usize], report: &mut Report) -> Result<()> {
+    let plan =
+        |name, kind| Plan::new(&Contestant { name, kind, transport: Transport::Ws }, subscribers, args.size, cpus);
     let mut plain = Lane::open(&plan("plain", Kind::Plain)).await?;
     let mut ours = Lane::open(&plan("ours", Kind::Ours)).await?;
     for &under_way in &args.under_way {
@@ -103,7 +93,7 @@ async fn deliveries(
         let (ratio, (low, high)) = (median(&ratios), quartiles(&ratios));
         // Other programs only add to a time, so the quieter rounds say more.
         let quiet = quartiles(&cost).0 / quartiles(&base).0;
-        table.row(&[
+        report.row(&[
             subscribers.to_string(),
             under_way.to_string(),
             format!("{:.2}", median(&base)),
@@ -114,7 +104,7 @@ async fn deliveries(
             format!("{quiet:.3}"),
         ]);
         if subscribers >= BUDGET_FROM {
-            verdict.within(ratio, BUDGET, "CPU for each delivery, as a ratio");
+            report.within(ratio, BUDGET, "CPU for each delivery, as a ratio");
         }
     }
     plain.stop().await?;
@@ -140,16 +130,14 @@ async fn turns(under_way: usize, args: &Args, plain: &mut Lane, ours: &mut Lane)
 }
 
 /// Measures sends to users over three providers, in the three ways there are, in turns.
-async fn sends(args: &Args, cpus: &[usize], verdict: &mut Verdict) -> Result<()> {
+async fn sends(args: &Args, cpus: &[usize], report: &mut Report) -> Result<()> {
     let ways = [("one provider", Over::First), ("three sends", Over::Each), ("one record", Over::Record)];
     let mut lanes = Vec::new();
     for (name, over) in ways {
-        let mut plan = Plan::new(&Contestant::new(name, Kind::Ours, Transport::Ws), USERS, args.size).targeted();
-        plan.options = plan.options.over(&Transport::ALL.map(Transport::provider), over).on(cpus);
-        if over != Over::First {
-            plan.transports = Transport::ALL.to_vec();
-        }
-        lanes.push(Lane::open(&plan).await?);
+        let plan = Plan::new(&Contestant { name, kind: Kind::Ours, transport: Transport::Ws }, USERS, args.size, cpus);
+        let options = ServeOptions { over, ..ServeOptions::ours(&Transport::ALL.map(Transport::provider)) };
+        let transports = if over == Over::First { plan.transports } else { Transport::ALL.to_vec() };
+        lanes.push(Lane::open(&Plan { options: options.on(cpus), transports, targeted: true, ..plan }).await?);
     }
     let mut connected = vec![Vec::new(); lanes.len()];
     let mut absent = connected.clone();
@@ -168,19 +156,19 @@ async fn sends(args: &Args, cpus: &[usize], verdict: &mut Verdict) -> Result<()>
     }
     println!("\na send to one user of three providers, {} rounds; server CPU µs, best (median)", args.rounds);
     let titles = ["", "    one provider", "     three sends", "      one record", "÷ three sends"];
-    let table = Table::new(22, &titles);
-    send_row(&table, "who has one connection", &connected);
-    let ratio = send_row(&table, "who has no connection", &absent);
-    verdict.within(ratio, BUDGET_RECORD, "one record where it reaches no one, as a ratio");
+    report.table(22, &titles);
+    send_row(report, "who has one connection", &connected);
+    let ratio = send_row(report, "who has no connection", &absent);
+    report.within(ratio, BUDGET_RECORD, "one record where it reaches no one, as a ratio");
     Ok(())
 }
 
 /// Prints one row, and returns one record's best as a multiple of three sends' best.
-fn send_row(table: &Table, to: &str, cpu: &[Vec<f64>]) -> f64 {
+fn send_row(report: &Report, to: &str, cpu: &[Vec<f64>]) -> f64 {
     let mut cells = vec![to.to_owned()];
     cells.extend(cpu.iter().map(|cpu| format!("{:.2} ({:.2})", least(cpu), median(cpu))));
     let ratio = least(&cpu[2]) / least(&cpu[1]);
     cells.push(format!("{ratio:.2} ({:.2})", median_ratio(&cpu[2], &cpu[1])));
-    table.row(&cells);
+    report.row(&cells);
     ratio
 }

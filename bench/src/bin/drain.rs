@@ -12,10 +12,10 @@ use realtime_bench::client::{CLOSED, Transport};
 use realtime_bench::closings::{Closings, most_within};
 use realtime_bench::crowd::{Crowd, End, Journey, Visit};
 use realtime_bench::program::{self, Setup};
-use realtime_bench::relay::{self, RelayProcess};
+use realtime_bench::relay::RelayProcess;
+use realtime_bench::report::Report;
 use realtime_bench::server::control::Command;
 use realtime_bench::server::{Audience, ServeOptions};
-use realtime_bench::verdict::Verdict;
 use tokio::time::{Instant, sleep};
 
 /// The distance that the closings of one tenth of the time may be from even.
@@ -58,21 +58,7 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    let arguments: Vec<_> = std::env::args_os().collect();
-    if arguments.get(1).is_some_and(|first| first == relay::ARGUMENT) {
-        return match relay::run(&arguments[1..]) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                eprintln!("relay: {error}");
-                ExitCode::FAILURE
-            }
-        };
-    }
-    let setup = |args: &Args| Setup {
-        pin: false,
-        open_files: args.clients() as u64 * 2 + 256,
-        deadline: Duration::from_secs(180 + u64::from(args.drain)),
-    };
+    let setup = |args: &Args| Setup { pin: false, sockets: args.clients() * 2, seconds: 180 + u64::from(args.drain) };
     program::main(setup, async |args: Args, _| measure(&args).await)
 }
 
@@ -92,8 +78,8 @@ async fn measure(args: &Args) -> Result<bool> {
     let over = Duration::from_secs(args.drain.into());
     let mut first = ServerProcess::start(&serve(over)).await?;
     let second = ServerProcess::start(&serve(over)).await?;
-    let relay = RelayProcess::start(&[first.addresses().http, second.addresses().http], clients).await?;
-    let crowd = Crowd::gather(relay.address(), &args.mix()).await?;
+    let relay = RelayProcess::start(&[first.addresses.http, second.addresses.http], clients).await?;
+    let crowd = Crowd::gather(relay.address, &args.mix()).await?;
     println!(
         "{clients} connections ({} sse, {} ws, {} socket) to the first of two servers behind one port",
         args.sse, args.ws, args.socketio
@@ -124,7 +110,7 @@ async fn measure(args: &Args) -> Result<bool> {
 }
 
 fn serve(over: Duration) -> ServeOptions {
-    ServeOptions::ours("sse,ws,socket").with_drain(over)
+    ServeOptions { drain_ms: Some(over.as_millis() as u64), ..ServeOptions::ours(&["sse", "ws", "socket"]) }
 }
 
 /// Returns the command for events to everyone with numbers from this one on.
@@ -150,36 +136,36 @@ struct Run<'a> {
 impl Run<'_> {
     /// Prints the figures, and returns whether all of them are as they must be.
     fn judge(&self, crowd: &Crowd) -> Result<bool> {
-        let mut verdict = Verdict::new();
-        self.judge_closings(crowd, &mut verdict)?;
+        let mut report = Report::default();
+        self.judge_closings(crowd, &mut report)?;
         println!("first server: {} after {:.2} s", self.status, self.took.as_secs_f64());
-        verdict.require(self.status.code() == Some(0), "the first server ends with code 0");
-        verdict.require(self.took <= self.over + END, "the first server ends in time");
-        self.judge_reconnects(crowd, &mut verdict);
-        self.judge_events(crowd, &mut verdict);
-        Ok(verdict.holds())
+        report.require(self.status.code() == Some(0), "the first server ends with code 0");
+        report.require(self.took <= self.over + END, "the first server ends in time");
+        self.judge_reconnects(crowd, &mut report);
+        self.judge_events(crowd, &mut report);
+        Ok(report.holds())
     }
 
-    fn judge_reconnects(&self, crowd: &Crowd, verdict: &mut Verdict) {
+    fn judge_reconnects(&self, crowd: &Crowd, report: &mut Report) {
         let clients = self.args.clients();
         let delayed = count(crowd, |journey| journey.visits[0].delay.is_some());
         let back = count(crowd, |journey| journey.visits.len() == 2 && journey.visits[1].end.is_none());
         let epoch = count(crowd, |journey| {
             let last = &journey.visits[journey.visits.len() - 1];
-            last.welcome_has(r#""resumed":false"#) && last.welcome_has(r#""reason":"epoch""#)
+            last.welcome.contains(r#""resumed":false"#) && last.welcome.contains(r#""reason":"epoch""#)
         });
         println!(
             "clients: {delayed} of {clients} received a delay to reconnect after, {back} reconnected to the second \
              server by themselves, {epoch} received `resumed: false, reason: \"epoch\"`"
         );
-        verdict.require(delayed == clients, "every client receives a delay to reconnect after");
-        verdict.require(back == clients, "every client reconnects, and stays");
-        verdict.require(epoch == clients, "every client receives the reason");
+        report.require(delayed == clients, "every client receives a delay to reconnect after");
+        report.require(back == clients, "every client reconnects, and stays");
+        report.require(epoch == clients, "every client receives the reason");
 
         let failures = crowd.failures();
         let refused: usize = failures.values().sum();
         println!("attempts that were rejected: {refused} {failures:?}");
-        verdict.require(refused * 50 <= clients, "at most one attempt of 50 comes before the port knows of the drain");
+        report.require(refused * 50 <= clients, "at most one attempt of 50 comes before the port knows of the drain");
         let mut arrivals: Vec<_> = crowd.journeys().filter_map(|journey| Some(journey.visits.get(1)?.since)).collect();
         arrivals.sort_unstable();
         let last = arrivals.last().map_or(0.0, |last| (*last - self.drained).as_secs_f64());
@@ -189,7 +175,7 @@ impl Run<'_> {
         );
     }
 
-    fn judge_events(&self, crowd: &Crowd, verdict: &mut Verdict) {
+    fn judge_events(&self, crowd: &Crowd, report: &mut Report) {
         let clients = self.args.clients();
         let sent: BTreeMap<u64, u64> = crowd.journeys().flat_map(|journey| journey.visits[0].events.clone()).collect();
         let complete = count(crowd, |journey| self.has_all_of_first(journey, &sent));
@@ -203,19 +189,19 @@ impl Run<'_> {
              over the second one, each once and in order for {once}",
             self.published
         );
-        verdict.require(sent.len() as u64 == self.published, "each of the first server's events reaches a client");
-        verdict.require(complete == clients, "the first server's events reach every client that is still connected");
-        verdict.require(once == clients, "the second server's events reach everyone once");
-        verdict.require(lost == 0, "no client is notified of lost events");
+        report.require(sent.len() as u64 == self.published, "each of the first server's events reaches a client");
+        report.require(complete == clients, "the first server's events reach every client that is still connected");
+        report.require(once == clients, "the second server's events reach everyone once");
+        report.require(lost == 0, "no client is notified of lost events");
     }
 
-    fn judge_closings(&self, crowd: &Crowd, verdict: &mut Verdict) -> Result<()> {
+    fn judge_closings(&self, crowd: &Crowd, report: &mut Report) -> Result<()> {
         let mut ends = Vec::new();
         for journey in crowd.journeys() {
             let Some(End { at, how, .. }) = journey.visits.first().and_then(|visit| visit.end.as_ref()) else {
                 return Err("a client's first connection has not ended".into());
             };
-            verdict.require(how == CLOSED, &format!("every close is one of the protocol, not: {how}"));
+            report.require(how == CLOSED, &format!("every close is one of the protocol, not: {how}"));
             ends.push((journey.transport, *at - self.drained));
         }
         let tenth = self.over / 10;
@@ -231,7 +217,7 @@ impl Run<'_> {
             }
             let worst = closings.worst();
             println!("  {name:7} {closings}   worst {:+.1} %", worst * 100.0);
-            verdict.require(worst.abs() <= EVEN, &format!("{name}: closings even within {:.0} %", EVEN * 100.0));
+            report.require(worst.abs() <= EVEN, &format!("{name}: closings even within {:.0} %", EVEN * 100.0));
         }
         Ok(())
     }

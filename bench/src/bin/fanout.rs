@@ -8,8 +8,8 @@ use clap::Parser;
 use realtime_bench::Result;
 use realtime_bench::client::Transport;
 use realtime_bench::contest::{Contest, Contestant, Options};
-use realtime_bench::lane::{MOST_UNDER_WAY, Plan};
-use realtime_bench::program::{self, Setup};
+use realtime_bench::lane::Plan;
+use realtime_bench::program;
 use realtime_bench::server::Kind;
 
 #[derive(Parser)]
@@ -27,15 +27,11 @@ struct Args {
     millis: u64,
 }
 
-/// The servers that are measured; the first one is the floor.
-const CONTESTANTS: [Contestant; 7] = [
-    Contestant::new("floor: try_write of one frame", Kind::Floor, Transport::Ws),
-    Contestant::new("realtime-ws", Kind::Ours, Transport::Ws),
-    Contestant::new("realtime-sse", Kind::Ours, Transport::Sse),
-    Contestant::new("realtime-socketio", Kind::Ours, Transport::Socketio),
-    Contestant::new("tokio-tungstenite + broadcast", Kind::Tungstenite, Transport::Ws),
-    Contestant::new("axum Sse + broadcast", Kind::AxumSse, Transport::Sse),
-    Contestant::new("socketioxide to(room).emit", Kind::Socketioxide, Transport::Socketio),
+/// The peers that ours are measured next to.
+const PEERS: [Contestant; 3] = [
+    Contestant { name: "tokio-tungstenite + broadcast", kind: Kind::Tungstenite, transport: Transport::Ws },
+    Contestant { name: "axum Sse + broadcast", kind: Kind::AxumSse, transport: Transport::Sse },
+    Contestant { name: "socketioxide to(room).emit", kind: Kind::Socketioxide, transport: Transport::Socketio },
 ];
 
 /// The most that a delivery may cost with one subscriber and one publish at a time, as a multiple
@@ -45,15 +41,8 @@ const BAR_ALONE: f64 = 1.1;
 const BAR_SOCKETIO: f64 = 1.15;
 
 fn main() -> ExitCode {
-    let setup = |args: &Args| Setup {
-        pin: !args.contest.no_pin,
-        open_files: (args.subscribers.iter().max().unwrap_or(&0) * CONTESTANTS.len() + 256) as u64,
-        deadline: Duration::from_secs(1200),
-    };
+    let setup = |args: &Args| args.contest.setup(*args.subscribers.iter().max().unwrap_or(&0));
     program::main(setup, async |args: Args, cpus| {
-        if args.under_way.iter().any(|under_way| !(1..=MOST_UNDER_WAY).contains(under_way)) {
-            return Err(format!("1 to {MOST_UNDER_WAY} publishes can be under way").into());
-        }
         let mut within = true;
         for subscribers in &args.subscribers {
             within &= table(*subscribers, &args, &cpus).await?;
@@ -63,9 +52,8 @@ fn main() -> ExitCode {
 }
 
 async fn table(subscribers: usize, args: &Args, cpus: &[usize]) -> Result<bool> {
-    let contestants: Vec<_> = CONTESTANTS.into_iter().filter(|one| one.is_wanted(&args.contest.transports)).collect();
-    let plan = |one: Contestant| Plan::new(&one, subscribers, args.contest.size).on(cpus);
-    let mut contest = Contest::open(&contestants, plan).await?;
+    let plan = |one: Contestant| Plan::new(&one, subscribers, args.contest.size, cpus);
+    let mut contest = Contest::open(args.contest.contestants(PEERS), plan).await?;
     println!(
         "\n{subscribers} subscribers, {} bytes, {} interleaved rounds of {} ms",
         args.contest.size, args.contest.rounds, args.millis

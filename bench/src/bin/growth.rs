@@ -13,7 +13,7 @@ use clap::Parser;
 use futures_util::sink;
 use hyper::Request;
 use realtime_bench::Result;
-use realtime_bench::table::Table;
+use realtime_bench::report::Report;
 use realtime_http::ConnectQuery;
 use realtime_unified::spi::{Link, Runtime};
 use realtime_unified::{ConnectRequest, Event, Identity, OutboxConfig, RealtimeProvider, Target, WsConfig, WsProvider};
@@ -36,28 +36,29 @@ struct Args {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
     let args = Args::parse();
-    let table = Table::new(24, &["rooms entered + joined", "µs for each 64 KiB of catch-up"]);
+    let mut report = Report::default();
+    report.table(24, &["rooms entered + joined", "µs for each 64 KiB of catch-up"]);
     for number in &args.numbers {
-        row(&table, format!("{number} + {number}"), catch_up(*number, args.times).await?);
+        row(&report, format!("{number} + {number}"), catch_up(*number, args.times).await?);
     }
     println!();
-    let table = Table::new(24, &["asks under way", "µs for each disconnect"]);
+    report.table(24, &["asks under way", "µs for each disconnect"]);
     for number in &args.numbers {
-        row(&table, number.to_string(), disconnect(*number, args.times).await?);
+        row(&report, number.to_string(), disconnect(*number, args.times).await?);
     }
     println!();
-    let table = Table::new(24, &["times a URL names a room", "µs for each request"]);
+    report.table(24, &["times a URL names a room", "µs for each request"]);
     for number in &args.numbers {
         let all_differ = name_rooms(&(0..*number).map(|n| format!("channel={n}")).collect::<Vec<_>>(), args.times);
         let all_the_same = name_rooms(&vec!["channel=board".to_owned(); *number], args.times);
-        row(&table, format!("{number}, all differ"), all_differ);
-        row(&table, format!("{number}, all the same"), all_the_same);
+        row(&report, format!("{number}, all differ"), all_differ);
+        row(&report, format!("{number}, all the same"), all_the_same);
     }
     Ok(())
 }
 
-fn row(table: &Table, what: String, micros: f64) {
-    table.row(&[what, format!("{micros:.1}")]);
+fn row(report: &Report, what: String, micros: f64) {
+    report.row(&[what, format!("{micros:.1}")]);
 }
 
 /// Closes connections while asks of others are under way; returns microseconds for each.

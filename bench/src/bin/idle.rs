@@ -10,10 +10,9 @@ use realtime_bench::client::Transport;
 use realtime_bench::figures::{kib_each, mib};
 use realtime_bench::load::Load;
 use realtime_bench::program::{self, Setup, until};
+use realtime_bench::report::Report;
 use realtime_bench::server::control::Command;
 use realtime_bench::server::{Audience, ServeOptions};
-use realtime_bench::table::Table;
-use realtime_bench::verdict::Verdict;
 use tokio::time::sleep;
 
 /// The time for which a fresh server, and one that has just sent, is left alone before its memory
@@ -43,32 +42,28 @@ const fn budget(transport: Transport) -> f64 {
 }
 
 fn main() -> ExitCode {
-    let setup = |args: &Args| Setup {
-        pin: false,
-        open_files: args.connections as u64 + 256,
-        deadline: Duration::from_secs(300),
-    };
+    let setup = |args: &Args| Setup { pin: false, sockets: args.connections, seconds: 300 };
     program::main(setup, async |args: Args, _| {
         println!("{} connections for each transport, each with a user and a tenant", args.connections);
+        let mut report = Report::default();
         let titles =
             ["transport", "RSS before MiB", "after", "KiB/connection", "budget", "after one event of 1 KiB each"];
-        let table = Table::new(9, &titles);
-        let mut verdict = Verdict::new();
+        report.table(9, &titles);
         for transport in &args.transports {
-            measure(*transport, &args, &table, &mut verdict).await?;
+            measure(*transport, &args, &mut report).await?;
         }
-        Ok(verdict.holds())
+        Ok(report.holds())
     })
 }
 
-async fn measure(transport: Transport, args: &Args, table: &Table, verdict: &mut Verdict) -> Result<()> {
+async fn measure(transport: Transport, args: &Args, report: &mut Report) -> Result<()> {
     let count = args.connections;
-    let server = ServerProcess::start(&ServeOptions::ours(transport.provider())).await?;
-    let process = server.process();
+    let server = ServerProcess::start(&ServeOptions::ours(&[transport.provider()])).await?;
+    let process = server.process;
     sleep(SETTLE).await;
     let before = process.rss()?;
 
-    let mut load = Load::connect(transport, count, server).await?;
+    let mut load = Load::open(transport, count, server).await?;
     sleep(Duration::from_millis(args.idle_ms)).await;
     let idle = process.rss()?;
     let connected = load.control.report().await?.connections();
@@ -85,7 +80,7 @@ async fn measure(transport: Transport, args: &Args, table: &Table, verdict: &mut
     load.stop().await?;
 
     let (each, budget) = (kib_each(before, idle, count), budget(transport));
-    table.row(&[
+    report.row(&[
         transport.provider().to_owned(),
         format!("{:.1}", mib(before)),
         format!("{:.1}", mib(idle)),
@@ -93,6 +88,6 @@ async fn measure(transport: Transport, args: &Args, table: &Table, verdict: &mut
         budget.to_string(),
         format!("{:.2}", kib_each(before, used, count)),
     ]);
-    verdict.within(each, budget, "KiB for each idle connection");
+    report.within(each, budget, "KiB for each idle connection");
     Ok(())
 }

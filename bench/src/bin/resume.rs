@@ -12,11 +12,10 @@ use realtime_bench::client::{Dial, Transport};
 use realtime_bench::figures::median;
 use realtime_bench::process::listen_overflows;
 use realtime_bench::program::{self, Setup, until};
+use realtime_bench::report::Report;
 use realtime_bench::returner::{Return, Returner};
 use realtime_bench::server::control::{Command, Control};
 use realtime_bench::server::{Audience, ServeOptions, user_name};
-use realtime_bench::table::Table;
-use realtime_bench::verdict::Verdict;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
@@ -25,8 +24,6 @@ use tokio::time::{Instant, sleep};
 const LATE: Duration = Duration::from_secs(30);
 /// The time for which they stay once all are live, for what should not arrive.
 const STAY: Duration = Duration::from_millis(300);
-/// The time between two questions whether the server has seen that all are gone.
-const ASK: Duration = Duration::from_millis(20);
 /// The numbers that belong to one room, so that an event of another room is noticed.
 const NUMBERS: u64 = 1_000_000_000;
 
@@ -92,11 +89,7 @@ struct Scene<'a> {
 }
 
 fn main() -> ExitCode {
-    let setup = |args: &Args| Setup {
-        pin: !args.no_pin,
-        open_files: (args.rooms * args.members) as u64 + 256,
-        deadline: Duration::from_secs(240),
-    };
+    let setup = |args: &Args| Setup { pin: !args.no_pin, sockets: args.rooms * args.members, seconds: 240 };
     program::main(setup, async |args: Args, cpus| {
         println!(
             "{} clients in {} rooms ({:?}), {} events of {} bytes to each room while they are away, reconnected within {} ms, \
@@ -118,22 +111,16 @@ fn main() -> ExitCode {
             "last live after s, nothing missed",
             "all missed",
         ];
-        let table = Table::new(9, &titles);
-        let mut verdict = Verdict::new();
+        let mut report = Report::default();
+        report.table(9, &titles);
         for transport in &args.transports {
-            measure(*transport, &args, &cpus, &table, &mut verdict).await?;
+            measure(*transport, &args, &cpus, &mut report).await?;
         }
-        Ok(verdict.holds())
+        Ok(report.holds())
     })
 }
 
-async fn measure(
-    transport: Transport,
-    args: &Args,
-    cpus: &[usize],
-    table: &Table,
-    verdict: &mut Verdict,
-) -> Result<()> {
+async fn measure(transport: Transport, args: &Args, cpus: &[usize], report: &mut Report) -> Result<()> {
     let mut scene = Scene::open(transport, args, cpus).await?;
     // They connect for the first time, so that none is resumed.
     scene.connect().await?;
@@ -151,7 +138,7 @@ async fn measure(
     let replay: Vec<f64> = with.iter().zip(&without).map(|(with, without)| with.cpu - without.cpu).collect();
     #[expect(clippy::cast_precision_loss, reason = "a count of events")]
     let each = median(&replay) / args.events as f64;
-    table.row(&[
+    report.row(&[
         transport.provider().to_owned(),
         format!("{:.1}", middle(&without, |run| run.cpu)),
         format!("{:.1}", middle(&with, |run| run.cpu)),
@@ -159,7 +146,7 @@ async fn measure(
         format!("{:.3}", middle(&without, |run| run.live)),
         format!("{:.3}", middle(&with, |run| run.live)),
     ]);
-    scene.judge(&without, &with, verdict);
+    scene.judge(&without, &with, report);
     scene.server.stop().await?;
     match listen_overflows()? - overflows {
         0 => {}
@@ -170,10 +157,11 @@ async fn measure(
 
 impl<'a> Scene<'a> {
     async fn open(transport: Transport, args: &'a Args, cpus: &[usize]) -> Result<Self> {
-        let options = ServeOptions::ours(transport.provider()).on(cpus).with_window_records(args.window);
+        let options = ServeOptions::ours(&[transport.provider()]).on(cpus);
+        let options = ServeOptions { window_records: args.window, ..options };
         let server = ServerProcess::start(&options).await?;
         let mut control = server.control().await?;
-        let address = server.addresses().http;
+        let address = server.addresses.http;
         let clients = (0..args.rooms * args.members).map(|number| {
             let dial = Dial::new(transport, address, number);
             // Each is of another room than the one before.
@@ -196,7 +184,7 @@ impl<'a> Scene<'a> {
     async fn connect(&mut self) -> Result<Reconnect> {
         let over = Duration::from_millis(self.args.over_ms);
         let (to, stop) = (Arc::new(Return::default()), watch::Sender::new(false));
-        let process = self.server.process();
+        let process = self.server.process;
         let cpu = process.cpu_time()?;
         let start = Instant::now();
         let mut coming = JoinSet::new();
@@ -227,14 +215,7 @@ impl<'a> Scene<'a> {
     /// Resets all connections, and waits until the server has seen it.
     async fn reset(&mut self) -> Result<()> {
         self.clients.iter_mut().try_for_each(Returner::reset)?;
-        let end = Instant::now() + LATE;
-        while self.control.report().await?.connections() > 0 {
-            if Instant::now() > end {
-                return Err("the server still has connections that were reset".into());
-            }
-            sleep(ASK).await;
-        }
-        Ok(())
+        self.control.until(LATE, "all connections that were reset are gone", |of| of.connections() == 0).await
     }
 
     async fn publish(&mut self) -> Result<()> {
@@ -246,7 +227,7 @@ impl<'a> Scene<'a> {
     }
 
     /// Requires that every client was resumed and got what it missed.
-    fn judge(&self, without: &[Reconnect], with: &[Reconnect], verdict: &mut Verdict) {
+    fn judge(&self, without: &[Reconnect], with: &[Reconnect], report: &mut Report) {
         let count = self.clients.len() as u64;
         let sum = |figure: fn(&Returner) -> u64| self.clients.iter().map(figure).sum::<u64>();
         let (missing, repeated) = (sum(|one| one.sequence.missing), sum(|one| one.sequence.repeated));
@@ -259,7 +240,7 @@ impl<'a> Scene<'a> {
         );
         let exact = self.clients.iter().all(|one| one.sequence.is_exact() && one.sequence.events == self.sent);
         let holds = resumed == returns && exact && losses == 0;
-        verdict.require(holds, "all are resumed, and each gets what it missed, once and in order");
+        report.require(holds, "all are resumed, and each gets what it missed, once and in order");
     }
 }
 

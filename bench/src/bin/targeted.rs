@@ -10,9 +10,9 @@ use realtime_bench::Result;
 use realtime_bench::client::Transport;
 use realtime_bench::contest::{Contest, Contestant, Options, verdict};
 use realtime_bench::lane::{Lane, Plan};
-use realtime_bench::program::{self, Setup};
+use realtime_bench::program;
+use realtime_bench::report::Report;
 use realtime_bench::server::Kind;
-use realtime_bench::table::Table;
 
 #[derive(Parser)]
 struct Args {
@@ -29,33 +29,24 @@ struct Args {
     instructions: Option<PathBuf>,
 }
 
-/// The servers that are measured; the first one is the floor.
-const CONTESTANTS: [Contestant; 7] = [
-    Contestant::new("floor: try_write of one frame", Kind::Floor, Transport::Ws),
-    Contestant::new("realtime-ws", Kind::Ours, Transport::Ws),
-    Contestant::new("realtime-sse", Kind::Ours, Transport::Sse),
-    Contestant::new("realtime-socketio", Kind::Ours, Transport::Socketio),
-    Contestant::new("axum websocket + mpsc", Kind::AxumWsMpsc, Transport::Ws),
-    Contestant::new("axum Sse + mpsc", Kind::AxumSseMpsc, Transport::Sse),
-    Contestant::new("socketioxide to(user).emit", Kind::Socketioxide, Transport::Socketio),
+/// The peers that ours are measured next to.
+const PEERS: [Contestant; 3] = [
+    Contestant { name: "axum websocket + mpsc", kind: Kind::AxumWsMpsc, transport: Transport::Ws },
+    Contestant { name: "axum Sse + mpsc", kind: Kind::AxumSseMpsc, transport: Transport::Sse },
+    Contestant { name: "socketioxide to(user).emit", kind: Kind::Socketioxide, transport: Transport::Socketio },
 ];
 
 /// The number of sends to each user before instructions are counted, and while they are.
 const COUNTED: usize = 5;
 
 fn main() -> ExitCode {
-    let setup = |args: &Args| Setup {
-        pin: !args.contest.no_pin,
-        open_files: (args.users * CONTESTANTS.len() + 256) as u64,
-        deadline: Duration::from_secs(1200),
-    };
+    let setup = |args: &Args| args.contest.setup(args.users);
     program::main(setup, async |args: Args, cpus| {
-        let contestants: Vec<_> =
-            CONTESTANTS.into_iter().filter(|one| one.is_wanted(&args.contest.transports)).collect();
-        let plan = |one: Contestant| Plan::new(&one, args.users, args.contest.size).targeted().on(&cpus);
+        let contestants = args.contest.contestants(PEERS);
+        let plan = |one: Contestant| Plan { targeted: true, ..Plan::new(&one, args.users, args.contest.size, &cpus) };
         match &args.instructions {
             Some(directory) => count(&contestants, plan, directory).await,
-            None => time(&contestants, plan, &args).await,
+            None => time(contestants, plan, &args).await,
         }
     })
 }
@@ -70,7 +61,7 @@ fn bar(transport: Transport) -> Option<f64> {
     })
 }
 
-async fn time(contestants: &[Contestant], plan: impl Fn(Contestant) -> Plan, args: &Args) -> Result<bool> {
+async fn time(contestants: Vec<Contestant>, plan: impl Fn(Contestant) -> Plan, args: &Args) -> Result<bool> {
     let mut contest = Contest::open(contestants, plan).await?;
     println!(
         "{} users, {} bytes, {} interleaved rounds of {} ms",
@@ -87,17 +78,18 @@ async fn count(contestants: &[Contestant], plan: impl Fn(Contestant) -> Plan, di
     let mut counts = Vec::new();
     for (number, contestant) in contestants.iter().enumerate() {
         let output = directory.join(format!("{number}-{}", contestant.name.replace([' ', ':', '(', ')', '+'], "-")));
-        let mut lane = Lane::open(&plan(*contestant).under_callgrind(output)).await?;
+        let mut lane = Lane::open(&Plan { callgrind: Some(output), ..plan(*contestant) }).await?;
         // The first count contains what the first sends of a process cost more.
         lane.instructions(COUNTED).await?;
         counts.push(lane.instructions(COUNTED).await?);
         lane.stop().await?;
     }
-    let table = Table::new(30, &["a send to one user", "instructions", "      ÷ peer"]);
+    let mut report = Report::default();
+    report.table(30, &["a send to one user", "instructions", "      ÷ peer"]);
     let mut within = true;
     for (number, Contestant { name, .. }) in contestants.iter().enumerate() {
         let (ratio, holds) = verdict(contestants, &counts, number, &bar);
-        table.row(&[(*name).to_owned(), format!("{:.0}", counts[number]), ratio]);
+        report.row(&[(*name).to_owned(), format!("{:.0}", counts[number]), ratio]);
         within &= holds;
     }
     Ok(within)

@@ -1,22 +1,19 @@
 //! axum's `Sse` over a broadcast, as its examples write it.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use axum::Router;
 use axum::extract::State;
-use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::IntoResponse;
 use axum::routing::get;
-use axum::serve::ListenerExt;
 use bytes::Bytes;
-use futures_util::{Stream, StreamExt, stream};
+use futures_util::stream;
 use tokio::net::TcpListener;
 use tokio::sync::broadcast;
 
-use super::{BROADCAST, ID, Text, everyone};
+use super::{BROADCAST, Text, event_stream, everyone, serve};
 use crate::Result;
-use crate::payload::EVENT;
 use crate::server::{Audience, Publisher};
 
 struct AxumSse {
@@ -27,23 +24,13 @@ struct AxumSse {
 pub fn start(listener: TcpListener) -> Arc<dyn Publisher> {
     let (events, _) = broadcast::channel(BROADCAST);
     let app = Router::new().route("/sse", get(subscribe)).with_state(events.clone());
-    let listener = listener.tap_io(|stream| {
-        let _ = stream.set_nodelay(true);
-    });
-    tokio::spawn(std::future::IntoFuture::into_future(axum::serve(listener, app)));
+    serve(listener, app);
     Arc::new(AxumSse { events })
 }
 
-async fn subscribe(
-    State(events): State<broadcast::Sender<Text>>,
-) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
-    let hello = stream::iter([Ok(Event::default().event("connected").data("{}"))]);
-    let events = stream::unfold(events.subscribe(), async |mut events| {
-        // A client that misses an event is disconnected: it would count wrongly.
-        let text = events.recv().await.ok()?;
-        Some((Ok(Event::default().event(EVENT).id(ID).data(text)), events))
-    });
-    Sse::new(hello.chain(events)).keep_alive(KeepAlive::default())
+async fn subscribe(State(events): State<broadcast::Sender<Text>>) -> impl IntoResponse {
+    // A client that misses an event is disconnected: it would count wrongly.
+    event_stream(stream::unfold(events.subscribe(), async |mut events| Some((events.recv().await.ok()?, events))))
 }
 
 #[async_trait]

@@ -1,7 +1,7 @@
 //! The lower bound: a frame encoded once and one `try_write` for each connection.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -9,9 +9,9 @@ use realtime_wire::websocket::server_text;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::{envelope, user_in};
-use crate::Result;
+use super::{CONNECTED, envelope, user_in};
 use crate::server::{Audience, Publisher};
+use crate::{Result, lock};
 
 #[derive(Clone, Default)]
 struct Floor {
@@ -38,16 +38,12 @@ impl Floor {
             let floor = self.clone();
             tokio::spawn(async move {
                 match open(stream).await {
-                    Ok((stream, Some(user))) => drop(floor.lock().users.insert(user, stream)),
-                    Ok((stream, None)) => floor.lock().anonymous.push(stream),
+                    Ok((stream, Some(user))) => drop(lock(&floor.connections).users.insert(user, stream)),
+                    Ok((stream, None)) => lock(&floor.connections).anonymous.push(stream),
                     Err(error) => eprintln!("handshake: {error}"),
                 }
             });
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Connections> {
-        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -61,7 +57,7 @@ async fn open(mut stream: TcpStream) -> Result<(TcpStream, Option<String>)> {
         }
     }
     let mut answer = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n".to_vec();
-    answer.extend(server_text(b"{\"type\":\"connected\",\"payload\":{}}"));
+    answer.extend(server_text(CONNECTED.as_bytes()));
     stream.write_all(&answer).await?;
     let uri = std::str::from_utf8(&request)?.split(' ').nth(1).ok_or("not a request")?;
     Ok((stream, user_in(&uri.parse()?)))
@@ -72,7 +68,7 @@ impl Publisher for Floor {
     async fn publish(&self, audience: &Audience, json: Bytes) -> Result<()> {
         let frame = server_text(envelope(&json)?.as_bytes());
         let takes = |stream: &TcpStream| stream.try_write(&frame).is_ok_and(|written| written == frame.len());
-        let mut connections = self.lock();
+        let mut connections = lock(&self.connections);
         match audience {
             // A client that does not accept a whole frame is dropped.
             Audience::All => connections.anonymous.retain(takes),

@@ -2,27 +2,23 @@
 //! writes them that sends to one user at a time.
 
 use std::collections::HashMap;
-use std::convert::Infallible;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use axum::Router;
 use axum::extract::ws::{Message, Utf8Bytes, WebSocket, WebSocketUpgrade};
 use axum::extract::{Query, State};
-use axum::response::Response;
-use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::serve::ListenerExt;
 use bytes::Bytes;
-use futures_util::{Stream, StreamExt, stream};
+use futures_util::stream;
 use serde::Deserialize;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
-use super::{ID, Text, envelope};
-use crate::Result;
-use crate::payload::EVENT;
+use super::{CONNECTED, Text, envelope, event_stream, serve};
 use crate::server::{Audience, Publisher};
+use crate::{Result, lock};
 
 /// The number of events that may wait for one connection, as in our outboxes.
 const CAPACITY: usize = 256;
@@ -56,24 +52,12 @@ fn start<T: Send + 'static>(
     app: Router<Arc<Mailboxes<T>>>,
 ) -> Arc<dyn Publisher> {
     let mailboxes = Arc::new(Mailboxes { users: Mutex::default(), encode });
-    let listener = listener.tap_io(|stream| {
-        let _ = stream.set_nodelay(true);
-    });
-    let app = app.with_state(Arc::clone(&mailboxes));
-    tokio::spawn(std::future::IntoFuture::into_future(axum::serve(listener, app)));
+    serve(listener, app.with_state(Arc::clone(&mailboxes)));
     mailboxes
 }
 
-async fn subscribe(
-    State(mailboxes): State<Arc<Mailboxes<Text>>>,
-    Query(who): Query<Who>,
-) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
-    let hello = stream::iter([Ok(Event::default().event("connected").data("{}"))]);
-    let events = stream::unfold(mailboxes.open(who.user), async |mut events| {
-        let text = events.recv().await?;
-        Some((Ok(Event::default().event(EVENT).id(ID).data(text)), events))
-    });
-    Sse::new(hello.chain(events)).keep_alive(KeepAlive::default())
+async fn subscribe(State(mailboxes): State<Arc<Mailboxes<Text>>>, Query(who): Query<Who>) -> impl IntoResponse {
+    event_stream(stream::unfold(mailboxes.open(who.user), async |mut events| Some((events.recv().await?, events))))
 }
 
 async fn upgrade(
@@ -87,7 +71,7 @@ async fn upgrade(
 }
 
 async fn converse(mut socket: WebSocket, mut events: mpsc::Receiver<Utf8Bytes>) -> Result<()> {
-    socket.send(Message::text("{\"type\":\"connected\",\"payload\":{}}")).await?;
+    socket.send(Message::text(CONNECTED)).await?;
     loop {
         tokio::select! {
             event = events.recv() => match event {
@@ -102,7 +86,7 @@ async fn converse(mut socket: WebSocket, mut events: mpsc::Receiver<Utf8Bytes>) 
 impl<T> Mailboxes<T> {
     fn open(&self, user: String) -> mpsc::Receiver<T> {
         let (sender, events) = mpsc::channel(CAPACITY);
-        self.users.lock().unwrap_or_else(PoisonError::into_inner).insert(user, sender);
+        lock(&self.users).insert(user, sender);
         events
     }
 }
@@ -111,7 +95,7 @@ impl<T> Mailboxes<T> {
 impl<T: Send + 'static> Publisher for Mailboxes<T> {
     async fn publish(&self, audience: &Audience, json: Bytes) -> Result<()> {
         let Audience::User(user) = audience else { return Err("this server only sends to users".into()) };
-        let sender = self.users.lock().unwrap_or_else(PoisonError::into_inner).get(user).cloned();
+        let sender = lock(&self.users).get(user).cloned();
         let sender = sender.ok_or("no user has this name")?;
         sender.send((self.encode)(&json)?).await.map_err(|_| "the user has left".into())
     }

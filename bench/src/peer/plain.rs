@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -30,9 +30,9 @@ use tokio::net::TcpListener;
 use tokio::time::{Instant, Sleep};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
-use super::{envelope, everyone};
-use crate::Result;
+use super::{CONNECTED, envelope, everyone};
 use crate::server::{Audience, Publisher};
+use crate::{Result, lock};
 
 /// The number of frames that may wait for one connection, as in our outboxes.
 const FRAMES: usize = 256;
@@ -96,7 +96,7 @@ async fn upgrade(State(plain): State<Plain>, mut request: Request) -> Response<B
         if let Ok(stream) = stream.await {
             let queue = plain.enter();
             Session::new(TokioIo::new(stream), Arc::clone(&queue)).await;
-            queue.close();
+            lock(&queue.waiting).closed = true;
         }
     });
     let response = Response::builder()
@@ -114,8 +114,8 @@ impl Plain {
     /// Creates a queue that begins with `connected`.
     fn enter(&self) -> Arc<Queue> {
         let queue = Arc::new(Queue::default());
-        queue.push(&server_text(b"{\"type\":\"connected\",\"payload\":{}}").into());
-        self.queues.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&queue));
+        queue.push(&server_text(CONNECTED.as_bytes()).into());
+        lock(&self.queues).push(Arc::clone(&queue));
         queue
     }
 }
@@ -125,7 +125,7 @@ impl Publisher for Plain {
     async fn publish(&self, audience: &Audience, json: Bytes) -> Result<()> {
         everyone(audience)?;
         let frame = Bytes::from(server_text(envelope(&json)?.as_bytes()));
-        self.queues.lock().unwrap_or_else(PoisonError::into_inner).retain(|queue| queue.push(&frame));
+        lock(&self.queues).retain(|queue| queue.push(&frame));
         Ok(())
     }
 }
@@ -134,7 +134,7 @@ impl Queue {
     /// Adds a frame and wakes the task; returns `false` if the connection is closed, as it is when
     /// its queue is full.
     fn push(&self, frame: &Bytes) -> bool {
-        let mut waiting = self.lock();
+        let mut waiting = lock(&self.waiting);
         waiting.closed |= waiting.frames.len() >= FRAMES;
         if !waiting.closed {
             waiting.frames.push_back(frame.clone());
@@ -146,14 +146,6 @@ impl Queue {
             self.waker.wake();
         }
         open
-    }
-
-    fn close(&self) {
-        self.lock().closed = true;
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -173,7 +165,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             if !resumed {
                 // Registered before looking, so that frames that come in between wake the task.
                 self.queue.waker.register(cx.waker());
-                let mut waiting = self.queue.lock();
+                let mut waiting = lock(&self.queue.waiting);
                 if waiting.closed {
                     return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
                 }

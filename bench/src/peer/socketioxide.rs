@@ -5,14 +5,13 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use axum::Router;
-use axum::serve::ListenerExt;
 use bytes::Bytes;
 use serde_json::value::RawValue;
 use socketioxide::SocketIo;
 use socketioxide::extract::SocketRef;
 use tokio::net::TcpListener;
 
-use super::{ID, user_in};
+use super::{ID, serve, user_in};
 use crate::Result;
 use crate::payload::EVENT;
 use crate::server::{Audience, Publisher};
@@ -33,11 +32,7 @@ pub fn start(listener: TcpListener) -> Arc<dyn Publisher> {
         }
         let _ = socket.emit("connected", &());
     });
-    let listener = listener.tap_io(|stream| {
-        let _ = stream.set_nodelay(true);
-    });
-    let app: Router = Router::new().layer(layer);
-    tokio::spawn(std::future::IntoFuture::into_future(axum::serve(listener, app)));
+    serve(listener, Router::new().layer(layer));
     Arc::new(Socketioxide { io })
 }
 

@@ -11,7 +11,7 @@ use tokio_tungstenite::accept_async_with_config;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
-use super::{BROADCAST, envelope, everyone};
+use super::{BROADCAST, CONNECTED, envelope, everyone};
 use crate::Result;
 use crate::server::{Audience, Publisher};
 
@@ -40,7 +40,7 @@ async fn serve(stream: TcpStream, mut events: broadcast::Receiver<Utf8Bytes>) ->
     stream.set_nodelay(true)?;
     let config = WebSocketConfig::default().read_buffer_size(4096);
     let mut socket = accept_async_with_config(stream, Some(config)).await?;
-    socket.send(Message::text("{\"type\":\"connected\",\"payload\":{}}")).await?;
+    socket.send(Message::text(CONNECTED)).await?;
     loop {
         tokio::select! {
             event = events.recv() => socket.send(Message::Text(event?)).await?,

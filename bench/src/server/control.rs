@@ -11,12 +11,14 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::net::TcpListener;
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::time::{Interval, MissedTickBehavior, interval};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep};
 
-use super::{Audience, Publisher, Report, user_name};
+use super::{Audience, Counters, Publisher, user_name};
 use crate::payload::{numbered, payload};
 use crate::{Error, Result};
 
+/// The time between two questions for a server's counters.
+const ASK: Duration = Duration::from_millis(20);
 /// The line that publishes the prepared event.
 const PUBLISH: &str = "p";
 
@@ -59,7 +61,7 @@ pub enum Command {
         /// awaited; one publish to everyone if `None`.
         users: Option<usize>,
     },
-    /// Report the counters.
+    /// Counters the counters.
     Report,
 }
 
@@ -71,7 +73,7 @@ pub struct Answer {
     /// The number of events published.
     pub published: u64,
     /// The answer to [`Command::Report`].
-    pub report: Option<Report>,
+    pub report: Option<Counters>,
 }
 
 /// The other end of a control connection.
@@ -112,8 +114,26 @@ impl Control {
     ///
     /// # Errors
     /// When the server is gone.
-    pub async fn report(&mut self) -> Result<Report> {
+    pub async fn report(&mut self) -> Result<Counters> {
         self.call(&Command::Report).await?.report.ok_or_else(|| "a report was expected".into())
+    }
+
+    /// Waits until the server's counters meet a condition.
+    ///
+    /// # Errors
+    /// When they do not within `limit`, or the server is gone; `what` names the condition.
+    pub async fn until(&mut self, limit: Duration, what: &str, holds: impl Fn(&Counters) -> bool) -> Result<()> {
+        let end = Instant::now() + limit;
+        loop {
+            let counters = self.report().await?;
+            if holds(&counters) {
+                return Ok(());
+            }
+            if Instant::now() > end {
+                return Err(format!("not within {limit:?}: {what}: {counters:?}").into());
+            }
+            sleep(ASK).await;
+        }
     }
 
     /// Publishes the prepared event, without waiting for it.

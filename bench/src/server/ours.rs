@@ -1,7 +1,7 @@
 //! Our providers, as an application would mount them, with limits that do not bound the load.
 
 use std::future::IntoFuture as _;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -9,16 +9,18 @@ use axum::http::StatusCode;
 use axum::routing::get;
 use bytes::Bytes;
 use realtime_unified::{
-    AllowRooms, Authenticator, CloseReason, ConnectRequest, Context, Drain, Event, Identity, LifecycleHook, Limits,
-    NotificationService, RealtimeBroadcast, Receipt, Refusal, RoomDelivery, RoomMembership, SocketIoConfig,
-    SocketIoProvider, SseConfig, SseProvider, Target, WindowConfig, WireConfig, WsConfig, WsProvider, serve,
+    AllowRooms, Authenticator, CloseReason, ConnectRequest, Context, DeliveryConfig, Drain, Event, Identity,
+    LifecycleHook, Limits, NotificationService, RealtimeBroadcast, Receipt, Refusal, RoomDelivery, RoomMembership,
+    SocketIoConfig, SocketIoProvider, SseConfig, SseProvider, Target, WindowConfig, WireConfig, WsConfig, WsProvider,
+    serve,
 };
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
-use super::{Audience, Over, Publisher, Report, ServeOptions};
+use super::{Audience, Counters, Over, Publisher, ServeOptions};
 use crate::Result;
+use crate::lock;
 use crate::payload::EVENT;
 
 struct Ours {
@@ -40,30 +42,27 @@ struct FromQuery;
 
 /// Counts the calls of hooks.
 #[derive(Clone, Default)]
-struct Hooks(Arc<Mutex<Report>>);
+struct Hooks(Arc<Mutex<Counters>>);
 
 pub(super) async fn start(listener: TcpListener, options: &ServeOptions) -> Result<Arc<dyn Publisher>> {
     let limits = Limits::default().with_connections(1_000_000).with_connections_per_user(1_000_000);
     let write_stall = Duration::from_millis(options.write_stall_ms);
     let window = WindowConfig::default().with_records(options.window_records);
+    let delivery = DeliveryConfig::default().with_limits(limits).with_write_stall(write_stall).with_window(window);
     let hooks = Hooks::default();
     let builder = NotificationService::builder().authenticator(FromQuery).room_policy(AllowRooms);
     let mut builder = builder.hook(hooks.clone());
     for provider in &options.providers {
         builder = match provider.as_str() {
             "socket" => {
-                let config = SocketIoConfig::default().with_limits(limits).with_write_stall(write_stall);
-                builder.provider(SocketIoProvider::new(config.with_window(window)))
+                let config = SocketIoConfig::default().with_delivery(delivery.with_max_event_bytes(1024 * 1024));
+                builder.provider(SocketIoProvider::new(config))
             }
             "sse" => {
-                let config = SseConfig::default().with_limits(limits).with_write_stall(write_stall);
-                let config = config.with_room_delivery(RoomDelivery::Members);
-                builder.provider(SseProvider::new(config.with_window(window)))
+                let config = SseConfig::default().with_delivery(delivery).with_room_delivery(RoomDelivery::Members);
+                builder.provider(SseProvider::new(config))
             }
-            "ws" => {
-                let config = WsConfig::default().with_limits(limits).with_write_stall(write_stall);
-                builder.provider(WsProvider::new(config.with_window(window)))
-            }
+            "ws" => builder.provider(WsProvider::new(WsConfig::default().with_delivery(delivery))),
             other => return Err(format!("no provider is named \"{other}\"").into()),
         };
     }
@@ -127,16 +126,16 @@ impl Publisher for Ours {
     async fn drain(&self, over: Duration) {
         self.service.shutdown(Drain::over(over).hold(std::time::Duration::ZERO)).await;
         self.stop.notify_one();
-        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let running = lock(&self.running).take();
         if let Some(running) = running {
             let _ = running.await;
         }
     }
 
-    fn report(&self) -> Report {
+    fn report(&self) -> Counters {
         let stats = self.service.stats().into_iter().map(|(name, stats)| (name.to_owned(), stats)).collect();
-        let hooks = self.hooks.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        Report { stats, ..hooks }
+        let hooks = lock(&self.hooks.0).clone();
+        Counters { stats, ..hooks }
     }
 }
 
@@ -154,12 +153,7 @@ impl Authenticator for FromQuery {
 
 #[async_trait]
 impl LifecycleHook for Hooks {
-    async fn connected(&self, _: &Context) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).connected += 1;
-    }
-
     async fn disconnected(&self, _: &Context, reason: &CloseReason) {
-        let mut report = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        *report.disconnected.entry(reason.to_string()).or_default() += 1;
+        *lock(&self.0).disconnected.entry(reason.to_string()).or_default() += 1;
     }
 }

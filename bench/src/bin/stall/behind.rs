@@ -3,20 +3,19 @@
 use std::time::Duration;
 
 use realtime_bench::Result;
+use realtime_bench::child::ServerProcess;
 use realtime_bench::client::Transport;
 use realtime_bench::figures::{median, mib};
 use realtime_bench::load::{self, Comparison, Load, MemoryWatch, Sample};
 use realtime_bench::process::tcp_memory;
+use realtime_bench::report::Report;
 use realtime_bench::sequence::Sequence;
-use realtime_bench::server::{Audience, ServeOptions};
+use realtime_bench::server::{Audience, Counters, ServeOptions};
 use realtime_bench::straggler::Straggler;
-use realtime_bench::table::Table;
-use realtime_bench::verdict::Verdict;
 use realtime_unified::{OutboxConfig, WindowConfig, WireConfig};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep};
 
-use crate::STALLED;
+use crate::{Args as All, STALLED};
 
 /// The part of its processor that the server may use for the figures to mean something.
 const BUSY: f64 = 0.6;
@@ -32,8 +31,6 @@ const RECEIVE_BUFFER: u32 = 16 * 1024;
 const FILL_SIZE: usize = 8 * 1024;
 /// The time that the connections may take to fall behind.
 const LATE: Duration = Duration::from_secs(30);
-/// The time between two requests for the server's counters.
-const ASK: Duration = Duration::from_millis(50);
 /// Seconds of the runs that are not timed.
 const SHORT: u32 = 2;
 
@@ -80,33 +77,26 @@ struct Run {
 }
 
 /// Measures each transport, and returns whether everything holds.
-pub(crate) async fn measure(args: &Args, all: &crate::Args, cpus: &[usize]) -> Result<bool> {
+pub(crate) async fn measure(args: &Args, all: &All, cpus: &[usize]) -> Result<bool> {
     println!(
         "{} clients that read, {} events/s of {} bytes to all; {} that stall for {} s, {} events of {FILL_SIZE} \
          bytes more for them; write_stall 30 s, median of {} interleaved pairs",
         args.clients, args.rate, all.size, args.stalled, args.seconds, args.fill, all.pairs
     );
     let extra = ["RSS bound", "kernel MiB", "bound", "busy", "caught up after s"];
-    let table = Table::new(9, &[&["transport"], &load::TITLES[..], &extra].concat());
-    let mut verdict = Verdict::new();
+    let mut report = Report::default();
+    report.table(9, &[&["transport"], &load::TITLES[..], &extra].concat());
     for transport in &args.transports {
-        compare(*transport, args, all, cpus, &table, &mut verdict).await?;
+        compare(*transport, args, all, cpus, &mut report).await?;
         if args.small_window > 0 {
-            exceed(*transport, args, all, cpus, &mut verdict).await?;
+            exceed(*transport, args, all, cpus, &mut report).await?;
         }
     }
-    Ok(verdict.holds())
+    Ok(report.holds())
 }
 
 /// Runs with and without stalled clients, with a window that holds all that they miss.
-async fn compare(
-    transport: Transport,
-    args: &Args,
-    all: &crate::Args,
-    cpus: &[usize],
-    table: &Table,
-    verdict: &mut Verdict,
-) -> Result<()> {
+async fn compare(transport: Transport, args: &Args, all: &All, cpus: &[usize], report: &mut Report) -> Result<()> {
     let mut load = open(transport, args, cpus, WindowConfig::default().records()).await?;
     // The first run warms up and is not counted.
     run(&mut load, args, all.size, 0, args.seconds.min(SHORT)).await?;
@@ -114,7 +104,7 @@ async fn compare(
     let (without, mut with) = load::interleave(all.pairs, &[args.stalled], step).await?;
     let with = with.pop().unwrap_or_default();
     load.stop().await?;
-    print(table, transport, args, all.size, (&without, &with), verdict);
+    print(transport, args, all.size, (&without, &with), report);
 
     let each = args.fill + u64::from(args.rate) * u64::from(args.seconds);
     let received: Vec<_> = with.iter().flat_map(|run| run.received.iter().map(move |one| (run, one))).collect();
@@ -129,18 +119,12 @@ async fn compare(
         received.len(),
         with.iter().map(|run| run.overflows).sum::<u64>()
     );
-    verdict.require(right == received.len(), "they get all that the window has");
+    report.require(right == received.len(), "they get all that the window has");
     Ok(())
 }
 
 /// Runs once with a window that is too small for what the stalled clients miss.
-async fn exceed(
-    transport: Transport,
-    args: &Args,
-    all: &crate::Args,
-    cpus: &[usize],
-    verdict: &mut Verdict,
-) -> Result<()> {
+async fn exceed(transport: Transport, args: &Args, all: &All, cpus: &[usize], report: &mut Report) -> Result<()> {
     let mut load = open(transport, args, cpus, args.small_window).await?;
     let run = run(&mut load, args, all.size, args.stalled, args.seconds.min(SHORT)).await?;
     load.stop().await?;
@@ -163,7 +147,7 @@ async fn exceed(
         spans.iter().min().unwrap_or(&0),
         spans.iter().max().unwrap_or(&0)
     );
-    verdict.require(count == args.stalled, "they are notified of what they lost, and get the rest");
+    report.require(count == args.stalled, "they are notified of what they lost, and get the rest");
     if let Some(wrong) = run.received.iter().find(|one| !right(one)) {
         println!("            such as {wrong:?} of {}", run.end);
     }
@@ -171,8 +155,8 @@ async fn exceed(
 }
 
 async fn open(transport: Transport, args: &Args, cpus: &[usize], window: usize) -> Result<Load> {
-    let options = ServeOptions::ours(transport.provider()).on(cpus).with_window_records(window);
-    Load::open(transport, args.clients, &options).await
+    let options = ServeOptions { window_records: window, ..ServeOptions::ours(&[transport.provider()]).on(cpus) };
+    Load::open(transport, args.clients, ServerProcess::start(&options).await?).await
 }
 
 /// Publishes for this many seconds, with this many clients that do not read meanwhile, and then
@@ -182,15 +166,16 @@ async fn run(load: &mut Load, args: &Args, size: usize, stalled: usize, seconds:
     let kernel = tcp_memory()?;
     let mut not_reading = Vec::with_capacity(stalled);
     for number in 0..stalled {
-        let dial = load.dial(STALLED, number).receive_buffer(RECEIVE_BUFFER);
+        let dial = load.dial(STALLED, number, RECEIVE_BUFFER);
         not_reading.push(Straggler::connect(&dial, load.next).await?);
     }
-    let memory = MemoryWatch::start(load.server.process())?;
+    let memory = MemoryWatch::start(load.server.process)?;
     let before = load.stats().await?;
     // Without stalled clients it reaches no one, and takes the same memory in the log and the
     // window.
     load.publish(Audience::User(STALLED.to_owned()), fill, None, FILL_SIZE).await?;
-    wait_behind(load, stalled as u64).await?;
+    let all_behind = |of: &Counters| of.stats.values().map(|stats| stats.behind).sum::<u64>() == stalled as u64;
+    load.control.until(LATE, "as many connections are behind as stall", all_behind).await?;
 
     let count = u64::from(rate) * u64::from(seconds);
     let sample = load.measure(count, rate, size).await?;
@@ -214,18 +199,6 @@ async fn run(load: &mut Load, args: &Args, size: usize, stalled: usize, seconds:
     })
 }
 
-/// Waits until this many connections are behind.
-async fn wait_behind(load: &mut Load, count: u64) -> Result<()> {
-    let end = Instant::now() + LATE;
-    while load.stats().await?.behind != count {
-        if Instant::now() > end {
-            return Err(format!("{count} connections should be behind: {:?}", load.stats().await?).into());
-        }
-        sleep(ASK).await;
-    }
-    Ok(())
-}
-
 /// Lets all of them read until each has the last event; returns the time that the slowest took too.
 async fn catch_up(stragglers: Vec<Straggler>, end: u64) -> Result<(Vec<Sequence>, Duration)> {
     let mut reading = JoinSet::new();
@@ -242,14 +215,7 @@ async fn catch_up(stragglers: Vec<Straggler>, end: u64) -> Result<(Vec<Sequence>
 }
 
 /// Prints one row, and requires what must hold.
-fn print(
-    table: &Table,
-    transport: Transport,
-    args: &Args,
-    size: usize,
-    (without, with): (&[Run], &[Run]),
-    verdict: &mut Verdict,
-) {
+fn print(transport: Transport, args: &Args, size: usize, (without, with): (&[Run], &[Run]), report: &mut Report) {
     let samples = |runs: &[Run]| runs.iter().map(|run| run.sample).collect::<Vec<_>>();
     let (base, stalled) = (samples(without), samples(with));
     let each = |figure: fn(&Run) -> f64| with.iter().map(figure).collect::<Vec<_>>();
@@ -262,11 +228,11 @@ fn print(
     cells.extend_from_slice(&comparison.cells);
     cells.extend([memory_bound, median(&kernel), kernel_bound].map(|figure| format!("{figure:.1}")));
     cells.extend([format!("{:.0}%", busy(&stalled) * 100.0), format!("{:.2}", median(&caught_up))]);
-    table.row(&cells);
-    comparison.judge(verdict);
-    verdict.within(most(&each(|run| mib(run.sample.growth))), memory_bound, "MiB of the server's memory in a run");
-    verdict.within(most(&kernel), kernel_bound, "MiB of the kernel's memory in a run");
-    verdict.require(with.iter().all(|run| run.overflows >= args.stalled as u64), "every outbox overflows");
+    report.row(&cells);
+    comparison.judge(report);
+    report.within(most(&each(|run| mib(run.sample.growth))), memory_bound, "MiB of the server's memory in a run");
+    report.within(most(&kernel), kernel_bound, "MiB of the kernel's memory in a run");
+    report.require(with.iter().all(|run| run.overflows >= args.stalled as u64), "every outbox overflows");
     if busy(&base).max(busy(&stalled)) > BUSY {
         println!("            warning: the server's processor was too busy for the times to mean much");
     }

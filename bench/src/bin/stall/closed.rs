@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use realtime_bench::Result;
+use realtime_bench::child::ServerProcess;
 use realtime_bench::client::{Client, Transport};
 use realtime_bench::figures::mib;
 use realtime_bench::load::{self, Comparison, Load, MemoryWatch, Sample};
+use realtime_bench::report::Report;
 use realtime_bench::server::control::Command;
 use realtime_bench::server::{Audience, ServeOptions};
-use realtime_bench::table::Table;
-use realtime_bench::verdict::Verdict;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
@@ -74,12 +74,12 @@ pub(crate) async fn measure(args: &Args, all: &crate::Args, cpus: &[usize]) -> R
         args.clients, args.rate, all.size, args.write_stall_ms, all.pairs
     );
     let titles = [&["transport", "stalled"], &load::TITLES[..], &["gone after s", "hooks called"]].concat();
-    let table = Table::new(9, &titles);
-    let mut verdict = Verdict::new();
+    let mut report = Report::default();
+    report.table(9, &titles);
     for transport in &args.transports {
-        let write_stall = Duration::from_millis(args.write_stall_ms.into());
-        let options = ServeOptions::ours(transport.provider()).on(cpus).with_write_stall(write_stall);
-        let mut load = Load::open(*transport, args.clients, &options).await?;
+        let options = ServeOptions::ours(&[transport.provider()]).on(cpus);
+        let options = ServeOptions { write_stall_ms: args.write_stall_ms.into(), ..options };
+        let mut load = Load::open(*transport, args.clients, ServerProcess::start(&options).await?).await?;
         // The first run warms up and is not counted.
         run(&mut load, args, all.size, 0).await?;
         let step = async |stalled| run(&mut load, args, all.size, stalled).await;
@@ -87,11 +87,11 @@ pub(crate) async fn measure(args: &Args, all: &crate::Args, cpus: &[usize]) -> R
         let reasons = load.control.report().await?.disconnected;
         load.stop().await?;
         for (runs, stalled) in with.iter().zip(&args.stalled) {
-            print(&table, *transport, args, *stalled, (&without, runs), &mut verdict);
+            print(*transport, args, *stalled, (&without, runs), &mut report);
         }
         println!("            reasons given to the hooks: {reasons:?}");
     }
-    Ok(verdict.holds())
+    Ok(report.holds())
 }
 
 /// Publishes for as long as a write may stall, with this many clients that have just stopped
@@ -101,9 +101,9 @@ async fn run(load: &mut Load, args: &Args, size: usize, stalled: usize) -> Resul
     let hooks = load.control.report().await?.hooks_ended();
     let mut not_reading = Vec::with_capacity(stalled);
     for number in 0..stalled {
-        not_reading.push(Client::connect(&load.dial(STALLED, number).receive_buffer(RECEIVE_BUFFER)).await?);
+        not_reading.push(Client::connect(&load.dial(STALLED, number, RECEIVE_BUFFER)).await?);
     }
-    let memory = MemoryWatch::start(load.server.process())?;
+    let memory = MemoryWatch::start(load.server.process)?;
     let started = Instant::now();
     if stalled > 0 {
         let (count, size) = FILL;
@@ -141,14 +141,7 @@ async fn watch(load: &Load, reading: u64, started: Instant, write_stall: Duratio
 }
 
 /// Prints one row, and requires what must hold.
-fn print(
-    table: &Table,
-    transport: Transport,
-    args: &Args,
-    stalled: usize,
-    (without, with): (&[Run], &[Run]),
-    verdict: &mut Verdict,
-) {
+fn print(transport: Transport, args: &Args, stalled: usize, (without, with): (&[Run], &[Run]), report: &mut Report) {
     let samples = |runs: &[Run]| runs.iter().map(|run| run.sample).collect::<Vec<_>>();
     let latest = |figure: fn(&Seen) -> Duration| with.iter().map(|run| figure(&run.seen)).max().unwrap_or_default();
     let hooks: u64 = with.iter().map(|run| run.hooks).sum();
@@ -158,13 +151,13 @@ fn print(
     cells.extend_from_slice(&comparison.cells);
     let gone = latest(|seen| seen.gone.unwrap_or_default());
     cells.extend([format!("{:.2}", gone.as_secs_f64()), format!("{hooks}/{stalls}")]);
-    table.row(&cells);
-    comparison.judge(verdict);
+    report.row(&cells);
+    comparison.judge(report);
     // Not by `gone`: on a busy machine the look that sees it may come late.
     let there = latest(|seen| seen.there).as_secs_f64();
     let limit = f64::from(args.write_stall_ms) / 1000.0 * (1.0 + SLACK);
-    verdict.within(there, limit, "seconds for which a stalled connection was there");
-    verdict.require(hooks == stalls as u64, "every hook is called");
+    report.within(there, limit, "seconds for which a stalled connection was there");
+    report.require(hooks == stalls as u64, "every hook is called");
     let most = with.iter().map(|run| run.sample.growth).max().unwrap_or_default();
-    verdict.within(mib(most), mib(MEMORY_BASE + MEMORY_EACH * stalled as u64), "MiB of the server's memory in a run");
+    report.within(mib(most), mib(MEMORY_BASE + MEMORY_EACH * stalled as u64), "MiB of the server's memory in a run");
 }

@@ -2,7 +2,6 @@
 //! again and are closed, and those that catch up.
 
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use realtime_bench::program::{self, Setup};
@@ -38,11 +37,11 @@ const STALLED: &str = "stalled";
 
 fn main() -> ExitCode {
     let setup = |args: &Args| {
-        let (clients, deadline) = match &args.question {
+        let (sockets, seconds) = match &args.question {
             Question::Behind(question) => (question.clients + question.stalled, 900),
             Question::Closed(question) => (question.clients + 1024, 240),
         };
-        Setup { pin: !args.no_pin, open_files: clients as u64 + 256, deadline: Duration::from_secs(deadline) }
+        Setup { pin: !args.no_pin, sockets, seconds }
     };
     program::main(setup, async |args: Args, cpus| match &args.question {
         Question::Behind(question) => behind::measure(question, &args, &cpus).await,
