@@ -1,15 +1,14 @@
 //! The results of asks: each connection that received one is listed once, with its answer.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use realtime_core::{AckReply, AckStatus, Acks};
 use tokio::time::Instant;
 
-use crate::conn::Conn;
+use crate::lock;
 use crate::log::LATE;
 use crate::reference::Reference;
-use crate::rooms::Visibility;
 use crate::schedule::Answer;
 
 /// The asks under way.
@@ -19,34 +18,23 @@ pub(crate) struct Asks {
     finished: Arc<Mutex<Vec<Finished>>>,
 }
 
+/// The number of an ask that has finished, and its replies.
+type Finished = (u64, Vec<AckReply>);
+
 struct Waiting {
     number: u64,
     until: Instant,
-    /// The connections that it may match, and those that it must match.
-    may: Vec<usize>,
-    must: Vec<usize>,
-}
-
-struct Finished {
-    number: u64,
-    replies: Vec<AckReply>,
+    /// The connections that it may match; `true` for those that it must match.
+    matching: Vec<(usize, bool)>,
 }
 
 impl Asks {
     /// Registers an ask whose record is the log's last.
     pub(crate) fn begin(&mut self, reference: &Reference, number: u64, timeout: Duration) {
         let log = reference.log();
-        let sees = |conn: &Conn| log.sees(&conn.viewer, log.end());
-        let conns = || reference.numbered_conns();
-        let may =
-            conns().filter(|(_, conn)| conn.may_be_registered() && (conn.outdated || sees(conn) != Visibility::No));
-        let must = conns().filter(|(_, conn)| conn.is_registered() && sees(conn) == Visibility::Yes);
-        self.waiting.push(Waiting {
-            number,
-            until: Instant::now() + timeout,
-            may: may.map(|(serial, _)| serial).collect(),
-            must: must.map(|(serial, _)| serial).collect(),
-        });
+        let matching = reference.matching(|conn| log.sees(&conn.viewer, log.end()));
+        let matching = matching.map(|(serial, _, must_match)| (serial, must_match)).collect();
+        self.waiting.push(Waiting { number, until: Instant::now() + timeout, matching });
     }
 
     /// Waits for the answers.
@@ -54,7 +42,7 @@ impl Asks {
         let finished = Arc::clone(&self.finished);
         tokio::spawn(async move {
             let replies = acks.all().await;
-            finished.lock().unwrap_or_else(PoisonError::into_inner).push(Finished { number, replies });
+            lock(&finished).push((number, replies));
         });
     }
 
@@ -68,11 +56,10 @@ impl Asks {
     /// # Errors
     /// When a result is wrong.
     pub(crate) fn check(&mut self, reference: &mut Reference) -> Result<(), String> {
-        let finished = std::mem::take(&mut *self.finished.lock().unwrap_or_else(PoisonError::into_inner));
-        for Finished { number, replies } in finished {
-            let at =
-                self.waiting.iter().position(|waiting| waiting.number == number).ok_or("an unknown ask finished")?;
-            let waiting = self.waiting.swap_remove(at);
+        let finished = std::mem::take(&mut *lock(&self.finished));
+        for (number, replies) in finished {
+            let at = self.waiting.iter().position(|waiting| waiting.number == number);
+            let waiting = self.waiting.swap_remove(at.ok_or("an unknown ask finished")?);
             check_replies(reference, &waiting, &replies).map_err(|what| format!("the ask n={number}: {what}"))?;
         }
         match self.waiting.iter().find(|waiting| waiting.until.elapsed() > LATE) {
@@ -88,7 +75,7 @@ fn check_replies(reference: &mut Reference, waiting: &Waiting, replies: &[AckRep
         let id = reply.connection.to_string();
         let serial = reference.conns.iter().position(|conn| conn.viewer.connection.as_ref() == Some(&id));
         let serial = serial.ok_or("an unknown connection is named")?;
-        if !waiting.may.contains(&serial) || named.contains(&serial) {
+        if !waiting.matching.iter().any(|(matching, _)| *matching == serial) || named.contains(&serial) {
             return Err(format!("#{serial} is named, which it does not match, or twice"));
         }
         named.push(serial);
@@ -108,10 +95,8 @@ fn check_replies(reference: &mut Reference, waiting: &Waiting, replies: &[AckRep
             _ => false,
         };
         if !right {
-            return Err(format!(
-                "#{serial} {:?}: {asked:?}, gone at {:?}, until {:?}",
-                reply, conn.unregistered_at, waiting.until
-            ));
+            let (gone, until) = (conn.unregistered_at, waiting.until);
+            return Err(format!("#{serial} {reply:?}: {asked:?}, gone at {gone:?}, until {until:?}"));
         }
         reference.cover(match reply.status {
             AckStatus::Answered => "ask answered",
@@ -119,8 +104,8 @@ fn check_replies(reference: &mut Reference, waiting: &Waiting, replies: &[AckRep
             _ => "ask timed out",
         });
     }
-    match waiting.must.iter().find(|serial| !named.contains(serial)) {
-        Some(serial) => Err(format!("#{serial} is not named")),
+    match waiting.matching.iter().find(|(serial, must_match)| *must_match && !named.contains(serial)) {
+        Some((serial, _)) => Err(format!("#{serial} is not named")),
         None => Ok(()),
     }
 }

@@ -13,7 +13,7 @@ use serde_json::json;
 
 use crate::log::Audience;
 use crate::reference::receipts::Predicted;
-use crate::schedule::{By, Except, Id, Kind, Member, Providers, Scope};
+use crate::schedule::{By, Id, Kind, Member, Providers, Scope};
 use crate::server::{room_name, tenant_name, user_name};
 
 /// A call under way.
@@ -25,15 +25,6 @@ pub(crate) enum Done {
     Rooms,
     /// A send; without a receipt the key is another event's.
     Send(Predicted, Option<Receipt>),
-}
-
-/// Returns the excepted user, if the exception is one.
-pub(crate) fn except_user(except: Option<Except>) -> Option<Member> {
-    match except {
-        Some(Except::User(user)) => Some(Member { user, tenant: None }),
-        Some(Except::UserIn(tenant, user)) => Some(Member { user, tenant: Some(tenant) }),
-        Some(Except::Client(_)) | None => None,
-    }
 }
 
 fn target(scope: Scope) -> Target {
@@ -120,24 +111,17 @@ pub(crate) fn ask(asks: Arc<dyn SocketIoBroadcast>, scope: Scope, number: u64, t
     })
 }
 
-pub(crate) fn join(rooms: Arc<dyn RoomMembership>, member: Member, room: Id) -> Pending {
+/// Joins a user to a room, or removes it from there.
+pub(crate) fn room(rooms: Arc<dyn RoomMembership>, member: Member, room: Id, enter: bool) -> Pending {
     Box::pin(async move {
-        let (user, room) = (user_name(member.user), room_name(room));
-        let joined = match member.tenant {
-            None => rooms.join_room(&user, &room).await,
-            Some(tenant) => rooms.join_room_in(&tenant_name(tenant), &user, &room).await,
+        let (user, tenant, room) = (user_name(member.user), member.tenant.map(tenant_name), room_name(room));
+        let changed = match (enter, tenant) {
+            (true, None) => rooms.join_room(&user, &room).await,
+            (true, Some(tenant)) => rooms.join_room_in(&tenant, &user, &room).await,
+            (false, None) => rooms.leave_room(&user, &room).await,
+            (false, Some(tenant)) => rooms.leave_room_in(&tenant, &user, &room).await,
         };
-        joined.map(|()| Done::Rooms).map_err(|error| format!("a join failed: {error}"))
-    })
-}
-
-pub(crate) fn leave(rooms: Arc<dyn RoomMembership>, member: Member, room: Id) -> Pending {
-    Box::pin(async move {
-        let (user, room) = (user_name(member.user), room_name(room));
-        let left = match member.tenant {
-            None => rooms.leave_room(&user, &room).await,
-            Some(tenant) => rooms.leave_room_in(&tenant_name(tenant), &user, &room).await,
-        };
-        left.map(|()| Done::Rooms).map_err(|error| format!("a leave failed: {error}"))
+        let what = if enter { "join" } else { "leave" };
+        changed.map(|()| Done::Rooms).map_err(|error| format!("a {what} failed: {error}"))
     })
 }

@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::coverage::Coverage;
+use crate::lock;
 use crate::run::{Failure, run};
 use realtime_wire::Transport;
 
@@ -36,6 +37,12 @@ pub struct Report {
     pub failure: Option<Box<Failure>>,
 }
 
+impl Default for Campaign {
+    fn default() -> Self {
+        Self { first: 0, schedules: 2_000, time: Duration::MAX, transport: None, threads: 2, shrinks: true }
+    }
+}
+
 impl Campaign {
     /// Runs the campaign.
     pub fn run(self) -> Report {
@@ -51,7 +58,7 @@ impl Campaign {
                             break;
                         }
                         let result = run(self.first.wrapping_add(number), self.transport, self.shrinks);
-                        let mut report = report.lock().unwrap_or_else(PoisonError::into_inner);
+                        let mut report = lock(&report);
                         report.schedules += 1;
                         match result {
                             Ok(outcome) => report.coverage.merge(&outcome.coverage),

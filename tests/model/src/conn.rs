@@ -20,7 +20,7 @@ pub(crate) struct Moment {
 }
 
 /// One connection, from its request on; its number in the list is its serial number.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Conn {
     pub(crate) client: usize,
     pub(crate) viewer: Viewer,
@@ -30,8 +30,8 @@ pub(crate) struct Conn {
     pub(crate) named: Vec<Id>,
     /// The moment of its request, which is exact.
     pub(crate) requested: Moment,
-    /// The time before which the authenticator does not accept it.
-    pub(crate) admitted: Instant,
+    /// The time before which the authenticator does not accept it, once it has asked.
+    pub(crate) admitted: Option<Instant>,
     /// The life of the log in which it was registered, once that is known.
     pub(crate) life: Option<usize>,
     /// Set when that life is over, as far as is known, so that the server has to close it.
@@ -90,40 +90,6 @@ pub(crate) struct Asked {
 }
 
 impl Conn {
-    /// Creates a connection that is requested now.
-    pub(crate) fn new(
-        client: usize,
-        viewer: Viewer,
-        presented: Option<String>,
-        named: Vec<Id>,
-        requested: Moment,
-    ) -> Self {
-        Self {
-            client,
-            viewer,
-            presented,
-            named,
-            requested,
-            admitted: Instant::now(),
-            life: None,
-            outdated: false,
-            registered: None,
-            registered_at: None,
-            unregistered_at: None,
-            connected: false,
-            resumed: false,
-            position: 0,
-            settled: None,
-            undisturbed: true,
-            abandoned: false,
-            request: None,
-            asks: BTreeMap::new(),
-            owed: Vec::new(),
-            volatile: BTreeSet::new(),
-            probe: None,
-        }
-    }
-
     /// Returns whether it has, or may have, ended within this large event after a byte of it was
     /// written.
     pub(crate) fn ended_within(&self, number: u64) -> bool {

@@ -16,7 +16,7 @@ impl World {
     /// The log loses records, and the process is not notified.
     pub(crate) async fn lose(&mut self, loss: Loss) -> Result<(), String> {
         // Records that were not applied yet cannot be missed.
-        while !self.server.spy().is_applied() && self.reference.lost_since().is_none() {
+        while !self.server.spy.is_applied() && self.reference.lost_since().is_none() {
             tokio::task::yield_now().await;
         }
         self.observe_hooks()?;
@@ -31,7 +31,7 @@ impl World {
         let others =
             numbers.iter().map(|number| of_another_node(Kind::Plain.name(), &json!({ "n": number, "pad": "" })));
         let others: Result<_, _> = others.collect();
-        let lost = self.server.spy().lose(kept, others.map_err(|error| error.to_string())?).await;
+        let lost = self.server.spy.lose(kept, others.map_err(|error| error.to_string())?).await;
         let end = self.reference.hidden_end();
         self.note(|| format!("  the log ends at {end}, of which {kept:?} are the old ones"));
         lost.map_err(|error| error.to_string())
@@ -40,7 +40,7 @@ impl World {
     /// Waits until the process has applied every record, or has begun a new life with what it
     /// finds.
     pub(crate) async fn applied(&mut self) -> Result<(), String> {
-        while !self.server.spy().is_applied() {
+        while !self.server.spy.is_applied() {
             if self.reference.lost_since().is_some() {
                 self.wait(Duration::from_millis(20)).await?;
             } else {
@@ -87,13 +87,13 @@ impl World {
         tokio::time::sleep_until(resume_at).await;
         self.digest.paused = false;
         self.serves_until = None;
-        for absence in self.server.spy().unapplied() {
+        for absence in self.server.spy.unapplied() {
             self.reference.unapplied(&absence)?;
         }
         if let Some(loss) = loss {
             self.lose_records(loss).await?;
         }
-        let spy = self.server.spy().clone();
+        let spy = self.server.spy.clone();
         self.server = Server::start(&self.setup, spy.clone(), self.begun).await.map_err(|error| error.to_string())?;
         let epoch = spy.epoch().ok_or("the log was not asked for its epoch")?;
         self.reference.restart(epoch, spy.from());

@@ -5,6 +5,7 @@ mod scenes;
 use realtime_wire::Transport;
 
 use crate::forgery::Forgery;
+use crate::pipe::PipeConfig;
 use crate::rng::Rng;
 use crate::schedule::{
     By, Call, Except, Id, Identity, Kind, Loss, Member, Present, Providers, Schedule, Scope, Setup, Step,
@@ -70,9 +71,11 @@ fn setup(rng: &mut Rng, transport: Transport) -> Setup {
         window_keys: rng.pick(&[1, 3, 1_000]),
         outbox_frames: rng.pick(&[1, 2, 4, 16, 256]),
         outbox_bytes: rng.pick(&[1_000, 8_000, 256 * 1024, 256 * 1024]),
-        pipe_bytes: rng.pick(&[64, 300, 2_000, 16_000, 64 * 1024]),
-        vectored: rng.percent(50),
-        reset: rng.percent(50),
+        pipe: PipeConfig {
+            bytes: rng.pick(&[64, 300, 2_000, 16_000, 64 * 1024]),
+            vectored: rng.percent(50),
+            reset: rng.percent(50),
+        },
     }
 }
 
@@ -155,8 +158,7 @@ impl Generator {
             5 => Step::ReadAll { client },
             6 => Step::Slow { client, bytes: self.rng.pick(&[40, 200, 2_000]) },
             7 => Step::ReadSome { client, bytes: self.rng.pick(&[1, 50, 500, 10_000]) },
-            8 => Step::Subscribe { client, room: self.rng.below(ROOMS) as Id },
-            9 => Step::Unsubscribe { client, room: self.rng.below(ROOMS) as Id },
+            number @ (8 | 9) => Step::Room { client, room: self.rng.below(ROOMS) as Id, enter: number == 8 },
             10 => {
                 self.connected.fill(false);
                 let drain = self.rng.percent(60).then(|| self.rng.pick(&[0, 0, 1, 4]));
@@ -273,7 +275,7 @@ impl Generator {
                 let scope = self.scope();
                 let rng = &mut self.rng;
                 let except = match rng.below(10) {
-                    0 => Some(tenant.map_or(Except::User(user), |tenant| Except::UserIn(tenant, user))),
+                    0 => Some(Except::User(Member { user, tenant })),
                     1 => Some(Except::Client(rng.below(self.setup.identities.len()))),
                     _ => None,
                 };
@@ -286,8 +288,7 @@ impl Generator {
                 let pad = rng.below(pad);
                 Call::Send { scope, except, kind, pad, by: self.by(kind) }
             }
-            1 => Call::Join { member, room },
-            2 => Call::Leave { member, room },
+            number @ (1 | 2) => Call::Room { member, room, enter: number == 1 },
             _ => Call::Ask {
                 scope: match (rng.percent(50), tenant) {
                     (true, None) => Scope::User(user),
@@ -299,11 +300,6 @@ impl Generator {
                 answers: rng.below(3usize.pow(5)) as u16,
             },
         }
-    }
-
-    /// Returns the sender of an event without a key.
-    fn by_any(&mut self) -> By {
-        self.by(Kind::Plain)
     }
 
     /// Returns the sender of an event.

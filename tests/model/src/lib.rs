@@ -10,6 +10,8 @@
 //! what a sender receives (`receipts`) and what the windows of several providers hold (`windows`)
 //! with that; and `world` runs it all.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 mod asks;
 mod calls;
 mod campaign;
@@ -38,3 +40,8 @@ pub use coverage::Coverage;
 pub use realtime_wire::Transport;
 pub use run::{Failure, Outcome, run, show};
 pub use schedule::Schedule;
+
+/// Locks a mutex, whether or not a thread has panicked with it.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -33,6 +33,10 @@ impl Audience {
         Self { scope: Scope::All, except_user: None, except_connection: None, providers: Providers::ALL }
     }
 
+    pub(crate) fn has_exception(&self) -> bool {
+        self.except_user.is_some() || self.except_connection.is_some()
+    }
+
     /// Returns whether both have the same target, over any providers.
     fn is_for_same(&self, other: &Self) -> bool {
         Self { providers: Providers::ALL, ..self.clone() } == Self { providers: Providers::ALL, ..other.clone() }
@@ -79,7 +83,7 @@ pub(crate) struct Record {
 }
 
 /// A client with a connection.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Viewer {
     pub(crate) identity: Identity,
     /// The transport of the connection.

@@ -1,7 +1,7 @@
 //! The backplane of the process under test: it loses records behind the process's back, and records
 //! what the process does with its log on its own account.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use futures_util::StreamExt;
@@ -14,6 +14,7 @@ use realtime_testkit::FaultyBackplane;
 use serde_json::Value;
 use tokio::time::Instant;
 
+use crate::lock;
 use crate::schedule::Member;
 
 /// A record that ends the rooms of an absent user, as far as they were joined up to a position.
@@ -79,38 +80,38 @@ impl LogSpy {
 
     /// Starts a new process, which knows nothing of the previous one.
     pub(crate) fn begin(&self) {
-        *self.lock() = State::default();
+        *lock(&self.state) = State::default();
     }
 
     /// Returns the epoch that the process reads.
     pub(crate) fn epoch(&self) -> Option<Epoch> {
-        self.lock().epoch
+        lock(&self.state).epoch
     }
 
     /// Returns whether the process has applied every record.
     pub(crate) fn is_applied(&self) -> bool {
-        let state = self.lock();
+        let state = lock(&self.state);
         !state.lost && state.applied == state.end
     }
 
     /// Returns the last position that the process has applied.
     pub(crate) fn applied(&self) -> u64 {
-        self.lock().applied
+        lock(&self.state).applied
     }
 
     /// Returns the position after which the process has begun to read.
     pub(crate) fn from(&self) -> u64 {
-        self.lock().from
+        lock(&self.state).from
     }
 
     /// Takes what has happened since the last call.
     pub(crate) fn take_events(&self) -> Vec<LogEvent> {
-        std::mem::take(&mut self.lock().events)
+        std::mem::take(&mut lock(&self.state).events)
     }
 
     /// Returns what the process has written on its own account and not applied.
     pub(crate) fn unapplied(&self) -> Vec<Absence> {
-        self.lock().written.clone()
+        lock(&self.state).written.clone()
     }
 
     /// Loses all records after a position, or all of them and the epoch too; then another node
@@ -126,7 +127,7 @@ impl LogSpy {
             let id = record.id();
             end = self.log.append(epoch, record, None).await.map_err(|error| error.into_error(id))?.position.get();
         }
-        let mut state = self.lock();
+        let mut state = lock(&self.state);
         state.end = end;
         state.lost = true;
         Ok(())
@@ -134,7 +135,7 @@ impl LogSpy {
 
     /// The process has read an entry.
     fn on_read(&self, entry: &Entry) {
-        let mut state = self.lock();
+        let mut state = lock(&self.state);
         let position = entry.position.get();
         if position <= state.applied {
             // Applied by its sender.
@@ -147,17 +148,13 @@ impl LogSpy {
 
     /// The process has appended a record.
     fn on_append(&self, position: u64, record: &Record) {
-        let mut state = self.lock();
+        let mut state = lock(&self.state);
         state.end = position;
         match absence_in(position, record.bytes()) {
             Some(absence) if state.lost => state.events.push(LogEvent::UnappliedAbsence(absence)),
             Some(absence) => state.written.push(absence),
             None => {}
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -185,27 +182,24 @@ pub(crate) fn of_another_node(name: &str, data: &Value) -> Result<Arc<Record>> {
 impl Backplane for LogSpy {
     async fn append(&self, epoch: Epoch, record: Arc<Record>, key: Option<RepeatKey>) -> AppendResult {
         let appended = self.log.append(epoch, Arc::clone(&record), key).await?;
-        if appended.repeated {
-            return Ok(appended);
+        if !appended.repeated {
+            self.on_append(appended.position.get(), &record);
         }
-        self.on_append(appended.position.get(), &record);
         Ok(appended)
     }
 
     fn append_now(&self, epoch: Epoch, record: &Arc<Record>, key: Option<RepeatKey>) -> Option<AppendResult> {
-        let requests = {
-            let mut state = self.lock();
-            state.requests += 1;
-            state.requests
-        };
-        if !self.answers_at_once || requests.is_multiple_of(4) {
+        let mut state = lock(&self.state);
+        state.requests += 1;
+        if !self.answers_at_once || state.requests.is_multiple_of(4) {
             return None;
         }
+        drop(state);
         let answer = self.log.log().append_now(epoch, record, key)?;
         if let Ok(Appended { position, repeated: false, .. }) = answer {
             let position = position.get();
             self.on_append(position, record);
-            let mut state = self.lock();
+            let mut state = lock(&self.state);
             // The process applies it before anything else happens, unless others come before it.
             if !state.lost && state.applied == position - 1 {
                 state.applied = position;
@@ -229,7 +223,7 @@ impl Backplane for LogSpy {
     }
 
     fn tail(&self, after: Position) -> Tail {
-        let mut state = self.lock();
+        let mut state = lock(&self.state);
         (state.from, state.applied) = (after.get(), after.get());
         if let Some(epoch) = state.next.take() {
             state.lost = false;
@@ -245,7 +239,7 @@ impl Backplane for LogSpy {
 
     async fn state(&self) -> Result<LogState> {
         let found = self.log.state().await?;
-        let mut state = self.lock();
+        let mut state = lock(&self.state);
         if state.epoch.is_none() {
             (state.epoch, state.end) = (Some(found.epoch), found.last.get());
         }
@@ -254,7 +248,7 @@ impl Backplane for LogSpy {
 
     async fn renew(&self, seen: Epoch, position: Position, id: EventId) -> Result<LogState> {
         let found = self.log.renew(seen, position, id).await?;
-        let mut state = self.lock();
+        let mut state = lock(&self.state);
         state.next = Some(found.epoch).filter(|epoch| state.epoch != Some(*epoch));
         Ok(found)
     }

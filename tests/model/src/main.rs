@@ -48,21 +48,14 @@ fn read(mut arguments: impl Iterator<Item = String>) -> Result<(Campaign, Option
     fn number(text: &str) -> Result<u64, String> {
         text.parse().map_err(|_| format!("not a number: {text}"))
     }
-    let mut campaign =
-        Campaign { first: 0, schedules: 2_000, time: Duration::MAX, transport: None, threads: 2, shrinks: true };
+    let mut campaign = Campaign::default();
     let (mut schedules, mut shown) = (None, None);
     while let Some(name) = arguments.next() {
         let value = arguments.next().ok_or_else(|| format!("{name} needs a value"))?;
         match &*name {
             "--schedules" => schedules = Some(number(&value)?),
-            "--seconds" => {
-                campaign.time = Duration::from_secs(number(&value)?);
-                campaign.schedules = u64::MAX;
-            }
-            "--seed" => {
-                campaign.first = number(&value)?;
-                campaign.schedules = campaign.schedules.min(1);
-            }
+            "--seconds" => campaign.time = Duration::from_secs(number(&value)?),
+            "--seed" => (campaign.first, campaign.schedules) = (number(&value)?, 1),
             "--show" => shown = Some(number(&value)?),
             "--shrink" => campaign.shrinks = value == "yes",
             "--threads" => campaign.threads = number(&value)? as usize,
@@ -70,10 +63,7 @@ fn read(mut arguments: impl Iterator<Item = String>) -> Result<(Campaign, Option
             _ => return Err(format!("unknown: {name}")),
         }
     }
-    if let Some(schedules) = schedules {
-        campaign.schedules = schedules;
-    } else if campaign.time != Duration::MAX {
-        campaign.schedules = u64::MAX;
-    }
+    let as_many_as_fit = (campaign.time != Duration::MAX).then_some(u64::MAX);
+    campaign.schedules = schedules.or(as_many_as_fit).unwrap_or(campaign.schedules);
     Ok((campaign, shown))
 }

@@ -4,15 +4,16 @@
 use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::frame_probe::{FrameTracker, PartialFrame};
+use crate::lock;
 
 /// The configuration of a connection.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct PipeConfig {
     /// The capacity of each direction in bytes.
     pub(crate) bytes: usize,
@@ -22,7 +23,7 @@ pub(crate) struct PipeConfig {
     pub(crate) reset: bool,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Pipe {
     config: PipeConfig,
     /// To the client.
@@ -89,7 +90,7 @@ pub(crate) struct FrameProbe(Arc<Mutex<Pipe>>);
 impl FrameProbe {
     /// Returns the large frame that the server is in, or was in when the connection broke.
     pub(crate) fn partial_frame(&self) -> Option<PartialFrame> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).frames.partial_frame()
+        lock(&self.0).frames.partial_frame()
     }
 }
 
@@ -99,20 +100,14 @@ pub(crate) struct ServerEnd(Arc<Mutex<Pipe>>);
 
 /// Creates a connection.
 pub(crate) fn pipe(config: PipeConfig) -> (ClientEnd, ServerEnd) {
-    let pipe = Arc::new(Mutex::new(Pipe {
-        config,
-        down: Direction::default(),
-        up: Direction::default(),
-        broken: false,
-        frames: FrameTracker::default(),
-    }));
+    let pipe = Arc::new(Mutex::new(Pipe { config, ..Pipe::default() }));
     (ClientEnd(Arc::clone(&pipe)), ServerEnd(pipe))
 }
 
 impl ClientEnd {
     /// Reads up to `most` of the bytes that have arrived.
     pub(crate) fn read(&self, most: usize) -> Vec<u8> {
-        let mut pipe = self.lock();
+        let mut pipe = lock(&self.0);
         let bytes = pipe.down.take(most);
         if !bytes.is_empty() {
             pipe.down.wake();
@@ -124,7 +119,7 @@ impl ClientEnd {
     /// Writes what there is room for, and removes it from `bytes`; returns whether that was
     /// anything.
     pub(crate) fn write(&self, bytes: &mut Vec<u8>) -> bool {
-        let mut pipe = self.lock();
+        let mut pipe = lock(&self.0);
         let length = bytes.len().min(pipe.config.bytes.saturating_sub(pipe.up.bytes.len()));
         if length == 0 || pipe.broken {
             return false;
@@ -140,46 +135,32 @@ impl ClientEnd {
 
     /// Returns whether nothing more can arrive.
     pub(crate) fn is_closed(&self) -> bool {
-        let pipe = self.lock();
+        let pipe = lock(&self.0);
         pipe.broken || (pipe.down.ended && pipe.down.bytes.is_empty())
     }
 
     pub(crate) fn is_broken(&self) -> bool {
-        self.lock().broken
+        lock(&self.0).broken
     }
 
-    /// Breaks the connection when this many more bytes have passed to the client, or to the server.
-    pub(crate) fn break_after(&self, down: Option<usize>, up: Option<usize>) {
-        let mut pipe = self.lock();
-        if down.is_some() {
-            pipe.down.left = down;
-        }
-        if up.is_some() {
-            pipe.up.left = up;
-        }
+    /// Breaks the connection when this many more bytes have passed to the server, or to the client.
+    pub(crate) fn break_after(&self, up: bool, bytes: usize) {
+        let mut pipe = lock(&self.0);
+        let direction = if up { &mut pipe.up } else { &mut pipe.down };
+        direction.left = Some(bytes);
         pipe.check_limit();
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Pipe> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for ClientEnd {
     fn drop(&mut self) {
-        self.lock().break_off();
-    }
-}
-
-impl ServerEnd {
-    fn lock(&self) -> MutexGuard<'_, Pipe> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0).break_off();
     }
 }
 
 impl AsyncRead for ServerEnd {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let mut pipe = self.lock();
+        let mut pipe = lock(&self.0);
         if pipe.broken {
             let error = pipe.config.reset.then(|| io::ErrorKind::ConnectionReset.into());
             return Poll::Ready(error.map_or(Ok(()), Err));
@@ -205,7 +186,7 @@ impl AsyncWrite for ServerEnd {
         cx: &mut Context<'_>,
         pieces: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let mut pipe = self.lock();
+        let mut pipe = lock(&self.0);
         if pipe.broken || pipe.down.ended {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
@@ -226,7 +207,7 @@ impl AsyncWrite for ServerEnd {
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.lock().config.vectored
+        lock(&self.0).config.vectored
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -234,13 +215,13 @@ impl AsyncWrite for ServerEnd {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.lock().down.ended = true;
+        lock(&self.0).down.ended = true;
         Poll::Ready(Ok(()))
     }
 }
 
 impl Drop for ServerEnd {
     fn drop(&mut self) {
-        self.lock().down.ended = true;
+        lock(&self.0).down.ended = true;
     }
 }

@@ -9,14 +9,16 @@ use crate::pipe::{ClientEnd, FrameProbe, PipeConfig, ServerEnd, pipe};
 use crate::schedule::Id;
 
 /// The pace at which a client reads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Flow {
+    #[default]
     Flowing,
     /// This many bytes at a time.
     Slow(usize),
     Stalled,
 }
 
+#[derive(Default)]
 pub(crate) struct Player {
     pub(crate) flow: Flow,
     /// The transport of its next connection.
@@ -42,25 +44,16 @@ pub(crate) struct LateAnswer {
 /// A client's side of a connection.
 pub(crate) struct Link {
     pub(crate) serial: usize,
-    connection: Connection,
+    pub(crate) connection: Connection,
     /// One for each lane.
-    ends: Vec<ClientEnd>,
+    pub(crate) ends: Vec<ClientEnd>,
     /// The numbers of asks whose answers are not written yet or still on their way.
     pub(crate) answering: Vec<u64>,
 }
 
 impl Player {
     pub(crate) fn new(transport: Transport) -> Self {
-        Self {
-            flow: Flow::Flowing,
-            transport,
-            link: None,
-            cursor: None,
-            past: Vec::new(),
-            rooms: BTreeSet::new(),
-            late: Vec::new(),
-            next_ack: 0,
-        }
+        Self { transport, ..Self::default() }
     }
 
     /// Returns the number of bytes that it reads at a time.
@@ -70,11 +63,6 @@ impl Player {
             Flow::Slow(bytes) => bytes,
             Flow::Stalled => 0,
         }
-    }
-
-    /// Remembers a cursor.
-    pub(crate) fn keep(&mut self, cursor: String) {
-        self.past.extend(self.cursor.replace(cursor));
     }
 
     /// Returns a number for a message that the server answers.
@@ -146,21 +134,9 @@ impl Link {
         self.ends.iter().any(ClientEnd::is_broken)
     }
 
-    /// Returns whether a part of something has arrived whose rest has not.
-    pub(crate) fn is_incomplete(&self) -> bool {
-        self.connection.is_incomplete()
-    }
-
     pub(crate) fn break_after(&self, up: bool, after: usize) {
         // On long polling the client sends on the second lane.
         let end = if up { self.ends.last() } else { self.ends.first() };
-        if let Some(end) = end {
-            if up { end.break_after(None, Some(after)) } else { end.break_after(Some(after), None) }
-        }
-    }
-
-    /// Leaves the lanes as they are, without a reader.
-    pub(crate) fn vanish(self) -> Vec<ClientEnd> {
-        self.ends
+        end.iter().for_each(|end| end.break_after(up, after));
     }
 }

@@ -19,7 +19,7 @@ use crate::calls::Sending;
 use crate::conn::{Conn, Moment, RoomRequest};
 use crate::coverage::Coverage;
 use crate::generate::CLOSED_ROOM;
-use crate::log::{Audience, Change, LATE, Position, RecordKind, Viewer};
+use crate::log::{Audience, Change, LATE, Log, Position, Record, RecordKind, Viewer};
 use crate::reference::lives::{HiddenLog, Life};
 use crate::reference::receipts::{Effect, Predicted};
 use crate::reference::windows::MOST;
@@ -37,6 +37,7 @@ pub(crate) enum Sent {
 }
 
 /// The reference for one run.
+#[derive(Default)]
 pub(crate) struct Reference {
     pub(crate) setup: Setup,
     /// The lives of the log; the last one is the current one.
@@ -87,26 +88,24 @@ pub(crate) struct Key {
 impl Reference {
     pub(crate) fn new(setup: Setup, epoch: Epoch) -> Self {
         let delivered = vec![BTreeSet::new(); setup.identities.len()];
-        Self {
-            setup,
-            lives: vec![Life::new(epoch)],
-            hidden: None,
-            marks: 0,
-            given: HashMap::new(),
-            before: 0,
-            conns: Vec::new(),
-            process: 0,
-            first: 0,
-            first_life: 0,
-            sent: Vec::new(),
-            keys: Vec::new(),
-            delivered,
-            coverage: Coverage::default(),
-        }
+        Self { setup, lives: vec![Life { epoch, log: Log::default(), begun: 0 }], delivered, ..Self::default() }
     }
 
+    /// Counts a situation that was reached.
     pub(crate) fn cover(&mut self, what: &'static str) {
-        self.coverage.add(self.setup.transport, what, 1);
+        self.cover_over(self.setup.transport, true, what);
+    }
+
+    /// Counts a situation if it was reached.
+    pub(crate) fn cover_if(&mut self, is: bool, what: &'static str) {
+        self.cover_over(self.setup.transport, is, what);
+    }
+
+    /// Counts a situation of a transport if it was reached.
+    pub(crate) fn cover_over(&mut self, transport: Transport, is: bool, what: &'static str) {
+        if is {
+            self.coverage.add(transport, what, 1);
+        }
     }
 
     pub(crate) fn age(&self) -> Duration {
@@ -139,7 +138,7 @@ impl Reference {
         let mut own = Rooms::default();
         named.iter().filter(|room| **room != CLOSED_ROOM).for_each(|room| own.enter(*room, 0, Position::MAX));
         let viewer = Viewer { identity: self.setup.identities[client], transport, connection: None, own };
-        self.conns.push(Conn::new(client, viewer, presented, named.to_vec(), requested));
+        self.conns.push(Conn { client, viewer, presented, named: named.to_vec(), requested, ..Conn::default() });
         self.conns.len() - 1
     }
 
@@ -204,9 +203,8 @@ impl Reference {
     pub(crate) fn leave(&mut self, member: Member, room: Id) {
         let record = self.record_of(Change::Leave { member, room });
         let position = self.log_mut().push(record);
-        if self.log_mut().users.leave(member, room, position) {
-            self.cover("shut out of a bare membership");
-        }
+        let is_shut_out = self.log_mut().users.leave(member, room, position);
+        self.cover_if(is_shut_out, "shut out of a bare membership");
         let (first, life) = (self.first, self.life());
         for conn in self.conns[first..].iter_mut().filter(|conn| member.matches(conn.viewer.identity)) {
             if conn.life == Some(life) {
@@ -229,7 +227,8 @@ impl Reference {
                 let conn = self.current_conns().rfind(|conn| conn.client == client);
                 except_connection = conn.and_then(|conn| conn.viewer.connection.clone());
             }
-            except => except_user = crate::calls::except_user(except),
+            Some(Except::User(member)) => except_user = Some(member),
+            None => {}
         }
         Audience { scope, except_user, except_connection, providers }
     }
@@ -241,18 +240,13 @@ impl Reference {
         if let Kind::Once(key) = sending.kind
             && let Some(known) = self.known(key)
         {
-            let (position, first) = (known.position, known.sending.clone());
-            let except = &sending.audience;
-            if except.except_user.is_some() || except.except_connection.is_some() {
+            let (number_of_first, effect, first) =
+                (known.number, Effect::Repeat(known.position), known.sending.clone());
+            if sending.audience.has_exception() {
                 self.cover("idempotency key of another event");
                 return Predicted { number, sending, effect: Effect::Refused, matches: Vec::new() };
             }
-            return Predicted {
-                number: known.number,
-                sending: first,
-                effect: Effect::Repeat(position),
-                matches: Vec::new(),
-            };
+            return Predicted { number: number_of_first, sending: first, effect, matches: Vec::new() };
         }
         let Sending { audience, kind, pad, by, .. } = sending.clone();
         if kind == Kind::Volatile {
@@ -260,26 +254,22 @@ impl Reference {
             // that were applied immediately.
             let latest = if self.setup.at_once { self.log().end() } else { self.before };
             let positions = self.before + 1..=latest + 1;
-            let sees = |conn: &Conn| self.sees_between(conn, &audience, positions.clone()) != Visibility::No;
-            let may = |conn: &Conn| conn.may_be_registered() && (conn.outdated || sees(conn));
-            let may = self.numbered_conns().filter(|(_, conn)| may(conn));
-            let may = may.map(|(serial, _)| serial).collect();
+            let may = self.matching(|conn| self.sees_between(conn, &audience, positions.clone()));
+            let may = may.map(|(serial, ..)| serial).collect();
             self.sent.push(Sent::Volatile { may, pad });
             let matches = self.matches(&audience, positions);
             return Predicted { number, sending, effect: Effect::Volatile, matches };
         }
-        let record = self.record(number, RecordKind::Event, audience.clone()).of(kind, pad, by);
+        let latest = if let Kind::Latest(key) = kind { Some(key) } else { None };
+        let record = self.record(number, RecordKind::Event, audience.clone());
+        let record = Record { least_bytes: pad, by, latest, ..record };
         let position = self.log_mut().push(record);
         if let Kind::Once(key) = kind {
             self.keys.push(Key { key, position, sending: sending.clone(), number, id: None, at: Instant::now() });
         }
         self.sent.push(Sent::Logged { position, pad });
-        Predicted {
-            number,
-            sending,
-            effect: Effect::Record(position),
-            matches: self.matches(&audience, position..=position),
-        }
+        let matches = self.matches(&audience, position..=position);
+        Predicted { number, sending, effect: Effect::Record(position), matches }
     }
 
     /// Sends an ask; returns its number.
@@ -313,9 +303,15 @@ impl Reference {
         self.conns[self.first..].iter()
     }
 
-    /// Returns the connections of this process with their serial numbers.
-    pub(crate) fn numbered_conns(&self) -> impl Iterator<Item = (usize, &Conn)> {
-        self.conns.iter().enumerate().skip(self.first)
+    /// Returns the connections of this process that something may match which they see so, with
+    /// their serial numbers; `true` for those that it must match.
+    pub(crate) fn matching(&self, sees: impl Fn(&Conn) -> Visibility) -> impl Iterator<Item = (usize, &Conn, bool)> {
+        self.conns.iter().enumerate().skip(self.first).filter_map(move |(serial, conn)| {
+            let seen = sees(conn);
+            // The rooms of outdated connections are not known any more.
+            let may_match = conn.may_be_registered() && (conn.outdated || seen != Visibility::No);
+            may_match.then(|| (serial, conn, conn.is_registered() && seen == Visibility::Yes))
+        })
     }
 
     /// Registers a request to enter or exit a room.
@@ -342,10 +338,8 @@ impl Reference {
         let must_be_gone = self.log().older_than(self.age() + LATE, now);
         let may_be_gone = self.log().older_than(self.age(), now);
         if stats.window_records > records.max(1) || stats.window_records > 1 && stats.window_bytes > bytes {
-            return Err(format!(
-                "the window is too large: {} records, {} bytes",
-                stats.window_records, stats.window_bytes
-            ));
+            let Stats { window_records, window_bytes, .. } = stats;
+            return Err(format!("the window is too large: {window_records} records, {window_bytes} bytes"));
         }
         if start < must_be_gone {
             return Err(format!("the window begins at {start}, but records up to {must_be_gone} are too old"));

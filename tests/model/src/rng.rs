@@ -1,23 +1,17 @@
-/// Numbers that follow from a seed alone (SplitMix64), on every machine and in every version.
+use realtime_testkit::SeededRng;
+
+/// Numbers that follow from a seed alone, on every machine and in every version.
 #[derive(Clone, Debug)]
-pub(crate) struct Rng(u64);
+pub(crate) struct Rng(SeededRng);
 
 impl Rng {
     pub(crate) fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        Self(SeededRng::from_seed(seed))
     }
 
     /// Returns a number below `end`, which is at least one.
     pub(crate) fn below(&mut self, end: usize) -> usize {
-        (self.next() % end as u64) as usize
+        self.0.below(end)
     }
 
     /// Returns a number from `low` to `high`, both included.

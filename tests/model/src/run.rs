@@ -112,7 +112,7 @@ async fn act(schedule: &Schedule, traced: bool, trace: &mut Vec<String>) -> Resu
         result = world.finish().await.map_err(|what| format!("at the end: {what}"));
     }
     *trace = world.trace.take().unwrap_or_default();
-    result.map(|()| Outcome { coverage: world.coverage().clone(), digest: world.digest.value() })
+    result.map(|()| Outcome { coverage: world.reference.coverage, digest: world.digest.value() })
 }
 
 impl Failure {
@@ -158,7 +158,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { what, schedule, transport, trace } = self;
         let transport = transport.map(|transport| format!(" --transport {transport}")).unwrap_or_default();
-        writeln!(f, "seed {} ({}): {what}", schedule.seed, schedule.transport())?;
+        writeln!(f, "seed {} ({}): {what}", schedule.seed, schedule.setup.transport)?;
         writeln!(f, "replay: cargo run -p realtime-model -- --seed {}{transport}", schedule.seed)?;
         writeln!(f, "\nwhat is left of the schedule:\n{schedule}\nwhat happened:")?;
         trace.iter().try_for_each(|line| writeln!(f, "{line}"))?;

@@ -5,12 +5,13 @@ use std::fmt;
 use realtime_wire::Transport;
 
 use crate::forgery::Forgery;
+use crate::pipe::PipeConfig;
 
 /// The number of a user, a tenant, a room or a client.
 pub(crate) type Id = u8;
 
 /// The user and the tenant of a client.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Identity {
     pub(crate) user: Option<Id>,
     pub(crate) tenant: Option<Id>,
@@ -31,37 +32,28 @@ impl Member {
 
 /// A set of providers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Providers {
-    socket: bool,
-    sse: bool,
-    ws: bool,
-}
+pub(crate) struct Providers([bool; 3]);
 
 impl Providers {
-    pub(crate) const ALL: Self = Self { socket: true, sse: true, ws: true };
+    pub(crate) const ALL: Self = Self([true; 3]);
+    const NAMES: [&str; 3] = ["socket", "sse", "ws"];
 
     /// Returns the providers that serve these transports.
     pub(crate) fn of(transports: &[Transport]) -> Self {
-        let has = |name| transports.iter().any(|transport| transport.provider() == name);
-        Self { socket: has("socket"), sse: has("sse"), ws: has("ws") }
+        Self(Self::NAMES.map(|name| transports.iter().any(|transport| transport.provider() == name)))
     }
 
     pub(crate) fn names(self) -> Vec<&'static str> {
-        let named = [(self.socket, "socket"), (self.sse, "sse"), (self.ws, "ws")];
-        named.into_iter().filter_map(|(is_named, name)| is_named.then_some(name)).collect()
+        self.0.into_iter().zip(Self::NAMES).filter_map(|(is_named, name)| is_named.then_some(name)).collect()
     }
 
     pub(crate) fn serve(self, transport: Transport) -> bool {
-        match transport {
-            Transport::Polling | Transport::SocketIo => self.socket,
-            Transport::Sse => self.sse,
-            Transport::Ws => self.ws,
-        }
+        self.0.into_iter().zip(Self::NAMES).any(|(is_named, name)| is_named && name == transport.provider())
     }
 }
 
 /// The configuration of server, connections and clients.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Setup {
     /// The transport that each client begins with; its provider is the one that asks, and whose own
     /// traits are used.
@@ -80,9 +72,8 @@ pub(crate) struct Setup {
     pub(crate) window_keys: usize,
     pub(crate) outbox_frames: usize,
     pub(crate) outbox_bytes: usize,
-    pub(crate) pipe_bytes: usize,
-    pub(crate) vectored: bool,
-    pub(crate) reset: bool,
+    /// The connections.
+    pub(crate) pipe: PipeConfig,
 }
 
 /// The target of an event or an ask.
@@ -103,9 +94,7 @@ pub(crate) enum Scope {
 pub(crate) enum Except {
     /// The current connection of this client.
     Client(usize),
-    User(Id),
-    /// A tenant and its user.
-    UserIn(Id, Id),
+    User(Member),
 }
 
 /// The kind of an event.
@@ -153,26 +142,11 @@ pub(crate) enum By {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Call {
     /// An ask to a user or a room, perhaps of one tenant; `answers` says how each client answers.
-    Ask {
-        scope: Scope,
-        seconds: u64,
-        answers: u16,
-    },
-    Join {
-        member: Member,
-        room: Id,
-    },
-    Leave {
-        member: Member,
-        room: Id,
-    },
-    Send {
-        scope: Scope,
-        except: Option<Except>,
-        kind: Kind,
-        pad: usize,
-        by: By,
-    },
+    Ask { scope: Scope, seconds: u64, answers: u16 },
+    /// A user enters a room, or leaves it.
+    Room { member: Member, room: Id, enter: bool },
+    /// An event.
+    Send { scope: Scope, except: Option<Except>, kind: Kind, pad: usize, by: By },
 }
 
 /// The cursor that a client presents when it connects.
@@ -225,6 +199,8 @@ pub(crate) enum Step {
     ReadAll { client: usize },
     /// A stalled client reads this many bytes.
     ReadSome { client: usize, bytes: usize },
+    /// The client asks to enter or exit a room.
+    Room { client: usize, room: Id, enter: bool },
     /// The process ends and another one starts, with or without a drain, and with the same log or
     /// with one that has lost records.
     Restart { drain: Option<u64>, loss: Option<Loss> },
@@ -234,10 +210,6 @@ pub(crate) enum Step {
     Slow { client: usize, bytes: usize },
     /// The client stops reading.
     Stall { client: usize },
-    /// The client asks to enter a room.
-    Subscribe { client: usize, room: Id },
-    /// The client asks to exit a room.
-    Unsubscribe { client: usize, room: Id },
     /// The client is gone, and the server is not notified.
     Vanish { client: usize },
     /// This many milliseconds pass.
@@ -253,26 +225,6 @@ pub struct Schedule {
     pub seed: u64,
     pub(crate) setup: Setup,
     pub(crate) steps: Vec<Step>,
-}
-
-impl Schedule {
-    /// Returns the number of steps.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.steps.len()
-    }
-
-    /// Returns whether there are no steps.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.steps.is_empty()
-    }
-
-    /// Returns the transport that clients begin with.
-    #[must_use]
-    pub fn transport(&self) -> Transport {
-        self.setup.transport
-    }
 }
 
 impl fmt::Display for Schedule {

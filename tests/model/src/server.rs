@@ -2,7 +2,7 @@
 //! of its hooks and handlers.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
@@ -13,9 +13,9 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use realtime_core::spi::{Log, Runtime};
 use realtime_core::{
-    Authenticator, CloseReason, ConnectRequest, ConnectionId, ConnectionInfo, Context, Drain, Error, Handlers,
-    Identity, LifecycleHook, Limits, OutboxConfig, Refusal, RoomAccess, RoomDelivery, RoomMembership, RoomPolicy,
-    SocketIoBroadcast, Stats, WindowConfig,
+    Authenticator, CloseReason, ConnectRequest, ConnectionId, ConnectionInfo, Context, DeliveryConfig, Drain, Error,
+    Handlers, Identity, LifecycleHook, Limits, OutboxConfig, Refusal, RoomAccess, RoomDelivery, RoomPolicy, Stats,
+    WindowConfig,
 };
 use realtime_http::HttpProvider;
 use realtime_socketio::{SocketIoConfig, SocketIoProvider};
@@ -28,6 +28,7 @@ use tower_service::Service;
 
 use crate::calls::Sender;
 use crate::generate::{CLOSED_ROOM, FROM_NOW_ROOM};
+use crate::lock;
 use crate::log_spy::LogSpy;
 use crate::pipe::ServerEnd;
 use crate::schedule::{By, Id, Setup};
@@ -53,7 +54,8 @@ pub(crate) struct Server {
     hooks: Hooks,
     log: Log,
     contexts: Contexts,
-    spy: LogSpy,
+    /// The log, as the process has it.
+    pub(crate) spy: LogSpy,
 }
 
 /// The contexts of handlers, by the serial numbers of the connections whose events they have
@@ -124,32 +126,20 @@ impl Server {
     pub(crate) fn sender(&self, by: By, serial: Option<usize>) -> Option<Sender> {
         Some(match by {
             By::All => Sender::Log(self.log.clone(), None),
-            By::Handler(_) => Sender::Handler(self.contexts.lock().get(&serial?)?.clone()),
+            By::Handler(_) => Sender::Handler(lock(&self.contexts.0).get(&serial?)?.clone()),
             By::Named(providers) => Sender::Log(self.log.clone(), Some(providers)),
             By::Provider => Sender::Provider(self.first().broadcast()),
         })
     }
 
-    pub(crate) fn rooms(&self) -> Option<Arc<dyn RoomMembership>> {
-        self.first().rooms()
-    }
-
-    pub(crate) fn asks(&self) -> Option<Arc<dyn SocketIoBroadcast>> {
-        self.first().socket_io()
-    }
-
-    fn first(&self) -> &dyn HttpProvider {
+    /// Returns the provider of the schedule's transport.
+    pub(crate) fn first(&self) -> &dyn HttpProvider {
         &*self.providers[0].1
     }
 
     /// Takes the calls of hooks since the previous call.
     pub(crate) fn hook_calls(&self) -> Vec<HookCall> {
-        std::mem::take(&mut *self.hooks.0.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Returns the log, as the process has it.
-    pub(crate) fn spy(&self) -> &LogSpy {
-        &self.spy
+        std::mem::take(&mut *lock(&self.hooks.0))
     }
 
     pub(crate) fn shutdown(&self, drain: Drain) -> BoxFuture<'static, ()> {
@@ -165,7 +155,7 @@ impl Server {
 impl Drop for Server {
     /// Drops the contexts, which lead to the providers whose handlers keep them.
     fn drop(&mut self) {
-        self.contexts.lock().clear();
+        lock(&self.contexts.0).clear();
     }
 }
 
@@ -181,20 +171,17 @@ fn provider(transport: Transport, setup: &Setup, contexts: &Contexts) -> Arc<dyn
         contexts.keep(context);
         std::future::ready(())
     };
+    let delivery = DeliveryConfig::default().with_limits(limits).with_outbox(outbox).with_window(window);
     match transport {
         Transport::Polling | Transport::SocketIo => {
-            let config = SocketIoConfig::default().with_limits(limits).with_outbox(outbox).with_window(window);
+            let config = SocketIoConfig::default().with_delivery(delivery.with_max_event_bytes(1024 * 1024));
             Arc::new(SocketIoProvider::new(config).on(HELLO, keep))
         }
         Transport::Sse => {
-            let delivery = if setup.everyone { RoomDelivery::Everyone } else { RoomDelivery::Members };
-            let config = SseConfig::default().with_limits(limits).with_outbox(outbox).with_window(window);
-            Arc::new(SseProvider::new(config.with_room_delivery(delivery)))
+            let rooms = if setup.everyone { RoomDelivery::Everyone } else { RoomDelivery::Members };
+            Arc::new(SseProvider::new(SseConfig::default().with_delivery(delivery).with_room_delivery(rooms)))
         }
-        Transport::Ws => {
-            let config = WsConfig::default().with_limits(limits).with_outbox(outbox).with_window(window);
-            Arc::new(WsProvider::new(config).on(HELLO, keep))
-        }
+        Transport::Ws => Arc::new(WsProvider::new(WsConfig::default().with_delivery(delivery)).on(HELLO, keep)),
     }
 }
 
@@ -243,12 +230,10 @@ struct Rooms;
 #[async_trait]
 impl RoomPolicy for Rooms {
     async fn access(&self, _: &Context, room: &str) -> RoomAccess {
-        if room == room_name(CLOSED_ROOM) {
-            RoomAccess::Deny
-        } else if room == room_name(FROM_NOW_ROOM) {
-            RoomAccess::AllowFromNow
-        } else {
-            RoomAccess::Allow
+        match room {
+            _ if room == room_name(CLOSED_ROOM) => RoomAccess::Deny,
+            _ if room == room_name(FROM_NOW_ROOM) => RoomAccess::AllowFromNow,
+            _ => RoomAccess::Allow,
         }
     }
 }
@@ -262,20 +247,15 @@ fn serial_of(identity: &Identity) -> Option<usize> {
 impl Contexts {
     fn keep(&self, context: Context) {
         if let Some(serial) = serial_of(context.identity()) {
-            self.lock().insert(serial, context);
+            lock(&self.0).insert(serial, context);
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<usize, Context>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Hooks {
     fn add(&self, connection: &ConnectionInfo, connected: Option<ConnectionId>) {
         if let Some(serial) = serial_of(&connection.identity) {
-            let call = HookCall { serial, connected, at: Instant::now() };
-            self.0.lock().unwrap_or_else(PoisonError::into_inner).push(call);
+            lock(&self.0).push(HookCall { serial, connected, at: Instant::now() });
         }
     }
 }

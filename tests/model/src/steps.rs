@@ -34,8 +34,7 @@ impl World {
             }
             Step::Slow { client, bytes } => self.slow_down(*client, Flow::Slow(*bytes)),
             Step::Stall { client } => self.slow_down(*client, Flow::Stalled),
-            Step::Subscribe { client, room } => self.request_room(*client, *room, true),
-            Step::Unsubscribe { client, room } => self.request_room(*client, *room, false),
+            Step::Room { client, room, enter } => self.request_room(*client, *room, *enter),
             Step::Vanish { client } => self.vanish(*client),
             Step::Wait(time) => self.wait(Duration::from_millis(*time)).await?,
             Step::Yield(rounds) => {
@@ -121,24 +120,20 @@ impl World {
         let transport = self.players[client].transport;
         let moment = self.moment(transport);
         let serial = self.reference.ask_to_connect((client, transport), present, presented.clone(), &rooms, moment);
+        let admitted = Instant::now() + Duration::from_millis(delay);
         let conn = &mut self.reference.conns[serial];
-        conn.admitted += Duration::from_millis(delay);
+        conn.admitted = Some(admitted);
         conn.undisturbed = reads_fast_enough(&self.setup, self.players[client].flow);
         let mut query = format!("serial={serial}");
         if delay > 0 {
-            query += &format!("&after={}", (conn.admitted - self.begun).as_millis());
+            query += &format!("&after={}", (admitted - self.begun).as_millis());
         }
         let identity = self.setup.identities[client];
         identity.user.iter().for_each(|user| query += &format!("&user={}", user_name(*user)));
         identity.tenant.iter().for_each(|tenant| query += &format!("&tenant={}", tenant_name(*tenant)));
-        let cursor_in_header = !serial.is_multiple_of(3);
-        let options = ConnectOptions {
-            query,
-            rooms: rooms.iter().map(|room| room_name(*room)).collect(),
-            cursor: presented,
-            cursor_in_header,
-        };
-        let (link, ends) = Link::open(serial, transport, &options, self.pipe());
+        let (rooms, cursor_in_header) = (rooms.into_iter().map(room_name).collect(), !serial.is_multiple_of(3));
+        let options = ConnectOptions { query, rooms, cursor: presented, cursor_in_header };
+        let (link, ends) = Link::open(serial, transport, &options, self.setup.pipe);
         self.reference.conns[serial].probe = link.probe();
         self.players[client].link = Some(link);
         ends.into_iter().for_each(|end| self.server.accept(end));
@@ -169,12 +164,10 @@ impl World {
             Present::Own => own,
             Present::Stolen(other) => {
                 let of_another = self.players[other].cursor.clone();
-                if of_another.is_some() && other != client {
-                    self.reference.cover("cursor of another client");
-                    if self.setup.identities[client] != self.setup.identities[other] {
-                        self.reference.cover("cursor of another identity");
-                    }
-                }
+                let is_stolen = of_another.is_some() && other != client;
+                let is_foreign = self.setup.identities[client] != self.setup.identities[other];
+                self.reference.cover_if(is_stolen, "cursor of another client");
+                self.reference.cover_if(is_stolen && is_foreign, "cursor of another identity");
                 of_another
             }
             Present::OtherEpoch(at) => Some(self.forge(client, Forgery::OtherPosition, at, 0x5555)),
@@ -208,9 +201,7 @@ impl World {
         self.disturb(client);
         if let Some(link) = &self.players[client].link {
             link.break_after(up, after);
-            if up {
-                self.reference.cover("disconnected while sending");
-            }
+            self.reference.cover_if(up, "disconnected while sending");
         }
         self.read_client(client, 0).map(drop)
     }
@@ -220,7 +211,7 @@ impl World {
         if let Some(link) = self.players[client].link.take() {
             self.reference.conns[link.serial].abandoned = true;
             self.players[client].late.clear();
-            self.unread.extend(link.vanish());
+            self.unread.extend(link.ends);
             self.reference.cover("vanished");
         }
     }
@@ -242,20 +233,15 @@ impl World {
         if !conn.connected || conn.request.is_some() || !conn.viewer.transport.is_bidirectional() {
             return;
         }
-        let message = if enter {
-            ClientMessage::Subscribe { room: room_name(room), ack }
-        } else {
-            ClientMessage::Unsubscribe { room: room_name(room), ack }
-        };
         self.reference.request_room(link.serial, ack, room, enter);
-        link.send(&message);
+        link.send(&ClientMessage::Room { room: room_name(room), ack, enter });
     }
 }
 
 /// Returns whether a client reads fast enough that the server may not close it: 4 KiB in a second
 /// suffice.
 fn reads_fast_enough(setup: &Setup, flow: Flow) -> bool {
-    flow == Flow::Flowing || matches!(flow, Flow::Slow(2_000..)) && setup.pipe_bytes >= 2_000
+    flow == Flow::Flowing || matches!(flow, Flow::Slow(2_000..)) && setup.pipe.bytes >= 2_000
 }
 
 /// A fingerprint of everything that the clients have received, without random ids, and without what

@@ -9,10 +9,9 @@ use tokio::time::{Instant, sleep};
 use crate::asks::{self, Asks};
 use crate::calls::Sending;
 use crate::conn::Moment;
-use crate::coverage::Coverage;
 use crate::log::LATE;
 use crate::log_spy::{LogEvent, LogSpy};
-use crate::pipe::{ClientEnd, PipeConfig};
+use crate::pipe::ClientEnd;
 use crate::player::{LateAnswer, Player};
 use crate::reference::Reference;
 use crate::reference::observe::Reaction;
@@ -53,7 +52,7 @@ impl World {
         let server = Server::start(&setup, LogSpy::new(setup.window_keys, setup.at_once), begun)
             .await
             .map_err(|error| error.to_string())?;
-        let epoch = server.spy().epoch().ok_or("the log was not asked for its epoch")?;
+        let epoch = server.spy.epoch().ok_or("the log was not asked for its epoch")?;
         Ok(Self {
             reference: Reference::new(setup.clone(), epoch),
             players: setup.identities.iter().map(|_| Player::new(setup.transport)).collect(),
@@ -69,14 +68,6 @@ impl World {
         })
     }
 
-    pub(crate) fn coverage(&self) -> &Coverage {
-        &self.reference.coverage
-    }
-
-    pub(crate) fn pipe(&self) -> PipeConfig {
-        PipeConfig { bytes: self.setup.pipe_bytes, vectored: self.setup.vectored, reset: self.setup.reset }
-    }
-
     pub(crate) fn note(&mut self, text: impl FnOnce() -> String) {
         if let Some(trace) = &mut self.trace {
             trace.push(format!("{:8.3} {}", self.begun.elapsed().as_secs_f64(), text()));
@@ -88,13 +79,8 @@ impl World {
         self.observe_log()?;
         for call in self.server.hook_calls() {
             let moment = self.moment_of_conn(call.serial);
-            self.note(|| {
-                format!(
-                    "  hook: #{} {}",
-                    call.serial,
-                    if call.connected.is_some() { "connected" } else { "disconnected" }
-                )
-            });
+            let what = if call.connected.is_some() { "connected" } else { "disconnected" };
+            self.note(|| format!("  hook: #{} {what}", call.serial));
             self.reference.observe_hook(&call, moment)?;
         }
         let now = Instant::now();
@@ -111,7 +97,7 @@ impl World {
 
     /// Passes what the process has done with its log on its own account to the reference.
     pub(crate) fn observe_log(&mut self) -> Result<(), String> {
-        for event in self.server.spy().take_events() {
+        for event in self.server.spy.take_events() {
             self.note(|| format!("  the log: {event:?}"));
             match event {
                 LogEvent::NewLife { epoch, from, at } => self.reference.begin_life(epoch, from, at)?,
@@ -125,7 +111,7 @@ impl World {
     /// Returns the current state of the process, with the window of the provider that serves this
     /// transport.
     pub(crate) fn moment(&self, transport: Transport) -> Moment {
-        self.reference.moment(transport, &self.server.stats_of(transport), self.server.spy().applied())
+        self.reference.moment(transport, &self.server.stats_of(transport), self.server.spy.applied())
     }
 
     /// Returns the same for the transport of the connection with this serial number.
@@ -162,14 +148,14 @@ impl World {
         let now = self.moment_of_conn(serial);
         self.digest.add(self.begun.elapsed(), client, message);
         self.note(|| format!("  c{client}#{serial} receives {}", brief(message)));
-        let observation = self.reference.observe(serial, message, now);
-        let observation =
-            observation.map_err(|what| format!("c{client}#{serial} receives {}: {what}", brief(message)))?;
+        let observed = self.reference.observe(serial, message, now);
+        let (reaction, cursor) =
+            observed.map_err(|what| format!("c{client}#{serial} receives {}: {what}", brief(message)))?;
         let player = &mut self.players[client];
-        if let Some(cursor) = observation.cursor {
-            player.keep(cursor);
+        if let Some(cursor) = cursor {
+            player.past.extend(player.cursor.replace(cursor));
         }
-        match observation.reaction {
+        match reaction {
             Reaction::Ask { ack, number } => self.answer(client, ack, number),
             Reaction::Connected => {
                 player.rooms.extend(&self.reference.conns[serial].named);
@@ -220,7 +206,7 @@ impl World {
         let Some(link) = self.players[client].link.take() else { return Ok(()) };
         self.note(|| format!("  c{client}#{} {how}", link.serial));
         self.players[client].late.clear();
-        let amid = link.is_incomplete();
+        let amid = link.connection.is_incomplete();
         let conn = &mut self.reference.conns[link.serial];
         conn.abandoned = true;
         let refused = by_server && !conn.connected;
@@ -228,12 +214,9 @@ impl World {
         if !may_end && !refused {
             return Err(format!("c{client}#{}: the server ended the connection without a cause", link.serial));
         }
-        if outdated {
-            self.reference.cover("closed for a new epoch");
-        }
-        if link.is_broken() {
-            self.reference.cover(if amid { "disconnected within a message" } else { "disconnected between messages" });
-        }
+        self.reference.cover_if(outdated, "closed for a new epoch");
+        let broken = if amid { "disconnected within a message" } else { "disconnected between messages" };
+        self.reference.cover_if(link.is_broken(), broken);
         Ok(())
     }
 
@@ -281,7 +264,7 @@ impl World {
     /// received what is for it.
     pub(crate) async fn settle(&mut self) -> Result<(), String> {
         let links = self.players.iter().filter_map(|player| player.link.as_ref());
-        if let Some(admitted) = links.map(|link| self.reference.conns[link.serial].admitted).max() {
+        if let Some(admitted) = links.filter_map(|link| self.reference.conns[link.serial].admitted).max() {
             self.wait(admitted.saturating_duration_since(Instant::now())).await?;
         }
         let mut quiet = 0;
@@ -331,7 +314,7 @@ impl World {
     pub(crate) fn call(&mut self, call: Call) -> Option<crate::calls::Pending> {
         match call {
             Call::Ask { scope, seconds, answers } => {
-                let asks = self.server.asks()?;
+                let asks = self.server.first().socket_io()?;
                 let providers = self.providers_of(By::Provider);
                 let audience = self.reference.audience(scope, None, providers);
                 let number = self.reference.ask(audience);
@@ -340,15 +323,14 @@ impl World {
                 self.asks.begin(&self.reference, number, timeout);
                 Some(crate::calls::ask(asks, scope, number, timeout))
             }
-            Call::Join { member, room } => {
-                let rooms = self.server.rooms()?;
-                self.reference.join(member, room);
-                Some(crate::calls::join(rooms, member, room))
-            }
-            Call::Leave { member, room } => {
-                let rooms = self.server.rooms().filter(|_| self.reference.may_leave(member, room))?;
-                self.reference.leave(member, room);
-                Some(crate::calls::leave(rooms, member, room))
+            Call::Room { member, room, enter } => {
+                let rooms = self.server.first().rooms().filter(|_| enter || self.reference.may_leave(member, room))?;
+                if enter {
+                    self.reference.join(member, room);
+                } else {
+                    self.reference.leave(member, room);
+                }
+                Some(crate::calls::room(rooms, member, room, enter))
             }
             Call::Send { scope, except, kind, pad, by } => {
                 let link = |client: usize| self.players[client].link.as_ref();

@@ -1,14 +1,10 @@
 //! The schedules that CI runs: many, on every transport, and the same ones twice.
 
-use std::time::Duration;
-
 use realtime_model::{Campaign, Transport, run};
 
 #[test]
 fn every_client_receives_what_the_reference_says() {
-    let campaign =
-        Campaign { first: 0, schedules: 2_000, time: Duration::MAX, transport: None, threads: 2, shrinks: true };
-    let report = campaign.run();
+    let report = Campaign::default().run();
     println!("{}", report.coverage);
     if let Some(failure) = report.failure {
         panic!("{failure}");

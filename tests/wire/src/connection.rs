@@ -7,7 +7,7 @@ use crate::message::Encoded;
 use crate::polling::Polling;
 use crate::socketio::{self, PONG, Packet};
 use crate::sse::{self, Block, Blocks};
-use crate::websocket::{self, Message, Socket, UPGRADE, client_close, client_text};
+use crate::websocket::{Socket, UPGRADE, client_close, client_text};
 use crate::{ClientMessage, ConnectOptions, Received, Result, Transport};
 
 /// The protocol of one connection.
@@ -28,7 +28,6 @@ enum Protocol {
     },
     Sse {
         responses: Responses,
-        status: u16,
         blocks: Blocks,
         /// Set by the first event.
         begun: bool,
@@ -53,7 +52,7 @@ impl Connection {
             }
             Transport::Sse => {
                 let (responses, blocks) = (Responses::default(), Blocks::default());
-                (Protocol::Sse { responses, status: 0, blocks, begun: false }, sse::request(options))
+                (Protocol::Sse { responses, blocks, begun: false }, sse::request(options))
             }
             Transport::Ws => (Protocol::Ws(Socket::default()), http::get(&options.target("/ws", true), UPGRADE)),
         };
@@ -81,10 +80,7 @@ impl Connection {
         match &mut self.protocol {
             Protocol::Polling(polling) => polling.feed(lane, bytes, outgoing, each),
             Protocol::SocketIo { socket, connect } => socket.feed(bytes, &mut outgoing[0], &mut |message, outgoing| {
-                let text = match message {
-                    Message::Text(text) => text,
-                    other => return pass(&other, each),
-                };
+                let Received::Message(Encoded::Envelope(text)) = message else { return each(message) };
                 let packet = Packet::decode(text)?;
                 match packet {
                     Packet::Open(_) => outgoing.extend(client_text(connect)),
@@ -93,20 +89,16 @@ impl Connection {
                 }
                 packet.received().map_or(Ok(()), &mut *each)
             }),
-            Protocol::Sse { responses, status, blocks, begun } => responses.feed(bytes, &mut |part| match part {
-                Part::Head { status: head } => {
-                    *status = head;
-                    Ok(())
-                }
-                Part::Data(data) if *status == 200 => blocks.feed(data, &mut |block| pass_block(block, begun, each)),
-                Part::Data(_) => Ok(()),
-                Part::End if *status == 200 => {
+            Protocol::Sse { responses, blocks, begun } => responses.feed(bytes, &mut |status, part| match part {
+                Part::Data(data) if status == 200 => blocks.feed(data, &mut |block| pass_block(block, begun, each)),
+                Part::Data(_) | Part::Head => Ok(()),
+                Part::End if status == 200 => {
                     blocks.finish(&mut |block| pass_block(block, begun, each))?;
                     each(Received::Close)
                 }
                 Part::End => each(Received::Refused(status.to_string().into())),
             }),
-            Protocol::Ws(socket) => socket.feed(bytes, &mut outgoing[0], &mut |message, _| pass(&message, each)),
+            Protocol::Ws(socket) => socket.feed(bytes, &mut outgoing[0], &mut |message, _| each(message)),
         }
     }
 
@@ -137,15 +129,6 @@ impl Connection {
     }
 }
 
-/// Hands on a message of a raw websocket.
-fn pass(message: &Message<'_>, each: &mut dyn FnMut(Received<'_>) -> Result<()>) -> Result<()> {
-    each(match message {
-        Message::Close => Received::Close,
-        Message::Refused(status) => Received::Refused(status.to_string().into()),
-        Message::Text(json) => Received::Message(Encoded::Envelope(json)),
-    })
-}
-
 /// Hands on a block. The `retry:` before or in the first event is the default of every stream; a
 /// later one is what the other transports send as an event, alone or in front of one.
 fn pass_block(block: Block<'_>, begun: &mut bool, each: &mut dyn FnMut(Received<'_>) -> Result<()>) -> Result<()> {
@@ -166,19 +149,18 @@ fn encode_envelope(message: &ClientMessage) -> Vec<u8> {
         ClientMessage::Answer { ack, json } => format!("{{\"type\":\"ack\",\"ack\":{ack},\"payload\":{json}}}"),
         ClientMessage::Close => return client_close(),
         ClientMessage::Event { name } => json!({ "type": name, "payload": null }).to_string(),
-        ClientMessage::Subscribe { room, ack } => {
-            json!({ "type": "subscribe", "payload": { "channel": room }, "ack": ack }).to_string()
-        }
-        ClientMessage::Unsubscribe { room, ack } => {
-            json!({ "type": "unsubscribe", "payload": { "channel": room }, "ack": ack }).to_string()
+        ClientMessage::Room { room, ack, enter } => {
+            let kind = if *enter { "subscribe" } else { "unsubscribe" };
+            json!({ "type": kind, "payload": { "channel": room }, "ack": ack }).to_string()
         }
     };
-    websocket::client_text(&envelope)
+    client_text(&envelope)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::websocket;
 
     const SWITCHING: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\n\r\n";
 

@@ -8,6 +8,8 @@ pub struct Responses {
     /// The incomplete head of a response or line before a chunk.
     line: Vec<u8>,
     body: Body,
+    /// The status code of the current or last response; 0 before the first one.
+    status: u16,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,23 +37,21 @@ pub enum Part<'a> {
     /// The end of the body.
     End,
     /// The beginning of a response.
-    Head {
-        /// The status code.
-        status: u16,
-    },
+    Head,
 }
 
 impl Responses {
-    /// Hands on the parts in these bytes; body data is not copied.
+    /// Hands on the parts in these bytes, each with the status of its response; body data is not
+    /// copied.
     ///
     /// # Errors
     /// When they are not HTTP, a response has no length, or `each` fails.
-    pub fn feed(&mut self, mut bytes: &[u8], each: &mut dyn FnMut(Part<'_>) -> Result<()>) -> Result<()> {
+    pub fn feed(&mut self, mut bytes: &[u8], each: &mut dyn FnMut(u16, Part<'_>) -> Result<()>) -> Result<()> {
         loop {
             match self.body {
                 Body::Length(0) => {
                     self.body = Body::Head;
-                    each(Part::End)?;
+                    each(self.status, Part::End)?;
                 }
                 _ if bytes.is_empty() => return Ok(()),
                 Body::Chunk(0) => self.body = Body::ChunkSize,
@@ -62,7 +62,7 @@ impl Responses {
                     // The last two bytes are the chunk's line end.
                     let length = data.len().saturating_sub(2usize.saturating_sub(after));
                     if length > 0 {
-                        each(Part::Data(&data[..length]))?;
+                        each(self.status, Part::Data(&data[..length]))?;
                     }
                 }
                 Body::ChunkSize => {
@@ -70,25 +70,24 @@ impl Responses {
                     let size = usize::from_str_radix(&line, 16).map_err(|_| format!("a chunk of size {line:?}"))?;
                     self.body = if size == 0 { Body::Trailer(2) } else { Body::Chunk(size + 2) };
                     if size == 0 {
-                        each(Part::End)?;
+                        each(self.status, Part::End)?;
                     }
                 }
                 Body::Head => {
                     let Some(head) = self.line(&mut bytes, b"\r\n\r\n") else { return Ok(()) };
-                    let (status, body) = read_head(&head)?;
-                    self.body = body;
-                    each(Part::Head { status })?;
+                    (self.status, self.body) = read_head(&head)?;
+                    each(self.status, Part::Head)?;
                 }
                 Body::Length(missing) => {
                     let data = take(&mut bytes, missing);
                     self.body = Body::Length(missing - data.len());
-                    each(Part::Data(data))?;
+                    each(self.status, Part::Data(data))?;
                 }
                 Body::Trailer(missing) => {
                     let left = missing - take(&mut bytes, missing).len();
                     self.body = if left == 0 { Body::Head } else { Body::Trailer(left) };
                 }
-                Body::Upgraded => each(Part::Data(std::mem::take(&mut bytes)))?,
+                Body::Upgraded => each(self.status, Part::Data(std::mem::take(&mut bytes)))?,
             }
         }
     }
@@ -163,9 +162,9 @@ mod tests {
     fn read(bytes: &[u8], piece: usize) -> Result<String> {
         let (mut responses, mut seen) = (Responses::default(), String::new());
         for piece in bytes.chunks(piece) {
-            responses.feed(piece, &mut |part| {
+            responses.feed(piece, &mut |status, part| {
                 match part {
-                    Part::Head { status } => seen += &format!("<{status}>"),
+                    Part::Head => seen += &format!("<{status}>"),
                     Part::Data(data) => seen += &String::from_utf8_lossy(data),
                     Part::End => seen += "<end>",
                 }

@@ -102,19 +102,14 @@ pub enum ClientMessage {
         /// The name.
         name: &'static str,
     },
-    /// A request to enter a room.
-    Subscribe {
+    /// A request to enter or exit a room.
+    Room {
         /// The room.
         room: String,
         /// The number that the server replies with.
         ack: u64,
-    },
-    /// A request to exit a room.
-    Unsubscribe {
-        /// The room.
-        room: String,
-        /// The number that the server replies with.
-        ack: u64,
+        /// `true` if it is to enter the room.
+        enter: bool,
     },
 }
 
@@ -128,12 +123,10 @@ impl Received<'_> {
             Self::Close => ServerMessage::Close,
             Self::Message(encoded) => encoded.parse()?,
             Self::Refused(what) => ServerMessage::Refused(what.clone().into_owned()),
-            Self::Retry(millis) => ServerMessage::Event {
-                name: "reconnect".to_owned(),
-                data: serde_json::json!({ "delayMs": millis }),
-                cursor: None,
-                ack: None,
-            },
+            Self::Retry(millis) => {
+                let (name, data) = ("reconnect".to_owned(), serde_json::json!({ "delayMs": millis }));
+                ServerMessage::Event { name, data, cursor: None, ack: None }
+            }
         })
     }
 }

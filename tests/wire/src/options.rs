@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 /// A protocol between client and server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Transport {
     /// Socket.IO over long polling.
     Polling,
@@ -13,6 +13,7 @@ pub enum Transport {
     /// Server-Sent Events.
     Sse,
     /// Raw WebSocket.
+    #[default]
     Ws,
 }
 
@@ -56,8 +57,7 @@ impl fmt::Display for Transport {
         f.write_str(match self {
             Self::Polling => "polling",
             Self::SocketIo => "socketio",
-            Self::Sse => "sse",
-            Self::Ws => "ws",
+            Self::Sse | Self::Ws => self.provider(),
         })
     }
 }

@@ -2,6 +2,7 @@
 //! the client sends.
 
 use crate::http::{self, Part, Responses};
+use crate::message::{self, text};
 use crate::socketio::{self, PONG, Packet};
 use crate::{ClientMessage, ConnectOptions, Received, Result};
 
@@ -30,7 +31,6 @@ pub(crate) struct Polling {
 #[derive(Debug, Default)]
 struct Lane {
     responses: Responses,
-    status: u16,
     body: Vec<u8>,
 }
 
@@ -59,12 +59,12 @@ impl Polling {
         each: &mut dyn FnMut(Received<'_>) -> Result<()>,
     ) -> Result<()> {
         let mut bodies = Vec::new();
-        let Lane { responses, status, body } = &mut self.lanes[lane];
-        responses.feed(bytes, &mut |part| {
+        let Lane { responses, body } = &mut self.lanes[lane];
+        responses.feed(bytes, &mut |status, part| {
             match part {
-                Part::Head { status: head } => *status = head,
+                Part::Head => {}
                 Part::Data(data) => body.extend_from_slice(data),
-                Part::End => bodies.push((*status, std::mem::take(body))),
+                Part::End => bodies.push((status, std::mem::take(body))),
             }
             Ok(())
         })?;
@@ -91,7 +91,7 @@ impl Polling {
             let packet = Packet::decode(packet)?;
             match packet {
                 Packet::Open(json) => {
-                    self.target += &format!("&sid={}", socketio::session_id(json)?);
+                    self.target += &format!("&sid={}", text(&message::json(json)?["sid"], "a session's id")?);
                     self.opened = true;
                     self.unsent.push(self.connect.clone());
                 }

@@ -2,36 +2,24 @@
 
 use serde_json::json;
 
-use crate::message::{Encoded, Received, json, text};
+use crate::message::{Encoded, Received};
 use crate::{ClientMessage, ConnectOptions, Result};
 
 /// A packet from the server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Packet<'a> {
     /// The end of the session, or of its connection to the main namespace.
     Close,
     /// The rejection of the connection to a namespace, as JSON.
     ConnectError(&'a [u8]),
-    /// An event.
-    Event {
-        /// The number to answer with.
-        ack: Option<u64>,
-        /// A JSON array.
-        arguments: &'a [u8],
-    },
+    /// An event, or the answer to one of the client.
+    Message(Encoded<'a>),
     /// A packet that needs no reaction: a noop, or the connection to a namespace.
     Noop,
     /// The handshake, as JSON.
     Open(&'a [u8]),
     /// A heartbeat, to be answered with [`PONG`].
     Ping,
-    /// The answer to an event of the client.
-    Reply {
-        /// The event's number.
-        ack: u64,
-        /// A JSON array.
-        arguments: &'a [u8],
-    },
 }
 
 /// The answer to a ping.
@@ -50,11 +38,11 @@ impl<'a> Packet<'a> {
             [b'4', b'0', ..] | b"6" => Self::Noop,
             [b'4', b'2', rest @ ..] => {
                 let (ack, arguments) = number(rest)?;
-                Self::Event { ack, arguments }
+                Self::Message(Encoded::Event { ack, arguments })
             }
             [b'4', b'3', rest @ ..] => {
                 let (ack, arguments) = number(rest)?;
-                Self::Reply { ack: ack.ok_or("a reply without a number")?, arguments }
+                Self::Message(Encoded::Reply { ack: ack.ok_or("a reply without a number")?, arguments })
             }
             [b'4', b'4', json @ ..] => Self::ConnectError(json),
             other => return Err(format!("not an expected packet: {:?}", String::from_utf8_lossy(other))),
@@ -66,9 +54,8 @@ impl<'a> Packet<'a> {
         Some(match self {
             Self::Close => Received::Close,
             Self::ConnectError(json) => Received::Refused(String::from_utf8_lossy(json)),
-            Self::Event { ack, arguments } => Received::Message(Encoded::Event { ack, arguments }),
+            Self::Message(message) => Received::Message(message),
             Self::Noop | Self::Open(_) | Self::Ping => return None,
-            Self::Reply { ack, arguments } => Received::Message(Encoded::Reply { ack, arguments }),
         })
     }
 }
@@ -80,11 +67,6 @@ fn number(rest: &[u8]) -> Result<(Option<u64>, &[u8])> {
     let (digits, arguments) = rest.split_at(length);
     let number = |digits| std::str::from_utf8(digits).ok()?.parse().ok();
     if digits.is_empty() { Ok((None, arguments)) } else { Ok((Some(number(digits).ok_or_else(wrong)?), arguments)) }
-}
-
-/// Returns the session's id from the JSON of [`Packet::Open`].
-pub(crate) fn session_id(open: &[u8]) -> Result<String> {
-    text(&json(open)?["sid"], "a session's id")
 }
 
 /// Encodes the packet that connects to the main namespace, with rooms and cursor in `auth`.
@@ -107,8 +89,9 @@ pub fn encode(message: &ClientMessage) -> String {
         ClientMessage::Answer { ack, json } => format!("43{ack}[{json}]"),
         ClientMessage::Close => "41".to_owned(),
         ClientMessage::Event { name } => format!("42{}", json!([name, null])),
-        ClientMessage::Subscribe { room, ack } => format!("42{ack}{}", json!(["join", room])),
-        ClientMessage::Unsubscribe { room, ack } => format!("42{ack}{}", json!(["leave", room])),
+        ClientMessage::Room { room, ack, enter } => {
+            format!("42{ack}{}", json!([if *enter { "join" } else { "leave" }, room]))
+        }
     }
 }
 
@@ -122,9 +105,9 @@ mod tests {
             ("0{\"sid\":\"a\"}", Packet::Open(b"{\"sid\":\"a\"}")),
             ("40{\"sid\":\"b\"}", Packet::Noop),
             ("2", Packet::Ping),
-            ("42[\"tick\",1]", Packet::Event { ack: None, arguments: b"[\"tick\",1]" }),
-            ("4217[\"q\",1]", Packet::Event { ack: Some(17), arguments: b"[\"q\",1]" }),
-            ("433[{}]", Packet::Reply { ack: 3, arguments: b"[{}]" }),
+            ("42[\"tick\",1]", Packet::Message(Encoded::Event { ack: None, arguments: b"[\"tick\",1]" })),
+            ("4217[\"q\",1]", Packet::Message(Encoded::Event { ack: Some(17), arguments: b"[\"q\",1]" })),
+            ("433[{}]", Packet::Message(Encoded::Reply { ack: 3, arguments: b"[{}]" })),
             ("44{\"message\":\"no\"}", Packet::ConnectError(b"{\"message\":\"no\"}")),
             ("41", Packet::Close),
             ("1", Packet::Close),

@@ -1,7 +1,7 @@
 //! WebSocket frames (RFC 6455).
 
-use crate::Result;
 use crate::http::{Part, Responses};
+use crate::{Encoded, Received, Result};
 
 /// The opcode of a text frame.
 pub const TEXT: u8 = 1;
@@ -30,12 +30,21 @@ impl Frames {
     pub fn feed(&mut self, bytes: &[u8], mut each: impl FnMut(u8, &[u8]) -> Result<()>) -> Result<()> {
         self.rest.extend_from_slice(bytes);
         let mut at = 0;
-        while let Some((opcode, start, end)) = frame(&self.rest[at..])? {
+        while let Some((opcode, start, end)) = frame(&self.rest[at..])?.filter(|(.., end)| at + end <= self.rest.len())
+        {
             each(opcode, &self.rest[at + start..at + end])?;
             at += end;
         }
         self.rest.drain(..at);
         Ok(())
+    }
+
+    /// Returns the size of the payload of the frame that has begun and not ended, and its bytes so
+    /// far; `None` while the header is incomplete.
+    #[must_use]
+    pub fn partial(&self) -> Option<(usize, &[u8])> {
+        let (_, start, end) = frame(&self.rest).ok()??;
+        Some((end - start, &self.rest[start..]))
     }
 
     /// Returns whether a frame has begun and not ended.
@@ -45,8 +54,8 @@ impl Frames {
     }
 }
 
-/// Returns the first frame's opcode, and where its payload starts and ends; `None` while it is
-/// incomplete.
+/// Returns the first frame's opcode, and where its payload starts and ends; `None` while its header
+/// is incomplete.
 fn frame(bytes: &[u8]) -> Result<Option<(u8, usize, usize)>> {
     let [first, second, ..] = bytes else { return Ok(None) };
     let opcode = first & 0x0f;
@@ -59,8 +68,7 @@ fn frame(bytes: &[u8]) -> Result<Option<(u8, usize, usize)>> {
         127 => (10, bytes.get(2..10).map(number)),
         short => (2, Some(usize::from(short))),
     };
-    let end = length.map(|length| start + length);
-    Ok(end.filter(|end| *end <= bytes.len()).map(|end| (opcode, start, end)))
+    Ok(length.map(|length| (opcode, start, start + length)))
 }
 
 /// Encodes a frame of a client, masked.
@@ -98,17 +106,13 @@ fn header(opcode: u8, length: usize) -> Vec<u8> {
     let mut frame = Vec::with_capacity(length + 14);
     frame.push(0x80 | opcode);
     let bytes = (length as u64).to_be_bytes();
-    match length {
-        0..126 => frame.push(bytes[7]),
-        126..0x1_0000 => {
-            frame.push(126);
-            frame.extend_from_slice(&bytes[6..]);
-        }
-        _ => {
-            frame.push(127);
-            frame.extend_from_slice(&bytes);
-        }
-    }
+    let (kind, length_bytes): (Option<u8>, &[u8]) = match length {
+        0..126 => (None, &bytes[7..]),
+        126..0x1_0000 => (Some(126), &bytes[6..]),
+        _ => (Some(127), &bytes),
+    };
+    frame.extend(kind);
+    frame.extend_from_slice(length_bytes);
     frame
 }
 
@@ -116,38 +120,25 @@ fn header(opcode: u8, length: usize) -> Vec<u8> {
 #[derive(Debug, Default)]
 pub(crate) struct Socket {
     responses: Responses,
-    status: u16,
     frames: Frames,
 }
 
-/// A message of a websocket.
-pub(crate) enum Message<'a> {
-    Close,
-    /// The handshake was rejected with this status.
-    Refused(u16),
-    Text(&'a [u8]),
-}
-
 impl Socket {
-    /// Hands on each message, and answers control frames in `outgoing`.
+    /// Hands on each text, as an envelope, and the end; answers control frames in `outgoing`.
     pub(crate) fn feed(
         &mut self,
         bytes: &[u8],
         outgoing: &mut Vec<u8>,
-        each: &mut dyn FnMut(Message<'_>, &mut Vec<u8>) -> Result<()>,
+        each: &mut dyn FnMut(Received<'_>, &mut Vec<u8>) -> Result<()>,
     ) -> Result<()> {
-        let Self { responses, status, frames } = self;
-        responses.feed(bytes, &mut |part| match part {
-            Part::Head { status: head } => {
-                *status = head;
-                Ok(())
-            }
-            Part::Data(data) if *status == 101 => frames.feed(data, |opcode, payload| {
+        let Self { responses, frames } = self;
+        responses.feed(bytes, &mut |status, part| match part {
+            Part::Data(data) if status == 101 => frames.feed(data, |opcode, payload| {
                 match opcode {
-                    TEXT => each(Message::Text(payload), outgoing)?,
+                    TEXT => each(Received::Message(Encoded::Envelope(payload)), outgoing)?,
                     CLOSE => {
                         outgoing.extend(client_frame(CLOSE, payload));
-                        each(Message::Close, outgoing)?;
+                        each(Received::Close, outgoing)?;
                     }
                     PING => outgoing.extend(client_frame(PONG, payload)),
                     PONG => {}
@@ -155,8 +146,8 @@ impl Socket {
                 }
                 Ok(())
             }),
-            Part::Data(_) => Ok(()),
-            Part::End => each(Message::Refused(*status), outgoing),
+            Part::Data(_) | Part::Head => Ok(()),
+            Part::End => each(Received::Refused(status.to_string().into()), outgoing),
         })
     }
 

@@ -6,9 +6,15 @@ use super::{Generator, ROOMS};
 use crate::schedule::{By, Call, Id, Kind, Loss, Member, Present, Providers, Scope, Setup, Step};
 
 impl Generator {
+    fn ensure_connected(&mut self, client: usize) {
+        if !self.connected[client] {
+            self.connect(client);
+        }
+    }
+
     /// Adds this many events for everyone.
     fn events(&mut self, count: usize) {
-        let by = self.by_any();
+        let by = self.by(Kind::Plain);
         self.events_by(by, count);
     }
 
@@ -55,9 +61,7 @@ impl Generator {
         let is_asked = is_asked && self.setup.transport.is_bidirectional();
         let Some(user) = self.setup.identities[client].user.filter(|_| is_asked) else { return };
         let ask = Call::Ask { scope: Scope::User(user), seconds: 40, answers: 0 };
-        if !self.connected[client] {
-            self.connect(client);
-        }
+        self.ensure_connected(client);
         self.steps.extend([
             Step::ReadAll { client },
             Step::Settle,
@@ -77,9 +81,7 @@ impl Generator {
     /// The log is rolled back while no process runs, and continues with other records beyond the
     /// positions of some clients.
     pub(super) fn rolled_back(&mut self, client: usize) {
-        if !self.connected[client] {
-            self.connect(client);
-        }
+        self.ensure_connected(client);
         let count = self.rng.between(1, 6);
         self.steps.extend([Step::ReadAll { client }, Step::Settle]);
         self.events(count);
@@ -110,7 +112,7 @@ impl Generator {
         let still_away = rng.between(window / 4, window);
         self.steps.extend([
             Step::ReadAll { client },
-            Step::Calls(vec![Call::Join { member, room }]),
+            Step::Calls(vec![Call::Room { member, room, enter: true }]),
             // So that its position outlives the window for as long as no other event is sent.
             send(Scope::User(user)),
             Step::Settle,
@@ -131,9 +133,7 @@ impl Generator {
         if window > 20_000 {
             return;
         }
-        if !self.connected[client] {
-            self.connect(client);
-        }
+        self.ensure_connected(client);
         self.steps.extend([
             Step::ReadAll { client },
             Step::Settle,
@@ -153,12 +153,12 @@ impl Generator {
     /// A client reads about as much as is sent, some way behind, while a series is renewed all the
     /// time.
     pub(super) fn renewal(&mut self, client: usize) {
-        let Setup { outbox_frames, outbox_bytes, window_bytes, window_records, pipe_bytes, .. } = self.setup;
+        let Setup { outbox_frames, outbox_bytes, window_bytes, window_records, pipe, .. } = self.setup;
         let falls_behind = outbox_frames <= 16 || outbox_bytes <= 8_000;
-        if !falls_behind || window_bytes < 1 << 20 || window_records < 60 || pipe_bytes < 16_000 {
+        if !falls_behind || window_bytes < 1 << 20 || window_records < 60 || pipe.bytes < 16_000 {
             return;
         }
-        let by = self.by_any();
+        let by = self.by(Kind::Plain);
         let send = |kind, pad| Call::Send { scope: Scope::All, except: None, kind, pad, by };
         let plain = || send(Kind::Plain, 20_000);
         let round = || Step::Calls(vec![plain(), send(Kind::Latest(0), 20), plain(), plain()]);
@@ -166,7 +166,7 @@ impl Generator {
         self.steps.extend((0..4).map(|_| round()));
         for _ in 0..self.rng.between(6, 12) {
             self.steps.push(round());
-            for _ in 0..60_000 / pipe_bytes.min(60_000) + 1 {
+            for _ in 0..60_000 / pipe.bytes.min(60_000) + 1 {
                 self.steps.extend([Step::ReadSome { client, bytes: 60_000 }, Step::Yield(6)]);
             }
         }
@@ -176,10 +176,10 @@ impl Generator {
     /// A client is disconnected again and again while a large event, or one that is not quite
     /// large, is on its way to it.
     pub(super) fn disconnect_within(&mut self, client: usize) {
-        let Setup { window_records, window_bytes, window_seconds, pipe_bytes, .. } = self.setup;
+        let Setup { window_records, window_bytes, window_seconds, pipe, .. } = self.setup;
         let stays = window_records >= 8 && window_bytes >= 1 << 20 && window_seconds >= 20;
-        let Some(user) = self.setup.identities[client].user.filter(|_| stays && pipe_bytes >= 2_000) else { return };
-        let by = self.by_any();
+        let Some(user) = self.setup.identities[client].user.filter(|_| stays && pipe.bytes >= 2_000) else { return };
+        let by = self.by(Kind::Plain);
         let send = |pad| Call::Send { scope: Scope::User(user), except: None, kind: Kind::Plain, pad, by };
         let pad = self.rng.pick(&[70_000, 70_000, 40_000]);
         let disconnect = || Step::Disconnect { client, up: false, after: 0 };
@@ -216,7 +216,7 @@ impl Generator {
             self.steps.extend([ask(), Step::Yield(12)]);
         }
         self.steps.push(Step::Wait(self.rng.between(1_000, 1_800) as u64));
-        let by = self.by_any();
+        let by = self.by(Kind::Plain);
         let plain = Call::Send { scope: Scope::User(user), except: None, kind: Kind::Plain, pad: 5, by };
         self.steps.push(Step::Calls(vec![plain; outbox_frames + 1]));
         self.steps.extend([Step::ReadAll { client }, Step::Settle]);
@@ -225,9 +225,7 @@ impl Generator {
     /// A client is disconnected again and again, and reconnects each time over another transport
     /// with its own cursor, while everything else continues.
     pub(super) fn crossing(&mut self, client: usize) {
-        if !self.connected[client] {
-            self.connect(client);
-        }
+        self.ensure_connected(client);
         self.steps.extend([Step::ReadAll { client }, Step::Settle]);
         let mut others: Vec<_> = Transport::ALL.into_iter().filter(|other| *other != self.over[client]).collect();
         while !others.is_empty() {
@@ -272,19 +270,19 @@ impl Generator {
         let by_others = if two { By::Provider } else { By::Named(Providers::of(&others(over.provider()))) };
         // The transports whose windows are filled too, or might be.
         let filled = if two { others(first) } else { Transport::ALL.to_vec() };
-        let Setup { window_records: records, outbox_frames, pipe_bytes, .. } = self.setup;
+        let Setup { window_records: records, outbox_frames, pipe, .. } = self.setup;
         self.steps.extend([Step::ReadAll { client }, Step::Settle]);
         // Its position is at the end, by a record for all or for its own provider.
         let last = if is_first && self.rng.percent(50) { By::Provider } else { By::All };
         self.events_by(last, 1);
         self.steps.push(Step::Settle);
-        let is_away = leaves || outbox_frames > 4 || pipe_bytes > 16_000 || self.rng.percent(40);
+        let is_away = leaves || outbox_frames > 4 || pipe.bytes > 16_000 || self.rng.percent(40);
         let missed = if is_away {
             self.steps.push(Step::Disconnect { client, up: false, after: 0 });
             self.rng.pick(&[0, 0, 1, 2, records])
         } else {
             // One fills its connection, the others its outbox.
-            let (kind, pad, by) = (Kind::Plain, pipe_bytes + 20_000, By::All);
+            let (kind, pad, by) = (Kind::Plain, pipe.bytes + 20_000, By::All);
             let plug = Call::Send { scope: Scope::All, except: None, kind, pad, by };
             self.steps.extend([Step::Stall { client }, Step::Calls(vec![plug]), Step::Yield(12)]);
             outbox_frames + 1

@@ -8,7 +8,7 @@ use crate::conn::{Conn, Moment};
 use crate::log::{Audience, Change, Log, Position, Record, RecordKind};
 use crate::log_spy::Absence;
 use crate::reference::{Reference, Sent};
-use crate::schedule::{By, Kind};
+use crate::schedule::By;
 
 /// One life of the log, as one process has known it.
 #[derive(Debug)]
@@ -28,12 +28,6 @@ pub(crate) struct HiddenLog {
     /// `true` if it has grown beyond what the process has applied.
     filled: bool,
     since: Instant,
-}
-
-impl Life {
-    pub(crate) fn new(epoch: Epoch) -> Self {
-        Self { epoch, log: Log::default(), begun: 0 }
-    }
 }
 
 impl Reference {
@@ -192,9 +186,7 @@ impl Reference {
         self.log_mut().push(record);
         self.log_mut().users.end(absence);
         self.cover("membership ended by absence");
-        if absence.member.tenant.is_some() {
-            self.cover("membership within a tenant ended by absence");
-        }
+        self.cover_if(absence.member.tenant.is_some(), "membership within a tenant ended by absence");
         Ok(())
     }
 
@@ -240,21 +232,6 @@ impl Reference {
 }
 
 fn is_at(absence: &Absence, position: Position) -> Result<(), String> {
-    if position == absence.position {
-        Ok(())
-    } else {
-        Err(format!("not at the log's next position, which is {position}: {absence:?}"))
-    }
-}
-
-impl Record {
-    /// Applies what the kind of event asks for.
-    pub(crate) fn of(self, kind: Kind, pad: usize, by: By) -> Self {
-        let mut record = Self { least_bytes: pad, by, ..self };
-        match kind {
-            Kind::Latest(key) => record.latest = Some(key),
-            Kind::Once(_) | Kind::Plain | Kind::Volatile => {}
-        }
-        record
-    }
+    let wrong = || format!("not at the log's next position, which is {position}: {absence:?}");
+    if position == absence.position { Ok(()) } else { Err(wrong()) }
 }

@@ -4,7 +4,7 @@ use realtime_core::spi::Cursor;
 use realtime_wire::{ServerMessage, Transport};
 use serde_json::Value;
 
-use crate::conn::{Asked, Moment};
+use crate::conn::{Asked, Conn, Moment};
 use crate::frame_probe::LARGE;
 use crate::generate::CLOSED_ROOM;
 use crate::log::{Position, Record, RecordKind};
@@ -17,28 +17,22 @@ use crate::schedule::{By, Id, Scope};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Reaction {
     /// The client answers an ask with this number.
-    Ask {
-        ack: u64,
-        number: u64,
-    },
+    Ask { ack: u64, number: u64 },
     /// The client is connected, and in the rooms that it named.
     Connected,
     /// The client ends the connection, which the server has closed.
     End,
+    /// The client is in this room, which it asked to enter.
     Entered(Id),
+    /// The client is out of this room, which it asked to exit.
     Exited(Id),
+    /// The client only remembers the cursor.
     Nothing,
 }
 
-/// The result of observing a message.
-pub(crate) struct Observation {
-    pub(crate) reaction: Reaction,
-    /// The cursor from which the client would resume now.
-    pub(crate) cursor: Option<String>,
-}
-
 impl Reference {
-    /// Observes a message; `now` is the state of the server at the latest.
+    /// Observes a message; `now` is the state of the server at the latest. Returns the cursor from
+    /// which the client would resume now too.
     ///
     /// # Errors
     /// When the message is wrong.
@@ -47,7 +41,7 @@ impl Reference {
         serial: usize,
         message: &ServerMessage,
         now: Moment,
-    ) -> Result<Observation, String> {
+    ) -> Result<(Reaction, Option<String>), String> {
         let mut given = None;
         let reaction = match message {
             ServerMessage::Cursor(cursor) => {
@@ -71,15 +65,14 @@ impl Reference {
             ServerMessage::Refused(text) => self.observe_refusal(serial, text)?,
             ServerMessage::Reply { ack, ok } => self.observe_reply(serial, *ack, *ok)?,
         };
-        let early = !self.conns[serial].connected && !matches!(reaction, Reaction::Connected | Reaction::End);
-        if early {
+        if !self.conns[serial].connected && !matches!(reaction, Reaction::Connected | Reaction::End) {
             return Err("before \"connected\"".to_owned());
         }
         if let Some(given) = &given {
             let mark = self.log_of(&self.conns[serial]).mark(self.position(serial, given)?);
             self.given.insert(given.clone(), Given { mark, process: self.process });
         }
-        Ok(Observation { reaction, cursor: given })
+        Ok((reaction, given))
     }
 
     fn observe_event(&mut self, serial: usize, data: &Value, cursor: &str) -> Result<Reaction, String> {
@@ -111,7 +104,7 @@ impl Reference {
         let (log, transport) = (self.log_of(conn), conn.viewer.transport);
         let Record { audience, latest, by, process, .. } = log.record(position);
         let (scope, by, of_another_node, is_latest) = (audience.scope, *by, process.is_none(), latest.is_some());
-        let exception = audience.except_user.is_some() || audience.except_connection.is_some();
+        let exception = audience.has_exception();
         let is_room = matches!(scope, Scope::Room(_) | Scope::RoomIn(..));
         let has_left = is_room && log.is_for(&conn.viewer, audience, log.end() + 1) == Visibility::No;
         self.cover("event");
@@ -123,30 +116,18 @@ impl Reference {
             Scope::User(_) => "event to a user",
             Scope::UserIn(..) => "event to a user of a tenant",
         });
-        if replayed {
-            self.cover("event seen after a resume");
-        }
+        self.cover_if(replayed, "event seen after a resume");
         let sent_by = match by {
             By::All => "event over all transports",
             By::Handler(_) => "event of a handler, over all transports",
             By::Named(_) => "event over two transports",
             By::Provider => "event over one transport",
         };
-        if self.setup.mixed {
-            self.coverage.add(transport, sent_by, 1);
-        }
-        if of_another_node {
-            self.cover("event of another node");
-        }
-        if exception {
-            self.cover("event with an exception");
-        }
-        if is_latest {
-            self.cover("event with a latest key");
-        }
-        if has_left {
-            self.cover("event to a room, after the viewer left it");
-        }
+        self.cover_over(transport, self.setup.mixed, sent_by);
+        self.cover_if(of_another_node, "event of another node");
+        self.cover_if(exception, "event with an exception");
+        self.cover_if(is_latest, "event with a latest key");
+        self.cover_if(has_left, "event to a room, after the viewer left it");
     }
 
     fn observe_ask(&mut self, serial: usize, data: &Value, ack: u64) -> Result<Reaction, String> {
@@ -194,13 +175,11 @@ impl Reference {
             return Err("its cursor is not its end".to_owned());
         }
         if from < self.conns[serial].position || until <= from {
-            return Err(format!(
-                "lost {from} to {until}, but everything up to {} was received",
-                self.conns[serial].position
-            ));
+            let position = self.conns[serial].position;
+            return Err(format!("lost {from} to {until}, but everything up to {position} was received"));
         }
         if !data["position"].is_null() {
-            return self.observe_skipped(serial, data, (from, until));
+            return self.observe_skipped(serial, data, from, until);
         }
         if from >= now.start {
             return Err(format!("lost from {from} on, but the window from {} to {} has it", now.start, now.end));
@@ -224,13 +203,7 @@ impl Reference {
 
     /// One event was skipped, for it is large and connections of the user have ended within it, at
     /// least three times.
-    fn observe_skipped(
-        &mut self,
-        serial: usize,
-        data: &Value,
-        position: (Position, Position),
-    ) -> Result<Reaction, String> {
-        let (from, until) = position;
+    fn observe_skipped(&mut self, serial: usize, data: &Value, from: u64, until: u64) -> Result<Reaction, String> {
         let (conn, size) = (&self.conns[serial], data["size"].as_u64().unwrap_or_default() as usize);
         let log = self.log_of(conn);
         let record = log.record(until);
@@ -246,9 +219,8 @@ impl Reference {
         if size <= LARGE || !(*pad..*pad + 700).contains(&size) {
             return Err(format!("skipped with a size of {size}, and {pad} of padding"));
         }
-        let current = self.conns[self.first..].iter();
-        let of_the_user =
-            current.filter(|other| other.viewer.identity == conn.viewer.identity && other.life == conn.life);
+        let is_of_user = |other: &&Conn| other.viewer.identity == conn.viewer.identity && other.life == conn.life;
+        let of_the_user = self.current_conns().filter(is_of_user);
         let cuts = of_the_user.filter(|other| other.ended_within(record.number)).count();
         if cuts < 3 || conn.viewer.identity.user.is_none() {
             return Err(format!("skipped, and {cuts} connections of the user have ended within it"));

@@ -50,21 +50,18 @@ impl Reference {
         audience: &Audience,
         mut positions: RangeInclusive<Position>,
     ) -> Visibility {
-        let first = positions.next().map(|position| self.log().is_for(&conn.viewer, audience, position));
-        let first = first.unwrap_or(Visibility::No);
-        let is_same = |position| self.log().is_for(&conn.viewer, audience, position) == first;
-        if positions.all(is_same) { first } else { Visibility::Maybe }
+        let sees = |position| self.log().is_for(&conn.viewer, audience, position);
+        let first = positions.next().map_or(Visibility::No, sees);
+        if positions.all(|position| sees(position) == first) { first } else { Visibility::Maybe }
     }
 
     /// Counts the connections that something for this audience matches, at one of these positions.
     pub(crate) fn matches(&self, audience: &Audience, positions: RangeInclusive<Position>) -> Vec<Matches> {
-        let sees = |conn: &Conn| self.sees_between(conn, audience, positions.clone());
+        let matching = self.matching(|conn| self.sees_between(conn, audience, positions.clone()));
+        let matching: Vec<_> = matching.map(|(_, conn, must)| (conn.viewer.transport.provider(), must)).collect();
         let over = |provider| {
-            let conns = || self.current_conns().filter(|conn| conn.viewer.transport.provider() == provider);
-            let least = conns().filter(|conn| conn.is_registered() && sees(conn) == Visibility::Yes).count();
-            // The rooms of outdated connections are not known any more.
-            let may_see = |conn: &&Conn| conn.may_be_registered() && (conn.outdated || sees(conn) != Visibility::No);
-            Matches { provider, least, most: conns().filter(may_see).count() }
+            let of_it = || matching.iter().filter(|(of, _)| *of == provider);
+            Matches { provider, least: of_it().filter(|(_, must)| *must).count(), most: of_it().count() }
         };
         audience.providers.names().into_iter().map(over).collect()
     }
@@ -107,14 +104,10 @@ impl Reference {
 /// Checks that a receipt counts the right connections, in all and over each provider.
 fn matched(predicted: &Predicted, receipt: &Receipt) -> Result<(), String> {
     let Predicted { number, sending, effect, matches } = predicted;
-    let right = |delivered: Option<Delivered>, (least, most): (usize, usize)| match delivered {
-        Some(delivered)
-            if (least..=most).contains(&delivered.matched)
-                && delivered.queued + delivered.dropped == delivered.matched =>
-        {
-            Ok(())
-        }
-        delivered => Err(format!("n={number} matched {delivered:?} and not {least} to {most}")),
+    let right = |delivered: Option<Delivered>, (least, most): (usize, usize)| {
+        let is_right = |of: Delivered| (least..=most).contains(&of.matched) && of.queued + of.dropped == of.matched;
+        let wrong = || format!("n={number} matched {delivered:?} and not {least} to {most}");
+        if delivered.is_some_and(is_right) { Ok(()) } else { Err(wrong()) }
     };
     let all = matches.iter().fold((0, 0), |(least, most), of| (least + of.least, most + of.most));
     right(receipt.delivered, all)?;

@@ -80,21 +80,16 @@ impl Reference {
         let conn = &self.conns[serial];
         let (resumed, position) = (conn.resumed, conn.position);
         let (has_named, is_across) = (!conn.named.is_empty(), conn.requested.life != latest.life);
-        if has_named {
-            self.cover("room named when connecting");
-        }
-        if resumed && position > 0 && position == earliest.start && position == earliest.end {
-            self.cover("resumed at the end of a quiet log");
-        }
+        let is_quiet = position > 0 && position == earliest.start && position == earliest.end;
+        self.cover_if(has_named, "room named when connecting");
+        self.cover_if(resumed && is_quiet, "resumed at the end of a quiet log");
         self.cover(covered);
         if let Some((from, to)) = self.crossing(serial).filter(|_| resumed) {
             self.coverage.add(from, "left for another transport, and resumed", 1);
             self.coverage.add(to, "resumed from another transport", 1);
         }
         self.cover_position(serial, covered, latest);
-        if is_across {
-            self.cover("connected while the log began a new life");
-        }
+        self.cover_if(is_across, "connected while the log began a new life");
     }
 
     /// Returns what it means that a connection receives this reason, if that is right for one that

@@ -96,7 +96,7 @@ impl Reference {
             }
             "window exceeded by one provider's bytes"
         };
-        self.coverage.add(transport, exceeded, 1);
+        self.cover_over(transport, true, exceeded);
         Ok(())
     }
 
@@ -108,16 +108,12 @@ impl Reference {
         let (by_positions, at_others) = (self.is_by_positions(to, at), is_others(position));
         let dropped = at.start > begun;
         let resumed = self.conns[serial].resumed;
-        let mut cover = |is: bool, what| {
-            if is {
-                self.coverage.add(to, what, 1)
-            }
-        };
         let expired = covered == "connected: expired";
-        cover(expired, "expired over another transport");
-        cover(expired && by_positions, "expired over another transport, by positions");
-        cover(resumed && dropped, "resumed over another transport, in a trimmed window");
-        cover(resumed && dropped && at_others, "resumed over another transport, at a record not for it");
+        self.cover_over(to, expired, "expired over another transport");
+        self.cover_over(to, expired && by_positions, "expired over another transport, by positions");
+        let trimmed = resumed && dropped;
+        self.cover_over(to, trimmed, "resumed over another transport, in a trimmed window");
+        self.cover_over(to, trimmed && at_others, "resumed over another transport, at a record not for it");
     }
 
     /// Counts what a connection has lost between two positions, at this moment.
@@ -128,12 +124,7 @@ impl Reference {
         let (begun, transport) = (self.lives[at.life].begun, self.conns[serial].viewer.transport);
         let is_others = |position: Position| position > begun && !self.is_own(at.life, transport, position);
         let (is_between, by_positions) = ((from + 1..=until).any(is_others), self.is_by_positions(transport, at));
-        let mut cover = |is: bool, what| {
-            if is {
-                self.coverage.add(transport, what, 1)
-            }
-        };
-        cover(is_between, "lost where other providers' records are between");
-        cover(by_positions, "lost by other providers' positions");
+        self.cover_over(transport, is_between, "lost where other providers' records are between");
+        self.cover_over(transport, by_positions, "lost by other providers' positions");
     }
 }
