@@ -29,8 +29,14 @@ const ARRIVE: Duration = Duration::from_secs(60);
 pub struct Crowd {
     _tasks: JoinSet<()>,
     journeys: Vec<Arc<Mutex<Journey>>>,
-    visits: Arc<AtomicUsize>,
-    received: Arc<AtomicUsize>,
+    counts: Arc<Counts>,
+}
+
+/// What all clients have had so far.
+#[derive(Debug, Default)]
+struct Counts {
+    visits: AtomicUsize,
+    received: AtomicUsize,
 }
 
 /// The history of one client.
@@ -77,8 +83,7 @@ pub struct End {
 struct Member {
     dial: Dial,
     journey: Arc<Mutex<Journey>>,
-    visits: Arc<AtomicUsize>,
-    received: Arc<AtomicUsize>,
+    counts: Arc<Counts>,
 }
 
 impl Crowd {
@@ -87,7 +92,7 @@ impl Crowd {
     /// # Errors
     /// When they are not connected in time.
     pub async fn gather(server: SocketAddr, mix: &[(Transport, usize)]) -> Result<Self> {
-        let (visits, received) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let counts = Arc::new(Counts::default());
         let (mut tasks, mut journeys) = (JoinSet::new(), Vec::new());
         let turns = Arc::new(Semaphore::new(HANDSHAKES));
         // Each run has a source address of its own, for the ports of the previous one are not free
@@ -96,13 +101,12 @@ impl Crowd {
         for (number, transport) in in_turn(mix).into_iter().enumerate() {
             let dial = Dial { number: first + number, ..Dial::new(transport, server, number) };
             let journey = Journey { transport, visits: Vec::new(), failures: Vec::new() };
-            let journey = Arc::new(Mutex::new(journey));
-            journeys.push(Arc::clone(&journey));
-            let member = Member { dial, journey, visits: Arc::clone(&visits), received: Arc::clone(&received) };
+            let member = Member { dial, journey: Arc::new(Mutex::new(journey)), counts: Arc::clone(&counts) };
+            journeys.push(Arc::clone(&member.journey));
             let turns = Arc::clone(&turns);
             tasks.spawn(async move { member.run(&turns).await });
         }
-        let crowd = Self { _tasks: tasks, journeys, visits, received };
+        let crowd = Self { _tasks: tasks, journeys, counts };
         crowd.visits(ARRIVE, crowd.journeys.len()).await?;
         Ok(crowd)
     }
@@ -112,7 +116,7 @@ impl Crowd {
     /// # Errors
     /// When that takes longer.
     pub async fn visits(&self, limit: Duration, count: usize) -> Result<()> {
-        let reached = reach(limit, &self.visits, count, "connections").await;
+        let reached = reach(limit, &self.counts.visits, count, "connections").await;
         reached.map_err(|error| format!("{error}; {:?}", self.failures()).into())
     }
 
@@ -121,7 +125,7 @@ impl Crowd {
     /// # Errors
     /// When that takes longer.
     pub async fn received(&self, limit: Duration, count: usize) -> Result<()> {
-        reach(limit, &self.received, count, "events received").await
+        reach(limit, &self.counts.received, count, "events received").await
     }
 
     /// Returns the history of each client so far.
@@ -185,7 +189,7 @@ impl Member {
         for (name, data) in early {
             self.observe(&name, &data);
         }
-        self.visits.fetch_add(1, Ordering::AcqRel);
+        self.counts.visits.fetch_add(1, Ordering::AcqRel);
         Ok(client)
     }
 
@@ -210,7 +214,7 @@ impl Member {
         match name {
             EVENT => {
                 visit.events.extend(number_of(data).zip(sent_at(data)));
-                self.received.fetch_add(1, Ordering::AcqRel);
+                self.counts.received.fetch_add(1, Ordering::AcqRel);
             }
             "lost" => visit.lost += 1,
             "reconnect" => visit.delay = delay_of(data),

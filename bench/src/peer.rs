@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use axum::Router;
 use axum::http::Uri;
 use axum::response::IntoResponse;
@@ -11,10 +12,11 @@ use axum::serve::ListenerExt;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
 use tokio::net::TcpListener;
+use tokio::sync::broadcast;
 
 use crate::Result;
 use crate::payload::EVENT;
-use crate::server::Audience;
+use crate::server::{Audience, Publisher};
 
 pub mod axum_sse;
 pub mod floor;
@@ -53,6 +55,22 @@ fn event_stream(events: impl Stream<Item = Text> + Send + 'static) -> impl IntoR
 /// Encodes the envelope that our WebSocket provider writes.
 fn envelope(json: &Bytes) -> Result<String> {
     Ok(format!("{{\"type\":\"{EVENT}\",\"payload\":{},\"id\":\"{ID}\"}}", std::str::from_utf8(json)?))
+}
+
+/// A server with one broadcast for all connections.
+struct Broadcast<T> {
+    events: broadcast::Sender<T>,
+    /// Encodes the message for an event with this JSON.
+    encode: fn(&Bytes) -> Result<T>,
+}
+
+#[async_trait]
+impl<T: Send + 'static> Publisher for Broadcast<T> {
+    async fn publish(&self, audience: &Audience, json: Bytes) -> Result<()> {
+        everyone(audience)?;
+        self.events.send((self.encode)(&json)?).map_err(|_| "no client is connected")?;
+        Ok(())
+    }
 }
 
 /// Returns the user in a client's URL.

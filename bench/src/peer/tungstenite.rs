@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
-use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::broadcast;
@@ -11,19 +9,15 @@ use tokio_tungstenite::accept_async_with_config;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
-use super::{BROADCAST, CONNECTED, envelope, everyone};
+use super::{BROADCAST, Broadcast, CONNECTED, envelope};
 use crate::Result;
-use crate::server::{Audience, Publisher};
-
-struct Tungstenite {
-    events: broadcast::Sender<Utf8Bytes>,
-}
+use crate::server::Publisher;
 
 /// Serves in a task of its own.
 pub fn start(listener: TcpListener) -> Arc<dyn Publisher> {
     let (events, _) = broadcast::channel(BROADCAST);
     tokio::spawn(accept(listener, events.clone()));
-    Arc::new(Tungstenite { events })
+    Arc::new(Broadcast { events, encode: |json| Ok(envelope(json)?.into()) })
 }
 
 async fn accept(listener: TcpListener, events: broadcast::Sender<Utf8Bytes>) {
@@ -46,14 +40,5 @@ async fn serve(stream: TcpStream, mut events: broadcast::Receiver<Utf8Bytes>) ->
             event = events.recv() => socket.send(Message::Text(event?)).await?,
             message = socket.next() => if message.transpose()?.is_none() { return Ok(()) },
         }
-    }
-}
-
-#[async_trait]
-impl Publisher for Tungstenite {
-    async fn publish(&self, audience: &Audience, json: Bytes) -> Result<()> {
-        everyone(audience)?;
-        self.events.send(envelope(&json)?.into())?;
-        Ok(())
     }
 }
