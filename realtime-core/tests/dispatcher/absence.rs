@@ -18,28 +18,19 @@ use serde_json::json;
 
 const AGE: Duration = Duration::from_millis(500);
 
-fn unattached() -> CoreProvider {
-    CoreProvider::full(Setup::default().with_window(WindowConfig::default().with_age(AGE)))
-}
-
-async fn provider() -> CoreProvider {
-    let provider = unattached();
-    provider.attach(runtime()).await.unwrap();
-    provider
+fn setup() -> Setup {
+    Setup::default().with_window(WindowConfig::default().with_age(AGE))
 }
 
 /// Starts two nodes that share a log, and a directory if `shares_directory` is set.
 async fn two_nodes(backplane: &MemoryBackplane, shares_directory: bool) -> [CoreProvider; 2] {
-    let nodes = [unattached(), unattached()];
     let directory = Arc::new(MemoryDirectory::new());
-    for node in &nodes {
-        let mut runtime = runtime().with_backplane(backplane.clone());
-        if shares_directory {
-            runtime = runtime.with_directory(Arc::clone(&directory));
-        }
-        node.attach(runtime).await.unwrap();
-    }
-    nodes
+    let node = || {
+        let runtime = runtime().with_backplane(backplane.clone());
+        let runtime = if shares_directory { runtime.with_directory(Arc::clone(&directory)) } else { runtime };
+        CoreProvider::attached(setup(), runtime)
+    };
+    [node().await, node().await]
 }
 
 /// Returns the number of records that ended rooms because of absence.
@@ -58,7 +49,7 @@ fn reason(guest: &Guest) -> &str {
 
 #[tokio::test(start_paused = true)]
 async fn absent_user_of_quiet_log_gets_expired_on_reconnect() {
-    let provider = provider().await;
+    let provider = CoreProvider::started(setup()).await;
     let rooms = &provider.dispatcher;
     let mut ann = Guest::by_sink(&provider, Visitor::user("ann")).await;
     rooms.join_room("ann", "team").await.unwrap();
@@ -75,7 +66,7 @@ async fn absent_user_of_quiet_log_gets_expired_on_reconnect() {
 
 #[tokio::test(start_paused = true)]
 async fn short_disconnect_after_long_silence_resumes() {
-    let provider = provider().await;
+    let provider = CoreProvider::started(setup()).await;
     let mut ann = Guest::by_sink(&provider, Visitor::user("ann")).await;
     provider.dispatcher.join_room("ann", "team").await.unwrap();
     provider.dispatcher.to_user("ann", note("mark")).await.unwrap();
@@ -87,8 +78,7 @@ async fn short_disconnect_after_long_silence_resumes() {
     provider.dispatcher.to_room("team", note("1")).await.unwrap();
     let mut ann = Guest::by_sink(&provider, Visitor::user("ann").resume(&cursor)).await;
     assert_eq!((&ann.welcome["resumed"], &ann.welcome["reason"]), (&json!(true), &json!("resumed")));
-    provider.dispatcher.to_all(note("end")).await.unwrap();
-    assert_eq!(ann.texts_until("end").await, ["1"]);
+    assert_eq!(ann.texts(&provider).await, ["1"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -114,8 +104,7 @@ async fn user_connected_to_another_node_keeps_its_rooms() {
     tokio::time::sleep(Duration::from_secs(60)).await;
     assert!(is_member(&one).await && is_member(&two).await);
     one.dispatcher.to_room("team", note("1")).await.unwrap();
-    one.dispatcher.to_all(note("end")).await.unwrap();
-    assert_eq!(remote.texts_until("end").await, ["1"]);
+    assert_eq!(remote.texts(&one).await, ["1"]);
     drop(remote);
     tokio::time::sleep(Duration::from_secs(10)).await;
     assert!(!is_member(&one).await && !is_member(&two).await);
@@ -156,8 +145,7 @@ async fn rooms_joined_at_stopped_node_end_at_another_node() {
 #[tokio::test(start_paused = true)]
 async fn absence_record_is_retried_after_log_outage() {
     let backplane = FaultyBackplane::new(MemoryBackplane::default());
-    let provider = unattached();
-    provider.attach(runtime().with_backplane(backplane.clone())).await.unwrap();
+    let provider = CoreProvider::attached(setup(), runtime().with_backplane(backplane.clone())).await;
     provider.dispatcher.join_room("ann", "team").await.unwrap();
     backplane.set_up(false);
     tokio::time::sleep(Duration::from_secs(5)).await;
@@ -169,7 +157,7 @@ async fn absence_record_is_retried_after_log_outage() {
 
 #[tokio::test(start_paused = true)]
 async fn absence_is_counted_per_tenant() {
-    let provider = provider().await;
+    let provider = CoreProvider::started(setup()).await;
     let rooms = &provider.dispatcher;
     let acme = Guest::by_session(&provider, Visitor::user("ann").tenant("acme")).await;
     let mut globex = Guest::by_session(&provider, Visitor::user("ann").tenant("globex")).await;
@@ -198,7 +186,7 @@ async fn absence_is_counted_per_tenant() {
 
 #[tokio::test(start_paused = true)]
 async fn earlier_absence_record_does_not_end_new_join() {
-    let provider = provider().await;
+    let provider = CoreProvider::started(setup()).await;
     provider.dispatcher.join_room("ann", "old").await.unwrap();
     tokio::time::sleep(Duration::from_millis(1_900)).await;
     assert!(!is_member(&provider).await);
@@ -217,32 +205,25 @@ async fn earlier_absence_record_does_not_end_new_join() {
 async fn leave_within_log_gap_applies_after_reconnect() {
     let log = MemoryBackplane::new(3);
     let faulty = FaultyBackplane::new(log.clone());
-    let [one, two] = [CoreProvider::full(Setup::default()), CoreProvider::full(Setup::default())];
-    one.attach(runtime().with_backplane(log)).await.unwrap();
-    two.attach(runtime().with_backplane(faulty.clone())).await.unwrap();
+    let (one, two) = (CoreProvider::on(log).await, CoreProvider::on(faulty.clone()).await);
     one.dispatcher.join_room("ann", "r").await.unwrap();
     let mut ann = Guest::by_session(&two, Visitor::user("ann")).await;
     eventually("the user is joined", || two.stats().rooms == 1).await;
-    faulty.set_up(false);
-    eventually("the node is no longer ready", || !two.dispatcher.is_ready()).await;
+    two.lose_log(&faulty).await;
     one.dispatcher.leave_room("ann", "r").await.unwrap();
-    for n in 0..10 {
-        one.dispatcher.to_all(note(&n.to_string())).await.unwrap();
-    }
-    faulty.set_up(true);
-    eventually("the node is ready again", || two.dispatcher.is_ready()).await;
+    one.send_numbers(0..10).await;
+    two.regain_log(&faulty).await;
     let cursor = ann.cursor.clone();
     assert_eq!(ann.closed().await.code, Some(CloseReason::RESTART.code()));
     let mut ann = Guest::by_session(&two, Visitor::user("ann").resume(&cursor)).await;
     assert_eq!((&ann.welcome["resumed"], &ann.welcome["reason"]), (&json!(false), &json!("expired")));
     one.dispatcher.to_room("r", note("secret")).await.unwrap();
-    one.dispatcher.to_all(note("end")).await.unwrap();
-    assert!(ann.texts_until("end").await.is_empty());
+    assert!(ann.texts(&one).await.is_empty());
 }
 
 #[tokio::test(start_paused = true)]
 async fn later_joins_do_not_extend_absent_users_rooms() {
-    let provider = provider().await;
+    let provider = CoreProvider::started(setup()).await;
     let rooms = &provider.dispatcher;
     for tenant in [None, Some("acme")] {
         let join = async |room: &str| match tenant {
@@ -260,7 +241,7 @@ async fn later_joins_do_not_extend_absent_users_rooms() {
 
 #[tokio::test(start_paused = true)]
 async fn node_that_joined_user_twice_ends_its_rooms_first() {
-    let provider = provider().await;
+    let provider = CoreProvider::started(setup()).await;
     for room in ["team", "board"] {
         provider.dispatcher.join_room("ann", room).await.unwrap();
     }
@@ -271,9 +252,8 @@ async fn node_that_joined_user_twice_ends_its_rooms_first() {
 
 #[tokio::test(start_paused = true)]
 async fn absent_users_rooms_end_in_batches_of_a_hundred() {
-    let provider = unattached();
     let backplane = MemoryBackplane::default();
-    provider.attach(runtime().with_backplane(backplane.clone())).await.unwrap();
+    let provider = CoreProvider::attached(setup(), runtime().with_backplane(backplane.clone())).await;
     for n in 0..250 {
         provider.dispatcher.join_room(&n.to_string(), "team").await.unwrap();
     }
@@ -310,12 +290,11 @@ async fn directory_is_queried_once_per_window_age() {
     let directory = Arc::new(Counting::default());
     let age = Duration::from_secs(20);
     let window = WindowConfig::default().with_age(age);
-    let nodes = [(); 2].map(|()| CoreProvider::full(Setup::default().with_window(window)));
-    for node in &nodes {
+    let node = || {
         let runtime = runtime().with_backplane(backplane.clone()).with_directory(Arc::clone(&directory));
-        node.attach(runtime).await.unwrap();
-    }
-    let [one, two] = nodes;
+        CoreProvider::attached(Setup::default().with_window(window), runtime)
+    };
+    let (one, two) = (node().await, node().await);
     let _remote = Guest::by_session(&two, Visitor::user("ann")).await;
     one.dispatcher.join_room("ann", "team").await.unwrap();
     let ages = 10;
@@ -329,10 +308,8 @@ async fn directory_is_queried_once_per_window_age() {
 async fn user_connected_to_another_provider_is_not_absent() {
     let backplane = MemoryBackplane::default();
     let runtime = runtime().with_backplane(backplane.clone());
-    let [one, two] = [unattached(), unattached()];
-    for provider in [&one, &two] {
-        provider.attach(runtime.clone()).await.unwrap();
-    }
+    let one = CoreProvider::attached(setup(), runtime.clone()).await;
+    let two = CoreProvider::attached(setup(), runtime).await;
     let (local, remote) =
         (Guest::by_sink(&one, Visitor::user("ann")).await, Guest::by_sink(&two, Visitor::user("ann")).await);
     one.dispatcher.runtime().unwrap().log.join_room("ann", None, "team").await.unwrap();

@@ -4,13 +4,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::support::{CoreProvider, FaultyBackplane, Guest, in_time, note, runtime};
+use crate::support::{CoreProvider, FaultyBackplane, Guest, in_time, note};
 use futures_util::FutureExt;
 use futures_util::future::join_all;
 use realtime_core::spi::{Backplane, Position, Record};
-use realtime_core::{Event, EventId, MemoryBackplane, RealtimeBroadcast, RealtimeProvider, Target};
+use realtime_core::{Event, EventId, MemoryBackplane, RealtimeBroadcast, Target};
 use realtime_testkit::Forwarding;
-use realtime_testkit::conformance::{Setup, Visitor};
+use realtime_testkit::conformance::Visitor;
 
 /// Returns a log in this process, to which another node appends a record just before the next local
 /// one, once each time that the flag is set.
@@ -26,16 +26,10 @@ fn crossed() -> (impl Backplane, Arc<AtomicBool>) {
     (backplane, crosses)
 }
 
-async fn on(backplane: impl Backplane) -> CoreProvider {
-    let provider = CoreProvider::full(Setup::default());
-    provider.attach(runtime().with_backplane(backplane)).await.unwrap();
-    provider
-}
-
 /// Needs no other task, which could be late.
 #[tokio::test(start_paused = true)]
 async fn send_into_in_process_log_is_applied_immediately() {
-    let provider = on(MemoryBackplane::default()).await;
+    let provider = CoreProvider::on(MemoryBackplane::default()).await;
     let mut guest = Guest::by_session(&provider, Visitor::user("ann")).await;
     for number in 1..=3 {
         let receipt = provider.dispatcher.to_user("ann", note(&number.to_string())).now_or_never();
@@ -43,14 +37,13 @@ async fn send_into_in_process_log_is_applied_immediately() {
         assert_eq!((receipt.position, receipt.delivered.unwrap().matched), (Some(Position::new(number)), 1));
         assert_eq!(provider.dispatcher.hub().applied(), Position::new(number));
     }
-    provider.dispatcher.to_all(note("end")).await.unwrap();
-    assert_eq!(guest.texts_until("end").await, ["1", "2", "3"]);
+    assert_eq!(guest.texts(&provider).await, ["1", "2", "3"]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn send_waits_for_unapplied_earlier_record() {
     let (backplane, crosses) = crossed();
-    let provider = on(backplane).await;
+    let provider = CoreProvider::on(backplane).await;
     let mut guest = Guest::by_session(&provider, Visitor::user("ann")).await;
     for round in 0..3 {
         crosses.store(true, Ordering::Relaxed);
@@ -58,14 +51,13 @@ async fn send_waits_for_unapplied_earlier_record() {
         assert!((&mut send).now_or_never().is_none(), "the other record comes first");
         let receipt = in_time("a receipt", send).await.unwrap();
         assert_eq!((receipt.position, receipt.delivered.unwrap().matched), (Some(Position::new(round * 3 + 2)), 1));
-        provider.dispatcher.to_all(note("end")).await.unwrap();
-        assert_eq!(guest.texts_until("end").await, ["crossed", "ours"]);
+        assert_eq!(guest.texts(&provider).await, ["crossed", "ours"]);
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn concurrent_senders_agree_on_one_order() {
-    let provider = on(MemoryBackplane::default()).await;
+    let provider = CoreProvider::on(MemoryBackplane::default()).await;
     let mut guest = Guest::by_session(&provider, Visitor::user("ann")).await;
     let senders = (0..8).map(|sender| {
         let dispatcher = Arc::clone(&provider.dispatcher);
@@ -91,13 +83,12 @@ async fn concurrent_senders_agree_on_one_order() {
 #[tokio::test(start_paused = true)]
 async fn panicking_codec_loses_only_its_record() {
     let by_the_tail = FaultyBackplane::new(MemoryBackplane::default());
-    for provider in [on(MemoryBackplane::default()).await, on(by_the_tail).await] {
+    for provider in [CoreProvider::on(MemoryBackplane::default()).await, CoreProvider::on(by_the_tail).await] {
         let mut guest = Guest::by_session(&provider, Visitor::user("ann")).await;
         provider.dispatcher.to_all(note("before")).await.unwrap();
         let broken = provider.dispatcher.to_all(Event::json("broken", &1).unwrap()).await.unwrap();
         assert_eq!((broken.position, broken.delivered.unwrap().matched), (Some(Position::new(2)), 0));
-        provider.dispatcher.to_all(note("end")).await.unwrap();
-        assert_eq!(guest.texts_until("end").await, ["before"]);
+        assert_eq!(guest.texts(&provider).await, ["before"]);
         assert_eq!(provider.dispatcher.stats().skipped_records, 1);
         let resumed = Guest::by_session(&provider, Visitor::user("ann").resume(&guest.cursor)).await;
         assert_eq!(resumed.welcome["resumed"], true);
@@ -107,7 +98,7 @@ async fn panicking_codec_loses_only_its_record() {
 #[tokio::test(start_paused = true)]
 async fn nested_send_is_applied_after_the_outer_record() {
     let by_the_tail = FaultyBackplane::new(MemoryBackplane::default());
-    for provider in [on(MemoryBackplane::default()).await, on(by_the_tail).await] {
+    for provider in [CoreProvider::on(MemoryBackplane::default()).await, CoreProvider::on(by_the_tail).await] {
         let mut guest = Guest::by_session(&provider, Visitor::user("ann")).await;
         let dispatcher = provider.dispatcher.unowned();
         let send = move || {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::support::{Client, CoreProvider, FaultyBackplane, Guest, eventually, in_time, note, parse, runtime};
 use futures_util::future::join_all;
 use futures_util::poll;
-use realtime_core::spi::{MAX_OPEN_ASKS, SessionOutlet};
+use realtime_core::spi::MAX_OPEN_ASKS;
 use realtime_core::{
     AckStatus, Context, InboundPayload, Limits, MemoryBackplane, RealtimeBroadcast, RealtimeProvider, Reply, Router,
     SocketIoBroadcast, Target,
@@ -20,8 +20,7 @@ async fn dropped_ask_leaves_no_pending_entry() {
     // Its records arrive later, like those of a log in another process.
     let backplane = FaultyBackplane::new(MemoryBackplane::default());
     provider.attach(runtime().with_backplane(backplane)).await.unwrap();
-    let admitted = provider.admit(Visitor::user("ann")).await.unwrap();
-    let registration = provider.dispatcher.register(admitted, Arc::new(SessionOutlet::new()));
+    let registration = provider.register(Visitor::user("ann")).await;
     for applied_first in [true, false] {
         let mut ask = Box::pin(provider.dispatcher.to_user_with_ack("ann", note("?"), Duration::from_secs(60)));
         assert!(poll!(ask.as_mut()).is_pending());
@@ -48,8 +47,7 @@ async fn dropped_ask_leaves_no_pending_entry() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn ask_does_not_wait_for_disconnected_clients() {
     let limits = Limits::default().with_connections_per_user(1_000);
-    let provider = CoreProvider::full(Setup::default().with_limits(limits));
-    provider.attach(runtime()).await.unwrap();
+    let provider = CoreProvider::started(Setup::default().with_limits(limits)).await;
     let started = Instant::now();
     let mut gone_count = 0;
     for _ in 0..150 {
@@ -98,8 +96,7 @@ async fn handler_can_ask_its_own_connection() {
 
 #[tokio::test]
 async fn concurrent_asks_get_their_own_answers() {
-    let provider = CoreProvider::full(Setup::default());
-    provider.attach(runtime()).await.unwrap();
+    let provider = CoreProvider::started(Setup::default()).await;
     let mut guest = Guest::by_session(&provider, Visitor::user("ann")).await;
     let asks = (0..100).map(|n| {
         let dispatcher = Arc::clone(&provider.dispatcher);
@@ -121,8 +118,7 @@ async fn concurrent_asks_get_their_own_answers() {
 
 #[tokio::test]
 async fn unlimited_ask_timeout_does_not_overflow() {
-    let provider = CoreProvider::full(Setup::default());
-    provider.attach(runtime()).await.unwrap();
+    let provider = CoreProvider::started(Setup::default()).await;
     let acks = provider.dispatcher.to_user_with_ack("nobody", note("?"), Duration::MAX).await.unwrap();
     assert!(acks.all().await.is_empty());
 }
@@ -131,8 +127,7 @@ async fn unlimited_ask_timeout_does_not_overflow() {
 /// immediately.
 #[tokio::test(start_paused = true)]
 async fn oldest_open_ask_is_abandoned_beyond_the_limit() {
-    let provider = CoreProvider::full(Setup::default());
-    provider.attach(runtime()).await.unwrap();
+    let provider = CoreProvider::started(Setup::default()).await;
     let mut guest = Guest::by_session(&provider, Visitor::user("ann")).await;
     let ask = async || {
         let start = tokio::time::Instant::now();

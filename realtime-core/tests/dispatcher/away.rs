@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use crate::support::{CoreProvider, FaultyBackplane, Guest, eventually, foreign, note, runtime};
+use crate::support::{CoreProvider, FaultyBackplane, Guest, eventually, foreign, note};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use realtime_core::spi::{Backplane, Entry, Position, Record};
-use realtime_core::{CloseReason, Error, EventId, MemoryBackplane, RealtimeBroadcast, RealtimeProvider, Result};
+use realtime_core::{CloseReason, Error, EventId, MemoryBackplane, RealtimeBroadcast, Result};
 use realtime_testkit::Forwarding;
-use realtime_testkit::conformance::{Setup, Visitor};
+use realtime_testkit::conformance::Visitor;
 use tokio::time::sleep;
 
 /// Returns a backplane that gives a node every record twice, and one that cannot be decoded at
@@ -36,8 +36,7 @@ fn counting(inner: FaultyBackplane, unreadable: Option<Position>) -> (impl Backp
 async fn unreachable_log_is_retried_with_backoff() {
     let inner = FaultyBackplane::new(MemoryBackplane::default());
     let (backplane, asked) = counting(inner.clone(), None);
-    let provider = CoreProvider::full(Setup::default());
-    provider.attach(runtime().with_backplane(backplane)).await.unwrap();
+    let provider = CoreProvider::on(backplane).await;
     let asked_in = async |time: Duration| {
         asked.store(0, Ordering::Relaxed);
         sleep(time).await;
@@ -51,8 +50,7 @@ async fn unreachable_log_is_retried_with_backoff() {
         sleep(Duration::from_secs(10)).await;
         let later = asked_in(Duration::from_secs(60)).await;
         assert!((29..=31).contains(&later), "{later}");
-        inner.set_up(true);
-        eventually("the node is ready again", || provider.dispatcher.is_ready()).await;
+        provider.regain_log(&inner).await;
         // The first record resets the backoff.
         provider.dispatcher.to_all(note("record")).await.unwrap();
     }
@@ -62,8 +60,7 @@ async fn unreachable_log_is_retried_with_backoff() {
 async fn record_read_twice_is_delivered_once() {
     let inner = FaultyBackplane::new(MemoryBackplane::default());
     let (backplane, _) = counting(inner, None);
-    let provider = CoreProvider::full(Setup::default());
-    provider.attach(runtime().with_backplane(backplane)).await.unwrap();
+    let provider = CoreProvider::on(backplane).await;
     let mut guest = Guest::by_session(&provider, Visitor::user("ann")).await;
     for text in ["1", "2", "end"] {
         provider.dispatcher.to_all(note(text)).await.unwrap();
@@ -77,14 +74,12 @@ async fn record_read_twice_is_delivered_once() {
 async fn undecodable_record_is_skipped_and_counted() {
     let inner = FaultyBackplane::new(MemoryBackplane::default());
     let (backplane, _) = counting(inner, Some(Position::new(2)));
-    let provider = CoreProvider::full(Setup::default());
-    provider.attach(runtime().with_backplane(backplane)).await.unwrap();
+    let provider = CoreProvider::on(backplane).await;
     let mut guest = Guest::by_session(&provider, Visitor::user("ann")).await;
     provider.dispatcher.to_all(note("1")).await.unwrap();
     let unread = provider.dispatcher.to_all(note("unread")).await;
     assert!(matches!(unread, Err(Error::OutcomeUnknown { .. })), "{unread:?}");
-    provider.dispatcher.to_all(note("end")).await.unwrap();
-    assert_eq!(guest.texts_until("end").await, ["1"]);
+    assert_eq!(guest.texts(&provider).await, ["1"]);
     assert_eq!(
         (provider.dispatcher.hub().applied(), provider.dispatcher.stats().skipped_records),
         (Position::new(3), 1)
@@ -95,8 +90,7 @@ async fn undecodable_record_is_skipped_and_counted() {
 async fn reachable_log_is_checked_once_a_second() {
     let inner = FaultyBackplane::new(MemoryBackplane::default());
     let (backplane, asked) = counting(inner, None);
-    let provider = CoreProvider::full(Setup::default());
-    provider.attach(runtime().with_backplane(backplane)).await.unwrap();
+    let provider = CoreProvider::on(backplane).await;
     provider.dispatcher.to_all(note("record")).await.unwrap();
     sleep(Duration::from_secs(2)).await;
     asked.store(0, Ordering::Relaxed);
@@ -110,17 +104,13 @@ async fn reachable_log_is_checked_once_a_second() {
 async fn records_of_another_log_are_not_read_after_error() {
     for kept in [0, 3, 9] {
         let backplane = FaultyBackplane::new(MemoryBackplane::default());
-        let provider = CoreProvider::full(Setup::default());
-        provider.attach(runtime().with_backplane(backplane.clone())).await.unwrap();
+        let provider = CoreProvider::on(backplane.clone()).await;
         let mut guest = Guest::by_session(&provider, Visitor::user("ann")).await;
-        for n in 0..10 {
-            provider.dispatcher.to_all(note(&n.to_string())).await.unwrap();
-        }
+        provider.send_numbers(0..10).await;
         assert_eq!(guest.texts_until("9").await.len(), 9);
         let records = backplane.range(Position::START, 10).await.unwrap();
         let epoch = backplane.state().await.unwrap().epoch;
-        backplane.set_up(false);
-        eventually("the node is no longer ready", || !provider.dispatcher.is_ready()).await;
+        provider.lose_log(&backplane).await;
         backplane.roll_back(Position::new(kept)).await;
         backplane.set_up(true);
         for Entry { record, .. } in records {
@@ -144,14 +134,12 @@ async fn records_of_another_log_are_not_read_after_error() {
 #[tokio::test(start_paused = true)]
 async fn client_behind_trimmed_log_is_disconnected_as_expired() {
     let backplane = FaultyBackplane::new(MemoryBackplane::new(5));
-    let provider = CoreProvider::full(Setup::default());
-    provider.attach(runtime().with_backplane(backplane.clone())).await.unwrap();
+    let provider = CoreProvider::on(backplane.clone()).await;
     let mut guest = Guest::by_session(&provider, Visitor::user("ann")).await;
     provider.dispatcher.to_all(note("received")).await.unwrap();
     assert_eq!(guest.next().await.payload, "received");
     let cursor = guest.cursor.clone();
-    backplane.set_up(false);
-    eventually("the node is no longer ready", || !provider.dispatcher.is_ready()).await;
+    provider.lose_log(&backplane).await;
     let (log, epoch) = (backplane.log(), cursor.parse::<realtime_core::spi::Cursor>().unwrap().epoch());
     for _ in 0..20 {
         log.append(epoch, foreign(), None).await.unwrap();
@@ -163,8 +151,7 @@ async fn client_behind_trimmed_log_is_disconnected_as_expired() {
     assert_eq!(provider.dispatcher.window().start(), Position::new(16));
     let mut expired = Guest::by_session(&provider, Visitor::user("ann").resume(&cursor)).await;
     assert_eq!((&expired.welcome["resumed"], &expired.welcome["reason"]), (&false.into(), &"expired".into()));
-    provider.dispatcher.to_all(note("end")).await.unwrap();
-    assert!(expired.texts_until("end").await.is_empty());
+    assert!(expired.texts(&provider).await.is_empty());
     let resumed = Guest::by_session(&provider, Visitor::user("ann").resume(&expired.cursor)).await;
     assert_eq!(resumed.welcome["resumed"], true, "later cursors are valid again");
 }

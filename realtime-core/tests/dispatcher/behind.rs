@@ -1,11 +1,10 @@
 //! Connections that fall behind: what they read from the window is neither repeated nor withheld
 //! permanently.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use crate::support::{CoreProvider, LineCodec, note, parse, runtime};
-use realtime_core::spi::{Registration, SessionOutlet, Take};
+use crate::support::{CoreProvider, Guest, LineCodec, note, parse, take_all};
+use realtime_core::spi::{Registration, Take};
 use realtime_core::{
     Event, OutboxConfig, RealtimeBroadcast, RealtimeProvider, SocketIoBroadcast, Target, WindowConfig,
 };
@@ -13,16 +12,9 @@ use realtime_testkit::conformance::{Received, Setup, Visitor};
 
 /// Registers a connection whose outbox the test takes from.
 async fn connect(provider: &CoreProvider) -> Registration<LineCodec> {
-    let admitted = provider.admit(Visitor::user("ann")).await.unwrap();
-    let registration = provider.dispatcher.register(admitted, Arc::new(SessionOutlet::new()));
+    let registration = provider.register(Visitor::user("ann")).await;
     take_all(&registration);
     registration
-}
-
-fn take_all(registration: &Registration<LineCodec>) -> Vec<Received> {
-    let mut frames = Vec::new();
-    while registration.try_take(usize::MAX, &mut frames) != Take::Empty {}
-    frames.iter().map(parse).collect()
 }
 
 /// Takes once, at most `bytes` bytes.
@@ -34,9 +26,7 @@ fn take_once(registration: &Registration<LineCodec>, bytes: usize) -> Vec<Receiv
 
 async fn provider(window: WindowConfig) -> CoreProvider {
     let setup = Setup::default().with_window(window).with_outbox(OutboxConfig::default().with_frames(4));
-    let provider = CoreProvider::full(setup);
-    provider.attach(runtime()).await.unwrap();
-    provider
+    CoreProvider::started(setup).await
 }
 
 #[tokio::test(start_paused = true)]
@@ -133,24 +123,15 @@ async fn reader_that_loses_the_window_gets_few_lost_events() {
 /// Queued frames count towards the budget of a take that also reads the window.
 #[tokio::test]
 async fn take_from_window_stays_within_its_budget() {
-    let provider = CoreProvider::full(Setup::default());
-    provider.attach(runtime()).await.unwrap();
-    let connect = |cursor: Option<String>| {
-        let visitor = Visitor::user("ann");
-        let visitor = cursor.map_or(visitor.clone(), |cursor| visitor.resume(&cursor));
-        let (provider, dispatcher) = (&provider, &provider.dispatcher);
-        async move { dispatcher.register(provider.admit(visitor).await.unwrap(), Arc::new(SessionOutlet::new())) }
-    };
-    let first = connect(None).await;
-    let mut frames = Vec::new();
-    first.try_take(usize::MAX, &mut frames);
-    let cursor = parse(&frames[0]).cursor.unwrap();
+    let provider = CoreProvider::started(Setup::default()).await;
+    let cursor = Guest::left(&provider, Visitor::user("ann")).await;
+    let connect = || provider.register(Visitor::user("ann").resume(&cursor));
     for _ in 0..3 {
         provider.dispatcher.to_all(note("missed")).await.unwrap();
     }
     let mut whole = Vec::new();
     let sizes = {
-        let all = connect(Some(cursor.clone())).await;
+        let all = connect().await;
         while all.try_take(usize::MAX, &mut whole) != Take::Empty {}
         whole.iter().map(bytes::Bytes::len).collect::<Vec<_>>()
     };
@@ -163,7 +144,7 @@ async fn take_from_window_stays_within_its_budget() {
         (sizes[0] + sizes[1] + sizes[2], 3),
         (sizes.iter().sum(), 4),
     ] {
-        let late = connect(Some(cursor.clone())).await;
+        let late = connect().await;
         let mut frames = Vec::new();
         late.try_take(budget, &mut frames);
         assert_eq!(frames.len(), count, "{budget} of {sizes:?}");
@@ -177,10 +158,8 @@ async fn take_from_window_stays_within_its_budget() {
 #[tokio::test]
 async fn lost_event_is_counted_as_sent() {
     let window = WindowConfig::default().with_records(4);
-    let provider = CoreProvider::full(Setup::default().with_window(window));
-    provider.attach(runtime()).await.unwrap();
-    let slow = provider.admit(Visitor::user("ann")).await.unwrap();
-    let slow = provider.dispatcher.register(slow, Arc::new(SessionOutlet::new()));
+    let provider = CoreProvider::started(Setup::default().with_window(window)).await;
+    let slow = provider.register(Visitor::user("ann")).await;
     for _ in 0..50 {
         provider.dispatcher.to_all(note("many")).await.unwrap();
     }
@@ -195,24 +174,16 @@ async fn lost_event_is_counted_as_sent() {
 
 /// Registers a connection of ann that resumes before three records for `user`.
 async fn resumed_before_three_for(provider: &CoreProvider, user: &str) -> Registration<LineCodec> {
-    let first = provider
-        .dispatcher
-        .register(provider.admit(Visitor::user("ann")).await.unwrap(), Arc::new(SessionOutlet::new()));
-    let mut frames = Vec::new();
-    first.try_take(usize::MAX, &mut frames);
-    let cursor = parse(&frames[0]).cursor.unwrap();
-    drop(first);
+    let cursor = Guest::left(provider, Visitor::user("ann")).await;
     for _ in 0..3 {
         provider.dispatcher.to_user(user, note("missed")).await.unwrap();
     }
-    let admitted = provider.admit(Visitor::user("ann").resume(&cursor)).await.unwrap();
-    provider.dispatcher.register(admitted, Arc::new(SessionOutlet::new()))
+    provider.register(Visitor::user("ann").resume(&cursor)).await
 }
 
 #[tokio::test]
 async fn take_is_empty_when_window_has_only_others_events() {
-    let provider = CoreProvider::full(Setup::default());
-    provider.attach(runtime()).await.unwrap();
+    let provider = CoreProvider::started(Setup::default()).await;
     let ann = resumed_before_three_for(&provider, "bob").await;
     let mut frames = Vec::new();
     assert_eq!(ann.try_take(1, &mut frames), Take::Frames);
@@ -222,8 +193,7 @@ async fn take_is_empty_when_window_has_only_others_events() {
 
 #[tokio::test(start_paused = true)]
 async fn event_left_in_window_counts_as_waiting() {
-    let provider = CoreProvider::full(Setup::default());
-    provider.attach(runtime()).await.unwrap();
+    let provider = CoreProvider::started(Setup::default()).await;
     let ann = resumed_before_three_for(&provider, "ann").await;
     let waiting_ms = async || {
         tokio::time::advance(Duration::from_millis(500)).await;

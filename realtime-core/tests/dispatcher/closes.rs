@@ -2,22 +2,12 @@
 
 use std::sync::Arc;
 
-use crate::support::{CoreProvider, Guest, eventually, note, runtime};
+use crate::nodes::two_nodes;
+use crate::support::{CoreProvider, Guest, eventually, note};
 use realtime_core::spi::{Position, SessionOutlet};
 use realtime_core::{CloseReason, Error, MemoryBackplane, RealtimeBroadcast, RealtimeProvider, Target};
-use realtime_testkit::conformance::{Setup, Visitor};
+use realtime_testkit::conformance::Visitor;
 use realtime_testkit::{AppendFault, FaultyBackplane};
-
-async fn node(backplane: impl realtime_core::spi::Backplane) -> CoreProvider {
-    let node = CoreProvider::full(Setup::default());
-    node.attach(runtime().with_backplane(backplane)).await.unwrap();
-    node
-}
-
-async fn two_nodes() -> (CoreProvider, CoreProvider) {
-    let backplane = MemoryBackplane::default();
-    (node(backplane.clone()).await, node(backplane).await)
-}
 
 const KICKED: Option<u16> = Some(4000);
 
@@ -69,18 +59,16 @@ async fn close_of_user_spares_same_name_in_other_tenant() {
     let mut globex = Guest::by_session(&two, Visitor::user("ann").tenant("globex")).await;
     one.close(Target::user_in("acme", "ann"), CloseReason::KICKED).await.unwrap();
     assert_eq!(acme.closed().await.code, KICKED);
-    one.dispatcher.to_all(note("end")).await.unwrap();
-    assert!(globex.texts_until("end").await.is_empty());
+    assert!(globex.texts(&one).await.is_empty());
 }
 
 #[tokio::test]
 async fn close_is_applied_after_log_outage() {
     let log = MemoryBackplane::default();
     let faulty = FaultyBackplane::new(log.clone());
-    let (one, two) = (node(log).await, node(faulty.clone()).await);
+    let (one, two) = (CoreProvider::on(log).await, CoreProvider::on(faulty.clone()).await);
     let mut remote = Guest::by_session(&two, Visitor::user("ann")).await;
-    faulty.set_up(false);
-    eventually("the node is no longer ready", || !two.dispatcher.is_ready()).await;
+    two.lose_log(&faulty).await;
     one.close(Target::user("ann"), CloseReason::KICKED).await.unwrap();
     faulty.set_up(true);
     assert_eq!(remote.closed().await.code, KICKED);
@@ -89,7 +77,7 @@ async fn close_is_applied_after_log_outage() {
 #[tokio::test(start_paused = true)]
 async fn close_without_log_acts_locally_and_returns_error() {
     let backplane = FaultyBackplane::new(MemoryBackplane::default());
-    let one = node(backplane.clone()).await;
+    let one = CoreProvider::on(backplane.clone()).await;
     let mut local = Guest::by_session(&one, Visitor::user("ann")).await;
     backplane.set_fault(Some(AppendFault::Mute));
     let closed = one.close(Target::user("ann"), CloseReason::KICKED).await;
@@ -106,11 +94,11 @@ async fn close_without_log_acts_locally_and_returns_error() {
 #[tokio::test]
 async fn close_logged_before_registration_does_not_apply() {
     let backplane = FaultyBackplane::new(MemoryBackplane::default());
-    let one = node(backplane.clone()).await;
+    let one = CoreProvider::on(backplane.clone()).await;
     one.dispatcher.to_all(note("old")).await.unwrap();
     let admitted = one.admit(Visitor::user("ann")).await.unwrap();
     let other = MemoryBackplane::default();
-    let two = node(other.clone()).await;
+    let two = CoreProvider::on(other.clone()).await;
     two.close(Target::user("ann"), CloseReason::KICKED).await.unwrap();
     backplane.set_silent(true);
     backplane.exchange(other);

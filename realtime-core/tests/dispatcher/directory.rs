@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::support::{CoreProvider, FaultyDirectory, Guest, UpdateFault, in_time, runtime};
+use crate::support::{CoreProvider, FaultyDirectory, Guest, UpdateFault, runtime, until_online};
 use realtime_core::spi::Directory;
 use realtime_core::{ConnectionId, Drain, Presence, RealtimeProvider};
 use realtime_testkit::conformance::{Setup, Visitor};
@@ -41,20 +41,6 @@ async fn entries(directory: &FaultyDirectory) -> Vec<Presence> {
 
 fn ids(entries: &[Presence]) -> Vec<ConnectionId> {
     entries.iter().map(|presence| presence.connection).collect()
-}
-
-/// Waits until `count` connections of ann are in the directory, and returns them.
-async fn until_online(directory: &FaultyDirectory, count: usize) -> Vec<Presence> {
-    let entries = async {
-        loop {
-            let entries = entries(directory).await;
-            if entries.len() == count {
-                return entries;
-            }
-            sleep(Duration::from_millis(10)).await;
-        }
-    };
-    in_time(&format!("{count} entries in the directory"), entries).await
 }
 
 #[tokio::test(start_paused = true)]

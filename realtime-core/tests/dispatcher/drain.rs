@@ -2,19 +2,13 @@
 
 use std::time::Duration;
 
-use crate::support::{CoreProvider, Guest, in_time, note, runtime};
+use crate::support::{CoreProvider, Guest, in_time, note};
 use realtime_core::{
     CloseReason, Context, Drain, Error, RealtimeBroadcast, RealtimeProvider, RefusalKind, Reply, Router,
 };
 use realtime_testkit::conformance::{Setup, Visitor};
 use serde_json::json;
 use tokio::time::{Instant, sleep};
-
-async fn provider(router: Router) -> CoreProvider {
-    let provider = CoreProvider::full(Setup::default().with_router(router));
-    provider.attach(runtime()).await.unwrap();
-    provider
-}
 
 /// Returns a drain over this time without the hold, in which everything still works.
 fn over(time: Duration) -> Drain {
@@ -38,7 +32,7 @@ async fn names_until_close(guest: &mut Guest) -> Vec<String> {
 
 #[tokio::test(start_paused = true)]
 async fn everything_works_during_the_hold() {
-    let provider = provider(Router::new()).await;
+    let provider = CoreProvider::started(Setup::default()).await;
     let mut ann = Guest::by_session(&provider, Visitor::user("ann")).await;
     let start = Instant::now();
     let shutdown = shutdown(&provider, Drain::over(Duration::ZERO));
@@ -56,7 +50,7 @@ async fn everything_works_during_the_hold() {
 
 #[tokio::test(start_paused = true)]
 async fn second_shutdown_ends_the_hold() {
-    let provider = provider(Router::new()).await;
+    let provider = CoreProvider::started(Setup::default()).await;
     let start = Instant::now();
     let first = shutdown(&provider, Drain::over(Duration::ZERO).hold(Duration::from_secs(3600)));
     sleep(Duration::from_secs(1)).await;
@@ -67,7 +61,7 @@ async fn second_shutdown_ends_the_hold() {
 
 #[tokio::test(start_paused = true)]
 async fn drain_disconnects_evenly_with_varied_delays() {
-    let provider = provider(Router::new()).await;
+    let provider = CoreProvider::started(Setup::default()).await;
     let mut guests = Vec::new();
     for n in 0..100 {
         guests.push(Guest::by_session(&provider, Visitor::user(&format!("user {n}"))).await);
@@ -99,7 +93,7 @@ async fn drain_disconnects_evenly_with_varied_delays() {
 
 #[tokio::test(start_paused = true)]
 async fn draining_provider_sends_but_rejects_new_connections() {
-    let provider = provider(Router::new()).await;
+    let provider = CoreProvider::started(Setup::default()).await;
     let mut guests = Vec::new();
     for n in 0..10 {
         guests.push(Guest::by_session(&provider, Visitor::user(&format!("user {n}"))).await);
@@ -135,7 +129,7 @@ async fn running_handler_completes_and_acks_during_drain() {
         sleep(Duration::from_millis(500)).await;
         Reply("done")
     });
-    let provider = provider(slow).await;
+    let provider = CoreProvider::started(Setup::default().with_router(slow)).await;
     let mut guest = Guest::by_session(&provider, Visitor::user("ann")).await;
     let mut second = Guest::by_session(&provider, Visitor::user("bob")).await;
     for guest in [&mut guest, &mut second] {
@@ -154,7 +148,7 @@ async fn running_handler_completes_and_acks_during_drain() {
 
 #[tokio::test(start_paused = true)]
 async fn drain_delivers_backlog_before_closing() {
-    let provider = provider(Router::new()).await;
+    let provider = CoreProvider::started(Setup::default()).await;
     let mut guest = Guest::by_session(&provider, Visitor::user("ann")).await;
     for n in 0..1000 {
         provider.dispatcher.to_user("ann", note(&n.to_string())).await.unwrap();
@@ -169,7 +163,7 @@ async fn drain_delivers_backlog_before_closing() {
 
 #[tokio::test(start_paused = true)]
 async fn stalled_client_is_disconnected_a_second_after_drain() {
-    let provider = provider(Router::new()).await;
+    let provider = CoreProvider::started(Setup::default()).await;
     let _stalled = Guest::by_session(&provider, Visitor::user("ann")).await;
     for n in 0..1000 {
         provider.dispatcher.to_user("ann", note(&n.to_string())).await.unwrap();
@@ -182,7 +176,7 @@ async fn stalled_client_is_disconnected_a_second_after_drain() {
 
 #[tokio::test(start_paused = true)]
 async fn second_shutdown_ends_the_first_drain() {
-    let provider = provider(Router::new()).await;
+    let provider = CoreProvider::started(Setup::default()).await;
     let mut guests = Vec::new();
     for n in 0..3 {
         guests.push(Guest::by_session(&provider, Visitor::user(&format!("user {n}"))).await);
@@ -202,7 +196,7 @@ async fn second_shutdown_ends_the_first_drain() {
 
 #[tokio::test(start_paused = true)]
 async fn drained_provider_still_accepts_sends() {
-    let provider = provider(Router::new()).await;
+    let provider = CoreProvider::started(Setup::default()).await;
     provider.dispatcher.drain(over(Duration::from_secs(60))).await;
     assert!(!provider.dispatcher.is_ready());
     let receipt = provider.dispatcher.to_all(note("to nobody here")).await.unwrap();

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::support::{CoreProvider, FaultyBackplane, Guest, Message, eventually, foreign, in_time, note, runtime};
+use crate::support::{
+    CoreProvider, FaultyBackplane, Guest, Message, eventually, foreign, in_time, note, runtime, until_online,
+};
 use bytes::Bytes;
 use realtime_core::spi::{Backplane, Directory};
 use realtime_core::{
@@ -29,16 +31,6 @@ async fn attached(setup: Setup, hooks: &HookLog) -> (CoreProvider, Arc<MemoryDir
     (provider, directory)
 }
 
-/// Waits until `count` connections of ann are in the directory.
-async fn until_online(directory: &MemoryDirectory, count: usize) {
-    let online = async {
-        while directory.of_user("ann").await.unwrap().len() != count {
-            tokio::task::yield_now().await;
-        }
-    };
-    in_time("the connections in the directory", online).await;
-}
-
 #[tokio::test]
 async fn dropped_provider_without_connections_leaves_nothing() {
     let (provider, directory) = attached(Setup::default(), &HookLog::default()).await;
@@ -55,7 +47,7 @@ async fn dropped_provider_closes_connections_and_runs_hooks() {
     let (provider, directory) = attached(Setup::default(), &hooks).await;
     let mut session = Guest::by_session(&provider, Visitor::user("ann")).await;
     let mut sink = Guest::by_sink(&provider, Visitor::user("ann")).await;
-    until_online(&directory, 2).await;
+    until_online(&*directory, 2).await;
     provider.dispatcher.to_user("ann", note("last")).await.unwrap();
     drop(provider);
     for guest in [&mut session, &mut sink] {
@@ -77,9 +69,9 @@ async fn stalled_connection_does_not_keep_dropped_provider() {
     let sink = futures_util::sink::unfold((), |(), _: Bytes| std::future::pending::<Result<(), Error>>());
     let admitted = provider.admit(Visitor::user("ann")).await.unwrap();
     let link = provider.dispatcher.connect_sink(admitted, sink, Bytes::clone);
-    until_online(&directory, 1).await;
+    until_online(&*directory, 1).await;
     drop(provider);
-    until_online(&directory, 0).await;
+    until_online(&*directory, 0).await;
     drop(link);
     assert_nothing_left(&directory).await;
 }

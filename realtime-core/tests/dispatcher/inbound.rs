@@ -4,8 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::support::{CoreProvider, Guest, Message, eventually, in_time, note, runtime};
-use realtime_core::spi::SessionOutlet;
+use crate::support::{CoreProvider, Guest, Message, eventually, note, runtime};
 use realtime_core::{
     CloseReason, Context, HandlerError, Inbound, OutboxConfig, Payload, RealtimeBroadcast, RealtimeProvider, Reply,
     Router,
@@ -13,12 +12,6 @@ use realtime_core::{
 use realtime_testkit::conformance::{ClientUnderTest, Setup, Visitor};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
-
-async fn attached(setup: Setup) -> CoreProvider {
-    let provider = CoreProvider::full(setup);
-    provider.attach(runtime()).await.unwrap();
-    provider
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn events_of_one_client_are_handled_in_order() {
@@ -37,7 +30,7 @@ async fn events_of_one_client_are_handled_in_order() {
             }
         }
     });
-    let provider = attached(Setup::default().with_router(router)).await;
+    let provider = CoreProvider::started(Setup::default().with_router(router)).await;
     let mut guest = Guest::by_session(&provider, Visitor::user("ann")).await;
     for n in 0..EVENTS {
         let inbound = Inbound::new("count", n.to_string());
@@ -64,7 +57,7 @@ async fn hanging_handler_blocks_only_its_own_client() {
             }
         }
     });
-    let provider = attached(Setup::default().with_router(router)).await;
+    let provider = CoreProvider::started(Setup::default().with_router(router)).await;
     let mut blocked = Guest::by_session(&provider, Visitor::user("ann")).await;
     let mut other = Guest::by_session(&provider, Visitor::user("bob")).await;
     // The queue holds about 64 events, then the client is no longer read.
@@ -77,8 +70,7 @@ async fn hanging_handler_blocks_only_its_own_client() {
     };
     assert!(tokio::time::timeout(Duration::from_millis(300), full).await.is_err());
     assert!((60..80).contains(&accepted), "{accepted} events were accepted from a client whose handler hangs");
-    provider.dispatcher.to_all(note("end")).await.unwrap();
-    assert!(blocked.texts_until("end").await.is_empty(), "events are still delivered to the blocked client");
+    assert!(blocked.texts(&provider).await.is_empty(), "events are still delivered to the blocked client");
     assert!(other.texts_until("end").await.is_empty());
     other.client.send("wait", &json!("x"), None).await;
     gate.add_permits(accepted as usize + 1);
@@ -98,7 +90,7 @@ async fn before_hook_sees_every_event() {
         let stop = inbound.name.as_ref() == "stop";
         std::future::ready(if stop { Err(HandlerError::new("stopped", "")) } else { Ok(()) })
     });
-    let provider = attached(Setup::default().with_router(router)).await;
+    let provider = CoreProvider::started(Setup::default().with_router(router)).await;
     let mut guest = Guest::by_session(&provider, Visitor::user("ann")).await;
     for (name, code) in [("unheard of", "unknown_event"), ("stop", "stopped"), ("subscribe", "invalid_payload")] {
         guest.client.send(name, &Value::Null, None).await;
@@ -116,7 +108,7 @@ async fn room_changes_by_handler_apply_immediately() {
         })
         .on("leave", async |cx: Context, room: String| Reply(cx.leave_room(&room)))
         .on("close", async |cx: Context, (): ()| cx.close(CloseReason::POLICY));
-    let provider = attached(Setup::default().with_router(router)).await;
+    let provider = CoreProvider::started(Setup::default().with_router(router)).await;
     let mut guest = Guest::by_session(&provider, Visitor::user("ann")).await;
     let mut twin = Guest::by_session(&provider, Visitor::user("ann")).await;
     let rooms = || provider.stats().rooms;
@@ -140,17 +132,18 @@ async fn room_changes_by_handler_apply_immediately() {
     guest.client.send("close", &Value::Null, None).await;
     assert_eq!(guest.closed().await.code, Some(1008));
     eventually("the room is empty", || rooms() == 0).await;
-    provider.dispatcher.to_all(note("end")).await.unwrap();
-    assert!(twin.texts_until("end").await.is_empty());
+    assert!(twin.texts(&provider).await.is_empty());
 }
 
 #[tokio::test]
 async fn client_that_never_reads_acks_is_slowed_and_closed() {
     let router = Router::new()
         .on_raw("echo", async |_: Context, inbound: Inbound| Payload::Json(inbound.payload.bytes().clone()));
-    let mut setup = Setup::default().with_router(router).with_outbox(OutboxConfig::default().with_frames(16));
-    setup = setup.with_write_stall(Duration::from_millis(300));
-    let provider = attached(setup).await;
+    let setup = Setup::default()
+        .with_router(router)
+        .with_outbox(OutboxConfig::default().with_frames(16))
+        .with_write_stall(Duration::from_millis(300));
+    let provider = CoreProvider::started(setup).await;
     let mut guest = Guest::by_session(&provider, Visitor::user("ann")).await;
     let mut other = Guest::by_session(&provider, Visitor::user("bob")).await;
     for n in 0..1_000 {
@@ -183,10 +176,10 @@ async fn events_before_normal_close_are_handled_before_hooks() {
             }
         }
     });
-    let provider = CoreProvider::full(Setup::default().with_router(router));
-    provider.attach(runtime().with_hook(Hook(Arc::clone(&order)))).await.unwrap();
-    let admitted = provider.admit(Visitor::user("ann")).await.unwrap();
-    let registration = provider.dispatcher.register(admitted, Arc::new(SessionOutlet::new()));
+    let provider =
+        CoreProvider::attached(Setup::default().with_router(router), runtime().with_hook(Hook(Arc::clone(&order))))
+            .await;
+    let registration = provider.register(Visitor::user("ann")).await;
     for n in 0..5 {
         registration.receive(Inbound::new("x", n.to_string()));
     }
@@ -208,7 +201,7 @@ async fn before_hook_can_reject_events() {
             Ok(())
         })
         .fallback(async |_: Context, inbound: Inbound| Reply(json!({ "fallback": *inbound.name })));
-    let provider = attached(Setup::default().with_router(router)).await;
+    let provider = CoreProvider::started(Setup::default().with_router(router)).await;
     let mut ann = Guest::by_session(&provider, Visitor::user("ann")).await;
     let mut bob = Guest::by_session(&provider, Visitor::user("bob")).await;
     ann.client.send("ok", &Value::Null, Some(1)).await;
@@ -220,10 +213,5 @@ async fn before_hook_can_reject_events() {
         let error = bob.next().await;
         assert_eq!((error.name.as_str(), &error.payload["code"]), ("error", &json!("not_you")));
     }
-    in_time("the counters", async {
-        while provider.stats().rejected.get("not_you") != Some(&2) {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
+    eventually("the counters", || provider.stats().rejected.get("not_you") == Some(&2)).await;
 }

@@ -1,11 +1,10 @@
 //! Large events within which the connections of a slow client repeatedly fail: after three times
 //! such an event is skipped, so that no client is caught in a loop.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use crate::support::{CoreProvider, LineCodec, note, parse, runtime};
-use realtime_core::spi::{Position, Registration, SessionOutlet, Take};
+use crate::support::{CoreProvider, LineCodec, note, parse};
+use realtime_core::spi::{Position, Registration, Take};
 use realtime_core::{Event, RealtimeBroadcast, RealtimeProvider, WindowConfig};
 use realtime_testkit::conformance::{Received, Setup, Visitor};
 use serde_json::json;
@@ -13,9 +12,7 @@ use serde_json::json;
 const LARGE: usize = 70_000;
 
 async fn provider() -> CoreProvider {
-    let provider = CoreProvider::full(Setup::default().with_window(WindowConfig::default().with_records(20)));
-    provider.attach(runtime()).await.unwrap();
-    provider
+    CoreProvider::started(Setup::default().with_window(WindowConfig::default().with_records(20))).await
 }
 
 fn event(size: usize) -> Event {
@@ -39,8 +36,7 @@ impl Connection {
 
     /// Registers a connection that has taken nothing yet.
     async fn register(provider: &CoreProvider, visitor: Visitor) -> Self {
-        let admitted = provider.admit(visitor).await.unwrap();
-        let registration = provider.dispatcher.register(admitted, Arc::new(SessionOutlet::new()));
+        let registration = provider.register(visitor).await;
         Self { registration, taken: Vec::new(), sizes: Vec::new() }
     }
 

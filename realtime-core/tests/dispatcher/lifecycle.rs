@@ -5,11 +5,12 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crate::support::{
-    AppendFault, Client, CoreProvider, FaultyBackplane, Guest, LineCodec, eventually, in_time, note, runtime,
+    AppendFault, CoreProvider, FaultyBackplane, Guest, LineCodec, eventually, in_time, note, runtime, take_all,
+    until_online,
 };
 use bytes::Bytes;
 use futures_util::poll;
-use realtime_core::spi::{Outlet, Registration, SessionOutlet, Take};
+use realtime_core::spi::{Outlet, Registration, SessionOutlet};
 use realtime_core::{
     CloseReason, Context, Drain, Error, Limits, MemoryBackplane, RealtimeBroadcast, RealtimeProvider, RefusalKind,
     RoomMembership, Router, Target,
@@ -20,11 +21,8 @@ use serde_json::json;
 #[tokio::test]
 async fn connections_are_rejected_until_the_log_is_read() {
     let backplane = FaultyBackplane::new(MemoryBackplane::default());
-    let older = CoreProvider::full(Setup::default());
-    older.attach(runtime().with_backplane(backplane.clone())).await.unwrap();
-    for n in 0..5 {
-        older.dispatcher.to_all(note(&n.to_string())).await.unwrap();
-    }
+    let older = CoreProvider::on(backplane.clone()).await;
+    older.send_numbers(0..5).await;
     older.shutdown(Drain::now()).await;
     backplane.set_up(false);
     let provider = CoreProvider::full(Setup::default());
@@ -47,34 +45,28 @@ async fn connections_are_rejected_until_the_log_is_read() {
 #[tokio::test]
 async fn backplane_outage_loses_no_events() {
     let backplane = FaultyBackplane::new(MemoryBackplane::default());
-    let provider = CoreProvider::full(Setup::default());
-    provider.attach(runtime().with_backplane(backplane.clone())).await.unwrap();
+    let provider = CoreProvider::on(backplane.clone()).await;
     let mut guest = Guest::by_sink(&provider, Visitor::user("ann")).await;
     provider.dispatcher.to_user("ann", note("1")).await.unwrap();
-    backplane.set_up(false);
-    eventually("the node is no longer ready", || !provider.dispatcher.is_ready()).await;
+    provider.lose_log(&backplane).await;
     let sent = provider.dispatcher.to_user("ann", note("refused")).await;
     assert!(matches!(sent, Err(Error::Backplane(_))), "{sent:?}");
-    backplane.set_up(true);
-    eventually("the node is ready again", || provider.dispatcher.is_ready()).await;
+    provider.regain_log(&backplane).await;
     provider.dispatcher.to_user("ann", note("2")).await.unwrap();
-    provider.dispatcher.to_all(note("end")).await.unwrap();
-    assert_eq!(guest.texts_until("end").await, ["1", "2"]);
+    assert_eq!(guest.texts(&provider).await, ["1", "2"]);
 }
 
 #[tokio::test]
 async fn replaced_log_disconnects_clients_with_reason_epoch() {
     let backplane = FaultyBackplane::new(MemoryBackplane::default());
-    let provider = CoreProvider::full(Setup::default());
-    provider.attach(runtime().with_backplane(backplane.clone())).await.unwrap();
+    let provider = CoreProvider::on(backplane.clone()).await;
     let mut guest = Guest::by_session(&provider, Visitor::user("ann")).await;
     for n in 0..10 {
         provider.dispatcher.to_user("ann", note(&n.to_string())).await.unwrap();
     }
     provider.dispatcher.join_room("ann", "r").await.unwrap();
     assert_eq!(guest.texts_until("9").await.len(), 9);
-    backplane.set_up(false);
-    eventually("the node is no longer ready", || !provider.dispatcher.is_ready()).await;
+    provider.lose_log(&backplane).await;
     backplane.exchange(MemoryBackplane::default());
     backplane.set_up(true);
     assert_eq!(guest.closed().await.code, Some(CloseReason::RESTART.code()));
@@ -91,8 +83,7 @@ async fn replaced_log_disconnects_clients_with_reason_epoch() {
 #[tokio::test(start_paused = true)]
 async fn unanswered_append_is_unknown_outcome() {
     let backplane = FaultyBackplane::new(MemoryBackplane::default());
-    let provider = CoreProvider::full(Setup::default());
-    provider.attach(runtime().with_backplane(backplane.clone())).await.unwrap();
+    let provider = CoreProvider::on(backplane.clone()).await;
     backplane.set_fault(Some(AppendFault::Mute));
     let sent = provider.dispatcher.to_all(note("1")).await;
     assert!(matches!(sent, Err(Error::OutcomeUnknown { .. })), "{sent:?}");
@@ -124,10 +115,8 @@ async fn dropped_send_is_delivered_once() {
 async fn stalled_sink_is_closed_and_its_resources_released() {
     let hooks = HookLog::default();
     let limits = Limits::default().with_connections_per_user(1);
-    let mut setup = Setup::default().with_limits(limits);
-    setup = setup.with_write_stall(Duration::from_millis(200));
-    let provider = CoreProvider::full(setup);
-    provider.attach(runtime().with_hook(hooks.hook("hook"))).await.unwrap();
+    let setup = Setup::default().with_limits(limits).with_write_stall(Duration::from_millis(200));
+    let provider = CoreProvider::attached(setup, runtime().with_hook(hooks.hook("hook"))).await;
     let sink = futures_util::sink::unfold((), |(), _: Bytes| std::future::pending::<Result<(), Error>>());
     let admitted = provider.admit(Visitor::user("ann").room("r")).await.unwrap();
     let link = provider.dispatcher.connect_sink(admitted, sink, Bytes::clone);
@@ -155,20 +144,14 @@ struct TakingOutlet {
 
 impl Outlet for TakingOutlet {
     fn wake(&self) {
-        self.other.get().into_iter().for_each(|other| take_all(other));
+        self.other.get().into_iter().for_each(|other| drop(take_all(other)));
     }
-}
-
-fn take_all(registration: &Registration<LineCodec>) {
-    while registration.try_take(usize::MAX, &mut Vec::new()) == Take::Frames {}
 }
 
 #[tokio::test]
 async fn connection_that_took_everything_never_stalls() {
-    let mut setup = Setup::default();
-    setup = setup.with_write_stall(Duration::from_millis(500));
-    let provider = CoreProvider::full(setup);
-    provider.attach(runtime()).await.unwrap();
+    let setup = Setup::default().with_write_stall(Duration::from_millis(500));
+    let provider = CoreProvider::started(setup).await;
     let mut registrations = Vec::new();
     for n in 0..20 {
         let user = format!("user {n}");
@@ -188,8 +171,7 @@ async fn connection_that_took_everything_never_stalls() {
         registrations.extend([live, late]);
     }
     // A connection that stalls shows that the sweep has checked all of them for long enough.
-    let admitted = provider.admit(Visitor::user("stalled")).await.unwrap();
-    let stalled = provider.dispatcher.register(admitted, Arc::new(SessionOutlet::new()));
+    let stalled = provider.register(Visitor::user("stalled")).await;
     provider.dispatcher.to_user("stalled", note("1")).await.unwrap();
     eventually("the stalled connection is closed", || provider.stats().users < 21).await;
     assert_eq!(stats_of(&provider), (1, 40, 20));
@@ -204,16 +186,10 @@ fn stats_of(provider: &CoreProvider) -> (u64, u64, u64) {
 
 #[tokio::test]
 async fn shutdown_waits_for_sessions_and_empties_directory() {
-    let provider = CoreProvider::full(Setup::default());
-    provider.attach(runtime()).await.unwrap();
+    let provider = CoreProvider::started(Setup::default()).await;
     let mut guest = Guest::by_session(&provider, Visitor::user("ann")).await;
     let directory = Arc::clone(provider.dispatcher.runtime().unwrap().tracker.directory());
-    in_time("ann is online", async {
-        while directory.of_user("ann").await.unwrap().is_empty() {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
+    until_online(&*directory, 1).await;
     for n in 0..100 {
         provider.dispatcher.to_user("ann", note(&n.to_string())).await.unwrap();
     }
@@ -234,8 +210,7 @@ async fn shutdown_waits_for_sessions_and_empties_directory() {
 #[tokio::test]
 async fn shutdown_does_not_wait_for_hanging_handler() {
     let router = Router::new().on("hang", async |_: Context, (): ()| std::future::pending::<()>().await);
-    let provider = CoreProvider::full(Setup::default().with_router(router));
-    provider.attach(runtime()).await.unwrap();
+    let provider = CoreProvider::started(Setup::default().with_router(router)).await;
     let mut guest = Guest::by_session(&provider, Visitor::user("ann")).await;
     guest.client.send("hang", &json!(null), None).await;
     in_time("the shutdown", provider.shutdown(Drain::over(Duration::from_millis(50)).hold(Duration::ZERO))).await;
@@ -244,10 +219,10 @@ async fn shutdown_does_not_wait_for_hanging_handler() {
 
 #[tokio::test]
 async fn events_after_write_stall_start_no_worker() {
-    let mut setup = Setup::default().with_router(Router::new().on("x", async |_: Context, (): ()| {}));
-    setup = setup.with_write_stall(Duration::from_millis(50));
-    let provider = CoreProvider::full(setup);
-    provider.attach(runtime()).await.unwrap();
+    let setup = Setup::default()
+        .with_router(Router::new().on("x", async |_: Context, (): ()| {}))
+        .with_write_stall(Duration::from_millis(50));
+    let provider = CoreProvider::started(setup).await;
     let admitted = provider.admit(Visitor::user("ann")).await.unwrap();
     // A session that is blocked in a write but still reads.
     let registration = provider.dispatcher.register(admitted, Arc::new(SessionOutlet::new()));
@@ -264,8 +239,7 @@ async fn events_after_write_stall_start_no_worker() {
 
 #[tokio::test]
 async fn close_returns_count_and_reaches_rooms_and_tenants() {
-    let provider = CoreProvider::full(Setup::default());
-    provider.attach(runtime()).await.unwrap();
+    let provider = CoreProvider::started(Setup::default()).await;
     let mut member = Guest::by_session(&provider, Visitor::user("ann").room("r")).await;
     let mut tenant = Guest::by_session(&provider, Visitor::user("bob").tenant("acme")).await;
     let mut other = Guest::by_session(&provider, Visitor::user("cid")).await;
@@ -274,22 +248,15 @@ async fn close_returns_count_and_reaches_rooms_and_tenants() {
     assert_eq!(provider.close(Target::tenant("acme").except_user("bob"), CloseReason::POLICY).await.unwrap(), 0);
     assert_eq!(provider.close(Target::tenant("acme"), CloseReason::POLICY).await.unwrap(), 1);
     assert_eq!(tenant.closed().await.code, Some(1008));
-    provider.dispatcher.to_all(note("end")).await.unwrap();
-    assert!(other.texts_until("end").await.is_empty());
-    let mut client = {
-        let admitted = provider.admit(Visitor::user("dee")).await.unwrap();
-        Client::by_sink(&provider.dispatcher, admitted)
-    };
-    assert_eq!(in_time("the connected event", client.next()).await.unwrap().name, "connected");
+    assert!(other.texts(&provider).await.is_empty());
+    Guest::by_sink(&provider, Visitor::user("dee")).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn stalled_client_is_disconnected_soon_after_write_stall() {
     let stall = Duration::from_millis(400);
-    let mut setup = Setup::default();
-    setup = setup.with_write_stall(stall);
-    let provider = CoreProvider::full(setup);
-    provider.attach(runtime()).await.unwrap();
+    let setup = Setup::default().with_write_stall(stall);
+    let provider = CoreProvider::started(setup).await;
     let _stalled = Guest::by_session(&provider, Visitor::user("ann")).await;
     tokio::time::sleep(Duration::from_millis(130)).await;
     for n in 0..5 {
@@ -317,10 +284,8 @@ impl Outlet for ResetCounter {
 
 #[tokio::test(start_paused = true)]
 async fn blocked_session_is_reset_and_its_queue_dropped() {
-    let mut setup = Setup::default();
-    setup = setup.with_write_stall(Duration::from_millis(50));
-    let provider = CoreProvider::full(setup);
-    provider.attach(runtime()).await.unwrap();
+    let setup = Setup::default().with_write_stall(Duration::from_millis(50));
+    let provider = CoreProvider::started(setup).await;
     let outlets = [Arc::new(ResetCounter::default()), Arc::new(ResetCounter::default())];
     let mut registrations = Vec::new();
     for outlet in &outlets {

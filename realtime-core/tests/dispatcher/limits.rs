@@ -8,9 +8,10 @@ use crate::support::{CoreProvider, LineCodec, eventually, in_time, runtime};
 use async_trait::async_trait;
 use realtime_core::spi::{Admission, Admitted, Outlet, PROBE_TIMEOUT, Registration};
 use realtime_core::{
-    Authenticator, ConnectRequest, Context, Identity, LifecycleHook, Limits, RealtimeProvider, Refusal, RefusalKind,
-    RoomAccess, RoomPolicy,
+    ConnectRequest, Context, Identity, LifecycleHook, Limits, RealtimeProvider, Refusal, RefusalKind, RoomAccess,
+    RoomPolicy,
 };
+use realtime_testkit::PendingAuthenticator;
 use realtime_testkit::conformance::{HookLog, Setup, Visitor};
 
 /// An outlet that counts its probes.
@@ -33,9 +34,7 @@ impl ProbeCounter {
 
 async fn limited(most: usize) -> CoreProvider {
     let limits = Limits::default().with_connections_per_user(most);
-    let provider = CoreProvider::full(Setup::default().with_limits(limits));
-    provider.attach(runtime()).await.unwrap();
-    provider
+    CoreProvider::started(Setup::default().with_limits(limits)).await
 }
 
 async fn register(provider: &CoreProvider, visitor: Visitor) -> (Registration<LineCodec>, Arc<ProbeCounter>) {
@@ -167,8 +166,8 @@ async fn users_slots_are_counted_over_all_providers() {
 async fn room_policy_is_not_called_beyond_the_user_limit() {
     let policy = CountingPolicy::default();
     let limits = Limits::default().with_connections_per_user(1);
-    let provider = CoreProvider::full(Setup::default().with_limits(limits));
-    provider.attach(runtime().with_policy(policy.clone())).await.unwrap();
+    let provider =
+        CoreProvider::attached(Setup::default().with_limits(limits), runtime().with_policy(policy.clone())).await;
     let visitor = || (0..100).fold(Visitor::user("ann"), |visitor, n| visitor.room(&n.to_string()));
     let (registration, _) = register(&provider, visitor()).await;
     assert_eq!(policy.0.swap(0, Ordering::SeqCst), 100);
@@ -223,10 +222,8 @@ async fn panicking_hook_does_not_stop_other_hooks() {
 
 #[tokio::test]
 async fn panicking_authenticator_or_policy_refuses() {
-    let by_authenticator = CoreProvider::full(Setup::default());
-    by_authenticator.attach(runtime().with_authenticator(Panics)).await.unwrap();
-    let by_policy = CoreProvider::full(Setup::default());
-    by_policy.attach(runtime().with_policy(Panics)).await.unwrap();
+    let by_authenticator = CoreProvider::attached(Setup::default(), runtime().with_authenticator(Panics)).await;
+    let by_policy = CoreProvider::attached(Setup::default(), runtime().with_policy(Panics)).await;
     for provider in [by_authenticator, by_policy] {
         let refusal = provider.admit(Visitor::user("ann").room("r")).await.unwrap_err();
         assert_eq!((refusal.kind(), refusal.message()), (RefusalKind::Internal, "internal error"));
@@ -235,15 +232,8 @@ async fn panicking_authenticator_or_policy_refuses() {
     }
 }
 
-/// An authenticator and policy that never answers.
+/// A policy that never answers.
 struct Hangs;
-
-#[async_trait]
-impl Authenticator for Hangs {
-    async fn authenticate(&self, _: &ConnectRequest) -> Result<Identity, Refusal> {
-        std::future::pending().await
-    }
-}
 
 #[async_trait]
 impl RoomPolicy for Hangs {
@@ -254,10 +244,13 @@ impl RoomPolicy for Hangs {
 
 #[tokio::test(start_paused = true)]
 async fn hanging_authenticator_or_policy_refuses_in_time() {
-    let by_authenticator = CoreProvider::full(Setup::default());
-    by_authenticator.attach(runtime().with_authenticator(Hangs)).await.unwrap();
-    let by_policy = CoreProvider::full(Setup::default().with_limits(Limits::default().with_connections_per_user(1)));
-    by_policy.attach(runtime().with_policy(Hangs).with_decision_timeout(Duration::from_secs(3))).await.unwrap();
+    let by_authenticator =
+        CoreProvider::attached(Setup::default(), runtime().with_authenticator(PendingAuthenticator::default())).await;
+    let by_policy = CoreProvider::attached(
+        Setup::default().with_limits(Limits::default().with_connections_per_user(1)),
+        runtime().with_policy(Hangs).with_decision_timeout(Duration::from_secs(3)),
+    )
+    .await;
     for (provider, limit) in [(by_authenticator, 10), (by_policy, 3)] {
         let start = tokio::time::Instant::now();
         // The timeout covers all rooms together.

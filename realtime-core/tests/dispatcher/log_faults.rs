@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::support::{AppendFault, CoreProvider, FaultyBackplane, Guest, eventually, foreign, in_time, note, runtime};
+use crate::support::{AppendFault, CoreProvider, FaultyBackplane, Guest, eventually, foreign, in_time, note};
 use realtime_core::spi::{Backplane, Cursor, Epoch, Position};
 use realtime_core::{
     AckStatus, CloseReason, Drain, Error, MemoryBackplane, OutboxConfig, RealtimeBroadcast, RealtimeProvider,
@@ -14,26 +14,14 @@ use realtime_testkit::conformance::{ClientUnderTest, Setup, Visitor};
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
-async fn node(backplane: &FaultyBackplane) -> CoreProvider {
-    let provider = CoreProvider::full(Setup::default());
-    provider.attach(runtime().with_backplane(backplane.clone())).await.unwrap();
-    provider
-}
-
 async fn started() -> (FaultyBackplane, CoreProvider) {
     let backplane = FaultyBackplane::new(MemoryBackplane::default());
-    let provider = node(&backplane).await;
+    let provider = CoreProvider::on(backplane.clone()).await;
     (backplane, provider)
 }
 
 fn epoch_of(provider: &CoreProvider) -> Epoch {
     provider.dispatcher.cursor(Position::START).epoch()
-}
-
-async fn send(provider: &CoreProvider, texts: std::ops::Range<usize>) {
-    for n in texts {
-        provider.dispatcher.to_all(note(&n.to_string())).await.unwrap();
-    }
 }
 
 /// Returns whether a client with this cursor resumes, and the reason in its `connected` event.
@@ -58,8 +46,7 @@ async fn assert_always(what: &str, time: Duration, holds: impl Fn() -> bool) {
 #[tokio::test(start_paused = true)]
 async fn node_is_never_ready_during_log_outage() {
     let (backplane, provider) = started().await;
-    backplane.set_up(false);
-    eventually("the node is no longer ready", || !provider.dispatcher.is_ready()).await;
+    provider.lose_log(&backplane).await;
     let ready = || provider.dispatcher.is_ready();
     assert_always("not ready during the outage", Duration::from_secs(30), || !ready()).await;
     backplane.set_up(true);
@@ -69,10 +56,9 @@ async fn node_is_never_ready_during_log_outage() {
 #[tokio::test(start_paused = true)]
 async fn node_is_ready_only_after_catching_up() {
     let (backplane, provider) = started().await;
-    send(&provider, 0..3).await;
-    let other = node(&backplane).await;
-    backplane.set_up(false);
-    eventually("the node is no longer ready", || !provider.dispatcher.is_ready()).await;
+    provider.send_numbers(0..3).await;
+    let other = CoreProvider::on(backplane.clone()).await;
+    provider.lose_log(&backplane).await;
     // The log grows without this node.
     let (log, epoch) = (backplane.log(), epoch_of(&other));
     for _ in 0..1_000 {
@@ -92,7 +78,7 @@ async fn node_is_ready_only_after_catching_up() {
 async fn silently_replaced_log_is_noticed_by_periodic_check() {
     let (backplane, provider) = started().await;
     let mut guest = Guest::by_session(&provider, Visitor::user("ann")).await;
-    send(&provider, 0..5).await;
+    provider.send_numbers(0..5).await;
     assert_eq!(guest.texts_until("4").await.len(), 4);
     let old = epoch_of(&provider);
     backplane.exchange(MemoryBackplane::default());
@@ -102,14 +88,14 @@ async fn silently_replaced_log_is_noticed_by_periodic_check() {
     eventually("the node is ready again", || provider.dispatcher.is_ready()).await;
     assert_ne!(epoch_of(&provider), old);
     assert_eq!(outcome(&provider, &guest.cursor).await, expected(false, "epoch"));
-    send(&provider, 5..6).await;
+    provider.send_numbers(5..6).await;
 }
 
 /// A send that finds another log does not wait for the next check.
 #[tokio::test(start_paused = true)]
 async fn append_to_earlier_epoch_fails_and_triggers_a_check() {
     let (backplane, provider) = started().await;
-    send(&provider, 0..1).await;
+    provider.send_numbers(0..1).await;
     backplane.exchange(MemoryBackplane::default());
     let start = Instant::now();
     let sent = provider.dispatcher.to_all(note("to the old one")).await;
@@ -129,12 +115,11 @@ async fn rolled_back_log_gets_new_epoch() {
     for tail_fails in [true, false] {
         let (backplane, provider) = started().await;
         let mut guest = Guest::by_session(&provider, Visitor::user("ann")).await;
-        send(&provider, 0..10).await;
+        provider.send_numbers(0..10).await;
         assert_eq!(guest.texts_until("9").await.len(), 9);
         let old = epoch_of(&provider);
         if tail_fails {
-            backplane.set_up(false);
-            eventually("the node is no longer ready", || !provider.dispatcher.is_ready()).await;
+            provider.lose_log(&backplane).await;
         }
         backplane.roll_back(Position::new(5)).await;
         assert_eq!(backplane.state().await.unwrap().epoch, old, "the log has not noticed");
@@ -143,7 +128,7 @@ async fn rolled_back_log_gets_new_epoch() {
         eventually("the node is ready again", || provider.dispatcher.is_ready()).await;
         assert_ne!(epoch_of(&provider), old);
         // The new log grows beyond the client's position.
-        send(&provider, 10..30).await;
+        provider.send_numbers(10..30).await;
         assert_eq!(outcome(&provider, &guest.cursor).await, expected(false, "epoch"), "tail fails: {tail_fails}");
     }
 }
@@ -154,7 +139,7 @@ async fn rolled_back_and_refilled_log_gets_new_epoch() {
     for kept in [0, 2, 9] {
         for more in [0, 1, 20] {
             let (backplane, provider) = started().await;
-            send(&provider, 0..10).await;
+            provider.send_numbers(0..10).await;
             let cursor = Guest::by_sink(&provider, Visitor::user("ann")).await.cursor;
             let old = epoch_of(&provider);
             backplane.set_silent(true);
@@ -163,11 +148,9 @@ async fn rolled_back_and_refilled_log_gets_new_epoch() {
                 backplane.append(old, foreign(), None).await.unwrap();
             }
             // The result does not depend on a failure of the tail.
-            backplane.set_up(false);
-            eventually("the node is no longer ready", || !provider.dispatcher.is_ready()).await;
+            provider.lose_log(&backplane).await;
             backplane.set_silent(false);
-            backplane.set_up(true);
-            eventually("the node is ready again", || provider.dispatcher.is_ready()).await;
+            provider.regain_log(&backplane).await;
             assert_ne!(epoch_of(&provider), old, "{kept} kept, {more} more");
             assert_eq!(outcome(&provider, &cursor).await, expected(false, "epoch"), "{kept} kept, {more} more");
         }
@@ -181,34 +164,37 @@ async fn cursors_reveal_rollback_after_restart_of_all_nodes() {
     let mut guest = Guest::by_sink(&old, Visitor::user("ann")).await;
     let mut cursors = vec![guest.cursor.clone()];
     for n in 0..10 {
-        send(&old, n..n + 1).await;
+        old.send_numbers(n..n + 1).await;
         guest.next().await;
         cursors.push(guest.cursor.clone());
     }
     let epoch = epoch_of(&old);
     old.shutdown(Drain::now()).await;
     backplane.roll_back(Position::new(4)).await;
-    let new = node(&backplane).await;
+    let new = CoreProvider::on(backplane.clone()).await;
     assert_eq!(epoch_of(&new), epoch, "the rollback is unnoticed");
     for (at, cursor) in cursors.iter().enumerate() {
         let expected = if at <= 4 { expected(true, "resumed") } else { expected(false, "epoch") };
         assert_eq!(outcome(&new, cursor).await, expected, "{at} before the next send");
     }
-    send(&new, 10..15).await;
+    new.send_numbers(10..15).await;
     for (at, cursor) in cursors.iter().enumerate() {
         let expected = if at <= 4 { expected(true, "resumed") } else { expected(false, "epoch") };
         assert_eq!(outcome(&new, cursor).await, expected, "{at} after the next sends");
     }
     let mut resumed = Guest::by_sink(&new, Visitor::user("ann").resume(&cursors[3])).await;
-    new.dispatcher.to_all(note("end")).await.unwrap();
-    assert_eq!(resumed.texts_until("end").await, ["3", "10", "11", "12", "13", "14"]);
+    assert_eq!(resumed.texts(&new).await, ["3", "10", "11", "12", "13", "14"]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn concurrent_nodes_agree_on_one_new_epoch() {
     let backplane = FaultyBackplane::new(MemoryBackplane::default());
-    let nodes = [node(&backplane).await, node(&backplane).await, node(&backplane).await];
-    send(&nodes[0], 0..10).await;
+    let nodes = [
+        CoreProvider::on(backplane.clone()).await,
+        CoreProvider::on(backplane.clone()).await,
+        CoreProvider::on(backplane.clone()).await,
+    ];
+    nodes[0].send_numbers(0..10).await;
     eventually("all nodes have caught up", || nodes.iter().all(|node| node.dispatcher.hub().applied().get() == 10))
         .await;
     let old = epoch_of(&nodes[0]);
@@ -225,14 +211,12 @@ async fn concurrent_nodes_agree_on_one_new_epoch() {
 #[tokio::test(start_paused = true)]
 async fn checks_of_intact_log_keep_its_epoch() {
     let backplane = FaultyBackplane::new(MemoryBackplane::new(3));
-    let provider = node(&backplane).await;
+    let provider = CoreProvider::on(backplane.clone()).await;
     let mut guest = Guest::by_session(&provider, Visitor::user("ann")).await;
     let old = epoch_of(&provider);
     for round in 0..20 {
         let sent = round % 7;
-        for n in 0..sent {
-            provider.dispatcher.to_all(note(&n.to_string())).await.unwrap();
-        }
+        provider.send_numbers(0..sent).await;
         sleep(Duration::from_millis(430)).await;
     }
     provider.dispatcher.to_all(note("end")).await.unwrap();
@@ -246,22 +230,21 @@ async fn checks_of_intact_log_keep_its_epoch() {
 #[tokio::test(start_paused = true)]
 async fn cursor_of_record_unseen_by_node_is_expired() {
     let backplane = FaultyBackplane::new(MemoryBackplane::new(3));
-    let one = node(&backplane).await;
+    let one = CoreProvider::on(backplane.clone()).await;
     let mut guest = Guest::by_sink(&one, Visitor::user("ann")).await;
     let mut cursors = vec![guest.cursor.clone()];
     for n in 0..10 {
-        send(&one, n..n + 1).await;
+        one.send_numbers(n..n + 1).await;
         guest.next().await;
         cursors.push(guest.cursor.clone());
     }
-    let two = node(&backplane).await;
+    let two = CoreProvider::on(backplane.clone()).await;
     let reasons = [(6, expected(false, "expired")), (7, expected(false, "expired")), (8, expected(true, "resumed"))];
     for (at, expected) in reasons {
         assert_eq!(outcome(&two, &cursors[at]).await, expected, "{at}");
     }
     let mut resumed = Guest::by_sink(&two, Visitor::user("ann").resume(&cursors[8])).await;
-    two.dispatcher.to_all(note("end")).await.unwrap();
-    assert_eq!(resumed.texts_until("end").await, ["8", "9"]);
+    assert_eq!(resumed.texts(&two).await, ["8", "9"]);
 }
 
 /// A client cannot resume where `lost` begins, but can where it ends.
@@ -270,8 +253,7 @@ async fn lost_event_from_is_expired_and_until_resumes() {
     let setup = Setup::default()
         .with_window(WindowConfig::default().with_records(5))
         .with_outbox(OutboxConfig::default().with_frames(2));
-    let provider = CoreProvider::full(setup);
-    provider.attach(runtime()).await.unwrap();
+    let provider = CoreProvider::started(setup).await;
     let admitted = provider.admit(Visitor::user("ann")).await.unwrap();
     let mut client = crate::support::Client::by_session(&provider.dispatcher, admitted);
     let welcome = in_time("the connected event", client.next()).await.unwrap();
@@ -357,7 +339,7 @@ impl tracing::Subscriber for Between {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn registration_across_epoch_change_is_live_or_closed() {
     let (backplane, provider) = started().await;
-    send(&provider, 0..10).await;
+    provider.send_numbers(0..10).await;
     let old = epoch_of(&provider);
     let cursor = Guest::by_sink(&provider, Visitor::user("ann")).await.cursor;
     let admitted = provider.admit(Visitor::user("ann").resume(&cursor)).await.unwrap();
@@ -367,7 +349,7 @@ async fn registration_across_epoch_change_is_live_or_closed() {
         Arc::new(move || {
             backplane.exchange(MemoryBackplane::default());
             let start = std::time::Instant::now();
-            while epoch_of(&provider) == old && start.elapsed() < crate::support::WAIT {
+            while epoch_of(&provider) == old && start.elapsed() < crate::support::DEADLINE {
                 std::thread::sleep(Duration::from_millis(1));
             }
             held.store(true, Ordering::SeqCst);
@@ -400,7 +382,7 @@ async fn registration_across_epoch_change_is_live_or_closed() {
 #[tokio::test(start_paused = true)]
 async fn ask_of_earlier_epoch_leaves_same_numbered_ask_alone() {
     let (backplane, provider) = started().await;
-    send(&provider, 0..2).await;
+    provider.send_numbers(0..2).await;
     let old = epoch_of(&provider);
     let mut ann = Guest::by_session(&provider, Visitor::user("ann")).await;
     let time = Duration::from_secs(60);

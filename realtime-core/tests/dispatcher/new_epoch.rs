@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use crate::support::{CoreProvider, FaultyBackplane, LineCodec, eventually, foreign, note, parse, runtime};
 use futures_util::future::join_all;
-use realtime_core::spi::{Backplane, Cursor, Epoch, Position, Registration, SessionOutlet, Take};
-use realtime_core::{Drain, MemoryBackplane, OutboxConfig, RealtimeBroadcast, RealtimeProvider, WindowConfig};
+use realtime_core::spi::{Backplane, Cursor, Epoch, Position, Registration, Take};
+use realtime_core::{Drain, MemoryBackplane, OutboxConfig, RealtimeBroadcast, WindowConfig};
 use realtime_testkit::conformance::{Received, Setup, Visitor};
 
 /// Starts a node with a window of `records` records and outboxes of two frames, so that a client
@@ -15,15 +15,12 @@ use realtime_testkit::conformance::{Received, Setup, Visitor};
 async fn started(records: usize) -> (FaultyBackplane, CoreProvider) {
     let backplane = FaultyBackplane::new(MemoryBackplane::default());
     let window = WindowConfig::default().with_records(records);
-    let provider =
-        CoreProvider::full(Setup::default().with_window(window).with_outbox(OutboxConfig::default().with_frames(2)));
-    provider.attach(runtime().with_backplane(backplane.clone())).await.unwrap();
+    let provider = CoreProvider::attached(
+        Setup::default().with_window(window).with_outbox(OutboxConfig::default().with_frames(2)),
+        runtime().with_backplane(backplane.clone()),
+    )
+    .await;
     (backplane, provider)
-}
-
-async fn connect(provider: &CoreProvider, visitor: Visitor) -> Registration<LineCodec> {
-    let admitted = provider.admit(visitor).await.unwrap();
-    provider.dispatcher.register(admitted, Arc::new(SessionOutlet::new()))
 }
 
 /// Takes all queued frames, up to the close if there is one.
@@ -50,7 +47,7 @@ async fn reader_behind_gets_nothing_of_new_epoch() {
     // Also for a connection that is already closing, which may read the rest of its own epoch.
     for drains in [false, true] {
         let (backplane, provider) = started(5).await;
-        let ann = connect(&provider, Visitor::user("ann")).await;
+        let ann = provider.register(Visitor::user("ann")).await;
         let cursor = take_all(&ann).0[0].cursor.clone().unwrap();
         send(&provider, 20).await;
         let old = epoch_of(&provider);
@@ -72,7 +69,7 @@ async fn reader_behind_gets_nothing_of_new_epoch() {
         }
         eventually("the node is ready again", || provider.dispatcher.is_ready()).await;
         send(&provider, 20).await;
-        let reconnected = connect(&provider, Visitor::user("ann").resume(&cursor)).await;
+        let reconnected = provider.register(Visitor::user("ann").resume(&cursor)).await;
         assert_eq!(take_all(&reconnected).0[0].payload["reason"], "epoch");
     }
 }
@@ -83,7 +80,7 @@ async fn reader_behind_gets_nothing_of_new_epoch() {
 async fn concurrent_reader_gets_nothing_of_new_epoch() {
     let (backplane, provider) = started(5_000).await;
     for _ in 0..8 {
-        let readers: Vec<_> = join_all((0..8).map(|_| connect(&provider, Visitor::user("ann")))).await;
+        let readers: Vec<_> = join_all((0..8).map(|_| provider.register(Visitor::user("ann")))).await;
         send(&provider, 5_000).await;
         let next = MemoryBackplane::new(20_000);
         let epoch = next.state().await.unwrap().epoch;

@@ -2,22 +2,19 @@
 
 use std::sync::Arc;
 
-use crate::support::{CoreProvider, Guest, eventually, in_time, note, runtime};
+use crate::support::{CoreProvider, Guest, eventually, note, runtime, until_online};
 use realtime_core::spi::Position;
 use realtime_core::{
     CloseReason, MemoryBackplane, MemoryDirectory, RealtimeBroadcast, RealtimeProvider, RoomMembership, Target,
 };
 use realtime_testkit::conformance::{Setup, Visitor};
 
-async fn two_nodes() -> (CoreProvider, CoreProvider) {
+pub(crate) async fn two_nodes() -> (CoreProvider, CoreProvider) {
     let backplane = MemoryBackplane::default();
     let directory = Arc::new(MemoryDirectory::new());
-    let (one, two) = (CoreProvider::full(Setup::default()), CoreProvider::full(Setup::default()));
-    for node in [&one, &two] {
-        let runtime = runtime().with_backplane(backplane.clone()).with_directory(Arc::clone(&directory));
-        node.attach(runtime).await.unwrap();
-    }
-    (one, two)
+    let runtime = || runtime().with_backplane(backplane.clone()).with_directory(Arc::clone(&directory));
+    let node = || CoreProvider::attached(Setup::default(), runtime());
+    (node().await, node().await)
 }
 
 /// Waits until both nodes have applied this position.
@@ -47,8 +44,7 @@ async fn sends_reach_other_node_in_one_order() {
     }
     two.dispatcher.send(Target::all().except_connection(local.id), note("not here")).await.unwrap();
     one.dispatcher.send(Target::room("r"), note("room")).await.unwrap();
-    one.dispatcher.to_all(note("end")).await.unwrap();
-    assert_eq!(local.texts_until("end").await, sent);
+    assert_eq!(local.texts(&one).await, sent);
     sent.extend(["not here".to_owned(), "room".to_owned()]);
     assert_eq!(remote.texts_until("end").await, sent);
 }
@@ -64,8 +60,7 @@ async fn joins_and_leaves_apply_at_every_node() {
     two.dispatcher.to_room("r", note("2")).await.unwrap();
     two.dispatcher.leave_room("ann", "r").await.unwrap();
     one.dispatcher.to_room("r", note("too late?")).await.unwrap();
-    two.dispatcher.to_all(note("end")).await.unwrap();
-    assert_eq!(remote.texts_until("end").await, ["1", "2"]);
+    assert_eq!(remote.texts(&two).await, ["1", "2"]);
     assert_eq!(later.texts_until("end").await, ["2"]);
     assert!(one.dispatcher.user_rooms("ann").await.unwrap().is_empty());
 }
@@ -87,8 +82,7 @@ async fn volatile_and_direct_events_and_closes_reach_other_node() {
     let closed = one.close(Target::user("ann"), CloseReason::KICKED).await.unwrap();
     assert_eq!(closed, 0, "no connection of this node");
     assert_eq!(remote.closed().await.code, Some(4000));
-    one.dispatcher.to_all(note("end")).await.unwrap();
-    assert!(other.texts_until("end").await.is_empty());
+    assert!(other.texts(&one).await.is_empty());
 }
 
 #[tokio::test]
@@ -104,27 +98,23 @@ async fn client_resumes_at_another_node() {
     both_at([&one, &two], mark).await;
     let mut guest = Guest::by_sink(&two, Visitor::user("ann").room("r").resume(&cursor)).await;
     assert_eq!(guest.welcome["resumed"], true);
-    one.dispatcher.to_all(note("end")).await.unwrap();
-    assert_eq!(guest.texts_until("end").await, ["2", "3"]);
+    assert_eq!(guest.texts(&one).await, ["2", "3"]);
 }
 
 #[tokio::test]
 async fn node_that_starts_later_knows_rooms_and_window() {
     let backplane = MemoryBackplane::default();
-    let one = CoreProvider::full(Setup::default());
-    one.attach(runtime().with_backplane(backplane.clone())).await.unwrap();
+    let one = CoreProvider::on(backplane.clone()).await;
     let guest = Guest::by_sink(&one, Visitor::user("ann")).await;
     let cursor = guest.cursor.clone();
     one.dispatcher.join_room("ann", "r").await.unwrap();
     one.dispatcher.to_room("r", note("1")).await.unwrap();
-    let two = CoreProvider::full(Setup::default());
-    two.attach(runtime().with_backplane(backplane)).await.unwrap();
+    let two = CoreProvider::on(backplane).await;
     assert_eq!(two.dispatcher.user_rooms("ann").await.unwrap(), ["r"]);
     let mut resumed = Guest::by_sink(&two, Visitor::user("ann").resume(&cursor)).await;
     let mut new = Guest::by_sink(&two, Visitor::user("ann")).await;
     one.dispatcher.to_room("r", note("2")).await.unwrap();
-    one.dispatcher.to_all(note("end")).await.unwrap();
-    assert_eq!(resumed.texts_until("end").await, ["1", "2"]);
+    assert_eq!(resumed.texts(&one).await, ["1", "2"]);
     assert_eq!(new.texts_until("end").await, ["2"]);
 }
 
@@ -134,23 +124,15 @@ async fn directory_lists_connections_of_both_nodes() {
     let local = Guest::by_sink(&one, Visitor::user("ann").tenant("acme")).await;
     let remote = Guest::by_sink(&two, Visitor::user("ann").tenant("globex")).await;
     let directory = Arc::clone(one.dispatcher.runtime().unwrap().tracker.directory());
-    let online = |count: usize| {
-        let directory = Arc::clone(&directory);
-        async move {
-            while directory.of_user("ann").await.unwrap().len() != count {
-                tokio::task::yield_now().await;
-            }
-        }
-    };
-    in_time("two entries in the directory", online(2)).await;
+    until_online(&*directory, 2).await;
     let acme = directory.of_tenant("acme").await.unwrap();
     assert_eq!((acme.len(), acme[0].connection, acme[0].provider.as_str()), (1, local.id, "core"));
     assert_eq!(directory.of_tenant("globex").await.unwrap()[0].connection, remote.id);
     drop(local);
-    in_time("one entry in the directory", online(1)).await;
+    until_online(&*directory, 1).await;
     assert_eq!(directory.of_user("ann").await.unwrap()[0].connection, remote.id);
     drop(remote);
-    in_time("an empty directory", online(0)).await;
+    until_online(&*directory, 0).await;
 }
 
 /// The leave ends the connection's own membership as well as the user's.
@@ -163,7 +145,6 @@ async fn leave_at_one_node_applies_to_connections_at_another() {
     let left = one.dispatcher.runtime().unwrap().log.leave_room("ann", None, "r").await.unwrap();
     both_at([&one, &two], left.position.unwrap()).await;
     one.dispatcher.to_room("r", note("2")).await.unwrap();
-    one.dispatcher.to_all(note("end")).await.unwrap();
-    assert_eq!(remote.texts_until("end").await, ["1"]);
+    assert_eq!(remote.texts(&one).await, ["1"]);
     assert_eq!(other.texts_until("end").await, ["1", "2"]);
 }

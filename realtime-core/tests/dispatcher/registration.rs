@@ -1,33 +1,23 @@
 //! The registration of a connection in the hub, as used by the session of a transport.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use crate::support::{CoreProvider, LineCodec, eventually, in_time, parse, runtime};
+use crate::support::{CoreProvider, LineCodec, eventually, in_time, runtime, take_all};
 use bytes::Bytes;
-use realtime_core::spi::{Registration, SessionOutlet, Take};
+use realtime_core::spi::{Registration, Take};
 use realtime_core::{
     AckStatus, CloseReason, Event, HandlerError, Inbound, RealtimeProvider, SocketIoBroadcast, Target,
 };
-use realtime_testkit::conformance::{HookLog, Received, Setup, Visitor};
+use realtime_testkit::conformance::{HookLog, Setup, Visitor};
 
 async fn provider(hooks: &HookLog) -> CoreProvider {
-    let provider = CoreProvider::full(Setup::default());
-    provider.attach(runtime().with_hook(hooks.hook("log"))).await.unwrap();
-    provider
+    CoreProvider::attached(Setup::default(), runtime().with_hook(hooks.hook("log"))).await
 }
 
 async fn register(provider: &CoreProvider) -> Registration<LineCodec> {
-    let admitted = provider.admit(Visitor::user("ann")).await.unwrap();
-    let registration = provider.dispatcher.register(admitted, Arc::new(SessionOutlet::new()));
-    assert_eq!(take(&registration).remove(0).name, "connected");
+    let registration = provider.register(Visitor::user("ann")).await;
+    assert_eq!(take_all(&registration).remove(0).name, "connected");
     registration
-}
-
-fn take(registration: &Registration<LineCodec>) -> Vec<Received> {
-    let mut frames = Vec::new();
-    while matches!(registration.try_take(usize::MAX, &mut frames), Take::Frames | Take::Last) {}
-    frames.iter().map(parse).collect()
 }
 
 #[tokio::test]
@@ -37,7 +27,7 @@ async fn unreadable_answer_settles_its_ask_once() {
     let event = || Event::json("question", &"?").unwrap();
     let ask = async || {
         let acks = provider.dispatcher.to_user_with_ack("ann", event(), Duration::from_secs(20)).await.unwrap();
-        (acks, take(&ann).remove(0).ack.unwrap())
+        (acks, take_all(&ann).remove(0).ack.unwrap())
     };
     let (acks, number) = ask().await;
     assert!(ann.answer_unreadable(number));
@@ -56,17 +46,17 @@ async fn pushed_and_rejection_frames_reach_the_client() {
     let provider = provider(&HookLog::default()).await;
     let ann = register(&provider).await;
     ann.push(Bytes::from_static(b"{\"name\":\"own\"}"));
-    assert_eq!(take(&ann).len(), 1);
+    assert_eq!(take_all(&ann).len(), 1);
     assert!(ann.reject(HandlerError::new("unreadable", "no"), Some(3)), "the inbox has capacity");
     let mut received = Vec::new();
     eventually("the rejection", || {
-        received.extend(take(&ann));
+        received.extend(take_all(&ann));
         received.len() == 1
     })
     .await;
     assert_eq!(received[0].payload["code"], "unreadable");
     ann.reject_and_close(&HandlerError::new("too_large", "no"));
-    assert_eq!(take(&ann).remove(0).payload["code"], "too_large");
+    assert_eq!(take_all(&ann).remove(0).payload["code"], "too_large");
     assert_eq!((provider.stats().rejected["unreadable"], provider.stats().rejected["too_large"]), (1, 1));
 }
 

@@ -21,9 +21,7 @@ fn router() -> Router {
 }
 
 async fn started() -> CoreProvider {
-    let provider = CoreProvider::full(Setup::default().with_router(router()));
-    provider.attach(runtime()).await.unwrap();
-    provider
+    CoreProvider::started(Setup::default().with_router(router())).await
 }
 
 /// Sends an event with an ack, and returns the payload of the answer or the code of the error.
@@ -122,8 +120,9 @@ async fn past_room_stays_of_a_connection_are_bounded() {
 #[tokio::test(start_paused = true)]
 async fn users_but_not_their_rooms_survive_an_epoch_change() {
     let backplane = FaultyBackplane::new(MemoryBackplane::default());
-    let provider = CoreProvider::full(Setup::default().with_router(router()));
-    provider.attach(runtime().with_backplane(backplane.clone())).await.unwrap();
+    let provider =
+        CoreProvider::attached(Setup::default().with_router(router()), runtime().with_backplane(backplane.clone()))
+            .await;
     let visitor = || Visitor::user("ann").tenant("acme");
     let slow = Guest::by_session(&provider, visitor()).await;
     provider.dispatcher.join_room("ann", "r").await.unwrap();

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::support::{Client, CoreProvider, Dice, Logged, in_time, read_log};
+use crate::support::{Client, CoreProvider, Logged, SeededRng, in_time, note, read_log, runtime};
 use futures_util::future::join_all;
-use realtime_core::spi::{Cursor, Runtime};
+use realtime_core::spi::Cursor;
 use realtime_core::{
-    Event, MemoryBackplane, OutboxConfig, RealtimeBroadcast, RealtimeProvider, RoomMembership, Target, WindowConfig,
+    MemoryBackplane, OutboxConfig, RealtimeBroadcast, RealtimeProvider, RoomMembership, Target, WindowConfig,
 };
-use realtime_testkit::conformance::{ClientUnderTest, Setup, Visitor, VisitorAuthenticator, VisitorPolicy};
+use realtime_testkit::conformance::{ClientUnderTest, Setup, Visitor};
 
 const USERS: [&str; 4] = ["ann", "bob", "cid", "dee"];
 const TENANTS: [&str; 2] = ["acme", "globex"];
@@ -33,11 +33,7 @@ struct Watcher {
     resumes: usize,
 }
 
-fn event(label: &str) -> Event {
-    Event::json("note", label).unwrap()
-}
-
-fn random_target(dice: &mut Dice) -> Target {
+fn random_target(dice: &mut SeededRng) -> Target {
     let user = USERS[dice.below(USERS.len())];
     let tenant = TENANTS[dice.below(TENANTS.len())];
     let room = if dice.one_in(3) { NAMED[dice.below(NAMED.len())] } else { ROOMS[dice.below(ROOMS.len())] };
@@ -52,9 +48,9 @@ fn random_target(dice: &mut Dice) -> Target {
     if dice.one_in(6) { target.except_user(USERS[dice.below(USERS.len())]) } else { target }
 }
 
-async fn publish(node: CoreProvider, name: usize, count: usize, mut dice: Dice) {
+async fn publish(node: CoreProvider, name: usize, count: usize, mut dice: SeededRng) {
     for n in 0..count {
-        let receipt = node.dispatcher.send(random_target(&mut dice), event(&format!("{name}-{n}"))).await.unwrap();
+        let receipt = node.dispatcher.send(random_target(&mut dice), note(&format!("{name}-{n}"))).await.unwrap();
         assert!(receipt.position.is_some());
         if dice.one_in(10) {
             tokio::time::sleep(Duration::from_micros(200)).await;
@@ -63,7 +59,7 @@ async fn publish(node: CoreProvider, name: usize, count: usize, mut dice: Dice) 
 }
 
 /// Joins the user to random rooms and removes it again.
-async fn join_and_leave(node: CoreProvider, user: &'static str, count: usize, mut dice: Dice) {
+async fn join_and_leave(node: CoreProvider, user: &'static str, count: usize, mut dice: SeededRng) {
     for _ in 0..count {
         let room = ROOMS[dice.below(ROOMS.len())];
         if dice.one_in(2) {
@@ -76,7 +72,7 @@ async fn join_and_leave(node: CoreProvider, user: &'static str, count: usize, mu
 }
 
 /// Runs a client that reconnects at random until it receives [`END`].
-async fn watch(nodes: Vec<CoreProvider>, finishing: Arc<AtomicBool>, mut dice: Dice) -> Watcher {
+async fn watch(nodes: Vec<CoreProvider>, finishing: Arc<AtomicBool>, mut dice: SeededRng) -> Watcher {
     let user = USERS[dice.below(USERS.len())];
     let tenant = TENANTS[dice.below(TENANTS.len())];
     let rooms: Vec<_> = NAMED.into_iter().filter(|_| dice.one_in(2)).collect();
@@ -173,7 +169,7 @@ fn expected(watcher: &Watcher, log: &[Logged]) -> Vec<(u64, String)> {
 
 /// Runs publishers, joins, leaves and watchers over `node_count` nodes, and compares each watcher
 /// with the log.
-async fn run(node_count: usize, mut dice: Dice) {
+async fn run(node_count: usize, mut dice: SeededRng) {
     let backplane = MemoryBackplane::new(100_000);
     let setup = Setup::default()
         .with_outbox(OutboxConfig::default().with_frames(8).with_bytes(1024))
@@ -181,13 +177,7 @@ async fn run(node_count: usize, mut dice: Dice) {
         .with_window(WindowConfig::default().with_records(100_000));
     let mut nodes = Vec::new();
     for _ in 0..node_count {
-        let node = CoreProvider::full(setup.clone());
-        let runtime = Runtime::in_memory()
-            .with_backplane(backplane.clone())
-            .with_authenticator(VisitorAuthenticator)
-            .with_policy(VisitorPolicy);
-        node.attach(runtime).await.unwrap();
-        nodes.push(node);
+        nodes.push(CoreProvider::attached(setup.clone(), runtime().with_backplane(backplane.clone())).await);
     }
     let finishing = Arc::new(AtomicBool::new(false));
     let watchers: Vec<_> =
@@ -203,7 +193,7 @@ async fn run(node_count: usize, mut dice: Dice) {
         done.unwrap();
     }
     finishing.store(true, Ordering::Relaxed);
-    nodes[0].dispatcher.to_all(event(END)).await.unwrap();
+    nodes[0].dispatcher.to_all(note(END)).await.unwrap();
     let watchers = in_time("all watchers", join_all(watchers)).await;
     let log = read_log(&backplane).await;
     let mut resumes = 0;
@@ -235,10 +225,10 @@ async fn run(node_count: usize, mut dice: Dice) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn every_client_sees_exactly_what_the_log_holds() {
-    run(1, Dice::new("one node")).await;
+    run(1, SeededRng::new("one node")).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn clients_that_change_nodes_see_exactly_what_the_log_holds() {
-    run(2, Dice::new("two nodes")).await;
+    run(2, SeededRng::new("two nodes")).await;
 }

@@ -3,16 +3,14 @@
 
 use std::time::Duration;
 
-use crate::support::{CoreProvider, Guest, eventually, note, runtime};
+use crate::support::{CoreProvider, Guest, eventually, note};
 use realtime_core::{MemoryBackplane, OutboxConfig, RealtimeBroadcast, RealtimeProvider, Target, WindowConfig};
 use realtime_testkit::conformance::{Setup, Visitor};
 use serde_json::json;
 
 async fn with_window(window: WindowConfig) -> CoreProvider {
     let setup = Setup::default().with_window(window).with_outbox(OutboxConfig::default().with_frames(4));
-    let provider = CoreProvider::full(setup);
-    provider.attach(runtime()).await.unwrap();
-    provider
+    CoreProvider::started(setup).await
 }
 
 #[tokio::test]
@@ -62,9 +60,7 @@ async fn idempotency_key_outlives_its_record_until_the_windows_age() {
     let keyed = || note("keyed").with_idempotency_key("k");
     let started = std::time::Instant::now();
     let first = provider.dispatcher.to_all(keyed()).await.unwrap();
-    for n in 0..10 {
-        provider.dispatcher.to_all(note(&n.to_string())).await.unwrap();
-    }
+    provider.send_numbers(0..10).await;
     assert!(provider.dispatcher.window().start() > first.position.unwrap(), "the record has left the window");
     let mut repeats = 0;
     let again = loop {
@@ -83,8 +79,7 @@ async fn idempotency_key_outlives_its_record_until_the_windows_age() {
 
 #[tokio::test]
 async fn idempotency_keys_are_bounded_in_number() {
-    let provider = CoreProvider::full(Setup::default());
-    provider.attach(runtime().with_backplane(MemoryBackplane::default().with_keys(3))).await.unwrap();
+    let provider = CoreProvider::on(MemoryBackplane::default().with_keys(3)).await;
     let keyed = |key: &str| note(key).with_idempotency_key(key);
     let first = provider.dispatcher.to_all(keyed("k0")).await.unwrap();
     for n in 1..=3 {
@@ -106,17 +101,14 @@ async fn concurrent_sends_with_one_key_deliver_once() {
     let receipts = futures_util::future::join_all(sends).await;
     assert!(receipts.iter().all(|receipt| (receipt.id, receipt.position) == (receipts[0].id, receipts[0].position)));
     assert_eq!(receipts.iter().filter(|receipt| !receipt.repeated()).count(), 1);
-    provider.dispatcher.to_all(note("end")).await.unwrap();
-    assert_eq!(guest.texts_until("end").await, ["keyed"]);
+    assert_eq!(guest.texts(&provider).await, ["keyed"]);
 }
 
 /// A client that catches up reads an old event last, and needs a newer cursor than that event's.
 #[tokio::test]
 async fn caught_up_client_gets_bare_cursor() {
     let provider = with_window(WindowConfig::default().with_records(40)).await;
-    let first = Guest::by_sink(&provider, Visitor::user("ann")).await;
-    let cursor = first.cursor.clone();
-    drop(first);
+    let cursor = Guest::left(&provider, Visitor::user("ann")).await;
     provider.dispatcher.to_user("ann", note("old")).await.unwrap();
     for n in 0..38 {
         provider.dispatcher.to_user("bob", note(&n.to_string())).await.unwrap();

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::support::{CoreProvider, LineCodec, eventually, runtime};
-use realtime_core::spi::{Registration, SessionOutlet};
+use crate::support::{CoreProvider, LineCodec, eventually};
+use realtime_core::spi::Registration;
 use realtime_core::{
     CloseReason, Context, HandlerError, Inbound, InboundPayload, Limits, RealtimeProvider, Router, Target,
 };
@@ -52,14 +52,8 @@ async fn attached(limits: Limits) -> (CoreProvider, Arc<Gate>) {
             async move { gate.pass().await }
         }
     });
-    let provider = CoreProvider::full(Setup::default().with_router(router).with_limits(limits));
-    provider.attach(runtime()).await.unwrap();
+    let provider = CoreProvider::started(Setup::default().with_router(router).with_limits(limits)).await;
     (provider, gate)
-}
-
-async fn registered(provider: &CoreProvider, visitor: Visitor) -> Registration<LineCodec> {
-    let admitted = provider.admit(visitor).await.unwrap();
-    provider.dispatcher.register(admitted, Arc::new(SessionOutlet::new()))
 }
 
 fn send(registration: &Registration<LineCodec>, events: usize) {
@@ -76,7 +70,7 @@ async fn running_handlers_of_a_user_are_bounded_by_its_limit() {
             // Several at a time, so that all start before the first one disconnects.
             let mut connections = Vec::new();
             for _ in 0..limit {
-                let registration = registered(&provider, Visitor::user("ann")).await;
+                let registration = provider.register(Visitor::user("ann")).await;
                 send(&registration, 64);
                 connections.push(registration);
             }
@@ -92,9 +86,9 @@ async fn running_handlers_of_a_user_are_bounded_by_its_limit() {
 
         // The next connection is accepted, and handled when one of the handlers has finished; other
         // users are handled immediately.
-        let ann = registered(&provider, Visitor::user("ann")).await;
+        let ann = provider.register(Visitor::user("ann")).await;
         send(&ann, 1);
-        let of_tenant = registered(&provider, Visitor::user("ann").tenant("acme")).await;
+        let of_tenant = provider.register(Visitor::user("ann").tenant("acme")).await;
         send(&of_tenant, 1);
         eventually("the other user's handler runs", || gate.running() == limit + 1).await;
         gate.open.add_permits(limit + 2);
@@ -110,13 +104,13 @@ async fn running_handlers_are_bounded_without_refusing_connections() {
     // Anonymous connections and those of several users.
     let visitors = [Visitor::anonymous(), Visitor::user("ann"), Visitor::user("bob"), Visitor::anonymous()];
     for (n, visitor) in visitors.into_iter().enumerate() {
-        let registration = registered(&provider, visitor).await;
+        let registration = provider.register(visitor).await;
         send(&registration, 5);
         eventually("the handler runs, if a slot is free", || gate.running() == (n + 1).min(3)).await;
         registration.leave(CloseReason::CONNECTION_LOST);
     }
     assert_eq!((provider.stats().connections, provider.stats().lingering), (0, 3));
-    let waiting = registered(&provider, Visitor::user("eve")).await;
+    let waiting = provider.register(Visitor::user("eve")).await;
     send(&waiting, 1);
     tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     assert_eq!(gate.running(), 3);
@@ -129,13 +123,13 @@ async fn running_handlers_are_bounded_without_refusing_connections() {
 #[tokio::test]
 async fn events_before_normal_close_are_handled() {
     let (provider, gate) = attached(Limits::default().with_connections_per_user(1)).await;
-    let registration = registered(&provider, Visitor::user("ann")).await;
+    let registration = provider.register(Visitor::user("ann")).await;
     // The first handler may not have started yet.
     send(&registration, 10);
     registration.leave(CloseReason::NORMAL);
     gate.open.add_permits(20);
     eventually("all events are handled", || gate.handled() == 10).await;
-    let registration = registered(&provider, Visitor::user("ann")).await;
+    let registration = provider.register(Visitor::user("ann")).await;
     send(&registration, 5);
     eventually("the handlers run", || gate.handled() > 10).await;
     registration.leave(CloseReason::NORMAL);
@@ -147,7 +141,7 @@ async fn events_before_normal_close_are_handled() {
 async fn closed_client_is_ignored() {
     for reason in [CloseReason::KICKED, CloseReason::EXPIRED, CloseReason::POLICY] {
         let (provider, gate) = attached(Limits::default()).await;
-        let registration = registered(&provider, Visitor::user("ann")).await;
+        let registration = provider.register(Visitor::user("ann")).await;
         send(&registration, 41);
         eventually("the first handler runs", || gate.running() == 1).await;
         assert_eq!(provider.close(Target::user("ann"), reason.clone()).await.unwrap(), 1);
@@ -169,7 +163,7 @@ async fn closed_client_is_ignored() {
 #[tokio::test(start_paused = true)]
 async fn queue_of_kicked_client_is_dropped_before_its_session_ends() {
     let (provider, gate) = attached(Limits::default()).await;
-    let registration = registered(&provider, Visitor::user("ann")).await;
+    let registration = provider.register(Visitor::user("ann")).await;
     send(&registration, 10);
     eventually("the first handler runs", || gate.running() == 1).await;
     provider.close(Target::user("ann"), CloseReason::KICKED).await.unwrap();
@@ -198,16 +192,14 @@ async fn connections_that_share_a_slot_take_turns() {
             }
         });
     let limits = Limits::default().with_connections_per_user(2);
-    let provider = CoreProvider::full(Setup::default().with_router(router).with_limits(limits));
-    provider.attach(runtime()).await.unwrap();
-    let disconnected = registered(&provider, Visitor::user("ann")).await;
+    let provider = CoreProvider::started(Setup::default().with_router(router).with_limits(limits)).await;
+    let disconnected = provider.register(Visitor::user("ann")).await;
     disconnected.receive(Inbound::new("hang", "null"));
     tokio::time::sleep(std::time::Duration::from_millis(1)).await;
     disconnected.leave(CloseReason::CONNECTION_LOST);
     assert_eq!(provider.stats().lingering, 1);
 
-    let [one, two] =
-        [registered(&provider, Visitor::user("ann")).await, registered(&provider, Visitor::user("ann")).await];
+    let [one, two] = [provider.register(Visitor::user("ann")).await, provider.register(Visitor::user("ann")).await];
     let send = |by: &Registration<LineCodec>, name: &str| by.receive(Inbound::new("name", format!("{name:?}")));
     // A connection without events holds no slot.
     send(&one, "first");

@@ -2,7 +2,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use realtime_core::spi::{Codec, Cursor};
+use realtime_core::spi::{Codec, Cursor, Registration, Take};
 use realtime_core::{Event, HandlerError, Payload};
 use realtime_testkit::conformance::Received;
 use serde_json::{Value, json};
@@ -54,6 +54,13 @@ fn payload(payload: &Payload) -> Value {
 fn frame(name: &str, payload: Value, cursor: Option<Cursor>, ack: Option<u64>) -> Bytes {
     let cursor = cursor.map(|cursor| cursor.to_string());
     Bytes::from(json!({"name": name, "payload": payload, "cursor": cursor, "ack": ack}).to_string())
+}
+
+/// Takes and parses all queued frames.
+pub fn take_all(registration: &Registration<LineCodec>) -> Vec<Received> {
+    let mut frames = Vec::new();
+    while matches!(registration.try_take(usize::MAX, &mut frames), Take::Frames | Take::Last) {}
+    frames.iter().map(parse).collect()
 }
 
 /// Parses a frame of [`LineCodec`].

@@ -1,9 +1,9 @@
-use realtime_core::ConnectionId;
 use realtime_core::spi::Cursor;
+use realtime_core::{ConnectionId, RealtimeBroadcast};
 use realtime_testkit::conformance::{ClientUnderTest, Ended, Received, Visitor};
 use serde_json::Value;
 
-use super::{Client, CoreProvider, in_time};
+use super::{Client, CoreProvider, in_time, note};
 
 /// A client that has read its `connected` event, with a deadline on each wait.
 pub struct Guest {
@@ -24,6 +24,11 @@ impl Guest {
     pub async fn by_session(provider: &CoreProvider, visitor: Visitor) -> Self {
         let admitted = provider.admit(visitor).await.unwrap();
         Self::welcome(Client::by_session(&provider.dispatcher, admitted)).await
+    }
+
+    /// Connects through `connect_sink`, disconnects, and returns the cursor.
+    pub async fn left(provider: &CoreProvider, visitor: Visitor) -> String {
+        Self::by_sink(provider, visitor).await.cursor
     }
 
     async fn welcome(mut client: Client) -> Self {
@@ -57,6 +62,12 @@ impl Guest {
             }
             texts.push(text);
         }
+    }
+
+    /// Returns the texts of the events so far, as [`Self::texts_until`] does for one sent now.
+    pub async fn texts(&mut self, provider: &CoreProvider) -> Vec<String> {
+        provider.dispatcher.to_all(note("end")).await.unwrap();
+        self.texts_until("end").await
     }
 
     /// Returns the next event, or how the connection was closed.

@@ -12,14 +12,15 @@ mod client;
 mod codec;
 mod guest;
 mod log;
+mod online;
 mod provider;
 
 pub use client::{Client, Message, Wire};
-pub use codec::{LineCodec, parse};
+pub use codec::{LineCodec, parse, take_all};
 pub use guest::Guest;
 pub use log::{Logged, read_log};
+pub use online::until_online;
 pub use provider::{CoreProvider, foreign, note, refused, runtime};
 pub use realtime_testkit::{
-    AppendFault, DEADLINE as WAIT, FaultyBackplane, FaultyDirectory, SeededRng as Dice, UpdateFault, eventually,
-    in_time,
+    AppendFault, DEADLINE, FaultyBackplane, FaultyDirectory, SeededRng, UpdateFault, eventually, in_time,
 };

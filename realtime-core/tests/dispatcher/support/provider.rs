@@ -1,10 +1,14 @@
 use std::sync::Arc;
 
-use realtime_core::spi::{Admitted, Dispatched, Dispatcher, DispatcherConfig, Record, Runtime};
-use realtime_core::{Capabilities, ConnectRequest, Event, EventId, Refusal, Target};
+use realtime_core::spi::{
+    Admitted, Backplane, Dispatched, Dispatcher, DispatcherConfig, Record, Registration, Runtime, SessionOutlet,
+};
+use realtime_core::{
+    Capabilities, ConnectRequest, Event, EventId, RealtimeBroadcast, RealtimeProvider, Refusal, Target,
+};
 use realtime_testkit::conformance::{Refused, Setup, Visitor, VisitorAuthenticator, VisitorPolicy};
 
-use super::LineCodec;
+use super::{FaultyBackplane, LineCodec, eventually};
 
 /// The smallest possible provider: a dispatcher with a codec.
 #[derive(Clone)]
@@ -29,6 +33,48 @@ impl CoreProvider {
     /// Creates a provider with every capability that needs no events from clients.
     pub fn one_way(setup: Setup) -> Self {
         Self::new(setup, Capabilities::none().with_resume(true).with_rooms(true))
+    }
+
+    /// Starts a provider with every capability except binary events, on a log of its own.
+    pub async fn started(setup: Setup) -> Self {
+        Self::attached(setup, runtime()).await
+    }
+
+    /// Starts such a provider with the default settings, on this log.
+    pub async fn on(backplane: impl Backplane) -> Self {
+        Self::attached(Setup::default(), runtime().with_backplane(backplane)).await
+    }
+
+    /// Starts such a provider with this runtime.
+    pub async fn attached(setup: Setup, runtime: Runtime) -> Self {
+        let provider = Self::full(setup);
+        provider.attach(runtime).await.unwrap();
+        provider
+    }
+
+    /// Registers a visitor's connection, whose outbox the test takes from.
+    pub async fn register(&self, visitor: Visitor) -> Registration<LineCodec> {
+        let admitted = self.admit(visitor).await.unwrap();
+        self.dispatcher.register(admitted, Arc::new(SessionOutlet::new()))
+    }
+
+    /// Makes the log unavailable, and waits until this node is no longer ready.
+    pub async fn lose_log(&self, log: &FaultyBackplane) {
+        log.set_up(false);
+        eventually("the node is no longer ready", || !self.dispatcher.is_ready()).await;
+    }
+
+    /// Makes the log available, and waits until this node is ready again.
+    pub async fn regain_log(&self, log: &FaultyBackplane) {
+        log.set_up(true);
+        eventually("the node is ready again", || self.dispatcher.is_ready()).await;
+    }
+
+    /// Sends a note with each of these numbers to all.
+    pub async fn send_numbers(&self, numbers: std::ops::Range<usize>) {
+        for number in numbers {
+            self.dispatcher.to_all(note(&number.to_string())).await.unwrap();
+        }
     }
 
     /// Admits a visitor in the way of a transport, by an HTTP request.
