@@ -11,7 +11,7 @@ use crate::process::Process;
 
 /// The counter of one process.
 #[derive(Debug)]
-pub struct Callgrind {
+pub(crate) struct Callgrind {
     process: Process,
     output: PathBuf,
     /// The number of dumps so far; each goes to a file with the next number.
@@ -20,8 +20,7 @@ pub struct Callgrind {
 
 /// Returns the beginning of a command line that runs a program under callgrind; the counts go to
 /// files whose names begin with `output`.
-#[must_use]
-pub fn command(output: &Path) -> Vec<OsString> {
+pub(crate) fn command(output: &Path) -> Vec<OsString> {
     let mut file = OsString::from("--callgrind-out-file=");
     file.push(output);
     vec!["valgrind".into(), "--quiet".into(), "--tool=callgrind".into(), file]
@@ -29,8 +28,7 @@ pub fn command(output: &Path) -> Vec<OsString> {
 
 impl Callgrind {
     /// Creates the counter of a process that was started by [`command`] with the same output.
-    #[must_use]
-    pub fn new(process: Process, output: PathBuf) -> Self {
+    pub(crate) fn new(process: Process, output: PathBuf) -> Self {
         Self { process, output, dumps: 0 }
     }
 
@@ -38,7 +36,7 @@ impl Callgrind {
     ///
     /// # Errors
     /// When the process does not run under callgrind.
-    pub async fn zero(&self) -> Result<()> {
+    pub(crate) async fn zero(&self) -> Result<()> {
         self.control("--zero").await
     }
 
@@ -47,7 +45,7 @@ impl Callgrind {
     ///
     /// # Errors
     /// When the process does not run under callgrind.
-    pub async fn dump(&mut self) -> Result<f64> {
+    pub(crate) async fn dump(&mut self) -> Result<f64> {
         self.control("--dump").await?;
         self.dumps += 1;
         let mut file = self.output.clone().into_os_string();

@@ -6,17 +6,17 @@
 //! - [`client`]: raw clients of the three transports; [`swarm`] holds many of them.
 //! - [`crowd`]: many clients that reconnect by themselves; [`relay`]: one port in front of several
 //!   servers; [`closings`]: the distribution of closed connections over time.
-//! - [`lane`]: a server with its swarm, and the CPU of a delivery; [`callgrind`]: its instructions;
+//! - [`lane`]: a server with its swarm, and the CPU of a delivery; `callgrind`: its instructions;
 //!   [`contest`]: several of them in turns; [`load`]: a server under a steady load, with and
 //!   without clients that misbehave.
 //! - [`returner`]: a client that is disconnected and resumes; [`straggler`]: one that stalls and
 //!   catches up; [`sequence`]: the check that it lost nothing.
-//! - [`process`], [`deliveries`], [`figures`], [`payload`]: the measured values.
+//! - [`process`], [`deliveries`], [`figures`], `payload`: the measured values.
 //! - [`program`]: the frame of every program; [`report`]: its output.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-pub mod callgrind;
+mod callgrind;
 pub mod child;
 pub mod client;
 pub mod closings;
@@ -26,7 +26,7 @@ pub mod deliveries;
 pub mod figures;
 pub mod lane;
 pub mod load;
-pub mod payload;
+mod payload;
 pub mod peer;
 pub mod process;
 pub mod program;
@@ -41,10 +41,10 @@ pub mod swarm;
 /// Any error: these programs only print it and end.
 pub type Error = Box<dyn std::error::Error + Send + Sync>;
 
+/// A result of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
 /// Locks a mutex, whether or not a thread has panicked with it.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
-
-/// A result of this crate.
-pub type Result<T, E = Error> = std::result::Result<T, E>;

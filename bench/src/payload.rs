@@ -5,20 +5,18 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 
 /// The event's name with all servers.
-pub const EVENT: &str = "tick";
+pub(crate) const EVENT: &str = "tick";
 
 const AT: &[u8] = b"\"at\":";
 const NUMBER: &[u8] = b"\"n\":";
 
 /// Creates a JSON object of about `size` bytes (at least 36), sent now.
-#[must_use]
-pub fn payload(size: usize) -> Bytes {
+pub(crate) fn payload(size: usize) -> Bytes {
     padded(format!("{{\"at\":{:016},\"pad\":\"", now()), size)
 }
 
 /// Creates one with a number in it.
-#[must_use]
-pub fn numbered(size: usize, number: u64) -> Bytes {
+pub(crate) fn numbered(size: usize, number: u64) -> Bytes {
     padded(format!("{{\"at\":{:016},\"n\":{number},\"pad\":\"", now()), size)
 }
 
@@ -28,27 +26,23 @@ fn padded(head: String, size: usize) -> Bytes {
 }
 
 /// Returns the microseconds of the machine's clock, which all processes share.
-#[must_use]
-pub fn now() -> u64 {
+pub(crate) fn now() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// Returns the time at which the payload in these bytes was sent, in microseconds.
-#[must_use]
-pub fn sent_at(data: &[u8]) -> Option<u64> {
+pub(crate) fn sent_at(data: &[u8]) -> Option<u64> {
     number_after(AT, data)
 }
 
 /// Returns the number of the payload in these bytes, if it has one.
-#[must_use]
-pub fn number_of(data: &[u8]) -> Option<u64> {
+pub(crate) fn number_of(data: &[u8]) -> Option<u64> {
     number_after(NUMBER, data)
 }
 
 /// Returns the number after a label in these bytes.
-#[must_use]
-pub fn number_after(label: &[u8], data: &[u8]) -> Option<u64> {
+pub(crate) fn number_after(label: &[u8], data: &[u8]) -> Option<u64> {
     let start = data.windows(label.len()).position(|window| window == label)? + label.len();
     let digits = data[start..].iter().take_while(|byte| byte.is_ascii_digit());
     Some(digits.fold(0, |number, digit| number * 10 + u64::from(digit - b'0')))

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use realtime_wire::ConnectOptions;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
 use crate::client::{Client, Dial};
 use crate::sequence::Sequence;
@@ -44,17 +44,9 @@ impl Returner {
         Self { dial, options, sequence: Sequence::from(first), client: None }
     }
 
-    /// Connects at `at`, is live when it has received the events before the number `until`, and
-    /// stays until `stop` is set.
-    pub async fn connect(
-        mut self,
-        start: Instant,
-        at: Instant,
-        until: u64,
-        to: &Return,
-        stop: watch::Receiver<bool>,
-    ) -> Self {
-        sleep_until(at).await;
+    /// Connects, is live when it has received the events before the number `until`, and stays until
+    /// `stop` is set. The time in which it is live counts from `start`.
+    pub async fn connect(mut self, start: Instant, until: u64, to: &Return, stop: watch::Receiver<bool>) -> Self {
         if let Err(error) = self.visit(start, until, to, stop).await {
             lock(&to.failed).get_or_insert(format!("client {}: {error}", self.dial.number));
         }

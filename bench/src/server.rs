@@ -142,7 +142,7 @@ pub fn user_name(number: usize) -> String {
 /// A running server, seen from its control port.
 #[async_trait]
 pub trait Publisher: Send + Sync + 'static {
-    /// Publishes one event [`EVENT`](crate::payload::EVENT) with this JSON; returns when the
+    /// Publishes one event `EVENT` with this JSON; returns when the
     /// server's own call does.
     async fn publish(&self, audience: &Audience, json: Bytes) -> Result<()>;
 

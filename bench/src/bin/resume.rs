@@ -18,7 +18,7 @@ use realtime_bench::server::control::{Command, Control};
 use realtime_bench::server::{Audience, ServeOptions, user_name};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until};
 
 /// The time that all of them may take to be live, beyond the time over which they connect.
 const LATE: Duration = Duration::from_secs(30);
@@ -91,17 +91,11 @@ struct Scene<'a> {
 fn main() -> ExitCode {
     let setup = |args: &Args| Setup { pin: !args.no_pin, sockets: args.rooms * args.members, seconds: 240 };
     program::main(setup, async |args: Args, cpus| {
+        let Args { rooms, members, events, size, over_ms, window, rounds, by, .. } = &args;
         println!(
-            "{} clients in {} rooms ({:?}), {} events of {} bytes to each room while they are away, reconnected within {} ms, \
-             a window of {} records, median of {} rounds",
-            args.rooms * args.members,
-            args.rooms,
-            args.by,
-            args.events,
-            args.size,
-            args.over_ms,
-            args.window,
-            args.rounds
+            "{} clients in {rooms} rooms ({by:?}), {events} events of {size} bytes to each room while they are away, \
+             reconnected within {over_ms} ms, a window of {window} records, median of {rounds} rounds",
+            rooms * members
         );
         let titles = [
             "transport",
@@ -148,9 +142,9 @@ async fn measure(transport: Transport, args: &Args, cpus: &[usize], report: &mut
     ]);
     scene.judge(&without, &with, report);
     scene.server.stop().await?;
-    match listen_overflows()? - overflows {
-        0 => {}
-        count => println!("            the listener's queue was full {count} times: those clients came a second later"),
+    let count = listen_overflows()? - overflows;
+    if count > 0 {
+        println!("            the listener's queue was full {count} times: those clients came a second later");
     }
     Ok(())
 }
@@ -162,14 +156,14 @@ impl<'a> Scene<'a> {
         let server = ServerProcess::start(&options).await?;
         let mut control = server.control().await?;
         let address = server.addresses.http;
-        let clients = (0..args.rooms * args.members).map(|number| {
+        let client = |number| {
             let dial = Dial::new(transport, address, number);
             // Each is of another room than the one before.
             let of = number % args.rooms;
             let named = if args.by == By::Named { vec![room(of)] } else { Vec::new() };
             Returner::new(dial, named, of as u64 * NUMBERS)
-        });
-        let clients = clients.collect();
+        };
+        let clients = (0..args.rooms * args.members).map(client).collect();
         if args.by == By::Joined {
             for of in 0..args.rooms {
                 let users = (0..args.members).map(|member| user_name(member * args.rooms + of)).collect();
@@ -193,7 +187,10 @@ impl<'a> Scene<'a> {
             let at = start + over.mul_f64(number as f64 / count as f64);
             let last = (number % self.args.rooms) as u64 * NUMBERS + self.sent;
             let (to, stop) = (Arc::clone(&to), stop.subscribe());
-            coming.spawn(async move { (number, client.connect(start, at, last, &to, stop).await) });
+            coming.spawn(async move {
+                sleep_until(at).await;
+                (number, client.connect(start, last, &to, stop).await)
+            });
         }
         let there = || to.live.load(Ordering::Relaxed) == count as u64 || to.check().is_err();
         until(over + LATE, "every client is live", there).await?;

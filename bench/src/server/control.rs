@@ -14,8 +14,8 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep};
 
 use super::{Audience, Counters, Publisher, user_name};
+use crate::Result;
 use crate::payload::{numbered, payload};
-use crate::{Error, Result};
 
 /// The time between two questions for a server's counters.
 const ASK: Duration = Duration::from_millis(20);
@@ -65,11 +65,9 @@ pub enum Command {
     Report,
 }
 
-/// The answer to a command.
+/// The answer to a command, unless it failed.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Answer {
-    /// The error, if it failed.
-    pub error: Option<String>,
     /// The number of events published.
     pub published: u64,
     /// The answer to [`Command::Report`].
@@ -103,11 +101,8 @@ impl Control {
         let line = serde_json::to_string(command)? + "\n";
         self.writer.write_all(line.as_bytes()).await?;
         let answer = self.lines.next_line().await?.ok_or("the server is gone")?;
-        let answer: Answer = serde_json::from_str(&answer)?;
-        match answer.error {
-            Some(error) => Err(error.into()),
-            None => Ok(answer),
-        }
+        let answer: Result<Answer, String> = serde_json::from_str(&answer)?;
+        Ok(answer?)
     }
 
     /// Returns the server's counters.
@@ -176,11 +171,12 @@ async fn obey(stream: TcpStream, publisher: &Arc<dyn Publisher>) -> Result<()> {
                     Some(count) => (0..count).map(|number| Audience::User(user_name(number))).collect(),
                     None => Arc::from([Audience::All]),
                 };
-                Answer::default()
+                Ok(Answer::default())
             }
-            Ok(command) => obey_one(command, publisher.as_ref()).await.unwrap_or_else(Answer::failed),
-            Err(error) => Answer::failed(error.into()),
+            Ok(command) => obey_one(command, publisher.as_ref()).await,
+            Err(error) => Err(error.into()),
         };
+        let answer = answer.map_err(|error| error.to_string());
         writer.write_all((serde_json::to_string(&answer)? + "\n").as_bytes()).await?;
     }
     Ok(())
@@ -233,11 +229,4 @@ fn steps(rate: u32) -> Interval {
     let mut tick = interval(Duration::from_secs(1) / rate.max(1));
     tick.set_missed_tick_behavior(MissedTickBehavior::Burst);
     tick
-}
-
-impl Answer {
-    #[expect(clippy::needless_pass_by_value, reason = "used with unwrap_or_else")]
-    fn failed(error: Error) -> Self {
-        Self { error: Some(error.to_string()), ..Self::default() }
-    }
 }

@@ -4,6 +4,8 @@
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
+use crate::player::Player;
+
 /// The way a cursor is forged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Forgery {
@@ -44,15 +46,10 @@ impl Forgery {
 
     /// Forges a cursor for this epoch, of a client's own cursor and its previous ones, newest
     /// first. `at` is a position or the number of a bit.
-    pub(crate) fn make<'a>(
-        self,
-        epoch: u64,
-        at: u64,
-        own: Option<&str>,
-        past: impl Iterator<Item = &'a str>,
-    ) -> String {
-        let decode = |text: &str| URL_SAFE_NO_PAD.decode(text).ok().filter(|bytes| bytes.len() == BYTES);
-        let own = own.and_then(decode).unwrap_or_else(|| [&[2][..], &[0; BYTES - 1]].concat());
+    pub(crate) fn make(self, epoch: u64, at: u64, client: &Player) -> String {
+        let decode = |text: &String| URL_SAFE_NO_PAD.decode(text).ok().filter(|bytes| bytes.len() == BYTES);
+        let own = client.cursor.as_ref().and_then(decode).unwrap_or_else(|| [&[2][..], &[0; BYTES - 1]].concat());
+        let past = client.past.iter().rev();
         let other = past.filter_map(decode).find(|other| other[9..] != own[9..]).unwrap_or_else(|| vec![0; BYTES]);
         let mut bytes = own;
         bytes[1..9].copy_from_slice(&epoch.to_be_bytes());

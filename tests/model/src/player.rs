@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use realtime_wire::{ClientMessage, ConnectOptions, Connection, ServerMessage, Transport};
+use realtime_wire::{ClientMessage, Connection, ServerMessage, Transport};
 use tokio::time::Instant;
 
 use crate::pipe::{ClientEnd, FrameProbe, PipeConfig, ServerEnd, pipe};
@@ -74,13 +74,7 @@ impl Player {
 
 impl Link {
     /// Opens a connection, and returns the server's ends of its lanes too.
-    pub(crate) fn open(
-        serial: usize,
-        transport: Transport,
-        options: &ConnectOptions,
-        config: PipeConfig,
-    ) -> (Self, Vec<ServerEnd>) {
-        let connection = Connection::new(transport, options);
+    pub(crate) fn open(serial: usize, connection: Connection, config: PipeConfig) -> (Self, Vec<ServerEnd>) {
         let (ends, servers) = (0..connection.lanes()).map(|_| pipe(config)).unzip();
         (Self { serial, connection, ends, answering: Vec::new() }, servers)
     }

@@ -4,12 +4,12 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::task::Poll;
 use std::time::Duration;
 
-use realtime_wire::{ClientMessage, ConnectOptions, ServerMessage};
+use realtime_wire::{ClientMessage, ConnectOptions, Connection, ServerMessage};
 use tokio::time::Instant;
 
 use crate::calls::{Done, Pending};
 use crate::forgery::Forgery;
-use crate::player::{Flow, Link, Player};
+use crate::player::{Flow, Link};
 use crate::schedule::{By, Call, Id, Kind, Present, Scope, Setup, Step};
 use crate::server::{room_name, tenant_name, user_name};
 use crate::world::World;
@@ -133,7 +133,7 @@ impl World {
         identity.tenant.iter().for_each(|tenant| query += &format!("&tenant={}", tenant_name(*tenant)));
         let (rooms, cursor_in_header) = (rooms.into_iter().map(room_name).collect(), !serial.is_multiple_of(3));
         let options = ConnectOptions { query, rooms, cursor: presented, cursor_in_header };
-        let (link, ends) = Link::open(serial, transport, &options, self.setup.pipe);
+        let (link, ends) = Link::open(serial, Connection::new(transport, &options), self.setup.pipe);
         self.reference.conns[serial].probe = link.probe();
         self.players[client].link = Some(link);
         ends.into_iter().for_each(|end| self.server.accept(end));
@@ -178,9 +178,7 @@ impl World {
     /// Forges a cursor from what a client has received: the epoch, or one near it, and its current
     /// and previous cursors.
     fn forge(&self, client: usize, forgery: Forgery, at: u64, epoch_bits: u64) -> String {
-        let Player { cursor, past, .. } = &self.players[client];
-        let epoch = self.reference.epoch().get() ^ epoch_bits;
-        forgery.make(epoch, at, cursor.as_deref(), past.iter().rev().map(String::as_str))
+        forgery.make(self.reference.epoch().get() ^ epoch_bits, at, &self.players[client])
     }
 
     /// Marks a client's connection as one that may end from this step on.
