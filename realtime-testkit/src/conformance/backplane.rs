@@ -56,6 +56,13 @@ pub mod tests {
     use super::BackplaneUnderTest;
     use crate::in_time;
 
+    /// Returns a backplane with empty logs, and its nodes.
+    async fn start<B: BackplaneUnderTest, const NODES: usize>() -> (B, [Arc<dyn Backplane>; NODES]) {
+        let backplane = B::start().await;
+        let nodes = join_all((0..NODES).map(|_| backplane.node())).await;
+        (backplane, nodes.try_into().unwrap_or_else(|_| unreachable!("as many nodes as asked for")))
+    }
+
     fn record_of(id: EventId, text: &str) -> Arc<Record> {
         let event = Event::binary("record", text.as_bytes().to_vec()).expect("an event");
         Arc::new(Record::of_event(id, Target::all(), event))
@@ -124,8 +131,7 @@ pub mod tests {
 
     /// The first record has position 1, every other one the next; from every node.
     pub async fn appends_are_numbered_without_a_gap<B: BackplaneUnderTest>() {
-        let backplane = B::start().await;
-        let (one, two) = (backplane.node().await, backplane.node().await);
+        let (_backplane, [one, two]) = start::<B, 2>().await;
         for n in 1..=20u64 {
             let node = if n % 2 == 0 { &one } else { &two };
             assert_eq!(append(node, &n.to_string()).await, Position::new(n));
@@ -157,8 +163,7 @@ pub mod tests {
 
     /// A range begins after a position, and has as many records as asked for, or all there are.
     pub async fn range_returns_records_after_a_position<B: BackplaneUnderTest>() {
-        let backplane = B::start().await;
-        let node = backplane.node().await;
+        let (_backplane, [node]) = start::<B, 1>().await;
         assert!(node.range(Position::START, 10).await.expect("a range").is_empty());
         for n in 1..=10 {
             append(&node, &n.to_string()).await;
@@ -175,8 +180,7 @@ pub mod tests {
     /// A tail has earlier and later records, once each and in order, at the same positions on every
     /// node.
     pub async fn tails_of_all_nodes_are_equal<B: BackplaneUnderTest>() {
-        let backplane = B::start().await;
-        let (one, two) = (backplane.node().await, backplane.node().await);
+        let (_backplane, [one, two]) = start::<B, 2>().await;
         for n in 1..=5 {
             append(&one, &n.to_string()).await;
         }
@@ -199,8 +203,7 @@ pub mod tests {
 
     /// A tail that is no longer read does not block appends.
     pub async fn dropped_tail_blocks_no_append<B: BackplaneUnderTest>() {
-        let backplane = B::start().await;
-        let node = backplane.node().await;
+        let (_backplane, [node]) = start::<B, 1>().await;
         append(&node, "1").await;
         let mut read_once = node.tail(Position::START);
         read(&mut read_once, 1).await;
@@ -217,8 +220,7 @@ pub mod tests {
 
     /// The state has the same epoch for all nodes, and the positions of the log.
     pub async fn state_has_epoch_and_extent<B: BackplaneUnderTest>() {
-        let backplane = B::start().await;
-        let (one, two) = (backplane.node().await, backplane.node().await);
+        let (_backplane, [one, two]) = start::<B, 2>().await;
         let empty = one.state().await.expect("a state");
         assert_eq!((empty.last, empty.start), (Position::START, Position::START));
         for n in 1..=3 {
@@ -234,8 +236,7 @@ pub mod tests {
 
     /// Nodes that ask concurrently for the first state of a log get the same state.
     pub async fn concurrent_first_states_are_equal<B: BackplaneUnderTest>() {
-        let backplane = B::start().await;
-        let nodes = join_all((0..8).map(|_| backplane.node())).await;
+        let (_backplane, nodes) = start::<B, 8>().await;
         let asking = nodes.iter().map(|node| {
             let node = Arc::clone(node);
             tokio::spawn(async move { state_of(&node).await })
@@ -247,8 +248,7 @@ pub mod tests {
 
     /// An append for another epoch than the log's is refused, and leaves no record.
     pub async fn append_for_another_epoch_is_refused<B: BackplaneUnderTest>() {
-        let backplane = B::start().await;
-        let node = backplane.node().await;
+        let (_backplane, [node]) = start::<B, 1>().await;
         append(&node, "1").await;
         let epoch = state_of(&node).await.epoch;
         let refused = append_as(&node, Epoch::new(epoch.get() ^ 1), EventId::random()).await;
@@ -260,8 +260,7 @@ pub mod tests {
 
     /// A record is read with the id that it was appended with, by range and tail.
     pub async fn records_keep_their_ids<B: BackplaneUnderTest>() {
-        let backplane = B::start().await;
-        let node = backplane.node().await;
+        let (_backplane, [node]) = start::<B, 1>().await;
         let epoch = state_of(&node).await.epoch;
         let ids = [EventId::random(), EventId::from_bytes([0; 16]), EventId::from_bytes([0xff; 16])];
         for id in ids {
@@ -275,8 +274,7 @@ pub mod tests {
 
     /// A renewal of a log that has lost no record changes nothing.
     pub async fn renewal_without_loss_changes_nothing<B: BackplaneUnderTest>() {
-        let backplane = B::start().await;
-        let node = backplane.node().await;
+        let (_backplane, [node]) = start::<B, 1>().await;
         let epoch = state_of(&node).await.epoch;
         let ids = [EventId::random(), EventId::random(), EventId::random()];
         for id in ids {
@@ -296,8 +294,7 @@ pub mod tests {
     /// epoch; the previous epoch accepts no more records.
     pub async fn renewal_after_loss_begins_an_epoch_with_its_own_key<B: BackplaneUnderTest>() {
         for lost in [Position::new(2), Position::new(3), Position::new(1_000)] {
-            let backplane = B::start().await;
-            let (one, two) = (backplane.node().await, backplane.node().await);
+            let (_backplane, [one, two]) = start::<B, 2>().await;
             append(&one, "1").await;
             append(&one, "2").await;
             let old = state_of(&one).await;
@@ -320,8 +317,7 @@ pub mod tests {
     /// If many nodes notice a loss concurrently, one begins a new epoch, and the others get that
     /// one.
     pub async fn concurrent_renewals_begin_one_epoch<B: BackplaneUnderTest>() {
-        let backplane = B::start().await;
-        let nodes = join_all((0..8).map(|_| backplane.node())).await;
+        let (_backplane, nodes) = start::<B, 8>().await;
         for round in 1..=20 {
             let old = state_of(&nodes[0]).await.epoch;
             let noticing = nodes.iter().map(|node| {
@@ -338,8 +334,7 @@ pub mod tests {
     /// A published message reaches every current subscriber, the publisher's own included, and no
     /// later one.
     pub async fn pipe_reaches_current_subscribers_only<B: BackplaneUnderTest>() {
-        let backplane = B::start().await;
-        let (one, two) = (backplane.node().await, backplane.node().await);
+        let (_backplane, [one, two]) = start::<B, 2>().await;
         let publish = async |text: &str| {
             one.publish(record_of(EventId::random(), text)).await.expect("published");
         };
@@ -366,8 +361,7 @@ pub mod tests {
 
     /// A record of any size is read unchanged, by range and tail, as a value or as bytes.
     pub async fn records_are_returned_unchanged<B: BackplaneUnderTest>() {
-        let backplane = B::start().await;
-        let node = backplane.node().await;
+        let (_backplane, [node]) = start::<B, 1>().await;
         let epoch = state_of(&node).await.epoch;
         let json = Event::json("räume", "a\"b").expect("an event").with_latest_key("k");
         let records = [
@@ -390,8 +384,7 @@ pub mod tests {
     /// The first record with a key is appended; every other one gets the first one's answer, from
     /// every node.
     pub async fn known_key_appends_nothing<B: BackplaneUnderTest>() {
-        let backplane = B::start().await;
-        let (one, two) = (backplane.node().await, backplane.node().await);
+        let (_backplane, [one, two]) = start::<B, 2>().await;
         let keyed = key(1, 1, Duration::from_secs(60));
         let first = append_with(&one, keyed).await.expect("appended");
         assert!(!first.repeated);
@@ -411,8 +404,7 @@ pub mod tests {
 
     /// A key that a record with another content has is refused.
     pub async fn key_reused_with_other_content_is_refused<B: BackplaneUnderTest>() {
-        let backplane = B::start().await;
-        let node = backplane.node().await;
+        let (_backplane, [node]) = start::<B, 1>().await;
         append_with(&node, key(1, 1, Duration::from_secs(60))).await.expect("appended");
         let refused = append_with(&node, key(1, 2, Duration::from_secs(60))).await;
         assert!(matches!(refused, Err(AppendError::KeyReused)), "{refused:?}");
@@ -421,8 +413,7 @@ pub mod tests {
 
     /// A key is forgotten after its duration.
     pub async fn keys_are_forgotten_after_their_duration<B: BackplaneUnderTest>() {
-        let backplane = B::start().await;
-        let node = backplane.node().await;
+        let (_backplane, [node]) = start::<B, 1>().await;
         let keyed = key(1, 1, Duration::from_millis(300));
         let first = append_with(&node, keyed).await.expect("appended");
         let again = loop {
@@ -437,8 +428,7 @@ pub mod tests {
 
     /// A key is valid only in its epoch.
     pub async fn keys_are_forgotten_in_a_new_epoch<B: BackplaneUnderTest>() {
-        let backplane = B::start().await;
-        let node = backplane.node().await;
+        let (_backplane, [node]) = start::<B, 1>().await;
         let keyed = key(1, 1, Duration::from_secs(60));
         append_with(&node, keyed).await.expect("appended");
         let old = state_of(&node).await;

@@ -3,8 +3,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use realtime_core::spi::Runtime;
 use realtime_core::{
-    ConnectionId, Error, Event, EventId, RealtimeBroadcast, RealtimeProvider, Receipt, RoomMembership, Scope,
-    SocketIoBroadcast, Target,
+    Capabilities, ConnectionId, Error, Event, EventId, RealtimeBroadcast, RealtimeProvider, Receipt, RoomMembership,
+    Scope, SocketIoBroadcast, Target,
 };
 use serde_json::{Value, json};
 
@@ -47,6 +47,12 @@ impl<P: ProviderUnderTest> Fixture<P> {
         let fixture = Self::unattached(setup).await;
         fixture.provider.attach(runtime(&fixture.hooks)).await.expect("the provider can be attached");
         fixture
+    }
+
+    /// Starts an attached provider, if it has the capabilities that a test needs.
+    pub(crate) async fn start_if(needed: impl FnOnce(Capabilities) -> bool, setup: Setup) -> Option<Self> {
+        let fixture = Self::start(setup).await;
+        needed(fixture.provider.capabilities()).then_some(fixture)
     }
 
     /// Starts a provider that is not attached.

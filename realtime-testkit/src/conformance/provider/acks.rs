@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use realtime_core::{AckStatus, Acks, Event, Target};
+use realtime_core::{AckStatus, Acks, Capabilities, Event, Target};
 use serde_json::{Value, json};
 
 use crate::conformance::fixture::{Fixture, Peer};
@@ -30,10 +30,7 @@ async fn collect(acks: Acks) -> Vec<(realtime_core::ConnectionId, AckStatus, Val
 /// Every connection of the user gets the ask in order with the events, and answers; the stream of
 /// acks ends with the last one.
 pub async fn acks_are_collected_from_every_connection<P: ProviderUnderTest>() {
-    let fixture = Fixture::<P>::start(Setup::default()).await;
-    if !fixture.provider.capabilities().acks {
-        return;
-    }
+    let Some(fixture) = Fixture::<P>::start_if(|can| can.acks, Setup::default()).await else { return };
     let mut one = fixture.connect(Visitor::user("ann")).await;
     let mut two = fixture.connect(Visitor::user("ann")).await;
     let mut bob = fixture.connect(Visitor::user("bob")).await;
@@ -64,17 +61,15 @@ pub async fn acks_are_collected_from_every_connection<P: ProviderUnderTest>() {
     assert!(collect(unmatched).await.is_empty());
 }
 
-/// A room's members answer, and an answer of another connection is ignored.
+/// A room's members answer, also in a room that the policy allows no client; an answer of another
+/// connection is ignored.
 pub async fn acks_of_a_room_come_from_its_members<P: ProviderUnderTest>() {
-    let fixture = Fixture::<P>::start(Setup::default()).await;
-    let capabilities = fixture.provider.capabilities();
-    if !(capabilities.acks && capabilities.rooms) {
-        return;
-    }
+    let needed = |can: Capabilities| can.acks && can.rooms;
+    let Some(fixture) = Fixture::<P>::start_if(needed, Setup::default()).await else { return };
     let mut member = fixture.connect(Visitor::user("ann")).await;
     let mut other = fixture.connect(Visitor::user("bob")).await;
-    fixture.acks().join_room("ann", "r").await.expect("joined");
-    let acks = fixture.acks().to_room_with_ack("r", question(), DEADLINE).await.expect("asked");
+    fixture.acks().join_room("ann", "secret").await.expect("joined");
+    let acks = fixture.acks().to_room_with_ack("secret", question(), DEADLINE).await.expect("asked");
     let number = asked(&mut member).await;
     other.answer(number, json!("not asked")).await;
     assert!(fixture.labels(&mut other).await.is_empty());
@@ -85,10 +80,7 @@ pub async fn acks_of_a_room_come_from_its_members<P: ProviderUnderTest>() {
 /// A disconnected client is `gone` immediately, a silent one `timed out` at the end; neither gets
 /// the ask again after a resume.
 pub async fn acks_report_gone_and_timed_out_connections<P: ProviderUnderTest>() {
-    let fixture = Fixture::<P>::start(Setup::default()).await;
-    if !fixture.provider.capabilities().acks {
-        return;
-    }
+    let Some(fixture) = Fixture::<P>::start_if(|can| can.acks, Setup::default()).await else { return };
     let mut leaving = fixture.connect(Visitor::user("ann")).await;
     let mut silent = fixture.connect(Visitor::user("ann")).await;
     let timeout = Duration::from_secs(2);
@@ -100,11 +92,13 @@ pub async fn acks_report_gone_and_timed_out_connections<P: ProviderUnderTest>() 
     drop(leaving);
     let mut replies = Vec::new();
     while let Some(reply) = in_time("an outcome", acks.next()).await {
-        replies.push((reply.connection, reply.status));
+        replies.push((reply.connection, reply.status, reply.elapsed < timeout));
     }
-    assert_eq!(replies, [(gone_id, AckStatus::Gone), (silent.id, AckStatus::TimedOut)]);
+    assert_eq!(replies, [(gone_id, AckStatus::Gone, true), (silent.id, AckStatus::TimedOut, false)]);
     assert!(started.elapsed() >= timeout, "the ask waits for the silent client until its timeout");
-    silent.answer(late, json!("too late")).await;
+    for number in [late, late, 999] {
+        silent.answer(number, json!("too late, repeated or unknown")).await;
+    }
     assert!(fixture.labels(&mut silent).await.is_empty(), "a late answer is ignored");
     if fixture.provider.capabilities().resume {
         let mut back = fixture.connect(Visitor::user("ann").resume(&cursor)).await;
@@ -114,10 +108,7 @@ pub async fn acks_report_gone_and_timed_out_connections<P: ProviderUnderTest>() 
 
 /// An ask for one tenant's user reaches no other user of that name.
 pub async fn acks_for_one_tenants_user<P: ProviderUnderTest>() {
-    let fixture = Fixture::<P>::start(Setup::default()).await;
-    if !fixture.provider.capabilities().acks {
-        return;
-    }
+    let Some(fixture) = Fixture::<P>::start_if(|can| can.acks, Setup::default()).await else { return };
     let mut acme = fixture.connect(Visitor::user("ann").tenant("acme")).await;
     let mut globex = fixture.connect(Visitor::user("ann").tenant("globex")).await;
     let acks = fixture.acks().ask(Target::user_in("acme", "ann"), question(), DEADLINE).await.expect("asked");

@@ -90,7 +90,8 @@ pub async fn addressing_connection<P: ProviderUnderTest>() {
     let receipt = fixture.note(Target::connection(one.id), "1").await;
     assert_eq!(receipt.position, None, "the event is not in the log");
     assert_eq!(receipt.delivered.map(|delivered| (delivered.matched, delivered.queued)), Some((1, 1)));
-    assert_eq!(one.next().await.payload, "1");
+    let received = one.next().await;
+    assert_eq!((received.payload.as_str(), received.cursor), (Some("1"), None));
     let unmatched = fixture.note(Target::connection(realtime_core::ConnectionId::random()), "2").await;
     assert_eq!(unmatched.delivered.map(|delivered| delivered.matched), Some(0));
     let mark = fixture.mark().await;

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use realtime_core::{CloseReason, ConnectionId, Drain, Error, Target};
 
-use crate::conformance::fixture::{Fixture, note, runtime};
+use crate::conformance::fixture::{Fixture, Peer, note, runtime};
 use crate::conformance::{HookCall, ProviderUnderTest, Setup, Visitor};
 use crate::{eventually, in_time};
 
@@ -19,6 +19,24 @@ fn assert_code(ended: &crate::conformance::Ended, reason: &CloseReason) {
     assert!(ended.code.is_none_or(|code| code == reason.code()), "{ended:?} for {reason}");
 }
 
+/// Asserts that a client is closed for this reason, and both hooks run for it.
+async fn assert_closed<P: ProviderUnderTest>(fixture: &Fixture<P>, peer: &mut Peer<P::Client>, reason: &CloseReason) {
+    assert_code(&peer.ended().await, reason);
+    assert_hooks(&in_time("the hooks", fixture.hooks.wait_of(peer.id, 4)).await, peer.id, reason);
+}
+
+/// Asserts that events, volatile events and joins fail with an error of this kind.
+async fn assert_sends_fail<P: ProviderUnderTest>(fixture: &Fixture<P>, is_expected: impl Fn(&Error) -> bool) {
+    for event in [note("1"), note("1").volatile()] {
+        let sent = fixture.broadcast().to_all(event).await;
+        assert!(sent.as_ref().is_err_and(&is_expected), "{sent:?}");
+    }
+    if let Some(rooms) = fixture.provider.rooms() {
+        let joined = rooms.join_room("ann", "r").await;
+        assert!(joined.as_ref().is_err_and(&is_expected), "{joined:?}");
+    }
+}
+
 /// One connection is closed with its reason; the user's other one stays.
 pub async fn close_one_connection<P: ProviderUnderTest>() {
     let fixture = Fixture::<P>::start(Setup::default()).await;
@@ -28,8 +46,7 @@ pub async fn close_one_connection<P: ProviderUnderTest>() {
     let reason = CloseReason::new(4321, "enough", false);
     let closed = fixture.provider.close(Target::connection(one.id), reason.clone()).await.expect("closed");
     assert_eq!(closed, 1);
-    assert_code(&one.ended().await, &reason);
-    assert_hooks(&in_time("the hooks", fixture.hooks.wait_of(one.id, 4)).await, one.id, &reason);
+    assert_closed(&fixture, &mut one, &reason).await;
     assert_eq!(fixture.labels(&mut two).await, ["1"]);
     assert_eq!(fixture.provider.stats().connections, 1);
     assert_eq!(fixture.hooks.of(one.id).len(), 4, "once each");
@@ -47,8 +64,7 @@ pub async fn close_user<P: ProviderUnderTest>() {
     let closed = fixture.provider.close(Target::user("ann"), CloseReason::KICKED).await.expect("closed");
     assert_eq!(closed, 2);
     for peer in [&mut one, &mut two] {
-        assert_code(&peer.ended().await, &CloseReason::KICKED);
-        assert_hooks(&in_time("the hooks", fixture.hooks.wait_of(peer.id, 4)).await, peer.id, &CloseReason::KICKED);
+        assert_closed(&fixture, peer, &CloseReason::KICKED).await;
     }
     assert!(fixture.labels(&mut bob).await.is_empty());
     let receipt = fixture.note(Target::user("ann"), "unmatched").await;
@@ -72,8 +88,7 @@ pub async fn close_all<P: ProviderUnderTest>() {
     for peer in &mut peers {
         let labels = peer.labels_until(&mark).await;
         assert!(labels.iter().all(|label| label.starts_with("mark")), "{labels:?}");
-        assert_code(&peer.ended().await, &CloseReason::RESTART);
-        assert_hooks(&in_time("the hooks", fixture.hooks.wait_of(peer.id, 4)).await, peer.id, &CloseReason::RESTART);
+        assert_closed(&fixture, peer, &CloseReason::RESTART).await;
     }
     eventually("no connection", || fixture.provider.stats().connections == 0).await;
 }
@@ -98,24 +113,16 @@ pub async fn connection_closes_when_its_identity_expires<P: ProviderUnderTest>()
     let fixture = Fixture::<P>::start(Setup::default()).await;
     let mut brief = fixture.connect(Visitor::user("ann").lifetime(Duration::from_millis(200))).await;
     let mut long = fixture.connect(Visitor::user("ann").lifetime(Duration::from_secs(3_600))).await;
-    assert_code(&brief.ended().await, &CloseReason::EXPIRED);
-    assert_hooks(&in_time("the hooks", fixture.hooks.wait_of(brief.id, 4)).await, brief.id, &CloseReason::EXPIRED);
+    assert_closed(&fixture, &mut brief, &CloseReason::EXPIRED).await;
     assert!(fixture.labels(&mut long).await.is_empty());
 }
 
 /// A provider that is not attached accepts nothing; it can be attached once.
 pub async fn unattached_provider_accepts_nothing<P: ProviderUnderTest>() {
     let fixture = Fixture::<P>::unattached(Setup::default()).await;
-    let sent = fixture.broadcast().to_all(note("1")).await;
-    assert!(matches!(&sent, Err(Error::NotAttached { .. })), "{sent:?}");
-    let sent = fixture.broadcast().to_all(note("1").volatile()).await;
-    assert!(matches!(&sent, Err(Error::NotAttached { .. })), "{sent:?}");
+    assert_sends_fail(&fixture, |error| matches!(error, Error::NotAttached { .. })).await;
     let closed = fixture.provider.close(Target::all(), CloseReason::KICKED).await;
     assert!(matches!(&closed, Err(Error::NotAttached { .. })), "{closed:?}");
-    if let Some(rooms) = fixture.provider.rooms() {
-        let joined = rooms.join_room("ann", "r").await;
-        assert!(matches!(&joined, Err(Error::NotAttached { .. })), "{joined:?}");
-    }
     fixture.rejected_for_now(Visitor::user("ann")).await;
     fixture.provider.attach(runtime(&fixture.hooks)).await.expect("attached");
     let again = fixture.provider.attach(runtime(&fixture.hooks)).await;
@@ -144,14 +151,7 @@ pub async fn shutdown_closes_and_refuses<P: ProviderUnderTest>() {
         assert_eq!(fixture.provider.stats().connections, 0);
     };
     tokio::join!(read, shutdown);
-    let sent = fixture.broadcast().to_all(note("1")).await;
-    assert!(matches!(&sent, Err(Error::Closed { .. })), "{sent:?}");
-    let sent = fixture.broadcast().to_all(note("1").volatile()).await;
-    assert!(matches!(&sent, Err(Error::Closed { .. })), "{sent:?}");
-    if let Some(rooms) = fixture.provider.rooms() {
-        let joined = rooms.join_room("ann", "r").await;
-        assert!(matches!(&joined, Err(Error::Closed { .. })), "{joined:?}");
-    }
+    assert_sends_fail(&fixture, |error| matches!(error, Error::Closed { .. })).await;
     fixture.rejected_for_now(Visitor::user("ann")).await;
     in_time("a second shutdown", fixture.provider.shutdown(Drain::now())).await;
 }

@@ -61,23 +61,26 @@ pub async fn names_with_unusual_characters<P: ProviderUnderTest>() {
     }
 }
 
-/// Any JSON arrives unchanged: line breaks in and between its parts, empty, deep, a mebibyte.
+/// Any JSON arrives unchanged: line breaks in and between its parts, empty, deep, of any size.
 pub async fn payloads_of_any_text<P: ProviderUnderTest>() {
     let fixture = Fixture::<P>::start(Setup::default()).await;
     let mut peer = fixture.connect(Visitor::user("ann")).await;
+    let large = ["x".repeat(1024 * 1024), "z\n".repeat(1 << 20), "line\r\n\u{2028}\0ä".repeat(90_000)];
+    let lengths = ["x".repeat(123), "x".repeat(124), "x".repeat(70_000)];
+    let texts =
+        ["", " ", "\n", "\r\n", "\n\n", "\0", "\"\\", "a\nb", "a\rb", "a\r\nb", ": x", "data: x\n\nevent: fake"];
+    let texts = texts.into_iter().chain(lengths.iter().map(String::as_str)).chain(large.iter().map(String::as_str));
     let values = [
         Value::Null,
-        json!(""),
         json!("a\nb\rc\r\nd\n\n"),
         json!("data: x\n\nevent: y\n\nid: z\n\n"),
         json!("\u{0}\u{1f}\u{2028}\u{2029}\u{feff}ä\u{1f600}"),
         json!({"a": [1, 2.5, -3, true, null, {"": {}}], "line\nbreak": []}),
         json!([[[[[[[[1]]]]]]]]),
         json!(u64::MAX),
-        json!("x".repeat(1024 * 1024)),
         json!((0..20_000).collect::<Vec<_>>()),
     ];
-    for value in values {
+    for value in values.into_iter().chain(texts.map(Value::from)) {
         fixture.broadcast().to_user("ann", Event::json("value", &value).expect("a value")).await.expect("sent");
         let received = peer.next().await;
         assert_eq!(received.name, "value");

@@ -43,10 +43,7 @@ fn forged_from(own: &str) -> Vec<String> {
 
 /// A cursor that the server has not given is invalid, however similar, and replays nothing.
 pub async fn resume_from_a_forged_cursor<P: ProviderUnderTest>() {
-    let fixture = Fixture::<P>::start(Setup::default()).await;
-    if !fixture.provider.capabilities().resume {
-        return;
-    }
+    let Some(fixture) = Fixture::<P>::start_if(|can| can.resume, Setup::default()).await else { return };
     for n in 0..3 {
         fixture.note(Target::room("board"), &format!("secret {n}")).await;
     }

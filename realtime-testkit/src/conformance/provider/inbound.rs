@@ -1,6 +1,6 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
-use realtime_core::{Context, HandlerError, Inbound, Reply, Router, Target};
+use realtime_core::{Capabilities, Context, HandlerError, Inbound, Reply, Router, Target};
 use serde_json::{Value, json};
 
 use crate::conformance::fixture::Fixture;
@@ -67,10 +67,10 @@ pub async fn failing_handlers_answer_with_an_error<P: ProviderUnderTest>() {
         })
         .on("number", async |_: Context, n: u64| Reply(n + 1))
         .on_raw("never", async |_: Context, _: Inbound| Err::<(), _>(HandlerError::new("no_way", "never")));
-    let fixture = Fixture::<P>::start(Setup::default().with_router(router)).await;
-    if !fixture.provider.capabilities().bidirectional {
+    let Some(fixture) = Fixture::<P>::start_if(|can| can.bidirectional, Setup::default().with_router(router)).await
+    else {
         return;
-    }
+    };
     let mut ann = fixture.connect(Visitor::user("ann")).await;
     let mut bob = fixture.connect(Visitor::user("bob")).await;
     let cases = [
@@ -84,6 +84,8 @@ pub async fn failing_handlers_answer_with_an_error<P: ProviderUnderTest>() {
             ann.send(name, payload.clone(), ack).await;
             let error = ann.next().await;
             assert_eq!((error.name.as_str(), error.payload["code"].as_str()), ("error", Some(code)), "{error:?}");
+            assert_eq!(error.ack, ack);
+            assert!(name != "boom" || error.payload["message"] == "internal error", "{error:?}");
         }
     }
     ann.send("number", json!(41), Some(99)).await;
@@ -98,11 +100,8 @@ pub async fn failing_handlers_answer_with_an_error<P: ProviderUnderTest>() {
 
 /// A client enters and leaves rooms with `subscribe` and `unsubscribe`, or `join` and `leave`.
 pub async fn clients_enter_and_leave_rooms_by_events<P: ProviderUnderTest>() {
-    let fixture = Fixture::<P>::start(Setup::default()).await;
-    let capabilities = fixture.provider.capabilities();
-    if !capabilities.bidirectional || !capabilities.rooms {
-        return;
-    }
+    let needed = |can: Capabilities| can.bidirectional && can.rooms;
+    let Some(fixture) = Fixture::<P>::start_if(needed, Setup::default()).await else { return };
     let mut ann = fixture.connect(Visitor::user("ann")).await;
     let calls = [
         ("subscribe", json!({"channel": "a"}), json!({"channel": "a"})),

@@ -6,10 +6,11 @@ use realtime_core::{Event, OutboxConfig, Target, WindowConfig};
 
 use crate::conformance::fixture::Fixture;
 use crate::conformance::{ProviderUnderTest, Setup, Visitor};
+use crate::eventually;
 
 /// Events that are sent one after the other arrive in that order, without gap and duplicate.
 pub async fn burst_keeps_its_order<P: ProviderUnderTest>() {
-    const EVENTS: usize = 2_000;
+    const EVENTS: usize = 5_000;
     let fixture = Fixture::<P>::start(Setup::default()).await;
     let mut peer = fixture.connect(Visitor::user("ann")).await;
     let expected: Vec<String> = (0..EVENTS).map(|n| n.to_string()).collect();
@@ -18,6 +19,12 @@ pub async fn burst_keeps_its_order<P: ProviderUnderTest>() {
     }
     let mark = fixture.mark().await;
     assert_eq!(peer.labels_until(&mark).await, expected);
+    assert_complete(&fixture);
+}
+
+fn assert_complete<P: ProviderUnderTest>(fixture: &Fixture<P>) {
+    let stats = fixture.provider.stats();
+    assert_eq!((stats.lost, stats.dropped), (0, 0));
 }
 
 /// Events of concurrent publishers have one order, the log's, for every connection.
@@ -56,16 +63,18 @@ fn number_of(payload: &serde_json::Value) -> usize {
     payload.as_str().and_then(|text| text.get(..8)?.parse().ok()).expect("a numbered payload")
 }
 
-/// Sends to a client that does not read until its outbox overflows, and returns the number of
-/// events.
-async fn fill<P: ProviderUnderTest>(fixture: &Fixture<P>) -> usize {
-    for number in 0..4_000 {
-        fixture.broadcast().to_user("slow", bulky(number)).await.expect("sent");
-        if fixture.provider.stats().overflows > 0 {
-            return number + 1;
-        }
+/// Sends to a client that does not read until its outbox overflows, and then `more` events; returns
+/// the number of all events.
+async fn fill<P: ProviderUnderTest>(fixture: &Fixture<P>, more: usize) -> usize {
+    let mut sent = 0;
+    let mut left = more;
+    while left > 0 {
+        fixture.broadcast().to_user("slow", bulky(sent)).await.expect("sent");
+        sent += 1;
+        left -= usize::from(fixture.provider.stats().overflows > 0);
+        assert!(sent < 4_000, "expected an overflow after 128 MB for a client that does not read");
     }
-    panic!("expected an overflow after 128 MB for a client that does not read");
+    sent
 }
 
 /// A client that does not read overflows its outbox without affecting others, and later gets
@@ -75,11 +84,8 @@ pub async fn overflowed_client_catches_up<P: ProviderUnderTest>() {
     let fixture = Fixture::<P>::start(Setup::default().with_outbox(outbox)).await;
     let mut slow = fixture.connect(Visitor::user("slow")).await;
     let mut quick = fixture.connect(Visitor::user("quick")).await;
-    let mut sent = fill(&fixture).await;
-    for _ in 0..20 {
-        fixture.broadcast().to_user("slow", bulky(sent)).await.expect("sent");
-        sent += 1;
-    }
+    let sent = fill(&fixture, 20).await;
+    assert_eq!(fixture.provider.stats().behind, 1);
     assert!(fixture.labels(&mut quick).await.is_empty(), "no event for the other client");
     for number in 0..sent {
         let received = slow.next().await;
@@ -88,6 +94,8 @@ pub async fn overflowed_client_catches_up<P: ProviderUnderTest>() {
     assert_eq!(fixture.labels(&mut slow).await, ["mark 0"]);
     fixture.note(Target::user("slow"), "live again").await;
     assert_eq!(fixture.labels(&mut slow).await, ["live again"]);
+    eventually("no connection is behind", || fixture.provider.stats().behind == 0).await;
+    assert_complete(&fixture);
 }
 
 /// A client whose position has left the window gets `lost` in place of the gap, and continues after
@@ -98,11 +106,7 @@ pub async fn lost_is_reported_in_band<P: ProviderUnderTest>() {
         .with_window(WindowConfig::default().with_records(20));
     let fixture = Fixture::<P>::start(setup).await;
     let mut slow = fixture.connect(Visitor::user("slow")).await;
-    let mut sent = fill(&fixture).await;
-    for _ in 0..40 {
-        fixture.broadcast().to_user("slow", bulky(sent)).await.expect("sent");
-        sent += 1;
-    }
+    let sent = fill(&fixture, 40).await;
     let mut next = 0;
     let mut losses = 0;
     while next < sent {

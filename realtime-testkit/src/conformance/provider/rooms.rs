@@ -1,15 +1,12 @@
-use realtime_core::Target;
 use realtime_core::spi::Position;
+use realtime_core::{Capabilities, Target};
 
 use crate::conformance::fixture::Fixture;
 use crate::conformance::{ProviderUnderTest, Setup, Visitor};
 
 /// A server-side join is for the user's current and later connections, until the user leaves.
 pub async fn rooms_follow_the_user<P: ProviderUnderTest>() {
-    let fixture = Fixture::<P>::start(Setup::default()).await;
-    if !fixture.provider.capabilities().rooms {
-        return;
-    }
+    let Some(fixture) = Fixture::<P>::start_if(|can| can.rooms, Setup::default()).await else { return };
     let rooms = fixture.rooms();
     let mut one = fixture.connect(Visitor::user("ann")).await;
     let mut bob = fixture.connect(Visitor::user("bob")).await;
@@ -36,10 +33,7 @@ pub async fn rooms_follow_the_user<P: ProviderUnderTest>() {
 
 /// A send to a room can except members, and can be for one tenant only.
 pub async fn rooms_except_and_within_a_tenant<P: ProviderUnderTest>() {
-    let fixture = Fixture::<P>::start(Setup::default()).await;
-    if !fixture.provider.capabilities().rooms {
-        return;
-    }
+    let Some(fixture) = Fixture::<P>::start_if(|can| can.rooms, Setup::default()).await else { return };
     let mut acme = fixture.connect(Visitor::user("ann").tenant("acme").room("r")).await;
     let mut globex = fixture.connect(Visitor::user("bob").tenant("globex").room("r")).await;
     let mut outside = fixture.connect(Visitor::user("ann").tenant("acme")).await;
@@ -55,10 +49,7 @@ pub async fn rooms_except_and_within_a_tenant<P: ProviderUnderTest>() {
 /// A join with a tenant is for that tenant's user only; a leave with a tenant also removes its user
 /// from rooms that the bare name was joined to.
 pub async fn rooms_of_one_tenants_user<P: ProviderUnderTest>() {
-    let fixture = Fixture::<P>::start(Setup::default()).await;
-    if !fixture.provider.capabilities().rooms {
-        return;
-    }
+    let Some(fixture) = Fixture::<P>::start_if(|can| can.rooms, Setup::default()).await else { return };
     let rooms = fixture.rooms();
     let mut acme = fixture.connect(Visitor::user("ann").tenant("acme")).await;
     let mut globex = fixture.connect(Visitor::user("ann").tenant("globex")).await;
@@ -83,11 +74,8 @@ pub async fn rooms_of_one_tenants_user<P: ProviderUnderTest>() {
 
 /// The policy decides about rooms that a client names; a refused room refuses the connection.
 pub async fn rooms_named_by_the_client<P: ProviderUnderTest>() {
-    let fixture = Fixture::<P>::start(Setup::default()).await;
-    if !fixture.provider.capabilities().rooms {
-        return;
-    }
-    let mut member = fixture.connect(Visitor::user("ann").room("r").room("räume/1 &?#+%")).await;
+    let Some(fixture) = Fixture::<P>::start_if(|can| can.rooms, Setup::default()).await else { return };
+    let mut member = fixture.connect(Visitor::user("ann").room("r").room("räume/1 &?#+%").room("r")).await;
     let mut other = fixture.connect(Visitor::user("ann")).await;
     fixture.note(Target::room("r"), "1").await;
     fixture.note(Target::room("räume/1 &?#+%"), "2").await;
@@ -103,11 +91,8 @@ pub async fn rooms_named_by_the_client<P: ProviderUnderTest>() {
 
 /// Events of a user's rooms are replayed if the user was a member when they were sent.
 pub async fn rooms_joined_are_replayed<P: ProviderUnderTest>() {
-    let fixture = Fixture::<P>::start(Setup::default()).await;
-    let capabilities = fixture.provider.capabilities();
-    if !(capabilities.rooms && capabilities.resume) {
-        return;
-    }
+    let needed = |can: Capabilities| can.rooms && can.resume;
+    let Some(fixture) = Fixture::<P>::start_if(needed, Setup::default()).await else { return };
     let rooms = fixture.rooms();
     let peer = fixture.connect(Visitor::user("ann").room("named").room("fresh")).await;
     let (cursor, id) = (peer.cursor.clone(), peer.id);
