@@ -1,32 +1,14 @@
 //! The close of connections.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use crate::support::{Reader, Server, Setup};
-use async_trait::async_trait;
 use realtime_core::spi::Runtime;
-use realtime_core::{
-    Authenticator, CloseReason, ConnectRequest, Drain, Error, Event, Identity, RealtimeProvider, Refusal, Target,
-};
+use realtime_core::{CloseReason, Drain, Error, Event, RealtimeProvider, Target};
 use realtime_http::HttpProvider;
+use realtime_testkit::conformance::VisitorAuthenticator;
 use realtime_testkit::eventually;
-
-#[tokio::test]
-async fn disconnected_client_is_removed_and_its_hook_runs() {
-    let server = Server::start().await;
-    let ann = server.open("user=ann").await;
-    let mut bob = server.open("user=bob").await;
-    eventually("both hooks have run", || server.hooks.connects("ann") + server.hooks.connects("bob") == 2).await;
-
-    drop(ann);
-
-    assert_eq!(server.hooks.close_of("ann").await, CloseReason::CONNECTION_LOST);
-    server.connections(1).await;
-    assert_eq!(server.send(Target::all(), "n", 1).await.delivered.unwrap().matched, 1);
-    bob.expect("n", 1).await;
-    assert!(server.hooks.closes("bob").is_empty());
-}
 
 #[tokio::test]
 async fn closed_stream_sends_its_queue_and_ends_orderly() {
@@ -101,21 +83,11 @@ async fn shutdown_closes_streams_and_accepts_no_more() {
     assert!(matches!(sent, Err(Error::Closed { .. })));
 }
 
-/// Identifies every client with an identity that expires after 200 ms.
-struct Expiring;
-
-#[async_trait]
-impl Authenticator for Expiring {
-    async fn authenticate(&self, _: &ConnectRequest) -> Result<Identity, Refusal> {
-        Ok(Identity::user("brief").with_expiry(SystemTime::now() + Duration::from_millis(200)))
-    }
-}
-
 #[tokio::test]
 async fn stream_closes_when_its_identity_expires() {
-    let runtime = Runtime::in_memory().with_authenticator(Expiring);
+    let runtime = Runtime::in_memory().with_authenticator(VisitorAuthenticator);
     let server = Setup { runtime, ..Setup::default() }.start().await;
-    let mut reader = server.open("").await;
+    let mut reader = server.open("user=brief&lifetimeMs=200").await;
 
     reader.ended().await;
 

@@ -1,13 +1,12 @@
 //! Clients that read slowly, or not at all.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::support::http2::{client as http2_client, get as http2_get};
 use crate::support::{Reader, Server, Setup, open_raw, runtime};
 use http_body_util::BodyExt;
 use realtime_core::spi::Runtime;
-use realtime_core::{CloseReason, Drain, Event, MemoryBackplane, OutboxConfig, RealtimeProvider, Target, WindowConfig};
+use realtime_core::{CloseReason, Drain, Event, MemoryBackplane, OutboxConfig, RealtimeProvider, Target};
 use realtime_http::{GuardedListener, HttpProvider, WireConfig, WireInfo};
 use realtime_sse::{SseConfig, SseProvider};
 use realtime_testkit::{DEADLINE, Served, eventually, in_time};
@@ -46,6 +45,15 @@ async fn send_until_stall(server: &Server, healthy: &mut Reader, size: usize) ->
     sent
 }
 
+/// Sends more events than all buffers hold, so that the only connection is behind.
+async fn overtake(server: &Served<SseProvider>) {
+    let text = "x".repeat(100_000);
+    for n in 0..100 {
+        server.send(Target::all(), "n", (n, &text)).await;
+    }
+    eventually("one connection is behind", || server.stats().behind == 1).await;
+}
+
 /// Reads a stream over HTTP/2 to the error at its end.
 async fn error_of(stream: &mut hyper::body::Incoming) -> hyper::Error {
     loop {
@@ -54,66 +62,6 @@ async fn error_of(stream: &mut hyper::body::Incoming) -> hyper::Error {
             Err(error) => return error,
         }
     }
-}
-
-#[tokio::test]
-async fn slow_reader_overflows_and_catches_up_in_order() {
-    let outbox = OutboxConfig::default().with_frames(8).with_bytes(16 * 1024);
-    let sse = SseConfig::default().with_outbox(outbox);
-    let server = Setup { sse, wire: wire(), ..Setup::default() }.start().await;
-    let slow = server.open_raw("user=slow").await;
-    let mut quick = server.open("user=quick").await;
-    eventually("the slow client is connected", || server.hooks.connects("slow") == 1).await;
-    let text = "x".repeat(1000);
-
-    for i in 0..2000 {
-        server.send(Target::all(), "n", (i, &text)).await;
-    }
-    // The client has not read a byte, and the events are more than all buffers on the way hold.
-    eventually("an overflow", || server.stats().overflows > 0).await;
-    let mut slow = Reader::of_raw(slow).await;
-    slow.connected().await;
-    for reader in [&mut slow, &mut quick] {
-        for i in 0..2000 {
-            assert_eq!(reader.event().await.json()[0], i);
-        }
-    }
-    // The connection is live again.
-    server.send(Target::user("slow"), "n", (2000, 0)).await;
-    assert_eq!(slow.event().await.json()[0], 2000);
-    assert_eq!(server.stats().lost, 0);
-}
-
-#[tokio::test]
-async fn reader_slower_than_the_window_gets_lost() {
-    let outbox = OutboxConfig::default().with_frames(4);
-    let sse = SseConfig::default().with_outbox(outbox).with_window(WindowConfig::default().with_records(50));
-    let server = Setup { sse, wire: wire(), ..Setup::default() }.start().await;
-    let slow = server.open_raw("user=slow").await;
-    eventually("the slow client is connected", || server.hooks.connects("slow") == 1).await;
-    let text = "x".repeat(10_000);
-    for i in 0..1000 {
-        server.send(Target::all(), "n", (i, &text)).await;
-    }
-
-    let mut slow = Reader::of_raw(slow).await;
-    slow.connected().await;
-    let mut next = 0;
-    let mut lost = 0;
-    while next < 1000 {
-        let event = slow.event().await;
-        if event.name() == "lost" {
-            lost += 1;
-            next =
-                event.json()["until"].as_str().unwrap().parse::<realtime_core::spi::Cursor>().unwrap().position().get();
-            assert_eq!(event.id(), event.json()["until"]);
-        } else {
-            assert_eq!(event.json()[0], next);
-            next += 1;
-        }
-    }
-    assert_eq!(server.stats().lost, lost);
-    assert!(lost > 0);
 }
 
 #[tokio::test]
@@ -255,11 +203,7 @@ async fn stalled_reader_is_closed_on_a_plain_listener_too() {
 async fn shutdown_runs_the_hooks_of_stalled_readers() {
     let server = Server::start().await;
     let _stuck = stuck(&server).await;
-    let text = "x".repeat(100_000);
-    for n in 0..100 {
-        server.send(Target::all(), "n", (n, &text)).await;
-    }
-    eventually("one connection is behind", || server.stats().behind == 1).await;
+    overtake(&server).await;
     in_time("the end of the shutdown", server.provider.shutdown(Drain::now())).await;
     assert_eq!(server.hooks.closes("stuck"), [CloseReason::RESTART]);
 }
@@ -274,16 +218,11 @@ async fn shutdown_resets_stalled_readers_under_axum_serve_too() {
         axum::serve(listener, service).with_graceful_shutdown(async { stopped.await.unwrap() })
     })
     .await;
-    let sse = Arc::clone(&server.provider);
     let _stuck = open_raw(server.address(), "user=stuck").await;
     server.connections(1).await;
-    let text = "x".repeat(100_000);
-    for n in 0..100 {
-        sse.broadcast().to_all(Event::json("n", &(n, &text)).unwrap()).await.unwrap();
-    }
-    eventually("one connection is behind", || sse.stats().behind == 1).await;
+    overtake(&server).await;
     let started = Instant::now();
-    sse.shutdown(Drain::now()).await;
+    server.provider.shutdown(Drain::now()).await;
     stop.send(()).unwrap();
     server.finished().await.unwrap();
     // Earlier than after the 30 s of a write stall.

@@ -5,10 +5,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::support::{Server, handshake_of};
+use futures_util::SinkExt;
 use realtime_core::{CloseReason, Context, Handlers, RealtimeProvider, Target};
 use realtime_testkit::{blackhole, eventually};
 use realtime_ws::{WsConfig, WsProvider};
 use serde_json::{Value, json};
+use tokio_tungstenite::tungstenite::Message;
 
 #[tokio::test]
 async fn connections_of_unreachable_hosts_free_their_slots() {
@@ -64,10 +66,7 @@ async fn events_of_a_closed_client_are_not_handled() {
     while begun.elapsed() < Duration::from_secs(3) && server.stats().connections > 0 {
         // The session may have closed the connection.
         let text = json!({"type": "count", "payload": sent}).to_string();
-        if futures_util::SinkExt::send(&mut client.socket, tokio_tungstenite::tungstenite::Message::text(text))
-            .await
-            .is_err()
-        {
+        if client.socket.send(Message::text(text)).await.is_err() {
             break;
         }
         sent += 1;

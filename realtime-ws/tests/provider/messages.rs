@@ -110,37 +110,16 @@ async fn invalid_messages_are_answered_with_errors_and_counted() {
 }
 
 #[tokio::test]
-async fn twenty_thousand_events_are_handled_in_order() {
+async fn thousands_of_answers_arrive_in_order() {
     const EVENTS: usize = 20_000;
-    let seen = Arc::new(Mutex::new(Vec::new()));
-    let server = Server::start(WsProvider::new(WsConfig::default()).on("count", {
-        let seen = Arc::clone(&seen);
-        move |_, i: usize| {
-            let seen = Arc::clone(&seen);
-            async move {
-                // Some events take longer, which must not change the order.
-                if i.is_multiple_of(97) {
-                    tokio::task::yield_now().await;
-                }
-                seen.lock().unwrap().push(i);
-            }
+    let server = Server::start(WsProvider::new(WsConfig::default()).on("echo", async |_, i: usize| {
+        // Some events take longer, which must not change the order.
+        if i.is_multiple_of(97) {
+            tokio::task::yield_now().await;
         }
+        Reply(i)
     }))
     .await;
-    let mut client = server.client("ann").await;
-    for i in 0..EVENTS {
-        client.socket.feed(Message::text(format!(r#"{{"type":"count","payload":{i}}}"#))).await.unwrap();
-    }
-    in_time("a flush", client.socket.flush()).await.unwrap();
-    eventually("all events are handled", || seen.lock().unwrap().len() == EVENTS).await;
-    assert!(seen.lock().unwrap().iter().copied().eq(0..EVENTS));
-    assert_eq!(server.stats().events_in, EVENTS as u64);
-}
-
-#[tokio::test]
-async fn thousands_of_answers_arrive_in_order() {
-    const EVENTS: usize = 5_000;
-    let server = Server::start(provider()).await;
     let client = server.client("ann").await;
     let (mut sink, mut stream) = client.socket.split();
     let sender = tokio::spawn(async move {
@@ -156,6 +135,7 @@ async fn thousands_of_answers_arrive_in_order() {
         assert_eq!((&answer["ack"], &answer["payload"]), (&json!(i), &json!(i)), "{answer}");
     }
     drop(in_time("the end of the sends", sender).await.unwrap());
+    assert_eq!(server.stats().events_in, EVENTS as u64);
 }
 
 #[tokio::test]
@@ -184,21 +164,6 @@ async fn slow_handler_delays_neither_pings_nor_others() {
     go.notify_one();
     assert_eq!(client.json().await, json!({"type": "ack", "ack": 1, "payload": "done"}));
     assert_eq!(client.json().await["payload"], "after");
-}
-
-#[tokio::test]
-async fn handler_can_send_to_its_own_connection() {
-    let server = Server::start(provider().on("ask me", async |cx: Context, _: Value| {
-        let user = cx.identity().user_name().unwrap_or_default().to_owned();
-        cx.broadcast().to_user(&user, realtime_core::Event::json("hello", &1)?).await?;
-        Ok::<_, HandlerError>(Reply("asked"))
-    }))
-    .await;
-    let mut client = server.client("ann").await;
-    client.send(&json!({"type": "ask me", "ack": 1})).await;
-    let mut types = [client.json().await["type"].clone(), client.json().await["type"].clone()];
-    types.sort_by_key(Value::to_string);
-    assert_eq!(types, ["ack", "hello"]);
 }
 
 #[tokio::test]
@@ -238,40 +203,6 @@ async fn backpressure_slows_a_client_that_sends_too_fast() {
     eventually("all events are handled", || handled.load(Ordering::SeqCst) == 2_000).await;
     client.send(&json!({"type": "echo", "payload": 1, "ack": 1})).await;
     assert_eq!(client.json().await["payload"], 1);
-}
-
-#[tokio::test]
-async fn panicking_handler_affects_no_other_event() {
-    let server = Server::start(provider().on("panic", async |_, value: Value| {
-        assert!(value.is_null(), "a panic of this test");
-    }))
-    .await;
-    let mut healthy = server.client("healthy").await;
-    let mut client = server.client("ann").await;
-    client.send(&json!({"type": "panic", "payload": 1, "ack": 4})).await;
-    assert_eq!(client.error().await, ("internal".to_owned(), json!(4)));
-    client.send(&json!({"type": "echo", "payload": 2, "ack": 5})).await;
-    assert_eq!(client.json().await["payload"], 2);
-    assert_eq!(server.stats().panics, 1);
-    server.check(&mut healthy).await;
-}
-
-#[tokio::test]
-async fn before_hook_can_refuse_and_the_fallback_gets_the_rest() {
-    let server = Server::start(
-        provider().fallback(async |_, inbound: Inbound| Reply(format!("fallback {}", inbound.name))).before(
-            async |_, inbound: Inbound| match &*inbound.name {
-                "forbidden" => Err(HandlerError::new("forbidden", "not today")),
-                _ => Ok(()),
-            },
-        ),
-    )
-    .await;
-    let mut client = server.client("ann").await;
-    client.send(&json!({"type": "anything", "ack": 1})).await;
-    assert_eq!(client.json().await["payload"], "fallback anything");
-    client.send(&json!({"type": "forbidden", "ack": 2})).await;
-    assert_eq!(client.error().await, ("forbidden".to_owned(), json!(2)));
 }
 
 #[tokio::test]
