@@ -14,10 +14,13 @@ use realtime_testkit::conformance::{ClientUnderTest, Ended, ProviderUnderTest, R
 use serde_json::Value;
 use support::{Client, Message, Transport, Wire};
 
-/// A provider for the suite, for both transports.
-struct SocketIo(Served<SocketIoProvider>);
+/// A provider whose clients are on long polling, or on websockets.
+struct SocketIo<const POLLS: bool>(Served<SocketIoProvider>);
 
-impl SocketIo {
+#[async_trait]
+impl<const POLLS: bool> ProviderUnderTest for SocketIo<POLLS> {
+    type Client = Connected;
+
     async fn start(setup: Setup) -> Self {
         let fallback = setup.fallback();
         // A client at a limit waits for this time. The suite's clients answer the pings that check
@@ -28,7 +31,12 @@ impl SocketIo {
         Self(Served::unattached(SocketIoProvider::new(config).fallback(fallback)).await)
     }
 
-    async fn connect(&self, transport: Transport, visitor: Visitor) -> Result<Connected, Refused> {
+    fn provider(&self) -> Arc<dyn RealtimeProvider> {
+        Arc::clone(&self.0.provider) as _
+    }
+
+    async fn connect(&self, visitor: Visitor) -> Result<Connected, Refused> {
+        let transport = if POLLS { Transport::Polling } else { Transport::Websocket };
         let mut client = Client::open(self.0.address(), transport, "").await.map_err(Refused::with_status)?;
         match client.connect("/", &visitor.auth()).await {
             Ok(_) => Ok(Connected(Some(client))),
@@ -92,35 +100,14 @@ impl ClientUnderTest for Connected {
     }
 }
 
-/// Runs the suite on one transport, in a module of this name.
-macro_rules! on {
-    ($module:ident, $subject:ident, $transport:expr) => {
-        mod $module {
-            use super::*;
+mod polling {
+    use super::*;
 
-            struct $subject(SocketIo);
-
-            #[async_trait]
-            impl ProviderUnderTest for $subject {
-                type Client = Connected;
-
-                async fn start(setup: Setup) -> Self {
-                    Self(SocketIo::start(setup).await)
-                }
-
-                fn provider(&self) -> Arc<dyn RealtimeProvider> {
-                    Arc::clone(&self.0.0.provider) as _
-                }
-
-                async fn connect(&self, visitor: Visitor) -> Result<Connected, Refused> {
-                    self.0.connect($transport, visitor).await
-                }
-            }
-
-            realtime_testkit::provider_conformance!($subject);
-        }
-    };
+    realtime_testkit::provider_conformance!(SocketIo<true>);
 }
 
-on!(polling, Polling, Transport::Polling);
-on!(websocket, Websocket, Transport::Websocket);
+mod websocket {
+    use super::*;
+
+    realtime_testkit::provider_conformance!(SocketIo<false>);
+}

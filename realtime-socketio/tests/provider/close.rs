@@ -8,7 +8,7 @@ use realtime_socketio::SocketIoConfig;
 use serde_json::json;
 
 use crate::TRANSPORTS;
-use crate::support::{Client, Server, Setup, Transport, soon, until};
+use crate::support::{Client, Server, Setup, Transport, eventually, in_time};
 
 #[tokio::test]
 async fn final_close_sends_disconnect_and_others_close_transport() {
@@ -24,14 +24,13 @@ async fn final_close_sends_disconnect_and_others_close_transport() {
             for n in 0..150 {
                 assert_eq!(client.event("n").await, n);
             }
-            let last = soon("the close", client.next()).await;
+            let last = in_time("the close", client.next()).await;
             assert_eq!(last.is_ok_and(|message| message.kind == 1), is_final, "{transport:?} {reason}");
             client.closed().await;
             assert_eq!(server.ended(id).await, reason);
             // The client may reconnect.
             let (mut back, id) = server.client(transport, "ann").await;
-            back.send("41").await;
-            server.ended(id).await;
+            server.leave(&mut back, id).await;
         }
     }
 }
@@ -47,7 +46,7 @@ async fn shutdown_runs_hooks_closes_sessions_and_refuses_new_ones() {
     clients.push((polling.upgrade().await, id));
     let mut without_namespace = [server.open(Transport::Websocket).await, server.open(Transport::Polling).await];
     assert!(server.provider.is_ready());
-    soon("the shutdown", server.provider.shutdown(Drain::over(Duration::from_secs(5)).hold(Duration::ZERO))).await;
+    in_time("the shutdown", server.provider.shutdown(Drain::over(Duration::from_secs(5)).hold(Duration::ZERO))).await;
     assert!(!server.provider.is_ready());
     for (client, id) in &mut clients {
         let calls = server.hooks.of(*id);
@@ -58,10 +57,10 @@ async fn shutdown_runs_hooks_closes_sessions_and_refuses_new_ones() {
         client.closed().await;
     }
     for transport in TRANSPORTS {
-        assert_eq!(Client::open(server.address, transport, "").await.err(), Some(503));
+        assert_eq!(Client::open(server.address(), transport, "").await.err(), Some(503));
     }
     assert_eq!(server.stats().refused.get("draining"), Some(&2));
-    soon("a second shutdown", server.provider.shutdown(Drain::now())).await;
+    in_time("a second shutdown", server.provider.shutdown(Drain::now())).await;
 }
 
 #[tokio::test]
@@ -83,7 +82,7 @@ async fn drain_sends_reconnect_delay_and_closes_each_session() {
         }
     };
     let shutdown = server.provider.shutdown(Drain::over(Duration::from_millis(300)).hold(Duration::ZERO));
-    soon("the shutdown", async { tokio::join!(shutdown, read) }).await;
+    in_time("the shutdown", async { tokio::join!(shutdown, read) }).await;
     assert_eq!(server.stats().closed[&CloseReason::RESTART.code()], 6);
 }
 
@@ -98,14 +97,14 @@ async fn session_connecting_during_drain_is_closed_for_reconnect() {
     }
     let shutdown = server.provider.shutdown(Drain::over(Duration::from_secs(3)).hold(Duration::ZERO));
     let connect = async {
-        until("the drain", || !server.provider.is_ready()).await;
+        eventually("the drain", || !server.provider.is_ready()).await;
         for client in &mut late {
             client.send("40").await;
             client.closed_for_reconnect().await;
         }
         assert_eq!(server.stats().connections, 1, "the drain is running");
     };
-    soon("the shutdown", async { tokio::join!(shutdown, connect) }).await;
+    in_time("the shutdown", async { tokio::join!(shutdown, connect) }).await;
     assert_eq!(server.stats().refused["draining"], 2);
 }
 
@@ -119,16 +118,6 @@ async fn client_that_answers_no_ping_is_closed() {
         let (_silent, id) = server.client(transport, "ann").await;
         assert_eq!(server.ended(id).await, CloseReason::HEARTBEAT, "{transport:?}");
     }
-}
-
-#[tokio::test]
-async fn unconnected_session_is_closed() {
-    let server = Setup::from(SocketIoConfig::default().with_connect_timeout(Duration::from_millis(200))).start().await;
-    for transport in TRANSPORTS {
-        let mut client = server.open(transport).await;
-        client.closed().await;
-    }
-    assert_eq!(server.stats().connected, 0);
 }
 
 #[tokio::test]
@@ -148,7 +137,7 @@ async fn running_handlers_finish_before_disconnect_hooks() {
     let server = setup.start().await;
     let (mut client, id) = server.client(Transport::Websocket, "ann").await;
     client.emit("work", &[json!(null)], None).await;
-    soon("the work", started.acquire()).await.unwrap().forget();
+    in_time("the work", started.acquire()).await.unwrap().forget();
     drop(client);
     server.connections(0).await;
     assert_eq!(server.hooks.of(id).len(), 1, "the work is still under way");

@@ -5,42 +5,35 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use http::StatusCode;
-use realtime_core::{Authenticator, CloseReason, ConnectRequest, Identity, RealtimeProvider, Refusal};
-use realtime_http::{HttpProvider, serve};
-use realtime_socketio::{DirectAdapter, SocketIoConfig, SocketIoProvider};
-use realtime_testkit::conformance::{HookLog, VisitorAuthenticator};
+use realtime_core::{Authenticator, CloseReason, ConnectRequest, Identity, Refusal};
+use realtime_socketio::{DirectAdapter, SocketIoConfig};
+use realtime_testkit::PendingAuthenticator;
+use realtime_testkit::conformance::VisitorAuthenticator;
 use serde_json::Value;
 use socketioxide::extract::SocketRef;
-use tokio::net::TcpListener;
-use tokio_tungstenite::tungstenite::Message as Frame;
-use tokio_tungstenite::tungstenite::protocol::frame::{
-    Frame as Raw,
-    coding::{Data, OpCode},
-};
+use tokio::sync::Semaphore;
 
 use crate::TRANSPORTS;
-use crate::support::{Client, Packet, Server, Setup, Transport, Wire, runtime, soon, until};
+use crate::support::{Client, Packet, Server, Setup, Transport, Wire, eventually, in_time};
 
 /// A `connect_timeout` that passes in a test, and leaves a loaded machine time for the steps within
 /// it.
 const BRIEF: Duration = Duration::from_secs(2);
 
-/// Authenticator that counts its calls, and may wait to be released.
-#[derive(Clone, Default)]
+/// Authenticator that counts its calls, each of which waits for a permit.
+#[derive(Clone)]
 struct CountingAuthenticator {
     calls: Arc<AtomicUsize>,
-    /// Number of calls under way.
-    busy: Arc<AtomicUsize>,
-    release: Arc<tokio::sync::Notify>,
-    /// `true` if each call waits to be released.
-    waits: bool,
+    gate: Arc<Semaphore>,
 }
 
-struct Busy(Arc<AtomicUsize>);
+impl CountingAuthenticator {
+    fn new(permits: usize) -> Self {
+        Self { calls: Arc::default(), gate: Arc::new(Semaphore::new(permits)) }
+    }
 
-impl Drop for Busy {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, SeqCst);
+    fn calls(&self) -> usize {
+        self.calls.load(SeqCst)
     }
 }
 
@@ -48,23 +41,9 @@ impl Drop for Busy {
 impl Authenticator for CountingAuthenticator {
     async fn authenticate(&self, request: &ConnectRequest) -> Result<Identity, Refusal> {
         self.calls.fetch_add(1, SeqCst);
-        self.busy.fetch_add(1, SeqCst);
-        let _busy = Busy(Arc::clone(&self.busy));
-        if self.waits {
-            self.release.notified().await;
-        }
+        self.gate.acquire().await.unwrap().forget();
         VisitorAuthenticator.authenticate(request).await
     }
-}
-
-async fn start_with(config: SocketIoConfig, authenticator: &CountingAuthenticator) -> Server {
-    let provider = Arc::new(SocketIoProvider::new(config));
-    let hooks = HookLog::default();
-    provider.attach(runtime(&hooks).with_authenticator(authenticator.clone())).await.unwrap();
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let router = Arc::clone(&provider).router();
-    Server::of(address, provider, hooks, tokio::spawn(serve(listener, router).into_future()))
 }
 
 /// Sends these packets together. Returns on long polling the response's status and text, on a
@@ -73,22 +52,12 @@ async fn send_and_close(client: &mut Client, packets: &[String]) -> (u16, String
     match &mut client.wire {
         Wire::Polling(polling) => {
             let sent = polling.http.post(&polling.url).body(packets.join("\u{1e}")).send();
-            let response = soon("a response", sent).await.unwrap();
-            (response.status().as_u16(), soon("its text", response.text()).await.unwrap())
+            let response = in_time("a response", sent).await.unwrap();
+            (response.status().as_u16(), in_time("its text", response.text()).await.unwrap())
         }
         Wire::Websocket(websocket) => {
             websocket.send(packets.iter().cloned().map(Packet::Text).collect()).await;
-            soon("a close frame", async {
-                use futures_util::StreamExt;
-                loop {
-                    match websocket.0.next().await {
-                        Some(Ok(Frame::Close(Some(frame)))) => return (frame.code.into(), frame.reason.to_string()),
-                        Some(Ok(Frame::Close(None))) | Some(Err(_)) | None => return (0, String::new()),
-                        Some(Ok(_)) => {}
-                    }
-                }
-            })
-            .await
+            websocket.close_frame().await
         }
     }
 }
@@ -118,13 +87,12 @@ async fn flood_before_connection_closes_the_session() {
     ];
     for transport in TRANSPORTS {
         for (case, packets) in cases.iter().enumerate() {
-            let authenticator = CountingAuthenticator::default();
-            let server = start_with(SocketIoConfig::default(), &authenticator).await;
+            let authenticator = CountingAuthenticator::new(1000);
+            let server = Setup::default().with_authenticator(authenticator.clone()).start().await;
             let mut client = server.open(transport).await;
             let closed = send_and_close(&mut client, packets).await;
             assert!(is_flood(transport, &closed), "{transport:?} {case}: {closed:?}");
-            assert!(authenticator.calls.load(SeqCst) <= 16);
-            until("the end of its authenticators", || authenticator.busy.load(SeqCst) == 0).await;
+            assert!(authenticator.calls() <= 16);
             assert_eq!(server.stats().refused.get("flood"), Some(&1), "{transport:?} {case}");
             client.closed().await;
             // Other clients are not affected.
@@ -183,53 +151,45 @@ async fn connects_are_read_no_faster_than_they_are_answered() {
 
 #[tokio::test]
 async fn few_repeated_connects_are_accepted() {
-    let authenticator = CountingAuthenticator { waits: true, ..CountingAuthenticator::default() };
-    let server = start_with(SocketIoConfig::default(), &authenticator).await;
-    for transport in TRANSPORTS {
+    let authenticator = CountingAuthenticator::new(0);
+    let server = Setup::default().with_authenticator(authenticator.clone()).start().await;
+    for (transport, count) in TRANSPORTS.into_iter().zip(1..) {
         let mut client = server.open(transport).await;
         // Like a client whose page disconnects and connects it again before it has an answer.
         for _ in 0..3 {
             client.send("40{\"user\":\"ann\"}").await;
         }
-        until("the authenticator", || authenticator.busy.load(SeqCst) == 1).await;
-        authenticator.release.notify_one();
+        eventually("the authenticator", || authenticator.calls() == count).await;
+        authenticator.gate.add_permits(1);
         assert_eq!(client.message().await.kind, 0);
         client.event("connected").await;
     }
-    assert_eq!(authenticator.calls.load(SeqCst), 2);
+    assert_eq!(authenticator.calls(), 2);
 }
 
 /// The packets are sent in the smallest possible frames and segments.
 #[tokio::test]
 async fn flood_in_fragments_is_detected() {
-    let authenticator = CountingAuthenticator::default();
-    let server = start_with(SocketIoConfig::default(), &authenticator).await;
+    let authenticator = CountingAuthenticator::new(1000);
+    let server = Setup::default().with_authenticator(authenticator.clone()).start().await;
     let mut client = server.open(Transport::Websocket).await;
     let Wire::Websocket(websocket) = &mut client.wire else { unreachable!() };
     for _ in 0..1000 {
-        use futures_util::SinkExt;
-        for (payload, opcode, last) in
-            [("", Data::Text, false), ("4", Data::Continue, false), ("0", Data::Continue, false)].into_iter().chain([(
-                "",
-                Data::Continue,
-                true,
-            )])
-        {
-            let mut frame = Raw::message(payload.as_bytes().to_vec(), OpCode::Data(opcode), last);
-            frame.header_mut().mask = Some([1, 2, 3, 4]);
-            let _ = websocket.0.send(Frame::Frame(frame)).await;
-        }
+        let _ = websocket.send_parts(&[b"", b"4", b"0", b""]).await;
     }
     client.closed().await;
-    assert!(authenticator.calls.load(SeqCst) <= 16);
+    assert!(authenticator.calls() <= 16);
     assert_eq!(server.stats().refused.get("flood"), Some(&1));
 }
 
 #[tokio::test]
 async fn authenticators_are_dropped_with_their_session() {
-    let authenticator = CountingAuthenticator { waits: true, ..CountingAuthenticator::default() };
-    let config = SocketIoConfig::default().with_connect_timeout(Duration::from_secs(300));
-    let server = start_with(config, &authenticator).await;
+    let authenticator = PendingAuthenticator::default();
+    let start = async |connect_timeout| {
+        let config = SocketIoConfig::default().with_connect_timeout(connect_timeout);
+        Setup::from(config).with_authenticator(authenticator.clone()).start().await
+    };
+    let server = start(Duration::from_secs(300)).await;
     for transport in TRANSPORTS {
         let mut clients = Vec::new();
         for _ in 0..50 {
@@ -237,7 +197,7 @@ async fn authenticators_are_dropped_with_their_session() {
             client.send("40{\"user\":\"ann\"}").await;
             clients.push(client);
         }
-        until("all authenticators", || authenticator.busy.load(SeqCst) == 50).await;
+        eventually("all authenticators", || authenticator.in_progress() == 50).await;
         for client in &mut clients {
             // Clients on long polling send a close packet; the others drop their connection.
             if transport == Transport::Polling {
@@ -245,14 +205,14 @@ async fn authenticators_are_dropped_with_their_session() {
             }
         }
         drop(clients);
-        until("their end", || authenticator.busy.load(SeqCst) == 0).await;
+        eventually("their end", || authenticator.in_progress() == 0).await;
     }
     // The same with `connect_timeout`, when the client sends nothing.
-    let server = start_with(SocketIoConfig::default().with_connect_timeout(BRIEF), &authenticator).await;
+    let server = start(BRIEF).await;
     let mut client = server.open(Transport::Polling).await;
     client.send("40{\"user\":\"ann\"}").await;
-    until("the authenticator", || authenticator.busy.load(SeqCst) == 1).await;
-    until("its end", || authenticator.busy.load(SeqCst) == 0).await;
+    eventually("the authenticator", || authenticator.in_progress() == 1).await;
+    eventually("its end", || authenticator.in_progress() == 0).await;
 }
 
 #[tokio::test]
@@ -288,7 +248,7 @@ async fn at_most_four_connects_are_under_way() {
                 let mut answers = Vec::new();
                 let (posted, ()) = tokio::join!(post, async {
                     while answers.len() < 12 {
-                        match soon("a packet", polling.next()).await.unwrap() {
+                        match in_time("a packet", polling.next()).await.unwrap() {
                             Packet::Text(text) if text.starts_with("40/own") => answers.push(text),
                             _ => {}
                         }

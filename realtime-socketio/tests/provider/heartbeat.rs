@@ -8,9 +8,10 @@ use realtime_socketio::SocketIoConfig;
 use serde_json::json;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
 
 use crate::TRANSPORTS;
-use crate::support::{Packet, Server, Setup, Transport, Wire, on_slow, soon, until};
+use crate::support::{Client, Packet, Server, Setup, Transport, Wire, eventually, in_time, on_slow};
 
 /// The time after which a silent client is closed.
 const SILENCE: Duration = Duration::from_millis(600);
@@ -30,10 +31,29 @@ async fn server(config: SocketIoConfig) -> (Server, Arc<Semaphore>) {
 }
 
 /// Number of events: more than may wait for a handler, and than one read takes.
-const EVENTS: u64 = 200;
+pub(crate) const EVENTS: u64 = 200;
 
 fn events() -> Vec<String> {
     (0..EVENTS).map(|n| format!("42{n}{}", json!(["slow", n, "x".repeat(200)]))).collect()
+}
+
+/// Sends [`EVENTS`] events `slow`; on long polling in a task, as the POST ends with the handlers.
+pub(crate) async fn send_slow(client: &mut Client) -> JoinHandle<()> {
+    match &client.wire {
+        Wire::Polling(polling) => {
+            let post = polling.http.post(&polling.url).body(events().join("\u{1e}")).send();
+            tokio::spawn(async move { assert!(post.await.unwrap().status().is_success()) })
+        }
+        Wire::Websocket(_) => {
+            client.send_all(events().into_iter().map(Packet::Text).collect()).await;
+            tokio::spawn(async {})
+        }
+    }
+}
+
+/// Returns the answers to [`EVENTS`] events `slow`.
+pub(crate) fn slow_acks() -> Vec<String> {
+    (0..EVENTS).map(|n| format!("43{n}[{n}]")).collect()
 }
 
 #[tokio::test]
@@ -41,24 +61,11 @@ async fn client_that_answers_pings_outlives_slow_handlers() {
     for transport in TRANSPORTS {
         let (server, gate) = server(config()).await;
         let (mut client, id) = server.client(transport, "ann").await;
-        let sending = match &client.wire {
-            Wire::Polling(polling) => {
-                let post = polling.http.post(&polling.url).body(events().join("\u{1e}")).send();
-                Some(tokio::spawn(async move { assert!(post.await.unwrap().status().is_success()) }))
-            }
-            Wire::Websocket(_) => {
-                client.send_all(events().into_iter().map(Packet::Text).collect()).await;
-                None
-            }
-        };
+        let sending = send_slow(&mut client).await;
         let start = Instant::now();
         let (mut pings, mut acks) = (0, Vec::new());
         while acks.len() < EVENTS as usize {
-            let packet = match &mut client.wire {
-                Wire::Polling(polling) => soon("a packet", polling.next()).await,
-                Wire::Websocket(websocket) => soon("a packet", websocket.next()).await,
-            };
-            match packet.expect("an open session") {
+            match in_time("a packet", client.wire.next()).await.expect("an open session") {
                 Packet::Text(ping) if ping == "2" => {
                     pings += 1;
                     // On long polling the pong would be a second POST while the first one waits.
@@ -75,12 +82,9 @@ async fn client_that_answers_pings_outlives_slow_handlers() {
         }
         // The client's own timer requires pings too.
         assert!(pings >= 5, "{transport:?}: {pings} pings");
-        let expected: Vec<_> = (0..EVENTS).map(|n| format!("43{n}[{n}]")).collect();
-        assert_eq!(acks, expected, "{transport:?}");
+        assert_eq!(acks, slow_acks(), "{transport:?}");
         assert_eq!(server.hooks.of(id).len(), 1, "{transport:?}: still connected");
-        if let Some(sending) = sending {
-            sending.await.unwrap();
-        }
+        sending.await.unwrap();
     }
 }
 
@@ -104,9 +108,9 @@ async fn large_event_on_slow_connection_is_received() {
         let event = format!("421{}", json!(["up", "x".repeat(200_000)]));
         match &mut client.wire {
             Wire::Polling(polling) => {
-                let path = polling.url.split_once(&server.address.to_string()).unwrap().1;
+                let path = polling.path();
                 let head = format!("POST {path} HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n", event.len());
-                let mut wire = tokio::net::TcpStream::connect(server.address).await.unwrap();
+                let mut wire = tokio::net::TcpStream::connect(server.address()).await.unwrap();
                 wire.write_all(head.as_bytes()).await.unwrap();
                 trickle(&mut wire, event.as_bytes()).await;
             }
@@ -135,17 +139,11 @@ async fn unread_client_is_closed_after_busy_timeout() {
             client.send_all(events().into_iter().map(Packet::Text).collect()).await;
             client
         });
-        until("a pause", || server.stats().events_in >= 64).await;
-        let reason = soon("the close", async {
-            while server.stats().connections > 0 {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-            let ended = start.elapsed();
-            gate.add_permits(EVENTS as usize);
-            (server.ended(id).await, ended)
-        });
-        let (reason, ended) = reason.await;
-        assert_eq!(reason, CloseReason::HEARTBEAT, "{transport:?}");
+        eventually("a pause", || server.stats().events_in >= 64).await;
+        server.connections(0).await;
+        let ended = start.elapsed();
+        gate.add_permits(EVENTS as usize);
+        assert_eq!(server.ended(id).await, CloseReason::HEARTBEAT, "{transport:?}");
         assert!(ended >= BUSY && ended < BUSY * 3, "{transport:?}: {ended:?}");
         sending.abort();
     }
@@ -178,11 +176,8 @@ async fn client_with_many_packets_gets_pings_too() {
             next += 50;
             let mut last = String::new();
             while !last.contains(&format!("42[\"n\",{},", next - 1)) {
-                let packet = match &mut client.wire {
-                    Wire::Polling(polling) => polling.next().await,
-                    Wire::Websocket(websocket) => websocket.next().await,
-                };
-                let Packet::Text(text) = packet.expect("an open session") else { panic!("text") };
+                let packet = client.wire.next().await.expect("an open session");
+                let Packet::Text(text) = packet else { panic!("text") };
                 if text == "2" {
                     pings += 1;
                     client.send("3").await;

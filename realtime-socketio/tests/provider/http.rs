@@ -7,7 +7,7 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::TRANSPORTS;
-use crate::support::{Client, Server, Setup, Transport, Wire, soon};
+use crate::support::{Client, Server, Setup, Transport, Wire, in_time};
 
 const POLLING: &str = "/socket.io/?EIO=4&transport=polling";
 const WEBSOCKET: &str = "/socket.io/?EIO=4&transport=websocket";
@@ -15,7 +15,7 @@ const WEBSOCKET: &str = "/socket.io/?EIO=4&transport=websocket";
 /// Sends a request with these headers, and for a websocket with those of the handshake.
 async fn send(server: &Server, method: Method, path: &str, headers: &[(&str, &str)]) -> reqwest::Response {
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
-    let mut request = http.request(method, format!("http://{}{path}", server.address));
+    let mut request = http.request(method, format!("http://{}{path}", server.address()));
     if path.contains("websocket") {
         request = request
             .header("connection", "upgrade")
@@ -28,7 +28,7 @@ async fn send(server: &Server, method: Method, path: &str, headers: &[(&str, &st
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
-    soon("a response", request.send()).await.unwrap()
+    in_time("a response", request.send()).await.unwrap()
 }
 
 #[tokio::test]
@@ -46,7 +46,7 @@ async fn foreign_origin_gets_403_on_both_transports() {
     // A request for an image of a page has no `origin` header.
     assert_eq!(send(&server, Method::GET, POLLING, &[("sec-fetch-site", "cross-site")]).await.status(), 403);
     assert_eq!(send(&server, Method::GET, POLLING, &[("sec-fetch-site", "same-origin")]).await.status(), 200);
-    let own = format!("http://{}", server.address);
+    let own = format!("http://{}", server.address());
     assert_eq!(send(&server, Method::GET, POLLING, &[("origin", &own)]).await.status(), 200);
     assert_eq!(send(&server, Method::GET, WEBSOCKET, &[("origin", &own)]).await.status(), 101);
     // A proxy may add the default port of the scheme.
@@ -93,7 +93,7 @@ async fn handshake_with_headers_rewritten_by_proxy_is_accepted() {
         ("Connection: Upgrade\t", "Upgrade: h2c, websocket"),
         ("Connection: upgrade,keep-alive", "Upgrade: h2c\r\nUpgrade:\tWebSocket"),
     ] {
-        let mut client = tokio::net::TcpStream::connect(server.address).await.unwrap();
+        let mut client = tokio::net::TcpStream::connect(server.address()).await.unwrap();
         let request = format!(
             "GET {WEBSOCKET} HTTP/1.1\r\nHost: x\r\n{connection}\r\n{upgrade}\r\nSec-WebSocket-Version: 13\r\n\
              Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
@@ -102,7 +102,7 @@ async fn handshake_with_headers_rewritten_by_proxy_is_accepted() {
         let mut read = Vec::new();
         // The open packet arrives on the websocket.
         while !read.windows(7).any(|text| text == b"\"sid\":\"") {
-            let count = soon("a response", client.read_buf(&mut read)).await.unwrap();
+            let count = in_time("a response", client.read_buf(&mut read)).await.unwrap();
             assert_ne!(count, 0, "{connection} {upgrade}: {}", String::from_utf8_lossy(&read));
             assert!(read.starts_with(&b"HTTP/1.1 101 "[..read.len().min(13)]), "{}", String::from_utf8_lossy(&read));
         }
@@ -134,7 +134,7 @@ async fn path_matches_with_and_without_trailing_slash() {
     let server = Server::start().await;
     for path in ["/socket.io", "/socket.io/"] {
         for transport in TRANSPORTS {
-            let mut client = Client::open_with(server.address, transport, path, "", None).await.unwrap();
+            let mut client = Client::open_with(server.address(), transport, path, "", None).await.unwrap();
             client.connect("/", &json!({})).await.expect("accepted");
         }
     }
@@ -148,9 +148,8 @@ async fn path_is_configurable() {
     for (path, reached) in [("/live/", "/live"), ("/live", "/live/"), ("/", "/")] {
         let server = Setup::from(SocketIoConfig::default().with_path(path)).start().await;
         for transport in TRANSPORTS {
-            let mut client = Client::open_with(server.address, transport, reached, "", None).await.unwrap();
-            client.connect("/", &json!({})).await.expect("accepted");
-            client.event("connected").await;
+            let mut client = Client::open_with(server.address(), transport, reached, "", None).await.unwrap();
+            client.enter(&json!({})).await;
             if transport == Transport::Polling {
                 client.upgrade().await;
             }
@@ -199,12 +198,11 @@ async fn invalid_requests_get_400() {
     assert_eq!(response.json::<serde_json::Value>().await.unwrap()["error"]["code"], "bad_request");
     let large = format!("4{}", "x".repeat(2 * 1024 * 1024));
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
-    let response = http.post(format!("http://{}{session}", server.address)).body(large).send().await.unwrap();
+    let response = http.post(format!("http://{}{session}", server.address())).body(large).send().await.unwrap();
     assert_eq!(response.status(), 413);
     assert_eq!(response.json::<serde_json::Value>().await.unwrap()["error"]["code"], "too_large");
     // A GET without the headers of a handshake.
-    let http = reqwest::Client::builder().no_proxy().build().unwrap();
-    let response = http.get(format!("http://{}{WEBSOCKET}", server.address)).send().await.unwrap();
+    let response = http.get(format!("http://{}{WEBSOCKET}", server.address())).send().await.unwrap();
     assert_eq!(response.status(), 400);
     assert_eq!(response.json::<serde_json::Value>().await.unwrap()["error"]["code"], "bad_request");
 }
@@ -217,10 +215,9 @@ async fn polling_works_over_http_2() {
     let Wire::Polling(polling) = &mut client.wire else { unreachable!() };
     polling.http = reqwest::Client::builder().no_proxy().http2_prior_knowledge().build().unwrap();
     let (http, url) = (polling.http.clone(), polling.url.clone());
-    client.connect("/", &json!({"user": "ann"})).await.expect("accepted");
-    client.event("connected").await;
+    client.enter(&json!({"user": "ann"})).await;
     let (response, ()) = tokio::join!(client.event("error"), async {
-        let response = soon("a response", http.post(url).body("42[\"unheard of\"]").send()).await.unwrap();
+        let response = in_time("a response", http.post(url).body("42[\"unheard of\"]").send()).await.unwrap();
         assert_eq!((response.status(), response.version()), (reqwest::StatusCode::OK, reqwest::Version::HTTP_2));
     });
     assert_eq!(response["code"], "unknown_event");

@@ -5,12 +5,12 @@ use std::time::Duration;
 use realtime_core::Target;
 use realtime_http::WireConfig;
 use realtime_socketio::SocketIoConfig;
+use realtime_testkit::connect_with_small_buffer;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::slow::small_stream;
-use crate::support::{Client, Packet, Polling, Server, Setup, Transport, Wire, soon};
+use crate::support::{Client, Packet, Polling, Server, Setup, Transport, Wire, in_time};
 
 /// Starts a server on which ann has missed a first event, a large one and a small one behind it.
 /// Returns the `auth` to resume with too.
@@ -21,8 +21,7 @@ async fn missed(transport: Transport, wire: WireConfig, first: usize, large: usi
 async fn missed_by(setup: Setup, transport: Transport, first: usize, large: usize) -> (Server, Value) {
     let server = setup.start().await;
     let mut client = server.open(transport).await;
-    client.connect("/", &json!({"user": "ann"})).await.unwrap();
-    let cursor = client.event("connected").await["cursor"].clone();
+    let cursor = client.enter(&json!({"user": "ann"})).await["cursor"].clone();
     client.send("41").await;
     server.connections(0).await;
     for (name, size) in [("before", first), ("large", large), ("behind", 1)] {
@@ -34,8 +33,7 @@ async fn missed_by(setup: Setup, transport: Transport, first: usize, large: usiz
 /// Connects ann with a small receive buffer, reads up to the event of this name and `more` bytes
 /// behind its start, and disconnects. Returns the bytes read.
 async fn read_some(server: &Server, transport: Transport, auth: &Value, name: &str, more: usize) -> String {
-    let buffer = Some(8 * 1024);
-    let mut client = Client::open_with(server.address, transport, "/socket.io/", "", buffer).await.unwrap();
+    let mut client = server.open_small(transport).await;
     let some = match &mut client.wire {
         Wire::Websocket(websocket) => {
             websocket.send(vec![Packet::Text(format!("40{auth}"))]).await;
@@ -61,17 +59,17 @@ async fn read_responses(
     more: usize,
 ) -> (TcpStream, String) {
     polling.post(format!("40{auth}")).await;
-    let path = polling.url.split_once(&server.address.to_string()).unwrap().1;
+    let path = polling.path();
     let found = async {
         loop {
-            let mut stream = small_stream(server).await;
+            let mut stream = connect_with_small_buffer(server.address()).await;
             stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n").as_bytes()).await.unwrap();
             if let Some(some) = read_behind(&mut stream, name, more).await {
                 return (stream, some);
             }
         }
     };
-    soon(name, found).await
+    in_time(name, found).await
 }
 
 /// Reads up to the event of this name and `more` bytes behind its start. Returns none when the
@@ -90,11 +88,21 @@ async fn read_behind(stream: &mut TcpStream, name: &str, more: usize) -> Option<
         {
             return None;
         }
-        match soon("a part", stream.read(&mut buffer)).await.unwrap() {
+        match in_time("a part", stream.read(&mut buffer)).await.unwrap() {
             0 => return None,
             count => read.extend_from_slice(&buffer[..count]),
         }
     }
+}
+
+/// Connects, and reads events with these names.
+async fn read_all(server: &Server, transport: Transport, auth: &Value, names: [&str; 4]) -> Client {
+    let mut client = server.open(transport).await;
+    client.connect("/", auth).await.unwrap();
+    for name in names {
+        client.event(name).await;
+    }
+    client
 }
 
 /// Disconnects. On long polling, the session is closed by a POST, as a GET would show that the
@@ -105,7 +113,7 @@ async fn leave(server: &Server, client: Client) {
         polling.post("1").await;
     }
     drop(client);
-    soon("the close", server.connections(0)).await;
+    server.connections(0).await;
 }
 
 /// On a line that is too slow for a large event, the client's own timer ends the connection before
@@ -141,8 +149,7 @@ async fn large_event_is_skipped_after_three_ping_timeouts() {
     for transport in crate::TRANSPORTS {
         let (server, auth) = missed_by(Setup::from(config.clone()), transport, 1, 70_000).await;
         for _ in 0..3 {
-            let buffer = Some(8 * 1024);
-            let mut client = Client::open_with(server.address, transport, "/socket.io/", "", buffer).await.unwrap();
+            let mut client = server.open_small(transport).await;
             let _stream = match &mut client.wire {
                 Wire::Websocket(websocket) => {
                     websocket.send(vec![Packet::Text(format!("40{auth}"))]).await;
@@ -151,13 +158,9 @@ async fn large_event_is_skipped_after_three_ping_timeouts() {
                 }
                 Wire::Polling(polling) => Some(read_responses(&server, polling, &auth, "large", 24 * 1024).await),
             };
-            soon("the close", server.connections(0)).await;
+            server.connections(0).await;
         }
-        let mut last = server.open(transport).await;
-        last.connect("/", &auth).await.unwrap();
-        for name in ["connected", "before", "lost", "behind"] {
-            last.event(name).await;
-        }
+        read_all(&server, transport, &auth, ["connected", "before", "lost", "behind"]).await;
     }
 }
 
@@ -166,12 +169,8 @@ async fn large_event_that_arrived_is_not_skipped() {
     for transport in crate::TRANSPORTS {
         let (server, auth) = missed(transport, WireConfig::default(), 1, 70_000).await;
         for _ in 0..4 {
-            let mut client = server.open(transport).await;
-            client.connect("/", &auth).await.unwrap();
             // With unread bytes the client's host would send a reset, which acknowledges nothing.
-            for name in ["connected", "before", "large", "behind"] {
-                client.event(name).await;
-            }
+            let client = read_all(&server, transport, &auth, ["connected", "before", "large", "behind"]).await;
             leave(&server, client).await;
         }
     }
@@ -186,11 +185,7 @@ async fn large_event_without_arrived_bytes_is_not_skipped() {
             let some = read_some(&server, transport, &auth, "before", 4 * 1024).await;
             assert!(!some.contains("42[\"large\""));
         }
-        let mut last = server.open(transport).await;
-        last.connect("/", &auth).await.unwrap();
-        for name in ["connected", "before", "large", "behind"] {
-            last.event(name).await;
-        }
+        read_all(&server, transport, &auth, ["connected", "before", "large", "behind"]).await;
     }
 }
 
@@ -205,7 +200,7 @@ async fn response_counts_as_arrived_at_next_get() {
         // A proxy has accepted the response for its client, which polls again on another
         // connection.
         server.send(Target::user("ann"), "more", 1).await;
-        soon("an answer", polling.get()).await.unwrap();
+        in_time("an answer", polling.get()).await.unwrap();
         leave(&server, client).await;
     }
     assert_eq!(server.stats().lost, 0);

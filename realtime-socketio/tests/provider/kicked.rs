@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 use tokio_tungstenite::tungstenite::Message as Frame;
 
 use crate::TRANSPORTS;
-use crate::support::{Client, Packet, Server, Setup, Transport, Wire, until};
+use crate::support::{Client, Packet, Server, Setup, Transport, Wire, eventually};
 
 /// Handler that counts events, each of which waits for a permit.
 #[derive(Clone)]
@@ -61,7 +61,7 @@ async fn events_of_kicked_client_are_not_handled() {
         let (counter, server) = Counter::start().await;
         let (mut client, id) = stuck(&server, transport).await;
         client.emit_all((0..10).map(|n| ("count", Value::from(n)))).await;
-        until("ten events", || server.stats().events_in == 10 && counter.started.load(SeqCst) == 1).await;
+        eventually("ten events", || server.stats().events_in == 10 && counter.started.load(SeqCst) == 1).await;
         server.provider.close(Target::connection(id), CloseReason::KICKED).await.unwrap();
         counter.gate.add_permits(1_000_000);
         let sending = tokio::spawn(async move {
@@ -115,7 +115,7 @@ async fn kicked_client_on_websocket_is_not_read() {
             count.fetch_add(1, SeqCst);
         }
     });
-    until("the disconnect", || server.stats().connections == 0).await;
+    eventually("the disconnect", || server.stats().connections == 0).await;
     assert!(sent.load(SeqCst) < EVENTS / 2, "{} events were read", sent.load(SeqCst));
     sending.abort();
 }
@@ -130,7 +130,7 @@ async fn reading_of_kicked_client_is_not_resumed() {
             client.emit_all((0..10_000).map(|n| ("count", Value::from(n)))).await;
             client
         });
-        until("a full inbox", || server.stats().events_in >= 64 && counter.started.load(SeqCst) == 1).await;
+        eventually("a full inbox", || server.stats().events_in >= 64 && counter.started.load(SeqCst) == 1).await;
         let read = server.stats().events_in;
         server.provider.close(Target::connection(id), CloseReason::KICKED).await.unwrap();
         counter.gate.add_permits(1_000_000);

@@ -5,12 +5,9 @@ use realtime_core::{AckStatus, CloseReason, Context, Handlers, Inbound, Realtime
 use realtime_socketio::DirectAdapter;
 use serde_json::{Value, json};
 use socketioxide::extract::{AckSender, Data, SocketRef};
-use tokio_tungstenite::tungstenite::Message as WsMessage;
-use tokio_tungstenite::tungstenite::protocol::frame::Frame;
-use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data as DataCode, OpCode};
 
 use crate::TRANSPORTS;
-use crate::support::{Client, PATIENCE, Server, Setup, Transport, Wire, event, soon, until};
+use crate::support::{Client, DEADLINE, Server, Setup, Transport, Wire, event, eventually, in_time};
 
 /// Starts a server that answers every event with its name and its payload.
 async fn echo_server() -> Server {
@@ -72,13 +69,7 @@ async fn escaped_names_are_accepted_at_any_split_of_frames() {
     let packet = r#"421["gr\u00fcn",1]"#.as_bytes();
     for split in 0..packet.len() {
         let Wire::Websocket(websocket) = &mut client.wire else { unreachable!() };
-        let parts = [(&packet[..split], DataCode::Text, false), (b"", DataCode::Continue, false)];
-        for (payload, opcode, last) in parts.into_iter().chain([(&packet[split..], DataCode::Continue, true)]) {
-            use futures_util::SinkExt;
-            let mut frame = Frame::message(payload.to_vec(), OpCode::Data(opcode), last);
-            frame.header_mut().mask = Some([1, 2, 3, split as u8]);
-            websocket.0.send(WsMessage::Frame(frame)).await.unwrap();
-        }
+        websocket.send_parts(&[&packet[..split], b"", &packet[split..]]).await.unwrap();
         assert_eq!(client.ack(1).await, json!([["grün", 1, 0]]), "{split}");
     }
     check_open(&mut client).await;
@@ -175,22 +166,21 @@ async fn unreadable_ack_is_reported_as_unreadable() {
             ("[1,".to_owned(), false, Err(AckStatus::Unreadable)),
             ("{}".to_owned(), false, Err(AckStatus::Unreadable)),
         ] {
-            let acks = io.to_user_with_ack("ann", event("q", 1), PATIENCE).await.unwrap();
+            let acks = io.to_user_with_ack("ann", event("q", 1), DEADLINE).await.unwrap();
             let number = client.message().await.id.expect("a number");
             if attached {
                 client.send_binary(&format!("461-{number}{answer}"), &[b"x"]).await;
             } else {
                 client.send(&format!("43{number}{answer}")).await;
             }
-            let reply = soon("the outcome", acks.all()).await.remove(0);
+            let reply = in_time("the outcome", acks.all()).await.remove(0);
             match outcome {
                 Ok(value) => assert_eq!((reply.status, reply.json::<Value>().unwrap()), (AckStatus::Answered, value)),
                 Err(status) => assert_eq!(reply.status, status, "{answer:.60}"),
             }
         }
         check_open(&mut client).await;
-        client.send("41").await;
-        server.ended(id).await;
+        server.leave(&mut client, id).await;
     }
 }
 
@@ -211,13 +201,13 @@ async fn too_large_ack_id_gets_error_and_unknown_id_is_ignored() {
         client.send_binary(r#"461-[{"_placeholder":true,"num":0}]"#, &[b"x"]).await;
         check_open(&mut client).await;
     }
-    until("the handled events", || server.stats().events_in == count + 2).await;
+    eventually("the handled events", || server.stats().events_in == count + 2).await;
 }
 
 /// Sends one GET. Returns the response's status and text.
 async fn get(http: reqwest::Client, url: String) -> (u16, String) {
-    let response = soon("a response", http.get(&url).send()).await.unwrap();
-    (response.status().as_u16(), soon("its text", response.text()).await.unwrap())
+    let response = in_time("a response", http.get(&url).send()).await.unwrap();
+    (response.status().as_u16(), in_time("its text", response.text()).await.unwrap())
 }
 
 #[tokio::test]
@@ -246,13 +236,13 @@ async fn engine_io_errors_have_numeric_codes() {
     let server = Server::start().await;
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
     let (websocket, _) = server.client(Transport::Websocket, "ann").await;
-    let root = format!("http://{}/socket.io/?EIO=4", server.address);
+    let root = format!("http://{}/socket.io/?EIO=4", server.address());
     for (query, code) in [
         ("&transport=polling&sid=AAAAAAAAAAAAAAAA".to_owned(), 1),
         ("&transport=none".to_owned(), 0),
         (format!("&transport=polling&sid={}", websocket.sid()), 1),
     ] {
-        let response = soon("a response", http.get(format!("{root}{query}")).send()).await.unwrap();
+        let response = in_time("a response", http.get(format!("{root}{query}")).send()).await.unwrap();
         assert_eq!(response.status(), 400, "{query}");
         let body: Value = response.json().await.unwrap();
         assert_eq!(body["code"], code, "{query}: {body}");

@@ -6,11 +6,11 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use http::StatusCode;
 use realtime_core::{CloseReason, Context, Handlers, Reply, Target};
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::io::AsyncWriteExt;
 
 use crate::TRANSPORTS;
-use crate::support::{Client, Packet, Server, Setup, Transport, Websocket, Wire, soon, until};
+use crate::support::{Client, Packet, Server, Setup, Transport, Websocket, Wire, eventually, in_time};
 
 fn text(text: &str) -> Packet {
     Packet::Text(text.to_owned())
@@ -144,14 +144,7 @@ async fn malformed_websocket_frame_is_closed_with_1002() {
         let (client, id) = server.client(Transport::Websocket, "ann").await;
         let mut websocket = raw(client);
         websocket.0.get_mut().write_all(&bytes).await.unwrap();
-        let closed = soon("the close", async {
-            loop {
-                if let Err(closed) = websocket.next().await {
-                    return closed;
-                }
-            }
-        });
-        assert_eq!(closed.await.code, Some(1002), "{case}");
+        assert_eq!(websocket.closed().await.code, Some(1002), "{case}");
         assert_eq!(server.ended(id).await, CloseReason::PROTOCOL_ERROR, "{case}");
         healthy.check(&server).await;
     }
@@ -196,7 +189,7 @@ async fn concurrent_requests_of_a_method_close_the_session() {
     let get = || async { polling.http.get(&polling.url).send().await.unwrap().status() };
     // A GET ends immediately if packets are waiting, so GETs are repeated until two overlap.
     let mut under_way = FuturesUnordered::from_iter([get(), get()]);
-    soon("a refusal", async {
+    in_time("a refusal", async {
         while under_way.next().await != Some(StatusCode::BAD_REQUEST) {
             under_way.push(get());
         }
@@ -206,29 +199,12 @@ async fn concurrent_requests_of_a_method_close_the_session() {
     // Two POSTs, the first of which never ends.
     let (client, id) = server.client(Transport::Polling, "ann").await;
     let Wire::Polling(polling) = &client.wire else { unreachable!() };
-    let path = polling.url.split_once(&server.address.to_string()).unwrap().1;
-    let mut endless = tokio::net::TcpStream::connect(server.address).await.unwrap();
+    let path = polling.path();
+    let mut endless = tokio::net::TcpStream::connect(server.address()).await.unwrap();
     let head = format!("POST {path} HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n42[\"join\",\"r\"]\u{1e}4");
     endless.write_all(head.as_bytes()).await.unwrap();
     // Once its first packet was read, the POST is under way.
-    until("the first packet", || server.stats().events_in == 1).await;
+    eventually("the first packet", || server.stats().events_in == 1).await;
     assert_eq!(polling.post("3").await.unwrap(), 400);
     assert_eq!(server.ended(id).await, CloseReason::PROTOCOL_ERROR);
-}
-
-#[tokio::test]
-async fn reserved_event_name_is_rejected() {
-    let setup = Setup::default().with_handlers(|provider| {
-        provider.fallback(async |cx: Context, inbound: realtime_core::Inbound| {
-            cx.to_all().send(&inbound.name, &Value::Null).await
-        })
-    });
-    let server = setup.start().await;
-    let mut healthy = Healthy::connect(&server).await;
-    let (mut client, _) = server.client(Transport::Websocket, "ann").await;
-    for name in ["connect", "disconnect", "connect_error", "error", "newListener"] {
-        client.emit(name, &[], Some(1)).await;
-        assert_eq!(client.ack(1).await[0]["error"]["code"], "reserved_name", "{name}");
-    }
-    healthy.check(&server).await;
 }

@@ -10,10 +10,10 @@ use socketioxide::extract::{AckSender, Data, SocketRef};
 use socketioxide::handler::ConnectHandler;
 
 use crate::TRANSPORTS;
-use crate::support::{Client, Packet, Server, Setup, Transport, until};
+use crate::support::{Client, Packet, Server, Setup, Transport, eventually, id_in};
 
-async fn with_echo() -> Server {
-    let server = Server::start().await;
+async fn with_echo(setup: Setup) -> Server {
+    let server = setup.start().await;
     server.provider.io().ns("/own", async |socket: SocketRef<DirectAdapter>| {
         socket.on("echo", async |Data::<Value>(data), ack: AckSender<DirectAdapter>| ack.send(&data).unwrap());
     });
@@ -28,20 +28,18 @@ async fn echoes(client: &mut Client, n: u64) {
 
 #[tokio::test]
 async fn custom_namespace_works_next_to_the_main_one() {
-    let server = with_echo().await;
+    let server = with_echo(Setup::default()).await;
     for transport in TRANSPORTS {
         let mut client = server.open(transport).await;
         client.connect("/own", &json!({})).await.expect("accepted");
         echoes(&mut client, 1).await;
         assert_eq!(server.stats().connections, 0, "the main one is not connected");
-        client.connect("/", &json!({"user": "ann"})).await.expect("accepted");
-        client.event("connected").await;
+        client.enter(&json!({"user": "ann"})).await;
         // More packets than a window holds, so that packets of the other namespace are written
         // between those that use credit.
         for n in 2..200 {
             echoes(&mut client, n).await;
-            server.send(Target::user("ann"), "n", n).await;
-            assert_eq!(client.event("n").await, n);
+            server.deliver(&mut client, "ann", n).await;
         }
         client.send("41").await;
         server.connections(0).await;
@@ -52,20 +50,19 @@ async fn custom_namespace_works_next_to_the_main_one() {
 
 #[tokio::test]
 async fn main_namespace_can_be_left_and_rejoined_repeatedly() {
-    let server = with_echo().await;
+    let server = with_echo(Setup::default()).await;
     for transport in TRANSPORTS {
         let mut client = server.open(transport).await;
         client.connect("/own", &json!({})).await.expect("accepted");
         for _ in 0..50 {
-            client.connect("/", &json!({"user": "ann"})).await.expect("accepted");
-            let welcome = client.event("connected").await;
+            let welcome = client.enter(&json!({"user": "ann"})).await;
             // The client leaves while events are being sent.
             server.send_numbers("ann", 0..100).await;
             for n in 0..10 {
                 assert_eq!(client.event("n").await, n);
             }
             client.send("41").await;
-            let id = welcome["connectionId"].as_str().unwrap().parse().unwrap();
+            let id = id_in(&welcome);
             assert_eq!(server.ended(id).await, CloseReason::NORMAL);
             client.send("42/own,7[\"echo\",7]").await;
             while client.message().await.namespace != "/own" {}
@@ -81,8 +78,7 @@ async fn unknown_namespace_is_refused_with_code() {
     for transport in TRANSPORTS {
         let mut client = server.open(transport).await;
         assert_eq!(client.connect("/other", &json!({})).await, Err("Invalid namespace".to_owned()));
-        client.connect("/", &json!({})).await.expect("accepted");
-        client.event("connected").await;
+        client.enter(&json!({})).await;
         client.send("40/a\"b,").await;
         let refused = client.message().await;
         let expected = json!({"message": "Invalid namespace", "data": {"code": "namespace"}});
@@ -101,7 +97,14 @@ async fn refusal_of_custom_namespace_has_a_code() {
     for transport in TRANSPORTS {
         let mut client = server.open(transport).await;
         // Before and after the client is connected to another namespace, and several together.
-        for (packets, count) in [(&["40/own,"][..], 1), (&["40", "40/own,", "40/other,"], 2), (&["40/own,"], 1)] {
+        let mallory = "40{\"user\":\"mallory\"}";
+        let cases = [
+            (&["40/own,", mallory, "40/own,"][..], 3),
+            (&["40/own,"], 1),
+            (&["40", "40/own,", "40/other,"], 2),
+            (&["40/own,"], 1),
+        ];
+        for (packets, count) in cases {
             client.send_all(packets.iter().map(|packet| Packet::Text((*packet).to_owned())).collect()).await;
             let mut refused = 0;
             while refused < count {
@@ -109,6 +112,9 @@ async fn refusal_of_custom_namespace_has_a_code() {
                 let expected = match answer.namespace.as_str() {
                     "/own" => json!({"message": "not \"you\"", "data": {"code": "forbidden"}}),
                     "/other" => json!({"message": "Invalid namespace", "data": {"code": "namespace"}}),
+                    _ if answer.kind == 4 => {
+                        json!({"message": "unauthorized: not you", "data": {"code": "unauthorized"}})
+                    }
                     _ => continue,
                 };
                 assert_eq!((answer.kind, answer.data), (4, expected));
@@ -116,7 +122,7 @@ async fn refusal_of_custom_namespace_has_a_code() {
             }
         }
     }
-    assert_eq!(server.stats().refused.get("forbidden"), Some(&6));
+    assert_eq!(server.stats().refused.get("forbidden"), Some(&10));
 }
 
 /// Connects a client and kicks it from the main namespace.
@@ -125,8 +131,7 @@ async fn kicked(server: &Server, transport: Transport, own: bool) -> Client {
     if own {
         client.connect("/own", &json!({})).await.expect("accepted");
     }
-    client.connect("/", &json!({"user": "ann"})).await.expect("accepted");
-    client.event("connected").await;
+    client.enter(&json!({"user": "ann"})).await;
     server.provider.close(Target::user("ann"), CloseReason::KICKED).await.unwrap();
     let disconnect = client.message().await;
     assert_eq!((disconnect.namespace.as_str(), disconnect.kind), ("/", 1));
@@ -135,13 +140,12 @@ async fn kicked(server: &Server, transport: Transport, own: bool) -> Client {
 
 #[tokio::test]
 async fn kick_closes_session_without_other_namespaces() {
-    let server = with_echo().await;
+    let server = with_echo(Setup::default()).await;
     for transport in TRANSPORTS {
         kicked(&server, transport, false).await.closed().await;
         let mut client = server.open(transport).await;
         client.connect("/own", &json!({})).await.expect("accepted");
-        client.connect("/", &json!({"user": "ann"})).await.expect("accepted");
-        client.event("connected").await;
+        client.enter(&json!({"user": "ann"})).await;
         client.send("41/own,").await;
         server.provider.close(Target::user("ann"), CloseReason::KICKED).await.unwrap();
         client.closed().await;
@@ -150,7 +154,7 @@ async fn kick_closes_session_without_other_namespaces() {
 
 #[tokio::test]
 async fn kick_leaves_custom_namespaces_connected() {
-    let server = with_echo().await;
+    let server = with_echo(Setup::default()).await;
     for transport in TRANSPORTS {
         let mut client = kicked(&server, transport, true).await;
         // Twice the time that a client has to close the session by itself.
@@ -163,10 +167,8 @@ async fn kick_leaves_custom_namespaces_connected() {
             }
         }
         // The client may connect to the main namespace again.
-        client.connect("/", &json!({"user": "ann"})).await.expect("accepted");
-        client.event("connected").await;
-        server.send(Target::user("ann"), "n", 1).await;
-        assert_eq!(client.event("n").await, 1);
+        client.enter(&json!({"user": "ann"})).await;
+        server.deliver(&mut client, "ann", 1).await;
         client.send("1").await;
         server.connections(0).await;
     }
@@ -179,15 +181,11 @@ async fn kicked_while_full(
     transport: Transport,
 ) -> (Server, Client, realtime_core::ConnectionId) {
     let wire = WireConfig::default().with_unsent_low_water(16 * 1024);
-    let server = Setup::from(config).with_wire(wire).start().await;
-    server.provider.io().ns("/own", async |socket: SocketRef<DirectAdapter>| {
-        socket.on("echo", async |Data::<Value>(data), ack: AckSender<DirectAdapter>| ack.send(&data).unwrap());
-    });
-    let client = Client::open_with(server.address, transport, "/socket.io/", "", Some(4096)).await;
+    let server = with_echo(Setup::from(config).with_wire(wire)).await;
+    let client = Client::open_with(server.address(), transport, "/socket.io/", "", Some(4096)).await;
     let mut client = client.expect("a session");
     client.connect("/own", &json!({})).await.expect("accepted");
-    client.connect("/", &json!({"user": "ann"})).await.expect("accepted");
-    let welcome = client.event("connected").await;
+    let welcome = client.enter(&json!({"user": "ann"})).await;
     let socket = server.provider.io().of("/own").unwrap().sockets().pop().unwrap();
     let large = "x".repeat(100_000);
     // Until the connection's buffers are full too.
@@ -197,7 +195,7 @@ async fn kicked_while_full(
         tokio::time::sleep(Duration::from_millis(u64::from(full > 0))).await;
     }
     server.provider.close(Target::user("ann"), CloseReason::KICKED).await.unwrap();
-    (server, client, welcome["connectionId"].as_str().unwrap().parse().unwrap())
+    (server, client, id_in(&welcome))
 }
 
 #[tokio::test]
@@ -227,7 +225,7 @@ async fn kick_with_full_channel_closes_session_after_write_stall() {
     // A websocket is closed by the stalled write itself.
     let (server, _client, id) = kicked_while_full(config, Transport::Polling).await;
     assert_eq!(server.ended(id).await, CloseReason::KICKED);
-    until("the session's end", || server.provider.io().of("/own").unwrap().sockets().is_empty()).await;
+    eventually("the session's end", || server.provider.io().of("/own").unwrap().sockets().is_empty()).await;
 }
 
 /// A client that knows a session's secret can poll for the session.
@@ -266,11 +264,10 @@ async fn secret_of_a_session_is_not_shown_to_others() {
             }
         }
         assert!(seen.contains("shouted") && !seen.contains(&sid), "{seen}");
-        let id = welcome.data[1]["connectionId"].as_str().unwrap().parse().unwrap();
+        let id = id_in(&welcome.data[1]);
         assert!(!format!("{:?}", server.hooks.of(id)).contains(&sid));
         for (mut client, id) in [(watcher, watcher_id), (ann, id)] {
-            client.send("41").await;
-            server.ended(id).await;
+            server.leave(&mut client, id).await;
         }
     }
 }

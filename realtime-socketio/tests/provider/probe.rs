@@ -12,7 +12,7 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::frame::Frame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 
-use crate::support::{Client, Packet, Polling, Server, Setup, Transport, Websocket, Wire, soon};
+use crate::support::{Client, Packet, Polling, Server, Setup, Transport, Websocket, Wire, in_time};
 
 fn text(text: &str) -> Packet {
     Packet::Text(text.to_owned())
@@ -25,14 +25,14 @@ fn polling(client: &mut Client) -> &mut Polling {
 
 async fn websocket(server: &Server, client: &Client) -> Websocket {
     let path = format!("/socket.io/?EIO=4&transport=websocket&sid={}", client.sid());
-    Websocket::open(server.address, &path, None).await.expect("a handshake")
+    Websocket::open(server.address(), &path, None).await.expect("a handshake")
 }
 
 /// Opens a websocket whose probe has been answered.
 async fn probed(server: &Server, client: &Client) -> Websocket {
     let mut websocket = websocket(server, client).await;
     websocket.send(vec![text("2probe")]).await;
-    assert_eq!(soon("the answer", websocket.next()).await, Ok(text("3probe")));
+    assert_eq!(in_time("the answer", websocket.next()).await, Ok(text("3probe")));
     websocket
 }
 
@@ -75,14 +75,13 @@ async fn failed_probe_closes_only_its_websocket() {
         for first in if message == Message::text("5") { &[false][..] } else { &[false, true] } {
             let mut websocket = if *first { probed(&server, &client).await } else { websocket(&server, &client).await };
             websocket.0.send(message.clone()).await.unwrap();
-            assert!(soon("the close", websocket.next()).await.is_err(), "{message:?}");
+            assert!(in_time("the close", websocket.next()).await.is_err(), "{message:?}");
             n += 1;
             check_polling(&server, &mut client, n).await;
         }
     }
     let mut client = client.upgrade().await;
-    server.send(Target::user("ann"), "n", n).await;
-    assert_eq!(client.event("n").await, n);
+    server.deliver(&mut client, "ann", n).await;
     assert_eq!(server.hooks.of(id).len(), 1, "the connect hook only");
     assert_eq!((server.stats().lost, server.stats().rejected.len()), (0, 0));
 }
@@ -93,7 +92,7 @@ async fn close_frame_during_probe_is_answered() {
     let (mut client, _) = server.client(Transport::Polling, "ann").await;
     let mut websocket = websocket(&server, &client).await;
     websocket.0.close(None).await.unwrap();
-    assert!(soon("the close", websocket.next()).await.is_err());
+    assert!(in_time("the close", websocket.next()).await.is_err());
     check_polling(&server, &mut client, 1).await;
 }
 
@@ -104,14 +103,14 @@ async fn pings_are_answered_during_the_probe() {
     let (client, _) = server.client(Transport::Polling, "ann").await;
     let mut websocket = probed(&server, &client).await;
     websocket.0.send(Message::Ping(Bytes::from_static(b"there?"))).await.unwrap();
-    let pong = soon("a pong", websocket.0.next()).await.unwrap().unwrap();
+    let pong = in_time("a pong", websocket.0.next()).await.unwrap().unwrap();
     assert_eq!(pong, Message::Pong(Bytes::from_static(b"there?")));
     // The number of pings is limited.
     for _ in 0..1000 {
         let _ = websocket.0.feed(Message::Ping(Bytes::new())).await;
     }
     let _ = websocket.0.flush().await;
-    assert!(soon("the close", websocket.next()).await.is_err());
+    assert!(in_time("the close", websocket.next()).await.is_err());
 }
 
 #[tokio::test]
@@ -122,13 +121,12 @@ async fn probe_timeout_closes_only_the_websocket() {
     let start = Instant::now();
     for n in 0..2 {
         let mut websocket = if n == 0 { websocket(&server, &client).await } else { probed(&server, &client).await };
-        assert!(soon("the close", websocket.next()).await.is_err());
+        assert!(in_time("the close", websocket.next()).await.is_err());
         assert!(start.elapsed() >= Duration::from_secs(2 * (n + 1)));
         check_polling(&server, &mut client, n as usize).await;
     }
     let mut client = client.upgrade().await;
-    server.send(Target::user("ann"), "n", 5).await;
-    assert_eq!(client.event("n").await, 5);
+    server.deliver(&mut client, "ann", 5).await;
 }
 
 #[tokio::test]
@@ -140,13 +138,13 @@ async fn get_during_probe_waits_before_its_noop() {
     let (http, url) = (polling(&mut client).http.clone(), polling(&mut client).url.clone());
     for _ in 0..3 {
         let start = Instant::now();
-        let response = soon("a noop", http.get(&url).send()).await.unwrap();
+        let response = in_time("a noop", http.get(&url).send()).await.unwrap();
         assert_eq!((response.status(), response.text().await.unwrap()), (StatusCode::OK, "6".to_owned()));
         assert!(start.elapsed() >= Duration::from_millis(95), "{:?}", start.elapsed());
     }
     // An event is sent immediately, and without a noop.
     server.send(Target::user("ann"), "n", 1).await;
-    let body = soon("an event", http.get(&url).send()).await.unwrap().text().await.unwrap();
+    let body = in_time("an event", http.get(&url).send()).await.unwrap().text().await.unwrap();
     assert!(body.starts_with("42[\"n\",1,") && !body.contains('\u{1e}'), "{body}");
 }
 
@@ -158,7 +156,7 @@ async fn get_waits_without_noop_until_the_probe_arrives() {
     let mut silent = websocket(&server, &client).await;
     let polling = polling(&mut client);
     let get = async {
-        let response = soon("a noop", polling.http.get(&polling.url).send()).await.unwrap();
+        let response = in_time("a noop", polling.http.get(&polling.url).send()).await.unwrap();
         assert_eq!(response.text().await.unwrap(), "6");
         Instant::now()
     };
@@ -179,11 +177,11 @@ async fn second_websocket_is_rejected_without_affecting_the_first() {
     let (mut client, id) = server.client(Transport::Polling, "ann").await;
     let path = format!("/socket.io/?EIO=4&transport=websocket&sid={}", client.sid());
     let mut first = probed(&server, &client).await;
-    assert!(Websocket::open(server.address, &path, None).await.is_err());
-    soon("the last response", polling(&mut client).get()).await.expect("a noop");
+    assert!(Websocket::open(server.address(), &path, None).await.is_err());
+    in_time("the last response", polling(&mut client).get()).await.expect("a noop");
     first.send(vec![text("5")]).await;
     server.send(Target::user("ann"), "n", 1).await;
-    let Ok(Packet::Text(event)) = soon("an event", async {
+    let Ok(Packet::Text(event)) = in_time("an event", async {
         loop {
             match first.next().await {
                 // A ping.
@@ -197,7 +195,7 @@ async fn second_websocket_is_rejected_without_affecting_the_first() {
         panic!("no event")
     };
     assert!(event.starts_with("42[\"n\",1,"), "{event}");
-    assert!(Websocket::open(server.address, &path, None).await.is_err(), "upgraded already");
+    assert!(Websocket::open(server.address(), &path, None).await.is_err(), "upgraded already");
     assert_eq!(polling(&mut client).get().await, Err(Some(StatusCode::BAD_REQUEST)));
     assert_eq!(server.hooks.of(id).len(), 1);
 }
@@ -209,7 +207,7 @@ async fn probe_ends_when_the_session_closes() {
         let (client, id) = server.client(Transport::Polling, "ann").await;
         let mut websocket = if answered { probed(&server, &client).await } else { websocket(&server, &client).await };
         server.provider.close(Target::user("ann"), CloseReason::KICKED).await.unwrap();
-        assert!(soon("the close", websocket.next()).await.is_err());
+        assert!(in_time("the close", websocket.next()).await.is_err());
         assert_eq!(server.ended(id).await, CloseReason::KICKED);
     }
 }
@@ -239,7 +237,7 @@ async fn events_directly_behind_upgrade_packet_are_read() {
         let mut acks = Vec::new();
         while acks.len() < 51 {
             let mut head = [0; 2];
-            soon("a frame", io.read_exact(&mut head)).await.unwrap();
+            in_time("a frame", io.read_exact(&mut head)).await.unwrap();
             let mut payload = vec![0; head[1] as usize];
             io.read_exact(&mut payload).await.unwrap();
             match String::from_utf8(payload).unwrap() {
@@ -276,7 +274,7 @@ async fn events_are_delivered_once_and_in_order_during_probes() {
             }
             if round % 3 == 0 {
                 websocket.send(vec![text("hello")]).await;
-                assert!(soon("the close", websocket.next()).await.is_err());
+                assert!(in_time("the close", websocket.next()).await.is_err());
             }
         }
         let mut client = client.upgrade().await;

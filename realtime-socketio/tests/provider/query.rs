@@ -5,7 +5,7 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 
 use crate::TRANSPORTS;
-use crate::support::{Client, Packet, Polling, Server, Transport, Websocket, Wire, soon};
+use crate::support::{Client, Server, Transport, Wire, in_time};
 
 /// A client whose requests have a query of this form; `SID` and `MARK` are the protocol's.
 struct WithQuery<'a> {
@@ -47,16 +47,7 @@ const ORDERS: [(&str, &str); 4] = [
 /// Opens a session with exactly this query.
 async fn open(server: &Server, transport: Transport, query: &str) -> Client {
     let target = format!("/socket.io/?{}", query.replace("MARK", "m0"));
-    let wire = match transport {
-        Transport::Polling => Wire::Polling(Polling::open(server.address, &target).await.expect("a session")),
-        Transport::Websocket => {
-            Wire::Websocket(Box::new(Websocket::open(server.address, &target, None).await.expect("a session")))
-        }
-    };
-    let mut client = Client::of(server.address, wire);
-    let Ok(Packet::Text(open)) = soon("the open packet", client.next_packet()).await else { panic!("none") };
-    client.open = serde_json::from_str(open.strip_prefix('0').unwrap()).unwrap();
-    client
+    Client::open_at(server.address(), transport, &target, None).await.expect("a session")
 }
 
 #[tokio::test]
@@ -148,9 +139,9 @@ async fn foreign_sid_at_the_protocols_position_is_unknown() {
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
     for own in OWN {
         for order in ["EIO=4&transport=polling&t=1&sid=OWN", "sid=y&transport=polling&EIO=4&sid=OWN&t=1"] {
-            let url = format!("http://{}/socket.io/?{}", server.address, order.replace("OWN", own));
+            let url = format!("http://{}/socket.io/?{}", server.address(), order.replace("OWN", own));
             for request in [http.get(&url), http.post(&url).body("40")] {
-                let response = soon("a response", request.send()).await.unwrap();
+                let response = in_time("a response", request.send()).await.unwrap();
                 assert_eq!(response.status(), StatusCode::BAD_REQUEST, "{url}");
                 assert_eq!(response.text().await.unwrap(), r#"{"code":1,"message":"Session ID unknown"}"#);
             }
@@ -168,7 +159,7 @@ async fn closed_session_is_unknown_at_any_position_of_its_id() {
     server.ended(id).await;
     let http = reqwest::Client::new();
     for query in ["sid=SID&EIO=4&transport=polling", "EIO=4&transport=polling&sid=x&sid=SID"] {
-        let url = format!("http://{}/socket.io/?{}", server.address, query.replace("SID", &sid));
+        let url = format!("http://{}/socket.io/?{}", server.address(), query.replace("SID", &sid));
         let response = http.get(url).send().await.unwrap();
         assert_eq!(response.status(), StatusCode::BAD_REQUEST);
         assert_eq!(response.text().await.unwrap(), r#"{"code":1,"message":"Session ID unknown"}"#);

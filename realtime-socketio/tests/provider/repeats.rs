@@ -14,7 +14,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
-use crate::support::{Client, Server, Transport, Wire, soon};
+use crate::support::{Client, Message, Server, Transport, Wire, in_time};
 
 /// Returns the session's URL with this value of `t`.
 fn url(client: &Client, t: &str) -> String {
@@ -23,12 +23,12 @@ fn url(client: &Client, t: &str) -> String {
 }
 
 async fn get(url: &str) -> (u16, String) {
-    let response = soon("a response", reqwest::get(url)).await.unwrap();
+    let response = in_time("a response", reqwest::get(url)).await.unwrap();
     (response.status().as_u16(), response.text().await.unwrap())
 }
 
 async fn post(url: &str, body: &'static str) -> u16 {
-    soon("a response", reqwest::Client::new().post(url).body(body).send()).await.unwrap().status().as_u16()
+    in_time("a response", reqwest::Client::new().post(url).body(body).send()).await.unwrap().status().as_u16()
 }
 
 #[tokio::test]
@@ -82,19 +82,19 @@ async fn same_time_or_constant_t_is_no_repeat() {
     let values = [now.as_secs().to_string(), millis.to_string(), base36(millis), "acme".to_owned()];
     for keeps in [true, false] {
         for t in &values {
-            let client = Client::open(server.address, Transport::Polling, "t=acme").await.unwrap();
+            let client = Client::open(server.address(), Transport::Polling, "t=acme").await.unwrap();
             let polling = client.wire.polling();
             let url = format!("{}&t={t}", polling.url.replace("&t=acme", ""));
             // The same connections again, or a new one for each request.
             let http = || if keeps { polling.http.clone() } else { reqwest::Client::new() };
             let connect = http().post(&url).body("40{\"user\":\"ann\"}").send();
-            assert_eq!(soon("a response", connect).await.unwrap().status(), 200);
+            assert_eq!(in_time("a response", connect).await.unwrap().status(), 200);
             for n in 0..5 {
                 server.send(Target::user("ann"), "n", n).await;
-                let response = soon("a response", http().get(&url).send()).await.unwrap();
+                let response = in_time("a response", http().get(&url).send()).await.unwrap();
                 assert_eq!(response.status(), 200, "{t}: GET {n}");
                 response.bytes().await.unwrap();
-                let response = soon("a response", http().post(&url).body("42[\"unknown\"]").send()).await.unwrap();
+                let response = in_time("a response", http().post(&url).body("42[\"unknown\"]").send()).await.unwrap();
                 assert_eq!(response.status(), 200, "{t}: POST {n}");
             }
             http().post(&url).body("1").send().await.unwrap();
@@ -113,7 +113,7 @@ async fn same_t_on_the_same_connection_is_no_repeat() {
     let http = reqwest::Client::new();
     for n in 0..3 {
         server.send(Target::user("ann"), "n", n).await;
-        let answer = soon("a response", http.get(&again).send()).await.unwrap();
+        let answer = in_time("a response", http.get(&again).send()).await.unwrap();
         assert_eq!(answer.status(), 200);
         assert!(answer.text().await.unwrap().contains(&format!("42[\"n\",{n},")));
     }
@@ -128,11 +128,11 @@ async fn same_time_after_broken_connection_is_a_repeat() {
     let server = Server::start().await;
     let (client, id) = server.client(Transport::Polling, "ann").await;
     let again = url(&client, "1700000000");
-    let path = again.split_once(&server.address.to_string()).unwrap().1;
-    let mut wire = TcpStream::connect(server.address).await.unwrap();
+    let path = again.split_once(&server.address().to_string()).unwrap().1;
+    let mut wire = TcpStream::connect(server.address()).await.unwrap();
     wire.write_all(format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n").as_bytes()).await.unwrap();
     server.send(Target::user("ann"), "n", 1).await;
-    soon("the response", wire.readable()).await.unwrap();
+    in_time("the response", wire.readable()).await.unwrap();
     wire.set_zero_linger().unwrap();
     drop(wire);
     server.send(Target::user("ann"), "n", 2).await;
@@ -165,8 +165,8 @@ async fn aborted_request_closes_the_session() {
         // before it is read.
         for t in 0.. {
             let url = url(&client, &t.to_string());
-            let path = url.split_once(&server.address.to_string()).unwrap().1;
-            let mut wire = TcpStream::connect(server.address).await.unwrap();
+            let path = url.split_once(&server.address().to_string()).unwrap().1;
+            let mut wire = TcpStream::connect(server.address()).await.unwrap();
             wire.write_all(request.replace("PATH", path).as_bytes()).await.unwrap();
             drop(wire);
             reason = timeout(Duration::from_millis(250), &mut ended).await.ok();
@@ -191,8 +191,13 @@ async fn new_session_resumes_at_the_clients_cursor() {
     server.send(Target::user("ann"), "n", 3).await;
     assert_eq!(get(&url(&client, "a")).await.0, 400);
     server.ended(id).await;
-    let (mut back, _) =
-        server.client_with(Transport::Polling, &json!({"user": "ann", "lastEventId": seen.data[2]})).await;
+    assert_resumes_at_2(&server, &seen).await;
+}
+
+/// Asserts that a client that has seen this event, the first one, gets the second and the third.
+async fn assert_resumes_at_2(server: &Server, seen: &Message) {
+    let auth = json!({"user": "ann", "lastEventId": seen.data[2]});
+    let (mut back, _) = server.client_with(Transport::Polling, &auth).await;
     for n in [2, 3] {
         assert_eq!(back.event("n").await, n);
     }
@@ -209,7 +214,7 @@ async fn response_lost_behind_proxy_is_redelivered_to_next_session() {
     let upstream = reqwest::Client::builder().no_proxy().build().unwrap();
     let proxy = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = proxy.local_addr().unwrap();
-    let (to_server, http) = (server.address, upstream.clone());
+    let (to_server, http) = (server.address(), upstream.clone());
     let relaying = tokio::spawn(async move {
         let mut taken = Vec::new();
         for breaks in [true, false] {
@@ -232,19 +237,15 @@ async fn response_lost_behind_proxy_is_redelivered_to_next_session() {
         }
         taken
     });
-    let get = url(&client, "unique").replace(&server.address.to_string(), &address.to_string());
+    let get = url(&client, "unique").replace(&server.address().to_string(), &address.to_string());
     server.send(Target::user("ann"), "n", 2).await;
-    assert!(soon("a break", upstream.get(&get).send()).await.is_err());
+    assert!(in_time("a break", upstream.get(&get).send()).await.is_err());
     server.send(Target::user("ann"), "n", 3).await;
-    let again = soon("a response", upstream.get(&get).send()).await.unwrap();
+    let again = in_time("a response", upstream.get(&get).send()).await.unwrap();
     assert_eq!(again.status(), 400, "the browser would miss event 2: {}", again.text().await.unwrap());
-    assert!(soon("the proxy", relaying).await.unwrap()[0].contains("42[\"n\",2,"), "read completely");
+    assert!(in_time("the proxy", relaying).await.unwrap()[0].contains("42[\"n\",2,"), "read completely");
     server.ended(id).await;
-    let auth = json!({"user": "ann", "lastEventId": seen.data[2]});
-    let (mut back, _) = server.client_with(Transport::Polling, &auth).await;
-    for n in [2, 3] {
-        assert_eq!(back.event("n").await, n);
-    }
+    assert_resumes_at_2(&server, &seen).await;
 }
 
 /// The client would take the packets for read if the session stayed open.

@@ -7,7 +7,16 @@ use serde_json::{Value, json};
 use socketioxide::extract::SocketRef;
 
 use crate::TRANSPORTS;
-use crate::support::{Client, Packet, Server, Transport, Websocket, soon};
+use crate::support::{Client, Packet, Server, Transport, Websocket, in_time};
+
+/// Starts a server that tells clients of `/own` their ids.
+async fn server() -> Server {
+    let server = Server::start().await;
+    server.provider.io().ns("/own", async |socket: SocketRef<DirectAdapter>| {
+        socket.emit("you are", &socket.id).unwrap();
+    });
+    server
+}
 
 /// Returns the ids that a client or an application sees: in the answers to CONNECT and on the
 /// server's side.
@@ -29,10 +38,7 @@ async fn shown_ids(server: &Server, client: &mut Client) -> Vec<String> {
 
 #[tokio::test]
 async fn ids_shown_by_socket_io_do_not_identify_the_session() {
-    let server = Server::start().await;
-    server.provider.io().ns("/own", async |socket: SocketRef<DirectAdapter>| {
-        socket.emit("you are", &socket.id).unwrap();
-    });
+    let server = server().await;
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
     for (transport, upgrades) in
         [(Transport::Polling, false), (Transport::Polling, true), (Transport::Websocket, false)]
@@ -54,16 +60,15 @@ async fn ids_shown_by_socket_io_do_not_identify_the_session() {
             ] {
                 let path = format!("/socket.io/?{}", query.replace("ID", id));
                 for method in [Method::GET, Method::POST, Method::PUT, Method::DELETE] {
-                    let request = http.request(method.clone(), format!("http://{}{path}", server.address)).body("1");
-                    let response = soon("a response", request.send()).await.unwrap();
+                    let request = http.request(method.clone(), format!("http://{}{path}", server.address())).body("1");
+                    let response = in_time("a response", request.send()).await.unwrap();
                     assert_eq!(response.status(), StatusCode::BAD_REQUEST, "{method} {path}");
                 }
-                assert!(Websocket::open(server.address, &path, None).await.is_err(), "{path}");
+                assert!(Websocket::open(server.address(), &path, None).await.is_err(), "{path}");
             }
         }
         // The session is not affected.
-        server.send(Target::user("ann"), "n", 1).await;
-        assert_eq!(client.event("n").await, 1);
+        server.deliver(&mut client, "ann", 1).await;
         client.send("1").await;
         server.connections(0).await;
     }
@@ -71,10 +76,7 @@ async fn ids_shown_by_socket_io_do_not_identify_the_session() {
 
 #[tokio::test]
 async fn id_shown_by_socket_io_is_unique_and_same_in_all_namespaces() {
-    let server = Server::start().await;
-    server.provider.io().ns("/own", async |socket: SocketRef<DirectAdapter>| {
-        socket.emit("you are", &socket.id).unwrap();
-    });
+    let server = server().await;
     let mut all = std::collections::HashSet::new();
     for transport in TRANSPORTS {
         let mut client = server.open(transport).await;
@@ -96,7 +98,7 @@ async fn open_packet_is_complete_and_sent_once() {
         assert_eq!(keys.len(), 5, "{keys:?}");
         assert!(matches!(&client.open["sid"], Value::String(sid) if sid.starts_with("realtime-")));
         client.send("40").await;
-        let Ok(Packet::Text(next)) = soon("an answer", client.next_packet()).await else { panic!("text") };
+        let Ok(Packet::Text(next)) = in_time("an answer", client.next_packet()).await else { panic!("text") };
         assert!(next.starts_with("40{\"sid\":"), "{next}");
     }
 }
@@ -114,8 +116,8 @@ async fn too_long_query_reaches_no_session_by_its_shown_id() {
         client.event("connected").await;
         for name in ["polling", "websocket"] {
             let path = format!("/socket.io/?sid={id}&{}EIO=4&transport={name}", "sid=&".repeat(9_400));
-            let url = format!("http://{}{path}", server.address);
-            let response = soon("a response", http.get(url).send()).await.unwrap();
+            let url = format!("http://{}{path}", server.address());
+            let response = in_time("a response", http.get(url).send()).await.unwrap();
             assert_eq!(response.status(), StatusCode::BAD_REQUEST, "{name}");
         }
         server.send(Target::user("ann"), "still", &1).await;

@@ -2,18 +2,15 @@
 
 use std::time::Duration;
 
-use futures_util::{SinkExt, StreamExt};
+use futures_util::StreamExt;
 use realtime_core::{CloseReason, Context, Handlers, RealtimeProvider, Reply, Target};
 use realtime_socketio::{DirectAdapter, SocketIoConfig};
 use serde_json::{Value, json};
 use socketioxide::extract::{AckSender, SocketRef};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio_tungstenite::tungstenite::Message as WsMessage;
-use tokio_tungstenite::tungstenite::protocol::frame::Frame;
-use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data as DataCode, OpCode};
 
 use crate::TRANSPORTS;
-use crate::support::{Client, Packet, Server, Setup, Transport, Wire, event, soon};
+use crate::support::{Client, Packet, Server, Setup, Transport, Wire, event, in_time};
 
 const LIMIT: usize = 10_000;
 
@@ -91,11 +88,7 @@ async fn rewritten_packet_may_be_as_large_as_the_limit() {
                 // In two frames, of which the first one is enough to decide.
                 let packet = filled(begin, LIMIT);
                 let (first, last) = packet.split_at(begin.len() + 10);
-                for (payload, code, is_last) in [(first, DataCode::Text, false), (last, DataCode::Continue, true)] {
-                    let mut frame = Frame::message(payload.as_bytes().to_vec(), OpCode::Data(code), is_last);
-                    frame.header_mut().mask = Some([1, 2, 3, 4]);
-                    websocket.0.send(WsMessage::Frame(frame)).await.unwrap();
-                }
+                websocket.send_parts(&[first.as_bytes(), last.as_bytes()]).await.unwrap();
             }
             client.emit("e", &[json!(1)], Some(7)).await;
             let mut answers = Vec::new();
@@ -162,14 +155,7 @@ async fn fragments_of_a_message_count_together() {
     }
     // The connection may be reset before everything is written.
     let _ = websocket.0.get_mut().write_all(&flood).await;
-    let closed = soon("the close", async {
-        loop {
-            if let Err(closed) = websocket.next().await {
-                return closed;
-            }
-        }
-    });
-    assert_eq!(closed.await.code, Some(1009));
+    assert_eq!(websocket.closed().await.code, Some(1009));
     assert_eq!(server.ended(id).await, CloseReason::TOO_LARGE);
 }
 
@@ -200,11 +186,10 @@ async fn huge_websocket_message_is_rejected_early() {
     head.extend([0; 4]);
     pour(writer, head, HUGE);
     let mut read = Vec::new();
-    let _ = soon("the close", reader.read_to_end(&mut read)).await;
+    let _ = in_time("the close", reader.read_to_end(&mut read)).await;
     assert!(read.ends_with(&[0x88, 2, 0x03, 0xf1]), "{read:?}");
     assert_eq!(server.ended(id).await, CloseReason::TOO_LARGE);
-    server.send(Target::user("bob"), "n", 1).await;
-    assert_eq!(healthy.event("n").await, 1);
+    server.deliver(&mut healthy, "bob", 1).await;
 }
 
 #[tokio::test]
@@ -215,18 +200,17 @@ async fn huge_post_is_rejected_early() {
     for length in [format!("content-length: {HUGE}"), "transfer-encoding: chunked".to_owned()] {
         let (client, id) = server.client(Transport::Polling, "ann").await;
         let Wire::Polling(polling) = &client.wire else { unreachable!() };
-        let path = polling.url.split_once(&server.address.to_string()).unwrap().1;
-        let (mut reader, writer) = tokio::net::TcpStream::connect(server.address).await.unwrap().into_split();
+        let path = polling.path();
+        let (mut reader, writer) = tokio::net::TcpStream::connect(server.address()).await.unwrap().into_split();
         let chunk = if length.starts_with("transfer") { format!("{HUGE:x}\r\n") } else { String::new() };
         let head = format!("POST {path} HTTP/1.1\r\nhost: x\r\n{length}\r\n\r\n{chunk}");
         pour(writer, head.into_bytes(), HUGE);
         let mut status = [0; 12];
-        soon("a response", reader.read_exact(&mut status)).await.unwrap();
+        in_time("a response", reader.read_exact(&mut status)).await.unwrap();
         assert_eq!(std::str::from_utf8(&status).unwrap(), "HTTP/1.1 413");
         assert_eq!(server.ended(id).await, CloseReason::TOO_LARGE);
     }
-    server.send(Target::user("bob"), "n", 1).await;
-    assert_eq!(healthy.event("n").await, 1);
+    server.deliver(&mut healthy, "bob", 1).await;
 }
 
 /// An event of the server may be far larger than a message of a client.
@@ -243,7 +227,6 @@ async fn large_events_are_delivered_completely() {
         server.send(Target::user("ann"), "n", 1).await;
         assert!(tokio::time::timeout(Duration::from_secs(30), client.event("large")).await.unwrap() == large.as_str());
         assert_eq!(client.event("n").await, 1);
-        client.send("41").await;
-        server.ended(id).await;
+        server.leave(&mut client, id).await;
     }
 }

@@ -5,11 +5,12 @@ use std::time::{Duration, Instant};
 use realtime_core::{OutboxConfig, Target};
 use realtime_http::WireConfig;
 use realtime_socketio::SocketIoConfig;
+use realtime_testkit::connect_with_small_buffer;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::TcpStream;
 
-use crate::support::{Client, Server, Setup, Transport, Wire, soon};
+use crate::support::{Server, Setup, Transport, Wire, in_time};
 
 const STALL: Duration = Duration::from_millis(1500);
 const LARGE: usize = 8 * 1024 * 1024;
@@ -36,7 +37,7 @@ async fn read_slowly(stream: &mut TcpStream) -> Vec<u8> {
     let mut read = Vec::new();
     let mut buffer = vec![0; 4 * 1024];
     while start.elapsed() < STALL * 2 {
-        let count = soon("some bytes", stream.read(&mut buffer)).await.unwrap();
+        let count = in_time("some bytes", stream.read(&mut buffer)).await.unwrap();
         assert!(count > 0, "the connection was closed");
         read.extend_from_slice(&buffer[..count]);
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -45,19 +46,11 @@ async fn read_slowly(stream: &mut TcpStream) -> Vec<u8> {
     read
 }
 
-pub(crate) async fn small_stream(server: &Server) -> TcpStream {
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.set_recv_buffer_size(8 * 1024).unwrap();
-    socket.connect(server.address).await.unwrap()
-}
-
 #[tokio::test]
 async fn slow_websocket_reader_stays_connected() {
     let server = server().await;
-    let mut client =
-        Client::open_with(server.address, Transport::Websocket, "/socket.io/", "", Some(8 * 1024)).await.unwrap();
-    client.connect("/", &json!({"user": "slow"})).await.unwrap();
-    client.event("connected").await;
+    let mut client = server.open_small(Transport::Websocket).await;
+    client.enter(&json!({"user": "slow"})).await;
     send(&server).await;
     let Wire::Websocket(mut websocket) = client.wire else { unreachable!() };
     let mut read = read_slowly(websocket.0.get_mut()).await;
@@ -65,7 +58,7 @@ async fn slow_websocket_reader_stays_connected() {
     let last = b"[\"n\",199,";
     let mut buffer = vec![0; 256 * 1024];
     while !read[read.len().saturating_sub(1000)..].windows(last.len()).any(|window| window == last) {
-        let count = soon("the rest", websocket.0.get_mut().read(&mut buffer)).await.unwrap();
+        let count = in_time("the rest", websocket.0.get_mut().read(&mut buffer)).await.unwrap();
         assert!(count > 0, "the connection was closed");
         read.extend_from_slice(&buffer[..count]);
     }
@@ -78,11 +71,11 @@ async fn slow_polling_reader_stays_connected() {
     let (mut client, _) = server.client(Transport::Polling, "slow").await;
     send(&server).await;
     let Wire::Polling(polling) = &client.wire else { unreachable!() };
-    let path = polling.url.split_once(&server.address.to_string()).unwrap().1;
-    let mut stream = small_stream(&server).await;
+    let path = polling.path();
+    let mut stream = connect_with_small_buffer(server.address()).await;
     stream.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes()).await.unwrap();
     let mut response = read_slowly(&mut stream).await;
-    soon("the rest", stream.read_to_end(&mut response)).await.unwrap();
+    in_time("the rest", stream.read_to_end(&mut response)).await.unwrap();
     let response = String::from_utf8(response).unwrap();
     let first = response.matches("42[\"n\",").count();
     assert!(first < 200, "the window is smaller than what was sent");

@@ -1,13 +1,15 @@
 //! Clients that stop reading.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use realtime_core::{CloseReason, ConnectionId, Drain, RealtimeProvider, Target};
 use realtime_http::{HttpProvider, WireConfig};
 use realtime_socketio::{SocketIoConfig, SocketIoProvider};
+use realtime_testkit::Served;
 use serde_json::json;
 
-use crate::support::{Client, Server, Setup, Transport, soon};
+use crate::support::{Client, Server, Setup, Transport, id_in, in_time, runtime};
 
 /// The write stall: long enough for a healthy client on a loaded machine to read.
 const STALL: Duration = Duration::from_millis(1500);
@@ -18,11 +20,9 @@ fn small_buffers() -> WireConfig {
 
 /// Connects a client on a websocket with a small receive buffer, and reads its welcome.
 async fn small(server: &Server, user: &str) -> (Client, ConnectionId) {
-    let mut client =
-        Client::open_with(server.address, Transport::Websocket, "/socket.io/", "", Some(8 * 1024)).await.unwrap();
-    client.connect("/", &json!({ "user": user })).await.unwrap();
-    let welcome = client.event("connected").await;
-    (client, welcome["connectionId"].as_str().unwrap().parse().unwrap())
+    let mut client = server.open_small(Transport::Websocket).await;
+    let id = id_in(&client.enter(&json!({ "user": user })).await);
+    (client, id)
 }
 
 /// Sends to all, with the healthy client reading, until the stuck one is closed. Returns how long
@@ -37,56 +37,44 @@ async fn until_stalled(server: &Server, healthy: &mut Client, stuck: ConnectionI
         sent += 1;
         // A pace that the healthy client can follow.
         tokio::time::sleep(Duration::from_millis(5)).await;
-        assert!(start.elapsed() < crate::support::PATIENCE, "still connected");
+        assert!(start.elapsed() < crate::support::DEADLINE, "still connected");
     }
     assert_eq!(server.ended(stuck).await, CloseReason::WRITE_STALL);
     start.elapsed()
-}
-
-async fn check_stall(setup: Setup, transport: Transport) {
-    let server = setup.start().await;
-    let (mut healthy, _) = server.client(transport, "healthy").await;
-    let (_stuck, id) = match transport {
-        Transport::Polling => server.client(transport, "stuck").await,
-        Transport::Websocket => small(&server, "stuck").await,
-    };
-    let took = until_stalled(&server, &mut healthy, id).await;
-    assert!(took >= STALL, "{took:?}");
-    let stats = server.stats();
-    assert_eq!((stats.stalled, stats.connections, stats.lost), (1, 1, 0));
 }
 
 fn config() -> SocketIoConfig {
     SocketIoConfig::default().with_write_stall(STALL)
 }
 
+/// By the session, and by the listener.
 #[tokio::test]
-async fn stalled_websocket_is_closed_by_the_session() {
-    check_stall(Setup::from(config()).with_wire(small_buffers()), Transport::Websocket).await;
-}
-
-#[tokio::test]
-async fn stalled_websocket_is_closed_by_the_listener() {
-    let wire = small_buffers().with_write_stall(STALL);
-    check_stall(Setup::from(SocketIoConfig::default()).with_wire(wire), Transport::Websocket).await;
-}
-
-#[tokio::test]
-async fn client_that_stops_polling_is_closed() {
-    check_stall(Setup::from(config()), Transport::Polling).await;
+async fn stalled_client_is_closed_without_affecting_others() {
+    let by_listener = small_buffers().with_write_stall(STALL);
+    let cases = [
+        (Setup::from(config()).with_wire(small_buffers()), Transport::Websocket),
+        (Setup::default().with_wire(by_listener), Transport::Websocket),
+        (Setup::from(config()), Transport::Polling),
+    ];
+    for (setup, transport) in cases {
+        let server = setup.start().await;
+        let (mut healthy, _) = server.client(transport, "healthy").await;
+        let (_stuck, id) = match transport {
+            Transport::Polling => server.client(transport, "stuck").await,
+            Transport::Websocket => small(&server, "stuck").await,
+        };
+        let took = until_stalled(&server, &mut healthy, id).await;
+        assert!(took >= STALL, "{took:?}");
+        let stats = server.stats();
+        assert_eq!((stats.stalled, stats.connections, stats.lost), (1, 1, 0));
+    }
 }
 
 /// Behind a listener without guards, as with plain `axum::serve`.
 #[tokio::test]
 async fn plain_listener_serves_clients_and_closes_stalled_one() {
-    let provider = std::sync::Arc::new(SocketIoProvider::new(config()));
-    let hooks = realtime_testkit::conformance::HookLog::default();
-    provider.attach(crate::support::runtime(&hooks)).await.unwrap();
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let router = std::sync::Arc::clone(&provider).router();
-    let running = tokio::spawn(async move { axum::serve(listener, router).await });
-    let server = Server::of(address, provider, hooks, running);
+    let plain = |provider: Arc<SocketIoProvider>, listener| axum::serve(listener, provider.router());
+    let server = Server(Served::run(SocketIoProvider::new(config()), runtime(), plain).await);
 
     let (mut polling, id) = server.client(Transport::Polling, "ann").await;
     server.send_numbers("ann", 0..1000).await;
@@ -97,8 +85,7 @@ async fn plain_listener_serves_clients_and_closes_stalled_one() {
     for n in 300..1000 {
         assert_eq!(upgraded.event("n").await, n);
     }
-    upgraded.send("41").await;
-    server.ended(id).await;
+    server.leave(&mut upgraded, id).await;
     let (mut healthy, _) = server.client(Transport::Websocket, "healthy").await;
     let (_stuck, id) = small(&server, "stuck").await;
     until_stalled(&server, &mut healthy, id).await;
@@ -136,7 +123,7 @@ async fn shutdown_runs_hooks_of_stuck_client_without_waiting() {
     let (_silent, polling) = server.client(Transport::Polling, "silent").await;
     fill(&server, "stuck").await;
     server.send_numbers("silent", 0..200).await;
-    soon("the shutdown", server.provider.shutdown(Drain::now())).await;
+    in_time("the shutdown", server.provider.shutdown(Drain::now())).await;
     for id in [id, polling] {
         let calls = server.hooks.of(id);
         assert_eq!(

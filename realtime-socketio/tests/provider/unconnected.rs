@@ -12,40 +12,37 @@ use serde_json::{Value, json};
 use socketioxide::extract::SocketRef;
 
 use crate::TRANSPORTS;
-use crate::support::{Closed, Server, Setup, Transport, Websocket, soon};
+use crate::support::{Closed, Server, Setup, Transport, Websocket, in_time};
 
 /// A `connect_timeout` that passes in a test, and leaves a loaded machine time for the steps within
 /// it.
 const BRIEF: Duration = Duration::from_secs(2);
 
-/// Opens a session on long polling. Returns the HTTP client and the session's URL, or the status of
-/// the refusal.
-async fn open(server: &Server, query: &str, forwarded: Option<&str>) -> Result<(reqwest::Client, String), StatusCode> {
+/// Opens a session on long polling. Returns the HTTP client and the session's URL.
+async fn open(server: &Server, forwarded: Option<&str>) -> (reqwest::Client, String) {
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
-    let url = format!("http://{}/socket.io/?EIO=4&transport=polling{query}", server.address);
+    let url = server.url("/socket.io/?EIO=4&transport=polling");
     let mut request = http.get(&url);
     if let Some(address) = forwarded {
         request = request.header("x-forwarded-for", address);
     }
-    let response = soon("a response", request.send()).await.unwrap();
-    if response.status() != StatusCode::OK {
-        return Err(response.status());
-    }
+    let response = in_time("a response", request.send()).await.unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
     let text = response.text().await.unwrap();
     let open: Value = serde_json::from_str(text.strip_prefix('0').unwrap()).unwrap();
-    Ok((http, format!("{url}&sid={}", open["sid"].as_str().unwrap())))
+    (http, format!("{url}&sid={}", open["sid"].as_str().unwrap()))
 }
 
 /// Returns whether the session still accepts packets.
 async fn is_open((http, url): &(reqwest::Client, String)) -> bool {
-    soon("a response", http.post(url).body("3").send()).await.unwrap().status() == StatusCode::OK
+    in_time("a response", http.post(url).body("3").send()).await.unwrap().status() == StatusCode::OK
 }
 
 #[tokio::test]
 async fn unconnected_sessions_take_no_slot_of_connections() {
     let server = Setup::from(SocketIoConfig::default().with_connect_timeout(Duration::from_secs(300))).start().await;
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
-    let url = format!("http://{}/socket.io/?EIO=4&transport=polling", server.address);
+    let url = format!("http://{}/socket.io/?EIO=4&transport=polling", server.address());
     for round in 0..30 {
         let responses = join_all((0..100).map(|_| http.get(&url).send())).await;
         for response in responses {
@@ -71,8 +68,7 @@ async fn sessions_that_left_their_namespace_count_as_unconnected() {
     for n in 0..60 {
         let transport = TRANSPORTS[n % 2];
         let (mut client, id) = server.client(transport, "bob").await;
-        client.send("41").await;
-        server.ended(id).await;
+        server.leave(&mut client, id).await;
         left.push(client);
     }
     // The bound holds for these sessions.
@@ -101,15 +97,13 @@ async fn session_closes_connect_timeout_after_last_disconnect() {
         assert_eq!(kicked.message().await.kind, 1);
         let (mut leaves, id) = server.client(transport, "ann").await;
         leaves.connect("/own", &json!({})).await.expect("accepted");
-        leaves.send("41").await;
-        server.ended(id).await;
+        server.leave(&mut leaves, id).await;
         let mut silent = server.open(transport).await;
         kicked.closed().await;
         silent.closed().await;
         // Both are connected to another namespace, so they are still open.
         for client in [&mut stays, &mut leaves] {
-            client.connect("/", &json!({"user": "ann"})).await.expect("accepted");
-            client.event("connected").await;
+            client.enter(&json!({"user": "ann"})).await;
         }
         for client in [&mut stays, &mut leaves] {
             client.send("41").await;
@@ -126,12 +120,12 @@ async fn bound_per_address_closes_sessions_of_that_address_only() {
         .with_connect_timeout(Duration::from_secs(300))
         .with_trusted_proxies(TrustedProxies::new(["127.0.0.0/8"]).unwrap());
     let server = Setup::from(config).start().await;
-    let other = open(&server, "", Some("2.2.2.2")).await.unwrap();
-    let without_address = open(&server, "", None).await.unwrap();
+    let other = open(&server, Some("2.2.2.2")).await;
+    let without_address = open(&server, None).await;
     let mut flood = Vec::new();
     for n in 0..20 {
         // The left part is the address that the client claims.
-        flood.push(open(&server, "", Some(&format!("9.9.9.{n}, 1.1.1.1"))).await.unwrap());
+        flood.push(open(&server, Some(&format!("9.9.9.{n}, 1.1.1.1"))).await);
     }
     assert!(is_open(&other).await && is_open(&without_address).await);
     let open = join_all(flood.iter().map(is_open)).await;
@@ -144,9 +138,9 @@ async fn address_claimed_by_client_is_not_trusted() {
     let config = SocketIoConfig::default().with_unconnected_sessions_per_address(1_usize);
     let server = Setup::from(config).start().await;
     // A client on the same host has no bound of its own, whatever address it claims.
-    let all = join_all((0..5).map(|_| open(&server, "", Some("1.1.1.1")))).await;
+    let all = join_all((0..5).map(|_| open(&server, Some("1.1.1.1")))).await;
     for session in all {
-        assert!(is_open(&session.unwrap()).await);
+        assert!(is_open(&session).await);
     }
 }
 
@@ -158,6 +152,6 @@ async fn oldest_unconnected_websocket_is_closed_at_the_bound() {
     let mut first = server.open(Transport::Websocket).await;
     let _others = [server.open(Transport::Websocket).await, server.open(Transport::Polling).await];
     assert_eq!(first.closed().await, Closed { code: None });
-    let url = format!("http://{}/", server.address);
-    assert!(Websocket::open(server.address, "/nowhere", None).await.is_err(), "{url}");
+    let url = format!("http://{}/", server.address());
+    assert!(Websocket::open(server.address(), "/nowhere", None).await.is_err(), "{url}");
 }

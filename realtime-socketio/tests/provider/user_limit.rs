@@ -4,16 +4,15 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures_util::StreamExt;
-use realtime_core::{CloseReason, ConnectionId, Context, Handlers, Limits, RealtimeProvider, Reply, Target};
+use realtime_core::{CloseReason, ConnectionId, Limits, RealtimeProvider, Target};
 use realtime_socketio::SocketIoConfig;
 use serde_json::json;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
-use tokio_tungstenite::tungstenite::Message as Frame;
 
 use crate::TRANSPORTS;
-use crate::support::{Client, Packet, Server, Setup, Transport, Wire, soon, until};
+use crate::heartbeat::{EVENTS, send_slow, slow_acks};
+use crate::support::{Client, Packet, Server, Setup, Transport, Wire, in_time, on_slow};
 
 const MESSAGE: &str = "this user has too many connections";
 
@@ -39,7 +38,7 @@ impl ReadingClient {
 
     async fn leave(self, server: &Server) {
         assert_eq!(server.provider.close(Target::connection(self.id), CloseReason::KICKED).await.unwrap(), 1);
-        soon("the close", self.reading).await.unwrap();
+        in_time("the close", self.reading).await.unwrap();
     }
 }
 
@@ -89,15 +88,12 @@ async fn waiting_connect_times_out_with_event_and_close() {
         let inside = ReadingClient::connect(&server, Transport::Websocket, "ann").await;
         let start = Instant::now();
         let mut late = send_connect(&server, transport).await;
-        let Ok(Packet::Text(error)) = soon("an event", late.next_packet()).await else { panic!("no event") };
+        let Ok(Packet::Text(error)) = in_time("an event", late.next_packet()).await else { panic!("no event") };
         assert_eq!(error, format!(r#"42["error",{{"code":"user_limit","message":"{MESSAGE}"}}]"#));
         match &mut late.wire {
             Wire::Polling(_) => assert_eq!(late.next_packet().await, Ok(Packet::Text("1".to_owned()))),
             Wire::Websocket(websocket) => {
-                let Some(Ok(Frame::Close(Some(frame)))) = soon("the close", websocket.0.next()).await else {
-                    panic!("no close frame");
-                };
-                assert_eq!((u16::from(frame.code), frame.reason.as_str()), (1013, "user_limit"));
+                assert_eq!(websocket.close_frame().await, (1013, "user_limit".to_owned()));
             }
         }
         assert!(start.elapsed() >= BRIEF, "{:?}", start.elapsed());
@@ -142,7 +138,7 @@ async fn waiting_client_that_leaves_frees_its_queue_slot() {
         next.answered().await.expect("accepted");
         next.event("connected").await;
         next.send("41").await;
-        until("the disconnect", || server.stats().connections == 0).await;
+        server.connections(0).await;
     }
 }
 
@@ -176,16 +172,7 @@ async fn dead_connections_free_slots_for_the_same_user() {
         for (client, _) in &mut dead {
             if let Wire::Websocket(websocket) = &mut client.wire {
                 // Other packets may have been sent before the close frame.
-                let close = soon("the close", async {
-                    loop {
-                        match websocket.0.next().await {
-                            Some(Ok(Frame::Close(frame))) => return frame,
-                            Some(Ok(_)) => {}
-                            other => panic!("no close frame: {other:?}"),
-                        }
-                    }
-                });
-                assert_eq!(close.await.map(|frame| u16::from(frame.code)), Some(4002));
+                assert_eq!(websocket.close_frame().await.0, 4002);
             }
         }
     }
@@ -199,38 +186,15 @@ async fn client_that_waits_for_handlers_keeps_its_slot() {
         let waits = Arc::clone(&gate);
         let limits = Limits::default().with_connections_per_user(1);
         let config = SocketIoConfig::default().with_limits(limits).with_connect_timeout(Duration::from_secs(3));
-        let setup = Setup::from(config).with_handlers(move |provider| {
-            provider.on("slow", move |_: Context, n: u64| {
-                let gate = Arc::clone(&waits);
-                async move {
-                    gate.acquire().await.unwrap().forget();
-                    Reply(n)
-                }
-            })
-        });
-        let server = setup.start().await;
+        let server = Setup::from(config).with_handlers(move |provider| on_slow(provider, waits)).start().await;
         let (mut busy, id) = server.client(transport, "ann").await;
-        let sending = match &mut busy.wire {
-            Wire::Polling(polling) => {
-                let events = (0..200).map(|n| format!("42{n}[\"slow\",{n}]")).collect::<Vec<_>>().join("\u{1e}");
-                let post = polling.http.post(&polling.url).body(events).send();
-                Some(tokio::spawn(async move { assert!(post.await.unwrap().status().is_success()) }))
-            }
-            Wire::Websocket(_) => {
-                busy.send_all((0..200).map(|n| Packet::Text(format!("42{n}[\"slow\",{n}]"))).collect()).await;
-                None
-            }
-        };
+        let sending = send_slow(&mut busy).await;
         // Engine.IO's pings are not answered: a pong would be a second POST while the first one
         // waits.
         let reading = tokio::spawn(async move {
             let mut acks = Vec::new();
-            while acks.len() < 200 {
-                let packet = match &mut busy.wire {
-                    Wire::Polling(polling) => polling.next().await,
-                    Wire::Websocket(websocket) => websocket.next().await,
-                };
-                match packet.expect("an open session") {
+            while acks.len() < EVENTS as usize {
+                match busy.wire.next().await.expect("an open session") {
                     Packet::Text(text) if text.starts_with("43") => acks.push(text),
                     _ => {}
                 }
@@ -240,11 +204,8 @@ async fn client_that_waits_for_handlers_keeps_its_slot() {
         let mut late = send_connect(&server, Transport::Websocket).await;
         assert!(late.answered().await.unwrap_err().starts_with("user_limit: "));
         assert_eq!(server.hooks.of(id).len(), 1, "still connected");
-        gate.add_permits(200);
-        let expected: Vec<_> = (0..200).map(|n| format!("43{n}[{n}]")).collect();
-        assert_eq!(soon("all answers", reading).await.unwrap(), expected);
-        if let Some(sending) = sending {
-            sending.await.unwrap();
-        }
+        gate.add_permits(EVENTS as usize);
+        assert_eq!(in_time("all answers", reading).await.unwrap(), slow_acks());
+        sending.await.unwrap();
     }
 }

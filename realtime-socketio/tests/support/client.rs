@@ -5,7 +5,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::packet::parse;
-use super::{Message, Packet, Polling, Websocket, soon};
+use super::{Message, Packet, Polling, Websocket, in_time};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transport {
@@ -31,6 +31,14 @@ impl Wire {
         match self {
             Self::Polling(polling) => polling,
             Self::Websocket(_) => panic!("not on long polling"),
+        }
+    }
+
+    /// Waits for the next packet, and answers no ping.
+    pub async fn next(&mut self) -> Result<Packet, Closed> {
+        match self {
+            Self::Polling(polling) => polling.next().await,
+            Self::Websocket(websocket) => websocket.next().await,
         }
     }
 }
@@ -67,23 +75,10 @@ impl Client {
         query: &str,
         buffer: Option<u32>,
     ) -> Result<Self, u16> {
-        let target = |transport| format!("{path}?EIO=4&transport={transport}&{query}");
-        let wire = match transport {
-            Transport::Polling => {
-                let opened = soon("a session", Polling::open(address, &target("polling"))).await;
-                Wire::Polling(opened.map_err(|status| status.as_u16())?)
-            }
-            Transport::Websocket => match Websocket::open(address, &target("websocket"), buffer).await {
-                Ok(websocket) => Wire::Websocket(Box::new(websocket)),
-                Err(tokio_tungstenite::tungstenite::Error::Http(answer)) => return Err(answer.status().as_u16()),
-                Err(error) => panic!("no handshake: {error}"),
-            },
-        };
-        let mut client = Self { path: path.to_owned(), ..Self::of(address, wire) };
-        let Ok(Packet::Text(text)) = soon("the open packet", client.next_packet()).await else {
-            panic!("no open packet");
-        };
-        client.open = serde_json::from_str(text.strip_prefix('0').expect("the open packet")).unwrap();
+        let name = if transport == Transport::Polling { "polling" } else { "websocket" };
+        let target = format!("{path}?EIO=4&transport={name}&{query}");
+        let mut client = Self::open_at(address, transport, &target, buffer).await?;
+        client.path = path.to_owned();
         let sid = client.sid().to_owned();
         if let Wire::Polling(polling) = &mut client.wire {
             polling.set_sid(&sid);
@@ -91,9 +86,34 @@ impl Client {
         Ok(client)
     }
 
-    /// Creates a client whose open packet is still to be read.
-    pub fn of(address: SocketAddr, wire: Wire) -> Self {
-        Self { wire, open: Value::Null, address, path: "/socket.io/".to_owned(), read: VecDeque::new() }
+    /// Opens a session with exactly this path and query, which later requests have too.
+    ///
+    /// # Errors
+    /// As [`Client::open`].
+    pub async fn open_at(
+        address: SocketAddr,
+        transport: Transport,
+        target: &str,
+        buffer: Option<u32>,
+    ) -> Result<Self, u16> {
+        let wire = match transport {
+            Transport::Polling => {
+                let opened = in_time("a session", Polling::open(address, target)).await;
+                Wire::Polling(opened.map_err(|status| status.as_u16())?)
+            }
+            Transport::Websocket => match Websocket::open(address, target, buffer).await {
+                Ok(websocket) => Wire::Websocket(Box::new(websocket)),
+                Err(tokio_tungstenite::tungstenite::Error::Http(answer)) => return Err(answer.status().as_u16()),
+                Err(error) => panic!("no handshake: {error}"),
+            },
+        };
+        let mut client =
+            Self { wire, open: Value::Null, address, path: "/socket.io/".to_owned(), read: VecDeque::new() };
+        let Ok(Packet::Text(text)) = in_time("the open packet", client.next_packet()).await else {
+            panic!("no open packet");
+        };
+        client.open = serde_json::from_str(text.strip_prefix('0').expect("the open packet")).unwrap();
+        Ok(client)
     }
 
     /// Returns the session's secret.
@@ -112,19 +132,27 @@ impl Client {
         self.answered().await
     }
 
+    /// Connects to the main namespace, which must accept, and returns the data of the welcome.
+    pub async fn enter(&mut self, auth: &Value) -> Value {
+        self.connect("/", auth).await.expect("accepted");
+        let welcome = self.message().await;
+        assert_eq!((welcome.name(), &welcome.data[1]["cursor"]), ("connected", &welcome.data[2]));
+        welcome.data[1].clone()
+    }
+
     /// Waits for the answer to a CONNECT that was sent.
     ///
     /// # Errors
     /// As [`Client::connect`].
     pub async fn answered(&mut self) -> Result<Value, String> {
-        let Ok(answer) = soon("an answer", self.next()).await else {
+        let Ok(answer) = in_time("an answer", self.next()).await else {
             return Err("draining: the session was closed".to_owned());
         };
         match answer.kind {
             0 => Ok(answer.data),
             2 => {
                 assert_eq!(answer.name(), "error");
-                let end = soon("the close", self.next_packet()).await;
+                let end = in_time("the close", self.next_packet()).await;
                 assert!(end.is_err() || end == Ok(Packet::Text("1".to_owned())), "the transport is closed: {end:?}");
                 let error = &answer.data[1];
                 Err(format!("{}: {}", error["code"].as_str().unwrap(), error["message"].as_str().unwrap()))
@@ -139,10 +167,7 @@ impl Client {
         loop {
             let packet = match self.read.pop_front() {
                 Some(packet) => packet,
-                None => match &mut self.wire {
-                    Wire::Polling(polling) => polling.next().await?,
-                    Wire::Websocket(websocket) => websocket.next().await?,
-                },
+                None => self.wire.next().await?,
             };
             match &packet {
                 Packet::Text(text) if text == "2" => self.send("3").await,
@@ -178,7 +203,7 @@ impl Client {
 
     /// Waits for the next packet, with a deadline, from a session that must not end.
     pub async fn message(&mut self) -> Message {
-        soon("a packet", self.next()).await.expect("an open session")
+        in_time("a packet", self.next()).await.expect("an open session")
     }
 
     /// Waits for the next event, which must have this name, and returns its payload.
@@ -197,7 +222,7 @@ impl Client {
 
     /// Reads until the session ends.
     pub async fn closed(&mut self) -> Closed {
-        soon("the close", async {
+        in_time("the close", async {
             loop {
                 if let Err(closed) = self.next().await {
                     return closed;
@@ -210,7 +235,7 @@ impl Client {
     /// Waits for the end of the session, in a form upon which every client reconnects: the failure
     /// of a GET, or the websocket's close frame.
     pub async fn closed_for_reconnect(&mut self) {
-        let end = soon("the close", self.next_packet()).await;
+        let end = in_time("the close", self.next_packet()).await;
         assert_eq!(end, Err(Closed { code: None }));
     }
 
@@ -263,9 +288,9 @@ impl Client {
         let mut websocket = Websocket::open(self.address, path, None).await.unwrap();
         let probe = async {
             websocket.send(vec![Packet::Text("2probe".to_owned())]).await;
-            assert_eq!(soon("the probe's answer", websocket.next()).await, Ok(Packet::Text("3probe".to_owned())));
+            assert_eq!(in_time("the probe's answer", websocket.next()).await, Ok(Packet::Text("3probe".to_owned())));
         };
-        let ((), got) = tokio::join!(probe, soon("the last answer", polling.get()));
+        let ((), got) = tokio::join!(probe, in_time("the last answer", polling.get()));
         got.expect("the GET under way is answered");
         websocket.send(vec![Packet::Text("5".to_owned())]).await;
         self.read.extend(polling.into_read());

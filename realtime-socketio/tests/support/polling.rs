@@ -5,7 +5,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::StatusCode;
 
-use super::{Closed, Packet, soon};
+use super::{Closed, Packet, in_time};
 
 /// Engine.IO client on long polling; it sends a GET only when a packet is awaited.
 pub struct Polling {
@@ -26,6 +26,11 @@ impl Polling {
     /// Sets the session that the requests are for.
     pub fn set_sid(&mut self, sid: &str) {
         self.url = format!("{}&sid={sid}", self.url);
+    }
+
+    /// Returns the session's path and query.
+    pub fn path(&self) -> &str {
+        &self.url[self.url.find("/socket.io").unwrap()..]
     }
 
     pub async fn next(&mut self) -> Result<Packet, Closed> {
@@ -57,7 +62,7 @@ impl Polling {
 
     /// Sends a POST. Returns the response's status; none when the connection broke.
     pub async fn post(&self, body: impl Into<reqwest::Body>) -> Option<StatusCode> {
-        let sent = soon("an answer", self.http.post(&self.url).body(body).send()).await;
+        let sent = in_time("an answer", self.http.post(&self.url).body(body).send()).await;
         sent.ok().map(|answer| answer.status())
     }
 

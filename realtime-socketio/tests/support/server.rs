@@ -1,35 +1,36 @@
-use std::net::SocketAddr;
+use std::ops::Deref;
 use std::sync::Arc;
 
 use futures_util::future::join_all;
 use realtime_core::spi::Runtime;
-use realtime_core::{
-    CloseReason, ConnectionId, Context, Event, Handlers, RealtimeProvider, Receipt, Reply, Stats, Target,
-};
-use realtime_http::{HttpProvider, WireConfig, serve};
+use realtime_core::{Authenticator, CloseReason, ConnectionId, Context, Event, Handlers, Reply, Target};
+use realtime_http::{HttpProvider, WireConfig};
 use realtime_socketio::{SocketIoConfig, SocketIoProvider};
-use realtime_testkit::conformance::{HookLog, VisitorAuthenticator, VisitorPolicy};
+use realtime_testkit::Served;
+use realtime_testkit::conformance::{VisitorAuthenticator, VisitorPolicy};
 use serde::Serialize;
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
-use tokio::task::JoinHandle;
 
-use super::{Client, Transport, soon, until};
+use super::{Client, Transport, in_time};
 
 /// Configuration of a server.
 pub struct Setup {
     pub config: SocketIoConfig,
     pub wire: WireConfig,
+    runtime: Runtime,
     handlers: Box<dyn FnOnce(SocketIoProvider) -> SocketIoProvider + Send>,
 }
 
 /// A server on a free port, stopped when dropped.
-pub struct Server {
-    pub address: SocketAddr,
-    pub provider: Arc<SocketIoProvider>,
-    pub hooks: HookLog,
-    running: JoinHandle<std::io::Result<()>>,
+pub struct Server(pub Served<SocketIoProvider>);
+
+impl Deref for Server {
+    type Target = Served<SocketIoProvider>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
 }
 
 impl Default for Setup {
@@ -40,7 +41,7 @@ impl Default for Setup {
 
 impl From<SocketIoConfig> for Setup {
     fn from(config: SocketIoConfig) -> Self {
-        Self { config, wire: WireConfig::default(), handlers: Box::new(|provider| provider) }
+        Self { config, wire: WireConfig::default(), runtime: runtime(), handlers: Box::new(|provider| provider) }
     }
 }
 
@@ -58,15 +59,14 @@ impl Setup {
         self
     }
 
+    pub fn with_authenticator(mut self, authenticator: impl Authenticator + 'static) -> Self {
+        self.runtime = self.runtime.with_authenticator(authenticator);
+        self
+    }
+
     pub async fn start(self) -> Server {
-        let provider = Arc::new((self.handlers)(SocketIoProvider::new(self.config)));
-        let hooks = HookLog::default();
-        provider.attach(runtime(&hooks)).await.unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let router = Arc::clone(&provider).router();
-        let running = tokio::spawn(serve(listener, router).with_config(self.wire).into_future());
-        Server { address, provider, hooks, running }
+        let provider = (self.handlers)(SocketIoProvider::new(self.config));
+        Server(Served::start_with(provider, self.runtime, self.wire, SocketIoProvider::router).await)
     }
 }
 
@@ -82,31 +82,24 @@ pub fn on_slow(provider: SocketIoProvider, gate: Arc<Semaphore>) -> SocketIoProv
 }
 
 /// Creates a runtime in memory that accepts the identity that visitors claim.
-pub fn runtime(hooks: &HookLog) -> Runtime {
-    Runtime::in_memory()
-        .with_authenticator(VisitorAuthenticator)
-        .with_policy(VisitorPolicy)
-        .with_hook(hooks.hook("hook"))
+pub fn runtime() -> Runtime {
+    Runtime::in_memory().with_authenticator(VisitorAuthenticator).with_policy(VisitorPolicy)
 }
 
 impl Server {
-    /// Wraps a server that is running already.
-    pub fn of(
-        address: SocketAddr,
-        provider: Arc<SocketIoProvider>,
-        hooks: HookLog,
-        running: JoinHandle<std::io::Result<()>>,
-    ) -> Self {
-        Self { address, provider, hooks, running }
-    }
-
     pub async fn start() -> Self {
         Setup::default().start().await
     }
 
     /// Opens a session without connecting to a namespace.
     pub async fn open(&self, transport: Transport) -> Client {
-        Client::open(self.address, transport, "").await.expect("a session")
+        Client::open(self.address(), transport, "").await.expect("a session")
+    }
+
+    /// Opens a session, on a websocket with a small receive buffer.
+    pub async fn open_small(&self, transport: Transport) -> Client {
+        let opened = Client::open_with(self.address(), transport, "/socket.io/", "", Some(8 * 1024));
+        opened.await.expect("a session")
     }
 
     /// Connects a client to the main namespace, reads its welcome, and returns the connection's id
@@ -117,13 +110,14 @@ impl Server {
 
     pub async fn client_with(&self, transport: Transport, auth: &Value) -> (Client, ConnectionId) {
         let mut client = self.open(transport).await;
-        client.connect("/", auth).await.expect("accepted");
-        let welcome = client.event("connected").await;
-        (client, welcome["connectionId"].as_str().unwrap().parse().unwrap())
+        let id = id_in(&client.enter(auth).await);
+        (client, id)
     }
 
-    pub async fn send(&self, target: Target, name: &str, value: impl Serialize) -> Receipt {
-        self.provider.broadcast().send(target, event(name, value)).await.unwrap()
+    /// Disconnects a client from the main namespace, and waits for the hooks.
+    pub async fn leave(&self, client: &mut Client, connection: ConnectionId) {
+        client.send("41").await;
+        self.ended(connection).await;
     }
 
     /// Sends events `n` with the numbers of this range, in order, many at a time.
@@ -135,27 +129,24 @@ impl Server {
         }
     }
 
-    pub fn stats(&self) -> Stats {
-        self.provider.stats()
-    }
-
-    pub async fn connections(&self, count: u64) {
-        until("the number of connections", || self.stats().connections == count).await;
+    /// Sends a user the event `n` with this number, which this client must get next.
+    pub async fn deliver(&self, client: &mut Client, user: &str, n: impl Serialize + Copy) {
+        self.send(Target::user(user), "n", n).await;
+        assert_eq!(client.event("n").await, json!(n));
     }
 
     /// Waits until the hooks were called for a connection's end, once, and returns the reason.
     pub async fn ended(&self, connection: ConnectionId) -> CloseReason {
-        let calls = soon("the hooks", self.hooks.wait_of(connection, 2)).await;
+        let calls = in_time("the hooks", self.hooks.wait_of(connection, 2)).await;
         assert_eq!(calls.len(), 2, "{calls:?}");
         assert_eq!(calls[0].ended, None);
         calls[1].ended.clone().expect("a close reason")
     }
 }
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.running.abort();
-    }
+/// Returns the connection's id in the data of a welcome.
+pub fn id_in(welcome: &Value) -> ConnectionId {
+    welcome["connectionId"].as_str().unwrap().parse().unwrap()
 }
 
 pub fn event(name: &str, value: impl Serialize) -> Event {
