@@ -3,9 +3,9 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::support::{by_token, socket, start, text_with};
+use crate::support::{accepted_socket, by_token, sse_client, start, text_with, ws_client};
 use futures_util::SinkExt;
-use realtime_testkit::{MockRealtimeBroadcast, MockRealtimeProvider, MockSocketIoBroadcast, SseClient, WsClient};
+use realtime_testkit::{MockRealtimeBroadcast, MockRealtimeProvider, MockSocketIoBroadcast};
 use realtime_unified::{
     AckReply, AckStatus, Acks, AllowRooms, ConnectionId, Error, Event, NotificationService, SocketIoConfig,
     SocketIoProvider, SseConfig, SseProvider, Target, WsConfig, WsProvider,
@@ -38,15 +38,11 @@ async fn outcomes(acks: Acks) -> Vec<(&'static str, AckStatus, Value)> {
 #[tokio::test]
 async fn ask_is_one_record_with_one_deadline_for_all_devices() {
     let (service, address) = started().await;
-    let mut ws = WsClient::new(format!("ws://{address}/ws?token=ann&channel=home"))
-        .answer_asks(|ask| Some(json!(format!("{} by ws", ask.payload.as_str().unwrap()))));
-    ws.next_of("connected").await.unwrap();
-    let mut silent = WsClient::new(format!("ws://{address}/ws?token=bob&channel=home"));
-    silent.next_of("connected").await.unwrap();
-    let mut io = socket(address, "ann", r#"{"rooms":["home"]}"#).await;
-    text_with(&mut io, "40").await;
-    let mut sse = SseClient::new(format!("http://{address}/sse?token=ann&channel=home"));
-    sse.next_of("connected").await.unwrap();
+    let ws = ws_client(address, "/ws?token=ann&channel=home").await;
+    let mut ws = ws.answer_asks(|ask| Some(json!(format!("{} by ws", ask.payload.as_str().unwrap()))));
+    let _silent = ws_client(address, "/ws?token=bob&channel=home").await;
+    let mut io = accepted_socket(address, "ann", r#"{"rooms":["home"]}"#).await;
+    let mut sse = sse_client(address, "/sse?token=ann&channel=home").await;
     tokio::spawn(async move { while ws.next_event().await.is_ok() {} });
     tokio::spawn(async move {
         loop {

@@ -3,11 +3,10 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::support::served;
+use crate::support::{served, sse_client};
 use axum::Router;
 use axum::extract::{FromRef, State};
 use axum::routing::{get, post};
-use realtime_testkit::SseClient;
 use realtime_unified::{
     Authenticator, Caller, ConnectRequest, Identity, NotificationService, Origins, Refusal, Rejection, SseConfig,
     SseProvider, async_trait,
@@ -85,8 +84,7 @@ async fn request(address: SocketAddr, line: &str, headers: &str) -> (u16, String
 #[tokio::test]
 async fn route_gets_caller_from_the_service_authenticator() {
     let address = started().await;
-    let mut bob = SseClient::new(format!("http://{address}/sse?token=bob"));
-    bob.next_of("connected").await.unwrap();
+    let mut bob = sse_client(address, "/sse?token=bob").await;
     assert_eq!(request(address, "POST /messages", "cookie: token=ann\r\n").await, (200, "http".to_owned()));
     assert_eq!(bob.next_of("message").await.unwrap().json::<String>(), "ann");
 

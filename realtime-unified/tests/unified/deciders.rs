@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use crate::support::{Collector, UPGRADE, get, line, served, socket, text_with};
+use crate::support::{Collector, UPGRADE, get, line, socket, start, text_with};
 use realtime_unified::{
     Authenticator, ConnectRequest, Context, Identity, NotificationService, Refusal, RoomAccess, RoomPolicy,
     SocketIoConfig, SocketIoProvider, SseConfig, SseProvider, WsConfig, WsProvider, async_trait,
@@ -48,12 +48,8 @@ async fn started() -> (NotificationService, SocketAddr) {
         .provider(SocketIoProvider::new(SocketIoConfig::default()))
         .authenticator(ByName)
         .room_policy(ByName)
-        .decision_timeout(TIMEOUT)
-        .build()
-        .await
-        .unwrap();
-    let (address, _) = served(service.router()).await;
-    (service, address)
+        .decision_timeout(TIMEOUT);
+    start(service).await
 }
 
 #[tokio::test(flavor = "current_thread")]

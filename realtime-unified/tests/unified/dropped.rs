@@ -4,9 +4,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::support::served;
+use crate::support::{served, sse_client, websocket, ws_client};
 use futures_util::{SinkExt, StreamExt, sink};
-use realtime_testkit::{SseClient, WsClient};
+use realtime_testkit::{eventually, in_time};
 use realtime_unified::spi::{Directory, Runtime};
 use realtime_unified::{
     Context, ContextExt, Error, Event, Handlers, Identity, Inbound, MemoryDirectory, NotificationService,
@@ -15,21 +15,19 @@ use realtime_unified::{
 };
 use tokio::task::JoinHandle;
 
-const WAIT: Duration = Duration::from_secs(15);
-
 /// Returns the number of tasks of this test's own runtime.
 fn tasks() -> usize {
     tokio::runtime::Handle::current().metrics().num_alive_tasks()
 }
 
-/// Waits until an asynchronous condition holds.
-async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    let wait = async {
-        while !holds().await {
+/// Waits until `count` connections of ann are in the directory.
+async fn until_online(directory: &MemoryDirectory, count: usize) {
+    let online = async {
+        while directory.of_user("ann").await.unwrap().len() != count {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     };
-    tokio::time::timeout(WAIT, wait).await.unwrap_or_else(|_| panic!("not in time: {what}"));
+    in_time("the connections in the directory", online).await;
 }
 
 async fn is_empty(directory: &MemoryDirectory) -> bool {
@@ -48,12 +46,12 @@ macro_rules! dropped_provider_test {
             let provider = Arc::new($provider);
             provider.attach(runtime(&directory)).await.unwrap();
             let link = provider.connect(Identity::user("ann"), sink::drain()).unwrap();
-            until("ann is online", async || !is_empty(&directory).await).await;
+            until_online(&directory, 1).await;
             let left = Arc::downgrade(&provider);
             drop(provider);
             assert!(left.upgrade().is_none());
-            tokio::time::timeout(WAIT, link.closed()).await.expect("the connection is closed");
-            until("all tasks have finished", async || tasks() == 0).await;
+            in_time("the connection is closed", link.closed()).await;
+            eventually("all tasks have finished", || tasks() == 0).await;
             assert!(is_empty(&directory).await);
         }
     };
@@ -85,12 +83,12 @@ async fn dropped_service_leaves_nothing() {
         service.sse().unwrap().connect(ann(), sink::drain()).unwrap(),
         service.ws().unwrap().connect(ann(), sink::drain()).unwrap(),
     ];
-    until("ann is online", async || directory.of_user("ann").await.unwrap().len() == 3).await;
+    until_online(&directory, 3).await;
     drop(service);
     for link in links {
-        tokio::time::timeout(WAIT, link.closed()).await.expect("the connection is closed");
+        in_time("the connection is closed", link.closed()).await;
     }
-    until("all tasks have finished", async || tasks() == 0).await;
+    eventually("all tasks have finished", || tasks() == 0).await;
     assert!(is_empty(&directory).await);
 }
 
@@ -118,8 +116,8 @@ async fn held_context_does_not_keep_the_service() {
     let held = receiver.await.unwrap();
     held.service().unwrap().to_user("ann", "news", &1).await.unwrap();
     drop(service);
-    tokio::time::timeout(WAIT, link.closed()).await.expect("the connection is closed");
-    until("all tasks have finished", async || tasks() == 0).await;
+    in_time("the connection is closed", link.closed()).await;
+    eventually("all tasks have finished", || tasks() == 0).await;
     assert!(matches!(held.service(), Err(Error::Closed { .. })));
     assert!(matches!(held.to_all().send("news", &2).await, Err(Error::Closed { .. })));
 }
@@ -142,18 +140,16 @@ async fn routes_keep_the_service() {
         .state(state)
         .allow_anonymous();
     let (address, server) = served_without_service(service).await;
-    let mut ws = WsClient::new(format!("ws://{address}/ws")).without_reconnect();
-    ws.next_of("connected").await.unwrap();
+    let mut ws = ws_client(address, "/ws").await;
     assert_eq!(ws.request("providers", &()).await.unwrap(), 2);
-    let url = format!("ws://{address}/socket.io/?EIO=4&transport=websocket");
-    let (mut socket, _) = tokio_tungstenite::connect_async(url).await.unwrap();
+    let mut socket = websocket(address, "/socket.io/?EIO=4&transport=websocket").await;
     socket.send("40".into()).await.unwrap();
     server.abort();
     let closed = async { while ws.next_event().await.is_ok() {} };
-    tokio::time::timeout(WAIT, closed).await.expect("the websocket is closed");
+    in_time("the websocket is closed", closed).await;
     let closed = async { while let Some(Ok(_)) = socket.next().await {} };
-    tokio::time::timeout(WAIT, closed).await.expect("the session is closed");
-    until("nothing is left of the service", async || left.upgrade().is_none()).await;
+    in_time("the session is closed", closed).await;
+    eventually("nothing is left of the service", || left.upgrade().is_none()).await;
 }
 
 #[tokio::test]
@@ -161,10 +157,7 @@ async fn stopped_server_closes_the_connections_its_routes_kept() {
     let directory = Arc::new(MemoryDirectory::new());
     let service = service(&directory).await;
     let (address, server) = served(service.router()).await;
-    let mut ws = WsClient::new(format!("ws://{address}/ws")).without_reconnect();
-    let mut sse = SseClient::new(format!("http://{address}/sse")).without_reconnect();
-    ws.next_of("connected").await.unwrap();
-    sse.next_of("connected").await.unwrap();
+    let (mut ws, mut sse) = (ws_client(address, "/ws").await, sse_client(address, "/sse").await);
     let broadcasts: Vec<_> = ["sse", "ws"].map(|name| service.provider(name).unwrap().broadcast()).into();
     drop(service);
     for broadcast in &broadcasts {
@@ -176,11 +169,11 @@ async fn stopped_server_closes_the_connections_its_routes_kept() {
     assert_eq!(sse.next_of("news").await.unwrap().json::<u32>(), 1);
     server.abort();
     let closed = async { while ws.next_event().await.is_ok() {} };
-    tokio::time::timeout(WAIT, closed).await.expect("the websocket is closed");
+    in_time("the websocket is closed", closed).await;
     let closed = async { while sse.next().await.is_ok() {} };
-    tokio::time::timeout(WAIT, closed).await.expect("the stream is closed");
+    in_time("the stream is closed", closed).await;
     drop((ws, sse));
-    until("all tasks have finished", async || tasks() == 0).await;
+    eventually("all tasks have finished", || tasks() == 0).await;
 }
 
 #[tokio::test]
@@ -191,10 +184,9 @@ async fn unconnected_socket_io_sessions_end_with_the_server() {
         .allow_anonymous();
     let (address, server) = served_without_service(service).await;
     // The client sends nothing after the handshake.
-    let url = format!("ws://{address}/socket.io/?EIO=4&transport=websocket");
-    let (mut stream, _) = tokio_tungstenite::connect_async(url).await.unwrap();
+    let mut stream = websocket(address, "/socket.io/?EIO=4&transport=websocket").await;
     assert!(stream.next().await.unwrap().unwrap().into_text().unwrap().starts_with("0{"));
     server.abort();
     let closed = async { while let Some(Ok(_)) = stream.next().await {} };
-    tokio::time::timeout(WAIT, closed).await.expect("the session is closed");
+    in_time("the session is closed", closed).await;
 }

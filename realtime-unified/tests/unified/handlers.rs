@@ -1,11 +1,10 @@
 //! Handlers, hooks and policies of the service, which apply to every transport with one context.
 
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
-use crate::support::{Collector, WebSocket, line, served, socket, text_with};
+use crate::support::{Collector, WebSocket, accepted_socket, line, socket, sse_client, start, text_with, ws_client};
 use futures_util::SinkExt;
-use realtime_testkit::{MockRealtimeBroadcast, MockRealtimeProvider, SseClient, WsClient};
+use realtime_testkit::{MockRealtimeBroadcast, MockRealtimeProvider};
 use realtime_unified::{
     Authenticator, CloseReason, ConnectRequest, ConnectionInfo, Context, ContextExt, Error, EventId, HandlerError,
     Handlers, Identity, Inbound, NotificationService, NotificationServiceBuilder, Receipt, Refusal, Reply, RoomAccess,
@@ -53,24 +52,6 @@ fn builder() -> NotificationServiceBuilder {
     NotificationService::builder().authenticator(ByToken).room_policy(ByRole)
 }
 
-async fn started(builder: NotificationServiceBuilder) -> (NotificationService, SocketAddr) {
-    let service = builder.build().await.unwrap();
-    let (address, _) = served(service.router()).await;
-    (service, address)
-}
-
-async fn ws(address: SocketAddr, query: &str) -> WsClient {
-    let mut client = WsClient::new(format!("ws://{address}/ws?{query}")).without_reconnect();
-    client.next_of("connected").await.unwrap();
-    client
-}
-
-async fn sse(address: SocketAddr, query: &str) -> SseClient {
-    let mut client = SseClient::new(format!("http://{address}/sse?{query}")).without_reconnect();
-    client.next_of("connected").await.unwrap();
-    client
-}
-
 /// Sends an event over Socket.IO and returns the answer.
 async fn emit(socket: &mut WebSocket, name: &str, payload: Value) -> Value {
     socket.send(Message::text(format!("421{}", json!([name, payload])))).await.unwrap();
@@ -114,10 +95,9 @@ async fn service_handler_serves_all_transports_unless_overridden() {
         .on_raw("join", async |_: Context, _: Inbound| Reply("service"))
         .on("hooks", async |cx: Context, (): ()| Reply(cx.data().remove::<Vec<String>>().unwrap().to_vec()))
         .fallback(async |_, _| Reply("service fallback"));
-    let (_service, address) = started(service).await;
-    let mut ws = ws(address, "token=ann").await;
-    let mut io = socket(address, "bob", "").await;
-    text_with(&mut io, "40").await;
+    let (_service, address) = start(service).await;
+    let mut ws = ws_client(address, "/ws?token=ann").await;
+    let mut io = accepted_socket(address, "bob", "").await;
     assert_eq!(ws.request("hooks", &()).await.unwrap(), json!(["service", "ws"]));
     assert_eq!(emit(&mut io, "hooks", Value::Null).await, json!(["service"]));
     let cases = [
@@ -146,10 +126,9 @@ async fn handler_gets_the_services_state() {
             Ok::<_, HandlerError>(Reply(recorded.lock().unwrap().clone()))
         })
         .on("missing state", async |cx: Context, (): ()| cx.state::<Role>().map(|_| ()));
-    let (_service, address) = started(service).await;
-    let mut ws = ws(address, "token=ann").await;
-    let mut io = socket(address, "bob", "").await;
-    text_with(&mut io, "40").await;
+    let (_service, address) = start(service).await;
+    let mut ws = ws_client(address, "/ws?token=ann").await;
+    let mut io = accepted_socket(address, "bob", "").await;
     assert_eq!(ws.request("record", "a").await.unwrap(), json!(["a"]));
     assert_eq!(emit(&mut io, "record", json!("b")).await, json!(["a", "b"]));
     // The missing type appears in the log only.
@@ -162,11 +141,10 @@ async fn handler_sends_to_every_transport_through_the_service() {
     let service = all(WsProvider::new(WsConfig::default())).on("forward", async |cx: Context, to: String| {
         cx.service()?.to_user(&to, "forwarded", &cx.identity().user_name()).await
     });
-    let (_service, address) = started(service).await;
-    let mut carl = sse(address, "token=carl").await;
-    let mut io = socket(address, "bob", "").await;
-    text_with(&mut io, "40").await;
-    let mut ws = ws(address, "token=ann").await;
+    let (_service, address) = start(service).await;
+    let mut carl = sse_client(address, "/sse?token=carl").await;
+    let mut io = accepted_socket(address, "bob", "").await;
+    let mut ws = ws_client(address, "/ws?token=ann").await;
     ws.request("forward", "carl").await.unwrap();
     assert_eq!(carl.next_of("forwarded").await.unwrap().json::<String>(), "ann");
     emit(&mut io, "forward", json!("carl")).await;
@@ -194,9 +172,9 @@ async fn hooks_and_policies_know_identity_and_reach_transports() {
             cx.state::<Recorded>().map(|recorded| Reply(recorded.0.lock().unwrap().clone()))
         })
         .on("rooms", async |cx: Context, (): ()| Reply(["all", "b", "lobby"].map(|room| cx.is_in_room(room))));
-    let (service, address) = started(service).await;
-    let mut ann = sse(address, "token=ann&channel=lobby").await;
-    let mut bob = ws(address, "token=bob&channel=b").await;
+    let (service, address) = start(service).await;
+    let mut ann = sse_client(address, "/sse?token=ann&channel=lobby").await;
+    let mut bob = ws_client(address, "/ws?token=bob&channel=b").await;
     assert_eq!(ann.next_of("online").await.unwrap().json::<String>(), "bob");
     assert_eq!(bob.request("rooms", &()).await.unwrap(), json!([true, true, false]));
     assert_eq!(
@@ -214,8 +192,7 @@ async fn hooks_and_policies_know_identity_and_reach_transports() {
     let mut refused = socket(address, "eve", r#"{"rooms":["b"]}"#).await;
     text_with(&mut refused, "44").await;
     assert_eq!(ann.next_of("rejected").await.unwrap().json::<String>(), "eve");
-    let mut carl = socket(address, "carl", r#"{"rooms":["c"]}"#).await;
-    text_with(&mut carl, "40").await;
+    let mut carl = accepted_socket(address, "carl", r#"{"rooms":["c"]}"#).await;
     assert_eq!(ann.next_of("online").await.unwrap().json::<String>(), "carl");
     assert_eq!(emit(&mut carl, "rooms", Value::Null).await, json!([true, false, false]));
     drop(carl);

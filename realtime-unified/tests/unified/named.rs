@@ -2,8 +2,8 @@
 
 use std::net::SocketAddr;
 
-use crate::support::{start, text_with, websocket};
-use realtime_testkit::{SseClient, WsClient};
+use crate::support::{sse_client, start, text_with, websocket, ws_client};
+use realtime_testkit::WsClient;
 use realtime_unified::{
     AllowRooms, Authenticator, ConnectRequest, Context, Error, Handlers, Identity, NotificationService, Refusal, Reply,
     SocketIoConfig, SocketIoProvider, SseConfig, SseProvider, WsConfig, WsProvider, async_trait,
@@ -42,12 +42,9 @@ async fn started() -> (NotificationService, SocketAddr) {
 #[tokio::test]
 async fn two_endpoints_of_one_kind_are_two_providers() {
     let (service, address) = started().await;
-    let mut user = WsClient::new(format!("ws://{address}/ws?user=root")).without_reconnect();
-    user.next_of("connected").await.unwrap();
-    let mut admin = WsClient::new(format!("ws://{address}/admin/ws?user=root")).without_reconnect();
-    admin.next_of("connected").await.unwrap();
-    let mut stream = SseClient::new(format!("http://{address}/admin/sse?user=root")).without_reconnect();
-    stream.next_of("connected").await.unwrap();
+    let mut user = ws_client(address, "/ws?user=root").await;
+    let mut admin = ws_client(address, "/admin/ws?user=root").await;
+    let mut stream = sse_client(address, "/admin/sse?user=root").await;
     let mut io = websocket(address, "/admin/io/?EIO=4&transport=websocket&user=root").await;
     futures_util::SinkExt::send(&mut io, "40".into()).await.unwrap();
     text_with(&mut io, "40").await;

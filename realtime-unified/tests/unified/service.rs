@@ -234,12 +234,7 @@ async fn custom_provider_gets_handler_sends_but_no_repeats() {
         .unwrap();
     let link = ws.connect(Identity::user("bob"), futures_util::sink::drain()).unwrap();
     link.receive(Inbound::new("page", "\"now\""));
-    let both_sent = async {
-        while pager.sent().len() < 2 {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(10), both_sent).await.unwrap();
+    realtime_testkit::eventually("both are sent", || pager.sent().len() == 2).await;
     let names =
         |sent: Vec<realtime_testkit::Sent>| sent.iter().map(|sent| sent.event.name().to_owned()).collect::<Vec<_>>();
     assert_eq!(names(pager.take()), ["paged", "over pager"]);

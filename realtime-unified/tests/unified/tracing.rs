@@ -18,9 +18,7 @@ async fn logs_name_the_connection_and_the_event() {
     let link = provider.connect(Identity::user("ann"), sink::drain()).unwrap();
     let receipt = service.broadcast_to_user("ws", "ann", "secret:event", &"secret payload").await.unwrap();
     link.receive(Inbound::new("panic", "null"));
-    while service.stats()["ws"].panics == 0 {
-        tokio::task::yield_now().await;
-    }
+    realtime_testkit::eventually("a panic", || service.stats()["ws"].panics > 0).await;
 
     let spans = collector.spans();
     let connection = format!("connection provider=\"ws\" connection={} user=\"ann\"", link.id());

@@ -1,17 +1,15 @@
 //! One log for all transports: a client that changes the transport resumes at its position.
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
-use crate::support::{WebSocket, by_token, socket, start, text_with, websocket};
+use crate::support::{WebSocket, by_token, socket, start, text_with};
 use futures_util::SinkExt;
+use realtime_testkit::{SseClient, WsClient, in_time};
 use realtime_unified::{
     AllowRooms, CloseReason, Context, Drain, Event, Handlers, NotificationService, SocketIoConfig, SocketIoProvider,
     SseConfig, SseProvider, Target, WsConfig, WsProvider,
 };
 use serde_json::Value;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
 
 async fn started() -> (NotificationService, SocketAddr) {
@@ -41,8 +39,8 @@ async fn connected(address: SocketAddr) -> Vec<Client> {
 
 /// A client of ann over one of the transports.
 enum Client {
-    Sse(TcpStream, Vec<u8>),
-    Ws(WebSocket),
+    Sse(SseClient),
+    Ws(WsClient),
     Socket(WebSocket),
 }
 
@@ -50,13 +48,8 @@ impl Client {
     async fn connect(address: SocketAddr, transport: &str, cursor: Option<&str>) -> Self {
         let resume = cursor.map(|cursor| format!("&lastEventId={cursor}")).unwrap_or_default();
         match transport {
-            "sse" => {
-                let mut stream = TcpStream::connect(address).await.unwrap();
-                let request = format!("GET /sse?token=ann{resume} HTTP/1.1\r\nhost: {address}\r\n\r\n");
-                stream.write_all(request.as_bytes()).await.unwrap();
-                Self::Sse(stream, Vec::new())
-            }
-            "ws" => Self::Ws(websocket(address, &format!("/ws?token=ann{resume}")).await),
+            "sse" => Self::Sse(SseClient::new(format!("http://{address}/sse?token=ann{resume}"))),
+            "ws" => Self::Ws(WsClient::new(format!("ws://{address}/ws?token=ann{resume}"))),
             _ => {
                 let auth = cursor.map(|cursor| format!(r#"{{"lastEventId":"{cursor}"}}"#)).unwrap_or_default();
                 Self::Socket(socket(address, "ann", &auth).await)
@@ -66,11 +59,8 @@ impl Client {
 
     async fn send(&mut self, event: &str, text: &str) {
         match self {
-            Self::Sse(..) => panic!("clients cannot send over SSE"),
-            Self::Ws(socket) => {
-                let message = serde_json::json!({ "type": event, "payload": text }).to_string();
-                socket.send(Message::text(message)).await.unwrap();
-            }
+            Self::Sse(_) => panic!("clients cannot send over SSE"),
+            Self::Ws(client) => client.send(event, text).await.unwrap(),
             Self::Socket(socket) => {
                 let packet = format!("42{}", serde_json::json!([event, text]));
                 socket.send(Message::text(packet)).await.unwrap();
@@ -80,35 +70,19 @@ impl Client {
 
     /// Returns the next event's name, payload and cursor.
     async fn next(&mut self) -> (String, Value, String) {
-        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         match self {
-            Self::Sse(stream, read) => {
-                let field = |block: &str, name: &str| {
-                    let line = block.lines().find_map(|line| line.strip_prefix(name));
-                    line.map(|line| line.trim().to_owned())
-                };
-                loop {
-                    let known = String::from_utf8_lossy(read).into_owned();
-                    if let Some(end) = known.find("\n\n") {
-                        read.drain(..end + 2);
-                        let block = &known[..end];
-                        if let (Some(name), Some(data)) = (field(block, "event:"), field(block, "data:")) {
-                            let cursor = field(block, "id:").unwrap_or_default();
-                            return (name, serde_json::from_str(&data).unwrap(), cursor);
-                        }
-                        continue;
-                    }
-                    let within = tokio::time::timeout(Duration::from_secs(10), stream.read_buf(read));
-                    assert!(within.await.unwrap().unwrap() > 0, "{known}");
-                }
+            Self::Sse(client) => {
+                let event = client.next().await.unwrap();
+                (event.event.clone(), event.json(), event.id)
             }
-            Self::Ws(socket) => {
-                let message: Value = serde_json::from_str(&text_with(socket, "{").await).unwrap();
-                (text(&message["type"]), message["payload"].clone(), text(&message["id"]))
+            Self::Ws(client) => {
+                let event = client.next_event().await.unwrap();
+                (event.event, event.payload, event.id.unwrap_or_default())
             }
             Self::Socket(socket) => {
                 let packet = text_with(socket, "42").await;
                 let arguments: Value = serde_json::from_str(&packet[2..]).unwrap();
+                let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
                 (text(&arguments[0]), arguments[1].clone(), text(&arguments[2]))
             }
         }
@@ -128,13 +102,8 @@ async fn client_resumes_over_any_other_transport() {
             drop(first);
             let receipt = service.to_user("ann", "note", &"missed").await.unwrap();
             service.to_user("bob", "note", &"for another user").await.unwrap();
-            service
-                .provider(from)
-                .unwrap()
-                .broadcast()
-                .to_user("ann", Event::json("note", &"one provider").unwrap())
-                .await
-                .unwrap();
+            let provider = service.provider(from).unwrap().broadcast();
+            provider.to_user("ann", Event::json("note", "one provider").unwrap()).await.unwrap();
             service.to_all("note", &"for all").await.unwrap();
 
             let mut second = Client::connect(address, to, Some(&cursor)).await;
@@ -176,7 +145,7 @@ async fn send_over_all_transports_is_one_record_delivered_once() {
     service.send(Target::user("ann"), Event::json("note", &3).unwrap().volatile()).await.unwrap();
     for (client, transport) in clients.iter_mut().zip(TRANSPORTS) {
         let third = async { while client.next().await.1 != 3 {} };
-        tokio::time::timeout(Duration::from_secs(5), third).await.expect(transport);
+        in_time(transport, third).await;
     }
 }
 

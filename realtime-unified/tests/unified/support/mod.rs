@@ -8,8 +8,9 @@ use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
+use realtime_testkit::{SseClient, WsClient, in_time, read_head};
 use realtime_unified::{ConnectRequest, Identity, NotificationService, NotificationServiceBuilder, Refusal, serve};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_tungstenite::MaybeTlsStream;
@@ -47,6 +48,15 @@ pub struct Line {
     pub fields: String,
     /// The name and the fields of the event's span.
     pub span: String,
+}
+
+impl Line {
+    /// Asserts that the fields contain each of these texts.
+    pub fn assert_has(&self, texts: &[&str]) {
+        for text in texts {
+            assert!(self.fields.contains(text), "{text}: {self:?}");
+        }
+    }
 }
 
 impl Collector {
@@ -124,12 +134,33 @@ pub async fn websocket(address: SocketAddr, path: &str) -> WebSocket {
     tokio_tungstenite::connect_async(format!("ws://{address}{path}")).await.unwrap().0
 }
 
+/// Connects a client to this path, without reconnects, and reads its welcome.
+pub async fn ws_client(address: SocketAddr, path: &str) -> WsClient {
+    let mut client = WsClient::new(format!("ws://{address}{path}")).without_reconnect();
+    client.next_of("connected").await.unwrap();
+    client
+}
+
+/// Connects a client to this path, without reconnects, and reads its welcome.
+pub async fn sse_client(address: SocketAddr, path: &str) -> SseClient {
+    let mut client = SseClient::new(format!("http://{address}{path}")).without_reconnect();
+    client.next_of("connected").await.unwrap();
+    client
+}
+
 /// Opens a Socket.IO connection of this user, with this `auth`.
 pub async fn socket(address: SocketAddr, user: &str, auth: &str) -> WebSocket {
     let path = format!("/socket.io/?EIO=4&transport=websocket&token={user}");
     let mut socket = websocket(address, &path).await;
     text_with(&mut socket, "0{").await;
     socket.send(Message::text(format!("40{auth}"))).await.unwrap();
+    socket
+}
+
+/// Opens a Socket.IO connection of this user, which must be accepted.
+pub async fn accepted_socket(address: SocketAddr, user: &str, auth: &str) -> WebSocket {
+    let mut socket = socket(address, user, auth).await;
+    text_with(&mut socket, "40").await;
     socket
 }
 
@@ -143,18 +174,14 @@ pub async fn text_with(socket: &mut WebSocket, prefix: &str) -> String {
             }
         }
     };
-    tokio::time::timeout(Duration::from_secs(10), found).await.unwrap()
+    in_time(format!("a text {prefix}"), found).await
 }
 
 /// Sends a GET request and returns the head of the response.
 pub async fn get(address: SocketAddr, path: &str, headers: &str) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: {address}\r\n{headers}\r\n").as_bytes()).await.unwrap();
-    let mut head = Vec::new();
-    while !head.windows(4).any(|end| end == b"\r\n\r\n") {
-        assert!(stream.read_buf(&mut head).await.unwrap() > 0, "{}", String::from_utf8_lossy(&head));
-    }
-    String::from_utf8_lossy(&head).into_owned()
+    read_head(&mut stream).await
 }
 
 /// The headers of a WebSocket handshake.
