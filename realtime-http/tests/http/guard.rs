@@ -3,18 +3,14 @@
 use std::{
     future::poll_fn,
     io::{self, ErrorKind, IoSlice},
-    net::SocketAddr,
     pin::{Pin, pin},
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering::SeqCst},
-    },
-    task::{Context, Poll, Wake, Waker},
+    sync::Arc,
+    task::{Context, Poll},
     time::Duration,
 };
 
+use crate::support::{self, CountingWaker, PEER, finished};
 use realtime_http::{Guard, GuardedStream, Wire, WireConfig};
-use realtime_testkit::within;
 #[cfg(target_os = "linux")]
 use realtime_testkit::{blackhole, connect_with_small_buffer};
 use tokio::{
@@ -30,15 +26,8 @@ const PIPE: usize = 64;
 
 fn pipe() -> (Guard, GuardedStream<DuplexStream>, DuplexStream) {
     let guard = Guard::new(&WireConfig::default().with_write_stall(STALL));
-    let (near, far) = duplex(PIPE);
-    let stream = guard.wrap(near, SocketAddr::from(([127, 0, 0, 1], 7)));
+    let (stream, far) = support::pipe(&guard, PIPE);
     (guard, stream, far)
-}
-
-/// Waits for a future; with the paused clock a long limit costs nothing.
-#[track_caller]
-fn finished<F: Future>(future: F) -> impl Future<Output = F::Output> {
-    within(10 * STALL, "an output", future)
 }
 
 #[tokio::test(start_paused = true)]
@@ -209,51 +198,38 @@ async fn paused_reads_wait_until_resumed() {
     assert_eq!(finished(reading).await.unwrap(), ErrorKind::ConnectionAborted, "a paused reader gets the error");
 }
 
-struct Count(AtomicUsize);
-
-impl Wake for Count {
-    fn wake(self: Arc<Self>) {
-        self.0.fetch_add(1, SeqCst);
-    }
-}
-
-fn counting_waker() -> (Arc<Count>, Waker) {
-    let count = Arc::new(Count(AtomicUsize::new(0)));
-    (Arc::clone(&count), Waker::from(count))
-}
-
 #[tokio::test]
 async fn every_flush_wakes_the_registered_waker() {
     let (_guard, mut stream, _far) = pipe();
     let wire = Arc::clone(stream.wire());
-    let (count, waker) = counting_waker();
+    let (count, waker) = CountingWaker::new();
     stream.flush().await.unwrap();
 
     wire.on_drained(waker.clone());
-    assert_eq!(count.0.load(SeqCst), 0, "earlier flushes do not count");
+    assert_eq!(count.count(), 0, "earlier flushes do not count");
     stream.write_all(b"x").await.unwrap();
-    assert_eq!(count.0.load(SeqCst), 0, "a write is not a flush");
+    assert_eq!(count.count(), 0, "a write is not a flush");
     stream.flush().await.unwrap();
     stream.flush().await.unwrap();
-    assert_eq!(count.0.load(SeqCst), 2);
+    assert_eq!(count.count(), 2);
 
     wire.on_drained(None);
     stream.flush().await.unwrap();
-    assert_eq!(count.0.load(SeqCst), 2);
+    assert_eq!(count.count(), 2);
 
     wire.on_drained(waker.clone());
     drop(stream);
-    assert_eq!(count.0.load(SeqCst), 3, "the close wakes it");
+    assert_eq!(count.count(), 3, "the close wakes it");
     assert_eq!(Arc::strong_count(&count), 2, "the wire has dropped the waker");
     wire.on_drained(waker);
-    assert_eq!(count.0.load(SeqCst), 4, "a late waker is woken immediately");
+    assert_eq!(count.count(), 4, "a late waker is woken immediately");
 }
 
 #[tokio::test(start_paused = true)]
 async fn closed_wire_keeps_no_waker() {
     let (_guard, mut stream, far) = pipe();
     let wire = Arc::clone(stream.wire());
-    let (count, waker) = counting_waker();
+    let (count, waker) = CountingWaker::new();
     let mut cx = Context::from_waker(&waker);
     let mut buffer = [0; 1];
     let mut read = tokio::io::ReadBuf::new(&mut buffer);
@@ -321,7 +297,7 @@ impl realtime_http::ByteStream for SlowFlush {}
 async fn stalled_flush_is_an_error() {
     let guard = Guard::new(&WireConfig::default().with_write_stall(STALL));
     let (near, _far) = duplex(PIPE);
-    let mut stream = guard.wrap(SlowFlush(near), SocketAddr::from(([127, 0, 0, 1], 7)));
+    let mut stream = guard.wrap(SlowFlush(near), PEER);
     let start = Instant::now();
 
     let error = finished(stream.flush()).await.unwrap_err();
@@ -333,8 +309,7 @@ async fn stalled_flush_is_an_error() {
 #[tokio::test(start_paused = true)]
 async fn infinite_write_stall_never_fires() {
     let guard = Guard::new(&WireConfig::default().with_write_stall(Duration::MAX));
-    let (near, _far) = duplex(PIPE);
-    let mut stream = guard.wrap(near, SocketAddr::from(([127, 0, 0, 1], 7)));
+    let (mut stream, _far) = support::pipe(&guard, PIPE);
     let mut writing = pin!(stream.write_all(&[0; 2 * PIPE]));
 
     assert!(timeout(Duration::from_secs(1_000_000), writing.as_mut()).await.is_err());

@@ -2,47 +2,26 @@
 //! HTTP/2 windows.
 
 use std::{
-    net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use crate::support::{STALL, ask, config, connect, drain, head, in_time, response, server};
+use crate::support::{
+    Requests, STALL, config, connect, drain, get_http2, head, http2_client, in_time, response, server,
+};
 use axum::{Router, body::Bytes, extract::Request, routing::post};
 use futures_util::stream;
-use http_body_util::{BodyExt as _, Empty, StreamBody, combinators::BoxBody};
-use hyper::{body::Frame, client::conn::http2};
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use http_body_util::{BodyExt as _, StreamBody};
+use hyper::body::Frame;
 use realtime_http::{WireConfig, serve};
-use realtime_testkit::{DEADLINE, TestServer};
-use tokio::{io::AsyncWriteExt as _, net::TcpStream, sync::Semaphore, task::JoinHandle, time::timeout};
+use realtime_testkit::TestServer;
+use tokio::{io::AsyncWriteExt as _, sync::Semaphore, time::timeout};
 
 /// A limit short enough for a test, and long enough for a client that stays below it.
 const LIMIT: Duration = Duration::from_millis(400);
 
 fn limited() -> WireConfig {
     config().with_http2_idle_timeout(LIMIT).with_body_read_timeout(LIMIT)
-}
-
-type Requests = http2::SendRequest<BoxBody<Bytes, std::convert::Infallible>>;
-
-/// Opens an HTTP/2 connection that grants each stream this many bytes; the task ends with it.
-async fn http2_client(address: SocketAddr, window: u32) -> (Requests, JoinHandle<hyper::Result<()>>) {
-    let tcp = TcpStream::connect(address).await.unwrap();
-    let (requests, connection) = http2::Builder::new(TokioExecutor::new())
-        .initial_stream_window_size(window)
-        .initial_connection_window_size(1 << 20)
-        .handshake(TokioIo::new(tcp))
-        .await
-        .unwrap();
-    (requests, tokio::spawn(connection))
-}
-
-async fn get(requests: &mut Requests, path: &str) -> hyper::body::Incoming {
-    let request = hyper::Request::get(format!("http://test{path}")).body(Empty::new().boxed()).unwrap();
-    let response = in_time("a response", requests.send_request(request)).await.unwrap();
-    assert_eq!(response.status(), 200);
-    response.into_body()
 }
 
 /// Serves a route that reads a body, one that waits at a gate first, and one that never reads it.
@@ -64,9 +43,9 @@ async fn uploads(gate: Arc<Semaphore>) -> TestServer {
 async fn http2_connection_without_requests_is_closed() {
     let server = server(limited(), |serve| serve).await;
     let start = Instant::now();
-    let (_unused, unused) = http2_client(server.address, 1000).await;
-    let (mut requests, used) = http2_client(server.address, 1000).await;
-    get(&mut requests, "/hello").await.collect().await.unwrap();
+    let (_unused, unused) = http2_client(connect(server.address).await, 1000).await;
+    let (mut requests, used) = http2_client(connect(server.address).await, 1000).await;
+    get_http2(&mut requests, "/hello").await.collect().await.unwrap();
 
     // An orderly close, which is no error for clients.
     in_time("a close", unused).await.unwrap().unwrap();
@@ -89,8 +68,8 @@ async fn idle_http2_client_that_stays_is_reset() {
 #[tokio::test]
 async fn http2_connection_with_an_open_response_is_not_idle() {
     let server = server(limited(), |serve| serve).await;
-    let (mut requests, mut connection) = http2_client(server.address, 1000).await;
-    let mut open = get(&mut requests, "/silence").await;
+    let (mut requests, mut connection) = http2_client(connect(server.address).await, 1000).await;
+    let mut open = get_http2(&mut requests, "/silence").await;
     assert!(open.frame().await.unwrap().is_ok());
 
     assert!(timeout(4 * LIMIT, &mut connection).await.is_err(), "expected an open connection");
@@ -107,7 +86,7 @@ async fn http2_connection_with_an_open_response_is_not_idle() {
 async fn connection_of_a_working_handler_is_not_idle() {
     let gate = Arc::new(Semaphore::new(0));
     let server = uploads(Arc::clone(&gate)).await;
-    let (mut requests, _connection) = http2_client(server.address(), 1000).await;
+    let (mut requests, _connection) = http2_client(connect(server.address()).await, 1000).await;
     let over_2 = tokio::spawn(async move { post_half(&mut requests, "/gate").await });
     let mut over_1 = connect(server.address()).await;
     over_1.write_all(b"POST /gate HTTP/1.1\r\nhost: test\r\ncontent-length: 10\r\n\r\nabc").await.unwrap();
@@ -144,7 +123,7 @@ async fn half_sent_body_is_answered_with_408() {
     }
     assert!(start.elapsed() >= 2 * LIMIT, "{:?}", start.elapsed());
 
-    let (mut requests, connection) = http2_client(server.address(), 1000).await;
+    let (mut requests, connection) = http2_client(connect(server.address()).await, 1000).await;
     assert_eq!(post_half(&mut requests, "/read").await, 408);
     in_time("a close", connection).await.unwrap().unwrap();
 }
@@ -156,7 +135,7 @@ async fn unread_body_is_closed_with_its_response() {
     client.write_all(b"POST /ignore HTTP/1.1\r\nhost: test\r\ncontent-length: 10\r\n\r\nabc").await.unwrap();
     assert_eq!(response(&mut client).await.1, "whatever");
     drain(&mut client).await;
-    let (mut requests, connection) = http2_client(server.address(), 1000).await;
+    let (mut requests, connection) = http2_client(connect(server.address()).await, 1000).await;
     assert_eq!(post_half(&mut requests, "/ignore").await, 200);
     in_time("a close", connection).await.unwrap().unwrap();
 }
@@ -179,23 +158,12 @@ async fn slowly_sent_body_is_read() {
 }
 
 #[tokio::test]
-async fn http1_connection_between_two_requests_is_closed() {
-    let server = server(limited().with_header_read_timeout(LIMIT), |serve| serve).await;
-    let mut client = connect(server.address).await;
-    ask(&mut client, "/hello").await;
-    response(&mut client).await;
-    let start = Instant::now();
-    drain(&mut client).await;
-    assert!(start.elapsed() < DEADLINE, "{:?}", start.elapsed());
-}
-
-#[tokio::test]
 async fn http2_connection_with_only_closed_windows_is_reset() {
     let mut server = server(config(), |serve| serve).await;
-    let (mut requests, connection) = http2_client(server.address, 1000).await;
-    let _stuck = get(&mut requests, "/flood").await;
+    let (mut requests, connection) = http2_client(connect(server.address).await, 1000).await;
+    let _stuck = get_http2(&mut requests, "/flood").await;
     // A stream without events waits for nothing, so that it makes no progress either.
-    let _quiet = get(&mut requests, "/silence").await;
+    let _quiet = get_http2(&mut requests, "/silence").await;
 
     let age = server.body_dropped().await;
 
@@ -208,9 +176,9 @@ async fn http2_connection_with_only_closed_windows_is_reset() {
 #[tokio::test]
 async fn http2_stream_with_a_closed_window_stays_next_to_a_read_one() {
     let mut server = server(config(), |serve| serve).await;
-    let (mut requests, connection) = http2_client(server.address, 1000).await;
-    let stuck = get(&mut requests, "/flood").await;
-    let mut reading = get(&mut requests, "/flood").await;
+    let (mut requests, connection) = http2_client(connect(server.address).await, 1000).await;
+    let stuck = get_http2(&mut requests, "/flood").await;
+    let mut reading = get_http2(&mut requests, "/flood").await;
     let start = Instant::now();
     while start.elapsed() < 3 * STALL {
         in_time("a frame", reading.frame()).await.unwrap().unwrap();

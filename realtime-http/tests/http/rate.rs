@@ -3,21 +3,17 @@
 use std::{
     future::poll_fn,
     io::{ErrorKind, IoSlice},
-    net::SocketAddr,
     num::NonZeroU32,
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering::SeqCst},
-    },
-    task::{Context, Wake, Waker},
+    sync::Arc,
+    task::Context,
     time::Duration,
 };
 
+use crate::support::{self, CountingWaker, finished};
 use realtime_http::{Guard, GuardedStream, WireConfig};
-use realtime_testkit::within;
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWrite as _, AsyncWriteExt as _, DuplexStream, duplex},
+    io::{AsyncReadExt as _, AsyncWrite as _, AsyncWriteExt as _, DuplexStream},
     time::{Instant, advance, sleep},
 };
 
@@ -29,18 +25,12 @@ const MOMENT: Duration = Duration::from_millis(2);
 /// Returns a guarded stream, and the far end of its pipe, which holds `room` bytes unread.
 fn pipe(room: usize) -> (Guard, GuardedStream<DuplexStream>, DuplexStream) {
     let guard = Guard::new(&WireConfig::default().with_write_stall(STALL));
-    let (near, far) = duplex(room);
-    (guard.clone(), guard.wrap(near, SocketAddr::from(([127, 0, 0, 1], 7))), far)
+    let (stream, far) = support::pipe(&guard, room);
+    (guard, stream, far)
 }
 
 fn rate(bytes_per_second: u32) -> Option<NonZeroU32> {
     NonZeroU32::new(bytes_per_second)
-}
-
-/// Waits for a future; with the paused clock a long limit costs nothing.
-#[track_caller]
-fn finished<F: Future>(future: F) -> impl Future<Output = F::Output> {
-    within(1000 * SECOND, "an output", future)
 }
 
 #[tokio::test(start_paused = true)]
@@ -153,20 +143,11 @@ async fn kill_wakes_a_write_that_waits_for_the_rate() {
     assert_eq!(guard.stalls(), 0);
 }
 
-struct Count(AtomicUsize);
-
-impl Wake for Count {
-    fn wake(self: Arc<Self>) {
-        self.0.fetch_add(1, SeqCst);
-    }
-}
-
 #[tokio::test(start_paused = true)]
 async fn completed_write_keeps_no_waker() {
     let (_guard, mut stream, far) = pipe(1 << 20);
     stream.wire().set_write_rate(rate(100));
-    let count = Arc::new(Count(AtomicUsize::new(0)));
-    let waker = Waker::from(Arc::clone(&count));
+    let (count, waker) = CountingWaker::new();
     let mut cx = Context::from_waker(&waker);
     assert!(Pin::new(&mut stream).poll_write(&mut cx, &[0; 10]).is_ready());
     assert!(Pin::new(&mut stream).poll_write(&mut cx, &[0; 10]).is_pending());
@@ -175,7 +156,7 @@ async fn completed_write_keeps_no_waker() {
     poll_fn(|cx| Pin::new(&mut stream).poll_write(cx, &[0; 10])).await.unwrap();
 
     drop(waker);
-    assert!(count.0.load(SeqCst) > 0, "the timer wakes the writer");
+    assert!(count.count() > 0, "the timer wakes the writer");
     assert_eq!(Arc::strong_count(&count), 1, "a wire must not keep the memory of its finished tasks");
     drop(far);
 }

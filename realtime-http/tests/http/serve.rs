@@ -2,16 +2,17 @@
 
 use std::{
     io::ErrorKind,
-    sync::Arc,
     time::{Duration, Instant},
 };
 
-use crate::support::{STALL, ask, config, connect, drain, head, in_time, response, server, upgrade_client};
+use crate::support::{
+    CountingWaker, STALL, ask, config, connect, drain, get_http2, head, http2_client, in_time, response, server,
+    upgraded,
+};
 use futures_util::future::join_all;
-use http_body_util::{BodyExt as _, Empty};
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use http_body_util::BodyExt as _;
 use realtime_http::WireConfig;
-use realtime_testkit::DEADLINE;
+use realtime_testkit::{DEADLINE, eventually};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _, split},
     time::timeout,
@@ -178,10 +179,7 @@ async fn kill_closes_a_connection_immediately() {
 #[tokio::test]
 async fn paused_reads_block_the_client() {
     let mut server = server(config(), |serve| serve).await;
-    let mut client = connect(server.address).await;
-    upgrade_client(&mut client).await;
-    let wire = server.wire().await;
-    let mut upgraded = server.upgraded().await;
+    let (mut client, wire, mut upgraded) = upgraded(&mut server).await;
     // A reader that is already waiting is paused too.
     let counting = tokio::spawn(async move {
         let mut buffer = vec![0; 64 * 1024];
@@ -220,10 +218,8 @@ async fn paused_reads_block_the_client() {
 #[tokio::test]
 async fn stalled_upgraded_connection_fails_reads_and_writes() {
     let mut server = server(config(), |serve| serve).await;
-    let mut client = connect(server.address).await;
-    upgrade_client(&mut client).await;
-    let wire = server.wire().await;
-    let (mut reader, mut writer) = split(server.upgraded().await);
+    let (mut client, wire, upgraded) = upgraded(&mut server).await;
+    let (mut reader, mut writer) = split(upgraded);
 
     let reading = tokio::spawn(async move { reader.read_u8().await.unwrap_err().kind() });
     let writing = tokio::spawn(async move {
@@ -246,29 +242,17 @@ async fn stalled_upgraded_connection_fails_reads_and_writes() {
 #[tokio::test]
 async fn upgraded_stream_reports_its_flushes() {
     let mut server = server(config(), |serve| serve).await;
-    let mut client = connect(server.address).await;
-    upgrade_client(&mut client).await;
-    let wire = server.wire().await;
-    let mut upgraded = server.upgraded().await;
-    let notify = Arc::new(Notified::default());
-    wire.on_drained(std::task::Waker::from(Arc::clone(&notify)));
+    let (mut client, wire, mut upgraded) = upgraded(&mut server).await;
+    let (count, waker) = CountingWaker::new();
+    wire.on_drained(waker);
 
     upgraded.write_all(b"hi").await.unwrap();
     upgraded.flush().await.unwrap();
 
-    in_time("the wake-up", notify.0.notified()).await;
+    eventually("the wake-up", || count.count() > 0).await;
     let mut hi = [0; 2];
     client.read_exact(&mut hi).await.unwrap();
     assert_eq!(&hi, b"hi");
-}
-
-#[derive(Default)]
-struct Notified(tokio::sync::Notify);
-
-impl std::task::Wake for Notified {
-    fn wake(self: Arc<Self>) {
-        self.0.notify_one();
-    }
 }
 
 #[tokio::test]
@@ -276,17 +260,11 @@ async fn http2_with_prior_knowledge_is_served() {
     let server = server(config(), |serve| serve).await;
     let client = connect(server.address).await;
     let address = client.local_addr().unwrap();
-    let (mut requests, connection) =
-        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(client)).await.unwrap();
-    tokio::spawn(connection);
+    let (mut requests, _connection) = http2_client(client, 1000).await;
 
     for _ in 0..2 {
-        let request = hyper::Request::get("http://test/peer").body(Empty::<bytes::Bytes>::new()).unwrap();
-        let response = in_time("a response", requests.send_request(request)).await.unwrap();
-        assert_eq!(response.version(), hyper::Version::HTTP_2);
-        assert_eq!(response.status(), 200);
-        let body = in_time("a body", response.into_body().collect()).await.unwrap().to_bytes();
-        assert_eq!(body, address.to_string());
+        let body = get_http2(&mut requests, "/peer").await.collect();
+        assert_eq!(in_time("a body", body).await.unwrap().to_bytes(), address.to_string());
     }
 }
 

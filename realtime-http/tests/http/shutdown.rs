@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use crate::support::{ask, config, connect, drain, head, in_time, response, server, upgrade_client};
+use crate::support::{ask, config, connect, drain, get_http2, head, http2_client, in_time, response, server, upgraded};
 use futures_util::FutureExt;
-use http_body_util::{BodyExt as _, Empty};
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use http_body_util::BodyExt as _;
 use realtime_testkit::TestServer;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -19,9 +18,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 async fn idle_and_half_sent_requests_do_not_delay_shutdown() {
     let (stop, stopped) = oneshot::channel::<()>();
     let mut server = server(config().with_header_read_timeout(HOUR), |serve| {
-        serve.with_deadline(HOUR).with_graceful_shutdown(async {
-            let _ = stopped.await;
-        })
+        serve.with_deadline(HOUR).with_graceful_shutdown(stopped.map(drop))
     })
     .await;
     let _silent = connect(server.address).await;
@@ -36,9 +33,7 @@ async fn idle_and_half_sent_requests_do_not_delay_shutdown() {
     ask(&mut again, "/hello").await;
     response(&mut again).await;
     again.write_all(b"GET /hello HTTP/1.1\r\nho").await.unwrap();
-    let mut upgraded = connect(server.address).await;
-    upgrade_client(&mut upgraded).await;
-    let mut other_end = server.upgraded().await;
+    let (mut upgraded, _, mut other_end) = upgraded(&mut server).await;
 
     stop.send(()).unwrap();
 
@@ -67,9 +62,7 @@ async fn open_responses_finish_before_shutdown() {
         }),
     );
     let mut server = TestServer::run(|listener| {
-        realtime_http::serve(listener, router).with_deadline(HOUR).with_graceful_shutdown(async {
-            let _ = stopped.await;
-        })
+        realtime_http::serve(listener, router).with_deadline(HOUR).with_graceful_shutdown(stopped.map(drop))
     })
     .await;
     let address = server.address();
@@ -97,21 +90,14 @@ async fn open_responses_finish_before_shutdown() {
 async fn deadline_resets_open_responses() {
     let (stop, stopped) = oneshot::channel::<()>();
     let deadline = Duration::from_millis(300);
-    let mut server = server(config(), |serve| {
-        serve.with_deadline(deadline).with_graceful_shutdown(async {
-            let _ = stopped.await;
-        })
-    })
-    .await;
+    let mut server =
+        server(config(), |serve| serve.with_deadline(deadline).with_graceful_shutdown(stopped.map(drop))).await;
     let mut http1 = connect(server.address).await;
     ask(&mut http1, "/silence").await;
     head(&mut http1).await;
     let http2 = connect(server.address).await;
-    let (mut requests, connection) =
-        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(http2)).await.unwrap();
-    let connection = tokio::spawn(connection);
-    let request = hyper::Request::get("http://test/silence").body(Empty::<bytes::Bytes>::new()).unwrap();
-    let mut open = in_time("a response", requests.send_request(request)).await.unwrap().into_body();
+    let (mut requests, connection) = http2_client(http2, 1000).await;
+    let mut open = get_http2(&mut requests, "/silence").await;
     assert!(open.frame().await.unwrap().is_ok());
     let start = std::time::Instant::now();
 

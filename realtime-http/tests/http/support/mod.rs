@@ -3,8 +3,12 @@
 
 use std::{
     convert::Infallible,
-    net::SocketAddr,
-    sync::Arc,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    task::{Wake, Waker},
     time::{Duration, Instant},
 };
 
@@ -17,14 +21,17 @@ use axum::{
     routing::{any, get},
 };
 use futures_util::stream;
-use hyper_util::rt::TokioIo;
-use realtime_http::{Guard, Serve, Wire, WireConfig, WireInfo, serve};
-use realtime_testkit::TestServer;
+use http_body_util::{BodyExt as _, Empty, combinators::BoxBody};
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use realtime_http::{Guard, GuardedStream, Serve, Wire, WireConfig, WireInfo, serve};
+use realtime_testkit::{TestServer, within};
 pub(crate) use realtime_testkit::{connect_with_small_buffer as connect, in_time, read_head as head};
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex},
     net::TcpStream,
     sync::mpsc,
+    task::JoinHandle,
 };
 
 /// A write stall short enough for a test.
@@ -170,6 +177,62 @@ impl Server {
     }
 }
 
+/// A stream whose peer is a test's own, and the far end of its pipe, which holds `room` bytes unread.
+pub(crate) fn pipe(guard: &Guard, room: usize) -> (GuardedStream<DuplexStream>, DuplexStream) {
+    let (near, far) = duplex(room);
+    (guard.wrap(near, PEER), far)
+}
+
+/// The peer's address of a stream without a network.
+pub(crate) const PEER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7);
+
+/// Counts its calls.
+pub(crate) struct CountingWaker(AtomicUsize);
+
+impl CountingWaker {
+    pub(crate) fn new() -> (Arc<Self>, Waker) {
+        let count = Arc::new(Self(AtomicUsize::new(0)));
+        (Arc::clone(&count), Waker::from(count))
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.0.load(SeqCst)
+    }
+}
+
+impl Wake for CountingWaker {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, SeqCst);
+    }
+}
+
+pub(crate) type Requests = http2::SendRequest<BoxBody<Bytes, Infallible>>;
+
+/// Opens an HTTP/2 connection that grants each stream this many bytes; the task ends with it.
+pub(crate) async fn http2_client(tcp: TcpStream, window: u32) -> (Requests, JoinHandle<hyper::Result<()>>) {
+    let (requests, connection) = http2::Builder::new(TokioExecutor::new())
+        .initial_stream_window_size(window)
+        .initial_connection_window_size(1 << 20)
+        .handshake(TokioIo::new(tcp))
+        .await
+        .unwrap();
+    (requests, tokio::spawn(connection))
+}
+
+/// Sends a GET request, which must be answered with 200, and returns the body.
+pub(crate) async fn get_http2(requests: &mut Requests, path: &str) -> hyper::body::Incoming {
+    let request = hyper::Request::get(format!("http://test{path}")).body(Empty::new().boxed()).unwrap();
+    let response = in_time("a response", requests.send_request(request)).await.unwrap();
+    assert_eq!((response.status(), response.version()), (StatusCode::OK, hyper::Version::HTTP_2));
+    response.into_body()
+}
+
+/// Waits for a future; with a paused clock a long limit costs nothing.
+#[track_caller]
+pub(crate) fn finished<F: Future>(future: F) -> impl Future<Output = F::Output> {
+    within(Duration::from_secs(3600), "an output", future)
+}
+
 /// Sends the head of a GET request.
 pub(crate) async fn ask(client: &mut TcpStream, path: &str) {
     client.write_all(format!("GET {path} HTTP/1.1\r\nhost: test\r\n\r\n").as_bytes()).await.unwrap();
@@ -188,14 +251,15 @@ pub(crate) async fn response(client: &mut TcpStream) -> (String, String) {
     (head, String::from_utf8(body).unwrap())
 }
 
-/// Sends an upgrade request and reads the response.
-pub(crate) async fn upgrade_client(client: &mut TcpStream) {
-    client
-        .write_all(b"GET /upgrade HTTP/1.1\r\nhost: test\r\nconnection: upgrade\r\nupgrade: raw\r\n\r\n")
-        .await
-        .unwrap();
-    let head = head(client).await;
+/// Connects and upgrades; returns the client, its wire, and the server's end.
+pub(crate) async fn upgraded(server: &mut Server) -> (TcpStream, Arc<Wire>, TokioIo<hyper::upgrade::Upgraded>) {
+    let mut client = connect(server.address).await;
+    let request = b"GET /upgrade HTTP/1.1\r\nhost: test\r\nconnection: upgrade\r\nupgrade: raw\r\n\r\n";
+    client.write_all(request).await.unwrap();
+    let head = head(&mut client).await;
     assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+    let wire = server.wire().await;
+    (client, wire, server.upgraded().await)
 }
 
 /// Reads until the connection is closed or reset, and returns the number of bytes.
