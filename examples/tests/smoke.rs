@@ -149,7 +149,8 @@ async fn rooms_asks_members_and_answers_clients() {
     let rooms = http().get(format!("{}/users/ann/rooms", program.url)).send();
     let rooms: Value = within("the rooms", rooms).await.unwrap().json().await.unwrap();
     assert_eq!(rooms, json!(["public/tea", "staff"]));
-    let asked = tokio::spawn(post_owned(format!("{}/rooms/staff/question", program.url), json!({ "ready": null })));
+    let url = format!("{}/rooms/staff/question", program.url);
+    let asked = tokio::spawn(async move { post(url, &json!({ "ready": null })).await });
     let question = ann.event("question").await;
     assert_eq!(question.arguments, [json!({ "ready": null })]);
     ann.answer(question.ack.unwrap(), &json!([{ "ready": true }])).await;
@@ -157,10 +158,6 @@ async fn rooms_asks_members_and_answers_clients() {
     assert_eq!(answers.len(), 1, "{answers:?}");
     assert_eq!(answers[0]["status"], "answered");
     assert_eq!(answers[0]["answer"], json!({ "ready": true }));
-}
-
-async fn post_owned(url: String, body: Value) -> reqwest::Response {
-    post(url, &body).await
 }
 
 #[tokio::test]
