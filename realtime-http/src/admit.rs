@@ -91,7 +91,7 @@ pub fn admit_as<C: Codec>(
     let request = ConnectRequest::new(dispatcher.config().provider(), parts);
     let cursor = last_event_id.or_else(|| ConnectQuery::of(&request, 0).last_event_id);
     let former = request.former_connection();
-    Ok(dispatcher.admit_as(identity, rooms, cursor, address)?.formerly(former))
+    Ok(dispatcher.admit_as(identity, rooms, cursor, address)?.with_former(former))
 }
 
 #[cfg(test)]

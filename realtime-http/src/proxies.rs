@@ -67,7 +67,7 @@ impl TrustedProxies {
 
     /// Reads the client from `Forwarded` (RFC 7239) instead of `X-Forwarded-For`.
     #[must_use]
-    pub fn by_forwarded(mut self) -> Self {
+    pub fn with_forwarded(mut self) -> Self {
         self.header = Header::Forwarded;
         self
     }
@@ -276,7 +276,7 @@ mod tests {
 
     #[test]
     fn forwarded_header_is_read_when_configured() {
-        let proxies = TrustedProxies::new(["10.0.0.0/8"]).unwrap().by_forwarded();
+        let proxies = TrustedProxies::new(["10.0.0.0/8"]).unwrap().with_forwarded();
         let of = |headers: &[(&str, &str)]| proxies.client(&request("10.0.0.1", headers));
         let header = "for=6.6.6.6, by=10.0.0.2; For=\"[2001:db8::1]:4711\";proto=https, for=10.2.2.2";
         assert_eq!(of(&[("forwarded", header)]), is("2001:db8::1"));

@@ -31,11 +31,11 @@ pub use service::NotificationService;
 pub use async_trait::async_trait;
 pub use realtime_core::{
     AckReply, AckStatus, Acks, AllowRooms, Anonymous, Authenticator, Capabilities, CloseReason, ConnectRequest,
-    ConnectionId, ConnectionInfo, ConnectionStats, Context, Delivered, DeliveryConfig, Drain, Error, Event, EventId,
-    HandlerError, Handlers, Identity, Inbound, InboundKind, LifecycleHook, Limits, MemoryBackplane, MemoryDirectory,
-    OutboxConfig, Payload, Presence, RawReply, RealtimeBroadcast, RealtimeProvider, Receipt, Refusal, RefusalKind,
-    Reply, Result, RoomAccess, RoomDelivery, RoomMembership, RoomPolicy, SocketIoBroadcast, Stats, Target,
-    WindowConfig, spi,
+    ConnectionId, ConnectionInfo, ConnectionStats, Context, Delivered, DeliveryConfig, DenyRooms, Drain, Error, Event,
+    EventId, FromPayload, HandlerError, Handlers, Identity, Inbound, InboundKind, IntoRawReply, IntoReply,
+    LifecycleHook, Limits, MemoryBackplane, MemoryDirectory, OutboxConfig, Payload, Presence, RawReply,
+    RealtimeBroadcast, RealtimeProvider, Receipt, Refusal, RefusalKind, Reply, Result, RoomAccess, RoomDelivery,
+    RoomMembership, RoomPolicy, SocketIoBroadcast, Stats, Target, WindowConfig, spi,
 };
 pub use realtime_http::{
     GuardedListener, HttpProvider, Origins, Rejection, TrustedProxies, WireConfig, WireInfo, serve, shutdown_signal,

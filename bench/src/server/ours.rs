@@ -124,7 +124,7 @@ impl Publisher for Ours {
     }
 
     async fn drain(&self, over: Duration) {
-        self.service.shutdown(Drain::over(over).hold(std::time::Duration::ZERO)).await;
+        self.service.shutdown(Drain::over(over).with_hold(std::time::Duration::ZERO)).await;
         self.stop.notify_one();
         let running = lock(&self.running).take();
         if let Some(running) = running {

@@ -33,7 +33,7 @@ impl Args {
     pub(crate) fn drain(&self) -> Drain {
         let seconds = |seconds: u16| Duration::from_secs(seconds.into());
         let drain = if self.drain == 0 { Drain::now() } else { Drain::over(seconds(self.drain)) };
-        self.hold.map_or(drain, |hold| drain.hold(seconds(hold)))
+        self.hold.map_or(drain, |hold| drain.with_hold(seconds(hold)))
     }
 
     /// Rejects an address that other machines reach, unless it is allowed.

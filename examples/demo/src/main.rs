@@ -98,7 +98,7 @@ async fn stop_on_signal(service: NotificationService, drain: Drain, stop: Cancel
     };
     let mut next = async || tokio::select! { _ = term.recv() => {}, _ = interrupt.recv() => {} };
     next().await;
-    tracing::info!(hold = ?drain.hold_time(), over = ?drain.duration(), "shutting down");
+    tracing::info!(hold = ?drain.hold(), over = ?drain.duration(), "shutting down");
     tokio::select! {
         () = service.shutdown(drain) => stop.cancel(),
         () = next() => std::process::exit(1),

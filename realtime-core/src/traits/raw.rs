@@ -13,6 +13,11 @@ use crate::values::raw_reply::RawReply;
 
 /// The return types of a handler of raw messages: nothing, text, bytes, or a `Result` or `Option`
 /// of these.
+#[diagnostic::on_unimplemented(
+    message = "a handler of raw messages cannot return `{Self}`",
+    label = "this handler's result is no message",
+    note = "a handler of raw messages returns `()`, a `String`, `&str`, `Bytes`, `Vec<u8>` or `RawReply`, or an `Option` or `Result` of one"
+)]
 pub trait IntoRawReply {
     /// Returns the message to send back, if there is one.
     ///

@@ -27,11 +27,11 @@ impl Drain {
     /// Creates a drain that closes every connection immediately.
     #[must_use]
     pub const fn now() -> Self {
-        Self::over(Duration::ZERO).hold(Duration::ZERO)
+        Self::over(Duration::ZERO).with_hold(Duration::ZERO)
     }
 
     /// Creates a drain that closes connections evenly over this duration, a day at most, and resets
-    /// those that are left a second later. Before that, for 2 s ([`Drain::hold`]), the provider is
+    /// those that are left a second later. Before that, for 2 s ([`Drain::with_hold`]), the provider is
     /// not ready and everything still works.
     ///
     /// With handlers or clients that are stuck, the shutdown takes up to ten seconds more: choose a
@@ -50,7 +50,7 @@ impl Drain {
     /// node rejects any client: more than the interval of its probes, times the failures that it
     /// waits for.
     #[must_use]
-    pub const fn hold(mut self, time: Duration) -> Self {
+    pub const fn with_hold(mut self, time: Duration) -> Self {
         self.hold = if time.as_secs() < MAX_DURATION.as_secs() { time } else { MAX_DURATION };
         self
     }
@@ -59,14 +59,14 @@ impl Drain {
     /// to reconnect; default 2 s. An `EventSource`, which keeps its delay and retries after it for
     /// as long as no server answers, gets one between 1 s and twice this.
     #[must_use]
-    pub const fn reconnect_within(mut self, most: Duration) -> Self {
+    pub const fn with_reconnect_within(mut self, most: Duration) -> Self {
         self.reconnect_within = most;
         self
     }
 
     /// Returns the time for which the provider is not ready before it closes anything.
     #[must_use]
-    pub const fn hold_time(self) -> Duration {
+    pub const fn hold(self) -> Duration {
         self.hold
     }
 
@@ -97,7 +97,7 @@ mod tests {
 
     #[test]
     fn delays_are_spread_over_the_whole_duration() {
-        let drain = Drain::now().reconnect_within(Duration::from_millis(1100));
+        let drain = Drain::now().with_reconnect_within(Duration::from_millis(1100));
         let mut tenths = [0; 10];
         for _ in 0..1000 {
             let delay = drain.reconnect_delay();
@@ -112,17 +112,17 @@ mod tests {
         let delays: Vec<_> = (0..1000).map(|_| Drain::now().retry_delay()).collect();
         assert!(delays.iter().all(|delay| (MIN_RETRY..Duration::from_secs(4)).contains(delay)));
         assert!(delays.iter().any(|delay| *delay > Duration::from_millis(3500)));
-        assert_eq!(Drain::now().reconnect_within(Duration::ZERO).retry_delay(), MIN_RETRY);
+        assert_eq!(Drain::now().with_reconnect_within(Duration::ZERO).retry_delay(), MIN_RETRY);
     }
 
     #[test]
     fn drain_holds_unless_it_is_immediate() {
-        assert_eq!((Drain::now().hold_time(), Drain::over(Duration::ZERO).hold_time()), (Duration::ZERO, DEFAULT_HOLD));
-        assert_eq!(Drain::now().hold(Duration::MAX).hold_time(), MAX_DURATION);
+        assert_eq!((Drain::now().hold(), Drain::over(Duration::ZERO).hold()), (Duration::ZERO, DEFAULT_HOLD));
+        assert_eq!(Drain::now().with_hold(Duration::MAX).hold(), MAX_DURATION);
     }
 
     #[test]
     fn delay_is_never_below_the_minimum() {
-        assert_eq!(Drain::now().reconnect_within(Duration::ZERO).reconnect_delay(), MIN_DELAY);
+        assert_eq!(Drain::now().with_reconnect_within(Duration::ZERO).reconnect_delay(), MIN_DELAY);
     }
 }

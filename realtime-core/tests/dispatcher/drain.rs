@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep};
 
 /// Returns a drain over this time without the hold, in which everything still works.
 fn over(time: Duration) -> Drain {
-    Drain::over(time).hold(Duration::ZERO)
+    Drain::over(time).with_hold(Duration::ZERO)
 }
 
 /// Starts a shutdown in a task.
@@ -52,7 +52,7 @@ async fn everything_works_during_the_hold() {
 async fn second_shutdown_ends_the_hold() {
     let provider = CoreProvider::started(Setup::default()).await;
     let start = Instant::now();
-    let first = shutdown(&provider, Drain::over(Duration::ZERO).hold(Duration::from_secs(3600)));
+    let first = shutdown(&provider, Drain::over(Duration::ZERO).with_hold(Duration::from_secs(3600)));
     sleep(Duration::from_secs(1)).await;
     provider.shutdown(Drain::now()).await;
     in_time("the first shutdown", first).await.unwrap();
@@ -67,7 +67,7 @@ async fn drain_disconnects_evenly_with_varied_delays() {
         guests.push(Guest::by_session(&provider, Visitor::user(&format!("user {n}"))).await);
     }
     let start = Instant::now();
-    let drain = over(Duration::from_secs(10)).reconnect_within(Duration::from_secs(4));
+    let drain = over(Duration::from_secs(10)).with_reconnect_within(Duration::from_secs(4));
     let shutdown = shutdown(&provider, drain);
     let ends = guests.into_iter().map(|mut guest| async move {
         let last = guest.next().await;

@@ -195,7 +195,7 @@ async fn shutdown_waits_for_sessions_and_empties_directory() {
     }
     let shutdown = tokio::spawn({
         let provider = provider.clone();
-        async move { provider.shutdown(Drain::over(Duration::from_secs(10)).hold(Duration::ZERO)).await }
+        async move { provider.shutdown(Drain::over(Duration::from_secs(10)).with_hold(Duration::ZERO)).await }
     });
     eventually("the drain has started", || provider.dispatcher.is_draining()).await;
     tokio::task::yield_now().await;
@@ -213,7 +213,7 @@ async fn shutdown_does_not_wait_for_hanging_handler() {
     let provider = CoreProvider::started(Setup::default().with_router(router)).await;
     let mut guest = Guest::by_session(&provider, Visitor::user("ann")).await;
     guest.client.send("hang", &json!(null), None).await;
-    in_time("the shutdown", provider.shutdown(Drain::over(Duration::from_millis(50)).hold(Duration::ZERO))).await;
+    in_time("the shutdown", provider.shutdown(Drain::over(Duration::from_millis(50)).with_hold(Duration::ZERO))).await;
     assert!(matches!(provider.dispatcher.to_all(note("1")).await, Err(Error::Closed { .. })));
 }
 
@@ -233,7 +233,7 @@ async fn events_after_write_stall_start_no_worker() {
     assert!(!registration.inbox().is_paused());
     drop(registration);
     let start = std::time::Instant::now();
-    in_time("the shutdown", provider.shutdown(Drain::over(Duration::from_secs(30)).hold(Duration::ZERO))).await;
+    in_time("the shutdown", provider.shutdown(Drain::over(Duration::from_secs(30)).with_hold(Duration::ZERO))).await;
     assert!(start.elapsed() < Duration::from_secs(20), "no wait without a task");
 }
 

@@ -54,7 +54,9 @@ async fn reader_behind_gets_nothing_of_new_epoch() {
         if drains {
             tokio::spawn({
                 let provider = provider.clone();
-                async move { provider.dispatcher.drain(Drain::over(Duration::from_millis(1)).hold(Duration::ZERO)).await }
+                async move {
+                    provider.dispatcher.drain(Drain::over(Duration::from_millis(1)).with_hold(Duration::ZERO)).await
+                }
             });
             tokio::time::sleep(Duration::from_millis(10)).await;
         }

@@ -46,7 +46,8 @@ async fn shutdown_runs_hooks_closes_sessions_and_refuses_new_ones() {
     clients.push((polling.upgrade().await, id));
     let mut without_namespace = [server.open(Transport::Websocket).await, server.open(Transport::Polling).await];
     assert!(server.provider.is_ready());
-    in_time("the shutdown", server.provider.shutdown(Drain::over(Duration::from_secs(5)).hold(Duration::ZERO))).await;
+    in_time("the shutdown", server.provider.shutdown(Drain::over(Duration::from_secs(5)).with_hold(Duration::ZERO)))
+        .await;
     assert!(!server.provider.is_ready());
     for (client, id) in &mut clients {
         let calls = server.hooks.of(*id);
@@ -81,7 +82,7 @@ async fn drain_sends_reconnect_delay_and_closes_each_session() {
             client.closed_for_reconnect().await;
         }
     };
-    let shutdown = server.provider.shutdown(Drain::over(Duration::from_millis(300)).hold(Duration::ZERO));
+    let shutdown = server.provider.shutdown(Drain::over(Duration::from_millis(300)).with_hold(Duration::ZERO));
     in_time("the shutdown", async { tokio::join!(shutdown, read) }).await;
     assert_eq!(server.stats().closed[&CloseReason::RESTART.code()], 6);
 }
@@ -95,7 +96,7 @@ async fn session_connecting_during_drain_is_closed_for_reconnect() {
     for _ in 0..2 {
         clients.push(server.client(Transport::Websocket, "ann").await);
     }
-    let shutdown = server.provider.shutdown(Drain::over(Duration::from_secs(3)).hold(Duration::ZERO));
+    let shutdown = server.provider.shutdown(Drain::over(Duration::from_secs(3)).with_hold(Duration::ZERO));
     let connect = async {
         eventually("the drain", || !server.provider.is_ready()).await;
         for client in &mut late {

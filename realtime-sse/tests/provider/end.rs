@@ -62,7 +62,7 @@ async fn shutdown_closes_streams_and_accepts_no_more() {
         readers.push(server.open(&format!("user=u{i}")).await);
     }
 
-    server.provider.shutdown(Drain::over(Duration::from_millis(500)).hold(Duration::ZERO)).await;
+    server.provider.shutdown(Drain::over(Duration::from_millis(500)).with_hold(Duration::ZERO)).await;
 
     for (i, reader) in readers.iter_mut().enumerate() {
         assert_eq!(server.hooks.closes(&format!("u{i}")), [CloseReason::RESTART], "the hooks have run");

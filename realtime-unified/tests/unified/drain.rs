@@ -19,7 +19,7 @@ async fn sends_work_until_the_last_provider_is_drained() {
     let _links = [connect(), connect()];
     let shutdown = tokio::spawn({
         let service = service.clone();
-        async move { service.shutdown(Drain::over(Duration::from_secs(2)).hold(Duration::ZERO)).await }
+        async move { service.shutdown(Drain::over(Duration::from_secs(2)).with_hold(Duration::ZERO)).await }
     });
     eventually("one is disconnected", || service.stats()["sse"].connections < 2).await;
     assert!(!service.is_ready());

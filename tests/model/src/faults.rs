@@ -64,7 +64,7 @@ impl World {
             resume_at += Duration::from_secs(seconds + 10);
             self.serves_until = Some(Instant::now() + Duration::from_secs(seconds));
             let shutdown =
-                tokio::spawn(self.server.shutdown(Drain::over(Duration::from_secs(seconds)).hold(Duration::ZERO)));
+                tokio::spawn(self.server.shutdown(Drain::over(Duration::from_secs(seconds)).with_hold(Duration::ZERO)));
             while !shutdown.is_finished() {
                 self.flow().await?;
                 sleep(Duration::from_millis(20)).await;

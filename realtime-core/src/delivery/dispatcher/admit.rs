@@ -66,7 +66,7 @@ impl Admitted {
     /// Sets the client's previous connection: if this one resumes, events that exclude that
     /// connection exclude this one too.
     #[must_use]
-    pub fn formerly(mut self, former: Option<ConnectionId>) -> Self {
+    pub fn with_former(mut self, former: Option<ConnectionId>) -> Self {
         self.former = former;
         self
     }

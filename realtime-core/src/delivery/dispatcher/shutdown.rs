@@ -78,8 +78,8 @@ impl<C: Codec> Dispatcher<C> {
     /// another call has held for long enough.
     async fn hold(&self, drain: Drain) {
         self.running.holding.store(true, Ordering::Release);
-        if !drain.hold_time().is_zero() {
-            let _ = tokio::time::timeout(drain.hold_time(), self.running.hold_over.cancelled()).await;
+        if !drain.hold().is_zero() {
+            let _ = tokio::time::timeout(drain.hold(), self.running.hold_over.cancelled()).await;
         }
     }
 

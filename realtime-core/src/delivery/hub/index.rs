@@ -3,9 +3,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
-use super::visibility::Visibility;
 use super::group::Group;
 use super::user::{JoinedRooms, User};
+use super::visibility::Visibility;
 use crate::delivery::connection::Connection;
 use crate::delivery::membership::Memberships;
 use crate::traits::codec::Frame;

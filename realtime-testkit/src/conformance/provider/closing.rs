@@ -143,8 +143,11 @@ pub async fn shutdown_closes_and_refuses<P: ProviderUnderTest>() {
         assert_code(&two.ended().await, &CloseReason::RESTART);
     };
     let shutdown = async {
-        in_time("the shutdown", fixture.provider.shutdown(Drain::over(Duration::from_secs(2)).hold(Duration::ZERO)))
-            .await;
+        in_time(
+            "the shutdown",
+            fixture.provider.shutdown(Drain::over(Duration::from_secs(2)).with_hold(Duration::ZERO)),
+        )
+        .await;
         for id in ids {
             assert_hooks(&fixture.hooks.of(id), id, &CloseReason::RESTART);
         }

@@ -1,7 +1,5 @@
 //! The common mistakes of a first program, and what the compiler says to them.
 
-#![cfg(feature = "ws")]
-
 use std::process::Command;
 
 /// The compiler whose wording the expected messages have.
@@ -14,5 +12,5 @@ fn common_mistakes_get_errors_that_say_what_to_do() {
         eprintln!("skipped: the expected messages are those of {RUSTC}");
         return;
     }
-    trybuild::TestCases::new().compile_fail("tests/mistakes/*.rs");
+    trybuild::TestCases::new().compile_fail("cases/*.rs");
 }
