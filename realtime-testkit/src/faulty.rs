@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use futures_core::stream::BoxStream;
 use futures_util::{StreamExt, stream};
 use realtime_core::spi::{
-    AppendError, AppendResult, Backplane, Entry, Epoch, LogState, Position, Record, RepeatKey, Stored, Tail,
+    AppendError, AppendResult, Backplane, Entry, Epoch, LogState, Position, Record, RepeatKey, RoomTable, Stored, Tail,
 };
 use realtime_core::{Error, EventId, MemoryBackplane, Result};
 use tokio::sync::watch;
@@ -177,6 +177,10 @@ impl Backplane for FaultyBackplane {
     async fn renew(&self, seen: Epoch, position: Position, id: EventId) -> Result<LogState> {
         self.check().map_err(|unavailable| Error::Backplane(unavailable.into()))?;
         self.log().renew(seen, position, id).await
+    }
+
+    async fn rooms(&self, at: Position) -> Result<RoomTable> {
+        self.log().rooms(at).await
     }
 
     async fn publish(&self, record: Arc<Record>) -> Result<()> {

@@ -2,7 +2,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures_core::stream::BoxStream;
-use realtime_core::spi::{AppendResult, Backplane, Entry, Epoch, LogState, Position, Record, RepeatKey, Stored, Tail};
+use realtime_core::spi::{
+    AppendResult, Backplane, Entry, Epoch, LogState, Position, Record, RepeatKey, RoomTable, Stored, Tail,
+};
 use realtime_core::{EventId, Result};
 
 type BeforeAppendNow<B> = dyn Fn(&B, Epoch) + Send + Sync;
@@ -90,6 +92,10 @@ impl<B: Backplane> Backplane for Forwarding<B> {
     async fn renew(&self, seen: Epoch, position: Position, id: EventId) -> Result<LogState> {
         (self.before_renew)(&self.inner);
         self.inner.renew(seen, position, id).await
+    }
+
+    async fn rooms(&self, at: Position) -> Result<RoomTable> {
+        self.inner.rooms(at).await
     }
 
     async fn publish(&self, record: Arc<Record>) -> Result<()> {

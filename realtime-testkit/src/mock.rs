@@ -11,7 +11,7 @@ use futures_core::stream::BoxStream;
 use mockall::mock;
 use realtime_core::spi::{
     AppendResult, Backplane, Directory, DirectoryChange, Entry, Epoch, Incarnation, LogState, Position, Record,
-    RepeatKey, Runtime, Stored, Tail,
+    RepeatKey, RoomTable, Runtime, Stored, Tail,
 };
 use realtime_core::{
     Acks, Authenticator, Capabilities, CloseReason, ConnectRequest, ConnectionStats, Context, Drain, Event, EventId,
@@ -170,6 +170,7 @@ mock! {
         fn tail(&self, after: Position) -> Tail;
         async fn state(&self) -> Result<LogState>;
         async fn renew(&self, seen: Epoch, position: Position, id: EventId) -> Result<LogState>;
+        async fn rooms(&self, at: Position) -> Result<RoomTable>;
         async fn publish(&self, record: Arc<Record>) -> Result<()>;
         async fn subscribe(&self) -> Result<BoxStream<'static, Stored>>;
     }

@@ -37,6 +37,8 @@ pub use realtime_core::{
     RealtimeBroadcast, RealtimeProvider, Receipt, Refusal, RefusalKind, Reply, Result, RoomAccess, RoomDelivery,
     RoomMembership, RoomPolicy, SocketIoBroadcast, Stats, Target, WindowConfig, spi,
 };
+#[cfg(feature = "disk")]
+pub use realtime_disk::{DiskBackplane, DiskOptions, Sync};
 pub use realtime_http::{
     GuardedListener, HttpProvider, Origins, Rejection, TrustedProxies, WireConfig, WireInfo, serve, shutdown_signal,
 };

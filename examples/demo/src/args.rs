@@ -1,8 +1,9 @@
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Parser;
-use realtime_unified::Drain;
+use realtime_unified::{DiskBackplane, DiskOptions, Drain, Error};
 
 /// Realtime demo: Server-Sent Events, WebSocket and Socket.IO side by side.
 #[derive(Debug, Parser)]
@@ -16,9 +17,10 @@ pub(crate) struct Args {
     #[arg(long)]
     pub(crate) allow_remote: bool,
     /// On SIGTERM or SIGINT, close the connections evenly over this many seconds and exit with
-    /// code 0; a second signal exits immediately, with code 1.
-    #[arg(long, value_name = "SECONDS", default_value_t = 5)]
-    pub(crate) drain: u16,
+    /// code 0; a second signal exits immediately, with code 1. Default 5, and 0 with `--data`, where
+    /// clients can only reconnect to the next process.
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) drain: Option<u16>,
     /// Before that, be only not ready (/readyz) for this many seconds, while everything still
     /// works; default 2, and none with `--drain 0`.
     #[arg(long, value_name = "SECONDS")]
@@ -27,13 +29,32 @@ pub(crate) struct Args {
     /// misses more gets `lost`, or `expired` when it reconnects.
     #[arg(long, value_name = "RECORDS", default_value_t = 10_000)]
     pub(crate) window: usize,
+    /// Keep the log in this directory, so that clients resume after a restart. A process that still
+    /// has the directory is waited for, for up to 30 seconds.
+    #[arg(long, value_name = "DIRECTORY")]
+    pub(crate) data: Option<PathBuf>,
 }
+
+/// The time to wait for the previous process to leave the directory.
+const LOCK_WAIT: Duration = Duration::from_secs(30);
+/// The longest delay before a client reconnects to the next process.
+const RECONNECT: Duration = Duration::from_secs(1);
 
 impl Args {
     pub(crate) fn drain(&self) -> Drain {
         let seconds = |seconds: u16| Duration::from_secs(seconds.into());
-        let drain = if self.drain == 0 { Drain::now() } else { Drain::over(seconds(self.drain)) };
+        let over = self.drain.unwrap_or(if self.data.is_some() { 0 } else { 5 });
+        let mut drain = if over == 0 { Drain::now() } else { Drain::over(seconds(over)) };
+        if self.data.is_some() {
+            drain = drain.with_reconnect_within(RECONNECT);
+        }
         self.hold.map_or(drain, |hold| drain.with_hold(seconds(hold)))
+    }
+
+    /// Opens the log in its directory, if there is one.
+    pub(crate) fn disk(&self) -> Result<Option<DiskBackplane>, Error> {
+        let options = DiskOptions::default().with_lock_wait(LOCK_WAIT);
+        self.data.as_ref().map(|directory| DiskBackplane::open_with(directory, options)).transpose()
     }
 
     /// Rejects an address that other machines reach, unless it is allowed.

@@ -53,7 +53,11 @@ async fn run() -> Result<(), Box<dyn Error>> {
     let args = Args::parse();
     args.check()?;
     let window = WindowConfig::default().with_records(args.window);
-    let service = handlers::register(NotificationService::builder())
+    let mut builder = NotificationService::builder();
+    if let Some(disk) = args.disk()? {
+        builder = builder.backplane(disk);
+    }
+    let service = handlers::register(builder)
         .provider(SseProvider::new(SseConfig::default().with_room_delivery(RoomDelivery::Members).with_window(window)))
         .provider(WsProvider::new(WsConfig::default().with_window(window)))
         .provider(SocketIoProvider::new(

@@ -11,6 +11,7 @@ mod visibility;
 use crate::delivery::connection::Connection;
 use crate::delivery::outbox::Pushed;
 use crate::log::feed::{Wake, Wakes};
+use crate::log::room_table::RoomTable;
 use crate::traits::codec::Frame;
 use crate::traits::policy::RoomAccess;
 use crate::values::close::CloseReason;
@@ -52,10 +53,11 @@ impl<F: Frame> Hub<F> {
         Position::new(self.applied.load(Ordering::Acquire))
     }
 
-    /// Begins with the log after this position, at the start or in a new epoch, in one step with
-    /// this change. The connections that are registered are closed before it, whatever their
+    /// Begins with the log after this position, at the start or in a new epoch, with the rooms that
+    /// users were joined to there, in one step with this change. The connections that are registered are closed before it, whatever their
     /// positions: the window of another life is not for them.
-    pub(crate) fn restart(&self, start: Position, change: impl FnOnce()) {
+    pub(crate) fn restart(&self, start: Position, rooms: &RoomTable, change: impl FnOnce()) {
+        let now = Instant::now();
         let closed: Vec<_> = {
             let mut index = self.lock();
             let everyone = index.everyone();
@@ -64,6 +66,7 @@ impl<F: Frame> Hub<F> {
             change();
             self.applied.store(start.get(), Ordering::Release);
             index.forget_memberships();
+            rooms.changes().for_each(|change| index.restore(&change, now));
             closed
         };
         closed.iter().for_each(|connection| connection.outlet.wake());

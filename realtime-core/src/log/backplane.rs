@@ -5,6 +5,7 @@ use futures_core::stream::BoxStream;
 
 use crate::log::record::Record;
 use crate::log::repeat::RepeatKey;
+use crate::log::room_table::RoomTable;
 use crate::log::stored::Stored;
 use crate::values::cursor::Epoch;
 use crate::values::cursor_key::CursorKey;
@@ -93,6 +94,15 @@ pub trait Backplane: Send + Sync + 'static {
     /// # Errors
     /// [`crate::Error::Backplane`].
     async fn renew(&self, seen: Epoch, position: Position, id: EventId) -> Result<LogState>;
+
+    /// Returns the rooms that users were joined to at a position, or at the log's start if that is
+    /// later: what the records up to it make, those that the log no longer holds included.
+    ///
+    /// A node asks when it begins to read after that position.
+    ///
+    /// # Errors
+    /// [`crate::Error::Backplane`].
+    async fn rooms(&self, at: Position) -> Result<RoomTable>;
 
     /// Publishes a record to all nodes that subscribe now, this one included; may be lost.
     ///

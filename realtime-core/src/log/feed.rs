@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use crate::log::backplane::LogState;
 use crate::log::record::Record;
+use crate::log::room_table::RoomTable;
 use crate::values::ack::Ask;
 use crate::values::close::CloseReason;
 use crate::values::connection::ConnectionInfo;
@@ -39,9 +40,8 @@ pub(crate) trait Feed: Send + Sync + 'static {
     /// Returns the position after which the provider would read a log in this state.
     fn start_in(&self, state: &LogState) -> Position;
 
-    /// Starts, or starts again, with a log in this state after the start position in it; `before`
-    /// is the id of the record there, if it can still be read.
-    fn reset(&self, state: &LogState, before: Option<EventId>);
+    /// Starts, or starts again, with a log in this state after the start position in it.
+    fn reset(&self, state: &LogState, beginning: &Beginning);
 
     /// Continues after this position, before which records are missing.
     fn jump(&self, position: Position);
@@ -103,6 +103,15 @@ pub(crate) trait Feed: Send + Sync + 'static {
 
     /// Closes the current connections of a target; returns how many were notified.
     fn close(&self, target: &Target, reason: &CloseReason) -> usize;
+}
+
+/// The part of a log before the position after which a provider reads it.
+#[derive(Debug, Default)]
+pub(crate) struct Beginning {
+    /// The id of the record at that position, if it can still be read.
+    pub(crate) before: Option<EventId>,
+    /// The rooms that users were joined to at that position.
+    pub(crate) rooms: RoomTable,
 }
 
 /// A record and its context while it is applied.

@@ -10,10 +10,9 @@ use futures_util::{FutureExt, StreamExt};
 use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
 
 use crate::log::backplane::{LogState, Tail};
-use crate::log::feed::Feed;
+use crate::log::feed::{Beginning, Feed};
 use crate::log::shared::{Applied, Shared, Tip};
 use crate::values::error::{Error, Result};
-use crate::values::event_id::EventId;
 use crate::values::position::Position;
 
 /// The interval between checks of the log's state, without which a wiped or rolled back log is not
@@ -143,10 +142,10 @@ impl Shared {
                 progress.last.get_or_insert(state.last);
                 Ok(())
             }
-            Ok((state, _)) => {
-                self.switch_epoch(&state, progress).await;
-                Err(TailEnd::NewEpoch)
-            }
+            Ok((state, _)) => match self.switch_epoch(&state, progress).await {
+                Ok(()) => Err(TailEnd::NewEpoch),
+                Err(error) => Err(TailEnd::Error(error)),
+            },
             Err(_) if progress.last.is_some() && progress.missed < MISSED_CHECKS => {
                 progress.missed += 1;
                 Ok(())
@@ -206,7 +205,7 @@ impl Shared {
 
     /// Switches to a new epoch of the log: every earlier cursor is void, and every client is
     /// disconnected.
-    async fn switch_epoch(&self, state: &LogState, progress: &mut Progress) {
+    async fn switch_epoch(&self, state: &LogState, progress: &mut Progress) -> Result<()> {
         self.set_ready(false);
         tracing::warn!(epoch = state.epoch.get(), "the log has a new epoch");
         let feeds = self.feeds();
@@ -214,35 +213,36 @@ impl Shared {
         let mut resets = Vec::with_capacity(feeds.len());
         for feed in &feeds {
             let start = feed.start_in(state);
-            let before = timeout(CHECK_TIMEOUT, self.before(start)).await;
-            // If the record cannot be read now, no cursor for the window's start is valid; all
-            // others are.
-            let before = before.ok().and_then(Result::ok).flatten();
+            let beginning = timeout(CHECK_TIMEOUT, self.beginning(start)).await;
+            let beginning =
+                beginning.unwrap_or_else(|_| Err(Error::Backplane("the log could not be read in time".into())))?;
             if start <= first.0 {
-                first = (start, before);
+                first = (start, beginning.before);
             }
-            resets.push((feed, before));
+            resets.push((feed, beginning));
         }
         let mut applied = self.lock_applied();
         *applied = Applied { tip: Tip::new(first.0, first.1), held: true };
         self.set_epoch(state.epoch);
-        for (feed, before) in resets {
+        for (feed, beginning) in resets {
             // Connections are notified before their asks are cancelled, which end with the epoch.
             feed.disconnect_all();
-            feed.reset(state, before);
+            feed.reset(state, &beginning);
             feed.cancel_asks();
         }
         *progress = Progress::new(applied.tip, state.last);
+        Ok(())
     }
 
-    /// Returns the id of the record after which a log in this state is read; `None` if it is no
-    /// longer there.
-    pub(crate) async fn before(&self, start: Position) -> Result<Option<EventId>> {
+    /// Returns what a provider needs of the log before the position after which it reads.
+    pub(crate) async fn beginning(&self, start: Position) -> Result<Beginning> {
+        let rooms = self.backplane.rooms(start).await?;
         if start == Position::START {
-            return Ok(None);
+            return Ok(Beginning { before: None, rooms });
         }
         let entries = self.backplane.range(start.previous(), 1).await?;
-        Ok(entries.first().filter(|entry| entry.position == start).map(|entry| entry.id))
+        let before = entries.first().filter(|entry| entry.position == start).map(|entry| entry.id);
+        Ok(Beginning { before, rooms })
     }
 
     fn set_ready(&self, ready: bool) {

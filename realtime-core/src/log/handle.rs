@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::log::backplane::{Backplane, LogState};
 use crate::log::directory::NodeId;
-use crate::log::feed::Feed;
+use crate::log::feed::{Beginning, Feed};
 use crate::log::follow::Progress;
 use crate::log::record::{Body, Providers, Record};
 use crate::log::shared::{Applied, Shared, Tip};
@@ -57,8 +57,8 @@ impl Log {
                 // Subscribe before anything can be published for this node.
                 let pipe = if is_first { Some(shared.backplane.subscribe().await?) } else { None };
                 let state = shared.backplane.state().await?;
-                let before = shared.before(feed.start_in(&state)).await?;
-                if let Some(number) = shared.attach(feed, &state, before, pipe, node) {
+                let beginning = shared.beginning(feed.start_in(&state)).await?;
+                if let Some(number) = shared.attach(feed, &state, &beginning, pipe, node) {
                     set_number(number);
                     break;
                 }
@@ -129,7 +129,7 @@ impl Shared {
         self: &Arc<Self>,
         feed: &Arc<dyn Feed>,
         found: &LogState,
-        before: Option<EventId>,
+        beginning: &Beginning,
         pipe: Option<BoxStream<'static, Stored>>,
         node: NodeId,
     ) -> Option<u64> {
@@ -140,18 +140,18 @@ impl Shared {
         match (&state.running, pipe) {
             (Some(_), _) if state.epoch != Some(found.epoch) => return None,
             (Some(_), _) => {
-                feed.reset(found, before);
+                feed.reset(found, beginning);
                 applied.held = true;
                 self.rewind_requested.notify_one();
             }
             // The loops have ended meanwhile.
             (None, None) => return None,
             (None, Some(pipe)) => {
-                feed.reset(found, before);
+                feed.reset(found, beginning);
                 let stop = CancellationToken::new();
                 (state.epoch, state.node) = (Some(found.epoch), Some(node));
                 state.running = Some(stop.clone());
-                *applied = Applied { tip: Tip::new(feed.start_in(found), before), held: true };
+                *applied = Applied { tip: Tip::new(feed.start_in(found), beginning.before), held: true };
                 let progress = Progress::new(applied.tip, found.last);
                 tokio::spawn(stop.clone().run_until_cancelled_owned(Arc::clone(self).follow(progress)));
                 tokio::spawn(stop.run_until_cancelled_owned(Arc::clone(self).follow_pipe(pipe)));

@@ -62,6 +62,21 @@ impl Record {
         Self::new(id, NodeId::random(), Providers::ALL, Body::Event { target, event, widen: false })
     }
 
+    /// Creates the record of a user's join to a room, by the bare name or in one tenant, from a random
+    /// node: for tests of a backplane.
+    #[must_use]
+    pub fn of_join(id: EventId, user: &str, tenant: Option<&str>, room: &str) -> Self {
+        let body = Body::Join { member: Member::new(user, tenant), room: room.into() };
+        Self::new(id, NodeId::random(), Providers::ALL, body)
+    }
+
+    /// Creates the record of a user's leave from a room, as [`Record::of_join`] does.
+    #[must_use]
+    pub fn of_leave(id: EventId, user: &str, tenant: Option<&str>, room: &str) -> Self {
+        let body = Body::Leave { member: Member::new(user, tenant), room: room.into() };
+        Self::new(id, NodeId::random(), Providers::ALL, body)
+    }
+
     /// Returns the record's id.
     pub fn id(&self) -> EventId {
         self.id
@@ -72,6 +87,20 @@ impl Record {
         match &self.body {
             Body::Event { target, event, .. } => Some((target, event)),
             _ => None,
+        }
+    }
+
+    /// Returns whether the record changes the rooms of a user.
+    #[must_use]
+    pub fn changes_rooms(&self) -> bool {
+        self.member().is_some()
+    }
+
+    /// Returns the user whose rooms the record changes, if it does.
+    pub(crate) fn member(&self) -> Option<&Member> {
+        match &self.body {
+            Body::Join { member, .. } | Body::Leave { member, .. } | Body::Absent { member, .. } => Some(member),
+            Body::Event { .. } | Body::Ask { .. } | Body::Close { .. } => None,
         }
     }
 

@@ -70,7 +70,7 @@ impl Log {
 }
 
 fn member(user: &str, tenant: Option<&str>) -> Result<Member> {
-    let member = tenant.map_or_else(|| Member::bare(user), |tenant| Member::of_tenant(tenant, user));
+    let member = Member::new(user, tenant);
     member.check()?;
     Ok(member)
 }

@@ -59,3 +59,9 @@ impl From<Bytes> for Stored {
         Self::Bytes(bytes)
     }
 }
+
+impl From<Arc<Record>> for Stored {
+    fn from(record: Arc<Record>) -> Self {
+        Self::Value(record)
+    }
+}

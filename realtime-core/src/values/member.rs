@@ -12,6 +12,11 @@ pub(crate) struct Member {
 }
 
 impl Member {
+    /// Creates the user of this name, in one tenant or in any.
+    pub(crate) fn new(user: &str, tenant: Option<&str>) -> Self {
+        tenant.map_or_else(|| Self::bare(user), |tenant| Self::of_tenant(tenant, user))
+    }
+
     /// Creates the user of this name, in any tenant.
     pub(crate) fn bare(user: &str) -> Self {
         Self { user: user.into(), tenant: None }

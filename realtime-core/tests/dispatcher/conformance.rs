@@ -18,8 +18,8 @@ mod backplane {
 
     #[async_trait]
     impl BackplaneUnderTest for Memory {
-        async fn start() -> Self {
-            Self(MemoryBackplane::default())
+        async fn start_with(records: usize) -> Self {
+            Self(MemoryBackplane::new(records))
         }
 
         async fn node(&self) -> Arc<dyn Backplane> {

@@ -66,6 +66,32 @@ async fn joins_and_leaves_apply_at_every_node() {
 }
 
 #[tokio::test]
+async fn node_knows_rooms_that_were_joined_before_its_log_begins() {
+    let backplane = MemoryBackplane::new(2);
+    let one = CoreProvider::full(Setup::default());
+    one.attach(runtime().with_backplane(backplane.clone())).await.unwrap();
+    one.dispatcher.join_room("ann", "r").await.unwrap();
+    one.dispatcher.join_room("ann", "left").await.unwrap();
+    one.dispatcher.leave_room("ann", "left").await.unwrap();
+    one.dispatcher.join_room_in("acme", "ann", "q").await.unwrap();
+    one.dispatcher.leave_room_in("other", "ann", "r").await.unwrap();
+    for n in 0..5 {
+        one.dispatcher.to_all(note(&n.to_string())).await.unwrap();
+    }
+    let two = CoreProvider::full(Setup::default());
+    two.attach(runtime().with_backplane(backplane)).await.unwrap();
+    let mut acme = Guest::by_sink(&two, Visitor::user("ann").tenant("acme")).await;
+    let mut other = Guest::by_sink(&two, Visitor::user("ann").tenant("other")).await;
+    for room in ["r", "left", "q"] {
+        two.dispatcher.to_room(room, note(room)).await.unwrap();
+    }
+    two.dispatcher.to_all(note("end")).await.unwrap();
+    assert_eq!(acme.texts_until("end").await, ["r", "q"]);
+    assert!(other.texts_until("end").await.is_empty());
+    assert_eq!(two.dispatcher.user_rooms_in("acme", "ann").await.unwrap(), ["q", "r"]);
+}
+
+#[tokio::test]
 async fn volatile_and_direct_events_and_closes_reach_other_node() {
     let (one, two) = two_nodes().await;
     let mut remote = Guest::by_session(&two, Visitor::user("ann")).await;

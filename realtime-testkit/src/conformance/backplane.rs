@@ -1,3 +1,5 @@
+mod steps;
+
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -6,8 +8,14 @@ use realtime_core::spi::Backplane;
 /// A backplane as the suite uses it.
 #[async_trait]
 pub trait BackplaneUnderTest: Send + Sync + Sized + 'static {
-    /// Creates a backplane with empty logs.
-    async fn start() -> Self;
+    /// Creates a backplane with empty logs that keep this many records.
+    async fn start_with(records: usize) -> Self;
+
+    /// Creates a backplane with empty logs that keep 10,000 records.
+    #[must_use]
+    async fn start() -> Self {
+        Self::start_with(10_000).await
+    }
 
     /// Returns the backplane of one node; every call is another node on the same logs.
     async fn node(&self) -> Arc<dyn Backplane>;
@@ -35,6 +43,8 @@ macro_rules! backplane_conformance {
             records_keep_their_ids,
             renewal_after_loss_begins_an_epoch_with_its_own_key,
             renewal_without_loss_changes_nothing,
+            rooms_are_those_at_a_position,
+            rooms_outlive_their_records,
             state_has_epoch_and_extent,
             tails_of_all_nodes_are_equal,
         }
@@ -48,12 +58,13 @@ pub mod tests {
 
     use futures_util::StreamExt;
     use futures_util::future::join_all;
-    use realtime_core::spi::{
-        AppendError, AppendResult, Backplane, Entry, Epoch, LogState, Position, Record, RepeatKey, Stored, Tail,
-    };
+    use realtime_core::spi::{AppendError, Backplane, Entry, Epoch, Position, Record, RoomTable};
     use realtime_core::{Event, EventId, Target};
 
     use super::BackplaneUnderTest;
+    use super::steps::{
+        append, append_as, append_with, assert_gapless_after, key, read, record_of, renew, state_of, text, texts,
+    };
     use crate::in_time;
 
     /// Returns a backplane with empty logs, and its nodes.
@@ -61,72 +72,6 @@ pub mod tests {
         let backplane = B::start().await;
         let nodes = join_all((0..NODES).map(|_| backplane.node())).await;
         (backplane, nodes.try_into().unwrap_or_else(|_| unreachable!("as many nodes as asked for")))
-    }
-
-    fn record_of(id: EventId, text: &str) -> Arc<Record> {
-        let event = Event::binary("record", text.as_bytes().to_vec()).expect("an event");
-        Arc::new(Record::of_event(id, Target::all(), event))
-    }
-
-    async fn append(node: &Arc<dyn Backplane>, text: &str) -> Position {
-        let epoch = state_of(node).await.epoch;
-        let appended = node.append(epoch, record_of(EventId::random(), text), None);
-        in_time("an append", appended).await.expect("appended").position
-    }
-
-    async fn append_as(node: &Arc<dyn Backplane>, epoch: Epoch, id: EventId) -> Result<Position, AppendError> {
-        let appended = in_time("an append", node.append(epoch, record_of(id, "x"), None)).await?;
-        assert_eq!((appended.id, appended.repeated), (id, false));
-        Ok(appended.position)
-    }
-
-    /// Returns a key with this number, content hash and duration.
-    fn key(number: u8, content: u8, keep: Duration) -> RepeatKey {
-        RepeatKey::new([number; 16], [content; 16], keep)
-    }
-
-    async fn append_with(node: &Arc<dyn Backplane>, key: RepeatKey) -> AppendResult {
-        let epoch = state_of(node).await.epoch;
-        in_time("an append", node.append(epoch, record_of(EventId::random(), "keyed"), Some(key))).await
-    }
-
-    async fn state_of(node: &Arc<dyn Backplane>) -> LogState {
-        in_time("a state", node.state()).await.expect("a state")
-    }
-
-    async fn renew(node: &Arc<dyn Backplane>, seen: Epoch, position: Position, id: EventId) -> LogState {
-        in_time("a renewal", node.renew(seen, position, id)).await.expect("a state")
-    }
-
-    async fn read(tail: &mut Tail, count: usize) -> Vec<Entry> {
-        let mut entries = Vec::new();
-        while entries.len() < count {
-            let batch = in_time("a batch", tail.next())
-                .await
-                .expect("expected a batch, got the end")
-                .expect("expected a batch");
-            assert!(!batch.is_empty(), "expected a batch with records");
-            entries.extend(batch);
-        }
-        entries
-    }
-
-    fn text(record: &Stored) -> String {
-        let record = record.decode().expect("a record");
-        let (_, event) = record.event().expect("an event");
-        String::from_utf8(event.payload().bytes().to_vec()).expect("text")
-    }
-
-    fn texts(entries: &[Entry]) -> Vec<String> {
-        entries.iter().map(|entry| text(&entry.record)).collect()
-    }
-
-    fn assert_gapless_after(after: Position, entries: &[Entry]) {
-        let mut expected = after;
-        for entry in entries {
-            expected = expected.next();
-            assert_eq!(entry.position, expected);
-        }
     }
 
     /// The first record has position 1, every other one the next; from every node.
@@ -424,6 +369,61 @@ pub mod tests {
             tokio::time::sleep(Duration::from_millis(20)).await;
         };
         assert_eq!(again.position, first.position.next());
+    }
+
+    /// The rooms at a position are those of the joins and leaves up to it, from every node.
+    pub async fn rooms_are_those_at_a_position<B: BackplaneUnderTest>() {
+        let backplane = B::start().await;
+        let (one, two) = (backplane.node().await, backplane.node().await);
+        let mut expected = RoomTable::default();
+        for record in room_records() {
+            let epoch = state_of(&one).await.epoch;
+            let position = one.append(epoch, Arc::clone(&record), None).await.expect("appended").position;
+            let earlier = two.rooms(position.previous()).await.expect("rooms");
+            assert_eq!(earlier, expected, "before {position}");
+            expected.apply(position, &record);
+            assert_eq!(two.rooms(position).await.expect("rooms"), expected, "at {position}");
+        }
+        assert!(expected.user("ann").is_some() && expected.user("bob").is_some() && expected.user("cid").is_none());
+    }
+
+    /// The joins and leaves whose records the log no longer holds still count.
+    pub async fn rooms_outlive_their_records<B: BackplaneUnderTest>() {
+        let backplane = B::start_with(5).await;
+        let node = backplane.node().await;
+        let mut expected = RoomTable::default();
+        let mut last = Position::START;
+        for record in room_records() {
+            let epoch = state_of(&node).await.epoch;
+            last = node.append(epoch, Arc::clone(&record), None).await.expect("appended").position;
+            expected.apply(last, &record);
+        }
+        for n in 0..5 {
+            append(&node, &n.to_string()).await;
+        }
+        assert!(state_of(&node).await.start >= last, "expected a log without these records");
+        assert_eq!(node.rooms(last).await.expect("rooms"), expected);
+        assert_eq!(node.rooms(Position::START).await.expect("rooms"), expected, "as of the log's start");
+    }
+
+    /// Returns joins and leaves, by bare names and in tenants.
+    fn room_records() -> Vec<Arc<Record>> {
+        let join = |user, tenant, room| Record::of_join(EventId::random(), user, tenant, room);
+        let leave = |user, tenant, room| Record::of_leave(EventId::random(), user, tenant, room);
+        let records = vec![
+            join("ann", None, "a"),
+            join("ann", Some("t"), "b"),
+            join("bob", None, "a"),
+            join("cid", None, "a"),
+            leave("ann", Some("t"), "a"),
+            join("ann", None, "a"),
+            leave("cid", None, "a"),
+            leave("ann", Some("t"), "b"),
+            join("ann", Some("u"), "räume"),
+            leave("bob", Some("t"), "a"),
+            leave("nobody", None, "a"),
+        ];
+        records.into_iter().map(Arc::new).collect()
     }
 
     /// A key is valid only in its epoch.

@@ -13,6 +13,8 @@ mod config;
 mod deciders;
 #[cfg(all(feature = "socketio", feature = "sse", feature = "ws"))]
 mod directory;
+#[cfg(all(feature = "disk", feature = "sse", feature = "ws"))]
+mod disk;
 #[cfg(all(feature = "sse", feature = "ws"))]
 mod drain;
 #[cfg(all(feature = "socketio", feature = "sse", feature = "ws"))]

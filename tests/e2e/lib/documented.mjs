@@ -59,9 +59,9 @@ export function documentedSocket(at, user, transports) {
   const { seen, handlers } = record();
   const ends = [];
   const dial = ({ auth }) => io(at.url, { auth: (give) => auth((said) => give({ ...said, user })), forceNew: true, transports });
-  const code = `${snippet('Socket.IO', 'async function say')}\nreturn socket;`;
-  const socket = new Function('io', 'token', 'loadState', 'show', code)(dial, undefined, () => {}, () => {});
-  for (const [event, handler] of Object.entries(handlers)) socket.on(event, handler);
+  const code = `${snippet('Socket.IO', 'async function say')}\nreturn { socket, on };`;
+  const { socket, on } = new Function('io', 'token', 'loadState', 'show', code)(dial, undefined, () => {}, () => {});
+  for (const [event, handler] of Object.entries(handlers)) on(event, handler);
   socket.on('disconnect', (reason) => ends.push(reason));
   socket.on('connect_error', (error) => ends.push(`connect_error: ${error.message}`));
   return { seen, ends, made: () => 1, close: () => socket.disconnect() };

@@ -140,16 +140,17 @@ impl Log {
     }
 
     /// Lets a process that knows these users read the log after this position, as if all records
-    /// came now.
+    /// came now. The joins and leaves up to it count too, wherever their records are kept.
     pub(crate) fn take_up(&mut self, from: Position, users: Users, process: usize, now: Instant) {
         self.users = users;
         self.records.iter_mut().for_each(|record| record.at = now);
-        for (at, record) in self.records.iter().enumerate().skip(from as usize) {
+        for (at, record) in self.records.iter().enumerate() {
             let position = at as Position + 1;
             match record.change {
                 Some(Change::Absent(absence)) => self.users.end(&Absence { position, at: now, ..absence }),
                 Some(Change::Join { member, room }) => {
-                    self.users.join(member, room, position, record.process == Some(process), now);
+                    let ours = position > from && record.process == Some(process);
+                    self.users.join(member, room, position, ours, now);
                 }
                 Some(Change::Leave { member, room }) => drop(self.users.leave(member, room, position)),
                 None => {}

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use realtime_core::spi::{
-    AppendResult, Appended, Backplane, Entry, Epoch, LogState, Position, Record, RepeatKey, Stored, Tail,
+    AppendResult, Appended, Backplane, Entry, Epoch, LogState, Position, Record, RepeatKey, RoomTable, Stored, Tail,
 };
 use realtime_core::{Event, EventId, MemoryBackplane, Result, Target};
 use realtime_testkit::FaultyBackplane;
@@ -251,6 +251,10 @@ impl Backplane for LogSpy {
         let mut state = lock(&self.state);
         state.next = Some(found.epoch).filter(|epoch| state.epoch != Some(*epoch));
         Ok(found)
+    }
+
+    async fn rooms(&self, at: Position) -> Result<RoomTable> {
+        self.log.rooms(at).await
     }
 
     async fn publish(&self, record: Arc<Record>) -> Result<()> {

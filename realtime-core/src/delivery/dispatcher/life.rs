@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 
 use crate::delivery::dispatcher::Dispatcher;
 use crate::log::backplane::LogState;
+use crate::log::feed::Beginning;
 use crate::traits::codec::Codec;
 use crate::values::cursor::{Cursor, CursorError, Life, Mark};
 use crate::values::position::Position;
@@ -66,10 +67,11 @@ impl<C: Codec> Dispatcher<C> {
         }
     }
 
-    /// Begins after this position, whose record has this mark, in the life of this state.
-    pub(super) fn begin_life(&self, state: &LogState, start: Position, mark: Mark) {
+    /// Begins after this position in the life of this state.
+    pub(super) fn begin_life(&self, state: &LogState, start: Position, beginning: &Beginning) {
         self.filled.store(state.last.get(), Ordering::Release);
-        self.hub.restart(start, || {
+        let mark = beginning.before.map_or(Mark::NONE, Mark::of);
+        self.hub.restart(start, &beginning.rooms, || {
             *self.life.write().unwrap_or_else(PoisonError::into_inner) = Life::new(state.epoch, &state.key);
             self.window.restart(start, mark);
         });

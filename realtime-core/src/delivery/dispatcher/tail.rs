@@ -11,7 +11,7 @@ use crate::delivery::hub::Outcome;
 use crate::delivery::outbox::Pushed;
 use crate::delivery::window::{Content, Kind, Record as Kept, Series};
 use crate::log::backplane::LogState;
-use crate::log::feed::{Feed, Placed, Wakes};
+use crate::log::feed::{Beginning, Feed, Placed, Wakes};
 use crate::log::record::Body;
 use crate::traits::codec::Codec;
 use crate::traits::runtime::Runtime;
@@ -22,7 +22,6 @@ use crate::values::cursor::Mark;
 use crate::values::drain::Drain;
 use crate::values::error::{Error, Result};
 use crate::values::event::Event;
-use crate::values::event_id::EventId;
 use crate::values::identity::Identity;
 use crate::values::member::Member;
 use crate::values::position::Position;
@@ -199,8 +198,8 @@ impl<C: Codec> Feed for Dispatcher<C> {
         state.start.max(Position::new(state.last.get().saturating_sub(most)))
     }
 
-    fn reset(&self, state: &LogState, before: Option<EventId>) {
-        self.begin_life(state, self.start_in(state), before.map_or(Mark::NONE, Mark::of));
+    fn reset(&self, state: &LogState, beginning: &Beginning) {
+        self.begin_life(state, self.start_in(state), beginning);
     }
 
     fn jump(&self, position: Position) {

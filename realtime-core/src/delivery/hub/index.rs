@@ -8,6 +8,7 @@ use super::user::{JoinedRooms, User};
 use super::visibility::Visibility;
 use crate::delivery::connection::Connection;
 use crate::delivery::membership::Memberships;
+use crate::log::room_table::RoomChange;
 use crate::traits::codec::Frame;
 use crate::values::connection::ConnectionId;
 use crate::values::identity::Identity;
@@ -163,6 +164,16 @@ impl<F: Frame> Index<F> {
                 entered.leave(room, at);
             }
             remove_from(&mut self.rooms, room, id);
+        }
+    }
+
+    /// Makes a join or a leave again that was made before the log is read.
+    pub(super) fn restore(&mut self, change: &RoomChange, now: Instant) {
+        let RoomChange { position, member, room, leaves } = change;
+        if *leaves {
+            self.leave_user(member, room, *position);
+        } else {
+            self.join_user(member, room, *position, false, now);
         }
     }
 

@@ -1,19 +1,16 @@
-use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures_core::stream::BoxStream;
-use futures_util::{StreamExt, stream};
-use tokio::sync::{Notify, broadcast};
-use tokio::time::Instant;
 
-use crate::log::backplane::{AppendError, AppendResult, Appended, Backplane, Entry, LogState, Tail};
-use crate::log::memory::keys::Keys;
+use crate::log::backplane::{AppendResult, Backplane, Entry, LogState, Tail};
+use crate::log::memory::log::{LogBounds, MemoryLog};
+use crate::log::memory::pipe::LocalPipe;
 use crate::log::record::Record;
 use crate::log::repeat::RepeatKey;
+use crate::log::room_table::RoomTable;
 use crate::log::stored::Stored;
 use crate::values::cursor::Epoch;
-use crate::values::cursor_key::CursorKey;
 use crate::values::error::Result;
 use crate::values::event_id::EventId;
 use crate::values::position::Position;
@@ -22,49 +19,11 @@ use crate::values::position::Position;
 ///
 /// A record is kept until every tail has read it and then as long as there is room, so that a node
 /// that starts later can fill its window. While the slowest tail is a whole log behind, `append`
-/// waits for it.
+/// waits for it. The rooms that users were joined to are kept without a bound of their own.
 #[derive(Clone, Debug)]
 pub struct MemoryBackplane {
-    max: Bound,
-    shared: Arc<Shared>,
-}
-
-/// The amount of records to keep.
-#[derive(Clone, Copy, Debug)]
-struct Bound {
-    records: usize,
-    bytes: usize,
-}
-
-/// The number of idempotency keys that are remembered by default (up to 12 MiB).
-const KEYS: usize = 100_000;
-/// The number of messages that wait for one subscriber of the pipe before it misses some.
-const PIPE_CAPACITY: usize = 1024;
-/// The number of records returned to a tail at a time.
-const BATCH: usize = 256;
-
-#[derive(Debug)]
-struct Shared {
-    log: Mutex<Log>,
-    /// Notified when records were appended, for the tails.
-    appended: Notify,
-    /// Notified when a tail has read records, for the appends that wait for it.
-    read: Notify,
-    pipe: broadcast::Sender<Arc<Record>>,
-}
-
-#[derive(Debug)]
-struct Log {
-    epoch: Epoch,
-    key: CursorKey,
-    /// The position before the oldest entry.
-    start: Position,
-    entries: VecDeque<Arc<Record>>,
-    bytes: usize,
-    keys: Keys,
-    /// The position that each tail has read, by the tail's number.
-    tails: HashMap<u64, Position>,
-    next_tail: u64,
+    log: MemoryLog,
+    pipe: LocalPipe,
 }
 
 impl Default for MemoryBackplane {
@@ -77,24 +36,23 @@ impl MemoryBackplane {
     /// Creates a backplane that keeps this many records (at least one), and 64 MiB of them.
     #[must_use]
     pub fn new(records: usize) -> Self {
-        let LogState { epoch, key, start, last: _ } = LogState::begin();
-        let log = Log {
-            epoch,
-            key,
-            start,
-            entries: VecDeque::new(),
-            bytes: 0,
-            keys: Keys::new(KEYS),
-            tails: HashMap::new(),
-            next_tail: 0,
-        };
-        Self { max: Bound { records: records.max(1), bytes: 64 * 1024 * 1024 }, shared: Arc::new(Shared::new(log)) }
+        let bounds = LogBounds::new(records, 64 * 1024 * 1024);
+        let log = MemoryLog::new(bounds, &LogState::begin(), RoomTable::default());
+        Self { log, pipe: LocalPipe::default() }
     }
 
     /// Sets the number of bytes of records to keep; a larger record is kept alone.
     #[must_use]
-    pub fn with_bytes(mut self, bytes: usize) -> Self {
-        self.max.bytes = bytes;
+    pub fn with_bytes(self, bytes: usize) -> Self {
+        self.log.set_bounds(|bounds| bounds.bytes = bytes);
+        self
+    }
+
+    /// Sets the number of idempotency keys to remember (at least one), whether or not their records
+    /// are still there; default 100,000 (up to 12 MiB).
+    #[must_use]
+    pub fn with_keys(self, keys: usize) -> Self {
+        self.log.set_bounds(|bounds| bounds.keys = keys);
         self
     }
 
@@ -103,245 +61,62 @@ impl MemoryBackplane {
     /// the other.
     #[must_use]
     pub fn copy_up_to(&self, last: Position) -> Self {
-        let log = self.shared.log();
-        let kept = last.get().saturating_sub(log.start.get()) as usize;
-        let entries: VecDeque<_> = log.entries.iter().take(kept).cloned().collect();
-        let copy = Log {
-            epoch: log.epoch,
-            key: log.key.clone(),
-            start: log.start,
-            bytes: entries.iter().map(|entry| entry.size()).sum(),
-            entries,
-            keys: log.keys.copy_up_to(last),
-            tails: HashMap::new(),
-            next_tail: 0,
-        };
-        Self { max: self.max, shared: Arc::new(Shared::new(copy)) }
-    }
-
-    /// Sets the number of idempotency keys to remember (at least one), whether or not their records
-    /// are still there; default 100,000.
-    #[must_use]
-    pub fn with_keys(self, keys: usize) -> Self {
-        self.shared.log().keys.max = keys.max(1);
-        self
-    }
-}
-
-impl Shared {
-    fn new(log: Log) -> Self {
-        Self {
-            log: Mutex::new(log),
-            appended: Notify::new(),
-            read: Notify::new(),
-            pipe: broadcast::channel(PIPE_CAPACITY).0,
-        }
-    }
-
-    /// Appends a record; returns `None` if the slowest tail is a whole log behind.
-    fn append(&self, epoch: Epoch, record: &Arc<Record>, key: Option<&RepeatKey>, max: Bound) -> Option<AppendResult> {
-        let mut log = self.log();
-        if log.epoch != epoch {
-            return Some(Err(AppendError::Epoch));
-        }
-        let key = key.map(|key| (key, Instant::now()));
-        if let Some(repeat) = key.and_then(|(key, now)| log.keys.repeat(key, now)) {
-            return Some(repeat);
-        }
-        if !log.make_room(record.size(), max) {
-            return None;
-        }
-        log.bytes += record.size();
-        log.entries.push_back(Arc::clone(record));
-        let (position, id) = (log.last(), record.id());
-        if let Some((key, now)) = key {
-            log.keys.remember(key, position, id, now);
-        }
-        Some(Ok(Appended { position, id, repeated: false }))
-    }
-
-    fn log(&self) -> MutexGuard<'_, Log> {
-        self.log.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Log {
-    fn last(&self) -> Position {
-        Position::new(self.start.get() + self.entries.len() as u64)
-    }
-
-    fn after(&self, position: Position, most: usize) -> Vec<Entry> {
-        let skip = position.get().saturating_sub(self.start.get()) as usize;
-        let first = self.start.get() + skip as u64 + 1;
-        let entries = self.entries.iter().skip(skip).take(most);
-        entries
-            .enumerate()
-            .map(|(i, record)| Entry {
-                position: Position::new(first + i as u64),
-                id: record.id(),
-                record: Stored::Value(Arc::clone(record)),
-            })
-            .collect()
-    }
-
-    fn state(&self) -> LogState {
-        LogState { epoch: self.epoch, last: self.last(), start: self.start, key: self.key.clone() }
-    }
-
-    /// Returns whether the record with this id is missing from its position, and was not just
-    /// dropped as the oldest.
-    fn has_lost(&self, position: Position, id: EventId) -> bool {
-        let at = position.get().checked_sub(self.start.get() + 1);
-        match at.map(|at| self.entries.get(at as usize)) {
-            Some(found) => found.is_none_or(|found| found.id() != id),
-            None => false,
-        }
-    }
-
-    /// Makes room for a record of this size, unless a tail still needs the oldest; returns whether
-    /// there is room.
-    fn make_room(&mut self, size: usize, max: Bound) -> bool {
-        while let Some(entry) = self.entries.front()
-            && (self.entries.len() >= max.records || self.bytes + size > max.bytes)
-        {
-            let oldest = self.start.next();
-            if self.tails.values().any(|read| *read < oldest) {
-                return false;
-            }
-            self.bytes -= entry.size();
-            self.entries.pop_front();
-            self.start = oldest;
-        }
-        true
+        Self { log: self.log.copy_up_to(last), pipe: LocalPipe::default() }
     }
 }
 
 #[async_trait]
 impl Backplane for MemoryBackplane {
     async fn append(&self, epoch: Epoch, record: Arc<Record>, key: Option<RepeatKey>) -> AppendResult {
-        loop {
-            let read = self.shared.read.notified();
-            let answer = self.shared.append(epoch, &record, key.as_ref(), self.max);
-            self.wake_tails();
-            match answer {
-                Some(answer) => return answer,
-                None => read.await,
-            }
-        }
+        self.log.append(epoch, &record, key.as_ref()).await
     }
 
     fn append_now(&self, epoch: Epoch, record: &Arc<Record>, key: Option<RepeatKey>) -> Option<AppendResult> {
-        self.shared.append(epoch, record, key.as_ref(), self.max)
+        self.log.try_append(epoch, record, key.as_ref())
     }
 
     fn wake_tails(&self) {
-        self.shared.appended.notify_waiters();
+        self.log.wake_tails();
     }
 
     fn tails(&self) -> usize {
-        self.shared.log().tails.len()
+        self.log.tails()
     }
 
     async fn range(&self, after: Position, most: usize) -> Result<Vec<Entry>> {
-        Ok(self.shared.log().after(after, most))
+        Ok(self.log.range(after, most))
     }
 
     fn tail(&self, after: Position) -> Tail {
-        let guard = TailGuard::new(Arc::clone(&self.shared), after);
-        stream::unfold(guard, |mut guard| async move {
-            let entries = guard.next().await;
-            Some((Ok(entries), guard))
-        })
-        .boxed()
+        self.log.tail(after)
     }
 
     async fn state(&self) -> Result<LogState> {
-        Ok(self.shared.log().state())
+        Ok(self.log.state())
     }
 
     async fn renew(&self, seen: Epoch, position: Position, id: EventId) -> Result<LogState> {
-        let shared = &self.shared;
-        let mut log = shared.log();
-        if log.epoch == seen && log.has_lost(position, id) {
-            LogState { epoch: log.epoch, key: log.key, .. } = LogState::begin();
-            log.keys.clear();
-            // Appends that wait for room belong to the previous epoch.
-            shared.read.notify_waiters();
-        }
-        Ok(log.state())
+        Ok(self.log.renew(seen, position, id))
+    }
+
+    async fn rooms(&self, at: Position) -> Result<RoomTable> {
+        Ok(self.log.rooms(at))
     }
 
     async fn publish(&self, record: Arc<Record>) -> Result<()> {
-        // An error only means that there is no subscriber, which is no failure of a pipe that may
-        // lose.
-        let _ = self.shared.pipe.send(record);
+        self.pipe.publish(record);
         Ok(())
     }
 
     async fn subscribe(&self) -> Result<BoxStream<'static, Stored>> {
-        let receiver = self.shared.pipe.subscribe();
-        let messages = stream::unfold(receiver, |mut receiver| async move {
-            loop {
-                match receiver.recv().await {
-                    Ok(record) => return Some((Stored::Value(record), receiver)),
-                    Err(broadcast::error::RecvError::Lagged(missed)) => {
-                        tracing::debug!(missed, "the pipe was read too slowly");
-                    }
-                    Err(broadcast::error::RecvError::Closed) => return None,
-                }
-            }
-        });
-        Ok(messages.boxed())
-    }
-}
-
-/// A tail's position in the log; dropping it stops it from holding records back.
-struct TailGuard {
-    shared: Arc<Shared>,
-    number: u64,
-}
-
-impl TailGuard {
-    fn new(shared: Arc<Shared>, after: Position) -> Self {
-        let mut log = shared.log();
-        let number = log.next_tail;
-        log.next_tail += 1;
-        let after = after.max(log.start);
-        log.tails.insert(number, after);
-        drop(log);
-        Self { shared, number }
-    }
-
-    /// Returns the next batch; the previous batch counts as read.
-    async fn next(&mut self) -> Vec<Entry> {
-        loop {
-            let appended = self.shared.appended.notified();
-            {
-                let mut log = self.shared.log();
-                let read = log.tails.get(&self.number).copied().unwrap_or(log.start);
-                let entries = log.after(read, BATCH);
-                if let Some(last) = entries.last() {
-                    log.tails.insert(self.number, last.position);
-                    drop(log);
-                    self.shared.read.notify_waiters();
-                    return entries;
-                }
-            }
-            appended.await;
-        }
-    }
-}
-
-impl Drop for TailGuard {
-    fn drop(&mut self) {
-        self.shared.log().tails.remove(&self.number);
-        self.shared.read.notify_waiters();
+        Ok(self.pipe.subscribe())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
+    use futures_util::StreamExt;
 
     use super::*;
     use crate::values::event::Event;

@@ -65,14 +65,16 @@ impl Keys {
         self.order.clear();
     }
 
-    /// Drops the oldest keys that have expired, and those beyond this number.
-    fn forget(&mut self, max: usize, now: Instant) {
+    /// Drops the oldest keys that have expired, and those beyond this number; returns them.
+    pub(super) fn forget(&mut self, max: usize, now: Instant) -> Vec<[u8; 16]> {
+        let mut forgotten = Vec::new();
         while let Some(oldest) = self.order.front()
             && (self.order.len() > max || self.known.get(oldest).is_none_or(|first| first.until <= now))
         {
             self.known.remove(oldest);
-            self.order.pop_front();
+            forgotten.extend(self.order.pop_front());
         }
+        forgotten
     }
 }
 

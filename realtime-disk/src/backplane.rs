@@ -1,0 +1,182 @@
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::thread::JoinHandle;
+use std::time::SystemTime;
+
+use async_trait::async_trait;
+use futures_core::stream::BoxStream;
+use realtime_core::spi::{
+    AppendError, AppendResult, Backplane, Entry, Epoch, Kept, LocalPipe, LogBounds, LogState, MemoryLog, Position,
+    Record, RepeatKey, RoomTable, Stored, Tail,
+};
+use realtime_core::{EventId, Result};
+use tokio::sync::oneshot;
+
+use crate::error::DiskError;
+use crate::lock::Lock;
+use crate::options::{DiskOptions, Sync};
+use crate::store::{Content, Store};
+use crate::writer::{Append, Request, Status, Writer};
+
+/// The most requests that wait for the disk; further ones are rejected.
+const MOST_WAITING: usize = 10_000;
+
+/// The log of one node, in files of a directory: records, idempotency keys, users' rooms and cursors
+/// outlive the process. Cheap to clone; all clones are one log.
+///
+/// An append that was answered survives the end of the process, however it ends; see [`Sync`] for a
+/// loss of power. After one the log begins a new epoch, unless it syncs always, so that no client
+/// resumes from a record that is gone.
+///
+/// All records that the log keeps are in memory too, so that reads need no disk. After a failed
+/// write (a full disk) the store is opened again until it can be written: appends are rejected
+/// meanwhile, and nothing that was answered is lost. Dropping the last clone closes the store, which
+/// blocks until it is synced.
+#[derive(Clone, Debug)]
+pub struct DiskBackplane(Arc<Handle>);
+
+#[derive(Debug)]
+struct Handle {
+    log: MemoryLog,
+    pipe: LocalPipe,
+    status: Arc<Status>,
+    requests: Option<SyncSender<Request>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl DiskBackplane {
+    /// Opens the log in a directory, which is created if it is missing, with [`DiskOptions::default`].
+    ///
+    /// # Errors
+    /// Those of [`DiskBackplane::open_with`].
+    pub fn open(directory: impl AsRef<Path>) -> Result<Self> {
+        Self::open_with(directory, DiskOptions::default())
+    }
+
+    /// Opens the log in a directory, which is created if it is missing. Blocks while it is read, and
+    /// for [`DiskOptions::with_lock_wait`] while another process has it.
+    ///
+    /// # Errors
+    /// [`realtime_core::Error::Config`] when another process has the directory, when another build wrote it, or when
+    /// it is damaged; [`realtime_core::Error::Backplane`] when it cannot be read or written.
+    pub fn open_with(directory: impl AsRef<Path>, options: DiskOptions) -> Result<Self> {
+        let directory = directory.as_ref();
+        std::fs::create_dir_all(directory).map_err(DiskError::io(directory))?;
+        let lock = Lock::acquire(directory, options.lock_wait)?;
+        let (store, content) = Store::open(directory, options.sync == Sync::Always)?;
+        if let Some(reason) = content.renewed {
+            tracing::warn!(reason, directory = %directory.display(), "the log begins a new epoch");
+        }
+        let start = content.state.start;
+        let log = restore(&options, content);
+        let status = Arc::new(Status::default());
+        let writer = Writer {
+            directory: directory.to_owned(),
+            sync: options.sync,
+            log: log.clone(),
+            status: Arc::clone(&status),
+            store: Some(store),
+            start,
+            changed: std::collections::BTreeSet::new(),
+            unsynced: None,
+            _lock: lock,
+        };
+        let (requests, received) = sync_channel(MOST_WAITING);
+        let thread = std::thread::Builder::new()
+            .name("realtime-disk".to_owned())
+            .spawn(move || writer.run(&received))
+            .map_err(DiskError::io(directory))?;
+        let pipe = LocalPipe::default();
+        Ok(Self(Arc::new(Handle { log, pipe, status, requests: Some(requests), thread: Some(thread) })))
+    }
+
+    fn check(&self) -> Result<(), DiskError> {
+        if self.0.status.failed.load(Ordering::Acquire) { Err(DiskError::Reopening) } else { Ok(()) }
+    }
+
+    fn request(&self, request: Request) -> Result<(), DiskError> {
+        let requests = self.0.requests.as_ref().ok_or(DiskError::Closed)?;
+        requests.try_send(request).map_err(|error| match error {
+            TrySendError::Full(_) => DiskError::Overloaded,
+            TrySendError::Disconnected(_) => DiskError::Closed,
+        })
+    }
+}
+
+/// Puts the content of a store into memory.
+fn restore(options: &DiskOptions, content: Content) -> MemoryLog {
+    let mut bounds = LogBounds::new(options.records, options.bytes);
+    (bounds.age, bounds.keys) = (Some(options.age), options.keys);
+    let log = MemoryLog::new(bounds, &content.state, content.rooms);
+    let (now, clock) = (tokio::time::Instant::now(), SystemTime::now());
+    for record in content.records {
+        let age = clock.duration_since(record.at).unwrap_or_default();
+        let size = record.record.decode().map_or_else(|_| record.record.bytes().len(), |record| record.size());
+        log.push(Kept::new(record.id, record.record, size, now.checked_sub(age).unwrap_or(now)), None);
+    }
+    for (key, position, id) in content.keys {
+        log.restore_key(&key, position, id);
+    }
+    log
+}
+
+#[async_trait]
+impl Backplane for DiskBackplane {
+    async fn append(&self, epoch: Epoch, record: Arc<Record>, key: Option<RepeatKey>) -> AppendResult {
+        self.check().map_err(|error| AppendError::Refused(error.into()))?;
+        let (answer, answered) = oneshot::channel();
+        self.request(Request::Append(Append { epoch, record, key, answer }))
+            .map_err(|error| AppendError::Refused(error.into()))?;
+        answered.await.unwrap_or_else(|_| Err(AppendError::Unknown(DiskError::Closed.into())))
+    }
+
+    async fn range(&self, after: Position, most: usize) -> Result<Vec<Entry>> {
+        Ok(self.0.log.range(after, most))
+    }
+
+    fn tail(&self, after: Position) -> Tail {
+        self.0.log.tail(after)
+    }
+
+    async fn state(&self) -> Result<LogState> {
+        Ok(self.0.log.state())
+    }
+
+    async fn renew(&self, seen: Epoch, position: Position, id: EventId) -> Result<LogState> {
+        self.check()?;
+        let state = self.0.log.state();
+        if state.epoch != seen || !self.0.log.has_lost(position, id) {
+            return Ok(state);
+        }
+        let (answer, answered) = oneshot::channel();
+        self.request(Request::Renew { seen, position, id, answer })?;
+        answered.await.unwrap_or_else(|_| Err(DiskError::Closed.into()))
+    }
+
+    async fn rooms(&self, at: Position) -> Result<RoomTable> {
+        Ok(self.0.log.rooms(at))
+    }
+
+    async fn publish(&self, record: Arc<Record>) -> Result<()> {
+        self.0.pipe.publish(record);
+        Ok(())
+    }
+
+    async fn subscribe(&self) -> Result<BoxStream<'static, Stored>> {
+        Ok(self.0.pipe.subscribe())
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.status.closed.store(true, Ordering::Release);
+        self.requests = None;
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the thread that writes the log panicked");
+        }
+    }
+}

@@ -1,0 +1,368 @@
+//! The store: records, idempotency keys, rooms and the log's life in one embedded database.
+
+use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode};
+use realtime_core::EventId;
+use realtime_core::spi::{CursorKey, Epoch, LogState, Position, RepeatKey, RoomTable, Stored, UserRooms};
+use serde::{Deserialize, Serialize};
+
+use crate::error::DiskError;
+use crate::tip::{Tip, TipFile};
+
+/// The format of the files.
+const FORMAT: u32 = 1;
+/// The size of the journals at which they are written into tables; the least that is possible.
+const JOURNAL_BYTES: u64 = 64 * 1024 * 1024;
+/// The size of the records in memory at which they are written into a table.
+const MEMTABLE_BYTES: u64 = 16 * 1024 * 1024;
+/// The bytes before a record: the time of its append in milliseconds, its id.
+const RECORD_HEAD: usize = 8 + 16;
+/// The bytes of a key's record: content, position, id, end in milliseconds.
+const KEY_BYTES: usize = 16 + 8 + 16 + 8;
+
+/// An open store.
+pub(crate) struct Store {
+    database: Database,
+    records: Keyspace,
+    keys: Keyspace,
+    rooms: Keyspace,
+    life: Keyspace,
+    tip: TipFile,
+}
+
+/// The content of a store that was opened.
+pub(crate) struct Content {
+    pub(crate) state: LogState,
+    pub(crate) records: Vec<StoredRecord>,
+    /// The keys with their records, the oldest first.
+    pub(crate) keys: Vec<(RepeatKey, Position, EventId)>,
+    /// The rooms as of the position before the oldest record.
+    pub(crate) rooms: RoomTable,
+    /// The reason for a new epoch, if the store has to begin one.
+    pub(crate) renewed: Option<&'static str>,
+}
+
+/// A record in the store.
+pub(crate) struct StoredRecord {
+    pub(crate) id: EventId,
+    pub(crate) at: SystemTime,
+    pub(crate) record: Stored,
+}
+
+/// The life of a log, as it is stored.
+#[derive(Clone, Serialize, Deserialize)]
+struct Life {
+    format: u32,
+    epoch: Epoch,
+    key: CursorKey,
+    /// The boot of the machine; `None` where it is not known.
+    boot: Option<String>,
+    /// `true` if the store was closed, and nothing has been appended since.
+    clean: bool,
+    /// `true` if every append was synced before it was answered.
+    synced: bool,
+}
+
+/// A change of the store, written as one.
+pub(crate) struct Change<'a> {
+    store: &'a Store,
+    batch: OwnedWriteBatch,
+    tip: Option<Tip>,
+}
+
+const LIFE: &str = "life";
+const START: &str = "start";
+
+impl Store {
+    /// Opens the store of a directory, and reads it.
+    pub(crate) fn open(directory: &Path, synced: bool) -> Result<(Self, Content), DiskError> {
+        let store = Self::reopen(directory)?;
+        let content = store.read(directory)?;
+        let key = content.state.key.clone();
+        store.write_life(&Life {
+            format: FORMAT,
+            epoch: content.state.epoch,
+            key,
+            boot: boot(),
+            clean: false,
+            synced,
+        })?;
+        Ok((store, content))
+    }
+
+    /// Opens the store again after a failed write, without reading it: its content is known.
+    pub(crate) fn reopen(directory: &Path) -> Result<Self, DiskError> {
+        let builder = Database::builder(directory.join("store"));
+        let database = builder.max_journaling_size(JOURNAL_BYTES).worker_threads(1).open()?;
+        let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES);
+        Ok(Self {
+            records: database.keyspace("records", options)?,
+            keys: database.keyspace("keys", options)?,
+            rooms: database.keyspace("rooms", options)?,
+            life: database.keyspace("life", options)?,
+            tip: TipFile::open(directory)?,
+            database,
+        })
+    }
+
+    fn read(&self, path: &Path) -> Result<Content, DiskError> {
+        let damaged = |what: String| DiskError::Damaged { path: path.to_owned(), what };
+        let life = self.read_life(path)?;
+        let start = match self.life.get(START)? {
+            Some(bytes) => position_of(&bytes).ok_or_else(|| damaged("the start of the log is unreadable".into()))?,
+            None => Position::START,
+        };
+        let records = self.read_records(start, &damaged)?;
+        let last = Position::new(start.get() + records.len() as u64);
+        let mut content = Content {
+            state: LogState::begin(),
+            renewed: None,
+            keys: Vec::new(),
+            rooms: self.read_rooms(&damaged)?,
+            records,
+        };
+        (content.state.start, content.state.last) = (start, last);
+        let Some(life) = life else { return Ok(content) };
+        content.renewed = self.lost(&life, &content);
+        if content.renewed.is_none() {
+            (content.state.epoch, content.state.key) = (life.epoch, life.key);
+            content.keys = self.read_keys(&damaged)?;
+        } else {
+            self.forget_keys()?;
+        }
+        Ok(content)
+    }
+
+    /// Reads the records after a position, of which none may be missing.
+    fn read_records(
+        &self,
+        start: Position,
+        damaged: &impl Fn(String) -> DiskError,
+    ) -> Result<Vec<StoredRecord>, DiskError> {
+        let mut records = Vec::new();
+        let mut position = start;
+        for item in self.records.range(start.next().get().to_be_bytes()..) {
+            let (key, value) = item.into_inner()?;
+            position = position.next();
+            if position_of(&key) != Some(position) {
+                return Err(damaged(format!("the record {position} is missing")));
+            }
+            records.push(record_of(&value).ok_or_else(|| damaged(format!("the record {position} is unreadable")))?);
+        }
+        Ok(records)
+    }
+
+    /// Returns the reason for a new epoch: records that were answered may be missing.
+    fn lost(&self, life: &Life, content: &Content) -> Option<&'static str> {
+        let newest = content.records.last().map(|record| record.id);
+        if let Some(tip) = self.tip.read().filter(|tip| tip.epoch == life.epoch) {
+            let last = content.state.last;
+            if tip.position > last || tip.position == last && newest.is_some_and(|id| id != tip.id) {
+                return Some("its newest records are missing");
+            }
+        }
+        let same_boot = life.boot.is_some() && life.boot == boot();
+        if life.clean || life.synced || same_boot {
+            return None;
+        }
+        Some("it was not closed before the machine was restarted")
+    }
+
+    fn read_life(&self, path: &Path) -> Result<Option<Life>, DiskError> {
+        /// The part of a life that every format has.
+        #[derive(Deserialize)]
+        struct AnyLife {
+            format: u32,
+        }
+
+        let Some(bytes) = self.life.get(LIFE)? else { return Ok(None) };
+        let unreadable = |_| DiskError::Damaged { path: path.to_owned(), what: "its format is unreadable".into() };
+        let AnyLife { format } = serde_json::from_slice(&bytes).map_err(unreadable)?;
+        if format != FORMAT {
+            return Err(DiskError::Format { path: path.to_owned(), found: format, known: FORMAT });
+        }
+        serde_json::from_slice(&bytes).map(Some).map_err(unreadable)
+    }
+
+    fn write_life(&self, life: &Life) -> Result<(), DiskError> {
+        let bytes = serde_json::to_vec(life).unwrap_or_default();
+        let mut batch = self.database.batch().durability(Some(PersistMode::SyncAll));
+        batch.insert(&self.life, LIFE, bytes);
+        Ok(batch.commit()?)
+    }
+
+    fn read_keys(
+        &self,
+        damaged: &impl Fn(String) -> DiskError,
+    ) -> Result<Vec<(RepeatKey, Position, EventId)>, DiskError> {
+        let now = SystemTime::now();
+        let mut keys = Vec::new();
+        for item in self.keys.iter() {
+            let (key, value) = item.into_inner()?;
+            let read = || {
+                let content = value.get(..16)?.try_into().ok()?;
+                let id = EventId::from_bytes(value.get(24..40)?.try_into().ok()?);
+                let until = time_of(value.get(40..KEY_BYTES)?)?;
+                Some((RepeatKey::new(key[..].try_into().ok()?, content, until), position_of(value.get(16..24)?)?, id))
+            };
+            keys.push(read().ok_or_else(|| damaged("an idempotency key is unreadable".into()))?);
+        }
+        // The times are those at which the keys end, until here.
+        let left = |until: Duration| (UNIX_EPOCH + until).duration_since(now).unwrap_or_default();
+        keys.iter_mut().for_each(|(key, ..)| key.keep = left(key.keep));
+        keys.retain(|(key, ..)| !key.keep.is_zero());
+        keys.sort_unstable_by_key(|(_, position, _)| *position);
+        Ok(keys)
+    }
+
+    fn read_rooms(&self, damaged: &impl Fn(String) -> DiskError) -> Result<RoomTable, DiskError> {
+        let mut rooms = RoomTable::default();
+        for item in self.rooms.iter() {
+            let (name, value) = item.into_inner()?;
+            let read = || {
+                let rooms: UserRooms = serde_json::from_slice(&value).ok()?;
+                Some((String::from_utf8(name.to_vec()).ok()?, rooms))
+            };
+            let (name, of_user) = read().ok_or_else(|| damaged("the rooms of a user are unreadable".into()))?;
+            rooms.restore(&name, of_user);
+        }
+        Ok(rooms)
+    }
+
+    fn forget_keys(&self) -> Result<(), DiskError> {
+        Ok(self.keys.clear()?)
+    }
+
+    /// Begins a change.
+    pub(crate) fn change(&self) -> Change<'_> {
+        Change { store: self, batch: self.database.batch(), tip: None }
+    }
+
+    /// Begins the epoch of this state, which has no idempotency keys and, as of its start, no rooms.
+    pub(crate) fn begin(&self, state: &LogState, synced: bool) -> Result<(), DiskError> {
+        self.forget_keys()?;
+        self.rooms.clear()?;
+        let (epoch, key) = (state.epoch, state.key.clone());
+        self.write_life(&Life { format: FORMAT, epoch, key, boot: boot(), clean: false, synced })
+    }
+
+    /// Returns the position of the newest record, or [`Position::START`].
+    pub(crate) fn last(&self) -> Result<Position, DiskError> {
+        let Some(item) = self.records.last_key_value() else { return Ok(Position::START) };
+        Ok(position_of(&item.key()?).unwrap_or(Position::START))
+    }
+
+    /// Returns whether the record at a position has this id.
+    pub(crate) fn has(&self, position: Position, id: EventId) -> Result<bool, DiskError> {
+        let found = self.records.get(position.get().to_be_bytes())?;
+        Ok(found.and_then(|value| record_of(&value)).is_some_and(|record| record.id == id))
+    }
+
+    /// Syncs what was written to the disk.
+    pub(crate) fn sync(&self) -> Result<(), DiskError> {
+        Ok(self.database.persist(PersistMode::SyncData)?)
+    }
+
+    /// Marks the store as closed, and syncs it.
+    pub(crate) fn close(&self) -> Result<(), DiskError> {
+        if let Some(life) = self.read_life(self.path())? {
+            self.write_life(&Life { clean: true, ..life })?;
+        }
+        Ok(())
+    }
+
+    fn path(&self) -> &Path {
+        self.records.path()
+    }
+}
+
+impl Change<'_> {
+    /// Adds a record, with its key if it has one.
+    pub(crate) fn append(
+        &mut self,
+        epoch: Epoch,
+        position: Position,
+        id: EventId,
+        record: &[u8],
+        key: Option<&RepeatKey>,
+    ) {
+        let now = SystemTime::now();
+        let mut value = Vec::with_capacity(RECORD_HEAD + record.len());
+        value.extend(millis(now).to_be_bytes());
+        value.extend(id.to_bytes());
+        value.extend(record);
+        self.batch.insert(&self.store.records, position.get().to_be_bytes(), value);
+        if let Some(key) = key {
+            let mut value = Vec::with_capacity(KEY_BYTES);
+            value.extend(key.content);
+            value.extend(position.get().to_be_bytes());
+            value.extend(id.to_bytes());
+            value.extend(millis(now + key.keep).to_be_bytes());
+            self.batch.insert(&self.store.keys, key.key, value);
+        }
+        self.tip = Some(Tip { epoch, position, id });
+    }
+
+    /// Drops the records up to a position, the first of which is the one after `after`.
+    pub(crate) fn drop_up_to(&mut self, after: Position, start: Position) {
+        for position in after.get() + 1..=start.get() {
+            self.batch.remove(&self.store.records, position.to_be_bytes());
+        }
+        self.batch.insert(&self.store.life, START, start.get().to_be_bytes());
+    }
+
+    /// Sets the rooms of a user as of the log's start.
+    pub(crate) fn set_rooms(&mut self, user: &str, rooms: Option<&UserRooms>) {
+        match rooms.and_then(|rooms| serde_json::to_vec(rooms).ok()) {
+            Some(rooms) => self.batch.insert(&self.store.rooms, user, rooms),
+            None => self.batch.remove(&self.store.rooms, user),
+        }
+    }
+
+    /// Removes a key that has ended.
+    pub(crate) fn forget_key(&mut self, key: &[u8; 16]) {
+        self.batch.remove(&self.store.keys, *key);
+    }
+
+    /// Writes the change: when this returns, the end of the process loses nothing of it; with
+    /// `sync`, neither does a loss of power.
+    pub(crate) fn commit(self, sync: bool) -> Result<(), DiskError> {
+        let batch = if sync { self.batch.durability(Some(PersistMode::SyncData)) } else { self.batch };
+        batch.commit()?;
+        if let Some(tip) = self.tip {
+            self.store.tip.write(tip);
+        }
+        Ok(())
+    }
+}
+
+fn record_of(value: &[u8]) -> Option<StoredRecord> {
+    let at = UNIX_EPOCH + time_of(value.get(..8)?)?;
+    let id = EventId::from_bytes(value.get(8..RECORD_HEAD)?.try_into().ok()?);
+    let stored = Stored::from(Bytes::copy_from_slice(value.get(RECORD_HEAD..)?));
+    // A record of another version stays as it is: its readers skip it.
+    let record = stored.decode().map_or(stored, Stored::from);
+    Some(StoredRecord { id, at, record })
+}
+
+fn position_of(bytes: &[u8]) -> Option<Position> {
+    Some(Position::new(u64::from_be_bytes(bytes.try_into().ok()?)))
+}
+
+/// Reads a time as the duration since 1970.
+fn time_of(bytes: &[u8]) -> Option<Duration> {
+    Some(Duration::from_millis(u64::from_be_bytes(bytes.try_into().ok()?)))
+}
+
+fn millis(time: SystemTime) -> u64 {
+    u64::try_from(time.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Returns the boot of the machine, where it can be told from others.
+fn boot() -> Option<String> {
+    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    Some(id.trim().to_owned())
+}

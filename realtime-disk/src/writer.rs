@@ -1,0 +1,385 @@
+//! The thread that writes: one change of the store for all appends that wait.
+
+use std::collections::{BTreeSet, HashMap};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
+use std::time::{Duration, Instant};
+
+use realtime_core::Error;
+use realtime_core::spi::{
+    AppendError, AppendResult, Appended, Epoch, Kept, LogState, MemoryLog, Position, Record, RepeatKey, Stored,
+};
+use tokio::sync::oneshot;
+
+use crate::error::DiskError;
+use crate::lock::Lock;
+use crate::options::Sync;
+use crate::store::Store;
+
+/// The most appends in one change, and the bytes after which no further one is added.
+const GROUP_RECORDS: usize = 1024;
+const GROUP_BYTES: usize = 4 * 1024 * 1024;
+/// The interval at which old records are dropped while nothing is appended.
+const SWEEP: Duration = Duration::from_secs(1);
+/// The pause before the slowest tail is looked at again.
+const TAIL_PAUSE: Duration = Duration::from_millis(1);
+const FIRST_RETRY: Duration = Duration::from_millis(100);
+const LAST_RETRY: Duration = Duration::from_secs(2);
+
+/// What the handles and the thread of a backplane share.
+#[derive(Debug, Default)]
+pub(crate) struct Status {
+    /// Set from a failed write until the store is open again.
+    pub(crate) failed: AtomicBool,
+    /// Set when the last handle is dropped.
+    pub(crate) closed: AtomicBool,
+}
+
+/// Work for the thread.
+pub(crate) enum Request {
+    Append(Append),
+    /// Begins a new epoch, if the record with this id is missing from its position.
+    Renew {
+        seen: Epoch,
+        position: Position,
+        id: realtime_core::EventId,
+        answer: oneshot::Sender<Result<LogState, Error>>,
+    },
+}
+
+/// An append that waits for its answer.
+pub(crate) struct Append {
+    pub(crate) epoch: Epoch,
+    pub(crate) record: Arc<Record>,
+    pub(crate) key: Option<RepeatKey>,
+    pub(crate) answer: oneshot::Sender<AppendResult>,
+}
+
+/// The thread's state.
+pub(crate) struct Writer {
+    pub(crate) directory: PathBuf,
+    pub(crate) sync: Sync,
+    pub(crate) log: MemoryLog,
+    pub(crate) status: Arc<Status>,
+    /// `None` from a failed write until it is open again.
+    pub(crate) store: Option<Store>,
+    /// The log's start in the store: records that were dropped since are still in it.
+    pub(crate) start: Position,
+    /// The users whose rooms as of the log's start have changed since they were stored.
+    pub(crate) changed: BTreeSet<String>,
+    /// The time of the first write that is not synced yet.
+    pub(crate) unsynced: Option<Instant>,
+    pub(crate) _lock: Lock,
+}
+
+/// The appends of one change.
+#[derive(Default)]
+struct Group {
+    planned: Vec<Planned>,
+    bytes: usize,
+    /// Appends that repeat one of this group, with its number.
+    repeats: Vec<(usize, oneshot::Sender<AppendResult>)>,
+    /// The numbers of the appends with a key.
+    keys: HashMap<[u8; 16], usize>,
+}
+
+struct Planned {
+    epoch: Epoch,
+    position: Position,
+    kept: Kept,
+    key: Option<RepeatKey>,
+    answer: oneshot::Sender<AppendResult>,
+}
+
+impl Writer {
+    /// Writes until the last handle is dropped, then closes the store.
+    pub(crate) fn run(mut self, requests: &Receiver<Request>) {
+        let mut swept = Instant::now();
+        loop {
+            let mut appends = Vec::new();
+            let mut renewals = Vec::new();
+            let mut ended = false;
+            match requests.recv_timeout(self.pause(swept)) {
+                Ok(request) => self.sort(request, &mut appends, &mut renewals),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => ended = true,
+            }
+            let mut bytes = 0;
+            while appends.len() < GROUP_RECORDS && bytes < GROUP_BYTES && renewals.is_empty() {
+                match requests.try_recv() {
+                    Ok(request) => self.sort(request, &mut appends, &mut renewals),
+                    Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
+                }
+                bytes += appends.last().map_or(0, |append: &Append| append.record.size());
+            }
+            if !appends.is_empty() {
+                self.append(appends);
+            }
+            for (seen, position, id, answer) in renewals {
+                // Nobody waits for it any more, if this fails.
+                let _ = answer.send(self.renew(seen, position, id));
+            }
+            if swept.elapsed() >= SWEEP {
+                swept = Instant::now();
+                self.sweep();
+            }
+            self.sync_if_due();
+            if ended {
+                return self.close();
+            }
+            if self.store.is_none() {
+                self.reopen(requests);
+            }
+        }
+    }
+
+    #[expect(clippy::type_complexity, reason = "the parts of a renewal, taken from a request")]
+    fn sort(
+        &self,
+        request: Request,
+        appends: &mut Vec<Append>,
+        renewals: &mut Vec<(Epoch, Position, realtime_core::EventId, oneshot::Sender<Result<LogState, Error>>)>,
+    ) {
+        match request {
+            Request::Append(append) => appends.push(append),
+            Request::Renew { seen, position, id, answer } => renewals.push((seen, position, id, answer)),
+        }
+    }
+
+    /// Returns how long the thread may wait for a request.
+    fn pause(&self, swept: Instant) -> Duration {
+        let sweep = SWEEP.saturating_sub(swept.elapsed());
+        let Sync::Every(interval) = self.sync else { return sweep };
+        self.unsynced.map_or(sweep, |since| interval.saturating_sub(since.elapsed()).min(sweep))
+    }
+
+    /// Appends what can be appended, in one change of the store.
+    fn append(&mut self, appends: Vec<Append>) {
+        let now = tokio::time::Instant::now();
+        let new = appends.iter().filter(|append| append.key.is_some()).count();
+        let forgotten = self.log.forget_keys(new, now);
+        let mut group = Group::default();
+        for append in appends {
+            self.plan(append, &mut group, now);
+        }
+        match self.write(&group.planned, &forgotten) {
+            Ok(()) => self.publish(group),
+            Err(error) => self.look_for(group, &error),
+        }
+    }
+
+    /// Decides about one append: answers it, or adds it to the group.
+    fn plan(&mut self, append: Append, group: &mut Group, now: tokio::time::Instant) {
+        let Append { epoch, record, key, answer } = append;
+        // Nobody waits for an answer, if one cannot be sent.
+        if answer.is_closed() {
+            return;
+        }
+        if let Some(decided) = self.log.repeat(epoch, key.as_ref(), now) {
+            let _ = answer.send(decided);
+            return;
+        }
+        if let Some(first) = key.and_then(|key| group.keys.get(&key.key).copied()) {
+            if group.planned[first].key.map(|key| key.content) == key.map(|key| key.content) {
+                group.repeats.push((first, answer));
+            } else {
+                let _ = answer.send(Err(AppendError::KeyReused));
+            }
+            return;
+        }
+        let size = record.size();
+        while !self.log.reserve(group.planned.len() + 1, group.bytes + size, |user| {
+            self.changed.insert(user.to_owned());
+        }) {
+            if self.status.closed.load(Ordering::Acquire) {
+                let _ = answer.send(Err(AppendError::Refused(DiskError::Closed.into())));
+                return;
+            }
+            std::thread::sleep(TAIL_PAUSE);
+        }
+        group.bytes += size;
+        if let Some(key) = key {
+            group.keys.insert(key.key, group.planned.len());
+        }
+        let position = Position::new(self.log.state().last.get() + group.planned.len() as u64 + 1);
+        let kept = Kept::new(record.id(), Stored::from(record), size, now);
+        group.planned.push(Planned { epoch, position, kept, key, answer });
+    }
+
+    /// Writes records, and what was dropped meanwhile.
+    fn write(&mut self, planned: &[Planned], forgotten: &[[u8; 16]]) -> Result<(), DiskError> {
+        let store = self.store.as_ref().ok_or(DiskError::Reopening)?;
+        let start = self.log.state().start;
+        if planned.is_empty() && forgotten.is_empty() && start == self.start && self.changed.is_empty() {
+            return Ok(());
+        }
+        let mut change = store.change();
+        for Planned { epoch, position, kept, key, .. } in planned {
+            change.append(*epoch, *position, kept.id, kept.record.bytes(), key.as_ref());
+        }
+        forgotten.iter().for_each(|key| change.forget_key(key));
+        if start > self.start {
+            change.drop_up_to(self.start, start);
+        }
+        for user in &self.changed {
+            change.set_rooms(user, self.log.rooms_of(user).as_ref());
+        }
+        let sync = self.sync == Sync::Always;
+        change.commit(sync)?;
+        self.start = start;
+        self.changed.clear();
+        if !sync {
+            self.unsynced.get_or_insert_with(Instant::now);
+        }
+        Ok(())
+    }
+
+    /// Shows records that are stored to the tails, and answers their appends.
+    fn publish(&self, group: Group) {
+        let answers: Vec<(Appended, _)> = group
+            .planned
+            .into_iter()
+            .map(|planned| (self.log.push(planned.kept, planned.key.as_ref()), planned.answer))
+            .collect();
+        self.log.wake_tails();
+        for (first, answer) in group.repeats {
+            let _ = answer.send(Ok(answers[first].0.as_repeated()));
+        }
+        for (appended, answer) in answers {
+            let _ = answer.send(Ok(appended));
+        }
+    }
+
+    /// Begins a new epoch, if the record with this id is missing from its position.
+    fn renew(&mut self, seen: Epoch, position: Position, id: realtime_core::EventId) -> Result<LogState, Error> {
+        let state = self.log.state();
+        if state.epoch != seen || !self.log.has_lost(position, id) {
+            return Ok(state);
+        }
+        let store = self.store.as_ref().ok_or(DiskError::Reopening)?;
+        let begun = LogState::begin();
+        if let Err(error) = store.begin(&begun, self.sync == Sync::Always) {
+            self.fail(&error);
+            return Err(error.into());
+        }
+        self.log.begin(&begun);
+        self.changed.clear();
+        Ok(self.log.state())
+    }
+
+    /// Drops old records and keys.
+    fn sweep(&mut self) {
+        self.log.reserve(0, 0, |user| {
+            self.changed.insert(user.to_owned());
+        });
+        let forgotten = self.log.forget_keys(0, tokio::time::Instant::now());
+        if let Err(error) = self.write(&[], &forgotten) {
+            self.fail(&error);
+        }
+    }
+
+    fn sync_if_due(&mut self) {
+        let Sync::Every(interval) = self.sync else { return };
+        let (Some(since), Some(store)) = (self.unsynced, &self.store) else { return };
+        if since.elapsed() < interval {
+            return;
+        }
+        self.unsynced = None;
+        if let Err(error) = store.sync() {
+            self.fail(&error);
+        }
+    }
+
+    /// Gives the store up, until it can be opened again.
+    fn fail(&mut self, error: &DiskError) {
+        if self.store.take().is_some() {
+            tracing::error!(%error, directory = %self.directory.display(), "the log cannot be written; opening it again");
+            self.status.failed.store(true, Ordering::Release);
+        }
+    }
+
+    /// Opens the store again after a failed change, and answers its appends: whether the change is in
+    /// the store is not known before.
+    fn look_for(&mut self, group: Group, error: &DiskError) {
+        self.fail(error);
+        let refused = |answer: oneshot::Sender<AppendResult>, text: String| {
+            let _ = answer.send(Err(AppendError::Refused(text.into())));
+        };
+        let Some(last) = group.planned.last() else { return self.publish(group) };
+        let (position, id) = (last.position, last.kept.id);
+        let mut retry = FIRST_RETRY;
+        while self.store.is_none() && !self.status.closed.load(Ordering::Acquire) {
+            std::thread::sleep(retry);
+            retry = (retry * 2).min(LAST_RETRY);
+            let reopened = Store::reopen(&self.directory).and_then(|store| Ok((store.has(position, id)?, store)));
+            match reopened {
+                Ok((found, store)) => {
+                    self.store = Some(store);
+                    if found {
+                        self.publish(group);
+                    } else {
+                        let answers = group.planned.into_iter().map(|planned| planned.answer);
+                        let repeats = group.repeats.into_iter().map(|(_, answer)| answer);
+                        answers.chain(repeats).for_each(|answer| refused(answer, error.to_string()));
+                    }
+                    return self.recovered();
+                }
+                Err(error) => tracing::warn!(%error, "the log cannot be opened again; retrying"),
+            }
+        }
+    }
+
+    /// Opens the store again; refuses all requests meanwhile.
+    fn reopen(&mut self, requests: &Receiver<Request>) {
+        let mut retry = FIRST_RETRY;
+        while !self.status.closed.load(Ordering::Acquire) {
+            match Store::reopen(&self.directory) {
+                Ok(store) => {
+                    self.store = Some(store);
+                    return self.recovered();
+                }
+                Err(error) => tracing::warn!(%error, "the log cannot be opened again; retrying"),
+            }
+            let until = Instant::now() + retry;
+            while let Ok(request) = requests.recv_timeout(until.saturating_duration_since(Instant::now())) {
+                match request {
+                    Request::Append(append) => {
+                        let _ = append.answer.send(Err(AppendError::Refused(DiskError::Reopening.into())));
+                    }
+                    Request::Renew { answer, .. } => drop(answer.send(Err(DiskError::Reopening.into()))),
+                }
+            }
+            retry = (retry * 2).min(LAST_RETRY);
+        }
+    }
+
+    /// Writes the records that the store may have lost with the failure, and accepts appends again.
+    fn recovered(&mut self) {
+        let Some(store) = &self.store else { return };
+        let state = self.log.state();
+        let restored = store.last().and_then(|last| {
+            let mut change = store.change();
+            for entry in self.log.range(last.max(state.start), usize::MAX) {
+                change.append(state.epoch, entry.position, entry.id, entry.record.bytes(), None);
+            }
+            change.commit(true)
+        });
+        match restored {
+            Ok(()) => {
+                self.status.failed.store(false, Ordering::Release);
+                tracing::info!(directory = %self.directory.display(), "the log is written again");
+            }
+            Err(error) => self.fail(&error),
+        }
+    }
+
+    fn close(mut self) {
+        self.sweep();
+        let Some(store) = self.store.take() else { return };
+        if let Err(error) = store.close() {
+            tracing::warn!(%error, directory = %self.directory.display(), "the log could not be closed in order");
+        }
+    }
+}

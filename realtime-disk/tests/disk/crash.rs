@@ -1,0 +1,197 @@
+//! Processes that end by `kill -9`, and files that lost their end.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use realtime_core::Error;
+use realtime_core::spi::{Backplane, Position};
+use realtime_disk::{DiskBackplane, DiskOptions};
+use realtime_testkit::SeededRng;
+
+use crate::support::{append, open, open_with, record, state, texts};
+
+/// The variable that makes this program a writer, with its directory.
+const WRITER: &str = "REALTIME_DISK_WRITER";
+
+/// Appends until it is killed, and prints the number of each record that was answered. Does nothing
+/// unless a test starts it.
+#[tokio::test]
+async fn writer_process() {
+    let Ok(directory) = std::env::var(WRITER) else { return };
+    let log = open_small(Path::new(&directory));
+    let epoch = state(&log).await.epoch;
+    println!("epoch {}", epoch.get());
+    let writers = (0..8).map(|_| {
+        let log = log.clone();
+        async move {
+            loop {
+                let appended = log.append(epoch, record("x"), None).await.expect("appended");
+                println!("answered {}", appended.position.get());
+                // So that the store stays small, and is read quickly.
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        }
+    });
+    futures_util::future::join_all(writers).await;
+}
+
+/// Opens a log that is read quickly.
+fn open_small(directory: &Path) -> DiskBackplane {
+    open_with(directory, DiskOptions::default().with_records(2000))
+}
+
+/// A writer in a process of its own.
+struct Writer {
+    child: Child,
+    output: BufReader<std::process::ChildStdout>,
+    epoch: u64,
+}
+
+impl Writer {
+    fn start(directory: &Path) -> Self {
+        let mut child = Command::new(std::env::current_exe().expect("this program"))
+            .args(["crash::writer_process", "--exact", "--nocapture", "--test-threads=1"])
+            .env(WRITER, directory)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("a process");
+        let mut output = BufReader::new(child.stdout.take().expect("its output"));
+        let mut line = String::new();
+        let epoch = loop {
+            line.clear();
+            assert!(output.read_line(&mut line).expect("a line") > 0, "the writer has ended");
+            // The test's name stands before its first line.
+            if let Some((_, rest)) = line.split_once("epoch ") {
+                break rest.trim().parse().expect("an epoch");
+            }
+        };
+        Self { child, output, epoch }
+    }
+
+    /// Ends the writer after this time; returns the highest position that it was answered with.
+    fn kill_after(mut self, time: Duration) -> u64 {
+        std::thread::sleep(time);
+        self.child.kill().expect("killed");
+        self.child.wait().expect("its end");
+        let mut last = 0;
+        for line in self.output.lines().map_while(Result::ok) {
+            // The last line may be cut.
+            if let Some(number) = line.strip_prefix("answered ").and_then(|number| number.parse::<u64>().ok()) {
+                last = last.max(number);
+            }
+        }
+        last
+    }
+}
+
+#[test]
+fn killed_process_loses_nothing_that_was_answered() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut rng = SeededRng::new("kill");
+    let mut epochs = std::collections::BTreeSet::new();
+    let mut answered = 0;
+    for _ in 0..50 {
+        let writer = Writer::start(directory.path());
+        epochs.insert(writer.epoch);
+        answered = answered.max(writer.kill_after(Duration::from_millis(rng.below(60) as u64)));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let last = runtime.block_on(async { state(&open_small(directory.path())).await.last.get() });
+        assert!(last >= answered, "{last} of {answered}");
+    }
+    assert!(answered > 100, "the writers wrote: {answered}");
+    assert_eq!(epochs.len(), 1, "one epoch");
+}
+
+/// Returns the journal files of a store, and its tables.
+fn files(directory: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut open = vec![directory.join("store")];
+    while let Some(next) = open.pop() {
+        for entry in std::fs::read_dir(next).unwrap() {
+            let entry = entry.unwrap();
+            if entry.file_type().unwrap().is_dir() { open.push(entry.path()) } else { found.push(entry.path()) }
+        }
+    }
+    found
+}
+
+#[tokio::test]
+async fn lost_end_of_a_file_begins_a_new_epoch_or_is_refused() {
+    for cut in [1, 100, 1024, 16 * 1024, 64 * 1024] {
+        for zeroes in [false, true] {
+            let directory = tempfile::tempdir().unwrap();
+            let child = Writer::start(directory.path());
+            let epoch = child.epoch;
+            let answered = child.kill_after(Duration::from_millis(200));
+            let journal = files(directory.path())
+                .into_iter()
+                .filter(|path| path.extension().is_some_and(|extension| extension == "jnl"))
+                .max_by_key(|path| path.metadata().unwrap().modified().unwrap())
+                .expect("a journal");
+            damage(&journal, cut, zeroes);
+            match DiskBackplane::open(directory.path()) {
+                Ok(log) => {
+                    let state = state(&log).await;
+                    let shorter = state.last.get() < answered;
+                    assert!(
+                        !shorter || state.epoch.get() != epoch,
+                        "cut {cut}, zeroes {zeroes}: {state:?} of {answered}"
+                    );
+                    assert_eq!(append(&log, "next").await, state.last.next());
+                    assert_eq!(texts(&log).await.len() as u64, state.last.get() + 1 - state.start.get());
+                }
+                Err(error) => assert!(matches!(error, Error::Config(_) | Error::Backplane(_)), "{error}"),
+            }
+        }
+    }
+}
+
+/// Cuts the end of the written part of a file off, or fills it with zeroes.
+fn damage(path: &Path, bytes: u64, zeroes: bool) {
+    use std::os::unix::fs::FileExt;
+    let content = std::fs::read(path).unwrap();
+    let written = content.iter().rposition(|byte| *byte != 0).map_or(0, |at| at as u64 + 1);
+    let from = written.saturating_sub(bytes);
+    let file = std::fs::OpenOptions::new().write(true).open(path).unwrap();
+    if zeroes {
+        file.write_all_at(&vec![0; (written - from) as usize], from).unwrap();
+    } else {
+        file.set_len(from).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn older_copy_of_the_directory_ends_at_its_place() {
+    let directory = tempfile::tempdir().unwrap();
+    let copy = tempfile::tempdir().unwrap();
+    let log = open(directory.path());
+    append(&log, "1").await;
+    drop(log);
+    copy_directory(directory.path(), copy.path());
+    let log = open(directory.path());
+    append(&log, "2").await;
+    drop(log);
+    let log = open(copy.path());
+    assert_eq!(texts(&log).await, ["1"]);
+    let id = log.range(Position::START, 1).await.unwrap()[0].id;
+    let before = state(&log).await;
+    assert_eq!(log.renew(before.epoch, Position::new(1), id).await.unwrap(), before);
+    let renewed = log.renew(before.epoch, Position::new(2), id).await.unwrap();
+    assert_ne!(renewed.epoch, before.epoch, "a node that has seen the second record begins an epoch");
+}
+
+fn copy_directory(from: &Path, to: &Path) {
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let to = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            std::fs::create_dir_all(&to).unwrap();
+            copy_directory(&entry.path(), &to);
+        } else {
+            std::fs::copy(entry.path(), to).unwrap();
+        }
+    }
+}
