@@ -1,5 +1,5 @@
-//! A server or a relay in a process of its own: this program once more, with the argument `serve` or
-//! `relay`.
+//! A server or a relay in a process of its own: this program once more, with the argument `serve`
+//! or `relay`.
 
 use std::ffi::OsString;
 use std::process::{ExitStatus, Stdio};

@@ -122,7 +122,8 @@ impl Lane {
     /// Publishes for a duration, beginning a publish whenever fewer than this many are under way.
     ///
     /// # Errors
-    /// When the server or a client is gone, an event does not arrive, or so many cannot be under way.
+    /// When the server or a client is gone, an event does not arrive, or so many cannot be under
+    /// way.
     pub async fn measure(&mut self, under_way: usize, time: Duration) -> Result<Sample> {
         if !(1..=MOST_UNDER_WAY).contains(&under_way) {
             return Err(format!("1 to {MOST_UNDER_WAY} publishes can be under way").into());

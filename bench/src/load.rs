@@ -96,8 +96,8 @@ impl Load {
         Ok(Self { transport, server, control, swarm, deliveries, clients, next: 0 })
     }
 
-    /// Returns the dial of a client that is not one of the swarm, with a receive buffer of this many
-    /// bytes.
+    /// Returns the dial of a client that is not one of the swarm, with a receive buffer of this
+    /// many bytes.
     pub fn dial(&self, user: &str, number: usize, receive_buffer: u32) -> Dial {
         let dial = Dial::new(self.transport, self.server.addresses.http, number);
         Dial { user: Some(user.to_owned()), receive_buffer: Some(receive_buffer), ..dial }

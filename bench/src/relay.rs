@@ -32,8 +32,8 @@ pub struct RelayProcess {
 }
 
 impl RelayProcess {
-    /// Starts one for this many connections at a time, and waits until it has found a server that is
-    /// ready, of which the first one is preferred.
+    /// Starts one for this many connections at a time, and waits until it has found a server that
+    /// is ready, of which the first one is preferred.
     ///
     /// # Errors
     /// When it cannot be started or ends early.

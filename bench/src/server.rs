@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +13,8 @@ use serde::{Deserialize, Serialize};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{SignalKind, signal};
 
-use realtime_unified::{Stats, WindowConfig};
+use realtime_unified::spi::Backplane;
+use realtime_unified::{DiskBackplane, DiskConfig, MemoryBackplane, Stats, SyncMode, WindowConfig};
 
 use crate::{Result, peer, process};
 
@@ -45,6 +47,12 @@ pub struct ServeOptions {
     /// The most records in a provider's window
     #[arg(long, default_value_t = WindowConfig::default().records())]
     pub window_records: usize,
+    /// Our log
+    #[arg(long, value_enum, default_value = "memory")]
+    pub log: LogKind,
+    /// The directory of our log on disk
+    #[arg(long)]
+    pub directory: Option<PathBuf>,
     /// On SIGTERM, close our connections evenly over this many milliseconds and end with code 0
     #[arg(long)]
     pub drain_ms: Option<u64>,
@@ -76,6 +84,33 @@ pub enum Kind {
     Socketioxide,
     /// tokio-tungstenite over a `tokio::sync::broadcast`.
     Tungstenite,
+}
+
+/// The kinds of logs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+pub enum LogKind {
+    /// In memory.
+    #[default]
+    Memory,
+    /// On disk, synced every 100 ms.
+    Disk,
+    /// On disk, synced before each append is answered.
+    DiskAlways,
+}
+
+impl LogKind {
+    /// Opens a log, in this directory if it is on disk.
+    ///
+    /// # Errors
+    /// Those of [`DiskBackplane::open_with`].
+    pub fn open(self, directory: &Path) -> Result<Arc<dyn Backplane>> {
+        let options = match self {
+            Self::Memory => return Ok(Arc::new(MemoryBackplane::default())),
+            Self::Disk => DiskConfig::default(),
+            Self::DiskAlways => DiskConfig::default().with_sync(SyncMode::Always),
+        };
+        Ok(Arc::new(DiskBackplane::open_with(directory, options)?))
+    }
 }
 
 /// The way a publish goes over several of our providers.
@@ -171,6 +206,8 @@ impl ServeOptions {
             write_stall_ms: 30_000,
             over: Over::Each,
             window_records: WindowConfig::default().records(),
+            log: LogKind::Memory,
+            directory: None,
             drain_ms: None,
             cpus: Vec::new(),
             with_parent: true,

@@ -40,7 +40,7 @@ macro_rules! delivery_setters {
     }) => {
         $crate::setters! {
             impl $config {
-                /// Sets all that concerns delivery, as capacity, outbox and window, in one.
+                /// Sets the configuration of the delivery: capacity, outbox, window and times.
                 with_delivery(delivery: $crate::DeliveryConfig);
                 $(#[$limits])*
                 with_limits(limits: $crate::Limits) in delivery;
@@ -53,8 +53,8 @@ macro_rules! delivery_setters {
                 /// Sets how much of the log stays in memory for clients that resume or are slow;
                 /// default 10,000 records, 64 MiB, 5 minutes.
                 with_window(window: $crate::WindowConfig) in delivery;
-                /// Sets how long a client may take nothing while something waits for it before its
-                /// connection is reset; default 30 s.
+                /// Sets how long a connection may make no progress while something waits for it before
+                /// it is reset; default 30 s.
                 with_write_stall(write_stall: std::time::Duration) in delivery;
                 $(#[$event])*
                 with_max_event_bytes(max_event_bytes: usize) in delivery;

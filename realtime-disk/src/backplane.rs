@@ -14,26 +14,26 @@ use realtime_core::spi::{
 use realtime_core::{EventId, Result};
 use tokio::sync::oneshot;
 
+use crate::config::{DiskConfig, SyncMode};
 use crate::error::DiskError;
 use crate::lock::Lock;
-use crate::options::{DiskOptions, Sync};
 use crate::store::{Content, Store};
-use crate::writer::{Append, Request, Status, Writer};
+use crate::writer::{Append, Renewal, Request, Status, Writer};
 
 /// The most requests that wait for the disk; further ones are rejected.
 const MOST_WAITING: usize = 10_000;
 
-/// The log of one node, in files of a directory: records, idempotency keys, users' rooms and cursors
-/// outlive the process. Cheap to clone; all clones are one log.
+/// The log of one node, in files of a directory: records, idempotency keys, users' rooms and
+/// cursors outlive the process. Cheap to clone; all clones are one log.
 ///
-/// An append that was answered survives the end of the process, however it ends; see [`Sync`] for a
-/// loss of power. After one the log begins a new epoch, unless it syncs always, so that no client
-/// resumes from a record that is gone.
+/// An append that was acknowledged survives the end of the process, however it ends; see [`SyncMode`]
+/// for a loss of power. After one the log begins a new epoch, unless it syncs always, so that no
+/// client resumes from a record that is gone.
 ///
 /// All records that the log keeps are in memory too, so that reads need no disk. After a failed
 /// write (a full disk) the store is opened again until it can be written: appends are rejected
-/// meanwhile, and nothing that was answered is lost. Dropping the last clone closes the store, which
-/// blocks until it is synced.
+/// meanwhile, and nothing that was acknowledged is lost. Dropping the last clone closes the store,
+/// which blocks until it is synced.
 #[derive(Clone, Debug)]
 pub struct DiskBackplane(Arc<Handle>);
 
@@ -47,34 +47,37 @@ struct Handle {
 }
 
 impl DiskBackplane {
-    /// Opens the log in a directory, which is created if it is missing, with [`DiskOptions::default`].
+    /// Opens the log in a directory, which is created if it is missing, with
+    /// [`DiskConfig::default`].
     ///
     /// # Errors
     /// Those of [`DiskBackplane::open_with`].
     pub fn open(directory: impl AsRef<Path>) -> Result<Self> {
-        Self::open_with(directory, DiskOptions::default())
+        Self::open_with(directory, DiskConfig::default())
     }
 
-    /// Opens the log in a directory, which is created if it is missing. Blocks while it is read, and
-    /// for [`DiskOptions::with_lock_wait`] while another process has it.
+    /// Opens the log in a directory, which is created if it is missing. Blocks while it is read,
+    /// and for [`DiskConfig::with_lock_wait`] while another process has it.
     ///
     /// # Errors
-    /// [`realtime_core::Error::Config`] when another process has the directory, when another build wrote it, or when
-    /// it is damaged; [`realtime_core::Error::Backplane`] when it cannot be read or written.
-    pub fn open_with(directory: impl AsRef<Path>, options: DiskOptions) -> Result<Self> {
+    /// [`realtime_core::Error::Config`] when another process has the directory, when another build
+    /// wrote it, or when it is damaged; [`realtime_core::Error::Backplane`] when it cannot be read
+    /// or written.
+    pub fn open_with(directory: impl AsRef<Path>, config: DiskConfig) -> Result<Self> {
+        config.check()?;
         let directory = directory.as_ref();
         std::fs::create_dir_all(directory).map_err(DiskError::io(directory))?;
-        let lock = Lock::acquire(directory, options.lock_wait)?;
-        let (store, content) = Store::open(directory, options.sync == Sync::Always)?;
+        let lock = Lock::acquire(directory, config.lock_wait)?;
+        let (store, content) = Store::open(directory, config.sync == SyncMode::Always)?;
         if let Some(reason) = content.renewed {
             tracing::warn!(reason, directory = %directory.display(), "the log begins a new epoch");
         }
         let start = content.state.start;
-        let log = restore(&options, content);
+        let log = restore(&config, content);
         let status = Arc::new(Status::default());
         let writer = Writer {
             directory: directory.to_owned(),
-            sync: options.sync,
+            sync: config.sync,
             log: log.clone(),
             status: Arc::clone(&status),
             store: Some(store),
@@ -106,9 +109,9 @@ impl DiskBackplane {
 }
 
 /// Puts the content of a store into memory.
-fn restore(options: &DiskOptions, content: Content) -> MemoryLog {
-    let mut bounds = LogBounds::new(options.records, options.bytes);
-    (bounds.age, bounds.keys) = (Some(options.age), options.keys);
+fn restore(config: &DiskConfig, content: Content) -> MemoryLog {
+    let mut bounds = LogBounds::new(config.records, config.bytes);
+    (bounds.age, bounds.keys) = (Some(config.age), config.keys);
     let log = MemoryLog::new(bounds, &content.state, content.rooms);
     let (now, clock) = (tokio::time::Instant::now(), SystemTime::now());
     for record in content.records {
@@ -151,7 +154,7 @@ impl Backplane for DiskBackplane {
             return Ok(state);
         }
         let (answer, answered) = oneshot::channel();
-        self.request(Request::Renew { seen, position, id, answer })?;
+        self.request(Request::Renew(Renewal { seen, position, id, answer }))?;
         answered.await.unwrap_or_else(|_| Err(DiskError::Closed.into()))
     }
 

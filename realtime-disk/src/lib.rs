@@ -1,12 +1,12 @@
 #![doc = include_str!("../README.md")]
 
 mod backplane;
+mod config;
 mod error;
 mod lock;
-mod options;
 mod store;
 mod tip;
 mod writer;
 
 pub use backplane::DiskBackplane;
-pub use options::{DiskOptions, Sync};
+pub use config::{DiskConfig, SyncMode};

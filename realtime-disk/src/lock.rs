@@ -43,7 +43,8 @@ impl Lock {
             file.rewind()?;
             writeln!(file, "{}", std::process::id())
         };
-        // The number is only for the error above: a full disk must not keep the log from being read.
+        // The number is only for the error above: a full disk must not keep the log from being
+        // read.
         if let Err(error) = write(&mut file) {
             tracing::debug!(%error, path = %path.display(), "the process could not be noted");
         }

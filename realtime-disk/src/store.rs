@@ -54,7 +54,7 @@ pub(crate) struct StoredRecord {
 
 /// The life of a log, as it is stored.
 #[derive(Clone, Serialize, Deserialize)]
-struct Life {
+struct StoredLife {
     format: u32,
     epoch: Epoch,
     key: CursorKey,
@@ -82,14 +82,10 @@ impl Store {
         let store = Self::reopen(directory)?;
         let content = store.read(directory)?;
         let key = content.state.key.clone();
-        store.write_life(&Life {
-            format: FORMAT,
-            epoch: content.state.epoch,
-            key,
-            boot: boot(),
-            clean: false,
-            synced,
-        })?;
+        let mut change = store.change();
+        let epoch = content.state.epoch;
+        change.set_life(&StoredLife { format: FORMAT, epoch, key, boot: boot(), clean: false, synced });
+        change.commit(true)?;
         Ok((store, content))
     }
 
@@ -126,12 +122,12 @@ impl Store {
         };
         (content.state.start, content.state.last) = (start, last);
         let Some(life) = life else { return Ok(content) };
-        content.renewed = self.lost(&life, &content);
+        content.renewed = self.reason_for_new_epoch(&life, &content);
         if content.renewed.is_none() {
             (content.state.epoch, content.state.key) = (life.epoch, life.key);
             content.keys = self.read_keys(&damaged)?;
         } else {
-            self.forget_keys()?;
+            self.keys.clear()?;
         }
         Ok(content)
     }
@@ -156,7 +152,7 @@ impl Store {
     }
 
     /// Returns the reason for a new epoch: records that were answered may be missing.
-    fn lost(&self, life: &Life, content: &Content) -> Option<&'static str> {
+    fn reason_for_new_epoch(&self, life: &StoredLife, content: &Content) -> Option<&'static str> {
         let newest = content.records.last().map(|record| record.id);
         if let Some(tip) = self.tip.read().filter(|tip| tip.epoch == life.epoch) {
             let last = content.state.last;
@@ -171,7 +167,7 @@ impl Store {
         Some("it was not closed before the machine was restarted")
     }
 
-    fn read_life(&self, path: &Path) -> Result<Option<Life>, DiskError> {
+    fn read_life(&self, path: &Path) -> Result<Option<StoredLife>, DiskError> {
         /// The part of a life that every format has.
         #[derive(Deserialize)]
         struct AnyLife {
@@ -185,13 +181,6 @@ impl Store {
             return Err(DiskError::Format { path: path.to_owned(), found: format, known: FORMAT });
         }
         serde_json::from_slice(&bytes).map(Some).map_err(unreadable)
-    }
-
-    fn write_life(&self, life: &Life) -> Result<(), DiskError> {
-        let bytes = serde_json::to_vec(life).unwrap_or_default();
-        let mut batch = self.database.batch().durability(Some(PersistMode::SyncAll));
-        batch.insert(&self.life, LIFE, bytes);
-        Ok(batch.commit()?)
     }
 
     fn read_keys(
@@ -232,21 +221,23 @@ impl Store {
         Ok(rooms)
     }
 
-    fn forget_keys(&self) -> Result<(), DiskError> {
-        Ok(self.keys.clear()?)
-    }
-
     /// Begins a change.
     pub(crate) fn change(&self) -> Change<'_> {
         Change { store: self, batch: self.database.batch(), tip: None }
     }
 
-    /// Begins the epoch of this state, which has no idempotency keys and, as of its start, no rooms.
+    /// Begins the epoch of this state, which has no idempotency keys and, as of its start, no
+    /// rooms.
     pub(crate) fn begin(&self, state: &LogState, synced: bool) -> Result<(), DiskError> {
-        self.forget_keys()?;
-        self.rooms.clear()?;
+        let mut change = self.change();
+        for old in [&self.keys, &self.rooms] {
+            for item in old.iter() {
+                change.batch.remove(old, item.key()?);
+            }
+        }
         let (epoch, key) = (state.epoch, state.key.clone());
-        self.write_life(&Life { format: FORMAT, epoch, key, boot: boot(), clean: false, synced })
+        change.set_life(&StoredLife { format: FORMAT, epoch, key, boot: boot(), clean: false, synced });
+        change.commit(true)
     }
 
     /// Returns the position of the newest record, or [`Position::START`].
@@ -269,7 +260,9 @@ impl Store {
     /// Marks the store as closed, and syncs it.
     pub(crate) fn close(&self) -> Result<(), DiskError> {
         if let Some(life) = self.read_life(self.path())? {
-            self.write_life(&Life { clean: true, ..life })?;
+            let mut change = self.change();
+            change.set_life(&StoredLife { clean: true, ..life });
+            change.commit(true)?;
         }
         Ok(())
     }
@@ -320,6 +313,10 @@ impl Change<'_> {
             Some(rooms) => self.batch.insert(&self.store.rooms, user, rooms),
             None => self.batch.remove(&self.store.rooms, user),
         }
+    }
+
+    fn set_life(&mut self, life: &StoredLife) {
+        self.batch.insert(&self.store.life, LIFE, serde_json::to_vec(life).unwrap_or_default());
     }
 
     /// Removes a key that has ended.

@@ -4,18 +4,18 @@ use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use realtime_core::Error;
 use realtime_core::spi::{
     AppendError, AppendResult, Appended, Epoch, Kept, LogState, MemoryLog, Position, Record, RepeatKey, Stored,
 };
+use realtime_core::{Error, EventId};
 use tokio::sync::oneshot;
 
+use crate::config::SyncMode;
 use crate::error::DiskError;
 use crate::lock::Lock;
-use crate::options::Sync;
 use crate::store::Store;
 
 /// The most appends in one change, and the bytes after which no further one is added.
@@ -28,7 +28,7 @@ const TAIL_PAUSE: Duration = Duration::from_millis(1);
 const FIRST_RETRY: Duration = Duration::from_millis(100);
 const LAST_RETRY: Duration = Duration::from_secs(2);
 
-/// What the handles and the thread of a backplane share.
+/// The state that the handles and the thread of a backplane share.
 #[derive(Debug, Default)]
 pub(crate) struct Status {
     /// Set from a failed write until the store is open again.
@@ -40,13 +40,7 @@ pub(crate) struct Status {
 /// Work for the thread.
 pub(crate) enum Request {
     Append(Append),
-    /// Begins a new epoch, if the record with this id is missing from its position.
-    Renew {
-        seen: Epoch,
-        position: Position,
-        id: realtime_core::EventId,
-        answer: oneshot::Sender<Result<LogState, Error>>,
-    },
+    Renew(Renewal),
 }
 
 /// An append that waits for its answer.
@@ -57,10 +51,19 @@ pub(crate) struct Append {
     pub(crate) answer: oneshot::Sender<AppendResult>,
 }
 
+/// A renewal that waits for its answer: a new epoch, if the record with this id is missing from its
+/// position.
+pub(crate) struct Renewal {
+    pub(crate) seen: Epoch,
+    pub(crate) position: Position,
+    pub(crate) id: EventId,
+    pub(crate) answer: oneshot::Sender<Result<LogState, Error>>,
+}
+
 /// The thread's state.
 pub(crate) struct Writer {
     pub(crate) directory: PathBuf,
-    pub(crate) sync: Sync,
+    pub(crate) sync: SyncMode,
     pub(crate) log: MemoryLog,
     pub(crate) status: Arc<Status>,
     /// `None` from a failed write until it is open again.
@@ -98,26 +101,15 @@ impl Writer {
     pub(crate) fn run(mut self, requests: &Receiver<Request>) {
         let mut swept = Instant::now();
         loop {
-            let mut appends = Vec::new();
-            let mut renewals = Vec::new();
-            let mut ended = false;
-            match requests.recv_timeout(self.pause(swept)) {
-                Ok(request) => self.sort(request, &mut appends, &mut renewals),
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => ended = true,
-            }
-            let mut bytes = 0;
-            while appends.len() < GROUP_RECORDS && bytes < GROUP_BYTES && renewals.is_empty() {
-                match requests.try_recv() {
-                    Ok(request) => self.sort(request, &mut appends, &mut renewals),
-                    Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
-                }
-                bytes += appends.last().map_or(0, |append: &Append| append.record.size());
-            }
+            let first = match requests.recv_timeout(self.pause(swept)) {
+                Err(RecvTimeoutError::Disconnected) => return self.close(),
+                first => first.ok(),
+            };
+            let (appends, renewal) = gather(first, requests);
             if !appends.is_empty() {
                 self.append(appends);
             }
-            for (seen, position, id, answer) in renewals {
+            if let Some(Renewal { seen, position, id, answer }) = renewal {
                 // Nobody waits for it any more, if this fails.
                 let _ = answer.send(self.renew(seen, position, id));
             }
@@ -126,47 +118,31 @@ impl Writer {
                 self.sweep();
             }
             self.sync_if_due();
-            if ended {
-                return self.close();
-            }
             if self.store.is_none() {
                 self.reopen(requests);
             }
         }
     }
 
-    #[expect(clippy::type_complexity, reason = "the parts of a renewal, taken from a request")]
-    fn sort(
-        &self,
-        request: Request,
-        appends: &mut Vec<Append>,
-        renewals: &mut Vec<(Epoch, Position, realtime_core::EventId, oneshot::Sender<Result<LogState, Error>>)>,
-    ) {
-        match request {
-            Request::Append(append) => appends.push(append),
-            Request::Renew { seen, position, id, answer } => renewals.push((seen, position, id, answer)),
-        }
-    }
-
     /// Returns how long the thread may wait for a request.
     fn pause(&self, swept: Instant) -> Duration {
         let sweep = SWEEP.saturating_sub(swept.elapsed());
-        let Sync::Every(interval) = self.sync else { return sweep };
+        let SyncMode::Every(interval) = self.sync else { return sweep };
         self.unsynced.map_or(sweep, |since| interval.saturating_sub(since.elapsed()).min(sweep))
     }
 
     /// Appends what can be appended, in one change of the store.
     fn append(&mut self, appends: Vec<Append>) {
         let now = tokio::time::Instant::now();
-        let new = appends.iter().filter(|append| append.key.is_some()).count();
-        let forgotten = self.log.forget_keys(new, now);
+        let mut forgotten = self.log.forget_keys(0, now);
         let mut group = Group::default();
         for append in appends {
             self.plan(append, &mut group, now);
         }
+        forgotten.extend(self.log.forget_keys(group.keys.len(), now));
         match self.write(&group.planned, &forgotten) {
             Ok(()) => self.publish(group),
-            Err(error) => self.look_for(group, &error),
+            Err(error) => self.resolve_failed_write(group, &error),
         }
     }
 
@@ -226,7 +202,7 @@ impl Writer {
         for user in &self.changed {
             change.set_rooms(user, self.log.rooms_of(user).as_ref());
         }
-        let sync = self.sync == Sync::Always;
+        let sync = self.sync == SyncMode::Always;
         change.commit(sync)?;
         self.start = start;
         self.changed.clear();
@@ -253,14 +229,14 @@ impl Writer {
     }
 
     /// Begins a new epoch, if the record with this id is missing from its position.
-    fn renew(&mut self, seen: Epoch, position: Position, id: realtime_core::EventId) -> Result<LogState, Error> {
+    fn renew(&mut self, seen: Epoch, position: Position, id: EventId) -> Result<LogState, Error> {
         let state = self.log.state();
         if state.epoch != seen || !self.log.has_lost(position, id) {
             return Ok(state);
         }
         let store = self.store.as_ref().ok_or(DiskError::Reopening)?;
         let begun = LogState::begin();
-        if let Err(error) = store.begin(&begun, self.sync == Sync::Always) {
+        if let Err(error) = store.begin(&begun, self.sync == SyncMode::Always) {
             self.fail(&error);
             return Err(error.into());
         }
@@ -281,7 +257,7 @@ impl Writer {
     }
 
     fn sync_if_due(&mut self) {
-        let Sync::Every(interval) = self.sync else { return };
+        let SyncMode::Every(interval) = self.sync else { return };
         let (Some(since), Some(store)) = (self.unsynced, &self.store) else { return };
         if since.elapsed() < interval {
             return;
@@ -300,9 +276,9 @@ impl Writer {
         }
     }
 
-    /// Opens the store again after a failed change, and answers its appends: whether the change is in
-    /// the store is not known before.
-    fn look_for(&mut self, group: Group, error: &DiskError) {
+    /// Opens the store again after a failed change, and answers its appends: whether the change is
+    /// in the store is not known before.
+    fn resolve_failed_write(&mut self, group: Group, error: &DiskError) {
         self.fail(error);
         let refused = |answer: oneshot::Sender<AppendResult>, text: String| {
             let _ = answer.send(Err(AppendError::Refused(text.into())));
@@ -348,7 +324,7 @@ impl Writer {
                     Request::Append(append) => {
                         let _ = append.answer.send(Err(AppendError::Refused(DiskError::Reopening.into())));
                     }
-                    Request::Renew { answer, .. } => drop(answer.send(Err(DiskError::Reopening.into()))),
+                    Request::Renew(renewal) => drop(renewal.answer.send(Err(DiskError::Reopening.into()))),
                 }
             }
             retry = (retry * 2).min(LAST_RETRY);
@@ -382,4 +358,23 @@ impl Writer {
             tracing::warn!(%error, directory = %self.directory.display(), "the log could not be closed in order");
         }
     }
+}
+
+/// Takes the requests that wait, up to a group of appends or the next renewal.
+fn gather(first: Option<Request>, requests: &Receiver<Request>) -> (Vec<Append>, Option<Renewal>) {
+    let (mut appends, mut bytes, mut next) = (Vec::new(), 0, first);
+    while let Some(request) = next {
+        match request {
+            Request::Renew(renewal) => return (appends, Some(renewal)),
+            Request::Append(append) => {
+                bytes += append.record.size();
+                appends.push(append);
+            }
+        }
+        if appends.len() >= GROUP_RECORDS || bytes >= GROUP_BYTES {
+            break;
+        }
+        next = requests.try_recv().ok();
+    }
+    (appends, None)
 }

@@ -138,7 +138,7 @@ setters! {
         /// It does not hold for clients on the same host, and for those of a proxy in
         /// [`trusted_proxies`](Self::with_trusted_proxies) that names nobody.
         with_unconnected_sessions_per_address(unconnected_sessions_per_address: usize);
-        /// Sets the reverse proxies whose word about a client's address is believed; default none.
+        /// Sets the reverse proxies that are trusted to report a client's address; default none.
         /// Without it all clients of a proxy on another host count as one address.
         with_trusted_proxies(trusted_proxies: TrustedProxies);
         /// Sets the largest message from a client, in bytes, on both transports, attachments
@@ -182,7 +182,7 @@ impl SocketIoConfig {
         dispatcher.check_field("max_depth", self.max_depth > 0)
     }
 
-    /// Returns the paths as they stand in the router: with and without the last slash.
+    /// Returns the paths as the router has them: with and without the last slash.
     pub(crate) fn paths(&self) -> Vec<String> {
         let path = self.mount();
         let with_slash = format!("{path}/");

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 
 /// A fault of every append.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum AppendFault {
     /// The record is not appended, and there is no answer.
     Mute,

@@ -7,6 +7,7 @@ use realtime_core::{Error, MemoryDirectory, NodeId, Presence, Result};
 
 /// A fault of every update of a directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum UpdateFault {
     /// The update is not applied, and the answer is an error.
     Away,

@@ -16,6 +16,7 @@ pub struct HookLog {
 
 /// One call of a hook.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct HookCall {
     /// The name that the hook was created with.
     pub hook: &'static str,

@@ -48,6 +48,7 @@ fn member(tenant: Option<&str>, user: &str) -> Member {
 
 /// One recorded send.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Sent {
     /// The target.
     pub target: Target,

@@ -113,6 +113,7 @@ impl Drop for TestServer {
 /// assert_eq!(served.hooks.close_of("ann").await, CloseReason::CONNECTION_LOST);
 /// ```
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Served<P> {
     /// The provider.
     pub provider: Arc<P>,

@@ -38,7 +38,7 @@ pub use realtime_core::{
     RoomMembership, RoomPolicy, SocketIoBroadcast, Stats, Target, WindowConfig, spi,
 };
 #[cfg(feature = "disk")]
-pub use realtime_disk::{DiskBackplane, DiskOptions, Sync};
+pub use realtime_disk::{DiskBackplane, DiskConfig, SyncMode};
 pub use realtime_http::{
     GuardedListener, HttpProvider, Origins, Rejection, TrustedProxies, WireConfig, WireInfo, serve, shutdown_signal,
 };

@@ -60,7 +60,7 @@ impl NotificationService {
         change(self.log_in_use().map(|log| log.leave_room(user, Some(tenant), room)), others).await
     }
 
-    /// Returns the rooms that a user has been joined to, in whatever tenant, and those that its
+    /// Returns the rooms that a user has been joined to, in any tenant, and those that its
     /// connections of this node entered, with whatever provider; sorted by name.
     ///
     /// # Errors
@@ -87,15 +87,15 @@ impl NotificationService {
     /// # Errors
     /// Those of [`realtime_core::RealtimeProvider::close`], after all providers were asked.
     pub async fn close(&self, target: Target, reason: CloseReason) -> Result<usize> {
-        let mut told = match self.log_in_use() {
+        let mut closing = match self.log_in_use() {
             Some(log) => log.close(target.clone(), reason.clone()).await,
             None => Ok(0),
         };
         for entry in self.named(None).1 {
             let closed = entry.provider.close(target.clone(), reason.clone()).await;
-            told = told.and_then(|told| Ok(told + closed?));
+            closing = closing.and_then(|closing| Ok(closing + closed?));
         }
-        told
+        closing
     }
 
     /// Returns the log, if a provider of this service is attached to it.

@@ -36,7 +36,7 @@ pub(crate) struct Parts {
 
 impl NotificationService {
     /// Creates a service over fakes, for the tests of an application: nothing is attached, nothing
-    /// runs. Fakes of several kinds stand in a tuple.
+    /// runs. Several kinds of fakes form a tuple.
     ///
     /// A call that names one provider calls the method of its [`RealtimeProvider::broadcast`] that
     /// it is named after: `broadcast_to_user("ws", …)` and `to_user(…)` call `to_user`,
@@ -220,7 +220,7 @@ impl NotificationService {
         }
     }
 
-    /// Returns where a user is online, in whatever tenant, on all nodes.
+    /// Returns where a user is online, in any tenant, on all nodes.
     ///
     /// # Errors
     /// [`Error::Backplane`] when the directory does not answer.

@@ -104,7 +104,7 @@ setters! {
         /// A connection holds them only while a part of a message has arrived: an idle one has no
         /// read buffer.
         with_read_buffer_bytes(read_buffer_bytes: usize);
-        /// Sets the reverse proxies whose word about a client's address is believed, in the log and
+        /// Sets the reverse proxies that are trusted to report a client's address, in the log and
         /// by the authenticator; default none.
         with_trusted_proxies(trusted_proxies: TrustedProxies);
         /// Sets how long the closing handshake may take, from our close frame to the client's EOF;

@@ -133,7 +133,7 @@ test(`${CUTS} cuts on each kind of client, seed ${SEED}`, async (t) => {
           assert.equal(difference(numbers, team.expected, connects), '');
           assert.deepEqual(marks, [mark]);
         }
-        assert.ok(seen.some(({ connects }) => connects.length > 1), 'nobody came back');
+        assert.ok(seen.some(({ connects }) => connects.length > 1), 'no client reconnected');
         assert.ok(cutsOf(kind) >= CUTS, `${cutsOf(kind)} cuts`);
         assert.ok(own.some(({ proxy }) => proxy.cuts.places.event > 0), 'no cut within an event');
       });
@@ -156,7 +156,7 @@ function summary(cuts, seen) {
   };
   return [
     `${sum((c) => c.total, cuts)} cuts (${merged((c) => c.places)}; ${merged((c) => c.ways)})`,
-    `${seen.length} clients came back ${sum((r) => r.connects.length - 1, seen)} times`,
+    `${seen.length} clients reconnected ${sum((r) => r.connects.length - 1, seen)} times`,
     `resumed ${sum((r) => r.connects.filter(({ resumed }) => resumed).length, seen)}`,
     `made anew ${sum((r) => r.madeAnew, seen)}`,
     `saw ${sum((r) => r.numbers.length, seen)} events`,

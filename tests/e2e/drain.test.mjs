@@ -38,7 +38,7 @@ function assertDelay(announced) {
 test('drain: clients reconnect after the announced delay', async () => {
   const [first, second] = await Promise.all([keptDemo('--drain', '2'), keptDemo()]);
   const watch = keep(await watchReady(first, second));
-  // Each has a relay of its own, which shows when it was cut and when it came back.
+  // Each has a relay of its own, which shows when it was cut and when it reconnected.
   const clients = await Promise.all(Object.entries(KINDS).flatMap(([name, start]) => [1, 2, 3].map(async () => {
     const at = await relay(watch);
     return { name, at, client: keep(start(at, unique('ann'))) };
@@ -70,7 +70,7 @@ test('drain: clients reconnect after the announced delay', async () => {
       const [, retry] = /^retry: (\d+)\n/.exec(last.tail.slice(last.tail.lastIndexOf('retry:'))) ?? [];
       assert.ok(Number(retry) >= 1000 && Number(retry) < 4000, `${name}: ${JSON.stringify(last.tail)}`);
       assert.ok(waited >= Number(retry) - EARLY, `${name}: back after ${waited} ms instead of ${retry}`);
-      assert.equal(client.made(), 1, 'the EventSource comes back by itself');
+      assert.equal(client.made(), 1, 'the EventSource reconnects by itself');
       continue;
     }
     assert.equal(announced.length, 1, name);

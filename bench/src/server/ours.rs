@@ -52,6 +52,9 @@ pub(super) async fn start(listener: TcpListener, options: &ServeOptions) -> Resu
     let hooks = Hooks::default();
     let builder = NotificationService::builder().authenticator(FromQuery).room_policy(AllowRooms);
     let mut builder = builder.hook(hooks.clone());
+    if let Some(directory) = &options.directory {
+        builder = builder.backplane(options.log.open(directory)?);
+    }
     for provider in &options.providers {
         builder = match provider.as_str() {
             "socket" => {

@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Parser;
-use realtime_unified::{DiskBackplane, DiskOptions, Drain, Error};
+use realtime_unified::{DiskBackplane, DiskConfig, Drain, Error};
 
 /// Realtime demo: Server-Sent Events, WebSocket and Socket.IO side by side.
 #[derive(Debug, Parser)]
@@ -16,8 +16,8 @@ pub(crate) struct Args {
     /// demo asks for no password.
     #[arg(long)]
     pub(crate) allow_remote: bool,
-    /// On SIGTERM or SIGINT, close the connections evenly over this many seconds and exit with
-    /// code 0; a second signal exits immediately, with code 1. Default 5, and 0 with `--data`, where
+    /// On SIGTERM or SIGINT, close the connections evenly over this many seconds and exit with code
+    /// 0; a second signal exits immediately, with code 1. Default 5, and 0 with `--data`, where
     /// clients can only reconnect to the next process.
     #[arg(long, value_name = "SECONDS")]
     pub(crate) drain: Option<u16>,
@@ -53,7 +53,7 @@ impl Args {
 
     /// Opens the log in its directory, if there is one.
     pub(crate) fn disk(&self) -> Result<Option<DiskBackplane>, Error> {
-        let options = DiskOptions::default().with_lock_wait(LOCK_WAIT);
+        let options = DiskConfig::default().with_lock_wait(LOCK_WAIT);
         self.data.as_ref().map(|directory| DiskBackplane::open_with(directory, options)).transpose()
     }
 

@@ -54,8 +54,9 @@ impl<F: Frame> Hub<F> {
     }
 
     /// Begins with the log after this position, at the start or in a new epoch, with the rooms that
-    /// users were joined to there, in one step with this change. The connections that are registered are closed before it, whatever their
-    /// positions: the window of another life is not for them.
+    /// users were joined to there, in one step with this change. The connections that are
+    /// registered are closed before it, whatever their positions: the window of another life is not
+    /// for them.
     pub(crate) fn restart(&self, start: Position, rooms: &RoomTable, change: impl FnOnce()) {
         let now = Instant::now();
         let closed: Vec<_> = {

@@ -127,15 +127,19 @@ impl Shared {
         error.into_error(record.id)
     }
 
-    /// Returns the receipt for a repeat of this record, once that one has been applied.
+    /// Returns the receipt for a repeat of this record, once that one has been applied. Never waits
+    /// for the lock of the applied position: the send may come from inside an apply.
     async fn repeated(&self, first: Appended, record: &Record) -> Receipt {
         tracing::debug!(event = %record.id, first = %first.id, "not delivered: the idempotency key is a repeat");
         loop {
             let read = self.read.notified();
-            if self.lock_applied().tip.position >= first.position {
-                return Receipt::new(first.id, Some(first.position), Some(Delivered::default())).as_repeated();
+            match self.try_lock_applied().map(|applied| applied.tip.position) {
+                Some(applied) if applied >= first.position => {
+                    return Receipt::new(first.id, Some(first.position), Some(Delivered::default())).as_repeated();
+                }
+                Some(_) => read.await,
+                None => tokio::task::yield_now().await,
             }
-            read.await;
         }
     }
 }

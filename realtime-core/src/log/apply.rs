@@ -3,7 +3,7 @@
 
 use std::cell::OnceCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, TryLockError};
+use std::sync::Arc;
 use tokio::time::Instant;
 
 use crate::log::backplane::{AppendError, Appended, Entry};
@@ -42,11 +42,7 @@ impl Shared {
         ask: Option<&Arc<Ask>>,
     ) -> TryAppend {
         let mut wakes = Wakes::default();
-        let mut applied = match self.applied.try_lock() {
-            Ok(applied) => applied,
-            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) => return TryAppend::Unavailable,
-        };
+        let Some(mut applied) = self.try_lock_applied() else { return TryAppend::Unavailable };
         let appended = match self.backplane.append_now(epoch, record, key) {
             None => return TryAppend::Unavailable,
             Some(Err(error)) => return TryAppend::Rejected(error),

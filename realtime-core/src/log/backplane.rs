@@ -117,6 +117,53 @@ pub trait Backplane: Send + Sync + 'static {
     async fn subscribe(&self) -> Result<BoxStream<'static, Stored>>;
 }
 
+#[async_trait]
+impl<T: Backplane + ?Sized> Backplane for Arc<T> {
+    async fn append(&self, epoch: Epoch, record: Arc<Record>, key: Option<RepeatKey>) -> AppendResult {
+        (**self).append(epoch, record, key).await
+    }
+
+    fn append_now(&self, epoch: Epoch, record: &Arc<Record>, key: Option<RepeatKey>) -> Option<AppendResult> {
+        (**self).append_now(epoch, record, key)
+    }
+
+    fn wake_tails(&self) {
+        (**self).wake_tails();
+    }
+
+    fn tails(&self) -> usize {
+        (**self).tails()
+    }
+
+    async fn range(&self, after: Position, most: usize) -> Result<Vec<Entry>> {
+        (**self).range(after, most).await
+    }
+
+    fn tail(&self, after: Position) -> Tail {
+        (**self).tail(after)
+    }
+
+    async fn state(&self) -> Result<LogState> {
+        (**self).state().await
+    }
+
+    async fn renew(&self, seen: Epoch, position: Position, id: EventId) -> Result<LogState> {
+        (**self).renew(seen, position, id).await
+    }
+
+    async fn rooms(&self, at: Position) -> Result<RoomTable> {
+        (**self).rooms(at).await
+    }
+
+    async fn publish(&self, record: Arc<Record>) -> Result<()> {
+        (**self).publish(record).await
+    }
+
+    async fn subscribe(&self) -> Result<BoxStream<'static, Stored>> {
+        (**self).subscribe().await
+    }
+}
+
 /// The outcome of an append.
 pub type AppendResult = std::result::Result<Appended, AppendError>;
 

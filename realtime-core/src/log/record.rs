@@ -62,8 +62,8 @@ impl Record {
         Self::new(id, NodeId::random(), Providers::ALL, Body::Event { target, event, widen: false })
     }
 
-    /// Creates the record of a user's join to a room, by the bare name or in one tenant, from a random
-    /// node: for tests of a backplane.
+    /// Creates the record of a user's join to a room, by the bare name or in one tenant, from a
+    /// random node: for tests of a backplane.
     #[must_use]
     pub fn of_join(id: EventId, user: &str, tenant: Option<&str>, room: &str) -> Self {
         let body = Body::Join { member: Member::new(user, tenant), room: room.into() };

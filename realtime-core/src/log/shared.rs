@@ -2,7 +2,7 @@
 //! providers, and the sends that wait for a record.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
 
 use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -108,6 +108,15 @@ impl Shared {
     /// Locks the applied position: no other task applies meanwhile.
     pub(crate) fn lock_applied(&self) -> MutexGuard<'_, Applied> {
         self.applied.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Locks the applied position, unless another task is applying a record.
+    pub(crate) fn try_lock_applied(&self) -> Option<MutexGuard<'_, Applied>> {
+        match self.applied.try_lock() {
+            Ok(applied) => Some(applied),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
     }
 
     /// Returns the attached providers that still exist.

@@ -23,7 +23,7 @@ use crate::values::inbound::Inbound;
 /// });
 /// ```
 pub trait Handlers: Sized {
-    /// Changes the router that the handlers stand in.
+    /// Changes the router that holds the handlers.
     #[must_use]
     fn map_router(self, change: impl FnOnce(Router) -> Router) -> Self;
 

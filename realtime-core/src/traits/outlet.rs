@@ -6,7 +6,8 @@ use futures_util::task::AtomicWaker;
 /// Connects an outbox to a session: notified when an empty outbox has something again, the session
 /// takes until there is nothing left.
 ///
-/// Called outside all locks of the core, from the task that delivers: it must not block.
+/// Called from the task that delivers, in a large fan-out under the lock of the applied position:
+/// it must not block, and calls nothing of the core.
 pub trait Outlet: Send + Sync + 'static {
     /// Notifies the session that there is something to take, or that the connection is to be
     /// closed.

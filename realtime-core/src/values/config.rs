@@ -183,7 +183,7 @@ setters! {
         with_window(window: WindowConfig);
         /// Sets the largest payload of an event, in bytes; default 16 MiB.
         with_max_event_bytes(max_event_bytes: usize);
-        /// Sets how long a connection may take nothing while frames wait for it; default 30 s.
+        /// Sets how long a connection may make no progress while frames wait for it; default 30 s.
         with_write_stall(write_stall: Duration);
     }
 }
@@ -213,7 +213,7 @@ impl DeliveryConfig {
         self.max_event_bytes
     }
 
-    /// Returns how long a connection may take nothing while frames wait for it.
+    /// Returns how long a connection may make no progress while frames wait for it.
     #[must_use]
     pub fn write_stall(&self) -> Duration {
         self.write_stall

@@ -31,8 +31,8 @@ impl Drain {
     }
 
     /// Creates a drain that closes connections evenly over this duration, a day at most, and resets
-    /// those that are left a second later. Before that, for 2 s ([`Drain::with_hold`]), the provider is
-    /// not ready and everything still works.
+    /// those that are left a second later. Before that, for 2 s ([`Drain::with_hold`]), the
+    /// provider is not ready and everything still works.
     ///
     /// With handlers or clients that are stuck, the shutdown takes up to ten seconds more: choose a
     /// duration that fits, with these, into the time that the process has to terminate (Kubernetes:

@@ -33,7 +33,7 @@ pub enum InboundKind {
 
 /// The payload of an inbound event: JSON, and attached bytes where the transport has them.
 ///
-/// Bytes stand in the JSON as `{"_placeholder":true,"num":N}`, N being their index in
+/// Bytes are in the JSON as `{"_placeholder":true,"num":N}`, N being their index in
 /// [`InboundPayload::attachments`] (as in the Socket.IO protocol, revision 5). Several arguments
 /// are one array. Of a raw message, the payload is the message itself.
 #[derive(Clone, Debug, PartialEq, Eq)]

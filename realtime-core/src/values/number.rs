@@ -1,4 +1,5 @@
-/// Writes the constructor and the getter of a type that is a number: `stored` names what the number is.
+/// Writes the constructor and the getter of a type that is a number: `stored` names what the number
+/// is.
 macro_rules! number {
     ($kind:ident: $stored:literal) => {
         impl $kind {

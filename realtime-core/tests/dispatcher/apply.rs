@@ -112,3 +112,26 @@ async fn nested_send_is_applied_after_the_outer_record() {
         assert_eq!([guest.next().await.payload, guest.next().await.payload], ["outer", "inner"]);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn nested_repeat_waits_for_the_outer_record() {
+    let provider = CoreProvider::on(MemoryBackplane::default()).await;
+    let mut guest = Guest::by_session(&provider, Visitor::user("ann")).await;
+    let keyed = || note("once").with_idempotency_key("k");
+    let first = provider.dispatcher.to_all(keyed()).await.unwrap();
+    let dispatcher = provider.dispatcher.unowned();
+    let repeats = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let sent = Arc::clone(&repeats);
+    let send = move || {
+        let dispatcher = Arc::clone(&dispatcher);
+        let mut inner = Box::pin(async move { dispatcher.to_all(keyed()).await });
+        assert!((&mut inner).now_or_never().is_none(), "a record is being applied");
+        sent.lock().unwrap().push(tokio::spawn(inner));
+    };
+    assert!(provider.dispatcher.codec().nested.set(Box::new(send)).is_ok());
+    in_time("a receipt", provider.dispatcher.to_all(Event::json("nested", "outer").unwrap())).await.unwrap();
+    let repeat = repeats.lock().unwrap().pop().unwrap();
+    let repeat = in_time("the repeat", repeat).await.unwrap().unwrap();
+    assert_eq!((repeat.id, repeat.repeated()), (first.id, true));
+    assert_eq!([guest.next().await.payload, guest.next().await.payload], ["once", "outer"]);
+}

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use realtime_core::spi::Backplane;
-use realtime_disk::{DiskBackplane, DiskOptions};
+use realtime_disk::{DiskBackplane, DiskConfig};
 use realtime_testkit::conformance::BackplaneUnderTest;
 use tempfile::TempDir;
 
@@ -18,7 +18,7 @@ struct OnDisk {
 impl BackplaneUnderTest for OnDisk {
     async fn start_with(records: usize) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
-        let log = open_with(directory.path(), DiskOptions::default().with_records(records));
+        let log = open_with(directory.path(), DiskConfig::default().with_records(records));
         Self { log, _directory: directory }
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use realtime_core::Error;
 use realtime_core::spi::{Backplane, Position};
-use realtime_disk::{DiskBackplane, DiskOptions};
+use realtime_disk::{DiskBackplane, DiskConfig};
 use realtime_testkit::SeededRng;
 
 use crate::support::{append, open, open_with, record, state, texts};
@@ -39,7 +39,7 @@ async fn writer_process() {
 
 /// Opens a log that is read quickly.
 fn open_small(directory: &Path) -> DiskBackplane {
-    open_with(directory, DiskOptions::default().with_records(2000))
+    open_with(directory, DiskConfig::default().with_records(2000))
 }
 
 /// A writer in a process of its own.

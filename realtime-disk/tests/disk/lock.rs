@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use realtime_core::Error;
-use realtime_disk::{DiskBackplane, DiskOptions};
+use realtime_disk::{DiskBackplane, DiskConfig};
 
 use crate::support::{append, open, open_with, texts};
 
@@ -22,7 +22,7 @@ async fn open_waits_for_the_process_that_has_the_directory() {
     let log = open(directory.path());
     append(&log, "1").await;
     let path = directory.path().to_owned();
-    let options = DiskOptions::default().with_lock_wait(Duration::from_secs(20));
+    let options = DiskConfig::default().with_lock_wait(Duration::from_secs(20));
     let waiting = tokio::task::spawn_blocking(move || open_with(&path, options));
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert!(!waiting.is_finished());

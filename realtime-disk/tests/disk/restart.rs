@@ -1,8 +1,8 @@
 use std::time::Duration;
 
-use realtime_core::spi::{Backplane, Position, Record, RoomTable};
+use realtime_core::spi::{AppendError, Backplane, Position, Record, RepeatKey, RoomTable};
 use realtime_core::{Error, EventId};
-use realtime_disk::{DiskBackplane, DiskOptions, Sync};
+use realtime_disk::{DiskBackplane, DiskConfig, SyncMode};
 use realtime_testkit::in_time;
 
 use crate::support::{append, append_record, key, open, open_with, record, state, text, texts};
@@ -40,7 +40,7 @@ async fn idempotency_key_is_known_after_a_restart() {
 async fn keys_beyond_the_bound_are_forgotten_for_good() {
     let directory = tempfile::tempdir().unwrap();
     let keep = Duration::from_secs(60);
-    let log = open_with(directory.path(), DiskOptions::default().with_keys(2));
+    let log = open_with(directory.path(), DiskConfig::default().with_keys(2));
     for number in 1..=3 {
         append_record(&log, record("x"), Some(key(number, keep))).await.unwrap();
     }
@@ -55,9 +55,34 @@ async fn keys_beyond_the_bound_are_forgotten_for_good() {
 }
 
 #[tokio::test]
+async fn repeat_takes_no_other_keys_place() {
+    let directory = tempfile::tempdir().unwrap();
+    let keep = Duration::from_secs(60);
+    let log = open_with(directory.path(), DiskConfig::default().with_keys(2));
+    let mut repeated = Vec::new();
+    for number in [1, 2, 2, 1, 2, 1] {
+        repeated.push(append_record(&log, record("x"), Some(key(number, keep))).await.unwrap().repeated);
+    }
+    assert_eq!(repeated, [false, false, true, true, true, true]);
+}
+
+#[tokio::test]
+async fn concurrent_appends_with_one_key_are_one_record() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = open(directory.path());
+    let keyed = key(1, Duration::from_secs(60));
+    let other = RepeatKey::new(keyed.key, [0; 16], keyed.keep);
+    let sends = (0..20).map(|n| append_record(&log, record("x"), Some(if n % 4 == 3 { other } else { keyed })));
+    let answers = futures_util::future::join_all(sends).await;
+    assert_eq!(answers.iter().flatten().filter(|first| !first.repeated).count(), 1);
+    assert_eq!(answers.iter().filter(|answer| matches!(answer, Err(AppendError::KeyReused))).count(), 5);
+    assert_eq!(state(&log).await.last, Position::new(1));
+}
+
+#[tokio::test]
 async fn records_beyond_the_bounds_are_dropped_for_good() {
     let directory = tempfile::tempdir().unwrap();
-    let log = open_with(directory.path(), DiskOptions::default().with_records(3));
+    let log = open_with(directory.path(), DiskConfig::default().with_records(3));
     for n in 1..=10 {
         append(&log, &n.to_string()).await;
     }
@@ -70,7 +95,7 @@ async fn records_beyond_the_bounds_are_dropped_for_good() {
     );
     drop(log);
     // A smaller bound holds at the next append.
-    let log = open_with(directory.path(), DiskOptions::default().with_bytes(2 * record("10").size()));
+    let log = open_with(directory.path(), DiskConfig::default().with_bytes(2 * record("10").size()));
     append(&log, "11").await;
     assert_eq!(texts(&log).await, ["10", "11"]);
 }
@@ -78,7 +103,7 @@ async fn records_beyond_the_bounds_are_dropped_for_good() {
 #[tokio::test]
 async fn old_records_are_dropped_except_the_newest() {
     let directory = tempfile::tempdir().unwrap();
-    let log = open_with(directory.path(), DiskOptions::default().with_age(Duration::from_millis(100)));
+    let log = open_with(directory.path(), DiskConfig::default().with_age(Duration::from_millis(100)));
     append(&log, "1").await;
     append(&log, "2").await;
     in_time("only the newest is left", async {
@@ -88,7 +113,7 @@ async fn old_records_are_dropped_except_the_newest() {
     })
     .await;
     drop(log);
-    let log = open_with(directory.path(), DiskOptions::default().with_age(Duration::from_millis(100)));
+    let log = open_with(directory.path(), DiskConfig::default().with_age(Duration::from_millis(100)));
     assert_eq!((texts(&log).await, state(&log).await.last), (vec!["2".into()], Position::new(2)));
 }
 
@@ -107,7 +132,7 @@ async fn new_epoch_is_kept() {
 #[tokio::test]
 async fn synced_appends_are_kept_too() {
     let directory = tempfile::tempdir().unwrap();
-    let always = || DiskOptions::default().with_sync(Sync::Always);
+    let always = || DiskConfig::default().with_sync(SyncMode::Always);
     let log = open_with(directory.path(), always());
     let epoch = state(&log).await.epoch;
     append(&log, "1").await;
@@ -131,7 +156,7 @@ async fn files_of_another_format_are_refused_with_both_numbers() {
 #[tokio::test]
 async fn rooms_are_the_same_after_a_restart() {
     let directory = tempfile::tempdir().unwrap();
-    let options = || DiskOptions::default().with_records(3);
+    let options = || DiskConfig::default().with_records(3);
     let log = open_with(directory.path(), options());
     for room in ["a", "b", "c", "d", "e"] {
         append_record(&log, Record::of_join(EventId::random(), "ann", None, room).into(), None).await.unwrap();

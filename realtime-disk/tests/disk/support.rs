@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use realtime_core::spi::{AppendResult, Backplane, Entry, LogState, Position, Record, RepeatKey};
 use realtime_core::{Event, EventId, Target};
-use realtime_disk::{DiskBackplane, DiskOptions};
+use realtime_disk::{DiskBackplane, DiskConfig};
 use realtime_testkit::in_time;
 
 pub(crate) fn open(directory: &Path) -> DiskBackplane {
-    open_with(directory, DiskOptions::default())
+    open_with(directory, DiskConfig::default())
 }
 
-pub(crate) fn open_with(directory: &Path, options: DiskOptions) -> DiskBackplane {
+pub(crate) fn open_with(directory: &Path, options: DiskConfig) -> DiskBackplane {
     DiskBackplane::open_with(directory, options).expect("a backplane")
 }
 

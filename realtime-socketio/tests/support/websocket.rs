@@ -55,7 +55,8 @@ impl Websocket {
         in_time("the close", closed).await
     }
 
-    /// Reads to the close frame, and returns its code and reason; zero and nothing if there is none.
+    /// Reads to the close frame, and returns its code and reason; zero and nothing if there is
+    /// none.
     pub async fn close_frame(&mut self) -> (u16, String) {
         let frame = async {
             loop {

@@ -5,6 +5,7 @@ use serde::de::DeserializeOwned;
 
 /// One event of a stream.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct SseEvent {
     /// The type; `message` if the stream named none.
     pub event: String,
@@ -46,6 +47,7 @@ pub struct SseParser {
 
 /// One item of a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum SseItem {
     /// A comment line, without its colon; heartbeats are comments.
     Comment(String),

@@ -41,6 +41,7 @@ const EARLY: usize = 100_000;
 /// One message of the envelope `{"type","payload","id","ack"}`.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
+#[non_exhaustive]
 pub struct WsEvent {
     /// The event's name.
     #[serde(rename = "type")]

@@ -44,7 +44,7 @@ setters! {
         with_window(window: WindowConfig) in delivery;
         /// Sets the largest payload of an event, in bytes; default 16 MiB.
         with_max_event_bytes(max_event_bytes: usize) in delivery;
-        /// Sets the longest time that a client may take nothing; default 30 s.
+        /// Sets the longest time that a client may make no progress; default 30 s.
         with_write_stall(write_stall: Duration) in delivery;
         /// Sets the handlers.
         with_router(router: Router);

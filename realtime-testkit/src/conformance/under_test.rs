@@ -56,6 +56,7 @@ pub trait ClientUnderTest: Send + 'static {
 
 /// An event as a client received it.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Received {
     /// The name.
     pub name: String,
@@ -90,6 +91,7 @@ impl Received {
 
 /// The close of a connection, as the client observed it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Ended {
     /// The close code, where the transport has one.
     pub code: Option<u16>,
@@ -97,9 +99,18 @@ pub struct Ended {
 
 /// The refusal of a connection, as the client observed it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Refused {
     /// The HTTP status of the refusal ([`RefusalKind::status`]).
     pub status: u16,
+}
+
+impl Ended {
+    /// Creates a close with this code.
+    #[must_use]
+    pub fn new(code: Option<u16>) -> Self {
+        Self { code }
+    }
 }
 
 impl Refused {

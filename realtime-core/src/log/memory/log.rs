@@ -175,9 +175,9 @@ impl MemoryLog {
         log.keys.forget(most, now)
     }
 
-    /// Makes room for records of these bytes after the newest one, and drops those that are too old;
-    /// `false` if the slowest tail still needs what would have to go. `changed` gets each user whose
-    /// rooms, as of the log's start, may have changed.
+    /// Makes room for records of these bytes after the newest one, and drops those that are too
+    /// old; `false` if the slowest tail still needs what would have to go. `changed` gets each user
+    /// whose rooms, as of the log's start, may have changed.
     pub fn reserve(&self, records: usize, bytes: usize, mut changed: impl FnMut(&str)) -> bool {
         self.0.log().make_room(records, bytes, &mut changed)
     }
@@ -251,8 +251,8 @@ impl MemoryLog {
         self.0.log().state()
     }
 
-    /// Begins a new epoch, with a new key, if the epoch is the one that was seen and the record with
-    /// this id is missing from its position; returns the current state. The new epoch has no
+    /// Begins a new epoch, with a new key, if the epoch is the one that was seen and the record
+    /// with this id is missing from its position; returns the current state. The new epoch has no
     /// idempotency key, and the rooms that the records in the log make.
     #[must_use]
     pub fn renew(&self, seen: Epoch, position: Position, id: EventId) -> LogState {

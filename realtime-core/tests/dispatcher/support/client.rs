@@ -113,7 +113,7 @@ impl ClientUnderTest for Client {
     async fn next(&mut self) -> Result<Received, Ended> {
         match self.wire.recv().await {
             Some(Wire::Frame(frame)) => Ok(parse(&frame)),
-            Some(Wire::Close(code)) => Err(Ended { code: Some(code) }),
+            Some(Wire::Close(code)) => Err(Ended::new(Some(code))),
             None => Err(Ended::default()),
         }
     }

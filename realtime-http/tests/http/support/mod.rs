@@ -177,7 +177,8 @@ impl Server {
     }
 }
 
-/// A stream whose peer is a test's own, and the far end of its pipe, which holds `room` bytes unread.
+/// A stream whose peer is a test's own, and the far end of its pipe, which holds `room` bytes
+/// unread.
 pub(crate) fn pipe(guard: &Guard, room: usize) -> (GuardedStream<DuplexStream>, DuplexStream) {
     let (near, far) = duplex(room);
     (guard.wrap(near, PEER), far)
