@@ -1,7 +1,7 @@
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::SystemTime;
 
@@ -18,10 +18,12 @@ use crate::config::{DiskConfig, SyncMode};
 use crate::error::DiskError;
 use crate::lock::Lock;
 use crate::store::{Content, Store};
-use crate::writer::{Append, Renewal, Request, Status, Writer};
+use crate::writer::{Append, Renewal, Request, Status, Writer, refuse};
 
-/// The most requests that wait for the disk; further ones are rejected.
+/// The most appends that wait for the disk; further ones are rejected.
 const MOST_WAITING: usize = 10_000;
+/// The most requests that wait for the thread, each with the appends of a moment.
+const MOST_REQUESTS: usize = 1_000;
 
 /// The log of one node, in files of a directory: records, idempotency keys, users' rooms and
 /// cursors outlive the process. Cheap to clone; all clones are one log.
@@ -43,6 +45,8 @@ struct Handle {
     pipe: LocalPipe,
     status: Arc<Status>,
     requests: Option<SyncSender<Request>>,
+    /// The appends that go to the thread together: the task that adds the first one sends them.
+    appends: Mutex<Vec<Append>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -86,24 +90,49 @@ impl DiskBackplane {
             unsynced: None,
             _lock: lock,
         };
-        let (requests, received) = sync_channel(MOST_WAITING);
+        let (requests, received) = sync_channel(MOST_REQUESTS);
         let thread = std::thread::Builder::new()
             .name("realtime-disk".to_owned())
             .spawn(move || writer.run(&received))
             .map_err(DiskError::io(directory))?;
         let pipe = LocalPipe::default();
-        Ok(Self(Arc::new(Handle { log, pipe, status, requests: Some(requests), thread: Some(thread) })))
+        Ok(Self(Arc::new(Handle {
+            log,
+            pipe,
+            status,
+            requests: Some(requests),
+            appends: Mutex::default(),
+            thread: Some(thread),
+        })))
     }
 
     fn check(&self) -> Result<(), DiskError> {
         if self.0.status.failed.load(Ordering::Acquire) { Err(DiskError::Reopening) } else { Ok(()) }
     }
+}
 
-    fn request(&self, request: Request) -> Result<(), DiskError> {
-        let requests = self.0.requests.as_ref().ok_or(DiskError::Closed)?;
+impl Handle {
+    /// Adds an append to those that go to the thread; returns whether it is the first of them.
+    fn queue(&self, append: Append) -> Result<bool, DiskError> {
+        if self.status.waiting.fetch_add(1, Ordering::Relaxed) >= MOST_WAITING {
+            self.status.waiting.fetch_sub(1, Ordering::Relaxed);
+            return Err(DiskError::Overloaded);
+        }
+        let mut appends = self.appends();
+        appends.push(append);
+        Ok(appends.len() == 1)
+    }
+
+    fn appends(&self) -> MutexGuard<'_, Vec<Append>> {
+        self.appends.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Passes a request to the thread, or returns it with the reason.
+    fn request(&self, request: Request) -> Result<(), (DiskError, Request)> {
+        let Some(requests) = &self.requests else { return Err((DiskError::Closed, request)) };
         requests.try_send(request).map_err(|error| match error {
-            TrySendError::Full(_) => DiskError::Overloaded,
-            TrySendError::Disconnected(_) => DiskError::Closed,
+            TrySendError::Full(request) => (DiskError::Overloaded, request),
+            TrySendError::Disconnected(request) => (DiskError::Closed, request),
         })
     }
 }
@@ -130,8 +159,14 @@ impl Backplane for DiskBackplane {
     async fn append(&self, epoch: Epoch, record: Arc<Record>, key: Option<RepeatKey>) -> AppendResult {
         self.check().map_err(|error| AppendError::Refused(error.into()))?;
         let (answer, answered) = oneshot::channel();
-        self.request(Request::Append(Append { epoch, record, key, answer }))
-            .map_err(|error| AppendError::Refused(error.into()))?;
+        let is_first =
+            self.0.queue(Append { epoch, record, key, answer }).map_err(|error| AppendError::Refused(error.into()))?;
+        if is_first {
+            let _send = SendOnDrop(&self.0);
+            // The tasks that are ready append meanwhile: one change for all of them, and one wake of
+            // the thread.
+            tokio::task::yield_now().await;
+        }
         answered.await.unwrap_or_else(|_| Err(AppendError::Unknown(DiskError::Closed.into())))
     }
 
@@ -154,7 +189,7 @@ impl Backplane for DiskBackplane {
             return Ok(state);
         }
         let (answer, answered) = oneshot::channel();
-        self.request(Request::Renew(Renewal { seen, position, id, answer }))?;
+        self.0.request(Request::Renew(Renewal { seen, position, id, answer })).map_err(|(error, _)| error)?;
         answered.await.unwrap_or_else(|_| Err(DiskError::Closed.into()))
     }
 
@@ -169,6 +204,19 @@ impl Backplane for DiskBackplane {
 
     async fn subscribe(&self) -> Result<BoxStream<'static, Stored>> {
         Ok(self.0.pipe.subscribe())
+    }
+}
+
+/// Sends the appends that were added to the thread, also when the append that does it is dropped.
+struct SendOnDrop<'a>(&'a Handle);
+
+impl Drop for SendOnDrop<'_> {
+    fn drop(&mut self) {
+        let appends = std::mem::take(&mut *self.0.appends());
+        if let Err((error, Request::Append(appends))) = self.0.request(Request::Append(appends)) {
+            self.0.status.waiting.fetch_sub(appends.len(), Ordering::Relaxed);
+            refuse(appends, &error);
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
@@ -18,7 +18,7 @@ use crate::error::DiskError;
 use crate::lock::Lock;
 use crate::store::Store;
 
-/// The most appends in one change, and the bytes after which no further one is added.
+/// The appends in one change, and their bytes, after which no further one is added.
 const GROUP_RECORDS: usize = 1024;
 const GROUP_BYTES: usize = 4 * 1024 * 1024;
 /// The interval at which old records are dropped while nothing is appended.
@@ -35,15 +35,18 @@ pub(crate) struct Status {
     pub(crate) failed: AtomicBool,
     /// Set when the last handle is dropped.
     pub(crate) closed: AtomicBool,
+    /// The number of appends that the thread has not taken yet.
+    pub(crate) waiting: AtomicUsize,
 }
 
 /// Work for the thread.
 pub(crate) enum Request {
-    Append(Append),
+    Append(Vec<Append>),
     Renew(Renewal),
 }
 
 /// An append that waits for its answer.
+#[derive(Debug)]
 pub(crate) struct Append {
     pub(crate) epoch: Epoch,
     pub(crate) record: Arc<Record>,
@@ -105,6 +108,8 @@ impl Writer {
                 Err(RecvTimeoutError::Disconnected) => return self.close(),
                 first => first.ok(),
             };
+            // Whoever appends on the same processor does so before the change is written.
+            std::thread::yield_now();
             let (appends, renewal) = gather(first, requests);
             if !appends.is_empty() {
                 self.append(appends);
@@ -133,6 +138,7 @@ impl Writer {
 
     /// Appends what can be appended, in one change of the store.
     fn append(&mut self, appends: Vec<Append>) {
+        self.status.waiting.fetch_sub(appends.len(), Ordering::Relaxed);
         let now = tokio::time::Instant::now();
         let mut forgotten = self.log.forget_keys(0, now);
         let mut group = Group::default();
@@ -321,8 +327,9 @@ impl Writer {
             let until = Instant::now() + retry;
             while let Ok(request) = requests.recv_timeout(until.saturating_duration_since(Instant::now())) {
                 match request {
-                    Request::Append(append) => {
-                        let _ = append.answer.send(Err(AppendError::Refused(DiskError::Reopening.into())));
+                    Request::Append(appends) => {
+                        self.status.waiting.fetch_sub(appends.len(), Ordering::Relaxed);
+                        refuse(appends, &DiskError::Reopening);
                     }
                     Request::Renew(renewal) => drop(renewal.answer.send(Err(DiskError::Reopening.into()))),
                 }
@@ -360,15 +367,23 @@ impl Writer {
     }
 }
 
+/// Refuses appends that were not written.
+pub(crate) fn refuse(appends: Vec<Append>, error: &DiskError) {
+    for append in appends {
+        // Nobody waits for an answer, if one cannot be sent.
+        let _ = append.answer.send(Err(AppendError::Refused(error.to_string().into())));
+    }
+}
+
 /// Takes the requests that wait, up to a group of appends or the next renewal.
 fn gather(first: Option<Request>, requests: &Receiver<Request>) -> (Vec<Append>, Option<Renewal>) {
     let (mut appends, mut bytes, mut next) = (Vec::new(), 0, first);
     while let Some(request) = next {
         match request {
             Request::Renew(renewal) => return (appends, Some(renewal)),
-            Request::Append(append) => {
-                bytes += append.record.size();
-                appends.push(append);
+            Request::Append(more) => {
+                bytes += more.iter().map(|append| append.record.size()).sum::<usize>();
+                appends.extend(more);
             }
         }
         if appends.len() >= GROUP_RECORDS || bytes >= GROUP_BYTES {
