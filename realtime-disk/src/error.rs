@@ -1,5 +1,6 @@
+use std::fs::File;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use realtime_core::Error;
 
@@ -41,4 +42,11 @@ impl From<DiskError> for Error {
             _ => Self::Backplane(Box::new(error)),
         }
     }
+}
+
+/// Opens a file to read and write it, and creates it if it is missing.
+pub(crate) fn open_file(path: &Path) -> Result<File, DiskError> {
+    let mut options = File::options();
+    options.read(true).write(true).create(true).truncate(false);
+    options.open(path).map_err(DiskError::io(path))
 }

@@ -1,11 +1,11 @@
 //! The lock of a store's directory: one process at a time.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::error::DiskError;
+use crate::error::{DiskError, open_file};
 
 /// The interval between attempts.
 const RETRY: Duration = Duration::from_millis(20);
@@ -18,13 +18,7 @@ impl Lock {
     pub(crate) fn acquire(directory: &Path, wait: Duration) -> Result<Self, DiskError> {
         let path = directory.join("lock");
         let begun = Instant::now();
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)
-            .map_err(DiskError::io(&path))?;
+        let mut file = open_file(&path)?;
         loop {
             match file.try_lock() {
                 Ok(()) => break,

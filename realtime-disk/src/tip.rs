@@ -1,14 +1,14 @@
 //! The end of the log as it was last written, in a file of its own: a store that lost records after
 //! that is noticed, also when the machine has not been restarted.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use realtime_core::EventId;
 use realtime_core::spi::{Epoch, Position};
 
-use crate::error::DiskError;
+use crate::error::{DiskError, open_file};
 
 const BYTES: usize = 8 + 8 + 16;
 
@@ -27,15 +27,7 @@ impl TipFile {
     /// Opens the file of a directory; it has its size from then on, so that writing it needs no
     /// space.
     pub(crate) fn open(directory: &Path) -> Result<Self, DiskError> {
-        let path = directory.join("tip");
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)
-            .map_err(DiskError::io(&path))?;
-        Ok(Self(file))
+        open_file(&directory.join("tip")).map(Self)
     }
 
     /// Reads the tip; `None` if none was written.

@@ -79,24 +79,29 @@ async function newPage(at) {
   return page;
 }
 
+/** Opens every kind of client behind its cutting proxies, and adds them to `links`. */
+async function openAll(links, next) {
+  for (const [name, { proxies = 1, open, ...shape }] of Object.entries(KINDS)) {
+    if (!name.includes(process.env.CUTS_ONLY ?? '')) continue;
+    for (let n = 0; n < proxies; n++) {
+      const proxy = await cuttingProxy(demo, { seed: SEED, name: `${name}/${n}`, ...shape });
+      const link = { name, proxy, clients: [] };
+      links.push(link);
+      // A page is loaded without cuts; all other clients are cut from the first byte on.
+      if (!/Chromium/.test(name)) proxy.cutting(true);
+      link.clients = await open(proxy, next);
+      proxy.cutting(true);
+    }
+  }
+}
+
 test(`${CUTS} cuts on each kind of client, seed ${SEED}`, async (t) => {
   let dealt = 0;
   const next = () => TEAMS[dealt++ % TEAMS.length];
   const links = [];
   let sending;
   try {
-    for (const [name, { proxies = 1, open, ...shape }] of Object.entries(KINDS)) {
-      if (!name.includes(process.env.CUTS_ONLY ?? '')) continue;
-      for (let n = 0; n < proxies; n++) {
-        const proxy = await cuttingProxy(demo, { seed: SEED, name: `${name}/${n}`, ...shape });
-        const link = { name, proxy, clients: [] };
-        links.push(link);
-        // A page is loaded without cuts; all other clients are cut from the first byte on.
-        if (!/Chromium/.test(name)) proxy.cutting(true);
-        link.clients = await open(proxy, next);
-        proxy.cutting(true);
-      }
-    }
+    await openAll(links, next);
     const clients = links.flatMap((link) => link.clients);
     const kinds = [...new Set(links.map(({ name }) => name))];
     const proxiesOf = (kind) => links.filter(({ name }) => name === kind).map(({ proxy }) => proxy);

@@ -50,22 +50,25 @@ export function suggest(input, names) {
     open(found.some((name) => name === input.value) ? [] : found);
   });
   input.addEventListener('blur', close);
-  input.addEventListener('keydown', (key) => {
-    if (key.key === 'ArrowDown' || key.key === 'ArrowUp') {
-      key.preventDefault();
-      if (list.hidden) open(names());
-      if (!list.hidden) mark(key.key === 'ArrowDown' ? active + 1 : active < 0 ? -1 : active - 1);
-    } else if (key.key === 'Enter' && active >= 0) {
-      key.preventDefault();
-      pick(list.children[active]);
-    } else if (key.key === 'Escape' && !list.hidden) {
-      key.preventDefault();
-      close();
-    }
-  });
+  input.addEventListener('keydown', (key) => onKey(key, { list, names, open, close, mark, pick, active: () => active }));
   // pointerdown, because the field's blur would close the list before a click
   list.addEventListener('pointerdown', (press) => {
     press.preventDefault();
     if (press.target.role === 'option' || press.target.getAttribute('role') === 'option') pick(press.target);
   });
+}
+
+/** Handles a key in the field of a list that has these actions. */
+function onKey(key, { list, names, open, close, mark, pick, active }) {
+  if (key.key === 'ArrowDown' || key.key === 'ArrowUp') {
+    key.preventDefault();
+    if (list.hidden) open(names());
+    if (!list.hidden) mark(key.key === 'ArrowDown' ? active() + 1 : active() < 0 ? -1 : active() - 1);
+  } else if (key.key === 'Enter' && active() >= 0) {
+    key.preventDefault();
+    pick(list.children[active()]);
+  } else if (key.key === 'Escape' && !list.hidden) {
+    key.preventDefault();
+    close();
+  }
 }

@@ -19,6 +19,7 @@ async function newsSoFar(client, sentinel) {
   return client.inbox.items.filter(isNews).map((i) => i.data);
 }
 
+/** Declares the tests of one transport. */
 export function addressing(name, provider, open, demo) {
   const clients = [];
   const dial = async (who, at = demo()) => {
@@ -38,7 +39,15 @@ export function addressing(name, provider, open, demo) {
     await demo().send(provider, 'all', 'sentinel', mark);
     return mark;
   };
+  const tools = { check, dial, demo, provider, sentinel };
+  targets(tools);
+  contents(tools);
+  extras(tools);
+  bursts(tools);
+}
 
+/** Declares the tests of the welcome and of targets. */
+function targets({ check, dial, demo, provider, sentinel }) {
   check('connected comes first and says who and where', async () => {
     const client = await dial({ user: unique('alice'), tenant: unique('acme') });
     assert.equal(client.inbox.items[0].event, 'connected');
@@ -100,7 +109,10 @@ export function addressing(name, provider, open, demo) {
     assert.ok((await newsSoFar(one, mark)).includes('everybody'));
     assert.ok((await newsSoFar(two, mark)).includes('everybody'));
   });
+}
 
+/** Declares the tests of rooms, cursors and contents. */
+function contents({ check, dial, demo, provider, sentinel }) {
   check('joined user gets room events on all connections until left', async () => {
     const [user, room] = [unique('alice'), unique('room')];
     const before = await dial({ user });
@@ -159,7 +171,10 @@ export function addressing(name, provider, open, demo) {
     const got = await client.inbox.collect(2, (i) => i.event !== 'connected');
     assert.deepEqual(got.map((i) => [i.event, i.data]), [['ünï:cödé ☃', 1], ['news', 2]]);
   });
+}
 
+/** Declares the tests of volatile events, repeats and counts. */
+function extras({ check, dial, demo, provider, sentinel }) {
   check('volatile event arrives without a cursor', async () => {
     const user = unique('alice');
     const client = await dial({ user });
@@ -188,7 +203,10 @@ export function addressing(name, provider, open, demo) {
     client.close();
     await until(async () => (await matched()) === 0, 'the closed connection to be gone');
   });
+}
 
+/** Declares the tests of many events, and of a client that pauses. */
+function bursts({ check, dial, demo, provider, sentinel }) {
   const numbered = (user, count, pad) => Array.from({ length: count }, (_, n) => (
     { provider, target: { user }, event: 'news', data: { n, pad } }));
   const assertInOrder = (items, count) => assert.deepEqual(
