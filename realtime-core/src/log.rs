@@ -15,6 +15,7 @@ pub(crate) mod memory;
 mod pipe;
 pub(crate) mod record;
 pub(crate) mod repeat;
+pub(crate) mod room_edit;
 pub(crate) mod room_table;
 mod rooms;
 mod send;

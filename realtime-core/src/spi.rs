@@ -23,6 +23,7 @@ pub use crate::log::handle::Log;
 pub use crate::log::memory::{Kept, LocalPipe, LogBounds, MemoryLog};
 pub use crate::log::record::Record;
 pub use crate::log::repeat::RepeatKey;
+pub use crate::log::room_edit::{RoomEdit, RoomEditKind};
 pub use crate::log::room_table::{RoomTable, UserRooms};
 pub use crate::log::stored::{RecordError, Stored};
 pub use crate::log::tracker::Tracker;

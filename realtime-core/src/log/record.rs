@@ -77,6 +77,14 @@ impl Record {
         Self::new(id, NodeId::random(), Providers::ALL, body)
     }
 
+    /// Creates the record of the expiry of a user's rooms that were joined up to a position, as
+    /// [`Record::of_join`] does.
+    #[must_use]
+    pub fn of_absence(id: EventId, user: &str, tenant: Option<&str>, seen: Position) -> Self {
+        let body = Body::Absent { member: Member::new(user, tenant), seen };
+        Self::new(id, NodeId::random(), Providers::ALL, body)
+    }
+
     /// Returns the record's id.
     pub fn id(&self) -> EventId {
         self.id

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::log::record::{Body, Record};
+use crate::log::record::Record;
+use crate::log::room_edit::{RoomEdit, RoomEditKind};
 use crate::values::member::Member;
 use crate::values::position::Position;
 
@@ -52,13 +53,17 @@ pub(crate) struct RoomChange {
 impl RoomTable {
     /// Applies a record at its position; returns the user whose rooms it may have changed.
     pub fn apply<'a>(&mut self, position: Position, record: &'a Record) -> Option<&'a str> {
-        let member = record.member()?;
-        let user = self.0.entry(Arc::clone(&member.user)).or_default();
-        user.apply(position, member, &record.body);
+        self.edit(position, &record.room_edit()?);
+        record.member().map(|member| &*member.user)
+    }
+
+    /// Applies the change of the record at this position.
+    pub fn edit(&mut self, position: Position, edit: &RoomEdit) {
+        let user = self.0.entry(Arc::clone(&edit.user)).or_default();
+        user.edit(position, edit);
         if user.is_empty() {
-            self.0.remove(&member.user);
+            self.0.remove(&edit.user);
         }
-        Some(&member.user)
     }
 
     /// Returns the rooms of a user name, if there are any.
@@ -86,44 +91,43 @@ impl RoomTable {
 }
 
 impl UserRooms {
-    fn apply(&mut self, position: Position, member: &Member, body: &Body) {
-        match (body, &member.tenant) {
-            (Body::Join { room, .. }, None) => {
+    fn edit(&mut self, position: Position, edit: &RoomEdit) {
+        match (&edit.kind, &edit.tenant) {
+            (RoomEditKind::Join(room), None) => {
                 join(&mut self.bare, room, position);
                 for tenant in self.tenants.values_mut() {
                     tenant.shut_out.remove(room);
                 }
             }
-            (Body::Join { room, .. }, Some(tenant)) => {
+            (RoomEditKind::Join(room), Some(tenant)) => {
                 let tenant = self.tenants.entry(Arc::clone(tenant)).or_default();
                 join(&mut tenant.own, room, position);
                 tenant.shut_out.remove(room);
             }
-            (Body::Leave { room, .. }, None) => {
+            (RoomEditKind::Leave(room), None) => {
                 self.bare.remove(room);
                 for tenant in self.tenants.values_mut() {
                     tenant.own.remove(room);
                     tenant.shut_out.remove(room);
                 }
             }
-            (Body::Leave { room, .. }, Some(tenant)) => {
+            (RoomEditKind::Leave(room), Some(tenant)) => {
                 let tenant = self.tenants.entry(Arc::clone(tenant)).or_default();
                 tenant.own.remove(room);
                 if self.bare.contains_key(room) {
                     join(&mut tenant.shut_out, room, position);
                 }
             }
-            (Body::Absent { seen, .. }, None) => {
+            (RoomEditKind::Absent(seen), None) => {
                 self.bare.retain(|_, at| *at > *seen);
                 let bare = &self.bare;
                 self.tenants.values_mut().for_each(|tenant| tenant.shut_out.retain(|room, _| bare.contains_key(room)));
             }
-            (Body::Absent { seen, .. }, Some(tenant)) => {
+            (RoomEditKind::Absent(seen), Some(tenant)) => {
                 if let Some(tenant) = self.tenants.get_mut(tenant) {
                     tenant.own.retain(|_, at| *at > *seen);
                 }
             }
-            _ => {}
         }
         self.tenants.retain(|_, tenant| !tenant.own.is_empty() || !tenant.shut_out.is_empty());
     }
