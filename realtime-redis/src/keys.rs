@@ -1,0 +1,54 @@
+use crate::error::Fault;
+
+/// The names of a service's keys. All have the same part in braces, so that they are on one shard of
+/// a cluster.
+#[derive(Debug)]
+pub(crate) struct Keys {
+    pub(crate) prefix: String,
+    /// The keys of the log, in the order in which its scripts take them.
+    pub(crate) log: [String; 6],
+    pub(crate) nodes: String,
+    pub(crate) users: String,
+    pub(crate) tenants: String,
+    /// The channel of the pipe.
+    pub(crate) pipe: String,
+}
+
+impl Keys {
+    /// Creates the names; the database's number counts for the channel, which is the server's.
+    pub(crate) fn new(prefix: &str, database: i64) -> Result<Self, Fault> {
+        if prefix.is_empty() || prefix.contains(['{', '}']) {
+            return Err(Fault::Config(format!("the prefix \"{prefix}\" must not be empty, nor contain braces")));
+        }
+        let key = |name: &str| format!("{{{prefix}}}:{name}");
+        Ok(Self {
+            prefix: prefix.to_owned(),
+            log: ["meta", "log", "changes", "keys", "order", "rooms"].map(key),
+            nodes: key("nodes"),
+            users: key("users"),
+            tenants: key("tenants"),
+            pipe: key(&format!("pipe:{database}")),
+        })
+    }
+
+    pub(crate) fn meta(&self) -> &str {
+        &self.log[0]
+    }
+
+    pub(crate) fn records(&self) -> &str {
+        &self.log[1]
+    }
+
+    pub(crate) fn changes(&self) -> &str {
+        &self.log[2]
+    }
+
+    pub(crate) fn rooms(&self) -> &str {
+        &self.log[5]
+    }
+
+    /// Returns the key of a node's entries in the directory.
+    pub(crate) fn node(&self, node: &str) -> String {
+        format!("{{{}}}:node:{node}", self.prefix)
+    }
+}

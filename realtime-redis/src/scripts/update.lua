@@ -1,0 +1,27 @@
+-- Applies a node's changes and renews its lease; returns the incarnation of its entries, then the
+-- nodes whose lease is over.
+-- KEYS: entries of the node, nodes, users, tenants
+-- ARGV: node, lease, new incarnation, then for each change: connection, entry or ''
+
+local entries, nodes, users, tenants = unpack(KEYS)
+local node, lease = ARGV[1], tonumber(ARGV[2])
+-- The entries of a service that no longer runs anywhere, which no other node removes.
+local ABANDONED = 86400000
+
+redis.call('HSETNX', entries, 'incarnation', ARGV[3])
+for at = 4, #ARGV, 2 do
+  local connection, json = ARGV[at], ARGV[at + 1]
+  local old = redis.call('HGET', entries, connection)
+  if old and old ~= json then for_index(users, tenants, node, connection, old, remove) end
+  if json == '' then
+    redis.call('HDEL', entries, connection)
+  else
+    redis.call('HSET', entries, connection, json)
+    for_index(users, tenants, node, connection, json, add)
+  end
+end
+local now = clock()
+redis.call('ZADD', nodes, now + lease, node)
+for _, key in ipairs(KEYS) do redis.call('PEXPIRE', key, ABANDONED + lease) end
+local over = redis.call('ZRANGEBYSCORE', nodes, '-inf', now, 'LIMIT', 0, 10)
+return { redis.call('HGET', entries, 'incarnation'), over }

@@ -1,0 +1,81 @@
+use futures_util::{StreamExt, stream};
+use realtime_core::spi::{Entry, Position, Tail};
+use realtime_core::{Error, EventId};
+use redis::aio::{ConnectionLike, MultiplexedConnection};
+use redis::{RedisResult, Value};
+use std::time::Duration;
+
+use crate::connector::Connector;
+use crate::entries::{Read, into_array, into_records};
+use crate::error::Fault;
+
+/// The time for which Redis holds a read when there is nothing new, in milliseconds.
+const BLOCK: u64 = 1000;
+/// The most records of one read.
+const COUNT: usize = 512;
+/// The longest time for one read.
+const ANSWER: Duration = Duration::from_secs(3);
+
+/// A reader of all records after a position, on a connection of its own, which a blocking read
+/// occupies.
+struct Reader {
+    connector: Connector,
+    key: String,
+    connection: Option<MultiplexedConnection>,
+    after: Position,
+    /// The id of the record at `after`, once one was read.
+    id: Option<EventId>,
+}
+
+/// Returns every record of a stream after a position; ends with the first error.
+pub(crate) fn tail(connector: Connector, key: String, after: Position) -> Tail {
+    let reader = Reader { connector, key, connection: None, after, id: None };
+    stream::try_unfold(reader, |mut reader| async move {
+        loop {
+            let entries = reader.next().await.map_err(Error::from)?;
+            if !entries.is_empty() {
+                return Ok(Some((entries, reader)));
+            }
+        }
+    })
+    .boxed()
+}
+
+impl Reader {
+    async fn next(&mut self) -> Result<Vec<Entry>, Fault> {
+        if self.connection.is_none() {
+            self.connection = Some(self.connector.connect().await?);
+        }
+        let Some(connection) = &mut self.connection else { return Ok(Vec::new()) };
+        let mut command = redis::cmd("XREAD");
+        command.arg("COUNT").arg(COUNT).arg("BLOCK").arg(BLOCK).arg("STREAMS").arg(&self.key);
+        // The position is the first part of an id, and this is the last possible id with it.
+        command.arg(format!("{}-{}", self.after.get(), u64::MAX));
+        let reading = async {
+            let answer: RedisResult<Value> = connection.req_packed_command(&command).await;
+            answer.and_then(Value::extract_error)
+        };
+        match self.connector.within(ANSWER, reading).await? {
+            Value::Nil => Ok(Vec::new()),
+            answer => {
+                let stream = into_array(answer)?.into_iter().next().ok_or(Fault::Unexpected("no stream"))?;
+                let records = into_array(stream)?.into_iter().nth(1).ok_or(Fault::Unexpected("no records"))?;
+                into_records(records)?.into_iter().map(|read| self.follow(read)).collect()
+            }
+        }
+    }
+
+    /// Checks that a record is the one after the last: a log that was rolled back has others.
+    fn follow(&mut self, Read { entry, previous }: Read) -> Result<Entry, Fault> {
+        if self.id.is_some() {
+            if previous != self.id {
+                return Err(if entry.position == self.after.next() { Fault::Lost } else { Fault::Trimmed });
+            }
+            if entry.position != self.after.next() {
+                return Err(Fault::Lost);
+            }
+        }
+        (self.after, self.id) = (entry.position, Some(entry.id));
+        Ok(entry)
+    }
+}

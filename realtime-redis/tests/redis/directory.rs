@@ -1,0 +1,110 @@
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use async_trait::async_trait;
+use realtime_core::spi::{Directory, DirectoryChange};
+use realtime_core::{ConnectionId, NodeId, Presence};
+use realtime_redis::RedisOptions;
+use realtime_testkit::conformance::DirectoryUnderTest;
+use realtime_testkit::in_time;
+
+use crate::conformance::shared;
+use crate::server::Server;
+use crate::support::{connect, connect_with};
+
+/// A directory with a prefix of its own; every node has its own connections.
+struct InRedis {
+    server: Arc<Server>,
+    prefix: String,
+}
+
+#[async_trait]
+impl DirectoryUnderTest for InRedis {
+    async fn start() -> Self {
+        let (server, prefix) = shared().await;
+        // The keys are named in commands whose words are separated by spaces.
+        Self { server, prefix: prefix.replace(' ', "-") + "-directory" }
+    }
+
+    async fn node(&self) -> Arc<dyn Directory> {
+        let options = RedisOptions::default().with_prefix(self.prefix.clone());
+        Arc::new(connect_with(&self.server, options).await.directory())
+    }
+
+    async fn lose(&self) {
+        let redis::Value::Array(keys) = self.server.command(&format!("KEYS {{{}}}:*", self.prefix)).await else {
+            panic!("expected keys")
+        };
+        for key in keys {
+            let redis::Value::BulkString(key) = key else { panic!("expected a key") };
+            self.server.command(&format!("DEL {}", String::from_utf8(key).unwrap())).await;
+        }
+    }
+}
+
+realtime_testkit::directory_conformance!(InRedis);
+
+fn presence(user: &str) -> Presence {
+    Presence::new(ConnectionId::random(), "ws", SystemTime::now()).with_user(user).with_tenant("acme")
+}
+
+#[tokio::test]
+async fn entries_of_a_node_that_is_gone_are_removed() {
+    let server = Server::start().await;
+    let log = connect(&server).await;
+    let directory = log.directory();
+    let gone: Vec<_> = (0..20).map(|_| DirectoryChange::Online(presence("ann"))).collect();
+    directory.update(NodeId::random(), &gone, Duration::from_millis(50)).await.unwrap();
+    let here = NodeId::random();
+    let stays = presence("ann");
+    let removed = async {
+        while server.command("ZCARD {realtime}:users").await != redis::Value::Int(1)
+            || server.command("ZCARD {realtime}:tenants").await != redis::Value::Int(1)
+        {
+            directory.update(here, &[DirectoryChange::Online(stays.clone())], Duration::from_secs(60)).await.unwrap();
+        }
+    };
+    in_time("entries that are removed", removed).await;
+    assert_eq!(directory.of_user("ann").await.unwrap(), std::slice::from_ref(&stays));
+    assert_eq!(directory.of_tenant("acme").await.unwrap(), [stays]);
+    assert_eq!(server.command("ZCARD {realtime}:nodes").await, redis::Value::Int(1));
+}
+
+#[tokio::test]
+async fn names_that_begin_alike_are_told_apart() {
+    let server = Server::start().await;
+    let directory = connect(&server).await.directory();
+    let names = ["a", "ab", "a:", "1:a", "a:b", "räume", "%s", "\"x\""];
+    let all: Vec<_> = names.map(presence).into();
+    let changes: Vec<_> = all.iter().cloned().map(DirectoryChange::Online).collect();
+    directory.update(NodeId::random(), &changes, Duration::from_secs(60)).await.unwrap();
+    for (name, expected) in names.iter().zip(&all) {
+        assert_eq!(directory.of_user(name).await.unwrap(), std::slice::from_ref(expected), "{name}");
+    }
+    assert_eq!(directory.of_tenant("acme").await.unwrap().len(), names.len());
+}
+
+#[tokio::test]
+async fn entry_that_changes_its_user_is_found_by_the_new_one() {
+    let server = Server::start().await;
+    let directory = connect(&server).await.directory();
+    let (node, old) = (NodeId::random(), presence("old"));
+    let mut new = old.clone();
+    new.user = Some("new".to_owned());
+    for entry in [&old, &new] {
+        directory.update(node, &[DirectoryChange::Online(entry.clone())], Duration::from_secs(60)).await.unwrap();
+    }
+    assert_eq!(directory.of_user("old").await.unwrap(), []);
+    assert_eq!(directory.of_user("new").await.unwrap(), [new]);
+}
+
+#[tokio::test]
+async fn update_of_many_entries_is_one_update() {
+    let server = Server::start().await;
+    let directory = connect(&server).await.directory();
+    let node = NodeId::random();
+    let all: Vec<_> = (0..1_700).map(|_| DirectoryChange::Online(presence("ann"))).collect();
+    let begun = directory.update(node, &all, Duration::from_secs(60)).await.unwrap();
+    assert_eq!(directory.of_user("ann").await.unwrap().len(), all.len());
+    assert_eq!(directory.update(node, &[], Duration::from_secs(60)).await.unwrap(), begun);
+}
