@@ -42,6 +42,8 @@ pub use realtime_disk::{DiskBackplane, DiskConfig, SyncMode};
 pub use realtime_http::{
     GuardedListener, HttpProvider, Origins, Rejection, TrustedProxies, WireConfig, WireInfo, serve, shutdown_signal,
 };
+#[cfg(feature = "redis")]
+pub use realtime_redis::{RedisBackplane, RedisDirectory, RedisOptions};
 #[cfg(feature = "socketio")]
 pub use realtime_socketio::{SocketIoConfig, SocketIoProvider};
 #[cfg(feature = "sse")]
