@@ -44,9 +44,21 @@ impl RedisDirectory {
             }
         }
         for node in over {
-            self.link.call(DROP.call(&self.keys_of(&node)).arg(&node)).await?;
+            self.drop_entries(&node).await;
         }
         Ok(incarnation)
+    }
+
+    /// Removes the entries of a node whose lease is over. Nobody finds them any more, so that an
+    /// error does not matter: a later update tries again.
+    async fn drop_entries(&self, node: &str) {
+        loop {
+            match self.link.call(DROP.call(&self.keys_of(node)).arg(node)).await {
+                Ok(Value::Int(1)) => {}
+                Ok(_) => return,
+                Err(error) => return tracing::debug!(node, %error, "the entries of a node could not be removed"),
+            }
+        }
     }
 
     /// Applies changes; returns the incarnation, and nodes whose lease is over.

@@ -1,9 +1,10 @@
+use std::time::Duration;
+
 use futures_util::{StreamExt, stream};
 use realtime_core::spi::{Entry, Position, Tail};
 use realtime_core::{Error, EventId};
 use redis::aio::{ConnectionLike, MultiplexedConnection};
-use redis::{RedisResult, Value};
-use std::time::Duration;
+use redis::{Cmd, Value};
 
 use crate::connector::Connector;
 use crate::entries::{Read, into_array, into_records};
@@ -23,7 +24,7 @@ struct Reader {
     key: String,
     connection: Option<MultiplexedConnection>,
     after: Position,
-    /// The id of the record at `after`, once one was read.
+    /// The id of the record at `after`, if it is known.
     id: Option<EventId>,
 }
 
@@ -45,17 +46,13 @@ impl Reader {
     async fn next(&mut self) -> Result<Vec<Entry>, Fault> {
         if self.connection.is_none() {
             self.connection = Some(self.connector.connect().await?);
+            self.id = self.find_id().await?;
         }
-        let Some(connection) = &mut self.connection else { return Ok(Vec::new()) };
         let mut command = redis::cmd("XREAD");
         command.arg("COUNT").arg(COUNT).arg("BLOCK").arg(BLOCK).arg("STREAMS").arg(&self.key);
         // The position is the first part of an id, and this is the last possible id with it.
         command.arg(format!("{}-{}", self.after.get(), u64::MAX));
-        let reading = async {
-            let answer: RedisResult<Value> = connection.req_packed_command(&command).await;
-            answer.and_then(Value::extract_error)
-        };
-        match self.connector.within(ANSWER, reading).await? {
+        match self.ask(&command).await? {
             Value::Nil => Ok(Vec::new()),
             answer => {
                 let stream = into_array(answer)?.into_iter().next().ok_or(Fault::Unexpected("no stream"))?;
@@ -63,6 +60,20 @@ impl Reader {
                 into_records(records)?.into_iter().map(|read| self.follow(read)).collect()
             }
         }
+    }
+
+    /// Returns the id of the record after which the tail begins, if the log still has it.
+    async fn find_id(&mut self) -> Result<Option<EventId>, Fault> {
+        let mut command = redis::cmd("XRANGE");
+        let after = self.after.get();
+        command.arg(&self.key).arg(format!("{after}-0")).arg(format!("{after}-{}", u64::MAX));
+        Ok(into_records(self.ask(&command).await?)?.first().map(|read| read.entry.id))
+    }
+
+    async fn ask(&mut self, command: &Cmd) -> Result<Value, Fault> {
+        let connection = self.connection.as_mut().ok_or(Fault::Unexpected("no connection"))?;
+        let answer = async { connection.req_packed_command(command).await.and_then(Value::extract_error) };
+        self.connector.within(ANSWER, answer).await
     }
 
     /// Checks that a record is the one after the last: a log that was rolled back has others.

@@ -1,5 +1,5 @@
--- Finds the entries of a user or a tenant in their index. Put before the scripts that call it.
--- An index is a sorted set of texts: the name with its length, the node, the connection.
+-- Keeps the indexes of entries by user and by tenant. Put before the scripts that call it. An index
+-- is a sorted set of texts: the name with its length, the node, the connection.
 
 local function clock()
   local time = redis.call('TIME')
@@ -19,4 +19,15 @@ end
 
 local function add(index, place) redis.call('ZADD', index, 0, place) end
 local function remove(index, place) redis.call('ZREM', index, place) end
+
+-- Removes up to 1,000 entries of a node.
+local function clear_some(entries, users, tenants, node)
+  local some = redis.call('HRANDFIELD', entries, 1000, 'WITHVALUES')
+  for at = 1, #some, 2 do
+    if some[at] ~= 'incarnation' then
+      for_index(users, tenants, node, some[at], some[at + 1], remove)
+      redis.call('HDEL', entries, some[at])
+    end
+  end
+end
 

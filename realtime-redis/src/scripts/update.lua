@@ -8,7 +8,10 @@ local node, lease = ARGV[1], tonumber(ARGV[2])
 -- The entries of a service that no longer runs anywhere, which no other node removes.
 local ABANDONED = 86400000
 
-redis.call('HSETNX', entries, 'incarnation', ARGV[3])
+if redis.call('HSETNX', entries, 'incarnation', ARGV[3]) == 1 then
+  -- What is left while the entries of an earlier incarnation are being removed.
+  while redis.call('HLEN', entries) > 1 do clear_some(entries, users, tenants, node) end
+end
 for at = 4, #ARGV, 2 do
   local connection, json = ARGV[at], ARGV[at + 1]
   local old = redis.call('HGET', entries, connection)

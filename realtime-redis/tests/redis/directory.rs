@@ -53,7 +53,7 @@ async fn entries_of_a_node_that_is_gone_are_removed() {
     let server = Server::start().await;
     let log = connect(&server).await;
     let directory = log.directory();
-    let gone: Vec<_> = (0..20).map(|_| DirectoryChange::Online(presence("ann"))).collect();
+    let gone: Vec<_> = (0..2_500).map(|_| DirectoryChange::Online(presence("ann"))).collect();
     directory.update(NodeId::random(), &gone, Duration::from_millis(50)).await.unwrap();
     let here = NodeId::random();
     let stays = presence("ann");
@@ -107,4 +107,19 @@ async fn update_of_many_entries_is_one_update() {
     let begun = directory.update(node, &all, Duration::from_secs(60)).await.unwrap();
     assert_eq!(directory.of_user("ann").await.unwrap().len(), all.len());
     assert_eq!(directory.update(node, &[], Duration::from_secs(60)).await.unwrap(), begun);
+}
+
+#[tokio::test]
+async fn node_that_returns_while_it_is_removed_begins_anew() {
+    let server = Server::start().await;
+    let directory = connect(&server).await.directory();
+    let (node, stays) = (NodeId::random(), presence("ann"));
+    let gone: Vec<_> = (0..1_500).map(|_| DirectoryChange::Online(presence("ann"))).collect();
+    let begun = directory.update(node, &gone, Duration::from_secs(60)).await.unwrap();
+    // What the first part of a removal leaves.
+    server.command(&format!("HDEL {{realtime}}:node:{node} incarnation")).await;
+    let anew = directory.update(node, &[DirectoryChange::Online(stays.clone())], Duration::from_secs(60)).await;
+    assert_ne!(anew.unwrap(), begun);
+    assert_eq!(directory.of_user("ann").await.unwrap(), [stays]);
+    assert_eq!(server.command("ZCARD {realtime}:users").await, redis::Value::Int(1));
 }

@@ -2,6 +2,7 @@ use std::path::Path;
 
 use realtime_core::EventId;
 use realtime_core::spi::{AppendError, Backplane, LogState, Position};
+use realtime_testkit::in_time;
 
 use crate::server::Server;
 use crate::support::{
@@ -118,10 +119,29 @@ async fn tail_does_not_go_on_in_a_log_that_lost_its_place() {
     }
     let mut tail = log.tail(Position::START);
     assert_eq!(batch(&mut tail).await.unwrap().len(), 3);
+    // One that has returned nothing yet.
+    let mut idle = log.tail(Position::new(3));
+    let reading = tokio::spawn(async move { batch(&mut idle).await });
+    until_blocked(&server).await;
     server.command("FLUSHALL").await;
     for n in 1..=5 {
         append(&log, &format!("other {n}")).await;
     }
-    let ended = batch(&mut tail).await.expect_err("the end of the tail").to_string();
-    assert!(ended.contains("lost records"), "{ended}");
+    for ended in [batch(&mut tail).await, reading.await.unwrap()] {
+        let ended = ended.expect_err("the end of the tail").to_string();
+        assert!(ended.contains("lost records"), "{ended}");
+    }
+}
+
+/// Waits until a reader waits for records.
+async fn until_blocked(server: &Server) {
+    let waiting = async {
+        loop {
+            let redis::Value::BulkString(info) = server.command("INFO clients").await else { panic!("expected text") };
+            if String::from_utf8(info).unwrap().contains("blocked_clients:1") {
+                return;
+            }
+        }
+    };
+    in_time("a reader that waits", waiting).await;
 }
