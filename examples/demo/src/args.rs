@@ -3,7 +3,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Parser;
-use realtime_unified::{DiskBackplane, DiskConfig, Drain, Error};
+use realtime_unified::{
+    DiskBackplane, DiskConfig, Drain, Error, NotificationServiceBuilder, RedisBackplane, RedisOptions,
+};
 
 /// Realtime demo: Server-Sent Events, WebSocket and Socket.IO side by side.
 #[derive(Debug, Parser)]
@@ -33,6 +35,10 @@ pub(crate) struct Args {
     /// has the directory is waited for, for up to 30 seconds.
     #[arg(long, value_name = "DIRECTORY")]
     pub(crate) data: Option<PathBuf>,
+    /// Keep the log in the Redis at this URL, redis://[user:password@]host[:port], which all
+    /// processes with the same URL share.
+    #[arg(long, value_name = "URL", conflicts_with = "data")]
+    pub(crate) redis: Option<String>,
 }
 
 /// The time to wait for the previous process to leave the directory.
@@ -51,10 +57,19 @@ impl Args {
         self.hold.map_or(drain, |hold| drain.with_hold(seconds(hold)))
     }
 
-    /// Opens the log in its directory, if there is one.
-    pub(crate) fn disk(&self) -> Result<Option<DiskBackplane>, Error> {
-        let options = DiskConfig::default().with_lock_wait(LOCK_WAIT);
-        self.data.as_ref().map(|directory| DiskBackplane::open_with(directory, options)).transpose()
+    /// Gives the service its log: in the directory or in Redis, if one of them is named.
+    pub(crate) async fn with_log(
+        &self,
+        builder: NotificationServiceBuilder,
+    ) -> Result<NotificationServiceBuilder, Error> {
+        if let Some(directory) = &self.data {
+            let options = DiskConfig::default().with_lock_wait(LOCK_WAIT);
+            return Ok(builder.backplane(DiskBackplane::open_with(directory, options)?));
+        }
+        let Some(url) = &self.redis else { return Ok(builder) };
+        let redis = RedisBackplane::connect(url, RedisOptions::default().with_prefix("realtime-demo")).await?;
+        let directory = redis.directory();
+        Ok(builder.backplane(redis).directory(directory))
     }
 
     /// Rejects an address that other machines reach, unless it is allowed.

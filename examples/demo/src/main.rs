@@ -53,10 +53,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
     let args = Args::parse();
     args.check()?;
     let window = WindowConfig::default().with_records(args.window);
-    let mut builder = NotificationService::builder();
-    if let Some(disk) = args.disk()? {
-        builder = builder.backplane(disk);
-    }
+    let builder = args.with_log(NotificationService::builder()).await?;
     let service = handlers::register(builder)
         .provider(SseProvider::new(SseConfig::default().with_room_delivery(RoomDelivery::Members).with_window(window)))
         .provider(WsProvider::new(WsConfig::default().with_window(window)))
