@@ -60,9 +60,10 @@ impl RedisBackplane {
     /// TLS, and creates the log if there is none. Needs a tokio runtime.
     ///
     /// # Errors
-    /// [`realtime_core::Error::Config`] for a URL or prefix that cannot be used, a server older than version 7,
-    /// a replica, a `maxmemory-policy` other than `noeviction`, or a log that a newer build wrote;
-    /// [`realtime_core::Error::Backplane`] when Redis cannot be reached.
+    /// [`Error::Config`](realtime_core::Error::Config) for a URL or prefix that cannot be used, a
+    /// server older than version 7, a replica, a `maxmemory-policy` other than `noeviction`, or a
+    /// log that another build wrote; [`Error::Backplane`](realtime_core::Error::Backplane) when
+    /// Redis cannot be reached.
     pub async fn connect(url: &str, options: RedisOptions) -> Result<Self> {
         let connector = Connector::new(url)?;
         let keys = Arc::new(Keys::new(&options.prefix, connector.database)?);
