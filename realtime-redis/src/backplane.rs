@@ -27,8 +27,8 @@ const FORMAT: u32 = 1;
 const PAGE: usize = 512;
 /// The longest time for an answer with many records.
 const READ: Duration = Duration::from_secs(5);
-/// The interval at which old records are dropped while nothing is appended.
-const AGE_INTERVAL: Duration = Duration::from_secs(60);
+/// The shortest and the longest interval at which old records are dropped while nothing is appended.
+const AGE_INTERVAL: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
 /// The log of several nodes, in Redis: records, idempotency keys, users' rooms and cursors outlive
 /// every node. Cheap to clone; all clones, and all backplanes with the same server and prefix, are
@@ -255,8 +255,9 @@ impl Drop for Handle {
 
 /// Drops old records and keys while nothing is appended.
 async fn age(link: Arc<Link>, keys: Arc<Keys>, options: RedisOptions) {
+    let interval = options.age.clamp(AGE_INTERVAL.0, AGE_INTERVAL.1);
     loop {
-        tokio::time::sleep(AGE_INTERVAL).await;
+        tokio::time::sleep(interval).await;
         // An error shows elsewhere, and the next minute tries again.
         while {
             let call = AGE.call(&keys.log).arg(options.records).arg(options.bytes).arg(millis(options.age));

@@ -47,7 +47,7 @@ impl RedisOptions {
     }
 
     /// Sets the age up to which records are kept, the newest excepted; default an hour. Applied at
-    /// each append, and once a minute.
+    /// each append, and once a minute; once in that age if it is shorter.
     pub fn with_age(mut self, age: Duration) -> Self {
         self.age = age;
         self

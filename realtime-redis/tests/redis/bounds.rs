@@ -1,6 +1,7 @@
 use std::time::Duration;
 
-use realtime_core::spi::{Backplane, Position};
+use realtime_core::EventId;
+use realtime_core::spi::{Backplane, Position, Record};
 use realtime_redis::RedisOptions;
 use realtime_testkit::in_time;
 
@@ -52,6 +53,33 @@ async fn old_records_are_dropped_and_the_newest_stays() {
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert_eq!(state(&log).await.last, Position::new(101));
     assert_eq!(texts(&log).await, ["new"]);
+}
+
+#[tokio::test]
+async fn old_records_and_keys_are_dropped_while_nothing_is_appended() {
+    let server = Server::start().await;
+    let log = connect_with(&server, RedisOptions::default().with_age(Duration::from_secs(1))).await;
+    let joined = std::sync::Arc::new(Record::of_join(EventId::random(), "ann", None, "board"));
+    append_record(&log, joined, None).await.unwrap();
+    for number in 0..100 {
+        append_record(&log, record("keyed"), Some(key(number, Duration::from_millis(500)))).await.unwrap();
+    }
+    let before = log.rooms(Position::new(1)).await.unwrap();
+    let dropped = async {
+        while entries(&log).await.len() > 1
+            || server.command("LLEN {realtime}:order").await != redis::Value::Int(0)
+            || server.command("HLEN {realtime}:keys").await != redis::Value::Int(0)
+        {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    in_time("a log with one record and no key", dropped).await;
+    let kept = state(&log).await;
+    assert_eq!((kept.last, kept.start), (Position::new(101), Position::new(100)));
+    assert_eq!(log.rooms(Position::START).await.unwrap(), before);
+    assert!(before.user("ann").is_some());
+    append(&log, "next").await;
+    assert_eq!(state(&log).await.last, Position::new(102));
 }
 
 #[tokio::test]

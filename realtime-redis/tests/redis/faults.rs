@@ -1,10 +1,12 @@
 use std::time::{Duration, Instant};
 
 use realtime_core::spi::{AppendError, Backplane, Position};
+use realtime_testkit::in_time;
 
 use crate::server::Server;
 use crate::support::{
-    append, append_until_ok, connect, entries, follow, record, state, state_again, text, texts, timed_append,
+    PROMISE, append, append_until_ok, connect, entries, follow, key, record, state, state_again, text, texts,
+    timed_append,
 };
 
 #[tokio::test]
@@ -59,6 +61,26 @@ async fn suspended_server_makes_an_append_unknown_within_2_s() {
     let read = follow(&log, Position::START, last.get() as usize).await;
     assert_eq!((text(&read[0]), text(read.last().unwrap())), ("1".to_owned(), "3".to_owned()));
     assert_eq!(state(&log).await.epoch, epoch);
+}
+
+#[tokio::test]
+async fn unknown_append_that_is_retried_with_its_key_is_there_once() {
+    let server = Server::start().await;
+    let log = connect(&server).await;
+    let epoch = state(&log).await.epoch;
+    let keyed = key(1, Duration::from_secs(60));
+    server.suspend();
+    let first = tokio::time::timeout(PROMISE, log.append(epoch, record("keyed"), Some(keyed))).await.unwrap();
+    assert!(matches!(first, Err(AppendError::Unknown(_))), "{first:?}");
+    server.resume();
+    let retried = async {
+        while log.append(epoch, record("keyed"), Some(keyed)).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    in_time("an append that succeeds", retried).await;
+    append(&log, "end").await;
+    assert_eq!(texts(&log).await, ["keyed", "end"]);
 }
 
 #[tokio::test]
