@@ -11,13 +11,13 @@ use realtime_core::{EventId, Result};
 use redis::Value;
 use tokio::task::JoinHandle;
 
+use crate::config::RedisConfig;
 use crate::connector::{Connector, RESPONSE};
 use crate::directory::RedisDirectory;
 use crate::entries::{into_array, into_bytes, into_changes, into_id, into_position, into_records, into_text};
 use crate::error::Fault;
 use crate::keys::Keys;
 use crate::link::Link;
-use crate::options::RedisOptions;
 use crate::script::{AGE, APPEND, BEGIN, LOOK};
 use crate::{pipe, server_check, tail};
 
@@ -48,7 +48,7 @@ pub struct RedisBackplane(Arc<Handle>);
 struct Handle {
     connector: Connector,
     keys: Arc<Keys>,
-    options: RedisOptions,
+    config: RedisConfig,
     link: Arc<Link>,
     /// For the answers with many records, which would hold up others.
     reads: Link,
@@ -64,14 +64,15 @@ impl RedisBackplane {
     /// server older than version 7, a replica, a `maxmemory-policy` other than `noeviction`, or a
     /// log that another build wrote; [`Error::Backplane`](realtime_core::Error::Backplane) when
     /// Redis cannot be reached.
-    pub async fn connect(url: &str, options: RedisOptions) -> Result<Self> {
+    pub async fn connect(url: &str, config: RedisConfig) -> Result<Self> {
+        config.check()?;
         let connector = Connector::new(url)?;
-        let keys = Arc::new(Keys::new(&options.prefix, connector.database)?);
+        let keys = Arc::new(Keys::new(&config.prefix, connector.database)?);
         let link = Arc::new(Link::new(connector.clone(), connector.connect().await?, RESPONSE));
         server_check::check(&link, &connector.address).await?;
         let reads = Link::new(connector.clone(), connector.connect().await?, READ);
-        let aging = tokio::spawn(age(Arc::clone(&link), Arc::clone(&keys), options.clone()));
-        let backplane = Self(Arc::new(Handle { connector, keys, options, link, reads, aging }));
+        let aging = tokio::spawn(age(Arc::clone(&link), Arc::clone(&keys), config.clone()));
+        let backplane = Self(Arc::new(Handle { connector, keys, config, link, reads, aging }));
         backplane.state().await?;
         Ok(backplane)
     }
@@ -136,11 +137,11 @@ impl RedisBackplane {
     ) -> std::result::Result<Appended, AppendError> {
         let change = record.room_edit().map(|edit| serde_json::to_vec(&edit)).transpose();
         let change = change.map_err(|error| AppendError::Refused(error.into()))?.unwrap_or_default();
-        let (id, options) = (record.id(), &self.0.options);
+        let (id, config) = (record.id(), &self.0.config);
         let mut call = APPEND.call(&self.0.keys.log).arg(text(epoch)).arg(&id.to_bytes()[..]).arg(&record.bytes()[..]);
-        call = call.arg(change).arg(options.records).arg(options.bytes).arg(millis(options.age));
+        call = call.arg(change).arg(config.records).arg(config.bytes).arg(millis(config.age));
         if let Some(key) = key {
-            call = call.arg(&key.key[..]).arg(&key.content[..]).arg(millis(key.keep)).arg(options.keys);
+            call = call.arg(&key.key[..]).arg(&key.content[..]).arg(millis(key.keep)).arg(config.keys);
         }
         let mut answer = into_array(self.0.link.call(call).await?)?.into_iter();
         let mut next = || answer.next().ok_or(Fault::Unexpected("an answer without a part"));
@@ -254,13 +255,13 @@ impl Drop for Handle {
 }
 
 /// Drops old records and keys while nothing is appended.
-async fn age(link: Arc<Link>, keys: Arc<Keys>, options: RedisOptions) {
-    let interval = options.age.clamp(AGE_INTERVAL.0, AGE_INTERVAL.1);
+async fn age(link: Arc<Link>, keys: Arc<Keys>, config: RedisConfig) {
+    let interval = config.age.clamp(AGE_INTERVAL.0, AGE_INTERVAL.1);
     loop {
         tokio::time::sleep(interval).await;
         // An error shows elsewhere, and the next minute tries again.
         while {
-            let call = AGE.call(&keys.log).arg(options.records).arg(options.bytes).arg(millis(options.age));
+            let call = AGE.call(&keys.log).arg(config.records).arg(config.bytes).arg(millis(config.age));
             matches!(link.call(call).await, Ok(Value::Int(1)))
         } {}
     }

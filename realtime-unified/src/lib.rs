@@ -43,7 +43,7 @@ pub use realtime_http::{
     GuardedListener, HttpProvider, Origins, Rejection, TrustedProxies, WireConfig, WireInfo, serve, shutdown_signal,
 };
 #[cfg(feature = "redis")]
-pub use realtime_redis::{RedisBackplane, RedisDirectory, RedisOptions};
+pub use realtime_redis::{RedisBackplane, RedisConfig, RedisDirectory};
 #[cfg(feature = "socketio")]
 pub use realtime_socketio::{SocketIoConfig, SocketIoProvider};
 #[cfg(feature = "sse")]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use realtime_unified::{
-    DiskBackplane, DiskConfig, Drain, Error, NotificationServiceBuilder, RedisBackplane, RedisOptions,
+    DiskBackplane, DiskConfig, Drain, Error, NotificationServiceBuilder, RedisBackplane, RedisConfig,
 };
 
 /// Realtime demo: Server-Sent Events, WebSocket and Socket.IO side by side.
@@ -67,7 +67,7 @@ impl Args {
             return Ok(builder.backplane(DiskBackplane::open_with(directory, options)?));
         }
         let Some(url) = &self.redis else { return Ok(builder) };
-        let redis = RedisBackplane::connect(url, RedisOptions::default().with_prefix("realtime-demo")).await?;
+        let redis = RedisBackplane::connect(url, RedisConfig::default().with_prefix("realtime-demo")).await?;
         let directory = redis.directory();
         Ok(builder.backplane(redis).directory(directory))
     }

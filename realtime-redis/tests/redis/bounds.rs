@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use realtime_core::EventId;
 use realtime_core::spi::{Backplane, Position, Record};
-use realtime_redis::RedisOptions;
+use realtime_redis::RedisConfig;
 use realtime_testkit::in_time;
 
 use crate::server::Server;
@@ -11,14 +11,14 @@ use crate::support::{append, append_record, connect_with, entries, key, record, 
 #[tokio::test]
 async fn log_keeps_exactly_as_many_records() {
     let server = Server::start().await;
-    let log = connect_with(&server, RedisOptions::default().with_records(5)).await;
+    let log = connect_with(&server, RedisConfig::default().with_records(5)).await;
     for n in 1..=20 {
         append(&log, &n.to_string()).await;
         let kept = state(&log).await;
         assert_eq!(kept.last.get() - kept.start.get(), n.min(5));
     }
     assert_eq!(texts(&log).await, ["16", "17", "18", "19", "20"]);
-    let fewer = connect_with(&server, RedisOptions::default().with_records(1)).await;
+    let fewer = connect_with(&server, RedisConfig::default().with_records(1)).await;
     append(&fewer, "21").await;
     assert_eq!(texts(&log).await, ["21"]);
 }
@@ -27,7 +27,7 @@ async fn log_keeps_exactly_as_many_records() {
 async fn log_keeps_as_many_bytes_and_a_larger_record_alone() {
     let server = Server::start().await;
     let size = record(&"x".repeat(1000)).bytes().len();
-    let log = connect_with(&server, RedisOptions::default().with_bytes(3 * size)).await;
+    let log = connect_with(&server, RedisConfig::default().with_bytes(3 * size)).await;
     for n in 1..=5 {
         append(&log, &"x".repeat(1000)).await;
         assert_eq!(entries(&log).await.len(), n.min(3));
@@ -43,7 +43,7 @@ async fn log_keeps_as_many_bytes_and_a_larger_record_alone() {
 #[tokio::test]
 async fn old_records_are_dropped_and_the_newest_stays() {
     let server = Server::start().await;
-    let log = connect_with(&server, RedisOptions::default().with_age(Duration::from_millis(200))).await;
+    let log = connect_with(&server, RedisConfig::default().with_age(Duration::from_millis(200))).await;
     for n in 1..=100 {
         append(&log, &n.to_string()).await;
     }
@@ -58,7 +58,7 @@ async fn old_records_are_dropped_and_the_newest_stays() {
 #[tokio::test]
 async fn old_records_and_keys_are_dropped_while_nothing_is_appended() {
     let server = Server::start().await;
-    let log = connect_with(&server, RedisOptions::default().with_age(Duration::from_secs(1))).await;
+    let log = connect_with(&server, RedisConfig::default().with_age(Duration::from_secs(1))).await;
     let joined = std::sync::Arc::new(Record::of_join(EventId::random(), "ann", None, "board"));
     append_record(&log, joined, None).await.unwrap();
     for number in 0..100 {
@@ -85,7 +85,7 @@ async fn old_records_and_keys_are_dropped_while_nothing_is_appended() {
 #[tokio::test]
 async fn oldest_of_too_many_keys_is_forgotten() {
     let server = Server::start().await;
-    let log = connect_with(&server, RedisOptions::default().with_keys(2)).await;
+    let log = connect_with(&server, RedisConfig::default().with_keys(2)).await;
     let long = Duration::from_secs(60);
     for number in 1..=3 {
         append_record(&log, record("keyed"), Some(key(number, long))).await.unwrap();
@@ -101,7 +101,7 @@ async fn oldest_of_too_many_keys_is_forgotten() {
 #[tokio::test]
 async fn expired_key_behind_a_valid_one_starts_again() {
     let server = Server::start().await;
-    let log = connect_with(&server, RedisOptions::default()).await;
+    let log = connect_with(&server, RedisConfig::default()).await;
     let short = key(2, Duration::from_millis(50));
     append_record(&log, record("keyed"), Some(key(1, Duration::from_secs(60)))).await.unwrap();
     append_record(&log, record("keyed"), Some(short)).await.unwrap();
@@ -116,7 +116,7 @@ async fn expired_key_behind_a_valid_one_starts_again() {
 #[tokio::test]
 async fn range_of_many_records_has_no_gap() {
     let server = Server::start().await;
-    let log = connect_with(&server, RedisOptions::default()).await;
+    let log = connect_with(&server, RedisConfig::default()).await;
     let epoch = state(&log).await.epoch;
     for _ in 0..1_300 {
         in_time("an append", log.append(epoch, record("x"), None)).await.unwrap();

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use realtime_core::spi::Backplane;
 use realtime_core::{Error, EventId, Result};
-use realtime_redis::{RedisBackplane, RedisOptions};
+use realtime_redis::{RedisBackplane, RedisConfig};
 use realtime_testkit::in_time;
 
 use crate::server::Server;
@@ -10,7 +10,7 @@ use crate::support::{append, append_record, connect, connect_with, record, state
 
 /// Connects, and returns the text of the error.
 async fn refused(url: &str) -> String {
-    let connecting = RedisBackplane::connect(url, RedisOptions::default());
+    let connecting = RedisBackplane::connect(url, RedisConfig::default());
     in_time("an answer", connecting).await.expect_err("no connection").to_string()
 }
 
@@ -54,7 +54,7 @@ async fn password_is_in_no_error_and_no_debug_text() {
         let error = refused(url).await;
         assert!(!error.contains("s3cret"), "{error}");
     }
-    let log = RedisBackplane::connect(&with("open-sesame"), RedisOptions::default()).await.unwrap();
+    let log = RedisBackplane::connect(&with("open-sesame"), RedisConfig::default()).await.unwrap();
     append(&log, "1").await;
     let debug = format!("{log:?} {:?}", log.directory());
     assert!(!debug.contains("sesame") && debug.contains("127.0.0.1"), "{debug}");
@@ -63,7 +63,7 @@ async fn password_is_in_no_error_and_no_debug_text() {
 #[tokio::test]
 async fn prefixes_share_nothing() {
     let server = Server::start().await;
-    let named = |prefix: &str| connect_with(&server, RedisOptions::default().with_prefix(prefix));
+    let named = |prefix: &str| connect_with(&server, RedisConfig::default().with_prefix(prefix));
     let (one, other) = (named("one").await, named("other").await);
     let mut pipe = other.subscribe().await.unwrap();
     append(&one, "1").await;
@@ -82,7 +82,7 @@ async fn prefixes_share_nothing() {
 #[tokio::test]
 async fn prefix_with_braces_or_without_letters_is_an_error() {
     for prefix in ["", "{a}", "a}"] {
-        let options = RedisOptions::default().with_prefix(prefix);
+        let options = RedisConfig::default().with_prefix(prefix);
         let result: Result<_> = RedisBackplane::connect("redis://127.0.0.1:1", options).await;
         assert!(matches!(result, Err(Error::Config(_))), "{prefix}");
     }

@@ -3,7 +3,7 @@ use std::sync::{Arc, Weak};
 
 use async_trait::async_trait;
 use realtime_core::spi::Backplane;
-use realtime_redis::RedisOptions;
+use realtime_redis::RedisConfig;
 use realtime_testkit::conformance::BackplaneUnderTest;
 use tokio::sync::Mutex;
 
@@ -28,14 +28,14 @@ pub(crate) async fn shared() -> (Arc<Server>, String) {
 /// A log with a prefix of its own; every node has its own connections.
 struct InRedis {
     server: Arc<Server>,
-    options: RedisOptions,
+    options: RedisConfig,
 }
 
 #[async_trait]
 impl BackplaneUnderTest for InRedis {
     async fn start_with(records: usize) -> Self {
         let (server, prefix) = shared().await;
-        Self { server, options: RedisOptions::default().with_prefix(prefix).with_records(records) }
+        Self { server, options: RedisConfig::default().with_prefix(prefix).with_records(records) }
     }
 
     async fn node(&self) -> Arc<dyn Backplane> {

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 use realtime_core::spi::{Directory, DirectoryChange};
 use realtime_core::{ConnectionId, NodeId, Presence};
-use realtime_redis::RedisOptions;
+use realtime_redis::RedisConfig;
 use realtime_testkit::conformance::DirectoryUnderTest;
 use realtime_testkit::in_time;
 
@@ -27,7 +27,7 @@ impl DirectoryUnderTest for InRedis {
     }
 
     async fn node(&self) -> Arc<dyn Directory> {
-        let options = RedisOptions::default().with_prefix(self.prefix.clone());
+        let options = RedisConfig::default().with_prefix(self.prefix.clone());
         Arc::new(connect_with(&self.server, options).await.directory())
     }
 

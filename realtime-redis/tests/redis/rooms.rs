@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use realtime_core::EventId;
 use realtime_core::spi::{Backplane, Position, Record, RoomTable};
-use realtime_redis::RedisOptions;
+use realtime_redis::RedisConfig;
 use realtime_testkit::SeededRng;
 
 use crate::server::Server;
@@ -24,7 +24,7 @@ fn change(random: &mut SeededRng, last: Position) -> Record {
 #[tokio::test]
 async fn dropped_changes_make_the_rooms_that_the_table_has() {
     let server = Server::start().await;
-    let log = connect_with(&server, RedisOptions::default().with_records(7)).await;
+    let log = connect_with(&server, RedisConfig::default().with_records(7)).await;
     let epoch = state(&log).await.epoch;
     let mut random = SeededRng::new("rooms");
     let mut tables = vec![RoomTable::default()];
@@ -50,7 +50,7 @@ async fn dropped_changes_make_the_rooms_that_the_table_has() {
 #[tokio::test]
 async fn new_epoch_has_the_rooms_of_the_records_it_holds() {
     let server = Server::start().await;
-    let log = connect_with(&server, RedisOptions::default().with_records(3)).await;
+    let log = connect_with(&server, RedisConfig::default().with_records(3)).await;
     let epoch = state(&log).await.epoch;
     let mut expected = RoomTable::default();
     for n in 1..=5u64 {

@@ -4,7 +4,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use realtime_core::spi::{AppendError, AppendResult, Backplane, Entry, LogState, Position, Record, RepeatKey, Tail};
 use realtime_core::{Event, EventId, Target};
-use realtime_redis::{RedisBackplane, RedisOptions};
+use realtime_redis::{RedisBackplane, RedisConfig};
 use realtime_testkit::in_time;
 
 use crate::server::Server;
@@ -13,10 +13,10 @@ use crate::server::Server;
 pub(crate) const PROMISE: Duration = Duration::from_secs(2);
 
 pub(crate) async fn connect(server: &Server) -> RedisBackplane {
-    connect_with(server, RedisOptions::default()).await
+    connect_with(server, RedisConfig::default()).await
 }
 
-pub(crate) async fn connect_with(server: &Server, options: RedisOptions) -> RedisBackplane {
+pub(crate) async fn connect_with(server: &Server, options: RedisConfig) -> RedisBackplane {
     in_time("a connection", RedisBackplane::connect(&server.url(), options)).await.expect("a backplane")
 }
 
