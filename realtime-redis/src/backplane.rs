@@ -27,7 +27,8 @@ const FORMAT: u32 = 1;
 const PAGE: usize = 512;
 /// The longest time for an answer with many records.
 const READ: Duration = Duration::from_secs(5);
-/// The shortest and the longest interval at which old records are dropped while nothing is appended.
+/// The shortest and the longest interval at which old records are dropped while nothing is
+/// appended.
 const AGE_INTERVAL: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
 /// The log of several nodes, in Redis: records, idempotency keys, users' rooms and cursors outlive

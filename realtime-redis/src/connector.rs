@@ -27,7 +27,8 @@ pub(crate) struct Connector {
 impl Connector {
     /// Reads a URL.
     pub(crate) fn new(url: &str) -> Result<Self, Fault> {
-        // What the library says of a URL is not repeated, so that no part of a password can be in it.
+        // What the library says of a URL is not repeated, so that no part of a password can be in
+        // it.
         let invalid = || Fault::Config("the URL of Redis cannot be read; expected redis://host:port".to_owned());
         let info: ConnectionInfo = url.into_connection_info().map_err(|_| invalid())?;
         if matches!(info.addr(), ConnectionAddr::TcpTls { .. }) {

@@ -2,9 +2,9 @@ use realtime_core::Error;
 use realtime_core::spi::AppendError;
 use redis::{ErrorKind, RedisError};
 
-/// The reason why Redis cannot be used; reaches applications as the source of
-/// [`Error::Backplane`], or as the text of [`Error::Config`]. Names a server by host and port alone:
-/// its URL may hold a password.
+/// The reason why Redis cannot be used; reaches applications as the source of [`Error::Backplane`],
+/// or as the text of [`Error::Config`]. Names a server by host and port alone: its URL may hold a
+/// password.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Fault {
     #[error("{0}")]

@@ -1,7 +1,7 @@
 use crate::error::Fault;
 
-/// The names of a service's keys. All have the same part in braces, so that they are on one shard of
-/// a cluster.
+/// The names of a service's keys. All have the same part in braces, so that they are on one shard
+/// of a cluster.
 #[derive(Debug)]
 pub(crate) struct Keys {
     pub(crate) prefix: String,

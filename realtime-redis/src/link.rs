@@ -13,8 +13,8 @@ use crate::script::Call;
 /// The interval between the pings that notice a broken connection.
 const PING: Duration = Duration::from_secs(1);
 
-/// A connection for requests, made anew when it breaks. A request while there is none fails at once,
-/// so that its caller knows that nothing was sent.
+/// A connection for requests, made anew when it breaks. A request while there is none fails at
+/// once, so that its caller knows that nothing was sent.
 #[derive(Debug)]
 pub(crate) struct Link {
     shared: Arc<Shared>,

@@ -12,8 +12,8 @@ use crate::error::Fault;
 /// The interval between the pings that notice a broken subscription.
 const PING: Duration = Duration::from_secs(2);
 
-/// A subscription on a connection of its own, made anew when it breaks; what was published meanwhile
-/// is lost.
+/// A subscription on a connection of its own, made anew when it breaks; what was published
+/// meanwhile is lost.
 struct Subscription {
     connector: Connector,
     channel: String,

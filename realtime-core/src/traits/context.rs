@@ -180,7 +180,7 @@ impl Context {
     }
 
     /// Removes this connection from a room it entered; returns `false` if it had not.
-    #[must_use]
+    #[allow(clippy::must_use_candidate, reason = "called for its effect")]
     pub fn leave_room(&self, room: &str) -> bool {
         self.0.control.leave(room)
     }
