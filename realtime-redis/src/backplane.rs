@@ -36,9 +36,9 @@ const AGE_INTERVAL: (Duration, Duration) = (Duration::from_secs(1), Duration::fr
 /// one log.
 ///
 /// `Ok` means that the primary has the record. What is lost with a failure of the primary is up to
-/// its own settings: with `appendfsync everysec` nothing when its process ends, and about a second
-/// when the machine does. A log that has lost records begins a new epoch, so that no client resumes
-/// from a record that is gone.
+/// its own settings: with `appendfsync always` nothing. With `everysec` up to two seconds, also when
+/// only its process is killed: Redis holds its writes back while a sync is under way. A log that has
+/// lost records begins a new epoch, so that no client resumes from a record that is gone.
 ///
 /// While Redis cannot be reached, appends are rejected at once; those under way have an unknown
 /// outcome after 1.5 s. Connections are made again without end.

@@ -11,7 +11,7 @@ use crate::support::{
 
 #[tokio::test]
 async fn killed_server_returns_with_all_that_was_answered() {
-    let mut server = Server::start().await;
+    let mut server = Server::start_synced().await;
     let log = connect(&server).await;
     let before = state(&log).await;
     let writer = log.clone();
@@ -85,7 +85,7 @@ async fn unknown_append_that_is_retried_with_its_key_is_there_once() {
 
 #[tokio::test]
 async fn append_without_a_server_has_an_outcome_within_2_s() {
-    let mut server = Server::start().await;
+    let mut server = Server::start_synced().await;
     let log = connect(&server).await;
     let epoch = state(&log).await.epoch;
     append(&log, "before").await;

@@ -73,7 +73,7 @@ fn copy(from: &Path, to: &Path) {
 
 #[tokio::test]
 async fn rolled_back_log_gets_a_new_epoch_and_ends_its_tails() {
-    let mut server = Server::start().await;
+    let mut server = Server::start_synced().await;
     let (log, keyed) = (connect(&server).await, key(1, std::time::Duration::from_secs(60)));
     for n in 1..=3 {
         append(&log, &n.to_string()).await;

@@ -113,7 +113,7 @@ async fn until_online(directory: &RedisDirectory, count: usize) {
 
 #[tokio::test]
 async fn clients_miss_nothing_of_a_killed_server() {
-    let mut server = Server::start().await;
+    let mut server = Server::start_synced().await;
     let nodes = [node(&server).await, node(&server).await];
     let mut there = client(&nodes[1], "user=ann").await;
     let broadcast = nodes[0].provider.broadcast();

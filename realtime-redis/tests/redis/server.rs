@@ -24,6 +24,13 @@ impl Server {
         Self::start_with(&[]).await
     }
 
+    /// Starts a server that has each write in its file before it answers. One that syncs every
+    /// second holds writes back while a sync is under way, so that `kill -9` can lose some that were
+    /// answered.
+    pub(crate) async fn start_synced() -> Self {
+        Self::start_with(&["--appendfsync", "always"]).await
+    }
+
     /// Starts a server with further arguments.
     pub(crate) async fn start_with(arguments: &[&str]) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
