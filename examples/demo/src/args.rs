@@ -35,7 +35,7 @@ pub(crate) struct Args {
     /// has the directory is waited for, for up to 30 seconds.
     #[arg(long, value_name = "DIRECTORY")]
     pub(crate) data: Option<PathBuf>,
-    /// Keep the log in the Redis at this URL, redis://[user:password@]host[:port], which all
+    /// Keep the log in the Redis at this URL (`redis://[user:password@]host[:port]`), which all
     /// processes with the same URL share.
     #[arg(long, value_name = "URL", conflicts_with = "data")]
     pub(crate) redis: Option<String>,
