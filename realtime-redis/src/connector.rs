@@ -53,7 +53,7 @@ impl Connector {
             .set_response_timeout(None)
             .set_pipeline_buffer_size(PIPELINE);
         let connecting = self.client.get_multiplexed_async_connection_with_config(&config);
-        self.within(RESPONSE, connecting).await
+        self.within(RESPONSE, connecting).await.map_err(|fault| self.at_connect(fault))
     }
 
     /// Connects for a subscription.
@@ -63,7 +63,15 @@ impl Connector {
             connection.subscribe(channel).await?;
             Ok(connection)
         };
-        self.within(RESPONSE, subscribing).await
+        self.within(RESPONSE, subscribing).await.map_err(|fault| self.at_connect(fault))
+    }
+
+    /// Adds the address to the error of a connection that could not be made.
+    fn at_connect(&self, fault: Fault) -> Fault {
+        match fault {
+            Fault::Redis(error) => Fault::Connect { address: self.address.clone(), error },
+            other => other,
+        }
     }
 
     /// Waits for an answer for at most this long.

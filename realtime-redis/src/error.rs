@@ -17,6 +17,12 @@ pub(crate) enum Fault {
     Lost,
     #[error("not connected to Redis at {0}")]
     NotConnected(String),
+    #[error("Redis at {address}: {error}")]
+    Connect {
+        address: String,
+        #[source]
+        error: RedisError,
+    },
     #[error("the directory lost its entries during an update")]
     NewIncarnation,
     #[error("Redis: {0}")]
