@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
@@ -8,8 +9,8 @@ use std::time::SystemTime;
 use async_trait::async_trait;
 use futures_core::stream::BoxStream;
 use realtime_core::spi::{
-    AppendError, AppendResult, Backplane, Entry, Epoch, Kept, LocalPipe, LogBounds, LogState, MemoryLog, Position,
-    Record, RepeatKey, RoomTable, Stored, Tail,
+    AppendError, AppendResult, Backplane, Entry, Epoch, Kept, LocalPipe, LogState, MemoryLog, Position, Record,
+    RepeatKey, RoomTable, Stored, Tail,
 };
 use realtime_core::{EventId, Result};
 use tokio::sync::oneshot;
@@ -72,7 +73,7 @@ impl DiskBackplane {
         let directory = directory.as_ref();
         std::fs::create_dir_all(directory).map_err(DiskError::io(directory))?;
         let lock = Lock::acquire(directory, config.lock_wait)?;
-        let (store, content) = Store::open(directory, config.sync == SyncMode::Always)?;
+        let (store, content) = Store::open(directory, config.sync == SyncMode::Always, config.bounds.keys)?;
         if let Some(reason) = content.renewed {
             tracing::warn!(reason, directory = %directory.display(), "the log begins a new epoch");
         }
@@ -86,7 +87,8 @@ impl DiskBackplane {
             status: Arc::clone(&status),
             store: Some(store),
             start,
-            changed: std::collections::BTreeSet::new(),
+            changed: BTreeSet::new(),
+            forgotten: Vec::new(),
             unsynced: None,
             _lock: lock,
         };
@@ -139,9 +141,7 @@ impl Handle {
 
 /// Puts the content of a store into memory.
 fn restore(config: &DiskConfig, content: Content) -> MemoryLog {
-    let mut bounds = LogBounds::new(config.records, config.bytes);
-    (bounds.age, bounds.keys) = (Some(config.age), config.keys);
-    let log = MemoryLog::new(bounds, &content.state, content.rooms);
+    let log = MemoryLog::new(config.bounds, &content.state, content.rooms);
     let (now, clock) = (tokio::time::Instant::now(), SystemTime::now());
     for record in content.records {
         let age = clock.duration_since(record.at).unwrap_or_default();

@@ -1,15 +1,13 @@
 use std::time::Duration;
 
+use realtime_core::spi::LogBounds;
 use realtime_core::{Error, Result, setters};
 
 /// The bounds of a log on disk, and the times at which it is synced. What cannot work, as a zero,
 /// is rejected when the log is opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DiskConfig {
-    pub(crate) records: usize,
-    pub(crate) bytes: usize,
-    pub(crate) age: Duration,
-    pub(crate) keys: usize,
+    pub(crate) bounds: LogBounds,
     pub(crate) sync: SyncMode,
     pub(crate) lock_wait: Duration,
 }
@@ -28,10 +26,7 @@ pub enum SyncMode {
 impl Default for DiskConfig {
     fn default() -> Self {
         Self {
-            records: 100_000,
-            bytes: 64 * 1024 * 1024,
-            age: Duration::from_secs(3600),
-            keys: 100_000,
+            bounds: LogBounds::default(),
             sync: SyncMode::Every(Duration::from_millis(100)),
             lock_wait: Duration::ZERO,
         }
@@ -42,15 +37,15 @@ setters! {
     impl DiskConfig {
         /// Sets the number of records to keep; default 100,000. Fewer than the records of a
         /// provider's window leave it a shorter one after a restart.
-        with_records(records: usize);
+        with_records(records: usize) in bounds;
         /// Sets the number of bytes of records to keep; a larger record is kept alone; default 64
         /// MiB. They are in memory too. The files take up to twice as much and 192 MiB.
-        with_bytes(bytes: usize);
+        with_bytes(bytes: usize) in bounds;
         /// Sets the age up to which records are kept, the newest excepted; default an hour.
-        with_age(age: Duration);
+        with_age(age: Duration) in bounds;
         /// Sets the number of idempotency keys to remember, whether or not their records are still
         /// there; default 100,000.
-        with_keys(keys: usize);
+        with_keys(keys: usize) in bounds;
         /// Sets when appends are synced to the disk; default every 100 ms.
         with_sync(sync: SyncMode);
         /// Sets how long [`DiskBackplane::open`](crate::DiskBackplane::open) waits for another
@@ -62,16 +57,10 @@ setters! {
 impl DiskConfig {
     /// Checks that no bound is zero.
     pub(crate) fn check(&self) -> Result<()> {
-        let zero = [
-            ("records", self.records == 0),
-            ("bytes", self.bytes == 0),
-            ("age", self.age.is_zero()),
-            ("keys", self.keys == 0),
-            ("sync", self.sync == SyncMode::Every(Duration::ZERO)),
-        ];
-        match zero.iter().find(|(_, zero)| *zero) {
-            Some((name, _)) => Err(Error::Config(format!("{name} of the log on disk must not be zero"))),
-            None => Ok(()),
+        self.bounds.check("the log on disk")?;
+        if self.sync == SyncMode::Every(Duration::ZERO) {
+            return Err(Error::Config("sync of the log on disk must not be zero".to_owned()));
         }
+        Ok(())
     }
 }

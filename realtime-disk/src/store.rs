@@ -37,7 +37,7 @@ pub(crate) struct Store {
 pub(crate) struct Content {
     pub(crate) state: LogState,
     pub(crate) records: Vec<StoredRecord>,
-    /// The keys with their records, the oldest first.
+    /// The keys with their records, the oldest first, and how long each is still remembered.
     pub(crate) keys: Vec<(RepeatKey, Position, EventId)>,
     /// The rooms as of the position before the oldest record.
     pub(crate) rooms: RoomTable,
@@ -78,11 +78,16 @@ const START: &str = "start";
 
 impl Store {
     /// Opens the store of a directory, and reads it.
-    pub(crate) fn open(directory: &Path, synced: bool) -> Result<(Self, Content), DiskError> {
+    /// Of the idempotency keys only those whose time is not over stay, and at most this many.
+    pub(crate) fn open(directory: &Path, synced: bool, most_keys: usize) -> Result<(Self, Content), DiskError> {
         let store = Self::reopen(directory)?;
-        let content = store.read(directory)?;
+        let mut content = store.read(directory)?;
         let key = content.state.key.clone();
         let mut change = store.change();
+        let (over, mut live): (Vec<_>, Vec<_>) = content.keys.into_iter().partition(|(key, ..)| key.keep.is_zero());
+        let beyond = live.drain(..live.len().saturating_sub(most_keys));
+        over.into_iter().chain(beyond).for_each(|(key, ..)| change.forget_key(&key.key));
+        content.keys = live;
         let epoch = content.state.epoch;
         change.set_life(&StoredLife { format: FORMAT, epoch, key, boot: boot(), clean: false, synced });
         change.commit(true)?;
@@ -202,7 +207,6 @@ impl Store {
         // The times are those at which the keys end, until here.
         let left = |until: Duration| (UNIX_EPOCH + until).duration_since(now).unwrap_or_default();
         keys.iter_mut().for_each(|(key, ..)| key.keep = left(key.keep));
-        keys.retain(|(key, ..)| !key.keep.is_zero());
         keys.sort_unstable_by_key(|(_, position, _)| *position);
         Ok(keys)
     }

@@ -1,6 +1,6 @@
 //! The thread that writes: one change of the store for all appends that wait.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -75,6 +75,8 @@ pub(crate) struct Writer {
     pub(crate) start: Position,
     /// The users whose rooms as of the log's start have changed since they were stored.
     pub(crate) changed: BTreeSet<String>,
+    /// The idempotency keys that are forgotten, and still in the store.
+    pub(crate) forgotten: Vec<[u8; 16]>,
     /// The time of the first write that is not synced yet.
     pub(crate) unsynced: Option<Instant>,
     pub(crate) _lock: Lock,
@@ -140,13 +142,13 @@ impl Writer {
     fn append(&mut self, appends: Vec<Append>) {
         self.status.waiting.fetch_sub(appends.len(), Ordering::Relaxed);
         let now = tokio::time::Instant::now();
-        let mut forgotten = self.log.forget_keys(0, now);
+        self.forgotten.extend(self.log.forget_keys(0, now));
         let mut group = Group::default();
         for append in appends {
             self.plan(append, &mut group, now);
         }
-        forgotten.extend(self.log.forget_keys(group.keys.len(), now));
-        match self.write(&group.planned, &forgotten) {
+        self.forgotten.extend(self.log.forget_keys(group.keys.len(), now));
+        match self.write(&group.planned) {
             Ok(()) => self.publish(group),
             Err(error) => self.resolve_failed_write(group, &error),
         }
@@ -191,17 +193,20 @@ impl Writer {
     }
 
     /// Writes records, and what was dropped meanwhile.
-    fn write(&mut self, planned: &[Planned], forgotten: &[[u8; 16]]) -> Result<(), DiskError> {
+    fn write(&mut self, planned: &[Planned]) -> Result<(), DiskError> {
         let store = self.store.as_ref().ok_or(DiskError::Reopening)?;
         let start = self.log.state().start;
-        if planned.is_empty() && forgotten.is_empty() && start == self.start && self.changed.is_empty() {
+        if planned.is_empty() && self.forgotten.is_empty() && start == self.start && self.changed.is_empty() {
             return Ok(());
         }
+        // A key that was forgotten can belong to one of these records now.
+        let renewed: HashSet<_> = planned.iter().filter_map(|planned| planned.key.map(|key| key.key)).collect();
+        self.forgotten.retain(|key| !renewed.contains(key));
         let mut change = store.change();
         for Planned { epoch, position, kept, key, .. } in planned {
             change.append(*epoch, *position, kept.id, kept.record.bytes(), key.as_ref());
         }
-        forgotten.iter().for_each(|key| change.forget_key(key));
+        self.forgotten.iter().for_each(|key| change.forget_key(key));
         if start > self.start {
             change.drop_up_to(self.start, start);
         }
@@ -212,6 +217,7 @@ impl Writer {
         change.commit(sync)?;
         self.start = start;
         self.changed.clear();
+        self.forgotten.clear();
         if !sync {
             self.unsynced.get_or_insert_with(Instant::now);
         }
@@ -248,6 +254,7 @@ impl Writer {
         }
         self.log.begin(&begun);
         self.changed.clear();
+        self.forgotten.clear();
         Ok(self.log.state())
     }
 
@@ -256,8 +263,8 @@ impl Writer {
         self.log.reserve(0, 0, |user| {
             self.changed.insert(user.to_owned());
         });
-        let forgotten = self.log.forget_keys(0, tokio::time::Instant::now());
-        if let Err(error) = self.write(&[], &forgotten) {
+        self.forgotten.extend(self.log.forget_keys(0, tokio::time::Instant::now()));
+        if let Err(error) = self.write(&[]) {
             self.fail(&error);
         }
     }
@@ -344,6 +351,8 @@ impl Writer {
         let state = self.log.state();
         let restored = store.last().and_then(|last| {
             let mut change = store.change();
+            // Shows that the store can be written, if no record is missing.
+            change.drop_up_to(self.start, self.start);
             for entry in self.log.range(last.max(state.start), usize::MAX) {
                 change.append(state.epoch, entry.position, entry.id, entry.record.bytes(), None);
             }

@@ -140,9 +140,9 @@ impl RedisBackplane {
         let change = change.map_err(|error| AppendError::Refused(error.into()))?.unwrap_or_default();
         let (id, config) = (record.id(), &self.0.config);
         let mut call = APPEND.call(&self.0.keys.log).arg(text(epoch)).arg(&id.to_bytes()[..]).arg(&record.bytes()[..]);
-        call = call.arg(change).arg(config.records).arg(config.bytes).arg(millis(config.age));
+        call = call.arg(change).arg(config.bounds.records).arg(config.bounds.bytes).arg(millis(config.age()));
         if let Some(key) = key {
-            call = call.arg(&key.key[..]).arg(&key.content[..]).arg(millis(key.keep)).arg(config.keys);
+            call = call.arg(&key.key[..]).arg(&key.content[..]).arg(millis(key.keep)).arg(config.bounds.keys);
         }
         let mut answer = into_array(self.0.link.call(call).await?)?.into_iter();
         let mut next = || answer.next().ok_or(Fault::Unexpected("an answer without a part"));
@@ -257,12 +257,13 @@ impl Drop for Handle {
 
 /// Drops old records and keys while nothing is appended.
 async fn age(link: Arc<Link>, keys: Arc<Keys>, config: RedisConfig) {
-    let interval = config.age.clamp(AGE_INTERVAL.0, AGE_INTERVAL.1);
+    let interval = config.age().clamp(AGE_INTERVAL.0, AGE_INTERVAL.1);
     loop {
         tokio::time::sleep(interval).await;
         // An error shows elsewhere, and the next minute tries again.
         while {
-            let call = AGE.call(&keys.log).arg(config.records).arg(config.bytes).arg(millis(config.age));
+            let call =
+                AGE.call(&keys.log).arg(config.bounds.records).arg(config.bounds.bytes).arg(millis(config.age()));
             matches!(link.call(call).await, Ok(Value::Int(1)))
         } {}
     }

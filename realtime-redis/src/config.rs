@@ -1,27 +1,19 @@
 use std::time::Duration;
 
-use realtime_core::{Error, Result, setters};
+use realtime_core::spi::LogBounds;
+use realtime_core::{Result, setters};
 
 /// The name and the bounds of a log in Redis. What cannot work, as a zero, is rejected at the
 /// connect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RedisConfig {
     pub(crate) prefix: String,
-    pub(crate) records: usize,
-    pub(crate) bytes: usize,
-    pub(crate) age: Duration,
-    pub(crate) keys: usize,
+    pub(crate) bounds: LogBounds,
 }
 
 impl Default for RedisConfig {
     fn default() -> Self {
-        Self {
-            prefix: "realtime".to_owned(),
-            records: 100_000,
-            bytes: 64 * 1024 * 1024,
-            age: Duration::from_secs(3600),
-            keys: 100_000,
-        }
+        Self { prefix: "realtime".to_owned(), bounds: LogBounds::default() }
     }
 }
 
@@ -34,31 +26,27 @@ setters! {
         /// Sets the number of records to keep; default 100,000. Fewer than the records of a
         /// provider's window leave it a shorter one after a restart. This bound and the following
         /// ones should be the same on all nodes, since those of the node that appends hold.
-        with_records(records: usize);
+        with_records(records: usize) in bounds;
         /// Sets the number of bytes of records to keep; a larger record is kept alone; default 64
         /// MiB.
-        with_bytes(bytes: usize);
+        with_bytes(bytes: usize) in bounds;
         /// Sets the age up to which records are kept, the newest excepted; default an hour. Applied
         /// at each append, and once a minute; once in that age if it is shorter.
-        with_age(age: Duration);
+        with_age(age: Duration) in bounds;
         /// Sets the number of idempotency keys to remember, whether or not their records are still
         /// there; default 100,000, of about 150 bytes each.
-        with_keys(keys: usize);
+        with_keys(keys: usize) in bounds;
     }
 }
 
 impl RedisConfig {
     /// Checks that no bound is zero.
     pub(crate) fn check(&self) -> Result<()> {
-        let zero = [
-            ("records", self.records == 0),
-            ("bytes", self.bytes == 0),
-            ("age", self.age.is_zero()),
-            ("keys", self.keys == 0),
-        ];
-        match zero.iter().find(|(_, zero)| *zero) {
-            Some((name, _)) => Err(Error::Config(format!("{name} of the log in Redis must not be zero"))),
-            None => Ok(()),
-        }
+        self.bounds.check("the log in Redis")
+    }
+
+    /// Returns the age up to which records are kept.
+    pub(crate) fn age(&self) -> Duration {
+        self.bounds.age.unwrap_or(Duration::MAX)
     }
 }

@@ -1,12 +1,14 @@
 //! The in-memory log and directory of a node without a backplane.
 
 mod backplane;
+mod bounds;
 mod directory;
 mod keys;
 mod log;
 mod pipe;
 
 pub use backplane::MemoryBackplane;
+pub use bounds::LogBounds;
 pub use directory::MemoryDirectory;
-pub use log::{Kept, LogBounds, MemoryLog};
+pub use log::{Kept, MemoryLog};
 pub use pipe::LocalPipe;

@@ -55,6 +55,39 @@ async fn keys_beyond_the_bound_are_forgotten_for_good() {
 }
 
 #[tokio::test]
+async fn key_used_again_after_its_time_is_known_after_a_restart() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = open(directory.path());
+    append_record(&log, record("1"), Some(key(1, Duration::from_millis(1)))).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    let long = key(1, Duration::from_secs(60));
+    let again = append_record(&log, record("2"), Some(long)).await.unwrap();
+    assert!(!again.repeated);
+    drop(log);
+    let log = open(directory.path());
+    assert_eq!(append_record(&log, record("3"), Some(long)).await.unwrap(), again.as_repeated());
+}
+
+#[tokio::test]
+async fn forgotten_keys_leave_the_store() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = open(directory.path());
+    for (number, seconds) in [(1, 60), (2, 60), (3, 60), (4, 0)] {
+        let keep = Duration::from_secs(seconds) + Duration::from_millis(1);
+        append_record(&log, record("x"), Some(key(number, keep))).await.unwrap();
+    }
+    drop(log);
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    // One has ended while no process had the log, and one is beyond the new bound.
+    drop(open_with(directory.path(), DiskConfig::default().with_keys(2)));
+    let store = fjall::Database::builder(directory.path().join("store")).open().unwrap();
+    let keys = store.keyspace("keys", fjall::KeyspaceCreateOptions::default).unwrap();
+    let mut left: Vec<_> = keys.iter().map(|item| item.key().unwrap()[0]).collect();
+    left.sort_unstable();
+    assert_eq!(left, [2, 3]);
+}
+
+#[tokio::test]
 async fn repeat_takes_no_other_keys_place() {
     let directory = tempfile::tempdir().unwrap();
     let keep = Duration::from_secs(60);

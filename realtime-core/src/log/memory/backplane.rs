@@ -4,7 +4,8 @@ use async_trait::async_trait;
 use futures_core::stream::BoxStream;
 
 use crate::log::backplane::{AppendResult, Backplane, Entry, LogState, Tail};
-use crate::log::memory::log::{LogBounds, MemoryLog};
+use crate::log::memory::bounds::LogBounds;
+use crate::log::memory::log::MemoryLog;
 use crate::log::memory::pipe::LocalPipe;
 use crate::log::record::Record;
 use crate::log::repeat::RepeatKey;

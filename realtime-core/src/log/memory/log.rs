@@ -3,13 +3,13 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::log::backplane::{AppendError, AppendResult, Appended, Entry, LogState, Tail};
+use crate::log::memory::bounds::LogBounds;
 use crate::log::memory::keys::Keys;
 use crate::log::record::Record;
 use crate::log::repeat::RepeatKey;
@@ -30,20 +30,6 @@ const BATCH: usize = 256;
 /// slowest tail is a whole log behind, nothing can be appended.
 #[derive(Clone, Debug)]
 pub struct MemoryLog(Arc<Shared>);
-
-/// The amount of records to keep.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct LogBounds {
-    /// The number of records, at least one.
-    pub records: usize,
-    /// The number of bytes of all records; a larger record is kept alone.
-    pub bytes: usize,
-    /// The age of a record; the newest is kept however old it is. `None` for any age.
-    pub age: Option<Duration>,
-    /// The number of idempotency keys, at least one.
-    pub keys: usize,
-}
 
 /// A record of a log, and what the log keeps of it.
 #[derive(Clone, Debug)]
@@ -83,14 +69,6 @@ struct Log {
     /// The position that each tail has read, by the tail's number.
     tails: HashMap<u64, Position>,
     next_tail: u64,
-}
-
-impl LogBounds {
-    /// Creates bounds of this many records and bytes, of any age, and 100,000 keys.
-    #[must_use]
-    pub fn new(records: usize, bytes: usize) -> Self {
-        Self { records: records.max(1), bytes, age: None, keys: 100_000 }
-    }
 }
 
 impl Kept {
@@ -152,12 +130,6 @@ impl MemoryLog {
         let mut log = self.0.log();
         change(&mut log.bounds);
         log.keys.max = log.bounds.keys.max(1);
-    }
-
-    /// Returns the bounds.
-    #[must_use]
-    pub fn bounds(&self) -> LogBounds {
-        self.0.log().bounds
     }
 
     /// Returns the answer to an append in this epoch with this key, if it appends nothing.
